@@ -1,0 +1,8 @@
+DROP TRIGGER "usagectl_after_update";
+DROP TRIGGER "usagectl_after_delete";
+DROP TRIGGER "usagectl_after_insert_odd";
+DROP TRIGGER "usagectl_after_insert";
+DROP TABLE "usagectl_rollups";
+DROP TABLE "usagectl_stale_periods";
+DROP TABLE "usagectl_odd_timestamps";
+DROP TABLE "usagectl_dirty_hours";

@@ -1,0 +1,40 @@
+//! `man`: the manual pages.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use clap::Args;
+use clap_mangen::Man;
+
+use crate::context::Context;
+use crate::error::{Outcome, Result};
+
+/// Print the manual page, or write one for each command
+#[derive(Args, Debug)]
+#[command(after_help = "Example: usagectl man | man -l -")]
+pub struct ManArgs {
+    /// Write the pages of all commands to this directory
+    #[arg(long, value_name = "DIR")]
+    out_dir: Option<PathBuf>,
+}
+
+/// Prints or writes the pages.
+///
+/// # Errors
+///
+/// When they cannot be written.
+pub fn run(context: &mut Context, args: ManArgs) -> Result<Outcome> {
+    let definition = crate::cli::definition();
+    match args.out_dir {
+        Some(directory) => {
+            std::fs::create_dir_all(&directory)?;
+            clap_mangen::generate_to(definition, directory)?;
+        }
+        None => {
+            let mut page = Vec::new();
+            Man::new(definition).render(&mut page)?;
+            context.stdout().write_all(&page)?;
+        }
+    }
+    Ok(Outcome::DONE)
+}

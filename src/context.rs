@@ -1,0 +1,176 @@
+//! What a command is handed: the moment it runs at, the database to open, where its answer goes.
+
+use std::fmt::Display;
+use std::io::{self, BufWriter, Stderr, Stdout, Write};
+
+use chrono::{DateTime, Utc};
+
+use crate::error::{Error, Exit, Result};
+use crate::output::{Answer, Format};
+use crate::store::backend::{self, Access, Db};
+use crate::store::migrations;
+use crate::store::url::{self, DatabaseUrl, UrlError};
+
+/// How much is said on stderr beside warnings and errors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verbosity {
+    /// `-q`: nothing.
+    Quiet,
+    /// The summaries that people expect.
+    Normal,
+    /// `-v`: also which database is used and what was done to it.
+    Verbose,
+}
+
+impl Verbosity {
+    /// From the counts of `-v` and `-q`, which exclude each other.
+    #[must_use]
+    pub fn new(verbose: u8, quiet: bool) -> Verbosity {
+        match (verbose, quiet) {
+            (_, true) => Verbosity::Quiet,
+            (0, false) => Verbosity::Normal,
+            _ => Verbosity::Verbose,
+        }
+    }
+}
+
+/// The surroundings of one run of one command.
+#[derive(Debug)]
+pub struct Context {
+    /// The moment the program started, or the one it was told. Nothing below reads a clock.
+    pub now: DateTime<Utc>,
+    /// How the answer is printed.
+    pub format: Format,
+    /// Whether progress may be drawn on stderr.
+    pub progress: bool,
+    verbosity: Verbosity,
+    database_url: Option<String>,
+    stdout: BufWriter<Stdout>,
+    stderr: Stderr,
+}
+
+impl Context {
+    /// The surroundings, from what the command line says.
+    #[must_use]
+    pub fn new(
+        now: DateTime<Utc>,
+        database_url: Option<String>,
+        format: Format,
+        verbosity: Verbosity,
+        stderr_is_terminal: bool,
+    ) -> Context {
+        Context {
+            now,
+            format,
+            progress: stderr_is_terminal && verbosity > Verbosity::Quiet,
+            verbosity,
+            database_url,
+            stdout: BufWriter::new(io::stdout()),
+            stderr: io::stderr(),
+        }
+    }
+
+    /// Opens the database and makes sure that its schema is the one this program works with.
+    ///
+    /// # Errors
+    ///
+    /// When there is no database, it cannot be reached, or it is not migrated: each with its cure.
+    pub fn open(&mut self, access: Access) -> Result<Db> {
+        let url = self.database_url(false)?;
+        self.open_migrated(&url, access)
+    }
+
+    /// As [`Context::open`], for a URL that was found before.
+    ///
+    /// # Errors
+    ///
+    /// As [`Context::open`].
+    pub fn open_migrated(&mut self, url: &DatabaseUrl, access: Access) -> Result<Db> {
+        let mut db = self.open_unchecked(url, access)?;
+        migrations::require_current(&mut db)?;
+        Ok(db)
+    }
+
+    /// Opens the database whatever its schema; for `migrate`, `rollback` and `status`.
+    ///
+    /// # Errors
+    ///
+    /// When there is no database or it cannot be reached.
+    pub fn open_unchecked(&mut self, url: &DatabaseUrl, access: Access) -> Result<Db> {
+        let db = backend::open(url, access)?;
+        self.note(format_args!("using {} (from {})", url.target, url.source));
+        for note in &url.notes {
+            self.note(note);
+        }
+        Ok(db)
+    }
+
+    /// Finds the URL of the database; `prefer_direct` for the commands that change the schema.
+    ///
+    /// # Errors
+    ///
+    /// When the URL is not one of ours; that is wrong usage.
+    pub fn database_url(&self, prefer_direct: bool) -> Result<DatabaseUrl> {
+        url::find(self.database_url.as_deref(), prefer_direct).map_err(|error: UrlError| {
+            let cure = error.cure();
+            Error::new(Exit::Usage, error).with_next(cure)
+        })
+    }
+
+    /// Prints the answer to stdout, in the format that was asked for.
+    ///
+    /// # Errors
+    ///
+    /// When stdout cannot be written.
+    pub fn answer(&mut self, answer: &impl Answer) -> Result<()> {
+        crate::output::print(&mut self.stdout, self.format, answer)
+    }
+
+    /// Stdout, for a command whose answer is not a table: SQL, a script, a page.
+    pub fn stdout(&mut self) -> &mut impl Write {
+        &mut self.stdout
+    }
+
+    /// Writes out what was answered so far.
+    ///
+    /// # Errors
+    ///
+    /// When stdout cannot be written.
+    pub fn flush(&mut self) -> Result<()> {
+        Ok(self.stdout.flush()?)
+    }
+
+    /// Says a detail that only `-v` asks for.
+    pub fn note(&mut self, text: impl Display) {
+        if self.verbosity >= Verbosity::Verbose {
+            self.say(&text);
+        }
+    }
+
+    /// Says what a person who runs the command expects to hear; `-q` silences it.
+    pub fn tell(&mut self, text: impl Display) {
+        if self.verbosity >= Verbosity::Normal {
+            self.say(&text);
+        }
+    }
+
+    /// Warns; nothing silences a warning.
+    pub fn warn(&mut self, text: impl Display) {
+        self.say(&format_args!("warning: {text}"));
+    }
+
+    /// Says why the command failed.
+    pub fn error(&mut self, text: &str) {
+        self.say(&format_args!("error: {text}"));
+    }
+
+    /// Says what to run next; the last line of every run that does not end in 0.
+    pub fn next_step(&mut self, text: &str) {
+        self.say(&format_args!("next: {text}"));
+    }
+
+    fn say(&mut self, text: &dyn Display) {
+        // If stderr is gone there is nobody left to tell.
+        let _ = writeln!(self.stderr, "{text}");
+    }
+}

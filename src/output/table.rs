@@ -1,0 +1,61 @@
+//! The one place where tables are laid out.
+
+use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+
+use super::printable;
+
+/// On which side a column's text stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// Text.
+    Left,
+    /// Numbers.
+    Right,
+}
+
+/// Lays out rows under a header: no borders, columns two spaces apart, no space at the end of a line.
+///
+/// Every cell is made safe to show. `columns` gives each column's heading and side.
+#[must_use]
+pub fn layout(columns: &[(&str, Side)], rows: impl IntoIterator<Item = Vec<String>>) -> String {
+    let mut table = Table::new();
+    table
+        .load_style(presets::NOTHING)
+        .set_content_arrangement(ContentArrangement::Disabled)
+        .set_header(columns.iter().map(|(heading, _)| *heading));
+    for row in rows {
+        table.add_row(row.iter().map(|cell| printable(cell).into_owned()));
+    }
+    for (index, (_, side)) in columns.iter().enumerate() {
+        if let Some(column) = table.column_mut(index) {
+            column.set_padding((0, 2));
+            column.set_cell_alignment(match side {
+                Side::Left => CellAlignment::Left,
+                Side::Right => CellAlignment::Right,
+            });
+        }
+    }
+    let mut text = String::new();
+    for line in table.lines() {
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_stand_right_and_no_line_ends_in_a_space() {
+        let text = layout(
+            &[("API", Side::Left), ("REQUESTS", Side::Right)],
+            [
+                vec!["tmdb".into(), "7".into()],
+                vec!["a\nb".into(), "1,000".into()],
+            ],
+        );
+        assert_eq!(text, "API   REQUESTS\ntmdb         7\na\\nb     1,000\n");
+    }
+}

@@ -1,0 +1,13 @@
+//! The database: rows in, rows out. One file for each table, holding its row structs and every query
+//! on it. No rule is decided here and nothing is printed.
+
+pub mod aggregates;
+pub mod backend;
+pub mod lock;
+pub mod migrations;
+pub mod rollups;
+#[expect(missing_docs, reason = "diesel's macro writes the modules")]
+pub mod schema;
+pub mod time;
+pub mod url;
+pub mod usage;

@@ -1,0 +1,148 @@
+//! Timestamps in the database: one form for each engine.
+//!
+//! PostgreSQL has `TIMESTAMP(3)` without a zone, holding UTC. SQLite has no type for time; the one
+//! form we write is the text `YYYY-MM-DDTHH:MM:SS.mmm+00:00`, which is what Prisma's adapter writes
+//! and which sorts and compares as text. Reading is lenient: whatever Prisma or SQLite's own
+//! functions may have written is understood, integers as milliseconds since 1970.
+
+use chrono::{DateTime, NaiveDateTime, SubsecRound, Utc};
+use diesel::deserialize::{self, FromSql, FromSqlRow};
+use diesel::expression::AsExpression;
+use diesel::pg::{Pg, PgValue};
+use diesel::serialize::{self, IsNull, Output, ToSql};
+use diesel::sql_types::{BigInt, Double, Text, Timestamp};
+use diesel::sqlite::{Sqlite, SqliteType, SqliteValue};
+
+/// The text form of an instant in SQLite; exactly 29 bytes for the years 0 to 9999.
+pub const SQLITE_FORM: &str = "%Y-%m-%dT%H:%M:%S%.3f+00:00";
+
+/// An instant in UTC, to the millisecond, as both engines store it.
+#[derive(AsExpression, Clone, Copy, Debug, Eq, FromSqlRow, Hash, Ord, PartialEq, PartialOrd)]
+#[diesel(sql_type = Timestamp)]
+pub struct Ts(DateTime<Utc>);
+
+impl Ts {
+    /// Cuts `at` to the millisecond, as the column would.
+    #[must_use]
+    pub fn new(at: DateTime<Utc>) -> Ts {
+        Ts(at.trunc_subsecs(3))
+    }
+
+    /// The instant.
+    #[must_use]
+    pub fn utc(self) -> DateTime<Utc> {
+        self.0
+    }
+
+    /// Reads any spelling of a timestamp found in a SQLite file, bringing foreign offsets to UTC.
+    #[must_use]
+    pub fn from_sqlite_text(text: &str) -> Option<Ts> {
+        if let Ok(at) = DateTime::parse_from_rfc3339(text) {
+            return Some(Ts::new(at.to_utc()));
+        }
+        // SQLite's CURRENT_TIMESTAMP and Diesel's default: a space, no zone, which means UTC.
+        let text = text.trim();
+        [
+            "%Y-%m-%d %H:%M:%S%.f",
+            "%Y-%m-%dT%H:%M:%S%.f",
+            "%Y-%m-%d %H:%M",
+            "%Y-%m-%dT%H:%M",
+        ]
+        .iter()
+        .find_map(|form| NaiveDateTime::parse_from_str(text, form).ok())
+        .or_else(|| text.parse::<chrono::NaiveDate>().ok()?.and_hms_opt(0, 0, 0))
+        .map(|naive| Ts::new(naive.and_utc()))
+        .or_else(|| {
+            let at = DateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S%.f%:z").ok()?;
+            Some(Ts::new(at.to_utc()))
+        })
+    }
+}
+
+impl From<DateTime<Utc>> for Ts {
+    fn from(at: DateTime<Utc>) -> Ts {
+        Ts::new(at)
+    }
+}
+
+impl From<Ts> for DateTime<Utc> {
+    fn from(ts: Ts) -> DateTime<Utc> {
+        ts.0
+    }
+}
+
+impl ToSql<Timestamp, Pg> for Ts {
+    fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Pg>) -> serialize::Result {
+        let naive = self.0.naive_utc();
+        <NaiveDateTime as ToSql<Timestamp, Pg>>::to_sql(&naive, &mut out.reborrow())
+    }
+}
+
+impl FromSql<Timestamp, Pg> for Ts {
+    fn from_sql(value: PgValue<'_>) -> deserialize::Result<Ts> {
+        let naive = <NaiveDateTime as FromSql<Timestamp, Pg>>::from_sql(value)?;
+        Ok(Ts::new(naive.and_utc()))
+    }
+}
+
+impl ToSql<Timestamp, Sqlite> for Ts {
+    fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Sqlite>) -> serialize::Result {
+        out.set_value(self.0.format(SQLITE_FORM).to_string());
+        Ok(IsNull::No)
+    }
+}
+
+impl FromSql<Timestamp, Sqlite> for Ts {
+    fn from_sql(value: SqliteValue<'_, '_, '_>) -> deserialize::Result<Ts> {
+        let ts = match value.value_type() {
+            Some(SqliteType::Integer | SqliteType::Long | SqliteType::SmallInt) => {
+                let ms = <i64 as FromSql<BigInt, Sqlite>>::from_sql(value)?;
+                DateTime::from_timestamp_millis(ms).map(Ts)
+            }
+            Some(SqliteType::Float | SqliteType::Double) => {
+                let ms = <f64 as FromSql<Double, Sqlite>>::from_sql(value)?;
+                // `as` saturates, and chrono refuses what lies outside its years.
+                DateTime::from_timestamp_millis(ms as i64).map(Ts)
+            }
+            _ => Ts::from_sqlite_text(&<String as FromSql<Text, Sqlite>>::from_sql(value)?),
+        };
+        ts.ok_or_else(|| "a timestamp that no known form fits".into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ms(text: &str) -> Option<i64> {
+        Ts::from_sqlite_text(text).map(|ts| ts.utc().timestamp_millis())
+    }
+
+    #[test]
+    fn every_spelling_that_prisma_or_sqlite_writes_is_read_as_the_same_instant() {
+        for text in [
+            "2026-01-01T00:00:00.123+00:00",
+            "2026-01-01T00:00:00.123Z",
+            "2026-01-01T09:00:00.123456+09:00",
+            "2026-01-01 00:00:00.123",
+            "2026-01-01T00:00:00.123",
+            "2026-01-01 01:00:00.123+01:00",
+        ] {
+            assert_eq!(ms(text), Some(1_767_225_600_123), "{text}");
+        }
+        assert_eq!(ms("2026-01-01"), Some(1_767_225_600_000));
+        assert_eq!(ms("yesterday"), None);
+        assert_eq!(ms("2026-13-01T00:00:00.000+00:00"), None);
+    }
+
+    #[test]
+    fn text_order_is_time_order() {
+        let form = |ms| {
+            let at = DateTime::from_timestamp_millis(ms).unwrap();
+            at.format(SQLITE_FORM).to_string()
+        };
+        let instants = [-1, 0, 999, 1_000, 1_767_225_600_123, 1_767_225_600_124];
+        let texts: Vec<_> = instants.iter().map(|ms| form(*ms)).collect();
+        assert!(texts.is_sorted() && texts.iter().all(|text| text.len() == 29));
+    }
+}

@@ -1,0 +1,592 @@
+//! Which database: where the URL comes from and what it says.
+//!
+//! A URL is taken apart here and nowhere else. Its scheme decides the engine, so that no string ever
+//! becomes a SQLite file by accident; the parameters that only Prisma knows are understood or dropped;
+//! the password is masked before anything is shown.
+
+use std::env;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+
+/// Where a URL was found. Shown to the user when the URL is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// `--database-url`.
+    Flag,
+    /// An environment variable, by name.
+    Environment(&'static str),
+    /// A variable in a `.env` file.
+    DotEnv(&'static str, PathBuf),
+    /// Nothing was given: the embedded database in the user's data directory.
+    Default,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Source::Flag => f.write_str("--database-url"),
+            Source::Environment(name) => write!(f, "{name}"),
+            Source::DotEnv(name, path) => write!(f, "{name} in {}", path.display()),
+            Source::Default => f.write_str("the embedded default"),
+        }
+    }
+}
+
+/// A database that a command will open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DatabaseUrl {
+    /// Where it was found.
+    pub source: Source,
+    /// What it names.
+    pub target: Target,
+    /// What was dropped or translated from a URL written for Prisma, a sentence each.
+    pub notes: Vec<String>,
+}
+
+/// What a URL names.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Target {
+    /// A SQLite file.
+    Sqlite(PathBuf),
+    /// A PostgreSQL database.
+    Postgres(PostgresTarget),
+}
+
+/// A PostgreSQL database: a connection string for libpq, and the schema of the application.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PostgresTarget {
+    /// For libpq; may hold a password.
+    connection_string: String,
+    /// The schema that holds the application's tables (Prisma's `schema=`); `public` by default.
+    pub application_schema: String,
+}
+
+impl PostgresTarget {
+    /// The string for libpq. It may hold a password: never show it.
+    pub fn connection_string(&self) -> &str {
+        &self.connection_string
+    }
+}
+
+impl fmt::Debug for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl fmt::Debug for PostgresTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&mask(&self.connection_string))
+    }
+}
+
+impl fmt::Display for Target {
+    /// The URL, its password masked.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Target::Sqlite(path) => write!(f, "sqlite:{}", path.display()),
+            Target::Postgres(target) => f.write_str(&mask(&target.connection_string)),
+        }
+    }
+}
+
+/// Why a URL was refused. No variant holds the URL itself, since it may hold a password.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum UrlError {
+    /// Nothing before the colon that names an engine.
+    #[error("{source_name} names no database engine: it has no scheme")]
+    NoScheme {
+        /// Where the URL was found.
+        source_name: String,
+    },
+    /// A scheme that is not ours.
+    #[error("{source_name} has the unknown scheme `{scheme}`")]
+    UnknownScheme {
+        /// Where the URL was found.
+        source_name: String,
+        /// The scheme as written.
+        scheme: String,
+    },
+    /// Set, but empty.
+    #[error("{source_name} is set but empty")]
+    Empty {
+        /// Where the URL was found.
+        source_name: String,
+    },
+    /// A SQLite URL without a path, or an in-memory database, which no second command would find.
+    #[error("{source_name} names no SQLite file")]
+    NoFile {
+        /// Where the URL was found.
+        source_name: String,
+    },
+    /// A PostgreSQL URL that cannot be taken apart safely.
+    #[error("{source_name} is not a valid PostgreSQL URL: {reason}")]
+    Malformed {
+        /// Where the URL was found.
+        source_name: String,
+        /// What is wrong; never a part of the URL that could be the password.
+        reason: &'static str,
+    },
+    /// A `.env` file that cannot be read.
+    #[error("cannot read the .env file: {reason}")]
+    DotEnv {
+        /// The parser's message.
+        reason: String,
+    },
+    /// Neither `XDG_DATA_HOME` nor `HOME` is set, so there is no default location.
+    #[error("no database was named, and there is no home directory to keep the default one in")]
+    NoHome,
+}
+
+impl UrlError {
+    /// What to do about it.
+    pub fn cure(&self) -> &'static str {
+        match self {
+            UrlError::Malformed { .. } => {
+                "write it as postgresql://USER:PASSWORD@HOST:5432/DATABASE, with special characters percent-encoded"
+            }
+            UrlError::DotEnv { .. } => "correct the .env file, or give --database-url",
+            _ => "usagectl --database-url sqlite:PATH or postgresql://USER@HOST/DATABASE",
+        }
+    }
+}
+
+/// Finds the URL: the flag, else the environment, else a `.env` upward, else the embedded default.
+///
+/// With `prefer_direct`, `DIRECT_URL` (Prisma's name for the way around a pooler) goes before
+/// `DATABASE_URL` of the same place; one in `.env` never overrides what the environment says.
+///
+/// # Errors
+///
+/// When the URL found is not one of ours, or `.env` cannot be read. A URL that was given and is
+/// wrong is never replaced by the next source.
+pub fn find(flag: Option<&str>, prefer_direct: bool) -> Result<DatabaseUrl, UrlError> {
+    if let Some(url) = flag {
+        return parse(url, Source::Flag);
+    }
+    let names: &[&'static str] = if prefer_direct {
+        &["DIRECT_URL", "DATABASE_URL"]
+    } else {
+        &["DATABASE_URL"]
+    };
+    for name in names {
+        if let Ok(url) = env::var(name) {
+            return parse(&url, Source::Environment(name));
+        }
+    }
+    if let Some((path, variables)) = read_dot_env()? {
+        for name in names {
+            if let Some((_, url)) = variables.iter().find(|(key, _)| key == name) {
+                return parse(url, Source::DotEnv(name, path));
+            }
+        }
+    }
+    Ok(DatabaseUrl {
+        source: Source::Default,
+        target: Target::Sqlite(default_path()?),
+        notes: Vec::new(),
+    })
+}
+
+type Variables = Vec<(String, String)>;
+
+fn read_dot_env() -> Result<Option<(PathBuf, Variables)>, UrlError> {
+    let failed = |error: dotenvy::Error| UrlError::DotEnv {
+        // A parse error of dotenvy repeats the line, which may hold a password.
+        reason: match error {
+            dotenvy::Error::LineParse(_, at) => format!("a line does not parse, at column {at}"),
+            other => other.to_string(),
+        },
+    };
+    let Ok(directory) = env::current_dir() else {
+        return Ok(None);
+    };
+    let Some(path) = directory
+        .ancestors()
+        .map(|directory| directory.join(".env"))
+        .find(|path| path.is_file())
+    else {
+        return Ok(None);
+    };
+    let variables = dotenvy::from_path_iter(&path)
+        .map_err(failed)?
+        .collect::<Result<Variables, _>>()
+        .map_err(failed)?;
+    Ok(Some((path, variables)))
+}
+
+fn default_path() -> Result<PathBuf, UrlError> {
+    let absolute = |name| {
+        env::var_os(name)
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute())
+    };
+    let data_home = absolute("XDG_DATA_HOME")
+        .or_else(|| absolute("HOME").map(|home| home.join(".local/share")))
+        .ok_or(UrlError::NoHome)?;
+    Ok(data_home.join("usagectl").join("usagectl.db"))
+}
+
+/// Takes a URL apart.
+///
+/// # Errors
+///
+/// When it has no scheme or one that is not ours, names no file, or cannot be read safely.
+pub fn parse(url: &str, source: Source) -> Result<DatabaseUrl, UrlError> {
+    let url = url.trim();
+    let source_name = source.to_string();
+    if url.is_empty() {
+        return Err(UrlError::Empty { source_name });
+    }
+    let Some((scheme, rest)) = url.split_once(':').filter(|(scheme, _)| is_scheme(scheme)) else {
+        return Err(UrlError::NoScheme { source_name });
+    };
+    match scheme.to_ascii_lowercase().as_str() {
+        "sqlite" | "file" => {
+            let (path, parameters) = split_parameters(rest);
+            let path = path.strip_prefix("//").unwrap_or(path);
+            if path.is_empty() || path.starts_with(":memory:") {
+                return Err(UrlError::NoFile { source_name });
+            }
+            let notes = parameters
+                .map(|(name, _)| format!("dropped `{name}`, which has no meaning for SQLite"))
+                .collect();
+            Ok(DatabaseUrl {
+                source,
+                target: Target::Sqlite(PathBuf::from(path)),
+                notes,
+            })
+        }
+        "postgres" | "postgresql" => {
+            let (target, notes) = parse_postgres(rest, &source_name)?;
+            Ok(DatabaseUrl {
+                source,
+                target: Target::Postgres(target),
+                notes,
+            })
+        }
+        _ => Err(UrlError::UnknownScheme {
+            source_name,
+            scheme: scheme.to_owned(),
+        }),
+    }
+}
+
+/// RFC 3986: a letter, then letters, digits, `+`, `-`, `.`.
+fn is_scheme(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_alphabetic())
+        && text
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c))
+}
+
+fn split_parameters(text: &str) -> (&str, impl Iterator<Item = (&str, &str)>) {
+    let (before, query) = text.split_once('?').unwrap_or((text, ""));
+    let parameters = query
+        .split('&')
+        .filter(|pair| !pair.is_empty())
+        .map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+    (before, parameters)
+}
+
+fn parse_postgres(
+    rest: &str,
+    source_name: &str,
+) -> Result<(PostgresTarget, Vec<String>), UrlError> {
+    let malformed = |reason| UrlError::Malformed {
+        source_name: source_name.to_owned(),
+        reason,
+    };
+    let (base, parameters) = split_parameters(rest);
+    let Some(address) = base.strip_prefix("//") else {
+        return Err(malformed("`//` is missing after the scheme"));
+    };
+    check_address(address).map_err(malformed)?;
+
+    let mut kept: Vec<(String, String)> = Vec::new();
+    let mut notes = Vec::new();
+    let mut application_schema = String::from("public");
+    let mut strict = false;
+    let mut server_certificate = None;
+    for (name, value) in parameters {
+        let decoded = percent_decode_str(value).decode_utf8_lossy().into_owned();
+        match name {
+            "schema" if decoded.is_empty() => return Err(malformed("`schema` is empty")),
+            "schema" => application_schema = decoded,
+            "connection_limit" | "pool_timeout" | "socket_timeout" | "statement_cache_size" => {
+                notes.push(format!("dropped Prisma's `{name}`: usagectl keeps one connection and no pool"));
+            }
+            "pgbouncer" => notes.push(
+                "dropped Prisma's `pgbouncer`: `migrate` and `rollback` want the server itself, set DIRECT_URL"
+                    .to_owned(),
+            ),
+            "sslaccept" => strict = decoded == "strict",
+            "sslidentity" => notes.push(
+                "dropped Prisma's `sslidentity`: libpq reads PEM files, give `sslcert` and `sslkey`".to_owned(),
+            ),
+            "sslcert" => server_certificate = Some(decoded),
+            _ => kept.push((name.to_owned(), decoded)),
+        }
+    }
+    let has = |kept: &[(String, String)], name: &str| kept.iter().any(|(key, _)| key == name);
+    if let Some(file) = server_certificate {
+        // In libpq's language `sslcert` is the client's certificate and has a key; in Prisma's it is
+        // the certificate authority of the server.
+        let name = if has(&kept, "sslkey") {
+            "sslcert"
+        } else {
+            "sslrootcert"
+        };
+        if name == "sslrootcert" {
+            notes.push("read Prisma's `sslcert` as `sslrootcert`".to_owned());
+        }
+        kept.push((name.to_owned(), file));
+    }
+    if strict {
+        kept.retain(|(name, _)| name != "sslmode");
+        kept.push(("sslmode".to_owned(), "verify-full".to_owned()));
+        notes.push("read Prisma's `sslaccept=strict` as `sslmode=verify-full`".to_owned());
+    }
+    use_system_certificates(&mut kept);
+    // libpq waits for ever on a host that drops packets.
+    if !has(&kept, "connect_timeout") {
+        kept.push(("connect_timeout".to_owned(), "10".to_owned()));
+    }
+    if !has(&kept, "application_name") {
+        kept.push((
+            "fallback_application_name".to_owned(),
+            "usagectl".to_owned(),
+        ));
+    }
+    let query: Vec<String> = kept
+        .iter()
+        .map(|(name, value)| format!("{name}={}", utf8_percent_encode(value, NON_ALPHANUMERIC)))
+        .collect();
+    let target = PostgresTarget {
+        connection_string: format!("postgresql://{address}?{}", query.join("&")),
+        application_schema,
+    };
+    Ok((target, notes))
+}
+
+/// Refuses what libpq would misread and then repeat in its message: a password whose `/`, `?` or `@` is
+/// not encoded makes libpq take a part of it for a port.
+fn check_address(address: &str) -> Result<(), &'static str> {
+    let authority = address.split('/').next().unwrap_or_default();
+    if address[authority.len()..].contains('@') {
+        return Err(
+            "there is an `@` after the first `/`; percent-encode the special characters of the password",
+        );
+    }
+    let hosts = authority
+        .rsplit_once('@')
+        .map_or(authority, |(_, hosts)| hosts);
+    for host in hosts.split(',') {
+        // An IPv6 address keeps its colons in brackets.
+        let after_brackets = host.rsplit_once(']').map_or(host, |(_, after)| after);
+        if let Some((_, port)) = after_brackets.split_once(':')
+            && !port.is_empty()
+            && port.parse::<u16>().is_err()
+        {
+            return Err(
+                "the port is not a number; if the password has special characters, percent-encode them",
+            );
+        }
+    }
+    Ok(())
+}
+
+/// The bundled OpenSSL looks for certificates where it would have been installed, which is nowhere:
+/// name the distribution's bundle instead.
+fn use_system_certificates(parameters: &mut Vec<(String, String)>) {
+    let value = |name: &str| {
+        let found = parameters.iter().find(|(key, _)| key == name);
+        found.map(|(_, value)| value.clone())
+    };
+    let mode = value("sslmode").or_else(|| env::var("PGSSLMODE").ok());
+    let roots = value("sslrootcert").or_else(|| env::var("PGSSLROOTCERT").ok());
+    let verifies = mode
+        .as_ref()
+        .is_some_and(|mode| mode.starts_with("verify-"));
+    let own_roots = env::var_os("HOME").map(|home| Path::new(&home).join(".postgresql/root.crt"));
+    let wanted = match roots.as_deref() {
+        Some("system") => true,
+        Some(_) => false,
+        None => verifies && !own_roots.is_some_and(|path| path.exists()),
+    };
+    if !wanted {
+        return;
+    }
+    if let Some(bundle) = openssl_probe::probe().cert_file {
+        // libpq's own `sslrootcert=system` implies verify-full.
+        let mode = mode
+            .filter(|_| verifies)
+            .unwrap_or_else(|| "verify-full".to_owned());
+        parameters.retain(|(name, _)| name != "sslrootcert" && name != "sslmode");
+        parameters.push(("sslmode".to_owned(), mode));
+        parameters.push(("sslrootcert".to_owned(), bundle.display().to_string()));
+    }
+}
+
+/// The URL with its password replaced, for people to see.
+#[must_use]
+pub fn mask(url: &str) -> String {
+    let (address, query) = url.split_once('?').unwrap_or((url, ""));
+    let mut masked = match (address.find("://"), address.rfind('@')) {
+        (Some(scheme_end), Some(at)) if scheme_end + 3 <= at => {
+            let (scheme, rest) = address.split_at(scheme_end + 3);
+            let (user_and_password, host) = rest.split_at(at - scheme_end - 3);
+            match user_and_password.split_once(':') {
+                Some((user, _)) => format!("{scheme}{user}:***{host}"),
+                None => address.to_owned(),
+            }
+        }
+        _ => address.to_owned(),
+    };
+    // Only what tells databases apart is worth showing.
+    let shown: Vec<&str> = query
+        .split('&')
+        .filter(|pair| {
+            ["host=", "port=", "dbname=", "user="]
+                .iter()
+                .any(|name| pair.starts_with(name))
+        })
+        .collect();
+    if !shown.is_empty() {
+        masked.push('?');
+        masked.push_str(&shown.join("&"));
+    }
+    masked
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target(url: &str) -> Target {
+        parse(url, Source::Flag).unwrap().target
+    }
+
+    fn postgres(url: &str) -> (PostgresTarget, Vec<String>) {
+        let found = parse(url, Source::Flag).unwrap();
+        match found.target {
+            Target::Postgres(target) => (target, found.notes),
+            Target::Sqlite(path) => panic!("{} is not PostgreSQL", path.display()),
+        }
+    }
+
+    #[test]
+    fn every_spelling_of_a_sqlite_file_names_the_same_file() {
+        for url in [
+            "sqlite:a/b.db",
+            "sqlite://a/b.db",
+            "file:a/b.db",
+            "SQLITE:a/b.db",
+            "file:a/b.db?connection_limit=1",
+        ] {
+            assert_eq!(target(url), Target::Sqlite("a/b.db".into()), "{url}");
+        }
+        assert_eq!(
+            target("sqlite:///tmp/x.db"),
+            Target::Sqlite("/tmp/x.db".into())
+        );
+        assert_eq!(target("file:./dev.db"), Target::Sqlite("./dev.db".into()));
+    }
+
+    #[test]
+    fn a_string_that_is_no_url_of_ours_is_refused_by_name() {
+        let refused = |url| parse(url, Source::Flag).unwrap_err().to_string();
+        assert_eq!(
+            refused("usage.db"),
+            "--database-url names no database engine: it has no scheme"
+        );
+        assert_eq!(
+            refused("postgress://h/d"),
+            "--database-url has the unknown scheme `postgress`"
+        );
+        assert_eq!(
+            refused("mysql://u:secret@h/d"),
+            "--database-url has the unknown scheme `mysql`"
+        );
+        assert_eq!(refused(""), "--database-url is set but empty");
+        assert_eq!(refused("sqlite:"), "--database-url names no SQLite file");
+        assert_eq!(
+            refused("sqlite::memory:"),
+            "--database-url names no SQLite file"
+        );
+        assert!(refused("postgres:h/d").contains("`//` is missing"));
+    }
+
+    #[test]
+    fn a_url_written_for_prisma_works_as_it_is() {
+        let (target, notes) = postgres(
+            "postgresql://app:pw@db:6543/shop?schema=portal&connection_limit=5&pool_timeout=0&pgbouncer=true&socket_timeout=3&statement_cache_size=0",
+        );
+        assert_eq!(target.application_schema, "portal");
+        assert_eq!(notes.len(), 5);
+        assert_eq!(
+            target.connection_string(),
+            "postgresql://app:pw@db:6543/shop?connect_timeout=10&fallback_application_name=usagectl"
+        );
+    }
+
+    #[test]
+    fn prismas_certificate_parameters_are_translated_to_libpqs() {
+        let (target, _) =
+            postgres("postgres://h/d?sslmode=require&sslaccept=strict&sslcert=/ca.pem");
+        let text = target.connection_string();
+        assert!(
+            text.contains("sslmode=verify%2Dfull") && text.contains("sslrootcert=%2Fca%2Epem"),
+            "{text}"
+        );
+        let (target, _) = postgres("postgres://h/d?sslcert=/me.pem&sslkey=/me.key");
+        assert!(target.connection_string().contains("sslcert=%2Fme%2Epem"));
+        let (_, notes) = postgres("postgres://h/d?sslidentity=me.p12");
+        assert!(notes[0].contains("PEM"));
+    }
+
+    #[test]
+    fn libpqs_own_parameters_pass() {
+        let (target, notes) =
+            postgres("postgres:///d?host=/run/postgresql&connect_timeout=2&application_name=cron");
+        assert_eq!(
+            target.connection_string(),
+            "postgresql:///d?host=%2Frun%2Fpostgresql&connect_timeout=2&application_name=cron"
+        );
+        assert_eq!(notes, Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_password_is_never_shown() {
+        for url in [
+            "postgres://user:s3cret@host/db",
+            "postgres://user:s3c@ret@host:5432/db",
+            "postgres://user@host/db?password=s3cret",
+            "postgres://user:s3cret@a,b:5433/db?sslpassword=s3cret",
+        ] {
+            let shown = format!("{} {:?}", target(url), target(url));
+            assert!(!shown.contains("s3c") && !shown.contains("ret@"), "{shown}");
+        }
+        assert_eq!(
+            target("postgres://user:s3cret@host/db").to_string(),
+            "postgresql://user:***@host/db"
+        );
+    }
+
+    #[test]
+    fn a_password_that_libpq_would_take_for_a_port_is_refused_without_repeating_it() {
+        for url in [
+            "postgres://user:s3/cret@host/db",
+            "postgres://user:s3cret",
+            "postgres://u:a:s3@h:x/db",
+        ] {
+            let message = parse(url, Source::Flag).unwrap_err().to_string();
+            assert!(
+                message.contains("percent-encode") && !message.contains("s3"),
+                "{message}"
+            );
+        }
+    }
+}
