@@ -1,0 +1,1 @@
+//! Whole commands, one file for each.

@@ -1,0 +1,1 @@
+//! The store, one file for each table.

@@ -1,0 +1,251 @@
+//! A database that belongs to one test and goes with it.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::sync::OnceLock;
+
+use diesel::deserialize::{self, FromSql, QueryableByName};
+use diesel::pg::Pg;
+use diesel::prelude::*;
+use diesel::row::{Field, NamedRow, Row};
+use diesel::sql_types::{BigInt, Binary, Double, Nullable, Text};
+use diesel::sqlite::{Sqlite, SqliteType};
+use usagectl::store::backend::{self, Access, Db};
+use usagectl::store::url::{self, Source};
+
+use super::postgres;
+use super::program::{Program, Sandbox};
+
+/// The two engines a test runs on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Engine {
+    Sqlite,
+    Postgresql,
+}
+
+/// A private database, dropped with the test; and a sandbox to run the program against it.
+pub struct TestDatabase {
+    engine: Engine,
+    url: String,
+    /// On PostgreSQL.
+    name: Option<String>,
+    sandbox: Sandbox,
+}
+
+impl TestDatabase {
+    /// A database that nobody has migrated; on SQLite the file does not exist yet.
+    pub fn empty(engine: Engine) -> TestDatabase {
+        TestDatabase::new(engine, None)
+    }
+
+    /// A database on which `usagectl migrate` has run.
+    pub fn migrated(engine: Engine) -> TestDatabase {
+        match engine {
+            Engine::Sqlite => {
+                let db = TestDatabase::empty(engine);
+                let path = db.path();
+                fs::write(&path, migrated_file()).expect("the sandbox is writable");
+                let mode = fs::Permissions::from_mode(0o600);
+                fs::set_permissions(&path, mode).expect("the file is ours");
+                db
+            }
+            Engine::Postgresql if postgres::server().private => {
+                TestDatabase::new(engine, Some(migrated_template()))
+            }
+            Engine::Postgresql => {
+                let db = TestDatabase::empty(engine);
+                db.migrate();
+                db
+            }
+        }
+    }
+
+    fn new(engine: Engine, template: Option<&str>) -> TestDatabase {
+        let sandbox = Sandbox::new();
+        let (url, name) = match engine {
+            Engine::Sqlite => {
+                let path = sandbox.path().join("usage.db");
+                (format!("sqlite:{}", path.display()), None)
+            }
+            Engine::Postgresql => {
+                let name = postgres::server().create_database(template);
+                (postgres::server().url(&name), Some(name))
+            }
+        };
+        TestDatabase {
+            engine,
+            url,
+            name,
+            sandbox,
+        }
+    }
+
+    fn migrate(&self) {
+        self.usagectl(["migrate"]).run().success();
+    }
+
+    pub fn engine(&self) -> Engine {
+        self.engine
+    }
+
+    /// For `--database-url` and `DATABASE_URL`.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The surroundings in which [`TestDatabase::usagectl`] runs; files for the program go there.
+    pub fn sandbox(&self) -> &Sandbox {
+        &self.sandbox
+    }
+
+    /// The SQLite file.
+    pub fn path(&self) -> PathBuf {
+        let path = self.url.strip_prefix("sqlite:");
+        path.expect("only SQLite has a file").into()
+    }
+
+    /// A connection as the program itself opens it; an empty SQLite database is made.
+    pub fn open(&self) -> Db {
+        let url = url::parse(&self.url, Source::Flag).expect("our own URL is sound");
+        backend::open(&url, Access::Create).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// Runs statements; panics with the engine's message.
+    pub fn execute(&self, sql: &str) {
+        let done = self.open().batch_execute(sql);
+        done.unwrap_or_else(|error| panic!("{sql}: {error}"));
+    }
+
+    /// The rows of a query, each as its values joined by `|`.
+    ///
+    /// Both engines spell values alike: NULL as `NULL`, booleans as `1` and `0`, timestamps as
+    /// `2026-01-31T12:00:00.000+00:00`, bytes as hexadecimal digits, `10.0` as `10`.
+    pub fn rows(&self, sql: &str) -> Vec<String> {
+        let sql = sql.trim().trim_end_matches(';');
+        let rows = match self.open() {
+            Db::Sqlite(mut connection) => diesel::sql_query(sql).load::<Spelled>(&mut connection),
+            Db::Pg(mut connection) => {
+                let first = diesel::sql_query(sql).get_result::<Width>(&mut connection);
+                match first.optional() {
+                    Ok(None) => Ok(Vec::new()),
+                    Ok(Some(Width(width))) => {
+                        diesel::sql_query(spelled(sql, width)).load::<Spelled>(&mut connection)
+                    }
+                    Err(error) => Err(error),
+                }
+            }
+        };
+        let rows = rows.unwrap_or_else(|error| panic!("{sql}: {error}"));
+        rows.into_iter().map(|row| row.0.join("|")).collect()
+    }
+
+    /// The program with these arguments, against this database, in clean surroundings.
+    pub fn usagectl<I>(&self, args: I) -> Program
+    where
+        I: IntoIterator,
+        I::Item: AsRef<OsStr>,
+    {
+        self.sandbox.usagectl(args).database(&self.url)
+    }
+}
+
+impl Drop for TestDatabase {
+    fn drop(&mut self) {
+        if let Some(name) = &self.name {
+            postgres::server().drop_database(name);
+        }
+    }
+}
+
+/// The bytes of a migrated SQLite file.
+fn migrated_file() -> &'static [u8] {
+    static FILE: OnceLock<Vec<u8>> = OnceLock::new();
+    FILE.get_or_init(|| {
+        let db = TestDatabase::empty(Engine::Sqlite);
+        db.migrate();
+        fs::read(db.path()).expect("migrate made the file")
+    })
+}
+
+/// The name of a migrated PostgreSQL database; copying it is several times faster than migrating.
+fn migrated_template() -> &'static str {
+    static TEMPLATE: OnceLock<String> = OnceLock::new();
+    TEMPLATE.get_or_init(|| {
+        let mut db = TestDatabase::empty(Engine::Postgresql);
+        db.migrate();
+        // It stays for the whole run and goes with the server.
+        db.name.take().expect("PostgreSQL's databases have names")
+    })
+}
+
+/// A row as text.
+struct Spelled(Vec<String>);
+
+impl QueryableByName<Sqlite> for Spelled {
+    fn build<'a>(row: &impl NamedRow<'a, Sqlite>) -> deserialize::Result<Spelled> {
+        let spell = |index| {
+            let field = Row::get(row, index).ok_or("a column is missing")?;
+            let Some(value) = field.value() else {
+                return Ok("NULL".to_owned());
+            };
+            Ok(match value.value_type() {
+                Some(SqliteType::Double | SqliteType::Float) => {
+                    <f64 as FromSql<Double, Sqlite>>::from_sql(value)?.to_string()
+                }
+                Some(SqliteType::Text) => <String as FromSql<Text, Sqlite>>::from_sql(value)?,
+                Some(SqliteType::Binary) => {
+                    let bytes = <Vec<u8> as FromSql<Binary, Sqlite>>::from_sql(value)?;
+                    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+                }
+                _ => <i64 as FromSql<BigInt, Sqlite>>::from_sql(value)?.to_string(),
+            })
+        };
+        let values: deserialize::Result<_> = (0..row.field_count()).map(spell).collect();
+        Ok(Spelled(values?))
+    }
+}
+
+impl QueryableByName<Pg> for Spelled {
+    fn build<'a>(row: &impl NamedRow<'a, Pg>) -> deserialize::Result<Spelled> {
+        let spell = |index| {
+            let field = Row::get(row, index).ok_or("a column is missing")?;
+            let text =
+                <Option<String> as FromSql<Nullable<Text>, Pg>>::from_nullable_sql(field.value())?;
+            Ok(text.unwrap_or_else(|| "NULL".to_owned()))
+        };
+        let values: deserialize::Result<_> = (0..row.field_count()).map(spell).collect();
+        Ok(Spelled(values?))
+    }
+}
+
+/// How many columns a PostgreSQL row has.
+struct Width(usize);
+
+impl QueryableByName<Pg> for Width {
+    fn build<'a>(row: &impl NamedRow<'a, Pg>) -> deserialize::Result<Width> {
+        Ok(Width(row.field_count()))
+    }
+}
+
+/// The query with every value as text, in SQLite's spelling.
+fn spelled(sql: &str, width: usize) -> String {
+    let names: Vec<String> = (1..=width).map(|n| format!("c{n}")).collect();
+    let spell = |name: &String| {
+        format!(
+            "CASE pg_typeof({name})::text
+             WHEN 'boolean' THEN CASE {name}::text WHEN 'true' THEN '1' WHEN 'false' THEN '0' END
+             WHEN 'timestamp without time zone' THEN
+                 to_char(({name}::text)::timestamp, 'YYYY-MM-DD\"T\"HH24:MI:SS.MS+00:00')
+             WHEN 'bytea' THEN substr({name}::text, 3)
+             ELSE {name}::text END AS {name}"
+        )
+    };
+    let values: Vec<String> = names.iter().map(spell).collect();
+    format!(
+        "SELECT {} FROM ({sql}) AS query({})",
+        values.join(", "),
+        names.join(", ")
+    )
+}

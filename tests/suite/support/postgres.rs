@@ -1,0 +1,229 @@
+//! The PostgreSQL server of this test run.
+//!
+//! `TEST_DATABASE_URL` may name one: an administrator's URL, on a server that asks for passwords over
+//! TCP. Otherwise a private server is started, once a process, by `postgres.sh`: a shell that holds the
+//! other end of a pipe, so that the server goes when this process ends, be it by `kill -9`.
+//!
+//! PostgreSQL is never skipped: where no server can be had, its tests fail and say what to install.
+
+use std::env;
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use diesel::connection::SimpleConnection;
+use diesel::{Connection, PgConnection};
+
+/// The password in every URL that a test hands to the program; it must never come out again.
+pub const PASSWORD: &str = "s3cret-of-the-tests";
+
+const WHAT_TO_INSTALL: &str = "\
+PostgreSQL's server is needed: `tests/run.sh` installs it, or do it yourself \
+(Debian, Ubuntu: `apt-get install postgresql`; Fedora: `dnf install postgresql-server`; \
+macOS: `brew install postgresql`). Or set TEST_DATABASE_URL to an administrator's URL of a server.";
+
+/// Speed instead of durability: nobody misses this data after a power failure.
+const SETTINGS: &str = "\
+fsync = off
+full_page_writes = off
+synchronous_commit = off
+autovacuum = off
+wal_level = minimal
+max_wal_senders = 0
+max_connections = 200
+shared_buffers = 64MB
+";
+
+/// A server on which tests make databases.
+pub struct Server {
+    admin_url: String,
+    /// The URL of a test's database, up to its name; and what follows the name.
+    test_url: (String, String),
+    /// Whether the server goes away with us, so that a template left on it is nobody's litter.
+    pub private: bool,
+    /// Holds the pipe that keeps a private server alive.
+    _keeper: Option<Child>,
+}
+
+/// The server; started when the first test asks for it.
+pub fn server() -> &'static Server {
+    static SERVER: OnceLock<Result<Server, String>> = OnceLock::new();
+    let server = SERVER.get_or_init(|| match env::var("TEST_DATABASE_URL") {
+        Ok(url) => Server::given(&url),
+        Err(_) => Server::start(),
+    });
+    server
+        .as_ref()
+        .unwrap_or_else(|problem| panic!("{problem}"))
+}
+
+impl Server {
+    fn given(url: &str) -> Result<Server, String> {
+        let (address, query) = match url.split_once('?') {
+            Some((address, query)) => (address, format!("?{query}")),
+            None => (url, String::new()),
+        };
+        let slash = address.rfind('/').filter(|at| *at > "postgresql://".len());
+        let base = slash.map_or(address, |at| &address[..at]);
+        let server = Server {
+            admin_url: url.to_owned(),
+            test_url: (format!("{base}/"), query),
+            private: false,
+            _keeper: None,
+        };
+        match PgConnection::establish(url) {
+            Ok(_) => Ok(server),
+            Err(error) => Err(format!("TEST_DATABASE_URL cannot be used: {error}")),
+        }
+    }
+
+    fn start() -> Result<Server, String> {
+        let directory = programs().ok_or(WHAT_TO_INSTALL)?;
+        let mut command = as_an_ordinary_user();
+        command
+            .args(["sh", "-c", include_str!("postgres.sh"), "postgres.sh"])
+            .arg(&directory)
+            .args(free_ports().map(|port| port.to_string()))
+            .env("SETTINGS", SETTINGS)
+            .current_dir("/")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        // A process group of its own: Ctrl-C in the terminal ends us, and our end ends the server.
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
+        let mut keeper = command
+            .spawn()
+            .map_err(|error| format!("cannot run {command:?}: {error}"))?;
+
+        let mut line = String::new();
+        let stdout = keeper.stdout.take().expect("stdout is piped");
+        let read = BufReader::new(stdout).read_line(&mut line);
+        let Some(port) = line.split(' ').nth(1).filter(|_| read.is_ok()) else {
+            let mut reason = String::new();
+            let mut stderr = keeper.stderr.take().expect("stderr is piped");
+            let _ = stderr.read_to_string(&mut reason);
+            return Err(format!(
+                "PostgreSQL does not start:\n{reason}\n{WHAT_TO_INSTALL}"
+            ));
+        };
+        let server = Server {
+            admin_url: format!("postgresql://postgres@127.0.0.1:{port}/postgres"),
+            test_url: (
+                format!("postgresql://app:{PASSWORD}@127.0.0.1:{port}/"),
+                String::new(),
+            ),
+            private: true,
+            _keeper: Some(keeper),
+        };
+        // No superuser: what the program needs, the owner of a database must be able to do.
+        server.administer(&format!(
+            "CREATE ROLE app LOGIN CREATEDB CREATEROLE PASSWORD '{PASSWORD}'"
+        ));
+        Ok(server)
+    }
+
+    /// Runs a statement as the administrator.
+    pub fn administer(&self, sql: &str) {
+        let mut connection = PgConnection::establish(&self.admin_url)
+            .unwrap_or_else(|error| panic!("connecting as administrator: {error}"));
+        connection
+            .batch_execute(sql)
+            .unwrap_or_else(|error| panic!("{sql}: {error}"));
+    }
+
+    /// The URL of the database `name`.
+    pub fn url(&self, name: &str) -> String {
+        let (before, after) = &self.test_url;
+        format!("{before}{name}{after}")
+    }
+
+    /// Makes an empty database, or one like `template`, and returns its name.
+    pub fn create_database(&self, template: Option<&str>) -> String {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("usagectl_test_{}_{count}", std::process::id());
+        let owner = if self.private { "OWNER app" } else { "" };
+        let template = template.map_or(String::new(), |name| format!("TEMPLATE {name}"));
+        self.administer(&format!("CREATE DATABASE {name} {owner} {template}"));
+        // Not UTC and not ISO, so that a session which forgot to say what it wants is found out.
+        self.administer(&format!(
+            "ALTER DATABASE {name} SET timezone TO 'Asia/Seoul';
+             ALTER DATABASE {name} SET datestyle TO 'SQL, DMY';"
+        ));
+        name
+    }
+
+    /// Drops a database, whoever is still connected to it.
+    pub fn drop_database(&self, name: &str) {
+        self.administer(&format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"));
+    }
+}
+
+/// The directory of `initdb` and `pg_ctl`.
+fn programs() -> Option<PathBuf> {
+    let complete = |directory: &Path| {
+        let programs = ["initdb", "pg_ctl", "postgres"];
+        programs
+            .iter()
+            .all(|program| directory.join(program).is_file())
+    };
+    let on_path = env::var_os("PATH").unwrap_or_default();
+    let mut candidates: Vec<PathBuf> = env::split_paths(&on_path).collect();
+    // Debian keeps the server's programs off the PATH, a directory for each version: newest first.
+    let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten();
+    let mut versions: Vec<PathBuf> = versions.flatten().map(|entry| entry.path()).collect();
+    versions.sort_by_key(|path| {
+        let name = path.file_name()?.to_str()?;
+        name.parse::<u32>().ok()
+    });
+    candidates.extend(versions.iter().rev().map(|path| path.join("bin")));
+    if let Ok(output) = Command::new("pg_config").arg("--bindir").output() {
+        candidates.push(String::from_utf8_lossy(&output.stdout).trim().into());
+    }
+    candidates.into_iter().find(|directory| complete(directory))
+}
+
+/// PostgreSQL refuses to run as root: root becomes the user `postgres`, or `nobody` where there is none.
+fn as_an_ordinary_user() -> Command {
+    let id = |arguments: &[&str]| {
+        let output = Command::new("id").args(arguments).output().ok()?;
+        let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+        output.status.success().then_some(text)
+    };
+    let mut command = if id(&["-u"]).as_deref() == Some("0") {
+        let user = ["postgres", "nobody"];
+        let user = user.iter().find(|user| id(&["-u", user]).is_some());
+        let user = user.expect("a user `postgres` or `nobody` to run the server as");
+        let group = id(&["-g", user]).expect("the user has a group");
+        let mut command = Command::new("setpriv");
+        command.arg(format!("--reuid={user}"));
+        command.arg(format!("--regid={group}"));
+        command.arg("--clear-groups");
+        command
+    } else {
+        Command::new("env")
+    };
+    // The caller's own settings for PostgreSQL's programs are not meant for this server.
+    for (name, _) in env::vars_os() {
+        if name.as_encoded_bytes().starts_with(b"PG") {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+/// A few ports that are free now; another process may be quicker to take one.
+fn free_ports() -> impl Iterator<Item = u16> {
+    let listeners: Vec<TcpListener> = (0..4)
+        .filter_map(|_| TcpListener::bind("127.0.0.1:0").ok())
+        .collect();
+    let ports: Vec<u16> = listeners
+        .iter()
+        .filter_map(|listener| Some(listener.local_addr().ok()?.port()))
+        .collect();
+    ports.into_iter()
+}
