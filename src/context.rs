@@ -34,6 +34,19 @@ impl Verbosity {
     }
 }
 
+/// Who runs the program, as user@host; for logs.
+#[must_use]
+pub fn who() -> String {
+    let user = ["USER", "LOGNAME"]
+        .iter()
+        .find_map(|name| std::env::var(name).ok())
+        .unwrap_or_else(|| "unknown".to_owned());
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .or_else(|_| std::fs::read_to_string("/etc/hostname"))
+        .unwrap_or_else(|_| "unknown".to_owned());
+    format!("{user}@{}", host.trim())
+}
+
 /// The surroundings of one run of one command.
 #[derive(Debug)]
 pub struct Context {

@@ -1,0 +1,348 @@
+//! What was applied: Diesel's ledger, which says which migrations are in the database now, and our log
+//! beside it, which says what was done, when, by whom and from which text.
+//!
+//! Both are made by the runner and not by a migration, since they must be there before the first one.
+//! On PostgreSQL they live in the schema `usagectl`, out of Prisma's sight. The log also tells which
+//! application schema that is for: there is one `usagectl` in a database, so it serves one application.
+
+use diesel::prelude::*;
+use diesel::sql_types::{Bool, Nullable, Text, Timestamp};
+
+use super::ALL;
+use crate::error::{Error, Exit, Result};
+use crate::store::backend::{Db, on};
+use crate::store::time::Ts;
+
+diesel::table! {
+    usagectl_migration_log (id) {
+        id -> BigInt,
+        version -> Text,
+        name -> Text,
+        action -> Text,
+        up_sha256 -> Text,
+        down_sha256 -> Text,
+        application_schema -> Text,
+        tool_version -> Text,
+        done_by -> Text,
+        at -> Timestamp,
+        duration_ms -> BigInt,
+    }
+}
+
+/// Makes both, once. Diesel's own text for its ledger, so that `diesel_cli` finds what it expects.
+pub(super) const SETUP_POSTGRES: &str = "\
+CREATE TABLE IF NOT EXISTS usagectl.__diesel_schema_migrations (
+    version VARCHAR(50) PRIMARY KEY NOT NULL,
+    run_on TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP
+);
+CREATE TABLE IF NOT EXISTS usagectl.usagectl_migration_log (
+    id BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    version TEXT NOT NULL,
+    name TEXT NOT NULL,
+    action TEXT NOT NULL CHECK (action IN ('up', 'down')),
+    up_sha256 TEXT NOT NULL,
+    down_sha256 TEXT NOT NULL,
+    application_schema TEXT NOT NULL,
+    tool_version TEXT NOT NULL,
+    done_by TEXT NOT NULL,
+    at TIMESTAMP(3) NOT NULL,
+    duration_ms BIGINT NOT NULL
+);
+";
+
+/// As [`SETUP_POSTGRES`].
+pub(super) const SETUP_SQLITE: &str = "\
+CREATE TABLE IF NOT EXISTS __diesel_schema_migrations (
+    version VARCHAR(50) PRIMARY KEY NOT NULL,
+    run_on TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP
+);
+CREATE TABLE IF NOT EXISTS usagectl_migration_log (
+    id INTEGER PRIMARY KEY,
+    version TEXT NOT NULL,
+    name TEXT NOT NULL,
+    action TEXT NOT NULL CHECK (action IN ('up', 'down')),
+    up_sha256 TEXT NOT NULL,
+    down_sha256 TEXT NOT NULL,
+    application_schema TEXT NOT NULL,
+    tool_version TEXT NOT NULL,
+    done_by TEXT NOT NULL,
+    at DATETIME NOT NULL,
+    duration_ms BIGINT NOT NULL
+);
+";
+
+/// Why the schema is not the one this program works with.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum SchemaError {
+    /// No migration was ever applied.
+    #[error("the database is not migrated")]
+    NotMigrated,
+    /// Some of ours are not applied.
+    #[error("the database lacks {0} of this program's migrations")]
+    Behind(usize),
+    /// Some were applied that we do not have.
+    #[error("the database has migrations that this program does not know: {0}")]
+    Ahead(String),
+    /// The database's `usagectl` schema belongs to another application schema.
+    #[error(
+        "this database's usagectl tables serve the application in the schema `{served}`, not the one in `{asked}`"
+    )]
+    OtherApplication {
+        /// The schema they were made for.
+        served: String,
+        /// The schema the URL names.
+        asked: String,
+    },
+}
+
+impl From<SchemaError> for Error {
+    fn from(error: SchemaError) -> Error {
+        let (exit, next) = match &error {
+            SchemaError::NotMigrated | SchemaError::Behind(_) => {
+                (Exit::Failed, "usagectl migrate".to_owned())
+            }
+            SchemaError::Ahead(_) => (
+                Exit::Untrustworthy,
+                "use the version of usagectl that applied them".to_owned(),
+            ),
+            SchemaError::OtherApplication { served, .. } => (
+                Exit::Refused,
+                format!("add ?schema={served} to the URL, or use another database"),
+            ),
+        };
+        Error::new(exit, error).with_next(next)
+    }
+}
+
+/// A migration that is in the database.
+#[derive(Debug, QueryableByName)]
+struct LedgerRow {
+    #[diesel(sql_type = Text)]
+    version: String,
+    #[diesel(sql_type = Timestamp)]
+    run_on: Ts,
+}
+
+/// One thing that was done to the schema.
+#[derive(Clone, Debug, Queryable, Selectable)]
+#[diesel(table_name = usagectl_migration_log)]
+pub struct LogRow {
+    /// The migration's version.
+    pub version: String,
+    /// Its name.
+    pub name: String,
+    /// `up` or `down`.
+    pub action: String,
+    /// Checksum of the text that goes up.
+    pub up_sha256: String,
+    /// Checksum of the text that goes down.
+    pub down_sha256: String,
+    /// The application schema it was done for.
+    pub application_schema: String,
+    /// The version of this program that did it.
+    pub tool_version: String,
+    /// Who ran it, as user@host.
+    pub done_by: String,
+    /// When.
+    pub at: Ts,
+    /// How long its SQL took.
+    pub duration_ms: i64,
+}
+
+/// A row for the log.
+#[derive(Debug, Insertable)]
+#[diesel(table_name = usagectl_migration_log)]
+pub(super) struct NewLogRow<'a> {
+    pub(super) version: &'a str,
+    pub(super) name: &'a str,
+    pub(super) action: &'a str,
+    pub(super) up_sha256: &'a str,
+    pub(super) down_sha256: &'a str,
+    pub(super) application_schema: &'a str,
+    pub(super) tool_version: &'a str,
+    pub(super) done_by: &'a str,
+    pub(super) at: Ts,
+    pub(super) duration_ms: i64,
+}
+
+impl NewLogRow<'_> {
+    pub(super) fn insert(&self, db: &mut Db) -> QueryResult<()> {
+        on!(db, |conn| diesel::insert_into(
+            usagectl_migration_log::table
+        )
+        .values(self)
+        .execute(conn))?;
+        Ok(())
+    }
+}
+
+/// All that is recorded about the migrations of a database.
+#[derive(Debug, Default)]
+pub struct Bookkeeping {
+    /// Whether ledger and log exist; if not, the rest is empty.
+    pub exists: bool,
+    /// The versions in the database, with the moment Diesel's ledger gives, oldest version first.
+    pub applied: Vec<(String, Ts)>,
+    /// The log, oldest row first.
+    pub log: Vec<LogRow>,
+}
+
+impl Bookkeeping {
+    /// Reads ledger and log and writes nothing: Diesel's own reader begins with CREATE TABLE, which a
+    /// read-only role or a replica refuses.
+    ///
+    /// # Errors
+    ///
+    /// Whatever the engine reports.
+    pub fn read(db: &mut Db) -> QueryResult<Bookkeeping> {
+        let mut found = Bookkeeping::default();
+        let (has_ledger, has_log) = existing(db)?;
+        found.exists = has_ledger && has_log;
+        if has_ledger {
+            let query = format!(
+                "SELECT version, run_on FROM {} ORDER BY version",
+                ledger_name(db)
+            );
+            let rows: Vec<LedgerRow> = on!(db, |conn| diesel::sql_query(query).load(conn))?;
+            found.applied = rows
+                .into_iter()
+                .map(|row| (row.version, row.run_on))
+                .collect();
+        }
+        if has_log {
+            found.log = on!(db, |conn| usagectl_migration_log::table
+                .select(LogRow::as_select())
+                .order(usagectl_migration_log::id)
+                .load(conn))?;
+        }
+        Ok(found)
+    }
+
+    /// Makes what is missing.
+    pub(super) fn create(db: &mut Db) -> QueryResult<()> {
+        db.write_tx(|db| {
+            let setup = match db {
+                Db::Pg(_) => SETUP_POSTGRES,
+                Db::Sqlite(_) => SETUP_SQLITE,
+            };
+            db.batch_execute(setup)
+        })
+    }
+
+    /// Refuses a second application schema beside the one that is being served.
+    ///
+    /// # Errors
+    ///
+    /// [`SchemaError::OtherApplication`].
+    pub fn check_application(&self, asked: &str) -> Result<(), SchemaError> {
+        match self.log.last() {
+            Some(last) if !self.applied.is_empty() && last.application_schema != asked => {
+                Err(SchemaError::OtherApplication {
+                    served: last.application_schema.clone(),
+                    asked: asked.to_owned(),
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Diesel's ledger, named so that no table of the application can stand in for it.
+fn ledger_name(db: &Db) -> &'static str {
+    match db {
+        Db::Pg(_) => "usagectl.__diesel_schema_migrations",
+        Db::Sqlite(_) => "__diesel_schema_migrations",
+    }
+}
+
+/// Whether the ledger and the log exist.
+fn existing(db: &mut Db) -> QueryResult<(bool, bool)> {
+    #[derive(QueryableByName)]
+    struct Existing {
+        #[diesel(sql_type = Bool)]
+        ledger: bool,
+        #[diesel(sql_type = Bool)]
+        log: bool,
+    }
+    // The catalogues may be read by everyone, whatever rights a role lacks.
+    let tables = match db {
+        Db::Pg(_) => {
+            "SELECT c.relname AS name FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+             WHERE n.nspname = 'usagectl'"
+        }
+        Db::Sqlite(_) => "SELECT name FROM sqlite_master WHERE type = 'table'",
+    };
+    let query = format!(
+        "WITH tables AS ({tables})
+         SELECT EXISTS (SELECT 1 FROM tables WHERE name = '__diesel_schema_migrations') AS ledger,
+                EXISTS (SELECT 1 FROM tables WHERE name = 'usagectl_migration_log') AS log"
+    );
+    let found: Existing = on!(db, |conn| diesel::sql_query(query).get_result(conn))?;
+    Ok((found.ledger, found.log))
+}
+
+/// Makes sure that the schema is the one this program works with, in one query.
+///
+/// # Errors
+///
+/// [`SchemaError`], with the command that cures it.
+pub fn require_current(db: &mut Db) -> Result<()> {
+    #[derive(QueryableByName)]
+    struct Applied {
+        #[diesel(sql_type = Text)]
+        version: String,
+        #[diesel(sql_type = Nullable<Text>)]
+        served: Option<String>,
+        #[diesel(sql_type = Nullable<Text>)]
+        asked: Option<String>,
+    }
+    let ledger = ledger_name(db);
+    let asked = match db {
+        Db::Pg(_) => "(current_schemas(false))[1]::text",
+        Db::Sqlite(_) => "'main'",
+    };
+    let query = format!(
+        "SELECT version, {asked} AS asked,
+                (SELECT application_schema FROM usagectl_migration_log ORDER BY id DESC LIMIT 1) AS served
+         FROM {ledger}"
+    );
+    let rows: Vec<Applied> = match on!(db, |conn| diesel::sql_query(query).load(conn)) {
+        Ok(rows) => rows,
+        // The message of a missing table comes in the server's language, so look for the table itself.
+        Err(error) => {
+            return Err(match existing(db)? {
+                (true, true) => error.into(),
+                _ => SchemaError::NotMigrated.into(),
+            });
+        }
+    };
+    let Some(first) = rows.first() else {
+        return Err(SchemaError::NotMigrated.into());
+    };
+    if let (Some(served), Some(asked)) = (&first.served, &first.asked)
+        && served != asked
+    {
+        return Err(SchemaError::OtherApplication {
+            served: served.clone(),
+            asked: asked.clone(),
+        }
+        .into());
+    }
+    let versions: Vec<&str> = rows.iter().map(|row| row.version.as_str()).collect();
+    let missing = ALL
+        .iter()
+        .filter(|migration| !versions.contains(&migration.version))
+        .count();
+    let unknown: Vec<&str> = versions
+        .iter()
+        .copied()
+        .filter(|version| ALL.iter().all(|migration| migration.version != *version))
+        .collect();
+    if !unknown.is_empty() {
+        return Err(SchemaError::Ahead(unknown.join(", ")).into());
+    }
+    if missing > 0 {
+        return Err(SchemaError::Behind(missing).into());
+    }
+    Ok(())
+}
