@@ -11,7 +11,7 @@ shift
 dir=$(mktemp -d "${TMPDIR:-/tmp}/usagectl-postgres-XXXXXX") || exit 1
 trap 'rm -rf "$dir"' EXIT
 # Whatever ends us by force must not leave the server behind: only the end of the input does.
-trap '' HUP INT TERM
+trap '' HUP INT PIPE TERM
 
 if ! "$bin/initdb" --pgdata="$dir/data" --username=postgres --auth=trust --encoding=UTF8 --locale=C \
     --no-sync >"$dir/log" 2>&1
@@ -33,7 +33,7 @@ fi
 for port in "$@"; do
     if "$bin/pg_ctl" -D "$dir/data" -l "$dir/log" -o "-p $port" -s -w -t 60 start </dev/null >/dev/null 2>&1
     then
-        echo "ready $port $dir"
+        echo "ready $port $dir" 2>/dev/null
         cat >/dev/null
         "$bin/pg_ctl" -D "$dir/data" -s -m immediate stop
         exit 0
