@@ -11,6 +11,7 @@
 )]
 
 mod commands;
+mod examples;
 mod store;
 #[allow(
     dead_code,
