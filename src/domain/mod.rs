@@ -1,6 +1,7 @@
 //! The decisions: plain values in, plain values out. Nothing here knows clap, Diesel, a terminal or a
 //! clock, so everything here can be tested with values alone.
 
+pub mod batch;
 pub mod histogram;
 pub mod id;
 pub mod period;
