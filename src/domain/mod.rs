@@ -2,8 +2,11 @@
 //! clock, so everything here can be tested with values alone.
 
 pub mod batch;
+pub mod credits;
 pub mod histogram;
 pub mod id;
 pub mod period;
+pub mod published;
 pub mod rollup;
+pub mod stats;
 pub mod usage;
