@@ -1,7 +1,7 @@
 //! What a command is handed: the moment it runs at, the database to open, where its answer goes.
 
 use std::fmt::Display;
-use std::io::{self, BufWriter, Stderr, Stdout, Write};
+use std::io::{self, BufRead, BufWriter, Stderr, Stdout, Write};
 
 use chrono::{DateTime, Utc};
 
@@ -165,6 +165,20 @@ impl Context {
         if self.verbosity >= Verbosity::Normal {
             self.say(&text);
         }
+    }
+
+    /// Asks the person at the terminal, and returns the line they type, without space around it; an
+    /// empty one if they close it.
+    ///
+    /// # Errors
+    ///
+    /// When stdin cannot be read.
+    pub fn ask(&mut self, question: impl Display) -> Result<String> {
+        let _ = write!(self.stderr, "{question}");
+        let _ = self.stderr.flush();
+        let mut line = String::new();
+        io::stdin().lock().read_line(&mut line)?;
+        Ok(line.trim().to_owned())
     }
 
     /// Warns; nothing silences a warning.

@@ -1,52 +1,202 @@
 //! `migrate`: apply what is pending.
 
+use std::io::Write;
 use std::time::Duration;
 
 use clap::Args;
 
-use crate::context::Context;
-use crate::error::{Outcome, Result};
-use crate::store::backend::Access;
+use crate::cli::parse_duration;
+use crate::context::{Context, who};
+use crate::domain::migration::{self, Refusal};
+use crate::error::{Error, Exit, Outcome, Result};
+use crate::output::migrations::{Applied, Plan};
+use crate::store::backend::{self, Access, Db};
+use crate::store::catalogue;
 use crate::store::lock::{RunKind, RunLock};
-use crate::store::migrations::{self, Direction, Entry};
+use crate::store::migrations::{self, Direction, Entry, Migration, Survey};
+use crate::store::url::{DatabaseUrl, Target};
 
 /// Apply pending migrations
 ///
-/// Creates the SQLite file if there is none. Several runs at once are safe: one works, the others wait
-/// and then find nothing left to do.
+/// Each migration is one transaction: it is applied as a whole or not at all. Several runs at once are
+/// safe: one works, the others wait and then find nothing left to do. Creates the SQLite file, or the
+/// schema that the URL names, if it is missing.
+///
+/// A migration that was edited after it was applied, or that this program does not know, stops it (exit
+/// code 4), and so does a database in which some of the tables exist already without having been made by
+/// usagectl (5).
 #[derive(Args, Debug)]
 #[command(after_help = "Example: usagectl --database-url sqlite:usage.db migrate")]
-pub struct MigrateArgs {}
+pub struct MigrateArgs {
+    /// Stop after this migration, named by version or by name
+    #[arg(long, value_name = "MIGRATION")]
+    to: Option<String>,
 
-/// How long to wait for another run.
-const LOCK_WAIT: Duration = Duration::from_secs(60);
+    /// Show what would be done, and do nothing
+    #[arg(long)]
+    dry_run: bool,
 
-/// Applies every pending migration.
+    /// Print the SQL for psql or sqlite3, and do nothing
+    #[arg(long, conflicts_with = "dry_run")]
+    sql: bool,
+
+    /// Also apply pending migrations that are older than an applied one
+    #[arg(long)]
+    allow_out_of_order: bool,
+
+    #[command(flatten)]
+    locks: LockArgs,
+}
+
+/// How long to wait for whom.
+#[derive(Args, Debug)]
+pub(super) struct LockArgs {
+    /// How long to wait for another migrate or rollback
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_duration)]
+    pub(super) lock_wait: Duration,
+
+    /// How long to wait for a table that others use, before letting them pass and trying again
+    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = parse_duration)]
+    pub(super) lock_timeout: Duration,
+}
+
+/// Applies every pending migration, or those up to `--to`.
 ///
 /// # Errors
 ///
-/// When the database cannot be opened or a migration fails.
-pub fn run(context: &mut Context, _args: MigrateArgs) -> Result<Outcome> {
+/// When the database cannot be opened or does not take them, or a migration fails.
+pub fn run(context: &mut Context, args: MigrateArgs) -> Result<Outcome> {
     let url = context.database_url(true)?;
-    let schema = migrations::application_schema(&url);
+    if args.dry_run || args.sql {
+        return preview(context, &url, &args);
+    }
     let mut db = context.open_unchecked(&url, Access::Create)?;
-    let _lock = RunLock::acquire(&url, RunKind::Migrate, LOCK_WAIT)?;
-    let found = migrations::prepare(&mut db, schema)?;
+    let _lock = RunLock::acquire(&url, RunKind::Migrate, args.locks.lock_wait)?;
+    let survey = migrations::survey(&mut db)?;
+    let plan = plan(&mut db, &survey, &url, &args)?;
+    let pending = |survey: &Survey| {
+        let standings = survey.standings.iter();
+        standings.filter(|standing| !standing.is_applied()).count()
+    };
+    let mut applied = Applied {
+        migrations: Vec::new(),
+        pending: pending(&survey),
+    };
+    let result = apply(context, &mut db, &url, &args, &survey, &plan, &mut applied);
+    // Also when a later migration failed: the earlier ones are in the database.
+    context.answer(&applied)?;
+    result.map(|()| Outcome::DONE)
+}
+
+fn apply(
+    context: &mut Context,
+    db: &mut Db,
+    url: &DatabaseUrl,
+    args: &MigrateArgs,
+    survey: &Survey,
+    plan: &[&'static Migration],
+    applied: &mut Applied,
+) -> Result<()> {
+    if plan.is_empty() {
+        return Ok(());
+    }
+    let application_schema = migrations::application_schema(url);
+    migrations::prepare(db, application_schema, &survey.bookkeeping)?;
+    let done_by = who();
     let entry = Entry {
-        application_schema: schema,
-        done_by: &crate::context::who(),
+        application_schema,
+        done_by: &done_by,
         at: context.now.into(),
     };
-    for migration in migrations::ALL {
-        if found
-            .applied
-            .iter()
-            .any(|(version, _)| version == migration.version)
-        {
-            continue;
-        }
-        db.write_tx(|db| migrations::run(db, migration, Direction::Up, entry))?;
-        context.tell(format_args!("applied {migration}"));
+    for migration in plan {
+        context.note(format_args!("applying {migration}"));
+        let took = migrations::patiently(db, args.locks.lock_timeout, |db| {
+            migrations::run(db, migration, Direction::Up, entry)
+        })?;
+        applied.migrations.push((
+            migration.version.to_owned(),
+            migration.name.to_owned(),
+            took.as_millis(),
+        ));
+        applied.pending -= 1;
     }
+    Ok(())
+}
+
+/// The migrations to apply, once it is sure that the database is one to apply them to.
+fn plan(
+    db: &mut Db,
+    survey: &Survey,
+    url: &DatabaseUrl,
+    args: &MigrateArgs,
+) -> Result<Vec<&'static Migration>> {
+    let application_schema = migrations::application_schema(url);
+    survey.bookkeeping.check_application(application_schema)?;
+    let versions = migration::plan_up(
+        &survey.standings,
+        args.to.as_deref(),
+        args.allow_out_of_order,
+    )
+    .map_err(refused)?;
+    let plan = migrations::with_versions(&versions);
+    if !plan.is_empty() {
+        let effects: Vec<_> = plan.iter().map(|migration| migration.effect(db)).collect();
+        migration::check_absent(&effects, &catalogue::read(db)?).map_err(refused)?;
+    }
+    Ok(plan)
+}
+
+fn preview(context: &mut Context, url: &DatabaseUrl, args: &MigrateArgs) -> Result<Outcome> {
+    let mut db = match &url.target {
+        Target::Sqlite(path) if !path.exists() => backend::open_nothing()?,
+        _ => context.open_unchecked(url, Access::Read)?,
+    };
+    let survey = migrations::survey(&mut db)?;
+    let plan = plan(&mut db, &survey, url, args)?;
+    if args.sql {
+        let application_schema = migrations::application_schema(url);
+        let setup = migrations::setup(&mut db, application_schema, &survey.bookkeeping)?;
+        let entry = Entry {
+            application_schema,
+            done_by: "",
+            at: context.now.into(),
+        };
+        let timeout = args.locks.lock_timeout;
+        let script = migrations::script(&db, &plan, Direction::Up, entry, timeout, &setup);
+        context.stdout().write_all(script.as_bytes())?;
+        return Ok(Outcome::DONE);
+    }
+    let steps: Vec<_> = plan
+        .iter()
+        .map(|migration| migration.step(&db, Direction::Up))
+        .collect();
+    context.answer(&Plan {
+        steps: &steps,
+        undoes: false,
+    })?;
     Ok(Outcome::DONE)
+}
+
+/// A refusal with its exit code and what to do about it.
+pub(super) fn refused(refusal: Refusal) -> Error {
+    let (exit, next) = match &refusal {
+        Refusal::NoSuchMigration { .. } => (Exit::Usage, "usagectl status"),
+        Refusal::NotApplied(_) => (Exit::Refused, "usagectl status"),
+        Refusal::Untrustworthy(_) => (Exit::Untrustworthy, "usagectl status"),
+        Refusal::OutOfOrder(_) => (
+            Exit::Refused,
+            "usagectl migrate --dry-run --allow-out-of-order, then without --dry-run",
+        ),
+        Refusal::AlreadyThere(_) => {
+            return Error::message(
+                Exit::Refused,
+                format!(
+                    "{refusal}. Nothing was changed: taking over a database that another tool made is \
+                     not part of this version"
+                ),
+            )
+            .with_next("use an empty database, or go on with the tool that made this one");
+        }
+    };
+    Error::new(exit, refusal).with_next(next)
 }

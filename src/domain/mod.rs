@@ -1,12 +1,10 @@
 //! The decisions: plain values in, plain values out. Nothing here knows clap, Diesel, a terminal or a
 //! clock, so everything here can be tested with values alone.
 
-pub mod batch;
-pub mod credits;
+pub mod catalogue;
 pub mod histogram;
 pub mod id;
+pub mod migration;
 pub mod period;
-pub mod published;
 pub mod rollup;
-pub mod stats;
 pub mod usage;

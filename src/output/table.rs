@@ -43,9 +43,36 @@ pub fn layout(columns: &[(&str, Side)], rows: impl IntoIterator<Item = Vec<Strin
     text
 }
 
+/// A whole number with a comma between thousands.
+#[must_use]
+pub fn count(number: i64) -> String {
+    let digits = number.unsigned_abs().to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    if number < 0 { format!("-{text}") } else { text }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn thousands_are_set_apart() {
+        let numbers = [0, 999, 1_000, -1_234_567, i64::MIN].map(count);
+        let expected = [
+            "0",
+            "999",
+            "1,000",
+            "-1,234,567",
+            "-9,223,372,036,854,775,808",
+        ];
+        assert_eq!(numbers, expected);
+    }
 
     #[test]
     fn numbers_stand_right_and_no_line_ends_in_a_space() {

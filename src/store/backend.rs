@@ -242,6 +242,19 @@ pub fn open(url: &DatabaseUrl, access: Access) -> Result<Db, OpenError> {
     }
 }
 
+/// An empty SQLite database in memory: what `migrate` would start from where there is no file yet.
+///
+/// # Errors
+///
+/// When SQLite says no.
+pub fn open_nothing() -> Result<Db, OpenError> {
+    let opened = SqliteConnection::establish(":memory:");
+    opened.map(Db::Sqlite).map_err(|error| OpenError::Sqlite {
+        path: PathBuf::from(":memory:"),
+        reason: error.to_string(),
+    })
+}
+
 fn create_parent(path: &Path) -> Result<(), OpenError> {
     let Some(parent) = path.parent() else {
         return Ok(());

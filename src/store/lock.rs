@@ -43,7 +43,7 @@ impl RunKind {
     }
 
     /// The second half of the PostgreSQL key.
-    fn number(self) -> i32 {
+    pub(super) fn number(self) -> i32 {
         match self {
             RunKind::Migrate => 1,
             RunKind::Aggregate => 2,
@@ -52,7 +52,7 @@ impl RunKind {
 }
 
 /// The first half of the PostgreSQL keys: "USGC" in ASCII, so that no other program's lock is ours.
-const KEY_SPACE: i32 = 0x5553_4743;
+pub(super) const KEY_SPACE: i32 = 0x5553_4743;
 
 /// How often a held lock is tried again.
 const POLL: Duration = Duration::from_millis(50);

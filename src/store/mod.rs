@@ -3,6 +3,7 @@
 
 pub mod aggregates;
 pub mod backend;
+pub mod catalogue;
 pub mod lock;
 pub mod migrations;
 pub mod rollups;

@@ -11,7 +11,7 @@
 )]
 
 mod commands;
-mod examples;
+mod migrations;
 mod store;
 #[allow(
     dead_code,

@@ -5,10 +5,12 @@
 //! On PostgreSQL they live in the schema `usagectl`, out of Prisma's sight. The log also tells which
 //! application schema that is for: there is one `usagectl` in a database, so it serves one application.
 
+use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 use diesel::sql_types::{Bool, Nullable, Text, Timestamp};
 
 use super::ALL;
+use crate::domain::migration::Done;
 use crate::error::{Error, Exit, Result};
 use crate::store::backend::{Db, on};
 use crate::store::time::Ts;
@@ -29,8 +31,15 @@ diesel::table! {
     }
 }
 
-/// Makes both, once. Diesel's own text for its ledger, so that `diesel_cli` finds what it expects.
-pub(super) const SETUP_POSTGRES: &str = "\
+/// What makes both. Diesel's own text for its ledger, so that `diesel_cli` finds what it expects.
+pub(super) fn tables(db: &Db) -> &'static str {
+    match db {
+        Db::Pg(_) => SETUP_POSTGRES,
+        Db::Sqlite(_) => SETUP_SQLITE,
+    }
+}
+
+const SETUP_POSTGRES: &str = "\
 CREATE TABLE IF NOT EXISTS usagectl.__diesel_schema_migrations (
     version VARCHAR(50) PRIMARY KEY NOT NULL,
     run_on TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP
@@ -50,8 +59,7 @@ CREATE TABLE IF NOT EXISTS usagectl.usagectl_migration_log (
 );
 ";
 
-/// As [`SETUP_POSTGRES`].
-pub(super) const SETUP_SQLITE: &str = "\
+const SETUP_SQLITE: &str = "\
 CREATE TABLE IF NOT EXISTS __diesel_schema_migrations (
     version VARCHAR(50) PRIMARY KEY NOT NULL,
     run_on TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP
@@ -124,29 +132,18 @@ struct LedgerRow {
 }
 
 /// One thing that was done to the schema.
-#[derive(Clone, Debug, Queryable, Selectable)]
+#[derive(Debug, Queryable, Selectable)]
 #[diesel(table_name = usagectl_migration_log)]
-pub struct LogRow {
-    /// The migration's version.
-    pub version: String,
-    /// Its name.
-    pub name: String,
-    /// `up` or `down`.
-    pub action: String,
-    /// Checksum of the text that goes up.
-    pub up_sha256: String,
-    /// Checksum of the text that goes down.
-    pub down_sha256: String,
-    /// The application schema it was done for.
-    pub application_schema: String,
-    /// The version of this program that did it.
-    pub tool_version: String,
-    /// Who ran it, as user@host.
-    pub done_by: String,
-    /// When.
-    pub at: Ts,
-    /// How long its SQL took.
-    pub duration_ms: i64,
+struct LogRow {
+    version: String,
+    name: String,
+    action: String,
+    up_sha256: String,
+    application_schema: String,
+    tool_version: String,
+    done_by: String,
+    at: Ts,
+    duration_ms: i64,
 }
 
 /// A row for the log.
@@ -155,7 +152,7 @@ pub struct LogRow {
 pub(super) struct NewLogRow<'a> {
     pub(super) version: &'a str,
     pub(super) name: &'a str,
-    pub(super) action: &'a str,
+    pub(super) action: &'static str,
     pub(super) up_sha256: &'a str,
     pub(super) down_sha256: &'a str,
     pub(super) application_schema: &'a str,
@@ -182,9 +179,9 @@ pub struct Bookkeeping {
     /// Whether ledger and log exist; if not, the rest is empty.
     pub exists: bool,
     /// The versions in the database, with the moment Diesel's ledger gives, oldest version first.
-    pub applied: Vec<(String, Ts)>,
+    pub applied: Vec<(String, DateTime<Utc>)>,
     /// The log, oldest row first.
-    pub log: Vec<LogRow>,
+    log: Vec<LogRow>,
 }
 
 impl Bookkeeping {
@@ -206,7 +203,7 @@ impl Bookkeeping {
             let rows: Vec<LedgerRow> = on!(db, |conn| diesel::sql_query(query).load(conn))?;
             found.applied = rows
                 .into_iter()
-                .map(|row| (row.version, row.run_on))
+                .map(|row| (row.version, row.run_on.utc()))
                 .collect();
         }
         if has_log {
@@ -218,15 +215,19 @@ impl Bookkeeping {
         Ok(found)
     }
 
-    /// Makes what is missing.
-    pub(super) fn create(db: &mut Db) -> QueryResult<()> {
-        db.write_tx(|db| {
-            let setup = match db {
-                Db::Pg(_) => SETUP_POSTGRES,
-                Db::Sqlite(_) => SETUP_SQLITE,
-            };
-            db.batch_execute(setup)
+    /// What was applied, in that order; what was undone in between is in it too.
+    pub(super) fn applications(&self) -> Vec<Done> {
+        let ups = self.log.iter().filter(|row| row.action == "up");
+        ups.map(|row| Done {
+            version: row.version.clone(),
+            name: row.name.clone(),
+            checksum: row.up_sha256.clone(),
+            at: row.at.utc(),
+            duration_ms: row.duration_ms,
+            by: row.done_by.clone(),
+            tool_version: row.tool_version.clone(),
         })
+        .collect()
     }
 
     /// Refuses a second application schema beside the one that is being served.

@@ -7,11 +7,15 @@
 //! ```text
 //! mod     the list: every migration with its texts for both engines
 //! ledger  what was applied, when, by whom: Diesel's ledger and our log beside it
-//! run     one migration up or down, in one transaction with its ledger and log rows
+//! run     migrations up or down, each in one transaction with its ledger and log rows
+//! losses  what a migration drops, counted
+//! script  the same as `run`, as SQL for psql or sqlite3
 //! ```
 
 mod ledger;
+mod losses;
 mod run;
+mod script;
 
 use std::borrow::Cow;
 
@@ -23,10 +27,14 @@ use sha2::{Digest, Sha256};
 
 use super::backend::{Db, OWN_SCHEMA, quote_identifier};
 use super::url::{DatabaseUrl, Target};
+use crate::domain::catalogue::{Catalogue, Effect};
+use crate::domain::migration::{self, Done, Known, Standing, Step};
 use crate::error::Result;
 
-pub use ledger::{Bookkeeping, LogRow, SchemaError, require_current};
-pub use run::{Direction, Entry, run};
+pub use ledger::{Bookkeeping, SchemaError, require_current};
+pub use losses::{count_losses, lock_tables};
+pub use run::{Entry, patiently, run};
+pub use script::script;
 
 /// One step of the schema, the same for both engines.
 #[derive(Debug, PartialEq, Eq)]
@@ -44,31 +52,40 @@ pub struct Migration {
 struct Script {
     up: &'static str,
     down: &'static str,
+    effect: &'static str,
+}
+
+/// Which way a migration is run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// Apply it.
+    Up,
+    /// Undo it.
+    Down,
+}
+
+macro_rules! text {
+    ($engine:literal, $version:literal, $name:literal, $file:literal) => {
+        include_str!(concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/migrations/",
+            $engine,
+            "/",
+            $version,
+            "_",
+            $name,
+            "/",
+            $file
+        ))
+    };
 }
 
 macro_rules! script {
     ($engine:literal, $version:literal, $name:literal) => {
         Script {
-            up: include_str!(concat!(
-                env!("CARGO_MANIFEST_DIR"),
-                "/migrations/",
-                $engine,
-                "/",
-                $version,
-                "_",
-                $name,
-                "/up.sql"
-            )),
-            down: include_str!(concat!(
-                env!("CARGO_MANIFEST_DIR"),
-                "/migrations/",
-                $engine,
-                "/",
-                $version,
-                "_",
-                $name,
-                "/down.sql"
-            )),
+            up: text!($engine, $version, $name, "up.sql"),
+            down: text!($engine, $version, $name, "down.sql"),
+            effect: text!($engine, $version, $name, "effect.txt"),
         }
     };
 }
@@ -104,15 +121,96 @@ impl Migration {
     /// The SQL for the engine that `db` is connected to.
     #[must_use]
     pub fn sql(&self, db: &Db, direction: Direction) -> Cow<'static, str> {
-        let script = match db {
-            Db::Pg(_) => &self.postgres,
-            Db::Sqlite(_) => &self.sqlite,
-        };
+        let script = self.script(db);
         lf(match direction {
             Direction::Up => script.up,
             Direction::Down => script.down,
         })
     }
+
+    /// What applying it does to the catalogue.
+    #[must_use]
+    pub fn effect(&self, db: &Db) -> Effect {
+        Effect::parse(&lf(self.script(db).effect))
+    }
+
+    /// The step of a plan that applies or undoes it; losses are not counted yet.
+    #[must_use]
+    pub fn step(&self, db: &Db, direction: Direction) -> Step {
+        let effect = self.effect(db);
+        let effect = match direction {
+            Direction::Up => effect,
+            Direction::Down => effect.reversed(),
+        };
+        Step::new(self.version, self.name, &effect)
+    }
+
+    fn script(&self, db: &Db) -> &Script {
+        match db {
+            Db::Pg(_) => &self.postgres,
+            Db::Sqlite(_) => &self.sqlite,
+        }
+    }
+}
+
+/// Those of our migrations whose versions these are, in the same order.
+#[must_use]
+pub fn with_versions(versions: &[String]) -> Vec<&'static Migration> {
+    versions
+        .iter()
+        .filter_map(|version| Migration::find(version))
+        .collect()
+}
+
+/// Where a database stands.
+#[derive(Debug)]
+pub struct Survey {
+    /// Every migration, ours and those only the database has, in the order of versions.
+    pub standings: Vec<Standing>,
+    /// What was applied, in that order.
+    pub order: Vec<Done>,
+    /// Ledger and log.
+    pub bookkeeping: Bookkeeping,
+}
+
+/// Reads where the database stands; writes nothing.
+///
+/// # Errors
+///
+/// Whatever the engine reports.
+pub fn survey(db: &mut Db) -> QueryResult<Survey> {
+    let bookkeeping = Bookkeeping::read(db)?;
+    let checksums: Vec<String> = ALL
+        .iter()
+        .map(|migration| checksum(&migration.sql(db, Direction::Up)))
+        .collect();
+    let known: Vec<Known<'_>> = ALL
+        .iter()
+        .zip(&checksums)
+        .map(|(migration, checksum)| Known {
+            version: migration.version,
+            name: migration.name,
+            checksum,
+        })
+        .collect();
+    let order = bookkeeping.applications();
+    Ok(Survey {
+        standings: migration::survey(&known, &bookkeeping.applied, &order),
+        order,
+        bookkeeping,
+    })
+}
+
+/// What the applied migrations have made of the catalogue, by their own account.
+#[must_use]
+pub fn expected(db: &Db, standings: &[Standing]) -> Catalogue {
+    let mut expected = Catalogue::default();
+    for standing in standings.iter().filter(|standing| standing.is_applied()) {
+        if let Some(migration) = Migration::find(&standing.version) {
+            expected.apply(&migration.effect(db));
+        }
+    }
+    expected
 }
 
 /// The text with the line ends of Unix: a checkout on another system must give the same database and
@@ -142,44 +240,53 @@ pub fn application_schema(url: &DatabaseUrl) -> &str {
     }
 }
 
-/// Makes ledger and log if they are missing and returns what they say; under the run lock only.
-///
-/// Also makes the application's schema when the URL names one that is not there, as Prisma does, and
-/// puts a SQLite file into WAL mode.
+/// Makes ready for migrations: the statements of [`setup`], and WAL mode for a SQLite file, once.
 ///
 /// # Errors
 ///
-/// When the database serves another application schema, or the engine refuses.
-pub fn prepare(db: &mut Db, application_schema: &str) -> Result<Bookkeeping> {
-    let found = Bookkeeping::read(db)?;
-    found.check_application(application_schema)?;
-    match db {
-        Db::Pg(conn) => {
-            for schema in [application_schema, OWN_SCHEMA] {
-                create_schema(conn, schema)?;
-            }
-        }
-        Db::Sqlite(_) => db.batch_execute("PRAGMA journal_mode = WAL")?,
+/// Whatever the engine reports.
+pub fn prepare(db: &mut Db, application_schema: &str, found: &Bookkeeping) -> Result<()> {
+    if let Db::Sqlite(conn) = db {
+        conn.batch_execute("PRAGMA journal_mode = WAL")?;
     }
-    if !found.exists {
-        Bookkeeping::create(db)?;
-    }
-    Ok(found)
-}
-
-/// Looks before it creates: CREATE SCHEMA IF NOT EXISTS wants the right to create one even when it
-/// exists, and an administrator may have made it for a role without that right.
-fn create_schema(conn: &mut PgConnection, schema: &str) -> QueryResult<()> {
-    let exists: bool = diesel::select(
-        sql::<Bool>("EXISTS (SELECT 1 FROM pg_namespace WHERE nspname = ")
-            .bind::<Text, _>(schema)
-            .sql(")"),
-    )
-    .get_result(conn)?;
-    if !exists {
-        conn.batch_execute(&format!("CREATE SCHEMA {}", quote_identifier(schema)))?;
+    for statement in setup(db, application_schema, found)? {
+        db.batch_execute(&statement)?;
     }
     Ok(())
+}
+
+/// What must be run before the first migration: the schemas that are missing, the application's too,
+/// as Prisma does it; ledger and log.
+///
+/// It looks before it creates. CREATE SCHEMA IF NOT EXISTS wants the right to create one even when it
+/// exists, and an administrator may have made it for a role without that right.
+///
+/// # Errors
+///
+/// Whatever the engine reports.
+pub fn setup(
+    db: &mut Db,
+    application_schema: &str,
+    found: &Bookkeeping,
+) -> QueryResult<Vec<String>> {
+    let mut statements = Vec::new();
+    if let Db::Pg(conn) = db {
+        for schema in [application_schema, OWN_SCHEMA] {
+            let exists: bool = diesel::select(
+                sql::<Bool>("EXISTS (SELECT 1 FROM pg_namespace WHERE nspname = ")
+                    .bind::<Text, _>(schema)
+                    .sql(")"),
+            )
+            .get_result(conn)?;
+            if !exists {
+                statements.push(format!("CREATE SCHEMA {};\n", quote_identifier(schema)));
+            }
+        }
+    }
+    if !found.exists {
+        statements.push(ledger::tables(db).to_owned());
+    }
+    Ok(statements)
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Running one migration: its SQL, Diesel's ledger row and our log row, all in one transaction.
 
+use std::thread;
 use std::time::{Duration, Instant};
 
 use diesel::connection::BoxableConnection;
@@ -10,29 +11,10 @@ use diesel::sqlite::Sqlite;
 use diesel_migrations::MigrationHarness;
 
 use super::ledger::NewLogRow;
-use super::{Migration, checksum};
+use super::{Direction, Migration, checksum};
+use crate::error::{Error, Exit, Result};
 use crate::store::backend::{Db, OWN_SCHEMA, quote_identifier};
 use crate::store::time::Ts;
-
-/// Which way a migration is run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Direction {
-    /// Apply it.
-    Up,
-    /// Undo it.
-    Down,
-}
-
-impl Direction {
-    /// As the log spells it.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Direction::Up => "up",
-            Direction::Down => "down",
-        }
-    }
-}
 
 /// What the log says about a run beside the migration itself.
 #[derive(Clone, Copy, Debug)]
@@ -45,6 +27,82 @@ pub struct Entry<'a> {
     pub at: Ts,
 }
 
+impl Entry<'_> {
+    /// The log row for running `migration`.
+    pub(super) fn log_row<'a>(
+        &'a self,
+        migration: &'a Migration,
+        direction: Direction,
+        checksums: &'a [String; 2],
+    ) -> NewLogRow<'a> {
+        NewLogRow {
+            version: migration.version,
+            name: migration.name,
+            action: match direction {
+                Direction::Up => "up",
+                Direction::Down => "down",
+            },
+            up_sha256: &checksums[0],
+            down_sha256: &checksums[1],
+            application_schema: self.application_schema,
+            tool_version: env!("CARGO_PKG_VERSION"),
+            done_by: self.done_by,
+            at: self.at,
+            duration_ms: 0,
+        }
+    }
+}
+
+/// How long to wait before each further try when a table is locked. Between two tries those who had
+/// queued behind us get their turn.
+const PAUSES: [Duration; 4] = [
+    Duration::from_millis(500),
+    Duration::from_secs(1),
+    Duration::from_secs(2),
+    Duration::from_secs(4),
+];
+
+/// Runs `work` in a transaction that waits no longer than `lock_timeout` for any lock on a table, and
+/// tries again a few times: whoever waits for a table makes all later readers and writers wait too.
+///
+/// # Errors
+///
+/// [`Exit::Busy`] if it never got its locks; otherwise what `work` returns.
+pub fn patiently<T>(
+    db: &mut Db,
+    lock_timeout: Duration,
+    mut work: impl FnMut(&mut Db) -> Result<T>,
+) -> Result<T> {
+    let mut pauses = PAUSES.iter();
+    loop {
+        let limit = lock_limit(db, lock_timeout);
+        let result = match db {
+            Db::Pg(_) => db.write_tx(|db| {
+                db.batch_execute(&limit)?;
+                work(db)
+            }),
+            Db::Sqlite(_) => {
+                db.batch_execute(&limit)?;
+                db.write_tx(&mut work)
+            }
+        };
+        match (result, pauses.next()) {
+            (Err(error), Some(pause)) if error.exit() == Exit::Busy => thread::sleep(*pause),
+            (result, _) => return result,
+        }
+    }
+}
+
+/// The statement that limits how long a lock is waited for; on PostgreSQL it is for one transaction.
+pub(super) fn lock_limit(db: &Db, lock_timeout: Duration) -> String {
+    // 0 would mean for ever on PostgreSQL, and both engines count in 31 bits.
+    let ms = lock_timeout.as_millis().clamp(1, i32::MAX as u128);
+    match db {
+        Db::Pg(_) => format!("SET LOCAL lock_timeout = {ms}"),
+        Db::Sqlite(_) => format!("PRAGMA busy_timeout = {ms}"),
+    }
+}
+
 /// Runs `migration` inside the transaction that `db` is in, and returns how long its SQL took.
 ///
 /// # Errors
@@ -55,7 +113,7 @@ pub fn run(
     migration: &Migration,
     direction: Direction,
     entry: Entry<'_>,
-) -> Result<Duration, DieselError> {
+) -> Result<Duration> {
     let started = Instant::now();
     let up = migration.sql(db, Direction::Up);
     let down = migration.sql(db, Direction::Down);
@@ -65,34 +123,39 @@ pub fn run(
         down: &down,
         application_schema: entry.application_schema,
     };
-    let done = match (db as &mut Db, direction) {
-        (Db::Pg(conn), Direction::Up) => conn.run_migration(&step as &dyn migration::Migration<Pg>),
-        (Db::Pg(conn), Direction::Down) => {
-            conn.revert_migration(&step as &dyn migration::Migration<Pg>)
-        }
-        (Db::Sqlite(conn), Direction::Up) => {
-            conn.run_migration(&step as &dyn migration::Migration<Sqlite>)
-        }
-        (Db::Sqlite(conn), Direction::Down) => {
-            conn.revert_migration(&step as &dyn migration::Migration<Sqlite>)
-        }
+    let done = match (&mut *db, direction) {
+        (Db::Pg(conn), Direction::Up) => conn.run_migration(&step),
+        (Db::Pg(conn), Direction::Down) => conn.revert_migration(&step),
+        (Db::Sqlite(conn), Direction::Up) => conn.run_migration(&step),
+        (Db::Sqlite(conn), Direction::Down) => conn.revert_migration(&step),
     };
-    done.map_err(unbox)?;
+    done.map_err(|error| explain(unbox(error), migration))?;
     let took = started.elapsed();
-    NewLogRow {
-        version: migration.version,
-        name: migration.name,
-        action: direction.as_str(),
-        up_sha256: &checksum(&up),
-        down_sha256: &checksum(&down),
-        application_schema: entry.application_schema,
-        tool_version: env!("CARGO_PKG_VERSION"),
-        done_by: entry.done_by,
-        at: entry.at,
-        duration_ms: i64::try_from(took.as_millis()).unwrap_or(i64::MAX),
-    }
-    .insert(db)?;
+    let checksums = [checksum(&up), checksum(&down)];
+    let mut row = entry.log_row(migration, direction, &checksums);
+    row.duration_ms = i64::try_from(took.as_millis()).unwrap_or(i64::MAX);
+    row.insert(db)?;
     Ok(took)
+}
+
+/// Adds which migration it was, and the detail that names what stands in the way.
+fn explain(error: DieselError, migration: &Migration) -> Error {
+    let detail = match &error {
+        DieselError::DatabaseError(_, information) => information.details().map(str::to_owned),
+        _ => None,
+    };
+    let error = Error::from(error);
+    let next = error.next().map(str::to_owned);
+    let name = migration.to_string();
+    let error = match detail {
+        Some(detail) => Error::message(error.exit(), format!("{error} ({detail})")),
+        None => error,
+    };
+    let error = error.context(format!("{name} could not be run and was rolled back"));
+    match next {
+        Some(next) if error.exit() != Exit::Failed => error.with_next(next),
+        _ => error.with_next("remove the cause, then run the same command again"),
+    }
 }
 
 /// The harness hands on our own errors in a box.
@@ -119,12 +182,21 @@ impl Step<'_> {
         conn: &mut dyn BoxableConnection<Pg>,
         sql: &str,
     ) -> migration::Result<()> {
-        let schema = quote_identifier(self.application_schema);
-        conn.batch_execute(&format!("SET LOCAL search_path TO {schema}"))?;
+        let [before, after] = search_paths(self.application_schema);
+        conn.batch_execute(&before)?;
         conn.batch_execute(sql)?;
-        conn.batch_execute(&format!("SET LOCAL search_path TO {OWN_SCHEMA}, {schema}"))?;
+        conn.batch_execute(&after)?;
         Ok(())
     }
+}
+
+/// What goes before a migration's SQL and what comes after it, before ledger and log.
+pub(super) fn search_paths(application_schema: &str) -> [String; 2] {
+    let schema = quote_identifier(application_schema);
+    [
+        format!("SET LOCAL search_path TO {schema}"),
+        format!("SET LOCAL search_path TO {OWN_SCHEMA}, {schema}"),
+    ]
 }
 
 impl migration::Migration<Pg> for Step<'_> {

@@ -1,0 +1,113 @@
+//! A plan as a script for psql or sqlite3: the statements of `run`, in their order, with their
+//! transactions.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use super::ledger::NewLogRow;
+use super::run::{Entry, lock_limit, search_paths};
+use super::{Direction, Migration, checksum};
+use crate::store::backend::Db;
+use crate::store::lock;
+
+/// Writes the script that does to the database what running `plan` would do.
+///
+/// `setup` holds what must be run before it.
+#[must_use]
+pub fn script(
+    db: &Db,
+    plan: &[&Migration],
+    direction: Direction,
+    entry: Entry<'_>,
+    lock_timeout: Duration,
+    setup: &[String],
+) -> String {
+    let mut out = String::new();
+    // A script that goes on after an error would commit half a migration.
+    out.push_str(match db {
+        Db::Pg(_) => "\\set ON_ERROR_STOP on\n",
+        Db::Sqlite(_) => ".bail on\n",
+    });
+    let limit = lock_limit(db, lock_timeout);
+    if matches!(db, Db::Sqlite(_)) {
+        let _ = writeln!(out, "{limit};");
+        if direction == Direction::Up {
+            out.push_str("PRAGMA journal_mode = WAL;\n");
+        }
+    }
+    let begin = match db {
+        Db::Pg(_) => format!(
+            "BEGIN;\n{limit};\nSELECT pg_advisory_xact_lock({}, {});\n",
+            lock::KEY_SPACE,
+            lock::RunKind::Migrate.number()
+        ),
+        Db::Sqlite(_) => "BEGIN IMMEDIATE;\n".to_owned(),
+    };
+    if !setup.is_empty() && !plan.is_empty() {
+        let _ = write!(out, "\n{begin}{}COMMIT;\n", setup.concat());
+    }
+    // One transaction for each migration applied; one for all that are undone.
+    let groups: Vec<&[&Migration]> = match direction {
+        Direction::Up => plan.chunks(1).collect(),
+        Direction::Down if plan.is_empty() => Vec::new(),
+        Direction::Down => vec![plan],
+    };
+    for group in groups {
+        let _ = write!(out, "\n{begin}");
+        for migration in group {
+            step(&mut out, db, migration, direction, entry);
+        }
+        out.push_str("COMMIT;\n");
+    }
+    out
+}
+
+fn step(out: &mut String, db: &Db, migration: &Migration, direction: Direction, entry: Entry<'_>) {
+    let version = literal(migration.version);
+    let ledger = match direction {
+        Direction::Up => {
+            format!("INSERT INTO __diesel_schema_migrations (version) VALUES ({version});")
+        }
+        Direction::Down => {
+            format!("DELETE FROM __diesel_schema_migrations WHERE version = {version};")
+        }
+    };
+    let checksums = [Direction::Up, Direction::Down].map(|way| checksum(&migration.sql(db, way)));
+    let log = log_statement(db, &entry.log_row(migration, direction, &checksums));
+    let sql = migration.sql(db, direction);
+    let sql = sql.trim_end();
+    let _ = match db {
+        Db::Pg(_) => {
+            let [before, after] = search_paths(entry.application_schema);
+            write!(out, "{before};\n{sql}\n{after};\n{ledger}\n{log}\n")
+        }
+        Db::Sqlite(_) => write!(out, "{sql}\n{ledger}\n{log}\n"),
+    };
+}
+
+/// The moment is that of running the script, and who runs it is not known here.
+fn log_statement(db: &Db, row: &NewLogRow<'_>) -> String {
+    let now = match db {
+        Db::Pg(_) => "clock_timestamp() AT TIME ZONE 'UTC'",
+        Db::Sqlite(_) => "strftime('%Y-%m-%dT%H:%M:%f+00:00', 'now')",
+    };
+    let texts = [
+        row.version,
+        row.name,
+        row.action,
+        row.up_sha256,
+        row.down_sha256,
+        row.application_schema,
+        row.tool_version,
+        "a script",
+    ];
+    format!(
+        "INSERT INTO usagectl_migration_log (version, name, action, up_sha256, down_sha256, \
+         application_schema, tool_version, done_by, at, duration_ms)\n    VALUES ({}, {now}, 0);",
+        texts.map(literal).join(", ")
+    )
+}
+
+fn literal(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
