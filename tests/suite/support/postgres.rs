@@ -120,19 +120,21 @@ impl Server {
             _keeper: Some(keeper),
         };
         // No superuser: what the program needs, the owner of a database must be able to do.
-        server.administer(&format!(
+        server.administer(&[&format!(
             "CREATE ROLE app LOGIN CREATEDB CREATEROLE PASSWORD '{PASSWORD}'"
-        ));
+        )]);
         Ok(server)
     }
 
-    /// Runs a statement as the administrator.
-    pub fn administer(&self, sql: &str) {
+    /// Runs statements as the administrator, each by itself: some may not be in a transaction.
+    pub fn administer(&self, statements: &[&str]) {
         let mut connection = PgConnection::establish(&self.admin_url)
             .unwrap_or_else(|error| panic!("connecting as administrator: {error}"));
-        connection
-            .batch_execute(sql)
-            .unwrap_or_else(|error| panic!("{sql}: {error}"));
+        for sql in statements {
+            connection
+                .batch_execute(sql)
+                .unwrap_or_else(|error| panic!("{sql}: {error}"));
+        }
     }
 
     /// The URL of the database `name`.
@@ -148,18 +150,18 @@ impl Server {
         let name = format!("usagectl_test_{}_{count}", std::process::id());
         let owner = if self.private { "OWNER app" } else { "" };
         let template = template.map_or(String::new(), |name| format!("TEMPLATE {name}"));
-        self.administer(&format!("CREATE DATABASE {name} {owner} {template}"));
-        // Not UTC and not ISO, so that a session which forgot to say what it wants is found out.
-        self.administer(&format!(
-            "ALTER DATABASE {name} SET timezone TO 'Asia/Seoul';
-             ALTER DATABASE {name} SET datestyle TO 'SQL, DMY';"
-        ));
+        self.administer(&[
+            &format!("CREATE DATABASE {name} {owner} {template}"),
+            // Not UTC and not ISO, so that a session which forgot to say what it wants is found out.
+            &format!("ALTER DATABASE {name} SET timezone TO 'Asia/Seoul'"),
+            &format!("ALTER DATABASE {name} SET datestyle TO 'SQL, DMY'"),
+        ]);
         name
     }
 
     /// Drops a database, whoever is still connected to it.
     pub fn drop_database(&self, name: &str) {
-        self.administer(&format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"));
+        self.administer(&[&format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)")]);
     }
 }
 
