@@ -5,7 +5,7 @@ use std::io::{self, BufRead, BufWriter, Stderr, Stdout, Write};
 
 use chrono::{DateTime, Utc};
 
-use crate::error::{Error, Exit, Result};
+use crate::error::{Error, Exit, Result, shell_word};
 use crate::output::{Answer, Format};
 use crate::store::backend::{self, Access, Db};
 use crate::store::migrations;
@@ -192,8 +192,19 @@ impl Context {
     }
 
     /// Says what to run next; the last line of every run that does not end in 0.
+    ///
+    /// A command of ours is said for the database that this run was given.
     pub fn next_step(&mut self, text: &str) {
-        self.say(&format_args!("next: {text}"));
+        let database = self.database_url.as_deref().map(url::mask);
+        match (database, text.strip_prefix("usagectl ")) {
+            (Some(database), Some(arguments)) if !arguments.starts_with("--") => {
+                let database = shell_word(&database);
+                self.say(&format_args!(
+                    "next: usagectl --database-url {database} {arguments}"
+                ));
+            }
+            _ => self.say(&format_args!("next: {text}")),
+        }
     }
 
     fn say(&mut self, text: &dyn Display) {

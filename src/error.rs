@@ -204,6 +204,17 @@ impl From<csv::Error> for Error {
     }
 }
 
+/// A word as a shell reads it back.
+#[must_use]
+pub fn shell_word(text: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "/._-:@=,+".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -239,5 +250,12 @@ mod tests {
     fn causes_are_said_once() {
         let error = Error::message(Exit::Failed, "disk full").context("writing: disk full");
         assert_eq!(error.to_string(), "writing: disk full");
+    }
+
+    #[test]
+    fn a_word_survives_the_shell() {
+        assert_eq!(shell_word("sqlite:/srv/data-1.db"), "sqlite:/srv/data-1.db");
+        assert_eq!(shell_word("~/it's"), r"'~/it'\''s'");
+        assert_eq!(shell_word("a?b&c"), "'a?b&c'");
     }
 }

@@ -21,7 +21,7 @@ use diesel::{Connection, QueryResult};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 
 use super::url::{DatabaseUrl, PostgresTarget, Source, Target};
-use crate::error::{Error, Exit};
+use crate::error::{Error, Exit, shell_word};
 
 /// The PostgreSQL schema of everything that is ours.
 pub const OWN_SCHEMA: &str = "usagectl";
@@ -163,6 +163,9 @@ pub enum OpenError {
     /// The file is not a SQLite database.
     #[error("{} is not a SQLite database", .0.display())]
     NotSqlite(PathBuf),
+    /// There is no directory to make the file in.
+    #[error("there is no directory {}", .0.display())]
+    NoDirectory(PathBuf),
     /// The file system says no.
     #[error("cannot open {}", path.display())]
     File {
@@ -191,30 +194,43 @@ pub enum OpenError {
 
 impl OpenError {
     /// What to do about it.
-    fn cure(&self) -> &'static str {
-        match self {
+    fn cure(&self) -> String {
+        let cure = match self {
             OpenError::Missing(_) => "usagectl migrate",
             OpenError::Directory(_) | OpenError::NotSqlite(_) => {
                 "name another file: usagectl --database-url sqlite:PATH"
             }
+            OpenError::NoDirectory(path) => {
+                return format!("mkdir -p {}", shell_word(&path.display().to_string()));
+            }
+            OpenError::Sqlite { path, reason } if reason.contains("malformed") => {
+                let path = shell_word(&path.display().to_string());
+                return format!(
+                    "restore a backup, or save what can be read: sqlite3 {path} .recover"
+                );
+            }
             OpenError::File { .. } | OpenError::Sqlite { .. } => {
                 "check the path and who may read and write it"
             }
-            OpenError::Postgres { reason, .. } if reason.contains("password") => {
-                "check user and password in the URL, or set PGPASSWORD"
-            }
-            OpenError::Postgres { reason, .. } if reason.contains("does not exist") => {
-                "create the database and its role, or correct the URL"
-            }
-            OpenError::Postgres { reason, .. }
-                if reason.contains("SSL") || reason.contains("certificate") =>
-            {
-                "check sslmode and sslrootcert in the URL"
-            }
-            OpenError::Postgres { .. } => {
-                "check host and port, and that the server accepts connections"
-            }
-        }
+            OpenError::Postgres { reason, .. } => postgres_cure(reason),
+        };
+        cure.to_owned()
+    }
+}
+
+fn postgres_cure(reason: &str) -> &'static str {
+    // libpq gives no code before there is a connection; these are its words and the server's.
+    let says = |words: &[&str]| words.iter().any(|word| reason.contains(word));
+    if says(&["password", "authentication", "pg_hba.conf"]) {
+        "check user and password in the URL, or set PGPASSWORD"
+    } else if says(&["does not exist"]) {
+        "create the database and its role, or correct the URL"
+    } else if says(&["query parameter", "invalid sslmode value"]) {
+        "correct or remove that parameter of the URL"
+    } else if says(&["SSL", "certificate"]) {
+        "check sslmode and sslrootcert in the URL"
+    } else {
+        "check host and port, and that the server accepts connections"
     }
 }
 
@@ -267,15 +283,15 @@ fn create_parent(path: &Path) -> Result<(), OpenError> {
 }
 
 fn open_sqlite(path: &Path, access: Access) -> Result<SqliteConnection, OpenError> {
-    if access == Access::Create {
-        create_sqlite_file(path)?;
-    }
     match fs::metadata(path) {
         Ok(found) if found.is_dir() => return Err(OpenError::Directory(path.to_owned())),
+        // A pipe would keep us waiting for ever.
+        Ok(found) if !found.is_file() => return Err(OpenError::NotSqlite(path.to_owned())),
         Ok(_) => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Err(OpenError::Missing(path.to_owned()));
-        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => match access {
+            Access::Create => create_sqlite_file(path)?,
+            Access::Write | Access::Read => return Err(OpenError::Missing(path.to_owned())),
+        },
         Err(source) => {
             return Err(OpenError::File {
                 path: path.to_owned(),
@@ -307,16 +323,20 @@ fn open_sqlite(path: &Path, access: Access) -> Result<SqliteConnection, OpenErro
     }
 }
 
-/// Makes an empty file that only its owner may read, unless it is there already.
+/// Makes an empty file that only its owner may read, unless another run was quicker.
 fn create_sqlite_file(path: &Path) -> Result<(), OpenError> {
     let made = OpenOptions::new()
         .write(true)
-        .create_new(true)
+        .create(true)
+        .truncate(false)
         .mode(0o600)
         .open(path);
     match made {
         Ok(_) => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let directory = path.parent().unwrap_or(path);
+            Err(OpenError::NoDirectory(directory.to_owned()))
+        }
         Err(source) => Err(OpenError::File {
             path: path.to_owned(),
             source,
@@ -338,7 +358,7 @@ fn sqlite_uri(path: &Path, mode: &str) -> String {
 fn open_postgres(target: &PostgresTarget) -> Result<PgConnection, OpenError> {
     let failed = |reason: String| OpenError::Postgres {
         target: Target::Postgres(target.clone()).to_string(),
-        reason: one_line(&reason),
+        reason: one_line(&target.without_secrets(&reason)),
     };
     // Diesel sets the session's time zone to UTC and its encoding to UTF-8.
     let mut conn =
@@ -360,8 +380,10 @@ pub fn quote_identifier(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
+/// libpq says each attempt on a line of its own, and explains it on the next.
 fn one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    lines.collect::<Vec<_>>().join("; ")
 }
 
 impl From<DieselError> for Error {

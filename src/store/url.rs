@@ -4,7 +4,7 @@
 //! becomes a SQLite file by accident; the parameters that only Prisma knows are understood or dropped;
 //! the password is masked before anything is shown.
 
-use std::env;
+use std::env::{self, VarError};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -68,6 +68,20 @@ impl PostgresTarget {
     pub fn connection_string(&self) -> &str {
         &self.connection_string
     }
+
+    /// A message with every trace of the URL's passwords taken out: libpq repeats a URL, or a part of
+    /// one, that it cannot read.
+    #[must_use]
+    pub fn without_secrets(&self, message: &str) -> String {
+        let mut message = message.replace(&self.connection_string, &mask(&self.connection_string));
+        for secret in secrets(&self.connection_string) {
+            // A shorter one would take harmless letters out of every word.
+            if secret.len() >= 4 {
+                message = message.replace(&secret, "***");
+            }
+        }
+        message
+    }
 }
 
 impl fmt::Debug for Target {
@@ -129,9 +143,17 @@ pub enum UrlError {
         /// What is wrong; never a part of the URL that could be the password.
         reason: &'static str,
     },
+    /// Set to bytes that are no text.
+    #[error("{source_name} is not valid UTF-8")]
+    NotText {
+        /// Where the URL was found.
+        source_name: String,
+    },
     /// A `.env` file that cannot be read.
-    #[error("cannot read the .env file: {reason}")]
+    #[error("cannot read {}: {reason}", path.display())]
     DotEnv {
+        /// The file.
+        path: PathBuf,
         /// The parser's message.
         reason: String,
     },
@@ -172,14 +194,26 @@ pub fn find(flag: Option<&str>, prefer_direct: bool) -> Result<DatabaseUrl, UrlE
         &["DATABASE_URL"]
     };
     for name in names {
-        if let Ok(url) = env::var(name) {
-            return parse(&url, Source::Environment(name));
+        match env::var(name) {
+            Ok(url) => return parse(&url, Source::Environment(name)),
+            Err(VarError::NotPresent) => {}
+            Err(VarError::NotUnicode(_)) => {
+                return Err(UrlError::NotText {
+                    source_name: (*name).to_owned(),
+                });
+            }
         }
     }
-    if let Some((path, variables)) = read_dot_env()? {
+    if let Some((path, variables)) = read_dot_env(names)? {
         for name in names {
             if let Some((_, url)) = variables.iter().find(|(key, _)| key == name) {
-                return parse(url, Source::DotEnv(name, path));
+                let directory = path.parent().map(Path::to_owned);
+                let mut found = parse(url, Source::DotEnv(name, path))?;
+                if let (Target::Sqlite(file), Some(directory)) = (&mut found.target, directory) {
+                    // Whichever directory below we are called in, the file is the same.
+                    *file = directory.join(&file);
+                }
+                return Ok(found);
             }
         }
     }
@@ -192,14 +226,11 @@ pub fn find(flag: Option<&str>, prefer_direct: bool) -> Result<DatabaseUrl, UrlE
 
 type Variables = Vec<(String, String)>;
 
-fn read_dot_env() -> Result<Option<(PathBuf, Variables)>, UrlError> {
-    let failed = |error: dotenvy::Error| UrlError::DotEnv {
-        // A parse error of dotenvy repeats the line, which may hold a password.
-        reason: match error {
-            dotenvy::Error::LineParse(_, at) => format!("a line does not parse, at column {at}"),
-            other => other.to_string(),
-        },
-    };
+/// What the nearest `.env` upward says about `names`.
+///
+/// Lines about anything else are nobody's business here, whether or not they can be read: the file was
+/// written for another program.
+fn read_dot_env(names: &[&str]) -> Result<Option<(PathBuf, Variables)>, UrlError> {
     let Ok(directory) = env::current_dir() else {
         return Ok(None);
     };
@@ -210,10 +241,27 @@ fn read_dot_env() -> Result<Option<(PathBuf, Variables)>, UrlError> {
     else {
         return Ok(None);
     };
-    let variables = dotenvy::from_path_iter(&path)
-        .map_err(failed)?
-        .collect::<Result<Variables, _>>()
-        .map_err(failed)?;
+    let failed = |reason: String| UrlError::DotEnv {
+        path: path.clone(),
+        reason,
+    };
+    let lines = dotenvy::from_path_iter(&path).map_err(|error| failed(error.to_string()))?;
+    let mut variables = Variables::new();
+    for line in lines {
+        match line {
+            Ok((name, value)) if names.contains(&name.as_str()) => variables.push((name, value)),
+            Ok(_) => {}
+            Err(dotenvy::Error::LineParse(line, _)) => {
+                let line = line.trim_start();
+                let line = line.strip_prefix("export ").unwrap_or(line).trim_start();
+                if let Some(name) = names.iter().find(|name| line.starts_with(**name)) {
+                    // The line itself may hold a password.
+                    return Err(failed(format!("the line of {name} does not parse")));
+                }
+            }
+            Err(other) => return Err(failed(other.to_string())),
+        }
+    }
     Ok(Some((path, variables)))
 }
 
@@ -374,6 +422,9 @@ fn parse_postgres(
 /// Refuses what libpq would misread and then repeat in its message: a password whose `/`, `?` or `@` is
 /// not encoded makes libpq take a part of it for a port.
 fn check_address(address: &str) -> Result<(), &'static str> {
+    if !percent_encoding_is_sound(address) {
+        return Err("a `%` is not followed by two hexadecimal digits; write it as %25");
+    }
     let authority = address.split('/').next().unwrap_or_default();
     if address[authority.len()..].contains('@') {
         return Err(
@@ -396,6 +447,14 @@ fn check_address(address: &str) -> Result<(), &'static str> {
         }
     }
     Ok(())
+}
+
+/// Whether every `%` begins the code of a byte, and of one that libpq accepts.
+fn percent_encoding_is_sound(text: &str) -> bool {
+    text.split('%').skip(1).all(|after| {
+        let code = after.get(..2).unwrap_or_default();
+        code.len() == 2 && code.bytes().all(|b| b.is_ascii_hexdigit()) && code != "00"
+    })
 }
 
 /// The bundled OpenSSL looks for certificates where it would have been installed, which is nowhere:
@@ -428,6 +487,23 @@ fn use_system_certificates(parameters: &mut Vec<(String, String)>) {
         parameters.push(("sslmode".to_owned(), mode));
         parameters.push(("sslrootcert".to_owned(), bundle.display().to_string()));
     }
+}
+
+/// The passwords in a URL, as they are written and as they are meant.
+fn secrets(url: &str) -> Vec<String> {
+    let (address, parameters) = split_parameters(url);
+    let authority = address.split_once("://").map_or(address, |(_, rest)| rest);
+    let user_and_password = authority.rsplit_once('@').map(|(before, _)| before);
+    let password = user_and_password.and_then(|text| text.split_once(':'));
+    let named = parameters.filter(|(name, _)| name.ends_with("password"));
+    password
+        .into_iter()
+        .chain(named)
+        .flat_map(|(_, secret)| {
+            let meant = percent_decode_str(secret).decode_utf8_lossy().into_owned();
+            [secret.to_owned(), meant]
+        })
+        .collect()
 }
 
 /// The URL with its password replaced, for people to see.
@@ -581,12 +657,31 @@ mod tests {
             "postgres://user:s3/cret@host/db",
             "postgres://user:s3cret",
             "postgres://u:a:s3@h:x/db",
+            "postgres://u:s3%zz@h/db",
+            "postgres://u:s3%00@h/db",
+            "postgres://u:s3%@h/db",
         ] {
             let message = parse(url, Source::Flag).unwrap_err().to_string();
             assert!(
-                message.contains("percent-encode") && !message.contains("s3"),
+                message.contains('%') || message.contains("percent-encode"),
                 "{message}"
             );
+            assert!(!message.contains("s3"), "{message}");
         }
+    }
+
+    #[test]
+    fn what_libpq_repeats_of_a_url_is_masked() {
+        let (target, _) = postgres("postgres://u:s3cr%65t@[/db?sslpassword=hidden");
+        let message = format!(
+            "no matching \"]\" in \"{}\", s3cr%65t, s3cret, hidden",
+            target.connection_string()
+        );
+        let masked = target.without_secrets(&message);
+        assert!(
+            !masked.contains("s3cr") && !masked.contains("hidden"),
+            "{masked}"
+        );
+        assert!(masked.contains("u:***@[/db"), "{masked}");
     }
 }

@@ -120,9 +120,10 @@ impl Server {
             _keeper: Some(keeper),
         };
         // No superuser: what the program needs, the owner of a database must be able to do.
-        server.administer(&[&format!(
-            "CREATE ROLE app LOGIN CREATEDB CREATEROLE PASSWORD '{PASSWORD}'"
-        )]);
+        server.administer(&[
+            &format!("CREATE ROLE app LOGIN CREATEDB CREATEROLE PASSWORD '{PASSWORD}'"),
+            &format!("CREATE ROLE guarded LOGIN PASSWORD '{PASSWORD}'"),
+        ]);
         Ok(server)
     }
 
@@ -141,6 +142,18 @@ impl Server {
     pub fn url(&self, name: &str) -> String {
         let (before, after) = &self.test_url;
         format!("{before}{name}{after}")
+    }
+
+    /// The URL of the database `name` for somebody whose password is asked for and is wrong.
+    pub fn url_with_wrong_password(&self, name: &str) -> String {
+        let url = self.url(name);
+        let (scheme, rest) = url.split_once("://").expect("a URL has a scheme");
+        let (user, host) = rest.rsplit_once('@').unwrap_or(("postgres", rest));
+        let user = match self.private {
+            true => "guarded",
+            false => user.split(':').next().unwrap_or_default(),
+        };
+        format!("{scheme}://{user}:{PASSWORD}-but-wrong@{host}")
     }
 
     /// Makes an empty database, or one like `template`, and returns its name.
