@@ -1,10 +1,14 @@
 //! The decisions: plain values in, plain values out. Nothing here knows clap, Diesel, a terminal or a
 //! clock, so everything here can be tested with values alone.
 
+pub mod batch;
 pub mod catalogue;
+pub mod credits;
 pub mod histogram;
 pub mod id;
 pub mod migration;
 pub mod period;
+pub mod published;
 pub mod rollup;
+pub mod stats;
 pub mod usage;

@@ -1,1 +1,245 @@
-//! Filled in by the work that needs it.
+//! Hours, days and months, and which of them holds an instant. All in UTC.
+
+use std::fmt;
+
+use chrono::{DateTime, Datelike, Months, NaiveTime, SubsecRound, TimeDelta, Timelike, Utc};
+
+/// How long the periods of a roll-up are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Granularity {
+    /// One hour.
+    Hourly,
+    /// One day.
+    Daily,
+    /// One calendar month.
+    Monthly,
+}
+
+impl Granularity {
+    /// From the shortest to the longest, which is the order in which they are rolled up.
+    pub const ALL: [Granularity; 3] = [
+        Granularity::Hourly,
+        Granularity::Daily,
+        Granularity::Monthly,
+    ];
+
+    /// The application's word in `aggregation_type`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Granularity::Hourly => "HOURLY",
+            Granularity::Daily => "DAILY",
+            Granularity::Monthly => "MONTHLY",
+        }
+    }
+
+    /// The periods that one of these is made of; hours are made of rows.
+    #[must_use]
+    pub fn below(self) -> Option<Granularity> {
+        match self {
+            Granularity::Hourly => None,
+            Granularity::Daily => Some(Granularity::Hourly),
+            Granularity::Monthly => Some(Granularity::Daily),
+        }
+    }
+
+    /// The periods that these are parts of.
+    #[must_use]
+    pub fn above(self) -> Option<Granularity> {
+        match self {
+            Granularity::Hourly => Some(Granularity::Daily),
+            Granularity::Daily => Some(Granularity::Monthly),
+            Granularity::Monthly => None,
+        }
+    }
+
+    /// The start of the period that holds `at`.
+    #[must_use]
+    pub fn start_of(self, at: DateTime<Utc>) -> DateTime<Utc> {
+        let (date, hour) = match self {
+            Granularity::Hourly => (at.date_naive(), at.hour()),
+            Granularity::Daily => (at.date_naive(), 0),
+            Granularity::Monthly => (at.date_naive().with_day(1).unwrap_or(at.date_naive()), 0),
+        };
+        let time = NaiveTime::from_hms_opt(hour, 0, 0).unwrap_or(NaiveTime::MIN);
+        date.and_time(time).and_utc()
+    }
+
+    /// The end of the period that starts at `start`, which is the start of the next one.
+    #[must_use]
+    pub fn end_of(self, start: DateTime<Utc>) -> DateTime<Utc> {
+        let end = match self {
+            Granularity::Hourly => start.checked_add_signed(TimeDelta::hours(1)),
+            Granularity::Daily => start.checked_add_signed(TimeDelta::days(1)),
+            Granularity::Monthly => start.checked_add_months(Months::new(1)),
+        };
+        // Time ends in the year 262142.
+        end.unwrap_or(DateTime::<Utc>::MAX_UTC)
+    }
+
+    /// The start of the first period that begins at `at` or later.
+    #[must_use]
+    pub fn start_from(self, at: DateTime<Utc>) -> DateTime<Utc> {
+        let start = self.start_of(at);
+        if start == at {
+            start
+        } else {
+            self.end_of(start)
+        }
+    }
+
+    /// How many periods begin between the starts `from` and `to`.
+    #[must_use]
+    pub fn count_between(self, from: DateTime<Utc>, to: DateTime<Utc>) -> usize {
+        let months = |at: DateTime<Utc>| i64::from(at.year()) * 12 + i64::from(at.month0());
+        let count = match self {
+            Granularity::Hourly => (to - from).num_hours(),
+            Granularity::Daily => (to - from).num_days(),
+            Granularity::Monthly => months(to) - months(from),
+        };
+        usize::try_from(count).unwrap_or(0)
+    }
+}
+
+impl fmt::Display for Granularity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// A stretch of time: from `from` on, up to but without `to`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Window {
+    /// The first instant in it.
+    pub from: DateTime<Utc>,
+    /// The first instant after it.
+    pub to: DateTime<Utc>,
+}
+
+impl Window {
+    /// What can be rolled up: the years 1 to 9999. The text form of SQLite has four digits for a year.
+    pub const ALL: Window = match (
+        DateTime::from_timestamp_secs(-62_135_596_800),
+        DateTime::from_timestamp_secs(253_402_300_800),
+    ) {
+        (Some(from), Some(to)) => Window { from, to },
+        _ => Window {
+            from: DateTime::<Utc>::MIN_UTC,
+            to: DateTime::<Utc>::MAX_UTC,
+        },
+    };
+
+    /// Whether `at` is in it.
+    #[must_use]
+    pub fn contains(&self, at: DateTime<Utc>) -> bool {
+        self.from <= at && at < self.to
+    }
+
+    /// The periods that overlap it, whole.
+    #[must_use]
+    pub fn widened(&self, granularity: Granularity) -> Window {
+        Window {
+            from: granularity.start_of(self.from),
+            to: granularity.start_from(self.to),
+        }
+    }
+}
+
+/// An instant as messages show it: to the minute or the second if that is all there is.
+#[must_use]
+pub fn shown(at: DateTime<Utc>) -> String {
+    let form = if at.trunc_subsecs(0) != at {
+        "%Y-%m-%dT%H:%M:%S%.3fZ"
+    } else if at.second() != 0 {
+        "%Y-%m-%dT%H:%M:%SZ"
+    } else {
+        "%Y-%m-%dT%H:%MZ"
+    };
+    at.format(form).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn at(text: &str) -> DateTime<Utc> {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn an_instant_lies_in_one_hour_one_day_and_one_month() {
+        let instant = at("2024-02-29T23:59:59.999Z");
+        let periods = Granularity::ALL.map(|granularity| {
+            let start = granularity.start_of(instant);
+            (start, granularity.end_of(start))
+        });
+        let next = at("2024-03-01T00:00:00Z");
+        assert_eq!(
+            periods,
+            [
+                (at("2024-02-29T23:00:00Z"), next),
+                (at("2024-02-29T00:00:00Z"), next),
+                (at("2024-02-01T00:00:00Z"), next),
+            ]
+        );
+    }
+
+    #[test]
+    fn everything_is_the_years_of_four_digits() {
+        assert_eq!(Window::ALL.from, at("0001-01-01T00:00:00Z"));
+        assert_eq!(Window::ALL.to, at("+10000-01-01T00:00:00Z"));
+    }
+
+    #[test]
+    fn months_have_their_own_lengths() {
+        let lengths: Vec<_> = (1..=12)
+            .map(|month| {
+                let start = at(&format!("2025-{month:02}-01T00:00:00Z"));
+                (Granularity::Monthly.end_of(start) - start).num_days()
+            })
+            .collect();
+        assert_eq!(lengths, [31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31]);
+        let december = at("2025-12-01T00:00:00Z");
+        assert_eq!(
+            Granularity::Monthly.end_of(december),
+            at("2026-01-01T00:00:00Z")
+        );
+        assert_eq!(
+            Granularity::Monthly.count_between(december, at("2027-02-01T00:00:00Z")),
+            14
+        );
+    }
+
+    #[test]
+    fn instants_are_shown_as_short_as_they_are() {
+        assert_eq!(shown(at("2026-01-31T12:00:00Z")), "2026-01-31T12:00Z");
+        assert_eq!(shown(at("2026-01-31T12:00:07Z")), "2026-01-31T12:00:07Z");
+        assert_eq!(
+            shown(at("2026-01-31T12:00:00.5Z")),
+            "2026-01-31T12:00:00.500Z"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn periods_follow_each_other_without_gap_and_short_ones_fill_long_ones(ms in -62_135_596_800_000..253_402_300_800_000_i64) {
+            let instant = DateTime::from_timestamp_millis(ms).unwrap();
+            prop_assert!(Window::ALL.contains(instant));
+            for granularity in Granularity::ALL {
+                let start = granularity.start_of(instant);
+                let end = granularity.end_of(start);
+                prop_assert!(start <= instant && instant < end);
+                prop_assert_eq!(granularity.start_of(start), start);
+                prop_assert_eq!(granularity.start_of(end), end);
+                prop_assert_eq!(granularity.start_from(start), start);
+                prop_assert_eq!(granularity.count_between(start, end), 1);
+                if let Some(above) = granularity.above() {
+                    prop_assert_eq!(above.start_of(start), above.start_of(instant));
+                    prop_assert!(end <= above.end_of(above.start_of(instant)));
+                }
+            }
+        }
+    }
+}

@@ -11,6 +11,7 @@
 )]
 
 mod commands;
+mod examples;
 mod migrations;
 mod store;
 #[allow(

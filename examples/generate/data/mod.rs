@@ -1,0 +1,6 @@
+//! What the generator makes; the test suite includes it too.
+
+pub mod lines;
+pub mod metrics;
+pub mod random;
+pub mod usage;

@@ -1,0 +1,180 @@
+//! What calls cost, added up exactly.
+//!
+//! The application stores a cost as a binary fraction, in which 0.1 + 0.2 is not 0.3. A sum here is a
+//! whole number of millionths of a millionth of a credit, in 128 bits: it does not depend on the order,
+//! merging sums loses nothing, and no number of rows fills it. (A decimal of 96 bits would round when
+//! large and small costs meet.)
+
+use std::fmt;
+use std::str::FromStr;
+
+/// Digits kept behind the point; a cost with more is rounded.
+const DIGITS: usize = 12;
+
+/// One credit.
+const ONE: i128 = 1_000_000_000_000;
+
+/// A cost beyond this is somebody's mistake, and so large that adding to it means nothing.
+pub const LARGEST_COST: f64 = 1e15;
+
+/// A sum of costs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Credits(i128);
+
+impl Credits {
+    /// Nothing.
+    pub const ZERO: Credits = Credits(0);
+
+    /// The decimal number that `cost` is the nearest binary fraction to. None if it is not a number
+    /// or beyond [`LARGEST_COST`].
+    #[must_use]
+    pub fn from_f64(cost: f64) -> Option<Credits> {
+        // Up to here the error of the multiplication is less than half of the last digit.
+        const EXACT: f64 = (1_u64 << 51) as f64;
+        let scaled = cost * ONE as f64;
+        if scaled.abs() < EXACT {
+            return Some(Credits(scaled.round() as i128));
+        }
+        if cost.abs() <= LARGEST_COST {
+            // The shortest decimal that reads back as this number, without an exponent.
+            return cost.to_string().parse().ok();
+        }
+        None
+    }
+
+    /// The nearest binary fraction, for the application's column and for JSON.
+    #[must_use]
+    pub fn to_f64(self) -> f64 {
+        // Through the decimal text, which is rounded once; a division would round twice.
+        self.to_string().parse().unwrap_or(f64::NAN)
+    }
+
+    /// The sum of both.
+    #[must_use]
+    pub fn plus(self, other: Credits) -> Credits {
+        // Only sums that nobody's costs add up to could reach the end.
+        Credits(self.0.saturating_add(other.0))
+    }
+
+    /// What is left of `self` when `other` is taken away.
+    #[must_use]
+    pub fn minus(self, other: Credits) -> Credits {
+        Credits(self.0.saturating_sub(other.0))
+    }
+}
+
+impl fmt::Display for Credits {
+    /// The exact decimal number, without needless zeros.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let digits = self.0.unsigned_abs();
+        let one = ONE.unsigned_abs();
+        let fraction = format!("{:0DIGITS$}", digits % one);
+        let text = format!("{}.{fraction}", digits / one);
+        let text = text.trim_end_matches('0').trim_end_matches('.');
+        f.pad_integral(self.0 >= 0, "", text)
+    }
+}
+
+/// The text is not a decimal number that a sum can hold.
+#[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
+#[error("not a decimal number")]
+pub struct ParseError;
+
+impl FromStr for Credits {
+    type Err = ParseError;
+
+    /// Reads what `Display` writes, and any decimal number without an exponent.
+    fn from_str(text: &str) -> Result<Credits, ParseError> {
+        let (negative, digits) = match text.strip_prefix('-') {
+            Some(digits) => (true, digits),
+            None => (false, text),
+        };
+        let (whole, fraction) = digits.split_once('.').unwrap_or((digits, "0"));
+        let all_digits = |part: &str| !part.is_empty() && part.bytes().all(|c| c.is_ascii_digit());
+        if !all_digits(whole) || !all_digits(fraction) {
+            return Err(ParseError);
+        }
+        let kept = &fraction[..fraction.len().min(DIGITS)];
+        let number: i128 = format!("{whole}{kept:0<DIGITS$}")
+            .parse()
+            .map_err(|_| ParseError)?;
+        let rounded_up = fraction
+            .as_bytes()
+            .get(DIGITS)
+            .is_some_and(|digit| *digit >= b'5');
+        let number = number
+            .checked_add(i128::from(rounded_up))
+            .ok_or(ParseError)?;
+        Ok(Credits(if negative { -number } else { number }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn credits(text: &str) -> Credits {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn sums_are_those_of_the_decimal_numbers() {
+        let sum = [0.1, 0.2, 1e15, 0.15]
+            .into_iter()
+            .filter_map(Credits::from_f64);
+        let sum = sum.fold(Credits::ZERO, Credits::plus);
+        assert_eq!(sum.to_string(), "1000000000000000.45");
+        assert_eq!(credits("0.3").to_f64(), 0.3);
+        assert_eq!(credits("0.3").minus(credits("0.4")).to_string(), "-0.1");
+    }
+
+    #[test]
+    fn numbers_are_written_short_and_read_back() {
+        for text in ["0", "1", "-1.5", "0.000000000001", "123456.78", "10"] {
+            assert_eq!(credits(text).to_string(), text);
+        }
+        assert_eq!(credits("0.1234567890125").to_string(), "0.123456789013");
+        for text in [
+            "",
+            "-",
+            ".",
+            "1.",
+            ".5",
+            "1e3",
+            "1,5",
+            "--1",
+            "+1",
+            "٣",
+            "9".repeat(60).as_str(),
+        ] {
+            assert_eq!(text.parse::<Credits>(), Err(ParseError), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_cost_is_refused() {
+        for cost in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1.1e15, f64::MAX] {
+            assert_eq!(Credits::from_f64(cost), None, "{cost}");
+        }
+        assert_eq!(Credits::from_f64(-0.0), Some(Credits::ZERO));
+        assert_eq!(Credits::from_f64(f64::MIN_POSITIVE), Some(Credits::ZERO));
+        assert_eq!(Credits::from_f64(-1e15), Some(credits("-1000000000000000")));
+    }
+
+    proptest! {
+        #[test]
+        fn a_cost_is_taken_as_it_was_written(units in -10_i64.pow(15)..10_i64.pow(15), digits in 0..=12_u32) {
+            // 15 significant digits: as many as every binary fraction holds.
+            let written = Credits(i128::from(units) * 10_i128.pow(12 - digits));
+            prop_assert_eq!(Credits::from_f64(written.to_f64()), Some(written));
+        }
+
+        #[test]
+        fn any_sum_is_read_back(number in any::<i128>()) {
+            prop_assume!(number != i128::MIN);
+            prop_assert_eq!(credits(&Credits(number).to_string()), Credits(number));
+        }
+    }
+}
