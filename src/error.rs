@@ -126,6 +126,13 @@ impl Error {
         Error::message(Exit::Usage, message)
     }
 
+    /// Ends the program with another code: what is wrong may weigh differently in one command.
+    #[must_use]
+    pub fn with_exit(mut self, exit: Exit) -> Error {
+        self.exit = exit;
+        self
+    }
+
     /// Names the next command to run, or the thing to change.
     #[must_use]
     pub fn with_next(mut self, next: impl Into<String>) -> Error {

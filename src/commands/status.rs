@@ -1,19 +1,135 @@
-//! Filled in by the work that needs it.
+//! `status`: the truth about the schema, for people and for CI. It writes nothing and waits for no lock.
+
+use std::thread;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 
+use crate::cli::parse_duration;
 use crate::context::Context;
-use crate::error::{Error, Outcome, Result};
+use crate::domain::migration::{self, Refusal, State};
+use crate::domain::status::{Report, Verdict};
+use crate::error::{Error, Exit, Outcome, Result};
+use crate::output::status::Status;
+use crate::store::backend::{Access, Db};
+use crate::store::migrations;
+use crate::store::url::DatabaseUrl;
+use crate::store::{catalogue, status};
 
 /// Say whether the database is in order
+///
+/// Shows each migration, compares the tables, columns, indexes, triggers and types that are there with what
+/// the applied migrations made, and says how far the roll-ups are behind. Only reads: a role that may only
+/// SELECT, a replica or a read-only file will do.
+///
+/// Exits 0 when all is in sync, 3 when migrations are pending, 4 when the database is not what the
+/// migrations made (drift, an edited or an unknown migration), 7 when it cannot be reached.
 #[derive(Args, Debug)]
-pub struct StatusArgs {}
+#[command(after_help = "Example: usagectl --database-url sqlite:usage.db status --format json")]
+pub struct StatusArgs {
+    /// Wait up to this long until the database is reachable and nothing is pending
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    wait: Option<Duration>,
+}
 
-/// Runs the command.
+/// How often `--wait` looks again.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
+
+/// Looks, prints the report and turns its verdict into the exit code.
 ///
 /// # Errors
 ///
-/// Always, for now.
-pub fn run(_context: &mut Context, _args: StatusArgs) -> Result<Outcome> {
-    Err(Error::usage("not there yet"))
+/// When the database cannot be opened or read.
+pub fn run(context: &mut Context, args: StatusArgs) -> Result<Outcome> {
+    let url = context.database_url(false)?;
+    let deadline = args.wait.and_then(|wait| Instant::now().checked_add(wait));
+    let report = loop {
+        let looked = look(context, &url);
+        let may_change = match &looked {
+            Ok(report) => report.verdict() == Verdict::Pending,
+            Err(error) => error.exit() == Exit::Unreachable,
+        };
+        if !may_change || deadline.is_none_or(|deadline| Instant::now() >= deadline) {
+            break looked?;
+        }
+        thread::sleep(LOOK_AGAIN);
+    };
+    context.answer(&Status {
+        report: &report,
+        now: context.now,
+    })?;
+    Ok(outcome(&report))
+}
+
+/// Gathers the report, all of it as of one moment.
+fn look(context: &mut Context, url: &DatabaseUrl) -> Result<Report> {
+    let mut db = context.open_unchecked(url, Access::Read)?;
+    db.read_tx(|db| report(db, migrations::application_schema(url)))
+}
+
+fn report(db: &mut Db, application_schema: &str) -> Result<Report> {
+    let survey = migrations::survey(db)?;
+    if let Err(error) = survey.bookkeeping.check_application(application_schema) {
+        return Err(Error::from(error).with_exit(Exit::Untrustworthy));
+    }
+    let found = catalogue::read(db)?;
+    let expected = migrations::expected(db, &survey.standings);
+    let pending: Vec<_> = survey
+        .standings
+        .iter()
+        .filter(|standing| standing.state == State::Pending)
+        .map(|standing| standing.version.clone())
+        .collect();
+    let effects: Vec<_> = migrations::with_versions(&pending)
+        .iter()
+        .map(|migration| migration.effect(db))
+        .collect();
+    let in_the_way = match migration::check_absent(&effects, &found) {
+        Err(Refusal::AlreadyThere(there)) => there,
+        _ => Vec::new(),
+    };
+    let has_table = |name: &str| found.get(&format!("table {name}")).is_some();
+    let has_marks = has_table("usagectl_dirty_hours") && has_table("usagectl_stale_periods");
+    Ok(Report {
+        engine: db.engine(),
+        engine_version: status::engine_version(db)?,
+        drift: expected.differences(&found),
+        migrations: survey.standings,
+        in_the_way,
+        freshness: has_marks.then(|| status::freshness(db)).transpose()?,
+        unreadable_timestamps: match has_table("usagectl_odd_timestamps") {
+            true => status::unreadable_timestamps(db)?,
+            false => None,
+        },
+    })
+}
+
+fn outcome(report: &Report) -> Outcome {
+    match report.verdict() {
+        Verdict::InSync => Outcome::DONE,
+        Verdict::Pending => Outcome::with_next(Exit::Incomplete, "usagectl migrate"),
+        Verdict::Untrustworthy => Outcome::with_next(Exit::Untrustworthy, cure(report)),
+    }
+}
+
+/// What to do about a database that is not what it should be.
+fn cure(report: &Report) -> String {
+    let is = |state: State| report.migrations.iter().find(move |s| s.state == state);
+    if let Some(modified) = is(State::Modified) {
+        let by = modified.done.as_ref().map(|done| &done.tool_version);
+        return match by {
+            Some(version) => format!(
+                "use usagectl {version}, which applied {}",
+                modified.full_name()
+            ),
+            None => "use the version of usagectl that applied it".to_owned(),
+        };
+    }
+    if is(State::Unknown).is_some() {
+        return "use the version of usagectl that applied what is unknown here".to_owned();
+    }
+    if report.drift.is_empty() {
+        return "use an empty database, or go on with the tool that made this one".to_owned();
+    }
+    "bring back what is named above, then usagectl status".to_owned()
 }

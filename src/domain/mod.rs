@@ -11,4 +11,5 @@ pub mod period;
 pub mod published;
 pub mod rollup;
 pub mod stats;
+pub mod status;
 pub mod usage;

@@ -299,28 +299,42 @@ fn open_sqlite(path: &Path, access: Access) -> Result<SqliteConnection, OpenErro
             });
         }
     }
-    let failed = |reason: String| OpenError::Sqlite {
-        path: path.to_owned(),
-        reason,
+    let connect = |parameters: &str| -> Result<SqliteConnection, String> {
+        let mut conn = SqliteConnection::establish(&sqlite_uri(path, parameters))
+            .map_err(|error| error.to_string())?;
+        // The last statement is the first that touches the file: it tells whether it is one of SQLite's.
+        let settings = format!(
+            "PRAGMA busy_timeout = {SQLITE_BUSY_TIMEOUT_MS};
+             PRAGMA foreign_keys = ON;
+             PRAGMA synchronous = FULL;
+             PRAGMA cache_size = -16384;
+             PRAGMA schema_version;"
+        );
+        let set = conn.batch_execute(&settings);
+        set.map(|()| conn).map_err(|error| error.to_string())
     };
-    let mode = if access == Access::Read { "ro" } else { "rw" };
-    let mut conn = SqliteConnection::establish(&sqlite_uri(path, mode))
-        .map_err(|error| failed(error.to_string()))?;
-    // The first statement that touches the file tells whether it is one of SQLite's.
-    let settings = format!(
-        "PRAGMA busy_timeout = {SQLITE_BUSY_TIMEOUT_MS};
-         PRAGMA foreign_keys = ON;
-         PRAGMA synchronous = FULL;
-         PRAGMA cache_size = -16384;
-         PRAGMA schema_version;"
-    );
-    match conn.batch_execute(&settings) {
-        Ok(()) => Ok(conn),
-        Err(error) if error.to_string().contains("not a database") => {
-            Err(OpenError::NotSqlite(path.to_owned()))
-        }
-        Err(error) => Err(failed(error.to_string())),
-    }
+    let opened = if access == Access::Read {
+        connect("mode=ro").or_else(|reason| {
+            // Reading a file in WAL mode means writing beside it, unless a writer is there already.
+            // Where we may not and nobody is, the file does not change, and reads as it stands.
+            let mut wal = path.as_os_str().to_owned();
+            wal.push("-wal");
+            let may_not = reason.contains("readonly") || reason.contains("unable to open");
+            match may_not && !Path::new(&wal).exists() {
+                true => connect("mode=ro&immutable=1").map_err(|_| reason),
+                false => Err(reason),
+            }
+        })
+    } else {
+        connect("mode=rw")
+    };
+    opened.map_err(|reason| match reason.contains("not a database") {
+        true => OpenError::NotSqlite(path.to_owned()),
+        false => OpenError::Sqlite {
+            path: path.to_owned(),
+            reason,
+        },
+    })
 }
 
 /// Makes an empty file that only its owner may read, unless another run was quicker.
@@ -345,14 +359,14 @@ fn create_sqlite_file(path: &Path) -> Result<(), OpenError> {
 }
 
 /// SQLite's own URI for a file: `mode=rw` opens and never creates, whatever happens in between.
-fn sqlite_uri(path: &Path, mode: &str) -> String {
+fn sqlite_uri(path: &Path, parameters: &str) -> String {
     const KEPT: &AsciiSet = &NON_ALPHANUMERIC
         .remove(b'/')
         .remove(b'.')
         .remove(b'-')
         .remove(b'_');
     let path = percent_encode(path.as_os_str().as_encoded_bytes(), KEPT);
-    format!("file:{path}?mode={mode}")
+    format!("file:{path}?{parameters}")
 }
 
 fn open_postgres(target: &PostgresTarget) -> Result<PgConnection, OpenError> {
@@ -421,7 +435,7 @@ mod tests {
     #[test]
     fn a_path_with_special_characters_stays_one_path_in_sqlites_uri() {
         assert_eq!(
-            sqlite_uri(Path::new("/tmp/a b?c#d%.db"), "rw"),
+            sqlite_uri(Path::new("/tmp/a b?c#d%.db"), "mode=rw"),
             "file:/tmp/a%20b%3Fc%23d%25.db?mode=rw"
         );
     }

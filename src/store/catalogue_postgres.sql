@@ -35,7 +35,7 @@ JOIN pg_index i ON i.indrelid = t.oid
 UNION ALL
 SELECT 'trigger ' || t.relname || '.' || g.tgname,
     regexp_replace(pg_get_triggerdef(g.oid, true), '^CREATE TRIGGER \S+ ', '')
-        || CASE WHEN g.tgenabled IN ('O', 'A') THEN '' ELSE ' (disabled)' END,
+        || CASE WHEN g.tgenabled IN ('O', 'A') THEN '' ELSE ' disabled' END,
     NULL
 FROM tables t
 JOIN pg_trigger g ON g.tgrelid = t.oid AND NOT g.tgisinternal

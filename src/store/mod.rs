@@ -9,6 +9,7 @@ pub mod migrations;
 pub mod rollups;
 #[expect(missing_docs, reason = "diesel's macro writes the modules")]
 pub mod schema;
+pub mod status;
 pub mod time;
 pub mod url;
 pub mod usage;

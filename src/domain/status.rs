@@ -1,0 +1,136 @@
+//! What `status` found, and what to make of it.
+
+use chrono::{DateTime, Utc};
+
+use super::catalogue::Difference;
+use super::migration::{Standing, State};
+
+/// Everything that `status` looks at, at one moment.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// The engine's name.
+    pub engine: &'static str,
+    /// Its version, as it says itself.
+    pub engine_version: String,
+    /// Every migration, in the order of versions.
+    pub migrations: Vec<Standing>,
+    /// Where the catalogue is not what the applied migrations made.
+    pub drift: Vec<Difference>,
+    /// Objects that pending migrations would make and that are there already.
+    pub in_the_way: Vec<String>,
+    /// How far the roll-ups are behind; nothing before there are any.
+    pub freshness: Option<Freshness>,
+    /// On SQLite, rows of `api_usage` whose timestamp nobody can read; they are in no roll-up.
+    pub unreadable_timestamps: Option<i64>,
+}
+
+/// How far the roll-ups are behind the rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Freshness {
+    /// Hours of an API in which something changed since they were counted.
+    pub hours_waiting: i64,
+    /// The oldest of them.
+    pub oldest: Option<DateTime<Utc>>,
+}
+
+/// What all of it comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Every migration is applied and the database is as they made it.
+    InSync,
+    /// As it should be, but migrations are still to be applied.
+    Pending,
+    /// Not what this program thinks it is.
+    Untrustworthy,
+}
+
+impl Verdict {
+    /// As JSON spells it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Verdict::InSync => "in_sync",
+            Verdict::Pending => "pending",
+            Verdict::Untrustworthy => "untrustworthy",
+        }
+    }
+}
+
+impl Report {
+    /// What all of it comes to. Roll-ups that are behind are no fault: `aggregate` catches up.
+    #[must_use]
+    pub fn verdict(&self) -> Verdict {
+        let doubtful = [State::Modified, State::Unknown];
+        if self.count(&doubtful) > 0 || !self.drift.is_empty() || !self.in_the_way.is_empty() {
+            Verdict::Untrustworthy
+        } else if self.count(&[State::Pending]) > 0 {
+            Verdict::Pending
+        } else {
+            Verdict::InSync
+        }
+    }
+
+    /// How many migrations are in one of these states.
+    #[must_use]
+    pub fn count(&self, states: &[State]) -> usize {
+        let migrations = self.migrations.iter();
+        migrations
+            .filter(|standing| states.contains(&standing.state))
+            .count()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(states: &[State]) -> Report {
+        let standing = |state: &State| Standing {
+            version: "1".to_owned(),
+            name: None,
+            state: *state,
+            applied_at: None,
+            done: None,
+        };
+        Report {
+            engine: "sqlite",
+            engine_version: "3".to_owned(),
+            migrations: states.iter().map(standing).collect(),
+            drift: Vec::new(),
+            in_the_way: Vec::new(),
+            freshness: None,
+            unreadable_timestamps: None,
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_trusted_outweighs_what_is_pending() {
+        use State::{Applied, Modified, Pending, Unknown};
+        assert_eq!(report(&[Applied]).verdict(), Verdict::InSync);
+        assert_eq!(report(&[Applied, Pending]).verdict(), Verdict::Pending);
+        for doubtful in [Modified, Unknown] {
+            let found = report(&[Pending, doubtful]);
+            assert_eq!(found.verdict(), Verdict::Untrustworthy);
+        }
+        let mut drifted = report(&[Applied, Pending]);
+        drifted.drift.push(Difference {
+            what: "table t".to_owned(),
+            expected: String::new(),
+            found: None,
+        });
+        assert_eq!(drifted.verdict(), Verdict::Untrustworthy);
+        let mut foreign = report(&[Pending]);
+        foreign.in_the_way.push("table t".to_owned());
+        assert_eq!(foreign.verdict(), Verdict::Untrustworthy);
+    }
+
+    #[test]
+    fn roll_ups_that_are_behind_are_no_fault() {
+        let mut behind = report(&[State::Applied]);
+        behind.freshness = Some(Freshness {
+            hours_waiting: 9,
+            oldest: None,
+        });
+        assert_eq!(behind.verdict(), Verdict::InSync);
+    }
+}
