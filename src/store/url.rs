@@ -6,6 +6,7 @@
 
 use std::env::{self, VarError};
 use std::fmt;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
@@ -245,21 +246,19 @@ fn read_dot_env(names: &[&str]) -> Result<Option<(PathBuf, Variables)>, UrlError
         path: path.clone(),
         reason,
     };
-    let lines = dotenvy::from_path_iter(&path).map_err(|error| failed(error.to_string()))?;
-    let mut variables = Variables::new();
-    for line in lines {
-        match line {
-            Ok((name, value)) if names.contains(&name.as_str()) => variables.push((name, value)),
-            Ok(_) => {}
-            Err(dotenvy::Error::LineParse(line, _)) => {
-                let line = line.trim_start();
-                let line = line.strip_prefix("export ").unwrap_or(line).trim_start();
-                if let Some(name) = names.iter().find(|name| line.starts_with(**name)) {
-                    // The line itself may hold a password.
-                    return Err(failed(format!("the line of {name} does not parse")));
-                }
-            }
-            Err(other) => return Err(failed(other.to_string())),
+    let text = fs::read_to_string(&path).map_err(|error| failed(error.to_string()))?;
+    // An error means one line that does not parse; the next one is tried again.
+    let variables: Variables = dotenvy::from_read_iter(text.as_bytes())
+        .flatten()
+        .filter(|(name, _)| names.contains(&name.as_str()))
+        .collect();
+    for line in text.lines() {
+        let line = line.trim_start();
+        let line = line.strip_prefix("export ").unwrap_or(line);
+        let name = line.split('=').next().unwrap_or_default().trim();
+        if names.contains(&name) && !variables.iter().any(|(known, _)| known == name) {
+            // The line itself may hold a password.
+            return Err(failed(format!("the line of {name} does not parse")));
         }
     }
     Ok(Some((path, variables)))

@@ -1,1 +1,3 @@
 //! Whole commands, one file for each.
+
+mod connection;
