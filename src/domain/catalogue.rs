@@ -95,6 +95,13 @@ impl Catalogue {
         self.0.get(what).map(String::as_str)
     }
 
+    /// Every object, as what it is and how it is made.
+    pub fn objects(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0
+            .iter()
+            .map(|(what, how)| (what.as_str(), how.as_str()))
+    }
+
     /// The catalogue after a migration.
     pub fn apply(&mut self, effect: &Effect) {
         for object in &effect.removed {

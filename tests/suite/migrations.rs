@@ -9,7 +9,7 @@ use usagectl::domain::catalogue::Effect;
 use usagectl::store::catalogue;
 use usagectl::store::migrations::{ALL, Migration};
 
-use crate::support::{Engine, TestDatabase, both_engines_empty};
+use crate::support::{Engine, TestDatabase, both_engines_empty, whole_catalogue};
 
 fn folder(engine: Engine) -> PathBuf {
     let name = match engine {
@@ -53,5 +53,102 @@ both_engines_empty! {
             assert_eq!(effect, Effect::parse(&written), "{}", file.display());
             before = after;
         }
+    }
+}
+
+/// Puts one more row into every table that is there, each with values in all that may be lost.
+fn put_rows(db: &TestDatabase, round: usize) {
+    let found = catalogue::read(&mut db.open()).unwrap();
+    let has = |what: &str| found.get(what).is_some();
+    let at = "'2026-01-31T11:00:00.000+00:00'";
+    let mut statements = Vec::new();
+    if has("table api_usage") {
+        statements.push(format!(
+            "INSERT INTO api_usage (id, api_name, timestamp, created_at) VALUES ('{round}', 'tmdb', {at}, {at})"
+        ));
+    }
+    if has("column api_usage.method") {
+        statements.push(format!(
+            "UPDATE api_usage SET method = 'POST', response_time = 1, cached = true, cost_credits = 0.5
+             WHERE id = '{round}'"
+        ));
+    }
+    if has("table api_alerts") {
+        statements.push(format!(
+            "INSERT INTO api_alerts (id, api_name, alert_type, threshold, period, created_at, updated_at)
+             VALUES ('{round}', 'tmdb', 'ERROR_SPIKE', 1, 'HOUR{round}', {at}, {at})"
+        ));
+        statements.push(format!(
+            "INSERT INTO api_usage_aggregates (id, api_name, aggregation_type, period_start, period_end,
+                 total_requests, success_count, error_count, cached_count, updated_at)
+             VALUES ('{round}', 'tmdb', 'HOURLY{round}', {at}, {at}, 1, 1, 0, 0, {at})"
+        ));
+    }
+    if has("table InfrastructureMetric") {
+        statements.push(format!(
+            "INSERT INTO \"InfrastructureMetric\" (id, service, metric, value, metadata)
+             VALUES ('{round}', 'VERCEL_KV', 'STORAGE_MB', 1, '{{}}')"
+        ));
+        statements.push(format!(
+            "INSERT INTO \"InfrastructureLimit\" (id, service, metric, \"currentPlan\", \"limitValue\", \"updatedAt\")
+             VALUES ('{round}', 'VERCEL_KV', 'STORAGE_MB', 'free{round}', 1, {at})"
+        ));
+        statements.push(format!(
+            "INSERT INTO \"UpgradeRecommendation\"
+                 (id, service, \"currentPlan\", \"recommendedPlan\", priority, reason, \"updatedAt\")
+             VALUES ('{round}', 'VERCEL_KV', 'free', 'pro', 'HIGH', 'full', {at})"
+        ));
+    }
+    if has("table usagectl_stale_periods") {
+        statements.push(format!(
+            "INSERT INTO usagectl_stale_periods (aggregation_type, period_start, api_name)
+             VALUES ('HOURLY', {at}, 'api{round}')"
+        ));
+    }
+    for statement in statements {
+        db.execute(&statement);
+    }
+}
+
+/// What every version of `api_usage` has in common.
+fn usage(db: &TestDatabase) -> Vec<String> {
+    let found = catalogue::read(&mut db.open()).unwrap();
+    match found.get("table api_usage") {
+        Some(_) => db
+            .rows("SELECT id, api_name, timestamp, success, created_at FROM api_usage ORDER BY id"),
+        None => Vec::new(),
+    }
+}
+
+both_engines_empty! {
+    fn up_down_and_up_again_with_rows_in_the_tables_leaves_the_same_catalogue_at_every_stop(db: TestDatabase) {
+        let mut round = 0;
+        let mut next_round = || {
+            round += 1;
+            put_rows(&db, round);
+        };
+        let climb = |next_round: &mut dyn FnMut()| -> Vec<Vec<String>> {
+            let mut stops = vec![whole_catalogue(&db)];
+            for migration in ALL {
+                next_round();
+                let rows = usage(&db);
+                db.usagectl(["migrate", "--to", migration.name]).run().success();
+                assert_eq!(usage(&db), rows, "{migration} up");
+                stops.push(whole_catalogue(&db));
+            }
+            stops
+        };
+        let stops = climb(&mut next_round);
+        for (migration, before) in ALL.iter().zip(&stops).rev() {
+            next_round();
+            let rows = usage(&db);
+            db.usagectl(["rollback", "--yes", "--accept-data-loss"]).run().success();
+            assert_eq!(&whole_catalogue(&db), before, "{migration} down");
+            if migration.name != "create_api_usage" {
+                assert_eq!(usage(&db), rows, "{migration} down");
+            }
+        }
+        assert_eq!(climb(&mut next_round), stops);
+        db.usagectl(["status"]).run().success();
     }
 }

@@ -53,14 +53,9 @@ impl Entry<'_> {
     }
 }
 
-/// How long to wait before each further try when a table is locked. Between two tries those who had
-/// queued behind us get their turn.
-const PAUSES: [Duration; 4] = [
-    Duration::from_millis(500),
-    Duration::from_secs(1),
-    Duration::from_secs(2),
-    Duration::from_secs(4),
-];
+/// How long to wait before each further try when a table is locked, in quarters of the lock timeout.
+/// Between two tries those who had queued behind us get their turn.
+const PAUSES: [u32; 4] = [1, 2, 4, 8];
 
 /// Runs `work` in a transaction that waits no longer than `lock_timeout` for any lock on a table, and
 /// tries again a few times: whoever waits for a table makes all later readers and writers wait too.
@@ -73,6 +68,11 @@ pub fn patiently<T>(
     lock_timeout: Duration,
     mut work: impl FnMut(&mut Db) -> Result<T>,
 ) -> Result<T> {
+    if matches!(db, Db::Pg(_)) {
+        // A server that notices at once that we are gone, by Ctrl-C for one, lets go of the tables at
+        // once. Not every server can.
+        let _ = db.batch_execute("SET client_connection_check_interval = '1s'");
+    }
     let mut pauses = PAUSES.iter();
     loop {
         let limit = lock_limit(db, lock_timeout);
@@ -87,7 +87,9 @@ pub fn patiently<T>(
             }
         };
         match (result, pauses.next()) {
-            (Err(error), Some(pause)) if error.exit() == Exit::Busy => thread::sleep(*pause),
+            (Err(error), Some(quarters)) if error.exit() == Exit::Busy => {
+                thread::sleep(lock_timeout * *quarters / 4);
+            }
             (result, _) => return result,
         }
     }

@@ -3,10 +3,12 @@
 //!
 //! A test of the database is written once, inside [`both_engines!`], and runs twice.
 
+pub mod catalogue;
 pub mod database;
 pub mod postgres;
 pub mod program;
 
+pub use catalogue::whole_catalogue;
 pub use database::{Engine, TestDatabase};
 pub use program::{NOW, Program, Run, Running, Sandbox};
 
