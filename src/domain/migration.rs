@@ -257,7 +257,7 @@ pub enum Refusal {
     #[error("the database already has what a pending migration would make: {}", .0.join(", "))]
     AlreadyThere(Vec<String>),
     /// Pending migrations that are older than an applied one.
-    #[error("{} would be applied after newer ones", .0.join(", "))]
+    #[error("pending although newer migrations are applied: {}", .0.join(", "))]
     OutOfOrder(Vec<String>),
 }
 

@@ -1,3 +1,4 @@
 //! Whole commands, one file for each.
 
 mod connection;
+mod migrate;

@@ -159,6 +159,41 @@ impl Drop for TestDatabase {
     }
 }
 
+/// A PostgreSQL role with no right on the database but those it is given.
+pub struct OtherRole<'a> {
+    db: &'a TestDatabase,
+    pub name: String,
+}
+
+impl OtherRole<'_> {
+    pub fn new(db: &TestDatabase) -> OtherRole<'_> {
+        let database = db.name.as_deref().expect("only PostgreSQL has roles");
+        let name = format!("role_of_{database}");
+        db.execute(&format!(
+            "CREATE ROLE {name}; GRANT {name} TO CURRENT_USER; GRANT CONNECT ON DATABASE {database} TO {name}"
+        ));
+        OtherRole { db, name }
+    }
+
+    /// As [`TestDatabase::usagectl`], with the rights of the role.
+    pub fn usagectl<I>(&self, args: I) -> Program
+    where
+        I: IntoIterator,
+        I::Item: AsRef<OsStr>,
+    {
+        let program = self.db.usagectl(args);
+        program.env("PGOPTIONS", format!("-c role={}", self.name))
+    }
+}
+
+impl Drop for OtherRole<'_> {
+    fn drop(&mut self) {
+        let name = &self.name;
+        self.db
+            .execute(&format!("DROP OWNED BY {name}; DROP ROLE {name}"));
+    }
+}
+
 /// The bytes of a migrated SQLite file.
 fn migrated_file() -> &'static [u8] {
     static FILE: OnceLock<Vec<u8>> = OnceLock::new();
