@@ -7,9 +7,7 @@ set -eu
 cd "$(dirname "$0")/.."
 
 have_postgresql() {
-    [ -n "${TEST_DATABASE_URL:-}" ] || command -v initdb >/dev/null 2>&1 ||
-        ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 ||
-        [ -x "$(pg_config --bindir 2>/dev/null)/initdb" ]
+    [ -n "${TEST_DATABASE_URL:-}" ] || sh tests/suite/support/postgres.sh find >/dev/null 2>&1
 }
 
 install_postgresql() {

@@ -7,10 +7,8 @@
 //! PostgreSQL is never skipped: where no server can be had, its tests fail and say what to install.
 
 use std::env;
-use std::fs;
 use std::io::{BufRead, BufReader, Read};
-use std::net::TcpListener;
-use std::path::{Path, PathBuf};
+use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -82,19 +80,19 @@ impl Server {
     }
 
     fn start() -> Result<Server, String> {
-        let directory = programs().ok_or(WHAT_TO_INSTALL)?;
-        let mut command = as_an_ordinary_user();
+        let script = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/tests/suite/support/postgres.sh"
+        );
+        let mut command = Command::new("sh");
         command
-            .args(["sh", "-c", include_str!("postgres.sh"), "postgres.sh"])
-            .arg(&directory)
-            .args(free_ports().map(|port| port.to_string()))
+            .arg(script)
             .env("SETTINGS", SETTINGS)
-            .current_dir("/")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         // A process group of its own: Ctrl-C in the terminal ends us, and our end ends the server.
-        std::os::unix::process::CommandExt::process_group(&mut command, 0);
+        command.process_group(0);
         let mut keeper = command
             .spawn()
             .map_err(|error| format!("cannot run {command:?}: {error}"))?;
@@ -176,69 +174,4 @@ impl Server {
     pub fn drop_database(&self, name: &str) {
         self.administer(&[&format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)")]);
     }
-}
-
-/// The directory of `initdb` and `pg_ctl`.
-fn programs() -> Option<PathBuf> {
-    let complete = |directory: &Path| {
-        let programs = ["initdb", "pg_ctl", "postgres"];
-        programs
-            .iter()
-            .all(|program| directory.join(program).is_file())
-    };
-    let on_path = env::var_os("PATH").unwrap_or_default();
-    let mut candidates: Vec<PathBuf> = env::split_paths(&on_path).collect();
-    // Debian keeps the server's programs off the PATH, a directory for each version: newest first.
-    let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten();
-    let mut versions: Vec<PathBuf> = versions.flatten().map(|entry| entry.path()).collect();
-    versions.sort_by_key(|path| {
-        let name = path.file_name()?.to_str()?;
-        name.parse::<u32>().ok()
-    });
-    candidates.extend(versions.iter().rev().map(|path| path.join("bin")));
-    if let Ok(output) = Command::new("pg_config").arg("--bindir").output() {
-        candidates.push(String::from_utf8_lossy(&output.stdout).trim().into());
-    }
-    candidates.into_iter().find(|directory| complete(directory))
-}
-
-/// PostgreSQL refuses to run as root: root becomes the user `postgres`, or `nobody` where there is none.
-fn as_an_ordinary_user() -> Command {
-    let id = |arguments: &[&str]| {
-        let output = Command::new("id").args(arguments).output().ok()?;
-        let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-        output.status.success().then_some(text)
-    };
-    let mut command = if id(&["-u"]).as_deref() == Some("0") {
-        let user = ["postgres", "nobody"];
-        let user = user.iter().find(|user| id(&["-u", user]).is_some());
-        let user = user.expect("a user `postgres` or `nobody` to run the server as");
-        let group = id(&["-g", user]).expect("the user has a group");
-        let mut command = Command::new("setpriv");
-        command.arg(format!("--reuid={user}"));
-        command.arg(format!("--regid={group}"));
-        command.arg("--clear-groups");
-        command
-    } else {
-        Command::new("env")
-    };
-    // The caller's own settings for PostgreSQL's programs are not meant for this server.
-    for (name, _) in env::vars_os() {
-        if name.as_encoded_bytes().starts_with(b"PG") {
-            command.env_remove(name);
-        }
-    }
-    command
-}
-
-/// A few ports that are free now; another process may be quicker to take one.
-fn free_ports() -> impl Iterator<Item = u16> {
-    let listeners: Vec<TcpListener> = (0..4)
-        .filter_map(|_| TcpListener::bind("127.0.0.1:0").ok())
-        .collect();
-    let ports: Vec<u16> = listeners
-        .iter()
-        .filter_map(|listener| Some(listener.local_addr().ok()?.port()))
-        .collect();
-    ports.into_iter()
 }

@@ -1,20 +1,54 @@
+#!/bin/sh
 # Runs a private PostgreSQL server for as long as standard input stays open.
 #
-#   sh postgres.sh BINDIR PORT...
+#   sh postgres.sh         runs it; prints one line, "ready PORT DIRECTORY", when it accepts connections
+#   sh postgres.sh find    prints the directory of PostgreSQL's server programs, or fails
 #
-# The server is made in a temporary directory and listens on 127.0.0.1, on the first of the ports that is
-# free, and on a socket in that directory. When it accepts connections, one line is printed: "ready PORT DIR".
-# When standard input closes (whoever held it ended, in whatever way), the server is stopped and its
-# directory removed. SETTINGS holds further settings, a line each, for postgresql.conf.
-bin=$1
-shift
+# The server lives in a temporary directory and listens on 127.0.0.1 and on a socket in that directory;
+# its superuser is `postgres`, without a password. When standard input closes (whoever held it ended, in
+# whatever way), the server is stopped and its directory removed.
+# SETTINGS holds further lines for postgresql.conf.
+
+find_programs() {
+    # Debian keeps them off the PATH, a directory for each version: the newest first.
+    for directory in "$(dirname "$(command -v initdb)")" "$(pg_config --bindir 2>/dev/null)" \
+        $(# shellcheck disable=SC2012
+            ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort -t/ -k5 -rn); do
+        if [ -x "$directory/initdb" ] && [ -x "$directory/pg_ctl" ] && [ -x "$directory/postgres" ]; then
+            echo "$directory"
+            return
+        fi
+    done
+    return 1
+}
+
+programs=$(find_programs) || {
+    echo "there are no PostgreSQL server programs (initdb, pg_ctl, postgres) here" >&2
+    exit 1
+}
+if [ "${1:-}" = find ]; then
+    echo "$programs"
+    exit
+fi
+
+# PostgreSQL refuses to run as root. The user it runs as may not be able to read this file.
+if [ "$(id -u)" = 0 ]; then
+    user=postgres
+    id "$user" >/dev/null 2>&1 || user=nobody
+    cd /
+    exec setpriv --reuid="$user" --regid="$(id -g "$user")" --clear-groups sh -c "$(cat "$0")" "$0"
+fi
+
+# The caller's own settings for PostgreSQL's programs are not meant for this server.
+unset PGDATA PGHOST PGHOSTADDR PGPORT PGUSER PGDATABASE PGPASSWORD PGOPTIONS PGSERVICE PGTZ PGSSLMODE
+
 dir=$(mktemp -d "${TMPDIR:-/tmp}/usagectl-postgres-XXXXXX") || exit 1
 trap 'rm -rf "$dir"' EXIT
-# Whatever ends us by force must not leave the server behind: only the end of the input does.
+# Nothing but the end of the input may end us, or the server would stay behind.
 trap '' HUP INT PIPE TERM
 
-if ! "$bin/initdb" --pgdata="$dir/data" --username=postgres --auth=trust --encoding=UTF8 --locale=C \
-    --no-sync >"$dir/log" 2>&1
+if ! "$programs/initdb" --pgdata="$dir/data" --username=postgres --auth=trust --encoding=UTF8 \
+    --locale=C --no-sync >"$dir/log" 2>&1
 then
     cat "$dir/log" >&2
     exit 1
@@ -27,16 +61,19 @@ fi
 {
     echo "listen_addresses = '127.0.0.1'"
     echo "unix_socket_directories = '$dir'"
-    echo "$SETTINGS"
+    echo "${SETTINGS:-}"
 } >>"$dir/data/postgresql.conf"
 
-for port in "$@"; do
-    if "$bin/pg_ctl" -D "$dir/data" -l "$dir/log" -o "-p $port" -s -w -t 60 start </dev/null >/dev/null 2>&1
+# A port that nobody has; if somebody was quicker, another one.
+for attempt in 1 2 3 4 5; do
+    port=$((20000 + ($$ * 7 + attempt * 1009) % 12000))
+    if "$programs/pg_ctl" -D "$dir/data" -l "$dir/log" -o "-p $port" -s -w -t 60 start \
+        </dev/null >/dev/null 2>&1
     then
         echo "ready $port $dir" 2>/dev/null
         cat >/dev/null
-        "$bin/pg_ctl" -D "$dir/data" -s -m immediate stop
-        exit 0
+        "$programs/pg_ctl" -D "$dir/data" -s -m immediate stop
+        exit
     fi
 done
 cat "$dir/log" >&2
