@@ -71,13 +71,13 @@ impl fmt::Display for Difference {
             expected,
             found,
         } = self;
-        match found {
-            None => write!(f, "{what} is missing"),
-            // A disabled trigger, an invalid index: as it was made, and something more.
-            Some(found) if found.starts_with(expected.as_str()) => {
-                write!(f, "{what} is {}", found[expected.len()..].trim())
-            }
-            Some(found) => write!(f, "{what} is `{found}`, the migrations made `{expected}`"),
+        let Some(found) = found else {
+            return write!(f, "{what} is missing");
+        };
+        // A disabled trigger, an invalid index: as it was made, and a word more.
+        match found.strip_prefix(expected.as_str()).map(str::trim) {
+            Some(word @ ("disabled" | "invalid")) => write!(f, "{what} is {word}"),
+            _ => write!(f, "{what} is `{found}`, the migrations made `{expected}`"),
         }
     }
 }

@@ -33,7 +33,9 @@ pub fn read(db: &mut Db) -> QueryResult<Catalogue> {
         Db::Pg(_) => POSTGRES,
         Db::Sqlite(_) => SQLITE,
     };
-    let found: Vec<Found> = on!(db, |conn| diesel::sql_query(query).load(conn))?;
+    let mut found: Vec<Found> = on!(db, |conn| diesel::sql_query(query).load(conn))?;
+    // Of two indexes on the same columns a valid one, which has no more to say, comes last and so counts.
+    found.sort_by(|a, b| b.how.cmp(&a.how));
     Ok(found.into_iter().map(Found::line).collect())
 }
 

@@ -2,3 +2,5 @@
 
 mod connection;
 mod migrate;
+mod rollback;
+mod status;

@@ -1,0 +1,247 @@
+//! `status`: the truth, told to people and to CI, by one who may only read.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::thread;
+use std::time::Duration;
+
+use insta::assert_snapshot;
+use serde_json::Value;
+
+use crate::support::{Engine, OtherRole, Run, TestDatabase, both_engines, both_engines_empty};
+
+/// The report without what differs between engines and from run to run.
+fn shown(run: &Run) -> String {
+    let milliseconds = |line: &str| -> String {
+        let line = line.trim_end_matches(|c: char| c.is_ascii_digit() || c == ',');
+        line.trim_end().to_owned() + "\n"
+    };
+    let lines = run.snapshot().lines().map(milliseconds).collect::<String>();
+    lines
+        .replace("PostgreSQL", "[engine]")
+        .replace("SQLite", "[engine]")
+}
+
+fn json(run: &Run) -> Value {
+    serde_json::from_str(&run.stdout).unwrap()
+}
+
+both_engines! {
+    fn a_database_in_order(db: TestDatabase) {
+        assert_snapshot!(shown(&db.usagectl(["status"]).run()), @"
+        VERSION         NAME                           STATE    APPLIED               MS
+        20260101000000  create_api_usage               applied  2026-01-31T12:00:00Z
+        20260123210146  enhance_api_monitoring         applied  2026-01-31T12:00:00Z
+        20260124093000  add_infrastructure_monitoring  applied  2026-01-31T12:00:00Z
+        20260201000000  create_usagectl_bookkeeping    applied  2026-01-31T12:00:00Z
+        20260201000100  mark_existing_usage            applied  2026-01-31T12:00:00Z
+        roll-ups: up to date
+        in sync: all 5 migrations are applied ([engine] [version])
+        [exit status: 0]
+        ");
+        let json = json(&db.usagectl(["status", "--format", "json"]).run());
+        assert_eq!(json["in_sync"], true);
+        assert_eq!(json["verdict"], "in_sync");
+        assert_eq!(json["drift"], Value::Array(Vec::new()));
+        assert_eq!(json["migrations"][0]["state"], "applied");
+        assert_eq!(json["migrations"][0]["applied_at"], "2026-01-31T12:00:00Z");
+        let csv = db.usagectl(["status", "--format", "csv"]).run().success().stdout;
+        assert!(csv.starts_with("version,name,state,applied_at,duration_ms\n20260101000000,create_api_usage,applied,"), "{csv}");
+    }
+
+    fn pending_migrations(db: TestDatabase) {
+        db.usagectl(["rollback", "--steps", "2", "--yes"]).run().success();
+        assert_snapshot!(shown(&db.usagectl(["status"]).run()), @"
+        VERSION         NAME                           STATE    APPLIED               MS
+        20260101000000  create_api_usage               applied  2026-01-31T12:00:00Z
+        20260123210146  enhance_api_monitoring         applied  2026-01-31T12:00:00Z
+        20260124093000  add_infrastructure_monitoring  applied  2026-01-31T12:00:00Z
+        20260201000000  create_usagectl_bookkeeping    pending
+        20260201000100  mark_existing_usage            pending
+        pending: 2 of 5 migrations ([engine] [version])
+        ------- stderr -------
+        next: usagectl migrate
+        [exit status: 3]
+        ");
+    }
+
+    fn every_difference_is_named_once(db: TestDatabase) {
+        let trigger = match db.engine() {
+            Engine::Sqlite => "DROP TRIGGER usagectl_after_update",
+            Engine::Postgresql => "DROP TRIGGER usagectl_after_update ON api_usage",
+        };
+        db.execute(&format!(
+            "DROP INDEX api_usage_success_timestamp_idx; DROP INDEX api_alerts_api_name_alert_type_period_key;
+             ALTER TABLE api_alerts DROP COLUMN threshold; DROP TABLE usagectl_stale_periods; {trigger}"
+        ));
+        let run = db.usagectl(["status"]).run();
+        assert_eq!(run.code, 4, "{}", run.snapshot());
+        let drift: Vec<&str> = run.stdout.lines().filter_map(|line| line.strip_prefix("drift: ")).collect();
+        assert_eq!(drift, [
+            "column api_alerts.threshold is missing",
+            "column usagectl_stale_periods.aggregation_type is missing",
+            "column usagectl_stale_periods.api_name is missing",
+            "column usagectl_stale_periods.period_start is missing",
+            "index api_usage (success, timestamp) is missing",
+            "table usagectl_stale_periods is missing",
+            "trigger api_usage.usagectl_after_update is missing",
+            "unique api_alerts (api_name, alert_type, period) is missing",
+            "unique usagectl_stale_periods (aggregation_type, period_start, api_name) is missing",
+        ]);
+        assert_eq!(run.stderr, "next: bring back what is named above, then usagectl status\n");
+    }
+
+    fn what_an_operator_adds_and_how_they_name_it_is_no_difference(db: TestDatabase) {
+        db.execute(
+            "CREATE TABLE notes (id INTEGER);
+             CREATE INDEX of_my_own ON api_usage (user_id);
+             CREATE VIEW slow AS SELECT id FROM api_usage WHERE response_time > 1000;
+             DROP INDEX api_alerts_api_name_enabled_idx;
+             CREATE INDEX under_another_name ON api_alerts (api_name, enabled)",
+        );
+        db.usagectl(["status"]).run().success();
+    }
+
+    fn hours_that_wait_to_be_counted_are_information_and_no_error(db: TestDatabase) {
+        db.execute(
+            "INSERT INTO api_usage (id, api_name, timestamp) VALUES
+                 ('1', 'tmdb', '2026-01-31T10:30:00.000+00:00'), ('2', 'tmdb', '2026-01-31T10:40:00.000+00:00'),
+                 ('3', 'rawg', '2026-01-31T11:00:00.000+00:00')",
+        );
+        let run = db.usagectl(["status"]).run().success();
+        assert!(
+            run.stdout.contains("roll-ups: 2 hours wait to be counted, the oldest of 2026-01-31T10:00:00Z (2 h ago)\n"),
+            "{}", run.stdout
+        );
+        let json = json(&db.usagectl(["status", "--format", "json"]).run());
+        assert_eq!(json["rollups"]["hours_waiting"], 2);
+        assert_eq!(json["rollups"]["oldest"], "2026-01-31T10:00:00Z");
+    }
+}
+
+both_engines_empty! {
+    fn it_can_wait_for_the_migrations(db: TestDatabase) {
+        let waiting = db.usagectl(["status", "--wait", "60s"]).spawn();
+        thread::sleep(Duration::from_millis(100));
+        db.usagectl(["migrate", "--to", "create_api_usage"]).run().success();
+        thread::sleep(Duration::from_millis(100));
+        db.usagectl(["migrate"]).run().success();
+        waiting.wait().success();
+        db.usagectl(["rollback", "--yes"]).run().success();
+        let run = db.usagectl(["status", "--wait", "10ms"]).run();
+        assert_eq!(run.code, 3, "{}", run.snapshot());
+    }
+}
+
+#[test]
+fn a_missing_file_cannot_be_reached_and_is_not_made_sqlite() {
+    let db = TestDatabase::empty(Engine::Sqlite);
+    let run = db.usagectl(["status"]).run();
+    assert_eq!(run.code, 7, "{}", run.snapshot());
+    assert!(
+        run.stderr.ends_with("next: usagectl migrate\n"),
+        "{}",
+        run.stderr
+    );
+    assert!(!db.path().exists());
+}
+
+#[test]
+fn an_empty_database_is_pending_postgresql() {
+    let db = TestDatabase::empty(Engine::Postgresql);
+    let run = db.usagectl(["status"]).run();
+    assert_eq!(run.code, 3, "{}", run.snapshot());
+    assert!(
+        run.stdout.contains("pending: 5 of 5 migrations"),
+        "{}",
+        run.stdout
+    );
+    assert_eq!(
+        db.rows("SELECT 1 FROM pg_namespace WHERE nspname = 'usagectl'"),
+        [""; 0]
+    );
+}
+
+#[test]
+fn a_disabled_trigger_an_invalid_index_and_changed_columns_are_differences_postgresql() {
+    let db = TestDatabase::migrated(Engine::Postgresql);
+    db.execute(
+        "ALTER TABLE api_usage DISABLE TRIGGER usagectl_after_insert;
+         ALTER TABLE api_usage ALTER success DROP NOT NULL, ALTER status_code TYPE BIGINT, ALTER method DROP DEFAULT;
+         ALTER TYPE \"MetricType\" ADD VALUE 'WATTS';
+         DROP INDEX api_alerts_api_name_alert_type_period_key;
+         INSERT INTO api_alerts (id, api_name, alert_type, threshold, period, updated_at)
+         VALUES ('1', 'tmdb', 'ERROR_SPIKE', 1, 'HOUR', now()), ('2', 'tmdb', 'ERROR_SPIKE', 1, 'HOUR', now())",
+    );
+    // Fails half-way, because of the two equal rows, and leaves an index that is not to be trusted.
+    let unique =
+        "CREATE UNIQUE INDEX CONCURRENTLY again ON api_alerts (api_name, alert_type, period)";
+    assert!(db.open().batch_execute(unique).is_err());
+    let run = db.usagectl(["status"]).run();
+    assert_eq!(run.code, 4, "{}", run.snapshot());
+    let drift: Vec<&str> = run
+        .stdout
+        .lines()
+        .filter(|line| line.starts_with("drift: "))
+        .collect();
+    assert_snapshot!(drift.join("\n"), @"
+    drift: column api_usage.method is `text`, the migrations made `text default 'GET'::text`
+    drift: column api_usage.status_code is `bigint`, the migrations made `integer`
+    drift: column api_usage.success is `boolean default true`, the migrations made `boolean not null default true`
+    drift: enum MetricType is `STORAGE_MB, STORAGE_GB, COMMANDS_PER_DAY, CONNECTIONS, LATENCY_MS, BANDWIDTH_GB, INVOCATIONS, BUILD_MINUTES, REQUEST_COUNT, COST_USD, USAGE_PERCENT, WATTS`, the migrations made `STORAGE_MB, STORAGE_GB, COMMANDS_PER_DAY, CONNECTIONS, LATENCY_MS, BANDWIDTH_GB, INVOCATIONS, BUILD_MINUTES, REQUEST_COUNT, COST_USD, USAGE_PERCENT`
+    drift: trigger api_usage.usagectl_after_insert is disabled
+    drift: unique api_alerts (api_name, alert_type, period) is invalid
+    ");
+}
+
+/// The two harmless ways in which databases of applications differ.
+#[test]
+fn a_nullable_cached_and_a_default_for_updated_at_are_no_difference_postgresql() {
+    let db = TestDatabase::migrated(Engine::Postgresql);
+    db.execute(
+        "ALTER TABLE api_usage ALTER cached DROP NOT NULL;
+         ALTER TABLE api_alerts ALTER updated_at SET DEFAULT now();
+         ALTER TABLE api_alerts ALTER created_at SET DEFAULT now()",
+    );
+    db.usagectl(["status"]).run().success();
+}
+
+#[test]
+fn a_role_that_may_only_select_and_a_read_only_session_will_do_postgresql() {
+    let db = TestDatabase::migrated(Engine::Postgresql);
+    let role = OtherRole::new(&db);
+    db.execute(&format!(
+        "GRANT USAGE ON SCHEMA public, usagectl TO {name}; GRANT SELECT ON ALL TABLES IN SCHEMA public, usagectl TO {name}",
+        name = role.name
+    ));
+    role.usagectl(["status"]).run().success();
+    let read_only = db
+        .usagectl(["status"])
+        .env("PGOPTIONS", "-c default_transaction_read_only=on");
+    read_only.run().success();
+    let pending = db.usagectl(["rollback", "--yes"]).run();
+    pending.success();
+    assert_eq!(role.usagectl(["status"]).run().code, 3);
+}
+
+#[test]
+fn a_read_only_file_will_do_and_is_not_touched_sqlite() {
+    let db = TestDatabase::migrated(Engine::Sqlite);
+    let before = fs::read(db.path()).unwrap();
+    fs::set_permissions(db.path(), fs::Permissions::from_mode(0o400)).unwrap();
+    db.usagectl(["status"]).run().success();
+    assert_eq!(fs::read(db.path()).unwrap(), before);
+}
+
+#[test]
+fn timestamps_that_nobody_can_read_are_told_sqlite() {
+    let db = TestDatabase::migrated(Engine::Sqlite);
+    db.execute("INSERT INTO api_usage (id, api_name, timestamp) VALUES ('1', 'tmdb', 'yesterday')");
+    let run = db.usagectl(["status"]).run().success();
+    assert!(
+        run.stdout
+            .contains("timestamps: 1 row of api_usage nobody can read; they are in no roll-up\n"),
+        "{}",
+        run.stdout
+    );
+}
