@@ -10,7 +10,7 @@ pub mod program;
 
 pub use catalogue::whole_catalogue;
 pub use database::{Engine, OtherRole, TestDatabase};
-pub use program::{NOW, Program, Run, Running, Sandbox};
+pub use program::{NOW, Program, Run, Running, Sandbox, hide_differences};
 
 /// Makes a module of two tests, `sqlite` and `postgresql`, out of one body that is handed a migrated database.
 macro_rules! both_engines {

@@ -59,9 +59,15 @@ impl Sandbox {
         I: IntoIterator,
         I::Item: AsRef<OsStr>,
     {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_usagectl"));
+        let mut program = self.command(env!("CARGO_BIN_EXE_usagectl"));
+        program.command.args(args);
+        program
+    }
+
+    /// Another program, in the surroundings of ours.
+    pub fn command(&self, program: &str) -> Program {
+        let mut command = Command::new(program);
         command
-            .args(args)
             .env_clear()
             .env("PATH", "/usr/bin:/bin")
             .env("HOME", self.home())
@@ -233,11 +239,7 @@ impl Run {
         for (what, name) in &self.hidden {
             shown = shown.replace(what, name);
         }
-        shown = shown.replace(env!("CARGO_PKG_VERSION"), "[version]");
-        let lines = shown.lines().map(hide_measurements);
-        lines
-            .map(|line| line.trim_end().to_owned() + "\n")
-            .collect()
+        hide_differences(&shown)
     }
 
     /// Asserts that the program ended in 0.
@@ -252,6 +254,15 @@ fn exit_code(status: ExitStatus) -> i32 {
     use std::os::unix::process::ExitStatusExt;
     let signal = || 128 + status.signal().expect("ended by a signal if not by itself");
     status.code().unwrap_or_else(signal)
+}
+
+/// Hides what differs from run to run and from version to version, and the spaces at the ends of lines.
+pub fn hide_differences(text: &str) -> String {
+    let text = text.replace(env!("CARGO_PKG_VERSION"), "[version]");
+    let lines = text.lines().map(hide_measurements);
+    lines
+        .map(|line| line.trim_end().to_owned() + "\n")
+        .collect()
 }
 
 /// Hides the numbers that no two runs have in common: `in 0.3 s`, `12,000 rows/s`, `PostgreSQL 15.18`.
