@@ -1,0 +1,36 @@
+#!/bin/sh
+# Tries usagectl beside the real Prisma Client: builds it, installs Prisma from the npm registry,
+# starts a private PostgreSQL, runs test.ts.
+set -eu
+cd "$(dirname "$0")/../.."
+project=$PWD
+# Everything that is installed and generated goes there.
+work=${CARGO_TARGET_DIR:-$project/target}/prisma
+mkdir -p "$work/schema"
+
+cargo build --locked --no-default-features
+export USAGECTL="${CARGO_TARGET_DIR:-$project/target}/debug/usagectl"
+
+cp tests/prisma/*.json tests/prisma/*.ts "$work"
+cp tests/suite/schema.prisma "$work/schema"
+cd "$work"
+# No lock file: it would name the registry of the machine that wrote it. Install scripts only fetch
+# binaries that nothing here needs.
+npm install --no-package-lock --ignore-scripts --no-audit --no-fund --loglevel=error
+
+# The server lives as long as somebody holds the pipe open, and that is us.
+rm -f hold ready
+mkfifo hold
+SETTINGS="timezone = 'Asia/Seoul'" sh "$project/tests/suite/support/postgres.sh" <hold >ready &
+exec 9>hold
+for _ in $(seq 300); do
+    [ -s ready ] || sleep 0.1
+done
+read -r _ port _ <ready
+export DATABASE_URL="postgresql://postgres@127.0.0.1:$port/postgres"
+
+# The client is generated without the native engine, which would be a download; naming any program in
+# its place prevents that.
+PRISMA_SCHEMA_ENGINE_BINARY=$USAGECTL npx prisma generate >/dev/null
+# Prisma's days are those of the process; ours are UTC.
+TZ=UTC npx tsx test.ts
