@@ -18,16 +18,10 @@ cd "$work"
 # binaries that nothing here needs.
 npm install --no-package-lock --ignore-scripts --no-audit --no-fund --loglevel=error
 
-# The server lives as long as somebody holds the pipe open, and that is us.
-rm -f hold ready
-mkfifo hold
-SETTINGS="timezone = 'Asia/Seoul'" sh "$project/tests/suite/support/postgres.sh" <hold >ready &
-exec 9>hold
-for _ in $(seq 300); do
-    [ -s ready ] || sleep 0.1
-done
-read -r _ port _ <ready
-export DATABASE_URL="postgresql://postgres@127.0.0.1:$port/postgres"
+export SETTINGS="timezone = 'Asia/Seoul'"
+. "$project/tests/suite/support/start-postgres.sh"
+start_postgresql "$project" "$work"
+export DATABASE_URL="postgresql://postgres@127.0.0.1:$postgresql_port/postgres"
 
 # The client is generated without the native engine, which would be a download; naming any program in
 # its place prevents that.
