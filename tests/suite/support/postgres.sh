@@ -7,7 +7,8 @@
 # The server lives in a temporary directory and listens on 127.0.0.1 and on a socket in that directory;
 # its superuser is `postgres`, without a password. When standard input closes (whoever held it ended, in
 # whatever way), the server is stopped and its directory removed.
-# SETTINGS holds further lines for postgresql.conf.
+# SETTINGS holds further lines for postgresql.conf. With TLS=1 the server has a certificate for `localhost`,
+# signed by itself, in DIRECTORY/server.crt.
 
 find_programs() {
     # Debian keeps them off the PATH, a directory for each version: the newest first.
@@ -63,6 +64,17 @@ fi
     echo "unix_socket_directories = '$dir'"
     echo "${SETTINGS:-}"
 } >>"$dir/data/postgresql.conf"
+
+if [ -n "${TLS:-}" ]; then
+    openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost \
+        -addext subjectAltName=DNS:localhost -keyout "$dir/server.key" -out "$dir/server.crt" 2>>"$dir/log"
+    chmod 600 "$dir/server.key"
+    {
+        echo "ssl = on"
+        echo "ssl_cert_file = '$dir/server.crt'"
+        echo "ssl_key_file = '$dir/server.key'"
+    } >>"$dir/data/postgresql.conf"
+fi
 
 # A port that nobody has; if somebody was quicker, another one.
 for attempt in 1 2 3 4 5; do

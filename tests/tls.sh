@@ -1,0 +1,41 @@
+#!/bin/sh
+# Tries TLS to PostgreSQL with the release binary, whose OpenSSL is compiled in: a private server with a
+# certificate of its own, and every sslmode that matters.
+set -eu
+cd "$(dirname "$0")/.."
+project=$PWD
+usagectl=${CARGO_TARGET_DIR:-$project/target}/release/usagectl
+work=$(mktemp -d "${TMPDIR:-/tmp}/usagectl-tls-XXXXXX")
+trap 'rm -rf "$work"' EXIT
+
+export TLS=1
+. tests/suite/support/start-postgres.sh
+start_postgresql "$project" "$work"
+certificate=$postgresql_directory/server.crt
+unset TLS DATABASE_URL DIRECT_URL
+
+# try CODE WORDS HOST PARAMETERS [VARIABLE=VALUE...]: `status` ends in CODE and says WORDS.
+try() {
+    code=$1 words=$2 url="postgresql://postgres@$3:$postgresql_port/postgres?$4"
+    shift 4
+    found=0
+    said=$(env HOME="$work" "$@" "$usagectl" --database-url "$url" status 2>&1) || found=$?
+    if [ "$found" != "$code" ] || ! echo "$said" | grep -q "$words"; then
+        echo "tls: $url: expected exit status $code and \"$words\", got $found and:" >&2
+        echo "$said" >&2
+        exit 1
+    fi
+    echo "tls: sslmode and roots $(echo "$url" | cut -d'?' -f2-) $* ... ok"
+}
+
+# 3: reached, and not migrated. 7: not reached.
+try 3 pending localhost "sslmode=require"
+try 3 pending localhost "sslmode=verify-full&sslrootcert=$certificate"
+# As Prisma spells the same.
+try 3 pending localhost "sslaccept=strict&sslcert=$certificate"
+# The system's certificates, wherever they are; here only those count that we name.
+try 3 pending localhost "sslmode=verify-full" SSL_CERT_FILE="$certificate"
+try 3 pending localhost "sslrootcert=system" SSL_CERT_FILE="$certificate"
+# A certificate that nobody signed, and one for another host.
+try 7 "certificate verify failed" localhost "sslmode=verify-full"
+try 7 "does not match host name" 127.0.0.1 "sslmode=verify-full&sslrootcert=$certificate"
