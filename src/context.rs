@@ -1,7 +1,9 @@
 //! What a command is handed: the moment it runs at, the database to open, where its answer goes.
 
 use std::fmt::Display;
+use std::fs;
 use std::io::{self, BufRead, BufWriter, Stderr, Stdout, Write};
+use std::os::unix::fs::MetadataExt;
 
 use chrono::{DateTime, Utc};
 
@@ -37,12 +39,16 @@ impl Verbosity {
 /// Who runs the program, as user@host; for logs.
 #[must_use]
 pub fn who() -> String {
-    let user = ["USER", "LOGNAME"]
+    let named = ["USER", "LOGNAME"]
         .iter()
-        .find_map(|name| std::env::var(name).ok())
+        .find_map(|name| std::env::var(name).ok());
+    // In a container there is often a number only.
+    let numbered = || Some(format!("uid{}", fs::metadata("/proc/self").ok()?.uid()));
+    let user = named
+        .or_else(numbered)
         .unwrap_or_else(|| "unknown".to_owned());
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname")
-        .or_else(|_| std::fs::read_to_string("/etc/hostname"))
+    let host = fs::read_to_string("/proc/sys/kernel/hostname")
+        .or_else(|_| fs::read_to_string("/etc/hostname"))
         .unwrap_or_else(|_| "unknown".to_owned());
     format!("{user}@{}", host.trim())
 }
@@ -177,7 +183,9 @@ impl Context {
         let _ = write!(self.stderr, "{question}");
         let _ = self.stderr.flush();
         let mut line = String::new();
-        io::stdin().lock().read_line(&mut line)?;
+        if io::stdin().lock().read_line(&mut line)? == 0 {
+            let _ = writeln!(self.stderr);
+        }
         Ok(line.trim().to_owned())
     }
 

@@ -74,53 +74,41 @@ pub fn run(context: &mut Context, args: MigrateArgs) -> Result<Outcome> {
     let _lock = RunLock::acquire(&url, RunKind::Migrate, args.locks.lock_wait)?;
     let survey = migrations::survey(&mut db)?;
     let plan = plan(&mut db, &survey, &url, &args)?;
-    let pending = |survey: &Survey| {
-        let standings = survey.standings.iter();
-        standings.filter(|standing| !standing.is_applied()).count()
-    };
+    let standings = survey.standings.iter();
     let mut applied = Applied {
         migrations: Vec::new(),
-        pending: pending(&survey),
+        pending: standings.filter(|standing| !standing.is_applied()).count(),
     };
-    let result = apply(context, &mut db, &url, &args, &survey, &plan, &mut applied);
-    // Also when a later migration failed: the earlier ones are in the database.
-    context.answer(&applied)?;
-    result.map(|()| Outcome::DONE)
-}
-
-fn apply(
-    context: &mut Context,
-    db: &mut Db,
-    url: &DatabaseUrl,
-    args: &MigrateArgs,
-    survey: &Survey,
-    plan: &[&'static Migration],
-    applied: &mut Applied,
-) -> Result<()> {
-    if plan.is_empty() {
-        return Ok(());
+    let application_schema = migrations::application_schema(&url);
+    let lock_timeout = args.locks.lock_timeout;
+    if !plan.is_empty() {
+        let found = &survey.bookkeeping;
+        migrations::prepare(&mut db, application_schema, found, lock_timeout)?;
     }
-    let application_schema = migrations::application_schema(url);
-    migrations::prepare(db, application_schema, &survey.bookkeeping)?;
-    let done_by = who();
     let entry = Entry {
         application_schema,
-        done_by: &done_by,
+        done_by: &who(),
         at: context.now.into(),
     };
+    let mut result = Ok(());
     for migration in plan {
         context.note(format_args!("applying {migration}"));
-        let took = migrations::patiently(db, args.locks.lock_timeout, |db| {
+        let run = migrations::patiently(&mut db, lock_timeout, |db| {
             migrations::run(db, migration, Direction::Up, entry)
-        })?;
-        applied.migrations.push((
-            migration.version.to_owned(),
-            migration.name.to_owned(),
-            took.as_millis(),
-        ));
-        applied.pending -= 1;
+        });
+        match run {
+            Ok(took) => applied.push(migration.version, migration.name, took),
+            Err(error) => {
+                result = Err(error);
+                break;
+            }
+        }
     }
-    Ok(())
+    // When one of them failed, the earlier ones are in the database all the same.
+    if result.is_ok() || !applied.migrations.is_empty() {
+        context.answer(&applied)?;
+    }
+    result.map(|()| Outcome::DONE)
 }
 
 /// The migrations to apply, once it is sure that the database is one to apply them to.
@@ -140,8 +128,11 @@ fn plan(
     .map_err(refused)?;
     let plan = migrations::with_versions(&versions);
     if !plan.is_empty() {
-        let effects: Vec<_> = plan.iter().map(|migration| migration.effect(db)).collect();
-        migration::check_absent(&effects, &catalogue::read(db)?).map_err(refused)?;
+        let found = catalogue::read(db)?;
+        let there = migrations::already_there(db, &plan, &found);
+        if !there.is_empty() {
+            return Err(refused(Refusal::AlreadyThere(there)));
+        }
     }
     Ok(plan)
 }
@@ -156,13 +147,14 @@ fn preview(context: &mut Context, url: &DatabaseUrl, args: &MigrateArgs) -> Resu
     if args.sql {
         let application_schema = migrations::application_schema(url);
         let setup = migrations::setup(&mut db, application_schema, &survey.bookkeeping)?;
-        let entry = Entry {
+        let script = migrations::script(
+            &db,
+            &plan,
+            Direction::Up,
             application_schema,
-            done_by: "",
-            at: context.now.into(),
-        };
-        let timeout = args.locks.lock_timeout;
-        let script = migrations::script(&db, &plan, Direction::Up, entry, timeout, &setup);
+            args.locks.lock_timeout,
+            &setup,
+        );
         context.stdout().write_all(script.as_bytes())?;
         return Ok(Outcome::DONE);
     }

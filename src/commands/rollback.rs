@@ -6,7 +6,8 @@ use clap::Args;
 
 use super::migrate::{LockArgs, refused};
 use crate::context::{Context, who};
-use crate::domain::migration::{self, Step, Undo};
+use crate::domain::migration::{self, Undo};
+use crate::domain::step::Step;
 use crate::error::{Error, Exit, Outcome, Result};
 use crate::output::migrations::Plan;
 use crate::store::backend::{Access, Db};
@@ -71,13 +72,14 @@ pub fn run(context: &mut Context, args: RollbackArgs) -> Result<Outcome> {
     // Nobody else is kept waiting while a person reads and decides: no lock yet.
     let plan = plan(&mut db, &url, &args)?;
     if args.sql {
-        let entry = Entry {
-            application_schema: migrations::application_schema(&url),
-            done_by: "",
-            at: context.now.into(),
-        };
-        let timeout = args.locks.lock_timeout;
-        let script = migrations::script(&db, &plan, Direction::Down, entry, timeout, &[]);
+        let script = migrations::script(
+            &db,
+            &plan,
+            Direction::Down,
+            migrations::application_schema(&url),
+            args.locks.lock_timeout,
+            &[],
+        );
         context.stdout().write_all(script.as_bytes())?;
         return Ok(Outcome::DONE);
     }
@@ -116,10 +118,9 @@ fn undo(
     plan: &[&'static Migration],
     shown: &[Step],
 ) -> Result<()> {
-    let done_by = who();
     let entry = Entry {
         application_schema: migrations::application_schema(url),
-        done_by: &done_by,
+        done_by: &who(),
         at: context.now.into(),
     };
     migrations::patiently(db, args.locks.lock_timeout, |db| {

@@ -7,7 +7,7 @@ use clap::Args;
 
 use crate::cli::parse_duration;
 use crate::context::Context;
-use crate::domain::migration::{self, Refusal, State};
+use crate::domain::migration::State;
 use crate::domain::status::{Report, Verdict};
 use crate::error::{Error, Exit, Outcome, Result};
 use crate::output::status::Status;
@@ -80,14 +80,7 @@ fn report(db: &mut Db, application_schema: &str) -> Result<Report> {
         .filter(|standing| standing.state == State::Pending)
         .map(|standing| standing.version.clone())
         .collect();
-    let effects: Vec<_> = migrations::with_versions(&pending)
-        .iter()
-        .map(|migration| migration.effect(db))
-        .collect();
-    let in_the_way = match migration::check_absent(&effects, &found) {
-        Err(Refusal::AlreadyThere(there)) => there,
-        _ => Vec::new(),
-    };
+    let pending = migrations::with_versions(&pending);
     let has_table = |name: &str| found.get(&format!("table {name}")).is_some();
     let has_marks = has_table("usagectl_dirty_hours") && has_table("usagectl_stale_periods");
     Ok(Report {
@@ -95,7 +88,7 @@ fn report(db: &mut Db, application_schema: &str) -> Result<Report> {
         engine_version: status::engine_version(db)?,
         drift: expected.differences(&found),
         migrations: survey.standings,
-        in_the_way,
+        in_the_way: migrations::already_there(db, &pending, &found),
         freshness: has_marks.then(|| status::freshness(db)).transpose()?,
         unreadable_timestamps: match has_table("usagectl_odd_timestamps") {
             true => status::unreadable_timestamps(db)?,

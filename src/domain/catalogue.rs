@@ -196,32 +196,35 @@ impl Effect {
     }
 
     /// The tables it makes.
-    pub fn tables(&self) -> impl Iterator<Item = &str> {
-        self.added_names("table")
+    fn tables(&self) -> impl Iterator<Item = &str> {
+        let kinds_and_names = self.added.iter().map(Object::parts);
+        kinds_and_names
+            .filter(|(kind, _)| *kind == "table")
+            .map(|(_, name)| name)
     }
 
-    /// The columns it adds to tables that were there before, as table and column.
-    pub fn columns(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.added_names("column")
-            .filter_map(|name| name.split_once('.'))
-            .filter(|(table, _)| !self.tables().any(|made| made == *table))
-    }
-
-    /// What it adds that is neither a table nor belongs to one it makes.
-    pub fn beside_tables(&self) -> impl Iterator<Item = &Object> {
-        self.added.iter().filter(|object| {
+    /// What it adds, in short: the tables it makes, then what does not belong to one of them.
+    pub fn outline(&self) -> impl Iterator<Item = &Object> {
+        let is_table = |object: &&Object| object.parts().0 == "table";
+        let beside = self.added.iter().filter(|object| {
             let (_, name) = object.parts();
             let table = name.split(['.', ' ']).next().unwrap_or_default();
             !self.tables().any(|made| made == table)
-        })
+        });
+        self.added.iter().filter(is_table).chain(beside)
     }
 
-    fn added_names<'a>(&'a self, kind: &'static str) -> impl Iterator<Item = &'a str> {
-        self.added
-            .iter()
-            .map(Object::parts)
-            .filter(move |(its_kind, _)| *its_kind == kind)
-            .map(|(_, name)| name)
+    /// What it would make and `found` has already; the columns of a table that is there are not named one
+    /// by one.
+    ///
+    /// Indexes do not count: under whatever name, an operator may have one that a migration is
+    /// going to make. Nor does what is only made otherwise.
+    pub fn already_in<'a>(&'a self, found: &'a Catalogue) -> impl Iterator<Item = &'a str> {
+        self.outline()
+            .filter(|object| !matches!(object.parts().0, "index" | "unique"))
+            .filter(|object| self.removed.iter().all(|old| old.what != object.what))
+            .filter(|object| found.get(&object.what).is_some())
+            .map(|object| object.what.as_str())
     }
 }
 
@@ -265,15 +268,44 @@ mod tests {
         assert_eq!(there, before);
     }
 
+    const ADDING: &str = "+ column new.x: text\n+ column old.y: text\n+ index new (x)\n+ index old (y)\n+ table new\n";
+
     #[test]
-    fn an_effect_knows_which_columns_join_a_table_that_was_there() {
-        let effect = Effect::parse(
-            "+ table new\n+ column new.x: text\n+ column old.y: text\n+ index new (x)\n+ index old (y)\n",
+    fn the_outline_of_an_effect_leaves_out_what_belongs_to_a_new_table() {
+        let effect = Effect::parse(ADDING);
+        let outline: Vec<_> = effect
+            .outline()
+            .map(|object| object.what.as_str())
+            .collect();
+        assert_eq!(outline, ["table new", "column old.y", "index old (y)"]);
+    }
+
+    #[test]
+    fn what_an_effect_would_make_is_found_where_it_is_already() {
+        let effect = Effect::parse(ADDING);
+        let already = |lines| -> Vec<String> {
+            let found = catalogue(lines);
+            effect.already_in(&found).map(str::to_owned).collect()
+        };
+        assert_eq!(
+            already(&[("table old", ""), ("index old (y)", "")]),
+            [""; 0]
         );
-        assert_eq!(effect.tables().collect::<Vec<_>>(), ["new"]);
-        assert_eq!(effect.columns().collect::<Vec<_>>(), [("old", "y")]);
-        let beside: Vec<_> = effect.beside_tables().map(|o| o.what.as_str()).collect();
-        assert_eq!(beside, ["column old.y", "index old (y)"]);
+        assert_eq!(
+            already(&[
+                ("table new", ""),
+                ("column new.x", ""),
+                ("column old.y", "")
+            ]),
+            ["table new", "column old.y"]
+        );
+        let changed = Effect::parse("- column t.x: text\n+ column t.x: integer\n");
+        assert_eq!(
+            changed
+                .already_in(&catalogue(&[("column t.x", "text")]))
+                .next(),
+            None
+        );
     }
 
     #[test]

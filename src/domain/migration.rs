@@ -2,8 +2,6 @@
 
 use chrono::{DateTime, Utc};
 
-use super::catalogue::{Catalogue, Effect, Object};
-
 /// A migration as this program has it.
 #[derive(Clone, Copy, Debug)]
 pub struct Known<'a> {
@@ -140,102 +138,6 @@ pub fn survey(
     standings
 }
 
-/// A migration to be applied or undone, and what that does to the database.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Step {
-    /// The stamp that orders migrations.
-    pub version: String,
-    /// What it does.
-    pub name: String,
-    /// What is dropped and created.
-    pub changes: Vec<Change>,
-}
-
-/// One object that a step drops or creates.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Change {
-    /// Dropped, not created.
-    pub drops: bool,
-    /// The object, as `domain::catalogue` names it.
-    pub what: String,
-    /// What goes with it.
-    pub loss: Option<Loss>,
-}
-
-/// What is lost with a table or a column.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Loss {
-    /// The rows of the table; or the values of the column that are neither null nor its default.
-    pub lost: i64,
-    /// The rows of the table.
-    pub of: i64,
-    /// The next `migrate` makes the content again, so nothing is lost for good.
-    pub made_again: bool,
-}
-
-impl Step {
-    /// The step that has this effect. What belongs to a table that comes or goes as a whole is not
-    /// named beside it; what is dropped comes first.
-    #[must_use]
-    pub fn new(version: &str, name: &str, effect: &Effect) -> Step {
-        let change = |drops: bool, object: &Object| Change {
-            drops,
-            what: object.what.clone(),
-            loss: None,
-        };
-        let tables = |effect: &Effect| -> Vec<Object> {
-            let tables = effect.added.iter();
-            tables
-                .filter(|object| object.parts().0 == "table")
-                .cloned()
-                .collect()
-        };
-        let undone = effect.clone().reversed();
-        let mut changes = Vec::new();
-        changes.extend(tables(&undone).iter().map(|object| change(true, object)));
-        changes.extend(undone.beside_tables().map(|object| change(true, object)));
-        changes.extend(tables(effect).iter().map(|object| change(false, object)));
-        changes.extend(effect.beside_tables().map(|object| change(false, object)));
-        Step {
-            version: version.to_owned(),
-            name: name.to_owned(),
-            changes,
-        }
-    }
-
-    /// Version and name, as its folder spells them.
-    #[must_use]
-    pub fn full_name(&self) -> String {
-        format!("{}_{}", self.version, self.name)
-    }
-
-    /// Whether something is lost for good.
-    #[must_use]
-    pub fn loses(&self) -> bool {
-        self.losses()
-            .any(|(_, loss)| loss.lost > 0 && !loss.made_again)
-    }
-
-    /// The objects with which something goes.
-    pub fn losses(&self) -> impl Iterator<Item = (&str, Loss)> {
-        self.changes
-            .iter()
-            .filter_map(|change| Some((change.what.as_str(), change.loss?)))
-    }
-
-    /// The first object with which more would go than the user was shown.
-    #[must_use]
-    pub fn exceeds(&self, shown: &Step) -> Option<&str> {
-        let was_shown = |what: &str| {
-            let found = shown.losses().find(|(shown, _)| *shown == what);
-            found.map_or(0, |(_, loss)| loss.lost)
-        };
-        self.losses()
-            .find(|(what, loss)| !loss.made_again && loss.lost > was_shown(what))
-            .map(|(what, _)| what)
-    }
-}
-
 /// Why nothing is applied or undone.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
@@ -367,42 +269,6 @@ fn find<'a>(standings: &'a [Standing], given: &str) -> Result<&'a Standing, Refu
         })
 }
 
-/// Refuses to apply migrations to a database in which some of what they would make is there already.
-///
-/// Indexes do not count: under whatever name, an operator may have one that a migration is going to make.
-///
-/// # Errors
-///
-/// [`Refusal::AlreadyThere`].
-pub fn check_absent<'a>(
-    effects: impl IntoIterator<Item = &'a Effect>,
-    found: &Catalogue,
-) -> Result<(), Refusal> {
-    let mut there: Vec<String> = Vec::new();
-    for effect in effects {
-        let added = effect.added.iter().filter(|object| {
-            let made_otherwise = effect.removed.iter().any(|old| old.what == object.what);
-            let (kind, name) = object.parts();
-            // The columns of a table that is there need not be named one by one.
-            let in_a_new_table = kind == "column"
-                && effect
-                    .tables()
-                    .any(|table| name.split('.').next() == Some(table));
-            !matches!(kind, "index" | "unique") && !made_otherwise && !in_a_new_table
-        });
-        there.extend(
-            added
-                .filter(|object| found.get(&object.what).is_some())
-                .map(|object| object.what.clone()),
-        );
-    }
-    if there.is_empty() {
-        Ok(())
-    } else {
-        Err(Refusal::AlreadyThere(there))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -509,85 +375,6 @@ mod tests {
         assert_eq!(
             plan_down(&standings, &log, &Undo::To("2".into())),
             Err(Refusal::NotApplied("2_two".into()))
-        );
-    }
-
-    fn lossy(what: &str, lost: i64, made_again: bool) -> Step {
-        let mut step = Step::new("1", "one", &Effect::parse(&format!("- {what}")));
-        step.changes[0].loss = Some(Loss {
-            lost,
-            of: 9,
-            made_again,
-        });
-        step
-    }
-
-    #[test]
-    fn a_step_names_tables_first_and_not_what_belongs_to_them() {
-        let effect =
-            Effect::parse("+ column a.x: text\n+ enum e: P, Q\n+ table a\n- index b (y)\n");
-        let said = |effect: &Effect| -> Vec<String> {
-            let step = Step::new("1", "one", effect);
-            step.changes
-                .iter()
-                .map(|change| {
-                    format!(
-                        "{} {}",
-                        if change.drops { "drop" } else { "create" },
-                        change.what
-                    )
-                })
-                .collect()
-        };
-        assert_eq!(
-            said(&effect),
-            ["drop index b (y)", "create table a", "create enum e"]
-        );
-        assert_eq!(
-            said(&effect.reversed()),
-            ["drop table a", "drop enum e", "create index b (y)"]
-        );
-    }
-
-    #[test]
-    fn only_what_cannot_be_made_again_is_lost() {
-        assert!(lossy("table t", 1, false).loses());
-        assert!(!lossy("table t", 0, false).loses());
-        assert!(!lossy("table t", 1, true).loses());
-    }
-
-    #[test]
-    fn a_loss_that_grew_since_it_was_shown_is_noticed() {
-        let shown = lossy("table t", 3, false);
-        assert_eq!(lossy("table t", 3, false).exceeds(&shown), None);
-        assert_eq!(lossy("table t", 2, false).exceeds(&shown), None);
-        assert_eq!(lossy("table t", 4, false).exceeds(&shown), Some("table t"));
-        assert_eq!(lossy("table u", 1, false).exceeds(&shown), Some("table u"));
-    }
-
-    #[test]
-    fn a_database_that_has_some_of_it_already_is_left_alone() {
-        let effect =
-            Effect::parse("+ table t\n+ column t.x: text\n+ column old.y: text\n+ index old (y)\n");
-        let found = |lines: &[&str]| -> Catalogue {
-            lines
-                .iter()
-                .map(|what| ((*what).to_owned(), String::new()))
-                .collect()
-        };
-        assert_eq!(
-            check_absent([&effect], &found(&["table old", "index old (y)"])),
-            Ok(())
-        );
-        assert_eq!(
-            check_absent(
-                [&effect],
-                &found(&["table t", "column t.x", "column old.y"])
-            ),
-            Err(Refusal::AlreadyThere(vec![
-                "table t".into(),
-                "column old.y".into()
-            ]))
         );
     }
 }

@@ -12,4 +12,5 @@ pub mod published;
 pub mod rollup;
 pub mod stats;
 pub mod status;
+pub mod step;
 pub mod usage;

@@ -1,9 +1,11 @@
 //! What `migrate` and `rollback` answer: the plan, and what was done.
 
+use std::time::Duration;
+
 use serde::Serialize;
 
 use super::{Answer, printable};
-use crate::domain::migration::{Change, Loss, Step};
+use crate::domain::step::{Change, Loss, Step};
 use crate::output::table::count;
 
 /// What would be done, or is about to be.
@@ -155,6 +157,15 @@ pub struct Applied {
     pub migrations: Vec<(String, String, u128)>,
     /// How many are still pending.
     pub pending: usize,
+}
+
+impl Applied {
+    /// Adds one that was applied.
+    pub fn push(&mut self, version: &str, name: &str, took: Duration) {
+        self.migrations
+            .push((version.to_owned(), name.to_owned(), took.as_millis()));
+        self.pending = self.pending.saturating_sub(1);
+    }
 }
 
 #[derive(Serialize)]

@@ -21,6 +21,7 @@ diesel::table! {
         version -> Text,
         name -> Text,
         action -> Text,
+        state -> Text,
         up_sha256 -> Text,
         down_sha256 -> Text,
         application_schema -> Text,
@@ -39,6 +40,10 @@ pub(super) fn tables(db: &Db) -> &'static str {
     }
 }
 
+/// The state of a log row whose work is committed with it. A row of another state would be for a migration
+/// that cannot run in one transaction; there is none yet.
+pub(super) const DONE: &str = "done";
+
 const SETUP_POSTGRES: &str = "\
 CREATE TABLE IF NOT EXISTS usagectl.__diesel_schema_migrations (
     version VARCHAR(50) PRIMARY KEY NOT NULL,
@@ -49,6 +54,7 @@ CREATE TABLE IF NOT EXISTS usagectl.usagectl_migration_log (
     version TEXT NOT NULL,
     name TEXT NOT NULL,
     action TEXT NOT NULL CHECK (action IN ('up', 'down')),
+    state TEXT NOT NULL,
     up_sha256 TEXT NOT NULL,
     down_sha256 TEXT NOT NULL,
     application_schema TEXT NOT NULL,
@@ -69,6 +75,7 @@ CREATE TABLE IF NOT EXISTS usagectl_migration_log (
     version TEXT NOT NULL,
     name TEXT NOT NULL,
     action TEXT NOT NULL CHECK (action IN ('up', 'down')),
+    state TEXT NOT NULL,
     up_sha256 TEXT NOT NULL,
     down_sha256 TEXT NOT NULL,
     application_schema TEXT NOT NULL,
@@ -138,6 +145,7 @@ struct LogRow {
     version: String,
     name: String,
     action: String,
+    state: String,
     up_sha256: String,
     application_schema: String,
     tool_version: String,
@@ -153,6 +161,7 @@ pub(super) struct NewLogRow<'a> {
     pub(super) version: &'a str,
     pub(super) name: &'a str,
     pub(super) action: &'static str,
+    pub(super) state: &'static str,
     pub(super) up_sha256: &'a str,
     pub(super) down_sha256: &'a str,
     pub(super) application_schema: &'a str,
@@ -217,7 +226,10 @@ impl Bookkeeping {
 
     /// What was applied, in that order; what was undone in between is in it too.
     pub(super) fn applications(&self) -> Vec<Done> {
-        let ups = self.log.iter().filter(|row| row.action == "up");
+        let ups = self
+            .log
+            .iter()
+            .filter(|row| row.action == "up" && row.state == DONE);
         ups.map(|row| Done {
             version: row.version.clone(),
             name: row.name.clone(),

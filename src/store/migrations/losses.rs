@@ -4,7 +4,7 @@ use diesel::prelude::*;
 use diesel::sql_types::Text;
 
 use crate::domain::catalogue::Catalogue;
-use crate::domain::migration::{Loss, Step};
+use crate::domain::step::{Loss, Step};
 use crate::store::backend::{Db, on, quote_identifier};
 use crate::store::catalogue;
 

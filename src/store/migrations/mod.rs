@@ -18,6 +18,7 @@ mod run;
 mod script;
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use diesel::connection::SimpleConnection;
 use diesel::dsl::sql;
@@ -28,7 +29,8 @@ use sha2::{Digest, Sha256};
 use super::backend::{Db, OWN_SCHEMA, quote_identifier};
 use super::url::{DatabaseUrl, Target};
 use crate::domain::catalogue::{Catalogue, Effect};
-use crate::domain::migration::{self, Done, Known, Standing, Step};
+use crate::domain::migration::{self, Done, Known, Standing};
+use crate::domain::step::Step;
 use crate::error::Result;
 
 pub use ledger::{Bookkeeping, SchemaError, require_current};
@@ -240,14 +242,35 @@ pub fn application_schema(url: &DatabaseUrl) -> &str {
     }
 }
 
+/// What these migrations would make and is in the database already.
+#[must_use]
+pub fn already_there(db: &Db, plan: &[&Migration], found: &Catalogue) -> Vec<String> {
+    let effects: Vec<Effect> = plan.iter().map(|migration| migration.effect(db)).collect();
+    effects
+        .iter()
+        .flat_map(|effect| effect.already_in(found))
+        .map(str::to_owned)
+        .collect()
+}
+
 /// Makes ready for migrations: the statements of [`setup`], and WAL mode for a SQLite file, once.
 ///
 /// # Errors
 ///
 /// Whatever the engine reports.
-pub fn prepare(db: &mut Db, application_schema: &str, found: &Bookkeeping) -> Result<()> {
-    if let Db::Sqlite(conn) = db {
-        conn.batch_execute("PRAGMA journal_mode = WAL")?;
+pub fn prepare(
+    db: &mut Db,
+    application_schema: &str,
+    found: &Bookkeeping,
+    lock_timeout: Duration,
+) -> Result<()> {
+    if matches!(db, Db::Sqlite(_)) {
+        // For the switch nobody else may be reading.
+        let limit = run::lock_limit(db, lock_timeout);
+        db.batch_execute(&limit)?;
+        run::try_again(lock_timeout, || {
+            Ok(db.batch_execute("PRAGMA journal_mode = WAL")?)
+        })?;
     }
     for statement in setup(db, application_schema, found)? {
         db.batch_execute(&statement)?;

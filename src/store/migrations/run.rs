@@ -10,7 +10,7 @@ use diesel::result::Error as DieselError;
 use diesel::sqlite::Sqlite;
 use diesel_migrations::MigrationHarness;
 
-use super::ledger::NewLogRow;
+use super::ledger::{DONE, NewLogRow};
 use super::{Direction, Migration, checksum};
 use crate::error::{Error, Exit, Result};
 use crate::store::backend::{Db, OWN_SCHEMA, quote_identifier};
@@ -42,6 +42,7 @@ impl Entry<'_> {
                 Direction::Up => "up",
                 Direction::Down => "down",
             },
+            state: DONE,
             up_sha256: &checksums[0],
             down_sha256: &checksums[1],
             application_schema: self.application_schema,
@@ -68,31 +69,38 @@ pub fn patiently<T>(
     lock_timeout: Duration,
     mut work: impl FnMut(&mut Db) -> Result<T>,
 ) -> Result<T> {
-    if matches!(db, Db::Pg(_)) {
-        // A server that notices at once that we are gone, by Ctrl-C for one, lets go of the tables at
-        // once. Not every server can.
-        let _ = db.batch_execute("SET client_connection_check_interval = '1s'");
-    }
-    let mut pauses = PAUSES.iter();
-    loop {
-        let limit = lock_limit(db, lock_timeout);
-        let result = match db {
-            Db::Pg(_) => db.write_tx(|db| {
-                db.batch_execute(&limit)?;
-                work(db)
-            }),
-            Db::Sqlite(_) => {
-                db.batch_execute(&limit)?;
-                db.write_tx(&mut work)
-            }
-        };
-        match (result, pauses.next()) {
-            (Err(error), Some(quarters)) if error.exit() == Exit::Busy => {
-                thread::sleep(lock_timeout * *quarters / 4);
-            }
-            (result, _) => return result,
+    let limit = lock_limit(db, lock_timeout);
+    match db {
+        Db::Pg(_) => {
+            // A server that notices at once that we are gone, by Ctrl-C for one, lets go of the tables at
+            // once. Not every server can.
+            let _ = db.batch_execute("SET client_connection_check_interval = '1s'");
+            try_again(lock_timeout, || {
+                db.write_tx(|db| {
+                    db.batch_execute(&limit)?;
+                    work(db)
+                })
+            })
+        }
+        Db::Sqlite(_) => {
+            db.batch_execute(&limit)?;
+            try_again(lock_timeout, || db.write_tx(&mut work))
         }
     }
+}
+
+/// Calls `work` again, a few times, while it fails because somebody else holds what it needs.
+pub(super) fn try_again<T>(
+    lock_timeout: Duration,
+    mut work: impl FnMut() -> Result<T>,
+) -> Result<T> {
+    for quarters in PAUSES {
+        match work() {
+            Err(error) if error.exit() == Exit::Busy => thread::sleep(lock_timeout * quarters / 4),
+            result => return result,
+        }
+    }
+    work()
 }
 
 /// The statement that limits how long a lock is waited for; on PostgreSQL it is for one transaction.
@@ -119,17 +127,17 @@ pub fn run(
     let started = Instant::now();
     let up = migration.sql(db, Direction::Up);
     let down = migration.sql(db, Direction::Down);
-    let step = Step {
+    let runnable = Runnable {
         migration,
         up: &up,
         down: &down,
         application_schema: entry.application_schema,
     };
     let done = match (&mut *db, direction) {
-        (Db::Pg(conn), Direction::Up) => conn.run_migration(&step),
-        (Db::Pg(conn), Direction::Down) => conn.revert_migration(&step),
-        (Db::Sqlite(conn), Direction::Up) => conn.run_migration(&step),
-        (Db::Sqlite(conn), Direction::Down) => conn.revert_migration(&step),
+        (Db::Pg(conn), Direction::Up) => conn.run_migration(&runnable),
+        (Db::Pg(conn), Direction::Down) => conn.revert_migration(&runnable),
+        (Db::Sqlite(conn), Direction::Up) => conn.run_migration(&runnable),
+        (Db::Sqlite(conn), Direction::Down) => conn.revert_migration(&runnable),
     };
     done.map_err(|error| explain(unbox(error), migration))?;
     let took = started.elapsed();
@@ -169,14 +177,14 @@ fn unbox(error: Box<dyn std::error::Error + Send + Sync>) -> DieselError {
 }
 
 /// A migration as Diesel's harness wants to see it.
-struct Step<'a> {
+struct Runnable<'a> {
     migration: &'a Migration,
     up: &'a str,
     down: &'a str,
     application_schema: &'a str,
 }
 
-impl Step<'_> {
+impl Runnable<'_> {
     /// The scripts name the application's tables without a schema, and must find no others; the
     /// ledger must be found even if the application keeps one of its own under the same name.
     fn in_application_schema(
@@ -201,7 +209,7 @@ pub(super) fn search_paths(application_schema: &str) -> [String; 2] {
     ]
 }
 
-impl migration::Migration<Pg> for Step<'_> {
+impl migration::Migration<Pg> for Runnable<'_> {
     fn run(&self, conn: &mut dyn BoxableConnection<Pg>) -> migration::Result<()> {
         self.in_application_schema(conn, self.up)
     }
@@ -219,7 +227,7 @@ impl migration::Migration<Pg> for Step<'_> {
     }
 }
 
-impl migration::Migration<Sqlite> for Step<'_> {
+impl migration::Migration<Sqlite> for Runnable<'_> {
     fn run(&self, conn: &mut dyn BoxableConnection<Sqlite>) -> migration::Result<()> {
         Ok(conn.batch_execute(self.up)?)
     }

@@ -4,6 +4,8 @@
 use std::fmt::Write;
 use std::time::Duration;
 
+use chrono::DateTime;
+
 use super::ledger::NewLogRow;
 use super::run::{Entry, lock_limit, search_paths};
 use super::{Direction, Migration, checksum};
@@ -18,26 +20,32 @@ pub fn script(
     db: &Db,
     plan: &[&Migration],
     direction: Direction,
-    entry: Entry<'_>,
+    application_schema: &str,
     lock_timeout: Duration,
     setup: &[String],
 ) -> String {
+    let entry = Entry {
+        application_schema,
+        // Who is going to run it is not known here.
+        done_by: "a script",
+        // Never written: the script reads the engine's clock when it is run.
+        at: DateTime::UNIX_EPOCH.into(),
+    };
     let mut out = String::new();
     // A script that goes on after an error would commit half a migration.
-    out.push_str(match db {
-        Db::Pg(_) => "\\set ON_ERROR_STOP on\n",
-        Db::Sqlite(_) => ".bail on\n",
-    });
     let limit = lock_limit(db, lock_timeout);
-    if matches!(db, Db::Sqlite(_)) {
-        let _ = writeln!(out, "{limit};");
-        if direction == Direction::Up {
-            out.push_str("PRAGMA journal_mode = WAL;\n");
+    match db {
+        Db::Pg(_) => out.push_str("\\set ON_ERROR_STOP on\n"),
+        Db::Sqlite(_) => {
+            let _ = write!(out, ".bail on\n{limit};\n");
         }
+    }
+    if matches!(db, Db::Sqlite(_)) && direction == Direction::Up {
+        out.push_str("PRAGMA journal_mode = WAL;\n");
     }
     let begin = match db {
         Db::Pg(_) => format!(
-            "BEGIN;\n{limit};\nSELECT pg_advisory_xact_lock({}, {});\n",
+            "BEGIN;\n{limit};\nDO $$ BEGIN PERFORM pg_advisory_xact_lock({}, {}); END $$;\n",
             lock::KEY_SPACE,
             lock::RunKind::Migrate.number()
         ),
@@ -85,7 +93,7 @@ fn step(out: &mut String, db: &Db, migration: &Migration, direction: Direction, 
     };
 }
 
-/// The moment is that of running the script, and who runs it is not known here.
+/// The moment is that of running the script, not `row.at`.
 fn log_statement(db: &Db, row: &NewLogRow<'_>) -> String {
     let now = match db {
         Db::Pg(_) => "clock_timestamp() AT TIME ZONE 'UTC'",
@@ -95,14 +103,15 @@ fn log_statement(db: &Db, row: &NewLogRow<'_>) -> String {
         row.version,
         row.name,
         row.action,
+        row.state,
         row.up_sha256,
         row.down_sha256,
         row.application_schema,
         row.tool_version,
-        "a script",
+        row.done_by,
     ];
     format!(
-        "INSERT INTO usagectl_migration_log (version, name, action, up_sha256, down_sha256, \
+        "INSERT INTO usagectl_migration_log (version, name, action, state, up_sha256, down_sha256, \
          application_schema, tool_version, done_by, at, duration_ms)\n    VALUES ({}, {now}, 0);",
         texts.map(literal).join(", ")
     )

@@ -312,6 +312,22 @@ fn the_file_is_for_its_owner_alone_and_in_wal_mode_sqlite() {
     assert_eq!(db.rows("SELECT * FROM pragma_journal_mode"), ["wal"]);
 }
 
+/// An application's file that is not in WAL mode yet; the switch wants it for a moment without readers.
+#[test]
+fn a_reader_of_a_file_that_is_not_in_wal_mode_is_waited_for_sqlite() {
+    let db = TestDatabase::empty(Engine::Sqlite);
+    db.execute("PRAGMA journal_mode = DELETE; CREATE TABLE notes (id INTEGER); INSERT INTO notes VALUES (1)");
+    let mut reader = db.open();
+    reader.batch_execute("BEGIN; SELECT * FROM notes").unwrap();
+    let run = db.usagectl(["migrate", "--lock-timeout", "20ms"]).run();
+    assert_eq!(run.code, 6, "{}", run.snapshot());
+    assert_eq!(run.stdout, "");
+    let run = db.usagectl(["migrate", "--lock-timeout", "300ms"]).spawn();
+    thread::sleep(Duration::from_millis(300));
+    reader.batch_execute("COMMIT").unwrap();
+    run.wait().success();
+}
+
 #[test]
 fn a_second_application_schema_in_the_same_database_is_refused_postgresql() {
     let db = TestDatabase::migrated(Engine::Postgresql);
