@@ -20,7 +20,6 @@ mod script;
 use std::borrow::Cow;
 use std::time::Duration;
 
-use diesel::connection::SimpleConnection;
 use diesel::dsl::sql;
 use diesel::prelude::*;
 use diesel::sql_types::{Bool, Text};
