@@ -70,6 +70,15 @@ impl UsageBatch {
         });
     }
 
+    /// Gives a record another id, which must be as long as the one it has.
+    pub fn replace_id(&mut self, index: usize, id: &str) {
+        if let Some(row) = self.rows.get(index)
+            && row.lengths[0] == u32::try_from(id.len()).ok()
+        {
+            self.text.replace_range(row.start..row.start + id.len(), id);
+        }
+    }
+
     /// Adds the records of `other` behind its own.
     pub fn append(&mut self, other: &UsageBatch) {
         let offset = self.text.len();
@@ -201,6 +210,10 @@ mod tests {
         assert!(first.iter().eq(expected));
         assert_eq!(first.get(2), Some(usage("c", Some(""))));
         assert_eq!(first.get(3), None);
+        first.replace_id(1, "B");
+        first.replace_id(2, "longer");
+        let ids: Vec<_> = first.iter().map(|usage| usage.record.id).collect();
+        assert_eq!(ids, ["a", "B", "c"]);
         first.clear();
         assert!(first.is_empty() && second.len() == 1);
     }

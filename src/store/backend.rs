@@ -422,7 +422,7 @@ impl From<DieselError> for Error {
 }
 
 /// Diesel hands on neither SQLSTATE nor SQLite's result code, only the text.
-fn is_lock_message(message: &str) -> bool {
+pub(super) fn is_lock_message(message: &str) -> bool {
     message.contains("database is locked")
         || message.contains("lock timeout")
         || message.contains("deadlock detected")

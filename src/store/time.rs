@@ -5,7 +5,9 @@
 //! and which sorts and compares as text. Reading is lenient: whatever Prisma or SQLite's own
 //! functions may have written is understood, integers as milliseconds since 1970.
 
-use chrono::{DateTime, NaiveDateTime, SubsecRound, Utc};
+use std::fmt;
+
+use chrono::{DateTime, Datelike, NaiveDateTime, SubsecRound, Timelike, Utc};
 use diesel::deserialize::{self, FromSql, FromSqlRow};
 use diesel::expression::AsExpression;
 use diesel::pg::{Pg, PgValue};
@@ -32,6 +34,32 @@ impl Ts {
     #[must_use]
     pub fn utc(self) -> DateTime<Utc> {
         self.0
+    }
+
+    /// Writes it in [`SQLITE_FORM`], many times faster than a format string does.
+    pub fn write_sqlite_text(self, text: &mut impl fmt::Write) -> fmt::Result {
+        let (date, time) = (self.0.date_naive(), self.0.time());
+        if !(0..=9999).contains(&date.year()) {
+            return write!(text, "{}", self.0.format(SQLITE_FORM));
+        }
+        let mut form = *b"0000-00-00T00:00:00.000+00:00";
+        let numbers = [
+            (0..4, date.year().unsigned_abs()),
+            (5..7, date.month()),
+            (8..10, date.day()),
+            (11..13, time.hour()),
+            (14..16, time.minute()),
+            (17..19, time.second()),
+            (20..23, self.0.timestamp_subsec_millis()),
+        ];
+        for (digits, mut number) in numbers {
+            for digit in form[digits].iter_mut().rev() {
+                // The remainder of ten is a digit.
+                *digit += (number % 10) as u8;
+                number /= 10;
+            }
+        }
+        text.write_str(str::from_utf8(&form).unwrap_or_default())
     }
 
     /// Reads any spelling of a timestamp found in a SQLite file, bringing foreign offsets to UTC.
@@ -87,7 +115,9 @@ impl FromSql<Timestamp, Pg> for Ts {
 
 impl ToSql<Timestamp, Sqlite> for Ts {
     fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Sqlite>) -> serialize::Result {
-        out.set_value(self.0.format(SQLITE_FORM).to_string());
+        let mut text = String::with_capacity(29);
+        self.write_sqlite_text(&mut text)?;
+        out.set_value(text);
         Ok(IsNull::No)
     }
 }
@@ -139,9 +169,12 @@ mod tests {
     fn text_order_is_time_order() {
         let form = |ms| {
             let at = DateTime::from_timestamp_millis(ms).unwrap();
-            at.format(SQLITE_FORM).to_string()
+            let mut text = String::new();
+            Ts::new(at).write_sqlite_text(&mut text).unwrap();
+            assert_eq!(text, at.format(SQLITE_FORM).to_string());
+            text
         };
-        let instants = [-1, 0, 999, 1_000, 1_767_225_600_123, 1_767_225_600_124];
+        let instants = [-1, 0, 999, 1_000, 1_767_225_600_123, 253_402_300_799_999];
         let texts: Vec<_> = instants.iter().map(|ms| form(*ms)).collect();
         assert!(texts.is_sorted() && texts.iter().all(|text| text.len() == 29));
     }

@@ -2,5 +2,6 @@
 
 mod connection;
 mod migrate;
+mod record;
 mod rollback;
 mod status;

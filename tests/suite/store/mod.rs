@@ -1,1 +1,3 @@
 //! The store, one file for each table.
+
+mod usage;

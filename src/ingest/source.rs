@@ -1,0 +1,234 @@
+//! Opens files and stdin, and sees through gzip and zstd.
+
+use std::fs::File;
+use std::io::{self, BufReader, Cursor, Read};
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+
+use flate2::read::MultiGzDecoder;
+
+/// An input that was opened and not yet read.
+#[derive(Debug)]
+pub struct Input {
+    /// As messages name it.
+    pub name: String,
+    /// As derived ids name it.
+    pub source: String,
+    stream: Stream,
+}
+
+#[derive(Debug)]
+enum Stream {
+    File(File),
+    Text(Cursor<Vec<u8>>),
+}
+
+/// An input that cannot be opened.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot read {}", path.display())]
+pub struct OpenError {
+    path: PathBuf,
+    source: io::Error,
+}
+
+impl Input {
+    /// Opens a file; its source is its name without directories.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be opened, or is a directory.
+    pub fn open(path: &Path) -> Result<Input, OpenError> {
+        let failed = |source| OpenError {
+            path: path.to_owned(),
+            source,
+        };
+        let file = File::open(path).map_err(failed)?;
+        if file.metadata().map_err(failed)?.is_dir() {
+            return Err(failed(io::ErrorKind::IsADirectory.into()));
+        }
+        let file_name = path.file_name().unwrap_or(path.as_os_str());
+        Ok(Input {
+            name: path.display().to_string(),
+            source: file_name.to_string_lossy().into_owned(),
+            stream: Stream::File(file),
+        })
+    }
+
+    /// Reads stdin.
+    ///
+    /// # Errors
+    ///
+    /// When there is none.
+    pub fn stdin() -> Result<Input, OpenError> {
+        // Not `io::stdin()`: its buffer would cut every read to 8 KiB.
+        let stdin = io::stdin().as_fd().try_clone_to_owned();
+        let stdin = stdin.map_err(|source| OpenError {
+            path: PathBuf::from("stdin"),
+            source,
+        })?;
+        Ok(Input {
+            name: "stdin".to_owned(),
+            source: "-".to_owned(),
+            stream: Stream::File(stdin.into()),
+        })
+    }
+
+    /// Reads a text that is there already.
+    pub fn text(name: &str, text: Vec<u8>) -> Input {
+        Input {
+            name: name.to_owned(),
+            source: name.to_owned(),
+            stream: Stream::Text(Cursor::new(text)),
+        }
+    }
+
+    /// Gives it another source.
+    #[must_use]
+    pub fn with_source(mut self, source: Option<&str>) -> Input {
+        if let Some(source) = source {
+            self.source = source.to_owned();
+        }
+        self
+    }
+
+    /// The stream, decompressed.
+    pub(super) fn into_reader(self) -> io::Result<Box<dyn Read>> {
+        match self.stream {
+            Stream::File(file) => decompressed(file),
+            Stream::Text(text) => Ok(Box::new(text)),
+        }
+    }
+}
+
+/// The most memory a zstd stream may ask for, as a power of two. 8 MiB is what its levels up to 19 use.
+const ZSTD_WINDOW_LOG_MAX: u32 = 23;
+
+/// Streams that are not what they seem: how they begin, what they are, what to do about them.
+const FOREIGN: &[(&[u8], &str)] = &[
+    (
+        b"BZh",
+        "is compressed with bzip2: pipe it through `bzip2 -dc`",
+    ),
+    (
+        b"\xfd7zXZ\0",
+        "is compressed with xz: pipe it through `xz -dc`",
+    ),
+    (
+        b"PK\x03\x04",
+        "is a zip archive: pipe it through `unzip -p`",
+    ),
+    (
+        b"\xff\xfe",
+        "is UTF-16: pipe it through `iconv -f UTF-16 -t UTF-8`",
+    ),
+    (
+        b"\xfe\xff",
+        "is UTF-16: pipe it through `iconv -f UTF-16 -t UTF-8`",
+    ),
+    (b"PAR1", "is Parquet, which is not read here"),
+    (
+        b"SQLite format 3\0",
+        "is a SQLite database, not an export from one",
+    ),
+];
+
+const GZIP: &[u8] = b"\x1f\x8b";
+const ZSTD: &[u8] = b"\x28\xb5\x2f\xfd";
+
+fn decompressed(mut file: impl Read + 'static) -> io::Result<Box<dyn Read>> {
+    let mut beginning = Vec::new();
+    // A pipe may deliver byte by byte. No record is shorter than a magic number.
+    while beginning.len() < ZSTD.len() {
+        let mut more = [0; 16];
+        match file.read(&mut more) {
+            Ok(0) => break,
+            Ok(count) => beginning.extend_from_slice(&more[..count]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let is = |magic: &[u8]| beginning.starts_with(magic);
+    if let Some((_, reason)) = FOREIGN.iter().find(|(magic, _)| is(magic)) {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, *reason));
+    }
+    let (gzip, zstd) = (is(GZIP), is(ZSTD));
+    let whole = Cursor::new(beginning).chain(file);
+    if gzip {
+        return Ok(Box::new(MultiGzDecoder::new(whole)));
+    }
+    if zstd {
+        let mut decoder = zstd::stream::read::Decoder::with_buffer(BufReader::new(whole))?;
+        decoder.window_log_max(ZSTD_WINDOW_LOG_MAX)?;
+        return Ok(Box::new(decoder));
+    }
+    Ok(Box::new(whole))
+}
+
+/// Says what went wrong while a stream was read.
+pub(super) fn explain(error: &io::Error) -> String {
+    let text = error.to_string();
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof => "is compressed and ends too early".to_owned(),
+        _ if text.contains("too much memory") => {
+            "needs more memory to be read than zstd's levels up to 19: pipe it through `zstd -dc --long=31`"
+                .to_owned()
+        }
+        _ => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    fn read(bytes: Vec<u8>) -> io::Result<String> {
+        let mut text = String::new();
+        decompressed(Cursor::new(bytes))?.read_to_string(&mut text)?;
+        Ok(text)
+    }
+
+    fn gzip(text: &str) -> Vec<u8> {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(text.as_bytes()).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    #[test]
+    fn compressed_streams_are_told_by_how_they_begin() {
+        assert_eq!(read(b"plain".to_vec()).unwrap(), "plain");
+        assert_eq!(read(b"a".to_vec()).unwrap(), "a");
+        assert_eq!(read(Vec::new()).unwrap(), "");
+        // Both allow several parts one after the other; `cat a.gz b.gz` is common.
+        assert_eq!(read([gzip("a"), gzip("b")].concat()).unwrap(), "ab");
+        let zstd = |text: &str| zstd::encode_all(text.as_bytes(), 0).unwrap();
+        assert_eq!(read([zstd("a"), zstd("b")].concat()).unwrap(), "ab");
+    }
+
+    #[test]
+    fn what_cannot_be_read_says_what_it_is() {
+        let refused = |bytes: &[u8]| read(bytes.to_vec()).unwrap_err().to_string();
+        assert!(refused(b"BZh91AY").contains("bzip2"));
+        assert!(refused(b"PK\x03\x04\0\0").contains("zip"));
+        assert!(refused(b"\xff\xfe{\0").contains("UTF-16"));
+        let mut cut = gzip("a long enough text to be cut");
+        cut.truncate(cut.len() - 9);
+        assert_eq!(
+            explain(&read(cut).unwrap_err()),
+            "is compressed and ends too early"
+        );
+    }
+
+    #[test]
+    fn a_window_that_would_take_much_memory_is_refused() {
+        let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), 1).unwrap();
+        encoder.long_distance_matching(true).unwrap();
+        encoder.window_log(27).unwrap();
+        for _ in 0..3_000 {
+            encoder.write_all(&[b'x'; 8 * 1024]).unwrap();
+        }
+        let error = read(encoder.finish().unwrap()).unwrap_err();
+        assert!(explain(&error).contains("--long=31"), "{error}");
+    }
+}
