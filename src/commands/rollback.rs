@@ -11,6 +11,7 @@ use crate::domain::step::Step;
 use crate::error::{Error, Exit, Outcome, Result};
 use crate::output::migrations::Plan;
 use crate::store::backend::{Access, Db};
+use crate::store::catalogue;
 use crate::store::lock::{RunKind, RunLock};
 use crate::store::migrations::{self, Direction, Entry, Migration};
 use crate::store::url::DatabaseUrl;
@@ -124,9 +125,8 @@ fn undo(
         at: context.now.into(),
     };
     migrations::patiently(db, args.locks.lock_timeout, |db| {
-        for step in shown {
-            migrations::lock_tables(db, step)?;
-        }
+        let found = catalogue::read(db)?;
+        migrations::lock_tables(db, shown, &found)?;
         let now = counted_steps(db, plan)?;
         for (now, shown) in now.iter().zip(shown) {
             if let Some(what) = now.exceeds(shown) {
@@ -155,10 +155,11 @@ fn plan(db: &mut Db, url: &DatabaseUrl, args: &RollbackArgs) -> Result<Vec<&'sta
 }
 
 fn counted_steps(db: &mut Db, plan: &[&'static Migration]) -> Result<Vec<Step>> {
+    let found = catalogue::read(db)?;
     let mut steps = Vec::with_capacity(plan.len());
     for migration in plan {
         let mut step = migration.step(db, Direction::Down);
-        migrations::count_losses(db, &mut step)?;
+        migrations::count_losses(db, &mut step, &found)?;
         steps.push(step);
     }
     Ok(steps)

@@ -50,4 +50,4 @@ SELECT 'function ' || p.proname,
     concat_ws(' ', CASE WHEN p.prosecdef THEN 'security definer' END, array_to_string(p.proconfig, ' '), 'body'),
     p.prosrc
 FROM pg_proc p
-WHERE p.pronamespace IN (SELECT oid FROM spaces) AND p.prokind = 'f'
+WHERE p.proname LIKE 'usagectl\_%' AND p.pronamespace IN (SELECT oid FROM spaces) AND p.prokind = 'f'

@@ -1,12 +1,13 @@
 //! What goes when a migration is undone: the rows of its tables, the values of its columns.
 
+use std::collections::BTreeSet;
+
 use diesel::prelude::*;
 use diesel::sql_types::Text;
 
 use crate::domain::catalogue::Catalogue;
 use crate::domain::step::{Loss, Step};
 use crate::store::backend::{Db, on, quote_identifier};
-use crate::store::catalogue;
 
 /// Tables of ours whose content the next `migrate` makes again from `api_usage`.
 const MADE_AGAIN: [&str; 3] = [
@@ -15,17 +16,13 @@ const MADE_AGAIN: [&str; 3] = [
     "usagectl_stale_periods",
 ];
 
-/// Counts, in a step that undoes a migration, what is lost with each table and column.
+/// Counts, in a step that undoes a migration, what is lost with each table and column that is there.
 ///
 /// # Errors
 ///
 /// Whatever the engine reports.
-pub fn count_losses(db: &mut Db, step: &mut Step) -> QueryResult<()> {
-    let found = catalogue::read(db)?;
-    for table in tables(step) {
-        if found.get(&format!("table {table}")).is_none() {
-            continue;
-        }
+pub fn count_losses(db: &mut Db, step: &mut Step, found: &Catalogue) -> QueryResult<()> {
+    for table in tables(step, found) {
         // The columns that go from this table; none if it goes itself.
         let columns: Vec<String> = dropped(step, "column")
             .filter_map(|name| name.split_once('.'))
@@ -33,7 +30,7 @@ pub fn count_losses(db: &mut Db, step: &mut Step) -> QueryResult<()> {
             .map(|(_, column)| column.to_owned())
             .filter(|column| found.get(&format!("column {table}.{column}")).is_some())
             .collect();
-        let counts = count(db, &table, &columns, &found)?;
+        let counts = count(db, &table, &columns, found)?;
         let mut counts = counts.into_iter();
         let of = counts.next().unwrap_or_default();
         let losses = std::iter::once((format!("table {table}"), of)).chain(
@@ -59,42 +56,37 @@ pub fn count_losses(db: &mut Db, step: &mut Step) -> QueryResult<()> {
     Ok(())
 }
 
-/// Keeps everyone else from the tables that `migration` made or changed, until the transaction ends;
-/// so that what is counted is what is dropped. On SQLite the transaction itself does that.
+/// Keeps everyone else from the tables from which something goes, until the transaction ends; so that
+/// what is counted is what is dropped. On SQLite the transaction itself does that.
 ///
 /// # Errors
 ///
 /// When another session does not let go of one of them.
-pub fn lock_tables(db: &mut Db, step: &Step) -> QueryResult<()> {
-    if matches!(db, Db::Sqlite(_)) {
-        return Ok(());
-    }
-    let found = catalogue::read(db)?;
-    let tables: Vec<String> = tables(step)
-        .into_iter()
-        .filter(|table| found.get(&format!("table {table}")).is_some())
+pub fn lock_tables(db: &mut Db, steps: &[Step], found: &Catalogue) -> QueryResult<()> {
+    let tables: BTreeSet<String> = steps
+        .iter()
+        .flat_map(|step| tables(step, found))
         .map(|table| quote_identifier(&table))
         .collect();
-    if tables.is_empty() {
+    if matches!(db, Db::Sqlite(_)) || tables.is_empty() {
         return Ok(());
     }
+    let tables: Vec<String> = tables.into_iter().collect();
     db.batch_execute(&format!(
         "LOCK TABLE {} IN ACCESS EXCLUSIVE MODE",
         tables.join(", ")
     ))
 }
 
-/// The tables from which something goes, each once.
-fn tables(step: &Step) -> Vec<String> {
+/// The tables from which something goes and that are there, each once.
+fn tables(step: &Step, found: &Catalogue) -> BTreeSet<String> {
     let of_columns =
         dropped(step, "column").filter_map(|name| name.split_once('.').map(|(table, _)| table));
-    let mut tables: Vec<String> = dropped(step, "table")
+    dropped(step, "table")
         .chain(of_columns)
+        .filter(|table| found.get(&format!("table {table}")).is_some())
         .map(str::to_owned)
-        .collect();
-    tables.sort();
-    tables.dedup();
-    tables
+        .collect()
 }
 
 fn dropped<'a>(step: &'a Step, kind: &'a str) -> impl Iterator<Item = &'a str> {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use diesel::connection::BoxableConnection;
 use diesel::migration::{self, MigrationMetadata, MigrationName, MigrationVersion};
 use diesel::pg::Pg;
-use diesel::result::Error as DieselError;
+use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use diesel::sqlite::Sqlite;
 use diesel_migrations::MigrationHarness;
 
@@ -103,7 +103,8 @@ pub(super) fn try_again<T>(
     work()
 }
 
-/// The statement that limits how long a lock is waited for; on PostgreSQL it is for one transaction.
+/// The statement that limits how long a lock is waited for: on PostgreSQL for one transaction, on SQLite
+/// for the connection.
 pub(super) fn lock_limit(db: &Db, lock_timeout: Duration) -> String {
     // 0 would mean for ever on PostgreSQL, and both engines count in 31 bits.
     let ms = lock_timeout.as_millis().clamp(1, i32::MAX as u128);
@@ -151,7 +152,11 @@ pub fn run(
 /// Adds which migration it was, and the detail that names what stands in the way.
 fn explain(error: DieselError, migration: &Migration) -> Error {
     let detail = match &error {
-        DieselError::DatabaseError(_, information) => information.details().map(str::to_owned),
+        // What depends on a dropped column, say. The details of violated constraints repeat rows, and
+        // have kinds of their own.
+        DieselError::DatabaseError(DatabaseErrorKind::Unknown, information) => {
+            information.details().map(str::to_owned)
+        }
         _ => None,
     };
     let error = Error::from(error);

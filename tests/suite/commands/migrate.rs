@@ -184,7 +184,7 @@ both_engines_empty! {
             Db::Pg(_) => "BEGIN; SELECT count(*) FROM api_usage",
             Db::Sqlite(_) => "BEGIN IMMEDIATE",
         }).unwrap();
-        let run = db.usagectl(["migrate", "--lock-timeout", "200ms"]).spawn();
+        let run = db.usagectl(["migrate", "--lock-timeout", "1s"]).spawn();
         thread::sleep(Duration::from_millis(500));
         other.batch_execute("ROLLBACK").unwrap();
         run.wait().success();
@@ -322,7 +322,7 @@ fn a_reader_of_a_file_that_is_not_in_wal_mode_is_waited_for_sqlite() {
     let run = db.usagectl(["migrate", "--lock-timeout", "20ms"]).run();
     assert_eq!(run.code, 6, "{}", run.snapshot());
     assert_eq!(run.stdout, "");
-    let run = db.usagectl(["migrate", "--lock-timeout", "300ms"]).spawn();
+    let run = db.usagectl(["migrate", "--lock-timeout", "1s"]).spawn();
     thread::sleep(Duration::from_millis(300));
     reader.batch_execute("COMMIT").unwrap();
     run.wait().success();
