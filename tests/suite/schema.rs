@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use usagectl::store::catalogue;
 
-use crate::support::{Engine, TestDatabase, both_engines};
+use crate::support::{Engine, OtherRole, TestDatabase, both_engines};
 
 // ---------------------------------------------------------------- src/store/schema.rs
 
@@ -311,6 +311,30 @@ fn an_application_in_a_schema_of_its_own_gets_the_same_there_and_nothing_in_publ
     );
     portal(&["rollback", "--all", "--yes", "--accept-data-loss"]).success();
     assert_eq!(everything_in(&db, "\"Portal of shop\""), BTreeSet::new());
+}
+
+#[test]
+fn an_application_without_any_right_on_our_schema_writes_and_its_hours_are_marked_postgresql() {
+    let db = TestDatabase::migrated(Engine::Postgresql);
+    let role = OtherRole::new(&db);
+    db.execute(&format!(
+        "GRANT USAGE ON SCHEMA public TO {name};
+         GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE ON api_usage TO {name};
+         SET ROLE {name};
+         INSERT INTO api_usage (id, api_name, timestamp) VALUES ('1', 'tmdb', '2026-01-31 10:30'), ('2', 'rawg', '2026-01-31 10:30');
+         UPDATE api_usage SET timestamp = '2026-01-31 11:30' WHERE id = '1';
+         DELETE FROM api_usage WHERE id = '2';
+         TRUNCATE api_usage",
+        name = role.name
+    ));
+    assert_eq!(
+        db.rows("SELECT DISTINCT api_name, hour FROM usagectl.usagectl_dirty_hours ORDER BY api_name, hour"),
+        [
+            "rawg|2026-01-31T10:00:00.000+00:00",
+            "tmdb|2026-01-31T10:00:00.000+00:00",
+            "tmdb|2026-01-31T11:00:00.000+00:00",
+        ]
+    );
 }
 
 /// Types outside the search path are spelled with their schema.
