@@ -129,8 +129,8 @@ struct Bench {
     directory: TempDir,
     server: Option<Server>,
     summary: Summary,
-    /// Whether the databases `full` and `rolled` are there.
-    full: bool,
+    /// Whether the databases `raw` and `rolled` are there.
+    raw: bool,
     rolled: bool,
 }
 
@@ -138,7 +138,7 @@ struct Bench {
 
 impl Bench {
     fn record(&mut self) {
-        self.need_full();
+        self.need_raw();
         self.write_ready_csv();
         let input = self.path("usage.ndjson");
         let (mut peer, mut ours) = (Best::default(), Best::default());
@@ -186,12 +186,12 @@ impl Bench {
     }
 
     fn rollup(&mut self) {
-        self.need_full();
+        self.need_raw();
         let (mut peer, mut ours) = (Best::default(), Best::default());
         for _ in 0..self.rounds {
-            self.copy("full", "peer");
+            self.copy("raw", "peer");
             peer.add(timed(&mut self.sql("peer", GROUP_BY[self.engine as usize])));
-            self.copy("full", "rolled");
+            self.copy("raw", "rolled");
             ours.add(timed(
                 self.usagectl("rolled").args(["aggregate", "--quiet"]),
             ));
@@ -229,8 +229,8 @@ impl Bench {
     }
 
     fn triggers(&mut self) {
-        self.need_full();
-        self.copy("full", "application");
+        self.need_raw();
+        self.copy("raw", "application");
         let kinds = [
             ("single rows", 1, 5_000, 1.10),
             ("batches of 1,000", 1_000, 100_000, 1.05),
@@ -310,7 +310,7 @@ impl Bench {
             directory: TempDir::with_prefix("usagectl-bench-").unwrap(),
             server: (engine == Engine::Postgresql).then(Server::start),
             summary: Summary::new(),
-            full: false,
+            raw: false,
             rolled: false,
         };
         let mut out = BufWriter::new(File::create(bench.path("usage.ndjson")).unwrap());
@@ -333,28 +333,28 @@ impl Bench {
         }
     }
 
-    /// The database `full`: all records, nothing rolled up.
-    fn need_full(&mut self) {
-        if !self.full {
-            self.fresh("full");
+    /// The database `raw`: all records, nothing rolled up.
+    fn need_raw(&mut self) {
+        if !self.raw {
+            self.fresh("raw");
             let input = self.path("usage.ndjson");
-            run(self.usagectl("full").args(["record", "--quiet"]).arg(input));
-            run(&mut self.sql("full", "ANALYZE"));
-            self.full = true;
+            run(self.usagectl("raw").args(["record", "--quiet"]).arg(input));
+            run(&mut self.sql("raw", "ANALYZE"));
+            self.raw = true;
         }
     }
 
     /// The database `rolled`: the same, rolled up.
     fn need_rolled(&mut self) {
         if !self.rolled {
-            self.need_full();
-            self.copy("full", "rolled");
+            self.need_raw();
+            self.copy("raw", "rolled");
             run(self.usagectl("rolled").args(["aggregate", "--quiet"]));
             self.rolled = true;
         }
     }
 
-    /// The rows of `full` as CSV that needs no more work.
+    /// The rows of `raw` as CSV that needs no more work.
     fn write_ready_csv(&self) {
         let path = self.path("ready.csv");
         if path.exists() {
@@ -363,7 +363,7 @@ impl Bench {
         let query = format!("SELECT {COLUMNS} FROM api_usage");
         match self.engine {
             Engine::Sqlite => {
-                let file = self.path("full.db");
+                let file = self.path("raw.db");
                 let out = File::create(path).unwrap();
                 run(Command::new("sqlite3")
                     .arg("-csv")
@@ -373,7 +373,7 @@ impl Bench {
             }
             Engine::Postgresql => {
                 let copy = format!("\\copy ({query}) TO '{}' CSV", path.display());
-                run(&mut self.sql("full", &copy));
+                run(&mut self.sql("raw", &copy));
             }
         }
     }

@@ -25,7 +25,7 @@ try() {
         echo "$said" >&2
         exit 1
     fi
-    echo "tls: sslmode and roots $(echo "$url" | cut -d'?' -f2-) $* ... ok"
+    echo "tls: $(echo "$url" | cut -d'?' -f2-) $* ... ok"
 }
 
 # 3: reached, and not migrated. 7: not reached.
