@@ -10,6 +10,7 @@ pub mod migration;
 pub mod period;
 pub mod published;
 pub mod rollup;
+pub mod slices;
 pub mod stats;
 pub mod status;
 pub mod step;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use chrono::{DateTime, Datelike, Months, NaiveTime, SubsecRound, TimeDelta, Timelike, Utc};
+use chrono::{DateTime, Datelike, Months, NaiveTime, SecondsFormat, TimeDelta, Timelike, Utc};
 
 /// How long the periods of a roll-up are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -30,6 +30,16 @@ impl Granularity {
             Granularity::Hourly => "HOURLY",
             Granularity::Daily => "DAILY",
             Granularity::Monthly => "MONTHLY",
+        }
+    }
+
+    /// What one period is, and several are called.
+    #[must_use]
+    pub fn unit(self) -> &'static str {
+        match self {
+            Granularity::Hourly => "hours",
+            Granularity::Daily => "days",
+            Granularity::Monthly => "months",
         }
     }
 
@@ -135,6 +145,48 @@ impl Window {
         self.from <= at && at < self.to
     }
 
+    /// Whether the period that starts at `start` lies in it to its end.
+    #[must_use]
+    pub fn encloses(&self, granularity: Granularity, start: DateTime<Utc>) -> bool {
+        self.from <= start && granularity.end_of(start) <= self.to
+    }
+
+    /// Whether no instant is in it.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.from >= self.to
+    }
+
+    /// The periods that lie in it whole; empty if none does.
+    #[must_use]
+    pub fn narrowed(&self, granularity: Granularity) -> Window {
+        Window {
+            from: granularity.start_from(self.from),
+            to: granularity.start_of(self.to),
+        }
+    }
+
+    /// What is left of it before and after `middle`, which is a part of it or empty.
+    #[must_use]
+    pub fn without(&self, middle: Window) -> [Window; 2] {
+        if middle.is_empty() {
+            let after = Window {
+                from: self.to,
+                to: self.to,
+            };
+            return [*self, after];
+        }
+        let before = Window {
+            from: self.from,
+            to: middle.from,
+        };
+        let after = Window {
+            from: middle.to,
+            to: self.to,
+        };
+        [before, after]
+    }
+
     /// The periods that overlap it, whole.
     #[must_use]
     pub fn widened(&self, granularity: Granularity) -> Window {
@@ -145,17 +197,11 @@ impl Window {
     }
 }
 
-/// An instant as messages show it: to the minute or the second if that is all there is.
+/// An instant as messages and JSON show it, and as the command line reads it: RFC 3339, in UTC, with
+/// milliseconds only if it has some.
 #[must_use]
 pub fn shown(at: DateTime<Utc>) -> String {
-    let form = if at.trunc_subsecs(0) != at {
-        "%Y-%m-%dT%H:%M:%S%.3fZ"
-    } else if at.second() != 0 {
-        "%Y-%m-%dT%H:%M:%SZ"
-    } else {
-        "%Y-%m-%dT%H:%MZ"
-    };
-    at.format(form).to_string()
+    at.to_rfc3339_opts(SecondsFormat::AutoSi, true)
 }
 
 #[cfg(test)]
@@ -213,9 +259,32 @@ mod tests {
     }
 
     #[test]
-    fn instants_are_shown_as_short_as_they_are() {
-        assert_eq!(shown(at("2026-01-31T12:00:00Z")), "2026-01-31T12:00Z");
-        assert_eq!(shown(at("2026-01-31T12:00:07Z")), "2026-01-31T12:00:07Z");
+    fn a_window_falls_into_whole_days_and_edges() {
+        let window = |from, to| Window {
+            from: at(from),
+            to: at(to),
+        };
+        let asked = window("2026-01-30T22:30:00Z", "2026-02-02T01:15:00Z");
+        let hours = asked.narrowed(Granularity::Hourly);
+        let days = asked.narrowed(Granularity::Daily);
+        assert_eq!(
+            hours,
+            window("2026-01-30T23:00:00Z", "2026-02-02T01:00:00Z")
+        );
+        assert_eq!(days, window("2026-01-31T00:00:00Z", "2026-02-02T00:00:00Z"));
+        let edges = [
+            window("2026-01-30T23:00:00Z", "2026-01-31T00:00:00Z"),
+            window("2026-02-02T00:00:00Z", "2026-02-02T01:00:00Z"),
+        ];
+        assert_eq!(hours.without(days), edges);
+        let months = asked.narrowed(Granularity::Monthly);
+        assert!(months.is_empty() && hours.without(months)[1].is_empty());
+        assert_eq!(hours.without(months)[0], hours);
+    }
+
+    #[test]
+    fn instants_are_shown_as_the_command_line_reads_them() {
+        assert_eq!(shown(at("2026-01-31T12:00:00Z")), "2026-01-31T12:00:00Z");
         assert_eq!(
             shown(at("2026-01-31T12:00:00.5Z")),
             "2026-01-31T12:00:00.500Z"

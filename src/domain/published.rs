@@ -63,6 +63,34 @@ impl Published {
     }
 }
 
+impl Published {
+    /// The first number in which two rows differ, by the name of its column, and both values of it.
+    #[must_use]
+    pub fn difference(&self, other: &Published) -> Option<(&'static str, String, String)> {
+        fn text<T: ToString>(value: Option<T>) -> String {
+            value.map_or_else(|| "-".to_owned(), |value| value.to_string())
+        }
+        let numbers = |row: &Published| {
+            [
+                ("total_requests", row.total_requests.to_string()),
+                ("success_count", row.success_count.to_string()),
+                ("error_count", row.error_count.to_string()),
+                ("cached_count", row.cached_count.to_string()),
+                ("avg_response_time", text(row.avg_response_time)),
+                ("max_response_time", text(row.max_response_time)),
+                ("min_response_time", text(row.min_response_time)),
+                ("rate_limit_errors", row.rate_limit_errors.to_string()),
+                ("timeout_errors", row.timeout_errors.to_string()),
+                ("server_errors", row.server_errors.to_string()),
+                ("total_cost", text(row.total_cost)),
+            ]
+        };
+        let mut pairs = numbers(self).into_iter().zip(numbers(other));
+        let differs = pairs.find(|((_, ours), (_, theirs))| ours != theirs);
+        differs.map(|((name, ours), (_, theirs))| (name, ours, theirs))
+    }
+}
+
 /// What becomes of the row of one period.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Verdict {

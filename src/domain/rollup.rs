@@ -8,6 +8,10 @@
 //! says, whether or not the row is marked as a success, and the classes overlap: a TIMEOUT that came with
 //! status 504 is a timeout and a server error. The classes may therefore add up to more than `error_count`.
 
+use std::collections::{BTreeMap, HashMap};
+
+use chrono::{DateTime, Utc};
+
 use super::credits::Credits;
 use super::histogram::Histogram;
 use super::usage::error_type;
@@ -46,6 +50,15 @@ pub struct Rollup {
     pub response_times: ResponseTimes,
     /// The sum of all costs: zero when nothing cost anything.
     pub total_cost: Credits,
+}
+
+/// What the calls to one API add up to, together and for each endpoint.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ApiRollup {
+    /// All endpoints together.
+    pub total: Rollup,
+    /// Each endpoint; the empty one stands for calls that name none.
+    pub endpoints: BTreeMap<String, Rollup>,
 }
 
 /// Errors by class. A row may count in several.
@@ -122,6 +135,51 @@ impl Rollup {
         self.total_cost = self.total_cost.plus(other.total_cost);
     }
 
+    /// The first number in which two roll-ups differ, by the name of its column, and both values of it.
+    #[must_use]
+    pub fn difference(&self, other: &Rollup) -> Option<(&'static str, String, String)> {
+        let numbers = |rollup: &Rollup| {
+            let times = &rollup.response_times;
+            let ms = |ms: Option<u32>| ms.map_or_else(|| "-".to_owned(), |ms| ms.to_string());
+            [
+                ("total_requests", rollup.total_requests.to_string()),
+                ("success_count", rollup.success_count.to_string()),
+                ("error_count", rollup.error_count.to_string()),
+                ("cached_count", rollup.cached_count.to_string()),
+                ("rate_limit_errors", rollup.errors.rate_limit.to_string()),
+                ("timeout_errors", rollup.errors.timeout.to_string()),
+                ("server_errors", rollup.errors.server.to_string()),
+                ("client_errors", rollup.errors.client.to_string()),
+                ("network_errors", rollup.errors.network.to_string()),
+                ("other_errors", rollup.errors.other.to_string()),
+                ("total_cost", rollup.total_cost.to_string()),
+                ("response_time_count", times.count.to_string()),
+                ("response_time_sum", times.sum.to_string()),
+                ("min_response_time", ms(times.min)),
+                ("max_response_time", ms(times.max)),
+                ("median_response_time", ms(times.quantile(500))),
+                (
+                    "response_time_histogram",
+                    format!("{} bytes", times.histogram.encode().len()),
+                ),
+            ]
+        };
+        if self == other {
+            return None;
+        }
+        let mut pairs = numbers(self).into_iter().zip(numbers(other));
+        let differs = pairs.find(|((_, ours), (_, theirs))| ours != theirs);
+        differs
+            .map(|((name, ours), (_, theirs))| (name, ours, theirs))
+            .or_else(|| {
+                Some((
+                    "response_time_histogram",
+                    "other counts".into(),
+                    "other counts".into(),
+                ))
+            })
+    }
+
     /// The share of calls that failed, from 0 to 1. Unknown without calls.
     #[must_use]
     pub fn error_rate(&self) -> Option<f64> {
@@ -132,6 +190,101 @@ impl Rollup {
     #[must_use]
     pub fn cache_hit_rate(&self) -> Option<f64> {
         ratio(self.cached_count, self.total_requests)
+    }
+}
+
+impl ApiRollup {
+    /// Counts everything that `other` counted.
+    pub fn merge(&mut self, other: &ApiRollup) {
+        self.total.merge(&other.total);
+        for (endpoint, rollup) in &other.endpoints {
+            self.endpoints
+                .entry(endpoint.clone())
+                .or_default()
+                .merge(rollup);
+        }
+    }
+
+    fn of(endpoints: BTreeMap<String, Rollup>) -> ApiRollup {
+        let mut total = Rollup::default();
+        endpoints.values().for_each(|rollup| total.merge(rollup));
+        ApiRollup { total, endpoints }
+    }
+}
+
+/// One API in one period, which its start names.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ApiPeriod {
+    /// The start of the period.
+    pub start: DateTime<Utc>,
+    /// The API.
+    pub api_name: String,
+}
+
+/// Counts calls into hours.
+#[derive(Debug, Default)]
+pub struct Tally {
+    hours: HashMap<String, HashMap<DateTime<Utc>, BTreeMap<String, Rollup>>>,
+    /// Whether hours that nobody asked for pass by.
+    only_wanted: bool,
+    /// How many calls were counted.
+    pub rows: u64,
+    /// What could not be summed up.
+    pub left_out: LeftOut,
+}
+
+impl Tally {
+    /// Counts into these hours only.
+    pub fn of<'a>(wanted: impl IntoIterator<Item = &'a ApiPeriod>) -> Tally {
+        let mut hours: HashMap<String, HashMap<_, _>> = HashMap::new();
+        for ApiPeriod { start, api_name } in wanted {
+            hours
+                .entry(api_name.clone())
+                .or_default()
+                .insert(*start, BTreeMap::new());
+        }
+        Tally {
+            hours,
+            only_wanted: true,
+            ..Tally::default()
+        }
+    }
+
+    /// Counts one call, if its hour is wanted.
+    pub fn add(&mut self, api_name: &str, endpoint: &str, hour: DateTime<Utc>, call: &Call<'_>) {
+        let hours = self.hours.get_mut(api_name);
+        let endpoints = match hours.and_then(|hours| hours.get_mut(&hour)) {
+            Some(endpoints) => endpoints,
+            None if self.only_wanted => return,
+            None => {
+                let hours = self.hours.entry(api_name.to_owned()).or_default();
+                hours.entry(hour).or_default()
+            }
+        };
+        self.rows += 1;
+        match endpoints.get_mut(endpoint) {
+            Some(rollup) => rollup.add(call, &mut self.left_out),
+            None => {
+                let mut rollup = Rollup::default();
+                rollup.add(call, &mut self.left_out);
+                endpoints.insert(endpoint.to_owned(), rollup);
+            }
+        }
+    }
+
+    /// The hours that have calls.
+    #[must_use]
+    pub fn finish(self) -> BTreeMap<ApiPeriod, ApiRollup> {
+        let hours = self.hours.into_iter().flat_map(|(api_name, hours)| {
+            let named = move |(start, endpoints)| {
+                let api_name = api_name.clone();
+                (ApiPeriod { start, api_name }, ApiRollup::of(endpoints))
+            };
+            hours.into_iter().map(named)
+        });
+        hours
+            .filter(|(_, rollup)| rollup.total.total_requests > 0)
+            .collect()
     }
 }
 

@@ -1,11 +1,12 @@
 //! How a question about any stretch of time is answered from roll-ups: which months, days and hours of it
 //! are stored and trustworthy, and which pieces must be counted from the rows.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use chrono::{DateTime, Utc};
 
 use super::period::{Granularity, Window};
+use super::rollup::{Call, LeftOut, Rollup};
 
 /// Periods of one API that are not to be trusted: rows in them changed since they were rolled up.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -18,7 +19,8 @@ impl Stale {
     }
 
     /// Whether nothing in the period or in its parts is stale.
-    fn trusts(&self, granularity: Granularity, start: DateTime<Utc>) -> bool {
+    #[must_use]
+    pub fn trusts(&self, granularity: Granularity, start: DateTime<Utc>) -> bool {
         let end = granularity.end_of(start);
         let parts = Granularity::ALL.iter().filter(|part| **part <= granularity);
         !parts.into_iter().any(|part| {
@@ -98,15 +100,15 @@ impl Cells {
     /// More would not fit beside the numbers on a line.
     const MOST: usize = 32;
 
-    /// As many cells as are worth drawing. Hours up to four days and days up to four months: so the chart is
-    /// drawn from the same few hundred roll-ups that the numbers are read from.
+    /// As many cells as are worth drawing. Hours up to eight days and days up to four months: so the chart
+    /// is drawn from the same few hundred roll-ups that the numbers are read from.
     #[must_use]
     pub fn new(window: Window) -> Cells {
         let periods = |granularity: Granularity| {
             let whole = window.widened(granularity);
             granularity.count_between(whole.from, whole.to)
         };
-        let granularity = if periods(Granularity::Hourly) <= 4 * 24 + 1 {
+        let granularity = if periods(Granularity::Hourly) <= 8 * 24 + 1 {
             Granularity::Hourly
         } else if periods(Granularity::Daily) <= 124 {
             Granularity::Daily
@@ -133,6 +135,132 @@ impl Cells {
     #[must_use]
     pub fn start(&self) -> DateTime<Utc> {
         self.start
+    }
+}
+
+/// One line of the answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// All of it.
+    pub rollup: Rollup,
+    /// Requests in each of the [`Cells`].
+    pub over_time: Vec<u64>,
+    /// How many of the requests are known only from the application's aggregates, their rows being gone.
+    pub surplus: u64,
+}
+
+/// The lines of the answer, as they add up.
+#[derive(Debug)]
+pub struct Lines {
+    cells: Cells,
+    by_api: HashMap<String, HashMap<String, Line>>,
+    /// What could not be summed up.
+    pub left_out: LeftOut,
+}
+
+impl Lines {
+    /// No lines yet.
+    #[must_use]
+    pub fn new(cells: Cells) -> Lines {
+        Lines {
+            cells,
+            by_api: HashMap::new(),
+            left_out: LeftOut::default(),
+        }
+    }
+
+    /// Counts one call. A line that does not tell endpoints apart has an empty one.
+    pub fn add_call(&mut self, api: &str, endpoint: &str, at: DateTime<Utc>, call: &Call<'_>) {
+        let mut left_out = self.left_out;
+        let cell = self.cells.index_of(at);
+        self.change(api, endpoint, |line| {
+            line.rollup.add(call, &mut left_out);
+            line.over_time[cell] += 1;
+        });
+        self.left_out = left_out;
+    }
+
+    /// Counts a period that was rolled up.
+    pub fn add_stored(&mut self, api: &str, endpoint: &str, start: DateTime<Utc>, stored: &Rollup) {
+        let cell = self.cells.index_of(start);
+        self.change(api, endpoint, |line| {
+            line.rollup.merge(stored);
+            line.over_time[cell] += stored.total_requests;
+        });
+    }
+
+    /// Counts what only the application's aggregates know of a period.
+    pub fn add_surplus(
+        &mut self,
+        api: &str,
+        granularity: Granularity,
+        start: DateTime<Utc>,
+        surplus: &Rollup,
+    ) {
+        // A day cannot be drawn into one of its hours.
+        let fits = granularity <= self.cells.granularity;
+        let cell = self.cells.index_of(start);
+        self.change(api, "", |line| {
+            line.rollup.merge(surplus);
+            line.surplus += surplus.total_requests;
+            if fits {
+                line.over_time[cell] += surplus.total_requests;
+            }
+        });
+    }
+
+    fn change(&mut self, api: &str, endpoint: &str, change: impl FnOnce(&mut Line)) {
+        let found = self.by_api.get_mut(api);
+        match found.and_then(|endpoints| endpoints.get_mut(endpoint)) {
+            Some(line) => change(line),
+            None => {
+                let mut line = Line::new(self.cells);
+                change(&mut line);
+                let endpoints = self.by_api.entry(api.to_owned()).or_default();
+                endpoints.insert(endpoint.to_owned(), line);
+            }
+        }
+    }
+
+    /// The lines with their API and endpoint, and all of them together: APIs by name, the endpoints of
+    /// each by their number of requests.
+    #[must_use]
+    pub fn finish(self) -> (Vec<(String, String, Line)>, Line) {
+        let mut total = Line::new(self.cells);
+        let mut lines: Vec<_> = self
+            .by_api
+            .into_iter()
+            .flat_map(|(api, endpoints)| {
+                let named = move |(endpoint, line)| (api.clone(), endpoint, line);
+                endpoints.into_iter().map(named)
+            })
+            .collect();
+        for (_, _, line) in &lines {
+            total.rollup.merge(&line.rollup);
+            total.surplus += line.surplus;
+            for (sum, more) in total.over_time.iter_mut().zip(&line.over_time) {
+                *sum += more;
+            }
+        }
+        lines.sort_by(
+            |(api, endpoint, line), (other_api, other_endpoint, other)| {
+                let requests = other.rollup.total_requests.cmp(&line.rollup.total_requests);
+                api.cmp(other_api)
+                    .then(requests)
+                    .then(endpoint.cmp(other_endpoint))
+            },
+        );
+        (lines, total)
+    }
+}
+
+impl Line {
+    fn new(cells: Cells) -> Line {
+        Line {
+            rollup: Rollup::default(),
+            over_time: vec![0; cells.count],
+            surplus: 0,
+        }
     }
 }
 
@@ -242,6 +370,11 @@ mod tests {
             (Granularity::Hourly, 1, 24)
         );
         assert_eq!(day.index_of(at("2026-01-31T11:59:59Z")), 23);
+        let week = Cells::new(window("2026-01-24T12:00:00Z", "2026-01-31T12:00:00Z"));
+        assert_eq!(
+            (week.granularity, week.per_cell, week.count),
+            (Granularity::Hourly, 6, 28)
+        );
         let month = Cells::new(window("2026-01-01T00:00:00Z", "2026-02-01T00:00:00Z"));
         assert_eq!((month.granularity, month.count), (Granularity::Daily, 31));
         let years = Cells::new(window("2016-01-01T00:00:00Z", "2026-01-01T00:00:00Z"));

@@ -5,6 +5,7 @@ pub mod aggregates;
 pub mod backend;
 pub mod catalogue;
 pub mod lock;
+pub mod marks;
 pub mod migrations;
 pub mod rollups;
 #[expect(missing_docs, reason = "diesel's macro writes the modules")]
@@ -13,3 +14,4 @@ pub mod status;
 pub mod time;
 pub mod url;
 pub mod usage;
+pub mod usage_read;

@@ -7,13 +7,15 @@
 
 use std::fmt;
 
-use chrono::{DateTime, Datelike, NaiveDateTime, SubsecRound, Timelike, Utc};
+use chrono::{DateTime, Datelike, NaiveDate, NaiveDateTime, SubsecRound, TimeDelta, Timelike, Utc};
 use diesel::deserialize::{self, FromSql, FromSqlRow};
 use diesel::expression::AsExpression;
 use diesel::pg::{Pg, PgValue};
 use diesel::serialize::{self, IsNull, Output, ToSql};
 use diesel::sql_types::{BigInt, Double, Text, Timestamp};
 use diesel::sqlite::{Sqlite, SqliteType, SqliteValue};
+
+use crate::domain::period::{Granularity, Window};
 
 /// The text form of an instant in SQLite; exactly 29 bytes for the years 0 to 9999.
 pub const SQLITE_FORM: &str = "%Y-%m-%dT%H:%M:%S%.3f+00:00";
@@ -140,6 +142,109 @@ impl FromSql<Timestamp, Sqlite> for Ts {
     }
 }
 
+/// The start of an hour, to compare timestamps with.
+///
+/// In SQLite it is cut where the minutes begin: a timestamp of the right form belongs to the hour that
+/// its first thirteen characters say, however the rest of it is spelled.
+#[derive(AsExpression, Clone, Copy, Debug)]
+#[diesel(sql_type = Timestamp)]
+pub struct HourEdge(pub DateTime<Utc>);
+
+impl ToSql<Timestamp, Pg> for HourEdge {
+    fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Pg>) -> serialize::Result {
+        <Ts as ToSql<Timestamp, Pg>>::to_sql(&Ts::new(self.0), &mut out.reborrow())
+    }
+}
+
+impl ToSql<Timestamp, Sqlite> for HourEdge {
+    fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Sqlite>) -> serialize::Result {
+        let text = if self.0 < Window::ALL.to {
+            self.0.format("%Y-%m-%dT%H:").to_string()
+        } else {
+            // Comes after every digit.
+            ":".to_owned()
+        };
+        out.set_value(text);
+        Ok(IsNull::No)
+    }
+}
+
+/// A timestamp as it is found.
+#[derive(Clone, Copy, Debug, FromSqlRow, PartialEq)]
+pub enum Stamp {
+    /// In the form that is searched by text.
+    Canonical(DateTime<Utc>),
+    /// In any other, if anybody can read it. SQLite only; the triggers list such rows.
+    Odd(Option<DateTime<Utc>>),
+}
+
+impl FromSql<Timestamp, Pg> for Stamp {
+    fn from_sql(value: PgValue<'_>) -> deserialize::Result<Stamp> {
+        let ts = <Ts as FromSql<Timestamp, Pg>>::from_sql(value)?;
+        Ok(Stamp::Canonical(ts.utc()))
+    }
+}
+
+impl FromSql<Timestamp, Sqlite> for Stamp {
+    fn from_sql(value: SqliteValue<'_, '_, '_>) -> deserialize::Result<Stamp> {
+        if value.value_type() != Some(SqliteType::Text) {
+            let ts = <Ts as FromSql<Timestamp, Sqlite>>::from_sql(value);
+            return Ok(Stamp::Odd(ts.ok().map(Ts::utc)));
+        }
+        let text = <String as FromSql<Text, Sqlite>>::from_sql(value)?;
+        Ok(Stamp::of_text(&text))
+    }
+}
+
+impl Stamp {
+    fn of_text(text: &str) -> Stamp {
+        let read = || Ts::from_sqlite_text(text).map(Ts::utc);
+        match hour_of(text.as_bytes()) {
+            None => Stamp::Odd(read()),
+            Some(hour) => {
+                let exact = past_hour(text.as_bytes())
+                    .map(|past| hour + past)
+                    .or_else(read)
+                    .filter(|at| Granularity::Hourly.start_of(*at) == hour);
+                Stamp::Canonical(exact.unwrap_or(hour))
+            }
+        }
+    }
+}
+
+/// The hour that a timestamp of the common form begins with: what the triggers' GLOB accepts, and a date
+/// and an hour that exist.
+fn hour_of(text: &[u8]) -> Option<DateTime<Utc>> {
+    let marks = [(4, b'-'), (7, b'-'), (10, b'T'), (13, b':')];
+    if marks.iter().any(|(at, mark)| text.get(*at) != Some(mark)) {
+        return None;
+    }
+    if !text.get(14..)?.ends_with(b"+00:00") {
+        return None;
+    }
+    let year = i32::try_from(number(text, 0, 4)?).ok()?;
+    let date = NaiveDate::from_ymd_opt(year, number(text, 5, 2)?, number(text, 8, 2)?)?;
+    Some(date.and_hms_opt(number(text, 11, 2)?, 0, 0)?.and_utc())
+}
+
+/// The time past the hour, if the form is the usual one to the last character.
+fn past_hour(text: &[u8]) -> Option<TimeDelta> {
+    if text.len() != 29 || text[16] != b':' || text[19] != b'.' {
+        return None;
+    }
+    let (minutes, seconds) = (number(text, 14, 2)?, number(text, 17, 2)?);
+    let ms = (minutes * 60 + seconds) * 1000 + number(text, 20, 3)?;
+    (minutes < 60 && seconds < 60).then(|| TimeDelta::milliseconds(ms.into()))
+}
+
+fn number(text: &[u8], at: usize, length: usize) -> Option<u32> {
+    let digits = text.get(at..at + length)?;
+    digits.iter().try_fold(0, |sum, digit| match digit {
+        b'0'..=b'9' => Some(sum * 10 + u32::from(digit - b'0')),
+        _ => None,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -177,5 +282,55 @@ mod tests {
         let instants = [-1, 0, 999, 1_000, 1_767_225_600_123, 253_402_300_799_999];
         let texts: Vec<_> = instants.iter().map(|ms| form(*ms)).collect();
         assert!(texts.is_sorted() && texts.iter().all(|text| text.len() == 29));
+    }
+
+    fn at(text: &str) -> DateTime<Utc> {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn the_common_form_is_read_to_the_millisecond() {
+        assert_eq!(
+            Stamp::of_text("2026-01-31T12:34:56.789+00:00"),
+            Stamp::Canonical(at("2026-01-31T12:34:56.789Z"))
+        );
+    }
+
+    #[test]
+    fn what_the_triggers_take_for_the_common_form_stays_in_the_hour_they_see() {
+        let stamps = [
+            ("2026-01-31T12:34:56+00:00", "2026-01-31T12:34:56Z"),
+            (
+                "2026-01-31T12:34:56.789123+00:00",
+                "2026-01-31T12:34:56.789Z",
+            ),
+            ("2026-01-31T12:99:56.789+00:00", "2026-01-31T12:00:00Z"),
+            ("2026-01-31T12:+00:00", "2026-01-31T12:00:00Z"),
+            ("2026-01-31T12:nonsense+00:00", "2026-01-31T12:00:00Z"),
+        ];
+        for (text, instant) in stamps {
+            assert_eq!(
+                Stamp::of_text(text),
+                Stamp::Canonical(at(instant)),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn everything_else_is_odd() {
+        let noon = Some(at("2026-01-31T12:00:00Z"));
+        let stamps = [
+            ("2026-01-31 12:00:00", noon),
+            ("2026-01-31T12:00:00Z", noon),
+            ("2026-01-31T21:00:00.000+09:00", noon),
+            ("2026-02-30T12:00:00.000+00:00", None),
+            ("2026-01-31T24:00:00.000+00:00", None),
+            ("soon", None),
+            ("", None),
+        ];
+        for (text, instant) in stamps {
+            assert_eq!(Stamp::of_text(text), Stamp::Odd(instant), "{text}");
+        }
     }
 }

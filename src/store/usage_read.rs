@@ -1,0 +1,241 @@
+//! Reading `api_usage`: only the columns that are counted, row by row, so that memory stays flat however
+//! many rows there are.
+//!
+//! Whoever writes to a SQLite file may put anything into a column, whatever its type says. A value that is
+//! not what it should be is taken for what it can be, as the triggers and Prisma take it, and ends no run.
+
+use chrono::{DateTime, Utc};
+use diesel::connection::DefaultLoadingMode;
+use diesel::deserialize::{self, FromSql, FromSqlRow};
+use diesel::pg::{Pg, PgRowByRowLoadingMode, PgValue};
+use diesel::prelude::*;
+use diesel::sql_types::{BigInt, Bool, Double, Integer, Text};
+use diesel::sqlite::{Sqlite, SqliteType, SqliteValue};
+
+use super::backend::Db;
+use super::schema::{api_usage, usagectl_odd_timestamps};
+use super::time::{HourEdge, Stamp, Ts};
+use crate::domain::period::Granularity;
+use crate::domain::rollup::Call;
+use crate::domain::slices::Slice;
+
+/// One row, as far as it is counted.
+#[derive(Clone, Copy, Debug)]
+pub struct UsageRow<'a> {
+    /// The API that was called.
+    pub api_name: &'a str,
+    /// The path that was called; empty if the row names none.
+    pub endpoint: &'a str,
+    /// When.
+    pub at: DateTime<Utc>,
+    /// What a roll-up counts.
+    pub call: Call<'a>,
+}
+
+#[derive(Queryable)]
+struct Found {
+    api_name: String,
+    endpoint: Option<String>,
+    timestamp: Stamp,
+    success: Flag,
+    status_code: Option<Whole>,
+    response_time: Option<Whole>,
+    error_type: Option<String>,
+    cost_credits: Option<Amount>,
+    cached: Flag,
+}
+
+impl Found {
+    fn row(&self, at: DateTime<Utc>) -> UsageRow<'_> {
+        UsageRow {
+            api_name: &self.api_name,
+            endpoint: self.endpoint.as_deref().unwrap_or_default(),
+            at,
+            call: Call {
+                success: self.success.0,
+                status_code: self.status_code.map(|status| status.0),
+                response_time: self.response_time.map(|ms| ms.0),
+                error_type: self.error_type.as_deref(),
+                cost_credits: self.cost_credits.map(|cost| cost.0),
+                cached: self.cached.0,
+            },
+        }
+    }
+}
+
+/// The columns of [`Found`], in its order.
+type Columns = (
+    api_usage::api_name,
+    api_usage::endpoint,
+    api_usage::timestamp,
+    api_usage::success,
+    api_usage::status_code,
+    api_usage::response_time,
+    api_usage::error_type,
+    api_usage::cost_credits,
+    api_usage::cached,
+);
+
+const COLUMNS: Columns = (
+    api_usage::api_name,
+    api_usage::endpoint,
+    api_usage::timestamp,
+    api_usage::success,
+    api_usage::status_code,
+    api_usage::response_time,
+    api_usage::error_type,
+    api_usage::cost_credits,
+    api_usage::cached,
+);
+
+/// Hands each row of `slice` to `work`, in no particular order.
+///
+/// # Errors
+///
+/// Whatever the engine reports.
+pub fn for_each(db: &mut Db, slice: &Slice, mut work: impl FnMut(UsageRow<'_>)) -> QueryResult<()> {
+    // Whole hours, since those are what the text of a timestamp can be searched by.
+    let hours = slice.window.widened(Granularity::Hourly);
+    let (from, to) = (HourEdge(hours.from), HourEdge(hours.to));
+    macro_rules! of_slice {
+        ($rows:expr) => {{
+            let rows = $rows.into_boxed();
+            match &slice.api_name {
+                Some(api) => rows.filter(api_usage::api_name.eq(api)),
+                None => rows,
+            }
+        }};
+    }
+    macro_rules! ranged {
+        () => {
+            of_slice!(
+                api_usage::table
+                    .select(COLUMNS)
+                    .filter(api_usage::timestamp.ge(from))
+                    .filter(api_usage::timestamp.lt(to))
+            )
+        };
+    }
+    let mut hand_over = |found: &Found, at: DateTime<Utc>| {
+        if slice.window.contains(at) {
+            work(found.row(at));
+        }
+    };
+    match db {
+        Db::Pg(conn) => {
+            for row in ranged!().load_iter::<Found, PgRowByRowLoadingMode>(conn)? {
+                let row = row?;
+                if let Stamp::Canonical(at) = row.timestamp {
+                    hand_over(&row, at);
+                }
+            }
+        }
+        Db::Sqlite(conn) => {
+            // The indexes run backwards through time; forwards, the rows mostly lie one after the other.
+            let ranged = ranged!().order(api_usage::timestamp.asc());
+            for row in ranged.load_iter::<Found, DefaultLoadingMode>(conn)? {
+                let row = row?;
+                // Others are listed as odd, and come below.
+                if let Stamp::Canonical(at) = row.timestamp {
+                    hand_over(&row, at);
+                }
+            }
+            let odd = of_slice!(
+                usagectl_odd_timestamps::table
+                    .inner_join(
+                        api_usage::table.on(api_usage::id.eq(usagectl_odd_timestamps::usage_id))
+                    )
+                    .select((usagectl_odd_timestamps::hour.assume_not_null(), COLUMNS))
+                    .filter(usagectl_odd_timestamps::hour.ge(from))
+                    .filter(usagectl_odd_timestamps::hour.lt(to))
+            );
+            for row in odd.load_iter::<(Ts, Found), DefaultLoadingMode>(conn)? {
+                let (hour, row) = row?;
+                if let Stamp::Odd(at) = row.timestamp {
+                    // The trigger's reading has put the row into its hour; ours must not move it to another.
+                    let hour = hour.utc();
+                    let within = at.filter(|at| Granularity::Hourly.start_of(*at) == hour);
+                    hand_over(&row, within.unwrap_or(hour));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A whole number; in SQLite of any size.
+#[derive(Clone, Copy, Debug, FromSqlRow)]
+struct Whole(i64);
+
+impl FromSql<Integer, Pg> for Whole {
+    fn from_sql(value: PgValue<'_>) -> deserialize::Result<Whole> {
+        let number = <i32 as FromSql<Integer, Pg>>::from_sql(value)?;
+        Ok(Whole(number.into()))
+    }
+}
+
+impl FromSql<Integer, Sqlite> for Whole {
+    fn from_sql(value: SqliteValue<'_, '_, '_>) -> deserialize::Result<Whole> {
+        // A word is no number: it must not become the zero that SQLite would make of it.
+        if is_number(&value) {
+            <i64 as FromSql<BigInt, Sqlite>>::from_sql(value).map(Whole)
+        } else {
+            Ok(Whole(i64::MIN))
+        }
+    }
+}
+
+/// A number with a fraction.
+#[derive(Clone, Copy, Debug, FromSqlRow)]
+struct Amount(f64);
+
+impl FromSql<Double, Pg> for Amount {
+    fn from_sql(value: PgValue<'_>) -> deserialize::Result<Amount> {
+        <f64 as FromSql<Double, Pg>>::from_sql(value).map(Amount)
+    }
+}
+
+impl FromSql<Double, Sqlite> for Amount {
+    fn from_sql(value: SqliteValue<'_, '_, '_>) -> deserialize::Result<Amount> {
+        if is_number(&value) {
+            <f64 as FromSql<Double, Sqlite>>::from_sql(value).map(Amount)
+        } else {
+            Ok(Amount(f64::NAN))
+        }
+    }
+}
+
+fn is_number(value: &SqliteValue<'_, '_, '_>) -> bool {
+    !matches!(
+        value.value_type(),
+        None | Some(SqliteType::Text | SqliteType::Binary)
+    )
+}
+
+/// Yes or no. Databases made by the application may have rows that do not say whether they were cached.
+#[derive(Clone, Copy, Debug, FromSqlRow)]
+struct Flag(bool);
+
+impl FromSql<Bool, Pg> for Flag {
+    fn from_sql(value: PgValue<'_>) -> deserialize::Result<Flag> {
+        <bool as FromSql<Bool, Pg>>::from_sql(value).map(Flag)
+    }
+
+    fn from_nullable_sql(value: Option<PgValue<'_>>) -> deserialize::Result<Flag> {
+        value.map_or(Ok(Flag(false)), <Flag as FromSql<Bool, Pg>>::from_sql)
+    }
+}
+
+impl FromSql<Bool, Sqlite> for Flag {
+    fn from_sql(value: SqliteValue<'_, '_, '_>) -> deserialize::Result<Flag> {
+        if value.value_type() == Some(SqliteType::Text) {
+            let text = <String as FromSql<Text, Sqlite>>::from_sql(value)?;
+            return Ok(Flag(text.eq_ignore_ascii_case("true")));
+        }
+        <bool as FromSql<Bool, Sqlite>>::from_sql(value).map(Flag)
+    }
+
+    fn from_nullable_sql(value: Option<SqliteValue<'_, '_, '_>>) -> deserialize::Result<Flag> {
+        value.map_or(Ok(Flag(false)), <Flag as FromSql<Bool, Sqlite>>::from_sql)
+    }
+}
