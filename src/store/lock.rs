@@ -60,13 +60,22 @@ const POLL: Duration = Duration::from_millis(50);
 /// Held while a run works; dropping it, or dying, lets go.
 #[derive(Debug)]
 pub struct RunLock {
-    _held: Held,
+    held: Held,
 }
 
 #[derive(Debug)]
 enum Held {
-    Connection { _db: Db },
+    Connection { db: Db },
     File { _file: File },
+}
+
+impl Drop for RunLock {
+    fn drop(&mut self) {
+        // A server notices that a client has gone some time after it went; the next run may be faster.
+        if let Held::Connection { db: Db::Pg(conn) } = &mut self.held {
+            let _ = AnsiTransactionManager::rollback_transaction(conn);
+        }
+    }
 }
 
 impl RunLock {
@@ -85,7 +94,7 @@ impl RunLock {
                 lock_file(PathBuf::from(name), kind, deadline)?
             }
         };
-        Ok(RunLock { _held: held })
+        Ok(RunLock { held })
     }
 }
 
@@ -112,7 +121,7 @@ fn lock_connection(url: &DatabaseUrl, kind: RunKind, deadline: Instant) -> Resul
             Ok(tried.locked)
         })?;
     }
-    Ok(Held::Connection { _db: db })
+    Ok(Held::Connection { db })
 }
 
 fn lock_file(path: PathBuf, kind: RunKind, deadline: Instant) -> Result<Held> {
