@@ -13,7 +13,9 @@ use crate::domain::rollup::{ApiPeriod, LeftOut};
 use crate::domain::slices::Slice;
 use crate::domain::stats::{Cells, Lines, Plan, Stale};
 use crate::error::{Error, Exit, Outcome, Result};
+use crate::output::printable;
 use crate::output::stats::Stats;
+use crate::output::table::counted;
 use crate::store::backend::{Access, Db};
 use crate::store::rollups::Scope;
 use crate::store::{aggregates, marks, rollups, usage_read};
@@ -80,15 +82,16 @@ pub fn run(context: &mut Context, args: StatsArgs) -> Result<Outcome> {
     let left_out = count.lines.left_out;
     if left_out != LeftOut::default() {
         context.warn(format_args!(
-            "left out of the sums: {} costs and {} response times that make no sense",
-            left_out.costs, left_out.response_times
+            "left out {} and {} that make no sense",
+            counted(left_out.costs, "cost"),
+            counted(left_out.response_times, "response time")
         ));
     }
     let (lines, total) = count.lines.finish();
     if total.surplus > 0 {
         context.tell(format_args!(
-            "{} of these requests are known only from api_usage_aggregates; their response times are not known",
-            total.surplus
+            "of these, {} known only from api_usage_aggregates, without their response times",
+            counted(total.surplus, "request")
         ));
     }
     context.answer(&Stats {
@@ -184,7 +187,8 @@ impl Count<'_> {
         rollups::for_each(db, granularity, &[scope], apis, window, |stored| {
             let (api, endpoint) = (stored.api_name, stored.endpoint);
             self.lines
-                .add_stored(api, endpoint, stored.start, &stored.rollup);
+                .add_stored(api, endpoint, stored.start, &stored.rollup?);
+            Ok(())
         })
     }
 
@@ -260,18 +264,26 @@ impl Count<'_> {
 /// Makes sure that something is known about each API that the user names: a name that is not is most
 /// likely mistyped, and the answer to it would look like silence.
 pub(super) fn require_known(db: &mut Db, named: &[String], known: &BTreeSet<String>) -> Result<()> {
+    const SHOWN: usize = 20;
     for api in named {
-        if !known.contains(api) && !aggregates::exist_for(db, api)? {
-            let names: Vec<&str> = known.iter().map(String::as_str).collect();
-            let names = match names.as_slice() {
-                [] => "nothing is recorded yet".to_owned(),
-                names => format!("known are {}", names.join(", ")),
-            };
-            return Err(
-                Error::message(Exit::Failed, format!("there is no API `{api}`; {names}"))
-                    .with_next("name one of these, or none for all"),
-            );
+        if known.contains(api) || aggregates::exist_for(db, api)? {
+            continue;
         }
+        let names: Vec<_> = known
+            .iter()
+            .take(SHOWN)
+            .map(|name| printable(name))
+            .collect();
+        let (names, next) = match names.len() {
+            0 => ("nothing is recorded yet".to_owned(), "usagectl record"),
+            _ => (
+                format!("there are {}", names.join(", ")),
+                "name one of these, or none for all",
+            ),
+        };
+        let more = if known.len() > SHOWN { " and more" } else { "" };
+        let message = format!("there is no API `{}`; {names}{more}", printable(api));
+        return Err(Error::message(Exit::Failed, message).with_next(next));
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::Serialize;
 
 use super::Answer;
-use super::table::{Side, layout};
+use super::table::{Side, count, counted, layout};
 use crate::domain::period::{Granularity, shown};
 use crate::domain::rollup::ApiPeriod;
 
@@ -50,12 +50,12 @@ impl fmt::Display for Kept {
         let ApiPeriod { start, api_name } = &self.period;
         write!(
             f,
-            "{} {} {}: another program's row in api_usage_aggregates counts {} requests, of which {} are left; it stays",
+            "{} {} {}: api_usage_aggregates has another program's row of {}, of which {} are left; it stays",
             super::printable(api_name),
             self.granularity,
             shown(*start),
-            self.published,
-            self.counted
+            counted(u64::from(self.published.unsigned_abs()), "request"),
+            count(self.counted)
         )
     }
 }
@@ -82,15 +82,42 @@ impl RunAnswer {
         }
     }
 
+    /// What could not be counted, a sentence each.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        let mut warn = |number, thing: &str, why: &str| {
+            if number > 0 {
+                warnings.push(format!("left out {}: {why}", counted(number, thing)));
+            }
+        };
+        warn(
+            self.rows_with_unreadable_time,
+            "row",
+            "nobody can read the timestamp, or it is not in the years 1 to 9999",
+        );
+        warn(
+            self.costs_left_out,
+            "cost",
+            "no finite number, or beyond 1e15; the calls are counted",
+        );
+        warn(
+            self.response_times_left_out,
+            "response time",
+            "negative, too large or no number; the calls are counted",
+        );
+        warnings
+    }
+
     /// One line for people.
     #[must_use]
     pub fn summary(&self) -> String {
         format!(
-            "rewrote {} hours, {} days, {} months from {} rows in {:.2} s",
-            self.hours_rewritten,
-            self.days_rewritten,
-            self.months_rewritten,
-            self.rows_read,
+            "rewrote {}, {}, {} from {} in {:.2} s",
+            counted(self.hours_rewritten, "hour"),
+            counted(self.days_rewritten, "day"),
+            counted(self.months_rewritten, "month"),
+            counted(self.rows_read, "row"),
             self.seconds
         )
     }

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::Answer;
 use super::chart::sparkline;
-use super::table::{Side, layout};
+use super::table::{Side, count, layout};
 use crate::domain::histogram;
 use crate::domain::period::{Granularity, Window, shown};
 use crate::domain::rollup::{ErrorClasses, Rollup};
@@ -190,18 +190,18 @@ impl Answer for Stats {
 /// The numbers of a line of the table.
 fn numbers(rollup: &Rollup, met: [bool; 6]) -> Vec<String> {
     let times = &rollup.response_times;
-    let ms = |ms: Option<u32>| ms.map_or_else(|| UNKNOWN.to_owned(), |ms| grouped(ms.into()));
+    let ms = |ms: Option<u32>| ms.map_or_else(|| UNKNOWN.to_owned(), count);
     let mut cells = vec![
-        grouped(rollup.total_requests),
-        grouped(rollup.success_count),
-        grouped(rollup.error_count),
+        count(rollup.total_requests),
+        count(rollup.success_count),
+        count(rollup.error_count),
         percent(rollup.error_rate()),
     ];
     let classes = classes(&rollup.errors).into_iter().zip(met);
     cells.extend(
         classes
             .filter(|(_, met)| *met)
-            .map(|((_, _, count), _)| grouped(count)),
+            .map(|((_, _, errors), _)| count(errors)),
     );
     cells.push(
         times
@@ -227,19 +227,6 @@ fn percent(share: Option<f64>) -> String {
 fn cost(credits: f64) -> String {
     let text = format!("{credits:.4}");
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
-}
-
-/// A count with a comma between thousands.
-fn grouped(count: u64) -> String {
-    let digits = count.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 fn cell_length(cells: Cells) -> String {
@@ -347,10 +334,6 @@ mod tests {
 
     #[test]
     fn numbers_are_written_for_people() {
-        assert_eq!(
-            [0, 999, 1_000, 1_234_567].map(grouped),
-            ["0", "999", "1,000", "1,234,567"]
-        );
         assert_eq!(
             [0.0, 0.15, 449.0, 1.23456].map(cost),
             ["0", "0.15", "449", "1.2346"]

@@ -45,7 +45,8 @@ pub fn layout(columns: &[(&str, Side)], rows: impl IntoIterator<Item = Vec<Strin
 
 /// A whole number with a comma between thousands.
 #[must_use]
-pub fn count(number: i64) -> String {
+pub fn count(number: impl Into<i128>) -> String {
+    let number = number.into();
     let digits = number.unsigned_abs().to_string();
     let mut text = String::new();
     for (index, digit) in digits.chars().enumerate() {
@@ -55,6 +56,13 @@ pub fn count(number: i64) -> String {
         text.push(digit);
     }
     if number < 0 { format!("-{text}") } else { text }
+}
+
+/// A number of things: `1 row`, `2 rows`.
+#[must_use]
+pub fn counted(number: u64, thing: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{} {thing}{plural}", count(number))
 }
 
 #[cfg(test)]
@@ -72,6 +80,8 @@ mod tests {
             "-9,223,372,036,854,775,808",
         ];
         assert_eq!(numbers, expected);
+        let things = [0, 1, 1_000].map(|number| counted(number, "row"));
+        assert_eq!(things, ["0 rows", "1 row", "1,000 rows"]);
     }
 
     #[test]

@@ -174,8 +174,8 @@ pub struct Stored<'a> {
     pub scope: Scope,
     /// The endpoint; empty in [`Scope::Api`].
     pub endpoint: &'a str,
-    /// The state.
-    pub rollup: Rollup,
+    /// The state, if it can be read.
+    pub rollup: Result<Rollup, Damaged>,
 }
 
 /// Hands each stored roll-up of some APIs and periods to `work`, in no particular order.
@@ -189,10 +189,10 @@ pub fn for_each(
     scopes: &[Scope],
     apis: &BTreeSet<&str>,
     window: Window,
-    mut work: impl FnMut(Stored<'_>),
+    mut work: impl FnMut(Stored<'_>) -> Result<(), Damaged>,
 ) -> Result<(), Error> {
     use usagectl_rollups::dsl;
-    let mut hand_over = |row: &Row| -> Result<(), Error> {
+    let mut hand_over = |row: &Row| {
         let scope = match row.scope == Scope::Api.as_str() {
             true => Scope::Api,
             false => Scope::Endpoint,
@@ -202,9 +202,8 @@ pub fn for_each(
             start: row.period_start.utc(),
             scope,
             endpoint: &row.endpoint,
-            rollup: row.rollup()?,
-        });
-        Ok(())
+            rollup: row.rollup(),
+        })
     };
     macro_rules! rows {
         () => {
@@ -236,12 +235,37 @@ pub fn for_each(
 ///
 /// # Errors
 ///
-/// As [`for_each`].
+/// Whatever the engine reports; [`Damaged`] if one cannot be read.
 pub fn load(
     db: &mut Db,
     granularity: Granularity,
     apis: &BTreeSet<&str>,
     window: Window,
+) -> Result<BTreeMap<ApiPeriod, ApiRollup>, Error> {
+    collect(db, granularity, apis, window, Err)
+}
+
+/// As [`load`], of periods that are about to be replaced: one that cannot be read counts nothing, which
+/// is not what any stored one does.
+///
+/// # Errors
+///
+/// Whatever the engine reports.
+pub fn load_to_replace(
+    db: &mut Db,
+    granularity: Granularity,
+    apis: &BTreeSet<&str>,
+    window: Window,
+) -> Result<BTreeMap<ApiPeriod, ApiRollup>, Error> {
+    collect(db, granularity, apis, window, |_| Ok(Rollup::default()))
+}
+
+fn collect(
+    db: &mut Db,
+    granularity: Granularity,
+    apis: &BTreeSet<&str>,
+    window: Window,
+    if_damaged: impl Fn(Damaged) -> Result<Rollup, Damaged>,
 ) -> Result<BTreeMap<ApiPeriod, ApiRollup>, Error> {
     let mut found: BTreeMap<ApiPeriod, ApiRollup> = BTreeMap::new();
     let both = [Scope::Api, Scope::Endpoint];
@@ -250,14 +274,17 @@ pub fn load(
             start: stored.start,
             api_name: stored.api_name.to_owned(),
         };
-        let rollup = found.entry(period).or_default();
+        let of_period = found.entry(period).or_default();
+        let rollup = stored.rollup.or_else(&if_damaged)?;
         match stored.scope {
-            Scope::Api => rollup.total = stored.rollup,
+            Scope::Api => of_period.total = rollup,
             Scope::Endpoint => {
-                let endpoint = stored.endpoint.to_owned();
-                rollup.endpoints.insert(endpoint, stored.rollup);
+                of_period
+                    .endpoints
+                    .insert(stored.endpoint.to_owned(), rollup);
             }
         }
+        Ok(())
     })?;
     Ok(found)
 }

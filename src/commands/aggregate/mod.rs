@@ -21,6 +21,7 @@ use crate::domain::period::{Granularity, Window, shown};
 use crate::error::{Error, Exit, Outcome, Result};
 use crate::output::Format;
 use crate::output::aggregate::{Kept, RunAnswer};
+use crate::output::table::counted;
 use crate::store::backend::{Access, Db};
 use crate::store::lock::{RunKind, RunLock};
 use crate::store::{marks, rollups};
@@ -173,25 +174,13 @@ fn report(context: &mut Context, answer: &RunAnswer) -> Result<()> {
     }
     if answer.kept.len() > NAMED {
         let more = answer.kept.len() - NAMED;
-        context.warn(format_args!("and {more} more such rows of another program"));
+        context.warn(format_args!(
+            "and {} of the kind",
+            counted(more as u64, "more row")
+        ));
     }
-    for (count, what) in [
-        (
-            answer.rows_with_unreadable_time,
-            "rows have a timestamp that nobody can read or outside the years 1 to 9999; they are in no roll-up",
-        ),
-        (
-            answer.costs_left_out,
-            "costs are no finite number or beyond 1e15; their calls were counted without them",
-        ),
-        (
-            answer.response_times_left_out,
-            "response times are negative, too large or no number; their calls were counted without them",
-        ),
-    ] {
-        if count > 0 {
-            context.warn(format_args!("{count} {what}"));
-        }
+    for warning in answer.warnings() {
+        context.warn(warning);
     }
     if context.format != Format::Table {
         context.answer(answer)?;

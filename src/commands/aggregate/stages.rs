@@ -99,7 +99,7 @@ impl Stages<'_> {
             step.retain(|period| period.start < end);
             let counts = self.db.read_tx(|db| -> Result<_> {
                 let (apis, window) = (apis_of(&step), span(granularity, &step));
-                let mut before = rollups::load(db, granularity, &apis, window)?;
+                let mut before = rollups::load_to_replace(db, granularity, &apis, window)?;
                 let mut after = match granularity.below() {
                     None => count(db, &step, self.known_apis, &mut self.answer)?,
                     Some(below) => merged(granularity, rollups::load(db, below, &apis, window)?),

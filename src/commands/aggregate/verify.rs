@@ -18,6 +18,7 @@ use crate::domain::slices::Slice;
 use crate::error::{Exit, Outcome, Result};
 use crate::output::Format;
 use crate::output::aggregate::{Difference, VerifyAnswer};
+use crate::output::table::counted;
 use crate::store::aggregates::{self, Found};
 use crate::store::backend::Db;
 use crate::store::{marks, rollups, usage_read};
@@ -36,10 +37,10 @@ pub(super) fn run(
         Ok(verification.answer)
     })?;
     context.note(format_args!(
-        "compared {} roll-ups, {} differences, {} hours wait for `usagectl aggregate`",
-        answer.compared,
-        answer.differences.len(),
-        answer.hours_waiting
+        "compared {}, found {}; {} changed since the last run and passed over",
+        counted(answer.compared, "roll-up"),
+        counted(answer.differences.len() as u64, "difference"),
+        counted(answer.hours_waiting, "hour")
     ));
     if !answer.differences.is_empty() || context.format != Format::Table {
         context.answer(&answer)?;

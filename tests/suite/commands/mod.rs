@@ -1,7 +1,9 @@
 //! Whole commands, one file for each.
 
+mod aggregate;
 mod connection;
 mod migrate;
 mod record;
 mod rollback;
+mod stats;
 mod status;

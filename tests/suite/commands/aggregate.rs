@@ -1,0 +1,731 @@
+//! `aggregate`: whatever was written by whom in whatever order, the roll-ups say what the rows say.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+use std::{slice, thread};
+
+use insta::assert_snapshot;
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+use serde_json::Value;
+use usagectl::store::lock::{RunKind, RunLock};
+use usagectl::store::url::{self, Source};
+
+use crate::support::calls::{
+    Call, Spelling, Sum, aggregates, expected_aggregates, insert, insert_sql, update_sql,
+};
+use crate::support::{Engine, OtherRole, Run, TestDatabase, both_engines};
+
+fn aggregate(db: &TestDatabase) -> Run {
+    db.usagectl(["aggregate"]).run()
+}
+
+/// What a run says that it did.
+fn report(run: &Run) -> Value {
+    serde_json::from_str(&run.stdout).expect("the answer is JSON")
+}
+
+/// Everything that roll-ups are kept in, to the byte.
+fn everything(db: &TestDatabase) -> Vec<String> {
+    let mut rows = db.rows("SELECT * FROM api_usage_aggregates ORDER BY id");
+    rows.extend(db.rows(
+        "SELECT * FROM usagectl_rollups ORDER BY aggregation_type, scope, api_name, period_start, endpoint",
+    ));
+    rows.extend(db.rows("SELECT * FROM usagectl_stale_periods ORDER BY 1, 2, 3"));
+    rows.extend(db.rows("SELECT * FROM usagectl_dirty_hours ORDER BY 1, 2"));
+    rows
+}
+
+/// Something that happens to the table of calls.
+#[derive(Clone, Debug)]
+enum Event {
+    Insert(Vec<Call>),
+    Update(usize, Call),
+    Delete(usize),
+    Aggregate(&'static str),
+}
+
+fn events() -> impl Strategy<Value = Vec<Event>> {
+    let event = prop_oneof![
+        4 => vec(Call::any(), 1..12).prop_map(Event::Insert),
+        2 => (any::<usize>(), Call::any()).prop_map(|(which, call)| Event::Update(which, call)),
+        2 => any::<usize>().prop_map(Event::Delete),
+        2 => proptest::sample::select(vec!["hourly", "daily", "monthly", "all"]).prop_map(Event::Aggregate),
+    ];
+    vec(event, 1..12)
+}
+
+/// Lets the events happen to the database and returns the rows that are left.
+fn play(db: &TestDatabase, events: &[Event]) -> Vec<Call> {
+    let mut rows: BTreeMap<String, Call> = BTreeMap::new();
+    let mut next = 0;
+    let mut id = || {
+        next += 1;
+        format!("call-{next}")
+    };
+    for event in events {
+        match event {
+            Event::Insert(calls) => {
+                let named = calls.iter().map(|call| Call {
+                    id: id(),
+                    ..call.clone()
+                });
+                let named: Vec<Call> = named.collect();
+                insert(db, &named);
+                rows.extend(named.into_iter().map(|call| (call.id.clone(), call)));
+            }
+            Event::Update(which, call) => {
+                if let Some(old) = rows.keys().nth(which % rows.len().max(1)).cloned() {
+                    let new = Call {
+                        id: id(),
+                        ..call.clone()
+                    };
+                    db.execute(&update_sql(db.engine(), &old, &new));
+                    rows.remove(&old);
+                    rows.insert(new.id.clone(), new);
+                }
+            }
+            Event::Delete(which) => {
+                if let Some(old) = rows.keys().nth(which % rows.len().max(1)).cloned() {
+                    db.execute(&format!("DELETE FROM api_usage WHERE id = '{old}'"));
+                    rows.remove(&old);
+                }
+            }
+            Event::Aggregate(period) => {
+                db.usagectl(["aggregate", "--period", period])
+                    .run()
+                    .success();
+            }
+        }
+    }
+    rows.into_values().collect()
+}
+
+fn forget_everything(db: &TestDatabase) {
+    db.execute(
+        "DELETE FROM api_usage; DELETE FROM api_usage_aggregates; DELETE FROM usagectl_rollups;
+         DELETE FROM usagectl_stale_periods; DELETE FROM usagectl_dirty_hours",
+    );
+}
+
+/// What `stats` says of a window, against the rows in it.
+fn check_stats(db: &TestDatabase, rows: &[Call], from: i64, hours_long: (i64, i64), by: &str) {
+    let start: chrono::DateTime<chrono::Utc> = "2024-02-28T20:00:00Z".parse().unwrap();
+    let from = start + chrono::TimeDelta::milliseconds(from);
+    let to = from + chrono::TimeDelta::milliseconds(hours_long.0 * 3_600_000 + hours_long.1 + 1);
+    let (from_text, to_text) = (from.to_rfc3339(), to.to_rfc3339());
+    let run = db
+        .usagectl([
+            "stats", "--format", "json", "--by", by, "--from", &from_text, "--to", &to_text,
+        ])
+        .run()
+        .success();
+    let answer = report(&run);
+    let mut groups: BTreeMap<(&str, &str), Vec<&Call>> = BTreeMap::new();
+    for call in rows.iter().filter(|call| from <= call.at && call.at < to) {
+        let endpoint = match by {
+            "endpoint" => call.endpoint.as_deref().unwrap_or(""),
+            _ => "",
+        };
+        groups.entry((&call.api, endpoint)).or_default().push(call);
+    }
+    let lines = answer["lines"].as_array().unwrap();
+    let named: BTreeMap<(&str, &str), &Value> = lines
+        .iter()
+        .map(|line| {
+            (
+                (
+                    line["api_name"].as_str().unwrap(),
+                    line["endpoint"].as_str().unwrap_or(""),
+                ),
+                line,
+            )
+        })
+        .collect();
+    assert!(named.keys().eq(groups.keys()), "{from} to {to}: {named:?}");
+    for (key, calls) in groups {
+        check_numbers(named[&key], &Sum::of(calls));
+    }
+    let within = rows.iter().filter(|call| from <= call.at && call.at < to);
+    check_numbers(&answer["total"], &Sum::of(within));
+}
+
+fn check_numbers(line: &Value, sum: &Sum) {
+    let counts = [
+        ("total_requests", sum.requests),
+        ("success_count", sum.success),
+        ("error_count", sum.errors),
+        ("cached_count", sum.cached),
+        ("rate_limit_errors", sum.rate_limit),
+        ("timeout_errors", sum.timeout),
+        ("server_errors", sum.server),
+        ("requests_without_rows", 0),
+    ];
+    for (name, count) in counts {
+        assert_eq!(line[name].as_u64(), Some(count), "{name}");
+    }
+    assert_eq!(line["avg_response_time"].as_f64(), sum.average());
+    assert_eq!(line["total_cost"].as_f64(), Some(sum.credits()));
+    let cells = line["requests_over_time"].as_array().unwrap();
+    assert_eq!(
+        cells.iter().filter_map(Value::as_u64).sum::<u64>(),
+        sum.requests
+    );
+    for (name, permille) in [
+        ("p50_response_time", 500),
+        ("p95_response_time", 950),
+        ("p99_response_time", 990),
+    ] {
+        let (told, exact) = (line[name].as_f64(), sum.quantile(permille).map(f64::from));
+        match told.zip(exact) {
+            Some((told, exact)) => assert!(
+                (told - exact).abs() <= exact * 0.008,
+                "{name} {told} {exact}"
+            ),
+            None => assert!(told.is_none() && exact.is_none()),
+        }
+    }
+}
+
+both_engines! {
+    fn the_roll_ups_say_what_the_rows_say_whatever_happened_in_whatever_order(db: TestDatabase) {
+        let windows = vec((0..230_400_000_i64, (0..70_i64, 0..3_600_000_i64), any::<bool>()), 2);
+        let mut runner = TestRunner::new(Config { cases: 16, failure_persistence: None, ..Config::default() });
+        let checked = runner.run(&(events(), windows), |(events, windows)| {
+            forget_everything(&db);
+            let rows = play(&db, &events);
+            let by = |endpoint| if endpoint { "endpoint" } else { "api" };
+            // Before the last run, from roll-ups and rows; after it, from roll-ups.
+            for (from, length, endpoint) in &windows {
+                check_stats(&db, &rows, *from, *length, by(*endpoint));
+            }
+            aggregate(&db).success();
+            assert_eq!(aggregates(&db), expected_aggregates(&rows));
+            for (from, length, endpoint) in &windows {
+                check_stats(&db, &rows, *from, *length, by(*endpoint));
+            }
+            let verified = db.usagectl(["aggregate", "--verify"]).run();
+            assert_eq!((verified.code, verified.stdout.as_str()), (0, ""));
+            Ok(())
+        });
+        checked.unwrap();
+    }
+}
+
+/// Calls to three APIs, one every `minutes`, for as long as `count` lasts.
+fn steady(count: i64, minutes: i64) -> Vec<Call> {
+    let call = |n: i64| {
+        let api = ["finnhub", "tmdb", "jikan"][n as usize % 3];
+        let mut call = Call::new(&format!("steady-{n}"), api, "2026-01-01T00:00:00Z");
+        call.at += chrono::TimeDelta::minutes(n * minutes);
+        call.response_time = Some((n % 700) as i32);
+        call.cost = Some(n % 7);
+        call
+    };
+    (0..count).map(call).collect()
+}
+
+/// Keeps the triggers from firing while `sql` runs.
+fn behind_the_triggers(db: &TestDatabase, sql: &str) {
+    match db.engine() {
+        Engine::Postgresql => db.execute(&format!(
+            "ALTER TABLE api_usage DISABLE TRIGGER USER; {sql}; ALTER TABLE api_usage ENABLE TRIGGER USER"
+        )),
+        Engine::Sqlite => {
+            let triggers = db.rows("SELECT sql FROM sqlite_schema WHERE type = 'trigger'");
+            let names = db.rows("SELECT name FROM sqlite_schema WHERE type = 'trigger'");
+            for name in names {
+                db.execute(&format!("DROP TRIGGER {name}"));
+            }
+            db.execute(sql);
+            db.execute(&triggers.join(";\n"));
+        }
+    }
+}
+
+fn drop_triggers(db: &TestDatabase) {
+    match db.engine() {
+        Engine::Postgresql => db.execute("DROP TRIGGER usagectl_after_insert ON api_usage"),
+        Engine::Sqlite => {
+            db.execute("DROP TRIGGER usagectl_after_insert; DROP TRIGGER usagectl_after_insert_odd")
+        }
+    }
+}
+
+both_engines! {
+    fn a_second_run_writes_nothing_and_a_rebuild_gives_the_same_bytes(db: TestDatabase) {
+        insert(&db, &steady(500, 7));
+        aggregate(&db).success();
+        let before = everything(&db);
+        let again = db.usagectl(["aggregate", "--format", "json"]).now("2026-02-01T00:00:00Z").run().success();
+        let again = report(&again);
+        assert_eq!((again["hours_rewritten"].as_u64(), again["rows_read"].as_u64()), (Some(0), Some(0)));
+        assert_eq!(everything(&db), before);
+
+        let rebuilt = db
+            .usagectl(["aggregate", "--rebuild", "--format", "json"])
+            .now("2026-02-01T00:00:00Z")
+            .run()
+            .success();
+        let rebuilt = report(&rebuilt);
+        assert_eq!((rebuilt["hours_rewritten"].as_u64(), rebuilt["rows_read"].as_u64()), (Some(0), Some(500)));
+        assert_eq!(everything(&db), before);
+    }
+
+    fn a_late_row_costs_its_own_hour_and_nothing_else(db: TestDatabase) {
+        insert(&db, &steady(3000, 7));
+        aggregate(&db).success();
+        let ids = || db.rows("SELECT id, created_at FROM api_usage_aggregates ORDER BY id");
+        let before = ids();
+        insert(&db, &[Call::new("late", "tmdb", "2026-01-03T04:59:59.999Z")]);
+        let run = db.usagectl(["aggregate", "--format", "json"]).now("2026-02-02T00:00:00Z").run().success();
+        let run = report(&run);
+        let in_that_hour = "SELECT count(*) FROM api_usage WHERE api_name = 'tmdb'
+            AND timestamp >= '2026-01-03T04:00:00.000+00:00' AND timestamp < '2026-01-03T05:00:00.000+00:00'";
+        assert_eq!(run["rows_read"].to_string(), db.rows(in_that_hour)[0]);
+        let rewritten = ["hours_rewritten", "days_rewritten", "months_rewritten"].map(|name| run[name].as_u64());
+        assert_eq!(rewritten, [Some(1); 3]);
+        assert_eq!(ids(), before, "ids and the time of creation stay");
+        let touched = db.rows(
+            "SELECT aggregation_type, period_start FROM api_usage_aggregates
+             WHERE updated_at = '2026-02-02T00:00:00.000+00:00' ORDER BY period_start DESC",
+        );
+        assert_eq!(touched, [
+            "HOURLY|2026-01-03T04:00:00.000+00:00",
+            "DAILY|2026-01-03T00:00:00.000+00:00",
+            "MONTHLY|2026-01-01T00:00:00.000+00:00",
+        ]);
+    }
+
+    fn periods_whose_rows_went_have_no_roll_up(db: TestDatabase) {
+        insert(&db, &steady(200, 60));
+        aggregate(&db).success();
+        db.execute(match db.engine() {
+            Engine::Postgresql => "TRUNCATE api_usage",
+            Engine::Sqlite => "DELETE FROM api_usage",
+        });
+        aggregate(&db).success();
+        assert_eq!(everything(&db), Vec::<String>::new());
+    }
+
+    fn one_period_type_does_what_it_needs_and_leaves_the_rest_for_later(db: TestDatabase) {
+        let calls = steady(100, 60);
+        insert(&db, &calls);
+        let kinds = || db.rows("SELECT DISTINCT aggregation_type FROM api_usage_aggregates ORDER BY 1");
+        db.usagectl(["aggregate", "--period", "hourly"]).run().success();
+        assert_eq!(kinds(), ["HOURLY"]);
+        db.usagectl(["aggregate", "--period", "daily"]).run().success();
+        assert_eq!(kinds(), ["DAILY", "HOURLY"]);
+        aggregate(&db).success();
+        assert_eq!(aggregates(&db), expected_aggregates(&calls));
+    }
+
+    fn an_api_can_be_rolled_up_by_itself_and_its_name_must_be_right(db: TestDatabase) {
+        let calls = steady(90, 60);
+        insert(&db, &calls);
+        db.usagectl(["aggregate", "--api", "tmdb"]).run().success();
+        let of_tmdb = calls.iter().filter(|call| call.api == "tmdb");
+        assert_eq!(aggregates(&db), expected_aggregates(of_tmdb));
+        assert_snapshot!(db.usagectl(["aggregate", "--api", "tmdb", "--api", "finhub"]).run().snapshot(), @"
+        ------- stderr -------
+        error: there is no API `finhub`; there are finnhub, jikan, tmdb
+        next: name one of these, or none for all
+        [exit status: 1]
+        ");
+        aggregate(&db).success();
+        assert_eq!(aggregates(&db), expected_aggregates(&calls));
+    }
+
+    fn a_rebuild_of_some_days_leaves_the_others_alone(db: TestDatabase) {
+        let calls = steady(300, 60);
+        insert(&db, &calls);
+        aggregate(&db).success();
+        // Somebody's hand in our own table, on two days.
+        db.execute(
+            "UPDATE usagectl_rollups SET total_requests = 77
+             WHERE aggregation_type = 'HOURLY' AND period_start IN
+             ('2026-01-02T05:00:00.000+00:00', '2026-01-05T05:00:00.000+00:00')",
+        );
+        let wrong = || db.rows("SELECT count(*) FROM usagectl_rollups WHERE total_requests = 77")[0].clone();
+        let both = wrong();
+        db.usagectl(["aggregate", "--rebuild", "--from", "2026-01-02T05:30:00Z", "--to", "2026-01-02T05:31:00Z"])
+            .run()
+            .success();
+        assert_ne!(wrong(), both);
+        assert_ne!(wrong(), "0");
+        db.usagectl(["aggregate", "--rebuild"]).run().success();
+        assert_eq!(wrong(), "0");
+        assert_eq!(aggregates(&db), expected_aggregates(&calls));
+    }
+
+    fn missing_triggers_are_told_and_a_rebuild_brings_them_back(db: TestDatabase) {
+        let mut calls = steady(50, 60);
+        insert(&db, &calls);
+        aggregate(&db).success();
+        let whole = crate::support::whole_catalogue(&db);
+        drop_triggers(&db);
+        let mut unseen = Call::new("unseen", "tmdb", "2026-01-01T00:30:00Z");
+        unseen.spelling = Spelling::Space;
+        insert(&db, &[unseen.clone()]);
+        calls.push(unseen);
+        assert_snapshot!(aggregate(&db).snapshot(), @"
+        ------- stderr -------
+        error: the triggers on api_usage are missing or disabled, so nobody knows which rows changed
+        next: usagectl aggregate --rebuild
+        [exit status: 1]
+        ");
+        // A part of the time is not enough: what happened elsewhere would be lost.
+        let part = ["aggregate", "--rebuild", "--from", "2026-01-01T00:00:00Z"];
+        assert_eq!(db.usagectl(part).run().code, 1);
+        db.usagectl(["aggregate", "--rebuild"]).run().success();
+        assert_eq!(aggregates(&db), expected_aggregates(&calls));
+        assert_eq!(crate::support::whole_catalogue(&db), whole);
+        db.execute("UPDATE api_usage SET success = false WHERE id = 'unseen'");
+        calls.iter_mut().filter(|call| call.id == "unseen").for_each(|call| call.success = false);
+        aggregate(&db).success();
+        assert_eq!(aggregates(&db), expected_aggregates(&calls));
+    }
+
+    fn verify_finds_what_no_trigger_saw_and_writes_nothing(db: TestDatabase) {
+        insert(&db, &steady(60, 60));
+        aggregate(&db).success();
+        assert_snapshot!(db.usagectl(["aggregate", "--verify", "-v"]).run().snapshot(), @"
+        ------- stderr -------
+        using [database] (from DATABASE_URL)
+        compared 72 roll-ups, found 0 differences; 0 hours changed since the last run and passed over
+        [exit status: 0]
+        ");
+        behind_the_triggers(&db, &insert_sql(db.engine(), &[Call::new("unseen", "tmdb", "2026-01-01T01:30:00Z")]));
+        db.execute(
+            "UPDATE api_usage_aggregates SET avg_response_time = 1
+             WHERE aggregation_type = 'DAILY' AND period_start = '2026-01-02T00:00:00.000+00:00' AND api_name = 'jikan'",
+        );
+        db.execute(
+            "UPDATE usagectl_rollups SET total_cost = '1000'
+             WHERE aggregation_type = 'MONTHLY' AND scope = 'API' AND api_name = 'finnhub'",
+        );
+        // Known to be behind, and therefore no difference.
+        insert(&db, &[Call::new("waiting", "jikan", "2026-01-01T09:30:00Z")]);
+        let before = everything(&db);
+        let run = db.usagectl(["aggregate", "--verify"]).run();
+        assert_snapshot!(run.snapshot(), @"
+        API      PERIOD   START                 FIELD              STORED  FOUND  IN
+        tmdb     HOURLY   2026-01-01T01:00:00Z  total_requests          1      2  rows
+        jikan    DAILY    2026-01-02T00:00:00Z  avg_response_time    36.5      1  api_usage_aggregates
+        finnhub  MONTHLY  2026-01-01T00:00:00Z  total_cost           1000    5.9  DAILY
+        finnhub  MONTHLY  2026-01-01T00:00:00Z  total_cost           1000    5.9  api_usage_aggregates
+        ------- stderr -------
+        next: usagectl aggregate --rebuild --from 2026-01-01T00:00:00Z --to 2026-02-01T00:00:00Z
+        [exit status: 4]
+        ");
+        assert_eq!(everything(&db), before);
+        let json = db.usagectl(["aggregate", "--verify", "--format", "json", "--api", "tmdb"]).run();
+        let json = report(&json);
+        assert_eq!(json["differences"].as_array().map(Vec::len), Some(1));
+        assert_eq!(json["hours_waiting"].as_u64(), Some(1));
+
+        let next = run.stderr.trim().strip_prefix("next: usagectl ").unwrap();
+        db.usagectl(next.split(' ')).run().success();
+        assert_eq!(db.usagectl(["aggregate", "--verify"]).run().code, 0);
+    }
+
+    fn another_programs_row_that_counts_more_is_kept_and_named_and_counted_by_stats(db: TestDatabase) {
+        // As the application wrote them: two calls, and an aggregate of a day whose other calls are gone.
+        db.execute(
+            "INSERT INTO api_usage (id, api_name, endpoint, method, timestamp, success, status_code, response_time,
+                 error_type, error_message, cached, created_at) VALUES
+             ('clx1', 'finnhub', '/quote', 'GET', '2026-01-30T09:15:00.000+00:00', true, 200, 245, NULL, NULL, false,
+                 '2026-01-30T09:15:00.000+00:00'),
+             ('clx2', 'finnhub', '/quote', 'GET', '2026-01-30T09:16:00.000+00:00', false, 429, 120, 'RATE_LIMIT',
+                 'Rate limit exceeded: 60 requests per minute', false, '2026-01-30T09:16:00.000+00:00');
+             INSERT INTO api_usage_aggregates (id, api_name, aggregation_type, period_start, period_end,
+                 total_requests, success_count, error_count, cached_count, avg_response_time, max_response_time,
+                 min_response_time, rate_limit_errors, timeout_errors, server_errors, total_cost, updated_at) VALUES
+             ('clx3', 'finnhub', 'DAILY', '2026-01-30T00:00:00.000+00:00', '2026-01-31T00:00:00.000+00:00', 1500, 1450,
+                 50, 200, 180.5, 890, 45, 10, 5, 35, 0.15, '2026-01-31T00:00:00.000+00:00'),
+             ('clx4', 'tmdb', 'DAILY', '2025-06-01T00:00:00.000+00:00', '2025-06-02T00:00:00.000+00:00', 70, 70,
+                 0, 0, NULL, NULL, NULL, 0, 0, 0, NULL, '2026-01-31T00:00:00.000+00:00');
+             INSERT INTO api_alerts (id, api_name, alert_type, threshold, period, enabled, updated_at) VALUES
+             ('clx5', 'finnhub', 'RATE_LIMIT_WARNING', 80, 'MINUTE', true, '2026-01-31T00:00:00.000+00:00')",
+        );
+        assert_snapshot!(aggregate(&db).snapshot(), @"
+        ------- stderr -------
+        warning: finnhub DAILY 2026-01-30T00:00:00Z: api_usage_aggregates has another program's row of 1,500 requests, of which 2 are left; it stays
+        next: keep them as they are, or let the rows rule: usagectl aggregate --rebuild --from 2026-01-30T00:00:00Z --to 2026-01-31T00:00:00Z
+        [exit status: 4]
+        ");
+        let daily = "SELECT id, total_requests FROM api_usage_aggregates WHERE aggregation_type = 'DAILY' ORDER BY id";
+        assert_eq!(db.rows(daily), ["clx3|1500", "clx4|70"]);
+        // Once told, the next run is quiet; verify goes on telling.
+        aggregate(&db).success();
+        assert_eq!(db.usagectl(["aggregate", "--verify"]).run().code, 4);
+
+        let day = ["stats", "--from", "2026-01-30T00:00:00Z", "--to", "2026-01-31T00:00:00Z"];
+        assert_snapshot!(db.usagectl(day).run().success().snapshot(), @"
+        2026-01-30T00:00:00Z to 2026-01-31T00:00:00Z, a column of the chart is an hour
+
+        API      REQUESTS  SUCCESS  ERRORS  RATE  RATE LIMIT  TIMEOUT  SERVER  AVG MS  P50  P95  P99  COST  CACHED  REQUESTS OVER TIME
+        finnhub     1,500    1,450      50  3.3%          10        5      35   182.5  120  245  245  0.15   13.3%  ▁▁▁▁▁▁▁▁▁█▁▁▁▁▁▁▁▁▁▁▁▁▁▁
+        ------- stderr -------
+        of these, 1,498 requests known only from api_usage_aggregates, without their response times
+        [exit status: 0]
+        ");
+        let year = ["stats", "--from", "2025-01-01T00:00:00Z", "--to", "2026-01-31T00:00:00Z", "--format", "csv"];
+        assert_snapshot!(db.usagectl(year).run().success().stdout, @"
+        api_name,total_requests,success_count,error_count,cached_count,rate_limit_errors,timeout_errors,server_errors,client_errors,network_errors,other_errors,error_rate,cache_hit_rate,avg_response_time,min_response_time,max_response_time,p50_response_time,p95_response_time,p99_response_time,total_cost
+        finnhub,1500,1450,50,200,10,5,35,0,0,0,0.03333333333333333,0.13333333333333333,182.5,120,245,120,245,245,0.15
+        tmdb,70,70,0,0,0,0,0,0,0,0,0,0,,,,,,,0
+        ");
+
+        // It goes on counting more, until the user lets the rows rule.
+        insert(&db, &[Call::new("more", "finnhub", "2026-01-30T10:00:00Z")]);
+        let run = aggregate(&db);
+        assert_eq!(run.code, 4);
+        let (_, rebuild) = run.stderr.split_once("rows rule: usagectl ").unwrap();
+        db.usagectl(rebuild.trim().split(' ')).run().success();
+        assert_eq!(db.rows(daily), ["clx3|3", "clx4|70"]);
+        assert_eq!(db.usagectl(["aggregate", "--verify"]).run().code, 0);
+    }
+
+    fn another_programs_row_that_counts_no_more_is_taken_over_with_its_id(db: TestDatabase) {
+        let start = match db.engine() {
+            Engine::Postgresql => "'2026-01-30T00:00:00.000+00:00'".to_owned(),
+            // As Prisma's older engines write it.
+            Engine::Sqlite => "1769731200000".to_owned(),
+        };
+        db.execute(&format!(
+            "INSERT INTO api_usage_aggregates (id, api_name, endpoint, aggregation_type, period_start, period_end,
+                 total_requests, success_count, error_count, cached_count, updated_at) VALUES
+             ('theirs', 'finnhub', '/quote', 'DAILY', {start}, {start}, 1, 1, 0, 0, {start})",
+        ));
+        let calls = ["2026-01-30T09:00:00Z", "2026-01-30T10:00:00Z"].map(|at| Call::new(at, "finnhub", at));
+        insert(&db, &calls);
+        aggregate(&db).success();
+        assert_eq!(aggregates(&db), expected_aggregates(&calls));
+        assert_eq!(db.rows("SELECT id FROM api_usage_aggregates WHERE aggregation_type = 'DAILY'"), ["theirs"]);
+    }
+
+    fn values_that_make_no_sense_are_left_out_and_told(db: TestDatabase) {
+        let (infinite, not_a_number) = match db.engine() {
+            Engine::Postgresql => ("'infinity'", "'NaN'"),
+            Engine::Sqlite => ("9e999", "'free'"),
+        };
+        db.execute(&format!(
+            "INSERT INTO api_usage (id, api_name, timestamp, response_time, cost_credits) VALUES
+             ('1', 'tmdb', '2026-01-30T09:00:00.000+00:00', -5, {infinite}),
+             ('2', 'tmdb', '2026-01-30T09:00:00.000+00:00', 100, {not_a_number}),
+             ('3', 'tmdb', '2026-01-30T09:00:00.000+00:00', 200, 1e300),
+             ('4', 'tmdb', '2026-01-30T09:00:00.000+00:00', NULL, 0.25)",
+        ));
+        assert_snapshot!(aggregate(&db).snapshot(), @"
+        ------- stderr -------
+        warning: left out 3 costs: no finite number, or beyond 1e15; the calls are counted
+        warning: left out 1 response time: negative, too large or no number; the calls are counted
+        [exit status: 0]
+        ");
+        let row = db.rows(
+            "SELECT total_requests, avg_response_time, min_response_time, total_cost FROM api_usage_aggregates
+             WHERE aggregation_type = 'DAILY'",
+        );
+        assert_eq!(row, ["4|150|100|0.25"]);
+    }
+
+    fn rows_without_a_readable_time_are_set_aside_and_told(db: TestDatabase) {
+        let [never, nowhere] = match db.engine() {
+            Engine::Postgresql => ["infinity", "20000-01-01"],
+            // The second looks right to the triggers.
+            Engine::Sqlite => ["soon", "2026-02-30T12:00:00.000+00:00"],
+        };
+        db.execute(&format!(
+            "INSERT INTO api_usage (id, api_name, timestamp) VALUES
+             ('1', 'tmdb', '{never}'), ('2', 'tmdb', '{nowhere}'), ('3', 'tmdb', '2026-01-30T09:00:00.000+00:00')",
+        ));
+        assert_snapshot!(aggregate(&db).snapshot(), @"
+        ------- stderr -------
+        warning: left out 2 rows: nobody can read the timestamp, or it is not in the years 1 to 9999
+        [exit status: 0]
+        ");
+        let right = Call { status: None, ..Call::new("3", "tmdb", "2026-01-30T09:00:00Z") };
+        assert_eq!(aggregates(&db), expected_aggregates([&right]));
+        // Corrected, they count.
+        db.execute("UPDATE api_usage SET timestamp = '2026-01-30T09:30:00.000+00:00' WHERE id IN ('1', '2')");
+        let run = aggregate(&db).success();
+        assert_eq!(run.stderr, "");
+        let total = db.rows("SELECT total_requests FROM api_usage_aggregates WHERE aggregation_type = 'MONTHLY'");
+        assert_eq!(total, ["3"]);
+        assert_eq!(db.usagectl(["aggregate", "--verify"]).run().code, 0);
+    }
+
+    fn a_count_that_does_not_fit_the_applications_column_is_an_error(db: TestDatabase) {
+        insert(&db, &[Call::new("1", "tmdb", "2026-01-30T09:00:00Z")]);
+        db.usagectl(["aggregate", "--period", "hourly"]).run().success();
+        db.execute("UPDATE usagectl_rollups SET total_requests = 3000000000, success_count = 3000000000");
+        let before = everything(&db);
+        assert_snapshot!(aggregate(&db).snapshot(), @"
+        ------- stderr -------
+        error: tmdb DAILY 2026-01-30T00:00:00Z: 3000000000 is more than api_usage_aggregates can hold, which is 2147483647
+        next: usagectl aggregate --period daily, which leaves the months alone
+        [exit status: 1]
+        ");
+        assert_eq!(everything(&db), before);
+    }
+
+    fn a_damaged_roll_up_is_named_and_a_rebuild_repairs_it(db: TestDatabase) {
+        let calls = steady(20, 60);
+        insert(&db, &calls);
+        aggregate(&db).success();
+        db.execute(
+            "UPDATE usagectl_rollups SET total_cost = 'much'
+             WHERE aggregation_type = 'HOURLY' AND period_start = '2026-01-01T03:00:00.000+00:00'",
+        );
+        insert(&db, &[Call::new("new", "finnhub", "2026-01-01T04:30:00Z")]);
+        assert_snapshot!(aggregate(&db).snapshot(), @"
+        ------- stderr -------
+        error: the stored roll-up of finnhub HOURLY 2026-01-01T03:00:00Z is damaged: a cost that is not a decimal number
+        next: usagectl aggregate --rebuild
+        [exit status: 4]
+        ");
+        let stats = ["stats", "--from", "2026-01-01T03:00:00Z", "--to", "2026-01-01T04:00:00Z"];
+        assert_eq!(db.usagectl(stats).run().code, 4);
+        db.usagectl(["aggregate", "--rebuild"]).run().success();
+        db.usagectl(stats).run().success();
+        assert_eq!(db.usagectl(["aggregate", "--verify"]).run().code, 0);
+    }
+
+    fn a_second_run_at_once_waits_as_long_as_it_is_told_and_no_longer(db: TestDatabase) {
+        insert(&db, &steady(20, 60));
+        let url = url::parse(db.url(), Source::Flag).unwrap();
+        let lock = RunLock::acquire(&url, RunKind::Aggregate, Duration::ZERO).unwrap();
+        assert_snapshot!(aggregate(&db).snapshot(), @"
+        ------- stderr -------
+        error: another `usagectl aggregate` is at work
+        next: run the same command again, or let it wait with --lock-wait 60s
+        [exit status: 6]
+        ");
+        let waiting = db.usagectl(["aggregate", "--lock-wait", "60s"]).spawn();
+        thread::sleep(Duration::from_millis(300));
+        drop(lock);
+        waiting.wait().success();
+        assert_eq!(aggregates(&db), expected_aggregates(&steady(20, 60)));
+    }
+
+    fn a_run_that_ended_is_in_nobodys_way(db: TestDatabase) {
+        for _ in 0..25 {
+            aggregate(&db).success();
+        }
+    }
+
+    fn killed_anywhere_the_next_run_goes_on(db: TestDatabase) {
+        let calls = steady(9_000, 13);
+        for part in calls.chunks(1_000) {
+            insert(&db, part);
+        }
+        let mut killed = 0;
+        for pause in [10, 30, 60, 90, 130, 180, 250, 330] {
+            let run = db.usagectl(["aggregate"]).spawn();
+            thread::sleep(Duration::from_millis(pause));
+            run.signal("KILL");
+            killed += i32::from(run.wait().code == 137);
+        }
+        assert!(killed > 0, "it was always done before");
+        // The lock of a killed PostgreSQL session goes when the server notices.
+        db.usagectl(["aggregate", "--lock-wait", "10s"]).run().success();
+        assert_eq!(aggregates(&db), expected_aggregates(&calls));
+        assert_eq!(db.usagectl(["aggregate", "--verify"]).run().code, 0);
+    }
+
+    fn what_was_done_is_said_when_asked_for(db: TestDatabase) {
+        insert(&db, &steady(20, 60));
+        assert_snapshot!(db.usagectl(["aggregate", "-v"]).run().snapshot(), @"
+        ------- stderr -------
+        using [database] (from DATABASE_URL)
+        rewrote 20 hours, 3 days, 3 months from 20 rows in [time] s
+        [exit status: 0]
+        ");
+        assert_snapshot!(aggregate(&db).snapshot(), @"[exit status: 0]");
+        let json = db.usagectl(["aggregate", "--format", "json"]).run().success().stdout;
+        assert_snapshot!(json.lines().filter(|line| !line.contains("seconds")).collect::<Vec<_>>().join("\n"), @r#"
+        {
+          "schema": 1,
+          "hours_rewritten": 0,
+          "days_rewritten": 0,
+          "months_rewritten": 0,
+          "rows_read": 0,
+          "costs_left_out": 0,
+          "response_times_left_out": 0,
+          "rows_with_unreadable_time": 0,
+          "kept": [],
+        }
+        "#);
+        assert_snapshot!(db.usagectl(["aggregate", "--format", "csv"]).run().stdout, @"
+        hours_rewritten,days_rewritten,months_rewritten,rows_read,costs_left_out,response_times_left_out,rows_with_unreadable_time,kept
+        0,0,0,0,0,0,0,0
+        ");
+        assert_snapshot!(db.usagectl(["aggregate", "--from", "2026-01-01T00:00:00Z"]).run().snapshot(), @"
+        ------- stderr -------
+        error: the following required arguments were not provided:
+          <--rebuild|--verify>
+
+        Usage: usagectl aggregate --from <TIME> --now <TIME> <--rebuild|--verify>
+
+        For more information, try '--help'.
+        [exit status: 2]
+        ");
+        let backwards = ["aggregate", "--verify", "--from", "2026-01-02T00:00:00Z", "--to", "2026-01-01T00:00:00Z"];
+        assert_snapshot!(db.usagectl(backwards).run().snapshot(), @"
+        ------- stderr -------
+        error: --from must be before --to
+        next: usagectl --help
+        [exit status: 2]
+        ");
+    }
+}
+
+/// The application may hold a transaction open while the roll-ups run; what it inserts then comes later.
+#[test]
+fn a_row_that_commits_late_is_counted_by_the_next_run_postgresql() {
+    let db = TestDatabase::migrated(Engine::Postgresql);
+    let first = Call::new("first", "tmdb", "2026-01-30T09:00:00Z");
+    let late = Call::new("late", "tmdb", "2026-01-30T09:10:00Z");
+    insert(&db, slice::from_ref(&first));
+    let mut open = db.open();
+    open.batch_execute("BEGIN").unwrap();
+    open.batch_execute(&insert_sql(Engine::Postgresql, slice::from_ref(&late)))
+        .unwrap();
+    aggregate(&db).success();
+    assert_eq!(aggregates(&db), expected_aggregates([&first]));
+    open.batch_execute("COMMIT").unwrap();
+    aggregate(&db).success();
+    assert_eq!(aggregates(&db), expected_aggregates([&first, &late]));
+}
+
+/// The application may connect as a role that knows nothing of our schema.
+#[test]
+fn rows_of_a_role_without_rights_on_our_schema_are_counted_postgresql() {
+    let db = TestDatabase::migrated(Engine::Postgresql);
+    let role = OtherRole::new(&db);
+    let call = Call::new("theirs", "tmdb", "2026-01-30T09:00:00Z");
+    db.execute(&format!(
+        "GRANT USAGE ON SCHEMA public TO {name}; GRANT INSERT ON api_usage TO {name}; SET ROLE {name}; {}",
+        insert_sql(Engine::Postgresql, slice::from_ref(&call)),
+        name = role.name
+    ));
+    aggregate(&db).success();
+    assert_eq!(aggregates(&db), expected_aggregates([&call]));
+}
+
+/// Eight of them at once are one of them: the others wait, or say that they would have to.
+#[test]
+fn many_runs_at_once_do_the_work_of_one_sqlite() {
+    let db = TestDatabase::migrated(Engine::Sqlite);
+    let calls = steady(600, 13);
+    insert(&db, &calls);
+    let runs: Vec<_> = (0..8)
+        .map(|_| db.usagectl(["aggregate", "--lock-wait", "60s"]).spawn())
+        .collect();
+    for run in runs {
+        run.wait().success();
+    }
+    assert_eq!(aggregates(&db), expected_aggregates(&calls));
+}
