@@ -37,6 +37,7 @@ pub struct Cli {
 
 /// Options that every command understands.
 #[derive(Args, Debug)]
+#[command(next_help_heading = "Global options")]
 struct GlobalArgs {
     /// Database to use: sqlite:PATH, file:PATH or postgresql://...
     ///
