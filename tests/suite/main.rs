@@ -13,6 +13,7 @@
 mod commands;
 mod examples;
 mod migrations;
+mod readme;
 mod schema;
 mod store;
 #[allow(

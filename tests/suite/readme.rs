@@ -1,0 +1,112 @@
+//! The README, run. Each `console` block is a part of one long session in one directory: a line that
+//! begins with `$ ` is a command, the lines below are what it prints, stdout and stderr together.
+//! What a `crontab` or `yaml` block would run must succeed too.
+//!
+//! `USAGECTL_WRITE_README=1` writes what the commands print into the README, to be read and committed.
+
+use std::env;
+use std::fmt::Write as _;
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+use crate::support::Sandbox;
+
+const README: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
+
+/// Runs a line of shell as a user would who has `usagectl` in the PATH, and returns what it prints.
+fn shell(sandbox: &Sandbox, line: &str) -> (String, i32) {
+    let programs = Path::new(env!("CARGO_BIN_EXE_usagectl")).parent().unwrap();
+    let path = format!("{}:/usr/bin:/bin", programs.display());
+    let run = sandbox
+        .command("sh")
+        .arg("-c")
+        .arg(format!("{{ {line}\n}} 2>&1"))
+        .env("PATH", path)
+        .run();
+    let directory = sandbox.work().display().to_string();
+    (run.stdout.replace(&directory, "/srv/app"), run.code)
+}
+
+/// How long something took differs from run to run.
+fn timeless(printed: &str) -> String {
+    let timeless = |line: &str| -> String {
+        let words: Vec<&str> = line.split(' ').collect();
+        let is_time = |index: usize| {
+            let unit = words.get(index + 1).copied().unwrap_or_default();
+            let number = words[index].parse::<f64>().is_ok() || words[index].contains(',');
+            number && ["ms", "s", "s,", "lines/s"].contains(&unit)
+        };
+        let kept = (0..words.len()).map(|index| if is_time(index) { "_" } else { words[index] });
+        let line = kept.collect::<Vec<_>>().join(" ");
+        // The last column of `status`.
+        match line.rsplit_once("Z ") {
+            Some((rest, ms))
+                if line.contains("  applied  ") && ms.trim().parse::<u32>().is_ok() =>
+            {
+                format!("{rest}Z _")
+            }
+            _ => line,
+        }
+    };
+    printed.lines().map(timeless).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn every_command_of_the_readme_prints_what_the_readme_says_sqlite() {
+    let readme = fs::read_to_string(README).unwrap();
+    let sandbox = Sandbox::new();
+    let examples = concat!(env!("CARGO_MANIFEST_DIR"), "/examples");
+    symlink(examples, sandbox.work().join("examples")).unwrap();
+
+    let mut written = String::new();
+    let mut wrong = String::new();
+    let mut language = None;
+    let mut lines = readme.lines().peekable();
+    while let Some(line) = lines.next() {
+        writeln!(written, "{line}").unwrap();
+        if let Some(fence) = line.strip_prefix("```") {
+            language = (language.is_none() && !fence.is_empty()).then_some(fence);
+            continue;
+        }
+        match language {
+            Some("console") => {
+                let command = line.strip_prefix("$ ").unwrap();
+                let mut promised = String::new();
+                while let Some(next) =
+                    lines.next_if(|line| !line.starts_with("$ ") && !line.starts_with("```"))
+                {
+                    writeln!(promised, "{next}").unwrap();
+                }
+                let (printed, _) = shell(&sandbox, command);
+                if timeless(&printed) != timeless(&promised) {
+                    writeln!(wrong, "$ {command}\n{printed}").unwrap();
+                }
+                written.push_str(&printed);
+            }
+            // Five fields say when, the rest what.
+            Some("crontab") => {
+                let command: Vec<&str> = line.split_whitespace().skip(5).collect();
+                assert_eq!(
+                    shell(&sandbox, &command.join(" ")),
+                    (String::new(), 0),
+                    "{line}"
+                );
+            }
+            Some("yaml") => {
+                let (_, command) = line.split_once("run: ").unwrap();
+                let (printed, code) = shell(&sandbox, command);
+                assert_eq!(code, 0, "{line}: {printed}");
+            }
+            _ => {}
+        }
+    }
+    if env::var_os("USAGECTL_WRITE_README").is_some() {
+        fs::write(README, written).unwrap();
+    } else {
+        assert!(
+            wrong.is_empty(),
+            "the README promises something else than:\n{wrong}"
+        );
+    }
+}
