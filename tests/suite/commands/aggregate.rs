@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 use std::{slice, thread};
 
+use chrono::{DateTime, TimeDelta, Utc};
 use insta::assert_snapshot;
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -109,11 +110,39 @@ fn forget_everything(db: &TestDatabase) {
     );
 }
 
-/// What `stats` says of a window, against the rows in it.
-fn check_stats(db: &TestDatabase, rows: &[Call], from: i64, hours_long: (i64, i64), by: &str) {
-    let start: chrono::DateTime<chrono::Utc> = "2024-02-28T20:00:00Z".parse().unwrap();
-    let from = start + chrono::TimeDelta::milliseconds(from);
-    let to = from + chrono::TimeDelta::milliseconds(hours_long.0 * 3_600_000 + hours_long.1 + 1);
+/// A question to `stats`.
+#[derive(Clone, Debug)]
+struct Question {
+    from: DateTime<Utc>,
+    to: DateTime<Utc>,
+    by: &'static str,
+}
+
+/// Windows in the sixty hours of [`Call::any`], and some that reach far beyond, so that hours, days and
+/// months are all read.
+fn questions() -> impl Strategy<Value = Question> {
+    const HOUR: i64 = 3_600_000;
+    const DAY: i64 = 24 * HOUR;
+    let window = prop_oneof![
+        2 => (0..64 * HOUR, 0..70 * HOUR),
+        1 => (-8 * DAY..DAY, 8 * DAY..100 * DAY),
+        1 => (-150 * DAY..DAY, 150 * DAY..300 * DAY),
+        1 => (Just(-28 * DAY - 20 * HOUR), Just(366 * DAY)),
+    ];
+    (window, any::<bool>()).prop_map(|((from, length), by_endpoint)| {
+        let start: DateTime<Utc> = "2024-02-28T20:00:00Z".parse().unwrap();
+        let from = start + TimeDelta::milliseconds(from);
+        Question {
+            from,
+            to: from + TimeDelta::milliseconds(length + 1),
+            by: if by_endpoint { "endpoint" } else { "api" },
+        }
+    })
+}
+
+/// What `stats` says, against the rows.
+fn check_stats(db: &TestDatabase, rows: &[Call], question: &Question) {
+    let Question { from, to, by } = question.clone();
     let (from_text, to_text) = (from.to_rfc3339(), to.to_rfc3339());
     let run = db
         .usagectl([
@@ -190,21 +219,15 @@ fn check_numbers(line: &Value, sum: &Sum) {
 
 both_engines! {
     fn the_roll_ups_say_what_the_rows_say_whatever_happened_in_whatever_order(db: TestDatabase) {
-        let windows = vec((0..230_400_000_i64, (0..70_i64, 0..3_600_000_i64), any::<bool>()), 2);
         let mut runner = TestRunner::new(Config { cases: 16, failure_persistence: None, ..Config::default() });
-        let checked = runner.run(&(events(), windows), |(events, windows)| {
+        let checked = runner.run(&(events(), vec(questions(), 3)), |(events, questions)| {
             forget_everything(&db);
             let rows = play(&db, &events);
-            let by = |endpoint| if endpoint { "endpoint" } else { "api" };
             // Before the last run, from roll-ups and rows; after it, from roll-ups.
-            for (from, length, endpoint) in &windows {
-                check_stats(&db, &rows, *from, *length, by(*endpoint));
-            }
+            questions.iter().for_each(|question| check_stats(&db, &rows, question));
             aggregate(&db).success();
             assert_eq!(aggregates(&db), expected_aggregates(&rows));
-            for (from, length, endpoint) in &windows {
-                check_stats(&db, &rows, *from, *length, by(*endpoint));
-            }
+            questions.iter().for_each(|question| check_stats(&db, &rows, question));
             let verified = db.usagectl(["aggregate", "--verify"]).run();
             assert_eq!((verified.code, verified.stdout.as_str()), (0, ""));
             Ok(())
@@ -218,7 +241,7 @@ fn steady(count: i64, minutes: i64) -> Vec<Call> {
     let call = |n: i64| {
         let api = ["finnhub", "tmdb", "jikan"][n as usize % 3];
         let mut call = Call::new(&format!("steady-{n}"), api, "2026-01-01T00:00:00Z");
-        call.at += chrono::TimeDelta::minutes(n * minutes);
+        call.at += TimeDelta::minutes(n * minutes);
         call.response_time = Some((n % 700) as i32);
         call.cost = Some(n % 7);
         call
