@@ -194,15 +194,9 @@ impl Rollup {
 }
 
 impl ApiRollup {
-    /// Counts everything that `other` counted.
-    pub fn merge(&mut self, other: &ApiRollup) {
-        self.total.merge(&other.total);
-        for (endpoint, rollup) in &other.endpoints {
-            self.endpoints
-                .entry(endpoint.clone())
-                .or_default()
-                .merge(rollup);
-        }
+    /// The roll-up of one endpoint, made if need be.
+    pub fn endpoint(&mut self, endpoint: &str) -> &mut Rollup {
+        self.endpoints.entry(endpoint.to_owned()).or_default()
     }
 
     fn of(endpoints: BTreeMap<String, Rollup>) -> ApiRollup {

@@ -242,7 +242,7 @@ pub fn load(
     apis: &BTreeSet<&str>,
     window: Window,
 ) -> Result<BTreeMap<ApiPeriod, ApiRollup>, Error> {
-    collect(db, granularity, apis, window, Err)
+    gather(db, granularity, granularity, apis, window, Err)
 }
 
 /// As [`load`], of periods that are about to be replaced: one that cannot be read counts nothing, which
@@ -257,33 +257,49 @@ pub fn load_to_replace(
     apis: &BTreeSet<&str>,
     window: Window,
 ) -> Result<BTreeMap<ApiPeriod, ApiRollup>, Error> {
-    collect(db, granularity, apis, window, |_| Ok(Rollup::default()))
+    gather(db, granularity, granularity, apis, window, |_| {
+        Ok(Rollup::default())
+    })
 }
 
-fn collect(
+/// What the stored roll-ups of the periods of `below` add up to in the periods of `granularity`. They
+/// are merged as they come, so that not all of them are in memory at once.
+///
+/// # Errors
+///
+/// As [`load`].
+pub fn merge(
     db: &mut Db,
+    below: Granularity,
     granularity: Granularity,
+    apis: &BTreeSet<&str>,
+    window: Window,
+) -> Result<BTreeMap<ApiPeriod, ApiRollup>, Error> {
+    gather(db, below, granularity, apis, window, Err)
+}
+
+fn gather(
+    db: &mut Db,
+    of: Granularity,
+    into: Granularity,
     apis: &BTreeSet<&str>,
     window: Window,
     if_damaged: impl Fn(Damaged) -> Result<Rollup, Damaged>,
 ) -> Result<BTreeMap<ApiPeriod, ApiRollup>, Error> {
     let mut found: BTreeMap<ApiPeriod, ApiRollup> = BTreeMap::new();
     let both = [Scope::Api, Scope::Endpoint];
-    for_each(db, granularity, &both, apis, window, |stored| {
+    for_each(db, of, &both, apis, window, |stored| {
         let period = ApiPeriod {
-            start: stored.start,
+            start: into.start_of(stored.start),
             api_name: stored.api_name.to_owned(),
         };
         let of_period = found.entry(period).or_default();
         let rollup = stored.rollup.or_else(&if_damaged)?;
-        match stored.scope {
-            Scope::Api => of_period.total = rollup,
-            Scope::Endpoint => {
-                of_period
-                    .endpoints
-                    .insert(stored.endpoint.to_owned(), rollup);
-            }
-        }
+        let sum = match stored.scope {
+            Scope::Api => &mut of_period.total,
+            Scope::Endpoint => of_period.endpoint(stored.endpoint),
+        };
+        sum.merge(&rollup);
         Ok(())
     })?;
     Ok(found)

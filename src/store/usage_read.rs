@@ -7,9 +7,10 @@
 use chrono::{DateTime, Utc};
 use diesel::connection::DefaultLoadingMode;
 use diesel::deserialize::{self, FromSql, FromSqlRow};
+use diesel::dsl::sql;
 use diesel::pg::{Pg, PgRowByRowLoadingMode, PgValue};
 use diesel::prelude::*;
-use diesel::sql_types::{BigInt, Bool, Double, Integer, Text};
+use diesel::sql_types::{BigInt, Bool, Double, Integer, Nullable, Text};
 use diesel::sqlite::{Sqlite, SqliteType, SqliteValue};
 
 use super::backend::Db;
@@ -30,6 +31,29 @@ pub struct UsageRow<'a> {
     pub at: DateTime<Utc>,
     /// What a roll-up counts.
     pub call: Call<'a>,
+}
+
+/// Between which rowids the rows of a stretch of time lie, if they lie there nearly alone.
+///
+/// Rows are mostly inserted in the order of time. Walking through them where they lie is then twice as
+/// fast as looking each of them up from the index of timestamps, which here is read by itself.
+fn dense_rowids(
+    conn: &mut SqliteConnection,
+    from: HourEdge,
+    to: HourEdge,
+) -> QueryResult<Option<(i64, i64)>> {
+    type Spread = (Option<i64>, Option<i64>, i64);
+    let (first, last, count): Spread = api_usage::table
+        .filter(api_usage::timestamp.ge(from))
+        .filter(api_usage::timestamp.lt(to))
+        .select((
+            sql::<Nullable<BigInt>>("min(rowid)"),
+            sql::<Nullable<BigInt>>("max(rowid)"),
+            sql::<BigInt>("count(*)"),
+        ))
+        .get_result(conn)?;
+    let spread = first.zip(last);
+    Ok(spread.filter(|(first, last)| last.saturating_sub(*first) / 2 < count))
 }
 
 #[derive(Queryable)]
@@ -131,9 +155,18 @@ pub fn for_each(db: &mut Db, slice: &Slice, mut work: impl FnMut(UsageRow<'_>)) 
             }
         }
         Db::Sqlite(conn) => {
-            // The indexes run backwards through time; forwards, the rows mostly lie one after the other.
-            let ranged = ranged!().order(api_usage::timestamp.asc());
-            for row in ranged.load_iter::<Found, DefaultLoadingMode>(conn)? {
+            let mut rows = ranged!();
+            if slice.api_name.is_none()
+                && let Some((first, last)) = dense_rowids(conn, from, to)?
+            {
+                rows = rows.filter(
+                    sql::<Bool>("api_usage.rowid BETWEEN ")
+                        .bind::<BigInt, _>(first)
+                        .sql(" AND ")
+                        .bind::<BigInt, _>(last),
+                );
+            }
+            for row in rows.load_iter::<Found, DefaultLoadingMode>(conn)? {
                 let row = row?;
                 // Others are listed as odd, and come below.
                 if let Stamp::Canonical(at) = row.timestamp {

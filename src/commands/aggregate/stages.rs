@@ -102,7 +102,7 @@ impl Stages<'_> {
                 let mut before = rollups::load_to_replace(db, granularity, &apis, window)?;
                 let mut after = match granularity.below() {
                     None => count(db, &step, self.known_apis, &mut self.answer)?,
-                    Some(below) => merged(granularity, rollups::load(db, below, &apis, window)?),
+                    Some(below) => rollups::merge(db, below, granularity, &apis, window)?,
                 };
                 let wanted: BTreeSet<&ApiPeriod> = step.iter().collect();
                 before.retain(|period, _| wanted.contains(period));
@@ -250,22 +250,6 @@ fn count(
     answer.costs_left_out += tally.left_out.costs;
     answer.response_times_left_out += tally.left_out.response_times;
     Ok(tally.finish())
-}
-
-/// Merges the periods below into those of `granularity` that contain them.
-pub(super) fn merged(
-    granularity: Granularity,
-    parts: BTreeMap<ApiPeriod, ApiRollup>,
-) -> BTreeMap<ApiPeriod, ApiRollup> {
-    let mut whole: BTreeMap<ApiPeriod, ApiRollup> = BTreeMap::new();
-    for (part, rollup) in parts {
-        let period = ApiPeriod {
-            start: granularity.start_of(part.start),
-            api_name: part.api_name,
-        };
-        whole.entry(period).or_default().merge(&rollup);
-    }
-    whole
 }
 
 fn apis_of(step: &[ApiPeriod]) -> BTreeSet<&str> {

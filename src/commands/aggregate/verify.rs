@@ -9,7 +9,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{DateTime, Utc};
 
 use super::AggregateArgs;
-use super::stages::merged;
 use crate::context::Context;
 use crate::domain::period::{Granularity, Window, shown};
 use crate::domain::published::Published;
@@ -132,7 +131,7 @@ impl<'a> Verification<'a> {
             let (expected, compared_with) = match granularity.below() {
                 None => (count(db, unit)?, "rows"),
                 Some(below) => (
-                    merged(granularity, rollups::load(db, below, &apis, unit)?),
+                    rollups::merge(db, below, granularity, &apis, unit)?,
                     below.as_str(),
                 ),
             };
