@@ -12,6 +12,7 @@
 
 mod commands;
 mod examples;
+mod help;
 mod migrations;
 mod readme;
 mod schema;

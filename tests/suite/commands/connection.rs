@@ -5,9 +5,10 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
 use std::process::Command;
 
 use insta::assert_snapshot;
+use usagectl::store::backend::Db;
 
 use crate::support::postgres::{self, PASSWORD};
-use crate::support::{Engine, Run, Sandbox, TestDatabase};
+use crate::support::{Engine, Run, Sandbox, TestDatabase, both_engines, both_engines_empty};
 
 /// What `migrate` does with this URL.
 fn migrate(sandbox: &Sandbox, url: &str) -> Run {
@@ -52,12 +53,12 @@ fn a_string_that_names_no_engine_is_refused_and_no_file_appears() {
 #[test]
 fn a_url_that_is_wrong_never_gives_way_to_another_one() {
     let db = TestDatabase::migrated(Engine::Sqlite);
-    let run = db.usagectl(["status", "--database-url", "usage.db"]).run();
+    let run = db.usagectl(["stats", "--database-url", "usage.db"]).run();
     assert_eq!(run.code, 2, "{}", run.snapshot());
 
     let sandbox = Sandbox::new();
     sandbox.file(".env", format!("DATABASE_URL={}\n", db.url()));
-    let run = sandbox.usagectl(["status"]).env("DATABASE_URL", "").run();
+    let run = sandbox.usagectl(["stats"]).env("DATABASE_URL", "").run();
     assert_snapshot!(run.snapshot(), @r"
     ------- stderr -------
     error: DATABASE_URL is set but empty
@@ -156,7 +157,7 @@ fn what_libpq_cannot_read_is_not_repeated_with_its_password() {
 #[test]
 fn a_sqlite_file_that_is_missing_is_made_by_migrate_only() {
     let sandbox = Sandbox::new();
-    for command in ["status", "rollback"] {
+    for command in ["stats", "status", "aggregate", "rollback"] {
         let run = sandbox
             .usagectl([command])
             .env("DATABASE_URL", "sqlite:usage.db")
@@ -171,6 +172,16 @@ fn a_sqlite_file_that_is_missing_is_made_by_migrate_only() {
             "{command}: {shown}"
         );
     }
+    let run = sandbox
+        .usagectl(["record", "--database-url", "sqlite:usage.db"])
+        .stdin("{\"api_name\":\"finnhub\"}\n")
+        .run();
+    assert_snapshot!(run.snapshot(), @r"
+    ------- stderr -------
+    error: there is no database at usage.db
+    next: usagectl --database-url sqlite:usage.db migrate
+    [exit status: 7]
+    ");
     assert_eq!(fs::read_dir(sandbox.work()).unwrap().count(), 0);
     migrate(&sandbox, "sqlite:usage.db").success();
     sandbox
@@ -231,7 +242,7 @@ fn a_damaged_sqlite_file_is_told_from_a_missing_one() {
     // The header stays; what it points to is nonsense.
     bytes[100..].fill(0xaa);
     fs::write(db.path(), bytes).unwrap();
-    assert_snapshot!(db.usagectl(["status"]).run().snapshot(), @r"
+    assert_snapshot!(db.usagectl(["stats"]).run().snapshot(), @r"
     ------- stderr -------
     error: cannot open [dir]/usage.db: database disk image is malformed
     next: restore a backup, or save what can be read: sqlite3 [dir]/usage.db .recover
@@ -252,7 +263,7 @@ fn a_sqlite_file_that_may_not_be_read_is_a_matter_of_its_path() {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o000)).unwrap();
     }
     let run = sandbox
-        .usagectl(["status", "--database-url", "sqlite:usage.db"])
+        .usagectl(["stats", "--database-url", "sqlite:usage.db"])
         .run();
     assert_eq!(run.code, 7, "{}", run.snapshot());
     assert!(
@@ -266,11 +277,22 @@ fn a_sqlite_file_that_may_not_be_read_is_a_matter_of_its_path() {
     );
 }
 
+both_engines_empty! {
+    fn a_database_that_nobody_has_migrated_sends_every_ordinary_command_to_migrate(db: TestDatabase) {
+        db.execute("CREATE TABLE somebody_elses (n INTEGER)");
+        for command in [&["stats"] as &[&str], &["record"], &["aggregate"]] {
+            let run = db.usagectl(command).run();
+            assert_eq!(run.code, 1, "{command:?}: {}", run.snapshot());
+            assert!(run.stderr.ends_with("next: usagectl migrate\n"), "{command:?}: {}", run.stderr);
+        }
+    }
+}
+
 #[test]
 fn the_default_is_a_file_in_the_data_directory_that_only_its_owner_may_read() {
     let sandbox = Sandbox::new();
     let data = sandbox.home().join(".local/share");
-    assert_snapshot!(sandbox.usagectl(["status"]).run().snapshot(), @r"
+    assert_snapshot!(sandbox.usagectl(["stats"]).run().snapshot(), @r"
     ------- stderr -------
     error: there is no database at [dir]/home/.local/share/usagectl/usagectl.db
     next: usagectl migrate
@@ -407,7 +429,7 @@ fn direct_url_is_for_the_commands_that_change_the_schema() {
         "{}",
         run.stderr
     );
-    let run = with_both(&["status"]).run();
+    let run = with_both(&["stats"]).run();
     assert!(
         run.stderr.contains("there is no database at pooled.db"),
         "{}",
@@ -453,4 +475,35 @@ fn postgresql_understands_a_url_written_for_prisma() {
     );
     let run = db.usagectl(["status"]).env("DATABASE_URL", &url).run();
     run.success();
+}
+
+#[test]
+fn sqlite_is_switched_to_wal_by_migrate_and_by_nothing_else() {
+    let db = TestDatabase::empty(Engine::Sqlite);
+    db.usagectl(["migrate"]).run().success();
+    assert_eq!(db.rows("PRAGMA journal_mode"), ["wal"]);
+
+    db.execute("PRAGMA journal_mode = DELETE");
+    for command in [
+        &["stats"] as &[&str],
+        &["status"],
+        &["record", "--api", "finnhub"],
+        &["aggregate"],
+    ] {
+        db.usagectl(command).run().success();
+    }
+    assert_eq!(db.rows("PRAGMA journal_mode"), ["delete"]);
+}
+
+both_engines! {
+    fn a_session_speaks_utc_whatever_the_server_is_set_to(db: TestDatabase) {
+        if let Db::Pg(_) = db.open() {
+            assert_eq!(db.rows("SELECT current_setting('timezone')"), ["UTC"]);
+        }
+        db.usagectl(["record", "--api", "finnhub"]).run().success();
+        assert_eq!(
+            db.rows("SELECT \"timestamp\", created_at FROM api_usage"),
+            ["2026-01-31T12:00:00.000+00:00|2026-01-31T12:00:00.000+00:00"]
+        );
+    }
 }

@@ -1,0 +1,143 @@
+//! Every command's manual: what `--help` prints, and the examples in it.
+//!
+//! The pages are kept in `snapshots/`; after a change of words, `INSTA_UPDATE=always cargo test help`
+//! writes them anew, to be read in the diff.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::symlink;
+
+use clap::Command;
+use flate2::{Compression, write::GzEncoder};
+
+use crate::support::Sandbox;
+
+/// Every command with its full name: `usagectl`, `usagectl migrate`, ...
+fn commands() -> Vec<(String, Command)> {
+    fn collect(command: &Command, name: String, found: &mut Vec<(String, Command)>) {
+        for inner in command.get_subcommands() {
+            if inner.get_name() != "help" {
+                collect(inner, format!("{name} {}", inner.get_name()), found);
+            }
+        }
+        found.push((name, command.clone()));
+    }
+    let mut found = Vec::new();
+    collect(
+        &usagectl::cli::definition(),
+        "usagectl".to_owned(),
+        &mut found,
+    );
+    found
+}
+
+/// The shell commands in a manual's examples: the lines after `Example:` or `Examples:` that have a
+/// `usagectl` in them.
+fn examples(command: &Command) -> Vec<String> {
+    let text = command
+        .get_after_help()
+        .map(ToString::to_string)
+        .unwrap_or_default();
+    text.lines()
+        .map(|line| {
+            line.trim()
+                .trim_start_matches("Examples:")
+                .trim_start_matches("Example:")
+                .trim()
+        })
+        .filter(|line| line.contains("usagectl "))
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn every_manual_is_as_it_was_read_last() {
+    let sandbox = Sandbox::new();
+    for (name, _) in commands() {
+        let words: Vec<&str> = name.split(' ').skip(1).chain(["--help"]).collect();
+        let page = sandbox.usagectl(&words).run().success();
+        assert_eq!(page.stderr, "");
+        insta::assert_snapshot!(name.replace(' ', "-"), page.stdout);
+    }
+}
+
+#[test]
+fn every_command_has_an_example_that_works() {
+    for (name, command) in commands() {
+        if name == "usagectl" {
+            continue;
+        }
+        let examples = examples(&command);
+        assert!(!examples.is_empty(), "`{name} --help` has no example");
+        for example in examples {
+            run_example(&example);
+        }
+    }
+}
+
+/// Runs an example in a place where the file and the database that the examples name are there.
+fn run_example(example: &str) {
+    let sandbox = Sandbox::new();
+    let programs = sandbox.path().join("bin");
+    fs::create_dir(&programs).unwrap();
+    symlink(env!("CARGO_BIN_EXE_usagectl"), programs.join("usagectl")).unwrap();
+    let data = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/usage.ndjson");
+    for name in ["usage.ndjson", "api.log"] {
+        symlink(data, sandbox.work().join(name)).unwrap();
+    }
+    let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
+    packed.write_all(&fs::read(data).unwrap()).unwrap();
+    sandbox.file("usage.ndjson.gz", packed.finish().unwrap());
+    sandbox.file("export.csv", "ts,api\n1769860000,finnhub\n");
+    let completions = sandbox
+        .home()
+        .join(".local/share/bash-completion/completions");
+    fs::create_dir_all(completions).unwrap();
+    let shell = |script: &str| {
+        let shell = sandbox.command("sh").database("sqlite:usage.db");
+        let path = format!("{}:/usr/bin:/bin", programs.display());
+        shell.env("PATH", path).arg("-euc").arg(script).run()
+    };
+    shell("usagectl migrate; usagectl record usage.ndjson; usagectl aggregate").success();
+    // What never ends is shortened.
+    let example = &example.replace("tail -F", "cat");
+    // What reads the answer need not be installed here.
+    let (example, _) = example
+        .split_once(" | ")
+        .filter(|(first, _)| first.contains("usagectl "))
+        .unwrap_or((example, ""));
+    let run = shell(example);
+    assert_eq!(run.code, 0, "{example}\n{}", run.snapshot());
+}
+
+#[test]
+fn completions_and_the_manual_page_name_every_command() {
+    let sandbox = Sandbox::new();
+    let names: Vec<String> = commands()
+        .into_iter()
+        .map(|(_, command)| command.get_name().to_owned())
+        .collect();
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = sandbox
+            .usagectl(["completions", shell])
+            .run()
+            .success()
+            .stdout;
+        for name in &names {
+            assert!(script.contains(name.as_str()), "{shell}: {name}");
+        }
+    }
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_error() {
+    let sandbox = Sandbox::new();
+    let script = "set -o pipefail; \"$0\" completions bash | true; \"$0\" --help | true";
+    let run = sandbox
+        .command("bash")
+        .arg("-c")
+        .arg(script)
+        .arg(env!("CARGO_BIN_EXE_usagectl"))
+        .run();
+    assert_eq!((run.code, run.stderr.as_str()), (0, ""));
+}
