@@ -98,7 +98,12 @@ fn run_example(example: &str) {
         let path = format!("{}:/usr/bin:/bin", programs.display());
         shell.env("PATH", path).arg("-euc").arg(script).run()
     };
-    shell("usagectl migrate; usagectl record usage.ndjson; usagectl aggregate").success();
+    sandbox.file("bad.json", r#"{"api_name": "tmdb", "response_time": -80}"#);
+    let prepare = "usagectl migrate
+        usagectl record usage.ndjson
+        usagectl record bad.json --rejects refused.ndjson || sed -i 's/: -80/: 80/' refused.ndjson
+        usagectl aggregate";
+    shell(prepare).success();
     // What never ends is shortened.
     let example = &example.replace("tail -F", "cat");
     // What reads the answer need not be installed here.
