@@ -24,7 +24,10 @@ use crate::store::{aggregates, marks, rollups, usage_read};
 ///
 /// Counts for each API, or each endpoint, over the last 24 hours or any other stretch of time. The answer
 /// is exact to the row whether or not `usagectl aggregate` has run: what was rolled up is read from there,
-/// the rest is counted from the rows. Percentiles come from a histogram and are at most 0.8 % off.
+/// the rest is counted from the rows. Percentiles come from a histogram and are at most 0.8% off.
+///
+/// If the triggers that tell which rows changed are missing, the answer is given all the same and the exit
+/// code is 4.
 ///
 /// Days and months that another program aggregated, and whose rows are gone since, are counted too; how
 /// long those calls took is not known.
@@ -78,7 +81,10 @@ pub fn run(context: &mut Context, args: StatsArgs) -> Result<Outcome> {
         longest: cells.granularity,
         lines: Lines::new(cells),
     };
-    db.read_tx(|db| count.run(db))?;
+    let in_place = db.read_tx(|db| -> Result<_> {
+        count.run(db)?;
+        Ok(marks::triggers_are_in_place(db)?)
+    })?;
     let left_out = count.lines.left_out;
     if left_out != LeftOut::default() {
         context.warn(format_args!(
@@ -101,7 +107,16 @@ pub fn run(context: &mut Context, args: StatsArgs) -> Result<Outcome> {
         lines,
         total,
     })?;
-    Ok(Outcome::DONE)
+    if in_place {
+        return Ok(Outcome::DONE);
+    }
+    context.warn(
+        "the triggers on api_usage are missing or disabled: rows changed since may not be counted",
+    );
+    Ok(Outcome::with_next(
+        Exit::Untrustworthy,
+        "usagectl aggregate --rebuild",
+    ))
 }
 
 fn window(args: &StatsArgs, now: DateTime<Utc>) -> Result<Window> {

@@ -18,6 +18,8 @@ pub struct RunAnswer {
     pub days_rewritten: u64,
     /// As above.
     pub months_rewritten: u64,
+    /// Hours that were rolled up and have no rows any more. Those rewritten include them.
+    pub hours_emptied: u64,
     /// Rows of `api_usage` that were counted.
     pub rows_read: u64,
     /// Costs that no sum can be made of.
@@ -128,6 +130,7 @@ struct RunJson<'a> {
     hours_rewritten: u64,
     days_rewritten: u64,
     months_rewritten: u64,
+    hours_emptied: u64,
     rows_read: u64,
     costs_left_out: u64,
     response_times_left_out: u64,
@@ -155,6 +158,7 @@ impl Answer for RunAnswer {
             hours_rewritten: self.hours_rewritten,
             days_rewritten: self.days_rewritten,
             months_rewritten: self.months_rewritten,
+            hours_emptied: self.hours_emptied,
             rows_read: self.rows_read,
             costs_left_out: self.costs_left_out,
             response_times_left_out: self.response_times_left_out,
@@ -169,6 +173,7 @@ impl Answer for RunAnswer {
             ("hours_rewritten", self.hours_rewritten),
             ("days_rewritten", self.days_rewritten),
             ("months_rewritten", self.months_rewritten),
+            ("hours_emptied", self.hours_emptied),
             ("rows_read", self.rows_read),
             ("costs_left_out", self.costs_left_out),
             ("response_times_left_out", self.response_times_left_out),

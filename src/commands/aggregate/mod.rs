@@ -39,7 +39,7 @@ use crate::store::{marks, rollups};
 /// Errors are counted as the application counts them, by what a row says: rate limits and timeouts by
 /// their type; server errors by type or by a status of 500 and more, so that a timeout with status 504 is
 /// both. Averages are over calls that say how long they took. Percentiles, which `usagectl stats` shows,
-/// are at most 0.8 % off.
+/// are at most 0.8% off.
 #[derive(Args, Debug)]
 #[command(
     after_help = "Example: usagectl --database-url sqlite:usage.db aggregate --period daily",
@@ -169,6 +169,12 @@ fn take_marks(db: &mut Db, args: &AggregateArgs, window: Window) -> Result<()> {
 /// Says what was done, and what could not be.
 fn report(context: &mut Context, answer: &RunAnswer) -> Result<()> {
     context.note(answer.summary());
+    if answer.hours_emptied > 0 {
+        context.tell(format_args!(
+            "removed the roll-ups of {} whose rows are gone",
+            counted(answer.hours_emptied, "hour")
+        ));
+    }
     for kept in answer.kept.iter().take(NAMED) {
         context.warn(kept);
     }

@@ -141,6 +141,13 @@ impl Stages<'_> {
             Ok((rewritten.len() as u64, published.kept))
         })?;
         *self.answer.rewritten(granularity) += rewritten;
+        if granularity == Granularity::Hourly {
+            let gone = counts
+                .before
+                .keys()
+                .filter(|hour| !counts.after.contains_key(hour));
+            self.answer.hours_emptied += gone.count() as u64;
+        }
         self.answer.kept.extend(kept);
         Ok(())
     }
