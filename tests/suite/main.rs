@@ -17,11 +17,5 @@ mod migrations;
 mod readme;
 mod schema;
 mod store;
-#[allow(
-    dead_code,
-    unused_imports,
-    unused_macros,
-    reason = "tests for all of it are still to come"
-)]
 mod support;
 mod support_test;

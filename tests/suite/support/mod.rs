@@ -11,7 +11,7 @@ pub mod program;
 
 pub use catalogue::whole_catalogue;
 pub use database::{Engine, OtherRole, TestDatabase};
-pub use program::{NOW, Program, Run, Running, Sandbox, hide_differences};
+pub use program::{Run, Sandbox, hide_differences};
 
 /// Makes a module of two tests, `sqlite` and `postgresql`, out of one body that is handed a migrated database.
 macro_rules! both_engines {

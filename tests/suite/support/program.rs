@@ -134,12 +134,6 @@ impl Program {
         self
     }
 
-    /// Shows `what` as `name` in snapshots.
-    pub fn hide(mut self, what: impl Into<String>, name: &str) -> Program {
-        self.hidden.insert(0, (what.into(), name.to_owned()));
-        self
-    }
-
     /// Runs the program to its end.
     pub fn run(mut self) -> Run {
         let stdin = std::mem::take(&mut self.stdin);
