@@ -5,7 +5,7 @@
 use std::io::{self, IsTerminal};
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SubsecRound, Utc};
 use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::commands::{aggregate, completions, man, migrate, record, rollback, stats, status};
@@ -128,7 +128,9 @@ pub fn run() -> Exit {
         }
     };
     let mut context = Context::new(
-        cli.global.now.unwrap_or_else(Utc::now),
+        cli.global
+            .now
+            .unwrap_or_else(|| Utc::now().trunc_subsecs(3)),
         cli.global.database_url,
         cli.global.format,
         Verbosity::new(cli.global.verbose, cli.global.quiet),

@@ -53,6 +53,13 @@ pub fn who() -> String {
     format!("{user}@{}", host.trim())
 }
 
+/// An answer that nobody got. By then the command has done its work.
+fn unanswered(error: Error) -> Error {
+    error
+        .context("what was to be done is done, but the answer cannot be written to stdout")
+        .with_next("usagectl status")
+}
+
 /// The surroundings of one run of one command.
 #[derive(Debug)]
 pub struct Context {
@@ -142,7 +149,7 @@ impl Context {
     ///
     /// When stdout cannot be written.
     pub fn answer(&mut self, answer: &impl Answer) -> Result<()> {
-        crate::output::print(&mut self.stdout, self.format, answer)
+        crate::output::print(&mut self.stdout, self.format, answer).map_err(unanswered)
     }
 
     /// Stdout, for a command whose answer is not a table: SQL, a script, a page.
@@ -156,7 +163,9 @@ impl Context {
     ///
     /// When stdout cannot be written.
     pub fn flush(&mut self) -> Result<()> {
-        Ok(self.stdout.flush()?)
+        self.stdout
+            .flush()
+            .map_err(|error| unanswered(error.into()))
     }
 
     /// Says a detail that only `-v` asks for.

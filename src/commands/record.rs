@@ -605,11 +605,10 @@ impl Recording<'_> {
                 line,
                 reason,
             } = failure;
-            let read = match line {
-                1 => "nothing of it was read".to_owned(),
-                line => format!("it was read up to line {line}"),
-            };
-            let text = format!("{}: {reason}; {read}", printable(input));
+            let text = format!(
+                "{}: {reason}; it was read up to line {line}",
+                printable(input)
+            );
             self.context.error(&text);
         }
         self.context.answer(&self.summary)?;

@@ -12,6 +12,7 @@ use crate::domain::status::{Report, Verdict};
 use crate::error::{Error, Exit, Outcome, Result};
 use crate::output::status::Status;
 use crate::store::backend::{Access, Db};
+use crate::store::marks;
 use crate::store::migrations;
 use crate::store::url::DatabaseUrl;
 use crate::store::{catalogue, status};
@@ -90,10 +91,9 @@ fn report(db: &mut Db, application_schema: &str) -> Result<Report> {
         migrations: survey.standings,
         in_the_way: migrations::already_there(db, &pending, &found),
         freshness: has_marks.then(|| status::freshness(db)).transpose()?,
-        unreadable_timestamps: match has_table("usagectl_odd_timestamps") {
-            true => status::unreadable_timestamps(db)?,
-            false => None,
-        },
+        unreadable_timestamps: (has_marks && has_table("api_usage"))
+            .then(|| marks::count_unreadable(db))
+            .transpose()?,
     })
 }
 
@@ -123,6 +123,13 @@ fn cure(report: &Report) -> String {
     }
     if report.drift.is_empty() {
         return "use an empty database, or go on with the tool that made this one".to_owned();
+    }
+    let only_triggers = report
+        .drift
+        .iter()
+        .all(|difference| difference.what.starts_with("trigger "));
+    if only_triggers {
+        return "usagectl aggregate --rebuild".to_owned();
     }
     "bring back what is named above, then usagectl status".to_owned()
 }

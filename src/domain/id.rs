@@ -5,10 +5,13 @@ use chrono::{DateTime, Utc};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-/// The id that the same facts always get: `at`, then as much of the SHA-256 of `facts` as fits (74 bits).
+/// The id that the same facts always get: `at`, then as much of the SHA-256 of both as fits (74 bits).
 #[must_use]
 pub fn derived(at: DateTime<Utc>, facts: &[u8]) -> Uuid {
-    let hash = Sha256::digest(facts);
+    // The moment is hashed too: an id has no room for one before 1970.
+    let hash = Sha256::new_with_prefix(at.timestamp_millis().to_be_bytes())
+        .chain_update(facts)
+        .finalize();
     let mut tail = [0; 10];
     tail.copy_from_slice(&hash[..10]);
     build(at, tail)
@@ -28,7 +31,7 @@ pub fn unique(at: DateTime<Utc>) -> Uuid {
 }
 
 fn build(at: DateTime<Utc>, tail: [u8; 10]) -> Uuid {
-    // Before 1970 and after 10889 the 48 bits of time are clamped: the id stays valid and unique.
+    // Before 1970 and after 10889 the 48 bits of time are clamped, and only the tail tells ids apart.
     let ms = u64::try_from(at.timestamp_millis())
         .unwrap_or(0)
         .min((1 << 48) - 1);
@@ -48,12 +51,13 @@ mod tests {
         assert_eq!(derived(at(1), b"a"), derived(at(1), b"a"));
         assert_ne!(derived(at(1), b"a"), derived(at(1), b"b"));
         assert_ne!(derived(at(1), b"a"), derived(at(2), b"a"));
+        assert_ne!(derived(at(-1), b"a"), derived(at(-2), b"a"));
         assert_ne!(unique(at(1)), unique(at(1)));
     }
 
     #[test]
     fn ids_sort_by_time() {
-        let ids: Vec<_> = [-5, 0, 1, 1_767_225_600_123, 1_767_225_600_124]
+        let ids: Vec<_> = [0, 1, 1_767_225_600_123, 1_767_225_600_124]
             .iter()
             .map(|ms| derived(at(*ms), b"x").to_string())
             .collect();

@@ -21,7 +21,7 @@ pub struct Report {
     /// How far the roll-ups are behind; nothing before there are any.
     pub freshness: Option<Freshness>,
     /// On SQLite, rows of `api_usage` whose timestamp nobody can read; they are in no roll-up.
-    pub unreadable_timestamps: Option<i64>,
+    pub unreadable_timestamps: Option<u64>,
 }
 
 /// How far the roll-ups are behind the rows.

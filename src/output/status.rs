@@ -27,7 +27,7 @@ struct StatusJson<'a> {
     drift: Vec<DriftJson<'a>>,
     in_the_way: &'a [String],
     rollups: Option<RollupsJson>,
-    unreadable_timestamps: Option<i64>,
+    unreadable_timestamps: Option<u64>,
 }
 
 #[derive(Serialize)]

@@ -26,10 +26,11 @@ use crate::error::{Error, Exit, shell_word};
 /// The PostgreSQL schema of everything that is ours.
 pub const OWN_SCHEMA: &str = "usagectl";
 
-/// How long a statement waits for another writer of a SQLite file.
+/// How long a statement waits for a table that another session locks, or for another writer of a
+/// SQLite file, before the command ends as busy.
 ///
 /// Longer than the transactions of `record` and `aggregate`, which are cut to about a second.
-pub const SQLITE_BUSY_TIMEOUT_MS: u32 = 15_000;
+pub const LOCK_TIMEOUT_MS: u32 = 15_000;
 
 /// One open connection.
 pub enum Db {
@@ -304,7 +305,7 @@ fn open_sqlite(path: &Path, access: Access) -> Result<SqliteConnection, OpenErro
             .map_err(|error| error.to_string())?;
         // The last statement is the first that touches the file: it tells whether it is one of SQLite's.
         let settings = format!(
-            "PRAGMA busy_timeout = {SQLITE_BUSY_TIMEOUT_MS};
+            "PRAGMA busy_timeout = {LOCK_TIMEOUT_MS};
              PRAGMA foreign_keys = ON;
              PRAGMA synchronous = FULL;
              PRAGMA cache_size = -16384;
@@ -380,11 +381,11 @@ fn open_postgres(target: &PostgresTarget) -> Result<PgConnection, OpenError> {
             ConnectionError::BadConnection(reason) => failed(reason),
             other => failed(other.to_string()),
         })?;
-    let search_path = format!(
-        "SET search_path TO {}, {OWN_SCHEMA}",
+    let settings = format!(
+        "SET search_path TO {}, {OWN_SCHEMA}; SET lock_timeout = {LOCK_TIMEOUT_MS}",
         quote_identifier(&target.application_schema)
     );
-    conn.batch_execute(&search_path)
+    conn.batch_execute(&settings)
         .map_err(|error| failed(error.to_string()))?;
     Ok(conn)
 }
@@ -415,6 +416,9 @@ impl From<DieselError> for Error {
         let next = match exit {
             Exit::Unreachable => "check that the server is up, then run the same command again",
             Exit::Busy => "run the same command again",
+            _ if error.to_string().contains("permission denied") => {
+                "let the owner GRANT USAGE ON SCHEMA usagectl, and SELECT or more on its tables, to this role"
+            }
             _ => "usagectl status",
         };
         Error::new(exit, error).with_next(next)

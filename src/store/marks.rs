@@ -204,11 +204,14 @@ pub fn relist_odd_timestamps(db: &mut Db) -> QueryResult<()> {
             "DELETE FROM usagectl_odd_timestamps;
              INSERT INTO usagectl_odd_timestamps (usage_id, hour)
              SELECT id, CASE typeof(timestamp)
-                 WHEN 'text' THEN strftime('%Y-%m-%dT%H:00:00.000+00:00', timestamp)
+                 WHEN 'text' THEN CASE
+                     WHEN timestamp GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]*'
+                         AND timestamp >= '0001-' AND date(substr(timestamp, 1, 10), '+0 days') = substr(timestamp, 1, 10)
+                     THEN strftime('%Y-%m-%dT%H:00:00.000+00:00', timestamp) END
                  WHEN 'blob' THEN NULL
                  ELSE strftime('%Y-%m-%dT%H:00:00.000+00:00', timestamp / 1000.0, 'unixepoch') END
              FROM api_usage
-             WHERE timestamp NOT GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]T[0-9][0-9]:*+00:00';",
+             WHERE timestamp NOT GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]T[0-9][0-9]:[0-5][0-9]:[0-5][0-9].[0-9][0-9][0-9]+00:00';",
         ),
     }
 }
@@ -227,7 +230,7 @@ pub fn mark_rows(db: &mut Db, window: Window, apis: &[String]) -> QueryResult<()
             "INSERT INTO usagectl_dirty_hours (api_name, hour)
              SELECT DISTINCT api_name, substr(timestamp, 1, 13) || ':00:00.000+00:00' FROM api_usage
              WHERE timestamp >= ?1 AND timestamp < ?2 AND (?3 IS NULL OR api_name = ?3)
-               AND timestamp GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]T[0-9][0-9]:*+00:00'
+               AND timestamp GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]T[0-9][0-9]:[0-5][0-9]:[0-5][0-9].[0-9][0-9][0-9]+00:00'
              ON CONFLICT DO NOTHING",
             "INSERT INTO usagectl_dirty_hours (api_name, hour)
              SELECT DISTINCT api_name, hour

@@ -53,20 +53,3 @@ pub fn freshness(db: &mut Db) -> QueryResult<Freshness> {
         oldest: found.oldest.map(Ts::utc),
     })
 }
-
-/// The rows of `api_usage` whose timestamp nobody can read. PostgreSQL has none: its column has a type.
-///
-/// # Errors
-///
-/// Whatever the engine reports.
-pub fn unreadable_timestamps(db: &mut Db) -> QueryResult<Option<i64>> {
-    use super::schema::usagectl_odd_timestamps::dsl::{hour, usagectl_odd_timestamps};
-    match db {
-        Db::Pg(_) => Ok(None),
-        Db::Sqlite(conn) => usagectl_odd_timestamps
-            .filter(hour.is_null())
-            .count()
-            .get_result(conn)
-            .map(Some),
-    }
-}

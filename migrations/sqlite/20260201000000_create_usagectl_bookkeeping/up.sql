@@ -60,10 +60,11 @@ CREATE TABLE "usagectl_rollups" (
 );
 
 -- The marks. The common spelling is cut as text, which is cheap; anything else SQLite's own date
--- functions read: integers are milliseconds since 1970, offsets are brought to UTC. ON CONFLICT and not
+-- functions read, if it begins with a date that exists (they take 'now' too, and make a 30th of February the
+-- 2nd of March, unless nothing is added): integers are milliseconds since 1970, offsets are brought to UTC. ON CONFLICT and not
 -- OR IGNORE: the application's own INSERT OR ABORT would override the latter and fail on our mark.
 CREATE TRIGGER "usagectl_after_insert" AFTER INSERT ON "api_usage"
-WHEN NEW."timestamp" GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]T[0-9][0-9]:*+00:00'
+WHEN NEW."timestamp" GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]T[0-9][0-9]:[0-5][0-9]:[0-5][0-9].[0-9][0-9][0-9]+00:00'
 BEGIN
     INSERT INTO "usagectl_dirty_hours" ("api_name", "hour")
     VALUES (NEW."api_name", substr(NEW."timestamp", 1, 13) || ':00:00.000+00:00')
@@ -71,11 +72,14 @@ BEGIN
 END;
 
 CREATE TRIGGER "usagectl_after_insert_odd" AFTER INSERT ON "api_usage"
-WHEN NEW."timestamp" NOT GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]T[0-9][0-9]:*+00:00'
+WHEN NEW."timestamp" NOT GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]T[0-9][0-9]:[0-5][0-9]:[0-5][0-9].[0-9][0-9][0-9]+00:00'
 BEGIN
     INSERT INTO "usagectl_odd_timestamps" ("usage_id", "hour")
     VALUES (NEW."id", CASE typeof(NEW."timestamp")
-        WHEN 'text' THEN strftime('%Y-%m-%dT%H:00:00.000+00:00', NEW."timestamp")
+        WHEN 'text' THEN CASE
+            WHEN NEW."timestamp" GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]*'
+                AND NEW."timestamp" >= '0001-' AND date(substr(NEW."timestamp", 1, 10), '+0 days') = substr(NEW."timestamp", 1, 10)
+            THEN strftime('%Y-%m-%dT%H:00:00.000+00:00', NEW."timestamp") END
         WHEN 'blob' THEN NULL
         ELSE strftime('%Y-%m-%dT%H:00:00.000+00:00', NEW."timestamp" / 1000.0, 'unixepoch') END)
     ON CONFLICT DO UPDATE SET "hour" = excluded."hour";
@@ -89,7 +93,7 @@ CREATE TRIGGER "usagectl_after_delete" AFTER DELETE ON "api_usage"
 BEGIN
     INSERT INTO "usagectl_dirty_hours" ("api_name", "hour")
     SELECT OLD."api_name", substr(OLD."timestamp", 1, 13) || ':00:00.000+00:00'
-    WHERE OLD."timestamp" GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]T[0-9][0-9]:*+00:00'
+    WHERE OLD."timestamp" GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]T[0-9][0-9]:[0-5][0-9]:[0-5][0-9].[0-9][0-9][0-9]+00:00'
     ON CONFLICT DO NOTHING;
     INSERT INTO "usagectl_dirty_hours" ("api_name", "hour")
     SELECT OLD."api_name", "hour" FROM "usagectl_odd_timestamps"
@@ -103,7 +107,7 @@ CREATE TRIGGER "usagectl_after_update" AFTER UPDATE ON "api_usage"
 BEGIN
     INSERT INTO "usagectl_dirty_hours" ("api_name", "hour")
     SELECT OLD."api_name", substr(OLD."timestamp", 1, 13) || ':00:00.000+00:00'
-    WHERE OLD."timestamp" GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]T[0-9][0-9]:*+00:00'
+    WHERE OLD."timestamp" GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]T[0-9][0-9]:[0-5][0-9]:[0-5][0-9].[0-9][0-9][0-9]+00:00'
     ON CONFLICT DO NOTHING;
     INSERT INTO "usagectl_dirty_hours" ("api_name", "hour")
     SELECT OLD."api_name", "hour" FROM "usagectl_odd_timestamps"
@@ -113,10 +117,13 @@ BEGIN
 
     INSERT INTO "usagectl_odd_timestamps" ("usage_id", "hour")
     SELECT NEW."id", CASE typeof(NEW."timestamp")
-        WHEN 'text' THEN strftime('%Y-%m-%dT%H:00:00.000+00:00', NEW."timestamp")
+        WHEN 'text' THEN CASE
+            WHEN NEW."timestamp" GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]*'
+                AND NEW."timestamp" >= '0001-' AND date(substr(NEW."timestamp", 1, 10), '+0 days') = substr(NEW."timestamp", 1, 10)
+            THEN strftime('%Y-%m-%dT%H:00:00.000+00:00', NEW."timestamp") END
         WHEN 'blob' THEN NULL
         ELSE strftime('%Y-%m-%dT%H:00:00.000+00:00', NEW."timestamp" / 1000.0, 'unixepoch') END
-    WHERE NEW."timestamp" NOT GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]T[0-9][0-9]:*+00:00'
+    WHERE NEW."timestamp" NOT GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]T[0-9][0-9]:[0-5][0-9]:[0-5][0-9].[0-9][0-9][0-9]+00:00'
     ON CONFLICT DO UPDATE SET "hour" = excluded."hour";
     INSERT INTO "usagectl_dirty_hours" ("api_name", "hour")
     SELECT NEW."api_name", "hour" FROM "usagectl_odd_timestamps"
@@ -124,6 +131,6 @@ BEGIN
     ON CONFLICT DO NOTHING;
     INSERT INTO "usagectl_dirty_hours" ("api_name", "hour")
     SELECT NEW."api_name", substr(NEW."timestamp", 1, 13) || ':00:00.000+00:00'
-    WHERE NEW."timestamp" GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]T[0-9][0-9]:*+00:00'
+    WHERE NEW."timestamp" GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]T[0-9][0-9]:[0-5][0-9]:[0-5][0-9].[0-9][0-9][0-9]+00:00'
     ON CONFLICT DO NOTHING;
 END;

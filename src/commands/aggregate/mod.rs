@@ -98,6 +98,9 @@ impl Longest {
     }
 }
 
+/// So many new roll-ups change what the planner of PostgreSQL should know.
+const MANY_HOURS: u64 = 1_000;
+
 /// How many rows that were kept are named one by one.
 const NAMED: usize = 20;
 
@@ -121,6 +124,9 @@ pub fn run(context: &mut Context, args: AggregateArgs) -> Result<Outcome> {
     let known = rollups::known_apis(&mut db)?;
     require_known(&mut db, &args.apis, &known)?;
     let mut answer = stages::run(context, &mut db, &args, known.len(), rows_rule)?;
+    if answer.hours_rewritten >= MANY_HOURS {
+        rollups::refresh_statistics(&mut db)?;
+    }
     answer.rows_with_unreadable_time = marks::count_unreadable(&mut db)?;
     answer.seconds = started.elapsed().as_secs_f64();
     report(context, &answer)?;
@@ -145,7 +151,7 @@ fn take_marks(db: &mut Db, args: &AggregateArgs, window: Window) -> Result<()> {
     let in_place = marks::triggers_are_in_place(db)?;
     if !in_place && !everything {
         return Err(Error::message(
-            Exit::Failed,
+            Exit::Untrustworthy,
             "the triggers on api_usage are missing or disabled, so nobody knows which rows changed",
         )
         .with_next("usagectl aggregate --rebuild"));

@@ -400,7 +400,7 @@ both_engines! {
         ------- stderr -------
         error: the triggers on api_usage are missing or disabled, so nobody knows which rows changed
         next: usagectl aggregate --rebuild
-        [exit status: 1]
+        [exit status: 4]
         ");
         assert_snapshot!(db.usagectl(["stats", "--api", "tmdb", "--format", "csv"]).run().stderr, @"
         warning: the triggers on api_usage are missing or disabled: rows changed since may not be counted
@@ -408,7 +408,7 @@ both_engines! {
         ");
         // A part of the time is not enough: what happened elsewhere would be lost.
         let part = ["aggregate", "--rebuild", "--from", "2026-01-01T00:00:00Z"];
-        assert_eq!(db.usagectl(part).run().code, 1);
+        assert_eq!(db.usagectl(part).run().code, 4);
         db.usagectl(["aggregate", "--rebuild"]).run().success();
         assert_eq!(aggregates(&db), expected_aggregates(&calls));
         assert_eq!(crate::support::whole_catalogue(&db), whole);
@@ -566,7 +566,7 @@ both_engines! {
         let [never, nowhere] = match db.engine() {
             Engine::Postgresql => ["infinity", "20000-01-01"],
             // The second looks right to the triggers.
-            Engine::Sqlite => ["soon", "2026-02-30T12:00:00.000+00:00"],
+            Engine::Sqlite => ["now", "2026-02-30T12:00:00.000+00:00"],
         };
         db.execute(&format!(
             "INSERT INTO api_usage (id, api_name, timestamp) VALUES
@@ -586,6 +586,14 @@ both_engines! {
         let total = db.rows("SELECT total_requests FROM api_usage_aggregates WHERE aggregation_type = 'MONTHLY'");
         assert_eq!(total, ["3"]);
         assert_eq!(db.usagectl(["aggregate", "--verify"]).run().code, 0);
+    }
+
+    fn hours_before_1970_are_rolled_up_like_any_other(db: TestDatabase) {
+        let calls = ["0001-01-01T00:00:00Z", "1969-12-31T22:00:00Z", "1969-12-31T23:00:00Z", "1970-01-01T00:00:00Z"]
+            .map(|at| Call::new(at, "tmdb", at));
+        insert(&db, &calls);
+        aggregate(&db).success();
+        assert_eq!(aggregates(&db), expected_aggregates(&calls));
     }
 
     fn a_count_that_does_not_fit_the_applications_column_is_an_error(db: TestDatabase) {
@@ -760,4 +768,32 @@ fn many_runs_at_once_do_the_work_of_one_sqlite() {
         run.wait().success();
     }
     assert_eq!(aggregates(&db), expected_aggregates(&calls));
+}
+
+/// SQLite's own functions would take these for other moments.
+#[test]
+fn what_only_begins_like_a_time_is_no_time_sqlite() {
+    let db = TestDatabase::migrated(Engine::Sqlite);
+    for (id, at) in [
+        "2026-02-30T10:00:00Z",
+        "12:00",
+        "2026-01-30T10:zz+00:00",
+        "0000-01-30T10:00:00Z",
+    ]
+    .iter()
+    .enumerate()
+    {
+        db.execute(&format!(
+            "INSERT INTO api_usage (id, api_name, timestamp) VALUES ('{id}', 'tmdb', '{at}')"
+        ));
+    }
+    for arguments in [&["aggregate"][..], &["aggregate", "--rebuild"]] {
+        let run = db.usagectl(arguments).run().success();
+        assert!(
+            run.stderr.starts_with("warning: left out 4 rows:"),
+            "{}",
+            run.stderr
+        );
+        assert_eq!(aggregates(&db), expected_aggregates(&[] as &[Call]));
+    }
 }

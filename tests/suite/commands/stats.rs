@@ -40,6 +40,20 @@ fn put_calls(db: &TestDatabase) {
 }
 
 both_engines! {
+    fn a_day_that_the_application_cut_at_another_midnight_counts_no_call_twice(db: TestDatabase) {
+        put_calls(&db);
+        db.execute(
+            "INSERT INTO api_usage_aggregates (id, api_name, aggregation_type, period_start, period_end,
+                 total_requests, success_count, error_count, cached_count, updated_at)
+             VALUES ('seoul', 'tmdb', 'DAILY', '2026-01-29T15:00:00.000+00:00', '2026-01-30T15:00:00.000+00:00',
+                 9, 9, 0, 2, '2026-01-30T15:00:00.000+00:00')",
+        );
+        db.usagectl(["aggregate"]).run().success();
+        let week = ["stats", "--api", "tmdb", "--last", "7d", "--format", "json"];
+        let answer: Value = serde_json::from_str(&db.usagectl(week).run().success().stdout).unwrap();
+        assert_eq!(answer["lines"][0]["total_requests"], 9);
+    }
+
     fn people_see_a_table(db: TestDatabase) {
         put_calls(&db);
         let before = db.usagectl(["stats"]).run().success();
