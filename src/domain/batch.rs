@@ -124,6 +124,16 @@ impl UsageBatch {
         self.rows.get(index).map(|row| self.unpack(row))
     }
 
+    /// The id of the record at `index`; nothing if there is none.
+    #[must_use]
+    pub fn id(&self, index: usize) -> &str {
+        let id = self.rows.get(index).and_then(|row| {
+            let end = row.start + row.lengths[0]? as usize;
+            self.text.get(row.start..end)
+        });
+        id.unwrap_or_default()
+    }
+
     fn unpack(&self, row: &Row) -> NewUsage<'_> {
         let mut start = row.start;
         let mut next = |length: Option<u32>| {

@@ -119,6 +119,19 @@ impl Db {
         self.finish_tx(work)
     }
 
+    /// Runs `work` so that it can fail without taking the transaction around it along.
+    ///
+    /// # Errors
+    ///
+    /// What `work` returns, or what the engine says to the savepoint.
+    pub fn savepoint<T, E: From<DieselError>>(
+        &mut self,
+        work: impl FnOnce(&mut Db) -> Result<T, E>,
+    ) -> Result<T, E> {
+        on!(self, |conn| AnsiTransactionManager::begin_transaction(conn))?;
+        self.finish_tx(work)
+    }
+
     fn finish_tx<T, E: From<DieselError>>(
         &mut self,
         work: impl FnOnce(&mut Db) -> Result<T, E>,

@@ -1,16 +1,18 @@
 //! `api_usage`: one row for every call to an API. Here: recording.
 //!
-//! A batch of records goes in within one transaction of the caller. An id that is there already is
-//! left alone, whoever wrote it, and the two are compared: the same content is a duplicate, other
-//! content is refused.
+//! A batch of records goes in within one transaction of the caller. First into a temporary table: by
+//! COPY on PostgreSQL, by a prepared insert on SQLite. From there one statement moves what is not there
+//! yet; an id that is there already is left alone, whoever wrote it, and compared: the same content is
+//! a duplicate, other content is refused. What another session of PostgreSQL inserts at the same moment
+//! is waited for, and found.
 //!
-//! * SQLite: one prepared insert for each row. Nearly all of its time goes into the five indexes.
-//! * PostgreSQL: COPY into a temporary table, then one insert of what is not there yet. What another
-//!   session inserts at the same moment is waited for, and found.
+//! Why not row by row on SQLite? In case a statement fails half-way, SQLite sets aside every page that
+//! it changes on a table with triggers: eighteen writes for every single row, one or two when a batch
+//! is one statement.
 //!
 //! A row that the database refuses although it passed every check (a CHECK or a trigger of the
-//! application, a character its encoding lacks) does not cost the batch. SQLite undoes the one
-//! statement; on PostgreSQL the batch is halved, in savepoints, until the row stands alone.
+//! application, a character its encoding lacks) does not cost the batch, which is moved in halves, and
+//! these in halves, until the row stands alone.
 
 use std::fmt::{Display, Write as _};
 use std::io::{self, Write};
@@ -20,7 +22,6 @@ use chrono::{DateTime, Utc};
 use diesel::backend::Backend;
 use diesel::connection::SimpleConnection;
 use diesel::deserialize::{self, FromSql, FromSqlRow};
-use diesel::pg::PgConnection;
 use diesel::prelude::*;
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use diesel::sql_types::{BigInt, Bool, Timestamp};
@@ -57,21 +58,20 @@ pub enum Refused {
 ///
 /// What the engine reports; nothing of the batch may then be committed.
 pub fn load(db: &mut Db, batch: &UsageBatch, created_at: Ts) -> QueryResult<Loaded> {
-    let mut load = Load {
-        batch,
-        created_at,
-        order: (0..batch.len()).collect(),
-        loaded: Loaded::default(),
-        doubt: None,
-    };
+    let mut order: Vec<usize> = (0..batch.len()).collect();
     // In the order of ids, so that two runs that insert the same ones never wait for each other in a
     // circle. Of equal ids the first line stays first.
-    load.order
-        .sort_by_key(|index| batch.get(*index).map(|usage| usage.record.id));
-    load.piece(db, 0..batch.len())?;
-    load.settle_doubt()?;
-    load.loaded.refused.sort_by_key(|(index, _)| *index);
-    Ok(load.loaded)
+    order.sort_by_key(|index| batch.id(*index));
+    let mut load = Load {
+        created_at,
+        passed: 0,
+        moved: 0,
+        refused: Vec::new(),
+        doubt: None,
+    };
+    stage(db, batch, &order)?;
+    load.piece(db, 0..order.len())?;
+    load.finish(db, batch, &order)
 }
 
 /// Whether a row of this id was recorded at or before `until`.
@@ -90,106 +90,84 @@ pub fn was_recorded(db: &mut Db, id: &str, until: Ts) -> QueryResult<bool> {
 /// After so many refusals and not one row accepted, the rows are not to blame.
 const HOPELESS: usize = 100;
 
-struct Load<'b> {
-    batch: &'b UsageBatch,
+struct Load {
     created_at: Ts,
-    /// The rows in the order in which they go in.
-    order: Vec<usize>,
-    loaded: Loaded,
+    /// Rows that the database does not refuse.
+    passed: usize,
+    /// Of those, the ones that were not there and are now.
+    moved: usize,
+    /// Rows that the database refuses, by their place in the temporary table.
+    refused: Vec<(usize, String)>,
     /// The first error of which it is not certain that the row is to blame.
     doubt: Option<DieselError>,
 }
 
-/// What became of one row.
-enum Fate {
-    Inserted,
-    Duplicate,
-    Conflict(&'static str),
-}
-
-impl Load<'_> {
-    /// Loads a part of the batch.
+impl Load {
+    /// Moves a part of the temporary table, in halves where the database refuses a row.
     fn piece(&mut self, db: &mut Db, range: Range<usize>) -> QueryResult<()> {
-        if !matches!(db, Db::Pg(_)) || range.len() < 2 {
-            for position in range {
-                self.row(db, self.order[position])?;
+        let moved = db.savepoint(|db| move_staged(db, &range, self.created_at));
+        match moved {
+            Ok(moved) => {
+                self.moved += moved;
+                self.passed += range.len();
             }
-            return Ok(());
-        }
-        // Within the caller's transaction this is a savepoint.
-        let staged = db.write_tx(|db| match db {
-            Db::Pg(conn) => stage(
-                conn,
-                self.batch,
-                &self.order[range.clone()],
-                self.created_at,
-            ),
-            Db::Sqlite(_) => Ok(Loaded::default()),
-        });
-        match staged {
-            Ok(loaded) => {
-                self.loaded.inserted += loaded.inserted;
-                self.loaded.duplicate += loaded.duplicate;
-                self.loaded.refused.extend(loaded.refused);
-                Ok(())
-            }
-            Err(error) if blame(&error) == Blame::Elsewhere => Err(error),
+            Err(error) if blame(&error) == Blame::Elsewhere => return Err(error),
+            Err(error) if range.len() < 2 => self.refuse(range.start, error)?,
             Err(_) => {
                 let middle = range.start + range.len() / 2;
                 self.piece(db, range.start..middle)?;
-                self.piece(db, middle..range.end)
-            }
-        }
-    }
-
-    /// Loads one row by itself.
-    fn row(&mut self, db: &mut Db, index: usize) -> QueryResult<()> {
-        let Some(usage) = self.batch.get(index) else {
-            return Ok(());
-        };
-        let fate = match db {
-            Db::Sqlite(_) => insert(db, &usage, self.created_at),
-            // A statement that fails takes its transaction with it, unless a savepoint is before it.
-            Db::Pg(_) => db.write_tx(|db| insert(db, &usage, self.created_at)),
-        };
-        match fate {
-            Ok(Fate::Inserted) => self.loaded.inserted += 1,
-            Ok(Fate::Duplicate) => self.loaded.duplicate += 1,
-            Ok(Fate::Conflict(field)) => {
-                self.loaded.refused.push((index, Refused::Conflict(field)));
-            }
-            Err(error) => {
-                let blame = blame(&error);
-                let DieselError::DatabaseError(_, information) = &error else {
-                    return Err(error);
-                };
-                let words: Vec<&str> = information.message().split_whitespace().collect();
-                let refused = Refused::Database(words.join(" "));
-                self.loaded.refused.push((index, refused));
-                match blame {
-                    Blame::Row => {}
-                    Blame::Elsewhere => return Err(error),
-                    Blame::InDoubt => {
-                        self.doubt.get_or_insert(error);
-                        if self.loaded.refused.len() >= HOPELESS {
-                            self.settle_doubt()?;
-                        }
-                    }
-                }
+                self.piece(db, middle..range.end)?;
             }
         }
         Ok(())
     }
 
-    /// Words of the database that could mean anything are about single rows if other rows fared better.
-    fn settle_doubt(&mut self) -> QueryResult<()> {
-        let is_conflict = |refused: &Refused| matches!(refused, Refused::Conflict(_));
-        let others_went_well = self.loaded.inserted + self.loaded.duplicate > 0
-            || self.loaded.refused.iter().any(|(_, why)| is_conflict(why));
-        match self.doubt.take() {
-            Some(error) if !others_went_well => Err(error),
-            _ => Ok(()),
+    fn refuse(&mut self, place: usize, error: DieselError) -> QueryResult<()> {
+        if let DieselError::DatabaseError(_, information) = &error {
+            let words: Vec<&str> = information.message().split_whitespace().collect();
+            self.refused.push((place, words.join(" ")));
         }
+        if blame(&error) == Blame::InDoubt {
+            let first = self.doubt.get_or_insert(error);
+            if self.passed == 0 && self.refused.len() >= HOPELESS {
+                return Err(std::mem::replace(first, DieselError::RollbackTransaction));
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks at the rows that were there already, and adds everything up.
+    fn finish(self, db: &mut Db, batch: &UsageBatch, order: &[usize]) -> QueryResult<Loaded> {
+        // Words of the database that could mean anything are about single rows if others fared better.
+        if let Some(error) = self.doubt
+            && self.passed == 0
+        {
+            return Err(error);
+        }
+        let mut refused: Vec<(usize, Refused)> = self
+            .refused
+            .into_iter()
+            .map(|(place, words)| (order[place], Refused::Database(words)))
+            .collect();
+        let mut duplicate = self.passed - self.moved;
+        if duplicate > 0 {
+            for (place, stored) in differing(db)? {
+                let index = order[place.unsigned_abs() as usize];
+                let contradiction = batch
+                    .get(index)
+                    .and_then(|usage| stored.contradicts(&usage));
+                if let Some(field) = contradiction {
+                    refused.push((index, Refused::Conflict(field)));
+                    duplicate -= 1;
+                }
+            }
+        }
+        refused.sort_by_key(|(index, _)| *index);
+        Ok(Loaded {
+            inserted: self.moved as u64,
+            duplicate: duplicate as u64,
+            refused,
+        })
     }
 }
 
@@ -222,64 +200,6 @@ fn blame(error: &DieselError) -> Blame {
         }
         _ => Blame::Elsewhere,
     }
-}
-
-/// A row on its way in.
-#[derive(Insertable)]
-#[diesel(table_name = api_usage, treat_none_as_default_value = false)]
-struct NewRow<'a> {
-    id: &'a str,
-    api_name: &'a str,
-    endpoint: Option<&'a str>,
-    timestamp: Ts,
-    success: bool,
-    status_code: Option<i32>,
-    created_at: Ts,
-    method: Option<&'a str>,
-    response_time: Option<i32>,
-    request_size: Option<i32>,
-    response_size: Option<i32>,
-    error_type: Option<&'a str>,
-    error_message: Option<&'a str>,
-    cost_credits: Option<f64>,
-    cached: bool,
-    user_id: Option<&'a str>,
-}
-
-/// Inserts one row, or compares it with the one that is there.
-fn insert(db: &mut Db, usage: &NewUsage<'_>, created_at: Ts) -> QueryResult<Fate> {
-    let record = &usage.record;
-    let row = NewRow {
-        id: record.id,
-        api_name: record.api_name,
-        endpoint: record.endpoint,
-        timestamp: record.timestamp.into(),
-        success: record.success,
-        status_code: record.status_code,
-        created_at,
-        method: record.method,
-        response_time: record.response_time,
-        request_size: record.request_size,
-        response_size: record.response_size,
-        error_type: record.error_type,
-        error_message: record.error_message,
-        cost_credits: record.cost_credits,
-        cached: record.cached,
-        user_id: record.user_id,
-    };
-    let inserted = on!(db, |conn| diesel::insert_into(api_usage::table)
-        .values(&row)
-        .on_conflict(api_usage::id)
-        .do_nothing()
-        .execute(conn))?;
-    if inserted > 0 {
-        return Ok(Fate::Inserted);
-    }
-    let stored: Stored = on!(db, |conn| api_usage::table
-        .filter(api_usage::id.eq(record.id))
-        .select(stored_columns!())
-        .get_result(conn))?;
-    Ok(stored.fate_of(usage))
 }
 
 /// What a stored row says, whoever wrote it.
@@ -322,11 +242,11 @@ macro_rules! stored_columns {
         )
     };
 }
-use stored_columns;
 
 impl Stored {
-    fn fate_of(&self, usage: &NewUsage<'_>) -> Fate {
-        let stored = UsageRecord {
+    /// The first field in which the row says something else than the record, if any does.
+    fn contradicts(&self, usage: &NewUsage<'_>) -> Option<&'static str> {
+        usage.contradiction(&UsageRecord {
             id: usage.record.id,
             api_name: &self.api_name,
             endpoint: self.endpoint.as_deref(),
@@ -342,10 +262,7 @@ impl Stored {
             cost_credits: self.cost_credits,
             cached: self.cached.unwrap_or(false),
             user_id: self.user_id.as_deref(),
-        };
-        usage
-            .contradiction(&stored)
-            .map_or(Fate::Duplicate, Fate::Conflict)
+        })
     }
 }
 
@@ -365,9 +282,9 @@ where
 
 mod staging {
     diesel::table! {
-        /// Rows on their way into `api_usage`, on PostgreSQL.
-        pg_temp.usagectl_staged_usage (ordinal) {
-            ordinal -> Integer,
+        /// Rows on their way into `api_usage`.
+        usagectl_staged_usage (place) {
+            place -> Integer,
             id -> Text,
             api_name -> Text,
             endpoint -> Nullable<Text>,
@@ -390,30 +307,132 @@ use staging::usagectl_staged_usage::{self, self as staged};
 
 diesel::allow_tables_to_appear_in_same_query!(api_usage, usagectl_staged_usage);
 
-/// The temporary table: made once a connection, empty at the beginning of every piece.
-const PREPARE_STAGING: &str = "
+/// A row on its way into the temporary table.
+#[derive(Insertable)]
+#[diesel(table_name = usagectl_staged_usage, treat_none_as_default_value = false)]
+struct StagedRow<'a> {
+    place: i32,
+    id: &'a str,
+    api_name: &'a str,
+    endpoint: Option<&'a str>,
+    timestamp: Ts,
+    success: bool,
+    status_code: Option<i32>,
+    method: Option<&'a str>,
+    response_time: Option<i32>,
+    request_size: Option<i32>,
+    response_size: Option<i32>,
+    error_type: Option<&'a str>,
+    error_message: Option<&'a str>,
+    cost_credits: Option<f64>,
+    cached: bool,
+    user_id: Option<&'a str>,
+}
+
+/// The temporary table: made once a connection, empty at the beginning of every batch.
+const PREPARE_POSTGRES: &str = "
     CREATE TEMPORARY TABLE IF NOT EXISTS usagectl_staged_usage (
-        ordinal INTEGER, id TEXT, api_name TEXT, endpoint TEXT, timestamp TIMESTAMP(3), success BOOLEAN,
+        place INTEGER, id TEXT, api_name TEXT, endpoint TEXT, timestamp TIMESTAMP(3), success BOOLEAN,
         status_code INTEGER, method TEXT, response_time INTEGER, request_size INTEGER,
         response_size INTEGER, error_type TEXT, error_message TEXT, cost_credits DOUBLE PRECISION,
         cached BOOLEAN, user_id TEXT
     );
     TRUNCATE pg_temp.usagectl_staged_usage";
+const PREPARE_SQLITE: &str = "
+    CREATE TEMPORARY TABLE IF NOT EXISTS usagectl_staged_usage (
+        place INTEGER PRIMARY KEY, id TEXT, api_name TEXT, endpoint TEXT, timestamp DATETIME,
+        success BOOLEAN, status_code INTEGER, method TEXT, response_time INTEGER, request_size INTEGER,
+        response_size INTEGER, error_type TEXT, error_message TEXT, cost_credits REAL,
+        cached BOOLEAN, user_id TEXT
+    );
+    DELETE FROM temp.usagectl_staged_usage";
 
-/// Counts what it returns, since the tag of such a statement is not to be trusted on Citus.
-const INSERT_STAGED: &str = "
-    WITH added AS (
-        INSERT INTO api_usage (id, api_name, endpoint, timestamp, success, status_code, method, response_time,
-            request_size, response_size, error_type, error_message, cost_credits, cached, user_id, created_at)
-        SELECT id, api_name, endpoint, timestamp, success, status_code, method, response_time,
-            request_size, response_size, error_type, error_message, cost_credits, cached, user_id, $1
-        FROM pg_temp.usagectl_staged_usage
-        ON CONFLICT (id) DO NOTHING
-        RETURNING 1
-    )
-    SELECT count(*) AS count FROM added";
+/// Fills the temporary table with the rows of a batch, in this order.
+fn stage(db: &mut Db, batch: &UsageBatch, order: &[usize]) -> QueryResult<()> {
+    match db {
+        Db::Pg(conn) => {
+            conn.batch_execute(PREPARE_POSTGRES)?;
+            diesel::copy_from(staged::table)
+                .from_raw_data(staged::all_columns, |out: &mut dyn Write| {
+                    copy(batch, order, out)
+                })
+                .execute(conn)
+                .map_err(|CopyError(error)| error)?;
+        }
+        Db::Sqlite(conn) => {
+            conn.batch_execute(PREPARE_SQLITE)?;
+            for (place, index) in (0..).zip(order) {
+                let Some(NewUsage { record, .. }) = batch.get(*index) else {
+                    continue;
+                };
+                let row = StagedRow {
+                    place,
+                    id: record.id,
+                    api_name: record.api_name,
+                    endpoint: record.endpoint,
+                    timestamp: record.timestamp.into(),
+                    success: record.success,
+                    status_code: record.status_code,
+                    method: record.method,
+                    response_time: record.response_time,
+                    request_size: record.request_size,
+                    response_size: record.response_size,
+                    error_type: record.error_type,
+                    error_message: record.error_message,
+                    cost_credits: record.cost_credits,
+                    cached: record.cached,
+                    user_id: record.user_id,
+                };
+                diesel::insert_into(staged::table)
+                    .values(&row)
+                    .execute(conn)?;
+            }
+        }
+    }
+    Ok(())
+}
 
-/// Finds rows that may be in conflict; those that were inserted just now differ in nothing.
+/// Moves these places of the temporary table; what is there already stays as it is. The `WHERE` is
+/// needed on SQLite, which would take `ON` for a join's.
+const MOVE: &str = "
+    INSERT INTO api_usage (id, api_name, endpoint, timestamp, success, status_code, method, response_time,
+        request_size, response_size, error_type, error_message, cost_credits, cached, user_id, created_at)
+    SELECT id, api_name, endpoint, timestamp, success, status_code, method, response_time,
+        request_size, response_size, error_type, error_message, cost_credits, cached, user_id, $1
+    FROM usagectl_staged_usage
+    WHERE place >= $2 AND place < $3
+    ON CONFLICT (id) DO NOTHING";
+
+#[derive(QueryableByName)]
+struct Count {
+    #[diesel(sql_type = BigInt)]
+    count: i64,
+}
+
+/// Moves a part of the temporary table and says how many rows that were.
+fn move_staged(db: &mut Db, places: &Range<usize>, created_at: Ts) -> QueryResult<usize> {
+    let (start, end) = (places.start as i64, places.end as i64);
+    match db {
+        Db::Sqlite(conn) => diesel::sql_query(MOVE)
+            .bind::<Timestamp, _>(created_at)
+            .bind::<BigInt, _>(start)
+            .bind::<BigInt, _>(end)
+            .execute(conn),
+        Db::Pg(conn) => {
+            // Counted, since the tag of such a statement is not to be trusted on Citus.
+            let counted =
+                format!("WITH added AS ({MOVE} RETURNING 1) SELECT count(*) AS count FROM added");
+            let added: Count = diesel::sql_query(counted)
+                .bind::<Timestamp, _>(created_at)
+                .bind::<BigInt, _>(start)
+                .bind::<BigInt, _>(end)
+                .get_result(conn)?;
+            Ok(added.count.unsigned_abs() as usize)
+        }
+    }
+}
+
+/// Rows that may be in conflict; those that were moved just now differ in nothing.
 const DIFFERS: &str = "
     (api_usage.api_name, api_usage.endpoint, api_usage.timestamp, api_usage.success,
         api_usage.status_code, api_usage.method, api_usage.response_time, api_usage.request_size,
@@ -427,55 +446,28 @@ const DIFFERS: &str = "
         usagectl_staged_usage.error_message, usagectl_staged_usage.cost_credits,
         usagectl_staged_usage.cached, usagectl_staged_usage.user_id)";
 
-#[derive(QueryableByName)]
-struct Count {
-    #[diesel(sql_type = BigInt)]
-    count: i64,
-}
-
-/// Loads the rows of these indexes on PostgreSQL.
-fn stage(
-    conn: &mut PgConnection,
-    batch: &UsageBatch,
-    indexes: &[usize],
-    created_at: Ts,
-) -> QueryResult<Loaded> {
-    conn.batch_execute(PREPARE_STAGING)?;
-    diesel::copy_from(staged::table)
-        .from_raw_data(staged::all_columns, |out: &mut dyn Write| {
-            copy(batch, indexes, out)
-        })
-        .execute(conn)
-        .map_err(|CopyError(error)| error)?;
-    let inserted = diesel::sql_query(INSERT_STAGED)
-        .bind::<Timestamp, _>(created_at)
-        .get_result::<Count>(conn)?
-        .count
-        .unsigned_abs();
-    let mut loaded = Loaded {
-        inserted,
-        ..Loaded::default()
-    };
-    let there_already = indexes.len() as u64 - inserted;
-    if there_already == 0 {
-        return Ok(loaded);
-    }
-    let differing: Vec<(i32, Stored)> = staged::table
+/// The stored rows that differ from those in the temporary table, with their places there.
+fn differing(db: &mut Db) -> QueryResult<Vec<(i32, Stored)>> {
+    let rows = staged::table
         .inner_join(api_usage::table.on(api_usage::id.eq(staged::id)))
         .filter(diesel::dsl::sql::<Bool>(DIFFERS))
-        .order(staged::ordinal)
-        .select((staged::ordinal, stored_columns!()))
-        .load(conn)?;
-    for (ordinal, stored) in differing {
-        let index = ordinal.unsigned_abs() as usize;
-        if let Some(usage) = batch.get(index)
-            && let Fate::Conflict(field) = stored.fate_of(&usage)
-        {
-            loaded.refused.push((index, Refused::Conflict(field)));
-        }
-    }
-    loaded.duplicate = there_already - loaded.refused.len() as u64;
-    Ok(loaded)
+        .order(staged::place)
+        .select((staged::place, stored_columns!()));
+    // PostgreSQL knows nothing about a temporary table and would rather read all of api_usage.
+    let planner = |db: &mut Db, setting| match db {
+        Db::Pg(conn) => conn.batch_execute(setting),
+        Db::Sqlite(_) => Ok(()),
+    };
+    planner(
+        db,
+        "SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off",
+    )?;
+    let found = on!(db, |conn| rows.load(conn))?;
+    planner(
+        db,
+        "SET LOCAL enable_hashjoin TO DEFAULT; SET LOCAL enable_mergejoin TO DEFAULT",
+    )?;
+    Ok(found)
 }
 
 /// Diesel's COPY wants an error of its own that an I/O error turns into.
@@ -493,13 +485,13 @@ impl From<io::Error> for CopyError {
 const COPY_BYTES: usize = 64 * 1024;
 
 /// Writes rows as COPY reads them.
-fn copy(batch: &UsageBatch, indexes: &[usize], out: &mut dyn Write) -> Result<(), CopyError> {
+fn copy(batch: &UsageBatch, order: &[usize], out: &mut dyn Write) -> Result<(), CopyError> {
     let mut lines = CopyLines::default();
-    for index in indexes {
+    for (place, index) in order.iter().enumerate() {
         let Some(NewUsage { record, .. }) = batch.get(*index) else {
             continue;
         };
-        lines.value(Some(index));
+        lines.value(Some(place));
         lines.text(Some(record.id));
         lines.text(Some(record.api_name));
         lines.text(record.endpoint);
