@@ -146,10 +146,11 @@ pub fn collect(db: &mut Db, apis: &[String]) -> QueryResult<()> {
                        AND hour = strftime('%Y-%m-%dT%H:00:00.000+00:00', hour)
                      ON CONFLICT DO NOTHING",
                     // Rows with such a date look right to the triggers and are wrong: list them as odd.
+                    // CROSS JOIN keeps SQLite from beginning with the rows: such marks hardly exist.
                     "INSERT INTO usagectl_odd_timestamps (usage_id, hour)
                      SELECT id, NULL
                      FROM usagectl_dirty_hours AS mark
-                     JOIN api_usage ON api_usage.api_name = mark.api_name
+                     CROSS JOIN api_usage ON api_usage.api_name = mark.api_name
                        AND timestamp >= substr(hour, 1, 14) AND timestamp < substr(hour, 1, 13) || ';'
                      WHERE (?1 IS NULL OR mark.api_name = ?1)
                        AND (hour < '0001' OR hour IS NOT strftime('%Y-%m-%dT%H:00:00.000+00:00', hour))
@@ -234,7 +235,7 @@ pub fn mark_rows(db: &mut Db, window: Window, apis: &[String]) -> QueryResult<()
              ON CONFLICT DO NOTHING",
             "INSERT INTO usagectl_dirty_hours (api_name, hour)
              SELECT DISTINCT api_name, hour
-             FROM usagectl_odd_timestamps JOIN api_usage ON id = usage_id
+             FROM usagectl_odd_timestamps CROSS JOIN api_usage ON id = usage_id
              WHERE hour >= ?1 AND hour < ?2 AND (?3 IS NULL OR api_name = ?3)
              ON CONFLICT DO NOTHING",
         ],

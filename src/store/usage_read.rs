@@ -121,24 +121,18 @@ pub fn for_each(db: &mut Db, slice: &Slice, mut work: impl FnMut(UsageRow<'_>)) 
     // Whole hours, since those are what the text of a timestamp can be searched by.
     let hours = slice.window.widened(Granularity::Hourly);
     let (from, to) = (HourEdge(hours.from), HourEdge(hours.to));
-    macro_rules! of_slice {
-        ($rows:expr) => {{
-            let rows = $rows.into_boxed();
+    macro_rules! ranged {
+        () => {{
+            let rows = api_usage::table
+                .select(COLUMNS)
+                .filter(api_usage::timestamp.ge(from))
+                .filter(api_usage::timestamp.lt(to))
+                .into_boxed();
             match &slice.api_name {
                 Some(api) => rows.filter(api_usage::api_name.eq(api)),
                 None => rows,
             }
         }};
-    }
-    macro_rules! ranged {
-        () => {
-            of_slice!(
-                api_usage::table
-                    .select(COLUMNS)
-                    .filter(api_usage::timestamp.ge(from))
-                    .filter(api_usage::timestamp.lt(to))
-            )
-        };
     }
     let mut hand_over = |found: &Found, at: DateTime<Utc>| {
         if slice.window.contains(at) {
@@ -155,17 +149,23 @@ pub fn for_each(db: &mut Db, slice: &Slice, mut work: impl FnMut(UsageRow<'_>)) 
             }
         }
         Db::Sqlite(conn) => {
-            let mut rows = ranged!();
-            if slice.api_name.is_none()
-                && let Some((first, last)) = dense_rowids(conn, from, to)?
-            {
-                rows = rows.filter(
-                    sql::<Bool>("api_usage.rowid BETWEEN ")
-                        .bind::<BigInt, _>(first)
-                        .sql(" AND ")
-                        .bind::<BigInt, _>(last),
-                );
-            }
+            let dense = match slice.api_name {
+                None => dense_rowids(conn, from, to)?,
+                Some(_) => None,
+            };
+            let rows = match dense {
+                // Nothing else is asked of the rows, or SQLite might prefer an index all the same.
+                Some((first, last)) => api_usage::table
+                    .select(COLUMNS)
+                    .filter(
+                        sql::<Bool>("api_usage.rowid BETWEEN ")
+                            .bind::<BigInt, _>(first)
+                            .sql(" AND ")
+                            .bind::<BigInt, _>(last),
+                    )
+                    .into_boxed(),
+                None => ranged!(),
+            };
             for row in rows.load_iter::<Found, DefaultLoadingMode>(conn)? {
                 let row = row?;
                 // Others are listed as odd, and come below.
@@ -173,18 +173,24 @@ pub fn for_each(db: &mut Db, slice: &Slice, mut work: impl FnMut(UsageRow<'_>)) 
                     hand_over(&row, at);
                 }
             }
-            let odd = of_slice!(
-                usagectl_odd_timestamps::table
-                    .inner_join(
-                        api_usage::table.on(api_usage::id.eq(usagectl_odd_timestamps::usage_id))
-                    )
-                    .select((usagectl_odd_timestamps::hour.assume_not_null(), COLUMNS))
-                    .filter(usagectl_odd_timestamps::hour.ge(from))
-                    .filter(usagectl_odd_timestamps::hour.lt(to))
-            );
+            // Without the API: given its name, SQLite would begin with all rows of the API, and the list
+            // of odd ones is short or empty.
+            let odd = usagectl_odd_timestamps::table
+                .inner_join(
+                    api_usage::table.on(api_usage::id.eq(usagectl_odd_timestamps::usage_id)),
+                )
+                .select((usagectl_odd_timestamps::hour.assume_not_null(), COLUMNS))
+                .filter(usagectl_odd_timestamps::hour.ge(from))
+                .filter(usagectl_odd_timestamps::hour.lt(to));
             for row in odd.load_iter::<(Ts, Found), DefaultLoadingMode>(conn)? {
                 let (hour, row) = row?;
-                if let Stamp::Odd(at) = row.timestamp {
+                let is_asked_for = slice
+                    .api_name
+                    .as_ref()
+                    .is_none_or(|api| *api == row.api_name);
+                if let Stamp::Odd(at) = row.timestamp
+                    && is_asked_for
+                {
                     // The trigger's reading has put the row into its hour; ours must not move it to another.
                     let hour = hour.utc();
                     let within = at.filter(|at| Granularity::Hourly.start_of(*at) == hour);
