@@ -223,8 +223,9 @@ const BATCH_LINES: usize = 20_000;
 const BATCH_BYTES: usize = 10 * 1024 * 1024;
 const BATCH_WAIT: Duration = Duration::from_secs(1);
 
-/// How many blocks are read ahead: about a batch, so that the next is there when one is in.
-const BLOCKS_AHEAD: usize = 20;
+/// How many blocks are read ahead: enough to go on reading while a batch goes in, and no more, since all of
+/// this is memory.
+const BLOCKS_AHEAD: usize = 4;
 
 /// How often a run that waits for input looks whether it is to stop.
 const POLL: Duration = Duration::from_millis(100);

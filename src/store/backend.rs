@@ -321,7 +321,7 @@ fn open_sqlite(path: &Path, access: Access) -> Result<SqliteConnection, OpenErro
             "PRAGMA busy_timeout = {LOCK_TIMEOUT_MS};
              PRAGMA foreign_keys = ON;
              PRAGMA synchronous = FULL;
-             PRAGMA cache_size = -16384;
+             PRAGMA cache_size = -12288;
              PRAGMA schema_version;"
         );
         let set = conn.batch_execute(&settings);
