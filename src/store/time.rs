@@ -144,8 +144,8 @@ impl FromSql<Timestamp, Sqlite> for Ts {
 
 /// The start of an hour, to compare timestamps with.
 ///
-/// In SQLite it is cut where the minutes begin: a timestamp of the right form belongs to the hour that
-/// its first thirteen characters say, however the rest of it is spelled.
+/// In SQLite it is cut where the minutes begin: a timestamp of the one form belongs to the hour that its
+/// first thirteen characters say.
 #[derive(AsExpression, Clone, Copy, Debug)]
 #[diesel(sql_type = Timestamp)]
 pub struct HourEdge(pub DateTime<Utc>);
