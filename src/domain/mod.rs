@@ -1,11 +1,13 @@
 //! The decisions: plain values in, plain values out. Nothing here knows clap, Diesel, a terminal or a
 //! clock, so everything here can be tested with values alone.
 
+pub mod alert;
 pub mod batch;
 pub mod catalogue;
 pub mod credits;
 pub mod histogram;
 pub mod id;
+pub mod infrastructure;
 pub mod migration;
 pub mod period;
 pub mod published;

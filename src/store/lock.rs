@@ -32,6 +32,10 @@ pub enum RunKind {
     Migrate,
     /// `aggregate`.
     Aggregate,
+    /// `alerts check` and `alerts deliver`: nothing is told twice.
+    Alerts,
+    /// `recommend run`: no question is answered twice.
+    Recommend,
 }
 
 impl RunKind {
@@ -39,6 +43,8 @@ impl RunKind {
         match self {
             RunKind::Migrate => "migrate",
             RunKind::Aggregate => "aggregate",
+            RunKind::Alerts => "alerts",
+            RunKind::Recommend => "recommend",
         }
     }
 
@@ -47,6 +53,8 @@ impl RunKind {
         match self {
             RunKind::Migrate => 1,
             RunKind::Aggregate => 2,
+            RunKind::Alerts => 3,
+            RunKind::Recommend => 4,
         }
     }
 }

@@ -4,6 +4,7 @@
 pub mod aggregates;
 pub mod backend;
 pub mod catalogue;
+pub mod enums;
 pub mod lock;
 pub mod marks;
 pub mod migrations;

@@ -241,5 +241,286 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    usagectl_api_limits (api_name, period) {
+        api_name -> Text,
+        period -> Text,
+        unit -> Text,
+        limit_value -> Double,
+        origin -> Text,
+        source -> Nullable<Text>,
+        page_date -> Nullable<Text>,
+        grade -> Nullable<Text>,
+        catalogue_version -> Nullable<Text>,
+        updated_at -> Timestamp,
+    }
+}
+
+diesel::table! {
+    usagectl_alert_settings (alert_id) {
+        alert_id -> Text,
+        time_window -> Text,
+        time_zone -> Text,
+        severity -> Text,
+        critical_threshold -> Nullable<Double>,
+        for_ms -> BigInt,
+        clear_below -> Nullable<Double>,
+        clear_for_ms -> BigInt,
+        repeat_ms -> BigInt,
+        min_requests -> BigInt,
+        include_cached -> Bool,
+        baseline_ms -> Nullable<BigInt>,
+        baseline_factor -> Nullable<Double>,
+        updated_at -> Timestamp,
+    }
+}
+
+diesel::table! {
+    usagectl_channels (name) {
+        name -> Text,
+        kind -> Text,
+        settings -> Text,
+        created_at -> Timestamp,
+    }
+}
+
+diesel::table! {
+    usagectl_alert_channels (alert_id, channel) {
+        alert_id -> Text,
+        channel -> Text,
+    }
+}
+
+diesel::table! {
+    usagectl_alert_states (alert_id, api_name) {
+        alert_id -> Text,
+        api_name -> Text,
+        alert_type -> Text,
+        period -> Text,
+        state -> Text,
+        severity -> Nullable<Text>,
+        since -> Timestamp,
+        episode -> Nullable<Text>,
+        fired_at -> Nullable<Timestamp>,
+        evaluated_to -> Timestamp,
+        value -> Nullable<Double>,
+        limit_value -> Nullable<Double>,
+        threshold -> Nullable<Double>,
+        reason -> Nullable<Text>,
+        acknowledged_by -> Nullable<Text>,
+        acknowledged_at -> Nullable<Timestamp>,
+        acknowledged_note -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
+    usagectl_alert_events (id) {
+        id -> Text,
+        alert_id -> Text,
+        api_name -> Text,
+        alert_type -> Text,
+        period -> Text,
+        at -> Timestamp,
+        recorded_at -> Timestamp,
+        kind -> Text,
+        from_state -> Nullable<Text>,
+        to_state -> Nullable<Text>,
+        severity -> Nullable<Text>,
+        episode -> Nullable<Text>,
+        value -> Nullable<Double>,
+        threshold -> Nullable<Double>,
+        limit_value -> Nullable<Double>,
+        actor -> Nullable<Text>,
+        note -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
+    usagectl_notices (id) {
+        id -> Text,
+        alert_id -> Text,
+        api_name -> Text,
+        episode -> Text,
+        kind -> Text,
+        number -> Integer,
+        channel -> Text,
+        content -> Text,
+        created_at -> Timestamp,
+        delivery -> Text,
+        attempts -> Integer,
+        next_attempt_at -> Timestamp,
+        delivered_at -> Nullable<Timestamp>,
+        error -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
+    usagectl_silences (id) {
+        id -> Text,
+        api_name -> Nullable<Text>,
+        alert_type -> Nullable<Text>,
+        alert_id -> Nullable<Text>,
+        starts_at -> Timestamp,
+        ends_at -> Timestamp,
+        reason -> Text,
+        created_by -> Text,
+        created_at -> Timestamp,
+    }
+}
+
+diesel::table! {
+    usagectl_catalogues (version) {
+        version -> Text,
+        content -> Text,
+        imported_by -> Text,
+        imported_at -> Timestamp,
+    }
+}
+
+diesel::table! {
+    usagectl_plan_choices (id) {
+        id -> Text,
+        provider -> Text,
+        plan -> Text,
+        seats -> Nullable<Integer>,
+        region -> Nullable<Text>,
+        anchor_day -> Integer,
+        time_zone -> Text,
+        valid_from -> Timestamp,
+        chosen_by -> Text,
+        created_at -> Timestamp,
+    }
+}
+
+diesel::table! {
+    usagectl_limit_origins (service, metric, plan) {
+        service -> Text,
+        metric -> Text,
+        plan -> Text,
+        origin -> Text,
+        kind -> Text,
+        period -> Nullable<Text>,
+        at_limit -> Text,
+        limit_value -> Double,
+        source -> Nullable<Text>,
+        page_date -> Nullable<Text>,
+        grade -> Nullable<Text>,
+        catalogue_version -> Nullable<Text>,
+        note -> Nullable<Text>,
+        updated_by -> Text,
+        updated_at -> Timestamp,
+    }
+}
+
+diesel::table! {
+    usagectl_dirty_metric_days (day, service, metric) {
+        service -> Text,
+        metric -> Text,
+        day -> Timestamp,
+    }
+}
+
+diesel::table! {
+    usagectl_metric_days (service, metric, resource, day) {
+        service -> Text,
+        metric -> Text,
+        resource -> Text,
+        day -> Timestamp,
+        points -> Integer,
+        first_value -> Double,
+        last_value -> Double,
+        min_value -> Double,
+        median_value -> Double,
+        max_value -> Double,
+        p95_value -> Double,
+        used -> Nullable<Double>,
+        resets -> Integer,
+        first_at -> Timestamp,
+        last_at -> Timestamp,
+    }
+}
+
+diesel::table! {
+    usagectl_collector_runs (id) {
+        id -> Text,
+        collector -> Text,
+        started_at -> Timestamp,
+        duration_ms -> BigInt,
+        result -> Text,
+        written -> Integer,
+        error -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
+    usagectl_counters (name) {
+        name -> Text,
+        epoch -> Text,
+        value -> Double,
+        read_at -> Timestamp,
+    }
+}
+
+diesel::table! {
+    usagectl_inputs (name, service) {
+        name -> Text,
+        service -> Text,
+        value -> Text,
+        updated_by -> Text,
+        updated_at -> Timestamp,
+    }
+}
+
+diesel::table! {
+    usagectl_recommendations (recommendation_id) {
+        recommendation_id -> Text,
+        question -> Text,
+        open_question -> Nullable<Text>,
+        resource -> Text,
+        kind -> Text,
+        version -> Integer,
+        status -> Text,
+        facts -> Text,
+        facts_hash -> Text,
+        catalogue_version -> Text,
+        last_seen_at -> Timestamp,
+        seen_count -> Integer,
+        unseen_count -> Integer,
+        cleared_count -> Integer,
+        unseen_since -> Nullable<Timestamp>,
+        dismissed_priority -> Nullable<Text>,
+        snoozed_until -> Nullable<Timestamp>,
+        reopened_count -> Integer,
+        predecessor_id -> Nullable<Text>,
+        outcome -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
+    usagectl_recommendation_history (recommendation_id, number) {
+        recommendation_id -> Text,
+        number -> Integer,
+        at -> Timestamp,
+        actor -> Text,
+        actor_kind -> Text,
+        from_status -> Nullable<Text>,
+        to_status -> Text,
+        note -> Nullable<Text>,
+        changes -> Nullable<Text>,
+        catalogue_version -> Text,
+        facts_hash -> Text,
+    }
+}
+
+diesel::table! {
+    usagectl_narratives (recommendation_id) {
+        recommendation_id -> Text,
+        facts_hash -> Text,
+        model -> Text,
+        text -> Text,
+        created_at -> Timestamp,
+    }
+}
+
 diesel::allow_tables_to_appear_in_same_query!(api_usage, usagectl_odd_timestamps);
 diesel::allow_tables_to_appear_in_same_query!(api_usage_aggregates, usagectl_rollups);

@@ -110,6 +110,8 @@ pub const ALL: &[Migration] = migrations![
     "20260124093000" "add_infrastructure_monitoring",
     "20260201000000" "create_usagectl_bookkeeping",
     "20260201000100" "mark_existing_usage",
+    "20260202000000" "add_alerting",
+    "20260203000000" "add_capacity",
 ];
 
 impl Migration {

@@ -1,0 +1,242 @@
+-- What limits, collectors and recommendations need beside the application's three tables.
+
+-- Catalogues of plans and prices that the user imported, whole, as TOML. The one compiled into the
+-- program counts as well; of both the newer version is in force.
+CREATE TABLE usagectl.usagectl_catalogues (
+    "version" TEXT NOT NULL,
+    "content" TEXT NOT NULL,
+    "imported_by" TEXT NOT NULL,
+    "imported_at" TIMESTAMP(3) NOT NULL,
+
+    CONSTRAINT usagectl_catalogues_pkey PRIMARY KEY ("version")
+);
+
+-- Which plan of a provider is in use, and from when: the newest row that has begun is in force.
+CREATE TABLE usagectl.usagectl_plan_choices (
+    "id" TEXT NOT NULL,
+    "provider" TEXT NOT NULL,
+    "plan" TEXT NOT NULL,
+    "seats" INTEGER,
+    "region" TEXT,
+    -- The billing period begins on this day of the month, at midnight of this zone.
+    "anchor_day" INTEGER NOT NULL CHECK ("anchor_day" BETWEEN 1 AND 31),
+    "time_zone" TEXT NOT NULL,
+    "valid_from" TIMESTAMP(3) NOT NULL,
+    "chosen_by" TEXT NOT NULL,
+    "created_at" TIMESTAMP(3) NOT NULL,
+
+    CONSTRAINT usagectl_plan_choices_pkey PRIMARY KEY ("id")
+);
+CREATE INDEX usagectl_plan_choices_provider_idx
+    ON usagectl.usagectl_plan_choices ("provider", "valid_from");
+
+-- Where a row of InfrastructureLimit comes from and how it is meant.
+CREATE TABLE usagectl.usagectl_limit_origins (
+    "service" TEXT NOT NULL,
+    "metric" TEXT NOT NULL,
+    "plan" TEXT NOT NULL,
+    -- CATALOGUE: written by `limits init`. USER: set by hand, never overwritten. BUDGET: a user's own ceiling.
+    "origin" TEXT NOT NULL CHECK ("origin" IN ('CATALOGUE', 'USER', 'BUDGET')),
+    "kind" TEXT NOT NULL CHECK ("kind" IN ('GAUGE', 'PERIOD', 'RATE')),
+    "period" TEXT CHECK ("period" IN ('DAY', 'MONTH', 'BILLING_MONTH')),
+    "at_limit" TEXT NOT NULL
+        CHECK ("at_limit" IN ('BILL', 'PAUSE', 'THROTTLE', 'REJECT', 'EVICT', 'UNKNOWN')),
+    -- The values as they were written; a row that differs was changed by somebody else and is theirs.
+    "limit_value" DOUBLE PRECISION NOT NULL,
+    "source" TEXT,
+    "page_date" TEXT,
+    "grade" TEXT CHECK ("grade" IN ('A', 'B', 'C')),
+    "catalogue_version" TEXT,
+    "note" TEXT,
+    "updated_by" TEXT NOT NULL,
+    "updated_at" TIMESTAMP(3) NOT NULL,
+
+    CONSTRAINT usagectl_limit_origins_pkey PRIMARY KEY ("service", "metric", "plan")
+);
+
+-- Days whose rows in InfrastructureMetric changed since they were summed up. Append-only, as
+-- usagectl_dirty_hours is.
+CREATE TABLE usagectl.usagectl_dirty_metric_days (
+    "service" TEXT NOT NULL,
+    "metric" TEXT NOT NULL,
+    "day" TIMESTAMP(3) NOT NULL
+);
+
+-- One row for each UTC day of each series: what forecasts are made from.
+CREATE TABLE usagectl.usagectl_metric_days (
+    "service" TEXT NOT NULL,
+    "metric" TEXT NOT NULL,
+    -- Which database, project or team; '' where the series has no name of its own.
+    "resource" TEXT NOT NULL,
+    "day" TIMESTAMP(3) NOT NULL,
+    "points" INTEGER NOT NULL,
+    "first_value" DOUBLE PRECISION NOT NULL,
+    "last_value" DOUBLE PRECISION NOT NULL,
+    "min_value" DOUBLE PRECISION NOT NULL,
+    "median_value" DOUBLE PRECISION NOT NULL,
+    "max_value" DOUBLE PRECISION NOT NULL,
+    "p95_value" DOUBLE PRECISION NOT NULL,
+    -- What was used on this day, of counters and of daily amounts; null for levels.
+    "used" DOUBLE PRECISION,
+    "resets" INTEGER NOT NULL,
+    "first_at" TIMESTAMP(3) NOT NULL,
+    "last_at" TIMESTAMP(3) NOT NULL,
+
+    CONSTRAINT usagectl_metric_days_pkey PRIMARY KEY ("service", "metric", "resource", "day")
+);
+
+-- What each collector did, each time.
+CREATE TABLE usagectl.usagectl_collector_runs (
+    "id" TEXT NOT NULL,
+    "collector" TEXT NOT NULL,
+    "started_at" TIMESTAMP(3) NOT NULL,
+    "duration_ms" BIGINT NOT NULL,
+    -- EMPTY: it answered that there is nothing to tell, which is no error.
+    "result" TEXT NOT NULL CHECK ("result" IN ('OK', 'EMPTY', 'FAILED')),
+    "written" INTEGER NOT NULL,
+    "error" TEXT,
+
+    CONSTRAINT usagectl_collector_runs_pkey PRIMARY KEY ("id")
+);
+CREATE INDEX usagectl_collector_runs_collector_idx
+    ON usagectl.usagectl_collector_runs ("collector", "started_at");
+
+-- Counters as last read, to tell what was used since. epoch changes when the counter began anew.
+CREATE TABLE usagectl.usagectl_counters (
+    "name" TEXT NOT NULL,
+    "epoch" TEXT NOT NULL,
+    "value" DOUBLE PRECISION NOT NULL,
+    "read_at" TIMESTAMP(3) NOT NULL,
+
+    CONSTRAINT usagectl_counters_pkey PRIMARY KEY ("name")
+);
+
+-- What only the user knows, such as the revenue of an hour. Decimal numbers as text.
+CREATE TABLE usagectl.usagectl_inputs (
+    "name" TEXT NOT NULL,
+    -- A service, or '' for all.
+    "service" TEXT NOT NULL,
+    "value" TEXT NOT NULL,
+    "updated_by" TEXT NOT NULL,
+    "updated_at" TIMESTAMP(3) NOT NULL,
+
+    CONSTRAINT usagectl_inputs_pkey PRIMARY KEY ("name", "service")
+);
+
+-- What a row of UpgradeRecommendation has beyond the application's columns.
+CREATE TABLE usagectl.usagectl_recommendations (
+    "recommendation_id" TEXT NOT NULL,
+    -- SHA-256 of service, resource, metric, current plan and kind: the question that is answered.
+    "question" TEXT NOT NULL,
+    -- The question while the answer is open, else null: unique, so two open answers cannot be.
+    "open_question" TEXT,
+    "resource" TEXT NOT NULL,
+    "kind" TEXT NOT NULL CHECK ("kind" IN ('UPGRADE', 'DOWNGRADE', 'REDUCE', 'BUDGET')),
+    "version" INTEGER NOT NULL,
+    -- As we last wrote or saw it; the application may have moved its own column since.
+    "status" TEXT NOT NULL,
+    -- JSON, as src/domain/recommendation.rs writes it: figures, inputs, compared plans.
+    "facts" TEXT NOT NULL,
+    "facts_hash" TEXT NOT NULL,
+    "catalogue_version" TEXT NOT NULL,
+    "last_seen_at" TIMESTAMP(3) NOT NULL,
+    "seen_count" INTEGER NOT NULL,
+    "unseen_count" INTEGER NOT NULL,
+    "cleared_count" INTEGER NOT NULL,
+    "unseen_since" TIMESTAMP(3),
+    "dismissed_priority" TEXT,
+    "snoozed_until" TIMESTAMP(3),
+    "reopened_count" INTEGER NOT NULL,
+    "predecessor_id" TEXT,
+    -- JSON: what was predicted and what came, measured after it was implemented.
+    "outcome" TEXT,
+
+    CONSTRAINT usagectl_recommendations_pkey PRIMARY KEY ("recommendation_id")
+);
+CREATE UNIQUE INDEX usagectl_recommendations_open_question_key
+    ON usagectl.usagectl_recommendations ("open_question");
+CREATE INDEX usagectl_recommendations_question_idx
+    ON usagectl.usagectl_recommendations ("question");
+
+-- Every step of a recommendation, never changed.
+CREATE TABLE usagectl.usagectl_recommendation_history (
+    "recommendation_id" TEXT NOT NULL,
+    "number" INTEGER NOT NULL,
+    "at" TIMESTAMP(3) NOT NULL,
+    "actor" TEXT NOT NULL,
+    "actor_kind" TEXT NOT NULL CHECK ("actor_kind" IN ('PERSON', 'ENGINE', 'APPLICATION')),
+    "from_status" TEXT,
+    "to_status" TEXT NOT NULL,
+    "note" TEXT,
+    -- JSON: which figures changed, from what to what.
+    "changes" TEXT,
+    "catalogue_version" TEXT NOT NULL,
+    "facts_hash" TEXT NOT NULL,
+
+    CONSTRAINT usagectl_recommendation_history_pkey PRIMARY KEY ("recommendation_id", "number")
+);
+
+-- Prose about a recommendation, and which facts it tells of.
+CREATE TABLE usagectl.usagectl_narratives (
+    "recommendation_id" TEXT NOT NULL,
+    "facts_hash" TEXT NOT NULL,
+    "model" TEXT NOT NULL,
+    "text" TEXT NOT NULL,
+    "created_at" TIMESTAMP(3) NOT NULL,
+
+    CONSTRAINT usagectl_narratives_pkey PRIMARY KEY ("recommendation_id")
+);
+
+-- The marks, as on api_usage: with the rights of whoever migrates, so that the application's writes
+-- never fail through us.
+CREATE FUNCTION usagectl.usagectl_mark_new_metrics() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    INSERT INTO usagectl.usagectl_dirty_metric_days ("service", "metric", "day")
+    SELECT DISTINCT "service"::text, "metric"::text, date_trunc('day', "timestamp") FROM new_rows;
+    RETURN NULL;
+END $$;
+
+CREATE FUNCTION usagectl.usagectl_mark_old_metrics() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    INSERT INTO usagectl.usagectl_dirty_metric_days ("service", "metric", "day")
+    SELECT DISTINCT "service"::text, "metric"::text, date_trunc('day', "timestamp") FROM old_rows;
+    RETURN NULL;
+END $$;
+
+CREATE FUNCTION usagectl.usagectl_mark_changed_metrics() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    INSERT INTO usagectl.usagectl_dirty_metric_days ("service", "metric", "day")
+    SELECT "service"::text, "metric"::text, date_trunc('day', "timestamp") FROM old_rows
+    UNION
+    SELECT "service"::text, "metric"::text, date_trunc('day', "timestamp") FROM new_rows;
+    RETURN NULL;
+END $$;
+
+-- TRUNCATE has no rows to show: every day that was ever summed up is dirty.
+CREATE FUNCTION usagectl.usagectl_mark_all_metrics() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    INSERT INTO usagectl.usagectl_dirty_metric_days ("service", "metric", "day")
+    SELECT DISTINCT "service", "metric", "day" FROM usagectl.usagectl_metric_days;
+    RETURN NULL;
+END $$;
+
+CREATE TRIGGER usagectl_metrics_after_insert AFTER INSERT ON "InfrastructureMetric"
+    REFERENCING NEW TABLE AS new_rows
+    FOR EACH STATEMENT EXECUTE FUNCTION usagectl.usagectl_mark_new_metrics();
+CREATE TRIGGER usagectl_metrics_after_update AFTER UPDATE ON "InfrastructureMetric"
+    REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
+    FOR EACH STATEMENT EXECUTE FUNCTION usagectl.usagectl_mark_changed_metrics();
+CREATE TRIGGER usagectl_metrics_after_delete AFTER DELETE ON "InfrastructureMetric"
+    REFERENCING OLD TABLE AS old_rows
+    FOR EACH STATEMENT EXECUTE FUNCTION usagectl.usagectl_mark_old_metrics();
+CREATE TRIGGER usagectl_metrics_after_truncate AFTER TRUNCATE ON "InfrastructureMetric"
+    FOR EACH STATEMENT EXECUTE FUNCTION usagectl.usagectl_mark_all_metrics();
+
+-- What was measured before the triggers were there.
+INSERT INTO usagectl.usagectl_dirty_metric_days ("service", "metric", "day")
+SELECT DISTINCT "service"::text, "metric"::text, date_trunc('day', "timestamp")
+FROM "InfrastructureMetric";

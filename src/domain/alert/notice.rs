@@ -1,0 +1,85 @@
+//! A notice: what a channel is told, once, about a rule that fires or ceases to.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+/// What a notice is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum NoticeKind {
+    /// It began to fire, or became critical.
+    Firing,
+    /// It still fires.
+    Reminder,
+    /// It is over.
+    Resolved,
+    /// It fired and ended between two checks.
+    Missed,
+}
+
+impl NoticeKind {
+    /// As it is stored and sent.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            NoticeKind::Firing => "FIRING",
+            NoticeKind::Reminder => "REMINDER",
+            NoticeKind::Resolved => "RESOLVED",
+            NoticeKind::Missed => "MISSED",
+        }
+    }
+
+    /// The kind of this name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<NoticeKind> {
+        [
+            NoticeKind::Firing,
+            NoticeKind::Reminder,
+            NoticeKind::Resolved,
+            NoticeKind::Missed,
+        ]
+        .into_iter()
+        .find(|kind| kind.as_str() == name)
+    }
+}
+
+/// The content of a notice: everything a receiver needs, so that it can be sent when the rule, the API or
+/// the limit are long gone. This is the JSON that webhooks and programs get; fields may be added.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Content {
+    /// The version of this document; it rises when a field goes or changes its meaning.
+    pub schema: u32,
+    /// The same for every try to deliver this notice, and for no other.
+    pub key: String,
+    /// What it is about.
+    pub kind: NoticeKind,
+    /// The same for all notices of one episode, from firing to resolved.
+    pub episode: String,
+    /// The rule's id.
+    pub alert_id: String,
+    /// The API.
+    pub api_name: String,
+    /// In the application's words, such as `RATE_LIMIT_WARNING`.
+    pub alert_type: String,
+    /// In the application's words, such as `MINUTE`.
+    pub period: String,
+    /// `WARNING` or `CRITICAL`.
+    pub severity: String,
+    /// What was measured: percent, credits or calls, as the type says; null is unknown.
+    pub value: Option<f64>,
+    /// From where on it fires.
+    pub threshold: f64,
+    /// The API's limit for the period, where the type has one.
+    pub limit_value: Option<f64>,
+    /// When it began to fire, by the data.
+    pub fired_at: DateTime<Utc>,
+    /// When it was over, by the data; null while it fires.
+    pub ended_at: Option<DateTime<Utc>>,
+    /// When this notice was written.
+    pub created_at: DateTime<Utc>,
+    /// One line for people.
+    pub summary: String,
+}
+
+/// The version of [`Content`].
+pub const CONTENT_SCHEMA: u32 = 1;
