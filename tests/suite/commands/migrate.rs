@@ -47,7 +47,9 @@ both_engines_empty! {
         applied 20260124093000_add_infrastructure_monitoring in [time] ms
         applied 20260201000000_create_usagectl_bookkeeping in [time] ms
         applied 20260201000100_mark_existing_usage in [time] ms
-        5 migrations applied, 0 pending
+        applied 20260202000000_add_alerting in [time] ms
+        applied 20260203000000_add_capacity in [time] ms
+        7 migrations applied, 0 pending
         [exit status: 0]
         ");
         assert_snapshot!(db.usagectl(["migrate"]).run().snapshot(), @"
@@ -88,10 +90,10 @@ both_engines_empty! {
         assert_eq!(json.code, 0);
         let answer: serde_json::Value = serde_json::from_str(&json.stdout).unwrap();
         assert_eq!(answer["applied"][0]["name"], "enhance_api_monitoring");
-        assert_eq!(answer["pending"], 3);
+        assert_eq!(answer["pending"], 5);
         assert_snapshot!(db.usagectl(["migrate", "--to", "nonsense"]).run().snapshot(), @"
         ------- stderr -------
-        error: there is no migration `nonsense`; there are 20260101000000_create_api_usage, 20260123210146_enhance_api_monitoring, 20260124093000_add_infrastructure_monitoring, 20260201000000_create_usagectl_bookkeeping, 20260201000100_mark_existing_usage
+        error: there is no migration `nonsense`; there are 20260101000000_create_api_usage, 20260123210146_enhance_api_monitoring, 20260124093000_add_infrastructure_monitoring, 20260201000000_create_usagectl_bookkeeping, 20260201000100_mark_existing_usage, 20260202000000_add_alerting, 20260203000000_add_capacity
         next: usagectl status
         [exit status: 2]
         ");
@@ -258,8 +260,8 @@ both_engines_empty! {
         next: usagectl migrate --dry-run --allow-out-of-order, then without --dry-run
         [exit status: 5]
         ");
-        db.usagectl(["migrate", "--allow-out-of-order"]).run().success();
-        db.usagectl(["status"]).run().success();
+        db.usagectl(["migrate", "--allow-out-of-order", "--to", "create_usagectl_bookkeeping"]).run().success();
+        assert_eq!(db.usagectl(["status"]).run().code, 3);
         // The last one applied is undone, not the one with the greatest version.
         let plan = db.usagectl(["rollback", "--dry-run"]).run().success();
         assert!(plan.stdout.starts_with("undo 20260201000000_create_usagectl_bookkeeping\n"), "{}", plan.stdout);
@@ -297,7 +299,7 @@ both_engines! {
             (Exit::Untrustworthy, "the database has migrations that this program does not know: 20990101000000".into())
         );
         db.execute(&format!("DELETE FROM {} WHERE version > '20260124093000'", ledger(&db)));
-        assert_eq!(refusal(), (Exit::Failed, "the database lacks 2 of this program's migrations".into()));
+        assert_eq!(refusal(), (Exit::Failed, "the database lacks 4 of this program's migrations".into()));
         db.execute(&format!("DROP TABLE {}", ledger(&db)));
         assert_eq!(refusal(), (Exit::Failed, "the database is not migrated".into()));
     }

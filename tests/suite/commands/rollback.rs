@@ -90,7 +90,7 @@ both_engines! {
         assert_eq!(whole_catalogue(&db), whole);
 
         let run = db.usagectl(TO_THE_APPLICATIONS_TABLES).arg("--yes").run().success();
-        assert_eq!(run.stderr, "2 migrations undone\n");
+        assert_eq!(run.stderr, "4 migrations undone\n");
         let run = db.usagectl(to_the_start).arg("--yes").arg("--accept-data-loss").run().success();
         assert_eq!(run.stderr, "2 migrations undone\n");
         assert_eq!(db.rows("SELECT count(*) FROM api_usage"), ["3"]);
@@ -190,7 +190,7 @@ both_engines! {
         ");
         assert_snapshot!(db.usagectl(["rollback", "--to", "1"]).run().snapshot(), @"
         ------- stderr -------
-        error: there is no migration `1`; there are 20260101000000_create_api_usage, 20260123210146_enhance_api_monitoring, 20260124093000_add_infrastructure_monitoring, 20260201000000_create_usagectl_bookkeeping, 20260201000100_mark_existing_usage
+        error: there is no migration `1`; there are 20260101000000_create_api_usage, 20260123210146_enhance_api_monitoring, 20260124093000_add_infrastructure_monitoring, 20260201000000_create_usagectl_bookkeeping, 20260201000100_mark_existing_usage, 20260202000000_add_alerting, 20260203000000_add_capacity
         next: usagectl status
         [exit status: 2]
         ");

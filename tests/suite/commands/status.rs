@@ -35,8 +35,10 @@ both_engines! {
         20260124093000  add_infrastructure_monitoring  applied  2026-01-31T12:00:00Z
         20260201000000  create_usagectl_bookkeeping    applied  2026-01-31T12:00:00Z
         20260201000100  mark_existing_usage            applied  2026-01-31T12:00:00Z
+        20260202000000  add_alerting                   applied  2026-01-31T12:00:00Z
+        20260203000000  add_capacity                   applied  2026-01-31T12:00:00Z
         roll-ups: up to date
-        in sync: all 5 migrations are applied ([engine] [version])
+        in sync: all 7 migrations are applied ([engine] [version])
         [exit status: 0]
         ");
         let json = json(&db.usagectl(["status", "--format", "json"]).run());
@@ -50,7 +52,7 @@ both_engines! {
     }
 
     fn pending_migrations(db: TestDatabase) {
-        db.usagectl(["rollback", "--steps", "2", "--yes"]).run().success();
+        db.usagectl(["rollback", "--steps", "4", "--yes"]).run().success();
         assert_snapshot!(shown(&db.usagectl(["status"]).run()), @"
         VERSION         NAME                           STATE    APPLIED               MS
         20260101000000  create_api_usage               applied  2026-01-31T12:00:00Z
@@ -58,7 +60,9 @@ both_engines! {
         20260124093000  add_infrastructure_monitoring  applied  2026-01-31T12:00:00Z
         20260201000000  create_usagectl_bookkeeping    pending
         20260201000100  mark_existing_usage            pending
-        pending: 2 of 5 migrations ([engine] [version])
+        20260202000000  add_alerting                   pending
+        20260203000000  add_capacity                   pending
+        pending: 4 of 7 migrations ([engine] [version])
         ------- stderr -------
         next: usagectl migrate
         [exit status: 3]
@@ -152,7 +156,7 @@ fn an_empty_database_is_pending_postgresql() {
     let run = db.usagectl(["status"]).run();
     assert_eq!(run.code, 3, "{}", run.snapshot());
     assert!(
-        run.stdout.contains("pending: 5 of 5 migrations"),
+        run.stdout.contains("pending: 7 of 7 migrations"),
         "{}",
         run.stdout
     );
