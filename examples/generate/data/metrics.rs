@@ -39,13 +39,14 @@ enum Kind {
 }
 
 const SERIES: [Series; 9] = [
+    // Nears the 256 MB of the free plan.
     series(
         "VERCEL_KV",
         "STORAGE_MB",
         "free",
-        14.2,
-        0.012,
-        0.2,
+        147.0,
+        0.0092,
+        0.6,
         Kind::Stock,
     ),
     series(
@@ -60,7 +61,7 @@ const SERIES: [Series; 9] = [
     series(
         "VERCEL_POSTGRES",
         "STORAGE_MB",
-        "hobby",
+        "launch",
         118.0,
         0.011,
         0.3,
@@ -69,7 +70,7 @@ const SERIES: [Series; 9] = [
     series(
         "VERCEL_POSTGRES",
         "CONNECTIONS",
-        "hobby",
+        "launch",
         11.0,
         0.003,
         0.25,
@@ -78,7 +79,7 @@ const SERIES: [Series; 9] = [
     series(
         "VERCEL_POSTGRES",
         "LATENCY_MS",
-        "hobby",
+        "launch",
         4.1,
         0.004,
         0.3,
