@@ -1,8 +1,9 @@
 #!/bin/sh
 # Installs what the tests need, runs all of them, and says how many ran on each engine.
 #
-# PostgreSQL: the tests start a private server of their own, for which its programs must be installed.
-# TEST_DATABASE_URL may name an administrator's URL of a running server instead.
+# The tests start servers of their own, privately, and stop them again: PostgreSQL, Redis, Prometheus's
+# Alertmanager and node exporter. Only their programs must be there.
+# TEST_DATABASE_URL may name an administrator's URL of a running PostgreSQL server instead.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -10,19 +11,26 @@ have_postgresql() {
     [ -n "${TEST_DATABASE_URL:-}" ] || sh tests/suite/support/postgres.sh find >/dev/null 2>&1
 }
 
-install_postgresql() {
-    if command -v apt-get >/dev/null; then
-        install="apt-get install --yes --no-install-recommends postgresql"
-    elif command -v dnf >/dev/null; then
-        install="dnf install --assumeyes postgresql-server"
-    elif command -v brew >/dev/null; then
-        brew install postgresql
-        return
-    else
-        echo "error: install PostgreSQL's server (initdb, pg_ctl, postgres), then run this again" >&2
+# Debian's names of the programs, or their authors'.
+have_any() {
+    for program in "$@"; do
+        command -v "$program" >/dev/null && return
+    done
+    return 1
+}
+
+missing=
+have_postgresql || missing="$missing postgresql"
+have_any redis-server || missing="$missing redis-server"
+have_any prometheus-alertmanager alertmanager || missing="$missing prometheus-alertmanager"
+have_any prometheus-node-exporter node_exporter || missing="$missing prometheus-node-exporter"
+
+install_missing() {
+    if ! command -v apt-get >/dev/null; then
+        echo "error: install these, then run this again (names as Debian has them):$missing" >&2
         exit 1
     fi
-    echo "PostgreSQL's server is not here: $install"
+    echo "Not here yet: apt-get install$missing"
     if [ "$(id -u)" = 0 ]; then
         as_root=
     elif command -v sudo >/dev/null && { [ -t 0 ] || sudo -n true 2>/dev/null; }; then
@@ -31,18 +39,16 @@ install_postgresql() {
         echo "error: only root may do that; run it as root, then run this again" >&2
         exit 1
     fi
-    if command -v apt-get >/dev/null; then
-        $as_root apt-get update --quiet
-    fi
+    $as_root apt-get update --quiet
     # shellcheck disable=SC2086
-    $as_root $install
+    $as_root env DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends $missing
 }
 
 if ! command -v cargo >/dev/null; then
     echo "error: install Rust (cargo), then run this again" >&2
     exit 1
 fi
-have_postgresql || install_postgresql
+[ -z "$missing" ] || install_missing
 
 # Without TLS, whose OpenSSL takes longer to build than everything else; no test needs it.
 output=$(mktemp)
