@@ -2,9 +2,11 @@
 //! on it. No rule is decided here and nothing is printed.
 
 pub mod aggregates;
+pub mod alerts;
 pub mod backend;
 pub mod catalogue;
 pub mod enums;
+pub mod lenient;
 pub mod lock;
 pub mod marks;
 pub mod migrations;

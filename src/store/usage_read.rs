@@ -1,19 +1,15 @@
 //! Reading `api_usage`: only the columns that are counted, row by row, so that memory stays flat however
 //! many rows there are.
-//!
-//! Whoever writes to a SQLite file may put anything into a column, whatever its type says. A value that is
-//! not what it should be is taken for what it can be, as the triggers and Prisma take it, and ends no run.
 
 use chrono::{DateTime, Utc};
 use diesel::connection::DefaultLoadingMode;
-use diesel::deserialize::{self, FromSql, FromSqlRow};
 use diesel::dsl::sql;
-use diesel::pg::{Pg, PgRowByRowLoadingMode, PgValue};
+use diesel::pg::PgRowByRowLoadingMode;
 use diesel::prelude::*;
-use diesel::sql_types::{BigInt, Bool, Double, Integer, Nullable, Text};
-use diesel::sqlite::{Sqlite, SqliteType, SqliteValue};
+use diesel::sql_types::{BigInt, Bool, Nullable};
 
 use super::backend::Db;
+use super::lenient::{Amount, Flag, Whole};
 use super::schema::{api_usage, usagectl_odd_timestamps};
 use super::time::{HourEdge, Stamp, Ts};
 use crate::domain::period::Granularity;
@@ -200,81 +196,4 @@ pub fn for_each(db: &mut Db, slice: &Slice, mut work: impl FnMut(UsageRow<'_>)) 
         }
     }
     Ok(())
-}
-
-/// A whole number; in SQLite of any size.
-#[derive(Clone, Copy, Debug, FromSqlRow)]
-struct Whole(i64);
-
-impl FromSql<Integer, Pg> for Whole {
-    fn from_sql(value: PgValue<'_>) -> deserialize::Result<Whole> {
-        let number = <i32 as FromSql<Integer, Pg>>::from_sql(value)?;
-        Ok(Whole(number.into()))
-    }
-}
-
-impl FromSql<Integer, Sqlite> for Whole {
-    fn from_sql(value: SqliteValue<'_, '_, '_>) -> deserialize::Result<Whole> {
-        // A word is no number: it must not become the zero that SQLite would make of it.
-        if is_number(&value) {
-            <i64 as FromSql<BigInt, Sqlite>>::from_sql(value).map(Whole)
-        } else {
-            Ok(Whole(i64::MIN))
-        }
-    }
-}
-
-/// A number with a fraction.
-#[derive(Clone, Copy, Debug, FromSqlRow)]
-struct Amount(f64);
-
-impl FromSql<Double, Pg> for Amount {
-    fn from_sql(value: PgValue<'_>) -> deserialize::Result<Amount> {
-        <f64 as FromSql<Double, Pg>>::from_sql(value).map(Amount)
-    }
-}
-
-impl FromSql<Double, Sqlite> for Amount {
-    fn from_sql(value: SqliteValue<'_, '_, '_>) -> deserialize::Result<Amount> {
-        if is_number(&value) {
-            <f64 as FromSql<Double, Sqlite>>::from_sql(value).map(Amount)
-        } else {
-            Ok(Amount(f64::NAN))
-        }
-    }
-}
-
-fn is_number(value: &SqliteValue<'_, '_, '_>) -> bool {
-    !matches!(
-        value.value_type(),
-        None | Some(SqliteType::Text | SqliteType::Binary)
-    )
-}
-
-/// Yes or no. Databases made by the application may have rows that do not say whether they were cached.
-#[derive(Clone, Copy, Debug, FromSqlRow)]
-struct Flag(bool);
-
-impl FromSql<Bool, Pg> for Flag {
-    fn from_sql(value: PgValue<'_>) -> deserialize::Result<Flag> {
-        <bool as FromSql<Bool, Pg>>::from_sql(value).map(Flag)
-    }
-
-    fn from_nullable_sql(value: Option<PgValue<'_>>) -> deserialize::Result<Flag> {
-        value.map_or(Ok(Flag(false)), <Flag as FromSql<Bool, Pg>>::from_sql)
-    }
-}
-
-impl FromSql<Bool, Sqlite> for Flag {
-    fn from_sql(value: SqliteValue<'_, '_, '_>) -> deserialize::Result<Flag> {
-        if value.value_type() == Some(SqliteType::Text) {
-            let text = <String as FromSql<Text, Sqlite>>::from_sql(value)?;
-            return Ok(Flag(text.eq_ignore_ascii_case("true")));
-        }
-        <bool as FromSql<Bool, Sqlite>>::from_sql(value).map(Flag)
-    }
-
-    fn from_nullable_sql(value: Option<SqliteValue<'_, '_, '_>>) -> deserialize::Result<Flag> {
-        value.map_or(Ok(Flag(false)), <Flag as FromSql<Bool, Sqlite>>::from_sql)
-    }
 }

@@ -235,6 +235,8 @@ pub struct Rule {
     pub settings: Settings,
     /// The channels it speaks through; none means all there are.
     pub channels: Vec<String>,
+    /// What of its settings nobody can read.
+    pub unreadable: Option<Senseless>,
 }
 
 /// Why a rule cannot be judged.
@@ -249,6 +251,9 @@ pub enum Senseless {
     /// The threshold is no positive number.
     #[error("the threshold {0} is no number above zero")]
     Threshold(String),
+    /// The time zone is none.
+    #[error("nobody knows the time zone {0:?}")]
+    Zone(String),
 }
 
 impl Rule {
@@ -267,7 +272,14 @@ impl Rule {
         if !(self.threshold.is_finite() && self.threshold > 0.0) {
             return Err(Senseless::Threshold(self.threshold.to_string()));
         }
-        Ok(())
+        self.unreadable.clone().map_or(Ok(()), Err)
+    }
+
+    /// What tells a rule from all others, in the order of lists: its API, its type and its period, the
+    /// shortest first.
+    #[must_use]
+    pub fn place(&self) -> (&str, &AlertType, &AlertPeriod) {
+        (&self.api_name, &self.alert_type, &self.period)
     }
 }
 
@@ -290,6 +302,7 @@ mod tests {
             last_triggered: None,
             settings: Settings::default(),
             channels: Vec::new(),
+            unreadable: None,
         };
         assert_eq!(rule(10.0, "HOUR").check(), Ok(()));
         assert!(rule(10.0, "WEEK").check().is_err());
