@@ -11,6 +11,7 @@ pub mod infrastructure;
 pub mod migration;
 pub mod period;
 pub mod published;
+pub mod recommendation;
 pub mod rollup;
 pub mod slices;
 pub mod stats;

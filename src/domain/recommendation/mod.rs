@@ -1,0 +1,3 @@
+//! Recommendations, decided: what they say, and what becomes of them.
+
+pub mod lifecycle;
