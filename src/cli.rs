@@ -8,7 +8,9 @@ use std::time::Duration;
 use chrono::{DateTime, SubsecRound, Utc};
 use clap::{ArgAction, Args, Parser, Subcommand};
 
-use crate::commands::{aggregate, completions, man, migrate, record, rollback, stats, status};
+use crate::commands::{
+    aggregate, completions, limits, man, migrate, record, rollback, stats, status,
+};
 use crate::context::{Context, Verbosity};
 use crate::error::{Exit, Outcome, Result};
 use crate::output::Format;
@@ -73,6 +75,7 @@ enum Command {
     Record(record::RecordArgs),
     Aggregate(aggregate::AggregateArgs),
     Stats(stats::StatsArgs),
+    Limits(limits::LimitsArgs),
     Completions(completions::CompletionsArgs),
     Man(man::ManArgs),
 }
@@ -152,6 +155,7 @@ impl Command {
             Command::Record(args) => record::run(context, args),
             Command::Aggregate(args) => aggregate::run(context, args),
             Command::Stats(args) => stats::run(context, args),
+            Command::Limits(args) => limits::run(context, args),
             Command::Completions(args) => completions::run(context, args),
             Command::Man(args) => man::run(context, args),
         }

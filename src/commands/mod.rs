@@ -3,6 +3,7 @@
 
 pub mod aggregate;
 pub mod completions;
+pub mod limits;
 pub mod man;
 pub mod migrate;
 pub mod record;

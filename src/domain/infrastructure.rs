@@ -2,11 +2,6 @@
 //! recommendation is and where it stands. Their names are the application's, on both engines and in every
 //! answer.
 
-use std::fmt;
-use std::str::FromStr;
-
-use serde::{Serialize, Serializer};
-
 /// A name that is not in the set it should be of.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{name}` is no {set}; there are {known}")]
@@ -19,7 +14,7 @@ pub struct UnknownName {
     pub known: String,
 }
 
-/// A closed set whose members have the application's names.
+/// A closed set whose members have names.
 pub trait Named: Copy + Sized + 'static {
     /// What a member is, for people.
     const SET: &'static str;
@@ -36,6 +31,7 @@ pub trait Named: Copy + Sized + 'static {
     }
 }
 
+/// Makes a closed set whose members have names.
 macro_rules! named {
     ($(#[$doc:meta])* $type:ident, $set:literal { $($(#[$member_doc:meta])* $member:ident = $name:literal,)+ }) => {
         $(#[$doc])*
@@ -44,7 +40,7 @@ macro_rules! named {
             $($(#[$member_doc])* $member,)+
         }
 
-        impl Named for $type {
+        impl $crate::domain::infrastructure::Named for $type {
             const SET: &'static str = $set;
             const ALL: &'static [$type] = &[$($type::$member),+];
 
@@ -55,17 +51,18 @@ macro_rules! named {
             }
         }
 
-        impl fmt::Display for $type {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.pad(self.as_str())
+        impl std::fmt::Display for $type {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.pad($crate::domain::infrastructure::Named::as_str(*self))
             }
         }
 
-        impl FromStr for $type {
-            type Err = UnknownName;
+        impl std::str::FromStr for $type {
+            type Err = $crate::domain::infrastructure::UnknownName;
 
-            fn from_str(name: &str) -> Result<$type, UnknownName> {
-                $type::named(name).ok_or_else(|| UnknownName {
+            fn from_str(name: &str) -> Result<$type, Self::Err> {
+                let member = <$type as $crate::domain::infrastructure::Named>::named(name);
+                member.ok_or_else(|| $crate::domain::infrastructure::UnknownName {
                     name: name.to_owned(),
                     set: $set,
                     known: [$($name),+].join(", "),
@@ -73,13 +70,14 @@ macro_rules! named {
             }
         }
 
-        impl Serialize for $type {
-            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.serialize_str(self.as_str())
+        impl serde::Serialize for $type {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str($crate::domain::infrastructure::Named::as_str(*self))
             }
         }
     };
 }
+pub(crate) use named;
 
 named! {
     /// A service that is monitored. The names are those of the application, which outlived what they were

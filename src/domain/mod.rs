@@ -10,6 +10,7 @@ pub mod id;
 pub mod infrastructure;
 pub mod migration;
 pub mod period;
+pub mod plans;
 pub mod published;
 pub mod recommendation;
 pub mod rollup;

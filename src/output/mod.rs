@@ -6,6 +6,7 @@
 
 pub mod aggregate;
 pub mod chart;
+pub mod limits;
 pub mod migrations;
 pub mod record;
 pub mod stats;

@@ -3,6 +3,7 @@
 
 pub mod aggregates;
 pub mod alerts;
+pub mod api_limits;
 pub mod backend;
 pub mod catalogue;
 pub mod enums;

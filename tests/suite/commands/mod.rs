@@ -2,6 +2,7 @@
 
 mod aggregate;
 mod connection;
+mod limits;
 mod migrate;
 mod record;
 mod rollback;

@@ -1,0 +1,52 @@
+//! `limits`: what plans and APIs allow, where that is written, and how near to it we are.
+
+pub mod list;
+pub mod remove;
+pub mod set;
+
+use clap::{Args, Subcommand};
+
+use crate::context::Context;
+use crate::domain::alert::rule::AlertPeriod;
+use crate::error::{Outcome, Result};
+
+/// Keep the limits of plans and APIs, with where each is written
+///
+/// Bare `limits` lists them.
+#[derive(Args, Debug)]
+#[command(after_help = "Example: usagectl limits set --api finnhub --per MINUTE 60")]
+pub struct LimitsArgs {
+    #[command(subcommand)]
+    command: Option<LimitsCommand>,
+}
+
+#[derive(Debug, Subcommand)]
+enum LimitsCommand {
+    List(list::ListArgs),
+    Set(set::SetArgs),
+    Remove(remove::RemoveArgs),
+}
+
+/// Hands over to the command that is named.
+///
+/// # Errors
+///
+/// As that command.
+pub fn run(context: &mut Context, args: LimitsArgs) -> Result<Outcome> {
+    match args.command {
+        None => list::run(context, list::ListArgs::default()),
+        Some(LimitsCommand::List(args)) => list::run(context, args),
+        Some(LimitsCommand::Set(args)) => set::run(context, args),
+        Some(LimitsCommand::Remove(args)) => remove::run(context, args),
+    }
+}
+
+/// Reads the period of an API's limit from the command line.
+fn parse_period(text: &str) -> Result<AlertPeriod, String> {
+    let is_named = |period: &AlertPeriod| period.as_str().eq_ignore_ascii_case(text);
+    let known = AlertPeriod::KNOWN.into_iter().find(is_named);
+    known.ok_or_else(|| {
+        let names = AlertPeriod::KNOWN.map(|period| period.as_str().to_owned());
+        format!("there are {}", names.join(", "))
+    })
+}

@@ -1,0 +1,10 @@
+//! Plans of providers: what they include, what they cost, where that is written, and which of it is in
+//! force.
+//!
+//! (The catalogue of SQL objects is another thing: `domain::catalogue`.)
+
+pub mod api_limit;
+pub mod source;
+
+pub use api_limit::{ApiLimit, ApiLimitOrigin, Unit};
+pub use source::{Grade, PageDate};

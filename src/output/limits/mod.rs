@@ -1,0 +1,3 @@
+//! The answers of `limits`.
+
+pub mod list;

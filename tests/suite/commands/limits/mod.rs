@@ -1,0 +1,3 @@
+//! `limits`: what plans and APIs allow.
+
+mod api;
