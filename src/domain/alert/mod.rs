@@ -1,4 +1,8 @@
 //! Alerting, decided: what a rule is, what it says of the data, what is told to whom.
 
+pub mod evaluate;
 pub mod notice;
 pub mod rule;
+pub mod series;
+pub mod state;
+pub mod window;

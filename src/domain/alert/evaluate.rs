@@ -1,0 +1,734 @@
+//! What a rule says of the data: which steps are due, which windows they need, what each of them reads, and
+//! where that leaves the rule. `check` and `backtest` both go through here.
+
+use std::fmt;
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::rule::{AlertPeriod, AlertType, Rule, Senseless, Severity};
+use super::series::{Series, Tally};
+use super::state::{Change, Holds, Level, Place, Reading, Standing};
+use super::window::{Grid, window};
+use crate::domain::period::{Window, shown};
+
+/// How much of an API may be used in a rule's period.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Allowance {
+    /// How many.
+    pub value: f64,
+    /// Of its credits; of calls otherwise.
+    pub of_credits: bool,
+}
+
+/// A rule, applied to one API.
+#[derive(Clone, Copy, Debug)]
+pub struct Subject<'a> {
+    /// The rule.
+    pub rule: &'a Rule,
+    /// The API; of a rule for all APIs, one of them.
+    pub api_name: &'a str,
+    /// The API's limit for the rule's period, if one is known.
+    pub limit: Option<Allowance>,
+}
+
+/// Why a rule cannot be judged.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Unjudged {
+    /// What it says makes no sense.
+    Senseless(Senseless),
+    /// It is about a limit, and there is none.
+    NoLimit(AlertPeriod),
+    /// The limit is nothing that can be compared with.
+    BadLimit(f64),
+    /// Its baseline is nothing that can be compared with.
+    BadBaseline,
+    /// Nothing is known of the API: its name may be mistyped, or nobody records.
+    NoCalls,
+    /// Its baseline begins before the first call that is known.
+    ShortHistory {
+        /// When the baseline begins.
+        needed: DateTime<Utc>,
+        /// When the first call was.
+        begins: DateTime<Utc>,
+    },
+}
+
+impl fmt::Display for Unjudged {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Unjudged::Senseless(senseless) => senseless.fmt(f),
+            Unjudged::NoLimit(period) => {
+                write!(
+                    f,
+                    "no limit per {period} is known: set it with usagectl limits set"
+                )
+            }
+            Unjudged::BadLimit(limit) => write!(f, "the limit {limit} is no number above zero"),
+            Unjudged::BadBaseline => {
+                f.write_str("the baseline is no stretch of time with a factor above zero")
+            }
+            Unjudged::NoCalls => f.write_str("no call to this API is recorded"),
+            Unjudged::ShortHistory { needed, begins } => write!(
+                f,
+                "too little history: the baseline begins at {}, the first call was at {}",
+                shown(*needed),
+                shown(*begins)
+            ),
+        }
+    }
+}
+
+/// What a step measured.
+struct Measured {
+    value: f64,
+    threshold: f64,
+    calls: u64,
+}
+
+impl Subject<'_> {
+    /// What identifies the state of it.
+    #[must_use]
+    pub fn place(&self) -> Place<'_> {
+        Place {
+            alert_id: &self.rule.id,
+            api_name: self.api_name,
+        }
+    }
+
+    /// The windows whose tallies the step `at` needs, or whose seconds it needs.
+    #[must_use]
+    pub fn needs(&self, at: DateTime<Utc>, grid: Grid) -> Needs {
+        let mut needs = Needs::default();
+        let Some(window) = self.window(at, grid) else {
+            return needs;
+        };
+        if self.rule.period == AlertPeriod::Second {
+            needs.seconds = Some(window);
+        } else {
+            needs.window = Some(window);
+        }
+        needs.baseline = self.baseline(window);
+        needs
+    }
+
+    fn window(&self, at: DateTime<Utc>, grid: Grid) -> Option<Window> {
+        let settings = &self.rule.settings;
+        window(
+            &self.rule.period,
+            settings.window,
+            settings.time_zone,
+            at,
+            grid,
+        )
+    }
+
+    fn baseline(&self, window: Window) -> Option<Window> {
+        let baseline = self.rule.settings.baseline?;
+        let asked = self.rule.alert_type == AlertType::ErrorSpike;
+        let from = window.from.checked_sub_signed(baseline.over)?;
+        let baseline = Window {
+            from: from.max(Window::ALL.from),
+            to: window.from,
+        };
+        (asked && !baseline.is_empty()).then_some(baseline)
+    }
+
+    /// Reads the step `at`. `begins` is when the first call that is known was.
+    #[must_use]
+    pub fn read(
+        &self,
+        at: DateTime<Utc>,
+        grid: Grid,
+        series: &Series,
+        begins: Option<DateTime<Utc>>,
+    ) -> Reading {
+        let limit_value = match self.rule.alert_type {
+            AlertType::RateLimitWarning => self.limit.map(|limit| limit.value),
+            _ => None,
+        };
+        let mut reading = Reading {
+            at,
+            value: None,
+            threshold: self
+                .rule
+                .threshold
+                .is_finite()
+                .then_some(self.rule.threshold),
+            limit_value: limit_value.filter(|limit| limit.is_finite()),
+            level: Level::Clear,
+        };
+        match self.measure(at, grid, series, begins) {
+            Ok(measured) => {
+                reading.level = self.level(&measured);
+                reading.value = Some(measured.value);
+                reading.threshold = Some(measured.threshold);
+            }
+            Err(unjudged) => reading.level = Level::Unknown(unjudged.to_string()),
+        }
+        reading
+    }
+
+    fn measure(
+        &self,
+        at: DateTime<Utc>,
+        grid: Grid,
+        series: &Series,
+        begins: Option<DateTime<Utc>>,
+    ) -> Result<Measured, Unjudged> {
+        let rule = self.rule;
+        rule.check().map_err(Unjudged::Senseless)?;
+        let unknown_period = || Unjudged::Senseless(Senseless::Period(rule.period.to_string()));
+        let window = self.window(at, grid).ok_or_else(unknown_period)?;
+        let limit = self.limit()?;
+        let begins = begins
+            .filter(|begins| *begins < at)
+            .ok_or(Unjudged::NoCalls)?;
+        let tally = match rule.period {
+            AlertPeriod::Second => series.busiest_second(window, |tally| self.amount(tally)),
+            _ => series.tally(window),
+        };
+        let amount = self.amount(&tally);
+        let mut measured = Measured {
+            // Divided last, so that 48 of 60 are 80 percent and not a little less.
+            value: limit
+                .map_or(amount, |limit| 100.0 * amount / limit)
+                .min(f64::MAX),
+            threshold: rule.threshold,
+            calls: tally.calls,
+        };
+        if let (Some(settings), AlertType::ErrorSpike) = (rule.settings.baseline, &rule.alert_type)
+        {
+            let sound = settings.factor.is_finite() && settings.factor > 0.0;
+            let baseline = self.baseline(window).filter(|_| sound);
+            let baseline = baseline.ok_or(Unjudged::BadBaseline)?;
+            if begins > baseline.from {
+                return Err(Unjudged::ShortHistory {
+                    needed: baseline.from,
+                    begins,
+                });
+            }
+            let length = match rule.period {
+                AlertPeriod::Second => TimeDelta::seconds(1),
+                _ => window.to - window.from,
+            };
+            let share = ms(length) / ms(baseline.to - baseline.from);
+            let usual = self.amount(&series.tally(baseline)) * share;
+            // Three times next to nothing is nothing to be told of: the threshold still holds.
+            measured.threshold = rule.threshold.max(settings.factor * usual).min(f64::MAX);
+        }
+        Ok(measured)
+    }
+
+    /// What the amount is a percentage of, where it is one.
+    fn limit(&self) -> Result<Option<f64>, Unjudged> {
+        if self.rule.alert_type != AlertType::RateLimitWarning {
+            return Ok(None);
+        }
+        let no_limit = || Unjudged::NoLimit(self.rule.period.clone());
+        let limit = self.limit.ok_or_else(no_limit)?.value;
+        if limit.is_finite() && limit > 0.0 {
+            Ok(Some(limit))
+        } else {
+            Err(Unjudged::BadLimit(limit))
+        }
+    }
+
+    /// What the rule counts of some calls.
+    fn amount(&self, tally: &Tally) -> f64 {
+        let counts_credits = match self.rule.alert_type {
+            AlertType::RateLimitWarning => self.limit.is_some_and(|limit| limit.of_credits),
+            AlertType::CostThreshold => true,
+            _ => false,
+        };
+        if counts_credits {
+            return tally.cost.to_f64();
+        }
+        match self.rule.alert_type {
+            AlertType::ErrorSpike => tally.failed as f64,
+            // A call that a cache answers never reaches the provider.
+            _ if self.rule.settings.include_cached => tally.calls as f64,
+            _ => tally.calls.saturating_sub(tally.cached) as f64,
+        }
+    }
+
+    fn level(&self, measured: &Measured) -> Level {
+        let settings = &self.rule.settings;
+        let threshold = measured.threshold;
+        let critical = settings
+            .critical_threshold
+            .filter(|critical| critical.is_finite())
+            .map(|critical| critical.max(threshold));
+        let clear_below = settings
+            .clear_below
+            .filter(|clear| clear.is_finite())
+            .map_or(threshold, |clear| clear.min(threshold));
+        if measured.calls < settings.min_requests {
+            Level::Clear
+        } else if critical.is_some_and(|critical| measured.value >= critical) {
+            Level::Over(Severity::Critical)
+        } else if measured.value >= threshold {
+            Level::Over(settings.severity)
+        } else if measured.value < clear_below {
+            Level::Clear
+        } else {
+            Level::Between
+        }
+    }
+
+    /// Goes on from where the rule stands, step by step. Returns where it stands then, and what changed.
+    #[must_use]
+    pub fn advance(
+        &self,
+        mut standing: Option<Standing>,
+        steps: impl IntoIterator<Item = DateTime<Utc>>,
+        grid: Grid,
+        series: &Series,
+        begins: Option<DateTime<Utc>>,
+    ) -> (Option<Standing>, Vec<Change>) {
+        let holds = Holds {
+            fire: self.rule.settings.hold,
+            clear: self.rule.settings.clear_hold,
+        };
+        let mut changes = Vec::new();
+        for at in steps {
+            let reading = self.read(at, grid, series, begins);
+            let (next, change) = Standing::step(standing, reading, holds, self.place());
+            changes.extend(change);
+            standing = Some(next);
+        }
+        (standing, changes)
+    }
+}
+
+fn ms(span: TimeDelta) -> f64 {
+    span.num_milliseconds() as f64
+}
+
+/// What a step must know.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Needs {
+    /// The tally of this window.
+    pub window: Option<Window>,
+    /// And of this one.
+    pub baseline: Option<Window>,
+    /// Each second of this one.
+    pub seconds: Option<Window>,
+}
+
+/// Which steps are due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Due {
+    /// Those after an instant.
+    After(DateTime<Utc>),
+    /// Those after the end of a stretch that nobody will look into: it is too long ago.
+    AfterGap(Window),
+    /// Those after an instant, because what was evaluated up to is far in the future: a clock was wrong.
+    Anew {
+        /// The instant.
+        after: DateTime<Utc>,
+        /// What was evaluated up to.
+        evaluated_to: DateTime<Utc>,
+    },
+    /// None before this instant: the clock was set back a little.
+    NotBefore(DateTime<Utc>),
+}
+
+impl Due {
+    /// Which steps up to `last` are due, if the last one was `evaluated_to`. A rule that was never evaluated
+    /// begins with one step.
+    #[must_use]
+    pub fn new(
+        evaluated_to: Option<DateTime<Utc>>,
+        last: DateTime<Utc>,
+        grid: Grid,
+        max_catch_up: TimeDelta,
+    ) -> Due {
+        let newest = last - grid.step();
+        let Some(evaluated_to) = evaluated_to else {
+            return Due::After(newest);
+        };
+        if evaluated_to > last {
+            return match evaluated_to - last > max_catch_up {
+                true => Due::Anew {
+                    after: newest,
+                    evaluated_to,
+                },
+                false => Due::NotBefore(evaluated_to),
+            };
+        }
+        let reach = last
+            .checked_sub_signed(max_catch_up)
+            .unwrap_or(evaluated_to);
+        // A step that is just begun is still within reach, and one step always is.
+        let reach = grid.at_or_before(reach).min(newest);
+        if evaluated_to < reach {
+            Due::AfterGap(Window {
+                from: evaluated_to,
+                to: reach,
+            })
+        } else {
+            Due::After(evaluated_to)
+        }
+    }
+
+    /// The steps after it are due.
+    #[must_use]
+    pub fn after(self) -> DateTime<Utc> {
+        match self {
+            Due::After(after) | Due::Anew { after, .. } | Due::NotBefore(after) => after,
+            Due::AfterGap(gap) => gap.to,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::super::rule::{Baseline, Settings, TimeWindow};
+    use super::super::series::Demand;
+    use super::super::state::State;
+    use super::*;
+    use crate::domain::stats::Stale;
+
+    const GRID: Grid = Grid::MINUTES;
+
+    fn at(text: &str) -> DateTime<Utc> {
+        text.parse().unwrap()
+    }
+
+    fn noon() -> DateTime<Utc> {
+        at("2026-01-31T12:00:00Z")
+    }
+
+    fn rule(alert_type: AlertType, threshold: f64, period: AlertPeriod) -> Rule {
+        Rule {
+            id: "rule".to_owned(),
+            api_name: "finnhub".to_owned(),
+            alert_type,
+            threshold,
+            period,
+            enabled: true,
+            last_triggered: None,
+            settings: Settings::default(),
+            channels: Vec::new(),
+            unreadable: None,
+        }
+    }
+
+    fn calls_per_period(value: f64) -> Option<Allowance> {
+        Some(Allowance {
+            value,
+            of_credits: false,
+        })
+    }
+
+    /// A call: when, whether it succeeded, whether a cache answered, what it cost.
+    type Call = (DateTime<Utc>, bool, bool, Option<f64>);
+
+    /// The series that these steps of this subject need.
+    fn series(subject: Subject<'_>, steps: &[DateTime<Utc>], calls: &[Call]) -> Series {
+        let needs: Vec<Needs> = steps.iter().map(|at| subject.needs(*at, GRID)).collect();
+        let windows = needs
+            .iter()
+            .flat_map(|needs| [needs.window, needs.baseline]);
+        let seconds = needs.iter().filter_map(|needs| needs.seconds);
+        // All hours are stale: everything is read from the rows.
+        let mut stale = Stale::default();
+        let hour = crate::domain::period::Granularity::Hourly;
+        for hours in 0..24 * 70 {
+            stale.insert(hour, hour.start_of(noon()) - TimeDelta::hours(hours - 24));
+        }
+        let mut series = Series::new(Demand::new(windows.flatten(), seconds, &stale));
+        let rows: Vec<Window> = series.demand().rows.clone();
+        for (at, success, cached, cost) in calls {
+            if rows.iter().any(|rows| rows.contains(*at)) {
+                series.add_rows(*at, Tally::of_call(*success, *cached, *cost));
+            }
+        }
+        series.finish()
+    }
+
+    fn read(rule: &Rule, limit: Option<Allowance>, calls: &[Call]) -> Reading {
+        let subject = Subject {
+            rule,
+            api_name: "finnhub",
+            limit,
+        };
+        let begins = calls.iter().map(|call| call.0).min();
+        subject.read(noon(), GRID, &series(subject, &[noon()], calls), begins)
+    }
+
+    fn succeeded(count: i64, cached: bool) -> Vec<Call> {
+        let call = |n| (noon() - TimeDelta::milliseconds(1 + n), true, cached, None);
+        (0..count).map(call).collect()
+    }
+
+    fn failed(from: DateTime<Utc>, count: i64) -> Vec<Call> {
+        let call = |n| (from + TimeDelta::milliseconds(n), false, false, None);
+        (0..count).map(call).collect()
+    }
+
+    #[test]
+    fn cached_calls_do_not_reach_the_provider_unless_they_are_said_to() {
+        let mut rule = rule(AlertType::RateLimitWarning, 80.0, AlertPeriod::Minute);
+        let calls = [succeeded(48, false), succeeded(30, true)].concat();
+        let reading = read(&rule, calls_per_period(60.0), &calls);
+        assert_eq!(reading.value, Some(80.0));
+        assert_eq!(reading.level, Level::Over(Severity::Warning));
+        assert_eq!(reading.limit_value, Some(60.0));
+        rule.settings.include_cached = true;
+        assert_eq!(
+            read(&rule, calls_per_period(60.0), &calls).value,
+            Some(130.0)
+        );
+    }
+
+    #[test]
+    fn a_limit_in_credits_is_compared_with_the_cost() {
+        let rule = rule(AlertType::RateLimitWarning, 80.0, AlertPeriod::Day);
+        let cost = |credits| (noon() - TimeDelta::hours(3), true, false, Some(credits));
+        let limit = Some(Allowance {
+            value: 1.0,
+            of_credits: true,
+        });
+        let reading = read(&rule, limit, &[cost(0.1), cost(0.2), cost(0.6)]);
+        assert_eq!(reading.value, Some(90.0));
+    }
+
+    #[test]
+    fn the_busiest_second_of_the_minute_counts() {
+        let rule = rule(AlertType::RateLimitWarning, 100.0, AlertPeriod::Second);
+        let second = |second: i64, count: i64| {
+            let call = move |n| {
+                (
+                    noon() - TimeDelta::milliseconds(1_000 * second - n),
+                    true,
+                    false,
+                    None,
+                )
+            };
+            (0..count).map(call).collect::<Vec<Call>>()
+        };
+        let calls = [second(50, 20), second(49, 35), second(2, 9)].concat();
+        assert_eq!(
+            read(&rule, calls_per_period(30.0), &calls).value,
+            Some(100.0 * 35.0 / 30.0)
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_judged_is_unknown_and_says_why() {
+        let rate = |threshold| rule(AlertType::RateLimitWarning, threshold, AlertPeriod::Minute);
+        let calls = succeeded(1, false);
+        let reason = |rule: &Rule, limit, calls: &[Call]| match read(rule, limit, calls).level {
+            Level::Unknown(reason) => reason,
+            level => panic!("{level:?}"),
+        };
+        let sixty = calls_per_period(60.0);
+        assert!(reason(&rate(80.0), None, &calls).contains("usagectl limits set"));
+        for limit in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+            assert!(reason(&rate(80.0), calls_per_period(limit), &calls).contains("the limit"));
+        }
+        for threshold in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+            assert!(reason(&rate(threshold), sixty, &calls).contains("the threshold"));
+        }
+        assert!(reason(&rate(80.0), sixty, &[]).contains("no call"));
+        let week = rule(AlertType::ErrorSpike, 1.0, AlertPeriod::named("WEEK"));
+        assert!(reason(&week, None, &calls).contains("WEEK"));
+        let latency = rule(AlertType::named("LATENCY"), 1.0, AlertPeriod::Hour);
+        assert!(reason(&latency, None, &calls).contains("LATENCY"));
+    }
+
+    #[test]
+    fn an_error_spike_is_so_many_failures_or_so_many_times_the_usual() {
+        let mut rule = rule(AlertType::ErrorSpike, 10.0, AlertPeriod::Hour);
+        // 2 an hour for seven days, then 8 in the last hour.
+        let week: Vec<Call> = (1..=168)
+            .flat_map(|hours| failed(noon() - TimeDelta::hours(1 + hours), 2))
+            .collect();
+        let calls = [week, failed(noon() - TimeDelta::minutes(30), 8)].concat();
+        assert_eq!(read(&rule, None, &calls).level, Level::Clear);
+        rule.threshold = 5.0;
+        rule.settings.baseline = Some(Baseline {
+            over: TimeDelta::days(7),
+            factor: 3.0,
+        });
+        let reading = read(&rule, None, &calls);
+        assert_eq!((reading.value, reading.threshold), (Some(8.0), Some(6.0)));
+        assert_eq!(reading.level, Level::Over(Severity::Warning));
+        // The threshold still holds: three times next to nothing is no spike.
+        rule.threshold = 9.0;
+        assert_eq!(read(&rule, None, &calls).level, Level::Clear);
+        // Without the oldest hour the baseline is too short.
+        let begins = noon() - TimeDelta::hours(168);
+        let younger: Vec<Call> = calls.into_iter().filter(|call| call.0 >= begins).collect();
+        let level = read(&rule, None, &younger).level;
+        assert!(matches!(level, Level::Unknown(_)));
+    }
+
+    #[test]
+    fn few_calls_say_nothing() {
+        let mut rule = rule(AlertType::ErrorSpike, 1.0, AlertPeriod::Minute);
+        let calls = failed(noon() - TimeDelta::seconds(30), 3);
+        assert_eq!(
+            read(&rule, None, &calls).level,
+            Level::Over(Severity::Warning)
+        );
+        rule.settings.min_requests = 4;
+        assert_eq!(read(&rule, None, &calls).level, Level::Clear);
+    }
+
+    #[test]
+    fn a_second_threshold_is_critical_and_one_below_is_clear() {
+        let mut rule = rule(AlertType::ErrorSpike, 4.0, AlertPeriod::Minute);
+        rule.settings.critical_threshold = Some(8.0);
+        rule.settings.clear_below = Some(2.0);
+        let level = |count| {
+            read(
+                &rule,
+                None,
+                &[
+                    succeeded(1, false),
+                    failed(noon() - TimeDelta::seconds(30), count),
+                ]
+                .concat(),
+            )
+            .level
+        };
+        assert_eq!(level(1), Level::Clear);
+        assert_eq!(level(2), Level::Between);
+        assert_eq!(level(4), Level::Over(Severity::Warning));
+        assert_eq!(level(8), Level::Over(Severity::Critical));
+    }
+
+    #[test]
+    fn an_hour_about_the_threshold_is_one_episode_with_hysteresis() {
+        let mut rule = rule(AlertType::RateLimitWarning, 80.0, AlertPeriod::Minute);
+        rule.settings.clear_below = Some(60.0);
+        // 47, 49, 47, 49 ... calls a minute of 60: 78 and 82 percent; then quiet.
+        let minute = |n: i64| {
+            let count = if n % 2 == 0 { 47 } else { 49 };
+            let from = noon() + TimeDelta::minutes(n);
+            (0..count).map(move |call| (from + TimeDelta::milliseconds(call), true, false, None))
+        };
+        let calls: Vec<Call> = (0..60).flat_map(minute).collect();
+        let subject = Subject {
+            rule: &rule,
+            api_name: "finnhub",
+            limit: calls_per_period(60.0),
+        };
+        let steps: Vec<_> = GRID
+            .steps(noon(), noon() + TimeDelta::minutes(90))
+            .collect();
+        let series = series(subject, &steps, &calls);
+        let (standing, changes) = subject.advance(None, steps, GRID, &series, Some(noon()));
+        let states: Vec<_> = changes.iter().map(|change| change.to).collect();
+        assert_eq!(states, [State::Firing, State::Ok]);
+        assert_eq!(standing.unwrap().state, State::Ok);
+    }
+
+    #[test]
+    fn steps_since_the_last_check_are_due_and_not_more_than_the_bound() {
+        let day = TimeDelta::days(1);
+        let due = |evaluated_to: &str| Due::new(Some(at(evaluated_to)), noon(), GRID, day);
+        assert_eq!(
+            Due::new(None, noon(), GRID, day).after(),
+            at("2026-01-31T11:59:00Z")
+        );
+        assert_eq!(
+            due("2026-01-31T06:00:00Z"),
+            Due::After(at("2026-01-31T06:00:00Z"))
+        );
+        assert_eq!(due("2026-01-31T12:00:00Z"), Due::After(noon()));
+        assert_eq!(
+            due("2026-01-29T06:00:00Z"),
+            Due::AfterGap(Window {
+                from: at("2026-01-29T06:00:00Z"),
+                to: at("2026-01-30T12:00:00Z")
+            })
+        );
+        assert_eq!(
+            due("2026-01-31T13:00:00Z"),
+            Due::NotBefore(at("2026-01-31T13:00:00Z"))
+        );
+        assert!(matches!(due("2030-01-31T13:00:00Z"), Due::Anew { .. }));
+        let none = Due::new(
+            Some(at("2026-01-31T11:00:00Z")),
+            noon(),
+            GRID,
+            TimeDelta::zero(),
+        );
+        assert_eq!(none.after(), at("2026-01-31T11:59:00Z"));
+    }
+
+    fn any_rule() -> impl Strategy<Value = Rule> {
+        let types = proptest::sample::select(AlertType::KNOWN.to_vec());
+        let periods = proptest::sample::select(AlertPeriod::KNOWN.to_vec());
+        (
+            types,
+            periods,
+            1..40_i32,
+            any::<bool>(),
+            0..4_i64,
+            0..4_i64,
+            any::<bool>(),
+        )
+            .prop_map(
+                |(alert_type, period, threshold, calendar, hold, clear_hold, baseline)| {
+                    let mut rule = rule(alert_type, f64::from(threshold), period);
+                    let settings = &mut rule.settings;
+                    if calendar {
+                        settings.window = TimeWindow::Calendar;
+                        settings.time_zone = chrono_tz::Tz::Asia__Kathmandu;
+                    }
+                    settings.hold = TimeDelta::minutes(hold);
+                    settings.clear_hold = TimeDelta::minutes(clear_hold);
+                    settings.clear_below = (threshold % 2 == 0).then(|| f64::from(threshold) / 2.0);
+                    settings.critical_threshold =
+                        (threshold % 3 == 0).then(|| f64::from(threshold) * 2.0);
+                    settings.baseline = baseline.then_some(Baseline {
+                        over: TimeDelta::hours(2),
+                        factor: 2.0,
+                    });
+                    rule
+                },
+            )
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn any_chunks_give_the_same_changes_as_every_step_by_itself(
+            rule in any_rule(),
+            calls in vec((-180..300_i64, 0..60_000_i64, any::<bool>(), any::<bool>(), 0..9_i32), 0..150),
+            mut chunks in vec(1..300_usize, 0..8),
+        ) {
+            let calls: Vec<Call> = calls
+                .into_iter()
+                .map(|(minute, ms, success, cached, cost)| {
+                    let at = noon() + TimeDelta::minutes(minute) + TimeDelta::milliseconds(ms);
+                    (at, success, cached, Some(f64::from(cost)))
+                })
+                .collect();
+            let begins = calls.iter().map(|call| call.0).min();
+            let subject = Subject { rule: &rule, api_name: "finnhub", limit: calls_per_period(7.0) };
+            let steps: Vec<_> = GRID.steps(noon(), noon() + TimeDelta::minutes(300)).collect();
+            let whole = series(subject, &steps, &calls);
+            let (expected, changes) = subject.advance(None, steps.clone(), GRID, &whole, begins);
+
+            chunks.push(300);
+            let (mut rest, mut standing, mut found) = (steps.as_slice(), None, Vec::new());
+            for chunk in chunks {
+                let (now, later) = rest.split_at(chunk.min(rest.len()));
+                let part = series(subject, now, &calls);
+                let (next, more) = subject.advance(standing, now.to_vec(), GRID, &part, begins);
+                found.extend(more);
+                (standing, rest) = (next, later);
+            }
+            prop_assert_eq!(found, changes);
+            prop_assert_eq!(standing, expected);
+        }
+    }
+}

@@ -1,0 +1,256 @@
+//! When a rule is judged, and which stretch of time it then looks at.
+//!
+//! Rules are judged at steps: the multiples of `--step`, by default the full minutes of UTC. A step looks at
+//! the calls before it: at 12:00 the last one that counts is that of 11:59:59.999.
+
+use chrono::{
+    DateTime, Datelike, Months, NaiveDate, NaiveTime, TimeDelta, TimeZone, Timelike, Utc,
+};
+use chrono_tz::Tz;
+
+use super::rule::{AlertPeriod, TimeWindow};
+use crate::domain::period::Window;
+
+/// The instants at which rules are judged: the multiples of a number of whole seconds since 1970.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Grid {
+    seconds: i64,
+}
+
+impl Grid {
+    /// The full minutes.
+    pub const MINUTES: Grid = Grid { seconds: 60 };
+
+    /// A grid of this width: whole seconds, at most a day.
+    #[must_use]
+    pub fn new(step: TimeDelta) -> Option<Grid> {
+        let seconds = step.num_seconds();
+        let fits = step == TimeDelta::seconds(seconds) && (1..=86_400).contains(&seconds);
+        fits.then_some(Grid { seconds })
+    }
+
+    /// From one step to the next.
+    #[must_use]
+    pub fn step(self) -> TimeDelta {
+        TimeDelta::seconds(self.seconds)
+    }
+
+    /// The last step at `at` or before.
+    #[must_use]
+    pub fn at_or_before(self, at: DateTime<Utc>) -> DateTime<Utc> {
+        let seconds = at.timestamp().div_euclid(self.seconds) * self.seconds;
+        DateTime::from_timestamp_secs(seconds).unwrap_or(at)
+    }
+
+    /// The steps after `after`, up to and with `to`.
+    pub fn steps(
+        self,
+        after: DateTime<Utc>,
+        to: DateTime<Utc>,
+    ) -> impl Iterator<Item = DateTime<Utc>> {
+        let step = self.step();
+        let first = self.at_or_before(after) + step;
+        std::iter::successors(Some(first), move |at| at.checked_add_signed(step))
+            .take_while(move |at| *at <= to)
+    }
+}
+
+/// The stretch of time that a rule looks at in the step `at`; none if nobody knows its period.
+///
+/// Of seconds it is all those since the step before: the busiest of them is what counts.
+#[must_use]
+pub fn window(
+    period: &AlertPeriod,
+    kind: TimeWindow,
+    zone: Tz,
+    at: DateTime<Utc>,
+    grid: Grid,
+) -> Option<Window> {
+    let from = match (period, kind) {
+        (AlertPeriod::Second, _) => at.checked_sub_signed(grid.step()),
+        (AlertPeriod::Other(_), _) => return None,
+        (AlertPeriod::Minute, TimeWindow::Rolling) => at.checked_sub_signed(TimeDelta::minutes(1)),
+        (AlertPeriod::Hour, TimeWindow::Rolling) => at.checked_sub_signed(TimeDelta::hours(1)),
+        (AlertPeriod::Day, TimeWindow::Rolling) => at.checked_sub_signed(TimeDelta::days(1)),
+        (AlertPeriod::Month, TimeWindow::Rolling) => at.checked_sub_months(Months::new(1)),
+        (_, TimeWindow::Calendar) => Some(calendar_start(period, zone, at)),
+    };
+    Some(Window {
+        from: from.unwrap_or(at).max(Window::ALL.from),
+        to: at,
+    })
+}
+
+/// The start of the calendar's period that holds the instant just before `at`: at midnight a rule looks back
+/// on the day that is over, not on the one that has not begun.
+fn calendar_start(period: &AlertPeriod, zone: Tz, at: DateTime<Utc>) -> DateTime<Utc> {
+    let within = at - TimeDelta::milliseconds(1);
+    let local = within.with_timezone(&zone);
+    let date = local.date_naive();
+    match period {
+        AlertPeriod::Month => midnight(zone, date.with_day(1).unwrap_or(date)),
+        AlertPeriod::Day => midnight(zone, date),
+        _ => {
+            let minutes = match period {
+                AlertPeriod::Hour => local.minute(),
+                _ => 0,
+            };
+            let past = TimeDelta::minutes(minutes.into())
+                + TimeDelta::seconds(local.second().into())
+                + TimeDelta::milliseconds(within.timestamp_subsec_millis().into());
+            within - past
+        }
+    }
+}
+
+/// When a day begins. Where the clocks go back over midnight, that is the first of the two; where they go
+/// forward over it, the day begins when they do.
+fn midnight(zone: Tz, date: NaiveDate) -> DateTime<Utc> {
+    let midnight = date.and_time(NaiveTime::MIN);
+    let minutes = (0..=24 * 60).map(|minutes| midnight + TimeDelta::minutes(minutes));
+    minutes
+        .filter_map(|local| zone.from_local_datetime(&local).earliest())
+        .next()
+        .map_or(midnight.and_utc(), |at| at.to_utc())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn at(text: &str) -> DateTime<Utc> {
+        text.parse().unwrap()
+    }
+
+    fn from(period: AlertPeriod, kind: TimeWindow, zone: Tz, end: &str) -> DateTime<Utc> {
+        let window = window(&period, kind, zone, at(end), Grid::MINUTES).unwrap();
+        assert_eq!(window.to, at(end));
+        window.from
+    }
+
+    #[test]
+    fn steps_are_multiples_whenever_somebody_looks() {
+        let grid = Grid::MINUTES;
+        let steps = |after: &str, to: &str| grid.steps(at(after), at(to)).count();
+        assert_eq!(
+            grid.at_or_before(at("2026-01-31T12:00:59.999Z")),
+            at("2026-01-31T12:00:00Z")
+        );
+        assert_eq!(steps("2026-01-31T12:00:00Z", "2026-01-31T12:03:00Z"), 3);
+        assert_eq!(steps("2026-01-31T12:00:30Z", "2026-01-31T12:03:59Z"), 3);
+        assert_eq!(steps("2026-01-31T12:03:00Z", "2026-01-31T12:00:00Z"), 0);
+        assert_eq!(Grid::new(TimeDelta::milliseconds(1_500)), None);
+        assert_eq!(Grid::new(TimeDelta::zero()), None);
+    }
+
+    #[test]
+    fn a_rolling_window_is_as_long_as_its_period() {
+        let from = |period, end| from(period, TimeWindow::Rolling, Tz::UTC, end);
+        let end = "2026-03-31T12:34:00Z";
+        assert_eq!(from(AlertPeriod::Second, end), at("2026-03-31T12:33:00Z"));
+        assert_eq!(from(AlertPeriod::Minute, end), at("2026-03-31T12:33:00Z"));
+        assert_eq!(from(AlertPeriod::Hour, end), at("2026-03-31T11:34:00Z"));
+        assert_eq!(from(AlertPeriod::Day, end), at("2026-03-30T12:34:00Z"));
+        // A month back from the 31st of March is the last of February.
+        assert_eq!(from(AlertPeriod::Month, end), at("2026-02-28T12:34:00Z"));
+    }
+
+    #[test]
+    fn a_calendar_window_begins_with_its_period_and_at_the_very_end_is_all_of_it() {
+        let from = |period, end| from(period, TimeWindow::Calendar, Tz::UTC, end);
+        assert_eq!(
+            from(AlertPeriod::Hour, "2026-03-31T12:34:00Z"),
+            at("2026-03-31T12:00:00Z")
+        );
+        assert_eq!(
+            from(AlertPeriod::Hour, "2026-03-31T12:00:00Z"),
+            at("2026-03-31T11:00:00Z")
+        );
+        assert_eq!(
+            from(AlertPeriod::Day, "2026-04-01T00:00:00Z"),
+            at("2026-03-31T00:00:00Z")
+        );
+        assert_eq!(
+            from(AlertPeriod::Month, "2026-04-01T00:00:00Z"),
+            at("2026-03-01T00:00:00Z")
+        );
+        assert_eq!(
+            from(AlertPeriod::Month, "2026-04-01T00:01:00Z"),
+            at("2026-04-01T00:00:00Z")
+        );
+    }
+
+    #[test]
+    fn days_begin_at_midnight_of_the_zone_whatever_the_clocks_do() {
+        let day = |zone, end| from(AlertPeriod::Day, TimeWindow::Calendar, zone, end);
+        // 23 and 25 hours in Madrid.
+        let madrid = Tz::Europe__Madrid;
+        assert_eq!(
+            day(madrid, "2026-03-29T21:59:00Z"),
+            at("2026-03-28T23:00:00Z")
+        );
+        assert_eq!(
+            day(madrid, "2026-10-25T22:59:00Z"),
+            at("2026-10-24T22:00:00Z")
+        );
+        // In Cairo the clocks go from 24:00 to 01:00: the day begins at one o'clock.
+        assert_eq!(
+            day(Tz::Africa__Cairo, "2026-04-24T12:00:00Z"),
+            at("2026-04-23T22:00:00Z")
+        );
+        // In Havana they go from 01:00 back to 00:00: the day has two midnights.
+        assert_eq!(
+            day(Tz::America__Havana, "2026-11-01T12:00:00Z"),
+            at("2026-11-01T04:00:00Z")
+        );
+        let month = from(
+            AlertPeriod::Month,
+            TimeWindow::Calendar,
+            Tz::Asia__Kathmandu,
+            "2026-03-10T00:00:00Z",
+        );
+        assert_eq!(month, at("2026-02-28T18:15:00Z"));
+        let hour = from(
+            AlertPeriod::Hour,
+            TimeWindow::Calendar,
+            Tz::Asia__Kathmandu,
+            "2026-03-10T00:20:00Z",
+        );
+        assert_eq!(hour, at("2026-03-10T00:15:00Z"));
+    }
+
+    #[test]
+    fn nobody_knows_how_long_another_programs_period_is() {
+        let fortnight = AlertPeriod::named("FORTNIGHT");
+        let end = at("2026-03-31T12:00:00Z");
+        assert_eq!(
+            window(
+                &fortnight,
+                TimeWindow::Calendar,
+                Tz::UTC,
+                end,
+                Grid::MINUTES
+            ),
+            None
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn days_of_any_zone_follow_each_other_without_gap(
+            minutes in 0..30_000_000_i64,
+            zone in proptest::sample::select(chrono_tz::TZ_VARIANTS.as_slice()),
+        ) {
+            // From 1990 on. The window one step after its start begins there; the one at its start, before.
+            let end = at("1990-01-01T00:00:00Z") + TimeDelta::minutes(minutes);
+            let day = |end| window(&AlertPeriod::Day, TimeWindow::Calendar, zone, end, Grid::MINUTES).unwrap();
+            let today = day(end);
+            prop_assert!(today.from < today.to && today.to - today.from <= TimeDelta::hours(26));
+            prop_assert_eq!(day(today.from + TimeDelta::minutes(1)).from, today.from);
+            let yesterday = day(today.from);
+            prop_assert!(yesterday.from < today.from && yesterday.to == today.from);
+        }
+    }
+}
