@@ -11,6 +11,7 @@ pub mod lenient;
 pub mod lock;
 pub mod marks;
 pub mod migrations;
+pub mod recommendation_history;
 pub mod rollups;
 #[expect(missing_docs, reason = "diesel's macro writes the modules")]
 pub mod schema;

@@ -7,28 +7,17 @@ use std::fmt;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::domain::infrastructure::{Priority, Status};
+use crate::domain::infrastructure::{Priority, Status, named};
 
-/// Who moves a recommendation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Actor {
-    /// Somebody, by a command.
-    Person,
-    /// `recommend run`.
-    Engine,
-    /// The application, by writing its own column.
-    Application,
-}
-
-impl Actor {
-    /// As it is stored.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Actor::Person => "PERSON",
-            Actor::Engine => "ENGINE",
-            Actor::Application => "APPLICATION",
-        }
+named! {
+    /// Who moves a recommendation.
+    Actor, "kind of actor" {
+        /// Somebody, by a command.
+        Person = "PERSON",
+        /// `recommend run`.
+        Engine = "ENGINE",
+        /// The application, by writing its own column.
+        Application = "APPLICATION",
     }
 }
 
