@@ -518,6 +518,7 @@ diesel::table! {
         facts_hash -> Text,
         model -> Text,
         text -> Text,
+        refused -> Nullable<Text>,
         created_at -> Timestamp,
     }
 }

@@ -182,6 +182,8 @@ CREATE TABLE usagectl.usagectl_narratives (
     "facts_hash" TEXT NOT NULL,
     "model" TEXT NOT NULL,
     "text" TEXT NOT NULL,
+    -- Why it is not what the model wrote but the template; null if it is the model's.
+    "refused" TEXT,
     "created_at" TIMESTAMP(3) NOT NULL,
 
     CONSTRAINT usagectl_narratives_pkey PRIMARY KEY ("recommendation_id")

@@ -183,6 +183,8 @@ CREATE TABLE "usagectl_narratives" (
     "facts_hash" TEXT NOT NULL,
     "model" TEXT NOT NULL,
     "text" TEXT NOT NULL,
+    -- Why it is not what the model wrote but the template; null if it is the model's.
+    "refused" TEXT,
     "created_at" DATETIME NOT NULL,
 
     PRIMARY KEY ("recommendation_id")
