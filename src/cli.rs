@@ -9,7 +9,7 @@ use chrono::{DateTime, SubsecRound, Utc};
 use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::commands::{
-    aggregate, completions, limits, man, migrate, record, rollback, stats, status,
+    aggregate, completions, limits, man, migrate, recommend, record, rollback, stats, status,
 };
 use crate::context::{Context, Verbosity};
 use crate::error::{Exit, Outcome, Result};
@@ -76,6 +76,7 @@ enum Command {
     Aggregate(aggregate::AggregateArgs),
     Stats(stats::StatsArgs),
     Limits(limits::LimitsArgs),
+    Recommend(recommend::RecommendArgs),
     Completions(completions::CompletionsArgs),
     Man(man::ManArgs),
 }
@@ -156,6 +157,7 @@ impl Command {
             Command::Aggregate(args) => aggregate::run(context, args),
             Command::Stats(args) => stats::run(context, args),
             Command::Limits(args) => limits::run(context, args),
+            Command::Recommend(args) => recommend::run(context, args),
             Command::Completions(args) => completions::run(context, args),
             Command::Man(args) => man::run(context, args),
         }

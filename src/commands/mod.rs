@@ -6,6 +6,7 @@ pub mod completions;
 pub mod limits;
 pub mod man;
 pub mod migrate;
+pub mod recommend;
 pub mod record;
 pub mod rollback;
 pub mod stats;

@@ -75,6 +75,13 @@ macro_rules! named {
                 serializer.serialize_str($crate::domain::infrastructure::Named::as_str(*self))
             }
         }
+
+        impl<'de> serde::Deserialize<'de> for $type {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<$type, D::Error> {
+                let name = <String as serde::Deserialize>::deserialize(deserializer)?;
+                name.parse().map_err(serde::de::Error::custom)
+            }
+        }
     };
 }
 pub(crate) use named;

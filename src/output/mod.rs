@@ -8,6 +8,7 @@ pub mod aggregate;
 pub mod chart;
 pub mod limits;
 pub mod migrations;
+pub mod recommend;
 pub mod record;
 pub mod stats;
 pub mod status;

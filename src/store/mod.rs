@@ -7,11 +7,13 @@ pub mod api_limits;
 pub mod backend;
 pub mod catalogue;
 pub mod enums;
+pub mod json;
 pub mod lenient;
 pub mod lock;
 pub mod marks;
 pub mod migrations;
 pub mod recommendation_history;
+pub mod recommendations;
 pub mod rollups;
 #[expect(missing_docs, reason = "diesel's macro writes the modules")]
 pub mod schema;

@@ -1,3 +1,4 @@
 //! The store, one file for each table.
 
+mod recommendations;
 mod usage;
