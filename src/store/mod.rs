@@ -2,6 +2,8 @@
 //! on it. No rule is decided here and nothing is printed.
 
 pub mod aggregates;
+pub mod alert_events;
+pub mod alert_states;
 pub mod alerts;
 pub mod api_limits;
 pub mod backend;

@@ -1,6 +1,7 @@
 //! Alerting, decided: what a rule is, what it says of the data, what is told to whom.
 
 pub mod evaluate;
+pub mod event;
 pub mod notice;
 pub mod rule;
 pub mod series;
