@@ -11,6 +11,7 @@
 //! ingest    bytes in, checked records out
 //! store     rows in, rows out; both engines, each query written once
 //! output    a finished answer as a table, JSON or CSV
+//! http      requests to other servers, under one policy
 //! error     kinds of error and the one table of exit codes
 //! ```
 //!
@@ -22,6 +23,7 @@ pub mod commands;
 pub mod context;
 pub mod domain;
 pub mod error;
+pub mod http;
 pub mod ingest;
 pub mod output;
 pub mod store;

@@ -13,6 +13,7 @@
 mod commands;
 mod examples;
 mod help;
+mod http;
 mod migrations;
 mod readme;
 mod schema;

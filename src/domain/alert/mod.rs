@@ -1,9 +1,12 @@
 //! Alerting, decided: what a rule is, what it says of the data, what is told to whom.
 
+pub mod channel;
+pub mod delivery;
 pub mod evaluate;
 pub mod event;
 pub mod notice;
 pub mod rule;
 pub mod series;
+pub mod silence;
 pub mod state;
 pub mod window;

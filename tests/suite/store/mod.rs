@@ -1,4 +1,5 @@
 //! The store, one file for each table.
 
+mod notices;
 mod recommendations;
 mod usage;

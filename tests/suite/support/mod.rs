@@ -6,6 +6,7 @@
 pub mod calls;
 pub mod catalogue;
 pub mod database;
+pub mod http;
 pub mod postgres;
 pub mod program;
 

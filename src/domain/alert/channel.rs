@@ -1,0 +1,276 @@
+//! A channel: where notices go, and how. What only its user may know is never in it, only where it is
+//! found: the name of an environment variable, or a file.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+/// What a channel speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ChannelKind {
+    /// JSON to any URL.
+    Webhook,
+    /// A message to a Slack incoming webhook.
+    Slack,
+    /// Alerts to a Prometheus Alertmanager.
+    Alertmanager,
+    /// JSON to a program's standard input.
+    Exec,
+    /// A line on our own standard output.
+    Stdout,
+}
+
+impl ChannelKind {
+    const ALL: [ChannelKind; 5] = [
+        ChannelKind::Webhook,
+        ChannelKind::Slack,
+        ChannelKind::Alertmanager,
+        ChannelKind::Exec,
+        ChannelKind::Stdout,
+    ];
+
+    /// As it is stored.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ChannelKind::Webhook => "WEBHOOK",
+            ChannelKind::Slack => "SLACK",
+            ChannelKind::Alertmanager => "ALERTMANAGER",
+            ChannelKind::Exec => "EXEC",
+            ChannelKind::Stdout => "STDOUT",
+        }
+    }
+
+    /// As it is shown and typed.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            ChannelKind::Webhook => "webhook",
+            ChannelKind::Slack => "slack",
+            ChannelKind::Alertmanager => "alertmanager",
+            ChannelKind::Exec => "exec",
+            ChannelKind::Stdout => "stdout",
+        }
+    }
+
+    /// The kind that is stored under this name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<ChannelKind> {
+        ChannelKind::ALL
+            .into_iter()
+            .find(|kind| kind.as_str() == name)
+    }
+}
+
+/// Where a secret is found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SecretPlace {
+    /// In the environment variable of this name.
+    Env(String),
+    /// In this file.
+    File(PathBuf),
+}
+
+impl fmt::Display for SecretPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SecretPlace::Env(name) => write!(f, "${name}"),
+            SecretPlace::File(path) => write!(f, "{}", path.display()),
+        }
+    }
+}
+
+/// A URL, or where it is found: many are secrets as a whole.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Address {
+    /// As the user typed it.
+    Url(String),
+    /// In an environment variable.
+    Env(String),
+    /// In a file.
+    File(PathBuf),
+}
+
+/// How we tell the server who we are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Auth {
+    /// By a token.
+    Bearer(SecretPlace),
+    /// By a user's name and password.
+    Basic {
+        /// The user's name.
+        user: String,
+        /// Where the password is found.
+        password: SecretPlace,
+    },
+}
+
+/// What all channels that speak HTTP have.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HttpSettings {
+    /// Where to.
+    pub address: Address,
+    /// How we tell who we are.
+    pub auth: Option<Auth>,
+    /// Whether plain HTTP may leave this machine.
+    pub insecure_http: bool,
+    /// How long a try may take.
+    pub timeout_ms: u64,
+}
+
+/// What a kind of channel needs to know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Settings {
+    /// JSON to any URL.
+    Webhook(Webhook),
+    /// A message to a Slack incoming webhook.
+    Slack(HttpSettings),
+    /// Alerts to a Prometheus Alertmanager.
+    Alertmanager(Alertmanager),
+    /// JSON to a program's standard input.
+    Exec(Exec),
+    /// A line on our own standard output.
+    Stdout(Stdout),
+}
+
+/// JSON to any URL.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Webhook {
+    /// Where to.
+    pub http: HttpSettings,
+    /// What the signature is made with.
+    pub secret: Option<SecretPlace>,
+}
+
+/// Alerts to a Prometheus Alertmanager.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Alertmanager {
+    /// Where to: what stands before `/api/v2/alerts`.
+    pub http: HttpSettings,
+    /// How long it holds a firing alert that it hears no more of.
+    pub hold_ms: u64,
+    /// Labels beside ours, for its routing tree.
+    pub labels: Vec<(String, String)>,
+}
+
+/// JSON to a program's standard input.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exec {
+    /// The program and its arguments; no shell comes between.
+    pub command: Vec<String>,
+    /// Variables of our environment that it gets.
+    pub pass_env: Vec<String>,
+    /// How long it may run.
+    pub timeout_ms: u64,
+}
+
+/// A line on our own standard output.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stdout {
+    /// JSON instead of prose.
+    pub json: bool,
+}
+
+impl Settings {
+    /// What kind of channel this makes.
+    #[must_use]
+    pub fn kind(&self) -> ChannelKind {
+        match self {
+            Settings::Webhook(_) => ChannelKind::Webhook,
+            Settings::Slack(_) => ChannelKind::Slack,
+            Settings::Alertmanager(_) => ChannelKind::Alertmanager,
+            Settings::Exec(_) => ChannelKind::Exec,
+            Settings::Stdout(_) => ChannelKind::Stdout,
+        }
+    }
+
+    /// As it is stored.
+    ///
+    /// # Errors
+    ///
+    /// When a path is not UTF-8.
+    pub fn to_json(&self) -> serde_json::Result<String> {
+        match self {
+            Settings::Webhook(settings) => serde_json::to_string(settings),
+            Settings::Slack(settings) => serde_json::to_string(settings),
+            Settings::Alertmanager(settings) => serde_json::to_string(settings),
+            Settings::Exec(settings) => serde_json::to_string(settings),
+            Settings::Stdout(settings) => serde_json::to_string(settings),
+        }
+    }
+
+    /// Reads what is stored.
+    ///
+    /// # Errors
+    ///
+    /// When it is not what [`Settings::to_json`] writes.
+    pub fn from_json(kind: ChannelKind, text: &str) -> serde_json::Result<Settings> {
+        Ok(match kind {
+            ChannelKind::Webhook => Settings::Webhook(serde_json::from_str(text)?),
+            ChannelKind::Slack => Settings::Slack(serde_json::from_str(text)?),
+            ChannelKind::Alertmanager => Settings::Alertmanager(serde_json::from_str(text)?),
+            ChannelKind::Exec => Settings::Exec(serde_json::from_str(text)?),
+            ChannelKind::Stdout => Settings::Stdout(serde_json::from_str(text)?),
+        })
+    }
+}
+
+/// A channel as it stands.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Channel {
+    /// Its name, by which rules call it.
+    pub name: String,
+    /// What it speaks.
+    pub kind: ChannelKind,
+    /// What it needs to know; none if what is stored cannot be read, as a newer version may have written it.
+    pub settings: Option<Settings>,
+    /// When it was added.
+    pub created_at: DateTime<Utc>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_come_back_as_they_were_stored() {
+        let http = HttpSettings {
+            address: Address::Env("SLACK_URL".to_owned()),
+            auth: Some(Auth::Basic {
+                user: "me".to_owned(),
+                password: SecretPlace::File("/run/secrets/am".into()),
+            }),
+            insecure_http: false,
+            timeout_ms: 10_000,
+        };
+        let all = [
+            Settings::Slack(http.clone()),
+            Settings::Webhook(Webhook {
+                http: http.clone(),
+                secret: Some(SecretPlace::Env("KEY".to_owned())),
+            }),
+            Settings::Alertmanager(Alertmanager {
+                http,
+                hold_ms: 1,
+                labels: vec![("team".to_owned(), "payments".to_owned())],
+            }),
+            Settings::Exec(Exec {
+                command: vec!["mail".to_owned()],
+                pass_env: Vec::new(),
+                timeout_ms: 1,
+            }),
+            Settings::Stdout(Stdout { json: true }),
+        ];
+        for settings in all {
+            let stored = settings.to_json().unwrap();
+            let read = Settings::from_json(settings.kind(), &stored).unwrap();
+            assert_eq!(read, settings);
+            assert_eq!(ChannelKind::named(read.kind().as_str()), Some(read.kind()));
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! Delivery: when a notice that did not arrive is tried again, and when that ends.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use sha2::{Digest, Sha256};
+
+use super::notice::{Content, NoticeKind};
+
+/// How far a notice has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Delivery {
+    /// It is to be sent.
+    Waiting,
+    /// Its receiver has it.
+    Delivered,
+    /// It is held back until a silence ends.
+    Silenced,
+    /// It will not be sent; the error says why.
+    Dropped,
+}
+
+impl Delivery {
+    /// As it is stored and shown.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Delivery::Waiting => "WAITING",
+            Delivery::Delivered => "DELIVERED",
+            Delivery::Silenced => "SILENCED",
+            Delivery::Dropped => "DROPPED",
+        }
+    }
+
+    /// The state of this name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Delivery> {
+        [
+            Delivery::Waiting,
+            Delivery::Delivered,
+            Delivery::Silenced,
+            Delivery::Dropped,
+        ]
+        .into_iter()
+        .find(|state| state.as_str() == name)
+    }
+}
+
+/// A notice for one channel, and how far it has come.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Notice {
+    /// What is told; its key is the notice's id.
+    pub content: Content,
+    /// The how manieth of its kind in its episode, from 1.
+    pub number: i32,
+    /// The channel that is to tell it.
+    pub channel: String,
+    /// How far it has come.
+    pub delivery: Delivery,
+    /// How often it was tried. Counted before each try, so that whoever dies in it has counted it.
+    pub attempts: i32,
+    /// It is not tried before.
+    pub next_attempt_at: DateTime<Utc>,
+    /// When its receiver took it.
+    pub delivered_at: Option<DateTime<Utc>>,
+    /// Why the last try failed, or why there will be none.
+    pub error: Option<String>,
+}
+
+impl Notice {
+    /// A notice that is to be sent at once.
+    #[must_use]
+    pub fn new(content: Content, number: i32, channel: &str) -> Notice {
+        Notice {
+            number,
+            channel: channel.to_owned(),
+            delivery: Delivery::Waiting,
+            attempts: 0,
+            next_attempt_at: content.created_at,
+            delivered_at: None,
+            error: None,
+            content,
+        }
+    }
+
+    /// Whether its receiver has it, or may have it: whoever was tried may have got it before we died.
+    #[must_use]
+    pub fn may_have_arrived(&self) -> bool {
+        self.delivery == Delivery::Delivered || self.attempts > 0
+    }
+}
+
+impl NoticeKind {
+    /// Whether it ends its episode.
+    #[must_use]
+    pub fn is_last(self) -> bool {
+        matches!(self, NoticeKind::Resolved | NoticeKind::Missed)
+    }
+}
+
+/// The wait after the first failure.
+const FIRST_WAIT_MS: i64 = 30_000;
+
+/// The longest wait: half a day of trouble is over at most this long after the trouble.
+const LONGEST_WAIT_MS: i64 = 3_600_000;
+
+/// How long to wait after this many failed tries: twice as long each time, up to an hour, and of that
+/// between a half and all. Which part the notice's key says: notices that failed together do not come
+/// back together, and the same notice waits equally long whoever computes it.
+#[must_use]
+pub fn wait_after(key: &str, attempts: i32) -> TimeDelta {
+    let doublings = u32::try_from(attempts - 1).unwrap_or(0).min(16);
+    let whole = (FIRST_WAIT_MS << doublings).min(LONGEST_WAIT_MS);
+    let hash = Sha256::new_with_prefix(key.as_bytes())
+        .chain_update(attempts.to_be_bytes())
+        .finalize();
+    let part = i64::from(u16::from_be_bytes([hash[0], hash[1]]));
+    let half = whole / 2;
+    TimeDelta::milliseconds(half + half * part / i64::from(u16::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_double_up_to_an_hour_and_are_spread() {
+        let seconds = |key: &str, attempts| wait_after(key, attempts).num_seconds();
+        for attempts in 1..40 {
+            let whole = (30_i64 << (attempts - 1).min(20)).min(3600);
+            for key in ["a", "b", "c"] {
+                let wait = seconds(key, attempts);
+                assert!((whole / 2..=whole).contains(&wait), "{attempts}: {wait}");
+                assert_eq!(wait, seconds(key, attempts));
+            }
+        }
+        assert_ne!(wait_after("a", 5), wait_after("b", 5));
+        assert_ne!(wait_after("a", 30), wait_after("a", 31));
+        assert!(seconds("a", i32::MAX) <= 3600 && seconds("a", 0) >= 15);
+    }
+}

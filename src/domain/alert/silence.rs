@@ -1,0 +1,133 @@
+//! A silence: a stretch of time in which matching rules are evaluated as ever and say nothing.
+
+use chrono::{DateTime, Utc};
+
+use super::rule::{AlertType, Rule};
+
+/// What is silent, and from when to when. A part that is not given matches anything.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Silence {
+    /// Time-ordered.
+    pub id: String,
+    /// Only this API.
+    pub api_name: Option<String>,
+    /// Only this type.
+    pub alert_type: Option<AlertType>,
+    /// Only this rule.
+    pub alert_id: Option<String>,
+    /// From here on.
+    pub starts_at: DateTime<Utc>,
+    /// No longer from here on.
+    pub ends_at: DateTime<Utc>,
+    /// Why, in the words of whoever made it.
+    pub reason: String,
+    /// Who made it.
+    pub created_by: String,
+    /// When.
+    pub created_at: DateTime<Utc>,
+}
+
+impl Silence {
+    /// Whether it is in force.
+    #[must_use]
+    pub fn is_active(&self, at: DateTime<Utc>) -> bool {
+        self.starts_at <= at && at < self.ends_at
+    }
+
+    /// Whether it is about what `rule` says of `api_name`, at whatever time.
+    #[must_use]
+    pub fn matches(&self, rule: &Rule, api_name: &str) -> bool {
+        let fits = |mine: Option<&str>, theirs: &str| mine.is_none_or(|mine| mine == theirs);
+        fits(self.api_name.as_deref(), api_name)
+            && fits(self.alert_id.as_deref(), &rule.id)
+            && self
+                .alert_type
+                .as_ref()
+                .is_none_or(|mine| *mine == rule.alert_type)
+    }
+}
+
+/// The silence that keeps `rule` quiet about `api_name` at a moment: of several the one that ends last.
+#[must_use]
+pub fn matching<'a>(
+    silences: &'a [Silence],
+    rule: &Rule,
+    api_name: &str,
+    at: DateTime<Utc>,
+) -> Option<&'a Silence> {
+    silences
+        .iter()
+        .filter(|silence| silence.is_active(at) && silence.matches(rule, api_name))
+        .max_by_key(|silence| silence.ends_at)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::alert::rule::{AlertPeriod, Settings};
+
+    fn at(ms: i64) -> DateTime<Utc> {
+        DateTime::from_timestamp_millis(ms).unwrap()
+    }
+
+    fn silence(api: Option<&str>, alert_type: Option<AlertType>, rule: Option<&str>) -> Silence {
+        Silence {
+            id: "s".to_owned(),
+            api_name: api.map(str::to_owned),
+            alert_type,
+            alert_id: rule.map(str::to_owned),
+            starts_at: at(10),
+            ends_at: at(20),
+            reason: "a release".to_owned(),
+            created_by: "me".to_owned(),
+            created_at: at(10),
+        }
+    }
+
+    fn rule() -> Rule {
+        Rule {
+            id: "r".to_owned(),
+            api_name: "*".to_owned(),
+            alert_type: AlertType::ErrorSpike,
+            threshold: 10.0,
+            period: AlertPeriod::Hour,
+            enabled: true,
+            last_triggered: None,
+            settings: Settings::default(),
+            channels: Vec::new(),
+            unreadable: None,
+        }
+    }
+
+    #[test]
+    fn what_a_silence_does_not_name_it_matches() {
+        let matches = |silence: Silence| silence.matches(&rule(), "tmdb");
+        assert!(matches(silence(None, None, None)));
+        assert!(matches(silence(
+            Some("tmdb"),
+            Some(AlertType::ErrorSpike),
+            Some("r")
+        )));
+        assert!(!matches(silence(Some("jikan"), None, None)));
+        assert!(!matches(silence(
+            None,
+            Some(AlertType::CostThreshold),
+            None
+        )));
+        assert!(!matches(silence(None, None, Some("q"))));
+    }
+
+    #[test]
+    fn a_silence_begins_at_its_start_and_is_over_at_its_end() {
+        let longer = Silence {
+            ends_at: at(30),
+            ..silence(None, None, None)
+        };
+        let silences = [silence(None, None, None), longer];
+        let until = |ms| matching(&silences, &rule(), "tmdb", at(ms)).map(|found| found.ends_at);
+        assert_eq!(until(9), None);
+        assert_eq!(until(10), Some(at(30)));
+        assert_eq!(until(29), Some(at(30)));
+        assert_eq!(until(30), None);
+    }
+}
