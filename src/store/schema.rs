@@ -437,6 +437,9 @@ diesel::table! {
         resets -> Integer,
         first_at -> Timestamp,
         last_at -> Timestamp,
+        reading -> Text,
+        period_start -> Nullable<Timestamp>,
+        sealed -> Bool,
     }
 }
 

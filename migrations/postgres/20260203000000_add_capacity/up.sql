@@ -81,6 +81,11 @@ CREATE TABLE usagectl.usagectl_metric_days (
     "resets" INTEGER NOT NULL,
     "first_at" TIMESTAMP(3) NOT NULL,
     "last_at" TIMESTAMP(3) NOT NULL,
+    -- How the last point is to be read: LEVEL, CUMULATIVE since period_start, or an AMOUNT of its own.
+    "reading" TEXT NOT NULL CHECK ("reading" IN ('LEVEL', 'CUMULATIVE', 'AMOUNT')),
+    "period_start" TIMESTAMP(3),
+    -- Its points are gone; nothing can be added to it any more.
+    "sealed" BOOLEAN NOT NULL,
 
     CONSTRAINT usagectl_metric_days_pkey PRIMARY KEY ("service", "metric", "resource", "day")
 );

@@ -82,6 +82,11 @@ CREATE TABLE "usagectl_metric_days" (
     "resets" INTEGER NOT NULL,
     "first_at" DATETIME NOT NULL,
     "last_at" DATETIME NOT NULL,
+    -- How the last point is to be read: LEVEL, CUMULATIVE since period_start, or an AMOUNT of its own.
+    "reading" TEXT NOT NULL CHECK ("reading" IN ('LEVEL', 'CUMULATIVE', 'AMOUNT')),
+    "period_start" DATETIME,
+    -- Its points are gone; nothing can be added to it any more.
+    "sealed" BOOLEAN NOT NULL,
 
     PRIMARY KEY ("service", "metric", "resource", "day")
 );
