@@ -8,6 +8,8 @@ pub mod credits;
 pub mod histogram;
 pub mod id;
 pub mod infrastructure;
+pub mod metric;
+pub mod metric_day;
 pub mod migration;
 pub mod period;
 pub mod plans;

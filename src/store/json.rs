@@ -5,7 +5,7 @@ use diesel::expression::AsExpression;
 use diesel::pg::{Pg, PgValue};
 use diesel::serialize::{self, IsNull, Output, ToSql};
 use diesel::sql_types::Text;
-use diesel::sqlite::{Sqlite, SqliteValue};
+use diesel::sqlite::{Sqlite, SqliteType, SqliteValue};
 
 use super::schema::sql_types;
 
@@ -43,6 +43,10 @@ impl ToSql<sql_types::JsonText, Sqlite> for Json {
 
 impl FromSql<sql_types::JsonText, Sqlite> for Json {
     fn from_sql(value: SqliteValue<'_, '_, '_>) -> deserialize::Result<Json> {
-        <String as FromSql<Text, Sqlite>>::from_sql(value).map(Json)
+        // The column may hold anything; what is no text is no JSON either.
+        match value.value_type() {
+            Some(SqliteType::Text) => <String as FromSql<Text, Sqlite>>::from_sql(value).map(Json),
+            _ => Ok(Json(String::new())),
+        }
     }
 }

@@ -14,6 +14,8 @@ pub mod json;
 pub mod lenient;
 pub mod lock;
 pub mod marks;
+pub mod metric_days;
+pub mod metrics;
 pub mod migrations;
 pub mod notices;
 pub mod recommendation_history;

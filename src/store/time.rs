@@ -197,6 +197,15 @@ impl FromSql<Timestamp, Sqlite> for Stamp {
 }
 
 impl Stamp {
+    /// The instant, if anybody can read it.
+    #[must_use]
+    pub fn instant(self) -> Option<DateTime<Utc>> {
+        match self {
+            Stamp::Canonical(at) => Some(at),
+            Stamp::Odd(at) => at,
+        }
+    }
+
     fn of_text(text: &str) -> Stamp {
         match canonical(text.as_bytes()) {
             Some(at) => Stamp::Canonical(at),

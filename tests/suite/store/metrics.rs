@@ -1,0 +1,179 @@
+//! Measurements as they are stored, and the days made of them.
+
+use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
+use usagectl::domain::infrastructure::{Metric, Service};
+use usagectl::domain::metric::{NewPoint, Reading, Series};
+use usagectl::domain::metric_day::MetricDay;
+use usagectl::store::backend::Db;
+use usagectl::store::metric_days::{self, Refreshed};
+use usagectl::store::metrics::{Known, Saved, save};
+
+use crate::support::{Engine, TestDatabase, both_engines};
+
+fn at(text: &str) -> DateTime<Utc> {
+    text.parse().unwrap()
+}
+
+fn storage(resource: &str) -> Series {
+    Series {
+        service: Service::VercelKv,
+        metric: Metric::StorageMb,
+        resource: resource.to_owned(),
+    }
+}
+
+fn all_days(db: &mut Db) -> Vec<MetricDay> {
+    metric_days::days(db, None, None, NaiveDate::MIN, NaiveDate::MAX).unwrap()
+}
+
+fn refreshed(db: &mut Db) -> Vec<MetricDay> {
+    metric_days::refresh(db).unwrap();
+    all_days(db)
+}
+
+/// As [`refreshed`], forgetting everything before.
+fn from_scratch(test: &TestDatabase) -> Vec<MetricDay> {
+    let day = match test.engine() {
+        Engine::Postgresql => "date_trunc('day', timestamp)",
+        Engine::Sqlite => "strftime('%Y-%m-%dT00:00:00.000+00:00', timestamp)",
+    };
+    test.execute(&format!(
+        "DELETE FROM usagectl_metric_days;
+         INSERT INTO usagectl_dirty_metric_days (service, metric, day)
+         SELECT DISTINCT CAST(service AS TEXT), CAST(metric AS TEXT), {day} FROM \"InfrastructureMetric\""
+    ));
+    refreshed(&mut test.open())
+}
+
+/// Amounts, levels and a counter that begins anew each month, every six hours.
+fn put_points(db: &mut Db) {
+    let begin = at("2026-01-20T03:00:00Z");
+    for (metric, resource, reading) in [
+        (Metric::StorageMb, "", Reading::Level),
+        (Metric::StorageMb, "second", Reading::Level),
+        (Metric::BandwidthGb, "", Reading::Cumulative),
+        (Metric::CommandsPerDay, "", Reading::Cumulative),
+        (Metric::CostUsd, "", Reading::Amount),
+    ] {
+        let points = (0..80).map(|step| {
+            let series = Series {
+                service: Service::VercelKv,
+                metric,
+                resource: resource.to_owned(),
+            };
+            let value = f64::from((step * 37) % 48) / 4.0 + f64::from(step % 47);
+            NewPoint::new(series, value, begin + TimeDelta::hours(6) * step).read_as(reading)
+        });
+        save(db, &points.collect::<Vec<_>>(), Known::Stays).unwrap();
+    }
+}
+
+both_engines! {
+    fn the_same_moment_is_one_row(db: TestDatabase) {
+        let db = &mut db.open();
+        let point = |value| NewPoint::new(storage("cache"), value, at("2026-01-31T12:00:00Z")).with("source", "test");
+        let saved = |inserted, updated, unchanged| Saved { inserted, updated, unchanged };
+        let twice = [point(1.0), point(1.0)];
+        assert_eq!(save(db, &twice, Known::Stays).unwrap(), saved(1, 0, 1));
+        assert_eq!(save(db, &[point(1.0)], Known::IsReplaced).unwrap(), saved(0, 0, 1));
+        assert_eq!(save(db, &[point(2.0)], Known::Stays).unwrap(), saved(0, 0, 1));
+        assert_eq!(refreshed(db)[0].last_value, 1.0);
+        assert_eq!(save(db, &[point(2.0)], Known::IsReplaced).unwrap(), saved(0, 1, 0));
+        assert_eq!(refreshed(db)[0].last_value, 2.0);
+        assert_eq!(save(db, &[], Known::Stays).unwrap(), Saved::default());
+    }
+
+    fn days_follow_whatever_is_done_to_points(db: TestDatabase) {
+        put_points(&mut db.open());
+        let before = refreshed(&mut db.open());
+        assert_eq!(before.len(), 5 * 20);
+        assert_eq!(metric_days::refresh(&mut db.open()).unwrap(), Refreshed::default());
+        for change in [
+            "INSERT INTO \"InfrastructureMetric\" (id, service, metric, value, timestamp)
+             VALUES ('late', 'VERCEL_KV', 'BANDWIDTH_GB', 99, '2026-01-19T08:00:00.000+00:00')",
+            "UPDATE \"InfrastructureMetric\" SET value = value * 3 WHERE metric = 'BANDWIDTH_GB' AND value > 20",
+            "UPDATE \"InfrastructureMetric\" SET metric = 'STORAGE_MB' WHERE id = 'late'",
+            "DELETE FROM \"InfrastructureMetric\"
+             WHERE timestamp >= '2026-01-24T00:00:00.000+00:00' AND timestamp < '2026-01-27T00:00:00.000+00:00'",
+        ] {
+            db.execute(change);
+            let days = refreshed(&mut db.open());
+            assert_ne!(days, before, "{change}");
+            assert_eq!(days, from_scratch(&db), "{change}");
+        }
+        db.execute("DELETE FROM \"InfrastructureMetric\"");
+        assert_eq!(refreshed(&mut db.open()), []);
+    }
+
+    fn the_newest_value_is_the_newest_that_is_not_in_the_future(db: TestDatabase) {
+        let db = &mut db.open();
+        let point = |resource, value, time: &str| NewPoint::new(storage(resource), value, at(time));
+        let points = [
+            point("", 1.0, "2026-01-29T12:00:00Z"),
+            point("", 2.0, "2026-01-31T11:00:00Z"),
+            point("", 3.0, "2026-01-31T13:00:00Z"),
+            point("b", 4.0, "2026-01-20T00:00:00Z"),
+            point("b", 5.0, "2026-01-31T12:00:01Z"),
+            point("c", 6.0, "2026-02-01T00:00:00Z"),
+        ];
+        save(db, &points, Known::Stays).unwrap();
+        metric_days::refresh(db).unwrap();
+        let latest = metric_days::latest(db, at("2026-01-31T12:00:00Z")).unwrap();
+        let found: Vec<_> = latest.iter().map(|latest| (latest.series.resource.as_str(), latest.point.value)).collect();
+        assert_eq!(found, [("", 2.0), ("b", 4.0)]);
+    }
+
+    fn what_makes_no_sense_is_left_out(db: TestDatabase) {
+        let rows: &[&str] = match db.engine() {
+            Engine::Postgresql => &[
+                "'NaN', '2026-01-31 12:00:00', NULL",
+                "'Infinity', '2026-01-31 12:00:00', NULL",
+                "1, 'infinity', NULL",
+                "1, '-infinity', NULL",
+                "1, '20000-01-01', NULL",
+                "1, '0044-03-15 BC', NULL",
+                "7, '2026-01-31 12:00:00', '[1]'",
+                "7, '2026-01-31 13:00:00', '{\"resource\": {\"a\": 1}, \"reading\": \"loud\"}'",
+            ],
+            Engine::Sqlite => &[
+                "'much', '2026-01-31T12:00:00.000+00:00', NULL",
+                "x'00', '2026-01-31T12:00:00.000+00:00', NULL",
+                "9e999, '2026-01-31T12:00:00.000+00:00', NULL",
+                "1, 'soon', NULL",
+                "1, x'00', NULL",
+                "1, '2026-02-30T12:00:00.000+00:00', NULL",
+                "1, '0000-01-01T12:00:00.000+00:00', NULL",
+                "7, '2026-01-31T12:00:00.000+00:00', x'ff'",
+                // 13:00, 14:00, 15:00 and 16:00 of the same day.
+                "7, 1769864400000, 'nonsense'",
+                "7, '2026-01-31 14:00:00', '[1]'",
+                "7, '2026-02-01T00:00:00.000+09:00', NULL",
+                "7, '2026-01-31T16:00:00Z', NULL",
+            ],
+        };
+        for (index, row) in rows.iter().enumerate() {
+            db.execute(&format!(
+                "INSERT INTO \"InfrastructureMetric\" (id, service, metric, value, timestamp, metadata)
+                 VALUES ('{index}', 'VERCEL_KV', 'STORAGE_MB', {})",
+                row
+            ));
+        }
+        let sane = rows.iter().filter(|row| row.starts_with('7')).count();
+        let [day] = refreshed(&mut db.open()).try_into().unwrap();
+        assert_eq!((day.points as usize, day.min_value, day.max_value), (sane, 7.0, 7.0));
+        assert_eq!(day.day.to_string(), "2026-01-31");
+        assert_eq!(day.first_at, at("2026-01-31T12:00:00Z"));
+    }
+}
+
+#[test]
+fn two_refreshes_at_once_make_the_same_days() {
+    let test = TestDatabase::migrated(Engine::Postgresql);
+    put_points(&mut test.open());
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| metric_days::refresh(&mut test.open()).unwrap());
+        }
+    });
+    assert_eq!(all_days(&mut test.open()), from_scratch(&test));
+}
