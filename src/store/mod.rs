@@ -8,6 +8,7 @@ pub mod alerts;
 pub mod api_limits;
 pub mod backend;
 pub mod catalogue;
+pub mod catalogues;
 pub mod channels;
 pub mod enums;
 pub mod json;

@@ -4,7 +4,13 @@
 //! (The catalogue of SQL objects is another thing: `domain::catalogue`.)
 
 pub mod api_limit;
+pub mod catalogue;
+pub mod read;
 pub mod source;
 
 pub use api_limit::{ApiLimit, ApiLimitOrigin, Unit};
+pub use catalogue::{
+    AtLimit, Catalogue, Included, Kind, LimitPeriod, Limited, Overage, Plan, PlanLimit, PriceScope,
+    Source, usual_kind,
+};
 pub use source::{Grade, PageDate};
