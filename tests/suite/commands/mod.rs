@@ -1,7 +1,6 @@
 //! Whole commands, one file for each.
 
 mod aggregate;
-mod alerts;
 mod connection;
 mod limits;
 mod migrate;

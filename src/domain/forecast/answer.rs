@@ -1,0 +1,536 @@
+//! What is answered: dates, chances and totals, read off the simulated paths.
+
+use super::calibrate::{Calibration, calibrate};
+use super::paths::{Paths, prepare};
+use super::random::Random;
+use super::robust::quantile_of;
+use super::series::{DayNumber, Kind, Question, Series};
+
+/// Nothing is said about what lies further ahead.
+pub const HORIZON_DAYS: usize = 90;
+/// With fewer days there is no forecast, and below the second number its confidence is low.
+const FEWEST_DAYS: usize = 7;
+const CONFIDENT_DAYS: usize = 14;
+/// How many futures are simulated.
+const PATHS: usize = 500;
+
+/// There are too few days to say anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Insufficient {
+    /// How many there are.
+    pub days: usize,
+    /// How many it takes.
+    pub needed: usize,
+}
+
+/// How much history a forecast rests on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Confidence {
+    /// Less than two weeks.
+    Low,
+    /// Two weeks or more.
+    Normal,
+}
+
+/// The middle and the edges of what is likely.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Band {
+    /// One in ten lies below.
+    pub p10: f64,
+    /// The middle.
+    pub p50: f64,
+    /// One in ten lies above.
+    pub p90: f64,
+}
+
+impl Band {
+    /// The band of these values; `None` of none.
+    #[must_use]
+    pub fn of(values: &mut [f64]) -> Option<Band> {
+        (!values.is_empty()).then(|| {
+            let [p10, p50, p90] = [0.1, 0.5, 0.9].map(|share| quantile_of(values, share));
+            Band { p10, p50, p90 }
+        })
+    }
+}
+
+/// How likely something is within so many days.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Chance {
+    /// The days.
+    pub within: usize,
+    /// The share of paths; `None` if that is further ahead than the forecast looks.
+    pub share: Option<f64>,
+}
+
+/// When a line is reached.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Passage {
+    /// The line.
+    pub line: f64,
+    /// Days from today until one path in ten, half of them and nine in ten have reached it. `None` is: not
+    /// within the horizon. 0 is today, or before.
+    pub days: [Option<u32>; 3],
+    /// How likely within 7, 30 and 90 days.
+    pub chances: [Chance; 3],
+}
+
+/// What a billing period comes to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PeriodTotal {
+    /// Its first day.
+    pub from: DayNumber,
+    /// The first day after it.
+    pub to: DayNumber,
+    /// What was used of it already.
+    pub used: f64,
+    /// The total at its end.
+    pub total: Band,
+    /// The total on each path, in the order of [`Paths::iter`].
+    pub totals: Vec<f64>,
+}
+
+impl PeriodTotal {
+    /// How likely the total exceeds `included`.
+    #[must_use]
+    pub fn chance_over(&self, included: f64) -> f64 {
+        let over = self
+            .totals
+            .iter()
+            .filter(|total| **total > included)
+            .count();
+        over as f64 / self.totals.len().max(1) as f64
+    }
+
+    /// By how much, on average over all paths.
+    #[must_use]
+    pub fn expected_overage(&self, included: f64) -> f64 {
+        let over = self.totals.iter().map(|total| (total - included).max(0.0));
+        over.sum::<f64>() / self.totals.len().max(1) as f64
+    }
+}
+
+/// What the forecast was made from, to be explained.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Basis {
+    /// How many days there were.
+    pub days: usize,
+    /// The first of them.
+    pub first: DayNumber,
+    /// The last of them that was over.
+    pub last: DayNumber,
+    /// How many isolated spikes were set aside.
+    pub spikes: usize,
+    /// The days on which the level fell and stayed down.
+    pub resets: Vec<DayNumber>,
+    /// Whether weekdays differ by more than chance.
+    pub weekdays: bool,
+    /// What a day adds.
+    pub drift: f64,
+    /// What it added in the last two weeks.
+    pub recent_drift: f64,
+    /// The share of paths that go on with the latter.
+    pub recent_share: f64,
+    /// Whether what a day adds is a share of the amount, as with counters, and not an amount.
+    pub drift_is_share: bool,
+    /// Which part of an error the level follows: 0 around a fixed line, 1 in a random walk.
+    pub alpha: f64,
+    /// By how much past misses widened or narrowed the band, and how many they were.
+    pub calibration: Calibration,
+}
+
+/// Where a series is heading.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Forecast {
+    /// How the series is read.
+    pub kind: Kind,
+    /// How much it rests on.
+    pub confidence: Confidence,
+    /// How many days ahead dates are named.
+    pub horizon: usize,
+    /// The newest value.
+    pub latest: f64,
+    /// A passage for each line of the question, in its order.
+    pub passages: Vec<Passage>,
+    /// For counters: the period under way, and those that follow within the simulated days.
+    pub periods: Vec<PeriodTotal>,
+    /// What everything above was read off.
+    pub paths: Paths,
+    /// What it was made from.
+    pub basis: Basis,
+}
+
+/// Answers `question` about `series`.
+///
+/// # Errors
+///
+/// When there are fewer than seven days of data.
+pub fn forecast(series: &Series, question: &Question) -> Result<Forecast, Insufficient> {
+    let mut whole = series.usable(question.today);
+    let newest = whole.last().copied();
+    // The amount of a day that is not over would look like a bad day.
+    let under_way = match series.kind {
+        Kind::Period => whole.pop_if(|(day, _)| *day == question.today),
+        Kind::Gauge | Kind::Rate => None,
+    };
+    let (Some((first, _)), Some((last, _)), Some((_, latest)), FEWEST_DAYS..) =
+        (whole.first(), whole.last(), newest, whole.len())
+    else {
+        return Err(Insufficient {
+            days: whole.len(),
+            needed: FEWEST_DAYS,
+        });
+    };
+    let prepared = prepare(series.kind, &whole);
+    let fit = prepared.fit();
+    let mut random = Random::named(&series.name);
+    let calibration = calibrate(&prepared, &mut random);
+    let ahead = question.days.max(1) + usize::try_from(question.today - last).unwrap_or(0);
+    let mut paths = prepared.simulate(&fit, ahead, PATHS, &mut random);
+    prepared.scale(&mut paths, calibration.factor);
+    if under_way.is_some() {
+        paths.shorten(question.today, 1.0 - question.elapsed.clamp(0.0, 1.0));
+    }
+    let span = usize::try_from(last - first + 1).unwrap_or(0);
+    let mut forecast = Forecast {
+        kind: series.kind,
+        confidence: if whole.len() < CONFIDENT_DAYS {
+            Confidence::Low
+        } else {
+            Confidence::Normal
+        },
+        horizon: HORIZON_DAYS.min(span * 3 / 2).min(question.days.max(1)),
+        latest,
+        passages: Vec::new(),
+        periods: Vec::new(),
+        paths,
+        basis: Basis {
+            days: whole.len(),
+            first: *first,
+            last: *last,
+            spikes: prepared.spikes,
+            weekdays: fit.weekday.is_some(),
+            drift: fit.drift,
+            recent_drift: fit.recent_drift,
+            recent_share: fit.recent_share,
+            drift_is_share: prepared.is_logarithmic(),
+            alpha: fit.alpha,
+            calibration,
+            resets: prepared.resets,
+        },
+    };
+    let known: Vec<(DayNumber, f64)> = whole.into_iter().chain(under_way).collect();
+    match series.kind {
+        Kind::Gauge => forecast.passages = levels_reach(&forecast, question),
+        Kind::Period => {
+            let used = used_so_far(&known, question);
+            forecast.passages = sums_reach(&forecast, question, used);
+            forecast.periods = totals(&forecast.paths, question, used);
+        }
+        Kind::Rate => {}
+    }
+    Ok(forecast)
+}
+
+/// What was used of the period under way.
+fn used_so_far(known: &[(DayNumber, f64)], question: &Question) -> f64 {
+    let start = question.periods.first().copied().unwrap_or(question.today);
+    let in_period = known.iter().filter(|(day, _)| *day >= start);
+    question
+        .used
+        .unwrap_or_else(|| in_period.map(|(_, amount)| amount).sum())
+}
+
+/// When the level reaches each line.
+fn levels_reach(forecast: &Forecast, question: &Question) -> Vec<Passage> {
+    let passage = |line: &f64| {
+        passage(forecast, question, *line, |path| {
+            match forecast.latest >= *line {
+                true => Some(question.today),
+                false => day_of(&forecast.paths, path.iter().position(|level| level >= line)),
+            }
+        })
+    };
+    question.lines.iter().map(passage).collect()
+}
+
+/// When what a billing period adds up to reaches each line, in the period under way or one to come.
+fn sums_reach(forecast: &Forecast, question: &Question, used: f64) -> Vec<Passage> {
+    let paths = &forecast.paths;
+    let mut begins = vec![false; paths.days];
+    for start in question.periods.iter().skip(1) {
+        if let Some(begins) = paths.index(*start).and_then(|at| begins.get_mut(at)) {
+            *begins = true;
+        }
+    }
+    let passage = |line: &f64| {
+        passage(forecast, question, *line, |path| {
+            if used >= *line {
+                return Some(question.today);
+            }
+            let mut sum = used;
+            let reached = path.iter().zip(&begins).position(|(amount, begins)| {
+                sum = if *begins { *amount } else { sum + amount };
+                sum >= *line
+            });
+            day_of(paths, reached)
+        })
+    };
+    question.lines.iter().map(passage).collect()
+}
+
+fn day_of(paths: &Paths, index: Option<usize>) -> Option<DayNumber> {
+    Some(paths.first + DayNumber::try_from(index?).ok()?)
+}
+
+fn passage(
+    forecast: &Forecast,
+    question: &Question,
+    line: f64,
+    reached: impl Fn(&[f64]) -> Option<DayNumber>,
+) -> Passage {
+    let count = forecast.paths.iter().len();
+    let mut days: Vec<u32> = forecast
+        .paths
+        .iter()
+        .filter_map(reached)
+        .map(|day| u32::try_from(day - question.today).unwrap_or(0))
+        .filter(|days| *days as usize <= forecast.horizon)
+        .collect();
+    days.sort_unstable();
+    let by = |share: f64| {
+        days.get((share * count as f64).ceil() as usize - 1)
+            .copied()
+    };
+    let chance = |within: usize| Chance {
+        within,
+        share: (within <= forecast.horizon).then(|| {
+            let reached = days.partition_point(|days| *days as usize <= within);
+            reached as f64 / count.max(1) as f64
+        }),
+    };
+    Passage {
+        line,
+        days: [0.1, 0.5, 0.9].map(by),
+        chances: [7, 30, 90].map(chance),
+    }
+}
+
+/// The totals of the period under way and of those that end within the paths.
+fn totals(paths: &Paths, question: &Question, used: f64) -> Vec<PeriodTotal> {
+    let end = paths.first + DayNumber::try_from(paths.days).unwrap_or(0);
+    let mut used = used;
+    let periods = question
+        .periods
+        .windows(2)
+        .map(|period| (period[0], period[1]));
+    let mut totals = Vec::new();
+    for (from, to) in periods.take_while(|(_, to)| *to <= end) {
+        let sums: Vec<f64> = paths.sums(from, to).iter().map(|sum| used + sum).collect();
+        if let Some(total) = Band::of(&mut sums.clone()) {
+            totals.push(PeriodTotal {
+                from,
+                to,
+                used,
+                total,
+                totals: sums,
+            });
+        }
+        used = 0.0;
+    }
+    totals
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::series::Day;
+    use super::*;
+
+    fn series(kind: Kind, days: i32, value: impl Fn(i32) -> f64) -> Series {
+        Series {
+            name: "VERCEL_KV STORAGE_MB".to_owned(),
+            kind,
+            days: (0..days)
+                .map(|day| Day {
+                    day,
+                    value: value(day),
+                })
+                .collect(),
+        }
+    }
+
+    fn asked(today: DayNumber, lines: &[f64]) -> Question {
+        Question {
+            today,
+            elapsed: 0.0,
+            days: 90,
+            lines: lines.to_vec(),
+            periods: (0..8)
+                .map(|month| month * 30)
+                .filter(|start| start + 30 > today)
+                .collect(),
+            used: None,
+        }
+    }
+
+    /// Grows by 2 a day, from 100.
+    fn growing(day: i32) -> f64 {
+        100.0 + 2.0 * f64::from(day) + f64::from(day * 7 % 5) - 2.0
+    }
+
+    #[test]
+    fn a_level_reaches_its_lines_when_it_grows_into_them() {
+        let forecast = forecast(
+            &series(Kind::Gauge, 60, growing),
+            &asked(59, &[150.0, 250.0, 5_000.0]),
+        )
+        .unwrap();
+        let [over, soon, never] = &forecast.passages[..] else {
+            panic!("{forecast:?}")
+        };
+        assert_eq!(over.days, [Some(0); 3]);
+        // 250 is 16 days of growth away.
+        let days = soon.days.map(Option::unwrap);
+        assert!(days.is_sorted() && (12..19).contains(&days[1]), "{days:?}");
+        assert_eq!(
+            soon.chances.map(|chance| chance.share.unwrap() > 0.95),
+            [false, true, true]
+        );
+        assert_eq!(never.days, [None; 3]);
+        assert_eq!(never.chances.map(|chance| chance.share), [Some(0.0); 3]);
+    }
+
+    #[test]
+    fn too_few_days_are_no_forecast_and_a_few_more_a_doubtful_one_that_looks_less_far() {
+        let ask = |days: i32| {
+            forecast(
+                &series(Kind::Gauge, days, growing),
+                &asked(days - 1, &[1e6]),
+            )
+        };
+        assert_eq!(ask(6).unwrap_err(), Insufficient { days: 6, needed: 7 });
+        let short = ask(10).unwrap();
+        assert_eq!((short.confidence, short.horizon), (Confidence::Low, 15));
+        assert_eq!(
+            short.passages[0]
+                .chances
+                .map(|chance| chance.share.is_some()),
+            [true, false, false]
+        );
+        let long = ask(80).unwrap();
+        assert_eq!((long.confidence, long.horizon), (Confidence::Normal, 90));
+    }
+
+    #[test]
+    fn a_period_comes_to_what_was_used_and_what_the_remaining_days_add() {
+        let amount = |day: i32| 100.0 + f64::from(day * 7 % 5) - 2.0;
+        // Ten days of the second period are over.
+        let forecast = forecast(
+            &series(Kind::Period, 40, amount),
+            &asked(40, &[1_500.0, 9_000.0]),
+        )
+        .unwrap();
+        let now = &forecast.periods[0];
+        assert_eq!((now.from, now.to), (30, 60));
+        assert!((now.used - 1_000.0).abs() < 3.0, "{}", now.used);
+        assert!((now.total.p50 - 3_000.0).abs() < 60.0, "{:?}", now.total);
+        assert_eq!(now.chance_over(4_500.0), 0.0);
+        assert!((now.expected_overage(2_000.0) - 1_000.0).abs() < 80.0);
+        let next = &forecast.periods[1];
+        assert!(
+            next.used == 0.0 && next.total.p90 - next.total.p10 > now.total.p90 - now.total.p10
+        );
+        // 500 more are five days' worth; the other line is reached in no period.
+        assert!(
+            (4..=6).contains(&forecast.passages[0].days[1].unwrap()),
+            "{:?}",
+            forecast.passages
+        );
+        assert_eq!(forecast.passages[1].days, [None; 3]);
+    }
+
+    #[test]
+    fn of_the_day_under_way_only_the_rest_is_to_come() {
+        let mut used = series(Kind::Period, 41, |_| 100.0);
+        used.days[40].value = 75.0;
+        let question = Question {
+            elapsed: 0.75,
+            ..asked(40, &[])
+        };
+        let forecast = forecast(&used, &question).unwrap();
+        assert_eq!(forecast.basis.last, 39);
+        assert!((forecast.periods[0].total.p50 - 3_000.0).abs() < 10.0);
+        let known_better = Question {
+            used: Some(2_000.0),
+            ..question
+        };
+        let forecast = super::forecast(&used, &known_better).unwrap();
+        assert_eq!(forecast.periods[0].used, 2_000.0);
+    }
+
+    #[test]
+    fn a_limit_of_each_day_is_a_period_of_a_day() {
+        let amount = |day: i32| 100.0 + f64::from(day) + f64::from(day * 7 % 5);
+        let daily = Question {
+            periods: (60..200).collect(),
+            ..asked(60, &[175.0])
+        };
+        let forecast = forecast(&series(Kind::Period, 60, amount), &daily).unwrap();
+        assert!(
+            (8..25).contains(&forecast.passages[0].days[1].unwrap()),
+            "{:?}",
+            forecast.passages
+        );
+        assert!(forecast.periods.len() >= 60);
+    }
+
+    #[test]
+    fn the_same_question_has_the_same_answer_and_the_order_of_days_is_no_matter() {
+        let one = series(Kind::Gauge, 60, growing);
+        let mut other = one.clone();
+        other.days.reverse();
+        let question = asked(59, &[250.0]);
+        assert_eq!(forecast(&one, &question), forecast(&other, &question));
+        other.name.push('x');
+        assert_ne!(
+            forecast(&one, &question).unwrap().paths,
+            forecast(&other, &question).unwrap().paths
+        );
+    }
+
+    #[test]
+    fn nothing_that_is_no_number_gets_in_and_none_comes_out() {
+        for value in [0.0, -1.0, 1e-300, 1e300, 7.0] {
+            for kind in [Kind::Gauge, Kind::Period] {
+                let mut odd = series(kind, 40, |day| if day % 3 == 0 { value } else { 7.0 });
+                odd.days[20].value = f64::NAN;
+                odd.days[21].value = f64::INFINITY;
+                let forecast = forecast(&odd, &asked(40, &[7.5])).unwrap();
+                assert_eq!(forecast.basis.days, 38);
+                assert!(
+                    forecast
+                        .paths
+                        .iter()
+                        .flatten()
+                        .all(|value| value.is_finite()),
+                    "{value} {kind:?}"
+                );
+            }
+        }
+    }
+
+    /// What everything rests on: if this changes, so does every forecast, on this machine or another.
+    #[test]
+    fn a_forecast_is_the_same_to_the_last_bit_everywhere() {
+        let mut bits = 0_u64;
+        for kind in [Kind::Gauge, Kind::Period] {
+            let forecast = forecast(&series(kind, 60, growing), &asked(59, &[])).unwrap();
+            for value in forecast.paths.iter().flatten() {
+                bits = bits.rotate_left(5) ^ value.to_bits();
+            }
+        }
+        assert_eq!(bits, BITS, "{bits:#x}");
+    }
+
+    const BITS: u64 = 0x3981_11a1_d975_052c;
+}

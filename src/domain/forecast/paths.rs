@@ -1,0 +1,387 @@
+//! Simulated futures of gauges and of counters.
+//!
+//! A gauge is modelled as it is, after isolated spikes were set aside and drops that stayed, such as a
+//! clean-up, were closed: what lay before is lowered by the drop, so that the pace before and after count
+//! as one. A counter is modelled by the logarithm of its daily amounts, since its weekends, its growth and its
+//! bursts are proportions; one that is often zero, by the amounts themselves.
+
+use super::math::{exp, ln};
+use super::random::Random;
+use super::robust::{mean, median_of, spikes, spread};
+use super::series::{DayNumber, Kind};
+use super::smooth::{Fit, Point, Shape, fit, increments};
+
+/// Daily values of the days to come, along paths that are each as likely as any other.
+///
+/// For a gauge its levels, for a counter the amount of each day. All that is asked of one series is answered
+/// on the same paths, so that the noise cancels where two answers are compared.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Paths {
+    /// The first day.
+    pub first: DayNumber,
+    /// How many days each path has.
+    pub days: usize,
+    values: Vec<f64>,
+}
+
+impl Paths {
+    /// The paths, each as its daily values.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &[f64]> {
+        self.values.chunks_exact(self.days.max(1))
+    }
+
+    /// The values of one day on all paths; none of a day that is not simulated.
+    #[must_use]
+    pub fn on(&self, day: DayNumber) -> Vec<f64> {
+        match self.index(day) {
+            Some(at) if at < self.days => self.iter().map(|path| path[at]).collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// What each path adds up to from `from` up to, but without, `to`.
+    #[must_use]
+    pub fn sums(&self, from: DayNumber, to: DayNumber) -> Vec<f64> {
+        let at = |day| self.index(day).unwrap_or(0).min(self.days);
+        let (from, to) = (at(from), at(to).max(at(from)));
+        self.iter()
+            .map(|path| path[from..to].iter().sum())
+            .collect()
+    }
+
+    /// Where a day stands in each path; none before the first.
+    pub(super) fn index(&self, day: DayNumber) -> Option<usize> {
+        usize::try_from(day - self.first).ok()
+    }
+
+    /// Leaves only a part of a day's amounts: of one that is partly over.
+    pub(super) fn shorten(&mut self, day: DayNumber, left: f64) {
+        if let Some(at) = self.index(day).filter(|at| *at < self.days) {
+            for path in self.values.chunks_exact_mut(self.days) {
+                path[at] *= left;
+            }
+        }
+    }
+
+    /// Moves the levels of every day away from the middle one, or towards it.
+    fn scale_levels(&mut self, factor: f64) {
+        let mut values = Vec::with_capacity(self.values.len() / self.days.max(1));
+        for at in 0..self.days {
+            values.clear();
+            values.extend(self.iter().map(|path| path[at]));
+            let middle = median_of(&mut values);
+            for path in self.values.chunks_exact_mut(self.days) {
+                path[at] = middle + factor * (path[at] - middle);
+            }
+        }
+    }
+
+    /// Moves what the paths add up to away from the middle, or towards it. Amounts stay amounts: a whole path
+    /// grows or shrinks in proportion, by what its first month lies above or below the others'.
+    fn scale_sums(&mut self, factor: f64) {
+        let month = DayNumber::try_from(self.days.min(30)).unwrap_or(0);
+        let sums = self.sums(self.first, self.first + month);
+        let middle = median_of(&mut sums.clone());
+        for (path, sum) in self.values.chunks_exact_mut(self.days.max(1)).zip(sums) {
+            if sum > 0.0 {
+                let wanted = (middle + factor * (sum - middle)).max(sum * 0.1);
+                path.iter_mut().for_each(|value| *value *= wanted / sum);
+            }
+        }
+    }
+}
+
+/// A series as the model sees it.
+#[derive(Clone, Debug)]
+pub(super) struct Prepared {
+    pub kind: Kind,
+    scale: Scale,
+    pub points: Vec<Point>,
+    /// How many spikes were set aside.
+    pub spikes: usize,
+    /// The days on which drops were closed.
+    pub resets: Vec<DayNumber>,
+    /// Nothing below zero was ever seen, so nothing will be.
+    not_negative: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Scale {
+    Plain,
+    /// The logarithm of the value and a little more, for the zeros.
+    Log {
+        plus: f64,
+    },
+}
+
+/// Spikes lie so many spreads from the days around them.
+const SPIKE: f64 = 5.0;
+/// Drops are so many spreads of the increments.
+const DROP: f64 = 6.0;
+/// More drops than this are the series' way, and belong into its future.
+const MOST_RESETS: usize = 2;
+
+pub(super) fn prepare(kind: Kind, days: &[Point]) -> Prepared {
+    let prepared = Prepared {
+        kind,
+        scale: Scale::Plain,
+        points: days.to_vec(),
+        spikes: 0,
+        resets: Vec::new(),
+        not_negative: days.iter().all(|(_, value)| *value >= 0.0),
+    };
+    match kind {
+        Kind::Gauge | Kind::Rate => prepare_gauge(prepared),
+        Kind::Period => prepare_period(prepared),
+    }
+}
+
+fn prepare_gauge(mut prepared: Prepared) -> Prepared {
+    let values: Vec<f64> = prepared.points.iter().map(|(_, value)| *value).collect();
+    let mut spikes = spikes(&values, SPIKE).into_iter();
+    prepared.points.retain(|_| !spikes.next().unwrap_or(false));
+    prepared.spikes = values.len() - prepared.points.len();
+    let resets = resets(&prepared.points);
+    if resets.len() <= MOST_RESETS {
+        for (at, drop) in resets {
+            prepared.points[..at]
+                .iter_mut()
+                .for_each(|(_, value)| *value -= drop);
+            prepared.resets.push(prepared.points[at].0);
+        }
+    }
+    prepared
+}
+
+/// Where the level fell far and stayed there: the index of the first lower value, and by how much it fell.
+fn resets(points: &[Point]) -> Vec<(usize, f64)> {
+    let rates: Vec<f64> = increments(points).map(|(gap, gain)| gain / gap).collect();
+    let usual = median_of(&mut rates.clone());
+    let far = DROP * spread(&rates);
+    let fell = |at: usize| {
+        let gap = f64::from(points[at].0 - points[at - 1].0);
+        let before = points[at - 1].1;
+        let drop = before + usual * gap - points[at].1;
+        let after = &points[at..(at + 4).min(points.len())];
+        let stayed = after.len() > 1 && after.iter().all(|(_, value)| *value < before - drop / 2.0);
+        (drop > 0.0 && drop > far * gap.sqrt() && stayed).then_some((at, drop))
+    };
+    (1..points.len()).filter_map(fell).collect()
+}
+
+fn prepare_period(mut prepared: Prepared) -> Prepared {
+    let amounts = prepared.points.iter().map(|(_, value)| *value);
+    let mut positive: Vec<f64> = amounts.filter(|value| *value > 0.0).collect();
+    let often_zero = positive.len() * 10 < prepared.points.len() * 9;
+    if !often_zero && prepared.not_negative {
+        let plus = 0.01 * median_of(&mut positive);
+        prepared.scale = Scale::Log { plus };
+        prepared
+            .points
+            .iter_mut()
+            .for_each(|(_, value)| *value = ln(*value + plus));
+    }
+    prepared
+}
+
+impl Prepared {
+    pub(super) fn fit(&self) -> Fit {
+        fit(&self.points, self.shape())
+    }
+
+    fn shape(&self) -> Shape {
+        // A service that gains a percent a day is in its best year.
+        let percent = match self.scale {
+            Scale::Log { .. } => 0.01,
+            Scale::Plain => {
+                let sizes: Vec<f64> = self.points.iter().map(|(_, value)| value.abs()).collect();
+                0.01 * mean(&sizes)
+            }
+        };
+        match self.kind {
+            Kind::Gauge | Kind::Rate => Shape {
+                most_alpha: 1.0,
+                clip: f64::INFINITY,
+                damping: 1.0,
+                usual_drift: percent,
+                unseen_week: 0.0,
+                widen_errors: true,
+            },
+            Kind::Period => Shape {
+                // How much is used wanders slowly; bursts are no new level.
+                most_alpha: 0.2,
+                clip: 3.0,
+                // Half of the growth is left after 60 days.
+                damping: 0.988_514,
+                usual_drift: percent,
+                // Weekends are quieter, or busier, by about so much.
+                unseen_week: 20.0 * percent,
+                widen_errors: self.scale == Scale::Plain,
+            },
+        }
+    }
+
+    pub(super) fn is_logarithmic(&self) -> bool {
+        self.scale != Scale::Plain
+    }
+
+    /// As if nothing after the first `count` points were known. That a drop was closed is known, but not what
+    /// came after it.
+    pub(super) fn known_at(&self, count: usize) -> Prepared {
+        Prepared {
+            points: self.points[..count].to_vec(),
+            resets: Vec::new(),
+            ..*self
+        }
+    }
+
+    /// A point's value, as it is measured.
+    pub(super) fn value(&self, index: usize) -> f64 {
+        self.measured(self.points[index].1)
+    }
+
+    fn measured(&self, value: f64) -> f64 {
+        match self.scale {
+            Scale::Plain if self.not_negative => value.max(0.0),
+            Scale::Plain => value,
+            Scale::Log { plus } => (exp(value) - plus).max(0.0),
+        }
+    }
+
+    /// `count` paths of `days` days from the day after the newest.
+    pub(super) fn simulate(
+        &self,
+        fit: &Fit,
+        days: usize,
+        count: usize,
+        random: &mut Random,
+    ) -> Paths {
+        let futures = fit.simulate(count, days, random);
+        let (share, most) = match self.scale {
+            Scale::Plain => (1.0, f64::INFINITY),
+            Scale::Log { .. } => (bias(fit, &self.points), self.most()),
+        };
+        let measured = |value: &f64| (self.measured(*value) * share).min(most);
+        Paths {
+            first: fit.last + 1,
+            days,
+            values: futures.values.iter().map(measured).collect(),
+        }
+    }
+
+    /// The largest amount of a day that is simulated: half more than was ever seen. Errors of logarithms would now and
+    /// then add up to days that nobody ever had.
+    fn most(&self) -> f64 {
+        let amounts = self.points.iter().map(|(_, value)| self.measured(*value));
+        1.5 * amounts.fold(0.0, f64::max)
+    }
+
+    /// Moves the paths away from the middle one, or towards it.
+    pub(super) fn scale(&self, paths: &mut Paths, factor: f64) {
+        match self.kind {
+            Kind::Gauge | Kind::Rate => paths.scale_levels(factor),
+            Kind::Period => paths.scale_sums(factor),
+        }
+        if self.not_negative {
+            paths
+                .values
+                .iter_mut()
+                .for_each(|value| *value = value.max(0.0));
+        }
+    }
+}
+
+/// By what amounts are multiplied so that their mean is right.
+///
+/// Errors of logarithms weigh more upwards than downwards once they are amounts again, and those that a
+/// change of level made weigh too much. So the mean of what would have been forecast lately is brought to
+/// the mean of what came, as far as errors are large enough to matter.
+fn bias(fit: &Fit, points: &[Point]) -> f64 {
+    let grown: Vec<f64> = fit.residuals.iter().map(|error| exp(*error)).collect();
+    let smear = mean(&grown).max(1.0);
+    let (mut said, mut came, mut weight) = (0.0, 0.0, 1.0);
+    for (predicted, (_, value)) in fit.predicted.iter().zip(points.iter().skip(1)).rev() {
+        said += weight * exp(*predicted) * smear;
+        came += weight * exp(*value);
+        // Half as much two weeks before.
+        weight *= 0.951_7;
+    }
+    if said <= 0.0 || came <= 0.0 {
+        return 1.0;
+    }
+    exp(ln(came / said) * (1.0 - 1.0 / smear)).clamp(1.0 / 3.0, 3.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clean_up_is_closed_and_a_sawtooth_is_left() {
+        let level = |day: i32| 100.0 + 2.0 * f64::from(day) + f64::from(day % 3);
+        let cleaned: Vec<Point> = (0..60)
+            .map(|day| {
+                (
+                    day,
+                    if day < 40 {
+                        level(day)
+                    } else {
+                        level(day) - 60.0
+                    },
+                )
+            })
+            .collect();
+        let prepared = prepare(Kind::Gauge, &cleaned);
+        assert_eq!(prepared.resets, [40]);
+        assert_eq!(prepared.points[59].1, cleaned[59].1);
+        assert!((prepared.fit().drift - 2.0).abs() < 0.2);
+        let sawtooth: Vec<Point> = (0..60)
+            .map(|day| (day, 100.0 + f64::from(day % 12) * 8.0))
+            .collect();
+        assert!(prepare(Kind::Gauge, &sawtooth).resets.is_empty());
+    }
+
+    #[test]
+    fn paths_never_go_where_a_series_cannot() {
+        let falling: Vec<Point> = (0..30).map(|day| (day, f64::from(30 - day))).collect();
+        for kind in [Kind::Gauge, Kind::Period] {
+            let prepared = prepare(kind, &falling);
+            let mut paths = prepared.simulate(&prepared.fit(), 60, 50, &mut Random::named("x"));
+            prepared.scale(&mut paths, 2.5);
+            assert!(
+                paths
+                    .iter()
+                    .flatten()
+                    .all(|value| *value >= 0.0 && value.is_finite())
+            );
+        }
+    }
+
+    #[test]
+    fn sums_are_those_of_the_days_between() {
+        let paths = Paths {
+            first: 10,
+            days: 3,
+            values: vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0],
+        };
+        assert_eq!(paths.sums(10, 13), [6.0, 15.0]);
+        assert_eq!(paths.sums(11, 12), [2.0, 5.0]);
+        assert_eq!(paths.sums(5, 11), [1.0, 4.0]);
+        assert_eq!(paths.sums(12, 10), [0.0, 0.0]);
+        assert_eq!((paths.on(12), paths.on(13)), (vec![3.0, 6.0], vec![]));
+    }
+
+    #[test]
+    fn an_amount_that_is_often_zero_is_modelled_by_itself() {
+        let amounts = |zeros: i32| -> Vec<Point> {
+            (0..40)
+                .map(|day| (day, if day % 10 < zeros { 0.0 } else { 50.0 }))
+                .collect()
+        };
+        assert!(matches!(
+            prepare(Kind::Period, &amounts(0)).scale,
+            Scale::Log { .. }
+        ));
+        assert_eq!(prepare(Kind::Period, &amounts(2)).scale, Scale::Plain);
+    }
+}

@@ -1,0 +1,72 @@
+//! The chance in simulated paths: SplitMix64 (Steele, Lea and Flood 2014), seeded by a series' name.
+//!
+//! Eight lines that stay as they are: a generator from a crate may change its numbers with its version, and
+//! then every forecast would change without any data having changed.
+
+/// A stream of numbers that its seed decides.
+#[derive(Clone, Debug)]
+pub(super) struct Random(u64);
+
+impl Random {
+    /// The stream of this name.
+    pub(super) fn named(name: &str) -> Random {
+        // FNV-1a: the seeds of two names need only differ, SplitMix64 takes care of the rest.
+        let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+        Random(hash)
+    }
+
+    pub(super) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// Evenly from the numbers below `bound`; 0 if there is none.
+    pub(super) fn below(&mut self, bound: usize) -> usize {
+        // The product's upper half; uneven by less than one in 10^15 for the few values a series has.
+        ((u128::from(self.next()) * bound as u128) >> 64) as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Published for the seed 1234567.
+    #[test]
+    fn it_is_splitmix64() {
+        let mut random = Random(1_234_567);
+        let numbers = [random.next(), random.next(), random.next()];
+        assert_eq!(
+            numbers,
+            [
+                6_457_827_717_110_365_317,
+                3_203_168_211_198_807_973,
+                9_817_491_932_198_370_423
+            ]
+        );
+    }
+
+    #[test]
+    fn each_name_has_its_own_stream_and_always_the_same() {
+        let first = |name| Random::named(name).next();
+        assert_eq!(first("a"), first("a"));
+        assert_ne!(first("a"), first("b"));
+    }
+
+    #[test]
+    fn every_number_below_the_bound_comes_about_as_often() {
+        let mut random = Random::named("x");
+        let mut counts = [0; 7];
+        (0..7_000).for_each(|_| counts[random.below(7)] += 1);
+        assert!(
+            counts.iter().all(|count| (850..1_150).contains(count)),
+            "{counts:?}"
+        );
+        assert_eq!(random.below(0), 0);
+    }
+}

@@ -1,0 +1,62 @@
+//! What a forecast is made from: a series' daily values, and the question that is asked about it.
+
+pub use crate::domain::plans::Kind;
+
+/// A day, counted from 1970-01-01.
+pub type DayNumber = i32;
+
+/// The value of one day.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Day {
+    /// Which.
+    pub day: DayNumber,
+    /// The level at its end, the amount of it, or how slow it was.
+    pub value: f64,
+}
+
+/// A series, in the order of its days.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Series {
+    /// Its name, which also decides the chance in its simulated paths: same name, same data, same answer.
+    pub name: String,
+    /// How its values are read: the level at the end of each day, the amount of each day, or how slow it was.
+    pub kind: Kind,
+    /// One value a day, each day at most once; days without data are missing.
+    pub days: Vec<Day>,
+}
+
+impl Series {
+    /// The days that can be used: in order, each once (the later value counts), finite and not after `today`.
+    #[must_use]
+    pub fn usable(&self, today: DayNumber) -> Vec<(DayNumber, f64)> {
+        let mut days: Vec<(DayNumber, f64)> = Vec::with_capacity(self.days.len());
+        for day in &self.days {
+            if day.value.is_finite() && day.day <= today {
+                days.push((day.day, day.value));
+            }
+        }
+        days.sort_by_key(|(day, _)| *day);
+        days.reverse();
+        days.dedup_by_key(|(day, _)| *day);
+        days.reverse();
+        days
+    }
+}
+
+/// What is asked about a series.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Question {
+    /// The day that is under way.
+    pub today: DayNumber,
+    /// Which part of it is over, from 0 to 1. Only amounts need it: what the rest of the day will add.
+    pub elapsed: f64,
+    /// How many days to simulate from `today` on; answers about dates look ahead no further than they may.
+    pub days: usize,
+    /// The values whose reaching is asked about: warning, critical, limit.
+    pub lines: Vec<f64>,
+    /// The first days of the billing periods, from the one under way to one that begins after the last
+    /// simulated day. Only for [`Kind::Period`].
+    pub periods: Vec<DayNumber>,
+    /// What was used in the period under way, where that is known better than the sum of its days.
+    pub used: Option<f64>,
+}

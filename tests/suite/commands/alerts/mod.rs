@@ -1,3 +1,0 @@
-//! `alerts`, a file for each part of it.
-
-mod rules;
