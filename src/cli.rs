@@ -9,7 +9,8 @@ use chrono::{DateTime, SubsecRound, Utc};
 use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::commands::{
-    aggregate, completions, limits, man, migrate, recommend, record, rollback, stats, status,
+    aggregate, alerts, completions, limits, man, migrate, recommend, record, rollback, stats,
+    status,
 };
 use crate::context::{Context, Verbosity};
 use crate::error::{Exit, Outcome, Result};
@@ -75,6 +76,7 @@ enum Command {
     Record(record::RecordArgs),
     Aggregate(aggregate::AggregateArgs),
     Stats(stats::StatsArgs),
+    Alerts(alerts::AlertsArgs),
     Limits(limits::LimitsArgs),
     Recommend(recommend::RecommendArgs),
     Completions(completions::CompletionsArgs),
@@ -156,6 +158,7 @@ impl Command {
             Command::Record(args) => record::run(context, args),
             Command::Aggregate(args) => aggregate::run(context, args),
             Command::Stats(args) => stats::run(context, args),
+            Command::Alerts(args) => alerts::run(context, args),
             Command::Limits(args) => limits::run(context, args),
             Command::Recommend(args) => recommend::run(context, args),
             Command::Completions(args) => completions::run(context, args),

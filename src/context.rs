@@ -198,6 +198,11 @@ impl Context {
         Ok(line.trim().to_owned())
     }
 
+    /// Says on stderr what belongs to stdout, when stdout is one document for a program.
+    pub fn aside(&mut self, text: impl Display) {
+        self.say(&text);
+    }
+
     /// Warns; nothing silences a warning.
     pub fn warn(&mut self, text: impl Display) {
         self.say(&format_args!("warning: {text}"));

@@ -11,11 +11,12 @@
 //! ingest    bytes in, checked records out
 //! store     rows in, rows out; both engines, each query written once
 //! output    a finished answer as a table, JSON or CSV
+//! notify    notices to their channels
 //! http      requests to other servers, under one policy
 //! error     kinds of error and the one table of exit codes
 //! ```
 //!
-//! `cli -> commands -> domain <- store`; commands also call `store`, `ingest` and `output`;
+//! `cli -> commands -> domain <- store`; commands also call `store`, `ingest`, `notify` and `output`;
 //! `output` reads `domain` only.
 
 pub mod cli;
@@ -25,5 +26,6 @@ pub mod domain;
 pub mod error;
 pub mod http;
 pub mod ingest;
+pub mod notify;
 pub mod output;
 pub mod store;

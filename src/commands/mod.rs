@@ -2,6 +2,7 @@
 //! beside its `run`, and the doc comment on them is its manual page.
 
 pub mod aggregate;
+pub mod alerts;
 pub mod completions;
 pub mod limits;
 pub mod man;

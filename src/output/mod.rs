@@ -5,6 +5,7 @@
 //! change and the format stays.
 
 pub mod aggregate;
+pub mod alerts;
 pub mod chart;
 pub mod limits;
 pub mod migrations;

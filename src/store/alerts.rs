@@ -10,7 +10,7 @@ use chrono_tz::Tz;
 use diesel::prelude::*;
 
 use super::backend::{Db, on};
-use super::lenient::{Amount, Flag, Moment};
+use super::lenient::{Amount, Flag, Moment, Words};
 use super::schema::{api_alerts, usagectl_alert_channels, usagectl_alert_settings};
 use super::time::Ts;
 use crate::domain::alert::rule::{
@@ -19,11 +19,11 @@ use crate::domain::alert::rule::{
 
 #[derive(Queryable)]
 struct AlertRow {
-    id: String,
-    api_name: String,
-    alert_type: String,
+    id: Words,
+    api_name: Words,
+    alert_type: Words,
     threshold: Amount,
-    period: String,
+    period: Words,
     enabled: Flag,
     last_triggered: Option<Moment>,
 }
@@ -131,15 +131,15 @@ pub fn rules(db: &mut Db) -> QueryResult<Vec<Rule>> {
         channels.entry(alert_id).or_default().push(channel);
     }
     let rule = |row: AlertRow| {
-        let settings = settings.remove(&row.id).map(SettingsRow::read);
+        let settings = settings.remove(&row.id.0).map(SettingsRow::read);
         let (settings, unreadable) = settings.unwrap_or_default();
         Rule {
-            channels: channels.remove(&row.id).unwrap_or_default(),
-            id: row.id,
-            api_name: row.api_name,
-            alert_type: AlertType::named(&row.alert_type),
+            channels: channels.remove(&row.id.0).unwrap_or_default(),
+            id: row.id.0,
+            api_name: row.api_name.0,
+            alert_type: AlertType::named(&row.alert_type.0),
             threshold: row.threshold.0,
-            period: AlertPeriod::named(&row.period),
+            period: AlertPeriod::named(&row.period.0),
             enabled: row.enabled.0,
             last_triggered: row.last_triggered.and_then(|moment| moment.0),
             settings,

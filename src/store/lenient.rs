@@ -6,10 +6,27 @@
 use chrono::{DateTime, Utc};
 use diesel::deserialize::{self, FromSql, FromSqlRow};
 use diesel::pg::{Pg, PgValue};
-use diesel::sql_types::{BigInt, Bool, Double, Integer, Text, Timestamp};
+use diesel::sql_types::{BigInt, Binary, Bool, Double, Integer, Text, Timestamp};
 use diesel::sqlite::{Sqlite, SqliteType, SqliteValue};
 
 use super::time::Ts;
+
+/// A text; in SQLite also bytes that are none, as far as they can be shown.
+#[derive(Clone, Debug, FromSqlRow)]
+pub struct Words(pub String);
+
+impl FromSql<Text, Pg> for Words {
+    fn from_sql(value: PgValue<'_>) -> deserialize::Result<Words> {
+        <String as FromSql<Text, Pg>>::from_sql(value).map(Words)
+    }
+}
+
+impl FromSql<Text, Sqlite> for Words {
+    fn from_sql(value: SqliteValue<'_, '_, '_>) -> deserialize::Result<Words> {
+        let bytes = <Vec<u8> as FromSql<Binary, Sqlite>>::from_sql(value)?;
+        Ok(Words(String::from_utf8_lossy(&bytes).into_owned()))
+    }
+}
 
 /// A whole number; in SQLite of any size.
 #[derive(Clone, Copy, Debug, FromSqlRow)]

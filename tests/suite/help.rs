@@ -102,7 +102,8 @@ fn run_example(example: &str) {
     let prepare = "usagectl migrate
         usagectl record usage.ndjson
         usagectl record bad.json --rejects refused.ndjson || sed -i 's/: -80/: 80/' refused.ndjson
-        usagectl aggregate";
+        usagectl aggregate
+        usagectl alerts add --api finnhub --type RATE_LIMIT_WARNING --threshold 80 --period MINUTE";
     shell(prepare).success();
     // What never ends is shortened.
     let example = &example.replace("tail -F", "cat");

@@ -1,5 +1,7 @@
 //! Delivery: when a notice that did not arrive is tried again, and when that ends.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use chrono::{DateTime, TimeDelta, Utc};
 use sha2::{Digest, Sha256};
 
@@ -117,9 +119,85 @@ pub fn wait_after(key: &str, attempts: i32) -> TimeDelta {
     TimeDelta::milliseconds(half + half * part / i64::from(u16::MAX))
 }
 
+/// The keys of notices that were overtaken: what they tell has an end by now, and the end is told too. What
+/// is over must not begin to fire.
+#[must_use]
+pub fn overtaken(waiting: &[Notice]) -> BTreeSet<String> {
+    let place = |notice: &Notice| (notice.channel.clone(), notice.content.episode.clone());
+    let ended: BTreeSet<_> = waiting
+        .iter()
+        .filter(|notice| notice.content.kind.is_last())
+        .map(place)
+        .collect();
+    waiting
+        .iter()
+        .filter(|notice| !notice.content.kind.is_last() && ended.contains(&place(notice)))
+        .map(|notice| notice.content.key.clone())
+        .collect()
+}
+
+/// Of one channel's notices of open episodes, in order: the last of each episode that was delivered, if
+/// nothing has been said of an end.
+#[must_use]
+pub fn firing<'a>(notices: &[&'a Notice]) -> Vec<&'a Notice> {
+    let mut firing: BTreeMap<&str, &Notice> = BTreeMap::new();
+    for notice in notices {
+        let episode = notice.content.episode.as_str();
+        if notice.content.kind.is_last() {
+            firing.remove(episode);
+        } else if notice.delivery == Delivery::Delivered {
+            firing.insert(episode, notice);
+        }
+    }
+    firing.into_values().collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::alert::notice::sample;
+
+    fn notice(key: &str, kind: NoticeKind, episode: &str, channel: &str) -> Notice {
+        let content = Content {
+            key: key.to_owned(),
+            episode: episode.to_owned(),
+            ..sample(kind)
+        };
+        Notice::new(content, 1, channel)
+    }
+
+    #[test]
+    fn what_is_over_does_not_begin_to_fire() {
+        let waiting = [
+            notice("a", NoticeKind::Firing, "1", "x"),
+            notice("b", NoticeKind::Firing, "1", "y"),
+            notice("c", NoticeKind::Firing, "2", "x"),
+            notice("d", NoticeKind::Reminder, "1", "x"),
+            notice("e", NoticeKind::Missed, "1", "x"),
+        ];
+        let expected = ["a", "d"].map(str::to_owned);
+        assert_eq!(overtaken(&waiting), BTreeSet::from(expected));
+    }
+
+    #[test]
+    fn what_was_told_to_fire_and_not_to_end_fires() {
+        let delivered = |notice| Notice {
+            delivery: Delivery::Delivered,
+            ..notice
+        };
+        let notices = [
+            delivered(notice("a", NoticeKind::Firing, "1", "x")),
+            delivered(notice("b", NoticeKind::Firing, "1", "x")),
+            notice("c", NoticeKind::Firing, "1", "x"),
+            delivered(notice("d", NoticeKind::Firing, "2", "x")),
+            notice("e", NoticeKind::Resolved, "2", "x"),
+            notice("f", NoticeKind::Firing, "3", "x"),
+        ];
+        let notices: Vec<&Notice> = notices.iter().collect();
+        let keys = firing(&notices);
+        let keys: Vec<&str> = keys.iter().map(|n| n.content.key.as_str()).collect();
+        assert_eq!(keys, ["b"]);
+    }
 
     #[test]
     fn waits_double_up_to_an_hour_and_are_spread() {

@@ -1,6 +1,7 @@
 //! Alerting, decided: what a rule is, what it says of the data, what is told to whom.
 
 pub mod channel;
+pub mod choice;
 pub mod delivery;
 pub mod evaluate;
 pub mod event;
@@ -8,5 +9,6 @@ pub mod notice;
 pub mod rule;
 pub mod series;
 pub mod silence;
+pub mod sound;
 pub mod state;
 pub mod window;

@@ -83,3 +83,28 @@ pub struct Content {
 
 /// The version of [`Content`].
 pub const CONTENT_SCHEMA: u32 = 1;
+
+/// A notice for tests that are about something else.
+#[cfg(test)]
+#[must_use]
+pub(crate) fn sample(kind: NoticeKind) -> Content {
+    let at = DateTime::from_timestamp_millis(1_769_860_800_000).unwrap_or_default();
+    Content {
+        schema: CONTENT_SCHEMA,
+        key: "019c1234".to_owned(),
+        kind,
+        episode: "019c0000".to_owned(),
+        alert_id: "rule-1".to_owned(),
+        api_name: "finnhub".to_owned(),
+        alert_type: "RATE_LIMIT_WARNING".to_owned(),
+        period: "MINUTE".to_owned(),
+        severity: "WARNING".to_owned(),
+        value: Some(91.7),
+        threshold: 80.0,
+        limit_value: Some(60.0),
+        fired_at: at,
+        ended_at: None,
+        created_at: at,
+        summary: "finnhub uses 91.7% of its limit of 60 calls a minute".to_owned(),
+    }
+}

@@ -239,6 +239,14 @@ pub struct Rule {
     pub unreadable: Option<Senseless>,
 }
 
+impl fmt::Display for Rule {
+    /// What it is about: `finnhub RATE_LIMIT_WARNING per MINUTE`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (api, alert_type, period) = self.place();
+        write!(f, "{api} {alert_type} per {period}")
+    }
+}
+
 /// Why a rule cannot be judged.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Senseless {
@@ -257,6 +265,29 @@ pub enum Senseless {
 }
 
 impl Rule {
+    /// A rule with the settings that a rule has unless it says otherwise; it has no id yet.
+    #[must_use]
+    pub fn new(api_name: &str, alert_type: AlertType, period: AlertPeriod, threshold: f64) -> Rule {
+        Rule {
+            id: String::new(),
+            api_name: api_name.to_owned(),
+            alert_type,
+            threshold,
+            period,
+            enabled: true,
+            last_triggered: None,
+            settings: Settings::default(),
+            channels: Vec::new(),
+            unreadable: None,
+        }
+    }
+
+    /// How a person names it on the command line: `finnhub/RATE_LIMIT_WARNING/MINUTE`.
+    #[must_use]
+    pub fn reference(&self) -> String {
+        format!("{}/{}/{}", self.api_name, self.alert_type, self.period)
+    }
+
     /// Makes sure that the rule can be judged: any program may have written anything.
     ///
     /// # Errors
@@ -292,17 +323,9 @@ mod tests {
         assert_eq!(AlertType::named("ERROR_SPIKE"), AlertType::ErrorSpike);
         assert_eq!(AlertType::named("LATENCY").as_str(), "LATENCY");
         assert_eq!(AlertPeriod::named("WEEK").as_str(), "WEEK");
-        let rule = |threshold, period: &str| Rule {
-            id: "r".to_owned(),
-            api_name: "finnhub".to_owned(),
-            alert_type: AlertType::ErrorSpike,
-            threshold,
-            period: AlertPeriod::named(period),
-            enabled: true,
-            last_triggered: None,
-            settings: Settings::default(),
-            channels: Vec::new(),
-            unreadable: None,
+        let rule = |threshold, period: &str| {
+            let period = AlertPeriod::named(period);
+            Rule::new("finnhub", AlertType::ErrorSpike, period, threshold)
         };
         assert_eq!(rule(10.0, "HOUR").check(), Ok(()));
         assert!(rule(10.0, "WEEK").check().is_err());

@@ -5,6 +5,8 @@
 
 pub mod api_limit;
 pub mod catalogue;
+pub mod choice;
+pub mod in_force;
 pub mod read;
 pub mod source;
 
@@ -13,4 +15,6 @@ pub use catalogue::{
     AtLimit, Catalogue, Included, Kind, LimitPeriod, Limited, Overage, Plan, PlanLimit, PriceScope,
     Source, usual_kind,
 };
+pub use choice::{Billing, PlanChoice};
+pub use in_force::{LimitInForce, Origin};
 pub use source::{Grade, PageDate};

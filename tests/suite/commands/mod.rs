@@ -1,6 +1,7 @@
 //! Whole commands, one file for each.
 
 mod aggregate;
+mod alerts;
 mod connection;
 mod limits;
 mod migrate;

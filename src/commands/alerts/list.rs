@@ -1,0 +1,33 @@
+//! `alerts list`: every rule, and where it stands.
+
+use clap::Args;
+
+use crate::context::Context;
+use crate::error::{Outcome, Result};
+use crate::output::alerts::list::RuleList;
+use crate::store::alerts;
+use crate::store::backend::Access;
+
+/// List the rules and where each stands
+///
+/// All rows of api_alerts are listed, whoever wrote them; one that cannot be judged says why.
+#[derive(Args, Debug)]
+#[command(after_help = "Example: usagectl --database-url sqlite:usage.db alerts list")]
+pub struct ListArgs {
+    /// Only rules for this API; may be given several times
+    #[arg(long = "api", value_name = "NAME")]
+    apis: Vec<String>,
+}
+
+/// Reads and answers.
+///
+/// # Errors
+///
+/// When the database cannot be opened or read.
+pub fn run(context: &mut Context, args: ListArgs) -> Result<Outcome> {
+    let mut db = context.open(Access::Read)?;
+    let mut rules = db.read_tx(alerts::rules)?;
+    rules.retain(|rule| args.apis.is_empty() || args.apis.contains(&rule.api_name));
+    context.answer(&RuleList { rules })?;
+    Ok(Outcome::DONE)
+}

@@ -1,0 +1,108 @@
+//! Which rule is meant: by its id, by the beginning of one, or by `API/TYPE/PERIOD`.
+
+use super::rule::Rule;
+
+/// Why a word means no rule.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotFound {
+    /// It is no rule's id, nor the beginning of one.
+    #[error("there is no rule `{0}`")]
+    None(String),
+    /// It is the beginning of several.
+    #[error("`{word}` is the beginning of {} rules: {}", .ids.len(), .ids.join(", "))]
+    Several {
+        /// What was given.
+        word: String,
+        /// The rules' ids.
+        ids: Vec<String>,
+    },
+}
+
+/// Finds the rule that `word` means. A whole id means its rule even if other ids begin with it.
+///
+/// # Errors
+///
+/// [`NotFound`].
+pub fn choose<'a>(rules: &'a [Rule], word: &str) -> Result<&'a Rule, NotFound> {
+    let whole = rules
+        .iter()
+        .find(|rule| rule.id == word || is_place(rule, word));
+    if let Some(rule) = whole {
+        return Ok(rule);
+    }
+    let begun = |rule: &&Rule| !word.is_empty() && rule.id.starts_with(word);
+    match rules.iter().filter(begun).collect::<Vec<_>>().as_slice() {
+        [rule] => Ok(rule),
+        [] => Err(NotFound::None(word.to_owned())),
+        several => Err(NotFound::Several {
+            word: word.to_owned(),
+            ids: several.iter().map(|rule| rule.id.clone()).collect(),
+        }),
+    }
+}
+
+fn is_place(rule: &Rule, word: &str) -> bool {
+    // From the end: an API's name may contain anything.
+    let mut parts = word.rsplitn(3, '/');
+    let period = parts.next().unwrap_or_default();
+    let alert_type = parts.next().unwrap_or_default();
+    parts.next() == Some(rule.api_name.as_str())
+        && rule.alert_type.as_str().eq_ignore_ascii_case(alert_type)
+        && rule.period.as_str().eq_ignore_ascii_case(period)
+}
+
+/// How many characters of each id it takes to tell them all apart; eight at least, which is what lists
+/// show.
+#[must_use]
+pub fn telling_length<'a>(ids: impl IntoIterator<Item = &'a str>) -> usize {
+    const LEAST: usize = 8;
+    let mut ids: Vec<&str> = ids.into_iter().collect();
+    ids.sort_unstable();
+    ids.dedup();
+    let shared = |pair: &[&str]| {
+        let same = pair[0].chars().zip(pair[1].chars());
+        same.take_while(|(a, b)| a == b).count()
+    };
+    let most = ids.windows(2).map(shared).max();
+    most.map_or(LEAST, |most| LEAST.max(most + 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::alert::rule::{AlertPeriod, AlertType};
+
+    fn rule(id: &str, api: &str, alert_type: AlertType) -> Rule {
+        Rule {
+            id: id.to_owned(),
+            ..Rule::new(api, alert_type, AlertPeriod::Minute, 80.0)
+        }
+    }
+
+    #[test]
+    fn a_rule_is_meant_by_its_id_by_the_beginning_of_it_or_by_its_place() {
+        let rules = [
+            rule("3f2a", "finnhub", AlertType::RateLimitWarning),
+            rule("3f2ab", "tmdb", AlertType::RateLimitWarning),
+            rule("91c0", "a/b", AlertType::ErrorSpike),
+        ];
+        let chosen = |word| choose(&rules, word).map(|rule| rule.api_name.as_str());
+        assert_eq!(chosen("9"), Ok("a/b"));
+        assert_eq!(chosen("3f2a"), Ok("finnhub"));
+        assert_eq!(chosen("3f2ab"), Ok("tmdb"));
+        assert_eq!(chosen("tmdb/rate_limit_warning/MINUTE"), Ok("tmdb"));
+        assert_eq!(chosen("a/b/ERROR_SPIKE/minute"), Ok("a/b"));
+        assert_eq!(chosen("x"), Err(NotFound::None("x".to_owned())));
+        assert_eq!(chosen(""), Err(NotFound::None(String::new())));
+        let several = choose(&rules, "3f").unwrap_err().to_string();
+        assert_eq!(several, "`3f` is the beginning of 2 rules: 3f2a, 3f2ab");
+    }
+
+    #[test]
+    fn lists_show_as_much_of_an_id_as_tells_it_from_the_others() {
+        assert_eq!(telling_length([]), 8);
+        assert_eq!(telling_length(["12345678-9", "22345678-9"]), 8);
+        assert_eq!(telling_length(["1234567890a", "1234567890b"]), 11);
+        assert_eq!(telling_length(["123456789", "123456789", "1"]), 8);
+    }
+}

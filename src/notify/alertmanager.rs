@@ -1,0 +1,272 @@
+//! Prometheus Alertmanager, version 2 of its API.
+//!
+//! An alert is known there by its labels, so they do not change while an episode lasts: what is watched,
+//! and how bad it is. When a warning becomes critical, the warning ends and the critical alert begins, in
+//! one request; routing trees tell them apart by `severity`, as they do for Prometheus's own alerts.
+//!
+//! Alertmanager takes an alert that it hears no more of for resolved. So what fires is sent again by each
+//! `check` and `deliver`, each time with an end as far ahead as the channel's `--hold` says. A resolved
+//! alert is sent with the end that the data has; Alertmanager tells of it what it has told as firing.
+//!
+//! An episode that began and ended between two checks is told by an alert that ends by itself soon after:
+//! Alertmanager is silent about alerts that were over before it heard of them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+use serde::Serialize;
+
+use super::endpoint::Endpoint;
+use super::{Failure, later};
+use crate::domain::alert::channel::Alertmanager;
+use crate::domain::alert::delivery::Notice;
+use crate::domain::alert::notice::{Content, NoticeKind};
+
+/// How long an alert lives that is over already: longer than Alertmanager usually waits before it tells.
+const MISSED_LASTS: TimeDelta = TimeDelta::minutes(5);
+
+/// How many alerts go into one request.
+const PER_REQUEST: usize = 200;
+
+/// An Alertmanager with its secrets read.
+pub(super) struct Receiver<'a> {
+    endpoint: Endpoint,
+    settings: &'a Alertmanager,
+}
+
+#[derive(Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Alert {
+    labels: BTreeMap<String, String>,
+    annotations: BTreeMap<&'static str, String>,
+    starts_at: String,
+    ends_at: String,
+}
+
+impl Receiver<'_> {
+    pub(super) fn open(settings: &Alertmanager) -> Result<Receiver<'_>, String> {
+        Ok(Receiver {
+            endpoint: Endpoint::open(&settings.http, "/api/v2/alerts")?,
+            settings,
+        })
+    }
+
+    /// Tells a notice. `earlier` are those of its episode that may have been told before.
+    pub(super) fn send(
+        &self,
+        content: &Content,
+        earlier: &[&Notice],
+        now: DateTime<Utc>,
+    ) -> Result<(), Failure> {
+        self.post(&self.alerts(content, earlier, now))
+    }
+
+    /// Tells again what fires.
+    pub(super) fn hold(&self, firing: &[&Notice], now: DateTime<Utc>) -> Result<(), Failure> {
+        let end = self.held_until(now);
+        let alerts: Vec<Alert> = firing
+            .iter()
+            .map(|notice| self.alert(&notice.content, &notice.content.severity, end))
+            .collect();
+        alerts
+            .chunks(PER_REQUEST)
+            .try_for_each(|alerts| self.post(alerts))
+    }
+
+    fn post(&self, alerts: &[Alert]) -> Result<(), Failure> {
+        let body = serde_json::to_vec(alerts).map_err(Failure::of_notice)?;
+        self.endpoint.post(body, &[])
+    }
+
+    fn held_until(&self, now: DateTime<Utc>) -> DateTime<Utc> {
+        let hold = i64::try_from(self.settings.hold_ms).ok();
+        later(
+            now,
+            hold.and_then(TimeDelta::try_milliseconds)
+                .unwrap_or(TimeDelta::MAX),
+        )
+    }
+
+    fn alerts(&self, content: &Content, earlier: &[&Notice], now: DateTime<Utc>) -> Vec<Alert> {
+        let told: BTreeSet<&str> = earlier
+            .iter()
+            .filter(|notice| !notice.content.kind.is_last())
+            .map(|notice| notice.content.severity.as_str())
+            .collect();
+        match content.kind {
+            NoticeKind::Firing | NoticeKind::Reminder => {
+                let end = self.held_until(now);
+                let mut alerts = vec![self.alert(content, &content.severity, end)];
+                let others = told
+                    .iter()
+                    .filter(|severity| **severity != content.severity);
+                alerts.extend(
+                    others.map(|severity| self.alert(content, severity, content.created_at)),
+                );
+                alerts
+            }
+            NoticeKind::Resolved => {
+                let end = content.ended_at.unwrap_or(content.created_at);
+                let mut severities = told;
+                if severities.is_empty() {
+                    severities.insert(&content.severity);
+                }
+                severities
+                    .iter()
+                    .map(|severity| self.alert(content, severity, end))
+                    .collect()
+            }
+            NoticeKind::Missed => {
+                vec![self.alert(content, &content.severity, later(now, MISSED_LASTS))]
+            }
+        }
+    }
+
+    fn alert(&self, content: &Content, severity: &str, end: DateTime<Utc>) -> Alert {
+        let form = |at: DateTime<Utc>| at.to_rfc3339_opts(SecondsFormat::Millis, true);
+        let number = |value: Option<f64>| value.map(|value| value.to_string());
+        let own = self.settings.labels.iter().cloned();
+        let mut labels: BTreeMap<String, String> = own.collect();
+        for (name, value) in [
+            ("alertname", alert_name(&content.alert_type)),
+            ("api", content.api_name.clone()),
+            ("type", content.alert_type.clone()),
+            ("period", content.period.clone()),
+            ("severity", severity.to_ascii_lowercase()),
+            ("rule", content.alert_id.clone()),
+        ] {
+            labels.insert(name.to_owned(), value);
+        }
+        let annotations = [
+            ("summary", Some(content.summary.clone())),
+            ("value", number(content.value)),
+            ("threshold", number(Some(content.threshold))),
+            ("limit", number(content.limit_value)),
+            ("episode", Some(content.episode.clone())),
+            ("key", Some(content.key.clone())),
+            ("ended_at", content.ended_at.map(form)),
+        ];
+        let given = annotations.into_iter();
+        Alert {
+            labels,
+            annotations: given.filter_map(|(n, value)| Some((n, value?))).collect(),
+            starts_at: form(content.fired_at),
+            // One that ends before it began is refused.
+            ends_at: form(end.max(later(content.fired_at, TimeDelta::milliseconds(1)))),
+        }
+    }
+}
+
+/// `RATE_LIMIT_WARNING` as Prometheus's users name alerts: `ApiRateLimitWarning`.
+fn alert_name(alert_type: &str) -> String {
+    let words = alert_type.split('_').map(|word| {
+        let mut letters = word.chars();
+        let first = letters.next().map(|letter| letter.to_ascii_uppercase());
+        let rest = letters.map(|letter| letter.to_ascii_lowercase());
+        first.into_iter().chain(rest).collect::<String>()
+    });
+    format!("Api{}", words.collect::<String>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::alert::channel::{Address, HttpSettings};
+    use crate::domain::alert::notice::sample;
+
+    fn settings() -> Alertmanager {
+        Alertmanager {
+            http: HttpSettings {
+                address: Address::Url("http://127.0.0.1:9093".to_owned()),
+                auth: None,
+                insecure_http: false,
+                timeout_ms: 1_000,
+            },
+            hold_ms: 3_600_000,
+            labels: vec![("team".to_owned(), "payments".to_owned())],
+        }
+    }
+
+    fn of(kind: NoticeKind, severity: &str) -> Content {
+        Content {
+            severity: severity.to_owned(),
+            ..sample(kind)
+        }
+    }
+
+    /// Severity and minutes from the beginning of the episode to the end of each alert.
+    fn told(content: &Content, earlier: &[Content]) -> Vec<(String, i64)> {
+        let settings = settings();
+        let receiver = Receiver::open(&settings).unwrap();
+        let earlier: Vec<Notice> = earlier
+            .iter()
+            .map(|content| Notice::new(content.clone(), 1, "am"))
+            .collect();
+        let earlier: Vec<&Notice> = earlier.iter().collect();
+        let now = content.created_at + TimeDelta::minutes(2);
+        let alerts = receiver.alerts(content, &earlier, now);
+        let minutes = |alert: &Alert| {
+            let end: DateTime<Utc> = alert.ends_at.parse().unwrap();
+            (end - content.fired_at).num_minutes()
+        };
+        let told = alerts.iter();
+        told.map(|alert| (alert.labels["severity"].clone(), minutes(alert)))
+            .collect()
+    }
+
+    #[test]
+    fn what_fires_ends_far_ahead_and_what_is_over_ends_when_it_did() {
+        let firing = of(NoticeKind::Firing, "WARNING");
+        assert_eq!(told(&firing, &[]), [("warning".to_owned(), 62)]);
+        let resolved = Content {
+            ended_at: Some(firing.fired_at + TimeDelta::minutes(7)),
+            ..of(NoticeKind::Resolved, "WARNING")
+        };
+        assert_eq!(told(&resolved, &[firing]), [("warning".to_owned(), 7)]);
+        let missed = of(NoticeKind::Missed, "WARNING");
+        assert_eq!(told(&missed, &[]), [("warning".to_owned(), 7)]);
+    }
+
+    #[test]
+    fn a_severity_that_was_told_ends_when_another_begins_and_no_other_does() {
+        let warning = of(NoticeKind::Firing, "WARNING");
+        let critical = of(NoticeKind::Firing, "CRITICAL");
+        assert_eq!(
+            told(&critical, std::slice::from_ref(&warning)),
+            [("critical".to_owned(), 62), ("warning".to_owned(), 0)]
+        );
+        let resolved = Content {
+            ended_at: Some(warning.fired_at + TimeDelta::minutes(9)),
+            ..of(NoticeKind::Resolved, "CRITICAL")
+        };
+        assert_eq!(
+            told(&resolved, &[warning, critical]),
+            [("critical".to_owned(), 9), ("warning".to_owned(), 9)]
+        );
+    }
+
+    #[test]
+    fn labels_stay_the_same_while_an_episode_lasts() {
+        let settings = settings();
+        let receiver = Receiver::open(&settings).unwrap();
+        let labels = |kind| {
+            let content = Content {
+                value: Some(99.0),
+                ..of(kind, "WARNING")
+            };
+            receiver.alerts(&content, &[], content.created_at)[0]
+                .labels
+                .clone()
+        };
+        let first = labels(NoticeKind::Firing);
+        for kind in [
+            NoticeKind::Reminder,
+            NoticeKind::Resolved,
+            NoticeKind::Missed,
+        ] {
+            assert_eq!(labels(kind), first);
+        }
+        assert_eq!(first["alertname"], "ApiRateLimitWarning");
+        assert_eq!(first["team"], "payments");
+    }
+}

@@ -1,0 +1,199 @@
+//! Programs: the notice as JSON on standard input, the exit code as the answer.
+//!
+//! The program gets hardly any environment, no shell comes between, and when its time is over it is ended
+//! with everything it started.
+
+use std::io::{Read, Write};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process_group};
+
+use super::Failure;
+use crate::domain::alert::channel::Exec;
+use crate::domain::alert::notice::Content;
+
+/// What every program needs; all else it must be given by name.
+const ENVIRONMENT: [&str; 5] = ["PATH", "HOME", "LANG", "LC_ALL", "TZ"];
+
+/// How much of what the program complains of is kept. The rest is read and forgotten, so that it never
+/// waits for a reader.
+const COMPLAINT_LIMIT: usize = 4096;
+
+/// How long the end of its output is waited for after its own end: a child may hold it open for ever.
+const LAST_WORDS: Duration = Duration::from_millis(200);
+
+pub(super) fn run(exec: &Exec, content: &Content) -> Result<(), Failure> {
+    let json = serde_json::to_vec(content).map_err(Failure::of_notice)?;
+    let (program, arguments) = exec
+        .command
+        .split_first()
+        .ok_or_else(|| Failure::of_channel("it has no command"))?;
+    let mut command = Command::new(program);
+    command
+        .args(arguments)
+        .env_clear()
+        .env("USAGECTL_NOTICE_KEY", &content.key)
+        .env("USAGECTL_NOTICE_KIND", content.kind.as_str())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .process_group(0);
+    let passed = exec.pass_env.iter().map(String::as_str);
+    for name in ENVIRONMENT.into_iter().chain(passed) {
+        if let Some(value) = std::env::var_os(name) {
+            command.env(name, value);
+        }
+    }
+    let mut child = command
+        .spawn()
+        .map_err(|error| Failure::of_channel(format!("cannot run {program}: {error}")))?;
+    if let Some(mut stdin) = child.stdin.take() {
+        // Beside us: it may not read at all. It need not, so a closed pipe is no failure.
+        thread::spawn(move || stdin.write_all(&json));
+    }
+    let complaint = complaint_of(&mut child);
+    let limit = Duration::from_millis(exec.timeout_ms);
+    let ended = wait(&mut child, limit).map_err(Failure::of_channel)?;
+    let Some(status) = ended else {
+        let seconds = limit.as_secs_f64();
+        return Err(Failure::of_channel(format!(
+            "{program} did not end within {seconds} s"
+        )));
+    };
+    if status.success() {
+        return Ok(());
+    }
+    let complaint = complaint.recv_timeout(LAST_WORDS).unwrap_or_default();
+    let line = complaint.trim().lines().next_back().unwrap_or_default();
+    Err(Failure {
+        detail: (!line.is_empty()).then(|| line.chars().take(200).collect()),
+        ..Failure::of_notice(format!("{program} {}", ending(status)))
+    })
+}
+
+/// Reads what it writes to standard error, to the end, and hands over the beginning.
+fn complaint_of(child: &mut Child) -> mpsc::Receiver<String> {
+    let (sender, receiver) = mpsc::channel();
+    if let Some(mut stderr) = child.stderr.take() {
+        thread::spawn(move || {
+            let mut kept = Vec::new();
+            let mut buffer = [0; COMPLAINT_LIMIT];
+            while let Ok(read @ 1..) = stderr.read(&mut buffer) {
+                let room = COMPLAINT_LIMIT - kept.len();
+                kept.extend_from_slice(&buffer[..read.min(room)]);
+            }
+            let _ = sender.send(String::from_utf8_lossy(&kept).into_owned());
+        });
+    }
+    receiver
+}
+
+/// Waits for the end; ends the program and all it started when `limit` is over.
+fn wait(child: &mut Child, limit: Duration) -> std::io::Result<Option<ExitStatus>> {
+    const POLL: Duration = Duration::from_millis(10);
+    let deadline = Instant::now() + limit;
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(Some(status));
+        }
+        if Instant::now() >= deadline {
+            // Not waited for yet, so the number is still its own.
+            let _ = kill_process_group(Pid::from_child(child), Signal::KILL);
+            child.wait()?;
+            return Ok(None);
+        }
+        thread::sleep(POLL);
+    }
+}
+
+fn ending(status: ExitStatus) -> String {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("ended in {code}"),
+        (None, Some(signal)) => format!("was ended by signal {signal}"),
+        (None, None) => "did not end well".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::alert::notice::{NoticeKind, sample};
+
+    fn sh(script: &str) -> Exec {
+        Exec {
+            command: ["/bin/sh", "-c", script].map(str::to_owned).to_vec(),
+            pass_env: Vec::new(),
+            timeout_ms: 5_000,
+        }
+    }
+
+    fn run_script(script: &str) -> Result<(), Failure> {
+        run(&sh(script), &sample(NoticeKind::Firing))
+    }
+
+    #[test]
+    fn it_gets_the_notice_and_little_else() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = |name: &str| directory.path().join(name).display().to_string();
+        let script = format!("cat >'{}'; env >'{}'", file("in"), file("env"));
+        run_script(&script).unwrap();
+        let read = |name: &str| std::fs::read_to_string(file(name)).unwrap();
+        let content: Content = serde_json::from_str(&read("in")).unwrap();
+        assert_eq!(content, sample(NoticeKind::Firing));
+        assert!(read("env").contains("USAGECTL_NOTICE_KIND=FIRING"));
+        assert!(!read("env").contains("CARGO"), "{}", read("env"));
+    }
+
+    #[test]
+    fn its_exit_code_is_the_answer_and_its_last_words_are_not_stored() {
+        run_script("exec <&-; exit 0").unwrap();
+        let failure = run_script("echo no >&2; echo mail is down >&2; exit 3").unwrap_err();
+        assert_eq!(failure.reason, "/bin/sh ended in 3");
+        assert_eq!(failure.detail.as_deref(), Some("mail is down"));
+        assert_eq!(
+            run_script("kill -9 $$").unwrap_err().reason,
+            "/bin/sh was ended by signal 9"
+        );
+        let missing = Exec {
+            command: vec!["/no/such/program".to_owned()],
+            ..sh("")
+        };
+        let failure = run(&missing, &sample(NoticeKind::Firing)).unwrap_err();
+        assert!(failure.channel_is_down && failure.reason.contains("/no/such/program"));
+    }
+
+    #[test]
+    fn it_may_write_as_much_as_it_likes() {
+        run_script("head -c 1000000 /dev/zero; head -c 1000000 /dev/zero >&2").unwrap();
+    }
+
+    #[test]
+    fn when_its_time_is_over_it_is_ended_with_all_it_started() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("late");
+        let hasty = Exec {
+            timeout_ms: 300,
+            ..sh(&format!(
+                "(sleep 1; echo late >'{}') & sleep 60",
+                file.display()
+            ))
+        };
+        let begun = Instant::now();
+        let failure = run(&hasty, &sample(NoticeKind::Firing)).unwrap_err();
+        assert_eq!(failure.reason, "/bin/sh did not end within 0.3 s");
+        assert!(begun.elapsed() < Duration::from_secs(10));
+        thread::sleep(Duration::from_millis(1_200));
+        assert!(!file.exists());
+    }
+
+    #[test]
+    fn what_it_leaves_running_is_not_waited_for() {
+        let begun = Instant::now();
+        run_script("sleep 30 & exit 0").unwrap();
+        assert!(begun.elapsed() < Duration::from_secs(10));
+    }
+}

@@ -1,0 +1,110 @@
+//! Slack's incoming webhooks: a message of blocks, and a text for notifications.
+
+use serde_json::{Value, json};
+
+use super::endpoint::Endpoint;
+use super::{Failure, standing};
+use crate::domain::alert::notice::{Content, NoticeKind};
+
+/// Slack refuses a block whose text is longer than 3000 characters.
+const LONGEST_TEXT: usize = 2_000;
+
+pub(super) fn send(endpoint: &Endpoint, content: &Content) -> Result<(), Failure> {
+    let body = serde_json::to_vec(&message(content)).map_err(Failure::of_notice)?;
+    endpoint.post(body, &[("Idempotency-Key", content.key.clone())])
+}
+
+/// What Slack shows.
+fn message(content: &Content) -> Value {
+    let sign = match content.kind {
+        NoticeKind::Firing if content.severity == "CRITICAL" => ":red_circle:",
+        NoticeKind::Firing => ":large_orange_circle:",
+        NoticeKind::Reminder => ":repeat:",
+        NoticeKind::Resolved => ":large_green_circle:",
+        NoticeKind::Missed => ":white_circle:",
+    };
+    let standing = escaped(&standing(content));
+    let summary = escaped(&content.summary);
+    let when = |at: chrono::DateTime<chrono::Utc>| {
+        // Slack shows it in each reader's own zone; the text after the bar is for who cannot.
+        let (seconds, text) = (at.timestamp(), at.format("%F %T UTC"));
+        format!("<!date^{seconds}^{{date_short_pretty}} {{time_secs}}|{text}>")
+    };
+    let mut about = format!(
+        "{} · {} · {} · since {}",
+        escaped(&content.api_name),
+        escaped(&content.alert_type),
+        escaped(&content.period),
+        when(content.fired_at),
+    );
+    if let Some(ended_at) = content.ended_at {
+        about.push_str(&format!(" until {}", when(ended_at)));
+    }
+    json!({
+        "text": format!("{standing}: {summary}"),
+        "blocks": [
+            {"type": "section", "text": {"type": "mrkdwn", "text": format!("{sign} *{standing}*: {summary}")}},
+            {"type": "context", "elements": [{"type": "mrkdwn", "text": about}]},
+        ],
+    })
+}
+
+/// Text that can name nobody and link nowhere: Slack knows three characters that do, and wants them so.
+fn escaped(text: &str) -> String {
+    let cut: String = text
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .take(LONGEST_TEXT)
+        .collect();
+    cut.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::alert::notice::sample;
+
+    #[test]
+    fn a_stored_name_can_call_nobody() {
+        let content = Content {
+            api_name: "<!channel>\n&".to_owned(),
+            summary: "<@U1> <https://x|y>".to_owned(),
+            ..sample(NoticeKind::Firing)
+        };
+        let shown = message(&content).to_string();
+        for harm in ["<!channel", "<@", "<https", "\\n"] {
+            assert!(!shown.contains(harm), "{harm}: {shown}");
+        }
+        assert!(shown.contains("&lt;!channel&gt; &amp;"), "{shown}");
+    }
+
+    #[test]
+    fn a_message_says_how_it_stands_and_since_when() {
+        let resolved = Content {
+            ended_at: Some(sample(NoticeKind::Resolved).fired_at),
+            ..sample(NoticeKind::Resolved)
+        };
+        let message = message(&resolved);
+        let date = "<!date^1769860800^{date_short_pretty} {time_secs}|2026-01-31 12:00:00 UTC>";
+        assert_eq!(
+            message["blocks"][1]["elements"][0]["text"],
+            format!("finnhub · RATE_LIMIT_WARNING · MINUTE · since {date} until {date}")
+        );
+        assert_eq!(
+            message["text"],
+            "resolved: finnhub uses 91.7% of its limit of 60 calls a minute"
+        );
+    }
+
+    #[test]
+    fn no_block_is_longer_than_slack_takes() {
+        let content = Content {
+            summary: "x".repeat(10_000),
+            ..sample(NoticeKind::Firing)
+        };
+        let text = message(&content)["blocks"][0]["text"]["text"].to_string();
+        assert!(text.len() < 3_000);
+    }
+}

@@ -1,0 +1,42 @@
+//! Standard output: a line for each notice.
+
+use std::io::Write;
+
+use super::{Failure, standing};
+use crate::context::Context;
+use crate::domain::alert::channel::Stdout;
+use crate::domain::alert::notice::Content;
+use crate::output::{Format, printable};
+
+/// Prints the notice, and makes sure that it is out before anybody calls it delivered.
+pub(super) fn print(
+    context: &mut Context,
+    settings: &Stdout,
+    content: &Content,
+) -> Result<(), Failure> {
+    let line = match settings.json {
+        true => serde_json::to_string(content).map_err(Failure::of_notice)?,
+        false => prose(content),
+    };
+    if context.format != Format::Table {
+        // There the answer is one document for a program, and a line before it would spoil it.
+        context.aside(line);
+        return Ok(());
+    }
+    let written = writeln!(context.stdout(), "{line}");
+    written.map_err(Failure::of_channel)?;
+    context
+        .flush()
+        .map_err(|_| Failure::of_channel("standard output is closed"))
+}
+
+fn prose(content: &Content) -> String {
+    let at = content.ended_at.unwrap_or(content.created_at);
+    let line = format!(
+        "{} {}: {}",
+        at.format("%FT%TZ"),
+        standing(content),
+        content.summary
+    );
+    printable(&line).into_owned()
+}

@@ -1,0 +1,3 @@
+//! `alerts`, a file for each part of it.
+
+mod rules;
