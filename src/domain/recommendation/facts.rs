@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 use super::figure::{Figure, Input};
 use super::{Numbers, hex};
 use crate::domain::infrastructure::{Metric, Priority, Service, named};
+use crate::domain::plans::AtLimit;
 
 named! {
     /// What a recommendation is about.
@@ -20,32 +21,6 @@ named! {
         Reduce = "REDUCE",
         /// A budget of the user's own is running out.
         Budget = "BUDGET",
-    }
-}
-
-named! {
-    /// What happens when a limit is reached.
-    AtLimit, "effect" {
-        /// It goes on and is billed.
-        Bill = "BILL",
-        /// It stops until the period ends.
-        Pause = "PAUSE",
-        /// It becomes slow.
-        Throttle = "THROTTLE",
-        /// It answers with errors.
-        Reject = "REJECT",
-        /// Old data goes.
-        Evict = "EVICT",
-        /// Nobody says.
-        Unknown = "UNKNOWN",
-    }
-}
-
-impl AtLimit {
-    /// Whether something stops working, as far as is known.
-    #[must_use]
-    pub fn blocks(self) -> bool {
-        !matches!(self, AtLimit::Bill | AtLimit::Unknown)
     }
 }
 

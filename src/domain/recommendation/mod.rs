@@ -7,6 +7,10 @@ pub mod facts;
 pub mod figure;
 pub mod history;
 pub mod lifecycle;
+pub mod money;
+pub mod priority;
+pub mod target;
+pub mod trigger;
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
