@@ -9,8 +9,8 @@ use chrono::{DateTime, SubsecRound, Utc};
 use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::commands::{
-    aggregate, alerts, completions, limits, man, migrate, recommend, record, rollback, stats,
-    status,
+    aggregate, alerts, collect, completions, limits, man, migrate, recommend, record, rollback,
+    stats, status,
 };
 use crate::context::{Context, Verbosity};
 use crate::error::{Exit, Outcome, Result};
@@ -78,6 +78,7 @@ enum Command {
     Stats(stats::StatsArgs),
     Alerts(alerts::AlertsArgs),
     Limits(limits::LimitsArgs),
+    Collect(collect::CollectArgs),
     Recommend(recommend::RecommendArgs),
     Completions(completions::CompletionsArgs),
     Man(man::ManArgs),
@@ -160,6 +161,7 @@ impl Command {
             Command::Stats(args) => stats::run(context, args),
             Command::Alerts(args) => alerts::run(context, args),
             Command::Limits(args) => limits::run(context, args),
+            Command::Collect(args) => collect::run(context, args),
             Command::Recommend(args) => recommend::run(context, args),
             Command::Completions(args) => completions::run(context, args),
             Command::Man(args) => man::run(context, args),

@@ -3,6 +3,7 @@
 
 pub mod aggregate;
 pub mod alerts;
+pub mod collect;
 pub mod completions;
 pub mod limits;
 pub mod man;

@@ -182,6 +182,17 @@ impl NewPoint {
     }
 }
 
+/// What became of points that were to be stored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Saved {
+    /// Not there before.
+    pub inserted: u64,
+    /// There with another value or other metadata, and replaced.
+    pub updated: u64,
+    /// Left as they were.
+    pub unchanged: u64,
+}
+
 /// What a row's metadata says about how it is to be read.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Provenance {

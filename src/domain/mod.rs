@@ -5,6 +5,7 @@ pub mod alert;
 pub mod batch;
 pub mod catalogue;
 pub mod credits;
+pub mod focus;
 pub mod forecast;
 pub mod histogram;
 pub mod id;

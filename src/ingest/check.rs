@@ -277,7 +277,7 @@ fn cost(event: &RawEvent<'_>) -> Result<Option<f64>, Problem> {
 
 /// A finite number.
 #[derive(Clone, Copy)]
-enum Number {
+pub(super) enum Number {
     Whole(i64),
     Fraction(f64),
 }
@@ -352,23 +352,29 @@ fn time(event: &RawEvent<'_>, rules: &Rules) -> Result<Option<DateTime<Utc>>, Pr
             ));
         }
     };
-    if !(1970..=9999).contains(&at.year()) {
-        return Err(refused(format!(
-            "is in the year {}, which is not between 1970 and 9999; the unit of numbers is said with --time-unit",
-            at.year()
-        )));
-    }
-    let ahead = at - rules.now;
-    if ahead > rules.max_future {
-        return Err(refused(format!(
-            "is {} ahead of now; more is allowed with --max-future",
-            span(ahead)
-        )));
-    }
+    believable(at, rules).map_err(refused)?;
     Ok(Some(at))
 }
 
-fn time_from_text(text: &str, rules: &Rules) -> Result<DateTime<Utc>, String> {
+/// Refuses times that cannot be true.
+pub(super) fn believable(at: DateTime<Utc>, rules: &Rules) -> Result<(), String> {
+    if !(1970..=9999).contains(&at.year()) {
+        return Err(format!(
+            "is in the year {}, which is not between 1970 and 9999; the unit of numbers is said with --time-unit",
+            at.year()
+        ));
+    }
+    let ahead = at - rules.now;
+    if ahead > rules.max_future {
+        return Err(format!(
+            "is {} ahead of now; more is allowed with --max-future",
+            span(ahead)
+        ));
+    }
+    Ok(())
+}
+
+pub(super) fn time_from_text(text: &str, rules: &Rules) -> Result<DateTime<Utc>, String> {
     if let Ok(at) = DateTime::parse_from_rfc3339(text) {
         return Ok(to_millisecond(at.to_utc()));
     }
@@ -392,7 +398,7 @@ fn time_from_text(text: &str, rules: &Rules) -> Result<DateTime<Utc>, String> {
     }
 }
 
-fn time_from_number(number: Number, rules: &Rules) -> Result<DateTime<Utc>, String> {
+pub(super) fn time_from_number(number: Number, rules: &Rules) -> Result<DateTime<Utc>, String> {
     let unit_ms = match rules.time_unit {
         Some(TimeUnit::S) => 1_000,
         Some(TimeUnit::Ms) => 1,
@@ -431,7 +437,7 @@ fn wrong_type(field: Field, message: impl Into<String>) -> Problem {
 }
 
 /// A text from the line, short enough for a message.
-fn shown(text: &str) -> Cow<'_, str> {
+pub(super) fn shown(text: &str) -> Cow<'_, str> {
     const MOST: usize = 40;
     match text.char_indices().nth(MOST) {
         Some((end, _)) => format!("`{}…`", &text[..end]).into(),

@@ -64,13 +64,13 @@ impl Header {
 }
 
 /// The cells of one row: separated by commas; in quotes, where quotes are doubled.
-struct Cells<'a> {
+pub(super) struct Cells<'a> {
     /// What is left of the row; nothing once its last cell was read.
     rest: Option<&'a str>,
 }
 
 impl<'a> Cells<'a> {
-    fn new(row: &'a str) -> Cells<'a> {
+    pub(super) fn new(row: &'a str) -> Cells<'a> {
         Cells { rest: Some(row) }
     }
 

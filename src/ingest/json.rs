@@ -24,7 +24,7 @@ pub(super) fn parse<'a>(text: &'a str, mapping: &Mapping) -> Result<RawEvent<'a>
 }
 
 /// Says what is wrong without repeating the line.
-fn explain(error: &serde_json::Error) -> Problem {
+pub(super) fn explain(error: &serde_json::Error) -> Problem {
     let message = match error.classify() {
         // The only type that is asked for is an object.
         Category::Data => "is not a JSON object".to_owned(),

@@ -13,6 +13,7 @@
 //! check    what a line says to a record: types, ranges, times, defaults
 //! key      the ids of records that have none
 //! rejects  refused lines, kept in a file and read back
+//! points   measurements and bills instead of usage: a loop of their own, with the same lines and rejects
 //! block    what is handed on: records and refusals, in the order of their lines
 //! reader   the loop through all of it
 //! ```
@@ -24,6 +25,7 @@ mod fields;
 mod json;
 mod key;
 mod lines;
+mod points;
 mod reader;
 mod rejects;
 mod source;
@@ -32,6 +34,7 @@ pub use block::{Block, Place, Replayed};
 pub use check::{Rules, TimeUnit, zone_from_text};
 pub use fields::{Field, Mapping, Unknown};
 pub use key::{EventHash, derived_id};
+pub use points::{Broken, Found, Line, Said, read_lines};
 pub use reader::{Ended, Failure, Format, Job, read};
 pub use rejects::{RawIs, RejectsFile};
 pub use source::{Input, OpenError};

@@ -7,6 +7,7 @@
 pub mod aggregate;
 pub mod alerts;
 pub mod chart;
+pub mod collect;
 pub mod limits;
 pub mod migrations;
 pub mod recommend;

@@ -21,7 +21,7 @@ use super::lenient::{Amount, Moment};
 use super::schema::infrastructure_metric;
 use super::time::Ts;
 use crate::domain::infrastructure::{Metric, Service};
-use crate::domain::metric::{NewPoint, Point, Provenance, Series};
+use crate::domain::metric::{NewPoint, Point, Provenance, Saved, Series};
 
 #[derive(Insertable)]
 #[diesel(table_name = infrastructure_metric, treat_none_as_default_value = false)]
@@ -56,17 +56,6 @@ pub enum Known {
     Stays,
     /// It is replaced: bills are revised.
     IsReplaced,
-}
-
-/// What became of points that were to be saved.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Saved {
-    /// Not there before.
-    pub inserted: u64,
-    /// There with another value or other metadata, and replaced.
-    pub updated: u64,
-    /// Left as they are.
-    pub unchanged: u64,
 }
 
 /// So many rows go into one statement; a SQLite statement has room for 32,766 values.

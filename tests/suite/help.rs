@@ -85,6 +85,8 @@ fn run_example(example: &str) {
     for name in ["usage.ndjson", "api.log"] {
         symlink(data, sandbox.work().join(name)).unwrap();
     }
+    let metrics = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/metrics.ndjson");
+    symlink(metrics, sandbox.work().join("metrics.ndjson")).unwrap();
     let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
     packed.write_all(&fs::read(data).unwrap()).unwrap();
     sandbox.file("usage.ndjson.gz", packed.finish().unwrap());

@@ -2,6 +2,7 @@
 
 mod aggregate;
 mod alerts;
+mod collect;
 mod connection;
 mod limits;
 mod migrate;

@@ -2,11 +2,11 @@
 
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use usagectl::domain::infrastructure::{Metric, Service};
-use usagectl::domain::metric::{NewPoint, Reading, Series};
+use usagectl::domain::metric::{NewPoint, Reading, Saved, Series};
 use usagectl::domain::metric_day::MetricDay;
 use usagectl::store::backend::Db;
 use usagectl::store::metric_days::{self, Refreshed};
-use usagectl::store::metrics::{Known, Saved, save};
+use usagectl::store::metrics::{Known, save};
 
 use crate::support::{Engine, TestDatabase, both_engines};
 

@@ -1,0 +1,5 @@
+//! What `collect` answers; one file for each answer.
+
+mod import;
+
+pub use import::Imported;

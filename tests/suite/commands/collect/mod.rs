@@ -1,0 +1,3 @@
+//! `collect`, on both engines and against real servers.
+
+mod import;
