@@ -8,9 +8,11 @@ pub mod figure;
 pub mod history;
 pub mod lifecycle;
 pub mod money;
+pub mod narrative;
 pub mod priority;
 pub mod target;
 pub mod trigger;
+pub mod verifier;
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
