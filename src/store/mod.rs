@@ -11,6 +11,7 @@ pub mod catalogue;
 pub mod catalogues;
 pub mod channels;
 pub mod enums;
+pub mod inputs;
 pub mod json;
 pub mod lenient;
 pub mod limits;

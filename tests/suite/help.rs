@@ -9,8 +9,13 @@ use std::os::unix::fs::symlink;
 
 use clap::Command;
 use flate2::{Compression, write::GzEncoder};
+use usagectl::domain::infrastructure::Status;
+use usagectl::store::backend::{self, Access};
+use usagectl::store::recommendations;
+use usagectl::store::url::{self, Source};
 
 use crate::support::Sandbox;
+use crate::support::recommendations::recommendation;
 
 /// Every command with its full name: `usagectl`, `usagectl migrate`, ...
 fn commands() -> Vec<(String, Command)> {
@@ -107,6 +112,7 @@ fn run_example(example: &str) {
         usagectl aggregate
         usagectl alerts add --api finnhub --type RATE_LIMIT_WARNING --threshold 80 --period MINUTE";
     shell(prepare).success();
+    put_recommendation(&sandbox, example);
     // What never ends is shortened.
     let example = &example.replace("tail -F", "cat");
     // What reads the answer need not be installed here.
@@ -116,6 +122,22 @@ fn run_example(example: &str) {
         .unwrap_or((example, ""));
     let run = shell(example);
     assert_eq!(run.code, 0, "{example}\n{}", run.snapshot());
+}
+
+/// Puts a recommendation where an example names one, of a status that its command wants.
+fn put_recommendation(sandbox: &Sandbox, example: &str) {
+    let id = "019c0d2e-0000-7000-8000-000000000000";
+    let status = match example {
+        _ if !example.contains(&id[..8]) => return,
+        _ if example.contains("recommend approve") => Status::Reviewed,
+        _ if example.contains("recommend implement") => Status::Approved,
+        _ if example.contains("recommend reopen") => Status::Dismissed,
+        _ => Status::Pending,
+    };
+    let url = format!("sqlite:{}", sandbox.work().join("usage.db").display());
+    let url = url::parse(&url, Source::Flag).unwrap();
+    let mut db = backend::open(&url, Access::Write).unwrap();
+    recommendations::insert(&mut db, &recommendation(id, "question", status)).unwrap();
 }
 
 #[test]

@@ -1,11 +1,23 @@
 //! `recommend`: what to upgrade, why, at what price, and what became of it.
 
+pub mod approve;
+pub mod dismiss;
+pub mod history;
+pub mod implement;
 pub mod list;
+pub mod note;
+pub mod reopen;
+pub mod review;
+pub mod transition;
 
 use clap::{Args, Subcommand};
 
 use crate::context::Context;
-use crate::error::{Outcome, Result};
+use crate::domain::recommendation::Recommendation;
+use crate::error::{Error, Exit, Outcome, Result};
+use crate::output::printable;
+use crate::store::backend::Db;
+use crate::store::recommendations;
 
 /// Recommend what to upgrade, from measurements and published prices
 ///
@@ -23,6 +35,13 @@ pub struct RecommendArgs {
 #[derive(Debug, Subcommand)]
 enum RecommendCommand {
     List(list::ListArgs),
+    Review(review::ReviewArgs),
+    Approve(approve::ApproveArgs),
+    Implement(implement::ImplementArgs),
+    Dismiss(dismiss::DismissArgs),
+    Reopen(reopen::ReopenArgs),
+    Note(note::NoteArgs),
+    History(history::HistoryArgs),
 }
 
 /// Runs the subcommand.
@@ -34,5 +53,23 @@ pub fn run(context: &mut Context, args: RecommendArgs) -> Result<Outcome> {
     match args.command {
         None => list::run(context, args.list),
         Some(RecommendCommand::List(args)) => list::run(context, args),
+        Some(RecommendCommand::Review(args)) => review::run(context, args),
+        Some(RecommendCommand::Approve(args)) => approve::run(context, args),
+        Some(RecommendCommand::Implement(args)) => implement::run(context, args),
+        Some(RecommendCommand::Dismiss(args)) => dismiss::run(context, args),
+        Some(RecommendCommand::Reopen(args)) => reopen::run(context, args),
+        Some(RecommendCommand::Note(args)) => note::run(context, args),
+        Some(RecommendCommand::History(args)) => history::run(context, args),
     }
+}
+
+/// The one recommendation whose id this is, or begins so.
+fn one(db: &mut Db, id: &str) -> Result<Recommendation> {
+    let mut found = recommendations::find(db, id)?;
+    let message = match found.len() {
+        1 => return Ok(found.remove(0)),
+        0 => format!("there is no recommendation `{}`", printable(id)),
+        count => format!("{count} recommendations begin with `{}`", printable(id)),
+    };
+    Err(Error::message(Exit::Failed, message).with_next("usagectl recommend list --all"))
 }

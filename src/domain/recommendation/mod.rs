@@ -11,6 +11,7 @@ pub mod money;
 pub mod narrative;
 pub mod priority;
 pub mod target;
+pub mod transition;
 pub mod trigger;
 pub mod verifier;
 

@@ -6,6 +6,7 @@ use serde::Serialize;
 use super::short_id;
 use crate::domain::infrastructure::{Metric, Named, Priority, Service, Status};
 use crate::domain::recommendation::figure::{Figure, Interval};
+use crate::domain::recommendation::transition::standing;
 use crate::domain::recommendation::{Facts, Kind, Numbers, Recommendation};
 use crate::output::Answer;
 use crate::output::table::{Side, layout};
@@ -64,7 +65,8 @@ impl<'a> From<&'a Recommendation> for RecommendationJson<'a> {
             recommended_plan: &it.recommended_plan,
             priority: it.priority,
             status: it.status,
-            version: own.map(|own| own.version),
+            // The step that the application took counts, even if nobody has written it down.
+            version: own.map(|_| standing(it, 0).version),
             numbers: it.numbers,
             reason: &it.reason,
             benefits: &it.benefits,

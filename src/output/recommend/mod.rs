@@ -1,6 +1,15 @@
 //! What the commands of `recommend` answer.
 
+pub mod history;
 pub mod list;
+pub mod step;
+
+use chrono::{DateTime, SecondsFormat, Utc};
+
+/// A moment, to the second.
+fn spelled(at: DateTime<Utc>) -> String {
+    at.to_rfc3339_opts(SecondsFormat::Secs, true)
+}
 
 /// How much of an id must be typed: the shortest beginning, of eight characters at least, that no other id has.
 #[must_use]

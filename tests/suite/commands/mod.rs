@@ -6,6 +6,7 @@ mod collect;
 mod connection;
 mod limits;
 mod migrate;
+mod recommend;
 mod record;
 mod rollback;
 mod stats;

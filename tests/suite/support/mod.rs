@@ -9,6 +9,7 @@ pub mod database;
 pub mod http;
 pub mod postgres;
 pub mod program;
+pub mod recommendations;
 
 pub use catalogue::whole_catalogue;
 pub use database::{Engine, OtherRole, TestDatabase};

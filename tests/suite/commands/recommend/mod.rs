@@ -1,0 +1,3 @@
+//! `recommend` and its subcommands.
+
+mod lifecycle;
