@@ -11,4 +11,5 @@ pub mod series;
 pub mod silence;
 pub mod sound;
 pub mod state;
+pub mod tell;
 pub mod window;
