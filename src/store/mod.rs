@@ -4,6 +4,7 @@
 pub mod aggregates;
 pub mod alert_events;
 pub mod alert_states;
+pub mod alert_usage;
 pub mod alerts;
 pub mod api_limits;
 pub mod backend;

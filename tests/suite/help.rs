@@ -110,7 +110,8 @@ fn run_example(example: &str) {
         usagectl record usage.ndjson
         usagectl record bad.json --rejects refused.ndjson || sed -i 's/: -80/: 80/' refused.ndjson
         usagectl aggregate
-        usagectl alerts add --api finnhub --type RATE_LIMIT_WARNING --threshold 80 --period MINUTE";
+        usagectl alerts add --api finnhub --type RATE_LIMIT_WARNING --threshold 80 --period MINUTE
+        usagectl limits set --api finnhub --per MINUTE 60";
     shell(prepare).success();
     put_recommendation(&sandbox, example);
     // What never ends is shortened.

@@ -1,10 +1,12 @@
 //! `alerts`: rules, and what becomes of them. One file for each of its commands.
 
 pub mod add;
+pub mod check;
 pub mod disable;
 pub mod enable;
 pub mod list;
 mod options;
+mod reading;
 pub mod remove;
 pub mod set;
 
@@ -35,6 +37,7 @@ pub struct AlertsArgs {
 #[derive(Debug, Subcommand)]
 enum AlertsCommand {
     Add(add::AddArgs),
+    Check(check::CheckArgs),
     Disable(disable::DisableArgs),
     Enable(enable::EnableArgs),
     List(list::ListArgs),
@@ -50,6 +53,7 @@ enum AlertsCommand {
 pub fn run(context: &mut Context, args: AlertsArgs) -> Result<Outcome> {
     match args.command.unwrap_or(AlertsCommand::List(args.list)) {
         AlertsCommand::Add(args) => add::run(context, args),
+        AlertsCommand::Check(args) => check::run(context, args),
         AlertsCommand::Disable(args) => disable::run(context, args),
         AlertsCommand::Enable(args) => enable::run(context, args),
         AlertsCommand::List(args) => list::run(context, args),

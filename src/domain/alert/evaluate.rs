@@ -390,7 +390,6 @@ mod tests {
     use super::super::series::Demand;
     use super::super::state::State;
     use super::*;
-    use crate::domain::stats::Stale;
 
     const GRID: Grid = Grid::MINUTES;
 
@@ -434,13 +433,7 @@ mod tests {
             .iter()
             .flat_map(|needs| [needs.window, needs.baseline]);
         let seconds = needs.iter().filter_map(|needs| needs.seconds);
-        // All hours are stale: everything is read from the rows.
-        let mut stale = Stale::default();
-        let hour = crate::domain::period::Granularity::Hourly;
-        for hours in 0..24 * 70 {
-            stale.insert(hour, hour.start_of(noon()) - TimeDelta::hours(hours - 24));
-        }
-        let mut series = Series::new(Demand::new(windows.flatten(), seconds, &stale));
+        let mut series = Series::new(Demand::of_rows(windows.flatten(), seconds));
         let rows: Vec<Window> = series.demand().rows.clone();
         for (at, success, cached, cost) in calls {
             if rows.iter().any(|rows| rows.contains(*at)) {

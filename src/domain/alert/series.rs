@@ -79,11 +79,31 @@ impl Demand {
         seconds: impl IntoIterator<Item = Window>,
         stale: &Stale,
     ) -> Demand {
+        Demand::planned(windows, seconds, |window| {
+            Plan::new(window, Granularity::Monthly, stale)
+        })
+    }
+
+    /// The same, from the rows alone.
+    #[must_use]
+    pub fn of_rows(
+        windows: impl IntoIterator<Item = Window>,
+        seconds: impl IntoIterator<Item = Window>,
+    ) -> Demand {
+        Demand::planned(windows, seconds, |window| Plan {
+            stored: Vec::new(),
+            rows: vec![window],
+        })
+    }
+
+    fn planned(
+        windows: impl IntoIterator<Item = Window>,
+        seconds: impl IntoIterator<Item = Window>,
+        plan: impl Fn(Window) -> Plan,
+    ) -> Demand {
         let mut plans = BTreeMap::new();
         for window in windows {
-            plans
-                .entry(window)
-                .or_insert_with(|| Plan::new(window, Granularity::Monthly, stale));
+            plans.entry(window).or_insert_with(|| plan(window));
         }
         let seconds = merged(seconds);
         let pieces = plans

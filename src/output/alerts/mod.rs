@@ -1,5 +1,7 @@
 //! What the commands of `alerts` answer.
 
+pub mod check;
+mod event;
 pub mod list;
 pub mod rule;
 

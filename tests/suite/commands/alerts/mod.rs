@@ -1,3 +1,4 @@
 //! `alerts`, a file for each part of it.
 
+mod check;
 mod rules;

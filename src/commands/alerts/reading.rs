@@ -1,0 +1,92 @@
+//! Reading the usage that rules are judged by; for `check` and `backtest`.
+
+use std::collections::{BTreeMap, HashMap};
+
+use chrono::{DateTime, Utc};
+
+use crate::domain::alert::evaluate::{Allowance, Needs, Subject};
+use crate::domain::alert::rule::Rule;
+use crate::domain::alert::series::{Demand, Series};
+use crate::domain::period::{Granularity, Window};
+use crate::domain::plans::{ApiLimit, Unit};
+use crate::domain::stats::Stale;
+use crate::error::Result;
+use crate::store::backend::Db;
+use crate::store::{alert_usage, marks, rollups};
+
+/// What is known of an API.
+#[derive(Debug)]
+pub(super) struct Usage {
+    /// The tallies that were needed.
+    pub(super) series: Series,
+    /// When the first call was that is known of.
+    pub(super) begins: Option<DateTime<Utc>>,
+}
+
+/// A rule, applied to an API, with the limit that it is about.
+pub(super) fn subject<'a>(rule: &'a Rule, api_name: &'a str, limits: &[ApiLimit]) -> Subject<'a> {
+    let fits = |limit: &&ApiLimit| limit.api_name == api_name && limit.period == rule.period;
+    Subject {
+        rule,
+        api_name,
+        limit: limits.iter().find(fits).map(|limit| Allowance {
+            value: limit.value,
+            of_credits: limit.unit == Unit::Credits,
+        }),
+    }
+}
+
+/// Reads what is needed of each API, each stretch of time once. Without the triggers nobody knows which
+/// roll-ups are right, so all is counted from the rows.
+pub(super) fn read<'a>(
+    db: &mut Db,
+    needs: &BTreeMap<&'a str, Vec<Needs>>,
+    triggers_are_in_place: bool,
+) -> Result<HashMap<&'a str, Usage>> {
+    let stale = stale(db, needs)?;
+    let fresh = Stale::default();
+    let mut usage = HashMap::new();
+    for (api_name, needs) in needs {
+        let windows = needs
+            .iter()
+            .flat_map(|needs| [needs.window, needs.baseline]);
+        let seconds = needs.iter().filter_map(|needs| needs.seconds);
+        let demand = match triggers_are_in_place {
+            true => {
+                let stale = stale.get(*api_name).unwrap_or(&fresh);
+                Demand::new(windows.flatten(), seconds, stale)
+            }
+            false => Demand::of_rows(windows.flatten(), seconds),
+        };
+        let series = alert_usage::read(db, api_name, demand)?;
+        let begins = alert_usage::begins(db, api_name)?;
+        usage.insert(*api_name, Usage { series, begins });
+    }
+    Ok(usage)
+}
+
+/// What changed since it was rolled up, in all months that are touched.
+fn stale(db: &mut Db, needs: &BTreeMap<&str, Vec<Needs>>) -> Result<HashMap<String, Stale>> {
+    let mut stale: HashMap<String, Stale> = HashMap::new();
+    let windows = needs.values().flatten();
+    let windows = windows
+        .flat_map(|needs| [needs.window, needs.baseline])
+        .flatten();
+    let whole = windows.reduce(|a, b| Window {
+        from: a.from.min(b.from),
+        to: a.to.max(b.to),
+    });
+    let Some(whole) = whole else {
+        return Ok(stale);
+    };
+    let months = whole.widened(Granularity::Monthly);
+    for hour in marks::dirty_hours(db, months)? {
+        let of = stale.entry(hour.api_name).or_default();
+        of.insert(Granularity::Hourly, hour.start);
+    }
+    for (granularity, period) in rollups::stale_in(db, months)? {
+        let of = stale.entry(period.api_name).or_default();
+        of.insert(granularity, period.start);
+    }
+    Ok(stale)
+}
