@@ -32,10 +32,11 @@ use crate::store::lock::{RunKind, RunLock};
 ///
 /// Exits with 12 if a rule cannot be judged or a notice was not delivered. That a rule fires is no failure,
 /// unless --fail-on says so.
+///
+/// A line for crontab: * * * * * DATABASE_URL=file:/srv/app/usage.db usagectl alerts check --lock-wait 50s
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Example: usagectl --database-url sqlite:usage.db alerts check --fail-on critical\n\n\
-A line for crontab: * * * * * DATABASE_URL=file:/srv/app/usage.db usagectl alerts check --lock-wait 50s"
+    after_help = "Example: usagectl --database-url sqlite:usage.db alerts check --fail-on critical"
 )]
 pub struct CheckArgs {
     /// Exit with 10 if a rule fires as a warning, with 11 if one is critical; `critical`: the latter only
