@@ -1,6 +1,9 @@
 //! `limits`: what plans and APIs allow, where that is written, and how near to it we are.
 
+pub mod apply;
+pub mod init;
 pub mod list;
+pub mod plan;
 pub mod remove;
 pub mod set;
 
@@ -14,7 +17,7 @@ use crate::error::{Outcome, Result};
 ///
 /// Bare `limits` lists them.
 #[derive(Args, Debug)]
-#[command(after_help = "Example: usagectl limits set --api finnhub --per MINUTE 60")]
+#[command(after_help = "Example: usagectl limits init --plan vercel=pro --plan upstash=free")]
 pub struct LimitsArgs {
     #[command(subcommand)]
     command: Option<LimitsCommand>,
@@ -22,7 +25,9 @@ pub struct LimitsArgs {
 
 #[derive(Debug, Subcommand)]
 enum LimitsCommand {
+    Init(init::InitArgs),
     List(list::ListArgs),
+    Plan(plan::PlanArgs),
     Set(set::SetArgs),
     Remove(remove::RemoveArgs),
 }
@@ -35,6 +40,8 @@ enum LimitsCommand {
 pub fn run(context: &mut Context, args: LimitsArgs) -> Result<Outcome> {
     match args.command {
         None => list::run(context, list::ListArgs::default()),
+        Some(LimitsCommand::Init(args)) => init::run(context, args),
+        Some(LimitsCommand::Plan(args)) => plan::run(context, args),
         Some(LimitsCommand::List(args)) => list::run(context, args),
         Some(LimitsCommand::Set(args)) => set::run(context, args),
         Some(LimitsCommand::Remove(args)) => remove::run(context, args),

@@ -4,6 +4,7 @@
 //! (The catalogue of SQL objects is another thing: `domain::catalogue`.)
 
 pub mod api_limit;
+pub mod apply;
 pub mod catalogue;
 pub mod choice;
 pub mod in_force;

@@ -21,24 +21,24 @@ both_engines! {
         let credits = ["limits", "set", "--api", "coinmarketcap", "--per", "MONTH", "--unit", "credits", "15000"];
         db.usagectl(credits).run().success();
         assert_snapshot!(db.usagectl(["limits", "list"]).run().success().stdout, @"
-        API            PER     LIMIT  UNIT     ORIGIN  GRADE  PAGE OF  SOURCE
-        coinmarketcap  MONTH   15000  CREDITS  USER    -      -        -
-        finnhub        SECOND     30  CALLS    USER    -      -        -
-        finnhub        MINUTE     60  CALLS    USER    -      -        -
+        API            PER      LIMIT  UNIT     ORIGIN  GRADE  PAGE OF  SOURCE
+        coinmarketcap  MONTH   15,000  CREDITS  USER    -      -        -
+        finnhub        SECOND      30  CALLS    USER    -      -        -
+        finnhub        MINUTE      60  CALLS    USER    -      -        -
         ");
         let remove = ["limits", "remove", "--api", "finnhub", "--per", "SECOND"];
         db.usagectl(remove).run().success();
         assert_snapshot!(db.usagectl(remove).run().snapshot(), @"
         ------- stderr -------
-        error: finnhub has no limit per SECOND
+        error: there is no limit of finnhub per SECOND
         next: usagectl limits list
         [exit status: 1]
         ");
         let csv = db.usagectl(["limits", "--format", "csv"]).run().success().stdout;
         assert_snapshot!(csv, @"
-        api_name,period,limit_value,unit,origin,grade,page_date,source,catalogue_version,updated_at
-        coinmarketcap,MONTH,15000,CREDITS,USER,,,,,2026-01-31T12:00:00Z
-        finnhub,MINUTE,60,CALLS,USER,,,,,2026-01-31T12:00:00Z
+        api_name,service,metric,plan,kind,period,unit,limit_value,warning_percent,critical_percent,in_force,origin,grade,page_date,source,catalogue_version
+        coinmarketcap,,,,,MONTH,CREDITS,15000,,,true,USER,,,,
+        finnhub,,,,,MINUTE,CALLS,60,,,true,USER,,,,
         ");
     }
 

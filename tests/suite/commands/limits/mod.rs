@@ -1,3 +1,19 @@
 //! `limits`: what plans and APIs allow.
 
 mod api;
+mod init;
+mod set;
+
+use serde_json::Value;
+
+use crate::support::TestDatabase;
+
+/// Runs the program and reads its answer as JSON.
+#[track_caller]
+fn json<const N: usize>(db: &TestDatabase, args: [&str; N]) -> Value {
+    let run = db.usagectl(args).arg("--format=json").run();
+    let answer: Value =
+        serde_json::from_str(&run.stdout).unwrap_or_else(|_| panic!("{}", run.snapshot()));
+    assert_eq!(answer["schema"], 1);
+    answer
+}
