@@ -11,6 +11,7 @@
 //! ingest    bytes in, checked records out
 //! store     rows in, rows out; both engines, each query written once
 //! output    a finished answer as a table, JSON or CSV
+//! narrative prose by a language model, if one is asked
 //! notify    notices to their channels
 //! http      requests to other servers, under one policy
 //! error     kinds of error and the one table of exit codes
@@ -26,6 +27,7 @@ pub mod domain;
 pub mod error;
 pub mod http;
 pub mod ingest;
+pub mod narrative;
 pub mod notify;
 pub mod output;
 pub mod store;

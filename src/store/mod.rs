@@ -21,6 +21,7 @@ pub mod marks;
 pub mod metric_days;
 pub mod metrics;
 pub mod migrations;
+pub mod narratives;
 pub mod notices;
 pub mod plan_choices;
 pub mod recommendation_history;

@@ -15,6 +15,7 @@ mod examples;
 mod help;
 mod http;
 mod migrations;
+mod narrative;
 mod readme;
 mod schema;
 mod store;

@@ -1,5 +1,6 @@
 //! `recommend`: what to upgrade, why, at what price, and what became of it.
 
+pub mod ai;
 pub mod approve;
 pub mod dismiss;
 pub mod history;

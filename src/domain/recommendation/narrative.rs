@@ -4,6 +4,7 @@
 //! sentences (`crate::narrative`); it sees the names of slots and never what is in them, `verifier` reads
 //! what it wrote, and the filled text is read once more: two locks that share no line.
 
+use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
 
 use super::facts::{Choice, Facts, Kind};
@@ -75,6 +76,67 @@ pub struct Story {
     pub slots: Vec<Slot>,
 }
 
+/// Prose that is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Narrative {
+    /// Of the facts it tells of; others are another story.
+    pub facts_hash: String,
+    /// Who was asked.
+    pub model: String,
+    /// What it says.
+    pub text: String,
+    /// Why it is the template, and not what the model wrote.
+    pub refused: Option<String>,
+    /// When.
+    pub created_at: DateTime<Utc>,
+}
+
+impl Narrative {
+    /// Whether it is what this model wrote about these facts.
+    #[must_use]
+    pub fn is_of(&self, facts_hash: &str, model: &str) -> bool {
+        self.refused.is_none() && self.facts_hash == facts_hash && self.model == model
+    }
+}
+
+/// The prose of a recommendation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Prose {
+    /// Ours.
+    Template(String),
+    /// A language model was asked; it may be ours all the same.
+    Written(Narrative),
+}
+
+impl Prose {
+    /// What it says.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        match self {
+            Prose::Template(text) => text,
+            Prose::Written(narrative) => &narrative.text,
+        }
+    }
+
+    /// The model that wrote it, if one did.
+    #[must_use]
+    pub fn model(&self) -> Option<&str> {
+        match self {
+            Prose::Written(narrative) if narrative.refused.is_none() => Some(&narrative.model),
+            _ => None,
+        }
+    }
+
+    /// Why it is the template though a model was asked.
+    #[must_use]
+    pub fn refused(&self) -> Option<&str> {
+        match self {
+            Prose::Written(narrative) => narrative.refused.as_deref(),
+            Prose::Template(_) => None,
+        }
+    }
+}
+
 /// A share of the limit from which on it may be called near.
 const NEAR_PERCENT: u32 = 75;
 
@@ -90,7 +152,7 @@ const TEMPLATE: &[&[&str]] = &[
         "The forecast is {{days_to_limit}}.",
     ],
     &["At the limit, {{effect}}."],
-    &["The answer is to {{action}}, with {{extra_cost}}."],
+    &["The recommendation is to {{action}}, with {{extra_cost}}."],
     &[
         "Against that stands {{avoided_loss}}.",
         "It is worth it from {{break_even_revenue}}.",
@@ -253,7 +315,7 @@ fn slots(facts: &Facts) -> Vec<Slot> {
                 format!("a chance of {chance} to go over the limit"),
             );
         }
-    } else {
+    } else if facts.limit.value.is_some() {
         let days = &outlook.days_to_limit;
         let text = match (days.value, outlook.horizon.value) {
             (Some(_), _) => format!("{} until the limit{}", days.short(), interval(days)),
@@ -275,18 +337,20 @@ fn slots(facts: &Facts) -> Vec<Slot> {
         }
     }
     let effect = match facts.at_limit {
-        AtLimit::Bill => "use goes on and is billed",
-        AtLimit::Pause => "the service pauses until the period ends",
-        AtLimit::Throttle => "the service becomes slow",
-        AtLimit::Reject => "the service answers with errors",
-        AtLimit::Evict => "old data is removed",
-        AtLimit::Unknown => "nobody says what happens",
+        AtLimit::Bill => Some("use goes on and is billed"),
+        AtLimit::Pause => Some("the service pauses until the period ends"),
+        AtLimit::Throttle => Some("the service becomes slow"),
+        AtLimit::Reject => Some("the service answers with errors"),
+        AtLimit::Evict => Some("old data is removed"),
+        AtLimit::Unknown => None,
     };
-    slots.may(
-        "effect",
-        "what happens at the limit; a clause of its own",
-        effect.to_owned(),
-    );
+    if let Some(effect) = effect {
+        slots.may(
+            "effect",
+            "what happens at the limit; a clause of its own",
+            effect.to_owned(),
+        );
+    }
     let action = match &facts.target {
         Choice::Change { plan } => format!("change to the plan {plan}"),
         Choice::Stay => "stay on the plan and pay for what goes beyond it".to_owned(),
@@ -301,11 +365,7 @@ fn slots(facts: &Facts) -> Vec<Slot> {
     );
     if money.avoided_loss.value.is_some() {
         let loss = &money.avoided_loss;
-        let text = format!(
-            "an expected loss of {} avoided{}",
-            loss.short(),
-            interval(loss)
-        );
+        let text = format!("an avoided loss of {}{}", loss.short(), interval(loss));
         slots.may(
             "avoided_loss",
             "the loss that the recommended choice avoids",

@@ -1,6 +1,9 @@
 //! Recommendations as `recommend run` would have made them.
 
 use usagectl::domain::infrastructure::{Metric, Priority, Service, Status};
+use usagectl::domain::plans::AtLimit;
+use usagectl::domain::recommendation::facts::{Choice, Facts, Money, Outlook};
+use usagectl::domain::recommendation::figure::{Figure, Unit};
 use usagectl::domain::recommendation::{Kind, Numbers, Own, Recommendation, StoredFacts};
 
 use super::program::NOW;
@@ -50,5 +53,59 @@ pub fn recommendation(id: &str, question: &str, status: Status) -> Recommendatio
             predecessor_id: None,
             outcome: None,
         }),
+    }
+}
+
+/// What is said of a key-value store that fills up; tests change what they are about.
+pub fn facts() -> Facts {
+    let number = |text: &str| text.parse().expect("a number");
+    let exact = |text, unit| Figure::exact(number(text), unit);
+    let between =
+        |text, low, high, unit| Figure::between(number(text), number(low), number(high), unit);
+    let dollars = |text| exact(text, Unit::Usd);
+    let (storage, percent) = (Unit::Of(Metric::StorageMb), Unit::Percent);
+    Facts {
+        service: Service::VercelKv,
+        metric: Metric::StorageMb,
+        resource: String::new(),
+        kind: Kind::Upgrade,
+        provider: "upstash".to_owned(),
+        current_plan: "free".to_owned(),
+        target: Choice::Change {
+            plan: "payg".to_owned(),
+        },
+        priority: Priority::High,
+        measured_at: NOW.parse().expect("a moment"),
+        usage: exact("228.4", storage),
+        limit: exact("256", storage),
+        usage_percent: exact("89.2", percent),
+        at_limit: AtLimit::Reject,
+        outlook: Outlook {
+            low_confidence: false,
+            horizon: exact("90", Unit::Days),
+            days_to_warning: exact("0", Unit::Days),
+            days_to_critical: exact("3", Unit::Days),
+            days_to_limit: between("19", "14", "27", Unit::Days),
+            chance_7: exact("0", percent),
+            chance_30: exact("96", percent),
+            chance_90: exact("100", percent),
+            period: None,
+        },
+        compared: Vec::new(),
+        money: Money {
+            current: dollars("0"),
+            target: between("0.44", "0.4", "0.48", Unit::Usd),
+            extra: between("0.44", "0.4", "0.48", Unit::Usd),
+            projections: Vec::new(),
+            break_even_use: Figure::unknown(storage),
+            hours_blocked: exact("200", Unit::Hours),
+            avoided_loss: Figure::unknown(Unit::Usd),
+            net: Figure::unknown(Unit::Usd),
+            roi: Figure::unknown(Unit::Ratio),
+            break_even_revenue: exact("0.01", Unit::UsdPerHour),
+        },
+        inputs: Vec::new(),
+        missing: Vec::new(),
+        catalogue_version: "2026.11.21".to_owned(),
     }
 }
