@@ -21,7 +21,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use crate::context::Context;
 use crate::domain::alert::channel::{Channel, Exec, Settings, Stdout};
 use crate::domain::alert::delivery::{self, Delivery, Notice};
-use crate::domain::alert::notice::{Content, NoticeKind};
+use crate::domain::alert::notice::Content;
 use crate::error::{Error, Exit, Outcome, Result};
 use crate::output::printable;
 use crate::output::table::counted;
@@ -298,7 +298,7 @@ struct Run<'a> {
 impl Run<'_> {
     fn consider(&mut self, context: &mut Context, db: &mut Db, notice: &mut Notice) -> Result<()> {
         let episode = (notice.channel.clone(), notice.content.episode.clone());
-        let due = self.options.force || notice.next_attempt_at <= context.now;
+        let due = self.options.force || notice.is_due(context.now);
         let channel_is_down = self.report.troubles.contains_key(&notice.channel);
         if due && !channel_is_down && !self.blocked.contains(&episode) {
             self.try_once(context, db, notice)?;
@@ -409,7 +409,13 @@ impl Run<'_> {
                 .iter()
                 .filter(|notice| notice.channel == name)
                 .collect();
-            let firing = delivery::firing(&of_channel);
+            let mut firing = delivery::firing(&of_channel);
+            // What was told in this run need not be told again.
+            let told = &self.report.notices;
+            firing.retain(|notice| {
+                told.iter()
+                    .all(|told| told.content.key != notice.content.key)
+            });
             let Some(Ok(Receiver::Alertmanager(receiver))) = self.receivers.get(name) else {
                 continue;
             };
@@ -436,14 +442,4 @@ impl Run<'_> {
 fn later(at: DateTime<Utc>, by: TimeDelta) -> DateTime<Utc> {
     at.checked_add_signed(by)
         .unwrap_or(DateTime::<Utc>::MAX_UTC)
-}
-
-/// What people read first: `CRITICAL`, `still WARNING`, `resolved`, `was WARNING`.
-fn standing(content: &Content) -> String {
-    match content.kind {
-        NoticeKind::Firing => content.severity.clone(),
-        NoticeKind::Reminder => format!("still {}", content.severity),
-        NoticeKind::Resolved => "resolved".to_owned(),
-        NoticeKind::Missed => format!("was {}", content.severity),
-    }
 }

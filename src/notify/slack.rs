@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
+use super::Failure;
 use super::endpoint::Endpoint;
-use super::{Failure, standing};
 use crate::domain::alert::notice::{Content, NoticeKind};
 
 /// Slack refuses a block whose text is longer than 3000 characters.
@@ -23,7 +23,6 @@ fn message(content: &Content) -> Value {
         NoticeKind::Resolved => ":large_green_circle:",
         NoticeKind::Missed => ":white_circle:",
     };
-    let standing = escaped(&standing(content));
     let summary = escaped(&content.summary);
     let when = |at: chrono::DateTime<chrono::Utc>| {
         // Slack shows it in each reader's own zone; the text after the bar is for who cannot.
@@ -41,9 +40,9 @@ fn message(content: &Content) -> Value {
         about.push_str(&format!(" until {}", when(ended_at)));
     }
     json!({
-        "text": format!("{standing}: {summary}"),
+        "text": summary,
         "blocks": [
-            {"type": "section", "text": {"type": "mrkdwn", "text": format!("{sign} *{standing}*: {summary}")}},
+            {"type": "section", "text": {"type": "mrkdwn", "text": format!("{sign} {summary}")}},
             {"type": "context", "elements": [{"type": "mrkdwn", "text": about}]},
         ],
     })
@@ -81,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_says_how_it_stands_and_since_when() {
+    fn a_message_says_what_it_is_about_and_since_when() {
         let resolved = Content {
             ended_at: Some(sample(NoticeKind::Resolved).fired_at),
             ..sample(NoticeKind::Resolved)
@@ -92,10 +91,7 @@ mod tests {
             message["blocks"][1]["elements"][0]["text"],
             format!("finnhub · RATE_LIMIT_WARNING · MINUTE · since {date} until {date}")
         );
-        assert_eq!(
-            message["text"],
-            "resolved: finnhub uses 91.7% of its limit of 60 calls a minute"
-        );
+        assert_eq!(message["text"], resolved.summary);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use super::{Failure, standing};
+use super::Failure;
 use crate::context::Context;
 use crate::domain::alert::channel::Stdout;
 use crate::domain::alert::notice::Content;
@@ -31,11 +31,9 @@ pub(super) fn print(
 }
 
 fn prose(content: &Content) -> String {
-    let at = content.ended_at.unwrap_or(content.created_at);
     let line = format!(
-        "{} {}: {}",
-        at.format("%FT%TZ"),
-        standing(content),
+        "{} {}",
+        content.created_at.format("%FT%TZ"),
         content.summary
     );
     printable(&line).into_owned()

@@ -1,7 +1,9 @@
 //! `alerts`: rules, and what becomes of them. One file for each of its commands.
 
 pub mod add;
+pub mod channel;
 pub mod check;
+pub mod deliver;
 pub mod disable;
 pub mod enable;
 pub mod list;
@@ -37,7 +39,9 @@ pub struct AlertsArgs {
 #[derive(Debug, Subcommand)]
 enum AlertsCommand {
     Add(add::AddArgs),
+    Channel(channel::ChannelArgs),
     Check(check::CheckArgs),
+    Deliver(deliver::DeliverArgs),
     Disable(disable::DisableArgs),
     Enable(enable::EnableArgs),
     List(list::ListArgs),
@@ -53,7 +57,9 @@ enum AlertsCommand {
 pub fn run(context: &mut Context, args: AlertsArgs) -> Result<Outcome> {
     match args.command.unwrap_or(AlertsCommand::List(args.list)) {
         AlertsCommand::Add(args) => add::run(context, args),
+        AlertsCommand::Channel(args) => channel::run(context, args),
         AlertsCommand::Check(args) => check::run(context, args),
+        AlertsCommand::Deliver(args) => deliver::run(context, args),
         AlertsCommand::Disable(args) => disable::run(context, args),
         AlertsCommand::Enable(args) => enable::run(context, args),
         AlertsCommand::List(args) => list::run(context, args),

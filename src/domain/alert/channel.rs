@@ -189,6 +189,54 @@ impl Settings {
         }
     }
 
+    /// Where notices go, as people may see it: of a URL no query.
+    #[must_use]
+    pub fn destination(&self) -> String {
+        match self {
+            Settings::Webhook(Webhook { http, .. })
+            | Settings::Alertmanager(Alertmanager { http, .. })
+            | Settings::Slack(http) => match &http.address {
+                Address::Url(url) => url.split('?').next().unwrap_or_default().to_owned(),
+                Address::Env(name) => format!("${name}"),
+                Address::File(path) => path.display().to_string(),
+            },
+            Settings::Exec(exec) => exec.command.join(" "),
+            Settings::Stdout(stdout) if stdout.json => "standard output, as JSON".to_owned(),
+            Settings::Stdout(_) => "standard output".to_owned(),
+        }
+    }
+
+    /// Where its secrets are found.
+    #[must_use]
+    pub fn secrets(&self) -> Vec<SecretPlace> {
+        let mut places = Vec::new();
+        let http = match self {
+            Settings::Webhook(Webhook { http, secret }) => {
+                places.extend(secret.clone());
+                http
+            }
+            Settings::Alertmanager(Alertmanager { http, .. }) | Settings::Slack(http) => http,
+            Settings::Exec(_) | Settings::Stdout(_) => return places,
+        };
+        match &http.address {
+            Address::Url(_) => {}
+            Address::Env(name) => places.push(SecretPlace::Env(name.clone())),
+            Address::File(path) => places.push(SecretPlace::File(path.clone())),
+        }
+        match &http.auth {
+            None => {}
+            Some(
+                Auth::Bearer(place)
+                | Auth::Basic {
+                    password: place, ..
+                },
+            ) => {
+                places.push(place.clone());
+            }
+        }
+        places
+    }
+
     /// As it is stored.
     ///
     /// # Errors

@@ -83,6 +83,14 @@ impl Notice {
         }
     }
 
+    /// Whether it is to be tried now. The first try never waits, and no wait is longer than the longest: a
+    /// clock that was set back keeps nothing from anybody.
+    #[must_use]
+    pub fn is_due(&self, now: DateTime<Utc>) -> bool {
+        let wait = self.next_attempt_at - now;
+        self.attempts == 0 || wait <= TimeDelta::zero() || wait > LONGEST_WAIT
+    }
+
     /// Whether its receiver has it, or may have it: whoever was tried may have got it before we died.
     #[must_use]
     pub fn may_have_arrived(&self) -> bool {
@@ -102,7 +110,7 @@ impl NoticeKind {
 const FIRST_WAIT_MS: i64 = 30_000;
 
 /// The longest wait: half a day of trouble is over at most this long after the trouble.
-const LONGEST_WAIT_MS: i64 = 3_600_000;
+const LONGEST_WAIT: TimeDelta = TimeDelta::hours(1);
 
 /// How long to wait after this many failed tries: twice as long each time, up to an hour, and of that
 /// between a half and all. Which part the notice's key says: notices that failed together do not come
@@ -110,7 +118,7 @@ const LONGEST_WAIT_MS: i64 = 3_600_000;
 #[must_use]
 pub fn wait_after(key: &str, attempts: i32) -> TimeDelta {
     let doublings = u32::try_from(attempts - 1).unwrap_or(0).min(16);
-    let whole = (FIRST_WAIT_MS << doublings).min(LONGEST_WAIT_MS);
+    let whole = (FIRST_WAIT_MS << doublings).min(LONGEST_WAIT.num_milliseconds());
     let hash = Sha256::new_with_prefix(key.as_bytes())
         .chain_update(attempts.to_be_bytes())
         .finalize();
@@ -134,6 +142,19 @@ pub fn overtaken(waiting: &[Notice]) -> BTreeSet<String> {
         .filter(|notice| !notice.content.kind.is_last() && ended.contains(&place(notice)))
         .map(|notice| notice.content.key.clone())
         .collect()
+}
+
+/// Whether a dropped notice still has something to tell: an end always has; that something fires only while
+/// it does and its channel heard nothing of an end. `family` holds all notices of its episode.
+#[must_use]
+pub fn worth_reviving(notice: &Notice, family: &[Notice], open: &BTreeSet<String>) -> bool {
+    let place = |notice: &Notice| (notice.channel.clone(), notice.content.episode.clone());
+    let ended = || {
+        family
+            .iter()
+            .any(|other| other.content.kind.is_last() && place(other) == place(notice))
+    };
+    notice.content.kind.is_last() || (open.contains(&notice.content.episode) && !ended())
 }
 
 /// Of one channel's notices of open episodes, in order: the last of each episode that was delivered, if
@@ -167,6 +188,23 @@ mod tests {
     }
 
     #[test]
+    fn a_notice_is_due_when_its_wait_is_over_and_at_once_if_the_clock_went_back() {
+        let at = |minute| sample(NoticeKind::Firing).created_at + TimeDelta::minutes(minute);
+        let tried = Notice {
+            attempts: 1,
+            next_attempt_at: at(10),
+            ..notice("a", NoticeKind::Firing, "1", "x")
+        };
+        let due = [-51, -50, 9, 10, 11].map(|minute| tried.is_due(at(minute)));
+        assert_eq!(due, [true, false, false, true, true]);
+        let new = Notice {
+            attempts: 0,
+            ..tried
+        };
+        assert!(new.is_due(at(0)));
+    }
+
+    #[test]
     fn what_is_over_does_not_begin_to_fire() {
         let waiting = [
             notice("a", NoticeKind::Firing, "1", "x"),
@@ -177,6 +215,21 @@ mod tests {
         ];
         let expected = ["a", "d"].map(str::to_owned);
         assert_eq!(overtaken(&waiting), BTreeSet::from(expected));
+    }
+
+    #[test]
+    fn what_was_dropped_is_told_if_it_is_still_so_and_an_end_always() {
+        let open = BTreeSet::from(["1".to_owned(), "2".to_owned()]);
+        let family = [
+            notice("a", NoticeKind::Firing, "1", "x"),
+            notice("b", NoticeKind::Firing, "2", "x"),
+            notice("c", NoticeKind::Missed, "2", "x"),
+            notice("d", NoticeKind::Firing, "3", "x"),
+        ];
+        let worth = family
+            .iter()
+            .map(|notice| worth_reviving(notice, &family, &open));
+        assert_eq!(worth.collect::<Vec<_>>(), [true, false, true, false]);
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! What the commands of `alerts` answer.
 
+pub mod channels;
 pub mod check;
+pub mod deliveries;
 mod event;
 pub mod list;
 pub mod rule;

@@ -3,6 +3,7 @@
 //!
 //! A test of the database is written once, inside [`both_engines!`], and runs twice.
 
+pub mod alertmanager;
 pub mod calls;
 pub mod catalogue;
 pub mod database;

@@ -1,0 +1,62 @@
+//! `alerts channel remove`: a channel that nobody listens to.
+
+use clap::Args;
+
+use super::named;
+use crate::context::Context;
+use crate::domain::alert::delivery::Delivery;
+use crate::error::{Outcome, Result};
+use crate::notify::NO_CHANNEL;
+use crate::output::alerts::channels::{ChannelLine, ChannelList};
+use crate::output::printable;
+use crate::output::table::counted;
+use crate::store::backend::Access;
+use crate::store::{alerts, channels, notices};
+
+/// Remove a channel
+///
+/// What waits for it is dropped and stays in the history; it is sent if a channel of this name is added
+/// again. Rules that name the channel go on naming it: they do not begin to speak through others.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Example: usagectl --database-url sqlite:usage.db alerts channel remove console"
+)]
+pub struct RemoveArgs {
+    /// Which channel
+    name: String,
+}
+
+/// Removes it, and says what that means.
+///
+/// # Errors
+///
+/// When there is no such channel, or the database cannot be written.
+pub fn run(context: &mut Context, args: RemoveArgs) -> Result<Outcome> {
+    let mut db = context.open(Access::Write)?;
+    let name = &args.name;
+    let (channel, dropped, mute) = db.write_tx(|db| -> Result<_> {
+        let channel = named(channels::all(db)?, name)?;
+        channels::remove(db, name)?;
+        let waiting = notices::that_are(db, Delivery::Waiting)?;
+        let ours = waiting.iter().filter(|notice| notice.channel == *name);
+        let keys: Vec<&str> = ours.map(|notice| notice.content.key.as_str()).collect();
+        notices::drop_all(db, &keys, NO_CHANNEL)?;
+        let rules = alerts::rules(db)?.into_iter();
+        let mute = rules.filter(|rule| rule.channels == [name.clone()]).count();
+        Ok((channel, keys.len() as u64, mute as u64))
+    })?;
+    let shown = printable(name);
+    if dropped > 0 {
+        let notices = counted(dropped, "notice");
+        context.warn(format_args!("{notices} to `{shown}` dropped: {NO_CHANNEL}"));
+    }
+    if mute > 0 {
+        let rules = counted(mute, "rule");
+        context.warn(format_args!(
+            "{rules} named no other channel than `{shown}` and cannot be heard now"
+        ));
+    }
+    let line = ChannelLine::new(channel, super::is_there, 0);
+    context.answer(&ChannelList { lines: vec![line] })?;
+    Ok(Outcome::DONE)
+}

@@ -1,0 +1,142 @@
+//! What `alerts deliver` answers.
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde::Serialize;
+
+use super::super::Answer;
+use super::super::table::{Side, layout};
+use crate::domain::alert::delivery::{Delivery, Notice};
+use crate::domain::alert::notice::Content;
+
+/// Notices, and how far each has come.
+#[derive(Debug)]
+pub struct Deliveries<'a> {
+    /// In the order they were to be told.
+    pub notices: &'a [Notice],
+}
+
+#[derive(Serialize)]
+struct DeliveriesJson<'a> {
+    delivered: usize,
+    waiting: usize,
+    dropped: usize,
+    notices: Vec<NoticeJson<'a>>,
+}
+
+/// A notice and its delivery.
+#[derive(Debug, Serialize)]
+struct NoticeJson<'a> {
+    channel: &'a str,
+    delivery: &'static str,
+    attempts: i32,
+    next_attempt_at: Option<DateTime<Utc>>,
+    delivered_at: Option<DateTime<Utc>>,
+    error: Option<&'a str>,
+    content: &'a Content,
+}
+
+/// When it is tried next, if it is.
+fn next_attempt(notice: &Notice) -> Option<DateTime<Utc>> {
+    (notice.delivery == Delivery::Waiting).then_some(notice.next_attempt_at)
+}
+
+fn instant(at: DateTime<Utc>) -> String {
+    at.to_rfc3339_opts(SecondsFormat::Secs, true)
+}
+
+impl Deliveries<'_> {
+    fn count(&self, delivery: Delivery) -> usize {
+        let notices = self.notices.iter();
+        notices.filter(|notice| notice.delivery == delivery).count()
+    }
+}
+
+impl Answer for Deliveries<'_> {
+    fn table(&self) -> String {
+        if self.notices.is_empty() {
+            return "nothing waits to be delivered\n".to_owned();
+        }
+        let columns = [
+            ("CHANNEL", Side::Left),
+            ("KIND", Side::Left),
+            ("API", Side::Left),
+            ("TYPE", Side::Left),
+            ("PERIOD", Side::Left),
+            ("CREATED", Side::Left),
+            ("DELIVERY", Side::Left),
+            ("TRIES", Side::Right),
+            ("NEXT TRY", Side::Left),
+            ("WHY", Side::Left),
+        ];
+        let rows = self.notices.iter().map(|notice| {
+            let content = &notice.content;
+            vec![
+                notice.channel.clone(),
+                content.kind.as_str().to_owned(),
+                content.api_name.clone(),
+                content.alert_type.clone(),
+                content.period.clone(),
+                instant(content.created_at),
+                notice.delivery.as_str().to_owned(),
+                notice.attempts.to_string(),
+                next_attempt(notice).map_or(String::new(), instant),
+                notice.error.clone().unwrap_or_default(),
+            ]
+        });
+        layout(&columns, rows)
+    }
+
+    fn json(&self) -> impl Serialize {
+        let notices = self.notices.iter().map(|notice| NoticeJson {
+            channel: &notice.channel,
+            delivery: notice.delivery.as_str(),
+            attempts: notice.attempts,
+            next_attempt_at: next_attempt(notice),
+            delivered_at: notice.delivered_at,
+            error: notice.error.as_deref(),
+            content: &notice.content,
+        });
+        DeliveriesJson {
+            delivered: self.count(Delivery::Delivered),
+            waiting: self.count(Delivery::Waiting),
+            dropped: self.count(Delivery::Dropped),
+            notices: notices.collect(),
+        }
+    }
+
+    fn csv(&self) -> Vec<Vec<String>> {
+        let header = [
+            "key",
+            "channel",
+            "kind",
+            "api_name",
+            "alert_type",
+            "period",
+            "severity",
+            "created_at",
+            "delivery",
+            "attempts",
+            "next_attempt_at",
+            "error",
+        ];
+        let mut rows = vec![header.map(str::to_owned).to_vec()];
+        rows.extend(self.notices.iter().map(|notice| {
+            let content = &notice.content;
+            vec![
+                content.key.clone(),
+                notice.channel.clone(),
+                content.kind.as_str().to_owned(),
+                content.api_name.clone(),
+                content.alert_type.clone(),
+                content.period.clone(),
+                content.severity.clone(),
+                instant(content.created_at),
+                notice.delivery.as_str().to_owned(),
+                notice.attempts.to_string(),
+                next_attempt(notice).map_or(String::new(), instant),
+                notice.error.clone().unwrap_or_default(),
+            ]
+        }));
+        rows
+    }
+}
