@@ -113,6 +113,12 @@ impl Url {
         Url::parse(&format!("{origin}{own}{path}{}", query.unwrap_or_default()))
     }
 
+    /// The URL without its query, for lists of what a user entered openly.
+    #[must_use]
+    pub fn without_query(&self) -> String {
+        format!("{self}{}", self.uri.path())
+    }
+
     /// Whether it is https.
     #[must_use]
     pub fn is_https(&self) -> bool {
