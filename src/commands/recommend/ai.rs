@@ -81,7 +81,7 @@ impl AiArgs {
 /// # Errors
 ///
 /// When no endpoint is named, or another program made the recommendation.
-pub fn dry_run(it: &Recommendation, args: &AiArgs) -> Result<String> {
+pub(super) fn dry_run(it: &Recommendation, args: &AiArgs) -> Result<String> {
     let facts = it.facts().ok_or_else(|| without_facts(it))?;
     let key = args.ai_key_variable.as_deref();
     narrative::dry_run(&args.endpoint()?, &Story::of(facts), key).map_err(Error::usage)
@@ -93,7 +93,7 @@ pub fn dry_run(it: &Recommendation, args: &AiArgs) -> Result<String> {
 ///
 /// When no endpoint is named with `--ai`, or the database cannot be read or written. That an endpoint does
 /// not answer, or lies, is none.
-pub fn prose(
+pub(super) fn prose(
     context: &mut Context,
     db: &mut Db,
     it: &Recommendation,

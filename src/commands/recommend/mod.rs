@@ -9,6 +9,7 @@ pub mod list;
 pub mod note;
 pub mod reopen;
 pub mod review;
+pub mod show;
 pub mod transition;
 
 use clap::{Args, Subcommand};
@@ -36,6 +37,7 @@ pub struct RecommendArgs {
 #[derive(Debug, Subcommand)]
 enum RecommendCommand {
     List(list::ListArgs),
+    Show(show::ShowArgs),
     Review(review::ReviewArgs),
     Approve(approve::ApproveArgs),
     Implement(implement::ImplementArgs),
@@ -54,6 +56,7 @@ pub fn run(context: &mut Context, args: RecommendArgs) -> Result<Outcome> {
     match args.command {
         None => list::run(context, args.list),
         Some(RecommendCommand::List(args)) => list::run(context, args),
+        Some(RecommendCommand::Show(args)) => show::run(context, args),
         Some(RecommendCommand::Review(args)) => review::run(context, args),
         Some(RecommendCommand::Approve(args)) => approve::run(context, args),
         Some(RecommendCommand::Implement(args)) => implement::run(context, args),

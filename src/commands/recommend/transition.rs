@@ -169,7 +169,7 @@ fn stale(it: &Recommendation, version: i32) -> Error {
         it.status
     );
     Error::message(Exit::Untrustworthy, message)
-        .with_next(format!("usagectl recommend history {}", it.id))
+        .with_next(format!("usagectl recommend show {}", it.id))
 }
 
 fn refused(it: &Recommendation, refusal: Refusal) -> Error {
@@ -182,7 +182,7 @@ fn refused(it: &Recommendation, refusal: Refusal) -> Error {
     let message = format!("{}{whose}: {refusal}", printable(&it.id));
     let next = match lifecycle::verbs(it.status).next() {
         Some(verb) => format!("usagectl recommend {verb} {}", it.id),
-        None => format!("usagectl recommend history {}", it.id),
+        None => format!("usagectl recommend show {}", it.id),
     };
     Error::message(Exit::Refused, message).with_next(next)
 }
@@ -200,7 +200,7 @@ fn explain(db: &mut Db, id: &str, error: DieselError) -> Error {
                 other.status
             );
             Error::message(Exit::Refused, message)
-                .with_next(format!("usagectl recommend history {}", other.id))
+                .with_next(format!("usagectl recommend show {}", other.id))
         }
         _ => error.into(),
     }

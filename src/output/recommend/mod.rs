@@ -2,6 +2,7 @@
 
 pub mod history;
 pub mod list;
+pub mod show;
 pub mod step;
 
 use chrono::{DateTime, SecondsFormat, Utc};

@@ -132,7 +132,7 @@ both_engines! {
         assert_snapshot!(step(&db, "approve a --if-version 1").snapshot(), @r"
         ------- stderr -------
         error: a is REVIEWED and at version 2; nothing was changed
-        next: usagectl recommend history a
+        next: usagectl recommend show a
         [exit status: 4]
         ");
         assert_eq!((rows(&db), steps(&db).len()), (before, 1));
@@ -164,7 +164,7 @@ both_engines! {
         assert_snapshot!(step(&db, "reopen a --note again").snapshot(), @r"
         ------- stderr -------
         error: b is APPROVED and answers the same question: only one may be open
-        next: usagectl recommend history b
+        next: usagectl recommend show b
         [exit status: 5]
         ");
         assert_eq!((rows(&db), steps(&db).len()), (before, 0));

@@ -1,3 +1,4 @@
 //! `recommend` and its subcommands.
 
 mod lifecycle;
+mod show;
