@@ -1,6 +1,7 @@
 //! `limits`: what plans and APIs allow, where that is written, and how near to it we are.
 
 pub mod apply;
+pub mod check;
 pub mod init;
 pub mod list;
 pub mod plan;
@@ -25,6 +26,7 @@ pub struct LimitsArgs {
 
 #[derive(Debug, Subcommand)]
 enum LimitsCommand {
+    Check(check::CheckArgs),
     Init(init::InitArgs),
     List(list::ListArgs),
     Plan(plan::PlanArgs),
@@ -40,6 +42,7 @@ enum LimitsCommand {
 pub fn run(context: &mut Context, args: LimitsArgs) -> Result<Outcome> {
     match args.command {
         None => list::run(context, list::ListArgs::default()),
+        Some(LimitsCommand::Check(args)) => check::run(context, args),
         Some(LimitsCommand::Init(args)) => init::run(context, args),
         Some(LimitsCommand::Plan(args)) => plan::run(context, args),
         Some(LimitsCommand::List(args)) => list::run(context, args),

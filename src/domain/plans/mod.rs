@@ -10,6 +10,7 @@ pub mod choice;
 pub mod in_force;
 pub mod read;
 pub mod source;
+pub mod standing;
 
 pub use api_limit::{ApiLimit, ApiLimitOrigin, Unit};
 pub use catalogue::{

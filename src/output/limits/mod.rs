@@ -1,5 +1,6 @@
 //! The answers of `limits`.
 
+pub mod check;
 pub mod init;
 pub mod list;
 pub mod plan;

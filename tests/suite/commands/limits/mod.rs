@@ -1,6 +1,7 @@
 //! `limits`: what plans and APIs allow.
 
 mod api;
+mod check;
 mod init;
 mod set;
 
