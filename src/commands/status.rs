@@ -20,7 +20,7 @@ use crate::store::{catalogue, status};
 /// Say whether the database is in order
 ///
 /// Shows each migration, compares the tables, columns, indexes, triggers and types that are there with what
-/// the applied migrations made, and says how far the roll-ups are behind. Only reads: a role that may only
+/// the applied migrations made, says how far the roll-ups are behind and how many alert rules fire. Only reads: a role that may only
 /// SELECT, a replica or a read-only file will do.
 ///
 /// Exits 0 when all is in sync, 3 when migrations are pending, 4 when the database is not what the
@@ -83,6 +83,7 @@ fn report(db: &mut Db, application_schema: &str) -> Result<Report> {
         .collect();
     let pending = migrations::with_versions(&pending);
     let has_table = |name: &str| found.get(&format!("table {name}")).is_some();
+    let alerting = ["api_alerts", "usagectl_alert_states", "usagectl_notices"];
     let has_marks = has_table("usagectl_dirty_hours") && has_table("usagectl_stale_periods");
     Ok(Report {
         engine: db.engine(),
@@ -91,6 +92,11 @@ fn report(db: &mut Db, application_schema: &str) -> Result<Report> {
         migrations: survey.standings,
         in_the_way: migrations::already_there(db, &pending, &found),
         freshness: has_marks.then(|| status::freshness(db)).transpose()?,
+        alerts: alerting
+            .into_iter()
+            .all(has_table)
+            .then(|| status::alerts(db))
+            .transpose()?,
         unreadable_timestamps: (has_marks && has_table("api_usage"))
             .then(|| marks::count_unreadable(db))
             .transpose()?,

@@ -20,6 +20,8 @@ pub struct Report {
     pub in_the_way: Vec<String>,
     /// How far the roll-ups are behind; nothing before there are any.
     pub freshness: Option<Freshness>,
+    /// How many rules fire; nothing before there is alerting.
+    pub alerts: Option<AlertCounts>,
     /// On SQLite, rows of `api_usage` whose timestamp nobody can read; they are in no roll-up.
     pub unreadable_timestamps: Option<u64>,
 }
@@ -31,6 +33,23 @@ pub struct Freshness {
     pub hours_waiting: i64,
     /// The oldest of them.
     pub oldest: Option<DateTime<Utc>>,
+}
+
+/// What alert rules say, in numbers. A rule for all APIs counts for each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AlertCounts {
+    /// Rules that are switched on.
+    pub rules: u64,
+    /// That fire.
+    pub firing: u64,
+    /// Of these, critical ones.
+    pub critical: u64,
+    /// That cannot be judged.
+    pub unknown: u64,
+    /// Rules that nobody has checked yet.
+    pub unchecked: u64,
+    /// Notices that wait to be delivered.
+    pub notices_waiting: u64,
 }
 
 /// What all of it comes to.
@@ -99,6 +118,7 @@ mod tests {
             drift: Vec::new(),
             in_the_way: Vec::new(),
             freshness: None,
+            alerts: None,
             unreadable_timestamps: None,
         }
     }

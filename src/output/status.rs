@@ -3,10 +3,10 @@
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;
 
-use super::table::{Side, count, layout};
+use super::table::{Side, count, counted, layout};
 use super::{Answer, printable};
 use crate::domain::migration::{Standing, State};
-use crate::domain::status::{Report, Verdict};
+use crate::domain::status::{AlertCounts, Report, Verdict};
 
 /// The report, and the moment it was made at.
 #[derive(Debug)]
@@ -27,6 +27,7 @@ struct StatusJson<'a> {
     drift: Vec<DriftJson<'a>>,
     in_the_way: &'a [String],
     rollups: Option<RollupsJson>,
+    alerts: Option<AlertsJson>,
     unreadable_timestamps: Option<u64>,
 }
 
@@ -52,6 +53,16 @@ struct DriftJson<'a> {
 struct RollupsJson {
     hours_waiting: i64,
     oldest: Option<DateTime<Utc>>,
+}
+
+#[derive(Serialize)]
+struct AlertsJson {
+    rules: u64,
+    firing: u64,
+    critical: u64,
+    unknown: u64,
+    unchecked: u64,
+    notices_waiting: u64,
 }
 
 fn instant(at: DateTime<Utc>) -> String {
@@ -98,6 +109,9 @@ impl Status<'_> {
                 ),
             });
         }
+        if let Some(found) = report.alerts.filter(|found| found.rules > 0) {
+            lines.push(alerts_line(found));
+        }
         if let Some(rows @ 1..) = report.unreadable_timestamps {
             lines.push(format!(
                 "timestamps: {} of api_usage nobody can read; they are in no roll-up",
@@ -110,6 +124,28 @@ impl Status<'_> {
         }
         lines
     }
+}
+
+/// What alert rules say, and what is still to be told.
+fn alerts_line(found: AlertCounts) -> String {
+    let mut parts = vec![match (found.firing, found.critical) {
+        (firing, 0) => format!("{} firing", count(firing)),
+        (firing, critical) => format!("{} firing ({} critical)", count(firing), count(critical)),
+    }];
+    let others = [
+        (found.unknown, "unknown"),
+        (found.unchecked, "not checked yet"),
+    ];
+    let others = others.iter().filter(|(number, _)| *number > 0);
+    parts.extend(others.map(|(number, what)| format!("{} {what}", count(*number))));
+    if found.notices_waiting > 0 {
+        parts.push(format!(
+            "{} to be delivered",
+            counted(found.notices_waiting, "notice")
+        ));
+    }
+    let rules = counted(found.rules, "rule");
+    format!("alerts: {rules}, {}", parts.join(", "))
 }
 
 /// An hour and how long ago it began.
@@ -188,6 +224,14 @@ impl Answer for Status<'_> {
             rollups: report.freshness.map(|found| RollupsJson {
                 hours_waiting: found.hours_waiting,
                 oldest: found.oldest,
+            }),
+            alerts: report.alerts.map(|found| AlertsJson {
+                rules: found.rules,
+                firing: found.firing,
+                critical: found.critical,
+                unknown: found.unknown,
+                unchecked: found.unchecked,
+                notices_waiting: found.notices_waiting,
             }),
             unreadable_timestamps: report.unreadable_timestamps,
         }

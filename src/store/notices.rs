@@ -125,6 +125,24 @@ pub fn that_are(db: &mut Db, delivery: Delivery) -> QueryResult<Vec<Notice>> {
     notices(rows)
 }
 
+/// The notices written from `from` on and before `to`, in order.
+///
+/// # Errors
+///
+/// Whatever the engine reports.
+pub fn created_between(
+    db: &mut Db,
+    from: DateTime<Utc>,
+    to: DateTime<Utc>,
+) -> QueryResult<Vec<Notice>> {
+    let rows: Vec<Row> = on!(db, |conn| dsl::usagectl_notices
+        .filter(dsl::created_at.ge(Ts::new(from)))
+        .filter(dsl::created_at.lt(Ts::new(to)))
+        .select(Row::as_select())
+        .load(conn))?;
+    notices(rows)
+}
+
 /// How many notices have come so far.
 ///
 /// # Errors

@@ -1,11 +1,12 @@
-//! What `status` asks beside the migrations: the engine, and how far the roll-ups are behind.
+//! What `status` asks beside the migrations: the engine, how far the roll-ups are
+//! behind, and how many rules fire.
 
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Nullable, Text, Timestamp};
 
 use super::backend::{Db, on};
 use super::time::Ts;
-use crate::domain::status::Freshness;
+use crate::domain::status::{AlertCounts, Freshness};
 
 /// The engine's version, as it says itself.
 ///
@@ -51,5 +52,53 @@ pub fn freshness(db: &mut Db) -> QueryResult<Freshness> {
     Ok(Freshness {
         hours_waiting: found.hours,
         oldest: found.oldest.map(Ts::utc),
+    })
+}
+
+/// How many rules fire, and what else alerting has to say. Reads a few small tables.
+///
+/// # Errors
+///
+/// Whatever the engine reports.
+pub fn alerts(db: &mut Db) -> QueryResult<AlertCounts> {
+    #[derive(QueryableByName)]
+    struct Counts {
+        #[diesel(sql_type = BigInt)]
+        rules: i64,
+        #[diesel(sql_type = BigInt)]
+        firing: i64,
+        #[diesel(sql_type = BigInt)]
+        critical: i64,
+        #[diesel(sql_type = BigInt)]
+        unknown: i64,
+        #[diesel(sql_type = BigInt)]
+        unchecked: i64,
+        #[diesel(sql_type = BigInt)]
+        notices_waiting: i64,
+    }
+    // What stands there of rules that are gone, switched off or renamed since is for the next check to settle.
+    let query = "WITH standing AS (
+                     SELECT states.state, states.severity, states.alert_id
+                     FROM usagectl_alert_states AS states
+                     JOIN api_alerts ON api_alerts.id = states.alert_id
+                     WHERE api_alerts.enabled AND api_alerts.api_name IN ('*', states.api_name)
+                 )
+                 SELECT (SELECT count(*) FROM api_alerts WHERE enabled) AS rules,
+                     (SELECT count(*) FROM standing WHERE state IN ('FIRING', 'RECOVERING')) AS firing,
+                     (SELECT count(*) FROM standing
+                      WHERE state IN ('FIRING', 'RECOVERING') AND severity = 'CRITICAL') AS critical,
+                     (SELECT count(*) FROM standing WHERE state = 'UNKNOWN') AS unknown,
+                     (SELECT count(*) FROM api_alerts
+                      WHERE enabled AND id NOT IN (SELECT alert_id FROM standing)) AS unchecked,
+                     (SELECT count(*) FROM usagectl_notices WHERE delivery = 'WAITING') AS notices_waiting";
+    let found: Counts = on!(db, |conn| diesel::sql_query(query).get_result(conn))?;
+    let count = |number: i64| u64::try_from(number).unwrap_or(0);
+    Ok(AlertCounts {
+        rules: count(found.rules),
+        firing: count(found.firing),
+        critical: count(found.critical),
+        unknown: count(found.unknown),
+        unchecked: count(found.unchecked),
+        notices_waiting: count(found.notices_waiting),
     })
 }

@@ -2,6 +2,7 @@
 
 use clap::Args;
 
+use super::advice;
 use super::options::{RuleOptions, alert_period, alert_type, number};
 use crate::context::Context;
 use crate::domain::alert::rule::{AlertPeriod, AlertType, Rule};
@@ -62,14 +63,17 @@ pub fn run(context: &mut Context, args: AddArgs) -> Result<Outcome> {
     rule.id = id::scattered(context.now, rule.to_string().as_bytes()).to_string();
     let mut db = context.open(Access::Write)?;
     let now = context.now;
-    db.write_tx(|db| match alerts::add(db, &rule, now)? {
-        true => Ok(()),
-        false => Err(exists(&rule)),
+    let rules = [rule];
+    let [rule] = &rules;
+    db.write_tx(|db| {
+        advice::require_channels(db, &rules)?;
+        match alerts::add(db, rule, now)? {
+            true => Ok(()),
+            false => Err(exists(rule)),
+        }
     })?;
-    if let Some(surprise) = rule.surprise() {
-        context.warn(surprise);
-    }
-    context.answer(&Changed::one(Done::Added, rule))?;
+    advice::warn(context, &mut db, &rules)?;
+    context.answer(&Changed::all(Done::Added, rules.into()))?;
     Ok(Outcome::DONE)
 }
 

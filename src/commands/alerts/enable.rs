@@ -2,13 +2,13 @@
 
 use clap::Args;
 
+use super::remove::{firing, warn_of_firing};
 use super::{chosen, gone};
 use crate::context::Context;
-use crate::domain::alert::rule::Rule;
 use crate::error::{Outcome, Result};
-use crate::output::alerts::rule::{Changed, Done};
-use crate::store::alerts;
+use crate::output::alerts::rule::{Change, Changed, Done};
 use crate::store::backend::Access;
+use crate::store::{alert_states, alerts};
 
 /// Switch rules on
 ///
@@ -34,13 +34,18 @@ pub fn run(context: &mut Context, args: EnableArgs) -> Result<Outcome> {
     Ok(Outcome::DONE)
 }
 
-/// Switches rules on or off, answers, and returns those that were not so before.
-pub(super) fn switch(context: &mut Context, words: &[String], on: bool) -> Result<Vec<Rule>> {
+/// Switches rules on or off and answers. One that is switched off while it fires is told of.
+pub(super) fn switch(context: &mut Context, words: &[String], on: bool) -> Result<()> {
     let mut db = context.open(Access::Write)?;
     let now = context.now;
-    let rules = db.write_tx(|db| -> Result<Vec<(Done, Rule)>> {
+    let (rules, firing) = db.write_tx(|db| -> Result<(Vec<Change>, Vec<String>)> {
+        let rules = chosen(&alerts::rules(db)?, words)?;
+        let firing = match on {
+            true => Vec::new(),
+            false => firing(&alert_states::all(db)?, &rules),
+        };
         let mut switched = Vec::new();
-        for mut rule in chosen(&alerts::rules(db)?, words)? {
+        for mut rule in rules {
             let done = match (on, rule.enabled == on) {
                 (_, true) => Done::Nothing,
                 (true, false) => Done::Enabled,
@@ -50,15 +55,14 @@ pub(super) fn switch(context: &mut Context, words: &[String], on: bool) -> Resul
                 return Err(gone(&rule));
             }
             rule.enabled = on;
-            switched.push((done, rule));
+            switched.push(Change {
+                done,
+                rule,
+                why: None,
+            });
         }
-        Ok(switched)
+        Ok((switched, firing))
     })?;
-    let changed = Changed { rules };
-    context.answer(&changed)?;
-    let really = changed.rules.into_iter();
-    Ok(really
-        .filter(|(done, _)| *done != Done::Nothing)
-        .map(|(_, rule)| rule)
-        .collect())
+    warn_of_firing(context, &firing);
+    context.answer(&Changed { rules })
 }

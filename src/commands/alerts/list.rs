@@ -2,10 +2,11 @@
 
 use clap::Args;
 
+use super::overview;
 use crate::context::Context;
+use crate::domain::alert::rule::Rule;
 use crate::error::{Outcome, Result};
 use crate::output::alerts::list::RuleList;
-use crate::store::alerts;
 use crate::store::backend::Access;
 
 /// List the rules and where each stands
@@ -26,8 +27,9 @@ pub struct ListArgs {
 /// When the database cannot be opened or read.
 pub fn run(context: &mut Context, args: ListArgs) -> Result<Outcome> {
     let mut db = context.open(Access::Read)?;
-    let mut rules = db.read_tx(alerts::rules)?;
-    rules.retain(|rule| args.apis.is_empty() || args.apis.contains(&rule.api_name));
-    context.answer(&RuleList { rules })?;
+    let now = context.now;
+    let asked = |rule: &Rule| args.apis.is_empty() || args.apis.contains(&rule.api_name);
+    let lines = db.read_tx(|db| overview::read(db, now, asked))?;
+    context.answer(&RuleList { lines })?;
     Ok(Outcome::DONE)
 }

@@ -1,16 +1,23 @@
 //! `alerts`: rules, and what becomes of them. One file for each of its commands.
 
+pub mod ack;
 pub mod add;
+mod advice;
 pub mod channel;
 pub mod check;
 pub mod deliver;
 pub mod disable;
 pub mod enable;
+pub mod history;
+pub mod init;
 pub mod list;
 mod options;
+mod overview;
 mod reading;
 pub mod remove;
 pub mod set;
+pub mod silence;
+pub mod status;
 
 use clap::{Args, Subcommand};
 
@@ -38,15 +45,20 @@ pub struct AlertsArgs {
 
 #[derive(Debug, Subcommand)]
 enum AlertsCommand {
+    Ack(ack::AckArgs),
     Add(add::AddArgs),
     Channel(channel::ChannelArgs),
     Check(check::CheckArgs),
     Deliver(deliver::DeliverArgs),
     Disable(disable::DisableArgs),
     Enable(enable::EnableArgs),
+    History(history::HistoryArgs),
+    Init(init::InitArgs),
     List(list::ListArgs),
     Remove(remove::RemoveArgs),
     Set(set::SetArgs),
+    Silence(silence::SilenceArgs),
+    Status(status::StatusArgs),
 }
 
 /// Does what was asked for.
@@ -56,15 +68,20 @@ enum AlertsCommand {
 /// Those of each command.
 pub fn run(context: &mut Context, args: AlertsArgs) -> Result<Outcome> {
     match args.command.unwrap_or(AlertsCommand::List(args.list)) {
+        AlertsCommand::Ack(args) => ack::run(context, args),
         AlertsCommand::Add(args) => add::run(context, args),
         AlertsCommand::Channel(args) => channel::run(context, args),
         AlertsCommand::Check(args) => check::run(context, args),
         AlertsCommand::Deliver(args) => deliver::run(context, args),
         AlertsCommand::Disable(args) => disable::run(context, args),
         AlertsCommand::Enable(args) => enable::run(context, args),
+        AlertsCommand::History(args) => history::run(context, args),
+        AlertsCommand::Init(args) => init::run(context, args),
         AlertsCommand::List(args) => list::run(context, args),
         AlertsCommand::Remove(args) => remove::run(context, args),
         AlertsCommand::Set(args) => set::run(context, args),
+        AlertsCommand::Silence(args) => silence::run(context, args),
+        AlertsCommand::Status(args) => status::run(context, args),
     }
 }
 

@@ -120,6 +120,11 @@ impl RuleOptions {
         channels.is_empty()
     }
 
+    /// Whether channels were named.
+    pub(super) fn names_channels(&self) -> bool {
+        !self.channels.is_empty()
+    }
+
     /// Tells `rule` what was said, and makes sure that it makes sense.
     pub(super) fn apply(&self, rule: &mut Rule) -> Result<()> {
         let settings = &mut rule.settings;

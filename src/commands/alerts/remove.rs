@@ -5,10 +5,13 @@ use clap::Args;
 use super::{chosen, gone};
 use crate::context::Context;
 use crate::domain::alert::rule::Rule;
+use crate::domain::period::shown;
 use crate::error::{Outcome, Result};
 use crate::output::alerts::rule::{Changed, Done};
-use crate::store::alerts;
+use crate::output::printable;
+use crate::store::alert_states::Stored;
 use crate::store::backend::Access;
+use crate::store::{alert_states, alerts};
 
 /// Remove rules
 ///
@@ -32,15 +35,44 @@ pub struct RemoveArgs {
 /// When there is no such rule, or the database cannot be written.
 pub fn run(context: &mut Context, args: RemoveArgs) -> Result<Outcome> {
     let mut db = context.open(Access::Write)?;
-    let rules = db.write_tx(|db| -> Result<Vec<Rule>> {
+    let (rules, firing) = db.write_tx(|db| -> Result<(Vec<Rule>, Vec<String>)> {
         let rules = chosen(&alerts::rules(db)?, &args.rules)?;
+        let firing = firing(&alert_states::all(db)?, &rules);
         for rule in &rules {
             if !alerts::remove(db, &rule.id)? {
                 return Err(gone(rule));
             }
         }
-        Ok(rules)
+        Ok((rules, firing))
     })?;
+    warn_of_firing(context, &firing);
     context.answer(&Changed::all(Done::Removed, rules))?;
     Ok(Outcome::DONE)
+}
+
+/// Of these rules, those that fire, and since when.
+pub(super) fn firing(states: &[Stored], rules: &[Rule]) -> Vec<String> {
+    let fired = |stored: &Stored| {
+        let concern = &stored.concern;
+        let is_mine = rules.iter().any(|rule| rule.id == concern.alert_id);
+        let episode = stored.standing.episode.as_ref().filter(|_| is_mine)?;
+        Some(format!(
+            "{} {} per {} fires since {}",
+            concern.api_name,
+            concern.alert_type,
+            concern.period,
+            shown(episode.fired_at)
+        ))
+    };
+    states.iter().filter_map(fired).collect()
+}
+
+/// Says what becomes of rules that are judged no more while they fire.
+pub(super) fn warn_of_firing(context: &mut Context, firing: &[String]) {
+    for fired in firing {
+        context.warn(format_args!(
+            "{}: the next `usagectl alerts check` ends that, and tells those who were told",
+            printable(fired)
+        ));
+    }
 }

@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::options::{RuleOptions, number};
-use super::{chosen, gone};
+use super::{advice, chosen, gone};
 use crate::context::Context;
 use crate::domain::alert::rule::Rule;
 use crate::error::{Error, Outcome, Result};
@@ -53,15 +53,18 @@ pub fn run(context: &mut Context, args: SetArgs) -> Result<Outcome> {
         for rule in &mut rules {
             rule.threshold = args.threshold.unwrap_or(rule.threshold);
             args.options.apply(rule)?;
+        }
+        if args.options.names_channels() {
+            advice::require_channels(db, &rules)?;
+        }
+        for rule in &rules {
             if !alerts::set(db, rule, now)? {
                 return Err(gone(rule));
             }
         }
         Ok(rules)
     })?;
-    for surprise in rules.iter().filter_map(Rule::surprise) {
-        context.warn(surprise);
-    }
+    advice::warn(context, &mut db, &rules)?;
     context.answer(&Changed::all(Done::Changed, rules))?;
     Ok(Outcome::DONE)
 }

@@ -282,6 +282,12 @@ impl Rule {
         }
     }
 
+    /// Whether it compares with a limit of the API.
+    #[must_use]
+    pub fn needs_limit(&self) -> bool {
+        self.alert_type == AlertType::RateLimitWarning
+    }
+
     /// How a person names it on the command line: `finnhub/RATE_LIMIT_WARNING/MINUTE`.
     #[must_use]
     pub fn reference(&self) -> String {

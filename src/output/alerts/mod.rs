@@ -1,11 +1,15 @@
 //! What the commands of `alerts` answer.
 
+pub mod ack;
 pub mod channels;
 pub mod check;
 pub mod deliveries;
 mod event;
+pub mod history;
 pub mod list;
 pub mod rule;
+pub mod silence;
+pub mod status;
 
 use chrono::TimeDelta;
 

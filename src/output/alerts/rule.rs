@@ -39,25 +39,37 @@ impl Done {
     }
 }
 
+/// A rule, and what was done to it.
+#[derive(Debug)]
+pub struct Change {
+    /// What was done.
+    pub done: Done,
+    /// The rule as it is now, or was when it went.
+    pub rule: Rule,
+    /// Why it is as it is, where we say so.
+    pub why: Option<&'static str>,
+}
+
 /// Rules, and what was done to each.
 #[derive(Debug)]
 pub struct Changed {
     /// In the order it was done.
-    pub rules: Vec<(Done, Rule)>,
+    pub rules: Vec<Change>,
 }
 
 impl Changed {
-    /// One rule.
-    #[must_use]
-    pub fn one(done: Done, rule: Rule) -> Changed {
-        Changed::all(done, vec![rule])
-    }
-
     /// The same to all of them.
     #[must_use]
     pub fn all(done: Done, rules: Vec<Rule>) -> Changed {
         Changed {
-            rules: rules.into_iter().map(|rule| (done, rule)).collect(),
+            rules: rules
+                .into_iter()
+                .map(|rule| Change {
+                    done,
+                    rule,
+                    why: None,
+                })
+                .collect(),
         }
     }
 }
@@ -70,6 +82,7 @@ struct ChangedJson<'a> {
 #[derive(Serialize)]
 struct ChangeJson<'a> {
     done: &'static str,
+    why: Option<&'static str>,
     #[serde(flatten)]
     rule: RuleJson<'a>,
 }
@@ -184,14 +197,13 @@ pub(super) fn said(rule: &Rule) -> String {
 
 impl Answer for Changed {
     fn table(&self) -> String {
-        let length = telling_length(self.rules.iter().map(|(_, rule)| rule.id.as_str()));
-        let line = |(done, rule): &(Done, Rule)| {
-            let text = format!(
-                "{} {}  {rule}, {}",
-                done.as_str(),
-                short_id(&rule.id, length),
-                said(rule)
-            );
+        let length = telling_length(self.rules.iter().map(|change| change.rule.id.as_str()));
+        let line = |change: &Change| {
+            let rule = &change.rule;
+            let why = change.why.map_or(String::new(), |why| format!(" ({why})"));
+            let done = change.done.as_str();
+            let id = short_id(&rule.id, length);
+            let text = format!("{done} {id}  {rule}, {}{why}", said(rule));
             printable(&text).into_owned() + "\n"
         };
         self.rules.iter().map(line).collect()
@@ -201,9 +213,10 @@ impl Answer for Changed {
         let rules = self.rules.iter();
         ChangedJson {
             rules: rules
-                .map(|(done, rule)| ChangeJson {
-                    done: done.as_str(),
-                    rule: RuleJson::new(rule),
+                .map(|change| ChangeJson {
+                    done: change.done.as_str(),
+                    why: change.why,
+                    rule: RuleJson::new(&change.rule),
                 })
                 .collect(),
         }
@@ -219,7 +232,7 @@ impl Answer for Changed {
             "threshold",
         ];
         let mut rows = vec![header.map(str::to_owned).to_vec()];
-        rows.extend(self.rules.iter().map(|(done, rule)| {
+        rows.extend(self.rules.iter().map(|Change { done, rule, .. }| {
             vec![
                 done.as_str().to_owned(),
                 rule.id.clone(),

@@ -3,4 +3,7 @@
 mod channel;
 mod check;
 mod deliver;
+mod history;
+mod overview;
 mod rules;
+mod silence;

@@ -35,6 +35,8 @@ both_engines! {
             "--period", "minute", "--for", "2m", "--clear-below", "60", "--critical", "95"];
         assert_snapshot!(db.usagectl(added).run().snapshot(), @"
         added 3992eda7  finnhub RATE_LIMIT_WARNING per MINUTE, at 80%, critical at 95%, for 2m, clear below 60%
+        ------- stderr -------
+        warning: no limit is known of finnhub per MINUTE: until it is, rules that compare with it are UNKNOWN; `usagectl limits init` sets the published ones, `usagectl limits set --api finnhub --per MINUTE VALUE` any
         [exit status: 0]
         ");
         assert_snapshot!(db.usagectl(added).run().snapshot(), @"
@@ -47,6 +49,8 @@ both_engines! {
         let set = ["alerts", "set", place, "--threshold", "75", "--critical", "none", "--window", "calendar", "--tz", "Europe/Madrid"];
         assert_snapshot!(db.usagectl(set).now("2026-01-31T13:00:00Z").run().snapshot(), @"
         changed 3992eda7  finnhub RATE_LIMIT_WARNING per MINUTE, at 75%, for 2m, clear below 60%, calendar of Europe/Madrid
+        ------- stderr -------
+        warning: no limit is known of finnhub per MINUTE: until it is, rules that compare with it are UNKNOWN; `usagectl limits init` sets the published ones, `usagectl limits set --api finnhub --per MINUTE VALUE` any
         [exit status: 0]
         ");
         let stored = "SELECT threshold, enabled, last_triggered, created_at, updated_at FROM api_alerts";
@@ -57,8 +61,10 @@ both_engines! {
         ");
         assert_snapshot!(db.usagectl(["alerts", "disable", place]).run().success().stdout, @"unchanged 3992eda7  finnhub RATE_LIMIT_WARNING per MINUTE, at 75%, for 2m, clear below 60%, calendar of Europe/Madrid");
         assert_snapshot!(db.usagectl(["alerts"]).run().success().stdout, @"
-        ID        API      TYPE                PERIOD  THRESHOLD  FOR  STATE
-        3992eda7  finnhub  RATE_LIMIT_WARNING  MINUTE        75%   2m  disabled
+        ID        API      TYPE                PERIOD  VALUE  THRESHOLD  LIMIT     STATE     SINCE
+        3992eda7  finnhub  RATE_LIMIT_WARNING  MINUTE      -        75%      -     DISABLED  -
+
+        not checked yet; `usagectl alerts check` does
         ");
         assert_snapshot!(db.usagectl(["alerts", "enable", place]).run().success().stdout, @"enabled 3992eda7  finnhub RATE_LIMIT_WARNING per MINUTE, at 75%, for 2m, clear below 60%, calendar of Europe/Madrid");
         assert_snapshot!(db.usagectl(["alerts", "remove", place]).run().success().stdout, @"removed 3992eda7  finnhub RATE_LIMIT_WARNING per MINUTE, at 75%, for 2m, clear below 60%, calendar of Europe/Madrid");
@@ -112,9 +118,11 @@ both_engines! {
         insert_rule(&db, "cmc0exampleid0000000000001", "'tmdb', 'ERROR_SPIKE', 10, 'HOUR', true");
         insert_rule(&db, "cmc0exampleid0000000000002", "'tmdb', 'LATENCY', 500, 'WEEK', true");
         assert_snapshot!(db.usagectl(["alerts", "list"]).run().success().stdout, @r#"
-        ID                          API   TYPE         PERIOD  THRESHOLD  FOR  STATE
-        cmc0exampleid0000000000001  tmdb  ERROR_SPIKE  HOUR           10   0s  -
-        cmc0exampleid0000000000002  tmdb  LATENCY      WEEK          500   0s  UNKNOWN: nobody knows the alert type "LATENCY"
+        ID                          API   TYPE         PERIOD  VALUE  THRESHOLD  LIMIT     STATE      SINCE
+        cmc0exampleid0000000000001  tmdb  ERROR_SPIKE  HOUR        -         10      -     UNCHECKED  -
+        cmc0exampleid0000000000002  tmdb  LATENCY      WEEK        -        500      -     UNKNOWN    -      nobody knows the alert type "LATENCY"
+
+        not checked yet; `usagectl alerts check` does
         "#);
         let set = ["alerts", "set", "cmc0exampleid0000000000001", "--threshold", "5", "--baseline", "7d"];
         assert_snapshot!(db.usagectl(set).run().success().stdout, @"changed cmc0exam  tmdb ERROR_SPIKE per HOUR, at 5, and 3 times the average of 7d");

@@ -1,0 +1,47 @@
+//! Reading every rule beside where it stands; for `list`, `show` and `status`.
+
+use chrono::{DateTime, Utc};
+use diesel::QueryResult;
+
+use crate::domain::alert::event::Concern;
+use crate::domain::alert::overview::{Line, lines};
+use crate::domain::alert::rule::Rule;
+use crate::store::backend::Db;
+use crate::store::{alert_states, alerts, api_limits, silences};
+
+/// All rules, those of them that `keep` says.
+pub(super) fn read(
+    db: &mut Db,
+    now: DateTime<Utc>,
+    keep: impl Fn(&Rule) -> bool,
+) -> QueryResult<Vec<Line>> {
+    let mut rules = alerts::rules(db)?;
+    rules.retain(keep);
+    let standings: Vec<_> = alert_states::all(db)?
+        .into_iter()
+        .filter(|stored| rules.iter().any(|rule| is_about(rule, &stored.concern)))
+        .map(|stored| {
+            let known = stored.acknowledged.map(|known| known.by);
+            let concern = stored.concern;
+            (concern.alert_id, concern.api_name, stored.standing, known)
+        })
+        .collect();
+    let limits = api_limits::all(db)?;
+    let limit_of = |rule: &Rule, api: &str| {
+        let limit = limits
+            .iter()
+            .find(|limit| limit.api_name == api && limit.period == rule.period);
+        limit
+            .filter(|_| rule.needs_limit())
+            .map(|limit| limit.value)
+    };
+    let silences = silences::not_over(db, now)?;
+    Ok(lines(rules, &standings, limit_of, &silences, now))
+}
+
+/// Whether what stands there is about what the rule is about; the application may have changed it since.
+fn is_about(rule: &Rule, concern: &Concern) -> bool {
+    rule.id == concern.alert_id
+        && rule.alert_type.as_str() == concern.alert_type
+        && rule.period.as_str() == concern.period
+}

@@ -1,0 +1,187 @@
+//! Every rule beside where it stands: what `alerts list` and `alerts status` show.
+
+use chrono::{DateTime, Utc};
+
+use super::rule::{ALL_APIS, Rule, Severity};
+use super::silence::{Silence, matching};
+use super::state::{Standing, State};
+
+/// A rule and one API it is about.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Line {
+    /// The rule.
+    pub rule: Rule,
+    /// The API; of a rule for all of them that was never checked, [`ALL_APIS`].
+    pub api_name: String,
+    /// Where it stood when it was last checked, if it was.
+    pub standing: Option<Standing>,
+    /// The API's limit for the rule's period, if there is one.
+    pub limit_value: Option<f64>,
+    /// Who knows that it fires.
+    pub acknowledged_by: Option<String>,
+    /// Until when a silence keeps it quiet.
+    pub silenced_until: Option<DateTime<Utc>>,
+}
+
+/// How a rule is doing, in one word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Condition {
+    /// It fires, or may be about to cease: its episode is not over.
+    Firing(Severity),
+    /// It cannot be judged.
+    Unknown,
+    /// It is over the threshold, not for long enough.
+    Pending,
+    /// All is well.
+    Ok,
+    /// Nobody has checked it yet.
+    Unchecked,
+    /// It is switched off.
+    Disabled,
+}
+
+/// Puts the rules beside where they stand, in the order of the rules. Each known standing is given with its
+/// rule's id, its API, and who acknowledged it.
+#[must_use]
+pub fn lines(
+    rules: Vec<Rule>,
+    standings: &[(String, String, Standing, Option<String>)],
+    limit_of: impl Fn(&Rule, &str) -> Option<f64>,
+    silences: &[Silence],
+    now: DateTime<Utc>,
+) -> Vec<Line> {
+    let mut lines = Vec::new();
+    for rule in rules {
+        let is_about = |api: &str| rule.api_name == ALL_APIS || rule.api_name == api;
+        let mine = standings
+            .iter()
+            .filter(|(id, api, ..)| *id == rule.id && is_about(api));
+        let before = lines.len();
+        let line = |api: &str, standing: Option<Standing>, acknowledged_by: Option<String>| Line {
+            api_name: api.to_owned(),
+            limit_value: limit_of(&rule, api),
+            silenced_until: matching(silences, &rule, api, now).map(|silence| silence.ends_at),
+            standing,
+            acknowledged_by,
+            rule: rule.clone(),
+        };
+        lines.extend(mine.map(|(_, api, standing, acknowledged_by)| {
+            line(api, Some(standing.clone()), acknowledged_by.clone())
+        }));
+        if lines.len() == before {
+            lines.push(line(&rule.api_name, None, None));
+        }
+    }
+    lines
+}
+
+impl Line {
+    /// How it is doing.
+    #[must_use]
+    pub fn condition(&self) -> Condition {
+        if !self.rule.enabled {
+            return Condition::Disabled;
+        }
+        if self.rule.check().is_err() {
+            return Condition::Unknown;
+        }
+        let Some(standing) = &self.standing else {
+            return Condition::Unchecked;
+        };
+        match standing.state {
+            State::Firing | State::Recovering => {
+                Condition::Firing(standing.severity.unwrap_or(self.rule.settings.severity))
+            }
+            State::Unknown => Condition::Unknown,
+            State::Pending => Condition::Pending,
+            State::Ok => Condition::Ok,
+        }
+    }
+
+    /// Why it cannot be judged, if it cannot.
+    #[must_use]
+    pub fn reason(&self) -> Option<String> {
+        if let Err(senseless) = self.rule.check() {
+            return Some(senseless.to_string());
+        }
+        self.standing.as_ref()?.reason.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::alert::rule::{AlertPeriod, AlertType};
+
+    fn at(ms: i64) -> DateTime<Utc> {
+        DateTime::from_timestamp_millis(ms).unwrap()
+    }
+
+    fn rule(id: &str, api: &str) -> Rule {
+        Rule {
+            id: id.to_owned(),
+            ..Rule::new(api, AlertType::ErrorSpike, AlertPeriod::Hour, 10.0)
+        }
+    }
+
+    fn standing(state: State) -> Standing {
+        Standing {
+            state,
+            since: at(0),
+            severity: None,
+            episode: None,
+            evaluated_to: at(0),
+            value: None,
+            limit_value: None,
+            threshold: None,
+            reason: None,
+        }
+    }
+
+    #[test]
+    fn a_rule_for_all_apis_has_a_line_for_each_it_was_checked_for() {
+        let known =
+            |id: &str, api: &str, state| (id.to_owned(), api.to_owned(), standing(state), None);
+        let standings = [
+            known("all", "finnhub", State::Firing),
+            known("all", "tmdb", State::Ok),
+            // The application has renamed the API of this one since.
+            known("one", "jikan", State::Firing),
+            known("gone", "jikan", State::Firing),
+        ];
+        let rules = vec![rule("all", ALL_APIS), rule("one", "tmdb")];
+        let lines = lines(rules, &standings, |_, _| None, &[], at(0));
+        let shown: Vec<_> = lines
+            .iter()
+            .map(|line| {
+                (
+                    line.rule.id.as_str(),
+                    line.api_name.as_str(),
+                    line.condition(),
+                )
+            })
+            .collect();
+        let expected = [
+            ("all", "finnhub", Condition::Firing(Severity::Warning)),
+            ("all", "tmdb", Condition::Ok),
+            ("one", "tmdb", Condition::Unchecked),
+        ];
+        assert_eq!(shown, expected);
+    }
+
+    #[test]
+    fn what_is_switched_off_or_makes_no_sense_is_neither_ok_nor_firing() {
+        let mut off = rule("off", "tmdb");
+        off.enabled = false;
+        let senseless = Rule {
+            threshold: f64::NAN,
+            ..rule("senseless", "tmdb")
+        };
+        let standings = ["off", "senseless"]
+            .map(|id| (id.to_owned(), "tmdb".to_owned(), standing(State::Ok), None));
+        let lines = lines(vec![off, senseless], &standings, |_, _| None, &[], at(0));
+        assert_eq!(lines[0].condition(), Condition::Disabled);
+        assert_eq!(lines[1].condition(), Condition::Unknown);
+        assert!(lines[1].reason().is_some());
+    }
+}

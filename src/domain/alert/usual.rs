@@ -1,0 +1,117 @@
+//! The rules that the application had for the APIs it uses.
+
+use super::rule::{AlertPeriod, AlertType, Rule};
+
+/// A rule worth having, and why it is as it is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Usual {
+    /// The rule; it has no id yet.
+    pub rule: Rule,
+    /// Why it fires where it does.
+    pub why: &'static str,
+}
+
+/// The rules that `alerts init` adds. The application warned of each API's calls per minute at 60 to 80
+/// percent; how early depends on what happens beyond.
+#[must_use]
+pub fn usual() -> Vec<Usual> {
+    use AlertPeriod::{Day, Hour, Minute};
+    use AlertType::{CostThreshold, ErrorSpike, RateLimitWarning};
+    let rules = [
+        (
+            "finnhub",
+            RateLimitWarning,
+            80.0,
+            Minute,
+            "calls beyond the limit are answered with 429 and work again a minute later",
+        ),
+        (
+            "coinmarketcap",
+            RateLimitWarning,
+            70.0,
+            Minute,
+            "how many calls a minute allows depends on the key, and its pages disagree",
+        ),
+        (
+            "rawg",
+            RateLimitWarning,
+            80.0,
+            Minute,
+            "it counts by the month; the minute is a pace of your own",
+        ),
+        (
+            "tmdb",
+            RateLimitWarning,
+            80.0,
+            Minute,
+            "its ceiling is soft and far away",
+        ),
+        (
+            "jikan",
+            RateLimitWarning,
+            60.0,
+            Minute,
+            "it allows three calls a second, so that a burst is refused before the minute is full",
+        ),
+        (
+            "espn",
+            RateLimitWarning,
+            60.0,
+            Minute,
+            "nothing is promised: who is noticed may be shut out for good",
+        ),
+        (
+            "openweather",
+            RateLimitWarning,
+            70.0,
+            Minute,
+            "a key that goes on beyond the limit is blocked",
+        ),
+        (
+            "openweather",
+            RateLimitWarning,
+            90.0,
+            Day,
+            "calls beyond the free ones of a day are charged",
+        ),
+        (
+            "finnhub",
+            ErrorSpike,
+            10.0,
+            Hour,
+            "a few failures an hour are usual, ten are not",
+        ),
+        (
+            "coinmarketcap",
+            CostThreshold,
+            8_000.0,
+            Day,
+            "more than half of a month's free credits in a day",
+        ),
+    ];
+    rules
+        .into_iter()
+        .map(|(api_name, alert_type, threshold, period, why)| Usual {
+            rule: Rule::new(api_name, alert_type, period, threshold),
+            why,
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn each_makes_sense_and_none_is_there_twice() {
+        let usual = usual();
+        let places: BTreeSet<_> = usual.iter().map(|usual| usual.rule.place()).collect();
+        assert_eq!(places.len(), usual.len());
+        for Usual { rule, .. } in &usual {
+            assert_eq!(rule.require_sound(), Ok(()), "{rule}");
+            assert_eq!(rule.surprise(), None, "{rule}");
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! What is to be looked at: lists of rules with their states, in numbers and in detail. The states are written
+//! here as a check would have left them.
+
+use insta::assert_snapshot;
+use serde_json::Value;
+
+use crate::support::{TestDatabase, both_engines};
+
+/// Three rules, one of them for all APIs, and where each stood at noon.
+pub(super) fn put_rules(db: &TestDatabase) {
+    for (id, api, alert_type, threshold, period) in [
+        ("aaaaaaaa-1", "finnhub", "RATE_LIMIT_WARNING", 80, "MINUTE"),
+        ("bbbbbbbb-2", "coinmarketcap", "COST_THRESHOLD", 8000, "DAY"),
+        ("cccccccc-3", "*", "ERROR_SPIKE", 10, "HOUR"),
+        ("dddddddd-4", "espn", "RATE_LIMIT_WARNING", 60, "MINUTE"),
+        ("eeeeeeee-5", "tmdb", "LATENCY", 500, "WEEK"),
+    ] {
+        db.execute(&format!(
+            "INSERT INTO api_alerts (id, api_name, alert_type, threshold, period, enabled, created_at, updated_at)
+             VALUES ('{id}', '{api}', '{alert_type}', {threshold}, '{period}', true,
+                 '2026-01-01T00:00:00.000+00:00', '2026-01-01T00:00:00.000+00:00')"
+        ));
+    }
+    db.usagectl(["limits", "set", "--api", "finnhub", "--per", "MINUTE", "60"])
+        .run()
+        .success();
+    for (id, api, alert_type, period, state, rest) in [
+        (
+            "aaaaaaaa-1",
+            "finnhub",
+            "RATE_LIMIT_WARNING",
+            "MINUTE",
+            "FIRING",
+            "'CRITICAL', 'e-1', '2026-01-31T11:40:00.000+00:00', 96.6666, 60, 80, NULL",
+        ),
+        (
+            "bbbbbbbb-2",
+            "coinmarketcap",
+            "COST_THRESHOLD",
+            "DAY",
+            "OK",
+            "NULL, NULL, NULL, 1234.5, NULL, 8000, NULL",
+        ),
+        (
+            "cccccccc-3",
+            "finnhub",
+            "ERROR_SPIKE",
+            "HOUR",
+            "PENDING",
+            "NULL, NULL, NULL, 12, NULL, 10, NULL",
+        ),
+        (
+            "cccccccc-3",
+            "tmdb",
+            "ERROR_SPIKE",
+            "HOUR",
+            "RECOVERING",
+            "'WARNING', 'e-2', '2026-01-31T11:40:00.000+00:00', 2, NULL, 10, NULL",
+        ),
+        (
+            "dddddddd-4",
+            "espn",
+            "RATE_LIMIT_WARNING",
+            "MINUTE",
+            "UNKNOWN",
+            "NULL, NULL, NULL, NULL, NULL, 60, 'no limit per MINUTE is known'",
+        ),
+    ] {
+        db.execute(&format!(
+            "INSERT INTO usagectl_alert_states (alert_id, api_name, alert_type, period, state, since, evaluated_to,
+                 severity, episode, fired_at, value, limit_value, threshold, reason)
+             VALUES ('{id}', '{api}', '{alert_type}', '{period}', '{state}', '2026-01-31T11:45:00.000+00:00',
+                 '2026-01-31T12:00:00.000+00:00', {rest})"
+        ));
+    }
+}
+
+both_engines! {
+    fn a_list_shows_where_each_rule_stands(db: TestDatabase) {
+        assert_snapshot!(db.usagectl(["alerts"]).run().success().snapshot(), @"
+        no rules; `usagectl alerts init` adds those for the usual APIs
+        [exit status: 0]
+        ");
+        put_rules(&db);
+        assert_snapshot!(db.usagectl(["alerts"]).run().success().stdout, @r#"
+        ID        API            TYPE                PERIOD    VALUE  THRESHOLD  LIMIT                        STATE       SINCE
+        cccccccc  * finnhub      ERROR_SPIKE         HOUR         12         10      -  ███████████████▓███·  PENDING     2026-01-31T11:45:00Z
+        cccccccc  * tmdb         ERROR_SPIKE         HOUR          2         10      -  ███············│····  RECOVERING  2026-01-31T11:45:00Z
+        bbbbbbbb  coinmarketcap  COST_THRESHOLD      DAY     1,234.5      8,000      -  ██·············│····  OK          2026-01-31T11:45:00Z
+        dddddddd  espn           RATE_LIMIT_WARNING  MINUTE        -        60%      -                        UNKNOWN     2026-01-31T11:45:00Z  no limit per MINUTE is known
+        aaaaaaaa  finnhub        RATE_LIMIT_WARNING  MINUTE   96.67%        80%     60  ███████████████▓███·  FIRING      2026-01-31T11:45:00Z  critical
+        eeeeeeee  tmdb           LATENCY             WEEK          -        500      -                        UNKNOWN     -                     nobody knows the alert type "LATENCY"
+
+        as of 2026-01-31T12:00:00Z
+        "#);
+        assert_snapshot!(db.usagectl(["alerts", "list", "--api", "finnhub", "--format", "csv"]).run().success().stdout, @"
+        id,api_name,alert_type,period,value,threshold,limit_value,state,since,remarks
+        aaaaaaaa-1,finnhub,RATE_LIMIT_WARNING,MINUTE,96.6666,80,60,FIRING,2026-01-31T11:45:00Z,critical
+        ");
+        let json = db.usagectl(["alerts", "list", "--format", "json"]).run().success().stdout;
+        let json: Value = serde_json::from_str(&json).unwrap();
+        assert_eq!(json["schema"], 1);
+        let all = &json["rules"][0];
+        assert_eq!(all["api_name"], "*");
+        assert_eq!(all["states"].as_array().map(Vec::len), Some(2));
+        assert_eq!(all["states"][1]["state"], "RECOVERING");
+        assert_eq!(all["states"][1]["fired_at"], "2026-01-31T11:40:00Z");
+    }
+
+    fn the_status_of_alerts_names_what_somebody_should_look_at(db: TestDatabase) {
+        assert_snapshot!(db.usagectl(["alerts", "status"]).run().success().stdout, @"no rules; `usagectl alerts init` adds those for the usual APIs");
+        put_rules(&db);
+        db.usagectl(["alerts", "disable", "bbbb"]).run().success();
+        assert_snapshot!(db.usagectl(["alerts", "status"]).run().success().stdout, @r#"
+        STATE       API      TYPE                PERIOD   VALUE  SINCE
+        FIRING      finnhub  RATE_LIMIT_WARNING  MINUTE  96.67%  2026-01-31T11:45:00Z  critical
+        RECOVERING  tmdb     ERROR_SPIKE         HOUR         2  2026-01-31T11:45:00Z
+        UNKNOWN     espn     RATE_LIMIT_WARNING  MINUTE       -  2026-01-31T11:45:00Z  no limit per MINUTE is known
+        UNKNOWN     tmdb     LATENCY             WEEK         -  -                     nobody knows the alert type "LATENCY"
+        PENDING     finnhub  ERROR_SPIKE         HOUR        12  2026-01-31T11:45:00Z
+
+        2 firing, 2 unknown, 1 pending, 1 disabled; as of 2026-01-31T12:00:00Z
+        "#);
+        let json = db.usagectl(["alerts", "status", "--format", "json"]).run().success().stdout;
+        let json: Value = serde_json::from_str(&json).unwrap();
+        assert_eq!(json["firing"], 2);
+        assert_eq!(json["attention"][0]["alert_id"], "aaaaaaaa-1");
+        db.usagectl(["alerts", "status", "--format", "csv"]).run().success();
+    }
+
+    fn status_counts_what_fires_and_what_is_unknown(db: TestDatabase) {
+        let line = |db: &TestDatabase| {
+            let status = db.usagectl(["status"]).run().success().stdout;
+            let line = status.lines().find(|line| line.starts_with("alerts:"));
+            line.map(str::to_owned)
+        };
+        assert_eq!(line(&db), None);
+        put_rules(&db);
+        let expected = "alerts: 5 rules, 2 firing (1 critical), 1 unknown, 1 not checked yet";
+        assert_eq!(line(&db).as_deref(), Some(expected));
+        // What is left of rules that are gone, off, or about something else now fires no more.
+        db.usagectl(["alerts", "disable", "cccc"]).run().success();
+        db.usagectl(["alerts", "remove", "dddd"]).run().success();
+        db.execute("UPDATE api_alerts SET api_name = 'iex' WHERE id = 'aaaaaaaa-1'");
+        let expected = "alerts: 3 rules, 0 firing, 2 not checked yet";
+        assert_eq!(line(&db).as_deref(), Some(expected));
+        let json = db.usagectl(["status", "--format", "json"]).run().success().stdout;
+        let json: Value = serde_json::from_str(&json).unwrap();
+        assert_eq!(json["alerts"]["unchecked"], 2);
+    }
+
+    fn the_removal_of_a_rule_that_fires_is_told(db: TestDatabase) {
+        put_rules(&db);
+        assert_snapshot!(db.usagectl(["alerts", "remove", "aaaa", "cccc"]).run().success().snapshot(), @"
+        removed aaaaaaaa  finnhub RATE_LIMIT_WARNING per MINUTE, at 80%
+        removed cccccccc  * ERROR_SPIKE per HOUR, at 10
+        ------- stderr -------
+        warning: finnhub RATE_LIMIT_WARNING per MINUTE fires since 2026-01-31T11:40:00Z: the next `usagectl alerts check` ends that, and tells those who were told
+        warning: tmdb ERROR_SPIKE per HOUR fires since 2026-01-31T11:40:00Z: the next `usagectl alerts check` ends that, and tells those who were told
+        [exit status: 0]
+        ");
+        assert_eq!(db.rows("SELECT count(*) FROM usagectl_alert_states"), ["5"]);
+    }
+
+    fn the_usual_rules_are_added_once_and_nothing_is_changed(db: TestDatabase) {
+        let own = ["alerts", "add", "--api", "jikan", "--type", "RATE_LIMIT_WARNING", "--threshold", "50", "--period", "MINUTE"];
+        db.usagectl(own).run().success();
+        assert_snapshot!(db.usagectl(["alerts", "init"]).run().success().snapshot(), @"
+        added 3992eda7  finnhub RATE_LIMIT_WARNING per MINUTE, at 80% (calls beyond the limit are answered with 429 and work again a minute later)
+        added 3f5fa8f5  coinmarketcap RATE_LIMIT_WARNING per MINUTE, at 70% (how many calls a minute allows depends on the key, and its pages disagree)
+        added 40255226  rawg RATE_LIMIT_WARNING per MINUTE, at 80% (it counts by the month; the minute is a pace of your own)
+        added f3a58261  tmdb RATE_LIMIT_WARNING per MINUTE, at 80% (its ceiling is soft and far away)
+        unchanged 58f9049c  jikan RATE_LIMIT_WARNING per MINUTE, at 50%
+        added 72e6b2bd  espn RATE_LIMIT_WARNING per MINUTE, at 60% (nothing is promised: who is noticed may be shut out for good)
+        added 16b6ca86  openweather RATE_LIMIT_WARNING per MINUTE, at 70% (a key that goes on beyond the limit is blocked)
+        added 7cdd44ab  openweather RATE_LIMIT_WARNING per DAY, at 90% (calls beyond the free ones of a day are charged)
+        added 860fb200  finnhub ERROR_SPIKE per HOUR, at 10 (a few failures an hour are usual, ten are not)
+        added 037dcb96  coinmarketcap COST_THRESHOLD per DAY, at 8,000 (more than half of a month's free credits in a day)
+        ------- stderr -------
+        warning: no limit is known of coinmarketcap per MINUTE, espn per MINUTE, finnhub per MINUTE, openweather per MINUTE, openweather per DAY, rawg per MINUTE, tmdb per MINUTE: until it is, rules that compare with it are UNKNOWN; `usagectl limits init` sets the published ones, `usagectl limits set --api coinmarketcap --per MINUTE VALUE` any
+        [exit status: 0]
+        ");
+        let rows = "SELECT * FROM api_alerts ORDER BY id";
+        let before = db.rows(rows);
+        assert_eq!(before.len(), 10);
+        let again = db.usagectl(["alerts", "init"]).now("2026-02-01T12:00:00Z").run().success();
+        assert!(again.stdout.lines().all(|line| line.starts_with("unchanged ")), "{}", again.stdout);
+        assert_eq!(again.stderr, "");
+        assert_eq!(db.rows(rows), before);
+    }
+}
