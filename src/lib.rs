@@ -9,6 +9,7 @@
 //! commands  the story of each command: fetch, decide, save, answer
 //! domain    the decisions: values in, values out; knows no database, terminal or clock
 //! ingest    bytes in, checked records out
+//! collectors  metrics, from where they are measured
 //! store     rows in, rows out; both engines, each query written once
 //! output    a finished answer as a table, JSON or CSV
 //! narrative prose by a language model, if one is asked
@@ -21,6 +22,7 @@
 //! `output` reads `domain` only.
 
 pub mod cli;
+pub mod collectors;
 pub mod commands;
 pub mod context;
 pub mod domain;

@@ -49,6 +49,16 @@ pub struct MetricDay {
     pub sealed: bool,
 }
 
+/// The newest value of a series.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Latest {
+    /// The series.
+    pub series: Series,
+    /// Its newest point that is not in the future. Of amounts it says nothing about the others: add up
+    /// what was `used`.
+    pub point: Point,
+}
+
 /// A counter that falls by less than this part was corrected by its provider; by more, it began anew.
 const CORRECTION: f64 = 0.01;
 

@@ -4,6 +4,8 @@
 pub mod alert;
 pub mod batch;
 pub mod catalogue;
+pub mod collector_run;
+pub mod counter;
 pub mod credits;
 pub mod focus;
 pub mod forecast;

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use chrono::{DateTime, NaiveDate, NaiveTime, TimeDelta, Utc};
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
-use diesel::sql_types::{Nullable, Text, Timestamp};
+use diesel::sql_types::{BigInt, Nullable, Text, Timestamp};
 
 use super::backend::{Db, on};
 use super::metrics;
@@ -18,7 +18,7 @@ use super::schema::{usagectl_dirty_metric_days as marks, usagectl_metric_days as
 use super::time::{HourEdge, Stamp, Ts};
 use crate::domain::infrastructure::{Metric, Named, Service};
 use crate::domain::metric::{Point, Reading, Series};
-use crate::domain::metric_day::{Changes, MetricDay, make_anew};
+use crate::domain::metric_day::{Changes, Latest, MetricDay, make_anew};
 use crate::domain::period::Window;
 
 #[derive(Insertable, Queryable, QueryableByName, Selectable)]
@@ -143,16 +143,6 @@ fn edge_after(day: NaiveDate) -> HourEdge {
     edge(day.succ_opt().unwrap_or(NaiveDate::MAX))
 }
 
-/// The newest value of a series.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Latest {
-    /// The series.
-    pub series: Series,
-    /// Its newest point that is not in the future. Of amounts it says nothing about the others: add up
-    /// what was `used`.
-    pub point: Point,
-}
-
 /// The newest value of every series as of `now`, in the order of the series. It knows what [`refresh`]
 /// has seen.
 ///
@@ -268,13 +258,15 @@ const STRETCH: TimeDelta = TimeDelta::days(31);
 /// What the engine reports.
 pub fn refresh(db: &mut Db) -> QueryResult<Refreshed> {
     let mut done = Refreshed::default();
-    loop {
-        let any = diesel::dsl::exists(marks::table.select(marks::day));
-        if !on!(db, |conn| diesel::select(any).get_result(conn))? {
-            return Ok(done);
-        }
+    while any_mark(db)? {
         db.write_tx(|db| refresh_step(db, &mut done))?;
     }
+    Ok(done)
+}
+
+fn any_mark(db: &mut Db) -> QueryResult<bool> {
+    let any = diesel::dsl::exists(marks::table.select(marks::day));
+    on!(db, |conn| diesel::select(any).get_result(conn))
 }
 
 fn refresh_step(db: &mut Db, done: &mut Refreshed) -> QueryResult<()> {
@@ -403,4 +395,79 @@ fn save(db: &mut Db, series: &Series, changes: &Changes) -> QueryResult<()> {
         .values(&rows)
         .execute(conn))?;
     Ok(())
+}
+
+/// So a row's day is found on SQLite, whatever its timestamp looks like; nothing for what nobody can read.
+const SQLITE_DAY: &str = "CASE typeof(timestamp)
+    WHEN 'text' THEN CASE WHEN date(substr(timestamp, 1, 10), '+0 days') = substr(timestamp, 1, 10)
+        THEN strftime('%Y-%m-%d', timestamp) END
+    WHEN 'blob' THEN NULL
+    ELSE strftime('%Y-%m-%d', timestamp / 1000.0, 'unixepoch') END";
+
+/// The condition of points on days before the one that is bound, and on none that nobody can read.
+fn is_before(db: &Db) -> String {
+    match db {
+        Db::Pg(_) => "timestamp >= '0001-01-01' AND timestamp < $1::date".to_owned(),
+        Db::Sqlite(_) => format!("({SQLITE_DAY}) >= '0001-01-01' AND ({SQLITE_DAY}) < $1"),
+    }
+}
+
+/// How many points there are before a day.
+///
+/// # Errors
+///
+/// What the engine reports.
+pub fn count_before(db: &mut Db, day: NaiveDate) -> QueryResult<u64> {
+    #[derive(QueryableByName)]
+    struct Counted {
+        #[diesel(sql_type = BigInt)]
+        points: i64,
+    }
+    let condition = is_before(db);
+    let query =
+        format!("SELECT count(*) AS points FROM \"InfrastructureMetric\" WHERE {condition}");
+    let counted: Counted = on!(db, |conn| diesel::sql_query(query)
+        .bind::<Text, _>(bound(day))
+        .get_result(conn))?;
+    Ok(u64::try_from(counted.points).unwrap_or(0))
+}
+
+/// Removes the points before a day, having summed up what is not; their days are sealed. In one
+/// transaction that sees one instant, so that no point goes that was not counted.
+///
+/// # Errors
+///
+/// What the engine reports.
+pub fn prune(db: &mut Db, day: NaiveDate) -> QueryResult<u64> {
+    db.write_tx(|db| {
+        if let Db::Pg(conn) = db {
+            conn.batch_execute(
+                "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ;
+                 LOCK TABLE usagectl_metric_days IN SHARE ROW EXCLUSIVE MODE",
+            )?;
+        }
+        let mut done = Refreshed::default();
+        while any_mark(db)? {
+            refresh_step(db, &mut done)?;
+        }
+        on!(db, |conn| diesel::update(days::table)
+            .filter(days::day.lt(edge(day)))
+            .filter(days::sealed.eq(false))
+            .set(days::sealed.eq(true))
+            .execute(conn))?;
+        let condition = is_before(db);
+        let query = format!("DELETE FROM \"InfrastructureMetric\" WHERE {condition}");
+        let removed = on!(db, |conn| diesel::sql_query(query)
+            .bind::<Text, _>(bound(day))
+            .execute(conn))?;
+        Ok(removed as u64)
+    })
+}
+
+/// A day as text, within the years that both engines know.
+fn bound(day: NaiveDate) -> String {
+    let at = day.and_time(NaiveTime::MIN).and_utc();
+    at.clamp(Window::ALL.from, Window::ALL.to - TimeDelta::days(1))
+        .date_naive()
+        .to_string()
 }

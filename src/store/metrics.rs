@@ -67,6 +67,15 @@ const ROWS: usize = 1_000;
 ///
 /// What the engine reports.
 pub fn save(db: &mut Db, points: &[NewPoint], known: Known) -> QueryResult<Saved> {
+    db.write_tx(|db| save_in(db, points, known))
+}
+
+/// As [`save`], within a transaction.
+///
+/// # Errors
+///
+/// What the engine reports.
+pub fn save_in(db: &mut Db, points: &[NewPoint], known: Known) -> QueryResult<Saved> {
     // In the order of ids, so that two runs that save the same ones never wait for each other in a circle.
     let rows: BTreeMap<String, NewRow> = points
         .iter()
@@ -78,36 +87,34 @@ pub fn save(db: &mut Db, points: &[NewPoint], known: Known) -> QueryResult<Saved
         unchanged: (points.len() - rows.len()) as u64,
         ..Saved::default()
     };
-    db.write_tx(|db| {
-        for rows in rows.chunks(ROWS) {
-            let found = stored(db, rows)?;
-            let (old, new): (Vec<&NewRow>, Vec<&NewRow>) =
-                rows.iter().partition(|row| found.contains_key(&row.id));
-            // For a statement without rows SQLite reports the count of the one before.
-            let inserted = match new.is_empty() {
-                true => 0,
-                // Another run may have saved the same since.
-                false => on!(db, |conn| diesel::insert_into(infrastructure_metric::table)
-                    .values(new.clone())
-                    .on_conflict_do_nothing()
-                    .execute(conn))?,
-            };
-            saved.inserted += inserted as u64;
-            saved.unchanged += (new.len() - inserted) as u64;
-            for row in old {
-                let is_same = found
-                    .get(&row.id)
-                    .is_some_and(|found| says_the_same(found, row));
-                if is_same || known == Known::Stays {
-                    saved.unchanged += 1;
-                } else {
-                    replace(db, row)?;
-                    saved.updated += 1;
-                }
+    for rows in rows.chunks(ROWS) {
+        let found = stored(db, rows)?;
+        let (old, new): (Vec<&NewRow>, Vec<&NewRow>) =
+            rows.iter().partition(|row| found.contains_key(&row.id));
+        // For a statement without rows SQLite reports the count of the one before.
+        let inserted = match new.is_empty() {
+            true => 0,
+            // Another run may have saved the same since.
+            false => on!(db, |conn| diesel::insert_into(infrastructure_metric::table)
+                .values(new.clone())
+                .on_conflict_do_nothing()
+                .execute(conn))?,
+        };
+        saved.inserted += inserted as u64;
+        saved.unchanged += (new.len() - inserted) as u64;
+        for row in old {
+            let is_same = found
+                .get(&row.id)
+                .is_some_and(|found| says_the_same(found, row));
+            if is_same || known == Known::Stays {
+                saved.unchanged += 1;
+            } else {
+                replace(db, row)?;
+                saved.updated += 1;
             }
         }
-        Ok(saved)
-    })
+    }
+    Ok(saved)
 }
 
 /// A row as it is found.

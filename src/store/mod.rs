@@ -11,6 +11,8 @@ pub mod backend;
 pub mod catalogue;
 pub mod catalogues;
 pub mod channels;
+pub mod collector_runs;
+pub mod counters;
 pub mod enums;
 pub mod inputs;
 pub mod json;

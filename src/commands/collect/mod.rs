@@ -1,7 +1,12 @@
-//! `collect`: infrastructure metrics, from files, from hand and from where they are measured.
+//! `collect`: infrastructure metrics, from where they are measured, from files and from hand.
 
+pub mod doctor;
 pub mod import;
+pub mod prune;
+pub mod run;
 pub mod set;
+pub mod status;
+pub mod targets;
 
 use clap::{Args, Subcommand};
 
@@ -21,8 +26,12 @@ pub struct CollectArgs {
 
 #[derive(Debug, Subcommand)]
 enum CollectCommand {
+    Run(Box<run::RunArgs>),
     Import(import::ImportArgs),
     Set(set::SetArgs),
+    Doctor(Box<doctor::DoctorArgs>),
+    Status(status::StatusArgs),
+    Prune(prune::PruneArgs),
 }
 
 /// Hands over to the command that is named.
@@ -32,7 +41,11 @@ enum CollectCommand {
 /// As that command.
 pub fn run(context: &mut Context, args: CollectArgs) -> Result<Outcome> {
     match args.command {
+        CollectCommand::Run(args) => run::run(context, *args),
         CollectCommand::Import(args) => import::run(context, args),
         CollectCommand::Set(args) => set::run(context, args),
+        CollectCommand::Doctor(args) => doctor::run(context, *args),
+        CollectCommand::Status(args) => status::run(context, args),
+        CollectCommand::Prune(args) => prune::run(context, args),
     }
 }

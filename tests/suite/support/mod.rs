@@ -11,6 +11,7 @@ pub mod http;
 pub mod postgres;
 pub mod program;
 pub mod recommendations;
+pub mod servers;
 
 pub use catalogue::whole_catalogue;
 pub use database::{Engine, OtherRole, TestDatabase};

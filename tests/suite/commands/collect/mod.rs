@@ -1,3 +1,6 @@
-//! `collect`, on both engines and against real servers.
+//! `collect`, on both engines, against real servers and against APIs that misbehave.
 
 mod import;
+mod prune;
+mod run;
+mod vendors;

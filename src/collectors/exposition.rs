@@ -1,0 +1,237 @@
+//! The text in which Prometheus exporters tell their metrics, and OpenMetrics, which differs in details.
+//!
+//! Read here and not by the crate `prometheus-parse`: that one rests since 2023, passes over lines it does
+//! not understand without a word, and knows no OpenMetrics. What is needed is small: names, labels and
+//! values; of histograms and summaries each line is a sample like any other.
+
+use std::collections::BTreeMap;
+use std::iter::Peekable;
+use std::str::Chars;
+
+/// What an exporter tells.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Exposition {
+    /// Every value that is a number, in the order of the lines.
+    pub samples: Vec<Sample>,
+    /// What kind each family is, where it is told: `counter`, `gauge`, ...
+    pub types: BTreeMap<String, String>,
+    /// Lines that are none, from 1; the first hundred.
+    pub odd_lines: Vec<usize>,
+}
+
+/// A value and what it is of.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sample {
+    /// The metric.
+    pub name: String,
+    /// Its labels, each once.
+    pub labels: BTreeMap<String, String>,
+    /// The value; it may be NaN or infinite.
+    pub value: f64,
+}
+
+impl Sample {
+    /// Whether it has this name and these labels; it may have more.
+    #[must_use]
+    pub fn is(&self, name: &str, labels: &BTreeMap<String, String>) -> bool {
+        self.name == name
+            && labels
+                .iter()
+                .all(|(label, value)| self.labels.get(label) == Some(value))
+    }
+}
+
+const MOST_ODD_LINES: usize = 100;
+
+impl Exposition {
+    /// Reads the text. A line that is none is noted and stops no other.
+    #[must_use]
+    pub fn parse(text: &str) -> Exposition {
+        let mut found = Exposition::default();
+        for (index, line) in text.lines().enumerate() {
+            let line = line.trim();
+            if let Some(comment) = line.strip_prefix('#') {
+                let mut words = comment.split_whitespace();
+                if let (Some("TYPE"), Some(name), Some(kind)) =
+                    (words.next(), words.next(), words.next())
+                {
+                    found.types.insert(name.to_owned(), kind.to_owned());
+                }
+            } else if !line.is_empty() {
+                match sample(line) {
+                    Some(sample) => found.samples.push(sample),
+                    None if found.odd_lines.len() < MOST_ODD_LINES => {
+                        found.odd_lines.push(index + 1)
+                    }
+                    None => {}
+                }
+            }
+        }
+        found
+    }
+
+    /// Whether a metric only counts up. In OpenMetrics the family of `x_total` is `x`.
+    #[must_use]
+    pub fn is_counter(&self, name: &str) -> bool {
+        let family = name.strip_suffix("_total").unwrap_or(name);
+        [name, family]
+            .iter()
+            .any(|name| self.types.get(*name).is_some_and(|kind| kind == "counter"))
+    }
+}
+
+/// Reads `name{label="value"} 1.5 1700000000`; what follows the value, a time or an exemplar, is of no
+/// concern here.
+fn sample(line: &str) -> Option<Sample> {
+    let (name, labels, rest) = selector(line)?;
+    let value = rest.split_whitespace().next()?;
+    Some(Sample {
+        name,
+        labels,
+        value: number(value)?,
+    })
+}
+
+/// Reads `name{label="value",...}` and returns what follows.
+pub(super) fn selector(text: &str) -> Option<(String, BTreeMap<String, String>, &str)> {
+    let end = text.find(|c: char| !is_name(c)).unwrap_or(text.len());
+    let (name, rest) = text.split_at(end);
+    if name.is_empty() || name.starts_with(|c: char| c.is_ascii_digit()) {
+        return None;
+    }
+    let rest = rest.trim_start();
+    let Some(inside) = rest.strip_prefix('{') else {
+        return Some((name.to_owned(), BTreeMap::new(), rest));
+    };
+    let mut chars = inside.chars().peekable();
+    let labels = labels(&mut chars)?;
+    let left: usize = chars.map(char::len_utf8).sum();
+    Some((name.to_owned(), labels, &inside[inside.len() - left..]))
+}
+
+/// Reads up to and with the closing brace.
+fn labels(chars: &mut Peekable<Chars<'_>>) -> Option<BTreeMap<String, String>> {
+    let mut labels = BTreeMap::new();
+    loop {
+        skip_blanks(chars);
+        if chars.next_if_eq(&'}').is_some() {
+            return Some(labels);
+        }
+        let mut name = String::new();
+        while let Some(c) = chars.next_if(|c| is_name(*c)) {
+            name.push(c);
+        }
+        skip_blanks(chars);
+        let is_named = !name.is_empty() && chars.next() == Some('=');
+        skip_blanks(chars);
+        if !is_named || chars.next() != Some('"') {
+            return None;
+        }
+        let value = quoted(chars)?;
+        if labels.insert(name, value).is_some() {
+            return None;
+        }
+        skip_blanks(chars);
+        if chars.next_if_eq(&',').is_none() && chars.peek() != Some(&'}') {
+            return None;
+        }
+    }
+}
+
+/// Reads up to and with the closing quote.
+fn quoted(chars: &mut Peekable<Chars<'_>>) -> Option<String> {
+    let mut text = String::new();
+    loop {
+        match chars.next()? {
+            '"' => return Some(text),
+            '\\' => text.push(match chars.next()? {
+                'n' => '\n',
+                c @ ('\\' | '"') => c,
+                _ => return None,
+            }),
+            c => text.push(c),
+        }
+    }
+}
+
+fn skip_blanks(chars: &mut Peekable<Chars<'_>>) {
+    while chars.next_if(|c| matches!(c, ' ' | '\t')).is_some() {}
+}
+
+fn is_name(c: char) -> bool {
+    c.is_ascii_alphanumeric() || c == '_' || c == ':'
+}
+
+fn number(text: &str) -> Option<f64> {
+    match text {
+        "+Inf" => Some(f64::INFINITY),
+        "-Inf" => Some(f64::NEG_INFINITY),
+        "NaN" => Some(f64::NAN),
+        // Rust reads more words as numbers than Prometheus writes.
+        _ if text.contains(|c: char| c.is_alphabetic() && !matches!(c, 'e' | 'E')) => None,
+        _ => text.parse().ok(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn shown(text: &str) -> Vec<String> {
+        let found = Exposition::parse(text);
+        let show = |sample: &Sample| format!("{}{:?} {}", sample.name, sample.labels, sample.value);
+        found.samples.iter().map(show).collect()
+    }
+
+    #[test]
+    fn names_labels_values_and_whatever_follows() {
+        let text = "# HELP a b\n# TYPE a counter\na 1\na{} 2 1700000000\n\
+            b{x=\"1\",y=\"a,}\\\"\\\\\\n\",} -1.5e3\nc{ x = \"y\" } +Inf # {id=\"7\"} 1\nd NaN\n# EOF\n";
+        let expected = [
+            r#"a{} 1"#,
+            r#"a{} 2"#,
+            r#"b{"x": "1", "y": "a,}\"\\\n"} -1500"#,
+            r#"c{"x": "y"} inf"#,
+            r#"d{} NaN"#,
+        ];
+        assert_eq!(shown(text), expected);
+        assert!(Exposition::parse(text).is_counter("a_total"));
+        assert_eq!(Exposition::parse(text).odd_lines, [0; 0]);
+    }
+
+    #[test]
+    fn a_line_that_is_none_is_noted_and_stops_no_other() {
+        let bad = [
+            "a",
+            "a{",
+            "a{x}",
+            "a{x=1} 1",
+            "a{x=\"1\" 1",
+            "1a 1",
+            "a one",
+            "{x=\"1\"} 1",
+            "a infinity",
+            "a{x=\"\\q\"} 1",
+            "a{x=\"1\",x=\"2\"} 1",
+            "<html>",
+        ];
+        for line in bad {
+            let found = Exposition::parse(&format!("{line}\nb 1"));
+            assert_eq!(
+                (found.odd_lines, found.samples.len()),
+                (vec![1], 1),
+                "{line}"
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_breaks_it(text in "[a-z{}=\"\\\\, 1#\\n]{0,80}") {
+            let lines = Exposition::parse(&text);
+            prop_assert!(lines.samples.len() + lines.odd_lines.len() <= text.lines().count());
+        }
+    }
+}

@@ -1,0 +1,274 @@
+//! Where metrics are measured: one file for each source.
+//!
+//! A collector asks one target and answers with points, or with a reason why there are none. It writes
+//! nothing and knows no database of ours. [`run`] runs several at once, each in a thread and with a
+//! deadline of its own, so that one that hangs or breaks does not stop the others.
+
+pub mod exposition;
+mod neon;
+mod openai;
+mod postgres;
+mod prometheus;
+mod redis;
+mod upstash;
+mod usage;
+mod vendor;
+mod vercel;
+
+pub use neon::Neon;
+pub use openai::OpenAi;
+pub use postgres::Postgres;
+pub use prometheus::{MapRule, Prometheus, rules_from_toml};
+pub use redis::Redis;
+pub use upstash::{Account, Upstash, Way};
+pub use usage::{Prices, usage};
+pub use vendor::Endpoint;
+pub use vercel::Vercel;
+
+use std::fmt;
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, Utc};
+use clap::ValueEnum;
+use serde::Serialize;
+
+use crate::domain::counter::Counter;
+use crate::domain::infrastructure::{Metric, Service};
+use crate::domain::metric::{NewPoint, Series};
+
+/// Where metrics come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Source {
+    /// A PostgreSQL server
+    Postgres,
+    /// A Redis server, over its own protocol
+    Redis,
+    /// Upstash, by its REST or its account API
+    Upstash,
+    /// Neon's consumption API
+    Neon,
+    /// Vercel's bills
+    Vercel,
+    /// OpenAI's costs
+    Openai,
+    /// An exporter of Prometheus metrics
+    Prometheus,
+    /// The usage recorded in this database
+    Usage,
+}
+
+impl Source {
+    /// Its name, as `--only` takes it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Source::Postgres => "postgres",
+            Source::Redis => "redis",
+            Source::Upstash => "upstash",
+            Source::Neon => "neon",
+            Source::Vercel => "vercel",
+            Source::Openai => "openai",
+            Source::Prometheus => "prometheus",
+            Source::Usage => "usage",
+        }
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// What every collector is told.
+#[derive(Clone, Debug)]
+pub struct Moment {
+    /// The moment that is measured.
+    pub now: DateTime<Utc>,
+    /// How long asking may take.
+    pub timeout: Duration,
+    /// Counters as they were last read.
+    pub counters: Vec<Counter>,
+}
+
+/// What a collector found.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Collected {
+    /// What was measured; nothing, if the source has nothing to tell.
+    pub points: Vec<NewPoint>,
+    /// Counters, to be remembered.
+    pub counters: Vec<Counter>,
+    /// Whether values of a moment that is known replace the old ones: bills are revised.
+    pub revises: bool,
+    /// What is worth knowing and no failure.
+    pub notes: Vec<String>,
+    /// What the user should do something about.
+    pub warnings: Vec<String>,
+}
+
+/// Why a collector found nothing, and what to do about it. Neither holds a secret.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Failure {
+    /// What is wrong.
+    pub message: String,
+    /// What to do.
+    pub cure: String,
+}
+
+impl Failure {
+    /// A failure and its cure.
+    pub fn new(message: impl fmt::Display, cure: impl Into<String>) -> Failure {
+        Failure {
+            message: message.to_string(),
+            cure: cure.into(),
+        }
+    }
+}
+
+/// Asks one target.
+pub trait Collector: Send {
+    /// Which kind of target it is.
+    fn source(&self) -> Source;
+
+    /// Asks it.
+    ///
+    /// # Errors
+    ///
+    /// When it does not answer, or with something else than what it should.
+    fn collect(&self, moment: &Moment) -> Result<Collected, Failure>;
+}
+
+/// What became of a collector.
+#[derive(Clone, Debug)]
+pub struct Finished {
+    /// Which.
+    pub source: Source,
+    /// What it found.
+    pub found: Result<Collected, Failure>,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// How much longer than its own time limit a collector may take, to say that it failed.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// Runs all at once. The answers stand in the order of the collectors.
+///
+/// A collector that does not come back in time is left to itself; its thread ends with the program.
+#[must_use]
+pub fn run(collectors: Vec<Box<dyn Collector>>, moment: &Moment) -> Vec<Finished> {
+    let began = Instant::now();
+    let start = |collector: Box<dyn Collector>| {
+        let (sender, receiver) = mpsc::channel();
+        let (source, moment) = (collector.source(), moment.clone());
+        thread::spawn(move || {
+            let found = collector.collect(&moment);
+            // Nobody waits any more if it took too long.
+            let _ = sender.send((found, began.elapsed()));
+        });
+        (source, receiver)
+    };
+    let running: Vec<_> = collectors.into_iter().map(start).collect();
+    let deadline = moment.timeout.saturating_add(GRACE);
+    let finish = |(source, receiver): (Source, mpsc::Receiver<_>)| {
+        let left = deadline.saturating_sub(began.elapsed());
+        let (found, took) = match receiver.recv_timeout(left) {
+            Ok((found, took)) => (found, took),
+            Err(mpsc::RecvTimeoutError::Timeout) => {
+                let message = format!("did not finish within {} s", moment.timeout.as_secs_f64());
+                let cure = "see whether it can be reached, or give it more time with --timeout";
+                (Err(Failure::new(message, cure)), began.elapsed())
+            }
+            Err(mpsc::RecvTimeoutError::Disconnected) => {
+                let failure = Failure::new("broke off", "usagectl collect doctor -v");
+                (Err(failure), began.elapsed())
+            }
+        };
+        Finished {
+            source,
+            found,
+            took,
+        }
+    };
+    running.into_iter().map(finish).collect()
+}
+
+/// A measurement by a collector.
+fn point(
+    source: Source,
+    service: Service,
+    metric: Metric,
+    value: f64,
+    at: DateTime<Utc>,
+) -> NewPoint {
+    let series = Series {
+        service,
+        metric,
+        resource: String::new(),
+    };
+    NewPoint::new(series, value, at)
+        .with("source", source.as_str())
+        .with("quality", "measured")
+}
+
+/// The median of an odd number of durations, in milliseconds.
+fn median_ms(mut times: Vec<Duration>) -> f64 {
+    times.sort();
+    let median = times.get(times.len() / 2).copied().unwrap_or_default();
+    // To the microsecond: more digits are noise.
+    (median.as_secs_f64() * 1e6).round() / 1e3
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Fake(Source, fn() -> Result<Collected, Failure>);
+
+    impl Collector for Fake {
+        fn source(&self) -> Source {
+            self.0
+        }
+
+        fn collect(&self, _: &Moment) -> Result<Collected, Failure> {
+            (self.1)()
+        }
+    }
+
+    #[test]
+    fn one_that_hangs_and_one_that_breaks_do_not_stop_the_others() {
+        let moment = Moment {
+            now: DateTime::UNIX_EPOCH,
+            timeout: Duration::from_millis(50),
+            counters: Vec::new(),
+        };
+        let finished = run(
+            vec![
+                Box::new(Fake(Source::Redis, || {
+                    thread::sleep(Duration::from_secs(60));
+                    Ok(Collected::default())
+                })),
+                Box::new(Fake(Source::Neon, || panic!("broken"))),
+                Box::new(Fake(Source::Postgres, || Ok(Collected::default()))),
+            ],
+            &moment,
+        );
+        let messages: Vec<_> = finished
+            .iter()
+            .map(|finished| finished.found.as_ref().err().map(ToString::to_string))
+            .collect();
+        let said = |text: &str| Some(text.to_owned());
+        assert_eq!(
+            messages,
+            [
+                said("did not finish within 0.05 s"),
+                said("broke off"),
+                None
+            ]
+        );
+    }
+}

@@ -1,0 +1,32 @@
+//! `collect status`: what was collected last, and when.
+
+use clap::Args;
+
+use crate::context::Context;
+use crate::error::{Outcome, Result};
+use crate::output::collect::Status;
+use crate::store::backend::Access;
+use crate::store::{collector_runs, metric_days};
+
+/// Show the last run of each collector and the newest value of each metric
+#[derive(Args, Debug)]
+#[command(after_help = "Example: usagectl collect status")]
+pub struct StatusArgs {}
+
+/// Shows.
+///
+/// # Errors
+///
+/// When the database cannot be written: days that changed are summed up first.
+pub fn run(context: &mut Context, _: StatusArgs) -> Result<Outcome> {
+    let mut db = context.open(Access::Write)?;
+    super::import::refresh(context, &mut db)?;
+    let runs = collector_runs::last(&mut db, None)?;
+    let latest = metric_days::latest(&mut db, context.now)?;
+    context.answer(&Status {
+        now: context.now,
+        runs,
+        latest,
+    })?;
+    Ok(Outcome::DONE)
+}

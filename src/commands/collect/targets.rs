@@ -1,0 +1,332 @@
+//! What is to be asked: from the command line and the environment.
+
+use std::env;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+
+use crate::cli::parse_duration;
+use crate::collectors::{
+    Account, Collected, Collector, Endpoint, Failure, MapRule, Moment, Neon, OpenAi, Postgres,
+    Prices, Prometheus, Redis, Source, Upstash, Vercel, Way, rules_from_toml,
+};
+use crate::error::{Error, Result};
+use crate::http::{Secret, Url};
+use crate::store::url::{self, Source as UrlSource};
+
+/// Which sources are asked, and where they are.
+#[derive(Args, Debug)]
+pub struct TargetArgs {
+    /// Ask only these, separated by commas
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "SOURCE")]
+    pub only: Vec<Source>,
+
+    /// How long each may take
+    #[arg(long, value_name = "SPAN", default_value = "30s", value_parser = parse_duration)]
+    pub timeout: Duration,
+
+    /// PostgreSQL to measure [env: USAGECTL_POSTGRES_URL]
+    #[arg(long, value_name = "URL", help_heading = "Targets")]
+    postgres_url: Option<String>,
+
+    /// Redis to measure; rediss:// for TLS [env: USAGECTL_REDIS_URL]
+    #[arg(long, value_name = "URL", help_heading = "Targets")]
+    redis_url: Option<String>,
+
+    /// Exporter of Prometheus metrics [env: USAGECTL_PROMETHEUS_URL]
+    #[arg(long, value_name = "URL", help_heading = "Targets")]
+    prometheus_url: Option<String>,
+
+    /// What to take from the exporter: NAME{LABEL="X"}=SERVICE/METRIC[*SCALE] (again for more)
+    ///
+    /// `sum(NAME{...})=...` adds several series up. A counter is taken by what it grew since it was last
+    /// read.
+    #[arg(long, value_name = "RULE", help_heading = "Targets")]
+    map: Vec<MapRule>,
+
+    /// TOML file with such rules: map = ["...", "..."] [env: USAGECTL_PROMETHEUS_MAP]
+    #[arg(long, value_name = "FILE", help_heading = "Targets")]
+    map_file: Option<PathBuf>,
+
+    /// API in this database whose calls cost AI credits (again for more)
+    #[arg(long, value_name = "NAME", help_heading = "Targets")]
+    pub usage_api: Vec<String>,
+
+    /// Credits that a month may cost, to tell the percentage used
+    #[arg(long, value_name = "CREDITS", requires = "usage_api", help_heading = "Targets", value_parser = positive)]
+    credit_budget: Option<f64>,
+
+    /// Price of a credit in US dollars, to tell their cost
+    #[arg(long, value_name = "USD", requires = "usage_api", help_heading = "Targets", value_parser = positive)]
+    credit_usd: Option<f64>,
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    let number = text.parse::<f64>().ok();
+    number
+        .filter(|number| number.is_finite() && *number > 0.0)
+        .ok_or_else(|| "not a number above zero".to_owned())
+}
+
+/// What is to be asked, and what is not.
+pub(super) struct Targets {
+    /// Those that are asked.
+    pub(super) collectors: Vec<Box<dyn Collector>>,
+    /// Whether this database itself is asked, and about what.
+    pub(super) usage: Option<Prices>,
+    /// Those that are not configured, and what would configure them.
+    pub(super) skipped: Vec<(Source, &'static str)>,
+}
+
+/// A target of which something is configured, but not so that it can be asked.
+struct Misconfigured(Source, Failure);
+
+impl Collector for Misconfigured {
+    fn source(&self) -> Source {
+        self.0
+    }
+
+    fn collect(&self, _: &Moment) -> Result<Collected, Failure> {
+        Err(self.1.clone())
+    }
+}
+
+/// A target, if it is configured.
+type Configured = Result<Option<Box<dyn Collector>>, Failure>;
+
+impl TargetArgs {
+    /// Finds out what is configured. `last_asked` says how long ago PostgreSQL was asked.
+    ///
+    /// # Errors
+    ///
+    /// When a source is named that is not configured, or nothing is.
+    pub(super) fn targets(&self, last_asked: Option<Duration>) -> Result<Targets> {
+        let mut targets = Targets {
+            collectors: Vec::new(),
+            usage: None,
+            skipped: Vec::new(),
+        };
+        for source in Source::value_variants() {
+            let source = *source;
+            if !self.only.is_empty() && !self.only.contains(&source) {
+                continue;
+            }
+            if source == Source::Usage && !self.usage_api.is_empty() {
+                targets.usage = Some(Prices {
+                    budget: self.credit_budget,
+                    credit_usd: self.credit_usd,
+                });
+                continue;
+            }
+            match self.configured(source, last_asked) {
+                Ok(Some(collector)) => targets.collectors.push(collector),
+                Ok(None) if self.only.contains(&source) => {
+                    let message = format!("{source} is not configured");
+                    return Err(Error::usage(message).with_next(what_configures(source)));
+                }
+                Ok(None) => targets.skipped.push((source, what_configures(source))),
+                Err(failure) => targets
+                    .collectors
+                    .push(Box::new(Misconfigured(source, failure))),
+            }
+        }
+        if targets.collectors.is_empty() && targets.usage.is_none() {
+            return Err(Error::usage("nothing to collect: no target is configured")
+                .with_next("usagectl collect run --help, which says how each is configured"));
+        }
+        Ok(targets)
+    }
+
+    fn configured(&self, source: Source, last_asked: Option<Duration>) -> Configured {
+        match source {
+            Source::Postgres => self.postgres(last_asked),
+            Source::Redis => Ok(given(self.redis_url.as_deref(), "USAGECTL_REDIS_URL").map(
+                |url| {
+                    let url = Secret::from(url);
+                    Box::new(Redis { url }) as Box<dyn Collector>
+                },
+            )),
+            Source::Upstash => upstash(),
+            Source::Neon => {
+                let endpoint = endpoint(
+                    "Neon",
+                    "https://console.neon.tech",
+                    "USAGECTL_NEON_API_URL",
+                    "NEON_API_KEY",
+                )?;
+                Ok(endpoint.map(|endpoint| {
+                    Box::new(Neon {
+                        endpoint,
+                        organisation: set("NEON_ORG_ID"),
+                        project: set("NEON_PROJECT_ID"),
+                    }) as Box<dyn Collector>
+                }))
+            }
+            Source::Vercel => {
+                let endpoint = endpoint(
+                    "Vercel",
+                    "https://api.vercel.com",
+                    "USAGECTL_VERCEL_API_URL",
+                    "VERCEL_TOKEN",
+                )?;
+                Ok(endpoint.map(|endpoint| {
+                    let team = set("VERCEL_TEAM_ID");
+                    Box::new(Vercel { endpoint, team }) as Box<dyn Collector>
+                }))
+            }
+            Source::Openai => {
+                let endpoint = endpoint(
+                    "OpenAI",
+                    "https://api.openai.com",
+                    "USAGECTL_OPENAI_API_URL",
+                    "OPENAI_ADMIN_KEY",
+                )?;
+                Ok(endpoint.map(|endpoint| {
+                    let project = set("OPENAI_PROJECT_ID");
+                    Box::new(OpenAi { endpoint, project }) as Box<dyn Collector>
+                }))
+            }
+            Source::Prometheus => self.prometheus(),
+            Source::Usage => Ok(None),
+        }
+    }
+
+    fn postgres(&self, last_asked: Option<Duration>) -> Configured {
+        let Some(text) = given(self.postgres_url.as_deref(), "USAGECTL_POSTGRES_URL") else {
+            return Ok(None);
+        };
+        let source = UrlSource::Environment("the URL of PostgreSQL");
+        let url = url::parse(&text, source).map_err(|error| {
+            let cure = error.cure();
+            Failure::new(error, cure)
+        })?;
+        Ok(Some(Box::new(Postgres { url, last_asked })))
+    }
+
+    fn prometheus(&self) -> Configured {
+        let Some(url) = given(self.prometheus_url.as_deref(), "USAGECTL_PROMETHEUS_URL") else {
+            return Ok(None);
+        };
+        let url = Url::parse(&url).map_err(|error| {
+            Failure::new(
+                format_args!("the URL of the exporter is {error}"),
+                "correct it",
+            )
+        })?;
+        let mut rules = self.map.clone();
+        let file = self
+            .map_file
+            .clone()
+            .or_else(|| set("USAGECTL_PROMETHEUS_MAP").map(PathBuf::from));
+        if let Some(path) = file {
+            let cure = "correct the file of rules: map = [\"NAME=SERVICE/METRIC\"]";
+            let failed = |error: &dyn std::fmt::Display| {
+                Failure::new(format_args!("{}: {error}", path.display()), cure)
+            };
+            let text = std::fs::read_to_string(&path).map_err(|error| failed(&error))?;
+            rules.extend(rules_from_toml(&text).map_err(|error| failed(&error))?);
+        }
+        if rules.is_empty() {
+            let cure = "say what to take from it: --map 'NAME=SERVICE/METRIC', or --map-file";
+            return Err(Failure::new(
+                "no rule says what to take from the exporter",
+                cure,
+            ));
+        }
+        let token = Secret::from_env("USAGECTL_PROMETHEUS_TOKEN").ok();
+        Ok(Some(Box::new(Prometheus { url, token, rules })))
+    }
+}
+
+/// What to do so that a source is asked.
+fn what_configures(source: Source) -> &'static str {
+    match source {
+        Source::Postgres => "give --postgres-url, or set USAGECTL_POSTGRES_URL",
+        Source::Redis => "give --redis-url, or set USAGECTL_REDIS_URL",
+        Source::Upstash => {
+            "set UPSTASH_EMAIL, UPSTASH_API_KEY and UPSTASH_REDIS_ID; or UPSTASH_REDIS_REST_URL and UPSTASH_REDIS_REST_TOKEN"
+        }
+        Source::Neon => "set NEON_API_KEY, and NEON_ORG_ID",
+        Source::Vercel => "set VERCEL_TOKEN, and VERCEL_TEAM_ID",
+        Source::Openai => "set OPENAI_ADMIN_KEY",
+        Source::Prometheus => "give --prometheus-url and --map, or set USAGECTL_PROMETHEUS_URL",
+        Source::Usage => "give --usage-api",
+    }
+}
+
+/// A variable that is set and not empty.
+fn set(name: &str) -> Option<String> {
+    let value = env::var(name).ok()?;
+    let value = value.trim();
+    (!value.is_empty()).then(|| value.to_owned())
+}
+
+fn given(flag: Option<&str>, variable: &str) -> Option<String> {
+    flag.map(str::to_owned).or_else(|| set(variable))
+}
+
+/// An API, if its key is set. Another address is for gateways, and for trying it out.
+fn endpoint(
+    vendor: &'static str,
+    address: &str,
+    address_variable: &'static str,
+    key_variable: &'static str,
+) -> Result<Option<Endpoint>, Failure> {
+    let Ok(key) = Secret::from_env(key_variable) else {
+        return Ok(None);
+    };
+    let address = set(address_variable).unwrap_or_else(|| address.to_owned());
+    let base = Url::parse(&address).map_err(|error| {
+        let cure = format!("correct {address_variable}, or leave it out");
+        Failure::new(format_args!("{vendor}: the URL is {error}"), cure)
+    })?;
+    Ok(Some(Endpoint {
+        vendor,
+        base,
+        key,
+        key_variable,
+    }))
+}
+
+fn upstash() -> Configured {
+    const VENDOR: &str = "Upstash";
+    let account = endpoint(
+        VENDOR,
+        "https://api.upstash.com",
+        "USAGECTL_UPSTASH_API_URL",
+        "UPSTASH_API_KEY",
+    )?;
+    if let Some(endpoint) = account {
+        let missing = |name: &str| {
+            Failure::new(
+                format_args!("{VENDOR}: {name} is not set"),
+                format!("set {name} beside UPSTASH_API_KEY"),
+            )
+        };
+        let email = set("UPSTASH_EMAIL").ok_or_else(|| missing("UPSTASH_EMAIL"))?;
+        let database_id = set("UPSTASH_REDIS_ID").ok_or_else(|| missing("UPSTASH_REDIS_ID"))?;
+        let way = Way::Account(Account {
+            endpoint,
+            email,
+            database_id,
+        });
+        return Ok(Some(Box::new(Upstash { way })));
+    }
+    // The second pair is what Vercel calls them in the projects it connects.
+    for (address, key_variable) in [
+        ("UPSTASH_REDIS_REST_URL", "UPSTASH_REDIS_REST_TOKEN"),
+        ("KV_REST_API_URL", "KV_REST_API_TOKEN"),
+    ] {
+        if set(address).is_some() {
+            let endpoint = endpoint(VENDOR, "", address, key_variable)?.ok_or_else(|| {
+                let message = format!("{VENDOR}: {key_variable} is not set");
+                Failure::new(message, format!("set {key_variable} beside {address}"))
+            })?;
+            return Ok(Some(Box::new(Upstash {
+                way: Way::Rest(endpoint),
+            })));
+        }
+    }
+    Ok(None)
+}

@@ -1,0 +1,103 @@
+//! Real servers that a test starts for itself: Redis and Prometheus's node exporter, as Debian packages them.
+//!
+//! A shell holds the other end of a pipe, so that a server goes when this process ends, be it by `kill -9`.
+
+use std::io::ErrorKind;
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use super::postgres::PASSWORD;
+
+/// A server of one test; it goes with the test.
+pub struct Server {
+    pub port: u16,
+    keeper: Child,
+    _directory: TempDir,
+}
+
+impl Server {
+    /// A Redis that asks for [`PASSWORD`].
+    pub fn redis() -> Server {
+        Server::start("redis-server", &["redis-server"], |port, directory| {
+            format!(
+                "redis-server --port {port} --bind 127.0.0.1 --save '' --appendonly no \
+                 --dir {directory} --requirepass {PASSWORD} --maxclients 321"
+            )
+        })
+    }
+
+    /// The node exporter, telling of the machine's memory.
+    pub fn node_exporter() -> Server {
+        let programs = ["prometheus-node-exporter", "node_exporter"];
+        Server::start("prometheus-node-exporter", &programs, |port, _| {
+            format!(
+                "$(command -v prometheus-node-exporter || command -v node_exporter) \
+                 --web.listen-address=127.0.0.1:{port} --collector.disable-defaults --collector.meminfo"
+            )
+        })
+    }
+
+    fn start(package: &str, programs: &[&str], command: impl Fn(u16, &str) -> String) -> Server {
+        let is_here = |program: &&str| {
+            let found = Command::new("sh")
+                .args(["-c", &format!("command -v {program}")])
+                .output();
+            found.is_ok_and(|found| found.status.success())
+        };
+        assert!(
+            programs.iter().any(is_here),
+            "{package} is needed: `tests/run.sh` installs it, or do it yourself \
+             (Debian, Ubuntu: `apt-get install {package}`)"
+        );
+        // A port may be taken between choosing and using it.
+        for _ in 0..5 {
+            let directory = tempfile::tempdir().expect("the temporary directory is writable");
+            let listener = TcpListener::bind("127.0.0.1:0").expect("this machine has a free port");
+            let port = listener.local_addr().expect("it is bound").port();
+            drop(listener);
+            let path = directory.path().display().to_string();
+            let script = format!("{} & cat >/dev/null; kill $!", command(port, &path));
+            let keeper = Command::new("sh")
+                .args(["-c", &script])
+                .stdin(Stdio::piped())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .expect("there is a shell");
+            let server = Server {
+                port,
+                keeper,
+                _directory: directory,
+            };
+            if server.answers() {
+                return server;
+            }
+        }
+        panic!("{package} does not start");
+    }
+
+    fn answers(&self) -> bool {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while Instant::now() < deadline {
+            match TcpStream::connect(("127.0.0.1", self.port)) {
+                Ok(_) => return true,
+                Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
+                    thread::sleep(Duration::from_millis(50));
+                }
+                Err(_) => return false,
+            }
+        }
+        false
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.keeper.stdin.take());
+        let _ = self.keeper.wait();
+    }
+}
