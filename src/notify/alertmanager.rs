@@ -58,6 +58,11 @@ impl Receiver<'_> {
         earlier: &[&Notice],
         now: DateTime<Utc>,
     ) -> Result<(), Failure> {
+        if content.kind == NoticeKind::Missed && !earlier.is_empty() {
+            // A try that seemed to fail may have left an alert that ends much later.
+            let end = content.ended_at.unwrap_or(content.created_at);
+            self.post(&self.ended(content, earlier, end))?;
+        }
         self.post(&self.alerts(content, earlier, now))
     }
 
@@ -88,38 +93,42 @@ impl Receiver<'_> {
     }
 
     fn alerts(&self, content: &Content, earlier: &[&Notice], now: DateTime<Utc>) -> Vec<Alert> {
-        let told: BTreeSet<&str> = earlier
-            .iter()
-            .filter(|notice| !notice.content.kind.is_last())
-            .map(|notice| notice.content.severity.as_str())
-            .collect();
         match content.kind {
             NoticeKind::Firing | NoticeKind::Reminder => {
-                let end = self.held_until(now);
-                let mut alerts = vec![self.alert(content, &content.severity, end)];
-                let others = told
+                let others: Vec<&Notice> = earlier
                     .iter()
-                    .filter(|severity| **severity != content.severity);
-                alerts.extend(
-                    others.map(|severity| self.alert(content, severity, content.created_at)),
-                );
+                    .filter(|notice| notice.content.severity != content.severity)
+                    .copied()
+                    .collect();
+                let mut alerts = self.ended(content, &others, content.created_at);
+                alerts.push(self.alert(content, &content.severity, self.held_until(now)));
                 alerts
             }
             NoticeKind::Resolved => {
                 let end = content.ended_at.unwrap_or(content.created_at);
-                let mut severities = told;
-                if severities.is_empty() {
-                    severities.insert(&content.severity);
+                let ended = self.ended(content, earlier, end);
+                match ended.is_empty() {
+                    true => vec![self.alert(content, &content.severity, end)],
+                    false => ended,
                 }
-                severities
-                    .iter()
-                    .map(|severity| self.alert(content, severity, end))
-                    .collect()
             }
             NoticeKind::Missed => {
                 vec![self.alert(content, &content.severity, later(now, MISSED_LASTS))]
             }
         }
+    }
+
+    /// An end for each severity that may have been told as firing, and for no other: Alertmanager tells of
+    /// every end that it hears of.
+    fn ended(&self, content: &Content, earlier: &[&Notice], end: DateTime<Utc>) -> Vec<Alert> {
+        let told: BTreeSet<&str> = earlier
+            .iter()
+            .filter(|notice| !notice.content.kind.is_last())
+            .map(|notice| notice.content.severity.as_str())
+            .collect();
+        told.into_iter()
+            .map(|severity| self.alert(content, severity, end))
+            .collect()
     }
 
     fn alert(&self, content: &Content, severity: &str, end: DateTime<Utc>) -> Alert {
@@ -233,7 +242,7 @@ mod tests {
         let critical = of(NoticeKind::Firing, "CRITICAL");
         assert_eq!(
             told(&critical, std::slice::from_ref(&warning)),
-            [("critical".to_owned(), 62), ("warning".to_owned(), 0)]
+            [("warning".to_owned(), 0), ("critical".to_owned(), 62)]
         );
         let resolved = Content {
             ended_at: Some(warning.fired_at + TimeDelta::minutes(9)),

@@ -20,7 +20,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::context::Context;
 use crate::domain::alert::channel::{Channel, Exec, Settings, Stdout};
-use crate::domain::alert::delivery::{self, Delivery, Notice};
+use crate::domain::alert::delivery::{self, Delivery, NO_CHANNEL, Notice, OVERTAKEN};
 use crate::domain::alert::notice::Content;
 use crate::error::{Error, Exit, Outcome, Result};
 use crate::output::printable;
@@ -35,6 +35,8 @@ pub struct Options {
     pub max_attempts: i32,
     /// Whether notices are tried whose next try is not due yet.
     pub force: bool,
+    /// Whether standard output belongs to a program: then what a channel prints goes to standard error.
+    pub aside: bool,
 }
 
 /// With waits of up to an hour that is half a day of trouble.
@@ -45,6 +47,7 @@ impl Default for Options {
         Options {
             max_attempts: MAX_ATTEMPTS,
             force: false,
+            aside: false,
         }
     }
 }
@@ -125,12 +128,6 @@ impl Report {
     }
 }
 
-/// Why a notice is dropped whose channel was removed. Also how such notices are found again.
-pub const NO_CHANNEL: &str = "there is no channel of this name";
-
-/// Why a notice is dropped whose episode ended before it was told.
-const OVERTAKEN: &str = "it was over before this could be told";
-
 /// Why a notice did not arrive.
 #[derive(Debug)]
 struct Failure {
@@ -196,6 +193,7 @@ impl<'a> Receiver<'a> {
         context: &mut Context,
         content: &Content,
         earlier: &[&Notice],
+        aside: bool,
     ) -> Result<(), Failure> {
         match self {
             Receiver::Webhook(webhook) => webhook.send(content, context.now),
@@ -204,7 +202,7 @@ impl<'a> Receiver<'a> {
                 alertmanager.send(content, earlier, context.now)
             }
             Receiver::Exec(exec) => exec::run(exec, content),
-            Receiver::Stdout(stdout) => stdout::print(context, stdout, content),
+            Receiver::Stdout(stdout) => stdout::print(context, stdout, content, aside),
         }
     }
 }
@@ -259,7 +257,7 @@ pub fn send_one(context: &mut Context, channel: &Channel, content: &Content) -> 
             .with_next("put that right, then run the same command again")
     };
     let receiver = Receiver::open(channel).map_err(&failed)?;
-    let sent = receiver.send(context, content, &[]);
+    let sent = receiver.send(context, content, &[], false);
     sent.map_err(|failure| {
         let detail = failure
             .detail
@@ -336,7 +334,7 @@ impl Run<'_> {
                     && earlier.content.key != key
             })
             .collect();
-        match receiver.send(context, &notice.content, &earlier) {
+        match receiver.send(context, &notice.content, &earlier, self.options.aside) {
             Ok(()) => {
                 let noted = notices::set_delivered(db, &key, context.now);
                 noted.map_err(|error| {

@@ -13,13 +13,14 @@ pub(super) fn print(
     context: &mut Context,
     settings: &Stdout,
     content: &Content,
+    aside: bool,
 ) -> Result<(), Failure> {
     let line = match settings.json {
         true => serde_json::to_string(content).map_err(Failure::of_notice)?,
         false => prose(content),
     };
-    if context.format != Format::Table {
-        // There the answer is one document for a program, and a line before it would spoil it.
+    if aside || context.format != Format::Table {
+        // The answer is for a program, and a line before it would spoil it.
         context.aside(line);
         return Ok(());
     }

@@ -68,6 +68,7 @@ pub fn run(context: &mut Context, args: DeliverArgs) -> Result<Outcome> {
     let options = Options {
         max_attempts: args.max_attempts,
         force: args.force,
+        ..Options::default()
     };
     let report = notify::deliver(context, &mut db, &options)?;
     context.answer(&Deliveries {

@@ -46,6 +46,12 @@ impl Delivery {
     }
 }
 
+/// Why a notice is dropped whose channel was removed. Also how such notices are found again.
+pub const NO_CHANNEL: &str = "there is no channel of this name";
+
+/// Why a notice is dropped whose episode ended before it was told.
+pub const OVERTAKEN: &str = "it was over before this could be told";
+
 /// A notice for one channel, and how far it has come.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Notice {
@@ -81,6 +87,13 @@ impl Notice {
             error: None,
             content,
         }
+    }
+
+    /// Whether nobody got it though somebody should have: it failed too often, or had no channel to go to.
+    #[must_use]
+    pub fn was_given_up(&self) -> bool {
+        let tried = self.attempts > 0 || self.error.as_deref() == Some(NO_CHANNEL);
+        self.delivery == Delivery::Dropped && tried
     }
 
     /// Whether it is to be tried now. The first try never waits, and no wait is longer than the longest: a

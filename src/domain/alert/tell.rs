@@ -184,13 +184,14 @@ impl Speech<'_> {
     }
 
     fn end(&self, told: &mut Told) {
-        let firing_that_are = |delivery| move |notice: &Notice| notice.delivery == delivery;
+        // A reminder may have arrived where the first notice did not.
         let delivered = self
+            .so_far
+            .iter()
+            .any(|notice| notice.delivery == Delivery::Delivered);
+        let undelivered = self
             .of(NoticeKind::Firing)
-            .any(firing_that_are(Delivery::Delivered));
-        let waits = self
-            .of(NoticeKind::Firing)
-            .any(firing_that_are(Delivery::Waiting));
+            .any(|notice| notice.delivery == Delivery::Waiting || notice.was_given_up());
         let open = self
             .so_far
             .iter()
@@ -200,7 +201,7 @@ impl Speech<'_> {
         let unheard_of = self.so_far.is_empty() && self.course.began;
         if delivered {
             told.new.push(self.notice(NoticeKind::Resolved));
-        } else if (waits || unheard_of) && !self.voice.silenced {
+        } else if (undelivered || unheard_of) && !self.voice.silenced {
             told.new.push(self.notice(NoticeKind::Missed));
         }
     }
@@ -447,6 +448,29 @@ mod tests {
             .map(|notice| &notice.content.key)
             .collect();
         assert_eq!(keys.len(), 4);
+    }
+
+    #[test]
+    fn a_notice_that_was_given_up_is_made_up_for_when_it_is_over() {
+        let give_up = |story: &mut Story| {
+            story.so_far[0].delivery = Delivery::Dropped;
+            story.so_far[0].attempts = 20;
+        };
+        let mut story = Story::new();
+        story.run(0, &course(true, None));
+        give_up(&mut story);
+        story.run(9, &course(false, Some(9)));
+        story.deliver(9);
+        assert_eq!(story.arrived(), [Missed]);
+
+        let mut story = Story::new();
+        story.run(0, &course(true, None));
+        give_up(&mut story);
+        story.run(60, &course(false, None));
+        story.deliver(60);
+        story.run(70, &course(false, Some(70)));
+        story.deliver(70);
+        assert_eq!(story.arrived(), [Reminder, Resolved]);
     }
 
     #[test]

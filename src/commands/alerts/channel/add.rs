@@ -11,10 +11,9 @@ use crate::domain::alert::channel::{
     Address, Alertmanager, Auth, Channel, Exec, HttpSettings, SecretPlace, Settings, Stdout,
     Webhook,
 };
-use crate::domain::alert::delivery::Delivery;
+use crate::domain::alert::delivery::{Delivery, NO_CHANNEL};
 use crate::error::{Error, Exit, Outcome, Result};
 use crate::http::Url;
-use crate::notify::NO_CHANNEL;
 use crate::output::alerts::channels::{ChannelLine, ChannelList};
 use crate::output::printable;
 use crate::output::table::counted;

@@ -4,9 +4,8 @@ use clap::Args;
 
 use super::named;
 use crate::context::Context;
-use crate::domain::alert::delivery::Delivery;
+use crate::domain::alert::delivery::{Delivery, NO_CHANNEL};
 use crate::error::{Outcome, Result};
-use crate::notify::NO_CHANNEL;
 use crate::output::alerts::channels::{ChannelLine, ChannelList};
 use crate::output::printable;
 use crate::output::table::counted;

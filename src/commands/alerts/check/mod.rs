@@ -158,7 +158,11 @@ fn deliver(context: &mut Context, db: &mut Db, args: &CheckArgs) -> Result<Undel
     if args.no_send {
         return Ok(Undelivered::default());
     }
-    let report = notify::deliver(context, db, &notify::Options::default()).map_err(|error| {
+    let options = notify::Options {
+        aside: args.nagios,
+        ..notify::Options::default()
+    };
+    let report = notify::deliver(context, db, &options).map_err(|error| {
         error.context("what was found is written down, but not all of it was sent")
     })?;
     Ok(Undelivered {
