@@ -79,6 +79,8 @@ enum Work {
     Triggers,
     /// `stats` and `status`
     Stats,
+    /// A hundred alert rules, beside one query a rule
+    Alerts,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
@@ -95,6 +97,7 @@ fn main() {
         Work::Late,
         Work::Triggers,
         Work::Stats,
+        Work::Alerts,
     ];
     let works = if args.works.is_empty() {
         &all[..]
@@ -115,6 +118,7 @@ fn main() {
                     Work::Late => bench.late(),
                     Work::Triggers => bench.triggers(),
                     Work::Stats => bench.stats(),
+                    Work::Alerts => bench.alerts(),
                 }
             }
         }
@@ -269,6 +273,98 @@ impl Bench {
             }
             self.row(command, Goal::Ms(goal), None, mean);
         }
+    }
+}
+
+/// As many as are checked; there are a few more types and periods of seven APIs.
+const RULES: usize = 100;
+
+impl Bench {
+    fn alerts(&mut self) {
+        self.need_rolled();
+        // Half an hour past the full one: rolling windows begin and end within hours, whose rows are counted.
+        let now = until() - chrono::Duration::minutes(30);
+        let queries = self.put_rules(now);
+        let path = self.path("queries.sql");
+        fs::write(&path, queries).unwrap();
+        let check = |minute: i64| {
+            let now = now + chrono::Duration::seconds(60 * minute + 20);
+            let mut command = self.usagectl("rolled");
+            command.args(["alerts", "check", "--no-send", "--quiet", "--now"]);
+            command.arg(now.to_rfc3339());
+            command
+        };
+        // The first check begins; each that follows judges one minute.
+        run(&mut check(-1));
+        let (mut peer, mut ours) = (Best::default(), Best::default());
+        for minute in 0..self.rounds.max(5).into() {
+            ours.add(timed(&mut check(minute)));
+        }
+        for _ in 0..self.rounds {
+            peer.add(timed(&mut self.script("rolled", &path)));
+        }
+        let goal = match self.engine {
+            Engine::Sqlite => 50.0,
+            Engine::Postgresql => 200.0,
+        };
+        let work = format!("{RULES} alert rules, beside one query a rule");
+        self.row(&work, Goal::Ms(goal), Some(peer), ours);
+    }
+
+    /// A rule for each API, type and period, with limits that are far away; and what one would ask instead.
+    fn put_rules(&self, now: DateTime<Utc>) -> String {
+        let apis = output(&mut self.sql(
+            "rolled",
+            "SELECT DISTINCT api_name FROM api_usage_aggregates",
+        ));
+        let periods = ["SECOND", "MINUTE", "HOUR", "DAY", "MONTH"];
+        let (mut rules, mut limits, mut queries) = (Vec::new(), Vec::new(), Vec::new());
+        for api in apis.lines() {
+            for period in periods {
+                let then = self.instant(now);
+                limits.push(format!(
+                    "('{api}', '{period}', 'CALLS', 1000000000, 'USER', '{then}')"
+                ));
+                let from = match period {
+                    "MONTH" => now - chrono::Months::new(1),
+                    "DAY" => now - chrono::Duration::days(1),
+                    "HOUR" => now - chrono::Duration::hours(1),
+                    _ => now - chrono::Duration::minutes(1),
+                };
+                let from = self.instant(from);
+                for (alert_type, sum, filter) in [
+                    ("RATE_LIMIT_WARNING", "count(*)", "AND NOT cached"),
+                    ("COST_THRESHOLD", "sum(cost_credits)", ""),
+                    ("ERROR_SPIKE", "count(*)", "AND NOT success"),
+                ] {
+                    let id = rules.len();
+                    rules.push(format!(
+                        "('rule-{id}', '{api}', '{alert_type}', 1000000000, '{period}', true, '{then}')"
+                    ));
+                    queries.push(format!(
+                        "SELECT {sum} FROM api_usage WHERE api_name = '{api}' AND timestamp >= '{from}'
+                         AND timestamp < '{then}' {filter};"
+                    ));
+                }
+            }
+        }
+        rules.truncate(RULES);
+        queries.truncate(RULES);
+        let statement = format!(
+            "INSERT INTO api_alerts (id, api_name, alert_type, threshold, period, enabled, updated_at)
+             VALUES {};
+             INSERT INTO usagectl_api_limits (api_name, period, unit, limit_value, origin, updated_at)
+             VALUES {};",
+            rules.join(", "),
+            limits.join(", ")
+        );
+        // Ours has a schema of its own on PostgreSQL.
+        let statement = match self.engine {
+            Engine::Sqlite => statement,
+            Engine::Postgresql => statement.replace("INTO usagectl_", "INTO usagectl.usagectl_"),
+        };
+        run(&mut self.sql("rolled", &statement));
+        queries.join("\n")
     }
 }
 

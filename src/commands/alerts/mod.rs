@@ -3,6 +3,7 @@
 pub mod ack;
 pub mod add;
 mod advice;
+pub mod backtest;
 pub mod channel;
 pub mod check;
 pub mod deliver;
@@ -47,6 +48,7 @@ pub struct AlertsArgs {
 enum AlertsCommand {
     Ack(ack::AckArgs),
     Add(add::AddArgs),
+    Backtest(backtest::BacktestArgs),
     Channel(channel::ChannelArgs),
     Check(check::CheckArgs),
     Deliver(deliver::DeliverArgs),
@@ -70,6 +72,7 @@ pub fn run(context: &mut Context, args: AlertsArgs) -> Result<Outcome> {
     match args.command.unwrap_or(AlertsCommand::List(args.list)) {
         AlertsCommand::Ack(args) => ack::run(context, args),
         AlertsCommand::Add(args) => add::run(context, args),
+        AlertsCommand::Backtest(args) => backtest::run(context, args),
         AlertsCommand::Channel(args) => channel::run(context, args),
         AlertsCommand::Check(args) => check::run(context, args),
         AlertsCommand::Deliver(args) => deliver::run(context, args),

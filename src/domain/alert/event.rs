@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 
+use super::evaluate::Subject;
 use super::rule::Severity;
 use super::state::{Change, State};
 use crate::domain::id;
@@ -64,6 +65,19 @@ pub struct Concern {
     pub alert_type: String,
     /// In the application's words.
     pub period: String,
+}
+
+impl Concern {
+    /// What a rule, applied to an API, is about.
+    #[must_use]
+    pub fn of(subject: &Subject<'_>) -> Concern {
+        Concern {
+            alert_id: subject.rule.id.clone(),
+            api_name: subject.api_name.to_owned(),
+            alert_type: subject.rule.alert_type.to_string(),
+            period: subject.rule.period.to_string(),
+        }
+    }
 }
 
 /// What happened.

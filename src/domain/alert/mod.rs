@@ -7,6 +7,7 @@ pub mod evaluate;
 pub mod event;
 pub mod notice;
 pub mod overview;
+pub mod replay;
 pub mod rule;
 pub mod series;
 pub mod silence;

@@ -132,7 +132,7 @@ impl Demand {
 }
 
 /// The same stretches of time, in order, none touching another.
-fn merged(windows: impl IntoIterator<Item = Window>) -> Vec<Window> {
+pub fn merged(windows: impl IntoIterator<Item = Window>) -> Vec<Window> {
     let sorted: BTreeSet<Window> = windows.into_iter().collect();
     let mut merged: Vec<Window> = Vec::new();
     for window in sorted.into_iter().filter(|window| !window.is_empty()) {

@@ -1,6 +1,7 @@
 //! What the commands of `alerts` answer.
 
 pub mod ack;
+pub mod backtest;
 pub mod channels;
 pub mod check;
 pub mod deliveries;

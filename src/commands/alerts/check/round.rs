@@ -121,7 +121,7 @@ impl Round {
 
     /// Begins the turn of one rule and API: where it stands, and from where on it goes.
     fn turn<'a>(&mut self, subject: Subject<'a>, loaded: &mut Loaded, moment: Moment) -> Turn<'a> {
-        let concern = concern(&subject);
+        let concern = Concern::of(&subject);
         let key = (concern.alert_id.clone(), concern.api_name.clone());
         let same = |stored: &Stored| stored.concern == concern;
         let stored = match loaded.stored.get(&key) {
@@ -364,14 +364,5 @@ impl Turn<'_> {
             _ => moment.last(),
         };
         moment.grid.steps(self.due.after(), to)
-    }
-}
-
-fn concern(subject: &Subject<'_>) -> Concern {
-    Concern {
-        alert_id: subject.rule.id.clone(),
-        api_name: subject.api_name.to_owned(),
-        alert_type: subject.rule.alert_type.to_string(),
-        period: subject.rule.period.to_string(),
     }
 }

@@ -10,17 +10,17 @@ use serde_json::Value;
 use crate::support::calls::{Call, insert};
 use crate::support::{Engine, Run, TestDatabase, both_engines};
 
-fn at(minute: i64) -> DateTime<Utc> {
+pub(super) fn at(minute: i64) -> DateTime<Utc> {
     let start: DateTime<Utc> = "2026-01-31T12:00:00Z".parse().unwrap();
     start + TimeDelta::minutes(minute)
 }
 
-fn text(at: DateTime<Utc>) -> String {
+pub(super) fn text(at: DateTime<Utc>) -> String {
     at.format("%Y-%m-%dT%H:%M:%S%.3f+00:00").to_string()
 }
 
 /// A rule as the application writes it.
-fn put_rule(
+pub(super) fn put_rule(
     db: &TestDatabase,
     id: &str,
     api: &str,
@@ -36,7 +36,13 @@ fn put_rule(
 }
 
 /// What the columns of a rule cannot say.
-fn put_settings(db: &TestDatabase, id: &str, hold: i64, clear_below: &str, clear_hold: i64) {
+pub(super) fn put_settings(
+    db: &TestDatabase,
+    id: &str,
+    hold: i64,
+    clear_below: &str,
+    clear_hold: i64,
+) {
     let (hold, clear_hold, then) = (hold * 60_000, clear_hold * 60_000, text(at(-1_000)));
     db.execute(&format!(
         "INSERT INTO usagectl_alert_settings (alert_id, time_window, time_zone, severity, for_ms,
@@ -46,7 +52,7 @@ fn put_settings(db: &TestDatabase, id: &str, hold: i64, clear_below: &str, clear
     ));
 }
 
-fn put_limit(db: &TestDatabase, api: &str, period: &str, value: i64) {
+pub(super) fn put_limit(db: &TestDatabase, api: &str, period: &str, value: i64) {
     db.execute(&format!(
         "INSERT INTO usagectl_api_limits (api_name, period, unit, limit_value, origin, updated_at)
          VALUES ('{api}', '{period}', 'CALLS', {value}, 'USER', '{}')",
@@ -54,7 +60,7 @@ fn put_limit(db: &TestDatabase, api: &str, period: &str, value: i64) {
     ));
 }
 
-fn put_channel(db: &TestDatabase, name: &str) {
+pub(super) fn put_channel(db: &TestDatabase, name: &str) {
     db.execute(&format!(
         "INSERT INTO usagectl_channels (name, kind, settings, created_at)
          VALUES ('{name}', 'STDOUT', '{{\"json\":false}}', '{}')",
@@ -63,7 +69,7 @@ fn put_channel(db: &TestDatabase, name: &str) {
 }
 
 /// So many calls in a minute.
-fn put_calls(db: &TestDatabase, api: &str, minute: i64, count: i64) {
+pub(super) fn put_calls(db: &TestDatabase, api: &str, minute: i64, count: i64) {
     let call = |n: i64| Call {
         at: at(minute) + TimeDelta::milliseconds(n * 500),
         ..Call::new(&format!("{api}-{minute}-{n}"), api, "2026-01-31T12:00:00Z")
@@ -72,17 +78,17 @@ fn put_calls(db: &TestDatabase, api: &str, minute: i64, count: i64) {
 }
 
 /// A check of the minutes up to this one, at 20 seconds past it.
-fn check_with(db: &TestDatabase, minute: i64, args: &[&str]) -> Run {
+pub(super) fn check_with(db: &TestDatabase, minute: i64, args: &[&str]) -> Run {
     let now = at(minute) + TimeDelta::seconds(20);
     let program = db.usagectl(["alerts", "check", "--no-send"].iter().chain(args));
     program.now(&now.to_rfc3339()).run()
 }
 
-fn checked(db: &TestDatabase, minute: i64) -> Run {
+pub(super) fn checked(db: &TestDatabase, minute: i64) -> Run {
     check_with(db, minute, &[])
 }
 
-fn json(run: Run) -> Value {
+pub(super) fn json(run: Run) -> Value {
     serde_json::from_str(&run.stdout).unwrap()
 }
 
@@ -110,7 +116,7 @@ fn notices(db: &TestDatabase) -> Vec<String> {
 }
 
 /// A rule of one API with a limit of 60 a minute, and one channel.
-fn put_one_rule(db: &TestDatabase) {
+pub(super) fn put_one_rule(db: &TestDatabase) {
     put_rule(db, "rule", "finnhub", "RATE_LIMIT_WARNING", "80", "MINUTE");
     put_limit(db, "finnhub", "MINUTE", 60);
     put_channel(db, "ops");

@@ -1,5 +1,6 @@
 //! `alerts`, a file for each part of it.
 
+mod backtest;
 mod channel;
 mod check;
 mod deliver;

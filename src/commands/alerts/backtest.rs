@@ -1,0 +1,313 @@
+//! `alerts backtest`: what a rule, or a changed one, would have said of past data. Writes nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use clap::{Args, FromArgMatches};
+
+use super::check::StepArgs;
+use super::options::{RuleOptions, alert_period, alert_type, number};
+use super::{chosen, reading};
+use crate::cli::parse_instant;
+use crate::context::Context;
+use crate::domain::alert::replay::{Past, Replay, episodes_of};
+use crate::domain::alert::rule::{ALL_APIS, AlertPeriod, AlertType, Rule};
+use crate::domain::alert::window::{Grid, window};
+use crate::domain::period::{Granularity, Window};
+use crate::domain::plans::{ApiLimit, ApiLimitOrigin, Unit, api_limit};
+use crate::domain::stats::Stale;
+use crate::error::{Error, Exit, Outcome, Result};
+use crate::output::alerts::backtest::{Backtest, Beside, Side};
+use crate::store::backend::{Access, Db};
+use crate::store::{aggregates, alert_events, alerts, api_limits, marks, rollups};
+
+/// Show what a rule would have said of past data
+///
+/// Judges every step of a stretch of time with the evaluator of `alerts check`, and writes nothing: lists the
+/// episodes, how long each lasted, and counts the notices that one channel would have got. The rule is one
+/// there is, changed by --set, or one that is only described.
+///
+/// With --diff, shows what is different from the rule as it stands; without --set, from what `alerts check`
+/// found at the time. The two may differ where calls were recorded late, or where limits and rules have
+/// changed: a backtest looks at the data, and uses the limits, of today.
+///
+/// Exits with 3 where rows are gone that api_usage_aggregates still counts: values are too low there.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Example: usagectl --database-url sqlite:usage.db alerts backtest --api finnhub \
+--type ERROR_SPIKE --period HOUR --threshold 10 --from 2026-01-26T12:00:00Z"
+)]
+pub struct BacktestArgs {
+    /// The rule: its id, the beginning of it, or API/TYPE/PERIOD
+    #[arg(value_name = "RULE", required_unless_present = "api")]
+    rule: Option<String>,
+
+    /// The API of a rule that is only described, or '*'
+    #[arg(long, value_name = "NAME", conflicts_with = "rule", requires_all = ["alert_type", "period", "threshold"])]
+    api: Option<String>,
+
+    /// Its type
+    #[arg(long = "type", value_name = "TYPE", value_parser = alert_type(), ignore_case = true, requires = "api")]
+    alert_type: Option<AlertType>,
+
+    /// Its period
+    #[arg(long, value_name = "PERIOD", value_parser = alert_period(), ignore_case = true, requires = "api")]
+    period: Option<AlertPeriod>,
+
+    /// Its threshold
+    #[arg(long, value_name = "N", value_parser = number, requires = "api")]
+    threshold: Option<f64>,
+
+    /// The first step that is judged (RFC 3339)
+    #[arg(long, value_name = "TIME", value_parser = parse_instant)]
+    from: DateTime<Utc>,
+
+    /// The last step that is judged; now, unless given
+    #[arg(long, value_name = "TIME", value_parser = parse_instant)]
+    to: Option<DateTime<Utc>>,
+
+    /// Changes the rule for this: threshold=70, limit=120, or any option of `alerts set` such as for=5m,
+    /// clear-below=60 or baseline=7d; may be given several times
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+
+    /// Show what is different
+    #[arg(long)]
+    diff: bool,
+
+    #[command(flatten)]
+    steps: StepArgs,
+}
+
+/// Replays, and answers.
+///
+/// # Errors
+///
+/// When there is no such rule, --set makes no sense, or the database cannot be read.
+pub fn run(context: &mut Context, args: BacktestArgs) -> Result<Outcome> {
+    let grid = args.steps.step;
+    let to = grid.at_or_before(args.to.unwrap_or(context.now));
+    let range = Window {
+        // The steps after it include --from itself.
+        from: args.from - TimeDelta::milliseconds(1),
+        to,
+    };
+    if range.is_empty() {
+        return Err(Error::usage("--from must be before --to"));
+    }
+    let mut db = context.open(Access::Read)?;
+    let backtest = db.read_tx(|db| backtest(db, &args, range))?;
+    let gone = !backtest.gone.is_empty();
+    context.answer(&backtest)?;
+    if !gone {
+        return Ok(Outcome::DONE);
+    }
+    context.warn("rows are gone that api_usage_aggregates still counts: values are too low there");
+    Ok(Outcome::with_next(Exit::Incomplete, "give a later --from"))
+}
+
+fn backtest(db: &mut Db, args: &BacktestArgs, range: Window) -> Result<Backtest> {
+    let grid = args.steps.step;
+    let original = original(db, args)?;
+    let limits = api_limits::all(db)?;
+    let known = rollups::known_apis(db)?;
+    let apis: Vec<&str> = match original.api_name.as_str() {
+        ALL_APIS => known.iter().map(String::as_str).collect(),
+        api => vec![api],
+    };
+    let (changed, changed_limits) = changed(&original, &limits, &apis, &args.set)?;
+    let side = replay(db, &changed, &apis, &changed_limits, range, grid)?;
+    let beside = match (args.diff, args.set.is_empty()) {
+        (false, _) => None,
+        (true, false) => {
+            let side = replay(db, &original, &apis, &limits, range, grid)?;
+            Some(Beside::Original(side))
+        }
+        (true, true) => Some(Beside::History(recorded(db, &original, range)?)),
+    };
+    Ok(Backtest {
+        gone: gone(db, &changed, &apis, range, grid)?,
+        rule: changed,
+        from: args.from,
+        to: range.to,
+        steps: grid.steps(range.from, range.to).count() as u64,
+        side,
+        beside,
+    })
+}
+
+/// The rule as it stands, or as it is described.
+fn original(db: &mut Db, args: &BacktestArgs) -> Result<Rule> {
+    if let (Some(api), Some(alert_type), Some(period), Some(threshold)) =
+        (&args.api, &args.alert_type, &args.period, args.threshold)
+    {
+        let rule = Rule::new(api, alert_type.clone(), period.clone(), threshold);
+        rule.require_sound().map_err(Error::usage)?;
+        return Ok(rule);
+    }
+    let word = args.rule.clone().unwrap_or_default();
+    let mut found = chosen(&alerts::rules(db)?, &[word])?;
+    found.pop().ok_or_else(|| Error::usage("name a rule"))
+}
+
+/// The rule and the limits, as --set changes them.
+fn changed(
+    rule: &Rule,
+    limits: &[ApiLimit],
+    apis: &[&str],
+    set: &[String],
+) -> Result<(Rule, Vec<ApiLimit>)> {
+    let (mut rule, mut limits) = (rule.clone(), limits.to_vec());
+    if set.is_empty() {
+        // As it is judged by `check`, however odd it is.
+        return Ok((rule, limits));
+    }
+    let mut options = Vec::new();
+    for change in set {
+        let (key, value) = change.split_once('=').ok_or_else(|| {
+            Error::usage(format_args!(
+                "--set {change}: not a KEY=VALUE such as threshold=70"
+            ))
+        })?;
+        let wrong = |reason: String| Error::usage(format_args!("--set {change}: {reason}"));
+        match key {
+            "threshold" => rule.threshold = number(value).map_err(wrong)?,
+            "limit" => {
+                let value = number(value).map_err(wrong)?;
+                let value = api_limit::sound(value).map_err(|error| wrong(error.to_string()))?;
+                limits.retain(|limit| {
+                    !(apis.contains(&&*limit.api_name) && limit.period == rule.period)
+                });
+                limits.extend(apis.iter().map(|api| ApiLimit {
+                    api_name: (*api).to_owned(),
+                    period: rule.period.clone(),
+                    unit: Unit::Calls,
+                    value,
+                    origin: ApiLimitOrigin::User,
+                    source: None,
+                    page_date: None,
+                    grade: None,
+                    catalogue_version: None,
+                    updated_at: DateTime::<Utc>::UNIX_EPOCH,
+                }));
+            }
+            _ => options.push(format!("--{change}")),
+        }
+    }
+    let command = RuleOptions::augment_args(clap::Command::new("set").no_binary_name(true));
+    let parsed = command
+        .try_get_matches_from(options)
+        .and_then(|matches| RuleOptions::from_arg_matches(&matches));
+    let parsed = parsed.map_err(|error| {
+        let text = error.to_string();
+        let first = text.lines().next().unwrap_or_default();
+        Error::usage(format_args!(
+            "--set: {}",
+            first.trim_start_matches("error: ")
+        ))
+    })?;
+    parsed.apply(&mut rule)?;
+    Ok((rule, limits))
+}
+
+/// How long a stretch is read at once: memory stays flat however long a backtest is.
+const CHUNK: TimeDelta = TimeDelta::days(1);
+
+fn replay(
+    db: &mut Db,
+    rule: &Rule,
+    apis: &[&str],
+    limits: &[ApiLimit],
+    range: Window,
+    grid: Grid,
+) -> Result<Side> {
+    let triggers_are_in_place = marks::triggers_are_in_place(db)?;
+    let subjects = apis.iter().map(|api| reading::subject(rule, api, limits));
+    let mut replays: Vec<Replay<'_>> = subjects.map(Replay::new).collect();
+    let mut from = range.from;
+    while from < range.to {
+        let to = range.to.min(from + CHUNK);
+        let mut needs = BTreeMap::new();
+        for replay in &replays {
+            let subject = replay.subject();
+            let steps = grid.steps(from, to);
+            let of_api = steps.map(|at| subject.needs(at, grid)).collect();
+            needs.insert(subject.api_name, of_api);
+        }
+        let usage = reading::read(db, &needs, triggers_are_in_place)?;
+        for replay in &mut replays {
+            if let Some(usage) = usage.get(replay.subject().api_name) {
+                for at in grid.steps(from, to) {
+                    replay.step(at, grid, &usage.series, usage.begins);
+                }
+            }
+        }
+        from = to;
+    }
+    let mut side = Side::default();
+    for replay in replays {
+        side.episodes.extend(replay.episodes);
+        side.events.extend(replay.events);
+        side.unknown_steps += replay.unknown_steps;
+        for (kind, count) in replay.notices {
+            *side.notices.entry(kind).or_default() += count;
+        }
+    }
+    side.episodes
+        .sort_by(|a, b| (a.fired_at, &a.api_name).cmp(&(b.fired_at, &b.api_name)));
+    side.events
+        .sort_by(|a, b| (a.at, &a.id).cmp(&(b.at, &b.id)));
+    Ok(side)
+}
+
+/// The episodes that checks found at the time.
+fn recorded(db: &mut Db, rule: &Rule, range: Window) -> Result<Vec<Past>> {
+    let end = range.to + TimeDelta::milliseconds(1);
+    let mut events = alert_events::between(db, range.from, end)?;
+    events.retain(|event| event.concern.alert_id == rule.id);
+    Ok(episodes_of(&events))
+}
+
+/// Where the rule looks at rows that are gone: stretches of which api_usage_aggregates counts more calls than
+/// there are.
+fn gone(db: &mut Db, rule: &Rule, apis: &[&str], range: Window, grid: Grid) -> Result<Vec<Window>> {
+    let settings = &rule.settings;
+    let first = grid.at_or_before(range.from) + grid.step();
+    let reach = window(
+        &rule.period,
+        settings.window,
+        settings.time_zone,
+        first,
+        grid,
+    );
+    let baseline = settings
+        .baseline
+        .map_or(TimeDelta::zero(), |baseline| baseline.over);
+    let from = reach
+        .map_or(first, |window| window.from)
+        .checked_sub_signed(baseline);
+    let looked_at = Window {
+        from: from.unwrap_or(first),
+        to: range.to,
+    };
+    let mut stale = Stale::default();
+    let months = looked_at.widened(Granularity::Monthly);
+    for hour in marks::dirty_hours(db, months)? {
+        stale.insert(Granularity::Hourly, hour.start);
+    }
+    let mut gone = BTreeSet::new();
+    for granularity in Granularity::ALL {
+        for surplus in aggregates::surplus(db, granularity, looked_at.widened(granularity))? {
+            let start = surplus.period.start;
+            let asked = apis.contains(&&*surplus.period.api_name);
+            // Rows that were never rolled up are there.
+            if asked && (surplus.rolled_up || stale.trusts(granularity, start)) {
+                gone.insert(Window {
+                    from: start,
+                    to: granularity.end_of(start),
+                });
+            }
+        }
+    }
+    Ok(crate::domain::alert::series::merged(gone))
+}
