@@ -14,6 +14,7 @@ pub mod id;
 pub mod infrastructure;
 pub mod metric;
 pub mod metric_day;
+pub mod metric_forecast;
 pub mod migration;
 pub mod period;
 pub mod plans;

@@ -12,6 +12,7 @@
 
 mod commands;
 mod examples;
+mod forecast;
 mod help;
 mod http;
 mod migrations;

@@ -68,6 +68,8 @@ pub struct Chance {
 pub struct Passage {
     /// The line.
     pub line: f64,
+    /// Whether it is reached already.
+    pub reached: bool,
     /// Days from today until one path in ten, half of them and nine in ten have reached it. `None` is: not
     /// within the horizon. 0 is today, or before.
     pub days: [Option<u32>; 3],
@@ -119,6 +121,8 @@ pub struct Basis {
     pub first: DayNumber,
     /// The last of them that was over.
     pub last: DayNumber,
+    /// Whether the first day of the paths is partly over, so that they only have what the rest of it adds.
+    pub under_way: bool,
     /// How many isolated spikes were set aside.
     pub spikes: usize,
     /// The days on which the level fell and stayed down.
@@ -158,6 +162,43 @@ pub struct Forecast {
     pub paths: Paths,
     /// What it was made from.
     pub basis: Basis,
+}
+
+impl Forecast {
+    /// What is likely on each simulated day, as far as dates are named: levels, or amounts of a day.
+    #[must_use]
+    pub fn daily_bands(&self) -> Vec<(DayNumber, Band)> {
+        let days = self.days_ahead(self.horizon);
+        // Of a day that is partly over, the paths only have the rest.
+        let whole = days.skip(usize::from(self.basis.under_way));
+        let band = |day| Some((day, Band::of(&mut self.paths.on(day))?));
+        whole.filter_map(band).collect()
+    }
+
+    /// What the period under way is likely to have come to on each of its days that remain.
+    #[must_use]
+    pub fn period_bands(&self) -> Vec<(DayNumber, Band)> {
+        let Some(period) = self.periods.first() else {
+            return Vec::new();
+        };
+        let mut sums = vec![period.used; self.paths.iter().len()];
+        let days = self
+            .days_ahead(self.paths.days)
+            .take_while(|day| *day < period.to);
+        let band = |day| {
+            let amounts = self.paths.on(day);
+            sums.iter_mut()
+                .zip(amounts)
+                .for_each(|(sum, amount)| *sum += amount);
+            Some((day, Band::of(&mut sums.clone())?))
+        };
+        days.filter_map(band).collect()
+    }
+
+    fn days_ahead(&self, count: usize) -> impl Iterator<Item = DayNumber> + use<> {
+        let first = self.paths.first;
+        (0..).map(move |day| first + day).take(count)
+    }
 }
 
 /// Answers `question` about `series`.
@@ -208,6 +249,7 @@ pub fn forecast(series: &Series, question: &Question) -> Result<Forecast, Insuff
             days: whole.len(),
             first: *first,
             last: *last,
+            under_way: under_way.is_some(),
             spikes: prepared.spikes,
             weekdays: fit.weekday.is_some(),
             drift: fit.drift,
@@ -244,12 +286,8 @@ fn used_so_far(known: &[(DayNumber, f64)], question: &Question) -> f64 {
 /// When the level reaches each line.
 fn levels_reach(forecast: &Forecast, question: &Question) -> Vec<Passage> {
     let passage = |line: &f64| {
-        passage(forecast, question, *line, |path| {
-            match forecast.latest >= *line {
-                true => Some(question.today),
-                false => day_of(&forecast.paths, path.iter().position(|level| level >= line)),
-            }
-        })
+        let reached = |path: &[f64]| path.iter().position(|level| level >= line);
+        passage(forecast, question, *line, forecast.latest, reached)
     };
     question.lines.iter().map(passage).collect()
 }
@@ -264,38 +302,41 @@ fn sums_reach(forecast: &Forecast, question: &Question, used: f64) -> Vec<Passag
         }
     }
     let passage = |line: &f64| {
-        passage(forecast, question, *line, |path| {
-            if used >= *line {
-                return Some(question.today);
-            }
+        let reached = |path: &[f64]| {
             let mut sum = used;
-            let reached = path.iter().zip(&begins).position(|(amount, begins)| {
+            path.iter().zip(&begins).position(|(amount, begins)| {
                 sum = if *begins { *amount } else { sum + amount };
                 sum >= *line
-            });
-            day_of(paths, reached)
-        })
+            })
+        };
+        passage(forecast, question, *line, used, reached)
     };
     question.lines.iter().map(passage).collect()
 }
 
-fn day_of(paths: &Paths, index: Option<usize>) -> Option<DayNumber> {
-    Some(paths.first + DayNumber::try_from(index?).ok()?)
-}
-
+/// When `line` is reached; `first_at` says at which of its days a path first does.
 fn passage(
     forecast: &Forecast,
     question: &Question,
     line: f64,
-    reached: impl Fn(&[f64]) -> Option<DayNumber>,
+    now: f64,
+    first_at: impl Fn(&[f64]) -> Option<usize>,
 ) -> Passage {
+    let reached = now >= line;
     let count = forecast.paths.iter().len();
+    // Days of the paths before today, of which there is no data, have passed.
+    let passed = usize::try_from(question.today - forecast.paths.first).unwrap_or(0);
+    let early = usize::try_from(forecast.paths.first - question.today).unwrap_or(0);
+    let days_to = |path: &[f64]| match reached {
+        true => Some(0),
+        false => Some((first_at(path)? + early).saturating_sub(passed)),
+    };
     let mut days: Vec<u32> = forecast
         .paths
         .iter()
-        .filter_map(reached)
-        .map(|day| u32::try_from(day - question.today).unwrap_or(0))
-        .filter(|days| *days as usize <= forecast.horizon)
+        .filter_map(days_to)
+        .filter(|days| *days <= forecast.horizon)
+        .filter_map(|days| u32::try_from(days).ok())
         .collect();
     days.sort_unstable();
     let by = |share: f64| {
@@ -311,6 +352,7 @@ fn passage(
     };
     Passage {
         line,
+        reached,
         days: [0.1, 0.5, 0.9].map(by),
         chances: [7, 30, 90].map(chance),
     }
@@ -532,5 +574,5 @@ mod tests {
         assert_eq!(bits, BITS, "{bits:#x}");
     }
 
-    const BITS: u64 = 0x3981_11a1_d975_052c;
+    const BITS: u64 = 0xe8ee_04d5_91fe_092e;
 }

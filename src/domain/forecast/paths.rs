@@ -65,13 +65,21 @@ impl Paths {
 
     /// Moves the levels of every day away from the middle one, or towards it.
     fn scale_levels(&mut self, factor: f64) {
-        let mut values = Vec::with_capacity(self.values.len() / self.days.max(1));
-        for at in 0..self.days {
-            values.clear();
-            values.extend(self.iter().map(|path| path[at]));
-            let middle = median_of(&mut values);
+        // A few days at a time: a day of all paths lies scattered in memory.
+        const AT_ONCE: usize = 8;
+        for from in (0..self.days).step_by(AT_ONCE) {
+            let to = (from + AT_ONCE).min(self.days);
+            let mut columns: [Vec<f64>; AT_ONCE] = Default::default();
+            for path in self.iter() {
+                for (column, value) in columns.iter_mut().zip(&path[from..to]) {
+                    column.push(*value);
+                }
+            }
+            let middles = columns.map(|mut column| median_of(&mut column));
             for path in self.values.chunks_exact_mut(self.days) {
-                path[at] = middle + factor * (path[at] - middle);
+                for (value, middle) in path[from..to].iter_mut().zip(middles) {
+                    *value = middle + factor * (*value - middle);
+                }
             }
         }
     }
@@ -261,11 +269,11 @@ impl Prepared {
             Scale::Plain => (1.0, f64::INFINITY),
             Scale::Log { .. } => (bias(fit, &self.points), self.most()),
         };
-        let measured = |value: &f64| (self.measured(*value) * share).min(most);
+        let measured = |value| (self.measured(value) * share).min(most);
         Paths {
             first: fit.last + 1,
             days,
-            values: futures.values.iter().map(measured).collect(),
+            values: futures.values.into_iter().map(measured).collect(),
         }
     }
 

@@ -7,6 +7,8 @@
 //! each path draws a level, a drift and an `alpha` from what is plausible, and week by week a week of past
 //! errors, so that bad days which come together stay together.
 
+use std::f64::consts::SQRT_2;
+
 use super::math::normal_quantile;
 use super::random::Random;
 use super::robust::{deviation, mean, median, median_of, slope, spread};
@@ -61,6 +63,8 @@ const ALPHAS: [f64; 9] = [0.02, 0.05, 0.1, 0.2, 0.3, 0.45, 0.6, 0.8, 1.0];
 const RECENT_DAYS: i32 = 14;
 /// How far, in squared errors, the drift of late must lie from the other until half of the paths take it.
 const RECENT_DOUBT: f64 = 6.0;
+/// No pace keeps better than to this part of itself, however steady it was.
+const STEADIEST: f64 = 0.05;
 /// Errors are drawn in runs of so many days.
 const BLOCK: usize = 7;
 
@@ -74,6 +78,10 @@ pub(super) fn fit(points: &[Point], shape: Shape) -> Fit {
         .map(|(day, value)| (*day, value - offset(*day)))
         .collect();
     let pace = Pace::of(&plain, shape.usual_drift);
+    let limit = match shape.clip.is_finite() {
+        true => shape.clip * pace.spread,
+        false => f64::INFINITY,
+    };
 
     let mut run = Run::default();
     let mut least = f64::INFINITY;
@@ -82,7 +90,7 @@ pub(super) fn fit(points: &[Point], shape: Shape) -> Fit {
         .filter(|alpha| *alpha <= shape.most_alpha)
     {
         let (drift, _) = pace.at(alpha);
-        let candidate = Run::new(&plain, alpha, drift, shape.clip);
+        let candidate = Run::new(&plain, alpha, drift, limit);
         let cost: f64 = candidate.errors.iter().map(|error| error.abs()).sum();
         // The smallest alpha among equals: a calm series needs no following.
         if cost < least * 0.999 {
@@ -101,6 +109,7 @@ pub(super) fn fit(points: &[Point], shape: Shape) -> Fit {
     } else {
         0.0
     };
+    let wander = STEADIEST * drift;
     let centre = mean(&run.errors);
     let days = plain.iter().skip(1).map(|(day, _)| *day);
     Fit {
@@ -110,7 +119,7 @@ pub(super) fn fit(points: &[Point], shape: Shape) -> Fit {
         level_sd: (level_sd * level_sd + unseen * unseen).sqrt(),
         alpha,
         drift,
-        drift_sd,
+        drift_sd: (drift_sd * drift_sd + wander * wander).sqrt(),
         recent_drift,
         recent_share,
         weekday,
@@ -155,6 +164,8 @@ struct Pace {
     rate: f64,
     /// How much one day differs from what it usually adds.
     noise: f64,
+    /// The same, as far as a day's own error makes it: a day differs from the next by the errors of both.
+    spread: f64,
     count: f64,
     usual: f64,
 }
@@ -163,12 +174,13 @@ impl Pace {
     fn of(points: &[Point], usual: f64) -> Pace {
         let rates: Vec<f64> = increments(points).map(|(gap, gain)| gain / gap).collect();
         let middle = median(&rates);
-        let limit = 8.0 * spread(&rates);
+        let usually = spread(&rates);
+        let (least, most) = (middle - 8.0 * usually, middle + 8.0 * usually);
         let (mut days, mut sum) = (0.0, 0.0);
         for ((gap, _), rate) in increments(points).zip(&rates) {
             days += gap;
             // No single day counts for more than eight spreads.
-            sum += gap * rate.clamp(middle - limit, middle + limit);
+            sum += gap * within(*rate, least, most);
         }
         let noise: Vec<f64> = increments(points)
             .map(|(gap, gain)| (gain - middle * gap) / gap.sqrt())
@@ -177,6 +189,7 @@ impl Pace {
             line: slope(points),
             rate: if days > 0.0 { sum / days } else { 0.0 },
             noise: calm_deviation(noise),
+            spread: usually / SQRT_2,
             count: points.len().max(1) as f64,
             usual,
         }
@@ -203,8 +216,13 @@ fn calm_deviation(mut values: Vec<f64>) -> f64 {
     let limit = 4.0 * spread(&values);
     values
         .iter_mut()
-        .for_each(|value| *value = value.clamp(-limit, limit));
+        .for_each(|value| *value = within(*value, -limit, limit));
     deviation(&values)
+}
+
+/// As `clamp`, for edges that may be no numbers: sums of huge values are none.
+fn within(value: f64, least: f64, most: f64) -> f64 {
+    value.max(least).min(most)
 }
 
 /// From each point to the next: how many days, and how much more.
@@ -223,18 +241,9 @@ struct Run {
 }
 
 impl Run {
-    fn new(points: &[Point], alpha: f64, drift: f64, clip: f64) -> Run {
+    fn new(points: &[Point], alpha: f64, drift: f64, limit: f64) -> Run {
         let Some((first, rest)) = points.split_first() else {
             return Run::default();
-        };
-        let limit = match clip.is_finite() {
-            true => {
-                let moves: Vec<f64> = increments(points)
-                    .map(|(gap, gain)| gain - drift * gap)
-                    .collect();
-                clip * spread(&moves) / std::f64::consts::SQRT_2
-            }
-            false => f64::INFINITY,
         };
         // The level on the first day, as the first week sees it.
         let week = points.iter().take(BLOCK);
@@ -242,7 +251,7 @@ impl Run {
             .map(|(day, value)| value - drift * f64::from(day - first.0))
             .collect();
         let mut level = median_of(&mut start);
-        level += alpha * (first.1 - level).clamp(-limit, limit);
+        level += alpha * within(first.1 - level, -limit, limit);
         let mut before = first.0;
         let mut errors = Vec::with_capacity(rest.len());
         let mut predicted = Vec::with_capacity(rest.len());
@@ -252,10 +261,16 @@ impl Run {
             level += drift * gap;
             let error = value - level;
             predicted.push(level);
-            errors.push(error / (1.0 + (gap - 1.0) * alpha * alpha).sqrt());
-            // After a gap the level is less known: more of the error is news.
-            let news = gap / (gap - 1.0 + 1.0 / alpha);
-            level += news * error.clamp(-limit, limit);
+            // After a gap the level is less known: the error is larger, and more of it is news.
+            let (share, size) = match gap > 1.0 {
+                true => (
+                    gap / (gap - 1.0 + 1.0 / alpha),
+                    (1.0 + (gap - 1.0) * alpha * alpha).sqrt(),
+                ),
+                false => (alpha, 1.0),
+            };
+            errors.push(error / size);
+            level += share * within(error, -limit, limit);
         }
         Run {
             alpha,
@@ -331,6 +346,7 @@ impl Fit {
         let drifts = spread_normals(count, random);
         let alphas = spread_normals(count, random);
         let turns = shuffled(count, random);
+        let offsets = self.weekday.unwrap_or_default();
         let with_recent = (self.recent_share * count as f64).round() as usize;
         let mut values = Vec::with_capacity(count * days);
         for path in 0..count {
@@ -341,20 +357,26 @@ impl Fit {
             let mut drift = centre + drifts[path] * self.drift_sd * widen;
             let mut level = self.level + levels[path] * self.level_sd * widen;
             let alpha = (self.alpha + alphas[path] * alpha_sd).clamp(0.0, 1.0);
-            let mut errors = [].iter();
-            for day in 1..=days {
-                if errors.len() == 0 && block > 0 {
-                    let at = random.below(length + 1 - block);
-                    errors = self.residuals[at..at + block].iter();
+            let mut weekday = weekday_of(self.last);
+            let mut left = days;
+            while left > 0 {
+                let errors = match length {
+                    0 => &[0.0; BLOCK][..],
+                    _ => {
+                        let at = random.below(length + 1 - block);
+                        &self.residuals[at..at + block]
+                    }
+                };
+                let errors = &errors[..errors.len().min(left)];
+                left -= errors.len();
+                for error in errors {
+                    let error = error * widen_errors;
+                    drift *= self.shape.damping;
+                    level += drift;
+                    weekday = if weekday == 6 { 0 } else { weekday + 1 };
+                    values.push(level + offsets[weekday] + error);
+                    level += alpha * error;
                 }
-                let error = errors.next().map_or(0.0, |error| error * widen_errors);
-                drift *= self.shape.damping;
-                level += drift;
-                let offset = self
-                    .weekday
-                    .map_or(0.0, |offsets| offsets[weekday_of(self.last + day as i32)]);
-                values.push(level + offset + error);
-                level += alpha * error;
             }
         }
         Futures { days, values }
@@ -422,7 +444,7 @@ mod tests {
             .collect();
         let walk = fit(&walk, PLAIN);
         assert!(walk.alpha >= 0.6, "{}", walk.alpha);
-        assert!(walk.drift_sd > 5.0 * line.drift_sd);
+        assert!(walk.drift_sd > 1.5 * line.drift_sd);
     }
 
     #[test]

@@ -1,0 +1,166 @@
+//! How fast forecasts are, and how good on families of series whose making is known.
+//!
+//! ```text
+//! cargo bench --bench forecast                       both
+//! cargo bench --bench forecast -- speed              5,000 series of 90 days, on one core
+//! cargo bench --bench forecast -- families --seeds 300
+//! ```
+
+// A program for the command line of developers: it prints, and it gives up when something is amiss.
+#![allow(clippy::expect_used, clippy::print_stdout)]
+#![allow(unreachable_pub, missing_docs)]
+
+#[allow(dead_code)]
+#[path = "../examples/generate/data/mod.rs"]
+mod data;
+
+use std::time::Instant;
+
+use clap::{Parser, ValueEnum};
+use usagectl::domain::forecast::backtest::{Plan, Scores, Trial, backtest};
+use usagectl::domain::forecast::{Day, Question, Series, forecast};
+use usagectl::domain::plans::Kind;
+
+use data::families::{GAUGES, PERIODS, Point, gauge, period};
+
+/// Seeds that neither the model nor the tests were made with.
+const FIRST_SEED: u64 = 31_000_000;
+
+#[derive(Parser)]
+struct Args {
+    /// What to measure
+    #[arg(value_enum)]
+    works: Vec<Work>,
+    /// How many series of each family
+    #[arg(long, default_value_t = 200)]
+    seeds: u64,
+    /// Said by cargo
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+enum Work {
+    /// 5,000 series of 90 days
+    Speed,
+    /// Coverage, Winkler's and Brier's scores of each family
+    Families,
+}
+
+fn main() {
+    let args = Args::parse();
+    let wanted = |work| args.works.is_empty() || args.works.contains(&work);
+    if wanted(Work::Speed) {
+        speed();
+    }
+    if wanted(Work::Families) {
+        families(args.seeds);
+    }
+}
+
+fn series(name: String, kind: Kind, points: Vec<Point>) -> Series {
+    let days = points.into_iter().map(|(day, value)| Day { day, value });
+    Series {
+        name,
+        kind,
+        days: days.collect(),
+    }
+}
+
+fn speed() {
+    const SERIES: u64 = 5_000;
+    const GOAL_S: f64 = 5.0;
+    let all: Vec<Series> = (0..SERIES)
+        .map(|seed| {
+            let number = (seed / 2) as usize;
+            match seed % 2 {
+                0 => series(
+                    seed.to_string(),
+                    Kind::Gauge,
+                    gauge(GAUGES[number % GAUGES.len()], seed, 90),
+                ),
+                _ => series(
+                    seed.to_string(),
+                    Kind::Period,
+                    period(PERIODS[number % PERIODS.len()], seed, 90),
+                ),
+            }
+        })
+        .collect();
+    let question = Question {
+        today: 90,
+        elapsed: 0.5,
+        days: 90,
+        lines: vec![300.0, 360.0, 400.0],
+        periods: (0..5).map(|month| 80 + 30 * month).collect(),
+        used: None,
+    };
+    let start = Instant::now();
+    let made = all
+        .iter()
+        .filter(|series| forecast(series, &question).is_ok())
+        .count();
+    let seconds = start.elapsed().as_secs_f64();
+    assert_eq!(made, all.len());
+    println!("{:<52} {:>9} {:>11}", "work", "goal", "ours");
+    let verdict = if seconds < GOAL_S { "" } else { "  MISSED" };
+    println!(
+        "{:<52} {:>9} {:>11}{verdict}",
+        "5,000 series of 90 days forecast, one core",
+        format!("< {GOAL_S} s"),
+        format!("{seconds:.2} s")
+    );
+}
+
+fn families(seeds: u64) {
+    println!(
+        "\n{:<16} {:>4} {:>5} {:>5} {:>5} {:>5} {:>9} {:>9} {:>6} {:>6}",
+        "family", "days", "n", "50%", "80%", "95%", "winkler", "rule band", "brier", "rule"
+    );
+    let gauges = GAUGES.map(|family| (family, Kind::Gauge, [7, 14, 30]));
+    let periods = PERIODS.map(|family| (family, Kind::Period, [7, 14, 30]));
+    for families in [&gauges[..], &periods[..]] {
+        let mut all = Vec::new();
+        for (family, kind, horizons) in families {
+            for horizon in *horizons {
+                let trials: Vec<Trial> = (FIRST_SEED..FIRST_SEED + seeds)
+                    .filter_map(|seed| trial(family, *kind, horizon, seed))
+                    .collect();
+                line(family, &horizon.to_string(), &trials);
+                all.extend(trials);
+            }
+        }
+        line("all", "", &all);
+    }
+}
+
+/// One forecast from the 60th day.
+fn trial(family: &str, kind: Kind, horizon: u32, seed: u64) -> Option<Trial> {
+    let points = match kind {
+        Kind::Period => period(family, seed, 90),
+        Kind::Gauge | Kind::Rate => gauge(family, seed, 90),
+    };
+    let series = series(format!("{family} {seed}"), kind, points);
+    let plan = Plan {
+        origins: 1,
+        horizons: vec![horizon],
+        from: Some(59),
+        to: Some(59),
+    };
+    backtest(&series, &plan).pop()?.trials.pop()
+}
+
+fn line(family: &str, horizon: &str, trials: &[Trial]) {
+    let Some(scores) = Scores::of(trials) else {
+        return;
+    };
+    let [half, most, nearly_all] = scores.coverage;
+    println!(
+        "{family:<16} {horizon:>4} {:>5} {half:>5.2} {most:>5.2} {nearly_all:>5.2} {:>9.1} {:>9.1} {:>6.3} {:>6.3}",
+        scores.forecasts,
+        scores.winkler,
+        scores.peer_band_winkler,
+        scores.brier.unwrap_or(f64::NAN),
+        scores.peer_brier.unwrap_or(f64::NAN)
+    );
+}
