@@ -1,5 +1,10 @@
 //! Small charts for a terminal.
 
+use crate::domain::forecast::{Band, DayNumber};
+use crate::domain::metric_forecast::date;
+
+use super::table::amount;
+
 /// One character for each value, from the lowest block to the highest; an unknown value is a space.
 ///
 /// The scale begins at zero, so that a flat line of large numbers does not look like noise.
@@ -94,6 +99,129 @@ fn block(part: f64) -> char {
     EIGHTHS[eighths.clamp(1, 8) - 1]
 }
 
+/// What came and what is likely to come, day by day.
+#[derive(Debug)]
+pub struct Course<'a> {
+    /// What was measured.
+    pub past: &'a [(DayNumber, f64)],
+    /// What is forecast.
+    pub ahead: &'a [(DayNumber, Band)],
+    /// Values to be seen beside it, with their names.
+    pub lines: &'a [(f64, &'a str)],
+}
+
+const WIDTH: usize = 64;
+const HEIGHT: usize = 14;
+
+/// Draws a course: `•` what was measured, `◦` the middle of the forecast, `░` four in five of its paths.
+/// Empty if there is nothing to draw.
+#[must_use]
+pub fn course(course: &Course) -> String {
+    let days = || {
+        let past = course.past.iter().map(|(day, _)| *day);
+        past.chain(course.ahead.iter().map(|(day, _)| *day))
+    };
+    let (Some(first), Some(last)) = (days().min(), days().max()) else {
+        return String::new();
+    };
+    let scale = Scale::of(course);
+    let span = (last - first).max(1) as usize;
+    let column = |day: DayNumber| (day - first) as usize * (WIDTH - 1) / span;
+    let mut cells = [[' '; WIDTH]; HEIGHT];
+    let mut labels: [&str; HEIGHT] = [""; HEIGHT];
+    for (day, band) in course.ahead {
+        let (low, high) = (scale.row(band.p10), scale.row(band.p90));
+        cells[high..=low]
+            .iter_mut()
+            .for_each(|row| row[column(*day)] = '░');
+    }
+    for (value, name) in course.lines {
+        if scale.holds(*value) {
+            let row = scale.row(*value);
+            labels[row] = name;
+            let free = cells[row].iter_mut().filter(|cell| **cell == ' ');
+            free.for_each(|cell| *cell = '─');
+        }
+    }
+    for (day, band) in course.ahead {
+        cells[scale.row(band.p50)][column(*day)] = '◦';
+    }
+    for (day, value) in course.past {
+        cells[scale.row(*value)][column(*day)] = '•';
+    }
+
+    let marks = [
+        (0, scale.high),
+        (HEIGHT / 2, scale.at(HEIGHT / 2)),
+        (HEIGHT - 1, scale.low),
+    ];
+    let marks = marks.map(|(row, value)| (row, amount(value)));
+    let margin = marks.iter().map(|(_, text)| text.len()).max().unwrap_or(0);
+    let mut text = String::new();
+    for (row, (cells, label)) in cells.iter().zip(labels).enumerate() {
+        let mark = marks
+            .iter()
+            .find(|(at, _)| *at == row)
+            .map_or("", |(_, text)| text);
+        let cells: String = cells.iter().collect();
+        let line = format!("{mark:>margin$} │{cells} {label}");
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    let (from, to) = (date(first).to_string(), date(last).to_string());
+    let between = WIDTH.saturating_sub(from.len() + to.len());
+    text.push_str(&format!("{:margin$} └{}\n", "", "─".repeat(WIDTH)));
+    text.push_str(&format!("{:margin$}  {from}{:between$}{to}\n", "", ""));
+    text
+}
+
+/// Which values the rows of a chart stand for.
+struct Scale {
+    low: f64,
+    high: f64,
+}
+
+impl Scale {
+    fn of(course: &Course) -> Scale {
+        let past = course.past.iter().map(|(_, value)| *value);
+        let ahead = course
+            .ahead
+            .iter()
+            .flat_map(|(_, band)| [band.p10, band.p90]);
+        let (mut low, mut high) = (f64::INFINITY, f64::NEG_INFINITY);
+        for value in past.chain(ahead) {
+            (low, high) = (low.min(value), high.max(value));
+        }
+        // A line far above would press everything else to the floor.
+        let near = course.lines.iter().map(|(value, _)| *value);
+        high = near
+            .filter(|value| *value <= 2.0 * high)
+            .fold(high, f64::max);
+        // From zero, unless all of it lies far from there.
+        if low > 0.0 && low < 0.7 * high {
+            low = 0.0;
+        }
+        if high - low < 1e-9 * high.abs().max(1e-9) {
+            (low, high) = (low - low.abs() * 0.5 - 0.5, high + high.abs() * 0.5 + 0.5);
+        }
+        Scale { low, high }
+    }
+
+    fn holds(&self, value: f64) -> bool {
+        self.low <= value && value <= self.high
+    }
+
+    /// The row of a value, the first being the highest.
+    fn row(&self, value: f64) -> usize {
+        let share = ((self.high - value) / (self.high - self.low)).clamp(0.0, 1.0);
+        (share * (HEIGHT - 1) as f64).round() as usize
+    }
+
+    fn at(&self, row: usize) -> f64 {
+        self.high - (self.high - self.low) * row as f64 / (HEIGHT - 1) as f64
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -120,5 +248,47 @@ mod tests {
         let chart = columns(&values, Some(3.0), 4, |value| value.to_string());
         assert_eq!(chart, "4 ┤  █\n3 ┼──█─█\n2 ┤ ██ █\n1 ┤ ██ █\n");
         assert_eq!(columns(&[None], None, 4, |value| value.to_string()), "");
+    }
+
+    #[test]
+    fn a_course_shows_what_came_the_band_and_the_limit() {
+        let past: Vec<(DayNumber, f64)> = (0..30)
+            .map(|day| (day, 100.0 + 2.0 * f64::from(day)))
+            .collect();
+        let band = |day: DayNumber| {
+            let (p50, half) = (100.0 + 2.0 * f64::from(day), f64::from(day - 29));
+            let band = Band {
+                p10: p50 - half,
+                p50,
+                p90: p50 + half,
+            };
+            (day, band)
+        };
+        let ahead: Vec<(DayNumber, Band)> = (30..60).map(band).collect();
+        let lines = [(200.0, "limit 200"), (9e9, "far away")];
+        let chart = course(&Course {
+            past: &past,
+            ahead: &ahead,
+            lines: &lines,
+        });
+        assert_eq!(chart.lines().count(), HEIGHT + 2);
+        assert!(chart.contains("limit 200") && !chart.contains("far away"));
+        for mark in ['•', '◦', '░', '─'] {
+            assert!(chart.contains(mark), "{chart}");
+        }
+        assert!(chart.ends_with("1970-03-01\n"), "{chart}");
+    }
+
+    #[test]
+    fn one_value_and_none_are_drawn_too() {
+        let of = |past: &[(DayNumber, f64)]| {
+            course(&Course {
+                past,
+                ahead: &[],
+                lines: &[],
+            })
+        };
+        assert_eq!(of(&[]), "");
+        assert!(of(&[(0, 0.0)]).contains('•') && of(&[(0, -5.0), (1, -5.0)]).contains('•'));
     }
 }

@@ -58,6 +58,26 @@ pub fn count(number: impl Into<i128>) -> String {
     if number < 0 { format!("-{text}") } else { text }
 }
 
+/// An amount of any size, as exact as people read it: `0.25`, `83.4`, `1,250`.
+#[must_use]
+pub fn amount(value: f64) -> String {
+    let digits = match value.abs() {
+        size if size >= 1e15 => return format!("{value:.2e}"),
+        1_000.0.. => 0,
+        10.0.. => 1,
+        0.01.. => 2,
+        0.0 => 0,
+        _ => return format!("{value:.1e}"),
+    };
+    let text = format!("{value:.digits$}");
+    let (whole, rest) = text.split_once('.').unwrap_or((&text, ""));
+    let rest = rest.trim_end_matches('0');
+    let point = if rest.is_empty() { "" } else { "." };
+    let sign = if whole.starts_with('-') { "-" } else { "" };
+    let whole: i128 = whole.trim_start_matches('-').parse().unwrap_or(0);
+    format!("{sign}{}{point}{rest}", count(whole))
+}
+
 /// A number of things: `1 row`, `2 rows`.
 #[must_use]
 pub fn counted(number: u64, thing: &str) -> String {
@@ -82,6 +102,18 @@ mod tests {
         assert_eq!(numbers, expected);
         let things = [0, 1, 1_000].map(|number| counted(number, "row"));
         assert_eq!(things, ["0 rows", "1 row", "1,000 rows"]);
+    }
+
+    #[test]
+    fn amounts_are_as_exact_as_people_read_them() {
+        let amounts = [
+            0.0, 0.25, -0.5, 0.0004, 83.44, 99.0, 1_250.6, -12_345.0, 1e18,
+        ]
+        .map(amount);
+        let expected = [
+            "0", "0.25", "-0.5", "4.0e-4", "83.4", "99", "1,251", "-12,345", "1.00e18",
+        ];
+        assert_eq!(amounts, expected);
     }
 
     #[test]

@@ -96,6 +96,7 @@ fn run_example(example: &str) {
     packed.write_all(&fs::read(data).unwrap()).unwrap();
     sandbox.file("usage.ndjson.gz", packed.finish().unwrap());
     sandbox.file("export.csv", "ts,api\n1769860000,finnhub\n");
+    sandbox.file("requests.csv", "timestamp,value\n2026-01-01,700\n");
     let completions = sandbox
         .home()
         .join(".local/share/bash-completion/completions");

@@ -2,7 +2,9 @@
 
 pub mod ai;
 pub mod approve;
+pub mod backtest;
 pub mod dismiss;
+pub mod forecast;
 pub mod history;
 pub mod implement;
 pub mod list;
@@ -45,6 +47,8 @@ enum RecommendCommand {
     Reopen(reopen::ReopenArgs),
     Note(note::NoteArgs),
     History(history::HistoryArgs),
+    Forecast(forecast::ForecastArgs),
+    Backtest(backtest::BacktestArgs),
 }
 
 /// Runs the subcommand.
@@ -55,6 +59,8 @@ enum RecommendCommand {
 pub fn run(context: &mut Context, args: RecommendArgs) -> Result<Outcome> {
     match args.command {
         None => list::run(context, args.list),
+        Some(RecommendCommand::Backtest(args)) => backtest::run(context, args),
+        Some(RecommendCommand::Forecast(args)) => forecast::run(context, args),
         Some(RecommendCommand::List(args)) => list::run(context, args),
         Some(RecommendCommand::Show(args)) => show::run(context, args),
         Some(RecommendCommand::Review(args)) => review::run(context, args),

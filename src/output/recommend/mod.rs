@@ -1,5 +1,7 @@
 //! What the commands of `recommend` answer.
 
+pub mod backtest;
+pub mod forecast;
 pub mod history;
 pub mod list;
 pub mod show;

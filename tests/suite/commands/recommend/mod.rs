@@ -1,4 +1,5 @@
 //! `recommend` and its subcommands.
 
+mod forecast;
 mod lifecycle;
 mod show;
