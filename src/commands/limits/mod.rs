@@ -1,12 +1,16 @@
 //! `limits`: what plans and APIs allow, where that is written, and how near to it we are.
 
 pub mod apply;
+pub mod audit;
+pub mod catalogue;
 pub mod check;
+pub mod import;
 pub mod init;
 pub mod list;
 pub mod plan;
 pub mod remove;
 pub mod set;
+pub mod show;
 
 use clap::{Args, Subcommand};
 
@@ -26,12 +30,16 @@ pub struct LimitsArgs {
 
 #[derive(Debug, Subcommand)]
 enum LimitsCommand {
-    Check(check::CheckArgs),
     Init(init::InitArgs),
-    List(list::ListArgs),
     Plan(plan::PlanArgs),
+    List(list::ListArgs),
+    Show(show::ShowArgs),
     Set(set::SetArgs),
     Remove(remove::RemoveArgs),
+    Check(check::CheckArgs),
+    Import(import::ImportArgs),
+    Catalogue(catalogue::CatalogueArgs),
+    Audit(audit::AuditArgs),
 }
 
 /// Hands over to the command that is named.
@@ -42,12 +50,16 @@ enum LimitsCommand {
 pub fn run(context: &mut Context, args: LimitsArgs) -> Result<Outcome> {
     match args.command {
         None => list::run(context, list::ListArgs::default()),
-        Some(LimitsCommand::Check(args)) => check::run(context, args),
         Some(LimitsCommand::Init(args)) => init::run(context, args),
         Some(LimitsCommand::Plan(args)) => plan::run(context, args),
         Some(LimitsCommand::List(args)) => list::run(context, args),
+        Some(LimitsCommand::Show(args)) => show::run(context, args),
         Some(LimitsCommand::Set(args)) => set::run(context, args),
         Some(LimitsCommand::Remove(args)) => remove::run(context, args),
+        Some(LimitsCommand::Check(args)) => check::run(context, args),
+        Some(LimitsCommand::Import(args)) => import::run(context, args),
+        Some(LimitsCommand::Catalogue(args)) => catalogue::run(context, args),
+        Some(LimitsCommand::Audit(args)) => audit::run(context, args),
     }
 }
 

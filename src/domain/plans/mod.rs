@@ -5,8 +5,10 @@
 
 pub mod api_limit;
 pub mod apply;
+pub mod audit;
 pub mod catalogue;
 pub mod choice;
+pub mod diff;
 pub mod in_force;
 pub mod read;
 pub mod source;

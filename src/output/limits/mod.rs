@@ -1,9 +1,12 @@
 //! The answers of `limits`.
 
+pub mod audit;
 pub mod check;
+pub mod import;
 pub mod init;
 pub mod list;
 pub mod plan;
+pub mod show;
 
 use crate::output::table::count;
 

@@ -2,6 +2,7 @@
 
 mod api;
 mod check;
+mod import;
 mod init;
 mod set;
 
