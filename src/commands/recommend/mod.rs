@@ -75,7 +75,11 @@ pub fn run(context: &mut Context, args: RecommendArgs) -> Result<Outcome> {
 
 /// The one recommendation whose id this is, or begins so.
 fn one(db: &mut Db, id: &str) -> Result<Recommendation> {
-    let mut found = recommendations::find(db, id)?;
+    let mut found = match id {
+        // Every id begins with nothing, and whoever said nothing meant none.
+        "" => Vec::new(),
+        _ => recommendations::find(db, id)?,
+    };
     let message = match found.len() {
         1 => return Ok(found.remove(0)),
         0 => format!("there is no recommendation `{}`", printable(id)),

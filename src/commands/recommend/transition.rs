@@ -129,6 +129,8 @@ pub(super) fn run(
         from: before.status,
         moved: &moved,
     })?;
+    // On a terminal what was done stands before what can be done next.
+    context.flush()?;
     let allowed: Vec<&str> = lifecycle::verbs(moved.after.status).collect();
     if to.is_some() && !allowed.is_empty() {
         context.tell(format_args!("now it can be: {}", allowed.join(", ")));

@@ -167,7 +167,10 @@ pub fn spell(value: Decimal, unit: Unit) -> String {
 
 /// The digits of a number, thousands set apart: money to the cent, the rest to about three digits that matter.
 fn number(value: Decimal, unit: Unit) -> String {
+    let is_small_change = !value.is_zero() && value.abs() < Decimal::new(1, 2);
     let digits = match unit {
+        // What is less than a cent is not nothing.
+        _ if unit.is_money() && is_small_change => 4,
         _ if unit.is_money() => 2,
         Unit::Days => 0,
         Unit::Percent => u32::from(value.abs() < Decimal::TEN),
@@ -177,7 +180,7 @@ fn number(value: Decimal, unit: Unit) -> String {
     };
     let rounded = value.round_dp(digits);
     let text = if unit.is_money() {
-        format!("{rounded:.2}")
+        format!("{rounded:.*}", digits as usize)
     } else {
         rounded.normalize().to_string()
     };
@@ -281,6 +284,9 @@ mod tests {
         let saving = Figure::exact(decimal("-20"), Unit::Usd);
         assert_eq!(saving.to_string(), "-$20.00");
         assert_eq!(Figure::unknown(Unit::UsdPerHour).to_string(), "unknown");
+        let small = Figure::exact(decimal("0.00228"), Unit::UsdPerHour);
+        assert_eq!(small.to_string(), "$0.0023 an hour");
+        assert_eq!(Figure::exact(Decimal::ZERO, Unit::Usd).to_string(), "$0.00");
         let storage = Unit::Of(Metric::StorageMb);
         assert_eq!(
             Figure::exact(decimal("228.39"), storage).to_string(),

@@ -225,6 +225,7 @@ both_engines! {
         [exit status: 1]
         ");
         assert_eq!(step(&db, "history 019d").code, 1);
+        assert_eq!(step(&db, "history ").code, 1);
         assert_eq!(step(&db, "history 019c-2").success().stdout, "nothing has happened to it yet\n");
     }
 }
