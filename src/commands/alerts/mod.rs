@@ -17,6 +17,7 @@ mod overview;
 mod reading;
 pub mod remove;
 pub mod set;
+pub mod show;
 pub mod silence;
 pub mod status;
 
@@ -59,6 +60,7 @@ enum AlertsCommand {
     List(list::ListArgs),
     Remove(remove::RemoveArgs),
     Set(set::SetArgs),
+    Show(show::ShowArgs),
     Silence(silence::SilenceArgs),
     Status(status::StatusArgs),
 }
@@ -83,6 +85,7 @@ pub fn run(context: &mut Context, args: AlertsArgs) -> Result<Outcome> {
         AlertsCommand::List(args) => list::run(context, args),
         AlertsCommand::Remove(args) => remove::run(context, args),
         AlertsCommand::Set(args) => set::run(context, args),
+        AlertsCommand::Show(args) => show::run(context, args),
         AlertsCommand::Silence(args) => silence::run(context, args),
         AlertsCommand::Status(args) => status::run(context, args),
     }

@@ -66,41 +66,46 @@ fn nothing(what: &str, window: Window) -> String {
     )
 }
 
+/// Events for people, a line each.
+pub(super) fn event_table(events: &[Event]) -> String {
+    let columns = [
+        ("AT", Side::Left),
+        ("API", Side::Left),
+        ("TYPE", Side::Left),
+        ("PERIOD", Side::Left),
+        ("WHAT", Side::Left),
+        ("VALUE", Side::Right),
+        ("THRESHOLD", Side::Right),
+        ("LIMIT", Side::Right),
+        ("", Side::Left),
+    ];
+    let row = |event: &Event| {
+        let concern = &event.concern;
+        let alert_type = AlertType::named(&concern.alert_type);
+        let value = |value: Option<f64>| {
+            value.map_or_else(|| "-".to_owned(), |value| measured(&alert_type, value))
+        };
+        vec![
+            shown(event.at),
+            concern.api_name.clone(),
+            concern.alert_type.clone(),
+            concern.period.clone(),
+            happened(event),
+            value(event.value),
+            value(event.threshold),
+            event.limit_value.map_or_else(|| "-".to_owned(), number),
+            remarks(event),
+        ]
+    };
+    layout(&columns, events.iter().map(row))
+}
+
 impl Answer for Events {
     fn table(&self) -> String {
         if self.events.is_empty() {
             return nothing("nothing happened", self.window);
         }
-        let columns = [
-            ("AT", Side::Left),
-            ("API", Side::Left),
-            ("TYPE", Side::Left),
-            ("PERIOD", Side::Left),
-            ("WHAT", Side::Left),
-            ("VALUE", Side::Right),
-            ("THRESHOLD", Side::Right),
-            ("LIMIT", Side::Right),
-            ("", Side::Left),
-        ];
-        let row = |event: &Event| {
-            let concern = &event.concern;
-            let alert_type = AlertType::named(&concern.alert_type);
-            let value = |value: Option<f64>| {
-                value.map_or_else(|| "-".to_owned(), |value| measured(&alert_type, value))
-            };
-            vec![
-                shown(event.at),
-                concern.api_name.clone(),
-                concern.alert_type.clone(),
-                concern.period.clone(),
-                happened(event),
-                value(event.value),
-                value(event.threshold),
-                event.limit_value.map_or_else(|| "-".to_owned(), number),
-                remarks(event),
-            ]
-        };
-        layout(&columns, self.events.iter().map(row))
+        event_table(&self.events)
     }
 
     fn json(&self) -> impl Serialize {

@@ -9,6 +9,7 @@ mod event;
 pub mod history;
 pub mod list;
 pub mod rule;
+pub mod show;
 pub mod silence;
 pub mod status;
 

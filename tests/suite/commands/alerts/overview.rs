@@ -1,9 +1,11 @@
 //! What is to be looked at: lists of rules with their states, in numbers and in detail. The states are written
 //! here as a check would have left them.
 
+use chrono::{DateTime, TimeDelta, Utc};
 use insta::assert_snapshot;
 use serde_json::Value;
 
+use crate::support::calls::{Call, insert};
 use crate::support::{TestDatabase, both_engines};
 
 /// Three rules, one of them for all APIs, and where each stood at noon.
@@ -187,5 +189,60 @@ both_engines! {
         assert!(again.stdout.lines().all(|line| line.starts_with("unchanged ")), "{}", again.stdout);
         assert_eq!(again.stderr, "");
         assert_eq!(db.rows(rows), before);
+    }
+
+    fn a_rule_is_shown_with_a_chart_of_its_last_windows(db: TestDatabase) {
+        let start: DateTime<Utc> = "2026-01-31T11:20:00Z".parse().unwrap();
+        // One call more each minute, until noon.
+        let calls: Vec<Call> = (0..40)
+            .flat_map(|minute| (0..=minute).map(move |n| (minute, n)))
+            .map(|(minute, n)| Call {
+                at: start + TimeDelta::minutes(minute) + TimeDelta::milliseconds(n),
+                ..Call::new(&format!("{minute}-{n}"), "finnhub", "2026-01-31T11:20:00Z")
+            })
+            .collect();
+        insert(&db, &calls);
+        put_rules(&db);
+        db.usagectl(["limits", "set", "--api", "finnhub", "--per", "MINUTE", "40"]).run().success();
+        db.usagectl(["alerts", "ack", "aaaa", "--by", "anna"]).run().success();
+        let show = db.usagectl(["alerts", "show", "aaaa"]).now("2026-01-31T12:00:30Z").run().success();
+        assert_snapshot!(show.stdout, @"
+        rule        finnhub RATE_LIMIT_WARNING per MINUTE
+        id          aaaaaaaa-1
+        fires       at 80%
+        tells       all channels
+        last fired  never
+
+        finnhub: FIRING since 2026-01-31T11:45:00Z; critical; acknowledged by anna; now 100% of 40
+          100% ┤                                                     ▁▂▄▅▆▇█
+           80% ┼──────────────────────────────────────────────▁▂▃▄▆▇████████
+        66.67% ┤                                        ▂▃▄▅▆███████████████
+           50% ┤                                 ▁▂▄▅▆▇█████████████████████
+        33.33% ┤                          ▁▂▃▄▆▇████████████████████████████
+        16.67% ┤                    ▂▃▄▅▆███████████████████████████████████
+        windows that end from 2026-01-31T11:01:00Z to 2026-01-31T12:00:00Z, a column is a minute
+
+        last events
+        AT                    API      TYPE                PERIOD  WHAT           VALUE  THRESHOLD  LIMIT
+        2026-01-31T12:00:00Z  finnhub  RATE_LIMIT_WARNING  MINUTE  ACKNOWLEDGED  96.67%        80%     60  by anna
+        ");
+        assert_snapshot!(db.usagectl(["alerts", "show", "eeee"]).run().success().stdout, @r#"
+        rule        tmdb LATENCY per WEEK
+        id          eeeeeeee-5
+        fires       at 500
+        tells       all channels
+        last fired  never
+
+        UNKNOWN: nobody knows the alert type "LATENCY"
+        "#);
+        let unchecked = db.usagectl(["alerts", "show", "dddd"]).run().success().stdout;
+        assert!(unchecked.contains("now unknown: no limit per MINUTE"), "{unchecked}");
+        let json = db.usagectl(["alerts", "show", "cccc", "--format", "json"]).run().success().stdout;
+        let json: Value = serde_json::from_str(&json).unwrap();
+        assert_eq!(json["measured"].as_array().map(Vec::len), Some(2));
+        assert_eq!(json["measured"][0]["windows"].as_array().map(Vec::len), Some(48));
+        let csv = db.usagectl(["alerts", "show", "aaaa", "--format", "csv"]).run().success().stdout;
+        assert_eq!(csv.lines().count(), 61);
+        assert_eq!(db.usagectl(["alerts", "show", "zzzz"]).run().code, 1);
     }
 }
