@@ -28,11 +28,12 @@ pub(super) fn number(value: f64) -> String {
     } else if rounded.abs() >= WHOLE {
         format!("{value:e}")
     } else {
-        let whole = count(rounded.trunc() as i64);
-        let cents = ((rounded - rounded.trunc()).abs() * 100.0).round() as i64;
+        let sign = if rounded < 0.0 { "-" } else { "" };
+        let whole = count(rounded.abs().trunc() as i64);
+        let cents = (rounded.abs().fract() * 100.0).round() as i64;
         match cents {
-            0 => whole,
-            _ => format!("{whole}.{cents:02}")
+            0 => format!("{sign}{whole}"),
+            _ => format!("{sign}{whole}.{cents:02}")
                 .trim_end_matches('0')
                 .to_owned(),
         }
@@ -70,8 +71,7 @@ mod tests {
     #[test]
     fn numbers_are_short_and_never_nonsense() {
         let shown = [0.0, 80.0, 80.5, 80.126, -0.25, 8000.0, f64::NAN, 1e300].map(number);
-        let expected = ["0", "80", "80.5", "80.13", "0.25", "8,000", "?", "1e300"];
-        // The sign of a fraction is nobody's threshold.
+        let expected = ["0", "80", "80.5", "80.13", "-0.25", "8,000", "?", "1e300"];
         assert_eq!(shown, expected);
     }
 
