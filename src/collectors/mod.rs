@@ -25,63 +25,16 @@ pub use usage::{Prices, usage};
 pub use vendor::Endpoint;
 pub use vercel::Vercel;
 
-use std::fmt;
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
-use clap::ValueEnum;
-use serde::Serialize;
 
+use crate::domain::collector::{Failure, Source};
 use crate::domain::counter::Counter;
-use crate::domain::infrastructure::{Metric, Service};
+use crate::domain::infrastructure::{Metric, Named, Service};
 use crate::domain::metric::{NewPoint, Series};
-
-/// Where metrics come from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Source {
-    /// A PostgreSQL server
-    Postgres,
-    /// A Redis server, over its own protocol
-    Redis,
-    /// Upstash, by its REST or its account API
-    Upstash,
-    /// Neon's consumption API
-    Neon,
-    /// Vercel's bills
-    Vercel,
-    /// OpenAI's costs
-    Openai,
-    /// An exporter of Prometheus metrics
-    Prometheus,
-    /// The usage recorded in this database
-    Usage,
-}
-
-impl Source {
-    /// Its name, as `--only` takes it.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Source::Postgres => "postgres",
-            Source::Redis => "redis",
-            Source::Upstash => "upstash",
-            Source::Neon => "neon",
-            Source::Vercel => "vercel",
-            Source::Openai => "openai",
-            Source::Prometheus => "prometheus",
-            Source::Usage => "usage",
-        }
-    }
-}
-
-impl fmt::Display for Source {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
-}
 
 /// What every collector is told.
 #[derive(Clone, Debug)]
@@ -107,26 +60,6 @@ pub struct Collected {
     pub notes: Vec<String>,
     /// What the user should do something about.
     pub warnings: Vec<String>,
-}
-
-/// Why a collector found nothing, and what to do about it. Neither holds a secret.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{message}")]
-pub struct Failure {
-    /// What is wrong.
-    pub message: String,
-    /// What to do.
-    pub cure: String,
-}
-
-impl Failure {
-    /// A failure and its cure.
-    pub fn new(message: impl fmt::Display, cure: impl Into<String>) -> Failure {
-        Failure {
-            message: message.to_string(),
-            cure: cure.into(),
-        }
-    }
 }
 
 /// Asks one target.

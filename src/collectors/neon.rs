@@ -9,7 +9,8 @@ use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use serde_json::{Map, Value};
 
 use super::vendor::{encoded, number};
-use super::{Collected, Collector, Endpoint, Failure, Moment, Source};
+use super::{Collected, Collector, Endpoint, Moment};
+use crate::domain::collector::{Failure, Source};
 use crate::domain::infrastructure::{Metric, Service};
 use crate::domain::metric::{NewPoint, Reading, Series, midnight};
 

@@ -8,7 +8,8 @@ use rust_decimal::prelude::ToPrimitive;
 use serde_json::Value;
 
 use super::vendor::encoded;
-use super::{Collected, Collector, Endpoint, Failure, Moment, Source, point};
+use super::{Collected, Collector, Endpoint, Moment, point};
+use crate::domain::collector::{Failure, Source};
 use crate::domain::infrastructure::{Metric, Service};
 use crate::domain::metric::{Reading, midnight};
 

@@ -6,7 +6,8 @@ use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Integer};
 
-use super::{Collected, Collector, Failure, Moment, Source, median_ms, point};
+use super::{Collected, Collector, Moment, median_ms, point};
+use crate::domain::collector::{Failure, Source};
 use crate::domain::infrastructure::{Metric, Service};
 use crate::domain::metric::NewPoint;
 use crate::store::backend::{self, Access, Db};
@@ -145,5 +146,39 @@ impl Postgres {
     fn may_sleep(&self) -> bool {
         let shown = self.url.target.to_string();
         shown.contains(".neon.tech")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::url::{self, Source as UrlSource};
+
+    #[test]
+    fn only_a_server_that_sleeps_and_is_asked_often_is_warned_about() {
+        let warned = |url: &str, hours: Option<u64>| {
+            let postgres = Postgres {
+                url: url::parse(url, UrlSource::Flag).unwrap(),
+                last_asked: hours.map(|hours| Duration::from_secs(hours * 3600)),
+            };
+            let measured = Measured {
+                size_bytes: 1,
+                clients: 0,
+                hidden: 0,
+                backends: 0,
+                maximum: 97,
+            };
+            let moment = Moment {
+                now: chrono::DateTime::UNIX_EPOCH,
+                timeout: Duration::ZERO,
+                counters: Vec::new(),
+            };
+            let told = postgres.told(&(measured, vec![Duration::ZERO; 5]), 1.0, &moment);
+            !told.warnings.is_empty()
+        };
+        let neon = "postgresql://u:p@ep-cool-1.eu-central-1.aws.neon.tech/db";
+        assert!(warned(neon, None) && warned(neon, Some(1)));
+        assert!(!warned(neon, Some(7)));
+        assert!(!warned("postgresql://u:p@db.example.com/db", None));
     }
 }

@@ -6,7 +6,8 @@ use std::str::FromStr;
 use serde::Deserialize;
 
 use super::exposition::{Exposition, Sample, selector};
-use super::{Collected, Collector, Failure, Moment, Source, point};
+use super::{Collected, Collector, Moment, point};
+use crate::domain::collector::{Failure, Source};
 use crate::domain::counter::advance;
 use crate::domain::infrastructure::{Metric, Service};
 use crate::domain::metric::{NewPoint, Reading, midnight};

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use redis::{Client, Connection};
 
-use super::{Collected, Collector, Failure, Moment, Source, median_ms, point};
+use super::{Collected, Collector, Moment, median_ms, point};
+use crate::domain::collector::{Failure, Source};
 use crate::domain::counter::advance;
 use crate::domain::infrastructure::{Metric, Service};
 use crate::domain::metric::{NewPoint, midnight};
@@ -36,7 +37,7 @@ impl Collector for Redis {
                 .map_err(|error| self.failed("PING", &error))?;
             times.push(began.elapsed());
         }
-        let mut told = from_info(Source::Redis, &Info::parse(&info), moment)?;
+        let mut told = from_info(Source::Redis, &Info::parse(&info), 1.0, moment)?;
         let latency = median_ms(times);
         told.points.push(point(
             Source::Redis,
@@ -66,7 +67,9 @@ impl Redis {
 
     fn failed(&self, doing: &str, error: &redis::RedisError) -> Failure {
         let said = self.without_secrets(&error.to_string());
+        let is_refused = error.kind() == redis::ErrorKind::AuthenticationFailed;
         let cure = match error.code() {
+            _ if is_refused => "put the right user and password into the URL",
             Some("NOPERM") => "let the user run INFO and PING: ACL SETUSER name +info +ping",
             Some("NOAUTH" | "WRONGPASS") => "put the right user and password into the URL",
             _ if error.is_timeout() => {
@@ -114,10 +117,12 @@ impl<'a> Info<'a> {
     }
 }
 
-/// What INFO tells. A field that is missing is not a zero: it tells nothing.
+/// What INFO tells, without the connections it was asked over. A field that is missing is not a zero: it
+/// tells nothing.
 pub(super) fn from_info(
     source: Source,
     info: &Info<'_>,
+    own_connections: f64,
     moment: &Moment,
 ) -> Result<Collected, Failure> {
     let of =
@@ -138,7 +143,7 @@ pub(super) fn from_info(
         told.points.push(memory);
     }
     if let Some(clients) = info.number("connected_clients") {
-        let mut clients = of(Metric::Connections, clients);
+        let mut clients = of(Metric::Connections, (clients - own_connections).max(0.0));
         if let Some(maximum) = info.number("maxclients") {
             clients = clients.with("maximum", maximum);
         }
@@ -192,7 +197,7 @@ mod tests {
             counters: Vec::new(),
         };
         let told = |text: &str| {
-            let told = from_info(Source::Redis, &Info::parse(text), &moment);
+            let told = from_info(Source::Redis, &Info::parse(text), 1.0, &moment);
             told.map(|told| {
                 let value = |point: &NewPoint| (point.series.metric, point.value);
                 told.points.iter().map(value).collect::<Vec<_>>()
@@ -202,7 +207,7 @@ mod tests {
         assert_eq!(told(info), Ok(vec![(Metric::StorageMb, 2.5)]));
         assert_eq!(
             told("connected_clients:3\nused_memory:-1"),
-            Ok(vec![(Metric::Connections, 3.0)])
+            Ok(vec![(Metric::Connections, 2.0)])
         );
         assert!(told("<html>").is_err() && told("").is_err());
     }

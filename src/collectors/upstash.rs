@@ -6,7 +6,8 @@ use serde_json::Value;
 
 use super::redis::{Info, from_info};
 use super::vendor::{encoded, number};
-use super::{Collected, Collector, Endpoint, Failure, Moment, Source, point};
+use super::{Collected, Collector, Endpoint, Moment, point};
+use crate::domain::collector::{Failure, Source};
 use crate::domain::infrastructure::{Metric, Service};
 use crate::domain::metric::midnight;
 use crate::http::Request;
@@ -110,7 +111,7 @@ impl Account {
 
 fn rest(endpoint: &Endpoint, moment: &Moment) -> Result<Collected, Failure> {
     let info = command(endpoint, "INFO", moment.timeout)?;
-    from_info(Source::Upstash, &Info::parse(&info), moment)
+    from_info(Source::Upstash, &Info::parse(&info), 0.0, moment)
 }
 
 /// Runs a command without arguments, whose answer is a text.

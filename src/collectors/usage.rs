@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Datelike, TimeDelta, Utc};
 
-use super::{Collected, Failure, Source, point};
+use super::{Collected, point};
+use crate::domain::collector::{Failure, Source};
 use crate::domain::credits::Credits;
 use crate::domain::infrastructure::{Metric, Service};
 use crate::domain::metric::{NewPoint, Reading, midnight};

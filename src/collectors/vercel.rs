@@ -3,7 +3,8 @@
 use chrono::{SecondsFormat, TimeDelta};
 
 use super::vendor::encoded;
-use super::{Collected, Collector, Endpoint, Failure, Moment, Source};
+use super::{Collected, Collector, Endpoint, Moment};
+use crate::domain::collector::{Failure, Source};
 use crate::domain::focus::{Bill, Charge};
 use crate::domain::metric::midnight;
 use crate::ingest::{self, Broken, Format, Found, Input, Rules};

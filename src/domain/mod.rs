@@ -4,7 +4,7 @@
 pub mod alert;
 pub mod batch;
 pub mod catalogue;
-pub mod collector_run;
+pub mod collector;
 pub mod counter;
 pub mod credits;
 pub mod focus;

@@ -5,7 +5,7 @@ use diesel::prelude::*;
 use super::backend::{Db, on};
 use super::schema::usagectl_collector_runs as runs;
 use super::time::Ts;
-use crate::domain::collector_run::{CollectorRun, RunResult};
+use crate::domain::collector::{CollectorRun, RunResult};
 use crate::domain::id;
 
 #[derive(Insertable, Queryable, Selectable)]

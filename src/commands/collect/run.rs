@@ -6,9 +6,10 @@ use clap::Args;
 
 use super::import;
 use super::targets::{TargetArgs, Targets};
-use crate::collectors::{self, Finished, Moment, Source};
+use crate::collectors::{self, Finished, Moment};
 use crate::context::Context;
-use crate::domain::collector_run::{CollectorRun, RunResult};
+use crate::domain::collector::{CollectorRun, RunResult, Source};
+use crate::domain::infrastructure::Named;
 use crate::domain::metric::Saved;
 use crate::error::{Exit, Outcome, Result};
 use crate::output::collect::{Ran, RanOne};

@@ -4,13 +4,15 @@ use std::env;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 
 use crate::cli::parse_duration;
 use crate::collectors::{
-    Account, Collected, Collector, Endpoint, Failure, MapRule, Moment, Neon, OpenAi, Postgres,
-    Prices, Prometheus, Redis, Source, Upstash, Vercel, Way, rules_from_toml,
+    Account, Collected, Collector, Endpoint, MapRule, Moment, Neon, OpenAi, Postgres, Prices,
+    Prometheus, Redis, Upstash, Vercel, Way, rules_from_toml,
 };
+use crate::domain::collector::{Failure, Source};
+use crate::domain::infrastructure::Named;
 use crate::error::{Error, Result};
 use crate::http::{Secret, Url};
 use crate::store::url::{self, Source as UrlSource};
@@ -18,8 +20,9 @@ use crate::store::url::{self, Source as UrlSource};
 /// Which sources are asked, and where they are.
 #[derive(Args, Debug)]
 pub struct TargetArgs {
-    /// Ask only these, separated by commas
-    #[arg(long, value_enum, value_delimiter = ',', value_name = "SOURCE")]
+    /// Ask only these, separated by commas: postgres, redis, upstash, neon, vercel, openai, prometheus,
+    /// usage
+    #[arg(long, value_delimiter = ',', value_name = "SOURCE")]
     pub only: Vec<Source>,
 
     /// How long each may take
@@ -107,7 +110,7 @@ impl TargetArgs {
             usage: None,
             skipped: Vec::new(),
         };
-        for source in Source::value_variants() {
+        for source in Source::ALL {
             let source = *source;
             if !self.only.is_empty() && !self.only.contains(&source) {
                 continue;

@@ -5,8 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::value;
-use crate::collectors::{Failure, Source};
-use crate::domain::collector_run::RunResult;
+use crate::domain::collector::{Failure, RunResult, Source};
 use crate::domain::metric::{NewPoint, Saved};
 use crate::output::Answer;
 use crate::output::table::{Side, count, layout};

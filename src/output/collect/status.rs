@@ -4,7 +4,7 @@ use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use serde::Serialize;
 
 use super::value;
-use crate::domain::collector_run::CollectorRun;
+use crate::domain::collector::CollectorRun;
 use crate::domain::metric::Reading;
 use crate::domain::metric_day::Latest;
 use crate::output::Answer;
