@@ -113,7 +113,8 @@ fn run_example(example: &str) {
         usagectl aggregate
         usagectl alerts add --api finnhub --type RATE_LIMIT_WARNING --threshold 80 --period MINUTE
         usagectl limits set --api finnhub --per MINUTE 60
-        usagectl alerts channel add console stdout";
+        usagectl alerts channel add console stdout
+        usagectl recommend inputs set tolerance 0.05";
     shell(prepare).success();
     put_recommendation(&sandbox, example);
     // What never ends is shortened.

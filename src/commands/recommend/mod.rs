@@ -5,12 +5,15 @@ pub mod approve;
 pub mod backtest;
 pub mod dismiss;
 pub mod forecast;
+mod gather;
 pub mod history;
 pub mod implement;
+pub mod inputs;
 pub mod list;
 pub mod note;
 pub mod reopen;
 pub mod review;
+pub mod run;
 pub mod show;
 pub mod transition;
 
@@ -38,8 +41,10 @@ pub struct RecommendArgs {
 
 #[derive(Debug, Subcommand)]
 enum RecommendCommand {
+    Run(run::RunArgs),
     List(list::ListArgs),
     Show(show::ShowArgs),
+    Inputs(inputs::InputsArgs),
     Review(review::ReviewArgs),
     Approve(approve::ApproveArgs),
     Implement(implement::ImplementArgs),
@@ -61,6 +66,8 @@ pub fn run(context: &mut Context, args: RecommendArgs) -> Result<Outcome> {
         None => list::run(context, args.list),
         Some(RecommendCommand::Backtest(args)) => backtest::run(context, args),
         Some(RecommendCommand::Forecast(args)) => forecast::run(context, args),
+        Some(RecommendCommand::Run(args)) => run::run(context, args),
+        Some(RecommendCommand::Inputs(args)) => inputs::run(context, args),
         Some(RecommendCommand::List(args)) => list::run(context, args),
         Some(RecommendCommand::Show(args)) => show::run(context, args),
         Some(RecommendCommand::Review(args)) => review::run(context, args),

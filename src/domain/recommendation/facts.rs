@@ -1,6 +1,9 @@
 //! Everything a recommendation says, as figures: what it is stored as, and what its prose is made from.
 
-use chrono::{DateTime, Utc};
+use std::fmt;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use rust_decimal::Decimal;
 use rust_decimal::prelude::ToPrimitive;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -39,6 +42,17 @@ pub enum Choice {
     UseLess,
     /// Ask the provider for a contract: no listed plan is large enough.
     Contract,
+}
+
+impl fmt::Display for Choice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Choice::Change { plan } => plan,
+            Choice::Stay => "stay and pay",
+            Choice::UseLess => "use less",
+            Choice::Contract => "ask for a contract",
+        })
+    }
 }
 
 /// One of the things that can be done, and what it comes to in a billing period.
@@ -116,7 +130,11 @@ pub struct PeriodOutlook {
 /// What it costs, and what it may be worth.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Money {
-    /// Of a billing period now.
+    /// When the billing period begins that the costs are of: the next whole one.
+    pub from: DateTime<Utc>,
+    /// When it ends.
+    pub to: DateTime<Utc>,
+    /// Of that billing period now.
     pub current: Figure,
     /// Of a billing period after the change.
     pub target: Figure,
@@ -149,7 +167,7 @@ pub struct Projection {
     pub current: Figure,
     /// After the change.
     pub target: Figure,
-    /// Of whatever plan is the cheapest that is large enough.
+    /// Of whatever plan costs least, large enough or not.
     pub cheapest: Figure,
     /// What the change adds.
     pub extra: Figure,
@@ -205,6 +223,37 @@ pub struct Facts {
     pub missing: Vec<Missing>,
     /// Which catalogue the prices are from.
     pub catalogue_version: String,
+    /// What the history was told last; later facts are compared with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub baseline: Option<Baseline>,
+}
+
+/// What of the facts is worth a step in the history when it changes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Baseline {
+    /// How urgent it is.
+    pub priority: Priority,
+    /// What to do.
+    pub target: Choice,
+    /// When the limit is reached, in the middle of all cases.
+    pub reaches: Option<DateTime<Utc>>,
+    /// What the change adds to a billing period, in US dollars.
+    pub extra: Option<Decimal>,
+}
+
+impl Baseline {
+    /// Of these facts.
+    #[must_use]
+    pub fn of(facts: &Facts) -> Baseline {
+        let days = facts.outlook.days_to_limit.value;
+        let days = days.and_then(|days| TimeDelta::try_days(days.to_i64()?));
+        Baseline {
+            priority: facts.priority,
+            target: facts.target.clone(),
+            reaches: days.and_then(|days| facts.measured_at.checked_add_signed(days)),
+            extra: facts.money.extra.value,
+        }
+    }
 }
 
 impl Facts {

@@ -3,13 +3,20 @@
 //! A recommendation answers one [`Question`]. What it says is all in its [`Facts`]: figures that each name their
 //! inputs. The prose and the application's columns are made from them, and nothing else.
 
+pub mod assess;
+pub mod engine;
 pub mod facts;
 pub mod figure;
+pub mod heading;
 pub mod history;
+pub mod inputs;
 pub mod lifecycle;
 pub mod money;
 pub mod narrative;
+pub mod points;
 pub mod priority;
+#[cfg(test)]
+mod sample;
 pub mod target;
 pub mod transition;
 pub mod trigger;

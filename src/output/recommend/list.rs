@@ -130,11 +130,6 @@ impl Answer for List {
             ("EXTRA COST A MONTH", Side::Left),
         ];
         let row = |it: &Recommendation| {
-            let plan = if it.current_plan == it.recommended_plan {
-                it.current_plan.clone()
-            } else {
-                format!("{} -> {}", it.current_plan, it.recommended_plan)
-            };
             let used = it.numbers.usage_percent;
             vec![
                 short_id(&it.id, &self.ids).to_owned(),
@@ -144,7 +139,7 @@ impl Answer for List {
                 it.metric.map_or("-", Named::as_str).to_owned(),
                 used.map_or("-".to_owned(), |used| format!("{used:.0} %")),
                 days(it),
-                plan,
+                super::plans(it),
                 extra_cost(it),
             ]
         };

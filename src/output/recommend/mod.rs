@@ -3,15 +3,29 @@
 pub mod backtest;
 pub mod forecast;
 pub mod history;
+pub mod inputs;
 pub mod list;
+pub mod run;
 pub mod show;
 pub mod step;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 
+use crate::domain::recommendation::Recommendation;
+
 /// A moment, to the second.
 fn spelled(at: DateTime<Utc>) -> String {
     at.to_rfc3339_opts(SecondsFormat::Secs, true)
+}
+
+/// The plan in use and the one to change to; what else is to be done stands where there is no other plan.
+#[must_use]
+pub fn plans(it: &Recommendation) -> String {
+    match it.facts().map(|facts| &facts.target) {
+        Some(choice) => format!("{} -> {choice}", it.current_plan),
+        None if it.current_plan == it.recommended_plan => it.current_plan.clone(),
+        None => format!("{} -> {}", it.current_plan, it.recommended_plan),
+    }
 }
 
 /// How much of an id must be typed: the shortest beginning, of eight characters at least, that no other id has.

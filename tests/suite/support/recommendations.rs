@@ -93,6 +93,8 @@ pub fn facts() -> Facts {
         },
         compared: Vec::new(),
         money: Money {
+            from: "2026-02-01T00:00:00Z".parse().expect("a moment"),
+            to: "2026-03-01T00:00:00Z".parse().expect("a moment"),
             current: dollars("0"),
             target: between("0.44", "0.4", "0.48", Unit::Usd),
             extra: between("0.44", "0.4", "0.48", Unit::Usd),
@@ -107,5 +109,6 @@ pub fn facts() -> Facts {
         inputs: Vec::new(),
         missing: Vec::new(),
         catalogue_version: "2026.11.21".to_owned(),
+        baseline: None,
     }
 }

@@ -2,4 +2,5 @@
 
 mod forecast;
 mod lifecycle;
+mod run;
 mod show;

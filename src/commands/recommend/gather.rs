@@ -1,0 +1,172 @@
+//! What is known at this moment, gathered: every limit in force with where its metric is heading.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use crate::domain::infrastructure::{Metric, Service};
+use crate::domain::metric::Series;
+use crate::domain::metric_day::MetricDay;
+use crate::domain::plans::catalogue::{Catalogue, usual_kind};
+use crate::domain::plans::{LimitInForce, choice};
+use crate::domain::recommendation::assess::{Assessment, Subject, assess};
+use crate::domain::recommendation::engine::Topic;
+use crate::domain::recommendation::heading::{Asked, Heading};
+use crate::domain::recommendation::inputs::{Business, Given};
+use crate::error::Result;
+use crate::store::backend::Db;
+use crate::store::{catalogues, inputs, limits, metric_days, plan_choices};
+
+/// Days before these say little about those to come, and forecasts use fewer.
+const HISTORY: TimeDelta = TimeDelta::days(400);
+
+/// Everything that recommendations are made from.
+pub(super) struct Gathered {
+    /// The limits that hold.
+    pub limits: Vec<LimitInForce>,
+    /// What was given by the user.
+    pub given: Vec<Given>,
+    catalogue: Catalogue,
+    choices: Vec<choice::PlanChoice>,
+    days: BTreeMap<Series, Vec<MetricDay>>,
+    /// Where every series is heading, as it is billed.
+    headings: BTreeMap<Series, Heading>,
+    now: DateTime<Utc>,
+}
+
+/// A limit, one series of its metric, and what is to be said of them.
+pub(super) struct Judged {
+    /// Which.
+    pub topic: Topic,
+    /// What is to be said.
+    pub assessment: Assessment,
+}
+
+/// Reads it all. The days must have been brought up to date before.
+pub(super) fn gather(db: &mut Db, now: DateTime<Utc>) -> Result<Gathered> {
+    let today = now.date_naive();
+    let from = today.checked_sub_signed(HISTORY).unwrap_or(today);
+    let mut days: BTreeMap<Series, Vec<MetricDay>> = BTreeMap::new();
+    for day in metric_days::days(db, None, None, from, today)? {
+        days.entry(day.series.clone()).or_default().push(day);
+    }
+    let mut gathered = Gathered {
+        limits: limits::limits_in_force(db, now)?,
+        given: inputs::all(db)?,
+        catalogue: catalogues::active(db)?,
+        choices: plan_choices::all(db)?,
+        days,
+        headings: BTreeMap::new(),
+        now,
+    };
+    gathered.headings = gathered
+        .days
+        .iter()
+        .filter_map(|(series, days)| {
+            let (kind, period) = usual_kind(series.metric);
+            let provider = gathered.catalogue.provider_of(series.service);
+            let choice = provider.and_then(|it| choice::current(&gathered.choices, it, now));
+            let asked = Asked {
+                kind,
+                period,
+                billing: choice.map(|choice| choice.billing).unwrap_or_default(),
+                lines: &[],
+                now,
+            };
+            Some((series.clone(), Heading::of(days, asked)?))
+        })
+        .collect();
+    Ok(gathered)
+}
+
+impl Gathered {
+    /// Judges every limit, in the order of services and metrics.
+    pub(super) fn judge(&self) -> Vec<Judged> {
+        let limits = self.limits.iter();
+        limits.flat_map(|limit| self.judge_limit(limit)).collect()
+    }
+
+    /// The newest measurement of a series.
+    pub(super) fn newest(
+        &self,
+        service: Service,
+        metric: Metric,
+        resource: &str,
+    ) -> Option<(DateTime<Utc>, f64)> {
+        let series = Series {
+            service,
+            metric,
+            resource: resource.to_owned(),
+        };
+        let heading = self.headings.get(&series)?;
+        Some((heading.measured_at, heading.usage))
+    }
+
+    fn judge_limit(&self, limit: &LimitInForce) -> Vec<Judged> {
+        let of_metric =
+            |series: &&Series| series.service == limit.service && series.metric == limit.metric;
+        let topic = |resource: &str| Topic {
+            service: limit.service,
+            metric: limit.metric,
+            resource: resource.to_owned(),
+            plan: limit.plan.clone(),
+        };
+        let lines = [limit.warning_percent, limit.critical_percent, 100.0]
+            .map(|percent| limit.value * percent / 100.0);
+        let asked = Asked {
+            kind: limit.kind,
+            period: limit.period,
+            billing: limit.billing,
+            lines: &lines,
+            now: self.now,
+        };
+        let judged: Vec<Judged> = self
+            .days
+            .keys()
+            .filter(of_metric)
+            .filter_map(|series| {
+                let heading = Heading::of(self.days.get(series)?, asked)?;
+                Some(Judged {
+                    topic: topic(&series.resource),
+                    assessment: self.judge_series(limit, series, &heading),
+                })
+            })
+            .collect();
+        if !judged.is_empty() {
+            return judged;
+        }
+        vec![Judged {
+            topic: topic(""),
+            assessment: Assessment::Unknown("nothing was measured".to_owned()),
+        }]
+    }
+
+    fn judge_series(&self, limit: &LimitInForce, series: &Series, heading: &Heading) -> Assessment {
+        let provider = limit.provider.as_deref();
+        // What the same provider bills: of this database or project, and what there is only one of.
+        let billed_together = |other: &&Series| {
+            let alone = || {
+                let same = |it: &&Series| (it.service, it.metric) == (other.service, other.metric);
+                self.headings.keys().filter(same).count() == 1
+            };
+            self.catalogue.provider_of(other.service) == provider
+                && (other.resource == series.resource || alone())
+        };
+        let together = self
+            .headings
+            .iter()
+            .filter(|(other, _)| billed_together(other));
+        let headings: Vec<&Heading> = together.map(|(_, heading)| heading).collect();
+        let choice = provider.and_then(|it| choice::current(&self.choices, it, self.now));
+        assess(Subject {
+            limit,
+            resource: &series.resource,
+            heading,
+            headings: &headings,
+            catalogue: &self.catalogue,
+            seats: choice.and_then(|choice| choice.seats),
+            business: Business::of(&self.given, limit.service),
+            now: self.now,
+        })
+    }
+}

@@ -1,0 +1,141 @@
+//! Values for the tests of this folder: a key-value store on its free plan.
+
+use std::sync::OnceLock;
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::assess::{Assessment, Subject, assess};
+use super::engine::Topic;
+use super::facts::Facts;
+use super::heading::{Asked, Heading};
+use super::inputs::Business;
+use crate::domain::infrastructure::{Metric, Service};
+use crate::domain::metric::{Reading, Series};
+use crate::domain::metric_day::MetricDay;
+use crate::domain::plans::catalogue::{self, Catalogue};
+use crate::domain::plans::choice::Billing;
+use crate::domain::plans::{AtLimit, LimitInForce, Origin};
+
+pub(super) fn now() -> DateTime<Utc> {
+    "2026-01-31T12:00:00Z".parse().unwrap()
+}
+
+pub(super) fn topic() -> Topic {
+    Topic {
+        service: Service::VercelKv,
+        metric: Metric::StorageMb,
+        resource: String::new(),
+        plan: "free".to_owned(),
+    }
+}
+
+pub(super) fn limit() -> LimitInForce {
+    LimitInForce {
+        service: Service::VercelKv,
+        metric: Metric::StorageMb,
+        plan: "free".to_owned(),
+        value: 256.0,
+        warning_percent: 75.0,
+        critical_percent: 90.0,
+        kind: catalogue::Kind::Gauge,
+        period: None,
+        at_limit: AtLimit::Reject,
+        origin: Origin::Catalogue,
+        source: Some("https://example.com/prices".to_owned()),
+        page_date: None,
+        grade: None,
+        catalogue_version: Some("2026.11.21".to_owned()),
+        provider: Some("upstash".to_owned()),
+        billing: Billing::default(),
+        fault: None,
+    }
+}
+
+/// One value a day, the last one at `now` less five minutes.
+pub(super) fn days(
+    metric: Metric,
+    reading: Reading,
+    values: &[f64],
+    now: DateTime<Utc>,
+) -> Vec<MetricDay> {
+    let last = now - TimeDelta::minutes(5);
+    let day = |(index, value): (usize, &f64)| {
+        let at = last - TimeDelta::days((values.len() - 1 - index) as i64);
+        MetricDay {
+            series: Series {
+                service: Service::VercelKv,
+                metric,
+                resource: String::new(),
+            },
+            day: at.date_naive(),
+            points: 1,
+            first_value: *value,
+            last_value: *value,
+            min_value: *value,
+            median_value: *value,
+            max_value: *value,
+            p95_value: *value,
+            used: (reading != Reading::Level).then_some(*value),
+            resets: 0,
+            first_at: at,
+            last_at: at,
+            reading,
+            period_start: None,
+            sealed: false,
+        }
+    };
+    values.iter().enumerate().map(day).collect()
+}
+
+/// What is said of a store of these sizes, and of 6,000 commands a day.
+pub(super) fn assessed(
+    limit: &LimitInForce,
+    levels: &[f64],
+    business: Business,
+    now: DateTime<Utc>,
+) -> Assessment {
+    let lines = [75.0, 90.0, 100.0].map(|percent| limit.value * percent / 100.0);
+    let asked = Asked {
+        kind: limit.kind,
+        period: limit.period,
+        billing: limit.billing,
+        lines: &lines,
+        now,
+    };
+    let storage = days(Metric::StorageMb, Reading::Level, levels, now);
+    let storage = Heading::of(&storage, asked).unwrap();
+    let commands = days(Metric::CommandsPerDay, Reading::Amount, &[6_000.0; 40], now);
+    let by_day = Asked {
+        kind: catalogue::Kind::Period,
+        period: Some(catalogue::LimitPeriod::Day),
+        lines: &[],
+        ..asked
+    };
+    let commands = Heading::of(&commands, by_day).unwrap();
+    assess(Subject {
+        limit,
+        resource: "",
+        heading: &storage,
+        headings: &[&storage, &commands],
+        catalogue: &Catalogue::embedded().unwrap(),
+        seats: None,
+        business,
+        now,
+    })
+}
+
+/// A store that began with `first` MB and grew by `daily` a day for 60 days, a little more on every other.
+pub(super) fn growing(first: f64, daily: f64) -> Vec<f64> {
+    let level = |day: u32| first + daily * f64::from(day) + daily * 0.3 * f64::from(day % 2);
+    (0..60).map(level).collect()
+}
+
+/// What is said of a store that is full in about three weeks. Forecasts take their time without optimisation.
+pub(super) fn facts() -> Facts {
+    static FACTS: OnceLock<Facts> = OnceLock::new();
+    let made = || match assessed(&limit(), &growing(145.0, 1.4), Business::default(), now()) {
+        Assessment::Holds(facts) => *facts,
+        other => panic!("{other:?}"),
+    };
+    FACTS.get_or_init(made).clone()
+}

@@ -1,0 +1,140 @@
+//! `recommend run`, `list` and `inputs`: from the example metrics to one recommendation, whatever happens around it.
+
+use std::thread;
+
+use insta::assert_snapshot;
+use serde_json::Value;
+
+use crate::support::{Run, TestDatabase, both_engines};
+
+/// The example metrics, and the limits of the plans that they were measured on.
+fn prepare(db: &TestDatabase) {
+    let metrics = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/metrics.ndjson");
+    db.usagectl(["collect", "import", metrics]).run().success();
+    let plans = ["vercel=pro", "upstash=free", "neon=launch"];
+    let mut init = db.usagectl(["limits", "init"]);
+    for plan in plans {
+        init = init.arg("--plan").arg(plan);
+    }
+    init.run().success();
+}
+
+fn recommend(db: &TestDatabase, args: &[&str]) -> Run {
+    db.usagectl(["recommend"].iter().chain(args)).run()
+}
+
+fn count(db: &TestDatabase, table: &str) -> String {
+    db.rows(&format!("SELECT count(*) FROM {table}")).remove(0)
+}
+
+both_engines! {
+    fn the_example_metrics_lead_to_one_recommendation_however_often_it_runs(db: TestDatabase) {
+        prepare(&db);
+        let dry = recommend(&db, &["run", "--dry-run"]).success();
+        assert!(dry.stdout.contains("nothing was written"), "{}", dry.stdout);
+        assert_eq!(count(&db, "\"UpgradeRecommendation\""), "0");
+        for _ in 0..5 {
+            recommend(&db, &["run"]).success();
+        }
+        let list = recommend(&db, &["list", "--status", "pending"]).success().stdout;
+        assert_snapshot!(list, @"
+        ID        PRIORITY  STATUS   SERVICE    METRIC      USED  DAYS TO LIMIT  PLAN          EXTRA COST A MONTH
+        019c13ec  HIGH      PENDING  VERCEL_KV  STORAGE_MB  89 %  21 (19 to 23)  free -> payg  $0.45 (80 %: 0.44 to 0.47)
+        ");
+        assert_eq!(count(&db, "usagectl_recommendation_history"), "1");
+        assert_eq!(
+            db.rows(
+                "SELECT \"recommendedPlan\", \"currentCost\", \"revenueImpact\", \"profitImpact\", roi, \"expiresAt\"
+                 FROM \"UpgradeRecommendation\""
+            ),
+            ["payg|0|NULL|NULL|NULL|2026-02-14T11:55:00.000+00:00"]
+        );
+        let json = recommend(&db, &["list", "--format", "json"]).success().stdout;
+        let json: Value = serde_json::from_str(&json).unwrap();
+        let it = &json["recommendations"][0];
+        assert_eq!(it["facts"]["catalogue_version"], "2026.11.21");
+        assert_eq!(it["seen_count"], Value::Null);
+    }
+
+    fn two_runs_at_once_make_one_row(db: TestDatabase) {
+        prepare(&db);
+        let waiting = ["run", "--lock-wait", "60s"];
+        let codes = thread::scope(|scope| {
+            let runs: Vec<_> = (0..2).map(|_| scope.spawn(|| recommend(&db, &waiting).code)).collect();
+            runs.into_iter().map(|run| run.join().unwrap()).collect::<Vec<_>>()
+        });
+        assert_eq!(codes, [0, 0]);
+        assert_eq!(count(&db, "\"UpgradeRecommendation\""), "1");
+        assert_eq!(count(&db, "usagectl_recommendation_history"), "1");
+    }
+
+    fn what_the_application_decides_stands(db: TestDatabase) {
+        prepare(&db);
+        recommend(&db, &["run"]).success();
+        db.execute("UPDATE \"UpgradeRecommendation\" SET status = 'DISMISSED'");
+        for _ in 0..3 {
+            recommend(&db, &["run"]).success();
+        }
+        assert_eq!(recommend(&db, &[]).success().stdout, "no recommendations\n");
+        assert_eq!(
+            db.rows(
+                "SELECT actor_kind, from_status, to_status FROM usagectl_recommendation_history ORDER BY number"
+            ),
+            ["ENGINE|NULL|PENDING", "APPLICATION|PENDING|DISMISSED"]
+        );
+        // It may also remove the row: the question can be answered again.
+        db.execute("DELETE FROM \"UpgradeRecommendation\"");
+        let again = db.usagectl(["recommend", "run"]).now("2026-01-31T12:15:00Z").run().success();
+        assert!(again.stdout.contains("new"), "{}", again.stdout);
+    }
+
+    fn figures_stay_as_they_were_approved(db: TestDatabase) {
+        prepare(&db);
+        recommend(&db, &["run"]).success();
+        recommend(&db, &["review", "019c13ec"]).success();
+        recommend(&db, &["approve", "019c13ec"]).success();
+        let figures = "SELECT \"currentUsage\", \"daysToLimit\", reason FROM \"UpgradeRecommendation\"";
+        let decided = db.rows(figures);
+        let more = r#"{"service":"VERCEL_KV","metric":"STORAGE_MB","value":255,"timestamp":"2026-02-01T11:55:00Z"}"#;
+        let later = |args: &[&str]| db.usagectl(args).now("2026-02-01T12:00:00Z");
+        later(&["collect", "import", "-"]).stdin(more).run().success();
+        let run = later(&["recommend", "run"]).run().success();
+        assert!(run.stdout.contains("frozen"), "{}", run.stdout);
+        assert_eq!(db.rows(figures), decided);
+    }
+
+    fn another_plan_ends_what_was_said_of_the_old_one(db: TestDatabase) {
+        prepare(&db);
+        recommend(&db, &["run"]).success();
+        let later = |args: &[&str]| db.usagectl(args).now("2026-01-31T12:05:00Z").run().success();
+        later(&["limits", "plan", "upstash", "fixed-1gb"]);
+        let run = later(&["recommend", "run"]);
+        assert!(run.stdout.contains("expired"), "{}", run.stdout);
+        assert_eq!(db.rows("SELECT status FROM \"UpgradeRecommendation\""), ["EXPIRED"]);
+    }
+
+    fn without_measurements_nothing_is_said_and_that_is_told(db: TestDatabase) {
+        let none = recommend(&db, &["run"]).success();
+        assert!(none.stderr.contains("usagectl limits init"), "{}", none.stderr);
+        db.usagectl(["limits", "init", "--plan", "upstash=free"]).run().success();
+        let run = recommend(&db, &["run"]).success();
+        let unknown = "unknown: VERCEL_KV STORAGE_MB (free): nothing was measured";
+        assert!(run.stdout.contains(unknown), "{}", run.stdout);
+    }
+
+    fn inputs_are_given_and_taken_back(db: TestDatabase) {
+        recommend(&db, &["inputs", "set", "revenue_per_hour", "120.50"]).success();
+        recommend(&db, &["inputs", "set", "revenue_per_hour", "130"]).success();
+        recommend(&db, &["inputs", "set", "affected_fraction", "--service", "vercel_kv", "0.3"]).success();
+        assert_eq!(
+            db.rows("SELECT name, service, value FROM usagectl_inputs ORDER BY name"),
+            ["affected_fraction|VERCEL_KV|0.3", "revenue_per_hour||130"]
+        );
+        let refused = recommend(&db, &["inputs", "set", "affected_fraction", "3"]);
+        assert_eq!(refused.code, 2, "{}", refused.snapshot());
+        recommend(&db, &["inputs", "remove", "revenue_per_hour"]).success();
+        assert_eq!(recommend(&db, &["inputs", "remove", "revenue_per_hour"]).code, 1);
+        let list = recommend(&db, &["inputs"]).success().stdout;
+        assert!(list.contains("revenue_per_hour   -          not given"), "{list}");
+    }
+}
