@@ -45,7 +45,7 @@ show "What do the plans in use, and the seven APIs, allow? Every number names th
     "limits init --plan upstash=free --plan vercel=pro --plan neon=launch"
 show "Notices shall go to this terminal (or to Slack, Alertmanager, a webhook, a program)." \
     "alerts channel add terminal stdout"
-show "Tell when more than ten calls to finnhub fail within a day, and when its rate limit is near." \
+show "Tell when ten calls to finnhub have failed within a day, and when its rate limit is near." \
     "alerts add --api finnhub --type ERROR_SPIKE --threshold 10 --period DAY"
 show "... the second rule:" \
     "alerts add --api finnhub --type RATE_LIMIT_WARNING --threshold 80 --period MINUTE"

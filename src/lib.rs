@@ -1,25 +1,26 @@
 //! `usagectl` keeps an application's API-usage and infrastructure monitoring database: it migrates
-//! and rolls back the schema, records usage piped in, rolls it up, and shows what happened.
+//! and rolls back the schema, records usage piped in, rolls it up, raises alerts, holds limits, collects
+//! infrastructure metrics and recommends upgrades.
 //!
 //! This library is the whole program; `main.rs` only returns its exit code. A call flows like this:
 //!
 //! ```text
-//! cli       parses the arguments into domain values, reads the clock once, dispatches
-//! context   what a command is handed: the database to open, now, where to print
-//! commands  the story of each command: fetch, decide, save, answer
-//! domain    the decisions: values in, values out; knows no database, terminal or clock
-//! ingest    bytes in, checked records out
+//! cli         parses the arguments into domain values, reads the clock once, dispatches
+//! context     what a command is handed: the database to open, now, where to print
+//! commands    the story of each command: fetch, decide, save, answer
+//! domain      the decisions: values in, values out; knows no database, terminal or clock
+//! ingest      bytes in, checked records out
 //! collectors  metrics, from where they are measured
-//! store     rows in, rows out; both engines, each query written once
-//! output    a finished answer as a table, JSON or CSV
-//! narrative prose by a language model, if one is asked
-//! notify    notices to their channels
-//! http      requests to other servers, under one policy
-//! error     kinds of error and the one table of exit codes
+//! notify      notices to their channels
+//! narrative   prose by a language model, if one is asked
+//! http        requests to other servers, under one policy
+//! store       rows in, rows out; both engines, each query written once
+//! output      a finished answer as a table, JSON or CSV
+//! error       kinds of error and the one table of exit codes
 //! ```
 //!
-//! `cli -> commands -> domain <- store`; commands also call `store`, `ingest`, `notify` and `output`;
-//! `output` reads `domain` only.
+//! `cli -> commands -> domain <- store`; commands also call `store`, `ingest`, `collectors`, `notify`,
+//! `narrative` and `output`; `output` reads `domain` only.
 
 pub mod cli;
 pub mod collectors;

@@ -107,7 +107,7 @@ fn insufficient(missing: Insufficient) -> String {
 
 fn lately_in_words(lately: Lately, limit: Option<f64>) -> String {
     let days = counted(lately.days as u64, "day");
-    let worst = format!("worst of {days} {}", amount(lately.worst));
+    let worst = format!("p95 of {days}, worst {}", amount(lately.worst));
     match limit {
         Some(_) => format!("{worst}, over on {}", lately.over),
         None => worst,

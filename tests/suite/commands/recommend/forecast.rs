@@ -48,7 +48,7 @@ both_engines! {
         VERCEL_KV         COMMANDS_PER_DAY    5,887  10,000       59%  24 (11 to 39)   6%   72%     -  8,726 (8,477 to 8,927)
         VERCEL_KV         STORAGE_MB          228.4     256       89%  21 (19 to 23)   0%  100%  100%  -
         VERCEL_POSTGRES   CONNECTIONS            11       -         -  -                -     -     -  -                             no limit is known
-        VERCEL_POSTGRES   LATENCY_MS           4.52       5       90%  -                -     -     -  -                             worst of 28 days 5.98, over on 9
+        VERCEL_POSTGRES   LATENCY_MS           4.52       5       90%  -                -     -     -  -                             p95 of 28 days, worst 5.98, over on 9
         VERCEL_POSTGRES   STORAGE_MB            195       -         -  -                -     -     -  -                             no limit is known
         [exit status: 0]
         ");
