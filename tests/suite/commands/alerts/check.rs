@@ -1,6 +1,10 @@
 //! `alerts check`: what the data says of the rules, and what is written down about it. Where notices go from
 //! there is the matter of `deliver`.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::thread;
+use std::time::Duration;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use insta::assert_snapshot;
 use proptest::collection::vec;
@@ -8,6 +12,7 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use crate::support::calls::{Call, insert};
+use crate::support::http::HttpServer;
 use crate::support::{Engine, Run, TestDatabase, both_engines};
 
 pub(super) fn at(minute: i64) -> DateTime<Utc> {
@@ -368,6 +373,69 @@ both_engines! {
         // It is over before it is delivered: one notice tells of both.
         checked(&db, 2).success();
         assert_eq!(notices(&db), ["FIRING|ops|DROPPED", "MISSED|ops|WAITING"]);
+    }
+
+    fn killed_at_any_moment_nothing_is_lost_and_nothing_has_two_keys(db: TestDatabase) {
+        let server = HttpServer::with([]);
+        let twin = TestDatabase::migrated(db.engine());
+        // Over the threshold for three minutes of every six.
+        for db in [&db, &twin] {
+            put_one_rule(db);
+            db.execute("DELETE FROM usagectl_channels");
+            for minute in 0..24 {
+                put_calls(db, "finnhub", minute, if minute % 6 < 3 { 55 } else { 5 });
+            }
+        }
+        let add = ["alerts", "channel", "add", "ops", "webhook", "--url", &server.url("/")];
+        db.usagectl(add).run().success();
+
+        // The first check judges one step, whenever it comes; this one is let be.
+        checked(&db, 0).success();
+        checked(&twin, 0).success();
+        let mut killed = 0;
+        for minute in 1..=24 {
+            checked(&twin, minute).success();
+            for attempt in 0..3 {
+                let command = if attempt == 1 { "deliver" } else { "check" };
+                let run = db.usagectl(["alerts", command, "--lock-wait", "10s"]);
+                let run = run.now(&(at(minute) + TimeDelta::seconds(20)).to_rfc3339()).spawn();
+                thread::sleep(Duration::from_millis(((minute * 3 + attempt) * 37 % 90) as u64));
+                run.signal("KILL");
+                killed += i32::from(run.wait().code == 128 + 9);
+            }
+        }
+        assert!(killed > 0, "it was always done before");
+        let late = at(24) + TimeDelta::seconds(20);
+        for command in [&["alerts", "check", "--lock-wait", "10s"][..], &["alerts", "deliver", "--force"]] {
+            db.usagectl(command).now(&late.to_rfc3339()).run().success();
+        }
+
+        // What happened is what happens if nobody is killed.
+        assert_eq!(events(&db), events(&twin));
+        // Nothing waits, and nothing is there twice.
+        let waiting = "SELECT id FROM usagectl_notices WHERE delivery = 'WAITING'";
+        assert_eq!(db.rows(waiting), Vec::<String>::new());
+        let twice = "SELECT episode FROM usagectl_notices GROUP BY episode, kind, number, channel HAVING count(*) > 1";
+        assert_eq!(db.rows(twice), Vec::<String>::new());
+        // Each episode was told whole: that it fired and that it ended, or both in one.
+        let mut told: BTreeMap<String, BTreeMap<String, BTreeSet<String>>> = BTreeMap::new();
+        for received in server.received() {
+            let content = received.json();
+            let [episode, kind, key] = ["episode", "kind", "key"].map(|name| content[name].as_str().unwrap().to_owned());
+            assert_eq!(received.header("idempotency-key"), Some(key.as_str()));
+            told.entry(episode).or_default().entry(kind).or_default().insert(key);
+        }
+        let episodes = db.rows("SELECT DISTINCT episode FROM usagectl_alert_events WHERE episode IS NOT NULL ORDER BY 1");
+        assert_eq!(told.keys().cloned().collect::<Vec<_>>(), episodes);
+        assert_eq!(episodes.len(), 4);
+        for kinds in told.values() {
+            assert!(kinds.values().all(|keys| keys.len() == 1), "{told:?}");
+            let kinds: Vec<_> = kinds.keys().map(String::as_str).collect();
+            assert!([&["FIRING", "RESOLVED"][..], &["MISSED"]].contains(&&kinds[..]), "{told:?}");
+        }
+        let keys: BTreeSet<_> = told.values().flat_map(BTreeMap::values).flatten().cloned().collect();
+        let delivered = db.rows("SELECT id FROM usagectl_notices WHERE delivery = 'DELIVERED' ORDER BY id");
+        assert_eq!(keys.into_iter().collect::<Vec<_>>(), delivered);
     }
 
     fn a_second_check_waits_or_is_busy(db: TestDatabase) {
