@@ -4,3 +4,4 @@ mod forecast;
 mod lifecycle;
 mod run;
 mod show;
+mod walk;
