@@ -164,6 +164,12 @@ impl<'a> Work<'a> {
         (self.it.limit.service, self.it.limit.metric)
     }
 
+    /// In which share of the cases a plan may turn out too small.
+    fn tolerance(&self) -> f64 {
+        let share = self.it.business.tolerance.unwrap_or(USUAL_TOLERANCE);
+        share.to_f64().unwrap_or(0.0)
+    }
+
     fn passage(&self, line: usize) -> Option<&Passage> {
         self.it.heading.forecast.as_ref()?.passages.get(line)
     }
@@ -194,13 +200,7 @@ impl<'a> Work<'a> {
             plans: &self.plans,
             meter: self.meter(),
             cases: &self.cases,
-            tolerance: self
-                .it
-                .business
-                .tolerance
-                .unwrap_or(USUAL_TOLERANCE)
-                .to_f64()
-                .unwrap_or(0.0),
+            tolerance: self.tolerance(),
         };
         if found == Reason::Gone {
             return self.saving(&search, urgency);
@@ -296,7 +296,7 @@ impl<'a> Work<'a> {
             at_limit: limit.at_limit,
             outlook: self.outlook(chance_over),
             compared: self.compared(answer),
-            money: self.money(target),
+            money: self.money(target, answer),
             inputs: self.inputs(answer),
             missing: self
                 .it
@@ -455,7 +455,7 @@ impl<'a> Work<'a> {
         }
     }
 
-    fn money(&self, target: Option<&Tariff>) -> Money {
+    fn money(&self, target: Option<&Tariff>, answer: &Found<'_>) -> Money {
         let usd = || Figure::unknown(Unit::Usd);
         let business = self.it.business;
         let (mut prices, now_prices) = (Vec::new(), price_inputs(&self.now));
@@ -470,8 +470,9 @@ impl<'a> Work<'a> {
         let cost = |tariff: Option<&Tariff>, periods| {
             tariff.map_or_else(usd, |tariff| tariff.cost(&self.cases, periods))
         };
-        let listed = self.plans.iter().chain([&self.now]);
-        let priced = listed.filter_map(|tariff| Some((tariff.expected(&self.cases)?, tariff)));
+        let stays = self.now.chance_exceeded(&self.cases) <= self.tolerance();
+        let fitting = answer.fitting().chain(stays.then_some(&self.now));
+        let priced = fitting.filter_map(|tariff| Some((tariff.expected(&self.cases)?, tariff)));
         let cheapest = priced
             .min_by_key(|(cost, _)| *cost)
             .map(|(_, tariff)| tariff);
@@ -776,6 +777,26 @@ mod tests {
             .collect();
         for choice in ["stay and pay", "use less", "ask for a contract"] {
             assert!(choices.contains(&choice.to_owned()), "{choices:?}");
+        }
+    }
+
+    #[test]
+    fn the_cheapest_of_those_large_enough_is_not_the_plan_that_is_about_to_be_full() {
+        let facts = facts();
+        for projection in &facts.money.projections {
+            // The free plan costs nothing and will be full; nothing that holds more costs less than the answer.
+            assert_eq!(projection.current.value, Some(Decimal::ZERO));
+            assert_eq!(projection.cheapest, projection.target);
+        }
+        let mut budget = limit();
+        (budget.origin, budget.plan) = (Origin::Budget, "budget".to_owned());
+        let Assessment::Holds(facts) =
+            assessed(&budget, &growing(145.0, 1.4), Business::default(), now())
+        else {
+            panic!("there is a reason");
+        };
+        for projection in &facts.money.projections {
+            assert_eq!(projection.cheapest, Figure::unknown(Unit::Usd));
         }
     }
 

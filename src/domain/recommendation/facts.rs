@@ -167,7 +167,7 @@ pub struct Projection {
     pub current: Figure,
     /// After the change.
     pub target: Figure,
-    /// Of whatever plan costs least, large enough or not.
+    /// Of the plan that costs least of those that are large enough, the current one among them.
     pub cheapest: Figure,
     /// What the change adds.
     pub extra: Figure,

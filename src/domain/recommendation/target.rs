@@ -64,6 +64,14 @@ pub struct Found<'a> {
     pub candidates: Vec<Candidate<'a>>,
 }
 
+impl<'a> Found<'a> {
+    /// The plans that are large enough: the answer, and those that only cost more.
+    pub fn fitting(&self) -> impl Iterator<Item = &'a Tariff> {
+        let fits = |it: &&Candidate<'_>| matches!(it.against, None | Some(Against::Dearer));
+        self.candidates.iter().filter(fits).map(|it| it.tariff)
+    }
+}
+
 /// What is asked for.
 #[derive(Clone, Copy, Debug)]
 pub struct Search<'a> {
