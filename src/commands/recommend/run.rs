@@ -71,11 +71,7 @@ pub fn run(context: &mut Context, args: RunArgs) -> Result<Outcome> {
         dry_run: args.dry_run,
         lines: &mut lines,
     };
-    writer.work(|all| {
-        all.iter()
-            .filter_map(|it| moved_by_application(it, now))
-            .collect()
-    })?;
+    writer.work(|all| moved_by_application(all, now))?;
     for judged in &judged {
         let Judged { topic, assessment } = judged;
         writer.try_work(|all| engine::steps(topic, assessment, all, now))?;

@@ -1,6 +1,9 @@
 //! What one run makes of what is stored and of what it finds: the next state of each recommendation, and what
 //! its history gets. Values in, values out; the moves are those of [`super::lifecycle`].
 
+use std::cmp::Reverse;
+use std::collections::HashSet;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use rust_decimal::Decimal;
 
@@ -111,24 +114,48 @@ impl Done {
     }
 }
 
-/// What the application did to a recommendation by itself, written down; it stands.
+/// What the application did by itself, written down; it stands.
+///
+/// But for one thing: a question has one open answer. Of what the application opened beside another open one,
+/// the end is written down at once.
 #[must_use]
-pub fn moved_by_application(before: &Recommendation, now: DateTime<Utc>) -> Option<Step> {
-    let seen = done_by_application(before, now)?;
-    let mut after = before.clone();
-    if let Some(own) = &mut after.own {
-        own.status = before.status;
-        own.version = own.version.saturating_add(1);
-        if before.status == Status::Dismissed {
-            own.dismissed_priority = Some(before.priority);
+pub fn moved_by_application(all: &[Recommendation], now: DateTime<Utc>) -> Vec<Step> {
+    let was_open = |it: &Recommendation| it.own.as_ref().is_some_and(|own| is_open(own.status));
+    let mut moved: Vec<(&Recommendation, Entry)> = all
+        .iter()
+        .filter_map(|it| Some((it, done_by_application(it, now)?)))
+        .collect();
+    // A question is let go of before another one takes it; of two that take it, the newer does.
+    moved.sort_by_key(|(it, _)| (is_open(it.status), Reverse(it.created_at), &it.id));
+    let question = |it: &Recommendation| Some(it.own.as_ref()?.question.clone());
+    let held = all
+        .iter()
+        .filter(|it| is_open(it.status) && was_open(it))
+        .filter_map(question);
+    let mut held: HashSet<String> = held.collect();
+    let step = |(before, seen): (&Recommendation, Entry)| {
+        let mut after = before.clone();
+        if let Some(own) = &mut after.own {
+            own.status = before.status;
+            own.version = own.version.saturating_add(1);
+            if before.status == Status::Dismissed {
+                own.dismissed_priority = Some(before.priority);
+            }
         }
-    }
-    Some(Step {
-        before: Some(before.clone()),
-        after,
-        entries: vec![seen],
-        done: Done::Moved,
-    })
+        let takes = is_open(before.status) && !was_open(before);
+        let is_second = takes && question(before).is_some_and(|question| !held.insert(question));
+        let mut step = Step {
+            before: Some(before.clone()),
+            after,
+            entries: vec![seen],
+            done: Done::Moved,
+        };
+        if is_second {
+            expire(&mut step, "the question has another open answer", now);
+        }
+        step
+    };
+    moved.into_iter().map(step).collect()
 }
 
 /// What is to be written about one topic. `all` are the recommendations there are.
@@ -401,7 +428,7 @@ pub fn plan_changed(before: &Recommendation, now: DateTime<Utc>) -> Option<Step>
 
 fn ended(
     before: &Recommendation,
-    mut after: Recommendation,
+    after: Recommendation,
     gone: Option<&str>,
     now: DateTime<Utc>,
 ) -> Option<Step> {
@@ -423,18 +450,25 @@ fn ended(
             done: Done::Waiting,
         });
     };
-    let end = Entry {
-        note: Some(why.to_owned()),
-        ..entry(&after, Actor::Engine, ENGINE, Status::Expired, now)
-    };
-    move_to(&mut after, Status::Expired);
-    touch(before, &mut after, now);
-    Some(Step {
+    let mut step = Step {
         before: Some(before.clone()),
         after,
-        entries: vec![end],
+        entries: Vec::new(),
         done: Done::Expired,
-    })
+    };
+    expire(&mut step, why, now);
+    Some(step)
+}
+
+/// Ends what a step has come to.
+fn expire(step: &mut Step, why: &str, now: DateTime<Utc>) {
+    step.entries.push(Entry {
+        note: Some(why.to_owned()),
+        ..entry(&step.after, Actor::Engine, ENGINE, Status::Expired, now)
+    });
+    move_to(&mut step.after, Status::Expired);
+    step.after.updated_at = now;
+    step.done = Done::Expired;
 }
 
 /// Takes one step: the status of both rows and the version.
@@ -793,12 +827,52 @@ mod tests {
         store.run(&holds(facts()), now());
         // It knows nothing of our columns.
         store.one().status = Status::Dismissed;
-        let step = moved_by_application(store.one(), later(1)).unwrap();
-        assert_eq!(step.entries[0].actor_kind, Actor::Application);
-        store.take(step);
-        assert_eq!(moved_by_application(store.one(), later(1)), None);
+        let mut steps = moved_by_application(&store.all, later(1));
+        assert_eq!(steps[0].entries[0].actor_kind, Actor::Application);
+        store.take(steps.remove(0));
+        assert_eq!(moved_by_application(&store.all, later(1)), []);
         assert_eq!(store.run(&holds(facts()), later(1)), []);
         assert_eq!(store.one().own.as_ref().unwrap().version, 2);
+    }
+
+    #[test]
+    fn what_the_application_opens_beside_an_open_answer_is_ended_at_once() {
+        let mut store = Store::default();
+        store.run(&holds(facts()), now());
+        store.put(Status::Expired, now());
+        assert_eq!(store.run(&holds(facts()), later(31)), [Done::Made]);
+        let old = |store: &Store| store.all.iter().position(|it| it.created_at == now());
+        let index = old(&store).unwrap();
+        store.all[index].status = Status::Pending;
+        let mut steps = moved_by_application(&store.all, later(32));
+        assert_eq!(steps.len(), 1);
+        let step = steps.remove(0);
+        let told: Vec<_> = step
+            .entries
+            .iter()
+            .map(|entry| (entry.actor_kind, entry.from, entry.to))
+            .collect();
+        let ends = [
+            (Actor::Application, Some(Status::Expired), Status::Pending),
+            (Actor::Engine, Some(Status::Pending), Status::Expired),
+        ];
+        assert_eq!(told, ends);
+        assert_eq!(step.after.status, Status::Expired);
+        store.take(step);
+        assert_eq!(moved_by_application(&store.all, later(32)), []);
+        assert_eq!(store.run(&holds(facts()), later(32)), [Done::Refreshed]);
+
+        // Closing the one makes room for the other, in this order.
+        let index = old(&store).unwrap();
+        for (at, it) in store.all.iter_mut().enumerate() {
+            it.status = match at == index {
+                true => Status::Pending,
+                false => Status::Dismissed,
+            };
+        }
+        let steps = moved_by_application(&store.all, later(33));
+        let now: Vec<_> = steps.iter().map(|step| step.after.status).collect();
+        assert_eq!(now, [Status::Dismissed, Status::Pending]);
     }
 
     #[test]

@@ -88,6 +88,32 @@ both_engines! {
         assert!(again.stdout.contains("new"), "{}", again.stdout);
     }
 
+    fn what_the_application_opens_beside_an_open_answer_is_ended(db: TestDatabase) {
+        prepare(&db);
+        recommend(&db, &["run"]).success();
+        // It is asked anew after what was done, and then the application takes the old one up again.
+        db.execute("UPDATE \"UpgradeRecommendation\" SET status = 'IMPLEMENTED'");
+        let old = db.rows("SELECT id FROM \"UpgradeRecommendation\"").remove(0);
+        let later = || db.usagectl(["recommend", "run"]).now("2026-01-31T12:15:00Z").run();
+        later().success();
+        assert_eq!(count(&db, "\"UpgradeRecommendation\""), "2");
+        db.execute(&format!("UPDATE \"UpgradeRecommendation\" SET status = 'PENDING' WHERE id = '{old}'"));
+        let run = later().success();
+        assert!(run.stdout.contains("expired"), "{}", run.stdout);
+        let open = "SELECT count(*) FROM \"UpgradeRecommendation\" WHERE status = 'PENDING'";
+        assert_eq!(db.rows(open), ["1"]);
+        let history = format!(
+            "SELECT actor_kind, from_status, to_status FROM usagectl_recommendation_history
+             WHERE recommendation_id = '{old}' ORDER BY number"
+        );
+        assert_eq!(
+            db.rows(&history)[2..],
+            ["APPLICATION|IMPLEMENTED|PENDING", "ENGINE|PENDING|EXPIRED"]
+        );
+        let run = later().success();
+        assert!(run.stdout.contains("refreshed"), "{}", run.stdout);
+    }
+
     fn figures_stay_as_they_were_approved(db: TestDatabase) {
         prepare(&db);
         recommend(&db, &["run"]).success();
