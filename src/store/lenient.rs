@@ -6,7 +6,7 @@
 use chrono::{DateTime, Utc};
 use diesel::deserialize::{self, FromSql, FromSqlRow};
 use diesel::pg::{Pg, PgValue};
-use diesel::sql_types::{BigInt, Binary, Bool, Double, Integer, Text, Timestamp};
+use diesel::sql_types::{BigInt, Binary, Bool, Double, Integer, Nullable, Text, Timestamp};
 use diesel::sqlite::{Sqlite, SqliteType, SqliteValue};
 
 use super::time::Ts;
@@ -120,5 +120,69 @@ impl FromSql<Timestamp, Sqlite> for Moment {
     fn from_sql(value: SqliteValue<'_, '_, '_>) -> deserialize::Result<Moment> {
         let ts = <Ts as FromSql<Timestamp, Sqlite>>::from_sql(value);
         Ok(Moment(ts.ok().map(Ts::utc)))
+    }
+}
+
+impl FromSql<Nullable<Timestamp>, Pg> for Moment {
+    fn from_sql(value: PgValue<'_>) -> deserialize::Result<Moment> {
+        <Moment as FromSql<Timestamp, Pg>>::from_sql(value)
+    }
+
+    fn from_nullable_sql(value: Option<PgValue<'_>>) -> deserialize::Result<Moment> {
+        let moment = value.map(<Moment as FromSql<Timestamp, Pg>>::from_sql);
+        moment.unwrap_or(Ok(Moment(None)))
+    }
+}
+
+impl FromSql<Nullable<Timestamp>, Sqlite> for Moment {
+    fn from_sql(value: SqliteValue<'_, '_, '_>) -> deserialize::Result<Moment> {
+        <Moment as FromSql<Timestamp, Sqlite>>::from_sql(value)
+    }
+
+    fn from_nullable_sql(value: Option<SqliteValue<'_, '_, '_>>) -> deserialize::Result<Moment> {
+        let moment = value.map(<Moment as FromSql<Timestamp, Sqlite>>::from_sql);
+        moment.unwrap_or(Ok(Moment(None)))
+    }
+}
+
+impl From<Moment> for Option<Ts> {
+    fn from(moment: Moment) -> Option<Ts> {
+        moment.0.map(Ts::new)
+    }
+}
+
+/// For columns that must have one: what nobody can read is the earliest there is.
+impl From<Moment> for Ts {
+    fn from(moment: Moment) -> Ts {
+        Ts::new(moment.0.unwrap_or_default())
+    }
+}
+
+impl FromSql<Nullable<Double>, Pg> for Amount {
+    fn from_sql(value: PgValue<'_>) -> deserialize::Result<Amount> {
+        <Amount as FromSql<Double, Pg>>::from_sql(value)
+    }
+
+    fn from_nullable_sql(value: Option<PgValue<'_>>) -> deserialize::Result<Amount> {
+        let amount = value.map(<Amount as FromSql<Double, Pg>>::from_sql);
+        amount.unwrap_or(Ok(Amount(f64::NAN)))
+    }
+}
+
+impl FromSql<Nullable<Double>, Sqlite> for Amount {
+    fn from_sql(value: SqliteValue<'_, '_, '_>) -> deserialize::Result<Amount> {
+        <Amount as FromSql<Double, Sqlite>>::from_sql(value)
+    }
+
+    fn from_nullable_sql(value: Option<SqliteValue<'_, '_, '_>>) -> deserialize::Result<Amount> {
+        let amount = value.map(<Amount as FromSql<Double, Sqlite>>::from_sql);
+        amount.unwrap_or(Ok(Amount(f64::NAN)))
+    }
+}
+
+/// What is no number is unknown.
+impl From<Amount> for Option<f64> {
+    fn from(amount: Amount) -> Option<f64> {
+        amount.0.is_finite().then_some(amount.0)
     }
 }

@@ -11,12 +11,13 @@ use diesel::sql_types::{Bool, Text};
 use super::backend::{Db, on};
 use super::enums::Column;
 use super::json::Json;
+use super::lenient::{Amount, Moment};
 use super::schema::{upgrade_recommendation, usagectl_recommendations};
 use super::time::Ts;
 use crate::domain::infrastructure::{Metric, Named, Priority, Service, Status};
 use crate::domain::recommendation::{Kind, Numbers, Own, Recommendation, StoredFacts, is_open};
 
-/// A row of the application's table.
+/// A row of the application's table, read whatever the application wrote.
 #[derive(AsChangeset, Clone, Debug, Identifiable, Insertable, PartialEq, Queryable, Selectable)]
 #[diesel(table_name = upgrade_recommendation, treat_none_as_null = true)]
 struct Row {
@@ -27,25 +28,39 @@ struct Row {
     recommended_plan: String,
     priority: Column<Priority>,
     status: Column<Status>,
+    #[diesel(deserialize_as = Amount)]
     current_usage: Option<f64>,
+    #[diesel(deserialize_as = Amount)]
     limit_value: Option<f64>,
+    #[diesel(deserialize_as = Amount)]
     usage_percent: Option<f64>,
     days_to_limit: Option<i32>,
+    #[diesel(deserialize_as = Amount)]
     current_cost: Option<f64>,
+    #[diesel(deserialize_as = Amount)]
     projected_cost: Option<f64>,
+    #[diesel(deserialize_as = Amount)]
     upgrade_cost: Option<f64>,
+    #[diesel(deserialize_as = Amount)]
     revenue_impact: Option<f64>,
+    #[diesel(deserialize_as = Amount)]
     profit_impact: Option<f64>,
+    #[diesel(deserialize_as = Amount)]
     roi: Option<f64>,
     reason: String,
     benefits: Option<Json>,
     risks: Option<Json>,
     reviewed_by: Option<String>,
     review_notes: Option<String>,
+    #[diesel(deserialize_as = Moment)]
     reviewed_at: Option<Ts>,
+    #[diesel(deserialize_as = Moment)]
     implemented_at: Option<Ts>,
+    #[diesel(deserialize_as = Moment)]
     expires_at: Option<Ts>,
+    #[diesel(deserialize_as = Moment, skip_update)]
     created_at: Ts,
+    #[diesel(deserialize_as = Moment)]
     updated_at: Ts,
 }
 

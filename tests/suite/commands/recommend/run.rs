@@ -5,7 +5,7 @@ use std::thread;
 use insta::assert_snapshot;
 use serde_json::Value;
 
-use crate::support::{Run, TestDatabase, both_engines};
+use crate::support::{Engine, Run, TestDatabase, both_engines};
 
 /// The example metrics, and the limits of the plans that they were measured on.
 fn prepare(db: &TestDatabase) {
@@ -112,6 +112,27 @@ both_engines! {
         );
         let run = later().success();
         assert!(run.stdout.contains("refreshed"), "{}", run.stdout);
+    }
+
+    fn what_nobody_can_read_in_the_table_ends_no_run(db: TestDatabase) {
+        prepare(&db);
+        recommend(&db, &["run"]).success();
+        let (odd, number) = match db.engine() {
+            Engine::Sqlite => ("'yesterday'", "'much'"),
+            Engine::Postgresql => ("'infinity'", "'NaN'"),
+        };
+        db.execute(&format!(
+            "UPDATE \"UpgradeRecommendation\" SET \"createdAt\" = {odd}, \"expiresAt\" = {odd},
+                \"updatedAt\" = {odd}, \"reviewedAt\" = {odd}, roi = {number}, \"currentCost\" = {number}"
+        ));
+        let list = recommend(&db, &["list", "--format", "json"]).success().stdout;
+        assert!(!list.contains("NaN"), "{list}");
+        recommend(&db, &["show", "019c13ec"]).success();
+        recommend(&db, &["run"]).success();
+        assert_eq!(
+            db.rows("SELECT \"currentCost\", \"expiresAt\" FROM \"UpgradeRecommendation\" WHERE roi IS NULL"),
+            ["0|2026-02-14T11:55:00.000+00:00"]
+        );
     }
 
     fn figures_stay_as_they_were_approved(db: TestDatabase) {
