@@ -3,12 +3,16 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
+use chrono::{DateTime, Utc};
 use clap::Args;
 
 use crate::cli::parse_duration;
+use crate::commands::limits::check;
 use crate::context::Context;
+use crate::domain::metric::Series;
 use crate::domain::migration::State;
-use crate::domain::status::{Report, Verdict};
+use crate::domain::plans::standing;
+use crate::domain::status::{Capacity, Report, StaleMetric, Verdict};
 use crate::error::{Error, Exit, Outcome, Result};
 use crate::output::status::Status;
 use crate::store::backend::{Access, Db};
@@ -20,8 +24,8 @@ use crate::store::{catalogue, status};
 /// Say whether the database is in order
 ///
 /// Shows each migration, compares the tables, columns, indexes, triggers and types that are there with what
-/// the applied migrations made, says how far the roll-ups are behind and how many alert rules fire. Only reads: a role that may only
-/// SELECT, a replica or a read-only file will do.
+/// the applied migrations made, says how far the roll-ups are behind, how many alert rules fire, how many recommendations are
+/// open and which metrics are stale. Only reads: a role that may only SELECT, a replica or a read-only file will do.
 ///
 /// Exits 0 when all is in sync, 3 when migrations are pending, 4 when the database is not what the
 /// migrations made (drift, an edited or an unknown migration), 7 when it cannot be reached.
@@ -64,11 +68,12 @@ pub fn run(context: &mut Context, args: StatusArgs) -> Result<Outcome> {
 
 /// Gathers the report, all of it as of one moment.
 fn look(context: &mut Context, url: &DatabaseUrl) -> Result<Report> {
+    let now = context.now;
     let mut db = context.open_unchecked(url, Access::Read)?;
-    db.read_tx(|db| report(db, migrations::application_schema(url)))
+    db.read_tx(|db| report(db, migrations::application_schema(url), now))
 }
 
-fn report(db: &mut Db, application_schema: &str) -> Result<Report> {
+fn report(db: &mut Db, application_schema: &str, now: DateTime<Utc>) -> Result<Report> {
     let survey = migrations::survey(db)?;
     if let Err(error) = survey.bookkeeping.check_application(application_schema) {
         return Err(Error::from(error).with_exit(Exit::Untrustworthy));
@@ -84,11 +89,21 @@ fn report(db: &mut Db, application_schema: &str) -> Result<Report> {
     let pending = migrations::with_versions(&pending);
     let has_table = |name: &str| found.get(&format!("table {name}")).is_some();
     let alerting = ["api_alerts", "usagectl_alert_states", "usagectl_notices"];
+    let drift = expected.differences(&found);
+    // One that is pending has its tables not yet, and tables that differ cannot be read.
+    let has_capacity = drift.is_empty()
+        && [
+            "UpgradeRecommendation",
+            "InfrastructureMetric",
+            "usagectl_limit_origins",
+        ]
+        .into_iter()
+        .all(has_table);
     let has_marks = has_table("usagectl_dirty_hours") && has_table("usagectl_stale_periods");
     Ok(Report {
         engine: db.engine(),
         engine_version: status::engine_version(db)?,
-        drift: expected.differences(&found),
+        drift,
         migrations: survey.standings,
         in_the_way: migrations::already_there(db, &pending, &found),
         freshness: has_marks.then(|| status::freshness(db)).transpose()?,
@@ -97,9 +112,32 @@ fn report(db: &mut Db, application_schema: &str) -> Result<Report> {
             .all(has_table)
             .then(|| status::alerts(db))
             .transpose()?,
+        capacity: has_capacity.then(|| capacity(db, now)).transpose()?,
         unreadable_timestamps: (has_marks && has_table("api_usage"))
             .then(|| marks::count_unreadable(db))
             .transpose()?,
+    })
+}
+
+/// What is open, and what `limits check` calls stale.
+fn capacity(db: &mut Db, now: DateTime<Utc>) -> Result<Capacity> {
+    let stale = |it: standing::Standing| {
+        let series = Series {
+            service: it.limit.service,
+            metric: it.limit.metric,
+            resource: it.resource,
+        };
+        let reason = it.reason.unwrap_or_default();
+        let stale = StaleMetric { series, reason };
+        (it.state == standing::State::Stale).then_some(stale)
+    };
+    let standings = check::standings(db, |_| true, now, None)?;
+    let mut stale: Vec<StaleMetric> = standings.into_iter().filter_map(stale).collect();
+    // A budget stands beside the limit of the plan.
+    stale.dedup_by(|a, b| a.series == b.series);
+    Ok(Capacity {
+        open: status::open_recommendations(db)?,
+        stale,
     })
 }
 

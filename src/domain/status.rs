@@ -3,6 +3,8 @@
 use chrono::{DateTime, Utc};
 
 use super::catalogue::Difference;
+use super::infrastructure::Priority;
+use super::metric::Series;
 use super::migration::{Standing, State};
 
 /// Everything that `status` looks at, at one moment.
@@ -22,6 +24,8 @@ pub struct Report {
     pub freshness: Option<Freshness>,
     /// How many rules fire; nothing before there is alerting.
     pub alerts: Option<AlertCounts>,
+    /// What there is to decide and what is no longer measured; nothing before there are limits.
+    pub capacity: Option<Capacity>,
     /// On SQLite, rows of `api_usage` whose timestamp nobody can read; they are in no roll-up.
     pub unreadable_timestamps: Option<u64>,
 }
@@ -50,6 +54,24 @@ pub struct AlertCounts {
     pub unchecked: u64,
     /// Notices that wait to be delivered.
     pub notices_waiting: u64,
+}
+
+/// What capacity has to say: what waits for a decision, and what nobody can decide by.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Capacity {
+    /// How many recommendations are open of each priority that there is, the most urgent first.
+    pub open: Vec<(Priority, u64)>,
+    /// Series that have a limit and were not measured lately.
+    pub stale: Vec<StaleMetric>,
+}
+
+/// A series whose newest measurement is too old to be compared with its limit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StaleMetric {
+    /// Which.
+    pub series: Series,
+    /// How old it is.
+    pub reason: String,
 }
 
 /// What all of it comes to.
@@ -119,6 +141,7 @@ mod tests {
             in_the_way: Vec::new(),
             freshness: None,
             alerts: None,
+            capacity: None,
             unreadable_timestamps: None,
         }
     }

@@ -5,8 +5,9 @@ use serde::Serialize;
 
 use super::table::{Side, count, counted, layout};
 use super::{Answer, printable};
+use crate::domain::infrastructure::Priority;
 use crate::domain::migration::{Standing, State};
-use crate::domain::status::{AlertCounts, Report, Verdict};
+use crate::domain::status::{AlertCounts, Capacity, Report, StaleMetric, Verdict};
 
 /// The report, and the moment it was made at.
 #[derive(Debug)]
@@ -28,6 +29,8 @@ struct StatusJson<'a> {
     in_the_way: &'a [String],
     rollups: Option<RollupsJson>,
     alerts: Option<AlertsJson>,
+    recommendations: Option<RecommendationsJson>,
+    stale_metrics: Option<Vec<StaleJson<'a>>>,
     unreadable_timestamps: Option<u64>,
 }
 
@@ -63,6 +66,51 @@ struct AlertsJson {
     unknown: u64,
     unchecked: u64,
     notices_waiting: u64,
+}
+
+#[derive(Serialize)]
+struct RecommendationsJson {
+    open: u64,
+    critical: u64,
+    high: u64,
+    medium: u64,
+    low: u64,
+}
+
+impl From<&Capacity> for RecommendationsJson {
+    fn from(capacity: &Capacity) -> RecommendationsJson {
+        let of = |wanted: Priority| {
+            let mut open = capacity.open.iter();
+            let found = open.find(|(priority, _)| *priority == wanted);
+            found.map_or(0, |(_, number)| *number)
+        };
+        RecommendationsJson {
+            open: capacity.open.iter().map(|(_, number)| number).sum(),
+            critical: of(Priority::Critical),
+            high: of(Priority::High),
+            medium: of(Priority::Medium),
+            low: of(Priority::Low),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct StaleJson<'a> {
+    service: String,
+    metric: String,
+    resource: &'a str,
+    reason: &'a str,
+}
+
+impl<'a> From<&'a StaleMetric> for StaleJson<'a> {
+    fn from(stale: &'a StaleMetric) -> StaleJson<'a> {
+        StaleJson {
+            service: stale.series.service.to_string(),
+            metric: stale.series.metric.to_string(),
+            resource: &stale.series.resource,
+            reason: &stale.reason,
+        }
+    }
 }
 
 fn instant(at: DateTime<Utc>) -> String {
@@ -112,6 +160,11 @@ impl Status<'_> {
         if let Some(found) = report.alerts.filter(|found| found.rules > 0) {
             lines.push(alerts_line(found));
         }
+        if let Some(capacity) = &report.capacity {
+            lines.extend(recommendations_line(&capacity.open));
+            let stale = capacity.stale.iter();
+            lines.extend(stale.map(|it| format!("stale: {}: {}", it.series, it.reason)));
+        }
         if let Some(rows @ 1..) = report.unreadable_timestamps {
             lines.push(format!(
                 "timestamps: {} of api_usage nobody can read; they are in no roll-up",
@@ -146,6 +199,23 @@ fn alerts_line(found: AlertCounts) -> String {
     }
     let rules = counted(found.rules, "rule");
     format!("alerts: {rules}, {}", parts.join(", "))
+}
+
+/// How many recommendations are open; nothing if none is.
+fn recommendations_line(open: &[(Priority, u64)]) -> Option<String> {
+    let all: u64 = open.iter().map(|(_, number)| number).sum();
+    let by_priority = open.iter();
+    let by_priority =
+        by_priority.map(|(priority, number)| format!("{} {priority}", count(*number)));
+    let by_priority: Vec<String> = by_priority.collect();
+    let line = || {
+        format!(
+            "recommendations: {} open ({})",
+            count(all),
+            by_priority.join(", ")
+        )
+    };
+    (all > 0).then(line)
 }
 
 /// An hour and how long ago it began.
@@ -233,6 +303,11 @@ impl Answer for Status<'_> {
                 unchecked: found.unchecked,
                 notices_waiting: found.notices_waiting,
             }),
+            recommendations: report.capacity.as_ref().map(Into::into),
+            stale_metrics: report
+                .capacity
+                .as_ref()
+                .map(|capacity| capacity.stale.iter().map(Into::into).collect()),
             unreadable_timestamps: report.unreadable_timestamps,
         }
     }

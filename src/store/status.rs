@@ -1,11 +1,15 @@
 //! What `status` asks beside the migrations: the engine, how far the roll-ups are
-//! behind, and how many rules fire.
+//! behind, how many rules fire, and how many recommendations are open.
 
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Nullable, Text, Timestamp};
 
 use super::backend::{Db, on};
+use super::enums::Column;
+use super::schema::upgrade_recommendation::dsl;
 use super::time::Ts;
+use crate::domain::infrastructure::{Named, Priority, Status};
+use crate::domain::recommendation::is_open;
 use crate::domain::status::{AlertCounts, Freshness};
 
 /// The engine's version, as it says itself.
@@ -101,4 +105,25 @@ pub fn alerts(db: &mut Db) -> QueryResult<AlertCounts> {
         unchecked: count(found.unchecked),
         notices_waiting: count(found.notices_waiting),
     })
+}
+
+/// How many recommendations are open of each priority that there is, the most urgent first.
+///
+/// # Errors
+///
+/// Whatever the engine reports.
+pub fn open_recommendations(db: &mut Db) -> QueryResult<Vec<(Priority, u64)>> {
+    let open = Status::ALL.iter().filter(|status| is_open(**status));
+    let open = open.map(|status| Column(*status));
+    let query = dsl::upgrade_recommendation
+        .filter(dsl::status.eq_any(open.collect::<Vec<_>>()))
+        .group_by(dsl::priority)
+        .select((dsl::priority, diesel::dsl::count_star()));
+    let found: Vec<(Column<Priority>, i64)> = on!(db, |conn| query.load(conn))?;
+    let count = |(priority, number): (Column<Priority>, i64)| {
+        (priority.0, u64::try_from(number).unwrap_or(0))
+    };
+    let mut counts: Vec<_> = found.into_iter().map(count).collect();
+    counts.sort_by(|a, b| b.cmp(a));
+    Ok(counts)
 }

@@ -122,32 +122,38 @@ fn check(context: &mut Context, args: &CheckArgs) -> Result<Check> {
     let stale_after = args
         .stale_after
         .map(|span| TimeDelta::from_std(span).unwrap_or(TimeDelta::MAX));
+    let is_wanted = |limit: &LimitInForce| {
+        args.service.is_none_or(|service| service == limit.service)
+            && args.metric.is_none_or(|metric| metric == limit.metric)
+    };
     let mut db = context.open(Access::Read)?;
-    let standings = db.read_tx(|db| -> Result<Vec<Standing>> {
-        let mut standings = Vec::new();
-        for limit in limits::limits_in_force(db, now)? {
-            let is_wanted = args.service.is_none_or(|service| service == limit.service)
-                && args.metric.is_none_or(|metric| metric == limit.metric);
-            if !is_wanted {
-                continue;
-            }
-            let series = series(db, &limit, now)?;
-            if series.is_empty() {
-                standings.push(standing::judge(&limit, "", &[], now, stale_after));
-            }
-            for (resource, points) in series {
-                standings.push(standing::judge(
-                    &limit,
-                    &resource,
-                    &points,
-                    now,
-                    stale_after,
-                ));
-            }
-        }
-        Ok(standings)
-    })?;
+    let standings = db.read_tx(|db| standings(db, is_wanted, now, stale_after))?;
     Ok(Check { standings, now })
+}
+
+/// How near each of the wanted limits in force is, by series; of one without measurements, that there are none.
+pub(crate) fn standings(
+    db: &mut Db,
+    is_wanted: impl Fn(&LimitInForce) -> bool,
+    now: DateTime<Utc>,
+    stale_after: Option<TimeDelta>,
+) -> Result<Vec<Standing>> {
+    let mut standings = Vec::new();
+    let limits = limits::limits_in_force(db, now)?;
+    for limit in limits.iter().filter(|limit| is_wanted(limit)) {
+        let judge = |resource: &str, points: &[Point]| {
+            standing::judge(limit, resource, points, now, stale_after)
+        };
+        let series = series(db, limit, now)?;
+        if series.is_empty() {
+            standings.push(judge("", &[]));
+        }
+        let judged = series
+            .iter()
+            .map(|(resource, points)| judge(resource, points));
+        standings.extend(judged);
+    }
+    Ok(standings)
 }
 
 /// The points that tell how near a limit is, by resource: no more than it takes.

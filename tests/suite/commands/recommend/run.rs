@@ -56,6 +56,38 @@ both_engines! {
         assert_eq!(it["seen_count"], Value::Null);
     }
 
+    fn status_counts_what_is_open_and_names_what_is_stale(db: TestDatabase) {
+        let lines = |at: &str| -> Vec<String> {
+            let status = db.usagectl(["status"]).now(at).run().success().stdout;
+            let ours = |line: &&str| line.starts_with("recommendations:") || line.starts_with("stale:");
+            status.lines().filter(ours).map(str::to_owned).collect()
+        };
+        let now = "2026-01-31T12:00:00Z";
+        assert_eq!(lines(now), [""; 0]);
+        prepare(&db);
+        recommend(&db, &["run"]).success();
+        assert_eq!(lines(now), ["recommendations: 1 open (1 HIGH)"]);
+        // What `limits check` calls stale, and nothing else.
+        let check = db.usagectl(["limits", "check", "--format", "json"]).now("2026-02-10T12:00:00Z").run().stdout;
+        let check: Value = serde_json::from_str(&check).unwrap();
+        let limits = check["limits"].as_array().unwrap();
+        let stale = limits.iter().filter(|limit| limit["state"] == "STALE").count();
+        let later = lines("2026-02-10T12:00:00Z");
+        assert_eq!(later.len(), 1 + stale, "{later:?}");
+        assert!(later.contains(&"stale: VERCEL_KV STORAGE_MB: the newest value is 10 days old".to_owned()), "{later:?}");
+        let json = db.usagectl(["status", "--format", "json"]).now("2026-02-10T12:00:00Z").run().success().stdout;
+        let json: Value = serde_json::from_str(&json).unwrap();
+        assert_eq!((&json["recommendations"]["open"], &json["recommendations"]["high"]), (&1.into(), &1.into()));
+        assert_eq!(json["stale_metrics"].as_array().unwrap().len(), stale);
+        recommend(&db, &["dismiss", "019c13ec", "--by", "ann", "--note", "no"]).success();
+        assert_eq!(lines(now), [""; 0]);
+        // Before there are tables there is nothing to tell.
+        db.usagectl(["rollback", "--yes", "--accept-data-loss"]).run().success();
+        let json = db.usagectl(["status", "--format", "json"]).run().stdout;
+        let json: Value = serde_json::from_str(&json).unwrap();
+        assert_eq!(json["recommendations"], Value::Null);
+    }
+
     fn two_runs_at_once_make_one_row(db: TestDatabase) {
         prepare(&db);
         let waiting = ["run", "--lock-wait", "60s"];
