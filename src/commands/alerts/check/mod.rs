@@ -131,13 +131,13 @@ fn check(context: &mut Context, args: &CheckArgs) -> Result<(Check, Option<Strin
     };
     let round = db.read_tx(|db| Round::new(db, moment))?;
     db.write_tx(|db| round.save(db, moment.now))?;
-    warn(context, &round);
+    warn(context, args, &round);
     let undelivered = deliver(context, &mut db, args)?;
     let check = answer(context, round, undelivered.count);
     Ok((check, undelivered.next))
 }
 
-fn warn(context: &mut Context, round: &Round) {
+fn warn(context: &mut Context, args: &CheckArgs, round: &Round) {
     if let Some(until) = round.ahead_until {
         context.warn(format_args!(
             "it is {}, and rules were judged up to {}: the clock was set back; nothing more is judged until then",
@@ -149,6 +149,14 @@ fn warn(context: &mut Context, round: &Round) {
         context.warn(
             "the triggers on api_usage are missing or disabled: everything is counted from the rows; \
              `usagectl aggregate --rebuild` puts them back",
+        );
+    }
+    // With these options, whoever runs the check is the one to be told.
+    let told_otherwise = args.nagios || args.fail_on.is_some() || args.no_send;
+    if round.unheard && !told_otherwise {
+        context.warn(
+            "a rule fires and nobody is told, for there is no channel; \
+             `usagectl alerts channel add` makes one",
         );
     }
 }

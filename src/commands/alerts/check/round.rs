@@ -58,6 +58,8 @@ pub(super) struct Round {
     pub(super) ahead_until: Option<DateTime<Utc>>,
     /// Whether the triggers are in place that say which roll-ups are right.
     pub(super) triggers_are_in_place: bool,
+    /// Whether something fires, or fired, that no channel could tell of.
+    pub(super) unheard: bool,
     told: Told,
     /// Whose rule is gone.
     removed: Vec<Concern>,
@@ -207,20 +209,20 @@ impl Round {
             .stored
             .as_ref()
             .and_then(|stored| stored.acknowledged.clone());
+        let channels = match &rule.channels[..] {
+            [] => &loaded.channels[..],
+            named => named,
+        };
         for course in tell::courses(before.as_ref(), &changes, Some(&after)) {
+            self.unheard |= channels.is_empty();
             let fired_at = course.episode.fired_at;
             if course.began {
                 let last = self.fired.entry(rule.id.clone()).or_insert(fired_at);
                 *last = fired_at.max(*last);
             }
-            let named = &rule.channels;
             let voice = Voice {
                 now: moment.now,
-                channels: if named.is_empty() {
-                    &loaded.channels
-                } else {
-                    named
-                },
+                channels,
                 silenced: matching(&loaded.silences, rule, subject.api_name, moment.now).is_some(),
                 acknowledged: acknowledged.is_some() && !course.began,
                 repeat: rule.settings.repeat,

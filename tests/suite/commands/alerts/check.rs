@@ -12,7 +12,7 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use crate::support::calls::{Call, insert};
-use crate::support::http::HttpServer;
+use crate::support::http::{HttpServer, Received};
 use crate::support::{Engine, Run, TestDatabase, both_engines};
 
 pub(super) fn at(minute: i64) -> DateTime<Utc> {
@@ -362,6 +362,33 @@ both_engines! {
         assert_eq!(notices(&db), ["FIRING|ops|DELIVERED", "RESOLVED|ops|DELIVERED"]);
     }
 
+    fn that_nobody_is_told_is_said_unless_somebody_else_tells(db: TestDatabase) {
+        put_one_rule(&db);
+        db.execute("DELETE FROM usagectl_channels");
+        put_calls(&db, "finnhub", 1, 50);
+        let run = |minute: i64, args: &[&str]| {
+            let now = at(minute) + TimeDelta::seconds(20);
+            db.usagectl(["alerts", "check"].iter().chain(args)).now(&now.to_rfc3339()).run()
+        };
+        assert_eq!(run(1, &[]).success().stderr, "");
+        assert_snapshot!(run(2, &[]).snapshot(), @"
+        STATE   SEVERITY  API      TYPE                PERIOD  SINCE                 FOUND
+        FIRING  WARNING   finnhub  RATE_LIMIT_WARNING  MINUTE  2026-01-31T12:02:00Z  83.33%, threshold 80%
+        1 event, 0 new notices
+        ------- stderr -------
+        warning: a rule fires and nobody is told, for there is no channel; `usagectl alerts channel add` makes one
+        [exit status: 0]
+        ");
+        for args in [&["--nagios"][..], &["--fail-on", "critical"], &["--no-send"]] {
+            let told = run(2, args);
+            assert!(!told.stderr.contains("no channel"), "{}", told.snapshot());
+        }
+        // Whoever is added while it fires is told.
+        db.usagectl(["alerts", "channel", "add", "ops", "stdout"]).run().success();
+        let told = run(2, &[]).success();
+        assert_eq!((notices(&db), told.stderr.as_str()), (vec!["FIRING|ops|DELIVERED".to_owned()], ""));
+    }
+
     fn an_undelivered_notice_is_told(db: TestDatabase) {
         put_one_rule(&db);
         db.execute("UPDATE usagectl_channels SET kind = 'EXEC', settings = '{\"command\":[\"/bin/false\"],\"pass_env\":[],\"timeout_ms\":5000}'");
@@ -406,9 +433,11 @@ both_engines! {
         }
         assert!(killed > 0, "it was always done before");
         let late = at(24) + TimeDelta::seconds(20);
-        for command in [&["alerts", "check", "--lock-wait", "10s"][..], &["alerts", "deliver", "--force"]] {
-            db.usagectl(command).now(&late.to_rfc3339()).run().success();
-        }
+        // What a killed run tried last may not be due yet; then the check exits with 12.
+        let check = db.usagectl(["alerts", "check", "--lock-wait", "10s"]).now(&late.to_rfc3339()).run();
+        assert!([0, 12].contains(&check.code), "{}", check.snapshot());
+        let deliver = ["alerts", "deliver", "--force", "--lock-wait", "10s"];
+        db.usagectl(deliver).now(&late.to_rfc3339()).run().success();
 
         // What happened is what happens if nobody is killed.
         assert_eq!(events(&db), events(&twin));
@@ -417,9 +446,11 @@ both_engines! {
         assert_eq!(db.rows(waiting), Vec::<String>::new());
         let twice = "SELECT episode FROM usagectl_notices GROUP BY episode, kind, number, channel HAVING count(*) > 1";
         assert_eq!(db.rows(twice), Vec::<String>::new());
-        // Each episode was told whole: that it fired and that it ended, or both in one.
+        // Each notice has one key, and each episode ended once: as resolved, or as one that nobody is known to
+        // have been told of in time. Its FIRING may have been sent by a run that could not note this any more.
         let mut told: BTreeMap<String, BTreeMap<String, BTreeSet<String>>> = BTreeMap::new();
-        for received in server.received() {
+        let whole = |received: &Received| received.header("content-length") == Some(&received.body.len().to_string());
+        for received in server.received().into_iter().filter(whole) {
             let content = received.json();
             let [episode, kind, key] = ["episode", "kind", "key"].map(|name| content[name].as_str().unwrap().to_owned());
             assert_eq!(received.header("idempotency-key"), Some(key.as_str()));
@@ -431,11 +462,12 @@ both_engines! {
         for kinds in told.values() {
             assert!(kinds.values().all(|keys| keys.len() == 1), "{told:?}");
             let kinds: Vec<_> = kinds.keys().map(String::as_str).collect();
-            assert!([&["FIRING", "RESOLVED"][..], &["MISSED"]].contains(&&kinds[..]), "{told:?}");
+            let right = [&["FIRING", "RESOLVED"][..], &["MISSED"], &["FIRING", "MISSED"]];
+            assert!(right.contains(&&kinds[..]), "{told:?}");
         }
         let keys: BTreeSet<_> = told.values().flat_map(BTreeMap::values).flatten().cloned().collect();
-        let delivered = db.rows("SELECT id FROM usagectl_notices WHERE delivery = 'DELIVERED' ORDER BY id");
-        assert_eq!(keys.into_iter().collect::<Vec<_>>(), delivered);
+        let delivered = db.rows("SELECT id FROM usagectl_notices WHERE delivery = 'DELIVERED'");
+        assert!(delivered.iter().all(|key| keys.contains(key)), "{delivered:?} of {keys:?}");
     }
 
     fn a_second_check_waits_or_is_busy(db: TestDatabase) {
