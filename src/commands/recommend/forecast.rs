@@ -1,6 +1,6 @@
 //! `recommend forecast`: where each metric is heading.
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use clap::Args;
 
 use crate::context::Context;
@@ -8,7 +8,7 @@ use crate::domain::forecast::HORIZON_DAYS;
 use crate::domain::infrastructure::{Metric, Service};
 use crate::domain::metric_day::MetricDay;
 use crate::domain::metric_forecast::{HISTORY_DAYS, Lately, Subject, by_series};
-use crate::domain::plans::Kind;
+use crate::domain::plans::{Kind, LimitInForce};
 use crate::error::{Outcome, Result};
 use crate::output::recommend::forecast::{Forecasts, Item};
 use crate::store::backend::Access;
@@ -57,26 +57,8 @@ pub fn run(context: &mut Context, args: ForecastArgs) -> Result<Outcome> {
         let days = metric_days::days(db, args.service, args.metric, from, today)?;
         Ok((days, limits::limits_in_force(db, now)?))
     })?;
-    let item = |days: &[MetricDay]| {
-        let subject = Subject::new(days.first()?.series.clone(), &limits);
-        let limit = subject.limit.as_ref().map(|limit| limit.value);
-        let lately = match subject.kind {
-            Kind::Rate => Lately::of(days, limit, now),
-            Kind::Gauge | Kind::Period => None,
-        };
-        Some(Item {
-            answer: subject.forecast(days, now, HORIZON_DAYS),
-            past: subject.daily(days, now).days,
-            newest: days
-                .iter()
-                .rev()
-                .find(|day| day.last_at <= now)
-                .map(MetricDay::end),
-            subject,
-            lately,
-        })
-    };
-    let items: Vec<Item> = by_series(&days).filter_map(item).collect();
+    let items = by_series(&days).filter_map(|days| item(days, &limits, now));
+    let items: Vec<Item> = items.collect();
     if items.is_empty() {
         context.tell("nothing was measured: `usagectl collect run` does, `usagectl collect import` reads files");
     }
@@ -86,4 +68,29 @@ pub fn run(context: &mut Context, args: ForecastArgs) -> Result<Outcome> {
         explain: args.explain,
     })?;
     Ok(Outcome::DONE)
+}
+
+/// The forecast of one series from its days, in their order; nothing without any.
+pub(super) fn item(
+    days: &[MetricDay],
+    limits: &[LimitInForce],
+    now: DateTime<Utc>,
+) -> Option<Item> {
+    let subject = Subject::new(days.first()?.series.clone(), limits);
+    let limit = subject.limit.as_ref().map(|limit| limit.value);
+    let lately = match subject.kind {
+        Kind::Rate => Lately::of(days, limit, now),
+        Kind::Gauge | Kind::Period => None,
+    };
+    Some(Item {
+        answer: subject.forecast(days, now, HORIZON_DAYS),
+        past: subject.daily(days, now).days,
+        newest: days
+            .iter()
+            .rev()
+            .find(|day| day.last_at <= now)
+            .map(MetricDay::end),
+        subject,
+        lately,
+    })
 }

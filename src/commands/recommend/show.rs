@@ -2,20 +2,25 @@
 
 use std::io::Write;
 
+use chrono::{DateTime, TimeDelta, Utc};
 use clap::Args;
 
 use super::ai::{self, AiArgs};
-use super::one;
+use super::{forecast, one};
 use crate::context::Context;
+use crate::domain::metric_forecast::HISTORY_DAYS;
+use crate::domain::recommendation::Recommendation;
 use crate::error::{Outcome, Result};
+use crate::output::recommend::forecast::Item;
 use crate::output::recommend::show::Show;
-use crate::store::backend::Access;
-use crate::store::recommendation_history;
+use crate::store::backend::{Access, Db};
+use crate::store::{limits, metric_days, recommendation_history};
 
 /// Show all there is to know about a recommendation
 ///
-/// A summary in words, every figure with its interval, the plans that were compared, where each input comes from,
-/// what would make more known, and what happened to it so far.
+/// A summary in words, a chart of what was measured and what is forecast, every figure with its interval, the
+/// plans that were compared, where each input comes from, what would make more known, and what happened to it
+/// so far. Beside the figures that were approved stands what is measured now.
 #[derive(Args, Debug)]
 #[command(after_help = "Example: usagectl --database-url sqlite:usage.db recommend show 019c0d2e")]
 pub struct ShowArgs {
@@ -37,11 +42,13 @@ pub fn run(context: &mut Context, args: ShowArgs) -> Result<Outcome> {
         true => Access::Write,
         false => Access::Read,
     };
+    let now = context.now;
     let mut db = context.open(access)?;
-    let (recommendation, history) = db.read_tx(|db| -> Result<_> {
+    let (recommendation, history, live) = db.read_tx(|db| -> Result<_> {
         let recommendation = one(db, &args.id)?;
         let history = recommendation_history::of(db, &recommendation.id)?;
-        Ok((recommendation, history))
+        let live = live(db, &recommendation, now)?;
+        Ok((recommendation, history, live))
     })?;
     if args.ai.ai_dry_run {
         let request = ai::dry_run(&recommendation, &args.ai)?;
@@ -53,7 +60,24 @@ pub fn run(context: &mut Context, args: ShowArgs) -> Result<Outcome> {
     context.answer(&Show {
         recommendation: &recommendation,
         prose: prose.as_ref(),
+        live: live.as_ref(),
         history: &history,
     })?;
     Ok(Outcome::DONE)
+}
+
+/// Where its metric is heading now; nothing if it was not measured.
+fn live(db: &mut Db, it: &Recommendation, now: DateTime<Utc>) -> Result<Option<Item>> {
+    let Some(metric) = it.metric else {
+        return Ok(None);
+    };
+    let today = now.date_naive();
+    let from = today - TimeDelta::days(HISTORY_DAYS);
+    let mut days = metric_days::days(db, Some(it.service), Some(metric), from, today)?;
+    let resource = it.own.as_ref().map_or("", |own| own.resource.as_str());
+    days.retain(|day| day.series.resource == resource);
+    // A budget may stand beside the limit that it is about.
+    let mut limits = limits::limits_in_force(db, now)?;
+    limits.retain(|limit| limit.plan == it.current_plan);
+    Ok(forecast::item(&days, &limits, now))
 }

@@ -67,6 +67,30 @@ impl Item {
         }
     }
 
+    /// The chart; what there is to say instead where too little is known to draw one.
+    pub(super) fn drawn(&self) -> String {
+        let chart = self.forecast().map(|forecast| chart(self, forecast));
+        chart.unwrap_or_else(|| format!("{}\n", self.remark()))
+    }
+
+    /// What is compared with the limit, in words.
+    pub(super) fn now_in_words(&self) -> String {
+        self.now().map_or_else(|| UNKNOWN.to_owned(), amount)
+    }
+
+    /// What part of the limit that is, in words.
+    pub(super) fn share_in_words(&self) -> String {
+        self.share_of_limit()
+            .map_or_else(|| UNKNOWN.to_owned(), percent)
+    }
+
+    /// In how many days the limit is reached, in words.
+    pub(super) fn days_to_limit_in_words(&self) -> String {
+        let forecast = self.forecast();
+        let days = forecast.and_then(|it| Some(days_in_words(it.passages.last()?, it.horizon)));
+        days.unwrap_or_else(|| UNKNOWN.to_owned())
+    }
+
     fn limit(&self) -> Option<f64> {
         self.subject.limit.as_ref().map(|limit| limit.value)
     }
@@ -477,7 +501,7 @@ struct Json<'a> {
 }
 
 #[derive(Serialize)]
-struct ItemJson<'a> {
+pub(super) struct ItemJson<'a> {
     service: Service,
     metric: Metric,
     resource: &'a str,
@@ -575,7 +599,7 @@ struct BasisJson {
 }
 
 impl<'a> ItemJson<'a> {
-    fn new(item: &'a Item) -> ItemJson<'a> {
+    pub(super) fn new(item: &'a Item) -> ItemJson<'a> {
         let subject = &item.subject;
         let forecast = item.forecast();
         let missing = item.answer.as_ref().err();

@@ -3,9 +3,11 @@
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
+use super::forecast::{Item, ItemJson};
 use super::history::{EntryJson, entries_json, entries_table};
 use super::list::RecommendationJson;
-use crate::domain::infrastructure::Named;
+use crate::domain::infrastructure::{Named, Status};
+use crate::domain::period::shown;
 use crate::domain::recommendation::Recommendation;
 use crate::domain::recommendation::facts::{Choice, Compared, Facts};
 use crate::domain::recommendation::history::Entry;
@@ -21,6 +23,8 @@ pub struct Show<'a> {
     pub recommendation: &'a Recommendation,
     /// In words; none if another program made it.
     pub prose: Option<&'a Prose>,
+    /// Where its metric is heading now; nothing if it was not measured.
+    pub live: Option<&'a Item>,
     /// What happened to it.
     pub history: &'a [Entry],
 }
@@ -29,6 +33,8 @@ pub struct Show<'a> {
 struct ShowJson<'a> {
     recommendation: RecommendationJson<'a>,
     narrative: Option<ProseJson<'a>>,
+    /// As `recommend forecast` tells it; null if nothing was measured.
+    live: Option<ItemJson<'a>>,
     history: Vec<EntryJson<'a>>,
 }
 
@@ -132,6 +138,39 @@ impl Show<'_> {
     }
 }
 
+/// What was approved beside what is measured now.
+fn then_and_now(facts: &Facts, live: Option<&Item>) -> String {
+    let columns = [
+        ("FIGURE", Side::Left),
+        ("APPROVED", Side::Left),
+        ("NOW", Side::Left),
+    ];
+    let now = |words: fn(&Item) -> String| live.map_or_else(|| "unknown".to_owned(), words);
+    let measured = |item: &Item| {
+        let newest = item.newest.as_ref();
+        newest.map_or_else(String::new, |newest| shown(newest.at))
+    };
+    let rows = [
+        ("in use", facts.usage.short(), now(Item::now_in_words)),
+        (
+            "of the limit",
+            facts.usage_percent.short(),
+            now(Item::share_in_words),
+        ),
+        (
+            "days to the limit",
+            facts.outlook.days_to_limit.to_string(),
+            now(Item::days_to_limit_in_words),
+        ),
+        ("measured", shown(facts.measured_at), now(measured)),
+    ];
+    let rows = rows.into_iter();
+    layout(
+        &columns,
+        rows.map(|(name, then, now)| vec![name.to_owned(), then, now]),
+    )
+}
+
 fn figures(facts: &Facts) -> String {
     let rows = facts
         .figures()
@@ -229,7 +268,13 @@ impl Answer for Show<'_> {
                 text.push_str(&part());
             }
         };
+        let nothing = || "nothing was measured\n".to_owned();
+        add(self.recommendation.metric.is_some(), &|| {
+            self.live.map_or_else(nothing, Item::drawn)
+        });
         if let Some(facts) = self.recommendation.facts() {
+            let approved = self.recommendation.status == Status::Approved;
+            add(approved, &|| then_and_now(facts, self.live));
             add(true, &|| figures(facts));
             add(!facts.compared.is_empty(), &|| compared(facts));
             add(!facts.money.projections.is_empty(), &|| projections(facts));
@@ -244,6 +289,7 @@ impl Answer for Show<'_> {
         ShowJson {
             recommendation: self.recommendation.into(),
             narrative: self.prose.map(Into::into),
+            live: self.live.map(ItemJson::new),
             history: entries_json(self.history),
         }
     }

@@ -180,6 +180,24 @@ both_engines! {
         let run = later(&["recommend", "run"]).run().success();
         assert!(run.stdout.contains("frozen"), "{}", run.stdout);
         assert_eq!(db.rows(figures), decided);
+        // What was approved is shown with what is measured now.
+        let show = ["recommend", "show", "019c13ec"];
+        let page = later(&show).run().success().stdout;
+        let row = |name: &str| {
+            let line = page.lines().find(|line| line.starts_with(name)).unwrap();
+            line.split_whitespace().collect::<Vec<_>>().join(" ")
+        };
+        assert!(row("in use").ends_with(" 255"), "{page}");
+        assert_eq!(row("measured"), "measured 2026-01-31T11:55:00Z 2026-02-01T11:55:00Z");
+        assert!(page.contains(" limit 256\n") && page.contains("░"), "{page}");
+        let json = later(&[&show[..], &["--format", "json"]].concat()).run().success().stdout;
+        let json: Value = serde_json::from_str(&json).unwrap();
+        assert_eq!(json["live"]["now"], 255.0);
+        assert_eq!(json["live"]["lines"][2]["name"], "limit");
+        db.execute("DELETE FROM \"InfrastructureMetric\" WHERE timestamp < '2026-01-30'");
+        later(&["recommend", "run"]).run().success();
+        let page = later(&show).run().success().stdout;
+        assert!(page.contains("\ninsufficient data: 3 days of 7\n"), "{page}");
     }
 
     fn another_plan_ends_what_was_said_of_the_old_one(db: TestDatabase) {

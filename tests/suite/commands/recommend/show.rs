@@ -55,6 +55,7 @@ both_engines! {
         for part in [
             "VERCEL_KV STORAGE_MB: free -> payg\nHIGH, REVIEWED, version 2, id abc\n\n",
             "\nVERCEL_KV STORAGE_MB has 228 MB in use, 89 % of the limit, on the plan free with a limit of 256 MB.\n",
+            "\n\nnothing was measured\n\nFIGURE",
             "  19 days (80 %: 14 to 27)\n",
             "\nloss that the change avoids  ",
             "\n1  2026-01-31T12:00:00Z  ann  PENDING -> REVIEWED\n",
