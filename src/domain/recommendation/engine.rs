@@ -354,6 +354,8 @@ fn reopen(
     now: DateTime<Utc>,
 ) -> Result<Step, serde_json::Error> {
     let mut after = before.clone();
+    let snooze = before.own.as_ref().and_then(|own| own.snoozed_until);
+    let still_asleep = snooze.is_none_or(|until| until > now);
     let facts = noted(facts, None);
     if let Some(own) = &mut after.own {
         own.facts = StoredFacts::new(facts.clone())?;
@@ -368,6 +370,7 @@ fn reopen(
         own.snoozed_until = None;
     }
     let note = match before.status {
+        Status::Dismissed if still_asleep => "it is more urgent than when it was dismissed",
         Status::Dismissed => "its dismissal has ended and its reason holds",
         _ => "its reason is back",
     };
@@ -646,6 +649,7 @@ mod tests {
     struct Store {
         all: Vec<Recommendation>,
         steps: usize,
+        last_note: Option<String>,
     }
 
     impl Store {
@@ -658,6 +662,7 @@ mod tests {
             self.all.retain(|it| it.id != step.after.id);
             self.all.push(step.after);
             self.steps += step.entries.len();
+            self.last_note = step.entries.last().and_then(|entry| entry.note.clone());
             step.done
         }
 
@@ -742,6 +747,10 @@ mod tests {
         let mut urgent = facts();
         urgent.priority = Priority::Critical;
         assert_eq!(store.run(&holds(urgent), later(1)), [Done::Reopened]);
+        assert_eq!(
+            store.last_note.as_deref(),
+            Some("it is more urgent than when it was dismissed")
+        );
         let own = store.one().own.clone().unwrap();
         assert_eq!((own.reopened_count, own.dismissed_priority), (1, None));
 
@@ -753,6 +762,10 @@ mod tests {
             []
         );
         assert_eq!(store.run(&holds(facts()), later(5)), [Done::Reopened]);
+        assert_eq!(
+            store.last_note.as_deref(),
+            Some("its dismissal has ended and its reason holds")
+        );
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
+use serde_json::{Map, Value};
 
 use super::forecast::{Item, ItemJson};
 use super::history::{EntryJson, entries_json, entries_table};
@@ -35,6 +36,8 @@ struct ShowJson<'a> {
     narrative: Option<ProseJson<'a>>,
     /// As `recommend forecast` tells it; null if nothing was measured.
     live: Option<ItemJson<'a>>,
+    /// What was predicted and what came of it; null until it was measured.
+    outcome: Option<Value>,
     history: Vec<EntryJson<'a>>,
 }
 
@@ -122,6 +125,12 @@ impl Show<'_> {
         )
     }
 
+    /// What came of it, as it was measured a fortnight after it was done, or later.
+    fn outcome(&self) -> Option<Value> {
+        let own = self.recommendation.own.as_ref()?;
+        serde_json::from_str(own.outcome.as_ref()?).ok()
+    }
+
     fn words(&self) -> String {
         let it = self.recommendation;
         let Some(prose) = self.prose else {
@@ -136,6 +145,19 @@ impl Show<'_> {
         }
         text
     }
+}
+
+/// The outcome, a line for each of its fields.
+fn outcome_table(outcome: &Map<String, Value>) -> String {
+    let rows = outcome.iter().map(|(name, value)| {
+        let value = match value {
+            Value::Null => "unknown".to_owned(),
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        };
+        vec![name.replace('_', " "), value]
+    });
+    layout(&[("OUTCOME", Side::Left), ("VALUE", Side::Left)], rows)
 }
 
 /// What was approved beside what is measured now.
@@ -281,6 +303,9 @@ impl Answer for Show<'_> {
             add(!facts.inputs.is_empty(), &|| inputs(facts));
             add(!facts.missing.is_empty(), &|| missing(facts));
         }
+        if let Some(Value::Object(outcome)) = &self.outcome() {
+            add(true, &|| outcome_table(outcome));
+        }
         add(!self.history.is_empty(), &|| entries_table(self.history));
         text
     }
@@ -290,6 +315,7 @@ impl Answer for Show<'_> {
             recommendation: self.recommendation.into(),
             narrative: self.prose.map(Into::into),
             live: self.live.map(ItemJson::new),
+            outcome: self.outcome(),
             history: entries_json(self.history),
         }
     }

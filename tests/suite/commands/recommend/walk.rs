@@ -56,5 +56,15 @@ both_engines! {
             kinds.iter().map(|(kind, to)| (kind.as_str().unwrap(), to.as_str().unwrap())).collect::<Vec<_>>(),
             [("ENGINE", "PENDING"), ("PERSON", "REVIEWED"), ("PERSON", "APPROVED"), ("PERSON", "IMPLEMENTED")]
         );
+
+        // A fortnight later it is measured what came of it.
+        assert_eq!(json(&db, &["recommend", "show", id])["outcome"], Value::Null);
+        let storage = ["collect", "set", "--service", "VERCEL_KV", "--metric", "STORAGE_MB", "243.5"];
+        db.usagectl(storage).now("2026-02-15T12:00:00Z").run().success();
+        db.usagectl(["recommend", "run"]).now("2026-02-15T12:00:00Z").run().success();
+        let outcome = json(&db, &["recommend", "show", id])["outcome"].clone();
+        assert_eq!((&outcome["usage"], &outcome["would_be_over"]), (&243.5.into(), &false.into()));
+        let page = db.usagectl(["recommend", "show", id]).run().success().stdout;
+        assert!(page.contains("\nusage                    243.5\n"), "{page}");
     }
 }
