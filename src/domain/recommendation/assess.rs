@@ -604,11 +604,18 @@ impl<'a> Work<'a> {
         // What else the same bill was made from.
         for other in self.it.headings {
             if other.meter != heading.meter {
+                let usage = spell(other.usage, Unit::Of(other.meter.1));
                 inputs.push(Input {
                     name: format!("usage of {} {}", other.meter.0, other.meter.1),
-                    value: spell(other.usage, Unit::Of(other.meter.1)),
-                    provenance: Provenance::Measured {
-                        at: other.measured_at,
+                    value: usage.filter(|_| other.has_begun()),
+                    provenance: if other.has_begun() {
+                        Provenance::Measured {
+                            at: other.measured_at,
+                        }
+                    } else {
+                        Provenance::Unknown {
+                            cure: "usagectl collect run".to_owned(),
+                        }
                     },
                 });
             }

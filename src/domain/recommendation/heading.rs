@@ -167,6 +167,14 @@ impl Heading {
         })
     }
 
+    /// Whether anything was measured in the period under way: before that, what was used of it is not zero but
+    /// unknown.
+    #[must_use]
+    pub fn has_begun(&self) -> bool {
+        self.period
+            .is_none_or(|period| self.measured_at >= period.from)
+    }
+
     /// How much of it is used in a stretch of days, on each path: what it adds up to, or its highest level.
     /// Without a forecast a level stays as it is, and of an amount nobody can say.
     #[must_use]
@@ -241,4 +249,34 @@ fn used_in(days: &[&MetricDay], window: Window) -> Option<f64> {
         }
     };
     (counts && began).then_some(last.last_value)
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::TimeDelta;
+
+    use super::super::sample::{days, now};
+    use super::*;
+
+    #[test]
+    fn what_was_not_measured_since_the_period_began_is_not_told_as_nothing_used() {
+        let commands = days(
+            Metric::CommandsPerDay,
+            Reading::Amount,
+            &[6_000.0; 10],
+            now(),
+        );
+        let heading = |at| {
+            let asked = Asked {
+                kind: catalogue::Kind::Period,
+                period: Some(LimitPeriod::Day),
+                billing: Billing::default(),
+                lines: &[],
+                now: at,
+            };
+            Heading::of(&commands, asked).unwrap()
+        };
+        assert!(heading(now()).has_begun());
+        assert!(!heading(now() + TimeDelta::days(1)).has_begun());
+    }
 }
