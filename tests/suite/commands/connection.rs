@@ -406,7 +406,7 @@ fn a_line_of_dot_env_that_does_not_parse_is_not_repeated() {
     let run = sandbox.usagectl(["status"]).run();
     assert_snapshot!(run.snapshot(), @r"
     ------- stderr -------
-    error: cannot read [dir]/work/.env: the line of DATABASE_URL does not parse
+    error: cannot read [dir]/app/.env: the line of DATABASE_URL does not parse
     next: correct the .env file, or give --database-url
     [exit status: 2]
     ");

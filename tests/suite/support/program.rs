@@ -25,7 +25,7 @@ impl Sandbox {
         let sandbox = Sandbox {
             directory: directory.expect("the temporary directory is writable"),
         };
-        for part in ["home", "work"] {
+        for part in ["home", "app"] {
             fs::create_dir(sandbox.path().join(part)).expect("the sandbox is writable");
         }
         sandbox
@@ -43,7 +43,7 @@ impl Sandbox {
 
     /// The working directory.
     pub fn work(&self) -> PathBuf {
-        self.path().join("work")
+        self.path().join("app")
     }
 
     /// Writes a file into the working directory and returns its path.

@@ -203,9 +203,9 @@ both_engines! {
         let shown = deliver(&db, 0).snapshot();
         assert_snapshot!(shown, @"
         CHANNEL  KIND    API      TYPE                PERIOD  CREATED               DELIVERY  TRIES  NEXT TRY              WHY
-        ops      FIRING  finnhub  RATE_LIMIT_WARNING  MINUTE  2026-01-31T12:00:00Z  WAITING       0  2026-01-31T12:00:00Z  cannot read the secret in [dir]/work/url: No such file or directory (os error 2)
+        ops      FIRING  finnhub  RATE_LIMIT_WARNING  MINUTE  2026-01-31T12:00:00Z  WAITING       0  2026-01-31T12:00:00Z  cannot read the secret in [dir]/app/url: No such file or directory (os error 2)
         ------- stderr -------
-        warning: the channel `ops` failed: cannot read the secret in [dir]/work/url: No such file or directory (os error 2)
+        warning: the channel `ops` failed: cannot read the secret in [dir]/app/url: No such file or directory (os error 2)
         warning: 1 notice not delivered yet; the next try is due at 2026-01-31T12:00:00Z
         next: usagectl alerts deliver
         [exit status: 12]
