@@ -43,7 +43,7 @@ pub struct BacktestArgs {
     rule: Option<String>,
 
     /// The API of a rule that is only described, or '*'
-    #[arg(long, value_name = "NAME", conflicts_with = "rule", requires_all = ["alert_type", "period", "threshold"])]
+    #[arg(long, value_name = "NAME", conflicts_with = "rule", requires_all = ["alert_type", "period"])]
     api: Option<String>,
 
     /// Its type
@@ -54,7 +54,7 @@ pub struct BacktestArgs {
     #[arg(long, value_name = "PERIOD", value_parser = alert_period(), ignore_case = true, requires = "api")]
     period: Option<AlertPeriod>,
 
-    /// Its threshold
+    /// Its threshold; that of the rule there is, unless given
     #[arg(long, value_name = "N", value_parser = number, requires = "api")]
     threshold: Option<f64>,
 
@@ -138,14 +138,16 @@ fn backtest(db: &mut Db, args: &BacktestArgs, range: Window) -> Result<Backtest>
 
 /// The rule as it stands, or as it is described.
 fn original(db: &mut Db, args: &BacktestArgs) -> Result<Rule> {
-    if let (Some(api), Some(alert_type), Some(period), Some(threshold)) =
-        (&args.api, &args.alert_type, &args.period, args.threshold)
-    {
-        let rule = Rule::new(api, alert_type.clone(), period.clone(), threshold);
-        rule.require_sound().map_err(Error::usage)?;
-        return Ok(rule);
-    }
-    let word = args.rule.clone().unwrap_or_default();
+    let described = args.api.as_ref().zip(args.alert_type.as_ref());
+    let word = match (described.zip(args.period.as_ref()), args.threshold) {
+        (Some(((api, alert_type), period)), Some(threshold)) => {
+            let rule = Rule::new(api, alert_type.clone(), period.clone(), threshold);
+            rule.require_sound().map_err(Error::usage)?;
+            return Ok(rule);
+        }
+        (Some(((api, alert_type), period)), None) => format!("{api}/{alert_type}/{period}"),
+        (None, _) => args.rule.clone().unwrap_or_default(),
+    };
     let mut found = chosen(&alerts::rules(db)?, &[word])?;
     found.pop().ok_or_else(|| Error::usage("name a rule"))
 }

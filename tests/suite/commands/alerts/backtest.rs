@@ -44,6 +44,9 @@ both_engines! {
         [exit status: 0]
         ");
         assert_eq!(db.rows("SELECT 1 FROM usagectl_alert_events UNION SELECT 1 FROM usagectl_alert_states"), [""; 0]);
+        let described = ["--api", "finnhub", "--type", "RATE_LIMIT_WARNING", "--period", "MINUTE"];
+        let described = backtest(&db, &[&described[..], &RANGE].concat()).success();
+        assert_eq!(described.stdout, backtest(&db, &args).stdout);
         let lower = [&args[..], &["--set", "threshold=70", "--diff"]].concat();
         assert_snapshot!(backtest(&db, &lower).success().snapshot(), @"
         finnhub RATE_LIMIT_WARNING per MINUTE, threshold 70%: 2026-01-31T12:00:00Z to 2026-01-31T13:00:00Z, 61 steps
