@@ -3,11 +3,11 @@
 //! The arguments of each command stand beside its `run`, in `commands/`.
 
 use std::io::{self, IsTerminal};
-use std::time::Duration;
 
 use chrono::{DateTime, SubsecRound, Utc};
 use clap::{ArgAction, Args, Parser, Subcommand};
 
+use crate::args::parse_instant;
 use crate::commands::{
     aggregate, alerts, collect, completions, limits, man, migrate, recommend, record, rollback,
     stats, status,
@@ -84,42 +84,6 @@ enum Command {
     Man(man::ManArgs),
 }
 
-/// Reads an instant from the command line.
-///
-/// # Errors
-///
-/// When it is not RFC 3339.
-pub fn parse_instant(text: &str) -> Result<DateTime<Utc>, String> {
-    DateTime::parse_from_rfc3339(text)
-        .map(|at| at.to_utc())
-        .map_err(|_| "not an RFC 3339 time such as 2026-01-31T12:00:00Z".to_owned())
-}
-
-/// Reads a span of time from the command line: `500ms`, `90s`, `15m`, `24h`, `7d`.
-///
-/// # Errors
-///
-/// When it is not a whole number with one of these units, or longer than a thousand years.
-pub fn parse_duration(text: &str) -> Result<Duration, String> {
-    const LONGEST_MS: u64 = 365_250 * 86_400_000;
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    let (number, unit) = text.split_at(digits);
-    let unit_ms = match unit {
-        "ms" => 1,
-        "s" => 1_000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        "d" => 86_400_000,
-        _ => return Err("not a number with a unit, such as 90s, 15m, 24h or 7d".to_owned()),
-    };
-    let number: Option<u64> = number.parse().ok();
-    number
-        .and_then(|number| number.checked_mul(unit_ms))
-        .filter(|ms| *ms <= LONGEST_MS)
-        .map(Duration::from_millis)
-        .ok_or_else(|| "not a whole number of units within a thousand years".to_owned())
-}
-
 /// Runs the program and returns how it ends. Errors have been printed by then.
 pub fn run() -> Exit {
     let cli = match Cli::try_parse() {
@@ -163,8 +127,8 @@ impl Command {
             Command::Limits(args) => limits::run(context, args),
             Command::Collect(args) => collect::run(context, args),
             Command::Recommend(args) => recommend::run(context, args),
-            Command::Completions(args) => completions::run(context, args),
-            Command::Man(args) => man::run(context, args),
+            Command::Completions(args) => completions::run(context, args, definition()),
+            Command::Man(args) => man::run(context, args, definition()),
         }
     }
 }
@@ -202,26 +166,5 @@ mod tests {
     #[test]
     fn the_definition_is_sound() {
         definition().debug_assert();
-    }
-
-    #[test]
-    fn a_span_of_time_is_a_whole_number_and_a_unit() {
-        let seconds = |text| parse_duration(text).map(|span| span.as_secs_f64());
-        assert_eq!(seconds("500ms"), Ok(0.5));
-        assert_eq!(seconds("90s"), Ok(90.0));
-        assert_eq!(seconds("7d"), Ok(604_800.0));
-        for text in [
-            "",
-            "7",
-            "d",
-            "-1s",
-            "1.5h",
-            "1h30m",
-            "7 d",
-            "99999999999999999999s",
-            "400000d",
-        ] {
-            assert!(seconds(text).is_err(), "{text}");
-        }
     }
 }

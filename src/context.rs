@@ -9,7 +9,8 @@ use chrono::{DateTime, Utc};
 
 use crate::error::{Error, Exit, Result, shell_word};
 use crate::output::{Answer, Format};
-use crate::store::backend::{self, Access, Db};
+use crate::store::db;
+use crate::store::db::{Access, Db};
 use crate::store::migrations;
 use crate::store::url::{self, DatabaseUrl, UrlError};
 
@@ -123,7 +124,7 @@ impl Context {
     ///
     /// When there is no database or it cannot be reached.
     pub fn open_unchecked(&mut self, url: &DatabaseUrl, access: Access) -> Result<Db> {
-        let db = backend::open(url, access)?;
+        let db = db::open(url, access)?;
         self.note(format_args!("using {} (from {})", url.target, url.source));
         for note in &url.notes {
             self.note(note);

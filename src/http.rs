@@ -351,7 +351,6 @@ impl Response {
 
 /// Why there is no answer. `host` is a URL's scheme, host and port.
 #[derive(Debug, thiserror::Error)]
-#[expect(missing_docs, reason = "the fields are named in the messages")]
 pub enum Error {
     /// The policy forbids it.
     #[error("plain HTTP to {host} is refused: use https")]

@@ -12,7 +12,7 @@
 //! ingest      bytes in, checked records out
 //! collectors  metrics, from where they are measured
 //! notify      notices to their channels
-//! narrative   prose by a language model, if one is asked
+//! llm         prose by a language model, if one is asked
 //! http        requests to other servers, under one policy
 //! store       rows in, rows out; both engines, each query written once
 //! output      a finished answer as a table, JSON or CSV
@@ -20,8 +20,9 @@
 //! ```
 //!
 //! `cli -> commands -> domain <- store`; commands also call `store`, `ingest`, `collectors`, `notify`,
-//! `narrative` and `output`; `output` reads `domain` only.
+//! `llm` and `output`; `output` reads `domain` only.
 
+pub mod args;
 pub mod cli;
 pub mod collectors;
 pub mod commands;
@@ -30,7 +31,7 @@ pub mod domain;
 pub mod error;
 pub mod http;
 pub mod ingest;
-pub mod narrative;
+pub mod llm;
 pub mod notify;
 pub mod output;
 pub mod store;

@@ -31,10 +31,11 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 
-use crate::domain::collector::{Failure, Source};
-use crate::domain::counter::Counter;
-use crate::domain::infrastructure::{Metric, Named, Service};
-use crate::domain::metric::{NewPoint, Series};
+use crate::domain::metrics::collector::{Failure, Source};
+use crate::domain::metrics::counter::Counter;
+use crate::domain::metrics::names::{Metric, Service};
+use crate::domain::metrics::point::{NewPoint, Series};
+use crate::domain::named::Named;
 
 /// What every collector is told.
 #[derive(Clone, Debug)]

@@ -10,9 +10,9 @@ use serde_json::{Map, Value};
 
 use super::vendor::{encoded, number};
 use super::{Collected, Collector, Endpoint, Moment};
-use crate::domain::collector::{Failure, Source};
-use crate::domain::infrastructure::{Metric, Service};
-use crate::domain::metric::{NewPoint, Reading, Series, midnight};
+use crate::domain::metrics::collector::{Failure, Source};
+use crate::domain::metrics::names::{Metric, Service};
+use crate::domain::metrics::point::{NewPoint, Reading, Series, midnight};
 
 /// How Neon is asked.
 #[derive(Clone, Debug)]

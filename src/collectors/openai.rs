@@ -9,9 +9,9 @@ use serde_json::Value;
 
 use super::vendor::encoded;
 use super::{Collected, Collector, Endpoint, Moment, point};
-use crate::domain::collector::{Failure, Source};
-use crate::domain::infrastructure::{Metric, Service};
-use crate::domain::metric::{Reading, midnight};
+use crate::domain::metrics::collector::{Failure, Source};
+use crate::domain::metrics::names::{Metric, Service};
+use crate::domain::metrics::point::{Reading, midnight};
 
 /// How OpenAI is asked.
 #[derive(Clone, Debug)]

@@ -7,10 +7,11 @@ use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Integer};
 
 use super::{Collected, Collector, Moment, median_ms, point};
-use crate::domain::collector::{Failure, Source};
-use crate::domain::infrastructure::{Metric, Service};
-use crate::domain::metric::NewPoint;
-use crate::store::backend::{self, Access, Db};
+use crate::domain::metrics::collector::{Failure, Source};
+use crate::domain::metrics::names::{Metric, Service};
+use crate::domain::metrics::point::NewPoint;
+use crate::store::db;
+use crate::store::db::{Access, Db};
 use crate::store::url::{DatabaseUrl, Target};
 
 /// Where it is.
@@ -63,7 +64,7 @@ impl Collector for Postgres {
             return Err(Failure::new("the URL is not one of PostgreSQL", cure));
         };
         let began = Instant::now();
-        let opened = backend::open(&self.url, Access::Read);
+        let opened = db::open(&self.url, Access::Read);
         let mut db = opened.map_err(|error| {
             let error = crate::error::Error::from(error);
             let cure = error.next().unwrap_or("usagectl collect doctor").to_owned();

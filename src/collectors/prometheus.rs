@@ -7,10 +7,10 @@ use serde::Deserialize;
 
 use super::exposition::{Exposition, Sample, selector};
 use super::{Collected, Collector, Moment, point};
-use crate::domain::collector::{Failure, Source};
-use crate::domain::counter::advance;
-use crate::domain::infrastructure::{Metric, Service};
-use crate::domain::metric::{NewPoint, Reading, midnight};
+use crate::domain::metrics::collector::{Failure, Source};
+use crate::domain::metrics::counter::advance;
+use crate::domain::metrics::names::{Metric, Service};
+use crate::domain::metrics::point::{NewPoint, Reading, midnight};
 use crate::http::{Client, Limit, Policy, Request, Secret, Url};
 
 /// An exporter.

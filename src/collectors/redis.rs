@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use redis::{Client, Connection};
 
 use super::{Collected, Collector, Moment, median_ms, point};
-use crate::domain::collector::{Failure, Source};
-use crate::domain::counter::advance;
-use crate::domain::infrastructure::{Metric, Service};
-use crate::domain::metric::{NewPoint, midnight};
+use crate::domain::metrics::collector::{Failure, Source};
+use crate::domain::metrics::counter::advance;
+use crate::domain::metrics::names::{Metric, Service};
+use crate::domain::metrics::point::{NewPoint, midnight};
 use crate::http::Secret;
 
 /// Where it is.

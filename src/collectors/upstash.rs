@@ -7,9 +7,9 @@ use serde_json::Value;
 use super::redis::{Info, from_info};
 use super::vendor::{encoded, number};
 use super::{Collected, Collector, Endpoint, Moment, point};
-use crate::domain::collector::{Failure, Source};
-use crate::domain::infrastructure::{Metric, Service};
-use crate::domain::metric::midnight;
+use crate::domain::metrics::collector::{Failure, Source};
+use crate::domain::metrics::names::{Metric, Service};
+use crate::domain::metrics::point::midnight;
 use crate::http::Request;
 use chrono::Datelike;
 

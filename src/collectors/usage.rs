@@ -5,14 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{DateTime, Datelike, TimeDelta, Utc};
 
 use super::{Collected, point};
-use crate::domain::collector::{Failure, Source};
-use crate::domain::credits::Credits;
-use crate::domain::infrastructure::{Metric, Service};
-use crate::domain::metric::{NewPoint, Reading, midnight};
+use crate::domain::metrics::collector::{Failure, Source};
+use crate::domain::metrics::names::{Metric, Service};
+use crate::domain::metrics::point::{NewPoint, Reading, midnight};
 use crate::domain::period::{Granularity, Window};
+use crate::domain::usage::credits::Credits;
 use crate::error::Error;
-use crate::store::backend::Db;
-use crate::store::rollups;
+use crate::store::db::Db;
+use crate::store::usage::rollups;
 
 /// What only the user knows about credits.
 #[derive(Clone, Copy, Debug, Default)]

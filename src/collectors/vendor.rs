@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::domain::collector::Failure;
+use crate::domain::metrics::collector::Failure;
 use crate::http::{Client, Limit, Policy, Request, Response, Secret, Url};
 
 /// Where a vendor's API is, and the key for it.

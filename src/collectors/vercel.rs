@@ -4,9 +4,9 @@ use chrono::{SecondsFormat, TimeDelta};
 
 use super::vendor::encoded;
 use super::{Collected, Collector, Endpoint, Moment};
-use crate::domain::collector::{Failure, Source};
-use crate::domain::focus::{Bill, Charge};
-use crate::domain::metric::midnight;
+use crate::domain::metrics::collector::{Failure, Source};
+use crate::domain::metrics::focus_bill::{Bill, Charge};
+use crate::domain::metrics::point::midnight;
 use crate::ingest::{self, Broken, Format, Found, Input, Rules};
 
 /// How Vercel is asked.

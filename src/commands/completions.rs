@@ -21,16 +21,15 @@ pub struct CompletionsArgs {
 /// # Errors
 ///
 /// When stdout cannot be written.
-pub fn run(context: &mut Context, args: CompletionsArgs) -> Result<Outcome> {
+pub fn run(
+    context: &mut Context,
+    args: CompletionsArgs,
+    mut definition: clap::Command,
+) -> Result<Outcome> {
     use std::io::Write;
     // clap_complete panics when it cannot write, so it writes to memory.
     let mut script = Vec::new();
-    clap_complete::generate(
-        args.shell,
-        &mut crate::cli::definition(),
-        "usagectl",
-        &mut script,
-    );
+    clap_complete::generate(args.shell, &mut definition, "usagectl", &mut script);
     context.stdout().write_all(&script)?;
     Ok(Outcome::DONE)
 }

@@ -23,8 +23,7 @@ pub struct ManArgs {
 /// # Errors
 ///
 /// When they cannot be written.
-pub fn run(context: &mut Context, args: ManArgs) -> Result<Outcome> {
-    let definition = crate::cli::definition();
+pub fn run(context: &mut Context, args: ManArgs, definition: clap::Command) -> Result<Outcome> {
     match args.out_dir {
         Some(directory) => {
             std::fs::create_dir_all(&directory)?;

@@ -5,15 +5,17 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::cli::parse_duration;
+use crate::args::parse_duration;
 use crate::context::{Context, who};
-use crate::domain::migration::{self, Refusal};
+use crate::domain::schema::migration;
+use crate::domain::schema::migration::Refusal;
 use crate::error::{Error, Exit, Outcome, Result};
 use crate::output::migrations::{Applied, Plan};
-use crate::store::backend::{self, Access, Db};
-use crate::store::catalogue;
+use crate::store::db;
+use crate::store::db::{Access, Db};
 use crate::store::lock::{RunKind, RunLock};
 use crate::store::migrations::{self, Direction, Entry, Migration, Survey};
+use crate::store::schema_objects;
 use crate::store::url::{DatabaseUrl, Target};
 
 /// Apply pending migrations
@@ -128,7 +130,7 @@ fn plan(
     .map_err(refused)?;
     let plan = migrations::with_versions(&versions);
     if !plan.is_empty() {
-        let found = catalogue::read(db)?;
+        let found = schema_objects::read(db)?;
         let there = migrations::already_there(db, &plan, &found);
         if !there.is_empty() {
             return Err(refused(Refusal::AlreadyThere(there)));
@@ -139,7 +141,7 @@ fn plan(
 
 fn preview(context: &mut Context, url: &DatabaseUrl, args: &MigrateArgs) -> Result<Outcome> {
     let mut db = match &url.target {
-        Target::Sqlite(path) if !path.exists() => backend::open_nothing()?,
+        Target::Sqlite(path) if !path.exists() => db::open_nothing()?,
         _ => context.open_unchecked(url, Access::Read)?,
     };
     let survey = migrations::survey(&mut db)?;

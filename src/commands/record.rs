@@ -18,7 +18,7 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
-use crate::cli::parse_duration;
+use crate::args::parse_duration;
 use crate::context::Context;
 use crate::error::{Error, Exit, Outcome, Result};
 use crate::ingest::{
@@ -28,9 +28,10 @@ use crate::ingest::{
 use crate::output::printable;
 use crate::output::record::Summary;
 use crate::output::table::count;
-use crate::store::backend::{Access, Db};
+use crate::store::db::{Access, Db};
 use crate::store::time::Ts;
-use crate::store::usage::{self, Loaded, Refused};
+use crate::store::usage::insert;
+use crate::store::usage::insert::{Loaded, Refused};
 
 /// Record API usage
 ///
@@ -521,7 +522,7 @@ impl Recording<'_> {
             let id = |ordinal| ingest::derived_id(at, &replayed.hash, ordinal).to_string();
             let until = Ts::new(replayed.recorded_at);
             let mut good = 0;
-            while usage::was_recorded(db, &id(good + 1), until)? {
+            while insert::was_recorded(db, &id(good + 1), until)? {
                 good += 1;
             }
             let id = id(good + replayed.ordinal);
@@ -536,7 +537,7 @@ impl Recording<'_> {
     /// Loads what is pending, and keeps the refused lines before anything is committed: so whatever
     /// happens, none of them is lost.
     fn load(&mut self, db: &mut Db) -> Result<(Loaded, Vec<Refusal>)> {
-        let loaded = usage::load(db, &self.pending.usage, self.created_at)?;
+        let loaded = insert::load(db, &self.pending.usage, self.created_at)?;
         let problems = loaded
             .refused
             .iter()

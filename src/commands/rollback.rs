@@ -6,14 +6,15 @@ use clap::Args;
 
 use super::migrate::{LockArgs, refused};
 use crate::context::{Context, who};
-use crate::domain::migration::{self, Undo};
-use crate::domain::step::Step;
+use crate::domain::schema::migration;
+use crate::domain::schema::migration::Undo;
+use crate::domain::schema::plan::Step;
 use crate::error::{Error, Exit, Outcome, Result};
 use crate::output::migrations::Plan;
-use crate::store::backend::{Access, Db};
-use crate::store::catalogue;
+use crate::store::db::{Access, Db};
 use crate::store::lock::{RunKind, RunLock};
 use crate::store::migrations::{self, Direction, Entry, Migration};
+use crate::store::schema_objects;
 use crate::store::url::DatabaseUrl;
 
 /// Undo migrations
@@ -125,7 +126,7 @@ fn undo(
         at: context.now.into(),
     };
     migrations::patiently(db, args.locks.lock_timeout, |db| {
-        let found = catalogue::read(db)?;
+        let found = schema_objects::read(db)?;
         migrations::lock_tables(db, shown, &found)?;
         let now = counted_steps(db, plan)?;
         for (now, shown) in now.iter().zip(shown) {
@@ -155,7 +156,7 @@ fn plan(db: &mut Db, url: &DatabaseUrl, args: &RollbackArgs) -> Result<Vec<&'sta
 }
 
 fn counted_steps(db: &mut Db, plan: &[&'static Migration]) -> Result<Vec<Step>> {
-    let found = catalogue::read(db)?;
+    let found = schema_objects::read(db)?;
     let mut steps = Vec::with_capacity(plan.len());
     for migration in plan {
         let mut step = migration.step(db, Direction::Down);

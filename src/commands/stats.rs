@@ -1,24 +1,22 @@
 //! `stats`: what happened in a stretch of time.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
 use clap::{Args, ValueEnum};
 
-use crate::cli::{parse_duration, parse_instant};
+use crate::args::{ApiFilter, Lookback};
 use crate::context::Context;
 use crate::domain::period::{Granularity, Window};
-use crate::domain::rollup::{ApiPeriod, LeftOut};
-use crate::domain::slices::Slice;
-use crate::domain::stats::{Cells, Lines, Plan, Stale};
+use crate::domain::usage::read_plan::Slice;
+use crate::domain::usage::rollup::{ApiPeriod, LeftOut};
+use crate::domain::usage::stats::{Cells, Lines, Plan, Stale};
 use crate::error::{Error, Exit, Outcome, Result};
 use crate::output::printable;
 use crate::output::stats::Stats;
 use crate::output::table::counted;
-use crate::store::backend::{Access, Db};
-use crate::store::rollups::Scope;
-use crate::store::{aggregates, marks, rollups, usage_read};
+use crate::store::db::{Access, Db};
+use crate::store::usage::rollups::Scope;
+use crate::store::usage::{aggregates, dirty, read, rollups};
 
 /// Show what happened: requests, errors, response times, cost, cache hits
 ///
@@ -36,21 +34,11 @@ use crate::store::{aggregates, marks, rollups, usage_read};
     after_help = "Example: usagectl --database-url sqlite:usage.db stats --last 7d --by endpoint"
 )]
 pub struct StatsArgs {
-    /// Only this API; may be given several times
-    #[arg(long = "api", value_name = "NAME")]
-    apis: Vec<String>,
+    #[command(flatten)]
+    filter: ApiFilter,
 
-    /// How far to look back from --to
-    #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "24h", conflicts_with = "from")]
-    last: Duration,
-
-    /// Where to begin (RFC 3339)
-    #[arg(long, value_name = "TIME", value_parser = parse_instant)]
-    from: Option<DateTime<Utc>>,
-
-    /// Where to end (RFC 3339); now, unless given
-    #[arg(long, value_name = "TIME", value_parser = parse_instant)]
-    to: Option<DateTime<Utc>>,
+    #[command(flatten)]
+    lookback: Lookback,
 
     /// What to count for each
     #[arg(long, value_enum, value_name = "WHAT", default_value_t = By::Api)]
@@ -72,7 +60,7 @@ enum By {
 ///
 /// When the database cannot be opened or read, or an API is named that nothing is known about.
 pub fn run(context: &mut Context, args: StatsArgs) -> Result<Outcome> {
-    let window = window(&args, context.now)?;
+    let window = args.lookback.window(context.now)?;
     let mut db = context.open(Access::Read)?;
     let cells = Cells::new(window);
     let mut count = Count {
@@ -83,7 +71,7 @@ pub fn run(context: &mut Context, args: StatsArgs) -> Result<Outcome> {
     };
     let in_place = db.read_tx(|db| -> Result<_> {
         count.run(db)?;
-        Ok(marks::triggers_are_in_place(db)?)
+        Ok(dirty::triggers_are_in_place(db)?)
     })?;
     let left_out = count.lines.left_out;
     if left_out != LeftOut::default() {
@@ -119,20 +107,6 @@ pub fn run(context: &mut Context, args: StatsArgs) -> Result<Outcome> {
     ))
 }
 
-fn window(args: &StatsArgs, now: DateTime<Utc>) -> Result<Window> {
-    let to = args.to.unwrap_or(now);
-    let back = TimeDelta::from_std(args.last).unwrap_or(TimeDelta::MAX);
-    let from = args.from.or_else(|| to.checked_sub_signed(back));
-    let window = Window {
-        from: from.unwrap_or(Window::ALL.from).max(Window::ALL.from),
-        to: to.min(Window::ALL.to),
-    };
-    if window.is_empty() {
-        return Err(Error::usage("--from must be before --to"));
-    }
-    Ok(window)
-}
-
 struct Count<'a> {
     args: &'a StatsArgs,
     window: Window,
@@ -144,11 +118,11 @@ struct Count<'a> {
 impl Count<'_> {
     fn run(&mut self, db: &mut Db) -> Result<()> {
         let known = rollups::known_apis(db)?;
-        let asked: BTreeSet<&str> = if self.args.apis.is_empty() {
+        let asked: BTreeSet<&str> = if self.args.filter.apis.is_empty() {
             known.iter().map(String::as_str).collect()
         } else {
-            require_known(db, &self.args.apis, &known)?;
-            self.args.apis.iter().map(String::as_str).collect()
+            require_known(db, &self.args.filter.apis, &known)?;
+            self.args.filter.apis.iter().map(String::as_str).collect()
         };
         let stale = self.stale(db)?;
         let fresh = Stale::default();
@@ -177,7 +151,7 @@ impl Count<'_> {
     fn stale(&self, db: &mut Db) -> Result<HashMap<String, Stale>> {
         let months = self.window.widened(Granularity::Monthly);
         let mut stale: HashMap<String, Stale> = HashMap::new();
-        for hour in marks::dirty_hours(db, months)? {
+        for hour in dirty::dirty_hours(db, months)? {
             let of = stale.entry(hour.api_name).or_default();
             of.insert(Granularity::Hourly, hour.start);
         }
@@ -225,7 +199,7 @@ impl Count<'_> {
             apis.iter().map(|api| slice(Some(api))).collect()
         };
         for slice in slices {
-            usage_read::for_each(db, &slice, |row| {
+            read::for_each(db, &slice, |row| {
                 if apis.contains(row.api_name) {
                     let endpoint = match self.args.by {
                         By::Api => "",
@@ -261,7 +235,8 @@ impl Count<'_> {
                 let fresh = stale
                     .get(&api_name)
                     .is_none_or(|stale| stale.trusts(granularity, start));
-                let asked = self.args.apis.is_empty() || self.args.apis.contains(&api_name);
+                let asked =
+                    self.args.filter.apis.is_empty() || self.args.filter.apis.contains(&api_name);
                 // Rows that were never rolled up are counted here, and are no surplus.
                 if asked && !months_added.contains(&month) && (fresh || surplus.rolled_up) {
                     self.lines

@@ -6,20 +6,20 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, Utc};
 use clap::Args;
 
-use crate::cli::parse_duration;
+use crate::args::parse_duration;
 use crate::commands::limits::check;
 use crate::context::Context;
-use crate::domain::metric::Series;
-use crate::domain::migration::State;
-use crate::domain::plans::standing;
-use crate::domain::status::{Capacity, Report, StaleMetric, Verdict};
+use crate::domain::capacity::limit_status;
+use crate::domain::metrics::point::Series;
+use crate::domain::schema::migration::State;
+use crate::domain::schema::status::{Capacity, Report, StaleMetric, Verdict};
 use crate::error::{Error, Exit, Outcome, Result};
 use crate::output::status::Status;
-use crate::store::backend::{Access, Db};
-use crate::store::marks;
+use crate::store::db::{Access, Db};
 use crate::store::migrations;
 use crate::store::url::DatabaseUrl;
-use crate::store::{catalogue, status};
+use crate::store::usage::dirty;
+use crate::store::{schema_objects, status};
 
 /// Say whether the database is in order
 ///
@@ -78,7 +78,7 @@ fn report(db: &mut Db, application_schema: &str, now: DateTime<Utc>) -> Result<R
     if let Err(error) = survey.bookkeeping.check_application(application_schema) {
         return Err(Error::from(error).with_exit(Exit::Untrustworthy));
     }
-    let found = catalogue::read(db)?;
+    let found = schema_objects::read(db)?;
     let expected = migrations::expected(db, &survey.standings);
     let pending: Vec<_> = survey
         .standings
@@ -114,14 +114,14 @@ fn report(db: &mut Db, application_schema: &str, now: DateTime<Utc>) -> Result<R
             .transpose()?,
         capacity: has_capacity.then(|| capacity(db, now)).transpose()?,
         unreadable_timestamps: (has_marks && has_table("api_usage"))
-            .then(|| marks::count_unreadable(db))
+            .then(|| dirty::count_unreadable(db))
             .transpose()?,
     })
 }
 
 /// What is open, and what `limits check` calls stale.
 fn capacity(db: &mut Db, now: DateTime<Utc>) -> Result<Capacity> {
-    let stale = |it: standing::Standing| {
+    let stale = |it: limit_status::Standing| {
         let series = Series {
             service: it.limit.service,
             metric: it.limit.metric,
@@ -129,7 +129,7 @@ fn capacity(db: &mut Db, now: DateTime<Utc>) -> Result<Capacity> {
         };
         let reason = it.reason.unwrap_or_default();
         let stale = StaleMetric { series, reason };
-        (it.state == standing::State::Stale).then_some(stale)
+        (it.state == limit_status::State::Stale).then_some(stale)
     };
     let standings = check::standings(db, |_| true, now, None)?;
     let mut stale: Vec<StaleMetric> = standings.into_iter().filter_map(stale).collect();

@@ -7,8 +7,8 @@ use chrono::{DateTime, Utc};
 
 use super::key::EventHash;
 use super::{Origin, Problem, Refusal};
-use crate::domain::batch::UsageBatch;
-use crate::domain::usage::NewUsage;
+use crate::domain::usage::batch::UsageBatch;
+use crate::domain::usage::record::NewUsage;
 
 /// Records that passed the checks, each with its line; and between them the lines that did not.
 #[derive(Debug, Default)]

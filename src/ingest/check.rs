@@ -10,8 +10,9 @@ use chrono::{DateTime, Datelike, FixedOffset, NaiveDateTime, Offset, TimeDelta, 
 
 use super::fields::{Field, RawEvent, Value};
 use super::{Code, Problem};
-use crate::domain::usage::{
-    self, DEFAULT_METHOD, Defaulted, ERROR_MESSAGE_MAX_CHARS, NewUsage, UsageRecord,
+use crate::domain::usage::record;
+use crate::domain::usage::record::{
+    DEFAULT_METHOD, Defaulted, ERROR_MESSAGE_MAX_CHARS, NewUsage, UsageRecord,
 };
 
 /// What a run is told about its input.
@@ -114,9 +115,9 @@ pub(super) fn check<'e>(
     let id = text(event, Field::Id, ID_MAX_BYTES)?;
 
     let success = given_success
-        .unwrap_or_else(|| usage::default_success(status_code, given_error_type.is_some()));
+        .unwrap_or_else(|| record::default_success(status_code, given_error_type.is_some()));
     let error_type =
-        given_error_type.or_else(|| (!success).then(|| usage::default_error_type(status_code)));
+        given_error_type.or_else(|| (!success).then(|| record::default_error_type(status_code)));
     let error_message = full_message.map(shortened);
     Ok(Checked {
         usage: NewUsage {

@@ -18,7 +18,7 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use crate::domain::id;
-use crate::domain::usage::UsageRecord;
+use crate::domain::usage::record::UsageRecord;
 
 /// What an event is told by, apart from its ordinal.
 pub type EventHash = [u8; 32];

@@ -42,7 +42,7 @@ pub use source::{Input, OpenError};
 use std::sync::Arc;
 
 #[cfg(doc)]
-use crate::domain::usage::NewUsage;
+use crate::domain::usage::record::NewUsage;
 
 /// The longest record that is read. Longer ones are refused, and never held in memory.
 pub const MAX_RECORD_BYTES: usize = 1 << 20;

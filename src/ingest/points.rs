@@ -20,9 +20,9 @@ use super::json::explain;
 use super::lines::{Array, Lines, Rows, Splitter, Step, Window};
 use super::source::{Input, explain as explain_io};
 use super::{Code, Format, MAX_RECORD_BYTES, Origin, Problem, RawIs, Refusal, Syntax};
-use crate::domain::focus::Charge;
-use crate::domain::infrastructure::{Metric, Service};
-use crate::domain::metric::{NewPoint, Reading, Series};
+use crate::domain::metrics::focus_bill::Charge;
+use crate::domain::metrics::names::{Metric, Service};
+use crate::domain::metrics::point::{NewPoint, Reading, Series};
 
 /// What one line is, once it is understood.
 pub trait Line: Sized {

@@ -25,8 +25,8 @@ use crate::domain::alert::notice::Content;
 use crate::error::{Error, Exit, Outcome, Result};
 use crate::output::printable;
 use crate::output::table::counted;
-use crate::store::backend::Db;
-use crate::store::{channels, notices};
+use crate::store::alerting::{channels, notices};
+use crate::store::db::Db;
 
 /// How much is tried.
 #[derive(Clone, Copy, Debug)]

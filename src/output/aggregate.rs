@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::Answer;
 use super::table::{Side, count, counted, layout};
 use crate::domain::period::{Granularity, shown};
-use crate::domain::rollup::ApiPeriod;
+use crate::domain::usage::rollup::ApiPeriod;
 
 /// What a run did.
 #[derive(Debug, Default)]

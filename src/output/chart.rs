@@ -1,7 +1,7 @@
 //! Small charts for a terminal.
 
+use crate::domain::capacity::forecast::date;
 use crate::domain::forecast::{Band, DayNumber};
-use crate::domain::metric_forecast::date;
 
 use super::table::amount;
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::{Answer, printable};
-use crate::domain::step::{Change, Loss, Step};
+use crate::domain::schema::plan::{Change, Loss, Step};
 use crate::output::table::count;
 
 /// What would be done, or is about to be.
@@ -224,7 +224,7 @@ impl Answer for Applied {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::catalogue::Effect;
+    use crate::domain::schema::objects::Effect;
 
     #[test]
     fn losses_stand_behind_what_is_dropped() {

@@ -5,10 +5,10 @@ use serde::Serialize;
 use super::Answer;
 use super::chart::sparkline;
 use super::table::{Side, count, layout};
-use crate::domain::histogram;
 use crate::domain::period::{Granularity, Window, shown};
-use crate::domain::rollup::{ErrorClasses, Rollup};
-use crate::domain::stats::{Cells, Line};
+use crate::domain::usage::histogram;
+use crate::domain::usage::rollup::{ErrorClasses, Rollup};
+use crate::domain::usage::stats::{Cells, Line};
 
 /// The answer of `stats`.
 #[derive(Debug)]

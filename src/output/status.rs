@@ -5,9 +5,9 @@ use serde::Serialize;
 
 use super::table::{Side, count, counted, layout};
 use super::{Answer, printable};
-use crate::domain::infrastructure::Priority;
-use crate::domain::migration::{Standing, State};
-use crate::domain::status::{AlertCounts, Capacity, Report, StaleMetric, Verdict};
+use crate::domain::metrics::names::Priority;
+use crate::domain::schema::migration::{Standing, State};
+use crate::domain::schema::status::{AlertCounts, Capacity, Report, StaleMetric, Verdict};
 
 /// The report, and the moment it was made at.
 #[derive(Debug)]

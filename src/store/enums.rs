@@ -8,7 +8,8 @@ use diesel::sql_types::Text;
 use diesel::sqlite::{Sqlite, SqliteValue};
 
 use super::schema::sql_types;
-use crate::domain::infrastructure::{Metric, Named, Priority, Service, Status};
+use crate::domain::metrics::names::{Metric, Priority, Service, Status};
+use crate::domain::named::Named;
 
 /// A member of a closed set, as a value of its column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, AsExpression, FromSqlRow)]

@@ -21,7 +21,8 @@ use diesel::connection::{AnsiTransactionManager, SimpleConnection, TransactionMa
 use diesel::prelude::*;
 use diesel::sql_types::{Bool, Integer};
 
-use super::backend::{self, Access, Db};
+use super::db;
+use super::db::{Access, Db};
 use super::url::{DatabaseUrl, Target};
 use crate::error::{Error, Exit, Result};
 
@@ -113,7 +114,7 @@ struct Locked {
 }
 
 fn lock_connection(url: &DatabaseUrl, kind: RunKind, deadline: Instant) -> Result<Held> {
-    let mut db = backend::open(url, Access::Write)?;
+    let mut db = db::open(url, Access::Write)?;
     if let Db::Pg(conn) = &mut db {
         // Servers that end idle transactions would take the lock away in the middle of the work.
         conn.batch_execute("SET idle_in_transaction_session_timeout = 0")?;

@@ -4,13 +4,14 @@
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Nullable, Text, Timestamp};
 
-use super::backend::{Db, on};
+use super::db::{Db, on};
 use super::enums::Column;
 use super::schema::upgrade_recommendation::dsl;
 use super::time::Ts;
-use crate::domain::infrastructure::{Named, Priority, Status};
+use crate::domain::metrics::names::{Priority, Status};
+use crate::domain::named::Named;
 use crate::domain::recommendation::is_open;
-use crate::domain::status::{AlertCounts, Freshness};
+use crate::domain::schema::status::{AlertCounts, Freshness};
 
 /// The engine's version, as it says itself.
 ///

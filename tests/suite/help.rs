@@ -9,9 +9,10 @@ use std::os::unix::fs::symlink;
 
 use clap::Command;
 use flate2::{Compression, write::GzEncoder};
-use usagectl::domain::infrastructure::Status;
-use usagectl::store::backend::{self, Access};
-use usagectl::store::recommendations;
+use usagectl::domain::metrics::names::Status;
+use usagectl::store::db;
+use usagectl::store::db::Access;
+use usagectl::store::recommendation::recommendations;
 use usagectl::store::url::{self, Source};
 
 use crate::support::Sandbox;
@@ -140,7 +141,7 @@ fn put_recommendation(sandbox: &Sandbox, example: &str) {
     };
     let url = format!("sqlite:{}", sandbox.work().join("usage.db").display());
     let url = url::parse(&url, Source::Flag).unwrap();
-    let mut db = backend::open(&url, Access::Write).unwrap();
+    let mut db = db::open(&url, Access::Write).unwrap();
     recommendations::insert(&mut db, &recommendation(id, "question", status)).unwrap();
 }
 

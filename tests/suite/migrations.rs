@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use usagectl::domain::catalogue::Effect;
-use usagectl::store::catalogue;
+use usagectl::domain::schema::objects::Effect;
 use usagectl::store::migrations::{ALL, Migration};
+use usagectl::store::schema_objects;
 
 use crate::support::{Engine, TestDatabase, both_engines_empty, whole_catalogue};
 
@@ -40,10 +40,10 @@ fn both_folders_hold_exactly_the_listed_migrations() {
 both_engines_empty! {
     /// `USAGECTL_WRITE_EFFECTS=1` writes the files instead, after a change of a migration.
     fn every_migration_does_to_the_catalogue_what_its_effect_says(db: TestDatabase) {
-        let mut before = catalogue::read(&mut db.open()).unwrap();
+        let mut before = schema_objects::read(&mut db.open()).unwrap();
         for migration in ALL {
             db.usagectl(["migrate", "--to", migration.version]).run().success();
-            let after = catalogue::read(&mut db.open()).unwrap();
+            let after = schema_objects::read(&mut db.open()).unwrap();
             let effect = Effect::between(&before, &after);
             let file = folder_of(db.engine(), migration).join("effect.txt");
             if std::env::var_os("USAGECTL_WRITE_EFFECTS").is_some() {
@@ -58,7 +58,7 @@ both_engines_empty! {
 
 /// Puts one more row into every table that is there, each with values in all that may be lost.
 fn put_rows(db: &TestDatabase, round: usize) {
-    let found = catalogue::read(&mut db.open()).unwrap();
+    let found = schema_objects::read(&mut db.open()).unwrap();
     let has = |what: &str| found.get(what).is_some();
     let at = "'2026-01-31T11:00:00.000+00:00'";
     let mut statements = Vec::new();
@@ -112,7 +112,7 @@ fn put_rows(db: &TestDatabase, round: usize) {
 
 /// What every version of `api_usage` has in common.
 fn usage(db: &TestDatabase) -> Vec<String> {
-    let found = catalogue::read(&mut db.open()).unwrap();
+    let found = schema_objects::read(&mut db.open()).unwrap();
     match found.get("table api_usage") {
         Some(_) => db
             .rows("SELECT id, api_name, timestamp, success, created_at FROM api_usage ORDER BY id"),

@@ -4,15 +4,15 @@ use std::time::{Duration, Instant};
 
 use insta::assert_snapshot;
 use serde_json::json;
-use usagectl::domain::infrastructure::{Metric, Priority};
+use usagectl::domain::metrics::names::{Metric, Priority};
 use usagectl::domain::plans::AtLimit;
 use usagectl::domain::recommendation::Kind;
 use usagectl::domain::recommendation::facts::{Choice, Facts, PeriodOutlook};
 use usagectl::domain::recommendation::figure::{Figure, Unit};
-use usagectl::domain::recommendation::narrative::Story;
-use usagectl::domain::recommendation::verifier::{numbers, verify};
+use usagectl::domain::recommendation::prose::template::Story;
+use usagectl::domain::recommendation::prose::verifier::{numbers, verify};
 use usagectl::http::{Secret, Url};
-use usagectl::narrative::{Endpoint, ask, dry_run};
+use usagectl::llm::{Endpoint, ask, dry_run};
 
 use crate::support::http::{HttpServer, Reply};
 use crate::support::recommendations::facts;

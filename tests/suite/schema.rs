@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use usagectl::store::catalogue;
+use usagectl::store::schema_objects;
 
 use crate::support::{Engine, OtherRole, TestDatabase, both_engines};
 
@@ -76,7 +76,7 @@ both_engines! {
                 described.insert(format!("{table}.{column}: {}", spelled(engine, &kind)));
             }
         }
-        let found = catalogue::read(&mut db.open()).unwrap();
+        let found = schema_objects::read(&mut db.open()).unwrap();
         let found: BTreeSet<String> = found
             .objects()
             .filter_map(|(what, how)| Some((what.strip_prefix("column ")?, how)))

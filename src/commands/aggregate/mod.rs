@@ -9,12 +9,12 @@
 mod stages;
 mod verify;
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use chrono::{DateTime, Utc};
 use clap::{ArgGroup, Args, ValueEnum};
 
-use crate::cli::{parse_duration, parse_instant};
+use crate::args::{ApiFilter, LockWait, parse_instant};
 use crate::commands::stats::require_known;
 use crate::context::Context;
 use crate::domain::period::{Granularity, Window, shown};
@@ -22,9 +22,9 @@ use crate::error::{Error, Exit, Outcome, Result};
 use crate::output::Format;
 use crate::output::aggregate::{Kept, RunAnswer};
 use crate::output::table::counted;
-use crate::store::backend::{Access, Db};
+use crate::store::db::{Access, Db};
 use crate::store::lock::{RunKind, RunLock};
-use crate::store::{marks, rollups};
+use crate::store::usage::{dirty, rollups};
 
 /// Roll usage up into hours, days and months
 ///
@@ -50,9 +50,8 @@ pub struct AggregateArgs {
     #[arg(long, value_enum, value_name = "PERIOD", default_value_t = Longest::All)]
     period: Longest,
 
-    /// Only this API; may be given several times
-    #[arg(long = "api", value_name = "NAME")]
-    apis: Vec<String>,
+    #[command(flatten)]
+    filter: ApiFilter,
 
     /// Count everything anew, or what --from and --to enclose; also brings back missing triggers
     #[arg(long)]
@@ -70,9 +69,8 @@ pub struct AggregateArgs {
     #[arg(long, value_name = "TIME", value_parser = parse_instant, requires = "range")]
     to: Option<DateTime<Utc>>,
 
-    /// How long to wait for another run to finish
-    #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "0s")]
-    lock_wait: Duration,
+    #[command(flatten)]
+    wait: LockWait,
 }
 
 /// The longest periods that a run brings up to date.
@@ -118,16 +116,16 @@ pub fn run(context: &mut Context, args: AggregateArgs) -> Result<Outcome> {
     }
     let started = Instant::now();
     let mut db = context.open_migrated(&url, Access::Write)?;
-    let _lock = RunLock::acquire(&url, RunKind::Aggregate, args.lock_wait)?;
+    let _lock = RunLock::acquire(&url, RunKind::Aggregate, args.wait.lock_wait)?;
     let rows_rule = args.rebuild.then_some(window);
     take_marks(&mut db, &args, window)?;
     let known = rollups::known_apis(&mut db)?;
-    require_known(&mut db, &args.apis, &known)?;
+    require_known(&mut db, &args.filter.apis, &known)?;
     let mut answer = stages::run(context, &mut db, &args, known.len(), rows_rule)?;
     if answer.hours_rewritten >= MANY_HOURS {
         rollups::refresh_statistics(&mut db)?;
     }
-    answer.rows_with_unreadable_time = marks::count_unreadable(&mut db)?;
+    answer.rows_with_unreadable_time = dirty::count_unreadable(&mut db)?;
     answer.seconds = started.elapsed().as_secs_f64();
     report(context, &answer)?;
     Ok(outcome(&answer))
@@ -147,8 +145,8 @@ fn window(args: &AggregateArgs) -> Result<Window> {
 
 /// Moves what is marked, and what --rebuild adds to it, to the list of stale periods.
 fn take_marks(db: &mut Db, args: &AggregateArgs, window: Window) -> Result<()> {
-    let everything = args.rebuild && window == Window::ALL && args.apis.is_empty();
-    let in_place = marks::triggers_are_in_place(db)?;
+    let everything = args.rebuild && window == Window::ALL && args.filter.apis.is_empty();
+    let in_place = dirty::triggers_are_in_place(db)?;
     if !in_place && !everything {
         return Err(Error::message(
             Exit::Untrustworthy,
@@ -158,16 +156,16 @@ fn take_marks(db: &mut Db, args: &AggregateArgs, window: Window) -> Result<()> {
     }
     db.write_tx(|db| {
         if !in_place {
-            marks::restore_triggers(db)?;
+            dirty::restore_triggers(db)?;
         }
         if everything {
-            marks::relist_odd_timestamps(db)?;
+            dirty::relist_odd_timestamps(db)?;
         }
         if args.rebuild {
-            marks::mark_rows(db, window, &args.apis)?;
-            rollups::mark_stored(db, window, &args.apis)?;
+            dirty::mark_rows(db, window, &args.filter.apis)?;
+            rollups::mark_stored(db, window, &args.filter.apis)?;
         }
-        marks::collect(db, &args.apis)
+        dirty::collect(db, &args.filter.apis)
     })
     .map_err(Error::from)
 }

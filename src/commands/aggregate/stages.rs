@@ -14,13 +14,14 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::AggregateArgs;
 use crate::context::Context;
 use crate::domain::period::{Granularity, Window, shown};
-use crate::domain::published::{self, TooLarge, Verdict};
-use crate::domain::rollup::{ApiPeriod, ApiRollup, Tally};
-use crate::domain::slices::slices;
+use crate::domain::usage::aggregate_row;
+use crate::domain::usage::aggregate_row::{TooLarge, Verdict};
+use crate::domain::usage::read_plan::slices;
+use crate::domain::usage::rollup::{ApiPeriod, ApiRollup, Tally};
 use crate::error::{Error, Exit, Result};
 use crate::output::aggregate::{Kept, RunAnswer};
-use crate::store::backend::Db;
-use crate::store::{aggregates, rollups, usage_read};
+use crate::store::db::Db;
+use crate::store::usage::{aggregates, read, rollups};
 
 /// How many periods one step takes: enough that a transaction is worth its while, few enough that their
 /// roll-ups, one for each endpoint, fit into little memory.
@@ -49,7 +50,7 @@ pub(super) fn run(
 ) -> Result<RunAnswer> {
     let mut stages = Stages {
         db,
-        apis: &args.apis,
+        apis: &args.filter.apis,
         rows_rule,
         now: context.now,
         known_apis,
@@ -57,7 +58,7 @@ pub(super) fn run(
         bar: ProgressBar::hidden(),
     };
     for granularity in args.period.stages() {
-        let waiting = rollups::count_stale(stages.db, *granularity, &args.apis)?;
+        let waiting = rollups::count_stale(stages.db, *granularity, &args.filter.apis)?;
         if context.progress && waiting >= WORTH_A_BAR {
             stages.bar = bar(*granularity, waiting);
         }
@@ -205,7 +206,7 @@ fn publish<'a>(
     for period in step {
         let found = rows.get(period);
         let counted = counts.after.get(period).map(|rollup| &rollup.total);
-        let verdict = published::judge(
+        let verdict = aggregate_row::judge(
             found.map(|row| &row.published),
             counts.before.get(period).map(|rollup| &rollup.total),
             counted,
@@ -248,7 +249,7 @@ fn count(
 ) -> Result<BTreeMap<ApiPeriod, ApiRollup>> {
     let mut tally = Tally::of(hours);
     for slice in slices(hours, known_apis) {
-        usage_read::for_each(db, &slice, |row| {
+        read::for_each(db, &slice, |row| {
             let hour = Granularity::Hourly.start_of(row.at);
             tally.add(row.api_name, row.endpoint, hour, &row.call);
         })?;

@@ -11,16 +11,17 @@ use chrono::{DateTime, Utc};
 use super::AggregateArgs;
 use crate::context::Context;
 use crate::domain::period::{Granularity, Window, shown};
-use crate::domain::published::Published;
-use crate::domain::rollup::{ApiPeriod, ApiRollup, Rollup, Tally};
-use crate::domain::slices::Slice;
+use crate::domain::usage::aggregate_row::Published;
+use crate::domain::usage::read_plan::Slice;
+use crate::domain::usage::rollup::{ApiPeriod, ApiRollup, Rollup, Tally};
 use crate::error::{Exit, Outcome, Result};
 use crate::output::Format;
 use crate::output::aggregate::{Difference, VerifyAnswer};
 use crate::output::table::counted;
-use crate::store::aggregates::{self, Found};
-use crate::store::backend::Db;
-use crate::store::{marks, rollups, usage_read};
+use crate::store::db::Db;
+use crate::store::usage::aggregates;
+use crate::store::usage::aggregates::Found;
+use crate::store::usage::{dirty, read, rollups};
 
 pub(super) fn run(
     context: &mut Context,
@@ -74,7 +75,7 @@ struct Verification<'a> {
 impl<'a> Verification<'a> {
     fn new(db: &mut Db, args: &'a AggregateArgs, window: Window) -> Result<Verification<'a>> {
         let months = window.widened(Granularity::Monthly);
-        let dirty = marks::dirty_hours(db, months)?;
+        let dirty = dirty::dirty_hours(db, months)?;
         let mut waiting: BTreeSet<_> = rollups::stale_in(db, months)?.into_iter().collect();
         waiting.extend(dirty.into_iter().map(|hour| (Granularity::Hourly, hour)));
         let hours_waiting = waiting
@@ -95,7 +96,7 @@ impl<'a> Verification<'a> {
                 .collect();
             waiting.extend(above);
         }
-        let mut days = marks::days_with_rows(db, window)?;
+        let mut days = dirty::days_with_rows(db, window)?;
         for granularity in Granularity::ALL {
             let stored = rollups::stored_starts(db, granularity, window.widened(granularity))?;
             days.extend(
@@ -105,7 +106,7 @@ impl<'a> Verification<'a> {
             );
         }
         Ok(Verification {
-            only: &args.apis,
+            only: &args.filter.apis,
             window,
             apis: rollups::all_apis(db)?,
             days,
@@ -220,7 +221,7 @@ fn count(db: &mut Db, window: Window) -> Result<BTreeMap<ApiPeriod, ApiRollup>> 
         api_name: None,
         window,
     };
-    usage_read::for_each(db, &slice, |row| {
+    read::for_each(db, &slice, |row| {
         let hour = Granularity::Hourly.start_of(row.at);
         tally.add(row.api_name, row.endpoint, hour, &row.call);
     })?;

@@ -8,9 +8,10 @@ use crate::domain::alert::event::{Event, EventKind};
 use crate::error::{Error, Exit, Outcome, Result};
 use crate::output::alerts::ack::{Acknowledgement, Acknowledgements};
 use crate::output::printable;
-use crate::store::alert_states::{self, Acknowledged};
-use crate::store::backend::Access;
-use crate::store::{alert_events, alerts};
+use crate::store::alerting::states;
+use crate::store::alerting::states::Acknowledged;
+use crate::store::alerting::{events, rules};
+use crate::store::db::Access;
 
 /// Say that you know that a rule fires
 ///
@@ -52,8 +53,8 @@ pub fn run(context: &mut Context, args: AckArgs) -> Result<Outcome> {
     };
     let mut db = context.open(Access::Write)?;
     let done = db.write_tx(|db| -> Result<Vec<Acknowledgement>> {
-        let rules = chosen(&alerts::rules(db)?, &args.rules)?;
-        let states = alert_states::all(db)?;
+        let rules = chosen(&rules::rules(db)?, &args.rules)?;
+        let states = states::all(db)?;
         let mut done = Vec::new();
         let mut events = Vec::new();
         for rule in &rules {
@@ -67,7 +68,7 @@ pub fn run(context: &mut Context, args: AckArgs) -> Result<Outcome> {
                 let Some(episode) = &stored.standing.episode else {
                     continue;
                 };
-                alert_states::acknowledge(db, &episode.id, &known)?;
+                states::acknowledge(db, &episode.id, &known)?;
                 let concern = stored.concern.clone();
                 events.push(Event {
                     episode: Some(episode.id.clone()),
@@ -92,7 +93,7 @@ pub fn run(context: &mut Context, args: AckArgs) -> Result<Outcome> {
                     .with_next("usagectl alerts status"));
             }
         }
-        alert_events::insert(db, &events)?;
+        events::insert(db, &events)?;
         Ok(done)
     })?;
     context.answer(&Acknowledgements { done })?;

@@ -9,8 +9,8 @@ use crate::domain::alert::rule::{AlertPeriod, AlertType, Rule};
 use crate::domain::id;
 use crate::error::{Error, Exit, Outcome, Result, shell_word};
 use crate::output::alerts::rule::{Changed, Done};
-use crate::store::alerts;
-use crate::store::backend::Access;
+use crate::store::alerting::rules;
+use crate::store::db::Access;
 
 /// Add a rule
 ///
@@ -67,7 +67,7 @@ pub fn run(context: &mut Context, args: AddArgs) -> Result<Outcome> {
     let [rule] = &rules;
     db.write_tx(|db| {
         advice::require_channels(db, &rules)?;
-        match alerts::add(db, rule, now)? {
+        match rules::add(db, rule, now)? {
             true => Ok(()),
             false => Err(exists(rule)),
         }

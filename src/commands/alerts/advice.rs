@@ -7,8 +7,10 @@ use crate::context::Context;
 use crate::domain::alert::rule::{ALL_APIS, Rule};
 use crate::error::{Error, Exit, Result, shell_word};
 use crate::output::printable;
-use crate::store::backend::Db;
-use crate::store::{aggregates, api_limits, channels, rollups};
+use crate::store::alerting::channels;
+use crate::store::db::Db;
+use crate::store::plans::api_limits;
+use crate::store::usage::{aggregates, rollups};
 
 /// Warns of what the rules lack.
 pub(super) fn warn(context: &mut Context, db: &mut Db, rules: &[Rule]) -> Result<()> {

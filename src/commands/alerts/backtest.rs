@@ -8,18 +8,20 @@ use clap::{Args, FromArgMatches};
 use super::check::StepArgs;
 use super::options::{RuleOptions, alert_period, alert_type, number};
 use super::{chosen, reading};
-use crate::cli::parse_instant;
+use crate::args::parse_instant;
 use crate::context::Context;
-use crate::domain::alert::replay::{Past, Replay, episodes_of};
+use crate::domain::alert::backtest::{Past, Replay, episodes_of};
 use crate::domain::alert::rule::{ALL_APIS, AlertPeriod, AlertType, Rule};
 use crate::domain::alert::window::{Grid, window};
 use crate::domain::period::{Granularity, Window};
 use crate::domain::plans::{ApiLimit, ApiLimitOrigin, Unit, api_limit};
-use crate::domain::stats::Stale;
+use crate::domain::usage::stats::Stale;
 use crate::error::{Error, Exit, Outcome, Result};
 use crate::output::alerts::backtest::{Backtest, Beside, Side};
-use crate::store::backend::{Access, Db};
-use crate::store::{aggregates, alert_events, alerts, api_limits, marks, rollups};
+use crate::store::alerting::{events, rules};
+use crate::store::db::{Access, Db};
+use crate::store::plans::api_limits;
+use crate::store::usage::{aggregates, dirty, rollups};
 
 /// Show what a rule would have said of past data
 ///
@@ -148,7 +150,7 @@ fn original(db: &mut Db, args: &BacktestArgs) -> Result<Rule> {
         (Some(((api, alert_type), period)), None) => format!("{api}/{alert_type}/{period}"),
         (None, _) => args.rule.clone().unwrap_or_default(),
     };
-    let mut found = chosen(&alerts::rules(db)?, &[word])?;
+    let mut found = chosen(&rules::rules(db)?, &[word])?;
     found.pop().ok_or_else(|| Error::usage("name a rule"))
 }
 
@@ -223,7 +225,7 @@ fn replay(
     range: Window,
     grid: Grid,
 ) -> Result<Side> {
-    let triggers_are_in_place = marks::triggers_are_in_place(db)?;
+    let triggers_are_in_place = dirty::triggers_are_in_place(db)?;
     let subjects = apis.iter().map(|api| reading::subject(rule, api, limits));
     let mut replays: Vec<Replay<'_>> = subjects.map(Replay::new).collect();
     let mut from = range.from;
@@ -265,7 +267,7 @@ fn replay(
 /// The episodes that checks found at the time.
 fn recorded(db: &mut Db, rule: &Rule, range: Window) -> Result<Vec<Past>> {
     let end = range.to + TimeDelta::milliseconds(1);
-    let mut events = alert_events::between(db, range.from, end)?;
+    let mut events = events::between(db, range.from, end)?;
     events.retain(|event| event.concern.alert_id == rule.id);
     Ok(episodes_of(&events))
 }
@@ -294,7 +296,7 @@ fn gone(db: &mut Db, rule: &Rule, apis: &[&str], range: Window, grid: Grid) -> R
     };
     let mut stale = Stale::default();
     let months = looked_at.widened(Granularity::Monthly);
-    for hour in marks::dirty_hours(db, months)? {
+    for hour in dirty::dirty_hours(db, months)? {
         stale.insert(Granularity::Hourly, hour.start);
     }
     let mut gone = BTreeSet::new();

@@ -6,16 +6,16 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use clap::Args;
 
-use crate::cli::parse_duration;
+use crate::args::parse_duration;
 use crate::context::Context;
 use crate::domain::alert::delivery::{Delivery, Notice, worth_reviving};
 use crate::error::{Outcome, Result};
 use crate::notify::{self, MAX_ATTEMPTS, Options};
 use crate::output::alerts::deliveries::Deliveries;
 use crate::output::table::counted;
-use crate::store::backend::{Access, Db};
+use crate::store::alerting::notices;
+use crate::store::db::{Access, Db};
 use crate::store::lock::{RunKind, RunLock};
-use crate::store::notices;
 
 /// Send the notices that wait
 ///

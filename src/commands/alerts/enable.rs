@@ -7,8 +7,8 @@ use super::{chosen, gone};
 use crate::context::Context;
 use crate::error::{Outcome, Result};
 use crate::output::alerts::rule::{Change, Changed, Done};
-use crate::store::backend::Access;
-use crate::store::{alert_states, alerts};
+use crate::store::alerting::{rules, states};
+use crate::store::db::Access;
 
 /// Switch rules on
 ///
@@ -39,10 +39,10 @@ pub(super) fn switch(context: &mut Context, words: &[String], on: bool) -> Resul
     let mut db = context.open(Access::Write)?;
     let now = context.now;
     let (rules, firing) = db.write_tx(|db| -> Result<(Vec<Change>, Vec<String>)> {
-        let rules = chosen(&alerts::rules(db)?, words)?;
+        let rules = chosen(&rules::rules(db)?, words)?;
         let firing = match on {
             true => Vec::new(),
-            false => firing(&alert_states::all(db)?, &rules),
+            false => firing(&states::all(db)?, &rules),
         };
         let mut switched = Vec::new();
         for mut rule in rules {
@@ -51,7 +51,7 @@ pub(super) fn switch(context: &mut Context, words: &[String], on: bool) -> Resul
                 (true, false) => Done::Enabled,
                 (false, false) => Done::Disabled,
             };
-            if done != Done::Nothing && !alerts::set_enabled(db, &rule.id, on, now)? {
+            if done != Done::Nothing && !rules::set_enabled(db, &rule.id, on, now)? {
                 return Err(gone(&rule));
             }
             rule.enabled = on;

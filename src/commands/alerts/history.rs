@@ -1,18 +1,16 @@
 //! `alerts history`: what happened to rules, and what was told of it.
 
-use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::TimeDelta;
 use clap::Args;
 
-use crate::cli::{parse_duration, parse_instant};
+use crate::args::Lookback;
 use crate::context::Context;
 use crate::domain::alert::event::Concern;
-use crate::domain::period::Window;
-use crate::error::{Error, Outcome, Result};
+use crate::error::{Outcome, Result};
 use crate::output::alerts::history::{Events, Notices};
-use crate::store::backend::Access;
-use crate::store::{alert_events, notices};
+use crate::store::alerting::{events, notices};
+use crate::store::db::Access;
 
 /// Show what happened: when rules began and ceased to fire, and what they measured
 ///
@@ -20,6 +18,7 @@ use crate::store::{alert_events, notices};
 /// moment.
 #[derive(Args, Debug)]
 #[command(
+    mut_arg("last", |last| last.default_value("7d")),
     after_help = "Example: usagectl --database-url sqlite:usage.db alerts history --last 30d --format json"
 )]
 pub struct HistoryArgs {
@@ -31,17 +30,8 @@ pub struct HistoryArgs {
     #[arg(long, value_name = "RULE")]
     rule: Option<String>,
 
-    /// How far to look back from --to
-    #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "7d", conflicts_with = "from")]
-    last: Duration,
-
-    /// Where to begin (RFC 3339)
-    #[arg(long, value_name = "TIME", value_parser = parse_instant)]
-    from: Option<DateTime<Utc>>,
-
-    /// Where to end (RFC 3339); now, unless given
-    #[arg(long, value_name = "TIME", value_parser = parse_instant)]
-    to: Option<DateTime<Utc>>,
+    #[command(flatten)]
+    lookback: Lookback,
 
     /// Show the notices instead, and how far each has come
     #[arg(long)]
@@ -55,16 +45,9 @@ pub struct HistoryArgs {
 /// When the database cannot be opened or read.
 pub fn run(context: &mut Context, args: HistoryArgs) -> Result<Outcome> {
     // What is being written this very moment belongs to what happened.
-    let to = args.to.unwrap_or(context.now + TimeDelta::milliseconds(1));
-    let back = TimeDelta::from_std(args.last).unwrap_or(TimeDelta::MAX);
-    let from = args.from.or_else(|| to.checked_sub_signed(back));
-    let window = Window {
-        from: from.unwrap_or(Window::ALL.from).max(Window::ALL.from),
-        to: to.min(Window::ALL.to),
-    };
-    if window.is_empty() {
-        return Err(Error::usage("--from must be before --to"));
-    }
+    let window = args
+        .lookback
+        .window(context.now + TimeDelta::milliseconds(1))?;
     let is_asked_for = |concern: &Concern| {
         let place = format!(
             "{}/{}/{}",
@@ -91,7 +74,7 @@ pub fn run(context: &mut Context, args: HistoryArgs) -> Result<Outcome> {
         });
         context.answer(&Notices { window, notices })?;
     } else {
-        let mut events = alert_events::between(&mut db, window.from, window.to)?;
+        let mut events = events::between(&mut db, window.from, window.to)?;
         events.retain(|event| is_asked_for(&event.concern));
         context.answer(&Events { window, events })?;
     }

@@ -4,13 +4,13 @@ use clap::Args;
 
 use super::advice;
 use crate::context::Context;
+use crate::domain::alert::defaults::{Usual, usual};
 use crate::domain::alert::rule::Rule;
-use crate::domain::alert::usual::{Usual, usual};
 use crate::domain::id;
 use crate::error::{Outcome, Result};
 use crate::output::alerts::rule::{Change, Changed, Done};
-use crate::store::alerts;
-use crate::store::backend::Access;
+use crate::store::alerting::rules;
+use crate::store::db::Access;
 
 /// Add the usual rules of the seven APIs
 ///
@@ -32,7 +32,7 @@ pub fn run(context: &mut Context, _: InitArgs) -> Result<Outcome> {
     let mut db = context.open(Access::Write)?;
     let now = context.now;
     let rules = db.write_tx(|db| -> Result<Vec<Change>> {
-        let there = alerts::rules(db)?;
+        let there = rules::rules(db)?;
         let mut changes = Vec::new();
         for Usual { mut rule, why } in usual() {
             let same = there.iter().find(|known| known.place() == rule.place());
@@ -45,7 +45,7 @@ pub fn run(context: &mut Context, _: InitArgs) -> Result<Outcome> {
                 continue;
             }
             rule.id = id::scattered(now, rule.to_string().as_bytes()).to_string();
-            alerts::add(db, &rule, now)?;
+            rules::add(db, &rule, now)?;
             changes.push(Change {
                 done: Done::Added,
                 rule,

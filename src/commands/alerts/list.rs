@@ -7,7 +7,7 @@ use crate::context::Context;
 use crate::domain::alert::rule::Rule;
 use crate::error::{Outcome, Result};
 use crate::output::alerts::list::RuleList;
-use crate::store::backend::Access;
+use crate::store::db::Access;
 
 /// List the rules and where each stands
 ///

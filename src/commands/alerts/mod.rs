@@ -24,7 +24,7 @@ pub mod status;
 use clap::{Args, Subcommand};
 
 use crate::context::Context;
-use crate::domain::alert::choice::{NotFound, choose};
+use crate::domain::alert::lookup::{NotFound, choose};
 use crate::domain::alert::rule::Rule;
 use crate::error::{Error, Exit, Outcome, Result};
 

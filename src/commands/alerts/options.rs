@@ -8,7 +8,7 @@ use chrono_tz::Tz;
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 
-use crate::cli::parse_duration;
+use crate::args::parse_duration;
 use crate::domain::alert::rule::{AlertPeriod, AlertType, Baseline, Rule, Severity, TimeWindow};
 use crate::error::{Error, Result};
 

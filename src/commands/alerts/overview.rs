@@ -4,10 +4,11 @@ use chrono::{DateTime, Utc};
 use diesel::QueryResult;
 
 use crate::domain::alert::event::Concern;
-use crate::domain::alert::overview::{Line, lines};
 use crate::domain::alert::rule::Rule;
-use crate::store::backend::Db;
-use crate::store::{alert_states, alerts, api_limits, silences};
+use crate::domain::alert::summary::{Line, lines};
+use crate::store::alerting::{rules, silences, states};
+use crate::store::db::Db;
+use crate::store::plans::api_limits;
 
 /// All rules, those of them that `keep` says.
 pub(super) fn read(
@@ -15,9 +16,9 @@ pub(super) fn read(
     now: DateTime<Utc>,
     keep: impl Fn(&Rule) -> bool,
 ) -> QueryResult<Vec<Line>> {
-    let mut rules = alerts::rules(db)?;
+    let mut rules = rules::rules(db)?;
     rules.retain(keep);
-    let standings: Vec<_> = alert_states::all(db)?
+    let standings: Vec<_> = states::all(db)?
         .into_iter()
         .filter(|stored| rules.iter().any(|rule| is_about(rule, &stored.concern)))
         .map(|stored| {

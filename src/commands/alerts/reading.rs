@@ -9,10 +9,11 @@ use crate::domain::alert::rule::Rule;
 use crate::domain::alert::series::{Demand, Series};
 use crate::domain::period::{Granularity, Window};
 use crate::domain::plans::{ApiLimit, Unit};
-use crate::domain::stats::Stale;
+use crate::domain::usage::stats::Stale;
 use crate::error::Result;
-use crate::store::backend::Db;
-use crate::store::{alert_usage, marks, rollups};
+use crate::store::alerting::usage;
+use crate::store::db::Db;
+use crate::store::usage::{dirty, rollups};
 
 /// What is known of an API.
 #[derive(Debug)]
@@ -58,8 +59,8 @@ pub(super) fn read<'a>(
             }
             false => Demand::of_rows(windows.flatten(), seconds),
         };
-        let series = alert_usage::read(db, api_name, demand)?;
-        let begins = alert_usage::begins(db, api_name)?;
+        let series = usage::read(db, api_name, demand)?;
+        let begins = usage::begins(db, api_name)?;
         usage.insert(*api_name, Usage { series, begins });
     }
     Ok(usage)
@@ -80,7 +81,7 @@ fn stale(db: &mut Db, needs: &BTreeMap<&str, Vec<Needs>>) -> Result<HashMap<Stri
         return Ok(stale);
     };
     let months = whole.widened(Granularity::Monthly);
-    for hour in marks::dirty_hours(db, months)? {
+    for hour in dirty::dirty_hours(db, months)? {
         let of = stale.entry(hour.api_name).or_default();
         of.insert(Granularity::Hourly, hour.start);
     }

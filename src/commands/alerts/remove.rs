@@ -9,9 +9,9 @@ use crate::domain::period::shown;
 use crate::error::{Outcome, Result};
 use crate::output::alerts::rule::{Changed, Done};
 use crate::output::printable;
-use crate::store::alert_states::Stored;
-use crate::store::backend::Access;
-use crate::store::{alert_states, alerts};
+use crate::store::alerting::states::Stored;
+use crate::store::alerting::{rules, states};
+use crate::store::db::Access;
 
 /// Remove rules
 ///
@@ -36,10 +36,10 @@ pub struct RemoveArgs {
 pub fn run(context: &mut Context, args: RemoveArgs) -> Result<Outcome> {
     let mut db = context.open(Access::Write)?;
     let (rules, firing) = db.write_tx(|db| -> Result<(Vec<Rule>, Vec<String>)> {
-        let rules = chosen(&alerts::rules(db)?, &args.rules)?;
-        let firing = firing(&alert_states::all(db)?, &rules);
+        let rules = chosen(&rules::rules(db)?, &args.rules)?;
+        let firing = firing(&states::all(db)?, &rules);
         for rule in &rules {
-            if !alerts::remove(db, &rule.id)? {
+            if !rules::remove(db, &rule.id)? {
                 return Err(gone(rule));
             }
         }

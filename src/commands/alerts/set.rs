@@ -8,8 +8,8 @@ use crate::context::Context;
 use crate::domain::alert::rule::Rule;
 use crate::error::{Error, Outcome, Result};
 use crate::output::alerts::rule::{Changed, Done};
-use crate::store::alerts;
-use crate::store::backend::Access;
+use crate::store::alerting::rules;
+use crate::store::db::Access;
 
 /// Change rules
 ///
@@ -49,7 +49,7 @@ pub fn run(context: &mut Context, args: SetArgs) -> Result<Outcome> {
     let mut db = context.open(Access::Write)?;
     let now = context.now;
     let rules = db.write_tx(|db| -> Result<Vec<Rule>> {
-        let mut rules = chosen(&alerts::rules(db)?, &args.rules)?;
+        let mut rules = chosen(&rules::rules(db)?, &args.rules)?;
         for rule in &mut rules {
             rule.threshold = args.threshold.unwrap_or(rule.threshold);
             args.options.apply(rule)?;
@@ -58,7 +58,7 @@ pub fn run(context: &mut Context, args: SetArgs) -> Result<Outcome> {
             advice::require_channels(db, &rules)?;
         }
         for rule in &rules {
-            if !alerts::set(db, rule, now)? {
+            if !rules::set(db, rule, now)? {
                 return Err(gone(rule));
             }
         }

@@ -9,14 +9,16 @@ use super::{chosen, overview, reading};
 use crate::context::Context;
 use crate::domain::alert::evaluate::{Needs, Subject};
 use crate::domain::alert::event::Event;
-use crate::domain::alert::overview::Line;
 use crate::domain::alert::rule::{ALL_APIS, AlertPeriod, Rule};
+use crate::domain::alert::summary::Line;
 use crate::domain::alert::window::Grid;
 use crate::domain::period::Window;
 use crate::error::{Outcome, Result};
 use crate::output::alerts::show::{Measured, RuleShown};
-use crate::store::backend::{Access, Db};
-use crate::store::{alert_events, alerts, api_limits, marks, rollups};
+use crate::store::alerting::{events, rules};
+use crate::store::db::{Access, Db};
+use crate::store::plans::api_limits;
+use crate::store::usage::{dirty, rollups};
 
 /// Show all there is about a rule, with a chart of what it measured
 ///
@@ -58,7 +60,7 @@ pub fn run(context: &mut Context, args: ShowArgs) -> Result<Outcome> {
     let now = context.now;
     let mut db = context.open(Access::Read)?;
     let shown = db.read_tx(|db| -> Result<RuleShown> {
-        let mut rules = chosen(&alerts::rules(db)?, std::slice::from_ref(&args.rule))?;
+        let mut rules = chosen(&rules::rules(db)?, std::slice::from_ref(&args.rule))?;
         let rule = rules.remove(0);
         let mut lines = overview::read(db, now, |known| known.id == rule.id)?;
         if let Some(api) = &args.api {
@@ -109,7 +111,7 @@ fn measure(
             (subject.api_name, needs.collect())
         })
         .collect();
-    let triggers_are_in_place = marks::triggers_are_in_place(db)?;
+    let triggers_are_in_place = dirty::triggers_are_in_place(db)?;
     let usage = reading::read(db, &needs, triggers_are_in_place)?;
     let measured = |subject: &Subject<'_>| {
         let usage = usage.get(subject.api_name)?;
@@ -140,7 +142,7 @@ fn steps(period: &AlertPeriod, last: DateTime<Utc>) -> Vec<DateTime<Utc>> {
 /// What happened to the rule of late.
 fn events(db: &mut Db, rule: &Rule, now: DateTime<Utc>) -> Result<Vec<Event>> {
     let to = now + TimeDelta::milliseconds(1);
-    let mut events = alert_events::between(db, Window::ALL.from, to)?;
+    let mut events = events::between(db, Window::ALL.from, to)?;
     events.retain(|event| event.concern.alert_id == rule.id);
     let old = events.len().saturating_sub(EVENTS);
     Ok(events.split_off(old))

@@ -7,8 +7,8 @@ use crate::context::Context;
 use crate::domain::alert::delivery::Delivery;
 use crate::error::{Outcome, Result};
 use crate::output::alerts::status::AlertsStatus;
-use crate::store::backend::Access;
-use crate::store::{notices, silences};
+use crate::store::alerting::{notices, silences};
+use crate::store::db::Access;
 
 /// Say what fires, what cannot be judged, and what still has to be told
 ///

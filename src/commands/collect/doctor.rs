@@ -5,10 +5,10 @@ use clap::Args;
 use super::run::{ask, outcome, told};
 use super::targets::TargetArgs;
 use crate::context::Context;
-use crate::domain::metric::Saved;
+use crate::domain::metrics::point::Saved;
 use crate::error::{Outcome, Result};
 use crate::output::collect::Examined;
-use crate::store::backend::Access;
+use crate::store::db::Access;
 
 /// Check credentials, rights and latency of every source
 ///

@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use chrono::{FixedOffset, TimeDelta};
 use clap::{Args, ValueEnum};
 
-use crate::cli::parse_duration;
+use crate::args::parse_duration;
 use crate::context::Context;
-use crate::domain::focus::{Bill, Charge};
-use crate::domain::metric::{NewPoint, Saved};
+use crate::domain::metrics::focus_bill::{Bill, Charge};
+use crate::domain::metrics::point::{NewPoint, Saved};
 use crate::error::{Error, Exit, Outcome, Result};
 use crate::ingest::{
     self, Broken, Format, Found, Input, Line, Refusal, RejectsFile, Rules, TimeUnit,
@@ -17,9 +17,10 @@ use crate::ingest::{
 use crate::output::collect::Imported;
 use crate::output::printable;
 use crate::output::table::{count, counted};
-use crate::store::backend::{Access, Db};
-use crate::store::metric_days;
-use crate::store::metrics::{self, Known};
+use crate::store::db::{Access, Db};
+use crate::store::metrics::days;
+use crate::store::metrics::points;
+use crate::store::metrics::points::Known;
 
 /// Import metrics from a file or a pipe
 ///
@@ -146,7 +147,7 @@ fn open_rejects(path: &Path) -> Result<RejectsFile> {
 
 /// Sums up the days whose points changed, and tells of late points that came too late.
 pub(super) fn refresh(context: &mut Context, db: &mut Db) -> Result<u64> {
-    let refreshed = metric_days::refresh(db)?;
+    let refreshed = days::refresh(db)?;
     if refreshed.sealed > 0 {
         context.warn(format_args!(
             "{} pruned before; what came late into them is stored and not summed up",
@@ -251,7 +252,7 @@ impl Import<'_> {
     }
 
     fn save(&mut self) -> Result<()> {
-        let saved = metrics::save(self.db, &self.waiting, Known::IsReplaced)?;
+        let saved = points::save(self.db, &self.waiting, Known::IsReplaced)?;
         self.waiting.clear();
         self.saved.inserted += saved.inserted;
         self.saved.updated += saved.updated;

@@ -5,13 +5,13 @@ use std::time::Duration;
 use chrono::{Days, TimeDelta};
 use clap::Args;
 
-use crate::cli::parse_duration;
+use crate::args::parse_duration;
 use crate::context::Context;
-use crate::domain::metric::midnight;
+use crate::domain::metrics::point::midnight;
 use crate::error::{Error, Outcome, Result};
 use crate::output::collect::Pruned;
-use crate::store::backend::Access;
-use crate::store::metric_days;
+use crate::store::db::Access;
+use crate::store::metrics::days;
 
 /// Remove old points; their days stay
 ///
@@ -45,11 +45,11 @@ pub fn run(context: &mut Context, args: PruneArgs) -> Result<Outcome> {
     let mut db = context.open(Access::Write)?;
     super::import::refresh(context, &mut db)?;
     let points = match args.dry_run {
-        true => metric_days::count_before(&mut db, before)?,
+        true => days::count_before(&mut db, before)?,
         false => {
-            let removed = metric_days::prune(&mut db, before)?;
+            let removed = days::prune(&mut db, before)?;
             // The triggers marked the days; they are sealed, so nothing changes.
-            metric_days::refresh(&mut db)?;
+            days::refresh(&mut db)?;
             removed
         }
     };

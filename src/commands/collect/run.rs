@@ -8,14 +8,15 @@ use super::import;
 use super::targets::{TargetArgs, Targets};
 use crate::collectors::{self, Finished, Moment};
 use crate::context::Context;
-use crate::domain::collector::{CollectorRun, RunResult, Source};
-use crate::domain::infrastructure::Named;
-use crate::domain::metric::Saved;
+use crate::domain::metrics::collector::{CollectorRun, RunResult, Source};
+use crate::domain::metrics::point::Saved;
+use crate::domain::named::Named;
 use crate::error::{Exit, Outcome, Result};
 use crate::output::collect::{Ran, RanOne};
-use crate::store::backend::{Access, Db};
-use crate::store::metrics::{self, Known};
-use crate::store::{collector_runs, counters};
+use crate::store::db::{Access, Db};
+use crate::store::metrics::points;
+use crate::store::metrics::points::Known;
+use crate::store::metrics::{collector_runs, counters};
 
 /// Collect metrics from everything that is configured
 ///
@@ -133,7 +134,7 @@ fn save(db: &mut Db, finished: &Finished, context: &Context) -> Result<Saved> {
                 } else {
                     Known::Stays
                 };
-                metrics::save_in(db, &found.points, known)?
+                points::save_in(db, &found.points, known)?
             }
         };
         let run = CollectorRun {

@@ -4,14 +4,15 @@ use chrono::{DateTime, Utc};
 use clap::Args;
 
 use super::import;
-use crate::cli::parse_instant;
+use crate::args::parse_instant;
 use crate::context::{Context, who};
-use crate::domain::infrastructure::{Metric, Service};
-use crate::domain::metric::{NewPoint, Reading, Series};
+use crate::domain::metrics::names::{Metric, Service};
+use crate::domain::metrics::point::{NewPoint, Reading, Series};
 use crate::error::{Error, Outcome, Result};
 use crate::output::collect::Imported;
-use crate::store::backend::Access;
-use crate::store::metrics::{self, Known};
+use crate::store::db::Access;
+use crate::store::metrics::points;
+use crate::store::metrics::points::Known;
 
 /// Record one value by hand
 ///
@@ -80,7 +81,7 @@ pub fn run(context: &mut Context, args: SetArgs) -> Result<Outcome> {
         point = point.read_as(reading);
     }
     let mut db = context.open(Access::Write)?;
-    let saved = metrics::save(&mut db, &[point], Known::IsReplaced)?;
+    let saved = points::save(&mut db, &[point], Known::IsReplaced)?;
     let days = import::refresh(context, &mut db)?;
     context.answer(&Imported {
         read: 1,

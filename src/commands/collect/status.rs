@@ -5,8 +5,8 @@ use clap::Args;
 use crate::context::Context;
 use crate::error::{Outcome, Result};
 use crate::output::collect::Status;
-use crate::store::backend::Access;
-use crate::store::{collector_runs, metric_days};
+use crate::store::db::Access;
+use crate::store::metrics::{collector_runs, days};
 
 /// Show the last run of each collector and the newest value of each metric
 #[derive(Args, Debug)]
@@ -22,7 +22,7 @@ pub fn run(context: &mut Context, _: StatusArgs) -> Result<Outcome> {
     let mut db = context.open(Access::Write)?;
     super::import::refresh(context, &mut db)?;
     let runs = collector_runs::last(&mut db, None)?;
-    let latest = metric_days::latest(&mut db, context.now)?;
+    let latest = days::latest(&mut db, context.now)?;
     context.answer(&Status {
         now: context.now,
         runs,

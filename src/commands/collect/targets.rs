@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::cli::parse_duration;
+use crate::args::parse_duration;
 use crate::collectors::{
     Account, Collected, Collector, Endpoint, MapRule, Moment, Neon, OpenAi, Postgres, Prices,
     Prometheus, Redis, Upstash, Vercel, Way, rules_from_toml,
 };
-use crate::domain::collector::{Failure, Source};
-use crate::domain::infrastructure::Named;
+use crate::domain::metrics::collector::{Failure, Source};
+use crate::domain::named::Named;
 use crate::error::{Error, Result};
 use crate::http::{Secret, Url};
 use crate::store::url::{self, Source as UrlSource};

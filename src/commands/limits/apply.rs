@@ -2,10 +2,11 @@
 //! `import` have in common.
 
 use crate::domain::plans::Catalogue;
-use crate::domain::plans::apply::{self, Actor, ApiLimitChange, Change, LimitChange};
+use crate::domain::plans::sync;
+use crate::domain::plans::sync::{Actor, ApiLimitChange, Change, LimitChange};
 use crate::error::{Error, Result};
-use crate::store::backend::Db;
-use crate::store::{api_limits, limits, plan_choices};
+use crate::store::db::Db;
+use crate::store::plans::{api_limits, limits, selections};
 
 /// What became of every limit.
 #[derive(Debug, Default)]
@@ -22,12 +23,12 @@ pub struct Applied {
 ///
 /// Whatever the engine reports.
 pub fn apply(db: &mut Db, catalogue: &Catalogue, actor: Actor<'_>) -> Result<Applied> {
-    let choices = plan_choices::all(db)?;
+    let choices = selections::all(db)?;
     let rows = limits::rows(db)?;
     let stored = api_limits::all(db)?;
     let applied = Applied {
-        limits: apply::limits(catalogue, &choices, &rows, actor),
-        api_limits: apply::api_limits(catalogue, &choices, &stored, actor.now),
+        limits: sync::limits(catalogue, &choices, &rows, actor),
+        api_limits: sync::api_limits(catalogue, &choices, &stored, actor.now),
     };
     for change in applied.limits.iter().filter(|it| it.change.writes()) {
         limits::write(db, &change.row, actor.now)?;

@@ -6,8 +6,8 @@ use crate::context::Context;
 use crate::domain::plans::audit::{self, Audited};
 use crate::error::{Exit, Outcome, Result};
 use crate::output::limits::audit::Audit;
-use crate::store::backend::Access;
-use crate::store::{api_limits, catalogues, limits, plan_choices};
+use crate::store::db::Access;
+use crate::store::plans::{api_limits, catalogues, limits, selections};
 
 /// Show what speaks against believing the limits
 ///
@@ -36,7 +36,7 @@ pub fn run(context: &mut Context, _: AuditArgs) -> Result<Outcome> {
             findings: audit::audit(Audited {
                 rows: &rows,
                 api_limits: &api_limits,
-                choices: &plan_choices::all(db)?,
+                choices: &selections::all(db)?,
                 catalogue: &catalogue,
                 now,
             }),

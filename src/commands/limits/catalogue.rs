@@ -6,8 +6,8 @@ use clap::Args;
 
 use crate::context::Context;
 use crate::error::{Outcome, Result};
-use crate::store::backend::Access;
-use crate::store::catalogues;
+use crate::store::db::Access;
+use crate::store::plans::catalogues;
 
 /// Print the catalogue in force, as TOML
 ///

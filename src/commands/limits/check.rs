@@ -7,16 +7,18 @@ use std::time::Duration;
 use chrono::{DateTime, Days, NaiveDate, TimeDelta, Utc};
 use clap::{Args, ValueEnum};
 
-use crate::cli::parse_duration;
+use crate::args::parse_duration;
 use crate::context::Context;
-use crate::domain::infrastructure::{Metric, Service};
-use crate::domain::metric::Point;
-use crate::domain::plans::standing::{self, Standing, State};
+use crate::domain::capacity::limit_status;
+use crate::domain::capacity::limit_status::{Standing, State};
+use crate::domain::metrics::names::{Metric, Service};
+use crate::domain::metrics::point::Point;
 use crate::domain::plans::{Kind, LimitInForce};
 use crate::error::{Exit, Outcome, Result};
 use crate::output::limits::check::Check;
-use crate::store::backend::{Access, Db};
-use crate::store::{limits, metrics};
+use crate::store::db::{Access, Db};
+use crate::store::metrics::points;
+use crate::store::plans::limits;
 
 /// Show how near the limits of the plans in use are, by what was measured last
 ///
@@ -142,7 +144,7 @@ pub(crate) fn standings(
     let limits = limits::limits_in_force(db, now)?;
     for limit in limits.iter().filter(|limit| is_wanted(limit)) {
         let judge = |resource: &str, points: &[Point]| {
-            standing::judge(limit, resource, points, now, stale_after)
+            limit_status::judge(limit, resource, points, now, stale_after)
         };
         let series = series(db, limit, now)?;
         if series.is_empty() {
@@ -174,7 +176,7 @@ fn series(
             .checked_sub_days(Days::new(days))
             .unwrap_or(NaiveDate::MIN);
         let from = start.map_or(back, |start| start.min(back));
-        for (of, point) in metrics::points(db, limit.service, limit.metric, from, tomorrow)? {
+        for (of, point) in points::points(db, limit.service, limit.metric, from, tomorrow)? {
             series.entry(of.resource).or_default().push(point);
         }
         if !series.is_empty() {

@@ -8,15 +8,15 @@ use clap::Args;
 
 use super::apply::{Applied, apply, rehearsable};
 use crate::context::{self, Context};
-use crate::domain::plans::apply::Actor;
 use crate::domain::plans::audit::OLD;
 use crate::domain::plans::catalogue::Catalogue;
-use crate::domain::plans::{choice, diff, read};
+use crate::domain::plans::sync::Actor;
+use crate::domain::plans::{diff, parse, selection};
 use crate::error::{Error, Exit, Outcome, Result};
 use crate::output::limits::import::Imported;
 use crate::output::table::counted;
-use crate::store::backend::{Access, Db};
-use crate::store::{catalogues, plan_choices};
+use crate::store::db::{Access, Db};
+use crate::store::plans::{catalogues, selections};
 
 /// Bring a newer catalogue of plans, or one of your own
 ///
@@ -55,7 +55,7 @@ pub fn run(context: &mut Context, args: ImportArgs) -> Result<Outcome> {
             .with_next("usagectl limits import FILE")
     })?;
     let catalogue =
-        read::parse_bytes(&bytes).map_err(|error| Error::from(error).with_next(wrong))?;
+        parse::parse_bytes(&bytes).map_err(|error| Error::from(error).with_next(wrong))?;
     let content = String::from_utf8(bytes)
         .map_err(|error| Error::new(Exit::Failed, error).with_next(wrong))?;
     let by = args.by.unwrap_or_else(context::who);
@@ -77,7 +77,7 @@ pub fn run(context: &mut Context, args: ImportArgs) -> Result<Outcome> {
 
 fn read_file(path: &Path) -> io::Result<Vec<u8>> {
     // One byte more than is allowed, so that what is too large is seen and not read.
-    let most = read::LARGEST_BYTES as u64 + 1;
+    let most = parse::LARGEST_BYTES as u64 + 1;
     let mut bytes = Vec::new();
     if path == Path::new("-") {
         io::stdin().lock().take(most).read_to_end(&mut bytes)?;
@@ -130,9 +130,9 @@ fn import(
     if is_new {
         catalogues::insert(db, version, content, actor.by, actor.now)?;
     }
-    let choices = plan_choices::all(db)?;
+    let choices = selections::all(db)?;
     let gone = choices.iter().filter(|it| {
-        let in_use = choice::current(&choices, &it.provider, actor.now);
+        let in_use = selection::current(&choices, &it.provider, actor.now);
         in_use.is_some_and(|in_use| in_use.id == it.id)
             && catalogue.plan(&it.provider, &it.plan).is_none()
     });

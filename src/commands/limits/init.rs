@@ -5,12 +5,12 @@ use clap::Args;
 use super::apply::{Applied, apply, rehearsable};
 use super::plan::{Choosing, choose};
 use crate::context::{self, Context};
-use crate::domain::plans::apply::Actor;
-use crate::domain::plans::{Plan, choice};
+use crate::domain::plans::sync::Actor;
+use crate::domain::plans::{Plan, selection};
 use crate::error::{Outcome, Result};
 use crate::output::limits::init::Initialised;
-use crate::store::backend::{Access, Db};
-use crate::store::{catalogues, plan_choices};
+use crate::store::db::{Access, Db};
+use crate::store::plans::{catalogues, selections};
 
 /// Write the limits of the plans in use, and those that APIs publish
 ///
@@ -74,7 +74,7 @@ fn initialise(db: &mut Db, args: &InitArgs, actor: Actor<'_>) -> Result<Initiali
         choose(db, &catalogue, Choosing::new(provider, plan, actor))?;
     }
     let Applied { limits, api_limits } = apply(db, &catalogue, actor)?;
-    let choices = plan_choices::all(db)?;
+    let choices = selections::all(db)?;
     let mut plans = Vec::new();
     let mut without_plan = Vec::new();
     for provider in catalogue.providers() {
@@ -84,7 +84,7 @@ fn initialise(db: &mut Db, args: &InitArgs, actor: Actor<'_>) -> Result<Initiali
                 .iter()
                 .any(|limit| limit.application().is_some())
         };
-        match choice::current(&choices, provider, actor.now) {
+        match selection::current(&choices, provider, actor.now) {
             Some(choice) => plans.push(choice.clone()),
             None if catalogue.plans_of(provider).any(is_used) => {
                 let names = catalogue.plans_of(provider).filter(|plan| plan.enabled);

@@ -3,12 +3,12 @@
 use clap::Args;
 
 use crate::context::Context;
-use crate::domain::infrastructure::{Metric, Service};
-use crate::domain::plans::in_force;
+use crate::domain::metrics::names::{Metric, Service};
+use crate::domain::plans::limit;
 use crate::error::{Outcome, Result};
 use crate::output::limits::list::{Limits, ListedLimit};
-use crate::store::backend::Access;
-use crate::store::{api_limits, catalogues, limits, plan_choices};
+use crate::store::db::Access;
+use crate::store::plans::{api_limits, catalogues, limits, selections};
 
 /// List the limits, and where each is written
 ///
@@ -44,17 +44,17 @@ pub fn run(context: &mut Context, args: ListArgs) -> Result<Outcome> {
     let of_services = args.service.is_some() || args.metric.is_some() || args.plan.is_some();
     let answer = db.read_tx(|db| -> Result<Limits> {
         let rows = limits::rows(db)?;
-        let choices = plan_choices::all(db)?;
+        let choices = selections::all(db)?;
         let catalogue = catalogues::active(db)?;
-        let held = in_force::in_force(&rows, &choices, &catalogue, now);
-        let is_wanted = |row: &in_force::LimitRow| {
+        let held = limit::in_force(&rows, &choices, &catalogue, now);
+        let is_wanted = |row: &limit::LimitRow| {
             args.api.is_none()
                 && args.service.is_none_or(|service| service == row.service)
                 && args.metric.is_none_or(|metric| metric == row.metric)
                 && args.plan.as_ref().is_none_or(|plan| *plan == row.plan)
         };
         let limits = rows.into_iter().filter(is_wanted).map(|row| {
-            let is_it = |limit: &in_force::LimitInForce| {
+            let is_it = |limit: &limit::LimitInForce| {
                 (limit.service, limit.metric, &limit.plan) == (row.service, row.metric, &row.plan)
             };
             let found = held.iter().find(|limit| is_it(limit));

@@ -5,18 +5,19 @@ use chrono_tz::Tz;
 use clap::Args;
 
 use super::apply::apply;
-use crate::cli::parse_instant;
+use crate::args::parse_instant;
 use crate::context::{self, Context};
 use crate::domain::id;
 use crate::domain::plans::Catalogue;
-use crate::domain::plans::apply::Actor;
-use crate::domain::plans::choice::{self, Billing, PlanChoice};
+use crate::domain::plans::selection;
+use crate::domain::plans::selection::{Billing, PlanChoice};
+use crate::domain::plans::sync::Actor;
 use crate::error::{Error, Exit, Outcome, Result};
 use crate::output::limits::plan::Choices;
 use crate::output::printable;
 use crate::output::table::counted;
-use crate::store::backend::{Access, Db};
-use crate::store::{catalogues, plan_choices};
+use crate::store::db::{Access, Db};
+use crate::store::plans::{catalogues, selections};
 
 /// Say which plan of a provider is in use, or show what was said
 ///
@@ -150,9 +151,9 @@ pub fn run(context: &mut Context, args: PlanArgs) -> Result<Outcome> {
 }
 
 fn history(db: &mut Db, provider: Option<&str>, now: DateTime<Utc>) -> Result<Choices> {
-    let all = plan_choices::all(db)?;
+    let all = selections::all(db)?;
     let in_use = |choice: &PlanChoice| {
-        let current = choice::current(&all, &choice.provider, now);
+        let current = selection::current(&all, &choice.provider, now);
         current.is_some_and(|current| current.id == choice.id)
     };
     let wanted = |choice: &&PlanChoice| provider.is_none_or(|name| name == choice.provider);
@@ -182,8 +183,8 @@ pub(super) fn choose(db: &mut Db, catalogue: &Catalogue, choosing: Choosing<'_>)
         ..
     } = choosing;
     require_plan(catalogue, provider, plan)?;
-    let all = plan_choices::all(db)?;
-    let before = choice::current(&all, provider, actor.now);
+    let all = selections::all(db)?;
+    let before = selection::current(&all, provider, actor.now);
     let billing = before.map(|choice| choice.billing).unwrap_or_default();
     let billing = Billing {
         anchor_day: choosing.anchor_day.unwrap_or(billing.anchor_day),
@@ -218,7 +219,7 @@ pub(super) fn choose(db: &mut Db, catalogue: &Catalogue, choosing: Choosing<'_>)
     if choosing.from.is_none() && before.is_some_and(|before| terms(before) == terms(&choice)) {
         return Ok(Chosen::Already);
     }
-    plan_choices::insert(db, &choice)?;
+    selections::insert(db, &choice)?;
     Ok(Chosen::Anew)
 }
 

@@ -5,12 +5,12 @@ use clap::{ArgGroup, Args};
 use super::parse_period;
 use crate::context::Context;
 use crate::domain::alert::rule::AlertPeriod;
-use crate::domain::infrastructure::{Metric, Service};
+use crate::domain::metrics::names::{Metric, Service};
 use crate::error::{Error, Exit, Outcome, Result};
 use crate::output::printable;
 use crate::output::table::counted;
-use crate::store::backend::{Access, Db};
-use crate::store::{api_limits, limits};
+use crate::store::db::{Access, Db};
+use crate::store::plans::{api_limits, limits};
 
 /// Remove a limit
 ///

@@ -5,17 +5,17 @@ use clap::{ArgGroup, Args};
 use super::parse_period;
 use crate::context::{self, Context};
 use crate::domain::alert::rule::AlertPeriod;
-use crate::domain::infrastructure::{Metric, Service};
-use crate::domain::plans::apply::BUDGET;
-use crate::domain::plans::in_force::{LimitRow, Meaning};
+use crate::domain::metrics::names::{Metric, Service};
+use crate::domain::plans::limit::{LimitRow, Meaning};
+use crate::domain::plans::sync::BUDGET;
 use crate::domain::plans::{
-    ApiLimit, ApiLimitOrigin, AtLimit, Kind, LimitPeriod, Origin, Unit, api_limit, choice,
+    ApiLimit, ApiLimitOrigin, AtLimit, Kind, LimitPeriod, Origin, Unit, api_limit, selection,
     usual_kind,
 };
 use crate::error::{Error, Exit, Outcome, Result};
 use crate::output::printable;
-use crate::store::backend::{Access, Db};
-use crate::store::{api_limits, catalogues, limits, plan_choices};
+use crate::store::db::{Access, Db};
+use crate::store::plans::{api_limits, catalogues, limits, selections};
 
 /// Set a limit by hand
 ///
@@ -243,9 +243,9 @@ fn plan_in_use(
     now: chrono::DateTime<chrono::Utc>,
 ) -> Result<String> {
     let catalogue = catalogues::active(db)?;
-    let choices = plan_choices::all(db)?;
+    let choices = selections::all(db)?;
     let provider = catalogue.provider_of(service);
-    let choice = provider.and_then(|provider| choice::current(&choices, provider, now));
+    let choice = provider.and_then(|provider| selection::current(&choices, provider, now));
     choice.map(|choice| choice.plan.clone()).ok_or_else(|| {
         let (message, next) = match provider {
             Some(provider) => (

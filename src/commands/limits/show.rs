@@ -4,12 +4,12 @@ use clap::Args;
 
 use super::plan::require_provider;
 use crate::context::Context;
-use crate::domain::plans::choice;
 use crate::domain::plans::diff::Said;
+use crate::domain::plans::selection;
 use crate::error::{Outcome, Result};
 use crate::output::limits::show::Shown;
-use crate::store::backend::Access;
-use crate::store::{catalogues, plan_choices};
+use crate::store::db::Access;
+use crate::store::plans::{catalogues, selections};
 
 /// Show what the catalogue says about a provider's plans, and on which pages
 ///
@@ -34,9 +34,9 @@ pub struct ShowArgs {
 pub fn run(context: &mut Context, args: ShowArgs) -> Result<Outcome> {
     let mut db = context.open(Access::Read)?;
     let catalogue = catalogues::active(&mut db)?;
-    let choices = plan_choices::all(&mut db)?;
+    let choices = selections::all(&mut db)?;
     require_provider(&catalogue, &args.provider)?;
-    let in_use = choice::current(&choices, &args.provider, context.now);
+    let in_use = selection::current(&choices, &args.provider, context.now);
     let rows = Said::all(&catalogue).into_iter().filter(|row| {
         row.provider == args.provider
             && args

@@ -5,15 +5,16 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::cli::parse_duration;
+use crate::args::parse_duration;
 use crate::context::Context;
 use crate::domain::recommendation::Recommendation;
-use crate::domain::recommendation::narrative::{Narrative, Prose, Story};
+use crate::domain::recommendation::prose::template::{Narrative, Prose, Story};
 use crate::error::{Error, Exit, Result};
 use crate::http::{Client, Policy, Secret, Url};
-use crate::narrative::{self, Endpoint};
-use crate::store::backend::Db;
-use crate::store::narratives;
+use crate::llm;
+use crate::llm::Endpoint;
+use crate::store::db::Db;
+use crate::store::recommendation::narratives;
 
 /// Whom to ask for prose.
 #[derive(Args, Debug)]
@@ -84,7 +85,7 @@ impl AiArgs {
 pub(super) fn dry_run(it: &Recommendation, args: &AiArgs) -> Result<String> {
     let facts = it.facts().ok_or_else(|| without_facts(it))?;
     let key = args.ai_key_variable.as_deref();
-    narrative::dry_run(&args.endpoint()?, &Story::of(facts), key).map_err(Error::usage)
+    llm::dry_run(&args.endpoint()?, &Story::of(facts), key).map_err(Error::usage)
 }
 
 /// The prose about a recommendation; none if another program made it. With `--ai` the database is written.
@@ -119,7 +120,7 @@ pub(super) fn prose(
         endpoint.key =
             Some(key.map_err(|error| Error::usage(error).with_next("set it, or leave it out"))?);
     }
-    let (text, refused) = match narrative::ask(&endpoint, &story) {
+    let (text, refused) = match llm::ask(&endpoint, &story) {
         Ok(text) => (text, None),
         Err(reason) => {
             context.warn(format_args!("the summary is the template: {reason}"));

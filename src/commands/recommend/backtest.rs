@@ -8,17 +8,18 @@ use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use clap::Args;
 
 use crate::context::Context;
+use crate::domain::capacity::forecast::{Subject, by_series, days_of, number};
 use crate::domain::forecast::Series;
 use crate::domain::forecast::backtest::{Plan, backtest};
-use crate::domain::infrastructure::{Metric, Service};
-use crate::domain::metric_day::MetricDay;
-use crate::domain::metric_forecast::{Subject, by_series, days_of, number};
+use crate::domain::metrics::day::MetricDay;
+use crate::domain::metrics::names::{Metric, Service};
 use crate::domain::plans::Kind;
 use crate::error::{Error, Exit, Outcome, Result};
 use crate::output::recommend::backtest::{Backtest, Tested};
-use crate::store::backend::Access;
+use crate::store::db::Access;
+use crate::store::metrics::days;
+use crate::store::plans::limits;
 use crate::store::time::Ts;
-use crate::store::{limits, metric_days};
 
 /// Forecast the past, and compare with what came
 ///
@@ -116,11 +117,11 @@ fn read_database(context: &mut Context, args: &BacktestArgs) -> Result<Vec<Serie
     const DAYS: i64 = 400;
     let now = context.now;
     let mut db = context.open(Access::Write)?;
-    metric_days::refresh(&mut db)?;
+    days::refresh(&mut db)?;
     let today = now.date_naive();
     let (days, limits) = db.read_tx(|db| -> Result<_> {
         let from = today - TimeDelta::days(DAYS);
-        let days = metric_days::days(db, args.service, args.metric, from, today)?;
+        let days = days::days(db, args.service, args.metric, from, today)?;
         Ok((days, limits::limits_in_force(db, now)?))
     })?;
     let series = |days: &[MetricDay]| {

@@ -4,9 +4,9 @@ use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
 use clap::Args;
 
 use super::transition::{self, MoveArgs, RequiredWhyArgs};
-use crate::cli::parse_instant;
+use crate::args::parse_instant;
 use crate::context::Context;
-use crate::domain::infrastructure::Status;
+use crate::domain::metrics::names::Status;
 use crate::error::{Error, Outcome, Result};
 
 /// Decide that a recommendation shall not be done

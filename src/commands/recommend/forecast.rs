@@ -4,15 +4,16 @@ use chrono::{DateTime, TimeDelta, Utc};
 use clap::Args;
 
 use crate::context::Context;
+use crate::domain::capacity::forecast::{HISTORY_DAYS, Lately, Subject, by_series};
 use crate::domain::forecast::HORIZON_DAYS;
-use crate::domain::infrastructure::{Metric, Service};
-use crate::domain::metric_day::MetricDay;
-use crate::domain::metric_forecast::{HISTORY_DAYS, Lately, Subject, by_series};
+use crate::domain::metrics::day::MetricDay;
+use crate::domain::metrics::names::{Metric, Service};
 use crate::domain::plans::{Kind, LimitInForce};
 use crate::error::{Outcome, Result};
 use crate::output::recommend::forecast::{Forecasts, Item};
-use crate::store::backend::Access;
-use crate::store::{limits, metric_days};
+use crate::store::db::Access;
+use crate::store::metrics::days;
+use crate::store::plans::limits;
 
 /// Forecast when metrics reach their limits, and what billing periods come to
 ///
@@ -50,11 +51,11 @@ pub struct ForecastArgs {
 pub fn run(context: &mut Context, args: ForecastArgs) -> Result<Outcome> {
     let now = context.now;
     let mut db = context.open(Access::Write)?;
-    metric_days::refresh(&mut db)?;
+    days::refresh(&mut db)?;
     let today = now.date_naive();
     let from = today - TimeDelta::days(HISTORY_DAYS);
     let (days, limits) = db.read_tx(|db| -> Result<_> {
-        let days = metric_days::days(db, args.service, args.metric, from, today)?;
+        let days = days::days(db, args.service, args.metric, from, today)?;
         Ok((days, limits::limits_in_force(db, now)?))
     })?;
     let items = by_series(&days).filter_map(|days| item(days, &limits, now));

@@ -4,18 +4,20 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::domain::infrastructure::{Metric, Service};
-use crate::domain::metric::Series;
-use crate::domain::metric_day::MetricDay;
+use crate::domain::capacity::trend::{Asked, Heading};
+use crate::domain::metrics::day::MetricDay;
+use crate::domain::metrics::names::{Metric, Service};
+use crate::domain::metrics::point::Series;
 use crate::domain::plans::catalogue::{Catalogue, usual_kind};
-use crate::domain::plans::{LimitInForce, choice};
+use crate::domain::plans::{LimitInForce, selection};
 use crate::domain::recommendation::assess::{Assessment, Subject, assess};
-use crate::domain::recommendation::engine::Topic;
-use crate::domain::recommendation::heading::{Asked, Heading};
 use crate::domain::recommendation::inputs::{Business, Given};
+use crate::domain::recommendation::reconcile::Topic;
 use crate::error::Result;
-use crate::store::backend::Db;
-use crate::store::{catalogues, inputs, limits, metric_days, plan_choices};
+use crate::store::db::Db;
+use crate::store::metrics::days;
+use crate::store::plans::{catalogues, limits, selections};
+use crate::store::recommendation::inputs;
 
 /// Days before these say little about those to come, and forecasts use fewer.
 const HISTORY: TimeDelta = TimeDelta::days(400);
@@ -27,7 +29,7 @@ pub(super) struct Gathered {
     /// What was given by the user.
     pub given: Vec<Given>,
     catalogue: Catalogue,
-    choices: Vec<choice::PlanChoice>,
+    choices: Vec<selection::PlanChoice>,
     days: BTreeMap<Series, Vec<MetricDay>>,
     /// Where every series is heading, as it is billed.
     headings: BTreeMap<Series, Heading>,
@@ -47,14 +49,14 @@ pub(super) fn gather(db: &mut Db, now: DateTime<Utc>) -> Result<Gathered> {
     let today = now.date_naive();
     let from = today.checked_sub_signed(HISTORY).unwrap_or(today);
     let mut days: BTreeMap<Series, Vec<MetricDay>> = BTreeMap::new();
-    for day in metric_days::days(db, None, None, from, today)? {
+    for day in days::days(db, None, None, from, today)? {
         days.entry(day.series.clone()).or_default().push(day);
     }
     let mut gathered = Gathered {
         limits: limits::limits_in_force(db, now)?,
         given: inputs::all(db)?,
         catalogue: catalogues::active(db)?,
-        choices: plan_choices::all(db)?,
+        choices: selections::all(db)?,
         days,
         headings: BTreeMap::new(),
         now,
@@ -65,7 +67,7 @@ pub(super) fn gather(db: &mut Db, now: DateTime<Utc>) -> Result<Gathered> {
         .filter_map(|(series, days)| {
             let (kind, period) = usual_kind(series.metric);
             let provider = gathered.catalogue.provider_of(series.service);
-            let choice = provider.and_then(|it| choice::current(&gathered.choices, it, now));
+            let choice = provider.and_then(|it| selection::current(&gathered.choices, it, now));
             let asked = Asked {
                 kind,
                 period,
@@ -157,7 +159,7 @@ impl Gathered {
             .iter()
             .filter(|(other, _)| billed_together(other));
         let headings: Vec<&Heading> = together.map(|(_, heading)| heading).collect();
-        let choice = provider.and_then(|it| choice::current(&self.choices, it, self.now));
+        let choice = provider.and_then(|it| selection::current(&self.choices, it, self.now));
         assess(Subject {
             limit,
             resource: &series.resource,

@@ -6,8 +6,8 @@ use super::one;
 use crate::context::Context;
 use crate::error::{Outcome, Result};
 use crate::output::recommend::history::History;
-use crate::store::backend::Access;
-use crate::store::recommendation_history;
+use crate::store::db::Access;
+use crate::store::recommendation::history;
 
 /// Show what happened to a recommendation
 ///
@@ -31,7 +31,7 @@ pub fn run(context: &mut Context, args: HistoryArgs) -> Result<Outcome> {
     let mut db = context.open(Access::Read)?;
     let (recommendation, entries) = db.read_tx(|db| -> Result<_> {
         let recommendation = one(db, &args.id)?;
-        let entries = recommendation_history::of(db, &recommendation.id)?;
+        let entries = history::of(db, &recommendation.id)?;
         Ok((recommendation, entries))
     })?;
     context.answer(&History {

@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::transition::{self, MoveArgs, WhyArgs};
 use crate::context::Context;
-use crate::domain::infrastructure::Status;
+use crate::domain::metrics::names::Status;
 use crate::error::{Outcome, Result};
 
 /// Say that a recommendation was done

@@ -3,12 +3,13 @@
 use clap::{Args, Subcommand};
 
 use crate::context::{Context, who};
-use crate::domain::infrastructure::{Named, Service};
+use crate::domain::metrics::names::Service;
+use crate::domain::named::Named;
 use crate::domain::recommendation::inputs::{Given, Name};
 use crate::error::{Error, Exit, Outcome, Result};
 use crate::output::recommend::inputs::Inputs;
-use crate::store::backend::Access;
-use crate::store::inputs;
+use crate::store::db::Access;
+use crate::store::recommendation::inputs;
 
 /// Say what only you know, and see what that would tell
 ///

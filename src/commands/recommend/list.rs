@@ -3,12 +3,12 @@
 use clap::Args;
 
 use crate::context::Context;
-use crate::domain::infrastructure::{Service, Status};
+use crate::domain::metrics::names::{Service, Status};
 use crate::domain::recommendation::{by_urgency, is_open};
 use crate::error::{Outcome, Result};
 use crate::output::recommend::list::List;
-use crate::store::backend::Access;
-use crate::store::recommendations;
+use crate::store::db::Access;
+use crate::store::recommendation::recommendations;
 
 /// List recommendations, the most urgent first
 ///

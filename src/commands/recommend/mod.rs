@@ -23,8 +23,8 @@ use crate::context::Context;
 use crate::domain::recommendation::Recommendation;
 use crate::error::{Error, Exit, Outcome, Result};
 use crate::output::printable;
-use crate::store::backend::Db;
-use crate::store::recommendations;
+use crate::store::db::Db;
+use crate::store::recommendation::recommendations;
 
 /// Recommend what to upgrade, from measurements and published prices
 ///

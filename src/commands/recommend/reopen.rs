@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::transition::{self, MoveArgs, RequiredWhyArgs};
 use crate::context::Context;
-use crate::domain::infrastructure::Status;
+use crate::domain::metrics::names::Status;
 use crate::error::{Outcome, Result};
 
 /// Bring back what was dismissed or has expired

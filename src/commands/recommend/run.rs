@@ -7,18 +7,20 @@ use clap::Args;
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 
 use super::gather::{Gathered, Judged, gather};
-use crate::cli::parse_duration;
+use crate::args::parse_duration;
 use crate::context::Context;
 use crate::domain::recommendation::assess::Assessment;
-use crate::domain::recommendation::engine::{
-    self, Step, moved_by_application, outcome, plan_changed, unseen,
+use crate::domain::recommendation::reconcile;
+use crate::domain::recommendation::reconcile::{
+    Step, moved_by_application, outcome, plan_changed, unseen,
 };
 use crate::domain::recommendation::{Recommendation, is_open};
 use crate::error::{Error, Exit, Outcome, Result};
 use crate::output::recommend::run::{Line, Run, Silence};
-use crate::store::backend::{Access, Db};
+use crate::store::db::{Access, Db};
 use crate::store::lock::{RunKind, RunLock};
-use crate::store::{metric_days, recommendation_history, recommendations};
+use crate::store::metrics::days;
+use crate::store::recommendation::{history, recommendations};
 
 /// Judge every limit, and make, refresh or end recommendations
 ///
@@ -57,7 +59,7 @@ pub fn run(context: &mut Context, args: RunArgs) -> Result<Outcome> {
         false => Some(RunLock::acquire(&url, RunKind::Recommend, args.lock_wait)?),
     };
     // The days are made from the measurements, and are the same whoever makes them.
-    metric_days::refresh(&mut db)?;
+    days::refresh(&mut db)?;
     let now = context.now;
     let gathered = gather(&mut db, now)?;
     let judged = gathered.judge();
@@ -74,7 +76,7 @@ pub fn run(context: &mut Context, args: RunArgs) -> Result<Outcome> {
     writer.work(|all| moved_by_application(all, now))?;
     for judged in &judged {
         let Judged { topic, assessment } = judged;
-        writer.try_work(|all| engine::steps(topic, assessment, all, now))?;
+        writer.try_work(|all| reconcile::steps(topic, assessment, all, now))?;
     }
     writer.work(|all| rest(all, &judged, &gathered, now))?;
     let silent = judged
@@ -200,7 +202,7 @@ impl Writer<'_> {
                         }
                     }
                 }
-                recommendation_history::append(db, &step.after.id, &step.entries)?;
+                history::append(db, &step.after.id, &step.entries)?;
             }
             Ok(steps)
         })

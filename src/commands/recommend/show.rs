@@ -8,13 +8,15 @@ use clap::Args;
 use super::ai::{self, AiArgs};
 use super::{forecast, one};
 use crate::context::Context;
-use crate::domain::metric_forecast::HISTORY_DAYS;
+use crate::domain::capacity::forecast::HISTORY_DAYS;
 use crate::domain::recommendation::Recommendation;
 use crate::error::{Outcome, Result};
 use crate::output::recommend::forecast::Item;
 use crate::output::recommend::show::Show;
-use crate::store::backend::{Access, Db};
-use crate::store::{limits, metric_days, recommendation_history};
+use crate::store::db::{Access, Db};
+use crate::store::metrics::days;
+use crate::store::plans::limits;
+use crate::store::recommendation::history;
 
 /// Show all there is to know about a recommendation
 ///
@@ -46,7 +48,7 @@ pub fn run(context: &mut Context, args: ShowArgs) -> Result<Outcome> {
     let mut db = context.open(access)?;
     let (recommendation, history, live) = db.read_tx(|db| -> Result<_> {
         let recommendation = one(db, &args.id)?;
-        let history = recommendation_history::of(db, &recommendation.id)?;
+        let history = history::of(db, &recommendation.id)?;
         let live = live(db, &recommendation, now)?;
         Ok((recommendation, history, live))
     })?;
@@ -73,7 +75,7 @@ fn live(db: &mut Db, it: &Recommendation, now: DateTime<Utc>) -> Result<Option<I
     };
     let today = now.date_naive();
     let from = today - TimeDelta::days(HISTORY_DAYS);
-    let mut days = metric_days::days(db, Some(it.service), Some(metric), from, today)?;
+    let mut days = days::days(db, Some(it.service), Some(metric), from, today)?;
     let resource = it.own.as_ref().map_or("", |own| own.resource.as_str());
     days.retain(|day| day.series.resource == resource);
     // A budget may stand beside the limit that it is about.

@@ -7,15 +7,15 @@ use diesel::result::{DatabaseErrorKind, Error as DieselError};
 
 use super::one;
 use crate::context::{Context, who};
-use crate::domain::infrastructure::Status;
+use crate::domain::metrics::names::Status;
 use crate::domain::recommendation::lifecycle::{self, Actor, Refusal};
 use crate::domain::recommendation::transition::{self, Moved, Wish};
 use crate::domain::recommendation::{Recommendation, is_open};
 use crate::error::{Error, Exit, Outcome, Result};
 use crate::output::printable;
 use crate::output::recommend::step::Step;
-use crate::store::backend::{Access, Db};
-use crate::store::{inputs, recommendation_history, recommendations};
+use crate::store::db::{Access, Db};
+use crate::store::recommendation::{history, inputs, recommendations};
 
 /// What every move is told.
 #[derive(Args, Debug)]
@@ -145,7 +145,7 @@ fn attempt(
     now: DateTime<Utc>,
 ) -> Result<(Recommendation, Moved), Stopped> {
     let before = one(db, &args.id)?;
-    let steps = recommendation_history::of(db, &before.id)?.len();
+    let steps = history::of(db, &before.id)?.len();
     let standing = transition::standing(&before, steps);
     if args
         .if_version
@@ -160,7 +160,7 @@ fn attempt(
     if !recommendations::update(db, &before, &moved.after)? {
         return Err(Stopped::Overtaken);
     }
-    recommendation_history::append(db, &before.id, &moved.entries)?;
+    history::append(db, &before.id, &moved.entries)?;
     Ok((before, moved))
 }
 

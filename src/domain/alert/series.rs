@@ -9,9 +9,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 
-use crate::domain::credits::Credits;
 use crate::domain::period::{Granularity, Window};
-use crate::domain::stats::{Plan, Stale};
+use crate::domain::usage::credits::Credits;
+use crate::domain::usage::stats::{Plan, Stale};
 
 /// What some calls add up to, as far as rules ask.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

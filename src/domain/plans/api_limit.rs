@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 
 use super::source::{Grade, PageDate};
 use crate::domain::alert::rule::{ALL_APIS, AlertPeriod};
-use crate::domain::infrastructure::named;
+use crate::domain::named::named;
 
 named! {
     /// What an API counts.

@@ -4,12 +4,14 @@ use chrono::{DateTime, TimeDelta, Utc};
 use rust_decimal::prelude::ToPrimitive;
 
 use super::api_limit::{ApiLimit, ApiLimitOrigin};
-use super::apply;
 use super::catalogue::Catalogue;
-use super::choice::{self, PlanChoice};
-use super::in_force::{self, LimitRow, Origin};
+use super::limit;
+use super::limit::{LimitRow, Origin};
+use super::selection;
+use super::selection::PlanChoice;
 use super::source::PageDate;
-use crate::domain::infrastructure::named;
+use super::sync;
+use crate::domain::named::named;
 
 /// After so long a provider may have written something else.
 pub const OLD: TimeDelta = TimeDelta::days(180);
@@ -77,7 +79,7 @@ pub fn audit(audited: Audited<'_>) -> Vec<Finding> {
         now,
         ..
     } = audited;
-    let held = in_force::in_force(rows, choices, catalogue, now);
+    let held = limit::in_force(rows, choices, catalogue, now);
     for limit in held {
         if let Some(fault) = limit.fault.filter(|it| it.contains("which plan is in use")) {
             findings.push(Finding {
@@ -88,7 +90,7 @@ pub fn audit(audited: Audited<'_>) -> Vec<Finding> {
         }
     }
     for choice in choices {
-        let in_use = choice::current(choices, &choice.provider, now);
+        let in_use = selection::current(choices, &choice.provider, now);
         let is_in_use = in_use.is_some_and(|it| it.id == choice.id);
         if is_in_use && catalogue.plan(&choice.provider, &choice.plan).is_none() {
             findings.push(Finding {
@@ -188,7 +190,7 @@ impl Audited<'_> {
             });
         };
         let (catalogue, api) = (self.catalogue, limit.api_name.as_str());
-        let plan = apply::plan_of_api(catalogue, self.choices, api, self.now);
+        let plan = sync::plan_of_api(catalogue, self.choices, api, self.now);
         let published = plan.and_then(|plan| {
             let mut limits = plan.api_limits.iter().filter(|it| it.enabled);
             limits.find(|it| it.period == limit.period && it.unit == limit.unit)
@@ -232,8 +234,8 @@ impl Audited<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::plans::apply::Actor;
-    use crate::domain::plans::choice::Billing;
+    use crate::domain::plans::selection::Billing;
+    use crate::domain::plans::sync::Actor;
 
     fn audited(at: &str, change: impl Fn(&mut Vec<LimitRow>)) -> Vec<String> {
         let catalogue = Catalogue::embedded().unwrap();
@@ -250,7 +252,7 @@ mod tests {
             created_at: DateTime::UNIX_EPOCH,
         }];
         let actor = Actor { by: "ops", now };
-        let changes = apply::limits(&catalogue, &choices, &[], actor);
+        let changes = sync::limits(&catalogue, &choices, &[], actor);
         let mut rows: Vec<LimitRow> = changes.into_iter().map(|change| change.row).collect();
         change(&mut rows);
         let findings = audit(Audited {

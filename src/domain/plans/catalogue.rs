@@ -10,10 +10,12 @@ use chrono::NaiveDate;
 use rust_decimal::Decimal;
 
 use super::api_limit::Unit;
-use super::read::{self, Invalid};
+use super::parse;
+use super::parse::Invalid;
 use super::source::{Grade, PageDate};
 use crate::domain::alert::rule::AlertPeriod;
-use crate::domain::infrastructure::{Metric, Service, named};
+use crate::domain::metrics::names::{Metric, Service};
+use crate::domain::named::named;
 
 /// The catalogue that is compiled in.
 pub const EMBEDDED: &str = include_str!("catalogue.toml");
@@ -408,7 +410,7 @@ impl Catalogue {
     ///
     /// None: a test reads it. It is told apart from a panic all the same.
     pub fn embedded() -> Result<Catalogue, Invalid> {
-        read::parse(EMBEDDED)
+        parse::parse(EMBEDDED)
     }
 
     /// The source of this id.
@@ -460,7 +462,7 @@ impl Catalogue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::infrastructure::Named;
+    use crate::domain::named::Named;
 
     fn embedded() -> Catalogue {
         Catalogue::embedded().unwrap_or_else(|invalid| panic!("{invalid}"))

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::catalogue::{Catalogue, Included, Overage, Plan, PlanLimit, PublishedApiLimit};
 use super::source::{Grade, PageDate};
-use crate::domain::infrastructure::named;
+use crate::domain::named::named;
 
 named! {
     /// How a row of two catalogues differs.
@@ -227,7 +227,7 @@ fn overage_terms(overage: Overage, currency: &str) -> String {
 mod tests {
     use super::*;
     use crate::domain::plans::catalogue::EMBEDDED;
-    use crate::domain::plans::read;
+    use crate::domain::plans::parse;
 
     #[test]
     fn what_differs_is_told_row_by_row() {
@@ -237,7 +237,7 @@ mod tests {
             .replace("included = \"256\"", "included = \"300\"")
             .replace("plan = \"fixed-5gb\"", "plan = \"fixed-6gb\"")
             .replace("low = \"0.15\"", "low = \"0.12\"");
-        let found = diff(&old, &read::parse(&text).unwrap());
+        let found = diff(&old, &parse::parse(&text).unwrap());
         let short = |entry: &Entry| format!("{} {}", entry.difference, entry.what);
         let found_names: Vec<String> = found.iter().map(short).collect();
         // A limit, a price, and the five rows of a plan under two names.
@@ -251,7 +251,7 @@ mod tests {
         let terms = "1000 per BILLING_MONTH, then 0.12 to 0.35 USD for 1";
         assert_eq!(transfer.after.as_deref(), Some(terms));
         let moved = EMBEDDED.replace("page_date = 2026-06-18", "page_date = 2026-11-30");
-        let moved = diff(&old, &read::parse(&moved).unwrap());
+        let moved = diff(&old, &parse::parse(&moved).unwrap());
         let page =
             "https://github.com/upstash/docs/blob/1384707c/redis/overall/billing.mdx of 2026-11-30";
         assert!(moved.iter().all(|it| it.after.as_deref() == Some(page)));

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use chrono::NaiveDate;
 use serde::{Serialize, Serializer};
 
-use crate::domain::infrastructure::named;
+use crate::domain::named::named;
 
 named! {
     /// How good a source is.

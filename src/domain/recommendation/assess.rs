@@ -4,18 +4,19 @@ use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
 use rust_decimal::prelude::{FromPrimitive, ToPrimitive};
 
+use super::candidates::{Candidate, Found, Search};
+use super::cost;
+use super::cost::{Allowance, Case, Meter, Tariff, decimal, mean};
 use super::facts::{
     Choice, Compared, Facts, Kind, Missing, Money, Outlook, Part, PeriodOutlook, Projection,
 };
 use super::figure::{Figure, Input, Provenance, Unit};
-use super::heading::{Heading, day_number, periods};
 use super::inputs::{Business, USUAL_TOLERANCE};
-use super::money::{self, Allowance, Case, Meter, Tariff, decimal, mean};
 use super::priority::{self, priority};
-use super::target::{Candidate, Found, Search};
 use super::trigger::{self, Reason, reason};
+use crate::domain::capacity::trend::{Heading, day_number, periods};
 use crate::domain::forecast::{Confidence, Passage};
-use crate::domain::infrastructure::Metric;
+use crate::domain::metrics::names::Metric;
 use crate::domain::period::Window;
 use crate::domain::plans::catalogue::{self, Catalogue, LimitPeriod, Plan};
 use crate::domain::plans::{AtLimit, LimitInForce, Origin};
@@ -447,7 +448,7 @@ impl<'a> Work<'a> {
         let periods = self.cases.iter().map(|cases| {
             let meter = self.meter();
             let uses = cases.iter().filter_map(|case| case.get(&meter).copied());
-            money::quantile(&mut uses.collect::<Vec<Decimal>>(), 95)
+            cost::quantile(&mut uses.collect::<Vec<Decimal>>(), 95)
         });
         match periods.flatten().max() {
             Some(most) => Figure::exact((most - line).max(Decimal::ZERO), self.unit),
@@ -464,7 +465,7 @@ impl<'a> Work<'a> {
         }
         let both: Vec<String> = now_prices.iter().chain(&prices).cloned().collect();
         let extra = |periods| match target {
-            Some(target) => money::extra(target, &self.now, &self.cases, periods),
+            Some(target) => cost::extra(target, &self.now, &self.cases, periods),
             None => usd(),
         };
         let cost = |tariff: Option<&Tariff>, periods| {
@@ -527,7 +528,7 @@ impl<'a> Work<'a> {
                 .collect(),
             break_even_use: target.map_or_else(
                 || Figure::unknown(self.unit),
-                |target| money::break_even_use(target, &self.now, self.meter()),
+                |target| cost::break_even_use(target, &self.now, self.meter()),
             ),
             hours_blocked: figure(mean_hours, Unit::Hours).from_inputs(stops),
             avoided_loss: figure(loss, Unit::Usd)
@@ -752,7 +753,7 @@ mod tests {
 
     use super::super::sample::{assessed, facts, growing, limit, now};
     use super::*;
-    use crate::domain::infrastructure::Priority;
+    use crate::domain::metrics::names::Priority;
 
     fn d(text: &str) -> Decimal {
         text.parse().unwrap()
@@ -916,11 +917,11 @@ mod tests {
         let lines = [192.0, 230.4, 256.0];
         let days = super::super::sample::days(
             Metric::StorageMb,
-            crate::domain::metric::Reading::Level,
+            crate::domain::metrics::point::Reading::Level,
             &[250.0; 20],
             now(),
         );
-        let asked = super::super::heading::Asked {
+        let asked = crate::domain::capacity::trend::Asked {
             kind: catalogue::Kind::Gauge,
             period: None,
             billing: Default::default(),

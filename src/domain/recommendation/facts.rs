@@ -10,7 +10,8 @@ use sha2::{Digest, Sha256};
 
 use super::figure::{Figure, Input};
 use super::{Numbers, hex};
-use crate::domain::infrastructure::{Metric, Priority, Service, named};
+use crate::domain::metrics::names::{Metric, Priority, Service};
+use crate::domain::named::named;
 use crate::domain::plans::AtLimit;
 
 named! {

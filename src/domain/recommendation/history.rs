@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::lifecycle::Actor;
-use crate::domain::infrastructure::Status;
+use crate::domain::metrics::names::Status;
 
 /// One step.
 #[derive(Clone, Debug, PartialEq, Eq)]

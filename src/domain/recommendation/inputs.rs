@@ -3,7 +3,8 @@
 use rust_decimal::Decimal;
 
 use super::figure::{Input, Provenance, Unit, spell};
-use crate::domain::infrastructure::{Named, Service, named};
+use crate::domain::metrics::names::Service;
+use crate::domain::named::{Named, named};
 
 named! {
     /// An input that only the user can give.

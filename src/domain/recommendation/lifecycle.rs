@@ -7,7 +7,8 @@ use std::fmt;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::domain::infrastructure::{Priority, Status, named};
+use crate::domain::metrics::names::{Priority, Status};
+use crate::domain::named::named;
 
 named! {
     /// Who moves a recommendation.
@@ -268,7 +269,7 @@ pub fn may_return(expired_at: DateTime<Utc>, now: DateTime<Utc>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::infrastructure::Named;
+    use crate::domain::named::Named;
 
     fn at(text: &str) -> DateTime<Utc> {
         text.parse().unwrap()

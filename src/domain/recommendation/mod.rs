@@ -4,29 +4,27 @@
 //! inputs. The prose and the application's columns are made from them, and nothing else.
 
 pub mod assess;
-pub mod engine;
+pub mod candidates;
+pub mod cost;
 pub mod facts;
 pub mod figure;
-pub mod heading;
 pub mod history;
 pub mod inputs;
 pub mod lifecycle;
-pub mod money;
-pub mod narrative;
-pub mod points;
 pub mod priority;
+pub mod prose;
+pub mod reconcile;
 #[cfg(test)]
-mod sample;
-pub mod target;
+pub(crate) mod sample;
 pub mod transition;
 pub mod trigger;
-pub mod verifier;
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use super::infrastructure::{Metric, Named, Priority, Service, Status};
+use super::metrics::names::{Metric, Priority, Service, Status};
+use super::named::Named;
 pub use facts::{Facts, Kind, StoredFacts};
 pub use lifecycle::is_open;
 

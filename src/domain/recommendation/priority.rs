@@ -1,6 +1,6 @@
 //! How urgent it is: by risk and by the time that is left, never by money.
 
-use crate::domain::infrastructure::Priority;
+use crate::domain::metrics::names::Priority;
 
 /// What urgency depends on. Chances are shares from 0 to 1; none: further ahead than anybody can say.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

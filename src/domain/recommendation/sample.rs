@@ -5,22 +5,22 @@ use std::sync::OnceLock;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::assess::{Assessment, Subject, assess};
-use super::engine::Topic;
 use super::facts::Facts;
-use super::heading::{Asked, Heading};
 use super::inputs::Business;
-use crate::domain::infrastructure::{Metric, Service};
-use crate::domain::metric::{Reading, Series};
-use crate::domain::metric_day::MetricDay;
+use super::reconcile::Topic;
+use crate::domain::capacity::trend::{Asked, Heading};
+use crate::domain::metrics::day::MetricDay;
+use crate::domain::metrics::names::{Metric, Service};
+use crate::domain::metrics::point::{Reading, Series};
 use crate::domain::plans::catalogue::{self, Catalogue};
-use crate::domain::plans::choice::Billing;
+use crate::domain::plans::selection::Billing;
 use crate::domain::plans::{AtLimit, LimitInForce, Origin};
 
-pub(super) fn now() -> DateTime<Utc> {
+pub(crate) fn now() -> DateTime<Utc> {
     "2026-01-31T12:00:00Z".parse().unwrap()
 }
 
-pub(super) fn topic() -> Topic {
+pub(crate) fn topic() -> Topic {
     Topic {
         service: Service::VercelKv,
         metric: Metric::StorageMb,
@@ -29,7 +29,7 @@ pub(super) fn topic() -> Topic {
     }
 }
 
-pub(super) fn limit() -> LimitInForce {
+pub(crate) fn limit() -> LimitInForce {
     LimitInForce {
         service: Service::VercelKv,
         metric: Metric::StorageMb,
@@ -52,7 +52,7 @@ pub(super) fn limit() -> LimitInForce {
 }
 
 /// One value a day, the last one at `now` less five minutes.
-pub(super) fn days(
+pub(crate) fn days(
     metric: Metric,
     reading: Reading,
     values: &[f64],
@@ -88,7 +88,7 @@ pub(super) fn days(
 }
 
 /// What is said of a store of these sizes, and of 6,000 commands a day.
-pub(super) fn assessed(
+pub(crate) fn assessed(
     limit: &LimitInForce,
     levels: &[f64],
     business: Business,
@@ -125,13 +125,13 @@ pub(super) fn assessed(
 }
 
 /// A store that began with `first` MB and grew by `daily` a day for 60 days, a little more on every other.
-pub(super) fn growing(first: f64, daily: f64) -> Vec<f64> {
+pub(crate) fn growing(first: f64, daily: f64) -> Vec<f64> {
     let level = |day: u32| first + daily * f64::from(day) + daily * 0.3 * f64::from(day % 2);
     (0..60).map(level).collect()
 }
 
 /// What is said of a store that is full in about three weeks. Forecasts take their time without optimisation.
-pub(super) fn facts() -> Facts {
+pub(crate) fn facts() -> Facts {
     static FACTS: OnceLock<Facts> = OnceLock::new();
     let made = || match assessed(&limit(), &growing(145.0, 1.4), Business::default(), now()) {
         Assessment::Holds(facts) => *facts,

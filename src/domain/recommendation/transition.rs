@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use super::Recommendation;
 use super::history::Entry;
 use super::lifecycle::{self, Actor, Refusal, Standing};
-use crate::domain::infrastructure::Status;
+use crate::domain::metrics::names::Status;
 
 /// What a person wants.
 #[derive(Clone, Debug)]

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::domain::infrastructure::Priority;
+use crate::domain::metrics::names::Priority;
 
 /// What is known of a limit. Chances are shares from 0 to 1; none: nobody can say.
 #[derive(Clone, Copy, Debug, PartialEq)]

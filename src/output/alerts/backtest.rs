@@ -9,9 +9,9 @@ use super::super::table::{self, count, counted, layout};
 use super::super::{Answer, printable};
 use super::event::EventJson;
 use super::{measured, span};
+use crate::domain::alert::backtest::Past;
 use crate::domain::alert::event::Event;
 use crate::domain::alert::notice::NoticeKind;
-use crate::domain::alert::replay::Past;
 use crate::domain::alert::rule::{Rule, Severity};
 use crate::domain::period::{Window, shown};
 

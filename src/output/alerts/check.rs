@@ -7,9 +7,9 @@ use super::super::table::{Side, counted, layout};
 use super::super::{Answer, printable};
 use super::event::EventJson;
 use crate::domain::alert::event::{Concern, Event};
+use crate::domain::alert::notification_policy::brief;
 use crate::domain::alert::rule::{AlertType, Severity};
 use crate::domain::alert::state::{Standing, State};
-use crate::domain::alert::tell::brief;
 use crate::domain::period::shown;
 
 /// What a check found.

@@ -8,9 +8,9 @@ use super::super::chart::bar;
 use super::super::table::{Side, layout};
 use super::rule::{RuleJson, short_id};
 use super::{measured, number};
-use crate::domain::alert::choice::telling_length;
-use crate::domain::alert::overview::{Condition, Line};
+use crate::domain::alert::lookup::telling_length;
 use crate::domain::alert::rule::{AlertType, Severity};
+use crate::domain::alert::summary::{Condition, Line};
 use crate::domain::period::shown;
 
 /// All rules.

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::super::{Answer, printable};
 use super::{measured, span};
-use crate::domain::alert::choice::telling_length;
+use crate::domain::alert::lookup::telling_length;
 use crate::domain::alert::rule::Rule;
 
 /// What was done to a rule.

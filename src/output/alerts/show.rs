@@ -11,9 +11,9 @@ use super::list::{StateJson, remarks, state};
 use super::rule::{RuleJson, said};
 use super::{measured, number};
 use crate::domain::alert::event::Event;
-use crate::domain::alert::overview::Line;
 use crate::domain::alert::rule::{AlertPeriod, Rule};
 use crate::domain::alert::state::{Level, Reading};
+use crate::domain::alert::summary::Line;
 use crate::domain::period::shown;
 
 /// All there is about a rule.

@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::super::table::{Side, layout};
 use super::super::{Answer, printable};
 use super::rule::short_id;
-use crate::domain::alert::choice::telling_length;
+use crate::domain::alert::lookup::telling_length;
 use crate::domain::alert::rule::AlertType;
 use crate::domain::alert::silence::Silence;
 use crate::domain::period::shown;

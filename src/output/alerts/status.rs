@@ -8,9 +8,9 @@ use super::super::{Answer, printable};
 use super::list::{StateJson, remarks, state};
 use super::measured;
 use crate::domain::alert::delivery::Notice;
-use crate::domain::alert::overview::{Condition, Line};
 use crate::domain::alert::rule::Severity;
 use crate::domain::alert::silence::Silence;
+use crate::domain::alert::summary::{Condition, Line};
 use crate::domain::period::shown;
 
 /// Where everything stands.

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::domain::metric::Saved;
+use crate::domain::metrics::point::Saved;
 use crate::output::Answer;
 use crate::output::table::count;
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::value;
-use crate::domain::collector::{Failure, RunResult, Source};
-use crate::domain::metric::{NewPoint, Saved};
+use crate::domain::metrics::collector::{Failure, RunResult, Source};
+use crate::domain::metrics::point::{NewPoint, Saved};
 use crate::output::Answer;
 use crate::output::table::{Side, count, layout};
 

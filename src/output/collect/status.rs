@@ -4,9 +4,9 @@ use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use serde::Serialize;
 
 use super::value;
-use crate::domain::collector::CollectorRun;
-use crate::domain::metric::Reading;
-use crate::domain::metric_day::Latest;
+use crate::domain::metrics::collector::CollectorRun;
+use crate::domain::metrics::day::Latest;
+use crate::domain::metrics::point::Reading;
 use crate::output::Answer;
 use crate::output::table::{Side, count, layout};
 

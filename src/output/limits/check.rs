@@ -4,9 +4,9 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use super::{number, or_nothing};
-use crate::domain::infrastructure::{Metric, Service};
+use crate::domain::capacity::limit_status::{Standing, State};
+use crate::domain::metrics::names::{Metric, Service};
 use crate::domain::period::shown;
-use crate::domain::plans::standing::{Standing, State};
 use crate::domain::plans::{AtLimit, Kind, LimitPeriod, Origin};
 use crate::output::table::{Side, counted, layout};
 use crate::output::{Answer, printable};

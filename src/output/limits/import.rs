@@ -3,8 +3,8 @@
 use serde::Serialize;
 
 use super::init::{ChangesJson, changes_csv, changes_table};
-use crate::domain::plans::apply::{ApiLimitChange, LimitChange};
 use crate::domain::plans::diff::{Difference, Entry};
+use crate::domain::plans::sync::{ApiLimitChange, LimitChange};
 use crate::output::Answer;
 use crate::output::table::{Side, layout};
 

@@ -4,9 +4,9 @@ use serde::Serialize;
 
 use super::plan::ChoiceJson;
 use super::{number, or_dash, or_nothing};
-use crate::domain::infrastructure::{Metric, Service};
-use crate::domain::plans::apply::{ApiLimitChange, Change, LimitChange};
-use crate::domain::plans::in_force::Origin;
+use crate::domain::metrics::names::{Metric, Service};
+use crate::domain::plans::limit::Origin;
+use crate::domain::plans::sync::{ApiLimitChange, Change, LimitChange};
 use crate::domain::plans::{ApiLimitOrigin, Grade, PageDate, PlanChoice};
 use crate::output::Answer;
 use crate::output::table::{Side, layout};

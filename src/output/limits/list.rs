@@ -3,9 +3,9 @@
 use serde::Serialize;
 
 use super::{number, or_dash, or_nothing};
-use crate::domain::infrastructure::{Metric, Service};
+use crate::domain::metrics::names::{Metric, Service};
 use crate::domain::period::shown;
-use crate::domain::plans::in_force::LimitRow;
+use crate::domain::plans::limit::LimitRow;
 use crate::domain::plans::{
     ApiLimit, ApiLimitOrigin, AtLimit, Grade, Kind, LimitPeriod, Origin, PageDate, Unit, usual_kind,
 };

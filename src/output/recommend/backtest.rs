@@ -2,9 +2,9 @@
 
 use serde::Serialize;
 
+use crate::domain::capacity::forecast::date;
 use crate::domain::forecast::backtest::{Scores, Trial, Trials};
 use crate::domain::forecast::score::Reliability;
-use crate::domain::metric_forecast::date;
 use crate::domain::plans::Kind;
 use crate::output::Answer;
 use crate::output::table::{Side, amount, layout};

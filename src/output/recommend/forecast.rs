@@ -3,12 +3,12 @@
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
+use crate::domain::capacity::forecast::{Lately, Subject, date, number};
 use crate::domain::forecast::{
     Band, Chance, Confidence, Day, DayNumber, Forecast, Insufficient, Passage, PeriodTotal,
 };
-use crate::domain::infrastructure::{Metric, Service};
-use crate::domain::metric::Point;
-use crate::domain::metric_forecast::{Lately, Subject, date, number};
+use crate::domain::metrics::names::{Metric, Service};
+use crate::domain::metrics::point::Point;
 use crate::domain::period::shown;
 use crate::domain::plans::{Kind, LimitPeriod};
 use crate::output::Answer;

@@ -4,7 +4,8 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use super::spelled;
-use crate::domain::infrastructure::{Named, Status};
+use crate::domain::metrics::names::Status;
+use crate::domain::named::Named;
 use crate::domain::recommendation::Recommendation;
 use crate::domain::recommendation::history::{Change, Entry};
 use crate::domain::recommendation::lifecycle::Actor;

@@ -2,7 +2,8 @@
 
 use serde::Serialize;
 
-use crate::domain::infrastructure::{Named, Service};
+use crate::domain::metrics::names::Service;
+use crate::domain::named::Named;
 use crate::domain::recommendation::inputs::{Given, Name};
 use crate::output::Answer;
 use crate::output::table::{Side, layout};

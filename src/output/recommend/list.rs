@@ -4,7 +4,8 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use super::short_id;
-use crate::domain::infrastructure::{Metric, Named, Priority, Service, Status};
+use crate::domain::metrics::names::{Metric, Priority, Service, Status};
+use crate::domain::named::Named;
 use crate::domain::recommendation::figure::{Figure, Interval};
 use crate::domain::recommendation::transition::standing;
 use crate::domain::recommendation::{Facts, Kind, Numbers, Recommendation};

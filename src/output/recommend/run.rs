@@ -5,10 +5,10 @@ use serde::Serialize;
 
 use super::list::RecommendationJson;
 use super::short_id;
-use crate::domain::infrastructure::{Metric, Service};
+use crate::domain::metrics::names::{Metric, Service};
 use crate::domain::recommendation::Recommendation;
-use crate::domain::recommendation::engine::{Done, Step, Topic};
 use crate::domain::recommendation::history::Entry;
+use crate::domain::recommendation::reconcile::{Done, Step, Topic};
 use crate::output::table::{Side, counted, layout};
 use crate::output::{Answer, printable};
 

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use super::spelled;
-use crate::domain::infrastructure::Status;
+use crate::domain::metrics::names::Status;
 use crate::domain::recommendation::transition::Moved;
 use crate::output::{Answer, printable};
 

@@ -10,9 +10,9 @@ use diesel::prelude::*;
 use diesel::sql_types::{Bool, Nullable, Text, Timestamp};
 
 use super::ALL;
-use crate::domain::migration::Done;
+use crate::domain::schema::migration::Done;
 use crate::error::{Error, Exit, Result};
-use crate::store::backend::{Db, on};
+use crate::store::db::{Db, on};
 use crate::store::time::Ts;
 
 diesel::table! {

@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use diesel::prelude::*;
 use diesel::sql_types::Text;
 
-use crate::domain::catalogue::Catalogue;
-use crate::domain::step::{Loss, Step};
-use crate::store::backend::{Db, on, quote_identifier};
+use crate::domain::schema::objects::Catalogue;
+use crate::domain::schema::plan::{Loss, Step};
+use crate::store::db::{Db, on, quote_identifier};
 
 /// Tables of ours whose content the next `migrate` makes again from `api_usage`.
 const MADE_AGAIN: [&str; 3] = [

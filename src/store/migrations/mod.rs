@@ -25,11 +25,12 @@ use diesel::prelude::*;
 use diesel::sql_types::{Bool, Text};
 use sha2::{Digest, Sha256};
 
-use super::backend::{Db, OWN_SCHEMA, quote_identifier};
+use super::db::{Db, OWN_SCHEMA, quote_identifier};
 use super::url::{DatabaseUrl, Target};
-use crate::domain::catalogue::{Catalogue, Effect};
-use crate::domain::migration::{self, Done, Known, Standing};
-use crate::domain::step::Step;
+use crate::domain::schema::migration;
+use crate::domain::schema::migration::{Done, Known, Standing};
+use crate::domain::schema::objects::{Catalogue, Effect};
+use crate::domain::schema::plan::Step;
 use crate::error::Result;
 
 pub use ledger::{Bookkeeping, SchemaError, require_current};

@@ -13,7 +13,7 @@ use diesel_migrations::MigrationHarness;
 use super::ledger::{DONE, NewLogRow};
 use super::{Direction, Migration, checksum};
 use crate::error::{Error, Exit, Result};
-use crate::store::backend::{Db, OWN_SCHEMA, quote_identifier};
+use crate::store::db::{Db, OWN_SCHEMA, quote_identifier};
 use crate::store::time::Ts;
 
 /// What the log says about a run beside the migration itself.

@@ -9,7 +9,7 @@ use chrono::DateTime;
 use super::ledger::NewLogRow;
 use super::run::{Entry, lock_limit, search_paths};
 use super::{Direction, Migration, checksum};
-use crate::store::backend::Db;
+use crate::store::db::Db;
 use crate::store::lock;
 
 /// Writes the script that does to the database what running `plan` would do.

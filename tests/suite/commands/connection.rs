@@ -5,7 +5,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
 use std::process::Command;
 
 use insta::assert_snapshot;
-use usagectl::store::backend::Db;
+use usagectl::store::db::Db;
 
 use crate::support::postgres::{self, PASSWORD};
 use crate::support::{Engine, Run, Sandbox, TestDatabase, both_engines, both_engines_empty};

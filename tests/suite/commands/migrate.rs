@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use insta::assert_snapshot;
 use usagectl::error::Exit;
-use usagectl::store::backend::{self, Access, Db};
+use usagectl::store::db;
+use usagectl::store::db::{Access, Db};
 use usagectl::store::lock::{RunKind, RunLock};
 use usagectl::store::migrations::{ALL, require_current};
 use usagectl::store::url::{self, Source};
@@ -337,7 +338,7 @@ fn a_second_application_schema_in_the_same_database_is_refused_postgresql() {
     let separator = if db.url().contains('?') { '&' } else { '?' };
     let url = format!("{}{separator}schema=shop", db.url());
     let opened = url::parse(&url, Source::Flag).unwrap();
-    let mut opened = backend::open(&opened, Access::Write).unwrap();
+    let mut opened = db::open(&opened, Access::Write).unwrap();
     assert_eq!(
         require_current(&mut opened).unwrap_err().exit(),
         Exit::Refused

@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::time::Duration;
 
 use insta::assert_snapshot;
-use usagectl::store::backend::Db;
+use usagectl::store::db::Db;
 use usagectl::store::lock::{RunKind, RunLock};
 use usagectl::store::url::{self, Source};
 

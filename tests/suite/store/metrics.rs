@@ -1,12 +1,13 @@
 //! Measurements as they are stored, and the days made of them.
 
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
-use usagectl::domain::infrastructure::{Metric, Service};
-use usagectl::domain::metric::{NewPoint, Reading, Saved, Series};
-use usagectl::domain::metric_day::MetricDay;
-use usagectl::store::backend::Db;
-use usagectl::store::metric_days::{self, Refreshed};
-use usagectl::store::metrics::{Known, save};
+use usagectl::domain::metrics::day::MetricDay;
+use usagectl::domain::metrics::names::{Metric, Service};
+use usagectl::domain::metrics::point::{NewPoint, Reading, Saved, Series};
+use usagectl::store::db::Db;
+use usagectl::store::metrics::days;
+use usagectl::store::metrics::days::Refreshed;
+use usagectl::store::metrics::points::{Known, save};
 
 use crate::support::{Engine, TestDatabase, both_engines};
 
@@ -23,11 +24,11 @@ fn storage(resource: &str) -> Series {
 }
 
 fn all_days(db: &mut Db) -> Vec<MetricDay> {
-    metric_days::days(db, None, None, NaiveDate::MIN, NaiveDate::MAX).unwrap()
+    days::days(db, None, None, NaiveDate::MIN, NaiveDate::MAX).unwrap()
 }
 
 fn refreshed(db: &mut Db) -> Vec<MetricDay> {
-    metric_days::refresh(db).unwrap();
+    days::refresh(db).unwrap();
     all_days(db)
 }
 
@@ -87,7 +88,7 @@ both_engines! {
         put_points(&mut db.open());
         let before = refreshed(&mut db.open());
         assert_eq!(before.len(), 5 * 20);
-        assert_eq!(metric_days::refresh(&mut db.open()).unwrap(), Refreshed::default());
+        assert_eq!(days::refresh(&mut db.open()).unwrap(), Refreshed::default());
         for change in [
             "INSERT INTO \"InfrastructureMetric\" (id, service, metric, value, timestamp)
              VALUES ('late', 'VERCEL_KV', 'BANDWIDTH_GB', 99, '2026-01-19T08:00:00.000+00:00')",
@@ -117,8 +118,8 @@ both_engines! {
             point("c", 6.0, "2026-02-01T00:00:00Z"),
         ];
         save(db, &points, Known::Stays).unwrap();
-        metric_days::refresh(db).unwrap();
-        let latest = metric_days::latest(db, at("2026-01-31T12:00:00Z")).unwrap();
+        days::refresh(db).unwrap();
+        let latest = days::latest(db, at("2026-01-31T12:00:00Z")).unwrap();
         let found: Vec<_> = latest.iter().map(|latest| (latest.series.resource.as_str(), latest.point.value)).collect();
         assert_eq!(found, [("", 2.0), ("b", 4.0)]);
     }
@@ -172,7 +173,7 @@ fn two_refreshes_at_once_make_the_same_days() {
     put_points(&mut test.open());
     std::thread::scope(|scope| {
         for _ in 0..4 {
-            scope.spawn(|| metric_days::refresh(&mut test.open()).unwrap());
+            scope.spawn(|| days::refresh(&mut test.open()).unwrap());
         }
     });
     assert_eq!(all_days(&mut test.open()), from_scratch(&test));

@@ -8,7 +8,7 @@ use usagectl::domain::alert::delivery::{Delivery, Notice};
 use usagectl::domain::alert::notice::{CONTENT_SCHEMA, Content, NoticeKind};
 use usagectl::domain::alert::rule::AlertType;
 use usagectl::domain::alert::silence::Silence;
-use usagectl::store::{channels, notices, silences};
+use usagectl::store::alerting::{channels, notices, silences};
 
 use crate::support::{TestDatabase, both_engines};
 

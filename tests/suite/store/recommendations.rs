@@ -1,7 +1,9 @@
 //! Recommendations: two rows read and written as one, and never two open answers to one question.
 
-use usagectl::domain::infrastructure::{Priority, Status};
-use usagectl::store::recommendations::{all, find, insert, release_deleted, update};
+use usagectl::domain::metrics::names::{Priority, Status};
+use usagectl::store::recommendation::recommendations::{
+    all, find, insert, release_deleted, update,
+};
 
 use crate::support::recommendations::recommendation;
 use crate::support::{TestDatabase, both_engines};

@@ -5,11 +5,11 @@ use std::cell::RefCell;
 use chrono::DateTime;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
-use usagectl::domain::batch::UsageBatch;
-use usagectl::domain::usage::{Defaulted, NewUsage, UsageRecord};
-use usagectl::store::backend::Db;
+use usagectl::domain::usage::batch::UsageBatch;
+use usagectl::domain::usage::record::{Defaulted, NewUsage, UsageRecord};
+use usagectl::store::db::Db;
 use usagectl::store::time::Ts;
-use usagectl::store::usage::{Loaded, Refused, load, was_recorded};
+use usagectl::store::usage::insert::{Loaded, Refused, load, was_recorded};
 
 use crate::support::{TestDatabase, both_engines};
 

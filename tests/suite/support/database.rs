@@ -12,7 +12,8 @@ use diesel::prelude::*;
 use diesel::row::{Field, NamedRow, Row};
 use diesel::sql_types::{BigInt, Binary, Double, Nullable, Text};
 use diesel::sqlite::{Sqlite, SqliteType};
-use usagectl::store::backend::{self, Access, Db};
+use usagectl::store::db;
+use usagectl::store::db::{Access, Db};
 use usagectl::store::url::{self, Source};
 
 use super::postgres;
@@ -109,7 +110,7 @@ impl TestDatabase {
     /// A connection as the program itself opens it; an empty SQLite database is made.
     pub fn open(&self) -> Db {
         let url = url::parse(&self.url, Source::Flag).expect("our own URL is sound");
-        backend::open(&url, Access::Create).unwrap_or_else(|error| panic!("{error}"))
+        db::open(&url, Access::Create).unwrap_or_else(|error| panic!("{error}"))
     }
 
     /// Runs statements; panics with the engine's message.

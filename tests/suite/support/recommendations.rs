@@ -1,6 +1,6 @@
 //! Recommendations as `recommend run` would have made them.
 
-use usagectl::domain::infrastructure::{Metric, Priority, Service, Status};
+use usagectl::domain::metrics::names::{Metric, Priority, Service, Status};
 use usagectl::domain::plans::AtLimit;
 use usagectl::domain::recommendation::facts::{Choice, Facts, Money, Outlook};
 use usagectl::domain::recommendation::figure::{Figure, Unit};

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
-use crate::cli::parse_duration;
+use crate::args::parse_duration;
 use crate::context::Context;
 use crate::domain::alert::channel::{
     Address, Alertmanager, Auth, Channel, Exec, HttpSettings, SecretPlace, Settings, Stdout,
@@ -17,8 +17,8 @@ use crate::http::Url;
 use crate::output::alerts::channels::{ChannelLine, ChannelList};
 use crate::output::printable;
 use crate::output::table::counted;
-use crate::store::backend::Access;
-use crate::store::{channels, notices};
+use crate::store::alerting::{channels, notices};
+use crate::store::db::Access;
 
 /// Add a channel
 ///

@@ -6,8 +6,8 @@ use crate::context::Context;
 use crate::domain::alert::delivery::Delivery;
 use crate::error::{Outcome, Result};
 use crate::output::alerts::channels::{ChannelLine, ChannelList};
-use crate::store::backend::Access;
-use crate::store::{channels, notices};
+use crate::store::alerting::{channels, notices};
+use crate::store::db::Access;
 
 /// List the channels
 ///

@@ -9,8 +9,8 @@ use crate::error::{Outcome, Result};
 use crate::output::alerts::channels::{ChannelLine, ChannelList};
 use crate::output::printable;
 use crate::output::table::counted;
-use crate::store::backend::Access;
-use crate::store::{alerts, channels, notices};
+use crate::store::alerting::{channels, notices, rules};
+use crate::store::db::Access;
 
 /// Remove a channel
 ///
@@ -40,7 +40,7 @@ pub fn run(context: &mut Context, args: RemoveArgs) -> Result<Outcome> {
         let ours = waiting.iter().filter(|notice| notice.channel == *name);
         let keys: Vec<&str> = ours.map(|notice| notice.content.key.as_str()).collect();
         notices::drop_all(db, &keys, NO_CHANNEL)?;
-        let rules = alerts::rules(db)?.into_iter();
+        let rules = rules::rules(db)?.into_iter();
         let mute = rules.filter(|rule| rule.channels == [name.clone()]).count();
         Ok((channel, keys.len() as u64, mute as u64))
     })?;

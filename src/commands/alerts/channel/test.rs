@@ -8,8 +8,8 @@ use crate::domain::alert::notice::{CONTENT_SCHEMA, Content, NoticeKind};
 use crate::domain::id;
 use crate::error::{Outcome, Result};
 use crate::output::printable;
-use crate::store::backend::Access;
-use crate::store::channels;
+use crate::store::alerting::channels;
+use crate::store::db::Access;
 use crate::{context, notify};
 
 /// Send a test notice through a channel

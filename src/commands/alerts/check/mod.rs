@@ -9,7 +9,7 @@ use chrono::TimeDelta;
 use clap::{Args, ValueEnum};
 
 use self::round::{Moment, Round};
-use crate::cli::parse_duration;
+use crate::args::parse_duration;
 use crate::context::Context;
 use crate::domain::alert::delivery::Delivery;
 use crate::domain::alert::rule::Severity;
@@ -20,7 +20,7 @@ use crate::error::{Exit, Outcome, Result, shell_word};
 use crate::notify;
 use crate::output::Format;
 use crate::output::alerts::check::{Check, Finding};
-use crate::store::backend::{Access, Db};
+use crate::store::db::{Access, Db};
 use crate::store::lock::{RunKind, RunLock};
 
 /// Judge all rules by the data since the last check, and tell who should know

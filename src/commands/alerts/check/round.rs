@@ -9,16 +9,20 @@ use super::super::reading::{self, Usage};
 use crate::domain::alert::delivery::{Notice, OVERTAKEN};
 use crate::domain::alert::evaluate::{Due, Needs, Subject};
 use crate::domain::alert::event::{Concern, Event, EventKind};
+use crate::domain::alert::notification_policy;
+use crate::domain::alert::notification_policy::{Told, Voice};
 use crate::domain::alert::rule::{ALL_APIS, AlertType, Rule};
 use crate::domain::alert::silence::{Silence, matching};
 use crate::domain::alert::state::{Standing, State};
-use crate::domain::alert::tell::{self, Told, Voice};
 use crate::domain::alert::window::Grid;
 use crate::domain::period::shown;
 use crate::error::Result;
-use crate::store::alert_states::{self, Stored};
-use crate::store::backend::Db;
-use crate::store::{alert_events, alerts, api_limits, channels, marks, notices, rollups, silences};
+use crate::store::alerting::states;
+use crate::store::alerting::states::Stored;
+use crate::store::alerting::{channels, events, notices, rules, silences};
+use crate::store::db::Db;
+use crate::store::plans::api_limits;
+use crate::store::usage::{dirty, rollups};
 
 /// When a round takes place, and how far it looks back.
 #[derive(Clone, Copy, Debug)]
@@ -95,7 +99,7 @@ impl Round {
         }
         let mut round = Round {
             rules: rules.iter().filter(|rule| rule.enabled).count(),
-            triggers_are_in_place: marks::triggers_are_in_place(db)?,
+            triggers_are_in_place: dirty::triggers_are_in_place(db)?,
             ..Round::default()
         };
         let turns: Vec<Turn<'_>> = subjects
@@ -213,7 +217,7 @@ impl Round {
             [] => &loaded.channels[..],
             named => named,
         };
-        for course in tell::courses(before.as_ref(), &changes, Some(&after)) {
+        for course in notification_policy::courses(before.as_ref(), &changes, Some(&after)) {
             self.unheard |= channels.is_empty();
             let fired_at = course.episode.fired_at;
             if course.began {
@@ -257,7 +261,7 @@ impl Round {
                 Some(rule) if rule.api_name == ALL_APIS => "nothing is known of this API any more",
                 Some(_) => "the rule is about something else now",
             };
-            if let Some(mut course) = tell::course(&standing, false) {
+            if let Some(mut course) = notification_policy::course(&standing, false) {
                 course.ended_at = Some(now);
                 let mut event = Event::new(concern.clone(), EventKind::Settled, now, now);
                 event.from_state = Some(standing.state);
@@ -290,21 +294,21 @@ impl Round {
     /// Writes down all that was decided; in one transaction.
     pub(super) fn save(&self, db: &mut Db, now: DateTime<Utc>) -> Result<()> {
         for concern in &self.removed {
-            alert_states::remove(db, concern)?;
+            states::remove(db, concern)?;
         }
         let stands: Vec<Stored> = self
             .stands
             .iter()
             .map(|stand| stand.stored.clone())
             .collect();
-        alert_states::save(db, &stands)?;
-        alert_events::insert(db, &self.events)?;
+        states::save(db, &stands)?;
+        events::insert(db, &self.events)?;
         notices::insert(db, &self.told.new)?;
         notices::await_delivery(db, &keys(&self.told.released), now)?;
         let dropped = keys(&self.told.dropped);
         notices::drop_all(db, &dropped, OVERTAKEN)?;
         for (alert_id, fired_at) in &self.fired {
-            alert_states::set_last_triggered(db, alert_id, *fired_at, now)?;
+            states::set_last_triggered(db, alert_id, *fired_at, now)?;
         }
         Ok(())
     }
@@ -316,8 +320,8 @@ fn keys(keys: &[String]) -> Vec<&str> {
 
 impl Loaded {
     fn new(db: &mut Db, now: DateTime<Utc>) -> Result<Loaded> {
-        let rules = alerts::rules(db)?;
-        let stored = alert_states::all(db)?;
+        let rules = rules::rules(db)?;
+        let stored = states::all(db)?;
         let for_all = |rule: &Rule| rule.enabled && rule.api_name == ALL_APIS;
         let known = match rules.iter().any(for_all) {
             true => rollups::known_apis(db)?,

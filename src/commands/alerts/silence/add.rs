@@ -5,17 +5,17 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use clap::{ArgGroup, Args};
 
-use crate::cli::{parse_duration, parse_instant};
+use crate::args::{parse_duration, parse_instant};
 use crate::commands::alerts::options::alert_type;
 use crate::context::{Context, who};
-use crate::domain::alert::choice::choose;
+use crate::domain::alert::lookup::choose;
 use crate::domain::alert::rule::{ALL_APIS, AlertType};
 use crate::domain::alert::silence::Silence;
 use crate::domain::id;
 use crate::error::{Error, Outcome, Result};
 use crate::output::alerts::silence::Silences;
-use crate::store::backend::Access;
-use crate::store::{alerts, silences};
+use crate::store::alerting::{rules, silences};
+use crate::store::db::Access;
 
 /// Keep what matches quiet for a while
 ///
@@ -95,7 +95,7 @@ pub fn run(context: &mut Context, args: AddArgs) -> Result<Outcome> {
     };
     let mut db = context.open(Access::Write)?;
     let matched = db.write_tx(|db| -> Result<bool> {
-        let rules = alerts::rules(db)?;
+        let rules = rules::rules(db)?;
         if let Some(word) = &args.rule {
             silence.alert_id = Some(choose(&rules, word)?.id.clone());
         }

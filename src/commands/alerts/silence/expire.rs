@@ -7,8 +7,8 @@ use crate::domain::alert::silence::Silence;
 use crate::error::{Error, Exit, Outcome, Result};
 use crate::output::alerts::silence::Silences;
 use crate::output::printable;
-use crate::store::backend::Access;
-use crate::store::silences;
+use crate::store::alerting::silences;
+use crate::store::db::Access;
 
 /// End silences now
 ///

@@ -5,8 +5,8 @@ use clap::Args;
 use crate::context::Context;
 use crate::error::{Outcome, Result};
 use crate::output::alerts::silence::Silences;
-use crate::store::backend::Access;
-use crate::store::silences;
+use crate::store::alerting::silences;
+use crate::store::db::Access;
 
 /// List the silences that are in force or to come
 #[derive(Args, Debug)]

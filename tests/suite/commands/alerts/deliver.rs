@@ -9,7 +9,7 @@ use insta::assert_snapshot;
 use serde_json::Value;
 use usagectl::domain::alert::delivery::{Delivery, Notice};
 use usagectl::domain::alert::notice::{CONTENT_SCHEMA, Content, NoticeKind};
-use usagectl::store::notices;
+use usagectl::store::alerting::notices;
 
 use crate::support::alertmanager::Alertmanager;
 use crate::support::http::{HttpServer, Reply};

@@ -5,8 +5,9 @@ use std::thread;
 
 use insta::assert_snapshot;
 use serde_json::Value;
-use usagectl::domain::infrastructure::{Named, Status};
-use usagectl::store::recommendations::insert;
+use usagectl::domain::metrics::names::Status;
+use usagectl::domain::named::Named;
+use usagectl::store::recommendation::recommendations::insert;
 
 use crate::support::recommendations::recommendation;
 use crate::support::{Run, TestDatabase, both_engines};

@@ -1,10 +1,10 @@
 //! `recommend show`: the page, and its prose by a language model.
 
 use serde_json::{Value, json};
-use usagectl::domain::infrastructure::Status;
+use usagectl::domain::metrics::names::Status;
 use usagectl::domain::recommendation::StoredFacts;
 use usagectl::domain::recommendation::facts::Facts;
-use usagectl::store::recommendations::{find, insert, update};
+use usagectl::store::recommendation::recommendations::{find, insert, update};
 
 use crate::support::http::{HttpServer, Reply};
 use crate::support::program::Program;

@@ -1,0 +1,179 @@
+//! Flag types and groups that several commands share, so that one flag means one thing everywhere.
+//!
+//! A filter (`ApiFilter`) may be repeated; a command about one API takes `--api` once. `--by` is always
+//! the author of a change, `<DURATION>` a length of time, `<TIME>` an instant.
+
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use clap::{Args, ValueEnum};
+
+use crate::context::who;
+use crate::domain::period::Window;
+use crate::domain::plans::api_limit;
+use crate::error::{Error, Exit, Result};
+
+/// Parses the name of an API as `api_usage` holds it: not empty, no control characters.
+pub fn parse_api_name(text: &str) -> Result<String, String> {
+    api_limit::api_name(text).map_err(|error| error.to_string())
+}
+
+/// Restricts a command to some APIs.
+#[derive(Args, Clone, Debug, Default)]
+pub struct ApiFilter {
+    /// Only this API; repeat for more
+    #[arg(long = "api", value_name = "NAME", value_parser = parse_api_name)]
+    pub apis: Vec<String>,
+}
+
+/// The evaluation window of a report: `--last` back from `--to`, or `--from` to `--to`.
+#[derive(Args, Clone, Debug)]
+pub struct Lookback {
+    /// Length of the window, counted back from --to
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "24h", conflicts_with = "from")]
+    pub last: Duration,
+
+    /// Start of the window (RFC 3339)
+    #[arg(long, value_name = "TIME", value_parser = parse_instant)]
+    pub from: Option<DateTime<Utc>>,
+
+    /// End of the window (RFC 3339) [default: now]
+    #[arg(long, value_name = "TIME", value_parser = parse_instant)]
+    pub to: Option<DateTime<Utc>>,
+}
+
+impl Lookback {
+    /// The window, which ends at `until` when `--to` is not given. An empty window is a usage error.
+    pub fn window(&self, until: DateTime<Utc>) -> Result<Window> {
+        let to = self.to.unwrap_or(until);
+        let back = TimeDelta::from_std(self.last).unwrap_or(TimeDelta::MAX);
+        let from = self.from.or_else(|| to.checked_sub_signed(back));
+        let window = Window {
+            from: from.unwrap_or(Window::ALL.from).max(Window::ALL.from),
+            to: to.min(Window::ALL.to),
+        };
+        if window.is_empty() {
+            return Err(Error::usage("--from must be earlier than --to"));
+        }
+        Ok(window)
+    }
+}
+
+/// How long to wait for another run of the same command.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct LockWait {
+    /// Maximum time to wait for another run to finish
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "0s")]
+    pub lock_wait: Duration,
+}
+
+/// The author of a change.
+#[derive(Args, Clone, Debug)]
+pub struct Author {
+    /// Author recorded with the change [default: user@host]
+    #[arg(long, value_name = "NAME", value_parser = parse_text::<200>)]
+    by: Option<String>,
+}
+
+impl Author {
+    /// The name given, or user@host.
+    pub fn name(&self) -> String {
+        self.by.clone().unwrap_or_else(who)
+    }
+
+    pub fn is_given(&self) -> bool {
+        self.by.is_some()
+    }
+}
+
+/// The state from which on a check exits non-zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FailOn {
+    /// Exit 10 on a warning, 11 on a critical state
+    Warning,
+    /// Exit 11 on a critical state only
+    Critical,
+}
+
+impl FailOn {
+    /// The exit code for the worst state found.
+    pub fn exit(self, has_warning: bool, has_critical: bool) -> Exit {
+        match self {
+            _ if has_critical => Exit::Critical,
+            FailOn::Warning if has_warning => Exit::Warning,
+            FailOn::Warning | FailOn::Critical => Exit::Done,
+        }
+    }
+}
+
+/// Parses an RFC 3339 instant.
+pub fn parse_instant(text: &str) -> Result<DateTime<Utc>, String> {
+    DateTime::parse_from_rfc3339(text)
+        .map(|at| at.to_utc())
+        .map_err(|_| "expected an RFC 3339 time such as 2026-01-31T12:00:00Z".to_owned())
+}
+
+/// Parses a whole number with a unit: `500ms`, `90s`, `15m`, `24h`, `7d`; at most a thousand years.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    const LONGEST_MS: u64 = 365_250 * 86_400_000;
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let unit_ms = match unit {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        _ => return Err("expected a number and a unit, such as 90s, 15m, 24h or 7d".to_owned()),
+    };
+    let number: Option<u64> = number.parse().ok();
+    number
+        .and_then(|number| number.checked_mul(unit_ms))
+        .filter(|ms| *ms <= LONGEST_MS)
+        .map(Duration::from_millis)
+        .ok_or_else(|| "expected a whole number of units, at most 365250d".to_owned())
+}
+
+/// Parses a text that is not empty and has at most `LONGEST` characters.
+pub fn parse_text<const LONGEST: usize>(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    match text.chars().count() {
+        0 => Err("must not be empty".to_owned()),
+        length if length > LONGEST => Err(format!("must have at most {LONGEST} characters")),
+        _ => Ok(text.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn duration_is_whole_number_and_unit() {
+        let seconds = |text| parse_duration(text).map(|span| span.as_secs_f64());
+        assert_eq!(seconds("500ms"), Ok(0.5));
+        assert_eq!(seconds("90s"), Ok(90.0));
+        assert_eq!(seconds("7d"), Ok(604_800.0));
+        for text in [
+            "",
+            "7",
+            "d",
+            "-1s",
+            "1.5h",
+            "1h30m",
+            "7 d",
+            "99999999999999999999s",
+            "400000d",
+        ] {
+            assert!(seconds(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn fail_on_critical_ignores_warnings() {
+        assert_eq!(FailOn::Critical.exit(true, false), Exit::Done);
+        assert_eq!(FailOn::Critical.exit(true, true), Exit::Critical);
+        assert_eq!(FailOn::Warning.exit(true, false), Exit::Warning);
+        assert_eq!(FailOn::Warning.exit(false, false), Exit::Done);
+    }
+}

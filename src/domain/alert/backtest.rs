@@ -1,0 +1,265 @@
+//! A replay: what a rule would have said of past data, had it been checked at every step, with one channel that
+//! always answers.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::delivery::{Delivery, Notice};
+use super::evaluate::Subject;
+use super::event::{Concern, Event, EventKind};
+use super::notice::NoticeKind;
+use super::notification_policy;
+use super::notification_policy::{Told, Voice};
+use super::rule::Severity;
+use super::series::Series;
+use super::state::{Standing, State};
+use super::window::Grid;
+
+/// An episode that is known whole, or as far as one looked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Past {
+    /// Its id, which the same data always gives.
+    pub id: String,
+    /// The API.
+    pub api_name: String,
+    /// When it began.
+    pub fired_at: DateTime<Utc>,
+    /// When it ended, if it did.
+    pub ended_at: Option<DateTime<Utc>>,
+    /// How bad it was at worst.
+    pub severity: Severity,
+    /// The highest value in it.
+    pub peak: Option<f64>,
+}
+
+impl Past {
+    /// How long it fired, up to `to` if it goes on.
+    #[must_use]
+    pub fn lasted(&self, to: DateTime<Utc>) -> TimeDelta {
+        self.ended_at.unwrap_or(to) - self.fired_at
+    }
+}
+
+/// One rule and API, replayed step by step.
+#[derive(Debug)]
+pub struct Replay<'a> {
+    subject: Subject<'a>,
+    concern: Concern,
+    channel: [String; 1],
+    standing: Option<Standing>,
+    so_far: Vec<Notice>,
+    /// What happened, in order.
+    pub events: Vec<Event>,
+    /// The episodes, in order.
+    pub episodes: Vec<Past>,
+    /// How many notices would have been sent.
+    pub notices: BTreeMap<NoticeKind, u64>,
+    /// In how many steps it could not be judged.
+    pub unknown_steps: u64,
+}
+
+impl<'a> Replay<'a> {
+    /// Nothing replayed yet.
+    #[must_use]
+    pub fn new(subject: Subject<'a>) -> Replay<'a> {
+        Replay {
+            concern: Concern::of(&subject),
+            subject,
+            channel: ["backtest".to_owned()],
+            standing: None,
+            so_far: Vec::new(),
+            events: Vec::new(),
+            episodes: Vec::new(),
+            notices: BTreeMap::new(),
+            unknown_steps: 0,
+        }
+    }
+
+    /// What is replayed.
+    #[must_use]
+    pub fn subject(&self) -> Subject<'a> {
+        self.subject
+    }
+
+    /// Goes on by one step. `begins` is when the first call that is known was.
+    pub fn step(
+        &mut self,
+        at: DateTime<Utc>,
+        grid: Grid,
+        series: &Series,
+        begins: Option<DateTime<Utc>>,
+    ) {
+        let before = self.standing.take();
+        let (after, changes) = self
+            .subject
+            .advance(before.clone(), [at], grid, series, begins);
+        let changed = changes.iter();
+        self.events
+            .extend(changed.map(|change| Event::of_change(self.concern.clone(), change, at)));
+        if after
+            .as_ref()
+            .is_some_and(|after| after.state == State::Unknown)
+        {
+            self.unknown_steps += 1;
+        }
+        for course in notification_policy::courses(before.as_ref(), &changes, after.as_ref()) {
+            if course.began {
+                self.episodes.push(Past {
+                    id: course.episode.id.clone(),
+                    api_name: self.subject.api_name.to_owned(),
+                    fired_at: course.episode.fired_at,
+                    ended_at: None,
+                    severity: course.severity,
+                    peak: None,
+                });
+            }
+            if let Some(past) = self.episodes.last_mut() {
+                past.ended_at = course.ended_at;
+                past.severity = past.severity.max(course.severity);
+                past.peak = past.peak.max_by(course.value);
+            }
+            let voice = Voice {
+                now: at,
+                channels: &self.channel,
+                silenced: false,
+                acknowledged: false,
+                repeat: self.subject.rule.settings.repeat,
+            };
+            let mut told = Told::default();
+            told.tell(&self.concern, &course, voice, &self.so_far);
+            if course.ended_at.is_some() {
+                self.so_far.clear();
+            }
+            for mut notice in told.new {
+                *self.notices.entry(notice.content.kind).or_default() += 1;
+                notice.delivery = Delivery::Delivered;
+                notice.delivered_at = Some(at);
+                if course.ended_at.is_none() {
+                    self.so_far.push(notice);
+                }
+            }
+        }
+        self.standing = after;
+    }
+}
+
+/// The greater of two numbers that may be unknown.
+trait MaxBy {
+    fn max_by(self, other: Self) -> Self;
+}
+
+impl MaxBy for Option<f64> {
+    fn max_by(self, other: Option<f64>) -> Option<f64> {
+        match (self, other) {
+            (Some(a), Some(b)) => Some(a.max(b)),
+            (a, b) => a.or(b),
+        }
+    }
+}
+
+/// The episodes that events tell of, in order; an episode without its beginning is left out.
+#[must_use]
+pub fn episodes_of(events: &[Event]) -> Vec<Past> {
+    let mut episodes: Vec<Past> = Vec::new();
+    for event in events {
+        let Some(id) = &event.episode else {
+            continue;
+        };
+        match episodes.iter_mut().find(|past| past.id == *id) {
+            Some(past) => {
+                past.severity = past
+                    .severity
+                    .max(event.severity.unwrap_or(Severity::Warning));
+                past.peak = past.peak.max_by(event.value);
+                let settled = event.kind == EventKind::Settled;
+                if event.to_state == Some(State::Ok) || settled {
+                    past.ended_at = Some(event.at);
+                }
+            }
+            None if event.to_state == Some(State::Firing) => episodes.push(Past {
+                id: id.clone(),
+                api_name: event.concern.api_name.clone(),
+                fired_at: event.at,
+                ended_at: None,
+                severity: event.severity.unwrap_or(Severity::Warning),
+                peak: event.value,
+            }),
+            None => {}
+        }
+    }
+    episodes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::alert::rule::{AlertPeriod, AlertType, Rule};
+    use crate::domain::alert::series::{Demand, Tally};
+
+    #[test]
+    fn episodes_have_their_beginning_their_end_their_peak_and_their_notices() {
+        let noon: DateTime<Utc> = "2026-01-31T12:00:00Z".parse().unwrap();
+        let rule = Rule::new("finnhub", AlertType::ErrorSpike, AlertPeriod::Minute, 3.0);
+        let subject = Subject {
+            rule: &rule,
+            api_name: "finnhub",
+            limit: None,
+        };
+        let minute = |n: i64| noon + TimeDelta::minutes(n);
+        let steps: Vec<_> = Grid::MINUTES.steps(noon, minute(200)).collect();
+        let needs = steps
+            .iter()
+            .filter_map(|at| subject.needs(*at, Grid::MINUTES).window);
+        let mut series = Series::new(Demand::of_rows(needs, []));
+        // Failures in each minute: a short spike, then one of more than an hour.
+        let failures = |n: i64| match n {
+            2 => 4,
+            3 => 7,
+            50..=120 => 5,
+            _ => 0,
+        };
+        for n in 0..200 {
+            for _ in 0..failures(n) {
+                series.add_rows(minute(n), Tally::of_call(false, false, None));
+            }
+        }
+        let series = series.finish();
+        let mut replay = Replay::new(subject);
+        for at in steps {
+            replay.step(at, Grid::MINUTES, &series, Some(noon));
+        }
+        let episodes: Vec<_> = replay
+            .episodes
+            .iter()
+            .map(|past| (past.fired_at, past.ended_at, past.peak))
+            .collect();
+        assert_eq!(
+            episodes,
+            [
+                (minute(3), Some(minute(5)), Some(7.0)),
+                (minute(51), Some(minute(122)), Some(5.0)),
+            ]
+        );
+        assert_eq!(
+            replay.episodes[0].lasted(minute(200)),
+            TimeDelta::minutes(2)
+        );
+        let counts: Vec<_> = replay.notices.into_iter().collect();
+        assert_eq!(
+            counts,
+            [
+                (NoticeKind::Firing, 2),
+                (NoticeKind::Reminder, 1),
+                (NoticeKind::Resolved, 2)
+            ]
+        );
+        let told = episodes_of(&replay.events);
+        let bounds = |past: &Past| (past.id.clone(), past.fired_at, past.ended_at);
+        assert!(
+            told.iter()
+                .map(bounds)
+                .eq(replay.episodes.iter().map(bounds))
+        );
+    }
+}

@@ -1,0 +1,401 @@
+//! A metric's days and its limit, brought before the [`forecast`](mod@super::forecast): which value stands for a
+//! day, which billing periods are meant, which lines are asked about.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Datelike, NaiveDate, TimeDelta, Timelike, Utc};
+
+use crate::domain::forecast;
+use crate::domain::forecast::{Day, DayNumber, Forecast, Insufficient, Question};
+use crate::domain::metrics::day::MetricDay;
+use crate::domain::metrics::names::Metric;
+use crate::domain::metrics::point::{Reading, Series};
+use crate::domain::period::Window;
+use crate::domain::plans::{Billing, Kind, LimitInForce, LimitPeriod, usual_kind};
+
+/// How many days back a forecast looks.
+pub const HISTORY_DAYS: i64 = 180;
+
+/// How a series is read, and against which limit.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Subject {
+    /// What is measured.
+    pub series: Series,
+    /// How its values are read.
+    pub kind: Kind,
+    /// In which periods amounts count.
+    pub period: Option<LimitPeriod>,
+    /// When these begin.
+    pub billing: Billing,
+    /// The limit that holds, if there is one that makes sense.
+    pub limit: Option<LimitInForce>,
+}
+
+impl Subject {
+    /// The series, and the limit that holds for it: of several, the smallest.
+    #[must_use]
+    pub fn new(series: Series, limits: &[LimitInForce]) -> Subject {
+        let of_series = limits.iter().filter(|limit| {
+            let same = limit.service == series.service && limit.metric == series.metric;
+            same && limit.fault.is_none()
+        });
+        let limit = of_series
+            .min_by(|a, b| a.value.total_cmp(&b.value))
+            .cloned();
+        let (kind, period) = match &limit {
+            Some(limit) => (limit.kind, limit.period),
+            None => usual_kind(series.metric),
+        };
+        Subject {
+            kind,
+            period,
+            billing: limit
+                .as_ref()
+                .map(|limit| limit.billing)
+                .unwrap_or_default(),
+            limit,
+            series,
+        }
+    }
+
+    /// The lines that are asked about: warning, critical, limit. None without a limit.
+    #[must_use]
+    pub fn lines(&self) -> Vec<f64> {
+        let of = |limit: &LimitInForce| {
+            let percents = [limit.warning_percent, limit.critical_percent, 100.0];
+            percents
+                .map(|percent| limit.value * percent / 100.0)
+                .to_vec()
+        };
+        self.limit.as_ref().map(of).unwrap_or_default()
+    }
+
+    /// The series as a forecast reads it. `days` are the series' own, in their order.
+    #[must_use]
+    pub fn daily(&self, days: &[MetricDay], now: DateTime<Utc>) -> forecast::Series {
+        let today = now.date_naive();
+        let peaks = self.series.metric == Metric::Connections;
+        let mut values = Vec::with_capacity(days.len());
+        let mut before: Option<NaiveDate> = None;
+        for day in days.iter().filter(|day| day.day <= today) {
+            let value = match self.kind {
+                // A pool is full at its peak; the peak of a day that is not over is not known.
+                Kind::Gauge if peaks => Some(day.max_value).filter(|_| day.day < today),
+                Kind::Gauge => Some(day.last_value),
+                Kind::Rate => Some(day.p95_value),
+                // What a counter gained over days without a reading belongs to no single one of them.
+                Kind::Period => day.used.filter(|_| {
+                    day.reading != Reading::Cumulative
+                        || before.is_none_or(|before| before + TimeDelta::days(1) == day.day)
+                }),
+            };
+            before = Some(day.day);
+            values.extend(value.map(|value| Day {
+                day: number(day.day),
+                value,
+            }));
+        }
+        forecast::Series {
+            name: self.series.to_string(),
+            kind: self.kind,
+            days: values,
+        }
+    }
+
+    /// What is asked about it, `ahead` days from `now`.
+    #[must_use]
+    pub fn question(&self, days: &[MetricDay], now: DateTime<Utc>, ahead: usize) -> Question {
+        let today = now.date_naive();
+        let newest = days.iter().rev().find(|day| day.last_at <= now);
+        let read_today = newest.filter(|day| day.day == today);
+        let (periods, used) = match self.kind {
+            Kind::Period => self.periods(newest, now, ahead),
+            Kind::Gauge | Kind::Rate => (Vec::new(), None),
+        };
+        Question {
+            today: number(today),
+            // What was used since the newest reading is not measured yet.
+            elapsed: read_today.map_or(0.0, |day| part_of_day(day.last_at)),
+            days: ahead,
+            lines: self.lines(),
+            periods,
+            used,
+        }
+    }
+
+    /// The first days of the billing periods from the one under way on, and what was used of that if a counter
+    /// says so.
+    fn periods(
+        &self,
+        newest: Option<&MetricDay>,
+        now: DateTime<Utc>,
+        ahead: usize,
+    ) -> (Vec<DayNumber>, Option<f64>) {
+        let length = self.period.unwrap_or(LimitPeriod::BillingMonth);
+        let mut period = self.billing.period(length, now);
+        let begins_with = |start: DateTime<Utc>| start == period.from;
+        let counts = |day: &&MetricDay| {
+            day.reading == Reading::Cumulative
+                && period.contains(day.last_at)
+                && day.period_start.is_none_or(begins_with)
+        };
+        let used = newest.filter(counts).map(|day| day.last_value.max(0.0));
+        let end = number(now.date_naive()) + DayNumber::try_from(ahead).unwrap_or(0) + 2;
+        let mut starts = vec![nearest_day(period.from)];
+        while starts.last().is_some_and(|start| *start < end) {
+            let Window { to, .. } = period;
+            period = self.billing.period(length, to);
+            starts.push(nearest_day(to));
+            // Beyond the years that there are, periods end.
+            if period.to <= to {
+                break;
+            }
+        }
+        (starts, used)
+    }
+
+    /// Answers when the lines are reached, and what the periods come to.
+    ///
+    /// # Errors
+    ///
+    /// When there are too few days.
+    pub fn forecast(
+        &self,
+        days: &[MetricDay],
+        now: DateTime<Utc>,
+        ahead: usize,
+    ) -> Result<Forecast, Insufficient> {
+        forecast::forecast(&self.daily(days, now), &self.question(days, now, ahead))
+    }
+}
+
+/// How a rate did lately: it is compared with its limit, and reaches no date.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Lately {
+    /// How many days of the last 28 have values.
+    pub days: usize,
+    /// The middle of their 95th percentiles.
+    pub p95: f64,
+    /// The worst of them.
+    pub worst: f64,
+    /// On how many of them it reached the limit.
+    pub over: usize,
+}
+
+impl Lately {
+    /// How the days before `now` were; `None` without any.
+    #[must_use]
+    pub fn of(days: &[MetricDay], limit: Option<f64>, now: DateTime<Utc>) -> Option<Lately> {
+        let from = now.date_naive() - TimeDelta::days(28);
+        let recent = days
+            .iter()
+            .filter(|day| day.day > from && day.last_at <= now);
+        let mut values: Vec<f64> = recent.map(|day| day.p95_value).collect();
+        values.sort_by(f64::total_cmp);
+        Some(Lately {
+            days: values.len(),
+            p95: values.get(values.len() / 2).copied()?,
+            worst: values.last().copied()?,
+            over: values
+                .iter()
+                .filter(|value| limit.is_some_and(|limit| **value >= limit))
+                .count(),
+        })
+    }
+}
+
+/// The days of several series, one series after the other.
+pub fn by_series(days: &[MetricDay]) -> impl Iterator<Item = &[MetricDay]> {
+    days.chunk_by(|a, b| a.series == b.series)
+}
+
+/// Makes days of single values, as a file has them: the last level of each day, or the sum of its amounts.
+///
+/// A day of amounts with fewer than three in five of the usual number of values is left out: it is not whole.
+#[must_use]
+pub fn days_of(kind: Kind, values: &[(DateTime<Utc>, f64)]) -> Vec<Day> {
+    let mut by_day: BTreeMap<DayNumber, Vec<(DateTime<Utc>, f64)>> = BTreeMap::new();
+    for (at, value) in values {
+        by_day
+            .entry(number(at.date_naive()))
+            .or_default()
+            .push((*at, *value));
+    }
+    let mut counts: Vec<usize> = by_day.values().map(Vec::len).collect();
+    counts.sort_unstable();
+    let usual = counts.get(counts.len() / 2).copied().unwrap_or(0);
+    let day = |(day, values): (DayNumber, Vec<(DateTime<Utc>, f64)>)| {
+        let value = match kind {
+            Kind::Period if values.len() * 5 < usual * 3 => return None,
+            Kind::Period => values.iter().map(|(_, value)| value).sum(),
+            Kind::Gauge | Kind::Rate => values.iter().max_by_key(|(at, _)| *at)?.1,
+        };
+        Some(Day { day, value })
+    };
+    by_day.into_iter().filter_map(day).collect()
+}
+
+/// A day as forecasts count them.
+#[must_use]
+pub fn number(day: NaiveDate) -> DayNumber {
+    day.num_days_from_ce() - NaiveDate::default().num_days_from_ce()
+}
+
+/// The day of this number; days that no calendar has are brought to its end.
+#[must_use]
+pub fn date(day: DayNumber) -> NaiveDate {
+    let from_epoch = NaiveDate::default().num_days_from_ce().checked_add(day);
+    from_epoch
+        .and_then(NaiveDate::from_num_days_from_ce_opt)
+        .unwrap_or(NaiveDate::MAX)
+}
+
+/// The UTC day that begins nearest to a moment: periods of another zone begin in the middle of one.
+fn nearest_day(at: DateTime<Utc>) -> DayNumber {
+    number(at.date_naive()) + DayNumber::from(at.hour() >= 12)
+}
+
+fn part_of_day(at: DateTime<Utc>) -> f64 {
+    f64::from(at.num_seconds_from_midnight()) / 86_400.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::metrics::names::Service;
+    use crate::domain::metrics::point::Point;
+
+    fn at(text: &str) -> DateTime<Utc> {
+        text.parse().unwrap()
+    }
+
+    fn subject(metric: Metric) -> Subject {
+        let series = Series {
+            service: Service::VercelBandwidth,
+            metric,
+            resource: String::new(),
+        };
+        Subject::new(series, &[])
+    }
+
+    /// Days with one point each, as they would be stored.
+    fn days(metric: Metric, reading: Reading, points: &[(&str, f64)]) -> Vec<MetricDay> {
+        let mut days: Vec<MetricDay> = Vec::new();
+        for (time, value) in points {
+            let point = Point {
+                at: at(time),
+                value: *value,
+                reading,
+                period_start: None,
+            };
+            let day = MetricDay::of(&subject(metric).series, vec![point], days.last());
+            days.extend(day);
+        }
+        days
+    }
+
+    #[test]
+    fn a_counter_says_itself_what_was_used_of_the_period() {
+        let points = [
+            ("2026-01-29T12:00:00Z", 30.0),
+            ("2026-01-31T06:00:00Z", 50.0),
+        ];
+        let days = days(Metric::BandwidthGb, Reading::Cumulative, &points);
+        let subject = subject(Metric::BandwidthGb);
+        let now = at("2026-01-31T12:00:00Z");
+        let question = subject.question(&days, now, 60);
+        assert_eq!((question.used, question.elapsed), (Some(50.0), 0.25));
+        let periods: Vec<String> = question
+            .periods
+            .iter()
+            .map(|day| date(*day).to_string())
+            .collect();
+        assert_eq!(
+            periods,
+            [
+                "2026-01-01",
+                "2026-02-01",
+                "2026-03-01",
+                "2026-04-01",
+                "2026-05-01"
+            ]
+        );
+        // Nobody knows on which of two days what was used; the first says nothing.
+        assert!(subject.daily(&days, now).days.is_empty());
+        // In the next month the counter has not been read yet.
+        let question = subject.question(&days, at("2026-02-01T01:00:00Z"), 60);
+        assert_eq!((question.used, question.elapsed), (None, 0.0));
+    }
+
+    #[test]
+    fn a_level_is_the_last_of_its_day_and_connections_are_their_peak() {
+        let points = [
+            ("2026-01-30T12:00:00Z", 30.0),
+            ("2026-01-31T06:00:00Z", 50.0),
+        ];
+        let now = at("2026-01-31T12:00:00Z");
+        let values = |metric| {
+            let daily = subject(metric).daily(&days(metric, Reading::Level, &points), now);
+            daily.days.iter().map(|day| day.value).collect::<Vec<_>>()
+        };
+        assert_eq!(values(Metric::StorageMb), [30.0, 50.0]);
+        assert_eq!(values(Metric::Connections), [30.0]);
+    }
+
+    #[test]
+    fn periods_of_another_zone_begin_on_the_nearest_day() {
+        let mut seoul = subject(Metric::BandwidthGb);
+        seoul.billing.zone = chrono_tz::Tz::Asia__Seoul;
+        let question = seoul.question(&[], at("2026-01-10T00:00:00Z"), 1);
+        assert_eq!(date(question.periods[0]).to_string(), "2026-01-01");
+        let mut daily = subject(Metric::CommandsPerDay);
+        daily.billing.zone = chrono_tz::Tz::Asia__Seoul;
+        let question = daily.question(&[], at("2026-01-10T00:00:00Z"), 3);
+        assert_eq!(date(question.periods[0]).to_string(), "2026-01-10");
+        assert_eq!(question.periods.len(), 6);
+    }
+
+    #[test]
+    fn rates_are_summed_up_and_not_forecast() {
+        let points = [
+            ("2025-12-01T12:00:00Z", 900.0),
+            ("2026-01-29T12:00:00Z", 30.0),
+            ("2026-01-30T12:00:00Z", 60.0),
+            ("2026-01-31T06:00:00Z", 50.0),
+        ];
+        let days = days(Metric::LatencyMs, Reading::Level, &points);
+        let lately = Lately::of(&days, Some(50.0), at("2026-01-31T12:00:00Z"));
+        let expected = Lately {
+            days: 3,
+            p95: 50.0,
+            worst: 60.0,
+            over: 2,
+        };
+        assert_eq!(lately, Some(expected));
+    }
+
+    #[test]
+    fn a_day_that_is_not_whole_counts_as_a_level_and_not_as_an_amount() {
+        let start = at("2026-01-01T00:00:00Z");
+        let values: Vec<_> = (0..60)
+            .map(|hour| (start + TimeDelta::hours(hour), hour as f64))
+            .collect();
+        let of = |kind| {
+            days_of(kind, &values)
+                .iter()
+                .map(|day| day.value)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(of(Kind::Gauge), [23.0, 47.0, 59.0]);
+        assert_eq!(of(Kind::Period), [276.0, 852.0]);
+    }
+
+    #[test]
+    fn days_have_numbers_and_numbers_days() {
+        assert_eq!(number(NaiveDate::from_ymd_opt(1970, 1, 2).unwrap()), 1);
+        for day in [-1, 0, 20_484] {
+            assert_eq!(number(date(day)), day);
+        }
+        assert_eq!(date(i32::MAX), NaiveDate::MAX);
+    }
+}

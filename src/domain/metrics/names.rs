@@ -1,0 +1,112 @@
+//! The closed sets of the application's infrastructure tables: which service, which metric, how urgent a
+//! recommendation is and where it stands. Their names are the application's, on both engines and in every
+//! answer.
+
+use crate::domain::named::named;
+
+named! {
+    /// A service that is monitored. The names are those of the application, which outlived what they were
+    /// given for: VERCEL_KV is a key-value store at Upstash today, VERCEL_POSTGRES a database at Neon.
+    Service, "service" {
+        /// The key-value store.
+        VercelKv = "VERCEL_KV",
+        /// The PostgreSQL database.
+        VercelPostgres = "VERCEL_POSTGRES",
+        /// The hosting platform as a whole.
+        VercelPlatform = "VERCEL_PLATFORM",
+        /// Builds.
+        VercelBuild = "VERCEL_BUILD",
+        /// Functions.
+        VercelFunctions = "VERCEL_FUNCTIONS",
+        /// Data transfer.
+        VercelBandwidth = "VERCEL_BANDWIDTH",
+        /// Requests at the edge.
+        VercelEdgeRequests = "VERCEL_EDGE_REQUESTS",
+        /// Reads of incrementally generated pages.
+        VercelIsrReads = "VERCEL_ISR_READS",
+        /// OpenAI's API.
+        AiOpenai = "AI_OPENAI",
+        /// The application's own credits for AI.
+        AiCredits = "AI_CREDITS",
+    }
+}
+
+named! {
+    /// What is measured, with its unit in the name.
+    Metric, "metric" {
+        /// Megabytes stored (10^6 bytes).
+        StorageMb = "STORAGE_MB",
+        /// Gigabytes stored (10^9 bytes).
+        StorageGb = "STORAGE_GB",
+        /// Commands on one day.
+        CommandsPerDay = "COMMANDS_PER_DAY",
+        /// Connections open.
+        Connections = "CONNECTIONS",
+        /// Milliseconds of a round trip.
+        LatencyMs = "LATENCY_MS",
+        /// Gigabytes transferred (10^9 bytes) in the billing period.
+        BandwidthGb = "BANDWIDTH_GB",
+        /// Calls of functions in the billing period.
+        Invocations = "INVOCATIONS",
+        /// Minutes of building in the billing period.
+        BuildMinutes = "BUILD_MINUTES",
+        /// Requests in the billing period.
+        RequestCount = "REQUEST_COUNT",
+        /// US dollars spent in the billing period.
+        CostUsd = "COST_USD",
+        /// Percent of something used.
+        UsagePercent = "USAGE_PERCENT",
+    }
+}
+
+named! {
+    /// How urgent a recommendation is, from the least.
+    Priority, "priority" {
+        /// It can wait.
+        Low = "LOW",
+        /// Plan it.
+        Medium = "MEDIUM",
+        /// Soon.
+        High = "HIGH",
+        /// Now.
+        Critical = "CRITICAL",
+    }
+}
+
+named! {
+    /// Where a recommendation stands.
+    Status, "status" {
+        /// Nobody has looked at it.
+        Pending = "PENDING",
+        /// Somebody has looked at it.
+        Reviewed = "REVIEWED",
+        /// It shall be done; its figures are frozen.
+        Approved = "APPROVED",
+        /// It was done.
+        Implemented = "IMPLEMENTED",
+        /// It shall not be done.
+        Dismissed = "DISMISSED",
+        /// Its reason is gone.
+        Expired = "EXPIRED",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::named::Named;
+
+    #[test]
+    fn every_name_is_read_back_and_others_are_refused_with_what_there_is() {
+        for service in Service::ALL {
+            assert_eq!(service.as_str().parse(), Ok(*service));
+        }
+        assert_eq!("storage_mb".parse(), Ok(Metric::StorageMb));
+        let error = "URGENT".parse::<Priority>().unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "`URGENT` is no priority; there are LOW, MEDIUM, HIGH, CRITICAL"
+        );
+        assert!(Priority::Low < Priority::Critical);
+    }
+}

@@ -1,0 +1,629 @@
+//! What a plan costs, in decimals, in each of the simulated cases.
+//!
+//! A case is one billing period of one path of the forecasts: how much of everything will have been used. Every
+//! plan is billed for the same cases, so that the noise cancels where two plans are compared. Prices that
+//! are a range are carried through at both of its ends.
+
+use std::collections::BTreeMap;
+
+use rust_decimal::Decimal;
+use rust_decimal::prelude::FromPrimitive;
+
+use super::facts::Part;
+use super::figure::{Figure, Unit};
+use crate::domain::metrics::names::{Metric, Service};
+use crate::domain::plans::AtLimit;
+use crate::domain::plans::catalogue::{Included, Overage, Plan, PlanLimit};
+
+/// What is measured and counts for a bill.
+pub type Meter = (Service, Metric);
+
+/// How much of everything is used in one billing period of one path: totals of what is counted, the highest
+/// level of what is not.
+pub type Case = BTreeMap<Meter, Decimal>;
+
+/// The cases of several billing periods, each with one case for each path, in the order of the paths.
+pub type Cases = [Vec<Case>];
+
+/// What a plan says about a meter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Allowance {
+    /// How much the fixed price includes; none: as much as one likes, or nobody says.
+    pub included: Option<Decimal>,
+    /// How much there is at most, for any price.
+    pub ceiling: Option<Decimal>,
+    /// What happens beyond the included.
+    pub at_limit: AtLimit,
+    /// What it costs beyond, where it is billed.
+    pub overage: Option<Overage>,
+}
+
+impl Allowance {
+    /// Beyond how much it stops, if it does: the included amount, or the ceiling of what is billed.
+    #[must_use]
+    pub fn stops_at(&self) -> Option<Decimal> {
+        let included = self.included.filter(|_| self.at_limit.blocks());
+        included.or(self.ceiling)
+    }
+
+    /// The amount by which plans are compared in size: where it stops, else where it begins to be billed.
+    #[must_use]
+    pub fn size(&self) -> Option<Decimal> {
+        self.stops_at().or(self.included)
+    }
+}
+
+/// A plan, as its bill is made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tariff {
+    /// Its name.
+    pub plan: String,
+    /// What it costs a billing period whatever is used, once for everything of the provider; none: it is a
+    /// matter of contract, or nobody says.
+    pub fixed: Option<Decimal>,
+    /// How much of what is billed beyond is free.
+    pub credit: Decimal,
+    /// What it says about each meter. What it does not mention is neither limited nor billed.
+    pub allowances: BTreeMap<Meter, Allowance>,
+}
+
+/// At which end of its range a price is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Prices {
+    /// The lowest.
+    Low,
+    /// The middle.
+    Middle,
+    /// The highest.
+    High,
+}
+
+impl Prices {
+    /// The price of one of what is billed.
+    fn of_one(self, overage: &Overage) -> Option<Decimal> {
+        let price = match self {
+            Prices::Low => overage.low,
+            Prices::Middle => (overage.low + overage.high) / Decimal::TWO,
+            Prices::High => overage.high,
+        };
+        price.checked_div(overage.unit)
+    }
+}
+
+/// What a billing period comes to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bill {
+    /// The fixed price.
+    pub fixed: Decimal,
+    /// What went beyond the included, by meter; only what costs something.
+    pub overages: Vec<(Meter, Decimal)>,
+    /// How much of that was free, above zero.
+    pub credit: Decimal,
+}
+
+impl Bill {
+    /// All of it.
+    #[must_use]
+    pub fn total(&self) -> Decimal {
+        let overages: Decimal = self.overages.iter().map(|(_, amount)| amount).sum();
+        self.fixed + overages - self.credit
+    }
+
+    /// Its parts, which add up to the total to the last digit.
+    #[must_use]
+    pub fn parts(&self) -> Vec<Part> {
+        let dollars = |name: String, amount| Part {
+            name,
+            amount: Figure::exact(amount, Unit::Usd),
+        };
+        let mut parts = vec![dollars("fixed price".to_owned(), self.fixed)];
+        parts.extend(self.overages.iter().map(|((service, metric), amount)| {
+            dollars(format!("overage {service} {metric}"), *amount)
+        }));
+        if !self.credit.is_zero() {
+            parts.push(dollars("credit".to_owned(), -self.credit));
+        }
+        parts
+    }
+}
+
+/// The digits of a dollar that are kept: a hundredth of a cent, since an invocation costs less than a cent.
+const DIGITS: u32 = 4;
+
+impl From<&PlanLimit> for Allowance {
+    fn from(limit: &PlanLimit) -> Allowance {
+        Allowance {
+            included: limit.included.amount(),
+            ceiling: limit.ceiling,
+            at_limit: limit.at_limit,
+            overage: limit.overage,
+        }
+    }
+}
+
+impl Tariff {
+    /// A plan of the catalogue, for so many seats; without a number, for those that its price includes.
+    #[must_use]
+    pub fn of(plan: &Plan, seats: Option<u32>) -> Tariff {
+        let more = seats.unwrap_or(0).saturating_sub(plan.seats_included);
+        let fixed = plan.fixed_price.and_then(|price| match plan.seat_price {
+            Some(seat) => Some(price + seat * Decimal::from(more)),
+            None => (more == 0).then_some(price),
+        });
+        let limits = plan.limits_in_use();
+        Tariff {
+            plan: plan.name.clone(),
+            fixed,
+            credit: plan.credit,
+            // What nobody has written down is not taken for anything.
+            allowances: limits
+                .filter(|limit| limit.included != Included::Unknown || limit.ceiling.is_some())
+                .filter_map(|limit| Some((limit.application()?, limit.into())))
+                .collect(),
+        }
+    }
+
+    /// The bill for one case; none if a price is unknown that it needs.
+    ///
+    /// What stops at its limit is not used beyond it, and so not billed.
+    #[must_use]
+    pub fn bill(&self, case: &Case, prices: Prices) -> Option<Bill> {
+        let mut overages = Vec::new();
+        for (meter, used) in case {
+            let Some(allowance) = self.allowances.get(meter) else {
+                continue;
+            };
+            let (Some(included), AtLimit::Bill) = (allowance.included, allowance.at_limit) else {
+                continue;
+            };
+            let most = allowance.ceiling.unwrap_or(Decimal::MAX);
+            let beyond = (*used).min(most) - included;
+            if beyond > Decimal::ZERO {
+                let price = prices.of_one(allowance.overage.as_ref()?)?;
+                let amount = beyond.checked_mul(price)?.round_dp(DIGITS);
+                if !amount.is_zero() {
+                    overages.push((*meter, amount));
+                }
+            }
+        }
+        let billed: Decimal = overages.iter().map(|(_, amount)| amount).sum();
+        Some(Bill {
+            fixed: self.fixed?,
+            credit: self.credit.clamp(Decimal::ZERO, billed),
+            overages,
+        })
+    }
+
+    /// What it comes to in each path over the first `periods` periods. Beyond the last one with cases, that
+    /// goes on.
+    fn totals(&self, cases: &Cases, periods: usize, prices: Prices) -> Option<Vec<Decimal>> {
+        let paths = cases.first()?.len();
+        let mut totals = vec![Decimal::ZERO; paths];
+        let mut last = None;
+        for period in 0..periods {
+            if let Some(cases) = cases.get(period) {
+                let bills = cases.iter().map(|case| self.bill(case, prices));
+                let bills: Option<Vec<Decimal>> = bills.map(|bill| Some(bill?.total())).collect();
+                last = Some(bills?);
+            }
+            for (total, more) in totals.iter_mut().zip(last.iter().flatten()) {
+                *total += more;
+            }
+        }
+        Some(totals)
+    }
+
+    /// The cost of the first `periods` periods: the middle of all cases at the middle of all prices, and from
+    /// little use at low prices to much use at high ones.
+    #[must_use]
+    pub fn cost(&self, cases: &Cases, periods: usize) -> Figure {
+        let at = |prices| self.totals(cases, periods, prices);
+        spread(at(Prices::Low), at(Prices::Middle), at(Prices::High))
+    }
+
+    /// The mean cost of one of the periods that there are cases of.
+    #[must_use]
+    pub fn expected(&self, cases: &Cases) -> Option<Decimal> {
+        let totals = self.totals(cases, cases.len(), Prices::Middle)?;
+        let periods = Decimal::from_usize(cases.len())?;
+        mean(&totals)?.checked_div(periods)
+    }
+
+    /// The bill of the case in the middle of the first period, whose total is the cost.
+    #[must_use]
+    pub fn middle_bill(&self, cases: &Cases) -> Option<Bill> {
+        let bills = cases.first()?.iter();
+        let bills: Option<Vec<Bill>> = bills.map(|case| self.bill(case, Prices::Middle)).collect();
+        let mut bills = bills?;
+        bills.sort_by_key(Bill::total);
+        let middle = rank(bills.len(), 50)?;
+        Some(bills.swap_remove(middle))
+    }
+
+    /// In which share of the paths, from 0 to 1, something stops at its limit in any of the periods.
+    #[must_use]
+    pub fn chance_exceeded(&self, cases: &Cases) -> f64 {
+        let paths = cases.first().map_or(0, Vec::len);
+        let stops = |case: &Case| {
+            case.iter().any(|(meter, used)| {
+                let line = self.allowances.get(meter).and_then(Allowance::stops_at);
+                line.is_some_and(|line| *used > line)
+            })
+        };
+        let exceeded = (0..paths).filter(|path| {
+            let mut periods = cases.iter().filter_map(|period| period.get(*path));
+            periods.any(&stops)
+        });
+        exceeded.count() as f64 / paths.max(1) as f64
+    }
+}
+
+/// What `target` costs more than `now` over the first `periods` periods, case by case. Nothing saves more than
+/// `now` costs.
+#[must_use]
+pub fn extra(target: &Tariff, now: &Tariff, cases: &Cases, periods: usize) -> Figure {
+    let at = |prices| {
+        let target = target.totals(cases, periods, prices)?;
+        let now = now.totals(cases, periods, prices)?;
+        Some(target.iter().zip(&now).map(|(a, b)| a - b).collect())
+    };
+    let mut extra = spread(at(Prices::Low), at(Prices::Middle), at(Prices::High));
+    // Of an even number of cases two are in the middle, and the difference may take the other.
+    if let (Some(value), Some(cost)) = (&mut extra.value, now.cost(cases, periods).value) {
+        *value = (*value).max(-cost);
+    }
+    extra
+}
+
+/// The use of a meter above which `target` is cheaper than paying the overage of `now`.
+///
+/// Unknown where nothing is billed now, where the target does not cost more, or does not cover that use.
+#[must_use]
+pub fn break_even_use(target: &Tariff, now: &Tariff, meter: Meter) -> Figure {
+    let unit = Unit::Of(meter.1);
+    let at = |prices: Prices| {
+        let allowance = now.allowances.get(&meter)?;
+        let price = prices.of_one(allowance.overage.as_ref()?)?;
+        let more = target.fixed?.checked_sub(now.fixed?)?;
+        let credit = now.credit;
+        let beyond = (more > Decimal::ZERO && allowance.at_limit == AtLimit::Bill)
+            .then(|| (more + credit).checked_div(price))??;
+        let even = allowance.included?.checked_add(beyond)?.round_dp(2);
+        let covered = target.allowances.get(&meter)?.included;
+        covered
+            .is_none_or(|covered| covered >= even)
+            .then_some(even)
+    };
+    // A high price is made good sooner.
+    match (at(Prices::High), at(Prices::Middle), at(Prices::Low)) {
+        (Some(low), Some(middle), Some(high)) => Figure::between(middle, low, high, unit),
+        _ => Figure::unknown(unit),
+    }
+}
+
+fn spread(
+    low: Option<Vec<Decimal>>,
+    middle: Option<Vec<Decimal>>,
+    high: Option<Vec<Decimal>>,
+) -> Figure {
+    let figure = || {
+        let (mut low, mut middle, mut high) = (low?, middle?, high?);
+        let at = |totals: &mut Vec<Decimal>, percent| quantile(totals, percent);
+        let value = at(&mut middle, 50)?;
+        // Extra cost may fall as prices rise, so either end can be at either price.
+        let least = at(&mut low, 10)?.min(at(&mut high, 10)?).min(value);
+        let most = at(&mut low, 90)?.max(at(&mut high, 90)?).max(value);
+        Some(Figure::between(value, least, most, Unit::Usd))
+    };
+    figure().unwrap_or_else(|| Figure::unknown(Unit::Usd))
+}
+
+/// The index of a percentile among so many values in their order; none of none.
+///
+/// Below the middle it is rounded down and above it up, so that the percentiles of the negative values are the
+/// negative percentiles: what is saved in the middle case is no more than the cost in the middle case.
+fn rank(count: usize, percent: usize) -> Option<usize> {
+    let last = count.checked_sub(1)?;
+    Some(match percent {
+        0..=50 => last * percent / 100,
+        _ => last - last * (100_usize.saturating_sub(percent)) / 100,
+    })
+}
+
+/// A percentile: one of the values, never one between two.
+#[must_use]
+pub fn quantile(values: &mut [Decimal], percent: usize) -> Option<Decimal> {
+    values.sort_unstable();
+    values.get(rank(values.len(), percent)?).copied()
+}
+
+/// The mean, to the digits of money that are kept.
+#[must_use]
+pub fn mean(values: &[Decimal]) -> Option<Decimal> {
+    let count = Decimal::from_usize(values.len())?;
+    let sum = values
+        .iter()
+        .try_fold(Decimal::ZERO, |sum, value| sum.checked_add(*value))?;
+    Some(sum.checked_div(count)?.round_dp(DIGITS))
+}
+
+/// A number of a forecast as a decimal; what is no number, or too large for one, is none.
+#[must_use]
+pub fn decimal(value: f64) -> Option<Decimal> {
+    // Beyond this nothing is measured, and products of two such numbers still fit.
+    const LARGEST: f64 = 1e15;
+    if !value.is_finite() || value.abs() > LARGEST {
+        return None;
+    }
+    Decimal::from_f64(value).map(|value| value.round_dp(DIGITS))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const STORAGE: Meter = (Service::VercelKv, Metric::StorageMb);
+    const TRANSFER: Meter = (Service::VercelBandwidth, Metric::BandwidthGb);
+
+    fn d(text: &str) -> Decimal {
+        text.parse().unwrap()
+    }
+
+    fn billed(included: &str, unit: &str, low: &str, high: &str) -> Allowance {
+        Allowance {
+            included: Some(d(included)),
+            ceiling: None,
+            at_limit: AtLimit::Bill,
+            overage: Some(Overage {
+                unit: d(unit),
+                low: d(low),
+                high: d(high),
+            }),
+        }
+    }
+
+    fn tariff(fixed: &str, credit: &str, allowances: &[(Meter, Allowance)]) -> Tariff {
+        Tariff {
+            plan: "plan".to_owned(),
+            fixed: Some(d(fixed)),
+            credit: d(credit),
+            allowances: allowances.iter().cloned().collect(),
+        }
+    }
+
+    fn case(uses: &[(Meter, &str)]) -> Case {
+        uses.iter().map(|(meter, used)| (*meter, d(used))).collect()
+    }
+
+    #[test]
+    fn a_bill_is_the_fixed_price_once_and_what_goes_beyond_less_the_credit() {
+        let pro = tariff(
+            "20",
+            "20",
+            &[
+                (TRANSFER, billed("1000", "1", "0.15", "0.35")),
+                (STORAGE, billed("0", "1000", "0.25", "0.25")),
+            ],
+        );
+        let bill = |used: &[(Meter, &str)], prices| pro.bill(&case(used), prices).unwrap();
+        let little = bill(&[(TRANSFER, "1000"), (STORAGE, "400")], Prices::Low);
+        assert_eq!((little.total(), little.credit), (d("20"), d("0.1")));
+        let much = [(TRANSFER, "1200"), (STORAGE, "4000")];
+        assert_eq!(bill(&much, Prices::Low).total(), d("31"));
+        assert_eq!(bill(&much, Prices::High).total(), d("71"));
+        let parts = bill(&much, Prices::Middle).parts();
+        let shown: Vec<String> = parts
+            .iter()
+            .map(|part| format!("{}: {}", part.name, part.amount))
+            .collect();
+        assert_eq!(
+            shown,
+            [
+                "fixed price: $20.00",
+                "overage VERCEL_KV STORAGE_MB: $1.00",
+                "overage VERCEL_BANDWIDTH BANDWIDTH_GB: $50.00",
+                "credit: -$20.00"
+            ]
+        );
+    }
+
+    #[test]
+    fn what_stops_at_its_limit_is_not_billed_beyond_and_a_missing_price_is_unknown() {
+        let mut free = tariff("0", "0", &[(STORAGE, billed("256", "1", "1", "1"))]);
+        let allowance = free.allowances.get_mut(&STORAGE).unwrap();
+        allowance.at_limit = AtLimit::Reject;
+        assert_eq!(allowance.stops_at(), Some(d("256")));
+        let cases = [vec![case(&[(STORAGE, "300")]), case(&[(STORAGE, "200")])]];
+        assert_eq!(free.cost(&cases, 1).to_string(), "$0.00");
+        assert_eq!(free.chance_exceeded(&cases), 0.5);
+
+        let allowance = free.allowances.get_mut(&STORAGE).unwrap();
+        (allowance.at_limit, allowance.overage) = (AtLimit::Bill, None);
+        assert_eq!(free.cost(&cases, 1).to_string(), "unknown");
+        assert_eq!(free.expected(&cases), None);
+        // In the cases that stay below nothing is missing.
+        assert_eq!(
+            free.cost(&[vec![case(&[(STORAGE, "200")])]], 1).to_string(),
+            "$0.00"
+        );
+
+        free.fixed = None;
+        assert_eq!(free.cost(&[vec![Case::new()]], 1).to_string(), "unknown");
+    }
+
+    #[test]
+    fn a_range_of_prices_and_a_range_of_use_are_both_in_the_interval() {
+        let plan = tariff("0", "0", &[(TRANSFER, billed("0", "1", "1", "3"))]);
+        let uses: Vec<Case> = (0..=100)
+            .map(|used| [(TRANSFER, Decimal::from(used))].into())
+            .collect();
+        let cost = plan.cost(&[uses], 1);
+        assert_eq!(cost.to_string(), "$100.00 (80 %: 10.00 to 270.00)");
+    }
+
+    #[test]
+    fn equal_prices_and_no_price_are_no_extra_cost() {
+        let plan = tariff("20", "0", &[]);
+        let nothing = tariff("0", "0", &[]);
+        let cases = [vec![Case::new()]];
+        assert_eq!(extra(&plan, &plan, &cases, 1).to_string(), "$0.00");
+        assert_eq!(extra(&nothing, &nothing, &cases, 12).to_string(), "$0.00");
+        assert_eq!(extra(&nothing, &plan, &cases, 3).to_string(), "-$60.00");
+        // There is no case at all: nothing can be said.
+        assert_eq!(extra(&plan, &plan, &[], 1).to_string(), "unknown");
+        assert_eq!(extra(&plan, &plan, &[vec![]], 1).to_string(), "unknown");
+    }
+
+    #[test]
+    fn a_larger_fixed_price_is_made_good_above_some_use() {
+        let now = tariff(
+            "20",
+            "20",
+            &[(TRANSFER, billed("1000", "1", "0.10", "0.20"))],
+        );
+        let mut target = tariff("120", "0", &[(TRANSFER, billed("5000", "1", "1", "1"))]);
+        // At the low price 1,200 GB more cost what the other plan and the lost credit do, at the high one 600.
+        assert_eq!(
+            break_even_use(&target, &now, TRANSFER).to_string(),
+            "1,800 GB (80 %: 1,600 to 2,200)"
+        );
+        target
+            .allowances
+            .insert(TRANSFER, billed("1700", "1", "1", "1"));
+        assert_eq!(
+            break_even_use(&target, &now, TRANSFER).to_string(),
+            "unknown"
+        );
+        assert_eq!(break_even_use(&now, &now, TRANSFER).to_string(), "unknown");
+    }
+
+    #[test]
+    fn the_periods_after_the_last_case_are_like_it() {
+        let plan = tariff("10", "0", &[(TRANSFER, billed("0", "1", "1", "1"))]);
+        let cases = [
+            vec![case(&[(TRANSFER, "1")])],
+            vec![case(&[(TRANSFER, "5")])],
+        ];
+        assert_eq!(plan.cost(&cases, 1).value, Some(d("11")));
+        assert_eq!(plan.cost(&cases, 2).value, Some(d("26")));
+        assert_eq!(plan.cost(&cases, 4).value, Some(d("56")));
+        assert_eq!(plan.expected(&cases), Some(d("13")));
+    }
+
+    #[test]
+    fn what_is_no_number_is_no_decimal() {
+        for value in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1e16, f64::MAX] {
+            assert_eq!(decimal(value), None);
+        }
+        assert_eq!(decimal(228.39), Some(d("228.39")));
+    }
+
+    fn any_decimal(most: i64) -> impl Strategy<Value = Decimal> + Clone {
+        (0..=most, 0_u32..4).prop_map(|(number, scale)| Decimal::new(number, scale))
+    }
+
+    fn any_allowance() -> impl Strategy<Value = Allowance> {
+        let overage = (
+            1_i64..1_000_000,
+            any_decimal(1_000_000),
+            any_decimal(1_000_000),
+        );
+        let at_limit = prop_oneof![
+            Just(AtLimit::Bill),
+            Just(AtLimit::Pause),
+            Just(AtLimit::Unknown)
+        ];
+        (
+            prop::option::of(any_decimal(1_000_000_000)),
+            prop::option::of(any_decimal(1_000_000_000)),
+            at_limit,
+            prop::option::weighted(0.9, overage),
+        )
+            .prop_map(|(included, ceiling, at_limit, overage)| Allowance {
+                included,
+                // No plan has less for any price than it has for the fixed one.
+                ceiling: ceiling.map(|most| most.max(included.unwrap_or_default())),
+                at_limit,
+                overage: overage.map(|(unit, low, more)| Overage {
+                    unit: unit.into(),
+                    low,
+                    high: low + more,
+                }),
+            })
+    }
+
+    fn any_tariff() -> impl Strategy<Value = Tariff> {
+        (
+            prop::option::weighted(0.9, any_decimal(100_000)),
+            any_decimal(100_000),
+            any_allowance(),
+            any_allowance(),
+        )
+            .prop_map(|(fixed, credit, storage, transfer)| Tariff {
+                plan: "any".to_owned(),
+                fixed,
+                credit,
+                allowances: [(STORAGE, storage), (TRANSFER, transfer)].into(),
+            })
+    }
+
+    fn any_cases() -> impl Strategy<Value = Vec<Vec<Case>>> {
+        let case = (
+            any_decimal(1_000_000_000_000),
+            any_decimal(1_000_000_000_000),
+        )
+            .prop_map(|(storage, transfer)| Case::from([(STORAGE, storage), (TRANSFER, transfer)]));
+        (1_usize..4, 1_usize..12).prop_flat_map(move |(periods, paths)| {
+            prop::collection::vec(prop::collection::vec(case.clone(), paths), periods)
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn no_saving_is_larger_than_what_is_paid(
+            target in any_tariff(), now in any_tariff(), cases in any_cases(), periods in 1_usize..13,
+        ) {
+            let (cost, extra) = (now.cost(&cases, periods), extra(&target, &now, &cases, periods));
+            if let (Some(cost), Some(extra)) = (cost.value, extra.value) {
+                prop_assert!(-extra <= cost, "{extra} saves more than {cost}");
+            }
+            if let (Some(cost), Some(extra)) = (cost.interval, extra.interval) {
+                prop_assert!(-extra.low <= cost.high);
+            }
+        }
+
+        #[test]
+        fn parts_add_up_to_the_cost_and_intervals_hold_it(plan in any_tariff(), cases in any_cases()) {
+            let cost = plan.cost(&cases, 1);
+            if let (Some(value), Some(bill)) = (cost.value, plan.middle_bill(&cases)) {
+                let sum: Decimal = bill.parts().iter().filter_map(|part| part.amount.value).sum();
+                prop_assert_eq!(sum, value);
+                prop_assert!(bill.credit <= bill.overages.iter().map(|(_, amount)| amount).sum());
+                prop_assert!(bill.total() >= bill.fixed);
+            }
+            if let (Some(value), Some(interval)) = (cost.value, cost.interval) {
+                prop_assert!(interval.low <= value && value <= interval.high);
+            }
+            prop_assert!(cost.as_float().is_none_or(f64::is_finite));
+        }
+
+        #[test]
+        fn more_use_never_costs_less(plan in any_tariff(), cases in any_cases(), more in any_decimal(1_000_000)) {
+            let mut larger = cases.clone();
+            for case in larger.iter_mut().flatten() {
+                for used in case.values_mut() {
+                    *used += more;
+                }
+            }
+            prop_assert!(plan.chance_exceeded(&cases) <= plan.chance_exceeded(&larger));
+            if let (Some(before), Some(after)) = (plan.expected(&cases), plan.expected(&larger)) {
+                prop_assert!(before <= after);
+            }
+            if let (Some(before), Some(after)) = (plan.cost(&cases, 1).value, plan.cost(&larger, 1).value) {
+                prop_assert!(before <= after);
+            }
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! The text of a recommendation: from a template, or from a language model and verified.
+
+pub mod bullets;
+pub mod template;
+pub mod verifier;

@@ -1,0 +1,647 @@
+//! Whether prose that somebody else wrote may stand beside our figures.
+//!
+//! A language model is asked for sentences with slots, `{{usage}}`, which we fill. It never sees a figure, so
+//! every figure of its own is invented, and so is every claim that a figure of ours does not bear. What passes here
+//! is plain English of ASCII letters, one sentence at a time, without numbers in any form, names, negations, or
+//! words for more than we know. Where a rule is in doubt it refuses: the template is always there.
+
+use std::fmt;
+
+use super::template::{Direction, MoneyWord, Story};
+use crate::domain::metrics::names::Priority;
+use crate::domain::recommendation::facts::Kind;
+
+/// How many sentences there may be.
+pub const SENTENCES: usize = 8;
+
+/// How long a sentence may be, its slots not filled.
+pub const SENTENCE_LENGTH: usize = 240;
+
+/// The longest English word anybody needs here.
+const WORD_LENGTH: usize = 24;
+
+/// A part of a sentence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Piece<'a> {
+    /// To be shown as it is.
+    Words(&'a str),
+    /// To be filled with the slot of this name.
+    Slot(&'a str),
+}
+
+/// Why prose is refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// There is none, or too much of it.
+    SentenceCount(usize),
+    /// A required slot is nowhere.
+    SlotMissing(&'static str),
+    /// Something is wrong with a sentence, counted from 1.
+    Sentence(usize, Fault),
+    /// The filled text has other numbers than the facts.
+    Numbers,
+}
+
+/// What is wrong with a sentence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// It is empty.
+    Empty,
+    /// It is too long.
+    TooLong,
+    /// It has a sign that is not allowed: a digit, a currency, markup, another script.
+    Sign(char),
+    /// It does not end with its only full stop, or does not begin with a capital or a slot.
+    Shape,
+    /// A slot of this name does not exist.
+    UnknownSlot(String),
+    /// A slot touches a word or another slot.
+    GluedSlot(String),
+    /// A word is not allowed.
+    Word(String, &'static str),
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Refusal::SentenceCount(count) => {
+                write!(f, "there are {count} sentences, not 1 to {SENTENCES}")
+            }
+            Refusal::SlotMissing(name) => write!(f, "the slot `{name}` is missing"),
+            Refusal::Sentence(number, fault) => write!(f, "sentence {number} {fault}"),
+            Refusal::Numbers => f.write_str("the text has numbers that are not in the facts"),
+        }
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Fault::Empty => f.write_str("is empty"),
+            Fault::TooLong => write!(f, "is longer than {SENTENCE_LENGTH} characters"),
+            Fault::Sign(sign) => write!(f, "has the sign `{}`", sign.escape_default()),
+            Fault::Shape => f.write_str("is not one sentence with a full stop at its end"),
+            Fault::UnknownSlot(name) => write!(f, "has the slot `{name}`, which does not exist"),
+            Fault::GluedSlot(name) => write!(f, "has the slot `{name}` without space around it"),
+            Fault::Word(word, why) => write!(f, "has the word `{word}`: {why}"),
+        }
+    }
+}
+
+/// Checks sentences against what `story` has and bears, and returns them in pieces, ready to be filled.
+///
+/// # Errors
+///
+/// The first thing that is wrong.
+pub fn verify<'a>(sentences: &'a [String], story: &Story) -> Result<Vec<Vec<Piece<'a>>>, Refusal> {
+    if sentences.is_empty() || sentences.len() > SENTENCES {
+        return Err(Refusal::SentenceCount(sentences.len()));
+    }
+    let mut verified = Vec::new();
+    for (number, sentence) in (1..).zip(sentences) {
+        let pieces = sentence_pieces(sentence, story);
+        verified.push(pieces.map_err(|fault| Refusal::Sentence(number, fault))?);
+    }
+    let used = |name: &str| verified.iter().flatten().any(|p| *p == Piece::Slot(name));
+    match story.slots.iter().find(|s| s.required && !used(s.name)) {
+        Some(slot) => Err(Refusal::SlotMissing(slot.name)),
+        None => Ok(verified),
+    }
+}
+
+fn sentence_pieces<'a>(sentence: &'a str, story: &Story) -> Result<Vec<Piece<'a>>, Fault> {
+    if sentence.chars().count() > SENTENCE_LENGTH {
+        return Err(Fault::TooLong);
+    }
+    let pieces = pieces(sentence);
+    let last = pieces.len().checked_sub(1).ok_or(Fault::Empty)?;
+    let mut words: Vec<String> = Vec::new();
+    for (index, piece) in pieces.iter().enumerate() {
+        match *piece {
+            Piece::Slot(name) => {
+                if !story.slots.iter().any(|slot| slot.name == name) {
+                    // A name is shown, and may be anything.
+                    return Err(Fault::UnknownSlot(name.chars().take(40).collect()));
+                }
+                let before = index.checked_sub(1).map(|before| pieces[before]);
+                if !stands_apart(before, pieces.get(index + 1).copied()) {
+                    return Err(Fault::GluedSlot(name.to_owned()));
+                }
+            }
+            Piece::Words(text) => {
+                let at_end = index == last;
+                check_signs(text, index == 0, at_end)?;
+                words.extend(words_of(text)?);
+            }
+        }
+    }
+    if !matches!(pieces[last], Piece::Words(text) if text.ends_with('.')) {
+        return Err(Fault::Shape);
+    }
+    check_words(&words, story)?;
+    Ok(pieces)
+}
+
+/// Cuts a sentence at its slots. Braces that make no slot stay in the words, where they are refused.
+#[must_use]
+pub fn pieces(sentence: &str) -> Vec<Piece<'_>> {
+    let mut pieces = Vec::new();
+    let mut rest = sentence;
+    while let Some((words, after)) = rest.split_once("{{") {
+        let Some((name, after)) = after.split_once("}}") else {
+            break;
+        };
+        if !words.is_empty() {
+            pieces.push(Piece::Words(words));
+        }
+        pieces.push(Piece::Slot(name));
+        rest = after;
+    }
+    if !rest.is_empty() {
+        pieces.push(Piece::Words(rest));
+    }
+    pieces
+}
+
+/// Whether nothing joins on to a slot: a sign or a digit beside a figure makes another figure of it.
+fn stands_apart(before: Option<Piece>, after: Option<Piece>) -> bool {
+    let open = match before {
+        None => true,
+        Some(Piece::Words(text)) => text.ends_with([' ', '(']),
+        Some(Piece::Slot(_)) => false,
+    };
+    let closed = match after {
+        None => true,
+        Some(Piece::Words(text)) => text.starts_with([' ', ',', '.', ';', ':', ')']),
+        Some(Piece::Slot(_)) => false,
+    };
+    open && closed
+}
+
+/// ASCII letters and a few signs; a full stop only at the end, a capital only at the beginning. So there is no
+/// digit of any script, no name, no address, no Roman numeral, no markup, and no letter that only looks like one.
+fn check_signs(text: &str, at_start: bool, at_end: bool) -> Result<(), Fault> {
+    for (index, sign) in text.char_indices() {
+        let is_last = index + sign.len_utf8() == text.len();
+        let allowed = match sign {
+            'A'..='Z' => at_start && index == 0,
+            '.' => at_end && is_last,
+            _ => sign.is_ascii_lowercase() || " ,;:()'-".contains(sign),
+        };
+        if !allowed {
+            return Err(match sign {
+                'A'..='Z' | '.' => Fault::Shape,
+                _ => Fault::Sign(sign),
+            });
+        }
+    }
+    let begins = text.chars().next();
+    if at_start && !begins.is_some_and(|sign| sign.is_ascii_uppercase()) {
+        return Err(Fault::Shape);
+    }
+    Ok(())
+}
+
+/// The words of a text, and those that are joined by hyphens also as one: `twen-ty`.
+fn words_of(text: &str) -> Result<Vec<String>, Fault> {
+    let mut words = Vec::new();
+    for joined in text.split(|sign: char| !sign.is_ascii_alphabetic() && !"'-".contains(sign)) {
+        let joined = joined.to_ascii_lowercase();
+        let parts = joined.split('-');
+        let whole = joined.contains('-').then(|| joined.replace('-', ""));
+        for word in parts.map(str::to_owned).chain(whole) {
+            let word = word.strip_suffix("'s").unwrap_or(&word);
+            let fault = |why| {
+                let shown: String = word.chars().take(WORD_LENGTH).collect();
+                Err(Fault::Word(shown, why))
+            };
+            match word {
+                "" | "a" => {}
+                _ if word.contains('\'') => return fault("it is quoted or shortened"),
+                _ if word.len() == 1 => return fault("it is a single letter"),
+                _ if word.len() > WORD_LENGTH => return fault("it is too long"),
+                _ => words.push(word.to_owned()),
+            }
+        }
+    }
+    Ok(words)
+}
+
+fn check_words(words: &[String], story: &Story) -> Result<(), Fault> {
+    for word in words {
+        for claim in CLAIMS {
+            if !(claim.holds)(story) && claim.words.split(' ').any(|pattern| matches(pattern, word))
+            {
+                return Err(Fault::Word(word.clone(), claim.why));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether a word is `pattern`, or begins as it does where the pattern ends with a star.
+fn matches(pattern: &str, word: &str) -> bool {
+    match pattern.strip_suffix('*') {
+        Some(stem) => word.starts_with(stem),
+        None => word == pattern,
+    }
+}
+
+/// Words that say something, and when it is so.
+struct Claim {
+    /// With a star: whatever begins so.
+    words: &'static str,
+    holds: fn(&Story) -> bool,
+    why: &'static str,
+}
+
+const CLAIMS: &[Claim] = &[
+    Claim {
+        words: "zero* nil nought* naught* one* two* three* four* five* six* seven* eight* nine* ninth* ten \
+                tens tenth* tenfold* eleven* twel* thirt* fort forty* forti* fift* twent* teen* hundred* \
+                thousand* lakh* crore* million* milliard* billion* trillion* quad* quint* dozen* umpteen* \
+                first* second* third* half* halv* quarter* doubl* tripl* trebl* twice thrice once single* \
+                singl* sole* couple* pair* both dual* score* times fold multi* plus minus percent*",
+        holds: |_| false,
+        why: "it is a number",
+    },
+    Claim {
+        words: "guarantee* definite* certain* sure surely undoubted* undeniabl* inevitabl* unavoidabl* \
+                always will shall must proven proof* absolute* assure* bound inescapabl*",
+        holds: |story| story.certain,
+        why: "it is more certain than the forecast",
+    },
+    Claim {
+        words: "rise rises rising rose risen grow* grew increas* climb* upward* up accelerat* surg* expand* \
+                swell* higher larger",
+        holds: |story| story.direction == Direction::Rising,
+        why: "it tells of a rise",
+    },
+    Claim {
+        words: "fall falls falling fell fallen declin* decreas* shrink* shrank shrunk drop* downward* down \
+                diminish* subsid* reced* lower* smaller slow*",
+        holds: |story| story.direction == Direction::Falling,
+        why: "it tells of a fall",
+    },
+    Claim {
+        words: "steady steadily stable flat constant* unchang* stagnat*",
+        holds: |story| story.direction == Direction::Steady,
+        why: "it tells of a standstill",
+    },
+    Claim {
+        words: "near* close* approach* almost exceed* exhaust* over* beyond above surpass* full*",
+        holds: |story| story.pressing,
+        why: "the limit is not that near",
+    },
+    Claim {
+        words: "save* saving* cheap* inexpensive* economi* affordab* discount* less",
+        holds: |story| story.money == MoneyWord::Less,
+        why: "it tells of a saving",
+    },
+    Claim {
+        words: "dear* expensive* costl* pric*",
+        holds: |story| story.money == MoneyWord::More,
+        why: "it tells of a higher cost",
+    },
+    Claim {
+        words: "free gratis profit* revenue* roi pays",
+        holds: |_| false,
+        why: "only a slot may tell of that",
+    },
+    Claim {
+        words: "urgent* immediate* critical* emergenc* sever* danger* catastroph* disast* now asap",
+        holds: |story| story.priority >= Priority::High,
+        why: "it is not that urgent",
+    },
+    Claim {
+        words: "upgrad*",
+        holds: |story| story.kind == Kind::Upgrade,
+        why: "that is not what is recommended",
+    },
+    Claim {
+        words: "downgrad*",
+        holds: |story| story.kind == Kind::Downgrade,
+        why: "that is not what is recommended",
+    },
+    Claim {
+        words: "not no never none nothing nobody neither nor without cannot hardly barely scarcely unlikely \
+                lack* fail* instead nowhere impossib* rather unless stop* ceas* un non",
+        holds: |_| false,
+        why: "a negation turns what a slot says around",
+    },
+    Claim {
+        words: "minute* hour* day* week* month* year* annual* daily nightly fortnight* decade* centur* \
+                today* tonight tomorrow* yesterday* noon midnight morning evening monday* tuesday* \
+                wednesday* thursday* friday* saturday* sunday* january february april june july august \
+                september october november december",
+        holds: |_| false,
+        why: "only a slot may tell of time",
+    },
+    Claim {
+        words: "byte* kilo* mega* giga* tera* kb mb gb tb ms dollar* euro* cent cents pound* yen usd eur gbp \
+                bucks grand most mostly majorit* minorit* entire* all every* ratio* fraction*",
+        holds: |_| false,
+        why: "only a slot may tell of amounts",
+    },
+    Claim {
+        words: "ignor* disregard* dismiss* cancel* delet* remov* disabl* safe* harmless* contact* click* \
+                visit* phone* email* mail* password* token* credential* secret* download* install* execut* \
+                www* http* com dot instruct* prompt* system assistant",
+        holds: |_| false,
+        why: "only a slot may tell what to do",
+    },
+];
+
+/// The numbers of a text, in their order: everything between two spaces that has a digit of any script in it,
+/// without the marks around it. Glued to anything else, a number is another one.
+#[must_use]
+pub fn numbers(text: &str) -> Vec<&str> {
+    text.split_whitespace()
+        .filter(|word| word.contains(char::is_numeric))
+        .map(|word| word.trim_matches(['(', ')', ',', '.', ';', ':']))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::domain::metrics::names::{Metric, Service};
+    use crate::domain::recommendation::prose::template::Slot;
+
+    fn story() -> Story {
+        let slot = |name, text: &str, required| Slot {
+            name,
+            meaning: "",
+            text: text.to_owned(),
+            required,
+        };
+        Story {
+            service: Service::VercelKv,
+            metric: Metric::StorageMb,
+            kind: Kind::Upgrade,
+            priority: Priority::Medium,
+            direction: Direction::Rising,
+            certain: false,
+            pressing: true,
+            money: MoneyWord::More,
+            slots: vec![
+                slot("usage", "235 MB in use", true),
+                slot(
+                    "extra_cost",
+                    "an extra cost of $10.00 (80 %: 8.00 to 12.00)",
+                    true,
+                ),
+                slot("current_plan", "the plan Fixed 250 MB", false),
+            ],
+        }
+    }
+
+    const GOOD: &str =
+        "The store has {{usage}} and may outgrow {{current_plan}}, at {{extra_cost}}.";
+
+    fn fault(sentence: &str) -> Option<Fault> {
+        let sentences = [GOOD.to_owned(), sentence.to_owned()];
+        match verify(&sentences, &story()) {
+            Ok(_) => None,
+            Err(Refusal::Sentence(2, fault)) => Some(fault),
+            Err(other) => panic!("{sentence}: {other}"),
+        }
+    }
+
+    #[test]
+    fn plain_words_around_slots_pass() {
+        for sentence in [
+            "It is growing and the plan's limit is close.",
+            "An upgrade to {{current_plan}} would help; the longer history speaks for it.",
+            "{{usage}} may soon be too much (or so the forecast says).",
+            "The well-kept store often tends to keep its weight.",
+        ] {
+            assert_eq!(fault(sentence), None, "{sentence}");
+        }
+    }
+
+    #[test]
+    fn numbers_of_any_kind_are_refused() {
+        for sentence in [
+            "It has 7.",
+            "It has ٣ more.",
+            "It has ３ more.",
+            "It has ½ more.",
+            "It has Ⅻ more.",
+            "It has 十 more.",
+            "It takes twelve more.",
+            "It takes Twelve more.",
+            "Twelve more are there.",
+            "It takes twenty-two more.",
+            "It takes twen-ty more.",
+            "It takes twentytwo more.",
+            "It doubled.",
+            "It is halfway there.",
+            "It grew tenfold.",
+            "It is one of many.",
+            "It takes a dozen more.",
+            "It takes some hundreds.",
+            "It is the second time.",
+            "It takes XII more.",
+            "It takes {{usage}} times more.",
+            "It costs $ more.",
+            "It costs more %.",
+            "It costs a few percent more.",
+            "It takes a month.",
+            "It is a t-e-n.",
+        ] {
+            assert!(fault(sentence).is_some(), "{sentence}");
+        }
+    }
+
+    #[test]
+    fn claims_that_the_facts_do_not_bear_are_refused() {
+        for sentence in [
+            "It will definitely be reached.",
+            "The use is falling.",
+            "The use is stable.",
+            "The use is not growing.",
+            "The use isn't growing.",
+            "It is cheaper so.",
+            "It is free.",
+            "It is urgent.",
+            "A downgrade would help.",
+            "It is safe to ignore this.",
+            "Contact the provider.",
+        ] {
+            assert!(
+                matches!(fault(sentence), Some(Fault::Word(..))),
+                "{sentence}"
+            );
+        }
+        let mut story = story();
+        (story.certain, story.money) = (true, MoneyWord::Less);
+        (story.direction, story.priority) = (Direction::Falling, Priority::Critical);
+        story.kind = Kind::Downgrade;
+        for sentence in [
+            "It will definitely be reached.",
+            "The use is falling.",
+            "It is cheaper so.",
+            "It is urgent.",
+            "A downgrade would help.",
+        ] {
+            let sentences = [GOOD.to_owned(), sentence.to_owned()];
+            assert!(verify(&sentences, &story).is_ok(), "{sentence}");
+        }
+    }
+
+    #[test]
+    fn markup_addresses_names_and_hidden_signs_are_refused() {
+        for sentence in [
+            "",
+            ".",
+            "See https://example.com for more.",
+            "See example.com for more.",
+            "See <b>this</b>.",
+            "See `this`.",
+            "See [this](that).",
+            "See\u{1b}[31m this.",
+            "See\nthis.",
+            "See \u{202e}this.",
+            "See th\u{200b}is.",
+            "See th\u{456}s.",
+            "Ask Jane about it.",
+            "this begins small.",
+            "It ends without a stop",
+            "It is said. It is said again.",
+            "It is said!",
+            "It {{usage} is.",
+            "It {{usage}}}} is.",
+            "It {{ usage }} is.",
+            "It {{evil}} is.",
+            "It {{usage}}{{usage}} is.",
+            "It -{{usage}} is.",
+            "It {{usage}}k is.",
+            "It {{usage}}-{{usage}} is.",
+            "It is {{{{usage}}}} big.",
+        ] {
+            assert!(fault(sentence).is_some(), "{sentence}");
+        }
+        assert!(fault(&format!("It {}.", "is ".repeat(100))).is_some());
+    }
+
+    #[test]
+    fn required_slots_are_required_and_sentences_are_few() {
+        let refused = |sentences: &[&str]| {
+            let sentences: Vec<String> = sentences.iter().map(|s| (*s).to_owned()).collect();
+            verify(&sentences, &story()).unwrap_err()
+        };
+        assert_eq!(refused(&[]), Refusal::SentenceCount(0));
+        assert_eq!(refused(&[GOOD; 9]), Refusal::SentenceCount(9));
+        assert_eq!(
+            refused(&["It has {{usage}}."]),
+            Refusal::SlotMissing("extra_cost")
+        );
+    }
+
+    /// A whole number in English.
+    fn spelled(number: u64) -> String {
+        const SMALL: [&str; 20] = [
+            "zero",
+            "one",
+            "two",
+            "three",
+            "four",
+            "five",
+            "six",
+            "seven",
+            "eight",
+            "nine",
+            "ten",
+            "eleven",
+            "twelve",
+            "thirteen",
+            "fourteen",
+            "fifteen",
+            "sixteen",
+            "seventeen",
+            "eighteen",
+            "nineteen",
+        ];
+        const TENS: [&str; 10] = [
+            "", "", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety",
+        ];
+        let rest = |more: u64| match more {
+            0 => String::new(),
+            more => format!(" {}", spelled(more)),
+        };
+        match number {
+            0..20 => SMALL[number as usize].to_owned(),
+            20..100 => format!("{}{}", TENS[number as usize / 10], rest(number % 10)),
+            100..1_000 => format!("{} hundred{}", spelled(number / 100), rest(number % 100)),
+            1_000..1_000_000 => {
+                format!(
+                    "{} thousand{}",
+                    spelled(number / 1_000),
+                    rest(number % 1_000)
+                )
+            }
+            _ => format!(
+                "{} million{}",
+                spelled(number / 1_000_000),
+                rest(number % 1_000_000)
+            ),
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+        #[test]
+        fn no_text_with_a_number_in_digits_passes(
+            text in "[A-Z][a-z ,]{0,40}",
+            digit in "\\p{N}",
+            end in "[a-z ,]{0,40}\\.",
+        ) {
+            let sentence = format!("{text}{digit}{end}");
+            prop_assert!(fault(&sentence).is_some(), "{}", sentence);
+        }
+
+        #[test]
+        fn no_text_with_a_number_in_words_passes(
+            number in 0_u64..1_000_000_000,
+            joint in "[ -]|",
+            suffix in "|s|th|fold",
+            capital in any::<bool>(),
+        ) {
+            let number = spelled(number).replace(' ', &joint);
+            let sentence = format!("It may take {number}{suffix} more.");
+            prop_assert!(fault(&sentence).is_some(), "{}", sentence);
+            if capital {
+                let sentence = format!("{}{} are there.", number[..1].to_uppercase(), &number[1..]);
+                prop_assert!(fault(&sentence).is_some(), "{}", sentence);
+            }
+        }
+
+        #[test]
+        fn what_passes_is_ascii_without_digits(sentence in "(\\PC|[A-Za-z .,]|\\{\\{usage\\}\\}){0,60}") {
+            let sentences = [GOOD.to_owned(), sentence.clone()];
+            if verify(&sentences, &story()).is_ok() {
+                let words = sentence.replace("{{usage}}", "");
+                prop_assert!(words.is_ascii() && !words.contains(char::is_numeric));
+            }
+        }
+
+        #[test]
+        fn a_filled_text_has_the_numbers_of_its_slots_and_no_other(
+            extra in "[a-z ,;:()-]{0,30}",
+            after in "[a-z ,;:()-]{0,30}",
+        ) {
+            let story = story();
+            let sentence = format!("It {extra}{{{{usage}}}}{after}{{{{current_plan}}}}.");
+            if let Ok(text) = story.tell(&[GOOD.to_owned(), sentence]) {
+                let ours = ["235", "250", "$10.00", "80", "8.00", "12.00", "235", "250"];
+                prop_assert_eq!(numbers(&text), ours);
+            }
+        }
+    }
+}

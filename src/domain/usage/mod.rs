@@ -1,0 +1,10 @@
+//! API usage: the records, their roll-ups into hours, days and months, and statistics over any window.
+
+pub mod aggregate_row;
+pub mod batch;
+pub mod credits;
+pub mod histogram;
+pub mod read_plan;
+pub mod record;
+pub mod rollup;
+pub mod stats;

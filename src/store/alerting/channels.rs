@@ -1,0 +1,74 @@
+//! `usagectl_channels`: where notices go.
+
+use diesel::prelude::*;
+
+use crate::domain::alert::channel::{Channel, ChannelKind, Settings};
+use crate::store::db::{Db, on};
+use crate::store::schema::usagectl_channels;
+use crate::store::schema::usagectl_channels::dsl;
+use crate::store::time::Ts;
+
+#[derive(Insertable, Queryable, Selectable)]
+#[diesel(table_name = usagectl_channels)]
+struct Row {
+    name: String,
+    kind: String,
+    settings: String,
+    created_at: Ts,
+}
+
+/// The channels, by name.
+///
+/// # Errors
+///
+/// Whatever the engine reports.
+pub fn all(db: &mut Db) -> QueryResult<Vec<Channel>> {
+    let rows: Vec<Row> = on!(db, |conn| dsl::usagectl_channels
+        .order(dsl::name)
+        .select(Row::as_select())
+        .load(conn))?;
+    // The column has a CHECK: another kind cannot be there.
+    let channel = |row: Row| {
+        let kind = ChannelKind::named(&row.kind)?;
+        Some(Channel {
+            settings: Settings::from_json(kind, &row.settings).ok(),
+            kind,
+            name: row.name,
+            created_at: row.created_at.utc(),
+        })
+    };
+    Ok(rows.into_iter().filter_map(channel).collect())
+}
+
+/// Adds a channel; says whether its name was free.
+///
+/// # Errors
+///
+/// Whatever the engine reports.
+pub fn add(db: &mut Db, channel: &Channel, settings: &str) -> QueryResult<bool> {
+    let row = Row {
+        name: channel.name.clone(),
+        kind: channel.kind.as_str().to_owned(),
+        settings: settings.to_owned(),
+        created_at: channel.created_at.into(),
+    };
+    let added = on!(db, |conn| diesel::insert_into(dsl::usagectl_channels)
+        .values(&row)
+        .on_conflict_do_nothing()
+        .execute(conn))?;
+    Ok(added > 0)
+}
+
+/// Removes a channel; says whether there was one.
+///
+/// The rules that name it go on naming it: one that named no other would otherwise speak through all.
+///
+/// # Errors
+///
+/// Whatever the engine reports.
+pub fn remove(db: &mut Db, name: &str) -> QueryResult<bool> {
+    let removed = on!(db, |conn| diesel::delete(dsl::usagectl_channels)
+        .filter(dsl::name.eq(name))
+        .execute(conn))?;
+    Ok(removed > 0)
+}

@@ -1,0 +1,299 @@
+//! `usagectl_notices`: what is told to whom, and how far it has come.
+
+use std::collections::BTreeSet;
+
+use chrono::{DateTime, Utc};
+use diesel::dsl::count_star;
+use diesel::prelude::*;
+use diesel::result::Error as DieselError;
+
+use crate::domain::alert::delivery::{Delivery, Notice};
+use crate::domain::alert::notice::NoticeKind;
+use crate::store::db::{Db, on};
+use crate::store::schema::usagectl_alert_states::dsl as states;
+use crate::store::schema::usagectl_notices;
+use crate::store::schema::usagectl_notices::dsl;
+use crate::store::time::Ts;
+
+#[derive(Insertable, Queryable, Selectable)]
+#[diesel(table_name = usagectl_notices)]
+struct Row {
+    id: String,
+    alert_id: String,
+    api_name: String,
+    episode: String,
+    kind: String,
+    number: i32,
+    channel: String,
+    content: String,
+    created_at: Ts,
+    delivery: String,
+    attempts: i32,
+    next_attempt_at: Ts,
+    delivered_at: Option<Ts>,
+    error: Option<String>,
+}
+
+impl Row {
+    fn new(notice: &Notice) -> QueryResult<Row> {
+        let content = &notice.content;
+        let json = serde_json::to_string(content);
+        Ok(Row {
+            id: content.key.clone(),
+            alert_id: content.alert_id.clone(),
+            api_name: content.api_name.clone(),
+            episode: content.episode.clone(),
+            kind: content.kind.as_str().to_owned(),
+            number: notice.number,
+            channel: notice.channel.clone(),
+            content: json.map_err(|error| DieselError::SerializationError(Box::new(error)))?,
+            created_at: content.created_at.into(),
+            delivery: notice.delivery.as_str().to_owned(),
+            attempts: notice.attempts,
+            next_attempt_at: notice.next_attempt_at.into(),
+            delivered_at: notice.delivered_at.map(Ts::from),
+            error: notice.error.clone(),
+        })
+    }
+
+    fn notice(self) -> QueryResult<Notice> {
+        let content = serde_json::from_str(&self.content).map_err(|error| {
+            let message = format!("the notice {} cannot be read: {error}", self.id);
+            DieselError::DeserializationError(message.into())
+        })?;
+        Ok(Notice {
+            content,
+            number: self.number,
+            channel: self.channel,
+            // The column has a CHECK: another word cannot be there.
+            delivery: Delivery::named(&self.delivery).unwrap_or(Delivery::Dropped),
+            attempts: self.attempts,
+            next_attempt_at: self.next_attempt_at.utc(),
+            delivered_at: self.delivered_at.map(Ts::utc),
+            error: self.error,
+        })
+    }
+}
+
+/// In the order in which they are to be told.
+fn notices(rows: Vec<Row>) -> QueryResult<Vec<Notice>> {
+    let mut notices = rows
+        .into_iter()
+        .map(Row::notice)
+        .collect::<QueryResult<Vec<Notice>>>()?;
+    notices.sort_by(|a, b| {
+        let order = |notice: &Notice| {
+            let content = &notice.content;
+            (content.created_at, content.kind, notice.number)
+        };
+        order(a)
+            .cmp(&order(b))
+            .then_with(|| a.content.key.cmp(&b.content.key))
+    });
+    Ok(notices)
+}
+
+/// Fewer than any engine's limit for the values of one statement.
+const PER_STATEMENT: usize = 500;
+
+/// Writes new notices. One whose key is there already is the same notice, and stays as it is.
+///
+/// # Errors
+///
+/// Whatever the engine reports.
+pub fn insert(db: &mut Db, notices: &[Notice]) -> QueryResult<()> {
+    // Row by row: there are few, and Diesel has no batch with ON CONFLICT for SQLite.
+    for notice in notices {
+        let row = Row::new(notice)?;
+        on!(db, |conn| diesel::insert_into(dsl::usagectl_notices)
+            .values(&row)
+            .on_conflict_do_nothing()
+            .execute(conn))?;
+    }
+    Ok(())
+}
+
+/// All notices that have come so far, in order.
+///
+/// # Errors
+///
+/// Whatever the engine reports.
+pub fn that_are(db: &mut Db, delivery: Delivery) -> QueryResult<Vec<Notice>> {
+    let rows: Vec<Row> = on!(db, |conn| dsl::usagectl_notices
+        .filter(dsl::delivery.eq(delivery.as_str()))
+        .select(Row::as_select())
+        .load(conn))?;
+    notices(rows)
+}
+
+/// The notices written from `from` on and before `to`, in order.
+///
+/// # Errors
+///
+/// Whatever the engine reports.
+pub fn created_between(
+    db: &mut Db,
+    from: DateTime<Utc>,
+    to: DateTime<Utc>,
+) -> QueryResult<Vec<Notice>> {
+    let rows: Vec<Row> = on!(db, |conn| dsl::usagectl_notices
+        .filter(dsl::created_at.ge(Ts::new(from)))
+        .filter(dsl::created_at.lt(Ts::new(to)))
+        .select(Row::as_select())
+        .load(conn))?;
+    notices(rows)
+}
+
+/// How many notices have come so far.
+///
+/// # Errors
+///
+/// Whatever the engine reports.
+pub fn count(db: &mut Db, delivery: Delivery) -> QueryResult<u64> {
+    let found: i64 = on!(db, |conn| dsl::usagectl_notices
+        .filter(dsl::delivery.eq(delivery.as_str()))
+        .select(count_star())
+        .first(conn))?;
+    Ok(u64::try_from(found).unwrap_or(0))
+}
+
+/// All notices of these episodes, in order.
+///
+/// # Errors
+///
+/// Whatever the engine reports.
+pub fn of_episodes(db: &mut Db, episodes: &BTreeSet<String>) -> QueryResult<Vec<Notice>> {
+    let episodes: Vec<&String> = episodes.iter().collect();
+    let mut found = Vec::new();
+    for episodes in episodes.chunks(PER_STATEMENT) {
+        let rows: Vec<Row> = on!(db, |conn| dsl::usagectl_notices
+            .filter(dsl::episode.eq_any(episodes))
+            .select(Row::as_select())
+            .load(conn))?;
+        found.extend(rows);
+    }
+    notices(found)
+}
+
+/// The notices that begin and end the episodes which are not over, in order; no reminders.
+///
+/// # Errors
+///
+/// Whatever the engine reports.
+pub fn of_open_episodes(db: &mut Db) -> QueryResult<Vec<Notice>> {
+    let episodes: Vec<String> = open_episodes(db)?.into_iter().collect();
+    let mut found = Vec::new();
+    for episodes in episodes.chunks(PER_STATEMENT) {
+        let rows: Vec<Row> = on!(db, |conn| dsl::usagectl_notices
+            .filter(dsl::episode.eq_any(episodes))
+            .filter(dsl::kind.ne(NoticeKind::Reminder.as_str()))
+            .select(Row::as_select())
+            .load(conn))?;
+        found.extend(rows);
+    }
+    notices(found)
+}
+
+/// The episodes that are not over.
+///
+/// # Errors
+///
+/// Whatever the engine reports.
+pub fn open_episodes(db: &mut Db) -> QueryResult<BTreeSet<String>> {
+    let episodes: Vec<Option<String>> = on!(db, |conn| states::usagectl_alert_states
+        .filter(states::episode.is_not_null())
+        .select(states::episode)
+        .load(conn))?;
+    Ok(episodes.into_iter().flatten().collect())
+}
+
+/// Counts a try that is about to be made, and says when the next would be. From here on the notice may
+/// have arrived.
+///
+/// # Errors
+///
+/// Whatever the engine reports.
+pub fn count_attempt(db: &mut Db, key: &str, next_attempt_at: DateTime<Utc>) -> QueryResult<()> {
+    on!(db, |conn| diesel::update(dsl::usagectl_notices)
+        .filter(dsl::id.eq(key))
+        .set((
+            dsl::attempts.eq(dsl::attempts + 1),
+            dsl::next_attempt_at.eq(Ts::new(next_attempt_at)),
+        ))
+        .execute(conn))?;
+    Ok(())
+}
+
+/// Notes that a notice arrived.
+///
+/// # Errors
+///
+/// Whatever the engine reports.
+pub fn set_delivered(db: &mut Db, key: &str, at: DateTime<Utc>) -> QueryResult<()> {
+    on!(db, |conn| diesel::update(dsl::usagectl_notices)
+        .filter(dsl::id.eq(key))
+        .set((
+            dsl::delivery.eq(Delivery::Delivered.as_str()),
+            dsl::delivered_at.eq(Some(Ts::new(at))),
+            dsl::error.eq(None::<String>),
+        ))
+        .execute(conn))?;
+    Ok(())
+}
+
+/// Notes why a try failed, and when the next is due.
+///
+/// # Errors
+///
+/// Whatever the engine reports.
+pub fn set_failed(
+    db: &mut Db,
+    key: &str,
+    error: &str,
+    next_attempt_at: DateTime<Utc>,
+) -> QueryResult<()> {
+    on!(db, |conn| diesel::update(dsl::usagectl_notices)
+        .filter(dsl::id.eq(key))
+        .set((
+            dsl::error.eq(Some(error)),
+            dsl::next_attempt_at.eq(Ts::new(next_attempt_at)),
+        ))
+        .execute(conn))?;
+    Ok(())
+}
+
+/// Lets notices go unsent, and says why.
+///
+/// # Errors
+///
+/// Whatever the engine reports.
+pub fn drop_all(db: &mut Db, keys: &[&str], reason: &str) -> QueryResult<()> {
+    for keys in keys.chunks(PER_STATEMENT) {
+        on!(db, |conn| diesel::update(dsl::usagectl_notices)
+            .filter(dsl::id.eq_any(keys))
+            .set((
+                dsl::delivery.eq(Delivery::Dropped.as_str()),
+                dsl::error.eq(Some(reason)),
+            ))
+            .execute(conn))?;
+    }
+    Ok(())
+}
+
+/// Has notices wait to be sent from `at` on: those that were held back or dropped.
+///
+/// # Errors
+///
+/// Whatever the engine reports.
+pub fn await_delivery(db: &mut Db, keys: &[&str], at: DateTime<Utc>) -> QueryResult<()> {
+    for keys in keys.chunks(PER_STATEMENT) {
+        on!(db, |conn| diesel::update(dsl::usagectl_notices)
+            .filter(dsl::id.eq_any(keys))
+            .set((
+                dsl::delivery.eq(Delivery::Waiting.as_str()),
+                dsl::next_attempt_at.eq(Ts::new(at)),
+            ))
+            .execute(conn))?;
+    }
+    Ok(())
+}

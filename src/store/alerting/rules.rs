@@ -1,0 +1,252 @@
+//! `api_alerts`, the application's rules, with what our own tables add to them: settings and channels.
+//!
+//! The application writes, changes and deletes its rows as it likes, so a rule without settings has the
+//! defaults, settings without their rule are left alone, and whatever is in a column is read.
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use chrono_tz::Tz;
+use diesel::prelude::*;
+
+use crate::domain::alert::rule::{
+    AlertPeriod, AlertType, Baseline, Rule, Senseless, Settings, Severity, TimeWindow,
+};
+use crate::store::db::{Db, on};
+use crate::store::schema::{api_alerts, usagectl_alert_channels, usagectl_alert_settings};
+use crate::store::time::Ts;
+use crate::store::types::{Amount, Flag, Moment, Words};
+
+#[derive(Queryable)]
+struct AlertRow {
+    id: Words,
+    api_name: Words,
+    alert_type: Words,
+    threshold: Amount,
+    period: Words,
+    enabled: Flag,
+    last_triggered: Option<Moment>,
+}
+
+#[derive(AsChangeset, Identifiable, Insertable, Queryable)]
+#[diesel(table_name = usagectl_alert_settings, primary_key(alert_id), treat_none_as_null = true)]
+struct SettingsRow {
+    alert_id: String,
+    time_window: String,
+    time_zone: String,
+    severity: String,
+    critical_threshold: Option<f64>,
+    for_ms: i64,
+    clear_below: Option<f64>,
+    clear_for_ms: i64,
+    repeat_ms: i64,
+    min_requests: i64,
+    include_cached: bool,
+    baseline_ms: Option<i64>,
+    baseline_factor: Option<f64>,
+    updated_at: Ts,
+}
+
+impl SettingsRow {
+    fn new(rule: &Rule, now: DateTime<Utc>) -> SettingsRow {
+        let settings = &rule.settings;
+        SettingsRow {
+            alert_id: rule.id.clone(),
+            time_window: settings.window.as_str().to_owned(),
+            time_zone: settings.time_zone.name().to_owned(),
+            severity: settings.severity.as_str().to_owned(),
+            critical_threshold: settings.critical_threshold,
+            for_ms: settings.hold.num_milliseconds(),
+            clear_below: settings.clear_below,
+            clear_for_ms: settings.clear_hold.num_milliseconds(),
+            repeat_ms: settings.repeat.num_milliseconds(),
+            min_requests: settings.min_requests.try_into().unwrap_or(i64::MAX),
+            include_cached: settings.include_cached,
+            baseline_ms: settings.baseline.map(|base| base.over.num_milliseconds()),
+            baseline_factor: settings.baseline.map(|base| base.factor),
+            updated_at: Ts::new(now),
+        }
+    }
+
+    /// The settings, and what of them nobody can read.
+    fn read(self) -> (Settings, Option<Senseless>) {
+        let zone: Option<Tz> = self.time_zone.parse().ok();
+        let settings = Settings {
+            window: match self.time_window == TimeWindow::Calendar.as_str() {
+                true => TimeWindow::Calendar,
+                false => TimeWindow::Rolling,
+            },
+            time_zone: zone.unwrap_or(Tz::UTC),
+            severity: Severity::named(&self.severity).unwrap_or(Severity::Warning),
+            critical_threshold: self.critical_threshold,
+            hold: span(self.for_ms),
+            clear_below: self.clear_below,
+            clear_hold: span(self.clear_for_ms),
+            repeat: span(self.repeat_ms),
+            min_requests: self.min_requests.try_into().unwrap_or(0),
+            include_cached: self.include_cached,
+            baseline: self
+                .baseline_ms
+                .zip(self.baseline_factor)
+                .map(|(ms, factor)| Baseline {
+                    over: span(ms),
+                    factor,
+                }),
+        };
+        let unreadable = zone.is_none().then_some(Senseless::Zone(self.time_zone));
+        (settings, unreadable)
+    }
+}
+
+fn span(ms: i64) -> TimeDelta {
+    TimeDelta::try_milliseconds(ms.max(0)).unwrap_or(TimeDelta::MAX)
+}
+
+/// All rules, by API, type and period.
+///
+/// # Errors
+///
+/// Whatever the engine reports.
+pub fn rules(db: &mut Db) -> QueryResult<Vec<Rule>> {
+    let alerts = api_alerts::table.select((
+        api_alerts::id,
+        api_alerts::api_name,
+        api_alerts::alert_type,
+        api_alerts::threshold,
+        api_alerts::period,
+        api_alerts::enabled,
+        api_alerts::last_triggered,
+    ));
+    let alerts: Vec<AlertRow> = on!(db, |conn| alerts.load(conn))?;
+    let settings = usagectl_alert_settings::table;
+    let settings: Vec<SettingsRow> = on!(db, |conn| settings.load(conn))?;
+    let mut settings: HashMap<String, SettingsRow> = settings
+        .into_iter()
+        .map(|row| (row.alert_id.clone(), row))
+        .collect();
+    let links = usagectl_alert_channels::table.order(usagectl_alert_channels::channel);
+    let links: Vec<(String, String)> = on!(db, |conn| links.load(conn))?;
+    let mut channels: HashMap<String, Vec<String>> = HashMap::new();
+    for (alert_id, channel) in links {
+        channels.entry(alert_id).or_default().push(channel);
+    }
+    let rule = |row: AlertRow| {
+        let settings = settings.remove(&row.id.0).map(SettingsRow::read);
+        let (settings, unreadable) = settings.unwrap_or_default();
+        Rule {
+            channels: channels.remove(&row.id.0).unwrap_or_default(),
+            id: row.id.0,
+            api_name: row.api_name.0,
+            alert_type: AlertType::named(&row.alert_type.0),
+            threshold: row.threshold.0,
+            period: AlertPeriod::named(&row.period.0),
+            enabled: row.enabled.0,
+            last_triggered: row.last_triggered.and_then(|moment| moment.0),
+            settings,
+            unreadable,
+        }
+    };
+    let mut rules: Vec<Rule> = alerts.into_iter().map(rule).collect();
+    // Not by the engine: each has an order of its own for text.
+    rules.sort_by(|a, b| a.place().cmp(&b.place()));
+    Ok(rules)
+}
+
+/// Adds a rule, unless there is one for its API, type and period; says whether it did.
+///
+/// # Errors
+///
+/// Whatever the engine reports.
+pub fn add(db: &mut Db, rule: &Rule, now: DateTime<Utc>) -> QueryResult<bool> {
+    let row = (
+        api_alerts::id.eq(&rule.id),
+        api_alerts::api_name.eq(&rule.api_name),
+        api_alerts::alert_type.eq(rule.alert_type.as_str()),
+        api_alerts::threshold.eq(rule.threshold),
+        api_alerts::period.eq(rule.period.as_str()),
+        api_alerts::enabled.eq(rule.enabled),
+        api_alerts::created_at.eq(Ts::new(now)),
+        api_alerts::updated_at.eq(Ts::new(now)),
+    );
+    let added = diesel::insert_into(api_alerts::table)
+        .values(row)
+        .on_conflict_do_nothing();
+    if on!(db, |conn| added.execute(conn))? == 0 {
+        return Ok(false);
+    }
+    save_settings(db, rule, now)?;
+    Ok(true)
+}
+
+/// Saves the threshold, the settings and the channels of a rule; says whether it is still there.
+///
+/// # Errors
+///
+/// Whatever the engine reports.
+pub fn set(db: &mut Db, rule: &Rule, now: DateTime<Utc>) -> QueryResult<bool> {
+    let change = diesel::update(api_alerts::table.find(&rule.id)).set((
+        api_alerts::threshold.eq(rule.threshold),
+        api_alerts::updated_at.eq(Ts::new(now)),
+    ));
+    if on!(db, |conn| change.execute(conn))? == 0 {
+        return Ok(false);
+    }
+    save_settings(db, rule, now)?;
+    Ok(true)
+}
+
+fn save_settings(db: &mut Db, rule: &Rule, now: DateTime<Utc>) -> QueryResult<()> {
+    let row = SettingsRow::new(rule, now);
+    let saved = diesel::insert_into(usagectl_alert_settings::table)
+        .values(&row)
+        .on_conflict(usagectl_alert_settings::alert_id)
+        .do_update()
+        .set(&row);
+    on!(db, |conn| saved.execute(conn))?;
+    forget_channels(db, &rule.id)?;
+    for channel in &rule.channels {
+        let link = diesel::insert_into(usagectl_alert_channels::table)
+            .values((
+                usagectl_alert_channels::alert_id.eq(&rule.id),
+                usagectl_alert_channels::channel.eq(channel),
+            ))
+            .on_conflict_do_nothing();
+        on!(db, |conn| link.execute(conn))?;
+    }
+    Ok(())
+}
+
+fn forget_channels(db: &mut Db, alert_id: &str) -> QueryResult<()> {
+    let links =
+        usagectl_alert_channels::table.filter(usagectl_alert_channels::alert_id.eq(alert_id));
+    on!(db, |conn| diesel::delete(links).execute(conn))?;
+    Ok(())
+}
+
+/// Switches a rule on or off; says whether it is still there.
+///
+/// # Errors
+///
+/// Whatever the engine reports.
+pub fn set_enabled(db: &mut Db, id: &str, enabled: bool, now: DateTime<Utc>) -> QueryResult<bool> {
+    let change = diesel::update(api_alerts::table.find(id)).set((
+        api_alerts::enabled.eq(enabled),
+        api_alerts::updated_at.eq(Ts::new(now)),
+    ));
+    Ok(on!(db, |conn| change.execute(conn))? > 0)
+}
+
+/// Removes a rule with its settings; says whether it was there. Where it stood and what was told of it
+/// stays: the next check settles that.
+///
+/// # Errors
+///
+/// Whatever the engine reports.
+pub fn remove(db: &mut Db, id: &str) -> QueryResult<bool> {
+    let rule = diesel::delete(api_alerts::table.find(id));
+    let removed = on!(db, |conn| rule.execute(conn))? > 0;
+    let settings = diesel::delete(usagectl_alert_settings::table.find(id));
+    on!(db, |conn| settings.execute(conn))?;
+    forget_channels(db, id)?;
+    Ok(removed)
+}

@@ -1,0 +1,114 @@
+//! `usagectl_silences`: when matching rules say nothing.
+
+use chrono::{DateTime, Utc};
+use diesel::prelude::*;
+
+use crate::domain::alert::rule::AlertType;
+use crate::domain::alert::silence::Silence;
+use crate::store::db::{Db, on};
+use crate::store::schema::usagectl_silences;
+use crate::store::schema::usagectl_silences::dsl;
+use crate::store::time::Ts;
+
+#[derive(Insertable, Queryable, Selectable)]
+#[diesel(table_name = usagectl_silences)]
+struct Row {
+    id: String,
+    api_name: Option<String>,
+    alert_type: Option<String>,
+    alert_id: Option<String>,
+    starts_at: Ts,
+    ends_at: Ts,
+    reason: String,
+    created_by: String,
+    created_at: Ts,
+}
+
+impl From<&Silence> for Row {
+    fn from(silence: &Silence) -> Row {
+        let alert_type = silence.alert_type.as_ref();
+        Row {
+            id: silence.id.clone(),
+            api_name: silence.api_name.clone(),
+            alert_type: alert_type.map(|alert_type| alert_type.as_str().to_owned()),
+            alert_id: silence.alert_id.clone(),
+            starts_at: silence.starts_at.into(),
+            ends_at: silence.ends_at.into(),
+            reason: silence.reason.clone(),
+            created_by: silence.created_by.clone(),
+            created_at: silence.created_at.into(),
+        }
+    }
+}
+
+impl From<Row> for Silence {
+    fn from(row: Row) -> Silence {
+        Silence {
+            id: row.id,
+            api_name: row.api_name,
+            alert_type: row.alert_type.as_deref().map(AlertType::named),
+            alert_id: row.alert_id,
+            starts_at: row.starts_at.utc(),
+            ends_at: row.ends_at.utc(),
+            reason: row.reason,
+            created_by: row.created_by,
+            created_at: row.created_at.utc(),
+        }
+    }
+}
+
+/// Writes a new silence.
+///
+/// # Errors
+///
+/// Whatever the engine reports.
+pub fn add(db: &mut Db, silence: &Silence) -> QueryResult<()> {
+    let row = Row::from(silence);
+    on!(db, |conn| diesel::insert_into(dsl::usagectl_silences)
+        .values(&row)
+        .execute(conn))?;
+    Ok(())
+}
+
+/// The silences that are not over by `at`, and those that have yet to begin, in the order of their making.
+///
+/// # Errors
+///
+/// Whatever the engine reports.
+pub fn not_over(db: &mut Db, at: DateTime<Utc>) -> QueryResult<Vec<Silence>> {
+    let rows: Vec<Row> = on!(db, |conn| dsl::usagectl_silences
+        .filter(dsl::ends_at.gt(Ts::new(at)))
+        .order((dsl::created_at, dsl::id))
+        .select(Row::as_select())
+        .load(conn))?;
+    Ok(rows.into_iter().map(Silence::from).collect())
+}
+
+/// All silences there ever were, in the order of their making.
+///
+/// # Errors
+///
+/// Whatever the engine reports.
+pub fn all(db: &mut Db) -> QueryResult<Vec<Silence>> {
+    not_over(db, DateTime::<Utc>::UNIX_EPOCH)
+}
+
+/// Ends a silence that is not over yet. Says whether there was one to end.
+///
+/// One that has yet to begin ends where it would have begun, so that it never is in force.
+///
+/// # Errors
+///
+/// Whatever the engine reports.
+pub fn expire(db: &mut Db, id: &str, at: DateTime<Utc>) -> QueryResult<bool> {
+    let found = not_over(db, at)?;
+    let Some(silence) = found.into_iter().find(|silence| silence.id == id) else {
+        return Ok(false);
+    };
+    let end = silence.starts_at.max(at);
+    let ended = on!(db, |conn| diesel::update(dsl::usagectl_silences)
+        .filter(dsl::id.eq(id))
+        .set(dsl::ends_at.eq(Ts::new(end)))
+        .execute(conn))?;
+    Ok(ended > 0)
+}

@@ -1,0 +1,230 @@
+//! `usagectl_alert_states`: where each rule stands, for each API; and when a rule last began to fire, which
+//! the application keeps in a column of its own.
+
+use chrono::{DateTime, Utc};
+use diesel::dsl::case_when;
+use diesel::prelude::*;
+use diesel::upsert::excluded;
+
+use crate::domain::alert::event::Concern;
+use crate::domain::alert::rule::Severity;
+use crate::domain::alert::state::{Episode, Standing, State};
+use crate::store::db::{Db, on};
+use crate::store::schema::{api_alerts, usagectl_alert_states};
+use crate::store::time::Ts;
+
+/// Where a rule stands, for one API.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stored {
+    /// Which rule and API, as they were when the rule was last evaluated.
+    pub concern: Concern,
+    /// Where it stands.
+    pub standing: Standing,
+    /// Who knows, of an episode that lasts.
+    pub acknowledged: Option<Acknowledged>,
+}
+
+/// That somebody knows of an episode.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Acknowledged {
+    /// Who.
+    pub by: String,
+    /// Since when.
+    pub at: DateTime<Utc>,
+    /// What they say.
+    pub note: Option<String>,
+}
+
+#[derive(Insertable, Queryable, Selectable)]
+#[diesel(table_name = usagectl_alert_states, treat_none_as_default_value = false)]
+struct Row {
+    alert_id: String,
+    api_name: String,
+    alert_type: String,
+    period: String,
+    state: String,
+    severity: Option<String>,
+    since: Ts,
+    episode: Option<String>,
+    fired_at: Option<Ts>,
+    evaluated_to: Ts,
+    value: Option<f64>,
+    limit_value: Option<f64>,
+    threshold: Option<f64>,
+    reason: Option<String>,
+    acknowledged_by: Option<String>,
+    acknowledged_at: Option<Ts>,
+    acknowledged_note: Option<String>,
+}
+
+impl From<&Stored> for Row {
+    fn from(stored: &Stored) -> Row {
+        let Stored {
+            concern, standing, ..
+        } = stored;
+        let episode = standing.episode.as_ref();
+        let acknowledged = stored.acknowledged.as_ref();
+        Row {
+            alert_id: concern.alert_id.clone(),
+            api_name: concern.api_name.clone(),
+            alert_type: concern.alert_type.clone(),
+            period: concern.period.clone(),
+            state: standing.state.as_str().to_owned(),
+            severity: standing
+                .severity
+                .map(|severity| severity.as_str().to_owned()),
+            since: standing.since.into(),
+            episode: episode.map(|episode| episode.id.clone()),
+            fired_at: episode.map(|episode| episode.fired_at.into()),
+            evaluated_to: standing.evaluated_to.into(),
+            value: standing.value,
+            limit_value: standing.limit_value,
+            threshold: standing.threshold,
+            reason: standing.reason.clone(),
+            acknowledged_by: acknowledged.map(|known| known.by.clone()),
+            acknowledged_at: acknowledged.map(|known| known.at.into()),
+            acknowledged_note: acknowledged.and_then(|known| known.note.clone()),
+        }
+    }
+}
+
+impl From<Row> for Stored {
+    fn from(row: Row) -> Stored {
+        let known = row.acknowledged_by.zip(row.acknowledged_at);
+        Stored {
+            concern: Concern {
+                alert_id: row.alert_id,
+                api_name: row.api_name,
+                alert_type: row.alert_type,
+                period: row.period,
+            },
+            standing: Standing {
+                // The columns have a CHECK: other words cannot be there.
+                state: State::named(&row.state).unwrap_or(State::Unknown),
+                since: row.since.utc(),
+                severity: row.severity.as_deref().and_then(Severity::named),
+                episode: row.episode.map(|id| Episode {
+                    id,
+                    fired_at: row.fired_at.unwrap_or(row.since).utc(),
+                }),
+                evaluated_to: row.evaluated_to.utc(),
+                value: row.value,
+                limit_value: row.limit_value,
+                threshold: row.threshold,
+                reason: row.reason,
+            },
+            acknowledged: known.map(|(by, at)| Acknowledged {
+                by,
+                at: at.utc(),
+                note: row.acknowledged_note,
+            }),
+        }
+    }
+}
+
+/// Where all rules stand, by rule and API.
+///
+/// # Errors
+///
+/// Whatever the engine reports.
+pub fn all(db: &mut Db) -> QueryResult<Vec<Stored>> {
+    let rows: Vec<Row> = on!(db, |conn| usagectl_alert_states::table
+        .select(Row::as_select())
+        .load(conn))?;
+    let mut stored: Vec<Stored> = rows.into_iter().map(Stored::from).collect();
+    stored.sort_by(|a, b| a.concern.cmp(&b.concern));
+    Ok(stored)
+}
+
+/// Fewer than any engine's limit for the values of one statement.
+const PER_STATEMENT: usize = 200;
+
+/// Writes where rules stand, in the place of where they stood. An acknowledgement stays as long as its episode
+/// lasts, and goes with it; somebody may have written it meanwhile.
+///
+/// # Errors
+///
+/// Whatever the engine reports.
+pub fn save(db: &mut Db, states: &[Stored]) -> QueryResult<()> {
+    use usagectl_alert_states::dsl;
+    for states in states.chunks(PER_STATEMENT) {
+        let rows: Vec<Row> = states.iter().map(Row::from).collect();
+        let same_episode = || dsl::episode.eq(excluded(dsl::episode));
+        on!(db, |conn| diesel::insert_into(dsl::usagectl_alert_states)
+            .values(&rows)
+            .on_conflict((dsl::alert_id, dsl::api_name))
+            .do_update()
+            .set((
+                dsl::alert_type.eq(excluded(dsl::alert_type)),
+                dsl::period.eq(excluded(dsl::period)),
+                dsl::state.eq(excluded(dsl::state)),
+                dsl::severity.eq(excluded(dsl::severity)),
+                dsl::since.eq(excluded(dsl::since)),
+                dsl::episode.eq(excluded(dsl::episode)),
+                dsl::fired_at.eq(excluded(dsl::fired_at)),
+                dsl::evaluated_to.eq(excluded(dsl::evaluated_to)),
+                dsl::value.eq(excluded(dsl::value)),
+                dsl::limit_value.eq(excluded(dsl::limit_value)),
+                dsl::threshold.eq(excluded(dsl::threshold)),
+                dsl::reason.eq(excluded(dsl::reason)),
+                dsl::acknowledged_by.eq(case_when(same_episode(), dsl::acknowledged_by)),
+                dsl::acknowledged_at.eq(case_when(same_episode(), dsl::acknowledged_at)),
+                dsl::acknowledged_note.eq(case_when(same_episode(), dsl::acknowledged_note)),
+            ))
+            .execute(conn))?;
+    }
+    Ok(())
+}
+
+/// Forgets where a rule stood, for one API.
+///
+/// # Errors
+///
+/// Whatever the engine reports.
+pub fn remove(db: &mut Db, concern: &Concern) -> QueryResult<()> {
+    use usagectl_alert_states::dsl;
+    on!(db, |conn| diesel::delete(dsl::usagectl_alert_states)
+        .filter(dsl::alert_id.eq(&concern.alert_id))
+        .filter(dsl::api_name.eq(&concern.api_name))
+        .execute(conn))?;
+    Ok(())
+}
+
+/// Notes that somebody knows of an episode. Says whether it still lasts.
+///
+/// # Errors
+///
+/// Whatever the engine reports.
+pub fn acknowledge(db: &mut Db, episode: &str, known: &Acknowledged) -> QueryResult<bool> {
+    use usagectl_alert_states::dsl;
+    let changed = on!(db, |conn| diesel::update(dsl::usagectl_alert_states)
+        .filter(dsl::episode.eq(episode))
+        .set((
+            dsl::acknowledged_by.eq(Some(&known.by)),
+            dsl::acknowledged_at.eq(Some(Ts::new(known.at))),
+            dsl::acknowledged_note.eq(known.note.as_deref()),
+        ))
+        .execute(conn))?;
+    Ok(changed > 0)
+}
+
+/// Notes when a rule last began to fire, where the application looks for it.
+///
+/// # Errors
+///
+/// Whatever the engine reports.
+pub fn set_last_triggered(
+    db: &mut Db,
+    alert_id: &str,
+    fired_at: DateTime<Utc>,
+    now: DateTime<Utc>,
+) -> QueryResult<()> {
+    use api_alerts::dsl;
+    on!(db, |conn| diesel::update(dsl::api_alerts.find(alert_id))
+        .set((
+            dsl::last_triggered.eq(Some(Ts::new(fired_at))),
+            dsl::updated_at.eq(Ts::new(now)),
+        ))
+        .execute(conn))?;
+    Ok(())
+}

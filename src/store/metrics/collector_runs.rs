@@ -1,0 +1,86 @@
+//! `usagectl_collector_runs`: what each collector did, each time.
+
+use diesel::prelude::*;
+
+use crate::domain::id;
+use crate::domain::metrics::collector::{CollectorRun, RunResult};
+use crate::store::db::{Db, on};
+use crate::store::schema::usagectl_collector_runs as runs;
+use crate::store::time::Ts;
+
+#[derive(Insertable, Queryable, Selectable)]
+#[diesel(table_name = runs, treat_none_as_default_value = false)]
+struct Row {
+    id: String,
+    collector: String,
+    started_at: Ts,
+    duration_ms: i64,
+    result: String,
+    written: i32,
+    error: Option<String>,
+}
+
+/// Notes a run.
+///
+/// # Errors
+///
+/// What the engine reports.
+pub fn insert(db: &mut Db, run: &CollectorRun) -> QueryResult<()> {
+    let row = Row {
+        id: id::unique(run.started_at).to_string(),
+        collector: run.collector.clone(),
+        started_at: run.started_at.into(),
+        duration_ms: run.duration_ms,
+        result: run.result.as_str().to_owned(),
+        written: run.written,
+        error: run.error.clone(),
+    };
+    on!(db, |conn| diesel::insert_into(runs::table)
+        .values(&row)
+        .execute(conn))?;
+    Ok(())
+}
+
+/// The last run of every collector, in the order of their names; with `result`, the last that ended so.
+///
+/// # Errors
+///
+/// What the engine reports.
+pub fn last(db: &mut Db, result: Option<RunResult>) -> QueryResult<Vec<CollectorRun>> {
+    let names: Vec<String> = on!(db, |conn| runs::table
+        .select(runs::collector)
+        .distinct()
+        .order(runs::collector)
+        .load(conn))?;
+    let mut found = Vec::new();
+    for name in names {
+        let row: Option<Row> = on!(db, |conn| {
+            let mut query = runs::table
+                .select(Row::as_select())
+                .filter(runs::collector.eq(&name))
+                .order((runs::started_at.desc(), runs::id.desc()))
+                .into_boxed();
+            if let Some(result) = result {
+                query = query.filter(runs::result.eq(result.as_str()));
+            }
+            query.first(conn).optional()
+        })?;
+        found.extend(row.map(read));
+    }
+    Ok(found)
+}
+
+fn read(row: Row) -> CollectorRun {
+    CollectorRun {
+        collector: row.collector,
+        started_at: row.started_at.utc(),
+        duration_ms: row.duration_ms,
+        result: match row.result.as_str() {
+            "OK" => RunResult::Ok,
+            "EMPTY" => RunResult::Empty,
+            _ => RunResult::Failed,
+        },
+        written: row.written,
+        error: row.error,
+    }
+}

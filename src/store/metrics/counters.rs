@@ -1,0 +1,65 @@
+//! `usagectl_counters`: counters of servers as they were last read.
+
+use diesel::prelude::*;
+
+use crate::domain::metrics::counter::Counter;
+use crate::store::db::{Db, on};
+use crate::store::schema::usagectl_counters as counters;
+use crate::store::time::Ts;
+
+#[derive(Insertable, Queryable, Selectable)]
+#[diesel(table_name = counters)]
+struct Row {
+    name: String,
+    epoch: String,
+    value: f64,
+    read_at: Ts,
+}
+
+/// All of them.
+///
+/// # Errors
+///
+/// What the engine reports.
+pub fn all(db: &mut Db) -> QueryResult<Vec<Counter>> {
+    let rows: Vec<Row> = on!(db, |conn| counters::table
+        .select(Row::as_select())
+        .order(counters::name)
+        .load(conn))?;
+    let read = |row: Row| Counter {
+        name: row.name,
+        epoch: row.epoch,
+        value: row.value,
+        read_at: row.read_at.utc(),
+    };
+    Ok(rows.into_iter().map(read).collect())
+}
+
+/// Remembers readings. One that is older than what is remembered is left out: another run was later.
+///
+/// # Errors
+///
+/// What the engine reports.
+pub fn remember(db: &mut Db, read: &[Counter]) -> QueryResult<()> {
+    for counter in read {
+        let read_at = Ts::new(counter.read_at);
+        let row = Row {
+            name: counter.name.clone(),
+            epoch: counter.epoch.clone(),
+            value: counter.value,
+            read_at,
+        };
+        on!(db, |conn| {
+            diesel::delete(counters::table)
+                .filter(counters::name.eq(&counter.name))
+                .filter(counters::read_at.le(read_at))
+                .execute(conn)?;
+            diesel::insert_into(counters::table)
+                .values(&row)
+                .on_conflict_do_nothing()
+                .execute(conn)?;
+            QueryResult::Ok(())
+        })?;
+    }
+    Ok(())
+}

@@ -1,0 +1,234 @@
+//! `InfrastructureMetric`: what was measured, by us, by the application or by anybody else.
+//!
+//! Rows are read as they are found. On SQLite a timestamp may be spelled in any of Prisma's ways, and a
+//! column may hold what is not of its type; what makes no sense is left out, never taken for zero.
+
+use std::collections::{BTreeMap, HashMap};
+
+use chrono::{Datelike, Days, NaiveDate, NaiveTime};
+use diesel::dsl::sql;
+use diesel::expression::AsExpression;
+use diesel::pg::Pg;
+use diesel::prelude::*;
+use diesel::serialize::{self, IsNull, Output, ToSql};
+use diesel::sql_types::{BigInt, Bool, Timestamp};
+use diesel::sqlite::Sqlite;
+
+use crate::domain::metrics::names::{Metric, Service};
+use crate::domain::metrics::point::{NewPoint, Point, Provenance, Saved, Series};
+use crate::store::db::{Db, on};
+use crate::store::enums::Column;
+use crate::store::json::Json;
+use crate::store::schema::infrastructure_metric;
+use crate::store::time::Ts;
+use crate::store::types::{Amount, Moment};
+
+#[derive(Insertable)]
+#[diesel(table_name = infrastructure_metric, treat_none_as_default_value = false)]
+struct NewRow {
+    id: String,
+    service: Column<Service>,
+    metric: Column<Metric>,
+    value: f64,
+    timestamp: Ts,
+    metadata: Option<Json>,
+}
+
+impl NewRow {
+    fn new(point: &NewPoint) -> NewRow {
+        let metadata = (!point.metadata.is_empty())
+            .then(|| Json(serde_json::Value::Object(point.metadata.clone()).to_string()));
+        NewRow {
+            id: point.id(),
+            service: Column(point.series.service),
+            metric: Column(point.series.metric),
+            value: point.value,
+            timestamp: Ts::new(point.at),
+            metadata,
+        }
+    }
+}
+
+/// What happens to a point whose moment is there already with another value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Known {
+    /// It stays: what was measured at a moment was measured once.
+    Stays,
+    /// It is replaced: bills are revised.
+    IsReplaced,
+}
+
+/// So many rows go into one statement; a SQLite statement has room for 32,766 values.
+const ROWS: usize = 1_000;
+
+/// Saves points, in one transaction. Of points with the same id the last one counts.
+///
+/// # Errors
+///
+/// What the engine reports.
+pub fn save(db: &mut Db, points: &[NewPoint], known: Known) -> QueryResult<Saved> {
+    db.write_tx(|db| save_in(db, points, known))
+}
+
+/// As [`save`], within a transaction.
+///
+/// # Errors
+///
+/// What the engine reports.
+pub fn save_in(db: &mut Db, points: &[NewPoint], known: Known) -> QueryResult<Saved> {
+    // In the order of ids, so that two runs that save the same ones never wait for each other in a circle.
+    let rows: BTreeMap<String, NewRow> = points
+        .iter()
+        .map(NewRow::new)
+        .map(|row| (row.id.clone(), row))
+        .collect();
+    let rows: Vec<NewRow> = rows.into_values().collect();
+    let mut saved = Saved {
+        unchanged: (points.len() - rows.len()) as u64,
+        ..Saved::default()
+    };
+    for rows in rows.chunks(ROWS) {
+        let found = stored(db, rows)?;
+        let (old, new): (Vec<&NewRow>, Vec<&NewRow>) =
+            rows.iter().partition(|row| found.contains_key(&row.id));
+        // For a statement without rows SQLite reports the count of the one before.
+        let inserted = match new.is_empty() {
+            true => 0,
+            // Another run may have saved the same since.
+            false => on!(db, |conn| diesel::insert_into(infrastructure_metric::table)
+                .values(new.clone())
+                .on_conflict_do_nothing()
+                .execute(conn))?,
+        };
+        saved.inserted += inserted as u64;
+        saved.unchanged += (new.len() - inserted) as u64;
+        for row in old {
+            let is_same = found
+                .get(&row.id)
+                .is_some_and(|found| says_the_same(found, row));
+            if is_same || known == Known::Stays {
+                saved.unchanged += 1;
+            } else {
+                replace(db, row)?;
+                saved.updated += 1;
+            }
+        }
+    }
+    Ok(saved)
+}
+
+/// A row as it is found.
+type Row = (Moment, Amount, Option<Json>);
+
+/// The stored rows that have the ids of these.
+fn stored(db: &mut Db, rows: &[NewRow]) -> QueryResult<HashMap<String, Row>> {
+    use infrastructure_metric::dsl;
+    let ids: Vec<&str> = rows.iter().map(|row| row.id.as_str()).collect();
+    let found: Vec<(String, Row)> = on!(db, |conn| dsl::infrastructure_metric
+        .filter(dsl::id.eq_any(ids))
+        .select((dsl::id, (dsl::timestamp, dsl::value, dsl::metadata)))
+        .load(conn))?;
+    Ok(found.into_iter().collect())
+}
+
+/// Whether a stored row says the same as a new one of its id.
+fn says_the_same((Moment(at), Amount(value), metadata): &Row, new: &NewRow) -> bool {
+    // PostgreSQL spells JSON in its own way.
+    let json = |json: &Option<Json>| {
+        let text = json.as_ref().map(|Json(text)| text.as_str());
+        text.and_then(|text| serde_json::from_str::<serde_json::Value>(text).ok())
+    };
+    *value == new.value && *at == Some(new.timestamp.utc()) && json(metadata) == json(&new.metadata)
+}
+
+fn replace(db: &mut Db, row: &NewRow) -> QueryResult<()> {
+    use infrastructure_metric::dsl;
+    let to = (
+        dsl::service.eq(row.service),
+        dsl::metric.eq(row.metric),
+        dsl::value.eq(row.value),
+        dsl::timestamp.eq(row.timestamp),
+        dsl::metadata.eq(row.metadata.clone()),
+    );
+    on!(db, |conn| diesel::update(dsl::infrastructure_metric)
+        .filter(dsl::id.eq(&row.id))
+        .set(to)
+        .execute(conn))?;
+    Ok(())
+}
+
+/// The midnight at which a UTC day begins, to compare timestamps with.
+///
+/// In SQLite it is the date alone, which comes before every spelling of a time on that day.
+#[derive(AsExpression, Clone, Copy, Debug)]
+#[diesel(sql_type = Timestamp)]
+struct DayEdge(NaiveDate);
+
+impl ToSql<Timestamp, Pg> for DayEdge {
+    fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Pg>) -> serialize::Result {
+        let at = Ts::new(self.0.and_time(NaiveTime::MIN).and_utc());
+        <Ts as ToSql<Timestamp, Pg>>::to_sql(&at, &mut out.reborrow())
+    }
+}
+
+impl ToSql<Timestamp, Sqlite> for DayEdge {
+    fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Sqlite>) -> serialize::Result {
+        out.set_value(match self.0.year() {
+            0..=9999 => self.0.to_string(),
+            // Comes after every digit.
+            10_000.. => ":".to_owned(),
+            _ => String::new(),
+        });
+        Ok(IsNull::No)
+    }
+}
+
+/// The points of all resources of a metric on the UTC days `from` to `to`, both included; those that make
+/// no sense are left out.
+///
+/// # Errors
+///
+/// What the engine reports.
+pub fn points(
+    db: &mut Db,
+    service: Service,
+    metric: Metric,
+    from: NaiveDate,
+    to: NaiveDate,
+) -> QueryResult<Vec<(Series, Point)>> {
+    use infrastructure_metric::dsl;
+    // A timestamp that was written with another offset stands up to a day before or after its own.
+    let early = from.checked_sub_days(Days::new(1)).unwrap_or(from);
+    let late = to.checked_add_days(Days::new(2)).unwrap_or(NaiveDate::MAX);
+    let of_metric = dsl::infrastructure_metric
+        .filter(dsl::service.eq(Column(service)))
+        .filter(dsl::metric.eq(Column(metric)))
+        .select((dsl::timestamp, dsl::value, dsl::metadata));
+    let mut rows: Vec<Row> = on!(db, |conn| of_metric
+        .filter(dsl::timestamp.ge(DayEdge(early)))
+        .filter(dsl::timestamp.lt(DayEdge(late)))
+        .load(conn))?;
+    if let Db::Sqlite(conn) = db {
+        // Milliseconds since 1970; every number comes before every text.
+        let epoch_ms = |day: NaiveDate| day.and_time(NaiveTime::MIN).and_utc().timestamp_millis();
+        let with_numbers: Vec<Row> = of_metric
+            .filter(sql::<Bool>("timestamp >= ").bind::<BigInt, _>(epoch_ms(early)))
+            .filter(sql::<Bool>("timestamp < ").bind::<BigInt, _>(epoch_ms(late)))
+            .load(conn)?;
+        rows.extend(with_numbers);
+    }
+    let read = |(Moment(at), Amount(value), metadata): Row| {
+        let at = at?;
+        let provenance = Provenance::of(metadata.as_ref().map(|Json(text)| text.as_str()));
+        let point = Point::of(metric, at, value, &provenance)?;
+        let series = Series {
+            service,
+            metric,
+            resource: provenance.resource,
+        };
+        (from..=to)
+            .contains(&at.date_naive())
+            .then_some((series, point))
+    };
+    Ok(rows.into_iter().filter_map(read).collect())
+}

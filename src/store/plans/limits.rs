@@ -1,0 +1,223 @@
+//! `InfrastructureLimit`, the application's table of limits, and `usagectl_limit_origins`, what it has no columns
+//! for.
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, Utc};
+use diesel::prelude::*;
+
+use super::{catalogues, selections};
+use crate::domain::id;
+use crate::domain::metrics::names::{Metric, Service};
+use crate::domain::named::Named;
+use crate::domain::plans::limit;
+use crate::domain::plans::limit::{LimitInForce, LimitRow, Meaning, Origin};
+use crate::domain::plans::{AtLimit, Grade, Kind, LimitPeriod};
+use crate::error::Result;
+use crate::store::db::{Db, on};
+use crate::store::enums::Column;
+use crate::store::schema::{infrastructure_limit, usagectl_limit_origins};
+use crate::store::time::Ts;
+use crate::store::types::Amount;
+
+#[derive(AsChangeset, Debug, Insertable, Queryable, Selectable)]
+#[diesel(table_name = usagectl_limit_origins)]
+#[diesel(treat_none_as_default_value = false, treat_none_as_null = true)]
+struct OriginRow {
+    service: String,
+    metric: String,
+    plan: String,
+    origin: String,
+    kind: String,
+    period: Option<String>,
+    at_limit: String,
+    limit_value: f64,
+    source: Option<String>,
+    page_date: Option<String>,
+    grade: Option<String>,
+    catalogue_version: Option<String>,
+    note: Option<String>,
+    updated_by: String,
+    updated_at: Ts,
+}
+
+impl OriginRow {
+    fn of(row: &LimitRow, meaning: &Meaning) -> OriginRow {
+        OriginRow {
+            service: row.service.to_string(),
+            metric: row.metric.to_string(),
+            plan: row.plan.clone(),
+            origin: meaning.origin.to_string(),
+            kind: meaning.kind.to_string(),
+            period: meaning.period.map(|period| period.to_string()),
+            at_limit: meaning.at_limit.to_string(),
+            limit_value: meaning.value,
+            source: meaning.source.clone(),
+            page_date: meaning.page_date.map(|date| date.to_string()),
+            grade: meaning.grade.map(|grade| grade.to_string()),
+            catalogue_version: meaning.catalogue_version.clone(),
+            note: meaning.note.clone(),
+            updated_by: meaning.updated_by.clone(),
+            updated_at: meaning.updated_at.into(),
+        }
+    }
+
+    /// The table's own CHECKs keep out what is none of ours.
+    fn meaning(self) -> Option<Meaning> {
+        Some(Meaning {
+            origin: Origin::named(&self.origin)?,
+            kind: Kind::named(&self.kind)?,
+            period: self.period.as_deref().and_then(LimitPeriod::named),
+            at_limit: AtLimit::named(&self.at_limit)?,
+            value: self.limit_value,
+            source: self.source,
+            page_date: self.page_date.and_then(|date| date.parse().ok()),
+            grade: self.grade.as_deref().and_then(Grade::named),
+            catalogue_version: self.catalogue_version,
+            note: self.note,
+            updated_by: self.updated_by,
+            updated_at: self.updated_at.utc(),
+        })
+    }
+}
+
+/// Every row, by service, metric and plan, whoever wrote it.
+///
+/// Its timestamps are not read: Prisma spells them in several ways, and nothing depends on them.
+///
+/// # Errors
+///
+/// Whatever the engine reports.
+pub fn rows(db: &mut Db) -> QueryResult<Vec<LimitRow>> {
+    use infrastructure_limit::dsl;
+    type Found = (
+        Column<Service>,
+        Column<Metric>,
+        String,
+        Amount,
+        Amount,
+        Amount,
+    );
+    let origins: Vec<OriginRow> = on!(db, |conn| usagectl_limit_origins::table
+        .select(OriginRow::as_select())
+        .load(conn))?;
+    let mut origins: HashMap<_, _> = origins
+        .into_iter()
+        .map(|row| {
+            let key = (row.service.clone(), row.metric.clone(), row.plan.clone());
+            (key, row)
+        })
+        .collect();
+    let found: Vec<Found> = on!(db, |conn| dsl::infrastructure_limit
+        .select((
+            dsl::service,
+            dsl::metric,
+            dsl::current_plan,
+            dsl::limit_value,
+            dsl::warning_percent,
+            dsl::critical_percent,
+        ))
+        .load(conn))?;
+    let row = |(service, metric, plan, value, warning, critical): Found| {
+        let key = (service.0.to_string(), metric.0.to_string(), plan.clone());
+        LimitRow {
+            service: service.0,
+            metric: metric.0,
+            meaning: origins.remove(&key).and_then(OriginRow::meaning),
+            plan,
+            value: value.0,
+            warning_percent: warning.0,
+            critical_percent: critical.0,
+        }
+    };
+    let mut rows: Vec<LimitRow> = found.into_iter().map(row).collect();
+    rows.sort_by(|a, b| (a.service, a.metric, &a.plan).cmp(&(b.service, b.metric, &b.plan)));
+    Ok(rows)
+}
+
+/// Writes a row, in the place of the one that the plan had for this metric, and what it means.
+///
+/// # Errors
+///
+/// Whatever the engine reports.
+pub fn write(db: &mut Db, row: &LimitRow, now: DateTime<Utc>) -> QueryResult<()> {
+    use infrastructure_limit::dsl;
+    let now_ts = Ts::new(now);
+    let values = (
+        dsl::limit_value.eq(row.value),
+        dsl::warning_percent.eq(row.warning_percent),
+        dsl::critical_percent.eq(row.critical_percent),
+        dsl::updated_at.eq(now_ts),
+    );
+    let of_key = dsl::infrastructure_limit
+        .filter(dsl::service.eq(Column(row.service)))
+        .filter(dsl::metric.eq(Column(row.metric)))
+        .filter(dsl::current_plan.eq(&row.plan));
+    let updated = on!(db, |conn| diesel::update(of_key).set(values).execute(conn))?;
+    if updated == 0 {
+        let new = (
+            dsl::id.eq(id::unique(now).to_string()),
+            dsl::service.eq(Column(row.service)),
+            dsl::metric.eq(Column(row.metric)),
+            dsl::current_plan.eq(&row.plan),
+            values,
+            dsl::created_at.eq(now_ts),
+        );
+        on!(db, |conn| diesel::insert_into(dsl::infrastructure_limit)
+            .values(new)
+            .execute(conn))?;
+    }
+    if let Some(meaning) = &row.meaning {
+        write_meaning(db, row, meaning)?;
+    }
+    Ok(())
+}
+
+/// Writes down what a row means, and leaves the row alone.
+///
+/// # Errors
+///
+/// Whatever the engine reports.
+pub fn write_meaning(db: &mut Db, row: &LimitRow, meaning: &Meaning) -> QueryResult<()> {
+    use usagectl_limit_origins::dsl;
+    let origin = OriginRow::of(row, meaning);
+    on!(db, |conn| diesel::insert_into(dsl::usagectl_limit_origins)
+        .values(&origin)
+        .on_conflict((dsl::service, dsl::metric, dsl::plan))
+        .do_update()
+        .set(&origin)
+        .execute(conn))?;
+    Ok(())
+}
+
+/// Removes a row and what it means; whether there was one.
+///
+/// # Errors
+///
+/// Whatever the engine reports.
+pub fn remove(db: &mut Db, service: Service, metric: Metric, plan: &str) -> QueryResult<bool> {
+    use infrastructure_limit::dsl;
+    let of_key = dsl::infrastructure_limit
+        .filter(dsl::service.eq(Column(service)))
+        .filter(dsl::metric.eq(Column(metric)))
+        .filter(dsl::current_plan.eq(plan));
+    let removed = on!(db, |conn| diesel::delete(of_key).execute(conn))?;
+    use usagectl_limit_origins::dsl as origins;
+    let of_key = origins::usagectl_limit_origins
+        .filter(origins::service.eq(service.as_str()))
+        .filter(origins::metric.eq(metric.as_str()))
+        .filter(origins::plan.eq(plan));
+    on!(db, |conn| diesel::delete(of_key).execute(conn))?;
+    Ok(removed > 0)
+}
+
+/// The limits that hold now: those of the plans in use, and the budgets.
+///
+/// # Errors
+///
+/// Whatever the engine reports, or that the catalogue in force is none any more.
+pub fn limits_in_force(db: &mut Db, now: DateTime<Utc>) -> Result<Vec<LimitInForce>> {
+    let catalogue = catalogues::active(db)?;
+    let (rows, choices) = (rows(db)?, selections::all(db)?);
+    Ok(limit::in_force(&rows, &choices, &catalogue, now))
+}

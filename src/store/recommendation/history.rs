@@ -1,0 +1,109 @@
+//! `usagectl_recommendation_history`: rows are added, and never changed or removed.
+
+use diesel::dsl::max;
+use diesel::prelude::*;
+
+use crate::domain::metrics::names::Status;
+use crate::domain::named::Named;
+use crate::domain::recommendation::history::Entry;
+use crate::domain::recommendation::lifecycle::Actor;
+use crate::store::db::{Db, on};
+use crate::store::schema::usagectl_recommendation_history as history;
+use crate::store::time::Ts;
+
+#[derive(Insertable, Queryable, Selectable)]
+#[diesel(table_name = history)]
+struct Row {
+    recommendation_id: String,
+    number: i32,
+    at: Ts,
+    actor: String,
+    actor_kind: String,
+    from_status: Option<String>,
+    to_status: String,
+    note: Option<String>,
+    changes: Option<String>,
+    catalogue_version: String,
+    facts_hash: String,
+}
+
+/// Adds steps, in their order. To be called in the transaction that makes them, after the recommendation was
+/// written: whoever else wants to move it waits there.
+///
+/// # Errors
+///
+/// Whatever the engine reports.
+pub fn append(db: &mut Db, id: &str, entries: &[Entry]) -> QueryResult<()> {
+    let last: Option<i32> = on!(db, |conn| history::table
+        .filter(history::recommendation_id.eq(id))
+        .select(max(history::number))
+        .first(conn))?;
+    for (number, entry) in (last.unwrap_or(0) + 1..).zip(entries) {
+        let row = row(id, number, entry)?;
+        on!(db, |conn| diesel::insert_into(history::table)
+            .values(&row)
+            .execute(conn))?;
+    }
+    Ok(())
+}
+
+/// The steps of a recommendation, the first one first.
+///
+/// # Errors
+///
+/// Whatever the engine reports, or that it holds words which this version does not know.
+pub fn of(db: &mut Db, id: &str) -> QueryResult<Vec<Entry>> {
+    let rows: Vec<Row> = on!(db, |conn| history::table
+        .filter(history::recommendation_id.eq(id))
+        .order(history::number)
+        .select(Row::as_select())
+        .load(conn))?;
+    rows.into_iter().map(entry).collect()
+}
+
+fn row(id: &str, number: i32, entry: &Entry) -> QueryResult<Row> {
+    let changes = match entry.changes.as_slice() {
+        [] => None,
+        changes => Some(serde_json::to_string(changes).map_err(unwritable)?),
+    };
+    Ok(Row {
+        recommendation_id: id.to_owned(),
+        number,
+        at: entry.at.into(),
+        actor: entry.actor.clone(),
+        actor_kind: entry.actor_kind.as_str().to_owned(),
+        from_status: entry.from.map(|status| status.as_str().to_owned()),
+        to_status: entry.to.as_str().to_owned(),
+        note: entry.note.clone(),
+        changes,
+        catalogue_version: entry.catalogue_version.clone(),
+        facts_hash: entry.facts_hash.clone(),
+    })
+}
+
+fn entry(row: Row) -> QueryResult<Entry> {
+    let status = |name: &str| name.parse::<Status>().map_err(unreadable);
+    let changes = row.changes.as_deref().map(serde_json::from_str);
+    Ok(Entry {
+        at: row.at.utc(),
+        actor_kind: Actor::named(&row.actor_kind)
+            .ok_or_else(|| unreadable(format!("`{}` is no kind of actor", row.actor_kind)))?,
+        actor: row.actor,
+        from: row.from_status.as_deref().map(status).transpose()?,
+        to: status(&row.to_status)?,
+        note: row.note,
+        changes: changes.transpose().map_err(unreadable)?.unwrap_or_default(),
+        catalogue_version: row.catalogue_version,
+        facts_hash: row.facts_hash,
+    })
+}
+
+type Cause = Box<dyn std::error::Error + Send + Sync>;
+
+fn unreadable(cause: impl Into<Cause>) -> diesel::result::Error {
+    diesel::result::Error::DeserializationError(cause.into())
+}
+
+fn unwritable(cause: impl Into<Cause>) -> diesel::result::Error {
+    diesel::result::Error::SerializationError(cause.into())
+}

@@ -1,0 +1,62 @@
+//! `usagectl_narratives`: what a language model wrote about a recommendation, or why that is not used.
+
+use diesel::prelude::*;
+
+use crate::domain::recommendation::prose::template::Narrative;
+use crate::store::db::{Db, on};
+use crate::store::schema::usagectl_narratives;
+use crate::store::time::Ts;
+
+#[derive(AsChangeset, Insertable, Queryable, Selectable)]
+#[diesel(table_name = usagectl_narratives, treat_none_as_null = true)]
+struct Row {
+    recommendation_id: String,
+    facts_hash: String,
+    model: String,
+    text: String,
+    refused: Option<String>,
+    created_at: Ts,
+}
+
+/// What was written last about a recommendation.
+///
+/// # Errors
+///
+/// Whatever the engine reports.
+pub fn of(db: &mut Db, id: &str) -> QueryResult<Option<Narrative>> {
+    let row: Option<Row> = on!(db, |conn| usagectl_narratives::table
+        .find(id)
+        .select(Row::as_select())
+        .first(conn)
+        .optional())?;
+    Ok(row.map(|row| Narrative {
+        facts_hash: row.facts_hash,
+        model: row.model,
+        text: row.text,
+        refused: row.refused,
+        created_at: row.created_at.utc(),
+    }))
+}
+
+/// Keeps what was written about a recommendation, in place of what was there.
+///
+/// # Errors
+///
+/// Whatever the engine reports.
+pub fn put(db: &mut Db, id: &str, narrative: &Narrative) -> QueryResult<()> {
+    let row = Row {
+        recommendation_id: id.to_owned(),
+        facts_hash: narrative.facts_hash.clone(),
+        model: narrative.model.clone(),
+        text: narrative.text.clone(),
+        refused: narrative.refused.clone(),
+        created_at: narrative.created_at.into(),
+    };
+    on!(db, |conn| diesel::insert_into(usagectl_narratives::table)
+        .values(&row)
+        .on_conflict(usagectl_narratives::recommendation_id)
+        .do_update()
+        .set(&row)
+        .execute(conn))?;
+    Ok(())
+}

@@ -1,0 +1,404 @@
+//! `api_usage_aggregates`: what the application sees of the roll-ups. The table is the application's, and
+//! it may hold rows that its own aggregation wrote.
+
+use std::collections::{BTreeSet, HashMap};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use diesel::prelude::*;
+use diesel::sql_types::{BigInt, Bool, Double, Nullable, Text, Timestamp};
+
+use crate::domain::id;
+use crate::domain::period::{Granularity, Window};
+use crate::domain::usage::aggregate_row::Published;
+use crate::domain::usage::credits::Credits;
+use crate::domain::usage::rollup::{ApiPeriod, ErrorClasses, Rollup};
+use crate::store::db::{Db, on};
+use crate::store::schema::api_usage_aggregates;
+use crate::store::time::{HourEdge, Stamp, Ts};
+
+/// The columns that a roll-up decides.
+#[derive(AsChangeset, Clone, Debug, Insertable, Queryable, Selectable)]
+#[diesel(table_name = api_usage_aggregates)]
+#[diesel(treat_none_as_null = true, treat_none_as_default_value = false)]
+struct Numbers {
+    total_requests: i32,
+    success_count: i32,
+    error_count: i32,
+    cached_count: i32,
+    avg_response_time: Option<f64>,
+    max_response_time: Option<i32>,
+    min_response_time: Option<i32>,
+    rate_limit_errors: i32,
+    timeout_errors: i32,
+    server_errors: i32,
+    total_cost: Option<f64>,
+}
+
+impl From<Published> for Numbers {
+    fn from(row: Published) -> Numbers {
+        Numbers {
+            total_requests: row.total_requests,
+            success_count: row.success_count,
+            error_count: row.error_count,
+            cached_count: row.cached_count,
+            avg_response_time: row.avg_response_time,
+            max_response_time: row.max_response_time,
+            min_response_time: row.min_response_time,
+            rate_limit_errors: row.rate_limit_errors,
+            timeout_errors: row.timeout_errors,
+            server_errors: row.server_errors,
+            total_cost: row.total_cost,
+        }
+    }
+}
+
+impl From<Numbers> for Published {
+    fn from(row: Numbers) -> Published {
+        Published {
+            total_requests: row.total_requests,
+            success_count: row.success_count,
+            error_count: row.error_count,
+            cached_count: row.cached_count,
+            avg_response_time: row.avg_response_time,
+            max_response_time: row.max_response_time,
+            min_response_time: row.min_response_time,
+            rate_limit_errors: row.rate_limit_errors,
+            timeout_errors: row.timeout_errors,
+            server_errors: row.server_errors,
+            total_cost: row.total_cost,
+        }
+    }
+}
+
+/// What never changes in a row of ours.
+#[derive(Insertable)]
+#[diesel(table_name = api_usage_aggregates, treat_none_as_default_value = false)]
+struct NewRow {
+    id: String,
+    api_name: String,
+    endpoint: Option<String>,
+    aggregation_type: &'static str,
+    period_start: Ts,
+    period_end: Ts,
+    #[diesel(embed)]
+    numbers: Numbers,
+    created_at: Ts,
+    updated_at: Ts,
+}
+
+/// A row as it was found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Found {
+    /// Its id, which it keeps.
+    pub id: String,
+    /// Its numbers.
+    pub published: Published,
+    /// Whether its period is spelled in the form that is searched and compared. SQLite only.
+    pub canonical: bool,
+}
+
+/// The rows of some APIs whose periods start in `window`, whoever wrote them.
+///
+/// On SQLite another program may have spelled the start of the period in another way; where there are two
+/// rows of one period, the one in our spelling counts.
+///
+/// # Errors
+///
+/// Whatever the engine reports.
+pub fn find(
+    db: &mut Db,
+    granularity: Granularity,
+    apis: &BTreeSet<&str>,
+    window: Window,
+) -> QueryResult<HashMap<ApiPeriod, Found>> {
+    use api_usage_aggregates::dsl;
+    type Read = (String, String, Stamp, Numbers);
+    macro_rules! rows {
+        () => {
+            dsl::api_usage_aggregates
+                .select((
+                    dsl::id,
+                    dsl::api_name,
+                    dsl::period_start,
+                    Numbers::as_select(),
+                ))
+                .filter(dsl::api_name.eq_any(apis.iter().copied()))
+                .filter(dsl::aggregation_type.eq(granularity.as_str()))
+        };
+    }
+    let ranged = |window: Window| {
+        dsl::period_start
+            .ge(HourEdge(window.from))
+            .and(dsl::period_start.lt(HourEdge(window.to)))
+    };
+    let rows: Vec<Read> = match db {
+        Db::Pg(conn) => rows!().filter(ranged(window)).load(conn)?,
+        Db::Sqlite(conn) => {
+            // As text a foreign offset is up to a day away; as milliseconds since 1970 no text is found.
+            let nearby = Window {
+                from: (window.from - TimeDelta::days(1)).max(Window::ALL.from),
+                to: (window.to + TimeDelta::days(1)).min(Window::ALL.to),
+            };
+            let in_ms = diesel::dsl::sql::<Bool>("period_start >= ")
+                .bind::<BigInt, _>(window.from.timestamp_millis())
+                .sql(" AND period_start < ")
+                .bind::<BigInt, _>(window.to.timestamp_millis());
+            let mut rows: Vec<Read> = rows!().filter(ranged(nearby)).load(conn)?;
+            rows.extend(rows!().filter(in_ms).load::<Read>(conn)?);
+            rows
+        }
+    };
+    let mut found = HashMap::new();
+    for (id, api_name, start, numbers) in rows {
+        let (start, canonical) = match start {
+            Stamp::Canonical(start) => (start, true),
+            Stamp::Odd(Some(start)) => (start, false),
+            Stamp::Odd(None) => continue,
+        };
+        let row = Found {
+            id,
+            published: numbers.into(),
+            canonical,
+        };
+        let period = ApiPeriod { start, api_name };
+        if window.contains(start) && (canonical || !found.contains_key(&period)) {
+            found.insert(period, row);
+        }
+    }
+    Ok(found)
+}
+
+/// Whether there is any row of an API.
+///
+/// # Errors
+///
+/// Whatever the engine reports.
+pub fn exist_for(db: &mut Db, api: &str) -> QueryResult<bool> {
+    use api_usage_aggregates::dsl;
+    let rows = dsl::api_usage_aggregates.filter(dsl::api_name.eq(api));
+    on!(db, |conn| diesel::select(diesel::dsl::exists(rows))
+        .get_result(conn))
+}
+
+/// A row that counts more requests than its period's roll-up: another program's record of deleted rows.
+#[derive(Debug)]
+pub struct Surplus {
+    /// Its API and the start of its period.
+    pub period: ApiPeriod,
+    /// Whether there is a roll-up of that period at all.
+    pub rolled_up: bool,
+    /// What it counts beyond the roll-up. How long those calls took is not known.
+    pub rollup: Rollup,
+}
+
+/// The rows with a [`Surplus`] whose periods start in `window`.
+///
+/// # Errors
+///
+/// Whatever the engine reports.
+pub fn surplus(db: &mut Db, granularity: Granularity, window: Window) -> QueryResult<Vec<Surplus>> {
+    #[derive(QueryableByName)]
+    struct Row {
+        #[diesel(sql_type = Text)]
+        api_name: String,
+        #[diesel(sql_type = Timestamp)]
+        period_start: Stamp,
+        #[diesel(sql_type = Bool)]
+        rolled_up: bool,
+        #[diesel(sql_type = BigInt)]
+        total_requests: i64,
+        #[diesel(sql_type = BigInt)]
+        success_count: i64,
+        #[diesel(sql_type = BigInt)]
+        error_count: i64,
+        #[diesel(sql_type = BigInt)]
+        cached_count: i64,
+        #[diesel(sql_type = BigInt)]
+        rate_limit_errors: i64,
+        #[diesel(sql_type = BigInt)]
+        timeout_errors: i64,
+        #[diesel(sql_type = BigInt)]
+        server_errors: i64,
+        #[diesel(sql_type = Nullable<Double>)]
+        published_cost: Option<f64>,
+        #[diesel(sql_type = Nullable<Text>)]
+        rolled_up_cost: Option<String>,
+    }
+    // Also starts that are milliseconds since 1970, which older Prisma engines write to SQLite.
+    let (start, is_within) = match db {
+        Db::Pg(_) => (
+            "published.period_start",
+            "published.period_start >= $2 AND published.period_start < $3",
+        ),
+        Db::Sqlite(_) => (
+            "CASE typeof(published.period_start) WHEN 'text' THEN published.period_start
+             ELSE strftime('%Y-%m-%dT%H:%M:%S.000+00:00', published.period_start / 1000.0, 'unixepoch') END",
+            "(published.period_start >= $2 AND published.period_start < $3
+              OR published.period_start >= $4 AND published.period_start < $5)",
+        ),
+    };
+    let more = |column: &str| {
+        format!("CAST(published.{column} AS BIGINT) - coalesce(rollup.{column}, 0) AS {column}")
+    };
+    let counts = [
+        "total_requests",
+        "success_count",
+        "error_count",
+        "cached_count",
+        "rate_limit_errors",
+        "timeout_errors",
+        "server_errors",
+    ];
+    let query = format!(
+        "SELECT published.api_name, {start} AS period_start, rollup.api_name IS NOT NULL AS rolled_up, {},
+             published.total_cost AS published_cost, rollup.total_cost AS rolled_up_cost
+         FROM api_usage_aggregates AS published
+         LEFT JOIN usagectl_rollups AS rollup
+             ON rollup.aggregation_type = published.aggregation_type AND rollup.scope = 'API'
+             AND rollup.api_name = published.api_name AND rollup.period_start = {start}
+         WHERE published.aggregation_type = $1 AND {is_within}
+             AND published.total_requests > coalesce(rollup.total_requests, 0)
+         ORDER BY published.api_name, published.period_start",
+        counts.map(more).join(", ")
+    );
+    let bound = |query: String| {
+        diesel::sql_query(query)
+            .bind::<Text, _>(granularity.as_str())
+            .bind::<Timestamp, _>(HourEdge(window.from))
+            .bind::<Timestamp, _>(HourEdge(window.to))
+    };
+    let rows: Vec<Row> = match db {
+        Db::Pg(conn) => bound(query).load(conn)?,
+        Db::Sqlite(conn) => bound(query)
+            .bind::<BigInt, _>(window.from.timestamp_millis())
+            .bind::<BigInt, _>(window.to.timestamp_millis())
+            .load(conn)?,
+    };
+    let count = |count: i64| u64::try_from(count).unwrap_or(0);
+    let surplus = |row: Row| {
+        let Stamp::Canonical(start) = row.period_start else {
+            return None;
+        };
+        // The application cuts days at its own midnight. Such a day overlaps two of ours, whose rows
+        // count already: counting it too would count calls twice.
+        if granularity.start_of(start) != start {
+            return None;
+        }
+        let published = row
+            .published_cost
+            .and_then(Credits::from_f64)
+            .unwrap_or_default();
+        let rolled_up = row
+            .rolled_up_cost
+            .and_then(|cost| cost.parse().ok())
+            .unwrap_or_default();
+        Some(Surplus {
+            period: ApiPeriod {
+                start,
+                api_name: row.api_name,
+            },
+            rolled_up: row.rolled_up,
+            rollup: Rollup {
+                total_requests: count(row.total_requests),
+                success_count: count(row.success_count),
+                error_count: count(row.error_count),
+                cached_count: count(row.cached_count),
+                errors: ErrorClasses {
+                    rate_limit: count(row.rate_limit_errors),
+                    timeout: count(row.timeout_errors),
+                    server: count(row.server_errors),
+                    ..ErrorClasses::default()
+                },
+                total_cost: published.minus(rolled_up).max(Credits::ZERO),
+                ..Rollup::default()
+            },
+        })
+    };
+    Ok(rows.into_iter().filter_map(surplus).collect())
+}
+
+/// Writes rows for periods that have none.
+///
+/// # Errors
+///
+/// Whatever the engine reports; a unique violation if another program wrote one of them meanwhile.
+pub fn insert(
+    db: &mut Db,
+    granularity: Granularity,
+    rows: Vec<(&ApiPeriod, Published)>,
+    now: DateTime<Utc>,
+) -> QueryResult<()> {
+    let row = |(period, published): (&ApiPeriod, Published)| {
+        let (start, api_name) = (period.start, &period.api_name);
+        let facts = format!("aggregate\0{granularity}\0{api_name}");
+        NewRow {
+            id: id::derived(start, facts.as_bytes()).to_string(),
+            api_name: api_name.clone(),
+            endpoint: None,
+            aggregation_type: granularity.as_str(),
+            period_start: start.into(),
+            period_end: granularity.end_of(start).into(),
+            numbers: published.into(),
+            created_at: now.into(),
+            updated_at: now.into(),
+        }
+    };
+    let rows: Vec<NewRow> = rows.into_iter().map(row).collect();
+    match db {
+        Db::Pg(conn) => {
+            diesel::insert_into(api_usage_aggregates::table)
+                .values(&rows)
+                .execute(conn)?;
+        }
+        Db::Sqlite(conn) => {
+            for row in &rows {
+                diesel::insert_into(api_usage_aggregates::table)
+                    .values(row)
+                    .execute(conn)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Replaces the numbers of a row; its id stays, and it is the row of all endpoints from now on.
+///
+/// # Errors
+///
+/// Whatever the engine reports.
+pub fn replace(
+    db: &mut Db,
+    granularity: Granularity,
+    id: &str,
+    start: DateTime<Utc>,
+    published: Published,
+    now: DateTime<Utc>,
+) -> QueryResult<()> {
+    use api_usage_aggregates::dsl;
+    on!(db, |conn| {
+        diesel::update(dsl::api_usage_aggregates.find(id))
+            .set((
+                dsl::endpoint.eq(None::<String>),
+                dsl::period_start.eq(Ts::new(start)),
+                dsl::period_end.eq(Ts::new(granularity.end_of(start))),
+                Numbers::from(published),
+                dsl::updated_at.eq(Ts::new(now)),
+            ))
+            .execute(conn)
+    })?;
+    Ok(())
+}
+
+/// Removes a row.
+///
+/// # Errors
+///
+/// Whatever the engine reports.
+pub fn remove(db: &mut Db, id: &str) -> QueryResult<()> {
+    use api_usage_aggregates::dsl;
+    on!(db, |conn| diesel::delete(
+        dsl::api_usage_aggregates.find(id)
+    )
+    .execute(conn))?;
+    Ok(())
+}

@@ -1,0 +1,7 @@
+//! Usage rows, the hours they make dirty, and the roll-ups.
+
+pub mod aggregates;
+pub mod dirty;
+pub mod insert;
+pub mod read;
+pub mod rollups;

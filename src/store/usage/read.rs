@@ -1,0 +1,199 @@
+//! Reading `api_usage`: only the columns that are counted, row by row, so that memory stays flat however
+//! many rows there are.
+
+use chrono::{DateTime, Utc};
+use diesel::connection::DefaultLoadingMode;
+use diesel::dsl::sql;
+use diesel::pg::PgRowByRowLoadingMode;
+use diesel::prelude::*;
+use diesel::sql_types::{BigInt, Bool, Nullable};
+
+use crate::domain::period::Granularity;
+use crate::domain::usage::read_plan::Slice;
+use crate::domain::usage::rollup::Call;
+use crate::store::db::Db;
+use crate::store::schema::{api_usage, usagectl_odd_timestamps};
+use crate::store::time::{HourEdge, Stamp, Ts};
+use crate::store::types::{Amount, Flag, Whole};
+
+/// One row, as far as it is counted.
+#[derive(Clone, Copy, Debug)]
+pub struct UsageRow<'a> {
+    /// The API that was called.
+    pub api_name: &'a str,
+    /// The path that was called; empty if the row names none.
+    pub endpoint: &'a str,
+    /// When.
+    pub at: DateTime<Utc>,
+    /// What a roll-up counts.
+    pub call: Call<'a>,
+}
+
+/// Between which rowids the rows of a stretch of time lie, if they lie there nearly alone.
+///
+/// Rows are mostly inserted in the order of time. Walking through them where they lie is then twice as
+/// fast as looking each of them up from the index of timestamps, which here is read by itself.
+fn dense_rowids(
+    conn: &mut SqliteConnection,
+    from: HourEdge,
+    to: HourEdge,
+) -> QueryResult<Option<(i64, i64)>> {
+    type Spread = (Option<i64>, Option<i64>, i64);
+    let (first, last, count): Spread = api_usage::table
+        .filter(api_usage::timestamp.ge(from))
+        .filter(api_usage::timestamp.lt(to))
+        .select((
+            sql::<Nullable<BigInt>>("min(rowid)"),
+            sql::<Nullable<BigInt>>("max(rowid)"),
+            sql::<BigInt>("count(*)"),
+        ))
+        .get_result(conn)?;
+    let spread = first.zip(last);
+    Ok(spread.filter(|(first, last)| last.saturating_sub(*first) / 2 < count))
+}
+
+#[derive(Queryable)]
+struct Found {
+    api_name: String,
+    endpoint: Option<String>,
+    timestamp: Stamp,
+    success: Flag,
+    status_code: Option<Whole>,
+    response_time: Option<Whole>,
+    error_type: Option<String>,
+    cost_credits: Option<Amount>,
+    cached: Flag,
+}
+
+impl Found {
+    fn row(&self, at: DateTime<Utc>) -> UsageRow<'_> {
+        UsageRow {
+            api_name: &self.api_name,
+            endpoint: self.endpoint.as_deref().unwrap_or_default(),
+            at,
+            call: Call {
+                success: self.success.0,
+                status_code: self.status_code.map(|status| status.0),
+                response_time: self.response_time.map(|ms| ms.0),
+                error_type: self.error_type.as_deref(),
+                cost_credits: self.cost_credits.map(|cost| cost.0),
+                cached: self.cached.0,
+            },
+        }
+    }
+}
+
+/// The columns of [`Found`], in its order.
+type Columns = (
+    api_usage::api_name,
+    api_usage::endpoint,
+    api_usage::timestamp,
+    api_usage::success,
+    api_usage::status_code,
+    api_usage::response_time,
+    api_usage::error_type,
+    api_usage::cost_credits,
+    api_usage::cached,
+);
+
+const COLUMNS: Columns = (
+    api_usage::api_name,
+    api_usage::endpoint,
+    api_usage::timestamp,
+    api_usage::success,
+    api_usage::status_code,
+    api_usage::response_time,
+    api_usage::error_type,
+    api_usage::cost_credits,
+    api_usage::cached,
+);
+
+/// Hands each row of `slice` to `work`, in no particular order.
+///
+/// # Errors
+///
+/// Whatever the engine reports.
+pub fn for_each(db: &mut Db, slice: &Slice, mut work: impl FnMut(UsageRow<'_>)) -> QueryResult<()> {
+    // Whole hours, since those are what the text of a timestamp can be searched by.
+    let hours = slice.window.widened(Granularity::Hourly);
+    let (from, to) = (HourEdge(hours.from), HourEdge(hours.to));
+    macro_rules! ranged {
+        () => {{
+            let rows = api_usage::table
+                .select(COLUMNS)
+                .filter(api_usage::timestamp.ge(from))
+                .filter(api_usage::timestamp.lt(to))
+                .into_boxed();
+            match &slice.api_name {
+                Some(api) => rows.filter(api_usage::api_name.eq(api)),
+                None => rows,
+            }
+        }};
+    }
+    let mut hand_over = |found: &Found, at: DateTime<Utc>| {
+        if slice.window.contains(at) {
+            work(found.row(at));
+        }
+    };
+    match db {
+        Db::Pg(conn) => {
+            for row in ranged!().load_iter::<Found, PgRowByRowLoadingMode>(conn)? {
+                let row = row?;
+                if let Stamp::Canonical(at) = row.timestamp {
+                    hand_over(&row, at);
+                }
+            }
+        }
+        Db::Sqlite(conn) => {
+            let dense = match slice.api_name {
+                None => dense_rowids(conn, from, to)?,
+                Some(_) => None,
+            };
+            let rows = match dense {
+                // Nothing else is asked of the rows, or SQLite might prefer an index all the same.
+                Some((first, last)) => api_usage::table
+                    .select(COLUMNS)
+                    .filter(
+                        sql::<Bool>("api_usage.rowid BETWEEN ")
+                            .bind::<BigInt, _>(first)
+                            .sql(" AND ")
+                            .bind::<BigInt, _>(last),
+                    )
+                    .into_boxed(),
+                None => ranged!(),
+            };
+            for row in rows.load_iter::<Found, DefaultLoadingMode>(conn)? {
+                let row = row?;
+                // Others are listed as odd, and come below.
+                if let Stamp::Canonical(at) = row.timestamp {
+                    hand_over(&row, at);
+                }
+            }
+            // Without the API: given its name, SQLite would begin with all rows of the API, and the list
+            // of odd ones is short or empty.
+            let odd = usagectl_odd_timestamps::table
+                .inner_join(
+                    api_usage::table.on(api_usage::id.eq(usagectl_odd_timestamps::usage_id)),
+                )
+                .select((usagectl_odd_timestamps::hour.assume_not_null(), COLUMNS))
+                .filter(usagectl_odd_timestamps::hour.ge(from))
+                .filter(usagectl_odd_timestamps::hour.lt(to));
+            for row in odd.load_iter::<(Ts, Found), DefaultLoadingMode>(conn)? {
+                let (hour, row) = row?;
+                let is_asked_for = slice
+                    .api_name
+                    .as_ref()
+                    .is_none_or(|api| *api == row.api_name);
+                if let Stamp::Odd(at) = row.timestamp
+                    && is_asked_for
+                {
+                    // The trigger's reading has put the row into its hour; ours must not move it to another.
+                    let hour = hour.utc();
+                    let within = at.filter(|at| Granularity::Hourly.start_of(*at) == hour);
+                    hand_over(&row, within.unwrap_or(hour));
+                }
+            }
+        }
+    }
+    Ok(())
+}

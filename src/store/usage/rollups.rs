@@ -1,0 +1,613 @@
+//! `usagectl_rollups`, the state of every roll-up, and `usagectl_stale_periods`, the list of those that must
+//! be made anew.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::{DateTime, Utc};
+use diesel::connection::DefaultLoadingMode;
+use diesel::connection::SimpleConnection;
+use diesel::pg::PgRowByRowLoadingMode;
+use diesel::prelude::*;
+
+use crate::domain::period::{Granularity, Window};
+use crate::domain::usage::credits;
+use crate::domain::usage::histogram;
+use crate::domain::usage::histogram::Histogram;
+use crate::domain::usage::rollup::{ApiPeriod, ApiRollup, ErrorClasses, ResponseTimes, Rollup};
+use crate::error::{Error, Exit};
+use crate::store::db::{Db, on};
+use crate::store::schema::{usagectl_dirty_hours, usagectl_rollups, usagectl_stale_periods};
+use crate::store::time::{HourEdge, Ts};
+
+/// Which rows of a period are meant: the one of the whole API or those of its endpoints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// All endpoints together.
+    Api,
+    /// Each endpoint.
+    Endpoint,
+}
+
+impl Scope {
+    fn as_str(self) -> &'static str {
+        match self {
+            Scope::Api => "API",
+            Scope::Endpoint => "ENDPOINT",
+        }
+    }
+}
+
+#[derive(Debug, Insertable, Queryable, Selectable)]
+#[diesel(table_name = usagectl_rollups, treat_none_as_default_value = false)]
+struct Row {
+    aggregation_type: String,
+    scope: String,
+    api_name: String,
+    period_start: Ts,
+    endpoint: String,
+    total_requests: i64,
+    success_count: i64,
+    error_count: i64,
+    cached_count: i64,
+    rate_limit_errors: i64,
+    timeout_errors: i64,
+    server_errors: i64,
+    client_errors: i64,
+    network_errors: i64,
+    other_errors: i64,
+    response_time_count: i64,
+    response_time_sum: i64,
+    min_response_time: Option<i32>,
+    max_response_time: Option<i32>,
+    response_time_histogram: Vec<u8>,
+    total_cost: String,
+}
+
+/// A stored roll-up that this program cannot have written.
+#[derive(Debug, thiserror::Error)]
+#[error("the stored roll-up of {api_name} {granularity} {start} is damaged: {reason}", start = crate::domain::period::shown(*.start))]
+pub struct Damaged {
+    api_name: String,
+    granularity: String,
+    start: DateTime<Utc>,
+    reason: String,
+}
+
+impl From<Damaged> for Error {
+    fn from(error: Damaged) -> Error {
+        Error::new(Exit::Untrustworthy, error).with_next("usagectl aggregate --rebuild")
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+enum Damage {
+    #[error("a negative number")]
+    Negative,
+    #[error(transparent)]
+    Histogram(#[from] histogram::DecodeError),
+    #[error("a cost that is {0}")]
+    Cost(#[from] credits::ParseError),
+}
+
+impl Row {
+    fn new(
+        granularity: Granularity,
+        scope: Scope,
+        period: &ApiPeriod,
+        endpoint: &str,
+        rollup: &Rollup,
+    ) -> Row {
+        // No database holds more rows than a BIGINT counts.
+        let count = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        let ms = |ms: Option<u32>| ms.map(|ms| i32::try_from(ms).unwrap_or(i32::MAX));
+        Row {
+            aggregation_type: granularity.as_str().to_owned(),
+            scope: scope.as_str().to_owned(),
+            api_name: period.api_name.clone(),
+            period_start: period.start.into(),
+            endpoint: endpoint.to_owned(),
+            total_requests: count(rollup.total_requests),
+            success_count: count(rollup.success_count),
+            error_count: count(rollup.error_count),
+            cached_count: count(rollup.cached_count),
+            rate_limit_errors: count(rollup.errors.rate_limit),
+            timeout_errors: count(rollup.errors.timeout),
+            server_errors: count(rollup.errors.server),
+            client_errors: count(rollup.errors.client),
+            network_errors: count(rollup.errors.network),
+            other_errors: count(rollup.errors.other),
+            response_time_count: count(rollup.response_times.count),
+            response_time_sum: count(rollup.response_times.sum),
+            min_response_time: ms(rollup.response_times.min),
+            max_response_time: ms(rollup.response_times.max),
+            response_time_histogram: rollup.response_times.histogram.encode(),
+            total_cost: rollup.total_cost.to_string(),
+        }
+    }
+
+    fn rollup(&self) -> Result<Rollup, Damaged> {
+        self.read().map_err(|damage| Damaged {
+            api_name: self.api_name.clone(),
+            granularity: self.aggregation_type.clone(),
+            start: self.period_start.utc(),
+            reason: damage.to_string(),
+        })
+    }
+
+    fn read(&self) -> Result<Rollup, Damage> {
+        let count = |number: i64| u64::try_from(number).map_err(|_| Damage::Negative);
+        let ms = |ms: Option<i32>| {
+            let ms = ms.map(|ms| u32::try_from(ms).map_err(|_| Damage::Negative));
+            ms.transpose()
+        };
+        Ok(Rollup {
+            total_requests: count(self.total_requests)?,
+            success_count: count(self.success_count)?,
+            error_count: count(self.error_count)?,
+            cached_count: count(self.cached_count)?,
+            errors: ErrorClasses {
+                rate_limit: count(self.rate_limit_errors)?,
+                timeout: count(self.timeout_errors)?,
+                server: count(self.server_errors)?,
+                client: count(self.client_errors)?,
+                network: count(self.network_errors)?,
+                other: count(self.other_errors)?,
+            },
+            response_times: ResponseTimes {
+                count: count(self.response_time_count)?,
+                sum: count(self.response_time_sum)?,
+                min: ms(self.min_response_time)?,
+                max: ms(self.max_response_time)?,
+                histogram: Histogram::decode(&self.response_time_histogram)?,
+            },
+            total_cost: self.total_cost.parse()?,
+        })
+    }
+}
+
+/// One stored roll-up, as [`for_each`] hands it over.
+#[derive(Debug)]
+pub struct Stored<'a> {
+    /// The API.
+    pub api_name: &'a str,
+    /// The start of the period.
+    pub start: DateTime<Utc>,
+    /// What the scope says.
+    pub scope: Scope,
+    /// The endpoint; empty in [`Scope::Api`].
+    pub endpoint: &'a str,
+    /// The state, if it can be read.
+    pub rollup: Result<Rollup, Damaged>,
+}
+
+/// Hands each stored roll-up of some APIs and periods to `work`, in no particular order.
+///
+/// # Errors
+///
+/// Whatever the engine reports; [`Damaged`] if one cannot be read.
+pub fn for_each(
+    db: &mut Db,
+    granularity: Granularity,
+    scopes: &[Scope],
+    apis: &BTreeSet<&str>,
+    window: Window,
+    mut work: impl FnMut(Stored<'_>) -> Result<(), Damaged>,
+) -> Result<(), Error> {
+    use usagectl_rollups::dsl;
+    let mut hand_over = |row: &Row| {
+        let scope = match row.scope == Scope::Api.as_str() {
+            true => Scope::Api,
+            false => Scope::Endpoint,
+        };
+        work(Stored {
+            api_name: &row.api_name,
+            start: row.period_start.utc(),
+            scope,
+            endpoint: &row.endpoint,
+            rollup: row.rollup(),
+        })
+    };
+    macro_rules! rows {
+        () => {
+            dsl::usagectl_rollups
+                .filter(dsl::aggregation_type.eq(granularity.as_str()))
+                .filter(dsl::scope.eq_any(scopes.iter().map(|scope| scope.as_str())))
+                .filter(dsl::api_name.eq_any(apis.iter().copied()))
+                .filter(dsl::period_start.ge(HourEdge(window.from)))
+                .filter(dsl::period_start.lt(HourEdge(window.to)))
+                .select(Row::as_select())
+        };
+    }
+    match db {
+        Db::Pg(conn) => {
+            for row in rows!().load_iter::<Row, PgRowByRowLoadingMode>(conn)? {
+                hand_over(&row?)?;
+            }
+        }
+        Db::Sqlite(conn) => {
+            for row in rows!().load_iter::<Row, DefaultLoadingMode>(conn)? {
+                hand_over(&row?)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The stored roll-ups of some APIs and periods.
+///
+/// # Errors
+///
+/// Whatever the engine reports; [`Damaged`] if one cannot be read.
+pub fn load(
+    db: &mut Db,
+    granularity: Granularity,
+    apis: &BTreeSet<&str>,
+    window: Window,
+) -> Result<BTreeMap<ApiPeriod, ApiRollup>, Error> {
+    gather(db, granularity, granularity, apis, window, Err)
+}
+
+/// As [`load`], of periods that are about to be replaced: one that cannot be read counts nothing, which
+/// is not what any stored one does.
+///
+/// # Errors
+///
+/// Whatever the engine reports.
+pub fn load_to_replace(
+    db: &mut Db,
+    granularity: Granularity,
+    apis: &BTreeSet<&str>,
+    window: Window,
+) -> Result<BTreeMap<ApiPeriod, ApiRollup>, Error> {
+    gather(db, granularity, granularity, apis, window, |_| {
+        Ok(Rollup::default())
+    })
+}
+
+/// What the stored roll-ups of the periods of `below` add up to in the periods of `granularity`. They
+/// are merged as they come, so that not all of them are in memory at once.
+///
+/// # Errors
+///
+/// As [`load`].
+pub fn merge(
+    db: &mut Db,
+    below: Granularity,
+    granularity: Granularity,
+    apis: &BTreeSet<&str>,
+    window: Window,
+) -> Result<BTreeMap<ApiPeriod, ApiRollup>, Error> {
+    gather(db, below, granularity, apis, window, Err)
+}
+
+fn gather(
+    db: &mut Db,
+    of: Granularity,
+    into: Granularity,
+    apis: &BTreeSet<&str>,
+    window: Window,
+    if_damaged: impl Fn(Damaged) -> Result<Rollup, Damaged>,
+) -> Result<BTreeMap<ApiPeriod, ApiRollup>, Error> {
+    let mut found: BTreeMap<ApiPeriod, ApiRollup> = BTreeMap::new();
+    let both = [Scope::Api, Scope::Endpoint];
+    for_each(db, of, &both, apis, window, |stored| {
+        let period = ApiPeriod {
+            start: into.start_of(stored.start),
+            api_name: stored.api_name.to_owned(),
+        };
+        let of_period = found.entry(period).or_default();
+        let rollup = stored.rollup.or_else(&if_damaged)?;
+        let sum = match stored.scope {
+            Scope::Api => &mut of_period.total,
+            Scope::Endpoint => of_period.endpoint(stored.endpoint),
+        };
+        sum.merge(&rollup);
+        Ok(())
+    })?;
+    Ok(found)
+}
+
+/// Removes all that is stored of one period.
+///
+/// # Errors
+///
+/// Whatever the engine reports.
+pub fn remove(db: &mut Db, granularity: Granularity, period: &ApiPeriod) -> QueryResult<()> {
+    use usagectl_rollups::dsl;
+    on!(db, |conn| {
+        diesel::delete(dsl::usagectl_rollups)
+            .filter(dsl::aggregation_type.eq(granularity.as_str()))
+            .filter(dsl::scope.eq_any([Scope::Api.as_str(), Scope::Endpoint.as_str()]))
+            .filter(dsl::api_name.eq(&period.api_name))
+            .filter(dsl::period_start.eq(Ts::new(period.start)))
+            .execute(conn)
+    })?;
+    Ok(())
+}
+
+/// Stores roll-ups of periods of which nothing is stored.
+///
+/// # Errors
+///
+/// Whatever the engine reports.
+pub fn insert<'a>(
+    db: &mut Db,
+    granularity: Granularity,
+    rollups: impl IntoIterator<Item = (&'a ApiPeriod, &'a ApiRollup)>,
+) -> QueryResult<()> {
+    let rows = rollups.into_iter().flat_map(|(period, rollup)| {
+        let total = Row::new(granularity, Scope::Api, period, "", &rollup.total);
+        let endpoints = rollup.endpoints.iter().map(move |(endpoint, rollup)| {
+            Row::new(granularity, Scope::Endpoint, period, endpoint, rollup)
+        });
+        std::iter::once(total).chain(endpoints)
+    });
+    match db {
+        Db::Pg(conn) => {
+            let rows: Vec<Row> = rows.collect();
+            diesel::copy_from(usagectl_rollups::table)
+                .from_insertable(&rows)
+                .execute(conn)?;
+        }
+        Db::Sqlite(conn) => {
+            for row in rows {
+                diesel::insert_into(usagectl_rollups::table)
+                    .values(&row)
+                    .execute(conn)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The first stale periods of a granularity that start at `from` or later, at most `limit`.
+///
+/// # Errors
+///
+/// Whatever the engine reports.
+pub fn stale(
+    db: &mut Db,
+    granularity: Granularity,
+    apis: &[String],
+    from: DateTime<Utc>,
+    limit: usize,
+) -> QueryResult<Vec<ApiPeriod>> {
+    use usagectl_stale_periods::dsl;
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let rows: Vec<(Ts, String)> = on!(db, |conn| {
+        let mut rows = dsl::usagectl_stale_periods
+            .select((dsl::period_start, dsl::api_name))
+            .filter(dsl::aggregation_type.eq(granularity.as_str()))
+            .filter(dsl::period_start.ge(HourEdge(from)))
+            .order((dsl::period_start, dsl::api_name))
+            .limit(limit)
+            .into_boxed();
+        if !apis.is_empty() {
+            rows = rows.filter(dsl::api_name.eq_any(apis));
+        }
+        rows.load(conn)
+    })?;
+    let period = |(start, api_name): (Ts, String)| ApiPeriod {
+        start: start.utc(),
+        api_name,
+    };
+    Ok(rows.into_iter().map(period).collect())
+}
+
+/// Puts periods on the list of stale ones.
+///
+/// # Errors
+///
+/// Whatever the engine reports.
+pub fn add_stale(
+    db: &mut Db,
+    granularity: Granularity,
+    periods: &BTreeSet<ApiPeriod>,
+) -> QueryResult<()> {
+    use usagectl_stale_periods::dsl;
+    if periods.is_empty() {
+        return Ok(());
+    }
+    let row = |period: &ApiPeriod| StaleRow {
+        aggregation_type: granularity.as_str(),
+        period_start: period.start.into(),
+        api_name: period.api_name.clone(),
+    };
+    let rows: Vec<StaleRow> = periods.iter().map(row).collect();
+    on!(db, |conn| diesel::insert_into(dsl::usagectl_stale_periods)
+        .values(&rows)
+        .on_conflict_do_nothing()
+        .execute(conn))?;
+    Ok(())
+}
+
+#[derive(Insertable)]
+#[diesel(table_name = usagectl_stale_periods, treat_none_as_default_value = false)]
+struct StaleRow {
+    aggregation_type: &'static str,
+    period_start: Ts,
+    api_name: String,
+}
+
+/// Strikes off the list what [`stale`] returned: everything up to `last`, which was its last.
+///
+/// # Errors
+///
+/// Whatever the engine reports.
+pub fn remove_stale(
+    db: &mut Db,
+    granularity: Granularity,
+    apis: &[String],
+    last: &ApiPeriod,
+) -> QueryResult<()> {
+    use usagectl_stale_periods::dsl;
+    let start = Ts::new(last.start);
+    on!(db, |conn| {
+        let mut done = diesel::delete(dsl::usagectl_stale_periods)
+            .filter(dsl::aggregation_type.eq(granularity.as_str()))
+            .filter(
+                dsl::period_start.lt(start).or(dsl::period_start
+                    .eq(start)
+                    .and(dsl::api_name.le(&last.api_name))),
+            )
+            .into_boxed();
+        if !apis.is_empty() {
+            done = done.filter(dsl::api_name.eq_any(apis));
+        }
+        done.execute(conn)
+    })?;
+    Ok(())
+}
+
+/// How many periods of a granularity are stale.
+///
+/// # Errors
+///
+/// Whatever the engine reports.
+pub fn count_stale(db: &mut Db, granularity: Granularity, apis: &[String]) -> QueryResult<u64> {
+    use usagectl_stale_periods::dsl;
+    let count: i64 = on!(db, |conn| {
+        let mut rows = dsl::usagectl_stale_periods
+            .filter(dsl::aggregation_type.eq(granularity.as_str()))
+            .into_boxed();
+        if !apis.is_empty() {
+            rows = rows.filter(dsl::api_name.eq_any(apis));
+        }
+        rows.count().get_result(conn)
+    })?;
+    Ok(u64::try_from(count).unwrap_or(0))
+}
+
+/// Lists everything that is stored of periods that overlap `window` as stale.
+///
+/// # Errors
+///
+/// Whatever the engine reports.
+pub fn mark_stored(db: &mut Db, window: Window, apis: &[String]) -> QueryResult<()> {
+    use usagectl_rollups::dsl;
+    for granularity in Granularity::ALL {
+        let whole = window.widened(granularity);
+        on!(db, |conn| {
+            let mut stored = dsl::usagectl_rollups
+                .select((dsl::aggregation_type, dsl::period_start, dsl::api_name))
+                .filter(dsl::aggregation_type.eq(granularity.as_str()))
+                .filter(dsl::scope.eq(Scope::Api.as_str()))
+                .filter(dsl::period_start.ge(HourEdge(whole.from)))
+                .filter(dsl::period_start.lt(HourEdge(whole.to)))
+                .into_boxed();
+            if !apis.is_empty() {
+                stored = stored.filter(dsl::api_name.eq_any(apis));
+            }
+            diesel::insert_into(usagectl_stale_periods::table)
+                .values(stored)
+                .into_columns((
+                    usagectl_stale_periods::aggregation_type,
+                    usagectl_stale_periods::period_start,
+                    usagectl_stale_periods::api_name,
+                ))
+                .on_conflict_do_nothing()
+                .execute(conn)
+        })?;
+    }
+    Ok(())
+}
+
+/// The periods of a granularity that are stored, whatever their API.
+///
+/// # Errors
+///
+/// Whatever the engine reports.
+pub fn stored_starts(
+    db: &mut Db,
+    granularity: Granularity,
+    window: Window,
+) -> QueryResult<BTreeSet<DateTime<Utc>>> {
+    use usagectl_rollups::dsl;
+    let starts: Vec<Ts> = on!(db, |conn| dsl::usagectl_rollups
+        .select(dsl::period_start)
+        .filter(dsl::aggregation_type.eq(granularity.as_str()))
+        .filter(dsl::scope.eq(Scope::Api.as_str()))
+        .filter(dsl::period_start.ge(HourEdge(window.from)))
+        .filter(dsl::period_start.lt(HourEdge(window.to)))
+        .distinct()
+        .load(conn))?;
+    Ok(starts.into_iter().map(Ts::utc).collect())
+}
+
+/// The stale periods of every granularity that start in `window`.
+///
+/// # Errors
+///
+/// Whatever the engine reports.
+pub fn stale_in(db: &mut Db, window: Window) -> QueryResult<Vec<(Granularity, ApiPeriod)>> {
+    use usagectl_stale_periods::dsl;
+    let mut found = Vec::new();
+    for granularity in Granularity::ALL {
+        let rows: Vec<(Ts, String)> = on!(db, |conn| dsl::usagectl_stale_periods
+            .select((dsl::period_start, dsl::api_name))
+            .filter(dsl::aggregation_type.eq(granularity.as_str()))
+            .filter(dsl::period_start.ge(HourEdge(window.from)))
+            .filter(dsl::period_start.lt(HourEdge(window.to)))
+            .load(conn))?;
+        let period = |(start, api_name): (Ts, String)| ApiPeriod {
+            start: start.utc(),
+            api_name,
+        };
+        found.extend(rows.into_iter().map(|row| (granularity, period(row))));
+    }
+    Ok(found)
+}
+
+/// Every API that something is known about: rolled up, or waiting to be.
+///
+/// # Errors
+///
+/// Whatever the engine reports.
+pub fn known_apis(db: &mut Db) -> QueryResult<BTreeSet<String>> {
+    use usagectl_rollups::dsl;
+    let rolled_up: Vec<String> = on!(db, |conn| dsl::usagectl_rollups
+        .select(dsl::api_name)
+        .filter(dsl::aggregation_type.eq(Granularity::Monthly.as_str()))
+        .filter(dsl::scope.eq(Scope::Api.as_str()))
+        .distinct()
+        .load(conn))?;
+    let stale: Vec<String> = on!(db, |conn| usagectl_stale_periods::table
+        .select(usagectl_stale_periods::api_name)
+        .distinct()
+        .load(conn))?;
+    let marked: Vec<String> = on!(db, |conn| usagectl_dirty_hours::table
+        .select(usagectl_dirty_hours::api_name)
+        .distinct()
+        .load(conn))?;
+    Ok(rolled_up.into_iter().chain(stale).chain(marked).collect())
+}
+
+/// Every API that has a roll-up of any kind. Reads them all.
+///
+/// # Errors
+///
+/// Whatever the engine reports.
+pub fn all_apis(db: &mut Db) -> QueryResult<BTreeSet<String>> {
+    use usagectl_rollups::dsl;
+    let apis: Vec<String> = on!(db, |conn| dsl::usagectl_rollups
+        .select(dsl::api_name)
+        .filter(dsl::scope.eq(Scope::Api.as_str()))
+        .distinct()
+        .load(conn))?;
+    Ok(apis.into_iter().collect())
+}
+
+/// Tells PostgreSQL's planner what was written. Autovacuum would do so within a minute; until then the
+/// joins of `stats` take seconds where they should take milliseconds.
+///
+/// # Errors
+///
+/// Whatever the engine reports.
+pub fn refresh_statistics(db: &mut Db) -> QueryResult<()> {
+    match db {
+        Db::Pg(conn) => {
+            conn.batch_execute("ANALYZE (SKIP_LOCKED) usagectl_rollups, api_usage_aggregates")
+        }
+        Db::Sqlite(_) => Ok(()),
+    }
+}
