@@ -20,6 +20,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::args::parse_duration;
 use crate::context::Context;
+use crate::domain::format::count;
 use crate::error::{Error, Exit, Outcome, Result};
 use crate::ingest::{
     self, Block, Code, Ended, Failure, Field, Format, Input, Job, Mapping, Problem, Refusal,
@@ -27,7 +28,6 @@ use crate::ingest::{
 };
 use crate::output::printable;
 use crate::output::record::Summary;
-use crate::output::table::count;
 use crate::store::db::{Access, Db};
 use crate::store::time::Ts;
 use crate::store::usage::insert;

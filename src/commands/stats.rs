@@ -6,6 +6,7 @@ use clap::{Args, ValueEnum};
 
 use crate::args::{ApiFilter, Lookback};
 use crate::context::Context;
+use crate::domain::format::counted;
 use crate::domain::period::{Granularity, Window};
 use crate::domain::usage::read_plan::Slice;
 use crate::domain::usage::rollup::{ApiPeriod, LeftOut};
@@ -13,7 +14,6 @@ use crate::domain::usage::stats::{Cells, Lines, Plan, Stale};
 use crate::error::{Error, Exit, Outcome, Result};
 use crate::output::printable;
 use crate::output::stats::Stats;
-use crate::output::table::counted;
 use crate::store::db::{Access, Db};
 use crate::store::usage::rollups::Scope;
 use crate::store::usage::{aggregates, dirty, read, rollups};

@@ -4,6 +4,7 @@
 pub mod alert;
 pub mod capacity;
 pub mod forecast;
+pub mod format;
 pub mod id;
 pub mod metrics;
 pub mod named;

@@ -22,9 +22,9 @@ use crate::context::Context;
 use crate::domain::alert::channel::{Channel, Exec, Settings, Stdout};
 use crate::domain::alert::delivery::{self, Delivery, NO_CHANNEL, Notice, OVERTAKEN};
 use crate::domain::alert::notice::Content;
+use crate::domain::format::counted;
 use crate::error::{Error, Exit, Outcome, Result};
 use crate::output::printable;
-use crate::output::table::counted;
 use crate::store::alerting::{channels, notices};
 use crate::store::db::Db;
 

@@ -5,7 +5,8 @@ use std::fmt;
 use serde::Serialize;
 
 use super::Answer;
-use super::table::{Side, count, counted, layout};
+use super::table::{Side, layout};
+use crate::domain::format::{count, counted};
 use crate::domain::period::{Granularity, shown};
 use crate::domain::usage::rollup::ApiPeriod;
 
@@ -149,7 +150,7 @@ struct KeptJson<'a> {
 }
 
 impl Answer for RunAnswer {
-    fn table(&self) -> String {
+    fn table(&self, _width: Option<usize>) -> String {
         self.summary() + "\n"
     }
 
@@ -261,7 +262,7 @@ impl Difference {
 }
 
 impl Answer for VerifyAnswer {
-    fn table(&self) -> String {
+    fn table(&self, _width: Option<usize>) -> String {
         if self.differences.is_empty() {
             return String::new();
         }

@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::{Answer, printable};
+use crate::domain::format::count;
 use crate::domain::schema::plan::{Change, Loss, Step};
-use crate::output::table::count;
 
 /// What would be done, or is about to be.
 #[derive(Debug)]
@@ -53,7 +53,7 @@ fn action(change: &Change) -> &'static str {
 }
 
 impl Answer for Plan<'_> {
-    fn table(&self) -> String {
+    fn table(&self, _width: Option<usize>) -> String {
         if self.steps.is_empty() {
             return "nothing to do\n".to_owned();
         }
@@ -182,7 +182,7 @@ struct AppliedMigrationJson<'a> {
 }
 
 impl Answer for Applied {
-    fn table(&self) -> String {
+    fn table(&self, _width: Option<usize>) -> String {
         let mut text = String::new();
         for (version, name, ms) in &self.migrations {
             text.push_str(&format!("applied {version}_{name} in {ms} ms\n"));
@@ -242,7 +242,7 @@ mod tests {
             undoes: true,
         };
         assert_eq!(
-            plan.table(),
+            plan.table(None),
             "undo 1_one\n  \
                drop table a             1 row\n  \
                drop column b.long_name  1,509 of 1,512 values\n  \

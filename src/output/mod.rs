@@ -8,6 +8,8 @@ pub mod aggregate;
 pub mod alerts;
 pub mod chart;
 pub mod collect;
+pub mod columns;
+pub mod json;
 pub mod limits;
 pub mod migrations;
 pub mod recommend;
@@ -17,7 +19,7 @@ pub mod status;
 pub mod table;
 
 use std::borrow::Cow;
-use std::io::Write;
+use std::io::{self, Write};
 
 use clap::ValueEnum;
 use serde::Serialize;
@@ -41,14 +43,21 @@ pub enum Format {
 
 /// Something a command can answer with.
 pub trait Answer {
-    /// The text for people, complete with its line ends.
-    fn table(&self) -> String;
+    /// The human-readable text, complete with its line ends. `width` is the terminal's, in characters, and
+    /// nothing when stdout is not a terminal; a list then keeps all its columns.
+    fn table(&self, width: Option<usize>) -> String;
 
     /// The document for programs, without its schema version.
     fn json(&self) -> impl Serialize;
 
     /// The header and the rows for spreadsheets.
     fn csv(&self) -> Vec<Vec<String>>;
+}
+
+/// The width of the terminal that stdout is.
+fn terminal_width() -> Option<usize> {
+    let (width, _) = terminal_size::terminal_size_of(io::stdout())?;
+    Some(usize::from(width.0))
 }
 
 #[derive(Serialize)]
@@ -65,7 +74,7 @@ struct Document<T> {
 /// When `out` cannot be written.
 pub fn print(out: &mut impl Write, format: Format, answer: &impl Answer) -> Result<()> {
     match format {
-        Format::Table => out.write_all(answer.table().as_bytes())?,
+        Format::Table => out.write_all(answer.table(terminal_width()).as_bytes())?,
         Format::Json => {
             let document = Document {
                 schema: JSON_SCHEMA,

@@ -4,7 +4,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;
 
 use super::Answer;
-use super::table::count;
+use crate::domain::format::count;
 
 /// What became of the lines that were read.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -75,7 +75,7 @@ struct SummaryJson {
 }
 
 impl Answer for Summary {
-    fn table(&self) -> String {
+    fn table(&self, _width: Option<usize>) -> String {
         let mut text = String::new();
         for (index, (name, number)) in self.counts().into_iter().enumerate() {
             // The last three are exceptions, told where there are any.
@@ -139,7 +139,7 @@ mod tests {
             ..Summary::default()
         };
         assert_eq!(
-            plain.table(),
+            plain.table(None),
             "read                 1,200\n\
              inserted             1,200\n\
              duplicate                0\n\
@@ -148,6 +148,6 @@ mod tests {
              in 0.5 s, 2,400 lines/s\n"
         );
         let cut = Summary { cut: 3, ..plain };
-        assert!(cut.table().contains("cut                      3\n"));
+        assert!(cut.table(None).contains("cut                      3\n"));
     }
 }

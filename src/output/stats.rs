@@ -4,7 +4,8 @@ use serde::Serialize;
 
 use super::Answer;
 use super::chart::sparkline;
-use super::table::{Side, count, layout};
+use super::table::{Side, layout};
+use crate::domain::format::count;
 use crate::domain::period::{Granularity, Window, shown};
 use crate::domain::usage::histogram;
 use crate::domain::usage::rollup::{ErrorClasses, Rollup};
@@ -44,7 +45,7 @@ fn classes(errors: &ErrorClasses) -> [(&'static str, &'static str, u64); 6] {
 }
 
 impl Answer for Stats {
-    fn table(&self) -> String {
+    fn table(&self, _width: Option<usize>) -> String {
         let span = format!("{} to {}", shown(self.window.from), shown(self.window.to));
         if self.total.rollup.total_requests == 0 {
             return format!("no requests from {span}\n");

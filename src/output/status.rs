@@ -3,8 +3,9 @@
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;
 
-use super::table::{Side, count, counted, layout};
+use super::table::{Side, layout};
 use super::{Answer, printable};
+use crate::domain::format::{count, counted};
 use crate::domain::metrics::names::Priority;
 use crate::domain::schema::migration::{Standing, State};
 use crate::domain::schema::status::{AlertCounts, Capacity, Report, StaleMetric, Verdict};
@@ -229,7 +230,7 @@ fn age(now: DateTime<Utc>, hour: DateTime<Utc>) -> String {
 }
 
 impl Answer for Status<'_> {
-    fn table(&self) -> String {
+    fn table(&self, _width: Option<usize>) -> String {
         let columns = [
             ("VERSION", Side::Left),
             ("NAME", Side::Left),

@@ -3,6 +3,7 @@
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 
 use super::printable;
+use crate::domain::format::count;
 
 /// On which side a column's text stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,21 +44,6 @@ pub fn layout(columns: &[(&str, Side)], rows: impl IntoIterator<Item = Vec<Strin
     text
 }
 
-/// A whole number with a comma between thousands.
-#[must_use]
-pub fn count(number: impl Into<i128>) -> String {
-    let number = number.into();
-    let digits = number.unsigned_abs().to_string();
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    if number < 0 { format!("-{text}") } else { text }
-}
-
 /// An amount of any size, as exact as people read it: `0.25`, `83.4`, `1,250`.
 #[must_use]
 pub fn amount(value: f64) -> String {
@@ -78,31 +64,9 @@ pub fn amount(value: f64) -> String {
     format!("{sign}{}{point}{rest}", count(whole))
 }
 
-/// A number of things: `1 row`, `2 rows`.
-#[must_use]
-pub fn counted(number: u64, thing: &str) -> String {
-    let plural = if number == 1 { "" } else { "s" };
-    format!("{} {thing}{plural}", count(number))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn thousands_are_set_apart() {
-        let numbers = [0, 999, 1_000, -1_234_567, i64::MIN].map(count);
-        let expected = [
-            "0",
-            "999",
-            "1,000",
-            "-1,234,567",
-            "-9,223,372,036,854,775,808",
-        ];
-        assert_eq!(numbers, expected);
-        let things = [0, 1, 1_000].map(|number| counted(number, "row"));
-        assert_eq!(things, ["0 rows", "1 row", "1,000 rows"]);
-    }
 
     #[test]
     fn amounts_are_as_exact_as_people_read_them() {

@@ -10,6 +10,7 @@ use chrono::{DateTime, Utc};
 
 use super::AggregateArgs;
 use crate::context::Context;
+use crate::domain::format::counted;
 use crate::domain::period::{Granularity, Window, shown};
 use crate::domain::usage::aggregate_row::Published;
 use crate::domain::usage::read_plan::Slice;
@@ -17,7 +18,6 @@ use crate::domain::usage::rollup::{ApiPeriod, ApiRollup, Rollup, Tally};
 use crate::error::{Exit, Outcome, Result};
 use crate::output::Format;
 use crate::output::aggregate::{Difference, VerifyAnswer};
-use crate::output::table::counted;
 use crate::store::db::Db;
 use crate::store::usage::aggregates;
 use crate::store::usage::aggregates::Found;

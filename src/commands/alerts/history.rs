@@ -1,6 +1,5 @@
 //! `alerts history`: what happened to rules, and what was told of it.
 
-
 use chrono::TimeDelta;
 use clap::Args;
 

@@ -8,6 +8,7 @@ use clap::{Args, ValueEnum};
 
 use crate::args::parse_duration;
 use crate::context::Context;
+use crate::domain::format::{count, counted};
 use crate::domain::metrics::focus_bill::{Bill, Charge};
 use crate::domain::metrics::point::{NewPoint, Saved};
 use crate::error::{Error, Exit, Outcome, Result};
@@ -16,7 +17,6 @@ use crate::ingest::{
 };
 use crate::output::collect::Imported;
 use crate::output::printable;
-use crate::output::table::{count, counted};
 use crate::store::db::{Access, Db};
 use crate::store::metrics::days;
 use crate::store::metrics::points;

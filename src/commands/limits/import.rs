@@ -8,13 +8,13 @@ use clap::Args;
 
 use super::apply::{Applied, apply, rehearsable};
 use crate::context::{self, Context};
+use crate::domain::format::counted;
 use crate::domain::plans::audit::OLD;
 use crate::domain::plans::catalogue::Catalogue;
 use crate::domain::plans::sync::Actor;
 use crate::domain::plans::{diff, parse, selection};
 use crate::error::{Error, Exit, Outcome, Result};
 use crate::output::limits::import::Imported;
-use crate::output::table::counted;
 use crate::store::db::{Access, Db};
 use crate::store::plans::{catalogues, selections};
 

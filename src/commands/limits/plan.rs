@@ -7,6 +7,7 @@ use clap::Args;
 use super::apply::apply;
 use crate::args::parse_instant;
 use crate::context::{self, Context};
+use crate::domain::format::counted;
 use crate::domain::id;
 use crate::domain::plans::Catalogue;
 use crate::domain::plans::selection;
@@ -15,7 +16,6 @@ use crate::domain::plans::sync::Actor;
 use crate::error::{Error, Exit, Outcome, Result};
 use crate::output::limits::plan::Choices;
 use crate::output::printable;
-use crate::output::table::counted;
 use crate::store::db::{Access, Db};
 use crate::store::plans::{catalogues, selections};
 

@@ -5,10 +5,10 @@ use clap::{ArgGroup, Args};
 use super::parse_period;
 use crate::context::Context;
 use crate::domain::alert::rule::AlertPeriod;
+use crate::domain::format::counted;
 use crate::domain::metrics::names::{Metric, Service};
 use crate::error::{Error, Exit, Outcome, Result};
 use crate::output::printable;
-use crate::output::table::counted;
 use crate::store::db::{Access, Db};
 use crate::store::plans::{api_limits, limits};
 

@@ -16,6 +16,6 @@ pub use catalogue::{
     AtLimit, Catalogue, Included, Kind, LimitPeriod, Limited, Overage, Plan, PlanLimit, PriceScope,
     Source, usual_kind,
 };
-pub use selection::{Billing, PlanChoice};
 pub use limit::{LimitInForce, Origin};
+pub use selection::{Billing, PlanChoice};
 pub use source::{Grade, PageDate};

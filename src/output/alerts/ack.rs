@@ -46,7 +46,7 @@ struct AcknowledgementJson<'a> {
 }
 
 impl Answer for Acknowledgements {
-    fn table(&self) -> String {
+    fn table(&self, _width: Option<usize>) -> String {
         let line = |done: &Acknowledgement| {
             let Concern {
                 api_name,

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 
-use super::super::table::{self, count, counted, layout};
+use super::super::table::{self, layout};
 use super::super::{Answer, printable};
 use super::event::EventJson;
 use super::{measured, span};
@@ -13,6 +13,7 @@ use crate::domain::alert::backtest::Past;
 use crate::domain::alert::event::Event;
 use crate::domain::alert::notice::NoticeKind;
 use crate::domain::alert::rule::{Rule, Severity};
+use crate::domain::format::{count, counted};
 use crate::domain::period::{Window, shown};
 
 /// What a rule would have said.
@@ -171,7 +172,7 @@ impl Backtest {
 }
 
 impl Answer for Backtest {
-    fn table(&self) -> String {
+    fn table(&self, _width: Option<usize>) -> String {
         let mut text = format!(
             "{}, threshold {}: {} to {}, {}\n\n",
             printable(&self.rule.to_string()),

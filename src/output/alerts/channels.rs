@@ -4,8 +4,9 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;
 
 use super::super::Answer;
-use super::super::table::{Side, count, layout};
+use super::super::table::{Side, layout};
 use crate::domain::alert::channel::{Channel, SecretPlace};
+use crate::domain::format::count;
 
 /// A channel, and how it is with it.
 #[derive(Debug)]
@@ -98,7 +99,7 @@ struct SecretJson {
 }
 
 impl Answer for ChannelList {
-    fn table(&self) -> String {
+    fn table(&self, _width: Option<usize>) -> String {
         if self.lines.is_empty() {
             return "no channels yet: usagectl alerts channel add --help\n".to_owned();
         }

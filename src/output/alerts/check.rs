@@ -3,13 +3,14 @@
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-use super::super::table::{Side, counted, layout};
+use super::super::table::{Side, layout};
 use super::super::{Answer, printable};
 use super::event::EventJson;
 use crate::domain::alert::event::{Concern, Event};
 use crate::domain::alert::notification_policy::brief;
 use crate::domain::alert::rule::{AlertType, Severity};
 use crate::domain::alert::state::{Standing, State};
+use crate::domain::format::counted;
 use crate::domain::period::shown;
 
 /// What a check found.
@@ -203,7 +204,7 @@ impl FindingJson<'_> {
 }
 
 impl Answer for Check {
-    fn table(&self) -> String {
+    fn table(&self, _width: Option<usize>) -> String {
         let columns = [
             ("STATE", Side::Left),
             ("SEVERITY", Side::Left),

@@ -52,7 +52,7 @@ impl Deliveries<'_> {
 }
 
 impl Answer for Deliveries<'_> {
-    fn table(&self) -> String {
+    fn table(&self, _width: Option<usize>) -> String {
         if self.notices.is_empty() {
             return "nothing waits to be delivered\n".to_owned();
         }

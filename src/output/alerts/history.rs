@@ -101,7 +101,7 @@ pub(super) fn event_table(events: &[Event]) -> String {
 }
 
 impl Answer for Events {
-    fn table(&self) -> String {
+    fn table(&self, _width: Option<usize>) -> String {
         if self.events.is_empty() {
             return nothing("nothing happened", self.window);
         }
@@ -182,7 +182,7 @@ struct NoticeJson<'a> {
 }
 
 impl Answer for Notices {
-    fn table(&self) -> String {
+    fn table(&self, _width: Option<usize>) -> String {
         if self.notices.is_empty() {
             return nothing("nothing was to be told", self.window);
         }

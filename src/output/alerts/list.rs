@@ -127,7 +127,7 @@ pub(super) fn value_bar(line: &Line) -> Option<String> {
 }
 
 impl Answer for RuleList {
-    fn table(&self) -> String {
+    fn table(&self, _width: Option<usize>) -> String {
         if self.lines.is_empty() {
             return "no rules; `usagectl alerts init` adds those for the usual APIs\n".to_owned();
         }

@@ -15,8 +15,8 @@ pub mod status;
 
 use chrono::TimeDelta;
 
-use super::table::count;
 use crate::domain::alert::rule::AlertType;
+use crate::domain::format::count;
 
 /// A number as people write it: thousands apart, at most two digits after the point.
 pub(super) fn number(value: f64) -> String {

@@ -196,7 +196,7 @@ pub(super) fn said(rule: &Rule) -> String {
 }
 
 impl Answer for Changed {
-    fn table(&self) -> String {
+    fn table(&self, _width: Option<usize>) -> String {
         let length = telling_length(self.rules.iter().map(|change| change.rule.id.as_str()));
         let line = |change: &Change| {
             let rule = &change.rule;

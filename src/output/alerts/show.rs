@@ -145,7 +145,7 @@ impl RuleShown {
 }
 
 impl Answer for RuleShown {
-    fn table(&self) -> String {
+    fn table(&self, _width: Option<usize>) -> String {
         let mut text = self.facts();
         if let Err(senseless) = self.rule.check() {
             let line = format!("\nUNKNOWN: {senseless}\n");

@@ -96,7 +96,7 @@ fn about(silence: &Silence) -> String {
 }
 
 impl Answer for Silences {
-    fn table(&self) -> String {
+    fn table(&self, _width: Option<usize>) -> String {
         let length = telling_length(self.silences.iter().map(|silence| silence.id.as_str()));
         if let Some(done) = self.done {
             let line = |silence: &Silence| {

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-use super::super::table::{Side, count, counted, layout};
+use super::super::table::{Side, layout};
 use super::super::{Answer, printable};
 use super::list::{StateJson, remarks, state};
 use super::measured;
@@ -11,6 +11,7 @@ use crate::domain::alert::delivery::Notice;
 use crate::domain::alert::rule::Severity;
 use crate::domain::alert::silence::Silence;
 use crate::domain::alert::summary::{Condition, Line};
+use crate::domain::format::{count, counted};
 use crate::domain::period::shown;
 
 /// Where everything stands.
@@ -116,7 +117,7 @@ impl AlertsStatus {
 }
 
 impl Answer for AlertsStatus {
-    fn table(&self) -> String {
+    fn table(&self, _width: Option<usize>) -> String {
         if self.lines.is_empty() {
             return "no rules; `usagectl alerts init` adds those for the usual APIs\n".to_owned();
         }

@@ -2,9 +2,9 @@
 
 use serde::Serialize;
 
+use crate::domain::format::count;
 use crate::domain::metrics::point::Saved;
 use crate::output::Answer;
-use crate::output::table::count;
 
 /// What became of the lines that were read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -46,7 +46,7 @@ struct ImportedJson<'a> {
 }
 
 impl Answer for Imported {
-    fn table(&self) -> String {
+    fn table(&self, _width: Option<usize>) -> String {
         let line = |(name, number): (&str, u64)| {
             format!("{name:<14}{:>10}\n", count(number.cast_signed()))
         };

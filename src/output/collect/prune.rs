@@ -3,8 +3,8 @@
 use chrono::NaiveDate;
 use serde::Serialize;
 
+use crate::domain::format::counted;
 use crate::output::Answer;
-use crate::output::table::counted;
 
 /// What was removed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,7 +31,7 @@ impl Pruned {
 }
 
 impl Answer for Pruned {
-    fn table(&self) -> String {
+    fn table(&self, _width: Option<usize>) -> String {
         let points = counted(self.points, "point");
         let until = self
             .last_day()

@@ -5,10 +5,11 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::value;
+use crate::domain::format::count;
 use crate::domain::metrics::collector::{Failure, RunResult, Source};
 use crate::domain::metrics::point::{NewPoint, Saved};
 use crate::output::Answer;
-use crate::output::table::{Side, count, layout};
+use crate::output::table::{Side, layout};
 
 /// What became of one collector.
 #[derive(Clone, Debug)]
@@ -173,7 +174,7 @@ fn values(collectors: &[RanOne]) -> String {
 }
 
 impl Answer for Ran {
-    fn table(&self) -> String {
+    fn table(&self, _width: Option<usize>) -> String {
         let columns = [
             ("COLLECTOR", Side::Left),
             ("RESULT", Side::Left),
@@ -215,7 +216,7 @@ impl Answer for Ran {
 }
 
 impl Answer for Examined {
-    fn table(&self) -> String {
+    fn table(&self, _width: Option<usize>) -> String {
         let columns = [
             ("COLLECTOR", Side::Left),
             ("STATE", Side::Left),

@@ -4,11 +4,12 @@ use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use serde::Serialize;
 
 use super::value;
+use crate::domain::format::count;
 use crate::domain::metrics::collector::CollectorRun;
 use crate::domain::metrics::day::Latest;
 use crate::domain::metrics::point::Reading;
 use crate::output::Answer;
-use crate::output::table::{Side, count, layout};
+use crate::output::table::{Side, layout};
 
 /// Where collecting stands.
 #[derive(Clone, Debug)]
@@ -63,7 +64,7 @@ fn age(age: TimeDelta) -> String {
 }
 
 impl Answer for Status {
-    fn table(&self) -> String {
+    fn table(&self, _width: Option<usize>) -> String {
         let mut text = String::new();
         if !self.runs.is_empty() {
             let columns = [

@@ -2,9 +2,10 @@
 
 use serde::Serialize;
 
+use crate::domain::format::counted;
 use crate::domain::plans::audit::{Finding, Matter};
 use crate::output::Answer;
-use crate::output::table::{Side, counted, layout};
+use crate::output::table::{Side, layout};
 
 /// The answer of `limits audit`.
 #[derive(Debug)]
@@ -18,7 +19,7 @@ pub struct Audit {
 }
 
 impl Answer for Audit {
-    fn table(&self) -> String {
+    fn table(&self, _width: Option<usize>) -> String {
         let looked_into = counted(self.looked_into as u64, "limit");
         if self.findings.is_empty() {
             return format!("{looked_into}, nothing found\n");

@@ -5,10 +5,11 @@ use serde::Serialize;
 
 use super::{number, or_nothing};
 use crate::domain::capacity::limit_status::{Standing, State};
+use crate::domain::format::counted;
 use crate::domain::metrics::names::{Metric, Service};
 use crate::domain::period::shown;
 use crate::domain::plans::{AtLimit, Kind, LimitPeriod, Origin};
-use crate::output::table::{Side, counted, layout};
+use crate::output::table::{Side, layout};
 use crate::output::{Answer, printable};
 
 /// The answer of `limits check`.
@@ -106,7 +107,7 @@ fn bar(percent: f64, warning: f64, critical: f64) -> String {
 }
 
 impl Answer for Check {
-    fn table(&self) -> String {
+    fn table(&self, _width: Option<usize>) -> String {
         if self.standings.is_empty() {
             return "there are no limits\n".to_owned();
         }

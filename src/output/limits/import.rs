@@ -28,7 +28,7 @@ pub struct Imported {
 }
 
 impl Answer for Imported {
-    fn table(&self) -> String {
+    fn table(&self, _width: Option<usize>) -> String {
         let rehearsal = if self.dry_run {
             ", nothing was written"
         } else {

@@ -29,7 +29,7 @@ pub struct Initialised {
 }
 
 impl Answer for Initialised {
-    fn table(&self) -> String {
+    fn table(&self, _width: Option<usize>) -> String {
         let plans: Vec<String> = self
             .plans
             .iter()

@@ -33,7 +33,7 @@ pub struct ListedLimit {
 }
 
 impl Answer for Limits {
-    fn table(&self) -> String {
+    fn table(&self, _width: Option<usize>) -> String {
         if self.limits.is_empty() && self.api_limits.is_empty() {
             return "no limits\n".to_owned();
         }

@@ -8,7 +8,7 @@ pub mod list;
 pub mod plan;
 pub mod show;
 
-use crate::output::table::count;
+use crate::domain::format::count;
 
 /// A number as people read it: thousands set apart, no digits that say nothing.
 fn number(value: f64) -> String {

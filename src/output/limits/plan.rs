@@ -28,7 +28,7 @@ impl Choices {
 }
 
 impl Answer for Choices {
-    fn table(&self) -> String {
+    fn table(&self, _width: Option<usize>) -> String {
         if self.choices.is_empty() {
             return "no plan was chosen\n".to_owned();
         }

@@ -22,7 +22,7 @@ pub struct Shown {
 }
 
 impl Answer for Shown {
-    fn table(&self) -> String {
+    fn table(&self, _width: Option<usize>) -> String {
         let in_use = match &self.plan_in_use {
             Some(plan) => format!("{plan} is in use"),
             None => "no plan is chosen".to_owned(),

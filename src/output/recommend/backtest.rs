@@ -47,7 +47,7 @@ fn score(brier: Option<f64>) -> String {
 }
 
 impl Answer for Backtest {
-    fn table(&self) -> String {
+    fn table(&self, _width: Option<usize>) -> String {
         let columns = [
             ("SERIES", Side::Left),
             ("KIND", Side::Left),

@@ -7,6 +7,7 @@ use crate::domain::capacity::forecast::{Lately, Subject, date, number};
 use crate::domain::forecast::{
     Band, Chance, Confidence, Day, DayNumber, Forecast, Insufficient, Passage, PeriodTotal,
 };
+use crate::domain::format::counted;
 use crate::domain::metrics::names::{Metric, Service};
 use crate::domain::metrics::point::Point;
 use crate::domain::period::shown;
@@ -14,7 +15,7 @@ use crate::domain::plans::{Kind, LimitPeriod};
 use crate::output::Answer;
 use crate::output::chart::{Course, course};
 use crate::output::printable;
-use crate::output::table::{Side, amount, counted, layout};
+use crate::output::table::{Side, amount, layout};
 
 /// Forecasts of several series.
 #[derive(Debug)]
@@ -173,7 +174,7 @@ fn band_in_words(band: Band) -> String {
 }
 
 impl Answer for Forecasts {
-    fn table(&self) -> String {
+    fn table(&self, _width: Option<usize>) -> String {
         if self.explain {
             let pages = self.items.iter().map(page).collect::<Vec<_>>();
             return pages.join("\n");

@@ -110,7 +110,7 @@ fn said(entry: &Entry) -> String {
 }
 
 impl Answer for History<'_> {
-    fn table(&self) -> String {
+    fn table(&self, _width: Option<usize>) -> String {
         match self.entries {
             [] => "nothing has happened to it yet\n".to_owned(),
             entries => entries_table(entries),

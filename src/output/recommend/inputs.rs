@@ -41,7 +41,7 @@ fn service(given: &Given) -> String {
 }
 
 impl Answer for Inputs {
-    fn table(&self) -> String {
+    fn table(&self, _width: Option<usize>) -> String {
         let columns = [
             ("INPUT", Side::Left),
             ("SERVICE", Side::Left),

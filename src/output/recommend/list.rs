@@ -115,7 +115,7 @@ fn extra_cost(it: &Recommendation) -> String {
 }
 
 impl Answer for List {
-    fn table(&self) -> String {
+    fn table(&self, _width: Option<usize>) -> String {
         if self.recommendations.is_empty() {
             return "no recommendations\n".to_owned();
         }

@@ -5,11 +5,12 @@ use serde::Serialize;
 
 use super::list::RecommendationJson;
 use super::short_id;
+use crate::domain::format::counted;
 use crate::domain::metrics::names::{Metric, Service};
 use crate::domain::recommendation::Recommendation;
 use crate::domain::recommendation::history::Entry;
 use crate::domain::recommendation::reconcile::{Done, Step, Topic};
-use crate::output::table::{Side, counted, layout};
+use crate::output::table::{Side, layout};
 use crate::output::{Answer, printable};
 
 /// What was done to one recommendation.
@@ -61,7 +62,7 @@ pub struct Run {
 }
 
 impl Answer for Run {
-    fn table(&self) -> String {
+    fn table(&self, _width: Option<usize>) -> String {
         let mut text = String::new();
         let ids: Vec<String> = self
             .lines

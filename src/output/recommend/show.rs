@@ -283,7 +283,7 @@ fn missing(facts: &Facts) -> String {
 }
 
 impl Answer for Show<'_> {
-    fn table(&self) -> String {
+    fn table(&self, _width: Option<usize>) -> String {
         let mut text = self.head() + &self.words();
         let mut add = |there: bool, part: &dyn Fn() -> String| {
             if there {

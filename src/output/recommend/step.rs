@@ -30,7 +30,7 @@ struct StepJson<'a> {
 }
 
 impl Answer for Step<'_> {
-    fn table(&self) -> String {
+    fn table(&self, _width: Option<usize>) -> String {
         let it = &self.moved.after;
         let what = if self.from == it.status {
             format!("{}, noted", it.status)

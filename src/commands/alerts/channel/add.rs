@@ -12,11 +12,11 @@ use crate::domain::alert::channel::{
     Webhook,
 };
 use crate::domain::alert::delivery::{Delivery, NO_CHANNEL};
+use crate::domain::format::counted;
 use crate::error::{Error, Exit, Outcome, Result};
 use crate::http::Url;
 use crate::output::alerts::channels::{ChannelLine, ChannelList};
 use crate::output::printable;
-use crate::output::table::counted;
 use crate::store::alerting::{channels, notices};
 use crate::store::db::Access;
 

@@ -5,10 +5,10 @@ use clap::Args;
 use super::named;
 use crate::context::Context;
 use crate::domain::alert::delivery::{Delivery, NO_CHANNEL};
+use crate::domain::format::counted;
 use crate::error::{Outcome, Result};
 use crate::output::alerts::channels::{ChannelLine, ChannelList};
 use crate::output::printable;
-use crate::output::table::counted;
 use crate::store::alerting::{channels, notices, rules};
 use crate::store::db::Access;
 

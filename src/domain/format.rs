@@ -1,0 +1,281 @@
+//! How numbers, percentages, durations, instants, money and ids are written, everywhere.
+//!
+//! It stands in `domain` because notification summaries and recommendation text are stored and must print a
+//! measurement as the tables of `output` do.
+
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+use rust_decimal::Decimal;
+
+/// Stands for a value that is missing or unknown.
+pub const DASH: &str = "-";
+
+/// A whole number with a comma between thousands: `1,234`.
+pub fn count(number: impl Into<i128>) -> String {
+    let number = number.into();
+    let digits = number.unsigned_abs().to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    if number < 0 { format!("-{text}") } else { text }
+}
+
+/// A number with at most two decimals and commas between thousands: `1,250.6`, `0.25`.
+///
+/// Below 0.01 it keeps two significant digits (`0.00042`), from 1e15 on it is scientific. A value that is
+/// not finite is [`DASH`].
+pub fn number(value: f64) -> String {
+    match value.abs() {
+        _ if !value.is_finite() => DASH.to_owned(),
+        size if size >= 1e15 => format!("{value:.2e}"),
+        size if size >= 0.01 => group(&format!("{value:.2}")),
+        0.0 => "0".to_owned(),
+        size if size < 1e-9 => format!("{value:.1e}"),
+        size => {
+            let decimals = (-size.log10().floor()) as usize + 1;
+            group(&format!("{value:.decimals$}"))
+        }
+    }
+}
+
+/// A decimal with commas between thousands, all its digits kept except zeros at the end.
+pub fn decimal(value: Decimal) -> String {
+    group(&value.normalize().to_string())
+}
+
+/// Puts commas into `-1234.50` and removes zeros at the end: `-1,234.5`.
+fn group(text: &str) -> String {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let fraction = fraction.trim_end_matches('0');
+    let point = if fraction.is_empty() { "" } else { "." };
+    let digits = whole.trim_start_matches('-');
+    let sign = if whole.len() > digits.len() && (digits != "0" || !fraction.is_empty()) {
+        "-"
+    } else {
+        ""
+    };
+    let whole = digits
+        .parse()
+        .map_or_else(|_| digits.to_owned(), |whole: i128| count(whole));
+    format!("{sign}{whole}{point}{fraction}")
+}
+
+/// A percentage (`percent` is 89.2, not 0.892) with one decimal: `89.2%`.
+pub fn percent(percent: f64) -> String {
+    if !percent.is_finite() {
+        return DASH.to_owned();
+    }
+    let text = format!("{percent:.1}");
+    let text = if text == "-0.0" { "0.0" } else { &text };
+    let (whole, tenth) = text.split_once('.').unwrap_or((text, "0"));
+    match whole.parse::<i128>() {
+        Ok(0) | Err(_) => format!("{text}%"),
+        Ok(whole) => format!("{}.{tenth}%", count(whole)),
+    }
+}
+
+/// US dollars: two decimals and commas between thousands, more decimals below a cent: `$1,234.50`, `$0.0023`.
+pub fn usd(amount: Decimal) -> String {
+    let sign = if amount.is_sign_negative() && !amount.is_zero() {
+        "-"
+    } else {
+        ""
+    };
+    let size = amount.abs();
+    let cent = Decimal::new(1, 2);
+    let text = if size.is_zero() || size >= cent {
+        format!("{:.2}", size.round_dp(2))
+    } else {
+        size.round_sf(2).unwrap_or(size).normalize().to_string()
+    };
+    let (whole, cents) = text.split_once('.').unwrap_or((&text, "00"));
+    let whole = whole
+        .parse()
+        .map_or_else(|_| whole.to_owned(), |whole: i128| count(whole));
+    format!("{sign}${whole}.{cents}")
+}
+
+/// A length of time in its two largest units: `500ms`, `90s` as `1m 30s`, `1d 4h`.
+pub fn duration(span: TimeDelta) -> String {
+    const UNITS: [(i64, &str); 5] = [
+        (86_400_000, "d"),
+        (3_600_000, "h"),
+        (60_000, "m"),
+        (1_000, "s"),
+        (1, "ms"),
+    ];
+    let ms = span.num_milliseconds();
+    let mut rest = ms.unsigned_abs();
+    let mut parts = Vec::new();
+    for (unit_ms, unit) in UNITS {
+        let units = rest / unit_ms.unsigned_abs();
+        rest %= unit_ms.unsigned_abs();
+        if units > 0 {
+            parts.push(format!("{units}{unit}"));
+        } else if !parts.is_empty() {
+            break;
+        }
+        if parts.len() == 2 {
+            break;
+        }
+    }
+    match (parts.is_empty(), ms < 0) {
+        (true, _) => "0s".to_owned(),
+        (false, true) => format!("-{}", parts.join(" ")),
+        (false, false) => parts.join(" "),
+    }
+}
+
+/// An instant in tables and messages: RFC 3339 in UTC, to the second.
+pub fn time(at: DateTime<Utc>) -> String {
+    at.to_rfc3339_opts(SecondsFormat::Secs, true)
+}
+
+/// An instant in JSON and CSV: RFC 3339 in UTC, to the millisecond.
+pub fn time_ms(at: DateTime<Utc>) -> String {
+    at.to_rfc3339_opts(SecondsFormat::Millis, true)
+}
+
+/// A change from one state to another: `OK -> FIRING`; from nothing, `- -> OK`.
+pub fn change(from: Option<impl std::fmt::Display>, to: impl std::fmt::Display) -> String {
+    match from {
+        Some(from) => format!("{from} -> {to}"),
+        None => format!("{DASH} -> {to}"),
+    }
+}
+
+/// A number of things, with the regular plural: `1 row`, `2 rows`.
+pub fn counted(number: u64, thing: &str) -> String {
+    counted_as(number, thing, &format!("{thing}s"))
+}
+
+/// A number of things, with a plural of its own: `1 try`, `2 tries`.
+pub fn counted_as(number: u64, one: &str, many: &str) -> String {
+    format!("{} {}", count(number), if number == 1 { one } else { many })
+}
+
+/// The shortest beginning of `id`, of at least eight characters, that no other of `all` has.
+pub fn short_id<'a>(id: &'a str, all: &[String]) -> &'a str {
+    const SHORTEST: usize = 8;
+    let shared = |other: &String| {
+        let same = id.bytes().zip(other.bytes());
+        same.take_while(|(a, b)| a == b).count()
+    };
+    let others = all.iter().filter(|other| *other != id);
+    let needed = others.map(|other| shared(other) + 1).max().unwrap_or(0);
+    let end = needed.max(SHORTEST);
+    // Ids of other programs may have characters of several bytes.
+    (end..id.len()).find_map(|end| id.get(..end)).unwrap_or(id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn count_has_thousands_separators() {
+        let numbers = [0, 999, 1_000, -1_234_567, i64::MIN].map(count);
+        let expected = [
+            "0",
+            "999",
+            "1,000",
+            "-1,234,567",
+            "-9,223,372,036,854,775,808",
+        ];
+        assert_eq!(numbers, expected);
+    }
+
+    #[test]
+    fn number_has_two_decimals_or_two_significant_digits() {
+        let cases = [
+            (0.0, "0"),
+            (-0.0, "0"),
+            (80.126, "80.13"),
+            (256.0, "256"),
+            (-0.5, "-0.5"),
+            (-3.25, "-3.25"),
+            (-0.004, "-0.004"),
+            (0.00042, "0.00042"),
+            (0.0099, "0.0099"),
+            (16_666.666, "16,666.67"),
+            (1e7, "10,000,000"),
+            (1e300, "1.00e300"),
+            (f64::NAN, "-"),
+        ];
+        for (value, expected) in cases {
+            assert_eq!(number(value), expected);
+        }
+    }
+
+    #[test]
+    fn percent_has_one_decimal() {
+        let cases = [
+            (0.0, "0.0%"),
+            (-0.01, "0.0%"),
+            (-0.5, "-0.5%"),
+            (89.214, "89.2%"),
+            (1_250.0, "1,250.0%"),
+            (f64::INFINITY, "-"),
+        ];
+        for (value, expected) in cases {
+            assert_eq!(percent(value), expected);
+        }
+    }
+
+    #[test]
+    fn usd_keeps_digits_below_a_cent() {
+        let cases = [
+            ("0", "$0.00"),
+            ("10", "$10.00"),
+            ("-1234.5", "-$1,234.50"),
+            ("0.0023", "$0.0023"),
+            ("-0.00456", "-$0.0046"),
+        ];
+        for (amount, expected) in cases {
+            assert_eq!(usd(amount.parse().unwrap()), expected);
+        }
+    }
+
+    #[test]
+    fn duration_shows_two_largest_units() {
+        let cases = [
+            (0, "0s"),
+            (500, "500ms"),
+            (90_000, "1m 30s"),
+            (120_000, "2m"),
+            (604_800_000, "7d"),
+            (100_800_000, "1d 4h"),
+            (86_460_000, "1d"),
+            (-60_000, "-1m"),
+        ];
+        for (ms, expected) in cases {
+            assert_eq!(duration(TimeDelta::milliseconds(ms)), expected);
+        }
+    }
+
+    #[test]
+    fn plural_follows_the_number() {
+        let things = [0, 1, 1_000].map(|number| counted(number, "row"));
+        assert_eq!(things, ["0 rows", "1 row", "1,000 rows"]);
+        assert_eq!(counted_as(2, "try", "tries"), "2 tries");
+    }
+
+    #[test]
+    fn short_id_is_unique_among_all() {
+        let ids = [
+            "0123456789",
+            "0123456788",
+            "abc",
+            "ünïcödéé-1",
+            "ünïcödéé-2",
+        ];
+        let all: Vec<String> = ids.map(str::to_owned).to_vec();
+        assert_eq!(short_id("0123456789", &all), "0123456789");
+        assert_eq!(short_id("0123456789", &all[..1]), "01234567");
+        assert_eq!(short_id("abc", &all), "abc");
+        assert_eq!(short_id("ünïcödéé-1", &all), "ünïcödéé-1");
+    }
+}

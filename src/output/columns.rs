@@ -1,0 +1,222 @@
+//! The columns of a list, declared once: the table and the CSV both derive from them.
+//!
+//! A cell is a typed value, so that one measurement prints the same in every list: formatted in tables,
+//! exact in CSV.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use rust_decimal::Decimal;
+
+use super::table::{Side, layout};
+use crate::domain::format;
+
+/// One value of a row.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Cell {
+    /// `-` in tables, empty in CSV.
+    Missing,
+    Text(String),
+    Count(i128),
+    Number(f64),
+    /// 89.2 for 89.2 %.
+    Percent(f64),
+    /// US dollars.
+    Usd(Decimal),
+    Time(DateTime<Utc>),
+    Duration(TimeDelta),
+    Bool(bool),
+}
+
+impl Cell {
+    pub fn text(text: impl ToString) -> Cell {
+        Cell::Text(text.to_string())
+    }
+
+    pub fn count(number: impl TryInto<i128>) -> Cell {
+        number.try_into().map_or(Cell::Missing, Cell::Count)
+    }
+
+    /// A cell for a value that may be missing.
+    pub fn or_missing<T>(value: Option<T>, cell: impl FnOnce(T) -> Cell) -> Cell {
+        value.map_or(Cell::Missing, cell)
+    }
+
+    /// Text that may be missing.
+    pub fn maybe(text: Option<impl ToString>) -> Cell {
+        Cell::or_missing(text, Cell::text)
+    }
+
+    /// As tables print it.
+    fn formatted(&self) -> String {
+        match self {
+            Cell::Missing => format::DASH.to_owned(),
+            Cell::Text(text) => text.clone(),
+            Cell::Count(number) => format::count(*number),
+            Cell::Number(value) => format::number(*value),
+            Cell::Percent(percent) => format::percent(*percent),
+            Cell::Usd(amount) => format::usd(*amount),
+            Cell::Time(at) => format::time(*at),
+            Cell::Duration(span) => format::duration(*span),
+            Cell::Bool(value) => (if *value { "yes" } else { "no" }).to_owned(),
+        }
+    }
+
+    /// As CSV holds it: numbers in full, times in milliseconds, durations in milliseconds.
+    fn exact(&self) -> String {
+        match self {
+            Cell::Missing => String::new(),
+            Cell::Text(text) => text.clone(),
+            Cell::Count(number) => number.to_string(),
+            Cell::Number(value) | Cell::Percent(value) if !value.is_finite() => String::new(),
+            Cell::Number(value) | Cell::Percent(value) => value.to_string(),
+            Cell::Usd(amount) => amount.normalize().to_string(),
+            Cell::Time(at) => format::time_ms(*at),
+            Cell::Duration(span) => span.num_milliseconds().to_string(),
+            Cell::Bool(value) => value.to_string(),
+        }
+    }
+}
+
+/// Where a column appears.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    Both,
+    Table,
+    Csv,
+}
+
+/// One column of a list of `T`.
+pub struct Column<'a, T> {
+    header: &'static str,
+    name: &'static str,
+    side: Side,
+    place: Place,
+    drop_order: Option<u8>,
+    cell: Box<dyn Fn(&T) -> Cell + 'a>,
+}
+
+impl<'a, T> Column<'a, T> {
+    /// A column aligned left: `header` in tables, `name` in CSV.
+    pub fn left(
+        header: &'static str,
+        name: &'static str,
+        cell: impl Fn(&T) -> Cell + 'a,
+    ) -> Column<'a, T> {
+        Column {
+            header,
+            name,
+            side: Side::Left,
+            place: Place::Both,
+            drop_order: None,
+            cell: Box::new(cell),
+        }
+    }
+
+    /// A column aligned right, as numbers are.
+    pub fn right(
+        header: &'static str,
+        name: &'static str,
+        cell: impl Fn(&T) -> Cell + 'a,
+    ) -> Column<'a, T> {
+        Column {
+            side: Side::Right,
+            ..Column::left(header, name, cell)
+        }
+    }
+
+    /// A column of tables only, such as a chart.
+    pub fn table_only(header: &'static str, cell: impl Fn(&T) -> Cell + 'a) -> Column<'a, T> {
+        Column {
+            place: Place::Table,
+            ..Column::left(header, "", cell)
+        }
+    }
+
+    /// A column of CSV only.
+    pub fn csv_only(name: &'static str, cell: impl Fn(&T) -> Cell + 'a) -> Column<'a, T> {
+        Column {
+            place: Place::Csv,
+            ..Column::left("", name, cell)
+        }
+    }
+
+    /// Lets a terminal that is too narrow drop the column; lower numbers go first. A column without a
+    /// number is never dropped.
+    #[must_use]
+    pub fn dropped(mut self, order: u8) -> Column<'a, T> {
+        self.drop_order = Some(order);
+        self
+    }
+}
+
+/// The table of `rows`. Where it is wider than `width` characters, columns are dropped in their order.
+pub fn table<T>(columns: &[Column<'_, T>], rows: &[T], width: Option<usize>) -> String {
+    let mut shown: Vec<&Column<'_, T>> = columns
+        .iter()
+        .filter(|column| column.place != Place::Csv)
+        .collect();
+    loop {
+        let heads: Vec<(&str, Side)> = shown.iter().map(|it| (it.header, it.side)).collect();
+        let cells = rows.iter().map(|row| {
+            let cells = shown.iter().map(|column| (column.cell)(row).formatted());
+            cells.collect()
+        });
+        let text = layout(&heads, cells);
+        let widest = text.lines().map(|line| line.chars().count()).max();
+        let first_to_go = (0..shown.len())
+            .filter(|index| shown[*index].drop_order.is_some())
+            .min_by_key(|index| shown[*index].drop_order);
+        match (width, first_to_go) {
+            (Some(width), Some(index)) if widest > Some(width) => shown.remove(index),
+            _ => return text,
+        };
+    }
+}
+
+/// The header and the rows of `rows` in CSV.
+pub fn csv<T>(columns: &[Column<'_, T>], rows: &[T]) -> Vec<Vec<String>> {
+    let shown: Vec<&Column<'_, T>> = columns
+        .iter()
+        .filter(|column| column.place != Place::Table)
+        .collect();
+    let header = shown.iter().map(|column| column.name.to_owned()).collect();
+    let rows = rows.iter().map(|row| {
+        let cells = shown.iter().map(|column| (column.cell)(row).exact());
+        cells.collect()
+    });
+    std::iter::once(header).chain(rows).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn columns() -> Vec<Column<'static, (&'static str, f64)>> {
+        vec![
+            Column::left("API", "api_name", |row: &(&str, f64)| Cell::text(row.0)),
+            Column::right("USED", "used_percent", |row| Cell::Percent(row.1)).dropped(2),
+            Column::table_only("NOTE", |_| Cell::Missing).dropped(1),
+        ]
+    }
+
+    const ROWS: [(&str, f64); 2] = [("tmdb", 89.214), ("finnhub", f64::NAN)];
+
+    #[test]
+    fn table_formats_and_csv_keeps_every_digit() {
+        let text = table(&columns(), &ROWS, None);
+        assert_eq!(
+            text,
+            "API       USED  NOTE\ntmdb     89.2%  -\nfinnhub      -  -\n"
+        );
+        let csv = csv(&columns(), &ROWS);
+        assert_eq!(csv[0], ["api_name", "used_percent"]);
+        assert_eq!(csv[1], ["tmdb", "89.214"]);
+        assert_eq!(csv[2], ["finnhub", ""]);
+    }
+
+    #[test]
+    fn narrow_terminal_drops_columns_in_order() {
+        assert!(table(&columns(), &ROWS, Some(20)).starts_with("API       USED  NOTE\n"));
+        assert!(table(&columns(), &ROWS, Some(19)).starts_with("API       USED\n"));
+        assert!(table(&columns(), &ROWS, Some(3)).starts_with("API\n"));
+    }
+}
