@@ -61,8 +61,8 @@ trap 'rm -f "$output"' EXIT
 awk '
     /Running|Doc-tests/ { suite = /tests\/suite/ }
     /^test .* ok$/ {
-        if (suite && /sqlite/) sqlite++
-        else if (suite && /postgresql/) postgresql++
+        if (suite && /Sqlite/) sqlite++
+        else if (suite && /Postgresql/) postgresql++
         else neither++
     }
     /^test .* FAILED$/ { failed++ }

@@ -190,15 +190,17 @@ pub fn csv<T>(columns: &[Column<'_, T>], rows: &[T]) -> Vec<Vec<String>> {
 mod tests {
     use super::*;
 
-    fn columns() -> Vec<Column<'static, (&'static str, f64)>> {
+    type Row = (&'static str, f64);
+
+    fn columns() -> Vec<Column<'static, Row>> {
         vec![
-            Column::left("API", "api_name", |row: &(&str, f64)| Cell::text(row.0)),
-            Column::right("USED", "used_percent", |row| Cell::Percent(row.1)).dropped(2),
+            Column::left("API", "api_name", |row: &Row| Cell::text(row.0)),
+            Column::right("USED", "used_percent", |row: &Row| Cell::Percent(row.1)).dropped(2),
             Column::table_only("NOTE", |_| Cell::Missing).dropped(1),
         ]
     }
 
-    const ROWS: [(&str, f64); 2] = [("tmdb", 89.214), ("finnhub", f64::NAN)];
+    const ROWS: [Row; 2] = [("tmdb", 89.214), ("finnhub", f64::NAN)];
 
     #[test]
     fn table_formats_and_csv_keeps_every_digit() {

@@ -4,9 +4,11 @@ use std::fs;
 
 use chrono::{DateTime, Utc};
 
-use crate::support::{TestDatabase, both_engines};
+use crate::support::Engine::{Postgresql, Sqlite};
+use crate::support::{Engine, TestDatabase};
 use data::lines::{self, Case};
 use data::usage::{self, Call, Calls, Plan, Summary};
+use rstest::rstest;
 
 #[allow(dead_code, reason = "the example program uses all of it")]
 #[path = "../../examples/generate/data/mod.rs"]
@@ -53,77 +55,90 @@ fn the_generator_makes_exactly_what_was_asked_for_and_some_of_it_late() {
     }
 }
 
-both_engines! {
-    fn the_roll_up_of_generated_records_is_the_generators_own_count(db: TestDatabase) {
-        let plan = Plan {
-            records: 20_000,
-            seed: 11,
-            days: 40,
-            until: until(),
-            ids: 0.3,
-            late: 0.05,
-        };
-        let calls: Vec<Call> = Calls::new(plan).collect();
-        let mut summary = Summary::new();
-        calls.iter().for_each(|call| usage::count(&mut summary, call));
+#[rstest]
+fn the_roll_up_of_generated_records_is_the_generators_own_count(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let db = TestDatabase::migrated(engine);
+    let plan = Plan {
+        records: 20_000,
+        seed: 11,
+        days: 40,
+        until: until(),
+        ids: 0.3,
+        late: 0.05,
+    };
+    let calls: Vec<Call> = Calls::new(plan).collect();
+    let mut summary = Summary::new();
+    calls
+        .iter()
+        .for_each(|call| usage::count(&mut summary, call));
 
-        // In three runs, each rolled up, so that late rows come into hours that were rolled up before:
-        // NDJSON, CSV in the other spelling, and a third run that repeats a part of the first.
-        let ndjson = |calls: &[Call]| {
-            let lines = calls.iter().map(|call| lines::ndjson(call, Case::Snake) + "\n");
-            lines.collect::<String>()
-        };
-        let csv = |calls: &[Call]| {
-            let header = lines::csv_header(Case::Camel) + "\n";
-            let lines = calls.iter().map(|call| lines::csv(call) + "\n");
-            header + &lines.collect::<String>()
-        };
-        let runs = [
-            ("first.ndjson", ndjson(&calls[..8_000])),
-            ("second.csv", csv(&calls[8_000..15_000])),
-            ("third.ndjson", ndjson(&calls[15_000..])),
-            ("first.ndjson", ndjson(&calls[..8_000])),
-        ];
-        for (name, content) in runs {
-            db.sandbox().file(name, content);
-            db.usagectl(["record", name]).run().success();
-            db.usagectl(["aggregate"]).run().success();
-        }
-
-        let expected: Vec<String> = summary
+    // In three runs, each rolled up, so that late rows come into hours that were rolled up before:
+    // NDJSON, CSV in the other spelling, and a third run that repeats a part of the first.
+    let ndjson = |calls: &[Call]| {
+        let lines = calls
             .iter()
-            .map(|((api, hour), n)| {
-                let hour = hour.format("%Y-%m-%dT%H:%M:%S%.3f+00:00");
-                let sum = n.response_time_sum as f64 / n.response_time_count.max(1) as f64;
-                let average = match n.response_time_count {
-                    0 => "NULL".to_owned(),
-                    _ => format!("{sum:.6}"),
-                };
-                format!(
-                    "{api}|{hour}|{}|{}|{}|{}|{}|{}|{}|{average}|{}",
-                    n.requests, n.success, n.errors, n.cached, n.rate_limit, n.timeout, n.server, n.cost
-                )
-            })
-            .collect();
-        let stored = db.rows(
-            "SELECT api_name, period_start, total_requests, success_count, error_count, cached_count,
+            .map(|call| lines::ndjson(call, Case::Snake) + "\n");
+        lines.collect::<String>()
+    };
+    let csv = |calls: &[Call]| {
+        let header = lines::csv_header(Case::Camel) + "\n";
+        let lines = calls.iter().map(|call| lines::csv(call) + "\n");
+        header + &lines.collect::<String>()
+    };
+    let runs = [
+        ("first.ndjson", ndjson(&calls[..8_000])),
+        ("second.csv", csv(&calls[8_000..15_000])),
+        ("third.ndjson", ndjson(&calls[15_000..])),
+        ("first.ndjson", ndjson(&calls[..8_000])),
+    ];
+    for (name, content) in runs {
+        db.sandbox().file(name, content);
+        db.usagectl(["record", name]).run().success();
+        db.usagectl(["aggregate"]).run().success();
+    }
+
+    let expected: Vec<String> = summary
+        .iter()
+        .map(|((api, hour), n)| {
+            let hour = hour.format("%Y-%m-%dT%H:%M:%S%.3f+00:00");
+            let sum = n.response_time_sum as f64 / n.response_time_count.max(1) as f64;
+            let average = match n.response_time_count {
+                0 => "NULL".to_owned(),
+                _ => format!("{sum:.6}"),
+            };
+            format!(
+                "{api}|{hour}|{}|{}|{}|{}|{}|{}|{}|{average}|{}",
+                n.requests,
+                n.success,
+                n.errors,
+                n.cached,
+                n.rate_limit,
+                n.timeout,
+                n.server,
+                n.cost
+            )
+        })
+        .collect();
+    let stored = db.rows(
+        "SELECT api_name, period_start, total_requests, success_count, error_count, cached_count,
                  rate_limit_errors, timeout_errors, server_errors, avg_response_time, total_cost
              FROM api_usage_aggregates WHERE aggregation_type = 'HOURLY'
              ORDER BY api_name, period_start",
-        );
-        let stored: Vec<String> = stored.iter().map(|row| with_six_digits(row)).collect();
-        assert_eq!(stored.len(), expected.len());
-        for (stored, expected) in stored.iter().zip(&expected) {
-            assert_eq!(stored, expected);
-        }
-        // Hours add up to days and months.
-        let sums = db.rows(
-            "SELECT sum(total_requests), sum(error_count) FROM api_usage_aggregates
-             GROUP BY aggregation_type",
-        );
-        assert_eq!(sums.len(), 3);
-        assert!(sums.iter().all(|row| *row == sums[0]), "{sums:?}");
+    );
+    let stored: Vec<String> = stored.iter().map(|row| with_six_digits(row)).collect();
+    assert_eq!(stored.len(), expected.len());
+    for (stored, expected) in stored.iter().zip(&expected) {
+        assert_eq!(stored, expected);
     }
+    // Hours add up to days and months.
+    let sums = db.rows(
+        "SELECT sum(total_requests), sum(error_count) FROM api_usage_aggregates
+             GROUP BY aggregation_type",
+    );
+    assert_eq!(sums.len(), 3);
+    assert!(sums.iter().all(|row| *row == sums[0]), "{sums:?}");
 }
 
 /// A row whose average has six digits, and whose cost is in millionths.

@@ -9,7 +9,9 @@ use usagectl::domain::schema::objects::Effect;
 use usagectl::store::migrations::{ALL, Migration};
 use usagectl::store::schema_objects;
 
-use crate::support::{Engine, TestDatabase, both_engines_empty, whole_catalogue};
+use crate::support::Engine::{Postgresql, Sqlite};
+use crate::support::{Engine, TestDatabase, whole_catalogue};
+use rstest::rstest;
 
 fn folder(engine: Engine) -> PathBuf {
     let name = match engine {
@@ -37,22 +39,26 @@ fn both_folders_hold_exactly_the_listed_migrations() {
     }
 }
 
-both_engines_empty! {
-    /// `USAGECTL_WRITE_EFFECTS=1` writes the files instead, after a change of a migration.
-    fn every_migration_does_to_the_catalogue_what_its_effect_says(db: TestDatabase) {
-        let mut before = schema_objects::read(&mut db.open()).unwrap();
-        for migration in ALL {
-            db.usagectl(["migrate", "--to", migration.version]).run().success();
-            let after = schema_objects::read(&mut db.open()).unwrap();
-            let effect = Effect::between(&before, &after);
-            let file = folder_of(db.engine(), migration).join("effect.txt");
-            if std::env::var_os("USAGECTL_WRITE_EFFECTS").is_some() {
-                fs::write(&file, effect.to_string()).unwrap();
-            }
-            let written = fs::read_to_string(&file).unwrap();
-            assert_eq!(effect, Effect::parse(&written), "{}", file.display());
-            before = after;
+/// `USAGECTL_WRITE_EFFECTS=1` writes the files instead, after a change of a migration.
+#[rstest]
+fn every_migration_does_to_the_catalogue_what_its_effect_says(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let db = TestDatabase::empty(engine);
+    let mut before = schema_objects::read(&mut db.open()).unwrap();
+    for migration in ALL {
+        db.usagectl(["migrate", "--to", migration.version])
+            .run()
+            .success();
+        let after = schema_objects::read(&mut db.open()).unwrap();
+        let effect = Effect::between(&before, &after);
+        let file = folder_of(db.engine(), migration).join("effect.txt");
+        if std::env::var_os("USAGECTL_WRITE_EFFECTS").is_some() {
+            fs::write(&file, effect.to_string()).unwrap();
         }
+        let written = fs::read_to_string(&file).unwrap();
+        assert_eq!(effect, Effect::parse(&written), "{}", file.display());
+        before = after;
     }
 }
 
@@ -120,35 +126,41 @@ fn usage(db: &TestDatabase) -> Vec<String> {
     }
 }
 
-both_engines_empty! {
-    fn up_down_and_up_again_with_rows_in_the_tables_leaves_the_same_catalogue_at_every_stop(db: TestDatabase) {
-        let mut round = 0;
-        let mut next_round = || {
-            round += 1;
-            put_rows(&db, round);
-        };
-        let climb = |next_round: &mut dyn FnMut()| -> Vec<Vec<String>> {
-            let mut stops = vec![whole_catalogue(&db)];
-            for migration in ALL {
-                next_round();
-                let rows = usage(&db);
-                db.usagectl(["migrate", "--to", migration.name]).run().success();
-                assert_eq!(usage(&db), rows, "{migration} up");
-                stops.push(whole_catalogue(&db));
-            }
-            stops
-        };
-        let stops = climb(&mut next_round);
-        for (migration, before) in ALL.iter().zip(&stops).rev() {
+#[rstest]
+fn up_down_and_up_again_with_rows_in_the_tables_leaves_the_same_catalogue_at_every_stop(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let db = TestDatabase::empty(engine);
+    let mut round = 0;
+    let mut next_round = || {
+        round += 1;
+        put_rows(&db, round);
+    };
+    let climb = |next_round: &mut dyn FnMut()| -> Vec<Vec<String>> {
+        let mut stops = vec![whole_catalogue(&db)];
+        for migration in ALL {
             next_round();
             let rows = usage(&db);
-            db.usagectl(["rollback", "--yes", "--accept-data-loss"]).run().success();
-            assert_eq!(&whole_catalogue(&db), before, "{migration} down");
-            if migration.name != "create_api_usage" {
-                assert_eq!(usage(&db), rows, "{migration} down");
-            }
+            db.usagectl(["migrate", "--to", migration.name])
+                .run()
+                .success();
+            assert_eq!(usage(&db), rows, "{migration} up");
+            stops.push(whole_catalogue(&db));
         }
-        assert_eq!(climb(&mut next_round), stops);
-        db.usagectl(["status"]).run().success();
+        stops
+    };
+    let stops = climb(&mut next_round);
+    for (migration, before) in ALL.iter().zip(&stops).rev() {
+        next_round();
+        let rows = usage(&db);
+        db.usagectl(["rollback", "--yes", "--accept-data-loss"])
+            .run()
+            .success();
+        assert_eq!(&whole_catalogue(&db), before, "{migration} down");
+        if migration.name != "create_api_usage" {
+            assert_eq!(usage(&db), rows, "{migration} down");
+        }
     }
+    assert_eq!(climb(&mut next_round), stops);
+    db.usagectl(["status"]).run().success();
 }

@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use usagectl::store::schema_objects;
 
-use crate::support::{Engine, OtherRole, TestDatabase, both_engines};
+use crate::support::Engine::{Postgresql, Sqlite};
+use crate::support::{Engine, OtherRole, TestDatabase};
+use rstest::rstest;
 
 // ---------------------------------------------------------------- src/store/schema.rs
 
@@ -64,27 +66,31 @@ fn spelled(engine: Engine, kind: &str) -> String {
     format!("{spelled}{}", if nullable { "" } else { " not null" })
 }
 
-both_engines! {
-    fn schema_rs_describes_the_migrated_database(db: TestDatabase) {
-        let engine = db.engine();
-        let mut described: BTreeSet<String> = BTreeSet::new();
-        for (table, columns) in diesel_tables() {
-            if table == "usagectl_odd_timestamps" && engine == Engine::Postgresql {
-                continue;
-            }
-            for (column, kind) in columns {
-                described.insert(format!("{table}.{column}: {}", spelled(engine, &kind)));
-            }
+#[rstest]
+fn schema_rs_describes_the_migrated_database(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    let engine = db.engine();
+    let mut described: BTreeSet<String> = BTreeSet::new();
+    for (table, columns) in diesel_tables() {
+        if table == "usagectl_odd_timestamps" && engine == Engine::Postgresql {
+            continue;
         }
-        let found = schema_objects::read(&mut db.open()).unwrap();
-        let found: BTreeSet<String> = found
-            .objects()
-            .filter_map(|(what, how)| Some((what.strip_prefix("column ")?, how)))
-            .map(|(name, how)| format!("{name}: {}", how.split(" default ").next().unwrap()))
-            .collect();
-        assert!(described.len() > 100, "the parser found {}", described.len());
-        assert_eq!(described, found);
+        for (column, kind) in columns {
+            described.insert(format!("{table}.{column}: {}", spelled(engine, &kind)));
+        }
     }
+    let found = schema_objects::read(&mut db.open()).unwrap();
+    let found: BTreeSet<String> = found
+        .objects()
+        .filter_map(|(what, how)| Some((what.strip_prefix("column ")?, how)))
+        .map(|(name, how)| format!("{name}: {}", how.split(" default ").next().unwrap()))
+        .collect();
+    assert!(
+        described.len() > 100,
+        "the parser found {}",
+        described.len()
+    );
+    assert_eq!(described, found);
 }
 
 // ---------------------------------------------------------------- schema.prisma

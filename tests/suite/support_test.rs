@@ -1,28 +1,30 @@
 //! The test support itself: what the other tests take for granted.
 
-use crate::support::{Engine, Sandbox, TestDatabase, both_engines_empty};
+use crate::support::Engine::{Postgresql, Sqlite};
+use crate::support::{Engine, Sandbox, TestDatabase};
+use rstest::rstest;
 
-both_engines_empty! {
-    fn rows_are_spelled_alike_on_both_engines(db: TestDatabase) {
-        let at = match db.engine() {
-            Engine::Sqlite => "'2026-01-31T12:00:00.000+00:00'",
-            Engine::Postgresql => "TIMESTAMP '2026-01-31 12:00:00'",
-        };
-        db.execute(&format!(
-            "CREATE TABLE t (n INTEGER, r DOUBLE PRECISION, b BOOLEAN, s TEXT, at TIMESTAMP);
+#[rstest]
+fn rows_are_spelled_alike_on_both_engines(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::empty(engine);
+    let at = match db.engine() {
+        Engine::Sqlite => "'2026-01-31T12:00:00.000+00:00'",
+        Engine::Postgresql => "TIMESTAMP '2026-01-31 12:00:00'",
+    };
+    db.execute(&format!(
+        "CREATE TABLE t (n INTEGER, r DOUBLE PRECISION, b BOOLEAN, s TEXT, at TIMESTAMP);
              INSERT INTO t VALUES (NULL, NULL, NULL, NULL, NULL), (1, 10.0, true, 'a|b', {at}), (2, 0.15, false, '', {at});"
-        ));
-        assert_eq!(
-            db.rows("SELECT n, r, b, s, at, n FROM t ORDER BY coalesce(n, 0)"),
-            [
-                "NULL|NULL|NULL|NULL|NULL|NULL",
-                "1|10|1|a|b|2026-01-31T12:00:00.000+00:00|1",
-                "2|0.15|0||2026-01-31T12:00:00.000+00:00|2",
-            ]
-        );
-        assert_eq!(db.rows("SELECT sum(n) FROM t"), ["3"]);
-        assert_eq!(db.rows("SELECT n FROM t WHERE n > 5"), Vec::<String>::new());
-    }
+    ));
+    assert_eq!(
+        db.rows("SELECT n, r, b, s, at, n FROM t ORDER BY coalesce(n, 0)"),
+        [
+            "NULL|NULL|NULL|NULL|NULL|NULL",
+            "1|10|1|a|b|2026-01-31T12:00:00.000+00:00|1",
+            "2|0.15|0||2026-01-31T12:00:00.000+00:00|2",
+        ]
+    );
+    assert_eq!(db.rows("SELECT sum(n) FROM t"), ["3"]);
+    assert_eq!(db.rows("SELECT n FROM t WHERE n > 5"), Vec::<String>::new());
 }
 
 #[test]

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 use std::{slice, thread};
 
+use crate::support::assert_snapshot;
 use chrono::{DateTime, TimeDelta, Utc};
-use insta::assert_snapshot;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -13,10 +13,12 @@ use serde_json::Value;
 use usagectl::store::lock::{RunKind, RunLock};
 use usagectl::store::url::{self, Source};
 
+use crate::support::Engine::{Postgresql, Sqlite};
 use crate::support::calls::{
     Call, Spelling, Sum, aggregates, expected_aggregates, insert, insert_sql, update_sql,
 };
-use crate::support::{Engine, OtherRole, Run, TestDatabase, both_engines};
+use crate::support::{Engine, OtherRole, Run, TestDatabase};
+use rstest::rstest;
 
 fn aggregate(db: &TestDatabase) -> Run {
     db.usagectl(["aggregate"]).run()
@@ -217,23 +219,33 @@ fn check_numbers(line: &Value, sum: &Sum) {
     }
 }
 
-both_engines! {
-    fn the_roll_ups_say_what_the_rows_say_whatever_happened_in_whatever_order(db: TestDatabase) {
-        let mut runner = TestRunner::new(Config { cases: 16, failure_persistence: None, ..Config::default() });
-        let checked = runner.run(&(events(), vec(questions(), 3)), |(events, questions)| {
-            forget_everything(&db);
-            let rows = play(&db, &events);
-            // Before the last run, from roll-ups and rows; after it, from roll-ups.
-            questions.iter().for_each(|question| check_stats(&db, &rows, question));
-            aggregate(&db).success();
-            assert_eq!(aggregates(&db), expected_aggregates(&rows));
-            questions.iter().for_each(|question| check_stats(&db, &rows, question));
-            let verified = db.usagectl(["aggregate", "--verify"]).run();
-            assert_eq!((verified.code, verified.stdout.as_str()), (0, ""));
-            Ok(())
-        });
-        checked.unwrap();
-    }
+#[rstest]
+fn the_roll_ups_say_what_the_rows_say_whatever_happened_in_whatever_order(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let db = TestDatabase::migrated(engine);
+    let mut runner = TestRunner::new(Config {
+        cases: 16,
+        failure_persistence: None,
+        ..Config::default()
+    });
+    let checked = runner.run(&(events(), vec(questions(), 3)), |(events, questions)| {
+        forget_everything(&db);
+        let rows = play(&db, &events);
+        // Before the last run, from roll-ups and rows; after it, from roll-ups.
+        questions
+            .iter()
+            .for_each(|question| check_stats(&db, &rows, question));
+        aggregate(&db).success();
+        assert_eq!(aggregates(&db), expected_aggregates(&rows));
+        questions
+            .iter()
+            .for_each(|question| check_stats(&db, &rows, question));
+        let verified = db.usagectl(["aggregate", "--verify"]).run();
+        assert_eq!((verified.code, verified.stdout.as_str()), (0, ""));
+        Ok(())
+    });
+    checked.unwrap();
 }
 
 /// Calls to three APIs, one every `minutes`, for as long as `count` lasts.
@@ -276,171 +288,247 @@ fn drop_triggers(db: &TestDatabase) {
     }
 }
 
-both_engines! {
-    fn a_second_run_writes_nothing_and_a_rebuild_gives_the_same_bytes(db: TestDatabase) {
-        insert(&db, &steady(500, 7));
-        aggregate(&db).success();
-        let before = everything(&db);
-        let again = db.usagectl(["aggregate", "--format", "json"]).now("2026-02-01T00:00:00Z").run().success();
-        let again = report(&again);
-        assert_eq!((again["hours_rewritten"].as_u64(), again["rows_read"].as_u64()), (Some(0), Some(0)));
-        assert_eq!(everything(&db), before);
+#[rstest]
+fn a_second_run_writes_nothing_and_a_rebuild_gives_the_same_bytes(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let db = TestDatabase::migrated(engine);
+    insert(&db, &steady(500, 7));
+    aggregate(&db).success();
+    let before = everything(&db);
+    let again = db
+        .usagectl(["aggregate", "--format", "json"])
+        .now("2026-02-01T00:00:00Z")
+        .run()
+        .success();
+    let again = report(&again);
+    assert_eq!(
+        (
+            again["hours_rewritten"].as_u64(),
+            again["rows_read"].as_u64()
+        ),
+        (Some(0), Some(0))
+    );
+    assert_eq!(everything(&db), before);
 
-        let rebuilt = db
-            .usagectl(["aggregate", "--rebuild", "--format", "json"])
-            .now("2026-02-01T00:00:00Z")
-            .run()
-            .success();
-        let rebuilt = report(&rebuilt);
-        assert_eq!((rebuilt["hours_rewritten"].as_u64(), rebuilt["rows_read"].as_u64()), (Some(0), Some(500)));
-        assert_eq!(everything(&db), before);
-    }
+    let rebuilt = db
+        .usagectl(["aggregate", "--rebuild", "--format", "json"])
+        .now("2026-02-01T00:00:00Z")
+        .run()
+        .success();
+    let rebuilt = report(&rebuilt);
+    assert_eq!(
+        (
+            rebuilt["hours_rewritten"].as_u64(),
+            rebuilt["rows_read"].as_u64()
+        ),
+        (Some(0), Some(500))
+    );
+    assert_eq!(everything(&db), before);
+}
 
-    fn a_late_row_costs_its_own_hour_and_nothing_else(db: TestDatabase) {
-        insert(&db, &steady(3000, 7));
-        aggregate(&db).success();
-        let ids = || db.rows("SELECT id, created_at FROM api_usage_aggregates ORDER BY id");
-        let before = ids();
-        insert(&db, &[Call::new("late", "tmdb", "2026-01-03T04:59:59.999Z")]);
-        let run = db.usagectl(["aggregate", "--format", "json"]).now("2026-02-02T00:00:00Z").run().success();
-        let run = report(&run);
-        let in_that_hour = "SELECT count(*) FROM api_usage WHERE api_name = 'tmdb'
+#[rstest]
+fn a_late_row_costs_its_own_hour_and_nothing_else(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    insert(&db, &steady(3000, 7));
+    aggregate(&db).success();
+    let ids = || db.rows("SELECT id, created_at FROM api_usage_aggregates ORDER BY id");
+    let before = ids();
+    insert(
+        &db,
+        &[Call::new("late", "tmdb", "2026-01-03T04:59:59.999Z")],
+    );
+    let run = db
+        .usagectl(["aggregate", "--format", "json"])
+        .now("2026-02-02T00:00:00Z")
+        .run()
+        .success();
+    let run = report(&run);
+    let in_that_hour = "SELECT count(*) FROM api_usage WHERE api_name = 'tmdb'
             AND timestamp >= '2026-01-03T04:00:00.000+00:00' AND timestamp < '2026-01-03T05:00:00.000+00:00'";
-        assert_eq!(run["rows_read"].to_string(), db.rows(in_that_hour)[0]);
-        let rewritten = ["hours_rewritten", "days_rewritten", "months_rewritten"].map(|name| run[name].as_u64());
-        assert_eq!(rewritten, [Some(1); 3]);
-        assert_eq!(ids(), before, "ids and the time of creation stay");
-        let touched = db.rows(
-            "SELECT aggregation_type, period_start FROM api_usage_aggregates
+    assert_eq!(run["rows_read"].to_string(), db.rows(in_that_hour)[0]);
+    let rewritten =
+        ["hours_rewritten", "days_rewritten", "months_rewritten"].map(|name| run[name].as_u64());
+    assert_eq!(rewritten, [Some(1); 3]);
+    assert_eq!(ids(), before, "ids and the time of creation stay");
+    let touched = db.rows(
+        "SELECT aggregation_type, period_start FROM api_usage_aggregates
              WHERE updated_at = '2026-02-02T00:00:00.000+00:00' ORDER BY period_start DESC",
-        );
-        assert_eq!(touched, [
+    );
+    assert_eq!(
+        touched,
+        [
             "HOURLY|2026-01-03T04:00:00.000+00:00",
             "DAILY|2026-01-03T00:00:00.000+00:00",
             "MONTHLY|2026-01-01T00:00:00.000+00:00",
-        ]);
-    }
+        ]
+    );
+}
 
-    fn periods_whose_rows_went_have_no_roll_up(db: TestDatabase) {
-        insert(&db, &steady(200, 60));
-        aggregate(&db).success();
-        db.execute(match db.engine() {
-            Engine::Postgresql => "TRUNCATE api_usage",
-            Engine::Sqlite => "DELETE FROM api_usage",
-        });
-        assert_snapshot!(aggregate(&db).snapshot(), @"
+#[rstest]
+fn periods_whose_rows_went_have_no_roll_up(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    insert(&db, &steady(200, 60));
+    aggregate(&db).success();
+    db.execute(match db.engine() {
+        Engine::Postgresql => "TRUNCATE api_usage",
+        Engine::Sqlite => "DELETE FROM api_usage",
+    });
+    assert_snapshot!(aggregate(&db).snapshot(), @"
         ------- stderr -------
         removed the roll-ups of 200 hours whose rows are gone
         [exit status: 0]
         ");
-        assert_eq!(everything(&db), Vec::<String>::new());
-    }
+    assert_eq!(everything(&db), Vec::<String>::new());
+}
 
-    fn one_period_type_does_what_it_needs_and_leaves_the_rest_for_later(db: TestDatabase) {
-        let calls = steady(100, 60);
-        insert(&db, &calls);
-        let kinds = || db.rows("SELECT DISTINCT aggregation_type FROM api_usage_aggregates ORDER BY 1");
-        db.usagectl(["aggregate", "--period", "hourly"]).run().success();
-        assert_eq!(kinds(), ["HOURLY"]);
-        db.usagectl(["aggregate", "--period", "daily"]).run().success();
-        assert_eq!(kinds(), ["DAILY", "HOURLY"]);
-        aggregate(&db).success();
-        assert_eq!(aggregates(&db), expected_aggregates(&calls));
-    }
+#[rstest]
+fn one_period_type_does_what_it_needs_and_leaves_the_rest_for_later(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let db = TestDatabase::migrated(engine);
+    let calls = steady(100, 60);
+    insert(&db, &calls);
+    let kinds = || db.rows("SELECT DISTINCT aggregation_type FROM api_usage_aggregates ORDER BY 1");
+    db.usagectl(["aggregate", "--period", "hourly"])
+        .run()
+        .success();
+    assert_eq!(kinds(), ["HOURLY"]);
+    db.usagectl(["aggregate", "--period", "daily"])
+        .run()
+        .success();
+    assert_eq!(kinds(), ["DAILY", "HOURLY"]);
+    aggregate(&db).success();
+    assert_eq!(aggregates(&db), expected_aggregates(&calls));
+}
 
-    fn an_api_can_be_rolled_up_by_itself_and_its_name_must_be_right(db: TestDatabase) {
-        let calls = steady(90, 60);
-        insert(&db, &calls);
-        db.usagectl(["aggregate", "--api", "tmdb"]).run().success();
-        let of_tmdb = calls.iter().filter(|call| call.api == "tmdb");
-        assert_eq!(aggregates(&db), expected_aggregates(of_tmdb));
-        assert_snapshot!(db.usagectl(["aggregate", "--api", "tmdb", "--api", "finhub"]).run().snapshot(), @"
+#[rstest]
+fn an_api_can_be_rolled_up_by_itself_and_its_name_must_be_right(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let db = TestDatabase::migrated(engine);
+    let calls = steady(90, 60);
+    insert(&db, &calls);
+    db.usagectl(["aggregate", "--api", "tmdb"]).run().success();
+    let of_tmdb = calls.iter().filter(|call| call.api == "tmdb");
+    assert_eq!(aggregates(&db), expected_aggregates(of_tmdb));
+    assert_snapshot!(db.usagectl(["aggregate", "--api", "tmdb", "--api", "finhub"]).run().snapshot(), @"
         ------- stderr -------
         error: there is no API `finhub`; there are finnhub, jikan, tmdb
         next: name one of these, or none for all
         [exit status: 1]
         ");
-        aggregate(&db).success();
-        assert_eq!(aggregates(&db), expected_aggregates(&calls));
-    }
+    aggregate(&db).success();
+    assert_eq!(aggregates(&db), expected_aggregates(&calls));
+}
 
-    fn a_rebuild_of_some_days_leaves_the_others_alone(db: TestDatabase) {
-        let calls = steady(300, 60);
-        insert(&db, &calls);
-        aggregate(&db).success();
-        // Somebody's hand in our own table, on two days.
-        db.execute(
-            "UPDATE usagectl_rollups SET total_requests = 77
+#[rstest]
+fn a_rebuild_of_some_days_leaves_the_others_alone(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    let calls = steady(300, 60);
+    insert(&db, &calls);
+    aggregate(&db).success();
+    // Somebody's hand in our own table, on two days.
+    db.execute(
+        "UPDATE usagectl_rollups SET total_requests = 77
              WHERE aggregation_type = 'HOURLY' AND period_start IN
              ('2026-01-02T05:00:00.000+00:00', '2026-01-05T05:00:00.000+00:00')",
-        );
-        let wrong = || db.rows("SELECT count(*) FROM usagectl_rollups WHERE total_requests = 77")[0].clone();
-        let both = wrong();
-        db.usagectl(["aggregate", "--rebuild", "--from", "2026-01-02T05:30:00Z", "--to", "2026-01-02T05:31:00Z"])
-            .run()
-            .success();
-        assert_ne!(wrong(), both);
-        assert_ne!(wrong(), "0");
-        db.usagectl(["aggregate", "--rebuild"]).run().success();
-        assert_eq!(wrong(), "0");
-        assert_eq!(aggregates(&db), expected_aggregates(&calls));
-    }
+    );
+    let wrong =
+        || db.rows("SELECT count(*) FROM usagectl_rollups WHERE total_requests = 77")[0].clone();
+    let both = wrong();
+    db.usagectl([
+        "aggregate",
+        "--rebuild",
+        "--from",
+        "2026-01-02T05:30:00Z",
+        "--to",
+        "2026-01-02T05:31:00Z",
+    ])
+    .run()
+    .success();
+    assert_ne!(wrong(), both);
+    assert_ne!(wrong(), "0");
+    db.usagectl(["aggregate", "--rebuild"]).run().success();
+    assert_eq!(wrong(), "0");
+    assert_eq!(aggregates(&db), expected_aggregates(&calls));
+}
 
-    fn missing_triggers_are_told_and_a_rebuild_brings_them_back(db: TestDatabase) {
-        let mut calls = steady(50, 60);
-        insert(&db, &calls);
-        aggregate(&db).success();
-        let whole = crate::support::whole_catalogue(&db);
-        drop_triggers(&db);
-        let mut unseen = Call::new("unseen", "tmdb", "2026-01-01T00:30:00Z");
-        unseen.spelling = Spelling::Space;
-        insert(&db, &[unseen.clone()]);
-        calls.push(unseen);
-        assert_snapshot!(aggregate(&db).snapshot(), @"
+#[rstest]
+fn missing_triggers_are_told_and_a_rebuild_brings_them_back(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let db = TestDatabase::migrated(engine);
+    let mut calls = steady(50, 60);
+    insert(&db, &calls);
+    aggregate(&db).success();
+    let whole = crate::support::whole_catalogue(&db);
+    drop_triggers(&db);
+    let mut unseen = Call::new("unseen", "tmdb", "2026-01-01T00:30:00Z");
+    unseen.spelling = Spelling::Space;
+    insert(&db, &[unseen.clone()]);
+    calls.push(unseen);
+    assert_snapshot!(aggregate(&db).snapshot(), @"
         ------- stderr -------
         error: the triggers on api_usage are missing or disabled, so nobody knows which rows changed
         next: usagectl aggregate --rebuild
         [exit status: 4]
         ");
-        assert_snapshot!(db.usagectl(["stats", "--api", "tmdb", "--format", "csv"]).run().stderr, @"
+    assert_snapshot!(db.usagectl(["stats", "--api", "tmdb", "--format", "csv"]).run().stderr, @"
         warning: the triggers on api_usage are missing or disabled: rows changed since may not be counted
         next: usagectl aggregate --rebuild
         ");
-        // A part of the time is not enough: what happened elsewhere would be lost.
-        let part = ["aggregate", "--rebuild", "--from", "2026-01-01T00:00:00Z"];
-        assert_eq!(db.usagectl(part).run().code, 4);
-        db.usagectl(["aggregate", "--rebuild"]).run().success();
-        assert_eq!(aggregates(&db), expected_aggregates(&calls));
-        assert_eq!(crate::support::whole_catalogue(&db), whole);
-        db.execute("UPDATE api_usage SET success = false WHERE id = 'unseen'");
-        calls.iter_mut().filter(|call| call.id == "unseen").for_each(|call| call.success = false);
-        aggregate(&db).success();
-        assert_eq!(aggregates(&db), expected_aggregates(&calls));
-    }
+    // A part of the time is not enough: what happened elsewhere would be lost.
+    let part = ["aggregate", "--rebuild", "--from", "2026-01-01T00:00:00Z"];
+    assert_eq!(db.usagectl(part).run().code, 4);
+    db.usagectl(["aggregate", "--rebuild"]).run().success();
+    assert_eq!(aggregates(&db), expected_aggregates(&calls));
+    assert_eq!(crate::support::whole_catalogue(&db), whole);
+    db.execute("UPDATE api_usage SET success = false WHERE id = 'unseen'");
+    calls
+        .iter_mut()
+        .filter(|call| call.id == "unseen")
+        .for_each(|call| call.success = false);
+    aggregate(&db).success();
+    assert_eq!(aggregates(&db), expected_aggregates(&calls));
+}
 
-    fn verify_finds_what_no_trigger_saw_and_writes_nothing(db: TestDatabase) {
-        insert(&db, &steady(60, 60));
-        aggregate(&db).success();
-        assert_snapshot!(db.usagectl(["aggregate", "--verify", "-v"]).run().snapshot(), @"
+#[rstest]
+fn verify_finds_what_no_trigger_saw_and_writes_nothing(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let db = TestDatabase::migrated(engine);
+    insert(&db, &steady(60, 60));
+    aggregate(&db).success();
+    assert_snapshot!(db.usagectl(["aggregate", "--verify", "-v"]).run().snapshot(), @"
         ------- stderr -------
         using [database] (from DATABASE_URL)
         compared 72 roll-ups, found 0 differences; 0 hours changed since the last run and passed over
         [exit status: 0]
         ");
-        behind_the_triggers(&db, &insert_sql(db.engine(), &[Call::new("unseen", "tmdb", "2026-01-01T01:30:00Z")]));
-        db.execute(
-            "UPDATE api_usage_aggregates SET avg_response_time = 1
+    behind_the_triggers(
+        &db,
+        &insert_sql(
+            db.engine(),
+            &[Call::new("unseen", "tmdb", "2026-01-01T01:30:00Z")],
+        ),
+    );
+    db.execute(
+        "UPDATE api_usage_aggregates SET avg_response_time = 1
              WHERE aggregation_type = 'DAILY' AND period_start = '2026-01-02T00:00:00.000+00:00' AND api_name = 'jikan'",
-        );
-        db.execute(
-            "UPDATE usagectl_rollups SET total_cost = '1000'
+    );
+    db.execute(
+        "UPDATE usagectl_rollups SET total_cost = '1000'
              WHERE aggregation_type = 'MONTHLY' AND scope = 'API' AND api_name = 'finnhub'",
-        );
-        // Known to be behind, and therefore no difference.
-        insert(&db, &[Call::new("waiting", "jikan", "2026-01-01T09:30:00Z")]);
-        let before = everything(&db);
-        let run = db.usagectl(["aggregate", "--verify"]).run();
-        assert_snapshot!(run.snapshot(), @"
+    );
+    // Known to be behind, and therefore no difference.
+    insert(
+        &db,
+        &[Call::new("waiting", "jikan", "2026-01-01T09:30:00Z")],
+    );
+    let before = everything(&db);
+    let run = db.usagectl(["aggregate", "--verify"]).run();
+    assert_snapshot!(run.snapshot(), @"
         API      PERIOD   START                 FIELD              STORED  FOUND  IN
         tmdb     HOURLY   2026-01-01T01:00:00Z  total_requests          1      2  rows
         jikan    DAILY    2026-01-02T00:00:00Z  avg_response_time    36.5      1  api_usage_aggregates
@@ -450,21 +538,27 @@ both_engines! {
         next: usagectl aggregate --rebuild --from 2026-01-01T00:00:00Z --to 2026-02-01T00:00:00Z
         [exit status: 4]
         ");
-        assert_eq!(everything(&db), before);
-        let json = db.usagectl(["aggregate", "--verify", "--format", "json", "--api", "tmdb"]).run();
-        let json = report(&json);
-        assert_eq!(json["differences"].as_array().map(Vec::len), Some(1));
-        assert_eq!(json["hours_waiting"].as_u64(), Some(1));
+    assert_eq!(everything(&db), before);
+    let json = db
+        .usagectl(["aggregate", "--verify", "--format", "json", "--api", "tmdb"])
+        .run();
+    let json = report(&json);
+    assert_eq!(json["differences"].as_array().map(Vec::len), Some(1));
+    assert_eq!(json["hours_waiting"].as_u64(), Some(1));
 
-        let next = run.stderr.trim().strip_prefix("next: usagectl ").unwrap();
-        db.usagectl(next.split(' ')).run().success();
-        assert_eq!(db.usagectl(["aggregate", "--verify"]).run().code, 0);
-    }
+    let next = run.stderr.trim().strip_prefix("next: usagectl ").unwrap();
+    db.usagectl(next.split(' ')).run().success();
+    assert_eq!(db.usagectl(["aggregate", "--verify"]).run().code, 0);
+}
 
-    fn another_programs_row_that_counts_more_is_kept_and_named_and_counted_by_stats(db: TestDatabase) {
-        // As the application wrote them: two calls, and an aggregate of a day whose other calls are gone.
-        db.execute(
-            "INSERT INTO api_usage (id, api_name, endpoint, method, timestamp, success, status_code, response_time,
+#[rstest]
+fn another_programs_row_that_counts_more_is_kept_and_named_and_counted_by_stats(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let db = TestDatabase::migrated(engine);
+    // As the application wrote them: two calls, and an aggregate of a day whose other calls are gone.
+    db.execute(
+        "INSERT INTO api_usage (id, api_name, endpoint, method, timestamp, success, status_code, response_time,
                  error_type, error_message, cached, created_at) VALUES
              ('clx1', 'finnhub', '/quote', 'GET', '2026-01-30T09:15:00.000+00:00', true, 200, 245, NULL, NULL, false,
                  '2026-01-30T09:15:00.000+00:00'),
@@ -479,21 +573,27 @@ both_engines! {
                  0, 0, NULL, NULL, NULL, 0, 0, 0, NULL, '2026-01-31T00:00:00.000+00:00');
              INSERT INTO api_alerts (id, api_name, alert_type, threshold, period, enabled, updated_at) VALUES
              ('clx5', 'finnhub', 'RATE_LIMIT_WARNING', 80, 'MINUTE', true, '2026-01-31T00:00:00.000+00:00')",
-        );
-        assert_snapshot!(aggregate(&db).snapshot(), @"
+    );
+    assert_snapshot!(aggregate(&db).snapshot(), @"
         ------- stderr -------
         warning: finnhub DAILY 2026-01-30T00:00:00Z: api_usage_aggregates has another program's row of 1,500 requests, of which 2 are left; it stays
         next: keep them as they are, or let the rows rule: usagectl aggregate --rebuild --from 2026-01-30T00:00:00Z --to 2026-01-31T00:00:00Z
         [exit status: 4]
         ");
-        let daily = "SELECT id, total_requests FROM api_usage_aggregates WHERE aggregation_type = 'DAILY' ORDER BY id";
-        assert_eq!(db.rows(daily), ["clx3|1500", "clx4|70"]);
-        // Once told, the next run is quiet; verify goes on telling.
-        aggregate(&db).success();
-        assert_eq!(db.usagectl(["aggregate", "--verify"]).run().code, 4);
+    let daily = "SELECT id, total_requests FROM api_usage_aggregates WHERE aggregation_type = 'DAILY' ORDER BY id";
+    assert_eq!(db.rows(daily), ["clx3|1500", "clx4|70"]);
+    // Once told, the next run is quiet; verify goes on telling.
+    aggregate(&db).success();
+    assert_eq!(db.usagectl(["aggregate", "--verify"]).run().code, 4);
 
-        let day = ["stats", "--from", "2026-01-30T00:00:00Z", "--to", "2026-01-31T00:00:00Z"];
-        assert_snapshot!(db.usagectl(day).run().success().snapshot(), @"
+    let day = [
+        "stats",
+        "--from",
+        "2026-01-30T00:00:00Z",
+        "--to",
+        "2026-01-31T00:00:00Z",
+    ];
+    assert_snapshot!(db.usagectl(day).run().success().snapshot(), @"
         2026-01-30T00:00:00Z to 2026-01-31T00:00:00Z, a column of the chart is an hour
 
         API      REQUESTS  SUCCESS  ERRORS  RATE  RATE LIMIT  TIMEOUT  SERVER  AVG MS  P50  P95  P99  COST  CACHED  REQUESTS OVER TIME
@@ -502,189 +602,258 @@ both_engines! {
         of these, 1,498 requests known only from api_usage_aggregates, without their response times
         [exit status: 0]
         ");
-        let year = ["stats", "--from", "2025-01-01T00:00:00Z", "--to", "2026-01-31T00:00:00Z", "--format", "csv"];
-        assert_snapshot!(db.usagectl(year).run().success().stdout, @"
+    let year = [
+        "stats",
+        "--from",
+        "2025-01-01T00:00:00Z",
+        "--to",
+        "2026-01-31T00:00:00Z",
+        "--format",
+        "csv",
+    ];
+    assert_snapshot!(db.usagectl(year).run().success().stdout, @"
         api_name,total_requests,success_count,error_count,cached_count,rate_limit_errors,timeout_errors,server_errors,client_errors,network_errors,other_errors,error_rate,cache_hit_rate,avg_response_time,min_response_time,max_response_time,p50_response_time,p95_response_time,p99_response_time,total_cost
         finnhub,1500,1450,50,200,10,5,35,0,0,0,0.03333333333333333,0.13333333333333333,182.5,120,245,120,245,245,0.15
         tmdb,70,70,0,0,0,0,0,0,0,0,0,0,,,,,,,0
         ");
 
-        // It goes on counting more, until the user lets the rows rule.
-        insert(&db, &[Call::new("more", "finnhub", "2026-01-30T10:00:00Z")]);
-        let run = aggregate(&db);
-        assert_eq!(run.code, 4);
-        let (_, rebuild) = run.stderr.split_once("rows rule: usagectl ").unwrap();
-        db.usagectl(rebuild.trim().split(' ')).run().success();
-        assert_eq!(db.rows(daily), ["clx3|3", "clx4|70"]);
-        assert_eq!(db.usagectl(["aggregate", "--verify"]).run().code, 0);
-    }
+    // It goes on counting more, until the user lets the rows rule.
+    insert(&db, &[Call::new("more", "finnhub", "2026-01-30T10:00:00Z")]);
+    let run = aggregate(&db);
+    assert_eq!(run.code, 4);
+    let (_, rebuild) = run.stderr.split_once("rows rule: usagectl ").unwrap();
+    db.usagectl(rebuild.trim().split(' ')).run().success();
+    assert_eq!(db.rows(daily), ["clx3|3", "clx4|70"]);
+    assert_eq!(db.usagectl(["aggregate", "--verify"]).run().code, 0);
+}
 
-    fn another_programs_row_that_counts_no_more_is_taken_over_with_its_id(db: TestDatabase) {
-        let start = match db.engine() {
-            Engine::Postgresql => "'2026-01-30T00:00:00.000+00:00'".to_owned(),
-            // As Prisma's older engines write it.
-            Engine::Sqlite => "1769731200000".to_owned(),
-        };
-        db.execute(&format!(
-            "INSERT INTO api_usage_aggregates (id, api_name, endpoint, aggregation_type, period_start, period_end,
+#[rstest]
+fn another_programs_row_that_counts_no_more_is_taken_over_with_its_id(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let db = TestDatabase::migrated(engine);
+    let start = match db.engine() {
+        Engine::Postgresql => "'2026-01-30T00:00:00.000+00:00'".to_owned(),
+        // As Prisma's older engines write it.
+        Engine::Sqlite => "1769731200000".to_owned(),
+    };
+    db.execute(&format!(
+        "INSERT INTO api_usage_aggregates (id, api_name, endpoint, aggregation_type, period_start, period_end,
                  total_requests, success_count, error_count, cached_count, updated_at) VALUES
              ('theirs', 'finnhub', '/quote', 'DAILY', {start}, {start}, 1, 1, 0, 0, {start})",
-        ));
-        let calls = ["2026-01-30T09:00:00Z", "2026-01-30T10:00:00Z"].map(|at| Call::new(at, "finnhub", at));
-        insert(&db, &calls);
-        aggregate(&db).success();
-        assert_eq!(aggregates(&db), expected_aggregates(&calls));
-        assert_eq!(db.rows("SELECT id FROM api_usage_aggregates WHERE aggregation_type = 'DAILY'"), ["theirs"]);
-    }
+    ));
+    let calls =
+        ["2026-01-30T09:00:00Z", "2026-01-30T10:00:00Z"].map(|at| Call::new(at, "finnhub", at));
+    insert(&db, &calls);
+    aggregate(&db).success();
+    assert_eq!(aggregates(&db), expected_aggregates(&calls));
+    assert_eq!(
+        db.rows("SELECT id FROM api_usage_aggregates WHERE aggregation_type = 'DAILY'"),
+        ["theirs"]
+    );
+}
 
-    fn values_that_make_no_sense_are_left_out_and_told(db: TestDatabase) {
-        let (infinite, not_a_number) = match db.engine() {
-            Engine::Postgresql => ("'infinity'", "'NaN'"),
-            Engine::Sqlite => ("9e999", "'free'"),
-        };
-        db.execute(&format!(
-            "INSERT INTO api_usage (id, api_name, timestamp, response_time, cost_credits) VALUES
+#[rstest]
+fn values_that_make_no_sense_are_left_out_and_told(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    let (infinite, not_a_number) = match db.engine() {
+        Engine::Postgresql => ("'infinity'", "'NaN'"),
+        Engine::Sqlite => ("9e999", "'free'"),
+    };
+    db.execute(&format!(
+        "INSERT INTO api_usage (id, api_name, timestamp, response_time, cost_credits) VALUES
              ('1', 'tmdb', '2026-01-30T09:00:00.000+00:00', -5, {infinite}),
              ('2', 'tmdb', '2026-01-30T09:00:00.000+00:00', 100, {not_a_number}),
              ('3', 'tmdb', '2026-01-30T09:00:00.000+00:00', 200, 1e300),
              ('4', 'tmdb', '2026-01-30T09:00:00.000+00:00', NULL, 0.25)",
-        ));
-        assert_snapshot!(aggregate(&db).snapshot(), @"
+    ));
+    assert_snapshot!(aggregate(&db).snapshot(), @"
         ------- stderr -------
         warning: left out 3 costs: no finite number, or beyond 1e15; the calls are counted
         warning: left out 1 response time: negative, too large or no number; the calls are counted
         [exit status: 0]
         ");
-        let row = db.rows(
-            "SELECT total_requests, avg_response_time, min_response_time, total_cost FROM api_usage_aggregates
+    let row = db.rows(
+        "SELECT total_requests, avg_response_time, min_response_time, total_cost FROM api_usage_aggregates
              WHERE aggregation_type = 'DAILY'",
-        );
-        assert_eq!(row, ["4|150|100|0.25"]);
-    }
+    );
+    assert_eq!(row, ["4|150|100|0.25"]);
+}
 
-    fn rows_without_a_readable_time_are_set_aside_and_told(db: TestDatabase) {
-        let [never, nowhere] = match db.engine() {
-            Engine::Postgresql => ["infinity", "20000-01-01"],
-            // The second looks right to the triggers.
-            Engine::Sqlite => ["now", "2026-02-30T12:00:00.000+00:00"],
-        };
-        db.execute(&format!(
-            "INSERT INTO api_usage (id, api_name, timestamp) VALUES
+#[rstest]
+fn rows_without_a_readable_time_are_set_aside_and_told(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let db = TestDatabase::migrated(engine);
+    let [never, nowhere] = match db.engine() {
+        Engine::Postgresql => ["infinity", "20000-01-01"],
+        // The second looks right to the triggers.
+        Engine::Sqlite => ["now", "2026-02-30T12:00:00.000+00:00"],
+    };
+    db.execute(&format!(
+        "INSERT INTO api_usage (id, api_name, timestamp) VALUES
              ('1', 'tmdb', '{never}'), ('2', 'tmdb', '{nowhere}'), ('3', 'tmdb', '2026-01-30T09:00:00.000+00:00')",
-        ));
-        assert_snapshot!(aggregate(&db).snapshot(), @"
+    ));
+    assert_snapshot!(aggregate(&db).snapshot(), @"
         ------- stderr -------
         warning: left out 2 rows: nobody can read the timestamp, or it is not in the years 1 to 9999
         [exit status: 0]
         ");
-        let right = Call { status: None, ..Call::new("3", "tmdb", "2026-01-30T09:00:00Z") };
-        assert_eq!(aggregates(&db), expected_aggregates([&right]));
-        // Corrected, they count.
-        db.execute("UPDATE api_usage SET timestamp = '2026-01-30T09:30:00.000+00:00' WHERE id IN ('1', '2')");
-        let run = aggregate(&db).success();
-        assert_eq!(run.stderr, "");
-        let total = db.rows("SELECT total_requests FROM api_usage_aggregates WHERE aggregation_type = 'MONTHLY'");
-        assert_eq!(total, ["3"]);
-        assert_eq!(db.usagectl(["aggregate", "--verify"]).run().code, 0);
-    }
+    let right = Call {
+        status: None,
+        ..Call::new("3", "tmdb", "2026-01-30T09:00:00Z")
+    };
+    assert_eq!(aggregates(&db), expected_aggregates([&right]));
+    // Corrected, they count.
+    db.execute(
+        "UPDATE api_usage SET timestamp = '2026-01-30T09:30:00.000+00:00' WHERE id IN ('1', '2')",
+    );
+    let run = aggregate(&db).success();
+    assert_eq!(run.stderr, "");
+    let total = db
+        .rows("SELECT total_requests FROM api_usage_aggregates WHERE aggregation_type = 'MONTHLY'");
+    assert_eq!(total, ["3"]);
+    assert_eq!(db.usagectl(["aggregate", "--verify"]).run().code, 0);
+}
 
-    fn hours_before_1970_are_rolled_up_like_any_other(db: TestDatabase) {
-        let calls = ["0001-01-01T00:00:00Z", "1969-12-31T22:00:00Z", "1969-12-31T23:00:00Z", "1970-01-01T00:00:00Z"]
-            .map(|at| Call::new(at, "tmdb", at));
-        insert(&db, &calls);
-        aggregate(&db).success();
-        assert_eq!(aggregates(&db), expected_aggregates(&calls));
-    }
+#[rstest]
+fn hours_before_1970_are_rolled_up_like_any_other(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    let calls = [
+        "0001-01-01T00:00:00Z",
+        "1969-12-31T22:00:00Z",
+        "1969-12-31T23:00:00Z",
+        "1970-01-01T00:00:00Z",
+    ]
+    .map(|at| Call::new(at, "tmdb", at));
+    insert(&db, &calls);
+    aggregate(&db).success();
+    assert_eq!(aggregates(&db), expected_aggregates(&calls));
+}
 
-    fn a_count_that_does_not_fit_the_applications_column_is_an_error(db: TestDatabase) {
-        insert(&db, &[Call::new("1", "tmdb", "2026-01-30T09:00:00Z")]);
-        db.usagectl(["aggregate", "--period", "hourly"]).run().success();
-        db.execute("UPDATE usagectl_rollups SET total_requests = 3000000000, success_count = 3000000000");
-        let before = everything(&db);
-        assert_snapshot!(aggregate(&db).snapshot(), @"
+#[rstest]
+fn a_count_that_does_not_fit_the_applications_column_is_an_error(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let db = TestDatabase::migrated(engine);
+    insert(&db, &[Call::new("1", "tmdb", "2026-01-30T09:00:00Z")]);
+    db.usagectl(["aggregate", "--period", "hourly"])
+        .run()
+        .success();
+    db.execute(
+        "UPDATE usagectl_rollups SET total_requests = 3000000000, success_count = 3000000000",
+    );
+    let before = everything(&db);
+    assert_snapshot!(aggregate(&db).snapshot(), @"
         ------- stderr -------
         error: tmdb DAILY 2026-01-30T00:00:00Z: 3000000000 is more than api_usage_aggregates can hold, which is 2147483647
         next: usagectl aggregate --period daily, which leaves the months alone
         [exit status: 1]
         ");
-        assert_eq!(everything(&db), before);
-    }
+    assert_eq!(everything(&db), before);
+}
 
-    fn a_damaged_roll_up_is_named_and_a_rebuild_repairs_it(db: TestDatabase) {
-        let calls = steady(20, 60);
-        insert(&db, &calls);
-        aggregate(&db).success();
-        db.execute(
-            "UPDATE usagectl_rollups SET total_cost = 'much'
+#[rstest]
+fn a_damaged_roll_up_is_named_and_a_rebuild_repairs_it(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let db = TestDatabase::migrated(engine);
+    let calls = steady(20, 60);
+    insert(&db, &calls);
+    aggregate(&db).success();
+    db.execute(
+        "UPDATE usagectl_rollups SET total_cost = 'much'
              WHERE aggregation_type = 'HOURLY' AND period_start = '2026-01-01T03:00:00.000+00:00'",
-        );
-        insert(&db, &[Call::new("new", "finnhub", "2026-01-01T04:30:00Z")]);
-        assert_snapshot!(aggregate(&db).snapshot(), @"
+    );
+    insert(&db, &[Call::new("new", "finnhub", "2026-01-01T04:30:00Z")]);
+    assert_snapshot!(aggregate(&db).snapshot(), @"
         ------- stderr -------
         error: the stored roll-up of finnhub HOURLY 2026-01-01T03:00:00Z is damaged: a cost that is not a decimal number
         next: usagectl aggregate --rebuild
         [exit status: 4]
         ");
-        let stats = ["stats", "--from", "2026-01-01T03:00:00Z", "--to", "2026-01-01T04:00:00Z"];
-        assert_eq!(db.usagectl(stats).run().code, 4);
-        db.usagectl(["aggregate", "--rebuild"]).run().success();
-        db.usagectl(stats).run().success();
-        assert_eq!(db.usagectl(["aggregate", "--verify"]).run().code, 0);
-    }
+    let stats = [
+        "stats",
+        "--from",
+        "2026-01-01T03:00:00Z",
+        "--to",
+        "2026-01-01T04:00:00Z",
+    ];
+    assert_eq!(db.usagectl(stats).run().code, 4);
+    db.usagectl(["aggregate", "--rebuild"]).run().success();
+    db.usagectl(stats).run().success();
+    assert_eq!(db.usagectl(["aggregate", "--verify"]).run().code, 0);
+}
 
-    fn a_second_run_at_once_waits_as_long_as_it_is_told_and_no_longer(db: TestDatabase) {
-        insert(&db, &steady(20, 60));
-        let url = url::parse(db.url(), Source::Flag).unwrap();
-        let lock = RunLock::acquire(&url, RunKind::Aggregate, Duration::ZERO).unwrap();
-        assert_snapshot!(aggregate(&db).snapshot(), @"
+#[rstest]
+fn a_second_run_at_once_waits_as_long_as_it_is_told_and_no_longer(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let db = TestDatabase::migrated(engine);
+    insert(&db, &steady(20, 60));
+    let url = url::parse(db.url(), Source::Flag).unwrap();
+    let lock = RunLock::acquire(&url, RunKind::Aggregate, Duration::ZERO).unwrap();
+    assert_snapshot!(aggregate(&db).snapshot(), @"
         ------- stderr -------
         error: another `usagectl aggregate` is at work
         next: run the same command again, or let it wait with --lock-wait 60s
         [exit status: 6]
         ");
-        let waiting = db.usagectl(["aggregate", "--lock-wait", "60s"]).spawn();
-        thread::sleep(Duration::from_millis(300));
-        drop(lock);
-        waiting.wait().success();
-        assert_eq!(aggregates(&db), expected_aggregates(&steady(20, 60)));
-    }
+    let waiting = db.usagectl(["aggregate", "--lock-wait", "60s"]).spawn();
+    thread::sleep(Duration::from_millis(300));
+    drop(lock);
+    waiting.wait().success();
+    assert_eq!(aggregates(&db), expected_aggregates(&steady(20, 60)));
+}
 
-    fn a_run_that_ended_is_in_nobodys_way(db: TestDatabase) {
-        for _ in 0..25 {
-            aggregate(&db).success();
-        }
+#[rstest]
+fn a_run_that_ended_is_in_nobodys_way(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    for _ in 0..25 {
+        aggregate(&db).success();
     }
+}
 
-    fn killed_anywhere_the_next_run_goes_on(db: TestDatabase) {
-        let calls = steady(9_000, 13);
-        for part in calls.chunks(1_000) {
-            insert(&db, part);
-        }
-        let mut killed = 0;
-        for pause in [10, 30, 60, 90, 130, 180, 250, 330] {
-            let run = db.usagectl(["aggregate"]).spawn();
-            thread::sleep(Duration::from_millis(pause));
-            run.signal("KILL");
-            killed += i32::from(run.wait().code == 137);
-        }
-        assert!(killed > 0, "it was always done before");
-        // The lock of a killed PostgreSQL session goes when the server notices.
-        db.usagectl(["aggregate", "--lock-wait", "10s"]).run().success();
-        assert_eq!(aggregates(&db), expected_aggregates(&calls));
-        assert_eq!(db.usagectl(["aggregate", "--verify"]).run().code, 0);
+#[rstest]
+fn killed_anywhere_the_next_run_goes_on(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    let calls = steady(9_000, 13);
+    for part in calls.chunks(1_000) {
+        insert(&db, part);
     }
+    let mut killed = 0;
+    for pause in [10, 30, 60, 90, 130, 180, 250, 330] {
+        let run = db.usagectl(["aggregate"]).spawn();
+        thread::sleep(Duration::from_millis(pause));
+        run.signal("KILL");
+        killed += i32::from(run.wait().code == 137);
+    }
+    assert!(killed > 0, "it was always done before");
+    // The lock of a killed PostgreSQL session goes when the server notices.
+    db.usagectl(["aggregate", "--lock-wait", "10s"])
+        .run()
+        .success();
+    assert_eq!(aggregates(&db), expected_aggregates(&calls));
+    assert_eq!(db.usagectl(["aggregate", "--verify"]).run().code, 0);
+}
 
-    fn what_was_done_is_said_when_asked_for(db: TestDatabase) {
-        insert(&db, &steady(20, 60));
-        assert_snapshot!(db.usagectl(["aggregate", "-v"]).run().snapshot(), @"
+#[rstest]
+fn what_was_done_is_said_when_asked_for(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    insert(&db, &steady(20, 60));
+    assert_snapshot!(db.usagectl(["aggregate", "-v"]).run().snapshot(), @"
         ------- stderr -------
         using [database] (from DATABASE_URL)
         rewrote 20 hours, 3 days, 3 months from 20 rows in [time] s
         [exit status: 0]
         ");
-        assert_snapshot!(aggregate(&db).snapshot(), @"[exit status: 0]");
-        let json = db.usagectl(["aggregate", "--format", "json"]).run().success().stdout;
-        assert_snapshot!(json.lines().filter(|line| !line.contains("seconds")).collect::<Vec<_>>().join("\n"), @r#"
+    assert_snapshot!(aggregate(&db).snapshot(), @"[exit status: 0]");
+    let json = db
+        .usagectl(["aggregate", "--format", "json"])
+        .run()
+        .success()
+        .stdout;
+    assert_snapshot!(json.lines().filter(|line| !line.contains("seconds")).collect::<Vec<_>>().join("\n"), @r#"
         {
           "schema": 1,
           "hours_rewritten": 0,
@@ -698,11 +867,11 @@ both_engines! {
           "kept": [],
         }
         "#);
-        assert_snapshot!(db.usagectl(["aggregate", "--format", "csv"]).run().stdout, @"
+    assert_snapshot!(db.usagectl(["aggregate", "--format", "csv"]).run().stdout, @"
         hours_rewritten,days_rewritten,months_rewritten,hours_emptied,rows_read,costs_left_out,response_times_left_out,rows_with_unreadable_time,kept
         0,0,0,0,0,0,0,0,0
         ");
-        assert_snapshot!(db.usagectl(["aggregate", "--from", "2026-01-01T00:00:00Z"]).run().snapshot(), @"
+    assert_snapshot!(db.usagectl(["aggregate", "--from", "2026-01-01T00:00:00Z"]).run().snapshot(), @"
         ------- stderr -------
         error: the following required arguments were not provided:
           <--rebuild|--verify>
@@ -712,14 +881,20 @@ both_engines! {
         For more information, try '--help'.
         [exit status: 2]
         ");
-        let backwards = ["aggregate", "--verify", "--from", "2026-01-02T00:00:00Z", "--to", "2026-01-01T00:00:00Z"];
-        assert_snapshot!(db.usagectl(backwards).run().snapshot(), @"
+    let backwards = [
+        "aggregate",
+        "--verify",
+        "--from",
+        "2026-01-02T00:00:00Z",
+        "--to",
+        "2026-01-01T00:00:00Z",
+    ];
+    assert_snapshot!(db.usagectl(backwards).run().snapshot(), @"
         ------- stderr -------
         error: --from must be before --to
         next: usagectl --help
         [exit status: 2]
         ");
-    }
 }
 
 /// The application may hold a transaction open while the roll-ups run; what it inserts then comes later.

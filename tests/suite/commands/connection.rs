@@ -4,11 +4,13 @@ use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
 use std::process::Command;
 
-use insta::assert_snapshot;
+use crate::support::assert_snapshot;
 use usagectl::store::db::Db;
 
+use crate::support::Engine::{Postgresql, Sqlite};
 use crate::support::postgres::{self, PASSWORD};
-use crate::support::{Engine, Run, Sandbox, TestDatabase, both_engines, both_engines_empty};
+use crate::support::{Engine, Run, Sandbox, TestDatabase};
+use rstest::rstest;
 
 /// What `migrate` does with this URL.
 fn migrate(sandbox: &Sandbox, url: &str) -> Run {
@@ -277,14 +279,20 @@ fn a_sqlite_file_that_may_not_be_read_is_a_matter_of_its_path() {
     );
 }
 
-both_engines_empty! {
-    fn a_database_that_nobody_has_migrated_sends_every_ordinary_command_to_migrate(db: TestDatabase) {
-        db.execute("CREATE TABLE somebody_elses (n INTEGER)");
-        for command in [&["stats"] as &[&str], &["record"], &["aggregate"]] {
-            let run = db.usagectl(command).run();
-            assert_eq!(run.code, 1, "{command:?}: {}", run.snapshot());
-            assert!(run.stderr.ends_with("next: usagectl migrate\n"), "{command:?}: {}", run.stderr);
-        }
+#[rstest]
+fn a_database_that_nobody_has_migrated_sends_every_ordinary_command_to_migrate(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let db = TestDatabase::empty(engine);
+    db.execute("CREATE TABLE somebody_elses (n INTEGER)");
+    for command in [&["stats"] as &[&str], &["record"], &["aggregate"]] {
+        let run = db.usagectl(command).run();
+        assert_eq!(run.code, 1, "{command:?}: {}", run.snapshot());
+        assert!(
+            run.stderr.ends_with("next: usagectl migrate\n"),
+            "{command:?}: {}",
+            run.stderr
+        );
     }
 }
 
@@ -495,15 +503,17 @@ fn sqlite_is_switched_to_wal_by_migrate_and_by_nothing_else() {
     assert_eq!(db.rows("PRAGMA journal_mode"), ["delete"]);
 }
 
-both_engines! {
-    fn a_session_speaks_utc_whatever_the_server_is_set_to(db: TestDatabase) {
-        if let Db::Pg(_) = db.open() {
-            assert_eq!(db.rows("SELECT current_setting('timezone')"), ["UTC"]);
-        }
-        db.usagectl(["record", "--api", "finnhub"]).run().success();
-        assert_eq!(
-            db.rows("SELECT \"timestamp\", created_at FROM api_usage"),
-            ["2026-01-31T12:00:00.000+00:00|2026-01-31T12:00:00.000+00:00"]
-        );
+#[rstest]
+fn a_session_speaks_utc_whatever_the_server_is_set_to(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let db = TestDatabase::migrated(engine);
+    if let Db::Pg(_) = db.open() {
+        assert_eq!(db.rows("SELECT current_setting('timezone')"), ["UTC"]);
     }
+    db.usagectl(["record", "--api", "finnhub"]).run().success();
+    assert_eq!(
+        db.rows("SELECT \"timestamp\", created_at FROM api_usage"),
+        ["2026-01-31T12:00:00.000+00:00|2026-01-31T12:00:00.000+00:00"]
+    );
 }

@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::thread;
 use std::time::Duration;
 
-use insta::assert_snapshot;
+use crate::support::assert_snapshot;
 use usagectl::error::Exit;
 use usagectl::store::db;
 use usagectl::store::db::{Access, Db};
@@ -12,9 +12,9 @@ use usagectl::store::lock::{RunKind, RunLock};
 use usagectl::store::migrations::{ALL, require_current};
 use usagectl::store::url::{self, Source};
 
-use crate::support::{
-    Engine, OtherRole, TestDatabase, both_engines, both_engines_empty, whole_catalogue,
-};
+use crate::support::Engine::{Postgresql, Sqlite};
+use crate::support::{Engine, OtherRole, TestDatabase, whole_catalogue};
+use rstest::rstest;
 
 /// The ledger, wherever the engine keeps it.
 fn ledger(db: &TestDatabase) -> &'static str {
@@ -39,10 +39,13 @@ fn each_once() -> Vec<String> {
         .collect()
 }
 
-both_engines_empty! {
-    fn all_migrations_are_applied_and_a_second_run_finds_nothing_to_do(db: TestDatabase) {
-        let run = db.usagectl(["migrate"]).run();
-        assert_snapshot!(run.snapshot(), @"
+#[rstest]
+fn all_migrations_are_applied_and_a_second_run_finds_nothing_to_do(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let db = TestDatabase::empty(engine);
+    let run = db.usagectl(["migrate"]).run();
+    assert_snapshot!(run.snapshot(), @"
         applied 20260101000000_create_api_usage in [time] ms
         applied 20260123210146_enhance_api_monitoring in [time] ms
         applied 20260124093000_add_infrastructure_monitoring in [time] ms
@@ -53,18 +56,26 @@ both_engines_empty! {
         7 migrations applied, 0 pending
         [exit status: 0]
         ");
-        assert_snapshot!(db.usagectl(["migrate"]).run().snapshot(), @"
+    assert_snapshot!(db.usagectl(["migrate"]).run().snapshot(), @"
         nothing to do, 0 pending
         [exit status: 0]
         ");
-        assert_eq!(log(&db), each_once());
-    }
+    assert_eq!(log(&db), each_once());
+}
 
-    fn one_can_stop_at_a_migration_and_see_before_what_would_be_done(db: TestDatabase) {
-        db.usagectl(["migrate", "--to", "create_api_usage"]).run().success();
-        let before = whole_catalogue(&db);
-        let run = db.usagectl(["migrate", "--dry-run", "--to", "20260123210146"]).run();
-        assert_snapshot!(run.snapshot(), @"
+#[rstest]
+fn one_can_stop_at_a_migration_and_see_before_what_would_be_done(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let db = TestDatabase::empty(engine);
+    db.usagectl(["migrate", "--to", "create_api_usage"])
+        .run()
+        .success();
+    let before = whole_catalogue(&db);
+    let run = db
+        .usagectl(["migrate", "--dry-run", "--to", "20260123210146"])
+        .run();
+    assert_snapshot!(run.snapshot(), @"
         apply 20260123210146_enhance_api_monitoring
           drop index api_usage (api_name, timestamp)
           drop index api_usage (timestamp)
@@ -86,224 +97,375 @@ both_engines_empty! {
           create index api_usage (timestamp desc)
         [exit status: 0]
         ");
-        assert_eq!(whole_catalogue(&db), before);
-        let json = db.usagectl(["migrate", "--to", "20260123210146_enhance_api_monitoring", "--format", "json"]).run();
-        assert_eq!(json.code, 0);
-        let answer: serde_json::Value = serde_json::from_str(&json.stdout).unwrap();
-        assert_eq!(answer["applied"][0]["name"], "enhance_api_monitoring");
-        assert_eq!(answer["pending"], 5);
-        assert_snapshot!(db.usagectl(["migrate", "--to", "nonsense"]).run().snapshot(), @"
+    assert_eq!(whole_catalogue(&db), before);
+    let json = db
+        .usagectl([
+            "migrate",
+            "--to",
+            "20260123210146_enhance_api_monitoring",
+            "--format",
+            "json",
+        ])
+        .run();
+    assert_eq!(json.code, 0);
+    let answer: serde_json::Value = serde_json::from_str(&json.stdout).unwrap();
+    assert_eq!(answer["applied"][0]["name"], "enhance_api_monitoring");
+    assert_eq!(answer["pending"], 5);
+    assert_snapshot!(db.usagectl(["migrate", "--to", "nonsense"]).run().snapshot(), @"
         ------- stderr -------
         error: there is no migration `nonsense`; there are 20260101000000_create_api_usage, 20260123210146_enhance_api_monitoring, 20260124093000_add_infrastructure_monitoring, 20260201000000_create_usagectl_bookkeeping, 20260201000100_mark_existing_usage, 20260202000000_add_alerting, 20260203000000_add_capacity
         next: usagectl status
         [exit status: 2]
         ");
-    }
+}
 
-    fn a_dry_run_and_sql_make_nothing_of_an_empty_database(db: TestDatabase) {
-        for flag in ["--dry-run", "--sql"] {
-            db.usagectl(["migrate", flag]).run().success();
-        }
-        match db.engine() {
-            Engine::Sqlite => assert!(!db.path().exists()),
-            Engine::Postgresql => {
-                assert_eq!(whole_catalogue(&db), [""; 0]);
-                assert_eq!(db.rows("SELECT 1 FROM pg_namespace WHERE nspname = 'usagectl'"), [""; 0]);
-            }
-        }
+#[rstest]
+fn a_dry_run_and_sql_make_nothing_of_an_empty_database(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let db = TestDatabase::empty(engine);
+    for flag in ["--dry-run", "--sql"] {
+        db.usagectl(["migrate", flag]).run().success();
     }
-
-    fn the_printed_script_does_what_migrate_does(db: TestDatabase) {
-        let scripted = TestDatabase::empty(db.engine());
-        // Also from halfway, and back again.
-        for arguments in [
-            ["migrate", "--to", "create_api_usage"].as_slice(),
-            &["migrate"],
-            &["rollback", "--steps", "3"],
-            &["migrate"],
-        ] {
-            let script = scripted.usagectl(arguments).arg("--sql").run().success().stdout;
-            // The first line is for psql or sqlite3 themselves.
-            let (first, script) = script.split_once('\n').unwrap();
-            assert!(first.starts_with(['\\', '.']), "{first}");
-            scripted.execute(script);
-            let program = db.usagectl(arguments);
-            if arguments[0] == "rollback" { program.arg("--yes") } else { program }.run().success();
-            assert_eq!(whole_catalogue(&scripted), whole_catalogue(&db));
-            assert_eq!(log(&scripted), log(&db));
-            let versions = format!("SELECT version FROM {} ORDER BY version", ledger(&db));
-            assert_eq!(scripted.rows(&versions), db.rows(&versions));
+    match db.engine() {
+        Engine::Sqlite => assert!(!db.path().exists()),
+        Engine::Postgresql => {
+            assert_eq!(whole_catalogue(&db), [""; 0]);
             assert_eq!(
-                scripted.usagectl(["status"]).run().code,
-                db.usagectl(["status"]).run().code,
+                db.rows("SELECT 1 FROM pg_namespace WHERE nspname = 'usagectl'"),
+                [""; 0]
             );
         }
-        scripted.usagectl(["status"]).run().success();
     }
+}
 
-    fn eight_at_once_all_succeed_and_each_migration_runs_once(db: TestDatabase) {
-        let running: Vec<_> = (0..8).map(|_| db.usagectl(["migrate"]).spawn()).collect();
-        for run in running {
-            run.wait().success();
+#[rstest]
+fn the_printed_script_does_what_migrate_does(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::empty(engine);
+    let scripted = TestDatabase::empty(db.engine());
+    // Also from halfway, and back again.
+    for arguments in [
+        ["migrate", "--to", "create_api_usage"].as_slice(),
+        &["migrate"],
+        &["rollback", "--steps", "3"],
+        &["migrate"],
+    ] {
+        let script = scripted
+            .usagectl(arguments)
+            .arg("--sql")
+            .run()
+            .success()
+            .stdout;
+        // The first line is for psql or sqlite3 themselves.
+        let (first, script) = script.split_once('\n').unwrap();
+        assert!(first.starts_with(['\\', '.']), "{first}");
+        scripted.execute(script);
+        let program = db.usagectl(arguments);
+        if arguments[0] == "rollback" {
+            program.arg("--yes")
+        } else {
+            program
         }
-        assert_eq!(log(&db), each_once());
-        db.usagectl(["status"]).run().success();
+        .run()
+        .success();
+        assert_eq!(whole_catalogue(&scripted), whole_catalogue(&db));
+        assert_eq!(log(&scripted), log(&db));
+        let versions = format!("SELECT version FROM {} ORDER BY version", ledger(&db));
+        assert_eq!(scripted.rows(&versions), db.rows(&versions));
+        assert_eq!(
+            scripted.usagectl(["status"]).run().code,
+            db.usagectl(["status"]).run().code,
+        );
     }
+    scripted.usagectl(["status"]).run().success();
+}
 
-    fn another_run_at_work_is_waited_for_and_then_reported(db: TestDatabase) {
-        let url = url::parse(db.url(), Source::Flag).unwrap();
-        let _lock = RunLock::acquire(&url, RunKind::Migrate, Duration::ZERO).unwrap();
-        let run = db.usagectl(["migrate", "--lock-wait", "100ms"]).run();
-        assert_snapshot!(run.snapshot(), @"
+#[rstest]
+fn eight_at_once_all_succeed_and_each_migration_runs_once(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let db = TestDatabase::empty(engine);
+    let running: Vec<_> = (0..8).map(|_| db.usagectl(["migrate"]).spawn()).collect();
+    for run in running {
+        run.wait().success();
+    }
+    assert_eq!(log(&db), each_once());
+    db.usagectl(["status"]).run().success();
+}
+
+#[rstest]
+fn another_run_at_work_is_waited_for_and_then_reported(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let db = TestDatabase::empty(engine);
+    let url = url::parse(db.url(), Source::Flag).unwrap();
+    let _lock = RunLock::acquire(&url, RunKind::Migrate, Duration::ZERO).unwrap();
+    let run = db.usagectl(["migrate", "--lock-wait", "100ms"]).run();
+    assert_snapshot!(run.snapshot(), @"
         ------- stderr -------
         error: another `usagectl migrate` is at work
         next: run the same command again, or let it wait with --lock-wait 60s
         [exit status: 6]
         ");
-        assert_eq!(whole_catalogue(&db), [""; 0]);
-    }
+    assert_eq!(whole_catalogue(&db), [""; 0]);
+}
 
-    fn a_table_that_others_do_not_let_go_of_stops_it_and_nothing_is_changed(db: TestDatabase) {
-        db.usagectl(["migrate", "--to", "create_api_usage"]).run().success();
-        let before = whole_catalogue(&db);
-        let mut other = db.open();
-        other.batch_execute(match other {
+#[rstest]
+fn a_table_that_others_do_not_let_go_of_stops_it_and_nothing_is_changed(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let db = TestDatabase::empty(engine);
+    db.usagectl(["migrate", "--to", "create_api_usage"])
+        .run()
+        .success();
+    let before = whole_catalogue(&db);
+    let mut other = db.open();
+    other
+        .batch_execute(match other {
             Db::Pg(_) => "BEGIN; SELECT count(*) FROM api_usage",
             Db::Sqlite(_) => "BEGIN IMMEDIATE",
-        }).unwrap();
-        let run = db.usagectl(["migrate", "--lock-timeout", "20ms"]).run();
-        assert_eq!(run.code, 6, "{}", run.snapshot());
-        assert!(run.stderr.contains("next: run the same command again"), "{}", run.stderr);
-        other.batch_execute("ROLLBACK").unwrap();
-        drop(other);
-        assert_eq!(whole_catalogue(&db), before);
-        db.usagectl(["migrate"]).run().success();
-    }
+        })
+        .unwrap();
+    let run = db.usagectl(["migrate", "--lock-timeout", "20ms"]).run();
+    assert_eq!(run.code, 6, "{}", run.snapshot());
+    assert!(
+        run.stderr.contains("next: run the same command again"),
+        "{}",
+        run.stderr
+    );
+    other.batch_execute("ROLLBACK").unwrap();
+    drop(other);
+    assert_eq!(whole_catalogue(&db), before);
+    db.usagectl(["migrate"]).run().success();
+}
 
-    fn it_goes_on_as_soon_as_others_let_go_of_the_table(db: TestDatabase) {
-        db.usagectl(["migrate", "--to", "create_api_usage"]).run().success();
-        let mut other = db.open();
-        other.batch_execute(match other {
+#[rstest]
+fn it_goes_on_as_soon_as_others_let_go_of_the_table(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::empty(engine);
+    db.usagectl(["migrate", "--to", "create_api_usage"])
+        .run()
+        .success();
+    let mut other = db.open();
+    other
+        .batch_execute(match other {
             Db::Pg(_) => "BEGIN; SELECT count(*) FROM api_usage",
             Db::Sqlite(_) => "BEGIN IMMEDIATE",
-        }).unwrap();
-        let run = db.usagectl(["migrate", "--lock-timeout", "1s"]).spawn();
-        thread::sleep(Duration::from_millis(500));
-        other.batch_execute("ROLLBACK").unwrap();
-        run.wait().success();
-    }
+        })
+        .unwrap();
+    let run = db.usagectl(["migrate", "--lock-timeout", "1s"]).spawn();
+    thread::sleep(Duration::from_millis(500));
+    other.batch_execute("ROLLBACK").unwrap();
+    run.wait().success();
+}
 
-    fn killed_at_any_moment_it_is_right_after_the_next_run(db: TestDatabase) {
-        db.usagectl(["migrate", "--to", "create_api_usage"]).run().success();
-        // Enough rows that building the indexes takes a while.
-        let numbers = match db.engine() {
-            Engine::Sqlite => "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 30000)
+#[rstest]
+fn killed_at_any_moment_it_is_right_after_the_next_run(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let db = TestDatabase::empty(engine);
+    db.usagectl(["migrate", "--to", "create_api_usage"])
+        .run()
+        .success();
+    // Enough rows that building the indexes takes a while.
+    let numbers = match db.engine() {
+        Engine::Sqlite => "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 30000)
                                INSERT INTO api_usage (id, api_name, timestamp)
                                SELECT 'id' || i, 'api' || i % 7, '2026-01-01T00:00:00.000+00:00' FROM n",
-            Engine::Postgresql => "INSERT INTO api_usage (id, api_name)
+        Engine::Postgresql => "INSERT INTO api_usage (id, api_name)
                                    SELECT 'id' || i, 'api' || i % 7 FROM generate_series(1, 30000) AS i",
-        };
-        db.execute(numbers);
-        for delay_ms in [0, 10, 20, 40, 60, 80, 120, 160] {
-            let run = db.usagectl(["migrate"]).spawn();
-            thread::sleep(Duration::from_millis(delay_ms));
-            run.signal("KILL");
-            run.wait();
-            let status = db.usagectl(["status"]).run();
-            assert!([0, 3].contains(&status.code), "{}", status.snapshot());
-        }
-        db.usagectl(["migrate"]).run().success();
-        assert_eq!(log(&db), each_once());
-        db.usagectl(["status"]).run().success();
-        let whole = TestDatabase::migrated(db.engine());
-        assert_eq!(whole_catalogue(&db), whole_catalogue(&whole));
-        assert_eq!(db.rows("SELECT count(*) FROM api_usage"), ["30000"]);
-        if db.engine() == Engine::Sqlite {
-            assert_eq!(db.rows("SELECT * FROM pragma_integrity_check"), ["ok"]);
-        }
+    };
+    db.execute(numbers);
+    for delay_ms in [0, 10, 20, 40, 60, 80, 120, 160] {
+        let run = db.usagectl(["migrate"]).spawn();
+        thread::sleep(Duration::from_millis(delay_ms));
+        run.signal("KILL");
+        run.wait();
+        let status = db.usagectl(["status"]).run();
+        assert!([0, 3].contains(&status.code), "{}", status.snapshot());
     }
-
-    fn a_migration_that_fails_leaves_no_trace_and_the_earlier_ones_stay(db: TestDatabase) {
-        db.usagectl(["migrate", "--to", "create_api_usage"]).run().success();
-        db.execute("CREATE TABLE other (x INTEGER); CREATE INDEX api_alerts_api_name_enabled_idx ON other (x)");
-        let before = whole_catalogue(&db);
-        let run = db.usagectl(["migrate"]).run();
-        assert_eq!(run.code, 1, "{}", run.snapshot());
-        assert!(run.stderr.contains("20260123210146_enhance_api_monitoring could not be run and was rolled back"));
-        assert_eq!(whole_catalogue(&db), before);
-        db.execute("DROP TABLE other");
-        db.usagectl(["migrate"]).run().success();
-        assert_eq!(log(&db), each_once());
+    db.usagectl(["migrate"]).run().success();
+    assert_eq!(log(&db), each_once());
+    db.usagectl(["status"]).run().success();
+    let whole = TestDatabase::migrated(db.engine());
+    assert_eq!(whole_catalogue(&db), whole_catalogue(&whole));
+    assert_eq!(db.rows("SELECT count(*) FROM api_usage"), ["30000"]);
+    if db.engine() == Engine::Sqlite {
+        assert_eq!(db.rows("SELECT * FROM pragma_integrity_check"), ["ok"]);
     }
+}
 
-    fn a_database_that_another_tool_made_is_refused_and_left_as_it_is(db: TestDatabase) {
-        db.execute("CREATE TABLE api_alerts (id TEXT PRIMARY KEY)");
-        let before = whole_catalogue(&db);
-        let run = db.usagectl(["migrate"]).run();
-        assert_snapshot!(run.snapshot(), @"
+#[rstest]
+fn a_migration_that_fails_leaves_no_trace_and_the_earlier_ones_stay(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let db = TestDatabase::empty(engine);
+    db.usagectl(["migrate", "--to", "create_api_usage"])
+        .run()
+        .success();
+    db.execute(
+        "CREATE TABLE other (x INTEGER); CREATE INDEX api_alerts_api_name_enabled_idx ON other (x)",
+    );
+    let before = whole_catalogue(&db);
+    let run = db.usagectl(["migrate"]).run();
+    assert_eq!(run.code, 1, "{}", run.snapshot());
+    assert!(
+        run.stderr
+            .contains("20260123210146_enhance_api_monitoring could not be run and was rolled back")
+    );
+    assert_eq!(whole_catalogue(&db), before);
+    db.execute("DROP TABLE other");
+    db.usagectl(["migrate"]).run().success();
+    assert_eq!(log(&db), each_once());
+}
+
+#[rstest]
+fn a_database_that_another_tool_made_is_refused_and_left_as_it_is(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let db = TestDatabase::empty(engine);
+    db.execute("CREATE TABLE api_alerts (id TEXT PRIMARY KEY)");
+    let before = whole_catalogue(&db);
+    let run = db.usagectl(["migrate"]).run();
+    assert_snapshot!(run.snapshot(), @"
         ------- stderr -------
         error: the database already has what a pending migration would make: table api_alerts. Nothing was changed: taking over a database that another tool made is not part of this version
         next: use an empty database, or go on with the tool that made this one
         [exit status: 5]
         ");
-        assert_eq!(whole_catalogue(&db), before);
-        let status = db.usagectl(["status"]).run();
-        assert_eq!(status.code, 4);
-        assert!(status.stdout.contains("in the way: table api_alerts"), "{}", status.stdout);
-    }
+    assert_eq!(whole_catalogue(&db), before);
+    let status = db.usagectl(["status"]).run();
+    assert_eq!(status.code, 4);
+    assert!(
+        status.stdout.contains("in the way: table api_alerts"),
+        "{}",
+        status.stdout
+    );
+}
 
-    fn a_pending_migration_older_than_an_applied_one_needs_permission(db: TestDatabase) {
-        db.usagectl(["migrate", "--to", "add_infrastructure_monitoring"]).run().success();
-        db.execute(&format!("INSERT INTO {} (version) VALUES ('20260201000100')", ledger(&db)));
-        assert_snapshot!(db.usagectl(["migrate"]).run().snapshot(), @"
+#[rstest]
+fn a_pending_migration_older_than_an_applied_one_needs_permission(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let db = TestDatabase::empty(engine);
+    db.usagectl(["migrate", "--to", "add_infrastructure_monitoring"])
+        .run()
+        .success();
+    db.execute(&format!(
+        "INSERT INTO {} (version) VALUES ('20260201000100')",
+        ledger(&db)
+    ));
+    assert_snapshot!(db.usagectl(["migrate"]).run().snapshot(), @"
         ------- stderr -------
         error: pending although newer migrations are applied: 20260201000000_create_usagectl_bookkeeping
         next: usagectl migrate --dry-run --allow-out-of-order, then without --dry-run
         [exit status: 5]
         ");
-        db.usagectl(["migrate", "--allow-out-of-order", "--to", "create_usagectl_bookkeeping"]).run().success();
-        assert_eq!(db.usagectl(["status"]).run().code, 3);
-        // The last one applied is undone, not the one with the greatest version.
-        let plan = db.usagectl(["rollback", "--dry-run"]).run().success();
-        assert!(plan.stdout.starts_with("undo 20260201000000_create_usagectl_bookkeeping\n"), "{}", plan.stdout);
-    }
+    db.usagectl([
+        "migrate",
+        "--allow-out-of-order",
+        "--to",
+        "create_usagectl_bookkeeping",
+    ])
+    .run()
+    .success();
+    assert_eq!(db.usagectl(["status"]).run().code, 3);
+    // The last one applied is undone, not the one with the greatest version.
+    let plan = db.usagectl(["rollback", "--dry-run"]).run().success();
+    assert!(
+        plan.stdout
+            .starts_with("undo 20260201000000_create_usagectl_bookkeeping\n"),
+        "{}",
+        plan.stdout
+    );
 }
 
-both_engines! {
-    fn an_edited_or_unknown_migration_stops_every_command(db: TestDatabase) {
-        let log = if db.engine() == Engine::Sqlite { "usagectl_migration_log" } else { "usagectl.usagectl_migration_log" };
-        db.execute(&format!("UPDATE {log} SET up_sha256 = 'other', tool_version = '9.9' WHERE name = 'enhance_api_monitoring'"));
-        let status = db.usagectl(["status"]).run();
-        assert_eq!(status.code, 4, "{}", status.snapshot());
-        assert!(status.stdout.contains("enhance_api_monitoring         modified"), "{}", status.stdout);
-        assert_eq!(status.stderr, "next: use usagectl 9.9, which applied 20260123210146_enhance_api_monitoring\n");
-        for command in [["migrate", "--dry-run"].as_slice(), &["migrate"], &["rollback", "--dry-run"], &["rollback", "--yes"]] {
-            let run = db.usagectl(command).run();
-            assert_eq!(run.code, 4, "{}", run.snapshot());
-            assert!(run.stderr.contains("20260123210146_enhance_api_monitoring (modified)"), "{}", run.stderr);
-        }
-        db.execute(&format!("INSERT INTO {} (version) VALUES ('20990101000000')", ledger(&db)));
-        let run = db.usagectl(["migrate"]).run();
+#[rstest]
+fn an_edited_or_unknown_migration_stops_every_command(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let db = TestDatabase::migrated(engine);
+    let log = if db.engine() == Engine::Sqlite {
+        "usagectl_migration_log"
+    } else {
+        "usagectl.usagectl_migration_log"
+    };
+    db.execute(&format!("UPDATE {log} SET up_sha256 = 'other', tool_version = '9.9' WHERE name = 'enhance_api_monitoring'"));
+    let status = db.usagectl(["status"]).run();
+    assert_eq!(status.code, 4, "{}", status.snapshot());
+    assert!(
+        status
+            .stdout
+            .contains("enhance_api_monitoring         modified"),
+        "{}",
+        status.stdout
+    );
+    assert_eq!(
+        status.stderr,
+        "next: use usagectl 9.9, which applied 20260123210146_enhance_api_monitoring\n"
+    );
+    for command in [
+        ["migrate", "--dry-run"].as_slice(),
+        &["migrate"],
+        &["rollback", "--dry-run"],
+        &["rollback", "--yes"],
+    ] {
+        let run = db.usagectl(command).run();
         assert_eq!(run.code, 4, "{}", run.snapshot());
-        assert!(run.stderr.contains("20990101000000 (unknown)"), "{}", run.stderr);
-    }
-
-    fn every_other_command_wants_exactly_our_migrations(db: TestDatabase) {
-        require_current(&mut db.open()).unwrap();
-        let refusal = || {
-            let error = require_current(&mut db.open()).unwrap_err();
-            (error.exit(), error.to_string())
-        };
-        db.execute(&format!("INSERT INTO {} (version) VALUES ('20990101000000')", ledger(&db)));
-        assert_eq!(
-            refusal(),
-            (Exit::Untrustworthy, "the database has migrations that this program does not know: 20990101000000".into())
+        assert!(
+            run.stderr
+                .contains("20260123210146_enhance_api_monitoring (modified)"),
+            "{}",
+            run.stderr
         );
-        db.execute(&format!("DELETE FROM {} WHERE version > '20260124093000'", ledger(&db)));
-        assert_eq!(refusal(), (Exit::Failed, "the database lacks 4 of this program's migrations".into()));
-        db.execute(&format!("DROP TABLE {}", ledger(&db)));
-        assert_eq!(refusal(), (Exit::Failed, "the database is not migrated".into()));
     }
+    db.execute(&format!(
+        "INSERT INTO {} (version) VALUES ('20990101000000')",
+        ledger(&db)
+    ));
+    let run = db.usagectl(["migrate"]).run();
+    assert_eq!(run.code, 4, "{}", run.snapshot());
+    assert!(
+        run.stderr.contains("20990101000000 (unknown)"),
+        "{}",
+        run.stderr
+    );
+}
+
+#[rstest]
+fn every_other_command_wants_exactly_our_migrations(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    require_current(&mut db.open()).unwrap();
+    let refusal = || {
+        let error = require_current(&mut db.open()).unwrap_err();
+        (error.exit(), error.to_string())
+    };
+    db.execute(&format!(
+        "INSERT INTO {} (version) VALUES ('20990101000000')",
+        ledger(&db)
+    ));
+    assert_eq!(
+        refusal(),
+        (
+            Exit::Untrustworthy,
+            "the database has migrations that this program does not know: 20990101000000".into()
+        )
+    );
+    db.execute(&format!(
+        "DELETE FROM {} WHERE version > '20260124093000'",
+        ledger(&db)
+    ));
+    assert_eq!(
+        refusal(),
+        (
+            Exit::Failed,
+            "the database lacks 4 of this program's migrations".into()
+        )
+    );
+    db.execute(&format!("DROP TABLE {}", ledger(&db)));
+    assert_eq!(
+        refusal(),
+        (Exit::Failed, "the database is not migrated".into())
+    );
 }
 
 #[test]

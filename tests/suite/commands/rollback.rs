@@ -3,12 +3,14 @@
 use std::io::{BufRead, BufReader, Read};
 use std::time::Duration;
 
-use insta::assert_snapshot;
+use crate::support::assert_snapshot;
 use usagectl::store::db::Db;
 use usagectl::store::lock::{RunKind, RunLock};
 use usagectl::store::url::{self, Source};
 
-use crate::support::{TestDatabase, both_engines, whole_catalogue};
+use crate::support::Engine::{Postgresql, Sqlite};
+use crate::support::{Engine, TestDatabase, whole_catalogue};
+use rstest::rstest;
 
 const TO_THE_APPLICATIONS_TABLES: [&str; 3] = ["rollback", "--to", "add_infrastructure_monitoring"];
 
@@ -24,14 +26,21 @@ fn put_rows(db: &TestDatabase) {
     );
 }
 
-both_engines! {
-    fn what_goes_is_counted_exactly(db: TestDatabase) {
-        put_rows(&db);
-        db.usagectl(TO_THE_APPLICATIONS_TABLES).arg("--yes").run().success();
-        let before = whole_catalogue(&db);
-        let run = db.usagectl(["rollback", "--to", "create_api_usage", "--dry-run"]).run().success();
-        let enhance = run.stdout.find("undo 20260123210146").unwrap();
-        assert_snapshot!(run.stdout[enhance..], @"
+#[rstest]
+fn what_goes_is_counted_exactly(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    put_rows(&db);
+    db.usagectl(TO_THE_APPLICATIONS_TABLES)
+        .arg("--yes")
+        .run()
+        .success();
+    let before = whole_catalogue(&db);
+    let run = db
+        .usagectl(["rollback", "--to", "create_api_usage", "--dry-run"])
+        .run()
+        .success();
+    let enhance = run.stdout.find("undo 20260123210146").unwrap();
+    assert_snapshot!(run.stdout[enhance..], @"
         undo 20260123210146_enhance_api_monitoring
           drop table api_alerts                1 row
           drop table api_usage_aggregates      0 rows
@@ -52,147 +61,222 @@ both_engines! {
           create index api_usage (api_name, timestamp)
           create index api_usage (timestamp)
         ");
-        assert_eq!(whole_catalogue(&db), before);
+    assert_eq!(whole_catalogue(&db), before);
 
-        let run = db.usagectl(["rollback", "--to", "create_api_usage", "--dry-run", "--format", "json"]).run();
-        let plan: serde_json::Value = serde_json::from_str(&run.stdout).unwrap();
-        assert_eq!((&plan["action"], &plan["data_loss"]), (&"rollback".into(), &true.into()));
-        let enhance = &plan["migrations"][1];
-        assert_eq!(enhance["name"], "enhance_api_monitoring");
-        assert_eq!(enhance["changes"][0]["object"], "table api_alerts");
-        assert_eq!(enhance["changes"][0]["lost"], 1);
-    }
+    let run = db
+        .usagectl([
+            "rollback",
+            "--to",
+            "create_api_usage",
+            "--dry-run",
+            "--format",
+            "json",
+        ])
+        .run();
+    let plan: serde_json::Value = serde_json::from_str(&run.stdout).unwrap();
+    assert_eq!(
+        (&plan["action"], &plan["data_loss"]),
+        (&"rollback".into(), &true.into())
+    );
+    let enhance = &plan["migrations"][1];
+    assert_eq!(enhance["name"], "enhance_api_monitoring");
+    assert_eq!(enhance["changes"][0]["object"], "table api_alerts");
+    assert_eq!(enhance["changes"][0]["lost"], 1);
+}
 
-    fn without_a_terminal_and_without_consent_nothing_is_changed(db: TestDatabase) {
-        put_rows(&db);
-        let whole = whole_catalogue(&db);
-        let to_the_start = ["rollback", "--to", "create_api_usage"];
-        // Nothing is lost with the first two steps, much with the others.
-        for (flags, why) in [
-            (["", ""], "data would be lost"),
-            (["--yes", ""], "data would be lost"),
-            (["--accept-data-loss", ""], "nobody is here to ask"),
-        ] {
-            let flags = flags.iter().filter(|flag| !flag.is_empty());
-            let run = flags.fold(db.usagectl(to_the_start), |run, flag| run.arg(flag)).run();
-            assert_eq!(run.code, 5, "{}", run.snapshot());
-            assert_eq!(
-                run.stderr,
-                format!("error: {why}; nothing was changed\nnext: the same command with --yes --accept-data-loss\n")
-            );
-            // What would go was shown all the same.
-            assert!(run.stdout.contains("drop table api_alerts"), "{}", run.stdout);
-            assert_eq!(whole_catalogue(&db), whole);
-        }
-        let run = db.usagectl(TO_THE_APPLICATIONS_TABLES).run();
-        assert_eq!(run.code, 5);
-        assert_eq!(run.stderr, "error: nobody is here to ask; nothing was changed\nnext: the same command with --yes\n");
-        assert_eq!(whole_catalogue(&db), whole);
-
-        let run = db.usagectl(TO_THE_APPLICATIONS_TABLES).arg("--yes").run().success();
-        assert_eq!(run.stderr, "4 migrations undone\n");
-        let run = db.usagectl(to_the_start).arg("--yes").arg("--accept-data-loss").run().success();
-        assert_eq!(run.stderr, "2 migrations undone\n");
-        assert_eq!(db.rows("SELECT count(*) FROM api_usage"), ["3"]);
-    }
-
-    fn roll_ups_are_a_loss_and_marks_are_not(db: TestDatabase) {
-        put_rows(&db);
-        let run = db.usagectl(TO_THE_APPLICATIONS_TABLES).arg("--dry-run").run().success();
-        let marks = run.stdout.lines().find(|line| line.contains("usagectl_dirty_hours")).unwrap();
-        assert!(marks.ends_with(" 1 row, made again by the next migrate"), "{marks}");
-        let bytes = match db.open() {
-            Db::Pg(_) => "'\\x00'",
-            Db::Sqlite(_) => "x'00'",
-        };
-        db.execute(&format!(
-            "INSERT INTO usagectl_rollups VALUES ('HOURLY', 'API', 'tmdb', '2026-01-31T11:00:00.000+00:00', '',
-                 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, NULL, NULL, {bytes}, '0')"
-        ));
-        let run = db.usagectl(TO_THE_APPLICATIONS_TABLES).arg("--yes").run();
+#[rstest]
+fn without_a_terminal_and_without_consent_nothing_is_changed(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let db = TestDatabase::migrated(engine);
+    put_rows(&db);
+    let whole = whole_catalogue(&db);
+    let to_the_start = ["rollback", "--to", "create_api_usage"];
+    // Nothing is lost with the first two steps, much with the others.
+    for (flags, why) in [
+        (["", ""], "data would be lost"),
+        (["--yes", ""], "data would be lost"),
+        (["--accept-data-loss", ""], "nobody is here to ask"),
+    ] {
+        let flags = flags.iter().filter(|flag| !flag.is_empty());
+        let run = flags
+            .fold(db.usagectl(to_the_start), |run, flag| run.arg(flag))
+            .run();
         assert_eq!(run.code, 5, "{}", run.snapshot());
-    }
-
-    fn migrating_again_marks_every_hour_again(db: TestDatabase) {
-        put_rows(&db);
-        db.usagectl(TO_THE_APPLICATIONS_TABLES).arg("--yes").run().success();
-        db.usagectl(["migrate"]).run().success();
         assert_eq!(
-            db.rows("SELECT DISTINCT api_name, hour FROM usagectl_dirty_hours"),
-            ["tmdb|2026-01-31T11:00:00.000+00:00"]
+            run.stderr,
+            format!(
+                "error: {why}; nothing was changed\nnext: the same command with --yes --accept-data-loss\n"
+            )
+        );
+        // What would go was shown all the same.
+        assert!(
+            run.stdout.contains("drop table api_alerts"),
+            "{}",
+            run.stdout
+        );
+        assert_eq!(whole_catalogue(&db), whole);
+    }
+    let run = db.usagectl(TO_THE_APPLICATIONS_TABLES).run();
+    assert_eq!(run.code, 5);
+    assert_eq!(
+        run.stderr,
+        "error: nobody is here to ask; nothing was changed\nnext: the same command with --yes\n"
+    );
+    assert_eq!(whole_catalogue(&db), whole);
+
+    let run = db
+        .usagectl(TO_THE_APPLICATIONS_TABLES)
+        .arg("--yes")
+        .run()
+        .success();
+    assert_eq!(run.stderr, "4 migrations undone\n");
+    let run = db
+        .usagectl(to_the_start)
+        .arg("--yes")
+        .arg("--accept-data-loss")
+        .run()
+        .success();
+    assert_eq!(run.stderr, "2 migrations undone\n");
+    assert_eq!(db.rows("SELECT count(*) FROM api_usage"), ["3"]);
+}
+
+#[rstest]
+fn roll_ups_are_a_loss_and_marks_are_not(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    put_rows(&db);
+    let run = db
+        .usagectl(TO_THE_APPLICATIONS_TABLES)
+        .arg("--dry-run")
+        .run()
+        .success();
+    let marks = run
+        .stdout
+        .lines()
+        .find(|line| line.contains("usagectl_dirty_hours"))
+        .unwrap();
+    assert!(
+        marks.ends_with(" 1 row, made again by the next migrate"),
+        "{marks}"
+    );
+    let bytes = match db.open() {
+        Db::Pg(_) => "'\\x00'",
+        Db::Sqlite(_) => "x'00'",
+    };
+    db.execute(&format!(
+        "INSERT INTO usagectl_rollups VALUES ('HOURLY', 'API', 'tmdb', '2026-01-31T11:00:00.000+00:00', '',
+                 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, NULL, NULL, {bytes}, '0')"
+    ));
+    let run = db.usagectl(TO_THE_APPLICATIONS_TABLES).arg("--yes").run();
+    assert_eq!(run.code, 5, "{}", run.snapshot());
+}
+
+#[rstest]
+fn migrating_again_marks_every_hour_again(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    put_rows(&db);
+    db.usagectl(TO_THE_APPLICATIONS_TABLES)
+        .arg("--yes")
+        .run()
+        .success();
+    db.usagectl(["migrate"]).run().success();
+    assert_eq!(
+        db.rows("SELECT DISTINCT api_name, hour FROM usagectl_dirty_hours"),
+        ["tmdb|2026-01-31T11:00:00.000+00:00"]
+    );
+}
+
+#[rstest]
+fn rows_that_came_since_they_were_counted_are_not_lost_unseen(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let db = TestDatabase::migrated(engine);
+    put_rows(&db);
+    let whole = whole_catalogue(&db);
+    let url = url::parse(db.url(), Source::Flag).unwrap();
+    let lock = RunLock::acquire(&url, RunKind::Migrate, Duration::ZERO).unwrap();
+    let mut run = db
+        .usagectl(["rollback", "--all", "--yes", "--accept-data-loss"])
+        .spawn();
+    // Once the plan is printed, everything has been counted.
+    let mut plan = BufReader::new(run.child.stdout.take().unwrap());
+    let mut line = String::new();
+    while !line.contains("drop table api_usage ") {
+        line.clear();
+        assert!(
+            plan.read_line(&mut line).unwrap() > 0,
+            "the plan ends early"
         );
     }
-
-    fn rows_that_came_since_they_were_counted_are_not_lost_unseen(db: TestDatabase) {
-        put_rows(&db);
-        let whole = whole_catalogue(&db);
-        let url = url::parse(db.url(), Source::Flag).unwrap();
-        let lock = RunLock::acquire(&url, RunKind::Migrate, Duration::ZERO).unwrap();
-        let mut run = db.usagectl(["rollback", "--all", "--yes", "--accept-data-loss"]).spawn();
-        // Once the plan is printed, everything has been counted.
-        let mut plan = BufReader::new(run.child.stdout.take().unwrap());
-        let mut line = String::new();
-        while !line.contains("drop table api_usage ") {
-            line.clear();
-            assert!(plan.read_line(&mut line).unwrap() > 0, "the plan ends early");
-        }
-        db.execute("INSERT INTO api_usage (id, api_name, timestamp) VALUES ('4', 'tmdb', '2026-01-31T11:00:00.000+00:00')");
-        drop(lock);
-        plan.read_to_end(&mut Vec::new()).unwrap();
-        let run = run.wait();
-        assert_snapshot!(run.snapshot(), @"
+    db.execute("INSERT INTO api_usage (id, api_name, timestamp) VALUES ('4', 'tmdb', '2026-01-31T11:00:00.000+00:00')");
+    drop(lock);
+    plan.read_to_end(&mut Vec::new()).unwrap();
+    let run = run.wait();
+    assert_snapshot!(run.snapshot(), @"
         ------- stderr -------
         error: table api_usage changed since this was shown; nothing was undone
         next: usagectl rollback --dry-run
         [exit status: 5]
         ");
-        assert_eq!(whole_catalogue(&db), whole);
-        assert_eq!(db.rows("SELECT count(*) FROM api_usage"), ["4"]);
-    }
+    assert_eq!(whole_catalogue(&db), whole);
+    assert_eq!(db.rows("SELECT count(*) FROM api_usage"), ["4"]);
+}
 
-    fn what_hangs_on_a_dropped_column_stops_all_of_it(db: TestDatabase) {
-        db.execute("CREATE VIEW slow_calls AS SELECT id FROM api_usage WHERE response_time > 1000");
-        let whole = whole_catalogue(&db);
-        let run = db.usagectl(["rollback", "--all", "--yes"]).run();
-        assert_eq!(run.code, 1, "{}", run.snapshot());
-        assert!(run.stderr.contains("20260123210146_enhance_api_monitoring could not be run and was rolled back"));
-        assert!(run.stderr.contains("slow_calls"), "{}", run.stderr);
-        // Not even the migrations before that one in the plan.
-        assert_eq!(whole_catalogue(&db), whole);
-        db.usagectl(["status"]).run().success();
-    }
+#[rstest]
+fn what_hangs_on_a_dropped_column_stops_all_of_it(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    db.execute("CREATE VIEW slow_calls AS SELECT id FROM api_usage WHERE response_time > 1000");
+    let whole = whole_catalogue(&db);
+    let run = db.usagectl(["rollback", "--all", "--yes"]).run();
+    assert_eq!(run.code, 1, "{}", run.snapshot());
+    assert!(
+        run.stderr
+            .contains("20260123210146_enhance_api_monitoring could not be run and was rolled back")
+    );
+    assert!(run.stderr.contains("slow_calls"), "{}", run.stderr);
+    // Not even the migrations before that one in the plan.
+    assert_eq!(whole_catalogue(&db), whole);
+    db.usagectl(["status"]).run().success();
+}
 
-    fn a_table_in_use_stops_it_and_nothing_is_changed(db: TestDatabase) {
-        let whole = whole_catalogue(&db);
-        let mut other = db.open();
-        other.batch_execute(match other {
+#[rstest]
+fn a_table_in_use_stops_it_and_nothing_is_changed(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    let whole = whole_catalogue(&db);
+    let mut other = db.open();
+    other
+        .batch_execute(match other {
             Db::Pg(_) => "BEGIN; SELECT count(*) FROM api_usage",
             Db::Sqlite(_) => "BEGIN IMMEDIATE",
-        }).unwrap();
-        let run = db.usagectl(["rollback", "--all", "--yes", "--lock-timeout", "20ms"]).run();
-        assert_eq!(run.code, 6, "{}", run.snapshot());
-        other.batch_execute("ROLLBACK").unwrap();
-        drop(other);
-        assert_eq!(whole_catalogue(&db), whole);
-    }
+        })
+        .unwrap();
+    let run = db
+        .usagectl(["rollback", "--all", "--yes", "--lock-timeout", "20ms"])
+        .run();
+    assert_eq!(run.code, 6, "{}", run.snapshot());
+    other.batch_execute("ROLLBACK").unwrap();
+    drop(other);
+    assert_eq!(whole_catalogue(&db), whole);
+}
 
-    fn there_is_an_end_to_what_can_be_undone(db: TestDatabase) {
-        db.usagectl(["rollback", "--all", "--yes"]).run().success();
-        assert_snapshot!(db.usagectl(["rollback", "--yes"]).run().snapshot(), @"
+#[rstest]
+fn there_is_an_end_to_what_can_be_undone(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    db.usagectl(["rollback", "--all", "--yes"]).run().success();
+    assert_snapshot!(db.usagectl(["rollback", "--yes"]).run().snapshot(), @"
         nothing to do
         [exit status: 0]
         ");
-        assert_snapshot!(db.usagectl(["rollback", "--to", "create_api_usage"]).run().snapshot(), @"
+    assert_snapshot!(db.usagectl(["rollback", "--to", "create_api_usage"]).run().snapshot(), @"
         ------- stderr -------
         error: 20260101000000_create_api_usage is not applied, so nothing can be undone down to it
         next: usagectl status
         [exit status: 5]
         ");
-        assert_snapshot!(db.usagectl(["rollback", "--to", "1"]).run().snapshot(), @"
+    assert_snapshot!(db.usagectl(["rollback", "--to", "1"]).run().snapshot(), @"
         ------- stderr -------
         error: there is no migration `1`; there are 20260101000000_create_api_usage, 20260123210146_enhance_api_monitoring, 20260124093000_add_infrastructure_monitoring, 20260201000000_create_usagectl_bookkeeping, 20260201000100_mark_existing_usage, 20260202000000_add_alerting, 20260203000000_add_capacity
         next: usagectl status
         [exit status: 2]
         ");
-    }
 }

@@ -5,10 +5,12 @@ use std::os::unix::fs::PermissionsExt;
 use std::thread;
 use std::time::Duration;
 
-use insta::assert_snapshot;
+use crate::support::assert_snapshot;
 use serde_json::Value;
 
-use crate::support::{Engine, OtherRole, Run, TestDatabase, both_engines, both_engines_empty};
+use crate::support::Engine::{Postgresql, Sqlite};
+use crate::support::{Engine, OtherRole, Run, TestDatabase};
+use rstest::rstest;
 
 /// The report without what differs between engines and from run to run.
 fn shown(run: &Run) -> String {
@@ -28,9 +30,10 @@ fn json(run: &Run) -> Value {
     serde_json::from_str(&run.stdout).unwrap()
 }
 
-both_engines! {
-    fn a_database_in_order(db: TestDatabase) {
-        assert_snapshot!(shown(&db.usagectl(["status"]).run()), @"
+#[rstest]
+fn a_database_in_order(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    assert_snapshot!(shown(&db.usagectl(["status"]).run()), @"
         VERSION         NAME                           STATE    APPLIED
         20260101000000  create_api_usage               applied  2026-01-31T12:00:00Z
         20260123210146  enhance_api_monitoring         applied  2026-01-31T12:00:00Z
@@ -43,19 +46,32 @@ both_engines! {
         in sync: all 7 migrations are applied ([engine] [version])
         [exit status: 0]
         ");
-        let json = json(&db.usagectl(["status", "--format", "json"]).run());
-        assert_eq!(json["in_sync"], true);
-        assert_eq!(json["verdict"], "in_sync");
-        assert_eq!(json["drift"], Value::Array(Vec::new()));
-        assert_eq!(json["migrations"][0]["state"], "applied");
-        assert_eq!(json["migrations"][0]["applied_at"], "2026-01-31T12:00:00Z");
-        let csv = db.usagectl(["status", "--format", "csv"]).run().success().stdout;
-        assert!(csv.starts_with("version,name,state,applied_at,duration_ms\n20260101000000,create_api_usage,applied,"), "{csv}");
-    }
+    let json = json(&db.usagectl(["status", "--format", "json"]).run());
+    assert_eq!(json["in_sync"], true);
+    assert_eq!(json["verdict"], "in_sync");
+    assert_eq!(json["drift"], Value::Array(Vec::new()));
+    assert_eq!(json["migrations"][0]["state"], "applied");
+    assert_eq!(json["migrations"][0]["applied_at"], "2026-01-31T12:00:00Z");
+    let csv = db
+        .usagectl(["status", "--format", "csv"])
+        .run()
+        .success()
+        .stdout;
+    assert!(
+        csv.starts_with(
+            "version,name,state,applied_at,duration_ms\n20260101000000,create_api_usage,applied,"
+        ),
+        "{csv}"
+    );
+}
 
-    fn pending_migrations(db: TestDatabase) {
-        db.usagectl(["rollback", "--steps", "4", "--yes"]).run().success();
-        assert_snapshot!(shown(&db.usagectl(["status"]).run()), @"
+#[rstest]
+fn pending_migrations(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    db.usagectl(["rollback", "--steps", "4", "--yes"])
+        .run()
+        .success();
+    assert_snapshot!(shown(&db.usagectl(["status"]).run()), @"
         VERSION         NAME                           STATE    APPLIED
         20260101000000  create_api_usage               applied  2026-01-31T12:00:00Z
         20260123210146  enhance_api_monitoring         applied  2026-01-31T12:00:00Z
@@ -69,21 +85,29 @@ both_engines! {
         next: usagectl migrate
         [exit status: 3]
         ");
-    }
+}
 
-    fn every_difference_is_named_once(db: TestDatabase) {
-        let trigger = match db.engine() {
-            Engine::Sqlite => "DROP TRIGGER usagectl_after_update",
-            Engine::Postgresql => "DROP TRIGGER usagectl_after_update ON api_usage",
-        };
-        db.execute(&format!(
-            "DROP INDEX api_usage_success_timestamp_idx; DROP INDEX api_alerts_api_name_alert_type_period_key;
+#[rstest]
+fn every_difference_is_named_once(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    let trigger = match db.engine() {
+        Engine::Sqlite => "DROP TRIGGER usagectl_after_update",
+        Engine::Postgresql => "DROP TRIGGER usagectl_after_update ON api_usage",
+    };
+    db.execute(&format!(
+        "DROP INDEX api_usage_success_timestamp_idx; DROP INDEX api_alerts_api_name_alert_type_period_key;
              ALTER TABLE api_alerts DROP COLUMN threshold; DROP TABLE usagectl_stale_periods; {trigger}"
-        ));
-        let run = db.usagectl(["status"]).run();
-        assert_eq!(run.code, 4, "{}", run.snapshot());
-        let drift: Vec<&str> = run.stdout.lines().filter_map(|line| line.strip_prefix("drift: ")).collect();
-        assert_eq!(drift, [
+    ));
+    let run = db.usagectl(["status"]).run();
+    assert_eq!(run.code, 4, "{}", run.snapshot());
+    let drift: Vec<&str> = run
+        .stdout
+        .lines()
+        .filter_map(|line| line.strip_prefix("drift: "))
+        .collect();
+    assert_eq!(
+        drift,
+        [
             "column api_alerts.threshold is missing",
             "column usagectl_stale_periods.aggregation_type is missing",
             "column usagectl_stale_periods.api_name is missing",
@@ -93,50 +117,66 @@ both_engines! {
             "trigger api_usage.usagectl_after_update is missing",
             "unique api_alerts (api_name, alert_type, period) is missing",
             "unique usagectl_stale_periods (aggregation_type, period_start, api_name) is missing",
-        ]);
-        assert_eq!(run.stderr, "next: bring back what is named above, then usagectl status\n");
-    }
+        ]
+    );
+    assert_eq!(
+        run.stderr,
+        "next: bring back what is named above, then usagectl status\n"
+    );
+}
 
-    fn what_an_operator_adds_and_how_they_name_it_is_no_difference(db: TestDatabase) {
-        db.execute(
-            "CREATE TABLE notes (id INTEGER);
+#[rstest]
+fn what_an_operator_adds_and_how_they_name_it_is_no_difference(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let db = TestDatabase::migrated(engine);
+    db.execute(
+        "CREATE TABLE notes (id INTEGER);
              CREATE INDEX of_my_own ON api_usage (user_id);
              CREATE VIEW slow AS SELECT id FROM api_usage WHERE response_time > 1000;
              DROP INDEX api_alerts_api_name_enabled_idx;
              CREATE INDEX under_another_name ON api_alerts (api_name, enabled)",
-        );
-        db.usagectl(["status"]).run().success();
-    }
-
-    fn hours_that_wait_to_be_counted_are_information_and_no_error(db: TestDatabase) {
-        db.execute(
-            "INSERT INTO api_usage (id, api_name, timestamp) VALUES
-                 ('1', 'tmdb', '2026-01-31T10:30:00.000+00:00'), ('2', 'tmdb', '2026-01-31T10:40:00.000+00:00'),
-                 ('3', 'rawg', '2026-01-31T11:00:00.000+00:00')",
-        );
-        let run = db.usagectl(["status"]).run().success();
-        assert!(
-            run.stdout.contains("roll-ups: 2 hours wait to be counted, the oldest of 2026-01-31T10:00:00Z (2 h ago)\n"),
-            "{}", run.stdout
-        );
-        let json = json(&db.usagectl(["status", "--format", "json"]).run());
-        assert_eq!(json["rollups"]["hours_waiting"], 2);
-        assert_eq!(json["rollups"]["oldest"], "2026-01-31T10:00:00Z");
-    }
+    );
+    db.usagectl(["status"]).run().success();
 }
 
-both_engines_empty! {
-    fn it_can_wait_for_the_migrations(db: TestDatabase) {
-        let waiting = db.usagectl(["status", "--wait", "60s"]).spawn();
-        thread::sleep(Duration::from_millis(100));
-        db.usagectl(["migrate", "--to", "create_api_usage"]).run().success();
-        thread::sleep(Duration::from_millis(100));
-        db.usagectl(["migrate"]).run().success();
-        waiting.wait().success();
-        db.usagectl(["rollback", "--yes"]).run().success();
-        let run = db.usagectl(["status", "--wait", "10ms"]).run();
-        assert_eq!(run.code, 3, "{}", run.snapshot());
-    }
+#[rstest]
+fn hours_that_wait_to_be_counted_are_information_and_no_error(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let db = TestDatabase::migrated(engine);
+    db.execute(
+        "INSERT INTO api_usage (id, api_name, timestamp) VALUES
+                 ('1', 'tmdb', '2026-01-31T10:30:00.000+00:00'), ('2', 'tmdb', '2026-01-31T10:40:00.000+00:00'),
+                 ('3', 'rawg', '2026-01-31T11:00:00.000+00:00')",
+    );
+    let run = db.usagectl(["status"]).run().success();
+    assert!(
+        run.stdout.contains(
+            "roll-ups: 2 hours wait to be counted, the oldest of 2026-01-31T10:00:00Z (2 h ago)\n"
+        ),
+        "{}",
+        run.stdout
+    );
+    let json = json(&db.usagectl(["status", "--format", "json"]).run());
+    assert_eq!(json["rollups"]["hours_waiting"], 2);
+    assert_eq!(json["rollups"]["oldest"], "2026-01-31T10:00:00Z");
+}
+
+#[rstest]
+fn it_can_wait_for_the_migrations(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::empty(engine);
+    let waiting = db.usagectl(["status", "--wait", "60s"]).spawn();
+    thread::sleep(Duration::from_millis(100));
+    db.usagectl(["migrate", "--to", "create_api_usage"])
+        .run()
+        .success();
+    thread::sleep(Duration::from_millis(100));
+    db.usagectl(["migrate"]).run().success();
+    waiting.wait().success();
+    db.usagectl(["rollback", "--yes"]).run().success();
+    let run = db.usagectl(["status", "--wait", "10ms"]).run();
+    assert_eq!(run.code, 3, "{}", run.snapshot());
 }
 
 #[test]

@@ -9,7 +9,9 @@ use usagectl::store::metrics::days;
 use usagectl::store::metrics::days::Refreshed;
 use usagectl::store::metrics::points::{Known, save};
 
-use crate::support::{Engine, TestDatabase, both_engines};
+use crate::support::Engine::{Postgresql, Sqlite};
+use crate::support::{Engine, TestDatabase};
+use rstest::rstest;
 
 fn at(text: &str) -> DateTime<Utc> {
     text.parse().unwrap()
@@ -69,102 +71,131 @@ fn put_points(db: &mut Db) {
     }
 }
 
-both_engines! {
-    fn the_same_moment_is_one_row(db: TestDatabase) {
-        let db = &mut db.open();
-        let point = |value| NewPoint::new(storage("cache"), value, at("2026-01-31T12:00:00Z")).with("source", "test");
-        let saved = |inserted, updated, unchanged| Saved { inserted, updated, unchanged };
-        let twice = [point(1.0), point(1.0)];
-        assert_eq!(save(db, &twice, Known::Stays).unwrap(), saved(1, 0, 1));
-        assert_eq!(save(db, &[point(1.0)], Known::IsReplaced).unwrap(), saved(0, 0, 1));
-        assert_eq!(save(db, &[point(2.0)], Known::Stays).unwrap(), saved(0, 0, 1));
-        assert_eq!(refreshed(db)[0].last_value, 1.0);
-        assert_eq!(save(db, &[point(2.0)], Known::IsReplaced).unwrap(), saved(0, 1, 0));
-        assert_eq!(refreshed(db)[0].last_value, 2.0);
-        assert_eq!(save(db, &[], Known::Stays).unwrap(), Saved::default());
-    }
+#[rstest]
+fn the_same_moment_is_one_row(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    let db = &mut db.open();
+    let point = |value| {
+        NewPoint::new(storage("cache"), value, at("2026-01-31T12:00:00Z")).with("source", "test")
+    };
+    let saved = |inserted, updated, unchanged| Saved {
+        inserted,
+        updated,
+        unchanged,
+    };
+    let twice = [point(1.0), point(1.0)];
+    assert_eq!(save(db, &twice, Known::Stays).unwrap(), saved(1, 0, 1));
+    assert_eq!(
+        save(db, &[point(1.0)], Known::IsReplaced).unwrap(),
+        saved(0, 0, 1)
+    );
+    assert_eq!(
+        save(db, &[point(2.0)], Known::Stays).unwrap(),
+        saved(0, 0, 1)
+    );
+    assert_eq!(refreshed(db)[0].last_value, 1.0);
+    assert_eq!(
+        save(db, &[point(2.0)], Known::IsReplaced).unwrap(),
+        saved(0, 1, 0)
+    );
+    assert_eq!(refreshed(db)[0].last_value, 2.0);
+    assert_eq!(save(db, &[], Known::Stays).unwrap(), Saved::default());
+}
 
-    fn days_follow_whatever_is_done_to_points(db: TestDatabase) {
-        put_points(&mut db.open());
-        let before = refreshed(&mut db.open());
-        assert_eq!(before.len(), 5 * 20);
-        assert_eq!(days::refresh(&mut db.open()).unwrap(), Refreshed::default());
-        for change in [
-            "INSERT INTO \"InfrastructureMetric\" (id, service, metric, value, timestamp)
+#[rstest]
+fn days_follow_whatever_is_done_to_points(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    put_points(&mut db.open());
+    let before = refreshed(&mut db.open());
+    assert_eq!(before.len(), 5 * 20);
+    assert_eq!(days::refresh(&mut db.open()).unwrap(), Refreshed::default());
+    for change in [
+        "INSERT INTO \"InfrastructureMetric\" (id, service, metric, value, timestamp)
              VALUES ('late', 'VERCEL_KV', 'BANDWIDTH_GB', 99, '2026-01-19T08:00:00.000+00:00')",
-            "UPDATE \"InfrastructureMetric\" SET value = value * 3 WHERE metric = 'BANDWIDTH_GB' AND value > 20",
-            "UPDATE \"InfrastructureMetric\" SET metric = 'STORAGE_MB' WHERE id = 'late'",
-            "DELETE FROM \"InfrastructureMetric\"
+        "UPDATE \"InfrastructureMetric\" SET value = value * 3 WHERE metric = 'BANDWIDTH_GB' AND value > 20",
+        "UPDATE \"InfrastructureMetric\" SET metric = 'STORAGE_MB' WHERE id = 'late'",
+        "DELETE FROM \"InfrastructureMetric\"
              WHERE timestamp >= '2026-01-24T00:00:00.000+00:00' AND timestamp < '2026-01-27T00:00:00.000+00:00'",
-        ] {
-            db.execute(change);
-            let days = refreshed(&mut db.open());
-            assert_ne!(days, before, "{change}");
-            assert_eq!(days, from_scratch(&db), "{change}");
-        }
-        db.execute("DELETE FROM \"InfrastructureMetric\"");
-        assert_eq!(refreshed(&mut db.open()), []);
+    ] {
+        db.execute(change);
+        let days = refreshed(&mut db.open());
+        assert_ne!(days, before, "{change}");
+        assert_eq!(days, from_scratch(&db), "{change}");
     }
+    db.execute("DELETE FROM \"InfrastructureMetric\"");
+    assert_eq!(refreshed(&mut db.open()), []);
+}
 
-    fn the_newest_value_is_the_newest_that_is_not_in_the_future(db: TestDatabase) {
-        let db = &mut db.open();
-        let point = |resource, value, time: &str| NewPoint::new(storage(resource), value, at(time));
-        let points = [
-            point("", 1.0, "2026-01-29T12:00:00Z"),
-            point("", 2.0, "2026-01-31T11:00:00Z"),
-            point("", 3.0, "2026-01-31T13:00:00Z"),
-            point("b", 4.0, "2026-01-20T00:00:00Z"),
-            point("b", 5.0, "2026-01-31T12:00:01Z"),
-            point("c", 6.0, "2026-02-01T00:00:00Z"),
-        ];
-        save(db, &points, Known::Stays).unwrap();
-        days::refresh(db).unwrap();
-        let latest = days::latest(db, at("2026-01-31T12:00:00Z")).unwrap();
-        let found: Vec<_> = latest.iter().map(|latest| (latest.series.resource.as_str(), latest.point.value)).collect();
-        assert_eq!(found, [("", 2.0), ("b", 4.0)]);
-    }
+#[rstest]
+fn the_newest_value_is_the_newest_that_is_not_in_the_future(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let db = TestDatabase::migrated(engine);
+    let db = &mut db.open();
+    let point = |resource, value, time: &str| NewPoint::new(storage(resource), value, at(time));
+    let points = [
+        point("", 1.0, "2026-01-29T12:00:00Z"),
+        point("", 2.0, "2026-01-31T11:00:00Z"),
+        point("", 3.0, "2026-01-31T13:00:00Z"),
+        point("b", 4.0, "2026-01-20T00:00:00Z"),
+        point("b", 5.0, "2026-01-31T12:00:01Z"),
+        point("c", 6.0, "2026-02-01T00:00:00Z"),
+    ];
+    save(db, &points, Known::Stays).unwrap();
+    days::refresh(db).unwrap();
+    let latest = days::latest(db, at("2026-01-31T12:00:00Z")).unwrap();
+    let found: Vec<_> = latest
+        .iter()
+        .map(|latest| (latest.series.resource.as_str(), latest.point.value))
+        .collect();
+    assert_eq!(found, [("", 2.0), ("b", 4.0)]);
+}
 
-    fn what_makes_no_sense_is_left_out(db: TestDatabase) {
-        let rows: &[&str] = match db.engine() {
-            Engine::Postgresql => &[
-                "'NaN', '2026-01-31 12:00:00', NULL",
-                "'Infinity', '2026-01-31 12:00:00', NULL",
-                "1, 'infinity', NULL",
-                "1, '-infinity', NULL",
-                "1, '20000-01-01', NULL",
-                "1, '0044-03-15 BC', NULL",
-                "7, '2026-01-31 12:00:00', '[1]'",
-                "7, '2026-01-31 13:00:00', '{\"resource\": {\"a\": 1}, \"reading\": \"loud\"}'",
-            ],
-            Engine::Sqlite => &[
-                "'much', '2026-01-31T12:00:00.000+00:00', NULL",
-                "x'00', '2026-01-31T12:00:00.000+00:00', NULL",
-                "9e999, '2026-01-31T12:00:00.000+00:00', NULL",
-                "1, 'soon', NULL",
-                "1, x'00', NULL",
-                "1, '2026-02-30T12:00:00.000+00:00', NULL",
-                "1, '0000-01-01T12:00:00.000+00:00', NULL",
-                "7, '2026-01-31T12:00:00.000+00:00', x'ff'",
-                // 13:00, 14:00, 15:00 and 16:00 of the same day.
-                "7, 1769864400000, 'nonsense'",
-                "7, '2026-01-31 14:00:00', '[1]'",
-                "7, '2026-02-01T00:00:00.000+09:00', NULL",
-                "7, '2026-01-31T16:00:00Z', NULL",
-            ],
-        };
-        for (index, row) in rows.iter().enumerate() {
-            db.execute(&format!(
-                "INSERT INTO \"InfrastructureMetric\" (id, service, metric, value, timestamp, metadata)
+#[rstest]
+fn what_makes_no_sense_is_left_out(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    let rows: &[&str] = match db.engine() {
+        Engine::Postgresql => &[
+            "'NaN', '2026-01-31 12:00:00', NULL",
+            "'Infinity', '2026-01-31 12:00:00', NULL",
+            "1, 'infinity', NULL",
+            "1, '-infinity', NULL",
+            "1, '20000-01-01', NULL",
+            "1, '0044-03-15 BC', NULL",
+            "7, '2026-01-31 12:00:00', '[1]'",
+            "7, '2026-01-31 13:00:00', '{\"resource\": {\"a\": 1}, \"reading\": \"loud\"}'",
+        ],
+        Engine::Sqlite => &[
+            "'much', '2026-01-31T12:00:00.000+00:00', NULL",
+            "x'00', '2026-01-31T12:00:00.000+00:00', NULL",
+            "9e999, '2026-01-31T12:00:00.000+00:00', NULL",
+            "1, 'soon', NULL",
+            "1, x'00', NULL",
+            "1, '2026-02-30T12:00:00.000+00:00', NULL",
+            "1, '0000-01-01T12:00:00.000+00:00', NULL",
+            "7, '2026-01-31T12:00:00.000+00:00', x'ff'",
+            // 13:00, 14:00, 15:00 and 16:00 of the same day.
+            "7, 1769864400000, 'nonsense'",
+            "7, '2026-01-31 14:00:00', '[1]'",
+            "7, '2026-02-01T00:00:00.000+09:00', NULL",
+            "7, '2026-01-31T16:00:00Z', NULL",
+        ],
+    };
+    for (index, row) in rows.iter().enumerate() {
+        db.execute(&format!(
+            "INSERT INTO \"InfrastructureMetric\" (id, service, metric, value, timestamp, metadata)
                  VALUES ('{index}', 'VERCEL_KV', 'STORAGE_MB', {})",
-                row
-            ));
-        }
-        let sane = rows.iter().filter(|row| row.starts_with('7')).count();
-        let [day] = refreshed(&mut db.open()).try_into().unwrap();
-        assert_eq!((day.points as usize, day.min_value, day.max_value), (sane, 7.0, 7.0));
-        assert_eq!(day.day.to_string(), "2026-01-31");
-        assert_eq!(day.first_at, at("2026-01-31T12:00:00Z"));
+            row
+        ));
     }
+    let sane = rows.iter().filter(|row| row.starts_with('7')).count();
+    let [day] = refreshed(&mut db.open()).try_into().unwrap();
+    assert_eq!(
+        (day.points as usize, day.min_value, day.max_value),
+        (sane, 7.0, 7.0)
+    );
+    assert_eq!(day.day.to_string(), "2026-01-31");
+    assert_eq!(day.first_at, at("2026-01-31T12:00:00Z"));
 }
 
 #[test]

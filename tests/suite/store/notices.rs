@@ -10,7 +10,9 @@ use usagectl::domain::alert::rule::AlertType;
 use usagectl::domain::alert::silence::Silence;
 use usagectl::store::alerting::{channels, notices, silences};
 
-use crate::support::{TestDatabase, both_engines};
+use crate::support::Engine::{Postgresql, Sqlite};
+use crate::support::{Engine, TestDatabase};
+use rstest::rstest;
 
 fn at(minute: i64) -> DateTime<Utc> {
     let start: DateTime<Utc> = "2026-01-31T12:00:00Z".parse().unwrap();
@@ -39,87 +41,110 @@ fn notice(key: &str, kind: NoticeKind, minute: i64) -> Notice {
     Notice::new(content, 1, "ops")
 }
 
-both_engines! {
-    fn notices_come_back_as_they_were_written_in_the_order_of_their_telling(db: TestDatabase) {
-        let mut db = db.open();
-        let expected = [
-            notice("b", NoticeKind::Firing, 1),
-            notice("c", NoticeKind::Reminder, 1),
-            notice("a", NoticeKind::Resolved, 2),
-        ];
-        let mut shuffled = expected.to_vec();
-        shuffled.reverse();
-        notices::insert(&mut db, &shuffled).unwrap();
-        assert_eq!(notices::that_are(&mut db, Delivery::Waiting).unwrap(), expected);
-        let episodes = BTreeSet::from(["e".to_owned(), "f".to_owned()]);
-        assert_eq!(notices::of_episodes(&mut db, &episodes).unwrap(), expected);
-        assert_eq!(notices::of_open_episodes(&mut db).unwrap(), []);
-    }
+#[rstest]
+fn notices_come_back_as_they_were_written_in_the_order_of_their_telling(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let db = TestDatabase::migrated(engine);
+    let mut db = db.open();
+    let expected = [
+        notice("b", NoticeKind::Firing, 1),
+        notice("c", NoticeKind::Reminder, 1),
+        notice("a", NoticeKind::Resolved, 2),
+    ];
+    let mut shuffled = expected.to_vec();
+    shuffled.reverse();
+    notices::insert(&mut db, &shuffled).unwrap();
+    assert_eq!(
+        notices::that_are(&mut db, Delivery::Waiting).unwrap(),
+        expected
+    );
+    let episodes = BTreeSet::from(["e".to_owned(), "f".to_owned()]);
+    assert_eq!(notices::of_episodes(&mut db, &episodes).unwrap(), expected);
+    assert_eq!(notices::of_open_episodes(&mut db).unwrap(), []);
+}
 
-    fn a_notice_that_is_written_again_stays_as_it_is(db: TestDatabase) {
-        let mut db = db.open();
-        notices::insert(&mut db, &[notice("a", NoticeKind::Firing, 1)]).unwrap();
-        notices::count_attempt(&mut db, "a", at(5)).unwrap();
-        notices::set_failed(&mut db, "a", "busy", at(6)).unwrap();
-        notices::insert(&mut db, &[notice("a", NoticeKind::Firing, 1)]).unwrap();
-        let found = notices::that_are(&mut db, Delivery::Waiting).unwrap();
-        assert_eq!((found[0].attempts, found[0].next_attempt_at), (1, at(6)));
-        assert_eq!(found[0].error.as_deref(), Some("busy"));
-        notices::set_delivered(&mut db, "a", at(7)).unwrap();
-        let found = notices::that_are(&mut db, Delivery::Delivered).unwrap();
-        assert_eq!((found[0].delivered_at, found[0].error.as_deref()), (Some(at(7)), None));
-    }
+#[rstest]
+fn a_notice_that_is_written_again_stays_as_it_is(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    let mut db = db.open();
+    notices::insert(&mut db, &[notice("a", NoticeKind::Firing, 1)]).unwrap();
+    notices::count_attempt(&mut db, "a", at(5)).unwrap();
+    notices::set_failed(&mut db, "a", "busy", at(6)).unwrap();
+    notices::insert(&mut db, &[notice("a", NoticeKind::Firing, 1)]).unwrap();
+    let found = notices::that_are(&mut db, Delivery::Waiting).unwrap();
+    assert_eq!((found[0].attempts, found[0].next_attempt_at), (1, at(6)));
+    assert_eq!(found[0].error.as_deref(), Some("busy"));
+    notices::set_delivered(&mut db, "a", at(7)).unwrap();
+    let found = notices::that_are(&mut db, Delivery::Delivered).unwrap();
+    assert_eq!(
+        (found[0].delivered_at, found[0].error.as_deref()),
+        (Some(at(7)), None)
+    );
+}
 
-    fn what_is_dropped_can_wait_again(db: TestDatabase) {
-        let mut db = db.open();
-        notices::insert(&mut db, &[notice("a", NoticeKind::Firing, 1)]).unwrap();
-        notices::drop_all(&mut db, &["a"], "no such channel").unwrap();
-        assert_eq!(notices::count(&mut db, Delivery::Waiting).unwrap(), 0);
-        notices::await_delivery(&mut db, &["a"], at(9)).unwrap();
-        let found = notices::that_are(&mut db, Delivery::Waiting).unwrap();
-        assert_eq!(found[0].next_attempt_at, at(9));
-    }
+#[rstest]
+fn what_is_dropped_can_wait_again(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    let mut db = db.open();
+    notices::insert(&mut db, &[notice("a", NoticeKind::Firing, 1)]).unwrap();
+    notices::drop_all(&mut db, &["a"], "no such channel").unwrap();
+    assert_eq!(notices::count(&mut db, Delivery::Waiting).unwrap(), 0);
+    notices::await_delivery(&mut db, &["a"], at(9)).unwrap();
+    let found = notices::that_are(&mut db, Delivery::Waiting).unwrap();
+    assert_eq!(found[0].next_attempt_at, at(9));
+}
 
-    fn a_channel_has_one_name_and_survives_settings_that_nobody_can_read(db: TestDatabase) {
-        let mut own = db.open();
-        let channel = Channel {
-            name: "console".to_owned(),
-            kind: ChannelKind::Stdout,
-            settings: Some(Settings::Stdout(Stdout { json: false })),
-            created_at: at(0),
-        };
-        assert!(channels::add(&mut own, &channel, r#"{"json":false}"#).unwrap());
-        assert!(!channels::add(&mut own, &channel, r#"{"json":true}"#).unwrap());
-        assert_eq!(channels::all(&mut own).unwrap(), [channel]);
-        db.execute("UPDATE usagectl_channels SET settings = 'garbage'");
-        assert_eq!(channels::all(&mut own).unwrap()[0].settings, None);
-        assert!(channels::remove(&mut own, "console").unwrap());
-        assert!(!channels::remove(&mut own, "console").unwrap());
-    }
+#[rstest]
+fn a_channel_has_one_name_and_survives_settings_that_nobody_can_read(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let db = TestDatabase::migrated(engine);
+    let mut own = db.open();
+    let channel = Channel {
+        name: "console".to_owned(),
+        kind: ChannelKind::Stdout,
+        settings: Some(Settings::Stdout(Stdout { json: false })),
+        created_at: at(0),
+    };
+    assert!(channels::add(&mut own, &channel, r#"{"json":false}"#).unwrap());
+    assert!(!channels::add(&mut own, &channel, r#"{"json":true}"#).unwrap());
+    assert_eq!(channels::all(&mut own).unwrap(), [channel]);
+    db.execute("UPDATE usagectl_channels SET settings = 'garbage'");
+    assert_eq!(channels::all(&mut own).unwrap()[0].settings, None);
+    assert!(channels::remove(&mut own, "console").unwrap());
+    assert!(!channels::remove(&mut own, "console").unwrap());
+}
 
-    fn a_silence_lasts_until_its_end_or_until_it_is_ended(db: TestDatabase) {
-        let mut db = db.open();
-        let silence = |id: &str, from: i64, to: i64| Silence {
-            id: id.to_owned(),
-            api_name: Some("tmdb".to_owned()),
-            alert_type: Some(AlertType::ErrorSpike),
-            alert_id: None,
-            starts_at: at(from),
-            ends_at: at(to),
-            reason: "a release".to_owned(),
-            created_by: "me".to_owned(),
-            created_at: at(from),
-        };
-        let now = silence("now", 0, 10);
-        let later = silence("later", 5, 20);
-        silences::add(&mut db, &now).unwrap();
-        silences::add(&mut db, &later).unwrap();
-        assert_eq!(silences::not_over(&mut db, at(1)).unwrap(), [now, later.clone()]);
-        assert_eq!(silences::not_over(&mut db, at(10)).unwrap(), [later]);
-        assert!(!silences::expire(&mut db, "now", at(10)).unwrap());
-        assert!(silences::expire(&mut db, "later", at(4)).unwrap());
-        let ended = &silences::all(&mut db).unwrap()[1];
-        assert_eq!(ended.ends_at, at(5));
-        assert!(!ended.is_active(at(5)));
-    }
+#[rstest]
+fn a_silence_lasts_until_its_end_or_until_it_is_ended(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let db = TestDatabase::migrated(engine);
+    let mut db = db.open();
+    let silence = |id: &str, from: i64, to: i64| Silence {
+        id: id.to_owned(),
+        api_name: Some("tmdb".to_owned()),
+        alert_type: Some(AlertType::ErrorSpike),
+        alert_id: None,
+        starts_at: at(from),
+        ends_at: at(to),
+        reason: "a release".to_owned(),
+        created_by: "me".to_owned(),
+        created_at: at(from),
+    };
+    let now = silence("now", 0, 10);
+    let later = silence("later", 5, 20);
+    silences::add(&mut db, &now).unwrap();
+    silences::add(&mut db, &later).unwrap();
+    assert_eq!(
+        silences::not_over(&mut db, at(1)).unwrap(),
+        [now, later.clone()]
+    );
+    assert_eq!(silences::not_over(&mut db, at(10)).unwrap(), [later]);
+    assert!(!silences::expire(&mut db, "now", at(10)).unwrap());
+    assert!(silences::expire(&mut db, "later", at(4)).unwrap());
+    let ended = &silences::all(&mut db).unwrap()[1];
+    assert_eq!(ended.ends_at, at(5));
+    assert!(!ended.is_active(at(5)));
 }

@@ -11,7 +11,9 @@ use usagectl::store::db::Db;
 use usagectl::store::time::Ts;
 use usagectl::store::usage::insert::{Loaded, Refused, load, was_recorded};
 
-use crate::support::{TestDatabase, both_engines};
+use crate::support::Engine::{Postgresql, Sqlite};
+use crate::support::{Engine, TestDatabase};
+use rstest::rstest;
 
 fn usage<'a>(id: &'a str, text: &'a str) -> NewUsage<'a> {
     NewUsage {
@@ -56,55 +58,75 @@ fn loaded(inserted: u64, duplicate: u64) -> Loaded {
     }
 }
 
-both_engines! {
-    /// Through COPY on PostgreSQL, which has an escape for nearly everything.
-    fn any_text_comes_out_as_it_went_in(db: TestDatabase) {
-        let conn = RefCell::new(db.open());
-        let number = RefCell::new(0);
-        let texts = prop::collection::vec("([^\0]|[\\\\\t\n\r.N\"'])*", 2..8);
-        let mut runner = TestRunner::new(Config::with_cases(60));
-        let result = runner.run(&texts, |texts| {
-            let ids: Vec<String> = texts.iter().map(|_| {
+/// Through COPY on PostgreSQL, which has an escape for nearly everything.
+#[rstest]
+fn any_text_comes_out_as_it_went_in(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    let conn = RefCell::new(db.open());
+    let number = RefCell::new(0);
+    let texts = prop::collection::vec("([^\0]|[\\\\\t\n\r.N\"'])*", 2..8);
+    let mut runner = TestRunner::new(Config::with_cases(60));
+    let result = runner.run(&texts, |texts| {
+        let ids: Vec<String> = texts
+            .iter()
+            .map(|_| {
                 *number.borrow_mut() += 1;
                 format!("{:09}", number.borrow())
-            }).collect();
-            let batch = batch(ids.iter().zip(&texts).map(|(id, text)| usage(id, text)));
-            let conn = &mut *conn.borrow_mut();
-            let count = texts.len() as u64;
-            prop_assert_eq!(load_now(conn, &batch), loaded(count, 0));
-            // Compared by the database on the one engine, by us on the other.
-            prop_assert_eq!(load_now(conn, &batch), loaded(0, count));
-            Ok(())
-        });
-        result.unwrap_or_else(|failure| panic!("{failure}"));
-        // And to the eyes of any other program.
-        let special = "tab\tnewline\nreturn\rbackslash\\ \\N \\. quote'\" é \u{10ffff}";
-        load_now(&mut db.open(), &batch([usage("special", special), usage("other", "")]));
-        assert_eq!(
-            db.rows("SELECT api_name, endpoint, error_message, cost_credits FROM api_usage WHERE id = 'special'"),
-            [format!("{special}|{special}|{special}|0.30000000000000004")]
-        );
-    }
+            })
+            .collect();
+        let batch = batch(ids.iter().zip(&texts).map(|(id, text)| usage(id, text)));
+        let conn = &mut *conn.borrow_mut();
+        let count = texts.len() as u64;
+        prop_assert_eq!(load_now(conn, &batch), loaded(count, 0));
+        // Compared by the database on the one engine, by us on the other.
+        prop_assert_eq!(load_now(conn, &batch), loaded(0, count));
+        Ok(())
+    });
+    result.unwrap_or_else(|failure| panic!("{failure}"));
+    // And to the eyes of any other program.
+    let special = "tab\tnewline\nreturn\rbackslash\\ \\N \\. quote'\" é \u{10ffff}";
+    load_now(
+        &mut db.open(),
+        &batch([usage("special", special), usage("other", "")]),
+    );
+    assert_eq!(
+        db.rows("SELECT api_name, endpoint, error_message, cost_credits FROM api_usage WHERE id = 'special'"),
+        [format!("{special}|{special}|{special}|0.30000000000000004")]
+    );
+}
 
-    fn the_first_of_equal_ids_goes_in_and_the_others_are_compared_with_it(db: TestDatabase) {
-        let mut conn = db.open();
-        let batch = batch([usage("b", "x"), usage("a", "x"), usage("b", "x"), usage("a", "y")]);
-        let expected = Loaded {
-            inserted: 2,
-            duplicate: 1,
-            refused: vec![(3, Refused::Conflict("api_name"))],
-        };
-        assert_eq!(load_now(&mut conn, &batch), expected);
-        assert_eq!(db.rows("SELECT id, api_name FROM api_usage ORDER BY id"), ["a|x", "b|x"]);
-        assert_eq!(load_now(&mut conn, &UsageBatch::default()), loaded(0, 0));
-    }
+#[rstest]
+fn the_first_of_equal_ids_goes_in_and_the_others_are_compared_with_it(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let db = TestDatabase::migrated(engine);
+    let mut conn = db.open();
+    let batch = batch([
+        usage("b", "x"),
+        usage("a", "x"),
+        usage("b", "x"),
+        usage("a", "y"),
+    ]);
+    let expected = Loaded {
+        inserted: 2,
+        duplicate: 1,
+        refused: vec![(3, Refused::Conflict("api_name"))],
+    };
+    assert_eq!(load_now(&mut conn, &batch), expected);
+    assert_eq!(
+        db.rows("SELECT id, api_name FROM api_usage ORDER BY id"),
+        ["a|x", "b|x"]
+    );
+    assert_eq!(load_now(&mut conn, &UsageBatch::default()), loaded(0, 0));
+}
 
-    fn a_row_was_recorded_at_its_time_and_not_before(db: TestDatabase) {
-        let mut conn = db.open();
-        load_now(&mut conn, &batch([usage("a", "x")]));
-        let at = |ms| Ts::new(DateTime::from_timestamp_millis(ms).unwrap());
-        assert_eq!(was_recorded(&mut conn, "a", at(0)), Ok(true));
-        assert_eq!(was_recorded(&mut conn, "a", at(-1)), Ok(false));
-        assert_eq!(was_recorded(&mut conn, "b", at(0)), Ok(false));
-    }
+#[rstest]
+fn a_row_was_recorded_at_its_time_and_not_before(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    let mut conn = db.open();
+    load_now(&mut conn, &batch([usage("a", "x")]));
+    let at = |ms| Ts::new(DateTime::from_timestamp_millis(ms).unwrap());
+    assert_eq!(was_recorded(&mut conn, "a", at(0)), Ok(true));
+    assert_eq!(was_recorded(&mut conn, "a", at(-1)), Ok(false));
+    assert_eq!(was_recorded(&mut conn, "b", at(0)), Ok(false));
 }

@@ -1,6 +1,6 @@
 //! `alerts backtest`: it says what checks would have said, and writes nothing.
 
-use insta::assert_snapshot;
+use crate::support::assert_snapshot;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use serde_json::Value;
@@ -8,7 +8,9 @@ use serde_json::Value;
 use super::check::{
     check_with, checked, json, put_calls, put_limit, put_one_rule, put_rule, put_settings,
 };
-use crate::support::{Engine, Run, TestDatabase, both_engines};
+use crate::support::Engine::{Postgresql, Sqlite};
+use crate::support::{Engine, Run, TestDatabase};
+use rstest::rstest;
 
 fn backtest(db: &TestDatabase, args: &[&str]) -> Run {
     let program = db.usagectl(["alerts", "backtest"].iter().chain(args));
@@ -30,11 +32,14 @@ const RANGE: [&str; 4] = [
     "2026-01-31T13:00:00Z",
 ];
 
-both_engines! {
-    fn episodes_are_listed_with_what_would_have_been_sent(db: TestDatabase) {
-        put_episodes(&db);
-        let args = [&["rule"][..], &RANGE].concat();
-        assert_snapshot!(backtest(&db, &args).success().snapshot(), @"
+#[rstest]
+fn episodes_are_listed_with_what_would_have_been_sent(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let db = TestDatabase::migrated(engine);
+    put_episodes(&db);
+    let args = [&["rule"][..], &RANGE].concat();
+    assert_snapshot!(backtest(&db, &args).success().snapshot(), @"
         finnhub RATE_LIMIT_WARNING per MINUTE, threshold 80%: 2026-01-31T12:00:00Z to 2026-01-31T13:00:00Z, 61 steps
 
         API      FIRED                 ENDED                 LASTED  SEVERITY    PEAK
@@ -43,12 +48,22 @@ both_engines! {
         1 episode, firing 3m of 1h, 2 notices (1 FIRING, 1 RESOLVED)
         [exit status: 0]
         ");
-        assert_eq!(db.rows("SELECT 1 FROM usagectl_alert_events UNION SELECT 1 FROM usagectl_alert_states"), [""; 0]);
-        let described = ["--api", "finnhub", "--type", "RATE_LIMIT_WARNING", "--period", "MINUTE"];
-        let described = backtest(&db, &[&described[..], &RANGE].concat()).success();
-        assert_eq!(described.stdout, backtest(&db, &args).stdout);
-        let lower = [&args[..], &["--set", "threshold=70", "--diff"]].concat();
-        assert_snapshot!(backtest(&db, &lower).success().snapshot(), @"
+    assert_eq!(
+        db.rows("SELECT 1 FROM usagectl_alert_events UNION SELECT 1 FROM usagectl_alert_states"),
+        [""; 0]
+    );
+    let described = [
+        "--api",
+        "finnhub",
+        "--type",
+        "RATE_LIMIT_WARNING",
+        "--period",
+        "MINUTE",
+    ];
+    let described = backtest(&db, &[&described[..], &RANGE].concat()).success();
+    assert_eq!(described.stdout, backtest(&db, &args).stdout);
+    let lower = [&args[..], &["--set", "threshold=70", "--diff"]].concat();
+    assert_snapshot!(backtest(&db, &lower).success().snapshot(), @"
         finnhub RATE_LIMIT_WARNING per MINUTE, threshold 70%: 2026-01-31T12:00:00Z to 2026-01-31T13:00:00Z, 61 steps
 
         API      FIRED                 ENDED                 LASTED  SEVERITY    PEAK  ONLY
@@ -59,45 +74,88 @@ both_engines! {
         as it stands: 1 episode, firing 3m of 1h, 2 notices (1 FIRING, 1 RESOLVED)
         [exit status: 0]
         ");
-    }
+}
 
-    fn a_rule_need_only_be_described(db: TestDatabase) {
-        put_calls(&db, "tmdb", 10, 50);
-        let rule = ["--api", "tmdb", "--type", "rate_limit_warning", "--period", "minute", "--threshold", "90"];
-        let args = [&rule[..], &RANGE, &["--set", "limit=50", "--format", "json"]].concat();
-        let found = json(backtest(&db, &args).success());
-        assert_eq!(found["episodes"].as_array().unwrap().len(), 1);
-        assert_eq!(found["notices"]["firing"], 1);
-        assert_eq!(found["episodes"][0]["peak"], 100.0);
-        let unknown = json(backtest(&db, &[&rule[..], &RANGE, &["--format", "json"]].concat()).success());
-        assert_eq!(unknown["unknown_steps"], 61);
-    }
+#[rstest]
+fn a_rule_need_only_be_described(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    put_calls(&db, "tmdb", 10, 50);
+    let rule = [
+        "--api",
+        "tmdb",
+        "--type",
+        "rate_limit_warning",
+        "--period",
+        "minute",
+        "--threshold",
+        "90",
+    ];
+    let args = [
+        &rule[..],
+        &RANGE,
+        &["--set", "limit=50", "--format", "json"],
+    ]
+    .concat();
+    let found = json(backtest(&db, &args).success());
+    assert_eq!(found["episodes"].as_array().unwrap().len(), 1);
+    assert_eq!(found["notices"]["firing"], 1);
+    assert_eq!(found["episodes"][0]["peak"], 100.0);
+    let unknown =
+        json(backtest(&db, &[&rule[..], &RANGE, &["--format", "json"]].concat()).success());
+    assert_eq!(unknown["unknown_steps"], 61);
+}
 
-    fn what_makes_no_sense_is_refused(db: TestDatabase) {
-        put_episodes(&db);
-        for set in ["threshold", "threshold=-1", "limit=0", "colour=red", "for=soon"] {
-            let args = [&["rule"][..], &RANGE, &["--set", set]].concat();
-            assert_eq!(backtest(&db, &args).code, 2, "{set}");
-        }
-        let backwards = ["rule", "--from", "2026-02-01T00:00:00Z", "--to", "2026-01-01T00:00:00Z"];
-        assert_eq!(backtest(&db, &backwards).code, 2);
-        assert_eq!(backtest(&db, &[&["no such rule"][..], &RANGE].concat()).code, 1);
+#[rstest]
+fn what_makes_no_sense_is_refused(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    put_episodes(&db);
+    for set in [
+        "threshold",
+        "threshold=-1",
+        "limit=0",
+        "colour=red",
+        "for=soon",
+    ] {
+        let args = [&["rule"][..], &RANGE, &["--set", set]].concat();
+        assert_eq!(backtest(&db, &args).code, 2, "{set}");
     }
+    let backwards = [
+        "rule",
+        "--from",
+        "2026-02-01T00:00:00Z",
+        "--to",
+        "2026-01-01T00:00:00Z",
+    ];
+    assert_eq!(backtest(&db, &backwards).code, 2);
+    assert_eq!(
+        backtest(&db, &[&["no such rule"][..], &RANGE].concat()).code,
+        1
+    );
+}
 
-    fn rows_that_are_gone_are_told(db: TestDatabase) {
-        put_episodes(&db);
-        db.execute(
-            "INSERT INTO api_usage_aggregates (id, api_name, aggregation_type, period_start, period_end,
+#[rstest]
+fn rows_that_are_gone_are_told(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    put_episodes(&db);
+    db.execute(
+        "INSERT INTO api_usage_aggregates (id, api_name, aggregation_type, period_start, period_end,
                  total_requests, success_count, error_count, cached_count, updated_at)
              VALUES ('old', 'finnhub', 'DAILY', '2026-01-29T00:00:00.000+00:00', '2026-01-30T00:00:00.000+00:00',
                  900, 900, 0, 0, '2026-01-30T00:00:00.000+00:00')",
-        );
-        let from = ["--from", "2026-01-29T12:00:00Z", "--to", "2026-01-31T13:00:00Z"];
-        let run = backtest(&db, &[&["rule"][..], &from].concat());
-        assert_eq!(run.code, 3);
-        assert!(run.stdout.contains("rows are gone between 2026-01-29T00:00:00Z and 2026-01-30T00:00:00Z"));
-        backtest(&db, &[&["rule"][..], &RANGE].concat()).success();
-    }
+    );
+    let from = [
+        "--from",
+        "2026-01-29T12:00:00Z",
+        "--to",
+        "2026-01-31T13:00:00Z",
+    ];
+    let run = backtest(&db, &[&["rule"][..], &from].concat());
+    assert_eq!(run.code, 3);
+    assert!(
+        run.stdout
+            .contains("rows are gone between 2026-01-29T00:00:00Z and 2026-01-30T00:00:00Z")
+    );
+    backtest(&db, &[&["rule"][..], &RANGE].concat()).success();
 }
 
 /// A backtest over the hour finds the events that checks found, whenever they ran.

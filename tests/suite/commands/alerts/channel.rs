@@ -1,35 +1,57 @@
 //! `alerts channel`: adding, listing, removing, trying.
 
-use insta::assert_snapshot;
+use crate::support::assert_snapshot;
 use serde_json::Value;
 
+use crate::support::Engine::{Postgresql, Sqlite};
 use crate::support::http::{HttpServer, Reply};
-use crate::support::{TestDatabase, both_engines};
+use crate::support::{Engine, TestDatabase};
+use rstest::rstest;
 
-both_engines! {
-    fn channels_are_listed_with_what_they_lack(db: TestDatabase) {
-        let add = |words: &[&str]| {
-            let command = ["alerts", "channel", "add"].iter().chain(words);
-            db.usagectl(command).env("TOKEN", "s3cret").run().success()
-        };
-        assert_snapshot!(db.usagectl(["alerts", "channel"]).run().snapshot(), @"
+#[rstest]
+fn channels_are_listed_with_what_they_lack(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    let add = |words: &[&str]| {
+        let command = ["alerts", "channel", "add"].iter().chain(words);
+        db.usagectl(command).env("TOKEN", "s3cret").run().success()
+    };
+    assert_snapshot!(db.usagectl(["alerts", "channel"]).run().snapshot(), @"
         no channels yet: usagectl alerts channel add --help
         [exit status: 0]
         ");
-        let slack = add(&["ops", "slack", "--url-env", "SLACK_WEBHOOK_URL"]);
-        assert_snapshot!(slack.snapshot(), @"
+    let slack = add(&["ops", "slack", "--url-env", "SLACK_WEBHOOK_URL"]);
+    assert_snapshot!(slack.snapshot(), @"
         CHANNEL  KIND   TO                  SECRETS                       WAITING
         ops      slack  $SLACK_WEBHOOK_URL  $SLACK_WEBHOOK_URL (missing)        0
         ------- stderr -------
         warning: $SLACK_WEBHOOK_URL holds no secret here; notices wait until it does where they are sent
         [exit status: 0]
         ");
-        add(&["desk", "webhook", "--url", "https://desk.example.com/hook?token=s3cret", "--bearer-env", "TOKEN"]);
-        add(&["pager", "alertmanager", "--url", "http://localhost:9093"]);
-        add(&["mail", "exec", "--", "mail", "-s", "usage", "ops@example.com"]);
-        add(&["terminal", "stdout", "--json"]);
-        let list = db.usagectl(["alerts", "channel", "list"]).env("TOKEN", "s3cret").run().success();
-        assert_snapshot!(list.snapshot(), @"
+    add(&[
+        "desk",
+        "webhook",
+        "--url",
+        "https://desk.example.com/hook?token=s3cret",
+        "--bearer-env",
+        "TOKEN",
+    ]);
+    add(&["pager", "alertmanager", "--url", "http://localhost:9093"]);
+    add(&[
+        "mail",
+        "exec",
+        "--",
+        "mail",
+        "-s",
+        "usage",
+        "ops@example.com",
+    ]);
+    add(&["terminal", "stdout", "--json"]);
+    let list = db
+        .usagectl(["alerts", "channel", "list"])
+        .env("TOKEN", "s3cret")
+        .run()
+        .success();
+    assert_snapshot!(list.snapshot(), @"
         CHANNEL   KIND          TO                             SECRETS                       WAITING
         desk      webhook       https://desk.example.com/hook  $TOKEN                              0
         mail      exec          mail -s usage ops@example.com                                      0
@@ -38,75 +60,197 @@ both_engines! {
         terminal  stdout        standard output, as JSON                                           0
         [exit status: 0]
         ");
-        let json = db.usagectl(["alerts", "channel", "list", "--format", "json"]).run().success().stdout;
-        let json: Value = serde_json::from_str(&json).unwrap();
-        assert_eq!(json["channels"].as_array().unwrap().len(), 5);
-        assert_eq!(json["channels"][0]["secrets"][0]["present"], false);
-        let csv = db.usagectl(["alerts", "channel", "list", "--format", "csv"]).run().success().stdout;
-        assert_eq!(csv.lines().count(), 6);
-        assert!(!format!("{slack:?}{list:?}{json}{csv}").contains("s3cret"));
-    }
+    let json = db
+        .usagectl(["alerts", "channel", "list", "--format", "json"])
+        .run()
+        .success()
+        .stdout;
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["channels"].as_array().unwrap().len(), 5);
+    assert_eq!(json["channels"][0]["secrets"][0]["present"], false);
+    let csv = db
+        .usagectl(["alerts", "channel", "list", "--format", "csv"])
+        .run()
+        .success()
+        .stdout;
+    assert_eq!(csv.lines().count(), 6);
+    assert!(!format!("{slack:?}{list:?}{json}{csv}").contains("s3cret"));
+}
 
-    fn what_makes_no_sense_is_refused_and_no_secret_is_repeated(db: TestDatabase) {
-        let refused = |words: &[&str], code: i32, says: &str| {
-            let command = ["alerts", "channel", "add"].iter().chain(words);
-            let run = db.usagectl(command).run();
-            assert_eq!(run.code, code, "{}", run.snapshot());
-            assert!(run.stderr.contains(says), "{}", run.snapshot());
-            assert!(!run.stderr.contains("s3cret"), "{}", run.snapshot());
-        };
-        refused(&["ops", "webhook", "--url", "http://example.com/s3cret"], 5, "plain HTTP");
-        refused(&["ops", "webhook", "--url", "https://me:s3cret@example.com/"], 2, "password");
-        refused(&["ops", "webhook", "--url", "example.com/s3cret"], 2, "not a URL");
-        refused(&["ops", "slack", "--url-env", "https://hooks.slack.com/s3cret"], 2, "not the name");
-        refused(&["ops", "webhook", "--url", "http://localhost/", "--timeout", "0s"], 2, "--timeout");
-        refused(&["ops/../x", "stdout"], 2, "name");
-        refused(&["ops", "webhook"], 2, "--url");
-        refused(&["ops", "slack", "--url", "https://example.com"], 2, "--url");
-        refused(&["ops", "alertmanager", "--url", "http://localhost/", "--label", "a-b=c"], 2, "label");
-        refused(&["ops", "webhook", "--url", "http://localhost/", "--user", "me"], 2, "password");
-        assert!(db.rows("SELECT name FROM usagectl_channels").is_empty());
-        db.usagectl(["alerts", "channel", "add", "ops", "stdout"]).run().success();
-        refused(&["ops", "stdout"], 5, "already");
-        let insecure = ["alerts", "channel", "add", "far", "webhook", "--allow-insecure-http", "--url", "http://example.com/"];
-        db.usagectl(insecure).run().success();
-    }
+#[rstest]
+fn what_makes_no_sense_is_refused_and_no_secret_is_repeated(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let db = TestDatabase::migrated(engine);
+    let refused = |words: &[&str], code: i32, says: &str| {
+        let command = ["alerts", "channel", "add"].iter().chain(words);
+        let run = db.usagectl(command).run();
+        assert_eq!(run.code, code, "{}", run.snapshot());
+        assert!(run.stderr.contains(says), "{}", run.snapshot());
+        assert!(!run.stderr.contains("s3cret"), "{}", run.snapshot());
+    };
+    refused(
+        &["ops", "webhook", "--url", "http://example.com/s3cret"],
+        5,
+        "plain HTTP",
+    );
+    refused(
+        &["ops", "webhook", "--url", "https://me:s3cret@example.com/"],
+        2,
+        "password",
+    );
+    refused(
+        &["ops", "webhook", "--url", "example.com/s3cret"],
+        2,
+        "not a URL",
+    );
+    refused(
+        &[
+            "ops",
+            "slack",
+            "--url-env",
+            "https://hooks.slack.com/s3cret",
+        ],
+        2,
+        "not the name",
+    );
+    refused(
+        &[
+            "ops",
+            "webhook",
+            "--url",
+            "http://localhost/",
+            "--timeout",
+            "0s",
+        ],
+        2,
+        "--timeout",
+    );
+    refused(&["ops/../x", "stdout"], 2, "name");
+    refused(&["ops", "webhook"], 2, "--url");
+    refused(
+        &["ops", "slack", "--url", "https://example.com"],
+        2,
+        "--url",
+    );
+    refused(
+        &[
+            "ops",
+            "alertmanager",
+            "--url",
+            "http://localhost/",
+            "--label",
+            "a-b=c",
+        ],
+        2,
+        "label",
+    );
+    refused(
+        &[
+            "ops",
+            "webhook",
+            "--url",
+            "http://localhost/",
+            "--user",
+            "me",
+        ],
+        2,
+        "password",
+    );
+    assert!(db.rows("SELECT name FROM usagectl_channels").is_empty());
+    db.usagectl(["alerts", "channel", "add", "ops", "stdout"])
+        .run()
+        .success();
+    refused(&["ops", "stdout"], 5, "already");
+    let insecure = [
+        "alerts",
+        "channel",
+        "add",
+        "far",
+        "webhook",
+        "--allow-insecure-http",
+        "--url",
+        "http://example.com/",
+    ];
+    db.usagectl(insecure).run().success();
+}
 
-    fn a_test_notice_shows_whether_a_channel_works(db: TestDatabase) {
-        let server = HttpServer::with([Reply::ok(""), Reply::Status(404, "no_service".to_owned())]);
-        let add = ["alerts", "channel", "add", "ops", "webhook", "--url", &server.url("/")];
-        db.usagectl(add).run().success();
-        let test = ["alerts", "channel", "test", "ops"];
-        db.usagectl(test).run().success();
-        let [received] = &server.received()[..] else { panic!() };
-        assert_eq!((&received.json()["kind"], &received.json()["alert_type"]), (&"MISSED".into(), &"TEST".into()));
-        let shown = db.usagectl(test).run().snapshot().replace(&server.url(""), "[server]");
-        assert_snapshot!(shown, @"
+#[rstest]
+fn a_test_notice_shows_whether_a_channel_works(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    let server = HttpServer::with([Reply::ok(""), Reply::Status(404, "no_service".to_owned())]);
+    let add = [
+        "alerts",
+        "channel",
+        "add",
+        "ops",
+        "webhook",
+        "--url",
+        &server.url("/"),
+    ];
+    db.usagectl(add).run().success();
+    let test = ["alerts", "channel", "test", "ops"];
+    db.usagectl(test).run().success();
+    let [received] = &server.received()[..] else {
+        panic!()
+    };
+    assert_eq!(
+        (&received.json()["kind"], &received.json()["alert_type"]),
+        (&"MISSED".into(), &"TEST".into())
+    );
+    let shown = db
+        .usagectl(test)
+        .run()
+        .snapshot()
+        .replace(&server.url(""), "[server]");
+    assert_snapshot!(shown, @"
         ------- stderr -------
         error: the channel `ops` failed: [server] answered 404 (no_service)
         next: put that right, then run the same command again
         [exit status: 12]
         ");
-        assert_snapshot!(db.usagectl(["alerts", "channel", "test", "opps"]).run().snapshot(), @"
+    assert_snapshot!(db.usagectl(["alerts", "channel", "test", "opps"]).run().snapshot(), @"
         ------- stderr -------
         error: there is no channel `opps`; there are ops
         next: usagectl alerts channel list
         [exit status: 1]
         ");
-        assert!(db.rows("SELECT id FROM usagectl_notices").is_empty());
-    }
+    assert!(db.rows("SELECT id FROM usagectl_notices").is_empty());
+}
 
-    fn removing_says_which_rules_fall_silent(db: TestDatabase) {
-        db.usagectl(["alerts", "channel", "add", "ops", "stdout"]).run().success();
-        db.usagectl(["alerts", "add", "--api", "finnhub", "--type", "error_spike", "--threshold", "10",
-            "--period", "hour", "--channel", "ops"]).run().success();
-        assert_snapshot!(db.usagectl(["alerts", "channel", "remove", "ops"]).run().snapshot(), @"
+#[rstest]
+fn removing_says_which_rules_fall_silent(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    db.usagectl(["alerts", "channel", "add", "ops", "stdout"])
+        .run()
+        .success();
+    db.usagectl([
+        "alerts",
+        "add",
+        "--api",
+        "finnhub",
+        "--type",
+        "error_spike",
+        "--threshold",
+        "10",
+        "--period",
+        "hour",
+        "--channel",
+        "ops",
+    ])
+    .run()
+    .success();
+    assert_snapshot!(db.usagectl(["alerts", "channel", "remove", "ops"]).run().snapshot(), @"
         CHANNEL  KIND    TO               SECRETS  WAITING
         ops      stdout  standard output                 0
         ------- stderr -------
         warning: 1 rule named no other channel than `ops` and cannot be heard now
         [exit status: 0]
         ");
-        assert_eq!(db.usagectl(["alerts", "channel", "remove", "ops"]).run().code, 1);
-    }
+    assert_eq!(
+        db.usagectl(["alerts", "channel", "remove", "ops"])
+            .run()
+            .code,
+        1
+    );
 }

@@ -4,17 +4,19 @@ use std::collections::BTreeSet;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::support::assert_snapshot;
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
-use insta::assert_snapshot;
 use serde_json::Value;
 use usagectl::domain::alert::delivery::{Delivery, Notice};
 use usagectl::domain::alert::notice::{CONTENT_SCHEMA, Content, NoticeKind};
 use usagectl::store::alerting::notices;
 
+use crate::support::Engine::{Postgresql, Sqlite};
 use crate::support::alertmanager::Alertmanager;
 use crate::support::http::{HttpServer, Reply};
 use crate::support::program::NOW;
-use crate::support::{Run, TestDatabase, both_engines};
+use crate::support::{Engine, Run, TestDatabase};
+use rstest::rstest;
 
 fn now() -> DateTime<Utc> {
     NOW.parse().unwrap()
@@ -75,46 +77,85 @@ fn states(db: &TestDatabase) -> Vec<String> {
     db.rows("SELECT id, delivery, attempts, coalesce(error, '') FROM usagectl_notices ORDER BY id")
 }
 
-both_engines! {
-    fn a_webhook_gets_a_notice_signed_and_the_same_key_on_every_try(db: TestDatabase) {
-        let server = HttpServer::with((0..5).map(|_| Reply::status(500)));
-        add(&db, &["webhook", "--url", &server.url("/hook?x=y"), "--secret-env", "SECRET"]);
-        put(&db, &[notice("n1", NoticeKind::Firing, "e1", 0)]);
-        for attempt in 1..=6 {
-            let run = db
-                .usagectl(["alerts", "deliver", "--force"])
-                .env("SECRET", "s3cret")
-                .run();
-            assert!(!format!("{run:?}").contains("s3cret"));
-            assert_eq!(run.code, if attempt == 6 { 0 } else { 12 }, "{}", run.snapshot());
-        }
-        assert_eq!(states(&db), ["n1|DELIVERED|6|"]);
-        let received = server.received();
-        assert_eq!(received.len(), 6);
-        for received in received {
-            assert_eq!(received.path, "/hook?x=y");
-            assert_eq!(received.header("idempotency-key"), Some("n1"));
-            assert_eq!(received.header("x-usagectl-event"), Some("FIRING"));
-            assert_eq!(received.header("x-usagectl-timestamp"), Some("1769860800"));
-            let content = received.json();
-            assert_eq!((&content["schema"], &content["kind"]), (&Value::from(1), &"FIRING".into()));
-            // Computed by another program.
-            let signed = format!("1769860800.{}", received.body);
-            let openssl = db.sandbox().command("openssl");
-            let openssl = openssl.arg("dgst").arg("-sha256").arg("-hmac").arg("s3cret");
-            let computed = openssl.stdin(&signed).run().success().stdout;
-            let computed = computed.trim().rsplit(' ').next().unwrap().to_owned();
-            let expected = format!("sha256={computed}");
-            assert_eq!(received.header("x-usagectl-signature"), Some(expected.as_str()));
-        }
+#[rstest]
+fn a_webhook_gets_a_notice_signed_and_the_same_key_on_every_try(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let db = TestDatabase::migrated(engine);
+    let server = HttpServer::with((0..5).map(|_| Reply::status(500)));
+    add(
+        &db,
+        &[
+            "webhook",
+            "--url",
+            &server.url("/hook?x=y"),
+            "--secret-env",
+            "SECRET",
+        ],
+    );
+    put(&db, &[notice("n1", NoticeKind::Firing, "e1", 0)]);
+    for attempt in 1..=6 {
+        let run = db
+            .usagectl(["alerts", "deliver", "--force"])
+            .env("SECRET", "s3cret")
+            .run();
+        assert!(!format!("{run:?}").contains("s3cret"));
+        assert_eq!(
+            run.code,
+            if attempt == 6 { 0 } else { 12 },
+            "{}",
+            run.snapshot()
+        );
     }
+    assert_eq!(states(&db), ["n1|DELIVERED|6|"]);
+    let received = server.received();
+    assert_eq!(received.len(), 6);
+    for received in received {
+        assert_eq!(received.path, "/hook?x=y");
+        assert_eq!(received.header("idempotency-key"), Some("n1"));
+        assert_eq!(received.header("x-usagectl-event"), Some("FIRING"));
+        assert_eq!(received.header("x-usagectl-timestamp"), Some("1769860800"));
+        let content = received.json();
+        assert_eq!(
+            (&content["schema"], &content["kind"]),
+            (&Value::from(1), &"FIRING".into())
+        );
+        // Computed by another program.
+        let signed = format!("1769860800.{}", received.body);
+        let openssl = db.sandbox().command("openssl");
+        let openssl = openssl
+            .arg("dgst")
+            .arg("-sha256")
+            .arg("-hmac")
+            .arg("s3cret");
+        let computed = openssl.stdin(&signed).run().success().stdout;
+        let computed = computed.trim().rsplit(' ').next().unwrap().to_owned();
+        let expected = format!("sha256={computed}");
+        assert_eq!(
+            received.header("x-usagectl-signature"),
+            Some(expected.as_str())
+        );
+    }
+}
 
-    fn what_does_not_arrive_waits_longer_and_longer_and_is_dropped_in_the_end(db: TestDatabase) {
-        let server = HttpServer::answering(|_| Reply::status(503));
-        add(&db, &["webhook", "--url", &server.url("/")]);
-        put(&db, &[notice("n1", NoticeKind::Firing, "e1", 0), notice("n2", NoticeKind::Firing, "e2", 0)]);
-        let shown = deliver(&db, 0).snapshot().replace(&server.url(""), "[server]");
-        assert_snapshot!(shown, @"
+#[rstest]
+fn what_does_not_arrive_waits_longer_and_longer_and_is_dropped_in_the_end(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let db = TestDatabase::migrated(engine);
+    let server = HttpServer::answering(|_| Reply::status(503));
+    add(&db, &["webhook", "--url", &server.url("/")]);
+    put(
+        &db,
+        &[
+            notice("n1", NoticeKind::Firing, "e1", 0),
+            notice("n2", NoticeKind::Firing, "e2", 0),
+        ],
+    );
+    let shown = deliver(&db, 0)
+        .snapshot()
+        .replace(&server.url(""), "[server]");
+    assert_snapshot!(shown, @"
         CHANNEL  KIND    API      TYPE                PERIOD  CREATED               DELIVERY  TRIES  NEXT TRY              WHY
         ops      FIRING  finnhub  RATE_LIMIT_WARNING  MINUTE  2026-01-31T12:00:00Z  WAITING       1  2026-01-31T12:00:24Z  [server] answered 503
         ops      FIRING  finnhub  RATE_LIMIT_WARNING  MINUTE  2026-01-31T12:00:00Z  WAITING       0  2026-01-31T12:00:00Z
@@ -124,84 +165,157 @@ both_engines! {
         next: usagectl alerts deliver
         [exit status: 12]
         ");
-        // The second waits for its turn: the server said that it is down.
-        assert_eq!(server.received().len(), 1);
-        for minute in 1..60 {
-            let at = now() + TimeDelta::minutes(minute);
-            let at = at.to_rfc3339_opts(SecondsFormat::Secs, true);
-            db.usagectl(["alerts", "deliver", "--max-attempts", "5"]).now(&at).run();
-        }
-        assert_eq!(server.received().len(), 10);
-        let why = format!("given up after 5 failed tries: {} answered 503", server.url(""));
-        assert_eq!(states(&db), [format!("n1|DROPPED|5|{why}"), format!("n2|DROPPED|5|{why}")]);
-        assert_eq!(deliver(&db, 61).code, 0);
-        // The first still fires; of the second it was told that it is over.
-        open_episode(&db, "e1");
-        let retry = ["alerts", "deliver", "--retry-dropped"];
-        assert_eq!(db.usagectl(retry).now("2026-01-31T14:00:00Z").run().code, 12);
-        assert_eq!(server.received().len(), 11);
+    // The second waits for its turn: the server said that it is down.
+    assert_eq!(server.received().len(), 1);
+    for minute in 1..60 {
+        let at = now() + TimeDelta::minutes(minute);
+        let at = at.to_rfc3339_opts(SecondsFormat::Secs, true);
+        db.usagectl(["alerts", "deliver", "--max-attempts", "5"])
+            .now(&at)
+            .run();
     }
+    assert_eq!(server.received().len(), 10);
+    let why = format!(
+        "given up after 5 failed tries: {} answered 503",
+        server.url("")
+    );
+    assert_eq!(
+        states(&db),
+        [format!("n1|DROPPED|5|{why}"), format!("n2|DROPPED|5|{why}")]
+    );
+    assert_eq!(deliver(&db, 61).code, 0);
+    // The first still fires; of the second it was told that it is over.
+    open_episode(&db, "e1");
+    let retry = ["alerts", "deliver", "--retry-dropped"];
+    assert_eq!(
+        db.usagectl(retry).now("2026-01-31T14:00:00Z").run().code,
+        12
+    );
+    assert_eq!(server.received().len(), 11);
+}
 
-    fn receivers_that_behave_badly_cost_one_time_limit_and_get_everything_later(db: TestDatabase) {
-        for (n, reply) in [Reply::Stall, Reply::Close, Reply::Gibberish, Reply::FloodOfHeaders,
-            Reply::redirect(302, "http://example.com/"), Reply::redirect(307, "https://example.com/")].into_iter().enumerate()
-        {
-            let server = HttpServer::with([reply.clone()]);
-            add(&db, &["--replace", "webhook", "--timeout", "500ms", "--url", &server.url("/?token=s3cret")]);
-            let keys = [format!("{n}a"), format!("{n}b")];
-            put(&db, &keys.clone().map(|key| notice(&key, NoticeKind::Firing, &key, 0)));
-            let begun = Instant::now();
-            let run = deliver(&db, 0);
-            assert!(begun.elapsed() < Duration::from_secs(5), "{reply:?}");
-            assert_eq!(run.code, 12, "{}", run.snapshot());
-            assert!(!format!("{run:?}").contains("s3cret"), "{run:?}");
-            let retried = db.usagectl(["alerts", "deliver", "--force"]).run().success();
-            assert!(retried.stderr.is_empty(), "{retried:?}");
-            let got: Vec<String> = server.received().iter()
-                .map(|received| received.header("idempotency-key").unwrap().to_owned())
-                .collect();
-            assert_eq!(got, [&keys[0][..], &keys[0], &keys[1]]);
-        }
-        // A body without an end is no failure: the status came.
-        let server = HttpServer::answering(|_| Reply::Flood);
-        add(&db, &["--replace", "webhook", "--timeout", "2s", "--url", &server.url("/")]);
-        put(&db, &[notice("flood", NoticeKind::Firing, "flood", 0)]);
-        assert_eq!(deliver(&db, 0).code, 0);
-        assert!(db.rows("SELECT error FROM usagectl_notices WHERE error LIKE '%s3cret%'").is_empty());
+#[rstest]
+fn receivers_that_behave_badly_cost_one_time_limit_and_get_everything_later(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let db = TestDatabase::migrated(engine);
+    for (n, reply) in [
+        Reply::Stall,
+        Reply::Close,
+        Reply::Gibberish,
+        Reply::FloodOfHeaders,
+        Reply::redirect(302, "http://example.com/"),
+        Reply::redirect(307, "https://example.com/"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let server = HttpServer::with([reply.clone()]);
+        add(
+            &db,
+            &[
+                "--replace",
+                "webhook",
+                "--timeout",
+                "500ms",
+                "--url",
+                &server.url("/?token=s3cret"),
+            ],
+        );
+        let keys = [format!("{n}a"), format!("{n}b")];
+        put(
+            &db,
+            &keys
+                .clone()
+                .map(|key| notice(&key, NoticeKind::Firing, &key, 0)),
+        );
+        let begun = Instant::now();
+        let run = deliver(&db, 0);
+        assert!(begun.elapsed() < Duration::from_secs(5), "{reply:?}");
+        assert_eq!(run.code, 12, "{}", run.snapshot());
+        assert!(!format!("{run:?}").contains("s3cret"), "{run:?}");
+        let retried = db
+            .usagectl(["alerts", "deliver", "--force"])
+            .run()
+            .success();
+        assert!(retried.stderr.is_empty(), "{retried:?}");
+        let got: Vec<String> = server
+            .received()
+            .iter()
+            .map(|received| received.header("idempotency-key").unwrap().to_owned())
+            .collect();
+        assert_eq!(got, [&keys[0][..], &keys[0], &keys[1]]);
     }
+    // A body without an end is no failure: the status came.
+    let server = HttpServer::answering(|_| Reply::Flood);
+    add(
+        &db,
+        &[
+            "--replace",
+            "webhook",
+            "--timeout",
+            "2s",
+            "--url",
+            &server.url("/"),
+        ],
+    );
+    put(&db, &[notice("flood", NoticeKind::Firing, "flood", 0)]);
+    assert_eq!(deliver(&db, 0).code, 0);
+    assert!(
+        db.rows("SELECT error FROM usagectl_notices WHERE error LIKE '%s3cret%'")
+            .is_empty()
+    );
+}
 
-    fn notices_of_an_episode_stay_in_order_and_what_is_over_does_not_begin(db: TestDatabase) {
-        let server = HttpServer::with([Reply::status(400)]);
-        add(&db, &["webhook", "--url", &server.url("/")]);
-        put(&db, &[
+#[rstest]
+fn notices_of_an_episode_stay_in_order_and_what_is_over_does_not_begin(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let db = TestDatabase::migrated(engine);
+    let server = HttpServer::with([Reply::status(400)]);
+    add(&db, &["webhook", "--url", &server.url("/")]);
+    put(
+        &db,
+        &[
             notice("n1", NoticeKind::Firing, "e1", 0),
             notice("n2", NoticeKind::Reminder, "e1", 1),
             notice("n3", NoticeKind::Firing, "e2", 1),
-        ]);
-        assert_eq!(deliver(&db, 2).code, 12);
-        let keys = || -> Vec<String> {
-            let received = server.received();
-            received.iter().map(|received| received.header("idempotency-key").unwrap().to_owned()).collect()
-        };
-        // The first was refused, so the second waits for it; the third has nothing to do with them.
-        assert_eq!(keys(), ["n1", "n3"]);
-        put(&db, &[notice("n4", NoticeKind::Missed, "e1", 3)]);
-        assert_eq!(deliver(&db, 10).code, 0);
-        assert_eq!(keys(), ["n1", "n3", "n4"]);
-        let over = "it was over before this could be told";
-        assert_eq!(states(&db), [
-            format!("n1|DROPPED|1|{over}"), format!("n2|DROPPED|0|{over}"),
-            "n3|DELIVERED|1|".to_owned(), "n4|DELIVERED|1|".to_owned(),
-        ]);
-    }
+        ],
+    );
+    assert_eq!(deliver(&db, 2).code, 12);
+    let keys = || -> Vec<String> {
+        let received = server.received();
+        received
+            .iter()
+            .map(|received| received.header("idempotency-key").unwrap().to_owned())
+            .collect()
+    };
+    // The first was refused, so the second waits for it; the third has nothing to do with them.
+    assert_eq!(keys(), ["n1", "n3"]);
+    put(&db, &[notice("n4", NoticeKind::Missed, "e1", 3)]);
+    assert_eq!(deliver(&db, 10).code, 0);
+    assert_eq!(keys(), ["n1", "n3", "n4"]);
+    let over = "it was over before this could be told";
+    assert_eq!(
+        states(&db),
+        [
+            format!("n1|DROPPED|1|{over}"),
+            format!("n2|DROPPED|0|{over}"),
+            "n3|DELIVERED|1|".to_owned(),
+            "n4|DELIVERED|1|".to_owned(),
+        ]
+    );
+}
 
-    fn a_secret_that_is_not_there_costs_no_try(db: TestDatabase) {
-        let server = HttpServer::with([]);
-        let file = db.sandbox().work().join("url");
-        add(&db, &["slack", "--url-file", "url"]);
-        put(&db, &[notice("n1", NoticeKind::Firing, "e1", 0)]);
-        let shown = deliver(&db, 0).snapshot();
-        assert_snapshot!(shown, @"
+#[rstest]
+fn a_secret_that_is_not_there_costs_no_try(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    let server = HttpServer::with([]);
+    let file = db.sandbox().work().join("url");
+    add(&db, &["slack", "--url-file", "url"]);
+    put(&db, &[notice("n1", NoticeKind::Firing, "e1", 0)]);
+    let shown = deliver(&db, 0).snapshot();
+    assert_snapshot!(shown, @"
         CHANNEL  KIND    API      TYPE                PERIOD  CREATED               DELIVERY  TRIES  NEXT TRY              WHY
         ops      FIRING  finnhub  RATE_LIMIT_WARNING  MINUTE  2026-01-31T12:00:00Z  WAITING       0  2026-01-31T12:00:00Z  cannot read the secret in [dir]/app/url: No such file or directory (os error 2)
         ------- stderr -------
@@ -210,28 +324,50 @@ both_engines! {
         next: usagectl alerts deliver
         [exit status: 12]
         ");
-        assert!(states(&db)[0].starts_with("n1|WAITING|0|cannot read the secret in"));
-        std::fs::write(file, server.url("/services/s3cret\n")).unwrap();
-        assert_eq!(deliver(&db, 1).code, 0);
-        let [received] = &server.received()[..] else { panic!() };
-        assert_eq!(received.path, "/services/s3cret");
-        assert_eq!(received.json()["text"], "FIRING: finnhub 92% of the limit of 60");
-        assert!(db.rows("SELECT settings FROM usagectl_channels WHERE settings LIKE '%s3cret%'").is_empty());
-    }
+    assert!(states(&db)[0].starts_with("n1|WAITING|0|cannot read the secret in"));
+    std::fs::write(file, server.url("/services/s3cret\n")).unwrap();
+    assert_eq!(deliver(&db, 1).code, 0);
+    let [received] = &server.received()[..] else {
+        panic!()
+    };
+    assert_eq!(received.path, "/services/s3cret");
+    assert_eq!(
+        received.json()["text"],
+        "FIRING: finnhub 92% of the limit of 60"
+    );
+    assert!(
+        db.rows("SELECT settings FROM usagectl_channels WHERE settings LIKE '%s3cret%'")
+            .is_empty()
+    );
+}
 
-    fn a_channel_that_is_removed_loses_nothing_if_it_comes_back(db: TestDatabase) {
-        let server = HttpServer::with([]);
-        add(&db, &["webhook", "--url", &server.url("/")]);
-        put(&db, &[
+#[rstest]
+fn a_channel_that_is_removed_loses_nothing_if_it_comes_back(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let db = TestDatabase::migrated(engine);
+    let server = HttpServer::with([]);
+    add(&db, &["webhook", "--url", &server.url("/")]);
+    put(
+        &db,
+        &[
             notice("n1", NoticeKind::Firing, "e1", 0),
             notice("n2", NoticeKind::Firing, "e2", 0),
             notice("n3", NoticeKind::Resolved, "e3", 0),
-        ]);
-        let removed = db.usagectl(["alerts", "channel", "remove", "ops"]).run().success();
-        assert!(removed.stderr.contains("3 notices to `ops` dropped"), "{}", removed.stderr);
-        put(&db, &[notice("n4", NoticeKind::Missed, "e4", 0)]);
-        let shown = deliver(&db, 0).snapshot();
-        assert_snapshot!(shown, @"
+        ],
+    );
+    let removed = db
+        .usagectl(["alerts", "channel", "remove", "ops"])
+        .run()
+        .success();
+    assert!(
+        removed.stderr.contains("3 notices to `ops` dropped"),
+        "{}",
+        removed.stderr
+    );
+    put(&db, &[notice("n4", NoticeKind::Missed, "e4", 0)]);
+    let shown = deliver(&db, 0).snapshot();
+    assert_snapshot!(shown, @"
         CHANNEL  KIND    API      TYPE                PERIOD  CREATED               DELIVERY  TRIES  NEXT TRY  WHY
         ops      MISSED  finnhub  RATE_LIMIT_WARNING  MINUTE  2026-01-31T12:00:00Z  DROPPED       0            there is no channel of this name
         ------- stderr -------
@@ -239,141 +375,228 @@ both_engines! {
         next: usagectl alerts channel add ops ..., which sends them
         [exit status: 12]
         ");
-        assert_eq!(deliver(&db, 1).code, 0);
-        // Of e2 nobody knows any more that it fires.
-        open_episode(&db, "e1");
-        add(&db, &["webhook", "--url", &server.url("/")]);
-        assert_eq!(deliver(&db, 2).code, 0);
-        let got: BTreeSet<String> = server.received().iter()
-            .map(|received| received.header("idempotency-key").unwrap().to_owned())
-            .collect();
-        assert_eq!(got, BTreeSet::from(["n1", "n3", "n4"].map(str::to_owned)));
+    assert_eq!(deliver(&db, 1).code, 0);
+    // Of e2 nobody knows any more that it fires.
+    open_episode(&db, "e1");
+    add(&db, &["webhook", "--url", &server.url("/")]);
+    assert_eq!(deliver(&db, 2).code, 0);
+    let got: BTreeSet<String> = server
+        .received()
+        .iter()
+        .map(|received| received.header("idempotency-key").unwrap().to_owned())
+        .collect();
+    assert_eq!(got, BTreeSet::from(["n1", "n3", "n4"].map(str::to_owned)));
+}
+
+#[rstest]
+fn a_run_that_dies_between_sending_and_noting_sends_again_under_the_same_key(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let db = TestDatabase::migrated(engine);
+    let server = HttpServer::with([Reply::Stall]);
+    add(
+        &db,
+        &["webhook", "--url", &server.url("/"), "--timeout", "60s"],
+    );
+    put(&db, &[notice("n1", NoticeKind::Firing, "e1", 0)]);
+    let running = db.usagectl(["alerts", "deliver"]).spawn();
+    let begun = Instant::now();
+    while server.received().is_empty() && begun.elapsed() < Duration::from_secs(20) {
+        thread::sleep(Duration::from_millis(20));
     }
+    let busy = deliver(&db, 0);
+    assert_eq!(busy.code, 6, "{}", busy.snapshot());
+    running.signal("KILL");
+    running.wait();
+    assert_eq!(states(&db), ["n1|WAITING|1|"]);
+    assert_eq!(deliver(&db, 1).code, 0);
+    let keys: Vec<_> = server
+        .received()
+        .iter()
+        .map(|received| received.header("idempotency-key").unwrap().to_owned())
+        .collect();
+    assert_eq!(keys, ["n1", "n1"]);
+}
 
-    fn a_run_that_dies_between_sending_and_noting_sends_again_under_the_same_key(db: TestDatabase) {
-        let server = HttpServer::with([Reply::Stall]);
-        add(&db, &["webhook", "--url", &server.url("/"), "--timeout", "60s"]);
-        put(&db, &[notice("n1", NoticeKind::Firing, "e1", 0)]);
-        let running = db.usagectl(["alerts", "deliver"]).spawn();
-        let begun = Instant::now();
-        while server.received().is_empty() && begun.elapsed() < Duration::from_secs(20) {
-            thread::sleep(Duration::from_millis(20));
-        }
-        let busy = deliver(&db, 0);
-        assert_eq!(busy.code, 6, "{}", busy.snapshot());
-        running.signal("KILL");
-        running.wait();
-        assert_eq!(states(&db), ["n1|WAITING|1|"]);
-        assert_eq!(deliver(&db, 1).code, 0);
-        let keys: Vec<_> = server.received().iter()
-            .map(|received| received.header("idempotency-key").unwrap().to_owned())
-            .collect();
-        assert_eq!(keys, ["n1", "n1"]);
-    }
+#[rstest]
+fn programs_and_standard_output_get_notices_too(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    let out = db.sandbox().work().join("out");
+    let script = format!("cat >>{}; exit $CODE", out.display());
+    add(
+        &db,
+        &["exec", "--pass-env", "CODE", "--", "sh", "-c", &script],
+    );
+    put(&db, &[notice("n1", NoticeKind::Firing, "e1", 0)]);
+    let failed = db.usagectl(["alerts", "deliver"]).env("CODE", "3").run();
+    assert_eq!(failed.code, 12);
+    assert_eq!(states(&db), ["n1|WAITING|1|sh ended in 3"]);
+    let run = db
+        .usagectl(["alerts", "deliver", "--force"])
+        .env("CODE", "0")
+        .run();
+    assert_eq!(run.code, 0, "{}", run.snapshot());
+    let written = std::fs::read_to_string(out).unwrap();
+    let documents: Vec<Content> = serde_json::Deserializer::from_str(&written)
+        .into_iter()
+        .collect::<Result<_, _>>()
+        .unwrap();
+    assert_eq!(
+        documents
+            .iter()
+            .map(|content| &content.key[..])
+            .collect::<Vec<_>>(),
+        ["n1", "n1"]
+    );
 
-    fn programs_and_standard_output_get_notices_too(db: TestDatabase) {
-        let out = db.sandbox().work().join("out");
-        let script = format!("cat >>{}; exit $CODE", out.display());
-        add(&db, &["exec", "--pass-env", "CODE", "--", "sh", "-c", &script]);
-        put(&db, &[notice("n1", NoticeKind::Firing, "e1", 0)]);
-        let failed = db.usagectl(["alerts", "deliver"]).env("CODE", "3").run();
-        assert_eq!(failed.code, 12);
-        assert_eq!(states(&db), ["n1|WAITING|1|sh ended in 3"]);
-        let run = db.usagectl(["alerts", "deliver", "--force"]).env("CODE", "0").run();
-        assert_eq!(run.code, 0, "{}", run.snapshot());
-        let written = std::fs::read_to_string(out).unwrap();
-        let documents: Vec<Content> = serde_json::Deserializer::from_str(&written)
-            .into_iter().collect::<Result<_, _>>().unwrap();
-        assert_eq!(documents.iter().map(|content| &content.key[..]).collect::<Vec<_>>(), ["n1", "n1"]);
-
-        add(&db, &["--replace", "stdout"]);
-        put(&db, &[notice("n2", NoticeKind::Resolved, "e1", 1)]);
-        assert_snapshot!(deliver(&db, 2).snapshot(), @"
+    add(&db, &["--replace", "stdout"]);
+    put(&db, &[notice("n2", NoticeKind::Resolved, "e1", 1)]);
+    assert_snapshot!(deliver(&db, 2).snapshot(), @"
         2026-01-31T12:01:00Z RESOLVED: finnhub 92% of the limit of 60
         CHANNEL  KIND      API      TYPE                PERIOD  CREATED               DELIVERY   TRIES  NEXT TRY  WHY
         ops      RESOLVED  finnhub  RATE_LIMIT_WARNING  MINUTE  2026-01-31T12:01:00Z  DELIVERED      1
         [exit status: 0]
         ");
-        put(&db, &[notice("n3", NoticeKind::Missed, "e3", 3)]);
-        let json = db.usagectl(["alerts", "deliver", "--format", "json"]).now("2026-01-31T12:04:00Z").run().success();
-        let answer: Value = serde_json::from_str(&json.stdout).unwrap();
-        assert_eq!((&answer["schema"], &answer["delivered"]), (&Value::from(1), &Value::from(1)));
-        assert_eq!(answer["notices"][0]["content"]["key"], "n3");
-        assert!(json.stderr.contains("MISSED: finnhub"), "{}", json.stderr);
-    }
+    put(&db, &[notice("n3", NoticeKind::Missed, "e3", 3)]);
+    let json = db
+        .usagectl(["alerts", "deliver", "--format", "json"])
+        .now("2026-01-31T12:04:00Z")
+        .run()
+        .success();
+    let answer: Value = serde_json::from_str(&json.stdout).unwrap();
+    assert_eq!(
+        (&answer["schema"], &answer["delivered"]),
+        (&Value::from(1), &Value::from(1))
+    );
+    assert_eq!(answer["notices"][0]["content"]["key"], "n3");
+    assert!(json.stderr.contains("MISSED: finnhub"), "{}", json.stderr);
+}
 
-    fn an_alertmanager_hears_that_it_fires_that_it_still_does_and_that_it_is_over(db: TestDatabase) {
-        let alertmanager = Alertmanager::start();
-        add(&db, &["alertmanager", "--url", &alertmanager.url, "--label", "team=payments", "--hold", "10m"]);
-        let real = Utc::now();
-        let run = |minutes: i64| {
-            let at = real + TimeDelta::minutes(minutes);
-            let at = at.to_rfc3339_opts(SecondsFormat::Secs, true);
-            db.usagectl(["alerts", "deliver", "-v"]).now(&at).run().success()
-        };
-        let begun = real - TimeDelta::minutes(1);
-        put(&db, &[notice_at(begun, "n1", NoticeKind::Firing, "e1")]);
-        open_episode(&db, "e1");
-        run(0);
-        assert_eq!(alertmanager.told(1), ["firing warning"]);
-        let [first] = &alertmanager.alerts()[..] else { panic!() };
-        assert_eq!(first["labels"]["alertname"], "ApiRateLimitWarning");
-        assert_eq!(first["labels"]["team"], "payments");
+#[rstest]
+fn an_alertmanager_hears_that_it_fires_that_it_still_does_and_that_it_is_over(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let db = TestDatabase::migrated(engine);
+    let alertmanager = Alertmanager::start();
+    add(
+        &db,
+        &[
+            "alertmanager",
+            "--url",
+            &alertmanager.url,
+            "--label",
+            "team=payments",
+            "--hold",
+            "10m",
+        ],
+    );
+    let real = Utc::now();
+    let run = |minutes: i64| {
+        let at = real + TimeDelta::minutes(minutes);
+        let at = at.to_rfc3339_opts(SecondsFormat::Secs, true);
+        db.usagectl(["alerts", "deliver", "-v"])
+            .now(&at)
+            .run()
+            .success()
+    };
+    let begun = real - TimeDelta::minutes(1);
+    put(&db, &[notice_at(begun, "n1", NoticeKind::Firing, "e1")]);
+    open_episode(&db, "e1");
+    run(0);
+    assert_eq!(alertmanager.told(1), ["firing warning"]);
+    let [first] = &alertmanager.alerts()[..] else {
+        panic!()
+    };
+    assert_eq!(first["labels"]["alertname"], "ApiRateLimitWarning");
+    assert_eq!(first["labels"]["team"], "payments");
 
-        // Eight minutes later it is held for ten more; Alertmanager has nothing new to tell.
-        let held = run(8);
-        assert!(held.stderr.contains("1 firing alert told to `ops` again"), "{}", held.stderr);
-        let [again] = &alertmanager.alerts()[..] else { panic!() };
-        assert_eq!(again["fingerprint"], first["fingerprint"]);
-        let end = |alert: &Value| alert["endsAt"].as_str().unwrap().parse::<DateTime<Utc>>().unwrap();
-        assert_eq!((end(again) - end(first)).num_minutes(), 8);
+    // Eight minutes later it is held for ten more; Alertmanager has nothing new to tell.
+    let held = run(8);
+    assert!(
+        held.stderr.contains("1 firing alert told to `ops` again"),
+        "{}",
+        held.stderr
+    );
+    let [again] = &alertmanager.alerts()[..] else {
+        panic!()
+    };
+    assert_eq!(again["fingerprint"], first["fingerprint"]);
+    let end = |alert: &Value| {
+        alert["endsAt"]
+            .as_str()
+            .unwrap()
+            .parse::<DateTime<Utc>>()
+            .unwrap()
+    };
+    assert_eq!((end(again) - end(first)).num_minutes(), 8);
 
-        // It becomes critical: the warning ends and another alert begins.
-        let mut critical = notice_at(real, "n2", NoticeKind::Firing, "e1");
-        critical.content.fired_at = begun;
-        critical.content.severity = "CRITICAL".to_owned();
-        critical.number = 2;
-        put(&db, &[critical.clone()]);
-        run(0);
-        let told: BTreeSet<String> = alertmanager.told(3).into_iter().skip(1).collect();
-        assert_eq!(told, BTreeSet::from(["firing critical", "resolved warning"].map(str::to_owned)));
+    // It becomes critical: the warning ends and another alert begins.
+    let mut critical = notice_at(real, "n2", NoticeKind::Firing, "e1");
+    critical.content.fired_at = begun;
+    critical.content.severity = "CRITICAL".to_owned();
+    critical.number = 2;
+    put(&db, &[critical.clone()]);
+    run(0);
+    let told: BTreeSet<String> = alertmanager.told(3).into_iter().skip(1).collect();
+    assert_eq!(
+        told,
+        BTreeSet::from(["firing critical", "resolved warning"].map(str::to_owned))
+    );
 
-        // It is over, for both.
-        let mut over = notice_at(real, "n3", NoticeKind::Resolved, "e1");
-        over.content.fired_at = begun;
-        over.content.severity = "CRITICAL".to_owned();
-        put(&db, &[over]);
-        db.execute("DELETE FROM usagectl_alert_states");
-        run(0);
-        assert_eq!(alertmanager.told(4)[3..], ["resolved critical"]);
-        run(0);
-        thread::sleep(Duration::from_secs(1));
-        assert_eq!(alertmanager.told(4).len(), 4);
+    // It is over, for both.
+    let mut over = notice_at(real, "n3", NoticeKind::Resolved, "e1");
+    over.content.fired_at = begun;
+    over.content.severity = "CRITICAL".to_owned();
+    put(&db, &[over]);
+    db.execute("DELETE FROM usagectl_alert_states");
+    run(0);
+    assert_eq!(alertmanager.told(4)[3..], ["resolved critical"]);
+    run(0);
+    thread::sleep(Duration::from_secs(1));
+    assert_eq!(alertmanager.told(4).len(), 4);
 
-        // What was over before anybody looked is told all the same.
-        let missed = notice_at(begun, "n4", NoticeKind::Missed, "e2");
-        put(&db, &[missed]);
-        run(0);
-        assert_eq!(alertmanager.told(5)[4..], ["firing warning"]);
-        let waiting = notices::count(&mut db.open(), Delivery::Waiting).unwrap();
-        assert_eq!(waiting, 0);
-    }
+    // What was over before anybody looked is told all the same.
+    let missed = notice_at(begun, "n4", NoticeKind::Missed, "e2");
+    put(&db, &[missed]);
+    run(0);
+    assert_eq!(alertmanager.told(5)[4..], ["firing warning"]);
+    let waiting = notices::count(&mut db.open(), Delivery::Waiting).unwrap();
+    assert_eq!(waiting, 0);
+}
 
-    fn an_alertmanager_that_is_down_gets_everything_when_it_is_back(db: TestDatabase) {
-        let down = HttpServer::with([Reply::status(503), Reply::Close]);
-        add(&db, &["alertmanager", "--url", &down.url("/am"), "--user", "me", "--password-env", "PASSWORD"]);
-        put(&db, &[notice("n1", NoticeKind::Firing, "e1", 0)]);
-        open_episode(&db, "e1");
-        let run = || db.usagectl(["alerts", "deliver", "--force"]).env("PASSWORD", "s3cret").run();
-        assert_eq!([run().code, run().code, run().code], [12, 12, 0]);
-        // What fires is told again, also with nothing new to tell.
-        assert_eq!(run().code, 0);
-        let received = down.received();
-        assert_eq!(received.len(), 4);
-        for received in received {
-            assert_eq!(received.path, "/am/api/v2/alerts");
-            // me:s3cret
-            assert_eq!(received.header("authorization"), Some("Basic bWU6czNjcmV0"));
-        }
+#[rstest]
+fn an_alertmanager_that_is_down_gets_everything_when_it_is_back(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let db = TestDatabase::migrated(engine);
+    let down = HttpServer::with([Reply::status(503), Reply::Close]);
+    add(
+        &db,
+        &[
+            "alertmanager",
+            "--url",
+            &down.url("/am"),
+            "--user",
+            "me",
+            "--password-env",
+            "PASSWORD",
+        ],
+    );
+    put(&db, &[notice("n1", NoticeKind::Firing, "e1", 0)]);
+    open_episode(&db, "e1");
+    let run = || {
+        db.usagectl(["alerts", "deliver", "--force"])
+            .env("PASSWORD", "s3cret")
+            .run()
+    };
+    assert_eq!([run().code, run().code, run().code], [12, 12, 0]);
+    // What fires is told again, also with nothing new to tell.
+    assert_eq!(run().code, 0);
+    let received = down.received();
+    assert_eq!(received.len(), 4);
+    for received in received {
+        assert_eq!(received.path, "/am/api/v2/alerts");
+        // me:s3cret
+        assert_eq!(received.header("authorization"), Some("Basic bWU6czNjcmV0"));
     }
 }

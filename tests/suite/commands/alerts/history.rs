@@ -1,78 +1,133 @@
 //! What is kept of what happened, and that somebody knows.
 
-use insta::assert_snapshot;
+use crate::support::assert_snapshot;
 use serde_json::Value;
 
 use super::overview::put_rules;
-use crate::support::{TestDatabase, both_engines};
+use crate::support::Engine::{Postgresql, Sqlite};
+use crate::support::{Engine, TestDatabase};
+use rstest::rstest;
 
-both_engines! {
-    fn somebody_knows_that_a_rule_fires(db: TestDatabase) {
-        put_rules(&db);
-        let ack = ["alerts", "ack", "aaaa", "--note", "key exchanged", "--by", "anna"];
-        assert_snapshot!(db.usagectl(ack).run().success().snapshot(), @"
+#[rstest]
+fn somebody_knows_that_a_rule_fires(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    put_rules(&db);
+    let ack = [
+        "alerts",
+        "ack",
+        "aaaa",
+        "--note",
+        "key exchanged",
+        "--by",
+        "anna",
+    ];
+    assert_snapshot!(db.usagectl(ack).run().success().snapshot(), @"
         acknowledged finnhub RATE_LIMIT_WARNING per MINUTE, firing since 2026-01-31T11:40:00Z, by anna
         [exit status: 0]
         ");
-        let known = "SELECT acknowledged_by, acknowledged_at, acknowledged_note FROM usagectl_alert_states
+    let known =
+        "SELECT acknowledged_by, acknowledged_at, acknowledged_note FROM usagectl_alert_states
              WHERE acknowledged_by IS NOT NULL";
-        assert_eq!(db.rows(known), ["anna|2026-01-31T12:00:00.000+00:00|key exchanged"]);
-        assert_snapshot!(db.usagectl(["alerts", "history"]).run().success().stdout, @"
+    assert_eq!(
+        db.rows(known),
+        ["anna|2026-01-31T12:00:00.000+00:00|key exchanged"]
+    );
+    assert_snapshot!(db.usagectl(["alerts", "history"]).run().success().stdout, @"
         AT                    API      TYPE                PERIOD  WHAT           VALUE  THRESHOLD  LIMIT
         2026-01-31T12:00:00Z  finnhub  RATE_LIMIT_WARNING  MINUTE  ACKNOWLEDGED  96.67%        80%     60  by anna: key exchanged
         ");
-        assert!(db.usagectl(["alerts"]).run().success().stdout.contains("critical; acknowledged by anna"));
-        // What does not fire cannot be known to fire; then nothing else is changed either.
-        let other = db.usagectl(["alerts", "ack", "cccc", "bbbb", "--by", "ben"]).run();
-        assert_snapshot!(other.snapshot(), @"
+    assert!(
+        db.usagectl(["alerts"])
+            .run()
+            .success()
+            .stdout
+            .contains("critical; acknowledged by anna")
+    );
+    // What does not fire cannot be known to fire; then nothing else is changed either.
+    let other = db
+        .usagectl(["alerts", "ack", "cccc", "bbbb", "--by", "ben"])
+        .run();
+    assert_snapshot!(other.snapshot(), @"
         ------- stderr -------
         error: coinmarketcap COST_THRESHOLD per DAY does not fire; nothing was changed
         next: usagectl alerts status
         [exit status: 1]
         ");
-        assert_eq!(db.rows(known).len(), 1);
-        db.usagectl(["alerts", "ack", "cccc", "--api", "tmdb", "--by", "ben"]).run().success();
-        assert_eq!(db.usagectl(["alerts", "ack", "cccc", "--api", "finnhub"]).run().code, 1);
-        assert_eq!(db.rows("SELECT count(*) FROM usagectl_alert_events"), ["2"]);
-    }
+    assert_eq!(db.rows(known).len(), 1);
+    db.usagectl(["alerts", "ack", "cccc", "--api", "tmdb", "--by", "ben"])
+        .run()
+        .success();
+    assert_eq!(
+        db.usagectl(["alerts", "ack", "cccc", "--api", "finnhub"])
+            .run()
+            .code,
+        1
+    );
+    assert_eq!(db.rows("SELECT count(*) FROM usagectl_alert_events"), ["2"]);
+}
 
-    fn history_is_read_by_time_api_and_rule_even_of_rules_that_are_gone(db: TestDatabase) {
-        for (n, at, rule, api) in [
-            (1, "2026-01-20T12:00:00.000+00:00", "old", "finnhub"),
-            (2, "2026-01-31T11:00:00.000+00:00", "aaaaaaaa-1", "finnhub"),
-            (3, "2026-01-31T12:00:00.000+00:00", "aaaaaaaa-1", "tmdb"),
-        ] {
-            db.execute(&format!(
-                "INSERT INTO usagectl_alert_events (id, alert_id, api_name, alert_type, period, at, recorded_at, kind,
+#[rstest]
+fn history_is_read_by_time_api_and_rule_even_of_rules_that_are_gone(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let db = TestDatabase::migrated(engine);
+    for (n, at, rule, api) in [
+        (1, "2026-01-20T12:00:00.000+00:00", "old", "finnhub"),
+        (2, "2026-01-31T11:00:00.000+00:00", "aaaaaaaa-1", "finnhub"),
+        (3, "2026-01-31T12:00:00.000+00:00", "aaaaaaaa-1", "tmdb"),
+    ] {
+        db.execute(&format!(
+            "INSERT INTO usagectl_alert_events (id, alert_id, api_name, alert_type, period, at, recorded_at, kind,
                      from_state, to_state, severity, value, threshold, limit_value)
                  VALUES ('{n}', '{rule}', '{api}', 'RATE_LIMIT_WARNING', 'MINUTE', '{at}', '{at}', 'STATE', 'OK', 'FIRING',
                      'WARNING', 81.25, 80, 60)"
-            ));
-        }
-        let ids = |args: &[&str]| {
-            let json = db.usagectl(["alerts", "history", "--format", "json"].iter().chain(args)).run().success().stdout;
-            let json: Value = serde_json::from_str(&json).unwrap();
-            let events = json["events"].as_array().unwrap().clone();
-            events.iter().map(|event| event["id"].as_str().unwrap().to_owned()).collect::<String>()
-        };
-        assert_eq!(ids(&[]), "23");
-        assert_eq!(ids(&["--last", "30d"]), "123");
-        assert_eq!(ids(&["--last", "30d", "--api", "finnhub"]), "12");
-        assert_eq!(ids(&["--last", "30d", "--rule", "aaaa"]), "23");
-        assert_eq!(ids(&["--rule", "finnhub/rate_limit_warning/MINUTE"]), "2");
-        assert_eq!(ids(&["--from", "2026-01-01T00:00:00Z", "--to", "2026-01-31T11:00:00Z"]), "1");
-        assert_snapshot!(db.usagectl(["alerts", "history"]).run().success().stdout, @"
+        ));
+    }
+    let ids = |args: &[&str]| {
+        let json = db
+            .usagectl(["alerts", "history", "--format", "json"].iter().chain(args))
+            .run()
+            .success()
+            .stdout;
+        let json: Value = serde_json::from_str(&json).unwrap();
+        let events = json["events"].as_array().unwrap().clone();
+        events
+            .iter()
+            .map(|event| event["id"].as_str().unwrap().to_owned())
+            .collect::<String>()
+    };
+    assert_eq!(ids(&[]), "23");
+    assert_eq!(ids(&["--last", "30d"]), "123");
+    assert_eq!(ids(&["--last", "30d", "--api", "finnhub"]), "12");
+    assert_eq!(ids(&["--last", "30d", "--rule", "aaaa"]), "23");
+    assert_eq!(ids(&["--rule", "finnhub/rate_limit_warning/MINUTE"]), "2");
+    assert_eq!(
+        ids(&[
+            "--from",
+            "2026-01-01T00:00:00Z",
+            "--to",
+            "2026-01-31T11:00:00Z"
+        ]),
+        "1"
+    );
+    assert_snapshot!(db.usagectl(["alerts", "history"]).run().success().stdout, @"
         AT                    API      TYPE                PERIOD  WHAT          VALUE  THRESHOLD  LIMIT
         2026-01-31T11:00:00Z  finnhub  RATE_LIMIT_WARNING  MINUTE  OK > FIRING  81.25%        80%     60
         2026-01-31T12:00:00Z  tmdb     RATE_LIMIT_WARNING  MINUTE  OK > FIRING  81.25%        80%     60
         ");
-        assert_snapshot!(db.usagectl(["alerts", "history", "--format", "csv"]).run().success().stdout, @"
+    assert_snapshot!(db.usagectl(["alerts", "history", "--format", "csv"]).run().success().stdout, @"
         at,kind,alert_id,api_name,alert_type,period,from_state,to_state,severity,value,threshold,limit_value,episode,actor,note
         2026-01-31T11:00:00Z,STATE,aaaaaaaa-1,finnhub,RATE_LIMIT_WARNING,MINUTE,OK,FIRING,WARNING,81.25,80,60,,,
         2026-01-31T12:00:00Z,STATE,aaaaaaaa-1,tmdb,RATE_LIMIT_WARNING,MINUTE,OK,FIRING,WARNING,81.25,80,60,,,
         ");
-        assert_snapshot!(db.usagectl(["alerts", "history", "--notices"]).run().success().stdout, @"nothing was to be told from 2026-01-24T12:00:00.001Z to 2026-01-31T12:00:00.001Z");
-        let backwards = ["alerts", "history", "--from", "2026-02-02T00:00:00Z", "--to", "2026-02-01T00:00:00Z"];
-        assert_eq!(db.usagectl(backwards).run().code, 2);
-    }
+    assert_snapshot!(db.usagectl(["alerts", "history", "--notices"]).run().success().stdout, @"nothing was to be told from 2026-01-24T12:00:00.001Z to 2026-01-31T12:00:00.001Z");
+    let backwards = [
+        "alerts",
+        "history",
+        "--from",
+        "2026-02-02T00:00:00Z",
+        "--to",
+        "2026-02-01T00:00:00Z",
+    ];
+    assert_eq!(db.usagectl(backwards).run().code, 2);
 }

@@ -1,12 +1,14 @@
 //! What is to be looked at: lists of rules with their states, in numbers and in detail. The states are written
 //! here as a check would have left them.
 
+use crate::support::assert_snapshot;
 use chrono::{DateTime, TimeDelta, Utc};
-use insta::assert_snapshot;
 use serde_json::Value;
 
+use crate::support::Engine::{Postgresql, Sqlite};
 use crate::support::calls::{Call, insert};
-use crate::support::{TestDatabase, both_engines};
+use crate::support::{Engine, TestDatabase};
+use rstest::rstest;
 
 /// Three rules, one of them for all APIs, and where each stood at noon.
 pub(super) fn put_rules(db: &TestDatabase) {
@@ -77,14 +79,15 @@ pub(super) fn put_rules(db: &TestDatabase) {
     }
 }
 
-both_engines! {
-    fn a_list_shows_where_each_rule_stands(db: TestDatabase) {
-        assert_snapshot!(db.usagectl(["alerts"]).run().success().snapshot(), @"
+#[rstest]
+fn a_list_shows_where_each_rule_stands(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    assert_snapshot!(db.usagectl(["alerts"]).run().success().snapshot(), @"
         no rules; `usagectl alerts init` adds those for the usual APIs
         [exit status: 0]
         ");
-        put_rules(&db);
-        assert_snapshot!(db.usagectl(["alerts"]).run().success().stdout, @r#"
+    put_rules(&db);
+    assert_snapshot!(db.usagectl(["alerts"]).run().success().stdout, @r#"
         ID        API            TYPE                PERIOD    VALUE  THRESHOLD  LIMIT                        STATE       SINCE
         cccccccc  * finnhub      ERROR_SPIKE         HOUR         12         10      -  ███████████████▓███·  PENDING     2026-01-31T11:45:00Z
         cccccccc  * tmdb         ERROR_SPIKE         HOUR          2         10      -  ███············│····  RECOVERING  2026-01-31T11:45:00Z
@@ -95,25 +98,33 @@ both_engines! {
 
         as of 2026-01-31T12:00:00Z
         "#);
-        assert_snapshot!(db.usagectl(["alerts", "list", "--api", "finnhub", "--format", "csv"]).run().success().stdout, @"
+    assert_snapshot!(db.usagectl(["alerts", "list", "--api", "finnhub", "--format", "csv"]).run().success().stdout, @"
         id,api_name,alert_type,period,value,threshold,limit_value,state,since,remarks
         aaaaaaaa-1,finnhub,RATE_LIMIT_WARNING,MINUTE,96.6666,80,60,FIRING,2026-01-31T11:45:00Z,critical
         ");
-        let json = db.usagectl(["alerts", "list", "--format", "json"]).run().success().stdout;
-        let json: Value = serde_json::from_str(&json).unwrap();
-        assert_eq!(json["schema"], 1);
-        let all = &json["rules"][0];
-        assert_eq!(all["api_name"], "*");
-        assert_eq!(all["states"].as_array().map(Vec::len), Some(2));
-        assert_eq!(all["states"][1]["state"], "RECOVERING");
-        assert_eq!(all["states"][1]["fired_at"], "2026-01-31T11:40:00Z");
-    }
+    let json = db
+        .usagectl(["alerts", "list", "--format", "json"])
+        .run()
+        .success()
+        .stdout;
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["schema"], 1);
+    let all = &json["rules"][0];
+    assert_eq!(all["api_name"], "*");
+    assert_eq!(all["states"].as_array().map(Vec::len), Some(2));
+    assert_eq!(all["states"][1]["state"], "RECOVERING");
+    assert_eq!(all["states"][1]["fired_at"], "2026-01-31T11:40:00Z");
+}
 
-    fn the_status_of_alerts_names_what_somebody_should_look_at(db: TestDatabase) {
-        assert_snapshot!(db.usagectl(["alerts", "status"]).run().success().stdout, @"no rules; `usagectl alerts init` adds those for the usual APIs");
-        put_rules(&db);
-        db.usagectl(["alerts", "disable", "bbbb"]).run().success();
-        assert_snapshot!(db.usagectl(["alerts", "status"]).run().success().stdout, @r#"
+#[rstest]
+fn the_status_of_alerts_names_what_somebody_should_look_at(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let db = TestDatabase::migrated(engine);
+    assert_snapshot!(db.usagectl(["alerts", "status"]).run().success().stdout, @"no rules; `usagectl alerts init` adds those for the usual APIs");
+    put_rules(&db);
+    db.usagectl(["alerts", "disable", "bbbb"]).run().success();
+    assert_snapshot!(db.usagectl(["alerts", "status"]).run().success().stdout, @r#"
         STATE       API      TYPE                PERIOD   VALUE  SINCE
         FIRING      finnhub  RATE_LIMIT_WARNING  MINUTE  96.67%  2026-01-31T11:45:00Z  critical
         RECOVERING  tmdb     ERROR_SPIKE         HOUR         2  2026-01-31T11:45:00Z
@@ -123,37 +134,51 @@ both_engines! {
 
         2 firing, 2 unknown, 1 pending, 1 disabled; as of 2026-01-31T12:00:00Z
         "#);
-        let json = db.usagectl(["alerts", "status", "--format", "json"]).run().success().stdout;
-        let json: Value = serde_json::from_str(&json).unwrap();
-        assert_eq!(json["firing"], 2);
-        assert_eq!(json["attention"][0]["alert_id"], "aaaaaaaa-1");
-        db.usagectl(["alerts", "status", "--format", "csv"]).run().success();
-    }
+    let json = db
+        .usagectl(["alerts", "status", "--format", "json"])
+        .run()
+        .success()
+        .stdout;
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["firing"], 2);
+    assert_eq!(json["attention"][0]["alert_id"], "aaaaaaaa-1");
+    db.usagectl(["alerts", "status", "--format", "csv"])
+        .run()
+        .success();
+}
 
-    fn status_counts_what_fires_and_what_is_unknown(db: TestDatabase) {
-        let line = |db: &TestDatabase| {
-            let status = db.usagectl(["status"]).run().success().stdout;
-            let line = status.lines().find(|line| line.starts_with("alerts:"));
-            line.map(str::to_owned)
-        };
-        assert_eq!(line(&db), None);
-        put_rules(&db);
-        let expected = "alerts: 5 rules, 2 firing (1 critical), 1 unknown, 1 not checked yet";
-        assert_eq!(line(&db).as_deref(), Some(expected));
-        // What is left of rules that are gone, off, or about something else now fires no more.
-        db.usagectl(["alerts", "disable", "cccc"]).run().success();
-        db.usagectl(["alerts", "remove", "dddd"]).run().success();
-        db.execute("UPDATE api_alerts SET api_name = 'iex' WHERE id = 'aaaaaaaa-1'");
-        let expected = "alerts: 3 rules, 0 firing, 2 not checked yet";
-        assert_eq!(line(&db).as_deref(), Some(expected));
-        let json = db.usagectl(["status", "--format", "json"]).run().success().stdout;
-        let json: Value = serde_json::from_str(&json).unwrap();
-        assert_eq!(json["alerts"]["unchecked"], 2);
-    }
+#[rstest]
+fn status_counts_what_fires_and_what_is_unknown(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    let line = |db: &TestDatabase| {
+        let status = db.usagectl(["status"]).run().success().stdout;
+        let line = status.lines().find(|line| line.starts_with("alerts:"));
+        line.map(str::to_owned)
+    };
+    assert_eq!(line(&db), None);
+    put_rules(&db);
+    let expected = "alerts: 5 rules, 2 firing (1 critical), 1 unknown, 1 not checked yet";
+    assert_eq!(line(&db).as_deref(), Some(expected));
+    // What is left of rules that are gone, off, or about something else now fires no more.
+    db.usagectl(["alerts", "disable", "cccc"]).run().success();
+    db.usagectl(["alerts", "remove", "dddd"]).run().success();
+    db.execute("UPDATE api_alerts SET api_name = 'iex' WHERE id = 'aaaaaaaa-1'");
+    let expected = "alerts: 3 rules, 0 firing, 2 not checked yet";
+    assert_eq!(line(&db).as_deref(), Some(expected));
+    let json = db
+        .usagectl(["status", "--format", "json"])
+        .run()
+        .success()
+        .stdout;
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["alerts"]["unchecked"], 2);
+}
 
-    fn the_removal_of_a_rule_that_fires_is_told(db: TestDatabase) {
-        put_rules(&db);
-        assert_snapshot!(db.usagectl(["alerts", "remove", "aaaa", "cccc"]).run().success().snapshot(), @"
+#[rstest]
+fn the_removal_of_a_rule_that_fires_is_told(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    put_rules(&db);
+    assert_snapshot!(db.usagectl(["alerts", "remove", "aaaa", "cccc"]).run().success().snapshot(), @"
         removed aaaaaaaa  finnhub RATE_LIMIT_WARNING per MINUTE, at 80%
         removed cccccccc  * ERROR_SPIKE per HOUR, at 10
         ------- stderr -------
@@ -161,13 +186,28 @@ both_engines! {
         warning: tmdb ERROR_SPIKE per HOUR fires since 2026-01-31T11:40:00Z: the next `usagectl alerts check` ends that, and tells those who were told
         [exit status: 0]
         ");
-        assert_eq!(db.rows("SELECT count(*) FROM usagectl_alert_states"), ["5"]);
-    }
+    assert_eq!(db.rows("SELECT count(*) FROM usagectl_alert_states"), ["5"]);
+}
 
-    fn the_usual_rules_are_added_once_and_nothing_is_changed(db: TestDatabase) {
-        let own = ["alerts", "add", "--api", "jikan", "--type", "RATE_LIMIT_WARNING", "--threshold", "50", "--period", "MINUTE"];
-        db.usagectl(own).run().success();
-        assert_snapshot!(db.usagectl(["alerts", "init"]).run().success().snapshot(), @"
+#[rstest]
+fn the_usual_rules_are_added_once_and_nothing_is_changed(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let db = TestDatabase::migrated(engine);
+    let own = [
+        "alerts",
+        "add",
+        "--api",
+        "jikan",
+        "--type",
+        "RATE_LIMIT_WARNING",
+        "--threshold",
+        "50",
+        "--period",
+        "MINUTE",
+    ];
+    db.usagectl(own).run().success();
+    assert_snapshot!(db.usagectl(["alerts", "init"]).run().success().snapshot(), @"
         added 3992eda7  finnhub RATE_LIMIT_WARNING per MINUTE, at 80% (calls beyond the limit are answered with 429 and work again a minute later)
         added 3f5fa8f5  coinmarketcap RATE_LIMIT_WARNING per MINUTE, at 70% (how many calls a minute allows depends on the key, and its pages disagree)
         added 40255226  rawg RATE_LIMIT_WARNING per MINUTE, at 80% (it counts by the month; the minute is a pace of your own)
@@ -182,31 +222,52 @@ both_engines! {
         warning: no limit is known of coinmarketcap per MINUTE, espn per MINUTE, finnhub per MINUTE, openweather per MINUTE, openweather per DAY, rawg per MINUTE, tmdb per MINUTE: until it is, rules that compare with it are UNKNOWN; `usagectl limits init` sets the published ones, `usagectl limits set --api coinmarketcap --per MINUTE VALUE` any
         [exit status: 0]
         ");
-        let rows = "SELECT * FROM api_alerts ORDER BY id";
-        let before = db.rows(rows);
-        assert_eq!(before.len(), 10);
-        let again = db.usagectl(["alerts", "init"]).now("2026-02-01T12:00:00Z").run().success();
-        assert!(again.stdout.lines().all(|line| line.starts_with("unchanged ")), "{}", again.stdout);
-        assert_eq!(again.stderr, "");
-        assert_eq!(db.rows(rows), before);
-    }
+    let rows = "SELECT * FROM api_alerts ORDER BY id";
+    let before = db.rows(rows);
+    assert_eq!(before.len(), 10);
+    let again = db
+        .usagectl(["alerts", "init"])
+        .now("2026-02-01T12:00:00Z")
+        .run()
+        .success();
+    assert!(
+        again
+            .stdout
+            .lines()
+            .all(|line| line.starts_with("unchanged ")),
+        "{}",
+        again.stdout
+    );
+    assert_eq!(again.stderr, "");
+    assert_eq!(db.rows(rows), before);
+}
 
-    fn a_rule_is_shown_with_a_chart_of_its_last_windows(db: TestDatabase) {
-        let start: DateTime<Utc> = "2026-01-31T11:20:00Z".parse().unwrap();
-        // One call more each minute, until noon.
-        let calls: Vec<Call> = (0..40)
-            .flat_map(|minute| (0..=minute).map(move |n| (minute, n)))
-            .map(|(minute, n)| Call {
-                at: start + TimeDelta::minutes(minute) + TimeDelta::milliseconds(n),
-                ..Call::new(&format!("{minute}-{n}"), "finnhub", "2026-01-31T11:20:00Z")
-            })
-            .collect();
-        insert(&db, &calls);
-        put_rules(&db);
-        db.usagectl(["limits", "set", "--api", "finnhub", "--per", "MINUTE", "40"]).run().success();
-        db.usagectl(["alerts", "ack", "aaaa", "--by", "anna"]).run().success();
-        let show = db.usagectl(["alerts", "show", "aaaa"]).now("2026-01-31T12:00:30Z").run().success();
-        assert_snapshot!(show.stdout, @"
+#[rstest]
+fn a_rule_is_shown_with_a_chart_of_its_last_windows(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    let start: DateTime<Utc> = "2026-01-31T11:20:00Z".parse().unwrap();
+    // One call more each minute, until noon.
+    let calls: Vec<Call> = (0..40)
+        .flat_map(|minute| (0..=minute).map(move |n| (minute, n)))
+        .map(|(minute, n)| Call {
+            at: start + TimeDelta::minutes(minute) + TimeDelta::milliseconds(n),
+            ..Call::new(&format!("{minute}-{n}"), "finnhub", "2026-01-31T11:20:00Z")
+        })
+        .collect();
+    insert(&db, &calls);
+    put_rules(&db);
+    db.usagectl(["limits", "set", "--api", "finnhub", "--per", "MINUTE", "40"])
+        .run()
+        .success();
+    db.usagectl(["alerts", "ack", "aaaa", "--by", "anna"])
+        .run()
+        .success();
+    let show = db
+        .usagectl(["alerts", "show", "aaaa"])
+        .now("2026-01-31T12:00:30Z")
+        .run()
+        .success();
+    assert_snapshot!(show.stdout, @"
         rule        finnhub RATE_LIMIT_WARNING per MINUTE
         id          aaaaaaaa-1
         fires       at 80%
@@ -226,7 +287,7 @@ both_engines! {
         AT                    API      TYPE                PERIOD  WHAT           VALUE  THRESHOLD  LIMIT
         2026-01-31T12:00:00Z  finnhub  RATE_LIMIT_WARNING  MINUTE  ACKNOWLEDGED  96.67%        80%     60  by anna
         ");
-        assert_snapshot!(db.usagectl(["alerts", "show", "eeee"]).run().success().stdout, @r#"
+    assert_snapshot!(db.usagectl(["alerts", "show", "eeee"]).run().success().stdout, @r#"
         rule        tmdb LATENCY per WEEK
         id          eeeeeeee-5
         fires       at 500
@@ -235,14 +296,31 @@ both_engines! {
 
         UNKNOWN: nobody knows the alert type "LATENCY"
         "#);
-        let unchecked = db.usagectl(["alerts", "show", "dddd"]).run().success().stdout;
-        assert!(unchecked.contains("now unknown: no limit per MINUTE"), "{unchecked}");
-        let json = db.usagectl(["alerts", "show", "cccc", "--format", "json"]).run().success().stdout;
-        let json: Value = serde_json::from_str(&json).unwrap();
-        assert_eq!(json["measured"].as_array().map(Vec::len), Some(2));
-        assert_eq!(json["measured"][0]["windows"].as_array().map(Vec::len), Some(48));
-        let csv = db.usagectl(["alerts", "show", "aaaa", "--format", "csv"]).run().success().stdout;
-        assert_eq!(csv.lines().count(), 61);
-        assert_eq!(db.usagectl(["alerts", "show", "zzzz"]).run().code, 1);
-    }
+    let unchecked = db
+        .usagectl(["alerts", "show", "dddd"])
+        .run()
+        .success()
+        .stdout;
+    assert!(
+        unchecked.contains("now unknown: no limit per MINUTE"),
+        "{unchecked}"
+    );
+    let json = db
+        .usagectl(["alerts", "show", "cccc", "--format", "json"])
+        .run()
+        .success()
+        .stdout;
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["measured"].as_array().map(Vec::len), Some(2));
+    assert_eq!(
+        json["measured"][0]["windows"].as_array().map(Vec::len),
+        Some(48)
+    );
+    let csv = db
+        .usagectl(["alerts", "show", "aaaa", "--format", "csv"])
+        .run()
+        .success()
+        .stdout;
+    assert_eq!(csv.lines().count(), 61);
+    assert_eq!(db.usagectl(["alerts", "show", "zzzz"]).run().code, 1);
 }

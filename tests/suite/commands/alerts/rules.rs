@@ -1,10 +1,12 @@
 //! Rules: added, changed, switched, removed; whoever wrote them and whatever they say.
 
-use insta::assert_snapshot;
+use crate::support::assert_snapshot;
 use serde_json::Value;
 
+use crate::support::Engine::{Postgresql, Sqlite};
 use crate::support::calls::{Call, insert};
-use crate::support::{Engine, TestDatabase, both_engines};
+use crate::support::{Engine, TestDatabase};
+use rstest::rstest;
 
 const MINUTE: [&str; 6] = [
     "--type",
@@ -28,143 +30,274 @@ fn insert_rule(db: &TestDatabase, id: &str, values: &str) {
     ));
 }
 
-both_engines! {
-    fn a_rule_is_added_once_changed_switched_and_removed(db: TestDatabase) {
-        insert(&db, &[Call::new("1", "finnhub", "2026-01-31T11:00:00Z")]);
-        let added = ["alerts", "add", "--api", "finnhub", "--type", "rate_limit_warning", "--threshold", "80",
-            "--period", "minute", "--for", "2m", "--clear-below", "60", "--critical", "95"];
-        assert_snapshot!(db.usagectl(added).run().snapshot(), @"
+#[rstest]
+fn a_rule_is_added_once_changed_switched_and_removed(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    insert(&db, &[Call::new("1", "finnhub", "2026-01-31T11:00:00Z")]);
+    let added = [
+        "alerts",
+        "add",
+        "--api",
+        "finnhub",
+        "--type",
+        "rate_limit_warning",
+        "--threshold",
+        "80",
+        "--period",
+        "minute",
+        "--for",
+        "2m",
+        "--clear-below",
+        "60",
+        "--critical",
+        "95",
+    ];
+    assert_snapshot!(db.usagectl(added).run().snapshot(), @"
         added 3992eda7  finnhub RATE_LIMIT_WARNING per MINUTE, at 80%, critical at 95%, for 2m, clear below 60%
         ------- stderr -------
         warning: no limit is known of finnhub per MINUTE: until it is, rules that compare with it are UNKNOWN; `usagectl limits init` sets the published ones, `usagectl limits set --api finnhub --per MINUTE VALUE` any
         [exit status: 0]
         ");
-        assert_snapshot!(db.usagectl(added).run().snapshot(), @"
+    assert_snapshot!(db.usagectl(added).run().snapshot(), @"
         ------- stderr -------
         error: there is a rule for finnhub RATE_LIMIT_WARNING per MINUTE already; nothing was changed
         next: usagectl alerts set finnhub/RATE_LIMIT_WARNING/MINUTE --threshold 80
         [exit status: 5]
         ");
-        let place = "finnhub/RATE_LIMIT_WARNING/MINUTE";
-        let set = ["alerts", "set", place, "--threshold", "75", "--critical", "none", "--window", "calendar", "--tz", "Europe/Madrid"];
-        assert_snapshot!(db.usagectl(set).now("2026-01-31T13:00:00Z").run().snapshot(), @"
+    let place = "finnhub/RATE_LIMIT_WARNING/MINUTE";
+    let set = [
+        "alerts",
+        "set",
+        place,
+        "--threshold",
+        "75",
+        "--critical",
+        "none",
+        "--window",
+        "calendar",
+        "--tz",
+        "Europe/Madrid",
+    ];
+    assert_snapshot!(db.usagectl(set).now("2026-01-31T13:00:00Z").run().snapshot(), @"
         changed 3992eda7  finnhub RATE_LIMIT_WARNING per MINUTE, at 75%, for 2m, clear below 60%, calendar of Europe/Madrid
         ------- stderr -------
         warning: no limit is known of finnhub per MINUTE: until it is, rules that compare with it are UNKNOWN; `usagectl limits init` sets the published ones, `usagectl limits set --api finnhub --per MINUTE VALUE` any
         [exit status: 0]
         ");
-        let stored = "SELECT threshold, enabled, last_triggered, created_at, updated_at FROM api_alerts";
-        assert_eq!(db.rows(stored), ["75|1|NULL|2026-01-31T12:00:00.000+00:00|2026-01-31T13:00:00.000+00:00"]);
-        assert_snapshot!(db.usagectl(["alerts", "disable", place]).run().snapshot(), @"
+    let stored =
+        "SELECT threshold, enabled, last_triggered, created_at, updated_at FROM api_alerts";
+    assert_eq!(
+        db.rows(stored),
+        ["75|1|NULL|2026-01-31T12:00:00.000+00:00|2026-01-31T13:00:00.000+00:00"]
+    );
+    assert_snapshot!(db.usagectl(["alerts", "disable", place]).run().snapshot(), @"
         disabled 3992eda7  finnhub RATE_LIMIT_WARNING per MINUTE, at 75%, for 2m, clear below 60%, calendar of Europe/Madrid
         [exit status: 0]
         ");
-        assert_snapshot!(db.usagectl(["alerts", "disable", place]).run().success().stdout, @"unchanged 3992eda7  finnhub RATE_LIMIT_WARNING per MINUTE, at 75%, for 2m, clear below 60%, calendar of Europe/Madrid");
-        assert_snapshot!(db.usagectl(["alerts"]).run().success().stdout, @"
+    assert_snapshot!(db.usagectl(["alerts", "disable", place]).run().success().stdout, @"unchanged 3992eda7  finnhub RATE_LIMIT_WARNING per MINUTE, at 75%, for 2m, clear below 60%, calendar of Europe/Madrid");
+    assert_snapshot!(db.usagectl(["alerts"]).run().success().stdout, @"
         ID        API      TYPE                PERIOD  VALUE  THRESHOLD  LIMIT     STATE     SINCE
         3992eda7  finnhub  RATE_LIMIT_WARNING  MINUTE      -        75%      -     DISABLED  -
 
         not checked yet; `usagectl alerts check` does
         ");
-        assert_snapshot!(db.usagectl(["alerts", "enable", place]).run().success().stdout, @"enabled 3992eda7  finnhub RATE_LIMIT_WARNING per MINUTE, at 75%, for 2m, clear below 60%, calendar of Europe/Madrid");
-        assert_snapshot!(db.usagectl(["alerts", "remove", place]).run().success().stdout, @"removed 3992eda7  finnhub RATE_LIMIT_WARNING per MINUTE, at 75%, for 2m, clear below 60%, calendar of Europe/Madrid");
-        assert_snapshot!(db.usagectl(["alerts", "remove", place]).run().snapshot(), @"
+    assert_snapshot!(db.usagectl(["alerts", "enable", place]).run().success().stdout, @"enabled 3992eda7  finnhub RATE_LIMIT_WARNING per MINUTE, at 75%, for 2m, clear below 60%, calendar of Europe/Madrid");
+    assert_snapshot!(db.usagectl(["alerts", "remove", place]).run().success().stdout, @"removed 3992eda7  finnhub RATE_LIMIT_WARNING per MINUTE, at 75%, for 2m, clear below 60%, calendar of Europe/Madrid");
+    assert_snapshot!(db.usagectl(["alerts", "remove", place]).run().snapshot(), @"
         ------- stderr -------
         error: there is no rule `finnhub/RATE_LIMIT_WARNING/MINUTE`
         next: usagectl alerts list
         [exit status: 1]
         ");
-        for table in ["api_alerts", "usagectl_alert_settings", "usagectl_alert_channels"] {
-            assert_eq!(db.rows(&format!("SELECT count(*) FROM {table}")), ["0"], "{table}");
-        }
+    for table in [
+        "api_alerts",
+        "usagectl_alert_settings",
+        "usagectl_alert_channels",
+    ] {
+        assert_eq!(
+            db.rows(&format!("SELECT count(*) FROM {table}")),
+            ["0"],
+            "{table}"
+        );
     }
+}
 
-    fn a_rule_that_makes_no_sense_is_refused_in_words(db: TestDatabase) {
-        for (options, message) in [
-            (["--threshold", "0", "--for", "0s"], "--threshold must be a number above 0"),
-            (["--threshold", "-5", "--for", "0s"], "--threshold must be a number above 0"),
-            (["--threshold", "NaN", "--for", "0s"], "--threshold must be a number above 0"),
-            (["--threshold", "inf", "--for", "0s"], "--threshold must be a number above 0"),
-            (["--threshold", "1e300", "--for", "0s"], "--threshold must be a number above 0"),
-            (["--threshold", "many", "--for", "0s"], "not a number"),
-            (["--threshold", "80", "--critical", "80"], "--critical 80 must be above --threshold 80"),
-            (["--threshold", "80", "--critical", "-1"], "--critical must be a number above 0"),
-            (["--threshold", "80", "--clear-below", "90"], "--clear-below 90 must not be above --threshold 80"),
-            (["--threshold", "80", "--factor", "3"], "--factor needs a --baseline"),
-            (["--threshold", "80", "--baseline", "7d"], "--baseline is for rules of type ERROR_SPIKE"),
-            (["--threshold", "80", "--tz", "Moon/Tycho"], "not a time zone"),
-            (["--threshold", "80", "--for", "soon"], "not a number with a unit"),
-            (["--threshold", "80", "--type", "LATENCY"], "RATE_LIMIT_WARNING, COST_THRESHOLD, ERROR_SPIKE"),
-        ] {
-            let words = ["alerts", "add"].into_iter().chain(options);
-            let words: Vec<&str> = match options.contains(&"--type") {
-                true => words.chain(MINUTE[2..].iter().copied()).collect(),
-                false => words.chain(MINUTE).collect(),
-            };
-            let run = db.usagectl(&words).run();
-            assert_eq!(run.code, 2, "{words:?}");
-            assert!(run.stderr.contains(message), "{words:?}: {}", run.stderr);
-        }
-        assert_eq!(db.rows("SELECT count(*) FROM api_alerts"), ["0"]);
-        add(&db);
-        let run = db.usagectl(["alerts", "set", "finnhub/RATE_LIMIT_WARNING/MINUTE", "--clear-below", "81"]).run();
-        assert_eq!(run.code, 2);
-        assert_eq!(db.usagectl(["alerts", "set", "finnhub/RATE_LIMIT_WARNING/MINUTE"]).run().code, 2);
-        let rows = db.rows("SELECT clear_below FROM usagectl_alert_settings");
-        assert_eq!(rows, ["NULL"]);
+#[rstest]
+fn a_rule_that_makes_no_sense_is_refused_in_words(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    for (options, message) in [
+        (
+            ["--threshold", "0", "--for", "0s"],
+            "--threshold must be a number above 0",
+        ),
+        (
+            ["--threshold", "-5", "--for", "0s"],
+            "--threshold must be a number above 0",
+        ),
+        (
+            ["--threshold", "NaN", "--for", "0s"],
+            "--threshold must be a number above 0",
+        ),
+        (
+            ["--threshold", "inf", "--for", "0s"],
+            "--threshold must be a number above 0",
+        ),
+        (
+            ["--threshold", "1e300", "--for", "0s"],
+            "--threshold must be a number above 0",
+        ),
+        (["--threshold", "many", "--for", "0s"], "not a number"),
+        (
+            ["--threshold", "80", "--critical", "80"],
+            "--critical 80 must be above --threshold 80",
+        ),
+        (
+            ["--threshold", "80", "--critical", "-1"],
+            "--critical must be a number above 0",
+        ),
+        (
+            ["--threshold", "80", "--clear-below", "90"],
+            "--clear-below 90 must not be above --threshold 80",
+        ),
+        (
+            ["--threshold", "80", "--factor", "3"],
+            "--factor needs a --baseline",
+        ),
+        (
+            ["--threshold", "80", "--baseline", "7d"],
+            "--baseline is for rules of type ERROR_SPIKE",
+        ),
+        (
+            ["--threshold", "80", "--tz", "Moon/Tycho"],
+            "not a time zone",
+        ),
+        (
+            ["--threshold", "80", "--for", "soon"],
+            "not a number with a unit",
+        ),
+        (
+            ["--threshold", "80", "--type", "LATENCY"],
+            "RATE_LIMIT_WARNING, COST_THRESHOLD, ERROR_SPIKE",
+        ),
+    ] {
+        let words = ["alerts", "add"].into_iter().chain(options);
+        let words: Vec<&str> = match options.contains(&"--type") {
+            true => words.chain(MINUTE[2..].iter().copied()).collect(),
+            false => words.chain(MINUTE).collect(),
+        };
+        let run = db.usagectl(&words).run();
+        assert_eq!(run.code, 2, "{words:?}");
+        assert!(run.stderr.contains(message), "{words:?}: {}", run.stderr);
     }
+    assert_eq!(db.rows("SELECT count(*) FROM api_alerts"), ["0"]);
+    add(&db);
+    let run = db
+        .usagectl([
+            "alerts",
+            "set",
+            "finnhub/RATE_LIMIT_WARNING/MINUTE",
+            "--clear-below",
+            "81",
+        ])
+        .run();
+    assert_eq!(run.code, 2);
+    assert_eq!(
+        db.usagectl(["alerts", "set", "finnhub/RATE_LIMIT_WARNING/MINUTE"])
+            .run()
+            .code,
+        2
+    );
+    let rows = db.rows("SELECT clear_below FROM usagectl_alert_settings");
+    assert_eq!(rows, ["NULL"]);
+}
 
-    fn rows_that_the_application_wrote_are_rules_like_any_other(db: TestDatabase) {
-        insert_rule(&db, "cmc0exampleid0000000000001", "'tmdb', 'ERROR_SPIKE', 10, 'HOUR', true");
-        insert_rule(&db, "cmc0exampleid0000000000002", "'tmdb', 'LATENCY', 500, 'WEEK', true");
-        assert_snapshot!(db.usagectl(["alerts", "list"]).run().success().stdout, @r#"
+#[rstest]
+fn rows_that_the_application_wrote_are_rules_like_any_other(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let db = TestDatabase::migrated(engine);
+    insert_rule(
+        &db,
+        "cmc0exampleid0000000000001",
+        "'tmdb', 'ERROR_SPIKE', 10, 'HOUR', true",
+    );
+    insert_rule(
+        &db,
+        "cmc0exampleid0000000000002",
+        "'tmdb', 'LATENCY', 500, 'WEEK', true",
+    );
+    assert_snapshot!(db.usagectl(["alerts", "list"]).run().success().stdout, @r#"
         ID                          API   TYPE         PERIOD  VALUE  THRESHOLD  LIMIT     STATE      SINCE
         cmc0exampleid0000000000001  tmdb  ERROR_SPIKE  HOUR        -         10      -     UNCHECKED  -
         cmc0exampleid0000000000002  tmdb  LATENCY      WEEK        -        500      -     UNKNOWN    -      nobody knows the alert type "LATENCY"
 
         not checked yet; `usagectl alerts check` does
         "#);
-        let set = ["alerts", "set", "cmc0exampleid0000000000001", "--threshold", "5", "--baseline", "7d"];
-        assert_snapshot!(db.usagectl(set).run().success().stdout, @"changed cmc0exam  tmdb ERROR_SPIKE per HOUR, at 5, and 3 times the average of 7d");
-        let several = db.usagectl(["alerts", "set", "cmc0", "--threshold", "5"]).run();
-        assert_snapshot!(several.snapshot(), @"
+    let set = [
+        "alerts",
+        "set",
+        "cmc0exampleid0000000000001",
+        "--threshold",
+        "5",
+        "--baseline",
+        "7d",
+    ];
+    assert_snapshot!(db.usagectl(set).run().success().stdout, @"changed cmc0exam  tmdb ERROR_SPIKE per HOUR, at 5, and 3 times the average of 7d");
+    let several = db
+        .usagectl(["alerts", "set", "cmc0", "--threshold", "5"])
+        .run();
+    assert_snapshot!(several.snapshot(), @"
         ------- stderr -------
         error: `cmc0` is the beginning of 2 rules: cmc0exampleid0000000000001, cmc0exampleid0000000000002
         next: usagectl alerts list
         [exit status: 1]
         ");
-        let rows = db.rows("SELECT threshold, updated_at FROM api_alerts ORDER BY id");
-        assert_eq!(rows, ["5|2026-01-31T12:00:00.000+00:00", "500|2026-01-01T00:00:00.000+00:00"]);
-    }
+    let rows = db.rows("SELECT threshold, updated_at FROM api_alerts ORDER BY id");
+    assert_eq!(
+        rows,
+        [
+            "5|2026-01-31T12:00:00.000+00:00",
+            "500|2026-01-01T00:00:00.000+00:00"
+        ]
+    );
+}
 
-    fn garbage_in_every_column_is_listed_and_said_to_be_unknown(db: TestDatabase) {
-        match db.engine() {
-            Engine::Sqlite => db.execute(
-                "INSERT INTO api_alerts (id, api_name, alert_type, threshold, period, enabled, last_triggered,
+#[rstest]
+fn garbage_in_every_column_is_listed_and_said_to_be_unknown(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let db = TestDatabase::migrated(engine);
+    match db.engine() {
+        Engine::Sqlite => db.execute(
+            "INSERT INTO api_alerts (id, api_name, alert_type, threshold, period, enabled, last_triggered,
                      created_at, updated_at)
                  VALUES (x'ff00fe', x'1b5b33316d', '', 'many', '🜁', 'perhaps', 'soon', 'x', -1),
                      ('b', char(27) || '[31m', 'ERROR_SPIKE', 9e999, 'HOUR', 1, 'soon', '', '')",
-            ),
-            Engine::Postgresql => db.execute(
-                "INSERT INTO api_alerts (id, api_name, alert_type, threshold, period, enabled, last_triggered,
+        ),
+        Engine::Postgresql => db.execute(
+            "INSERT INTO api_alerts (id, api_name, alert_type, threshold, period, enabled, last_triggered,
                      created_at, updated_at)
                  VALUES ('', E'\\x1b[31m', '', 'NaN', '🜁', false, 'infinity', '-infinity', 'infinity'),
                      ('b', E'\\x1b[31m', 'ERROR_SPIKE', 'Infinity', 'HOUR', true, 'infinity', 'infinity', 'infinity')",
-            ),
-        }
-        let table = db.usagectl(["alerts"]).run().success().stdout;
-        assert!(!table.contains('\u{1b}'), "{table}");
-        assert!(table.contains("UNKNOWN"), "{table}");
-        let json = db.usagectl(["alerts", "--format", "json"]).run().success().stdout;
-        let json: Value = serde_json::from_str(&json).unwrap();
-        assert_eq!(json["rules"].as_array().map(Vec::len), Some(2));
-        for rule in json["rules"].as_array().unwrap() {
-            assert_eq!(rule["threshold"], Value::Null);
-            assert_ne!(rule["problem"], Value::Null);
-            assert_eq!(rule["last_triggered"], Value::Null);
-        }
-        db.usagectl(["alerts", "--format", "csv"]).run().success();
-        db.usagectl(["alerts", "set", "b", "--threshold", "3"]).run();
-        db.usagectl(["alerts", "remove", "b"]).run().success();
+        ),
     }
+    let table = db.usagectl(["alerts"]).run().success().stdout;
+    assert!(!table.contains('\u{1b}'), "{table}");
+    assert!(table.contains("UNKNOWN"), "{table}");
+    let json = db
+        .usagectl(["alerts", "--format", "json"])
+        .run()
+        .success()
+        .stdout;
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["rules"].as_array().map(Vec::len), Some(2));
+    for rule in json["rules"].as_array().unwrap() {
+        assert_eq!(rule["threshold"], Value::Null);
+        assert_ne!(rule["problem"], Value::Null);
+        assert_eq!(rule["last_triggered"], Value::Null);
+    }
+    db.usagectl(["alerts", "--format", "csv"]).run().success();
+    db.usagectl(["alerts", "set", "b", "--threshold", "3"])
+        .run();
+    db.usagectl(["alerts", "remove", "b"]).run().success();
 }

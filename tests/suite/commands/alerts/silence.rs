@@ -1,68 +1,136 @@
 //! Silences: made, listed, ended.
 
-use insta::assert_snapshot;
+use crate::support::assert_snapshot;
 use serde_json::Value;
 
 use super::overview::put_rules;
-use crate::support::{TestDatabase, both_engines};
+use crate::support::Engine::{Postgresql, Sqlite};
+use crate::support::{Engine, TestDatabase};
+use rstest::rstest;
 
-both_engines! {
-    fn a_silence_is_made_with_a_reason_and_an_end_and_can_end_before(db: TestDatabase) {
-        put_rules(&db);
-        let add = ["alerts", "silence", "add", "--api", "finnhub", "--for", "2h", "--reason", "new release"];
-        assert_snapshot!(db.usagectl(add).run().success().snapshot(), @"
+#[rstest]
+fn a_silence_is_made_with_a_reason_and_an_end_and_can_end_before(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let db = TestDatabase::migrated(engine);
+    put_rules(&db);
+    let add = [
+        "alerts",
+        "silence",
+        "add",
+        "--api",
+        "finnhub",
+        "--for",
+        "2h",
+        "--reason",
+        "new release",
+    ];
+    assert_snapshot!(db.usagectl(add).run().success().snapshot(), @"
         added 577f029d  silence of finnhub from 2026-01-31T12:00:00Z to 2026-01-31T14:00:00Z: new release
         [exit status: 0]
         ");
-        let rule = ["alerts", "silence", "add", "--rule", "bbbb", "--until", "2026-02-02T00:00:00Z", "--from", "2026-02-01T00:00:00Z", "--reason", "inventory"];
-        db.usagectl(rule).run().success();
-        let list = |args: &[&str]| {
-            let list = db.usagectl(["alerts", "silence", "list"].iter().chain(args)).env("USER", "anna");
-            let table = list.run().success().stdout;
-            let line = |line: &str| line.split("  ").filter(|cell| !cell.is_empty() && !cell.contains('@')).collect::<Vec<_>>().join("|");
-            table.lines().map(line).collect::<Vec<_>>().join("\n")
+    let rule = [
+        "alerts",
+        "silence",
+        "add",
+        "--rule",
+        "bbbb",
+        "--until",
+        "2026-02-02T00:00:00Z",
+        "--from",
+        "2026-02-01T00:00:00Z",
+        "--reason",
+        "inventory",
+    ];
+    db.usagectl(rule).run().success();
+    let list = |args: &[&str]| {
+        let list = db
+            .usagectl(["alerts", "silence", "list"].iter().chain(args))
+            .env("USER", "anna");
+        let table = list.run().success().stdout;
+        let line = |line: &str| {
+            line.split("  ")
+                .filter(|cell| !cell.is_empty() && !cell.contains('@'))
+                .collect::<Vec<_>>()
+                .join("|")
         };
-        assert_snapshot!(list(&[]), @"
+        table.lines().map(line).collect::<Vec<_>>().join("\n")
+    };
+    assert_snapshot!(list(&[]), @"
         ID|STATE|SILENT| FROM|TO|BY| REASON
         577f029d|ACTIVE| finnhub|2026-01-31T12:00:00Z|2026-01-31T14:00:00Z|new release
         94d13568|TO COME|rule bbbbbbbb-2|2026-02-01T00:00:00Z|2026-02-02T00:00:00Z|inventory
         ");
-        let json = db.usagectl(["alerts", "list", "--api", "finnhub", "--format", "json"]).run().success().stdout;
-        let json: Value = serde_json::from_str(&json).unwrap();
-        assert_eq!(json["rules"][0]["states"][0]["silenced_until"], "2026-01-31T14:00:00Z");
-        let id = db.rows("SELECT id FROM usagectl_silences WHERE api_name = 'finnhub'").remove(0);
-        db.usagectl(["alerts", "silence", "expire", &id[..8]]).now("2026-01-31T13:00:00Z").run().success();
-        let ends = db.rows("SELECT ends_at FROM usagectl_silences WHERE api_name = 'finnhub'");
-        assert_eq!(ends, ["2026-01-31T13:00:00.000+00:00"]);
-        let again = db.usagectl(["alerts", "silence", "expire", &id]).now("2026-01-31T13:30:00Z").run();
-        assert_eq!(again.code, 1);
-        assert!(again.stderr.contains("next: usagectl alerts silence list"), "{}", again.stderr);
-        db.usagectl(["alerts", "silence", "expire", "--all"]).run().success();
-        assert_snapshot!(list(&["--all"]), @"
+    let json = db
+        .usagectl(["alerts", "list", "--api", "finnhub", "--format", "json"])
+        .run()
+        .success()
+        .stdout;
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(
+        json["rules"][0]["states"][0]["silenced_until"],
+        "2026-01-31T14:00:00Z"
+    );
+    let id = db
+        .rows("SELECT id FROM usagectl_silences WHERE api_name = 'finnhub'")
+        .remove(0);
+    db.usagectl(["alerts", "silence", "expire", &id[..8]])
+        .now("2026-01-31T13:00:00Z")
+        .run()
+        .success();
+    let ends = db.rows("SELECT ends_at FROM usagectl_silences WHERE api_name = 'finnhub'");
+    assert_eq!(ends, ["2026-01-31T13:00:00.000+00:00"]);
+    let again = db
+        .usagectl(["alerts", "silence", "expire", &id])
+        .now("2026-01-31T13:30:00Z")
+        .run();
+    assert_eq!(again.code, 1);
+    assert!(
+        again.stderr.contains("next: usagectl alerts silence list"),
+        "{}",
+        again.stderr
+    );
+    db.usagectl(["alerts", "silence", "expire", "--all"])
+        .run()
+        .success();
+    assert_snapshot!(list(&["--all"]), @"
         ID|STATE|SILENT| FROM|TO|BY| REASON
         577f029d|OVER| finnhub|2026-01-31T12:00:00Z|2026-01-31T12:00:00Z|new release
         94d13568|OVER| rule bbbbbbbb-2|2026-02-01T00:00:00Z|2026-02-01T00:00:00Z|inventory
         ");
-    }
+}
 
-    fn a_silence_without_reason_end_or_subject_is_refused(db: TestDatabase) {
-        for args in [
-            &["--api", "finnhub", "--for", "2h"][..],
-            &["--api", "finnhub", "--reason", "x"],
-            &["--for", "2h", "--reason", "x"],
-            &["--api", "finnhub", "--for", "2h", "--reason", " "],
-            &["--api", "finnhub", "--for", "0s", "--reason", "x"],
-            &["--all", "--until", "2026-01-31T11:00:00Z", "--reason", "x"],
-            &["--all", "--api", "finnhub", "--for", "2h", "--reason", "x"],
-        ] {
-            let run = db.usagectl(["alerts", "silence", "add"].iter().chain(args)).run();
-            assert_eq!(run.code, 2, "{args:?}: {}", run.stderr);
-        }
-        let no_rule = ["alerts", "silence", "add", "--rule", "zzzz", "--for", "2h", "--reason", "x"];
-        assert_eq!(db.usagectl(no_rule).run().code, 1);
-        assert_eq!(db.rows("SELECT count(*) FROM usagectl_silences"), ["0"]);
-        let nothing = ["alerts", "silence", "add", "--api", "tmbd", "--for", "2h", "--reason", "x"];
-        let nothing = db.usagectl(nothing).run().success();
-        assert!(nothing.stderr.contains("no rule matches"), "{}", nothing.stderr);
+#[rstest]
+fn a_silence_without_reason_end_or_subject_is_refused(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let db = TestDatabase::migrated(engine);
+    for args in [
+        &["--api", "finnhub", "--for", "2h"][..],
+        &["--api", "finnhub", "--reason", "x"],
+        &["--for", "2h", "--reason", "x"],
+        &["--api", "finnhub", "--for", "2h", "--reason", " "],
+        &["--api", "finnhub", "--for", "0s", "--reason", "x"],
+        &["--all", "--until", "2026-01-31T11:00:00Z", "--reason", "x"],
+        &["--all", "--api", "finnhub", "--for", "2h", "--reason", "x"],
+    ] {
+        let run = db
+            .usagectl(["alerts", "silence", "add"].iter().chain(args))
+            .run();
+        assert_eq!(run.code, 2, "{args:?}: {}", run.stderr);
     }
+    let no_rule = [
+        "alerts", "silence", "add", "--rule", "zzzz", "--for", "2h", "--reason", "x",
+    ];
+    assert_eq!(db.usagectl(no_rule).run().code, 1);
+    assert_eq!(db.rows("SELECT count(*) FROM usagectl_silences"), ["0"]);
+    let nothing = [
+        "alerts", "silence", "add", "--api", "tmbd", "--for", "2h", "--reason", "x",
+    ];
+    let nothing = db.usagectl(nothing).run().success();
+    assert!(
+        nothing.stderr.contains("no rule matches"),
+        "{}",
+        nothing.stderr
+    );
 }

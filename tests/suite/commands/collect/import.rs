@@ -1,9 +1,11 @@
 //! Metrics from files and from hand.
 
-use insta::assert_snapshot;
+use crate::support::assert_snapshot;
 use serde_json::Value;
 
-use crate::support::{TestDatabase, both_engines};
+use crate::support::Engine::{Postgresql, Sqlite};
+use crate::support::{Engine, TestDatabase};
+use rstest::rstest;
 
 const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/metrics.ndjson");
 
@@ -15,9 +17,10 @@ fn counts(db: &TestDatabase) -> String {
     counts.join("\n")
 }
 
-both_engines! {
-    fn a_file_is_imported_once_and_summed_up(db: TestDatabase) {
-        assert_snapshot!(db.usagectl(["collect", "import", EXAMPLE]).run().snapshot(), @"
+#[rstest]
+fn a_file_is_imported_once_and_summed_up(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    assert_snapshot!(db.usagectl(["collect", "import", EXAMPLE]).run().snapshot(), @"
         read                 540
         inserted             540
         updated                0
@@ -26,25 +29,35 @@ both_engines! {
         days summed up       540
         [exit status: 0]
         ");
-        let again = db.usagectl(["collect", "import", EXAMPLE, "--format", "json"]).run().success();
-        let again: Value = serde_json::from_str(&again.stdout).unwrap();
-        assert_eq!((&again["inserted"], &again["unchanged"], &again["days"]), (&0.into(), &540.into(), &0.into()));
-        assert_eq!(counts(&db), "540|540|0");
-        let february = db.rows(
-            "SELECT count(*), sum(resets) FROM usagectl_metric_days
+    let again = db
+        .usagectl(["collect", "import", EXAMPLE, "--format", "json"])
+        .run()
+        .success();
+    let again: Value = serde_json::from_str(&again.stdout).unwrap();
+    assert_eq!(
+        (&again["inserted"], &again["unchanged"], &again["days"]),
+        (&0.into(), &540.into(), &0.into())
+    );
+    assert_eq!(counts(&db), "540|540|0");
+    let february = db.rows(
+        "SELECT count(*), sum(resets) FROM usagectl_metric_days
              WHERE metric = 'BANDWIDTH_GB' AND used IS NOT NULL AND used >= 0",
-        );
-        // The month began anew once; of the first day nobody knows what was used on it.
-        assert_eq!(february, ["59|1"]);
-    }
+    );
+    // The month began anew once; of the first day nobody knows what was used on it.
+    assert_eq!(february, ["59|1"]);
+}
 
-    fn a_line_that_is_refused_is_named_and_stops_no_other(db: TestDatabase) {
-        let lines = "{\"service\":\"VERCEL_KV\",\"metric\":\"STORAGE_MB\",\"value\":1,\"timestamp\":\"2026-01-31T11:00:00Z\"}\n\
+#[rstest]
+fn a_line_that_is_refused_is_named_and_stops_no_other(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let db = TestDatabase::migrated(engine);
+    let lines = "{\"service\":\"VERCEL_KV\",\"metric\":\"STORAGE_MB\",\"value\":1,\"timestamp\":\"2026-01-31T11:00:00Z\"}\n\
              {\"service\":\"VERCEL_KV\",\"metric\":\"STORAGE_MB\",\"value\":\"many\",\"timestamp\":\"2026-01-31T11:00:00Z\"}\n\
              nonsense\n\
              {\"service\":\"VERCEL_KV\",\"metric\":\"STORAGE_MB\",\"value\":2,\"timestamp\":\"2026-01-31T12:00:00Z\"}\n";
-        let import = ["collect", "import", "-", "--rejects", "refused.ndjson"];
-        assert_snapshot!(db.usagectl(import).stdin(lines).run().snapshot(), @"
+    let import = ["collect", "import", "-", "--rejects", "refused.ndjson"];
+    assert_snapshot!(db.usagectl(import).stdin(lines).run().snapshot(), @"
         read                   4
         inserted               2
         updated                0
@@ -57,62 +70,105 @@ both_engines! {
         next: correct the lines that refused.ndjson shows in the input, then run the same command again: what is imported is not imported twice
         [exit status: 3]
         ");
-        let kept = std::fs::read_to_string(db.sandbox().work().join("refused.ndjson")).unwrap();
-        assert_eq!(kept.lines().count(), 2);
-        assert_eq!(counts(&db), "2|1|0");
-    }
+    let kept = std::fs::read_to_string(db.sandbox().work().join("refused.ndjson")).unwrap();
+    assert_eq!(kept.lines().count(), 2);
+    assert_eq!(counts(&db), "2|1|0");
+}
 
-    fn csv_from_psql_comes_back_as_the_same_rows(db: TestDatabase) {
-        let csv = "id,service,metric,value,timestamp,metadata\n\
+#[rstest]
+fn csv_from_psql_comes_back_as_the_same_rows(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    let csv = "id,service,metric,value,timestamp,metadata\n\
                    row-1,VERCEL_POSTGRES,CONNECTIONS,11,2026-01-31 11:00:00,\"{\"\"plan\"\": \"\"hobby\"\"}\"\n";
-        let import = ["collect", "import", "--assume-tz", "UTC"];
-        db.usagectl(import).stdin(csv).run().success();
-        db.usagectl(import).stdin(csv).run().success();
-        let rows = db.rows("SELECT id, value, timestamp FROM \"InfrastructureMetric\"");
-        assert_eq!(rows, ["row-1|11|2026-01-31T11:00:00.000+00:00"]);
-        assert_eq!(db.usagectl(["collect", "import"]).stdin(csv).run().code, 3);
-        let broken = db.usagectl(["collect", "import"]).stdin("day,value\n1,2\n").run();
-        assert_eq!(broken.code, 1);
-        assert!(broken.stderr.contains("unknown column `day`"), "{}", broken.stderr);
-        assert_eq!(db.usagectl(["collect", "import", "nowhere.csv"]).run().code, 1);
-    }
+    let import = ["collect", "import", "--assume-tz", "UTC"];
+    db.usagectl(import).stdin(csv).run().success();
+    db.usagectl(import).stdin(csv).run().success();
+    let rows = db.rows("SELECT id, value, timestamp FROM \"InfrastructureMetric\"");
+    assert_eq!(rows, ["row-1|11|2026-01-31T11:00:00.000+00:00"]);
+    assert_eq!(db.usagectl(["collect", "import"]).stdin(csv).run().code, 3);
+    let broken = db
+        .usagectl(["collect", "import"])
+        .stdin("day,value\n1,2\n")
+        .run();
+    assert_eq!(broken.code, 1);
+    assert!(
+        broken.stderr.contains("unknown column `day`"),
+        "{}",
+        broken.stderr
+    );
+    assert_eq!(
+        db.usagectl(["collect", "import", "nowhere.csv"]).run().code,
+        1
+    );
+}
 
-    fn a_bill_is_added_up_and_revised(db: TestDatabase) {
-        let charge = |service: &str, billed: &str, quantity: &str, unit: &str| {
-            format!(
-                "{{\"ServiceName\":\"{service}\",\"ChargePeriodStart\":\"2026-01-29T00:00:00.000Z\",\"BilledCost\":{billed},\
+#[rstest]
+fn a_bill_is_added_up_and_revised(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    let charge = |service: &str, billed: &str, quantity: &str, unit: &str| {
+        format!(
+            "{{\"ServiceName\":\"{service}\",\"ChargePeriodStart\":\"2026-01-29T00:00:00.000Z\",\"BilledCost\":{billed},\
                  \"BillingCurrency\":\"USD\",\"ConsumedQuantity\":{quantity},\"ConsumedUnit\":\"{unit}\",\"Tags\":{{}}}}\n"
-            )
-        };
-        let bill = [
-            charge("Fast Data Transfer", "0.1", "1.5", "GB"),
-            charge("Fast Data Transfer", "0.2", "2.5", "GB"),
-            charge("Warp Drive", "7", "1", "Parsecs"),
-        ];
-        let import = ["collect", "import", "--kind", "focus"];
-        let first = db.usagectl(import).stdin(&bill.concat()).run().success();
-        assert!(first.stderr.contains("`Warp Drive` is no service that is known here"), "{}", first.stderr);
-        db.usagectl(import).stdin(&bill[..2].concat()).run().success();
-        let rows = db.rows("SELECT service, metric, value FROM \"InfrastructureMetric\" ORDER BY value DESC");
-        assert_eq!(rows, ["VERCEL_BANDWIDTH|BANDWIDTH_GB|4", "VERCEL_PLATFORM|COST_USD|0.3"]);
-        let cut = db.usagectl(import).stdin("[{\"ServiceName\":").run();
-        assert_eq!(cut.code, 1, "{}", cut.snapshot());
-        let euro = bill[0].replace("USD", "EUR");
-        assert_eq!(db.usagectl(import).stdin(&euro).run().code, 3);
-    }
+        )
+    };
+    let bill = [
+        charge("Fast Data Transfer", "0.1", "1.5", "GB"),
+        charge("Fast Data Transfer", "0.2", "2.5", "GB"),
+        charge("Warp Drive", "7", "1", "Parsecs"),
+    ];
+    let import = ["collect", "import", "--kind", "focus"];
+    let first = db.usagectl(import).stdin(&bill.concat()).run().success();
+    assert!(
+        first
+            .stderr
+            .contains("`Warp Drive` is no service that is known here"),
+        "{}",
+        first.stderr
+    );
+    db.usagectl(import)
+        .stdin(&bill[..2].concat())
+        .run()
+        .success();
+    let rows =
+        db.rows("SELECT service, metric, value FROM \"InfrastructureMetric\" ORDER BY value DESC");
+    assert_eq!(
+        rows,
+        [
+            "VERCEL_BANDWIDTH|BANDWIDTH_GB|4",
+            "VERCEL_PLATFORM|COST_USD|0.3"
+        ]
+    );
+    let cut = db.usagectl(import).stdin("[{\"ServiceName\":").run();
+    assert_eq!(cut.code, 1, "{}", cut.snapshot());
+    let euro = bill[0].replace("USD", "EUR");
+    assert_eq!(db.usagectl(import).stdin(&euro).run().code, 3);
+}
 
-    fn one_value_is_set_by_hand(db: TestDatabase) {
-        let set = |more: &[&str]| {
-            let words = ["collect", "set", "--service", "vercel_kv", "--metric", "storage_mb"];
-            db.usagectl(words.iter().chain(more)).run()
-        };
-        set(&["201.5"]).success();
-        set(&["202.5"]).success();
-        set(&["100", "--at", "2026-01-30T12:00:00Z", "--resource", "cache"]).success();
-        let rows = db.rows("SELECT resource, last_value, reading FROM usagectl_metric_days ORDER BY 1");
-        assert_eq!(rows, ["|202.5|LEVEL", "cache|100|LEVEL"]);
-        for wrong in [&["-1"][..], &["NaN"], &["1", "--at", "2026-02-01T12:00:00Z"], &["1", "--reading", "loud"]] {
-            assert_eq!(set(wrong).code, 2, "{wrong:?}");
-        }
+#[rstest]
+fn one_value_is_set_by_hand(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    let set = |more: &[&str]| {
+        let words = [
+            "collect",
+            "set",
+            "--service",
+            "vercel_kv",
+            "--metric",
+            "storage_mb",
+        ];
+        db.usagectl(words.iter().chain(more)).run()
+    };
+    set(&["201.5"]).success();
+    set(&["202.5"]).success();
+    set(&["100", "--at", "2026-01-30T12:00:00Z", "--resource", "cache"]).success();
+    let rows = db.rows("SELECT resource, last_value, reading FROM usagectl_metric_days ORDER BY 1");
+    assert_eq!(rows, ["|202.5|LEVEL", "cache|100|LEVEL"]);
+    for wrong in [
+        &["-1"][..],
+        &["NaN"],
+        &["1", "--at", "2026-02-01T12:00:00Z"],
+        &["1", "--reading", "loud"],
+    ] {
+        assert_eq!(set(wrong).code, 2, "{wrong:?}");
     }
 }

@@ -1,8 +1,10 @@
 //! Old points go, their days stay.
 
-use insta::assert_snapshot;
+use crate::support::assert_snapshot;
 
-use crate::support::{TestDatabase, both_engines};
+use crate::support::Engine::{Postgresql, Sqlite};
+use crate::support::{Engine, TestDatabase};
+use rstest::rstest;
 
 const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/metrics.ndjson");
 
@@ -14,31 +16,42 @@ fn points(db: &TestDatabase) -> Vec<String> {
     db.rows("SELECT count(*), min(timestamp) FROM \"InfrastructureMetric\"")
 }
 
-both_engines! {
-    fn points_go_only_after_their_day_is_summed_up(db: TestDatabase) {
-        db.usagectl(["collect", "import", EXAMPLE]).run().success();
-        // Written by another program: nobody has summed it up yet.
-        db.execute(
-            "INSERT INTO \"InfrastructureMetric\" (id, service, metric, value, timestamp)
+#[rstest]
+fn points_go_only_after_their_day_is_summed_up(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    db.usagectl(["collect", "import", EXAMPLE]).run().success();
+    // Written by another program: nobody has summed it up yet.
+    db.execute(
+        "INSERT INTO \"InfrastructureMetric\" (id, service, metric, value, timestamp)
              VALUES ('old', 'VERCEL_KV', 'STORAGE_MB', 7, '2025-11-01T12:00:00.000+00:00')",
-        );
-        let prune = ["collect", "prune", "--keep", "30d"];
-        assert_snapshot!(db.usagectl(prune).arg("--dry-run").run().success().stdout, @"262 points up to 2025-12-31 would be removed
+    );
+    let prune = ["collect", "prune", "--keep", "30d"];
+    assert_snapshot!(db.usagectl(prune).arg("--dry-run").run().success().stdout, @"262 points up to 2025-12-31 would be removed
 ");
-        let before = days(&db);
-        assert_eq!(before.len(), 541);
-        assert_snapshot!(db.usagectl(prune).run().success().stdout, @"262 points up to 2025-12-31 removed; their days stay
+    let before = days(&db);
+    assert_eq!(before.len(), 541);
+    assert_snapshot!(db.usagectl(prune).run().success().stdout, @"262 points up to 2025-12-31 removed; their days stay
 ");
-        assert_eq!(days(&db), before);
-        assert_eq!(points(&db), ["279|2026-01-01T11:55:00.000+00:00"]);
-        db.usagectl(prune).run().success();
-        assert_eq!(days(&db), before);
-        let late = "{\"service\":\"VERCEL_KV\",\"metric\":\"STORAGE_MB\",\"value\":9,\"timestamp\":\"2025-12-05T13:00:00Z\"}";
-        let late = db.usagectl(["collect", "import"]).stdin(late).run().success();
-        assert!(late.stderr.contains("1 day was pruned before"), "{}", late.stderr);
-        assert_eq!(days(&db), before);
-        assert_eq!(db.usagectl(["collect", "prune", "--keep", "1h"]).run().code, 2);
-    }
+    assert_eq!(days(&db), before);
+    assert_eq!(points(&db), ["279|2026-01-01T11:55:00.000+00:00"]);
+    db.usagectl(prune).run().success();
+    assert_eq!(days(&db), before);
+    let late = "{\"service\":\"VERCEL_KV\",\"metric\":\"STORAGE_MB\",\"value\":9,\"timestamp\":\"2025-12-05T13:00:00Z\"}";
+    let late = db
+        .usagectl(["collect", "import"])
+        .stdin(late)
+        .run()
+        .success();
+    assert!(
+        late.stderr.contains("1 day was pruned before"),
+        "{}",
+        late.stderr
+    );
+    assert_eq!(days(&db), before);
+    assert_eq!(
+        db.usagectl(["collect", "prune", "--keep", "1h"]).run().code,
+        2
+    );
 }
 
 #[test]

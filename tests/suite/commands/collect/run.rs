@@ -2,12 +2,14 @@
 
 use serde_json::Value;
 
+use crate::support::Engine::{Postgresql, Sqlite};
 use crate::support::calls::{Call, insert};
 use crate::support::http::{HttpServer, Reply};
 use crate::support::postgres::PASSWORD;
 use crate::support::program::{Program, Run};
 use crate::support::servers::Server;
-use crate::support::{Engine, TestDatabase, both_engines};
+use crate::support::{Engine, TestDatabase};
+use rstest::rstest;
 
 fn json(run: &Run) -> Value {
     serde_json::from_str(&run.stdout).unwrap_or_else(|_| panic!("{}", run.snapshot()))
@@ -53,138 +55,257 @@ fn url_with_password(redis: &Server) -> String {
     format!("redis://:{PASSWORD}@127.0.0.1:{}", redis.port)
 }
 
-both_engines! {
-    fn a_real_postgresql_is_measured(db: TestDatabase) {
-        let target = TestDatabase::migrated(Engine::Postgresql);
-        let run = || collect(&db, "collect run --only postgres").env("USAGECTL_POSTGRES_URL", target.url()).run();
-        let first = run().success();
-        assert_no_secret(&first);
-        let answer = json(&first);
-        let size: f64 = target.rows("SELECT pg_database_size(current_database()) / 1e6")[0].parse().unwrap();
-        let measured = value(&answer, "STORAGE_MB")["value"].as_f64().unwrap();
-        assert!((measured - size).abs() < 1.0, "{measured} and {size}");
-        let connections = value(&answer, "CONNECTIONS");
-        assert_eq!(connections["metadata"]["maximum"], 197);
-        assert!(value(&answer, "LATENCY_MS")["value"].as_f64().unwrap() > 0.0);
-        // The same moment again is written once.
-        let before = stored(&db);
-        assert_eq!(json(&run().success())["collectors"][0]["unchanged"], 3);
-        assert_eq!(stored(&db), before);
-        assert_eq!(runs(&db), ["postgres|OK|3", "postgres|OK|0"]);
-        assert_eq!(db.rows("SELECT count(*) FROM usagectl_metric_days"), ["3"]);
-    }
+#[rstest]
+fn a_real_postgresql_is_measured(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    let target = TestDatabase::migrated(Engine::Postgresql);
+    let run = || {
+        collect(&db, "collect run --only postgres")
+            .env("USAGECTL_POSTGRES_URL", target.url())
+            .run()
+    };
+    let first = run().success();
+    assert_no_secret(&first);
+    let answer = json(&first);
+    let size: f64 = target.rows("SELECT pg_database_size(current_database()) / 1e6")[0]
+        .parse()
+        .unwrap();
+    let measured = value(&answer, "STORAGE_MB")["value"].as_f64().unwrap();
+    assert!((measured - size).abs() < 1.0, "{measured} and {size}");
+    let connections = value(&answer, "CONNECTIONS");
+    assert_eq!(connections["metadata"]["maximum"], 197);
+    assert!(value(&answer, "LATENCY_MS")["value"].as_f64().unwrap() > 0.0);
+    // The same moment again is written once.
+    let before = stored(&db);
+    assert_eq!(json(&run().success())["collectors"][0]["unchanged"], 3);
+    assert_eq!(stored(&db), before);
+    assert_eq!(runs(&db), ["postgres|OK|3", "postgres|OK|0"]);
+    assert_eq!(db.rows("SELECT count(*) FROM usagectl_metric_days"), ["3"]);
+}
 
-    fn a_real_redis_is_measured_and_its_commands_counted(db: TestDatabase) {
-        let redis = Server::redis();
-        let run = |now: &str| {
-            let run = collect(&db, "collect run").env("USAGECTL_REDIS_URL", url_with_password(&redis)).now(now).run();
-            assert_no_secret(&run);
-            json(&run.success())
-        };
-        let first = run("2026-01-31T12:00:00Z");
-        assert!(value(&first, "STORAGE_MB")["value"].as_f64().unwrap() > 0.1);
-        assert_eq!(value(&first, "CONNECTIONS")["metadata"]["maximum"], 321.0);
-        assert!(!first.to_string().contains("COMMANDS_PER_DAY"));
-        let again = run("2026-01-31T12:00:00Z");
-        assert_eq!((&again["collectors"][0]["inserted"], &again["collectors"][0]["unchanged"]), (&0.into(), &3.into()));
-        let today = value(&run("2026-01-31T12:15:00Z"), "COMMANDS_PER_DAY").clone();
-        let counted = today["value"].as_f64().unwrap();
-        // Two runs of ours: logging in, INFO and five PINGs each, and what the client says of itself.
-        assert!((12.0..40.0).contains(&counted), "{counted}");
-        assert_eq!(today["metadata"]["period_start"], "2026-01-31T00:00:00.000Z");
-        let tomorrow = value(&run("2026-02-01T00:10:00Z"), "COMMANDS_PER_DAY").clone();
-        assert!(tomorrow["value"].as_f64().unwrap() < counted);
-        drop(redis);
-        let down = Server::redis();
-        let anew = collect(&db, "collect run").env("USAGECTL_REDIS_URL", url_with_password(&down)).now("2026-02-01T00:20:00Z").run();
-        assert_eq!(value(&json(&anew), "COMMANDS_PER_DAY")["metadata"]["reset"], true);
-    }
-
-    fn a_real_exporter_is_read_by_rules(db: TestDatabase) {
-        let exporter = Server::node_exporter();
-        let page = format!("http://127.0.0.1:{}/metrics", exporter.port);
-        let rules = db.sandbox().file("rules.toml", "map = ['promhttp_metric_handler_requests_total{code=\"200\"}=VERCEL_KV/COMMANDS_PER_DAY']");
-        let run = |now: &str| {
-            let run = collect(&db, "collect run --map node_memory_MemTotal_bytes=VERCEL_POSTGRES/STORAGE_MB*1e-6")
-                .env("USAGECTL_PROMETHEUS_MAP", &rules).env("USAGECTL_PROMETHEUS_URL", &page).now(now).run().success();
-            json(&run)
-        };
-        let first = run("2026-01-31T12:00:00Z");
-        let memory = std::fs::read_to_string("/proc/meminfo").unwrap();
-        let kib: f64 = memory.split_whitespace().nth(1).unwrap().parse().unwrap();
-        assert_eq!(value(&first, "STORAGE_MB")["value"], kib * 1024.0 * 1e-6);
-        assert_eq!(first["collectors"][0]["values"].as_array().unwrap().len(), 1);
-        assert_eq!(value(&run("2026-01-31T12:15:00Z"), "COMMANDS_PER_DAY")["value"], 1.0);
-        let several = collect(&db, "collect run --map promhttp_metric_handler_requests_total=VERCEL_KV/COMMANDS_PER_DAY")
-            .env("USAGECTL_PROMETHEUS_URL", &page).run();
-        assert_eq!(several.code, 1);
-        assert!(several.stdout.contains("means 3 series"), "{}", several.snapshot());
-    }
-
-    fn what_this_database_recorded_is_added_up(db: TestDatabase) {
-        let calls = [
-            Call { cost: Some(15), ..Call::new("1", "openai", "2026-01-31T10:00:00Z") },
-            Call { cost: Some(25), ..Call::new("2", "openai", "2026-01-31T11:00:00Z") },
-            Call { cost: Some(60), ..Call::new("3", "openai", "2026-01-03T11:00:00Z") },
-            Call { cost: Some(1000), ..Call::new("4", "tmdb", "2026-01-31T11:00:00Z") },
-        ];
-        insert(&db, &calls);
-        let run = || json(&collect(&db, "collect run --usage-api openai --credit-budget 40 --credit-usd 0.5").run().success());
-        assert_eq!(run()["collectors"][0]["result"], "EMPTY");
-        db.usagectl(["aggregate"]).run().success();
-        let answer = run();
-        assert_eq!(value(&answer, "USAGE_PERCENT")["value"], 25.0);
-        assert_eq!(value(&answer, "REQUEST_COUNT")["value"], 2.0);
-        assert_eq!(value(&answer, "COST_USD")["value"], 2.0);
-        let used = db.rows("SELECT metric, used FROM usagectl_metric_days ORDER BY metric");
-        assert_eq!(used, ["COST_USD|2", "REQUEST_COUNT|2", "USAGE_PERCENT|NULL"]);
-    }
-
-    fn one_that_fails_does_not_stop_the_others(db: TestDatabase) {
-        let target = TestDatabase::migrated(Engine::Postgresql);
-        let run = |words: &str| {
-            collect(&db, words)
-                .env("USAGECTL_POSTGRES_URL", target.url())
-                .env("USAGECTL_REDIS_URL", format!("redis://user:{PASSWORD}@127.0.0.1:1"))
-                .run()
-        };
-        let both = run("collect run");
-        assert_no_secret(&both);
-        assert_eq!(both.code, 3, "{}", both.snapshot());
-        assert!(both.stderr.contains("next: check host, port and password in the URL"), "{}", both.stderr);
-        assert_eq!(runs(&db).len(), 2);
-        assert_eq!(run("collect run --only redis").code, 1);
-        let before = (stored(&db), runs(&db));
-        let doctor = run("collect doctor");
-        assert_no_secret(&doctor);
-        assert_eq!(doctor.code, 3);
-        let answer = json(&doctor);
-        assert_eq!(answer["not_configured"][0]["next"], "set UPSTASH_EMAIL, UPSTASH_API_KEY and UPSTASH_REDIS_ID; or UPSTASH_REDIS_REST_URL and UPSTASH_REDIS_REST_TOKEN");
-        run("collect run --dry-run --only postgres").success();
-        assert_eq!((stored(&db), runs(&db)), before);
-        let status = db.usagectl(["collect", "status"]).run().success().stdout;
-        assert!(status.contains("redis") && status.contains("VERCEL_POSTGRES"), "{status}");
-    }
-
-    fn what_is_not_configured_is_told(db: TestDatabase) {
-        let nothing = db.usagectl(["collect", "run"]).run();
-        assert_eq!(nothing.code, 2, "{}", nothing.snapshot());
-        let named = db.usagectl(["collect", "run", "--only", "postgres,redis"]).run();
-        assert_eq!(named.code, 2);
-        assert!(named.stderr.contains("next: give --postgres-url, or set USAGECTL_POSTGRES_URL"), "{}", named.stderr);
-        let half = db.usagectl(["collect", "run"]).env("UPSTASH_API_KEY", PASSWORD).run();
-        assert_eq!(half.code, 1);
-        assert!(half.stderr.contains("set UPSTASH_EMAIL beside UPSTASH_API_KEY"), "{}", half.stderr);
-        assert_no_secret(&half);
-    }
-
-    fn a_server_that_never_answers_costs_only_its_own_time(db: TestDatabase) {
-        let server = HttpServer::with([Reply::Stall]);
-        let began = std::time::Instant::now();
-        let run = db.usagectl(["collect", "run", "--timeout", "700ms"])
-            .env("NEON_API_KEY", PASSWORD).env("USAGECTL_NEON_API_URL", server.url("")).run();
-        assert_eq!(run.code, 1, "{}", run.snapshot());
-        assert!(began.elapsed().as_secs() < 20);
+#[rstest]
+fn a_real_redis_is_measured_and_its_commands_counted(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    let redis = Server::redis();
+    let run = |now: &str| {
+        let run = collect(&db, "collect run")
+            .env("USAGECTL_REDIS_URL", url_with_password(&redis))
+            .now(now)
+            .run();
         assert_no_secret(&run);
-    }
+        json(&run.success())
+    };
+    let first = run("2026-01-31T12:00:00Z");
+    assert!(value(&first, "STORAGE_MB")["value"].as_f64().unwrap() > 0.1);
+    assert_eq!(value(&first, "CONNECTIONS")["metadata"]["maximum"], 321.0);
+    assert!(!first.to_string().contains("COMMANDS_PER_DAY"));
+    let again = run("2026-01-31T12:00:00Z");
+    assert_eq!(
+        (
+            &again["collectors"][0]["inserted"],
+            &again["collectors"][0]["unchanged"]
+        ),
+        (&0.into(), &3.into())
+    );
+    let today = value(&run("2026-01-31T12:15:00Z"), "COMMANDS_PER_DAY").clone();
+    let counted = today["value"].as_f64().unwrap();
+    // Two runs of ours: logging in, INFO and five PINGs each, and what the client says of itself.
+    assert!((12.0..40.0).contains(&counted), "{counted}");
+    assert_eq!(
+        today["metadata"]["period_start"],
+        "2026-01-31T00:00:00.000Z"
+    );
+    let tomorrow = value(&run("2026-02-01T00:10:00Z"), "COMMANDS_PER_DAY").clone();
+    assert!(tomorrow["value"].as_f64().unwrap() < counted);
+    drop(redis);
+    let down = Server::redis();
+    let anew = collect(&db, "collect run")
+        .env("USAGECTL_REDIS_URL", url_with_password(&down))
+        .now("2026-02-01T00:20:00Z")
+        .run();
+    assert_eq!(
+        value(&json(&anew), "COMMANDS_PER_DAY")["metadata"]["reset"],
+        true
+    );
+}
+
+#[rstest]
+fn a_real_exporter_is_read_by_rules(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    let exporter = Server::node_exporter();
+    let page = format!("http://127.0.0.1:{}/metrics", exporter.port);
+    let rules = db.sandbox().file(
+        "rules.toml",
+        "map = ['promhttp_metric_handler_requests_total{code=\"200\"}=VERCEL_KV/COMMANDS_PER_DAY']",
+    );
+    let run = |now: &str| {
+        let run = collect(
+            &db,
+            "collect run --map node_memory_MemTotal_bytes=VERCEL_POSTGRES/STORAGE_MB*1e-6",
+        )
+        .env("USAGECTL_PROMETHEUS_MAP", &rules)
+        .env("USAGECTL_PROMETHEUS_URL", &page)
+        .now(now)
+        .run()
+        .success();
+        json(&run)
+    };
+    let first = run("2026-01-31T12:00:00Z");
+    let memory = std::fs::read_to_string("/proc/meminfo").unwrap();
+    let kib: f64 = memory.split_whitespace().nth(1).unwrap().parse().unwrap();
+    assert_eq!(value(&first, "STORAGE_MB")["value"], kib * 1024.0 * 1e-6);
+    assert_eq!(
+        first["collectors"][0]["values"].as_array().unwrap().len(),
+        1
+    );
+    assert_eq!(
+        value(&run("2026-01-31T12:15:00Z"), "COMMANDS_PER_DAY")["value"],
+        1.0
+    );
+    let several = collect(
+        &db,
+        "collect run --map promhttp_metric_handler_requests_total=VERCEL_KV/COMMANDS_PER_DAY",
+    )
+    .env("USAGECTL_PROMETHEUS_URL", &page)
+    .run();
+    assert_eq!(several.code, 1);
+    assert!(
+        several.stdout.contains("means 3 series"),
+        "{}",
+        several.snapshot()
+    );
+}
+
+#[rstest]
+fn what_this_database_recorded_is_added_up(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    let calls = [
+        Call {
+            cost: Some(15),
+            ..Call::new("1", "openai", "2026-01-31T10:00:00Z")
+        },
+        Call {
+            cost: Some(25),
+            ..Call::new("2", "openai", "2026-01-31T11:00:00Z")
+        },
+        Call {
+            cost: Some(60),
+            ..Call::new("3", "openai", "2026-01-03T11:00:00Z")
+        },
+        Call {
+            cost: Some(1000),
+            ..Call::new("4", "tmdb", "2026-01-31T11:00:00Z")
+        },
+    ];
+    insert(&db, &calls);
+    let run = || {
+        json(
+            &collect(
+                &db,
+                "collect run --usage-api openai --credit-budget 40 --credit-usd 0.5",
+            )
+            .run()
+            .success(),
+        )
+    };
+    assert_eq!(run()["collectors"][0]["result"], "EMPTY");
+    db.usagectl(["aggregate"]).run().success();
+    let answer = run();
+    assert_eq!(value(&answer, "USAGE_PERCENT")["value"], 25.0);
+    assert_eq!(value(&answer, "REQUEST_COUNT")["value"], 2.0);
+    assert_eq!(value(&answer, "COST_USD")["value"], 2.0);
+    let used = db.rows("SELECT metric, used FROM usagectl_metric_days ORDER BY metric");
+    assert_eq!(
+        used,
+        ["COST_USD|2", "REQUEST_COUNT|2", "USAGE_PERCENT|NULL"]
+    );
+}
+
+#[rstest]
+fn one_that_fails_does_not_stop_the_others(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    let target = TestDatabase::migrated(Engine::Postgresql);
+    let run = |words: &str| {
+        collect(&db, words)
+            .env("USAGECTL_POSTGRES_URL", target.url())
+            .env(
+                "USAGECTL_REDIS_URL",
+                format!("redis://user:{PASSWORD}@127.0.0.1:1"),
+            )
+            .run()
+    };
+    let both = run("collect run");
+    assert_no_secret(&both);
+    assert_eq!(both.code, 3, "{}", both.snapshot());
+    assert!(
+        both.stderr
+            .contains("next: check host, port and password in the URL"),
+        "{}",
+        both.stderr
+    );
+    assert_eq!(runs(&db).len(), 2);
+    assert_eq!(run("collect run --only redis").code, 1);
+    let before = (stored(&db), runs(&db));
+    let doctor = run("collect doctor");
+    assert_no_secret(&doctor);
+    assert_eq!(doctor.code, 3);
+    let answer = json(&doctor);
+    assert_eq!(
+        answer["not_configured"][0]["next"],
+        "set UPSTASH_EMAIL, UPSTASH_API_KEY and UPSTASH_REDIS_ID; or UPSTASH_REDIS_REST_URL and UPSTASH_REDIS_REST_TOKEN"
+    );
+    run("collect run --dry-run --only postgres").success();
+    assert_eq!((stored(&db), runs(&db)), before);
+    let status = db.usagectl(["collect", "status"]).run().success().stdout;
+    assert!(
+        status.contains("redis") && status.contains("VERCEL_POSTGRES"),
+        "{status}"
+    );
+}
+
+#[rstest]
+fn what_is_not_configured_is_told(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    let nothing = db.usagectl(["collect", "run"]).run();
+    assert_eq!(nothing.code, 2, "{}", nothing.snapshot());
+    let named = db
+        .usagectl(["collect", "run", "--only", "postgres,redis"])
+        .run();
+    assert_eq!(named.code, 2);
+    assert!(
+        named
+            .stderr
+            .contains("next: give --postgres-url, or set USAGECTL_POSTGRES_URL"),
+        "{}",
+        named.stderr
+    );
+    let half = db
+        .usagectl(["collect", "run"])
+        .env("UPSTASH_API_KEY", PASSWORD)
+        .run();
+    assert_eq!(half.code, 1);
+    assert!(
+        half.stderr
+            .contains("set UPSTASH_EMAIL beside UPSTASH_API_KEY"),
+        "{}",
+        half.stderr
+    );
+    assert_no_secret(&half);
+}
+
+#[rstest]
+fn a_server_that_never_answers_costs_only_its_own_time(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let db = TestDatabase::migrated(engine);
+    let server = HttpServer::with([Reply::Stall]);
+    let began = std::time::Instant::now();
+    let run = db
+        .usagectl(["collect", "run", "--timeout", "700ms"])
+        .env("NEON_API_KEY", PASSWORD)
+        .env("USAGECTL_NEON_API_URL", server.url(""))
+        .run();
+    assert_eq!(run.code, 1, "{}", run.snapshot());
+    assert!(began.elapsed().as_secs() < 20);
+    assert_no_secret(&run);
 }

@@ -1,9 +1,11 @@
 //! The vendors' APIs: what they answer when all is well, and every way in which they do not.
 
+use crate::support::Engine::{Postgresql, Sqlite};
 use crate::support::http::{HttpServer, Received, Reply};
 use crate::support::postgres::PASSWORD;
 use crate::support::program::Run;
-use crate::support::{Engine, TestDatabase, both_engines};
+use crate::support::{Engine, TestDatabase};
+use rstest::rstest;
 
 /// A vendor: its name, the variables that configure it, the one that says where it is.
 struct Vendor {
@@ -107,74 +109,123 @@ const CONSUMPTION: &str = r#"{"projects":[{"project_id":"p1","periods":[{"consum
         {"metric_name":"public_network_transfer_bytes","value":2500000000}]}]}]}],
     "pagination":{"cursor":null}}"#;
 
-both_engines! {
-    fn upstash_tells_what_its_bill_counts(db: TestDatabase) {
-        let server = HttpServer::with([Reply::ok(STATS)]);
-        VENDORS[0].collect(&db, &server).success();
-        assert_eq!(asked(&server).path, "/v2/redis/stats/db%2F1");
-        assert!(asked(&server).header("authorization").is_some_and(|said| said.starts_with("Basic ")));
-        assert_eq!(stored(&db), [
+#[rstest]
+fn upstash_tells_what_its_bill_counts(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    let server = HttpServer::with([Reply::ok(STATS)]);
+    VENDORS[0].collect(&db, &server).success();
+    assert_eq!(asked(&server).path, "/v2/redis/stats/db%2F1");
+    assert!(
+        asked(&server)
+            .header("authorization")
+            .is_some_and(|said| said.starts_with("Basic "))
+    );
+    assert_eq!(
+        stored(&db),
+        [
             "VERCEL_KV|BANDWIDTH_GB|3|2026-01-31T12:00:00.000+00:00",
             "VERCEL_KV|COMMANDS_PER_DAY|420|2026-01-31T12:00:00.000+00:00",
             "VERCEL_KV|COST_USD|0.24|2026-01-31T12:00:00.000+00:00",
             "VERCEL_KV|REQUEST_COUNT|12000|2026-01-31T12:00:00.000+00:00",
             "VERCEL_KV|STORAGE_MB|201.5|2026-01-31T12:00:00.000+00:00",
-        ]);
-    }
+        ]
+    );
+}
 
-    fn upstash_answers_to_info_as_well(db: TestDatabase) {
-        let server = HttpServer::with([Reply::ok(r##"{"result":"# Memory\r\ntotal_data_size:2500000\r\n"}"##)]);
-        VENDORS[1].collect(&db, &server).success();
-        assert_eq!(asked(&server).body, r#"["INFO"]"#);
-        assert_eq!(stored(&db), ["VERCEL_KV|STORAGE_MB|2.5|2026-01-31T12:00:00.000+00:00"]);
-        let refused = HttpServer::with([Reply::ok(r#"{"error":"NOPERM"}"#)]);
-        assert_eq!(VENDORS[1].collect(&db, &refused).code, 1);
-    }
+#[rstest]
+fn upstash_answers_to_info_as_well(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    let server = HttpServer::with([Reply::ok(
+        r##"{"result":"# Memory\r\ntotal_data_size:2500000\r\n"}"##,
+    )]);
+    VENDORS[1].collect(&db, &server).success();
+    assert_eq!(asked(&server).body, r#"["INFO"]"#);
+    assert_eq!(
+        stored(&db),
+        ["VERCEL_KV|STORAGE_MB|2.5|2026-01-31T12:00:00.000+00:00"]
+    );
+    let refused = HttpServer::with([Reply::ok(r#"{"error":"NOPERM"}"#)]);
+    assert_eq!(VENDORS[1].collect(&db, &refused).code, 1);
+}
 
-    fn neon_tells_of_whole_days(db: TestDatabase) {
-        let server = HttpServer::with([Reply::ok(CONSUMPTION)]);
-        VENDORS[2].collect(&db, &server).success();
-        assert!(asked(&server).path.contains("&org_id=org%2D1"));
-        assert_eq!(stored(&db), ["VERCEL_POSTGRES|BANDWIDTH_GB|2.5|2026-01-30T00:00:00.000+00:00"]);
-    }
+#[rstest]
+fn neon_tells_of_whole_days(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    let server = HttpServer::with([Reply::ok(CONSUMPTION)]);
+    VENDORS[2].collect(&db, &server).success();
+    assert!(asked(&server).path.contains("&org_id=org%2D1"));
+    assert_eq!(
+        stored(&db),
+        ["VERCEL_POSTGRES|BANDWIDTH_GB|2.5|2026-01-30T00:00:00.000+00:00"]
+    );
+}
 
-    fn vercel_bills_are_added_up_and_revised(db: TestDatabase) {
-        let revised = CHARGES.replace("0.12", "0.22");
-        let server = HttpServer::with([Reply::ok(CHARGES), Reply::ok(revised)]);
-        let first = VENDORS[3].collect(&db, &server).success();
-        assert!(first.stderr.contains("`Warp Drive` on the bill is no service"), "{}", first.stderr);
-        assert!(!first.stderr.contains("Pro Credit"), "{}", first.stderr);
-        assert_eq!(asked(&server).path, "/v1/billing/charges?from=2026%2D01%2D28T00%3A00%3A00%2E000Z&to=2026%2D02%2D01T00%3A00%3A00%2E000Z&teamId=team%261");
-        let expected = |cost| [
+#[rstest]
+fn vercel_bills_are_added_up_and_revised(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    let revised = CHARGES.replace("0.12", "0.22");
+    let server = HttpServer::with([Reply::ok(CHARGES), Reply::ok(revised)]);
+    let first = VENDORS[3].collect(&db, &server).success();
+    assert!(
+        first
+            .stderr
+            .contains("`Warp Drive` on the bill is no service"),
+        "{}",
+        first.stderr
+    );
+    assert!(!first.stderr.contains("Pro Credit"), "{}", first.stderr);
+    assert_eq!(
+        asked(&server).path,
+        "/v1/billing/charges?from=2026%2D01%2D28T00%3A00%3A00%2E000Z&to=2026%2D02%2D01T00%3A00%3A00%2E000Z&teamId=team%261"
+    );
+    let expected = |cost| {
+        [
             "VERCEL_BANDWIDTH|BANDWIDTH_GB|1.5|2026-01-30T00:00:00.000+00:00".to_owned(),
             format!("VERCEL_PLATFORM|COST_USD|{cost}|2026-01-30T00:00:00.000+00:00"),
-        ];
-        assert_eq!(stored(&db), expected("0.6"));
+        ]
+    };
+    assert_eq!(stored(&db), expected("0.6"));
+    VENDORS[3].collect(&db, &server).success();
+    assert_eq!(stored(&db), expected("0.7"));
+}
+
+#[rstest]
+fn vercel_without_charges_is_no_failure(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    let body = r#"{"error":{"code":"costs_not_found","message":"Costs not found"}}"#;
+    let server = HttpServer::with([Reply::Status(404, body.to_owned()), Reply::ok("")]);
+    for _ in 0..2 {
         VENDORS[3].collect(&db, &server).success();
-        assert_eq!(stored(&db), expected("0.7"));
     }
+    assert_eq!(
+        db.rows("SELECT result FROM usagectl_collector_runs"),
+        ["EMPTY", "EMPTY"]
+    );
+    assert_eq!(stored(&db), [""; 0]);
+}
 
-    fn vercel_without_charges_is_no_failure(db: TestDatabase) {
-        let body = r#"{"error":{"code":"costs_not_found","message":"Costs not found"}}"#;
-        let server = HttpServer::with([Reply::Status(404, body.to_owned()), Reply::ok("")]);
-        for _ in 0..2 {
-            VENDORS[3].collect(&db, &server).success();
-        }
-        assert_eq!(db.rows("SELECT result FROM usagectl_collector_runs"), ["EMPTY", "EMPTY"]);
-        assert_eq!(stored(&db), [""; 0]);
-    }
-
-    fn openai_costs_come_by_the_day(db: TestDatabase) {
-        let paged = COSTS.replace("\"next_page\":null", "\"next_page\":\"page 2\"");
-        let server = HttpServer::with([Reply::ok(paged), Reply::ok(COSTS.replace("1769731200", "1769644800"))]);
-        VENDORS[4].collect(&db, &server).success();
-        assert!(asked(&server).path.ends_with("&page=page%202"), "{}", asked(&server).path);
-        // A day without results tells nothing: it is no zero.
-        assert_eq!(stored(&db), [
+#[rstest]
+fn openai_costs_come_by_the_day(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    let paged = COSTS.replace("\"next_page\":null", "\"next_page\":\"page 2\"");
+    let server = HttpServer::with([
+        Reply::ok(paged),
+        Reply::ok(COSTS.replace("1769731200", "1769644800")),
+    ]);
+    VENDORS[4].collect(&db, &server).success();
+    assert!(
+        asked(&server).path.ends_with("&page=page%202"),
+        "{}",
+        asked(&server).path
+    );
+    // A day without results tells nothing: it is no zero.
+    assert_eq!(
+        stored(&db),
+        [
             "AI_OPENAI|COST_USD|1.3|2026-01-29T00:00:00.000+00:00",
             "AI_OPENAI|COST_USD|1.3|2026-01-30T00:00:00.000+00:00",
-        ]);
-    }
+        ]
+    );
 }
 
 #[test]

@@ -1,9 +1,11 @@
 //! `limits check`: how near the limits are.
 
-use insta::assert_snapshot;
+use crate::support::assert_snapshot;
 
 use super::json;
-use crate::support::{Engine, TestDatabase, both_engines};
+use crate::support::Engine::{Postgresql, Sqlite};
+use crate::support::{Engine, TestDatabase};
+use rstest::rstest;
 
 /// A measurement, as another program writes it.
 fn measure(db: &TestDatabase, metric: &str, value: &str, at: &str, metadata: &str) {
@@ -33,16 +35,41 @@ fn set(db: &TestDatabase, metric: &str, value: &str) {
     db.usagectl(args).run().success();
 }
 
-both_engines! {
-    fn people_see_bars_and_programs_the_numbers(db: TestDatabase) {
-        set(&db, "STORAGE_MB", "256");
-        set(&db, "REQUEST_COUNT", "500000");
-        set(&db, "CONNECTIONS", "100");
-        measure(&db, "STORAGE_MB", "150", "2026-01-30T11:00:00.000+00:00", "{}");
-        measure(&db, "STORAGE_MB", "235.52", "2026-01-31T11:00:00.000+00:00", "{}");
-        measure(&db, "REQUEST_COUNT", "400000", "2026-01-31T11:00:00.000+00:00", "{}");
-        measure(&db, "CONNECTIONS", "20", "2026-01-31T11:00:00.000+00:00", "{}");
-        assert_snapshot!(db.usagectl(["limits", "check"]).run().snapshot(), @"
+#[rstest]
+fn people_see_bars_and_programs_the_numbers(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    set(&db, "STORAGE_MB", "256");
+    set(&db, "REQUEST_COUNT", "500000");
+    set(&db, "CONNECTIONS", "100");
+    measure(
+        &db,
+        "STORAGE_MB",
+        "150",
+        "2026-01-30T11:00:00.000+00:00",
+        "{}",
+    );
+    measure(
+        &db,
+        "STORAGE_MB",
+        "235.52",
+        "2026-01-31T11:00:00.000+00:00",
+        "{}",
+    );
+    measure(
+        &db,
+        "REQUEST_COUNT",
+        "400000",
+        "2026-01-31T11:00:00.000+00:00",
+        "{}",
+    );
+    measure(
+        &db,
+        "CONNECTIONS",
+        "20",
+        "2026-01-31T11:00:00.000+00:00",
+        "{}",
+    );
+    assert_snapshot!(db.usagectl(["limits", "check"]).run().snapshot(), @"
         SERVICE    METRIC         PLAN  STATE        USED    LIMIT  PERCENT                        OF PERIOD  MEASURED
         VERCEL_KV  STORAGE_MB     free  CRITICAL   235.52      256    92.0%  ██████████████▓██▓··          -  2026-01-31T11:00:00Z
         VERCEL_KV  CONNECTIONS    free  OK             20      100    20.0%  ████··········│··│··          -  2026-01-31T11:00:00Z
@@ -51,41 +78,74 @@ both_engines! {
         3 limits: 1 ok, 1 at the warning, 1 critical or over, 0 unknown
         [exit status: 0]
         ");
-        let code = |args: &[&str]| db.usagectl(["limits", "check"].iter().chain(args)).run().code;
-        assert_eq!(code(&["--fail-on", "critical"]), 11);
-        assert_eq!(code(&["--fail-on", "warning"]), 11);
-        assert_eq!(code(&["--fail-on", "warning", "--metric", "request_count"]), 10);
-        assert_eq!(code(&["--fail-on", "critical", "--metric", "request_count"]), 0);
-        assert_eq!(code(&["--fail-on", "warning", "--metric", "connections"]), 0);
-        let nagios = ["limits", "check", "--nagios"];
-        assert_snapshot!(db.usagectl(nagios).run().snapshot(), @"
+    let code = |args: &[&str]| {
+        db.usagectl(["limits", "check"].iter().chain(args))
+            .run()
+            .code
+    };
+    assert_eq!(code(&["--fail-on", "critical"]), 11);
+    assert_eq!(code(&["--fail-on", "warning"]), 11);
+    assert_eq!(
+        code(&["--fail-on", "warning", "--metric", "request_count"]),
+        10
+    );
+    assert_eq!(
+        code(&["--fail-on", "critical", "--metric", "request_count"]),
+        0
+    );
+    assert_eq!(
+        code(&["--fail-on", "warning", "--metric", "connections"]),
+        0
+    );
+    let nagios = ["limits", "check", "--nagios"];
+    assert_snapshot!(db.usagectl(nagios).run().snapshot(), @"
         CRITICAL - VERCEL_KV STORAGE_MB free CRITICAL 92.0% | 'VERCEL_KV_STORAGE_MB_free'=92.0%;75;90 'VERCEL_KV_CONNECTIONS_free'=20.0%;75;90 'VERCEL_KV_REQUEST_COUNT_free'=80.0%;75;90
         ------- stderr -------
         next: usagectl limits check
         [exit status: 2]
         ");
-        assert_eq!(code(&["--nagios", "--metric", "connections"]), 0);
-        let answer = json(&db, ["limits", "check", "--metric", "STORAGE_MB"]);
-        assert_eq!(answer["limits"][0]["state"], "CRITICAL");
-        assert_eq!(answer["limits"][0]["percent"], 92.0);
-    }
+    assert_eq!(code(&["--nagios", "--metric", "connections"]), 0);
+    let answer = json(&db, ["limits", "check", "--metric", "STORAGE_MB"]);
+    assert_eq!(answer["limits"][0]["state"], "CRITICAL");
+    assert_eq!(answer["limits"][0]["percent"], 92.0);
+}
 
-    fn what_is_not_known_is_said_and_ends_in_12(db: TestDatabase) {
-        assert_snapshot!(db.usagectl(["limits", "check"]).run().snapshot(), @"
+#[rstest]
+fn what_is_not_known_is_said_and_ends_in_12(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    assert_snapshot!(db.usagectl(["limits", "check"]).run().snapshot(), @"
         there are no limits
         ------- stderr -------
         next: usagectl limits init --plan PROVIDER=PLAN
         [exit status: 12]
         ");
-        assert_eq!(db.usagectl(["limits", "check", "--nagios"]).run().code, 3);
-        set(&db, "STORAGE_MB", "256");
-        set(&db, "CONNECTIONS", "100");
-        set(&db, "REQUEST_COUNT", "500000");
-        // Of last month, and of a clock that is ahead.
-        measure(&db, "REQUEST_COUNT", "400000", "2025-12-31T23:00:00.000+00:00", "{}");
-        measure(&db, "CONNECTIONS", "5", "2026-01-27T11:00:00.000+00:00", "{}");
-        measure(&db, "CONNECTIONS", "500", "2026-01-31T18:00:00.000+00:00", "{}");
-        assert_snapshot!(db.usagectl(["limits", "check"]).run().snapshot(), @"
+    assert_eq!(db.usagectl(["limits", "check", "--nagios"]).run().code, 3);
+    set(&db, "STORAGE_MB", "256");
+    set(&db, "CONNECTIONS", "100");
+    set(&db, "REQUEST_COUNT", "500000");
+    // Of last month, and of a clock that is ahead.
+    measure(
+        &db,
+        "REQUEST_COUNT",
+        "400000",
+        "2025-12-31T23:00:00.000+00:00",
+        "{}",
+    );
+    measure(
+        &db,
+        "CONNECTIONS",
+        "5",
+        "2026-01-27T11:00:00.000+00:00",
+        "{}",
+    );
+    measure(
+        &db,
+        "CONNECTIONS",
+        "500",
+        "2026-01-31T18:00:00.000+00:00",
+        "{}",
+    );
+    assert_snapshot!(db.usagectl(["limits", "check"]).run().snapshot(), @"
         SERVICE    METRIC         PLAN  STATE       USED    LIMIT  PERCENT                                            OF PERIOD  MEASURED
         VERCEL_KV  STORAGE_MB     free  NO_DATA        -      256        -  nothing was measured                              -  -
         VERCEL_KV  CONNECTIONS    free  STALE          5      100        -  the newest value is 4 days old                    -  2026-01-27T11:00:00Z
@@ -96,29 +156,99 @@ both_engines! {
         next: usagectl collect run, or usagectl collect set --service VERCEL_KV --metric STORAGE_MB VALUE
         [exit status: 12]
         ");
-        let later = ["limits", "check", "--metric", "CONNECTIONS", "--stale-after", "7d"];
-        assert_eq!(db.usagectl(later).run().code, 0);
-        db.execute("UPDATE \"InfrastructureLimit\" SET \"warningPercent\" = 99 WHERE metric = 'CONNECTIONS'");
-        let answer = json(&db, ["limits", "check", "--metric", "CONNECTIONS"]);
-        assert_eq!(answer["limits"][0]["state"], "UNKNOWN");
-        assert_eq!(answer["limits"][0]["reason"], "it warns at 99% and is critical at 90%");
-    }
+    let later = [
+        "limits",
+        "check",
+        "--metric",
+        "CONNECTIONS",
+        "--stale-after",
+        "7d",
+    ];
+    assert_eq!(db.usagectl(later).run().code, 0);
+    db.execute(
+        "UPDATE \"InfrastructureLimit\" SET \"warningPercent\" = 99 WHERE metric = 'CONNECTIONS'",
+    );
+    let answer = json(&db, ["limits", "check", "--metric", "CONNECTIONS"]);
+    assert_eq!(answer["limits"][0]["state"], "UNKNOWN");
+    assert_eq!(
+        answer["limits"][0]["reason"],
+        "it warns at 99% and is critical at 90%"
+    );
+}
 
-    fn every_resource_has_its_own_line_and_billing_periods_begin_where_they_do(db: TestDatabase) {
-        let plan = ["limits", "plan", "upstash", "free", "--anchor-day", "31", "--tz", "Asia/Seoul"];
-        db.usagectl(plan).run().success();
-        set(&db, "CONNECTIONS", "100");
-        set(&db, "COMMANDS_PER_DAY", "10000");
-        db.usagectl(["limits", "set", "--service", "VERCEL_KV", "--metric", "INVOCATIONS", "1000"]).run().success();
-        measure(&db, "CONNECTIONS", "50", "2026-01-31T11:00:00.000+00:00", r#"{"resource":"cache"}"#);
-        measure(&db, "CONNECTIONS", "101", "2026-01-31T11:30:00.000+00:00", r#"{"resource":"queue"}"#);
-        measure(&db, "INVOCATIONS", "600", "2026-01-31T11:00:00.000+00:00", "{}");
-        let answer = json(&db, ["limits", "check"]);
-        let lines: Vec<_> = answer["limits"].as_array().unwrap().iter()
-            .map(|it| format!("{} {} {} {:.1}", it["metric"].as_str().unwrap(), it["resource"].as_str().unwrap(), it["state"].as_str().unwrap(), it["elapsed_percent"].as_f64().unwrap_or(-1.0)))
-            .filter(|line| line.starts_with("CONN") || line.starts_with("INVO"))
-            .collect();
-        // In Seoul the 31st began 21 hours ago.
-        assert_eq!(lines, ["CONNECTIONS cache OK -1.0", "CONNECTIONS queue OVER -1.0", "INVOCATIONS  OK 3.1"]);
-    }
+#[rstest]
+fn every_resource_has_its_own_line_and_billing_periods_begin_where_they_do(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let db = TestDatabase::migrated(engine);
+    let plan = [
+        "limits",
+        "plan",
+        "upstash",
+        "free",
+        "--anchor-day",
+        "31",
+        "--tz",
+        "Asia/Seoul",
+    ];
+    db.usagectl(plan).run().success();
+    set(&db, "CONNECTIONS", "100");
+    set(&db, "COMMANDS_PER_DAY", "10000");
+    db.usagectl([
+        "limits",
+        "set",
+        "--service",
+        "VERCEL_KV",
+        "--metric",
+        "INVOCATIONS",
+        "1000",
+    ])
+    .run()
+    .success();
+    measure(
+        &db,
+        "CONNECTIONS",
+        "50",
+        "2026-01-31T11:00:00.000+00:00",
+        r#"{"resource":"cache"}"#,
+    );
+    measure(
+        &db,
+        "CONNECTIONS",
+        "101",
+        "2026-01-31T11:30:00.000+00:00",
+        r#"{"resource":"queue"}"#,
+    );
+    measure(
+        &db,
+        "INVOCATIONS",
+        "600",
+        "2026-01-31T11:00:00.000+00:00",
+        "{}",
+    );
+    let answer = json(&db, ["limits", "check"]);
+    let lines: Vec<_> = answer["limits"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| {
+            format!(
+                "{} {} {} {:.1}",
+                it["metric"].as_str().unwrap(),
+                it["resource"].as_str().unwrap(),
+                it["state"].as_str().unwrap(),
+                it["elapsed_percent"].as_f64().unwrap_or(-1.0)
+            )
+        })
+        .filter(|line| line.starts_with("CONN") || line.starts_with("INVO"))
+        .collect();
+    // In Seoul the 31st began 21 hours ago.
+    assert_eq!(
+        lines,
+        [
+            "CONNECTIONS cache OK -1.0",
+            "CONNECTIONS queue OVER -1.0",
+            "INVOCATIONS  OK 3.1"
+        ]
+    );
 }

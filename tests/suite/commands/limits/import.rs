@@ -1,9 +1,11 @@
 //! `limits import`, `catalogue`, `show` and `audit`: where the numbers come from.
 
-use insta::assert_snapshot;
+use crate::support::assert_snapshot;
 
 use super::json;
-use crate::support::{TestDatabase, both_engines};
+use crate::support::Engine::{Postgresql, Sqlite};
+use crate::support::{Engine, TestDatabase};
+use rstest::rstest;
 
 /// The catalogue in force with some of it replaced, as a file.
 fn changed(db: &TestDatabase, name: &str, pieces: &[(&str, &str)]) {
@@ -17,45 +19,119 @@ fn changed(db: &TestDatabase, name: &str, pieces: &[(&str, &str)]) {
 
 const NEWER: (&str, &str) = ("version = \"2026.11.21\"", "version = \"2026.12.1\"");
 
-both_engines! {
-    fn a_newer_catalogue_changes_what_is_ours_and_nothing_else(db: TestDatabase) {
-        db.usagectl(["limits", "init", "--plan", "upstash=free"]).run().success();
-        let set = ["limits", "set", "--service", "VERCEL_KV", "--metric", "REQUEST_COUNT", "1000"];
-        db.usagectl(set).run().success();
-        changed(&db, "new.toml", &[NEWER, ("included = \"256\"", "included = \"300\""), ("period = \"month\"\nincluded = \"500000\"", "period = \"month\"\nincluded = \"600000\"")]);
-        let dry = db.usagectl(["limits", "import", "new.toml", "--dry-run"]).run().success().stdout;
-        assert!(dry.starts_with("catalogue 2026.12.1, before it 2026.11.21, nothing was written\n"), "{dry}");
-        assert!(dry.contains("256, each database, then REJECT"), "{dry}");
-        let differences = json(&db, ["limits", "import", "new.toml", "--dry-run"]);
-        let differences: Vec<_> = differences["differences"].as_array().unwrap().iter()
-            .map(|it| format!("{} {}: {}", it["difference"].as_str().unwrap(), it["row"].as_str().unwrap(), it["now"].as_str().unwrap()))
-            .collect();
-        assert_eq!(differences, [
+#[rstest]
+fn a_newer_catalogue_changes_what_is_ours_and_nothing_else(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let db = TestDatabase::migrated(engine);
+    db.usagectl(["limits", "init", "--plan", "upstash=free"])
+        .run()
+        .success();
+    let set = [
+        "limits",
+        "set",
+        "--service",
+        "VERCEL_KV",
+        "--metric",
+        "REQUEST_COUNT",
+        "1000",
+    ];
+    db.usagectl(set).run().success();
+    changed(
+        &db,
+        "new.toml",
+        &[
+            NEWER,
+            ("included = \"256\"", "included = \"300\""),
+            (
+                "period = \"month\"\nincluded = \"500000\"",
+                "period = \"month\"\nincluded = \"600000\"",
+            ),
+        ],
+    );
+    let dry = db
+        .usagectl(["limits", "import", "new.toml", "--dry-run"])
+        .run()
+        .success()
+        .stdout;
+    assert!(
+        dry.starts_with("catalogue 2026.12.1, before it 2026.11.21, nothing was written\n"),
+        "{dry}"
+    );
+    assert!(dry.contains("256, each database, then REJECT"), "{dry}");
+    let differences = json(&db, ["limits", "import", "new.toml", "--dry-run"]);
+    let differences: Vec<_> = differences["differences"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| {
+            format!(
+                "{} {}: {}",
+                it["difference"].as_str().unwrap(),
+                it["row"].as_str().unwrap(),
+                it["now"].as_str().unwrap()
+            )
+        })
+        .collect();
+    assert_eq!(
+        differences,
+        [
             "CHANGED upstash free: VERCEL_KV REQUEST_COUNT: 600000 per MONTH, each database, then REJECT",
             "CHANGED upstash free: VERCEL_KV STORAGE_MB: 300, each database, then REJECT",
-        ]);
-        let stored = "SELECT metric, \"limitValue\" FROM \"InfrastructureLimit\" ORDER BY CAST(metric AS TEXT)";
-        let before = db.rows(stored);
-        assert!(before.contains(&"STORAGE_MB|256".to_owned()));
-        let answer = json(&db, ["limits", "import", "new.toml"]);
-        assert_eq!(answer["differences"].as_array().unwrap().len(), 2);
-        assert_eq!(db.rows(stored), ["BANDWIDTH_GB|10", "COMMANDS_PER_DAY|16666", "REQUEST_COUNT|1000", "STORAGE_MB|300"]);
-        let versions = db.rows("SELECT DISTINCT catalogue_version FROM usagectl_limit_origins WHERE origin = 'CATALOGUE'");
-        assert_eq!(versions, ["2026.12.1"]);
-        // The same again is nothing new; what is older, or other under the same version, is refused.
-        assert_eq!(json(&db, ["limits", "import", "new.toml"])["differences"].as_array().unwrap().len(), 0);
-        changed(&db, "other.toml", &[("included = \"300\"", "included = \"301\"")]);
-        changed(&db, "older.toml", &[("version = \"2026.12.1\"", "version = \"2025.1.1\"")]);
-        for file in ["other.toml", "older.toml"] {
-            assert_eq!(db.usagectl(["limits", "import", file]).run().code, 5);
-        }
-        assert_eq!(db.rows("SELECT version FROM usagectl_catalogues"), ["2026.12.1"]);
+        ]
+    );
+    let stored =
+        "SELECT metric, \"limitValue\" FROM \"InfrastructureLimit\" ORDER BY CAST(metric AS TEXT)";
+    let before = db.rows(stored);
+    assert!(before.contains(&"STORAGE_MB|256".to_owned()));
+    let answer = json(&db, ["limits", "import", "new.toml"]);
+    assert_eq!(answer["differences"].as_array().unwrap().len(), 2);
+    assert_eq!(
+        db.rows(stored),
+        [
+            "BANDWIDTH_GB|10",
+            "COMMANDS_PER_DAY|16666",
+            "REQUEST_COUNT|1000",
+            "STORAGE_MB|300"
+        ]
+    );
+    let versions = db.rows(
+        "SELECT DISTINCT catalogue_version FROM usagectl_limit_origins WHERE origin = 'CATALOGUE'",
+    );
+    assert_eq!(versions, ["2026.12.1"]);
+    // The same again is nothing new; what is older, or other under the same version, is refused.
+    assert_eq!(
+        json(&db, ["limits", "import", "new.toml"])["differences"]
+            .as_array()
+            .unwrap()
+            .len(),
+        0
+    );
+    changed(
+        &db,
+        "other.toml",
+        &[("included = \"300\"", "included = \"301\"")],
+    );
+    changed(
+        &db,
+        "older.toml",
+        &[("version = \"2026.12.1\"", "version = \"2025.1.1\"")],
+    );
+    for file in ["other.toml", "older.toml"] {
+        assert_eq!(db.usagectl(["limits", "import", file]).run().code, 5);
     }
+    assert_eq!(
+        db.rows("SELECT version FROM usagectl_catalogues"),
+        ["2026.12.1"]
+    );
+}
 
-    fn what_is_no_catalogue_is_refused_with_its_lines(db: TestDatabase) {
-        let file = "schema = 1\nversion = \"2027.1\"\n\n[[plan]]\nprovider = \"vercel\"\nplan = \"pro\"\nfixed_price = 20.5\n\n[[plan.limit]]\nmetric = \"BANDWIDTH_GB\"\nkind = \"period\"\nincluded = \"-1\"\n";
-        db.sandbox().file("bad.toml", file);
-        assert_snapshot!(db.usagectl(["limits", "import", "bad.toml"]).run().snapshot(), @r#"
+#[rstest]
+fn what_is_no_catalogue_is_refused_with_its_lines(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    let file = "schema = 1\nversion = \"2027.1\"\n\n[[plan]]\nprovider = \"vercel\"\nplan = \"pro\"\nfixed_price = 20.5\n\n[[plan.limit]]\nmetric = \"BANDWIDTH_GB\"\nkind = \"period\"\nincluded = \"-1\"\n";
+    db.sandbox().file("bad.toml", file);
+    assert_snapshot!(db.usagectl(["limits", "import", "bad.toml"]).run().snapshot(), @r#"
         ------- stderr -------
         error: this is no sound catalogue
           line 4: plan vercel pro: source: every number is written somewhere
@@ -67,18 +143,20 @@ both_engines! {
         next: put the file right, then run the same command again
         [exit status: 1]
         "#);
-        db.sandbox().file("binary", [0_u8, 255, 254, 7]);
-        for file in ["binary", "/dev/zero", "missing.toml", "/"] {
-            let run = db.usagectl(["limits", "import", file]).run();
-            assert_eq!(run.code, 1, "{file}: {}", run.snapshot());
-        }
-        let piped = db.usagectl(["limits", "import", "-"]).stdin(file).run();
-        assert_eq!(piped.code, 1);
-        assert!(db.rows("SELECT * FROM usagectl_catalogues").is_empty());
+    db.sandbox().file("binary", [0_u8, 255, 254, 7]);
+    for file in ["binary", "/dev/zero", "missing.toml", "/"] {
+        let run = db.usagectl(["limits", "import", file]).run();
+        assert_eq!(run.code, 1, "{file}: {}", run.snapshot());
     }
+    let piped = db.usagectl(["limits", "import", "-"]).stdin(file).run();
+    assert_eq!(piped.code, 1);
+    assert!(db.rows("SELECT * FROM usagectl_catalogues").is_empty());
+}
 
-    fn budgets_and_plans_of_ones_own_are_applied(db: TestDatabase) {
-        let own = r#"
+#[rstest]
+fn budgets_and_plans_of_ones_own_are_applied(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    let own = r#"
 schema = 1
 version = "2027.1.1"
 
@@ -107,42 +185,113 @@ service = "AI_OPENAI"
 metric = "COST_USD"
 amount = "50"
 "#;
-        db.usagectl(["limits", "init", "--plan", "vercel=pro"]).run().success();
-        let run = db.usagectl(["limits", "import", "-"]).stdin(own).run().success();
-        assert!(run.stderr.contains("warning: vercel pro is in use and not in this catalogue"), "{}", run.snapshot());
-        db.usagectl(["limits", "plan", "in-house", "large"]).run().success();
-        let stored = "SELECT service, metric, \"currentPlan\", \"limitValue\" FROM \"InfrastructureLimit\"
+    db.usagectl(["limits", "init", "--plan", "vercel=pro"])
+        .run()
+        .success();
+    let run = db
+        .usagectl(["limits", "import", "-"])
+        .stdin(own)
+        .run()
+        .success();
+    assert!(
+        run.stderr
+            .contains("warning: vercel pro is in use and not in this catalogue"),
+        "{}",
+        run.snapshot()
+    );
+    db.usagectl(["limits", "plan", "in-house", "large"])
+        .run()
+        .success();
+    let stored =
+        "SELECT service, metric, \"currentPlan\", \"limitValue\" FROM \"InfrastructureLimit\"
             WHERE \"currentPlan\" <> 'pro' ORDER BY 4";
-        assert_eq!(db.rows(stored), ["AI_OPENAI|COST_USD|budget|50", "VERCEL_POSTGRES|CONNECTIONS|large|200"]);
-    }
+    assert_eq!(
+        db.rows(stored),
+        [
+            "AI_OPENAI|COST_USD|budget|50",
+            "VERCEL_POSTGRES|CONNECTIONS|large|200"
+        ]
+    );
+}
 
-    fn everything_that_the_catalogue_says_can_be_seen(db: TestDatabase) {
-        db.usagectl(["limits", "plan", "vercel", "pro"]).run().success();
-        let hobby = db.usagectl(["limits", "show", "vercel", "--plan", "hobby"]).run().success().stdout;
-        assert!(hobby.starts_with("vercel, catalogue 2026.11.21, pro is in use\n"), "{hobby}");
-        assert!(hobby.contains("not used: 6000 per BILLING_MONTH, then REJECT"), "{hobby}");
-        let pro = json(&db, ["limits", "show", "vercel", "--plan", "pro"]);
-        assert_eq!(pro["rows"][0]["terms"], "20 USD a month, credit 20, 1 seats, each more 20");
-        assert_eq!(pro["rows"][1]["terms"], "1000 per BILLING_MONTH, then 0.15 to 0.35 USD for 1");
-        assert_eq!(db.usagectl(["limits", "show", "heroku"]).run().code, 1);
-    }
+#[rstest]
+fn everything_that_the_catalogue_says_can_be_seen(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    db.usagectl(["limits", "plan", "vercel", "pro"])
+        .run()
+        .success();
+    let hobby = db
+        .usagectl(["limits", "show", "vercel", "--plan", "hobby"])
+        .run()
+        .success()
+        .stdout;
+    assert!(
+        hobby.starts_with("vercel, catalogue 2026.11.21, pro is in use\n"),
+        "{hobby}"
+    );
+    assert!(
+        hobby.contains("not used: 6000 per BILLING_MONTH, then REJECT"),
+        "{hobby}"
+    );
+    let pro = json(&db, ["limits", "show", "vercel", "--plan", "pro"]);
+    assert_eq!(
+        pro["rows"][0]["terms"],
+        "20 USD a month, credit 20, 1 seats, each more 20"
+    );
+    assert_eq!(
+        pro["rows"][1]["terms"],
+        "1000 per BILLING_MONTH, then 0.15 to 0.35 USD for 1"
+    );
+    assert_eq!(db.usagectl(["limits", "show", "heroku"]).run().code, 1);
+}
 
-    fn an_audit_tells_what_speaks_against_the_limits(db: TestDatabase) {
-        assert_snapshot!(db.usagectl(["limits", "audit"]).run().snapshot(), @"
+#[rstest]
+fn an_audit_tells_what_speaks_against_the_limits(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    assert_snapshot!(db.usagectl(["limits", "audit"]).run().snapshot(), @"
         0 limits, nothing found
         [exit status: 0]
         ");
-        db.usagectl(["limits", "plan", "upstash", "free"]).run().success();
-        let set = ["limits", "set", "--service", "VERCEL_KV", "--metric", "STORAGE_MB", "30"];
-        db.usagectl(set).run().success();
-        db.usagectl(["limits", "set", "--api", "finnhub", "--per", "MINUTE", "300"]).run().success();
-        let run = db.usagectl(["limits", "audit"]).now("2026-12-20T00:00:00Z").run();
-        assert_eq!(run.code, 3);
-        assert!(run.stderr.contains("next: read the pages again"));
-        let answer = json(&db, ["limits", "audit", "--now", "2026-12-20T00:00:00Z"]);
-        let found: Vec<_> = answer["findings"].as_array().unwrap().iter()
-            .map(|it| format!("{} {}", it["matter"].as_str().unwrap(), it["of"].as_str().unwrap())).collect();
-        assert_eq!(found, [
+    db.usagectl(["limits", "plan", "upstash", "free"])
+        .run()
+        .success();
+    let set = [
+        "limits",
+        "set",
+        "--service",
+        "VERCEL_KV",
+        "--metric",
+        "STORAGE_MB",
+        "30",
+    ];
+    db.usagectl(set).run().success();
+    db.usagectl([
+        "limits", "set", "--api", "finnhub", "--per", "MINUTE", "300",
+    ])
+    .run()
+    .success();
+    let run = db
+        .usagectl(["limits", "audit"])
+        .now("2026-12-20T00:00:00Z")
+        .run();
+    assert_eq!(run.code, 3);
+    assert!(run.stderr.contains("next: read the pages again"));
+    let answer = json(&db, ["limits", "audit", "--now", "2026-12-20T00:00:00Z"]);
+    let found: Vec<_> = answer["findings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| {
+            format!(
+                "{} {}",
+                it["matter"].as_str().unwrap(),
+                it["of"].as_str().unwrap()
+            )
+        })
+        .collect();
+    assert_eq!(
+        found,
+        [
             "CONFLICT VERCEL_KV STORAGE_MB free",
             "CONFLICT finnhub CALLS per MINUTE",
             "NO_SOURCE VERCEL_KV STORAGE_MB free",
@@ -156,6 +305,6 @@ amount = "50"
             "OLD_PAGE tmdb CALLS per SECOND",
             "UNDATED jikan CALLS per MINUTE",
             "UNDATED jikan CALLS per SECOND",
-        ]);
-    }
+        ]
+    );
 }

@@ -1,19 +1,33 @@
 //! `limits init` and `limits plan`: the catalogue's limits of the plans in use.
 
-use insta::assert_snapshot;
+use crate::support::assert_snapshot;
 
 use super::json;
-use crate::support::{TestDatabase, both_engines};
+use crate::support::Engine::{Postgresql, Sqlite};
+use crate::support::{Engine, TestDatabase};
+use rstest::rstest;
 
 const STORED: &str = "SELECT service, metric, \"currentPlan\", \"limitValue\", \"warningPercent\", \"criticalPercent\"
     FROM \"InfrastructureLimit\" ORDER BY CAST(service AS TEXT), CAST(metric AS TEXT), 3";
 
-both_engines! {
-    fn the_limits_of_the_plans_in_use_are_written_once(db: TestDatabase) {
-        let init = ["limits", "init", "--plan", "vercel=pro", "--plan", "upstash=free", "--plan", "neon=launch"];
-        db.usagectl(init).run().success();
-        let stored = db.rows(STORED);
-        assert_eq!(stored, [
+#[rstest]
+fn the_limits_of_the_plans_in_use_are_written_once(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    let init = [
+        "limits",
+        "init",
+        "--plan",
+        "vercel=pro",
+        "--plan",
+        "upstash=free",
+        "--plan",
+        "neon=launch",
+    ];
+    db.usagectl(init).run().success();
+    let stored = db.rows(STORED);
+    assert_eq!(
+        stored,
+        [
             "VERCEL_BANDWIDTH|BANDWIDTH_GB|pro|1000|75|90",
             "VERCEL_EDGE_REQUESTS|REQUEST_COUNT|pro|10000000|75|90",
             "VERCEL_KV|BANDWIDTH_GB|free|10|75|90",
@@ -21,22 +35,55 @@ both_engines! {
             "VERCEL_KV|REQUEST_COUNT|free|500000|75|90",
             "VERCEL_KV|STORAGE_MB|free|256|75|90",
             "VERCEL_POSTGRES|BANDWIDTH_GB|launch|100|75|90",
-        ]);
-        let all = "SELECT * FROM \"InfrastructureLimit\" ORDER BY id";
-        let everything = (db.rows(all), db.rows("SELECT * FROM usagectl_limit_origins ORDER BY 1, 2, 3"));
-        // The plans are remembered, and a later run writes nothing.
-        let again = db.usagectl(["limits", "init"]).now("2026-02-01T00:00:00Z").run().success();
-        assert!(!again.stdout.contains("ADDED") && !again.stdout.contains("UPDATED"), "{}", again.stdout);
-        db.usagectl(init).now("2026-02-02T00:00:00Z").run().success();
-        assert_eq!(everything, (db.rows(all), db.rows("SELECT * FROM usagectl_limit_origins ORDER BY 1, 2, 3")));
-        assert_eq!(db.rows("SELECT count(*) FROM usagectl_plan_choices"), ["3"]);
-        let apis = db.rows("SELECT DISTINCT api_name FROM usagectl_api_limits ORDER BY 1");
-        assert_eq!(apis, ["coinmarketcap", "finnhub", "jikan", "openweather", "rawg", "tmdb"]);
-    }
+        ]
+    );
+    let all = "SELECT * FROM \"InfrastructureLimit\" ORDER BY id";
+    let everything = (
+        db.rows(all),
+        db.rows("SELECT * FROM usagectl_limit_origins ORDER BY 1, 2, 3"),
+    );
+    // The plans are remembered, and a later run writes nothing.
+    let again = db
+        .usagectl(["limits", "init"])
+        .now("2026-02-01T00:00:00Z")
+        .run()
+        .success();
+    assert!(
+        !again.stdout.contains("ADDED") && !again.stdout.contains("UPDATED"),
+        "{}",
+        again.stdout
+    );
+    db.usagectl(init)
+        .now("2026-02-02T00:00:00Z")
+        .run()
+        .success();
+    assert_eq!(
+        everything,
+        (
+            db.rows(all),
+            db.rows("SELECT * FROM usagectl_limit_origins ORDER BY 1, 2, 3")
+        )
+    );
+    assert_eq!(db.rows("SELECT count(*) FROM usagectl_plan_choices"), ["3"]);
+    let apis = db.rows("SELECT DISTINCT api_name FROM usagectl_api_limits ORDER BY 1");
+    assert_eq!(
+        apis,
+        [
+            "coinmarketcap",
+            "finnhub",
+            "jikan",
+            "openweather",
+            "rawg",
+            "tmdb"
+        ]
+    );
+}
 
-    fn no_plan_is_assumed(db: TestDatabase) {
-        let run = db.usagectl(["limits", "init"]).run().success();
-        assert_snapshot!(run.snapshot(), @"
+#[rstest]
+fn no_plan_is_assumed(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    let run = db.usagectl(["limits", "init"]).run().success();
+    assert_snapshot!(run.snapshot(), @"
         catalogue 2026.11.21, no plan is chosen
 
         CHANGE  LIMIT OF                         PLAN        VALUE  BEFORE  PAGE OF     SOURCE
@@ -56,57 +103,133 @@ both_engines! {
         no plan of openai is chosen, and none is assumed: --plan openai=free|tier-1|tier-2|tier-3|tier-4|tier-5
         [exit status: 0]
         ");
-        assert!(db.rows(STORED).is_empty());
-    }
+    assert!(db.rows(STORED).is_empty());
+}
 
-    fn what_the_user_or_another_program_wrote_stays(db: TestDatabase) {
-        db.execute(
-            "INSERT INTO \"InfrastructureLimit\"
+#[rstest]
+fn what_the_user_or_another_program_wrote_stays(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    db.execute(
+        "INSERT INTO \"InfrastructureLimit\"
                  (id, service, metric, \"currentPlan\", \"limitValue\", \"createdAt\", \"updatedAt\")
              VALUES ('prisma', 'VERCEL_KV', 'STORAGE_MB', 'free', 30, '2026-01-01T00:00:00.000+00:00', '2026-01-01T00:00:00.000+00:00')",
-        );
-        db.usagectl(["limits", "set", "--service", "vercel_kv", "--metric", "bandwidth_gb", "--plan", "free", "5"]).run().success();
-        db.usagectl(["limits", "set", "--api", "finnhub", "--per", "MINUTE", "300"]).run().success();
-        db.usagectl(["limits", "init", "--plan", "upstash=free"]).run().success();
-        // Another program changes what we wrote.
-        db.execute("UPDATE \"InfrastructureLimit\" SET \"limitValue\" = 400000 WHERE metric = 'REQUEST_COUNT'");
-        let answer = json(&db, ["limits", "init"]);
-        let kept: Vec<_> = answer["limits"].as_array().unwrap().iter()
-            .map(|limit| format!("{} {} {} {}", limit["change"], limit["metric"], limit["limit_value"], limit["origin"]).replace('"', ""))
-            .collect();
-        assert_eq!(kept, [
+    );
+    db.usagectl([
+        "limits",
+        "set",
+        "--service",
+        "vercel_kv",
+        "--metric",
+        "bandwidth_gb",
+        "--plan",
+        "free",
+        "5",
+    ])
+    .run()
+    .success();
+    db.usagectl([
+        "limits", "set", "--api", "finnhub", "--per", "MINUTE", "300",
+    ])
+    .run()
+    .success();
+    db.usagectl(["limits", "init", "--plan", "upstash=free"])
+        .run()
+        .success();
+    // Another program changes what we wrote.
+    db.execute(
+        "UPDATE \"InfrastructureLimit\" SET \"limitValue\" = 400000 WHERE metric = 'REQUEST_COUNT'",
+    );
+    let answer = json(&db, ["limits", "init"]);
+    let kept: Vec<_> = answer["limits"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|limit| {
+            format!(
+                "{} {} {} {}",
+                limit["change"], limit["metric"], limit["limit_value"], limit["origin"]
+            )
+            .replace('"', "")
+        })
+        .collect();
+    assert_eq!(
+        kept,
+        [
             "KEPT STORAGE_MB 30.0 APPLICATION",
             "KEPT BANDWIDTH_GB 5.0 USER",
             "KEPT REQUEST_COUNT 400000.0 APPLICATION",
             "UNCHANGED COMMANDS_PER_DAY 16666.0 CATALOGUE",
-        ]);
-        let minute = "SELECT limit_value, origin FROM usagectl_api_limits WHERE api_name = 'finnhub' AND period = 'MINUTE'";
-        assert_eq!(db.rows(minute), ["300|USER"]);
-        // Removed, it is the catalogue's again.
-        db.usagectl(["limits", "remove", "--service", "VERCEL_KV", "--metric", "STORAGE_MB"]).run().success();
-        db.usagectl(["limits", "remove", "--api", "finnhub"]).run().success();
-        db.usagectl(["limits", "init"]).run().success();
-        assert_eq!(db.rows(minute), ["60|CATALOGUE"]);
-        assert!(db.rows(STORED).contains(&"VERCEL_KV|STORAGE_MB|free|256|75|90".to_owned()));
-    }
+        ]
+    );
+    let minute = "SELECT limit_value, origin FROM usagectl_api_limits WHERE api_name = 'finnhub' AND period = 'MINUTE'";
+    assert_eq!(db.rows(minute), ["300|USER"]);
+    // Removed, it is the catalogue's again.
+    db.usagectl([
+        "limits",
+        "remove",
+        "--service",
+        "VERCEL_KV",
+        "--metric",
+        "STORAGE_MB",
+    ])
+    .run()
+    .success();
+    db.usagectl(["limits", "remove", "--api", "finnhub"])
+        .run()
+        .success();
+    db.usagectl(["limits", "init"]).run().success();
+    assert_eq!(db.rows(minute), ["60|CATALOGUE"]);
+    assert!(
+        db.rows(STORED)
+            .contains(&"VERCEL_KV|STORAGE_MB|free|256|75|90".to_owned())
+    );
+}
 
-    fn a_rehearsal_writes_nothing(db: TestDatabase) {
-        let run = db.usagectl(["limits", "init", "--plan", "vercel=pro", "--dry-run"]).run().success();
-        assert!(run.stdout.contains("ADDED") && run.stdout.contains("nothing was written"));
-        assert!(db.rows(STORED).is_empty());
-        assert!(db.rows("SELECT * FROM usagectl_plan_choices").is_empty());
-    }
+#[rstest]
+fn a_rehearsal_writes_nothing(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    let run = db
+        .usagectl(["limits", "init", "--plan", "vercel=pro", "--dry-run"])
+        .run()
+        .success();
+    assert!(run.stdout.contains("ADDED") && run.stdout.contains("nothing was written"));
+    assert!(db.rows(STORED).is_empty());
+    assert!(db.rows("SELECT * FROM usagectl_plan_choices").is_empty());
+}
 
-    fn plans_have_a_history(db: TestDatabase) {
-        assert_snapshot!(db.usagectl(["limits", "plan"]).run().success().stdout, @"no plan was chosen");
-        let plan = |args: &[&str]| {
-            let args = ["limits", "plan"].iter().chain(args).chain(&["--by", "ops"]);
-            db.usagectl(args.copied().collect::<Vec<_>>()).run().success()
-        };
-        plan(&["upstash", "free", "--from", "2026-01-01", "--anchor-day", "15", "--tz", "Asia/Seoul"]);
-        plan(&["upstash", "fixed-1gb", "--from", "2026-03-01T00:00:00Z", "--seats", "3"]);
-        let last = plan(&["upstash", "payg", "--region", "fra1"]);
-        assert_snapshot!(last.snapshot(), @"
+#[rstest]
+fn plans_have_a_history(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    assert_snapshot!(db.usagectl(["limits", "plan"]).run().success().stdout, @"no plan was chosen");
+    let plan = |args: &[&str]| {
+        let args = ["limits", "plan"]
+            .iter()
+            .chain(args)
+            .chain(&["--by", "ops"]);
+        db.usagectl(args.copied().collect::<Vec<_>>())
+            .run()
+            .success()
+    };
+    plan(&[
+        "upstash",
+        "free",
+        "--from",
+        "2026-01-01",
+        "--anchor-day",
+        "15",
+        "--tz",
+        "Asia/Seoul",
+    ]);
+    plan(&[
+        "upstash",
+        "fixed-1gb",
+        "--from",
+        "2026-03-01T00:00:00Z",
+        "--seats",
+        "3",
+    ]);
+    let last = plan(&["upstash", "payg", "--region", "fra1"]);
+    assert_snapshot!(last.snapshot(), @"
         PROVIDER  PLAN       STATE   FROM                  SEATS  REGION  BILLED FROM DAY  ZONE        CHOSEN BY
         upstash   free       BEFORE  2025-12-31T15:00:00Z      -  -                    15  Asia/Seoul  ops
         upstash   payg       IN USE  2026-01-31T12:00:00Z      -  fra1                 15  Asia/Seoul  ops
@@ -115,48 +238,75 @@ both_engines! {
         upstash payg: 2 limits written
         [exit status: 0]
         ");
-        let holds = |now: &str| {
-            let list = db.usagectl(["limits", "list", "--metric", "STORAGE_MB", "--format", "csv"]).now(now);
-            let held = list.run().success().stdout;
-            held.lines().filter(|line| line.contains(",true,")).map(|line| line.split(',').nth(3).unwrap().to_owned()).collect::<Vec<_>>()
-        };
-        assert_eq!(holds("2026-01-15T00:00:00Z"), ["free"]);
-        assert_eq!(holds("2026-02-15T00:00:00Z"), ["payg"]);
-        assert_eq!(holds("2026-03-15T00:00:00Z"), ["fixed-1gb"]);
-        // The same again is nothing new.
-        plan(&["upstash", "payg"]);
-        assert_eq!(db.rows("SELECT count(*) FROM usagectl_plan_choices"), ["3"]);
-    }
+    let holds = |now: &str| {
+        let list = db
+            .usagectl([
+                "limits",
+                "list",
+                "--metric",
+                "STORAGE_MB",
+                "--format",
+                "csv",
+            ])
+            .now(now);
+        let held = list.run().success().stdout;
+        held.lines()
+            .filter(|line| line.contains(",true,"))
+            .map(|line| line.split(',').nth(3).unwrap().to_owned())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(holds("2026-01-15T00:00:00Z"), ["free"]);
+    assert_eq!(holds("2026-02-15T00:00:00Z"), ["payg"]);
+    assert_eq!(holds("2026-03-15T00:00:00Z"), ["fixed-1gb"]);
+    // The same again is nothing new.
+    plan(&["upstash", "payg"]);
+    assert_eq!(db.rows("SELECT count(*) FROM usagectl_plan_choices"), ["3"]);
+}
 
-    fn unknown_plans_are_refused_with_those_that_there_are(db: TestDatabase) {
-        assert_snapshot!(db.usagectl(["limits", "init", "--plan", "upstash=gold"]).run().snapshot(), @"
+#[rstest]
+fn unknown_plans_are_refused_with_those_that_there_are(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let db = TestDatabase::migrated(engine);
+    assert_snapshot!(db.usagectl(["limits", "init", "--plan", "upstash=gold"]).run().snapshot(), @"
         ------- stderr -------
         error: upstash has no plan `gold`; there are free, payg, fixed-250mb, fixed-1gb, fixed-5gb, fixed-10gb, fixed-50gb, fixed-100gb, fixed-500gb
         next: name one of these
         [exit status: 1]
         ");
-        assert_snapshot!(db.usagectl(["limits", "plan", "heroku", "free"]).run().snapshot(), @"
+    assert_snapshot!(db.usagectl(["limits", "plan", "heroku", "free"]).run().snapshot(), @"
         ------- stderr -------
         error: there is no provider `heroku` in the catalogue 2026.11.21; there are vercel, upstash, redis-cloud, neon, openai, finnhub, coinmarketcap, rawg, tmdb, jikan, espn, openweather
         next: name one of these, or bring a catalogue that has it: usagectl limits import FILE
         [exit status: 1]
         ");
-        assert_snapshot!(db.usagectl(["limits", "plan", "coinmarketcap", "startup"]).run().snapshot(), @"
+    assert_snapshot!(db.usagectl(["limits", "plan", "coinmarketcap", "startup"]).run().snapshot(), @"
         ------- stderr -------
         error: coinmarketcap startup is shown only: from a third party's sweep only
         next: set the limits by hand (usagectl limits set), or bring a catalogue with a better source
         [exit status: 5]
         ");
-        for args in [
-            ["--plan", "vercel"], ["--plan", "=pro"], ["--plan", "vercel="],
-        ] {
-            let run = db.usagectl(["limits", "init"].into_iter().chain(args)).run();
-            assert!(matches!(run.code, 1 | 2), "{}", run.snapshot());
-        }
-        for args in [["--anchor-day", "0"], ["--anchor-day", "32"], ["--tz", "Mars/Olympus"], ["--from", "soon"], ["--seats", "-1"]] {
-            let run = db.usagectl(["limits", "plan", "vercel", "pro"].into_iter().chain(args)).run();
-            assert_eq!(run.code, 2, "{}", run.snapshot());
-        }
-        assert!(db.rows("SELECT * FROM usagectl_plan_choices").is_empty());
+    for args in [
+        ["--plan", "vercel"],
+        ["--plan", "=pro"],
+        ["--plan", "vercel="],
+    ] {
+        let run = db
+            .usagectl(["limits", "init"].into_iter().chain(args))
+            .run();
+        assert!(matches!(run.code, 1 | 2), "{}", run.snapshot());
     }
+    for args in [
+        ["--anchor-day", "0"],
+        ["--anchor-day", "32"],
+        ["--tz", "Mars/Olympus"],
+        ["--from", "soon"],
+        ["--seats", "-1"],
+    ] {
+        let run = db
+            .usagectl(["limits", "plan", "vercel", "pro"].into_iter().chain(args))
+            .run();
+        assert_eq!(run.code, 2, "{}", run.snapshot());
+    }
+    assert!(db.rows("SELECT * FROM usagectl_plan_choices").is_empty());
 }

@@ -1,9 +1,11 @@
 //! Forecasts of what is in the database, and of the past.
 
-use insta::assert_snapshot;
+use crate::support::assert_snapshot;
 use serde_json::Value;
 
-use crate::support::{Sandbox, TestDatabase, both_engines};
+use crate::support::Engine::{Postgresql, Sqlite};
+use crate::support::{Engine, Sandbox, TestDatabase};
+use rstest::rstest;
 
 const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/metrics.ndjson");
 const SERIES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/series");
@@ -36,10 +38,11 @@ fn json(db: &TestDatabase, arguments: &[&str]) -> Value {
     serde_json::from_str(&run.stdout).expect("the answer is JSON")
 }
 
-both_engines! {
-    fn every_metric_has_a_line(db: TestDatabase) {
-        put_example(&db);
-        assert_snapshot!(db.usagectl(["recommend", "forecast"]).run().snapshot(), @"
+#[rstest]
+fn every_metric_has_a_line(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    put_example(&db);
+    assert_snapshot!(db.usagectl(["recommend", "forecast"]).run().snapshot(), @"
         SERVICE           METRIC                NOW   LIMIT  OF LIMIT  DAYS TO LIMIT  7 D  30 D  90 D  THIS PERIOD
         AI_OPENAI         COST_USD             41.3       -         -  -                -     -     -  41.8 (41.6 to 41.9)           no limit is known
         VERCEL_BANDWIDTH  BANDWIDTH_GB        582.3     600       97%  28 (26 to 57)   0%   53%     -  589.6 (588.5 to 590.8)
@@ -52,12 +55,22 @@ both_engines! {
         VERCEL_POSTGRES   STORAGE_MB            195       -         -  -                -     -     -  -                             no limit is known
         [exit status: 0]
         ");
-    }
+}
 
-    fn one_series_is_drawn_and_explained(db: TestDatabase) {
-        put_example(&db);
-        let explain = ["recommend", "forecast", "--service", "vercel_kv", "--metric", "storage_mb", "--explain"];
-        assert_snapshot!(db.usagectl(explain).run().snapshot(), @"
+#[rstest]
+fn one_series_is_drawn_and_explained(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    put_example(&db);
+    let explain = [
+        "recommend",
+        "forecast",
+        "--service",
+        "vercel_kv",
+        "--metric",
+        "storage_mb",
+        "--explain",
+    ];
+    assert_snapshot!(db.usagectl(explain).run().snapshot(), @"
         VERCEL_KV STORAGE_MB, plan free: 228.4 of 256 (89%), measured 2026-01-31T11:55:00Z
 
         LINE         AT  IN DAYS         7 D  30 D  90 D
@@ -88,9 +101,9 @@ both_engines! {
           the band is 0.90 times as wide as the model's own, by 25 forecasts of the past
         [exit status: 0]
         ");
-        let period = ["recommend", "forecast", "--metric", "BANDWIDTH_GB"];
-        let period = db.usagectl(period).now("2026-01-16T12:00:00Z").run();
-        assert_snapshot!(period.snapshot(), @"
+    let period = ["recommend", "forecast", "--metric", "BANDWIDTH_GB"];
+    let period = db.usagectl(period).now("2026-01-16T12:00:00Z").run();
+    assert_snapshot!(period.snapshot(), @"
         VERCEL_BANDWIDTH BANDWIDTH_GB, plan pro: 293.7 of 600 (49%), measured 2026-01-16T11:55:00Z
 
         LINE       AT  IN DAYS         7 D  30 D  90 D
@@ -118,37 +131,91 @@ both_engines! {
                2026-01-01                                            2026-01-31
         [exit status: 0]
         ");
-    }
+}
 
-    fn the_same_data_has_the_same_answer_and_few_days_have_none(db: TestDatabase) {
-        put_example(&db);
-        let forecast = ["recommend", "forecast"];
-        assert_eq!(json(&db, &forecast), json(&db, &forecast));
-        let early = db.usagectl(forecast).now("2025-12-07T12:00:00Z").arg("--format").arg("json");
-        let early: Value = serde_json::from_str(&early.run().success().stdout).unwrap();
-        let storage = early["series"].as_array().unwrap().iter().find(|it| it["metric"] == "STORAGE_MB").unwrap();
-        assert_eq!((&storage["outcome"], &storage["days_of_data"]), (&"insufficient data".into(), &5.into()));
-        assert_eq!(storage["lines"], Value::Array(Vec::new()));
-        let sooner = json(&db, &["recommend", "forecast", "--now", "2025-12-12T12:00:00Z"]);
-        let storage = sooner["series"].as_array().unwrap().iter().find(|it| it["metric"] == "STORAGE_MB").unwrap();
-        assert_eq!((&storage["confidence"], &storage["horizon_days"]), (&"low".into(), &15.into()));
-    }
+#[rstest]
+fn the_same_data_has_the_same_answer_and_few_days_have_none(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let db = TestDatabase::migrated(engine);
+    put_example(&db);
+    let forecast = ["recommend", "forecast"];
+    assert_eq!(json(&db, &forecast), json(&db, &forecast));
+    let early = db
+        .usagectl(forecast)
+        .now("2025-12-07T12:00:00Z")
+        .arg("--format")
+        .arg("json");
+    let early: Value = serde_json::from_str(&early.run().success().stdout).unwrap();
+    let storage = early["series"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|it| it["metric"] == "STORAGE_MB")
+        .unwrap();
+    assert_eq!(
+        (&storage["outcome"], &storage["days_of_data"]),
+        (&"insufficient data".into(), &5.into())
+    );
+    assert_eq!(storage["lines"], Value::Array(Vec::new()));
+    let sooner = json(
+        &db,
+        &["recommend", "forecast", "--now", "2025-12-12T12:00:00Z"],
+    );
+    let storage = sooner["series"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|it| it["metric"] == "STORAGE_MB")
+        .unwrap();
+    assert_eq!(
+        (&storage["confidence"], &storage["horizon_days"]),
+        (&"low".into(), &15.into())
+    );
+}
 
-    fn without_measurements_there_is_nothing_to_forecast(db: TestDatabase) {
-        for command in ["forecast", "backtest"] {
-            let run = db.usagectl(["recommend", command, "--service", "AI_OPENAI"]).run().success();
-            assert!(run.stderr.contains("nothing was measured"), "{}", run.snapshot());
-        }
+#[rstest]
+fn without_measurements_there_is_nothing_to_forecast(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    for command in ["forecast", "backtest"] {
+        let run = db
+            .usagectl(["recommend", command, "--service", "AI_OPENAI"])
+            .run()
+            .success();
+        assert!(
+            run.stderr.contains("nothing was measured"),
+            "{}",
+            run.snapshot()
+        );
     }
+}
 
-    fn the_past_of_the_database_is_forecast_too(db: TestDatabase) {
-        put_example(&db);
-        let backtest = ["recommend", "backtest", "--service", "VERCEL_KV", "--horizons", "7", "--origins", "4"];
-        let answer = json(&db, &backtest);
-        let names: Vec<&Value> = answer["series"].as_array().unwrap().iter().map(|it| &it["name"]).collect();
-        assert_eq!(names, ["VERCEL_KV COMMANDS_PER_DAY", "VERCEL_KV STORAGE_MB"]);
-        assert_eq!(answer["all"]["forecasts"], 8);
-    }
+#[rstest]
+fn the_past_of_the_database_is_forecast_too(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    put_example(&db);
+    let backtest = [
+        "recommend",
+        "backtest",
+        "--service",
+        "VERCEL_KV",
+        "--horizons",
+        "7",
+        "--origins",
+        "4",
+    ];
+    let answer = json(&db, &backtest);
+    let names: Vec<&Value> = answer["series"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| &it["name"])
+        .collect();
+    assert_eq!(
+        names,
+        ["VERCEL_KV COMMANDS_PER_DAY", "VERCEL_KV STORAGE_MB"]
+    );
+    assert_eq!(answer["all"]["forecasts"], 8);
 }
 
 /// The aim: the 80 % bands of real series hold 70 to 93 % together and 60 % each, and score better than what

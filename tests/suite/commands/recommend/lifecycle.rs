@@ -3,14 +3,16 @@
 use std::sync::Barrier;
 use std::thread;
 
-use insta::assert_snapshot;
+use crate::support::assert_snapshot;
 use serde_json::Value;
 use usagectl::domain::metrics::names::Status;
 use usagectl::domain::named::Named;
 use usagectl::store::recommendation::recommendations::insert;
 
+use crate::support::Engine::{Postgresql, Sqlite};
 use crate::support::recommendations::recommendation;
-use crate::support::{Run, TestDatabase, both_engines};
+use crate::support::{Engine, Run, TestDatabase};
+use rstest::rstest;
 
 fn put(db: &TestDatabase, id: &str, question: &str, status: Status) {
     let it = recommendation(id, question, status);
@@ -47,186 +49,260 @@ fn steps(db: &TestDatabase) -> Vec<String> {
     )
 }
 
-both_engines! {
-    fn a_recommendation_is_reviewed_approved_and_implemented(db: TestDatabase) {
-        put(&db, "abc-1", "q", Status::Pending);
-        assert_snapshot!(step(&db, "review abc --by ann --note looks_right").snapshot(), @r"
+#[rstest]
+fn a_recommendation_is_reviewed_approved_and_implemented(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let db = TestDatabase::migrated(engine);
+    put(&db, "abc-1", "q", Status::Pending);
+    assert_snapshot!(step(&db, "review abc --by ann --note looks_right").snapshot(), @r"
         VERCEL_KV abc-1: PENDING -> REVIEWED, version 2
         ------- stderr -------
         now it can be: approve, dismiss
         [exit status: 0]
         ");
-        assert_eq!(rows(&db), ["abc-1|REVIEWED|ann|looks right|1|0|2|REVIEWED|q|NULL|NULL|0"]);
-        step(&db, "approve abc-1 --by bob --if-version 2").success();
-        step(&db, "note abc-1 --by cy --note ordered").success();
-        step(&db, "implement abc-1 --by bob").success();
-        assert_eq!(rows(&db), ["abc-1|IMPLEMENTED|bob|looks right|1|1|5|IMPLEMENTED|NULL|NULL|NULL|0"]);
-        assert_eq!(steps(&db), [
+    assert_eq!(
+        rows(&db),
+        ["abc-1|REVIEWED|ann|looks right|1|0|2|REVIEWED|q|NULL|NULL|0"]
+    );
+    step(&db, "approve abc-1 --by bob --if-version 2").success();
+    step(&db, "note abc-1 --by cy --note ordered").success();
+    step(&db, "implement abc-1 --by bob").success();
+    assert_eq!(
+        rows(&db),
+        ["abc-1|IMPLEMENTED|bob|looks right|1|1|5|IMPLEMENTED|NULL|NULL|NULL|0"]
+    );
+    assert_eq!(
+        steps(&db),
+        [
             "1|ann|PERSON|PENDING|REVIEWED|looks right",
             "2|bob|PERSON|REVIEWED|APPROVED|NULL",
             "3|cy|PERSON|APPROVED|APPROVED|ordered",
             "4|bob|PERSON|APPROVED|IMPLEMENTED|NULL",
-        ]);
-        assert_snapshot!(step(&db, "history abc").success().stdout, @r"
+        ]
+    );
+    assert_snapshot!(step(&db, "history abc").success().stdout, @r"
         #  AT                    BY   STATUS                   NOTE
         1  2026-01-31T12:00:00Z  ann  PENDING -> REVIEWED      looks right
         2  2026-01-31T12:00:00Z  bob  REVIEWED -> APPROVED
         3  2026-01-31T12:00:00Z  cy   APPROVED                 ordered
         4  2026-01-31T12:00:00Z  bob  APPROVED -> IMPLEMENTED
         ");
-        // It is final, but what there is to say can be said.
-        for verb in ["review", "approve", "implement"] {
-            let run = step(&db, &format!("{verb} abc"));
-            assert_eq!(run.code, 5, "{}", run.snapshot());
-        }
-        step(&db, "note abc --note it_helped").success();
+    // It is final, but what there is to say can be said.
+    for verb in ["review", "approve", "implement"] {
+        let run = step(&db, &format!("{verb} abc"));
+        assert_eq!(run.code, 5, "{}", run.snapshot());
     }
+    step(&db, "note abc --note it_helped").success();
+}
 
-    fn every_pair_of_states_that_is_not_in_the_table_is_refused_and_nothing_is_written(db: TestDatabase) {
-        for status in Status::ALL {
-            put(&db, status.as_str(), status.as_str(), *status);
+#[rstest]
+fn every_pair_of_states_that_is_not_in_the_table_is_refused_and_nothing_is_written(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let db = TestDatabase::migrated(engine);
+    for status in Status::ALL {
+        put(&db, status.as_str(), status.as_str(), *status);
+    }
+    let allowed = [
+        ("review", "PENDING APPROVED"),
+        ("approve", "REVIEWED"),
+        ("implement", "APPROVED"),
+        ("dismiss --note n", "PENDING REVIEWED APPROVED"),
+        ("reopen --note n", "DISMISSED EXPIRED"),
+    ];
+    let before = rows(&db);
+    for (verb, from) in allowed {
+        for status in Status::ALL
+            .iter()
+            .filter(|s| !from.split(' ').any(|f| f == s.as_str()))
+        {
+            let (verb, flags) = verb.split_once(' ').unwrap_or((verb, "--by ann"));
+            let run = step(&db, &format!("{verb} {status} {flags}"));
+            assert_eq!(run.code, 5, "{}", run.snapshot());
+            assert!(
+                run.stderr.contains("\nnext: usagectl recommend "),
+                "{}",
+                run.stderr
+            );
         }
-        let allowed = [
-            ("review", "PENDING APPROVED"),
-            ("approve", "REVIEWED"),
-            ("implement", "APPROVED"),
-            ("dismiss --note n", "PENDING REVIEWED APPROVED"),
-            ("reopen --note n", "DISMISSED EXPIRED"),
-        ];
-        let before = rows(&db);
-        for (verb, from) in allowed {
-            for status in Status::ALL.iter().filter(|s| !from.split(' ').any(|f| f == s.as_str())) {
-                let (verb, flags) = verb.split_once(' ').unwrap_or((verb, "--by ann"));
-                let run = step(&db, &format!("{verb} {status} {flags}"));
-                assert_eq!(run.code, 5, "{}", run.snapshot());
-                assert!(run.stderr.contains("\nnext: usagectl recommend "), "{}", run.stderr);
-            }
-        }
-        assert_eq!((rows(&db), steps(&db).len()), (before, 0));
-        assert_snapshot!(step(&db, "approve PENDING").snapshot(), @r"
+    }
+    assert_eq!((rows(&db), steps(&db).len()), (before, 0));
+    assert_snapshot!(step(&db, "approve PENDING").snapshot(), @r"
         ------- stderr -------
         error: PENDING: it is PENDING and cannot become APPROVED; allowed are: review, dismiss
         next: usagectl recommend review PENDING
         [exit status: 5]
         ");
-    }
+}
 
-    fn a_single_reviewer_approves_in_one_go_and_both_steps_are_written(db: TestDatabase) {
-        put(&db, "a", "q", Status::Pending);
-        db.execute(
-            "INSERT INTO usagectl_inputs (name, service, value, updated_by, updated_at) VALUES
+#[rstest]
+fn a_single_reviewer_approves_in_one_go_and_both_steps_are_written(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let db = TestDatabase::migrated(engine);
+    put(&db, "a", "q", Status::Pending);
+    db.execute(
+        "INSERT INTO usagectl_inputs (name, service, value, updated_by, updated_at) VALUES
                  ('single_reviewer', '', 'true', 'ann', '2026-01-31T12:00:00.000+00:00'),
                  ('single_reviewer', 'AI_OPENAI', 'false', 'ann', '2026-01-31T12:00:00.000+00:00')",
-        );
-        step(&db, "approve a --by ann --note do_it").success();
-        assert_eq!(rows(&db), ["a|APPROVED|ann|do it|1|0|3|APPROVED|q|NULL|NULL|0"]);
-        assert_eq!(steps(&db), [
+    );
+    step(&db, "approve a --by ann --note do_it").success();
+    assert_eq!(
+        rows(&db),
+        ["a|APPROVED|ann|do it|1|0|3|APPROVED|q|NULL|NULL|0"]
+    );
+    assert_eq!(
+        steps(&db),
+        [
             "1|ann|PERSON|PENDING|REVIEWED|do it",
             "2|ann|PERSON|REVIEWED|APPROVED|do it",
-        ]);
-    }
+        ]
+    );
+}
 
-    fn a_stale_version_writes_nothing(db: TestDatabase) {
-        put(&db, "a", "q", Status::Pending);
-        step(&db, "review a --by ann").success();
-        let before = rows(&db);
-        assert_snapshot!(step(&db, "approve a --if-version 1").snapshot(), @r"
+#[rstest]
+fn a_stale_version_writes_nothing(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    put(&db, "a", "q", Status::Pending);
+    step(&db, "review a --by ann").success();
+    let before = rows(&db);
+    assert_snapshot!(step(&db, "approve a --if-version 1").snapshot(), @r"
         ------- stderr -------
         error: a is REVIEWED and at version 2; nothing was changed
         next: usagectl recommend show a
         [exit status: 4]
         ");
-        assert_eq!((rows(&db), steps(&db).len()), (before, 1));
-    }
+    assert_eq!((rows(&db), steps(&db).len()), (before, 1));
+}
 
-    fn a_dismissal_says_why_and_may_end(db: TestDatabase) {
-        put(&db, "a", "q", Status::Pending);
-        assert_eq!(step(&db, "dismiss a").code, 2);
-        assert_eq!(step(&db, "dismiss a --note _").code, 2);
-        assert_eq!(step(&db, "dismiss a --note n --until 2026-01-31").code, 2);
-        assert_eq!(step(&db, "dismiss a --note n --until soon").code, 2);
-        assert_snapshot!(step(&db, "dismiss a --by ann --note clean-up --until 2026-03-01").snapshot(), @r"
+#[rstest]
+fn a_dismissal_says_why_and_may_end(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    put(&db, "a", "q", Status::Pending);
+    assert_eq!(step(&db, "dismiss a").code, 2);
+    assert_eq!(step(&db, "dismiss a --note _").code, 2);
+    assert_eq!(step(&db, "dismiss a --note n --until 2026-01-31").code, 2);
+    assert_eq!(step(&db, "dismiss a --note n --until soon").code, 2);
+    assert_snapshot!(step(&db, "dismiss a --by ann --note clean-up --until 2026-03-01").snapshot(), @r"
         VERCEL_KV a: PENDING -> DISMISSED until 2026-03-01T00:00:00Z, version 2
         ------- stderr -------
         now it can be: reopen
         [exit status: 0]
         ");
-        assert_eq!(rows(&db), [
-            "a|DISMISSED|ann|clean-up|1|0|2|DISMISSED|NULL|HIGH|2026-03-01T00:00:00.000+00:00|0"
-        ]);
-        step(&db, "reopen a --by ann --note no_clean-up").success();
-        assert_eq!(rows(&db), ["a|PENDING|NULL|NULL|0|0|3|PENDING|q|NULL|NULL|1"]);
-    }
+    assert_eq!(
+        rows(&db),
+        ["a|DISMISSED|ann|clean-up|1|0|2|DISMISSED|NULL|HIGH|2026-03-01T00:00:00.000+00:00|0"]
+    );
+    step(&db, "reopen a --by ann --note no_clean-up").success();
+    assert_eq!(
+        rows(&db),
+        ["a|PENDING|NULL|NULL|0|0|3|PENDING|q|NULL|NULL|1"]
+    );
+}
 
-    fn what_another_one_answers_by_now_stays_closed(db: TestDatabase) {
-        put(&db, "a", "q", Status::Dismissed);
-        put(&db, "b", "q", Status::Approved);
-        let before = rows(&db);
-        assert_snapshot!(step(&db, "reopen a --note again").snapshot(), @r"
+#[rstest]
+fn what_another_one_answers_by_now_stays_closed(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    put(&db, "a", "q", Status::Dismissed);
+    put(&db, "b", "q", Status::Approved);
+    let before = rows(&db);
+    assert_snapshot!(step(&db, "reopen a --note again").snapshot(), @r"
         ------- stderr -------
         error: b is APPROVED and answers the same question: only one may be open
         next: usagectl recommend show b
         [exit status: 5]
         ");
-        assert_eq!((rows(&db), steps(&db).len()), (before, 0));
-    }
+    assert_eq!((rows(&db), steps(&db).len()), (before, 0));
+}
 
-    fn what_the_application_did_is_seen_first(db: TestDatabase) {
-        put(&db, "a", "q", Status::Reviewed);
-        db.execute("UPDATE \"UpgradeRecommendation\" SET status = 'APPROVED'");
-        // Whoever saw it before the application changed it is told.
-        assert_eq!(step(&db, "implement a --if-version 1").code, 4);
-        let refused = step(&db, "approve a");
-        assert_eq!(refused.code, 5);
-        assert!(refused.stderr.contains("a (moved by the application): it is APPROVED already"));
-        assert_eq!(steps(&db).len(), 0);
-        let run = step(&db, "implement a --by ann --if-version 2").success();
-        assert_eq!(run.stderr, "the application had moved it from REVIEWED to APPROVED\n");
-        assert_eq!(rows(&db), ["a|IMPLEMENTED|NULL|NULL|0|1|3|IMPLEMENTED|NULL|NULL|NULL|0"]);
-        assert_eq!(steps(&db), [
+#[rstest]
+fn what_the_application_did_is_seen_first(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    put(&db, "a", "q", Status::Reviewed);
+    db.execute("UPDATE \"UpgradeRecommendation\" SET status = 'APPROVED'");
+    // Whoever saw it before the application changed it is told.
+    assert_eq!(step(&db, "implement a --if-version 1").code, 4);
+    let refused = step(&db, "approve a");
+    assert_eq!(refused.code, 5);
+    assert!(
+        refused
+            .stderr
+            .contains("a (moved by the application): it is APPROVED already")
+    );
+    assert_eq!(steps(&db).len(), 0);
+    let run = step(&db, "implement a --by ann --if-version 2").success();
+    assert_eq!(
+        run.stderr,
+        "the application had moved it from REVIEWED to APPROVED\n"
+    );
+    assert_eq!(
+        rows(&db),
+        ["a|IMPLEMENTED|NULL|NULL|0|1|3|IMPLEMENTED|NULL|NULL|NULL|0"]
+    );
+    assert_eq!(
+        steps(&db),
+        [
             "1|application|APPLICATION|REVIEWED|APPROVED|NULL",
             "2|ann|PERSON|APPROVED|IMPLEMENTED|NULL",
-        ]);
-    }
+        ]
+    );
+}
 
-    fn what_another_program_made_has_a_life_too(db: TestDatabase) {
-        let mut theirs = recommendation("theirs", "q", Status::Pending);
-        theirs.own = None;
-        db.open().write_tx(|db| insert(db, &theirs)).unwrap();
-        step(&db, "review theirs --by ann").success();
-        let run = step(&db, "approve theirs --by ann --if-version 1 --format json").success();
-        let json: Value = serde_json::from_str(&run.stdout).unwrap();
-        assert_eq!((&json["to"], &json["version"]), (&"APPROVED".into(), &2.into()));
-        assert_eq!(db.rows("SELECT status, \"reviewedBy\" FROM \"UpgradeRecommendation\""), ["APPROVED|ann"]);
-    }
+#[rstest]
+fn what_another_program_made_has_a_life_too(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    let mut theirs = recommendation("theirs", "q", Status::Pending);
+    theirs.own = None;
+    db.open().write_tx(|db| insert(db, &theirs)).unwrap();
+    step(&db, "review theirs --by ann").success();
+    let run = step(&db, "approve theirs --by ann --if-version 1 --format json").success();
+    let json: Value = serde_json::from_str(&run.stdout).unwrap();
+    assert_eq!(
+        (&json["to"], &json["version"]),
+        (&"APPROVED".into(), &2.into())
+    );
+    assert_eq!(
+        db.rows("SELECT status, \"reviewedBy\" FROM \"UpgradeRecommendation\""),
+        ["APPROVED|ann"]
+    );
+}
 
-    fn of_two_that_approve_at_once_one_is_refused(db: TestDatabase) {
-        put(&db, "a", "q", Status::Reviewed);
-        let start = Barrier::new(2);
-        let approve = |by: &str| {
-            start.wait();
-            step(&db, &format!("approve a --by {by}")).code
-        };
-        let mut codes = thread::scope(|scope| {
-            let other = scope.spawn(|| approve("ann"));
-            [approve("bob"), other.join().unwrap()]
-        });
-        codes.sort_unstable();
-        assert_eq!(codes, [0, 5]);
-        assert_eq!(steps(&db).len(), 1);
-    }
+#[rstest]
+fn of_two_that_approve_at_once_one_is_refused(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    put(&db, "a", "q", Status::Reviewed);
+    let start = Barrier::new(2);
+    let approve = |by: &str| {
+        start.wait();
+        step(&db, &format!("approve a --by {by}")).code
+    };
+    let mut codes = thread::scope(|scope| {
+        let other = scope.spawn(|| approve("ann"));
+        [approve("bob"), other.join().unwrap()]
+    });
+    codes.sort_unstable();
+    assert_eq!(codes, [0, 5]);
+    assert_eq!(steps(&db).len(), 1);
+}
 
-    fn an_id_is_named_by_its_beginning_if_only_one_begins_so(db: TestDatabase) {
-        put(&db, "019c-1", "one", Status::Pending);
-        put(&db, "019c-2", "two", Status::Pending);
-        assert_snapshot!(step(&db, "history 019c").snapshot(), @r"
+#[rstest]
+fn an_id_is_named_by_its_beginning_if_only_one_begins_so(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let db = TestDatabase::migrated(engine);
+    put(&db, "019c-1", "one", Status::Pending);
+    put(&db, "019c-2", "two", Status::Pending);
+    assert_snapshot!(step(&db, "history 019c").snapshot(), @r"
         ------- stderr -------
         error: 2 recommendations begin with `019c`
         next: usagectl recommend list --all
         [exit status: 1]
         ");
-        assert_eq!(step(&db, "history 019d").code, 1);
-        assert_eq!(step(&db, "history ").code, 1);
-        assert_eq!(step(&db, "history 019c-2").success().stdout, "nothing has happened to it yet\n");
-    }
+    assert_eq!(step(&db, "history 019d").code, 1);
+    assert_eq!(step(&db, "history ").code, 1);
+    assert_eq!(
+        step(&db, "history 019c-2").success().stdout,
+        "nothing has happened to it yet\n"
+    );
 }

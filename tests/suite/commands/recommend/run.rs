@@ -2,10 +2,12 @@
 
 use std::thread;
 
-use insta::assert_snapshot;
+use crate::support::assert_snapshot;
 use serde_json::Value;
 
-use crate::support::{Engine, Run, TestDatabase, both_engines};
+use crate::support::Engine::{Postgresql, Sqlite};
+use crate::support::{Engine, Run, TestDatabase};
+use rstest::rstest;
 
 /// The example metrics, and the limits of the plans that they were measured on.
 fn prepare(db: &TestDatabase) {
@@ -27,211 +29,330 @@ fn count(db: &TestDatabase, table: &str) -> String {
     db.rows(&format!("SELECT count(*) FROM {table}")).remove(0)
 }
 
-both_engines! {
-    fn the_example_metrics_lead_to_one_recommendation_however_often_it_runs(db: TestDatabase) {
-        prepare(&db);
-        let dry = recommend(&db, &["run", "--dry-run"]).success();
-        assert!(dry.stdout.contains("nothing was written"), "{}", dry.stdout);
-        assert_eq!(count(&db, "\"UpgradeRecommendation\""), "0");
-        for _ in 0..5 {
-            recommend(&db, &["run"]).success();
-        }
-        let list = recommend(&db, &["list", "--status", "pending"]).success().stdout;
-        assert_snapshot!(list, @"
+#[rstest]
+fn the_example_metrics_lead_to_one_recommendation_however_often_it_runs(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let db = TestDatabase::migrated(engine);
+    prepare(&db);
+    let dry = recommend(&db, &["run", "--dry-run"]).success();
+    assert!(dry.stdout.contains("nothing was written"), "{}", dry.stdout);
+    assert_eq!(count(&db, "\"UpgradeRecommendation\""), "0");
+    for _ in 0..5 {
+        recommend(&db, &["run"]).success();
+    }
+    let list = recommend(&db, &["list", "--status", "pending"])
+        .success()
+        .stdout;
+    assert_snapshot!(list, @"
         ID        PRIORITY  STATUS   SERVICE    METRIC      USED  DAYS TO LIMIT  PLAN          EXTRA COST A MONTH
         019c13ec  HIGH      PENDING  VERCEL_KV  STORAGE_MB  89 %  21 (19 to 23)  free -> payg  $0.45 (80 %: 0.44 to 0.47)
         ");
-        assert_eq!(count(&db, "usagectl_recommendation_history"), "1");
-        assert_eq!(
-            db.rows(
-                "SELECT \"recommendedPlan\", \"currentCost\", \"revenueImpact\", \"profitImpact\", roi, \"expiresAt\"
+    assert_eq!(count(&db, "usagectl_recommendation_history"), "1");
+    assert_eq!(
+        db.rows(
+            "SELECT \"recommendedPlan\", \"currentCost\", \"revenueImpact\", \"profitImpact\", roi, \"expiresAt\"
                  FROM \"UpgradeRecommendation\""
-            ),
-            ["payg|0|NULL|NULL|NULL|2026-02-14T11:55:00.000+00:00"]
-        );
-        let json = recommend(&db, &["list", "--format", "json"]).success().stdout;
-        let json: Value = serde_json::from_str(&json).unwrap();
-        let it = &json["recommendations"][0];
-        assert_eq!(it["facts"]["catalogue_version"], "2026.11.21");
-        assert_eq!(it["seen_count"], Value::Null);
-    }
+        ),
+        ["payg|0|NULL|NULL|NULL|2026-02-14T11:55:00.000+00:00"]
+    );
+    let json = recommend(&db, &["list", "--format", "json"])
+        .success()
+        .stdout;
+    let json: Value = serde_json::from_str(&json).unwrap();
+    let it = &json["recommendations"][0];
+    assert_eq!(it["facts"]["catalogue_version"], "2026.11.21");
+    assert_eq!(it["seen_count"], Value::Null);
+}
 
-    fn status_counts_what_is_open_and_names_what_is_stale(db: TestDatabase) {
-        let lines = |at: &str| -> Vec<String> {
-            let status = db.usagectl(["status"]).now(at).run().success().stdout;
-            let ours = |line: &&str| line.starts_with("recommendations:") || line.starts_with("stale:");
-            status.lines().filter(ours).map(str::to_owned).collect()
-        };
-        let now = "2026-01-31T12:00:00Z";
-        assert_eq!(lines(now), [""; 0]);
-        prepare(&db);
+#[rstest]
+fn status_counts_what_is_open_and_names_what_is_stale(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let db = TestDatabase::migrated(engine);
+    let lines = |at: &str| -> Vec<String> {
+        let status = db.usagectl(["status"]).now(at).run().success().stdout;
+        let ours = |line: &&str| line.starts_with("recommendations:") || line.starts_with("stale:");
+        status.lines().filter(ours).map(str::to_owned).collect()
+    };
+    let now = "2026-01-31T12:00:00Z";
+    assert_eq!(lines(now), [""; 0]);
+    prepare(&db);
+    recommend(&db, &["run"]).success();
+    assert_eq!(lines(now), ["recommendations: 1 open (1 HIGH)"]);
+    // What `limits check` calls stale, and nothing else.
+    let check = db
+        .usagectl(["limits", "check", "--format", "json"])
+        .now("2026-02-10T12:00:00Z")
+        .run()
+        .stdout;
+    let check: Value = serde_json::from_str(&check).unwrap();
+    let limits = check["limits"].as_array().unwrap();
+    let stale = limits
+        .iter()
+        .filter(|limit| limit["state"] == "STALE")
+        .count();
+    let later = lines("2026-02-10T12:00:00Z");
+    assert_eq!(later.len(), 1 + stale, "{later:?}");
+    assert!(
+        later.contains(&"stale: VERCEL_KV STORAGE_MB: the newest value is 10 days old".to_owned()),
+        "{later:?}"
+    );
+    let json = db
+        .usagectl(["status", "--format", "json"])
+        .now("2026-02-10T12:00:00Z")
+        .run()
+        .success()
+        .stdout;
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(
+        (
+            &json["recommendations"]["open"],
+            &json["recommendations"]["high"]
+        ),
+        (&1.into(), &1.into())
+    );
+    assert_eq!(json["stale_metrics"].as_array().unwrap().len(), stale);
+    recommend(&db, &["dismiss", "019c13ec", "--by", "ann", "--note", "no"]).success();
+    assert_eq!(lines(now), [""; 0]);
+    // Before there are tables there is nothing to tell.
+    db.usagectl(["rollback", "--yes", "--accept-data-loss"])
+        .run()
+        .success();
+    let json = db.usagectl(["status", "--format", "json"]).run().stdout;
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["recommendations"], Value::Null);
+}
+
+#[rstest]
+fn two_runs_at_once_make_one_row(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    prepare(&db);
+    let waiting = ["run", "--lock-wait", "60s"];
+    let codes = thread::scope(|scope| {
+        let runs: Vec<_> = (0..2)
+            .map(|_| scope.spawn(|| recommend(&db, &waiting).code))
+            .collect();
+        runs.into_iter()
+            .map(|run| run.join().unwrap())
+            .collect::<Vec<_>>()
+    });
+    assert_eq!(codes, [0, 0]);
+    assert_eq!(count(&db, "\"UpgradeRecommendation\""), "1");
+    assert_eq!(count(&db, "usagectl_recommendation_history"), "1");
+}
+
+#[rstest]
+fn what_the_application_decides_stands(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    prepare(&db);
+    recommend(&db, &["run"]).success();
+    db.execute("UPDATE \"UpgradeRecommendation\" SET status = 'DISMISSED'");
+    for _ in 0..3 {
         recommend(&db, &["run"]).success();
-        assert_eq!(lines(now), ["recommendations: 1 open (1 HIGH)"]);
-        // What `limits check` calls stale, and nothing else.
-        let check = db.usagectl(["limits", "check", "--format", "json"]).now("2026-02-10T12:00:00Z").run().stdout;
-        let check: Value = serde_json::from_str(&check).unwrap();
-        let limits = check["limits"].as_array().unwrap();
-        let stale = limits.iter().filter(|limit| limit["state"] == "STALE").count();
-        let later = lines("2026-02-10T12:00:00Z");
-        assert_eq!(later.len(), 1 + stale, "{later:?}");
-        assert!(later.contains(&"stale: VERCEL_KV STORAGE_MB: the newest value is 10 days old".to_owned()), "{later:?}");
-        let json = db.usagectl(["status", "--format", "json"]).now("2026-02-10T12:00:00Z").run().success().stdout;
-        let json: Value = serde_json::from_str(&json).unwrap();
-        assert_eq!((&json["recommendations"]["open"], &json["recommendations"]["high"]), (&1.into(), &1.into()));
-        assert_eq!(json["stale_metrics"].as_array().unwrap().len(), stale);
-        recommend(&db, &["dismiss", "019c13ec", "--by", "ann", "--note", "no"]).success();
-        assert_eq!(lines(now), [""; 0]);
-        // Before there are tables there is nothing to tell.
-        db.usagectl(["rollback", "--yes", "--accept-data-loss"]).run().success();
-        let json = db.usagectl(["status", "--format", "json"]).run().stdout;
-        let json: Value = serde_json::from_str(&json).unwrap();
-        assert_eq!(json["recommendations"], Value::Null);
     }
+    assert_eq!(recommend(&db, &[]).success().stdout, "no recommendations\n");
+    assert_eq!(
+        db.rows(
+            "SELECT actor_kind, from_status, to_status FROM usagectl_recommendation_history ORDER BY number"
+        ),
+        ["ENGINE|NULL|PENDING", "APPLICATION|PENDING|DISMISSED"]
+    );
+    // It may also remove the row: the question can be answered again.
+    db.execute("DELETE FROM \"UpgradeRecommendation\"");
+    let again = db
+        .usagectl(["recommend", "run"])
+        .now("2026-01-31T12:15:00Z")
+        .run()
+        .success();
+    assert!(again.stdout.contains("new"), "{}", again.stdout);
+}
 
-    fn two_runs_at_once_make_one_row(db: TestDatabase) {
-        prepare(&db);
-        let waiting = ["run", "--lock-wait", "60s"];
-        let codes = thread::scope(|scope| {
-            let runs: Vec<_> = (0..2).map(|_| scope.spawn(|| recommend(&db, &waiting).code)).collect();
-            runs.into_iter().map(|run| run.join().unwrap()).collect::<Vec<_>>()
-        });
-        assert_eq!(codes, [0, 0]);
-        assert_eq!(count(&db, "\"UpgradeRecommendation\""), "1");
-        assert_eq!(count(&db, "usagectl_recommendation_history"), "1");
-    }
-
-    fn what_the_application_decides_stands(db: TestDatabase) {
-        prepare(&db);
-        recommend(&db, &["run"]).success();
-        db.execute("UPDATE \"UpgradeRecommendation\" SET status = 'DISMISSED'");
-        for _ in 0..3 {
-            recommend(&db, &["run"]).success();
-        }
-        assert_eq!(recommend(&db, &[]).success().stdout, "no recommendations\n");
-        assert_eq!(
-            db.rows(
-                "SELECT actor_kind, from_status, to_status FROM usagectl_recommendation_history ORDER BY number"
-            ),
-            ["ENGINE|NULL|PENDING", "APPLICATION|PENDING|DISMISSED"]
-        );
-        // It may also remove the row: the question can be answered again.
-        db.execute("DELETE FROM \"UpgradeRecommendation\"");
-        let again = db.usagectl(["recommend", "run"]).now("2026-01-31T12:15:00Z").run().success();
-        assert!(again.stdout.contains("new"), "{}", again.stdout);
-    }
-
-    fn what_the_application_opens_beside_an_open_answer_is_ended(db: TestDatabase) {
-        prepare(&db);
-        recommend(&db, &["run"]).success();
-        // It is asked anew after what was done, and then the application takes the old one up again.
-        db.execute("UPDATE \"UpgradeRecommendation\" SET status = 'IMPLEMENTED'");
-        let old = db.rows("SELECT id FROM \"UpgradeRecommendation\"").remove(0);
-        let later = || db.usagectl(["recommend", "run"]).now("2026-01-31T12:15:00Z").run();
-        later().success();
-        assert_eq!(count(&db, "\"UpgradeRecommendation\""), "2");
-        db.execute(&format!("UPDATE \"UpgradeRecommendation\" SET status = 'PENDING' WHERE id = '{old}'"));
-        let run = later().success();
-        assert!(run.stdout.contains("expired"), "{}", run.stdout);
-        let open = "SELECT count(*) FROM \"UpgradeRecommendation\" WHERE status = 'PENDING'";
-        assert_eq!(db.rows(open), ["1"]);
-        let history = format!(
-            "SELECT actor_kind, from_status, to_status FROM usagectl_recommendation_history
+#[rstest]
+fn what_the_application_opens_beside_an_open_answer_is_ended(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let db = TestDatabase::migrated(engine);
+    prepare(&db);
+    recommend(&db, &["run"]).success();
+    // It is asked anew after what was done, and then the application takes the old one up again.
+    db.execute("UPDATE \"UpgradeRecommendation\" SET status = 'IMPLEMENTED'");
+    let old = db
+        .rows("SELECT id FROM \"UpgradeRecommendation\"")
+        .remove(0);
+    let later = || {
+        db.usagectl(["recommend", "run"])
+            .now("2026-01-31T12:15:00Z")
+            .run()
+    };
+    later().success();
+    assert_eq!(count(&db, "\"UpgradeRecommendation\""), "2");
+    db.execute(&format!(
+        "UPDATE \"UpgradeRecommendation\" SET status = 'PENDING' WHERE id = '{old}'"
+    ));
+    let run = later().success();
+    assert!(run.stdout.contains("expired"), "{}", run.stdout);
+    let open = "SELECT count(*) FROM \"UpgradeRecommendation\" WHERE status = 'PENDING'";
+    assert_eq!(db.rows(open), ["1"]);
+    let history = format!(
+        "SELECT actor_kind, from_status, to_status FROM usagectl_recommendation_history
              WHERE recommendation_id = '{old}' ORDER BY number"
-        );
-        assert_eq!(
-            db.rows(&history)[2..],
-            ["APPLICATION|IMPLEMENTED|PENDING", "ENGINE|PENDING|EXPIRED"]
-        );
-        let run = later().success();
-        assert!(run.stdout.contains("refreshed"), "{}", run.stdout);
-    }
+    );
+    assert_eq!(
+        db.rows(&history)[2..],
+        ["APPLICATION|IMPLEMENTED|PENDING", "ENGINE|PENDING|EXPIRED"]
+    );
+    let run = later().success();
+    assert!(run.stdout.contains("refreshed"), "{}", run.stdout);
+}
 
-    fn what_nobody_can_read_in_the_table_ends_no_run(db: TestDatabase) {
-        prepare(&db);
-        recommend(&db, &["run"]).success();
-        let (odd, number) = match db.engine() {
-            Engine::Sqlite => ("'yesterday'", "'much'"),
-            Engine::Postgresql => ("'infinity'", "'NaN'"),
-        };
-        db.execute(&format!(
-            "UPDATE \"UpgradeRecommendation\" SET \"createdAt\" = {odd}, \"expiresAt\" = {odd},
+#[rstest]
+fn what_nobody_can_read_in_the_table_ends_no_run(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    prepare(&db);
+    recommend(&db, &["run"]).success();
+    let (odd, number) = match db.engine() {
+        Engine::Sqlite => ("'yesterday'", "'much'"),
+        Engine::Postgresql => ("'infinity'", "'NaN'"),
+    };
+    db.execute(&format!(
+        "UPDATE \"UpgradeRecommendation\" SET \"createdAt\" = {odd}, \"expiresAt\" = {odd},
                 \"updatedAt\" = {odd}, \"reviewedAt\" = {odd}, roi = {number}, \"currentCost\" = {number}"
-        ));
-        let list = recommend(&db, &["list", "--format", "json"]).success().stdout;
-        assert!(!list.contains("NaN"), "{list}");
-        recommend(&db, &["show", "019c13ec"]).success();
-        recommend(&db, &["run"]).success();
-        assert_eq!(
-            db.rows("SELECT \"currentCost\", \"expiresAt\" FROM \"UpgradeRecommendation\" WHERE roi IS NULL"),
-            ["0|2026-02-14T11:55:00.000+00:00"]
-        );
-    }
+    ));
+    let list = recommend(&db, &["list", "--format", "json"])
+        .success()
+        .stdout;
+    assert!(!list.contains("NaN"), "{list}");
+    recommend(&db, &["show", "019c13ec"]).success();
+    recommend(&db, &["run"]).success();
+    assert_eq!(
+        db.rows(
+            "SELECT \"currentCost\", \"expiresAt\" FROM \"UpgradeRecommendation\" WHERE roi IS NULL"
+        ),
+        ["0|2026-02-14T11:55:00.000+00:00"]
+    );
+}
 
-    fn figures_stay_as_they_were_approved(db: TestDatabase) {
-        prepare(&db);
-        recommend(&db, &["run"]).success();
-        recommend(&db, &["review", "019c13ec"]).success();
-        recommend(&db, &["approve", "019c13ec"]).success();
-        let figures = "SELECT \"currentUsage\", \"daysToLimit\", reason FROM \"UpgradeRecommendation\"";
-        let decided = db.rows(figures);
-        let more = r#"{"service":"VERCEL_KV","metric":"STORAGE_MB","value":255,"timestamp":"2026-02-01T11:55:00Z"}"#;
-        let later = |args: &[&str]| db.usagectl(args).now("2026-02-01T12:00:00Z");
-        later(&["collect", "import", "-"]).stdin(more).run().success();
-        let run = later(&["recommend", "run"]).run().success();
-        assert!(run.stdout.contains("frozen"), "{}", run.stdout);
-        assert_eq!(db.rows(figures), decided);
-        // What was approved is shown with what is measured now.
-        let show = ["recommend", "show", "019c13ec"];
-        let page = later(&show).run().success().stdout;
-        let row = |name: &str| {
-            let line = page.lines().find(|line| line.starts_with(name)).unwrap();
-            line.split_whitespace().collect::<Vec<_>>().join(" ")
-        };
-        assert!(row("in use").ends_with(" 255"), "{page}");
-        assert_eq!(row("measured"), "measured 2026-01-31T11:55:00Z 2026-02-01T11:55:00Z");
-        assert!(page.contains(" limit 256\n") && page.contains("░"), "{page}");
-        let json = later(&[&show[..], &["--format", "json"]].concat()).run().success().stdout;
-        let json: Value = serde_json::from_str(&json).unwrap();
-        assert_eq!(json["live"]["now"], 255.0);
-        assert_eq!(json["live"]["lines"][2]["name"], "limit");
-        db.execute("DELETE FROM \"InfrastructureMetric\" WHERE timestamp < '2026-01-30'");
-        later(&["recommend", "run"]).run().success();
-        let page = later(&show).run().success().stdout;
-        assert!(page.contains("\ninsufficient data: 3 days of 7\n"), "{page}");
-    }
+#[rstest]
+fn figures_stay_as_they_were_approved(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    prepare(&db);
+    recommend(&db, &["run"]).success();
+    recommend(&db, &["review", "019c13ec"]).success();
+    recommend(&db, &["approve", "019c13ec"]).success();
+    let figures = "SELECT \"currentUsage\", \"daysToLimit\", reason FROM \"UpgradeRecommendation\"";
+    let decided = db.rows(figures);
+    let more = r#"{"service":"VERCEL_KV","metric":"STORAGE_MB","value":255,"timestamp":"2026-02-01T11:55:00Z"}"#;
+    let later = |args: &[&str]| db.usagectl(args).now("2026-02-01T12:00:00Z");
+    later(&["collect", "import", "-"])
+        .stdin(more)
+        .run()
+        .success();
+    let run = later(&["recommend", "run"]).run().success();
+    assert!(run.stdout.contains("frozen"), "{}", run.stdout);
+    assert_eq!(db.rows(figures), decided);
+    // What was approved is shown with what is measured now.
+    let show = ["recommend", "show", "019c13ec"];
+    let page = later(&show).run().success().stdout;
+    let row = |name: &str| {
+        let line = page.lines().find(|line| line.starts_with(name)).unwrap();
+        line.split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    assert!(row("in use").ends_with(" 255"), "{page}");
+    assert_eq!(
+        row("measured"),
+        "measured 2026-01-31T11:55:00Z 2026-02-01T11:55:00Z"
+    );
+    assert!(
+        page.contains(" limit 256\n") && page.contains("░"),
+        "{page}"
+    );
+    let json = later(&[&show[..], &["--format", "json"]].concat())
+        .run()
+        .success()
+        .stdout;
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["live"]["now"], 255.0);
+    assert_eq!(json["live"]["lines"][2]["name"], "limit");
+    db.execute("DELETE FROM \"InfrastructureMetric\" WHERE timestamp < '2026-01-30'");
+    later(&["recommend", "run"]).run().success();
+    let page = later(&show).run().success().stdout;
+    assert!(
+        page.contains("\ninsufficient data: 3 days of 7\n"),
+        "{page}"
+    );
+}
 
-    fn another_plan_ends_what_was_said_of_the_old_one(db: TestDatabase) {
-        prepare(&db);
-        recommend(&db, &["run"]).success();
-        let later = |args: &[&str]| db.usagectl(args).now("2026-01-31T12:05:00Z").run().success();
-        later(&["limits", "plan", "upstash", "fixed-1gb"]);
-        let run = later(&["recommend", "run"]);
-        assert!(run.stdout.contains("expired"), "{}", run.stdout);
-        assert_eq!(db.rows("SELECT status FROM \"UpgradeRecommendation\""), ["EXPIRED"]);
-    }
+#[rstest]
+fn another_plan_ends_what_was_said_of_the_old_one(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    prepare(&db);
+    recommend(&db, &["run"]).success();
+    let later = |args: &[&str]| {
+        db.usagectl(args)
+            .now("2026-01-31T12:05:00Z")
+            .run()
+            .success()
+    };
+    later(&["limits", "plan", "upstash", "fixed-1gb"]);
+    let run = later(&["recommend", "run"]);
+    assert!(run.stdout.contains("expired"), "{}", run.stdout);
+    assert_eq!(
+        db.rows("SELECT status FROM \"UpgradeRecommendation\""),
+        ["EXPIRED"]
+    );
+}
 
-    fn without_measurements_nothing_is_said_and_that_is_told(db: TestDatabase) {
-        let none = recommend(&db, &["run"]).success();
-        assert!(none.stderr.contains("usagectl limits init"), "{}", none.stderr);
-        db.usagectl(["limits", "init", "--plan", "upstash=free"]).run().success();
-        let run = recommend(&db, &["run"]).success();
-        let unknown = "unknown: VERCEL_KV STORAGE_MB (free): nothing was measured";
-        assert!(run.stdout.contains(unknown), "{}", run.stdout);
-    }
+#[rstest]
+fn without_measurements_nothing_is_said_and_that_is_told(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let db = TestDatabase::migrated(engine);
+    let none = recommend(&db, &["run"]).success();
+    assert!(
+        none.stderr.contains("usagectl limits init"),
+        "{}",
+        none.stderr
+    );
+    db.usagectl(["limits", "init", "--plan", "upstash=free"])
+        .run()
+        .success();
+    let run = recommend(&db, &["run"]).success();
+    let unknown = "unknown: VERCEL_KV STORAGE_MB (free): nothing was measured";
+    assert!(run.stdout.contains(unknown), "{}", run.stdout);
+}
 
-    fn inputs_are_given_and_taken_back(db: TestDatabase) {
-        recommend(&db, &["inputs", "set", "revenue_per_hour", "120.50"]).success();
-        recommend(&db, &["inputs", "set", "revenue_per_hour", "130"]).success();
-        recommend(&db, &["inputs", "set", "affected_fraction", "--service", "vercel_kv", "0.3"]).success();
-        assert_eq!(
-            db.rows("SELECT name, service, value FROM usagectl_inputs ORDER BY name"),
-            ["affected_fraction|VERCEL_KV|0.3", "revenue_per_hour||130"]
-        );
-        let refused = recommend(&db, &["inputs", "set", "affected_fraction", "3"]);
-        assert_eq!(refused.code, 2, "{}", refused.snapshot());
-        recommend(&db, &["inputs", "remove", "revenue_per_hour"]).success();
-        assert_eq!(recommend(&db, &["inputs", "remove", "revenue_per_hour"]).code, 1);
-        let list = recommend(&db, &["inputs"]).success().stdout;
-        assert!(list.contains("revenue_per_hour   -          not given"), "{list}");
-    }
+#[rstest]
+fn inputs_are_given_and_taken_back(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    recommend(&db, &["inputs", "set", "revenue_per_hour", "120.50"]).success();
+    recommend(&db, &["inputs", "set", "revenue_per_hour", "130"]).success();
+    recommend(
+        &db,
+        &[
+            "inputs",
+            "set",
+            "affected_fraction",
+            "--service",
+            "vercel_kv",
+            "0.3",
+        ],
+    )
+    .success();
+    assert_eq!(
+        db.rows("SELECT name, service, value FROM usagectl_inputs ORDER BY name"),
+        ["affected_fraction|VERCEL_KV|0.3", "revenue_per_hour||130"]
+    );
+    let refused = recommend(&db, &["inputs", "set", "affected_fraction", "3"]);
+    assert_eq!(refused.code, 2, "{}", refused.snapshot());
+    recommend(&db, &["inputs", "remove", "revenue_per_hour"]).success();
+    assert_eq!(
+        recommend(&db, &["inputs", "remove", "revenue_per_hour"]).code,
+        1
+    );
+    let list = recommend(&db, &["inputs"]).success().stdout;
+    assert!(
+        list.contains("revenue_per_hour   -          not given"),
+        "{list}"
+    );
 }

@@ -6,10 +6,12 @@ use usagectl::domain::recommendation::StoredFacts;
 use usagectl::domain::recommendation::facts::Facts;
 use usagectl::store::recommendation::recommendations::{find, insert, update};
 
+use crate::support::Engine::{Postgresql, Sqlite};
 use crate::support::http::{HttpServer, Reply};
 use crate::support::program::Program;
 use crate::support::recommendations::{facts, recommendation};
-use crate::support::{TestDatabase, both_engines};
+use crate::support::{Engine, TestDatabase};
+use rstest::rstest;
 
 fn put(db: &TestDatabase, facts: Facts) {
     let mut it = recommendation("abc", "q", Status::Pending);
@@ -47,102 +49,147 @@ fn narrative(program: Program) -> Value {
     json["narrative"].clone()
 }
 
-both_engines! {
-    fn the_page_tells_all_there_is(db: TestDatabase) {
-        put(&db, facts());
-        db.usagectl(["recommend", "review", "abc", "--by", "ann"]).run().success();
-        let page = db.usagectl(["recommend", "show", "a"]).run().success().stdout;
-        for part in [
-            "VERCEL_KV STORAGE_MB: free -> payg\nHIGH, REVIEWED, version 2, id abc\n\n",
-            "\nVERCEL_KV STORAGE_MB has 228 MB in use, 89 % of the limit, on the plan free with a limit of 256 MB.\n",
-            "\n\nnothing was measured\n\nFIGURE",
-            "  19 days (80 %: 14 to 27)\n",
-            "\nloss that the change avoids  ",
-            "\n1  2026-01-31T12:00:00Z  ann  PENDING -> REVIEWED\n",
-        ] {
-            assert!(page.contains(part), "{part}\n{page}");
-        }
+#[rstest]
+fn the_page_tells_all_there_is(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    put(&db, facts());
+    db.usagectl(["recommend", "review", "abc", "--by", "ann"])
+        .run()
+        .success();
+    let page = db
+        .usagectl(["recommend", "show", "a"])
+        .run()
+        .success()
+        .stdout;
+    for part in [
+        "VERCEL_KV STORAGE_MB: free -> payg\nHIGH, REVIEWED, version 2, id abc\n\n",
+        "\nVERCEL_KV STORAGE_MB has 228 MB in use, 89 % of the limit, on the plan free with a limit of 256 MB.\n",
+        "\n\nnothing was measured\n\nFIGURE",
+        "  19 days (80 %: 14 to 27)\n",
+        "\nloss that the change avoids  ",
+        "\n1  2026-01-31T12:00:00Z  ann  PENDING -> REVIEWED\n",
+    ] {
+        assert!(page.contains(part), "{part}\n{page}");
     }
+}
 
-    fn what_a_model_wrote_is_kept_until_the_figures_change(db: TestDatabase) {
-        put(&db, facts());
-        let server = HttpServer::with([answer(HONEST), answer(HONEST)]);
-        let written = narrative(show_ai(&db, &server));
-        assert_eq!((&written["source"], &written["model"]), (&"model".into(), &"small-1".into()));
-        assert_eq!(
-            written["text"],
-            "For VERCEL_KV STORAGE_MB with 228 MB in use, a team may change to the plan payg, with an extra cost \
+#[rstest]
+fn what_a_model_wrote_is_kept_until_the_figures_change(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let db = TestDatabase::migrated(engine);
+    put(&db, facts());
+    let server = HttpServer::with([answer(HONEST), answer(HONEST)]);
+    let written = narrative(show_ai(&db, &server));
+    assert_eq!(
+        (&written["source"], &written["model"]),
+        (&"model".into(), &"small-1".into())
+    );
+    assert_eq!(
+        written["text"],
+        "For VERCEL_KV STORAGE_MB with 228 MB in use, a team may change to the plan payg, with an extra cost \
              of $0.44 a billing period (80 %: 0.40 to 0.48)."
-        );
-        assert_eq!(narrative(show_ai(&db, &server)), written);
-        assert_eq!(server.received().len(), 1);
-        // Without --ai it is the template, and nobody is asked.
-        let plain = db.usagectl(["recommend", "show", "abc", "--format", "json"]);
-        assert_eq!(narrative(plain)["source"], "template");
+    );
+    assert_eq!(narrative(show_ai(&db, &server)), written);
+    assert_eq!(server.received().len(), 1);
+    // Without --ai it is the template, and nobody is asked.
+    let plain = db.usagectl(["recommend", "show", "abc", "--format", "json"]);
+    assert_eq!(narrative(plain)["source"], "template");
 
-        let mut conn = db.open();
-        let before = find(&mut conn, "abc").unwrap().remove(0);
-        let mut after = before.clone();
-        let mut changed = facts();
-        changed.current_plan = "hobby".to_owned();
-        after.own.as_mut().unwrap().facts = StoredFacts::new(changed).unwrap();
-        assert_eq!(conn.write_tx(|db| update(db, &before, &after)), Ok(true));
-        narrative(show_ai(&db, &server));
-        assert_eq!(server.received().len(), 2);
-    }
+    let mut conn = db.open();
+    let before = find(&mut conn, "abc").unwrap().remove(0);
+    let mut after = before.clone();
+    let mut changed = facts();
+    changed.current_plan = "hobby".to_owned();
+    after.own.as_mut().unwrap().facts = StoredFacts::new(changed).unwrap();
+    assert_eq!(conn.write_tx(|db| update(db, &before, &after)), Ok(true));
+    narrative(show_ai(&db, &server));
+    assert_eq!(server.received().len(), 2);
+}
 
-    fn a_lie_leaves_the_template_its_reason_and_nothing_else_changed(db: TestDatabase) {
-        put(&db, facts());
-        let rows = || db.rows(
-            "SELECT version, ours.status, its.status, facts_hash, \"currentUsage\", reason
+#[rstest]
+fn a_lie_leaves_the_template_its_reason_and_nothing_else_changed(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let db = TestDatabase::migrated(engine);
+    put(&db, facts());
+    let rows = || {
+        db.rows(
+        "SELECT version, ours.status, its.status, facts_hash, \"currentUsage\", reason
              FROM \"UpgradeRecommendation\" AS its JOIN usagectl_recommendations AS ours ON recommendation_id = id",
-        );
-        let before = rows();
-        let lie = "For {{subject}} with {{usage}}, pay {{extra_cost}} for 7 days and {{action}}.";
-        let server = HttpServer::with([answer(lie), answer(lie), Reply::Stall]);
-        let run = show_ai(&db, &server).run().success();
-        assert_eq!(
-            run.stderr,
-            "warning: the summary is the template: sentence 1 has the sign `7`\n"
-        );
-        let json: Value = serde_json::from_str(&run.stdout).unwrap();
-        assert_eq!(json["narrative"]["source"], "template");
-        assert_eq!(json["narrative"]["refused"], "sentence 1 has the sign `7`");
-        assert!(json["narrative"]["text"].as_str().unwrap().contains("19 days until the limit"));
-        assert_eq!(
-            db.rows("SELECT model, refused FROM usagectl_narratives"),
-            ["small-1|sentence 1 has the sign `7`"]
-        );
-        let run = show_ai(&db, &server).run().success();
-        assert!(run.stderr.contains("did not answer within 1 s"), "{}", run.stderr);
-        assert!(!run.stderr.contains("s3cret"));
-        assert_eq!(rows(), before);
-    }
+    )
+    };
+    let before = rows();
+    let lie = "For {{subject}} with {{usage}}, pay {{extra_cost}} for 7 days and {{action}}.";
+    let server = HttpServer::with([answer(lie), answer(lie), Reply::Stall]);
+    let run = show_ai(&db, &server).run().success();
+    assert_eq!(
+        run.stderr,
+        "warning: the summary is the template: sentence 1 has the sign `7`\n"
+    );
+    let json: Value = serde_json::from_str(&run.stdout).unwrap();
+    assert_eq!(json["narrative"]["source"], "template");
+    assert_eq!(json["narrative"]["refused"], "sentence 1 has the sign `7`");
+    assert!(
+        json["narrative"]["text"]
+            .as_str()
+            .unwrap()
+            .contains("19 days until the limit")
+    );
+    assert_eq!(
+        db.rows("SELECT model, refused FROM usagectl_narratives"),
+        ["small-1|sentence 1 has the sign `7`"]
+    );
+    let run = show_ai(&db, &server).run().success();
+    assert!(
+        run.stderr.contains("did not answer within 1 s"),
+        "{}",
+        run.stderr
+    );
+    assert!(!run.stderr.contains("s3cret"));
+    assert_eq!(rows(), before);
+}
 
-    fn nobody_is_asked_who_was_not_named_or_over_an_open_line(db: TestDatabase) {
-        put(&db, facts());
-        let ai = |args: &[&str]| {
-            let args = [&["recommend", "show", "abc", "--ai"], args].concat();
-            let run = db.usagectl(args).run();
-            assert_eq!(run.code, 2, "{}", run.snapshot());
-            run.stderr
-        };
-        assert!(ai(&[]).contains("--ai needs --ai-url or USAGECTL_AI_URL"));
-        let url = ["--ai-url", "http://models.example/v1", "--ai-model", "m"];
-        assert!(ai(&url).contains("plain HTTP to http://models.example is refused"));
-        let local = ["--ai-url", "http://127.0.0.1:9/v1"];
-        assert!(ai(&local).contains("--ai needs --ai-model"));
-        let keyless = [&local[..], &["--ai-model", "m", "--ai-key-variable", "NO_SUCH"]].concat();
-        assert!(ai(&keyless).contains("the environment variable NO_SUCH is not set"));
-    }
+#[rstest]
+fn nobody_is_asked_who_was_not_named_or_over_an_open_line(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let db = TestDatabase::migrated(engine);
+    put(&db, facts());
+    let ai = |args: &[&str]| {
+        let args = [&["recommend", "show", "abc", "--ai"], args].concat();
+        let run = db.usagectl(args).run();
+        assert_eq!(run.code, 2, "{}", run.snapshot());
+        run.stderr
+    };
+    assert!(ai(&[]).contains("--ai needs --ai-url or USAGECTL_AI_URL"));
+    let url = ["--ai-url", "http://models.example/v1", "--ai-model", "m"];
+    assert!(ai(&url).contains("plain HTTP to http://models.example is refused"));
+    let local = ["--ai-url", "http://127.0.0.1:9/v1"];
+    assert!(ai(&local).contains("--ai needs --ai-model"));
+    let keyless = [
+        &local[..],
+        &["--ai-model", "m", "--ai-key-variable", "NO_SUCH"],
+    ]
+    .concat();
+    assert!(ai(&keyless).contains("the environment variable NO_SUCH is not set"));
+}
 
-    fn the_dry_run_shows_the_request_and_sends_nothing(db: TestDatabase) {
-        put(&db, facts());
-        let server = HttpServer::with([]);
-        let run = show_ai(&db, &server).arg("--ai-dry-run").run().success();
-        assert!(run.stdout.starts_with("POST http://127.0.0.1:"), "{}", run.stdout);
-        assert!(run.stdout.contains("Authorization: Bearer (the value of AI_KEY)\n\n{\"model\":\"small-1\""));
-        assert!(!run.stdout.contains("s3cret") && !run.stdout.contains("228"));
-        assert!(server.received().is_empty());
-    }
+#[rstest]
+fn the_dry_run_shows_the_request_and_sends_nothing(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    put(&db, facts());
+    let server = HttpServer::with([]);
+    let run = show_ai(&db, &server).arg("--ai-dry-run").run().success();
+    assert!(
+        run.stdout.starts_with("POST http://127.0.0.1:"),
+        "{}",
+        run.stdout
+    );
+    assert!(
+        run.stdout
+            .contains("Authorization: Bearer (the value of AI_KEY)\n\n{\"model\":\"small-1\"")
+    );
+    assert!(!run.stdout.contains("s3cret") && !run.stdout.contains("228"));
+    assert!(server.received().is_empty());
 }
