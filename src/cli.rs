@@ -154,7 +154,6 @@ fn conclude(context: &mut Context, result: Result<Outcome>) -> Exit {
 }
 
 /// The definition of the command line, for completions, manual pages and tests.
-#[must_use]
 pub fn definition() -> clap::Command {
     <Cli as clap::CommandFactory>::command()
 }

@@ -27,7 +27,6 @@ pub enum Verbosity {
 
 impl Verbosity {
     /// From the counts of `-v` and `-q`, which exclude each other.
-    #[must_use]
     pub fn new(verbose: u8, quiet: bool) -> Verbosity {
         match (verbose, quiet) {
             (_, true) => Verbosity::Quiet,
@@ -38,7 +37,6 @@ impl Verbosity {
 }
 
 /// Who runs the program, as user@host; for logs.
-#[must_use]
 pub fn who() -> String {
     let named = ["USER", "LOGNAME"]
         .iter()
@@ -78,7 +76,6 @@ pub struct Context {
 
 impl Context {
     /// The surroundings, from what the command line says.
-    #[must_use]
     pub fn new(
         now: DateTime<Utc>,
         database_url: Option<String>,
@@ -98,20 +95,12 @@ impl Context {
     }
 
     /// Opens the database and makes sure that its schema is the one this program works with.
-    ///
-    /// # Errors
-    ///
-    /// When there is no database, it cannot be reached, or it is not migrated: each with its cure.
     pub fn open(&mut self, access: Access) -> Result<Db> {
         let url = self.database_url(false)?;
         self.open_migrated(&url, access)
     }
 
     /// As [`Context::open`], for a URL that was found before.
-    ///
-    /// # Errors
-    ///
-    /// As [`Context::open`].
     pub fn open_migrated(&mut self, url: &DatabaseUrl, access: Access) -> Result<Db> {
         let mut db = self.open_unchecked(url, access)?;
         migrations::require_current(&mut db)?;
@@ -119,10 +108,6 @@ impl Context {
     }
 
     /// Opens the database whatever its schema; for `migrate`, `rollback` and `status`.
-    ///
-    /// # Errors
-    ///
-    /// When there is no database or it cannot be reached.
     pub fn open_unchecked(&mut self, url: &DatabaseUrl, access: Access) -> Result<Db> {
         let db = db::open(url, access)?;
         self.note(format_args!("using {} (from {})", url.target, url.source));
@@ -133,10 +118,6 @@ impl Context {
     }
 
     /// Finds the URL of the database; `prefer_direct` for the commands that change the schema.
-    ///
-    /// # Errors
-    ///
-    /// When the URL is not one of ours; that is wrong usage.
     pub fn database_url(&self, prefer_direct: bool) -> Result<DatabaseUrl> {
         url::find(self.database_url.as_deref(), prefer_direct).map_err(|error: UrlError| {
             let cure = error.cure();
@@ -145,10 +126,6 @@ impl Context {
     }
 
     /// Prints the answer to stdout, in the format that was asked for.
-    ///
-    /// # Errors
-    ///
-    /// When stdout cannot be written.
     pub fn answer(&mut self, answer: &impl Answer) -> Result<()> {
         crate::output::print(&mut self.stdout, self.format, answer).map_err(unanswered)
     }
@@ -159,10 +136,6 @@ impl Context {
     }
 
     /// Writes out what was answered so far.
-    ///
-    /// # Errors
-    ///
-    /// When stdout cannot be written.
     pub fn flush(&mut self) -> Result<()> {
         self.stdout
             .flush()
@@ -185,10 +158,6 @@ impl Context {
 
     /// Asks the person at the terminal, and returns the line they type, without space around it; an
     /// empty one if they close it.
-    ///
-    /// # Errors
-    ///
-    /// When stdin cannot be read.
     pub fn ask(&mut self, question: impl Display) -> Result<String> {
         let _ = write!(self.stderr, "{question}");
         let _ = self.stderr.flush();

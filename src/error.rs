@@ -38,7 +38,6 @@ pub enum Exit {
 
 impl Exit {
     /// Which of two results a command that met both reports: 7, 1, 4, 12, 11, 10, 3, then the rest.
-    #[must_use]
     pub fn worse(self, other: Exit) -> Exit {
         if self.rank() <= other.rank() {
             self
@@ -212,7 +211,6 @@ impl From<csv::Error> for Error {
 }
 
 /// A word as a shell reads it back.
-#[must_use]
 pub fn shell_word(text: &str) -> String {
     let plain = |c: char| c.is_alphanumeric() || "/._-:@=,+".contains(c);
     if !text.is_empty() && text.chars().all(plain) {

@@ -73,10 +73,6 @@ pub enum BadUrl {
 
 impl Url {
     /// Reads a URL.
-    ///
-    /// # Errors
-    ///
-    /// [`BadUrl`], which does not repeat the text.
     pub fn parse(text: &str) -> Result<Url, BadUrl> {
         let uri: Uri = text.trim().parse().map_err(|_| BadUrl::NotHttp)?;
         let https = match uri.scheme_str() {
@@ -102,10 +98,6 @@ impl Url {
     }
 
     /// This URL with `path` after its own path.
-    ///
-    /// # Errors
-    ///
-    /// When `path` has characters that no URL has.
     pub fn join(&self, path: &str) -> Result<Url, BadUrl> {
         let own = self.uri.path().trim_end_matches('/');
         let query = self.uri.query().map(|query| format!("?{query}"));
@@ -114,19 +106,16 @@ impl Url {
     }
 
     /// The URL without its query, for lists of what a user entered openly.
-    #[must_use]
     pub fn without_query(&self) -> String {
         format!("{self}{}", self.uri.path())
     }
 
     /// Whether it is https.
-    #[must_use]
     pub fn is_https(&self) -> bool {
         self.https
     }
 
     /// Whether it names this machine.
-    #[must_use]
     pub fn is_loopback(&self) -> bool {
         let host = self.host.trim_start_matches('[').trim_end_matches(']');
         let address: Option<std::net::IpAddr> = host.parse().ok();
@@ -200,10 +189,6 @@ const LONGEST_SECRET: u64 = 1 << 16;
 
 impl Secret {
     /// The value of an environment variable.
-    ///
-    /// # Errors
-    ///
-    /// When it is not set, empty or not UTF-8.
     pub fn from_env(name: &str) -> Result<Secret, NoSecret> {
         match std::env::var(name) {
             Ok(value) if !value.trim().is_empty() => Ok(Secret(value.trim().to_owned())),
@@ -212,10 +197,6 @@ impl Secret {
     }
 
     /// The content of a file, without the space around it.
-    ///
-    /// # Errors
-    ///
-    /// When it cannot be read, or nothing is in it.
     pub fn from_file(path: &Path) -> Result<Secret, NoSecret> {
         let unreadable = |reason: String| NoSecret::Unreadable {
             path: path.to_owned(),
@@ -234,7 +215,6 @@ impl Secret {
     }
 
     /// The secret itself, for the one place that needs it.
-    #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -273,7 +253,6 @@ pub struct Request {
 
 impl Request {
     /// Asks for what is at a URL.
-    #[must_use]
     pub fn get(url: Url) -> Request {
         Request {
             method: Method::GET,
@@ -284,7 +263,6 @@ impl Request {
     }
 
     /// Sends JSON to a URL.
-    #[must_use]
     pub fn post_json(url: Url, body: Vec<u8>) -> Request {
         let headers = vec![("Content-Type".to_owned(), "application/json".to_owned())];
         Request {
@@ -303,13 +281,11 @@ impl Request {
     }
 
     /// Shows a token.
-    #[must_use]
     pub fn bearer(self, token: &Secret) -> Request {
         self.header("Authorization", format!("Bearer {}", token.expose()))
     }
 
     /// Shows a user and a password.
-    #[must_use]
     pub fn basic(self, user: &str, password: &Secret) -> Request {
         use base64::prelude::{BASE64_STANDARD, Engine};
         let pair = BASE64_STANDARD.encode(format!("{user}:{}", password.expose()));
@@ -336,13 +312,11 @@ pub struct Response {
 
 impl Response {
     /// Whether the server is content.
-    #[must_use]
     pub fn is_success(&self) -> bool {
         (200..300).contains(&self.status)
     }
 
     /// The first header of this name, in small letters.
-    #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
         let found = self.headers.iter().find(|(header, _)| header == name);
         found.map(|(_, value)| value.as_str())
@@ -390,7 +364,6 @@ pub struct Client {
 
 impl Client {
     /// A client that keeps to `policy`.
-    #[must_use]
     pub fn new(policy: Policy) -> Client {
         let config = Agent::config_builder()
             .http_status_as_error(false)
@@ -415,10 +388,6 @@ impl Client {
     }
 
     /// Makes sure that the policy lets a request go to this URL.
-    ///
-    /// # Errors
-    ///
-    /// When it would go over plain HTTP to another machine, or needs TLS in a build without.
     pub fn allows(&self, url: &Url) -> Result<(), Error> {
         let host = url.to_string();
         if url.https && !cfg!(feature = "tls") {
@@ -431,10 +400,6 @@ impl Client {
     }
 
     /// Sends a request and reads the answer, whatever its status.
-    ///
-    /// # Errors
-    ///
-    /// [`Error`]: there is no answer.
     pub fn send(&self, request: Request) -> Result<Response, Error> {
         let mut request = request;
         for _ in 0..=MOST_REDIRECTS {

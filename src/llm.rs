@@ -110,10 +110,6 @@ impl Trouble {
 }
 
 /// Asks for a text about `story`, twice at most.
-///
-/// # Errors
-///
-/// Why there is none, in words that hold no secret.
 pub fn ask(endpoint: &Endpoint, story: &Story) -> Result<String, String> {
     let deadline = Instant::now() + endpoint.timeout;
     let first = match attempt(endpoint, story, None, endpoint.timeout) {
@@ -162,10 +158,6 @@ fn attempt(
 }
 
 /// The request as it would be sent, for people; the key is named and not shown.
-///
-/// # Errors
-///
-/// When the base is such that no URL comes of it.
 pub fn dry_run(endpoint: &Endpoint, story: &Story, key: Option<&str>) -> Result<String, BadUrl> {
     let url = url(endpoint)?;
     let body = body(endpoint, story, None).unwrap_or_default();

@@ -22,9 +22,7 @@ pub struct Exposition {
 /// A value and what it is of.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sample {
-    /// The metric.
     pub name: String,
-    /// Its labels, each once.
     pub labels: BTreeMap<String, String>,
     /// The value; it may be NaN or infinite.
     pub value: f64,
@@ -32,7 +30,6 @@ pub struct Sample {
 
 impl Sample {
     /// Whether it has this name and these labels; it may have more.
-    #[must_use]
     pub fn is(&self, name: &str, labels: &BTreeMap<String, String>) -> bool {
         self.name == name
             && labels
@@ -45,7 +42,6 @@ const MOST_ODD_LINES: usize = 100;
 
 impl Exposition {
     /// Reads the text. A line that is none is noted and stops no other.
-    #[must_use]
     pub fn parse(text: &str) -> Exposition {
         let mut found = Exposition::default();
         for (index, line) in text.lines().enumerate() {
@@ -71,7 +67,6 @@ impl Exposition {
     }
 
     /// Whether a metric only counts up. In OpenMetrics the family of `x_total` is `x`.
-    #[must_use]
     pub fn is_counter(&self, name: &str) -> bool {
         let family = name.strip_suffix("_total").unwrap_or(name);
         [name, family]

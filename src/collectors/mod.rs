@@ -53,7 +53,6 @@ pub struct Moment {
 pub struct Collected {
     /// What was measured; nothing, if the source has nothing to tell.
     pub points: Vec<NewPoint>,
-    /// Counters, to be remembered.
     pub counters: Vec<Counter>,
     /// Whether values of a moment that is known replace the old ones: bills are revised.
     pub revises: bool,
@@ -69,21 +68,14 @@ pub trait Collector: Send {
     fn source(&self) -> Source;
 
     /// Asks it.
-    ///
-    /// # Errors
-    ///
-    /// When it does not answer, or with something else than what it should.
     fn collect(&self, moment: &Moment) -> Result<Collected, Failure>;
 }
 
 /// What became of a collector.
 #[derive(Clone, Debug)]
 pub struct Finished {
-    /// Which.
     pub source: Source,
-    /// What it found.
     pub found: Result<Collected, Failure>,
-    /// How long it took.
     pub took: Duration,
 }
 
@@ -93,7 +85,6 @@ const GRACE: Duration = Duration::from_secs(1);
 /// Runs all at once. The answers stand in the order of the collectors.
 ///
 /// A collector that does not come back in time is left to itself; its thread ends with the program.
-#[must_use]
 pub fn run(collectors: Vec<Box<dyn Collector>>, moment: &Moment) -> Vec<Finished> {
     let began = Instant::now();
     let start = |collector: Box<dyn Collector>| {

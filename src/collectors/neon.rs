@@ -17,7 +17,6 @@ use crate::domain::metrics::point::{NewPoint, Reading, Series, midnight};
 /// How Neon is asked.
 #[derive(Clone, Debug)]
 pub struct Neon {
-    /// Where, and the key.
     pub endpoint: Endpoint,
     /// The organisation, which some keys need.
     pub organisation: Option<String>,

@@ -16,7 +16,6 @@ use crate::domain::metrics::point::{Reading, midnight};
 /// How OpenAI is asked.
 #[derive(Clone, Debug)]
 pub struct OpenAi {
-    /// Where, and the key.
     pub endpoint: Endpoint,
     /// One project; all if there is none.
     pub project: Option<String>,

@@ -17,7 +17,6 @@ use crate::store::url::{DatabaseUrl, Target};
 /// Where it is.
 #[derive(Clone, Debug)]
 pub struct Postgres {
-    /// Its URL.
     pub url: DatabaseUrl,
     /// How long ago it was asked the last time.
     pub last_asked: Option<Duration>,

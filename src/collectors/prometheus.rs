@@ -16,7 +16,6 @@ use crate::http::{Client, Limit, Policy, Request, Secret, Url};
 /// An exporter.
 #[derive(Clone, Debug)]
 pub struct Prometheus {
-    /// Its page of metrics.
     pub url: Url,
     /// A token, if it wants one.
     pub token: Option<Secret>,
@@ -78,10 +77,6 @@ impl FromStr for MapRule {
 }
 
 /// Reads rules from TOML: `map = ["name{label=\"x\"}=SERVICE/METRIC*scale", ...]`.
-///
-/// # Errors
-///
-/// What is wrong with it.
 pub fn rules_from_toml(text: &str) -> Result<Vec<MapRule>, String> {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]

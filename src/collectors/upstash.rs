@@ -16,7 +16,6 @@ use chrono::Datelike;
 /// How Upstash is asked.
 #[derive(Clone, Debug)]
 pub struct Upstash {
-    /// Which of its APIs.
     pub way: Way,
 }
 
@@ -34,9 +33,7 @@ pub enum Way {
 pub struct Account {
     /// Where it is; the key is the account's.
     pub endpoint: Endpoint,
-    /// The account's address.
     pub email: String,
-    /// The database.
     pub database_id: String,
 }
 

@@ -27,10 +27,6 @@ pub struct Prices {
 const LAST_DAYS: TimeDelta = TimeDelta::days(3);
 
 /// Adds up what the roll-ups say of these APIs: the last days, and the month's credits against the budget.
-///
-/// # Errors
-///
-/// When the roll-ups cannot be read.
 pub fn usage(
     db: &mut Db,
     apis: &[String],

@@ -12,9 +12,7 @@ use crate::http::{Client, Limit, Policy, Request, Response, Secret, Url};
 pub struct Endpoint {
     /// The vendor's name, for messages.
     pub vendor: &'static str,
-    /// The API.
     pub base: Url,
-    /// The key.
     pub key: Secret,
     /// The environment variable that holds the key, for messages.
     pub key_variable: &'static str,

@@ -12,7 +12,6 @@ use crate::ingest::{self, Broken, Format, Found, Input, Rules};
 /// How Vercel is asked.
 #[derive(Clone, Debug)]
 pub struct Vercel {
-    /// Where, and the token.
     pub endpoint: Endpoint,
     /// The team, whose bill it is.
     pub team: Option<String>,

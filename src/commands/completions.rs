@@ -17,10 +17,6 @@ pub struct CompletionsArgs {
 }
 
 /// Prints the script to stdout.
-///
-/// # Errors
-///
-/// When stdout cannot be written.
 pub fn run(
     context: &mut Context,
     args: CompletionsArgs,

@@ -19,10 +19,6 @@ pub struct ManArgs {
 }
 
 /// Prints or writes the pages.
-///
-/// # Errors
-///
-/// When they cannot be written.
 pub fn run(context: &mut Context, args: ManArgs, definition: clap::Command) -> Result<Outcome> {
     match args.out_dir {
         Some(directory) => {

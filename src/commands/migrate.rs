@@ -63,10 +63,6 @@ pub(super) struct LockArgs {
 }
 
 /// Applies every pending migration, or those up to `--to`.
-///
-/// # Errors
-///
-/// When the database cannot be opened or does not take them, or a migration fails.
 pub fn run(context: &mut Context, args: MigrateArgs) -> Result<Outcome> {
     let url = context.database_url(true)?;
     if args.dry_run || args.sql {

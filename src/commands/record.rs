@@ -235,10 +235,6 @@ const POLL: Duration = Duration::from_millis(100);
 const NAMED_LINES: u64 = 20;
 
 /// Records what the arguments name.
-///
-/// # Errors
-///
-/// When an input or the database cannot be opened, or the database fails. Refused lines are no error.
 pub fn run(context: &mut Context, args: RecordArgs) -> Result<Outcome> {
     let began = Instant::now();
     let inputs = inputs(&args)?;

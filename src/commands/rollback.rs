@@ -62,10 +62,6 @@ pub struct RollbackArgs {
 }
 
 /// Undoes the migrations that were asked for.
-///
-/// # Errors
-///
-/// When nobody agreed, the database cannot be opened, or a migration cannot be undone.
 pub fn run(context: &mut Context, args: RollbackArgs) -> Result<Outcome> {
     let url = context.database_url(true)?;
     let preview = args.dry_run || args.sql;

@@ -55,10 +55,6 @@ enum By {
 }
 
 /// Counts and answers.
-///
-/// # Errors
-///
-/// When the database cannot be opened or read, or an API is named that nothing is known about.
 pub fn run(context: &mut Context, args: StatsArgs) -> Result<Outcome> {
     let window = args.lookback.window(context.now)?;
     let mut db = context.open(Access::Read)?;

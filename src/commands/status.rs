@@ -41,10 +41,6 @@ pub struct StatusArgs {
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 /// Looks, prints the report and turns its verdict into the exit code.
-///
-/// # Errors
-///
-/// When the database cannot be opened or read.
 pub fn run(context: &mut Context, args: StatusArgs) -> Result<Outcome> {
     let url = context.database_url(false)?;
     let deadline = args.wait.and_then(|wait| Instant::now().checked_add(wait));

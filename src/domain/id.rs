@@ -6,7 +6,6 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 /// The id that the same facts always get: `at`, then as much of the SHA-256 of both as fits (74 bits).
-#[must_use]
 pub fn derived(at: DateTime<Utc>, facts: &[u8]) -> Uuid {
     // The moment is hashed too: an id has no room for one before 1970.
     let hash = Sha256::new_with_prefix(at.timestamp_millis().to_be_bytes())
@@ -18,7 +17,6 @@ pub fn derived(at: DateTime<Utc>, facts: &[u8]) -> Uuid {
 }
 
 /// An id that nothing else has.
-#[must_use]
 pub fn unique(at: DateTime<Utc>) -> Uuid {
     let random = Uuid::new_v4();
     let mut tail = [0; 10];
@@ -32,7 +30,6 @@ pub fn unique(at: DateTime<Utc>) -> Uuid {
 
 /// As [`derived`], but of version 8 and without the time in front: for the few things that people name by
 /// the beginning of an id, which must not be the same for all that were made within a minute.
-#[must_use]
 pub fn scattered(at: DateTime<Utc>, facts: &[u8]) -> Uuid {
     let hash = Sha256::new_with_prefix(at.timestamp_millis().to_be_bytes())
         .chain_update(facts)

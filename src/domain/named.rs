@@ -4,11 +4,9 @@
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{name}` is no {set}; there are {known}")]
 pub struct UnknownName {
-    /// What was given.
     pub name: String,
     /// What it should have been, for people.
     pub set: &'static str,
-    /// The names there are.
     pub known: String,
 }
 

@@ -11,7 +11,6 @@ pub enum Granularity {
     Hourly,
     /// One day.
     Daily,
-    /// One calendar month.
     Monthly,
 }
 
@@ -24,7 +23,6 @@ impl Granularity {
     ];
 
     /// The application's word in `aggregation_type`.
-    #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Granularity::Hourly => "HOURLY",
@@ -34,7 +32,6 @@ impl Granularity {
     }
 
     /// What one period is, and several are called.
-    #[must_use]
     pub fn unit(self) -> &'static str {
         match self {
             Granularity::Hourly => "hours",
@@ -44,7 +41,6 @@ impl Granularity {
     }
 
     /// The periods that one of these is made of; hours are made of rows.
-    #[must_use]
     pub fn below(self) -> Option<Granularity> {
         match self {
             Granularity::Hourly => None,
@@ -54,7 +50,6 @@ impl Granularity {
     }
 
     /// The periods that these are parts of.
-    #[must_use]
     pub fn above(self) -> Option<Granularity> {
         match self {
             Granularity::Hourly => Some(Granularity::Daily),
@@ -64,7 +59,6 @@ impl Granularity {
     }
 
     /// The start of the period that holds `at`.
-    #[must_use]
     pub fn start_of(self, at: DateTime<Utc>) -> DateTime<Utc> {
         let (date, hour) = match self {
             Granularity::Hourly => (at.date_naive(), at.hour()),
@@ -76,7 +70,6 @@ impl Granularity {
     }
 
     /// The end of the period that starts at `start`, which is the start of the next one.
-    #[must_use]
     pub fn end_of(self, start: DateTime<Utc>) -> DateTime<Utc> {
         let end = match self {
             Granularity::Hourly => start.checked_add_signed(TimeDelta::hours(1)),
@@ -88,7 +81,6 @@ impl Granularity {
     }
 
     /// The start of the first period that begins at `at` or later.
-    #[must_use]
     pub fn start_from(self, at: DateTime<Utc>) -> DateTime<Utc> {
         let start = self.start_of(at);
         if start == at {
@@ -99,7 +91,6 @@ impl Granularity {
     }
 
     /// How many periods begin between the starts `from` and `to`.
-    #[must_use]
     pub fn count_between(self, from: DateTime<Utc>, to: DateTime<Utc>) -> usize {
         let months = |at: DateTime<Utc>| i64::from(at.year()) * 12 + i64::from(at.month0());
         let count = match self {
@@ -140,25 +131,21 @@ impl Window {
     };
 
     /// Whether `at` is in it.
-    #[must_use]
     pub fn contains(&self, at: DateTime<Utc>) -> bool {
         self.from <= at && at < self.to
     }
 
     /// Whether the period that starts at `start` lies in it to its end.
-    #[must_use]
     pub fn encloses(&self, granularity: Granularity, start: DateTime<Utc>) -> bool {
         self.from <= start && granularity.end_of(start) <= self.to
     }
 
     /// Whether no instant is in it.
-    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.from >= self.to
     }
 
     /// The periods that lie in it whole; empty if none does.
-    #[must_use]
     pub fn narrowed(&self, granularity: Granularity) -> Window {
         Window {
             from: granularity.start_from(self.from),
@@ -167,7 +154,6 @@ impl Window {
     }
 
     /// What is left of it before and after `middle`, which is a part of it or empty.
-    #[must_use]
     pub fn without(&self, middle: Window) -> [Window; 2] {
         if middle.is_empty() {
             let after = Window {
@@ -188,7 +174,6 @@ impl Window {
     }
 
     /// The periods that overlap it, whole.
-    #[must_use]
     pub fn widened(&self, granularity: Granularity) -> Window {
         Window {
             from: granularity.start_of(self.from),
@@ -199,7 +184,6 @@ impl Window {
 
 /// An instant as messages and JSON show it, and as the command line reads it: RFC 3339, in UTC, with
 /// milliseconds only if it has some.
-#[must_use]
 pub fn shown(at: DateTime<Utc>) -> String {
     at.to_rfc3339_opts(SecondsFormat::AutoSi, true)
 }

@@ -13,7 +13,6 @@ use crate::domain::usage::record::NewUsage;
 /// Records that passed the checks, each with its line; and between them the lines that did not.
 #[derive(Debug, Default)]
 pub struct Block {
-    /// The records.
     pub usage: UsageBatch,
     /// Where each record comes from.
     places: Vec<Place>,
@@ -126,13 +125,11 @@ impl Block {
     }
 
     /// How many lines are in it, refused ones too.
-    #[must_use]
     pub fn lines(&self) -> usize {
         self.usage.len() + self.refused.len()
     }
 
     /// The memory in use.
-    #[must_use]
     pub fn size_bytes(&self) -> usize {
         self.usage.size_bytes()
             + self.raw.len()
@@ -141,7 +138,6 @@ impl Block {
     }
 
     /// The input and line of the last record or refusal.
-    #[must_use]
     pub fn last_line(&self) -> Option<(&str, u64)> {
         let place = self.places.last();
         let recorded = place.map(|place| (self.origins[place.origin].input.as_str(), place.line));
@@ -155,7 +151,6 @@ impl Block {
 
     /// All refusals in the order of their lines: those that the checks found, and `more`, which came
     /// up later for the records of these indexes, in their order.
-    #[must_use]
     pub fn take_refusals(&mut self, more: Vec<(usize, Problem)>) -> Vec<Refusal> {
         let mut all = std::mem::take(&mut self.refused);
         self.refused_bytes = 0;

@@ -41,10 +41,6 @@ pub enum TimeUnit {
 ///
 /// Zones with names are not among them: their hours of change make some times ambiguous and others
 /// impossible, and a log that was written without its zone does not say which was meant.
-///
-/// # Errors
-///
-/// A sentence for the command line.
 pub fn zone_from_text(text: &str) -> Result<FixedOffset, String> {
     if ["UTC", "Z"]
         .iter()

@@ -18,7 +18,6 @@ macro_rules! fields {
             pub const ALL: &[Field] = &[$(Field::$field,)+];
 
             /// Its name in the database, in messages and in most logs.
-            #[must_use]
             pub fn name(self) -> &'static str {
                 match self {
                     $(Field::$field => $snake,)+
@@ -26,7 +25,6 @@ macro_rules! fields {
             }
 
             /// The field of that name, in snake_case or camelCase.
-            #[must_use]
             pub fn named(name: &str) -> Option<Field> {
                 match name {
                     $($snake $(| $camel)? => Some(Field::$field),)+
@@ -76,7 +74,6 @@ pub struct Mapping {
 
 impl Mapping {
     /// The field that `name` stands for, if it is one.
-    #[must_use]
     pub fn field(&self, name: &str) -> Option<Field> {
         if !self.renamed.is_empty()
             && let Some(field) = self.renamed.get(name)

@@ -24,7 +24,6 @@ use crate::domain::usage::record::UsageRecord;
 pub type EventHash = [u8; 32];
 
 /// The id of the event of this hash that is the `ordinal`-th of its kind, from 1.
-#[must_use]
 pub fn derived_id(at: DateTime<Utc>, hash: &EventHash, ordinal: u32) -> Uuid {
     let mut facts = [0; 36];
     facts[..32].copy_from_slice(hash);

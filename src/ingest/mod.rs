@@ -61,7 +61,6 @@ pub struct Origin {
 /// How one record is written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Syntax {
-    /// A JSON object.
     Json,
     /// A row of CSV under this header.
     Csv {
@@ -73,7 +72,6 @@ pub enum Syntax {
 /// A line that is not recorded, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// Where it came from.
     pub origin: Arc<Origin>,
     /// Its line in the input, from 1; of a record of several lines, the first.
     pub line: u64,

@@ -33,10 +33,6 @@ pub trait Line: Sized {
     const OTHERS: Unknown;
 
     /// Understands a line.
-    ///
-    /// # Errors
-    ///
-    /// The first thing that is wrong with it.
     fn of(said: &Said, rules: &Rules) -> Result<Self, Problem>;
 }
 
@@ -59,10 +55,6 @@ pub enum Broken<E> {
 }
 
 /// Reads an input to its end and hands on what is in it.
-///
-/// # Errors
-///
-/// When it cannot be read to its end, or when `hand_on` fails.
 pub fn read_lines<L: Line, E>(
     input: Input,
     format: Option<Format>,

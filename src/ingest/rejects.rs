@@ -20,29 +20,23 @@ use super::{Code, Origin, Refusal, Syntax};
 pub(super) struct Reject {
     /// The input it came from, as messages name it.
     pub(super) input: String,
-    /// Its line there.
     pub(super) line: u64,
-    /// Where it begins there.
     pub(super) byte: u64,
-    /// The kind of reason.
     pub(super) code: Code,
     /// The field that is wrong, where it is one.
     pub(super) field: Option<String>,
-    /// The reason.
     pub(super) message: String,
     /// The line: this is what to correct.
     pub(super) raw: String,
     /// What keeps `raw` from being the whole original; to be removed once `raw` is right.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) raw_is: Option<RawIs>,
-    /// How it is written.
     pub(super) format: RejectFormat,
     /// The header of its file, for CSV.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) header: Option<String>,
     /// The name of its input in derived ids.
     pub(super) source: String,
-    /// When it was refused.
     pub(super) at: DateTime<Utc>,
 }
 
@@ -60,7 +54,6 @@ pub enum RawIs {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum RejectFormat {
-    /// A JSON object.
     Json,
     /// A row of CSV.
     Csv,
@@ -124,10 +117,6 @@ pub struct RejectsFile {
 
 impl RejectsFile {
     /// Opens the file, or makes one that only its owner may read.
-    ///
-    /// # Errors
-    ///
-    /// When it cannot be written.
     pub fn open(path: &Path) -> io::Result<RejectsFile> {
         let make = OpenOptions::new()
             .append(true)
@@ -150,32 +139,22 @@ impl RejectsFile {
     }
 
     /// Whether `path` is this very file.
-    ///
-    /// # Errors
-    ///
-    /// When either cannot be looked at.
     pub fn is(&self, path: &Path) -> io::Result<bool> {
         let (ours, other) = (self.file.get_ref().metadata()?, fs::metadata(path)?);
         Ok((ours.dev(), ours.ino()) == (other.dev(), other.ino()))
     }
 
     /// Its path, as it was given.
-    #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
     /// Whether nothing was written to it yet.
-    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.is_empty
     }
 
     /// Writes a line that is refused at `at`.
-    ///
-    /// # Errors
-    ///
-    /// When it cannot be written.
     pub fn write(&mut self, refusal: &Refusal, at: DateTime<Utc>) -> io::Result<()> {
         self.is_empty = false;
         serde_json::to_writer(&mut self.file, &Reject::new(refusal, at))?;
@@ -183,19 +162,11 @@ impl RejectsFile {
     }
 
     /// Hands on to the file what is still held back.
-    ///
-    /// # Errors
-    ///
-    /// When it cannot be written.
     pub fn flush(&mut self) -> io::Result<()> {
         self.file.flush()
     }
 
     /// Ends it.
-    ///
-    /// # Errors
-    ///
-    /// When it cannot be written.
     pub fn close(mut self) -> io::Result<()> {
         self.file.flush()?;
         if self.is_empty && self.was_made {

@@ -10,7 +10,6 @@ use flate2::read::MultiGzDecoder;
 /// An input that was opened and not yet read.
 #[derive(Debug)]
 pub struct Input {
-    /// As messages name it.
     pub name: String,
     /// As derived ids name it.
     pub source: String,
@@ -33,10 +32,6 @@ pub struct OpenError {
 
 impl Input {
     /// Opens a file; its source is its name without directories.
-    ///
-    /// # Errors
-    ///
-    /// When it cannot be opened, or is a directory.
     pub fn open(path: &Path) -> Result<Input, OpenError> {
         let failed = |source| OpenError {
             path: path.to_owned(),
@@ -55,10 +50,6 @@ impl Input {
     }
 
     /// Reads stdin.
-    ///
-    /// # Errors
-    ///
-    /// When there is none.
     pub fn stdin() -> Result<Input, OpenError> {
         // Not `io::stdin()`: its buffer would cut every read to 8 KiB.
         let stdin = io::stdin().as_fd().try_clone_to_owned();

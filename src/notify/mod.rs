@@ -63,7 +63,6 @@ pub struct Report {
 
 impl Report {
     /// How many of them have come so far.
-    #[must_use]
     pub fn count(&self, delivery: Delivery) -> u64 {
         let notices = self.notices.iter();
         notices.filter(|notice| notice.delivery == delivery).count() as u64
@@ -78,7 +77,6 @@ impl Report {
     }
 
     /// How a command that delivered ends: [`Exit::Unknown`] if anything did not arrive.
-    #[must_use]
     pub fn outcome(&self) -> Outcome {
         let gone = self.lost().find(|n| n.error.as_deref() == Some(NO_CHANNEL));
         if let Some(notice) = gone {
@@ -131,7 +129,6 @@ impl Report {
 /// Why a notice did not arrive.
 #[derive(Debug)]
 struct Failure {
-    /// For people; without secrets.
     reason: String,
     /// What may help whoever looks into it, and is not stored.
     detail: Option<String>,
@@ -211,10 +208,6 @@ impl<'a> Receiver<'a> {
 ///
 /// The caller holds the lock of [`crate::store::lock::RunKind::Alerts`]: two that deliver would send
 /// the same notices.
-///
-/// # Errors
-///
-/// When the database fails; a receiver that fails is part of the report.
 pub fn deliver(context: &mut Context, db: &mut Db, options: &Options) -> Result<Report> {
     let channels = channels::all(db)?;
     let waiting = notices::that_are(db, Delivery::Waiting)?;
@@ -245,10 +238,6 @@ pub fn deliver(context: &mut Context, db: &mut Db, options: &Options) -> Result<
 }
 
 /// Sends one notice through one channel, for whoever wants to see whether it arrives.
-///
-/// # Errors
-///
-/// When it does not; the reason is the message.
 pub fn send_one(context: &mut Context, channel: &Channel, content: &Content) -> Result<()> {
     let failed = |reason: String| {
         let name = printable(&channel.name);

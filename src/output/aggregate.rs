@@ -86,7 +86,6 @@ impl RunAnswer {
     }
 
     /// What could not be counted, a sentence each.
-    #[must_use]
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
         let mut warn = |number, thing: &str, why: &str| {
@@ -113,7 +112,6 @@ impl RunAnswer {
     }
 
     /// One line for people.
-    #[must_use]
     pub fn summary(&self) -> String {
         format!(
             "rewrote {}, {}, {} from {} in {:.2} s",

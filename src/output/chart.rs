@@ -8,7 +8,6 @@ use super::table::amount;
 /// One character for each value, from the lowest block to the highest; an unknown value is a space.
 ///
 /// The scale begins at zero, so that a flat line of large numbers does not look like noise.
-#[must_use]
 pub fn sparkline(values: &[Option<f64>]) -> String {
     const BLOCKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
     let most = values.iter().flatten().copied().fold(0.0, f64::max);
@@ -28,7 +27,6 @@ pub fn sparkline(values: &[Option<f64>]) -> String {
 
 /// A value as a bar of `width` characters on a scale from zero to `full`, with a mark where the threshold
 /// is. What is beyond the scale fills it and ends in `▶`.
-#[must_use]
 pub fn bar(value: f64, mark: f64, full: f64, width: usize) -> String {
     let cells = |amount: f64| {
         let share = (amount / full).clamp(0.0, 1.0);
@@ -49,7 +47,6 @@ pub fn bar(value: f64, mark: f64, full: f64, width: usize) -> String {
 
 /// A chart of several lines: a column for each value, from zero at the bottom, and a line across where the
 /// threshold is. Each line begins with what its top stands for; an unknown value is a gap.
-#[must_use]
 pub fn columns(
     values: &[Option<f64>],
     threshold: Option<f64>,
@@ -115,7 +112,6 @@ const HEIGHT: usize = 14;
 
 /// Draws a course: `•` what was measured, `◦` the middle of the forecast, `░` four in five of its paths.
 /// Empty if there is nothing to draw.
-#[must_use]
 pub fn course(course: &Course) -> String {
     let days = || {
         let past = course.past.iter().map(|(day, _)| *day);

@@ -68,10 +68,6 @@ struct Document<T> {
 }
 
 /// Prints `answer` to `out` as `format`.
-///
-/// # Errors
-///
-/// When `out` cannot be written.
 pub fn print(out: &mut impl Write, format: Format, answer: &impl Answer) -> Result<()> {
     match format {
         Format::Table => out.write_all(answer.table(terminal_width()).as_bytes())?,
@@ -96,7 +92,6 @@ pub fn print(out: &mut impl Write, format: Format, answer: &impl Answer) -> Resu
 
 /// A stored string as people may see it: control characters would move their cursor or colour their
 /// terminal, so they are shown escaped.
-#[must_use]
 pub fn printable(text: &str) -> Cow<'_, str> {
     // Also the marks that make a terminal write from right to left, and so show one thing for another.
     let hidden = |c: char| {
@@ -118,7 +113,6 @@ pub fn printable(text: &str) -> Cow<'_, str> {
 
 /// A CSV cell that no spreadsheet runs: one that would begin a formula gets an apostrophe before it.
 /// Numbers stay numbers.
-#[must_use]
 pub fn inert(cell: &str) -> Cow<'_, str> {
     let starts_formula = cell.starts_with(['=', '+', '-', '@', '\t', '\r']);
     if starts_formula && cell.parse::<f64>().is_err() {

@@ -17,7 +17,6 @@ pub enum Side {
 /// Lays out rows under a header: no borders, columns two spaces apart, no space at the end of a line.
 ///
 /// Every cell is made safe to show. `columns` gives each column's heading and side.
-#[must_use]
 pub fn layout(columns: &[(&str, Side)], rows: impl IntoIterator<Item = Vec<String>>) -> String {
     let mut table = Table::new();
     table
@@ -45,7 +44,6 @@ pub fn layout(columns: &[(&str, Side)], rows: impl IntoIterator<Item = Vec<Strin
 }
 
 /// An amount of any size, as exact as people read it: `0.25`, `83.4`, `1,250`.
-#[must_use]
 pub fn amount(value: f64) -> String {
     let digits = match value.abs() {
         size if size >= 1e15 => return format!("{value:.2e}"),

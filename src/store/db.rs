@@ -36,7 +36,6 @@ pub const LOCK_TIMEOUT_MS: u32 = 15_000;
 pub enum Db {
     /// PostgreSQL, its search path set to the application's schema and then ours.
     Pg(PgConnection),
-    /// A SQLite file.
     Sqlite(SqliteConnection),
 }
 
@@ -69,10 +68,6 @@ impl Db {
     }
 
     /// Runs statements that take no values.
-    ///
-    /// # Errors
-    ///
-    /// Whatever the engine reports.
     pub fn batch_execute(&mut self, sql: &str) -> QueryResult<()> {
         on!(self, |conn| conn.batch_execute(sql))
     }
@@ -81,10 +76,6 @@ impl Db {
     ///
     /// On SQLite the transaction begins IMMEDIATE. A deferred one that reads first and writes later
     /// fails at once, without any waiting, when another writer came between.
-    ///
-    /// # Errors
-    ///
-    /// What `work` returns, or what the engine says to BEGIN and COMMIT.
     pub fn write_tx<T, E: From<DieselError>>(
         &mut self,
         work: impl FnOnce(&mut Db) -> Result<T, E>,
@@ -99,10 +90,6 @@ impl Db {
     }
 
     /// Runs `work` in one transaction whose reads all see the same instant of the database.
-    ///
-    /// # Errors
-    ///
-    /// As [`Db::write_tx`].
     pub fn read_tx<T, E: From<DieselError>>(
         &mut self,
         work: impl FnOnce(&mut Db) -> Result<T, E>,
@@ -120,10 +107,6 @@ impl Db {
     }
 
     /// Runs `work` so that it can fail without taking the transaction around it along.
-    ///
-    /// # Errors
-    ///
-    /// What `work` returns, or what the engine says to the savepoint.
     pub fn savepoint<T, E: From<DieselError>>(
         &mut self,
         work: impl FnOnce(&mut Db) -> Result<T, E>,
@@ -183,19 +166,13 @@ pub enum OpenError {
     /// The file system says no.
     #[error("cannot open {}", path.display())]
     File {
-        /// The file.
         path: PathBuf,
         /// What the file system said.
         source: io::Error,
     },
     /// SQLite says no.
     #[error("cannot open {}: {reason}", path.display())]
-    Sqlite {
-        /// The file.
-        path: PathBuf,
-        /// SQLite's message.
-        reason: String,
-    },
+    Sqlite { path: PathBuf, reason: String },
     /// PostgreSQL cannot be reached or does not let us in.
     #[error("cannot connect to {target}: {reason}")]
     Postgres {
@@ -256,10 +233,6 @@ impl From<OpenError> for Error {
 }
 
 /// Opens the database that `url` names.
-///
-/// # Errors
-///
-/// [`OpenError`], each with its cure.
 pub fn open(url: &DatabaseUrl, access: Access) -> Result<Db, OpenError> {
     match &url.target {
         Target::Sqlite(path) => {
@@ -273,10 +246,6 @@ pub fn open(url: &DatabaseUrl, access: Access) -> Result<Db, OpenError> {
 }
 
 /// An empty SQLite database in memory: what `migrate` would start from where there is no file yet.
-///
-/// # Errors
-///
-/// When SQLite says no.
 pub fn open_nothing() -> Result<Db, OpenError> {
     let opened = SqliteConnection::establish(":memory:");
     opened.map(Db::Sqlite).map_err(|error| OpenError::Sqlite {

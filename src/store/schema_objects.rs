@@ -24,10 +24,6 @@ struct Found {
 }
 
 /// Reads the catalogue. The migrations' own ledger and log are left out.
-///
-/// # Errors
-///
-/// Whatever the engine reports.
 pub fn read(db: &mut Db) -> QueryResult<Catalogue> {
     let query = match db {
         Db::Pg(_) => POSTGRES,

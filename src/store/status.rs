@@ -14,10 +14,6 @@ use crate::domain::recommendation::is_open;
 use crate::domain::schema::status::{AlertCounts, Freshness};
 
 /// The engine's version, as it says itself.
-///
-/// # Errors
-///
-/// Whatever the engine reports.
 pub fn engine_version(db: &mut Db) -> QueryResult<String> {
     #[derive(QueryableByName)]
     struct Version {
@@ -35,10 +31,6 @@ pub fn engine_version(db: &mut Db) -> QueryResult<String> {
 }
 
 /// The hours that were marked since they were counted, and those still on the work list.
-///
-/// # Errors
-///
-/// Whatever the engine reports.
 pub fn freshness(db: &mut Db) -> QueryResult<Freshness> {
     #[derive(QueryableByName)]
     struct Waiting {
@@ -61,10 +53,6 @@ pub fn freshness(db: &mut Db) -> QueryResult<Freshness> {
 }
 
 /// How many rules fire, and what else alerting has to say. Reads a few small tables.
-///
-/// # Errors
-///
-/// Whatever the engine reports.
 pub fn alerts(db: &mut Db) -> QueryResult<AlertCounts> {
     #[derive(QueryableByName)]
     struct Counts {
@@ -109,10 +97,6 @@ pub fn alerts(db: &mut Db) -> QueryResult<AlertCounts> {
 }
 
 /// How many recommendations are open of each priority that there is, the most urgent first.
-///
-/// # Errors
-///
-/// Whatever the engine reports.
 pub fn open_recommendations(db: &mut Db) -> QueryResult<Vec<(Priority, u64)>> {
     let open = Status::ALL.iter().filter(|status| is_open(**status));
     let open = open.map(|status| Column(*status));

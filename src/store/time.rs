@@ -27,13 +27,11 @@ pub struct Ts(DateTime<Utc>);
 
 impl Ts {
     /// Cuts `at` to the millisecond, as the column would.
-    #[must_use]
     pub fn new(at: DateTime<Utc>) -> Ts {
         Ts(at.trunc_subsecs(3))
     }
 
     /// The instant.
-    #[must_use]
     pub fn utc(self) -> DateTime<Utc> {
         self.0
     }
@@ -65,7 +63,6 @@ impl Ts {
     }
 
     /// Reads any spelling of a timestamp found in a SQLite file, bringing foreign offsets to UTC.
-    #[must_use]
     pub fn from_sqlite_text(text: &str) -> Option<Ts> {
         if let Ok(at) = DateTime::parse_from_rfc3339(text) {
             return Some(Ts::new(at.to_utc()));
@@ -198,7 +195,6 @@ impl FromSql<Timestamp, Sqlite> for Stamp {
 
 impl Stamp {
     /// The instant, if anybody can read it.
-    #[must_use]
     pub fn instant(self) -> Option<DateTime<Utc>> {
         match self {
             Stamp::Canonical(at) => Some(at),

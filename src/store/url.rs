@@ -38,9 +38,7 @@ impl fmt::Display for Source {
 /// A database that a command will open.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DatabaseUrl {
-    /// Where it was found.
     pub source: Source,
-    /// What it names.
     pub target: Target,
     /// What was dropped or translated from a URL written for Prisma, a sentence each.
     pub notes: Vec<String>,
@@ -49,9 +47,7 @@ pub struct DatabaseUrl {
 /// What a URL names.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Target {
-    /// A SQLite file.
     Sqlite(PathBuf),
-    /// A PostgreSQL database.
     Postgres(PostgresTarget),
 }
 
@@ -72,7 +68,6 @@ impl PostgresTarget {
 
     /// A message with every trace of the URL's passwords taken out: libpq repeats a URL, or a part of
     /// one, that it cannot read.
-    #[must_use]
     pub fn without_secrets(&self, message: &str) -> String {
         let mut message = message.replace(&self.connection_string, &mask(&self.connection_string));
         for secret in secrets(&self.connection_string) {
@@ -121,7 +116,6 @@ pub enum UrlError {
     UnknownScheme {
         /// Where the URL was found.
         source_name: String,
-        /// The scheme as written.
         scheme: String,
     },
     /// Set, but empty.
@@ -152,12 +146,7 @@ pub enum UrlError {
     },
     /// A `.env` file that cannot be read.
     #[error("cannot read {}: {reason}", path.display())]
-    DotEnv {
-        /// The file.
-        path: PathBuf,
-        /// The parser's message.
-        reason: String,
-    },
+    DotEnv { path: PathBuf, reason: String },
     /// Neither `XDG_DATA_HOME` nor `HOME` is set, so there is no default location.
     #[error("no database was named, and there is no home directory to keep the default one in")]
     NoHome,
@@ -277,10 +266,6 @@ fn default_path() -> Result<PathBuf, UrlError> {
 }
 
 /// Takes a URL apart.
-///
-/// # Errors
-///
-/// When it has no scheme or one that is not ours, names no file, or cannot be read safely.
 pub fn parse(url: &str, source: Source) -> Result<DatabaseUrl, UrlError> {
     let url = url.trim();
     let source_name = source.to_string();
@@ -506,7 +491,6 @@ fn secrets(url: &str) -> Vec<String> {
 }
 
 /// The URL with its password replaced, for people to see.
-#[must_use]
 pub fn mask(url: &str) -> String {
     let (address, query) = url.split_once('?').unwrap_or((url, ""));
     let mut masked = match (address.find("://"), address.rfind('@')) {

@@ -103,10 +103,6 @@ const MANY_HOURS: u64 = 1_000;
 const NAMED: usize = 20;
 
 /// Brings the roll-ups up to date, or verifies them.
-///
-/// # Errors
-///
-/// When the database cannot be opened, another run is at work, or the triggers are missing.
 pub fn run(context: &mut Context, args: AggregateArgs) -> Result<Outcome> {
     let window = window(&args)?;
     let url = context.database_url(false)?;

@@ -41,10 +41,6 @@ pub struct AckArgs {
 }
 
 /// Notes it, for all or none.
-///
-/// # Errors
-///
-/// When there is no such rule, one does not fire, or the database cannot be written.
 pub fn run(context: &mut Context, args: AckArgs) -> Result<Outcome> {
     let known = Acknowledged {
         by: args.by.unwrap_or_else(who),

@@ -53,10 +53,6 @@ pub struct AddArgs {
 }
 
 /// Adds it, and says what it lacks.
-///
-/// # Errors
-///
-/// When it makes no sense, when there is one for the same already, or when the database cannot be written.
 pub fn run(context: &mut Context, args: AddArgs) -> Result<Outcome> {
     let mut rule = Rule::new(&args.api, args.alert_type, args.period, args.threshold);
     args.options.apply(&mut rule)?;

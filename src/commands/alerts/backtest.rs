@@ -82,10 +82,6 @@ pub struct BacktestArgs {
 }
 
 /// Replays, and answers.
-///
-/// # Errors
-///
-/// When there is no such rule, --set makes no sense, or the database cannot be read.
 pub fn run(context: &mut Context, args: BacktestArgs) -> Result<Outcome> {
     let grid = args.steps.step;
     let to = grid.at_or_before(args.to.unwrap_or(context.now));

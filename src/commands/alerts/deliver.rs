@@ -46,10 +46,6 @@ pub struct DeliverArgs {
 }
 
 /// Sends and answers.
-///
-/// # Errors
-///
-/// When another run is at work, or the database fails.
 pub fn run(context: &mut Context, args: DeliverArgs) -> Result<Outcome> {
     let url = context.database_url(false)?;
     let mut db = context.open_migrated(&url, Access::Write)?;

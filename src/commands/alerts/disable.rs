@@ -22,10 +22,6 @@ pub struct DisableArgs {
 }
 
 /// Switches them off, all or none.
-///
-/// # Errors
-///
-/// When there is no such rule, or the database cannot be written.
 pub fn run(context: &mut Context, args: DisableArgs) -> Result<Outcome> {
     switch(context, &args.rules, false)?;
     Ok(Outcome::DONE)

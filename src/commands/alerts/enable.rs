@@ -25,10 +25,6 @@ pub struct EnableArgs {
 }
 
 /// Switches them on, all or none.
-///
-/// # Errors
-///
-/// When there is no such rule, or the database cannot be written.
 pub fn run(context: &mut Context, args: EnableArgs) -> Result<Outcome> {
     switch(context, &args.rules, true)?;
     Ok(Outcome::DONE)

@@ -38,10 +38,6 @@ pub struct HistoryArgs {
 }
 
 /// Reads and answers.
-///
-/// # Errors
-///
-/// When the database cannot be opened or read.
 pub fn run(context: &mut Context, args: HistoryArgs) -> Result<Outcome> {
     // What is being written this very moment belongs to what happened.
     let window = args

@@ -24,10 +24,6 @@ use crate::store::db::Access;
 pub struct InitArgs {}
 
 /// Adds those that are not there.
-///
-/// # Errors
-///
-/// When the database cannot be written.
 pub fn run(context: &mut Context, _: InitArgs) -> Result<Outcome> {
     let mut db = context.open(Access::Write)?;
     let now = context.now;

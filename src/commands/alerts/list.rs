@@ -21,10 +21,6 @@ pub struct ListArgs {
 }
 
 /// Reads and answers.
-///
-/// # Errors
-///
-/// When the database cannot be opened or read.
 pub fn run(context: &mut Context, args: ListArgs) -> Result<Outcome> {
     let mut db = context.open(Access::Read)?;
     let now = context.now;

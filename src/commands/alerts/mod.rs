@@ -66,10 +66,6 @@ enum AlertsCommand {
 }
 
 /// Does what was asked for.
-///
-/// # Errors
-///
-/// Those of each command.
 pub fn run(context: &mut Context, args: AlertsArgs) -> Result<Outcome> {
     match args.command.unwrap_or(AlertsCommand::List(args.list)) {
         AlertsCommand::Ack(args) => ack::run(context, args),

@@ -29,10 +29,6 @@ pub struct RemoveArgs {
 }
 
 /// Removes them, all or none.
-///
-/// # Errors
-///
-/// When there is no such rule, or the database cannot be written.
 pub fn run(context: &mut Context, args: RemoveArgs) -> Result<Outcome> {
     let mut db = context.open(Access::Write)?;
     let (rules, firing) = db.write_tx(|db| -> Result<(Vec<Rule>, Vec<String>)> {

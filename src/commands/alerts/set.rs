@@ -36,10 +36,6 @@ pub struct SetArgs {
 }
 
 /// Changes them, all or none.
-///
-/// # Errors
-///
-/// When there is no such rule, it would make no sense, or the database cannot be written.
 pub fn run(context: &mut Context, args: SetArgs) -> Result<Outcome> {
     if args.threshold.is_none() && args.options.is_empty() {
         return Err(

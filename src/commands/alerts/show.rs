@@ -52,10 +52,6 @@ const EVENTS: usize = 10;
 const SETTLE: TimeDelta = TimeDelta::seconds(10);
 
 /// Reads, computes and answers.
-///
-/// # Errors
-///
-/// When there is no such rule, or the database cannot be opened or read.
 pub fn run(context: &mut Context, args: ShowArgs) -> Result<Outcome> {
     let now = context.now;
     let mut db = context.open(Access::Read)?;

@@ -21,10 +21,6 @@ use crate::store::db::Access;
 pub struct StatusArgs {}
 
 /// Reads and answers.
-///
-/// # Errors
-///
-/// When the database cannot be opened or read.
 pub fn run(context: &mut Context, _: StatusArgs) -> Result<Outcome> {
     let now = context.now;
     let mut db = context.open(Access::Read)?;

@@ -22,10 +22,6 @@ pub struct DoctorArgs {
 }
 
 /// Examines.
-///
-/// # Errors
-///
-/// When nothing is configured, or the database cannot be read. A source that fails is no error.
 pub fn run(context: &mut Context, args: DoctorArgs) -> Result<Outcome> {
     let mut db = context.open(Access::Read)?;
     let (finished, targets) = ask(context, &mut db, &args.targets)?;

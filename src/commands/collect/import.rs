@@ -90,10 +90,6 @@ const BATCH: usize = 5_000;
 const NAMED_LINES: u64 = 20;
 
 /// Imports what the arguments name.
-///
-/// # Errors
-///
-/// When the input or the database cannot be opened or read. Refused lines are no error.
 pub fn run(context: &mut Context, args: ImportArgs) -> Result<Outcome> {
     let input = open(args.file.as_deref())?;
     let rejects = args.rejects.as_deref().map(open_rejects).transpose()?;

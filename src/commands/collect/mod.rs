@@ -35,10 +35,6 @@ enum CollectCommand {
 }
 
 /// Hands over to the command that is named.
-///
-/// # Errors
-///
-/// As that command.
 pub fn run(context: &mut Context, args: CollectArgs) -> Result<Outcome> {
     match args.command {
         CollectCommand::Run(args) => run::run(context, *args),

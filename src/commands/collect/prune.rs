@@ -30,10 +30,6 @@ pub struct PruneArgs {
 }
 
 /// Prunes.
-///
-/// # Errors
-///
-/// When less than a day is to be kept, or the database cannot be written.
 pub fn run(context: &mut Context, args: PruneArgs) -> Result<Outcome> {
     let keep = TimeDelta::from_std(args.keep).unwrap_or(TimeDelta::MAX);
     if keep < TimeDelta::days(1) {

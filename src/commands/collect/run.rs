@@ -58,10 +58,6 @@ pub struct RunArgs {
 }
 
 /// Collects.
-///
-/// # Errors
-///
-/// When nothing is configured, or the database cannot be written. A source that fails is no error.
 pub fn run(context: &mut Context, args: RunArgs) -> Result<Outcome> {
     let access = if args.dry_run {
         Access::Read

@@ -54,10 +54,6 @@ pub struct SetArgs {
 }
 
 /// Records the value.
-///
-/// # Errors
-///
-/// When the value makes no sense, or the database cannot be written.
 pub fn run(context: &mut Context, args: SetArgs) -> Result<Outcome> {
     let at = args.at.unwrap_or(context.now);
     if !args.value.is_finite() || (args.value < 0.0 && args.metric != Metric::CostUsd) {

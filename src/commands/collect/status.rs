@@ -14,10 +14,6 @@ use crate::store::metrics::{collector_runs, days};
 pub struct StatusArgs {}
 
 /// Shows.
-///
-/// # Errors
-///
-/// When the database cannot be written: days that changed are summed up first.
 pub fn run(context: &mut Context, _: StatusArgs) -> Result<Outcome> {
     let mut db = context.open(Access::Write)?;
     super::import::refresh(context, &mut db)?;

@@ -100,10 +100,6 @@ type Configured = Result<Option<Box<dyn Collector>>, Failure>;
 
 impl TargetArgs {
     /// Finds out what is configured. `last_asked` says how long ago PostgreSQL was asked.
-    ///
-    /// # Errors
-    ///
-    /// When a source is named that is not configured, or nothing is.
     pub(super) fn targets(&self, last_asked: Option<Duration>) -> Result<Targets> {
         let mut targets = Targets {
             collectors: Vec::new(),

@@ -18,10 +18,6 @@ pub struct Applied {
 }
 
 /// Decides and writes, within a transaction of the caller.
-///
-/// # Errors
-///
-/// Whatever the engine reports.
 pub fn apply(db: &mut Db, catalogue: &Catalogue, actor: Actor<'_>) -> Result<Applied> {
     let choices = selections::all(db)?;
     let rows = limits::rows(db)?;
@@ -47,10 +43,6 @@ pub fn apply(db: &mut Db, catalogue: &Catalogue, actor: Actor<'_>) -> Result<App
 }
 
 /// Runs `work` in one transaction, that leaves nothing behind if it is a rehearsal.
-///
-/// # Errors
-///
-/// As `work`, or what the engine says to the transaction.
 pub fn rehearsable<T>(
     db: &mut Db,
     is_rehearsal: bool,

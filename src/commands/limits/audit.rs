@@ -21,10 +21,6 @@ use crate::store::plans::{api_limits, catalogues, limits, selections};
 pub struct AuditArgs {}
 
 /// Looks into every stored limit.
-///
-/// # Errors
-///
-/// When the database cannot be opened or read.
 pub fn run(context: &mut Context, _: AuditArgs) -> Result<Outcome> {
     let mut db = context.open(Access::Read)?;
     let now = context.now;

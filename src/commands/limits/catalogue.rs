@@ -17,10 +17,6 @@ use crate::store::plans::catalogues;
 pub struct CatalogueArgs {}
 
 /// Prints it to stdout.
-///
-/// # Errors
-///
-/// When the database cannot be opened or read, or stdout cannot be written.
 pub fn run(context: &mut Context, _: CatalogueArgs) -> Result<Outcome> {
     let mut db = context.open(Access::Read)?;
     let held = catalogues::held(&mut db)?;

@@ -65,10 +65,6 @@ enum FailOn {
 }
 
 /// Judges and answers.
-///
-/// # Errors
-///
-/// When the database cannot be opened or read.
 pub fn run(context: &mut Context, args: CheckArgs) -> Result<Outcome> {
     if !args.nagios {
         let check = check(context, &args)?;

@@ -42,11 +42,6 @@ pub struct ImportArgs {
 }
 
 /// Checks, keeps and applies the catalogue.
-///
-/// # Errors
-///
-/// When the file cannot be read or is no sound catalogue, when it is not newer, or the database cannot be opened or
-/// written.
 pub fn run(context: &mut Context, args: ImportArgs) -> Result<Outcome> {
     let wrong = "put the file right, then run the same command again";
     let bytes = read_file(&args.file).map_err(|error| {

@@ -46,10 +46,6 @@ fn parse_plan(text: &str) -> Result<(String, String), String> {
 }
 
 /// Chooses the plans, writes the limits and answers with what became of each.
-///
-/// # Errors
-///
-/// When a plan is unknown, or the database cannot be opened or written.
 pub fn run(context: &mut Context, args: InitArgs) -> Result<Outcome> {
     let mut db = context.open(Access::Write)?;
     let by = args.by.clone().unwrap_or_else(context::who);

@@ -43,10 +43,6 @@ enum LimitsCommand {
 }
 
 /// Hands over to the command that is named.
-///
-/// # Errors
-///
-/// As that command.
 pub fn run(context: &mut Context, args: LimitsArgs) -> Result<Outcome> {
     match args.command {
         None => list::run(context, list::ListArgs::default()),

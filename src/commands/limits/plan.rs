@@ -104,10 +104,6 @@ impl<'a> Choosing<'a> {
 }
 
 /// Chooses a plan, or shows which were chosen.
-///
-/// # Errors
-///
-/// When there is no such provider or plan, or the database cannot be opened, read or written.
 pub fn run(context: &mut Context, args: PlanArgs) -> Result<Outcome> {
     let now = context.now;
     let provider = args.provider.as_deref();

@@ -44,10 +44,6 @@ pub struct RemoveArgs {
 }
 
 /// Removes the limits.
-///
-/// # Errors
-///
-/// When there is no such limit, or the database cannot be opened or written.
 pub fn run(context: &mut Context, args: RemoveArgs) -> Result<Outcome> {
     let mut db = context.open(Access::Write)?;
     let (of, removed) = match (&args.api, args.service, args.metric) {

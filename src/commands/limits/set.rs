@@ -113,10 +113,6 @@ struct Terms {
 }
 
 /// Writes the limit down.
-///
-/// # Errors
-///
-/// When the value is no limit, the plan is unknown, or the database cannot be opened or written.
 pub fn run(context: &mut Context, args: SetArgs) -> Result<Outcome> {
     let value = api_limit::sound(args.value).map_err(|error| {
         Error::usage(error).with_next("usagectl limits remove --help, to have no limit")

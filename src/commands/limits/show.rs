@@ -27,10 +27,6 @@ pub struct ShowArgs {
 }
 
 /// Shows the rows.
-///
-/// # Errors
-///
-/// When there is no such provider, or the database cannot be opened or read.
 pub fn run(context: &mut Context, args: ShowArgs) -> Result<Outcome> {
     let mut db = context.open(Access::Read)?;
     let catalogue = catalogues::active(&mut db)?;

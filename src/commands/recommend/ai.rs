@@ -78,10 +78,6 @@ impl AiArgs {
 }
 
 /// The request that `--ai` would send.
-///
-/// # Errors
-///
-/// When no endpoint is named, or another program made the recommendation.
 pub(super) fn dry_run(it: &Recommendation, args: &AiArgs) -> Result<String> {
     let facts = it.facts().ok_or_else(|| without_facts(it))?;
     let key = args.ai_key_variable.as_deref();
@@ -89,11 +85,6 @@ pub(super) fn dry_run(it: &Recommendation, args: &AiArgs) -> Result<String> {
 }
 
 /// The prose about a recommendation; none if another program made it. With `--ai` the database is written.
-///
-/// # Errors
-///
-/// When no endpoint is named with `--ai`, or the database cannot be read or written. That an endpoint does
-/// not answer, or lies, is none.
 pub(super) fn prose(
     context: &mut Context,
     db: &mut Db,

@@ -24,10 +24,6 @@ pub struct ApproveArgs {
 }
 
 /// Moves it.
-///
-/// # Errors
-///
-/// When there is no such recommendation, it stands elsewhere, or the database cannot be written.
 pub fn run(context: &mut Context, args: ApproveArgs) -> Result<Outcome> {
     let note = args.why.note.as_deref();
     transition::run(context, &args.step, Some(Status::Approved), note, None)

@@ -82,10 +82,6 @@ fn parse_kind(text: &str) -> Result<Kind, String> {
 }
 
 /// Forecasts the past and answers.
-///
-/// # Errors
-///
-/// When the file or the database cannot be read.
 pub fn run(context: &mut Context, args: BacktestArgs) -> Result<Outcome> {
     let series = match (&args.file, args.kind) {
         (Some(file), Some(kind)) => vec![read_file(file, kind)?],

@@ -37,10 +37,6 @@ fn parse_day(text: &str) -> Result<DateTime<Utc>, String> {
 }
 
 /// Moves it.
-///
-/// # Errors
-///
-/// When there is no such recommendation, it stands elsewhere, or the database cannot be written.
 pub fn run(context: &mut Context, args: DismissArgs) -> Result<Outcome> {
     if args.until.is_some_and(|until| until <= context.now) {
         return Err(

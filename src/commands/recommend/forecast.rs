@@ -44,10 +44,6 @@ pub struct ForecastArgs {
 }
 
 /// Reads the days, forecasts and answers.
-///
-/// # Errors
-///
-/// When the database cannot be opened, brought up to date or read.
 pub fn run(context: &mut Context, args: ForecastArgs) -> Result<Outcome> {
     let now = context.now;
     let mut db = context.open(Access::Write)?;

@@ -23,10 +23,6 @@ pub struct HistoryArgs {
 }
 
 /// Reads and shows it.
-///
-/// # Errors
-///
-/// When there is no such recommendation, or the database cannot be read.
 pub fn run(context: &mut Context, args: HistoryArgs) -> Result<Outcome> {
     let mut db = context.open(Access::Read)?;
     let (recommendation, entries) = db.read_tx(|db| -> Result<_> {

@@ -23,10 +23,6 @@ pub struct ImplementArgs {
 }
 
 /// Moves it.
-///
-/// # Errors
-///
-/// When there is no such recommendation, it stands elsewhere, or the database cannot be written.
 pub fn run(context: &mut Context, args: ImplementArgs) -> Result<Outcome> {
     let note = args.why.note.as_deref();
     transition::run(context, &args.step, Some(Status::Implemented), note, None)

@@ -68,10 +68,6 @@ struct RemoveArgs {
 }
 
 /// Lists, gives or takes back.
-///
-/// # Errors
-///
-/// When the database cannot be opened, read or written, or a value is none.
 pub fn run(context: &mut Context, args: InputsArgs) -> Result<Outcome> {
     match args.command {
         None => list(context),

@@ -32,10 +32,6 @@ pub struct ListArgs {
 }
 
 /// Reads and lists.
-///
-/// # Errors
-///
-/// When the database cannot be opened or read.
 pub fn run(context: &mut Context, args: ListArgs) -> Result<Outcome> {
     let mut db = context.open(Access::Read)?;
     let all = db.read_tx(recommendations::all)?;

@@ -57,10 +57,6 @@ enum RecommendCommand {
 }
 
 /// Runs the subcommand.
-///
-/// # Errors
-///
-/// As each of them says.
 pub fn run(context: &mut Context, args: RecommendArgs) -> Result<Outcome> {
     match args.command {
         None => list::run(context, args.list),

@@ -21,10 +21,6 @@ pub struct NoteArgs {
 }
 
 /// Notes it.
-///
-/// # Errors
-///
-/// When there is no such recommendation, or the database cannot be written.
 pub fn run(context: &mut Context, args: NoteArgs) -> Result<Outcome> {
     transition::run(context, &args.step, None, Some(&args.why.note), None)
 }

@@ -23,11 +23,6 @@ pub struct ReopenArgs {
 }
 
 /// Moves it.
-///
-/// # Errors
-///
-/// When there is no such recommendation, it stands elsewhere, another one is open, or the database cannot be
-/// written.
 pub fn run(context: &mut Context, args: ReopenArgs) -> Result<Outcome> {
     let note = Some(args.why.note.as_str());
     transition::run(context, &args.step, Some(Status::Pending), note, None)

@@ -47,10 +47,6 @@ pub struct RunArgs {
 }
 
 /// Judges, writes and answers.
-///
-/// # Errors
-///
-/// When the database cannot be opened, read or written, or another run is at work.
 pub fn run(context: &mut Context, args: RunArgs) -> Result<Outcome> {
     let url = context.database_url(false)?;
     let mut db = context.open_migrated(&url, Access::Write)?;

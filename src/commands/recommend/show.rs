@@ -34,11 +34,6 @@ pub struct ShowArgs {
 }
 
 /// Reads and shows it.
-///
-/// # Errors
-///
-/// When there is no such recommendation, the database cannot be read, or with `--ai` written, or no endpoint is
-/// named.
 pub fn run(context: &mut Context, args: ShowArgs) -> Result<Outcome> {
     let access = match args.ai.ai && !args.ai.ai_dry_run {
         true => Access::Write,

@@ -21,9 +21,7 @@ use super::window::Grid;
 pub struct Past {
     /// Its id, which the same data always gives.
     pub id: String,
-    /// The API.
     pub api_name: String,
-    /// When it began.
     pub fired_at: DateTime<Utc>,
     /// When it ended, if it did.
     pub ended_at: Option<DateTime<Utc>>,
@@ -35,7 +33,6 @@ pub struct Past {
 
 impl Past {
     /// How long it fired, up to `to` if it goes on.
-    #[must_use]
     pub fn lasted(&self, to: DateTime<Utc>) -> TimeDelta {
         self.ended_at.unwrap_or(to) - self.fired_at
     }
@@ -49,9 +46,7 @@ pub struct Replay<'a> {
     channel: [String; 1],
     standing: Option<Standing>,
     so_far: Vec<Notice>,
-    /// What happened, in order.
     pub events: Vec<Event>,
-    /// The episodes, in order.
     pub episodes: Vec<Past>,
     /// How many notices would have been sent.
     pub notices: BTreeMap<NoticeKind, u64>,
@@ -61,7 +56,6 @@ pub struct Replay<'a> {
 
 impl<'a> Replay<'a> {
     /// Nothing replayed yet.
-    #[must_use]
     pub fn new(subject: Subject<'a>) -> Replay<'a> {
         Replay {
             concern: Concern::of(&subject),
@@ -77,7 +71,6 @@ impl<'a> Replay<'a> {
     }
 
     /// What is replayed.
-    #[must_use]
     pub fn subject(&self) -> Subject<'a> {
         self.subject
     }
@@ -159,7 +152,6 @@ impl MaxBy for Option<f64> {
 }
 
 /// The episodes that events tell of, in order; an episode without its beginning is left out.
-#[must_use]
 pub fn episodes_of(events: &[Event]) -> Vec<Past> {
     let mut episodes: Vec<Past> = Vec::new();
     for event in events {

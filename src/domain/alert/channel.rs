@@ -32,7 +32,6 @@ impl ChannelKind {
     ];
 
     /// As it is stored.
-    #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             ChannelKind::Webhook => "WEBHOOK",
@@ -44,7 +43,6 @@ impl ChannelKind {
     }
 
     /// As it is shown and typed.
-    #[must_use]
     pub fn word(self) -> &'static str {
         match self {
             ChannelKind::Webhook => "webhook",
@@ -56,7 +54,6 @@ impl ChannelKind {
     }
 
     /// The kind that is stored under this name.
-    #[must_use]
     pub fn named(name: &str) -> Option<ChannelKind> {
         ChannelKind::ALL
             .into_iter()
@@ -70,7 +67,6 @@ impl ChannelKind {
 pub enum SecretPlace {
     /// In the environment variable of this name.
     Env(String),
-    /// In this file.
     File(PathBuf),
 }
 
@@ -91,7 +87,6 @@ pub enum Address {
     Url(String),
     /// In an environment variable.
     Env(String),
-    /// In a file.
     File(PathBuf),
 }
 
@@ -99,11 +94,9 @@ pub enum Address {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Auth {
-    /// By a token.
     Bearer(SecretPlace),
     /// By a user's name and password.
     Basic {
-        /// The user's name.
         user: String,
         /// Where the password is found.
         password: SecretPlace,
@@ -113,7 +106,6 @@ pub enum Auth {
 /// What all channels that speak HTTP have.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HttpSettings {
-    /// Where to.
     pub address: Address,
     /// How we tell who we are.
     pub auth: Option<Auth>,
@@ -141,7 +133,6 @@ pub enum Settings {
 /// JSON to any URL.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Webhook {
-    /// Where to.
     pub http: HttpSettings,
     /// What the signature is made with.
     pub secret: Option<SecretPlace>,
@@ -172,13 +163,11 @@ pub struct Exec {
 /// A line on our own standard output.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stdout {
-    /// JSON instead of prose.
     pub json: bool,
 }
 
 impl Settings {
     /// What kind of channel this makes.
-    #[must_use]
     pub fn kind(&self) -> ChannelKind {
         match self {
             Settings::Webhook(_) => ChannelKind::Webhook,
@@ -190,7 +179,6 @@ impl Settings {
     }
 
     /// Where notices go, as people may see it: of a URL no query.
-    #[must_use]
     pub fn destination(&self) -> String {
         match self {
             Settings::Webhook(Webhook { http, .. })
@@ -207,7 +195,6 @@ impl Settings {
     }
 
     /// Where its secrets are found.
-    #[must_use]
     pub fn secrets(&self) -> Vec<SecretPlace> {
         let mut places = Vec::new();
         let http = match self {
@@ -238,10 +225,6 @@ impl Settings {
     }
 
     /// As it is stored.
-    ///
-    /// # Errors
-    ///
-    /// When a path is not UTF-8.
     pub fn to_json(&self) -> serde_json::Result<String> {
         match self {
             Settings::Webhook(settings) => serde_json::to_string(settings),
@@ -253,10 +236,6 @@ impl Settings {
     }
 
     /// Reads what is stored.
-    ///
-    /// # Errors
-    ///
-    /// When it is not what [`Settings::to_json`] writes.
     pub fn from_json(kind: ChannelKind, text: &str) -> serde_json::Result<Settings> {
         Ok(match kind {
             ChannelKind::Webhook => Settings::Webhook(serde_json::from_str(text)?),
@@ -273,11 +252,9 @@ impl Settings {
 pub struct Channel {
     /// Its name, by which rules call it.
     pub name: String,
-    /// What it speaks.
     pub kind: ChannelKind,
     /// What it needs to know; none if what is stored cannot be read, as a newer version may have written it.
     pub settings: Option<Settings>,
-    /// When it was added.
     pub created_at: DateTime<Utc>,
 }
 

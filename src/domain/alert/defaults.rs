@@ -13,7 +13,6 @@ pub struct Usual {
 
 /// The rules that `alerts init` adds. The application warned of each API's calls per minute at 60 to 80
 /// percent; how early depends on what happens beyond.
-#[must_use]
 pub fn usual() -> Vec<Usual> {
     use AlertPeriod::{Day, Hour, Minute};
     use AlertType::{CostThreshold, ErrorSpike, RateLimitWarning};

@@ -22,7 +22,6 @@ pub enum Delivery {
 
 impl Delivery {
     /// As it is stored and shown.
-    #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Delivery::Waiting => "WAITING",
@@ -33,7 +32,6 @@ impl Delivery {
     }
 
     /// The state of this name.
-    #[must_use]
     pub fn named(name: &str) -> Option<Delivery> {
         [
             Delivery::Waiting,
@@ -75,7 +73,6 @@ pub struct Notice {
 
 impl Notice {
     /// A notice that is to be sent at once.
-    #[must_use]
     pub fn new(content: Content, number: i32, channel: &str) -> Notice {
         Notice {
             number,
@@ -90,7 +87,6 @@ impl Notice {
     }
 
     /// Whether nobody got it though somebody should have: it failed too often, or had no channel to go to.
-    #[must_use]
     pub fn was_given_up(&self) -> bool {
         let tried = self.attempts > 0 || self.error.as_deref() == Some(NO_CHANNEL);
         self.delivery == Delivery::Dropped && tried
@@ -98,14 +94,12 @@ impl Notice {
 
     /// Whether it is to be tried now. The first try never waits, and no wait is longer than the longest: a
     /// clock that was set back keeps nothing from anybody.
-    #[must_use]
     pub fn is_due(&self, now: DateTime<Utc>) -> bool {
         let wait = self.next_attempt_at - now;
         self.attempts == 0 || wait <= TimeDelta::zero() || wait > LONGEST_WAIT
     }
 
     /// Whether its receiver has it, or may have it: whoever was tried may have got it before we died.
-    #[must_use]
     pub fn may_have_arrived(&self) -> bool {
         self.delivery == Delivery::Delivered || self.attempts > 0
     }
@@ -113,7 +107,6 @@ impl Notice {
 
 impl NoticeKind {
     /// Whether it ends its episode.
-    #[must_use]
     pub fn is_last(self) -> bool {
         matches!(self, NoticeKind::Resolved | NoticeKind::Missed)
     }
@@ -128,7 +121,6 @@ const LONGEST_WAIT: TimeDelta = TimeDelta::hours(1);
 /// How long to wait after this many failed tries: twice as long each time, up to an hour, and of that
 /// between a half and all. Which part the notice's key says: notices that failed together do not come
 /// back together, and the same notice waits equally long whoever computes it.
-#[must_use]
 pub fn wait_after(key: &str, attempts: i32) -> TimeDelta {
     let doublings = u32::try_from(attempts - 1).unwrap_or(0).min(16);
     let whole = (FIRST_WAIT_MS << doublings).min(LONGEST_WAIT.num_milliseconds());
@@ -142,7 +134,6 @@ pub fn wait_after(key: &str, attempts: i32) -> TimeDelta {
 
 /// The keys of notices that were overtaken: what they tell has an end by now, and the end is told too. What
 /// is over must not begin to fire.
-#[must_use]
 pub fn overtaken(waiting: &[Notice]) -> BTreeSet<String> {
     let place = |notice: &Notice| (notice.channel.clone(), notice.content.episode.clone());
     let ended: BTreeSet<_> = waiting
@@ -159,7 +150,6 @@ pub fn overtaken(waiting: &[Notice]) -> BTreeSet<String> {
 
 /// Whether a dropped notice still has something to tell: an end always has; that something fires only while
 /// it does and its channel heard nothing of an end. `family` holds all notices of its episode.
-#[must_use]
 pub fn worth_reviving(notice: &Notice, family: &[Notice], open: &BTreeSet<String>) -> bool {
     let place = |notice: &Notice| (notice.channel.clone(), notice.content.episode.clone());
     let ended = || {
@@ -172,7 +162,6 @@ pub fn worth_reviving(notice: &Notice, family: &[Notice], open: &BTreeSet<String
 
 /// Of one channel's notices of open episodes, in order: the last of each episode that was delivered, if
 /// nothing has been said of an end.
-#[must_use]
 pub fn firing<'a>(notices: &[&'a Notice]) -> Vec<&'a Notice> {
     let mut firing: BTreeMap<&str, &Notice> = BTreeMap::new();
     for notice in notices {

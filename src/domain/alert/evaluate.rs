@@ -14,7 +14,6 @@ use crate::domain::period::{Window, shown};
 /// How much of an API may be used in a rule's period.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Allowance {
-    /// How many.
     pub value: f64,
     /// Of its credits; of calls otherwise.
     pub of_credits: bool,
@@ -23,7 +22,6 @@ pub struct Allowance {
 /// A rule, applied to one API.
 #[derive(Clone, Copy, Debug)]
 pub struct Subject<'a> {
-    /// The rule.
     pub rule: &'a Rule,
     /// The API; of a rule for all APIs, one of them.
     pub api_name: &'a str,
@@ -46,7 +44,6 @@ pub enum Unjudged {
     NoCalls,
     /// Its baseline begins before the first call that is known.
     ShortHistory {
-        /// When the baseline begins.
         needed: DateTime<Utc>,
         /// When the first call was.
         begins: DateTime<Utc>,
@@ -87,7 +84,6 @@ struct Measured {
 
 impl Subject<'_> {
     /// What identifies the state of it.
-    #[must_use]
     pub fn place(&self) -> Place<'_> {
         Place {
             alert_id: &self.rule.id,
@@ -96,7 +92,6 @@ impl Subject<'_> {
     }
 
     /// The windows whose tallies the step `at` needs, or whose seconds it needs.
-    #[must_use]
     pub fn needs(&self, at: DateTime<Utc>, grid: Grid) -> Needs {
         let mut needs = Needs::default();
         let Some(window) = self.window(at, grid) else {
@@ -134,7 +129,6 @@ impl Subject<'_> {
     }
 
     /// Reads the step `at`. `begins` is when the first call that is known was.
-    #[must_use]
     pub fn read(
         &self,
         at: DateTime<Utc>,
@@ -276,7 +270,6 @@ impl Subject<'_> {
     }
 
     /// Goes on from where the rule stands, step by step. Returns where it stands then, and what changed.
-    #[must_use]
     pub fn advance(
         &self,
         mut standing: Option<Standing>,
@@ -309,7 +302,6 @@ fn ms(span: TimeDelta) -> f64 {
 pub struct Needs {
     /// The tally of this window.
     pub window: Option<Window>,
-    /// And of this one.
     pub baseline: Option<Window>,
     /// Each second of this one.
     pub seconds: Option<Window>,
@@ -324,7 +316,6 @@ pub enum Due {
     AfterGap(Window),
     /// Those after an instant, because what was evaluated up to is far in the future: a clock was wrong.
     Anew {
-        /// The instant.
         after: DateTime<Utc>,
         /// What was evaluated up to.
         evaluated_to: DateTime<Utc>,
@@ -336,7 +327,6 @@ pub enum Due {
 impl Due {
     /// Which steps up to `last` are due, if the last one was `evaluated_to`. A rule that was never evaluated
     /// begins with one step.
-    #[must_use]
     pub fn new(
         evaluated_to: Option<DateTime<Utc>>,
         last: DateTime<Utc>,
@@ -372,7 +362,6 @@ impl Due {
     }
 
     /// The steps after it are due.
-    #[must_use]
     pub fn after(self) -> DateTime<Utc> {
         match self {
             Due::After(after) | Due::Anew { after, .. } | Due::NotBefore(after) => after,

@@ -11,7 +11,6 @@ use crate::domain::period::{Window, shown};
 /// What an event is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum EventKind {
-    /// The state changed.
     State,
     /// It became worse or less bad.
     Severity,
@@ -34,7 +33,6 @@ impl EventKind {
     ];
 
     /// As it is stored and shown.
-    #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             EventKind::State => "STATE",
@@ -46,7 +44,6 @@ impl EventKind {
     }
 
     /// The kind of this name.
-    #[must_use]
     pub fn named(name: &str) -> Option<EventKind> {
         EventKind::ALL
             .into_iter()
@@ -57,19 +54,14 @@ impl EventKind {
 /// Which rule and API something is about, in words that outlive both.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Concern {
-    /// The rule's id.
     pub alert_id: String,
-    /// The API.
     pub api_name: String,
-    /// In the application's words.
     pub alert_type: String,
-    /// In the application's words.
     pub period: String,
 }
 
 impl Concern {
     /// What a rule, applied to an API, is about.
-    #[must_use]
     pub fn of(subject: &Subject<'_>) -> Concern {
         Concern {
             alert_id: subject.rule.id.clone(),
@@ -85,37 +77,28 @@ impl Concern {
 pub struct Event {
     /// Time-ordered, and the same whenever the same is found out again.
     pub id: String,
-    /// What it is about.
     pub concern: Concern,
     /// When it was so, by the data.
     pub at: DateTime<Utc>,
     /// When it was found out.
     pub recorded_at: DateTime<Utc>,
-    /// What happened.
     pub kind: EventKind,
-    /// The state before.
     pub from_state: Option<State>,
-    /// The state after.
     pub to_state: Option<State>,
-    /// How bad it was.
     pub severity: Option<Severity>,
     /// The episode it belongs to.
     pub episode: Option<String>,
-    /// What was measured.
     pub value: Option<f64>,
     /// From where on it fired.
     pub threshold: Option<f64>,
-    /// The API's limit.
     pub limit_value: Option<f64>,
     /// Who did it, if somebody did.
     pub actor: Option<String>,
-    /// Why, in words.
     pub note: Option<String>,
 }
 
 impl Event {
     /// An event that says no more than what happened when.
-    #[must_use]
     pub fn new(
         concern: Concern,
         kind: EventKind,
@@ -143,7 +126,6 @@ impl Event {
     }
 
     /// A change that a step brought.
-    #[must_use]
     pub fn of_change(concern: Concern, change: &Change, recorded_at: DateTime<Utc>) -> Event {
         let kind = match change.from == Some(change.to) {
             true => EventKind::Severity,
@@ -165,7 +147,6 @@ impl Event {
     }
 
     /// A stretch of time that was not looked into, and why.
-    #[must_use]
     pub fn skipped(concern: Concern, gap: Window, why: &str, recorded_at: DateTime<Utc>) -> Event {
         let note = format!("{} to {}: {why}", shown(gap.from), shown(gap.to));
         Event {

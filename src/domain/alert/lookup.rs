@@ -10,19 +10,10 @@ pub enum NotFound {
     None(String),
     /// It is the beginning of several.
     #[error("`{word}` is the beginning of {} rules: {}", .ids.len(), .ids.join(", "))]
-    Several {
-        /// What was given.
-        word: String,
-        /// The rules' ids.
-        ids: Vec<String>,
-    },
+    Several { word: String, ids: Vec<String> },
 }
 
 /// Finds the rule that `word` means. A whole id means its rule even if other ids begin with it.
-///
-/// # Errors
-///
-/// [`NotFound`].
 pub fn choose<'a>(rules: &'a [Rule], word: &str) -> Result<&'a Rule, NotFound> {
     let whole = rules
         .iter()
@@ -53,7 +44,6 @@ fn is_place(rule: &Rule, word: &str) -> bool {
 
 /// How many characters of each id it takes to tell them all apart; eight at least, which is what lists
 /// show.
-#[must_use]
 pub fn telling_length<'a>(ids: impl IntoIterator<Item = &'a str>) -> usize {
     const LEAST: usize = 8;
     let mut ids: Vec<&str> = ids.into_iter().collect();

@@ -9,9 +9,7 @@ use serde::{Deserialize, Serialize};
 pub enum NoticeKind {
     /// It began to fire, or became critical.
     Firing,
-    /// It still fires.
     Reminder,
-    /// It is over.
     Resolved,
     /// It fired and ended between two checks.
     Missed,
@@ -19,7 +17,6 @@ pub enum NoticeKind {
 
 impl NoticeKind {
     /// As it is stored and sent.
-    #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             NoticeKind::Firing => "FIRING",
@@ -30,7 +27,6 @@ impl NoticeKind {
     }
 
     /// The kind of this name.
-    #[must_use]
     pub fn named(name: &str) -> Option<NoticeKind> {
         [
             NoticeKind::Firing,
@@ -51,13 +47,10 @@ pub struct Content {
     pub schema: u32,
     /// The same for every try to deliver this notice, and for no other.
     pub key: String,
-    /// What it is about.
     pub kind: NoticeKind,
     /// The same for all notices of one episode, from firing to resolved.
     pub episode: String,
-    /// The rule's id.
     pub alert_id: String,
-    /// The API.
     pub api_name: String,
     /// In the application's words, such as `RATE_LIMIT_WARNING`.
     pub alert_type: String,
@@ -77,7 +70,6 @@ pub struct Content {
     pub ended_at: Option<DateTime<Utc>>,
     /// When this notice was written.
     pub created_at: DateTime<Utc>,
-    /// One line for people.
     pub summary: String,
 }
 
@@ -86,7 +78,6 @@ pub const CONTENT_SCHEMA: u32 = 1;
 
 /// A notice for tests that are about something else.
 #[cfg(test)]
-#[must_use]
 pub(crate) fn sample(kind: NoticeKind) -> Content {
     let at = DateTime::from_timestamp_millis(1_769_860_800_000).unwrap_or_default();
     Content {

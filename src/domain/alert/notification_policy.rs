@@ -20,7 +20,6 @@ use crate::domain::period::shown;
 /// The part of an episode that a run saw.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Course {
-    /// The episode.
     pub episode: Episode,
     /// Whether it began in this run.
     pub began: bool,
@@ -34,13 +33,11 @@ pub struct Course {
     pub value: Option<f64>,
     /// From where on it fires.
     pub threshold: Option<f64>,
-    /// The API's limit.
     pub limit_value: Option<f64>,
 }
 
 /// The episodes that a run saw something of: from where the rule stood before, over what changed, to where it
 /// stands after.
-#[must_use]
 pub fn courses(
     before: Option<&Standing>,
     changes: &[Change],
@@ -93,7 +90,6 @@ pub fn courses(
 }
 
 /// The episode that lasts where a rule stands.
-#[must_use]
 pub fn course(standing: &Standing, began: bool) -> Option<Course> {
     Some(Course {
         episode: standing.episode.clone()?,
@@ -110,7 +106,6 @@ pub fn course(standing: &Standing, began: bool) -> Option<Course> {
 /// How a rule speaks at the moment of a run.
 #[derive(Clone, Copy, Debug)]
 pub struct Voice<'a> {
-    /// Now.
     pub now: DateTime<Utc>,
     /// The channels it speaks through.
     pub channels: &'a [String],
@@ -125,7 +120,6 @@ pub struct Voice<'a> {
 /// What is to be written.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Told {
-    /// New notices.
     pub new: Vec<Notice>,
     /// The keys of those that were held back and are let go.
     pub released: Vec<String>,
@@ -327,7 +321,6 @@ fn summary(content: &Content) -> String {
 }
 
 /// A number as people say it: not more than two digits behind the point.
-#[must_use]
 pub fn brief(number: f64) -> String {
     if number.abs() >= 1e15 {
         return format!("{number:e}");

@@ -30,7 +30,6 @@ impl AlertType {
     ];
 
     /// The type of this name; never fails, since any program may write any name.
-    #[must_use]
     pub fn named(name: &str) -> AlertType {
         let known = AlertType::KNOWN
             .into_iter()
@@ -39,7 +38,6 @@ impl AlertType {
     }
 
     /// The application's name of it.
-    #[must_use]
     pub fn as_str(&self) -> &str {
         match self {
             AlertType::RateLimitWarning => "RATE_LIMIT_WARNING",
@@ -84,7 +82,6 @@ impl AlertPeriod {
     ];
 
     /// The period of this name; never fails, since any program may write any name.
-    #[must_use]
     pub fn named(name: &str) -> AlertPeriod {
         let known = AlertPeriod::KNOWN
             .into_iter()
@@ -93,7 +90,6 @@ impl AlertPeriod {
     }
 
     /// The application's name of it.
-    #[must_use]
     pub fn as_str(&self) -> &str {
         match self {
             AlertPeriod::Second => "SECOND",
@@ -123,7 +119,6 @@ pub enum Severity {
 
 impl Severity {
     /// As it is stored and shown.
-    #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Severity::Warning => "WARNING",
@@ -132,7 +127,6 @@ impl Severity {
     }
 
     /// The severity of this name.
-    #[must_use]
     pub fn named(name: &str) -> Option<Severity> {
         [Severity::Warning, Severity::Critical]
             .into_iter()
@@ -151,7 +145,6 @@ pub enum TimeWindow {
 
 impl TimeWindow {
     /// As it is stored and shown.
-    #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             TimeWindow::Rolling => "ROLLING",
@@ -172,7 +165,6 @@ pub struct Baseline {
 /// What a rule has beyond the columns of `api_alerts`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
-    /// Rolling or calendar.
     pub window: TimeWindow,
     /// Where the calendar's days begin.
     pub time_zone: Tz,
@@ -221,7 +213,6 @@ pub struct Rule {
     pub id: String,
     /// The API, or [`ALL_APIS`].
     pub api_name: String,
-    /// What is watched.
     pub alert_type: AlertType,
     /// From where on it fires: percent, credits or calls, as the type says.
     pub threshold: f64,
@@ -266,7 +257,6 @@ pub enum Senseless {
 
 impl Rule {
     /// A rule with the settings that a rule has unless it says otherwise; it has no id yet.
-    #[must_use]
     pub fn new(api_name: &str, alert_type: AlertType, period: AlertPeriod, threshold: f64) -> Rule {
         Rule {
             id: String::new(),
@@ -283,22 +273,16 @@ impl Rule {
     }
 
     /// Whether it compares with a limit of the API.
-    #[must_use]
     pub fn needs_limit(&self) -> bool {
         self.alert_type == AlertType::RateLimitWarning
     }
 
     /// How a person names it on the command line: `finnhub/RATE_LIMIT_WARNING/MINUTE`.
-    #[must_use]
     pub fn reference(&self) -> String {
         format!("{}/{}/{}", self.api_name, self.alert_type, self.period)
     }
 
     /// Makes sure that the rule can be judged: any program may have written anything.
-    ///
-    /// # Errors
-    ///
-    /// [`Senseless`], the first that is wrong.
     pub fn check(&self) -> Result<(), Senseless> {
         if let AlertType::Other(name) = &self.alert_type {
             return Err(Senseless::Type(name.clone()));
@@ -314,7 +298,6 @@ impl Rule {
 
     /// What tells a rule from all others, in the order of lists: its API, its type and its period, the
     /// shortest first.
-    #[must_use]
     pub fn place(&self) -> (&str, &AlertType, &AlertPeriod) {
         (&self.api_name, &self.alert_type, &self.period)
     }

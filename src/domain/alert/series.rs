@@ -16,19 +16,15 @@ use crate::domain::usage::stats::{Plan, Stale};
 /// What some calls add up to, as far as rules ask.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
-    /// All calls.
     pub calls: u64,
     /// Those answered from a cache.
     pub cached: u64,
-    /// Those that failed.
     pub failed: u64,
-    /// What they cost.
     pub cost: Credits,
 }
 
 impl Tally {
     /// One call. A cost that is no number counts nothing, as in the roll-ups.
-    #[must_use]
     pub fn of_call(success: bool, cached: bool, cost: Option<f64>) -> Tally {
         Tally {
             calls: 1,
@@ -73,7 +69,6 @@ pub struct Demand {
 
 impl Demand {
     /// What must be read to know the tallies of `windows`, and each second of `seconds`.
-    #[must_use]
     pub fn new(
         windows: impl IntoIterator<Item = Window>,
         seconds: impl IntoIterator<Item = Window>,
@@ -85,7 +80,6 @@ impl Demand {
     }
 
     /// The same, from the rows alone.
-    #[must_use]
     pub fn of_rows(
         windows: impl IntoIterator<Item = Window>,
         seconds: impl IntoIterator<Item = Window>,
@@ -157,7 +151,6 @@ pub struct Series {
 
 impl Series {
     /// Nothing read yet.
-    #[must_use]
     pub fn new(demand: Demand) -> Series {
         Series {
             rows: vec![Tally::default(); demand.cuts.len()],
@@ -169,7 +162,6 @@ impl Series {
     }
 
     /// What is to be read.
-    #[must_use]
     pub fn demand(&self) -> &Demand {
         &self.demand
     }
@@ -224,7 +216,6 @@ impl Series {
     }
 
     /// What the calls of a window add up to; it must be one of those that were asked for.
-    #[must_use]
     pub fn tally(&self, window: Window) -> Tally {
         let mut tally = Tally::default();
         let Some(plan) = self.demand.plans.get(&window) else {
@@ -253,7 +244,6 @@ impl Series {
     }
 
     /// The tally of the second of `window` in which `measure` is greatest; nothing if nothing happened.
-    #[must_use]
     pub fn busiest_second(&self, window: Window, measure: impl Fn(&Tally) -> f64) -> Tally {
         let seconds = self.seconds.range(window.from..window.to);
         let busiest = seconds.max_by(|(_, a), (_, b)| measure(a).total_cmp(&measure(b)));

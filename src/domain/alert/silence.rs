@@ -7,35 +7,26 @@ use super::rule::{AlertType, Rule};
 /// What is silent, and from when to when. A part that is not given matches anything.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Silence {
-    /// Time-ordered.
     pub id: String,
-    /// Only this API.
     pub api_name: Option<String>,
-    /// Only this type.
     pub alert_type: Option<AlertType>,
-    /// Only this rule.
     pub alert_id: Option<String>,
-    /// From here on.
     pub starts_at: DateTime<Utc>,
     /// No longer from here on.
     pub ends_at: DateTime<Utc>,
     /// Why, in the words of whoever made it.
     pub reason: String,
-    /// Who made it.
     pub created_by: String,
-    /// When.
     pub created_at: DateTime<Utc>,
 }
 
 impl Silence {
     /// Whether it is in force.
-    #[must_use]
     pub fn is_active(&self, at: DateTime<Utc>) -> bool {
         self.starts_at <= at && at < self.ends_at
     }
 
     /// Whether it is about what `rule` says of `api_name`, at whatever time.
-    #[must_use]
     pub fn matches(&self, rule: &Rule, api_name: &str) -> bool {
         let fits = |mine: Option<&str>, theirs: &str| mine.is_none_or(|mine| mine == theirs);
         fits(self.api_name.as_deref(), api_name)
@@ -48,7 +39,6 @@ impl Silence {
 }
 
 /// The silence that keeps `rule` quiet about `api_name` at a moment: of several the one that ends last.
-#[must_use]
 pub fn matching<'a>(
     silences: &'a [Silence],
     rule: &Rule,

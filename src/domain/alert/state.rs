@@ -22,11 +22,9 @@ use crate::domain::id;
 /// Where a rule stands, for one API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum State {
-    /// Below the threshold.
     Ok,
     /// Over it, not yet for long enough.
     Pending,
-    /// Over it.
     Firing,
     /// Clear again, not yet for long enough.
     Recovering,
@@ -45,7 +43,6 @@ impl State {
     ];
 
     /// As it is stored and shown.
-    #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             State::Ok => "OK",
@@ -57,7 +54,6 @@ impl State {
     }
 
     /// The state of this name.
-    #[must_use]
     pub fn named(name: &str) -> Option<State> {
         State::ALL.into_iter().find(|state| state.as_str() == name)
     }
@@ -72,7 +68,6 @@ impl fmt::Display for State {
 /// What a step found.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Reading {
-    /// The step.
     pub at: DateTime<Utc>,
     /// What was measured: percent, credits or calls, as the rule's type says.
     pub value: Option<f64>,
@@ -80,7 +75,6 @@ pub struct Reading {
     pub threshold: Option<f64>,
     /// The API's limit, where the type has one.
     pub limit_value: Option<f64>,
-    /// What that means.
     pub level: Level,
 }
 
@@ -108,7 +102,6 @@ pub struct Episode {
 
 impl Episode {
     /// The episode of a rule and an API that begins at `fired_at`. The same data gives the same id.
-    #[must_use]
     pub fn new(alert_id: &str, api_name: &str, fired_at: DateTime<Utc>) -> Episode {
         let facts = format!("{}:{alert_id}|{api_name}", alert_id.len());
         Episode {
@@ -121,15 +114,12 @@ impl Episode {
 /// Where a rule stands, for one API, after a step.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Standing {
-    /// The state.
     pub state: State,
-    /// Since which step.
     pub since: DateTime<Utc>,
     /// How bad it is; while an episode lasts.
     pub severity: Option<Severity>,
     /// The episode; while it lasts, also when it is unknown how it goes on.
     pub episode: Option<Episode>,
-    /// The last step.
     pub evaluated_to: DateTime<Utc>,
     /// What the last step measured.
     pub value: Option<f64>,
@@ -137,14 +127,12 @@ pub struct Standing {
     pub limit_value: Option<f64>,
     /// The threshold in the last step.
     pub threshold: Option<f64>,
-    /// Why it is unknown.
     pub reason: Option<String>,
 }
 
 /// What a step changed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Change {
-    /// The step.
     pub at: DateTime<Utc>,
     /// The state before; none if the rule was never judged before.
     pub from: Option<State>,
@@ -154,15 +142,11 @@ pub struct Change {
     pub severity: Option<Severity>,
     /// The episode that began, changed or ended.
     pub episode: Option<Episode>,
-    /// Whether the episode ended.
     pub ended: bool,
-    /// What was measured.
     pub value: Option<f64>,
     /// From where on it fires.
     pub threshold: Option<f64>,
-    /// The API's limit.
     pub limit_value: Option<f64>,
-    /// Why it is unknown.
     pub reason: Option<String>,
 }
 
@@ -178,15 +162,12 @@ pub struct Holds {
 /// What identifies a state: the rule and the API.
 #[derive(Clone, Copy, Debug)]
 pub struct Place<'a> {
-    /// The rule's id.
     pub alert_id: &'a str,
-    /// The API.
     pub api_name: &'a str,
 }
 
 impl Standing {
     /// Moves on by one step. Returns where the rule stands then and, unless all stays as it is, what changed.
-    #[must_use]
     pub fn step(
         before: Option<Standing>,
         reading: Reading,

@@ -9,7 +9,6 @@ use super::state::{Standing, State};
 /// A rule and one API it is about.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Line {
-    /// The rule.
     pub rule: Rule,
     /// The API; of a rule for all of them that was never checked, [`ALL_APIS`].
     pub api_name: String,
@@ -32,7 +31,6 @@ pub enum Condition {
     Unknown,
     /// It is over the threshold, not for long enough.
     Pending,
-    /// All is well.
     Ok,
     /// Nobody has checked it yet.
     Unchecked,
@@ -42,7 +40,6 @@ pub enum Condition {
 
 /// Puts the rules beside where they stand, in the order of the rules. Each known standing is given with its
 /// rule's id, its API, and who acknowledged it.
-#[must_use]
 pub fn lines(
     rules: Vec<Rule>,
     standings: &[(String, String, Standing, Option<String>)],
@@ -77,7 +74,6 @@ pub fn lines(
 
 impl Line {
     /// How it is doing.
-    #[must_use]
     pub fn condition(&self) -> Condition {
         if !self.rule.enabled {
             return Condition::Disabled;
@@ -99,7 +95,6 @@ impl Line {
     }
 
     /// Why it cannot be judged, if it cannot.
-    #[must_use]
     pub fn reason(&self) -> Option<String> {
         if let Err(senseless) = self.rule.check() {
             return Some(senseless.to_string());

@@ -16,20 +16,10 @@ pub enum Unsound {
     Api,
     /// A number that nothing can reach, or that everything has reached.
     #[error("{flag} must be a number above 0 and below 2^53, not {value}")]
-    Number {
-        /// What was given.
-        flag: &'static str,
-        /// Its value.
-        value: f64,
-    },
+    Number { flag: &'static str, value: f64 },
     /// The critical threshold is the first to be reached.
     #[error("--critical {critical} must be above --threshold {threshold}")]
-    Critical {
-        /// The critical threshold.
-        critical: f64,
-        /// The threshold.
-        threshold: f64,
-    },
+    Critical { critical: f64, threshold: f64 },
     /// A second threshold can say no more than the first.
     #[error("--critical is for a rule whose --threshold is a warning; this one is critical anyway")]
     CriticalAnyway,
@@ -38,15 +28,12 @@ pub enum Unsound {
     ClearBelow {
         /// Below what it would be over.
         clear_below: f64,
-        /// The threshold.
         threshold: f64,
     },
     /// The option is for another type of rule.
     #[error("{flag} is for rules of type {type_name}")]
     OtherType {
-        /// The option.
         flag: &'static str,
-        /// What it is for.
         type_name: &'static str,
     },
     /// No average is exceeded by so little.
@@ -62,10 +49,6 @@ pub enum Unsound {
 
 impl Rule {
     /// Makes sure that the rule says what somebody can mean.
-    ///
-    /// # Errors
-    ///
-    /// [`Unsound`], the first that is wrong.
     pub fn require_sound(&self) -> Result<(), Unsound> {
         let (threshold, settings) = (self.threshold, &self.settings);
         let name = &self.api_name;
@@ -138,7 +121,6 @@ impl Rule {
     }
 
     /// What is allowed and yet most likely not meant.
-    #[must_use]
     pub fn surprise(&self) -> Option<String> {
         let threshold = self.threshold;
         if self.alert_type != AlertType::RateLimitWarning {

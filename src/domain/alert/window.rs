@@ -22,7 +22,6 @@ impl Grid {
     pub const MINUTES: Grid = Grid { seconds: 60 };
 
     /// A grid of this width: whole seconds, at most a day.
-    #[must_use]
     pub fn new(step: TimeDelta) -> Option<Grid> {
         let seconds = step.num_seconds();
         let fits = step == TimeDelta::seconds(seconds) && (1..=86_400).contains(&seconds);
@@ -30,13 +29,11 @@ impl Grid {
     }
 
     /// From one step to the next.
-    #[must_use]
     pub fn step(self) -> TimeDelta {
         TimeDelta::seconds(self.seconds)
     }
 
     /// The last step at `at` or before.
-    #[must_use]
     pub fn at_or_before(self, at: DateTime<Utc>) -> DateTime<Utc> {
         let seconds = at.timestamp().div_euclid(self.seconds) * self.seconds;
         DateTime::from_timestamp_secs(seconds).unwrap_or(at)
@@ -58,7 +55,6 @@ impl Grid {
 /// The stretch of time that a rule looks at in the step `at`; none if nobody knows its period.
 ///
 /// Of seconds it is all those since the step before: the busiest of them is what counts.
-#[must_use]
 pub fn window(
     period: &AlertPeriod,
     kind: TimeWindow,

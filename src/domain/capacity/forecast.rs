@@ -19,13 +19,11 @@ pub const HISTORY_DAYS: i64 = 180;
 /// How a series is read, and against which limit.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Subject {
-    /// What is measured.
     pub series: Series,
     /// How its values are read.
     pub kind: Kind,
     /// In which periods amounts count.
     pub period: Option<LimitPeriod>,
-    /// When these begin.
     pub billing: Billing,
     /// The limit that holds, if there is one that makes sense.
     pub limit: Option<LimitInForce>,
@@ -33,7 +31,6 @@ pub struct Subject {
 
 impl Subject {
     /// The series, and the limit that holds for it: of several, the smallest.
-    #[must_use]
     pub fn new(series: Series, limits: &[LimitInForce]) -> Subject {
         let of_series = limits.iter().filter(|limit| {
             let same = limit.service == series.service && limit.metric == series.metric;
@@ -59,7 +56,6 @@ impl Subject {
     }
 
     /// The lines that are asked about: warning, critical, limit. None without a limit.
-    #[must_use]
     pub fn lines(&self) -> Vec<f64> {
         let of = |limit: &LimitInForce| {
             let percents = [limit.warning_percent, limit.critical_percent, 100.0];
@@ -71,7 +67,6 @@ impl Subject {
     }
 
     /// The series as a forecast reads it. `days` are the series' own, in their order.
-    #[must_use]
     pub fn daily(&self, days: &[MetricDay], now: DateTime<Utc>) -> forecast::Series {
         let today = now.date_naive();
         let peaks = self.series.metric == Metric::Connections;
@@ -103,7 +98,6 @@ impl Subject {
     }
 
     /// What is asked about it, `ahead` days from `now`.
-    #[must_use]
     pub fn question(&self, days: &[MetricDay], now: DateTime<Utc>, ahead: usize) -> Question {
         let today = now.date_naive();
         let newest = days.iter().rev().find(|day| day.last_at <= now);
@@ -155,10 +149,6 @@ impl Subject {
     }
 
     /// Answers when the lines are reached, and what the periods come to.
-    ///
-    /// # Errors
-    ///
-    /// When there are too few days.
     pub fn forecast(
         &self,
         days: &[MetricDay],
@@ -176,7 +166,6 @@ pub struct Lately {
     pub days: usize,
     /// The middle of their 95th percentiles.
     pub p95: f64,
-    /// The worst of them.
     pub worst: f64,
     /// On how many of them it reached the limit.
     pub over: usize,
@@ -184,7 +173,6 @@ pub struct Lately {
 
 impl Lately {
     /// How the days before `now` were; `None` without any.
-    #[must_use]
     pub fn of(days: &[MetricDay], limit: Option<f64>, now: DateTime<Utc>) -> Option<Lately> {
         let from = now.date_naive() - TimeDelta::days(28);
         let recent = days
@@ -212,7 +200,6 @@ pub fn by_series(days: &[MetricDay]) -> impl Iterator<Item = &[MetricDay]> {
 /// Makes days of single values, as a file has them: the last level of each day, or the sum of its amounts.
 ///
 /// A day of amounts with fewer than three in five of the usual number of values is left out: it is not whole.
-#[must_use]
 pub fn days_of(kind: Kind, values: &[(DateTime<Utc>, f64)]) -> Vec<Day> {
     let mut by_day: BTreeMap<DayNumber, Vec<(DateTime<Utc>, f64)>> = BTreeMap::new();
     for (at, value) in values {
@@ -236,13 +223,11 @@ pub fn days_of(kind: Kind, values: &[(DateTime<Utc>, f64)]) -> Vec<Day> {
 }
 
 /// A day as forecasts count them.
-#[must_use]
 pub fn number(day: NaiveDate) -> DayNumber {
     day.num_days_from_ce() - NaiveDate::default().num_days_from_ce()
 }
 
 /// The day of this number; days that no calendar has are brought to its end.
-#[must_use]
 pub fn date(day: DayNumber) -> NaiveDate {
     let from_epoch = NaiveDate::default().num_days_from_ce().checked_add(day);
     from_epoch

@@ -12,7 +12,6 @@ use crate::domain::plans::limit::LimitInForce;
 named! {
     /// Where a limit stands.
     State, "state" {
-        /// Below the warning.
         Ok = "OK",
         /// From the warning on.
         Warning = "WARNING",
@@ -22,7 +21,6 @@ named! {
         Over = "OVER",
         /// The newest value is too old to judge by.
         Stale = "STALE",
-        /// Nothing was measured.
         NoData = "NO_DATA",
         /// It cannot be judged.
         Unknown = "UNKNOWN",
@@ -31,13 +29,11 @@ named! {
 
 impl State {
     /// Whether nobody knows how near the limit is.
-    #[must_use]
     pub fn is_unknown(self) -> bool {
         matches!(self, State::Stale | State::NoData | State::Unknown)
     }
 
     /// Whether it is critical or worse.
-    #[must_use]
     pub fn is_critical(self) -> bool {
         matches!(self, State::Critical | State::Over)
     }
@@ -46,17 +42,14 @@ impl State {
 /// One limit, of one resource, and how near it is.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Standing {
-    /// The limit.
     pub limit: LimitInForce,
     /// Which database, project or team; empty where the series has no name of its own.
     pub resource: String,
-    /// Where it stands.
     pub state: State,
     /// What is used, if that is known.
     pub value: Option<f64>,
     /// That, as percent of the limit.
     pub percent: Option<f64>,
-    /// When it was measured.
     pub measured_at: Option<DateTime<Utc>>,
     /// Of limits per period: how many percent of the period have passed.
     pub elapsed_percent: Option<f64>,
@@ -80,7 +73,6 @@ const PEAK: TimeDelta = TimeDelta::hours(24);
 const AHEAD: TimeDelta = TimeDelta::minutes(5);
 
 /// Judges a limit by the points of one series.
-#[must_use]
 pub fn judge(
     limit: &LimitInForce,
     resource: &str,

@@ -17,7 +17,6 @@ use crate::domain::recommendation::cost::Meter;
 const PERIODS: usize = 3;
 
 /// A day, as forecasts count them.
-#[must_use]
 pub fn day_number(day: NaiveDate) -> DayNumber {
     let days = (day - NaiveDate::default()).num_days();
     // No date that can be written is further away.
@@ -25,7 +24,6 @@ pub fn day_number(day: NaiveDate) -> DayNumber {
 }
 
 /// The billing period that holds `now`, and those that follow it.
-#[must_use]
 pub fn periods(
     billing: Billing,
     period: LimitPeriod,
@@ -44,13 +42,10 @@ pub fn periods(
 /// A series and where it is heading.
 #[derive(Clone, Debug)]
 pub struct Heading {
-    /// What is measured.
     pub meter: Meter,
-    /// How.
     pub kind: catalogue::Kind,
     /// The level now, what was used in the period under way, or the pace that 95 % of the day did not exceed.
     pub usage: f64,
-    /// Of the newest measurement.
     pub measured_at: DateTime<Utc>,
     /// The period that its limit is about; nothing of what is not counted by the period.
     pub period: Option<Window>,
@@ -63,11 +58,9 @@ pub struct Heading {
 /// How a series is to be asked about.
 #[derive(Clone, Copy, Debug)]
 pub struct Asked<'a> {
-    /// How it is measured.
     pub kind: catalogue::Kind,
     /// By which period it is counted.
     pub period: Option<LimitPeriod>,
-    /// When periods begin.
     pub billing: Billing,
     /// The values whose reaching is asked about: warning, critical, limit; none where there is no limit.
     pub lines: &'a [f64],
@@ -77,7 +70,6 @@ pub struct Asked<'a> {
 
 impl Heading {
     /// Asks about the days of one series, in their order; nothing without any that count.
-    #[must_use]
     pub fn of(days: &[MetricDay], asked: Asked<'_>) -> Option<Heading> {
         let today = asked.now.date_naive();
         let days: Vec<&MetricDay> = days.iter().filter(|day| day.day <= today).collect();
@@ -170,7 +162,6 @@ impl Heading {
 
     /// Whether anything was measured in the period under way: before that, what was used of it is not zero but
     /// unknown.
-    #[must_use]
     pub fn has_begun(&self) -> bool {
         self.period
             .is_none_or(|period| self.measured_at >= period.from)
@@ -178,7 +169,6 @@ impl Heading {
 
     /// How much of it is used in a stretch of days, on each path: what it adds up to, or its highest level.
     /// Without a forecast a level stays as it is, and of an amount nobody can say.
-    #[must_use]
     pub fn uses(&self, from: DayNumber, to: DayNumber) -> Option<Vec<f64>> {
         let Some(forecast) = &self.forecast else {
             let stays = self.kind != catalogue::Kind::Period;
@@ -193,7 +183,6 @@ impl Heading {
     }
 
     /// How many hours of a stretch of days lie after the line was crossed, on each path.
-    #[must_use]
     pub fn hours_beyond(&self, line: f64, from: DayNumber, to: DayNumber) -> Option<Vec<f64>> {
         let hours = f64::from(to - from) * 24.0;
         if self.forecast.is_none() {

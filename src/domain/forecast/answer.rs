@@ -17,9 +17,7 @@ const PATHS: usize = 500;
 /// There are too few days to say anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Insufficient {
-    /// How many there are.
     pub days: usize,
-    /// How many it takes.
     pub needed: usize,
 }
 
@@ -45,7 +43,6 @@ pub struct Band {
 
 impl Band {
     /// The band of these values; `None` of none.
-    #[must_use]
     pub fn of(values: &mut [f64]) -> Option<Band> {
         (!values.is_empty()).then(|| {
             let [p10, p50, p90] = [0.1, 0.5, 0.9].map(|share| quantile_of(values, share));
@@ -66,7 +63,6 @@ pub struct Chance {
 /// When a line is reached.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Passage {
-    /// The line.
     pub line: f64,
     /// Whether it is reached already.
     pub reached: bool,
@@ -94,7 +90,6 @@ pub struct PeriodTotal {
 
 impl PeriodTotal {
     /// How likely the total exceeds `included`.
-    #[must_use]
     pub fn chance_over(&self, included: f64) -> f64 {
         let over = self
             .totals
@@ -105,7 +100,6 @@ impl PeriodTotal {
     }
 
     /// By how much, on average over all paths.
-    #[must_use]
     pub fn expected_overage(&self, included: f64) -> f64 {
         let over = self.totals.iter().map(|total| (total - included).max(0.0));
         over.sum::<f64>() / self.totals.len().max(1) as f64
@@ -117,7 +111,6 @@ impl PeriodTotal {
 pub struct Basis {
     /// How many days there were.
     pub days: usize,
-    /// The first of them.
     pub first: DayNumber,
     /// The last of them that was over.
     pub last: DayNumber,
@@ -152,7 +145,6 @@ pub struct Forecast {
     pub confidence: Confidence,
     /// How many days ahead dates are named.
     pub horizon: usize,
-    /// The newest value.
     pub latest: f64,
     /// A passage for each line of the question, in its order.
     pub passages: Vec<Passage>,
@@ -166,7 +158,6 @@ pub struct Forecast {
 
 impl Forecast {
     /// What is likely on each simulated day, as far as dates are named: levels, or amounts of a day.
-    #[must_use]
     pub fn daily_bands(&self) -> Vec<(DayNumber, Band)> {
         let days = self.days_ahead(self.horizon);
         // Of a day that is partly over, the paths only have the rest.
@@ -176,7 +167,6 @@ impl Forecast {
     }
 
     /// What the period under way is likely to have come to on each of its days that remain.
-    #[must_use]
     pub fn period_bands(&self) -> Vec<(DayNumber, Band)> {
         let Some(period) = self.periods.first() else {
             return Vec::new();
@@ -202,10 +192,6 @@ impl Forecast {
 }
 
 /// Answers `question` about `series`.
-///
-/// # Errors
-///
-/// When there are fewer than seven days of data.
 pub fn forecast(series: &Series, question: &Question) -> Result<Forecast, Insufficient> {
     let mut whole = series.usable(question.today);
     let newest = whole.last().copied();

@@ -18,14 +18,12 @@ pub struct Plan {
     pub horizons: Vec<u32>,
     /// Origins are not before this day, if any.
     pub from: Option<DayNumber>,
-    /// Nor after this one.
     pub to: Option<DayNumber>,
 }
 
 /// A rule of thumb's forecast.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Peers {
-    /// The last value stays.
     pub last: f64,
     /// The line from the first value to the last goes on.
     pub first_last: f64,
@@ -75,7 +73,6 @@ pub struct Trials {
 }
 
 /// Makes the forecasts of the plan, a list for each horizon.
-#[must_use]
 pub fn backtest(series: &Series, plan: &Plan) -> Vec<Trials> {
     let days = series.usable(DayNumber::MAX);
     let of = |horizon: &u32| {
@@ -358,7 +355,6 @@ fn evenly<'a, T>(all: &[&'a T], count: usize) -> Vec<&'a T> {
 /// How good forecasts were, together.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Scores {
-    /// How many.
     pub forecasts: usize,
     /// The share of outcomes in each of [`BANDS`].
     pub coverage: [f64; 3],
@@ -368,7 +364,6 @@ pub struct Scores {
     pub peer_winkler: f64,
     /// The same, of its number with a band as wide as four in five of its own past errors.
     pub peer_band_winkler: f64,
-    /// The median absolute error.
     pub error: f64,
     /// The same, if the last value had stayed.
     pub last_error: f64,
@@ -386,7 +381,6 @@ pub struct Scores {
 
 impl Scores {
     /// The scores of these forecasts; `None` of none. Only shares mean anything across different series.
-    #[must_use]
     pub fn of<'a>(trials: impl IntoIterator<Item = &'a Trial>) -> Option<Scores> {
         let trials: Vec<&Trial> = trials.into_iter().collect();
         let mean_of = |score: &dyn Fn(&Trial) -> f64| {

@@ -31,7 +31,6 @@ impl Paths {
     }
 
     /// The values of one day on all paths; none of a day that is not simulated.
-    #[must_use]
     pub fn on(&self, day: DayNumber) -> Vec<f64> {
         match self.index(day) {
             Some(at) if at < self.days => self.iter().map(|path| path[at]).collect(),
@@ -40,7 +39,6 @@ impl Paths {
     }
 
     /// What each path adds up to from `from` up to, but without, `to`.
-    #[must_use]
     pub fn sums(&self, from: DayNumber, to: DayNumber) -> Vec<f64> {
         let at = |day| self.index(day).unwrap_or(0).min(self.days);
         let (from, to) = (at(from), at(to).max(at(from)));

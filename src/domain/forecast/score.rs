@@ -8,15 +8,12 @@ pub const BANDS: [f64; 3] = [0.5, 0.8, 0.95];
 /// A band that was forecast.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Interval {
-    /// Its lower edge.
     pub low: f64,
-    /// Its upper edge.
     pub high: f64,
 }
 
 impl Interval {
     /// Whether it holds `value`. Values that differ by rounding alone are the same.
-    #[must_use]
     pub fn holds(self, value: f64) -> bool {
         let slack = 1e-9 * value.abs();
         self.low - slack <= value && value <= self.high + slack
@@ -24,7 +21,6 @@ impl Interval {
 
     /// Winkler's score of a band that should hold `share` of the outcomes: its width, and if it missed, the
     /// distance many times over. Less is better; a band that is merely wide does not win.
-    #[must_use]
     pub fn winkler(self, value: f64, share: f64) -> f64 {
         let missed = (self.low - value).max(value - self.high).max(0.0);
         self.high - self.low + 2.0 / (1.0 - share) * missed
@@ -36,12 +32,10 @@ impl Interval {
 pub struct Verdict {
     /// From 0 to 1.
     pub chance: f64,
-    /// Whether it happened.
     pub happened: bool,
 }
 
 /// Brier's score: the mean square between chance and outcome. 0 is certain and right, 1 certain and wrong.
-#[must_use]
 pub fn brier(verdicts: &[Verdict]) -> Option<f64> {
     let square = |verdict: &Verdict| {
         let miss = verdict.chance - f64::from(u8::from(verdict.happened));
@@ -54,20 +48,14 @@ pub fn brier(verdicts: &[Verdict]) -> Option<f64> {
 /// Of the forecasts that gave about the same chance, how many came true.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Reliability {
-    /// Chances from here.
     pub from: f64,
-    /// Up to here.
     pub to: f64,
-    /// How many there were.
     pub forecasts: usize,
-    /// Their mean chance.
     pub chance: f64,
-    /// The share that happened.
     pub happened: f64,
 }
 
 /// The reliability of chances, a fifth at a time; fifths without forecasts are left out.
-#[must_use]
 pub fn reliability(verdicts: &[Verdict]) -> Vec<Reliability> {
     let fifth = |verdict: &Verdict| ((verdict.chance * 5.0) as usize).min(4);
     let of = |number: usize| {
@@ -86,7 +74,6 @@ pub fn reliability(verdicts: &[Verdict]) -> Vec<Reliability> {
 }
 
 /// The middle of the absolute errors.
-#[must_use]
 pub fn median_error(errors: &[f64]) -> Option<f64> {
     let sizes: Vec<f64> = errors.iter().map(|error| error.abs()).collect();
     (!sizes.is_empty()).then(|| median(&sizes))

@@ -8,7 +8,6 @@ pub type DayNumber = i32;
 /// The value of one day.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Day {
-    /// Which.
     pub day: DayNumber,
     /// The level at its end, the amount of it, or how slow it was.
     pub value: f64,
@@ -27,7 +26,6 @@ pub struct Series {
 
 impl Series {
     /// The days that can be used: in order, each once (the later value counts), finite and not after `today`.
-    #[must_use]
     pub fn usable(&self, today: DayNumber) -> Vec<(DayNumber, f64)> {
         let mut days: Vec<(DayNumber, f64)> = Vec::with_capacity(self.days.len());
         for day in &self.days {

@@ -12,17 +12,13 @@ use crate::domain::named::{Named, UnknownName};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Source {
-    /// A PostgreSQL server.
     Postgres,
     /// A Redis server, over its own protocol.
     Redis,
     /// Upstash, by its REST or its account API.
     Upstash,
-    /// Neon's consumption API.
     Neon,
-    /// Vercel's bills.
     Vercel,
-    /// OpenAI's costs.
     Openai,
     /// An exporter of Prometheus metrics.
     Prometheus,
@@ -82,9 +78,7 @@ impl fmt::Display for Source {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct Failure {
-    /// What is wrong.
     pub message: String,
-    /// What to do.
     pub cure: String,
 }
 
@@ -101,17 +95,14 @@ impl Failure {
 /// How a run of a collector ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RunResult {
-    /// It found something.
     Ok,
     /// It was answered that there is nothing to tell, which is no failure.
     Empty,
-    /// It failed.
     Failed,
 }
 
 impl RunResult {
     /// The word for it, in the table and in answers.
-    #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             RunResult::Ok => "OK",
@@ -124,16 +115,11 @@ impl RunResult {
 /// A run of a collector.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CollectorRun {
-    /// Which collector.
     pub collector: String,
-    /// When.
     pub started_at: DateTime<Utc>,
-    /// How long it took.
     pub duration_ms: i64,
-    /// How it ended.
     pub result: RunResult,
     /// How many values it wrote that were not there before, or other.
     pub written: i32,
-    /// Why it failed.
     pub error: Option<String>,
 }

@@ -7,13 +7,10 @@ use super::point::midnight;
 /// A counter as it was last read.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Counter {
-    /// Whose and which.
     pub name: String,
     /// What changes when it begins anew: a server's run id, or a date.
     pub epoch: String,
-    /// What it stood at.
     pub value: f64,
-    /// When.
     pub read_at: DateTime<Utc>,
 }
 
@@ -26,14 +23,12 @@ pub struct Advance {
     pub today: Option<f64>,
     /// Whether it began anew in between, so that something may be missing.
     pub reset: bool,
-    /// What to remember.
     pub remember: Vec<Counter>,
 }
 
 /// Reads a counter that stands at `value`.
 ///
 /// What was counted across midnight belongs to the new day, whole: nobody knows how it was divided.
-#[must_use]
 pub fn advance(
     known: &[Counter],
     name: &str,

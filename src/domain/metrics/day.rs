@@ -14,7 +14,6 @@ use super::point::{Point, Reading, Series};
 /// What one UTC day of a series was like.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MetricDay {
-    /// The series.
     pub series: Series,
     /// The day.
     pub day: NaiveDate,
@@ -24,11 +23,9 @@ pub struct MetricDay {
     pub first_value: f64,
     /// The last value of the day.
     pub last_value: f64,
-    /// The least.
     pub min_value: f64,
     /// The median; between the two in the middle of an even number.
     pub median_value: f64,
-    /// The most.
     pub max_value: f64,
     /// The value that 95 % of the points do not exceed.
     pub p95_value: f64,
@@ -52,7 +49,6 @@ pub struct MetricDay {
 /// The newest value of a series.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Latest {
-    /// The series.
     pub series: Series,
     /// Its newest point that is not in the future. Of amounts it says nothing about the others: add up
     /// what was `used`.
@@ -65,7 +61,6 @@ const CORRECTION: f64 = 0.01;
 impl MetricDay {
     /// Sums up the points of one day. `before` is the last day before it that has points. None without
     /// points.
-    #[must_use]
     pub fn of(
         series: &Series,
         mut points: Vec<Point>,
@@ -98,7 +93,6 @@ impl MetricDay {
     }
 
     /// Its last point.
-    #[must_use]
     pub fn end(&self) -> Point {
         Point {
             at: self.last_at,
@@ -205,7 +199,6 @@ pub struct Changes {
 ///
 /// `stored` and `points` need only hold the dirty days, the stored day before each, and the stored day
 /// after each.
-#[must_use]
 pub fn make_anew(
     series: &Series,
     stored: &BTreeMap<NaiveDate, MetricDay>,

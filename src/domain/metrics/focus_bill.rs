@@ -82,19 +82,16 @@ impl Bill {
     }
 
     /// Whether there is nothing in it.
-    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.days.is_empty()
     }
 
     /// The names that stand for nothing here, in order.
-    #[must_use]
     pub fn left_out(&self) -> Vec<String> {
         self.left_out.iter().cloned().collect()
     }
 
     /// What was used and billed on each day.
-    #[must_use]
     pub fn points(&self, source: &str, resource: &str) -> Vec<NewPoint> {
         let mut points = Vec::new();
         for (day, lines) in &self.days {

@@ -8,23 +8,17 @@ named! {
     /// A service that is monitored. The names are those of the application, which outlived what they were
     /// given for: VERCEL_KV is a key-value store at Upstash today, VERCEL_POSTGRES a database at Neon.
     Service, "service" {
-        /// The key-value store.
         VercelKv = "VERCEL_KV",
-        /// The PostgreSQL database.
         VercelPostgres = "VERCEL_POSTGRES",
         /// The hosting platform as a whole.
         VercelPlatform = "VERCEL_PLATFORM",
-        /// Builds.
         VercelBuild = "VERCEL_BUILD",
-        /// Functions.
         VercelFunctions = "VERCEL_FUNCTIONS",
-        /// Data transfer.
         VercelBandwidth = "VERCEL_BANDWIDTH",
         /// Requests at the edge.
         VercelEdgeRequests = "VERCEL_EDGE_REQUESTS",
         /// Reads of incrementally generated pages.
         VercelIsrReads = "VERCEL_ISR_READS",
-        /// OpenAI's API.
         AiOpenai = "AI_OPENAI",
         /// The application's own credits for AI.
         AiCredits = "AI_CREDITS",
@@ -40,7 +34,6 @@ named! {
         StorageGb = "STORAGE_GB",
         /// Commands on one day.
         CommandsPerDay = "COMMANDS_PER_DAY",
-        /// Connections open.
         Connections = "CONNECTIONS",
         /// Milliseconds of a round trip.
         LatencyMs = "LATENCY_MS",
@@ -62,13 +55,9 @@ named! {
 named! {
     /// How urgent a recommendation is, from the least.
     Priority, "priority" {
-        /// It can wait.
         Low = "LOW",
-        /// Plan it.
         Medium = "MEDIUM",
-        /// Soon.
         High = "HIGH",
-        /// Now.
         Critical = "CRITICAL",
     }
 }
@@ -82,7 +71,6 @@ named! {
         Reviewed = "REVIEWED",
         /// It shall be done; its figures are frozen.
         Approved = "APPROVED",
-        /// It was done.
         Implemented = "IMPLEMENTED",
         /// It shall not be done.
         Dismissed = "DISMISSED",

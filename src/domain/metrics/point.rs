@@ -27,7 +27,6 @@ pub enum Reading {
 
 impl Reading {
     /// The reading of a value that does not say its own.
-    #[must_use]
     pub fn default_of(metric: Metric) -> Reading {
         match metric {
             Metric::StorageMb
@@ -45,7 +44,6 @@ impl Reading {
     }
 
     /// As the metadata says it.
-    #[must_use]
     pub fn word(self) -> &'static str {
         match self {
             Reading::Level => "level",
@@ -95,9 +93,7 @@ impl Serialize for Reading {
 /// A series of measurements.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Series {
-    /// What is measured.
     pub service: Service,
-    /// What of it.
     pub metric: Metric,
     /// Which database, project or team; empty where the series has no name of its own.
     pub resource: String,
@@ -118,11 +114,8 @@ impl fmt::Display for Series {
 pub struct NewPoint {
     /// Its own id, where it has one.
     pub id: Option<String>,
-    /// What was measured.
     pub series: Series,
-    /// The value.
     pub value: f64,
-    /// When it was so.
     pub at: DateTime<Utc>,
     /// What else is known about it.
     pub metadata: Map<String, Value>,
@@ -130,7 +123,6 @@ pub struct NewPoint {
 
 impl NewPoint {
     /// A measurement of which nothing else is known.
-    #[must_use]
     pub fn new(series: Series, value: f64, at: DateTime<Utc>) -> NewPoint {
         let mut point = NewPoint {
             id: None,
@@ -154,13 +146,11 @@ impl NewPoint {
     }
 
     /// Says how the value is to be read.
-    #[must_use]
     pub fn read_as(self, reading: Reading) -> NewPoint {
         self.with("reading", reading.word())
     }
 
     /// Says that it counts what was used since `start`.
-    #[must_use]
     pub fn counted_since(self, start: DateTime<Utc>) -> NewPoint {
         let start = start.to_rfc3339_opts(SecondsFormat::Millis, true);
         self.read_as(Reading::Cumulative)
@@ -169,7 +159,6 @@ impl NewPoint {
 
     /// Its own id, or the one that the same moment of the same series always gets: so what is read twice
     /// is one row.
-    #[must_use]
     pub fn id(&self) -> String {
         let Series {
             service,
@@ -186,11 +175,9 @@ impl NewPoint {
 /// What became of points that were to be stored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Saved {
-    /// Not there before.
     pub inserted: u64,
     /// There with another value or other metadata, and replaced.
     pub updated: u64,
-    /// Left as they were.
     pub unchanged: u64,
 }
 
@@ -209,7 +196,6 @@ pub struct Provenance {
 
 impl Provenance {
     /// Reads metadata as it is found. What makes no sense there says nothing.
-    #[must_use]
     pub fn of(metadata: Option<&str>) -> Provenance {
         let Some(Value::Object(said)) = metadata.and_then(|text| serde_json::from_str(text).ok())
         else {
@@ -229,9 +215,7 @@ impl Provenance {
 /// A measurement as it is read back: of a series that is known from elsewhere.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Point {
-    /// When it was so.
     pub at: DateTime<Utc>,
-    /// The value; finite.
     pub value: f64,
     /// How it is to be read.
     pub reading: Reading,
@@ -241,7 +225,6 @@ pub struct Point {
 
 impl Point {
     /// Reads a row. None if its value is no number.
-    #[must_use]
     pub fn of(
         metric: Metric,
         at: DateTime<Utc>,
@@ -268,7 +251,6 @@ impl Point {
 }
 
 /// The beginning of the UTC day that holds `at`.
-#[must_use]
 pub fn midnight(at: DateTime<Utc>) -> DateTime<Utc> {
     at.date_naive().and_time(NaiveTime::MIN).and_utc()
 }

@@ -33,11 +33,9 @@ pub struct ApiLimit {
     pub api_name: String,
     /// In how long a time; of two periods of one API both hold.
     pub period: AlertPeriod,
-    /// What is counted.
     pub unit: Unit,
     /// How many of it; finite and above zero.
     pub value: f64,
-    /// Who says so.
     pub origin: ApiLimitOrigin,
     /// Where it is written: an address, or the user's words.
     pub source: Option<String>,
@@ -60,10 +58,6 @@ pub const LARGEST: f64 = 1e15;
 pub struct NoLimit(pub String);
 
 /// Makes sure that a limit can be compared with.
-///
-/// # Errors
-///
-/// [`NoLimit`] for zero, what is negative, no number or absurdly large.
 pub fn sound(value: f64) -> Result<f64, NoLimit> {
     if value > 0.0 && value <= LARGEST {
         Ok(value)
@@ -78,10 +72,6 @@ pub fn sound(value: f64) -> Result<f64, NoLimit> {
 pub struct NoApiName;
 
 /// Makes sure that a name can be that of one API.
-///
-/// # Errors
-///
-/// [`NoApiName`] for an empty one and for the sign that means all.
 pub fn api_name(name: &str) -> Result<String, NoApiName> {
     let name = name.trim();
     if name.is_empty() || name == ALL_APIS {

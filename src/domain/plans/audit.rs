@@ -39,31 +39,24 @@ named! {
 /// One thing that is the matter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// What.
     pub matter: Matter,
     /// With which limit, or plan.
     pub of: String,
-    /// In words.
     pub detail: String,
 }
 
 /// Everything there is to look into.
 #[derive(Clone, Copy, Debug)]
 pub struct Audited<'a> {
-    /// The limits of services.
     pub rows: &'a [LimitRow],
-    /// The limits of APIs.
     pub api_limits: &'a [ApiLimit],
     /// The plans that were chosen.
     pub choices: &'a [PlanChoice],
-    /// The catalogue in force.
     pub catalogue: &'a Catalogue,
-    /// When that is.
     pub now: DateTime<Utc>,
 }
 
 /// Looks into everything; the worst comes first.
-#[must_use]
 pub fn audit(audited: Audited<'_>) -> Vec<Finding> {
     let mut findings = Vec::new();
     for row in audited.rows {

@@ -51,9 +51,7 @@ named! {
         Bill = "BILL",
         /// Turns the service off for a time.
         Pause = "PAUSE",
-        /// Slows it down.
         Throttle = "THROTTLE",
-        /// Refuses what comes.
         Reject = "REJECT",
         /// Deletes what is oldest.
         Evict = "EVICT",
@@ -64,7 +62,6 @@ named! {
 
 impl AtLimit {
     /// Whether reaching the limit stops work.
-    #[must_use]
     pub fn blocks(self) -> bool {
         !matches!(self, AtLimit::Bill | AtLimit::Unknown)
     }
@@ -81,7 +78,6 @@ named! {
 }
 
 /// What kind of series a metric is, unless its limit says otherwise.
-#[must_use]
 pub fn usual_kind(metric: Metric) -> (Kind, Option<LimitPeriod>) {
     match metric {
         Metric::StorageMb | Metric::StorageGb | Metric::Connections | Metric::UsagePercent => {
@@ -110,7 +106,6 @@ pub enum Included {
 
 impl Included {
     /// How much, if that is a number.
-    #[must_use]
     pub fn amount(self) -> Option<Decimal> {
         match self {
             Included::Amount(amount) => Some(amount),
@@ -145,13 +140,9 @@ pub struct Overage {
 pub struct Source {
     /// How rows of this catalogue name it.
     pub id: String,
-    /// Where it is.
     pub url: String,
-    /// The date on it.
     pub page_date: PageDate,
-    /// When somebody read it.
     pub read_on: NaiveDate,
-    /// How good it is.
     pub grade: Grade,
     /// What else there is to say.
     pub note: Option<String>,
@@ -168,7 +159,6 @@ pub enum Limited {
         service: Option<Service>,
         /// The provider's name of it.
         name: String,
-        /// What is counted.
         unit: String,
     },
 }
@@ -185,11 +175,9 @@ impl fmt::Display for Limited {
 /// One limit of a plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlanLimit {
-    /// What is limited.
     pub limited: Limited,
     /// For each of what, such as `database`; for the account, unless given.
     pub each: Option<String>,
-    /// How it is measured.
     pub kind: Kind,
     /// In how long a time; only for periods, and some rates.
     pub period: Option<LimitPeriod>,
@@ -197,9 +185,7 @@ pub struct PlanLimit {
     pub included: Included,
     /// How much there is at most, for any price.
     pub ceiling: Option<Decimal>,
-    /// What happens beyond.
     pub at_limit: AtLimit,
-    /// What it costs beyond.
     pub overage: Option<Overage>,
     /// From which share on to warn.
     pub warning_percent: Decimal,
@@ -215,7 +201,6 @@ pub struct PlanLimit {
 
 impl PlanLimit {
     /// The application's names of what is limited.
-    #[must_use]
     pub fn application(&self) -> Option<(Service, Metric)> {
         match self.limited {
             Limited::Application(service, metric) => Some((service, metric)),
@@ -225,7 +210,6 @@ impl PlanLimit {
 
     /// Beyond how much something happens: the included amount, or the ceiling where more is billed and there
     /// is one. Nothing where there is no such number, or it is zero since everything is billed.
-    #[must_use]
     pub fn line(&self) -> Option<Decimal> {
         let line = match (self.included, self.ceiling) {
             (Included::Amount(amount), _) if !amount.is_zero() => Some(amount),
@@ -240,11 +224,9 @@ impl PlanLimit {
 pub struct PublishedApiLimit {
     /// In how long a time.
     pub period: AlertPeriod,
-    /// What is counted.
     pub unit: Unit,
     /// How many; nothing where the provider says nothing.
     pub value: Option<Decimal>,
-    /// What more costs.
     pub overage: Option<Overage>,
     /// The id of its source.
     pub source: String,
@@ -294,7 +276,6 @@ impl Plan {
     }
 
     /// What it says about a metric of the application, if that is used.
-    #[must_use]
     pub fn limit(&self, service: Service, metric: Metric) -> Option<&PlanLimit> {
         let mut limits = self.limits_in_use();
         limits.find(|limit| limit.application() == Some((service, metric)))
@@ -304,15 +285,11 @@ impl Plan {
 /// A price that belongs to no plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Price {
-    /// Who asks for it.
     pub provider: String,
-    /// What is paid for.
     pub item: String,
-    /// What is counted.
     pub unit: String,
     /// The price of so many.
     pub price: Overage,
-    /// In which money.
     pub currency: String,
     /// The id of its source.
     pub source: String,
@@ -325,11 +302,8 @@ pub struct Price {
 /// A ceiling of the user's own. No published catalogue has any.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Budget {
-    /// Of which service.
     pub service: Service,
-    /// Of what.
     pub metric: Metric,
-    /// How much of it.
     pub amount: Decimal,
     /// From which share on to warn.
     pub warning_percent: Decimal,
@@ -348,7 +322,6 @@ pub struct Version {
 
 impl Version {
     /// Reads numbers with dots between them.
-    #[must_use]
     pub fn parse(text: &str) -> Option<Version> {
         let numbers = text.split('.').map(|part| {
             let is_number = !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
@@ -361,7 +334,6 @@ impl Version {
     }
 
     /// As it is written.
-    #[must_use]
     pub fn as_str(&self) -> &str {
         &self.text
     }
@@ -393,34 +365,25 @@ pub struct Catalogue {
     pub version: Version,
     /// The money of plans that name none.
     pub currency: String,
-    /// The pages.
     pub sources: Vec<Source>,
     /// The plans, in the order of the file.
     pub plans: Vec<Plan>,
-    /// Prices beside plans.
     pub prices: Vec<Price>,
-    /// The user's own ceilings.
     pub budgets: Vec<Budget>,
 }
 
 impl Catalogue {
     /// The one that is compiled in.
-    ///
-    /// # Errors
-    ///
-    /// None: a test reads it. It is told apart from a panic all the same.
     pub fn embedded() -> Result<Catalogue, Invalid> {
         parse::parse(EMBEDDED)
     }
 
     /// The source of this id.
-    #[must_use]
     pub fn source(&self, id: &str) -> Option<&Source> {
         self.sources.iter().find(|source| source.id == id)
     }
 
     /// Who has plans here, in the order of the file.
-    #[must_use]
     pub fn providers(&self) -> Vec<&str> {
         let mut providers = Vec::new();
         for plan in &self.plans {
@@ -438,14 +401,12 @@ impl Catalogue {
     }
 
     /// A plan by its names.
-    #[must_use]
     pub fn plan(&self, provider: &str, name: &str) -> Option<&Plan> {
         let same = |plan: &&Plan| plan.provider == provider && plan.name == name;
         self.plans.iter().find(same)
     }
 
     /// Who sells a service.
-    #[must_use]
     pub fn provider_of(&self, service: Service) -> Option<&str> {
         let of_service = |limit: &PlanLimit| match limit.limited {
             Limited::Application(of, _) => of == service,

@@ -21,9 +21,7 @@ named! {
 /// One row that differs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// How.
     pub difference: Difference,
-    /// What row it is.
     pub what: String,
     /// What the old one says.
     pub before: Option<String>,
@@ -38,7 +36,6 @@ pub struct Said {
     pub provider: String,
     /// Which plan; none for what belongs to no plan.
     pub plan: Option<String>,
-    /// What it is about.
     pub what: String,
     /// What it says about it.
     pub terms: String,
@@ -46,7 +43,6 @@ pub struct Said {
     pub grade: Option<Grade>,
     /// The date on that page.
     pub page_date: Option<PageDate>,
-    /// Where that page is.
     pub source: Option<String>,
     /// What else there is to say.
     pub note: Option<String>,
@@ -54,7 +50,6 @@ pub struct Said {
 
 impl Said {
     /// Every row of a catalogue, in its order.
-    #[must_use]
     pub fn all(catalogue: &Catalogue) -> Vec<Said> {
         let row = |provider: &str, plan: Option<&str>, what: String, terms: String| Said {
             provider: provider.to_owned(),
@@ -127,7 +122,6 @@ impl Said {
 }
 
 /// Every row that differs, by its name: in its terms, or else in the page on which they are written.
-#[must_use]
 pub fn diff(old: &Catalogue, new: &Catalogue) -> Vec<Entry> {
     let said = |catalogue| -> BTreeMap<String, (String, String)> {
         let rows = Said::all(catalogue).into_iter();

@@ -32,11 +32,9 @@ named! {
 pub struct Meaning {
     /// Who wrote it through us.
     pub origin: Origin,
-    /// How it is measured.
     pub kind: Kind,
     /// In how long a time.
     pub period: Option<LimitPeriod>,
-    /// What happens beyond.
     pub at_limit: AtLimit,
     /// The value as it was written.
     pub value: f64,
@@ -50,22 +48,16 @@ pub struct Meaning {
     pub catalogue_version: Option<String>,
     /// What else there is to say.
     pub note: Option<String>,
-    /// Who wrote it.
     pub updated_by: String,
-    /// When.
     pub updated_at: DateTime<Utc>,
 }
 
 /// A row of `InfrastructureLimit`, as it is found: any program may have written anything.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LimitRow {
-    /// Of what.
     pub service: Service,
-    /// Of what of it.
     pub metric: Metric,
-    /// On which plan.
     pub plan: String,
-    /// How much.
     pub value: f64,
     /// From how many percent on to warn.
     pub warning_percent: f64,
@@ -77,7 +69,6 @@ pub struct LimitRow {
 
 impl LimitRow {
     /// Who has the say about it. A row that is not as we wrote it belongs to whoever changed it.
-    #[must_use]
     pub fn origin(&self) -> Origin {
         match &self.meaning {
             Some(meaning) if meaning.value == self.value => meaning.origin,
@@ -86,7 +77,6 @@ impl LimitRow {
     }
 
     /// Why nothing can be compared with it, if so.
-    #[must_use]
     pub fn fault(&self) -> Option<String> {
         let (warning, critical) = (self.warning_percent, self.critical_percent);
         if api_limit::sound(self.value).is_err() {
@@ -105,27 +95,21 @@ impl LimitRow {
 /// A limit that holds.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LimitInForce {
-    /// Of what.
     pub service: Service,
-    /// Of what of it.
     pub metric: Metric,
     /// On which plan; of a budget, its name.
     pub plan: String,
-    /// How much.
     pub value: f64,
     /// From how many percent on to warn.
     pub warning_percent: f64,
     /// From how many percent on it is critical.
     pub critical_percent: f64,
-    /// How it is measured.
     pub kind: Kind,
     /// In how long a time.
     pub period: Option<LimitPeriod>,
-    /// What happens beyond.
     pub at_limit: AtLimit,
     /// Who has the say about it.
     pub origin: Origin,
-    /// Where it is written.
     pub source: Option<String>,
     /// The date on that page.
     pub page_date: Option<PageDate>,
@@ -133,7 +117,6 @@ pub struct LimitInForce {
     pub grade: Option<Grade>,
     /// The catalogue that it came from.
     pub catalogue_version: Option<String>,
-    /// Who sells the service.
     pub provider: Option<String>,
     /// When the provider's billing periods begin.
     pub billing: Billing,
@@ -144,7 +127,6 @@ pub struct LimitInForce {
 /// The limits that hold now, by service and metric: those of the plan that is in use, and the budgets.
 ///
 /// Where no plan is chosen the only row there is holds; of several nobody knows which, and that is said.
-#[must_use]
 pub fn in_force(
     rows: &[LimitRow],
     choices: &[PlanChoice],

@@ -42,7 +42,6 @@ pub struct Problem {
     pub line: usize,
     /// What it belongs to; empty for the file as a whole.
     pub place: String,
-    /// What is wrong.
     pub what: String,
 }
 
@@ -92,10 +91,6 @@ impl Invalid {
 }
 
 /// Reads a catalogue out of a file's bytes.
-///
-/// # Errors
-///
-/// Everything that is wrong with it.
 pub fn parse_bytes(bytes: &[u8]) -> Result<Catalogue, Invalid> {
     if bytes.len() > LARGEST_BYTES {
         return Err(Invalid::whole("it is larger than a catalogue can be"));
@@ -107,10 +102,6 @@ pub fn parse_bytes(bytes: &[u8]) -> Result<Catalogue, Invalid> {
 }
 
 /// Reads a catalogue out of TOML.
-///
-/// # Errors
-///
-/// Everything that is wrong with it.
 pub fn parse(text: &str) -> Result<Catalogue, Invalid> {
     let file: RawFile = toml::from_str(text).map_err(|error| Invalid {
         problems: vec![Problem {

@@ -27,7 +27,6 @@ impl Default for Billing {
 
 impl Billing {
     /// The period that holds a moment.
-    #[must_use]
     pub fn period(self, period: LimitPeriod, at: DateTime<Utc>) -> Window {
         let (anchor, zone) = match period {
             LimitPeriod::Day => {
@@ -85,11 +84,8 @@ fn midnight(zone: Tz, day: NaiveDate) -> DateTime<Utc> {
 /// A plan that somebody chose.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlanChoice {
-    /// Its own id.
     pub id: String,
-    /// Whose plan.
     pub provider: String,
-    /// Which.
     pub plan: String,
     /// How many seats are paid for.
     pub seats: Option<u32>,
@@ -97,17 +93,13 @@ pub struct PlanChoice {
     pub region: Option<String>,
     /// When its billing periods begin.
     pub billing: Billing,
-    /// From when on.
     pub valid_from: DateTime<Utc>,
-    /// Who chose it.
     pub chosen_by: String,
-    /// When that was.
     pub created_at: DateTime<Utc>,
 }
 
 /// The plan of a provider that is in use at a moment: of those that have begun, the one that began last; of those
 /// that began together, the one chosen last.
-#[must_use]
 pub fn current<'a>(
     choices: &'a [PlanChoice],
     provider: &str,

@@ -22,7 +22,6 @@ named! {
 
 impl Grade {
     /// Whether a number of this grade may be used.
-    #[must_use]
     pub fn is_sound(self) -> bool {
         self != Grade::C
     }
@@ -45,7 +44,6 @@ impl PageDate {
     const UNDATED: &str = "undated";
 
     /// The earliest day that it can mean.
-    #[must_use]
     pub fn earliest(self) -> Option<NaiveDate> {
         match self {
             PageDate::Day(day) | PageDate::Month(day) | PageDate::Year(day) => Some(day),

@@ -34,7 +34,6 @@ named! {
 
 impl Change {
     /// Whether something is written.
-    #[must_use]
     pub fn writes(self) -> bool {
         matches!(self, Change::Added | Change::Updated | Change::Removed)
     }
@@ -43,7 +42,6 @@ impl Change {
 /// What becomes of a row of `InfrastructureLimit`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LimitChange {
-    /// What becomes of it.
     pub change: Change,
     /// The row as it will be.
     pub row: LimitRow,
@@ -56,7 +54,6 @@ pub struct LimitChange {
 /// What becomes of a limit of an API.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ApiLimitChange {
-    /// What becomes of it.
     pub change: Change,
     /// The limit as it will be, or as it was if it goes.
     pub limit: ApiLimit,
@@ -69,9 +66,7 @@ pub struct ApiLimitChange {
 /// Who applies, and when.
 #[derive(Clone, Copy, Debug)]
 pub struct Actor<'a> {
-    /// Who.
     pub by: &'a str,
-    /// When.
     pub now: DateTime<Utc>,
 }
 
@@ -80,7 +75,6 @@ pub const BUDGET: &str = "budget";
 
 /// What becomes of the limits of infrastructure: those of plans that are in use, or will be, and the budgets of the
 /// catalogue.
-#[must_use]
 pub fn limits(
     catalogue: &Catalogue,
     choices: &[PlanChoice],
@@ -238,7 +232,6 @@ impl Wanted<'_> {
 
 /// What becomes of the limits of APIs: those of the plans in use, and as long as none is chosen those of the
 /// smallest that is published.
-#[must_use]
 pub fn api_limits(
     catalogue: &Catalogue,
     choices: &[PlanChoice],
@@ -315,7 +308,6 @@ pub fn api_limits(
 }
 
 /// The plan whose limits hold for an API.
-#[must_use]
 pub fn plan_of_api<'a>(
     catalogue: &'a Catalogue,
     choices: &[PlanChoice],

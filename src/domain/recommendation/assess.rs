@@ -24,7 +24,6 @@ use crate::domain::plans::{AtLimit, LimitInForce, Origin};
 /// A limit, and everything that is known about it.
 #[derive(Clone, Copy, Debug)]
 pub struct Subject<'a> {
-    /// The limit.
     pub limit: &'a LimitInForce,
     /// Which database, project or team; empty where it has no name of its own.
     pub resource: &'a str,
@@ -32,7 +31,6 @@ pub struct Subject<'a> {
     pub heading: &'a Heading,
     /// Where everything is heading that the same provider bills, this metric among it.
     pub headings: &'a [&'a Heading],
-    /// Plans and prices.
     pub catalogue: &'a Catalogue,
     /// How many seats are paid for, if the user said.
     pub seats: Option<u32>,
@@ -65,7 +63,6 @@ const DAYS_FOR_A_YEAR: usize = 60;
 const ROOMY: Decimal = Decimal::from_parts(6, 0, 0, false, 1);
 
 /// Assesses one limit.
-#[must_use]
 pub fn assess(subject: Subject<'_>) -> Assessment {
     let (limit, heading) = (subject.limit, subject.heading);
     if let Some(fault) = &limit.fault {

@@ -45,7 +45,6 @@ impl fmt::Display for Against {
 /// A plan that was looked at.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Candidate<'a> {
-    /// The plan.
     pub tariff: &'a Tariff,
     /// In which share of the cases it is too small, from 0 to 1.
     pub chance_exceeded: f64,
@@ -58,7 +57,6 @@ pub struct Candidate<'a> {
 /// What was found: what to do, and everything that was looked at, in the order of the catalogue.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Found<'a> {
-    /// What to do.
     pub choice: Choice,
     /// The plans, without the one in use.
     pub candidates: Vec<Candidate<'a>>,
@@ -75,13 +73,11 @@ impl<'a> Found<'a> {
 /// What is asked for.
 #[derive(Clone, Copy, Debug)]
 pub struct Search<'a> {
-    /// The plan in use.
     pub now: &'a Tariff,
     /// All plans of the provider; the one in use may be among them.
     pub plans: &'a [Tariff],
     /// The metric whose limit is in question.
     pub meter: Meter,
-    /// What will be used.
     pub cases: &'a Cases,
     /// In which share of the cases a plan may turn out too small, from 0 to 1.
     pub tolerance: f64,
@@ -91,7 +87,6 @@ impl<'a> Search<'a> {
     /// The plan to change to when the one in use is too small, or whether to stay on it and pay.
     ///
     /// A plan that holds no more of the metric in question is never the answer, whatever it costs.
-    #[must_use]
     pub fn larger(&self) -> Found<'a> {
         let size = self.size(self.now);
         let mut candidates = self.candidates(|tariff| match (self.size(tariff), size) {
@@ -121,7 +116,6 @@ impl<'a> Search<'a> {
 
     /// A plan that costs less and is still far larger than what is used: in nine of ten cases less than `share`
     /// of what it holds, of every metric, in every period.
-    #[must_use]
     pub fn smaller(&self, share: Decimal) -> Option<Found<'a>> {
         let cost = self.now.expected(self.cases)?;
         let roomy = |tariff: &Tariff| {

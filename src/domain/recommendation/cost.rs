@@ -40,14 +40,12 @@ pub struct Allowance {
 
 impl Allowance {
     /// Beyond how much it stops, if it does: the included amount, or the ceiling of what is billed.
-    #[must_use]
     pub fn stops_at(&self) -> Option<Decimal> {
         let included = self.included.filter(|_| self.at_limit.blocks());
         included.or(self.ceiling)
     }
 
     /// The amount by which plans are compared in size: where it stops, else where it begins to be billed.
-    #[must_use]
     pub fn size(&self) -> Option<Decimal> {
         self.stops_at().or(self.included)
     }
@@ -56,7 +54,6 @@ impl Allowance {
 /// A plan, as its bill is made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tariff {
-    /// Its name.
     pub plan: String,
     /// What it costs a billing period whatever is used, once for everything of the provider; none: it is a
     /// matter of contract, or nobody says.
@@ -70,11 +67,8 @@ pub struct Tariff {
 /// At which end of its range a price is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Prices {
-    /// The lowest.
     Low,
-    /// The middle.
     Middle,
-    /// The highest.
     High,
 }
 
@@ -93,7 +87,6 @@ impl Prices {
 /// What a billing period comes to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bill {
-    /// The fixed price.
     pub fixed: Decimal,
     /// What went beyond the included, by meter; only what costs something.
     pub overages: Vec<(Meter, Decimal)>,
@@ -103,14 +96,12 @@ pub struct Bill {
 
 impl Bill {
     /// All of it.
-    #[must_use]
     pub fn total(&self) -> Decimal {
         let overages: Decimal = self.overages.iter().map(|(_, amount)| amount).sum();
         self.fixed + overages - self.credit
     }
 
     /// Its parts, which add up to the total to the last digit.
-    #[must_use]
     pub fn parts(&self) -> Vec<Part> {
         let dollars = |name: String, amount| Part {
             name,
@@ -143,7 +134,6 @@ impl From<&PlanLimit> for Allowance {
 
 impl Tariff {
     /// A plan of the catalogue, for so many seats; without a number, for those that its price includes.
-    #[must_use]
     pub fn of(plan: &Plan, seats: Option<u32>) -> Tariff {
         let more = seats.unwrap_or(0).saturating_sub(plan.seats_included);
         let fixed = plan.fixed_price.and_then(|price| match plan.seat_price {
@@ -166,7 +156,6 @@ impl Tariff {
     /// The bill for one case; none if a price is unknown that it needs.
     ///
     /// What stops at its limit is not used beyond it, and so not billed.
-    #[must_use]
     pub fn bill(&self, case: &Case, prices: Prices) -> Option<Bill> {
         let mut overages = Vec::new();
         for (meter, used) in case {
@@ -215,14 +204,12 @@ impl Tariff {
 
     /// The cost of the first `periods` periods: the middle of all cases at the middle of all prices, and from
     /// little use at low prices to much use at high ones.
-    #[must_use]
     pub fn cost(&self, cases: &Cases, periods: usize) -> Figure {
         let at = |prices| self.totals(cases, periods, prices);
         spread(at(Prices::Low), at(Prices::Middle), at(Prices::High))
     }
 
     /// The mean cost of one of the periods that there are cases of.
-    #[must_use]
     pub fn expected(&self, cases: &Cases) -> Option<Decimal> {
         let totals = self.totals(cases, cases.len(), Prices::Middle)?;
         let periods = Decimal::from_usize(cases.len())?;
@@ -230,7 +217,6 @@ impl Tariff {
     }
 
     /// The bill of the case in the middle of the first period, whose total is the cost.
-    #[must_use]
     pub fn middle_bill(&self, cases: &Cases) -> Option<Bill> {
         let bills = cases.first()?.iter();
         let bills: Option<Vec<Bill>> = bills.map(|case| self.bill(case, Prices::Middle)).collect();
@@ -241,7 +227,6 @@ impl Tariff {
     }
 
     /// In which share of the paths, from 0 to 1, something stops at its limit in any of the periods.
-    #[must_use]
     pub fn chance_exceeded(&self, cases: &Cases) -> f64 {
         let paths = cases.first().map_or(0, Vec::len);
         let stops = |case: &Case| {
@@ -260,7 +245,6 @@ impl Tariff {
 
 /// What `target` costs more than `now` over the first `periods` periods, case by case. Nothing saves more than
 /// `now` costs.
-#[must_use]
 pub fn extra(target: &Tariff, now: &Tariff, cases: &Cases, periods: usize) -> Figure {
     let at = |prices| {
         let target = target.totals(cases, periods, prices)?;
@@ -278,7 +262,6 @@ pub fn extra(target: &Tariff, now: &Tariff, cases: &Cases, periods: usize) -> Fi
 /// The use of a meter above which `target` is cheaper than paying the overage of `now`.
 ///
 /// Unknown where nothing is billed now, where the target does not cost more, or does not cover that use.
-#[must_use]
 pub fn break_even_use(target: &Tariff, now: &Tariff, meter: Meter) -> Figure {
     let unit = Unit::Of(meter.1);
     let at = |prices: Prices| {
@@ -331,14 +314,12 @@ fn rank(count: usize, percent: usize) -> Option<usize> {
 }
 
 /// A percentile: one of the values, never one between two.
-#[must_use]
 pub fn quantile(values: &mut [Decimal], percent: usize) -> Option<Decimal> {
     values.sort_unstable();
     values.get(rank(values.len(), percent)?).copied()
 }
 
 /// The mean, to the digits of money that are kept.
-#[must_use]
 pub fn mean(values: &[Decimal]) -> Option<Decimal> {
     let count = Decimal::from_usize(values.len())?;
     let sum = values
@@ -348,7 +329,6 @@ pub fn mean(values: &[Decimal]) -> Option<Decimal> {
 }
 
 /// A number of a forecast as a decimal; what is no number, or too large for one, is none.
-#[must_use]
 pub fn decimal(value: f64) -> Option<Decimal> {
     // Beyond this nothing is measured, and products of two such numbers still fit.
     const LARGEST: f64 = 1e15;

@@ -33,10 +33,7 @@ named! {
 #[serde(tag = "do", rename_all = "snake_case")]
 pub enum Choice {
     /// Change to this plan.
-    Change {
-        /// Its name.
-        plan: String,
-    },
+    Change { plan: String },
     /// Stay on the plan and pay what goes beyond it.
     Stay,
     /// Stay on the plan and use less.
@@ -59,7 +56,6 @@ impl fmt::Display for Choice {
 /// One of the things that can be done, and what it comes to in a billing period.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Compared {
-    /// What.
     pub choice: Choice,
     /// The included amount of the metric in question; unknown also where there is no limit.
     pub included: Figure,
@@ -81,7 +77,6 @@ pub struct Compared {
 /// A part of a cost.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Part {
-    /// What for.
     pub name: String,
     /// How much; a credit is negative.
     pub amount: Figure,
@@ -114,13 +109,10 @@ pub struct Outlook {
 /// How much a billing period will come to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PeriodOutlook {
-    /// When it began.
     pub from: DateTime<Utc>,
-    /// When it ends.
     pub to: DateTime<Utc>,
     /// How much of it is over.
     pub elapsed: Figure,
-    /// At its end.
     pub total: Figure,
     /// That this is more than the plan includes.
     pub chance_over: Figure,
@@ -133,7 +125,6 @@ pub struct PeriodOutlook {
 pub struct Money {
     /// When the billing period begins that the costs are of: the next whole one.
     pub from: DateTime<Utc>,
-    /// When it ends.
     pub to: DateTime<Utc>,
     /// Of that billing period now.
     pub current: Figure,
@@ -160,17 +151,13 @@ pub struct Money {
 /// Costs over several billing periods.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Projection {
-    /// How many.
     pub periods: u32,
     /// Whether it goes beyond what was forecast: the last forecast period goes on.
     pub extrapolated: bool,
-    /// On the current plan.
     pub current: Figure,
-    /// After the change.
     pub target: Figure,
     /// Of the plan that costs least of those that are large enough, the current one among them.
     pub cheapest: Figure,
-    /// What the change adds.
     pub extra: Figure,
 }
 
@@ -186,27 +173,17 @@ pub struct Missing {
 /// All that a recommendation says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Facts {
-    /// Of which service.
     pub service: Service,
-    /// Which metric.
     pub metric: Metric,
     /// Which database, project or team; empty where it has no name of its own.
     pub resource: String,
-    /// What is asked.
     pub kind: Kind,
-    /// Whose plans they are.
     pub provider: String,
-    /// The plan in use.
     pub current_plan: String,
-    /// What to do.
     pub target: Choice,
-    /// How urgent that is.
     pub priority: Priority,
-    /// Of the newest measurement.
     pub measured_at: DateTime<Utc>,
-    /// Used now.
     pub usage: Figure,
-    /// Allowed by the plan.
     pub limit: Figure,
     /// The one in percent of the other.
     pub usage_percent: Figure,
@@ -232,9 +209,7 @@ pub struct Facts {
 /// What of the facts is worth a step in the history when it changes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Baseline {
-    /// How urgent it is.
     pub priority: Priority,
-    /// What to do.
     pub target: Choice,
     /// When the limit is reached, in the middle of all cases.
     pub reaches: Option<DateTime<Utc>>,
@@ -244,7 +219,6 @@ pub struct Baseline {
 
 impl Baseline {
     /// Of these facts.
-    #[must_use]
     pub fn of(facts: &Facts) -> Baseline {
         let days = facts.outlook.days_to_limit.value;
         let days = days.and_then(|days| TimeDelta::try_days(days.to_i64()?));
@@ -259,7 +233,6 @@ impl Baseline {
 
 impl Facts {
     /// What the application's column for the recommended plan says.
-    #[must_use]
     pub fn recommended_plan(&self) -> &str {
         match &self.target {
             Choice::Change { plan } => plan,
@@ -269,7 +242,6 @@ impl Facts {
     }
 
     /// The application's columns.
-    #[must_use]
     pub fn numbers(&self) -> Numbers {
         let days = self.outlook.days_to_limit.value;
         Numbers {
@@ -287,7 +259,6 @@ impl Facts {
     }
 
     /// The figures with their names and what they mean, in the order of a page.
-    #[must_use]
     pub fn figures(&self) -> Vec<(&'static str, &'static str, &Figure)> {
         let (outlook, money) = (&self.outlook, &self.money);
         let mut figures = vec![
@@ -395,7 +366,6 @@ impl Facts {
 /// Facts as they are stored: their text, its hash, and what it says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredFacts {
-    /// As JSON.
     pub json: String,
     /// The SHA-256 of that, in hexadecimal digits: equal facts, equal hash.
     pub hash: String,
@@ -405,10 +375,6 @@ pub struct StoredFacts {
 
 impl StoredFacts {
     /// Facts to be stored.
-    ///
-    /// # Errors
-    ///
-    /// Never, in practice: there is nothing in them that JSON cannot say.
     pub fn new(facts: Facts) -> Result<StoredFacts, serde_json::Error> {
         let json = serde_json::to_string(&facts)?;
         Ok(StoredFacts {
@@ -419,7 +385,6 @@ impl StoredFacts {
     }
 
     /// Facts that were stored.
-    #[must_use]
     pub fn found(json: String, hash: String) -> StoredFacts {
         StoredFacts {
             read: serde_json::from_str(&json).ok(),

@@ -33,7 +33,6 @@ pub enum Unit {
 
 impl Unit {
     /// What stands behind the number; dollars stand before it and have none.
-    #[must_use]
     pub fn suffix(self) -> &'static str {
         match self {
             Unit::Usd | Unit::Ratio => "",
@@ -80,7 +79,6 @@ pub struct Figure {
     /// Where a forecast or a range of prices is in it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interval: Option<Interval>,
-    /// What it counts.
     pub unit: Unit,
     /// The names of the inputs it was made from, as in [`super::facts::Facts::inputs`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -89,7 +87,6 @@ pub struct Figure {
 
 impl Figure {
     /// A number without an interval.
-    #[must_use]
     pub fn exact(value: Decimal, unit: Unit) -> Figure {
         Figure {
             value: Some(value),
@@ -100,7 +97,6 @@ impl Figure {
     }
 
     /// A number and between what and what it lies.
-    #[must_use]
     pub fn between(value: Decimal, low: Decimal, high: Decimal, unit: Unit) -> Figure {
         Figure {
             interval: (low != high).then_some(Interval { low, high }),
@@ -109,7 +105,6 @@ impl Figure {
     }
 
     /// Nobody knows.
-    #[must_use]
     pub fn unknown(unit: Unit) -> Figure {
         Figure {
             value: None,
@@ -120,20 +115,17 @@ impl Figure {
     }
 
     /// Names the inputs it was made from.
-    #[must_use]
     pub fn from_inputs<S: Into<String>>(mut self, inputs: impl IntoIterator<Item = S>) -> Figure {
         self.inputs = inputs.into_iter().map(Into::into).collect();
         self
     }
 
     /// For the application's columns, which are floats: nothing where it is unknown.
-    #[must_use]
     pub fn as_float(&self) -> Option<f64> {
         self.value.as_ref().and_then(Decimal::to_f64)
     }
 
     /// The number alone, with its unit and without its interval.
-    #[must_use]
     pub fn short(&self) -> String {
         self.value
             .map_or_else(|| "unknown".to_owned(), |value| spell(value, self.unit))
@@ -153,7 +145,6 @@ impl fmt::Display for Figure {
 }
 
 /// A number with its unit, as people write it.
-#[must_use]
 pub fn spell(value: Decimal, unit: Unit) -> String {
     let text = number(value.abs(), unit);
     let sign = if value.is_sign_negative() && !value.is_zero() {
@@ -210,17 +201,13 @@ fn thousands(text: &str) -> String {
 #[serde(tag = "provenance", rename_all = "snake_case")]
 pub enum Provenance {
     /// Measured; the newest measurement is of this moment.
-    Measured {
-        /// Of the newest measurement.
-        at: DateTime<Utc>,
-    },
+    Measured { at: DateTime<Utc> },
     /// From the catalogue of plans and prices.
     Catalogue {
         /// The page, or the name of the source.
         source: String,
         /// The date on that page, as precisely as it stands there.
         page_date: Option<String>,
-        /// Which catalogue.
         version: String,
     },
     /// Given by the user.

@@ -13,7 +13,6 @@ pub struct Entry {
     pub at: DateTime<Utc>,
     /// Who, as they call themselves. A record, and no proof.
     pub actor: String,
-    /// What kind of actor.
     pub actor_kind: Actor,
     /// The status before; none for the first.
     pub from: Option<Status>,
@@ -21,7 +20,6 @@ pub struct Entry {
     pub to: Status,
     /// Why, in the actor's words.
     pub note: Option<String>,
-    /// Which figures changed.
     pub changes: Vec<Change>,
     /// From which catalogue the prices were.
     pub catalogue_version: String,
@@ -32,10 +30,7 @@ pub struct Entry {
 /// A figure that changed; both sides are spelled for people.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Change {
-    /// Which figure.
     pub name: String,
-    /// Before.
     pub from: String,
-    /// After.
     pub to: String,
 }

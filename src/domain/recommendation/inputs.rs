@@ -27,7 +27,6 @@ pub const USUAL_TOLERANCE: Decimal = Decimal::from_parts(5, 0, 0, false, 2);
 
 impl Name {
     /// What would be known with it.
-    #[must_use]
     pub fn unlocks(self) -> &'static str {
         match self {
             Name::RevenuePerHour => "the loss that an upgrade avoids, its net and its ROI",
@@ -41,7 +40,6 @@ impl Name {
     }
 
     /// What it can be, for people.
-    #[must_use]
     pub fn range(self) -> &'static str {
         match self {
             Name::RevenuePerHour => "US dollars, zero or more",
@@ -52,10 +50,6 @@ impl Name {
     }
 
     /// Reads a value, and brings it into the one spelling that is stored.
-    ///
-    /// # Errors
-    ///
-    /// What it can be, if it is not that.
     pub fn check(self, text: &str) -> Result<String, String> {
         let refused = || format!("`{text}` is no {}: {}", self, self.range());
         if self == Name::SingleReviewer {
@@ -95,15 +89,12 @@ pub struct Given {
     pub name: String,
     /// For which service; for all, unless given.
     pub service: Option<Service>,
-    /// Its value.
     pub value: String,
-    /// Who gave it.
     pub updated_by: String,
 }
 
 impl Business {
     /// What holds for a service: what was given for it, else what was given for all.
-    #[must_use]
     pub fn of(given: &[Given], service: Service) -> Business {
         let value = |name: Name| {
             let of = |wanted: Option<Service>| {
@@ -123,7 +114,6 @@ impl Business {
     }
 
     /// The inputs that figures are made from, given or not.
-    #[must_use]
     pub fn inputs(&self) -> Vec<Input> {
         let input = |name: Name, value: Option<String>| Input {
             name: name.to_string(),
@@ -154,7 +144,6 @@ impl Business {
     }
 
     /// Those of them that nobody gave.
-    #[must_use]
     pub fn missing(&self) -> Vec<Name> {
         let given = [
             (Name::RevenuePerHour, self.revenue_per_hour),

@@ -25,7 +25,6 @@ named! {
 /// What a move needs beside the right status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Need {
-    /// Nothing.
     Nothing,
     /// A note that says why.
     Note,
@@ -42,13 +41,9 @@ pub enum Need {
 /// One row of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Move {
-    /// The status before.
     pub from: Status,
-    /// The status after.
     pub to: Status,
-    /// Who may.
     pub by: Actor,
-    /// What it needs.
     pub needs: Need,
 }
 
@@ -96,14 +91,12 @@ pub const MOVES: [Move; 14] = {
 };
 
 /// The move from one status to another by `by`, if there is one.
-#[must_use]
 pub fn find(from: Status, to: Status, by: Actor) -> Option<&'static Move> {
     let same = |row: &&Move| (row.from, row.to, row.by) == (from, to, by);
     MOVES.iter().find(same)
 }
 
 /// Whether a recommendation of this status is open: there is one open answer to a question at most.
-#[must_use]
 pub fn is_open(status: Status) -> bool {
     matches!(
         status,
@@ -112,7 +105,6 @@ pub fn is_open(status: Status) -> bool {
 }
 
 /// Whether its figures stay as they are: somebody decided by them.
-#[must_use]
 pub fn is_frozen(status: Status) -> bool {
     !matches!(status, Status::Pending | Status::Reviewed)
 }
@@ -120,7 +112,6 @@ pub fn is_frozen(status: Status) -> bool {
 /// Where a recommendation stands: its status, and the version that `--if-version` asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Standing {
-    /// The status.
     pub status: Status,
     /// One more with every step.
     pub version: i32,
@@ -128,7 +119,6 @@ pub struct Standing {
 
 /// Where it stands, from what we last wrote and what the application's column says now. A change by the
 /// application is a step like any other, even before anybody has written it down.
-#[must_use]
 pub fn standing(ours: Standing, theirs: Status) -> Standing {
     let moved = i32::from(ours.status != theirs);
     Standing {
@@ -141,10 +131,6 @@ pub fn standing(ours: Standing, theirs: Status) -> Standing {
 ///
 /// It is one step, but for approving what nobody has reviewed: where a `single_reviewer` does both, both steps
 /// are taken.
-///
-/// # Errors
-///
-/// When there is no such move for a person, or it needs a note and has none.
 pub fn steps(
     from: Status,
     to: Status,
@@ -165,7 +151,6 @@ pub fn steps(
 }
 
 /// What a person calls the move to a status; nobody but the engine lets a recommendation expire.
-#[must_use]
 pub fn verb(to: Status) -> Option<&'static str> {
     match to {
         Status::Reviewed => Some("review"),
@@ -190,7 +175,6 @@ pub fn verbs(from: Status) -> impl Iterator<Item = &'static str> {
 pub enum Refusal {
     /// The table does not have it.
     NoSuchMove {
-        /// The status before.
         from: Status,
         /// The status that was wanted.
         to: Status,
@@ -230,7 +214,6 @@ impl std::error::Error for Refusal {}
 
 /// Whether a recommendation that was not reproduced for some time has lost its reason. One failed collection
 /// is not enough, and neither are many within a few days.
-#[must_use]
 pub fn is_unseen_too_long(
     unseen_count: i32,
     unseen_since: Option<DateTime<Utc>>,
@@ -242,14 +225,12 @@ pub fn is_unseen_too_long(
 }
 
 /// Whether the condition has gone for good. A single run without it may be the noise of the forecast.
-#[must_use]
 pub fn is_cleared(cleared_count: i32) -> bool {
     cleared_count >= 2
 }
 
 /// Whether the engine may bring back what was dismissed: its snooze is over, or it is more urgent now.
 /// Without a snooze only the latter counts.
-#[must_use]
 pub fn dismissal_has_ended(
     snoozed_until: Option<DateTime<Utc>>,
     dismissed: Option<Priority>,
@@ -261,7 +242,6 @@ pub fn dismissal_has_ended(
 }
 
 /// Whether what expired comes back as itself; later it is a new recommendation with a predecessor.
-#[must_use]
 pub fn may_return(expired_at: DateTime<Utc>, now: DateTime<Utc>) -> bool {
     now - expired_at <= TimeDelta::days(30)
 }

@@ -31,21 +31,16 @@ pub use lifecycle::is_open;
 /// What a recommendation answers. Of each question there is one open answer at most.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Question {
-    /// Of which service.
     pub service: Service,
     /// Which database, project or team of it; empty where it has no name of its own.
     pub resource: String,
-    /// Which metric.
     pub metric: Metric,
-    /// The plan in use.
     pub current_plan: String,
-    /// What is asked.
     pub kind: Kind,
 }
 
 impl Question {
     /// The SHA-256 of all of it, in hexadecimal digits.
-    #[must_use]
     pub fn key(&self) -> String {
         let parts = [
             self.service.as_str(),
@@ -71,9 +66,7 @@ pub(super) fn hex(bytes: &[u8]) -> String {
 /// The numbers of a recommendation that the application has columns for; unknown ones are null there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Numbers {
-    /// Used now.
     pub current_usage: Option<f64>,
-    /// Allowed by the plan.
     pub limit_value: Option<f64>,
     /// The one in percent of the other.
     pub usage_percent: Option<f64>,
@@ -83,7 +76,6 @@ pub struct Numbers {
     pub current_cost: Option<f64>,
     /// Of a billing period on the recommended plan.
     pub projected_cost: Option<f64>,
-    /// The difference.
     pub upgrade_cost: Option<f64>,
     /// The loss that is avoided, from the user's own inputs.
     pub revenue_impact: Option<f64>,
@@ -96,9 +88,7 @@ pub struct Numbers {
 /// A row of the application's `UpgradeRecommendation`, and what only we know of it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Recommendation {
-    /// Its id.
     pub id: String,
-    /// Of which service.
     pub service: Service,
     /// Which metric; another program may have left it out.
     pub metric: Option<Metric>,
@@ -106,7 +96,6 @@ pub struct Recommendation {
     pub current_plan: String,
     /// The plan to change to.
     pub recommended_plan: String,
-    /// How urgent it is.
     pub priority: Priority,
     /// Where it stands, by the application's own column.
     pub status: Status,
@@ -114,21 +103,16 @@ pub struct Recommendation {
     pub numbers: Numbers,
     /// Why, in a sentence or two.
     pub reason: String,
-    /// What speaks for it.
     pub benefits: Vec<String>,
     /// What may come of it, and of leaving it.
     pub risks: Vec<String>,
     /// Who looked at it last.
     pub reviewed_by: Option<String>,
-    /// What they said.
     pub review_notes: Option<String>,
-    /// When.
     pub reviewed_at: Option<DateTime<Utc>>,
-    /// When it was done.
     pub implemented_at: Option<DateTime<Utc>>,
     /// When its measurements are too old to act on.
     pub expires_at: Option<DateTime<Utc>>,
-    /// When it was made.
     pub created_at: DateTime<Utc>,
     /// When anything of it changed last.
     pub updated_at: DateTime<Utc>,
@@ -143,13 +127,11 @@ pub struct Own {
     pub question: String,
     /// Which database, project or team; empty where it has no name of its own.
     pub resource: String,
-    /// What is asked.
     pub kind: Kind,
     /// One more with every step in its history.
     pub version: i32,
     /// Where it stood when we last wrote or saw it.
     pub status: Status,
-    /// What it says.
     pub facts: StoredFacts,
     /// Which catalogue they are from.
     pub catalogue_version: String,
@@ -177,14 +159,12 @@ pub struct Own {
 
 impl Recommendation {
     /// What it says, if we made it and can still read it.
-    #[must_use]
     pub fn facts(&self) -> Option<&Facts> {
         self.own.as_ref()?.facts.read.as_ref()
     }
 }
 
 /// The order in which recommendations are shown: the most urgent first, then the one whose limit is nearest.
-#[must_use]
 pub fn by_urgency(a: &Recommendation, b: &Recommendation) -> std::cmp::Ordering {
     let days = |one: &Recommendation| one.numbers.days_to_limit.unwrap_or(i32::MAX);
     b.priority

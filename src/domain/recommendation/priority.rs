@@ -20,7 +20,6 @@ pub struct Signs {
 }
 
 /// The urgency.
-#[must_use]
 pub fn priority(signs: Signs) -> Priority {
     let at_least = |chance: Option<f64>, share| chance.is_some_and(|chance| chance >= share);
     let priority = if signs.is_over || at_least(signs.chance_7, 0.5) {

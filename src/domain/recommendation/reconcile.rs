@@ -27,19 +27,15 @@ const ENGINE: &str = "recommend run";
 /// What is asked about, whatever the kind of answer: one limit of one plan.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Topic {
-    /// Of which service.
     pub service: Service,
-    /// Which metric.
     pub metric: Metric,
     /// Which database, project or team; empty where it has no name of its own.
     pub resource: String,
-    /// The plan in use.
     pub plan: String,
 }
 
 impl Topic {
     /// The topic with the kind of its answer.
-    #[must_use]
     pub fn question(&self, kind: Kind) -> Question {
         Question {
             service: self.service,
@@ -51,7 +47,6 @@ impl Topic {
     }
 
     /// Whether a recommendation is about it.
-    #[must_use]
     pub fn is_of(&self, it: &Recommendation) -> bool {
         it.own.as_ref().is_some_and(|own| {
             it.service == self.service
@@ -69,7 +64,6 @@ pub struct Step {
     pub before: Option<Recommendation>,
     /// What it is to be.
     pub after: Recommendation,
-    /// What its history gets.
     pub entries: Vec<Entry>,
     /// What was done, in a word.
     pub done: Done,
@@ -78,7 +72,6 @@ pub struct Step {
 /// What was done to a recommendation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Done {
-    /// It is new.
     Made,
     /// Its figures are those of now, and not much else than they were.
     Refreshed,
@@ -100,7 +93,6 @@ pub enum Done {
 
 impl Done {
     /// As it is told.
-    #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Done::Made => "new",
@@ -120,7 +112,6 @@ impl Done {
 ///
 /// But for one thing: a question has one open answer. Of what the application opened beside another open one,
 /// the end is written down at once.
-#[must_use]
 pub fn moved_by_application(all: &[Recommendation], now: DateTime<Utc>) -> Vec<Step> {
     let was_open = |it: &Recommendation| it.own.as_ref().is_some_and(|own| is_open(own.status));
     let mut moved: Vec<(&Recommendation, Entry)> = all
@@ -161,10 +152,6 @@ pub fn moved_by_application(all: &[Recommendation], now: DateTime<Utc>) -> Vec<S
 }
 
 /// What is to be written about one topic. `all` are the recommendations there are.
-///
-/// # Errors
-///
-/// Never, in practice: facts can always be written.
 pub fn steps(
     topic: &Topic,
     assessment: &Assessment,
@@ -407,7 +394,6 @@ fn cleared(before: &Recommendation, now: DateTime<Utc>) -> Option<Step> {
 }
 
 /// It was not reproduced in this run.
-#[must_use]
 pub fn unseen(before: &Recommendation, now: DateTime<Utc>) -> Option<Step> {
     let measured = before.facts().map(|facts| facts.measured_at);
     let stale = measured.is_some_and(|measured| now - measured > trigger::USABLE);
@@ -426,7 +412,6 @@ pub fn unseen(before: &Recommendation, now: DateTime<Utc>) -> Option<Step> {
 }
 
 /// The plan that it is about is not in use any more.
-#[must_use]
 pub fn plan_changed(before: &Recommendation, now: DateTime<Utc>) -> Option<Step> {
     ended(before, before.clone(), Some("another plan is in use"), now)
 }
@@ -597,7 +582,6 @@ fn is_measurable(it: &Recommendation, now: DateTime<Utc>) -> bool {
 
 /// What came of a recommendation that was implemented: what it had predicted, and what was measured 14 days later
 /// or more. Nothing while it is too early, or written down already.
-#[must_use]
 pub fn outcome(
     before: &Recommendation,
     measured: Option<(DateTime<Utc>, f64)>,

@@ -12,9 +12,7 @@ use crate::domain::metrics::names::Status;
 pub struct Wish<'a> {
     /// The status to move to; none for a note alone.
     pub to: Option<Status>,
-    /// Who wants it.
     pub by: &'a str,
-    /// Why.
     pub note: Option<&'a str>,
     /// Of a dismissal: until when.
     pub until: Option<DateTime<Utc>>,
@@ -27,14 +25,12 @@ pub struct Wish<'a> {
 pub struct Moved {
     /// The recommendation as it is now.
     pub after: Recommendation,
-    /// Its version now.
     pub version: i32,
     /// What its history gets, in order.
     pub entries: Vec<Entry>,
 }
 
 /// Where a recommendation stands. Of one that another program made, `steps` in its history make the version.
-#[must_use]
 pub fn standing(it: &Recommendation, steps: usize) -> Standing {
     match &it.own {
         Some(own) => lifecycle::standing(
@@ -52,7 +48,6 @@ pub fn standing(it: &Recommendation, steps: usize) -> Standing {
 }
 
 /// What the application did to a recommendation since we last wrote or saw it.
-#[must_use]
 pub fn done_by_application(it: &Recommendation, now: DateTime<Utc>) -> Option<Entry> {
     let own = it.own.as_ref().filter(|own| own.status != it.status)?;
     Some(Entry {
@@ -62,7 +57,6 @@ pub fn done_by_application(it: &Recommendation, now: DateTime<Utc>) -> Option<En
 }
 
 /// A step of a recommendation, with what it says at that moment.
-#[must_use]
 pub fn entry(
     it: &Recommendation,
     actor_kind: Actor,
@@ -85,10 +79,6 @@ pub fn entry(
 }
 
 /// Makes a move, from where the recommendation truly stands.
-///
-/// # Errors
-///
-/// When it is not allowed.
 pub fn make(
     before: &Recommendation,
     standing: Standing,

@@ -22,11 +22,9 @@ pub struct Signs {
 /// Whether there is a reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
-    /// There is.
     Holds,
     /// Not enough of one to begin with, too much of one to take back what was said.
     Weak,
-    /// There is none.
     Gone,
 }
 
@@ -37,7 +35,6 @@ pub const FRESH: TimeDelta = TimeDelta::hours(24);
 pub const USABLE: TimeDelta = TimeDelta::days(14);
 
 /// Whether something measured at `measured` says anything about `now`.
-#[must_use]
 pub fn is_fresh(measured: DateTime<Utc>, now: DateTime<Utc>) -> bool {
     now - measured <= FRESH
 }
@@ -46,7 +43,6 @@ pub fn is_fresh(measured: DateTime<Utc>, now: DateTime<Utc>) -> bool {
 ///
 /// A forecast alone is none: below half of the limit it must be critical, or every new project would have one.
 /// Neither is a billing period that is nearly used up where it is nearly over too.
-#[must_use]
 pub fn reason(signs: Signs) -> Reason {
     const LIKELY: f64 = 0.2;
     const UNLIKELY: f64 = 0.1;

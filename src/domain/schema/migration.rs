@@ -7,7 +7,6 @@ use chrono::{DateTime, Utc};
 pub struct Known<'a> {
     /// The stamp that orders migrations.
     pub version: &'a str,
-    /// What it does.
     pub name: &'a str,
     /// Checksum of the text that applies it.
     pub checksum: &'a str,
@@ -16,17 +15,13 @@ pub struct Known<'a> {
 /// What the log says about the last time a migration was applied.
 #[derive(Clone, Debug)]
 pub struct Done {
-    /// The migration.
     pub version: String,
-    /// Its name then.
     pub name: String,
     /// Checksum of the text that was run.
     pub checksum: String,
-    /// When.
     pub at: DateTime<Utc>,
     /// How long its SQL took.
     pub duration_ms: i64,
-    /// Who did it.
     pub by: String,
     /// With which version of this program.
     pub tool_version: String,
@@ -35,7 +30,6 @@ pub struct Done {
 /// What is the matter with a migration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
-    /// In the database.
     Applied,
     /// Not in the database yet.
     Pending,
@@ -47,7 +41,6 @@ pub enum State {
 
 impl State {
     /// As it is printed.
-    #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             State::Applied => "applied",
@@ -75,7 +68,6 @@ pub struct Standing {
 
 impl Standing {
     /// Version and name, as its folder spells them.
-    #[must_use]
     pub fn full_name(&self) -> String {
         match &self.name {
             Some(name) => format!("{}_{name}", self.version),
@@ -84,7 +76,6 @@ impl Standing {
     }
 
     /// Whether the database has it.
-    #[must_use]
     pub fn is_applied(&self) -> bool {
         self.state != State::Pending
     }
@@ -99,7 +90,6 @@ impl Standing {
 ///
 /// `applied` is the ledger; `log` holds the applications of all time, oldest first. The result is in the
 /// order of versions.
-#[must_use]
 pub fn survey(
     known: &[Known<'_>],
     applied: &[(String, DateTime<Utc>)],
@@ -143,12 +133,7 @@ pub fn survey(
 pub enum Refusal {
     /// The user named a migration that does not exist.
     #[error("there is no migration `{given}`; there are {}", known.join(", "))]
-    NoSuchMigration {
-        /// What was given.
-        given: String,
-        /// The names of all.
-        known: Vec<String>,
-    },
+    NoSuchMigration { given: String, known: Vec<String> },
     /// The user wants to go back to where the database never was.
     #[error("{0} is not applied, so nothing can be undone down to it")]
     NotApplied(String),
@@ -166,7 +151,6 @@ pub enum Refusal {
 /// Where to stop.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Undo {
-    /// After so many.
     Steps(usize),
     /// Before this one, which stays.
     To(String),
@@ -175,10 +159,6 @@ pub enum Undo {
 }
 
 /// The versions to apply, in their order: all that are pending, or those up to `to`.
-///
-/// # Errors
-///
-/// [`Refusal`].
 pub fn plan_up(
     standings: &[Standing],
     to: Option<&str>,
@@ -211,10 +191,6 @@ pub fn plan_up(
 ///
 /// `order` is what the log says about the order of applying, oldest first; what it does not name was
 /// there before it.
-///
-/// # Errors
-///
-/// [`Refusal`].
 pub fn plan_down(
     standings: &[Standing],
     order: &[Done],

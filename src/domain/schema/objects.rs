@@ -39,7 +39,6 @@ pub struct Object {
 /// An object that is not as the migrations made it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
-    /// What it is.
     pub what: String,
     /// How the migrations made it.
     pub expected: String,
@@ -49,7 +48,6 @@ pub struct Difference {
 
 impl Object {
     /// The kind and the name: `("column", "api_usage.method")`.
-    #[must_use]
     pub fn parts(&self) -> (&str, &str) {
         self.what.split_once(' ').unwrap_or((&self.what, ""))
     }
@@ -90,7 +88,6 @@ impl FromIterator<(String, String)> for Catalogue {
 
 impl Catalogue {
     /// How an object is made, if it is there.
-    #[must_use]
     pub fn get(&self, what: &str) -> Option<&str> {
         self.0.get(what).map(String::as_str)
     }
@@ -114,7 +111,6 @@ impl Catalogue {
 
     /// Where `found` is not what `self` says. What `found` has beside that is no difference: an
     /// operator's own index or view is theirs.
-    #[must_use]
     pub fn differences(&self, found: &Catalogue) -> Vec<Difference> {
         let differs = |what: &str, expected: &str| match found.get(what) {
             Some(found) => essence(what, found) != essence(what, expected),
@@ -147,7 +143,6 @@ fn essence(what: &str, how: &str) -> String {
 
 impl Effect {
     /// What has to be done to `before` to make it `after`.
-    #[must_use]
     pub fn between(before: &Catalogue, after: &Catalogue) -> Effect {
         let only_in = |one: &Catalogue, other: &Catalogue| {
             one.0
@@ -166,7 +161,6 @@ impl Effect {
     }
 
     /// Reads what [`Effect`]'s `Display` wrote; a line that is neither added nor removed is a remark.
-    #[must_use]
     pub fn parse(text: &str) -> Effect {
         let object = |line: &str| {
             let (what, how) = line.split_once(": ").unwrap_or((line, ""));
@@ -187,7 +181,6 @@ impl Effect {
     }
 
     /// The same in the other direction.
-    #[must_use]
     pub fn reversed(self) -> Effect {
         Effect {
             removed: self.added,

@@ -7,7 +7,6 @@ use super::objects::{Effect, Object};
 pub struct Step {
     /// The stamp that orders migrations.
     pub version: String,
-    /// What it does.
     pub name: String,
     /// What is dropped and created.
     pub changes: Vec<Change>,
@@ -16,11 +15,9 @@ pub struct Step {
 /// One object that a step drops or creates.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// Dropped, not created.
     pub drops: bool,
     /// The object, as `domain::catalogue` names it.
     pub what: String,
-    /// What goes with it.
     pub loss: Option<Loss>,
 }
 
@@ -38,7 +35,6 @@ pub struct Loss {
 impl Step {
     /// The step that has this effect. What belongs to a table that comes or goes as a whole is not
     /// named beside it; what is dropped comes first.
-    #[must_use]
     pub fn new(version: &str, name: &str, effect: &Effect) -> Step {
         let change = |drops: bool| {
             move |object: &Object| Change {
@@ -61,13 +57,11 @@ impl Step {
     }
 
     /// Version and name, as its folder spells them.
-    #[must_use]
     pub fn full_name(&self) -> String {
         format!("{}_{}", self.version, self.name)
     }
 
     /// Whether something is lost for good.
-    #[must_use]
     pub fn loses(&self) -> bool {
         self.losses()
             .any(|(_, loss)| loss.lost > 0 && !loss.made_again)
@@ -81,7 +75,6 @@ impl Step {
     }
 
     /// The first object with which more would go than the user was shown.
-    #[must_use]
     pub fn exceeds(&self, shown: &Step) -> Option<&str> {
         let was_shown = |what: &str| {
             let found = shown.losses().find(|(shown, _)| *shown == what);

@@ -10,7 +10,6 @@ use crate::domain::metrics::point::Series;
 /// Everything that `status` looks at, at one moment.
 #[derive(Clone, Debug)]
 pub struct Report {
-    /// The engine's name.
     pub engine: &'static str,
     /// Its version, as it says itself.
     pub engine_version: String,
@@ -35,7 +34,6 @@ pub struct Report {
 pub struct Freshness {
     /// Hours of an API in which something changed since they were counted.
     pub hours_waiting: i64,
-    /// The oldest of them.
     pub oldest: Option<DateTime<Utc>>,
 }
 
@@ -44,11 +42,8 @@ pub struct Freshness {
 pub struct AlertCounts {
     /// Rules that are switched on.
     pub rules: u64,
-    /// That fire.
     pub firing: u64,
-    /// Of these, critical ones.
     pub critical: u64,
-    /// That cannot be judged.
     pub unknown: u64,
     /// Rules that nobody has checked yet.
     pub unchecked: u64,
@@ -68,9 +63,7 @@ pub struct Capacity {
 /// A series whose newest measurement is too old to be compared with its limit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StaleMetric {
-    /// Which.
     pub series: Series,
-    /// How old it is.
     pub reason: String,
 }
 
@@ -87,7 +80,6 @@ pub enum Verdict {
 
 impl Verdict {
     /// As JSON spells it.
-    #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Verdict::InSync => "in_sync",
@@ -99,7 +91,6 @@ impl Verdict {
 
 impl Report {
     /// What all of it comes to. Roll-ups that are behind are no fault: `aggregate` catches up.
-    #[must_use]
     pub fn verdict(&self) -> Verdict {
         let doubtful = [State::Modified, State::Unknown];
         if self.count(&doubtful) > 0 || !self.drift.is_empty() || !self.in_the_way.is_empty() {
@@ -112,7 +103,6 @@ impl Report {
     }
 
     /// How many migrations are in one of these states.
-    #[must_use]
     pub fn count(&self, states: &[State]) -> usize {
         let migrations = self.migrations.iter();
         migrations

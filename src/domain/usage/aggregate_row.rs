@@ -9,11 +9,8 @@ use super::rollup::Rollup;
 /// The numbers of one row of `api_usage_aggregates`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Published {
-    /// All calls.
     pub total_requests: i32,
-    /// Those that succeeded.
     pub success_count: i32,
-    /// Those that did not.
     pub error_count: i32,
     /// Those answered from a cache.
     pub cached_count: i32,
@@ -23,11 +20,8 @@ pub struct Published {
     pub max_response_time: Option<i32>,
     /// Milliseconds.
     pub min_response_time: Option<i32>,
-    /// Errors of this class.
     pub rate_limit_errors: i32,
-    /// Errors of this class.
     pub timeout_errors: i32,
-    /// Errors of this class.
     pub server_errors: i32,
     /// Credits. Only other programs leave it out.
     pub total_cost: Option<f64>,
@@ -40,10 +34,6 @@ pub struct TooLarge(u64);
 
 impl Published {
     /// The row that a roll-up makes.
-    ///
-    /// # Errors
-    ///
-    /// When a count does not fit.
     pub fn of(rollup: &Rollup) -> Result<Published, TooLarge> {
         let fit = |count: u64| i32::try_from(count).map_err(|_| TooLarge(count));
         let ms = |ms: Option<u32>| ms.map(|ms| fit(ms.into())).transpose();
@@ -65,7 +55,6 @@ impl Published {
 
 impl Published {
     /// The first number in which two rows differ, by the name of its column, and both values of it.
-    #[must_use]
     pub fn difference(&self, other: &Published) -> Option<(&'static str, String, String)> {
         fn text<T: ToString>(value: Option<T>) -> String {
             value.map_or_else(|| "-".to_owned(), |value| value.to_string())
@@ -109,10 +98,6 @@ pub enum Verdict {
 /// Decides about the row `found` of a period whose roll-up was `before` and is `after`.
 ///
 /// A row is ours if it is what `before` makes. With `rows_rule` the user has said that the rows are the truth.
-///
-/// # Errors
-///
-/// When a count does not fit.
 pub fn judge(
     found: Option<&Published>,
     before: Option<&Rollup>,

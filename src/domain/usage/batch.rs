@@ -18,7 +18,6 @@ pub struct UsageBatch {
 /// A record without its texts.
 #[derive(Clone, Copy, Debug)]
 struct Row {
-    /// Where its texts begin.
     start: usize,
     /// How long they are, in the order of [`texts`].
     lengths: [Option<u32>; 7],
@@ -96,19 +95,16 @@ impl UsageBatch {
     }
 
     /// How many records it holds.
-    #[must_use]
     pub fn len(&self) -> usize {
         self.rows.len()
     }
 
     /// Whether it holds none.
-    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.rows.is_empty()
     }
 
     /// The memory in use.
-    #[must_use]
     pub fn size_bytes(&self) -> usize {
         self.text.len() + self.rows.len() * size_of::<Row>()
     }
@@ -119,13 +115,11 @@ impl UsageBatch {
     }
 
     /// The record at `index`, if there are as many.
-    #[must_use]
     pub fn get(&self, index: usize) -> Option<NewUsage<'_>> {
         self.rows.get(index).map(|row| self.unpack(row))
     }
 
     /// The id of the record at `index`; nothing if there is none.
-    #[must_use]
     pub fn id(&self, index: usize) -> &str {
         let id = self.rows.get(index).and_then(|row| {
             let end = row.start + row.lengths[0]? as usize;

@@ -27,7 +27,6 @@ impl Credits {
 
     /// The decimal number that `cost` is the nearest binary fraction to. None if it is not a number
     /// or beyond [`LARGEST_COST`].
-    #[must_use]
     pub fn from_f64(cost: f64) -> Option<Credits> {
         // Up to here the error of the multiplication is less than half of the last digit.
         const EXACT: f64 = (1_u64 << 51) as f64;
@@ -43,21 +42,18 @@ impl Credits {
     }
 
     /// The nearest binary fraction, for the application's column and for JSON.
-    #[must_use]
     pub fn to_f64(self) -> f64 {
         // Through the decimal text, which is rounded once; a division would round twice.
         self.to_string().parse().unwrap_or(f64::NAN)
     }
 
     /// The sum of both.
-    #[must_use]
     pub fn plus(self, other: Credits) -> Credits {
         // Only sums that nobody's costs add up to could reach the end.
         Credits(self.0.saturating_add(other.0))
     }
 
     /// What is left of `self` when `other` is taken away.
-    #[must_use]
     pub fn minus(self, other: Credits) -> Credits {
         Credits(self.0.saturating_sub(other.0))
     }

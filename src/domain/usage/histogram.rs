@@ -71,7 +71,6 @@ impl Histogram {
     }
 
     /// How many durations were counted.
-    #[must_use]
     pub fn count(&self) -> u64 {
         self.counts
             .iter()
@@ -80,7 +79,6 @@ impl Histogram {
 
     /// The duration that `permille` of all do not exceed, by nearest rank: 500 is the median. None if
     /// nothing was counted.
-    #[must_use]
     pub fn quantile(&self, permille: u16) -> Option<u32> {
         let wanted = u128::from(self.count()) * u128::from(permille.min(1000));
         let rank = wanted.div_ceil(1000).max(1);
@@ -94,7 +92,6 @@ impl Histogram {
 
     /// The stored form: a version, then each bucket as its distance from the one before and its count,
     /// both as variable-length integers.
-    #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(1 + 2 * self.counts.len());
         bytes.push(VERSION);
@@ -108,10 +105,6 @@ impl Histogram {
     }
 
     /// Reads the stored form.
-    ///
-    /// # Errors
-    ///
-    /// When the bytes are not what [`Histogram::encode`] writes.
     pub fn decode(bytes: &[u8]) -> Result<Histogram, DecodeError> {
         let Some((&VERSION, mut rest)) = bytes.split_first() else {
             return Err(DecodeError::Version);

@@ -20,7 +20,6 @@ pub struct Slice {
 /// A stretch of hours of one API is one search of the index of API and time. When most of a stretch is
 /// wanted for most APIs, one walk through time reads each page once and is several times faster; it may
 /// bring rows that nobody asked for.
-#[must_use]
 pub fn slices(hours: &[ApiPeriod], apis: usize) -> Vec<Slice> {
     let mut by_api: BTreeMap<&str, Vec<Window>> = BTreeMap::new();
     let mut sorted: Vec<&ApiPeriod> = hours.iter().collect();

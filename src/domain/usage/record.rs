@@ -14,11 +14,9 @@ pub struct UsageRecord<'a> {
     pub api_name: &'a str,
     /// The path that was called.
     pub endpoint: Option<&'a str>,
-    /// The HTTP method.
     pub method: Option<&'a str>,
     /// When, to the millisecond.
     pub timestamp: DateTime<Utc>,
-    /// Whether the call succeeded.
     pub success: bool,
     /// The HTTP status, 100 to 599.
     pub status_code: Option<i32>,
@@ -36,7 +34,6 @@ pub struct UsageRecord<'a> {
     pub cost_credits: Option<f64>,
     /// Answered from a cache: the provider never saw it.
     pub cached: bool,
-    /// On whose behalf.
     pub user_id: Option<&'a str>,
 }
 
@@ -54,7 +51,6 @@ pub struct Defaulted {
 /// A record on its way into the database.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct NewUsage<'a> {
-    /// What is recorded.
     pub record: UsageRecord<'a>,
     /// What of it nobody said.
     pub defaulted: Defaulted,
@@ -65,7 +61,6 @@ impl NewUsage<'_> {
     ///
     /// What was filled in contradicts nothing that could have been filled in at another time: no
     /// time at all, and no missing method or error type, which other programs leave out.
-    #[must_use]
     pub fn contradiction(&self, stored: &UsageRecord<'_>) -> Option<&'static str> {
         let new = &self.record;
         let method_agrees =
@@ -119,13 +114,11 @@ pub mod error_type {
 }
 
 /// Whether a call without a word about it succeeded: its status is below 400 and it has no error type.
-#[must_use]
 pub fn default_success(status_code: Option<i32>, has_error_type: bool) -> bool {
     !has_error_type && status_code.is_none_or(|status| status < 400)
 }
 
 /// The error type of a failed call that names none, from its status.
-#[must_use]
 pub fn default_error_type(status_code: Option<i32>) -> &'static str {
     match status_code {
         Some(429) => error_type::RATE_LIMIT,

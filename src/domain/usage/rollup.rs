@@ -19,9 +19,7 @@ use super::record::error_type;
 /// What a roll-up needs to know about one row of `api_usage`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Call<'a> {
-    /// Whether the call succeeded.
     pub success: bool,
-    /// The HTTP status.
     pub status_code: Option<i64>,
     /// Milliseconds.
     pub response_time: Option<i64>,
@@ -29,22 +27,17 @@ pub struct Call<'a> {
     pub error_type: Option<&'a str>,
     /// Credits the provider charges for this call.
     pub cost_credits: Option<f64>,
-    /// Answered from a cache.
     pub cached: bool,
 }
 
 /// What a number of calls adds up to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rollup {
-    /// All calls.
     pub total_requests: u64,
-    /// Those that succeeded.
     pub success_count: u64,
-    /// Those that did not.
     pub error_count: u64,
     /// Those answered from a cache.
     pub cached_count: u64,
-    /// Errors by class.
     pub errors: ErrorClasses,
     /// How long the calls took that say so.
     pub response_times: ResponseTimes,
@@ -55,7 +48,6 @@ pub struct Rollup {
 /// What the calls to one API add up to, together and for each endpoint.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ApiRollup {
-    /// All endpoints together.
     pub total: Rollup,
     /// Each endpoint; the empty one stands for calls that name none.
     pub endpoints: BTreeMap<String, Rollup>,
@@ -64,15 +56,12 @@ pub struct ApiRollup {
 /// Errors by class. A row may count in several.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ErrorClasses {
-    /// Type RATE_LIMIT.
     pub rate_limit: u64,
-    /// Type TIMEOUT.
     pub timeout: u64,
     /// Type SERVER_ERROR, or a status of 500 and more.
     pub server: u64,
     /// Type CLIENT_ERROR. The application does not keep this class and the next two.
     pub client: u64,
-    /// Type NETWORK_ERROR.
     pub network: u64,
     /// Failed, and in no other class.
     pub other: u64,
@@ -83,11 +72,8 @@ pub struct ErrorClasses {
 pub struct ResponseTimes {
     /// How many calls say how long they took.
     pub count: u64,
-    /// All of them together.
     pub sum: u64,
-    /// The shortest.
     pub min: Option<u32>,
-    /// The longest.
     pub max: Option<u32>,
     /// For percentiles.
     pub histogram: Histogram,
@@ -136,7 +122,6 @@ impl Rollup {
     }
 
     /// The first number in which two roll-ups differ, by the name of its column, and both values of it.
-    #[must_use]
     pub fn difference(&self, other: &Rollup) -> Option<(&'static str, String, String)> {
         let numbers = |rollup: &Rollup| {
             let times = &rollup.response_times;
@@ -181,13 +166,11 @@ impl Rollup {
     }
 
     /// The share of calls that failed, from 0 to 1. Unknown without calls.
-    #[must_use]
     pub fn error_rate(&self) -> Option<f64> {
         ratio(self.error_count, self.total_requests)
     }
 
     /// The share of calls that were answered from a cache, from 0 to 1. Unknown without calls.
-    #[must_use]
     pub fn cache_hit_rate(&self) -> Option<f64> {
         ratio(self.cached_count, self.total_requests)
     }
@@ -211,7 +194,6 @@ impl ApiRollup {
 pub struct ApiPeriod {
     /// The start of the period.
     pub start: DateTime<Utc>,
-    /// The API.
     pub api_name: String,
 }
 
@@ -267,7 +249,6 @@ impl Tally {
     }
 
     /// The hours that have calls.
-    #[must_use]
     pub fn finish(self) -> BTreeMap<ApiPeriod, ApiRollup> {
         let hours = self.hours.into_iter().flat_map(|(api_name, hours)| {
             let named = move |(start, endpoints)| {
@@ -329,14 +310,12 @@ impl ResponseTimes {
     }
 
     /// The mean. Unknown when no call says how long it took.
-    #[must_use]
     pub fn average(&self) -> Option<f64> {
         ratio(self.sum, self.count)
     }
 
     /// The time that `permille` of all calls do not exceed, at most
     /// [`RELATIVE_ERROR`](super::histogram::RELATIVE_ERROR) off.
-    #[must_use]
     pub fn quantile(&self, permille: u16) -> Option<u32> {
         let told = self.histogram.quantile(permille)?;
         Some(told.clamp(self.min.unwrap_or(0), self.max.unwrap_or(u32::MAX)))

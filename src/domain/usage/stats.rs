@@ -19,7 +19,6 @@ impl Stale {
     }
 
     /// Whether nothing in the period or in its parts is stale.
-    #[must_use]
     pub fn trusts(&self, granularity: Granularity, start: DateTime<Utc>) -> bool {
         let end = granularity.end_of(start);
         let parts = Granularity::ALL.iter().filter(|part| **part <= granularity);
@@ -41,7 +40,6 @@ pub struct Plan {
 
 impl Plan {
     /// Covers `window` with the longest trustworthy periods, none longer than `longest`.
-    #[must_use]
     pub fn new(window: Window, longest: Granularity, stale: &Stale) -> Plan {
         let mut plan = Plan::default();
         plan.cover(window, longest, stale);
@@ -102,7 +100,6 @@ impl Cells {
 
     /// As many cells as are worth drawing. Hours up to eight days and days up to four months: so the chart
     /// is drawn from the same few hundred roll-ups that the numbers are read from.
-    #[must_use]
     pub fn new(window: Window) -> Cells {
         let periods = |granularity: Granularity| {
             let whole = window.widened(granularity);
@@ -125,14 +122,12 @@ impl Cells {
     }
 
     /// The cell that an instant of the window belongs to.
-    #[must_use]
     pub fn index_of(&self, at: DateTime<Utc>) -> usize {
         let periods = self.granularity.count_between(self.start, at);
         (periods / self.per_cell).min(self.count.saturating_sub(1))
     }
 
     /// The start of the first cell.
-    #[must_use]
     pub fn start(&self) -> DateTime<Utc> {
         self.start
     }
@@ -141,7 +136,6 @@ impl Cells {
 /// One line of the answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Line {
-    /// All of it.
     pub rollup: Rollup,
     /// Requests in each of the [`Cells`].
     pub over_time: Vec<u64>,
@@ -160,7 +154,6 @@ pub struct Lines {
 
 impl Lines {
     /// No lines yet.
-    #[must_use]
     pub fn new(cells: Cells) -> Lines {
         Lines {
             cells,
@@ -224,7 +217,6 @@ impl Lines {
 
     /// The lines with their API and endpoint, and all of them together: APIs by name, the endpoints of
     /// each by their number of requests.
-    #[must_use]
     pub fn finish(self) -> (Vec<(String, String, Line)>, Line) {
         let mut total = Line::new(self.cells);
         let mut lines: Vec<_> = self

@@ -11,13 +11,9 @@ use crate::domain::period::shown;
 /// An episode that somebody knows of now.
 #[derive(Debug)]
 pub struct Acknowledgement {
-    /// What it is about.
     pub concern: Concern,
-    /// The episode.
     pub episode: Episode,
-    /// Who knows.
     pub by: String,
-    /// What they say.
     pub note: Option<String>,
 }
 

@@ -19,28 +19,21 @@ use crate::domain::period::{Window, shown};
 /// What a rule would have said.
 #[derive(Debug)]
 pub struct Backtest {
-    /// The rule.
     pub rule: Rule,
-    /// The first step.
     pub from: DateTime<Utc>,
-    /// The last.
     pub to: DateTime<Utc>,
-    /// How many.
     pub steps: u64,
     /// What it would have said.
     pub side: Side,
     /// What that is compared with.
     pub beside: Option<Beside>,
-    /// Where rows are gone.
     pub gone: Vec<Window>,
 }
 
 /// What came out of a replay.
 #[derive(Debug, Default)]
 pub struct Side {
-    /// The episodes, in order.
     pub episodes: Vec<Past>,
-    /// What happened, in order.
     pub events: Vec<Event>,
     /// How many notices there would have been.
     pub notices: BTreeMap<NoticeKind, u64>,

@@ -19,7 +19,6 @@ pub struct ChannelLine {
 
 impl ChannelLine {
     /// A channel for which this many notices wait; `is_there` says which secrets can be read.
-    #[must_use]
     pub fn new(
         channel: Channel,
         is_there: impl Fn(&SecretPlace) -> bool,
@@ -73,7 +72,6 @@ impl ChannelLine {
 /// Channels.
 #[derive(Debug)]
 pub struct ChannelList {
-    /// By name.
     pub lines: Vec<ChannelLine>,
 }
 

@@ -16,7 +16,6 @@ use crate::domain::period::shown;
 /// What a check found.
 #[derive(Debug)]
 pub struct Check {
-    /// When.
     pub now: DateTime<Utc>,
     /// How many rules are enabled.
     pub rules: usize,
@@ -35,7 +34,6 @@ pub struct Check {
 pub struct Finding {
     /// The rule and the API.
     pub concern: Concern,
-    /// Where it stands.
     pub standing: Standing,
     /// The command that makes it known what is unknown, if there is one.
     pub cure: Option<String>,
@@ -43,14 +41,12 @@ pub struct Finding {
 
 impl Check {
     /// Whether nothing needs to be looked at.
-    #[must_use]
     pub fn is_well(&self) -> bool {
         let ok = |finding: &Finding| finding.standing.state == State::Ok;
         self.findings.iter().all(ok) && self.events.is_empty() && self.undelivered == 0
     }
 
     /// The worst of what fires.
-    #[must_use]
     pub fn worst(&self) -> Option<(Severity, &Finding)> {
         let firing = self
             .findings
@@ -69,7 +65,6 @@ impl Check {
 
     /// The line and the status that Nagios reads. There critical is worse than warning, and that worse than
     /// unknown.
-    #[must_use]
     pub fn nagios(&self) -> (String, u8) {
         let firing = self
             .findings

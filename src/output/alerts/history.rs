@@ -17,18 +17,14 @@ use crate::domain::period::{Window, shown};
 /// What happened in a stretch of time.
 #[derive(Debug)]
 pub struct Events {
-    /// The stretch.
     pub window: Window,
-    /// In order.
     pub events: Vec<Event>,
 }
 
 /// What was told in a stretch of time.
 #[derive(Debug)]
 pub struct Notices {
-    /// The stretch.
     pub window: Window,
-    /// In order.
     pub notices: Vec<Notice>,
 }
 

@@ -11,7 +11,6 @@ use crate::domain::alert::rule::Rule;
 /// What was done to a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Done {
-    /// It is new.
     Added,
     /// It says something else now.
     Changed,
@@ -19,7 +18,6 @@ pub enum Done {
     Enabled,
     /// It is judged no more.
     Disabled,
-    /// It is gone.
     Removed,
     /// It was so already.
     Nothing,
@@ -42,7 +40,6 @@ impl Done {
 /// A rule, and what was done to it.
 #[derive(Debug)]
 pub struct Change {
-    /// What was done.
     pub done: Done,
     /// The rule as it is now, or was when it went.
     pub rule: Rule,
@@ -59,7 +56,6 @@ pub struct Changed {
 
 impl Changed {
     /// The same to all of them.
-    #[must_use]
     pub fn all(done: Done, rules: Vec<Rule>) -> Changed {
         Changed {
             rules: rules

@@ -19,9 +19,7 @@ use crate::domain::period::shown;
 /// All there is about a rule.
 #[derive(Debug)]
 pub struct RuleShown {
-    /// The rule.
     pub rule: Rule,
-    /// Where it stands.
     pub lines: Vec<Line>,
     /// What it measured; nothing if it cannot be judged at all.
     pub measured: Vec<Measured>,
@@ -32,7 +30,6 @@ pub struct RuleShown {
 /// What a rule measured of an API.
 #[derive(Debug)]
 pub struct Measured {
-    /// The API.
     pub api_name: String,
     /// Window after window, from the oldest.
     pub readings: Vec<Reading>,
@@ -54,7 +51,6 @@ struct MeasuredJson<'a> {
 
 #[derive(Serialize)]
 struct WindowJson {
-    /// Where the window ends.
     at: DateTime<Utc>,
     value: Option<f64>,
     threshold: Option<f64>,

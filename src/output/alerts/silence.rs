@@ -22,7 +22,6 @@ pub struct Silences {
 
 impl Silences {
     /// As they are.
-    #[must_use]
     pub fn listed(silences: Vec<Silence>, now: DateTime<Utc>) -> Silences {
         Silences {
             silences,
@@ -32,7 +31,6 @@ impl Silences {
     }
 
     /// A new one.
-    #[must_use]
     pub fn added(silence: Silence) -> Silences {
         Silences {
             now: silence.created_at,
@@ -42,7 +40,6 @@ impl Silences {
     }
 
     /// Some that were ended before their time.
-    #[must_use]
     pub fn ended(silences: Vec<Silence>, now: DateTime<Utc>) -> Silences {
         Silences {
             silences,

@@ -17,7 +17,6 @@ use crate::domain::period::shown;
 /// Where everything stands.
 #[derive(Debug)]
 pub struct AlertsStatus {
-    /// The rules.
     pub lines: Vec<Line>,
     /// The notices that wait to be delivered.
     pub waiting: Vec<Notice>,
@@ -25,7 +24,6 @@ pub struct AlertsStatus {
     pub silenced: u64,
     /// The silences in force or to come.
     pub silences: Vec<Silence>,
-    /// When it is so.
     pub now: DateTime<Utc>,
 }
 

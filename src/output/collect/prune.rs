@@ -9,7 +9,6 @@ use crate::output::Answer;
 /// What was removed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pruned {
-    /// How many points.
     pub points: u64,
     /// The last day of which they are, if time reaches back so far.
     pub last_day: Option<NaiveDate>,

@@ -14,17 +14,11 @@ use crate::output::table::{Side, layout};
 /// What became of one collector.
 #[derive(Clone, Debug)]
 pub struct RanOne {
-    /// Which.
     pub source: Source,
-    /// How it ended.
     pub result: RunResult,
-    /// What was written.
     pub saved: Saved,
-    /// How long it took.
     pub took: Duration,
-    /// What it measured.
     pub points: Vec<NewPoint>,
-    /// Why it failed.
     pub failure: Option<Failure>,
 }
 
@@ -33,7 +27,6 @@ pub struct RanOne {
 pub struct Ran {
     /// Each, in the order of the sources.
     pub collectors: Vec<RanOne>,
-    /// Whether nothing was written.
     pub dry_run: bool,
 }
 

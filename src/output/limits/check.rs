@@ -17,7 +17,6 @@ use crate::output::{Answer, printable};
 pub struct Check {
     /// Every limit, and where it stands.
     pub standings: Vec<Standing>,
-    /// When that is.
     pub now: DateTime<Utc>,
 }
 
@@ -31,7 +30,6 @@ impl Check {
 
     /// The line and the status that Nagios reads. There critical is worse than warning, and that worse than
     /// unknown.
-    #[must_use]
     pub fn nagios(&self) -> (String, u8) {
         let worst = |wanted: fn(State) -> bool| {
             let of_state = self.standings.iter().filter(|it| wanted(it.state));

@@ -13,11 +13,8 @@ use crate::output::table::{Side, layout};
 pub struct Imported {
     /// The catalogue that is in force now.
     pub version: String,
-    /// The one that was.
     pub version_before: String,
-    /// Whether nothing was written.
     pub dry_run: bool,
-    /// What it says otherwise.
     pub differences: Vec<Entry>,
     /// The plans in use that it does not have.
     pub gone: Vec<String>,

@@ -14,11 +14,8 @@ use crate::output::table::{Side, layout};
 /// The answer of `limits init`.
 #[derive(Debug)]
 pub struct Initialised {
-    /// The catalogue that spoke.
     pub catalogue_version: String,
-    /// Whether nothing was written.
     pub dry_run: bool,
-    /// The plans in use.
     pub plans: Vec<PlanChoice>,
     /// The providers of which no plan is chosen, and their plans.
     pub without_plan: Vec<(String, Vec<String>)>,

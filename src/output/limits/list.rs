@@ -17,14 +17,12 @@ use crate::output::table::{Side, layout};
 pub struct Limits {
     /// What plans include, and budgets.
     pub limits: Vec<ListedLimit>,
-    /// What the APIs allow.
     pub api_limits: Vec<ApiLimit>,
 }
 
 /// A limit of a service, and whether it counts.
 #[derive(Debug)]
 pub struct ListedLimit {
-    /// The limit.
     pub row: LimitRow,
     /// Whether its plan is in use.
     pub in_force: bool,

@@ -13,7 +13,6 @@ use crate::output::table::{Side, layout};
 pub struct Choices {
     /// The choices, in the order in which they begin; which of them are in use.
     pub choices: Vec<(PlanChoice, bool)>,
-    /// When that is.
     pub now: DateTime<Utc>,
 }
 

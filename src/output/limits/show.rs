@@ -13,7 +13,6 @@ use crate::output::table::{Side, layout};
 pub struct Shown {
     /// The catalogue that says it.
     pub catalogue_version: String,
-    /// Whose plans.
     pub provider: String,
     /// The one that is in use, if one was chosen.
     pub plan_in_use: Option<String>,

@@ -12,20 +12,16 @@ use crate::output::table::{Side, amount, layout};
 /// Forecasts of the past of several series.
 #[derive(Debug)]
 pub struct Backtest {
-    /// One for each series.
     pub tested: Vec<Tested>,
 }
 
 /// Forecasts of the past of one series.
 #[derive(Debug)]
 pub struct Tested {
-    /// The series.
     pub name: String,
-    /// How it is read.
     pub kind: Kind,
     /// How many days there are of it.
     pub days: usize,
-    /// The forecasts, by horizon.
     pub horizons: Vec<Trials>,
 }
 

@@ -20,9 +20,7 @@ use crate::output::table::{Side, amount, layout};
 /// Forecasts of several series.
 #[derive(Debug)]
 pub struct Forecasts {
-    /// When they were made.
     pub now: DateTime<Utc>,
-    /// One for each series.
     pub items: Vec<Item>,
     /// Whether each is shown with a chart, and with what it was made from.
     pub explain: bool,
@@ -33,7 +31,6 @@ pub struct Forecasts {
 pub struct Item {
     /// The series and its limit.
     pub subject: Subject,
-    /// The newest measurement.
     pub newest: Option<Point>,
     /// The daily values that it was made from.
     pub past: Vec<Day>,

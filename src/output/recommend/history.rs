@@ -15,9 +15,7 @@ use crate::output::table::{Side, layout};
 /// The steps of a recommendation.
 #[derive(Debug)]
 pub struct History<'a> {
-    /// Whose.
     pub recommendation: &'a Recommendation,
-    /// The first one first.
     pub entries: &'a [Entry],
 }
 
@@ -44,7 +42,6 @@ struct HistoryJson<'a> {
 }
 
 /// The steps for programs.
-#[must_use]
 pub fn entries_json(entries: &[Entry]) -> Vec<EntryJson<'_>> {
     (1..)
         .zip(entries)
@@ -64,7 +61,6 @@ pub fn entries_json(entries: &[Entry]) -> Vec<EntryJson<'_>> {
 }
 
 /// The steps for people.
-#[must_use]
 pub fn entries_table(entries: &[Entry]) -> String {
     let columns = [
         ("#", Side::Right),

@@ -11,7 +11,6 @@ use crate::output::table::{Side, layout};
 /// What was given, and so what was not.
 #[derive(Debug)]
 pub struct Inputs {
-    /// By name and service.
     pub given: Vec<Given>,
 }
 

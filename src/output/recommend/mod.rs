@@ -19,7 +19,6 @@ fn spelled(at: DateTime<Utc>) -> String {
 }
 
 /// The plan in use and the one to change to; what else is to be done stands where there is no other plan.
-#[must_use]
 pub fn plans(it: &Recommendation) -> String {
     match it.facts().map(|facts| &facts.target) {
         Some(choice) => format!("{} -> {choice}", it.current_plan),
@@ -29,7 +28,6 @@ pub fn plans(it: &Recommendation) -> String {
 }
 
 /// How much of an id must be typed: the shortest beginning, of eight characters at least, that no other id has.
-#[must_use]
 pub fn short_id<'a>(id: &'a str, all: &[String]) -> &'a str {
     const SHORTEST: usize = 8;
     let shared = |other: &String| {

@@ -16,19 +16,15 @@ use crate::output::{Answer, printable};
 /// What was done to one recommendation.
 #[derive(Debug)]
 pub struct Line {
-    /// What.
     pub done: Done,
     /// The recommendation as it is now.
     pub recommendation: Recommendation,
-    /// What its history got.
     pub entries: Vec<Entry>,
-    /// When.
     pub at: DateTime<Utc>,
 }
 
 impl Line {
     /// Of a step that was taken.
-    #[must_use]
     pub fn of(step: Step, at: DateTime<Utc>) -> Line {
         Line {
             done: step.done,
@@ -42,16 +38,13 @@ impl Line {
 /// A limit of which nothing can be said.
 #[derive(Debug)]
 pub struct Silence {
-    /// Which.
     pub topic: Topic,
-    /// Why.
     pub why: String,
 }
 
 /// What a run did.
 #[derive(Debug)]
 pub struct Run {
-    /// Whether nothing was written.
     pub dry_run: bool,
     /// How many limits there are.
     pub limits: usize,

@@ -21,13 +21,11 @@ use crate::output::{Answer, printable};
 /// All there is to know about a recommendation.
 #[derive(Debug)]
 pub struct Show<'a> {
-    /// Which.
     pub recommendation: &'a Recommendation,
     /// In words; none if another program made it.
     pub prose: Option<&'a Prose>,
     /// Where its metric is heading now; nothing if it was not measured.
     pub live: Option<&'a Item>,
-    /// What happened to it.
     pub history: &'a [Entry],
 }
 

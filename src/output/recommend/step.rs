@@ -11,9 +11,7 @@ use crate::output::{Answer, printable};
 /// A step that was taken.
 #[derive(Debug)]
 pub struct Step<'a> {
-    /// The status before.
     pub from: Status,
-    /// All the rest.
     pub moved: &'a Moved,
 }
 

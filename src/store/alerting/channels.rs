@@ -18,10 +18,6 @@ struct Row {
 }
 
 /// The channels, by name.
-///
-/// # Errors
-///
-/// Whatever the engine reports.
 pub fn all(db: &mut Db) -> QueryResult<Vec<Channel>> {
     let rows: Vec<Row> = on!(db, |conn| dsl::usagectl_channels
         .order(dsl::name)
@@ -41,10 +37,6 @@ pub fn all(db: &mut Db) -> QueryResult<Vec<Channel>> {
 }
 
 /// Adds a channel; says whether its name was free.
-///
-/// # Errors
-///
-/// Whatever the engine reports.
 pub fn add(db: &mut Db, channel: &Channel, settings: &str) -> QueryResult<bool> {
     let row = Row {
         name: channel.name.clone(),
@@ -62,10 +54,6 @@ pub fn add(db: &mut Db, channel: &Channel, settings: &str) -> QueryResult<bool> 
 /// Removes a channel; says whether there was one.
 ///
 /// The rules that name it go on naming it: one that named no other would otherwise speak through all.
-///
-/// # Errors
-///
-/// Whatever the engine reports.
 pub fn remove(db: &mut Db, name: &str) -> QueryResult<bool> {
     let removed = on!(db, |conn| diesel::delete(dsl::usagectl_channels)
         .filter(dsl::name.eq(name))

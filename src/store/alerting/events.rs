@@ -90,10 +90,6 @@ impl From<Row> for Event {
 const PER_STATEMENT: usize = 200;
 
 /// Writes what happened. An event that is there already stays as it is.
-///
-/// # Errors
-///
-/// Whatever the engine reports.
 pub fn insert(db: &mut Db, events: &[Event]) -> QueryResult<()> {
     for events in events.chunks(PER_STATEMENT) {
         let rows: Vec<Row> = events.iter().map(Row::from).collect();
@@ -106,10 +102,6 @@ pub fn insert(db: &mut Db, events: &[Event]) -> QueryResult<()> {
 }
 
 /// What happened from `from` on and before `to`, by the data, in order.
-///
-/// # Errors
-///
-/// Whatever the engine reports.
 pub fn between(db: &mut Db, from: DateTime<Utc>, to: DateTime<Utc>) -> QueryResult<Vec<Event>> {
     let rows: Vec<Row> = on!(db, |conn| dsl::usagectl_alert_events
         .filter(dsl::at.ge(Ts::new(from)))

@@ -97,10 +97,6 @@ fn notices(rows: Vec<Row>) -> QueryResult<Vec<Notice>> {
 const PER_STATEMENT: usize = 500;
 
 /// Writes new notices. One whose key is there already is the same notice, and stays as it is.
-///
-/// # Errors
-///
-/// Whatever the engine reports.
 pub fn insert(db: &mut Db, notices: &[Notice]) -> QueryResult<()> {
     // Row by row: there are few, and Diesel has no batch with ON CONFLICT for SQLite.
     for notice in notices {
@@ -114,10 +110,6 @@ pub fn insert(db: &mut Db, notices: &[Notice]) -> QueryResult<()> {
 }
 
 /// All notices that have come so far, in order.
-///
-/// # Errors
-///
-/// Whatever the engine reports.
 pub fn that_are(db: &mut Db, delivery: Delivery) -> QueryResult<Vec<Notice>> {
     let rows: Vec<Row> = on!(db, |conn| dsl::usagectl_notices
         .filter(dsl::delivery.eq(delivery.as_str()))
@@ -127,10 +119,6 @@ pub fn that_are(db: &mut Db, delivery: Delivery) -> QueryResult<Vec<Notice>> {
 }
 
 /// The notices written from `from` on and before `to`, in order.
-///
-/// # Errors
-///
-/// Whatever the engine reports.
 pub fn created_between(
     db: &mut Db,
     from: DateTime<Utc>,
@@ -145,10 +133,6 @@ pub fn created_between(
 }
 
 /// How many notices have come so far.
-///
-/// # Errors
-///
-/// Whatever the engine reports.
 pub fn count(db: &mut Db, delivery: Delivery) -> QueryResult<u64> {
     let found: i64 = on!(db, |conn| dsl::usagectl_notices
         .filter(dsl::delivery.eq(delivery.as_str()))
@@ -158,10 +142,6 @@ pub fn count(db: &mut Db, delivery: Delivery) -> QueryResult<u64> {
 }
 
 /// All notices of these episodes, in order.
-///
-/// # Errors
-///
-/// Whatever the engine reports.
 pub fn of_episodes(db: &mut Db, episodes: &BTreeSet<String>) -> QueryResult<Vec<Notice>> {
     let episodes: Vec<&String> = episodes.iter().collect();
     let mut found = Vec::new();
@@ -176,10 +156,6 @@ pub fn of_episodes(db: &mut Db, episodes: &BTreeSet<String>) -> QueryResult<Vec<
 }
 
 /// The notices that begin and end the episodes which are not over, in order; no reminders.
-///
-/// # Errors
-///
-/// Whatever the engine reports.
 pub fn of_open_episodes(db: &mut Db) -> QueryResult<Vec<Notice>> {
     let episodes: Vec<String> = open_episodes(db)?.into_iter().collect();
     let mut found = Vec::new();
@@ -195,10 +171,6 @@ pub fn of_open_episodes(db: &mut Db) -> QueryResult<Vec<Notice>> {
 }
 
 /// The episodes that are not over.
-///
-/// # Errors
-///
-/// Whatever the engine reports.
 pub fn open_episodes(db: &mut Db) -> QueryResult<BTreeSet<String>> {
     let episodes: Vec<Option<String>> = on!(db, |conn| states::usagectl_alert_states
         .filter(states::episode.is_not_null())
@@ -209,10 +181,6 @@ pub fn open_episodes(db: &mut Db) -> QueryResult<BTreeSet<String>> {
 
 /// Counts a try that is about to be made, and says when the next would be. From here on the notice may
 /// have arrived.
-///
-/// # Errors
-///
-/// Whatever the engine reports.
 pub fn count_attempt(db: &mut Db, key: &str, next_attempt_at: DateTime<Utc>) -> QueryResult<()> {
     on!(db, |conn| diesel::update(dsl::usagectl_notices)
         .filter(dsl::id.eq(key))
@@ -225,10 +193,6 @@ pub fn count_attempt(db: &mut Db, key: &str, next_attempt_at: DateTime<Utc>) -> 
 }
 
 /// Notes that a notice arrived.
-///
-/// # Errors
-///
-/// Whatever the engine reports.
 pub fn set_delivered(db: &mut Db, key: &str, at: DateTime<Utc>) -> QueryResult<()> {
     on!(db, |conn| diesel::update(dsl::usagectl_notices)
         .filter(dsl::id.eq(key))
@@ -242,10 +206,6 @@ pub fn set_delivered(db: &mut Db, key: &str, at: DateTime<Utc>) -> QueryResult<(
 }
 
 /// Notes why a try failed, and when the next is due.
-///
-/// # Errors
-///
-/// Whatever the engine reports.
 pub fn set_failed(
     db: &mut Db,
     key: &str,
@@ -263,10 +223,6 @@ pub fn set_failed(
 }
 
 /// Lets notices go unsent, and says why.
-///
-/// # Errors
-///
-/// Whatever the engine reports.
 pub fn drop_all(db: &mut Db, keys: &[&str], reason: &str) -> QueryResult<()> {
     for keys in keys.chunks(PER_STATEMENT) {
         on!(db, |conn| diesel::update(dsl::usagectl_notices)
@@ -281,10 +237,6 @@ pub fn drop_all(db: &mut Db, keys: &[&str], reason: &str) -> QueryResult<()> {
 }
 
 /// Has notices wait to be sent from `at` on: those that were held back or dropped.
-///
-/// # Errors
-///
-/// Whatever the engine reports.
 pub fn await_delivery(db: &mut Db, keys: &[&str], at: DateTime<Utc>) -> QueryResult<()> {
     for keys in keys.chunks(PER_STATEMENT) {
         on!(db, |conn| diesel::update(dsl::usagectl_notices)

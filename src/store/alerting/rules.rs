@@ -103,10 +103,6 @@ fn span(ms: i64) -> TimeDelta {
 }
 
 /// All rules, by API, type and period.
-///
-/// # Errors
-///
-/// Whatever the engine reports.
 pub fn rules(db: &mut Db) -> QueryResult<Vec<Rule>> {
     let alerts = api_alerts::table.select((
         api_alerts::id,
@@ -153,10 +149,6 @@ pub fn rules(db: &mut Db) -> QueryResult<Vec<Rule>> {
 }
 
 /// Adds a rule, unless there is one for its API, type and period; says whether it did.
-///
-/// # Errors
-///
-/// Whatever the engine reports.
 pub fn add(db: &mut Db, rule: &Rule, now: DateTime<Utc>) -> QueryResult<bool> {
     let row = (
         api_alerts::id.eq(&rule.id),
@@ -179,10 +171,6 @@ pub fn add(db: &mut Db, rule: &Rule, now: DateTime<Utc>) -> QueryResult<bool> {
 }
 
 /// Saves the threshold, the settings and the channels of a rule; says whether it is still there.
-///
-/// # Errors
-///
-/// Whatever the engine reports.
 pub fn set(db: &mut Db, rule: &Rule, now: DateTime<Utc>) -> QueryResult<bool> {
     let change = diesel::update(api_alerts::table.find(&rule.id)).set((
         api_alerts::threshold.eq(rule.threshold),
@@ -224,10 +212,6 @@ fn forget_channels(db: &mut Db, alert_id: &str) -> QueryResult<()> {
 }
 
 /// Switches a rule on or off; says whether it is still there.
-///
-/// # Errors
-///
-/// Whatever the engine reports.
 pub fn set_enabled(db: &mut Db, id: &str, enabled: bool, now: DateTime<Utc>) -> QueryResult<bool> {
     let change = diesel::update(api_alerts::table.find(id)).set((
         api_alerts::enabled.eq(enabled),
@@ -238,10 +222,6 @@ pub fn set_enabled(db: &mut Db, id: &str, enabled: bool, now: DateTime<Utc>) -> 
 
 /// Removes a rule with its settings; says whether it was there. Where it stood and what was told of it
 /// stays: the next check settles that.
-///
-/// # Errors
-///
-/// Whatever the engine reports.
 pub fn remove(db: &mut Db, id: &str) -> QueryResult<bool> {
     let rule = diesel::delete(api_alerts::table.find(id));
     let removed = on!(db, |conn| rule.execute(conn))? > 0;

@@ -58,10 +58,6 @@ impl From<Row> for Silence {
 }
 
 /// Writes a new silence.
-///
-/// # Errors
-///
-/// Whatever the engine reports.
 pub fn add(db: &mut Db, silence: &Silence) -> QueryResult<()> {
     let row = Row::from(silence);
     on!(db, |conn| diesel::insert_into(dsl::usagectl_silences)
@@ -71,10 +67,6 @@ pub fn add(db: &mut Db, silence: &Silence) -> QueryResult<()> {
 }
 
 /// The silences that are not over by `at`, and those that have yet to begin, in the order of their making.
-///
-/// # Errors
-///
-/// Whatever the engine reports.
 pub fn not_over(db: &mut Db, at: DateTime<Utc>) -> QueryResult<Vec<Silence>> {
     let rows: Vec<Row> = on!(db, |conn| dsl::usagectl_silences
         .filter(dsl::ends_at.gt(Ts::new(at)))
@@ -85,10 +77,6 @@ pub fn not_over(db: &mut Db, at: DateTime<Utc>) -> QueryResult<Vec<Silence>> {
 }
 
 /// All silences there ever were, in the order of their making.
-///
-/// # Errors
-///
-/// Whatever the engine reports.
 pub fn all(db: &mut Db) -> QueryResult<Vec<Silence>> {
     not_over(db, DateTime::<Utc>::UNIX_EPOCH)
 }
@@ -96,10 +84,6 @@ pub fn all(db: &mut Db) -> QueryResult<Vec<Silence>> {
 /// Ends a silence that is not over yet. Says whether there was one to end.
 ///
 /// One that has yet to begin ends where it would have begun, so that it never is in force.
-///
-/// # Errors
-///
-/// Whatever the engine reports.
 pub fn expire(db: &mut Db, id: &str, at: DateTime<Utc>) -> QueryResult<bool> {
     let found = not_over(db, at)?;
     let Some(silence) = found.into_iter().find(|silence| silence.id == id) else {

@@ -18,7 +18,6 @@ use crate::store::time::Ts;
 pub struct Stored {
     /// Which rule and API, as they were when the rule was last evaluated.
     pub concern: Concern,
-    /// Where it stands.
     pub standing: Standing,
     /// Who knows, of an episode that lasts.
     pub acknowledged: Option<Acknowledged>,
@@ -27,11 +26,8 @@ pub struct Stored {
 /// That somebody knows of an episode.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Acknowledged {
-    /// Who.
     pub by: String,
-    /// Since when.
     pub at: DateTime<Utc>,
-    /// What they say.
     pub note: Option<String>,
 }
 
@@ -123,10 +119,6 @@ impl From<Row> for Stored {
 }
 
 /// Where all rules stand, by rule and API.
-///
-/// # Errors
-///
-/// Whatever the engine reports.
 pub fn all(db: &mut Db) -> QueryResult<Vec<Stored>> {
     let rows: Vec<Row> = on!(db, |conn| usagectl_alert_states::table
         .select(Row::as_select())
@@ -141,10 +133,6 @@ const PER_STATEMENT: usize = 200;
 
 /// Writes where rules stand, in the place of where they stood. An acknowledgement stays as long as its episode
 /// lasts, and goes with it; somebody may have written it meanwhile.
-///
-/// # Errors
-///
-/// Whatever the engine reports.
 pub fn save(db: &mut Db, states: &[Stored]) -> QueryResult<()> {
     use usagectl_alert_states::dsl;
     for states in states.chunks(PER_STATEMENT) {
@@ -177,10 +165,6 @@ pub fn save(db: &mut Db, states: &[Stored]) -> QueryResult<()> {
 }
 
 /// Forgets where a rule stood, for one API.
-///
-/// # Errors
-///
-/// Whatever the engine reports.
 pub fn remove(db: &mut Db, concern: &Concern) -> QueryResult<()> {
     use usagectl_alert_states::dsl;
     on!(db, |conn| diesel::delete(dsl::usagectl_alert_states)
@@ -191,10 +175,6 @@ pub fn remove(db: &mut Db, concern: &Concern) -> QueryResult<()> {
 }
 
 /// Notes that somebody knows of an episode. Says whether it still lasts.
-///
-/// # Errors
-///
-/// Whatever the engine reports.
 pub fn acknowledge(db: &mut Db, episode: &str, known: &Acknowledged) -> QueryResult<bool> {
     use usagectl_alert_states::dsl;
     let changed = on!(db, |conn| diesel::update(dsl::usagectl_alert_states)
@@ -209,10 +189,6 @@ pub fn acknowledge(db: &mut Db, episode: &str, known: &Acknowledged) -> QueryRes
 }
 
 /// Notes when a rule last began to fire, where the application looks for it.
-///
-/// # Errors
-///
-/// Whatever the engine reports.
 pub fn set_last_triggered(
     db: &mut Db,
     alert_id: &str,

@@ -17,10 +17,6 @@ use crate::store::time::{HourEdge, Stamp, Ts};
 use crate::store::types::{Amount, Flag};
 
 /// The hour of the first call to an API that anything is known of; it may be known from roll-ups only.
-///
-/// # Errors
-///
-/// Whatever the engine reports.
 pub fn begins(db: &mut Db, api_name: &str) -> QueryResult<Option<DateTime<Utc>>> {
     let row: Option<Stamp> = on!(db, |conn| api_usage::table
         .filter(api_usage::api_name.eq(api_name))
@@ -62,10 +58,6 @@ pub fn begins(db: &mut Db, api_name: &str) -> QueryResult<Option<DateTime<Utc>>>
 }
 
 /// Reads what is demanded of an API.
-///
-/// # Errors
-///
-/// Whatever the engine reports; when a stored roll-up cannot be read.
 pub fn read(db: &mut Db, api_name: &str, demand: Demand) -> Result<Series> {
     let (stored, rows) = (demand.stored.clone(), demand.rows.clone());
     let mut series = Series::new(demand);

@@ -21,10 +21,6 @@ struct Row {
 }
 
 /// Notes a run.
-///
-/// # Errors
-///
-/// What the engine reports.
 pub fn insert(db: &mut Db, run: &CollectorRun) -> QueryResult<()> {
     let row = Row {
         id: id::unique(run.started_at).to_string(),
@@ -42,10 +38,6 @@ pub fn insert(db: &mut Db, run: &CollectorRun) -> QueryResult<()> {
 }
 
 /// The last run of every collector, in the order of their names; with `result`, the last that ended so.
-///
-/// # Errors
-///
-/// What the engine reports.
 pub fn last(db: &mut Db, result: Option<RunResult>) -> QueryResult<Vec<CollectorRun>> {
     let names: Vec<String> = on!(db, |conn| runs::table
         .select(runs::collector)

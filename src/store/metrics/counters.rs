@@ -17,10 +17,6 @@ struct Row {
 }
 
 /// All of them.
-///
-/// # Errors
-///
-/// What the engine reports.
 pub fn all(db: &mut Db) -> QueryResult<Vec<Counter>> {
     let rows: Vec<Row> = on!(db, |conn| counters::table
         .select(Row::as_select())
@@ -36,10 +32,6 @@ pub fn all(db: &mut Db) -> QueryResult<Vec<Counter>> {
 }
 
 /// Remembers readings. One that is older than what is remembered is left out: another run was later.
-///
-/// # Errors
-///
-/// What the engine reports.
 pub fn remember(db: &mut Db, read: &[Counter]) -> QueryResult<()> {
     for counter in read {
         let read_at = Ts::new(counter.read_at);

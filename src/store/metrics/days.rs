@@ -105,10 +105,6 @@ fn begin(day: NaiveDate) -> Ts {
 /// The stored days of a series, or of several, from one to another; both included.
 ///
 /// Narrow it with a service and a metric; leave them out for all.
-///
-/// # Errors
-///
-/// What the engine reports.
 pub fn days(
     db: &mut Db,
     service: Option<Service>,
@@ -146,10 +142,6 @@ fn edge_after(day: NaiveDate) -> HourEdge {
 
 /// The newest value of every series as of `now`, in the order of the series. It knows what [`refresh`]
 /// has seen.
-///
-/// # Errors
-///
-/// What the engine reports.
 pub fn latest(db: &mut Db, now: DateTime<Utc>) -> QueryResult<Vec<Latest>> {
     let mut latest = Vec::new();
     for day in newest(db, edge_after(now.date_naive()), None)? {
@@ -253,10 +245,6 @@ const STEP: u32 = 500;
 const STRETCH: TimeDelta = TimeDelta::days(31);
 
 /// Makes anew the days whose points changed.
-///
-/// # Errors
-///
-/// What the engine reports.
 pub fn refresh(db: &mut Db) -> QueryResult<Refreshed> {
     let mut done = Refreshed::default();
     while any_mark(db)? {
@@ -414,10 +402,6 @@ fn is_before(db: &Db) -> String {
 }
 
 /// How many points there are before a day.
-///
-/// # Errors
-///
-/// What the engine reports.
 pub fn count_before(db: &mut Db, day: NaiveDate) -> QueryResult<u64> {
     #[derive(QueryableByName)]
     struct Counted {
@@ -435,10 +419,6 @@ pub fn count_before(db: &mut Db, day: NaiveDate) -> QueryResult<u64> {
 
 /// Removes the points before a day, having summed up what is not; their days are sealed. In one
 /// transaction that sees one instant, so that no point goes that was not counted.
-///
-/// # Errors
-///
-/// What the engine reports.
 pub fn prune(db: &mut Db, day: NaiveDate) -> QueryResult<u64> {
     db.write_tx(|db| {
         if let Db::Pg(conn) = db {

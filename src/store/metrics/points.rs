@@ -62,19 +62,11 @@ pub enum Known {
 const ROWS: usize = 1_000;
 
 /// Saves points, in one transaction. Of points with the same id the last one counts.
-///
-/// # Errors
-///
-/// What the engine reports.
 pub fn save(db: &mut Db, points: &[NewPoint], known: Known) -> QueryResult<Saved> {
     db.write_tx(|db| save_in(db, points, known))
 }
 
 /// As [`save`], within a transaction.
-///
-/// # Errors
-///
-/// What the engine reports.
 pub fn save_in(db: &mut Db, points: &[NewPoint], known: Known) -> QueryResult<Saved> {
     // In the order of ids, so that two runs that save the same ones never wait for each other in a circle.
     let rows: BTreeMap<String, NewRow> = points
@@ -185,10 +177,6 @@ impl ToSql<Timestamp, Sqlite> for DayEdge {
 
 /// The points of all resources of a metric on the UTC days `from` to `to`, both included; those that make
 /// no sense are left out.
-///
-/// # Errors
-///
-/// What the engine reports.
 pub fn points(
     db: &mut Db,
     service: Service,

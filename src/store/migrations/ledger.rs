@@ -196,10 +196,6 @@ pub struct Bookkeeping {
 impl Bookkeeping {
     /// Reads ledger and log and writes nothing: Diesel's own reader begins with CREATE TABLE, which a
     /// read-only role or a replica refuses.
-    ///
-    /// # Errors
-    ///
-    /// Whatever the engine reports.
     pub fn read(db: &mut Db) -> QueryResult<Bookkeeping> {
         let mut found = Bookkeeping::default();
         let (has_ledger, has_log) = existing(db)?;
@@ -243,10 +239,6 @@ impl Bookkeeping {
     }
 
     /// Refuses a second application schema beside the one that is being served.
-    ///
-    /// # Errors
-    ///
-    /// [`SchemaError::OtherApplication`].
     pub fn check_application(&self, asked: &str) -> Result<(), SchemaError> {
         match self.log.last() {
             Some(last) if !self.applied.is_empty() && last.application_schema != asked => {
@@ -295,10 +287,6 @@ fn existing(db: &mut Db) -> QueryResult<(bool, bool)> {
 }
 
 /// Makes sure that the schema is the one this program works with, in one query.
-///
-/// # Errors
-///
-/// [`SchemaError`], with the command that cures it.
 pub fn require_current(db: &mut Db) -> Result<()> {
     #[derive(QueryableByName)]
     struct Applied {

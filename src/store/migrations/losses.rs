@@ -17,10 +17,6 @@ const MADE_AGAIN: [&str; 3] = [
 ];
 
 /// Counts, in a step that undoes a migration, what is lost with each table and column that is there.
-///
-/// # Errors
-///
-/// Whatever the engine reports.
 pub fn count_losses(db: &mut Db, step: &mut Step, found: &Catalogue) -> QueryResult<()> {
     for table in tables(step, found) {
         // The columns that go from this table; none if it goes itself.
@@ -58,10 +54,6 @@ pub fn count_losses(db: &mut Db, step: &mut Step, found: &Catalogue) -> QueryRes
 
 /// Keeps everyone else from the tables from which something goes, until the transaction ends; so that
 /// what is counted is what is dropped. On SQLite the transaction itself does that.
-///
-/// # Errors
-///
-/// When another session does not let go of one of them.
 pub fn lock_tables(db: &mut Db, steps: &[Step], found: &Catalogue) -> QueryResult<()> {
     let tables: BTreeSet<String> = steps
         .iter()

@@ -60,9 +60,7 @@ struct Script {
 /// Which way a migration is run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
-    /// Apply it.
     Up,
-    /// Undo it.
     Down,
 }
 
@@ -117,13 +115,11 @@ pub const ALL: &[Migration] = migrations![
 
 impl Migration {
     /// The migration with this version.
-    #[must_use]
     pub fn find(version: &str) -> Option<&'static Migration> {
         ALL.iter().find(|migration| migration.version == version)
     }
 
     /// The SQL for the engine that `db` is connected to.
-    #[must_use]
     pub fn sql(&self, db: &Db, direction: Direction) -> Cow<'static, str> {
         let script = self.script(db);
         lf(match direction {
@@ -133,13 +129,11 @@ impl Migration {
     }
 
     /// What applying it does to the catalogue.
-    #[must_use]
     pub fn effect(&self, db: &Db) -> Effect {
         Effect::parse(&lf(self.script(db).effect))
     }
 
     /// The step of a plan that applies or undoes it; losses are not counted yet.
-    #[must_use]
     pub fn step(&self, db: &Db, direction: Direction) -> Step {
         let effect = self.effect(db);
         let effect = match direction {
@@ -158,7 +152,6 @@ impl Migration {
 }
 
 /// Those of our migrations whose versions these are, in the same order.
-#[must_use]
 pub fn with_versions(versions: &[String]) -> Vec<&'static Migration> {
     versions
         .iter()
@@ -173,15 +166,10 @@ pub struct Survey {
     pub standings: Vec<Standing>,
     /// What was applied, in that order.
     pub order: Vec<Done>,
-    /// Ledger and log.
     pub bookkeeping: Bookkeeping,
 }
 
 /// Reads where the database stands; writes nothing.
-///
-/// # Errors
-///
-/// Whatever the engine reports.
 pub fn survey(db: &mut Db) -> QueryResult<Survey> {
     let bookkeeping = Bookkeeping::read(db)?;
     let checksums: Vec<String> = ALL
@@ -206,7 +194,6 @@ pub fn survey(db: &mut Db) -> QueryResult<Survey> {
 }
 
 /// What the applied migrations have made of the catalogue, by their own account.
-#[must_use]
 pub fn expected(db: &Db, standings: &[Standing]) -> Catalogue {
     let mut expected = Catalogue::default();
     for standing in standings.iter().filter(|standing| standing.is_applied()) {
@@ -228,14 +215,12 @@ fn lf(text: &'static str) -> Cow<'static, str> {
 }
 
 /// The checksum that the log keeps of a migration's text; blank space at its end does not count.
-#[must_use]
 pub fn checksum(text: &str) -> String {
     let digest = Sha256::digest(text.trim_end().as_bytes());
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The schema that holds the application's tables.
-#[must_use]
 pub fn application_schema(url: &DatabaseUrl) -> &str {
     match &url.target {
         Target::Postgres(target) => &target.application_schema,
@@ -245,7 +230,6 @@ pub fn application_schema(url: &DatabaseUrl) -> &str {
 }
 
 /// What these migrations would make and is in the database already.
-#[must_use]
 pub fn already_there(db: &Db, plan: &[&Migration], found: &Catalogue) -> Vec<String> {
     let effects: Vec<Effect> = plan.iter().map(|migration| migration.effect(db)).collect();
     effects
@@ -256,10 +240,6 @@ pub fn already_there(db: &Db, plan: &[&Migration], found: &Catalogue) -> Vec<Str
 }
 
 /// Makes ready for migrations: the statements of [`setup`], and WAL mode for a SQLite file, once.
-///
-/// # Errors
-///
-/// Whatever the engine reports.
 pub fn prepare(
     db: &mut Db,
     application_schema: &str,
@@ -285,10 +265,6 @@ pub fn prepare(
 ///
 /// It looks before it creates. CREATE SCHEMA IF NOT EXISTS wants the right to create one even when it
 /// exists, and an administrator may have made it for a role without that right.
-///
-/// # Errors
-///
-/// Whatever the engine reports.
 pub fn setup(
     db: &mut Db,
     application_schema: &str,

@@ -23,7 +23,6 @@ pub struct Entry<'a> {
     pub application_schema: &'a str,
     /// Who runs it, as user@host.
     pub done_by: &'a str,
-    /// When.
     pub at: Ts,
 }
 
@@ -115,10 +114,6 @@ pub(super) fn lock_limit(db: &Db, lock_timeout: Duration) -> String {
 }
 
 /// Runs `migration` inside the transaction that `db` is in, and returns how long its SQL took.
-///
-/// # Errors
-///
-/// What the engine says to a statement; the caller's transaction is to be rolled back then.
 pub fn run(
     db: &mut Db,
     migration: &Migration,

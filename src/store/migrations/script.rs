@@ -15,7 +15,6 @@ use crate::store::lock;
 /// Writes the script that does to the database what running `plan` would do.
 ///
 /// `setup` holds what must be run before it.
-#[must_use]
 pub fn script(
     db: &Db,
     plan: &[&Migration],

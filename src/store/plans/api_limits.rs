@@ -60,10 +60,6 @@ impl Row {
 }
 
 /// All limits, by API and from the shortest period.
-///
-/// # Errors
-///
-/// Whatever the engine reports.
 pub fn all(db: &mut Db) -> QueryResult<Vec<ApiLimit>> {
     let rows: Vec<Row> = on!(db, |conn| dsl::usagectl_api_limits
         .select(Row::as_select())
@@ -74,10 +70,6 @@ pub fn all(db: &mut Db) -> QueryResult<Vec<ApiLimit>> {
 }
 
 /// Writes a limit down, in the place of the one that the API had for this period.
-///
-/// # Errors
-///
-/// Whatever the engine reports.
 pub fn set(db: &mut Db, limit: &ApiLimit) -> QueryResult<()> {
     let row = Row::of(limit);
     on!(db, |conn| diesel::insert_into(dsl::usagectl_api_limits)
@@ -90,10 +82,6 @@ pub fn set(db: &mut Db, limit: &ApiLimit) -> QueryResult<()> {
 }
 
 /// Removes the limits of an API: that of one period, or all; how many there were.
-///
-/// # Errors
-///
-/// Whatever the engine reports.
 pub fn remove(db: &mut Db, api_name: &str, period: Option<&AlertPeriod>) -> QueryResult<usize> {
     let of_api = dsl::usagectl_api_limits.filter(dsl::api_name.eq(api_name));
     match period {

@@ -16,9 +16,7 @@ use crate::store::time::Ts;
 /// A catalogue and the text that it was read from.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Held {
-    /// What it says.
     pub catalogue: Catalogue,
-    /// Its TOML.
     pub content: String,
     /// Who imported it and when; nobody, if it is the one compiled in.
     pub imported: Option<(String, DateTime<Utc>)>,
@@ -40,19 +38,11 @@ impl From<Invalid> for Error {
 }
 
 /// The catalogue in force: of the one compiled in and those imported, the newest.
-///
-/// # Errors
-///
-/// Whatever the engine reports, or that an imported one is none any more.
 pub fn active(db: &mut Db) -> Result<Catalogue> {
     Ok(held(db)?.catalogue)
 }
 
 /// As [`active`], with its text.
-///
-/// # Errors
-///
-/// As [`active`].
 pub fn held(db: &mut Db) -> Result<Held> {
     let embedded = Catalogue::embedded()?;
     let rows: Vec<Row> = on!(db, |conn| dsl::usagectl_catalogues
@@ -82,10 +72,6 @@ pub fn held(db: &mut Db) -> Result<Held> {
 }
 
 /// The text of an imported catalogue.
-///
-/// # Errors
-///
-/// Whatever the engine reports.
 pub fn content(db: &mut Db, version: &str) -> QueryResult<Option<String>> {
     let row = dsl::usagectl_catalogues
         .filter(dsl::version.eq(version))
@@ -94,10 +80,6 @@ pub fn content(db: &mut Db, version: &str) -> QueryResult<Option<String>> {
 }
 
 /// Keeps a catalogue.
-///
-/// # Errors
-///
-/// Whatever the engine reports; there may be only one of each version.
 pub fn insert(
     db: &mut Db,
     version: &Version,

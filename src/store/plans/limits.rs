@@ -84,10 +84,6 @@ impl OriginRow {
 /// Every row, by service, metric and plan, whoever wrote it.
 ///
 /// Its timestamps are not read: Prisma spells them in several ways, and nothing depends on them.
-///
-/// # Errors
-///
-/// Whatever the engine reports.
 pub fn rows(db: &mut Db) -> QueryResult<Vec<LimitRow>> {
     use infrastructure_limit::dsl;
     type Found = (
@@ -136,10 +132,6 @@ pub fn rows(db: &mut Db) -> QueryResult<Vec<LimitRow>> {
 }
 
 /// Writes a row, in the place of the one that the plan had for this metric, and what it means.
-///
-/// # Errors
-///
-/// Whatever the engine reports.
 pub fn write(db: &mut Db, row: &LimitRow, now: DateTime<Utc>) -> QueryResult<()> {
     use infrastructure_limit::dsl;
     let now_ts = Ts::new(now);
@@ -174,10 +166,6 @@ pub fn write(db: &mut Db, row: &LimitRow, now: DateTime<Utc>) -> QueryResult<()>
 }
 
 /// Writes down what a row means, and leaves the row alone.
-///
-/// # Errors
-///
-/// Whatever the engine reports.
 pub fn write_meaning(db: &mut Db, row: &LimitRow, meaning: &Meaning) -> QueryResult<()> {
     use usagectl_limit_origins::dsl;
     let origin = OriginRow::of(row, meaning);
@@ -191,10 +179,6 @@ pub fn write_meaning(db: &mut Db, row: &LimitRow, meaning: &Meaning) -> QueryRes
 }
 
 /// Removes a row and what it means; whether there was one.
-///
-/// # Errors
-///
-/// Whatever the engine reports.
 pub fn remove(db: &mut Db, service: Service, metric: Metric, plan: &str) -> QueryResult<bool> {
     use infrastructure_limit::dsl;
     let of_key = dsl::infrastructure_limit
@@ -212,10 +196,6 @@ pub fn remove(db: &mut Db, service: Service, metric: Metric, plan: &str) -> Quer
 }
 
 /// The limits that hold now: those of the plans in use, and the budgets.
-///
-/// # Errors
-///
-/// Whatever the engine reports, or that the catalogue in force is none any more.
 pub fn limits_in_force(db: &mut Db, now: DateTime<Utc>) -> Result<Vec<LimitInForce>> {
     let catalogue = catalogues::active(db)?;
     let (rows, choices) = (rows(db)?, selections::all(db)?);

@@ -44,10 +44,6 @@ impl Row {
 }
 
 /// Every choice, by provider and in the order in which they begin.
-///
-/// # Errors
-///
-/// Whatever the engine reports.
 pub fn all(db: &mut Db) -> QueryResult<Vec<PlanChoice>> {
     let order = (
         dsl::provider.asc(),
@@ -63,10 +59,6 @@ pub fn all(db: &mut Db) -> QueryResult<Vec<PlanChoice>> {
 }
 
 /// Writes a choice down; those before stay as history.
-///
-/// # Errors
-///
-/// Whatever the engine reports.
 pub fn insert(db: &mut Db, choice: &PlanChoice) -> QueryResult<()> {
     let number = |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
     let row = Row {

@@ -29,10 +29,6 @@ struct Row {
 
 /// Adds steps, in their order. To be called in the transaction that makes them, after the recommendation was
 /// written: whoever else wants to move it waits there.
-///
-/// # Errors
-///
-/// Whatever the engine reports.
 pub fn append(db: &mut Db, id: &str, entries: &[Entry]) -> QueryResult<()> {
     let last: Option<i32> = on!(db, |conn| history::table
         .filter(history::recommendation_id.eq(id))
@@ -48,10 +44,6 @@ pub fn append(db: &mut Db, id: &str, entries: &[Entry]) -> QueryResult<()> {
 }
 
 /// The steps of a recommendation, the first one first.
-///
-/// # Errors
-///
-/// Whatever the engine reports, or that it holds words which this version does not know.
 pub fn of(db: &mut Db, id: &str) -> QueryResult<Vec<Entry>> {
     let rows: Vec<Row> = on!(db, |conn| history::table
         .filter(history::recommendation_id.eq(id))

@@ -11,10 +11,6 @@ use crate::store::schema::usagectl_inputs;
 use crate::store::time::Ts;
 
 /// The value of an input: the one for this service, else the one for all.
-///
-/// # Errors
-///
-/// Whatever the engine reports.
 pub fn value(db: &mut Db, name: &str, service: Service) -> QueryResult<Option<String>> {
     let found: Vec<(String, String)> = on!(db, |conn| usagectl_inputs::table
         .filter(usagectl_inputs::name.eq(name))
@@ -26,10 +22,6 @@ pub fn value(db: &mut Db, name: &str, service: Service) -> QueryResult<Option<St
 }
 
 /// All that were given, by name and service.
-///
-/// # Errors
-///
-/// Whatever the engine reports.
 pub fn all(db: &mut Db) -> QueryResult<Vec<Given>> {
     let rows: Vec<(String, String, String, String)> = on!(db, |conn| usagectl_inputs::table
         .select((
@@ -58,10 +50,6 @@ pub fn all(db: &mut Db) -> QueryResult<Vec<Given>> {
 }
 
 /// Writes an input over what was given before.
-///
-/// # Errors
-///
-/// Whatever the engine reports.
 pub fn set(db: &mut Db, given: &Given, now: DateTime<Utc>) -> QueryResult<()> {
     let service = given.service.map_or("", Service::as_str);
     let values = (
@@ -83,10 +71,6 @@ pub fn set(db: &mut Db, given: &Given, now: DateTime<Utc>) -> QueryResult<()> {
 }
 
 /// Forgets an input, and returns whether there was one.
-///
-/// # Errors
-///
-/// Whatever the engine reports.
 pub fn remove(db: &mut Db, name: &str, service: Option<Service>) -> QueryResult<bool> {
     let service = service.map_or("", Service::as_str);
     let removed = on!(db, |conn| diesel::delete(

@@ -19,10 +19,6 @@ struct Row {
 }
 
 /// What was written last about a recommendation.
-///
-/// # Errors
-///
-/// Whatever the engine reports.
 pub fn of(db: &mut Db, id: &str) -> QueryResult<Option<Narrative>> {
     let row: Option<Row> = on!(db, |conn| usagectl_narratives::table
         .find(id)
@@ -39,10 +35,6 @@ pub fn of(db: &mut Db, id: &str) -> QueryResult<Option<Narrative>> {
 }
 
 /// Keeps what was written about a recommendation, in place of what was there.
-///
-/// # Errors
-///
-/// Whatever the engine reports.
 pub fn put(db: &mut Db, id: &str, narrative: &Narrative) -> QueryResult<()> {
     let row = Row {
         recommendation_id: id.to_owned(),

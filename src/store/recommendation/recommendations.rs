@@ -92,10 +92,6 @@ struct OwnRow {
 }
 
 /// All recommendations, in no order that means anything.
-///
-/// # Errors
-///
-/// Whatever the engine reports.
 pub fn all(db: &mut Db) -> QueryResult<Vec<Recommendation>> {
     let (rows, own) = on!(db, |conn| (
         upgrade_recommendation::table
@@ -117,10 +113,6 @@ pub fn all(db: &mut Db) -> QueryResult<Vec<Recommendation>> {
 }
 
 /// The recommendations whose id begins with `prefix`; with one of that very id, it alone.
-///
-/// # Errors
-///
-/// Whatever the engine reports.
 pub fn find(db: &mut Db, prefix: &str) -> QueryResult<Vec<Recommendation>> {
     // Ids need not be ours, so no sign in them may mean anything to a pattern.
     let begins = diesel::dsl::sql::<Bool>("substr(id, 1, length(")
@@ -219,10 +211,6 @@ pub fn update(db: &mut Db, before: &Recommendation, after: &Recommendation) -> Q
 }
 
 /// Lets go of the questions of recommendations that another program deleted, and returns how many there were.
-///
-/// # Errors
-///
-/// Whatever the engine reports.
 pub fn release_deleted(db: &mut Db) -> QueryResult<usize> {
     let released = "UPDATE usagectl_recommendations SET open_question = NULL
         WHERE open_question IS NOT NULL

@@ -91,7 +91,6 @@ struct NewRow {
 pub struct Found {
     /// Its id, which it keeps.
     pub id: String,
-    /// Its numbers.
     pub published: Published,
     /// Whether its period is spelled in the form that is searched and compared. SQLite only.
     pub canonical: bool,
@@ -101,10 +100,6 @@ pub struct Found {
 ///
 /// On SQLite another program may have spelled the start of the period in another way; where there are two
 /// rows of one period, the one in our spelling counts.
-///
-/// # Errors
-///
-/// Whatever the engine reports.
 pub fn find(
     db: &mut Db,
     granularity: Granularity,
@@ -169,10 +164,6 @@ pub fn find(
 }
 
 /// Whether there is any row of an API.
-///
-/// # Errors
-///
-/// Whatever the engine reports.
 pub fn exist_for(db: &mut Db, api: &str) -> QueryResult<bool> {
     use api_usage_aggregates::dsl;
     let rows = dsl::api_usage_aggregates.filter(dsl::api_name.eq(api));
@@ -192,10 +183,6 @@ pub struct Surplus {
 }
 
 /// The rows with a [`Surplus`] whose periods start in `window`.
-///
-/// # Errors
-///
-/// Whatever the engine reports.
 pub fn surplus(db: &mut Db, granularity: Granularity, window: Window) -> QueryResult<Vec<Surplus>> {
     #[derive(QueryableByName)]
     struct Row {
@@ -362,10 +349,6 @@ pub fn insert(
 }
 
 /// Replaces the numbers of a row; its id stays, and it is the row of all endpoints from now on.
-///
-/// # Errors
-///
-/// Whatever the engine reports.
 pub fn replace(
     db: &mut Db,
     granularity: Granularity,
@@ -390,10 +373,6 @@ pub fn replace(
 }
 
 /// Removes a row.
-///
-/// # Errors
-///
-/// Whatever the engine reports.
 pub fn remove(db: &mut Db, id: &str) -> QueryResult<()> {
     use api_usage_aggregates::dsl;
     on!(db, |conn| diesel::delete(

@@ -45,10 +45,6 @@ struct Counted {
 }
 
 /// Whether every trigger is there and fires. `prisma migrate reset` and the like drop them silently.
-///
-/// # Errors
-///
-/// Whatever the engine reports.
 pub fn triggers_are_in_place(db: &mut Db) -> QueryResult<bool> {
     let (found, wanted) = match db {
         Db::Pg(conn) => {
@@ -81,10 +77,6 @@ pub fn triggers_are_in_place(db: &mut Db) -> QueryResult<bool> {
 
 /// Puts the triggers back as the migration made them. What changed while they were away nobody knows, so
 /// everything must be marked afterwards.
-///
-/// # Errors
-///
-/// Whatever the engine reports.
 pub fn restore_triggers(db: &mut Db) -> QueryResult<()> {
     let Some(migration) = Migration::find("20260201000000") else {
         return Err(diesel::result::Error::NotFound);
@@ -114,10 +106,6 @@ pub fn restore_triggers(db: &mut Db) -> QueryResult<()> {
 /// Moves the marks of some APIs, or of all, to the list of stale periods; in one transaction.
 ///
 /// Marks of hours that no roll-up can have are dropped; [`count_unreadable`] tells of their rows.
-///
-/// # Errors
-///
-/// Whatever the engine reports.
 pub fn collect(db: &mut Db, apis: &[String]) -> QueryResult<()> {
     for api in each(apis) {
         match db {
@@ -168,10 +156,6 @@ pub fn collect(db: &mut Db, apis: &[String]) -> QueryResult<()> {
 }
 
 /// How many rows have a timestamp that nobody can read, or outside the years that are rolled up.
-///
-/// # Errors
-///
-/// Whatever the engine reports.
 pub fn count_unreadable(db: &mut Db) -> QueryResult<u64> {
     let count: i64 = match db {
         Db::Pg(conn) => {
@@ -194,10 +178,6 @@ pub fn count_unreadable(db: &mut Db) -> QueryResult<u64> {
 }
 
 /// Lists the rows with odd timestamps anew: while the triggers were away nobody did.
-///
-/// # Errors
-///
-/// Whatever the engine reports.
 pub fn relist_odd_timestamps(db: &mut Db) -> QueryResult<()> {
     match db {
         Db::Pg(_) => Ok(()),
@@ -218,10 +198,6 @@ pub fn relist_odd_timestamps(db: &mut Db) -> QueryResult<()> {
 }
 
 /// Marks every hour of `window` that has rows.
-///
-/// # Errors
-///
-/// Whatever the engine reports.
 pub fn mark_rows(db: &mut Db, window: Window, apis: &[String]) -> QueryResult<()> {
     let statements: &[&str] = match db {
         Db::Pg(_) => &["INSERT INTO usagectl_dirty_hours (api_name, hour)
@@ -262,10 +238,6 @@ fn each(apis: &[String]) -> Vec<Option<&str>> {
 }
 
 /// The hours of `window` that are marked.
-///
-/// # Errors
-///
-/// Whatever the engine reports.
 pub fn dirty_hours(db: &mut Db, window: Window) -> QueryResult<BTreeSet<ApiPeriod>> {
     use usagectl_dirty_hours::dsl;
     let marks: Vec<(Stamp, String)> = on!(db, |conn| dsl::usagectl_dirty_hours
@@ -282,10 +254,6 @@ pub fn dirty_hours(db: &mut Db, window: Window) -> QueryResult<BTreeSet<ApiPerio
 }
 
 /// The days of `window` that have rows.
-///
-/// # Errors
-///
-/// Whatever the engine reports.
 pub fn days_with_rows(db: &mut Db, window: Window) -> QueryResult<BTreeSet<DateTime<Utc>>> {
     #[derive(QueryableByName)]
     struct Day {

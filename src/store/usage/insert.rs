@@ -53,10 +53,6 @@ pub enum Refused {
 }
 
 /// Puts a batch into `api_usage`, within a transaction of the caller.
-///
-/// # Errors
-///
-/// What the engine reports; nothing of the batch may then be committed.
 pub fn load(db: &mut Db, batch: &UsageBatch, created_at: Ts) -> QueryResult<Loaded> {
     let mut order: Vec<usize> = (0..batch.len()).collect();
     // In the order of ids, so that two runs that insert the same ones never wait for each other in a
@@ -75,10 +71,6 @@ pub fn load(db: &mut Db, batch: &UsageBatch, created_at: Ts) -> QueryResult<Load
 }
 
 /// Whether a row of this id was recorded at or before `until`.
-///
-/// # Errors
-///
-/// What the engine reports.
 pub fn was_recorded(db: &mut Db, id: &str, until: Ts) -> QueryResult<bool> {
     let row = api_usage::table
         .filter(api_usage::id.eq(id))

@@ -23,9 +23,7 @@ pub struct UsageRow<'a> {
     pub api_name: &'a str,
     /// The path that was called; empty if the row names none.
     pub endpoint: &'a str,
-    /// When.
     pub at: DateTime<Utc>,
-    /// What a roll-up counts.
     pub call: Call<'a>,
 }
 
@@ -109,10 +107,6 @@ const COLUMNS: Columns = (
 );
 
 /// Hands each row of `slice` to `work`, in no particular order.
-///
-/// # Errors
-///
-/// Whatever the engine reports.
 pub fn for_each(db: &mut Db, slice: &Slice, mut work: impl FnMut(UsageRow<'_>)) -> QueryResult<()> {
     // Whole hours, since those are what the text of a timestamp can be searched by.
     let hours = slice.window.widened(Granularity::Hourly);

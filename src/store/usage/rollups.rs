@@ -22,9 +22,7 @@ use crate::store::time::{HourEdge, Ts};
 /// Which rows of a period are meant: the one of the whole API or those of its endpoints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
-    /// All endpoints together.
     Api,
-    /// Each endpoint.
     Endpoint,
 }
 
@@ -168,11 +166,9 @@ impl Row {
 /// One stored roll-up, as [`for_each`] hands it over.
 #[derive(Debug)]
 pub struct Stored<'a> {
-    /// The API.
     pub api_name: &'a str,
     /// The start of the period.
     pub start: DateTime<Utc>,
-    /// What the scope says.
     pub scope: Scope,
     /// The endpoint; empty in [`Scope::Api`].
     pub endpoint: &'a str,
@@ -181,10 +177,6 @@ pub struct Stored<'a> {
 }
 
 /// Hands each stored roll-up of some APIs and periods to `work`, in no particular order.
-///
-/// # Errors
-///
-/// Whatever the engine reports; [`Damaged`] if one cannot be read.
 pub fn for_each(
     db: &mut Db,
     granularity: Granularity,
@@ -234,10 +226,6 @@ pub fn for_each(
 }
 
 /// The stored roll-ups of some APIs and periods.
-///
-/// # Errors
-///
-/// Whatever the engine reports; [`Damaged`] if one cannot be read.
 pub fn load(
     db: &mut Db,
     granularity: Granularity,
@@ -249,10 +237,6 @@ pub fn load(
 
 /// As [`load`], of periods that are about to be replaced: one that cannot be read counts nothing, which
 /// is not what any stored one does.
-///
-/// # Errors
-///
-/// Whatever the engine reports.
 pub fn load_to_replace(
     db: &mut Db,
     granularity: Granularity,
@@ -266,10 +250,6 @@ pub fn load_to_replace(
 
 /// What the stored roll-ups of the periods of `below` add up to in the periods of `granularity`. They
 /// are merged as they come, so that not all of them are in memory at once.
-///
-/// # Errors
-///
-/// As [`load`].
 pub fn merge(
     db: &mut Db,
     below: Granularity,
@@ -308,10 +288,6 @@ fn gather(
 }
 
 /// Removes all that is stored of one period.
-///
-/// # Errors
-///
-/// Whatever the engine reports.
 pub fn remove(db: &mut Db, granularity: Granularity, period: &ApiPeriod) -> QueryResult<()> {
     use usagectl_rollups::dsl;
     on!(db, |conn| {
@@ -326,10 +302,6 @@ pub fn remove(db: &mut Db, granularity: Granularity, period: &ApiPeriod) -> Quer
 }
 
 /// Stores roll-ups of periods of which nothing is stored.
-///
-/// # Errors
-///
-/// Whatever the engine reports.
 pub fn insert<'a>(
     db: &mut Db,
     granularity: Granularity,
@@ -361,10 +333,6 @@ pub fn insert<'a>(
 }
 
 /// The first stale periods of a granularity that start at `from` or later, at most `limit`.
-///
-/// # Errors
-///
-/// Whatever the engine reports.
 pub fn stale(
     db: &mut Db,
     granularity: Granularity,
@@ -395,10 +363,6 @@ pub fn stale(
 }
 
 /// Puts periods on the list of stale ones.
-///
-/// # Errors
-///
-/// Whatever the engine reports.
 pub fn add_stale(
     db: &mut Db,
     granularity: Granularity,
@@ -430,10 +394,6 @@ struct StaleRow {
 }
 
 /// Strikes off the list what [`stale`] returned: everything up to `last`, which was its last.
-///
-/// # Errors
-///
-/// Whatever the engine reports.
 pub fn remove_stale(
     db: &mut Db,
     granularity: Granularity,
@@ -460,10 +420,6 @@ pub fn remove_stale(
 }
 
 /// How many periods of a granularity are stale.
-///
-/// # Errors
-///
-/// Whatever the engine reports.
 pub fn count_stale(db: &mut Db, granularity: Granularity, apis: &[String]) -> QueryResult<u64> {
     use usagectl_stale_periods::dsl;
     let count: i64 = on!(db, |conn| {
@@ -479,10 +435,6 @@ pub fn count_stale(db: &mut Db, granularity: Granularity, apis: &[String]) -> Qu
 }
 
 /// Lists everything that is stored of periods that overlap `window` as stale.
-///
-/// # Errors
-///
-/// Whatever the engine reports.
 pub fn mark_stored(db: &mut Db, window: Window, apis: &[String]) -> QueryResult<()> {
     use usagectl_rollups::dsl;
     for granularity in Granularity::ALL {
@@ -513,10 +465,6 @@ pub fn mark_stored(db: &mut Db, window: Window, apis: &[String]) -> QueryResult<
 }
 
 /// The periods of a granularity that are stored, whatever their API.
-///
-/// # Errors
-///
-/// Whatever the engine reports.
 pub fn stored_starts(
     db: &mut Db,
     granularity: Granularity,
@@ -535,10 +483,6 @@ pub fn stored_starts(
 }
 
 /// The stale periods of every granularity that start in `window`.
-///
-/// # Errors
-///
-/// Whatever the engine reports.
 pub fn stale_in(db: &mut Db, window: Window) -> QueryResult<Vec<(Granularity, ApiPeriod)>> {
     use usagectl_stale_periods::dsl;
     let mut found = Vec::new();
@@ -559,10 +503,6 @@ pub fn stale_in(db: &mut Db, window: Window) -> QueryResult<Vec<(Granularity, Ap
 }
 
 /// Every API that something is known about: rolled up, or waiting to be.
-///
-/// # Errors
-///
-/// Whatever the engine reports.
 pub fn known_apis(db: &mut Db) -> QueryResult<BTreeSet<String>> {
     use usagectl_rollups::dsl;
     let rolled_up: Vec<String> = on!(db, |conn| dsl::usagectl_rollups
@@ -583,10 +523,6 @@ pub fn known_apis(db: &mut Db) -> QueryResult<BTreeSet<String>> {
 }
 
 /// Every API that has a roll-up of any kind. Reads them all.
-///
-/// # Errors
-///
-/// Whatever the engine reports.
 pub fn all_apis(db: &mut Db) -> QueryResult<BTreeSet<String>> {
     use usagectl_rollups::dsl;
     let apis: Vec<String> = on!(db, |conn| dsl::usagectl_rollups
@@ -599,10 +535,6 @@ pub fn all_apis(db: &mut Db) -> QueryResult<BTreeSet<String>> {
 
 /// Tells PostgreSQL's planner what was written. Autovacuum would do so within a minute; until then the
 /// joins of `stats` take seconds where they should take milliseconds.
-///
-/// # Errors
-///
-/// Whatever the engine reports.
 pub fn refresh_statistics(db: &mut Db) -> QueryResult<()> {
     match db {
         Db::Pg(conn) => {

@@ -232,10 +232,6 @@ fn label(text: &str) -> Result<(String, String), String> {
 }
 
 /// Adds it, and says what it lacks.
-///
-/// # Errors
-///
-/// When it makes no sense, when its name is taken, or when the database cannot be written.
 pub fn run(context: &mut Context, args: AddArgs) -> Result<Outcome> {
     check_name(&args.name)?;
     let settings = settings(args.kind)?;

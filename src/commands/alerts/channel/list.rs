@@ -18,10 +18,6 @@ use crate::store::db::Access;
 pub struct ListArgs {}
 
 /// Reads and answers.
-///
-/// # Errors
-///
-/// When the database cannot be opened or read.
 pub fn run(context: &mut Context, _args: ListArgs) -> Result<Outcome> {
     let mut db = context.open(Access::Read)?;
     let (channels, waiting) = db.read_tx(|db| -> Result<_> {

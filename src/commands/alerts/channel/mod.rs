@@ -35,10 +35,6 @@ enum ChannelCommand {
 }
 
 /// Does what was asked for.
-///
-/// # Errors
-///
-/// Those of each command.
 pub fn run(context: &mut Context, args: ChannelArgs) -> Result<Outcome> {
     let command = args.command;
     match command.unwrap_or(ChannelCommand::List(list::ListArgs {})) {

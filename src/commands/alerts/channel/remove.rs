@@ -26,10 +26,6 @@ pub struct RemoveArgs {
 }
 
 /// Removes it, and says what that means.
-///
-/// # Errors
-///
-/// When there is no such channel, or the database cannot be written.
 pub fn run(context: &mut Context, args: RemoveArgs) -> Result<Outcome> {
     let mut db = context.open(Access::Write)?;
     let name = &args.name;

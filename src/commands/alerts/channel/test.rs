@@ -26,10 +26,6 @@ pub struct TestArgs {
 }
 
 /// Sends it.
-///
-/// # Errors
-///
-/// When there is no such channel, or the notice does not arrive.
 pub fn run(context: &mut Context, args: TestArgs) -> Result<Outcome> {
     let mut db = context.open(Access::Read)?;
     let channel = named(channels::all(&mut db)?, &args.name)?;

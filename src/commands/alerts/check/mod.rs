@@ -90,10 +90,6 @@ enum FailOn {
 }
 
 /// Judges, writes down, tells, answers.
-///
-/// # Errors
-///
-/// When the database cannot be opened, read or written, or another check is at work.
 pub fn run(context: &mut Context, args: CheckArgs) -> Result<Outcome> {
     if !args.nagios {
         let (check, next) = check(context, &args)?;

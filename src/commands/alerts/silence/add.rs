@@ -62,10 +62,6 @@ pub struct AddArgs {
 }
 
 /// Adds it.
-///
-/// # Errors
-///
-/// When it would be over before it begins, there is no such rule, or the database cannot be written.
 pub fn run(context: &mut Context, args: AddArgs) -> Result<Outcome> {
     let now = context.now;
     let starts_at = args.from.unwrap_or(now);

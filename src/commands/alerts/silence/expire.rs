@@ -29,10 +29,6 @@ pub struct ExpireArgs {
 }
 
 /// Ends them, all or none.
-///
-/// # Errors
-///
-/// When there is no such silence, or the database cannot be written.
 pub fn run(context: &mut Context, args: ExpireArgs) -> Result<Outcome> {
     let now = context.now;
     let mut db = context.open(Access::Write)?;

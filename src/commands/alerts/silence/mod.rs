@@ -34,10 +34,6 @@ enum SilenceCommand {
 }
 
 /// Does what was asked for.
-///
-/// # Errors
-///
-/// Those of each command.
 pub fn run(context: &mut Context, args: SilenceArgs) -> Result<Outcome> {
     match args.command.unwrap_or(SilenceCommand::List(args.list)) {
         SilenceCommand::Add(args) => add::run(context, args),

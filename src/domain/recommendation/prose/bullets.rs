@@ -11,7 +11,6 @@ fn is_positive(figure: &Figure) -> bool {
 }
 
 /// What speaks for it.
-#[must_use]
 pub fn benefits(facts: &Facts) -> Vec<String> {
     let mut points = Vec::new();
     let money = &facts.money;
@@ -52,7 +51,6 @@ pub fn benefits(facts: &Facts) -> Vec<String> {
 }
 
 /// What may come of it, and of leaving it.
-#[must_use]
 pub fn risks(facts: &Facts) -> Vec<String> {
     let mut points = Vec::new();
     let money = &facts.money;

@@ -31,11 +31,8 @@ pub struct Slot {
 /// Which way the use goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
-    /// Up.
     Rising,
-    /// Down.
     Falling,
-    /// Neither.
     Steady,
     /// The facts do not say.
     Unknown,
@@ -44,26 +41,18 @@ pub enum Direction {
 /// What the recommended choice costs, beside the current one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MoneyWord {
-    /// More.
     More,
-    /// Less.
     Less,
-    /// As much.
     Same,
-    /// Nobody knows.
     Unknown,
 }
 
 /// Everything that prose about a recommendation may say.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Story {
-    /// Of which service.
     pub service: Service,
-    /// Which metric.
     pub metric: Metric,
-    /// What is asked.
     pub kind: Kind,
-    /// How urgent it is.
     pub priority: Priority,
     /// Which way the use goes.
     pub direction: Direction,
@@ -82,19 +71,15 @@ pub struct Story {
 pub struct Narrative {
     /// Of the facts it tells of; others are another story.
     pub facts_hash: String,
-    /// Who was asked.
     pub model: String,
-    /// What it says.
     pub text: String,
     /// Why it is the template, and not what the model wrote.
     pub refused: Option<String>,
-    /// When.
     pub created_at: DateTime<Utc>,
 }
 
 impl Narrative {
     /// Whether it is what this model wrote about these facts.
-    #[must_use]
     pub fn is_of(&self, facts_hash: &str, model: &str) -> bool {
         self.refused.is_none() && self.facts_hash == facts_hash && self.model == model
     }
@@ -103,7 +88,6 @@ impl Narrative {
 /// The prose of a recommendation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Prose {
-    /// Ours.
     Template(String),
     /// A language model was asked; it may be ours all the same.
     Written(Narrative),
@@ -111,7 +95,6 @@ pub enum Prose {
 
 impl Prose {
     /// What it says.
-    #[must_use]
     pub fn text(&self) -> &str {
         match self {
             Prose::Template(text) => text,
@@ -120,7 +103,6 @@ impl Prose {
     }
 
     /// The model that wrote it, if one did.
-    #[must_use]
     pub fn model(&self) -> Option<&str> {
         match self {
             Prose::Written(narrative) if narrative.refused.is_none() => Some(&narrative.model),
@@ -129,7 +111,6 @@ impl Prose {
     }
 
     /// Why it is the template though a model was asked.
-    #[must_use]
     pub fn refused(&self) -> Option<&str> {
         match self {
             Prose::Written(narrative) => narrative.refused.as_deref(),
@@ -163,7 +144,6 @@ const TEMPLATE: &[&[&str]] = &[
 
 impl Story {
     /// What can be said of `facts`.
-    #[must_use]
     pub fn of(facts: &Facts) -> Story {
         let outlook = &facts.outlook;
         let at_least = |figure: &Figure, least: u32| {
@@ -201,7 +181,6 @@ impl Story {
     }
 
     /// The text that is always there.
-    #[must_use]
     pub fn template(&self) -> String {
         let sentences: Vec<&str> = TEMPLATE
             .iter()
@@ -215,10 +194,6 @@ impl Story {
     }
 
     /// The text that somebody else's sentences make.
-    ///
-    /// # Errors
-    ///
-    /// When a sentence says what is not ours, or the filled text has a number that is none of ours.
     pub fn tell(&self, sentences: &[String]) -> Result<String, Refusal> {
         let pieces = verifier::verify(sentences, self)?;
         let text = self.fill(&pieces);

@@ -45,7 +45,6 @@ pub enum Refusal {
 /// What is wrong with a sentence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// It is empty.
     Empty,
     /// It is too long.
     TooLong,
@@ -91,10 +90,6 @@ impl fmt::Display for Fault {
 }
 
 /// Checks sentences against what `story` has and bears, and returns them in pieces, ready to be filled.
-///
-/// # Errors
-///
-/// The first thing that is wrong.
 pub fn verify<'a>(sentences: &'a [String], story: &Story) -> Result<Vec<Vec<Piece<'a>>>, Refusal> {
     if sentences.is_empty() || sentences.len() > SENTENCES {
         return Err(Refusal::SentenceCount(sentences.len()));
@@ -145,7 +140,6 @@ fn sentence_pieces<'a>(sentence: &'a str, story: &Story) -> Result<Vec<Piece<'a>
 }
 
 /// Cuts a sentence at its slots. Braces that make no slot stay in the words, where they are refused.
-#[must_use]
 pub fn pieces(sentence: &str) -> Vec<Piece<'_>> {
     let mut pieces = Vec::new();
     let mut rest = sentence;
@@ -356,7 +350,6 @@ const CLAIMS: &[Claim] = &[
 
 /// The numbers of a text, in their order: everything between two spaces that has a digit of any script in it,
 /// without the marks around it. Glued to anything else, a number is another one.
-#[must_use]
 pub fn numbers(text: &str) -> Vec<&str> {
     text.split_whitespace()
         .filter(|word| word.contains(char::is_numeric))
