@@ -19,7 +19,7 @@ use std::time::Instant;
 use clap::{Parser, ValueEnum};
 use usagectl::domain::forecast::backtest::{Plan, Scores, Trial, backtest};
 use usagectl::domain::forecast::{Day, Question, Series, forecast};
-use usagectl::domain::plans::Kind;
+use usagectl::domain::metrics::names::MetricKind;
 
 use data::families::{GAUGES, PERIODS, Point, gauge, period};
 
@@ -58,7 +58,7 @@ fn main() {
     }
 }
 
-fn series(name: String, kind: Kind, points: Vec<Point>) -> Series {
+fn series(name: String, kind: MetricKind, points: Vec<Point>) -> Series {
     let days = points.into_iter().map(|(day, value)| Day { day, value });
     Series {
         name,
@@ -76,12 +76,12 @@ fn speed() {
             match seed % 2 {
                 0 => series(
                     seed.to_string(),
-                    Kind::Gauge,
+                    MetricKind::Gauge,
                     gauge(GAUGES[number % GAUGES.len()], seed, 90),
                 ),
                 _ => series(
                     seed.to_string(),
-                    Kind::Period,
+                    MetricKind::Period,
                     period(PERIODS[number % PERIODS.len()], seed, 90),
                 ),
             }
@@ -117,8 +117,8 @@ fn families(seeds: u64) {
         "\n{:<16} {:>4} {:>5} {:>5} {:>5} {:>5} {:>9} {:>9} {:>6} {:>6}",
         "family", "days", "n", "50%", "80%", "95%", "winkler", "rule band", "brier", "rule"
     );
-    let gauges = GAUGES.map(|family| (family, Kind::Gauge, [7, 14, 30]));
-    let periods = PERIODS.map(|family| (family, Kind::Period, [7, 14, 30]));
+    let gauges = GAUGES.map(|family| (family, MetricKind::Gauge, [7, 14, 30]));
+    let periods = PERIODS.map(|family| (family, MetricKind::Period, [7, 14, 30]));
     for families in [&gauges[..], &periods[..]] {
         let mut all = Vec::new();
         for (family, kind, horizons) in families {
@@ -135,10 +135,10 @@ fn families(seeds: u64) {
 }
 
 /// One forecast from the 60th day.
-fn trial(family: &str, kind: Kind, horizon: u32, seed: u64) -> Option<Trial> {
+fn trial(family: &str, kind: MetricKind, horizon: u32, seed: u64) -> Option<Trial> {
     let points = match kind {
-        Kind::Period => period(family, seed, 90),
-        Kind::Gauge | Kind::Rate => gauge(family, seed, 90),
+        MetricKind::Period => period(family, seed, 90),
+        MetricKind::Gauge | MetricKind::Rate => gauge(family, seed, 90),
     };
     let series = series(format!("{family} {seed}"), kind, points);
     let plan = Plan {

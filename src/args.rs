@@ -9,13 +9,13 @@ use chrono::{DateTime, TimeDelta, Utc};
 use clap::{Args, ValueEnum};
 
 use crate::context::who;
+use crate::domain::api_name;
 use crate::domain::period::Window;
-use crate::domain::plans::api_limit;
 use crate::error::{Error, Exit, Result};
 
-/// Parses the name of an API as `api_usage` holds it: not empty, no control characters.
+/// Parses the name of an API as `api_usage` holds it: not empty, and not `*`.
 pub fn parse_api_name(text: &str) -> Result<String, String> {
-    api_limit::api_name(text).map_err(|error| error.to_string())
+    api_name::parse(text).map_err(|error| error.to_string())
 }
 
 /// Restricts a command to some APIs.

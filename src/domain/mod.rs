@@ -2,6 +2,7 @@
 //! clock, so everything here can be tested with values alone.
 
 pub mod alert;
+pub mod api_name;
 pub mod capacity;
 pub mod forecast;
 pub mod format;

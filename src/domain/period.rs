@@ -108,6 +108,55 @@ impl fmt::Display for Granularity {
     }
 }
 
+/// The period of an alert rule or of an API's limit, in the application's words.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Period {
+    Second,
+    Minute,
+    Hour,
+    Day,
+    Month,
+    /// A name of another program's, whose length is unknown.
+    Other(String),
+}
+
+impl Period {
+    /// The periods of known length, from the shortest.
+    pub const KNOWN: [Period; 5] = [
+        Period::Second,
+        Period::Minute,
+        Period::Hour,
+        Period::Day,
+        Period::Month,
+    ];
+
+    /// The period of this name; never fails, as any program may write any name.
+    pub fn named(name: &str) -> Period {
+        let known = Period::KNOWN
+            .into_iter()
+            .find(|known| known.as_str() == name);
+        known.unwrap_or_else(|| Period::Other(name.to_owned()))
+    }
+
+    /// The application's name of it.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Period::Second => "SECOND",
+            Period::Minute => "MINUTE",
+            Period::Hour => "HOUR",
+            Period::Day => "DAY",
+            Period::Month => "MONTH",
+            Period::Other(name) => name,
+        }
+    }
+}
+
+impl fmt::Display for Period {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
 /// A stretch of time: from `from` on, up to but without `to`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Window {

@@ -6,7 +6,7 @@
 
 use usagectl::domain::forecast::backtest::{Plan, Scores, Trial, backtest};
 use usagectl::domain::forecast::{Day, Series};
-use usagectl::domain::plans::Kind;
+use usagectl::domain::metrics::names::MetricKind;
 
 use crate::examples::data::families::{GAUGES, PERIODS, gauge, period};
 
@@ -15,10 +15,10 @@ const SEEDS: u64 = 36;
 const FIRST_SEED: u64 = 26_000_000;
 
 /// One forecast from the 60th day, for one of the horizons in turn.
-fn trial(family: &str, kind: Kind, seed: u64) -> Trial {
+fn trial(family: &str, kind: MetricKind, seed: u64) -> Trial {
     let (values, horizons) = match kind {
-        Kind::Period => (period(family, seed, 90), [14, 21, 30]),
-        Kind::Gauge | Kind::Rate => (gauge(family, seed, 90), [7, 14, 30]),
+        MetricKind::Period => (period(family, seed, 90), [14, 21, 30]),
+        MetricKind::Gauge | MetricKind::Rate => (gauge(family, seed, 90), [7, 14, 30]),
     };
     let series = Series {
         name: format!("{family} {seed}"),
@@ -38,7 +38,7 @@ fn trial(family: &str, kind: Kind, seed: u64) -> Trial {
     trials.pop().expect("the day is there, and so is what came")
 }
 
-fn scores(family: &str, kind: Kind) -> (Vec<Trial>, Scores) {
+fn scores(family: &str, kind: MetricKind) -> (Vec<Trial>, Scores) {
     let seeds = FIRST_SEED..FIRST_SEED + SEEDS;
     let trials: Vec<Trial> = seeds.map(|seed| trial(family, kind, seed)).collect();
     let scores = Scores::of(&trials).expect("there are forecasts");
@@ -46,7 +46,7 @@ fn scores(family: &str, kind: Kind) -> (Vec<Trial>, Scores) {
 }
 
 /// Asserts that each family is covered, and chances better than the rule's, and returns what all cover.
-fn check(families: &[&str], kind: Kind, least: f64) -> f64 {
+fn check(families: &[&str], kind: MetricKind, least: f64) -> f64 {
     let mut all = Vec::new();
     for family in families {
         let (trials, scores) = scores(family, kind);
@@ -63,12 +63,12 @@ fn check(families: &[&str], kind: Kind, least: f64) -> f64 {
 
 #[test]
 fn bands_of_levels_hold_what_they_say_in_every_family() {
-    let pooled = check(&GAUGES, Kind::Gauge, 0.70);
+    let pooled = check(&GAUGES, MetricKind::Gauge, 0.70);
     assert!((0.76..=0.93).contains(&pooled), "{pooled}");
 }
 
 #[test]
 fn bands_of_amounts_hold_what_they_say_in_every_family() {
-    let pooled = check(&PERIODS, Kind::Period, 0.60);
+    let pooled = check(&PERIODS, MetricKind::Period, 0.60);
     assert!((0.70..=0.95).contains(&pooled), "{pooled}");
 }

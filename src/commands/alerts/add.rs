@@ -5,8 +5,9 @@ use clap::Args;
 use super::advice;
 use super::options::{RuleOptions, alert_period, alert_type, number};
 use crate::context::Context;
-use crate::domain::alert::rule::{AlertPeriod, AlertType, Rule};
+use crate::domain::alert::rule::{AlertType, Rule};
 use crate::domain::id;
+use crate::domain::period::Period;
 use crate::error::{Error, Exit, Outcome, Result, shell_word};
 use crate::output::alerts::rule::{Changed, Done};
 use crate::store::alerting::rules;
@@ -46,7 +47,7 @@ pub struct AddArgs {
 
     /// How long a stretch of time it is about
     #[arg(long, value_name = "PERIOD", value_parser = alert_period(), ignore_case = true)]
-    period: AlertPeriod,
+    period: Period,
 
     #[command(flatten)]
     options: RuleOptions,

@@ -11,8 +11,9 @@ use super::{chosen, reading};
 use crate::args::parse_instant;
 use crate::context::Context;
 use crate::domain::alert::backtest::{Past, Replay, episodes_of};
-use crate::domain::alert::rule::{ALL_APIS, AlertPeriod, AlertType, Rule};
+use crate::domain::alert::rule::{ALL_APIS, AlertType, Rule};
 use crate::domain::alert::window::{Grid, window};
+use crate::domain::period::Period;
 use crate::domain::period::{Granularity, Window};
 use crate::domain::plans::{ApiLimit, ApiLimitOrigin, Unit, api_limit};
 use crate::domain::usage::stats::Stale;
@@ -54,7 +55,7 @@ pub struct BacktestArgs {
 
     /// Its period
     #[arg(long, value_name = "PERIOD", value_parser = alert_period(), ignore_case = true, requires = "api")]
-    period: Option<AlertPeriod>,
+    period: Option<Period>,
 
     /// Its threshold; that of the rule there is, unless given
     #[arg(long, value_name = "N", value_parser = number, requires = "api")]

@@ -9,7 +9,8 @@ use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 use crate::args::parse_duration;
-use crate::domain::alert::rule::{AlertPeriod, AlertType, Baseline, Rule, Severity, TimeWindow};
+use crate::domain::alert::rule::{AlertType, Baseline, Rule, Severity, TimeWindow};
+use crate::domain::period::Period;
 use crate::error::{Error, Result};
 
 /// By how many times an average is exceeded, unless it is said.
@@ -207,9 +208,9 @@ pub(super) fn alert_type() -> impl TypedValueParser<Value = AlertType> {
 }
 
 /// Reads a period, whatever the case of its letters.
-pub(super) fn alert_period() -> impl TypedValueParser<Value = AlertPeriod> {
+pub(super) fn alert_period() -> impl TypedValueParser<Value = Period> {
     words(["SECOND", "MINUTE", "HOUR", "DAY", "MONTH"])
-        .map(|word| AlertPeriod::named(&word.to_ascii_uppercase()))
+        .map(|word| Period::named(&word.to_ascii_uppercase()))
 }
 
 fn severity() -> impl TypedValueParser<Value = Severity> {

@@ -9,9 +9,10 @@ use super::{chosen, overview, reading};
 use crate::context::Context;
 use crate::domain::alert::evaluate::{Needs, Subject};
 use crate::domain::alert::event::Event;
-use crate::domain::alert::rule::{ALL_APIS, AlertPeriod, Rule};
+use crate::domain::alert::rule::{ALL_APIS, Rule};
 use crate::domain::alert::summary::Line;
 use crate::domain::alert::window::Grid;
+use crate::domain::period::Period;
 use crate::domain::period::Window;
 use crate::error::{Outcome, Result};
 use crate::output::alerts::show::{Measured, RuleShown};
@@ -121,15 +122,15 @@ fn measure(
 }
 
 /// The ends of the last windows, a period apart, from the oldest. Seconds are judged minute by minute.
-fn steps(period: &AlertPeriod, last: DateTime<Utc>) -> Vec<DateTime<Utc>> {
+fn steps(period: &Period, last: DateTime<Utc>) -> Vec<DateTime<Utc>> {
     let (count, apart) = match period {
-        AlertPeriod::Hour => (48, TimeDelta::hours(1)),
-        AlertPeriod::Day => (30, TimeDelta::days(1)),
-        AlertPeriod::Month => (12, TimeDelta::zero()),
+        Period::Hour => (48, TimeDelta::hours(1)),
+        Period::Day => (30, TimeDelta::days(1)),
+        Period::Month => (12, TimeDelta::zero()),
         _ => (COLUMNS, TimeDelta::minutes(1)),
     };
     let back = |steps: u32| match period {
-        AlertPeriod::Month => last.checked_sub_months(Months::new(steps)),
+        Period::Month => last.checked_sub_months(Months::new(steps)),
         _ => last.checked_sub_signed(apart * i32::try_from(steps).unwrap_or(0)),
     };
     (0..count).rev().filter_map(back).collect()

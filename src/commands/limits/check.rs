@@ -11,9 +11,10 @@ use crate::args::parse_duration;
 use crate::context::Context;
 use crate::domain::capacity::limit_status;
 use crate::domain::capacity::limit_status::{Standing, State};
+use crate::domain::metrics::names::MetricKind;
 use crate::domain::metrics::names::{Metric, Service};
 use crate::domain::metrics::point::Point;
-use crate::domain::plans::{Kind, LimitInForce};
+use crate::domain::plans::LimitInForce;
 use crate::error::{Exit, Outcome, Result};
 use crate::output::limits::check::Check;
 use crate::store::db::{Access, Db};
@@ -164,7 +165,7 @@ fn series(
     const DAYS: [u64; 3] = [4, 70, 800];
     let today = now.date_naive();
     let tomorrow = today.checked_add_days(Days::new(1)).unwrap_or(today);
-    let period = limit.period.filter(|_| limit.kind == Kind::Period);
+    let period = limit.period.filter(|_| limit.kind == MetricKind::Period);
     let start = period.map(|period| limit.billing.period(period, now).from.date_naive());
     let mut series: BTreeMap<String, Vec<Point>> = BTreeMap::new();
     for days in DAYS {

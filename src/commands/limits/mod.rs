@@ -15,7 +15,7 @@ pub mod show;
 use clap::{Args, Subcommand};
 
 use crate::context::Context;
-use crate::domain::alert::rule::AlertPeriod;
+use crate::domain::period::Period;
 use crate::error::{Outcome, Result};
 
 /// Keep the limits of plans and APIs, with where each is written
@@ -60,11 +60,11 @@ pub fn run(context: &mut Context, args: LimitsArgs) -> Result<Outcome> {
 }
 
 /// Reads the period of an API's limit from the command line.
-fn parse_period(text: &str) -> Result<AlertPeriod, String> {
-    let is_named = |period: &AlertPeriod| period.as_str().eq_ignore_ascii_case(text);
-    let known = AlertPeriod::KNOWN.into_iter().find(is_named);
+fn parse_period(text: &str) -> Result<Period, String> {
+    let is_named = |period: &Period| period.as_str().eq_ignore_ascii_case(text);
+    let known = Period::KNOWN.into_iter().find(is_named);
     known.ok_or_else(|| {
-        let names = AlertPeriod::KNOWN.map(|period| period.as_str().to_owned());
+        let names = Period::KNOWN.map(|period| period.as_str().to_owned());
         format!("there are {}", names.join(", "))
     })
 }

@@ -4,9 +4,9 @@ use clap::{ArgGroup, Args};
 
 use super::parse_period;
 use crate::context::Context;
-use crate::domain::alert::rule::AlertPeriod;
 use crate::domain::format::counted;
 use crate::domain::metrics::names::{Metric, Service};
+use crate::domain::period::Period;
 use crate::error::{Error, Exit, Outcome, Result};
 use crate::output::printable;
 use crate::store::db::{Access, Db};
@@ -28,7 +28,7 @@ pub struct RemoveArgs {
 
     /// Only its limit for this period
     #[arg(long, value_name = "PERIOD", value_parser = parse_period, requires = "api")]
-    per: Option<AlertPeriod>,
+    per: Option<Period>,
 
     /// The service
     #[arg(long, value_name = "SERVICE", requires = "metric")]

@@ -3,14 +3,15 @@
 use clap::{ArgGroup, Args};
 
 use super::parse_period;
+use crate::args::parse_api_name;
 use crate::context::{self, Context};
-use crate::domain::alert::rule::AlertPeriod;
+use crate::domain::metrics::names::MetricKind;
 use crate::domain::metrics::names::{Metric, Service};
+use crate::domain::period::Period;
 use crate::domain::plans::limit::{LimitRow, Meaning};
 use crate::domain::plans::sync::BUDGET;
 use crate::domain::plans::{
-    ApiLimit, ApiLimitOrigin, AtLimit, Kind, LimitPeriod, Origin, Unit, api_limit, selection,
-    usual_kind,
+    ApiLimit, ApiLimitOrigin, AtLimit, LimitPeriod, Origin, Unit, api_limit, selection, usual_kind,
 };
 use crate::error::{Error, Exit, Outcome, Result};
 use crate::output::printable;
@@ -31,12 +32,12 @@ use crate::store::plans::{api_limits, catalogues, limits, selections};
   usagectl limits set --service AI_OPENAI --metric COST_USD --budget 50")]
 pub struct SetArgs {
     /// The API, by its name in api_usage
-    #[arg(long, value_name = "NAME", value_parser = api_limit::api_name, requires = "per")]
+    #[arg(long, value_name = "NAME", value_parser = parse_api_name, requires = "per")]
     api: Option<String>,
 
     /// In how long a time: SECOND, MINUTE, HOUR, DAY, MONTH
     #[arg(long, value_name = "PERIOD", value_parser = parse_period, requires = "api")]
-    per: Option<AlertPeriod>,
+    per: Option<Period>,
 
     /// What the API counts: CALLS, or CREDITS, the cost of the calls
     #[arg(long, value_name = "UNIT", default_value_t = Unit::Calls, conflicts_with = "service")]
@@ -93,7 +94,7 @@ struct Terms {
 
     /// How it is measured: GAUGE, PERIOD or RATE; as usual for the metric, unless given
     #[arg(long, value_name = "KIND", requires = "service")]
-    kind: Option<Kind>,
+    kind: Option<MetricKind>,
 
     /// In how long a time, of kind PERIOD: DAY, MONTH or BILLING_MONTH
     #[arg(long, value_name = "PERIOD", requires = "service")]
@@ -219,17 +220,19 @@ fn set_limit(
 /// How the limit is measured: as said, else as usual for its metric.
 fn kind_and_period(
     metric: Metric,
-    kind: Option<Kind>,
+    kind: Option<MetricKind>,
     period: Option<LimitPeriod>,
-) -> Result<(Kind, Option<LimitPeriod>)> {
+) -> Result<(MetricKind, Option<LimitPeriod>)> {
     let (usual_kind, usual_period) = usual_kind(metric);
     let kind = kind.unwrap_or(usual_kind);
     match (kind, period.or(usual_period)) {
-        (Kind::Gauge, _) if period.is_some() => Err(Error::usage("--period: a gauge has none")),
-        (Kind::Gauge, _) => Ok((kind, None)),
-        (Kind::Period, None) => Ok((kind, Some(LimitPeriod::BillingMonth))),
-        (Kind::Rate, _) => Ok((kind, period)),
-        (Kind::Period, period) => Ok((kind, period)),
+        (MetricKind::Gauge, _) if period.is_some() => {
+            Err(Error::usage("--period: a gauge has none"))
+        }
+        (MetricKind::Gauge, _) => Ok((kind, None)),
+        (MetricKind::Period, None) => Ok((kind, Some(LimitPeriod::BillingMonth))),
+        (MetricKind::Rate, _) => Ok((kind, period)),
+        (MetricKind::Period, period) => Ok((kind, period)),
     }
 }
 

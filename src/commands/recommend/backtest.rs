@@ -12,8 +12,8 @@ use crate::domain::capacity::forecast::{Subject, by_series, days_of, number};
 use crate::domain::forecast::Series;
 use crate::domain::forecast::backtest::{Plan, backtest};
 use crate::domain::metrics::day::MetricDay;
+use crate::domain::metrics::names::MetricKind;
 use crate::domain::metrics::names::{Metric, Service};
-use crate::domain::plans::Kind;
 use crate::error::{Error, Exit, Outcome, Result};
 use crate::output::recommend::backtest::{Backtest, Tested};
 use crate::store::db::Access;
@@ -54,7 +54,7 @@ pub struct BacktestArgs {
 
     /// How the file's values are read: gauge (levels) or period (amounts that add up)
     #[arg(long, value_name = "KIND", value_parser = parse_kind, requires = "file")]
-    kind: Option<Kind>,
+    kind: Option<MetricKind>,
 
     /// From how many days of the past
     #[arg(long, value_name = "COUNT", default_value_t = 12)]
@@ -74,9 +74,9 @@ pub struct BacktestArgs {
     to: Option<NaiveDate>,
 }
 
-fn parse_kind(text: &str) -> Result<Kind, String> {
+fn parse_kind(text: &str) -> Result<MetricKind, String> {
     match text.parse() {
-        Ok(Kind::Rate) | Err(_) => Err("there are gauge and period".to_owned()),
+        Ok(MetricKind::Rate) | Err(_) => Err("there are gauge and period".to_owned()),
         Ok(kind) => Ok(kind),
     }
 }
@@ -123,16 +123,16 @@ fn read_database(context: &mut Context, args: &BacktestArgs) -> Result<Vec<Serie
     let series = |days: &[MetricDay]| {
         let subject = Subject::new(days.first()?.series.clone(), &limits);
         let mut series = subject.daily(days, now);
-        if series.kind == Kind::Period {
+        if series.kind == MetricKind::Period {
             // A day that is not over would look like a bad one.
             series.days.retain(|day| day.day < number(today));
         }
-        (series.kind != Kind::Rate).then_some(series)
+        (series.kind != MetricKind::Rate).then_some(series)
     };
     Ok(by_series(&days).filter_map(series).collect())
 }
 
-fn read_file(path: &Path, kind: Kind) -> Result<Series> {
+fn read_file(path: &Path, kind: MetricKind) -> Result<Series> {
     let shown = path.display().to_string();
     let failed = |error: Error| {
         let next = "usagectl recommend backtest --help";

@@ -7,8 +7,9 @@ use crate::context::Context;
 use crate::domain::capacity::forecast::{HISTORY_DAYS, Lately, Subject, by_series};
 use crate::domain::forecast::HORIZON_DAYS;
 use crate::domain::metrics::day::MetricDay;
+use crate::domain::metrics::names::MetricKind;
 use crate::domain::metrics::names::{Metric, Service};
-use crate::domain::plans::{Kind, LimitInForce};
+use crate::domain::plans::LimitInForce;
 use crate::error::{Outcome, Result};
 use crate::output::recommend::forecast::{Forecasts, Item};
 use crate::store::db::Access;
@@ -76,8 +77,8 @@ pub(super) fn item(
     let subject = Subject::new(days.first()?.series.clone(), limits);
     let limit = subject.limit.as_ref().map(|limit| limit.value);
     let lately = match subject.kind {
-        Kind::Rate => Lately::of(days, limit, now),
-        Kind::Gauge | Kind::Period => None,
+        MetricKind::Rate => Lately::of(days, limit, now),
+        MetricKind::Gauge | MetricKind::Period => None,
     };
     Some(Item {
         answer: subject.forecast(days, now, HORIZON_DAYS),

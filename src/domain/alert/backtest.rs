@@ -186,13 +186,14 @@ pub fn episodes_of(events: &[Event]) -> Vec<Past> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::alert::rule::{AlertPeriod, AlertType, Rule};
+    use crate::domain::alert::rule::{AlertType, Rule};
     use crate::domain::alert::series::{Demand, Tally};
+    use crate::domain::period::Period;
 
     #[test]
     fn episodes_have_their_beginning_their_end_their_peak_and_their_notices() {
         let noon: DateTime<Utc> = "2026-01-31T12:00:00Z".parse().unwrap();
-        let rule = Rule::new("finnhub", AlertType::ErrorSpike, AlertPeriod::Minute, 3.0);
+        let rule = Rule::new("finnhub", AlertType::ErrorSpike, Period::Minute, 3.0);
         let subject = Subject {
             rule: &rule,
             api_name: "finnhub",

@@ -1,6 +1,7 @@
 //! The rules that the application had for the APIs it uses.
 
-use super::rule::{AlertPeriod, AlertType, Rule};
+use super::rule::{AlertType, Rule};
+use crate::domain::period::Period;
 
 /// A rule worth having, and why it is as it is.
 #[derive(Clone, Debug, PartialEq)]
@@ -14,8 +15,8 @@ pub struct Usual {
 /// The rules that `alerts init` adds. The application warned of each API's calls per minute at 60 to 80
 /// percent; how early depends on what happens beyond.
 pub fn usual() -> Vec<Usual> {
-    use AlertPeriod::{Day, Hour, Minute};
     use AlertType::{CostThreshold, ErrorSpike, RateLimitWarning};
+    use Period::{Day, Hour, Minute};
     let rules = [
         (
             "finnhub",

@@ -5,10 +5,11 @@ use std::fmt;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::rule::{AlertPeriod, AlertType, Rule, Senseless, Severity};
+use super::rule::{AlertType, Rule, Senseless, Severity};
 use super::series::{Series, Tally};
 use super::state::{Change, Holds, Level, Place, Reading, Standing};
 use super::window::{Grid, window};
+use crate::domain::period::Period;
 use crate::domain::period::{Window, shown};
 
 /// How much of an API may be used in a rule's period.
@@ -35,7 +36,7 @@ pub enum Unjudged {
     /// What it says makes no sense.
     Senseless(Senseless),
     /// It is about a limit, and there is none.
-    NoLimit(AlertPeriod),
+    NoLimit(Period),
     /// The limit is nothing that can be compared with.
     BadLimit(f64),
     /// Its baseline is nothing that can be compared with.
@@ -97,7 +98,7 @@ impl Subject<'_> {
         let Some(window) = self.window(at, grid) else {
             return needs;
         };
-        if self.rule.period == AlertPeriod::Second {
+        if self.rule.period == Period::Second {
             needs.seconds = Some(window);
         } else {
             needs.window = Some(window);
@@ -178,7 +179,7 @@ impl Subject<'_> {
             .filter(|begins| *begins < at)
             .ok_or(Unjudged::NoCalls)?;
         let tally = match rule.period {
-            AlertPeriod::Second => series.busiest_second(window, |tally| self.amount(tally)),
+            Period::Second => series.busiest_second(window, |tally| self.amount(tally)),
             _ => series.tally(window),
         };
         let amount = self.amount(&tally);
@@ -202,7 +203,7 @@ impl Subject<'_> {
                 });
             }
             let length = match rule.period {
-                AlertPeriod::Second => TimeDelta::seconds(1),
+                Period::Second => TimeDelta::seconds(1),
                 _ => window.to - window.from,
             };
             let share = ms(length) / ms(baseline.to - baseline.from);
@@ -390,7 +391,7 @@ mod tests {
         at("2026-01-31T12:00:00Z")
     }
 
-    fn rule(alert_type: AlertType, threshold: f64, period: AlertPeriod) -> Rule {
+    fn rule(alert_type: AlertType, threshold: f64, period: Period) -> Rule {
         Rule {
             id: "rule".to_owned(),
             api_name: "finnhub".to_owned(),
@@ -454,7 +455,7 @@ mod tests {
 
     #[test]
     fn cached_calls_do_not_reach_the_provider_unless_they_are_said_to() {
-        let mut rule = rule(AlertType::RateLimitWarning, 80.0, AlertPeriod::Minute);
+        let mut rule = rule(AlertType::RateLimitWarning, 80.0, Period::Minute);
         let calls = [succeeded(48, false), succeeded(30, true)].concat();
         let reading = read(&rule, calls_per_period(60.0), &calls);
         assert_eq!(reading.value, Some(80.0));
@@ -469,7 +470,7 @@ mod tests {
 
     #[test]
     fn a_limit_in_credits_is_compared_with_the_cost() {
-        let rule = rule(AlertType::RateLimitWarning, 80.0, AlertPeriod::Day);
+        let rule = rule(AlertType::RateLimitWarning, 80.0, Period::Day);
         let cost = |credits| (noon() - TimeDelta::hours(3), true, false, Some(credits));
         let limit = Some(Allowance {
             value: 1.0,
@@ -481,7 +482,7 @@ mod tests {
 
     #[test]
     fn the_busiest_second_of_the_minute_counts() {
-        let rule = rule(AlertType::RateLimitWarning, 100.0, AlertPeriod::Second);
+        let rule = rule(AlertType::RateLimitWarning, 100.0, Period::Second);
         let second = |second: i64, count: i64| {
             let call = move |n| {
                 (
@@ -502,7 +503,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_judged_is_unknown_and_says_why() {
-        let rate = |threshold| rule(AlertType::RateLimitWarning, threshold, AlertPeriod::Minute);
+        let rate = |threshold| rule(AlertType::RateLimitWarning, threshold, Period::Minute);
         let calls = succeeded(1, false);
         let reason = |rule: &Rule, limit, calls: &[Call]| match read(rule, limit, calls).level {
             Level::Unknown(reason) => reason,
@@ -517,15 +518,15 @@ mod tests {
             assert!(reason(&rate(threshold), sixty, &calls).contains("the threshold"));
         }
         assert!(reason(&rate(80.0), sixty, &[]).contains("no call"));
-        let week = rule(AlertType::ErrorSpike, 1.0, AlertPeriod::named("WEEK"));
+        let week = rule(AlertType::ErrorSpike, 1.0, Period::named("WEEK"));
         assert!(reason(&week, None, &calls).contains("WEEK"));
-        let latency = rule(AlertType::named("LATENCY"), 1.0, AlertPeriod::Hour);
+        let latency = rule(AlertType::named("LATENCY"), 1.0, Period::Hour);
         assert!(reason(&latency, None, &calls).contains("LATENCY"));
     }
 
     #[test]
     fn an_error_spike_is_so_many_failures_or_so_many_times_the_usual() {
-        let mut rule = rule(AlertType::ErrorSpike, 10.0, AlertPeriod::Hour);
+        let mut rule = rule(AlertType::ErrorSpike, 10.0, Period::Hour);
         // 2 an hour for seven days, then 8 in the last hour.
         let week: Vec<Call> = (1..=168)
             .flat_map(|hours| failed(noon() - TimeDelta::hours(1 + hours), 2))
@@ -552,7 +553,7 @@ mod tests {
 
     #[test]
     fn few_calls_say_nothing() {
-        let mut rule = rule(AlertType::ErrorSpike, 1.0, AlertPeriod::Minute);
+        let mut rule = rule(AlertType::ErrorSpike, 1.0, Period::Minute);
         let calls = failed(noon() - TimeDelta::seconds(30), 3);
         assert_eq!(
             read(&rule, None, &calls).level,
@@ -564,7 +565,7 @@ mod tests {
 
     #[test]
     fn a_second_threshold_is_critical_and_one_below_is_clear() {
-        let mut rule = rule(AlertType::ErrorSpike, 4.0, AlertPeriod::Minute);
+        let mut rule = rule(AlertType::ErrorSpike, 4.0, Period::Minute);
         rule.settings.critical_threshold = Some(8.0);
         rule.settings.clear_below = Some(2.0);
         let level = |count| {
@@ -587,7 +588,7 @@ mod tests {
 
     #[test]
     fn an_hour_about_the_threshold_is_one_episode_with_hysteresis() {
-        let mut rule = rule(AlertType::RateLimitWarning, 80.0, AlertPeriod::Minute);
+        let mut rule = rule(AlertType::RateLimitWarning, 80.0, Period::Minute);
         rule.settings.clear_below = Some(60.0);
         // 47, 49, 47, 49 ... calls a minute of 60: 78 and 82 percent; then quiet.
         let minute = |n: i64| {
@@ -647,7 +648,7 @@ mod tests {
 
     fn any_rule() -> impl Strategy<Value = Rule> {
         let types = proptest::sample::select(AlertType::KNOWN.to_vec());
-        let periods = proptest::sample::select(AlertPeriod::KNOWN.to_vec());
+        let periods = proptest::sample::select(Period::KNOWN.to_vec());
         (
             types,
             periods,

@@ -60,12 +60,13 @@ pub fn telling_length<'a>(ids: impl IntoIterator<Item = &'a str>) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::alert::rule::{AlertPeriod, AlertType};
+    use crate::domain::alert::rule::AlertType;
+    use crate::domain::period::Period;
 
     fn rule(id: &str, api: &str, alert_type: AlertType) -> Rule {
         Rule {
             id: id.to_owned(),
-            ..Rule::new(api, alert_type, AlertPeriod::Minute, 80.0)
+            ..Rule::new(api, alert_type, Period::Minute, 80.0)
         }
     }
 

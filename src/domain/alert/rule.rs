@@ -5,8 +5,9 @@ use std::fmt;
 use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
 
-/// A rule for all APIs has this name of an API.
-pub const ALL_APIS: &str = "*";
+use crate::domain::period::Period;
+
+pub use crate::domain::api_name::ALL_APIS;
 
 /// What is watched, in the application's words.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -49,60 +50,6 @@ impl AlertType {
 }
 
 impl fmt::Display for AlertType {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
-}
-
-/// How long a stretch of time a rule or a limit is about, in the application's words.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum AlertPeriod {
-    /// `SECOND`
-    Second,
-    /// `MINUTE`
-    Minute,
-    /// `HOUR`
-    Hour,
-    /// `DAY`
-    Day,
-    /// `MONTH`
-    Month,
-    /// Something another program wrote; nobody here knows how long it is.
-    Other(String),
-}
-
-impl AlertPeriod {
-    /// The periods there are, from the shortest.
-    pub const KNOWN: [AlertPeriod; 5] = [
-        AlertPeriod::Second,
-        AlertPeriod::Minute,
-        AlertPeriod::Hour,
-        AlertPeriod::Day,
-        AlertPeriod::Month,
-    ];
-
-    /// The period of this name; never fails, since any program may write any name.
-    pub fn named(name: &str) -> AlertPeriod {
-        let known = AlertPeriod::KNOWN
-            .into_iter()
-            .find(|known| known.as_str() == name);
-        known.unwrap_or_else(|| AlertPeriod::Other(name.to_owned()))
-    }
-
-    /// The application's name of it.
-    pub fn as_str(&self) -> &str {
-        match self {
-            AlertPeriod::Second => "SECOND",
-            AlertPeriod::Minute => "MINUTE",
-            AlertPeriod::Hour => "HOUR",
-            AlertPeriod::Day => "DAY",
-            AlertPeriod::Month => "MONTH",
-            AlertPeriod::Other(name) => name,
-        }
-    }
-}
-
-impl fmt::Display for AlertPeriod {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.as_str())
     }
@@ -217,7 +164,7 @@ pub struct Rule {
     /// From where on it fires: percent, credits or calls, as the type says.
     pub threshold: f64,
     /// How long a stretch of time it is about.
-    pub period: AlertPeriod,
+    pub period: Period,
     /// Whether it is checked at all.
     pub enabled: bool,
     /// When it last began to fire.
@@ -257,7 +204,7 @@ pub enum Senseless {
 
 impl Rule {
     /// A rule with the settings that a rule has unless it says otherwise; it has no id yet.
-    pub fn new(api_name: &str, alert_type: AlertType, period: AlertPeriod, threshold: f64) -> Rule {
+    pub fn new(api_name: &str, alert_type: AlertType, period: Period, threshold: f64) -> Rule {
         Rule {
             id: String::new(),
             api_name: api_name.to_owned(),
@@ -287,7 +234,7 @@ impl Rule {
         if let AlertType::Other(name) = &self.alert_type {
             return Err(Senseless::Type(name.clone()));
         }
-        if let AlertPeriod::Other(name) = &self.period {
+        if let Period::Other(name) = &self.period {
             return Err(Senseless::Period(name.clone()));
         }
         if !(self.threshold.is_finite() && self.threshold > 0.0) {
@@ -298,7 +245,7 @@ impl Rule {
 
     /// What tells a rule from all others, in the order of lists: its API, its type and its period, the
     /// shortest first.
-    pub fn place(&self) -> (&str, &AlertType, &AlertPeriod) {
+    pub fn place(&self) -> (&str, &AlertType, &Period) {
         (&self.api_name, &self.alert_type, &self.period)
     }
 }
@@ -311,9 +258,9 @@ mod tests {
     fn names_that_others_wrote_are_kept_and_said_to_be_unknown() {
         assert_eq!(AlertType::named("ERROR_SPIKE"), AlertType::ErrorSpike);
         assert_eq!(AlertType::named("LATENCY").as_str(), "LATENCY");
-        assert_eq!(AlertPeriod::named("WEEK").as_str(), "WEEK");
+        assert_eq!(Period::named("WEEK").as_str(), "WEEK");
         let rule = |threshold, period: &str| {
-            let period = AlertPeriod::named(period);
+            let period = Period::named(period);
             Rule::new("finnhub", AlertType::ErrorSpike, period, threshold)
         };
         assert_eq!(rule(10.0, "HOUR").check(), Ok(()));

@@ -54,7 +54,8 @@ pub fn matching<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::alert::rule::{AlertPeriod, Settings};
+    use crate::domain::alert::rule::Settings;
+    use crate::domain::period::Period;
 
     fn at(ms: i64) -> DateTime<Utc> {
         DateTime::from_timestamp_millis(ms).unwrap()
@@ -80,7 +81,7 @@ mod tests {
             api_name: "*".to_owned(),
             alert_type: AlertType::ErrorSpike,
             threshold: 10.0,
-            period: AlertPeriod::Hour,
+            period: Period::Hour,
             enabled: true,
             last_triggered: None,
             settings: Settings::default(),

@@ -106,7 +106,8 @@ impl Line {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::alert::rule::{AlertPeriod, AlertType};
+    use crate::domain::alert::rule::AlertType;
+    use crate::domain::period::Period;
 
     fn at(ms: i64) -> DateTime<Utc> {
         DateTime::from_timestamp_millis(ms).unwrap()
@@ -115,7 +116,7 @@ mod tests {
     fn rule(id: &str, api: &str) -> Rule {
         Rule {
             id: id.to_owned(),
-            ..Rule::new(api, AlertType::ErrorSpike, AlertPeriod::Hour, 10.0)
+            ..Rule::new(api, AlertType::ErrorSpike, Period::Hour, 10.0)
         }
     }
 

@@ -1,7 +1,8 @@
 //! Whether a rule that somebody wants to write makes sense. What other programs wrote is not held to
 //! this: it is judged as far as [`Rule::check`] allows.
 
-use super::rule::{AlertPeriod, AlertType, Rule, Severity, TimeWindow};
+use super::rule::{AlertType, Rule, Severity, TimeWindow};
+use crate::domain::period::Period;
 
 /// Numbers are floating-point; beyond this they no longer tell one call from the next.
 const MOST: f64 = 9_007_199_254_740_992.0;
@@ -92,17 +93,17 @@ impl Rule {
                 return Err(Unsound::Factor(baseline.factor));
             }
             let period_s = match self.period {
-                AlertPeriod::Second | AlertPeriod::Other(_) => 1,
-                AlertPeriod::Minute => 60,
-                AlertPeriod::Hour => 3_600,
-                AlertPeriod::Day => 86_400,
-                AlertPeriod::Month => 31 * 86_400,
+                Period::Second | Period::Other(_) => 1,
+                Period::Minute => 60,
+                Period::Hour => 3_600,
+                Period::Day => 86_400,
+                Period::Month => 31 * 86_400,
             };
             if baseline.over.num_seconds() < 2 * period_s {
                 return Err(Unsound::Baseline);
             }
         }
-        if settings.window == TimeWindow::Calendar && self.period == AlertPeriod::Second {
+        if settings.window == TimeWindow::Calendar && self.period == Period::Second {
             return Err(Unsound::CalendarSecond);
         }
         Ok(())
@@ -158,12 +159,7 @@ mod tests {
     use crate::domain::alert::rule::Baseline;
 
     fn rule() -> Rule {
-        Rule::new(
-            "finnhub",
-            AlertType::RateLimitWarning,
-            AlertPeriod::Minute,
-            80.0,
-        )
+        Rule::new("finnhub", AlertType::RateLimitWarning, Period::Minute, 80.0)
     }
 
     fn refused(change: impl FnOnce(&mut Rule)) -> String {

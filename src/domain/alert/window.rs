@@ -8,7 +8,8 @@ use chrono::{
 };
 use chrono_tz::Tz;
 
-use super::rule::{AlertPeriod, TimeWindow};
+use super::rule::TimeWindow;
+use crate::domain::period::Period;
 use crate::domain::period::Window;
 
 /// The instants at which rules are judged: the multiples of a number of whole seconds since 1970.
@@ -56,19 +57,19 @@ impl Grid {
 ///
 /// Of seconds it is all those since the step before: the busiest of them is what counts.
 pub fn window(
-    period: &AlertPeriod,
+    period: &Period,
     kind: TimeWindow,
     zone: Tz,
     at: DateTime<Utc>,
     grid: Grid,
 ) -> Option<Window> {
     let from = match (period, kind) {
-        (AlertPeriod::Second, _) => at.checked_sub_signed(grid.step()),
-        (AlertPeriod::Other(_), _) => return None,
-        (AlertPeriod::Minute, TimeWindow::Rolling) => at.checked_sub_signed(TimeDelta::minutes(1)),
-        (AlertPeriod::Hour, TimeWindow::Rolling) => at.checked_sub_signed(TimeDelta::hours(1)),
-        (AlertPeriod::Day, TimeWindow::Rolling) => at.checked_sub_signed(TimeDelta::days(1)),
-        (AlertPeriod::Month, TimeWindow::Rolling) => at.checked_sub_months(Months::new(1)),
+        (Period::Second, _) => at.checked_sub_signed(grid.step()),
+        (Period::Other(_), _) => return None,
+        (Period::Minute, TimeWindow::Rolling) => at.checked_sub_signed(TimeDelta::minutes(1)),
+        (Period::Hour, TimeWindow::Rolling) => at.checked_sub_signed(TimeDelta::hours(1)),
+        (Period::Day, TimeWindow::Rolling) => at.checked_sub_signed(TimeDelta::days(1)),
+        (Period::Month, TimeWindow::Rolling) => at.checked_sub_months(Months::new(1)),
         (_, TimeWindow::Calendar) => Some(calendar_start(period, zone, at)),
     };
     Some(Window {
@@ -79,16 +80,16 @@ pub fn window(
 
 /// The start of the calendar's period that holds the instant just before `at`: at midnight a rule looks back
 /// on the day that is over, not on the one that has not begun.
-fn calendar_start(period: &AlertPeriod, zone: Tz, at: DateTime<Utc>) -> DateTime<Utc> {
+fn calendar_start(period: &Period, zone: Tz, at: DateTime<Utc>) -> DateTime<Utc> {
     let within = at - TimeDelta::milliseconds(1);
     let local = within.with_timezone(&zone);
     let date = local.date_naive();
     match period {
-        AlertPeriod::Month => midnight(zone, date.with_day(1).unwrap_or(date)),
-        AlertPeriod::Day => midnight(zone, date),
+        Period::Month => midnight(zone, date.with_day(1).unwrap_or(date)),
+        Period::Day => midnight(zone, date),
         _ => {
             let minutes = match period {
-                AlertPeriod::Hour => local.minute(),
+                Period::Hour => local.minute(),
                 _ => 0,
             };
             let past = TimeDelta::minutes(minutes.into())
@@ -120,7 +121,7 @@ mod tests {
         text.parse().unwrap()
     }
 
-    fn from(period: AlertPeriod, kind: TimeWindow, zone: Tz, end: &str) -> DateTime<Utc> {
+    fn from(period: Period, kind: TimeWindow, zone: Tz, end: &str) -> DateTime<Utc> {
         let window = window(&period, kind, zone, at(end), Grid::MINUTES).unwrap();
         assert_eq!(window.to, at(end));
         window.from
@@ -145,42 +146,42 @@ mod tests {
     fn a_rolling_window_is_as_long_as_its_period() {
         let from = |period, end| from(period, TimeWindow::Rolling, Tz::UTC, end);
         let end = "2026-03-31T12:34:00Z";
-        assert_eq!(from(AlertPeriod::Second, end), at("2026-03-31T12:33:00Z"));
-        assert_eq!(from(AlertPeriod::Minute, end), at("2026-03-31T12:33:00Z"));
-        assert_eq!(from(AlertPeriod::Hour, end), at("2026-03-31T11:34:00Z"));
-        assert_eq!(from(AlertPeriod::Day, end), at("2026-03-30T12:34:00Z"));
+        assert_eq!(from(Period::Second, end), at("2026-03-31T12:33:00Z"));
+        assert_eq!(from(Period::Minute, end), at("2026-03-31T12:33:00Z"));
+        assert_eq!(from(Period::Hour, end), at("2026-03-31T11:34:00Z"));
+        assert_eq!(from(Period::Day, end), at("2026-03-30T12:34:00Z"));
         // A month back from the 31st of March is the last of February.
-        assert_eq!(from(AlertPeriod::Month, end), at("2026-02-28T12:34:00Z"));
+        assert_eq!(from(Period::Month, end), at("2026-02-28T12:34:00Z"));
     }
 
     #[test]
     fn a_calendar_window_begins_with_its_period_and_at_the_very_end_is_all_of_it() {
         let from = |period, end| from(period, TimeWindow::Calendar, Tz::UTC, end);
         assert_eq!(
-            from(AlertPeriod::Hour, "2026-03-31T12:34:00Z"),
+            from(Period::Hour, "2026-03-31T12:34:00Z"),
             at("2026-03-31T12:00:00Z")
         );
         assert_eq!(
-            from(AlertPeriod::Hour, "2026-03-31T12:00:00Z"),
+            from(Period::Hour, "2026-03-31T12:00:00Z"),
             at("2026-03-31T11:00:00Z")
         );
         assert_eq!(
-            from(AlertPeriod::Day, "2026-04-01T00:00:00Z"),
+            from(Period::Day, "2026-04-01T00:00:00Z"),
             at("2026-03-31T00:00:00Z")
         );
         assert_eq!(
-            from(AlertPeriod::Month, "2026-04-01T00:00:00Z"),
+            from(Period::Month, "2026-04-01T00:00:00Z"),
             at("2026-03-01T00:00:00Z")
         );
         assert_eq!(
-            from(AlertPeriod::Month, "2026-04-01T00:01:00Z"),
+            from(Period::Month, "2026-04-01T00:01:00Z"),
             at("2026-04-01T00:00:00Z")
         );
     }
 
     #[test]
     fn days_begin_at_midnight_of_the_zone_whatever_the_clocks_do() {
-        let day = |zone, end| from(AlertPeriod::Day, TimeWindow::Calendar, zone, end);
+        let day = |zone, end| from(Period::Day, TimeWindow::Calendar, zone, end);
         // 23 and 25 hours in Madrid.
         let madrid = Tz::Europe__Madrid;
         assert_eq!(
@@ -202,14 +203,14 @@ mod tests {
             at("2026-11-01T04:00:00Z")
         );
         let month = from(
-            AlertPeriod::Month,
+            Period::Month,
             TimeWindow::Calendar,
             Tz::Asia__Kathmandu,
             "2026-03-10T00:00:00Z",
         );
         assert_eq!(month, at("2026-02-28T18:15:00Z"));
         let hour = from(
-            AlertPeriod::Hour,
+            Period::Hour,
             TimeWindow::Calendar,
             Tz::Asia__Kathmandu,
             "2026-03-10T00:20:00Z",
@@ -219,7 +220,7 @@ mod tests {
 
     #[test]
     fn nobody_knows_how_long_another_programs_period_is() {
-        let fortnight = AlertPeriod::named("FORTNIGHT");
+        let fortnight = Period::named("FORTNIGHT");
         let end = at("2026-03-31T12:00:00Z");
         assert_eq!(
             window(
@@ -241,7 +242,7 @@ mod tests {
         ) {
             // From 1990 on. The window one step after its start begins there; the one at its start, before.
             let end = at("1990-01-01T00:00:00Z") + TimeDelta::minutes(minutes);
-            let day = |end| window(&AlertPeriod::Day, TimeWindow::Calendar, zone, end, Grid::MINUTES).unwrap();
+            let day = |end| window(&Period::Day, TimeWindow::Calendar, zone, end, Grid::MINUTES).unwrap();
             let today = day(end);
             prop_assert!(today.from < today.to && today.to - today.from <= TimeDelta::hours(26));
             prop_assert_eq!(day(today.from + TimeDelta::minutes(1)).from, today.from);

@@ -9,9 +9,10 @@ use crate::domain::forecast;
 use crate::domain::forecast::{Day, DayNumber, Forecast, Insufficient, Question};
 use crate::domain::metrics::day::MetricDay;
 use crate::domain::metrics::names::Metric;
+use crate::domain::metrics::names::MetricKind;
 use crate::domain::metrics::point::{Reading, Series};
 use crate::domain::period::Window;
-use crate::domain::plans::{Billing, Kind, LimitInForce, LimitPeriod, usual_kind};
+use crate::domain::plans::{Billing, LimitInForce, LimitPeriod, usual_kind};
 
 /// How many days back a forecast looks.
 pub const HISTORY_DAYS: i64 = 180;
@@ -21,7 +22,7 @@ pub const HISTORY_DAYS: i64 = 180;
 pub struct Subject {
     pub series: Series,
     /// How its values are read.
-    pub kind: Kind,
+    pub kind: MetricKind,
     /// In which periods amounts count.
     pub period: Option<LimitPeriod>,
     pub billing: Billing,
@@ -75,11 +76,11 @@ impl Subject {
         for day in days.iter().filter(|day| day.day <= today) {
             let value = match self.kind {
                 // A pool is full at its peak; the peak of a day that is not over is not known.
-                Kind::Gauge if peaks => Some(day.max_value).filter(|_| day.day < today),
-                Kind::Gauge => Some(day.last_value),
-                Kind::Rate => Some(day.p95_value),
+                MetricKind::Gauge if peaks => Some(day.max_value).filter(|_| day.day < today),
+                MetricKind::Gauge => Some(day.last_value),
+                MetricKind::Rate => Some(day.p95_value),
                 // What a counter gained over days without a reading belongs to no single one of them.
-                Kind::Period => day.used.filter(|_| {
+                MetricKind::Period => day.used.filter(|_| {
                     day.reading != Reading::Cumulative
                         || before.is_none_or(|before| before + TimeDelta::days(1) == day.day)
                 }),
@@ -103,8 +104,8 @@ impl Subject {
         let newest = days.iter().rev().find(|day| day.last_at <= now);
         let read_today = newest.filter(|day| day.day == today);
         let (periods, used) = match self.kind {
-            Kind::Period => self.periods(newest, now, ahead),
-            Kind::Gauge | Kind::Rate => (Vec::new(), None),
+            MetricKind::Period => self.periods(newest, now, ahead),
+            MetricKind::Gauge | MetricKind::Rate => (Vec::new(), None),
         };
         Question {
             today: number(today),
@@ -200,7 +201,7 @@ pub fn by_series(days: &[MetricDay]) -> impl Iterator<Item = &[MetricDay]> {
 /// Makes days of single values, as a file has them: the last level of each day, or the sum of its amounts.
 ///
 /// A day of amounts with fewer than three in five of the usual number of values is left out: it is not whole.
-pub fn days_of(kind: Kind, values: &[(DateTime<Utc>, f64)]) -> Vec<Day> {
+pub fn days_of(kind: MetricKind, values: &[(DateTime<Utc>, f64)]) -> Vec<Day> {
     let mut by_day: BTreeMap<DayNumber, Vec<(DateTime<Utc>, f64)>> = BTreeMap::new();
     for (at, value) in values {
         by_day
@@ -213,9 +214,9 @@ pub fn days_of(kind: Kind, values: &[(DateTime<Utc>, f64)]) -> Vec<Day> {
     let usual = counts.get(counts.len() / 2).copied().unwrap_or(0);
     let day = |(day, values): (DayNumber, Vec<(DateTime<Utc>, f64)>)| {
         let value = match kind {
-            Kind::Period if values.len() * 5 < usual * 3 => return None,
-            Kind::Period => values.iter().map(|(_, value)| value).sum(),
-            Kind::Gauge | Kind::Rate => values.iter().max_by_key(|(at, _)| *at)?.1,
+            MetricKind::Period if values.len() * 5 < usual * 3 => return None,
+            MetricKind::Period => values.iter().map(|(_, value)| value).sum(),
+            MetricKind::Gauge | MetricKind::Rate => values.iter().max_by_key(|(at, _)| *at)?.1,
         };
         Some(Day { day, value })
     };
@@ -371,8 +372,8 @@ mod tests {
                 .map(|day| day.value)
                 .collect::<Vec<_>>()
         };
-        assert_eq!(of(Kind::Gauge), [23.0, 47.0, 59.0]);
-        assert_eq!(of(Kind::Period), [276.0, 852.0]);
+        assert_eq!(of(MetricKind::Gauge), [23.0, 47.0, 59.0]);
+        assert_eq!(of(MetricKind::Period), [276.0, 852.0]);
     }
 
     #[test]

@@ -4,9 +4,9 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 
+use crate::domain::metrics::names::MetricKind;
 use crate::domain::metrics::point::{Point, Reading};
 use crate::domain::named::named;
-use crate::domain::plans::catalogue::Kind;
 use crate::domain::plans::limit::LimitInForce;
 
 named! {
@@ -80,7 +80,7 @@ pub fn judge(
     now: DateTime<Utc>,
     stale_after: Option<TimeDelta>,
 ) -> Standing {
-    let period = limit.period.filter(|_| limit.kind == Kind::Period);
+    let period = limit.period.filter(|_| limit.kind == MetricKind::Period);
     let window = period.map(|period| limit.billing.period(period, now));
     let elapsed = window.map(|window| {
         let all = (window.to - window.from).num_milliseconds() as f64;
@@ -108,13 +108,13 @@ pub fn judge(
     };
     let start = window.map(|window| window.from);
     let value = match (limit.kind, newest.reading) {
-        (Kind::Period, Reading::Amount) => {
+        (MetricKind::Period, Reading::Amount) => {
             let in_period = points.iter().filter(|it| {
                 it.reading == Reading::Amount && start.is_none_or(|start| it.at >= start)
             });
             in_period.map(|point| point.value).sum()
         }
-        (Kind::Rate, _) => {
+        (MetricKind::Rate, _) => {
             let recent = points.iter().filter(|it| it.at > newest.at - PEAK);
             recent.map(|point| point.value).fold(newest.value, f64::max)
         }
@@ -194,7 +194,7 @@ mod tests {
         at("2026-01-16T12:00:00Z")
     }
 
-    fn limit(kind: Kind) -> LimitInForce {
+    fn limit(kind: MetricKind) -> LimitInForce {
         LimitInForce {
             service: Service::VercelKv,
             metric: Metric::StorageMb,
@@ -203,7 +203,7 @@ mod tests {
             warning_percent: 75.0,
             critical_percent: 90.0,
             kind,
-            period: (kind == Kind::Period).then_some(LimitPeriod::BillingMonth),
+            period: (kind == MetricKind::Period).then_some(LimitPeriod::BillingMonth),
             at_limit: AtLimit::Reject,
             origin: Origin::User,
             source: None,
@@ -236,7 +236,7 @@ mod tests {
 
     #[test]
     fn the_share_decides() {
-        let limit = limit(Kind::Gauge);
+        let limit = limit(MetricKind::Gauge);
         for (value, expected) in [
             (0.0, State::Ok),
             (191.9, State::Ok),
@@ -251,14 +251,17 @@ mod tests {
 
     #[test]
     fn what_was_not_measured_is_not_zero() {
-        assert_eq!(state(&limit(Kind::Gauge), &[]), (State::NoData, None));
+        assert_eq!(state(&limit(MetricKind::Gauge), &[]), (State::NoData, None));
         let future = [point(-1, 5.0, Reading::Level)];
-        assert_eq!(state(&limit(Kind::Gauge), &future), (State::NoData, None));
+        assert_eq!(
+            state(&limit(MetricKind::Gauge), &future),
+            (State::NoData, None)
+        );
     }
 
     #[test]
     fn a_value_counts_until_three_are_missing() {
-        let limit = limit(Kind::Gauge);
+        let limit = limit(MetricKind::Gauge);
         let every = |hours: i64, newest: i64| -> Vec<Point> {
             let ago = (0..5).map(|n| newest + n * hours);
             ago.map(|ago| point(ago, 10.0, Reading::Level)).collect()
@@ -281,7 +284,7 @@ mod tests {
 
     #[test]
     fn a_period_is_seen_beside_how_much_of_it_has_passed() {
-        let limit = limit(Kind::Period);
+        let limit = limit(MetricKind::Period);
         let standing = judge(
             &limit,
             "",
@@ -322,7 +325,7 @@ mod tests {
             .map(|ago| point(ago, 64.0, Reading::Amount))
             .to_vec();
         assert_eq!(
-            state(&limit(Kind::Period), &amounts),
+            state(&limit(MetricKind::Period), &amounts),
             (State::Warning, Some(75.0))
         );
         let rates = [
@@ -331,7 +334,7 @@ mod tests {
             point(1, 5.0, Reading::Level),
         ];
         assert_eq!(
-            state(&limit(Kind::Rate), &rates),
+            state(&limit(MetricKind::Rate), &rates),
             (State::Critical, Some(94.0))
         );
     }
@@ -342,7 +345,7 @@ mod tests {
             let limit = LimitInForce {
                 value,
                 fault: Some("no limit".to_owned()),
-                ..limit(Kind::Gauge)
+                ..limit(MetricKind::Gauge)
             };
             assert_eq!(state(&limit, &level(10.0)), (State::Unknown, None));
             assert_eq!(state(&limit, &[]), (State::Unknown, None));

@@ -3,12 +3,11 @@
 
 use chrono::{DateTime, NaiveDate, Utc};
 
-use crate::domain::forecast::{DayNumber, Forecast, Kind, Question, Series, forecast};
+use crate::domain::forecast::{DayNumber, Forecast, MetricKind, Question, Series, forecast};
 use crate::domain::metrics::day::MetricDay;
 use crate::domain::metrics::names::Metric;
 use crate::domain::metrics::point::Reading;
 use crate::domain::period::Window;
-use crate::domain::plans::catalogue;
 use crate::domain::plans::catalogue::LimitPeriod;
 use crate::domain::plans::selection::Billing;
 use crate::domain::recommendation::cost::Meter;
@@ -43,7 +42,7 @@ pub fn periods(
 #[derive(Clone, Debug)]
 pub struct Heading {
     pub meter: Meter,
-    pub kind: catalogue::Kind,
+    pub kind: MetricKind,
     /// The level now, what was used in the period under way, or the pace that 95 % of the day did not exceed.
     pub usage: f64,
     pub measured_at: DateTime<Utc>,
@@ -58,7 +57,7 @@ pub struct Heading {
 /// How a series is to be asked about.
 #[derive(Clone, Copy, Debug)]
 pub struct Asked<'a> {
-    pub kind: catalogue::Kind,
+    pub kind: MetricKind,
     /// By which period it is counted.
     pub period: Option<LimitPeriod>,
     pub billing: Billing,
@@ -74,15 +73,11 @@ impl Heading {
         let today = asked.now.date_naive();
         let days: Vec<&MetricDay> = days.iter().filter(|day| day.day <= today).collect();
         let last = *days.last()?;
-        let kind = match asked.kind {
-            catalogue::Kind::Gauge => Kind::Gauge,
-            catalogue::Kind::Period => Kind::Period,
-            catalogue::Kind::Rate => Kind::Rate,
-        };
+        let kind = asked.kind;
         let value = |day: &MetricDay| match kind {
-            Kind::Gauge => Some(day.last_value),
-            Kind::Period => day.used,
-            Kind::Rate => Some(day.p95_value),
+            MetricKind::Gauge => Some(day.last_value),
+            MetricKind::Period => day.used,
+            MetricKind::Rate => Some(day.p95_value),
         };
         let series = Series {
             name: last.series.to_string(),
@@ -97,7 +92,7 @@ impl Heading {
                 })
                 .collect(),
         };
-        let period = asked.period.filter(|_| kind == Kind::Period);
+        let period = asked.period.filter(|_| kind == MetricKind::Period);
         let months = periods(
             asked.billing,
             LimitPeriod::BillingMonth,
@@ -135,9 +130,9 @@ impl Heading {
             used: used.filter(|_| under_way.is_some()),
         };
         let usage = match (kind, under_way) {
-            (Kind::Gauge, _) => last.last_value,
-            (Kind::Rate, _) => last.p95_value,
-            (Kind::Period, window) => used.unwrap_or_else(|| {
+            (MetricKind::Gauge, _) => last.last_value,
+            (MetricKind::Rate, _) => last.p95_value,
+            (MetricKind::Period, window) => used.unwrap_or_else(|| {
                 let within = |day: &&&MetricDay| {
                     window
                         .is_none_or(|window| day.last_at >= window.from && day.last_at < window.to)
@@ -154,8 +149,8 @@ impl Heading {
             days: series.days.len(),
             forecast: match kind {
                 // A pace reaches no date.
-                Kind::Rate => None,
-                Kind::Gauge | Kind::Period => forecast(&series, &question).ok(),
+                MetricKind::Rate => None,
+                MetricKind::Gauge | MetricKind::Period => forecast(&series, &question).ok(),
             },
         })
     }
@@ -171,12 +166,12 @@ impl Heading {
     /// Without a forecast a level stays as it is, and of an amount nobody can say.
     pub fn uses(&self, from: DayNumber, to: DayNumber) -> Option<Vec<f64>> {
         let Some(forecast) = &self.forecast else {
-            let stays = self.kind != catalogue::Kind::Period;
+            let stays = self.kind != MetricKind::Period;
             return stays.then(|| vec![self.usage]);
         };
         Some(match self.kind {
-            catalogue::Kind::Period => forecast.paths.sums(from, to),
-            catalogue::Kind::Gauge | catalogue::Kind::Rate => {
+            MetricKind::Period => forecast.paths.sums(from, to),
+            MetricKind::Gauge | MetricKind::Rate => {
                 self.by_day(from, to, |levels| levels.fold(0.0, f64::max))
             }
         })
@@ -186,10 +181,10 @@ impl Heading {
     pub fn hours_beyond(&self, line: f64, from: DayNumber, to: DayNumber) -> Option<Vec<f64>> {
         let hours = f64::from(to - from) * 24.0;
         if self.forecast.is_none() {
-            let stays = self.kind != catalogue::Kind::Period;
+            let stays = self.kind != MetricKind::Period;
             return stays.then(|| vec![if self.usage > line { hours } else { 0.0 }]);
         }
-        let counts = self.kind == catalogue::Kind::Period;
+        let counts = self.kind == MetricKind::Period;
         Some(self.by_day(from, to, |levels| {
             let mut sum = 0.0;
             let mut crossed = levels.enumerate().filter_map(|(index, value)| {
@@ -258,7 +253,7 @@ mod tests {
         );
         let heading = |at| {
             let asked = Asked {
-                kind: catalogue::Kind::Period,
+                kind: MetricKind::Period,
                 period: Some(LimitPeriod::Day),
                 billing: Billing::default(),
                 lines: &[],

@@ -4,7 +4,7 @@ use super::calibrate::{Calibration, calibrate};
 use super::paths::{Paths, prepare};
 use super::random::Random;
 use super::robust::quantile_of;
-use super::series::{DayNumber, Kind, Question, Series};
+use super::series::{DayNumber, MetricKind, Question, Series};
 
 /// Nothing is said about what lies further ahead.
 pub const HORIZON_DAYS: usize = 90;
@@ -140,7 +140,7 @@ pub struct Basis {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Forecast {
     /// How the series is read.
-    pub kind: Kind,
+    pub kind: MetricKind,
     /// How much it rests on.
     pub confidence: Confidence,
     /// How many days ahead dates are named.
@@ -197,8 +197,8 @@ pub fn forecast(series: &Series, question: &Question) -> Result<Forecast, Insuff
     let newest = whole.last().copied();
     // The amount of a day that is not over would look like a bad day.
     let under_way = match series.kind {
-        Kind::Period => whole.pop_if(|(day, _)| *day == question.today),
-        Kind::Gauge | Kind::Rate => None,
+        MetricKind::Period => whole.pop_if(|(day, _)| *day == question.today),
+        MetricKind::Gauge | MetricKind::Rate => None,
     };
     let (Some((first, _)), Some((last, _)), Some((_, latest)), FEWEST_DAYS..) =
         (whole.first(), whole.last(), newest, whole.len())
@@ -249,13 +249,13 @@ pub fn forecast(series: &Series, question: &Question) -> Result<Forecast, Insuff
     };
     let known: Vec<(DayNumber, f64)> = whole.into_iter().chain(under_way).collect();
     match series.kind {
-        Kind::Gauge => forecast.passages = levels_reach(&forecast, question),
-        Kind::Period => {
+        MetricKind::Gauge => forecast.passages = levels_reach(&forecast, question),
+        MetricKind::Period => {
             let used = used_so_far(&known, question);
             forecast.passages = sums_reach(&forecast, question, used);
             forecast.periods = totals(&forecast.paths, question, used);
         }
-        Kind::Rate => {}
+        MetricKind::Rate => {}
     }
     Ok(forecast)
 }
@@ -374,7 +374,7 @@ mod tests {
     use super::super::series::Day;
     use super::*;
 
-    fn series(kind: Kind, days: i32, value: impl Fn(i32) -> f64) -> Series {
+    fn series(kind: MetricKind, days: i32, value: impl Fn(i32) -> f64) -> Series {
         Series {
             name: "VERCEL_KV STORAGE_MB".to_owned(),
             kind,
@@ -409,7 +409,7 @@ mod tests {
     #[test]
     fn a_level_reaches_its_lines_when_it_grows_into_them() {
         let forecast = forecast(
-            &series(Kind::Gauge, 60, growing),
+            &series(MetricKind::Gauge, 60, growing),
             &asked(59, &[150.0, 250.0, 5_000.0]),
         )
         .unwrap();
@@ -432,7 +432,7 @@ mod tests {
     fn too_few_days_are_no_forecast_and_a_few_more_a_doubtful_one_that_looks_less_far() {
         let ask = |days: i32| {
             forecast(
-                &series(Kind::Gauge, days, growing),
+                &series(MetricKind::Gauge, days, growing),
                 &asked(days - 1, &[1e6]),
             )
         };
@@ -454,7 +454,7 @@ mod tests {
         let amount = |day: i32| 100.0 + f64::from(day * 7 % 5) - 2.0;
         // Ten days of the second period are over.
         let forecast = forecast(
-            &series(Kind::Period, 40, amount),
+            &series(MetricKind::Period, 40, amount),
             &asked(40, &[1_500.0, 9_000.0]),
         )
         .unwrap();
@@ -479,7 +479,7 @@ mod tests {
 
     #[test]
     fn of_the_day_under_way_only_the_rest_is_to_come() {
-        let mut used = series(Kind::Period, 41, |_| 100.0);
+        let mut used = series(MetricKind::Period, 41, |_| 100.0);
         used.days[40].value = 75.0;
         let question = Question {
             elapsed: 0.75,
@@ -503,7 +503,7 @@ mod tests {
             periods: (60..200).collect(),
             ..asked(60, &[175.0])
         };
-        let forecast = forecast(&series(Kind::Period, 60, amount), &daily).unwrap();
+        let forecast = forecast(&series(MetricKind::Period, 60, amount), &daily).unwrap();
         assert!(
             (8..25).contains(&forecast.passages[0].days[1].unwrap()),
             "{:?}",
@@ -514,7 +514,7 @@ mod tests {
 
     #[test]
     fn the_same_question_has_the_same_answer_and_the_order_of_days_is_no_matter() {
-        let one = series(Kind::Gauge, 60, growing);
+        let one = series(MetricKind::Gauge, 60, growing);
         let mut other = one.clone();
         other.days.reverse();
         let question = asked(59, &[250.0]);
@@ -529,7 +529,7 @@ mod tests {
     #[test]
     fn nothing_that_is_no_number_gets_in_and_none_comes_out() {
         for value in [0.0, -1.0, 1e-300, 1e300, 7.0] {
-            for kind in [Kind::Gauge, Kind::Period] {
+            for kind in [MetricKind::Gauge, MetricKind::Period] {
                 let mut odd = series(kind, 40, |day| if day % 3 == 0 { value } else { 7.0 });
                 odd.days[20].value = f64::NAN;
                 odd.days[21].value = f64::INFINITY;
@@ -551,7 +551,7 @@ mod tests {
     #[test]
     fn a_forecast_is_the_same_to_the_last_bit_everywhere() {
         let mut bits = 0_u64;
-        for kind in [Kind::Gauge, Kind::Period] {
+        for kind in [MetricKind::Gauge, MetricKind::Period] {
             let forecast = forecast(&series(kind, 60, growing), &asked(59, &[])).unwrap();
             for value in forecast.paths.iter().flatten() {
                 bits = bits.rotate_left(5) ^ value.to_bits();

@@ -7,7 +7,7 @@
 use super::answer::forecast;
 use super::robust::{mean, median, quantile_of, spread};
 use super::score::{BANDS, Interval, Reliability, Verdict, brier, median_error, reliability};
-use super::series::{Day, DayNumber, Kind, Question, Series};
+use super::series::{Day, DayNumber, MetricKind, Question, Series};
 
 /// Which forecasts are made.
 #[derive(Clone, Debug, PartialEq)]
@@ -89,7 +89,7 @@ pub fn backtest(series: &Series, plan: &Plan) -> Vec<Trials> {
 
 /// A series, looked at for one horizon.
 struct Past<'a> {
-    kind: Kind,
+    kind: MetricKind,
     name: &'a str,
     days: &'a [(DayNumber, f64)],
     horizon: u32,
@@ -142,7 +142,7 @@ impl Past<'_> {
         }
         let at = |day: DayNumber| self.days.binary_search_by_key(&day, |(day, _)| *day).ok();
         match self.kind {
-            Kind::Gauge | Kind::Rate => Some(Origin {
+            MetricKind::Gauge | MetricKind::Rate => Some(Origin {
                 index,
                 day,
                 used: 0.0,
@@ -150,7 +150,7 @@ impl Past<'_> {
                 ahead: horizon,
                 actual: self.days[at(day + horizon)?].1,
             }),
-            Kind::Period => {
+            MetricKind::Period => {
                 let used_days = (horizon / 3).max(1);
                 let ahead = horizon - used_days;
                 // A period with missing days has no total to compare with.
@@ -191,9 +191,9 @@ impl Past<'_> {
                 .collect(),
         };
         let today = match self.kind {
-            Kind::Gauge | Kind::Rate => origin.day,
+            MetricKind::Gauge | MetricKind::Rate => origin.day,
             // The day after is about to begin.
-            Kind::Period => origin.day + 1,
+            MetricKind::Period => origin.day + 1,
         };
         let question = Question {
             today,
@@ -206,8 +206,8 @@ impl Past<'_> {
         let paths = forecast(&series, &question).ok()?.paths;
         let end = origin.day + origin.ahead;
         let mut outcomes = match self.kind {
-            Kind::Gauge | Kind::Rate => paths.on(end),
-            Kind::Period => paths
+            MetricKind::Gauge | MetricKind::Rate => paths.on(end),
+            MetricKind::Period => paths
                 .sums(origin.day + 1, end + 1)
                 .iter()
                 .map(|sum| origin.used + sum)
@@ -215,7 +215,7 @@ impl Past<'_> {
         };
         let peers = self.peers(origin);
         let (verdicts, peer_verdicts) = match self.kind {
-            Kind::Gauge | Kind::Rate => {
+            MetricKind::Gauge | MetricKind::Rate => {
                 let most: Vec<f64> = paths
                     .iter()
                     .map(|path| path.iter().copied().fold(f64::MIN, f64::max))
@@ -227,7 +227,7 @@ impl Past<'_> {
                 let peer = known[origin.index].1.max(peers.first_last);
                 self.verdicts(&self.levels(known), &most, came, peer)
             }
-            Kind::Period => self.verdicts(
+            MetricKind::Period => self.verdicts(
                 &self.allowances(known),
                 &outcomes,
                 origin.actual,
@@ -260,12 +260,12 @@ impl Past<'_> {
         let slope = (last - first) / f64::from((day - first_day).max(1));
         let ahead = f64::from(origin.ahead);
         match self.kind {
-            Kind::Gauge | Kind::Rate => Peers {
+            MetricKind::Gauge | MetricKind::Rate => Peers {
                 last,
                 first_last: last + slope * ahead,
                 pro_rata: None,
             },
-            Kind::Period => Peers {
+            MetricKind::Period => Peers {
                 last: origin.used + last * ahead,
                 first_last: origin.used + last * ahead + slope * ahead * (ahead + 1.0) / 2.0,
                 pro_rata: Some(origin.used * f64::from(self.horizon) / f64::from(origin.used_days)),
@@ -437,7 +437,7 @@ impl Scores {
 mod tests {
     use super::*;
 
-    fn series(kind: Kind, value: impl Fn(i32) -> f64) -> Series {
+    fn series(kind: MetricKind, value: impl Fn(i32) -> f64) -> Series {
         Series {
             name: "x".to_owned(),
             kind,
@@ -462,7 +462,7 @@ mod tests {
     #[test]
     fn what_came_later_changes_no_forecast() {
         let calm = |day: i32| 100.0 + f64::from(day) + f64::from(day % 4);
-        let before = backtest(&series(Kind::Gauge, calm), &plan(7));
+        let before = backtest(&series(MetricKind::Gauge, calm), &plan(7));
         let wild = |day: i32| {
             if day <= 30 {
                 calm(day)
@@ -470,7 +470,7 @@ mod tests {
                 1e6 * f64::from(day % 5)
             }
         };
-        let after = backtest(&series(Kind::Gauge, wild), &plan(7));
+        let after = backtest(&series(MetricKind::Gauge, wild), &plan(7));
         let same = before[0]
             .trials
             .iter()
@@ -490,7 +490,7 @@ mod tests {
     #[test]
     fn origins_are_spread_from_the_first_possible_to_the_last_and_can_be_bounded() {
         let of = |plan| {
-            let trials = backtest(&series(Kind::Gauge, f64::from), &plan)
+            let trials = backtest(&series(MetricKind::Gauge, f64::from), &plan)
                 .remove(0)
                 .trials;
             trials.iter().map(|trial| trial.origin).collect::<Vec<_>>()
@@ -524,7 +524,7 @@ mod tests {
     #[test]
     fn a_period_is_forecast_when_a_third_of_it_is_over() {
         let trials = backtest(
-            &series(Kind::Period, |day| 10.0 + f64::from(day % 2)),
+            &series(MetricKind::Period, |day| 10.0 + f64::from(day % 2)),
             &plan(30),
         )
         .remove(0);
@@ -536,7 +536,7 @@ mod tests {
         let scores = Scores::of(&trials.trials).unwrap();
         assert_eq!((scores.forecasts, scores.pro_rata_error), (5, Some(0.0)));
         // A day is missing: no period around it has a total to compare with.
-        let mut gap = series(Kind::Period, |_| 10.0);
+        let mut gap = series(MetricKind::Period, |_| 10.0);
         gap.days.remove(30);
         let trials = &backtest(&gap, &plan(30))[0].trials;
         assert_eq!(
@@ -547,7 +547,7 @@ mod tests {
 
     #[test]
     fn too_little_history_is_counted_as_refused() {
-        let mut sparse = series(Kind::Gauge, f64::from);
+        let mut sparse = series(MetricKind::Gauge, f64::from);
         sparse.days.retain(|day| day.day >= 30 || day.day % 10 == 0);
         let trials = backtest(
             &sparse,

@@ -6,7 +6,7 @@
 use super::paths::{Paths, Prepared};
 use super::random::Random;
 use super::robust::quantile_of;
-use super::series::Kind;
+use super::series::MetricKind;
 
 /// The outcome of the comparison.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -62,11 +62,11 @@ fn miss(prepared: &Prepared, known: usize, horizon: usize, paths: &Paths) -> Opt
     let end = paths.first + i32::try_from(horizon).ok()? - 1;
     let points = &prepared.points;
     let (came, mut simulated) = match prepared.kind {
-        Kind::Gauge | Kind::Rate => {
+        MetricKind::Gauge | MetricKind::Rate => {
             let at = points.binary_search_by_key(&end, |(day, _)| *day).ok()?;
             (prepared.value(at), paths.on(end))
         }
-        Kind::Period => {
+        MetricKind::Period => {
             // Sums over different days cannot be compared.
             let to = points.partition_point(|(day, _)| *day <= end);
             if to - known < horizon {
@@ -99,7 +99,10 @@ mod tests {
 
     fn of(level: impl Fn(i32) -> f64, days: i32) -> Calibration {
         let points: Vec<(i32, f64)> = (0..days).map(|day| (day, level(day))).collect();
-        calibrate(&prepare(Kind::Gauge, &points), &mut Random::named("x"))
+        calibrate(
+            &prepare(MetricKind::Gauge, &points),
+            &mut Random::named("x"),
+        )
     }
 
     #[test]

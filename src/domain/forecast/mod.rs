@@ -22,4 +22,4 @@ pub use answer::{
     forecast,
 };
 pub use paths::Paths;
-pub use series::{Day, DayNumber, Kind, Question, Series};
+pub use series::{Day, DayNumber, MetricKind, Question, Series};

@@ -8,7 +8,7 @@
 use super::math::{exp, ln};
 use super::random::Random;
 use super::robust::{mean, median_of, spikes, spread};
-use super::series::{DayNumber, Kind};
+use super::series::{DayNumber, MetricKind};
 use super::smooth::{Fit, Point, Shape, fit, increments};
 
 /// Daily values of the days to come, along paths that are each as likely as any other.
@@ -100,7 +100,7 @@ impl Paths {
 /// A series as the model sees it.
 #[derive(Clone, Debug)]
 pub(super) struct Prepared {
-    pub kind: Kind,
+    pub kind: MetricKind,
     scale: Scale,
     pub points: Vec<Point>,
     /// How many spikes were set aside.
@@ -127,7 +127,7 @@ const DROP: f64 = 6.0;
 /// More drops than this are the series' way, and belong into its future.
 const MOST_RESETS: usize = 2;
 
-pub(super) fn prepare(kind: Kind, days: &[Point]) -> Prepared {
+pub(super) fn prepare(kind: MetricKind, days: &[Point]) -> Prepared {
     let prepared = Prepared {
         kind,
         scale: Scale::Plain,
@@ -137,8 +137,8 @@ pub(super) fn prepare(kind: Kind, days: &[Point]) -> Prepared {
         not_negative: days.iter().all(|(_, value)| *value >= 0.0),
     };
     match kind {
-        Kind::Gauge | Kind::Rate => prepare_gauge(prepared),
-        Kind::Period => prepare_period(prepared),
+        MetricKind::Gauge | MetricKind::Rate => prepare_gauge(prepared),
+        MetricKind::Period => prepare_period(prepared),
     }
 }
 
@@ -205,7 +205,7 @@ impl Prepared {
             }
         };
         match self.kind {
-            Kind::Gauge | Kind::Rate => Shape {
+            MetricKind::Gauge | MetricKind::Rate => Shape {
                 most_alpha: 1.0,
                 clip: f64::INFINITY,
                 damping: 1.0,
@@ -213,7 +213,7 @@ impl Prepared {
                 unseen_week: 0.0,
                 widen_errors: true,
             },
-            Kind::Period => Shape {
+            MetricKind::Period => Shape {
                 // How much is used wanders slowly; bursts are no new level.
                 most_alpha: 0.2,
                 clip: 3.0,
@@ -285,8 +285,8 @@ impl Prepared {
     /// Moves the paths away from the middle one, or towards it.
     pub(super) fn scale(&self, paths: &mut Paths, factor: f64) {
         match self.kind {
-            Kind::Gauge | Kind::Rate => paths.scale_levels(factor),
-            Kind::Period => paths.scale_sums(factor),
+            MetricKind::Gauge | MetricKind::Rate => paths.scale_levels(factor),
+            MetricKind::Period => paths.scale_sums(factor),
         }
         if self.not_negative {
             paths
@@ -337,20 +337,20 @@ mod tests {
                 )
             })
             .collect();
-        let prepared = prepare(Kind::Gauge, &cleaned);
+        let prepared = prepare(MetricKind::Gauge, &cleaned);
         assert_eq!(prepared.resets, [40]);
         assert_eq!(prepared.points[59].1, cleaned[59].1);
         assert!((prepared.fit().drift - 2.0).abs() < 0.2);
         let sawtooth: Vec<Point> = (0..60)
             .map(|day| (day, 100.0 + f64::from(day % 12) * 8.0))
             .collect();
-        assert!(prepare(Kind::Gauge, &sawtooth).resets.is_empty());
+        assert!(prepare(MetricKind::Gauge, &sawtooth).resets.is_empty());
     }
 
     #[test]
     fn paths_never_go_where_a_series_cannot() {
         let falling: Vec<Point> = (0..30).map(|day| (day, f64::from(30 - day))).collect();
-        for kind in [Kind::Gauge, Kind::Period] {
+        for kind in [MetricKind::Gauge, MetricKind::Period] {
             let prepared = prepare(kind, &falling);
             let mut paths = prepared.simulate(&prepared.fit(), 60, 50, &mut Random::named("x"));
             prepared.scale(&mut paths, 2.5);
@@ -385,9 +385,9 @@ mod tests {
                 .collect()
         };
         assert!(matches!(
-            prepare(Kind::Period, &amounts(0)).scale,
+            prepare(MetricKind::Period, &amounts(0)).scale,
             Scale::Log { .. }
         ));
-        assert_eq!(prepare(Kind::Period, &amounts(2)).scale, Scale::Plain);
+        assert_eq!(prepare(MetricKind::Period, &amounts(2)).scale, Scale::Plain);
     }
 }

@@ -1,6 +1,6 @@
 //! What a forecast is made from: a series' daily values, and the question that is asked about it.
 
-pub use crate::domain::plans::Kind;
+pub use crate::domain::metrics::names::MetricKind;
 
 /// A day, counted from 1970-01-01.
 pub type DayNumber = i32;
@@ -19,7 +19,7 @@ pub struct Series {
     /// Its name, which also decides the chance in its simulated paths: same name, same data, same answer.
     pub name: String,
     /// How its values are read: the level at the end of each day, the amount of each day, or how slow it was.
-    pub kind: Kind,
+    pub kind: MetricKind,
     /// One value a day, each day at most once; days without data are missing.
     pub days: Vec<Day>,
 }
@@ -53,7 +53,7 @@ pub struct Question {
     /// The values whose reaching is asked about: warning, critical, limit.
     pub lines: Vec<f64>,
     /// The first days of the billing periods, from the one under way to one that begins after the last
-    /// simulated day. Only for [`Kind::Period`].
+    /// simulated day. Only for [`MetricKind::Period`].
     pub periods: Vec<DayNumber>,
     /// What was used in the period under way, where that is known better than the sum of its days.
     pub used: Option<f64>,

@@ -53,6 +53,18 @@ named! {
 }
 
 named! {
+    /// How the values of a metric follow each other, and so how they are compared with a limit.
+    MetricKind, "kind" {
+        /// A level that rises and falls.
+        Gauge = "GAUGE",
+        /// Usage since the billing period began; starts at zero in the next.
+        Period = "PERIOD",
+        /// A speed, latency or concurrency: compared with its peak, never forecast.
+        Rate = "RATE",
+    }
+}
+
+named! {
     /// How urgent a recommendation is, from the least.
     Priority, "priority" {
         Low = "LOW",

@@ -3,8 +3,8 @@
 use chrono::{DateTime, Utc};
 
 use super::source::{Grade, PageDate};
-use crate::domain::alert::rule::{ALL_APIS, AlertPeriod};
 use crate::domain::named::named;
+use crate::domain::period::Period;
 
 named! {
     /// What an API counts.
@@ -32,7 +32,7 @@ pub struct ApiLimit {
     /// The API, by its name in `api_usage`.
     pub api_name: String,
     /// In how long a time; of two periods of one API both hold.
-    pub period: AlertPeriod,
+    pub period: Period,
     pub unit: Unit,
     /// How many of it; finite and above zero.
     pub value: f64,
@@ -66,20 +66,6 @@ pub fn sound(value: f64) -> Result<f64, NoLimit> {
     }
 }
 
-/// A name that no API can have.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a limit is that of one API, by its name in api_usage")]
-pub struct NoApiName;
-
-/// Makes sure that a name can be that of one API.
-pub fn api_name(name: &str) -> Result<String, NoApiName> {
-    let name = name.trim();
-    if name.is_empty() || name == ALL_APIS {
-        return Err(NoApiName);
-    }
-    Ok(name.to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -91,14 +77,6 @@ mod tests {
         }
         for value in [0.0, -0.0, -1.0, 1.1e15, f64::NAN, f64::INFINITY] {
             assert!(sound(value).is_err(), "{value}");
-        }
-    }
-
-    #[test]
-    fn a_limit_is_that_of_one_api() {
-        assert_eq!(api_name(" finnhub "), Ok("finnhub".to_owned()));
-        for name in ["", " ", ALL_APIS] {
-            assert_eq!(api_name(name), Err(NoApiName));
         }
     }
 }

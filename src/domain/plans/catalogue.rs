@@ -1,7 +1,7 @@
 //! The catalogue: what each plan of each provider includes and costs, and on which page that is written.
 //!
-//! One is compiled into the program; users import their own. [`read`](super::read) makes it from TOML, and
-//! whoever holds one can rely on what is checked there.
+//! One is compiled into the program; users import their own. [`parse`](super::parse) reads it from TOML and checks
+//! it.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -10,27 +10,10 @@ use chrono::NaiveDate;
 use rust_decimal::Decimal;
 
 use super::api_limit::Unit;
-use super::parse;
-use super::parse::Invalid;
 use super::source::{Grade, PageDate};
-use crate::domain::alert::rule::AlertPeriod;
-use crate::domain::metrics::names::{Metric, Service};
+use crate::domain::metrics::names::{Metric, MetricKind, Service};
 use crate::domain::named::named;
-
-/// The catalogue that is compiled in.
-pub const EMBEDDED: &str = include_str!("catalogue.toml");
-
-named! {
-    /// How the numbers of a series follow each other, and so how they are compared with a limit.
-    Kind, "kind" {
-        /// A level, that goes up and down.
-        Gauge = "GAUGE",
-        /// What was used since the period began; begins anew with the next.
-        Period = "PERIOD",
-        /// How fast, how long, how many at a time: compared with its peak, never forecast.
-        Rate = "RATE",
-    }
-}
+use crate::domain::period::Period;
 
 named! {
     /// How long the period of a limit is.
@@ -78,18 +61,18 @@ named! {
 }
 
 /// What kind of series a metric is, unless its limit says otherwise.
-pub fn usual_kind(metric: Metric) -> (Kind, Option<LimitPeriod>) {
+pub fn usual_kind(metric: Metric) -> (MetricKind, Option<LimitPeriod>) {
     match metric {
         Metric::StorageMb | Metric::StorageGb | Metric::Connections | Metric::UsagePercent => {
-            (Kind::Gauge, None)
+            (MetricKind::Gauge, None)
         }
-        Metric::LatencyMs => (Kind::Rate, None),
-        Metric::CommandsPerDay => (Kind::Period, Some(LimitPeriod::Day)),
+        Metric::LatencyMs => (MetricKind::Rate, None),
+        Metric::CommandsPerDay => (MetricKind::Period, Some(LimitPeriod::Day)),
         Metric::BandwidthGb
         | Metric::Invocations
         | Metric::BuildMinutes
         | Metric::RequestCount
-        | Metric::CostUsd => (Kind::Period, Some(LimitPeriod::BillingMonth)),
+        | Metric::CostUsd => (MetricKind::Period, Some(LimitPeriod::BillingMonth)),
     }
 }
 
@@ -178,7 +161,7 @@ pub struct PlanLimit {
     pub limited: Limited,
     /// For each of what, such as `database`; for the account, unless given.
     pub each: Option<String>,
-    pub kind: Kind,
+    pub kind: MetricKind,
     /// In how long a time; only for periods, and some rates.
     pub period: Option<LimitPeriod>,
     /// How much there is for the fixed price.
@@ -223,7 +206,7 @@ impl PlanLimit {
 #[derive(Clone, Debug, PartialEq)]
 pub struct PublishedApiLimit {
     /// In how long a time.
-    pub period: AlertPeriod,
+    pub period: Period,
     pub unit: Unit,
     /// How many; nothing where the provider says nothing.
     pub value: Option<Decimal>,
@@ -358,6 +341,62 @@ impl fmt::Display for Version {
     }
 }
 
+/// One thing that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The line it begins on.
+    pub line: usize,
+    /// What it belongs to; empty for the file as a whole.
+    pub place: String,
+    pub what: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line {}: ", self.line)?;
+        if !self.place.is_empty() {
+            write!(f, "{}: ", self.place)?;
+        }
+        f.write_str(&self.what)
+    }
+}
+
+/// A text that is no catalogue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Invalid {
+    /// Everything that is wrong with it, in the order of the file; at least one.
+    pub problems: Vec<Problem>,
+}
+
+impl fmt::Display for Invalid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const SHOWN: usize = 10;
+        f.write_str("this is no sound catalogue")?;
+        for problem in self.problems.iter().take(SHOWN) {
+            write!(f, "\n  {problem}")?;
+        }
+        match self.problems.len().saturating_sub(SHOWN) {
+            0 => Ok(()),
+            more => write!(f, "\n  and {more} more"),
+        }
+    }
+}
+
+impl std::error::Error for Invalid {}
+
+impl Invalid {
+    /// A fault of the file as a whole.
+    pub(super) fn whole(what: impl Into<String>) -> Invalid {
+        Invalid {
+            problems: vec![Problem {
+                line: 1,
+                place: String::new(),
+                what: what.into(),
+            }],
+        }
+    }
+}
+
 /// Plans, prices, and where they are written.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Catalogue {
@@ -373,11 +412,6 @@ pub struct Catalogue {
 }
 
 impl Catalogue {
-    /// The one that is compiled in.
-    pub fn embedded() -> Result<Catalogue, Invalid> {
-        parse::parse(EMBEDDED)
-    }
-
     /// The source of this id.
     pub fn source(&self, id: &str) -> Option<&Source> {
         self.sources.iter().find(|source| source.id == id)

@@ -220,8 +220,7 @@ fn overage_terms(overage: Overage, currency: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::plans::catalogue::EMBEDDED;
-    use crate::domain::plans::parse;
+    use crate::domain::plans::parse::{self, EMBEDDED};
 
     #[test]
     fn what_differs_is_told_row_by_row() {

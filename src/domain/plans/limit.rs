@@ -6,10 +6,11 @@ use std::collections::BTreeSet;
 use chrono::{DateTime, Utc};
 
 use super::api_limit;
-use super::catalogue::{AtLimit, Catalogue, Kind, LimitPeriod, usual_kind};
+use super::catalogue::{AtLimit, Catalogue, LimitPeriod, usual_kind};
 use super::selection;
 use super::selection::{Billing, PlanChoice};
 use super::source::{Grade, PageDate};
+use crate::domain::metrics::names::MetricKind;
 use crate::domain::metrics::names::{Metric, Service};
 use crate::domain::named::named;
 
@@ -32,7 +33,7 @@ named! {
 pub struct Meaning {
     /// Who wrote it through us.
     pub origin: Origin,
-    pub kind: Kind,
+    pub kind: MetricKind,
     /// In how long a time.
     pub period: Option<LimitPeriod>,
     pub at_limit: AtLimit,
@@ -104,7 +105,7 @@ pub struct LimitInForce {
     pub warning_percent: f64,
     /// From how many percent on it is critical.
     pub critical_percent: f64,
-    pub kind: Kind,
+    pub kind: MetricKind,
     /// In how long a time.
     pub period: Option<LimitPeriod>,
     pub at_limit: AtLimit,
@@ -225,7 +226,7 @@ mod tests {
     fn meant(row: LimitRow, origin: Origin, value: f64) -> LimitRow {
         let meaning = Meaning {
             origin,
-            kind: Kind::Gauge,
+            kind: MetricKind::Gauge,
             period: None,
             at_limit: AtLimit::Reject,
             value,
@@ -315,7 +316,7 @@ mod tests {
         };
         assert_eq!(changed.origin(), Origin::Application);
         let limit = LimitInForce::of(&changed, None, None, None);
-        assert_eq!((limit.source, limit.kind), (None, Kind::Gauge));
+        assert_eq!((limit.source, limit.kind), (None, MetricKind::Gauge));
     }
 
     #[test]

@@ -13,7 +13,7 @@ pub mod sync;
 
 pub use api_limit::{ApiLimit, ApiLimitOrigin, Unit};
 pub use catalogue::{
-    AtLimit, Catalogue, Included, Kind, LimitPeriod, Limited, Overage, Plan, PlanLimit, PriceScope,
+    AtLimit, Catalogue, Included, LimitPeriod, Limited, Overage, Plan, PlanLimit, PriceScope,
     Source, usual_kind,
 };
 pub use limit::{LimitInForce, Origin};

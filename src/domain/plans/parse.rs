@@ -10,16 +10,17 @@ use rust_decimal::Decimal;
 use serde::Deserialize;
 use toml::{Spanned, Value};
 
-use super::api_limit;
 use super::api_limit::Unit;
 use super::catalogue::{
-    AtLimit, Budget, Catalogue, Included, Kind, LimitPeriod, Limited, Overage, Plan, PlanLimit,
-    Price, PriceScope, PublishedApiLimit, Source, Version,
+    AtLimit, Budget, Catalogue, Included, Invalid, LimitPeriod, Limited, Overage, Plan, PlanLimit,
+    Price, PriceScope, Problem, PublishedApiLimit, Source, Version,
 };
 use super::source::{Grade, PageDate};
-use crate::domain::alert::rule::AlertPeriod;
+use crate::domain::api_name;
+use crate::domain::metrics::names::MetricKind;
 use crate::domain::metrics::names::{Metric, Service};
 use crate::domain::named::Named;
+use crate::domain::period::Period;
 
 /// The version of the file's own shape.
 const SCHEMA: i64 = 1;
@@ -35,58 +36,13 @@ pub const USUAL_WARNING: Decimal = Decimal::from_parts(75, 0, 0, false, 0);
 /// From which share of a limit on it is critical, unless its row says otherwise.
 pub const USUAL_CRITICAL: Decimal = Decimal::from_parts(90, 0, 0, false, 0);
 
-/// One thing that is wrong.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
-    /// The line it begins on.
-    pub line: usize,
-    /// What it belongs to; empty for the file as a whole.
-    pub place: String,
-    pub what: String,
-}
+/// The catalogue that is compiled in.
+pub const EMBEDDED: &str = include_str!("catalogue.toml");
 
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "line {}: ", self.line)?;
-        if !self.place.is_empty() {
-            write!(f, "{}: ", self.place)?;
-        }
-        f.write_str(&self.what)
-    }
-}
-
-/// A text that is no catalogue.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Invalid {
-    /// Everything that is wrong with it, in the order of the file; at least one.
-    pub problems: Vec<Problem>,
-}
-
-impl fmt::Display for Invalid {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const SHOWN: usize = 10;
-        f.write_str("this is no sound catalogue")?;
-        for problem in self.problems.iter().take(SHOWN) {
-            write!(f, "\n  {problem}")?;
-        }
-        match self.problems.len().saturating_sub(SHOWN) {
-            0 => Ok(()),
-            more => write!(f, "\n  and {more} more"),
-        }
-    }
-}
-
-impl std::error::Error for Invalid {}
-
-impl Invalid {
-    fn whole(what: impl Into<String>) -> Invalid {
-        Invalid {
-            problems: vec![Problem {
-                line: 1,
-                place: String::new(),
-                what: what.into(),
-            }],
-        }
+impl Catalogue {
+    /// The catalogue that is compiled in.
+    pub fn embedded() -> Result<Catalogue, Invalid> {
+        parse(EMBEDDED)
     }
 }
 
@@ -465,13 +421,13 @@ impl Reader<'_> {
                 None
             }
         };
-        let kind = self.expect("kind", row.kind.parse::<Kind>());
+        let kind = self.expect("kind", row.kind.parse::<MetricKind>());
         let period = row
             .period
             .and_then(|period| self.expect("period", period.parse::<LimitPeriod>()));
         match (kind, period) {
-            (Some(Kind::Period), None) => self.problem("period: kind \"period\" needs one"),
-            (Some(Kind::Gauge), Some(_)) => self.problem("period: a gauge has none"),
+            (Some(MetricKind::Period), None) => self.problem("period: kind \"period\" needs one"),
+            (Some(MetricKind::Gauge), Some(_)) => self.problem("period: a gauge has none"),
             _ => {}
         }
         let included = self.included(row.included);
@@ -533,8 +489,8 @@ impl Reader<'_> {
         self.at = row.span().start;
         let row = row.into_inner();
         self.place = format!("{}, api_limit {}", self.place, row.per);
-        let is_named = |period: &AlertPeriod| period.as_str().eq_ignore_ascii_case(&row.per);
-        let period = AlertPeriod::KNOWN.into_iter().find(is_named);
+        let is_named = |period: &Period| period.as_str().eq_ignore_ascii_case(&row.per);
+        let period = Period::KNOWN.into_iter().find(is_named);
         if period.is_none() {
             self.problem("per: there are SECOND, MINUTE, HOUR, DAY, MONTH");
         }
@@ -563,7 +519,7 @@ impl Reader<'_> {
         {
             self.problem("the plan has another limit for this period");
         }
-        let named = self.expect("provider", api_limit::api_name(&plan.provider));
+        let named = self.expect("provider", api_name::parse(&plan.provider));
         if let (Some(period), Some(unit), Some(source), Some(_)) = (period, unit, source, named) {
             plan.api_limits.push(PublishedApiLimit {
                 period,

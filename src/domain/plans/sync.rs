@@ -360,7 +360,7 @@ mod tests {
 
     /// The embedded catalogue with other storage and a newer version.
     fn newer() -> Catalogue {
-        let text = crate::domain::plans::catalogue::EMBEDDED
+        let text = parse::EMBEDDED
             .replace("\"256\"", "\"300\"")
             .replace("version = \"2026.11.21\"", "version = \"2026.12.1\"");
         parse::parse(&text).unwrap()

@@ -16,7 +16,7 @@ use super::priority::{self, priority};
 use super::trigger::{self, Reason, reason};
 use crate::domain::capacity::trend::{Heading, day_number, periods};
 use crate::domain::forecast::{Confidence, Passage};
-use crate::domain::metrics::names::Metric;
+use crate::domain::metrics::names::{Metric, MetricKind};
 use crate::domain::period::Window;
 use crate::domain::plans::catalogue::{self, Catalogue, LimitPeriod, Plan};
 use crate::domain::plans::{AtLimit, LimitInForce, Origin};
@@ -713,8 +713,8 @@ fn cases(headings: &[&Heading], whole: &[Window]) -> Vec<Vec<Case>> {
             for (case, used) in cases.iter_mut().zip(uses.iter().cycle()) {
                 let Some(used) = decimal(*used) else { continue };
                 // Plans count commands by the month, and the application by the day.
-                let by_day = heading.meter.1 == Metric::CommandsPerDay
-                    && heading.kind == catalogue::Kind::Period;
+                let by_day =
+                    heading.meter.1 == Metric::CommandsPerDay && heading.kind == MetricKind::Period;
                 if by_day {
                     let by_month = (heading.meter.0, Metric::RequestCount);
                     case.entry(by_month).or_insert(used);
@@ -919,7 +919,7 @@ mod tests {
             now(),
         );
         let asked = crate::domain::capacity::trend::Asked {
-            kind: catalogue::Kind::Gauge,
+            kind: MetricKind::Gauge,
             period: None,
             billing: Default::default(),
             lines: &lines,

@@ -10,7 +10,7 @@ use super::inputs::Business;
 use super::reconcile::Topic;
 use crate::domain::capacity::trend::{Asked, Heading};
 use crate::domain::metrics::day::MetricDay;
-use crate::domain::metrics::names::{Metric, Service};
+use crate::domain::metrics::names::{Metric, MetricKind, Service};
 use crate::domain::metrics::point::{Reading, Series};
 use crate::domain::plans::catalogue::{self, Catalogue};
 use crate::domain::plans::selection::Billing;
@@ -37,7 +37,7 @@ pub(crate) fn limit() -> LimitInForce {
         value: 256.0,
         warning_percent: 75.0,
         critical_percent: 90.0,
-        kind: catalogue::Kind::Gauge,
+        kind: MetricKind::Gauge,
         period: None,
         at_limit: AtLimit::Reject,
         origin: Origin::Catalogue,
@@ -106,7 +106,7 @@ pub(crate) fn assessed(
     let storage = Heading::of(&storage, asked).unwrap();
     let commands = days(Metric::CommandsPerDay, Reading::Amount, &[6_000.0; 40], now);
     let by_day = Asked {
-        kind: catalogue::Kind::Period,
+        kind: MetricKind::Period,
         period: Some(catalogue::LimitPeriod::Day),
         lines: &[],
         ..asked

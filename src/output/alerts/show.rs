@@ -11,9 +11,10 @@ use super::list::{StateJson, remarks, state};
 use super::rule::{RuleJson, said};
 use super::{measured, number};
 use crate::domain::alert::event::Event;
-use crate::domain::alert::rule::{AlertPeriod, Rule};
+use crate::domain::alert::rule::Rule;
 use crate::domain::alert::state::{Level, Reading};
 use crate::domain::alert::summary::Line;
+use crate::domain::period::Period;
 use crate::domain::period::shown;
 
 /// All there is about a rule.
@@ -129,11 +130,11 @@ impl RuleShown {
         let label = |value| measured(&self.rule.alert_type, value);
         let chart = columns(&values, last.threshold, HEIGHT, label);
         let column = match self.rule.period {
-            AlertPeriod::Second => "the busiest second of a minute",
-            AlertPeriod::Hour => "an hour",
-            AlertPeriod::Day => "a day",
-            AlertPeriod::Month => "a month",
-            AlertPeriod::Minute | AlertPeriod::Other(_) => "a minute",
+            Period::Second => "the busiest second of a minute",
+            Period::Hour => "an hour",
+            Period::Day => "a day",
+            Period::Month => "a month",
+            Period::Minute | Period::Other(_) => "a minute",
         };
         let (first, last) = (shown(first.at), shown(last.at));
         format!("{chart}windows that end from {first} to {last}, a column is {column}\n")

@@ -6,9 +6,10 @@ use serde::Serialize;
 use super::{number, or_nothing};
 use crate::domain::capacity::limit_status::{Standing, State};
 use crate::domain::format::counted;
+use crate::domain::metrics::names::MetricKind;
 use crate::domain::metrics::names::{Metric, Service};
 use crate::domain::period::shown;
-use crate::domain::plans::{AtLimit, Kind, LimitPeriod, Origin};
+use crate::domain::plans::{AtLimit, LimitPeriod, Origin};
 use crate::output::table::{Side, layout};
 use crate::output::{Answer, printable};
 
@@ -233,7 +234,7 @@ struct StandingJson<'a> {
     percent: Option<f64>,
     warning_percent: Option<f64>,
     critical_percent: Option<f64>,
-    kind: Kind,
+    kind: MetricKind,
     period: Option<LimitPeriod>,
     elapsed_percent: Option<f64>,
     at_limit: AtLimit,

@@ -3,11 +3,12 @@
 use serde::Serialize;
 
 use super::{number, or_dash, or_nothing};
+use crate::domain::metrics::names::MetricKind;
 use crate::domain::metrics::names::{Metric, Service};
 use crate::domain::period::shown;
 use crate::domain::plans::limit::LimitRow;
 use crate::domain::plans::{
-    ApiLimit, ApiLimitOrigin, AtLimit, Grade, Kind, LimitPeriod, Origin, PageDate, Unit, usual_kind,
+    ApiLimit, ApiLimitOrigin, AtLimit, Grade, LimitPeriod, Origin, PageDate, Unit, usual_kind,
 };
 use crate::output::Answer;
 use crate::output::table::{Side, layout};
@@ -206,7 +207,7 @@ pub(super) struct LimitJson<'a> {
     limit_value: Option<f64>,
     warning_percent: Option<f64>,
     critical_percent: Option<f64>,
-    kind: Kind,
+    kind: MetricKind,
     period: Option<LimitPeriod>,
     at_limit: AtLimit,
     in_force: bool,

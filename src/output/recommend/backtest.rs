@@ -5,7 +5,7 @@ use serde::Serialize;
 use crate::domain::capacity::forecast::date;
 use crate::domain::forecast::backtest::{Scores, Trial, Trials};
 use crate::domain::forecast::score::Reliability;
-use crate::domain::plans::Kind;
+use crate::domain::metrics::names::MetricKind;
 use crate::output::Answer;
 use crate::output::table::{Side, amount, layout};
 
@@ -19,7 +19,7 @@ pub struct Backtest {
 #[derive(Debug)]
 pub struct Tested {
     pub name: String,
-    pub kind: Kind,
+    pub kind: MetricKind,
     /// How many days there are of it.
     pub days: usize,
     pub horizons: Vec<Trials>,
@@ -212,7 +212,7 @@ struct Json<'a> {
 #[derive(Serialize)]
 struct TestedJson<'a> {
     name: &'a str,
-    kind: Kind,
+    kind: MetricKind,
     days: usize,
     horizons: Vec<HorizonJson>,
 }

@@ -8,10 +8,11 @@ use crate::domain::forecast::{
     Band, Chance, Confidence, Day, DayNumber, Forecast, Insufficient, Passage, PeriodTotal,
 };
 use crate::domain::format::counted;
+use crate::domain::metrics::names::MetricKind;
 use crate::domain::metrics::names::{Metric, Service};
 use crate::domain::metrics::point::Point;
 use crate::domain::period::shown;
-use crate::domain::plans::{Kind, LimitPeriod};
+use crate::domain::plans::LimitPeriod;
 use crate::output::Answer;
 use crate::output::chart::{Course, course};
 use crate::output::printable;
@@ -50,18 +51,18 @@ impl Item {
     /// The forecast, where one was made. Rates are not forecast.
     fn forecast(&self) -> Option<&Forecast> {
         let forecast = self.answer.as_ref().ok()?;
-        (self.subject.kind != Kind::Rate).then_some(forecast)
+        (self.subject.kind != MetricKind::Rate).then_some(forecast)
     }
 
     /// What is compared with the limit: the level, what was used of the period, or how slow it was.
     fn now(&self) -> Option<f64> {
         match self.subject.kind {
-            Kind::Gauge => Some(
+            MetricKind::Gauge => Some(
                 self.forecast()
                     .map_or(self.past.last()?.value, |it| it.latest),
             ),
-            Kind::Period => Some(self.forecast()?.periods.first()?.used),
-            Kind::Rate => Some(self.lately?.p95),
+            MetricKind::Period => Some(self.forecast()?.periods.first()?.used),
+            MetricKind::Rate => Some(self.lately?.p95),
         }
     }
 
@@ -106,7 +107,7 @@ impl Item {
     fn remark(&self) -> String {
         let mut remarks = Vec::new();
         match (&self.answer, self.subject.kind) {
-            (_, Kind::Rate) => {
+            (_, MetricKind::Rate) => {
                 remarks.extend(self.lately.map(|it| lately_in_words(it, self.limit())))
             }
             (Err(missing), _) => remarks.push(insufficient(*missing)),
@@ -403,7 +404,7 @@ fn chart(item: &Item, forecast: &Forecast) -> String {
     let values = forecast.passages.iter().map(|passage| passage.line);
     let lines: Vec<(f64, &str)> = values.zip(names.iter().map(String::as_str)).collect();
     let days = item.past.iter().map(|day| (day.day, day.value));
-    let sums = item.subject.kind == Kind::Period && !counts_by_day(item);
+    let sums = item.subject.kind == MetricKind::Period && !counts_by_day(item);
     let (past, ahead) = match forecast.periods.first().filter(|_| sums) {
         Some(period) => (sums_of(period, days), forecast.period_bands()),
         None => {
@@ -503,7 +504,7 @@ pub(super) struct ItemJson<'a> {
     service: Service,
     metric: Metric,
     resource: &'a str,
-    kind: Kind,
+    kind: MetricKind,
     plan: Option<&'a str>,
     now: Option<f64>,
     measured_at: Option<String>,
@@ -601,7 +602,7 @@ impl<'a> ItemJson<'a> {
         let subject = &item.subject;
         let forecast = item.forecast();
         let missing = item.answer.as_ref().err();
-        let rate = subject.kind == Kind::Rate;
+        let rate = subject.kind == MetricKind::Rate;
         let line = |(passage, name): (&Passage, &'static str)| {
             let [p10, p50, p90] = passage.days;
             let [week, month, quarter] = passage.chances.map(|chance| chance.share);

@@ -10,8 +10,9 @@ use chrono_tz::Tz;
 use diesel::prelude::*;
 
 use crate::domain::alert::rule::{
-    AlertPeriod, AlertType, Baseline, Rule, Senseless, Settings, Severity, TimeWindow,
+    AlertType, Baseline, Rule, Senseless, Settings, Severity, TimeWindow,
 };
+use crate::domain::period::Period;
 use crate::store::db::{Db, on};
 use crate::store::schema::{api_alerts, usagectl_alert_channels, usagectl_alert_settings};
 use crate::store::time::Ts;
@@ -135,7 +136,7 @@ pub fn rules(db: &mut Db) -> QueryResult<Vec<Rule>> {
             api_name: row.api_name.0,
             alert_type: AlertType::named(&row.alert_type.0),
             threshold: row.threshold.0,
-            period: AlertPeriod::named(&row.period.0),
+            period: Period::named(&row.period.0),
             enabled: row.enabled.0,
             last_triggered: row.last_triggered.and_then(|moment| moment.0),
             settings,

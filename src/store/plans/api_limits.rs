@@ -2,8 +2,8 @@
 
 use diesel::prelude::*;
 
-use crate::domain::alert::rule::AlertPeriod;
 use crate::domain::named::Named;
+use crate::domain::period::Period;
 use crate::domain::plans::{ApiLimit, ApiLimitOrigin, Grade, Unit};
 use crate::store::db::{Db, on};
 use crate::store::schema::usagectl_api_limits;
@@ -45,7 +45,7 @@ impl Row {
     /// The table's own CHECKs keep out what is none of ours.
     fn limit(self) -> ApiLimit {
         ApiLimit {
-            period: AlertPeriod::named(&self.period),
+            period: Period::named(&self.period),
             unit: Unit::named(&self.unit).unwrap_or(Unit::Calls),
             value: self.limit_value,
             origin: ApiLimitOrigin::named(&self.origin).unwrap_or(ApiLimitOrigin::User),
@@ -82,7 +82,7 @@ pub fn set(db: &mut Db, limit: &ApiLimit) -> QueryResult<()> {
 }
 
 /// Removes the limits of an API: that of one period, or all; how many there were.
-pub fn remove(db: &mut Db, api_name: &str, period: Option<&AlertPeriod>) -> QueryResult<usize> {
+pub fn remove(db: &mut Db, api_name: &str, period: Option<&Period>) -> QueryResult<usize> {
     let of_api = dsl::usagectl_api_limits.filter(dsl::api_name.eq(api_name));
     match period {
         Some(period) => {

@@ -4,9 +4,8 @@ use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 
 use crate::domain::plans::Catalogue;
-use crate::domain::plans::catalogue::{EMBEDDED, Version};
-use crate::domain::plans::parse;
-use crate::domain::plans::parse::Invalid;
+use crate::domain::plans::catalogue::{Invalid, Version};
+use crate::domain::plans::parse::{self, EMBEDDED};
 use crate::error::{Error, Exit, Result};
 use crate::store::db::{Db, on};
 use crate::store::schema::usagectl_catalogues;

@@ -8,11 +8,12 @@ use diesel::prelude::*;
 
 use super::{catalogues, selections};
 use crate::domain::id;
+use crate::domain::metrics::names::MetricKind;
 use crate::domain::metrics::names::{Metric, Service};
 use crate::domain::named::Named;
 use crate::domain::plans::limit;
 use crate::domain::plans::limit::{LimitInForce, LimitRow, Meaning, Origin};
-use crate::domain::plans::{AtLimit, Grade, Kind, LimitPeriod};
+use crate::domain::plans::{AtLimit, Grade, LimitPeriod};
 use crate::error::Result;
 use crate::store::db::{Db, on};
 use crate::store::enums::Column;
@@ -66,7 +67,7 @@ impl OriginRow {
     fn meaning(self) -> Option<Meaning> {
         Some(Meaning {
             origin: Origin::named(&self.origin)?,
-            kind: Kind::named(&self.kind)?,
+            kind: MetricKind::named(&self.kind)?,
             period: self.period.as_deref().and_then(LimitPeriod::named),
             at_limit: AtLimit::named(&self.at_limit)?,
             value: self.limit_value,
