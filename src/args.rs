@@ -8,7 +8,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use clap::{Args, ValueEnum};
 
-use crate::context::who;
+use crate::context::current_user;
 use crate::domain::api_name;
 use crate::domain::period::Window;
 use crate::error::{Error, Exit, Result};
@@ -78,7 +78,7 @@ pub struct Author {
 impl Author {
     /// The name given, or user@host.
     pub fn name(&self) -> String {
-        self.by.clone().unwrap_or_else(who)
+        self.by.clone().unwrap_or_else(current_user)
     }
 
     pub fn is_given(&self) -> bool {

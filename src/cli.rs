@@ -1,10 +1,12 @@
-//! The command line: global options, the list of commands, the dispatch.
+//! The command line: global options, the list of commands, the dispatch, and clap's errors.
 //!
-//! The arguments of each command stand beside its `run`, in `commands/`.
+//! The arguments of each command are declared beside its `run`, in `commands/`.
 
-use std::io::{self, IsTerminal};
+use std::env;
+use std::io::{self, IsTerminal, Write};
 
 use chrono::{DateTime, SubsecRound, Utc};
+use clap::error::ErrorKind;
 use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::args::parse_instant;
@@ -13,13 +15,13 @@ use crate::commands::{
     stats, status,
 };
 use crate::context::{Context, Verbosity};
-use crate::error::{Exit, Outcome, Result};
+use crate::error::{ErrorDocument, Exit, Outcome, Result};
 use crate::output::Format;
 
-/// Keep an application's API-usage and infrastructure monitoring database
+/// Manage an application's API-usage and infrastructure monitoring database
 ///
-/// One binary migrates and rolls back the schema, records usage, rolls it up and shows what happened,
-/// in an embedded SQLite file or in the PostgreSQL database that the application itself uses.
+/// Migrates and rolls back the schema, records and aggregates usage, raises alerts, checks limits, collects
+/// metrics and recommends upgrades, in an embedded SQLite file or in the application's PostgreSQL database.
 #[derive(Debug, Parser)]
 #[command(
     name = "usagectl",
@@ -28,8 +30,8 @@ use crate::output::Format;
     max_term_width = 100
 )]
 #[command(
-    after_help = "Exit codes: 0 done · 1 failed · 2 usage · 3 not all of it · 4 not trustworthy · \
-5 refused · 6 busy · 7 cannot connect · 10 warning · 11 critical · 12 unknown"
+    after_help = "Exit codes: 0 done · 1 failed · 2 usage · 3 incomplete · 4 untrustworthy · \
+5 refused · 6 busy · 7 unreachable · 10 warning · 11 critical · 12 unknown"
 )]
 pub struct Cli {
     #[command(flatten)]
@@ -38,7 +40,7 @@ pub struct Cli {
     command: Command,
 }
 
-/// Options that every command understands.
+/// Options of every command.
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Global options")]
 struct GlobalArgs {
@@ -46,23 +48,23 @@ struct GlobalArgs {
     ///
     /// Otherwise DATABASE_URL, otherwise a .env file found upward, otherwise usagectl/usagectl.db in
     /// the user's data directory. `migrate` and `rollback` prefer DIRECT_URL to DATABASE_URL.
-    // Not clap's `env`: whether the flag or the environment spoke decides about DIRECT_URL.
+    // Not clap's `env`: DIRECT_URL takes precedence over DATABASE_URL, but not over this flag.
     #[arg(long, global = true, value_name = "URL", hide_short_help = false)]
     database_url: Option<String>,
 
-    /// How to print the answer
+    /// Output format
     #[arg(long, global = true, value_enum, default_value_t = Format::Table)]
     format: Format,
 
-    /// Act as if it were this moment (RFC 3339)
+    /// Use this time as the current time (RFC 3339)
     #[arg(long, global = true, value_name = "TIME", env = "USAGECTL_NOW", value_parser = parse_instant)]
     now: Option<DateTime<Utc>>,
 
-    /// Say more: the database in use, what was done
+    /// Print more: the database in use, each step
     #[arg(long, short, global = true, action = ArgAction::Count)]
     verbose: u8,
 
-    /// Say nothing that is not the answer, a warning or an error
+    /// Print only the answer, warnings and errors
     #[arg(long, short, global = true, conflicts_with = "verbose")]
     quiet: bool,
 }
@@ -84,19 +86,11 @@ enum Command {
     Man(man::ManArgs),
 }
 
-/// Runs the program and returns how it ends. Errors have been printed by then.
+/// Runs the program and returns its exit code. Errors are printed.
 pub fn run() -> Exit {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => {
-            // Help and version go to stdout and are no errors; a closed pipe is none either.
-            let _ = error.print();
-            return if error.use_stderr() {
-                Exit::Usage
-            } else {
-                Exit::Done
-            };
-        }
+        Err(error) => return parse_failed(&error),
     };
     let mut context = Context::new(
         cli.global
@@ -133,12 +127,12 @@ impl Command {
     }
 }
 
-/// Prints what there is to say about the end, the last line being the next command to run.
+/// Prints how the command ended; the last line is the next command to run.
 fn conclude(context: &mut Context, result: Result<Outcome>) -> Exit {
     match result {
         Ok(outcome) => {
             if let Some(next) = outcome.next {
-                context.next_step(&next);
+                context.conclude(outcome.exit, None, &next);
             }
             outcome.exit
         }
@@ -146,11 +140,71 @@ fn conclude(context: &mut Context, result: Result<Outcome>) -> Exit {
         Err(error) => {
             // What was answered before the failure still belongs to the reader.
             let _ = context.flush();
-            context.error(&error.to_string());
-            context.next_step(error.next().unwrap_or("usagectl --help"));
+            let next = error.next().unwrap_or("usagectl --help");
+            context.conclude(error.exit(), Some(&error.to_string()), next);
             error.exit()
         }
     }
+}
+
+/// Prints clap's message and the command whose help to read.
+///
+/// Help and version arrive here too; they go to stdout and are no failure, nor is a closed pipe.
+fn parse_failed(error: &clap::Error) -> Exit {
+    if !error.use_stderr() {
+        let _ = error.print();
+        return Exit::Done;
+    }
+    let arguments: Vec<String> = env::args_os()
+        .skip(1)
+        .map(|argument| argument.to_string_lossy().into_owned())
+        .collect();
+    let next = format!("{} --help", command_named(&arguments));
+    let mut stderr = io::stderr();
+    let _ = if wants_json(&arguments) {
+        let message = one_line(error);
+        let document = ErrorDocument::new(Exit::Usage, &message, &next);
+        writeln!(stderr, "{document}")
+    } else {
+        let _ = error.print();
+        writeln!(stderr, "next: {next}")
+    };
+    Exit::Usage
+}
+
+/// Whether `--format json` is among arguments that clap did not accept.
+fn wants_json(arguments: &[String]) -> bool {
+    let pairs = arguments.windows(2);
+    arguments.iter().any(|argument| argument == "--format=json")
+        || pairs.into_iter().any(|pair| pair == ["--format", "json"])
+}
+
+/// The command that the arguments name, as far as it exists: `usagectl limits set`.
+fn command_named(arguments: &[String]) -> String {
+    let mut command = &definition();
+    let mut name = command.get_name().to_owned();
+    for argument in arguments {
+        if let Some(inner) = command.find_subcommand(argument) {
+            command = inner;
+            name = format!("{name} {}", command.get_name());
+        }
+    }
+    name
+}
+
+/// clap's message without its usage line and its hint to `--help`.
+fn one_line(error: &clap::Error) -> String {
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        return "a subcommand or an argument is required".to_owned();
+    }
+    let text = error.render().to_string();
+    let text = text.strip_prefix("error: ").unwrap_or(&text);
+    let message = text
+        .lines()
+        .map(str::trim)
+        .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more information"))
+        .filter(|line| !line.is_empty());
+    message.collect::<Vec<_>>().join(" ")
 }
 
 /// The definition of the command line, for completions, manual pages and tests.
@@ -163,7 +217,33 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_definition_is_sound() {
+    fn definition_passes_clap_checks() {
         definition().debug_assert();
+    }
+
+    #[test]
+    fn command_is_found_among_options() {
+        let named = |words: &[&str]| {
+            let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+            command_named(&words)
+        };
+        assert_eq!(
+            named(&["--format", "json", "limits", "set", "--x"]),
+            "usagectl limits set"
+        );
+        assert_eq!(named(&["nonsense"]), "usagectl");
+    }
+
+    #[test]
+    fn clap_error_becomes_one_line() {
+        let parse = |words: &[&str]| one_line(&Cli::try_parse_from(words).unwrap_err());
+        assert_eq!(
+            parse(&["usagectl", "status", "--format", "xml"]),
+            "invalid value 'xml' for '--format <FORMAT>' [possible values: table, json, csv]"
+        );
+        assert_eq!(
+            parse(&["usagectl"]),
+            "a subcommand or an argument is required"
+        );
     }
 }

@@ -1,32 +1,31 @@
-//! What a command is handed: the moment it runs at, the database to open, where its answer goes.
+//! What a command receives: the current time, the database to open, the streams to print to.
 
 use std::fmt::Display;
-use std::fs;
 use std::io::{self, BufRead, BufWriter, Stderr, Stdout, Write};
-use std::os::unix::fs::MetadataExt;
 
 use chrono::{DateTime, Utc};
+use rustix::process::getuid;
+use rustix::system::uname;
 
-use crate::error::{Error, Exit, Result, shell_word};
+use crate::error::{Error, ErrorDocument, Exit, Result, shell_word};
 use crate::output::{Answer, Format};
 use crate::store::db;
 use crate::store::db::{Access, Db};
 use crate::store::migrations;
 use crate::store::url::{self, DatabaseUrl, UrlError};
 
-/// How much is said on stderr beside warnings and errors.
+/// How much is printed on stderr beside warnings and errors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Verbosity {
     /// `-q`: nothing.
     Quiet,
-    /// The summaries that people expect.
+    /// Summaries.
     Normal,
-    /// `-v`: also which database is used and what was done to it.
+    /// `-v`: also the database in use and each step.
     Verbose,
 }
 
 impl Verbosity {
-    /// From the counts of `-v` and `-q`, which exclude each other.
     pub fn new(verbose: u8, quiet: bool) -> Verbosity {
         match (verbose, quiet) {
             (_, true) => Verbosity::Quiet,
@@ -36,37 +35,29 @@ impl Verbosity {
     }
 }
 
-/// Who runs the program, as user@host; for logs.
-pub fn who() -> String {
+/// The user and host that run the program, as `user@host`; recorded with changes.
+pub fn current_user() -> String {
     let named = ["USER", "LOGNAME"]
         .iter()
         .find_map(|name| std::env::var(name).ok());
-    // In a container there is often a number only.
-    let numbered = || Some(format!("uid{}", fs::metadata("/proc/self").ok()?.uid()));
-    let user = named
-        .or_else(numbered)
-        .unwrap_or_else(|| "unknown".to_owned());
-    let host = fs::read_to_string("/proc/sys/kernel/hostname")
-        .or_else(|_| fs::read_to_string("/etc/hostname"))
-        .unwrap_or_else(|_| "unknown".to_owned());
-    format!("{user}@{}", host.trim())
+    // A container often has a user id without a name.
+    let user = named.unwrap_or_else(|| format!("uid{}", getuid().as_raw()));
+    format!("{user}@{}", uname().nodename().to_string_lossy())
 }
 
-/// An answer that nobody got. By then the command has done its work.
-fn unanswered(error: Error) -> Error {
+fn output_failed(error: Error) -> Error {
     error
-        .context("what was to be done is done, but the answer cannot be written to stdout")
+        .context("the command succeeded, but its output could not be written to stdout")
         .with_next("usagectl status")
 }
 
-/// The surroundings of one run of one command.
+/// The environment of one run of one command.
 #[derive(Debug)]
 pub struct Context {
-    /// The moment the program started, or the one it was told. Nothing below reads a clock.
+    /// The time the program started, or `--now`. Nothing below the commands reads a clock.
     pub now: DateTime<Utc>,
-    /// How the answer is printed.
     pub format: Format,
-    /// Whether progress may be drawn on stderr.
+    /// Whether progress bars are drawn on stderr.
     pub progress: bool,
     verbosity: Verbosity,
     database_url: Option<String>,
@@ -75,7 +66,6 @@ pub struct Context {
 }
 
 impl Context {
-    /// The surroundings, from what the command line says.
     pub fn new(
         now: DateTime<Utc>,
         database_url: Option<String>,
@@ -94,30 +84,29 @@ impl Context {
         }
     }
 
-    /// Opens the database and makes sure that its schema is the one this program works with.
+    /// Opens the database and checks that all of this program's migrations are applied.
     pub fn open(&mut self, access: Access) -> Result<Db> {
         let url = self.database_url(false)?;
         self.open_migrated(&url, access)
     }
 
-    /// As [`Context::open`], for a URL that was found before.
     pub fn open_migrated(&mut self, url: &DatabaseUrl, access: Access) -> Result<Db> {
         let mut db = self.open_unchecked(url, access)?;
         migrations::require_current(&mut db)?;
         Ok(db)
     }
 
-    /// Opens the database whatever its schema; for `migrate`, `rollback` and `status`.
+    /// Opens the database without checking its schema; for `migrate`, `rollback` and `status`.
     pub fn open_unchecked(&mut self, url: &DatabaseUrl, access: Access) -> Result<Db> {
         let db = db::open(url, access)?;
-        self.note(format_args!("using {} (from {})", url.target, url.source));
+        self.detail(format_args!("using {} (from {})", url.target, url.source));
         for note in &url.notes {
-            self.note(note);
+            self.detail(note);
         }
         Ok(db)
     }
 
-    /// Finds the URL of the database; `prefer_direct` for the commands that change the schema.
+    /// Finds the database URL; `prefer_direct` is for the commands that change the schema.
     pub fn database_url(&self, prefer_direct: bool) -> Result<DatabaseUrl> {
         url::find(self.database_url.as_deref(), prefer_direct).map_err(|error: UrlError| {
             let cure = error.cure();
@@ -125,40 +114,38 @@ impl Context {
         })
     }
 
-    /// Prints the answer to stdout, in the format that was asked for.
+    /// Prints the answer to stdout in the requested format.
     pub fn answer(&mut self, answer: &impl Answer) -> Result<()> {
-        crate::output::print(&mut self.stdout, self.format, answer).map_err(unanswered)
+        crate::output::print(&mut self.stdout, self.format, answer).map_err(output_failed)
     }
 
-    /// Stdout, for a command whose answer is not a table: SQL, a script, a page.
+    /// Stdout, for output that is not an answer: SQL, completions, man pages.
     pub fn stdout(&mut self) -> &mut impl Write {
         &mut self.stdout
     }
 
-    /// Writes out what was answered so far.
     pub fn flush(&mut self) -> Result<()> {
         self.stdout
             .flush()
-            .map_err(|error| unanswered(error.into()))
+            .map_err(|error| output_failed(error.into()))
     }
 
-    /// Says a detail that only `-v` asks for.
-    pub fn note(&mut self, text: impl Display) {
+    /// Prints a detail on stderr under `-v`.
+    pub fn detail(&mut self, text: impl Display) {
         if self.verbosity >= Verbosity::Verbose {
-            self.say(&text);
+            self.stderr_line(text);
         }
     }
 
-    /// Says what a person who runs the command expects to hear; `-q` silences it.
-    pub fn tell(&mut self, text: impl Display) {
+    /// Prints a summary on stderr, unless `-q` is given.
+    pub fn info(&mut self, text: impl Display) {
         if self.verbosity >= Verbosity::Normal {
-            self.say(&text);
+            self.stderr_line(text);
         }
     }
 
-    /// Asks the person at the terminal, and returns the line they type, without space around it; an
-    /// empty one if they close it.
-    pub fn ask(&mut self, question: impl Display) -> Result<String> {
+    /// Prints a question on stderr and returns the line read from stdin, trimmed; empty at end of input.
+    pub fn prompt(&mut self, question: impl Display) -> Result<String> {
         let _ = write!(self.stderr, "{question}");
         let _ = self.stderr.flush();
         let mut line = String::new();
@@ -168,39 +155,46 @@ impl Context {
         Ok(line.trim().to_owned())
     }
 
-    /// Says on stderr what belongs to stdout, when stdout is one document for a program.
-    pub fn aside(&mut self, text: impl Display) {
-        self.say(&text);
-    }
-
-    /// Warns; nothing silences a warning.
+    /// Prints a warning on stderr; `-q` does not suppress it.
     pub fn warn(&mut self, text: impl Display) {
-        self.say(&format_args!("warning: {text}"));
+        self.stderr_line(format_args!("warning: {text}"));
     }
 
-    /// Says why the command failed.
-    pub fn error(&mut self, text: &str) {
-        self.say(&format_args!("error: {text}"));
+    /// Prints an error on stderr that does not end the command.
+    pub fn error(&mut self, text: impl Display) {
+        self.stderr_line(format_args!("error: {text}"));
     }
 
-    /// Says what to run next; the last line of every run that does not end in 0.
-    ///
-    /// A command of ours is said for the database that this run was given.
-    pub fn next_step(&mut self, text: &str) {
+    /// Prints a line on stderr, whatever the verbosity.
+    pub fn stderr_line(&mut self, text: impl Display) {
+        // Nothing can be reported when stderr is closed.
+        let _ = writeln!(self.stderr, "{text}");
+    }
+
+    /// Prints how the command ended: an error, if it failed, and the next step; one JSON object under
+    /// `--format json`.
+    pub fn conclude(&mut self, exit: Exit, error: Option<&str>, next: &str) {
+        let next = self.for_this_database(next);
+        if self.format == Format::Json {
+            let message = error.unwrap_or(exit.meaning());
+            self.stderr_line(ErrorDocument::new(exit, message, &next));
+            return;
+        }
+        if let Some(error) = error {
+            self.error(error);
+        }
+        self.stderr_line(format_args!("next: {next}"));
+    }
+
+    /// Adds this run's `--database-url`, masked, to a command of ours.
+    fn for_this_database(&self, next: &str) -> String {
         let database = self.database_url.as_deref().map(url::mask);
-        match (database, text.strip_prefix("usagectl ")) {
+        match (database, next.strip_prefix("usagectl ")) {
             (Some(database), Some(arguments)) if !arguments.starts_with("--") => {
                 let database = shell_word(&database);
-                self.say(&format_args!(
-                    "next: usagectl --database-url {database} {arguments}"
-                ));
+                format!("usagectl --database-url {database} {arguments}")
             }
-            _ => self.say(&format_args!("next: {text}")),
+            _ => next.to_owned(),
         }
-    }
-
-    fn say(&mut self, text: &dyn Display) {
-        // If stderr is gone there is nobody left to tell.
-        let _ = writeln!(self.stderr, "{text}");
     }
 }

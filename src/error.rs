@@ -1,30 +1,33 @@
-//! What can go wrong, what to do about it, and the one table of exit codes.
+//! Errors at the boundary of a command, and the one table of exit codes.
 //!
-//! Below the commands errors are typed (`store::StoreError`, `ingest::Refusal`, ...). At the
-//! boundary of a command each becomes an [`Error`]: a kind, which decides the exit code; a cause,
-//! which is the message; and the next command to run, when we know it.
+//! Below the commands errors are typed (`store::db::OpenError`, `ingest::Refusal`, ...). At the boundary
+//! each becomes an [`Error`]: an exit code, a cause, which is the message, and the next command to run.
 
 use std::fmt;
 use std::io;
 use std::process::ExitCode;
 
-/// How the program ends. The numbers are a promise to scripts: they never change their meaning.
+use serde::Serialize;
+
+use crate::output::JSON_SCHEMA;
+
+/// How the program ends. The numbers and names are a promise to scripts: they never change their meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Exit {
     /// Done, in sync, nothing needs attention.
     Done = 0,
-    /// Failed; the message says what is now true.
+    /// Failed; the message describes the current state.
     Failed = 1,
     /// The command line was wrong.
     Usage = 2,
-    /// Finished, but not all of it: pending migrations, refused input lines, a failed collector.
+    /// Finished in part: pending migrations, refused input lines, a failed collector.
     Incomplete = 3,
     /// Not trustworthy: drift, an edited or unknown migration, a roll-up that differs from its rows.
     Untrustworthy = 4,
     /// Refused and nothing changed: would lose data without consent, unsupported, unsafe.
     Refused = 5,
-    /// Another run or a table lock holds it; safe to retry.
+    /// Another run or a table lock is in the way; safe to retry.
     Busy = 6,
     /// The database cannot be reached.
     Unreachable = 7,
@@ -32,34 +35,94 @@ pub enum Exit {
     Warning = 10,
     /// `--fail-on`: a critical state.
     Critical = 11,
-    /// The state is unknown, or a notice was not delivered.
+    /// A state is unknown, or a notification is undelivered.
     Unknown = 12,
 }
 
 impl Exit {
-    /// Which of two results a command that met both reports: 7, 1, 4, 12, 11, 10, 3, then the rest.
+    /// The table of exit codes: rank (of two results the lower is reported), `error.code`, and the message
+    /// under `--format json` when the command itself did not fail.
+    fn row(self) -> (u8, &'static str, &'static str) {
+        match self {
+            Exit::Unreachable => (0, "unreachable", "cannot connect to the database"),
+            Exit::Failed => (1, "failed", "the command failed"),
+            Exit::Usage => (2, "usage", "the command line is invalid"),
+            Exit::Refused => (3, "refused", "refused; nothing was changed"),
+            Exit::Busy => (4, "busy", "another run or a table lock is in the way"),
+            Exit::Untrustworthy => (
+                5,
+                "untrustworthy",
+                "the database differs from what this program or its rows require",
+            ),
+            Exit::Unknown => (
+                6,
+                "unknown",
+                "a state is unknown or a notification is undelivered",
+            ),
+            Exit::Critical => (7, "critical", "a critical state was found"),
+            Exit::Warning => (8, "warning", "a warning state was found"),
+            Exit::Incomplete => (9, "incomplete", "part of the work is pending or failed"),
+            Exit::Done => (10, "done", "done"),
+        }
+    }
+
+    /// The more severe of two results: 7, 1, 4, 12, 11, 10, 3, then the rest.
     pub fn worse(self, other: Exit) -> Exit {
-        if self.rank() <= other.rank() {
+        if self.row().0 <= other.row().0 {
             self
         } else {
             other
         }
     }
 
-    fn rank(self) -> u8 {
-        match self {
-            Exit::Unreachable => 0,
-            Exit::Failed => 1,
-            Exit::Usage => 2,
-            Exit::Refused => 3,
-            Exit::Busy => 4,
-            Exit::Untrustworthy => 5,
-            Exit::Unknown => 6,
-            Exit::Critical => 7,
-            Exit::Warning => 8,
-            Exit::Incomplete => 9,
-            Exit::Done => 10,
+    /// `error.code` in JSON.
+    pub fn name(self) -> &'static str {
+        self.row().1
+    }
+
+    /// What the code means, in a sentence.
+    pub fn meaning(self) -> &'static str {
+        self.row().2
+    }
+
+    /// Whether the same command may succeed later.
+    pub fn is_retryable(self) -> bool {
+        matches!(self, Exit::Busy | Exit::Unreachable)
+    }
+}
+
+/// Stderr's last line under `--format json` when the exit code is not 0.
+#[derive(Debug, Serialize)]
+pub struct ErrorDocument<'a> {
+    schema: u32,
+    error: ErrorCode,
+    exit: u8,
+    retryable: bool,
+    message: &'a str,
+    next: &'a str,
+}
+
+#[derive(Debug, Serialize)]
+struct ErrorCode {
+    code: &'static str,
+}
+
+impl<'a> ErrorDocument<'a> {
+    pub fn new(exit: Exit, message: &'a str, next: &'a str) -> ErrorDocument<'a> {
+        ErrorDocument {
+            schema: JSON_SCHEMA,
+            error: ErrorCode { code: exit.name() },
+            exit: exit as u8,
+            retryable: exit.is_retryable(),
+            message,
+            next,
         }
+    }
+}
+
+impl fmt::Display for ErrorDocument<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&serde_json::to_string(self).map_err(|_| fmt::Error)?)
     }
 }
 
@@ -69,23 +132,20 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// How a command that ran to its end ended.
+/// The result of a command that did not fail.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
-    /// The exit code.
     pub exit: Exit,
-    /// The next command to run; always present when `exit` is not [`Exit::Done`].
+    /// The next command to run; present whenever `exit` is not [`Exit::Done`].
     pub next: Option<String>,
 }
 
 impl Outcome {
-    /// Everything was done and nothing needs attention.
     pub const DONE: Outcome = Outcome {
         exit: Exit::Done,
         next: None,
     };
 
-    /// Finished with something that needs attention, and the command that attends to it.
     pub fn with_next(exit: Exit, next: impl Into<String>) -> Outcome {
         Outcome {
             exit,
@@ -106,7 +166,6 @@ pub struct Error {
 }
 
 impl Error {
-    /// An error that ends the program with `exit`.
     pub fn new(exit: Exit, cause: impl Into<anyhow::Error>) -> Error {
         Error {
             exit,
@@ -115,48 +174,45 @@ impl Error {
         }
     }
 
-    /// An error whose message is a sentence of ours.
     pub fn message(exit: Exit, message: impl fmt::Display) -> Error {
         Error::new(exit, anyhow::anyhow!("{message}"))
     }
 
-    /// Wrong usage that clap cannot see, such as two flags whose values contradict each other.
+    /// A usage error that clap cannot detect, such as two flags with contradictory values.
     pub fn usage(message: impl fmt::Display) -> Error {
         Error::message(Exit::Usage, message)
     }
 
-    /// Ends the program with another code: what is wrong may weigh differently in one command.
+    /// Changes the exit code, for a command in which the error has another severity.
     #[must_use]
     pub fn with_exit(mut self, exit: Exit) -> Error {
         self.exit = exit;
         self
     }
 
-    /// Names the next command to run, or the thing to change.
+    /// Sets the next command to run, or the thing to change.
     #[must_use]
     pub fn with_next(mut self, next: impl Into<String>) -> Error {
         self.next = Some(next.into());
         self
     }
 
-    /// Says what was being done when the error came up.
+    /// Adds what was being done when the error occurred.
     #[must_use]
     pub fn context(mut self, doing: impl fmt::Display + Send + Sync + 'static) -> Error {
         self.cause = self.cause.context(doing);
         self
     }
 
-    /// The exit code this error ends the program with.
     pub fn exit(&self) -> Exit {
         self.exit
     }
 
-    /// The next command to run, if we know it.
     pub fn next(&self) -> Option<&str> {
         self.next.as_deref()
     }
 
-    /// Whether the reader of our output went away, which is no error of ours (`usagectl ... | head`).
+    /// Whether the reader of stdout has closed it (`usagectl ... | head`), which is a success.
     pub fn is_closed_pipe(&self) -> bool {
         self.cause.chain().any(|cause| {
             cause
@@ -167,20 +223,20 @@ impl Error {
 }
 
 impl fmt::Display for Error {
-    /// The message and its causes, on one line, each said once.
+    /// The message and its causes on one line, without repetitions.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut said = String::new();
+        let mut message = String::new();
         for cause in self.cause.chain() {
             let text = cause.to_string();
-            if said.contains(&text) {
+            if message.contains(&text) {
                 continue;
             }
-            if !said.is_empty() {
-                said.push_str(": ");
+            if !message.is_empty() {
+                message.push_str(": ");
             }
-            said.push_str(text.trim_end());
+            message.push_str(text.trim_end());
         }
-        f.write_str(&said)
+        f.write_str(&message)
     }
 }
 
@@ -192,7 +248,7 @@ impl From<io::Error> for Error {
 
 impl From<serde_json::Error> for Error {
     fn from(error: serde_json::Error) -> Error {
-        // A write into a closed pipe arrives here wrapped; keep its kind so that it stays quiet.
+        // Keeps the kind of a wrapped I/O error, so that a closed pipe is recognised.
         if error.is_io() {
             Error::new(Exit::Failed, io::Error::from(error))
         } else {
@@ -210,7 +266,7 @@ impl From<csv::Error> for Error {
     }
 }
 
-/// A word as a shell reads it back.
+/// Quotes a word for a POSIX shell.
 pub fn shell_word(text: &str) -> String {
     let plain = |c: char| c.is_alphanumeric() || "/._-:@=,+".contains(c);
     if !text.is_empty() && text.chars().all(plain) {
@@ -225,7 +281,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_documented_order_decides_between_two_results() {
+    fn worse_follows_documented_order() {
         let order = [
             Exit::Unreachable,
             Exit::Failed,
@@ -245,20 +301,29 @@ mod tests {
     }
 
     #[test]
-    fn a_closed_pipe_is_recognised_behind_its_context() {
+    fn error_document_is_one_line_of_json() {
+        let document = ErrorDocument::new(Exit::Busy, "table \"a\"\nis locked", "usagectl migrate");
+        assert_eq!(
+            document.to_string(),
+            r#"{"schema":1,"error":{"code":"busy"},"exit":6,"retryable":true,"message":"table \"a\"\nis locked","next":"usagectl migrate"}"#
+        );
+    }
+
+    #[test]
+    fn closed_pipe_is_recognised_behind_context() {
         let error = Error::from(io::Error::from(io::ErrorKind::BrokenPipe)).context("printing");
         assert!(error.is_closed_pipe());
         assert!(!Error::usage("no").is_closed_pipe());
     }
 
     #[test]
-    fn causes_are_said_once() {
+    fn repeated_cause_is_printed_once() {
         let error = Error::message(Exit::Failed, "disk full").context("writing: disk full");
         assert_eq!(error.to_string(), "writing: disk full");
     }
 
     #[test]
-    fn a_word_survives_the_shell() {
+    fn shell_word_is_quoted_when_needed() {
         assert_eq!(shell_word("sqlite:/srv/data-1.db"), "sqlite:/srv/data-1.db");
         assert_eq!(shell_word("~/it's"), r"'~/it'\''s'");
         assert_eq!(shell_word("a?b&c"), "'a?b&c'");

@@ -12,7 +12,7 @@ use crate::domain::metrics::names::{Metric, Service};
 use crate::domain::metrics::point::NewPoint;
 use crate::store::db;
 use crate::store::db::{Access, Db};
-use crate::store::url::{DatabaseUrl, Target};
+use crate::store::url::{DatabaseTarget, DatabaseUrl};
 
 /// Where it is.
 #[derive(Clone, Debug)]
@@ -58,7 +58,7 @@ impl Collector for Postgres {
     }
 
     fn collect(&self, moment: &Moment) -> Result<Collected, Failure> {
-        let Target::Postgres(target) = &self.url.target else {
+        let DatabaseTarget::Postgres(target) = &self.url.target else {
             let cure = "give a URL that begins with postgresql://";
             return Err(Failure::new("the URL is not one of PostgreSQL", cure));
         };
@@ -152,7 +152,7 @@ impl Postgres {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::url::{self, Source as UrlSource};
+    use crate::store::url::{self, UrlSource};
 
     #[test]
     fn only_a_server_that_sleeps_and_is_asked_often_is_warned_about() {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 
 use crate::args::parse_duration;
-use crate::context::{Context, who};
+use crate::context::{Context, current_user};
 use crate::domain::schema::migration;
 use crate::domain::schema::migration::Refusal;
 use crate::error::{Error, Exit, Outcome, Result};
@@ -16,7 +16,7 @@ use crate::store::db::{Access, Db};
 use crate::store::lock::{RunKind, RunLock};
 use crate::store::migrations::{self, Direction, Entry, Migration, Survey};
 use crate::store::schema_objects;
-use crate::store::url::{DatabaseUrl, Target};
+use crate::store::url::{DatabaseTarget, DatabaseUrl};
 
 /// Apply pending migrations
 ///
@@ -85,12 +85,12 @@ pub fn run(context: &mut Context, args: MigrateArgs) -> Result<Outcome> {
     }
     let entry = Entry {
         application_schema,
-        done_by: &who(),
+        done_by: &current_user(),
         at: context.now.into(),
     };
     let mut result = Ok(());
     for migration in plan {
-        context.note(format_args!("applying {migration}"));
+        context.detail(format_args!("applying {migration}"));
         let run = migrations::patiently(&mut db, lock_timeout, |db| {
             migrations::run(db, migration, Direction::Up, entry)
         });
@@ -137,7 +137,7 @@ fn plan(
 
 fn preview(context: &mut Context, url: &DatabaseUrl, args: &MigrateArgs) -> Result<Outcome> {
     let mut db = match &url.target {
-        Target::Sqlite(path) if !path.exists() => db::open_nothing()?,
+        DatabaseTarget::Sqlite(path) if !path.exists() => db::open_nothing()?,
         _ => context.open_unchecked(url, Access::Read)?,
     };
     let survey = migrations::survey(&mut db)?;

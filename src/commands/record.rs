@@ -29,7 +29,7 @@ use crate::ingest::{
 use crate::output::printable;
 use crate::output::record::Summary;
 use crate::store::db::{Access, Db};
-use crate::store::time::Ts;
+use crate::store::time::UtcTimestamp;
 use crate::store::usage::insert;
 use crate::store::usage::insert::{Loaded, Refused};
 
@@ -241,7 +241,7 @@ pub fn run(context: &mut Context, args: RecordArgs) -> Result<Outcome> {
     let rejects = open_rejects(&args)?;
     let mut db = context.open(Access::Write)?;
     let stop = stop_on_signals()?;
-    let now = Ts::new(context.now);
+    let now = UtcTimestamp::new(context.now);
     let job = Job {
         inputs,
         format: args.input_format,
@@ -390,7 +390,7 @@ struct Recording<'c> {
     /// Since when the first of it waits.
     waiting_since: Option<Instant>,
     /// What the rows of this run carry; later than that of any row whose refused lines it replays.
-    created_at: Ts,
+    created_at: UtcTimestamp,
     rejects: Option<RejectsFile>,
     is_atomic: bool,
     summary: Summary,
@@ -516,7 +516,7 @@ impl Recording<'_> {
             };
             let at = usage.record.timestamp;
             let id = |ordinal| ingest::derived_id(at, &replayed.hash, ordinal).to_string();
-            let until = Ts::new(replayed.recorded_at);
+            let until = UtcTimestamp::new(replayed.recorded_at);
             let mut good = 0;
             while insert::was_recorded(db, &id(good + 1), until)? {
                 good += 1;
@@ -524,7 +524,7 @@ impl Recording<'_> {
             let id = id(good + replayed.ordinal);
             self.pending.usage.replace_id(replayed.index, &id);
             // Clocks differ and may be set back: a row that is recorded now must not look older.
-            let next = Ts::new(replayed.recorded_at + TimeDelta::milliseconds(1));
+            let next = UtcTimestamp::new(replayed.recorded_at + TimeDelta::milliseconds(1));
             self.created_at = self.created_at.max(next);
         }
         Ok(())
@@ -629,7 +629,7 @@ impl Recording<'_> {
             (_, 0, _) => {
                 if let Some(path) = &args.replay {
                     let path = path.display();
-                    self.context.tell(format_args!(
+                    self.context.info(format_args!(
                         "all of {path} is recorded now; it is needed no more"
                     ));
                 }

@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal, Write};
 use clap::Args;
 
 use super::migrate::{LockArgs, refused};
-use crate::context::{Context, who};
+use crate::context::{Context, current_user};
 use crate::domain::schema::migration;
 use crate::domain::schema::migration::Undo;
 use crate::domain::schema::plan::Step;
@@ -103,7 +103,7 @@ pub fn run(context: &mut Context, args: RollbackArgs) -> Result<Outcome> {
     } else {
         "migrations"
     };
-    context.tell(format_args!("{count} {what} undone"));
+    context.info(format_args!("{count} {what} undone"));
     Ok(Outcome::DONE)
 }
 
@@ -118,7 +118,7 @@ fn undo(
 ) -> Result<()> {
     let entry = Entry {
         application_schema: migrations::application_schema(url),
-        done_by: &who(),
+        done_by: &current_user(),
         at: context.now.into(),
     };
     migrations::patiently(db, args.locks.lock_timeout, |db| {
@@ -183,10 +183,10 @@ fn check_consent(context: &mut Context, args: &RollbackArgs, steps: &[Step]) -> 
     let oldest = steps.last().map(|step| step.name.as_str());
     let agreed = match oldest {
         Some(name) if !agreed_to_loss => {
-            context.ask(format_args!("This loses data. To go on, type {name}: "))? == name
+            context.prompt(format_args!("This loses data. To go on, type {name}: "))? == name
         }
         _ => {
-            let answer = context.ask("Go on? [y/N] ")?;
+            let answer = context.prompt("Go on? [y/N] ")?;
             matches!(answer.to_lowercase().as_str(), "y" | "yes")
         }
     };

@@ -79,7 +79,7 @@ pub fn run(context: &mut Context, args: StatsArgs) -> Result<Outcome> {
     }
     let (lines, total) = count.lines.finish();
     if total.surplus > 0 {
-        context.tell(format_args!(
+        context.info(format_args!(
             "of these, {} known only from api_usage_aggregates, without their response times",
             counted(total.surplus, "request")
         ));

@@ -351,7 +351,7 @@ impl Run<'_> {
         let key = notice.content.key.clone();
         if let Some(detail) = failure.detail {
             let (channel, detail) = (printable(&notice.channel), printable(&detail));
-            context.note(format_args!("the channel `{channel}` says: {detail}"));
+            context.detail(format_args!("the channel `{channel}` says: {detail}"));
         }
         if let Some(wait) = failure.retry_after {
             notice.next_attempt_at = notice.next_attempt_at.max(later(context.now, wait));
@@ -410,7 +410,7 @@ impl Run<'_> {
                 continue;
             }
             match receiver.hold(&firing, context.now) {
-                Ok(()) => context.note(format_args!(
+                Ok(()) => context.detail(format_args!(
                     "{} told to `{}` again",
                     counted(firing.len() as u64, "firing alert"),
                     printable(name)

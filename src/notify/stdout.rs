@@ -21,7 +21,7 @@ pub(super) fn print(
     };
     if aside || context.format != Format::Table {
         // The answer is for a program, and a line before it would spoil it.
-        context.aside(line);
+        context.stderr_line(line);
         return Ok(());
     }
     let written = writeln!(context.stdout(), "{line}");

@@ -20,7 +20,7 @@ use diesel::sqlite::SqliteConnection;
 use diesel::{Connection, QueryResult};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 
-use super::url::{DatabaseUrl, PostgresTarget, Source, Target};
+use super::url::{DatabaseTarget, DatabaseUrl, PostgresTarget, UrlSource};
 use crate::error::{Error, Exit, shell_word};
 
 /// The PostgreSQL schema of everything that is ours.
@@ -235,13 +235,13 @@ impl From<OpenError> for Error {
 /// Opens the database that `url` names.
 pub fn open(url: &DatabaseUrl, access: Access) -> Result<Db, OpenError> {
     match &url.target {
-        Target::Sqlite(path) => {
-            if access == Access::Create && url.source == Source::Default {
+        DatabaseTarget::Sqlite(path) => {
+            if access == Access::Create && url.source == UrlSource::Default {
                 create_parent(path)?;
             }
             open_sqlite(path, access).map(Db::Sqlite)
         }
-        Target::Postgres(target) => open_postgres(target).map(Db::Pg),
+        DatabaseTarget::Postgres(target) => open_postgres(target).map(Db::Pg),
     }
 }
 
@@ -354,7 +354,7 @@ fn sqlite_uri(path: &Path, parameters: &str) -> String {
 
 fn open_postgres(target: &PostgresTarget) -> Result<PgConnection, OpenError> {
     let failed = |reason: String| OpenError::Postgres {
-        target: Target::Postgres(target.clone()).to_string(),
+        target: DatabaseTarget::Postgres(target.clone()).to_string(),
         reason: one_line(&target.without_secrets(&reason)),
     };
     // Diesel sets the session's time zone to UTC and its encoding to UTF-8.

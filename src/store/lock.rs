@@ -23,7 +23,7 @@ use diesel::sql_types::{Bool, Integer};
 
 use super::db;
 use super::db::{Access, Db};
-use super::url::{DatabaseUrl, Target};
+use super::url::{DatabaseTarget, DatabaseUrl};
 use crate::error::{Error, Exit, Result};
 
 /// What is being locked: two different kinds of run do not wait for each other.
@@ -96,8 +96,8 @@ impl RunLock {
     pub fn acquire(url: &DatabaseUrl, kind: RunKind, wait: Duration) -> Result<RunLock> {
         let deadline = Instant::now() + wait;
         let held = match &url.target {
-            Target::Postgres(_) => lock_connection(url, kind, deadline)?,
-            Target::Sqlite(path) => {
+            DatabaseTarget::Postgres(_) => lock_connection(url, kind, deadline)?,
+            DatabaseTarget::Sqlite(path) => {
                 let mut name = path.clone().into_os_string();
                 name.push(format!("-{}-lock", kind.name()));
                 lock_file(PathBuf::from(name), kind, deadline)?

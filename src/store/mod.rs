@@ -3,8 +3,6 @@
 
 pub mod alerting;
 pub mod db;
-pub mod enums;
-pub mod json;
 pub mod lock;
 pub mod metrics;
 pub mod migrations;

@@ -5,9 +5,9 @@ use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Nullable, Text, Timestamp};
 
 use super::db::{Db, on};
-use super::enums::Column;
 use super::schema::upgrade_recommendation::dsl;
-use super::time::Ts;
+use super::time::UtcTimestamp;
+use super::types::EnumColumn;
 use crate::domain::metrics::names::{Priority, Status};
 use crate::domain::named::Named;
 use crate::domain::recommendation::is_open;
@@ -37,7 +37,7 @@ pub fn freshness(db: &mut Db) -> QueryResult<Freshness> {
         #[diesel(sql_type = BigInt)]
         hours: i64,
         #[diesel(sql_type = Nullable<Timestamp>)]
-        oldest: Option<Ts>,
+        oldest: Option<UtcTimestamp>,
     }
     let query = "SELECT count(*) AS hours, min(hour) AS oldest FROM (
                      SELECT api_name, hour FROM usagectl_dirty_hours
@@ -48,7 +48,7 @@ pub fn freshness(db: &mut Db) -> QueryResult<Freshness> {
     let found: Waiting = on!(db, |conn| diesel::sql_query(query).get_result(conn))?;
     Ok(Freshness {
         hours_waiting: found.hours,
-        oldest: found.oldest.map(Ts::utc),
+        oldest: found.oldest.map(UtcTimestamp::utc),
     })
 }
 
@@ -99,13 +99,13 @@ pub fn alerts(db: &mut Db) -> QueryResult<AlertCounts> {
 /// How many recommendations are open of each priority that there is, the most urgent first.
 pub fn open_recommendations(db: &mut Db) -> QueryResult<Vec<(Priority, u64)>> {
     let open = Status::ALL.iter().filter(|status| is_open(**status));
-    let open = open.map(|status| Column(*status));
+    let open = open.map(|status| EnumColumn(*status));
     let query = dsl::upgrade_recommendation
         .filter(dsl::status.eq_any(open.collect::<Vec<_>>()))
         .group_by(dsl::priority)
         .select((dsl::priority, diesel::dsl::count_star()));
-    let found: Vec<(Column<Priority>, i64)> = on!(db, |conn| query.load(conn))?;
-    let count = |(priority, number): (Column<Priority>, i64)| {
+    let found: Vec<(EnumColumn<Priority>, i64)> = on!(db, |conn| query.load(conn))?;
+    let count = |(priority, number): (EnumColumn<Priority>, i64)| {
         (priority.0, u64::try_from(number).unwrap_or(0))
     };
     let mut counts: Vec<_> = found.into_iter().map(count).collect();

@@ -1,9 +1,9 @@
-//! Timestamps in the database: one form for each engine.
+//! Timestamps in the database: one canonical form for each engine.
 //!
-//! PostgreSQL has `TIMESTAMP(3)` without a zone, holding UTC. SQLite has no type for time; the one
-//! form we write is the text `YYYY-MM-DDTHH:MM:SS.mmm+00:00`, which is what Prisma's adapter writes
-//! and which sorts and compares as text. Reading is lenient: whatever Prisma or SQLite's own
-//! functions may have written is understood, integers as milliseconds since 1970.
+//! PostgreSQL has `TIMESTAMP(3)` without a zone, holding UTC. SQLite has no timestamp type; its canonical
+//! form is the text `YYYY-MM-DDTHH:MM:SS.mmm+00:00`, which Prisma's adapter writes and which sorts as
+//! text. Reading also accepts the other forms that Prisma and SQLite's functions write, and integers as
+//! milliseconds since 1970.
 
 use std::fmt;
 
@@ -17,18 +17,18 @@ use diesel::sqlite::{Sqlite, SqliteType, SqliteValue};
 
 use crate::domain::period::Window;
 
-/// The text form of an instant in SQLite; exactly 29 bytes for the years 0 to 9999.
+/// The canonical text of an instant in SQLite; 29 bytes for the years 0 to 9999.
 pub const SQLITE_FORM: &str = "%Y-%m-%dT%H:%M:%S%.3f+00:00";
 
 /// An instant in UTC, to the millisecond, as both engines store it.
 #[derive(AsExpression, Clone, Copy, Debug, Eq, FromSqlRow, Hash, Ord, PartialEq, PartialOrd)]
 #[diesel(sql_type = Timestamp)]
-pub struct Ts(DateTime<Utc>);
+pub struct UtcTimestamp(DateTime<Utc>);
 
-impl Ts {
-    /// Cuts `at` to the millisecond, as the column would.
-    pub fn new(at: DateTime<Utc>) -> Ts {
-        Ts(at.trunc_subsecs(3))
+impl UtcTimestamp {
+    /// Truncates `at` to the millisecond, as the column does.
+    pub fn new(at: DateTime<Utc>) -> UtcTimestamp {
+        UtcTimestamp(at.trunc_subsecs(3))
     }
 
     /// The instant.
@@ -36,7 +36,7 @@ impl Ts {
         self.0
     }
 
-    /// Writes it in [`SQLITE_FORM`], many times faster than a format string does.
+    /// Writes [`SQLITE_FORM`], many times faster than chrono's formatter.
     pub fn write_sqlite_text(self, text: &mut impl fmt::Write) -> fmt::Result {
         let (date, time) = (self.0.date_naive(), self.0.time());
         if !(0..=9999).contains(&date.year()) {
@@ -62,10 +62,10 @@ impl Ts {
         text.write_str(str::from_utf8(&form).unwrap_or_default())
     }
 
-    /// Reads any spelling of a timestamp found in a SQLite file, bringing foreign offsets to UTC.
-    pub fn from_sqlite_text(text: &str) -> Option<Ts> {
+    /// Reads any form of timestamp found in a SQLite file, converted to UTC.
+    pub fn from_sqlite_text(text: &str) -> Option<UtcTimestamp> {
         if let Ok(at) = DateTime::parse_from_rfc3339(text) {
-            return Some(Ts::new(at.to_utc()));
+            return Some(UtcTimestamp::new(at.to_utc()));
         }
         // SQLite's CURRENT_TIMESTAMP and Diesel's default: a space, no zone, which means UTC.
         let text = text.trim();
@@ -78,41 +78,41 @@ impl Ts {
         .iter()
         .find_map(|form| NaiveDateTime::parse_from_str(text, form).ok())
         .or_else(|| text.parse::<chrono::NaiveDate>().ok()?.and_hms_opt(0, 0, 0))
-        .map(|naive| Ts::new(naive.and_utc()))
+        .map(|naive| UtcTimestamp::new(naive.and_utc()))
         .or_else(|| {
             let at = DateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S%.f%:z").ok()?;
-            Some(Ts::new(at.to_utc()))
+            Some(UtcTimestamp::new(at.to_utc()))
         })
     }
 }
 
-impl From<DateTime<Utc>> for Ts {
-    fn from(at: DateTime<Utc>) -> Ts {
-        Ts::new(at)
+impl From<DateTime<Utc>> for UtcTimestamp {
+    fn from(at: DateTime<Utc>) -> UtcTimestamp {
+        UtcTimestamp::new(at)
     }
 }
 
-impl From<Ts> for DateTime<Utc> {
-    fn from(ts: Ts) -> DateTime<Utc> {
+impl From<UtcTimestamp> for DateTime<Utc> {
+    fn from(ts: UtcTimestamp) -> DateTime<Utc> {
         ts.0
     }
 }
 
-impl ToSql<Timestamp, Pg> for Ts {
+impl ToSql<Timestamp, Pg> for UtcTimestamp {
     fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Pg>) -> serialize::Result {
         let naive = self.0.naive_utc();
         <NaiveDateTime as ToSql<Timestamp, Pg>>::to_sql(&naive, &mut out.reborrow())
     }
 }
 
-impl FromSql<Timestamp, Pg> for Ts {
-    fn from_sql(value: PgValue<'_>) -> deserialize::Result<Ts> {
+impl FromSql<Timestamp, Pg> for UtcTimestamp {
+    fn from_sql(value: PgValue<'_>) -> deserialize::Result<UtcTimestamp> {
         let naive = <NaiveDateTime as FromSql<Timestamp, Pg>>::from_sql(value)?;
-        Ok(Ts::new(naive.and_utc()))
+        Ok(UtcTimestamp::new(naive.and_utc()))
     }
 }
 
-impl ToSql<Timestamp, Sqlite> for Ts {
+impl ToSql<Timestamp, Sqlite> for UtcTimestamp {
     fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Sqlite>) -> serialize::Result {
         let mut text = String::with_capacity(29);
         self.write_sqlite_text(&mut text)?;
@@ -121,44 +121,48 @@ impl ToSql<Timestamp, Sqlite> for Ts {
     }
 }
 
-impl FromSql<Timestamp, Sqlite> for Ts {
-    fn from_sql(value: SqliteValue<'_, '_, '_>) -> deserialize::Result<Ts> {
+impl FromSql<Timestamp, Sqlite> for UtcTimestamp {
+    fn from_sql(value: SqliteValue<'_, '_, '_>) -> deserialize::Result<UtcTimestamp> {
         let ts = match value.value_type() {
             Some(SqliteType::Integer | SqliteType::Long | SqliteType::SmallInt) => {
                 let ms = <i64 as FromSql<BigInt, Sqlite>>::from_sql(value)?;
-                DateTime::from_timestamp_millis(ms).map(Ts)
+                DateTime::from_timestamp_millis(ms).map(UtcTimestamp)
             }
             Some(SqliteType::Float | SqliteType::Double) => {
                 let ms = <f64 as FromSql<Double, Sqlite>>::from_sql(value)?;
                 // `as` saturates, and chrono refuses what lies outside its years.
-                DateTime::from_timestamp_millis(ms as i64).map(Ts)
+                DateTime::from_timestamp_millis(ms as i64).map(UtcTimestamp)
             }
-            _ => Ts::from_sqlite_text(&<String as FromSql<Text, Sqlite>>::from_sql(value)?),
+            _ => {
+                UtcTimestamp::from_sqlite_text(&<String as FromSql<Text, Sqlite>>::from_sql(value)?)
+            }
         };
-        ts.ok_or_else(|| "a timestamp that no known form fits".into())
+        ts.ok_or_else(|| "unknown timestamp format".into())
     }
 }
 
-/// The start of an hour, to compare timestamps with.
+/// The start of an hour, as a bound of a search by timestamp.
 ///
-/// In SQLite it is cut where the minutes begin: a timestamp of the one form belongs to the hour that its
-/// first thirteen characters say.
+/// In SQLite it is the text up to the minutes, so that it sorts before every timestamp of its hour.
 #[derive(AsExpression, Clone, Copy, Debug)]
 #[diesel(sql_type = Timestamp)]
-pub struct HourEdge(pub DateTime<Utc>);
+pub struct HourBoundary(pub DateTime<Utc>);
 
-impl ToSql<Timestamp, Pg> for HourEdge {
+impl ToSql<Timestamp, Pg> for HourBoundary {
     fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Pg>) -> serialize::Result {
-        <Ts as ToSql<Timestamp, Pg>>::to_sql(&Ts::new(self.0), &mut out.reborrow())
+        <UtcTimestamp as ToSql<Timestamp, Pg>>::to_sql(
+            &UtcTimestamp::new(self.0),
+            &mut out.reborrow(),
+        )
     }
 }
 
-impl ToSql<Timestamp, Sqlite> for HourEdge {
+impl ToSql<Timestamp, Sqlite> for HourBoundary {
     fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Sqlite>) -> serialize::Result {
         let text = if self.0 < Window::ALL.to {
             self.0.format("%Y-%m-%dT%H:").to_string()
         } else {
-            // Comes after every digit.
+            // Sorts after every digit.
             ":".to_owned()
         };
         out.set_value(text);
@@ -166,52 +170,54 @@ impl ToSql<Timestamp, Sqlite> for HourEdge {
     }
 }
 
-/// A timestamp as it is found.
+/// A timestamp as stored.
 #[derive(Clone, Copy, Debug, FromSqlRow, PartialEq)]
-pub enum Stamp {
-    /// In the form that is searched by text.
+pub enum StoredTimestamp {
+    /// In the canonical form, which text searches find.
     Canonical(DateTime<Utc>),
-    /// In any other, if anybody can read it. SQLite only; the triggers list such rows.
-    Odd(Option<DateTime<Utc>>),
+    /// In another form, if readable. SQLite only; the triggers list such rows.
+    NonCanonical(Option<DateTime<Utc>>),
 }
 
-impl FromSql<Timestamp, Pg> for Stamp {
-    fn from_sql(value: PgValue<'_>) -> deserialize::Result<Stamp> {
-        let ts = <Ts as FromSql<Timestamp, Pg>>::from_sql(value)?;
-        Ok(Stamp::Canonical(ts.utc()))
+impl FromSql<Timestamp, Pg> for StoredTimestamp {
+    fn from_sql(value: PgValue<'_>) -> deserialize::Result<StoredTimestamp> {
+        let ts = <UtcTimestamp as FromSql<Timestamp, Pg>>::from_sql(value)?;
+        Ok(StoredTimestamp::Canonical(ts.utc()))
     }
 }
 
-impl FromSql<Timestamp, Sqlite> for Stamp {
-    fn from_sql(value: SqliteValue<'_, '_, '_>) -> deserialize::Result<Stamp> {
+impl FromSql<Timestamp, Sqlite> for StoredTimestamp {
+    fn from_sql(value: SqliteValue<'_, '_, '_>) -> deserialize::Result<StoredTimestamp> {
         if value.value_type() != Some(SqliteType::Text) {
-            let ts = <Ts as FromSql<Timestamp, Sqlite>>::from_sql(value);
-            return Ok(Stamp::Odd(ts.ok().map(Ts::utc)));
+            let ts = <UtcTimestamp as FromSql<Timestamp, Sqlite>>::from_sql(value);
+            return Ok(StoredTimestamp::NonCanonical(
+                ts.ok().map(UtcTimestamp::utc),
+            ));
         }
         let text = <String as FromSql<Text, Sqlite>>::from_sql(value)?;
-        Ok(Stamp::of_text(&text))
+        Ok(StoredTimestamp::of_text(&text))
     }
 }
 
-impl Stamp {
-    /// The instant, if anybody can read it.
+impl StoredTimestamp {
     pub fn instant(self) -> Option<DateTime<Utc>> {
         match self {
-            Stamp::Canonical(at) => Some(at),
-            Stamp::Odd(at) => at,
+            StoredTimestamp::Canonical(at) => Some(at),
+            StoredTimestamp::NonCanonical(at) => at,
         }
     }
 
-    fn of_text(text: &str) -> Stamp {
+    fn of_text(text: &str) -> StoredTimestamp {
         match canonical(text.as_bytes()) {
-            Some(at) => Stamp::Canonical(at),
-            None => Stamp::Odd(Ts::from_sqlite_text(text).map(Ts::utc)),
+            Some(at) => StoredTimestamp::Canonical(at),
+            None => StoredTimestamp::NonCanonical(
+                UtcTimestamp::from_sqlite_text(text).map(UtcTimestamp::utc),
+            ),
         }
     }
 }
 
-/// The instant, if it is spelled in the one form: what the triggers' GLOB accepts, and a date and a time
-/// that exist.
+/// The instant, if `text` is in the canonical form: accepted by the triggers' GLOB, a valid date and time.
 fn canonical(text: &[u8]) -> Option<DateTime<Utc>> {
     let marks = [
         (4, b'-'),
@@ -248,11 +254,11 @@ mod tests {
     use super::*;
 
     fn ms(text: &str) -> Option<i64> {
-        Ts::from_sqlite_text(text).map(|ts| ts.utc().timestamp_millis())
+        UtcTimestamp::from_sqlite_text(text).map(|ts| ts.utc().timestamp_millis())
     }
 
     #[test]
-    fn every_spelling_that_prisma_or_sqlite_writes_is_read_as_the_same_instant() {
+    fn all_forms_of_prisma_and_sqlite_are_read() {
         for text in [
             "2026-01-01T00:00:00.123+00:00",
             "2026-01-01T00:00:00.123Z",
@@ -269,11 +275,11 @@ mod tests {
     }
 
     #[test]
-    fn text_order_is_time_order() {
+    fn canonical_text_sorts_by_time() {
         let form = |ms| {
             let at = DateTime::from_timestamp_millis(ms).unwrap();
             let mut text = String::new();
-            Ts::new(at).write_sqlite_text(&mut text).unwrap();
+            UtcTimestamp::new(at).write_sqlite_text(&mut text).unwrap();
             assert_eq!(text, at.format(SQLITE_FORM).to_string());
             text
         };
@@ -287,23 +293,15 @@ mod tests {
     }
 
     #[test]
-    fn the_common_form_is_read_to_the_millisecond() {
+    fn canonical_form_is_read_to_the_millisecond() {
         assert_eq!(
-            Stamp::of_text("2026-01-31T12:34:56.789+00:00"),
-            Stamp::Canonical(at("2026-01-31T12:34:56.789Z"))
+            StoredTimestamp::of_text("2026-01-31T12:34:56.789+00:00"),
+            StoredTimestamp::Canonical(at("2026-01-31T12:34:56.789Z"))
         );
     }
 
     #[test]
-    fn only_the_one_form_is_canonical() {
-        assert_eq!(
-            Stamp::of_text("2026-01-31T12:34:56.789+00:00"),
-            Stamp::Canonical(at("2026-01-31T12:34:56.789Z"))
-        );
-    }
-
-    #[test]
-    fn everything_else_is_odd() {
+    fn other_forms_are_not_canonical() {
         let noon = Some(at("2026-01-31T12:00:00Z"));
         let stamps = [
             ("2026-01-31 12:00:00", noon),
@@ -319,7 +317,11 @@ mod tests {
             ("", None),
         ];
         for (text, instant) in stamps {
-            assert_eq!(Stamp::of_text(text), Stamp::Odd(instant), "{text}");
+            assert_eq!(
+                StoredTimestamp::of_text(text),
+                StoredTimestamp::NonCanonical(instant),
+                "{text}"
+            );
         }
     }
 }

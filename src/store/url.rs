@@ -13,7 +13,7 @@ use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode
 
 /// Where a URL was found. Shown to the user when the URL is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Source {
+pub enum UrlSource {
     /// `--database-url`.
     Flag,
     /// An environment variable, by name.
@@ -24,13 +24,13 @@ pub enum Source {
     Default,
 }
 
-impl fmt::Display for Source {
+impl fmt::Display for UrlSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Source::Flag => f.write_str("--database-url"),
-            Source::Environment(name) => write!(f, "{name}"),
-            Source::DotEnv(name, path) => write!(f, "{name} in {}", path.display()),
-            Source::Default => f.write_str("the embedded default"),
+            UrlSource::Flag => f.write_str("--database-url"),
+            UrlSource::Environment(name) => write!(f, "{name}"),
+            UrlSource::DotEnv(name, path) => write!(f, "{name} in {}", path.display()),
+            UrlSource::Default => f.write_str("the embedded default"),
         }
     }
 }
@@ -38,15 +38,15 @@ impl fmt::Display for Source {
 /// A database that a command will open.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DatabaseUrl {
-    pub source: Source,
-    pub target: Target,
+    pub source: UrlSource,
+    pub target: DatabaseTarget,
     /// What was dropped or translated from a URL written for Prisma, a sentence each.
     pub notes: Vec<String>,
 }
 
 /// What a URL names.
 #[derive(Clone, PartialEq, Eq)]
-pub enum Target {
+pub enum DatabaseTarget {
     Sqlite(PathBuf),
     Postgres(PostgresTarget),
 }
@@ -80,7 +80,7 @@ impl PostgresTarget {
     }
 }
 
-impl fmt::Debug for Target {
+impl fmt::Debug for DatabaseTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
@@ -92,12 +92,12 @@ impl fmt::Debug for PostgresTarget {
     }
 }
 
-impl fmt::Display for Target {
+impl fmt::Display for DatabaseTarget {
     /// The URL, its password masked.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Target::Sqlite(path) => write!(f, "sqlite:{}", path.display()),
-            Target::Postgres(target) => f.write_str(&mask(&target.connection_string)),
+            DatabaseTarget::Sqlite(path) => write!(f, "sqlite:{}", path.display()),
+            DatabaseTarget::Postgres(target) => f.write_str(&mask(&target.connection_string)),
         }
     }
 }
@@ -176,7 +176,7 @@ impl UrlError {
 /// wrong is never replaced by the next source.
 pub fn find(flag: Option<&str>, prefer_direct: bool) -> Result<DatabaseUrl, UrlError> {
     if let Some(url) = flag {
-        return parse(url, Source::Flag);
+        return parse(url, UrlSource::Flag);
     }
     let names: &[&'static str] = if prefer_direct {
         &["DIRECT_URL", "DATABASE_URL"]
@@ -185,7 +185,7 @@ pub fn find(flag: Option<&str>, prefer_direct: bool) -> Result<DatabaseUrl, UrlE
     };
     for name in names {
         match env::var(name) {
-            Ok(url) => return parse(&url, Source::Environment(name)),
+            Ok(url) => return parse(&url, UrlSource::Environment(name)),
             Err(VarError::NotPresent) => {}
             Err(VarError::NotUnicode(_)) => {
                 return Err(UrlError::NotText {
@@ -198,8 +198,10 @@ pub fn find(flag: Option<&str>, prefer_direct: bool) -> Result<DatabaseUrl, UrlE
         for name in names {
             if let Some((_, url)) = variables.iter().find(|(key, _)| key == name) {
                 let directory = path.parent().map(Path::to_owned);
-                let mut found = parse(url, Source::DotEnv(name, path))?;
-                if let (Target::Sqlite(file), Some(directory)) = (&mut found.target, directory) {
+                let mut found = parse(url, UrlSource::DotEnv(name, path))?;
+                if let (DatabaseTarget::Sqlite(file), Some(directory)) =
+                    (&mut found.target, directory)
+                {
                     // Whichever directory below we are called in, the file is the same.
                     *file = directory.join(&file);
                 }
@@ -208,8 +210,8 @@ pub fn find(flag: Option<&str>, prefer_direct: bool) -> Result<DatabaseUrl, UrlE
         }
     }
     Ok(DatabaseUrl {
-        source: Source::Default,
-        target: Target::Sqlite(default_path()?),
+        source: UrlSource::Default,
+        target: DatabaseTarget::Sqlite(default_path()?),
         notes: Vec::new(),
     })
 }
@@ -266,7 +268,7 @@ fn default_path() -> Result<PathBuf, UrlError> {
 }
 
 /// Takes a URL apart.
-pub fn parse(url: &str, source: Source) -> Result<DatabaseUrl, UrlError> {
+pub fn parse(url: &str, source: UrlSource) -> Result<DatabaseUrl, UrlError> {
     let url = url.trim();
     let source_name = source.to_string();
     if url.is_empty() {
@@ -287,7 +289,7 @@ pub fn parse(url: &str, source: Source) -> Result<DatabaseUrl, UrlError> {
                 .collect();
             Ok(DatabaseUrl {
                 source,
-                target: Target::Sqlite(PathBuf::from(path)),
+                target: DatabaseTarget::Sqlite(PathBuf::from(path)),
                 notes,
             })
         }
@@ -295,7 +297,7 @@ pub fn parse(url: &str, source: Source) -> Result<DatabaseUrl, UrlError> {
             let (target, notes) = parse_postgres(rest, &source_name)?;
             Ok(DatabaseUrl {
                 source,
-                target: Target::Postgres(target),
+                target: DatabaseTarget::Postgres(target),
                 notes,
             })
         }
@@ -524,15 +526,15 @@ pub fn mask(url: &str) -> String {
 mod tests {
     use super::*;
 
-    fn target(url: &str) -> Target {
-        parse(url, Source::Flag).unwrap().target
+    fn target(url: &str) -> DatabaseTarget {
+        parse(url, UrlSource::Flag).unwrap().target
     }
 
     fn postgres(url: &str) -> (PostgresTarget, Vec<String>) {
-        let found = parse(url, Source::Flag).unwrap();
+        let found = parse(url, UrlSource::Flag).unwrap();
         match found.target {
-            Target::Postgres(target) => (target, found.notes),
-            Target::Sqlite(path) => panic!("{} is not PostgreSQL", path.display()),
+            DatabaseTarget::Postgres(target) => (target, found.notes),
+            DatabaseTarget::Sqlite(path) => panic!("{} is not PostgreSQL", path.display()),
         }
     }
 
@@ -545,18 +547,25 @@ mod tests {
             "SQLITE:a/b.db",
             "file:a/b.db?connection_limit=1",
         ] {
-            assert_eq!(target(url), Target::Sqlite("a/b.db".into()), "{url}");
+            assert_eq!(
+                target(url),
+                DatabaseTarget::Sqlite("a/b.db".into()),
+                "{url}"
+            );
         }
         assert_eq!(
             target("sqlite:///tmp/x.db"),
-            Target::Sqlite("/tmp/x.db".into())
+            DatabaseTarget::Sqlite("/tmp/x.db".into())
         );
-        assert_eq!(target("file:./dev.db"), Target::Sqlite("./dev.db".into()));
+        assert_eq!(
+            target("file:./dev.db"),
+            DatabaseTarget::Sqlite("./dev.db".into())
+        );
     }
 
     #[test]
     fn a_string_that_is_no_url_of_ours_is_refused_by_name() {
-        let refused = |url| parse(url, Source::Flag).unwrap_err().to_string();
+        let refused = |url| parse(url, UrlSource::Flag).unwrap_err().to_string();
         assert_eq!(
             refused("usage.db"),
             "--database-url names no database engine: it has no scheme"
@@ -644,7 +653,7 @@ mod tests {
             "postgres://u:s3%00@h/db",
             "postgres://u:s3%@h/db",
         ] {
-            let message = parse(url, Source::Flag).unwrap_err().to_string();
+            let message = parse(url, UrlSource::Flag).unwrap_err().to_string();
             assert!(
                 message.contains('%') || message.contains("percent-encode"),
                 "{message}"

@@ -13,7 +13,7 @@ use usagectl::domain::metrics::names::Status;
 use usagectl::store::db;
 use usagectl::store::db::Access;
 use usagectl::store::recommendation::recommendations;
-use usagectl::store::url::{self, Source};
+use usagectl::store::url::{self, UrlSource};
 
 use crate::support::Sandbox;
 use crate::support::recommendations::recommendation;
@@ -140,7 +140,7 @@ fn put_recommendation(sandbox: &Sandbox, example: &str) {
         _ => Status::Pending,
     };
     let url = format!("sqlite:{}", sandbox.work().join("usage.db").display());
-    let url = url::parse(&url, Source::Flag).unwrap();
+    let url = url::parse(&url, UrlSource::Flag).unwrap();
     let mut db = db::open(&url, Access::Write).unwrap();
     recommendations::insert(&mut db, &recommendation(id, "question", status)).unwrap();
 }

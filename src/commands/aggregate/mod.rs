@@ -168,9 +168,9 @@ fn take_marks(db: &mut Db, args: &AggregateArgs, window: Window) -> Result<()> {
 
 /// Says what was done, and what could not be.
 fn report(context: &mut Context, answer: &RunAnswer) -> Result<()> {
-    context.note(answer.summary());
+    context.detail(answer.summary());
     if answer.hours_emptied > 0 {
-        context.tell(format_args!(
+        context.info(format_args!(
             "removed the roll-ups of {} whose rows are gone",
             counted(answer.hours_emptied, "hour")
         ));

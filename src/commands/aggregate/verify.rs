@@ -36,7 +36,7 @@ pub(super) fn run(
         }
         Ok(verification.answer)
     })?;
-    context.note(format_args!(
+    context.detail(format_args!(
         "compared {}, found {}; {} changed since the last run and passed over",
         counted(answer.compared, "roll-up"),
         counted(answer.differences.len() as u64, "difference"),

@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::chosen;
-use crate::context::{Context, who};
+use crate::context::{Context, current_user};
 use crate::domain::alert::event::{Event, EventKind};
 use crate::error::{Error, Exit, Outcome, Result};
 use crate::output::alerts::ack::{Acknowledgement, Acknowledgements};
@@ -43,7 +43,7 @@ pub struct AckArgs {
 /// Notes it, for all or none.
 pub fn run(context: &mut Context, args: AckArgs) -> Result<Outcome> {
     let known = Acknowledged {
-        by: args.by.unwrap_or_else(who),
+        by: args.by.unwrap_or_else(current_user),
         at: context.now,
         note: args.note,
     };

@@ -56,7 +56,7 @@ pub fn run(context: &mut Context, args: DeliverArgs) -> Result<Outcome> {
             let dropped = notices::that_are(db, Delivery::Dropped)?;
             revive(db, dropped, now)
         })?;
-        context.note(format_args!(
+        context.detail(format_args!(
             "{} to try again",
             counted(revived as u64, "dropped notice")
         ));

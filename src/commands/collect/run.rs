@@ -67,7 +67,7 @@ pub fn run(context: &mut Context, args: RunArgs) -> Result<Outcome> {
     let mut db = context.open(access)?;
     let (finished, targets) = ask(context, &mut db, &args.targets)?;
     for (source, cure) in &targets.skipped {
-        context.note(format_args!("{source} is not configured: {cure}"));
+        context.detail(format_args!("{source} is not configured: {cure}"));
     }
     let mut ran = Ran {
         dry_run: args.dry_run,
@@ -170,7 +170,7 @@ pub(super) fn told(context: &mut Context, finished: &Finished, saved: Saved) -> 
         Err(failure) => one.failure = Some(failure.clone()),
         Ok(found) => {
             for note in &found.notes {
-                context.note(format_args!("{source}: {note}"));
+                context.detail(format_args!("{source}: {note}"));
             }
             for warning in &found.warnings {
                 context.warn(format_args!(

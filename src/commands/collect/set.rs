@@ -5,7 +5,7 @@ use clap::Args;
 
 use super::import;
 use crate::args::parse_instant;
-use crate::context::{Context, who};
+use crate::context::{Context, current_user};
 use crate::domain::metrics::names::{Metric, Service};
 use crate::domain::metrics::point::{NewPoint, Reading, Series};
 use crate::error::{Error, Outcome, Result};
@@ -72,7 +72,7 @@ pub fn run(context: &mut Context, args: SetArgs) -> Result<Outcome> {
     let mut point = NewPoint::new(series, args.value, at)
         .with("source", "set")
         .with("quality", "manual")
-        .with("set_by", who());
+        .with("set_by", current_user());
     if let Some(reading) = args.reading {
         point = point.read_as(reading);
     }

@@ -15,7 +15,7 @@ use crate::domain::metrics::collector::{Failure, Source};
 use crate::domain::named::Named;
 use crate::error::{Error, Result};
 use crate::http::{Secret, Url};
-use crate::store::url::{self, Source as UrlSource};
+use crate::store::url::{self, UrlSource};
 
 /// Which sources are asked, and where they are.
 #[derive(Args, Debug)]

@@ -22,7 +22,7 @@ pub fn run(context: &mut Context, _: CatalogueArgs) -> Result<Outcome> {
     let held = catalogues::held(&mut db)?;
     if let Some((by, at)) = &held.imported {
         let at = crate::domain::period::shown(*at);
-        context.note(format_args!("imported by {by} at {at}"));
+        context.detail(format_args!("imported by {by} at {at}"));
     }
     context.stdout().write_all(held.content.as_bytes())?;
     Ok(Outcome::DONE)

@@ -53,7 +53,7 @@ pub fn run(context: &mut Context, args: ImportArgs) -> Result<Outcome> {
         parse::parse_bytes(&bytes).map_err(|error| Error::from(error).with_next(wrong))?;
     let content = String::from_utf8(bytes)
         .map_err(|error| Error::new(Exit::Failed, error).with_next(wrong))?;
-    let by = args.by.unwrap_or_else(context::who);
+    let by = args.by.unwrap_or_else(context::current_user);
     let actor = Actor {
         by: &by,
         now: context.now,

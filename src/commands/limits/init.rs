@@ -48,7 +48,7 @@ fn parse_plan(text: &str) -> Result<(String, String), String> {
 /// Chooses the plans, writes the limits and answers with what became of each.
 pub fn run(context: &mut Context, args: InitArgs) -> Result<Outcome> {
     let mut db = context.open(Access::Write)?;
-    let by = args.by.clone().unwrap_or_else(context::who);
+    let by = args.by.clone().unwrap_or_else(context::current_user);
     let actor = Actor {
         by: &by,
         now: context.now,
@@ -56,7 +56,7 @@ pub fn run(context: &mut Context, args: InitArgs) -> Result<Outcome> {
     let answer = rehearsable(&mut db, args.dry_run, |db| initialise(db, &args, actor))?;
     context.answer(&answer)?;
     for (provider, plans) in &answer.without_plan {
-        context.tell(format_args!(
+        context.info(format_args!(
             "no plan of {provider} is chosen, and none is assumed: --plan {provider}={}",
             plans.join("|")
         ));

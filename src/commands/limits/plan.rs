@@ -108,7 +108,7 @@ pub fn run(context: &mut Context, args: PlanArgs) -> Result<Outcome> {
     let now = context.now;
     let provider = args.provider.as_deref();
     if let (Some(provider), Some(plan)) = (provider, args.plan.as_deref()) {
-        let by = args.by.clone().unwrap_or_else(context::who);
+        let by = args.by.clone().unwrap_or_else(context::current_user);
         let actor = Actor { by: &by, now };
         let mut db = context.open(Access::Write)?;
         let (chosen, applied) = db.write_tx(|db| -> Result<_> {
@@ -129,8 +129,8 @@ pub fn run(context: &mut Context, args: PlanArgs) -> Result<Outcome> {
         let written = of_plans.chain(of_apis).filter(|change| change.writes());
         let written = counted(written.count() as u64, "limit");
         match chosen {
-            Chosen::Anew => context.tell(format_args!("{provider} {plan}: {written} written")),
-            Chosen::Already => context.tell(format_args!(
+            Chosen::Anew => context.info(format_args!("{provider} {plan}: {written} written")),
+            Chosen::Already => context.info(format_args!(
                 "{provider} {plan} was in use already: {written} written"
             )),
         }

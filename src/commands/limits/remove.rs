@@ -71,7 +71,7 @@ pub fn run(context: &mut Context, args: RemoveArgs) -> Result<Outcome> {
         let message = format!("there is no limit of {of}");
         return Err(Error::message(Exit::Failed, message).with_next("usagectl limits list"));
     }
-    context.tell(format_args!(
+    context.info(format_args!(
         "removed {} of {of}",
         counted(removed as u64, "limit")
     ));

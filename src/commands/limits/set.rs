@@ -147,7 +147,7 @@ pub fn run(context: &mut Context, args: SetArgs) -> Result<Outcome> {
 fn set_api_limit(context: &mut Context, limit: &ApiLimit) -> Result<Outcome> {
     let mut db = context.open(Access::Write)?;
     api_limits::set(&mut db, limit)?;
-    context.tell(format_args!(
+    context.info(format_args!(
         "{} allows {} {} per {}",
         printable(&limit.api_name),
         limit.value,
@@ -187,7 +187,7 @@ fn set_limit(
             grade: None,
             catalogue_version: None,
             note: terms.note,
-            updated_by: terms.by.unwrap_or_else(context::who),
+            updated_by: terms.by.unwrap_or_else(context::current_user),
             updated_at: context.now,
         }),
     };
@@ -208,7 +208,7 @@ fn set_limit(
         };
         Ok(limits::write(db, &row, now)?)
     })?;
-    context.tell(format_args!(
+    context.info(format_args!(
         "{service} {metric} on {}: {value}, warning at {}%, critical at {}%",
         printable(&row.plan),
         row.warning_percent,

@@ -19,7 +19,7 @@ use crate::output::recommend::backtest::{Backtest, Tested};
 use crate::store::db::Access;
 use crate::store::metrics::days;
 use crate::store::plans::limits;
-use crate::store::time::Ts;
+use crate::store::time::UtcTimestamp;
 
 /// Forecast the past, and compare with what came
 ///
@@ -101,7 +101,7 @@ pub fn run(context: &mut Context, args: BacktestArgs) -> Result<Outcome> {
     };
     let tested: Vec<Tested> = series.iter().map(test).collect();
     if tested.is_empty() {
-        context.tell("nothing was measured: `usagectl collect run` does, `usagectl collect import` reads files");
+        context.info("nothing was measured: `usagectl collect run` does, `usagectl collect import` reads files");
     }
     context.answer(&Backtest { tested })?;
     Ok(Outcome::DONE)
@@ -170,7 +170,7 @@ fn read_values(file: impl Read) -> Result<Vec<(DateTime<Utc>, f64)>> {
         let record = record?;
         let line = record.position().map_or(0, csv::Position::line);
         let wrong = |what: &str| Error::message(Exit::Failed, format!("line {line} has no {what}"));
-        let at = record.get(time).and_then(Ts::from_sqlite_text);
+        let at = record.get(time).and_then(UtcTimestamp::from_sqlite_text);
         let number = record.get(value).and_then(|text| text.parse::<f64>().ok());
         let at = at.ok_or_else(|| wrong("time such as 2026-01-31T12:00:00Z"))?;
         let number = number.filter(|number| number.is_finite());

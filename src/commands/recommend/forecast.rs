@@ -58,7 +58,7 @@ pub fn run(context: &mut Context, args: ForecastArgs) -> Result<Outcome> {
     let items = by_series(&days).filter_map(|days| item(days, &limits, now));
     let items: Vec<Item> = items.collect();
     if items.is_empty() {
-        context.tell("nothing was measured: `usagectl collect run` does, `usagectl collect import` reads files");
+        context.info("nothing was measured: `usagectl collect run` does, `usagectl collect import` reads files");
     }
     context.answer(&Forecasts {
         now,

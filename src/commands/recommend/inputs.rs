@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 
-use crate::context::{Context, who};
+use crate::context::{Context, current_user};
 use crate::domain::metrics::names::Service;
 use crate::domain::named::Named;
 use crate::domain::recommendation::inputs::{Given, Name};
@@ -92,11 +92,11 @@ fn set(context: &mut Context, args: SetArgs) -> Result<Outcome> {
         name: args.name.to_string(),
         service: args.service,
         value,
-        updated_by: who(),
+        updated_by: current_user(),
     };
     let now = context.now;
     db.write_tx(|db| inputs::set(db, &given, now))?;
-    context.tell("the next `usagectl recommend run` makes use of it");
+    context.info("the next `usagectl recommend run` makes use of it");
     context.answer(&Inputs { given: vec![given] })?;
     Ok(Outcome::DONE)
 }
@@ -105,7 +105,7 @@ fn remove(context: &mut Context, args: &RemoveArgs) -> Result<Outcome> {
     let mut db = context.open(Access::Write)?;
     let removed = db.write_tx(|db| inputs::remove(db, args.name.as_str(), args.service))?;
     if removed {
-        context.tell(format_args!("{} is not given any more", args.name));
+        context.info(format_args!("{} is not given any more", args.name));
         return Ok(Outcome::DONE);
     }
     let message = match args.service {

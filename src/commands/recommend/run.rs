@@ -86,7 +86,7 @@ pub fn run(context: &mut Context, args: RunArgs) -> Result<Outcome> {
         });
     let silent: Vec<Silence> = silent.collect();
     if gathered.limits.is_empty() {
-        context.tell("no limit is known: usagectl limits init");
+        context.info("no limit is known: usagectl limits init");
     }
     context.answer(&Run {
         dry_run: args.dry_run,

@@ -6,7 +6,7 @@ use clap::Args;
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 
 use super::one;
-use crate::context::{Context, who};
+use crate::context::{Context, current_user};
 use crate::domain::metrics::names::Status;
 use crate::domain::recommendation::lifecycle::{self, Actor, Refusal};
 use crate::domain::recommendation::transition::{self, Moved, Wish};
@@ -90,7 +90,7 @@ pub(super) fn run(
     note: Option<&str>,
     until: Option<DateTime<Utc>>,
 ) -> Result<Outcome> {
-    let by = args.by.clone().unwrap_or_else(who);
+    let by = args.by.clone().unwrap_or_else(current_user);
     let mut db = context.open(Access::Write)?;
     let now = context.now;
     let mut attempts = 0;
@@ -120,7 +120,7 @@ pub(super) fn run(
         .find(|entry| entry.actor_kind == Actor::Application)
     {
         let from = seen.from.unwrap_or(seen.to);
-        context.tell(format_args!(
+        context.info(format_args!(
             "the application had moved it from {from} to {}",
             seen.to
         ));
@@ -133,7 +133,7 @@ pub(super) fn run(
     context.flush()?;
     let allowed: Vec<&str> = lifecycle::verbs(moved.after.status).collect();
     if to.is_some() && !allowed.is_empty() {
-        context.tell(format_args!("now it can be: {}", allowed.join(", ")));
+        context.info(format_args!("now it can be: {}", allowed.join(", ")));
     }
     Ok(Outcome::DONE)
 }

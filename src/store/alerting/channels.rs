@@ -6,7 +6,7 @@ use crate::domain::alert::channel::{Channel, ChannelKind, Settings};
 use crate::store::db::{Db, on};
 use crate::store::schema::usagectl_channels;
 use crate::store::schema::usagectl_channels::dsl;
-use crate::store::time::Ts;
+use crate::store::time::UtcTimestamp;
 
 #[derive(Insertable, Queryable, Selectable)]
 #[diesel(table_name = usagectl_channels)]
@@ -14,7 +14,7 @@ struct Row {
     name: String,
     kind: String,
     settings: String,
-    created_at: Ts,
+    created_at: UtcTimestamp,
 }
 
 /// The channels, by name.

@@ -9,7 +9,7 @@ use crate::domain::alert::state::State;
 use crate::store::db::{Db, on};
 use crate::store::schema::usagectl_alert_events;
 use crate::store::schema::usagectl_alert_events::dsl;
-use crate::store::time::Ts;
+use crate::store::time::UtcTimestamp;
 
 #[derive(Insertable, Queryable, Selectable)]
 #[diesel(table_name = usagectl_alert_events, treat_none_as_default_value = false)]
@@ -19,8 +19,8 @@ struct Row {
     api_name: String,
     alert_type: String,
     period: String,
-    at: Ts,
-    recorded_at: Ts,
+    at: UtcTimestamp,
+    recorded_at: UtcTimestamp,
     kind: String,
     from_state: Option<String>,
     to_state: Option<String>,
@@ -104,8 +104,8 @@ pub fn insert(db: &mut Db, events: &[Event]) -> QueryResult<()> {
 /// What happened from `from` on and before `to`, by the data, in order.
 pub fn between(db: &mut Db, from: DateTime<Utc>, to: DateTime<Utc>) -> QueryResult<Vec<Event>> {
     let rows: Vec<Row> = on!(db, |conn| dsl::usagectl_alert_events
-        .filter(dsl::at.ge(Ts::new(from)))
-        .filter(dsl::at.lt(Ts::new(to)))
+        .filter(dsl::at.ge(UtcTimestamp::new(from)))
+        .filter(dsl::at.lt(UtcTimestamp::new(to)))
         .order((dsl::at, dsl::id))
         .select(Row::as_select())
         .load(conn))?;

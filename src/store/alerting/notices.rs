@@ -13,7 +13,7 @@ use crate::store::db::{Db, on};
 use crate::store::schema::usagectl_alert_states::dsl as states;
 use crate::store::schema::usagectl_notices;
 use crate::store::schema::usagectl_notices::dsl;
-use crate::store::time::Ts;
+use crate::store::time::UtcTimestamp;
 
 #[derive(Insertable, Queryable, Selectable)]
 #[diesel(table_name = usagectl_notices)]
@@ -26,11 +26,11 @@ struct Row {
     number: i32,
     channel: String,
     content: String,
-    created_at: Ts,
+    created_at: UtcTimestamp,
     delivery: String,
     attempts: i32,
-    next_attempt_at: Ts,
-    delivered_at: Option<Ts>,
+    next_attempt_at: UtcTimestamp,
+    delivered_at: Option<UtcTimestamp>,
     error: Option<String>,
 }
 
@@ -51,7 +51,7 @@ impl Row {
             delivery: notice.delivery.as_str().to_owned(),
             attempts: notice.attempts,
             next_attempt_at: notice.next_attempt_at.into(),
-            delivered_at: notice.delivered_at.map(Ts::from),
+            delivered_at: notice.delivered_at.map(UtcTimestamp::from),
             error: notice.error.clone(),
         })
     }
@@ -69,7 +69,7 @@ impl Row {
             delivery: Delivery::named(&self.delivery).unwrap_or(Delivery::Dropped),
             attempts: self.attempts,
             next_attempt_at: self.next_attempt_at.utc(),
-            delivered_at: self.delivered_at.map(Ts::utc),
+            delivered_at: self.delivered_at.map(UtcTimestamp::utc),
             error: self.error,
         })
     }
@@ -125,8 +125,8 @@ pub fn created_between(
     to: DateTime<Utc>,
 ) -> QueryResult<Vec<Notice>> {
     let rows: Vec<Row> = on!(db, |conn| dsl::usagectl_notices
-        .filter(dsl::created_at.ge(Ts::new(from)))
-        .filter(dsl::created_at.lt(Ts::new(to)))
+        .filter(dsl::created_at.ge(UtcTimestamp::new(from)))
+        .filter(dsl::created_at.lt(UtcTimestamp::new(to)))
         .select(Row::as_select())
         .load(conn))?;
     notices(rows)
@@ -186,7 +186,7 @@ pub fn count_attempt(db: &mut Db, key: &str, next_attempt_at: DateTime<Utc>) -> 
         .filter(dsl::id.eq(key))
         .set((
             dsl::attempts.eq(dsl::attempts + 1),
-            dsl::next_attempt_at.eq(Ts::new(next_attempt_at)),
+            dsl::next_attempt_at.eq(UtcTimestamp::new(next_attempt_at)),
         ))
         .execute(conn))?;
     Ok(())
@@ -198,7 +198,7 @@ pub fn set_delivered(db: &mut Db, key: &str, at: DateTime<Utc>) -> QueryResult<(
         .filter(dsl::id.eq(key))
         .set((
             dsl::delivery.eq(Delivery::Delivered.as_str()),
-            dsl::delivered_at.eq(Some(Ts::new(at))),
+            dsl::delivered_at.eq(Some(UtcTimestamp::new(at))),
             dsl::error.eq(None::<String>),
         ))
         .execute(conn))?;
@@ -216,7 +216,7 @@ pub fn set_failed(
         .filter(dsl::id.eq(key))
         .set((
             dsl::error.eq(Some(error)),
-            dsl::next_attempt_at.eq(Ts::new(next_attempt_at)),
+            dsl::next_attempt_at.eq(UtcTimestamp::new(next_attempt_at)),
         ))
         .execute(conn))?;
     Ok(())
@@ -243,7 +243,7 @@ pub fn await_delivery(db: &mut Db, keys: &[&str], at: DateTime<Utc>) -> QueryRes
             .filter(dsl::id.eq_any(keys))
             .set((
                 dsl::delivery.eq(Delivery::Waiting.as_str()),
-                dsl::next_attempt_at.eq(Ts::new(at)),
+                dsl::next_attempt_at.eq(UtcTimestamp::new(at)),
             ))
             .execute(conn))?;
     }

@@ -15,18 +15,18 @@ use crate::domain::alert::rule::{
 use crate::domain::period::Period;
 use crate::store::db::{Db, on};
 use crate::store::schema::{api_alerts, usagectl_alert_channels, usagectl_alert_settings};
-use crate::store::time::Ts;
-use crate::store::types::{Amount, Flag, Moment, Words};
+use crate::store::time::UtcTimestamp;
+use crate::store::types::{LenientBool, LenientFloat, LenientText, MaybeTimestamp};
 
 #[derive(Queryable)]
 struct AlertRow {
-    id: Words,
-    api_name: Words,
-    alert_type: Words,
-    threshold: Amount,
-    period: Words,
-    enabled: Flag,
-    last_triggered: Option<Moment>,
+    id: LenientText,
+    api_name: LenientText,
+    alert_type: LenientText,
+    threshold: LenientFloat,
+    period: LenientText,
+    enabled: LenientBool,
+    last_triggered: Option<MaybeTimestamp>,
 }
 
 #[derive(AsChangeset, Identifiable, Insertable, Queryable)]
@@ -45,7 +45,7 @@ struct SettingsRow {
     include_cached: bool,
     baseline_ms: Option<i64>,
     baseline_factor: Option<f64>,
-    updated_at: Ts,
+    updated_at: UtcTimestamp,
 }
 
 impl SettingsRow {
@@ -65,7 +65,7 @@ impl SettingsRow {
             include_cached: settings.include_cached,
             baseline_ms: settings.baseline.map(|base| base.over.num_milliseconds()),
             baseline_factor: settings.baseline.map(|base| base.factor),
-            updated_at: Ts::new(now),
+            updated_at: UtcTimestamp::new(now),
         }
     }
 
@@ -158,8 +158,8 @@ pub fn add(db: &mut Db, rule: &Rule, now: DateTime<Utc>) -> QueryResult<bool> {
         api_alerts::threshold.eq(rule.threshold),
         api_alerts::period.eq(rule.period.as_str()),
         api_alerts::enabled.eq(rule.enabled),
-        api_alerts::created_at.eq(Ts::new(now)),
-        api_alerts::updated_at.eq(Ts::new(now)),
+        api_alerts::created_at.eq(UtcTimestamp::new(now)),
+        api_alerts::updated_at.eq(UtcTimestamp::new(now)),
     );
     let added = diesel::insert_into(api_alerts::table)
         .values(row)
@@ -175,7 +175,7 @@ pub fn add(db: &mut Db, rule: &Rule, now: DateTime<Utc>) -> QueryResult<bool> {
 pub fn set(db: &mut Db, rule: &Rule, now: DateTime<Utc>) -> QueryResult<bool> {
     let change = diesel::update(api_alerts::table.find(&rule.id)).set((
         api_alerts::threshold.eq(rule.threshold),
-        api_alerts::updated_at.eq(Ts::new(now)),
+        api_alerts::updated_at.eq(UtcTimestamp::new(now)),
     ));
     if on!(db, |conn| change.execute(conn))? == 0 {
         return Ok(false);
@@ -216,7 +216,7 @@ fn forget_channels(db: &mut Db, alert_id: &str) -> QueryResult<()> {
 pub fn set_enabled(db: &mut Db, id: &str, enabled: bool, now: DateTime<Utc>) -> QueryResult<bool> {
     let change = diesel::update(api_alerts::table.find(id)).set((
         api_alerts::enabled.eq(enabled),
-        api_alerts::updated_at.eq(Ts::new(now)),
+        api_alerts::updated_at.eq(UtcTimestamp::new(now)),
     ));
     Ok(on!(db, |conn| change.execute(conn))? > 0)
 }

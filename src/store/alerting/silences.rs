@@ -8,7 +8,7 @@ use crate::domain::alert::silence::Silence;
 use crate::store::db::{Db, on};
 use crate::store::schema::usagectl_silences;
 use crate::store::schema::usagectl_silences::dsl;
-use crate::store::time::Ts;
+use crate::store::time::UtcTimestamp;
 
 #[derive(Insertable, Queryable, Selectable)]
 #[diesel(table_name = usagectl_silences)]
@@ -17,11 +17,11 @@ struct Row {
     api_name: Option<String>,
     alert_type: Option<String>,
     alert_id: Option<String>,
-    starts_at: Ts,
-    ends_at: Ts,
+    starts_at: UtcTimestamp,
+    ends_at: UtcTimestamp,
     reason: String,
     created_by: String,
-    created_at: Ts,
+    created_at: UtcTimestamp,
 }
 
 impl From<&Silence> for Row {
@@ -69,7 +69,7 @@ pub fn add(db: &mut Db, silence: &Silence) -> QueryResult<()> {
 /// The silences that are not over by `at`, and those that have yet to begin, in the order of their making.
 pub fn not_over(db: &mut Db, at: DateTime<Utc>) -> QueryResult<Vec<Silence>> {
     let rows: Vec<Row> = on!(db, |conn| dsl::usagectl_silences
-        .filter(dsl::ends_at.gt(Ts::new(at)))
+        .filter(dsl::ends_at.gt(UtcTimestamp::new(at)))
         .order((dsl::created_at, dsl::id))
         .select(Row::as_select())
         .load(conn))?;
@@ -92,7 +92,7 @@ pub fn expire(db: &mut Db, id: &str, at: DateTime<Utc>) -> QueryResult<bool> {
     let end = silence.starts_at.max(at);
     let ended = on!(db, |conn| diesel::update(dsl::usagectl_silences)
         .filter(dsl::id.eq(id))
-        .set(dsl::ends_at.eq(Ts::new(end)))
+        .set(dsl::ends_at.eq(UtcTimestamp::new(end)))
         .execute(conn))?;
     Ok(ended > 0)
 }

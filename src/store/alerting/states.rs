@@ -11,7 +11,7 @@ use crate::domain::alert::rule::Severity;
 use crate::domain::alert::state::{Episode, Standing, State};
 use crate::store::db::{Db, on};
 use crate::store::schema::{api_alerts, usagectl_alert_states};
-use crate::store::time::Ts;
+use crate::store::time::UtcTimestamp;
 
 /// Where a rule stands, for one API.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,16 +40,16 @@ struct Row {
     period: String,
     state: String,
     severity: Option<String>,
-    since: Ts,
+    since: UtcTimestamp,
     episode: Option<String>,
-    fired_at: Option<Ts>,
-    evaluated_to: Ts,
+    fired_at: Option<UtcTimestamp>,
+    evaluated_to: UtcTimestamp,
     value: Option<f64>,
     limit_value: Option<f64>,
     threshold: Option<f64>,
     reason: Option<String>,
     acknowledged_by: Option<String>,
-    acknowledged_at: Option<Ts>,
+    acknowledged_at: Option<UtcTimestamp>,
     acknowledged_note: Option<String>,
 }
 
@@ -181,7 +181,7 @@ pub fn acknowledge(db: &mut Db, episode: &str, known: &Acknowledged) -> QueryRes
         .filter(dsl::episode.eq(episode))
         .set((
             dsl::acknowledged_by.eq(Some(&known.by)),
-            dsl::acknowledged_at.eq(Some(Ts::new(known.at))),
+            dsl::acknowledged_at.eq(Some(UtcTimestamp::new(known.at))),
             dsl::acknowledged_note.eq(known.note.as_deref()),
         ))
         .execute(conn))?;
@@ -198,8 +198,8 @@ pub fn set_last_triggered(
     use api_alerts::dsl;
     on!(db, |conn| diesel::update(dsl::api_alerts.find(alert_id))
         .set((
-            dsl::last_triggered.eq(Some(Ts::new(fired_at))),
-            dsl::updated_at.eq(Ts::new(now)),
+            dsl::last_triggered.eq(Some(UtcTimestamp::new(fired_at))),
+            dsl::updated_at.eq(UtcTimestamp::new(now)),
         ))
         .execute(conn))?;
     Ok(())

@@ -13,24 +13,24 @@ use crate::store::db::{Db, on};
 use crate::store::schema::{
     api_usage, usagectl_dirty_hours, usagectl_odd_timestamps, usagectl_rollups,
 };
-use crate::store::time::{HourEdge, Stamp, Ts};
-use crate::store::types::{Amount, Flag};
+use crate::store::time::{HourBoundary, StoredTimestamp, UtcTimestamp};
+use crate::store::types::{LenientBool, LenientFloat};
 
 /// The hour of the first call to an API that anything is known of; it may be known from roll-ups only.
 pub fn begins(db: &mut Db, api_name: &str) -> QueryResult<Option<DateTime<Utc>>> {
-    let row: Option<Stamp> = on!(db, |conn| api_usage::table
+    let row: Option<StoredTimestamp> = on!(db, |conn| api_usage::table
         .filter(api_usage::api_name.eq(api_name))
-        .filter(api_usage::timestamp.ge(HourEdge(Window::ALL.from)))
+        .filter(api_usage::timestamp.ge(HourBoundary(Window::ALL.from)))
         .order(api_usage::timestamp)
         .select(api_usage::timestamp)
         .first(conn)
         .optional())?;
     let row = match row {
-        Some(Stamp::Canonical(at)) => Some(at),
-        Some(Stamp::Odd(at)) => at,
+        Some(StoredTimestamp::Canonical(at)) => Some(at),
+        Some(StoredTimestamp::NonCanonical(at)) => at,
         None => None,
     };
-    let rolled_up: Option<Ts> = on!(db, |conn| {
+    let rolled_up: Option<UtcTimestamp> = on!(db, |conn| {
         use usagectl_rollups::dsl;
         dsl::usagectl_rollups
             .filter(dsl::aggregation_type.eq(Granularity::Hourly.as_str()))
@@ -42,17 +42,17 @@ pub fn begins(db: &mut Db, api_name: &str) -> QueryResult<Option<DateTime<Utc>>>
             .optional()
     })?;
     // Rows whose timestamps no search of text finds are marked like all others.
-    let marked: Option<Stamp> = on!(db, |conn| usagectl_dirty_hours::table
+    let marked: Option<StoredTimestamp> = on!(db, |conn| usagectl_dirty_hours::table
         .filter(usagectl_dirty_hours::api_name.eq(api_name))
         .order(usagectl_dirty_hours::hour)
         .select(usagectl_dirty_hours::hour)
         .first(conn)
         .optional())?;
     let marked = match marked {
-        Some(Stamp::Canonical(hour)) => Some(hour),
+        Some(StoredTimestamp::Canonical(hour)) => Some(hour),
         _ => None,
     };
-    let first = [row, rolled_up.map(Ts::utc), marked];
+    let first = [row, rolled_up.map(UtcTimestamp::utc), marked];
     let first = first.into_iter().flatten().min();
     Ok(first.map(|at| Granularity::Hourly.start_of(at)))
 }
@@ -78,13 +78,13 @@ fn read_stored(
     series: &mut Series,
 ) -> Result<()> {
     use usagectl_rollups::dsl;
-    type Read = (Ts, i64, i64, i64, String);
+    type Read = (UtcTimestamp, i64, i64, i64, String);
     let rows: Vec<Read> = on!(db, |conn| dsl::usagectl_rollups
         .filter(dsl::aggregation_type.eq(granularity.as_str()))
         .filter(dsl::scope.eq("API"))
         .filter(dsl::api_name.eq(api_name))
-        .filter(dsl::period_start.ge(HourEdge(window.from)))
-        .filter(dsl::period_start.lt(HourEdge(window.to)))
+        .filter(dsl::period_start.ge(HourBoundary(window.from)))
+        .filter(dsl::period_start.lt(HourBoundary(window.to)))
         .select((
             dsl::period_start,
             dsl::total_requests,
@@ -114,10 +114,10 @@ fn read_stored(
 
 #[derive(Queryable)]
 struct Found {
-    timestamp: Stamp,
-    success: Flag,
-    cached: Flag,
-    cost_credits: Option<Amount>,
+    timestamp: StoredTimestamp,
+    success: LenientBool,
+    cached: LenientBool,
+    cost_credits: Option<LenientFloat>,
 }
 
 impl Found {
@@ -147,8 +147,8 @@ fn read_rows(db: &mut Db, api_name: &str, window: Window, series: &mut Series) -
         () => {
             api_usage::table
                 .filter(api_usage::api_name.eq(api_name))
-                .filter(api_usage::timestamp.ge(Ts::new(window.from)))
-                .filter(api_usage::timestamp.lt(Ts::new(window.to)))
+                .filter(api_usage::timestamp.ge(UtcTimestamp::new(window.from)))
+                .filter(api_usage::timestamp.lt(UtcTimestamp::new(window.to)))
                 .select(COLUMNS)
         };
     }
@@ -156,7 +156,7 @@ fn read_rows(db: &mut Db, api_name: &str, window: Window, series: &mut Series) -
         Db::Pg(conn) => {
             for row in rows!().load_iter::<Found, PgRowByRowLoadingMode>(conn)? {
                 let row = row?;
-                if let Stamp::Canonical(at) = row.timestamp {
+                if let StoredTimestamp::Canonical(at) = row.timestamp {
                     series.add_rows(at, row.tally());
                 }
             }
@@ -165,7 +165,7 @@ fn read_rows(db: &mut Db, api_name: &str, window: Window, series: &mut Series) -
             for row in rows!().load_iter::<Found, DefaultLoadingMode>(conn)? {
                 let row = row?;
                 // Others are listed as odd, and come below.
-                if let Stamp::Canonical(at) = row.timestamp {
+                if let StoredTimestamp::Canonical(at) = row.timestamp {
                     series.add_rows(at, row.tally());
                 }
             }
@@ -176,16 +176,16 @@ fn read_rows(db: &mut Db, api_name: &str, window: Window, series: &mut Series) -
                 .inner_join(
                     api_usage::table.on(api_usage::id.eq(usagectl_odd_timestamps::usage_id)),
                 )
-                .filter(usagectl_odd_timestamps::hour.ge(HourEdge(hours.from)))
-                .filter(usagectl_odd_timestamps::hour.lt(HourEdge(hours.to)))
+                .filter(usagectl_odd_timestamps::hour.ge(HourBoundary(hours.from)))
+                .filter(usagectl_odd_timestamps::hour.lt(HourBoundary(hours.to)))
                 .select((
                     usagectl_odd_timestamps::hour.assume_not_null(),
                     api_usage::api_name,
                     COLUMNS,
                 ));
-            for row in odd.load_iter::<(Ts, String, Found), DefaultLoadingMode>(conn)? {
+            for row in odd.load_iter::<(UtcTimestamp, String, Found), DefaultLoadingMode>(conn)? {
                 let (hour, api, row) = row?;
-                if let Stamp::Odd(at) = row.timestamp
+                if let StoredTimestamp::NonCanonical(at) = row.timestamp
                     && api == api_name
                 {
                     // As the roll-ups do: the trigger's reading has put the row into its hour.

@@ -6,14 +6,14 @@ use crate::domain::id;
 use crate::domain::metrics::collector::{CollectorRun, RunResult};
 use crate::store::db::{Db, on};
 use crate::store::schema::usagectl_collector_runs as runs;
-use crate::store::time::Ts;
+use crate::store::time::UtcTimestamp;
 
 #[derive(Insertable, Queryable, Selectable)]
 #[diesel(table_name = runs, treat_none_as_default_value = false)]
 struct Row {
     id: String,
     collector: String,
-    started_at: Ts,
+    started_at: UtcTimestamp,
     duration_ms: i64,
     result: String,
     written: i32,

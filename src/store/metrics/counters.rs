@@ -5,7 +5,7 @@ use diesel::prelude::*;
 use crate::domain::metrics::counter::Counter;
 use crate::store::db::{Db, on};
 use crate::store::schema::usagectl_counters as counters;
-use crate::store::time::Ts;
+use crate::store::time::UtcTimestamp;
 
 #[derive(Insertable, Queryable, Selectable)]
 #[diesel(table_name = counters)]
@@ -13,7 +13,7 @@ struct Row {
     name: String,
     epoch: String,
     value: f64,
-    read_at: Ts,
+    read_at: UtcTimestamp,
 }
 
 /// All of them.
@@ -34,7 +34,7 @@ pub fn all(db: &mut Db) -> QueryResult<Vec<Counter>> {
 /// Remembers readings. One that is older than what is remembered is left out: another run was later.
 pub fn remember(db: &mut Db, read: &[Counter]) -> QueryResult<()> {
     for counter in read {
-        let read_at = Ts::new(counter.read_at);
+        let read_at = UtcTimestamp::new(counter.read_at);
         let row = Row {
             name: counter.name.clone(),
             epoch: counter.epoch.clone(),

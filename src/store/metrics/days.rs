@@ -20,7 +20,7 @@ use crate::domain::named::Named;
 use crate::domain::period::Window;
 use crate::store::db::{Db, on};
 use crate::store::schema::{usagectl_dirty_metric_days as marks, usagectl_metric_days as days};
-use crate::store::time::{HourEdge, Stamp, Ts};
+use crate::store::time::{HourBoundary, StoredTimestamp, UtcTimestamp};
 
 #[derive(Insertable, Queryable, QueryableByName, Selectable)]
 #[diesel(table_name = days, treat_none_as_default_value = false)]
@@ -28,7 +28,7 @@ struct Row {
     service: String,
     metric: String,
     resource: String,
-    day: Ts,
+    day: UtcTimestamp,
     points: i32,
     first_value: f64,
     last_value: f64,
@@ -38,10 +38,10 @@ struct Row {
     p95_value: f64,
     used: Option<f64>,
     resets: i32,
-    first_at: Ts,
-    last_at: Ts,
+    first_at: UtcTimestamp,
+    last_at: UtcTimestamp,
     reading: String,
-    period_start: Option<Ts>,
+    period_start: Option<UtcTimestamp>,
     sealed: bool,
 }
 
@@ -65,7 +65,7 @@ impl Row {
             first_at: day.first_at.into(),
             last_at: day.last_at.into(),
             reading: day.reading.as_str().to_owned(),
-            period_start: day.period_start.map(Ts::new),
+            period_start: day.period_start.map(UtcTimestamp::new),
             sealed: day.sealed,
         }
     }
@@ -92,14 +92,14 @@ impl Row {
             first_at: self.first_at.utc(),
             last_at: self.last_at.utc(),
             reading: Reading::named(&self.reading)?,
-            period_start: self.period_start.map(Ts::utc),
+            period_start: self.period_start.map(UtcTimestamp::utc),
             sealed: self.sealed,
         })
     }
 }
 
-fn begin(day: NaiveDate) -> Ts {
-    Ts::new(day.and_time(NaiveTime::MIN).and_utc())
+fn begin(day: NaiveDate) -> UtcTimestamp {
+    UtcTimestamp::new(day.and_time(NaiveTime::MIN).and_utc())
 }
 
 /// The stored days of a series, or of several, from one to another; both included.
@@ -131,12 +131,12 @@ pub fn days(
 }
 
 /// The start of a day, to compare with; days that no column can hold are brought to the nearest one.
-fn edge(day: NaiveDate) -> HourEdge {
+fn edge(day: NaiveDate) -> HourBoundary {
     let at = day.and_time(NaiveTime::MIN).and_utc();
-    HourEdge(at.clamp(Window::ALL.from, Window::ALL.to))
+    HourBoundary(at.clamp(Window::ALL.from, Window::ALL.to))
 }
 
-fn edge_after(day: NaiveDate) -> HourEdge {
+fn edge_after(day: NaiveDate) -> HourBoundary {
     edge(day.succ_opt().unwrap_or(NaiveDate::MAX))
 }
 
@@ -186,7 +186,7 @@ fn newest_point(
 /// The last day of every series before `edge`.
 fn newest(
     db: &mut Db,
-    edge: HourEdge,
+    edge: HourBoundary,
     of: Option<(Service, Metric)>,
 ) -> QueryResult<Vec<MetricDay>> {
     neighbours(db, "max(day) AS day", "day < $1", edge, of)
@@ -207,7 +207,7 @@ fn neighbours(
     db: &mut Db,
     which: &str,
     condition: &str,
-    edge: HourEdge,
+    edge: HourBoundary,
     of: Option<(Service, Metric)>,
 ) -> QueryResult<Vec<MetricDay>> {
     let query = format!(
@@ -284,7 +284,7 @@ struct Mark {
     #[diesel(sql_type = Text)]
     metric: String,
     #[diesel(sql_type = Timestamp)]
-    day: Stamp,
+    day: StoredTimestamp,
 }
 
 type Marks = BTreeMap<(Service, Metric), BTreeSet<NaiveDate>>;
@@ -294,8 +294,8 @@ type Marks = BTreeMap<(Service, Metric), BTreeSet<NaiveDate>>;
 fn take_marks(db: &mut Db) -> QueryResult<Marks> {
     // What lies outside of the years that both engines can hold, such as PostgreSQL's infinity.
     let outside = marks::day
-        .lt(HourEdge(Window::ALL.from))
-        .or(marks::day.ge(HourEdge(Window::ALL.to)));
+        .lt(HourBoundary(Window::ALL.from))
+        .or(marks::day.ge(HourBoundary(Window::ALL.to)));
     on!(db, |conn| diesel::delete(marks::table.filter(outside))
         .execute(conn))?;
     let taken: Vec<Mark> = on!(db, |conn| diesel::sql_query(format!(
@@ -369,7 +369,7 @@ fn refresh_stretch(
 fn save(db: &mut Db, series: &Series, changes: &Changes) -> QueryResult<()> {
     let stored = changes.store.iter().map(|day| day.day);
     let gone = stored.chain(changes.remove.iter().copied());
-    let gone: Vec<Ts> = gone.map(begin).collect();
+    let gone: Vec<UtcTimestamp> = gone.map(begin).collect();
     if gone.is_empty() {
         return Ok(());
     }

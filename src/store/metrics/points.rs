@@ -17,20 +17,18 @@ use diesel::sqlite::Sqlite;
 use crate::domain::metrics::names::{Metric, Service};
 use crate::domain::metrics::point::{NewPoint, Point, Provenance, Saved, Series};
 use crate::store::db::{Db, on};
-use crate::store::enums::Column;
-use crate::store::json::Json;
 use crate::store::schema::infrastructure_metric;
-use crate::store::time::Ts;
-use crate::store::types::{Amount, Moment};
+use crate::store::time::UtcTimestamp;
+use crate::store::types::{EnumColumn, Json, LenientFloat, MaybeTimestamp};
 
 #[derive(Insertable)]
 #[diesel(table_name = infrastructure_metric, treat_none_as_default_value = false)]
 struct NewRow {
     id: String,
-    service: Column<Service>,
-    metric: Column<Metric>,
+    service: EnumColumn<Service>,
+    metric: EnumColumn<Metric>,
     value: f64,
-    timestamp: Ts,
+    timestamp: UtcTimestamp,
     metadata: Option<Json>,
 }
 
@@ -40,10 +38,10 @@ impl NewRow {
             .then(|| Json(serde_json::Value::Object(point.metadata.clone()).to_string()));
         NewRow {
             id: point.id(),
-            service: Column(point.series.service),
-            metric: Column(point.series.metric),
+            service: EnumColumn(point.series.service),
+            metric: EnumColumn(point.series.metric),
             value: point.value,
-            timestamp: Ts::new(point.at),
+            timestamp: UtcTimestamp::new(point.at),
             metadata,
         }
     }
@@ -110,7 +108,7 @@ pub fn save_in(db: &mut Db, points: &[NewPoint], known: Known) -> QueryResult<Sa
 }
 
 /// A row as it is found.
-type Row = (Moment, Amount, Option<Json>);
+type Row = (MaybeTimestamp, LenientFloat, Option<Json>);
 
 /// The stored rows that have the ids of these.
 fn stored(db: &mut Db, rows: &[NewRow]) -> QueryResult<HashMap<String, Row>> {
@@ -124,7 +122,7 @@ fn stored(db: &mut Db, rows: &[NewRow]) -> QueryResult<HashMap<String, Row>> {
 }
 
 /// Whether a stored row says the same as a new one of its id.
-fn says_the_same((Moment(at), Amount(value), metadata): &Row, new: &NewRow) -> bool {
+fn says_the_same((MaybeTimestamp(at), LenientFloat(value), metadata): &Row, new: &NewRow) -> bool {
     // PostgreSQL spells JSON in its own way.
     let json = |json: &Option<Json>| {
         let text = json.as_ref().map(|Json(text)| text.as_str());
@@ -158,8 +156,8 @@ struct DayEdge(NaiveDate);
 
 impl ToSql<Timestamp, Pg> for DayEdge {
     fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Pg>) -> serialize::Result {
-        let at = Ts::new(self.0.and_time(NaiveTime::MIN).and_utc());
-        <Ts as ToSql<Timestamp, Pg>>::to_sql(&at, &mut out.reborrow())
+        let at = UtcTimestamp::new(self.0.and_time(NaiveTime::MIN).and_utc());
+        <UtcTimestamp as ToSql<Timestamp, Pg>>::to_sql(&at, &mut out.reborrow())
     }
 }
 
@@ -189,8 +187,8 @@ pub fn points(
     let early = from.checked_sub_days(Days::new(1)).unwrap_or(from);
     let late = to.checked_add_days(Days::new(2)).unwrap_or(NaiveDate::MAX);
     let of_metric = dsl::infrastructure_metric
-        .filter(dsl::service.eq(Column(service)))
-        .filter(dsl::metric.eq(Column(metric)))
+        .filter(dsl::service.eq(EnumColumn(service)))
+        .filter(dsl::metric.eq(EnumColumn(metric)))
         .select((dsl::timestamp, dsl::value, dsl::metadata));
     let mut rows: Vec<Row> = on!(db, |conn| of_metric
         .filter(dsl::timestamp.ge(DayEdge(early)))
@@ -205,7 +203,7 @@ pub fn points(
             .load(conn)?;
         rows.extend(with_numbers);
     }
-    let read = |(Moment(at), Amount(value), metadata): Row| {
+    let read = |(MaybeTimestamp(at), LenientFloat(value), metadata): Row| {
         let at = at?;
         let provenance = Provenance::of(metadata.as_ref().map(|Json(text)| text.as_str()));
         let point = Point::of(metric, at, value, &provenance)?;

@@ -13,7 +13,7 @@ use super::ALL;
 use crate::domain::schema::migration::Done;
 use crate::error::{Error, Exit, Result};
 use crate::store::db::{Db, on};
-use crate::store::time::Ts;
+use crate::store::time::UtcTimestamp;
 
 diesel::table! {
     usagectl_migration_log (id) {
@@ -135,7 +135,7 @@ struct LedgerRow {
     #[diesel(sql_type = Text)]
     version: String,
     #[diesel(sql_type = Timestamp)]
-    run_on: Ts,
+    run_on: UtcTimestamp,
 }
 
 /// One thing that was done to the schema.
@@ -150,7 +150,7 @@ struct LogRow {
     application_schema: String,
     tool_version: String,
     done_by: String,
-    at: Ts,
+    at: UtcTimestamp,
     duration_ms: i64,
 }
 
@@ -167,7 +167,7 @@ pub(super) struct NewLogRow<'a> {
     pub(super) application_schema: &'a str,
     pub(super) tool_version: &'a str,
     pub(super) done_by: &'a str,
-    pub(super) at: Ts,
+    pub(super) at: UtcTimestamp,
     pub(super) duration_ms: i64,
 }
 

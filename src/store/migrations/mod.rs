@@ -26,7 +26,7 @@ use diesel::sql_types::{Bool, Text};
 use sha2::{Digest, Sha256};
 
 use super::db::{Db, OWN_SCHEMA, quote_identifier};
-use super::url::{DatabaseUrl, Target};
+use super::url::{DatabaseTarget, DatabaseUrl};
 use crate::domain::schema::migration;
 use crate::domain::schema::migration::{Done, Known, Standing};
 use crate::domain::schema::objects::{Catalogue, Effect};
@@ -223,9 +223,9 @@ pub fn checksum(text: &str) -> String {
 /// The schema that holds the application's tables.
 pub fn application_schema(url: &DatabaseUrl) -> &str {
     match &url.target {
-        Target::Postgres(target) => &target.application_schema,
+        DatabaseTarget::Postgres(target) => &target.application_schema,
         // What SQLite itself calls it.
-        Target::Sqlite(_) => "main",
+        DatabaseTarget::Sqlite(_) => "main",
     }
 }
 

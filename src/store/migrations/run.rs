@@ -14,7 +14,7 @@ use super::ledger::{DONE, NewLogRow};
 use super::{Direction, Migration, checksum};
 use crate::error::{Error, Exit, Result};
 use crate::store::db::{Db, OWN_SCHEMA, quote_identifier};
-use crate::store::time::Ts;
+use crate::store::time::UtcTimestamp;
 
 /// What the log says about a run beside the migration itself.
 #[derive(Clone, Copy, Debug)]
@@ -23,7 +23,7 @@ pub struct Entry<'a> {
     pub application_schema: &'a str,
     /// Who runs it, as user@host.
     pub done_by: &'a str,
-    pub at: Ts,
+    pub at: UtcTimestamp,
 }
 
 impl Entry<'_> {

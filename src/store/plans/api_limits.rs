@@ -8,7 +8,7 @@ use crate::domain::plans::{ApiLimit, ApiLimitOrigin, Grade, Unit};
 use crate::store::db::{Db, on};
 use crate::store::schema::usagectl_api_limits;
 use crate::store::schema::usagectl_api_limits::dsl;
-use crate::store::time::Ts;
+use crate::store::time::UtcTimestamp;
 
 #[derive(AsChangeset, Debug, Insertable, Queryable, Selectable)]
 #[diesel(table_name = usagectl_api_limits)]
@@ -23,7 +23,7 @@ struct Row {
     page_date: Option<String>,
     grade: Option<String>,
     catalogue_version: Option<String>,
-    updated_at: Ts,
+    updated_at: UtcTimestamp,
 }
 
 impl Row {

@@ -10,7 +10,7 @@ use crate::error::{Error, Exit, Result};
 use crate::store::db::{Db, on};
 use crate::store::schema::usagectl_catalogues;
 use crate::store::schema::usagectl_catalogues::dsl;
-use crate::store::time::Ts;
+use crate::store::time::UtcTimestamp;
 
 /// A catalogue and the text that it was read from.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,7 +27,7 @@ struct Row {
     version: String,
     content: String,
     imported_by: String,
-    imported_at: Ts,
+    imported_at: UtcTimestamp,
 }
 
 impl From<Invalid> for Error {

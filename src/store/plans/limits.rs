@@ -16,10 +16,9 @@ use crate::domain::plans::limit::{LimitInForce, LimitRow, Meaning, Origin};
 use crate::domain::plans::{AtLimit, Grade, LimitPeriod};
 use crate::error::Result;
 use crate::store::db::{Db, on};
-use crate::store::enums::Column;
 use crate::store::schema::{infrastructure_limit, usagectl_limit_origins};
-use crate::store::time::Ts;
-use crate::store::types::Amount;
+use crate::store::time::UtcTimestamp;
+use crate::store::types::{EnumColumn, LenientFloat};
 
 #[derive(AsChangeset, Debug, Insertable, Queryable, Selectable)]
 #[diesel(table_name = usagectl_limit_origins)]
@@ -39,7 +38,7 @@ struct OriginRow {
     catalogue_version: Option<String>,
     note: Option<String>,
     updated_by: String,
-    updated_at: Ts,
+    updated_at: UtcTimestamp,
 }
 
 impl OriginRow {
@@ -88,12 +87,12 @@ impl OriginRow {
 pub fn rows(db: &mut Db) -> QueryResult<Vec<LimitRow>> {
     use infrastructure_limit::dsl;
     type Found = (
-        Column<Service>,
-        Column<Metric>,
+        EnumColumn<Service>,
+        EnumColumn<Metric>,
         String,
-        Amount,
-        Amount,
-        Amount,
+        LenientFloat,
+        LenientFloat,
+        LenientFloat,
     );
     let origins: Vec<OriginRow> = on!(db, |conn| usagectl_limit_origins::table
         .select(OriginRow::as_select())
@@ -135,7 +134,7 @@ pub fn rows(db: &mut Db) -> QueryResult<Vec<LimitRow>> {
 /// Writes a row, in the place of the one that the plan had for this metric, and what it means.
 pub fn write(db: &mut Db, row: &LimitRow, now: DateTime<Utc>) -> QueryResult<()> {
     use infrastructure_limit::dsl;
-    let now_ts = Ts::new(now);
+    let now_ts = UtcTimestamp::new(now);
     let values = (
         dsl::limit_value.eq(row.value),
         dsl::warning_percent.eq(row.warning_percent),
@@ -143,15 +142,15 @@ pub fn write(db: &mut Db, row: &LimitRow, now: DateTime<Utc>) -> QueryResult<()>
         dsl::updated_at.eq(now_ts),
     );
     let of_key = dsl::infrastructure_limit
-        .filter(dsl::service.eq(Column(row.service)))
-        .filter(dsl::metric.eq(Column(row.metric)))
+        .filter(dsl::service.eq(EnumColumn(row.service)))
+        .filter(dsl::metric.eq(EnumColumn(row.metric)))
         .filter(dsl::current_plan.eq(&row.plan));
     let updated = on!(db, |conn| diesel::update(of_key).set(values).execute(conn))?;
     if updated == 0 {
         let new = (
             dsl::id.eq(id::unique(now).to_string()),
-            dsl::service.eq(Column(row.service)),
-            dsl::metric.eq(Column(row.metric)),
+            dsl::service.eq(EnumColumn(row.service)),
+            dsl::metric.eq(EnumColumn(row.metric)),
             dsl::current_plan.eq(&row.plan),
             values,
             dsl::created_at.eq(now_ts),
@@ -183,8 +182,8 @@ pub fn write_meaning(db: &mut Db, row: &LimitRow, meaning: &Meaning) -> QueryRes
 pub fn remove(db: &mut Db, service: Service, metric: Metric, plan: &str) -> QueryResult<bool> {
     use infrastructure_limit::dsl;
     let of_key = dsl::infrastructure_limit
-        .filter(dsl::service.eq(Column(service)))
-        .filter(dsl::metric.eq(Column(metric)))
+        .filter(dsl::service.eq(EnumColumn(service)))
+        .filter(dsl::metric.eq(EnumColumn(metric)))
         .filter(dsl::current_plan.eq(plan));
     let removed = on!(db, |conn| diesel::delete(of_key).execute(conn))?;
     use usagectl_limit_origins::dsl as origins;

@@ -7,7 +7,7 @@ use crate::domain::plans::selection::{Billing, PlanChoice};
 use crate::store::db::{Db, on};
 use crate::store::schema::usagectl_plan_choices;
 use crate::store::schema::usagectl_plan_choices::dsl;
-use crate::store::time::Ts;
+use crate::store::time::UtcTimestamp;
 
 #[derive(Debug, Insertable, Queryable, Selectable)]
 #[diesel(table_name = usagectl_plan_choices, treat_none_as_default_value = false)]
@@ -19,9 +19,9 @@ struct Row {
     region: Option<String>,
     anchor_day: i32,
     time_zone: String,
-    valid_from: Ts,
+    valid_from: UtcTimestamp,
     chosen_by: String,
-    created_at: Ts,
+    created_at: UtcTimestamp,
 }
 
 impl Row {

@@ -9,14 +9,14 @@ use crate::domain::recommendation::history::Entry;
 use crate::domain::recommendation::lifecycle::Actor;
 use crate::store::db::{Db, on};
 use crate::store::schema::usagectl_recommendation_history as history;
-use crate::store::time::Ts;
+use crate::store::time::UtcTimestamp;
 
 #[derive(Insertable, Queryable, Selectable)]
 #[diesel(table_name = history)]
 struct Row {
     recommendation_id: String,
     number: i32,
-    at: Ts,
+    at: UtcTimestamp,
     actor: String,
     actor_kind: String,
     from_status: Option<String>,

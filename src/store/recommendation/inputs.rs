@@ -8,7 +8,7 @@ use crate::domain::named::Named;
 use crate::domain::recommendation::inputs::Given;
 use crate::store::db::{Db, on};
 use crate::store::schema::usagectl_inputs;
-use crate::store::time::Ts;
+use crate::store::time::UtcTimestamp;
 
 /// The value of an input: the one for this service, else the one for all.
 pub fn value(db: &mut Db, name: &str, service: Service) -> QueryResult<Option<String>> {
@@ -55,7 +55,7 @@ pub fn set(db: &mut Db, given: &Given, now: DateTime<Utc>) -> QueryResult<()> {
     let values = (
         usagectl_inputs::value.eq(&given.value),
         usagectl_inputs::updated_by.eq(&given.updated_by),
-        usagectl_inputs::updated_at.eq(Ts::new(now)),
+        usagectl_inputs::updated_at.eq(UtcTimestamp::new(now)),
     );
     on!(db, |conn| diesel::insert_into(usagectl_inputs::table)
         .values((

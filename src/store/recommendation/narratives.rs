@@ -5,7 +5,7 @@ use diesel::prelude::*;
 use crate::domain::recommendation::prose::template::Narrative;
 use crate::store::db::{Db, on};
 use crate::store::schema::usagectl_narratives;
-use crate::store::time::Ts;
+use crate::store::time::UtcTimestamp;
 
 #[derive(AsChangeset, Insertable, Queryable, Selectable)]
 #[diesel(table_name = usagectl_narratives, treat_none_as_null = true)]
@@ -15,7 +15,7 @@ struct Row {
     model: String,
     text: String,
     refused: Option<String>,
-    created_at: Ts,
+    created_at: UtcTimestamp,
 }
 
 /// What was written last about a recommendation.

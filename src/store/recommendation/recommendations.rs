@@ -12,57 +12,55 @@ use crate::domain::metrics::names::{Metric, Priority, Service, Status};
 use crate::domain::named::Named;
 use crate::domain::recommendation::{Kind, Numbers, Own, Recommendation, StoredFacts, is_open};
 use crate::store::db::{Db, on};
-use crate::store::enums::Column;
-use crate::store::json::Json;
 use crate::store::schema::{upgrade_recommendation, usagectl_recommendations};
-use crate::store::time::Ts;
-use crate::store::types::{Amount, Moment};
+use crate::store::time::UtcTimestamp;
+use crate::store::types::{EnumColumn, Json, LenientFloat, MaybeTimestamp};
 
 /// A row of the application's table, read whatever the application wrote.
 #[derive(AsChangeset, Clone, Debug, Identifiable, Insertable, PartialEq, Queryable, Selectable)]
 #[diesel(table_name = upgrade_recommendation, treat_none_as_null = true)]
 struct Row {
     id: String,
-    service: Column<Service>,
-    metric: Option<Column<Metric>>,
+    service: EnumColumn<Service>,
+    metric: Option<EnumColumn<Metric>>,
     current_plan: String,
     recommended_plan: String,
-    priority: Column<Priority>,
-    status: Column<Status>,
-    #[diesel(deserialize_as = Amount)]
+    priority: EnumColumn<Priority>,
+    status: EnumColumn<Status>,
+    #[diesel(deserialize_as = LenientFloat)]
     current_usage: Option<f64>,
-    #[diesel(deserialize_as = Amount)]
+    #[diesel(deserialize_as = LenientFloat)]
     limit_value: Option<f64>,
-    #[diesel(deserialize_as = Amount)]
+    #[diesel(deserialize_as = LenientFloat)]
     usage_percent: Option<f64>,
     days_to_limit: Option<i32>,
-    #[diesel(deserialize_as = Amount)]
+    #[diesel(deserialize_as = LenientFloat)]
     current_cost: Option<f64>,
-    #[diesel(deserialize_as = Amount)]
+    #[diesel(deserialize_as = LenientFloat)]
     projected_cost: Option<f64>,
-    #[diesel(deserialize_as = Amount)]
+    #[diesel(deserialize_as = LenientFloat)]
     upgrade_cost: Option<f64>,
-    #[diesel(deserialize_as = Amount)]
+    #[diesel(deserialize_as = LenientFloat)]
     revenue_impact: Option<f64>,
-    #[diesel(deserialize_as = Amount)]
+    #[diesel(deserialize_as = LenientFloat)]
     profit_impact: Option<f64>,
-    #[diesel(deserialize_as = Amount)]
+    #[diesel(deserialize_as = LenientFloat)]
     roi: Option<f64>,
     reason: String,
     benefits: Option<Json>,
     risks: Option<Json>,
     reviewed_by: Option<String>,
     review_notes: Option<String>,
-    #[diesel(deserialize_as = Moment)]
-    reviewed_at: Option<Ts>,
-    #[diesel(deserialize_as = Moment)]
-    implemented_at: Option<Ts>,
-    #[diesel(deserialize_as = Moment)]
-    expires_at: Option<Ts>,
-    #[diesel(deserialize_as = Moment, skip_update)]
-    created_at: Ts,
-    #[diesel(deserialize_as = Moment)]
-    updated_at: Ts,
+    #[diesel(deserialize_as = MaybeTimestamp)]
+    reviewed_at: Option<UtcTimestamp>,
+    #[diesel(deserialize_as = MaybeTimestamp)]
+    implemented_at: Option<UtcTimestamp>,
+    #[diesel(deserialize_as = MaybeTimestamp)]
+    expires_at: Option<UtcTimestamp>,
+    #[diesel(deserialize_as = MaybeTimestamp, skip_update)]
+    created_at: UtcTimestamp,
+    #[diesel(deserialize_as = MaybeTimestamp)]
+    updated_at: UtcTimestamp,
 }
 
 /// A row of ours.
@@ -79,13 +77,13 @@ struct OwnRow {
     facts: String,
     facts_hash: String,
     catalogue_version: String,
-    last_seen_at: Ts,
+    last_seen_at: UtcTimestamp,
     seen_count: i32,
     unseen_count: i32,
     cleared_count: i32,
-    unseen_since: Option<Ts>,
+    unseen_since: Option<UtcTimestamp>,
     dismissed_priority: Option<String>,
-    snoozed_until: Option<Ts>,
+    snoozed_until: Option<UtcTimestamp>,
     reopened_count: i32,
     predecessor_id: Option<String>,
     outcome: Option<String>,
@@ -244,9 +242,9 @@ fn joined(row: Row, own: Option<OwnRow>) -> Recommendation {
         risks: row.risks.map(sentences).unwrap_or_default(),
         reviewed_by: row.reviewed_by,
         review_notes: row.review_notes,
-        reviewed_at: row.reviewed_at.map(Ts::utc),
-        implemented_at: row.implemented_at.map(Ts::utc),
-        expires_at: row.expires_at.map(Ts::utc),
+        reviewed_at: row.reviewed_at.map(UtcTimestamp::utc),
+        implemented_at: row.implemented_at.map(UtcTimestamp::utc),
+        expires_at: row.expires_at.map(UtcTimestamp::utc),
         created_at: row.created_at.utc(),
         updated_at: row.updated_at.utc(),
         own: own.map(|own| Own {
@@ -262,11 +260,11 @@ fn joined(row: Row, own: Option<OwnRow>) -> Recommendation {
             seen_count: own.seen_count,
             unseen_count: own.unseen_count,
             cleared_count: own.cleared_count,
-            unseen_since: own.unseen_since.map(Ts::utc),
+            unseen_since: own.unseen_since.map(UtcTimestamp::utc),
             dismissed_priority: own
                 .dismissed_priority
                 .and_then(|name| Priority::named(&name)),
-            snoozed_until: own.snoozed_until.map(Ts::utc),
+            snoozed_until: own.snoozed_until.map(UtcTimestamp::utc),
             reopened_count: own.reopened_count,
             predecessor_id: own.predecessor_id,
             outcome: own.outcome,
@@ -291,21 +289,21 @@ fn split(recommendation: &Recommendation) -> (Row, Option<OwnRow>) {
         seen_count: own.seen_count,
         unseen_count: own.unseen_count,
         cleared_count: own.cleared_count,
-        unseen_since: own.unseen_since.map(Ts::new),
+        unseen_since: own.unseen_since.map(UtcTimestamp::new),
         dismissed_priority: own.dismissed_priority.map(|p| p.as_str().to_owned()),
-        snoozed_until: own.snoozed_until.map(Ts::new),
+        snoozed_until: own.snoozed_until.map(UtcTimestamp::new),
         reopened_count: own.reopened_count,
         predecessor_id: own.predecessor_id,
         outcome: own.outcome,
     });
     let row = Row {
         id: it.id,
-        service: Column(it.service),
-        metric: it.metric.map(Column),
+        service: EnumColumn(it.service),
+        metric: it.metric.map(EnumColumn),
         current_plan: it.current_plan,
         recommended_plan: it.recommended_plan,
-        priority: Column(it.priority),
-        status: Column(it.status),
+        priority: EnumColumn(it.priority),
+        status: EnumColumn(it.status),
         current_usage: it.numbers.current_usage,
         limit_value: it.numbers.limit_value,
         usage_percent: it.numbers.usage_percent,
@@ -321,9 +319,9 @@ fn split(recommendation: &Recommendation) -> (Row, Option<OwnRow>) {
         risks: list(&it.risks),
         reviewed_by: it.reviewed_by,
         review_notes: it.review_notes,
-        reviewed_at: it.reviewed_at.map(Ts::new),
-        implemented_at: it.implemented_at.map(Ts::new),
-        expires_at: it.expires_at.map(Ts::new),
+        reviewed_at: it.reviewed_at.map(UtcTimestamp::new),
+        implemented_at: it.implemented_at.map(UtcTimestamp::new),
+        expires_at: it.expires_at.map(UtcTimestamp::new),
         created_at: it.created_at.into(),
         updated_at: it.updated_at.into(),
     };

@@ -14,7 +14,7 @@ use crate::domain::usage::credits::Credits;
 use crate::domain::usage::rollup::{ApiPeriod, ErrorClasses, Rollup};
 use crate::store::db::{Db, on};
 use crate::store::schema::api_usage_aggregates;
-use crate::store::time::{HourEdge, Stamp, Ts};
+use crate::store::time::{HourBoundary, StoredTimestamp, UtcTimestamp};
 
 /// The columns that a roll-up decides.
 #[derive(AsChangeset, Clone, Debug, Insertable, Queryable, Selectable)]
@@ -78,12 +78,12 @@ struct NewRow {
     api_name: String,
     endpoint: Option<String>,
     aggregation_type: &'static str,
-    period_start: Ts,
-    period_end: Ts,
+    period_start: UtcTimestamp,
+    period_end: UtcTimestamp,
     #[diesel(embed)]
     numbers: Numbers,
-    created_at: Ts,
-    updated_at: Ts,
+    created_at: UtcTimestamp,
+    updated_at: UtcTimestamp,
 }
 
 /// A row as it was found.
@@ -107,7 +107,7 @@ pub fn find(
     window: Window,
 ) -> QueryResult<HashMap<ApiPeriod, Found>> {
     use api_usage_aggregates::dsl;
-    type Read = (String, String, Stamp, Numbers);
+    type Read = (String, String, StoredTimestamp, Numbers);
     macro_rules! rows {
         () => {
             dsl::api_usage_aggregates
@@ -123,8 +123,8 @@ pub fn find(
     }
     let ranged = |window: Window| {
         dsl::period_start
-            .ge(HourEdge(window.from))
-            .and(dsl::period_start.lt(HourEdge(window.to)))
+            .ge(HourBoundary(window.from))
+            .and(dsl::period_start.lt(HourBoundary(window.to)))
     };
     let rows: Vec<Read> = match db {
         Db::Pg(conn) => rows!().filter(ranged(window)).load(conn)?,
@@ -146,9 +146,9 @@ pub fn find(
     let mut found = HashMap::new();
     for (id, api_name, start, numbers) in rows {
         let (start, canonical) = match start {
-            Stamp::Canonical(start) => (start, true),
-            Stamp::Odd(Some(start)) => (start, false),
-            Stamp::Odd(None) => continue,
+            StoredTimestamp::Canonical(start) => (start, true),
+            StoredTimestamp::NonCanonical(Some(start)) => (start, false),
+            StoredTimestamp::NonCanonical(None) => continue,
         };
         let row = Found {
             id,
@@ -189,7 +189,7 @@ pub fn surplus(db: &mut Db, granularity: Granularity, window: Window) -> QueryRe
         #[diesel(sql_type = Text)]
         api_name: String,
         #[diesel(sql_type = Timestamp)]
-        period_start: Stamp,
+        period_start: StoredTimestamp,
         #[diesel(sql_type = Bool)]
         rolled_up: bool,
         #[diesel(sql_type = BigInt)]
@@ -251,8 +251,8 @@ pub fn surplus(db: &mut Db, granularity: Granularity, window: Window) -> QueryRe
     let bound = |query: String| {
         diesel::sql_query(query)
             .bind::<Text, _>(granularity.as_str())
-            .bind::<Timestamp, _>(HourEdge(window.from))
-            .bind::<Timestamp, _>(HourEdge(window.to))
+            .bind::<Timestamp, _>(HourBoundary(window.from))
+            .bind::<Timestamp, _>(HourBoundary(window.to))
     };
     let rows: Vec<Row> = match db {
         Db::Pg(conn) => bound(query).load(conn)?,
@@ -263,7 +263,7 @@ pub fn surplus(db: &mut Db, granularity: Granularity, window: Window) -> QueryRe
     };
     let count = |count: i64| u64::try_from(count).unwrap_or(0);
     let surplus = |row: Row| {
-        let Stamp::Canonical(start) = row.period_start else {
+        let StoredTimestamp::Canonical(start) = row.period_start else {
             return None;
         };
         // The application cuts days at its own midnight. Such a day overlaps two of ours, whose rows
@@ -362,10 +362,10 @@ pub fn replace(
         diesel::update(dsl::api_usage_aggregates.find(id))
             .set((
                 dsl::endpoint.eq(None::<String>),
-                dsl::period_start.eq(Ts::new(start)),
-                dsl::period_end.eq(Ts::new(granularity.end_of(start))),
+                dsl::period_start.eq(UtcTimestamp::new(start)),
+                dsl::period_end.eq(UtcTimestamp::new(granularity.end_of(start))),
                 Numbers::from(published),
-                dsl::updated_at.eq(Ts::new(now)),
+                dsl::updated_at.eq(UtcTimestamp::new(now)),
             ))
             .execute(conn)
     })?;

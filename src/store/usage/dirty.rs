@@ -22,7 +22,7 @@ use crate::domain::usage::rollup::ApiPeriod;
 use crate::store::db::{Db, on};
 use crate::store::migrations::{Direction, Migration};
 use crate::store::schema::{api_usage, usagectl_dirty_hours, usagectl_odd_timestamps};
-use crate::store::time::{HourEdge, Stamp};
+use crate::store::time::{HourBoundary, StoredTimestamp};
 
 const POSTGRES_TRIGGERS: [&str; 4] = [
     "usagectl_after_insert",
@@ -162,10 +162,10 @@ pub fn count_unreadable(db: &mut Db) -> QueryResult<u64> {
             use api_usage::dsl;
             // Two searches of the index; also finds infinity.
             let before = dsl::api_usage
-                .filter(dsl::timestamp.lt(HourEdge(Window::ALL.from)))
+                .filter(dsl::timestamp.lt(HourBoundary(Window::ALL.from)))
                 .select(count_star());
             let after = dsl::api_usage
-                .filter(dsl::timestamp.ge(HourEdge(Window::ALL.to)))
+                .filter(dsl::timestamp.ge(HourBoundary(Window::ALL.to)))
                 .select(count_star());
             before.get_result::<i64>(conn)? + after.get_result::<i64>(conn)?
         }
@@ -219,8 +219,8 @@ pub fn mark_rows(db: &mut Db, window: Window, apis: &[String]) -> QueryResult<()
     for api in each(apis) {
         for statement in statements {
             on!(db, |conn| diesel::sql_query(*statement)
-                .bind::<Timestamp, _>(HourEdge(window.from))
-                .bind::<Timestamp, _>(HourEdge(window.to))
+                .bind::<Timestamp, _>(HourBoundary(window.from))
+                .bind::<Timestamp, _>(HourBoundary(window.to))
                 .bind::<Nullable<Text>, _>(api)
                 .execute(conn))?;
         }
@@ -240,15 +240,15 @@ fn each(apis: &[String]) -> Vec<Option<&str>> {
 /// The hours of `window` that are marked.
 pub fn dirty_hours(db: &mut Db, window: Window) -> QueryResult<BTreeSet<ApiPeriod>> {
     use usagectl_dirty_hours::dsl;
-    let marks: Vec<(Stamp, String)> = on!(db, |conn| dsl::usagectl_dirty_hours
+    let marks: Vec<(StoredTimestamp, String)> = on!(db, |conn| dsl::usagectl_dirty_hours
         .select((dsl::hour, dsl::api_name))
-        .filter(dsl::hour.ge(HourEdge(window.from)))
-        .filter(dsl::hour.lt(HourEdge(window.to)))
+        .filter(dsl::hour.ge(HourBoundary(window.from)))
+        .filter(dsl::hour.lt(HourBoundary(window.to)))
         .distinct()
         .load(conn))?;
     let readable = |(hour, api_name)| match hour {
-        Stamp::Canonical(start) => Some(ApiPeriod { start, api_name }),
-        Stamp::Odd(_) => None,
+        StoredTimestamp::Canonical(start) => Some(ApiPeriod { start, api_name }),
+        StoredTimestamp::NonCanonical(_) => None,
     };
     Ok(marks.into_iter().filter_map(readable).collect())
 }
@@ -258,7 +258,7 @@ pub fn days_with_rows(db: &mut Db, window: Window) -> QueryResult<BTreeSet<DateT
     #[derive(QueryableByName)]
     struct Day {
         #[diesel(sql_type = Timestamp)]
-        day: Stamp,
+        day: StoredTimestamp,
     }
     let query = match db {
         Db::Pg(_) => {
@@ -274,12 +274,12 @@ pub fn days_with_rows(db: &mut Db, window: Window) -> QueryResult<BTreeSet<DateT
         }
     };
     let days: Vec<Day> = on!(db, |conn| diesel::sql_query(query)
-        .bind::<Timestamp, _>(HourEdge(window.from))
-        .bind::<Timestamp, _>(HourEdge(window.to))
+        .bind::<Timestamp, _>(HourBoundary(window.from))
+        .bind::<Timestamp, _>(HourBoundary(window.to))
         .load(conn))?;
     let readable = |day: Day| match day.day {
-        Stamp::Canonical(start) => Some(start),
-        Stamp::Odd(_) => None,
+        StoredTimestamp::Canonical(start) => Some(start),
+        StoredTimestamp::NonCanonical(_) => None,
     };
     Ok(days.into_iter().filter_map(readable).collect())
 }

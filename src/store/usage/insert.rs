@@ -30,7 +30,7 @@ use crate::domain::usage::batch::UsageBatch;
 use crate::domain::usage::record::{NewUsage, UsageRecord};
 use crate::store::db::{Db, is_lock_message, on};
 use crate::store::schema::api_usage;
-use crate::store::time::Ts;
+use crate::store::time::UtcTimestamp;
 
 /// What became of a batch.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -53,7 +53,7 @@ pub enum Refused {
 }
 
 /// Puts a batch into `api_usage`, within a transaction of the caller.
-pub fn load(db: &mut Db, batch: &UsageBatch, created_at: Ts) -> QueryResult<Loaded> {
+pub fn load(db: &mut Db, batch: &UsageBatch, created_at: UtcTimestamp) -> QueryResult<Loaded> {
     let mut order: Vec<usize> = (0..batch.len()).collect();
     // In the order of ids, so that two runs that insert the same ones never wait for each other in a
     // circle. Of equal ids the first line stays first.
@@ -71,7 +71,7 @@ pub fn load(db: &mut Db, batch: &UsageBatch, created_at: Ts) -> QueryResult<Load
 }
 
 /// Whether a row of this id was recorded at or before `until`.
-pub fn was_recorded(db: &mut Db, id: &str, until: Ts) -> QueryResult<bool> {
+pub fn was_recorded(db: &mut Db, id: &str, until: UtcTimestamp) -> QueryResult<bool> {
     let row = api_usage::table
         .filter(api_usage::id.eq(id))
         .filter(api_usage::created_at.le(until));
@@ -83,7 +83,7 @@ pub fn was_recorded(db: &mut Db, id: &str, until: Ts) -> QueryResult<bool> {
 const HOPELESS: usize = 100;
 
 struct Load {
-    created_at: Ts,
+    created_at: UtcTimestamp,
     /// Rows that the database does not refuse.
     passed: usize,
     /// Of those, the ones that were not there and are now.
@@ -264,11 +264,13 @@ struct StoredTime(DateTime<Utc>);
 
 impl<DB: Backend> FromSql<Timestamp, DB> for StoredTime
 where
-    Ts: FromSql<Timestamp, DB>,
+    UtcTimestamp: FromSql<Timestamp, DB>,
 {
     fn from_sql(value: DB::RawValue<'_>) -> deserialize::Result<StoredTime> {
-        let read = <Ts as FromSql<Timestamp, DB>>::from_sql(value);
-        Ok(StoredTime(read.map_or(DateTime::<Utc>::MIN_UTC, Ts::utc)))
+        let read = <UtcTimestamp as FromSql<Timestamp, DB>>::from_sql(value);
+        Ok(StoredTime(
+            read.map_or(DateTime::<Utc>::MIN_UTC, UtcTimestamp::utc),
+        ))
     }
 }
 
@@ -307,7 +309,7 @@ struct StagedRow<'a> {
     id: &'a str,
     api_name: &'a str,
     endpoint: Option<&'a str>,
-    timestamp: Ts,
+    timestamp: UtcTimestamp,
     success: bool,
     status_code: Option<i32>,
     method: Option<&'a str>,
@@ -402,7 +404,7 @@ struct Count {
 }
 
 /// Moves a part of the temporary table and says how many rows that were.
-fn move_staged(db: &mut Db, places: &Range<usize>, created_at: Ts) -> QueryResult<usize> {
+fn move_staged(db: &mut Db, places: &Range<usize>, created_at: UtcTimestamp) -> QueryResult<usize> {
     let (start, end) = (places.start as i64, places.end as i64);
     match db {
         Db::Sqlite(conn) => diesel::sql_query(MOVE)
@@ -540,7 +542,7 @@ impl CopyLines {
         let _ = write!(self.0, "{value}\t");
     }
 
-    fn time(&mut self, time: Ts) {
+    fn time(&mut self, time: UtcTimestamp) {
         // A column without a zone drops the offset, which is always that of UTC.
         let _ = time.write_sqlite_text(&mut self.0);
         self.0.push('\t');

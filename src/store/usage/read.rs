@@ -13,8 +13,8 @@ use crate::domain::usage::read_plan::Slice;
 use crate::domain::usage::rollup::Call;
 use crate::store::db::Db;
 use crate::store::schema::{api_usage, usagectl_odd_timestamps};
-use crate::store::time::{HourEdge, Stamp, Ts};
-use crate::store::types::{Amount, Flag, Whole};
+use crate::store::time::{HourBoundary, StoredTimestamp, UtcTimestamp};
+use crate::store::types::{LenientBool, LenientFloat, LenientInt};
 
 /// One row, as far as it is counted.
 #[derive(Clone, Copy, Debug)]
@@ -33,8 +33,8 @@ pub struct UsageRow<'a> {
 /// fast as looking each of them up from the index of timestamps, which here is read by itself.
 fn dense_rowids(
     conn: &mut SqliteConnection,
-    from: HourEdge,
-    to: HourEdge,
+    from: HourBoundary,
+    to: HourBoundary,
 ) -> QueryResult<Option<(i64, i64)>> {
     type Spread = (Option<i64>, Option<i64>, i64);
     let (first, last, count): Spread = api_usage::table
@@ -54,13 +54,13 @@ fn dense_rowids(
 struct Found {
     api_name: String,
     endpoint: Option<String>,
-    timestamp: Stamp,
-    success: Flag,
-    status_code: Option<Whole>,
-    response_time: Option<Whole>,
+    timestamp: StoredTimestamp,
+    success: LenientBool,
+    status_code: Option<LenientInt>,
+    response_time: Option<LenientInt>,
     error_type: Option<String>,
-    cost_credits: Option<Amount>,
-    cached: Flag,
+    cost_credits: Option<LenientFloat>,
+    cached: LenientBool,
 }
 
 impl Found {
@@ -110,7 +110,7 @@ const COLUMNS: Columns = (
 pub fn for_each(db: &mut Db, slice: &Slice, mut work: impl FnMut(UsageRow<'_>)) -> QueryResult<()> {
     // Whole hours, since those are what the text of a timestamp can be searched by.
     let hours = slice.window.widened(Granularity::Hourly);
-    let (from, to) = (HourEdge(hours.from), HourEdge(hours.to));
+    let (from, to) = (HourBoundary(hours.from), HourBoundary(hours.to));
     macro_rules! ranged {
         () => {{
             let rows = api_usage::table
@@ -133,7 +133,7 @@ pub fn for_each(db: &mut Db, slice: &Slice, mut work: impl FnMut(UsageRow<'_>)) 
         Db::Pg(conn) => {
             for row in ranged!().load_iter::<Found, PgRowByRowLoadingMode>(conn)? {
                 let row = row?;
-                if let Stamp::Canonical(at) = row.timestamp {
+                if let StoredTimestamp::Canonical(at) = row.timestamp {
                     hand_over(&row, at);
                 }
             }
@@ -159,7 +159,7 @@ pub fn for_each(db: &mut Db, slice: &Slice, mut work: impl FnMut(UsageRow<'_>)) 
             for row in rows.load_iter::<Found, DefaultLoadingMode>(conn)? {
                 let row = row?;
                 // Others are listed as odd, and come below.
-                if let Stamp::Canonical(at) = row.timestamp {
+                if let StoredTimestamp::Canonical(at) = row.timestamp {
                     hand_over(&row, at);
                 }
             }
@@ -172,13 +172,13 @@ pub fn for_each(db: &mut Db, slice: &Slice, mut work: impl FnMut(UsageRow<'_>)) 
                 .select((usagectl_odd_timestamps::hour.assume_not_null(), COLUMNS))
                 .filter(usagectl_odd_timestamps::hour.ge(from))
                 .filter(usagectl_odd_timestamps::hour.lt(to));
-            for row in odd.load_iter::<(Ts, Found), DefaultLoadingMode>(conn)? {
+            for row in odd.load_iter::<(UtcTimestamp, Found), DefaultLoadingMode>(conn)? {
                 let (hour, row) = row?;
                 let is_asked_for = slice
                     .api_name
                     .as_ref()
                     .is_none_or(|api| *api == row.api_name);
-                if let Stamp::Odd(at) = row.timestamp
+                if let StoredTimestamp::NonCanonical(at) = row.timestamp
                     && is_asked_for
                 {
                     // The trigger's reading has put the row into its hour; ours must not move it to another.

@@ -17,7 +17,7 @@ use crate::domain::usage::rollup::{ApiPeriod, ApiRollup, ErrorClasses, ResponseT
 use crate::error::{Error, Exit};
 use crate::store::db::{Db, on};
 use crate::store::schema::{usagectl_dirty_hours, usagectl_rollups, usagectl_stale_periods};
-use crate::store::time::{HourEdge, Ts};
+use crate::store::time::{HourBoundary, UtcTimestamp};
 
 /// Which rows of a period are meant: the one of the whole API or those of its endpoints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +41,7 @@ struct Row {
     aggregation_type: String,
     scope: String,
     api_name: String,
-    period_start: Ts,
+    period_start: UtcTimestamp,
     endpoint: String,
     total_requests: i64,
     success_count: i64,
@@ -205,8 +205,8 @@ pub fn for_each(
                 .filter(dsl::aggregation_type.eq(granularity.as_str()))
                 .filter(dsl::scope.eq_any(scopes.iter().map(|scope| scope.as_str())))
                 .filter(dsl::api_name.eq_any(apis.iter().copied()))
-                .filter(dsl::period_start.ge(HourEdge(window.from)))
-                .filter(dsl::period_start.lt(HourEdge(window.to)))
+                .filter(dsl::period_start.ge(HourBoundary(window.from)))
+                .filter(dsl::period_start.lt(HourBoundary(window.to)))
                 .select(Row::as_select())
         };
     }
@@ -295,7 +295,7 @@ pub fn remove(db: &mut Db, granularity: Granularity, period: &ApiPeriod) -> Quer
             .filter(dsl::aggregation_type.eq(granularity.as_str()))
             .filter(dsl::scope.eq_any([Scope::Api.as_str(), Scope::Endpoint.as_str()]))
             .filter(dsl::api_name.eq(&period.api_name))
-            .filter(dsl::period_start.eq(Ts::new(period.start)))
+            .filter(dsl::period_start.eq(UtcTimestamp::new(period.start)))
             .execute(conn)
     })?;
     Ok(())
@@ -342,11 +342,11 @@ pub fn stale(
 ) -> QueryResult<Vec<ApiPeriod>> {
     use usagectl_stale_periods::dsl;
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let rows: Vec<(Ts, String)> = on!(db, |conn| {
+    let rows: Vec<(UtcTimestamp, String)> = on!(db, |conn| {
         let mut rows = dsl::usagectl_stale_periods
             .select((dsl::period_start, dsl::api_name))
             .filter(dsl::aggregation_type.eq(granularity.as_str()))
-            .filter(dsl::period_start.ge(HourEdge(from)))
+            .filter(dsl::period_start.ge(HourBoundary(from)))
             .order((dsl::period_start, dsl::api_name))
             .limit(limit)
             .into_boxed();
@@ -355,7 +355,7 @@ pub fn stale(
         }
         rows.load(conn)
     })?;
-    let period = |(start, api_name): (Ts, String)| ApiPeriod {
+    let period = |(start, api_name): (UtcTimestamp, String)| ApiPeriod {
         start: start.utc(),
         api_name,
     };
@@ -389,7 +389,7 @@ pub fn add_stale(
 #[diesel(table_name = usagectl_stale_periods, treat_none_as_default_value = false)]
 struct StaleRow {
     aggregation_type: &'static str,
-    period_start: Ts,
+    period_start: UtcTimestamp,
     api_name: String,
 }
 
@@ -401,7 +401,7 @@ pub fn remove_stale(
     last: &ApiPeriod,
 ) -> QueryResult<()> {
     use usagectl_stale_periods::dsl;
-    let start = Ts::new(last.start);
+    let start = UtcTimestamp::new(last.start);
     on!(db, |conn| {
         let mut done = diesel::delete(dsl::usagectl_stale_periods)
             .filter(dsl::aggregation_type.eq(granularity.as_str()))
@@ -444,8 +444,8 @@ pub fn mark_stored(db: &mut Db, window: Window, apis: &[String]) -> QueryResult<
                 .select((dsl::aggregation_type, dsl::period_start, dsl::api_name))
                 .filter(dsl::aggregation_type.eq(granularity.as_str()))
                 .filter(dsl::scope.eq(Scope::Api.as_str()))
-                .filter(dsl::period_start.ge(HourEdge(whole.from)))
-                .filter(dsl::period_start.lt(HourEdge(whole.to)))
+                .filter(dsl::period_start.ge(HourBoundary(whole.from)))
+                .filter(dsl::period_start.lt(HourBoundary(whole.to)))
                 .into_boxed();
             if !apis.is_empty() {
                 stored = stored.filter(dsl::api_name.eq_any(apis));
@@ -471,15 +471,15 @@ pub fn stored_starts(
     window: Window,
 ) -> QueryResult<BTreeSet<DateTime<Utc>>> {
     use usagectl_rollups::dsl;
-    let starts: Vec<Ts> = on!(db, |conn| dsl::usagectl_rollups
+    let starts: Vec<UtcTimestamp> = on!(db, |conn| dsl::usagectl_rollups
         .select(dsl::period_start)
         .filter(dsl::aggregation_type.eq(granularity.as_str()))
         .filter(dsl::scope.eq(Scope::Api.as_str()))
-        .filter(dsl::period_start.ge(HourEdge(window.from)))
-        .filter(dsl::period_start.lt(HourEdge(window.to)))
+        .filter(dsl::period_start.ge(HourBoundary(window.from)))
+        .filter(dsl::period_start.lt(HourBoundary(window.to)))
         .distinct()
         .load(conn))?;
-    Ok(starts.into_iter().map(Ts::utc).collect())
+    Ok(starts.into_iter().map(UtcTimestamp::utc).collect())
 }
 
 /// The stale periods of every granularity that start in `window`.
@@ -487,13 +487,13 @@ pub fn stale_in(db: &mut Db, window: Window) -> QueryResult<Vec<(Granularity, Ap
     use usagectl_stale_periods::dsl;
     let mut found = Vec::new();
     for granularity in Granularity::ALL {
-        let rows: Vec<(Ts, String)> = on!(db, |conn| dsl::usagectl_stale_periods
+        let rows: Vec<(UtcTimestamp, String)> = on!(db, |conn| dsl::usagectl_stale_periods
             .select((dsl::period_start, dsl::api_name))
             .filter(dsl::aggregation_type.eq(granularity.as_str()))
-            .filter(dsl::period_start.ge(HourEdge(window.from)))
-            .filter(dsl::period_start.lt(HourEdge(window.to)))
+            .filter(dsl::period_start.ge(HourBoundary(window.from)))
+            .filter(dsl::period_start.lt(HourBoundary(window.to)))
             .load(conn))?;
-        let period = |(start, api_name): (Ts, String)| ApiPeriod {
+        let period = |(start, api_name): (UtcTimestamp, String)| ApiPeriod {
             start: start.utc(),
             api_name,
         };

@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use serde_json::Value;
 use usagectl::store::lock::{RunKind, RunLock};
-use usagectl::store::url::{self, Source};
+use usagectl::store::url::{self, UrlSource};
 
 use crate::support::Engine::{Postgresql, Sqlite};
 use crate::support::calls::{
@@ -791,7 +791,7 @@ fn a_second_run_at_once_waits_as_long_as_it_is_told_and_no_longer(
 ) {
     let db = TestDatabase::migrated(engine);
     insert(&db, &steady(20, 60));
-    let url = url::parse(db.url(), Source::Flag).unwrap();
+    let url = url::parse(db.url(), UrlSource::Flag).unwrap();
     let lock = RunLock::acquire(&url, RunKind::Aggregate, Duration::ZERO).unwrap();
     assert_snapshot!(aggregate(&db).snapshot(), @"
         ------- stderr -------

@@ -10,7 +10,7 @@ use usagectl::store::db;
 use usagectl::store::db::{Access, Db};
 use usagectl::store::lock::{RunKind, RunLock};
 use usagectl::store::migrations::{ALL, require_current};
-use usagectl::store::url::{self, Source};
+use usagectl::store::url::{self, UrlSource};
 
 use crate::support::Engine::{Postgresql, Sqlite};
 use crate::support::{Engine, OtherRole, TestDatabase, whole_catalogue};
@@ -198,7 +198,7 @@ fn another_run_at_work_is_waited_for_and_then_reported(
     #[values(Sqlite, Postgresql)] engine: Engine,
 ) {
     let db = TestDatabase::empty(engine);
-    let url = url::parse(db.url(), Source::Flag).unwrap();
+    let url = url::parse(db.url(), UrlSource::Flag).unwrap();
     let _lock = RunLock::acquire(&url, RunKind::Migrate, Duration::ZERO).unwrap();
     let run = db.usagectl(["migrate", "--lock-wait", "100ms"]).run();
     assert_snapshot!(run.snapshot(), @"
@@ -499,7 +499,7 @@ fn a_second_application_schema_in_the_same_database_is_refused_postgresql() {
     let before = whole_catalogue(&db);
     let separator = if db.url().contains('?') { '&' } else { '?' };
     let url = format!("{}{separator}schema=shop", db.url());
-    let opened = url::parse(&url, Source::Flag).unwrap();
+    let opened = url::parse(&url, UrlSource::Flag).unwrap();
     let mut opened = db::open(&opened, Access::Write).unwrap();
     assert_eq!(
         require_current(&mut opened).unwrap_err().exit(),

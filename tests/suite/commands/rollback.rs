@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::support::assert_snapshot;
 use usagectl::store::db::Db;
 use usagectl::store::lock::{RunKind, RunLock};
-use usagectl::store::url::{self, Source};
+use usagectl::store::url::{self, UrlSource};
 
 use crate::support::Engine::{Postgresql, Sqlite};
 use crate::support::{Engine, TestDatabase, whole_catalogue};
@@ -193,7 +193,7 @@ fn rows_that_came_since_they_were_counted_are_not_lost_unseen(
     let db = TestDatabase::migrated(engine);
     put_rows(&db);
     let whole = whole_catalogue(&db);
-    let url = url::parse(db.url(), Source::Flag).unwrap();
+    let url = url::parse(db.url(), UrlSource::Flag).unwrap();
     let lock = RunLock::acquire(&url, RunKind::Migrate, Duration::ZERO).unwrap();
     let mut run = db
         .usagectl(["rollback", "--all", "--yes", "--accept-data-loss"])

@@ -8,7 +8,7 @@ use proptest::test_runner::{Config, TestRunner};
 use usagectl::domain::usage::batch::UsageBatch;
 use usagectl::domain::usage::record::{Defaulted, NewUsage, UsageRecord};
 use usagectl::store::db::Db;
-use usagectl::store::time::Ts;
+use usagectl::store::time::UtcTimestamp;
 use usagectl::store::usage::insert::{Loaded, Refused, load, was_recorded};
 
 use crate::support::Engine::{Postgresql, Sqlite};
@@ -45,7 +45,7 @@ fn batch<'a>(usages: impl IntoIterator<Item = NewUsage<'a>>) -> UsageBatch {
 }
 
 fn load_now(db: &mut Db, batch: &UsageBatch) -> Loaded {
-    let now = Ts::new(DateTime::UNIX_EPOCH);
+    let now = UtcTimestamp::new(DateTime::UNIX_EPOCH);
     db.write_tx(|db| load(db, batch, now))
         .expect("the batch is loaded")
 }
@@ -125,7 +125,7 @@ fn a_row_was_recorded_at_its_time_and_not_before(#[values(Sqlite, Postgresql)] e
     let db = TestDatabase::migrated(engine);
     let mut conn = db.open();
     load_now(&mut conn, &batch([usage("a", "x")]));
-    let at = |ms| Ts::new(DateTime::from_timestamp_millis(ms).unwrap());
+    let at = |ms| UtcTimestamp::new(DateTime::from_timestamp_millis(ms).unwrap());
     assert_eq!(was_recorded(&mut conn, "a", at(0)), Ok(true));
     assert_eq!(was_recorded(&mut conn, "a", at(-1)), Ok(false));
     assert_eq!(was_recorded(&mut conn, "b", at(0)), Ok(false));

@@ -14,7 +14,7 @@ use diesel::sql_types::{BigInt, Binary, Double, Nullable, Text};
 use diesel::sqlite::{Sqlite, SqliteType};
 use usagectl::store::db;
 use usagectl::store::db::{Access, Db};
-use usagectl::store::url::{self, Source};
+use usagectl::store::url::{self, UrlSource};
 
 use super::postgres;
 use super::program::{Program, Sandbox};
@@ -109,7 +109,7 @@ impl TestDatabase {
 
     /// A connection as the program itself opens it; an empty SQLite database is made.
     pub fn open(&self) -> Db {
-        let url = url::parse(&self.url, Source::Flag).expect("our own URL is sound");
+        let url = url::parse(&self.url, UrlSource::Flag).expect("our own URL is sound");
         db::open(&url, Access::Create).unwrap_or_else(|error| panic!("{error}"))
     }
 

@@ -270,7 +270,7 @@ pub fn run(context: &mut Context, args: AddArgs) -> Result<Outcome> {
     }
     if revived > 0 {
         let waiting = counted(revived as u64, "notice");
-        context.tell(format_args!(
+        context.info(format_args!(
             "{waiting} to it can be sent now: usagectl alerts deliver"
         ));
     }

@@ -48,12 +48,12 @@ pub fn run(context: &mut Context, args: TestArgs) -> Result<Outcome> {
         created_at: now,
         summary: format!(
             "TEST: {} tries the channel {}",
-            context::who(),
+            context::current_user(),
             channel.name
         ),
     };
     notify::send_one(context, &channel, &content)?;
     let name = printable(&channel.name);
-    context.tell(format_args!("the channel `{name}` took the test notice"));
+    context.info(format_args!("the channel `{name}` took the test notice"));
     Ok(Outcome::DONE)
 }

@@ -7,7 +7,7 @@ use clap::{ArgGroup, Args};
 
 use crate::args::{parse_duration, parse_instant};
 use crate::commands::alerts::options::alert_type;
-use crate::context::{Context, who};
+use crate::context::{Context, current_user};
 use crate::domain::alert::lookup::choose;
 use crate::domain::alert::rule::{ALL_APIS, AlertType};
 use crate::domain::alert::silence::Silence;
@@ -86,7 +86,7 @@ pub fn run(context: &mut Context, args: AddArgs) -> Result<Outcome> {
         starts_at,
         ends_at,
         reason: args.reason,
-        created_by: who(),
+        created_by: current_user(),
         created_at: now,
     };
     let mut db = context.open(Access::Write)?;

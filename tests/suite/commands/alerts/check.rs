@@ -644,7 +644,7 @@ fn a_second_check_waits_or_is_busy(#[values(Sqlite, Postgresql)] engine: Engine)
     let db = TestDatabase::migrated(engine);
     put_one_rule(&db);
     let lock = usagectl::store::lock::RunLock::acquire(
-        &usagectl::store::url::parse(db.url(), usagectl::store::url::Source::Flag).unwrap(),
+        &usagectl::store::url::parse(db.url(), usagectl::store::url::UrlSource::Flag).unwrap(),
         usagectl::store::lock::RunKind::Alerts,
         std::time::Duration::ZERO,
     );
