@@ -4,6 +4,7 @@
 //! A test of the database takes its engine as `#[values(Sqlite, Postgresql)]` and runs once for each.
 
 pub mod alertmanager;
+pub mod alerts;
 pub mod calls;
 pub mod catalogue;
 pub mod database;

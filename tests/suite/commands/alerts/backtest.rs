@@ -5,10 +5,9 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use serde_json::Value;
 
-use super::check::{
-    check_with, checked, json, put_calls, put_limit, put_one_rule, put_rule, put_settings,
-};
+use super::check::{check_with, checked, json};
 use crate::support::Engine::{Postgresql, Sqlite};
+use crate::support::alerts::{put_calls, put_limit, put_one_rule, put_rule, put_settings};
 use crate::support::{Engine, Run, TestDatabase};
 use rstest::rstest;
 

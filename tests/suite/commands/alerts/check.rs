@@ -12,77 +12,13 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use crate::support::Engine::{Postgresql, Sqlite};
+use crate::support::alerts::{
+    at, put_calls, put_channel, put_limit, put_one_rule, put_rule, put_settings,
+};
 use crate::support::calls::{Call, insert};
 use crate::support::http::{HttpServer, Received};
 use crate::support::{Engine, Run, TestDatabase};
 use rstest::rstest;
-
-pub(super) fn at(minute: i64) -> DateTime<Utc> {
-    let start: DateTime<Utc> = "2026-01-31T12:00:00Z".parse().unwrap();
-    start + TimeDelta::minutes(minute)
-}
-
-pub(super) fn text(at: DateTime<Utc>) -> String {
-    at.format("%Y-%m-%dT%H:%M:%S%.3f+00:00").to_string()
-}
-
-/// A rule as the application writes it.
-pub(super) fn put_rule(
-    db: &TestDatabase,
-    id: &str,
-    api: &str,
-    alert_type: &str,
-    threshold: &str,
-    period: &str,
-) {
-    let then = text(at(-1_000));
-    db.execute(&format!(
-        "INSERT INTO api_alerts (id, api_name, alert_type, threshold, period, updated_at)
-         VALUES ('{id}', '{api}', '{alert_type}', {threshold}, '{period}', '{then}')"
-    ));
-}
-
-/// What the columns of a rule cannot say.
-pub(super) fn put_settings(
-    db: &TestDatabase,
-    id: &str,
-    hold: i64,
-    clear_below: &str,
-    clear_hold: i64,
-) {
-    let (hold, clear_hold, then) = (hold * 60_000, clear_hold * 60_000, text(at(-1_000)));
-    db.execute(&format!(
-        "INSERT INTO usagectl_alert_settings (alert_id, time_window, time_zone, severity, for_ms,
-             clear_below, clear_for_ms, repeat_ms, min_requests, include_cached, updated_at)
-         VALUES ('{id}', 'ROLLING', 'UTC', 'WARNING', {hold}, {clear_below}, {clear_hold}, 3600000, 0, false,
-             '{then}')"
-    ));
-}
-
-pub(super) fn put_limit(db: &TestDatabase, api: &str, period: &str, value: i64) {
-    db.execute(&format!(
-        "INSERT INTO usagectl_api_limits (api_name, period, unit, limit_value, origin, updated_at)
-         VALUES ('{api}', '{period}', 'CALLS', {value}, 'USER', '{}')",
-        text(at(-1_000))
-    ));
-}
-
-pub(super) fn put_channel(db: &TestDatabase, name: &str) {
-    db.execute(&format!(
-        "INSERT INTO usagectl_channels (name, kind, settings, created_at)
-         VALUES ('{name}', 'STDOUT', '{{\"json\":false}}', '{}')",
-        text(at(-1_000))
-    ));
-}
-
-/// So many calls in a minute.
-pub(super) fn put_calls(db: &TestDatabase, api: &str, minute: i64, count: i64) {
-    let call = |n: i64| Call {
-        at: at(minute) + TimeDelta::milliseconds(n * 500),
-        ..Call::new(&format!("{api}-{minute}-{n}"), api, "2026-01-31T12:00:00Z")
-    };
-    insert(db, &(0..count).map(call).collect::<Vec<_>>());
-}
 
 /// A check of the minutes up to this one, at 20 seconds past it.
 pub(super) fn check_with(db: &TestDatabase, minute: i64, args: &[&str]) -> Run {
@@ -120,14 +56,6 @@ fn notices(db: &TestDatabase) -> Vec<String> {
         "SELECT kind, channel, delivery FROM usagectl_notices
          ORDER BY created_at, CASE kind WHEN 'RESOLVED' THEN 0 ELSE 1 END, kind, channel",
     )
-}
-
-/// A rule of one API with a limit of 60 a minute, and one channel.
-pub(super) fn put_one_rule(db: &TestDatabase) {
-    put_rule(db, "rule", "finnhub", "RATE_LIMIT_WARNING", "80", "MINUTE");
-    put_limit(db, "finnhub", "MINUTE", 60);
-    put_channel(db, "ops");
-    put_calls(db, "finnhub", -100, 1);
 }
 
 #[rstest]

@@ -3,15 +3,15 @@
 use crate::support::assert_snapshot;
 use serde_json::Value;
 
-use super::overview::put_rules;
 use crate::support::Engine::{Postgresql, Sqlite};
+use crate::support::alerts::{put_event, put_rules_with_states};
 use crate::support::{Engine, TestDatabase};
 use rstest::rstest;
 
 #[rstest]
 fn somebody_knows_that_a_rule_fires(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
-    put_rules(&db);
+    put_rules_with_states(&db);
     let ack = [
         "alerts",
         "ack",
@@ -76,12 +76,7 @@ fn history_is_read_by_time_api_and_rule_even_of_rules_that_are_gone(
         (2, "2026-01-31T11:00:00.000+00:00", "aaaaaaaa-1", "finnhub"),
         (3, "2026-01-31T12:00:00.000+00:00", "aaaaaaaa-1", "tmdb"),
     ] {
-        db.execute(&format!(
-            "INSERT INTO usagectl_alert_events (id, alert_id, api_name, alert_type, period, at, recorded_at, kind,
-                     from_state, to_state, severity, value, threshold, limit_value)
-                 VALUES ('{n}', '{rule}', '{api}', 'RATE_LIMIT_WARNING', 'MINUTE', '{at}', '{at}', 'STATE', 'OK', 'FIRING',
-                     'WARNING', 81.25, 80, 60)"
-        ));
+        put_event(&db, n, at, rule, api);
     }
     let ids = |args: &[&str]| {
         let json = db

@@ -6,78 +6,10 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::Value;
 
 use crate::support::Engine::{Postgresql, Sqlite};
+use crate::support::alerts::put_rules_with_states;
 use crate::support::calls::{Call, insert};
 use crate::support::{Engine, TestDatabase};
 use rstest::rstest;
-
-/// Three rules, one of them for all APIs, and where each stood at noon.
-pub(super) fn put_rules(db: &TestDatabase) {
-    for (id, api, alert_type, threshold, period) in [
-        ("aaaaaaaa-1", "finnhub", "RATE_LIMIT_WARNING", 80, "MINUTE"),
-        ("bbbbbbbb-2", "coinmarketcap", "COST_THRESHOLD", 8000, "DAY"),
-        ("cccccccc-3", "*", "ERROR_SPIKE", 10, "HOUR"),
-        ("dddddddd-4", "espn", "RATE_LIMIT_WARNING", 60, "MINUTE"),
-        ("eeeeeeee-5", "tmdb", "LATENCY", 500, "WEEK"),
-    ] {
-        db.execute(&format!(
-            "INSERT INTO api_alerts (id, api_name, alert_type, threshold, period, enabled, created_at, updated_at)
-             VALUES ('{id}', '{api}', '{alert_type}', {threshold}, '{period}', true,
-                 '2026-01-01T00:00:00.000+00:00', '2026-01-01T00:00:00.000+00:00')"
-        ));
-    }
-    db.usagectl(["limits", "set", "--api", "finnhub", "--per", "MINUTE", "60"])
-        .run()
-        .success();
-    for (id, api, alert_type, period, state, rest) in [
-        (
-            "aaaaaaaa-1",
-            "finnhub",
-            "RATE_LIMIT_WARNING",
-            "MINUTE",
-            "FIRING",
-            "'CRITICAL', 'e-1', '2026-01-31T11:40:00.000+00:00', 96.6666, 60, 80, NULL",
-        ),
-        (
-            "bbbbbbbb-2",
-            "coinmarketcap",
-            "COST_THRESHOLD",
-            "DAY",
-            "OK",
-            "NULL, NULL, NULL, 1234.5, NULL, 8000, NULL",
-        ),
-        (
-            "cccccccc-3",
-            "finnhub",
-            "ERROR_SPIKE",
-            "HOUR",
-            "PENDING",
-            "NULL, NULL, NULL, 12, NULL, 10, NULL",
-        ),
-        (
-            "cccccccc-3",
-            "tmdb",
-            "ERROR_SPIKE",
-            "HOUR",
-            "RECOVERING",
-            "'WARNING', 'e-2', '2026-01-31T11:40:00.000+00:00', 2, NULL, 10, NULL",
-        ),
-        (
-            "dddddddd-4",
-            "espn",
-            "RATE_LIMIT_WARNING",
-            "MINUTE",
-            "UNKNOWN",
-            "NULL, NULL, NULL, NULL, NULL, 60, 'no limit per MINUTE is known'",
-        ),
-    ] {
-        db.execute(&format!(
-            "INSERT INTO usagectl_alert_states (alert_id, api_name, alert_type, period, state, since, evaluated_to,
-                 severity, episode, fired_at, value, limit_value, threshold, reason)
-             VALUES ('{id}', '{api}', '{alert_type}', '{period}', '{state}', '2026-01-31T11:45:00.000+00:00',
-                 '2026-01-31T12:00:00.000+00:00', {rest})"
-        ));
-    }
-}
 
 #[rstest]
 fn a_list_shows_where_each_rule_stands(#[values(Sqlite, Postgresql)] engine: Engine) {
@@ -86,7 +18,7 @@ fn a_list_shows_where_each_rule_stands(#[values(Sqlite, Postgresql)] engine: Eng
         no rules; `usagectl alerts init` adds those for the usual APIs
         [exit status: 0]
         ");
-    put_rules(&db);
+    put_rules_with_states(&db);
     assert_snapshot!(db.usagectl(["alerts"]).run().success().stdout, @r#"
         ID        API            TYPE                PERIOD    VALUE  THRESHOLD  LIMIT                        STATE       SINCE
         cccccccc  * finnhub      ERROR_SPIKE         HOUR         12         10      -  ███████████████▓███·  PENDING     2026-01-31T11:45:00Z
@@ -122,7 +54,7 @@ fn the_status_of_alerts_names_what_somebody_should_look_at(
 ) {
     let db = TestDatabase::migrated(engine);
     assert_snapshot!(db.usagectl(["alerts", "status"]).run().success().stdout, @"no rules; `usagectl alerts init` adds those for the usual APIs");
-    put_rules(&db);
+    put_rules_with_states(&db);
     db.usagectl(["alerts", "disable", "bbbb"]).run().success();
     assert_snapshot!(db.usagectl(["alerts", "status"]).run().success().stdout, @r#"
         STATE       API      TYPE                PERIOD   VALUE  SINCE
@@ -156,7 +88,7 @@ fn status_counts_what_fires_and_what_is_unknown(#[values(Sqlite, Postgresql)] en
         line.map(str::to_owned)
     };
     assert_eq!(line(&db), None);
-    put_rules(&db);
+    put_rules_with_states(&db);
     let expected = "alerts: 5 rules, 2 firing (1 critical), 1 unknown, 1 not checked yet";
     assert_eq!(line(&db).as_deref(), Some(expected));
     // What is left of rules that are gone, off, or about something else now fires no more.
@@ -177,7 +109,7 @@ fn status_counts_what_fires_and_what_is_unknown(#[values(Sqlite, Postgresql)] en
 #[rstest]
 fn the_removal_of_a_rule_that_fires_is_told(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
-    put_rules(&db);
+    put_rules_with_states(&db);
     assert_snapshot!(db.usagectl(["alerts", "remove", "aaaa", "cccc"]).run().success().snapshot(), @"
         removed aaaaaaaa  finnhub RATE_LIMIT_WARNING per MINUTE, at 80%
         removed cccccccc  * ERROR_SPIKE per HOUR, at 10
@@ -255,7 +187,7 @@ fn a_rule_is_shown_with_a_chart_of_its_last_windows(#[values(Sqlite, Postgresql)
         })
         .collect();
     insert(&db, &calls);
-    put_rules(&db);
+    put_rules_with_states(&db);
     db.usagectl(["limits", "set", "--api", "finnhub", "--per", "MINUTE", "40"])
         .run()
         .success();

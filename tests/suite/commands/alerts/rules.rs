@@ -4,6 +4,7 @@ use crate::support::assert_snapshot;
 use serde_json::Value;
 
 use crate::support::Engine::{Postgresql, Sqlite};
+use crate::support::alerts::put_rule;
 use crate::support::calls::{Call, insert};
 use crate::support::{Engine, TestDatabase};
 use rstest::rstest;
@@ -20,14 +21,6 @@ const MINUTE: [&str; 6] = [
 fn add(db: &TestDatabase) {
     let add = ["alerts", "add", "--threshold", "80"];
     db.usagectl(add.into_iter().chain(MINUTE)).run().success();
-}
-
-/// A row as the application writes it.
-fn insert_rule(db: &TestDatabase, id: &str, values: &str) {
-    db.execute(&format!(
-        "INSERT INTO api_alerts (id, api_name, alert_type, threshold, period, enabled, created_at, updated_at)
-         VALUES ('{id}', {values}, '2026-01-01T00:00:00.000+00:00', '2026-01-01T00:00:00.000+00:00')"
-    ));
 }
 
 #[rstest]
@@ -216,16 +209,9 @@ fn rows_that_the_application_wrote_are_rules_like_any_other(
     #[values(Sqlite, Postgresql)] engine: Engine,
 ) {
     let db = TestDatabase::migrated(engine);
-    insert_rule(
-        &db,
-        "cmc0exampleid0000000000001",
-        "'tmdb', 'ERROR_SPIKE', 10, 'HOUR', true",
-    );
-    insert_rule(
-        &db,
-        "cmc0exampleid0000000000002",
-        "'tmdb', 'LATENCY', 500, 'WEEK', true",
-    );
+    let (first, second) = ("cmc0exampleid0000000000001", "cmc0exampleid0000000000002");
+    put_rule(&db, first, "tmdb", "ERROR_SPIKE", "10", "HOUR");
+    put_rule(&db, second, "tmdb", "LATENCY", "500", "WEEK");
     assert_snapshot!(db.usagectl(["alerts", "list"]).run().success().stdout, @r#"
         ID                          API   TYPE         PERIOD  VALUE  THRESHOLD  LIMIT     STATE      SINCE
         cmc0exampleid0000000000001  tmdb  ERROR_SPIKE  HOUR        -         10      -     UNCHECKED  -
@@ -257,7 +243,7 @@ fn rows_that_the_application_wrote_are_rules_like_any_other(
         rows,
         [
             "5|2026-01-31T12:00:00.000+00:00",
-            "500|2026-01-01T00:00:00.000+00:00"
+            "500|2026-01-30T19:20:00.000+00:00"
         ]
     );
 }

@@ -3,8 +3,8 @@
 use crate::support::assert_snapshot;
 use serde_json::Value;
 
-use super::overview::put_rules;
 use crate::support::Engine::{Postgresql, Sqlite};
+use crate::support::alerts::put_rules_with_states;
 use crate::support::{Engine, TestDatabase};
 use rstest::rstest;
 
@@ -13,7 +13,7 @@ fn a_silence_is_made_with_a_reason_and_an_end_and_can_end_before(
     #[values(Sqlite, Postgresql)] engine: Engine,
 ) {
     let db = TestDatabase::migrated(engine);
-    put_rules(&db);
+    put_rules_with_states(&db);
     let add = [
         "alerts",
         "silence",
