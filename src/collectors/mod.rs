@@ -39,7 +39,7 @@ use crate::domain::named::Named;
 
 /// What every collector is told.
 #[derive(Clone, Debug)]
-pub struct Moment {
+pub struct CollectContext {
     /// The moment that is measured.
     pub now: DateTime<Utc>,
     /// How long asking may take.
@@ -68,7 +68,7 @@ pub trait Collector: Send {
     fn source(&self) -> Source;
 
     /// Asks it.
-    fn collect(&self, moment: &Moment) -> Result<Collected, Failure>;
+    fn collect(&self, moment: &CollectContext) -> Result<Collected, Failure>;
 }
 
 /// What became of a collector.
@@ -85,7 +85,7 @@ const GRACE: Duration = Duration::from_secs(1);
 /// Runs all at once. The answers stand in the order of the collectors.
 ///
 /// A collector that does not come back in time is left to itself; its thread ends with the program.
-pub fn run(collectors: Vec<Box<dyn Collector>>, moment: &Moment) -> Vec<Finished> {
+pub fn run(collectors: Vec<Box<dyn Collector>>, moment: &CollectContext) -> Vec<Finished> {
     let began = Instant::now();
     let start = |collector: Box<dyn Collector>| {
         let (sender, receiver) = mpsc::channel();
@@ -159,14 +159,14 @@ mod tests {
             self.0
         }
 
-        fn collect(&self, _: &Moment) -> Result<Collected, Failure> {
+        fn collect(&self, _: &CollectContext) -> Result<Collected, Failure> {
             (self.1)()
         }
     }
 
     #[test]
     fn one_that_hangs_and_one_that_breaks_do_not_stop_the_others() {
-        let moment = Moment {
+        let moment = CollectContext {
             now: DateTime::UNIX_EPOCH,
             timeout: Duration::from_millis(50),
             counters: Vec::new(),

@@ -9,7 +9,7 @@ use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use serde_json::{Map, Value};
 
 use super::vendor::{encoded, number};
-use super::{Collected, Collector, Endpoint, Moment};
+use super::{CollectContext, Collected, Collector, Endpoint};
 use crate::domain::metrics::collector::{Failure, Source};
 use crate::domain::metrics::names::{Metric, Service};
 use crate::domain::metrics::point::{NewPoint, Reading, Series, midnight};
@@ -38,7 +38,7 @@ impl Collector for Neon {
         Source::Neon
     }
 
-    fn collect(&self, moment: &Moment) -> Result<Collected, Failure> {
+    fn collect(&self, moment: &CollectContext) -> Result<Collected, Failure> {
         let mut days: BTreeMap<DateTime<Utc>, Day> = BTreeMap::new();
         let mut cursor: Option<String> = None;
         for _ in 0..MOST_PAGES {

@@ -8,7 +8,7 @@ use rust_decimal::prelude::ToPrimitive;
 use serde_json::Value;
 
 use super::vendor::encoded;
-use super::{Collected, Collector, Endpoint, Moment, point};
+use super::{CollectContext, Collected, Collector, Endpoint, point};
 use crate::domain::metrics::collector::{Failure, Source};
 use crate::domain::metrics::names::{Metric, Service};
 use crate::domain::metrics::point::{Reading, midnight};
@@ -32,7 +32,7 @@ impl Collector for OpenAi {
         Source::Openai
     }
 
-    fn collect(&self, moment: &Moment) -> Result<Collected, Failure> {
+    fn collect(&self, moment: &CollectContext) -> Result<Collected, Failure> {
         let mut told = Collected {
             revises: true,
             ..Collected::default()

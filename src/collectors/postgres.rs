@@ -6,7 +6,7 @@ use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Integer};
 
-use super::{Collected, Collector, Moment, median_ms, point};
+use super::{CollectContext, Collected, Collector, median_ms, point};
 use crate::domain::metrics::collector::{Failure, Source};
 use crate::domain::metrics::names::{Metric, Service};
 use crate::domain::metrics::point::NewPoint;
@@ -57,7 +57,7 @@ impl Collector for Postgres {
         Source::Postgres
     }
 
-    fn collect(&self, moment: &Moment) -> Result<Collected, Failure> {
+    fn collect(&self, moment: &CollectContext) -> Result<Collected, Failure> {
         let DatabaseTarget::Postgres(target) = &self.url.target else {
             let cure = "give a URL that begins with postgresql://";
             return Err(Failure::new("the URL is not one of PostgreSQL", cure));
@@ -101,7 +101,7 @@ impl Postgres {
         &self,
         (measured, times): &(Measured, Vec<Duration>),
         connect_ms: f64,
-        moment: &Moment,
+        moment: &CollectContext,
     ) -> Collected {
         let of = |metric, value: f64| -> NewPoint {
             point(
@@ -168,7 +168,7 @@ mod tests {
                 backends: 0,
                 maximum: 97,
             };
-            let moment = Moment {
+            let moment = CollectContext {
                 now: chrono::DateTime::UNIX_EPOCH,
                 timeout: Duration::ZERO,
                 counters: Vec::new(),

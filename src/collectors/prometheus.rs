@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::Deserialize;
 
 use super::exposition::{Exposition, Sample, selector};
-use super::{Collected, Collector, Moment, point};
+use super::{CollectContext, Collected, Collector, point};
 use crate::domain::metrics::collector::{Failure, Source};
 use crate::domain::metrics::counter::advance;
 use crate::domain::metrics::names::{Metric, Service};
@@ -96,7 +96,7 @@ impl Collector for Prometheus {
         Source::Prometheus
     }
 
-    fn collect(&self, moment: &Moment) -> Result<Collected, Failure> {
+    fn collect(&self, moment: &CollectContext) -> Result<Collected, Failure> {
         let text = self.fetch(moment)?;
         let exposition = Exposition::parse(&text);
         if exposition.samples.is_empty() {
@@ -117,7 +117,7 @@ impl Collector for Prometheus {
 }
 
 impl Prometheus {
-    fn fetch(&self, moment: &Moment) -> Result<String, Failure> {
+    fn fetch(&self, moment: &CollectContext) -> Result<String, Failure> {
         let policy = Policy {
             total: moment.timeout,
             response: Limit::Whole(MOST_BYTES),
@@ -153,7 +153,7 @@ impl MapRule {
     fn apply(
         &self,
         exposition: &Exposition,
-        moment: &Moment,
+        moment: &CollectContext,
         told: &mut Collected,
     ) -> Result<(), Failure> {
         let matches = |sample: &&Sample| sample.is(&self.name, &self.labels);

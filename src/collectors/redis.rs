@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use redis::{Client, Connection};
 
-use super::{Collected, Collector, Moment, median_ms, point};
+use super::{CollectContext, Collected, Collector, median_ms, point};
 use crate::domain::metrics::collector::{Failure, Source};
 use crate::domain::metrics::counter::advance;
 use crate::domain::metrics::names::{Metric, Service};
@@ -24,7 +24,7 @@ impl Collector for Redis {
         Source::Redis
     }
 
-    fn collect(&self, moment: &Moment) -> Result<Collected, Failure> {
+    fn collect(&self, moment: &CollectContext) -> Result<Collected, Failure> {
         let mut connection = self.connect(moment.timeout)?;
         let info: String = redis::cmd("INFO")
             .query(&mut connection)
@@ -123,7 +123,7 @@ pub(super) fn from_info(
     source: Source,
     info: &Info<'_>,
     own_connections: f64,
-    moment: &Moment,
+    moment: &CollectContext,
 ) -> Result<Collected, Failure> {
     let of =
         |metric, value| -> NewPoint { point(source, Service::VercelKv, metric, value, moment.now) };
@@ -191,7 +191,7 @@ mod tests {
 
     #[test]
     fn fields_that_are_missing_or_odd_tell_nothing() {
-        let moment = Moment {
+        let moment = CollectContext {
             now: chrono::DateTime::UNIX_EPOCH,
             timeout: Duration::ZERO,
             counters: Vec::new(),

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::redis::{Info, from_info};
 use super::vendor::{encoded, number};
-use super::{Collected, Collector, Endpoint, Moment, point};
+use super::{CollectContext, Collected, Collector, Endpoint, point};
 use crate::domain::metrics::collector::{Failure, Source};
 use crate::domain::metrics::names::{Metric, Service};
 use crate::domain::metrics::point::midnight;
@@ -42,7 +42,7 @@ impl Collector for Upstash {
         Source::Upstash
     }
 
-    fn collect(&self, moment: &Moment) -> Result<Collected, Failure> {
+    fn collect(&self, moment: &CollectContext) -> Result<Collected, Failure> {
         match &self.way {
             Way::Account(account) => account.collect(moment),
             Way::Rest(endpoint) => rest(endpoint, moment),
@@ -51,7 +51,7 @@ impl Collector for Upstash {
 }
 
 impl Account {
-    fn collect(&self, moment: &Moment) -> Result<Collected, Failure> {
+    fn collect(&self, moment: &CollectContext) -> Result<Collected, Failure> {
         let Account {
             endpoint,
             email,
@@ -106,7 +106,7 @@ impl Account {
     }
 }
 
-fn rest(endpoint: &Endpoint, moment: &Moment) -> Result<Collected, Failure> {
+fn rest(endpoint: &Endpoint, moment: &CollectContext) -> Result<Collected, Failure> {
     let info = command(endpoint, "INFO", moment.timeout)?;
     from_info(Source::Upstash, &Info::parse(&info), 0.0, moment)
 }

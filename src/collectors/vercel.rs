@@ -3,7 +3,7 @@
 use chrono::{SecondsFormat, TimeDelta};
 
 use super::vendor::encoded;
-use super::{Collected, Collector, Endpoint, Moment};
+use super::{CollectContext, Collected, Collector, Endpoint};
 use crate::domain::metrics::collector::{Failure, Source};
 use crate::domain::metrics::focus_bill::{Bill, Charge};
 use crate::domain::metrics::point::midnight;
@@ -25,7 +25,7 @@ impl Collector for Vercel {
         Source::Vercel
     }
 
-    fn collect(&self, moment: &Moment) -> Result<Collected, Failure> {
+    fn collect(&self, moment: &CollectContext) -> Result<Collected, Failure> {
         let today = midnight(moment.now);
         let stamp = |at: chrono::DateTime<chrono::Utc>| {
             encoded(&at.to_rfc3339_opts(SecondsFormat::Millis, true))
@@ -62,7 +62,7 @@ impl Collector for Vercel {
 
 impl Vercel {
     /// Reads the whole bill: a part of it would be a wrong sum.
-    fn bill(&self, body: Vec<u8>, moment: &Moment) -> Result<Bill, Failure> {
+    fn bill(&self, body: Vec<u8>, moment: &CollectContext) -> Result<Bill, Failure> {
         let rules = Rules {
             now: moment.now,
             max_future: TimeDelta::days(1),

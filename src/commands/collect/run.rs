@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::import;
 use super::targets::{TargetArgs, Targets};
-use crate::collectors::{self, Finished, Moment};
+use crate::collectors::{self, CollectContext, Finished};
 use crate::context::Context;
 use crate::domain::metrics::collector::{CollectorRun, RunResult, Source};
 use crate::domain::metrics::point::Saved;
@@ -99,7 +99,7 @@ pub(super) fn ask(
         .find(|run| run.collector == Source::Postgres.as_str());
     let last_asked = last.and_then(|run| (context.now - run.started_at).to_std().ok());
     let mut targets = args.targets(last_asked)?;
-    let moment = Moment {
+    let moment = CollectContext {
         now: context.now,
         timeout: args.timeout.max(Duration::from_millis(1)),
         counters: counters::all(db)?,

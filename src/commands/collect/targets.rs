@@ -8,8 +8,8 @@ use clap::Args;
 
 use crate::args::parse_duration;
 use crate::collectors::{
-    Account, Collected, Collector, Endpoint, MapRule, Moment, Neon, OpenAi, Postgres, Prices,
-    Prometheus, Redis, Upstash, Vercel, Way, rules_from_toml,
+    Account, CollectContext, Collected, Collector, Endpoint, MapRule, Neon, OpenAi, Postgres,
+    Prices, Prometheus, Redis, Upstash, Vercel, Way, rules_from_toml,
 };
 use crate::domain::metrics::collector::{Failure, Source};
 use crate::domain::named::Named;
@@ -90,7 +90,7 @@ impl Collector for Misconfigured {
         self.0
     }
 
-    fn collect(&self, _: &Moment) -> Result<Collected, Failure> {
+    fn collect(&self, _: &CollectContext) -> Result<Collected, Failure> {
         Err(self.1.clone())
     }
 }
