@@ -18,7 +18,7 @@ use std::time::Instant;
 
 use clap::{Parser, ValueEnum};
 use usagectl::domain::forecast::backtest::{Plan, Scores, Trial, backtest};
-use usagectl::domain::forecast::{Day, Question, Series, forecast};
+use usagectl::domain::forecast::{DailySeries, DailyValue, ForecastRequest, forecast};
 use usagectl::domain::metrics::names::MetricKind;
 
 use data::families::{GAUGES, PERIODS, Point, gauge, period};
@@ -58,9 +58,11 @@ fn main() {
     }
 }
 
-fn series(name: String, kind: MetricKind, points: Vec<Point>) -> Series {
-    let days = points.into_iter().map(|(day, value)| Day { day, value });
-    Series {
+fn series(name: String, kind: MetricKind, points: Vec<Point>) -> DailySeries {
+    let days = points
+        .into_iter()
+        .map(|(day, value)| DailyValue { day, value });
+    DailySeries {
         name,
         kind,
         days: days.collect(),
@@ -70,7 +72,7 @@ fn series(name: String, kind: MetricKind, points: Vec<Point>) -> Series {
 fn speed() {
     const SERIES: u64 = 5_000;
     const GOAL_S: f64 = 5.0;
-    let all: Vec<Series> = (0..SERIES)
+    let all: Vec<DailySeries> = (0..SERIES)
         .map(|seed| {
             let number = (seed / 2) as usize;
             match seed % 2 {
@@ -87,18 +89,18 @@ fn speed() {
             }
         })
         .collect();
-    let question = Question {
+    let request = ForecastRequest {
         today: 90,
         elapsed: 0.5,
         days: 90,
-        lines: vec![300.0, 360.0, 400.0],
+        thresholds: vec![300.0, 360.0, 400.0],
         periods: (0..5).map(|month| 80 + 30 * month).collect(),
         used: None,
     };
     let start = Instant::now();
     let made = all
         .iter()
-        .filter(|series| forecast(series, &question).is_ok())
+        .filter(|series| forecast(series, &request).is_ok())
         .count();
     let seconds = start.elapsed().as_secs_f64();
     assert_eq!(made, all.len());

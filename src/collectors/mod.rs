@@ -31,7 +31,7 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 
-use crate::domain::metrics::collector::{Failure, Source};
+use crate::domain::metrics::collector::{CollectorError, MetricSource};
 use crate::domain::metrics::counter::Counter;
 use crate::domain::metrics::names::{Metric, Service};
 use crate::domain::metrics::point::{NewPoint, Series};
@@ -65,17 +65,17 @@ pub struct Collected {
 /// Asks one target.
 pub trait Collector: Send {
     /// Which kind of target it is.
-    fn source(&self) -> Source;
+    fn source(&self) -> MetricSource;
 
     /// Asks it.
-    fn collect(&self, moment: &CollectContext) -> Result<Collected, Failure>;
+    fn collect(&self, moment: &CollectContext) -> Result<Collected, CollectorError>;
 }
 
 /// What became of a collector.
 #[derive(Clone, Debug)]
 pub struct Finished {
-    pub source: Source,
-    pub found: Result<Collected, Failure>,
+    pub source: MetricSource,
+    pub found: Result<Collected, CollectorError>,
     pub took: Duration,
 }
 
@@ -99,17 +99,17 @@ pub fn run(collectors: Vec<Box<dyn Collector>>, moment: &CollectContext) -> Vec<
     };
     let running: Vec<_> = collectors.into_iter().map(start).collect();
     let deadline = moment.timeout.saturating_add(GRACE);
-    let finish = |(source, receiver): (Source, mpsc::Receiver<_>)| {
+    let finish = |(source, receiver): (MetricSource, mpsc::Receiver<_>)| {
         let left = deadline.saturating_sub(began.elapsed());
         let (found, took) = match receiver.recv_timeout(left) {
             Ok((found, took)) => (found, took),
             Err(mpsc::RecvTimeoutError::Timeout) => {
                 let message = format!("did not finish within {} s", moment.timeout.as_secs_f64());
-                let cure = "see whether it can be reached, or give it more time with --timeout";
-                (Err(Failure::new(message, cure)), began.elapsed())
+                let hint = "see whether it can be reached, or give it more time with --timeout";
+                (Err(CollectorError::new(message, hint)), began.elapsed())
             }
             Err(mpsc::RecvTimeoutError::Disconnected) => {
-                let failure = Failure::new("broke off", "usagectl collect doctor -v");
+                let failure = CollectorError::new("broke off", "usagectl collect doctor -v");
                 (Err(failure), began.elapsed())
             }
         };
@@ -124,7 +124,7 @@ pub fn run(collectors: Vec<Box<dyn Collector>>, moment: &CollectContext) -> Vec<
 
 /// A measurement by a collector.
 fn point(
-    source: Source,
+    source: MetricSource,
     service: Service,
     metric: Metric,
     value: f64,
@@ -152,14 +152,14 @@ fn median_ms(mut times: Vec<Duration>) -> f64 {
 mod tests {
     use super::*;
 
-    struct Fake(Source, fn() -> Result<Collected, Failure>);
+    struct Fake(MetricSource, fn() -> Result<Collected, CollectorError>);
 
     impl Collector for Fake {
-        fn source(&self) -> Source {
+        fn source(&self) -> MetricSource {
             self.0
         }
 
-        fn collect(&self, _: &CollectContext) -> Result<Collected, Failure> {
+        fn collect(&self, _: &CollectContext) -> Result<Collected, CollectorError> {
             (self.1)()
         }
     }
@@ -173,12 +173,12 @@ mod tests {
         };
         let finished = run(
             vec![
-                Box::new(Fake(Source::Redis, || {
+                Box::new(Fake(MetricSource::Redis, || {
                     thread::sleep(Duration::from_secs(60));
                     Ok(Collected::default())
                 })),
-                Box::new(Fake(Source::Neon, || panic!("broken"))),
-                Box::new(Fake(Source::Postgres, || Ok(Collected::default()))),
+                Box::new(Fake(MetricSource::Neon, || panic!("broken"))),
+                Box::new(Fake(MetricSource::Postgres, || Ok(Collected::default()))),
             ],
             &moment,
         );

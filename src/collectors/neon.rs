@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use super::vendor::{encoded, number};
 use super::{CollectContext, Collected, Collector, Endpoint};
-use crate::domain::metrics::collector::{Failure, Source};
+use crate::domain::metrics::collector::{CollectorError, MetricSource};
 use crate::domain::metrics::names::{Metric, Service};
 use crate::domain::metrics::point::{NewPoint, Reading, Series, midnight};
 
@@ -34,11 +34,11 @@ const LAST_DAYS: TimeDelta = TimeDelta::days(3);
 const MOST_PAGES: usize = 50;
 
 impl Collector for Neon {
-    fn source(&self) -> Source {
-        Source::Neon
+    fn source(&self) -> MetricSource {
+        MetricSource::Neon
     }
 
-    fn collect(&self, moment: &CollectContext) -> Result<Collected, Failure> {
+    fn collect(&self, moment: &CollectContext) -> Result<Collected, CollectorError> {
         let mut days: BTreeMap<DateTime<Utc>, Day> = BTreeMap::new();
         let mut cursor: Option<String> = None;
         for _ in 0..MOST_PAGES {
@@ -87,7 +87,7 @@ impl Day {
         let point = NewPoint::new(series, self.transfer_bytes? / 1e9, at);
         Some(
             point
-                .read_as(Reading::Amount)
+                .with_reading(Reading::Amount)
                 .with("source", "neon")
                 .with("quality", "measured")
                 .with("consumption", consumed),
@@ -121,7 +121,7 @@ impl Neon {
         &self,
         answer: &Value,
         days: &mut BTreeMap<DateTime<Utc>, Day>,
-    ) -> Result<usize, Failure> {
+    ) -> Result<usize, CollectorError> {
         let unexpected = |field: &'static str| move || self.endpoint.unexpected(field);
         let list = |value: &Value, field: &'static str| {
             value

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::vendor::encoded;
 use super::{CollectContext, Collected, Collector, Endpoint, point};
-use crate::domain::metrics::collector::{Failure, Source};
+use crate::domain::metrics::collector::{CollectorError, MetricSource};
 use crate::domain::metrics::names::{Metric, Service};
 use crate::domain::metrics::point::{Reading, midnight};
 
@@ -28,11 +28,11 @@ const LAST_DAYS: TimeDelta = TimeDelta::days(3);
 const MOST_PAGES: usize = 10;
 
 impl Collector for OpenAi {
-    fn source(&self) -> Source {
-        Source::Openai
+    fn source(&self) -> MetricSource {
+        MetricSource::Openai
     }
 
-    fn collect(&self, moment: &CollectContext) -> Result<Collected, Failure> {
+    fn collect(&self, moment: &CollectContext) -> Result<Collected, CollectorError> {
         let mut told = Collected {
             revises: true,
             ..Collected::default()
@@ -48,8 +48,14 @@ impl Collector for OpenAi {
                 let Some((at, cost)) = self.day(day)? else {
                     continue;
                 };
-                let cost = point(Source::Openai, Service::AiOpenai, Metric::CostUsd, cost, at);
-                told.points.push(cost.read_as(Reading::Amount));
+                let cost = point(
+                    MetricSource::Openai,
+                    Service::AiOpenai,
+                    Metric::CostUsd,
+                    cost,
+                    at,
+                );
+                told.points.push(cost.with_reading(Reading::Amount));
             }
             page = answer
                 .get("next_page")
@@ -79,7 +85,7 @@ impl OpenAi {
     }
 
     /// The cost of a day. A day without results tells nothing.
-    fn day(&self, day: &Value) -> Result<Option<(DateTime<Utc>, f64)>, Failure> {
+    fn day(&self, day: &Value) -> Result<Option<(DateTime<Utc>, f64)>, CollectorError> {
         let unexpected = |field: &str| self.endpoint.unexpected(field);
         let start = day.get("start_time").and_then(Value::as_i64);
         let start = start.and_then(|seconds| DateTime::from_timestamp(seconds, 0));

@@ -7,7 +7,7 @@ use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Integer};
 
 use super::{CollectContext, Collected, Collector, median_ms, point};
-use crate::domain::metrics::collector::{Failure, Source};
+use crate::domain::metrics::collector::{CollectorError, MetricSource};
 use crate::domain::metrics::names::{Metric, Service};
 use crate::domain::metrics::point::NewPoint;
 use crate::store::db;
@@ -53,26 +53,29 @@ const QUERY: &str = "
           FROM pg_stat_activity WHERE pid <> pg_backend_pid()) AS activity";
 
 impl Collector for Postgres {
-    fn source(&self) -> Source {
-        Source::Postgres
+    fn source(&self) -> MetricSource {
+        MetricSource::Postgres
     }
 
-    fn collect(&self, moment: &CollectContext) -> Result<Collected, Failure> {
+    fn collect(&self, moment: &CollectContext) -> Result<Collected, CollectorError> {
         let DatabaseTarget::Postgres(target) = &self.url.target else {
-            let cure = "give a URL that begins with postgresql://";
-            return Err(Failure::new("the URL is not one of PostgreSQL", cure));
+            let hint = "give a URL that begins with postgresql://";
+            return Err(CollectorError::new(
+                "the URL is not one of PostgreSQL",
+                hint,
+            ));
         };
         let began = Instant::now();
         let opened = db::open(&self.url, Access::Read);
         let mut db = opened.map_err(|error| {
             let error = crate::error::Error::from(error);
-            let cure = error.next().unwrap_or("usagectl collect doctor").to_owned();
-            Failure::new(error, cure)
+            let hint = error.next().unwrap_or("usagectl collect doctor").to_owned();
+            CollectorError::new(error, hint)
         })?;
         let connect_ms = median_ms(vec![began.elapsed()]);
         let asked = db.read_tx(ask).map_err(|error| {
             let message = target.without_secrets(&error.to_string());
-            Failure::new(
+            CollectorError::new(
                 message,
                 "see that the role may CONNECT and is not slowed down by locks",
             )
@@ -105,7 +108,7 @@ impl Postgres {
     ) -> Collected {
         let of = |metric, value: f64| -> NewPoint {
             point(
-                Source::Postgres,
+                MetricSource::Postgres,
                 Service::VercelPostgres,
                 metric,
                 value,

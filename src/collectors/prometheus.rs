@@ -7,8 +7,8 @@ use serde::Deserialize;
 
 use super::exposition::{Exposition, Sample, selector};
 use super::{CollectContext, Collected, Collector, point};
-use crate::domain::metrics::collector::{Failure, Source};
-use crate::domain::metrics::counter::advance;
+use crate::domain::metrics::collector::{CollectorError, MetricSource};
+use crate::domain::metrics::counter::increase;
 use crate::domain::metrics::names::{Metric, Service};
 use crate::domain::metrics::point::{NewPoint, Reading, midnight};
 use crate::http::{Client, Limit, Policy, Request, Secret, Url};
@@ -92,16 +92,19 @@ pub fn rules_from_toml(text: &str) -> Result<Vec<MapRule>, String> {
 const MOST_BYTES: u64 = 16 << 20;
 
 impl Collector for Prometheus {
-    fn source(&self) -> Source {
-        Source::Prometheus
+    fn source(&self) -> MetricSource {
+        MetricSource::Prometheus
     }
 
-    fn collect(&self, moment: &CollectContext) -> Result<Collected, Failure> {
+    fn collect(&self, moment: &CollectContext) -> Result<Collected, CollectorError> {
         let text = self.fetch(moment)?;
         let exposition = Exposition::parse(&text);
         if exposition.samples.is_empty() {
-            let cure = "see that the URL is that of the metrics, which often ends in /metrics";
-            return Err(Failure::new("there are no metrics in its answer", cure));
+            let hint = "see that the URL is that of the metrics, which often ends in /metrics";
+            return Err(CollectorError::new(
+                "there are no metrics in its answer",
+                hint,
+            ));
         }
         let mut told = Collected::default();
         if let Some(line) = exposition.odd_lines.first() {
@@ -117,7 +120,7 @@ impl Collector for Prometheus {
 }
 
 impl Prometheus {
-    fn fetch(&self, moment: &CollectContext) -> Result<String, Failure> {
+    fn fetch(&self, moment: &CollectContext) -> Result<String, CollectorError> {
         let policy = Policy {
             total: moment.timeout,
             response: Limit::Whole(MOST_BYTES),
@@ -130,18 +133,18 @@ impl Prometheus {
         }
         let sent = Client::new(policy).send(request);
         let response = sent.map_err(|error| {
-            Failure::new(
+            CollectorError::new(
                 error,
                 "see whether the exporter is up, and whether the URL is right",
             )
         })?;
         if !response.is_success() {
             let message = format!("{} answers {}", self.url, response.status);
-            let cure = "see that the URL is that of the metrics, and set USAGECTL_PROMETHEUS_TOKEN if it wants a token";
-            return Err(Failure::new(message, cure));
+            let hint = "see that the URL is that of the metrics, and set USAGECTL_PROMETHEUS_TOKEN if it wants a token";
+            return Err(CollectorError::new(message, hint));
         }
         String::from_utf8(response.body).map_err(|_| {
-            Failure::new(
+            CollectorError::new(
                 "its answer is not UTF-8",
                 "see that the URL is that of the metrics",
             )
@@ -155,7 +158,7 @@ impl MapRule {
         exposition: &Exposition,
         moment: &CollectContext,
         told: &mut Collected,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), CollectorError> {
         let matches = |sample: &&Sample| sample.is(&self.name, &self.labels);
         let series: Vec<&Sample> = exposition.samples.iter().filter(matches).collect();
         let value = match series.as_slice() {
@@ -170,9 +173,9 @@ impl MapRule {
             several if self.sum => several.iter().map(|sample| sample.value).sum(),
             several => {
                 let message = format!("`{}` means {} series", self.text, several.len());
-                let cure =
+                let hint =
                     "name more labels, so that one is left, or write sum(...) to add them up";
-                return Err(Failure::new(message, cure));
+                return Err(CollectorError::new(message, hint));
             }
         };
         let value = value * self.scale;
@@ -183,7 +186,7 @@ impl MapRule {
         }
         let of = |value| -> NewPoint {
             point(
-                Source::Prometheus,
+                MetricSource::Prometheus,
                 self.service,
                 self.metric,
                 value,
@@ -204,19 +207,19 @@ impl MapRule {
             .map(|sample| sample.value.to_string())
             .unwrap_or_default();
         let name = format!("prometheus {}", self.text);
-        let read = advance(&moment.counters, &name, &epoch, value, moment.now);
+        let read = increase(&moment.counters, &name, &epoch, value, moment.now);
         match (read.since_last, read.today) {
             (_, Some(today)) if self.metric == Metric::CommandsPerDay => {
                 told.points.push(
                     of(today)
-                        .counted_since(midnight(moment.now))
+                        .with_period_start(midnight(moment.now))
                         .with("quality", "derived"),
                 );
             }
             (Some(amount), _) => {
                 told.points.push(
                     of(amount)
-                        .read_as(Reading::Amount)
+                        .with_reading(Reading::Amount)
                         .with("quality", "derived"),
                 );
             }

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use redis::{Client, Connection};
 
 use super::{CollectContext, Collected, Collector, median_ms, point};
-use crate::domain::metrics::collector::{Failure, Source};
-use crate::domain::metrics::counter::advance;
+use crate::domain::metrics::collector::{CollectorError, MetricSource};
+use crate::domain::metrics::counter::increase;
 use crate::domain::metrics::names::{Metric, Service};
 use crate::domain::metrics::point::{NewPoint, midnight};
 use crate::http::Secret;
@@ -20,11 +20,11 @@ pub struct Redis {
 }
 
 impl Collector for Redis {
-    fn source(&self) -> Source {
-        Source::Redis
+    fn source(&self) -> MetricSource {
+        MetricSource::Redis
     }
 
-    fn collect(&self, moment: &CollectContext) -> Result<Collected, Failure> {
+    fn collect(&self, moment: &CollectContext) -> Result<Collected, CollectorError> {
         let mut connection = self.connect(moment.timeout)?;
         let info: String = redis::cmd("INFO")
             .query(&mut connection)
@@ -37,10 +37,10 @@ impl Collector for Redis {
                 .map_err(|error| self.failed("PING", &error))?;
             times.push(began.elapsed());
         }
-        let mut told = from_info(Source::Redis, &Info::parse(&info), 1.0, moment)?;
+        let mut told = from_info(MetricSource::Redis, &Info::parse(&info), 1.0, moment)?;
         let latency = median_ms(times);
         told.points.push(point(
-            Source::Redis,
+            MetricSource::Redis,
             Service::VercelKv,
             Metric::LatencyMs,
             latency,
@@ -51,10 +51,10 @@ impl Collector for Redis {
 }
 
 impl Redis {
-    fn connect(&self, timeout: Duration) -> Result<Connection, Failure> {
-        let cure = "check the URL: redis://[user:password@]host:port, or rediss:// for TLS";
+    fn connect(&self, timeout: Duration) -> Result<Connection, CollectorError> {
+        let hint = "check the URL: redis://[user:password@]host:port, or rediss:// for TLS";
         let client = Client::open(self.url.expose())
-            .map_err(|error| Failure::new(self.without_secrets(&error.to_string()), cure))?;
+            .map_err(|error| CollectorError::new(self.without_secrets(&error.to_string()), hint))?;
         let connection = client
             .get_connection_with_timeout(timeout)
             .map_err(|error| self.failed("connecting", &error))?;
@@ -65,10 +65,10 @@ impl Redis {
         Ok(connection)
     }
 
-    fn failed(&self, doing: &str, error: &redis::RedisError) -> Failure {
+    fn failed(&self, doing: &str, error: &redis::RedisError) -> CollectorError {
         let said = self.without_secrets(&error.to_string());
         let is_refused = error.kind() == redis::ErrorKind::AuthenticationFailed;
-        let cure = match error.code() {
+        let hint = match error.code() {
             _ if is_refused => "put the right user and password into the URL",
             Some("NOPERM") => "let the user run INFO and PING: ACL SETUSER name +info +ping",
             Some("NOAUTH" | "WRONGPASS") => "put the right user and password into the URL",
@@ -77,7 +77,7 @@ impl Redis {
             }
             _ => "check host, port and password in the URL, and that the server is up",
         };
-        Failure::new(format!("{doing}: {said}"), cure)
+        CollectorError::new(format!("{doing}: {said}"), hint)
     }
 
     /// No message of the client repeats the URL; if one ever did, this takes the URL out.
@@ -120,11 +120,11 @@ impl<'a> Info<'a> {
 /// What INFO tells, without the connections it was asked over. A field that is missing is not a zero: it
 /// tells nothing.
 pub(super) fn from_info(
-    source: Source,
+    source: MetricSource,
     info: &Info<'_>,
     own_connections: f64,
     moment: &CollectContext,
-) -> Result<Collected, Failure> {
+) -> Result<Collected, CollectorError> {
     let of =
         |metric, value| -> NewPoint { point(source, Service::VercelKv, metric, value, moment.now) };
     let mut told = Collected::default();
@@ -152,11 +152,11 @@ pub(super) fn from_info(
     if let Some(commands) = info.number("total_commands_processed") {
         let epoch = info.0.get("run_id").copied().unwrap_or_default();
         let name = format!("{source} commands");
-        let read = advance(&moment.counters, &name, epoch, commands, moment.now);
+        let read = increase(&moment.counters, &name, epoch, commands, moment.now);
         match (read.today, read.remember.is_empty()) {
             (Some(today), _) => {
                 let mut point = of(Metric::CommandsPerDay, today)
-                    .counted_since(midnight(moment.now))
+                    .with_period_start(midnight(moment.now))
                     .with("quality", "derived");
                 if read.reset {
                     point = point.with("reset", true);
@@ -176,10 +176,10 @@ pub(super) fn from_info(
         told.counters = read.remember;
     }
     if told.points.is_empty() && told.counters.is_empty() {
-        let cure = "see what INFO answers: it should have used_memory and connected_clients";
-        return Err(Failure::new(
+        let hint = "see what INFO answers: it should have used_memory and connected_clients";
+        return Err(CollectorError::new(
             "INFO has none of the fields that are known here",
-            cure,
+            hint,
         ));
     }
     Ok(told)
@@ -197,7 +197,7 @@ mod tests {
             counters: Vec::new(),
         };
         let told = |text: &str| {
-            let told = from_info(Source::Redis, &Info::parse(text), 1.0, &moment);
+            let told = from_info(MetricSource::Redis, &Info::parse(text), 1.0, &moment);
             told.map(|told| {
                 let value = |point: &NewPoint| (point.series.metric, point.value);
                 told.points.iter().map(value).collect::<Vec<_>>()

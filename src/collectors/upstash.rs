@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::redis::{Info, from_info};
 use super::vendor::{encoded, number};
 use super::{CollectContext, Collected, Collector, Endpoint, point};
-use crate::domain::metrics::collector::{Failure, Source};
+use crate::domain::metrics::collector::{CollectorError, MetricSource};
 use crate::domain::metrics::names::{Metric, Service};
 use crate::domain::metrics::point::midnight;
 use crate::http::Request;
@@ -38,11 +38,11 @@ pub struct Account {
 }
 
 impl Collector for Upstash {
-    fn source(&self) -> Source {
-        Source::Upstash
+    fn source(&self) -> MetricSource {
+        MetricSource::Upstash
     }
 
-    fn collect(&self, moment: &CollectContext) -> Result<Collected, Failure> {
+    fn collect(&self, moment: &CollectContext) -> Result<Collected, CollectorError> {
         match &self.way {
             Way::Account(account) => account.collect(moment),
             Way::Rest(endpoint) => rest(endpoint, moment),
@@ -51,7 +51,7 @@ impl Collector for Upstash {
 }
 
 impl Account {
-    fn collect(&self, moment: &CollectContext) -> Result<Collected, Failure> {
+    fn collect(&self, moment: &CollectContext) -> Result<Collected, CollectorError> {
         let Account {
             endpoint,
             email,
@@ -88,14 +88,14 @@ impl Account {
                 continue;
             };
             let point = point(
-                Source::Upstash,
+                MetricSource::Upstash,
                 Service::VercelKv,
                 metric,
                 value * scale,
                 moment.now,
             );
             told.points.push(match since {
-                Some(since) => point.counted_since(since),
+                Some(since) => point.with_period_start(since),
                 None => point,
             });
         }
@@ -106,21 +106,21 @@ impl Account {
     }
 }
 
-fn rest(endpoint: &Endpoint, moment: &CollectContext) -> Result<Collected, Failure> {
+fn rest(endpoint: &Endpoint, moment: &CollectContext) -> Result<Collected, CollectorError> {
     let info = command(endpoint, "INFO", moment.timeout)?;
-    from_info(Source::Upstash, &Info::parse(&info), 0.0, moment)
+    from_info(MetricSource::Upstash, &Info::parse(&info), 0.0, moment)
 }
 
 /// Runs a command without arguments, whose answer is a text.
-fn command(endpoint: &Endpoint, name: &str, timeout: Duration) -> Result<String, Failure> {
+fn command(endpoint: &Endpoint, name: &str, timeout: Duration) -> Result<String, CollectorError> {
     let body = serde_json::json!([name]).to_string().into_bytes();
     let request = Request::post_json(endpoint.url("")?, body).bearer(&endpoint.key);
     let answer = endpoint.json(endpoint.send(request, timeout)?)?;
     match answer.get("result") {
         Some(Value::String(text)) => Ok(text.clone()),
         _ if answer.get("error").is_some() => {
-            let cure = "give a token that may run INFO";
-            Err(endpoint.failure(format_args!("refuses {name}"), cure))
+            let hint = "give a token that may run INFO";
+            Err(endpoint.failure(format_args!("refuses {name}"), hint))
         }
         _ => Err(endpoint.unexpected("result")),
     }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{DateTime, Datelike, TimeDelta, Utc};
 
 use super::{Collected, point};
-use crate::domain::metrics::collector::{Failure, Source};
+use crate::domain::metrics::collector::{CollectorError, MetricSource};
 use crate::domain::metrics::names::{Metric, Service};
 use crate::domain::metrics::point::{NewPoint, Reading, midnight};
 use crate::domain::period::{Granularity, Window};
@@ -32,7 +32,7 @@ pub fn usage(
     apis: &[String],
     prices: Prices,
     now: DateTime<Utc>,
-) -> Result<Collected, Failure> {
+) -> Result<Collected, CollectorError> {
     let today = midnight(now);
     let month = today.with_day(1).unwrap_or(today);
     let window = Window {
@@ -40,7 +40,7 @@ pub fn usage(
         to: today + TimeDelta::days(1),
     };
     let apis: BTreeSet<&str> = apis.iter().map(String::as_str).collect();
-    let failed = |error: Error| Failure::new(error, "usagectl aggregate --verify");
+    let failed = |error: Error| CollectorError::new(error, "usagectl aggregate --verify");
     let hours = rollups::load(db, Granularity::Hourly, &apis, window).map_err(failed)?;
     let mut days: BTreeMap<DateTime<Utc>, (u64, Credits)> = BTreeMap::new();
     for (hour, rollup) in &hours {
@@ -58,19 +58,19 @@ pub fn usage(
         return Ok(told);
     }
     let of = |metric, value, at| -> NewPoint {
-        point(Source::Usage, Service::AiCredits, metric, value, at).with("quality", "derived")
+        point(MetricSource::Usage, Service::AiCredits, metric, value, at).with("quality", "derived")
     };
     for (day, (requests, credits)) in days.range(today - LAST_DAYS..) {
         let credits = credits.to_f64();
         told.points.push(
             of(Metric::RequestCount, *requests as f64, *day)
-                .read_as(Reading::Amount)
+                .with_reading(Reading::Amount)
                 .with("credits", credits),
         );
         if let Some(usd) = prices.credit_usd {
             let cost = of(Metric::CostUsd, credits * usd, *day);
             told.points
-                .push(cost.read_as(Reading::Amount).with("credit_usd", usd));
+                .push(cost.with_reading(Reading::Amount).with("credit_usd", usd));
         }
     }
     if let Some(budget) = prices.budget {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::domain::metrics::collector::Failure;
+use crate::domain::metrics::collector::CollectorError;
 use crate::http::{Client, Limit, Policy, Request, Response, Secret, Url};
 
 /// Where a vendor's API is, and the key for it.
@@ -23,18 +23,22 @@ const MOST_BYTES: u64 = 64 << 20;
 
 impl Endpoint {
     /// Asks with the key as a bearer token.
-    pub(super) fn get(&self, path: &str, timeout: Duration) -> Result<Response, Failure> {
+    pub(super) fn get(&self, path: &str, timeout: Duration) -> Result<Response, CollectorError> {
         let request = Request::get(self.url(path)?).bearer(&self.key);
         self.send(request, timeout)
     }
 
-    pub(super) fn url(&self, path: &str) -> Result<Url, Failure> {
+    pub(super) fn url(&self, path: &str) -> Result<Url, CollectorError> {
         let joined = self.base.join(path);
         joined.map_err(|error| self.failure(error, "check the URL and the ids in the environment"))
     }
 
     /// Sends a request. Whatever the status is, there is an answer.
-    pub(super) fn send(&self, request: Request, timeout: Duration) -> Result<Response, Failure> {
+    pub(super) fn send(
+        &self,
+        request: Request,
+        timeout: Duration,
+    ) -> Result<Response, CollectorError> {
         let policy = Policy {
             total: timeout,
             connect: timeout.min(Policy::default().connect),
@@ -48,10 +52,10 @@ impl Endpoint {
     }
 
     /// The body of an answer that is content; else the failure that its status means.
-    pub(super) fn content(&self, response: Response) -> Result<Vec<u8>, Failure> {
+    pub(super) fn content(&self, response: Response) -> Result<Vec<u8>, CollectorError> {
         let status = response.status;
         let key = self.key_variable;
-        let (meaning, cure) = match status {
+        let (meaning, hint) = match status {
             200..=299 => return Ok(response.body),
             401 => (
                 "the key is not accepted".to_owned(),
@@ -81,11 +85,11 @@ impl Endpoint {
                 "usagectl collect doctor -v".to_owned(),
             ),
         };
-        Err(self.failure(format_args!("answers {status}: {meaning}"), &cure))
+        Err(self.failure(format_args!("answers {status}: {meaning}"), &hint))
     }
 
     /// The JSON in an answer that is content.
-    pub(super) fn json(&self, response: Response) -> Result<Value, Failure> {
+    pub(super) fn json(&self, response: Response) -> Result<Value, CollectorError> {
         let body = self.content(response)?;
         self.not_a_page(&body)?;
         serde_json::from_slice(&body).map_err(|error| {
@@ -98,24 +102,24 @@ impl Endpoint {
     }
 
     /// Gateways and log-in forms answer with a page, and call it a success.
-    pub(super) fn not_a_page(&self, body: &[u8]) -> Result<(), Failure> {
+    pub(super) fn not_a_page(&self, body: &[u8]) -> Result<(), CollectorError> {
         match body.trim_ascii_start().first() {
             Some(b'<') => {
-                let cure = "see whether a proxy answers in its place, and whether the URL is that of the API";
-                Err(self.failure("answers with a web page", cure))
+                let hint = "see whether a proxy answers in its place, and whether the URL is that of the API";
+                Err(self.failure("answers with a web page", hint))
             }
             _ => Ok(()),
         }
     }
 
     /// A field of an answer that is not as it should be.
-    pub(super) fn unexpected(&self, field: &str) -> Failure {
+    pub(super) fn unexpected(&self, field: &str) -> CollectorError {
         let message = format!("`{field}` in its answer is missing or of another type");
         self.failure(message, "see whether a newer usagectl knows the new answer")
     }
 
-    pub(super) fn failure(&self, what: impl std::fmt::Display, cure: &str) -> Failure {
-        Failure::new(format!("{}: {what}", self.vendor), cure)
+    pub(super) fn failure(&self, what: impl std::fmt::Display, hint: &str) -> CollectorError {
+        CollectorError::new(format!("{}: {what}", self.vendor), hint)
     }
 }
 

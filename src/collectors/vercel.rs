@@ -4,7 +4,7 @@ use chrono::{SecondsFormat, TimeDelta};
 
 use super::vendor::encoded;
 use super::{CollectContext, Collected, Collector, Endpoint};
-use crate::domain::metrics::collector::{Failure, Source};
+use crate::domain::metrics::collector::{CollectorError, MetricSource};
 use crate::domain::metrics::focus_bill::{Bill, Charge};
 use crate::domain::metrics::point::midnight;
 use crate::ingest::{self, Broken, Format, Found, Input, Rules};
@@ -21,11 +21,11 @@ pub struct Vercel {
 const LAST_DAYS: TimeDelta = TimeDelta::days(3);
 
 impl Collector for Vercel {
-    fn source(&self) -> Source {
-        Source::Vercel
+    fn source(&self) -> MetricSource {
+        MetricSource::Vercel
     }
 
-    fn collect(&self, moment: &CollectContext) -> Result<Collected, Failure> {
+    fn collect(&self, moment: &CollectContext) -> Result<Collected, CollectorError> {
         let today = midnight(moment.now);
         let stamp = |at: chrono::DateTime<chrono::Utc>| {
             encoded(&at.to_rfc3339_opts(SecondsFormat::Millis, true))
@@ -62,7 +62,7 @@ impl Collector for Vercel {
 
 impl Vercel {
     /// Reads the whole bill: a part of it would be a wrong sum.
-    fn bill(&self, body: Vec<u8>, moment: &CollectContext) -> Result<Bill, Failure> {
+    fn bill(&self, body: Vec<u8>, moment: &CollectContext) -> Result<Bill, CollectorError> {
         let rules = Rules {
             now: moment.now,
             max_future: TimeDelta::days(1),
@@ -71,7 +71,7 @@ impl Vercel {
         };
         let mut bill = Bill::default();
         let input = Input::text("the answer", body);
-        let read = ingest::read_lines::<Charge, Failure>(
+        let read = ingest::read_lines::<Charge, CollectorError>(
             input,
             Some(Format::Ndjson),
             &rules,

@@ -460,14 +460,14 @@ impl Line for NewPoint {
         point.metadata = metadata;
         point.metadata.extend(told);
         if let Some(reading) = said.named::<Reading>("reading")? {
-            point = point.read_as(reading);
+            point = point.with_reading(reading);
         }
         if let Some(start) = said.moment("period_start", rules)? {
             if start > at {
                 let message = "is after the timestamp";
                 return Err(Problem::with(Code::Time, "period_start", message));
             }
-            point = point.counted_since(start);
+            point = point.with_period_start(start);
         }
         point.id = said.text("id")?.map(str::to_owned);
         Ok(point)

@@ -1,6 +1,6 @@
 //! Small charts for a terminal.
 
-use crate::domain::capacity::forecast::date;
+use crate::domain::forecast::day_date;
 use crate::domain::forecast::{Band, DayNumber};
 
 use super::table::amount;
@@ -164,7 +164,7 @@ pub fn course(course: &Course) -> String {
         text.push_str(line.trim_end());
         text.push('\n');
     }
-    let (from, to) = (date(first).to_string(), date(last).to_string());
+    let (from, to) = (day_date(first).to_string(), day_date(last).to_string());
     let between = WIDTH.saturating_sub(from.len() + to.len());
     text.push_str(&format!("{:margin$} └{}\n", "", "─".repeat(WIDTH)));
     text.push_str(&format!("{:margin$}  {from}{:between$}{to}\n", "", ""));

@@ -5,7 +5,7 @@
 //! model. `cargo bench -- families` does the same on more of them.
 
 use usagectl::domain::forecast::backtest::{Plan, Scores, Trial, backtest};
-use usagectl::domain::forecast::{Day, Series};
+use usagectl::domain::forecast::{DailySeries, DailyValue};
 use usagectl::domain::metrics::names::MetricKind;
 
 use crate::examples::data::families::{GAUGES, PERIODS, gauge, period};
@@ -20,12 +20,12 @@ fn trial(family: &str, kind: MetricKind, seed: u64) -> Trial {
         MetricKind::Period => (period(family, seed, 90), [14, 21, 30]),
         MetricKind::Gauge | MetricKind::Rate => (gauge(family, seed, 90), [7, 14, 30]),
     };
-    let series = Series {
+    let series = DailySeries {
         name: format!("{family} {seed}"),
         kind,
         days: values
             .into_iter()
-            .map(|(day, value)| Day { day, value })
+            .map(|(day, value)| DailyValue { day, value })
             .collect(),
     };
     let plan = Plan {

@@ -8,7 +8,7 @@ use super::import;
 use super::targets::{TargetArgs, Targets};
 use crate::collectors::{self, CollectContext, Finished};
 use crate::context::Context;
-use crate::domain::metrics::collector::{CollectorRun, RunResult, Source};
+use crate::domain::metrics::collector::{CollectorRun, MetricSource, RunResult};
 use crate::domain::metrics::point::Saved;
 use crate::domain::named::Named;
 use crate::error::{Exit, Outcome, Result};
@@ -66,8 +66,8 @@ pub fn run(context: &mut Context, args: RunArgs) -> Result<Outcome> {
     };
     let mut db = context.open(access)?;
     let (finished, targets) = ask(context, &mut db, &args.targets)?;
-    for (source, cure) in &targets.skipped {
-        context.detail(format_args!("{source} is not configured: {cure}"));
+    for (source, hint) in &targets.skipped {
+        context.detail(format_args!("{source} is not configured: {hint}"));
     }
     let mut ran = Ran {
         dry_run: args.dry_run,
@@ -96,7 +96,7 @@ pub(super) fn ask(
     let last = collector_runs::last(db, Some(RunResult::Ok))?;
     let last = last
         .iter()
-        .find(|run| run.collector == Source::Postgres.as_str());
+        .find(|run| run.collector == MetricSource::Postgres.as_str());
     let last_asked = last.and_then(|run| (context.now - run.started_at).to_std().ok());
     let mut targets = args.targets(last_asked)?;
     let moment = CollectContext {
@@ -110,7 +110,7 @@ pub(super) fn ask(
         let found = collectors::usage(db, &args.usage_api, prices, context.now);
         let took = began.elapsed();
         finished.push(Finished {
-            source: Source::Usage,
+            source: MetricSource::Usage,
             found,
             took,
         });
@@ -184,7 +184,7 @@ pub(super) fn told(context: &mut Context, finished: &Finished, saved: Saved) -> 
     one
 }
 
-/// How the run ends: with the cure of the first failure, if there is one.
+/// How the run ends: with the hint of the first failure, if there is one.
 pub(super) fn outcome(finished: &[Finished]) -> Outcome {
     let failures = finished
         .iter()
@@ -197,7 +197,7 @@ pub(super) fn outcome(finished: &[Finished]) -> Outcome {
                 true => Exit::Failed,
                 false => Exit::Incomplete,
             };
-            Outcome::with_next(exit, first.cure.clone())
+            Outcome::with_next(exit, first.hint.clone())
         }
     }
 }

@@ -74,7 +74,7 @@ pub fn run(context: &mut Context, args: SetArgs) -> Result<Outcome> {
         .with("quality", "manual")
         .with("set_by", current_user());
     if let Some(reading) = args.reading {
-        point = point.read_as(reading);
+        point = point.with_reading(reading);
     }
     let mut db = context.open(Access::Write)?;
     let saved = points::save(&mut db, &[point], Known::IsReplaced)?;

@@ -11,7 +11,7 @@ use crate::collectors::{
     Account, CollectContext, Collected, Collector, Endpoint, MapRule, Neon, OpenAi, Postgres,
     Prices, Prometheus, Redis, Upstash, Vercel, Way, rules_from_toml,
 };
-use crate::domain::metrics::collector::{Failure, Source};
+use crate::domain::metrics::collector::{CollectorError, MetricSource};
 use crate::domain::named::Named;
 use crate::error::{Error, Result};
 use crate::http::{Secret, Url};
@@ -23,7 +23,7 @@ pub struct TargetArgs {
     /// Ask only these, separated by commas: postgres, redis, upstash, neon, vercel, openai, prometheus,
     /// usage
     #[arg(long, value_delimiter = ',', value_name = "SOURCE")]
-    pub only: Vec<Source>,
+    pub only: Vec<MetricSource>,
 
     /// How long each may take
     #[arg(long, value_name = "SPAN", default_value = "30s", value_parser = parse_duration)]
@@ -79,24 +79,24 @@ pub(super) struct Targets {
     /// Whether this database itself is asked, and about what.
     pub(super) usage: Option<Prices>,
     /// Those that are not configured, and what would configure them.
-    pub(super) skipped: Vec<(Source, &'static str)>,
+    pub(super) skipped: Vec<(MetricSource, &'static str)>,
 }
 
 /// A target of which something is configured, but not so that it can be asked.
-struct Misconfigured(Source, Failure);
+struct Misconfigured(MetricSource, CollectorError);
 
 impl Collector for Misconfigured {
-    fn source(&self) -> Source {
+    fn source(&self) -> MetricSource {
         self.0
     }
 
-    fn collect(&self, _: &CollectContext) -> Result<Collected, Failure> {
+    fn collect(&self, _: &CollectContext) -> Result<Collected, CollectorError> {
         Err(self.1.clone())
     }
 }
 
 /// A target, if it is configured.
-type Configured = Result<Option<Box<dyn Collector>>, Failure>;
+type Configured = Result<Option<Box<dyn Collector>>, CollectorError>;
 
 impl TargetArgs {
     /// Finds out what is configured. `last_asked` says how long ago PostgreSQL was asked.
@@ -106,12 +106,12 @@ impl TargetArgs {
             usage: None,
             skipped: Vec::new(),
         };
-        for source in Source::ALL {
+        for source in MetricSource::ALL {
             let source = *source;
             if !self.only.is_empty() && !self.only.contains(&source) {
                 continue;
             }
-            if source == Source::Usage && !self.usage_api.is_empty() {
+            if source == MetricSource::Usage && !self.usage_api.is_empty() {
                 targets.usage = Some(Prices {
                     budget: self.credit_budget,
                     credit_usd: self.credit_usd,
@@ -137,17 +137,17 @@ impl TargetArgs {
         Ok(targets)
     }
 
-    fn configured(&self, source: Source, last_asked: Option<Duration>) -> Configured {
+    fn configured(&self, source: MetricSource, last_asked: Option<Duration>) -> Configured {
         match source {
-            Source::Postgres => self.postgres(last_asked),
-            Source::Redis => Ok(given(self.redis_url.as_deref(), "USAGECTL_REDIS_URL").map(
+            MetricSource::Postgres => self.postgres(last_asked),
+            MetricSource::Redis => Ok(given(self.redis_url.as_deref(), "USAGECTL_REDIS_URL").map(
                 |url| {
                     let url = Secret::from(url);
                     Box::new(Redis { url }) as Box<dyn Collector>
                 },
             )),
-            Source::Upstash => upstash(),
-            Source::Neon => {
+            MetricSource::Upstash => upstash(),
+            MetricSource::Neon => {
                 let endpoint = endpoint(
                     "Neon",
                     "https://console.neon.tech",
@@ -162,7 +162,7 @@ impl TargetArgs {
                     }) as Box<dyn Collector>
                 }))
             }
-            Source::Vercel => {
+            MetricSource::Vercel => {
                 let endpoint = endpoint(
                     "Vercel",
                     "https://api.vercel.com",
@@ -174,7 +174,7 @@ impl TargetArgs {
                     Box::new(Vercel { endpoint, team }) as Box<dyn Collector>
                 }))
             }
-            Source::Openai => {
+            MetricSource::Openai => {
                 let endpoint = endpoint(
                     "OpenAI",
                     "https://api.openai.com",
@@ -186,8 +186,8 @@ impl TargetArgs {
                     Box::new(OpenAi { endpoint, project }) as Box<dyn Collector>
                 }))
             }
-            Source::Prometheus => self.prometheus(),
-            Source::Usage => Ok(None),
+            MetricSource::Prometheus => self.prometheus(),
+            MetricSource::Usage => Ok(None),
         }
     }
 
@@ -197,8 +197,8 @@ impl TargetArgs {
         };
         let source = UrlSource::Environment("the URL of PostgreSQL");
         let url = url::parse(&text, source).map_err(|error| {
-            let cure = error.cure();
-            Failure::new(error, cure)
+            let hint = error.cure();
+            CollectorError::new(error, hint)
         })?;
         Ok(Some(Box::new(Postgres { url, last_asked })))
     }
@@ -208,7 +208,7 @@ impl TargetArgs {
             return Ok(None);
         };
         let url = Url::parse(&url).map_err(|error| {
-            Failure::new(
+            CollectorError::new(
                 format_args!("the URL of the exporter is {error}"),
                 "correct it",
             )
@@ -219,18 +219,18 @@ impl TargetArgs {
             .clone()
             .or_else(|| set("USAGECTL_PROMETHEUS_MAP").map(PathBuf::from));
         if let Some(path) = file {
-            let cure = "correct the file of rules: map = [\"NAME=SERVICE/METRIC\"]";
+            let hint = "correct the file of rules: map = [\"NAME=SERVICE/METRIC\"]";
             let failed = |error: &dyn std::fmt::Display| {
-                Failure::new(format_args!("{}: {error}", path.display()), cure)
+                CollectorError::new(format_args!("{}: {error}", path.display()), hint)
             };
             let text = std::fs::read_to_string(&path).map_err(|error| failed(&error))?;
             rules.extend(rules_from_toml(&text).map_err(|error| failed(&error))?);
         }
         if rules.is_empty() {
-            let cure = "say what to take from it: --map 'NAME=SERVICE/METRIC', or --map-file";
-            return Err(Failure::new(
+            let hint = "say what to take from it: --map 'NAME=SERVICE/METRIC', or --map-file";
+            return Err(CollectorError::new(
                 "no rule says what to take from the exporter",
-                cure,
+                hint,
             ));
         }
         let token = Secret::from_env("USAGECTL_PROMETHEUS_TOKEN").ok();
@@ -239,18 +239,20 @@ impl TargetArgs {
 }
 
 /// What to do so that a source is asked.
-fn what_configures(source: Source) -> &'static str {
+fn what_configures(source: MetricSource) -> &'static str {
     match source {
-        Source::Postgres => "give --postgres-url, or set USAGECTL_POSTGRES_URL",
-        Source::Redis => "give --redis-url, or set USAGECTL_REDIS_URL",
-        Source::Upstash => {
+        MetricSource::Postgres => "give --postgres-url, or set USAGECTL_POSTGRES_URL",
+        MetricSource::Redis => "give --redis-url, or set USAGECTL_REDIS_URL",
+        MetricSource::Upstash => {
             "set UPSTASH_EMAIL, UPSTASH_API_KEY and UPSTASH_REDIS_ID; or UPSTASH_REDIS_REST_URL and UPSTASH_REDIS_REST_TOKEN"
         }
-        Source::Neon => "set NEON_API_KEY, and NEON_ORG_ID",
-        Source::Vercel => "set VERCEL_TOKEN, and VERCEL_TEAM_ID",
-        Source::Openai => "set OPENAI_ADMIN_KEY",
-        Source::Prometheus => "give --prometheus-url and --map, or set USAGECTL_PROMETHEUS_URL",
-        Source::Usage => "give --usage-api",
+        MetricSource::Neon => "set NEON_API_KEY, and NEON_ORG_ID",
+        MetricSource::Vercel => "set VERCEL_TOKEN, and VERCEL_TEAM_ID",
+        MetricSource::Openai => "set OPENAI_ADMIN_KEY",
+        MetricSource::Prometheus => {
+            "give --prometheus-url and --map, or set USAGECTL_PROMETHEUS_URL"
+        }
+        MetricSource::Usage => "give --usage-api",
     }
 }
 
@@ -271,14 +273,14 @@ fn endpoint(
     address: &str,
     address_variable: &'static str,
     key_variable: &'static str,
-) -> Result<Option<Endpoint>, Failure> {
+) -> Result<Option<Endpoint>, CollectorError> {
     let Ok(key) = Secret::from_env(key_variable) else {
         return Ok(None);
     };
     let address = set(address_variable).unwrap_or_else(|| address.to_owned());
     let base = Url::parse(&address).map_err(|error| {
-        let cure = format!("correct {address_variable}, or leave it out");
-        Failure::new(format_args!("{vendor}: the URL is {error}"), cure)
+        let hint = format!("correct {address_variable}, or leave it out");
+        CollectorError::new(format_args!("{vendor}: the URL is {error}"), hint)
     })?;
     Ok(Some(Endpoint {
         vendor,
@@ -298,7 +300,7 @@ fn upstash() -> Configured {
     )?;
     if let Some(endpoint) = account {
         let missing = |name: &str| {
-            Failure::new(
+            CollectorError::new(
                 format_args!("{VENDOR}: {name} is not set"),
                 format!("set {name} beside UPSTASH_API_KEY"),
             )
@@ -320,7 +322,7 @@ fn upstash() -> Configured {
         if set(address).is_some() {
             let endpoint = endpoint(VENDOR, "", address, key_variable)?.ok_or_else(|| {
                 let message = format!("{VENDOR}: {key_variable} is not set");
-                Failure::new(message, format!("set {key_variable} beside {address}"))
+                CollectorError::new(message, format!("set {key_variable} beside {address}"))
             })?;
             return Ok(Some(Box::new(Upstash {
                 way: Way::Rest(endpoint),

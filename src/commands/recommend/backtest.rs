@@ -8,12 +8,11 @@ use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use clap::Args;
 
 use crate::context::Context;
-use crate::domain::capacity::forecast::{Subject, by_series, days_of, number};
-use crate::domain::forecast::Series;
+use crate::domain::capacity::forecast::{LimitedSeries, by_series, days_of};
 use crate::domain::forecast::backtest::{Plan, backtest};
+use crate::domain::forecast::{DailySeries, day_number};
 use crate::domain::metrics::day::MetricDay;
-use crate::domain::metrics::names::MetricKind;
-use crate::domain::metrics::names::{Metric, Service};
+use crate::domain::metrics::names::{Metric, MetricKind, Service};
 use crate::error::{Error, Exit, Outcome, Result};
 use crate::output::recommend::backtest::{Backtest, Tested};
 use crate::store::db::Access;
@@ -90,10 +89,10 @@ pub fn run(context: &mut Context, args: BacktestArgs) -> Result<Outcome> {
     let plan = Plan {
         origins: args.origins,
         horizons: args.horizons,
-        from: args.from.map(number),
-        to: args.to.map(number),
+        from: args.from.map(day_number),
+        to: args.to.map(day_number),
     };
-    let test = |series: &Series| Tested {
+    let test = |series: &DailySeries| Tested {
         name: series.name.clone(),
         kind: series.kind,
         days: series.days.len(),
@@ -108,7 +107,7 @@ pub fn run(context: &mut Context, args: BacktestArgs) -> Result<Outcome> {
 }
 
 /// The series of the database, but for rates, which are not forecast.
-fn read_database(context: &mut Context, args: &BacktestArgs) -> Result<Vec<Series>> {
+fn read_database(context: &mut Context, args: &BacktestArgs) -> Result<Vec<DailySeries>> {
     /// Older days would only take time.
     const DAYS: i64 = 400;
     let now = context.now;
@@ -121,18 +120,18 @@ fn read_database(context: &mut Context, args: &BacktestArgs) -> Result<Vec<Serie
         Ok((days, limits::limits_in_force(db, now)?))
     })?;
     let series = |days: &[MetricDay]| {
-        let subject = Subject::new(days.first()?.series.clone(), &limits);
+        let subject = LimitedSeries::new(days.first()?.series.clone(), &limits);
         let mut series = subject.daily(days, now);
         if series.kind == MetricKind::Period {
             // A day that is not over would look like a bad one.
-            series.days.retain(|day| day.day < number(today));
+            series.days.retain(|day| day.day < day_number(today));
         }
         (series.kind != MetricKind::Rate).then_some(series)
     };
     Ok(by_series(&days).filter_map(series).collect())
 }
 
-fn read_file(path: &Path, kind: MetricKind) -> Result<Series> {
+fn read_file(path: &Path, kind: MetricKind) -> Result<DailySeries> {
     let shown = path.display().to_string();
     let failed = |error: Error| {
         let next = "usagectl recommend backtest --help";
@@ -145,7 +144,7 @@ fn read_file(path: &Path, kind: MetricKind) -> Result<Series> {
     let name = path
         .file_stem()
         .map(|stem| stem.to_string_lossy().into_owned());
-    Ok(Series {
+    Ok(DailySeries {
         name: name.unwrap_or(shown),
         kind,
         days: days_of(kind, &values),

@@ -1,14 +1,13 @@
-//! `recommend forecast`: where each metric is heading.
+//! `recommend forecast`: where each metric is trend.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use clap::Args;
 
 use crate::context::Context;
-use crate::domain::capacity::forecast::{HISTORY_DAYS, Lately, Subject, by_series};
+use crate::domain::capacity::forecast::{HISTORY_DAYS, LimitedSeries, RecentRate, by_series};
 use crate::domain::forecast::HORIZON_DAYS;
 use crate::domain::metrics::day::MetricDay;
-use crate::domain::metrics::names::MetricKind;
-use crate::domain::metrics::names::{Metric, Service};
+use crate::domain::metrics::names::{Metric, MetricKind, Service};
 use crate::domain::plans::LimitInForce;
 use crate::error::{Outcome, Result};
 use crate::output::recommend::forecast::{Forecasts, Item};
@@ -74,10 +73,10 @@ pub(super) fn item(
     limits: &[LimitInForce],
     now: DateTime<Utc>,
 ) -> Option<Item> {
-    let subject = Subject::new(days.first()?.series.clone(), limits);
+    let subject = LimitedSeries::new(days.first()?.series.clone(), limits);
     let limit = subject.limit.as_ref().map(|limit| limit.value);
     let lately = match subject.kind {
-        MetricKind::Rate => Lately::of(days, limit, now),
+        MetricKind::Rate => RecentRate::of(days, limit, now),
         MetricKind::Gauge | MetricKind::Period => None,
     };
     Some(Item {

@@ -1,10 +1,10 @@
-//! What is known at this moment, gathered: every limit in force with where its metric is heading.
+//! What is known at this moment, gathered: every limit in force with where its metric is trend.
 
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::domain::capacity::trend::{Asked, Heading};
+use crate::domain::capacity::trend::{Trend, TrendRequest};
 use crate::domain::metrics::day::MetricDay;
 use crate::domain::metrics::names::{Metric, Service};
 use crate::domain::metrics::point::Series;
@@ -31,8 +31,8 @@ pub(super) struct Gathered {
     catalogue: Catalogue,
     choices: Vec<selection::PlanChoice>,
     days: BTreeMap<Series, Vec<MetricDay>>,
-    /// Where every series is heading, as it is billed.
-    headings: BTreeMap<Series, Heading>,
+    /// Where every series is trend, as it is billed.
+    trends: BTreeMap<Series, Trend>,
     now: DateTime<Utc>,
 }
 
@@ -58,24 +58,24 @@ pub(super) fn gather(db: &mut Db, now: DateTime<Utc>) -> Result<Gathered> {
         catalogue: catalogues::active(db)?,
         choices: selections::all(db)?,
         days,
-        headings: BTreeMap::new(),
+        trends: BTreeMap::new(),
         now,
     };
-    gathered.headings = gathered
+    gathered.trends = gathered
         .days
         .iter()
         .filter_map(|(series, days)| {
             let (kind, period) = usual_kind(series.metric);
             let provider = gathered.catalogue.provider_of(series.service);
             let choice = provider.and_then(|it| selection::current(&gathered.choices, it, now));
-            let asked = Asked {
+            let request = TrendRequest {
                 kind,
                 period,
                 billing: choice.map(|choice| choice.billing).unwrap_or_default(),
-                lines: &[],
+                thresholds: &[],
                 now,
             };
-            Some((series.clone(), Heading::of(days, asked)?))
+            Some((series.clone(), Trend::of(days, request)?))
         })
         .collect();
     Ok(gathered)
@@ -100,8 +100,8 @@ impl Gathered {
             metric,
             resource: resource.to_owned(),
         };
-        let heading = self.headings.get(&series)?;
-        Some((heading.measured_at, heading.usage))
+        let trend = self.trends.get(&series)?;
+        Some((trend.measured_at, trend.usage))
     }
 
     fn judge_limit(&self, limit: &LimitInForce) -> Vec<Judged> {
@@ -113,13 +113,13 @@ impl Gathered {
             resource: resource.to_owned(),
             plan: limit.plan.clone(),
         };
-        let lines = [limit.warning_percent, limit.critical_percent, 100.0]
+        let thresholds = [limit.warning_percent, limit.critical_percent, 100.0]
             .map(|percent| limit.value * percent / 100.0);
-        let asked = Asked {
+        let request = TrendRequest {
             kind: limit.kind,
             period: limit.period,
             billing: limit.billing,
-            lines: &lines,
+            thresholds: &thresholds,
             now: self.now,
         };
         let judged: Vec<Judged> = self
@@ -127,10 +127,10 @@ impl Gathered {
             .keys()
             .filter(of_metric)
             .filter_map(|series| {
-                let heading = Heading::of(self.days.get(series)?, asked)?;
+                let trend = Trend::of(self.days.get(series)?, request)?;
                 Some(Judged {
                     topic: topic(&series.resource),
-                    assessment: self.judge_series(limit, series, &heading),
+                    assessment: self.judge_series(limit, series, &trend),
                 })
             })
             .collect();
@@ -143,28 +143,28 @@ impl Gathered {
         }]
     }
 
-    fn judge_series(&self, limit: &LimitInForce, series: &Series, heading: &Heading) -> Assessment {
+    fn judge_series(&self, limit: &LimitInForce, series: &Series, trend: &Trend) -> Assessment {
         let provider = limit.provider.as_deref();
         // What the same provider bills: of this database or project, and what there is only one of.
         let billed_together = |other: &&Series| {
             let alone = || {
                 let same = |it: &&Series| (it.service, it.metric) == (other.service, other.metric);
-                self.headings.keys().filter(same).count() == 1
+                self.trends.keys().filter(same).count() == 1
             };
             self.catalogue.provider_of(other.service) == provider
                 && (other.resource == series.resource || alone())
         };
         let together = self
-            .headings
+            .trends
             .iter()
             .filter(|(other, _)| billed_together(other));
-        let headings: Vec<&Heading> = together.map(|(_, heading)| heading).collect();
+        let trends: Vec<&Trend> = together.map(|(_, trend)| trend).collect();
         let choice = provider.and_then(|it| selection::current(&self.choices, it, self.now));
         assess(Subject {
             limit,
             resource: &series.resource,
-            heading,
-            headings: &headings,
+            trend,
+            trends: &trends,
             catalogue: &self.catalogue,
             seats: choice.and_then(|choice| choice.seats),
             business: Business::of(&self.given, limit.service),

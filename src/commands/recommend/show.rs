@@ -63,7 +63,7 @@ pub fn run(context: &mut Context, args: ShowArgs) -> Result<Outcome> {
     Ok(Outcome::DONE)
 }
 
-/// Where its metric is heading now; nothing if it was not measured.
+/// Where its metric is trend now; nothing if it was not measured.
 fn live(db: &mut Db, it: &Recommendation, now: DateTime<Utc>) -> Result<Option<Item>> {
     let Some(metric) = it.metric else {
         return Ok(None);

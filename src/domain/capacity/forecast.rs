@@ -3,13 +3,14 @@
 
 use std::collections::BTreeMap;
 
-use chrono::{DateTime, Datelike, NaiveDate, TimeDelta, Timelike, Utc};
+use chrono::{DateTime, NaiveDate, TimeDelta, Timelike, Utc};
 
 use crate::domain::forecast;
-use crate::domain::forecast::{Day, DayNumber, Forecast, Insufficient, Question};
+use crate::domain::forecast::{
+    DailyValue, DayNumber, Forecast, ForecastRequest, InsufficientData, day_number,
+};
 use crate::domain::metrics::day::MetricDay;
-use crate::domain::metrics::names::Metric;
-use crate::domain::metrics::names::MetricKind;
+use crate::domain::metrics::names::{Metric, MetricKind};
 use crate::domain::metrics::point::{Reading, Series};
 use crate::domain::period::Window;
 use crate::domain::plans::{Billing, LimitInForce, LimitPeriod, usual_kind};
@@ -19,7 +20,7 @@ pub const HISTORY_DAYS: i64 = 180;
 
 /// How a series is read, and against which limit.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Subject {
+pub struct LimitedSeries {
     pub series: Series,
     /// How its values are read.
     pub kind: MetricKind,
@@ -30,9 +31,9 @@ pub struct Subject {
     pub limit: Option<LimitInForce>,
 }
 
-impl Subject {
+impl LimitedSeries {
     /// The series, and the limit that holds for it: of several, the smallest.
-    pub fn new(series: Series, limits: &[LimitInForce]) -> Subject {
+    pub fn new(series: Series, limits: &[LimitInForce]) -> LimitedSeries {
         let of_series = limits.iter().filter(|limit| {
             let same = limit.service == series.service && limit.metric == series.metric;
             same && limit.fault.is_none()
@@ -44,7 +45,7 @@ impl Subject {
             Some(limit) => (limit.kind, limit.period),
             None => usual_kind(series.metric),
         };
-        Subject {
+        LimitedSeries {
             kind,
             period,
             billing: limit
@@ -57,7 +58,7 @@ impl Subject {
     }
 
     /// The lines that are asked about: warning, critical, limit. None without a limit.
-    pub fn lines(&self) -> Vec<f64> {
+    pub fn thresholds(&self) -> Vec<f64> {
         let of = |limit: &LimitInForce| {
             let percents = [limit.warning_percent, limit.critical_percent, 100.0];
             percents
@@ -68,7 +69,7 @@ impl Subject {
     }
 
     /// The series as a forecast reads it. `days` are the series' own, in their order.
-    pub fn daily(&self, days: &[MetricDay], now: DateTime<Utc>) -> forecast::Series {
+    pub fn daily(&self, days: &[MetricDay], now: DateTime<Utc>) -> forecast::DailySeries {
         let today = now.date_naive();
         let peaks = self.series.metric == Metric::Connections;
         let mut values = Vec::with_capacity(days.len());
@@ -86,12 +87,12 @@ impl Subject {
                 }),
             };
             before = Some(day.day);
-            values.extend(value.map(|value| Day {
-                day: number(day.day),
+            values.extend(value.map(|value| DailyValue {
+                day: day_number(day.day),
                 value,
             }));
         }
-        forecast::Series {
+        forecast::DailySeries {
             name: self.series.to_string(),
             kind: self.kind,
             days: values,
@@ -99,7 +100,7 @@ impl Subject {
     }
 
     /// What is asked about it, `ahead` days from `now`.
-    pub fn question(&self, days: &[MetricDay], now: DateTime<Utc>, ahead: usize) -> Question {
+    pub fn request(&self, days: &[MetricDay], now: DateTime<Utc>, ahead: usize) -> ForecastRequest {
         let today = now.date_naive();
         let newest = days.iter().rev().find(|day| day.last_at <= now);
         let read_today = newest.filter(|day| day.day == today);
@@ -107,12 +108,12 @@ impl Subject {
             MetricKind::Period => self.periods(newest, now, ahead),
             MetricKind::Gauge | MetricKind::Rate => (Vec::new(), None),
         };
-        Question {
-            today: number(today),
+        ForecastRequest {
+            today: day_number(today),
             // What was used since the newest reading is not measured yet.
             elapsed: read_today.map_or(0.0, |day| part_of_day(day.last_at)),
             days: ahead,
-            lines: self.lines(),
+            thresholds: self.thresholds(),
             periods,
             used,
         }
@@ -135,7 +136,7 @@ impl Subject {
                 && day.period_start.is_none_or(begins_with)
         };
         let used = newest.filter(counts).map(|day| day.last_value.max(0.0));
-        let end = number(now.date_naive()) + DayNumber::try_from(ahead).unwrap_or(0) + 2;
+        let end = day_number(now.date_naive()) + DayNumber::try_from(ahead).unwrap_or(0) + 2;
         let mut starts = vec![nearest_day(period.from)];
         while starts.last().is_some_and(|start| *start < end) {
             let Window { to, .. } = period;
@@ -155,14 +156,14 @@ impl Subject {
         days: &[MetricDay],
         now: DateTime<Utc>,
         ahead: usize,
-    ) -> Result<Forecast, Insufficient> {
-        forecast::forecast(&self.daily(days, now), &self.question(days, now, ahead))
+    ) -> Result<Forecast, InsufficientData> {
+        forecast::forecast(&self.daily(days, now), &self.request(days, now, ahead))
     }
 }
 
 /// How a rate did lately: it is compared with its limit, and reaches no date.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Lately {
+pub struct RecentRate {
     /// How many days of the last 28 have values.
     pub days: usize,
     /// The middle of their 95th percentiles.
@@ -172,16 +173,16 @@ pub struct Lately {
     pub over: usize,
 }
 
-impl Lately {
+impl RecentRate {
     /// How the days before `now` were; `None` without any.
-    pub fn of(days: &[MetricDay], limit: Option<f64>, now: DateTime<Utc>) -> Option<Lately> {
+    pub fn of(days: &[MetricDay], limit: Option<f64>, now: DateTime<Utc>) -> Option<RecentRate> {
         let from = now.date_naive() - TimeDelta::days(28);
         let recent = days
             .iter()
             .filter(|day| day.day > from && day.last_at <= now);
         let mut values: Vec<f64> = recent.map(|day| day.p95_value).collect();
         values.sort_by(f64::total_cmp);
-        Some(Lately {
+        Some(RecentRate {
             days: values.len(),
             p95: values.get(values.len() / 2).copied()?,
             worst: values.last().copied()?,
@@ -201,11 +202,11 @@ pub fn by_series(days: &[MetricDay]) -> impl Iterator<Item = &[MetricDay]> {
 /// Makes days of single values, as a file has them: the last level of each day, or the sum of its amounts.
 ///
 /// A day of amounts with fewer than three in five of the usual number of values is left out: it is not whole.
-pub fn days_of(kind: MetricKind, values: &[(DateTime<Utc>, f64)]) -> Vec<Day> {
+pub fn days_of(kind: MetricKind, values: &[(DateTime<Utc>, f64)]) -> Vec<DailyValue> {
     let mut by_day: BTreeMap<DayNumber, Vec<(DateTime<Utc>, f64)>> = BTreeMap::new();
     for (at, value) in values {
         by_day
-            .entry(number(at.date_naive()))
+            .entry(day_number(at.date_naive()))
             .or_default()
             .push((*at, *value));
     }
@@ -218,27 +219,14 @@ pub fn days_of(kind: MetricKind, values: &[(DateTime<Utc>, f64)]) -> Vec<Day> {
             MetricKind::Period => values.iter().map(|(_, value)| value).sum(),
             MetricKind::Gauge | MetricKind::Rate => values.iter().max_by_key(|(at, _)| *at)?.1,
         };
-        Some(Day { day, value })
+        Some(DailyValue { day, value })
     };
     by_day.into_iter().filter_map(day).collect()
 }
 
-/// A day as forecasts count them.
-pub fn number(day: NaiveDate) -> DayNumber {
-    day.num_days_from_ce() - NaiveDate::default().num_days_from_ce()
-}
-
-/// The day of this number; days that no calendar has are brought to its end.
-pub fn date(day: DayNumber) -> NaiveDate {
-    let from_epoch = NaiveDate::default().num_days_from_ce().checked_add(day);
-    from_epoch
-        .and_then(NaiveDate::from_num_days_from_ce_opt)
-        .unwrap_or(NaiveDate::MAX)
-}
-
 /// The UTC day that begins nearest to a moment: periods of another zone begin in the middle of one.
 fn nearest_day(at: DateTime<Utc>) -> DayNumber {
-    number(at.date_naive()) + DayNumber::from(at.hour() >= 12)
+    day_number(at.date_naive()) + DayNumber::from(at.hour() >= 12)
 }
 
 fn part_of_day(at: DateTime<Utc>) -> f64 {
@@ -248,6 +236,7 @@ fn part_of_day(at: DateTime<Utc>) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::forecast::day_date;
     use crate::domain::metrics::names::Service;
     use crate::domain::metrics::point::Point;
 
@@ -255,13 +244,13 @@ mod tests {
         text.parse().unwrap()
     }
 
-    fn subject(metric: Metric) -> Subject {
+    fn subject(metric: Metric) -> LimitedSeries {
         let series = Series {
             service: Service::VercelBandwidth,
             metric,
             resource: String::new(),
         };
-        Subject::new(series, &[])
+        LimitedSeries::new(series, &[])
     }
 
     /// Days with one point each, as they would be stored.
@@ -274,7 +263,7 @@ mod tests {
                 reading,
                 period_start: None,
             };
-            let day = MetricDay::of(&subject(metric).series, vec![point], days.last());
+            let day = MetricDay::from_points(&subject(metric).series, vec![point], days.last());
             days.extend(day);
         }
         days
@@ -289,12 +278,12 @@ mod tests {
         let days = days(Metric::BandwidthGb, Reading::Cumulative, &points);
         let subject = subject(Metric::BandwidthGb);
         let now = at("2026-01-31T12:00:00Z");
-        let question = subject.question(&days, now, 60);
-        assert_eq!((question.used, question.elapsed), (Some(50.0), 0.25));
-        let periods: Vec<String> = question
+        let request = subject.request(&days, now, 60);
+        assert_eq!((request.used, request.elapsed), (Some(50.0), 0.25));
+        let periods: Vec<String> = request
             .periods
             .iter()
-            .map(|day| date(*day).to_string())
+            .map(|day| day_date(*day).to_string())
             .collect();
         assert_eq!(
             periods,
@@ -309,8 +298,8 @@ mod tests {
         // Nobody knows on which of two days what was used; the first says nothing.
         assert!(subject.daily(&days, now).days.is_empty());
         // In the next month the counter has not been read yet.
-        let question = subject.question(&days, at("2026-02-01T01:00:00Z"), 60);
-        assert_eq!((question.used, question.elapsed), (None, 0.0));
+        let request = subject.request(&days, at("2026-02-01T01:00:00Z"), 60);
+        assert_eq!((request.used, request.elapsed), (None, 0.0));
     }
 
     #[test]
@@ -332,13 +321,13 @@ mod tests {
     fn periods_of_another_zone_begin_on_the_nearest_day() {
         let mut seoul = subject(Metric::BandwidthGb);
         seoul.billing.zone = chrono_tz::Tz::Asia__Seoul;
-        let question = seoul.question(&[], at("2026-01-10T00:00:00Z"), 1);
-        assert_eq!(date(question.periods[0]).to_string(), "2026-01-01");
+        let request = seoul.request(&[], at("2026-01-10T00:00:00Z"), 1);
+        assert_eq!(day_date(request.periods[0]).to_string(), "2026-01-01");
         let mut daily = subject(Metric::CommandsPerDay);
         daily.billing.zone = chrono_tz::Tz::Asia__Seoul;
-        let question = daily.question(&[], at("2026-01-10T00:00:00Z"), 3);
-        assert_eq!(date(question.periods[0]).to_string(), "2026-01-10");
-        assert_eq!(question.periods.len(), 6);
+        let request = daily.request(&[], at("2026-01-10T00:00:00Z"), 3);
+        assert_eq!(day_date(request.periods[0]).to_string(), "2026-01-10");
+        assert_eq!(request.periods.len(), 6);
     }
 
     #[test]
@@ -350,8 +339,8 @@ mod tests {
             ("2026-01-31T06:00:00Z", 50.0),
         ];
         let days = days(Metric::LatencyMs, Reading::Level, &points);
-        let lately = Lately::of(&days, Some(50.0), at("2026-01-31T12:00:00Z"));
-        let expected = Lately {
+        let lately = RecentRate::of(&days, Some(50.0), at("2026-01-31T12:00:00Z"));
+        let expected = RecentRate {
             days: 3,
             p95: 50.0,
             worst: 60.0,
@@ -374,14 +363,5 @@ mod tests {
         };
         assert_eq!(of(MetricKind::Gauge), [23.0, 47.0, 59.0]);
         assert_eq!(of(MetricKind::Period), [276.0, 852.0]);
-    }
-
-    #[test]
-    fn days_have_numbers_and_numbers_days() {
-        assert_eq!(number(NaiveDate::from_ymd_opt(1970, 1, 2).unwrap()), 1);
-        for day in [-1, 0, 20_484] {
-            assert_eq!(number(date(day)), day);
-        }
-        assert_eq!(date(i32::MAX), NaiveDate::MAX);
     }
 }

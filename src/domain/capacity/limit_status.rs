@@ -123,8 +123,9 @@ pub fn judge(
     standing.value = Some(value);
     let is_of_earlier = start.is_some_and(|start| {
         // A provider's period may begin some hours beside the one that we were told.
-        let counted_since = newest.period_start;
-        newest.at < start || counted_since.is_some_and(|since| since < start - TimeDelta::days(1))
+        let with_period_start = newest.period_start;
+        newest.at < start
+            || with_period_start.is_some_and(|since| since < start - TimeDelta::days(1))
     });
     let longest = stale_after.unwrap_or_else(|| (usual_gap(&points) * MISSED).max(SHORTEST));
     let outdated = if is_of_earlier {

@@ -1,28 +1,23 @@
-//! Where one measured series is heading, asked so that a recommendation can be made of it: the lines of its
-//! limit, and how much of it each of the next billing periods will use.
+//! The forecast of one measured series as recommendations need it: the crossings of its limit's thresholds, and
+//! how much of the limit each of the next billing periods will use.
 
-use chrono::{DateTime, NaiveDate, Utc};
+use chrono::{DateTime, NaiveTime, Utc};
 
-use crate::domain::forecast::{DayNumber, Forecast, MetricKind, Question, Series, forecast};
+use crate::domain::forecast::{
+    DailySeries, DailyValue, DayNumber, Forecast, ForecastRequest, day_number, forecast,
+};
 use crate::domain::metrics::day::MetricDay;
-use crate::domain::metrics::names::Metric;
+use crate::domain::metrics::names::{Metric, MetricKind};
 use crate::domain::metrics::point::Reading;
 use crate::domain::period::Window;
 use crate::domain::plans::catalogue::LimitPeriod;
 use crate::domain::plans::selection::Billing;
 use crate::domain::recommendation::cost::Meter;
 
-/// How many whole billing periods are looked at.
+/// Number of whole billing periods that are simulated.
 const PERIODS: usize = 3;
 
-/// A day, as forecasts count them.
-pub fn day_number(day: NaiveDate) -> DayNumber {
-    let days = (day - NaiveDate::default()).num_days();
-    // No date that can be written is further away.
-    DayNumber::try_from(days).unwrap_or(DayNumber::MAX)
-}
-
-/// The billing period that holds `now`, and those that follow it.
+/// The billing period that contains `now`, and those that follow it.
 pub fn periods(
     billing: Billing,
     period: LimitPeriod,
@@ -38,86 +33,86 @@ pub fn periods(
     periods
 }
 
-/// A series and where it is heading.
+/// A series and its forecast.
 #[derive(Clone, Debug)]
-pub struct Heading {
+pub struct Trend {
     pub meter: Meter,
     pub kind: MetricKind,
-    /// The level now, what was used in the period under way, or the pace that 95 % of the day did not exceed.
+    /// Gauges: the current level. Counters: usage in the current period. Rates: the 95th percentile of the last
+    /// day.
     pub usage: f64,
     pub measured_at: DateTime<Utc>,
-    /// The period that its limit is about; nothing of what is not counted by the period.
+    /// The current period of the limit; `None` unless the series is a counter.
     pub period: Option<Window>,
-    /// On how many days there were measurements.
+    /// Number of days with measurements.
     pub days: usize,
-    /// Nothing if there are too few days.
+    /// `None` with too few days.
     pub forecast: Option<Forecast>,
 }
 
-/// How a series is to be asked about.
+/// How to read and forecast a series.
 #[derive(Clone, Copy, Debug)]
-pub struct Asked<'a> {
+pub struct TrendRequest<'a> {
     pub kind: MetricKind,
-    /// By which period it is counted.
+    /// The period of a counter.
     pub period: Option<LimitPeriod>,
     pub billing: Billing,
-    /// The values whose reaching is asked about: warning, critical, limit; none where there is no limit.
-    pub lines: &'a [f64],
-    /// The moment at which it is asked.
+    /// Warning, critical, limit; empty without a limit.
+    pub thresholds: &'a [f64],
     pub now: DateTime<Utc>,
 }
 
-impl Heading {
-    /// Asks about the days of one series, in their order; nothing without any that count.
-    pub fn of(days: &[MetricDay], asked: Asked<'_>) -> Option<Heading> {
-        let today = asked.now.date_naive();
+impl Trend {
+    /// The trend of one series from its days, in their order; `None` without any day up to now.
+    pub fn of(days: &[MetricDay], request: TrendRequest<'_>) -> Option<Trend> {
+        let today = request.now.date_naive();
         let days: Vec<&MetricDay> = days.iter().filter(|day| day.day <= today).collect();
         let last = *days.last()?;
-        let kind = asked.kind;
+        let kind = request.kind;
         let value = |day: &MetricDay| match kind {
             MetricKind::Gauge => Some(day.last_value),
             MetricKind::Period => day.used,
             MetricKind::Rate => Some(day.p95_value),
         };
-        let series = Series {
+        let series = DailySeries {
             name: last.series.to_string(),
             kind,
             days: days
                 .iter()
                 .filter_map(|day| {
-                    Some(crate::domain::forecast::Day {
+                    Some(DailyValue {
                         day: day_number(day.day),
                         value: value(day)?,
                     })
                 })
                 .collect(),
         };
-        let period = asked.period.filter(|_| kind == MetricKind::Period);
+        let period = request.period.filter(|_| kind == MetricKind::Period);
         let months = periods(
-            asked.billing,
+            request.billing,
             LimitPeriod::BillingMonth,
-            asked.now,
+            request.now,
             PERIODS + 1,
         );
         let ahead = months
             .last()
-            .map_or(0, |month| (month.to - asked.now).num_days() + 1);
+            .map_or(0, |month| (month.to - request.now).num_days() + 1);
         let ahead = usize::try_from(ahead).unwrap_or(0);
-        let under_way = period.map(|period| asked.billing.period(period, asked.now));
-        let used = under_way.and_then(|window| used_in(&days, window));
+        let current = period.map(|period| request.billing.period(period, request.now));
+        let used = current.and_then(|window| used_in(&days, window));
         let starts = period.map_or(Vec::new(), |period| {
             let count = match period {
                 LimitPeriod::Day => ahead + 2,
                 LimitPeriod::Month | LimitPeriod::BillingMonth => PERIODS + 2,
             };
-            let windows = periods(asked.billing, period, asked.now, count);
+            let windows = periods(request.billing, period, request.now, count);
             let starts = windows
                 .iter()
                 .map(|window| day_number(window.from.date_naive()));
             starts.collect()
         });
-        let midnight = last.last_at.date_naive().and_time(chrono::NaiveTime::MIN);
-        let question = Question {
+        let midnight = last.last_at.date_naive().and_time(NaiveTime::MIN);
+        let forecast_request = ForecastRequest {
             today: day_number(today),
             elapsed: if last.day == today {
                 (last.last_at - midnight.and_utc()).num_seconds() as f64 / 86_400.0
@@ -125,11 +120,11 @@ impl Heading {
                 0.0
             },
             days: ahead,
-            lines: asked.lines.to_vec(),
+            thresholds: request.thresholds.to_vec(),
             periods: starts,
-            used: used.filter(|_| under_way.is_some()),
+            used: used.filter(|_| current.is_some()),
         };
-        let usage = match (kind, under_way) {
+        let usage = match (kind, current) {
             (MetricKind::Gauge, _) => last.last_value,
             (MetricKind::Rate, _) => last.p95_value,
             (MetricKind::Period, window) => used.unwrap_or_else(|| {
@@ -140,30 +135,29 @@ impl Heading {
                 days.iter().filter(within).filter_map(|day| day.used).sum()
             }),
         };
-        Some(Heading {
+        Some(Trend {
             meter: (last.series.service, last.series.metric),
-            kind: asked.kind,
+            kind: request.kind,
             usage,
             measured_at: last.last_at,
-            period: under_way,
+            period: current,
             days: series.days.len(),
             forecast: match kind {
-                // A pace reaches no date.
+                // Rates are compared with their limit and not forecast.
                 MetricKind::Rate => None,
-                MetricKind::Gauge | MetricKind::Period => forecast(&series, &question).ok(),
+                MetricKind::Gauge | MetricKind::Period => forecast(&series, &forecast_request).ok(),
             },
         })
     }
 
-    /// Whether anything was measured in the period under way: before that, what was used of it is not zero but
-    /// unknown.
+    /// Whether anything was measured in the current period. Until then its usage is unknown, not zero.
     pub fn has_begun(&self) -> bool {
         self.period
             .is_none_or(|period| self.measured_at >= period.from)
     }
 
-    /// How much of it is used in a stretch of days, on each path: what it adds up to, or its highest level.
-    /// Without a forecast a level stays as it is, and of an amount nobody can say.
+    /// The usage between two days on each path: the sum of a counter, the highest level of a gauge. Without a
+    /// forecast, a gauge keeps its level and the usage of a counter is unknown.
     pub fn uses(&self, from: DayNumber, to: DayNumber) -> Option<Vec<f64>> {
         let Some(forecast) = &self.forecast else {
             let stays = self.kind != MetricKind::Period;
@@ -177,19 +171,19 @@ impl Heading {
         })
     }
 
-    /// How many hours of a stretch of days lie after the line was crossed, on each path.
-    pub fn hours_beyond(&self, line: f64, from: DayNumber, to: DayNumber) -> Option<Vec<f64>> {
+    /// On each path, the hours between two days that lie after the threshold was crossed.
+    pub fn hours_beyond(&self, threshold: f64, from: DayNumber, to: DayNumber) -> Option<Vec<f64>> {
         let hours = f64::from(to - from) * 24.0;
         if self.forecast.is_none() {
             let stays = self.kind != MetricKind::Period;
-            return stays.then(|| vec![if self.usage > line { hours } else { 0.0 }]);
+            return stays.then(|| vec![if self.usage > threshold { hours } else { 0.0 }]);
         }
         let counts = self.kind == MetricKind::Period;
         Some(self.by_day(from, to, |levels| {
             let mut sum = 0.0;
             let mut crossed = levels.enumerate().filter_map(|(index, value)| {
                 sum = if counts { sum + value } else { value };
-                (sum > line).then_some(index)
+                (sum > threshold).then_some(index)
             });
             crossed
                 .next()
@@ -219,13 +213,13 @@ impl Heading {
     }
 }
 
-/// What was used of the period under way, where a counter says it itself.
+/// The usage of the current period, if the newest reading is a counter of that period.
 fn used_in(days: &[&MetricDay], window: Window) -> Option<f64> {
     let last = days.last()?;
     let counts = last.reading == Reading::Cumulative
         && last.series.metric != Metric::CommandsPerDay
         && last.last_at >= window.from;
-    // A counter that does not say when it began is one of the calendar's month.
+    // A counter without a period start counts the calendar month.
     let began = match last.period_start {
         Some(start) => start == window.from,
         None => {
@@ -244,24 +238,24 @@ mod tests {
     use crate::domain::recommendation::sample::{days, now};
 
     #[test]
-    fn what_was_not_measured_since_the_period_began_is_not_told_as_nothing_used() {
+    fn usage_is_unknown_before_the_first_reading_of_a_period() {
         let commands = days(
             Metric::CommandsPerDay,
             Reading::Amount,
             &[6_000.0; 10],
             now(),
         );
-        let heading = |at| {
-            let asked = Asked {
+        let trend = |now: DateTime<Utc>| {
+            let request = TrendRequest {
                 kind: MetricKind::Period,
                 period: Some(LimitPeriod::Day),
                 billing: Billing::default(),
-                lines: &[],
-                now: at,
+                thresholds: &[],
+                now,
             };
-            Heading::of(&commands, asked).unwrap()
+            Trend::of(&commands, request).unwrap()
         };
-        assert!(heading(now()).has_begun());
-        assert!(!heading(now() + TimeDelta::days(1)).has_begun());
+        assert!(trend(now()).has_begun());
+        assert!(!trend(now() + TimeDelta::days(1)).has_begun());
     }
 }

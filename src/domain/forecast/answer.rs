@@ -1,10 +1,10 @@
-//! What is answered: dates, chances and totals, read off the simulated paths.
+//! What is answered: dates, probabilities and totals, read off the simulated paths.
 
 use super::calibrate::{Calibration, calibrate};
 use super::paths::{Paths, prepare};
 use super::random::Random;
 use super::robust::quantile_of;
-use super::series::{DayNumber, MetricKind, Question, Series};
+use super::series::{DailySeries, DayNumber, ForecastRequest, MetricKind};
 
 /// Nothing is said about what lies further ahead.
 pub const HORIZON_DAYS: usize = 90;
@@ -16,7 +16,7 @@ const PATHS: usize = 500;
 
 /// There are too few days to say anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Insufficient {
+pub struct InsufficientData {
     pub days: usize,
     pub needed: usize,
 }
@@ -53,24 +53,24 @@ impl Band {
 
 /// How likely something is within so many days.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Chance {
+pub struct Probability {
     /// The days.
     pub within: usize,
     /// The share of paths; `None` if that is further ahead than the forecast looks.
-    pub share: Option<f64>,
+    pub value: Option<f64>,
 }
 
-/// When a line is reached.
+/// When a threshold is reached.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Passage {
-    pub line: f64,
+pub struct Crossing {
+    pub threshold: f64,
     /// Whether it is reached already.
     pub reached: bool,
     /// Days from today until one path in ten, half of them and nine in ten have reached it. `None` is: not
     /// within the horizon. 0 is today, or before.
     pub days: [Option<u32>; 3],
     /// How likely within 7, 30 and 90 days.
-    pub chances: [Chance; 3],
+    pub probabilities: [Probability; 3],
 }
 
 /// What a billing period comes to.
@@ -130,13 +130,13 @@ pub struct Basis {
     pub recent_share: f64,
     /// Whether what a day adds is a share of the amount, as with counters, and not an amount.
     pub drift_is_share: bool,
-    /// Which part of an error the level follows: 0 around a fixed line, 1 in a random walk.
+    /// Which part of an error the level follows: 0 around a fixed threshold, 1 in a random walk.
     pub alpha: f64,
     /// By how much past misses widened or narrowed the band, and how many they were.
     pub calibration: Calibration,
 }
 
-/// Where a series is heading.
+/// Where a series is trend.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Forecast {
     /// How the series is read.
@@ -146,8 +146,8 @@ pub struct Forecast {
     /// How many days ahead dates are named.
     pub horizon: usize,
     pub latest: f64,
-    /// A passage for each line of the question, in its order.
-    pub passages: Vec<Passage>,
+    /// A crossing for each threshold of the request, in its order.
+    pub crossings: Vec<Crossing>,
     /// For counters: the period under way, and those that follow within the simulated days.
     pub periods: Vec<PeriodTotal>,
     /// What everything above was read off.
@@ -191,19 +191,22 @@ impl Forecast {
     }
 }
 
-/// Answers `question` about `series`.
-pub fn forecast(series: &Series, question: &Question) -> Result<Forecast, Insufficient> {
-    let mut whole = series.usable(question.today);
+/// Answers `request` about `series`.
+pub fn forecast(
+    series: &DailySeries,
+    request: &ForecastRequest,
+) -> Result<Forecast, InsufficientData> {
+    let mut whole = series.usable(request.today);
     let newest = whole.last().copied();
     // The amount of a day that is not over would look like a bad day.
     let under_way = match series.kind {
-        MetricKind::Period => whole.pop_if(|(day, _)| *day == question.today),
+        MetricKind::Period => whole.pop_if(|(day, _)| *day == request.today),
         MetricKind::Gauge | MetricKind::Rate => None,
     };
     let (Some((first, _)), Some((last, _)), Some((_, latest)), FEWEST_DAYS..) =
         (whole.first(), whole.last(), newest, whole.len())
     else {
-        return Err(Insufficient {
+        return Err(InsufficientData {
             days: whole.len(),
             needed: FEWEST_DAYS,
         });
@@ -212,11 +215,11 @@ pub fn forecast(series: &Series, question: &Question) -> Result<Forecast, Insuff
     let fit = prepared.fit();
     let mut random = Random::named(&series.name);
     let calibration = calibrate(&prepared, &mut random);
-    let ahead = question.days.max(1) + usize::try_from(question.today - last).unwrap_or(0);
+    let ahead = request.days.max(1) + usize::try_from(request.today - last).unwrap_or(0);
     let mut paths = prepared.simulate(&fit, ahead, PATHS, &mut random);
     prepared.scale(&mut paths, calibration.factor);
     if under_way.is_some() {
-        paths.shorten(question.today, 1.0 - question.elapsed.clamp(0.0, 1.0));
+        paths.shorten(request.today, 1.0 - request.elapsed.clamp(0.0, 1.0));
     }
     let span = usize::try_from(last - first + 1).unwrap_or(0);
     let mut forecast = Forecast {
@@ -226,9 +229,9 @@ pub fn forecast(series: &Series, question: &Question) -> Result<Forecast, Insuff
         } else {
             Confidence::Normal
         },
-        horizon: HORIZON_DAYS.min(span * 3 / 2).min(question.days.max(1)),
+        horizon: HORIZON_DAYS.min(span * 3 / 2).min(request.days.max(1)),
         latest,
-        passages: Vec::new(),
+        crossings: Vec::new(),
         periods: Vec::new(),
         paths,
         basis: Basis {
@@ -249,11 +252,11 @@ pub fn forecast(series: &Series, question: &Question) -> Result<Forecast, Insuff
     };
     let known: Vec<(DayNumber, f64)> = whole.into_iter().chain(under_way).collect();
     match series.kind {
-        MetricKind::Gauge => forecast.passages = levels_reach(&forecast, question),
+        MetricKind::Gauge => forecast.crossings = levels_reach(&forecast, request),
         MetricKind::Period => {
-            let used = used_so_far(&known, question);
-            forecast.passages = sums_reach(&forecast, question, used);
-            forecast.periods = totals(&forecast.paths, question, used);
+            let used = used_so_far(&known, request);
+            forecast.crossings = sums_reach(&forecast, request, used);
+            forecast.periods = totals(&forecast.paths, request, used);
         }
         MetricKind::Rate => {}
     }
@@ -261,58 +264,58 @@ pub fn forecast(series: &Series, question: &Question) -> Result<Forecast, Insuff
 }
 
 /// What was used of the period under way.
-fn used_so_far(known: &[(DayNumber, f64)], question: &Question) -> f64 {
-    let start = question.periods.first().copied().unwrap_or(question.today);
+fn used_so_far(known: &[(DayNumber, f64)], request: &ForecastRequest) -> f64 {
+    let start = request.periods.first().copied().unwrap_or(request.today);
     let in_period = known.iter().filter(|(day, _)| *day >= start);
-    question
+    request
         .used
         .unwrap_or_else(|| in_period.map(|(_, amount)| amount).sum())
 }
 
-/// When the level reaches each line.
-fn levels_reach(forecast: &Forecast, question: &Question) -> Vec<Passage> {
-    let passage = |line: &f64| {
-        let reached = |path: &[f64]| path.iter().position(|level| level >= line);
-        passage(forecast, question, *line, forecast.latest, reached)
+/// When the level reaches each threshold.
+fn levels_reach(forecast: &Forecast, request: &ForecastRequest) -> Vec<Crossing> {
+    let crossing = |threshold: &f64| {
+        let reached = |path: &[f64]| path.iter().position(|level| level >= threshold);
+        crossing(forecast, request, *threshold, forecast.latest, reached)
     };
-    question.lines.iter().map(passage).collect()
+    request.thresholds.iter().map(crossing).collect()
 }
 
-/// When what a billing period adds up to reaches each line, in the period under way or one to come.
-fn sums_reach(forecast: &Forecast, question: &Question, used: f64) -> Vec<Passage> {
+/// When what a billing period adds up to reaches each threshold, in the period under way or one to come.
+fn sums_reach(forecast: &Forecast, request: &ForecastRequest, used: f64) -> Vec<Crossing> {
     let paths = &forecast.paths;
     let mut begins = vec![false; paths.days];
-    for start in question.periods.iter().skip(1) {
+    for start in request.periods.iter().skip(1) {
         if let Some(begins) = paths.index(*start).and_then(|at| begins.get_mut(at)) {
             *begins = true;
         }
     }
-    let passage = |line: &f64| {
+    let crossing = |threshold: &f64| {
         let reached = |path: &[f64]| {
             let mut sum = used;
             path.iter().zip(&begins).position(|(amount, begins)| {
                 sum = if *begins { *amount } else { sum + amount };
-                sum >= *line
+                sum >= *threshold
             })
         };
-        passage(forecast, question, *line, used, reached)
+        crossing(forecast, request, *threshold, used, reached)
     };
-    question.lines.iter().map(passage).collect()
+    request.thresholds.iter().map(crossing).collect()
 }
 
-/// When `line` is reached; `first_at` says at which of its days a path first does.
-fn passage(
+/// When `threshold` is reached; `first_at` says at which of its days a path first does.
+fn crossing(
     forecast: &Forecast,
-    question: &Question,
-    line: f64,
+    request: &ForecastRequest,
+    threshold: f64,
     now: f64,
     first_at: impl Fn(&[f64]) -> Option<usize>,
-) -> Passage {
-    let reached = now >= line;
+) -> Crossing {
+    let reached = now >= threshold;
     let count = forecast.paths.iter().len();
     // Days of the paths before today, of which there is no data, have passed.
-    let passed = usize::try_from(question.today - forecast.paths.first).unwrap_or(0);
-    let early = usize::try_from(forecast.paths.first - question.today).unwrap_or(0);
+    let passed = usize::try_from(request.today - forecast.paths.first).unwrap_or(0);
+    let early = usize::try_from(forecast.paths.first - request.today).unwrap_or(0);
     let days_to = |path: &[f64]| match reached {
         true => Some(0),
         false => Some((first_at(path)? + early).saturating_sub(passed)),
@@ -329,26 +332,26 @@ fn passage(
         days.get((share * count as f64).ceil() as usize - 1)
             .copied()
     };
-    let chance = |within: usize| Chance {
+    let chance = |within: usize| Probability {
         within,
-        share: (within <= forecast.horizon).then(|| {
+        value: (within <= forecast.horizon).then(|| {
             let reached = days.partition_point(|days| *days as usize <= within);
             reached as f64 / count.max(1) as f64
         }),
     };
-    Passage {
-        line,
+    Crossing {
+        threshold,
         reached,
         days: [0.1, 0.5, 0.9].map(by),
-        chances: [7, 30, 90].map(chance),
+        probabilities: [7, 30, 90].map(chance),
     }
 }
 
 /// The totals of the period under way and of those that end within the paths.
-fn totals(paths: &Paths, question: &Question, used: f64) -> Vec<PeriodTotal> {
+fn totals(paths: &Paths, request: &ForecastRequest, used: f64) -> Vec<PeriodTotal> {
     let end = paths.first + DayNumber::try_from(paths.days).unwrap_or(0);
     let mut used = used;
-    let periods = question
+    let periods = request
         .periods
         .windows(2)
         .map(|period| (period[0], period[1]));
@@ -371,15 +374,15 @@ fn totals(paths: &Paths, question: &Question, used: f64) -> Vec<PeriodTotal> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::series::Day;
+    use super::super::series::DailyValue;
     use super::*;
 
-    fn series(kind: MetricKind, days: i32, value: impl Fn(i32) -> f64) -> Series {
-        Series {
+    fn series(kind: MetricKind, days: i32, value: impl Fn(i32) -> f64) -> DailySeries {
+        DailySeries {
             name: "VERCEL_KV STORAGE_MB".to_owned(),
             kind,
             days: (0..days)
-                .map(|day| Day {
+                .map(|day| DailyValue {
                     day,
                     value: value(day),
                 })
@@ -387,12 +390,12 @@ mod tests {
         }
     }
 
-    fn asked(today: DayNumber, lines: &[f64]) -> Question {
-        Question {
+    fn asked(today: DayNumber, thresholds: &[f64]) -> ForecastRequest {
+        ForecastRequest {
             today,
             elapsed: 0.0,
             days: 90,
-            lines: lines.to_vec(),
+            thresholds: thresholds.to_vec(),
             periods: (0..8)
                 .map(|month| month * 30)
                 .filter(|start| start + 30 > today)
@@ -413,7 +416,7 @@ mod tests {
             &asked(59, &[150.0, 250.0, 5_000.0]),
         )
         .unwrap();
-        let [over, soon, never] = &forecast.passages[..] else {
+        let [over, soon, never] = &forecast.crossings[..] else {
             panic!("{forecast:?}")
         };
         assert_eq!(over.days, [Some(0); 3]);
@@ -421,11 +424,15 @@ mod tests {
         let days = soon.days.map(Option::unwrap);
         assert!(days.is_sorted() && (12..19).contains(&days[1]), "{days:?}");
         assert_eq!(
-            soon.chances.map(|chance| chance.share.unwrap() > 0.95),
+            soon.probabilities
+                .map(|chance| chance.value.unwrap() > 0.95),
             [false, true, true]
         );
         assert_eq!(never.days, [None; 3]);
-        assert_eq!(never.chances.map(|chance| chance.share), [Some(0.0); 3]);
+        assert_eq!(
+            never.probabilities.map(|chance| chance.value),
+            [Some(0.0); 3]
+        );
     }
 
     #[test]
@@ -436,13 +443,13 @@ mod tests {
                 &asked(days - 1, &[1e6]),
             )
         };
-        assert_eq!(ask(6).unwrap_err(), Insufficient { days: 6, needed: 7 });
+        assert_eq!(ask(6).unwrap_err(), InsufficientData { days: 6, needed: 7 });
         let short = ask(10).unwrap();
         assert_eq!((short.confidence, short.horizon), (Confidence::Low, 15));
         assert_eq!(
-            short.passages[0]
-                .chances
-                .map(|chance| chance.share.is_some()),
+            short.crossings[0]
+                .probabilities
+                .map(|chance| chance.value.is_some()),
             [true, false, false]
         );
         let long = ask(80).unwrap();
@@ -468,29 +475,29 @@ mod tests {
         assert!(
             next.used == 0.0 && next.total.p90 - next.total.p10 > now.total.p90 - now.total.p10
         );
-        // 500 more are five days' worth; the other line is reached in no period.
+        // 500 more are five days' worth; the other threshold is reached in no period.
         assert!(
-            (4..=6).contains(&forecast.passages[0].days[1].unwrap()),
+            (4..=6).contains(&forecast.crossings[0].days[1].unwrap()),
             "{:?}",
-            forecast.passages
+            forecast.crossings
         );
-        assert_eq!(forecast.passages[1].days, [None; 3]);
+        assert_eq!(forecast.crossings[1].days, [None; 3]);
     }
 
     #[test]
     fn of_the_day_under_way_only_the_rest_is_to_come() {
         let mut used = series(MetricKind::Period, 41, |_| 100.0);
         used.days[40].value = 75.0;
-        let question = Question {
+        let request = ForecastRequest {
             elapsed: 0.75,
             ..asked(40, &[])
         };
-        let forecast = forecast(&used, &question).unwrap();
+        let forecast = forecast(&used, &request).unwrap();
         assert_eq!(forecast.basis.last, 39);
         assert!((forecast.periods[0].total.p50 - 3_000.0).abs() < 10.0);
-        let known_better = Question {
+        let known_better = ForecastRequest {
             used: Some(2_000.0),
-            ..question
+            ..request
         };
         let forecast = super::forecast(&used, &known_better).unwrap();
         assert_eq!(forecast.periods[0].used, 2_000.0);
@@ -499,15 +506,15 @@ mod tests {
     #[test]
     fn a_limit_of_each_day_is_a_period_of_a_day() {
         let amount = |day: i32| 100.0 + f64::from(day) + f64::from(day * 7 % 5);
-        let daily = Question {
+        let daily = ForecastRequest {
             periods: (60..200).collect(),
             ..asked(60, &[175.0])
         };
         let forecast = forecast(&series(MetricKind::Period, 60, amount), &daily).unwrap();
         assert!(
-            (8..25).contains(&forecast.passages[0].days[1].unwrap()),
+            (8..25).contains(&forecast.crossings[0].days[1].unwrap()),
             "{:?}",
-            forecast.passages
+            forecast.crossings
         );
         assert!(forecast.periods.len() >= 60);
     }
@@ -517,12 +524,12 @@ mod tests {
         let one = series(MetricKind::Gauge, 60, growing);
         let mut other = one.clone();
         other.days.reverse();
-        let question = asked(59, &[250.0]);
-        assert_eq!(forecast(&one, &question), forecast(&other, &question));
+        let request = asked(59, &[250.0]);
+        assert_eq!(forecast(&one, &request), forecast(&other, &request));
         other.name.push('x');
         assert_ne!(
-            forecast(&one, &question).unwrap().paths,
-            forecast(&other, &question).unwrap().paths
+            forecast(&one, &request).unwrap().paths,
+            forecast(&other, &request).unwrap().paths
         );
     }
 

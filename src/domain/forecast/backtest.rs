@@ -7,7 +7,7 @@
 use super::answer::forecast;
 use super::robust::{mean, median, quantile_of, spread};
 use super::score::{BANDS, Interval, Reliability, Verdict, brier, median_error, reliability};
-use super::series::{Day, DayNumber, MetricKind, Question, Series};
+use super::series::{DailySeries, DailyValue, DayNumber, ForecastRequest, MetricKind};
 
 /// Which forecasts are made.
 #[derive(Clone, Debug, PartialEq)]
@@ -73,7 +73,7 @@ pub struct Trials {
 }
 
 /// Makes the forecasts of the plan, a list for each horizon.
-pub fn backtest(series: &Series, plan: &Plan) -> Vec<Trials> {
+pub fn backtest(series: &DailySeries, plan: &Plan) -> Vec<Trials> {
     let days = series.usable(DayNumber::MAX);
     let of = |horizon: &u32| {
         Past {
@@ -179,12 +179,12 @@ impl Past<'_> {
 
     fn trial(&self, origin: &Origin, possible: &[Origin]) -> Option<Trial> {
         let known = &self.days[..=origin.index];
-        let series = Series {
+        let series = DailySeries {
             name: self.name.to_owned(),
             kind: self.kind,
             days: known
                 .iter()
-                .map(|(day, value)| Day {
+                .map(|(day, value)| DailyValue {
                     day: *day,
                     value: *value,
                 })
@@ -195,15 +195,15 @@ impl Past<'_> {
             // The day after is about to begin.
             MetricKind::Period => origin.day + 1,
         };
-        let question = Question {
+        let request = ForecastRequest {
             today,
             elapsed: 0.0,
             days: usize::try_from(origin.ahead).ok()?,
-            lines: Vec::new(),
+            thresholds: Vec::new(),
             periods: Vec::new(),
             used: None,
         };
-        let paths = forecast(&series, &question).ok()?.paths;
+        let paths = forecast(&series, &request).ok()?.paths;
         let end = origin.day + origin.ahead;
         let mut outcomes = match self.kind {
             MetricKind::Gauge | MetricKind::Rate => paths.on(end),
@@ -437,12 +437,12 @@ impl Scores {
 mod tests {
     use super::*;
 
-    fn series(kind: MetricKind, value: impl Fn(i32) -> f64) -> Series {
-        Series {
+    fn series(kind: MetricKind, value: impl Fn(i32) -> f64) -> DailySeries {
+        DailySeries {
             name: "x".to_owned(),
             kind,
             days: (0..60)
-                .map(|day| Day {
+                .map(|day| DailyValue {
                     day,
                     value: value(day),
                 })

@@ -1,6 +1,6 @@
-//! Where a metric is heading: when it reaches its limit, and how much a billing period will come to.
+//! Where a metric is trend: when it reaches its limit, and how much a billing period will come to.
 //!
-//! Everything here is arithmetic on daily values; the same series and question give the same answer, bit for
+//! Everything here is arithmetic on daily values; the same series and request give the same answer, bit for
 //! bit, on every machine. `series` is what goes in, `answer` what comes out, `smooth` the model, `paths` how
 //! gauges and counters use it, `calibrate` how the model's own past misses widen or narrow its bands, and
 //! `backtest` with `score` how good all of it is. `README.md` beside this file shows that on real series.
@@ -18,8 +18,10 @@ pub mod backtest;
 pub mod score;
 
 pub use answer::{
-    Band, Basis, Chance, Confidence, Forecast, HORIZON_DAYS, Insufficient, Passage, PeriodTotal,
-    forecast,
+    Band, Basis, Confidence, Crossing, Forecast, HORIZON_DAYS, InsufficientData, PeriodTotal,
+    Probability, forecast,
 };
 pub use paths::Paths;
-pub use series::{Day, DayNumber, MetricKind, Question, Series};
+pub use series::{
+    DailySeries, DailyValue, DayNumber, ForecastRequest, MetricKind, day_date, day_number,
+};

@@ -11,7 +11,7 @@ use crate::domain::named::{Named, UnknownName};
 /// Where metrics come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Source {
+pub enum MetricSource {
     Postgres,
     /// A Redis server, over its own protocol.
     Redis,
@@ -26,39 +26,42 @@ pub enum Source {
     Usage,
 }
 
-impl Named for Source {
+impl Named for MetricSource {
     const SET: &'static str = "source";
-    const ALL: &'static [Source] = &[
-        Source::Postgres,
-        Source::Redis,
-        Source::Upstash,
-        Source::Neon,
-        Source::Vercel,
-        Source::Openai,
-        Source::Prometheus,
-        Source::Usage,
+    const ALL: &'static [MetricSource] = &[
+        MetricSource::Postgres,
+        MetricSource::Redis,
+        MetricSource::Upstash,
+        MetricSource::Neon,
+        MetricSource::Vercel,
+        MetricSource::Openai,
+        MetricSource::Prometheus,
+        MetricSource::Usage,
     ];
 
     fn as_str(self) -> &'static str {
         match self {
-            Source::Postgres => "postgres",
-            Source::Redis => "redis",
-            Source::Upstash => "upstash",
-            Source::Neon => "neon",
-            Source::Vercel => "vercel",
-            Source::Openai => "openai",
-            Source::Prometheus => "prometheus",
-            Source::Usage => "usage",
+            MetricSource::Postgres => "postgres",
+            MetricSource::Redis => "redis",
+            MetricSource::Upstash => "upstash",
+            MetricSource::Neon => "neon",
+            MetricSource::Vercel => "vercel",
+            MetricSource::Openai => "openai",
+            MetricSource::Prometheus => "prometheus",
+            MetricSource::Usage => "usage",
         }
     }
 }
 
-impl FromStr for Source {
+impl FromStr for MetricSource {
     type Err = UnknownName;
 
-    fn from_str(name: &str) -> Result<Source, UnknownName> {
-        Source::named(name).ok_or_else(|| {
-            let known: Vec<_> = Source::ALL.iter().map(|source| source.as_str()).collect();
+    fn from_str(name: &str) -> Result<MetricSource, UnknownName> {
+        MetricSource::named(name).ok_or_else(|| {
+            let known: Vec<_> = MetricSource::ALL
+                .iter()
+                .map(|source| source.as_str())
+                .collect();
             UnknownName {
                 name: name.to_owned(),
                 set: Self::SET,
@@ -68,7 +71,7 @@ impl FromStr for Source {
     }
 }
 
-impl fmt::Display for Source {
+impl fmt::Display for MetricSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.as_str())
     }
@@ -77,17 +80,17 @@ impl fmt::Display for Source {
 /// Why a collector found nothing, and what to do about it. Neither holds a secret.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
-pub struct Failure {
+pub struct CollectorError {
     pub message: String,
-    pub cure: String,
+    pub hint: String,
 }
 
-impl Failure {
-    /// A failure and its cure.
-    pub fn new(message: impl fmt::Display, cure: impl Into<String>) -> Failure {
-        Failure {
+impl CollectorError {
+    /// A failure and its hint.
+    pub fn new(message: impl fmt::Display, hint: impl Into<String>) -> CollectorError {
+        CollectorError {
             message: message.to_string(),
-            cure: cure.into(),
+            hint: hint.into(),
         }
     }
 }

@@ -16,7 +16,7 @@ pub struct Counter {
 
 /// What a reading of a counter says.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Advance {
+pub struct Increase {
     /// What was counted since the last reading. None the first time, and if it was read at this moment.
     pub since_last: Option<f64>,
     /// What was counted on this UTC day, of what was seen.
@@ -29,13 +29,13 @@ pub struct Advance {
 /// Reads a counter that stands at `value`.
 ///
 /// What was counted across midnight belongs to the new day, whole: nobody knows how it was divided.
-pub fn advance(
+pub fn increase(
     known: &[Counter],
     name: &str,
     epoch: &str,
     value: f64,
     now: DateTime<Utc>,
-) -> Advance {
+) -> Increase {
     let of_day = format!("{name} today");
     let find = |name: &str| known.iter().find(|counter| counter.name == name);
     let day = midnight(now).to_rfc3339_opts(SecondsFormat::Secs, true);
@@ -46,19 +46,19 @@ pub fn advance(
         read_at: now,
     };
     let Some(last) = find(name) else {
-        return Advance {
+        return Increase {
             remember: vec![counter(name, epoch, value)],
-            ..Advance::default()
+            ..Increase::default()
         };
     };
     if last.read_at >= now {
-        return Advance::default();
+        return Increase::default();
     }
     let reset = last.epoch != epoch || value < last.value;
     let since_last = if reset { value } else { value - last.value };
     let before = find(&of_day).filter(|counter| counter.epoch == day);
     let today = before.map_or(0.0, |counter| counter.value) + since_last;
-    Advance {
+    Increase {
         since_last: Some(since_last),
         today: Some(today),
         reset,
@@ -76,7 +76,7 @@ mod tests {
         value: f64,
         now: &str,
     ) -> (Option<f64>, Option<f64>, bool) {
-        let read = advance(known, "commands", epoch, value, now.parse().unwrap());
+        let read = increase(known, "commands", epoch, value, now.parse().unwrap());
         for counter in read.remember {
             known.retain(|old| old.name != counter.name);
             known.push(counter);

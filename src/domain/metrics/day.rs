@@ -61,7 +61,7 @@ const CORRECTION: f64 = 0.01;
 impl MetricDay {
     /// Sums up the points of one day. `before` is the last day before it that has points. None without
     /// points.
-    pub fn of(
+    pub fn from_points(
         series: &Series,
         mut points: Vec<Point>,
         before: Option<&MetricDay>,
@@ -69,7 +69,7 @@ impl MetricDay {
         // Of two points of one moment nobody knows which was first.
         points.sort_by(|a, b| a.at.cmp(&b.at).then(a.value.total_cmp(&b.value)));
         let (first, last) = (points.first()?.clone(), points.last()?.clone());
-        let used = Usage::of(&points, before);
+        let used = DayUsage::of(&points, before);
         let mut values: Vec<f64> = points.iter().map(|point| point.value).collect();
         values.sort_by(f64::total_cmp);
         Some(MetricDay {
@@ -105,15 +105,15 @@ impl MetricDay {
 
 /// What was used on a day.
 #[derive(Default)]
-struct Usage {
+struct DayUsage {
     /// None while nothing is known.
     total: Option<f64>,
     resets: u32,
 }
 
-impl Usage {
-    fn of(points: &[Point], before: Option<&MetricDay>) -> Usage {
-        let mut usage = Usage::default();
+impl DayUsage {
+    fn of(points: &[Point], before: Option<&MetricDay>) -> DayUsage {
+        let mut usage = DayUsage::default();
         let mut before = before.map(MetricDay::end);
         for point in points {
             match point.reading {
@@ -185,7 +185,7 @@ fn nearest_rank(sorted: &[f64], rank: f64) -> f64 {
 
 /// What is to be done to the stored days of a series.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Changes {
+pub struct DayChanges {
     /// Days that are new or other than they were stored.
     pub store: Vec<MetricDay>,
     /// Days that have no points any more.
@@ -199,13 +199,13 @@ pub struct Changes {
 ///
 /// `stored` and `points` need only hold the dirty days, the stored day before each, and the stored day
 /// after each.
-pub fn make_anew(
+pub fn rebuild_days(
     series: &Series,
     stored: &BTreeMap<NaiveDate, MetricDay>,
     points: &BTreeMap<NaiveDate, Vec<Point>>,
     dirty: &BTreeSet<NaiveDate>,
-) -> Changes {
-    let mut changes = Changes::default();
+) -> DayChanges {
+    let mut changes = DayChanges::default();
     let mut days = stored.clone();
     let mut waiting = dirty.clone();
     while let Some(day) = waiting.pop_first() {
@@ -216,7 +216,7 @@ pub fn make_anew(
             continue;
         }
         let before = days.range(..day).next_back().map(|(_, before)| before);
-        let new = MetricDay::of(series, of_day, before);
+        let new = MetricDay::from_points(series, of_day, before);
         if new.as_ref() == old {
             continue;
         }
@@ -242,7 +242,7 @@ mod tests {
 
     use super::*;
     use crate::domain::metrics::names::{Metric, Service};
-    use crate::domain::metrics::point::Provenance;
+    use crate::domain::metrics::point::PointMetadata;
 
     fn series(metric: Metric) -> Series {
         Series {
@@ -258,7 +258,7 @@ mod tests {
 
     fn point(metric: Metric, when: &str, value: f64) -> Point {
         let at = at(&format!("2026-01-{when}:00Z"));
-        Point::of(metric, at, value, &Provenance::default()).unwrap()
+        Point::from_row(metric, at, value, &PointMetadata::default()).unwrap()
     }
 
     /// The days of these points, each made from the one before it.
@@ -286,7 +286,7 @@ mod tests {
         let mut made: BTreeMap<NaiveDate, MetricDay> = BTreeMap::new();
         for (day, points) in points {
             let before = made.values().next_back();
-            if let Some(new) = MetricDay::of(series, points.clone(), before) {
+            if let Some(new) = MetricDay::from_points(series, points.clone(), before) {
                 made.insert(*day, new);
             }
         }
@@ -411,10 +411,10 @@ mod tests {
         stored.values_mut().for_each(|day| day.sealed = true);
         let dirty = stored.keys().copied().collect();
         let late = by_day([point(Metric::StorageMb, "10T13:00", 9.0)]);
-        let make = |points| make_anew(&series(Metric::StorageMb), &stored, points, &dirty);
-        let changes = |sealed| Changes {
+        let make = |points| rebuild_days(&series(Metric::StorageMb), &stored, points, &dirty);
+        let changes = |sealed| DayChanges {
             sealed,
-            ..Changes::default()
+            ..DayChanges::default()
         };
         assert_eq!(make(&late), changes(1));
         assert_eq!(make(&BTreeMap::new()), changes(0));
@@ -452,7 +452,7 @@ mod tests {
                     dirty.insert(at.date_naive());
                 }
                 let all = by_day(points.clone());
-                let changes = make_anew(&series, &stored, &all, &dirty);
+                let changes = rebuild_days(&series, &stored, &all, &dirty);
                 stored.extend(changes.store.into_iter().map(|day| (day.day, day)));
                 for day in changes.remove {
                     stored.remove(&day);

@@ -103,7 +103,7 @@ impl Bill {
                     resource: resource.to_owned(),
                 };
                 NewPoint::new(series, value.to_f64().unwrap_or(f64::NAN), at)
-                    .read_as(Reading::Amount)
+                    .with_reading(Reading::Amount)
                     .with("source", source)
                     .with("quality", "measured")
             };

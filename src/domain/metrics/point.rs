@@ -1,7 +1,7 @@
 //! Measurements of infrastructure: one value of one metric at one moment.
 //!
 //! The application's table has no column for which database or project was measured, nor for how a
-//! value is to be read; both stand in its `metadata`, where [`Provenance`] finds them again.
+//! value is to be read; both stand in its `metadata`, where [`PointMetadata`] finds them again.
 
 use std::fmt;
 use std::str::FromStr;
@@ -146,14 +146,14 @@ impl NewPoint {
     }
 
     /// Says how the value is to be read.
-    pub fn read_as(self, reading: Reading) -> NewPoint {
+    pub fn with_reading(self, reading: Reading) -> NewPoint {
         self.with("reading", reading.word())
     }
 
     /// Says that it counts what was used since `start`.
-    pub fn counted_since(self, start: DateTime<Utc>) -> NewPoint {
+    pub fn with_period_start(self, start: DateTime<Utc>) -> NewPoint {
         let start = start.to_rfc3339_opts(SecondsFormat::Millis, true);
-        self.read_as(Reading::Cumulative)
+        self.with_reading(Reading::Cumulative)
             .with("period_start", start)
     }
 
@@ -183,7 +183,7 @@ pub struct Saved {
 
 /// What a row's metadata says about how it is to be read.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Provenance {
+pub struct PointMetadata {
     /// Which database, project or team.
     pub resource: String,
     /// How the value is to be read, where it says so.
@@ -194,16 +194,16 @@ pub struct Provenance {
     pub source: Option<String>,
 }
 
-impl Provenance {
+impl PointMetadata {
     /// Reads metadata as it is found. What makes no sense there says nothing.
-    pub fn of(metadata: Option<&str>) -> Provenance {
+    pub fn parse(metadata: Option<&str>) -> PointMetadata {
         let Some(Value::Object(said)) = metadata.and_then(|text| serde_json::from_str(text).ok())
         else {
-            return Provenance::default();
+            return PointMetadata::default();
         };
         let text = |name: &str| said.get(name).and_then(Value::as_str);
         let start = |text| DateTime::parse_from_rfc3339(text).ok();
-        Provenance {
+        PointMetadata {
             resource: text("resource").unwrap_or_default().to_owned(),
             reading: text("reading").and_then(Reading::named),
             period_start: text("period_start").and_then(start).map(|at| at.to_utc()),
@@ -225,11 +225,11 @@ pub struct Point {
 
 impl Point {
     /// Reads a row. None if its value is no number.
-    pub fn of(
+    pub fn from_row(
         metric: Metric,
         at: DateTime<Utc>,
         value: f64,
-        provenance: &Provenance,
+        provenance: &PointMetadata,
     ) -> Option<Point> {
         let value = Some(value).filter(|value| value.is_finite())?;
         let reading = provenance
@@ -279,16 +279,16 @@ mod tests {
     fn what_a_point_says_about_itself_is_found_again() {
         let at = DateTime::UNIX_EPOCH;
         let point = NewPoint::new(series("cache"), 1.0, at)
-            .counted_since(at)
+            .with_period_start(at)
             .with("source", "redis");
         let text = serde_json::to_string(&point.metadata).unwrap();
-        let expected = Provenance {
+        let expected = PointMetadata {
             resource: "cache".to_owned(),
             reading: Some(Reading::Cumulative),
             period_start: Some(at),
             source: Some("redis".to_owned()),
         };
-        assert_eq!(Provenance::of(Some(&text)), expected);
+        assert_eq!(PointMetadata::parse(Some(&text)), expected);
     }
 
     #[test]
@@ -300,16 +300,20 @@ mod tests {
             "{",
             r#"{"reading":7,"resource":[1],"period_start":"soon"}"#,
         ] {
-            assert_eq!(Provenance::of(Some(text)), Provenance::default(), "{text}");
+            assert_eq!(
+                PointMetadata::parse(Some(text)),
+                PointMetadata::default(),
+                "{text}"
+            );
         }
-        assert_eq!(Provenance::of(None), Provenance::default());
+        assert_eq!(PointMetadata::parse(None), PointMetadata::default());
     }
 
     #[test]
     fn a_value_that_is_no_number_is_no_point() {
         let of = |value| {
-            let provenance = Provenance::default();
-            Point::of(Metric::StorageMb, DateTime::UNIX_EPOCH, value, &provenance)
+            let provenance = PointMetadata::default();
+            Point::from_row(Metric::StorageMb, DateTime::UNIX_EPOCH, value, &provenance)
         };
         for value in [f64::NAN, f64::INFINITY] {
             assert_eq!(of(value), None);

@@ -14,8 +14,8 @@ use super::figure::{Figure, Input, Provenance, Unit};
 use super::inputs::{Business, USUAL_TOLERANCE};
 use super::priority::{self, priority};
 use super::trigger::{self, Reason, reason};
-use crate::domain::capacity::trend::{Heading, day_number, periods};
-use crate::domain::forecast::{Confidence, Passage};
+use crate::domain::capacity::trend::{Trend, periods};
+use crate::domain::forecast::{Confidence, Crossing, day_number};
 use crate::domain::metrics::names::{Metric, MetricKind};
 use crate::domain::period::Window;
 use crate::domain::plans::catalogue::{self, Catalogue, LimitPeriod, Plan};
@@ -27,10 +27,10 @@ pub struct Subject<'a> {
     pub limit: &'a LimitInForce,
     /// Which database, project or team; empty where it has no name of its own.
     pub resource: &'a str,
-    /// Where its metric is heading.
-    pub heading: &'a Heading,
+    /// The trend of the metric.
+    pub trend: &'a Trend,
     /// Where everything is heading that the same provider bills, this metric among it.
-    pub headings: &'a [&'a Heading],
+    pub trends: &'a [&'a Trend],
     pub catalogue: &'a Catalogue,
     /// How many seats are paid for, if the user said.
     pub seats: Option<u32>,
@@ -64,14 +64,14 @@ const ROOMY: Decimal = Decimal::from_parts(6, 0, 0, false, 1);
 
 /// Assesses one limit.
 pub fn assess(subject: Subject<'_>) -> Assessment {
-    let (limit, heading) = (subject.limit, subject.heading);
+    let (limit, trend) = (subject.limit, subject.trend);
     if let Some(fault) = &limit.fault {
         return Assessment::Unknown(fault.clone());
     }
-    if !trigger::is_fresh(heading.measured_at, subject.now) {
+    if !trigger::is_fresh(trend.measured_at, subject.now) {
         return Assessment::Unknown(format!(
             "nothing was measured since {}",
-            heading.measured_at.format("%Y-%m-%d %H:%M UTC")
+            trend.measured_at.format("%Y-%m-%d %H:%M UTC")
         ));
     }
     Work::new(subject).map_or_else(
@@ -97,7 +97,7 @@ impl<'a> Work<'a> {
         let limit = it.limit;
         let meter = (limit.service, limit.metric);
         decimal(limit.value)?;
-        decimal(it.heading.usage)?;
+        decimal(it.trend.usage)?;
         let provider = limit.provider.clone().unwrap_or_default();
         let listed = it.catalogue.plans_of(&provider);
         let plans: Vec<Tariff> = listed
@@ -136,19 +136,15 @@ impl<'a> Work<'a> {
         );
         whole.remove(0);
         // No further than the forecast of the metric in question may look.
-        let horizon = it
-            .heading
-            .forecast
-            .as_ref()
-            .map_or(0, |found| found.horizon);
+        let horizon = it.trend.forecast.as_ref().map_or(0, |found| found.horizon);
         let horizon = i64::try_from(horizon).unwrap_or(0);
         let near = |window: &Window| (window.from - it.now).num_days() + 15 <= horizon;
         let count = whole.iter().take_while(|window| near(window)).count();
         whole.truncate(count.max(1));
-        let cases = cases(it.headings, &whole);
+        let cases = cases(it.trends, &whole);
         Some(Work {
             unit: Unit::Of(limit.metric),
-            used_percent: it.heading.usage / limit.value * 100.0,
+            used_percent: it.trend.usage / limit.value * 100.0,
             it,
             provider,
             now,
@@ -168,14 +164,14 @@ impl<'a> Work<'a> {
         share.to_f64().unwrap_or(0.0)
     }
 
-    fn passage(&self, line: usize) -> Option<&Passage> {
-        self.it.heading.forecast.as_ref()?.passages.get(line)
+    fn crossing(&self, line: usize) -> Option<&Crossing> {
+        self.it.trend.forecast.as_ref()?.crossings.get(line)
     }
 
     fn assess(self) -> Assessment {
         let limit = self.it.limit;
-        let chance = |index: usize| self.passage(2)?.chances.get(index)?.share;
-        let forecast = self.it.heading.forecast.as_ref();
+        let chance = |index: usize| self.crossing(2)?.probabilities.get(index)?.value;
+        let forecast = self.it.trend.forecast.as_ref();
         let period = forecast.and_then(|forecast| forecast.periods.first());
         let chance_over = period.map(|period| period.chance_over(limit.value));
         let urgency = priority::Signs {
@@ -268,7 +264,7 @@ impl<'a> Work<'a> {
         urgency: priority::Signs,
         chance_over: Option<f64>,
     ) -> Facts {
-        let (limit, heading) = (self.it.limit, self.it.heading);
+        let (limit, trend) = (self.it.limit, self.it.trend);
         let target = match &answer.choice {
             Choice::Change { plan } => self.plans.iter().find(|tariff| tariff.plan == *plan),
             Choice::Stay | Choice::UseLess => Some(&self.now),
@@ -287,8 +283,8 @@ impl<'a> Work<'a> {
             current_plan: limit.plan.clone(),
             target: answer.choice.clone(),
             priority: priority(urgency),
-            measured_at: heading.measured_at,
-            usage: exact(heading.usage, self.unit).from_inputs(["usage"]),
+            measured_at: trend.measured_at,
+            usage: exact(trend.usage, self.unit).from_inputs(["usage"]),
             limit: exact(limit.value, self.unit).from_inputs(["limit"]),
             usage_percent: exact(self.used_percent, Unit::Percent).from_inputs(["usage", "limit"]),
             at_limit: limit.at_limit,
@@ -316,7 +312,7 @@ impl<'a> Work<'a> {
         let made_from = ["usage", "history", "limit"];
         let days = |line| {
             let figure = || {
-                let [early, middle, late] = self.passage(line)?.days;
+                let [early, middle, late] = self.crossing(line)?.days;
                 let middle = Decimal::from(middle?);
                 // Where the latest paths stay below the line, nobody can say how late it may be.
                 Some(match (early, late) {
@@ -330,12 +326,12 @@ impl<'a> Work<'a> {
             figure.from_inputs(made_from)
         };
         let chance = |index: usize| {
-            let share = || self.passage(2)?.chances.get(index)?.share;
+            let share = || self.crossing(2)?.probabilities.get(index)?.value;
             percent(share()).from_inputs(made_from)
         };
-        let forecast = self.it.heading.forecast.as_ref();
+        let forecast = self.it.trend.forecast.as_ref();
         let period = || {
-            let (total, window) = (forecast?.periods.first()?, self.it.heading.period?);
+            let (total, window) = (forecast?.periods.first()?, self.it.trend.period?);
             let elapsed = (self.it.now - window.from).num_seconds() as f64
                 / (window.to - window.from).num_seconds().max(1) as f64;
             let [low, middle, high] =
@@ -474,7 +470,7 @@ impl<'a> Work<'a> {
         let cheapest = priced
             .min_by_key(|(cost, _)| *cost)
             .map(|(_, tariff)| tariff);
-        let history = self.it.heading.days;
+        let history = self.it.trend.days;
         let projections = [1, 3, 12].into_iter().filter(|periods| {
             *periods <= self.cases.len() || (*periods <= 3 || history >= DAYS_FOR_A_YEAR)
         });
@@ -556,7 +552,7 @@ impl<'a> Work<'a> {
             return Some(vec![Decimal::ZERO]);
         }
         let most = self.it.business.time_to_fix_hours.unwrap_or(Decimal::MAX);
-        let hours = self.it.heading.hours_beyond(limit.value, from, to)?;
+        let hours = self.it.trend.hours_beyond(limit.value, from, to)?;
         hours
             .into_iter()
             .map(|hours| Some(Decimal::from_f64(hours)?.min(most)))
@@ -564,21 +560,21 @@ impl<'a> Work<'a> {
     }
 
     fn inputs(&self, answer: &Found<'_>) -> Vec<Input> {
-        let (limit, heading) = (self.it.limit, self.it.heading);
+        let (limit, trend) = (self.it.limit, self.it.trend);
         let measured = Provenance::Measured {
-            at: heading.measured_at,
+            at: trend.measured_at,
         };
         let spell =
             |value: f64, unit| decimal(value).map(|value| super::figure::spell(value, unit));
         let mut inputs = vec![
             Input {
                 name: "usage".to_owned(),
-                value: spell(heading.usage, self.unit),
+                value: spell(trend.usage, self.unit),
                 provenance: measured.clone(),
             },
             Input {
                 name: "history".to_owned(),
-                value: Some(format!("{} days", heading.days)),
+                value: Some(format!("{} days", trend.days)),
                 provenance: measured,
             },
             Input {
@@ -600,8 +596,8 @@ impl<'a> Work<'a> {
             inputs.extend(self.price_provenance(tariff));
         }
         // What else the same bill was made from.
-        for other in self.it.headings {
-            if other.meter != heading.meter {
+        for other in self.it.trends {
+            if other.meter != trend.meter {
                 let usage = spell(other.usage, Unit::Of(other.meter.1));
                 inputs.push(Input {
                     name: format!("usage of {} {}", other.meter.0, other.meter.1),
@@ -694,32 +690,32 @@ fn overages<'p>(
 
 /// What is used in each of the whole periods, on each path. A series without a forecast is the same on all;
 /// what nobody can say of is left out.
-fn cases(headings: &[&Heading], whole: &[Window]) -> Vec<Vec<Case>> {
-    let paths = |heading: &&Heading| {
-        let forecast = heading.forecast.as_ref();
+fn cases(trends: &[&Trend], whole: &[Window]) -> Vec<Vec<Case>> {
+    let paths = |trend: &&Trend| {
+        let forecast = trend.forecast.as_ref();
         forecast.map_or(1, |forecast| forecast.paths.iter().len())
     };
-    let paths = headings.iter().map(paths).max().unwrap_or(1);
+    let paths = trends.iter().map(paths).max().unwrap_or(1);
     let period = |window: &Window| {
         let mut cases = vec![Case::new(); paths];
         let (from, to) = (
             day_number(window.from.date_naive()),
             day_number(window.to.date_naive()),
         );
-        for heading in headings {
-            let Some(uses) = heading.uses(from, to) else {
+        for trend in trends {
+            let Some(uses) = trend.uses(from, to) else {
                 continue;
             };
             for (case, used) in cases.iter_mut().zip(uses.iter().cycle()) {
                 let Some(used) = decimal(*used) else { continue };
                 // Plans count commands by the month, and the application by the day.
                 let by_day =
-                    heading.meter.1 == Metric::CommandsPerDay && heading.kind == MetricKind::Period;
+                    trend.meter.1 == Metric::CommandsPerDay && trend.kind == MetricKind::Period;
                 if by_day {
-                    let by_month = (heading.meter.0, Metric::RequestCount);
+                    let by_month = (trend.meter.0, Metric::RequestCount);
                     case.entry(by_month).or_insert(used);
                 } else {
-                    case.insert(heading.meter, used);
+                    case.insert(trend.meter, used);
                 }
             }
         }
@@ -911,26 +907,26 @@ mod tests {
     #[test]
     fn what_was_measured_the_day_before_yesterday_says_nothing_about_today() {
         let later = now() + TimeDelta::days(2);
-        let lines = [192.0, 230.4, 256.0];
+        let thresholds = [192.0, 230.4, 256.0];
         let days = super::super::sample::days(
             Metric::StorageMb,
             crate::domain::metrics::point::Reading::Level,
             &[250.0; 20],
             now(),
         );
-        let asked = crate::domain::capacity::trend::Asked {
+        let asked = crate::domain::capacity::trend::TrendRequest {
             kind: MetricKind::Gauge,
             period: None,
             billing: Default::default(),
-            lines: &lines,
+            thresholds: &thresholds,
             now: later,
         };
-        let heading = Heading::of(&days, asked).unwrap();
+        let trend = Trend::of(&days, asked).unwrap();
         let assessment = assess(Subject {
             limit: &limit(),
             resource: "",
-            heading: &heading,
-            headings: &[&heading],
+            trend: &trend,
+            trends: &[&trend],
             catalogue: &Catalogue::embedded().unwrap(),
             seats: None,
             business: Business::default(),

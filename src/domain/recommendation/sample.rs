@@ -8,7 +8,7 @@ use super::assess::{Assessment, Subject, assess};
 use super::facts::Facts;
 use super::inputs::Business;
 use super::reconcile::Topic;
-use crate::domain::capacity::trend::{Asked, Heading};
+use crate::domain::capacity::trend::{Trend, TrendRequest};
 use crate::domain::metrics::day::MetricDay;
 use crate::domain::metrics::names::{Metric, MetricKind, Service};
 use crate::domain::metrics::point::{Reading, Series};
@@ -94,29 +94,29 @@ pub(crate) fn assessed(
     business: Business,
     now: DateTime<Utc>,
 ) -> Assessment {
-    let lines = [75.0, 90.0, 100.0].map(|percent| limit.value * percent / 100.0);
-    let asked = Asked {
+    let thresholds = [75.0, 90.0, 100.0].map(|percent| limit.value * percent / 100.0);
+    let request = TrendRequest {
         kind: limit.kind,
         period: limit.period,
         billing: limit.billing,
-        lines: &lines,
+        thresholds: &thresholds,
         now,
     };
     let storage = days(Metric::StorageMb, Reading::Level, levels, now);
-    let storage = Heading::of(&storage, asked).unwrap();
+    let storage = Trend::of(&storage, request).unwrap();
     let commands = days(Metric::CommandsPerDay, Reading::Amount, &[6_000.0; 40], now);
-    let by_day = Asked {
+    let by_day = TrendRequest {
         kind: MetricKind::Period,
         period: Some(catalogue::LimitPeriod::Day),
-        lines: &[],
-        ..asked
+        thresholds: &[],
+        ..request
     };
-    let commands = Heading::of(&commands, by_day).unwrap();
+    let commands = Trend::of(&commands, by_day).unwrap();
     assess(Subject {
         limit,
         resource: "",
-        heading: &storage,
-        headings: &[&storage, &commands],
+        trend: &storage,
+        trends: &[&storage, &commands],
         catalogue: &Catalogue::embedded().unwrap(),
         seats: None,
         business,

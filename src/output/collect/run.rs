@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::value;
 use crate::domain::format::count;
-use crate::domain::metrics::collector::{Failure, RunResult, Source};
+use crate::domain::metrics::collector::{CollectorError, MetricSource, RunResult};
 use crate::domain::metrics::point::{NewPoint, Saved};
 use crate::output::Answer;
 use crate::output::table::{Side, layout};
@@ -14,12 +14,12 @@ use crate::output::table::{Side, layout};
 /// What became of one collector.
 #[derive(Clone, Debug)]
 pub struct RanOne {
-    pub source: Source,
+    pub source: MetricSource,
     pub result: RunResult,
     pub saved: Saved,
     pub took: Duration,
     pub points: Vec<NewPoint>,
-    pub failure: Option<Failure>,
+    pub failure: Option<CollectorError>,
 }
 
 /// What became of all of them.
@@ -36,7 +36,7 @@ pub struct Examined {
     /// Each, in the order of the sources.
     pub collectors: Vec<RanOne>,
     /// What is not configured, and what would configure it.
-    pub skipped: Vec<(Source, &'static str)>,
+    pub skipped: Vec<(MetricSource, &'static str)>,
 }
 
 impl RanOne {
@@ -65,7 +65,7 @@ impl RanOne {
                 .failure
                 .as_ref()
                 .map(|failure| failure.message.as_str()),
-            next: self.failure.as_ref().map(|failure| failure.cure.as_str()),
+            next: self.failure.as_ref().map(|failure| failure.hint.as_str()),
             values: self.points.iter().map(value).collect(),
         }
     }
@@ -86,7 +86,7 @@ impl RanOne {
 
 #[derive(Serialize)]
 struct CollectorJson<'a> {
-    collector: Source,
+    collector: MetricSource,
     result: &'static str,
     inserted: u64,
     updated: u64,
@@ -120,7 +120,7 @@ struct ExaminedJson<'a> {
 
 #[derive(Serialize)]
 struct NotConfigured {
-    collector: Source,
+    collector: MetricSource,
     next: &'static str,
 }
 
@@ -218,7 +218,7 @@ impl Answer for Examined {
         ];
         let asked = self.collectors.iter().map(|one| {
             let (state, detail) = match &one.failure {
-                Some(failure) => ("FAILED", format!("{}: {}", failure.message, failure.cure)),
+                Some(failure) => ("FAILED", format!("{}: {}", failure.message, failure.hint)),
                 None => ("OK", format!("{} values", one.points.len())),
             };
             vec![
@@ -228,12 +228,12 @@ impl Answer for Examined {
                 detail,
             ]
         });
-        let skipped = self.skipped.iter().map(|(source, cure)| {
+        let skipped = self.skipped.iter().map(|(source, hint)| {
             vec![
                 source.to_string(),
                 "not configured".to_owned(),
                 "-".to_owned(),
-                (*cure).to_owned(),
+                (*hint).to_owned(),
             ]
         });
         format!(

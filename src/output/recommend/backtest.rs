@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
-use crate::domain::capacity::forecast::date;
 use crate::domain::forecast::backtest::{Scores, Trial, Trials};
+use crate::domain::forecast::day_date;
 use crate::domain::forecast::score::Reliability;
 use crate::domain::metrics::names::MetricKind;
 use crate::output::Answer;
@@ -138,7 +138,7 @@ impl Answer for Backtest {
                     tested.name.clone(),
                     tested.kind.to_string(),
                     trial.horizon.to_string(),
-                    date(trial.origin).to_string(),
+                    day_date(trial.origin).to_string(),
                 ];
                 let values = [
                     trial.actual,

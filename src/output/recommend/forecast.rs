@@ -3,13 +3,13 @@
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-use crate::domain::capacity::forecast::{Lately, Subject, date, number};
+use crate::domain::capacity::forecast::{LimitedSeries, RecentRate};
 use crate::domain::forecast::{
-    Band, Chance, Confidence, Day, DayNumber, Forecast, Insufficient, Passage, PeriodTotal,
+    Band, Confidence, Crossing, DailyValue, DayNumber, Forecast, InsufficientData, PeriodTotal,
+    Probability, day_date, day_number,
 };
 use crate::domain::format::counted;
-use crate::domain::metrics::names::MetricKind;
-use crate::domain::metrics::names::{Metric, Service};
+use crate::domain::metrics::names::{Metric, MetricKind, Service};
 use crate::domain::metrics::point::Point;
 use crate::domain::period::shown;
 use crate::domain::plans::LimitPeriod;
@@ -31,14 +31,14 @@ pub struct Forecasts {
 #[derive(Debug)]
 pub struct Item {
     /// The series and its limit.
-    pub subject: Subject,
+    pub subject: LimitedSeries,
     pub newest: Option<Point>,
     /// The daily values that it was made from.
-    pub past: Vec<Day>,
+    pub past: Vec<DailyValue>,
     /// The forecast, or why there is none.
-    pub answer: Result<Forecast, Insufficient>,
+    pub answer: Result<Forecast, InsufficientData>,
     /// Of rates, how they did lately.
-    pub lately: Option<Lately>,
+    pub lately: Option<RecentRate>,
 }
 
 const UNKNOWN: &str = "-";
@@ -86,7 +86,7 @@ impl Item {
     /// In how many days the limit is reached, in words.
     pub(super) fn days_to_limit_in_words(&self) -> String {
         let forecast = self.forecast();
-        let days = forecast.and_then(|it| Some(days_in_words(it.passages.last()?, it.horizon)));
+        let days = forecast.and_then(|it| Some(days_in_words(it.crossings.last()?, it.horizon)));
         days.unwrap_or_else(|| UNKNOWN.to_owned())
     }
 
@@ -99,8 +99,8 @@ impl Item {
     }
 
     /// The last line is the limit itself.
-    fn limit_passage(&self) -> Option<&Passage> {
-        self.forecast()?.passages.last()
+    fn limit_passage(&self) -> Option<&Crossing> {
+        self.forecast()?.crossings.last()
     }
 
     /// What is not in the numbers.
@@ -123,12 +123,12 @@ impl Item {
     }
 }
 
-fn insufficient(missing: Insufficient) -> String {
+fn insufficient(missing: InsufficientData) -> String {
     let days = counted(missing.days as u64, "day");
     format!("insufficient data: {days} of {}", missing.needed)
 }
 
-fn lately_in_words(lately: Lately, limit: Option<f64>) -> String {
+fn lately_in_words(lately: RecentRate, limit: Option<f64>) -> String {
     let days = counted(lately.days as u64, "day");
     let worst = format!("p95 of {days}, worst {}", amount(lately.worst));
     match limit {
@@ -138,19 +138,19 @@ fn lately_in_words(lately: Lately, limit: Option<f64>) -> String {
 }
 
 /// `16 (12 to 22)`; what lies beyond the horizon is told as that.
-fn days_in_words(passage: &Passage, horizon: usize) -> String {
+fn days_in_words(crossing: &Crossing, horizon: usize) -> String {
     let beyond = format!(">{horizon}");
     let word = |days: Option<u32>| days.map_or_else(|| beyond.clone(), |days| days.to_string());
-    match passage.days {
+    match crossing.days {
         [None, ..] => format!("not within {horizon}"),
-        _ if passage.reached => "reached".to_owned(),
+        _ if crossing.reached => "reached".to_owned(),
         [_, _, Some(0)] => "today".to_owned(),
         [low, middle, high] => format!("{} ({} to {})", word(middle), word(low), word(high)),
     }
 }
 
-fn chance_in_words(chance: &Chance) -> String {
-    chance.share.map_or_else(|| UNKNOWN.to_owned(), percent)
+fn chance_in_words(chance: &Probability) -> String {
+    chance.value.map_or_else(|| UNKNOWN.to_owned(), percent)
 }
 
 /// A share; one that is not certain does not look certain.
@@ -227,11 +227,12 @@ impl Answer for Forecasts {
                 number(item.limit()),
             ];
             for at in 0..LINES.len() {
-                let passage = item.forecast().and_then(|it| it.passages.get(at));
-                for days in passage.map_or([None; 3], |it| it.days) {
+                let crossing = item.forecast().and_then(|it| it.crossings.get(at));
+                for days in crossing.map_or([None; 3], |it| it.days) {
                     row.push(number(days.map(f64::from)));
                 }
-                let chances = passage.map_or([None; 3], |it| it.chances.map(|chance| chance.share));
+                let chances =
+                    crossing.map_or([None; 3], |it| it.probabilities.map(|chance| chance.value));
                 row.extend(chances.map(number));
             }
             let period = item.forecast().and_then(|it| it.periods.first());
@@ -282,11 +283,13 @@ fn overview(items: &[Item]) -> String {
         row.push(known(item.limit().map(amount)));
         row.push(known(item.share_of_limit().map(percent)));
         let forecast = item.forecast();
-        let passage = item.limit_passage();
-        let days = |passage| forecast.map(|it| days_in_words(passage, it.horizon));
-        row.push(known(passage.and_then(days)));
+        let crossing = item.limit_passage();
+        let days = |crossing| forecast.map(|it| days_in_words(crossing, it.horizon));
+        row.push(known(crossing.and_then(days)));
         for at in 0..CHANCES.len() {
-            row.push(known(passage.map(|it| chance_in_words(&it.chances[at]))));
+            row.push(known(
+                crossing.map(|it| chance_in_words(&it.probabilities[at])),
+            ));
         }
         let total = forecast
             .and_then(|it| it.periods.first())
@@ -325,9 +328,9 @@ fn page_without_basis(item: &Item) -> String {
     let Some(forecast) = item.forecast() else {
         return text;
     };
-    if !forecast.passages.is_empty() {
+    if !forecast.crossings.is_empty() {
         text.push('\n');
-        text.push_str(&passages(forecast));
+        text.push_str(&crossings(forecast));
     }
     if let Some(period) = forecast.periods.first().filter(|_| !counts_by_day(item)) {
         text.push_str(&format!("\n{}\n", total_in_words(period, item.limit())));
@@ -356,30 +359,34 @@ fn counts_by_day(item: &Item) -> bool {
     item.subject.period == Some(LimitPeriod::Day)
 }
 
-fn passages(forecast: &Forecast) -> String {
+fn crossings(forecast: &Forecast) -> String {
     let mut columns = vec![
         ("LINE", Side::Left),
         ("AT", Side::Right),
         ("IN DAYS", Side::Left),
     ];
     columns.extend(CHANCES.map(|heading| (heading, Side::Right)));
-    let rows = forecast.passages.iter().zip(LINES).map(|(passage, name)| {
-        let mut row = vec![
-            name.to_owned(),
-            amount(passage.line),
-            days_in_words(passage, forecast.horizon),
-        ];
-        row.extend(passage.chances.iter().map(chance_in_words));
-        row
-    });
+    let rows = forecast
+        .crossings
+        .iter()
+        .zip(LINES)
+        .map(|(crossing, name)| {
+            let mut row = vec![
+                name.to_owned(),
+                amount(crossing.threshold),
+                days_in_words(crossing, forecast.horizon),
+            ];
+            row.extend(crossing.probabilities.iter().map(chance_in_words));
+            row
+        });
     layout(&columns, rows)
 }
 
 fn total_in_words(period: &PeriodTotal, limit: Option<f64>) -> String {
     let mut text = format!(
         "{} to {}: {} used, {} at its end",
-        date(period.from),
-        date(period.to),
+        day_date(period.from),
+        day_date(period.to),
         amount(period.used),
         band_in_words(period.total)
     );
@@ -396,12 +403,12 @@ fn total_in_words(period: &PeriodTotal, limit: Option<f64>) -> String {
 
 fn chart(item: &Item, forecast: &Forecast) -> String {
     let names: Vec<String> = forecast
-        .passages
+        .crossings
         .iter()
         .zip(LINES)
-        .map(|(passage, name)| format!("{name} {}", amount(passage.line)))
+        .map(|(crossing, name)| format!("{name} {}", amount(crossing.threshold)))
         .collect();
-    let values = forecast.passages.iter().map(|passage| passage.line);
+    let values = forecast.crossings.iter().map(|crossing| crossing.threshold);
     let lines: Vec<(f64, &str)> = values.zip(names.iter().map(String::as_str)).collect();
     let days = item.past.iter().map(|day| (day.day, day.value));
     let sums = item.subject.kind == MetricKind::Period && !counts_by_day(item);
@@ -453,8 +460,8 @@ fn basis_in_words(forecast: &Forecast) -> Vec<String> {
     let mut lines = vec![format!(
         "made from {}, {} to {}",
         counted(basis.days as u64, "day"),
-        date(basis.first),
-        date(basis.last)
+        day_date(basis.first),
+        day_date(basis.last)
     )];
     lines.push(match basis.recent_share > 0.0 {
         true => format!(
@@ -481,7 +488,7 @@ fn basis_in_words(forecast: &Forecast) -> Vec<String> {
     for day in &basis.resets {
         lines.push(format!(
             "on {} the level fell and stayed down; the pace goes on as if it had not",
-            date(*day)
+            day_date(*day)
         ));
     }
     lines.push(format!(
@@ -603,13 +610,13 @@ impl<'a> ItemJson<'a> {
         let forecast = item.forecast();
         let missing = item.answer.as_ref().err();
         let rate = subject.kind == MetricKind::Rate;
-        let line = |(passage, name): (&Passage, &'static str)| {
-            let [p10, p50, p90] = passage.days;
-            let [week, month, quarter] = passage.chances.map(|chance| chance.share);
+        let line = |(crossing, name): (&Crossing, &'static str)| {
+            let [p10, p50, p90] = crossing.days;
+            let [week, month, quarter] = crossing.probabilities.map(|chance| chance.value);
             LineJson {
                 name,
-                at: passage.line,
-                reached: passage.reached,
+                at: crossing.threshold,
+                reached: crossing.reached,
                 days: DaysJson { p10, p50, p90 },
                 chance_within_7_days: week,
                 chance_within_30_days: month,
@@ -619,10 +626,10 @@ impl<'a> ItemJson<'a> {
         let today = item
             .newest
             .as_ref()
-            .map_or(0, |newest| number(newest.at.date_naive()));
+            .map_or(0, |newest| day_number(newest.at.date_naive()));
         let period = |period: &PeriodTotal| PeriodJson {
-            from: date(period.from).to_string(),
-            to: date(period.to).to_string(),
+            from: day_date(period.from).to_string(),
+            to: day_date(period.to).to_string(),
             used: period.used,
             total: period.total.into(),
             chance_over: item.limit().map(|limit| period.chance_over(limit)),
@@ -655,7 +662,7 @@ impl<'a> ItemJson<'a> {
             }),
             horizon_days: forecast.map(|forecast| forecast.horizon),
             lines: forecast.map_or_else(Vec::new, |it| {
-                it.passages.iter().zip(LINES).map(line).collect()
+                it.crossings.iter().zip(LINES).map(line).collect()
             }),
             period: forecast.and_then(|it| it.periods.first()).map(period),
             lately: item.lately.map(|lately| LatelyJson {
@@ -668,7 +675,7 @@ impl<'a> ItemJson<'a> {
             bands: bands
                 .into_iter()
                 .map(|(day, band)| BandJson {
-                    day: date(day).to_string(),
+                    day: day_date(day).to_string(),
                     value: band.into(),
                 })
                 .collect(),
@@ -680,13 +687,13 @@ impl BasisJson {
     fn new(forecast: &Forecast) -> BasisJson {
         let basis = &forecast.basis;
         BasisJson {
-            first: date(basis.first).to_string(),
-            last: date(basis.last).to_string(),
+            first: day_date(basis.first).to_string(),
+            last: day_date(basis.last).to_string(),
             spikes: basis.spikes,
             resets: basis
                 .resets
                 .iter()
-                .map(|day| date(*day).to_string())
+                .map(|day| day_date(*day).to_string())
                 .collect(),
             weekdays: basis.weekdays,
             drift: basis.drift,

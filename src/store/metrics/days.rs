@@ -13,7 +13,7 @@ use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Nullable, Text, Timestamp};
 
 use super::points;
-use crate::domain::metrics::day::{Changes, Latest, MetricDay, make_anew};
+use crate::domain::metrics::day::{DayChanges, Latest, MetricDay, rebuild_days};
 use crate::domain::metrics::names::{Metric, Service};
 use crate::domain::metrics::point::{Point, Reading, Series};
 use crate::domain::named::Named;
@@ -358,7 +358,7 @@ fn refresh_stretch(
         of_day.push(point);
     }
     for (series, Around { stored, points }) in around {
-        let changes = make_anew(&series, &stored, &points, dirty);
+        let changes = rebuild_days(&series, &stored, &points, dirty);
         done.days += (changes.store.len() + changes.remove.len()) as u64;
         done.sealed += changes.sealed;
         save(db, &series, &changes)?;
@@ -366,7 +366,7 @@ fn refresh_stretch(
     Ok(())
 }
 
-fn save(db: &mut Db, series: &Series, changes: &Changes) -> QueryResult<()> {
+fn save(db: &mut Db, series: &Series, changes: &DayChanges) -> QueryResult<()> {
     let stored = changes.store.iter().map(|day| day.day);
     let gone = stored.chain(changes.remove.iter().copied());
     let gone: Vec<UtcTimestamp> = gone.map(begin).collect();

@@ -15,7 +15,7 @@ use diesel::sql_types::{BigInt, Bool, Timestamp};
 use diesel::sqlite::Sqlite;
 
 use crate::domain::metrics::names::{Metric, Service};
-use crate::domain::metrics::point::{NewPoint, Point, Provenance, Saved, Series};
+use crate::domain::metrics::point::{NewPoint, Point, PointMetadata, Saved, Series};
 use crate::store::db::{Db, on};
 use crate::store::schema::infrastructure_metric;
 use crate::store::time::UtcTimestamp;
@@ -205,8 +205,8 @@ pub fn points(
     }
     let read = |(MaybeTimestamp(at), LenientFloat(value), metadata): Row| {
         let at = at?;
-        let provenance = Provenance::of(metadata.as_ref().map(|Json(text)| text.as_str()));
-        let point = Point::of(metric, at, value, &provenance)?;
+        let provenance = PointMetadata::parse(metadata.as_ref().map(|Json(text)| text.as_str()));
+        let point = Point::from_row(metric, at, value, &provenance)?;
         let series = Series {
             service,
             metric,

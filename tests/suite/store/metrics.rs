@@ -65,7 +65,7 @@ fn put_points(db: &mut Db) {
                 resource: resource.to_owned(),
             };
             let value = f64::from((step * 37) % 48) / 4.0 + f64::from(step % 47);
-            NewPoint::new(series, value, begin + TimeDelta::hours(6) * step).read_as(reading)
+            NewPoint::new(series, value, begin + TimeDelta::hours(6) * step).with_reading(reading)
         });
         save(db, &points.collect::<Vec<_>>(), Known::Stays).unwrap();
     }
