@@ -9,34 +9,36 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 
+use crate::domain::nagios::NagiosStatus;
 use crate::output::JSON_SCHEMA;
 
 /// How the program ends. The numbers and names are a promise to scripts: they never change their meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
 pub enum Exit {
     /// Done, in sync, nothing needs attention.
-    Done = 0,
+    Done,
     /// Failed; the message describes the current state.
-    Failed = 1,
+    Failed,
     /// The command line was wrong.
-    Usage = 2,
+    Usage,
     /// Finished in part: pending migrations, refused input lines, a failed collector.
-    Incomplete = 3,
+    Incomplete,
     /// Not trustworthy: drift, an edited or unknown migration, a roll-up that differs from its rows.
-    Untrustworthy = 4,
+    Untrustworthy,
     /// Refused and nothing changed: would lose data without consent, unsupported, unsafe.
-    Refused = 5,
+    Refused,
     /// Another run or a table lock is in the way; safe to retry.
-    Busy = 6,
+    Busy,
     /// The database cannot be reached.
-    Unreachable = 7,
+    Unreachable,
     /// `--fail-on`: a warning state.
-    Warning = 10,
+    Warning,
     /// `--fail-on`: a critical state.
-    Critical = 11,
+    Critical,
     /// A state is unknown, or a notification is undelivered.
-    Unknown = 12,
+    Unknown,
+    /// `--nagios`: the exit code of a Nagios plugin, which has a meaning of its own.
+    Nagios(NagiosStatus),
 }
 
 impl Exit {
@@ -63,6 +65,25 @@ impl Exit {
             Exit::Warning => (8, "warning", "a warning state was found"),
             Exit::Incomplete => (9, "incomplete", "part of the work is pending or failed"),
             Exit::Done => (10, "done", "done"),
+            Exit::Nagios(_) => (11, "nagios", "the check is not OK"),
+        }
+    }
+
+    /// The number that the program ends with.
+    pub fn code(self) -> u8 {
+        match self {
+            Exit::Done => 0,
+            Exit::Failed => 1,
+            Exit::Usage => 2,
+            Exit::Incomplete => 3,
+            Exit::Untrustworthy => 4,
+            Exit::Refused => 5,
+            Exit::Busy => 6,
+            Exit::Unreachable => 7,
+            Exit::Warning => 10,
+            Exit::Critical => 11,
+            Exit::Unknown => 12,
+            Exit::Nagios(status) => status.code(),
         }
     }
 
@@ -112,7 +133,7 @@ impl<'a> ErrorDocument<'a> {
         ErrorDocument {
             schema: JSON_SCHEMA,
             error: ErrorCode { code: exit.name() },
-            exit: exit as u8,
+            exit: exit.code(),
             retryable: exit.is_retryable(),
             message,
             next,
@@ -128,7 +149,7 @@ impl fmt::Display for ErrorDocument<'_> {
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> ExitCode {
-        ExitCode::from(exit as u8)
+        ExitCode::from(exit.code())
     }
 }
 

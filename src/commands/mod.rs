@@ -13,3 +13,24 @@ pub mod record;
 pub mod rollback;
 pub mod stats;
 pub mod status;
+
+use std::io::Write;
+
+use crate::context::Context;
+use crate::domain::nagios::{NagiosAnswer, NagiosStatus};
+use crate::error::{Exit, Outcome, Result};
+
+/// Prints the line of a `--nagios` check, whose status becomes the exit code. A check that failed is UNKNOWN.
+fn answer_nagios(
+    context: &mut Context,
+    check: Result<NagiosAnswer>,
+    next: &str,
+) -> Result<Outcome> {
+    let failed = |error| NagiosAnswer::new(NagiosStatus::Unknown, &format!("{error}"), "");
+    let answer = check.unwrap_or_else(failed);
+    writeln!(context.stdout(), "{}", answer.line)?;
+    if answer.status == NagiosStatus::Ok {
+        return Ok(Outcome::DONE);
+    }
+    Ok(Outcome::with_next(Exit::Nagios(answer.status), next))
+}

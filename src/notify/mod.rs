@@ -20,10 +20,11 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::context::Context;
 use crate::domain::alert::channel::{Channel, Exec, Settings, Stdout};
-use crate::domain::alert::delivery::{self, Delivery, NO_CHANNEL, Notice, OVERTAKEN};
+use crate::domain::alert::delivery::{self, Delivery, DropReason, Notice};
 use crate::domain::alert::notice::Content;
 use crate::domain::format::counted;
 use crate::error::{Error, Exit, Outcome, Result};
+use crate::output::alerts::deliveries::detail;
 use crate::output::printable;
 use crate::store::alerting::{channels, notices};
 use crate::store::db::Db;
@@ -71,14 +72,14 @@ impl Report {
     /// Notices that nobody has and nobody will get unless somebody acts. One that was overtaken by the end
     /// of its episode is none: that end was told.
     fn lost(&self) -> impl Iterator<Item = &Notice> {
-        self.notices.iter().filter(|notice| {
-            notice.delivery == Delivery::Dropped && notice.error.as_deref() != Some(OVERTAKEN)
-        })
+        self.notices.iter().filter(|notice| notice.is_lost())
     }
 
     /// How a command that delivered ends: [`Exit::Unknown`] if anything did not arrive.
     pub fn outcome(&self) -> Outcome {
-        let gone = self.lost().find(|n| n.error.as_deref() == Some(NO_CHANNEL));
+        let gone = self
+            .lost()
+            .find(|notice| notice.drop_reason == Some(DropReason::NoChannel));
         if let Some(notice) = gone {
             let name = crate::error::shell_word(&notice.channel);
             let next = format!("usagectl alerts channel add {name} ..., which sends them");
@@ -113,13 +114,13 @@ impl Report {
                 counted(waiting, "notice")
             ));
         }
-        let mut dropped: BTreeMap<(&str, &str), u64> = BTreeMap::new();
+        let mut dropped: BTreeMap<(&str, String), u64> = BTreeMap::new();
         for notice in self.lost() {
-            let reason = notice.error.as_deref().unwrap_or_default();
+            let reason = detail(notice).unwrap_or_default();
             *dropped.entry((&notice.channel, reason)).or_default() += 1;
         }
         for ((channel, reason), count) in dropped {
-            let (channel, reason) = (printable(channel), printable(reason));
+            let (channel, reason) = (printable(channel), printable(&reason));
             let count = counted(count, "notice");
             context.warn(format_args!("{count} to `{channel}` dropped: {reason}"));
         }
@@ -224,9 +225,9 @@ pub fn deliver(context: &mut Context, db: &mut Db, options: &Options) -> Result<
     let overtaken = delivery::overtaken(&waiting);
     for mut notice in waiting {
         if overtaken.contains(&notice.content.key) {
-            drop_one(db, &mut notice, OVERTAKEN)?;
+            drop_one(db, &mut notice, DropReason::Superseded)?;
         } else if !run.receivers.contains_key(notice.channel.as_str()) {
-            drop_one(db, &mut notice, NO_CHANNEL)?;
+            drop_one(db, &mut notice, DropReason::NoChannel)?;
         } else {
             run.consider(context, db, &mut notice)?;
         }
@@ -265,10 +266,10 @@ fn earlier(db: &mut Db, waiting: &[Notice]) -> Result<Vec<Notice>> {
     Ok(found.into_iter().filter(Notice::may_have_arrived).collect())
 }
 
-fn drop_one(db: &mut Db, notice: &mut Notice, reason: &str) -> Result<()> {
+fn drop_one(db: &mut Db, notice: &mut Notice, reason: DropReason) -> Result<()> {
     notices::drop_all(db, &[&notice.content.key], reason)?;
     notice.delivery = Delivery::Dropped;
-    notice.error = Some(reason.to_owned());
+    notice.drop_reason = Some(reason);
     Ok(())
 }
 
@@ -356,18 +357,10 @@ impl Run<'_> {
         if let Some(wait) = failure.retry_after {
             notice.next_attempt_at = notice.next_attempt_at.max(later(context.now, wait));
         }
+        notices::set_failed(db, &key, &failure.reason, notice.next_attempt_at)?;
+        notice.error = Some(failure.reason.clone());
         if notice.attempts >= self.options.max_attempts {
-            let tries = counted(u64::from(notice.attempts.unsigned_abs()), "failed try");
-            // "1 failed try", "20 failed tries".
-            let tries = tries.replace("trys", "tries");
-            drop_one(
-                db,
-                notice,
-                &format!("given up after {tries}: {}", failure.reason),
-            )?;
-        } else {
-            notices::set_failed(db, &key, &failure.reason, notice.next_attempt_at)?;
-            notice.error = Some(failure.reason.clone());
+            drop_one(db, notice, DropReason::GaveUp)?;
         }
         if failure.channel_is_down {
             let channel = notice.channel.clone();

@@ -351,6 +351,7 @@ diesel::table! {
         next_attempt_at -> Timestamp,
         delivered_at -> Nullable<Timestamp>,
         error -> Nullable<Text>,
+        drop_reason -> Nullable<Text>,
     }
 }
 

@@ -164,3 +164,45 @@ fn up_down_and_up_again_with_rows_in_the_tables_leaves_the_same_catalogue_at_eve
     assert_eq!(climb(&mut next_round), stops);
     db.usagectl(["status"]).run().success();
 }
+
+#[rstest]
+fn drop_reasons_convert_from_sentences_and_back(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::empty(engine);
+    db.usagectl(["migrate", "--to", "add_capacity"])
+        .run()
+        .success();
+    let at = "'2026-01-31T11:00:00.000+00:00'";
+    for (id, delivery, attempts, error) in [
+        ("a", "DROPPED", 0, "there is no channel of this name"),
+        ("b", "DROPPED", 2, "it was over before this could be told"),
+        ("c", "DROPPED", 1, "given up after 1 failed try: host: busy"),
+        ("d", "DROPPED", 20, "given up after 20 failed tries: busy"),
+        ("e", "WAITING", 1, "given up: busy"),
+    ] {
+        db.execute(&format!(
+            "INSERT INTO usagectl_notices (id, alert_id, api_name, episode, kind, number, channel, content,
+                 created_at, delivery, attempts, next_attempt_at, error)
+             VALUES ('{id}', 'r', 'tmdb', 'e', 'FIRING', 1, 'ops', '{{}}', {at}, '{delivery}', {attempts}, {at},
+                 '{error}')"
+        ));
+    }
+    let sentences = || db.rows("SELECT id, error FROM usagectl_notices ORDER BY id");
+    let before = sentences();
+    db.usagectl(["migrate"]).run().success();
+    assert_eq!(
+        db.rows(
+            "SELECT id, coalesce(drop_reason, '-'), coalesce(error, '-') FROM usagectl_notices ORDER BY id"
+        ),
+        [
+            "a|NO_CHANNEL|-",
+            "b|SUPERSEDED|-",
+            "c|GAVE_UP|host: busy",
+            "d|GAVE_UP|busy",
+            "e|-|given up: busy",
+        ]
+    );
+    db.usagectl(["rollback", "--to", "add_capacity", "--yes"])
+        .run()
+        .success();
+    assert_eq!(sentences(), before);
+}

@@ -6,6 +6,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use sha2::{Digest, Sha256};
 
 use super::notice::{Content, NoticeKind};
+use crate::domain::named::named;
 
 /// How far a notice has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -16,7 +17,7 @@ pub enum Delivery {
     Delivered,
     /// It is held back until a silence ends.
     Silenced,
-    /// It will not be sent; the error says why.
+    /// It will not be sent; see [`DropReason`].
     Dropped,
 }
 
@@ -44,11 +45,17 @@ impl Delivery {
     }
 }
 
-/// Why a notice is dropped whose channel was removed. Also how such notices are found again.
-pub const NO_CHANNEL: &str = "there is no channel of this name";
-
-/// Why a notice is dropped whose episode ended before it was told.
-pub const OVERTAKEN: &str = "it was over before this could be told";
+named! {
+    /// Why a notice was dropped.
+    DropReason, "drop reason" {
+        /// Its channel was removed.
+        NoChannel = "NO_CHANNEL",
+        /// The episode ended before the notice was sent; the end is a notice of its own.
+        Superseded = "SUPERSEDED",
+        /// Too many attempts failed.
+        GaveUp = "GAVE_UP",
+    }
+}
 
 /// A notice for one channel, and how far it has come.
 #[derive(Clone, Debug, PartialEq)]
@@ -67,8 +74,9 @@ pub struct Notice {
     pub next_attempt_at: DateTime<Utc>,
     /// When its receiver took it.
     pub delivered_at: Option<DateTime<Utc>>,
-    /// Why the last try failed, or why there will be none.
+    /// The reason of the last failed attempt.
     pub error: Option<String>,
+    pub drop_reason: Option<DropReason>,
 }
 
 impl Notice {
@@ -82,14 +90,14 @@ impl Notice {
             next_attempt_at: content.created_at,
             delivered_at: None,
             error: None,
+            drop_reason: None,
             content,
         }
     }
 
-    /// Whether nobody got it though somebody should have: it failed too often, or had no channel to go to.
-    pub fn was_given_up(&self) -> bool {
-        let tried = self.attempts > 0 || self.error.as_deref() == Some(NO_CHANNEL);
-        self.delivery == Delivery::Dropped && tried
+    /// Whether it was dropped although its receiver should have got it.
+    pub fn is_lost(&self) -> bool {
+        self.delivery == Delivery::Dropped && self.drop_reason != Some(DropReason::Superseded)
     }
 
     /// Whether it is to be tried now. The first try never waits, and no wait is longer than the longest: a

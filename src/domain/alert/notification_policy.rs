@@ -185,7 +185,7 @@ impl Speech<'_> {
             .any(|notice| notice.delivery == Delivery::Delivered);
         let undelivered = self
             .of(NoticeKind::Firing)
-            .any(|notice| notice.delivery == Delivery::Waiting || notice.was_given_up());
+            .any(|notice| notice.delivery == Delivery::Waiting || notice.is_lost());
         let open = self
             .so_far
             .iter()
@@ -332,6 +332,7 @@ pub fn brief(number: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::alert::delivery::DropReason;
 
     fn at(minute: i64) -> DateTime<Utc> {
         let start: DateTime<Utc> = "2026-01-31T12:00:00Z".parse().unwrap();
@@ -395,6 +396,7 @@ mod tests {
                 }
                 if told.dropped.contains(&notice.content.key) {
                     notice.delivery = Delivery::Dropped;
+                    notice.drop_reason = Some(DropReason::Superseded);
                 }
             }
             self.so_far.extend(told.new.clone());
@@ -444,9 +446,10 @@ mod tests {
     }
 
     #[test]
-    fn a_notice_that_was_given_up_is_made_up_for_when_it_is_over() {
+    fn a_notice_that_is_lost_is_made_up_for_when_it_is_over() {
         let give_up = |story: &mut Story| {
             story.so_far[0].delivery = Delivery::Dropped;
+            story.so_far[0].drop_reason = Some(DropReason::GaveUp);
             story.so_far[0].attempts = 20;
         };
         let mut story = Story::new();

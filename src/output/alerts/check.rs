@@ -11,6 +11,7 @@ use crate::domain::alert::notification_policy::brief;
 use crate::domain::alert::rule::{AlertType, Severity};
 use crate::domain::alert::state::{Standing, State};
 use crate::domain::format::counted;
+use crate::domain::nagios::{NagiosAnswer, NagiosStatus};
 use crate::domain::period::shown;
 
 /// What a check found.
@@ -65,7 +66,7 @@ impl Check {
 
     /// The line and the status that Nagios reads. There critical is worse than warning, and that worse than
     /// unknown.
-    pub fn nagios(&self) -> (String, u8) {
+    pub fn nagios(&self) -> NagiosAnswer {
         let firing = self
             .findings
             .iter()
@@ -75,34 +76,35 @@ impl Check {
             .findings
             .iter()
             .find(|finding| finding.standing.state == State::Unknown);
-        let (word, status, what) = match (self.worst(), unknown) {
+        let (status, text) = match (self.worst(), unknown) {
             (Some((severity, finding)), _) => {
                 let status = match severity {
-                    Severity::Warning => 1,
-                    Severity::Critical => 2,
+                    Severity::Warning => NagiosStatus::Warning,
+                    Severity::Critical => NagiosStatus::Critical,
                 };
                 let more = match firing {
                     1 => String::new(),
                     more => format!(", and {} more", more - 1),
                 };
-                (severity.as_str(), status, finding.line() + &more)
+                (status, finding.line() + &more)
             }
-            (None, Some(finding)) => ("UNKNOWN", 3, finding.line()),
+            (None, Some(finding)) => (NagiosStatus::Unknown, finding.line()),
             (None, None) if self.undelivered > 0 => {
                 let notices = counted(self.undelivered, "notice");
-                ("UNKNOWN", 3, format!("{notices} not delivered"))
+                (NagiosStatus::Unknown, format!("{notices} not delivered"))
             }
-            (None, None) => ("OK", 0, counted(self.rules as u64, "rule") + ", none fires"),
+            (None, None) => (
+                NagiosStatus::Ok,
+                counted(self.rules as u64, "rule") + ", none fires",
+            ),
         };
-        // What stands behind a bar is read as numbers.
-        let what = what.replace('|', "/");
-        let line = format!(
-            "{word} - {what} | firing={firing} pending={} unknown={} undelivered={}",
+        let data = format!(
+            "firing={firing} pending={} unknown={} undelivered={}",
             self.count(State::Pending),
             self.count(State::Unknown),
             self.undelivered
         );
-        (line, status)
+        NagiosAnswer::new(status, &text, &data)
     }
 }
 

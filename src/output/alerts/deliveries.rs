@@ -5,8 +5,9 @@ use serde::Serialize;
 
 use super::super::Answer;
 use super::super::table::{Side, layout};
-use crate::domain::alert::delivery::{Delivery, Notice};
+use crate::domain::alert::delivery::{Delivery, DropReason, Notice};
 use crate::domain::alert::notice::Content;
+use crate::domain::format::counted;
 
 /// Notices, and how far each has come.
 #[derive(Debug)]
@@ -32,6 +33,7 @@ struct NoticeJson<'a> {
     next_attempt_at: Option<DateTime<Utc>>,
     delivered_at: Option<DateTime<Utc>>,
     error: Option<&'a str>,
+    drop_reason: Option<DropReason>,
     content: &'a Content,
 }
 
@@ -42,6 +44,21 @@ fn next_attempt(notice: &Notice) -> Option<DateTime<Utc>> {
 
 fn instant(at: DateTime<Utc>) -> String {
     at.to_rfc3339_opts(SecondsFormat::Secs, true)
+}
+
+/// Why a notice was dropped, or why the last attempt failed.
+pub fn detail(notice: &Notice) -> Option<String> {
+    let error = notice.error.as_deref();
+    match notice.drop_reason {
+        None => error.map(str::to_owned),
+        Some(DropReason::NoChannel) => Some("no channel of this name".to_owned()),
+        Some(DropReason::Superseded) => Some("the episode ended first".to_owned()),
+        Some(DropReason::GaveUp) => {
+            let attempts = counted(u64::from(notice.attempts.unsigned_abs()), "attempt");
+            let error = error.map_or(String::new(), |error| format!(": {error}"));
+            Some(format!("gave up after {attempts}{error}"))
+        }
+    }
 }
 
 impl Deliveries<'_> {
@@ -80,7 +97,7 @@ impl Answer for Deliveries<'_> {
                 notice.delivery.as_str().to_owned(),
                 notice.attempts.to_string(),
                 next_attempt(notice).map_or(String::new(), instant),
-                notice.error.clone().unwrap_or_default(),
+                detail(notice).unwrap_or_default(),
             ]
         });
         layout(&columns, rows)
@@ -94,6 +111,7 @@ impl Answer for Deliveries<'_> {
             next_attempt_at: next_attempt(notice),
             delivered_at: notice.delivered_at,
             error: notice.error.as_deref(),
+            drop_reason: notice.drop_reason,
             content: &notice.content,
         });
         DeliveriesJson {
@@ -134,7 +152,7 @@ impl Answer for Deliveries<'_> {
                 notice.delivery.as_str().to_owned(),
                 notice.attempts.to_string(),
                 next_attempt(notice).map_or(String::new(), instant),
-                notice.error.clone().unwrap_or_default(),
+                detail(notice).unwrap_or_default(),
             ]
         }));
         rows

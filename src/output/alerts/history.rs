@@ -5,9 +5,10 @@ use serde::Serialize;
 
 use super::super::Answer;
 use super::super::table::{Side, layout};
+use super::deliveries::detail;
 use super::event::EventJson;
 use super::{measured, number};
-use crate::domain::alert::delivery::Notice;
+use crate::domain::alert::delivery::{DropReason, Notice};
 use crate::domain::alert::event::{Event, EventKind};
 use crate::domain::alert::notice::Content;
 use crate::domain::alert::rule::{AlertType, Severity};
@@ -174,6 +175,7 @@ struct NoticeJson<'a> {
     next_attempt_at: DateTime<Utc>,
     delivered_at: Option<DateTime<Utc>>,
     error: Option<&'a str>,
+    drop_reason: Option<DropReason>,
     content: &'a Content,
 }
 
@@ -200,7 +202,7 @@ impl Answer for Notices {
                 notice.delivery.as_str().to_owned(),
                 notice.attempts.to_string(),
                 content.summary.clone(),
-                notice.error.clone().unwrap_or_default(),
+                detail(notice).unwrap_or_default(),
             ]
         };
         layout(&columns, self.notices.iter().map(row))
@@ -221,6 +223,7 @@ impl Answer for Notices {
                     next_attempt_at: notice.next_attempt_at,
                     delivered_at: notice.delivered_at,
                     error: notice.error.as_deref(),
+                    drop_reason: notice.drop_reason,
                     content: &notice.content,
                 })
                 .collect(),
@@ -251,7 +254,7 @@ impl Answer for Notices {
                 notice.attempts.to_string(),
                 notice.delivered_at.map(shown).unwrap_or_default(),
                 content.summary.clone(),
-                notice.error.clone().unwrap_or_default(),
+                detail(notice).unwrap_or_default(),
             ]
         }));
         rows

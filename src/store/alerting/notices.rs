@@ -7,8 +7,9 @@ use diesel::dsl::count_star;
 use diesel::prelude::*;
 use diesel::result::Error as DieselError;
 
-use crate::domain::alert::delivery::{Delivery, Notice};
+use crate::domain::alert::delivery::{Delivery, DropReason, Notice};
 use crate::domain::alert::notice::NoticeKind;
+use crate::domain::named::Named;
 use crate::store::db::{Db, on};
 use crate::store::schema::usagectl_alert_states::dsl as states;
 use crate::store::schema::usagectl_notices;
@@ -32,6 +33,7 @@ struct Row {
     next_attempt_at: UtcTimestamp,
     delivered_at: Option<UtcTimestamp>,
     error: Option<String>,
+    drop_reason: Option<String>,
 }
 
 impl Row {
@@ -53,6 +55,7 @@ impl Row {
             next_attempt_at: notice.next_attempt_at.into(),
             delivered_at: notice.delivered_at.map(UtcTimestamp::from),
             error: notice.error.clone(),
+            drop_reason: notice.drop_reason.map(|reason| reason.to_string()),
         })
     }
 
@@ -71,6 +74,7 @@ impl Row {
             next_attempt_at: self.next_attempt_at.utc(),
             delivered_at: self.delivered_at.map(UtcTimestamp::utc),
             error: self.error,
+            drop_reason: self.drop_reason.as_deref().and_then(DropReason::named),
         })
     }
 }
@@ -222,14 +226,14 @@ pub fn set_failed(
     Ok(())
 }
 
-/// Lets notices go unsent, and says why.
-pub fn drop_all(db: &mut Db, keys: &[&str], reason: &str) -> QueryResult<()> {
+/// Drops notices that are not to be sent any more.
+pub fn drop_all(db: &mut Db, keys: &[&str], reason: DropReason) -> QueryResult<()> {
     for keys in keys.chunks(PER_STATEMENT) {
         on!(db, |conn| diesel::update(dsl::usagectl_notices)
             .filter(dsl::id.eq_any(keys))
             .set((
                 dsl::delivery.eq(Delivery::Dropped.as_str()),
-                dsl::error.eq(Some(reason)),
+                dsl::drop_reason.eq(Some(reason.as_str())),
             ))
             .execute(conn))?;
     }
@@ -243,6 +247,7 @@ pub fn await_delivery(db: &mut Db, keys: &[&str], at: DateTime<Utc>) -> QueryRes
             .filter(dsl::id.eq_any(keys))
             .set((
                 dsl::delivery.eq(Delivery::Waiting.as_str()),
+                dsl::drop_reason.eq(None::<String>),
                 dsl::next_attempt_at.eq(UtcTimestamp::new(at)),
             ))
             .execute(conn))?;

@@ -16,6 +16,9 @@ const MADE_AGAIN: [&str; 3] = [
     "usagectl_stale_periods",
 ];
 
+/// Columns whose values `down.sql` writes into a column that stays.
+const WRITTEN_BACK: [&str; 1] = ["column usagectl_notices.drop_reason"];
+
 /// Counts, in a step that undoes a migration, what is lost with each table and column that is there.
 pub fn count_losses(db: &mut Db, step: &mut Step, found: &Catalogue) -> QueryResult<()> {
     for table in tables(step, found) {
@@ -41,10 +44,12 @@ pub fn count_losses(db: &mut Db, step: &mut Step, found: &Catalogue) -> QueryRes
                 .iter_mut()
                 .find(|change| change.drops && change.what == what);
             if let Some(change) = change {
+                let made_again = MADE_AGAIN.contains(&table.as_str())
+                    || WRITTEN_BACK.contains(&change.what.as_str());
                 change.loss = Some(Loss {
                     lost,
                     of,
-                    made_again: MADE_AGAIN.contains(&table.as_str()),
+                    made_again,
                 });
             }
         }

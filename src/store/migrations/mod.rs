@@ -111,6 +111,7 @@ pub const ALL: &[Migration] = migrations![
     "20260201000100" "mark_existing_usage",
     "20260202000000" "add_alerting",
     "20260203000000" "add_capacity",
+    "20260204000000" "add_drop_reason",
 ];
 
 impl Migration {

@@ -53,7 +53,8 @@ fn all_migrations_are_applied_and_a_second_run_finds_nothing_to_do(
         applied 20260201000100_mark_existing_usage in [time] ms
         applied 20260202000000_add_alerting in [time] ms
         applied 20260203000000_add_capacity in [time] ms
-        7 migrations applied, 0 pending
+        applied 20260204000000_add_drop_reason in [time] ms
+        8 migrations applied, 0 pending
         [exit status: 0]
         ");
     assert_snapshot!(db.usagectl(["migrate"]).run().snapshot(), @"
@@ -113,7 +114,7 @@ fn one_can_stop_at_a_migration_and_see_before_what_would_be_done(
     assert_eq!(answer["pending"], 5);
     assert_snapshot!(db.usagectl(["migrate", "--to", "nonsense"]).run().snapshot(), @"
         ------- stderr -------
-        error: there is no migration `nonsense`; there are 20260101000000_create_api_usage, 20260123210146_enhance_api_monitoring, 20260124093000_add_infrastructure_monitoring, 20260201000000_create_usagectl_bookkeeping, 20260201000100_mark_existing_usage, 20260202000000_add_alerting, 20260203000000_add_capacity
+        error: there is no migration `nonsense`; there are 20260101000000_create_api_usage, 20260123210146_enhance_api_monitoring, 20260124093000_add_infrastructure_monitoring, 20260201000000_create_usagectl_bookkeeping, 20260201000100_mark_existing_usage, 20260202000000_add_alerting, 20260203000000_add_capacity, 20260204000000_add_drop_reason
         next: usagectl status
         [exit status: 2]
         ");

@@ -130,7 +130,7 @@ fn without_a_terminal_and_without_consent_nothing_is_changed(
         .arg("--yes")
         .run()
         .success();
-    assert_eq!(run.stderr, "4 migrations undone\n");
+    assert_eq!(run.stderr, "5 migrations undone\n");
     let run = db
         .usagectl(to_the_start)
         .arg("--yes")
@@ -275,7 +275,7 @@ fn there_is_an_end_to_what_can_be_undone(#[values(Sqlite, Postgresql)] engine: E
         ");
     assert_snapshot!(db.usagectl(["rollback", "--to", "1"]).run().snapshot(), @"
         ------- stderr -------
-        error: there is no migration `1`; there are 20260101000000_create_api_usage, 20260123210146_enhance_api_monitoring, 20260124093000_add_infrastructure_monitoring, 20260201000000_create_usagectl_bookkeeping, 20260201000100_mark_existing_usage, 20260202000000_add_alerting, 20260203000000_add_capacity
+        error: there is no migration `1`; there are 20260101000000_create_api_usage, 20260123210146_enhance_api_monitoring, 20260124093000_add_infrastructure_monitoring, 20260201000000_create_usagectl_bookkeeping, 20260201000100_mark_existing_usage, 20260202000000_add_alerting, 20260203000000_add_capacity, 20260204000000_add_drop_reason
         next: usagectl status
         [exit status: 2]
         ");

@@ -42,8 +42,9 @@ fn a_database_in_order(#[values(Sqlite, Postgresql)] engine: Engine) {
         20260201000100  mark_existing_usage            applied  2026-01-31T12:00:00Z
         20260202000000  add_alerting                   applied  2026-01-31T12:00:00Z
         20260203000000  add_capacity                   applied  2026-01-31T12:00:00Z
+        20260204000000  add_drop_reason                applied  2026-01-31T12:00:00Z
         roll-ups: up to date
-        in sync: all 7 migrations are applied ([engine] [version])
+        in sync: all 8 migrations are applied ([engine] [version])
         [exit status: 0]
         ");
     let json = json(&db.usagectl(["status", "--format", "json"]).run());
@@ -68,7 +69,7 @@ fn a_database_in_order(#[values(Sqlite, Postgresql)] engine: Engine) {
 #[rstest]
 fn pending_migrations(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
-    db.usagectl(["rollback", "--steps", "4", "--yes"])
+    db.usagectl(["rollback", "--steps", "5", "--yes"])
         .run()
         .success();
     assert_snapshot!(shown(&db.usagectl(["status"]).run()), @"
@@ -80,7 +81,8 @@ fn pending_migrations(#[values(Sqlite, Postgresql)] engine: Engine) {
         20260201000100  mark_existing_usage            pending
         20260202000000  add_alerting                   pending
         20260203000000  add_capacity                   pending
-        pending: 4 of 7 migrations ([engine] [version])
+        20260204000000  add_drop_reason                pending
+        pending: 5 of 8 migrations ([engine] [version])
         ------- stderr -------
         next: usagectl migrate
         [exit status: 3]
@@ -198,7 +200,7 @@ fn an_empty_database_is_pending_postgresql() {
     let run = db.usagectl(["status"]).run();
     assert_eq!(run.code, 3, "{}", run.snapshot());
     assert!(
-        run.stdout.contains("pending: 7 of 7 migrations"),
+        run.stdout.contains("pending: 8 of 8 migrations"),
         "{}",
         run.stdout
     );

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use usagectl::domain::alert::channel::{Channel, ChannelKind, Settings, Stdout};
-use usagectl::domain::alert::delivery::{Delivery, Notice};
+use usagectl::domain::alert::delivery::{Delivery, DropReason, Notice};
 use usagectl::domain::alert::notice::{CONTENT_SCHEMA, Content, NoticeKind};
 use usagectl::domain::alert::rule::AlertType;
 use usagectl::domain::alert::silence::Silence;
@@ -88,7 +88,7 @@ fn what_is_dropped_can_wait_again(#[values(Sqlite, Postgresql)] engine: Engine) 
     let db = TestDatabase::migrated(engine);
     let mut db = db.open();
     notices::insert(&mut db, &[notice("a", NoticeKind::Firing, 1)]).unwrap();
-    notices::drop_all(&mut db, &["a"], "no such channel").unwrap();
+    notices::drop_all(&mut db, &["a"], DropReason::NoChannel).unwrap();
     assert_eq!(notices::count(&mut db, Delivery::Waiting).unwrap(), 0);
     notices::await_delivery(&mut db, &["a"], at(9)).unwrap();
     let found = notices::that_are(&mut db, Delivery::Waiting).unwrap();

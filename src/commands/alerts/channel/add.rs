@@ -11,7 +11,7 @@ use crate::domain::alert::channel::{
     Address, Alertmanager, Auth, Channel, Exec, HttpSettings, SecretPlace, Settings, Stdout,
     Webhook,
 };
-use crate::domain::alert::delivery::{Delivery, NO_CHANNEL};
+use crate::domain::alert::delivery::{Delivery, DropReason};
 use crate::domain::format::counted;
 use crate::error::{Error, Exit, Outcome, Result};
 use crate::http::Url;
@@ -256,7 +256,7 @@ pub fn run(context: &mut Context, args: AddArgs) -> Result<Outcome> {
         }
         let dropped = notices::that_are(db, Delivery::Dropped)?;
         let ours = dropped.into_iter().filter(|notice| {
-            notice.channel == channel.name && notice.error.as_deref() == Some(NO_CHANNEL)
+            notice.channel == channel.name && notice.drop_reason == Some(DropReason::NoChannel)
         });
         super::super::deliver::revive(db, ours.collect(), now)
     })?;

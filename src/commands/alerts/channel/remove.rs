@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::named;
 use crate::context::Context;
-use crate::domain::alert::delivery::{Delivery, NO_CHANNEL};
+use crate::domain::alert::delivery::{Delivery, DropReason};
 use crate::domain::format::counted;
 use crate::error::{Outcome, Result};
 use crate::output::alerts::channels::{ChannelLine, ChannelList};
@@ -35,7 +35,7 @@ pub fn run(context: &mut Context, args: RemoveArgs) -> Result<Outcome> {
         let waiting = notices::that_are(db, Delivery::Waiting)?;
         let ours = waiting.iter().filter(|notice| notice.channel == *name);
         let keys: Vec<&str> = ours.map(|notice| notice.content.key.as_str()).collect();
-        notices::drop_all(db, &keys, NO_CHANNEL)?;
+        notices::drop_all(db, &keys, DropReason::NoChannel)?;
         let rules = rules::rules(db)?.into_iter();
         let mute = rules.filter(|rule| rule.channels == [name.clone()]).count();
         Ok((channel, keys.len() as u64, mute as u64))
@@ -43,7 +43,9 @@ pub fn run(context: &mut Context, args: RemoveArgs) -> Result<Outcome> {
     let shown = printable(name);
     if dropped > 0 {
         let notices = counted(dropped, "notice");
-        context.warn(format_args!("{notices} to `{shown}` dropped: {NO_CHANNEL}"));
+        context.warn(format_args!(
+            "{notices} to `{shown}` dropped: no channel of this name"
+        ));
     }
     if mute > 0 {
         let rules = counted(mute, "rule");

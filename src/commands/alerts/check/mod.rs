@@ -2,7 +2,6 @@
 
 mod round;
 
-use std::io::Write;
 use std::time::Duration;
 
 use chrono::TimeDelta;
@@ -10,6 +9,7 @@ use clap::{Args, ValueEnum};
 
 use self::round::{Moment, Round};
 use crate::args::parse_duration;
+use crate::commands::answer_nagios;
 use crate::context::Context;
 use crate::domain::alert::delivery::Delivery;
 use crate::domain::alert::rule::Severity;
@@ -98,19 +98,8 @@ pub fn run(context: &mut Context, args: CheckArgs) -> Result<Outcome> {
         }
         return Ok(outcome(&check, &args, next));
     }
-    // Whoever watches reads the first line, and knows these four numbers.
-    let (line, status) = match check(context, &args) {
-        Ok((check, _)) => check.nagios(),
-        Err(error) => (format!("UNKNOWN - {error}"), 3),
-    };
-    writeln!(context.stdout(), "{line}")?;
-    let exit = match status {
-        0 => return Ok(Outcome::DONE),
-        1 => Exit::Failed,
-        2 => Exit::Usage,
-        _ => Exit::Incomplete,
-    };
-    Ok(Outcome::with_next(exit, "usagectl alerts list"))
+    let answer = check(context, &args).map(|(check, _)| check.nagios());
+    answer_nagios(context, answer, "usagectl alerts list")
 }
 
 /// What was found, and what to do about notices that were not delivered.

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::super::reading::{self, Usage};
-use crate::domain::alert::delivery::{Notice, OVERTAKEN};
+use crate::domain::alert::delivery::{DropReason, Notice};
 use crate::domain::alert::evaluate::{Due, Needs, Subject};
 use crate::domain::alert::event::{Concern, Event, EventKind};
 use crate::domain::alert::notification_policy;
@@ -306,7 +306,7 @@ impl Round {
         notices::insert(db, &self.told.new)?;
         notices::await_delivery(db, &keys(&self.told.released), now)?;
         let dropped = keys(&self.told.dropped);
-        notices::drop_all(db, &dropped, OVERTAKEN)?;
+        notices::drop_all(db, &dropped, DropReason::Superseded)?;
         for (alert_id, fired_at) in &self.fired {
             states::set_last_triggered(db, alert_id, *fired_at, now)?;
         }
