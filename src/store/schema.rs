@@ -203,6 +203,8 @@ diesel::table! {
     /// SQLite only: PostgreSQL's timestamps have one form.
     usagectl_odd_timestamps (usage_id) {
         usage_id -> Text,
+        timestamp -> Timestamp,
+        /// Generated from `timestamp`.
         hour -> Nullable<Timestamp>,
     }
 }

@@ -33,7 +33,9 @@ fn both_folders_hold_exactly_the_listed_migrations() {
     for engine in [Engine::Sqlite, Engine::Postgresql] {
         let found: BTreeSet<String> = fs::read_dir(folder(engine))
             .unwrap()
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .map(|entry| entry.unwrap())
+            .filter(|entry| entry.path().is_dir())
+            .map(|entry| entry.file_name().into_string().unwrap())
             .collect();
         assert_eq!(found, listed, "{engine:?}");
     }

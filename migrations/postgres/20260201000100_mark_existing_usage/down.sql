@@ -1,2 +1,2 @@
--- Nothing to undo: a mark only says that an hour is to be counted again.
+-- Nothing to undo: a dirty hour is only counted again.
 SELECT 1;

@@ -1,7 +1,8 @@
--- What `aggregate` needs to know. SQLite has no schemas, so our tables are told by their prefix.
+-- The tables of `aggregate`. SQLite has no schemas, so our tables share a prefix.
 
--- Hours of api_usage in which a row appeared, changed or went. Written by the triggers below, in the
--- transaction that writes the row, so a mark and its row become visible together.
+-- Dirty hours: hours of api_usage in which a row was inserted, updated or deleted since the last run of
+-- `aggregate`. The triggers write them in the transaction that writes the row, so a row and its dirty hour
+-- become visible together.
 CREATE TABLE "usagectl_dirty_hours" (
     "api_name" TEXT NOT NULL,
     "hour" DATETIME NOT NULL,
@@ -9,13 +10,26 @@ CREATE TABLE "usagectl_dirty_hours" (
     PRIMARY KEY ("hour", "api_name")
 ) WITHOUT ROWID;
 
--- Rows whose timestamp is not spelled in the one form that sorts and compares as text: Prisma's
--- integer milliseconds, SQLite's own 'YYYY-MM-DD HH:MM:SS', a foreign offset. A search by range
--- misses them, so they are listed here with the UTC hour they belong to; the hour is null when
--- nobody can read the timestamp at all.
+-- Rows of api_usage whose timestamp is not in the canonical form, which sorts and compares as text: Prisma's
+-- integer milliseconds, SQLite's own 'YYYY-MM-DD HH:MM:SS', an offset other than UTC. A search by range misses
+-- them, so they are listed here. "hour" is the UTC hour of the timestamp, null where it is unreadable.
+--
+-- SQLite's date functions also read 'now' and turn a 30th of February into the 2nd of March (unless a
+-- modifier is given), so a text must begin with a date that exists.
 CREATE TABLE "usagectl_odd_timestamps" (
     "usage_id" TEXT NOT NULL PRIMARY KEY,
-    "hour" DATETIME
+    "timestamp" DATETIME NOT NULL,
+    "hour" DATETIME AS (
+        CASE typeof("timestamp")
+            WHEN 'text' THEN CASE
+                WHEN "timestamp" GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]*'
+                    AND "timestamp" >= '0001-'
+                    AND date(substr("timestamp", 1, 10), '+0 days') = substr("timestamp", 1, 10)
+                THEN strftime('%Y-%m-%dT%H:00:00.000+00:00', "timestamp") END
+            WHEN 'blob' THEN NULL
+            ELSE strftime('%Y-%m-%dT%H:00:00.000+00:00', "timestamp" / 1000.0, 'unixepoch')
+        END
+    ) STORED
 ) WITHOUT ROWID;
 CREATE INDEX "usagectl_odd_timestamps_hour_idx" ON "usagectl_odd_timestamps" ("hour");
 
@@ -29,7 +43,7 @@ CREATE TABLE "usagectl_stale_periods" (
 ) WITHOUT ROWID;
 
 -- The complete state of every roll-up, mergeable without loss: hours merge into days, days into
--- months. api_usage_aggregates is what the application sees of it.
+-- months. The application reads api_usage_aggregates, which is derived from it.
 CREATE TABLE "usagectl_rollups" (
     "aggregation_type" TEXT NOT NULL CHECK ("aggregation_type" IN ('HOURLY', 'DAILY', 'MONTHLY')),
     -- API: all endpoints together, endpoint is ''. ENDPOINT: one endpoint, '' for calls without one.
@@ -47,7 +61,7 @@ CREATE TABLE "usagectl_rollups" (
     "client_errors" BIGINT NOT NULL,
     "network_errors" BIGINT NOT NULL,
     "other_errors" BIGINT NOT NULL,
-    -- Milliseconds. The histogram is usagectl's own format, see src/domain/histogram.rs.
+    -- Milliseconds. The histogram is usagectl's own format, see src/domain/usage/histogram.rs.
     "response_time_count" BIGINT NOT NULL,
     "response_time_sum" BIGINT NOT NULL,
     "min_response_time" INTEGER,
@@ -59,78 +73,4 @@ CREATE TABLE "usagectl_rollups" (
     PRIMARY KEY ("aggregation_type", "scope", "api_name", "period_start", "endpoint")
 );
 
--- The marks. The common spelling is cut as text, which is cheap; anything else SQLite's own date
--- functions read, if it begins with a date that exists (they take 'now' too, and make a 30th of February the
--- 2nd of March, unless nothing is added): integers are milliseconds since 1970, offsets are brought to UTC. ON CONFLICT and not
--- OR IGNORE: the application's own INSERT OR ABORT would override the latter and fail on our mark.
-CREATE TRIGGER "usagectl_after_insert" AFTER INSERT ON "api_usage"
-WHEN NEW."timestamp" GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]T[0-9][0-9]:[0-5][0-9]:[0-5][0-9].[0-9][0-9][0-9]+00:00'
-BEGIN
-    INSERT INTO "usagectl_dirty_hours" ("api_name", "hour")
-    VALUES (NEW."api_name", substr(NEW."timestamp", 1, 13) || ':00:00.000+00:00')
-    ON CONFLICT DO NOTHING;
-END;
-
-CREATE TRIGGER "usagectl_after_insert_odd" AFTER INSERT ON "api_usage"
-WHEN NEW."timestamp" NOT GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]T[0-9][0-9]:[0-5][0-9]:[0-5][0-9].[0-9][0-9][0-9]+00:00'
-BEGIN
-    INSERT INTO "usagectl_odd_timestamps" ("usage_id", "hour")
-    VALUES (NEW."id", CASE typeof(NEW."timestamp")
-        WHEN 'text' THEN CASE
-            WHEN NEW."timestamp" GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]*'
-                AND NEW."timestamp" >= '0001-' AND date(substr(NEW."timestamp", 1, 10), '+0 days') = substr(NEW."timestamp", 1, 10)
-            THEN strftime('%Y-%m-%dT%H:00:00.000+00:00', NEW."timestamp") END
-        WHEN 'blob' THEN NULL
-        ELSE strftime('%Y-%m-%dT%H:00:00.000+00:00', NEW."timestamp" / 1000.0, 'unixepoch') END)
-    ON CONFLICT DO UPDATE SET "hour" = excluded."hour";
-    INSERT INTO "usagectl_dirty_hours" ("api_name", "hour")
-    SELECT NEW."api_name", "hour" FROM "usagectl_odd_timestamps"
-    WHERE "usage_id" = NEW."id" AND "hour" IS NOT NULL
-    ON CONFLICT DO NOTHING;
-END;
-
-CREATE TRIGGER "usagectl_after_delete" AFTER DELETE ON "api_usage"
-BEGIN
-    INSERT INTO "usagectl_dirty_hours" ("api_name", "hour")
-    SELECT OLD."api_name", substr(OLD."timestamp", 1, 13) || ':00:00.000+00:00'
-    WHERE OLD."timestamp" GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]T[0-9][0-9]:[0-5][0-9]:[0-5][0-9].[0-9][0-9][0-9]+00:00'
-    ON CONFLICT DO NOTHING;
-    INSERT INTO "usagectl_dirty_hours" ("api_name", "hour")
-    SELECT OLD."api_name", "hour" FROM "usagectl_odd_timestamps"
-    WHERE "usage_id" = OLD."id" AND "hour" IS NOT NULL
-    ON CONFLICT DO NOTHING;
-    DELETE FROM "usagectl_odd_timestamps" WHERE "usage_id" = OLD."id";
-END;
-
--- An update is the old row going and the new row coming.
-CREATE TRIGGER "usagectl_after_update" AFTER UPDATE ON "api_usage"
-BEGIN
-    INSERT INTO "usagectl_dirty_hours" ("api_name", "hour")
-    SELECT OLD."api_name", substr(OLD."timestamp", 1, 13) || ':00:00.000+00:00'
-    WHERE OLD."timestamp" GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]T[0-9][0-9]:[0-5][0-9]:[0-5][0-9].[0-9][0-9][0-9]+00:00'
-    ON CONFLICT DO NOTHING;
-    INSERT INTO "usagectl_dirty_hours" ("api_name", "hour")
-    SELECT OLD."api_name", "hour" FROM "usagectl_odd_timestamps"
-    WHERE "usage_id" = OLD."id" AND "hour" IS NOT NULL
-    ON CONFLICT DO NOTHING;
-    DELETE FROM "usagectl_odd_timestamps" WHERE "usage_id" = OLD."id";
-
-    INSERT INTO "usagectl_odd_timestamps" ("usage_id", "hour")
-    SELECT NEW."id", CASE typeof(NEW."timestamp")
-        WHEN 'text' THEN CASE
-            WHEN NEW."timestamp" GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]*'
-                AND NEW."timestamp" >= '0001-' AND date(substr(NEW."timestamp", 1, 10), '+0 days') = substr(NEW."timestamp", 1, 10)
-            THEN strftime('%Y-%m-%dT%H:00:00.000+00:00', NEW."timestamp") END
-        WHEN 'blob' THEN NULL
-        ELSE strftime('%Y-%m-%dT%H:00:00.000+00:00', NEW."timestamp" / 1000.0, 'unixepoch') END
-    WHERE NEW."timestamp" NOT GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]T[0-9][0-9]:[0-5][0-9]:[0-5][0-9].[0-9][0-9][0-9]+00:00'
-    ON CONFLICT DO UPDATE SET "hour" = excluded."hour";
-    INSERT INTO "usagectl_dirty_hours" ("api_name", "hour")
-    SELECT NEW."api_name", "hour" FROM "usagectl_odd_timestamps"
-    WHERE "usage_id" = NEW."id" AND "hour" IS NOT NULL
-    ON CONFLICT DO NOTHING;
-    INSERT INTO "usagectl_dirty_hours" ("api_name", "hour")
-    SELECT NEW."api_name", substr(NEW."timestamp", 1, 13) || ':00:00.000+00:00'
-    WHERE NEW."timestamp" GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]T[0-9][0-9]:[0-5][0-9]:[0-5][0-9].[0-9][0-9][0-9]+00:00'
-    ON CONFLICT DO NOTHING;
-END;
+-- The triggers on api_usage follow: migrations/sqlite/triggers.sql.

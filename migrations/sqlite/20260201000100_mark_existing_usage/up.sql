@@ -1,15 +1,9 @@
--- Rows that were there before the triggers: list those with an odd timestamp, and mark the hours of all.
-INSERT INTO "usagectl_odd_timestamps" ("usage_id", "hour")
-SELECT "id", CASE typeof("timestamp")
-    WHEN 'text' THEN CASE
-        WHEN "timestamp" GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]*'
-            AND "timestamp" >= '0001-' AND date(substr("timestamp", 1, 10), '+0 days') = substr("timestamp", 1, 10)
-        THEN strftime('%Y-%m-%dT%H:00:00.000+00:00', "timestamp") END
-    WHEN 'blob' THEN NULL
-    ELSE strftime('%Y-%m-%dT%H:00:00.000+00:00', "timestamp" / 1000.0, 'unixepoch') END
+-- Rows older than the triggers: list those with an odd timestamp, and mark the hours of all as dirty.
+INSERT INTO "usagectl_odd_timestamps" ("usage_id", "timestamp")
+SELECT "id", "timestamp"
 FROM "api_usage"
 WHERE "timestamp" NOT GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]T[0-9][0-9]:[0-5][0-9]:[0-5][0-9].[0-9][0-9][0-9]+00:00'
-ON CONFLICT DO UPDATE SET "hour" = excluded."hour";
+ON CONFLICT DO UPDATE SET "timestamp" = excluded."timestamp";
 
 INSERT INTO "usagectl_dirty_hours" ("api_name", "hour")
 SELECT "api_name", substr("timestamp", 1, 13) || ':00:00.000+00:00'

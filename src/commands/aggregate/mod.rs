@@ -24,6 +24,7 @@ use crate::output::Format;
 use crate::output::aggregate::{Kept, RunAnswer};
 use crate::store::db::{Access, Db};
 use crate::store::lock::{RunKind, RunLock};
+use crate::store::usage::dirty::RepairError;
 use crate::store::usage::{dirty, rollups};
 
 /// Roll usage up into hours, days and months
@@ -150,20 +151,23 @@ fn take_marks(db: &mut Db, args: &AggregateArgs, window: Window) -> Result<()> {
         )
         .with_next("usagectl aggregate --rebuild"));
     }
-    db.write_tx(|db| {
+    db.write_tx(|db| -> Result<_> {
         if !in_place {
-            dirty::restore_triggers(db)?;
+            dirty::restore_triggers(db).map_err(|error| match error {
+                RepairError::NothingCreated => Error::new(Exit::Failed, error)
+                    .with_next("usagectl status, which names what differs"),
+                RepairError::Database(error) => error.into(),
+            })?;
         }
         if everything {
             dirty::relist_odd_timestamps(db)?;
         }
         if args.rebuild {
-            dirty::mark_rows(db, window, &args.filter.apis)?;
+            dirty::mark_hours_with_rows(db, window, &args.filter.apis)?;
             rollups::mark_stored(db, window, &args.filter.apis)?;
         }
-        dirty::collect(db, &args.filter.apis)
+        Ok(dirty::move_to_stale(db, &args.filter.apis)?)
     })
-    .map_err(Error::from)
 }
 
 /// Says what was done, and what could not be.

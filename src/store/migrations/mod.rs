@@ -80,10 +80,14 @@ macro_rules! text {
     };
 }
 
+/// `$file`, if any, is shared by the migrations of an engine and appended to `up.sql`.
 macro_rules! script {
-    ($engine:literal, $version:literal, $name:literal) => {
+    ($engine:literal, $version:literal, $name:literal $(, $file:literal)?) => {
         Script {
-            up: text!($engine, $version, $name, "up.sql"),
+            up: concat!(
+                text!($engine, $version, $name, "up.sql")
+                $(, include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/migrations/", $engine, "/", $file)))?
+            ),
             down: text!($engine, $version, $name, "down.sql"),
             effect: text!($engine, $version, $name, "effect.txt"),
         }
@@ -91,12 +95,12 @@ macro_rules! script {
 }
 
 macro_rules! migrations {
-    ($($version:literal $name:literal,)+) => {
+    ($($version:literal $name:literal $(+ $file:literal)?,)+) => {
         &[$(Migration {
             version: $version,
             name: $name,
-            postgres: script!("postgres", $version, $name),
-            sqlite: script!("sqlite", $version, $name),
+            postgres: script!("postgres", $version, $name $(, $file)?),
+            sqlite: script!("sqlite", $version, $name $(, $file)?),
         }),+]
     };
 }
@@ -107,7 +111,7 @@ pub const ALL: &[Migration] = migrations![
     "20260101000000" "create_api_usage",
     "20260123210146" "enhance_api_monitoring",
     "20260124093000" "add_infrastructure_monitoring",
-    "20260201000000" "create_usagectl_bookkeeping",
+    "20260201000000" "create_usagectl_bookkeeping" + "triggers.sql",
     "20260201000100" "mark_existing_usage",
     "20260202000000" "add_alerting",
     "20260203000000" "add_capacity",
@@ -150,6 +154,14 @@ impl Migration {
             Db::Sqlite(_) => &self.sqlite,
         }
     }
+}
+
+/// The triggers that write dirty hours, as SQL for the engine that `db` is connected to.
+pub fn usage_triggers(db: &Db) -> Cow<'static, str> {
+    lf(match db {
+        Db::Pg(_) => include_str!("../../../migrations/postgres/triggers.sql"),
+        Db::Sqlite(_) => include_str!("../../../migrations/sqlite/triggers.sql"),
+    })
 }
 
 /// Those of our migrations whose versions these are, in the same order.

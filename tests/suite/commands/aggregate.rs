@@ -493,6 +493,38 @@ fn missing_triggers_are_told_and_a_rebuild_brings_them_back(
     assert_eq!(aggregates(&db), expected_aggregates(&calls));
 }
 
+/// A disabled trigger still exists, so its name alone says nothing.
+#[test]
+fn disabled_trigger_is_reported_by_every_command_postgresql() {
+    let db = TestDatabase::migrated(Engine::Postgresql);
+    insert(&db, &steady(10, 60));
+    aggregate(&db).success();
+    for state in ["DISABLE", "ENABLE REPLICA"] {
+        db.execute(&format!(
+            "ALTER TABLE api_usage {state} TRIGGER usagectl_after_update"
+        ));
+        // `alerts check` counts from the rows instead.
+        for (command, code) in [
+            (&["aggregate"][..], 4),
+            (&["stats"], 4),
+            (&["alerts", "check", "--no-send"], 0),
+        ] {
+            let run = db.usagectl(command).run();
+            assert!(
+                run.stderr
+                    .contains("the triggers on api_usage are missing or disabled"),
+                "{command:?}: {}",
+                run.stderr
+            );
+            assert_eq!(run.code, code, "{command:?}");
+        }
+    }
+    db.usagectl(["aggregate", "--rebuild"]).run().success();
+    for command in ["aggregate", "stats"] {
+        db.usagectl([command]).run().success();
+    }
+}
+
 #[rstest]
 fn verify_finds_what_no_trigger_saw_and_writes_nothing(
     #[values(Sqlite, Postgresql)] engine: Engine,

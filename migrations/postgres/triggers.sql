@@ -1,0 +1,53 @@
+-- The triggers that write the dirty hours of api_usage. This text is the end of the migration that creates
+-- them; `aggregate --rebuild` runs it again where they are missing, hence OR REPLACE.
+--
+-- One trigger for each kind of statement, fired once per statement with all its rows. SECURITY DEFINER: the
+-- application may connect as a role without any right on our schema, and its writes must never fail because of
+-- us. The fixed search path keeps such a function safe.
+CREATE OR REPLACE FUNCTION usagectl.usagectl_mark_new_rows() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    INSERT INTO usagectl.usagectl_dirty_hours ("api_name", "hour")
+    SELECT DISTINCT "api_name", date_trunc('hour', "timestamp") FROM new_rows;
+    RETURN NULL;
+END $$;
+
+CREATE OR REPLACE FUNCTION usagectl.usagectl_mark_old_rows() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    INSERT INTO usagectl.usagectl_dirty_hours ("api_name", "hour")
+    SELECT DISTINCT "api_name", date_trunc('hour', "timestamp") FROM old_rows;
+    RETURN NULL;
+END $$;
+
+CREATE OR REPLACE FUNCTION usagectl.usagectl_mark_changed_rows() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    INSERT INTO usagectl.usagectl_dirty_hours ("api_name", "hour")
+    SELECT "api_name", date_trunc('hour', "timestamp") FROM old_rows
+    UNION
+    SELECT "api_name", date_trunc('hour', "timestamp") FROM new_rows;
+    RETURN NULL;
+END $$;
+
+-- TRUNCATE shows no rows: it makes every hour dirty that was rolled up.
+CREATE OR REPLACE FUNCTION usagectl.usagectl_mark_all_rows() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    INSERT INTO usagectl.usagectl_dirty_hours ("api_name", "hour")
+    SELECT "api_name", "period_start" FROM usagectl.usagectl_rollups
+    WHERE "aggregation_type" = 'HOURLY' AND "scope" = 'API';
+    RETURN NULL;
+END $$;
+
+CREATE TRIGGER usagectl_after_insert AFTER INSERT ON "api_usage"
+    REFERENCING NEW TABLE AS new_rows
+    FOR EACH STATEMENT EXECUTE FUNCTION usagectl.usagectl_mark_new_rows();
+CREATE TRIGGER usagectl_after_update AFTER UPDATE ON "api_usage"
+    REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
+    FOR EACH STATEMENT EXECUTE FUNCTION usagectl.usagectl_mark_changed_rows();
+CREATE TRIGGER usagectl_after_delete AFTER DELETE ON "api_usage"
+    REFERENCING OLD TABLE AS old_rows
+    FOR EACH STATEMENT EXECUTE FUNCTION usagectl.usagectl_mark_old_rows();
+CREATE TRIGGER usagectl_after_truncate AFTER TRUNCATE ON "api_usage"
+    FOR EACH STATEMENT EXECUTE FUNCTION usagectl.usagectl_mark_all_rows();
