@@ -1,97 +1,94 @@
-//! `alerts ack`: somebody knows.
+//! `alerts ack`: acknowledges firing rules.
 
 use clap::Args;
 
-use super::chosen;
-use crate::context::{Context, current_user};
+use super::RuleRefs;
+use crate::args::{ApiFilter, Author, parse_text};
+use crate::context::Context;
 use crate::domain::alert::event::{Event, EventKind};
 use crate::error::{Error, Exit, Outcome, Result};
 use crate::output::alerts::ack::{Acknowledgement, Acknowledgements};
 use crate::output::printable;
-use crate::store::alerting::states;
 use crate::store::alerting::states::Acknowledged;
-use crate::store::alerting::{events, rules};
+use crate::store::alerting::{events, rules, states};
 use crate::store::db::Access;
 
-/// Say that you know that a rule fires
+/// Acknowledge firing rules
 ///
-/// It is noted, with your name, until the rule is OK again. Nobody is reminded of it meanwhile; that it
-/// became critical, or is over, is told as ever.
+/// An acknowledged rule sends no reminders until it is OK again. A rise to critical and the resolution are
+/// still sent. The acknowledgement is recorded in the history.
 #[derive(Args, Debug)]
 #[command(
     after_help = "Example: usagectl --database-url sqlite:usage.db alerts ack \
-finnhub/ERROR_SPIKE/HOUR --note 'the key was exchanged' || echo 'it does not fire'"
+finnhub/ERROR_SPIKE/HOUR --note 'the key was exchanged' || echo 'it is not firing'"
 )]
 pub struct AckArgs {
-    /// Which rules: an id, the beginning of one, or API/TYPE/PERIOD
-    #[arg(required = true, value_name = "RULE")]
-    rules: Vec<String>,
+    #[command(flatten)]
+    rules: RuleRefs,
 
-    /// Of a rule for all APIs, only what it says of this one
-    #[arg(long, value_name = "NAME")]
-    api: Option<String>,
+    #[command(flatten)]
+    filter: ApiFilter,
 
-    /// What there is to say about it
-    #[arg(long, value_name = "TEXT")]
+    /// Note recorded in the history
+    #[arg(long, value_name = "TEXT", value_parser = parse_text::<1_000>)]
     note: Option<String>,
 
-    /// Who knows; you, unless given
-    #[arg(long, value_name = "NAME")]
-    by: Option<String>,
+    #[command(flatten)]
+    author: Author,
 }
 
-/// Notes it, for all or none.
+/// Acknowledges all of the rules or none.
 pub fn run(context: &mut Context, args: AckArgs) -> Result<Outcome> {
-    let known = Acknowledged {
-        by: args.by.unwrap_or_else(current_user),
+    let acknowledged = Acknowledged {
+        by: args.author.name(),
         at: context.now,
         note: args.note,
     };
+    let apis = &args.filter.apis;
     let mut db = context.open(Access::Write)?;
-    let done = db.write_tx(|db| -> Result<Vec<Acknowledgement>> {
-        let rules = chosen(&rules::rules(db)?, &args.rules)?;
+    let acknowledged = db.write_tx(|db| -> Result<Vec<Acknowledgement>> {
+        let rules = args.rules.find(&rules::rules(db)?)?;
         let states = states::all(db)?;
-        let mut done = Vec::new();
+        let mut acknowledgements = Vec::new();
         let mut events = Vec::new();
         for rule in &rules {
-            let before = done.len();
-            let mine = states.iter().filter(|stored| {
-                let asked = args.api.as_ref();
-                stored.concern.alert_id == rule.id
-                    && asked.is_none_or(|api| *api == stored.concern.api_name)
+            let firing = states.iter().filter_map(|stored| {
+                let (id, api) = (&stored.concern.alert_id, &stored.concern.api_name);
+                let is_asked_for = *id == rule.id && (apis.is_empty() || apis.contains(api));
+                let episode = stored.standing.episode.as_ref();
+                Some((stored, episode.filter(|_| is_asked_for)?))
             });
-            for stored in mine {
-                let Some(episode) = &stored.standing.episode else {
-                    continue;
-                };
-                states::acknowledge(db, &episode.id, &known)?;
-                let concern = stored.concern.clone();
+            let before = acknowledgements.len();
+            for (stored, episode) in firing {
+                states::acknowledge(db, &episode.id, &acknowledged)?;
+                let (concern, at) = (stored.concern.clone(), acknowledged.at);
                 events.push(Event {
                     episode: Some(episode.id.clone()),
                     severity: stored.standing.severity,
                     value: stored.standing.value,
                     threshold: stored.standing.threshold,
                     limit_value: stored.standing.limit_value,
-                    actor: Some(known.by.clone()),
-                    note: known.note.clone(),
-                    ..Event::new(concern, EventKind::Acknowledged, known.at, known.at)
+                    actor: Some(acknowledged.by.clone()),
+                    note: acknowledged.note.clone(),
+                    ..Event::new(concern.clone(), EventKind::Acknowledged, at, at)
                 });
-                done.push(Acknowledgement {
-                    concern: stored.concern.clone(),
-                    episode: episode.clone(),
-                    by: known.by.clone(),
-                    note: known.note.clone(),
+                acknowledgements.push(Acknowledgement {
+                    concern,
+                    episode: episode.id.clone(),
+                    fired_at: episode.fired_at,
+                    acknowledged_by: acknowledged.by.clone(),
+                    note: acknowledged.note.clone(),
                 });
             }
-            if done.len() == before {
-                let message = format!("{rule} does not fire; nothing was changed");
+            if acknowledgements.len() == before {
+                let message = format!("{rule} is not firing; nothing was changed");
                 return Err(Error::message(Exit::Failed, printable(&message))
                     .with_next("usagectl alerts status"));
             }
         }
         events::insert(db, &events)?;
-        Ok(done)
+        Ok(acknowledgements)
     })?;
-    context.answer(&Acknowledgements { done })?;
+    context.answer(&Acknowledgements { acknowledged })?;
     Ok(Outcome::DONE)
 }

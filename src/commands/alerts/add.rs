@@ -1,51 +1,49 @@
-//! `alerts add`: a new rule.
+//! `alerts add`: adds a rule.
 
 use clap::Args;
 
-use super::advice;
-use super::options::{RuleOptions, alert_period, alert_type, number};
+use super::rule_options::{RuleOptions, alert_period, alert_type, number};
+use super::rule_warnings;
 use crate::context::Context;
 use crate::domain::alert::rule::{AlertType, Rule};
 use crate::domain::id;
 use crate::domain::period::Period;
 use crate::error::{Error, Exit, Outcome, Result, shell_word};
-use crate::output::alerts::rule::{Changed, Done};
+use crate::output::alerts::Action;
+use crate::output::alerts::rule_changes::RuleChanges;
 use crate::store::alerting::rules;
 use crate::store::db::Access;
 
 /// Add a rule
 ///
-/// There is one rule for each API, type and period. What it compares with the threshold depends on its
-/// type:
+/// An API has one rule per type and period. The rule fires when the value of its evaluation window reaches
+/// the threshold:
 ///
-/// RATE_LIMIT_WARNING: the calls in the period, in percent of the API's limit for it, which `usagectl limits
-/// set` tells. Calls that a cache answered do not count.
+/// RATE_LIMIT_WARNING: calls in percent of the API's limit for the period, see `usagectl limits set`. Cached
+/// calls do not count.
 ///
-/// COST_THRESHOLD: the credits spent in the period.
+/// COST_THRESHOLD: credits spent.
 ///
-/// ERROR_SPIKE: the failed calls in the period.
-///
-/// Reaching the threshold is enough. The period is the stretch of time that ends now, unless
-/// --window calendar is given.
+/// ERROR_SPIKE: failed calls.
 #[derive(Args, Debug)]
 #[command(
     after_help = "Example: usagectl --database-url sqlite:usage.db alerts add --api finnhub \
 --type RATE_LIMIT_WARNING --threshold 90 --period DAY --for 2m"
 )]
 pub struct AddArgs {
-    /// Which API, or '*' for all, each by itself
+    /// API, or '*' for each of them
     #[arg(long, value_name = "NAME")]
     api: String,
 
-    /// What to watch
+    /// What the rule measures
     #[arg(long = "type", value_name = "TYPE", value_parser = alert_type(), ignore_case = true)]
     alert_type: AlertType,
 
-    /// From where on it fires: percent, credits or calls, as the type says
+    /// Threshold: percent, credits or failed calls, by --type
     #[arg(long, value_name = "N", value_parser = number, allow_negative_numbers = true)]
     threshold: f64,
 
-    /// How long a stretch of time it is about
+    /// Evaluation window
     #[arg(long, value_name = "PERIOD", value_parser = alert_period(), ignore_case = true)]
     period: Period,
 
@@ -53,7 +51,6 @@ pub struct AddArgs {
     options: RuleOptions,
 }
 
-/// Adds it, and says what it lacks.
 pub fn run(context: &mut Context, args: AddArgs) -> Result<Outcome> {
     let mut rule = Rule::new(&args.api, args.alert_type, args.period, args.threshold);
     args.options.apply(&mut rule)?;
@@ -63,25 +60,24 @@ pub fn run(context: &mut Context, args: AddArgs) -> Result<Outcome> {
     let rules = [rule];
     let [rule] = &rules;
     db.write_tx(|db| {
-        advice::require_channels(db, &rules)?;
-        match rules::add(db, rule, now)? {
-            true => Ok(()),
-            false => Err(exists(rule)),
+        rule_warnings::require_channels(db, &rules)?;
+        if rules::add(db, rule, now)? {
+            Ok(())
+        } else {
+            Err(already_exists(rule))
         }
     })?;
-    advice::warn(context, &mut db, &rules)?;
-    context.answer(&Changed::all(Done::Added, rules.into()))?;
+    rule_warnings::warn(context, &mut db, &rules)?;
+    context.answer(&RuleChanges::all(Action::Added, rules.into()))?;
     Ok(Outcome::DONE)
 }
 
-fn exists(rule: &Rule) -> Error {
-    let place = shell_word(&rule.reference());
-    Error::message(
-        Exit::Refused,
-        format_args!("there is a rule for {rule} already; nothing was changed"),
-    )
-    .with_next(format!(
-        "usagectl alerts set {place} --threshold {}",
+fn already_exists(rule: &Rule) -> Error {
+    let reference = shell_word(&rule.reference());
+    let message = format!("a rule for {rule} already exists; nothing was changed");
+    let next = format!(
+        "usagectl alerts set {reference} --threshold {}",
         rule.threshold
-    ))
+    );
+    Error::message(Exit::Refused, message).with_next(next)
 }

@@ -6,8 +6,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use clap::{Args, FromArgMatches};
 
 use super::check::StepArgs;
-use super::options::{RuleOptions, alert_period, alert_type, number};
-use super::{chosen, reading};
+use super::rule_options::{RuleOptions, alert_period, alert_type, number};
+use super::{find_rules, reading};
 use crate::args::parse_instant;
 use crate::context::Context;
 use crate::domain::alert::backtest::{Past, Replay, episodes_of};
@@ -147,7 +147,7 @@ fn original(db: &mut Db, args: &BacktestArgs) -> Result<Rule> {
         (Some(((api, alert_type), period)), None) => format!("{api}/{alert_type}/{period}"),
         (None, _) => args.rule.clone().unwrap_or_default(),
     };
-    let mut found = chosen(&rules::rules(db)?, &[word])?;
+    let mut found = find_rules(&rules::rules(db)?, &[word])?;
     found.pop().ok_or_else(|| Error::usage("name a rule"))
 }
 

@@ -1,14 +1,15 @@
-//! `alerts disable`: rules that are not judged for a while.
+//! `alerts disable`: stops the evaluation of rules.
 
 use clap::Args;
 
-use super::enable::switch;
+use super::RuleRefs;
+use super::enable::set_enabled;
 use crate::context::Context;
 use crate::error::{Outcome, Result};
 
-/// Switch rules off
+/// Disable rules
 ///
-/// They stay, with their settings, and are judged no more. To keep judging and say nothing for a while, use
+/// A disabled rule keeps its settings and is not evaluated. To evaluate it and send nothing for a while, use
 /// `usagectl alerts silence add`.
 #[derive(Args, Debug)]
 #[command(
@@ -16,13 +17,11 @@ use crate::error::{Outcome, Result};
 finnhub/RATE_LIMIT_WARNING/MINUTE"
 )]
 pub struct DisableArgs {
-    /// Which rules: an id, the beginning of one, or API/TYPE/PERIOD
-    #[arg(required = true, value_name = "RULE")]
-    rules: Vec<String>,
+    #[command(flatten)]
+    rules: RuleRefs,
 }
 
-/// Switches them off, all or none.
+/// Disables all of the rules or none.
 pub fn run(context: &mut Context, args: DisableArgs) -> Result<Outcome> {
-    switch(context, &args.rules, false)?;
-    Ok(Outcome::DONE)
+    set_enabled(context, &args.rules, false)
 }

@@ -1,64 +1,69 @@
-//! `alerts enable`, and what `alerts disable` has in common with it.
+//! `alerts enable`: resumes the evaluation of rules.
 
 use clap::Args;
 
 use super::remove::{firing, warn_of_firing};
-use super::{chosen, gone};
+use super::{RuleRefs, gone};
 use crate::context::Context;
 use crate::error::{Outcome, Result};
-use crate::output::alerts::rule::{Change, Changed, Done};
+use crate::output::alerts::Action;
+use crate::output::alerts::rule_changes::{RuleChange, RuleChanges};
 use crate::store::alerting::{rules, states};
 use crate::store::db::Access;
 
-/// Switch rules on
+/// Enable rules
 ///
-/// From the next check on they are judged again, by the data from then on.
+/// The next `usagectl alerts check` evaluates them again, from then on.
 #[derive(Args, Debug)]
 #[command(
     after_help = "Example: usagectl --database-url sqlite:usage.db alerts enable \
 finnhub/RATE_LIMIT_WARNING/MINUTE"
 )]
 pub struct EnableArgs {
-    /// Which rules: an id, the beginning of one, or API/TYPE/PERIOD
-    #[arg(required = true, value_name = "RULE")]
-    rules: Vec<String>,
+    #[command(flatten)]
+    rules: RuleRefs,
 }
 
-/// Switches them on, all or none.
+/// Enables all of the rules or none.
 pub fn run(context: &mut Context, args: EnableArgs) -> Result<Outcome> {
-    switch(context, &args.rules, true)?;
-    Ok(Outcome::DONE)
+    set_enabled(context, &args.rules, true)
 }
 
-/// Switches rules on or off and answers. One that is switched off while it fires is told of.
-pub(super) fn switch(context: &mut Context, words: &[String], on: bool) -> Result<()> {
+/// Enables or disables rules, and warns of those that are firing when they are disabled.
+pub(super) fn set_enabled(
+    context: &mut Context,
+    references: &RuleRefs,
+    enabled: bool,
+) -> Result<Outcome> {
     let mut db = context.open(Access::Write)?;
     let now = context.now;
-    let (rules, firing) = db.write_tx(|db| -> Result<(Vec<Change>, Vec<String>)> {
-        let rules = chosen(&rules::rules(db)?, words)?;
-        let firing = match on {
-            true => Vec::new(),
-            false => firing(&states::all(db)?, &rules),
+    let (changes, firing) = db.write_tx(|db| -> Result<_> {
+        let rules = references.find(&rules::rules(db)?)?;
+        let firing = if enabled {
+            Vec::new()
+        } else {
+            firing(&states::all(db)?, &rules)
         };
-        let mut switched = Vec::new();
+        let mut changes = Vec::new();
         for mut rule in rules {
-            let done = match (on, rule.enabled == on) {
-                (_, true) => Done::Nothing,
-                (true, false) => Done::Enabled,
-                (false, false) => Done::Disabled,
+            let action = match (enabled, rule.enabled == enabled) {
+                (_, true) => Action::Unchanged,
+                (true, false) => Action::Enabled,
+                (false, false) => Action::Disabled,
             };
-            if done != Done::Nothing && !rules::set_enabled(db, &rule.id, on, now)? {
+            if action != Action::Unchanged && !rules::set_enabled(db, &rule.id, enabled, now)? {
                 return Err(gone(&rule));
             }
-            rule.enabled = on;
-            switched.push(Change {
-                done,
+            rule.enabled = enabled;
+            changes.push(RuleChange {
+                action,
                 rule,
-                why: None,
+                reason: None,
             });
         }
-        Ok((switched, firing))
+        Ok((changes, firing))
     })?;
     warn_of_firing(context, &firing);
-    context.answer(&Changed { rules })
+    context.answer(&RuleChanges { changes })?;
+    Ok(Outcome::DONE)
 }

@@ -1,9 +1,9 @@
-//! `alerts history`: what happened to rules, and what was told of it.
+//! `alerts history`: recorded events and notices.
 
 use chrono::TimeDelta;
 use clap::Args;
 
-use crate::args::Lookback;
+use crate::args::{ApiFilter, Lookback};
 use crate::context::Context;
 use crate::domain::alert::event::Concern;
 use crate::error::{Outcome, Result};
@@ -11,56 +11,59 @@ use crate::output::alerts::history::{Events, Notices};
 use crate::store::alerting::{events, notices};
 use crate::store::db::Access;
 
-/// Show what happened: when rules began and ceased to fire, and what they measured
+/// Show state changes of rules and the notices sent
 ///
-/// Events are kept for good, those of rules that are gone too. Value, threshold and limit are those of the
-/// moment.
+/// Events are never deleted, not even those of removed rules. Value, threshold and limit are those at the
+/// time of the event.
 #[derive(Args, Debug)]
 #[command(
     mut_arg("last", |last| last.default_value("7d")),
     after_help = "Example: usagectl --database-url sqlite:usage.db alerts history --last 30d --format json"
 )]
 pub struct HistoryArgs {
-    /// Only this API
-    #[arg(long, value_name = "NAME")]
-    api: Option<String>,
+    #[command(flatten)]
+    filter: ApiFilter,
 
-    /// Only this rule: an id, the beginning of one, or API/TYPE/PERIOD
+    /// Only this rule: id, beginning of an id, or API/TYPE/PERIOD
     #[arg(long, value_name = "RULE")]
     rule: Option<String>,
 
     #[command(flatten)]
     lookback: Lookback,
 
-    /// Show the notices instead, and how far each has come
+    /// Show notices and their delivery instead of events
     #[arg(long)]
     notices: bool,
 }
 
-/// Reads and answers.
-pub fn run(context: &mut Context, args: HistoryArgs) -> Result<Outcome> {
-    // What is being written this very moment belongs to what happened.
-    let window = args
-        .lookback
-        .window(context.now + TimeDelta::milliseconds(1))?;
-    let is_asked_for = |concern: &Concern| {
-        let place = format!(
-            "{}/{}/{}",
-            concern.api_name, concern.alert_type, concern.period
-        );
-        let is_rule = |word: &String| {
-            !word.is_empty() && concern.alert_id.starts_with(word.as_str())
-                || place.eq_ignore_ascii_case(word)
+impl HistoryArgs {
+    fn includes(&self, concern: &Concern) -> bool {
+        let Concern {
+            alert_id,
+            api_name,
+            alert_type,
+            period,
+        } = concern;
+        let is_rule = |reference: &String| {
+            let full = format!("{api_name}/{alert_type}/{period}");
+            !reference.is_empty() && alert_id.starts_with(reference.as_str())
+                || full.eq_ignore_ascii_case(reference)
         };
-        args.rule.as_ref().is_none_or(is_rule)
-            && args.api.as_ref().is_none_or(|api| *api == concern.api_name)
-    };
+        let apis = &self.filter.apis;
+        self.rule.as_ref().is_none_or(is_rule) && (apis.is_empty() || apis.contains(api_name))
+    }
+}
+
+pub fn run(context: &mut Context, args: HistoryArgs) -> Result<Outcome> {
+    // The default end includes what another run writes at this very instant.
+    let until = context.now + TimeDelta::milliseconds(1);
+    let window = args.lookback.window(until)?;
     let mut db = context.open(Access::Read)?;
     if args.notices {
         let mut notices = notices::created_between(&mut db, window.from, window.to)?;
         notices.retain(|notice| {
             let content = &notice.content;
-            is_asked_for(&Concern {
+            args.includes(&Concern {
                 alert_id: content.alert_id.clone(),
                 api_name: content.api_name.clone(),
                 alert_type: content.alert_type.clone(),
@@ -70,7 +73,7 @@ pub fn run(context: &mut Context, args: HistoryArgs) -> Result<Outcome> {
         context.answer(&Notices { window, notices })?;
     } else {
         let mut events = events::between(&mut db, window.from, window.to)?;
-        events.retain(|event| is_asked_for(&event.concern));
+        events.retain(|event| args.includes(&event.concern));
         context.answer(&Events { window, events })?;
     }
     Ok(Outcome::DONE)

@@ -1,31 +1,39 @@
-//! `alerts list`: every rule, and where it stands.
+//! `alerts list`: rules with their current states.
 
 use clap::Args;
 
-use super::overview;
+use super::rule_states;
+use crate::args::ApiFilter;
 use crate::context::Context;
 use crate::domain::alert::rule::Rule;
 use crate::error::{Outcome, Result};
 use crate::output::alerts::list::RuleList;
 use crate::store::db::Access;
 
-/// List the rules and where each stands
+/// List rules with their current states
 ///
-/// All rows of api_alerts are listed, whoever wrote them; one that cannot be judged says why.
+/// Lists all rows of api_alerts, by any writer. A rule that cannot be evaluated shows the reason.
 #[derive(Args, Debug)]
 #[command(after_help = "Example: usagectl --database-url sqlite:usage.db alerts list")]
 pub struct ListArgs {
-    /// Only rules for this API; may be given several times
-    #[arg(long = "api", value_name = "NAME")]
-    apis: Vec<String>,
+    #[command(flatten)]
+    filter: ApiFilter,
+
+    /// Also show the limit, a bar of the value and the time of the last state change
+    #[arg(long)]
+    wide: bool,
 }
 
-/// Reads and answers.
 pub fn run(context: &mut Context, args: ListArgs) -> Result<Outcome> {
     let mut db = context.open(Access::Read)?;
     let now = context.now;
-    let asked = |rule: &Rule| args.apis.is_empty() || args.apis.contains(&rule.api_name);
-    let lines = db.read_tx(|db| overview::read(db, now, asked))?;
-    context.answer(&RuleList { lines })?;
+    let apis = &args.filter.apis;
+    let is_asked_for = |rule: &Rule| apis.is_empty() || apis.contains(&rule.api_name);
+    let lines = db.read_tx(|db| rule_states::read(db, now, is_asked_for))?;
+    context.answer(&RuleList {
+        lines,
+        now,
+        wide: args.wide,
+    })?;
     Ok(Outcome::DONE)
 }

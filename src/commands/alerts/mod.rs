@@ -1,8 +1,7 @@
-//! `alerts`: rules, and what becomes of them. One file for each of its commands.
+//! `alerts`: rules, channels, silences and their evaluation. One file for each command.
 
 pub mod ack;
 pub mod add;
-mod advice;
 pub mod backtest;
 pub mod channel;
 pub mod check;
@@ -12,10 +11,11 @@ pub mod enable;
 pub mod history;
 pub mod init;
 pub mod list;
-mod options;
-mod overview;
 mod reading;
 pub mod remove;
+mod rule_options;
+mod rule_states;
+mod rule_warnings;
 pub mod set;
 pub mod show;
 pub mod silence;
@@ -28,11 +28,11 @@ use crate::domain::alert::lookup::{NotFound, choose};
 use crate::domain::alert::rule::Rule;
 use crate::error::{Error, Exit, Outcome, Result};
 
-/// Keep alert rules, check them, and tell who should know
+/// Manage alert rules, evaluate them and send notifications
 ///
-/// A rule watches one API, or all: how much of its rate limit is used, what its calls cost, how many of them
-/// fail. The rules are the rows of api_alerts, those that the application wrote included. Without a
-/// command, lists them.
+/// A rule watches one API, or each of them: how much of the rate limit is used, what the calls cost, or how
+/// many fail. Rules are the rows of api_alerts, including those that the application writes. Without a
+/// command, the rules are listed.
 #[derive(Args, Debug)]
 #[command(
     args_conflicts_with_subcommands = true,
@@ -65,7 +65,6 @@ enum AlertsCommand {
     Status(status::StatusArgs),
 }
 
-/// Does what was asked for.
 pub fn run(context: &mut Context, args: AlertsArgs) -> Result<Outcome> {
     match args.command.unwrap_or(AlertsCommand::List(args.list)) {
         AlertsCommand::Ack(args) => ack::run(context, args),
@@ -87,11 +86,25 @@ pub fn run(context: &mut Context, args: AlertsArgs) -> Result<Outcome> {
     }
 }
 
-/// The rules that these words mean, each once, in the order of the words.
-fn chosen(rules: &[Rule], words: &[String]) -> Result<Vec<Rule>> {
+/// The rules that a command is about.
+#[derive(Args, Clone, Debug)]
+struct RuleRefs {
+    /// Rules: id, unique beginning of an id, or API/TYPE/PERIOD
+    #[arg(required = true, value_name = "RULE")]
+    rules: Vec<String>,
+}
+
+impl RuleRefs {
+    fn find(&self, rules: &[Rule]) -> Result<Vec<Rule>> {
+        find_rules(rules, &self.rules)
+    }
+}
+
+/// The rules that `references` name, each once, in the order of the references.
+fn find_rules(rules: &[Rule], references: &[String]) -> Result<Vec<Rule>> {
     let mut found: Vec<Rule> = Vec::new();
-    for word in words {
-        let rule = choose(rules, word)?;
+    for reference in references {
+        let rule = choose(rules, reference)?;
         if found.iter().all(|known| known.id != rule.id) {
             found.push(rule.clone());
         }
@@ -105,7 +118,7 @@ impl From<NotFound> for Error {
     }
 }
 
-/// The rule went between two looks at it.
+/// The rule was deleted between reading and writing it.
 fn gone(rule: &Rule) -> Error {
     NotFound::None(rule.id.clone()).into()
 }

@@ -1,13 +1,14 @@
-//! `alerts remove`: rules that nobody needs.
+//! `alerts remove`: deletes rules.
 
 use clap::Args;
 
-use super::{chosen, gone};
+use super::{RuleRefs, gone};
 use crate::context::Context;
 use crate::domain::alert::rule::Rule;
-use crate::domain::period::shown;
+use crate::domain::format::time;
 use crate::error::{Outcome, Result};
-use crate::output::alerts::rule::{Changed, Done};
+use crate::output::alerts::Action;
+use crate::output::alerts::rule_changes::RuleChanges;
 use crate::output::printable;
 use crate::store::alerting::states::Stored;
 use crate::store::alerting::{rules, states};
@@ -15,24 +16,23 @@ use crate::store::db::Access;
 
 /// Remove rules
 ///
-/// Their history stays. A rule that fires is removed all the same; the next `usagectl alerts check` tells
-/// those who were told that it fires.
+/// Their history is kept. If a removed rule was firing, the next `usagectl alerts check` resolves it and
+/// notifies the channels that were notified before.
 #[derive(Args, Debug)]
 #[command(
     after_help = "Example: usagectl --database-url sqlite:usage.db alerts remove \
 finnhub/RATE_LIMIT_WARNING/MINUTE"
 )]
 pub struct RemoveArgs {
-    /// Which rules: an id, the beginning of one, or API/TYPE/PERIOD
-    #[arg(required = true, value_name = "RULE")]
-    rules: Vec<String>,
+    #[command(flatten)]
+    rules: RuleRefs,
 }
 
-/// Removes them, all or none.
+/// Removes all of the rules or none.
 pub fn run(context: &mut Context, args: RemoveArgs) -> Result<Outcome> {
     let mut db = context.open(Access::Write)?;
     let (rules, firing) = db.write_tx(|db| -> Result<(Vec<Rule>, Vec<String>)> {
-        let rules = chosen(&rules::rules(db)?, &args.rules)?;
+        let rules = args.rules.find(&rules::rules(db)?)?;
         let firing = firing(&states::all(db)?, &rules);
         for rule in &rules {
             if !rules::remove(db, &rule.id)? {
@@ -42,32 +42,32 @@ pub fn run(context: &mut Context, args: RemoveArgs) -> Result<Outcome> {
         Ok((rules, firing))
     })?;
     warn_of_firing(context, &firing);
-    context.answer(&Changed::all(Done::Removed, rules))?;
+    context.answer(&RuleChanges::all(Action::Removed, rules))?;
     Ok(Outcome::DONE)
 }
 
-/// Of these rules, those that fire, and since when.
+/// Describes the states of `rules` that are firing.
 pub(super) fn firing(states: &[Stored], rules: &[Rule]) -> Vec<String> {
     let fired = |stored: &Stored| {
         let concern = &stored.concern;
-        let is_mine = rules.iter().any(|rule| rule.id == concern.alert_id);
-        let episode = stored.standing.episode.as_ref().filter(|_| is_mine)?;
+        let is_of_rules = rules.iter().any(|rule| rule.id == concern.alert_id);
+        let episode = stored.standing.episode.as_ref().filter(|_| is_of_rules)?;
         Some(format!(
-            "{} {} per {} fires since {}",
+            "{} {} per {} is firing since {}",
             concern.api_name,
             concern.alert_type,
             concern.period,
-            shown(episode.fired_at)
+            time(episode.fired_at)
         ))
     };
     states.iter().filter_map(fired).collect()
 }
 
-/// Says what becomes of rules that are judged no more while they fire.
+/// Warns of rules that are removed or disabled while they are firing.
 pub(super) fn warn_of_firing(context: &mut Context, firing: &[String]) {
     for fired in firing {
         context.warn(format_args!(
-            "{}: the next `usagectl alerts check` ends that, and tells those who were told",
+            "{}: the next `usagectl alerts check` resolves it and sends notices",
             printable(fired)
         ));
     }

@@ -1,33 +1,33 @@
-//! `alerts set`: another threshold, other settings.
+//! `alerts set`: changes rules.
 
 use clap::Args;
 
-use super::options::{RuleOptions, number};
-use super::{advice, chosen, gone};
+use super::rule_options::{RuleOptions, number};
+use super::{RuleRefs, gone, rule_warnings};
 use crate::context::Context;
 use crate::domain::alert::rule::Rule;
 use crate::error::{Error, Outcome, Result};
-use crate::output::alerts::rule::{Changed, Done};
+use crate::output::alerts::Action;
+use crate::output::alerts::rule_changes::RuleChanges;
 use crate::store::alerting::rules;
 use crate::store::db::Access;
 
 /// Change rules
 ///
-/// What is not given stays as it is. Rules that the application wrote can be changed like any other: the
-/// threshold in api_alerts, the rest in a table of our own, so that the application sees nothing new.
+/// Options that are not given keep their values. The threshold is stored in api_alerts, all else in a table
+/// of usagectl, so rules of the application can be changed without the application noticing.
 ///
-/// A rule that fires is judged by what it says now from the next check on.
+/// A firing rule is evaluated with its new settings from the next check on.
 #[derive(Args, Debug)]
 #[command(
     after_help = "Example: usagectl --database-url sqlite:usage.db alerts set \
 finnhub/RATE_LIMIT_WARNING/MINUTE --threshold 75 --critical 95 --clear-below 60"
 )]
 pub struct SetArgs {
-    /// Which rules: an id, the beginning of one, or API/TYPE/PERIOD
-    #[arg(required = true, value_name = "RULE")]
-    rules: Vec<String>,
+    #[command(flatten)]
+    rules: RuleRefs,
 
-    /// From where on it fires
+    /// Threshold: percent, credits or failed calls, by type
     #[arg(long, value_name = "N", value_parser = number, allow_negative_numbers = true)]
     threshold: Option<f64>,
 
@@ -35,23 +35,22 @@ pub struct SetArgs {
     options: RuleOptions,
 }
 
-/// Changes them, all or none.
+/// Changes all of the rules or none.
 pub fn run(context: &mut Context, args: SetArgs) -> Result<Outcome> {
     if args.threshold.is_none() && args.options.is_empty() {
-        return Err(
-            Error::usage("nothing to change was given").with_next("usagectl alerts set --help")
-        );
+        return Err(Error::usage("expected at least one option to change")
+            .with_next("usagectl alerts set --help"));
     }
     let mut db = context.open(Access::Write)?;
     let now = context.now;
     let rules = db.write_tx(|db| -> Result<Vec<Rule>> {
-        let mut rules = chosen(&rules::rules(db)?, &args.rules)?;
+        let mut rules = args.rules.find(&rules::rules(db)?)?;
         for rule in &mut rules {
             rule.threshold = args.threshold.unwrap_or(rule.threshold);
             args.options.apply(rule)?;
         }
         if args.options.names_channels() {
-            advice::require_channels(db, &rules)?;
+            rule_warnings::require_channels(db, &rules)?;
         }
         for rule in &rules {
             if !rules::set(db, rule, now)? {
@@ -60,7 +59,7 @@ pub fn run(context: &mut Context, args: SetArgs) -> Result<Outcome> {
         }
         Ok(rules)
     })?;
-    advice::warn(context, &mut db, &rules)?;
-    context.answer(&Changed::all(Done::Changed, rules))?;
+    rule_warnings::warn(context, &mut db, &rules)?;
+    context.answer(&RuleChanges::all(Action::Changed, rules))?;
     Ok(Outcome::DONE)
 }

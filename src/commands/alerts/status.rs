@@ -1,8 +1,8 @@
-//! `alerts status`: what fires, what cannot be judged, what was not delivered.
+//! `alerts status`: firing rules, unknown states and undelivered notices.
 
 use clap::Args;
 
-use super::overview;
+use super::rule_states;
 use crate::context::Context;
 use crate::domain::alert::delivery::Delivery;
 use crate::error::{Outcome, Result};
@@ -10,23 +10,22 @@ use crate::output::alerts::status::AlertsStatus;
 use crate::store::alerting::{notices, silences};
 use crate::store::db::Access;
 
-/// Say what fires, what cannot be judged, and what still has to be told
+/// Show firing rules, unknown states and undelivered notices
 ///
-/// As the last check found it; nothing is evaluated and nothing sent. `usagectl alerts check` has exit codes
-/// for what it finds.
+/// Shows the result of the last check; evaluates and sends nothing. `usagectl alerts check` has an exit code
+/// for each severity.
 #[derive(Args, Debug)]
 #[command(
     after_help = "Example: usagectl --database-url sqlite:usage.db alerts status --format json"
 )]
 pub struct StatusArgs {}
 
-/// Reads and answers.
 pub fn run(context: &mut Context, _: StatusArgs) -> Result<Outcome> {
     let now = context.now;
     let mut db = context.open(Access::Read)?;
     let status = db.read_tx(|db| -> Result<AlertsStatus> {
         Ok(AlertsStatus {
-            lines: overview::read(db, now, |_| true)?,
+            lines: rule_states::read(db, now, |_| true)?,
             waiting: notices::that_are(db, Delivery::Waiting)?,
             silenced: notices::count(db, Delivery::Silenced)?,
             silences: silences::not_over(db, now)?,

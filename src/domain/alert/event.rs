@@ -1,6 +1,7 @@
 //! An event: what happened to a rule, in order, kept for good.
 
 use chrono::{DateTime, Utc};
+use serde::Serialize;
 
 use super::evaluate::Subject;
 use super::rule::Severity;
@@ -52,7 +53,7 @@ impl EventKind {
 }
 
 /// Which rule and API something is about, in words that outlive both.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 pub struct Concern {
     pub alert_id: String,
     pub api_name: String,

@@ -1,97 +1,74 @@
-//! What `alerts ack` answers.
+//! The answer of `alerts ack`.
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-use super::super::{Answer, printable};
+use super::super::columns::{self, Cell, Column};
+use super::super::{Answer, json, printable};
 use crate::domain::alert::event::Concern;
-use crate::domain::alert::state::Episode;
-use crate::domain::period::shown;
+use crate::domain::format::time;
 
-/// An episode that somebody knows of now.
-#[derive(Debug)]
+/// The acknowledgement of an episode.
+#[derive(Debug, Serialize)]
 pub struct Acknowledgement {
+    #[serde(flatten)]
     pub concern: Concern,
-    pub episode: Episode,
-    pub by: String,
+    pub episode: String,
+    #[serde(serialize_with = "json::time")]
+    pub fired_at: DateTime<Utc>,
+    pub acknowledged_by: String,
     pub note: Option<String>,
 }
 
-/// All of them.
-#[derive(Debug)]
+/// The new acknowledgements, in the order in which the rules were given.
+#[derive(Debug, Serialize)]
 pub struct Acknowledgements {
-    /// In the order they were asked for.
-    pub done: Vec<Acknowledgement>,
-}
-
-#[derive(Serialize)]
-struct AcknowledgementsJson<'a> {
-    acknowledged: Vec<AcknowledgementJson<'a>>,
-}
-
-#[derive(Serialize)]
-struct AcknowledgementJson<'a> {
-    alert_id: &'a str,
-    api_name: &'a str,
-    alert_type: &'a str,
-    period: &'a str,
-    episode: &'a str,
-    fired_at: DateTime<Utc>,
-    acknowledged_by: &'a str,
-    note: Option<&'a str>,
+    pub acknowledged: Vec<Acknowledgement>,
 }
 
 impl Answer for Acknowledgements {
     fn table(&self, _width: Option<usize>) -> String {
-        let line = |done: &Acknowledgement| {
-            let Concern {
-                api_name,
-                alert_type,
-                period,
-                ..
-            } = &done.concern;
+        let line = |ack: &Acknowledgement| {
             let text = format!(
-                "acknowledged {api_name} {alert_type} per {period}, firing since {}, by {}",
-                shown(done.episode.fired_at),
-                done.by
+                "acknowledged {} {} per {}, firing since {}, by {}",
+                ack.concern.api_name,
+                ack.concern.alert_type,
+                ack.concern.period,
+                time(ack.fired_at),
+                ack.acknowledged_by
             );
             printable(&text).into_owned() + "\n"
         };
-        self.done.iter().map(line).collect()
+        self.acknowledged.iter().map(line).collect()
     }
 
     fn json(&self) -> impl Serialize {
-        AcknowledgementsJson {
-            acknowledged: self
-                .done
-                .iter()
-                .map(|done| AcknowledgementJson {
-                    alert_id: &done.concern.alert_id,
-                    api_name: &done.concern.api_name,
-                    alert_type: &done.concern.alert_type,
-                    period: &done.concern.period,
-                    episode: &done.episode.id,
-                    fired_at: done.episode.fired_at,
-                    acknowledged_by: &done.by,
-                    note: done.note.as_deref(),
-                })
-                .collect(),
-        }
+        self
     }
 
     fn csv(&self) -> Vec<Vec<String>> {
-        let header = ["alert_id", "api_name", "alert_type", "period", "episode"];
-        let mut rows = vec![header.map(str::to_owned).to_vec()];
-        rows.extend(self.done.iter().map(|done| {
-            let concern = &done.concern;
-            vec![
-                concern.alert_id.clone(),
-                concern.api_name.clone(),
-                concern.alert_type.clone(),
-                concern.period.clone(),
-                done.episode.id.clone(),
-            ]
-        }));
-        rows
+        let columns = [
+            Column::csv_only("alert_id", |ack: &Acknowledgement| {
+                Cell::text(&ack.concern.alert_id)
+            }),
+            Column::csv_only("api_name", |ack: &Acknowledgement| {
+                Cell::text(&ack.concern.api_name)
+            }),
+            Column::csv_only("alert_type", |ack: &Acknowledgement| {
+                Cell::text(&ack.concern.alert_type)
+            }),
+            Column::csv_only("period", |ack: &Acknowledgement| {
+                Cell::text(&ack.concern.period)
+            }),
+            Column::csv_only("episode", |ack: &Acknowledgement| Cell::text(&ack.episode)),
+            Column::csv_only("fired_at", |ack: &Acknowledgement| Cell::Time(ack.fired_at)),
+            Column::csv_only("acknowledged_by", |ack: &Acknowledgement| {
+                Cell::text(&ack.acknowledged_by)
+            }),
+            Column::csv_only("note", |ack: &Acknowledgement| {
+                Cell::maybe(ack.note.as_ref())
+            }),
+        ];
+        columns::csv(&columns, &self.acknowledged)
     }
 }

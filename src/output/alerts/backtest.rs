@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::super::table::{self, layout};
 use super::super::{Answer, printable};
 use super::event::EventJson;
-use super::{measured, span};
+use super::measured;
 use crate::domain::alert::backtest::Past;
 use crate::domain::alert::event::Event;
 use crate::domain::alert::notice::NoticeKind;
@@ -243,7 +243,7 @@ impl Answer for Backtest {
             alert_type: self.rule.alert_type.as_str(),
             period: self.rule.period.as_str(),
             threshold: self.rule.threshold,
-            r#for: span(self.rule.settings.hold),
+            r#for: crate::domain::format::duration(self.rule.settings.hold),
             from: self.from,
             to: self.to,
             steps: self.steps,

@@ -1,159 +1,159 @@
-//! What the commands of `alerts channel` answer.
+//! The answers of the `alerts channel` commands.
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-use super::super::Answer;
-use super::super::table::{Side, layout};
+use super::super::columns::{self, Cell, Column};
+use super::super::{Answer, json, printable};
+use super::Action;
 use crate::domain::alert::channel::{Channel, SecretPlace};
-use crate::domain::format::count;
 
-/// A channel, and how it is with it.
-#[derive(Debug)]
-pub struct ChannelLine {
-    channel: Channel,
-    /// Its secrets, and whether each can be read here.
-    secrets: Vec<(SecretPlace, bool)>,
-    waiting: u64,
-}
-
-impl ChannelLine {
-    /// A channel for which this many notices wait; `is_there` says which secrets can be read.
-    pub fn new(
-        channel: Channel,
-        is_there: impl Fn(&SecretPlace) -> bool,
-        waiting: u64,
-    ) -> ChannelLine {
-        let settings = channel.settings.iter();
-        let places = settings.flat_map(|settings| settings.secrets());
-        ChannelLine {
-            secrets: places
-                .map(|place| {
-                    let there = is_there(&place);
-                    (place, there)
-                })
-                .collect(),
-            channel,
-            waiting,
-        }
-    }
-
-    /// The secrets that cannot be read here.
-    pub fn missing(&self) -> impl Iterator<Item = &SecretPlace> {
-        let missing = self.secrets.iter().filter(|(_, there)| !there);
-        missing.map(|(place, _)| place)
-    }
-
-    fn destination(&self) -> Option<String> {
-        let settings = self.channel.settings.as_ref();
-        settings.map(|settings| settings.destination())
-    }
-
-    fn cells(&self) -> Vec<String> {
-        let needs: Vec<String> = self
-            .secrets
-            .iter()
-            .map(|(place, there)| match there {
-                true => place.to_string(),
-                false => format!("{place} (missing)"),
-            })
-            .collect();
-        let destination = self.destination();
-        vec![
-            self.channel.name.clone(),
-            self.channel.kind.word().to_owned(),
-            destination.unwrap_or_else(|| "cannot be read: add it again".to_owned()),
-            needs.join(", "),
-            count(self.waiting),
-        ]
-    }
-}
-
-/// Channels.
-#[derive(Debug)]
-pub struct ChannelList {
-    pub lines: Vec<ChannelLine>,
-}
-
-#[derive(Serialize)]
-struct ChannelListJson {
-    channels: Vec<ChannelJson>,
-}
-
-#[derive(Serialize)]
-struct ChannelJson {
+/// A channel, its secrets and the notices that wait for it.
+#[derive(Debug, Serialize)]
+pub struct ChannelStatus {
     name: String,
     kind: &'static str,
+    /// Where it sends; unknown if its settings are unreadable.
     to: Option<String>,
-    secrets: Vec<SecretJson>,
+    secrets: Vec<SecretStatus>,
     notices_waiting: u64,
+    #[serde(serialize_with = "json::time")]
     created_at: DateTime<Utc>,
 }
 
-#[derive(Serialize)]
-struct SecretJson {
+/// Where a secret is read from, and whether this process can read it.
+#[derive(Debug, Serialize)]
+struct SecretStatus {
     place: String,
     present: bool,
 }
 
-impl Answer for ChannelList {
-    fn table(&self, _width: Option<usize>) -> String {
-        if self.lines.is_empty() {
-            return "no channels yet: usagectl alerts channel add --help\n".to_owned();
+impl ChannelStatus {
+    pub fn new(
+        channel: Channel,
+        is_present: impl Fn(&SecretPlace) -> bool,
+        notices_waiting: u64,
+    ) -> ChannelStatus {
+        let settings = channel.settings.as_ref();
+        let places = settings.map_or(Vec::new(), |settings| settings.secrets());
+        let secrets = places.iter().map(|place| SecretStatus {
+            place: place.to_string(),
+            present: is_present(place),
+        });
+        ChannelStatus {
+            kind: channel.kind.word(),
+            to: settings.map(|settings| settings.destination()),
+            secrets: secrets.collect(),
+            name: channel.name,
+            notices_waiting,
+            created_at: channel.created_at,
         }
-        let columns = [
-            ("CHANNEL", Side::Left),
-            ("KIND", Side::Left),
-            ("TO", Side::Left),
-            ("SECRETS", Side::Left),
-            ("WAITING", Side::Right),
-        ];
-        layout(&columns, self.lines.iter().map(ChannelLine::cells))
+    }
+
+    /// Where the secrets are expected that this process cannot read.
+    pub fn missing_secrets(&self) -> impl Iterator<Item = &str> {
+        let missing = self.secrets.iter().filter(|secret| !secret.present);
+        missing.map(|secret| secret.place.as_str())
+    }
+
+    fn destination(&self) -> &str {
+        self.to.as_deref().unwrap_or("unreadable: add it again")
+    }
+
+    fn secrets_cell(&self) -> Cell {
+        let secrets = self.secrets.iter().map(|secret| match secret.present {
+            true => secret.place.clone(),
+            false => format!("{} (missing)", secret.place),
+        });
+        let secrets: Vec<String> = secrets.collect();
+        Cell::maybe(Some(secrets.join(", ")).filter(|text| !text.is_empty()))
+    }
+}
+
+/// Channels, and what was done to them; nothing if they are only listed.
+#[derive(Debug, Serialize)]
+pub struct Channels {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub action: Option<Action>,
+    pub channels: Vec<ChannelStatus>,
+}
+
+impl Channels {
+    fn columns(&self) -> [Column<'_, ChannelStatus>; 7] {
+        [
+            Column::left("CHANNEL", "name", |channel: &ChannelStatus| {
+                Cell::text(&channel.name)
+            }),
+            Column::left("KIND", "kind", |channel: &ChannelStatus| {
+                Cell::text(channel.kind)
+            }),
+            Column::left("TO", "to", |channel: &ChannelStatus| {
+                Cell::text(channel.destination())
+            })
+            .dropped(2),
+            Column::table_only("SECRETS", ChannelStatus::secrets_cell).dropped(1),
+            Column::csv_only("secrets_missing", |channel: &ChannelStatus| {
+                Cell::count(channel.missing_secrets().count())
+            }),
+            Column::right("WAITING", "notices_waiting", |channel: &ChannelStatus| {
+                Cell::count(channel.notices_waiting)
+            }),
+            Column::csv_only("created_at", |channel: &ChannelStatus| {
+                Cell::Time(channel.created_at)
+            }),
+        ]
+    }
+}
+
+impl Answer for Channels {
+    fn table(&self, width: Option<usize>) -> String {
+        if let Some(action) = self.action {
+            let line = |channel: &ChannelStatus| {
+                let (name, kind, to) = (&channel.name, channel.kind, channel.destination());
+                let text = format!("{} {name}  {kind} to {to}", action.as_str());
+                printable(&text).into_owned() + "\n"
+            };
+            return self.channels.iter().map(line).collect();
+        }
+        if self.channels.is_empty() {
+            return "no channels: add one with `usagectl alerts channel add`\n".to_owned();
+        }
+        columns::table(&self.columns(), &self.channels, width)
     }
 
     fn json(&self) -> impl Serialize {
-        let channels = self.lines.iter().map(|line| ChannelJson {
-            name: line.channel.name.clone(),
-            kind: line.channel.kind.word(),
-            to: line.destination(),
-            secrets: line
-                .secrets
-                .iter()
-                .map(|(place, present)| SecretJson {
-                    place: place.to_string(),
-                    present: *present,
-                })
-                .collect(),
-            notices_waiting: line.waiting,
-            created_at: line.channel.created_at,
-        });
-        ChannelListJson {
-            channels: channels.collect(),
-        }
+        self
     }
 
     fn csv(&self) -> Vec<Vec<String>> {
-        let header = [
-            "name",
-            "kind",
-            "to",
-            "secrets_missing",
-            "notices_waiting",
-            "created_at",
+        columns::csv(&self.columns(), &self.channels)
+    }
+}
+
+/// A test notice that its channel accepted.
+#[derive(Debug, Serialize)]
+pub struct ChannelTest {
+    pub channel: String,
+    pub kind: &'static str,
+    /// The key of the notice.
+    pub key: String,
+}
+
+impl Answer for ChannelTest {
+    fn table(&self, _width: Option<usize>) -> String {
+        format!("delivered a test notice to {}\n", printable(&self.channel))
+    }
+
+    fn json(&self) -> impl Serialize {
+        self
+    }
+
+    fn csv(&self) -> Vec<Vec<String>> {
+        let columns = [
+            Column::csv_only("channel", |test: &ChannelTest| Cell::text(&test.channel)),
+            Column::csv_only("kind", |test: &ChannelTest| Cell::text(test.kind)),
+            Column::csv_only("key", |test: &ChannelTest| Cell::text(&test.key)),
         ];
-        let mut rows = vec![header.map(str::to_owned).to_vec()];
-        rows.extend(self.lines.iter().map(|line| {
-            vec![
-                line.channel.name.clone(),
-                line.channel.kind.word().to_owned(),
-                line.destination().unwrap_or_default(),
-                line.missing().count().to_string(),
-                line.waiting.to_string(),
-                line.channel
-                    .created_at
-                    .to_rfc3339_opts(SecondsFormat::Millis, true),
-            ]
-        }));
-        rows
+        columns::csv(&columns, std::slice::from_ref(self))
     }
 }

@@ -1,52 +1,60 @@
-//! What `alerts list` answers: each rule, and where it stands.
+//! The answer of `alerts list`: rules with their current states.
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-use super::super::Answer;
 use super::super::chart::bar;
-use super::super::table::{Side, layout};
-use super::rule::{RuleJson, short_id};
-use super::{measured, number};
-use crate::domain::alert::lookup::telling_length;
+use super::super::columns::{self, Cell, Column};
+use super::super::{Answer, json};
+use super::rule::RuleJson;
+use super::value_cell;
 use crate::domain::alert::rule::{AlertType, Severity};
 use crate::domain::alert::summary::{Condition, Line};
-use crate::domain::period::shown;
+use crate::domain::format::{short_id, time};
 
-/// All rules.
+/// What `list` and `status` print when there is no rule.
+pub(super) const NO_RULES: &str = "no rules: `usagectl alerts init` adds default rules\n";
+
+/// All rules, by API, type and period.
 #[derive(Debug)]
 pub struct RuleList {
-    /// By API, type and period.
     pub lines: Vec<Line>,
+    pub now: DateTime<Utc>,
+    /// With limits, bars and instants.
+    pub wide: bool,
 }
 
 #[derive(Serialize)]
 struct RuleListJson<'a> {
-    rules: Vec<LineJson<'a>>,
+    rules: Vec<RuleStatesJson<'a>>,
 }
 
 #[derive(Serialize)]
-struct LineJson<'a> {
+struct RuleStatesJson<'a> {
     #[serde(flatten)]
     rule: RuleJson<'a>,
     states: Vec<StateJson<'a>>,
 }
 
-/// Where a rule stands, as programs get it.
+/// The state of a rule for one API.
 #[derive(Serialize)]
 pub(super) struct StateJson<'a> {
     api_name: &'a str,
     state: &'static str,
     severity: Option<&'static str>,
+    #[serde(serialize_with = "json::maybe_time")]
     since: Option<DateTime<Utc>>,
     value: Option<f64>,
     threshold: Option<f64>,
     limit_value: Option<f64>,
     reason: Option<String>,
     episode: Option<&'a str>,
+    #[serde(serialize_with = "json::maybe_time")]
     fired_at: Option<DateTime<Utc>>,
+    #[serde(serialize_with = "json::maybe_time")]
     evaluated_to: Option<DateTime<Utc>>,
     acknowledged_by: Option<&'a str>,
+    #[serde(serialize_with = "json::maybe_time")]
     silenced_until: Option<DateTime<Utc>>,
 }
 
@@ -58,8 +66,8 @@ impl StateJson<'_> {
             api_name: &line.api_name,
             state: state(line),
             severity: standing.and_then(|standing| Some(standing.severity?.as_str())),
-            since: standing.map(|standing| standing.since),
-            value: standing.and_then(|standing| standing.value),
+            since: since(line),
+            value: value(line),
             threshold: standing.and_then(|standing| standing.threshold),
             limit_value: limit(line),
             reason: line.reason(),
@@ -72,15 +80,28 @@ impl StateJson<'_> {
     }
 }
 
-/// One word for how a rule is doing.
+/// The state in one word.
 pub(super) fn state(line: &Line) -> &'static str {
     match (line.condition(), &line.standing) {
         (Condition::Disabled, _) => "DISABLED",
-        (Condition::Unchecked, _) => "UNCHECKED",
         (Condition::Unknown, _) => "UNKNOWN",
+        (Condition::Unchecked, _) | (_, None) => "UNCHECKED",
         (_, Some(standing)) => standing.state.as_str(),
-        (_, None) => "UNCHECKED",
     }
+}
+
+/// When it entered its state.
+pub(super) fn since(line: &Line) -> Option<DateTime<Utc>> {
+    line.standing.as_ref().map(|standing| standing.since)
+}
+
+/// How long it has been in its state.
+pub(super) fn age_cell(line: &Line, now: DateTime<Utc>) -> Cell {
+    Cell::or_missing(since(line), |since| Cell::Duration(now - since))
+}
+
+pub(super) fn value(line: &Line) -> Option<f64> {
+    line.standing.as_ref()?.value
 }
 
 fn limit(line: &Line) -> Option<f64> {
@@ -90,138 +111,129 @@ fn limit(line: &Line) -> Option<f64> {
         .or(line.limit_value)
 }
 
-/// What is worth saying beside the state.
-pub(super) fn remarks(line: &Line) -> String {
-    let mut remarks = Vec::new();
+/// Severity, reason, acknowledgement and silence, as far as there are any.
+pub(super) fn detail(line: &Line) -> String {
+    let mut parts = Vec::new();
     if line.condition() == Condition::Firing(Severity::Critical) {
-        remarks.push("critical".to_owned());
+        parts.push("critical".to_owned());
     }
     if line.rule.enabled {
-        remarks.extend(line.reason());
+        parts.extend(line.reason());
     }
     if let Some(by) = &line.acknowledged_by {
-        remarks.push(format!("acknowledged by {by}"));
+        parts.push(format!("acknowledged by {by}"));
     }
     if let Some(until) = line.silenced_until {
-        remarks.push(format!("silent until {}", shown(until)));
+        parts.push(format!("silenced until {}", time(until)));
     }
-    remarks.join("; ")
+    parts.join("; ")
 }
 
 /// The value on a scale that ends at the limit, or a little beyond the highest threshold.
-pub(super) fn value_bar(line: &Line) -> Option<String> {
+fn value_bar(line: &Line) -> Option<String> {
     const WIDTH: usize = 20;
-    let standing = line.standing.as_ref()?;
-    let (value, threshold) = (standing.value?, standing.threshold?);
-    let settings = &line.rule.settings;
-    let highest = settings
-        .critical_threshold
-        .unwrap_or(threshold)
-        .max(threshold);
+    let threshold = line.standing.as_ref()?.threshold?;
+    let critical = line.rule.settings.critical_threshold;
+    let highest = critical.map_or(threshold, |critical| critical.max(threshold));
     let full = match line.rule.alert_type {
         AlertType::RateLimitWarning => highest.max(100.0),
         _ => highest * 1.25,
     };
-    let is_sound = full.is_finite() && full > 0.0;
-    is_sound.then(|| bar(value, threshold, full, WIDTH))
+    let has_scale = full.is_finite() && full > 0.0;
+    let value = value(line).filter(|_| has_scale)?;
+    Some(bar(value, threshold, full, WIDTH))
+}
+
+impl RuleList {
+    fn columns(&self) -> Vec<Column<'_, Line>> {
+        let ids: Vec<String> = self.lines.iter().map(|line| line.rule.id.clone()).collect();
+        let mut columns = vec![
+            Column::table_only("ID", move |line: &Line| {
+                Cell::text(short_id(&line.rule.id, &ids))
+            })
+            .dropped(3),
+            Column::csv_only("id", |line: &Line| Cell::text(&line.rule.id)),
+            Column::table_only("API", |line: &Line| {
+                match line.rule.api_name == line.api_name {
+                    true => Cell::text(&line.api_name),
+                    false => Cell::text(format!("{} {}", line.rule.api_name, line.api_name)),
+                }
+            }),
+            Column::csv_only("api_name", |line: &Line| Cell::text(&line.api_name)),
+            Column::left("TYPE", "alert_type", |line: &Line| {
+                Cell::text(&line.rule.alert_type)
+            }),
+            Column::left("PERIOD", "period", |line: &Line| {
+                Cell::text(&line.rule.period)
+            }),
+            Column::right("VALUE", "value", |line: &Line| {
+                value_cell(&line.rule.alert_type, value(line))
+            }),
+            Column::right("THRESHOLD", "threshold", |line: &Line| {
+                value_cell(&line.rule.alert_type, Some(line.rule.threshold))
+            }),
+        ];
+        let limit = |line: &Line| Cell::or_missing(limit(line), Cell::Number);
+        let since_cell = |line: &Line| Cell::or_missing(since(line), Cell::Time);
+        if self.wide {
+            columns.push(Column::right("LIMIT", "limit_value", limit).dropped(2));
+            columns.push(
+                Column::table_only("", |line: &Line| {
+                    Cell::text(value_bar(line).unwrap_or_default())
+                })
+                .dropped(1),
+            );
+        } else {
+            columns.push(Column::csv_only("limit_value", limit));
+        }
+        columns.push(Column::left("STATE", "state", |line: &Line| {
+            Cell::text(state(line))
+        }));
+        if self.wide {
+            columns.push(Column::left("SINCE", "since", since_cell).dropped(4));
+        } else {
+            columns
+                .push(Column::table_only("AGE", |line: &Line| age_cell(line, self.now)).dropped(4));
+            columns.push(Column::csv_only("since", since_cell));
+        }
+        columns.push(Column::left("DETAIL", "detail", |line: &Line| {
+            Cell::text(detail(line))
+        }));
+        columns
+    }
 }
 
 impl Answer for RuleList {
-    fn table(&self, _width: Option<usize>) -> String {
+    fn table(&self, width: Option<usize>) -> String {
         if self.lines.is_empty() {
-            return "no rules; `usagectl alerts init` adds those for the usual APIs\n".to_owned();
+            return NO_RULES.to_owned();
         }
-        let length = telling_length(self.lines.iter().map(|line| line.rule.id.as_str()));
-        let columns = [
-            ("ID", Side::Left),
-            ("API", Side::Left),
-            ("TYPE", Side::Left),
-            ("PERIOD", Side::Left),
-            ("VALUE", Side::Right),
-            ("THRESHOLD", Side::Right),
-            ("LIMIT", Side::Right),
-            ("", Side::Left),
-            ("STATE", Side::Left),
-            ("SINCE", Side::Left),
-            ("", Side::Left),
-        ];
-        let unknown = || "-".to_owned();
-        let row = |line: &Line| {
-            let rule = &line.rule;
-            let standing = line.standing.as_ref();
-            let value = standing.and_then(|standing| standing.value);
-            vec![
-                short_id(&rule.id, length),
-                match rule.api_name == line.api_name {
-                    true => line.api_name.clone(),
-                    false => format!("{} {}", rule.api_name, line.api_name),
-                },
-                rule.alert_type.to_string(),
-                rule.period.to_string(),
-                value.map_or_else(unknown, |value| measured(&rule.alert_type, value)),
-                measured(&rule.alert_type, rule.threshold),
-                limit(line).map_or_else(unknown, number),
-                value_bar(line).unwrap_or_default(),
-                state(line).to_owned(),
-                standing.map_or_else(unknown, |standing| shown(standing.since)),
-                remarks(line),
-            ]
-        };
-        let mut text = layout(&columns, self.lines.iter().map(row));
-        let checked = self.lines.iter().filter_map(|line| line.standing.as_ref());
-        match checked.map(|standing| standing.evaluated_to).max() {
-            Some(to) => text.push_str(&format!("\nas of {}\n", shown(to))),
-            None => text.push_str("\nnot checked yet; `usagectl alerts check` does\n"),
+        let mut text = columns::table(&self.columns(), &self.lines, width);
+        match evaluated_to(&self.lines) {
+            Some(to) => text.push_str(&format!("\nas of {}\n", time(to))),
+            None => text.push_str("\nnot evaluated yet: run `usagectl alerts check`\n"),
         }
         text
     }
 
     fn json(&self) -> impl Serialize {
         let same_rule = |a: &Line, b: &Line| a.rule.id == b.rule.id;
+        let rules = self.lines.chunk_by(same_rule).map(|lines| RuleStatesJson {
+            rule: RuleJson::new(&lines[0].rule),
+            states: lines.iter().map(StateJson::new).collect(),
+        });
         RuleListJson {
-            rules: self
-                .lines
-                .chunk_by(same_rule)
-                .map(|lines| LineJson {
-                    rule: RuleJson::new(&lines[0].rule),
-                    states: lines.iter().map(StateJson::new).collect(),
-                })
-                .collect(),
+            rules: rules.collect(),
         }
     }
 
     fn csv(&self) -> Vec<Vec<String>> {
-        let header = [
-            "id",
-            "api_name",
-            "alert_type",
-            "period",
-            "value",
-            "threshold",
-            "limit_value",
-            "state",
-            "since",
-            "remarks",
-        ];
-        let mut rows = vec![header.map(str::to_owned).to_vec()];
-        rows.extend(self.lines.iter().map(|line| {
-            let rule = &line.rule;
-            let standing = line.standing.as_ref();
-            let value = standing.and_then(|standing| standing.value);
-            let plain = |value: Option<f64>| value.map_or(String::new(), |value| value.to_string());
-            vec![
-                rule.id.clone(),
-                line.api_name.clone(),
-                rule.alert_type.to_string(),
-                rule.period.to_string(),
-                plain(value),
-                rule.threshold.to_string(),
-                plain(limit(line)),
-                state(line).to_owned(),
-                standing.map_or(String::new(), |standing| shown(standing.since)),
-                remarks(line),
-            ]
-        }));
-        rows
+        columns::csv(&self.columns(), &self.lines)
     }
+}
+
+/// Up to when the rules were evaluated last.
+pub(super) fn evaluated_to(lines: &[Line]) -> Option<DateTime<Utc>> {
+    let standings = lines.iter().filter_map(|line| line.standing.as_ref());
+    standings.map(|standing| standing.evaluated_to).max()
 }

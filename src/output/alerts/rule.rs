@@ -1,89 +1,13 @@
-//! A rule as JSON has it, and what was done to some of them.
+//! A rule in JSON, and its settings in one line.
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-use super::super::{Answer, printable};
-use super::{measured, span};
-use crate::domain::alert::lookup::telling_length;
-use crate::domain::alert::rule::Rule;
+use super::super::json;
+use super::measured;
+use crate::domain::alert::rule::{Rule, Settings};
+use crate::domain::format::{count, duration, number};
 
-/// What was done to a rule.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Done {
-    Added,
-    /// It says something else now.
-    Changed,
-    /// It is judged again.
-    Enabled,
-    /// It is judged no more.
-    Disabled,
-    Removed,
-    /// It was so already.
-    Nothing,
-}
-
-impl Done {
-    /// As JSON spells it.
-    fn as_str(self) -> &'static str {
-        match self {
-            Done::Added => "added",
-            Done::Changed => "changed",
-            Done::Enabled => "enabled",
-            Done::Disabled => "disabled",
-            Done::Removed => "removed",
-            Done::Nothing => "unchanged",
-        }
-    }
-}
-
-/// A rule, and what was done to it.
-#[derive(Debug)]
-pub struct Change {
-    pub done: Done,
-    /// The rule as it is now, or was when it went.
-    pub rule: Rule,
-    /// Why it is as it is, where we say so.
-    pub why: Option<&'static str>,
-}
-
-/// Rules, and what was done to each.
-#[derive(Debug)]
-pub struct Changed {
-    /// In the order it was done.
-    pub rules: Vec<Change>,
-}
-
-impl Changed {
-    /// The same to all of them.
-    pub fn all(done: Done, rules: Vec<Rule>) -> Changed {
-        Changed {
-            rules: rules
-                .into_iter()
-                .map(|rule| Change {
-                    done,
-                    rule,
-                    why: None,
-                })
-                .collect(),
-        }
-    }
-}
-
-#[derive(Serialize)]
-struct ChangedJson<'a> {
-    rules: Vec<ChangeJson<'a>>,
-}
-
-#[derive(Serialize)]
-struct ChangeJson<'a> {
-    done: &'static str,
-    why: Option<&'static str>,
-    #[serde(flatten)]
-    rule: RuleJson<'a>,
-}
-
-/// A rule as programs get it.
 #[derive(Serialize)]
 pub(super) struct RuleJson<'a> {
     id: &'a str,
@@ -105,8 +29,9 @@ pub(super) struct RuleJson<'a> {
     baseline_ms: Option<i64>,
     baseline_factor: Option<f64>,
     channels: &'a [String],
+    #[serde(serialize_with = "json::maybe_time")]
     last_triggered: Option<DateTime<Utc>>,
-    /// Why it cannot be judged.
+    /// Why the rule cannot be evaluated.
     problem: Option<String>,
 }
 
@@ -140,104 +65,94 @@ impl RuleJson<'_> {
     }
 }
 
-/// The beginning of an id, `length` characters of it.
-pub(super) fn short_id(id: &str, length: usize) -> String {
-    id.chars().take(length).collect()
-}
-
-/// What a rule says, in the order and words of the command line; nothing that every rule says.
-pub(super) fn said(rule: &Rule) -> String {
-    let settings = &rule.settings;
-    let usual = crate::domain::alert::rule::Settings::default();
+/// The threshold and the settings that differ from those of a new rule, in the order of the options.
+pub(super) fn settings_line(rule: &Rule) -> String {
+    let (settings, default) = (&rule.settings, Settings::default());
     let value = |value| measured(&rule.alert_type, value);
-    let mut words = vec![format!("at {}", value(rule.threshold))];
-    if let Some(critical) = settings.critical_threshold {
-        words.push(format!("critical at {}", value(critical)));
-    }
-    if settings.severity != usual.severity {
-        words.push("critical".to_owned());
-    }
-    if let Some(baseline) = settings.baseline {
-        words.push(format!(
-            "and {} times the average of {}",
-            super::number(baseline.factor),
-            span(baseline.over)
-        ));
-    }
-    if settings.hold != usual.hold {
-        words.push(format!("for {}", span(settings.hold)));
-    }
-    if let Some(clear_below) = settings.clear_below {
-        words.push(format!("clear below {}", value(clear_below)));
-    }
-    if settings.clear_hold != usual.clear_hold {
-        words.push(format!("clear for {}", span(settings.clear_hold)));
-    }
-    if settings.repeat != usual.repeat {
-        words.push(format!("repeat {}", span(settings.repeat)));
-    }
-    if settings.min_requests != usual.min_requests {
-        words.push(format!("with {} calls or more", settings.min_requests));
-    }
-    if settings.include_cached {
-        words.push("cached calls too".to_owned());
-    }
-    if settings.window != usual.window {
-        words.push(format!("calendar of {}", settings.time_zone));
-    }
-    if !rule.channels.is_empty() {
-        words.push(format!("to {}", rule.channels.join(" ")));
-    }
-    words.join(", ")
+    let set = |is_set: bool, text: String| is_set.then_some(text);
+    let parts = [
+        Some(format!("threshold {}", value(rule.threshold))),
+        settings
+            .critical_threshold
+            .map(|critical| format!("critical {}", value(critical))),
+        set(
+            settings.severity != default.severity,
+            "severity critical".to_owned(),
+        ),
+        settings.baseline.map(|base| {
+            format!(
+                "{} times the average of {}",
+                number(base.factor),
+                duration(base.over)
+            )
+        }),
+        set(
+            settings.hold != default.hold,
+            format!("for {}", duration(settings.hold)),
+        ),
+        settings
+            .clear_below
+            .map(|clear| format!("clear below {}", value(clear))),
+        set(
+            settings.clear_hold != default.clear_hold,
+            format!("clear for {}", duration(settings.clear_hold)),
+        ),
+        set(
+            settings.repeat != default.repeat,
+            format!("repeat {}", duration(settings.repeat)),
+        ),
+        set(
+            settings.min_requests != default.min_requests,
+            format!("min requests {}", count(settings.min_requests)),
+        ),
+        set(settings.include_cached, "cached calls included".to_owned()),
+        set(
+            settings.window != default.window,
+            format!("calendar of {}", settings.time_zone),
+        ),
+        set(
+            !rule.channels.is_empty(),
+            format!("to {}", rule.channels.join(" ")),
+        ),
+    ];
+    let parts: Vec<String> = parts.into_iter().flatten().collect();
+    parts.join(", ")
 }
 
-impl Answer for Changed {
-    fn table(&self, _width: Option<usize>) -> String {
-        let length = telling_length(self.rules.iter().map(|change| change.rule.id.as_str()));
-        let line = |change: &Change| {
-            let rule = &change.rule;
-            let why = change.why.map_or(String::new(), |why| format!(" ({why})"));
-            let done = change.done.as_str();
-            let id = short_id(&rule.id, length);
-            let text = format!("{done} {id}  {rule}, {}{why}", said(rule));
-            printable(&text).into_owned() + "\n"
+#[cfg(test)]
+mod tests {
+    use chrono::TimeDelta;
+
+    use super::*;
+    use crate::domain::alert::rule::{AlertType, Baseline, Severity, TimeWindow};
+    use crate::domain::period::Period;
+
+    #[test]
+    fn settings_line_lists_what_differs_from_defaults() {
+        let mut rule = Rule::new("tmdb", AlertType::ErrorSpike, Period::Hour, 10.0);
+        assert_eq!(settings_line(&rule), "threshold 10");
+        rule.settings = Settings {
+            window: TimeWindow::Calendar,
+            time_zone: "Europe/Madrid".parse().unwrap(),
+            severity: Severity::Critical,
+            critical_threshold: Some(2_000.0),
+            hold: TimeDelta::seconds(90),
+            clear_below: Some(7.5),
+            clear_hold: TimeDelta::minutes(2),
+            repeat: TimeDelta::days(1),
+            min_requests: 1_000,
+            include_cached: true,
+            baseline: Some(Baseline {
+                over: TimeDelta::days(7),
+                factor: 2.5,
+            }),
         };
-        self.rules.iter().map(line).collect()
-    }
-
-    fn json(&self) -> impl Serialize {
-        let rules = self.rules.iter();
-        ChangedJson {
-            rules: rules
-                .map(|change| ChangeJson {
-                    done: change.done.as_str(),
-                    why: change.why,
-                    rule: RuleJson::new(&change.rule),
-                })
-                .collect(),
-        }
-    }
-
-    fn csv(&self) -> Vec<Vec<String>> {
-        let header = [
-            "done",
-            "id",
-            "api_name",
-            "alert_type",
-            "period",
-            "threshold",
-        ];
-        let mut rows = vec![header.map(str::to_owned).to_vec()];
-        rows.extend(self.rules.iter().map(|Change { done, rule, .. }| {
-            vec![
-                done.as_str().to_owned(),
-                rule.id.clone(),
-                rule.api_name.clone(),
-                rule.alert_type.to_string(),
-                rule.period.to_string(),
-                rule.threshold.to_string(),
-            ]
-        }));
-        rows
+        rule.channels = vec!["desk".to_owned(), "ops".to_owned()];
+        assert_eq!(
+            settings_line(&rule),
+            "threshold 10, critical 2,000, severity critical, 2.5 times the average of 7d, for 1m 30s, \
+             clear below 7.5, clear for 2m, repeat 1d, min requests 1,000, cached calls included, \
+             calendar of Europe/Madrid, to desk ops"
+        );
     }
 }

@@ -1,57 +1,57 @@
-//! What `alerts show` answers.
+//! The answer of `alerts show`: one rule in detail.
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-use super::super::chart::columns;
-use super::super::{Answer, printable};
+use super::super::columns::{self, Cell, Column};
+use super::super::{Answer, chart, json, printable};
 use super::event::EventJson;
 use super::history::event_table;
-use super::list::{StateJson, remarks, state};
-use super::rule::{RuleJson, said};
-use super::{measured, number};
+use super::list::{StateJson, detail, since, state};
+use super::measured;
+use super::rule::{RuleJson, settings_line};
 use crate::domain::alert::event::Event;
 use crate::domain::alert::rule::Rule;
 use crate::domain::alert::state::{Level, Reading};
 use crate::domain::alert::summary::Line;
+use crate::domain::format::{number, time};
 use crate::domain::period::Period;
-use crate::domain::period::shown;
 
-/// All there is about a rule.
+/// A rule with its states, its recent values and its last events.
 #[derive(Debug)]
-pub struct RuleShown {
+pub struct RuleDetails {
     pub rule: Rule,
     pub lines: Vec<Line>,
-    /// What it measured; nothing if it cannot be judged at all.
-    pub measured: Vec<Measured>,
-    /// What happened to it last, in order.
+    /// By API; empty if the rule cannot be evaluated.
+    pub measured: Vec<ApiReadings>,
+    /// In order of time.
     pub events: Vec<Event>,
 }
 
-/// What a rule measured of an API.
+/// The values of a rule for one API in successive windows, the oldest first.
 #[derive(Debug)]
-pub struct Measured {
+pub struct ApiReadings {
     pub api_name: String,
-    /// Window after window, from the oldest.
     pub readings: Vec<Reading>,
 }
 
 #[derive(Serialize)]
-struct RuleShownJson<'a> {
+struct RuleDetailsJson<'a> {
     rule: RuleJson<'a>,
     states: Vec<StateJson<'a>>,
-    measured: Vec<MeasuredJson<'a>>,
+    measured: Vec<ApiReadingsJson<'a>>,
     events: Vec<EventJson<'a>>,
 }
 
 #[derive(Serialize)]
-struct MeasuredJson<'a> {
+struct ApiReadingsJson<'a> {
     api_name: &'a str,
     windows: Vec<WindowJson>,
 }
 
 #[derive(Serialize)]
 struct WindowJson {
+    #[serde(serialize_with = "json::time")]
     at: DateTime<Utc>,
     value: Option<f64>,
     threshold: Option<f64>,
@@ -69,128 +69,127 @@ impl WindowJson {
     }
 }
 
-impl RuleShown {
+impl RuleDetails {
     fn facts(&self) -> String {
         let rule = &self.rule;
-        let channels = match rule.channels.is_empty() {
-            true => "all channels".to_owned(),
-            false => rule.channels.join(", "),
+        let channels = if rule.channels.is_empty() {
+            "all".to_owned()
+        } else {
+            rule.channels.join(", ")
         };
-        let fired = rule
-            .last_triggered
-            .map_or_else(|| "never".to_owned(), shown);
-        let enabled = if rule.enabled { "" } else { ", switched off" };
         let facts = [
-            ("rule", format!("{rule}{enabled}")),
+            ("rule", rule.to_string()),
             ("id", rule.id.clone()),
-            ("fires", said(rule)),
-            ("tells", channels),
-            ("last fired", fired),
+            (
+                "enabled",
+                (if rule.enabled { "yes" } else { "no" }).to_owned(),
+            ),
+            ("settings", settings_line(rule)),
+            ("channels", channels),
+            (
+                "last fired",
+                rule.last_triggered.map_or("never".to_owned(), time),
+            ),
         ];
         let line = |(name, fact): &(&str, String)| format!("{name:<11} {}\n", printable(fact));
         facts.iter().map(line).collect()
     }
 
-    /// Where it stands for an API, and what it measures now.
-    fn headline(&self, measured_now: &Measured) -> String {
-        let api = &measured_now.api_name;
+    /// The state for an API, and the value of the newest window.
+    fn headline(&self, api: &ApiReadings) -> String {
         let mut parts = Vec::new();
-        if let Some(line) = self.lines.iter().find(|line| line.api_name == *api) {
-            let since = line.standing.as_ref().map(|standing| standing.since);
-            let since = since.map_or(String::new(), |since| format!(" since {}", shown(since)));
+        if let Some(line) = self.lines.iter().find(|line| line.api_name == api.api_name) {
+            let since =
+                since(line).map_or(String::new(), |since| format!(" since {}", time(since)));
             parts.push(format!("{}{since}", state(line)));
-            parts.extend(Some(remarks(line)).filter(|remarks| !remarks.is_empty()));
+            parts.extend(Some(detail(line)).filter(|detail| !detail.is_empty()));
         }
-        if let Some(now) = measured_now.readings.last() {
-            parts.push(match (&now.level, now.value, now.limit_value) {
+        if let Some(now) = api.readings.last() {
+            let value = now
+                .value
+                .map(|value| measured(&self.rule.alert_type, value));
+            parts.push(match (&now.level, value, now.limit_value) {
                 (Level::Unknown(reason), ..) => format!("now unknown: {reason}"),
-                (_, Some(value), Some(limit)) => format!(
-                    "now {} of {}",
-                    measured(&self.rule.alert_type, value),
-                    number(limit)
-                ),
-                (_, Some(value), None) => {
-                    format!("now {}", measured(&self.rule.alert_type, value))
-                }
+                (_, Some(value), Some(limit)) => format!("now {value} of {}", number(limit)),
+                (_, Some(value), None) => format!("now {value}"),
                 (_, None, _) => "now unknown".to_owned(),
             });
         }
-        format!("{api}: {}", parts.join("; "))
+        format!("{}: {}", api.api_name, parts.join("; "))
     }
 
-    fn chart(&self, of_api: &Measured) -> String {
+    fn chart(&self, api: &ApiReadings) -> String {
         const HEIGHT: usize = 6;
-        let values: Vec<Option<f64>> = of_api.readings.iter().map(|read| read.value).collect();
-        let (Some(first), Some(last)) = (of_api.readings.first(), of_api.readings.last()) else {
+        let values: Vec<Option<f64>> = api.readings.iter().map(|read| read.value).collect();
+        let (Some(first), Some(last)) = (api.readings.first(), api.readings.last()) else {
             return String::new();
         };
         if values.iter().all(Option::is_none) {
             return String::new();
         }
         let label = |value| measured(&self.rule.alert_type, value);
-        let chart = columns(&values, last.threshold, HEIGHT, label);
+        let chart = chart::columns(&values, last.threshold, HEIGHT, label);
         let column = match self.rule.period {
-            Period::Second => "the busiest second of a minute",
-            Period::Hour => "an hour",
-            Period::Day => "a day",
-            Period::Month => "a month",
-            Period::Minute | Period::Other(_) => "a minute",
+            Period::Second => "minute (its busiest second)",
+            Period::Hour => "hour",
+            Period::Day => "day",
+            Period::Month => "month",
+            Period::Minute | Period::Other(_) => "minute",
         };
-        let (first, last) = (shown(first.at), shown(last.at));
-        format!("{chart}windows that end from {first} to {last}, a column is {column}\n")
+        let (first, last) = (time(first.at), time(last.at));
+        format!("{chart}windows ending {first} to {last}, one column per {column}\n")
     }
 }
 
-impl Answer for RuleShown {
-    fn table(&self, _width: Option<usize>) -> String {
+impl Answer for RuleDetails {
+    fn table(&self, width: Option<usize>) -> String {
         let mut text = self.facts();
-        if let Err(senseless) = self.rule.check() {
-            let line = format!("\nUNKNOWN: {senseless}\n");
-            text.push_str(&line);
+        if let Err(problem) = self.rule.check() {
+            text.push_str(&format!("\nUNKNOWN: {problem}\n"));
         }
-        for of_api in &self.measured {
-            let headline = self.headline(of_api);
+        for api in &self.measured {
+            let headline = self.headline(api);
             text.push_str(&format!("\n{}\n", printable(&headline)));
-            text.push_str(&self.chart(of_api));
+            text.push_str(&self.chart(api));
         }
         if !self.events.is_empty() {
             text.push_str("\nlast events\n");
-            text.push_str(&event_table(&self.events));
+            text.push_str(&event_table(&self.events, width));
         }
         text
     }
 
     fn json(&self) -> impl Serialize {
-        RuleShownJson {
+        let measured = self.measured.iter().map(|api| ApiReadingsJson {
+            api_name: &api.api_name,
+            windows: api.readings.iter().map(WindowJson::new).collect(),
+        });
+        RuleDetailsJson {
             rule: RuleJson::new(&self.rule),
             states: self.lines.iter().map(StateJson::new).collect(),
-            measured: self
-                .measured
-                .iter()
-                .map(|of_api| MeasuredJson {
-                    api_name: &of_api.api_name,
-                    windows: of_api.readings.iter().map(WindowJson::new).collect(),
-                })
-                .collect(),
+            measured: measured.collect(),
             events: self.events.iter().map(EventJson::new).collect(),
         }
     }
 
     fn csv(&self) -> Vec<Vec<String>> {
-        let header = ["at", "api_name", "value", "threshold", "limit_value"];
-        let mut rows = vec![header.map(str::to_owned).to_vec()];
-        let plain = |value: Option<f64>| value.map_or(String::new(), |value| value.to_string());
-        for of_api in &self.measured {
-            rows.extend(of_api.readings.iter().map(|read| {
-                vec![
-                    shown(read.at),
-                    of_api.api_name.clone(),
-                    plain(read.value),
-                    plain(read.threshold),
-                    plain(read.limit_value),
-                ]
-            }));
-        }
-        rows
+        type Row<'a> = (&'a str, &'a Reading);
+        let number = |value: Option<f64>| Cell::or_missing(value, Cell::Number);
+        let columns = [
+            Column::csv_only("at", |(_, read): &Row<'_>| Cell::Time(read.at)),
+            Column::csv_only("api_name", |(api, _): &Row<'_>| Cell::text(api)),
+            Column::csv_only("value", move |(_, read): &Row<'_>| number(read.value)),
+            Column::csv_only("threshold", move |(_, read): &Row<'_>| {
+                number(read.threshold)
+            }),
+            Column::csv_only("limit_value", move |(_, read): &Row<'_>| {
+                number(read.limit_value)
+            }),
+        ];
+        let rows = self.measured.iter().flat_map(|api| {
+            let readings = api.readings.iter();
+            readings.map(|read| (api.api_name.as_str(), read))
+        });
+        columns::csv(&columns, &rows.collect::<Vec<Row<'_>>>())
     }
 }

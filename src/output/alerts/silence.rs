@@ -1,66 +1,27 @@
-//! Silences: listed, added, ended.
+//! The answers of the `alerts silence` commands.
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-use super::super::table::{Side, layout};
-use super::super::{Answer, printable};
-use super::rule::short_id;
-use crate::domain::alert::lookup::telling_length;
+use super::super::columns::{self, Cell, Column};
+use super::super::{Answer, json, printable};
+use super::Action;
 use crate::domain::alert::rule::AlertType;
 use crate::domain::alert::silence::Silence;
-use crate::domain::period::shown;
+use crate::domain::format::{short_id, time};
 
-/// Some silences.
+/// Silences, and what was done to them; nothing if they are only listed.
 #[derive(Debug)]
 pub struct Silences {
-    silences: Vec<Silence>,
-    now: DateTime<Utc>,
-    /// What was done to them; nothing if they are only listed.
-    done: Option<&'static str>,
-}
-
-impl Silences {
-    /// As they are.
-    pub fn listed(silences: Vec<Silence>, now: DateTime<Utc>) -> Silences {
-        Silences {
-            silences,
-            now,
-            done: None,
-        }
-    }
-
-    /// A new one.
-    pub fn added(silence: Silence) -> Silences {
-        Silences {
-            now: silence.created_at,
-            silences: vec![silence],
-            done: Some("added"),
-        }
-    }
-
-    /// Some that were ended before their time.
-    pub fn ended(silences: Vec<Silence>, now: DateTime<Utc>) -> Silences {
-        Silences {
-            silences,
-            now,
-            done: Some("ended"),
-        }
-    }
-
-    fn state(&self, silence: &Silence) -> &'static str {
-        if silence.is_active(self.now) {
-            "ACTIVE"
-        } else if silence.ends_at <= self.now || silence.ends_at <= silence.starts_at {
-            "OVER"
-        } else {
-            "TO COME"
-        }
-    }
+    pub action: Option<Action>,
+    pub silences: Vec<Silence>,
+    pub now: DateTime<Utc>,
 }
 
 #[derive(Serialize)]
 struct SilencesJson<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    action: Option<Action>,
     silences: Vec<SilenceJson<'a>>,
 }
 
@@ -71,38 +32,97 @@ struct SilenceJson<'a> {
     api_name: Option<&'a str>,
     alert_type: Option<&'a str>,
     alert_id: Option<&'a str>,
+    #[serde(serialize_with = "json::time")]
     starts_at: DateTime<Utc>,
+    #[serde(serialize_with = "json::time")]
     ends_at: DateTime<Utc>,
     reason: &'a str,
     created_by: &'a str,
+    #[serde(serialize_with = "json::time")]
     created_at: DateTime<Utc>,
 }
 
-/// What a silence is about, in words.
-fn about(silence: &Silence) -> String {
+/// The state of a silence, in the words of Alertmanager.
+fn state(silence: &Silence, now: DateTime<Utc>) -> &'static str {
+    if silence.is_active(now) {
+        "ACTIVE"
+    } else if silence.ends_at <= now || silence.ends_at <= silence.starts_at {
+        "EXPIRED"
+    } else {
+        "PENDING"
+    }
+}
+
+/// What a silence matches.
+fn matchers(silence: &Silence) -> String {
     let parts = [
         silence.api_name.clone(),
         silence.alert_type.as_ref().map(ToString::to_string),
         silence.alert_id.as_ref().map(|id| format!("rule {id}")),
     ];
     let parts: Vec<String> = parts.into_iter().flatten().collect();
-    match parts.is_empty() {
-        true => "everything".to_owned(),
-        false => parts.join(", "),
+    if parts.is_empty() {
+        "all rules".to_owned()
+    } else {
+        parts.join(", ")
+    }
+}
+
+impl Silences {
+    fn ids(&self) -> Vec<String> {
+        let ids = self.silences.iter().map(|silence| silence.id.clone());
+        ids.collect()
+    }
+
+    fn columns(&self) -> Vec<Column<'_, Silence>> {
+        let ids = self.ids();
+        let alert_type = |silence: &Silence| Cell::maybe(silence.alert_type.as_ref());
+        vec![
+            Column::table_only("ID", move |silence: &Silence| {
+                Cell::text(short_id(&silence.id, &ids))
+            }),
+            Column::csv_only("id", |silence: &Silence| Cell::text(&silence.id)),
+            Column::left("STATE", "state", |silence: &Silence| {
+                Cell::text(state(silence, self.now))
+            }),
+            Column::table_only("MATCHES", |silence: &Silence| Cell::text(matchers(silence))),
+            Column::csv_only("api_name", |silence: &Silence| {
+                Cell::maybe(silence.api_name.as_ref())
+            }),
+            Column::csv_only("alert_type", alert_type),
+            Column::csv_only("alert_id", |silence: &Silence| {
+                Cell::maybe(silence.alert_id.as_ref())
+            }),
+            Column::left("STARTS", "starts_at", |silence: &Silence| {
+                Cell::Time(silence.starts_at)
+            })
+            .dropped(2),
+            Column::left("ENDS", "ends_at", |silence: &Silence| {
+                Cell::Time(silence.ends_at)
+            }),
+            Column::left("BY", "created_by", |silence: &Silence| {
+                Cell::text(&silence.created_by)
+            })
+            .dropped(1),
+            Column::left("REASON", "reason", |silence: &Silence| {
+                Cell::text(&silence.reason)
+            }),
+        ]
     }
 }
 
 impl Answer for Silences {
-    fn table(&self, _width: Option<usize>) -> String {
-        let length = telling_length(self.silences.iter().map(|silence| silence.id.as_str()));
-        if let Some(done) = self.done {
+    fn table(&self, width: Option<usize>) -> String {
+        if let Some(action) = self.action {
+            let ids = self.ids();
             let line = |silence: &Silence| {
                 let text = format!(
-                    "{done} {}  silence of {} from {} to {}: {}",
-                    short_id(&silence.id, length),
-                    about(silence),
-                    shown(silence.starts_at),
-                    shown(silence.ends_at),
+                    "{} {}  silence of {} from {} to {}: {}",
+                    action.as_str(),
+                    short_id(&silence.id, &ids),
+                    matchers(silence),
+                    time(silence.starts_at),
+                    time(silence.ends_at),
                     silence.reason
                 );
                 printable(&text).into_owned() + "\n"
@@ -112,77 +132,83 @@ impl Answer for Silences {
         if self.silences.is_empty() {
             return "no silences\n".to_owned();
         }
-        let columns = [
-            ("ID", Side::Left),
-            ("STATE", Side::Left),
-            ("SILENT", Side::Left),
-            ("FROM", Side::Left),
-            ("TO", Side::Left),
-            ("BY", Side::Left),
-            ("REASON", Side::Left),
-        ];
-        let row = |silence: &Silence| {
-            vec![
-                short_id(&silence.id, length),
-                self.state(silence).to_owned(),
-                about(silence),
-                shown(silence.starts_at),
-                shown(silence.ends_at),
-                silence.created_by.clone(),
-                silence.reason.clone(),
-            ]
-        };
-        layout(&columns, self.silences.iter().map(row))
+        columns::table(&self.columns(), &self.silences, width)
     }
 
     fn json(&self) -> impl Serialize {
+        let silences = self.silences.iter().map(|silence| SilenceJson {
+            id: &silence.id,
+            state: state(silence, self.now),
+            api_name: silence.api_name.as_deref(),
+            alert_type: silence.alert_type.as_ref().map(AlertType::as_str),
+            alert_id: silence.alert_id.as_deref(),
+            starts_at: silence.starts_at,
+            ends_at: silence.ends_at,
+            reason: &silence.reason,
+            created_by: &silence.created_by,
+            created_at: silence.created_at,
+        });
         SilencesJson {
-            silences: self
-                .silences
-                .iter()
-                .map(|silence| SilenceJson {
-                    id: &silence.id,
-                    state: self.state(silence),
-                    api_name: silence.api_name.as_deref(),
-                    alert_type: silence.alert_type.as_ref().map(AlertType::as_str),
-                    alert_id: silence.alert_id.as_deref(),
-                    starts_at: silence.starts_at,
-                    ends_at: silence.ends_at,
-                    reason: &silence.reason,
-                    created_by: &silence.created_by,
-                    created_at: silence.created_at,
-                })
-                .collect(),
+            action: self.action,
+            silences: silences.collect(),
         }
     }
 
     fn csv(&self) -> Vec<Vec<String>> {
-        let header = [
-            "id",
-            "state",
-            "api_name",
-            "alert_type",
-            "alert_id",
-            "starts_at",
-            "ends_at",
-            "created_by",
-            "reason",
-        ];
-        let mut rows = vec![header.map(str::to_owned).to_vec()];
-        rows.extend(self.silences.iter().map(|silence| {
-            let alert_type = silence.alert_type.as_ref();
-            vec![
-                silence.id.clone(),
-                self.state(silence).to_owned(),
-                silence.api_name.clone().unwrap_or_default(),
-                alert_type.map(ToString::to_string).unwrap_or_default(),
-                silence.alert_id.clone().unwrap_or_default(),
-                shown(silence.starts_at),
-                shown(silence.ends_at),
-                silence.created_by.clone(),
-                silence.reason.clone(),
-            ]
-        }));
-        rows
+        columns::csv(&self.columns(), &self.silences)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ms: i64) -> DateTime<Utc> {
+        DateTime::from_timestamp_millis(ms).unwrap()
+    }
+
+    fn silence(starts: i64, ends: i64) -> Silence {
+        Silence {
+            id: "s".to_owned(),
+            api_name: None,
+            alert_type: None,
+            alert_id: None,
+            starts_at: at(starts),
+            ends_at: at(ends),
+            reason: "release".to_owned(),
+            created_by: "anna".to_owned(),
+            created_at: at(0),
+        }
+    }
+
+    #[test]
+    fn state_follows_start_and_end() {
+        let states = |starts, ends| [9, 10, 19, 20].map(|ms| state(&silence(starts, ends), at(ms)));
+        assert_eq!(states(10, 20), ["PENDING", "ACTIVE", "ACTIVE", "EXPIRED"]);
+        // Expired before it started.
+        assert_eq!(state(&silence(30, 30), at(20)), "EXPIRED");
+    }
+
+    #[test]
+    fn silence_without_matchers_matches_all_rules() {
+        let mut some = silence(10, 20);
+        assert_eq!(matchers(&some), "all rules");
+        some.api_name = Some("tmdb".to_owned());
+        some.alert_type = Some(AlertType::ErrorSpike);
+        some.alert_id = Some("r1".to_owned());
+        assert_eq!(matchers(&some), "tmdb, ERROR_SPIKE, rule r1");
+    }
+
+    #[test]
+    fn csv_has_full_ids_and_milliseconds() {
+        let listed = Silences {
+            action: None,
+            silences: vec![silence(10, 20)],
+            now: at(10),
+        };
+        let rows = listed.csv();
+        assert_eq!(rows[1][0], "s");
+        assert_eq!(rows[1][1], "ACTIVE");
+        assert_eq!(rows[1][5], "1970-01-01T00:00:00.010Z");
     }
 }

@@ -1,46 +1,54 @@
-//! What `alerts status` answers.
+//! The answer of `alerts status`.
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-use super::super::table::{Side, layout};
-use super::super::{Answer, printable};
-use super::list::{StateJson, remarks, state};
-use super::measured;
+use super::super::columns::{self, Cell, Column};
+use super::super::{Answer, json, printable};
+use super::list::{NO_RULES, StateJson, age_cell, detail, evaluated_to, state, value};
+use super::value_cell;
 use crate::domain::alert::delivery::Notice;
 use crate::domain::alert::rule::Severity;
 use crate::domain::alert::silence::Silence;
 use crate::domain::alert::summary::{Condition, Line};
-use crate::domain::format::{count, counted};
-use crate::domain::period::shown;
+use crate::domain::format::{count, counted, time};
 
-/// Where everything stands.
+/// The states of all rules, undelivered notices and silences.
 #[derive(Debug)]
 pub struct AlertsStatus {
     pub lines: Vec<Line>,
-    /// The notices that wait to be delivered.
+    /// The notices that wait for delivery.
     pub waiting: Vec<Notice>,
-    /// How many are held back by a silence.
+    /// How many notices a silence holds back.
     pub silenced: u64,
-    /// The silences in force or to come.
+    /// The active and pending silences.
     pub silences: Vec<Silence>,
     pub now: DateTime<Utc>,
 }
 
+/// How many rules are in each condition.
 #[derive(Serialize)]
-struct AlertsStatusJson<'a> {
+struct Counts {
     firing: u64,
+    /// Those of `firing` that are critical.
     critical: u64,
     unknown: u64,
     pending: u64,
     ok: u64,
     unchecked: u64,
     disabled: u64,
+}
+
+#[derive(Serialize)]
+struct AlertsStatusJson<'a> {
+    #[serde(flatten)]
+    counts: Counts,
     notices_waiting: usize,
     notices_silenced: u64,
-    silences_active: usize,
+    silences_active: u64,
+    #[serde(serialize_with = "json::maybe_time")]
     evaluated_to: Option<DateTime<Utc>>,
-    /// What fires, is about to, or cannot be judged.
+    /// The rules that are firing, pending or unknown.
     attention: Vec<AttentionJson<'a>>,
 }
 
@@ -53,164 +61,143 @@ struct AttentionJson<'a> {
     state: StateJson<'a>,
 }
 
+/// How urgent a rule is, 0 first; nothing if it needs no attention.
+fn urgency(condition: Condition) -> Option<u8> {
+    match condition {
+        Condition::Firing(Severity::Critical) => Some(0),
+        Condition::Firing(Severity::Warning) => Some(1),
+        Condition::Unknown => Some(2),
+        Condition::Pending => Some(3),
+        Condition::Ok | Condition::Unchecked | Condition::Disabled => None,
+    }
+}
+
 impl AlertsStatus {
-    fn number(&self, is: impl Fn(Condition) -> bool) -> u64 {
-        self.lines
-            .iter()
-            .filter(|line| is(line.condition()))
-            .count() as u64
-    }
-
-    fn active_silences(&self) -> usize {
-        self.silences
-            .iter()
-            .filter(|silence| silence.is_active(self.now))
-            .count()
-    }
-
-    /// What somebody should look at, the worst first.
-    fn attention(&self) -> Vec<&Line> {
-        let weight = |line: &Line| match line.condition() {
-            Condition::Firing(Severity::Critical) => 0,
-            Condition::Firing(Severity::Warning) => 1,
-            Condition::Unknown => 2,
-            Condition::Pending => 3,
-            Condition::Ok | Condition::Unchecked | Condition::Disabled => 4,
+    fn counts(&self) -> Counts {
+        let count = |is: fn(Condition) -> bool| {
+            let lines = self.lines.iter().filter(|line| is(line.condition()));
+            lines.count() as u64
         };
-        let mut lines: Vec<&Line> = self.lines.iter().filter(|line| weight(line) < 4).collect();
-        lines.sort_by_key(|line| weight(line));
-        lines
-    }
-
-    fn evaluated_to(&self) -> Option<DateTime<Utc>> {
-        let standings = self.lines.iter().filter_map(|line| line.standing.as_ref());
-        standings.map(|standing| standing.evaluated_to).max()
-    }
-
-    fn numbers(&self) -> AlertsStatusJson<'_> {
-        AlertsStatusJson {
-            firing: self.number(|is| matches!(is, Condition::Firing(_))),
-            critical: self.number(|is| is == Condition::Firing(Severity::Critical)),
-            unknown: self.number(|is| is == Condition::Unknown),
-            pending: self.number(|is| is == Condition::Pending),
-            ok: self.number(|is| is == Condition::Ok),
-            unchecked: self.number(|is| is == Condition::Unchecked),
-            disabled: self.number(|is| is == Condition::Disabled),
-            notices_waiting: self.waiting.len(),
-            notices_silenced: self.silenced,
-            silences_active: self.active_silences(),
-            evaluated_to: self.evaluated_to(),
-            attention: self
-                .attention()
-                .into_iter()
-                .map(|line| AttentionJson {
-                    alert_id: &line.rule.id,
-                    alert_type: line.rule.alert_type.as_str(),
-                    period: line.rule.period.as_str(),
-                    state: StateJson::new(line),
-                })
-                .collect(),
+        Counts {
+            firing: count(|is| matches!(is, Condition::Firing(_))),
+            critical: count(|is| is == Condition::Firing(Severity::Critical)),
+            unknown: count(|is| is == Condition::Unknown),
+            pending: count(|is| is == Condition::Pending),
+            ok: count(|is| is == Condition::Ok),
+            unchecked: count(|is| is == Condition::Unchecked),
+            disabled: count(|is| is == Condition::Disabled),
         }
+    }
+
+    fn active_silences(&self) -> u64 {
+        let silences = self.silences.iter();
+        let active = silences.filter(|silence| silence.is_active(self.now));
+        active.count() as u64
+    }
+
+    /// The rules that need attention, the most urgent first.
+    fn attention(&self) -> Vec<&Line> {
+        let is_urgent = |line: &&Line| urgency(line.condition()).is_some();
+        let mut lines: Vec<&Line> = self.lines.iter().filter(is_urgent).collect();
+        lines.sort_by_key(|line| urgency(line.condition()));
+        lines
     }
 }
 
 impl Answer for AlertsStatus {
-    fn table(&self, _width: Option<usize>) -> String {
+    fn table(&self, width: Option<usize>) -> String {
         if self.lines.is_empty() {
-            return "no rules; `usagectl alerts init` adds those for the usual APIs\n".to_owned();
+            return NO_RULES.to_owned();
         }
         let attention = self.attention();
         let mut text = String::new();
         if !attention.is_empty() {
             let columns = [
-                ("STATE", Side::Left),
-                ("API", Side::Left),
-                ("TYPE", Side::Left),
-                ("PERIOD", Side::Left),
-                ("VALUE", Side::Right),
-                ("SINCE", Side::Left),
-                ("", Side::Left),
+                Column::table_only("STATE", |line: &&Line| Cell::text(state(line))),
+                Column::table_only("API", |line: &&Line| Cell::text(&line.api_name)),
+                Column::table_only("TYPE", |line: &&Line| Cell::text(&line.rule.alert_type)),
+                Column::table_only("PERIOD", |line: &&Line| Cell::text(&line.rule.period)),
+                Column::right("VALUE", "", |line: &&Line| {
+                    value_cell(&line.rule.alert_type, value(line))
+                }),
+                Column::table_only("AGE", |line: &&Line| age_cell(line, self.now)).dropped(1),
+                Column::table_only("DETAIL", |line: &&Line| Cell::text(detail(line))),
             ];
-            let row = |line: &&Line| {
-                let rule = &line.rule;
-                let standing = line.standing.as_ref();
-                let value = standing.and_then(|standing| standing.value);
-                let value = value.map(|value| measured(&rule.alert_type, value));
-                vec![
-                    state(line).to_owned(),
-                    line.api_name.clone(),
-                    rule.alert_type.to_string(),
-                    rule.period.to_string(),
-                    value.unwrap_or_else(|| "-".to_owned()),
-                    standing.map_or_else(|| "-".to_owned(), |standing| shown(standing.since)),
-                    remarks(line),
-                ]
-            };
-            text = layout(&columns, attention.iter().map(row)) + "\n";
+            text = columns::table(&columns, &attention, width) + "\n";
         }
-        let numbers = self.numbers();
-        let parts = [
-            (numbers.firing, "firing"),
-            (numbers.unknown, "unknown"),
-            (numbers.pending, "pending"),
-            (numbers.ok, "ok"),
-            (numbers.unchecked, "not checked yet"),
-            (numbers.disabled, "disabled"),
+        let counts = self.counts();
+        let counts = [
+            (counts.firing, "firing"),
+            (counts.unknown, "unknown"),
+            (counts.pending, "pending"),
+            (counts.ok, "ok"),
+            (counts.unchecked, "not evaluated yet"),
+            (counts.disabled, "disabled"),
         ];
-        let parts: Vec<String> = parts
-            .iter()
-            .filter(|(number, _)| *number > 0)
-            .map(|(number, what)| format!("{} {what}", count(*number)))
+        let counts = counts.iter().filter(|(number, _)| *number > 0);
+        let counts: Vec<String> = counts
+            .map(|(number, state)| format!("{} {state}", count(*number)))
             .collect();
-        text.push_str(&parts.join(", "));
-        if let Some(to) = numbers.evaluated_to {
-            text.push_str(&format!("; as of {}", shown(to)));
+        text.push_str(&counts.join(", "));
+        if let Some(to) = evaluated_to(&self.lines) {
+            text.push_str(&format!("; as of {}", time(to)));
         }
         text.push('\n');
         if let Some(notice) = self.waiting.first() {
-            let waiting = counted(self.waiting.len() as u64, "notice");
+            let waiting = counted(self.waiting.len() as u64, "undelivered notice");
             let error = notice.error.as_ref();
-            let why = error.map_or(String::new(), |error| format!(": {error}"));
-            let line = format!(
-                "{waiting} to be delivered, the first to {}{why}",
-                notice.channel
-            );
+            let error = error.map_or(String::new(), |error| format!(": {error}"));
+            let line = format!("{waiting}, the first to {}{error}", notice.channel);
             text.push_str(&printable(&line));
             text.push('\n');
         }
         if self.silenced > 0 {
-            let held = counted(self.silenced, "notice");
-            text.push_str(&format!("{held} held back by a silence\n"));
+            text.push_str(&format!(
+                "{} held back by a silence\n",
+                counted(self.silenced, "notice")
+            ));
         }
-        if numbers.silences_active > 0 {
-            let active = counted(numbers.silences_active as u64, "silence");
-            text.push_str(&format!("{active} in force\n"));
+        if self.active_silences() > 0 {
+            text.push_str(&format!(
+                "{}\n",
+                counted(self.active_silences(), "active silence")
+            ));
         }
         text
     }
 
     fn json(&self) -> impl Serialize {
-        self.numbers()
+        let attention = self.attention().into_iter().map(|line| AttentionJson {
+            alert_id: &line.rule.id,
+            alert_type: line.rule.alert_type.as_str(),
+            period: line.rule.period.as_str(),
+            state: StateJson::new(line),
+        });
+        AlertsStatusJson {
+            counts: self.counts(),
+            notices_waiting: self.waiting.len(),
+            notices_silenced: self.silenced,
+            silences_active: self.active_silences(),
+            evaluated_to: evaluated_to(&self.lines),
+            attention: attention.collect(),
+        }
     }
 
     fn csv(&self) -> Vec<Vec<String>> {
-        let header = ["state", "number"];
-        let mut rows = vec![header.map(str::to_owned).to_vec()];
-        let numbers = self.numbers();
-        let lines = [
-            ("firing", numbers.firing),
-            ("critical", numbers.critical),
-            ("unknown", numbers.unknown),
-            ("pending", numbers.pending),
-            ("ok", numbers.ok),
-            ("unchecked", numbers.unchecked),
-            ("disabled", numbers.disabled),
+        let counts = self.counts();
+        let counts = [
+            ("firing", counts.firing),
+            ("critical", counts.critical),
+            ("unknown", counts.unknown),
+            ("pending", counts.pending),
+            ("ok", counts.ok),
+            ("unchecked", counts.unchecked),
+            ("disabled", counts.disabled),
         ];
-        rows.extend(
-            lines
-                .iter()
-                .map(|(state, number)| vec![(*state).to_owned(), number.to_string()]),
-        );
-        rows
+        let columns = [
+            Column::csv_only("state", |(state, _): &(&str, u64)| Cell::text(state)),
+            Column::csv_only("number", |(_, number): &(&str, u64)| Cell::count(*number)),
+        ];
+        columns::csv(&columns, &counts)
     }
 }

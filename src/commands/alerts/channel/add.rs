@@ -1,4 +1,4 @@
-//! `alerts channel add`: a new channel.
+//! `alerts channel add`.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 
 use crate::args::parse_duration;
+use crate::commands::alerts::deliver;
 use crate::context::Context;
 use crate::domain::alert::channel::{
     Address, Alertmanager, Auth, Channel, Exec, HttpSettings, SecretPlace, Settings, Stdout,
@@ -13,17 +14,18 @@ use crate::domain::alert::channel::{
 };
 use crate::domain::alert::delivery::{Delivery, DropReason};
 use crate::domain::format::counted;
-use crate::error::{Error, Exit, Outcome, Result};
+use crate::error::{Error, Exit, Outcome, Result, shell_word};
 use crate::http::Url;
-use crate::output::alerts::channels::{ChannelLine, ChannelList};
+use crate::output::alerts::Action;
+use crate::output::alerts::channels::{ChannelStatus, Channels};
 use crate::output::printable;
 use crate::store::alerting::{channels, notices};
 use crate::store::db::Access;
 
 /// Add a channel
 ///
-/// Notices that were dropped because a channel of this name was removed are sent, unless what they tell
-/// is over and was told.
+/// Notices that were dropped when a channel of this name was removed are sent, except those of episodes
+/// whose end was sent.
 #[derive(Args, Debug)]
 #[command(
     subcommand_value_name = "KIND",
@@ -32,10 +34,11 @@ use crate::store::db::Access;
 --url-env SLACK_WEBHOOK_URL"
 )]
 pub struct AddArgs {
-    /// By which rules call it: letters, digits and ._-
+    /// Name in rules: letters, digits and ._-
+    #[arg(value_parser = channel_name)]
     name: String,
 
-    /// Put it in place of a channel of the same name; what waits goes through the new one
+    /// Replace a channel of the same name; it takes over the waiting notices
     #[arg(long)]
     replace: bool,
 
@@ -54,10 +57,9 @@ enum Kind {
 
 /// Post each notice as JSON to a URL
 ///
-/// The header Idempotency-Key is the same on every try to send a notice, and no other notice has it. With
-/// --secret-env or --secret-file the header X-Usagectl-Signature is `sha256=` and the HMAC-SHA256, in
-/// hexadecimal digits, of the header X-Usagectl-Timestamp, a full stop and the body. Any status from 200 to
-/// 299 is taken for success.
+/// The header Idempotency-Key is unique to a notice and the same on every attempt. With --secret-env or
+/// --secret-file the header X-Usagectl-Signature is `sha256=` and the HMAC-SHA256, in hexadecimal, of the
+/// header X-Usagectl-Timestamp, a full stop and the body. Status 200 to 299 is success.
 #[derive(Args, Debug)]
 #[command(
     after_help = "Example: usagectl --database-url sqlite:usage.db alerts channel add desk webhook \
@@ -67,11 +69,11 @@ struct WebhookArgs {
     #[command(flatten)]
     url: UrlOptions,
 
-    /// The environment variable that holds what notices are signed with
+    /// Environment variable with the signing secret
     #[arg(long, value_name = "VAR", conflicts_with = "secret_file")]
     secret_env: Option<String>,
 
-    /// The file that holds what notices are signed with
+    /// File with the signing secret
     #[arg(long, value_name = "FILE")]
     secret_file: Option<PathBuf>,
 
@@ -81,7 +83,7 @@ struct WebhookArgs {
 
 /// Post each notice as a message to a Slack incoming webhook
 ///
-/// The webhook's URL is a secret as a whole, so it is taken from an environment variable or a file only.
+/// The URL of the webhook is a secret, so it is read from an environment variable or a file only.
 #[derive(Args, Debug)]
 #[command(
     after_help = "Example: usagectl --database-url sqlite:usage.db alerts channel add ops slack \
@@ -97,10 +99,10 @@ struct SlackArgs {
 
 /// Send alerts to a Prometheus Alertmanager
 ///
-/// Its labels are alertname, api, type, period, severity (warning or critical), rule, and those of --label.
-/// What fires is sent again by each `usagectl alerts check` and `deliver`; what it hears no more of for as
-/// long as --hold, Alertmanager takes for resolved. When a warning becomes critical, the warning ends
-/// there and a critical alert begins.
+/// The labels are alertname, api, type, period, severity (warning or critical), rule, and those of --label.
+/// Each `usagectl alerts check` and `deliver` sends the firing alerts again; Alertmanager resolves an alert
+/// that it did not receive for --hold. When a warning becomes critical, the warning is resolved and a
+/// critical alert starts.
 #[derive(Args, Debug)]
 #[command(
     after_help = "Example: usagectl --database-url sqlite:usage.db alerts channel add pager alertmanager \
@@ -110,11 +112,11 @@ struct AlertmanagerArgs {
     #[command(flatten)]
     url: UrlOptions,
 
-    /// How long a firing alert is held without being sent again; longer than the time between checks
-    #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "3h")]
+    /// Time after which an alert that is not sent again resolves; longer than the check interval
+    #[arg(long, value_name = "DURATION", value_parser = positive_duration, default_value = "3h")]
     hold: Duration,
 
-    /// A label beside those of usagectl; may be given several times
+    /// Additional label; repeat for more
     #[arg(long = "label", value_name = "NAME=VALUE", value_parser = label)]
     labels: Vec<(String, String)>,
 
@@ -124,116 +126,138 @@ struct AlertmanagerArgs {
 
 /// Run a program for each notice
 ///
-/// It gets the notice as JSON on its standard input, and of the environment PATH, HOME, LANG, LC_ALL, TZ,
-/// USAGECTL_NOTICE_KEY, USAGECTL_NOTICE_KIND and what --pass-env names. Ending in 0 is success. No shell
-/// comes between.
+/// The program reads the notice as JSON on standard input. Its environment has PATH, HOME, LANG, LC_ALL, TZ,
+/// USAGECTL_NOTICE_KEY, USAGECTL_NOTICE_KIND and the variables of --pass-env. Exit code 0 is success. The
+/// program is not run by a shell.
 #[derive(Args, Debug)]
 #[command(
     after_help = "Example: usagectl --database-url sqlite:usage.db alerts channel add mail exec \
 -- /bin/sh -c 'mail -s usage ops@example.com'"
 )]
 struct ExecArgs {
-    /// A variable of our environment that it gets; may be given several times
+    /// Environment variable passed to the program; repeat for more
     #[arg(long, value_name = "VAR")]
     pass_env: Vec<String>,
 
-    /// How long it may run before it is ended with all that it started
-    #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "30s")]
+    /// Time after which the program and its children are killed
+    #[arg(long, value_name = "DURATION", value_parser = positive_duration, default_value = "30s")]
     timeout: Duration,
 
-    /// The program and its arguments
+    /// Program and its arguments
     #[arg(last = true, required = true, value_name = "COMMAND")]
     command: Vec<String>,
 }
 
-/// Print a line for each notice on standard output
+/// Print each notice on standard output
 ///
-/// Beside an answer in JSON or CSV, they go to standard error.
+/// If the answer is JSON or CSV, notices are printed on standard error.
 #[derive(Args, Debug)]
 #[command(
     after_help = "Example: usagectl --database-url sqlite:usage.db alerts channel add terminal stdout"
 )]
 struct StdoutArgs {
-    /// A JSON document on each line instead of prose
+    /// Print one JSON document per line instead of text
     #[arg(long)]
     json: bool,
 }
 
-/// Where to, openly or not.
+/// A URL, or where to read one that is secret.
 #[derive(Args, Debug)]
 #[group(id = "address", required = true, multiple = false)]
 struct UrlOptions {
-    /// Where to: https, or http on this machine
+    /// URL: https, or http on this machine
     #[arg(long, value_name = "URL")]
     url: Option<String>,
 
-    /// The environment variable that holds the URL, if the URL is a secret
+    /// Environment variable with the URL, if it is secret
     #[arg(long, value_name = "VAR")]
     url_env: Option<String>,
 
-    /// The file that holds the URL, if the URL is a secret
+    /// File with the URL, if it is secret
     #[arg(long, value_name = "FILE")]
     url_file: Option<PathBuf>,
 }
 
-/// Where to, not openly.
+/// Where to read a secret URL.
 #[derive(Args, Debug)]
 #[group(id = "address", required = true, multiple = false)]
 struct SecretUrlOptions {
-    /// The environment variable that holds the URL
+    /// Environment variable with the URL
     #[arg(long, value_name = "VAR")]
     url_env: Option<String>,
 
-    /// The file that holds the URL
+    /// File with the URL
     #[arg(long, value_name = "FILE")]
     url_file: Option<PathBuf>,
 }
 
-/// What all channels that speak HTTP take.
+/// Options of all kinds that use HTTP.
 #[derive(Args, Debug)]
 struct HttpOptions {
-    /// The environment variable that holds a token for the header Authorization
+    /// Environment variable with a bearer token
     #[arg(long, value_name = "VAR", conflicts_with_all = ["bearer_file", "user"])]
     bearer_env: Option<String>,
 
-    /// The file that holds a token for the header Authorization
+    /// File with a bearer token
     #[arg(long, value_name = "FILE", conflicts_with = "user")]
     bearer_file: Option<PathBuf>,
 
-    /// The user's name, for basic authentication
+    /// User for basic authentication
     #[arg(long, value_name = "NAME", requires = "password")]
     user: Option<String>,
 
-    /// The environment variable that holds the user's password
+    /// Environment variable with the user's password
     #[arg(long, value_name = "VAR", group = "password", requires = "user")]
     password_env: Option<String>,
 
-    /// The file that holds the user's password
+    /// File with the user's password
     #[arg(long, value_name = "FILE", group = "password", requires = "user")]
     password_file: Option<PathBuf>,
 
-    /// Let plain HTTP leave this machine; whoever listens reads and forges notices
+    /// Allow plain HTTP to other machines, where notices can be read and forged
     #[arg(long)]
     allow_insecure_http: bool,
 
-    /// How long a try may take
-    #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "10s")]
+    /// Timeout of one attempt
+    #[arg(long, value_name = "DURATION", value_parser = positive_duration, default_value = "10s")]
     timeout: Duration,
 }
 
-fn label(text: &str) -> Result<(String, String), String> {
-    let (name, value) = text.split_once('=').ok_or("not NAME=VALUE")?;
-    let starts = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
-    let letters = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-    match starts && letters && !value.is_empty() {
-        true => Ok((name.to_owned(), value.to_owned())),
-        false => Err("a label's name has letters, digits and _, and its value is not empty".into()),
+fn channel_name(text: &str) -> Result<String, String> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    let starts_plain = text.starts_with(|c: char| c.is_ascii_alphanumeric());
+    if starts_plain && text.len() <= 64 && text.chars().all(is_plain) {
+        Ok(text.to_owned())
+    } else {
+        Err(
+            "expected a name of at most 64 letters, digits and ._-, a letter or digit first"
+                .to_owned(),
+        )
     }
 }
 
-/// Adds it, and says what it lacks.
+fn positive_duration(text: &str) -> Result<Duration, String> {
+    parse_duration(text).and_then(|duration| match duration.is_zero() {
+        true => Err("must be greater than zero".to_owned()),
+        false => Ok(duration),
+    })
+}
+
+fn is_variable_name(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+}
+
+fn label(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if is_variable_name(name) && !value.is_empty() => {
+            Ok((name.to_owned(), value.to_owned()))
+        }
+        _ => Err("expected a label NAME=VALUE; a name has letters, digits and _".to_owned()),
+    }
+}
+
 pub fn run(context: &mut Context, args: AddArgs) -> Result<Outcome> {
-    check_name(&args.name)?;
     let settings = settings(args.kind)?;
     let stored = settings.to_json()?;
     let channel = Channel {
@@ -249,67 +273,55 @@ pub fn run(context: &mut Context, args: AddArgs) -> Result<Outcome> {
             channels::remove(db, &channel.name)?;
         }
         if !channels::add(db, &channel, &stored)? {
-            let name = crate::error::shell_word(&channel.name);
-            let message = format!("there is a channel `{name}` already");
-            let next = "use another name, or put it in its place with --replace";
+            let message = format!("channel `{}` already exists", shell_word(&channel.name));
+            let next = "use another name, or replace the channel with --replace";
             return Err(Error::message(Exit::Refused, message).with_next(next));
         }
         let dropped = notices::that_are(db, Delivery::Dropped)?;
         let ours = dropped.into_iter().filter(|notice| {
             notice.channel == channel.name && notice.drop_reason == Some(DropReason::NoChannel)
         });
-        super::super::deliver::revive(db, ours.collect(), now)
-    })?;
-    let line = ChannelLine::new(channel, super::is_there, revived as u64);
-    for place in line.missing() {
-        let place = place.to_string();
+        deliver::revive(db, ours.collect(), now)
+    })? as u64;
+    let status = ChannelStatus::new(channel, super::is_present, revived);
+    for place in status.missing_secrets() {
         context.warn(format_args!(
-            "{} holds no secret here; notices wait until it does where they are sent",
-            printable(&place)
+            "{} has no secret here; notices wait until it has one where they are sent",
+            printable(place)
         ));
     }
     if revived > 0 {
-        let waiting = counted(revived as u64, "notice");
+        let waiting = counted(revived, "waiting notice");
         context.info(format_args!(
-            "{waiting} to it can be sent now: usagectl alerts deliver"
+            "{waiting}: send with `usagectl alerts deliver`"
         ));
     }
-    context.answer(&ChannelList { lines: vec![line] })?;
+    context.answer(&Channels {
+        action: Some(Action::Added),
+        channels: vec![status],
+    })?;
     Ok(Outcome::DONE)
-}
-
-fn check_name(name: &str) -> Result<()> {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
-    let starts = name.starts_with(|c: char| c.is_ascii_alphanumeric());
-    match starts && name.len() <= 64 && name.chars().all(plain) {
-        true => Ok(()),
-        false => Err(Error::usage(
-            "a channel's name has letters, digits and ._-, begins with one of the first two and is at most 64 long",
-        )
-        .with_next("usagectl alerts channel add --help")),
-    }
 }
 
 fn settings(kind: Kind) -> Result<Settings> {
     Ok(match kind {
-        Kind::Webhook(args) => {
-            let url = args.url;
-            Settings::Webhook(Webhook {
-                http: http(url.url, url.url_env, url.url_file, args.http)?,
-                secret: place(args.secret_env, args.secret_file)?,
-            })
-        }
+        Kind::Webhook(args) => Settings::Webhook(Webhook {
+            http: http(args.url, args.http)?,
+            secret: place(args.secret_env, args.secret_file)?,
+        }),
         Kind::Slack(args) => {
-            Settings::Slack(http(None, args.url.url_env, args.url.url_file, args.http)?)
+            let url = UrlOptions {
+                url: None,
+                url_env: args.url.url_env,
+                url_file: args.url.url_file,
+            };
+            Settings::Slack(http(url, args.http)?)
         }
-        Kind::Alertmanager(args) => {
-            let url = args.url;
-            Settings::Alertmanager(Alertmanager {
-                http: http(url.url, url.url_env, url.url_file, args.http)?,
-                hold_ms: ms(args.hold, "--hold")?,
-                labels: args.labels,
-            })
-        }
+        Kind::Alertmanager(args) => Settings::Alertmanager(Alertmanager {
+            http: http(args.url, args.http)?,
+            hold_ms: ms(args.hold),
+            labels: args.labels,
+        }),
         Kind::Exec(args) => Settings::Exec(exec(args)?),
         Kind::Stdout(args) => Settings::Stdout(Stdout { json: args.json }),
     })
@@ -320,31 +332,28 @@ fn exec(args: ExecArgs) -> Result<Exec> {
         check_variable(name)?;
     }
     let mut command = args.command;
-    // Cron has another working directory.
+    // Checks run by cron have another working directory.
     if let Some(program) = command.first_mut().filter(|program| program.contains('/')) {
-        *program = absolute(Path::new(program))?.display().to_string();
+        *program = std::path::absolute(Path::new(program))?
+            .display()
+            .to_string();
     }
     Ok(Exec {
         command,
         pass_env: args.pass_env,
-        timeout_ms: ms(args.timeout, "--timeout")?,
+        timeout_ms: ms(args.timeout),
     })
 }
 
-fn http(
-    url: Option<String>,
-    url_env: Option<String>,
-    url_file: Option<PathBuf>,
-    options: HttpOptions,
-) -> Result<HttpSettings> {
-    let address = match (url, place(url_env, url_file)?) {
+fn http(url: UrlOptions, options: HttpOptions) -> Result<HttpSettings> {
+    let address = match (url.url, place(url.url_env, url.url_file)?) {
         (_, Some(SecretPlace::Env(name))) => Address::Env(name),
         (_, Some(SecretPlace::File(path))) => Address::File(path),
-        (url, None) => {
-            let url = url.unwrap_or_default();
+        (Some(url), None) => {
             check_url(&url, options.allow_insecure_http)?;
             Address::Url(url)
         }
+        (None, None) => return Err(Error::usage("expected a URL")),
     };
     let bearer = place(options.bearer_env, options.bearer_file)?;
     let password = place(options.password_env, options.password_file)?;
@@ -356,7 +365,7 @@ fn http(
         address,
         auth,
         insecure_http: options.allow_insecure_http,
-        timeout_ms: ms(options.timeout, "--timeout")?,
+        timeout_ms: ms(options.timeout),
     })
 }
 
@@ -366,50 +375,67 @@ fn check_url(text: &str, insecure_http: bool) -> Result<()> {
         Error::usage(format_args!("--url is {error}")).with_next(next)
     })?;
     if !url.is_https() && !url.is_loopback() && !insecure_http {
-        let message =
-            format!("plain HTTP to {url} is refused: whoever listens reads and forges notices");
-        let next = "use https, or say --allow-insecure-http";
+        let message = format!("plain HTTP to {url} is refused: notices could be read and forged");
+        let next = "use https, or add --allow-insecure-http";
         return Err(Error::message(Exit::Refused, message).with_next(next));
     }
     Ok(())
 }
 
-/// Where a secret is found, if either is given.
+/// Where a secret is read from, if either is given.
 fn place(env: Option<String>, file: Option<PathBuf>) -> Result<Option<SecretPlace>> {
     match (env, file) {
         (Some(name), _) => {
             check_variable(&name)?;
             Ok(Some(SecretPlace::Env(name)))
         }
-        (None, Some(path)) => Ok(Some(SecretPlace::File(absolute(&path)?))),
+        (None, Some(path)) => Ok(Some(SecretPlace::File(std::path::absolute(path)?))),
         (None, None) => Ok(None),
     }
 }
 
-/// Makes sure that it is a variable's name: whoever gives the secret itself must not see it stored.
+/// Refuses anything but the name of a variable: a secret given by mistake must not be stored.
 fn check_variable(name: &str) -> Result<()> {
-    let starts = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
-    let plain = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-    match starts && plain {
-        true => Ok(()),
-        // Not repeated: it may be the secret.
-        false => Err(Error::usage(
-            "what is given for an environment variable is not the name of one",
-        )
-        .with_next("give the name of a variable that holds the secret, such as SLACK_WEBHOOK_URL")),
+    if is_variable_name(name) {
+        return Ok(());
     }
+    // The value is not repeated, and clap is not asked, which would: it may be the secret.
+    Err(Error::usage("invalid name of an environment variable")
+        .with_next("give the name of a variable that holds the secret, such as SLACK_WEBHOOK_URL"))
 }
 
-fn absolute(path: &Path) -> Result<PathBuf> {
-    Ok(std::path::absolute(path)?)
+fn ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn ms(span: Duration, option: &str) -> Result<u64> {
-    match u64::try_from(span.as_millis()) {
-        Ok(ms) if ms > 0 => Ok(ms),
-        _ => Err(
-            Error::usage(format_args!("{option} must be longer than nothing"))
-                .with_next("usagectl alerts channel add --help"),
-        ),
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn channel_name_starts_with_letter_or_digit() {
+        for name in ["ops", "9.a_b-C"] {
+            assert_eq!(channel_name(name), Ok(name.to_owned()));
+        }
+        for name in ["", ".ops", "ops/../x", "bücher", &"a".repeat(65)] {
+            assert!(channel_name(name).is_err(), "{name}");
+        }
+    }
+
+    #[test]
+    fn zero_timeout_is_refused() {
+        assert_eq!(
+            positive_duration("0s"),
+            Err("must be greater than zero".to_owned())
+        );
+        assert_eq!(positive_duration("1ms"), Ok(Duration::from_millis(1)));
+    }
+
+    #[test]
+    fn label_has_name_and_value() {
+        assert_eq!(label("team=a=b"), Ok(("team".to_owned(), "a=b".to_owned())));
+        for text in ["team", "team=", "=x", "a-b=c", "9a=c"] {
+            assert!(label(text).is_err(), "{text}");
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! `alerts channel`: where notices go. One file for each of its commands.
+//! `alerts channel`: where notices are sent. One file for each command.
 
 pub mod add;
 pub mod list;
@@ -13,12 +13,12 @@ use crate::error::{Error, Exit, Outcome, Result};
 use crate::http::Secret;
 use crate::output::printable;
 
-/// Say where notices go
+/// Manage notification channels
 ///
-/// A rule speaks through the channels it names, and one that names none through all there are. Secrets are
-/// never stored: a channel knows the name of the environment variable, or the file, that holds each. They
-/// are read when notices are sent, so the variables must be set where `usagectl alerts check` runs. Without
-/// a command, lists the channels.
+/// A rule notifies the channels it names; a rule that names none notifies all of them. Secrets are never
+/// stored: a channel has the name of the environment variable or of the file that holds each. They are read
+/// when notices are sent, so the variables must be set where `usagectl alerts check` runs. Without a command,
+/// the channels are listed.
 #[derive(Args, Debug)]
 #[command(after_help = "Example: usagectl --database-url sqlite:usage.db alerts channel")]
 pub struct ChannelArgs {
@@ -34,7 +34,6 @@ enum ChannelCommand {
     Test(test::TestArgs),
 }
 
-/// Does what was asked for.
 pub fn run(context: &mut Context, args: ChannelArgs) -> Result<Outcome> {
     let command = args.command;
     match command.unwrap_or(ChannelCommand::List(list::ListArgs {})) {
@@ -45,25 +44,22 @@ pub fn run(context: &mut Context, args: ChannelArgs) -> Result<Outcome> {
     }
 }
 
-/// The channel of this name.
-fn named(channels: Vec<Channel>, name: &str) -> Result<Channel> {
-    let names: Vec<String> = channels
-        .iter()
-        .map(|channel| printable(&channel.name).into_owned())
-        .collect();
+fn find(channels: Vec<Channel>, name: &str) -> Result<Channel> {
+    let names = channels.iter().map(|channel| printable(&channel.name));
+    let names = names.collect::<Vec<_>>().join(", ");
     let found = channels.into_iter().find(|channel| channel.name == name);
     found.ok_or_else(|| {
-        let others = match names.len() {
-            0 => "there is none yet".to_owned(),
-            _ => format!("there are {}", names.join(", ")),
+        let name = printable(name);
+        let message = match names.as_str() {
+            "" => format!("no channel `{name}`; none is defined"),
+            names => format!("no channel `{name}`; expected one of {names}"),
         };
-        let message = format!("there is no channel `{}`; {others}", printable(name));
         Error::message(Exit::Failed, message).with_next("usagectl alerts channel list")
     })
 }
 
-/// Whether a secret can be read here and now.
-fn is_there(place: &SecretPlace) -> bool {
+/// Whether this process can read a secret.
+fn is_present(place: &SecretPlace) -> bool {
     match place {
         SecretPlace::Env(name) => Secret::from_env(name).is_ok(),
         SecretPlace::File(path) => Secret::from_file(path).is_ok(),

@@ -1,36 +1,37 @@
-//! `alerts channel remove`: a channel that nobody listens to.
+//! `alerts channel remove`.
 
 use clap::Args;
 
-use super::named;
+use super::find;
 use crate::context::Context;
 use crate::domain::alert::delivery::{Delivery, DropReason};
 use crate::domain::format::counted;
 use crate::error::{Outcome, Result};
-use crate::output::alerts::channels::{ChannelLine, ChannelList};
+use crate::output::alerts::Action;
+use crate::output::alerts::channels::{ChannelStatus, Channels};
 use crate::output::printable;
 use crate::store::alerting::{channels, notices, rules};
 use crate::store::db::Access;
 
 /// Remove a channel
 ///
-/// What waits for it is dropped and stays in the history; it is sent if a channel of this name is added
-/// again. Rules that name the channel go on naming it: they do not begin to speak through others.
+/// Its waiting notices are dropped and stay in the history; they are sent if a channel of the same name is
+/// added again. Rules that name the channel keep naming it, so that they do not notify other channels
+/// instead.
 #[derive(Args, Debug)]
 #[command(
     after_help = "Example: usagectl --database-url sqlite:usage.db alerts channel remove console"
 )]
 pub struct RemoveArgs {
-    /// Which channel
+    /// Channel
     name: String,
 }
 
-/// Removes it, and says what that means.
 pub fn run(context: &mut Context, args: RemoveArgs) -> Result<Outcome> {
     let mut db = context.open(Access::Write)?;
     let name = &args.name;
     let (channel, dropped, mute) = db.write_tx(|db| -> Result<_> {
-        let channel = named(channels::all(db)?, name)?;
+        let channel = find(channels::all(db)?, name)?;
         channels::remove(db, name)?;
         let waiting = notices::that_are(db, Delivery::Waiting)?;
         let ours = waiting.iter().filter(|notice| notice.channel == *name);
@@ -40,20 +41,20 @@ pub fn run(context: &mut Context, args: RemoveArgs) -> Result<Outcome> {
         let mute = rules.filter(|rule| rule.channels == [name.clone()]).count();
         Ok((channel, keys.len() as u64, mute as u64))
     })?;
-    let shown = printable(name);
+    let name = printable(name);
     if dropped > 0 {
-        let notices = counted(dropped, "notice");
-        context.warn(format_args!(
-            "{notices} to `{shown}` dropped: no channel of this name"
-        ));
+        let notices = counted(dropped, "waiting notice");
+        context.warn(format_args!("{notices} to `{name}` dropped"));
     }
     if mute > 0 {
         let rules = counted(mute, "rule");
         context.warn(format_args!(
-            "{rules} named no other channel than `{shown}` and cannot be heard now"
+            "{rules} with no channel but `{name}` can send no notices now"
         ));
     }
-    let line = ChannelLine::new(channel, super::is_there, 0);
-    context.answer(&ChannelList { lines: vec![line] })?;
+    context.answer(&Channels {
+        action: Some(Action::Removed),
+        channels: vec![ChannelStatus::new(channel, super::is_present, 0)],
+    })?;
     Ok(Outcome::DONE)
 }

@@ -1,34 +1,33 @@
-//! `alerts channel test`: does a notice arrive?
+//! `alerts channel test`.
 
 use clap::Args;
 
-use super::named;
+use super::find;
 use crate::context::Context;
 use crate::domain::alert::notice::{CONTENT_SCHEMA, Content, NoticeKind};
 use crate::domain::id;
 use crate::error::{Outcome, Result};
-use crate::output::printable;
+use crate::output::alerts::channels::ChannelTest;
 use crate::store::alerting::channels;
 use crate::store::db::Access;
 use crate::{context, notify};
 
 /// Send a test notice through a channel
 ///
-/// Its type is TEST and its kind MISSED: something that was and is over, so that nothing needs to be
-/// resolved. It is not stored. If it does not arrive, the exit code is 12.
+/// The notice has type TEST and kind MISSED, an episode that has ended, so nothing has to be resolved. It is
+/// not stored. The exit code is 12 if it cannot be delivered.
 #[derive(Args, Debug)]
 #[command(
     after_help = "Example: usagectl --database-url sqlite:usage.db alerts channel test console"
 )]
 pub struct TestArgs {
-    /// Which channel
+    /// Channel
     name: String,
 }
 
-/// Sends it.
 pub fn run(context: &mut Context, args: TestArgs) -> Result<Outcome> {
     let mut db = context.open(Access::Read)?;
-    let channel = named(channels::all(&mut db)?, &args.name)?;
+    let channel = find(channels::all(&mut db)?, &args.name)?;
     let now = context.now;
     let content = Content {
         schema: CONTENT_SCHEMA,
@@ -47,13 +46,16 @@ pub fn run(context: &mut Context, args: TestArgs) -> Result<Outcome> {
         ended_at: Some(now),
         created_at: now,
         summary: format!(
-            "TEST: {} tries the channel {}",
+            "TEST: {} tests the channel {}",
             context::current_user(),
             channel.name
         ),
     };
     notify::send_one(context, &channel, &content)?;
-    let name = printable(&channel.name);
-    context.info(format_args!("the channel `{name}` took the test notice"));
+    context.answer(&ChannelTest {
+        kind: channel.kind.word(),
+        channel: channel.name,
+        key: content.key,
+    })?;
     Ok(Outcome::DONE)
 }

@@ -1,67 +1,72 @@
-//! `alerts silence add`: a new silence.
+//! `alerts silence add`.
 
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use clap::{ArgGroup, Args};
 
-use crate::args::{parse_duration, parse_instant};
-use crate::commands::alerts::options::alert_type;
-use crate::context::{Context, current_user};
+use crate::args::{Author, parse_api_name, parse_duration, parse_instant, parse_text};
+use crate::commands::alerts::rule_options::alert_type;
+use crate::context::Context;
 use crate::domain::alert::lookup::choose;
-use crate::domain::alert::rule::{ALL_APIS, AlertType};
+use crate::domain::alert::rule::{AlertType, Rule};
 use crate::domain::alert::silence::Silence;
+use crate::domain::api_name::ALL_APIS;
 use crate::domain::id;
 use crate::error::{Error, Outcome, Result};
+use crate::output::alerts::Action;
 use crate::output::alerts::silence::Silences;
 use crate::store::alerting::{rules, silences};
 use crate::store::db::Access;
 
-/// Keep what matches quiet for a while
+/// Add a silence
 ///
-/// All that is given must match. What fires and is told already stays told; from now on nothing new is.
+/// A rule is silenced if it matches all of --api, --type and --rule that are given. Notices that were sent
+/// before stay valid.
 #[derive(Args, Debug)]
 #[command(
     after_help = "Example: usagectl --database-url sqlite:usage.db alerts silence add --api finnhub \
 --for 2h --reason 'new release'",
-    group = ArgGroup::new("what").required(true).multiple(true).args(["api", "alert_type", "rule", "all"]),
+    group = ArgGroup::new("matcher").required(true).multiple(true).args(["api", "alert_type", "rule", "all"]),
     group = ArgGroup::new("end").required(true).args(["length", "until"])
 )]
 pub struct AddArgs {
-    /// Only what is about this API
-    #[arg(long, value_name = "NAME")]
+    /// Silence rules for this API
+    #[arg(long, value_name = "NAME", value_parser = parse_api_name)]
     api: Option<String>,
 
-    /// Only rules of this type
+    /// Silence rules of this type
     #[arg(long = "type", value_name = "TYPE", value_parser = alert_type(), ignore_case = true)]
     alert_type: Option<AlertType>,
 
-    /// Only this rule: an id, the beginning of one, or API/TYPE/PERIOD
+    /// Silence this rule: id, unique beginning of an id, or API/TYPE/PERIOD
     #[arg(long, value_name = "RULE")]
     rule: Option<String>,
 
-    /// Everything
+    /// Silence all rules
     #[arg(long, conflicts_with_all = ["api", "alert_type", "rule"])]
     all: bool,
 
-    /// How long
-    #[arg(long = "for", id = "length", value_name = "TIME", value_parser = parse_duration)]
+    /// Length of the silence
+    #[arg(long = "for", id = "length", value_name = "DURATION", value_parser = parse_duration)]
     length: Option<Duration>,
 
-    /// Until when (RFC 3339)
+    /// End of the silence (RFC 3339)
     #[arg(long, value_name = "TIME", value_parser = parse_instant)]
     until: Option<DateTime<Utc>>,
 
-    /// From when on (RFC 3339); now, unless given
+    /// Start of the silence (RFC 3339) [default: now]
     #[arg(long, value_name = "TIME", value_parser = parse_instant)]
     from: Option<DateTime<Utc>>,
 
-    /// Why, for whoever wonders
-    #[arg(long, value_name = "TEXT")]
+    /// Reason, shown in lists
+    #[arg(long, value_name = "TEXT", value_parser = parse_text::<1_000>)]
     reason: String,
+
+    #[command(flatten)]
+    author: Author,
 }
 
-/// Adds it.
 pub fn run(context: &mut Context, args: AddArgs) -> Result<Outcome> {
     let now = context.now;
     let starts_at = args.from.unwrap_or(now);
@@ -71,44 +76,49 @@ pub fn run(context: &mut Context, args: AddArgs) -> Result<Outcome> {
     let ends_at = args
         .until
         .or_else(|| starts_at.checked_add_signed(length?))
-        .ok_or_else(|| Error::usage("--for reaches beyond the end of the calendar"))?;
+        .ok_or_else(|| Error::usage("--for ends after the last supported time"))?;
     if ends_at <= starts_at.max(now) {
-        return Err(Error::usage("the silence would be over before it begins"));
-    }
-    if args.reason.trim().is_empty() {
-        return Err(Error::usage("--reason must say something"));
+        return Err(Error::usage(
+            "the silence must end after it starts, and after now",
+        ));
     }
     let mut silence = Silence {
         id: String::new(),
-        api_name: args.api.filter(|api| api != ALL_APIS),
+        api_name: args.api,
         alert_type: args.alert_type,
         alert_id: None,
         starts_at,
         ends_at,
         reason: args.reason,
-        created_by: current_user(),
+        created_by: args.author.name(),
         created_at: now,
     };
     let mut db = context.open(Access::Write)?;
-    let matched = db.write_tx(|db| -> Result<bool> {
+    let has_match = db.write_tx(|db| -> Result<bool> {
         let rules = rules::rules(db)?;
-        if let Some(word) = &args.rule {
-            silence.alert_id = Some(choose(&rules, word)?.id.clone());
+        if let Some(reference) = &args.rule {
+            silence.alert_id = Some(choose(&rules, reference)?.id.clone());
         }
         silence.id = id::scattered(now, format!("{silence:?}").as_bytes()).to_string();
         silences::add(db, &silence)?;
-        let about = |api: Option<&str>| silence.api_name.as_deref().or(api).map(str::to_owned);
-        Ok(rules.iter().any(|rule| {
-            let api = match rule.api_name.as_str() {
-                ALL_APIS => about(None).unwrap_or_default(),
-                api => api.to_owned(),
-            };
-            silence.matches(rule, &api)
-        }))
+        Ok(rules.iter().any(|rule| may_match(&silence, rule)))
     })?;
-    if !matched {
-        context.warn("no rule matches it now");
+    if !has_match {
+        context.warn("no rule matches the silence now");
     }
-    context.answer(&Silences::added(silence))?;
+    context.answer(&Silences {
+        action: Some(Action::Added),
+        silences: vec![silence],
+        now,
+    })?;
     Ok(Outcome::DONE)
+}
+
+/// Whether the silence matches the rule, or a rule for all APIs matches it for one of them.
+fn may_match(silence: &Silence, rule: &Rule) -> bool {
+    let api = match (rule.api_name.as_str(), &silence.api_name) {
+        (ALL_APIS, Some(api)) => api,
+        (api, _) => api,
+    };
+    silence.matches(rule, api)
 }

@@ -1,4 +1,4 @@
-//! `alerts silence list`: who is silent, until when, and why.
+//! `alerts silence list`.
 
 use clap::Args;
 
@@ -8,25 +8,29 @@ use crate::output::alerts::silence::Silences;
 use crate::store::alerting::silences;
 use crate::store::db::Access;
 
-/// List the silences that are in force or to come
+/// List active and pending silences
 #[derive(Args, Debug)]
 #[command(
     after_help = "Example: usagectl --database-url sqlite:usage.db alerts silence list --all"
 )]
 pub struct ListArgs {
-    /// Also those that are over
+    /// Include expired silences
     #[arg(long)]
     all: bool,
 }
 
-/// Reads and answers.
 pub fn run(context: &mut Context, args: ListArgs) -> Result<Outcome> {
-    let mut db = context.open(Access::Read)?;
-    let silences = match args.all {
-        true => silences::all(&mut db)?,
-        false => silences::not_over(&mut db, context.now)?,
-    };
     let now = context.now;
-    context.answer(&Silences::listed(silences, now))?;
+    let mut db = context.open(Access::Read)?;
+    let silences = if args.all {
+        silences::all(&mut db)?
+    } else {
+        silences::not_over(&mut db, now)?
+    };
+    context.answer(&Silences {
+        action: None,
+        silences,
+        now,
+    })?;
     Ok(Outcome::DONE)
 }

@@ -1,4 +1,4 @@
-//! `alerts silence`: times in which matching rules say nothing.
+//! `alerts silence`: suppresses notices for a while.
 
 pub mod add;
 pub mod expire;
@@ -9,11 +9,11 @@ use clap::{Args, Subcommand};
 use crate::context::Context;
 use crate::error::{Outcome, Result};
 
-/// Keep rules quiet for a while
+/// Silence rules for a while
 ///
-/// Silent rules are judged as ever, and nobody is told. If one still fires when the silence ends, that is
-/// told then. Who was told before that it fires is told that it is over. Without a command, lists the
-/// silences in force.
+/// Silenced rules are evaluated as usual, but send nothing. A rule that is still firing when the silence ends
+/// sends its notice then. Channels that were notified before the silence are notified of the resolution.
+/// Without a command, active and pending silences are listed.
 #[derive(Args, Debug)]
 #[command(
     args_conflicts_with_subcommands = true,
@@ -33,7 +33,6 @@ enum SilenceCommand {
     List(list::ListArgs),
 }
 
-/// Does what was asked for.
 pub fn run(context: &mut Context, args: SilenceArgs) -> Result<Outcome> {
     match args.command.unwrap_or(SilenceCommand::List(args.list)) {
         SilenceCommand::Add(args) => add::run(context, args),

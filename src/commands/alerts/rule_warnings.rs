@@ -1,10 +1,10 @@
-//! What to tell whoever writes a rule: that it lacks something, or most likely says something else than was
-//! meant. None of it keeps the rule from being written.
+//! Warnings about new and changed rules that are valid but probably not what was meant.
 
 use std::collections::BTreeSet;
 
 use crate::context::Context;
-use crate::domain::alert::rule::{ALL_APIS, Rule};
+use crate::domain::alert::rule::Rule;
+use crate::domain::api_name::ALL_APIS;
 use crate::error::{Error, Exit, Result, shell_word};
 use crate::output::printable;
 use crate::store::alerting::channels;
@@ -12,7 +12,7 @@ use crate::store::db::Db;
 use crate::store::plans::api_limits;
 use crate::store::usage::{aggregates, rollups};
 
-/// Warns of what the rules lack.
+/// Warns of surprising thresholds, APIs without calls and missing limits.
 pub(super) fn warn(context: &mut Context, db: &mut Db, rules: &[Rule]) -> Result<()> {
     let known = rollups::known_apis(db)?;
     for rule in rules {
@@ -23,74 +23,92 @@ pub(super) fn warn(context: &mut Context, db: &mut Db, rules: &[Rule]) -> Result
             && !known.contains(&rule.api_name)
             && !aggregates::exist_for(db, &rule.api_name)?
         {
-            context.warn(unrecorded(&rule.api_name, &known));
+            context.warn(unrecorded_api(&rule.api_name, &known));
         }
     }
     warn_of_limits(context, db, rules)
 }
 
-/// Warns of limits that the rules need and nobody knows.
+/// Warns of limits that the rules need and that are not set.
 pub(super) fn warn_of_limits(context: &mut Context, db: &mut Db, rules: &[Rule]) -> Result<()> {
     let limits = api_limits::all(db)?;
     let known = rollups::known_apis(db)?;
-    let mut lacking = BTreeSet::new();
+    let mut missing = BTreeSet::new();
     for rule in rules.iter().filter(|rule| rule.needs_limit()) {
         let apis = match rule.api_name.as_str() {
             ALL_APIS => known.iter().map(String::as_str).collect(),
             api => vec![api],
         };
         for api in apis {
-            let is_known = limits
+            let is_set = limits
                 .iter()
                 .any(|limit| limit.api_name == api && limit.period == rule.period);
-            if !is_known {
-                lacking.insert((api, &rule.period));
+            if !is_set {
+                missing.insert((api, &rule.period));
             }
         }
     }
-    if let Some((api, period)) = lacking.first() {
-        let missing: Vec<String> = lacking
+    if let Some((api, period)) = missing.first() {
+        let list: Vec<String> = missing
             .iter()
             .map(|(api, period)| format!("{} per {period}", printable(api)))
             .collect();
         context.warn(format_args!(
-            "no limit is known of {}: until it is, rules that compare with it are UNKNOWN; `usagectl limits init` \
-             sets the published ones, `usagectl limits set --api {} --per {period} VALUE` any",
-            missing.join(", "),
+            "no limit for {}: rules that need it stay UNKNOWN; `usagectl limits init` sets published limits, \
+             `usagectl limits set --api {} --per {period} N` any other",
+            list.join(", "),
             printable(&shell_word(api)),
         ));
     }
     Ok(())
 }
 
-fn unrecorded(api: &str, known: &BTreeSet<String>) -> String {
+fn unrecorded_api(api: &str, known: &BTreeSet<String>) -> String {
     const SHOWN: usize = 20;
     let names: Vec<_> = known
         .iter()
         .take(SHOWN)
         .map(|name| printable(name))
         .collect();
-    let more = if known.len() > SHOWN { " and more" } else { "" };
-    let there = match names.as_slice() {
-        [] => "nothing is recorded yet".to_owned(),
-        names => format!("there are {}{more}", names.join(", ")),
+    let more = if known.len() > SHOWN { ", ..." } else { "" };
+    let known = if names.is_empty() {
+        "no calls are recorded yet".to_owned()
+    } else {
+        format!("known APIs: {}{more}", names.join(", "))
     };
-    format!("no call to `{}` is recorded; {there}", printable(api))
+    format!("no calls to `{}` are recorded; {known}", printable(api))
 }
 
-/// Makes sure that there are the channels that a rule is told to speak through: a mistyped name would be
-/// silence.
+/// Refuses channels that do not exist: a mistyped name would suppress all notices.
 pub(super) fn require_channels(db: &mut Db, rules: &[Rule]) -> Result<()> {
     let known = channels::all(db)?;
-    let named = rules.iter().flat_map(|rule| &rule.channels);
-    for name in named {
+    for name in rules.iter().flat_map(|rule| &rule.channels) {
         if known.iter().all(|channel| channel.name != *name) {
-            let name = printable(name);
-            let message = format!("there is no channel `{name}`; nothing was changed");
+            let message = format!("no channel `{}`; nothing was changed", printable(name));
             return Err(
                 Error::message(Exit::Failed, message).with_next("usagectl alerts channel list")
             );
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unrecorded_api_lists_known_names() {
+        let names = |count: usize| (0..count).map(|n| format!("api{n:02}")).collect();
+        assert_eq!(
+            unrecorded_api("tmbd", &names(0)),
+            "no calls to `tmbd` are recorded; no calls are recorded yet"
+        );
+        assert_eq!(
+            unrecorded_api("tmbd", &names(2)),
+            "no calls to `tmbd` are recorded; known APIs: api00, api01"
+        );
+        let many = unrecorded_api("tmbd", &names(21));
+        assert!(many.ends_with("api18, api19, ..."), "{many}");
+    }
 }

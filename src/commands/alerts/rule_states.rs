@@ -1,4 +1,4 @@
-//! Reading every rule beside where it stands; for `list`, `show` and `status`.
+//! Reads rules with their current states, for `list`, `show` and `status`.
 
 use chrono::{DateTime, Utc};
 use diesel::QueryResult;
@@ -10,7 +10,7 @@ use crate::store::alerting::{rules, silences, states};
 use crate::store::db::Db;
 use crate::store::plans::api_limits;
 
-/// All rules, those of them that `keep` says.
+/// The rules that `keep` accepts, with their states.
 pub(super) fn read(
     db: &mut Db,
     now: DateTime<Utc>,
@@ -20,11 +20,11 @@ pub(super) fn read(
     rules.retain(keep);
     let standings: Vec<_> = states::all(db)?
         .into_iter()
-        .filter(|stored| rules.iter().any(|rule| is_about(rule, &stored.concern)))
+        .filter(|stored| rules.iter().any(|rule| is_of_rule(rule, &stored.concern)))
         .map(|stored| {
-            let known = stored.acknowledged.map(|known| known.by);
+            let by = stored.acknowledged.map(|acknowledged| acknowledged.by);
             let concern = stored.concern;
-            (concern.alert_id, concern.api_name, stored.standing, known)
+            (concern.alert_id, concern.api_name, stored.standing, by)
         })
         .collect();
     let limits = api_limits::all(db)?;
@@ -40,8 +40,8 @@ pub(super) fn read(
     Ok(lines(rules, &standings, limit_of, &silences, now))
 }
 
-/// Whether what stands there is about what the rule is about; the application may have changed it since.
-fn is_about(rule: &Rule, concern: &Concern) -> bool {
+/// Whether a state belongs to the rule as it is now: the application may have changed its type or period.
+fn is_of_rule(rule: &Rule, concern: &Concern) -> bool {
     rule.id == concern.alert_id
         && rule.alert_type.as_str() == concern.alert_type
         && rule.period.as_str() == concern.period

@@ -1,0 +1,319 @@
+//! The options of a rule beyond the columns of api_alerts, for `add`, `set` and `backtest`.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use chrono_tz::Tz;
+use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+
+use crate::args::parse_duration;
+use crate::domain::alert::rule::{AlertType, Baseline, Rule, Severity, TimeWindow};
+use crate::domain::period::Period;
+use crate::error::{Error, Result};
+
+const DEFAULT_FACTOR: f64 = 3.0;
+
+/// The settings to change; one that is not given keeps its value.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Rule options")]
+pub(super) struct RuleOptions {
+    /// Critical threshold, above --threshold
+    ///
+    /// `none` removes it.
+    #[arg(long, value_name = "N", value_parser = or_none(number), allow_negative_numbers = true)]
+    critical: Option<Setting<f64>>,
+
+    /// Severity at the threshold
+    ///
+    /// A new rule has severity warning.
+    #[arg(long, value_parser = severity(), ignore_case = true)]
+    severity: Option<Severity>,
+
+    /// Pending period: how long the threshold must be reached before the rule fires
+    ///
+    /// 0s in a new rule, which then fires at once.
+    #[arg(long = "for", value_name = "DURATION", value_parser = parse_duration)]
+    hold: Option<Duration>,
+
+    /// Resolve only below this value (hysteresis)
+    ///
+    /// Keeps a value that oscillates around the threshold from firing again and again. `none` resolves below
+    /// the threshold itself.
+    #[arg(long, value_name = "N", value_parser = or_none(number), allow_negative_numbers = true)]
+    clear_below: Option<Setting<f64>>,
+
+    /// How long it must stay below before it resolves
+    ///
+    /// 0s in a new rule.
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    clear_for: Option<Duration>,
+
+    /// Reminder interval while firing
+    ///
+    /// 1h in a new rule; 0s sends no reminders.
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    repeat: Option<Duration>,
+
+    /// Minimum calls in the window; below it the rule stays OK
+    ///
+    /// 0 in a new rule.
+    #[arg(long, value_name = "N")]
+    min_requests: Option<u32>,
+
+    /// Count cached calls against the limit
+    ///
+    /// A cached call never reaches the provider, so it does not count otherwise.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    include_cached: Option<bool>,
+
+    /// Type of the evaluation window
+    ///
+    /// `rolling`, as in a new rule, is the last minute, hour, ... up to now; `calendar` is the current minute,
+    /// hour, ... so far.
+    #[arg(long, value_parser = time_window(), ignore_case = true)]
+    window: Option<TimeWindow>,
+
+    /// Time zone of calendar windows, such as Europe/Madrid
+    ///
+    /// UTC in a new rule.
+    #[arg(long, value_name = "ZONE", value_parser = time_zone)]
+    tz: Option<Tz>,
+
+    /// Compare failed calls with their average over this time
+    ///
+    /// The rule then fires at --factor times the average, and never below --threshold. `none` compares with
+    /// --threshold only.
+    #[arg(long, value_name = "DURATION", value_parser = or_none(parse_duration))]
+    baseline: Option<Setting<Duration>>,
+
+    /// Multiple of the --baseline average at which the rule fires
+    ///
+    /// 3 in a new baseline.
+    #[arg(long, value_name = "N", value_parser = number, allow_negative_numbers = true)]
+    factor: Option<f64>,
+
+    /// Notify only this channel; repeat for more
+    ///
+    /// A rule without channels notifies all of them.
+    #[arg(long = "channel", value_name = "NAME", conflicts_with = "all_channels")]
+    channels: Vec<String>,
+
+    /// Notify all channels
+    #[arg(long)]
+    all_channels: bool,
+}
+
+/// A value, or `none`, which removes it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Setting<T> {
+    None,
+    Some(T),
+}
+
+impl<T> Setting<T> {
+    fn value(self) -> Option<T> {
+        match self {
+            Setting::None => None,
+            Setting::Some(value) => Some(value),
+        }
+    }
+}
+
+impl RuleOptions {
+    pub(super) fn is_empty(&self) -> bool {
+        let RuleOptions {
+            critical: None,
+            severity: None,
+            hold: None,
+            clear_below: None,
+            clear_for: None,
+            repeat: None,
+            min_requests: None,
+            include_cached: None,
+            window: None,
+            tz: None,
+            baseline: None,
+            factor: None,
+            channels,
+            all_channels: false,
+        } = self
+        else {
+            return false;
+        };
+        channels.is_empty()
+    }
+
+    pub(super) fn names_channels(&self) -> bool {
+        !self.channels.is_empty()
+    }
+
+    /// Changes `rule` and validates it.
+    pub(super) fn apply(&self, rule: &mut Rule) -> Result<()> {
+        let settings = &mut rule.settings;
+        if let Some(critical) = self.critical {
+            settings.critical_threshold = critical.value();
+        }
+        if let Some(clear_below) = self.clear_below {
+            settings.clear_below = clear_below.value();
+        }
+        if let Some(over) = self.baseline {
+            let factor = settings.baseline.map_or(DEFAULT_FACTOR, |base| base.factor);
+            settings.baseline = over.value().map(|over| Baseline {
+                over: delta(over),
+                factor,
+            });
+        }
+        match (self.factor, &mut settings.baseline) {
+            (Some(factor), Some(baseline)) => baseline.factor = factor,
+            (Some(_), None) => return Err(Error::usage("--factor requires --baseline")),
+            (None, _) => {}
+        }
+        replace(&mut settings.severity, self.severity);
+        replace(&mut settings.hold, self.hold.map(delta));
+        replace(&mut settings.clear_hold, self.clear_for.map(delta));
+        replace(&mut settings.repeat, self.repeat.map(delta));
+        replace(&mut settings.min_requests, self.min_requests.map(u64::from));
+        replace(&mut settings.include_cached, self.include_cached);
+        replace(&mut settings.window, self.window);
+        if self.tz.is_some() {
+            rule.unreadable = None;
+        }
+        replace(&mut settings.time_zone, self.tz);
+        if self.all_channels || self.names_channels() {
+            rule.channels.clone_from(&self.channels);
+            rule.channels.sort_unstable();
+            rule.channels.dedup();
+        }
+        rule.require_sound().map_err(Error::usage)
+    }
+}
+
+fn replace<T>(setting: &mut T, value: Option<T>) {
+    if let Some(value) = value {
+        *setting = value;
+    }
+}
+
+fn delta(duration: Duration) -> TimeDelta {
+    TimeDelta::from_std(duration).unwrap_or(TimeDelta::MAX)
+}
+
+fn or_none<T, E: ToString>(
+    parse: fn(&str) -> Result<T, E>,
+) -> impl Fn(&str) -> Result<Setting<T>, String> + Clone {
+    move |text| match text {
+        "none" => Ok(Setting::None),
+        _ => parse(text)
+            .map(Setting::Some)
+            .map_err(|error| error.to_string()),
+    }
+}
+
+/// Parses any number; the rule checks its range.
+pub(super) fn number(text: &str) -> Result<f64, String> {
+    f64::from_str(text).map_err(|_| "expected a number".to_owned())
+}
+
+fn time_zone(text: &str) -> Result<Tz, String> {
+    Tz::from_str(text).map_err(|_| "expected a time zone such as UTC or Europe/Madrid".to_owned())
+}
+
+pub(super) fn alert_type() -> impl TypedValueParser<Value = AlertType> {
+    PossibleValuesParser::new(["RATE_LIMIT_WARNING", "COST_THRESHOLD", "ERROR_SPIKE"])
+        .map(|name| AlertType::named(&name.to_ascii_uppercase()))
+}
+
+pub(super) fn alert_period() -> impl TypedValueParser<Value = Period> {
+    PossibleValuesParser::new(["SECOND", "MINUTE", "HOUR", "DAY", "MONTH"])
+        .map(|name| Period::named(&name.to_ascii_uppercase()))
+}
+
+fn severity() -> impl TypedValueParser<Value = Severity> {
+    PossibleValuesParser::new(["warning", "critical"]).map(|name| {
+        if name.eq_ignore_ascii_case("critical") {
+            Severity::Critical
+        } else {
+            Severity::Warning
+        }
+    })
+}
+
+fn time_window() -> impl TypedValueParser<Value = TimeWindow> {
+    PossibleValuesParser::new(["rolling", "calendar"]).map(|name| {
+        if name.eq_ignore_ascii_case("calendar") {
+            TimeWindow::Calendar
+        } else {
+            TimeWindow::Rolling
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{Command, FromArgMatches};
+
+    use super::*;
+
+    fn options(words: &[&str]) -> RuleOptions {
+        let command = RuleOptions::augment_args(Command::new("test").no_binary_name(true));
+        let matches = command.try_get_matches_from(words).unwrap();
+        RuleOptions::from_arg_matches(&matches).unwrap()
+    }
+
+    fn rule() -> Rule {
+        Rule::new("tmdb", AlertType::ErrorSpike, Period::Hour, 10.0)
+    }
+
+    #[test]
+    fn option_that_is_not_given_keeps_its_value() {
+        let mut changed = rule();
+        let set = [
+            "--critical",
+            "20",
+            "--for",
+            "2m",
+            "--baseline",
+            "7d",
+            "--severity",
+            "warning",
+        ];
+        options(&set).apply(&mut changed).unwrap();
+        assert!(options(&[]).is_empty() && !options(&set).is_empty());
+        let before = changed.clone();
+        options(&[]).apply(&mut changed).unwrap();
+        assert_eq!(changed, before);
+        options(&["--factor", "4"]).apply(&mut changed).unwrap();
+        assert_eq!(changed.settings.baseline.map(|base| base.factor), Some(4.0));
+        assert_eq!(changed.settings.critical_threshold, Some(20.0));
+        assert_eq!(changed.settings.hold, TimeDelta::minutes(2));
+        options(&["--critical", "none", "--baseline", "none"])
+            .apply(&mut changed)
+            .unwrap();
+        assert_eq!(changed.settings.critical_threshold, None);
+        assert_eq!(changed.settings.baseline, None);
+    }
+
+    #[test]
+    fn factor_without_baseline_is_refused() {
+        assert!(options(&["--factor", "3"]).apply(&mut rule()).is_err());
+    }
+
+    #[test]
+    fn channels_are_sorted_replaced_and_removed() {
+        let mut changed = rule();
+        options(&["--channel", "ops", "--channel", "desk", "--channel", "ops"])
+            .apply(&mut changed)
+            .unwrap();
+        assert_eq!(changed.channels, ["desk", "ops"]);
+        options(&["--channel", "pager"])
+            .apply(&mut changed)
+            .unwrap();
+        assert_eq!(changed.channels, ["pager"]);
+        options(&["--for", "1m"]).apply(&mut changed).unwrap();
+        assert_eq!(changed.channels, ["pager"]);
+        options(&["--all-channels"]).apply(&mut changed).unwrap();
+        assert!(changed.channels.is_empty());
+    }
+}
