@@ -197,7 +197,7 @@ impl TargetArgs {
         };
         let source = UrlSource::Environment("the URL of PostgreSQL");
         let url = url::parse(&text, source).map_err(|error| {
-            let hint = error.cure();
+            let hint = error.next_step();
             CollectorError::new(error, hint)
         })?;
         Ok(Some(Box::new(Postgres { url, last_asked })))

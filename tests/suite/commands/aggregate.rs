@@ -827,8 +827,8 @@ fn a_second_run_at_once_waits_as_long_as_it_is_told_and_no_longer(
     let lock = RunLock::acquire(&url, RunKind::Aggregate, Duration::ZERO).unwrap();
     assert_snapshot!(aggregate(&db).snapshot(), @"
         ------- stderr -------
-        error: another `usagectl aggregate` is at work
-        next: run the same command again, or let it wait with --lock-wait 60s
+        error: another `usagectl aggregate` is running
+        next: run the same command again with --lock-wait 60s
         [exit status: 6]
         ");
     let waiting = db.usagectl(["aggregate", "--lock-wait", "60s"]).spawn();
