@@ -40,7 +40,7 @@ show "Roll them up into hours, days and months." \
 show "What happened in the last 24 hours?" \
     "stats --last 24h"
 show "Where does finnhub spend its time?" \
-    "stats --api finnhub --by endpoint --last 24h"
+    "stats --api finnhub --group-by endpoint --last 24h"
 show "What do the plans in use, and the seven APIs, allow? Every number names the page it is from." \
     "limits init --plan upstash=free --plan vercel=pro --plan neon=launch"
 show "Notices shall go to this terminal (or to Slack, Alertmanager, a webhook, a program)." \

@@ -1,4 +1,4 @@
-//! Calls the library and returns its exit code.
+//! Parses the command line, calls the library, returns its exit code.
 
 use std::process::ExitCode;
 

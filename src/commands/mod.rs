@@ -1,10 +1,11 @@
-//! One file or folder for each command. `run` fetches, asks the domain, saves and answers; the doc comment of
-//! the arguments is the command's manual page.
+//! The story of each command: fetch, decide, save, answer. One file a command; its arguments stand
+//! beside its `run`, and the doc comment on them is its manual page.
 
 pub mod aggregate;
 pub mod alerts;
 pub mod collect;
 pub mod completions;
+pub(crate) mod known_apis;
 pub mod limits;
 pub mod man;
 pub mod migrate;

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use chrono::{DateTime, Datelike, Months, NaiveTime, SecondsFormat, TimeDelta, Timelike, Utc};
+use serde::{Serialize, Serializer};
 
 /// How long the periods of a roll-up are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -99,6 +100,12 @@ impl Granularity {
             Granularity::Monthly => months(to) - months(from),
         };
         usize::try_from(count).unwrap_or(0)
+    }
+}
+
+impl Serialize for Granularity {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
     }
 }
 

@@ -5,6 +5,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use rust_decimal::Decimal;
+use serde::{Serialize, Serializer};
 
 use super::table::{Side, layout};
 use crate::domain::format;
@@ -19,6 +20,8 @@ pub enum Cell {
     Number(f64),
     /// 89.2 for 89.2 %.
     Percent(f64),
+    /// 0.892 for 89.2 %; CSV holds the ratio.
+    Ratio(f64),
     /// US dollars.
     Usd(Decimal),
     Time(DateTime<Utc>),
@@ -53,6 +56,7 @@ impl Cell {
             Cell::Count(number) => format::count(*number),
             Cell::Number(value) => format::number(*value),
             Cell::Percent(percent) => format::percent(*percent),
+            Cell::Ratio(ratio) => format::percent(*ratio * 100.0),
             Cell::Usd(amount) => format::usd(*amount),
             Cell::Time(at) => format::time(*at),
             Cell::Duration(span) => format::duration(*span),
@@ -66,12 +70,32 @@ impl Cell {
             Cell::Missing => String::new(),
             Cell::Text(text) => text.clone(),
             Cell::Count(number) => number.to_string(),
-            Cell::Number(value) | Cell::Percent(value) if !value.is_finite() => String::new(),
-            Cell::Number(value) | Cell::Percent(value) => value.to_string(),
+            Cell::Number(value) | Cell::Percent(value) | Cell::Ratio(value) => {
+                if value.is_finite() {
+                    value.to_string()
+                } else {
+                    String::new()
+                }
+            }
             Cell::Usd(amount) => amount.normalize().to_string(),
             Cell::Time(at) => format::time_ms(*at),
             Cell::Duration(span) => span.num_milliseconds().to_string(),
             Cell::Bool(value) => value.to_string(),
+        }
+    }
+}
+
+impl Serialize for Cell {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Cell::Missing => serializer.serialize_none(),
+            Cell::Count(number) => serializer.serialize_i128(*number),
+            Cell::Number(value) | Cell::Percent(value) | Cell::Ratio(value) => {
+                serializer.serialize_f64(*value)
+            }
+            Cell::Bool(value) => serializer.serialize_bool(*value),
+            Cell::Text(_) | Cell::Usd(_) | Cell::Time(_) => serializer.serialize_str(&self.exact()),
+            Cell::Duration(span) => serializer.serialize_i64(span.num_milliseconds()),
         }
     }
 }
@@ -139,6 +163,15 @@ impl<'a, T> Column<'a, T> {
         }
     }
 
+    /// Leaves the column out of the table unless `shown`; CSV has it always.
+    #[must_use]
+    pub fn in_table(mut self, shown: bool) -> Column<'a, T> {
+        if !shown {
+            self.place = Place::Csv;
+        }
+        self
+    }
+
     /// Lets a terminal that is too narrow drop the column; lower numbers go first. A column without a
     /// number is never dropped.
     #[must_use]
@@ -184,6 +217,25 @@ pub fn csv<T>(columns: &[Column<'_, T>], rows: &[T]) -> Vec<Vec<String>> {
         cells.collect()
     });
     std::iter::once(header).chain(rows).collect()
+}
+
+/// One row as a JSON object.
+pub struct Object(Vec<(&'static str, Cell)>);
+
+impl Serialize for Object {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(name, cell)| (name, cell)))
+    }
+}
+
+/// A row in JSON, with the names and the values of CSV.
+pub fn object<T>(columns: &[Column<'_, T>], row: &T) -> Object {
+    let shown = columns.iter().filter(|column| column.place != Place::Table);
+    Object(
+        shown
+            .map(|column| (column.name, (column.cell)(row)))
+            .collect(),
+    )
 }
 
 #[cfg(test)]

@@ -1,330 +1,274 @@
-//! What `stats` counted.
+//! The answer of `stats`.
 
+use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use super::Answer;
 use super::chart::sparkline;
-use super::table::{Side, layout};
-use crate::domain::format::count;
-use crate::domain::period::{Granularity, Window, shown};
+use super::columns::{self, Cell, Column, Object};
+use crate::domain::format::{self, counted};
+use crate::domain::period::{Granularity, Window};
 use crate::domain::usage::histogram;
-use crate::domain::usage::rollup::{ErrorClasses, Rollup};
+use crate::domain::usage::rollup::{ResponseTimes, Rollup};
 use crate::domain::usage::stats::{Cells, Line};
 
-/// The answer of `stats`.
 #[derive(Debug)]
-pub struct Stats {
-    /// The stretch of time that was asked about.
+pub struct StatsAnswer {
     pub window: Window,
-    /// What each sparkline is drawn from.
+    /// The cells of each line's trend.
     pub cells: Cells,
-    /// Whether each line is an endpoint.
     pub by_endpoint: bool,
-    /// The lines, with API and endpoint.
+    /// Whether the table has all columns, however wide it is.
+    pub wide: bool,
+    /// With API and endpoint, which is empty where endpoints are summed.
     pub lines: Vec<(String, String, Line)>,
-    /// All of them together.
     pub total: Line,
 }
 
-/// Median, 95th and 99th percentile.
-const PERMILLES: [u16; 3] = [500, 950, 990];
+/// The width of the table where stdout is not a terminal.
+const WIDTH: usize = 100;
 
-/// What an unknown number looks like in a table.
-const UNKNOWN: &str = "-";
+/// The cells to which a trend may shrink before its column is dropped.
+const SHORTEST_TREND: usize = 8;
 
-/// The error classes, by their columns' names and as a table heads them.
-fn classes(errors: &ErrorClasses) -> [(&'static str, &'static str, u64); 6] {
-    [
-        ("rate_limit_errors", "RATE LIMIT", errors.rate_limit),
-        ("timeout_errors", "TIMEOUT", errors.timeout),
-        ("server_errors", "SERVER", errors.server),
-        ("client_errors", "CLIENT", errors.client),
-        ("network_errors", "NETWORK", errors.network),
-        ("other_errors", "OTHER", errors.other),
+struct Row<'a> {
+    api: &'a str,
+    endpoint: Option<&'a str>,
+    line: &'a Line,
+}
+
+type Columns<'a> = Vec<Column<'a, Row<'a>>>;
+
+fn count<'a>(
+    header: &'static str,
+    name: &'static str,
+    count: fn(&Rollup) -> u64,
+) -> Column<'a, Row<'a>> {
+    Column::right(header, name, move |row: &Row<'_>| {
+        Cell::count(count(&row.line.rollup))
+    })
+}
+
+fn ratio<'a>(
+    header: &'static str,
+    name: &'static str,
+    ratio: fn(&Rollup) -> Option<f64>,
+) -> Column<'a, Row<'a>> {
+    Column::right(header, name, move |row: &Row<'_>| {
+        Cell::or_missing(ratio(&row.line.rollup), Cell::Ratio)
+    })
+}
+
+/// A response time in milliseconds.
+fn time<'a>(
+    header: &'static str,
+    name: &'static str,
+    time: fn(&ResponseTimes) -> Option<u32>,
+) -> Column<'a, Row<'a>> {
+    Column::right(header, name, move |row: &Row<'_>| {
+        Cell::or_missing(time(&row.line.rollup.response_times), Cell::count)
+    })
+}
+
+/// The columns of API and endpoint.
+fn names<'a>(by_endpoint: bool) -> Columns<'a> {
+    let endpoint = |row: &Row<'_>| Cell::maybe(row.endpoint);
+    vec![
+        Column::left("API", "api_name", |row: &Row<'_>| Cell::text(row.api)),
+        Column::left("ENDPOINT", "endpoint", endpoint).in_table(by_endpoint),
     ]
 }
 
-impl Answer for Stats {
-    fn table(&self, _width: Option<usize>) -> String {
-        let span = format!("{} to {}", shown(self.window.from), shown(self.window.to));
+/// The columns of the numbers; only `wide` tables have all of them.
+fn numbers<'a>(wide: bool) -> Columns<'a> {
+    let average =
+        |row: &Row<'_>| Cell::or_missing(row.line.rollup.response_times.average(), Cell::Number);
+    let cost = |row: &Row<'_>| Cell::Number(row.line.rollup.total_cost.to_f64());
+    vec![
+        count("REQUESTS", "total_requests", |sum| sum.total_requests),
+        count("SUCCESS", "success_count", |sum| sum.success_count).in_table(wide),
+        count("ERRORS", "error_count", |sum| sum.error_count),
+        ratio("RATE", "error_rate", Rollup::error_rate).dropped(6),
+        count("RATE LIMIT", "rate_limit_errors", |sum| {
+            sum.errors.rate_limit
+        })
+        .in_table(wide),
+        count("TIMEOUT", "timeout_errors", |sum| sum.errors.timeout).in_table(wide),
+        count("SERVER", "server_errors", |sum| sum.errors.server).in_table(wide),
+        count("CLIENT", "client_errors", |sum| sum.errors.client).in_table(wide),
+        count("NETWORK", "network_errors", |sum| sum.errors.network).in_table(wide),
+        count("OTHER", "other_errors", |sum| sum.errors.other).in_table(wide),
+        Column::right("AVG", "avg_response_time", average).in_table(wide),
+        time("MIN", "min_response_time", |times| times.min).in_table(wide),
+        time("MAX", "max_response_time", |times| times.max).in_table(wide),
+        time("P50", "p50_response_time", |times| times.quantile(500)).dropped(5),
+        time("P95", "p95_response_time", |times| times.quantile(950)),
+        time("P99", "p99_response_time", |times| times.quantile(990)).dropped(4),
+        Column::right("COST", "total_cost", cost).dropped(3),
+        count("", "cached_count", |sum| sum.cached_count).in_table(false),
+        ratio("CACHED", "cache_hit_rate", Rollup::cache_hit_rate).dropped(2),
+    ]
+}
+
+/// The column of the trend, which draws `merged` cells as one.
+fn trend<'a>(merged: usize) -> Column<'a, Row<'a>> {
+    let merge = |cells: &[u64]| Some(cells.iter().sum::<u64>() as f64);
+    let trend = Column::table_only("TREND", move |row: &Row<'_>| {
+        let values: Vec<_> = row.line.over_time.chunks(merged).map(merge).collect();
+        Cell::Text(sparkline(&values))
+    });
+    trend.dropped(1)
+}
+
+impl StatsAnswer {
+    fn columns<'a>(&self, merged: usize) -> Columns<'a> {
+        let columns = names(self.by_endpoint)
+            .into_iter()
+            .chain(numbers(self.wide));
+        columns.chain([trend(merged)]).collect()
+    }
+
+    fn rows(&self) -> Vec<Row<'_>> {
+        let rows = self.lines.iter().map(|(api, endpoint, line)| Row {
+            api,
+            endpoint: Some(endpoint.as_str()).filter(|endpoint| !endpoint.is_empty()),
+            line,
+        });
+        rows.collect()
+    }
+
+    fn total_row(&self) -> Row<'_> {
+        Row {
+            api: "all",
+            endpoint: None,
+            line: &self.total,
+        }
+    }
+
+    /// How many cells of the trend must be drawn as one for the table to fit into `width`.
+    fn merged_cells(&self, rows: &[Row<'_>], width: usize) -> usize {
+        let table = columns::table(&self.columns(1), rows, None);
+        let widest = table.lines().map(|line| line.chars().count()).max();
+        let excess = widest.unwrap_or(0).saturating_sub(width);
+        let cells = self.cells.count.saturating_sub(excess);
+        self.cells.count.div_ceil(cells.max(SHORTEST_TREND)).max(1)
+    }
+}
+
+impl Answer for StatsAnswer {
+    fn table(&self, width: Option<usize>) -> String {
+        let span = format!(
+            "{} to {}",
+            format::time(self.window.from),
+            format::time(self.window.to)
+        );
         if self.total.rollup.total_requests == 0 {
             return format!("no requests from {span}\n");
         }
-        // A class that nobody met would only take room.
-        let met = classes(&self.total.rollup.errors).map(|(_, _, count)| count > 0);
-        let mut columns = vec![("API", Side::Left)];
-        if self.by_endpoint {
-            columns.push(("ENDPOINT", Side::Left));
+        let mut rows = self.rows();
+        if rows.len() > 1 {
+            rows.push(self.total_row());
         }
-        columns.extend([
-            ("REQUESTS", Side::Right),
-            ("SUCCESS", Side::Right),
-            ("ERRORS", Side::Right),
-            ("RATE", Side::Right),
-        ]);
-        let headings = classes(&self.total.rollup.errors).map(|(_, heading, _)| heading);
-        let wanted = headings.iter().zip(met).filter(|(_, met)| *met);
-        columns.extend(wanted.map(|(heading, _)| (*heading, Side::Right)));
-        columns.extend([
-            ("AVG MS", Side::Right),
-            ("P50", Side::Right),
-            ("P95", Side::Right),
-            ("P99", Side::Right),
-            ("COST", Side::Right),
-            ("CACHED", Side::Right),
-            ("REQUESTS OVER TIME", Side::Left),
-        ]);
-        let total = ("all".to_owned(), String::new(), &self.total);
-        let lines = self.lines.iter().map(|(api, endpoint, line)| {
-            let endpoint = match endpoint.as_str() {
-                "" => UNKNOWN,
-                endpoint => endpoint,
+        let width = (!self.wide).then(|| width.unwrap_or(WIDTH));
+        let merged = width.map_or(1, |width| self.merged_cells(&rows, width));
+        let table = columns::table(&self.columns(merged), &rows, width);
+        let has_trend = table
+            .lines()
+            .next()
+            .is_some_and(|head| head.ends_with("TREND"));
+        let trend = if has_trend {
+            let periods = (self.cells.per_cell * merged) as u64;
+            let unit = match self.cells.granularity {
+                Granularity::Hourly => "hour",
+                Granularity::Daily => "day",
+                Granularity::Monthly => "month",
             };
-            (api.clone(), endpoint.to_owned(), line)
-        });
-        let several = self.lines.len() > 1;
-        let rows = lines
-            .chain(several.then_some(total))
-            .map(|(api, endpoint, line)| {
-                let mut cells = vec![api];
-                if self.by_endpoint {
-                    cells.push(endpoint);
-                }
-                cells.extend(numbers(&line.rollup, met));
-                let values: Vec<_> = line
-                    .over_time
-                    .iter()
-                    .map(|count| Some(*count as f64))
-                    .collect();
-                cells.push(sparkline(&values));
-                cells
-            });
-        let table = layout(&columns, rows);
-        format!(
-            "{span}, a column of the chart is {}\n\n{table}",
-            cell_length(self.cells)
-        )
+            format!("; one cell of TREND is {}", counted(periods, unit))
+        } else {
+            String::new()
+        };
+        format!("{span}{trend}\n\n{table}")
     }
 
     fn json(&self) -> impl Serialize {
-        let lines = self.lines.iter().map(|(api, endpoint, line)| LineJson {
-            api_name: api,
-            endpoint: Some(endpoint.as_str()).filter(|endpoint| !endpoint.is_empty()),
-            numbers: NumbersJson::new(line),
-        });
+        let (names, numbers) = (names(true), numbers(true));
+        let lines = self.rows();
         Json {
-            from: shown(self.window.from),
-            to: shown(self.window.to),
-            by: if self.by_endpoint { "endpoint" } else { "api" },
+            from: self.window.from,
+            to: self.window.to,
+            group_by: if self.by_endpoint { "endpoint" } else { "api" },
             percentiles: PercentilesJson {
                 method: "histogram",
                 relative_error: histogram::RELATIVE_ERROR,
             },
             over_time: CellsJson {
-                from: shown(self.cells.start()),
+                from: self.cells.start,
                 unit: self.cells.granularity.unit(),
                 length: self.cells.per_cell,
             },
-            lines: lines.collect(),
-            total: NumbersJson::new(&self.total),
+            lines: lines
+                .iter()
+                .map(|row| LineJson::new(&names, &numbers, row))
+                .collect(),
+            total: LineJson::new(&[], &numbers, &self.total_row()),
         }
     }
 
     fn csv(&self) -> Vec<Vec<String>> {
-        let mut header = vec!["api_name"];
-        if self.by_endpoint {
-            header.push("endpoint");
-        }
-        header.extend([
-            "total_requests",
-            "success_count",
-            "error_count",
-            "cached_count",
-        ]);
-        header.extend(classes(&ErrorClasses::default()).map(|(name, _, _)| name));
-        header.extend([
-            "error_rate",
-            "cache_hit_rate",
-            "avg_response_time",
-            "min_response_time",
-            "max_response_time",
-            "p50_response_time",
-            "p95_response_time",
-            "p99_response_time",
-            "total_cost",
-        ]);
-        let header = header.into_iter().map(str::to_owned).collect();
-        let rows = self.lines.iter().map(|(api, endpoint, line)| {
-            let rollup = &line.rollup;
-            let times = &rollup.response_times;
-            let mut row = vec![api.clone()];
-            if self.by_endpoint {
-                row.push(endpoint.clone());
-            }
-            let counts = [
-                rollup.total_requests,
-                rollup.success_count,
-                rollup.error_count,
-                rollup.cached_count,
-            ];
-            row.extend(counts.map(|count| count.to_string()));
-            row.extend(classes(&rollup.errors).map(|(_, _, count)| count.to_string()));
-            let measures = [
-                rollup.error_rate(),
-                rollup.cache_hit_rate(),
-                times.average(),
-            ];
-            row.extend(
-                measures.map(|measure| measure.map_or_else(String::new, |it| it.to_string())),
-            );
-            let times = [times.min, times.max]
-                .into_iter()
-                .chain(PERMILLES.map(|p| times.quantile(p)));
-            row.extend(times.map(|ms| ms.map_or_else(String::new, |ms| ms.to_string())));
-            row.push(rollup.total_cost.to_string());
-            row
-        });
-        std::iter::once(header).chain(rows).collect()
-    }
-}
-
-/// The numbers of a line of the table.
-fn numbers(rollup: &Rollup, met: [bool; 6]) -> Vec<String> {
-    let times = &rollup.response_times;
-    let ms = |ms: Option<u32>| ms.map_or_else(|| UNKNOWN.to_owned(), count);
-    let mut cells = vec![
-        count(rollup.total_requests),
-        count(rollup.success_count),
-        count(rollup.error_count),
-        percent(rollup.error_rate()),
-    ];
-    let classes = classes(&rollup.errors).into_iter().zip(met);
-    cells.extend(
-        classes
-            .filter(|(_, met)| *met)
-            .map(|((_, _, errors), _)| count(errors)),
-    );
-    cells.push(
-        times
-            .average()
-            .map_or_else(|| UNKNOWN.to_owned(), |average| format!("{average:.1}")),
-    );
-    cells.extend(PERMILLES.map(|permille| ms(times.quantile(permille))));
-    cells.push(cost(rollup.total_cost.to_f64()));
-    cells.push(percent(rollup.cache_hit_rate()));
-    cells
-}
-
-/// A share as people read it; one that is not nothing does not look like nothing.
-fn percent(share: Option<f64>) -> String {
-    match share {
-        None => UNKNOWN.to_owned(),
-        Some(share) if share > 0.0 && share < 0.0005 => "<0.1%".to_owned(),
-        Some(share) => format!("{:.1}%", share * 100.0),
-    }
-}
-
-/// Credits to four digits behind the point, at most.
-fn cost(credits: f64) -> String {
-    let text = format!("{credits:.4}");
-    text.trim_end_matches('0').trim_end_matches('.').to_owned()
-}
-
-fn cell_length(cells: Cells) -> String {
-    match (cells.granularity, cells.per_cell) {
-        (Granularity::Hourly, 1) => "an hour".to_owned(),
-        (Granularity::Daily, 1) => "a day".to_owned(),
-        (Granularity::Monthly, 1) => "a month".to_owned(),
-        (granularity, several) => format!("{several} {}", granularity.unit()),
+        columns::csv(&self.columns(1), &self.rows())
     }
 }
 
 #[derive(Serialize)]
-struct Json<'a> {
-    from: String,
-    to: String,
-    by: &'static str,
+struct Json {
+    #[serde(serialize_with = "super::json::time")]
+    from: DateTime<Utc>,
+    #[serde(serialize_with = "super::json::time")]
+    to: DateTime<Utc>,
+    group_by: &'static str,
     percentiles: PercentilesJson,
     over_time: CellsJson,
-    lines: Vec<LineJson<'a>>,
-    total: NumbersJson<'a>,
+    lines: Vec<LineJson>,
+    total: LineJson,
 }
 
-/// How percentiles were made: at most this far from the exact ones.
 #[derive(Serialize)]
 struct PercentilesJson {
     method: &'static str,
     relative_error: f64,
 }
 
-/// What each number in a line's `requests_over_time` spans.
+/// The period of each number in a line's `requests_over_time`.
 #[derive(Serialize)]
 struct CellsJson {
-    from: String,
+    #[serde(serialize_with = "super::json::time")]
+    from: DateTime<Utc>,
     unit: &'static str,
     length: usize,
 }
 
 #[derive(Serialize)]
-struct LineJson<'a> {
-    api_name: &'a str,
-    endpoint: Option<&'a str>,
+struct LineJson {
     #[serde(flatten)]
-    numbers: NumbersJson<'a>,
-}
-
-#[derive(Serialize)]
-struct NumbersJson<'a> {
-    total_requests: u64,
-    success_count: u64,
-    error_count: u64,
-    cached_count: u64,
-    rate_limit_errors: u64,
-    timeout_errors: u64,
-    server_errors: u64,
-    client_errors: u64,
-    network_errors: u64,
-    other_errors: u64,
-    error_rate: Option<f64>,
-    cache_hit_rate: Option<f64>,
-    avg_response_time: Option<f64>,
-    min_response_time: Option<u32>,
-    max_response_time: Option<u32>,
-    p50_response_time: Option<u32>,
-    p95_response_time: Option<u32>,
-    p99_response_time: Option<u32>,
-    total_cost: f64,
-    /// Of the requests, those known only from the application's aggregates.
+    names: Object,
+    #[serde(flatten)]
+    numbers: Object,
+    /// Requests known only from the application's aggregates.
     requests_without_rows: u64,
-    requests_over_time: &'a [u64],
+    requests_over_time: Vec<u64>,
 }
 
-impl<'a> NumbersJson<'a> {
-    fn new(line: &'a Line) -> NumbersJson<'a> {
-        let rollup = &line.rollup;
-        let times = &rollup.response_times;
-        NumbersJson {
-            total_requests: rollup.total_requests,
-            success_count: rollup.success_count,
-            error_count: rollup.error_count,
-            cached_count: rollup.cached_count,
-            rate_limit_errors: rollup.errors.rate_limit,
-            timeout_errors: rollup.errors.timeout,
-            server_errors: rollup.errors.server,
-            client_errors: rollup.errors.client,
-            network_errors: rollup.errors.network,
-            other_errors: rollup.errors.other,
-            error_rate: rollup.error_rate(),
-            cache_hit_rate: rollup.cache_hit_rate(),
-            avg_response_time: times.average(),
-            min_response_time: times.min,
-            max_response_time: times.max,
-            p50_response_time: times.quantile(500),
-            p95_response_time: times.quantile(950),
-            p99_response_time: times.quantile(990),
-            total_cost: rollup.total_cost.to_f64(),
-            requests_without_rows: line.surplus,
-            requests_over_time: &line.over_time,
+impl LineJson {
+    fn new<'a>(
+        names: &[Column<'a, Row<'a>>],
+        numbers: &[Column<'a, Row<'a>>],
+        row: &Row<'a>,
+    ) -> LineJson {
+        LineJson {
+            names: columns::object(names, row),
+            numbers: columns::object(numbers, row),
+            requests_without_rows: row.line.surplus,
+            requests_over_time: row.line.over_time.clone(),
         }
     }
 }
@@ -333,16 +277,66 @@ impl<'a> NumbersJson<'a> {
 mod tests {
     use super::*;
 
+    fn answer(endpoint: &str, wide: bool) -> StatsAnswer {
+        let window = Window {
+            from: "2026-01-30T12:00:00Z".parse().unwrap(),
+            to: "2026-01-31T12:00:00Z".parse().unwrap(),
+        };
+        let line = Line {
+            rollup: Rollup {
+                total_requests: 123_456,
+                ..Rollup::default()
+            },
+            over_time: vec![1; 24],
+            surplus: 0,
+        };
+        StatsAnswer {
+            window,
+            cells: Cells::new(window),
+            by_endpoint: true,
+            wide,
+            lines: vec![("finnhub".to_owned(), endpoint.to_owned(), line.clone())],
+            total: line,
+        }
+    }
+
+    fn widest(table: &str) -> usize {
+        let widths = table.lines().skip(2).map(|line| line.chars().count());
+        widths.max().unwrap()
+    }
+
     #[test]
-    fn numbers_are_written_for_people() {
-        assert_eq!(
-            [0.0, 0.15, 449.0, 1.23456].map(cost),
-            ["0", "0.15", "449", "1.2346"]
-        );
-        let shares = [None, Some(0.0), Some(0.0001), Some(0.5), Some(1.0)];
-        assert_eq!(
-            shares.map(percent),
-            ["-", "0.0%", "<0.1%", "50.0%", "100.0%"]
-        );
+    fn trend_shrinks_before_columns_are_dropped() {
+        let table = answer("/quote", false).table(None);
+        assert!(table.contains("; one cell of TREND is 1 hour\n"), "{table}");
+        let narrower = answer("/quote", false).table(Some(widest(&table) - 1));
+        assert!(narrower.contains("is 2 hours\n"), "{narrower}");
+        let narrowest = answer("/quote", false).table(Some(widest(&table) - 16));
+        assert!(narrowest.contains("is 3 hours\n"), "{narrowest}");
+        let without = answer("/quote", false).table(Some(widest(&narrowest) - 1));
+        assert!(!without.contains("TREND"), "{without}");
+        assert!(without.contains("CACHED"), "{without}");
+    }
+
+    #[test]
+    fn default_table_fits_a_hundred_characters() {
+        let endpoint = "/v1/cryptocurrency/listings/latest/page";
+        assert!(widest(&answer(endpoint, false).table(None)) <= WIDTH);
+        let wide = answer(endpoint, true).table(Some(WIDTH));
+        assert!(wide.contains("RATE LIMIT") && wide.contains("TREND"));
+    }
+
+    #[test]
+    fn columns_are_dropped_in_the_documented_order() {
+        let all = ["TREND", "CACHED", "COST", "P99", "P50", "RATE"];
+        let mut left = all.len();
+        for width in (40..100).rev() {
+            let table = answer("/quote", false).table(Some(width));
+            let head = table.lines().find(|line| line.starts_with("API")).unwrap();
+            let dropped = all.iter().take_while(|name| !head.contains(**name)).count();
+            assert!(all[dropped..].iter().all(|name| head.contains(name)));
+            left = left.min(all.len() - dropped);
+        }
+        assert_eq!(left, 0);
     }
 }

@@ -1,8 +1,8 @@
-//! What is stored against what it should be: hours against rows, days against hours, months against days,
-//! and the application's table against all of them. It writes nothing.
+//! `aggregate --verify`: compares hours with their rows, days with hours, months with days, and the application's
+//! table with all of them. It writes nothing.
 //!
-//! Hours that wait for the next run are passed over, with the days and months that contain them: that
-//! their rows changed is known. What is left to find are changes that nobody marked.
+//! Stale hours are skipped, with the days and months that contain them: their rows are known to have changed. What
+//! remains to be found are changes without a dirty hour.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,18 +10,16 @@ use chrono::{DateTime, Utc};
 
 use super::AggregateArgs;
 use crate::context::Context;
-use crate::domain::format::counted;
-use crate::domain::period::{Granularity, Window, shown};
-use crate::domain::usage::aggregate_row::Published;
-use crate::domain::usage::read_plan::Slice;
-use crate::domain::usage::rollup::{ApiPeriod, ApiRollup, Rollup, Tally};
+use crate::domain::format::{self, DASH, counted};
+use crate::domain::period::{Granularity, Window};
+use crate::domain::usage::aggregate_row::{AggregateRow, FoundRow};
+use crate::domain::usage::read_plan::RowRange;
+use crate::domain::usage::rollup::{ApiPeriod, ApiRollup, Difference, Rollup, Tally};
 use crate::error::{Exit, Outcome, Result};
 use crate::output::Format;
-use crate::output::aggregate::{Difference, VerifyAnswer};
+use crate::output::aggregate::{FoundDifference, VerifyAnswer};
 use crate::store::db::Db;
-use crate::store::usage::aggregates;
-use crate::store::usage::aggregates::Found;
-use crate::store::usage::{dirty, read, rollups};
+use crate::store::usage::{aggregates, dirty, read, rollups};
 
 pub(super) fn run(
     context: &mut Context,
@@ -37,7 +35,7 @@ pub(super) fn run(
         Ok(verification.answer)
     })?;
     context.detail(format_args!(
-        "compared {}, found {}; {} changed since the last run and passed over",
+        "compared {}, found {}; skipped {} changed since the last run",
         counted(answer.compared, "roll-up"),
         counted(answer.differences.len() as u64, "difference"),
         counted(answer.hours_waiting, "hour")
@@ -45,19 +43,14 @@ pub(super) fn run(
     if !answer.differences.is_empty() || context.format != Format::Table {
         context.answer(&answer)?;
     }
-    let starts = || answer.differences.iter();
-    let from = starts().map(|it| it.period.start).min();
-    let to = starts()
-        .map(|it| it.granularity.end_of(it.period.start))
-        .max();
-    Ok(match from.zip(to) {
+    Ok(match answer.span() {
         None => Outcome::DONE,
-        Some((from, to)) => Outcome::with_next(
+        Some(span) => Outcome::with_next(
             Exit::Untrustworthy,
             format!(
                 "usagectl aggregate --rebuild --from {} --to {}",
-                shown(from),
-                shown(to)
+                format::time(span.from),
+                format::time(span.to)
             ),
         ),
     })
@@ -68,7 +61,7 @@ struct Verification<'a> {
     window: Window,
     apis: BTreeSet<String>,
     days: BTreeSet<DateTime<Utc>>,
-    waiting: BTreeSet<(Granularity, ApiPeriod)>,
+    stale: BTreeSet<(Granularity, ApiPeriod)>,
     answer: VerifyAnswer,
 }
 
@@ -76,33 +69,27 @@ impl<'a> Verification<'a> {
     fn new(db: &mut Db, args: &'a AggregateArgs, window: Window) -> Result<Verification<'a>> {
         let months = window.widened(Granularity::Monthly);
         let dirty = dirty::dirty_hours(db, months)?;
-        let mut waiting: BTreeSet<_> = rollups::stale_in(db, months)?.into_iter().collect();
-        waiting.extend(dirty.into_iter().map(|hour| (Granularity::Hourly, hour)));
-        let hours_waiting = waiting
-            .iter()
-            .filter(|(of, _)| *of == Granularity::Hourly)
-            .count();
-        // What contains a waiting period waits too.
-        for granularity in [Granularity::Hourly, Granularity::Daily] {
-            let above: Vec<_> = waiting
+        let mut stale: BTreeSet<_> = rollups::stale_in(db, months)?.into_iter().collect();
+        stale.extend(dirty.into_iter().map(|hour| (Granularity::Hourly, hour)));
+        let hours = stale.iter().filter(|(of, _)| *of == Granularity::Hourly);
+        let hours_waiting = hours.count() as u64;
+        // A period that contains a stale one is stale too.
+        for granularity in [Granularity::Daily, Granularity::Monthly] {
+            let parts = stale
                 .iter()
-                .filter(|(of, _)| *of == granularity)
-                .filter_map(|(_, period)| {
-                    let above = granularity.above()?;
-                    let start = above.start_of(period.start);
-                    let api_name = period.api_name.clone();
-                    Some((above, ApiPeriod { start, api_name }))
-                })
+                .filter(|(of, _)| Some(*of) == granularity.below());
+            let above: Vec<_> = parts
+                .map(|(_, period)| (granularity, period.within(granularity)))
                 .collect();
-            waiting.extend(above);
+            stale.extend(above);
         }
         let mut days = dirty::days_with_rows(db, window)?;
         for granularity in Granularity::ALL {
-            let stored = rollups::stored_starts(db, granularity, window.widened(granularity))?;
+            let starts = rollups::stored_starts(db, granularity, window.widened(granularity))?;
             days.extend(
-                stored
-                    .iter()
-                    .map(|start| Granularity::Daily.start_of(*start)),
+                starts
+                    .into_iter()
+                    .map(|start| Granularity::Daily.start_of(start)),
             );
         }
         Ok(Verification {
@@ -110,9 +97,9 @@ impl<'a> Verification<'a> {
             window,
             apis: rollups::all_apis(db)?,
             days,
-            waiting,
+            stale,
             answer: VerifyAnswer {
-                hours_waiting: hours_waiting as u64,
+                hours_waiting,
                 ..VerifyAnswer::default()
             },
         })
@@ -130,98 +117,74 @@ impl<'a> Verification<'a> {
             let apis: BTreeSet<&str> = self.apis.iter().map(String::as_str).collect();
             let stored = rollups::load(db, granularity, &apis, unit)?;
             let (expected, compared_with) = match granularity.below() {
-                None => (count(db, unit)?, "rows"),
+                None => (count_rows(db, unit)?, "rows"),
                 Some(below) => (
                     rollups::merge(db, below, granularity, &apis, unit)?,
                     below.as_str(),
                 ),
             };
             let published = aggregates::find(db, granularity, &apis, unit)?;
+            let none = ApiRollup::default();
             let periods: BTreeSet<&ApiPeriod> = stored.keys().chain(expected.keys()).collect();
             for period in periods {
-                if self.is_asked_for(granularity, period) {
-                    self.answer.compared += 1;
-                    let roll_up = stored.get(period);
-                    let differences = [
-                        against(expected.get(period), roll_up, compared_with),
-                        roll_up.and_then(|stored| shown_as(&stored.total, published.get(period))),
-                    ];
-                    for (compared_with, field, stored, found) in differences.into_iter().flatten() {
-                        self.answer.differences.push(Difference {
-                            granularity,
-                            period: period.clone(),
+                if !self.is_compared(granularity, period) {
+                    continue;
+                }
+                self.answer.compared += 1;
+                let rollup = stored.get(period);
+                let from_parts = rollup
+                    .unwrap_or(&none)
+                    .difference(expected.get(period).unwrap_or(&none));
+                let from_row =
+                    rollup.and_then(|rollup| row_difference(&rollup.total, published.get(period)));
+                let differences = [
+                    (compared_with, from_parts),
+                    ("api_usage_aggregates", from_row),
+                ];
+                for (compared_with, difference) in differences {
+                    self.answer
+                        .differences
+                        .extend(difference.map(|difference| FoundDifference {
+                            api_name: period.api_name.clone(),
+                            aggregation_type: granularity,
+                            period_start: period.start,
                             compared_with,
-                            field,
-                            stored,
-                            found,
-                        });
-                    }
+                            field: difference.field,
+                            stored: difference.stored,
+                            found: difference.found,
+                        }));
                 }
             }
         }
         Ok(())
     }
 
-    fn is_asked_for(&self, granularity: Granularity, period: &ApiPeriod) -> bool {
+    fn is_compared(&self, granularity: Granularity, period: &ApiPeriod) -> bool {
         let end = granularity.end_of(period.start);
-        let named = self.only.is_empty() || self.only.contains(&period.api_name);
-        named
+        let is_wanted = self.only.is_empty() || self.only.contains(&period.api_name);
+        is_wanted
             && period.start < self.window.to
             && end > self.window.from
-            && !self.waiting.contains(&(granularity, period.clone()))
+            && !self.stale.contains(&(granularity, period.clone()))
     }
-}
-
-/// What it is compared with, the field, what is stored, what was found.
-type Finding = (&'static str, &'static str, String, String);
-
-fn against(
-    expected: Option<&ApiRollup>,
-    stored: Option<&ApiRollup>,
-    compared_with: &'static str,
-) -> Option<Finding> {
-    let nothing = ApiRollup::default();
-    let (expected, stored) = (expected.unwrap_or(&nothing), stored.unwrap_or(&nothing));
-    let found = |(field, stored, found)| Some((compared_with, field, stored, found));
-    if let Some(difference) = stored.total.difference(&expected.total) {
-        return found(difference);
-    }
-    let endpoints: BTreeSet<&String> = stored
-        .endpoints
-        .keys()
-        .chain(expected.endpoints.keys())
-        .collect();
-    let none = Rollup::default();
-    endpoints.into_iter().find_map(|endpoint| {
-        let of = |rollup: &'_ ApiRollup| rollup.endpoints.get(endpoint).unwrap_or(&none).clone();
-        of(stored).difference(&of(expected)).and_then(found)
-    })
 }
 
 /// How the row in the application's table differs from the roll-up.
-fn shown_as(stored: &Rollup, found: Option<&Found>) -> Option<Finding> {
-    let place = "api_usage_aggregates";
-    let Some(found) = found else {
-        return Some((
-            place,
-            "total_requests",
-            stored.total_requests.to_string(),
-            "-".to_owned(),
-        ));
-    };
-    let wanted = Published::of(stored).ok()?;
-    let (field, wanted, found) = wanted.difference(&found.published)?;
-    Some((place, field, wanted, found))
+fn row_difference(stored: &Rollup, found: Option<&FoundRow>) -> Option<Difference> {
+    match found {
+        Some(found) => AggregateRow::of(stored).ok()?.difference(&found.row),
+        None => Some(Difference {
+            field: "total_requests",
+            stored: stored.total_requests.to_string(),
+            found: DASH.to_owned(),
+        }),
+    }
 }
 
-/// Counts the hours of a stretch of time from their rows.
-fn count(db: &mut Db, window: Window) -> Result<BTreeMap<ApiPeriod, ApiRollup>> {
+/// Counts the hours of a window from their rows.
+fn count_rows(db: &mut Db, window: Window) -> Result<BTreeMap<ApiPeriod, ApiRollup>> {
     let mut tally = Tally::default();
-    let slice = Slice {
-        api_name: None,
-        window,
-    };
-    read::for_each(db, &slice, |row| {
+    read::for_each(db, &RowRange::of_all(window), |row| {
         let hour = Granularity::Hourly.start_of(row.at);
         tally.add(row.api_name, row.endpoint, hour, &row.call);
     })?;

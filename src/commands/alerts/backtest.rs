@@ -16,7 +16,7 @@ use crate::domain::alert::window::{Grid, window};
 use crate::domain::period::Period;
 use crate::domain::period::{Granularity, Window};
 use crate::domain::plans::{ApiLimit, ApiLimitOrigin, Unit, api_limit};
-use crate::domain::usage::stats::Stale;
+use crate::domain::usage::rollup::ApiPeriod;
 use crate::error::{Error, Exit, Outcome, Result};
 use crate::output::alerts::backtest::{Backtest, Beside, Side};
 use crate::store::alerting::{events, rules};
@@ -291,21 +291,15 @@ fn gone(db: &mut Db, rule: &Rule, apis: &[&str], range: Window, grid: Grid) -> R
         from: from.unwrap_or(first),
         to: range.to,
     };
-    let mut stale = Stale::default();
-    let months = looked_at.widened(Granularity::Monthly);
-    for hour in dirty::dirty_hours(db, months)? {
-        stale.insert(Granularity::Hourly, hour.start);
-    }
+    let stale = rollups::stale_by_api(db, looked_at)?;
     let mut gone = BTreeSet::new();
     for granularity in Granularity::ALL {
         for surplus in aggregates::surplus(db, granularity, looked_at.widened(granularity))? {
-            let start = surplus.period.start;
-            let asked = apis.contains(&&*surplus.period.api_name);
-            // Rows that were never rolled up are there.
-            if asked && (surplus.rolled_up || stale.trusts(granularity, start)) {
+            let ApiPeriod { start, api_name } = &surplus.period;
+            if apis.contains(&api_name.as_str()) && surplus.lacks_rows(stale.get(api_name)) {
                 gone.insert(Window {
-                    from: start,
-                    to: granularity.end_of(start),
+                    from: *start,
+                    to: granularity.end_of(*start),
                 });
             }
         }

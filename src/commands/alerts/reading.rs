@@ -7,13 +7,13 @@ use chrono::{DateTime, Utc};
 use crate::domain::alert::evaluate::{Allowance, Needs, Subject};
 use crate::domain::alert::rule::Rule;
 use crate::domain::alert::series::{Demand, Series};
-use crate::domain::period::{Granularity, Window};
+use crate::domain::period::Window;
 use crate::domain::plans::{ApiLimit, Unit};
-use crate::domain::usage::stats::Stale;
+use crate::domain::usage::read_plan::StalePeriods;
 use crate::error::Result;
 use crate::store::alerting::usage;
 use crate::store::db::Db;
-use crate::store::usage::{dirty, rollups};
+use crate::store::usage::rollups;
 
 /// What is known of an API.
 #[derive(Debug)]
@@ -44,8 +44,19 @@ pub(super) fn read<'a>(
     needs: &BTreeMap<&'a str, Vec<Needs>>,
     triggers_are_in_place: bool,
 ) -> Result<HashMap<&'a str, Usage>> {
-    let stale = stale(db, needs)?;
-    let fresh = Stale::default();
+    let windows = needs.values().flatten();
+    let windows = windows
+        .flat_map(|needs| [needs.window, needs.baseline])
+        .flatten();
+    let whole = windows.reduce(|a, b| Window {
+        from: a.from.min(b.from),
+        to: a.to.max(b.to),
+    });
+    let stale = match whole {
+        Some(whole) => rollups::stale_by_api(db, whole)?,
+        None => HashMap::new(),
+    };
+    let fresh = StalePeriods::default();
     let mut usage = HashMap::new();
     for (api_name, needs) in needs {
         let windows = needs
@@ -64,30 +75,4 @@ pub(super) fn read<'a>(
         usage.insert(*api_name, Usage { series, begins });
     }
     Ok(usage)
-}
-
-/// What changed since it was rolled up, in all months that are touched.
-fn stale(db: &mut Db, needs: &BTreeMap<&str, Vec<Needs>>) -> Result<HashMap<String, Stale>> {
-    let mut stale: HashMap<String, Stale> = HashMap::new();
-    let windows = needs.values().flatten();
-    let windows = windows
-        .flat_map(|needs| [needs.window, needs.baseline])
-        .flatten();
-    let whole = windows.reduce(|a, b| Window {
-        from: a.from.min(b.from),
-        to: a.to.max(b.to),
-    });
-    let Some(whole) = whole else {
-        return Ok(stale);
-    };
-    let months = whole.widened(Granularity::Monthly);
-    for hour in dirty::dirty_hours(db, months)? {
-        let of = stale.entry(hour.api_name).or_default();
-        of.insert(Granularity::Hourly, hour.start);
-    }
-    for (granularity, period) in rollups::stale_in(db, months)? {
-        let of = stale.entry(period.api_name).or_default();
-        of.insert(granularity, period.start);
-    }
-    Ok(stale)
 }

@@ -1,4 +1,4 @@
-//! `collect import`: reads measurements or a bill from a file or stdin.
+//! `collect import`: measurements and bills from a file or stdin.
 
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
@@ -8,85 +8,88 @@ use clap::{Args, ValueEnum};
 
 use crate::args::parse_duration;
 use crate::context::Context;
-use crate::domain::format::counted;
-use crate::domain::metrics::focus_bill::{Bill, Charge, UnknownService};
+use crate::domain::format::{count, counted};
+use crate::domain::metrics::focus_bill::{Bill, Charge};
 use crate::domain::metrics::point::{NewPoint, Saved};
 use crate::error::{Error, Exit, Outcome, Result};
 use crate::ingest::{
     self, Broken, Format, Found, Input, Line, Refusal, RejectsFile, Rules, TimeUnit,
 };
-use crate::output::collect::ImportReport;
+use crate::output::collect::Imported;
 use crate::output::printable;
 use crate::store::db::{Access, Db};
 use crate::store::metrics::days;
 use crate::store::metrics::points;
-use crate::store::metrics::points::OnConflict;
+use crate::store::metrics::points::Known;
 
-/// Import metrics from a file or stdin
+/// Import metrics from a file or a pipe
 ///
-/// Reads NDJSON, a JSON array or CSV, plain or compressed with gzip or zstd, detected from the first bytes.
-/// A line is one value: service, metric, value and timestamp, as in the application's table; optionally
-/// metadata (an object), resource (database or project), id, and reading: level (state at the time),
-/// cumulative (usage since period_start) or amount (usage since the previous value).
+/// Reads NDJSON, a JSON array or CSV, plain or compressed with gzip or zstd; the first bytes tell which.
+/// A line is one value: service, metric, value and timestamp, as the application's table has them; and
+/// optionally metadata (an object), resource (which database or project), reading (level: what there is;
+/// cumulative: what was used since period_start; amount: what was used in a stretch of time of its own)
+/// and id.
 ///
-/// With `--input focus` the lines are charges of a bill in the FOCUS format, which Vercel and the large clouds
-/// export. They are summed by day.
+/// With `--kind focus` the lines are charges of a bill in the FOCUS format, as Vercel and the large
+/// clouds export it; they are added up to amounts for each day.
 ///
-/// A rejected line is reported, counted and skipped; the exit code is then 3. Importing a file again changes
-/// nothing; a corrected value replaces the stored one of the same series and time.
+/// A line that is refused is named and counted and does not stop the others; the exit code is then 3.
+/// The same moment of the same series is one row: what is imported again changes nothing, and a value
+/// that was corrected replaces the old one.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
   usagectl collect import metrics.ndjson
   echo '{\"service\":\"VERCEL_KV\",\"metric\":\"STORAGE_MB\",\"value\":201.5,\"timestamp\":\"2026-01-31T12:00:00Z\"}' | usagectl collect import -")]
 pub struct ImportArgs {
-    /// File to read; `-` or none for stdin
+    /// File to read; stdin if there is none, or for `-`
     #[arg(value_name = "FILE")]
     file: Option<PathBuf>,
 
-    /// Content of the input
-    #[arg(long, value_enum, value_name = "CONTENT", default_value_t = Content::Metrics)]
-    input: Content,
+    /// What the lines are
+    #[arg(long, value_enum, default_value_t = Kind::Metrics)]
+    kind: Kind,
 
-    /// Format of the input [default: detected]
+    /// Read this format, whatever the input begins with
     #[arg(long, value_enum, value_name = "FORMAT")]
     input_format: Option<Format>,
 
-    /// Append rejected lines to this file
+    /// Keep refused lines in this file, behind those that are in it
     #[arg(long, value_name = "FILE")]
     rejects: Option<PathBuf>,
 
-    /// Unit of numeric times, counted from 1970
+    /// Read times that are numbers as seconds or milliseconds since 1970
     #[arg(long, value_enum, value_name = "UNIT")]
     time_unit: Option<TimeUnit>,
 
-    /// Zone of times without one: UTC, or an offset such as +02:00
+    /// Read times without a zone as of this one: UTC, or an offset such as +02:00
     #[arg(long, value_name = "ZONE", value_parser = ingest::zone_from_text, allow_hyphen_values = true)]
     assume_tz: Option<FixedOffset>,
 
-    /// Reject times further in the future than this
-    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = parse_duration)]
+    /// Refuse times further ahead of now than this
+    #[arg(long, value_name = "SPAN", default_value = "5m", value_parser = parse_duration)]
     max_future: std::time::Duration,
 }
 
-/// The content of an input.
+/// What the lines of an input are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Content {
+enum Kind {
     /// Values of metrics
     Metrics,
     /// Charges of a bill in the FOCUS format
     Focus,
 }
 
-/// The default of `--max-future`.
+/// How far ahead of now a time is believed.
 pub(super) const MAX_FUTURE: TimeDelta = TimeDelta::minutes(5);
 
-/// Points per transaction.
+/// So many points go into one transaction.
 const BATCH: usize = 5_000;
 
-/// Rejected lines that are reported one by one; further ones are only counted.
-const MAX_REPORTED: u64 = 20;
+/// So many refused lines are named; then they are only counted.
+const NAMED_LINES: u64 = 20;
 
+/// Imports what the arguments name.
 pub fn run(context: &mut Context, args: ImportArgs) -> Result<Outcome> {
     let input = open(args.file.as_deref())?;
     let rejects = args.rejects.as_deref().map(open_rejects).transpose()?;
@@ -102,22 +105,22 @@ pub fn run(context: &mut Context, args: ImportArgs) -> Result<Outcome> {
         context,
         db: &mut db,
         rejects,
-        pending: Vec::new(),
+        waiting: Vec::new(),
         read: 0,
         refused: 0,
         saved: Saved::default(),
     };
-    let (broken, unknown) = match args.input {
-        Content::Metrics => (import.metrics(input)?, Vec::new()),
-        Content::Focus => import.bill(input)?,
+    let (broken, left_out) = match args.kind {
+        Kind::Metrics => (import.metrics(input)?, Vec::new()),
+        Kind::Focus => import.bill(input)?,
     };
-    import.finish(broken, unknown)
+    import.finish(broken, left_out)
 }
 
 fn open(file: Option<&Path>) -> Result<Input> {
     let stdin = Path::new("-");
     if file.is_none() && io::stdin().is_terminal() {
-        let message = "no file given, and stdin is a terminal";
+        let message = "nothing to import: no file is named, and stdin is a terminal";
         return Err(Error::usage(message).with_next("usagectl collect import FILE"));
     }
     let opened = match file.unwrap_or(stdin) {
@@ -125,7 +128,8 @@ fn open(file: Option<&Path>) -> Result<Input> {
         path => Input::open(path),
     };
     opened.map_err(|error| {
-        Error::new(Exit::Failed, error).with_next("give a readable file; nothing was imported")
+        Error::new(Exit::Failed, error)
+            .with_next("name a file that can be read; nothing was imported")
     })
 }
 
@@ -133,23 +137,26 @@ fn open_rejects(path: &Path) -> Result<RejectsFile> {
     RejectsFile::open(path).map_err(|error| {
         Error::new(Exit::Failed, error)
             .context(format!("cannot write {}", path.display()))
-            .with_next("give a writable file; nothing was imported")
+            .with_next("name a file that can be written; nothing was imported")
     })
 }
 
-/// Rebuilds the days whose points changed, and warns about late points in pruned days.
+/// Sums up the days whose points changed, and tells of late points that came too late.
 pub(super) fn refresh(context: &mut Context, db: &mut Db) -> Result<u64> {
     let refreshed = days::refresh(db)?;
     if refreshed.sealed > 0 {
         context.warn(format_args!(
-            "late points in {}: stored, but not added to the daily summaries",
-            counted(refreshed.sealed, "pruned day")
+            "{} pruned before; what came late into them is stored and not summed up",
+            match refreshed.sealed {
+                1 => "1 day was".to_owned(),
+                days => format!("{} days were", count(days.cast_signed())),
+            }
         ));
     }
     Ok(refreshed.days)
 }
 
-/// The line at which an unreadable input stopped, and the reason.
+/// Where reading an input ended before its end, and why.
 type BrokenAt = Option<(u64, String)>;
 
 struct Import<'a> {
@@ -158,7 +165,7 @@ struct Import<'a> {
     rules: Rules,
     format: Option<Format>,
     rejects: Option<RejectsFile>,
-    pending: Vec<NewPoint>,
+    waiting: Vec<NewPoint>,
     read: u64,
     refused: u64,
     saved: Saved,
@@ -167,28 +174,28 @@ struct Import<'a> {
 impl Import<'_> {
     fn metrics(&mut self, input: Input) -> Result<BrokenAt> {
         let broken = self.read(input, |import, point: NewPoint| {
-            import.pending.push(point);
-            if import.pending.len() >= BATCH {
-                import.save()?;
+            import.waiting.push(point);
+            match import.waiting.len() < BATCH {
+                true => Ok(()),
+                false => import.save(),
             }
-            Ok(())
         })?;
         self.save()?;
         Ok(broken)
     }
 
-    /// Saves nothing of a truncated bill, since its sums would be wrong.
-    fn bill(&mut self, input: Input) -> Result<(BrokenAt, Vec<UnknownService>)> {
+    /// A bill must be whole before it can be added up; one that breaks off is not saved.
+    fn bill(&mut self, input: Input) -> Result<(BrokenAt, Vec<String>)> {
         let mut bill = Bill::default();
         let broken = self.read(input, |_, charge: Charge| {
             bill.add(&charge);
             Ok(())
         })?;
         if broken.is_none() {
-            self.pending = bill.points("focus", "");
+            self.waiting = bill.points("focus", "");
             self.save()?;
         }
-        Ok((broken, bill.unknown_services()))
+        Ok((broken, bill.left_out()))
     }
 
     fn read<L: Line>(
@@ -208,19 +215,14 @@ impl Import<'_> {
             Ok(()) => Ok(None),
             Err(Broken::Input(line, reason)) => Ok(Some((line, reason))),
             Err(Broken::Taker(error)) => Err(error.context(match self.saved {
-                Saved {
-                    inserted: 0,
-                    updated: 0,
-                    ..
-                } => "import stopped; nothing was imported".to_owned(),
-                _ => "import stopped; run the same command again: imported lines are skipped"
-                    .to_owned(),
+                Saved { inserted: 0, updated: 0, .. } => "importing stopped; nothing was imported".to_owned(),
+                _ => "importing stopped; run the same command again: what is imported is not imported twice".to_owned(),
             })),
         }
     }
 
     fn refuse(&mut self, refusal: &Refusal) -> Result<()> {
-        if self.refused < MAX_REPORTED {
+        if self.refused < NAMED_LINES {
             let problem = &refusal.problem;
             let what = match &problem.field {
                 Some(field) => format!("{} {}", printable(field), printable(&problem.message)),
@@ -239,22 +241,22 @@ impl Import<'_> {
                 let path = rejects.path().display();
                 Error::new(Exit::Failed, error)
                     .context(format!("cannot write {path}"))
-                    .with_next("make room for the rejected lines, then run the same command again")
+                    .with_next("make room for the refused lines, then run the same command again")
             })?;
         }
         Ok(())
     }
 
     fn save(&mut self) -> Result<()> {
-        let saved = points::save(self.db, &self.pending, OnConflict::Replace)?;
-        self.pending.clear();
+        let saved = points::save(self.db, &self.waiting, Known::IsReplaced)?;
+        self.waiting.clear();
         self.saved.inserted += saved.inserted;
         self.saved.updated += saved.updated;
         self.saved.unchanged += saved.unchanged;
         Ok(())
     }
 
-    fn finish(self, broken: BrokenAt, unknown_services: Vec<UnknownService>) -> Result<Outcome> {
+    fn finish(self, broken: BrokenAt, left_out: Vec<String>) -> Result<Outcome> {
         let Import {
             context,
             db,
@@ -264,23 +266,29 @@ impl Import<'_> {
             rejects,
             ..
         } = self;
-        if refused > MAX_REPORTED {
-            let more = counted(refused - MAX_REPORTED, "more line");
-            context.warn(format_args!("{more} rejected"));
+        if refused > NAMED_LINES {
+            let more = counted(refused - NAMED_LINES, "more line");
+            context.warn(format_args!("{more} refused"));
         }
-        for unknown in &unknown_services {
-            context.warn(printable(&unknown.to_string()));
+        for name in &left_out {
+            let name = printable(name);
+            context.warn(format_args!(
+                "`{name}` is no service that is known here; its cost is in the sum, its amounts are in the metadata only"
+            ));
         }
         if let Some((line, reason)) = &broken {
-            context.error(&format!("{} after line {line}", printable(reason)));
+            context.error(&format!(
+                "{}; it was read up to line {line}",
+                printable(reason)
+            ));
         }
         let days = refresh(context, db)?;
-        context.answer(&ImportReport {
+        context.answer(&Imported {
             read,
             refused,
             saved,
             days,
-            unknown_services,
+            left_out,
         })?;
         let kept = match rejects {
             Some(rejects) => {
@@ -290,19 +298,20 @@ impl Import<'_> {
             }
             None => None,
         };
-        let again = "run the same command again: imported lines are skipped";
+        let again = "run the same command again: what is imported is not imported twice";
         Ok(match (broken, refused, kept) {
-            (Some(_), _, _) => {
-                Outcome::with_next(Exit::Failed, format!("correct the input, then {again}"))
-            }
+            (Some(_), _, _) => Outcome::with_next(
+                Exit::Failed,
+                format!("see to the input that could not be read, then {again}"),
+            ),
             (None, 0, _) => Outcome::DONE,
             (None, _, Some(kept)) => Outcome::with_next(
                 Exit::Incomplete,
-                format!("correct the lines listed in {kept}, then {again}"),
+                format!("correct the lines that {kept} shows in the input, then {again}"),
             ),
             (None, _, None) => Outcome::with_next(
                 Exit::Incomplete,
-                format!("correct the rejected lines, then {again}"),
+                format!("correct the lines that are refused, then {again}"),
             ),
         })
     }

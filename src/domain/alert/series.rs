@@ -11,7 +11,7 @@ use chrono::{DateTime, Utc};
 
 use crate::domain::period::{Granularity, Window};
 use crate::domain::usage::credits::Credits;
-use crate::domain::usage::stats::{Plan, Stale};
+use crate::domain::usage::read_plan::{ReadPlan, StalePeriods};
 
 /// What some calls add up to, as far as rules ask.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -56,7 +56,7 @@ impl Tally {
 /// What must be read of one API.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Demand {
-    plans: BTreeMap<Window, Plan>,
+    plans: BTreeMap<Window, ReadPlan>,
     /// Whole periods to be read from the roll-ups; those of one granularity do not overlap.
     pub stored: Vec<(Granularity, Window)>,
     /// Stretches to be counted from the rows; they do not overlap.
@@ -72,10 +72,10 @@ impl Demand {
     pub fn new(
         windows: impl IntoIterator<Item = Window>,
         seconds: impl IntoIterator<Item = Window>,
-        stale: &Stale,
+        stale: &StalePeriods,
     ) -> Demand {
         Demand::planned(windows, seconds, |window| {
-            Plan::new(window, Granularity::Monthly, stale)
+            ReadPlan::new(window, Granularity::Monthly, stale)
         })
     }
 
@@ -84,7 +84,7 @@ impl Demand {
         windows: impl IntoIterator<Item = Window>,
         seconds: impl IntoIterator<Item = Window>,
     ) -> Demand {
-        Demand::planned(windows, seconds, |window| Plan {
+        Demand::planned(windows, seconds, |window| ReadPlan {
             stored: Vec::new(),
             rows: vec![window],
         })
@@ -93,7 +93,7 @@ impl Demand {
     fn planned(
         windows: impl IntoIterator<Item = Window>,
         seconds: impl IntoIterator<Item = Window>,
-        plan: impl Fn(Window) -> Plan,
+        plan: impl Fn(Window) -> ReadPlan,
     ) -> Demand {
         let mut plans = BTreeMap::new();
         for window in windows {
@@ -102,7 +102,7 @@ impl Demand {
         let seconds = merged(seconds);
         let pieces = plans
             .values()
-            .flat_map(|plan: &Plan| plan.rows.iter().copied());
+            .flat_map(|plan: &ReadPlan| plan.rows.iter().copied());
         let pieces: BTreeSet<Window> = pieces.chain(seconds.iter().copied()).collect();
         let cuts: BTreeSet<_> = pieces
             .iter()
@@ -277,7 +277,7 @@ mod tests {
             window("2026-01-30T12:31:00Z", "2026-01-31T12:31:00Z"),
             window("2026-01-31T12:29:00Z", "2026-01-31T12:30:00Z"),
         ];
-        let demand = Demand::new(windows, [], &Stale::default());
+        let demand = Demand::new(windows, [], &StalePeriods::default());
         assert_eq!(
             demand.rows,
             [
@@ -295,7 +295,7 @@ mod tests {
     #[test]
     fn the_busiest_second_is_one_of_those_asked_for() {
         let minute = window("2026-01-31T12:00:00Z", "2026-01-31T12:01:00Z");
-        let mut series = Series::new(Demand::new([], [minute], &Stale::default()));
+        let mut series = Series::new(Demand::new([], [minute], &StalePeriods::default()));
         let call = |failed: bool| Tally::of_call(!failed, false, None);
         for (time, failed) in [
             ("2026-01-31T12:00:07.000Z", true),
@@ -356,7 +356,7 @@ mod tests {
                     to: moment((from + length) * 1_000),
                 })
                 .collect();
-            let mut stale = Stale::default();
+            let mut stale = StalePeriods::default();
             for ms in stale_hours {
                 stale.insert(Granularity::Hourly, Granularity::Hourly.start_of(moment(ms)));
             }

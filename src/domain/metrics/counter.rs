@@ -1,36 +1,34 @@
-//! Cumulative counters of servers: the increase since the last reading.
+//! Counters that a server keeps: what was counted since they were last read.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SecondsFormat, Utc};
 
 use super::point::midnight;
-use crate::domain::format;
 
 /// A counter as it was last read.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Counter {
     pub name: String,
-    /// Changes when the counter restarts: a server's run id, or a date.
+    /// What changes when it begins anew: a server's run id, or a date.
     pub epoch: String,
     pub value: f64,
     pub read_at: DateTime<Utc>,
 }
 
-/// The increase of a counter.
+/// What a reading of a counter says.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Increase {
-    /// Since the last reading. `None` for the first reading, and for a second one at the same instant.
+    /// What was counted since the last reading. None the first time, and if it was read at this moment.
     pub since_last: Option<f64>,
-    /// On this UTC day, as far as it was observed.
+    /// What was counted on this UTC day, of what was seen.
     pub today: Option<f64>,
-    /// Whether the counter restarted in between, so that some of the increase may be missing.
+    /// Whether it began anew in between, so that something may be missing.
     pub reset: bool,
-    /// The counters to store for the next reading.
     pub remember: Vec<Counter>,
 }
 
-/// The increase of a counter that now reads `value`.
+/// Reads a counter that stands at `value`.
 ///
-/// An increase across midnight is attributed to the new day, since its split is unknown.
+/// What was counted across midnight belongs to the new day, whole: nobody knows how it was divided.
 pub fn increase(
     known: &[Counter],
     name: &str,
@@ -38,9 +36,9 @@ pub fn increase(
     value: f64,
     now: DateTime<Utc>,
 ) -> Increase {
-    let daily_name = format!("{name} today");
+    let of_day = format!("{name} today");
     let find = |name: &str| known.iter().find(|counter| counter.name == name);
-    let day = format::time(midnight(now));
+    let day = midnight(now).to_rfc3339_opts(SecondsFormat::Secs, true);
     let counter = |name: &str, epoch: &str, value| Counter {
         name: name.to_owned(),
         epoch: epoch.to_owned(),
@@ -58,16 +56,13 @@ pub fn increase(
     }
     let reset = last.epoch != epoch || value < last.value;
     let since_last = if reset { value } else { value - last.value };
-    let earlier_today = find(&daily_name).filter(|counter| counter.epoch == day);
-    let today = earlier_today.map_or(0.0, |counter| counter.value) + since_last;
+    let before = find(&of_day).filter(|counter| counter.epoch == day);
+    let today = before.map_or(0.0, |counter| counter.value) + since_last;
     Increase {
         since_last: Some(since_last),
         today: Some(today),
         reset,
-        remember: vec![
-            counter(name, epoch, value),
-            counter(&daily_name, &day, today),
-        ],
+        remember: vec![counter(name, epoch, value), counter(&of_day, &day, today)],
     }
 }
 
@@ -90,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn increase_is_the_difference_and_is_summed_per_day() {
+    fn a_counter_is_the_difference_to_the_last_time_and_its_sum_of_the_day() {
         let known = &mut Vec::new();
         assert_eq!(
             read(known, "a", 100.0, "2026-01-30T12:00:00Z"),
@@ -104,7 +99,7 @@ mod tests {
             read(known, "a", 135.0, "2026-01-30T18:15:00Z"),
             (Some(5.0), Some(35.0), false)
         );
-        // A second reading at the same instant.
+        // The same moment again says nothing new.
         assert_eq!(
             read(known, "a", 137.0, "2026-01-30T18:15:00Z"),
             (None, None, false)
@@ -116,10 +111,10 @@ mod tests {
     }
 
     #[test]
-    fn restarted_counter_begins_at_zero() {
+    fn a_server_that_started_again_counts_from_nothing() {
         let known = &mut Vec::new();
         read(known, "a", 100.0, "2026-01-30T12:00:00Z");
-        // The run id changed, although the value is higher.
+        // The run id changed, though the counter is higher by now.
         assert_eq!(
             read(known, "b", 120.0, "2026-01-30T13:00:00Z"),
             (Some(120.0), Some(120.0), true)

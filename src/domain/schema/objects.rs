@@ -1,61 +1,59 @@
-//! The objects of a database schema, the effect of a migration on them, and drift.
+//! What is in a database's catalogue, what a migration does to it, and where the two disagree.
 //!
-//! Each object is a line: its kind and name, a colon, its definition.
+//! A catalogue is a list of objects, each a line: what it is, a colon, how it is made.
 //!
 //! ```text
 //! column api_usage.method: text default 'GET'::text
 //! unique api_alerts (api_name, alert_type, period)
 //! ```
 //!
-//! A migration's effect is the lines it removes and those it adds, kept in `effect.txt` beside its `up.sql`;
-//! a test compares it with real databases. From the effects `status` derives the expected objects,
-//! `migrate` the objects that must not exist yet, and `rollback` the data loss.
+//! A migration's effect is the lines it removes and those it adds. Beside each `up.sql` stands an
+//! `effect.txt` with just that; a test derives it from real databases. From these `status` knows what
+//! must be there, `migrate` what must not be there yet, and `rollback` what would be lost.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
-use serde::Serialize;
-
-/// The objects of a database: kind and name, and definition.
+/// The objects of a database: what each is, and how it is made.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SchemaObjects(BTreeMap<String, String>);
+pub struct Catalogue(BTreeMap<String, String>);
 
-/// What a migration does to the schema.
+/// What a migration does to a catalogue.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Effect {
-    /// Dropped objects, and the old definition of changed ones.
-    pub removed: Vec<SchemaObject>,
-    /// Created objects, and the new definition of changed ones.
-    pub added: Vec<SchemaObject>,
+    /// Objects that were there before and are not after, or are made otherwise.
+    pub removed: Vec<Object>,
+    /// Objects that are there after and were not before, or were made otherwise.
+    pub added: Vec<Object>,
 }
 
-/// One object.
+/// One line of a catalogue.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SchemaObject {
-    /// Kind and name: `column api_usage.method`.
+pub struct Object {
+    /// What it is: `column api_usage.method`.
     pub what: String,
-    /// Definition: `text default 'GET'::text`. Empty for a table.
+    /// How it is made: `text default 'GET'::text`. Empty where there is nothing to say.
     pub how: String,
 }
 
-/// An object that is missing or differs from its definition in the migrations.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+/// An object that is not as the migrations made it.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
-    #[serde(rename = "object")]
     pub what: String,
+    /// How the migrations made it.
     pub expected: String,
-    /// Nothing if it is missing.
+    /// How it is, or `None` if it is missing.
     pub found: Option<String>,
 }
 
-impl SchemaObject {
+impl Object {
     /// The kind and the name: `("column", "api_usage.method")`.
     pub fn parts(&self) -> (&str, &str) {
         self.what.split_once(' ').unwrap_or((&self.what, ""))
     }
 }
 
-impl fmt::Display for SchemaObject {
+impl fmt::Display for Object {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.how.as_str() {
             "" => f.write_str(&self.what),
@@ -74,33 +72,34 @@ impl fmt::Display for Difference {
         let Some(found) = found else {
             return write!(f, "{what} is missing");
         };
-        // A disabled trigger or an invalid index has the expected definition and one more word.
+        // A disabled trigger, an invalid index: as it was made, and a word more.
         match found.strip_prefix(expected.as_str()).map(str::trim) {
             Some(word @ ("disabled" | "invalid")) => write!(f, "{what} is {word}"),
-            _ => write!(f, "{what} is `{found}`, expected `{expected}`"),
+            _ => write!(f, "{what} is `{found}`, the migrations made `{expected}`"),
         }
     }
 }
 
-impl FromIterator<(String, String)> for SchemaObjects {
-    fn from_iter<T: IntoIterator<Item = (String, String)>>(objects: T) -> SchemaObjects {
-        SchemaObjects(objects.into_iter().collect())
+impl FromIterator<(String, String)> for Catalogue {
+    fn from_iter<T: IntoIterator<Item = (String, String)>>(objects: T) -> Catalogue {
+        Catalogue(objects.into_iter().collect())
     }
 }
 
-impl SchemaObjects {
-    /// The definition of an object, if it exists.
+impl Catalogue {
+    /// How an object is made, if it is there.
     pub fn get(&self, what: &str) -> Option<&str> {
         self.0.get(what).map(String::as_str)
     }
 
-    /// Kind and name, and definition.
+    /// Every object, as what it is and how it is made.
     pub fn objects(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0
             .iter()
             .map(|(what, how)| (what.as_str(), how.as_str()))
     }
 
+    /// The catalogue after a migration.
     pub fn apply(&mut self, effect: &Effect) {
         for object in &effect.removed {
             self.0.remove(&object.what);
@@ -110,9 +109,9 @@ impl SchemaObjects {
         }
     }
 
-    /// The objects of `self` that are missing or different in `found`. Further objects in `found` are
-    /// allowed: an operator may add indexes and views.
-    pub fn differences(&self, found: &SchemaObjects) -> Vec<Difference> {
+    /// Where `found` is not what `self` says. What `found` has beside that is no difference: an
+    /// operator's own index or view is theirs.
+    pub fn differences(&self, found: &Catalogue) -> Vec<Difference> {
         let differs = |what: &str, expected: &str| match found.get(what) {
             Some(found) => essence(what, found) != essence(what, expected),
             None => true,
@@ -129,8 +128,8 @@ impl SchemaObjects {
     }
 }
 
-/// The part of a definition that is compared. Two differences are accepted: a nullable `cached` and a
-/// default for `updated_at`.
+/// What matters of how an object is made. Applications' databases differ in two harmless ways: `cached`
+/// may be nullable, and `updated_at` may have a default.
 fn essence(what: &str, how: &str) -> String {
     let how = how.replace("now()", "CURRENT_TIMESTAMP");
     if what == "column api_usage.cached" {
@@ -143,13 +142,13 @@ fn essence(what: &str, how: &str) -> String {
 }
 
 impl Effect {
-    /// The effect that turns `before` into `after`.
-    pub fn between(before: &SchemaObjects, after: &SchemaObjects) -> Effect {
-        let only_in = |one: &SchemaObjects, other: &SchemaObjects| {
+    /// What has to be done to `before` to make it `after`.
+    pub fn between(before: &Catalogue, after: &Catalogue) -> Effect {
+        let only_in = |one: &Catalogue, other: &Catalogue| {
             one.0
                 .iter()
                 .filter(|(what, how)| other.get(what) != Some(how))
-                .map(|(what, how)| SchemaObject {
+                .map(|(what, how)| Object {
                     what: what.clone(),
                     how: how.clone(),
                 })
@@ -161,11 +160,11 @@ impl Effect {
         }
     }
 
-    /// Parses the output of `Display`; other lines are comments.
+    /// Reads what [`Effect`]'s `Display` wrote; a line that is neither added nor removed is a remark.
     pub fn parse(text: &str) -> Effect {
         let object = |line: &str| {
             let (what, how) = line.split_once(": ").unwrap_or((line, ""));
-            SchemaObject {
+            Object {
                 what: what.to_owned(),
                 how: how.to_owned(),
             }
@@ -181,6 +180,7 @@ impl Effect {
         effect
     }
 
+    /// The same in the other direction.
     pub fn reversed(self) -> Effect {
         Effect {
             removed: self.added,
@@ -188,29 +188,31 @@ impl Effect {
         }
     }
 
-    /// The names of the tables it creates.
+    /// The tables it makes.
     fn tables(&self) -> impl Iterator<Item = &str> {
-        let kinds_and_names = self.added.iter().map(SchemaObject::parts);
+        let kinds_and_names = self.added.iter().map(Object::parts);
         kinds_and_names
             .filter(|(kind, _)| *kind == "table")
             .map(|(_, name)| name)
     }
 
-    /// The tables it creates, then the added objects that do not belong to them.
-    pub fn outline(&self) -> impl Iterator<Item = &SchemaObject> {
-        let is_table = |object: &&SchemaObject| object.parts().0 == "table";
+    /// What it adds, in short: the tables it makes, then what does not belong to one of them.
+    pub fn outline(&self) -> impl Iterator<Item = &Object> {
+        let is_table = |object: &&Object| object.parts().0 == "table";
         let beside = self.added.iter().filter(|object| {
             let (_, name) = object.parts();
             let table = name.split(['.', ' ']).next().unwrap_or_default();
-            !self.tables().any(|created| created == table)
+            !self.tables().any(|made| made == table)
         });
         self.added.iter().filter(is_table).chain(beside)
     }
 
-    /// The objects it would create that exist in `found`, without the columns of existing tables.
+    /// What it would make and `found` has already; the columns of a table that is there are not named one
+    /// by one.
     ///
-    /// Indexes are left out, since an operator may have created the same one, and so are changed objects.
-    pub fn conflicts<'a>(&'a self, found: &'a SchemaObjects) -> impl Iterator<Item = &'a str> {
+    /// Indexes do not count: under whatever name, an operator may have one that a migration is
+    /// going to make. Nor does what is only made otherwise.
+    pub fn already_in<'a>(&'a self, found: &'a Catalogue) -> impl Iterator<Item = &'a str> {
         self.outline()
             .filter(|object| !matches!(object.parts().0, "index" | "unique"))
             .filter(|object| self.removed.iter().all(|old| old.what != object.what))
@@ -235,7 +237,7 @@ impl fmt::Display for Effect {
 mod tests {
     use super::*;
 
-    fn objects(lines: &[(&str, &str)]) -> SchemaObjects {
+    fn catalogue(lines: &[(&str, &str)]) -> Catalogue {
         lines
             .iter()
             .map(|(what, how)| ((*what).to_owned(), (*how).to_owned()))
@@ -243,26 +245,26 @@ mod tests {
     }
 
     #[test]
-    fn effect_applies_and_reverses() {
-        let before = objects(&[("table a", ""), ("column a.x", "text"), ("index a (x)", "")]);
-        let after = objects(&[("table a", ""), ("column a.x", "integer"), ("table b", "")]);
+    fn an_effect_leads_from_one_catalogue_to_the_other_and_back() {
+        let before = catalogue(&[("table a", ""), ("column a.x", "text"), ("index a (x)", "")]);
+        let after = catalogue(&[("table a", ""), ("column a.x", "integer"), ("table b", "")]);
         let effect = Effect::between(&before, &after);
         assert_eq!(
             effect.to_string(),
             "- column a.x: text\n- index a (x)\n+ column a.x: integer\n+ table b\n"
         );
         assert_eq!(Effect::parse(&effect.to_string()), effect);
-        let mut objects = before.clone();
-        objects.apply(&effect);
-        assert_eq!(objects, after);
-        objects.apply(&effect.reversed());
-        assert_eq!(objects, before);
+        let mut there = before.clone();
+        there.apply(&effect);
+        assert_eq!(there, after);
+        there.apply(&effect.reversed());
+        assert_eq!(there, before);
     }
 
     const ADDING: &str = "+ column new.x: text\n+ column old.y: text\n+ index new (x)\n+ index old (y)\n+ table new\n";
 
     #[test]
-    fn outline_omits_parts_of_new_table() {
+    fn the_outline_of_an_effect_leaves_out_what_belongs_to_a_new_table() {
         let effect = Effect::parse(ADDING);
         let outline: Vec<_> = effect
             .outline()
@@ -272,18 +274,18 @@ mod tests {
     }
 
     #[test]
-    fn existing_object_is_conflict() {
+    fn what_an_effect_would_make_is_found_where_it_is_already() {
         let effect = Effect::parse(ADDING);
-        let conflicts = |lines| -> Vec<String> {
-            let found = objects(lines);
-            effect.conflicts(&found).map(str::to_owned).collect()
+        let already = |lines| -> Vec<String> {
+            let found = catalogue(lines);
+            effect.already_in(&found).map(str::to_owned).collect()
         };
         assert_eq!(
-            conflicts(&[("table old", ""), ("index old (y)", "")]),
+            already(&[("table old", ""), ("index old (y)", "")]),
             [""; 0]
         );
         assert_eq!(
-            conflicts(&[
+            already(&[
                 ("table new", ""),
                 ("column new.x", ""),
                 ("column old.y", "")
@@ -293,21 +295,21 @@ mod tests {
         let changed = Effect::parse("- column t.x: text\n+ column t.x: integer\n");
         assert_eq!(
             changed
-                .conflicts(&objects(&[("column t.x", "text")]))
+                .already_in(&catalogue(&[("column t.x", "text")]))
                 .next(),
             None
         );
     }
 
     #[test]
-    fn difference_names_found_and_expected_definition() {
-        let expected = objects(&[
+    fn each_object_that_differs_is_named_once() {
+        let expected = catalogue(&[
             ("column t.x", "text not null"),
             ("column t.y", "text"),
             ("trigger t.mark", "AFTER INSERT"),
             ("unique t (x)", ""),
         ]);
-        let found = objects(&[
+        let found = catalogue(&[
             ("column t.x", "text"),
             ("column t.y", "text"),
             ("index t (x)", ""),
@@ -321,7 +323,7 @@ mod tests {
         assert_eq!(
             differences,
             [
-                "column t.x is `text`, expected `text not null`",
+                "column t.x is `text`, the migrations made `text not null`",
                 "trigger t.mark is disabled",
                 "unique t (x) is missing",
             ]
@@ -329,8 +331,8 @@ mod tests {
     }
 
     #[test]
-    fn nullable_cached_and_default_of_updated_at_are_accepted() {
-        let expected = objects(&[
+    fn the_two_harmless_ways_in_which_applications_differ_are_no_difference() {
+        let expected = catalogue(&[
             ("column api_usage.cached", "boolean not null default false"),
             ("column api_alerts.updated_at", "timestamp(3) not null"),
             (
@@ -338,7 +340,7 @@ mod tests {
                 "timestamp(3) default CURRENT_TIMESTAMP",
             ),
         ]);
-        let found = objects(&[
+        let found = catalogue(&[
             ("column api_usage.cached", "boolean default false"),
             (
                 "column api_alerts.updated_at",

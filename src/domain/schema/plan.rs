@@ -1,113 +1,88 @@
-//! The plan of a migration to be applied or reverted: created and dropped objects, and data loss.
+//! One migration about to be applied or undone: what comes, what goes, and what is lost with it.
 
-use serde::Serialize;
+use super::objects::{Effect, Object};
 
-use super::objects::{Effect, SchemaObject};
-
-/// A migration to be applied or reverted.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct PlanStep {
+/// A migration to be applied or undone, and what that does to the database.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// The stamp that orders migrations.
     pub version: String,
     pub name: String,
-    /// Dropped objects first.
-    pub changes: Vec<ObjectChange>,
+    /// What is dropped and created.
+    pub changes: Vec<Change>,
 }
 
-/// What a step does to one object.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct ObjectChange {
-    pub action: Action,
-    /// Named as in [`SchemaObject`].
-    pub object: String,
-    #[serde(flatten)]
-    pub loss: Option<DataLoss>,
+/// One object that a step drops or creates.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    pub drops: bool,
+    /// The object, as `domain::catalogue` names it.
+    pub what: String,
+    pub loss: Option<Loss>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Action {
-    Drop,
-    /// A column, to an existing table.
-    Add,
-    Create,
-}
-
-impl Action {
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Action::Drop => "drop",
-            Action::Add => "add",
-            Action::Create => "create",
-        }
-    }
-}
-
-/// The data lost with a table or a column.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct DataLoss {
-    /// The rows of the table; of a column the values that are neither null nor its default.
+/// What is lost with a table or a column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Loss {
+    /// The rows of the table; or the values of the column that are neither null nor its default.
     pub lost: i64,
     /// The rows of the table.
     pub of: i64,
-    /// The next `migrate` computes the content again.
-    pub rebuilt: bool,
+    /// The next `migrate` makes the content again, so nothing is lost for good.
+    pub made_again: bool,
 }
 
-impl PlanStep {
-    /// The step with this effect. Objects that belong to a created or dropped table are left out.
-    pub fn new(version: &str, name: &str, effect: &Effect) -> PlanStep {
-        let change = |action: Action, object: &SchemaObject| ObjectChange {
-            action,
-            object: object.what.clone(),
-            loss: None,
+impl Step {
+    /// The step that has this effect. What belongs to a table that comes or goes as a whole is not
+    /// named beside it; what is dropped comes first.
+    pub fn new(version: &str, name: &str, effect: &Effect) -> Step {
+        let change = |drops: bool| {
+            move |object: &Object| Change {
+                drops,
+                what: object.what.clone(),
+                loss: None,
+            }
         };
-        let reversed = effect.clone().reversed();
-        let dropped = reversed
+        let undone = effect.clone().reversed();
+        let changes = undone
             .outline()
-            .map(|object| change(Action::Drop, object));
-        let added = effect.outline().map(|object| {
-            let is_column = object.parts().0 == "column";
-            let action = if is_column {
-                Action::Add
-            } else {
-                Action::Create
-            };
-            change(action, object)
-        });
-        PlanStep {
+            .map(change(true))
+            .chain(effect.outline().map(change(false)))
+            .collect();
+        Step {
             version: version.to_owned(),
             name: name.to_owned(),
-            changes: dropped.chain(added).collect(),
+            changes,
         }
     }
 
-    /// Its folder's name: version and name.
+    /// Version and name, as its folder spells them.
     pub fn full_name(&self) -> String {
         format!("{}_{}", self.version, self.name)
     }
 
-    /// Whether data is lost that the next `migrate` does not rebuild.
-    pub fn loses_data(&self) -> bool {
+    /// Whether something is lost for good.
+    pub fn loses(&self) -> bool {
         self.losses()
-            .any(|(_, loss)| loss.lost > 0 && !loss.rebuilt)
+            .any(|(_, loss)| loss.lost > 0 && !loss.made_again)
     }
 
-    /// The objects with their data loss, zero included.
-    pub fn losses(&self) -> impl Iterator<Item = (&str, DataLoss)> {
+    /// The objects with which something goes.
+    pub fn losses(&self) -> impl Iterator<Item = (&str, Loss)> {
         self.changes
             .iter()
-            .filter_map(|change| Some((change.object.as_str(), change.loss?)))
+            .filter_map(|change| Some((change.what.as_str(), change.loss?)))
     }
 
-    /// The first object with which more data is lost than in `shown`.
-    pub fn exceeds(&self, shown: &PlanStep) -> Option<&str> {
-        let was_shown = |object: &str| {
-            let found = shown.losses().find(|(shown, _)| *shown == object);
+    /// The first object with which more would go than the user was shown.
+    pub fn exceeds(&self, shown: &Step) -> Option<&str> {
+        let was_shown = |what: &str| {
+            let found = shown.losses().find(|(shown, _)| *shown == what);
             found.map_or(0, |(_, loss)| loss.lost)
         };
         self.losses()
-            .find(|(object, loss)| !loss.rebuilt && loss.lost > was_shown(object))
-            .map(|(object, _)| object)
+            .find(|(what, loss)| !loss.made_again && loss.lost > was_shown(what))
+            .map(|(what, _)| what)
     }
 }
 
@@ -115,50 +90,52 @@ impl PlanStep {
 mod tests {
     use super::*;
 
-    fn lossy(object: &str, lost: i64, rebuilt: bool) -> PlanStep {
-        let mut step = PlanStep::new("1", "one", &Effect::parse(&format!("- {object}")));
-        step.changes[0].loss = Some(DataLoss {
+    fn lossy(what: &str, lost: i64, made_again: bool) -> Step {
+        let mut step = Step::new("1", "one", &Effect::parse(&format!("- {what}")));
+        step.changes[0].loss = Some(Loss {
             lost,
             of: 9,
-            rebuilt,
+            made_again,
         });
         step
     }
 
     #[test]
-    fn step_lists_dropped_objects_first_and_omits_parts_of_tables() {
+    fn a_step_names_tables_first_and_not_what_belongs_to_them() {
         let effect =
             Effect::parse("+ column a.x: text\n+ enum e: P, Q\n+ table a\n- index b (y)\n");
-        let lines = |effect: &Effect| -> Vec<String> {
-            let step = PlanStep::new("1", "one", effect);
-            let changes = step.changes.iter();
-            changes
-                .map(|change| format!("{} {}", change.action.as_str(), change.object))
+        let said = |effect: &Effect| -> Vec<String> {
+            let step = Step::new("1", "one", effect);
+            step.changes
+                .iter()
+                .map(|change| {
+                    format!(
+                        "{} {}",
+                        if change.drops { "drop" } else { "create" },
+                        change.what
+                    )
+                })
                 .collect()
         };
         assert_eq!(
-            lines(&effect),
+            said(&effect),
             ["drop index b (y)", "create table a", "create enum e"]
         );
         assert_eq!(
-            lines(&effect.reversed()),
+            said(&effect.reversed()),
             ["drop table a", "drop enum e", "create index b (y)"]
         );
-        assert_eq!(
-            lines(&Effect::parse("+ column b.y: text\n")),
-            ["add column b.y"]
-        );
     }
 
     #[test]
-    fn rebuilt_content_is_no_data_loss() {
-        assert!(lossy("table t", 1, false).loses_data());
-        assert!(!lossy("table t", 0, false).loses_data());
-        assert!(!lossy("table t", 1, true).loses_data());
+    fn only_what_cannot_be_made_again_is_lost() {
+        assert!(lossy("table t", 1, false).loses());
+        assert!(!lossy("table t", 0, false).loses());
+        assert!(!lossy("table t", 1, true).loses());
     }
 
     #[test]
-    fn growth_of_loss_is_detected() {
+    fn a_loss_that_grew_since_it_was_shown_is_noticed() {
         let shown = lossy("table t", 3, false);
         assert_eq!(lossy("table t", 3, false).exceeds(&shown), None);
         assert_eq!(lossy("table t", 2, false).exceeds(&shown), None);

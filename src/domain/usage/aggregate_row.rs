@@ -1,20 +1,23 @@
-//! What the application sees of a roll-up: a row of `api_usage_aggregates`, and who has the say about it.
+//! A row of `api_usage_aggregates`, which the application reads, and how a roll-up changes it.
 //!
-//! The table is the application's, and its own aggregation may have written there long before us. Those
-//! rows can be all that is left of rows deleted since, so a roll-up replaces a row of another program only
-//! when it counts at least as much.
+//! The table belongs to the application, and its own aggregation may have written rows there. Such a row can be
+//! the only record of deleted rows, so a roll-up replaces another program's row only if it counts at least as
+//! many requests.
 
-use super::rollup::Rollup;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-/// The numbers of one row of `api_usage_aggregates`.
+use super::read_plan::StalePeriods;
+use super::rollup::{ApiPeriod, ApiRollup, Difference, Rollup, first_difference, or_dash};
+use crate::domain::period::{Granularity, Window};
+
+/// The numbers of one row.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Published {
+pub struct AggregateRow {
     pub total_requests: i32,
     pub success_count: i32,
     pub error_count: i32,
-    /// Those answered from a cache.
     pub cached_count: i32,
-    /// Milliseconds, over the calls that say how long they took.
+    /// Milliseconds, over the calls that have a response time.
     pub avg_response_time: Option<f64>,
     /// Milliseconds.
     pub max_response_time: Option<i32>,
@@ -23,21 +26,21 @@ pub struct Published {
     pub rate_limit_errors: i32,
     pub timeout_errors: i32,
     pub server_errors: i32,
-    /// Credits. Only other programs leave it out.
+    /// Credits. Null only in rows of other programs.
     pub total_cost: Option<f64>,
 }
 
 /// A count is larger than the application's column.
 #[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
-#[error("{0} is more than api_usage_aggregates can hold, which is 2147483647")]
-pub struct TooLarge(u64);
+#[error("{0} exceeds 2147483647, the maximum in api_usage_aggregates")]
+pub struct TooLarge(pub u64);
 
-impl Published {
-    /// The row that a roll-up makes.
-    pub fn of(rollup: &Rollup) -> Result<Published, TooLarge> {
+impl AggregateRow {
+    /// The row of a roll-up.
+    pub fn of(rollup: &Rollup) -> Result<AggregateRow, TooLarge> {
         let fit = |count: u64| i32::try_from(count).map_err(|_| TooLarge(count));
         let ms = |ms: Option<u32>| ms.map(|ms| fit(ms.into())).transpose();
-        Ok(Published {
+        Ok(AggregateRow {
             total_requests: fit(rollup.total_requests)?,
             success_count: fit(rollup.success_count)?,
             error_count: fit(rollup.error_count)?,
@@ -51,73 +54,142 @@ impl Published {
             total_cost: Some(rollup.total_cost.to_f64()),
         })
     }
-}
 
-impl Published {
-    /// The first number in which two rows differ, by the name of its column, and both values of it.
-    pub fn difference(&self, other: &Published) -> Option<(&'static str, String, String)> {
-        fn text<T: ToString>(value: Option<T>) -> String {
-            value.map_or_else(|| "-".to_owned(), |value| value.to_string())
-        }
-        let numbers = |row: &Published| {
+    /// The first number in which the row differs from the `found` one.
+    pub fn difference(&self, found: &AggregateRow) -> Option<Difference> {
+        let numbers = |row: &AggregateRow| {
             [
                 ("total_requests", row.total_requests.to_string()),
                 ("success_count", row.success_count.to_string()),
                 ("error_count", row.error_count.to_string()),
                 ("cached_count", row.cached_count.to_string()),
-                ("avg_response_time", text(row.avg_response_time)),
-                ("max_response_time", text(row.max_response_time)),
-                ("min_response_time", text(row.min_response_time)),
+                ("avg_response_time", or_dash(row.avg_response_time)),
+                ("max_response_time", or_dash(row.max_response_time)),
+                ("min_response_time", or_dash(row.min_response_time)),
                 ("rate_limit_errors", row.rate_limit_errors.to_string()),
                 ("timeout_errors", row.timeout_errors.to_string()),
                 ("server_errors", row.server_errors.to_string()),
-                ("total_cost", text(row.total_cost)),
+                ("total_cost", or_dash(row.total_cost)),
             ]
         };
-        let mut pairs = numbers(self).into_iter().zip(numbers(other));
-        let differs = pairs.find(|((_, ours), (_, theirs))| ours != theirs);
-        differs.map(|((name, ours), (_, theirs))| (name, ours, theirs))
+        first_difference(numbers(self), numbers(found))
     }
 }
 
-/// What becomes of the row of one period.
+/// A row as it was found.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Verdict {
-    /// It says already what it should, or there is none and should be none.
-    Right,
-    /// There is none yet.
-    Insert(Published),
-    /// It is replaced, its id stays.
-    Replace(Published),
-    /// The period has no calls any more.
-    Remove,
-    /// Another program wrote it, and it counts more than the rows that are left: it stays.
-    Keep,
+pub struct FoundRow {
+    /// Stays when the row is replaced.
+    pub id: String,
+    pub row: AggregateRow,
+    /// Whether its period start has the form that is searched and compared as text. SQLite only.
+    pub is_canonical: bool,
 }
 
-/// Decides about the row `found` of a period whose roll-up was `before` and is `after`.
+/// A row that counts more requests than the roll-up of its period: another program's record of deleted rows.
+#[derive(Clone, Debug)]
+pub struct Surplus {
+    pub granularity: Granularity,
+    pub period: ApiPeriod,
+    /// Whether a roll-up of that period exists.
+    pub is_rolled_up: bool,
+    /// The numbers beyond the roll-up, without response times, which are unknown.
+    pub rollup: Rollup,
+}
+
+impl Surplus {
+    /// Whether its rows were deleted. The rows of a stale period that was never rolled up may exist.
+    pub fn lacks_rows(&self, stale: Option<&StalePeriods>) -> bool {
+        self.is_rolled_up
+            || stale.is_none_or(|stale| stale.is_fresh(self.granularity, self.period.start))
+    }
+}
+
+/// How the row of one period changes.
+#[derive(Clone, Debug, PartialEq)]
+pub enum RowChange {
+    Insert(AggregateRow),
+    /// The id stays.
+    Replace(String, AggregateRow),
+    /// The period has no calls left.
+    Delete(String),
+    /// Another program wrote it and it counts more requests than there are rows: it stays.
+    Keep {
+        published: i32,
+        counted: u64,
+    },
+}
+
+/// The change that brings the row `found` of a period up to date, whose roll-up was `before` and is `after`.
 ///
-/// A row is ours if it is what `before` makes. With `rows_rule` the user has said that the rows are the truth.
-pub fn judge(
-    found: Option<&Published>,
+/// A row is ours if it equals the row of `before`. With `rows_win` other programs' rows are replaced too.
+fn change(
+    found: Option<&FoundRow>,
     before: Option<&Rollup>,
     after: Option<&Rollup>,
-    rows_rule: bool,
-) -> Result<Verdict, TooLarge> {
-    let wanted = after.map(Published::of).transpose()?;
+    rows_win: bool,
+) -> Result<Option<RowChange>, TooLarge> {
+    let wanted = after.map(AggregateRow::of).transpose()?;
     let Some(found) = found else {
-        return Ok(wanted.map_or(Verdict::Right, Verdict::Insert));
+        return Ok(wanted.map(RowChange::Insert));
     };
-    if wanted.as_ref() == Some(found) {
-        return Ok(Verdict::Right);
+    if wanted.as_ref() == Some(&found.row) && found.is_canonical {
+        return Ok(None);
     }
-    let ours = before.is_some_and(|before| Published::of(before).as_ref() == Ok(found));
+    let is_ours = before.is_some_and(|before| AggregateRow::of(before).as_ref() == Ok(&found.row));
     let counted = wanted.as_ref().map_or(0, |wanted| wanted.total_requests);
-    Ok(match wanted {
-        _ if !ours && !rows_rule && found.total_requests > counted => Verdict::Keep,
-        Some(wanted) => Verdict::Replace(wanted),
-        None => Verdict::Remove,
-    })
+    Ok(Some(match wanted {
+        _ if !is_ours && !rows_win && found.row.total_requests > counted => RowChange::Keep {
+            published: found.row.total_requests,
+            counted: after.map_or(0, |rollup| rollup.total_requests),
+        },
+        Some(wanted) => RowChange::Replace(found.id.clone(), wanted),
+        None => RowChange::Delete(found.id.clone()),
+    }))
+}
+
+/// The roll-ups of some periods, as stored and as they are now. A period without calls has none.
+#[derive(Debug, Default)]
+pub struct Counts {
+    pub before: BTreeMap<ApiPeriod, ApiRollup>,
+    pub after: BTreeMap<ApiPeriod, ApiRollup>,
+}
+
+impl Counts {
+    /// Drops the roll-ups of other periods.
+    pub fn of(
+        periods: &[ApiPeriod],
+        mut before: BTreeMap<ApiPeriod, ApiRollup>,
+        mut after: BTreeMap<ApiPeriod, ApiRollup>,
+    ) -> Counts {
+        let periods: BTreeSet<&ApiPeriod> = periods.iter().collect();
+        before.retain(|period, _| periods.contains(period));
+        after.retain(|period, _| periods.contains(period));
+        Counts { before, after }
+    }
+}
+
+/// The changes that publish the roll-ups of `periods`. In the window `rows_win` other programs' rows are
+/// replaced; an error names the period whose numbers do not fit.
+pub fn changes<'a>(
+    granularity: Granularity,
+    periods: &'a [ApiPeriod],
+    counts: &Counts,
+    found: &HashMap<ApiPeriod, FoundRow>,
+    rows_win: Option<Window>,
+) -> Result<Vec<(&'a ApiPeriod, RowChange)>, (&'a ApiPeriod, TooLarge)> {
+    let mut changes = Vec::new();
+    for period in periods {
+        let change = change(
+            found.get(period),
+            counts.before.get(period).map(|rollup| &rollup.total),
+            counts.after.get(period).map(|rollup| &rollup.total),
+            rows_win.is_some_and(|window| window.encloses(granularity, period.start)),
+        );
+        let change = change.map_err(|error| (period, error))?;
+        changes.extend(change.map(|change| (period, change)));
+    }
+    Ok(changes)
 }
 
 #[cfg(test)]
@@ -132,57 +204,128 @@ mod tests {
         }
     }
 
-    fn row(total_requests: u64) -> Published {
-        Published::of(&rollup(total_requests)).unwrap()
+    fn row(total_requests: u64) -> AggregateRow {
+        AggregateRow::of(&rollup(total_requests)).unwrap()
     }
 
-    fn verdict(found: Option<u64>, before: Option<u64>, after: Option<u64>) -> Verdict {
+    fn found(row: AggregateRow) -> FoundRow {
+        FoundRow {
+            id: "id".to_owned(),
+            row,
+            is_canonical: true,
+        }
+    }
+
+    fn change_of(
+        found_count: Option<u64>,
+        before: Option<u64>,
+        after: Option<u64>,
+    ) -> Option<RowChange> {
         let (before, after) = (before.map(rollup), after.map(rollup));
-        judge(
-            found.map(row).as_ref(),
-            before.as_ref(),
-            after.as_ref(),
-            false,
-        )
-        .unwrap()
+        let found = found_count.map(|count| found(row(count)));
+        change(found.as_ref(), before.as_ref(), after.as_ref(), false).unwrap()
+    }
+
+    fn replace(count: u64) -> Option<RowChange> {
+        Some(RowChange::Replace("id".to_owned(), row(count)))
     }
 
     #[test]
-    fn our_own_row_follows_its_calls_whether_they_grow_or_go() {
-        assert_eq!(verdict(None, None, Some(3)), Verdict::Insert(row(3)));
-        assert_eq!(verdict(Some(3), Some(3), Some(3)), Verdict::Right);
-        assert_eq!(verdict(Some(3), Some(3), Some(5)), Verdict::Replace(row(5)));
-        assert_eq!(verdict(Some(3), Some(3), Some(2)), Verdict::Replace(row(2)));
-        assert_eq!(verdict(Some(3), Some(3), None), Verdict::Remove);
-        assert_eq!(verdict(None, Some(3), None), Verdict::Right);
-    }
-
-    #[test]
-    fn a_row_of_another_program_stays_if_it_counts_more_than_the_rows_left() {
-        assert_eq!(verdict(Some(1500), None, Some(2)), Verdict::Keep);
-        assert_eq!(verdict(Some(1500), None, None), Verdict::Keep);
-        // Also the next time, when there is a roll-up that it does not come from.
-        assert_eq!(verdict(Some(1500), Some(2), Some(3)), Verdict::Keep);
+    fn own_row_follows_its_calls() {
         assert_eq!(
-            verdict(Some(1500), None, Some(1501)),
-            Verdict::Replace(row(1501))
+            change_of(None, None, Some(3)),
+            Some(RowChange::Insert(row(3)))
+        );
+        assert_eq!(change_of(Some(3), Some(3), Some(3)), None);
+        assert_eq!(change_of(Some(3), Some(3), Some(5)), replace(5));
+        assert_eq!(change_of(Some(3), Some(3), Some(2)), replace(2));
+        assert_eq!(
+            change_of(Some(3), Some(3), None),
+            Some(RowChange::Delete("id".to_owned()))
+        );
+        assert_eq!(change_of(None, Some(3), None), None);
+    }
+
+    #[test]
+    fn row_of_another_program_stays_if_it_counts_more() {
+        let keep = |counted| {
+            Some(RowChange::Keep {
+                published: 1500,
+                counted,
+            })
+        };
+        assert_eq!(change_of(Some(1500), None, Some(2)), keep(2));
+        assert_eq!(change_of(Some(1500), None, None), keep(0));
+        // Also later, when a roll-up exists from which the row does not derive.
+        assert_eq!(change_of(Some(1500), Some(2), Some(3)), keep(3));
+        assert_eq!(change_of(Some(1500), None, Some(1501)), replace(1501));
+    }
+
+    #[test]
+    fn row_of_another_program_is_replaced_if_it_counts_the_same() {
+        let theirs = AggregateRow {
+            success_count: 0,
+            ..row(7)
+        };
+        let found = found(theirs);
+        let change = change(Some(&found), None, Some(&rollup(7)), false);
+        assert_eq!(change, Ok(replace(7)));
+    }
+
+    #[test]
+    fn row_of_another_program_is_replaced_where_rows_win() {
+        let found = found(row(1500));
+        let change = |after: Option<Rollup>| change(Some(&found), None, after.as_ref(), true);
+        assert_eq!(change(Some(rollup(2))), Ok(replace(2)));
+        assert_eq!(change(None), Ok(Some(RowChange::Delete("id".to_owned()))));
+    }
+
+    #[test]
+    fn correct_row_with_odd_period_start_is_rewritten() {
+        let found = FoundRow {
+            is_canonical: false,
+            ..found(row(3))
+        };
+        let change = change(Some(&found), None, Some(&rollup(3)), false);
+        assert_eq!(change, Ok(replace(3)));
+    }
+
+    #[test]
+    fn rows_win_only_in_whole_periods_of_the_window() {
+        let at = |text: &str| text.parse().unwrap();
+        let period = |start: &str| ApiPeriod {
+            start: at(start),
+            api_name: "tmdb".to_owned(),
+        };
+        let periods = ["2026-01-30T00:00:00Z", "2026-01-31T00:00:00Z"].map(period);
+        let rows = periods
+            .iter()
+            .map(|period| (period.clone(), found(row(1500))));
+        let window = Window {
+            from: at("2026-01-30T01:00:00Z"),
+            to: at("2026-02-01T00:00:00Z"),
+        };
+        let changes = changes(
+            Granularity::Daily,
+            &periods,
+            &Counts::default(),
+            &rows.collect(),
+            Some(window),
+        );
+        let keep = RowChange::Keep {
+            published: 1500,
+            counted: 0,
+        };
+        let delete = RowChange::Delete("id".to_owned());
+        assert_eq!(
+            changes,
+            Ok(vec![(&periods[0], keep), (&periods[1], delete)])
         );
     }
 
     #[test]
-    fn a_row_of_another_program_goes_if_the_user_says_that_the_rows_rule() {
-        let two = rollup(2);
-        let found = row(1500);
-        assert_eq!(
-            judge(Some(&found), None, Some(&two), true),
-            Ok(Verdict::Replace(row(2)))
-        );
-        assert_eq!(judge(Some(&found), None, None, true), Ok(Verdict::Remove));
-    }
-
-    #[test]
-    fn a_count_that_does_not_fit_is_an_error_and_not_another_count() {
+    fn count_beyond_the_column_is_an_error() {
         let huge = rollup(1 << 31);
-        assert_eq!(Published::of(&huge), Err(TooLarge(1 << 31)));
+        assert_eq!(AggregateRow::of(&huge), Err(TooLarge(1 << 31)));
     }
 }

@@ -1,12 +1,12 @@
-//! How long calls took, as counts in buckets: small, mergeable without loss, good for percentiles.
+//! A histogram of response times: small, mergeable without loss, precise enough for percentiles.
 //!
-//! Buckets are log-linear: every millisecond below 128 has its own, above that each power of two is cut
+//! Buckets are log-linear: every millisecond below 128 has its own, above that each power of two is divided
 //! into 64 equal parts. The middle of a bucket is therefore at most 1/128 (0.79 %) away from any value in
-//! it. All of it is integer arithmetic, so merging is exact, does not depend on the order, and comes out
-//! the same on every machine: rolling the same rows up twice gives the same bytes. (A t-digest depends on
-//! the order; a sketch of logarithms depends on the machine's `ln`.)
+//! it. All arithmetic is on integers, so merging is exact and independent of the order and of the machine:
+//! rolling up the same rows twice gives the same bytes. (A t-digest depends on the order; a sketch of
+//! logarithms depends on the machine's `ln`.)
 
-/// The largest relative distance between a percentile that is told and the exact one.
+/// The maximum relative error of a percentile.
 pub const RELATIVE_ERROR: f64 = 1.0 / 128.0;
 
 /// Bits of a value that its bucket keeps below the leading one: 64 buckets for each power of two.
@@ -18,29 +18,27 @@ const LAST_BUCKET: u16 = 1727;
 /// The first byte of the stored form. Another layout of buckets would need another one.
 const VERSION: u8 = 1;
 
-/// Counts of durations in milliseconds. Only buckets that hold something take room.
+/// Counts of durations in milliseconds. Empty buckets take no space.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Histogram {
-    /// Bucket and count, in the order of the buckets; no count is zero.
+    /// Bucket and count, ordered by bucket; no count is zero.
     counts: Vec<(u16, u64)>,
 }
 
 /// Why bytes are not a histogram.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum DecodeError {
-    /// Written by a version of this program that is not this one, or by nobody.
+    /// Written by another version of this program, or not a histogram.
     #[error("a histogram in an unknown format")]
     Version,
-    /// Ends in the middle.
     #[error("a histogram that is cut off")]
     Truncated,
-    /// Numbers that no histogram has.
+    /// Buckets or counts that no histogram has.
     #[error("a histogram with impossible numbers")]
     Impossible,
 }
 
 impl Histogram {
-    /// Counts one duration.
     pub fn add(&mut self, ms: u32) {
         let bucket = bucket_of(ms);
         match self.counts.binary_search_by_key(&bucket, |(at, _)| *at) {
@@ -49,7 +47,6 @@ impl Histogram {
         }
     }
 
-    /// Counts everything that `other` counted.
     pub fn merge(&mut self, other: &Histogram) {
         let mut merged = Vec::with_capacity(self.counts.len().max(other.counts.len()));
         let mut ours = self.counts.iter().peekable();
@@ -70,7 +67,6 @@ impl Histogram {
         self.counts = merged;
     }
 
-    /// How many durations were counted.
     pub fn count(&self) -> u64 {
         self.counts
             .iter()
@@ -128,8 +124,8 @@ impl Histogram {
     }
 }
 
-/// Drops as many low bits as leave `KEPT_BITS` below the leading one; what is left and how many were
-/// dropped number the buckets without a gap.
+/// Drops low bits until `KEPT_BITS` remain below the leading one. The remaining value and the number of dropped
+/// bits number the buckets without a gap.
 fn bucket_of(ms: u32) -> u16 {
     let bits = u32::BITS - ms.leading_zeros();
     let dropped = bits.saturating_sub(KEPT_BITS + 1);
@@ -137,7 +133,7 @@ fn bucket_of(ms: u32) -> u16 {
     ((dropped << KEPT_BITS) + (ms >> dropped)) as u16
 }
 
-/// The middle of a bucket; for buckets of one millisecond that very one.
+/// The middle of a bucket, which is exact for buckets of one millisecond.
 fn middle_of(bucket: u16) -> u32 {
     let bucket = u32::from(bucket.min(LAST_BUCKET));
     let dropped = (bucket >> KEPT_BITS).saturating_sub(1);
@@ -145,7 +141,7 @@ fn middle_of(bucket: u16) -> u32 {
     lowest + (1 << dropped) / 2
 }
 
-/// Seven bits a byte, the lowest first; the high bit says that more follow.
+/// Seven bits per byte, lowest first; the high bit marks that more follow.
 fn push_varint(bytes: &mut Vec<u8>, mut number: u64) {
     while number >= 0x80 {
         bytes.push(number as u8 | 0x80);
@@ -161,7 +157,7 @@ fn take_varint(bytes: &mut &[u8]) -> Result<u64, DecodeError> {
         *bytes = rest;
         let part = u64::from(byte & 0x7f);
         if part << shift >> shift != part || (part == 0 && shift > 0 && byte & 0x80 == 0) {
-            // Too large, or written longer than needed: two forms of one histogram would differ.
+            // Too large, or longer than needed, which would give one histogram two forms.
             return Err(DecodeError::Impossible);
         }
         number |= part << shift;
@@ -192,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn buckets_follow_each_other_without_gap_or_overlap() {
+    fn buckets_have_no_gap_and_no_overlap() {
         let mut last = 0;
         for ms in (0..200_000).chain([u32::MAX / 2, u32::MAX / 2 + 1, u32::MAX]) {
             let bucket = bucket_of(ms);
@@ -204,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn up_to_128_ms_percentiles_are_exact() {
+    fn percentiles_below_128_ms_are_exact() {
         let histogram = of(&(1..=100).collect::<Vec<_>>());
         assert_eq!(histogram.quantile(500), Some(50));
         assert_eq!(histogram.quantile(950), Some(95));
@@ -215,34 +211,34 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_are_no_histogram_are_refused() {
-        let refused = |bytes: &[u8]| Histogram::decode(bytes).unwrap_err();
-        assert_eq!(refused(&[]), DecodeError::Version);
-        assert_eq!(refused(&[2, 0, 1]), DecodeError::Version);
-        assert_eq!(refused(&[1, 0]), DecodeError::Truncated);
-        assert_eq!(refused(&[1, 0, 0x80]), DecodeError::Truncated);
-        assert_eq!(refused(&[1, 0, 0]), DecodeError::Impossible);
-        assert_eq!(refused(&[1, 0xff, 0x7f, 1]), DecodeError::Impossible);
-        assert_eq!(refused(&[1, 0, 0x81, 0x00]), DecodeError::Impossible);
+    fn invalid_bytes_are_rejected() {
+        let error = |bytes: &[u8]| Histogram::decode(bytes).unwrap_err();
+        assert_eq!(error(&[]), DecodeError::Version);
+        assert_eq!(error(&[2, 0, 1]), DecodeError::Version);
+        assert_eq!(error(&[1, 0]), DecodeError::Truncated);
+        assert_eq!(error(&[1, 0, 0x80]), DecodeError::Truncated);
+        assert_eq!(error(&[1, 0, 0]), DecodeError::Impossible);
+        assert_eq!(error(&[1, 0xff, 0x7f, 1]), DecodeError::Impossible);
+        assert_eq!(error(&[1, 0, 0x81, 0x00]), DecodeError::Impossible);
         assert_eq!(
-            refused(&[[1, 0].as_slice(), &[0xff; 10]].concat()),
+            error(&[[1, 0].as_slice(), &[0xff; 10]].concat()),
             DecodeError::Impossible
         );
     }
 
     proptest! {
         #[test]
-        fn a_percentile_is_within_the_promised_error(values in durations(), permille in 0..=1000_u16) {
+        fn percentile_is_within_relative_error(values in durations(), permille in 0..=1000_u16) {
             let mut sorted = values.clone();
             sorted.sort_unstable();
             let rank = (values.len() * usize::from(permille)).div_ceil(1000).max(1);
             let exact = f64::from(sorted[rank - 1]);
-            let told = f64::from(of(&values).quantile(permille).unwrap());
-            prop_assert!((told - exact).abs() <= exact * RELATIVE_ERROR, "{told} for {exact}");
+            let estimate = f64::from(of(&values).quantile(permille).unwrap());
+            prop_assert!((estimate - exact).abs() <= exact * RELATIVE_ERROR, "{estimate} for {exact}");
         }
 
         #[test]
-        fn merging_is_counting_both(a in durations(), b in durations()) {
+        fn merge_equals_counting_both(a in durations(), b in durations()) {
             let mut merged = of(&a);
             merged.merge(&of(&b));
             let mut turned = of(&b);
@@ -252,14 +248,14 @@ mod tests {
         }
 
         #[test]
-        fn the_stored_form_is_read_back(values in durations()) {
+        fn stored_form_round_trips(values in durations()) {
             let histogram = of(&values);
             prop_assert_eq!(histogram.count(), values.len() as u64);
             prop_assert_eq!(Histogram::decode(&histogram.encode()), Ok(histogram));
         }
 
         #[test]
-        fn any_bytes_are_read_or_refused_and_have_one_form(mut bytes in vec(any::<u8>(), 0..40), ours in any::<bool>()) {
+        fn any_bytes_are_rejected_or_the_only_form(mut bytes in vec(any::<u8>(), 0..40), ours in any::<bool>()) {
             if ours && !bytes.is_empty() {
                 bytes[0] = VERSION;
             }

@@ -1,6 +1,7 @@
 //! API usage: the records, their roll-ups into hours, days and months, and statistics over any window.
 
 pub mod aggregate_row;
+pub mod aggregate_step;
 pub mod batch;
 pub mod credits;
 pub mod histogram;

@@ -1,95 +1,93 @@
-//! What the rows of one period add up to.
+//! The roll-up of the rows of one period.
 //!
-//! A [`Rollup`] is the whole state, not just what is shown: two of them merge into what counting all the
-//! rows at once would have given, so hours make days, days make months, endpoints make an API, in any
-//! order. Averages and percentiles are made from it when somebody looks.
+//! A [`Rollup`] holds the complete state, so that two of them merge into the roll-up of all their rows: hours
+//! into days, days into months, endpoints into an API, in any order. Averages and percentiles are computed
+//! from it when they are shown.
 //!
-//! The counting rules are those of the application that writes the rows. It counts errors by what a row
-//! says, whether or not the row is marked as a success, and the classes overlap: a TIMEOUT that came with
-//! status 504 is a timeout and a server error. The classes may therefore add up to more than `error_count`.
+//! The counting rules are those of the application that writes the rows. It counts errors by error type and
+//! status, whether or not the row is marked as a success, and the classes overlap: a TIMEOUT with status 504
+//! is a timeout and a server error. The classes may therefore sum to more than `error_count`.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use chrono::{DateTime, Utc};
 
 use super::credits::Credits;
 use super::histogram::Histogram;
 use super::record::error_type;
+use crate::domain::format::DASH;
+use crate::domain::period::Granularity;
 
-/// What a roll-up needs to know about one row of `api_usage`.
+/// The columns of a row of `api_usage` that a roll-up counts.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Call<'a> {
     pub success: bool,
     pub status_code: Option<i64>,
     /// Milliseconds.
     pub response_time: Option<i64>,
-    /// The application's word for what failed.
     pub error_type: Option<&'a str>,
     /// Credits the provider charges for this call.
     pub cost_credits: Option<f64>,
     pub cached: bool,
 }
 
-/// What a number of calls adds up to.
+/// The sums of a number of calls.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rollup {
     pub total_requests: u64,
     pub success_count: u64,
     pub error_count: u64,
-    /// Those answered from a cache.
     pub cached_count: u64,
     pub errors: ErrorClasses,
-    /// How long the calls took that say so.
     pub response_times: ResponseTimes,
-    /// The sum of all costs: zero when nothing cost anything.
+    /// Zero when no call has a cost.
     pub total_cost: Credits,
 }
 
-/// What the calls to one API add up to, together and for each endpoint.
+/// The roll-up of an API and those of its endpoints.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ApiRollup {
     pub total: Rollup,
-    /// Each endpoint; the empty one stands for calls that name none.
+    /// By endpoint, which is empty for calls without one.
     pub endpoints: BTreeMap<String, Rollup>,
 }
 
-/// Errors by class. A row may count in several.
+/// Errors by class. A row may be in several.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ErrorClasses {
     pub rate_limit: u64,
     pub timeout: u64,
-    /// Type SERVER_ERROR, or a status of 500 and more.
+    /// Type SERVER_ERROR, or status 500 or higher.
     pub server: u64,
-    /// Type CLIENT_ERROR. The application does not keep this class and the next two.
+    /// Type CLIENT_ERROR. The application's table lacks this class and the next two.
     pub client: u64,
     pub network: u64,
-    /// Failed, and in no other class.
+    /// Failed and in no other class.
     pub other: u64,
 }
 
-/// How long calls took, in milliseconds.
+/// Response times in milliseconds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ResponseTimes {
-    /// How many calls say how long they took.
+    /// Calls that have a response time.
     pub count: u64,
     pub sum: u64,
     pub min: Option<u32>,
     pub max: Option<u32>,
-    /// For percentiles.
     pub histogram: Histogram,
 }
 
-/// Values that no sum can be made of, and that were therefore left out of one.
+/// Numbers of values that cannot be summed and were left out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LeftOut {
-    /// Costs that are not a number, infinite, or beyond [`LARGEST_COST`](super::credits::LARGEST_COST).
+    /// Costs that are not finite or beyond [`LARGEST_COST`](super::credits::LARGEST_COST).
     pub costs: u64,
     /// Response times that are negative or do not fit the column of the aggregates.
     pub response_times: u64,
 }
 
 impl Rollup {
-    /// Counts one call. The call itself always counts; a value of it that makes no sense is left out.
+    /// Counts one call. An invalid cost or response time of it is left out.
     pub fn add(&mut self, call: &Call<'_>, left_out: &mut LeftOut) {
         self.total_requests += 1;
         self.success_count += u64::from(call.success);
@@ -110,7 +108,6 @@ impl Rollup {
         }
     }
 
-    /// Counts everything that `other` counted.
     pub fn merge(&mut self, other: &Rollup) {
         grow(&mut self.total_requests, other.total_requests);
         grow(&mut self.success_count, other.success_count);
@@ -121,11 +118,13 @@ impl Rollup {
         self.total_cost = self.total_cost.plus(other.total_cost);
     }
 
-    /// The first number in which two roll-ups differ, by the name of its column, and both values of it.
-    pub fn difference(&self, other: &Rollup) -> Option<(&'static str, String, String)> {
+    /// The first number in which the roll-up differs from the `found` one.
+    pub fn difference(&self, found: &Rollup) -> Option<Difference> {
+        if self == found {
+            return None;
+        }
         let numbers = |rollup: &Rollup| {
             let times = &rollup.response_times;
-            let ms = |ms: Option<u32>| ms.map_or_else(|| "-".to_owned(), |ms| ms.to_string());
             [
                 ("total_requests", rollup.total_requests.to_string()),
                 ("success_count", rollup.success_count.to_string()),
@@ -140,44 +139,79 @@ impl Rollup {
                 ("total_cost", rollup.total_cost.to_string()),
                 ("response_time_count", times.count.to_string()),
                 ("response_time_sum", times.sum.to_string()),
-                ("min_response_time", ms(times.min)),
-                ("max_response_time", ms(times.max)),
-                ("median_response_time", ms(times.quantile(500))),
-                (
-                    "response_time_histogram",
-                    format!("{} bytes", times.histogram.encode().len()),
-                ),
+                ("min_response_time", or_dash(times.min)),
+                ("max_response_time", or_dash(times.max)),
+                ("median_response_time", or_dash(times.quantile(500))),
             ]
         };
-        if self == other {
-            return None;
-        }
-        let mut pairs = numbers(self).into_iter().zip(numbers(other));
-        let differs = pairs.find(|((_, ours), (_, theirs))| ours != theirs);
-        differs
-            .map(|((name, ours), (_, theirs))| (name, ours, theirs))
-            .or_else(|| {
-                Some((
-                    "response_time_histogram",
-                    "other counts".into(),
-                    "other counts".into(),
-                ))
+        first_difference(numbers(self), numbers(found)).or_else(|| {
+            let size = |rollup: &Rollup| {
+                format!("{} bytes", rollup.response_times.histogram.encode().len())
+            };
+            Some(Difference {
+                field: "response_time_histogram",
+                stored: size(self),
+                found: size(found),
             })
+        })
     }
 
-    /// The share of calls that failed, from 0 to 1. Unknown without calls.
+    /// The share of calls that failed, from 0 to 1; unknown without calls.
     pub fn error_rate(&self) -> Option<f64> {
         ratio(self.error_count, self.total_requests)
     }
 
-    /// The share of calls that were answered from a cache, from 0 to 1. Unknown without calls.
+    /// The share of calls answered from a cache, from 0 to 1; unknown without calls.
     pub fn cache_hit_rate(&self) -> Option<f64> {
         ratio(self.cached_count, self.total_requests)
     }
 }
 
+/// A number that differs from the expected one, or from that of another row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Difference {
+    /// The name of its column.
+    pub field: &'static str,
+    pub stored: String,
+    pub found: String,
+}
+
+/// The first of the `stored` numbers that differs from the `found` one.
+pub(super) fn first_difference<const N: usize>(
+    stored: [(&'static str, String); N],
+    found: [(&'static str, String); N],
+) -> Option<Difference> {
+    let mut pairs = stored.into_iter().zip(found);
+    let ((field, stored), (_, found)) = pairs.find(|(stored, found)| stored.1 != found.1)?;
+    Some(Difference {
+        field,
+        stored,
+        found,
+    })
+}
+
+pub(super) fn or_dash(value: Option<impl ToString>) -> String {
+    value.map_or_else(|| DASH.to_owned(), |value| value.to_string())
+}
+
 impl ApiRollup {
-    /// The roll-up of one endpoint, made if need be.
+    /// The first number in which the roll-up, or that of an endpoint, differs from the `found` one.
+    pub fn difference(&self, found: &ApiRollup) -> Option<Difference> {
+        let none = Rollup::default();
+        let endpoints: BTreeSet<&String> = self
+            .endpoints
+            .keys()
+            .chain(found.endpoints.keys())
+            .collect();
+        self.total.difference(&found.total).or_else(|| {
+            endpoints.into_iter().find_map(|endpoint| {
+                let stored = self.endpoints.get(endpoint).unwrap_or(&none);
+                stored.difference(found.endpoints.get(endpoint).unwrap_or(&none))
+            })
+        })
+    }
+
+    /// The roll-up of an endpoint, added if it has none.
     pub fn endpoint(&mut self, endpoint: &str) -> &mut Rollup {
         self.endpoints.entry(endpoint.to_owned()).or_default()
     }
@@ -189,28 +223,36 @@ impl ApiRollup {
     }
 }
 
-/// One API in one period, which its start names.
+/// A period of an API, identified by its start.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ApiPeriod {
-    /// The start of the period.
     pub start: DateTime<Utc>,
     pub api_name: String,
+}
+
+impl ApiPeriod {
+    /// The period of `granularity` that contains it.
+    pub fn within(&self, granularity: Granularity) -> ApiPeriod {
+        ApiPeriod {
+            start: granularity.start_of(self.start),
+            api_name: self.api_name.clone(),
+        }
+    }
 }
 
 /// Counts calls into hours.
 #[derive(Debug, Default)]
 pub struct Tally {
     hours: HashMap<String, HashMap<DateTime<Utc>, BTreeMap<String, Rollup>>>,
-    /// Whether hours that nobody asked for pass by.
+    /// Whether other hours than those in `hours` are ignored.
     only_wanted: bool,
-    /// How many calls were counted.
+    /// Calls counted.
     pub rows: u64,
-    /// What could not be summed up.
     pub left_out: LeftOut,
 }
 
 impl Tally {
-    /// Counts into these hours only.
+    /// A tally that ignores all other hours.
     pub fn of<'a>(wanted: impl IntoIterator<Item = &'a ApiPeriod>) -> Tally {
         let mut hours: HashMap<String, HashMap<_, _>> = HashMap::new();
         for ApiPeriod { start, api_name } in wanted {
@@ -309,20 +351,20 @@ impl ResponseTimes {
         self.histogram.merge(&other.histogram);
     }
 
-    /// The mean. Unknown when no call says how long it took.
+    /// The mean; unknown if no call has a response time.
     pub fn average(&self) -> Option<f64> {
         ratio(self.sum, self.count)
     }
 
-    /// The time that `permille` of all calls do not exceed, at most
-    /// [`RELATIVE_ERROR`](super::histogram::RELATIVE_ERROR) off.
+    /// The time that `permille` of all calls do not exceed, off by at most
+    /// [`RELATIVE_ERROR`](super::histogram::RELATIVE_ERROR).
     pub fn quantile(&self, permille: u16) -> Option<u32> {
-        let told = self.histogram.quantile(permille)?;
-        Some(told.clamp(self.min.unwrap_or(0), self.max.unwrap_or(u32::MAX)))
+        let estimate = self.histogram.quantile(permille)?;
+        Some(estimate.clamp(self.min.unwrap_or(0), self.max.unwrap_or(u32::MAX)))
     }
 }
 
-/// Stored counts that were tampered with may be of any size.
+/// Adds without overflow: stored counts that were tampered with may have any size.
 fn grow(sum: &mut u64, more: u64) {
     *sum = sum.saturating_add(more);
 }
@@ -366,13 +408,13 @@ mod tests {
     }
 
     #[test]
-    fn a_timeout_with_status_504_is_a_timeout_and_a_server_error() {
+    fn timeout_with_status_504_is_timeout_and_server_error() {
         let errors = of(&[failed("TIMEOUT", 504)]).errors;
         assert_eq!((errors.timeout, errors.server, errors.other), (1, 1, 0));
     }
 
     #[test]
-    fn errors_are_counted_by_what_the_row_says_even_on_a_success() {
+    fn error_classes_count_even_on_success() {
         let odd = Call {
             success: true,
             ..failed("RATE_LIMIT", 502)
@@ -383,7 +425,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_is_in_some_class() {
+    fn every_failure_is_in_a_class() {
         let untyped = Call {
             error_type: None,
             ..failed("", 404)
@@ -399,7 +441,7 @@ mod tests {
     }
 
     #[test]
-    fn the_average_is_over_calls_that_say_how_long_they_took() {
+    fn average_is_over_calls_with_a_response_time() {
         let took = |response_time| Call {
             response_time,
             ..CALL
@@ -413,7 +455,7 @@ mod tests {
     }
 
     #[test]
-    fn values_that_make_no_sense_are_left_out_and_the_calls_count() {
+    fn invalid_values_are_left_out_and_calls_count() {
         let mut rollup = Rollup::default();
         let mut left_out = LeftOut::default();
         for (response_time, cost) in [(-1, f64::NAN), (i64::MAX, f64::INFINITY), (7, 0.5)] {
@@ -430,7 +472,7 @@ mod tests {
     }
 
     #[test]
-    fn rates_of_nothing_are_unknown() {
+    fn rates_without_calls_are_unknown() {
         let nothing = Rollup::default();
         assert_eq!(
             (nothing.error_rate(), nothing.cache_hit_rate()),

@@ -1,105 +1,30 @@
-//! How a question about any stretch of time is answered from roll-ups: which months, days and hours of it
-//! are stored and trustworthy, and which pieces must be counted from the rows.
+//! The numbers of `stats`: roll-ups, rows and surplus of a window, summed per API or endpoint, and over time.
 
 use std::collections::{BTreeSet, HashMap};
 
 use chrono::{DateTime, Utc};
 
-use super::rollup::{Call, LeftOut, Rollup};
+use super::aggregate_row::Surplus;
+use super::read_plan::StalePeriods;
+use super::rollup::{ApiPeriod, Call, LeftOut, Rollup};
 use crate::domain::period::{Granularity, Window};
 
-/// Periods of one API that are not to be trusted: rows in them changed since they were rolled up.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Stale(BTreeSet<(Granularity, DateTime<Utc>)>);
-
-impl Stale {
-    /// Distrusts the period that starts at `start`, and with it all that contain it.
-    pub fn insert(&mut self, granularity: Granularity, start: DateTime<Utc>) {
-        self.0.insert((granularity, start));
-    }
-
-    /// Whether nothing in the period or in its parts is stale.
-    pub fn trusts(&self, granularity: Granularity, start: DateTime<Utc>) -> bool {
-        let end = granularity.end_of(start);
-        let parts = Granularity::ALL.iter().filter(|part| **part <= granularity);
-        !parts.into_iter().any(|part| {
-            let mut within = self.0.range((*part, start)..(*part, end));
-            within.next().is_some()
-        })
-    }
-}
-
-/// Where the numbers of a window come from. Pieces that touch are one piece; none overlap.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Plan {
-    /// Stretches of whole periods, each to be read from the roll-ups of that granularity.
-    pub stored: Vec<(Granularity, Window)>,
-    /// Stretches to be counted from the rows.
-    pub rows: Vec<Window>,
-}
-
-impl Plan {
-    /// Covers `window` with the longest trustworthy periods, none longer than `longest`.
-    pub fn new(window: Window, longest: Granularity, stale: &Stale) -> Plan {
-        let mut plan = Plan::default();
-        plan.cover(window, longest, stale);
-        plan
-    }
-
-    fn cover(&mut self, window: Window, granularity: Granularity, stale: &Stale) {
-        let mut at = window.from;
-        while at < window.to {
-            let start = granularity.start_of(at);
-            let end = granularity.end_of(start);
-            let piece = Window {
-                from: at,
-                to: end.min(window.to),
-            };
-            let whole = piece.from == start && piece.to == end;
-            if whole && stale.trusts(granularity, start) {
-                self.push_stored(granularity, piece);
-            } else if let Some(below) = granularity.below() {
-                self.cover(piece, below, stale);
-            } else {
-                self.push_rows(piece);
-            }
-            at = piece.to;
-        }
-    }
-
-    fn push_stored(&mut self, granularity: Granularity, piece: Window) {
-        match self.stored.last_mut() {
-            Some((of, last)) if *of == granularity && last.to == piece.from => last.to = piece.to,
-            _ => self.stored.push((granularity, piece)),
-        }
-    }
-
-    fn push_rows(&mut self, piece: Window) {
-        match self.rows.last_mut() {
-            Some(last) if last.to == piece.from => last.to = piece.to,
-            _ => self.rows.push(piece),
-        }
-    }
-}
-
-/// The cells of a sparkline: equal numbers of whole periods that together cover a window.
+/// The cells of a trend: equal numbers of whole periods that together cover a window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cells {
-    /// What a cell is made of.
     pub granularity: Granularity,
-    /// How many of these make one cell.
+    /// Periods in one cell.
     pub per_cell: usize,
-    /// How many cells there are.
     pub count: usize,
-    start: DateTime<Utc>,
+    /// The start of the first cell.
+    pub start: DateTime<Utc>,
 }
 
 impl Cells {
-    /// More would not fit beside the numbers on a line.
-    const MOST: usize = 32;
+    const MOST: usize = 24;
 
-    /// As many cells as are worth drawing. Hours up to eight days and days up to four months: so the chart
-    /// is drawn from the same few hundred roll-ups that the numbers are read from.
+    /// At most 24 cells: of hours up to eight days, of days up to four months, else of months. So the trend
+    /// is read from the same few hundred roll-ups as the numbers.
     pub fn new(window: Window) -> Cells {
         let periods = |granularity: Granularity| {
             let whole = window.widened(granularity);
@@ -121,48 +46,43 @@ impl Cells {
         }
     }
 
-    /// The cell that an instant of the window belongs to.
+    /// The cell of an instant of the window.
     pub fn index_of(&self, at: DateTime<Utc>) -> usize {
         let periods = self.granularity.count_between(self.start, at);
         (periods / self.per_cell).min(self.count.saturating_sub(1))
     }
-
-    /// The start of the first cell.
-    pub fn start(&self) -> DateTime<Utc> {
-        self.start
-    }
 }
 
-/// One line of the answer.
+/// The sums of an API or an endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Line {
     pub rollup: Rollup,
     /// Requests in each of the [`Cells`].
     pub over_time: Vec<u64>,
-    /// How many of the requests are known only from the application's aggregates, their rows being gone.
+    /// Requests known only from the application's aggregates, because their rows were deleted.
     pub surplus: u64,
 }
 
-/// The lines of the answer, as they add up.
+/// Sums lines as usage is read.
 #[derive(Debug)]
 pub struct Lines {
     cells: Cells,
     by_api: HashMap<String, HashMap<String, Line>>,
-    /// What could not be summed up.
+    surplus_months: BTreeSet<ApiPeriod>,
     pub left_out: LeftOut,
 }
 
 impl Lines {
-    /// No lines yet.
     pub fn new(cells: Cells) -> Lines {
         Lines {
             cells,
             by_api: HashMap::new(),
+            surplus_months: BTreeSet::new(),
             left_out: LeftOut::default(),
         }
     }
 
-    /// Counts one call. A line that does not tell endpoints apart has an empty one.
+    /// Adds one call. `endpoint` is empty where endpoints are summed.
     pub fn add_call(&mut self, api: &str, endpoint: &str, at: DateTime<Utc>, call: &Call<'_>) {
         let mut left_out = self.left_out;
         let cell = self.cells.index_of(at);
@@ -173,7 +93,7 @@ impl Lines {
         self.left_out = left_out;
     }
 
-    /// Counts a period that was rolled up.
+    /// Adds a stored roll-up.
     pub fn add_stored(&mut self, api: &str, endpoint: &str, start: DateTime<Utc>, stored: &Rollup) {
         let cell = self.cells.index_of(start);
         self.change(api, endpoint, |line| {
@@ -182,22 +102,42 @@ impl Lines {
         });
     }
 
-    /// Counts what only the application's aggregates know of a period.
-    pub fn add_surplus(
-        &mut self,
-        api: &str,
-        granularity: Granularity,
-        start: DateTime<Utc>,
-        surplus: &Rollup,
-    ) {
+    /// The periods of `window` whose surplus is to be added, in this order: whole months, whole days, and
+    /// whole hours outside of the whole days.
+    pub fn surplus_windows(window: Window) -> Vec<(Granularity, Window)> {
+        let days = window.narrowed(Granularity::Daily);
+        let [before, after] = window.narrowed(Granularity::Hourly).without(days);
+        let mut windows = vec![
+            (Granularity::Monthly, window.narrowed(Granularity::Monthly)),
+            (Granularity::Daily, days),
+            (Granularity::Hourly, before),
+            (Granularity::Hourly, after),
+        ];
+        windows.retain(|(_, window)| !window.is_empty());
+        windows
+    }
+
+    /// Adds a surplus, unless its month was added or its rows are counted elsewhere.
+    pub fn add_surplus(&mut self, surplus: &Surplus, stale: Option<&StalePeriods>) {
+        let ApiPeriod { start, api_name } = &surplus.period;
+        let month = ApiPeriod {
+            start: Granularity::Monthly.start_of(*start),
+            api_name: api_name.clone(),
+        };
+        if self.surplus_months.contains(&month) || !surplus.lacks_rows(stale) {
+            return;
+        }
+        if surplus.granularity == Granularity::Monthly {
+            self.surplus_months.insert(month);
+        }
         // A day cannot be drawn into one of its hours.
-        let fits = granularity <= self.cells.granularity;
-        let cell = self.cells.index_of(start);
-        self.change(api, "", |line| {
-            line.rollup.merge(surplus);
-            line.surplus += surplus.total_requests;
-            if fits {
-                line.over_time[cell] += surplus.total_requests;
+        let is_drawn = surplus.granularity <= self.cells.granularity;
+        let cell = self.cells.index_of(*start);
+        self.change(api_name, "", |line| {
+            line.rollup.merge(&surplus.rollup);
+            line.surplus += surplus.rollup.total_requests;
+            if is_drawn {
+                line.over_time[cell] += surplus.rollup.total_requests;
             }
         });
     }
@@ -215,8 +155,8 @@ impl Lines {
         }
     }
 
-    /// The lines with their API and endpoint, and all of them together: APIs by name, the endpoints of
-    /// each by their number of requests.
+    /// The lines with API and endpoint, and their total. APIs are ordered by name, the endpoints of each by
+    /// requests, most first.
     pub fn finish(self) -> (Vec<(String, String, Line)>, Line) {
         let mut total = Line::new(self.cells);
         let mut lines: Vec<_> = self
@@ -259,13 +199,15 @@ impl Line {
 #[cfg(test)]
 mod tests {
     use chrono::TimeDelta;
-    use proptest::collection::vec;
     use proptest::prelude::*;
 
     use super::*;
 
+    use Granularity::{Daily, Hourly, Monthly};
+
+    /// An instant of 2026: `01-30T22:30`.
     fn at(text: &str) -> DateTime<Utc> {
-        text.parse().unwrap()
+        format!("2026-{text}:00Z").parse().unwrap()
     }
 
     fn window(from: &str, to: &str) -> Window {
@@ -276,140 +218,78 @@ mod tests {
     }
 
     #[test]
-    fn a_window_is_covered_by_the_longest_periods_and_rows_at_its_edges() {
-        let asked = window("2026-01-30T22:30:00Z", "2026-04-02T01:15:00Z");
-        let plan = Plan::new(asked, Granularity::Monthly, &Stale::default());
-        assert_eq!(
-            plan.stored,
-            [
-                (
-                    Granularity::Hourly,
-                    window("2026-01-30T23:00:00Z", "2026-01-31T00:00:00Z")
-                ),
-                (
-                    Granularity::Daily,
-                    window("2026-01-31T00:00:00Z", "2026-02-01T00:00:00Z")
-                ),
-                (
-                    Granularity::Monthly,
-                    window("2026-02-01T00:00:00Z", "2026-04-01T00:00:00Z")
-                ),
-                (
-                    Granularity::Daily,
-                    window("2026-04-01T00:00:00Z", "2026-04-02T00:00:00Z")
-                ),
-                (
-                    Granularity::Hourly,
-                    window("2026-04-02T00:00:00Z", "2026-04-02T01:00:00Z")
-                ),
-            ]
-        );
-        assert_eq!(
-            plan.rows,
-            [
-                window("2026-01-30T22:30:00Z", "2026-01-30T23:00:00Z"),
-                window("2026-04-02T01:00:00Z", "2026-04-02T01:15:00Z"),
-            ]
-        );
+    fn trend_has_hours_for_a_day_and_days_for_a_month() {
+        let cells = |window| {
+            let cells = Cells::new(window);
+            (cells.granularity, cells.per_cell, cells.count)
+        };
+        assert_eq!(cells(window("01-30T12:00", "01-31T12:00")), (Hourly, 1, 24));
+        assert_eq!(cells(window("01-24T12:00", "01-31T12:00")), (Hourly, 7, 24));
+        assert_eq!(cells(window("01-01T00:00", "02-01T00:00")), (Daily, 2, 16));
+        let decade = Window {
+            from: at("01-01T00:00") - TimeDelta::days(3652),
+            to: at("01-01T00:00"),
+        };
+        assert_eq!(cells(decade), (Monthly, 5, 24));
+    }
+
+    fn surplus(granularity: Granularity, start: &str) -> Surplus {
+        Surplus {
+            granularity,
+            period: ApiPeriod {
+                start: at(start),
+                api_name: "tmdb".to_owned(),
+            },
+            is_rolled_up: false,
+            rollup: Rollup {
+                total_requests: 10,
+                ..Rollup::default()
+            },
+        }
     }
 
     #[test]
-    fn a_stale_hour_is_counted_from_its_rows_and_its_neighbours_are_not() {
-        let mut stale = Stale::default();
-        stale.insert(Granularity::Hourly, at("2026-02-10T05:00:00Z"));
-        let asked = window("2026-02-10T00:00:00Z", "2026-02-11T00:00:00Z");
-        let plan = Plan::new(asked, Granularity::Monthly, &stale);
-        assert_eq!(
-            plan.rows,
-            [window("2026-02-10T05:00:00Z", "2026-02-10T06:00:00Z")]
-        );
-        assert_eq!(
-            plan.stored,
-            [
-                (
-                    Granularity::Hourly,
-                    window("2026-02-10T00:00:00Z", "2026-02-10T05:00:00Z")
-                ),
-                (
-                    Granularity::Hourly,
-                    window("2026-02-10T06:00:00Z", "2026-02-11T00:00:00Z")
-                ),
-            ]
-        );
+    fn surplus_of_a_month_includes_that_of_its_days() {
+        let asked = window("01-31T22:30", "04-02T01:15");
+        let expected = [
+            (Monthly, window("02-01T00:00", "04-01T00:00")),
+            (Daily, window("02-01T00:00", "04-02T00:00")),
+            (Hourly, window("01-31T23:00", "02-01T00:00")),
+            (Hourly, window("04-02T00:00", "04-02T01:00")),
+        ];
+        assert_eq!(Lines::surplus_windows(asked), expected);
+
+        let mut lines = Lines::new(Cells::new(asked));
+        lines.add_surplus(&surplus(Monthly, "02-01T00:00"), None);
+        lines.add_surplus(&surplus(Daily, "02-07T00:00"), None);
+        lines.add_surplus(&surplus(Daily, "04-01T00:00"), None);
+        let (_, total) = lines.finish();
+        assert_eq!((total.surplus, total.rollup.total_requests), (20, 20));
+        // The trend has daily cells, so the month is not drawn.
+        assert_eq!(total.over_time.iter().sum::<u64>(), 10);
     }
 
     #[test]
-    fn a_stale_day_is_made_of_its_hours() {
-        let mut stale = Stale::default();
-        stale.insert(Granularity::Daily, at("2026-02-10T00:00:00Z"));
-        let asked = window("2026-02-01T00:00:00Z", "2026-03-01T00:00:00Z");
-        let plan = Plan::new(asked, Granularity::Monthly, &stale);
-        assert_eq!(plan.rows, []);
-        assert_eq!(
-            plan.stored[1],
-            (
-                Granularity::Hourly,
-                window("2026-02-10T00:00:00Z", "2026-02-11T00:00:00Z")
-            )
-        );
-    }
-
-    #[test]
-    fn a_sparkline_has_hours_for_a_day_and_days_for_a_month() {
-        let day = Cells::new(window("2026-01-30T12:00:00Z", "2026-01-31T12:00:00Z"));
-        assert_eq!(
-            (day.granularity, day.per_cell, day.count),
-            (Granularity::Hourly, 1, 24)
-        );
-        assert_eq!(day.index_of(at("2026-01-31T11:59:59Z")), 23);
-        let week = Cells::new(window("2026-01-24T12:00:00Z", "2026-01-31T12:00:00Z"));
-        assert_eq!(
-            (week.granularity, week.per_cell, week.count),
-            (Granularity::Hourly, 6, 28)
-        );
-        let month = Cells::new(window("2026-01-01T00:00:00Z", "2026-02-01T00:00:00Z"));
-        assert_eq!((month.granularity, month.count), (Granularity::Daily, 31));
-        let years = Cells::new(window("2016-01-01T00:00:00Z", "2026-01-01T00:00:00Z"));
-        assert_eq!(
-            (years.granularity, years.per_cell, years.count),
-            (Granularity::Monthly, 4, 30)
-        );
+    fn surplus_of_a_stale_period_is_added_only_if_rolled_up() {
+        let mut stale = StalePeriods::default();
+        stale.insert(Hourly, at("02-07T05:00"));
+        let mut lines = Lines::new(Cells::new(window("02-01T00:00", "03-01T00:00")));
+        let mut day = surplus(Daily, "02-07T00:00");
+        lines.add_surplus(&day, Some(&stale));
+        assert_eq!(lines.by_api.len(), 0);
+        day.is_rolled_up = true;
+        lines.add_surplus(&day, Some(&stale));
+        assert_eq!(lines.finish().1.surplus, 10);
     }
 
     proptest! {
         #[test]
-        fn pieces_cover_the_window_once_and_stored_ones_are_whole_and_fresh(
+        fn cells_cover_the_window(
             start in 0..2_000_000_000_000_i64,
             length in 1..40_000_000_000_i64,
-            marks in vec((0..3_usize, 0..40_000_000_000_i64), 0..20),
-            longest in 0..3_usize,
         ) {
             let from = DateTime::from_timestamp_millis(start).unwrap();
             let asked = Window { from, to: from + TimeDelta::milliseconds(length) };
-            let mut stale = Stale::default();
-            for (granularity, ms) in marks {
-                let granularity = Granularity::ALL[granularity];
-                stale.insert(granularity, granularity.start_of(from + TimeDelta::milliseconds(ms)));
-            }
-            let longest = Granularity::ALL[longest];
-            let plan = Plan::new(asked, longest, &stale);
-
-            let mut pieces = plan.rows.clone();
-            for (granularity, piece) in &plan.stored {
-                prop_assert!(*granularity <= longest);
-                prop_assert_eq!(piece.widened(*granularity), *piece);
-                let mut start = piece.from;
-                while start < piece.to {
-                    prop_assert!(stale.trusts(*granularity, start));
-                    start = granularity.end_of(start);
-                }
-                pieces.push(*piece);
-            }
-            pieces.sort();
-            prop_assert_eq!(pieces[0].from, asked.from);
-            prop_assert_eq!(pieces[pieces.len() - 1].to, asked.to);
-            prop_assert!(pieces.windows(2).all(|pair| pair[0].to == pair[1].from));
-
             let cells = Cells::new(asked);
             prop_assert!((1..=Cells::MOST).contains(&cells.count));
             prop_assert_eq!(cells.index_of(asked.from), 0);

@@ -1,4 +1,4 @@
-//! The answer of `collect prune`.
+//! What `collect prune` answers.
 
 use chrono::NaiveDate;
 use serde::Serialize;
@@ -6,42 +6,59 @@ use serde::Serialize;
 use crate::domain::format::counted;
 use crate::output::Answer;
 
-#[derive(Clone, Debug, Serialize)]
-pub struct PruneReport {
-    /// Number of removed points.
+/// What was removed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pruned {
     pub points: u64,
-    /// The last day that is pruned, unless it lies before the first year of the calendar.
+    /// The last day of which they are, if time reaches back so far.
     pub last_day: Option<NaiveDate>,
+    /// Whether nothing was removed after all.
     pub dry_run: bool,
 }
 
-impl Answer for PruneReport {
+#[derive(Serialize)]
+struct PrunedJson {
+    points: u64,
+    last_day: Option<String>,
+    dry_run: bool,
+}
+
+impl Pruned {
+    fn last_day(&self) -> Option<String> {
+        self.last_day.map(|day| day.to_string())
+    }
+}
+
+impl Answer for Pruned {
     fn table(&self, _width: Option<usize>) -> String {
         let points = counted(self.points, "point");
-        let until = self.last_day.map(|day| format!(" up to {day}"));
-        let until = until.unwrap_or_default();
-        if self.dry_run {
-            format!("would remove {points}{until}\n")
-        } else {
-            format!("removed {points}{until}; their daily summaries are kept\n")
+        let until = self
+            .last_day()
+            .map(|day| format!(" up to {day}"))
+            .unwrap_or_default();
+        match self.dry_run {
+            true => format!("{points}{until} would be removed\n"),
+            false => format!("{points}{until} removed; their days stay\n"),
         }
     }
 
     fn json(&self) -> impl Serialize {
-        self
+        PrunedJson {
+            points: self.points,
+            last_day: self.last_day(),
+            dry_run: self.dry_run,
+        }
     }
 
     fn csv(&self) -> Vec<Vec<String>> {
-        let day = self.last_day.map(|day| day.to_string());
+        let day = self.last_day().unwrap_or_default();
         vec![
-            ["points", "last_day", "dry_run"]
-                .map(str::to_owned)
-                .to_vec(),
             vec![
-                self.points.to_string(),
-                day.unwrap_or_default(),
-                self.dry_run.to_string(),
+                "points".to_owned(),
+                "last_day".to_owned(),
+                "dry_run".to_owned(),
             ],
+            vec![self.points.to_string(), day, self.dry_run.to_string()],
         ]
     }
 }

@@ -1,4 +1,5 @@
-//! A plan as a script for psql or sqlite3: the statements and transactions of `run`.
+//! A plan as a script for psql or sqlite3: the statements of `run`, in their order, with their
+//! transactions.
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -6,13 +7,14 @@ use std::time::Duration;
 use chrono::DateTime;
 
 use super::ledger::NewLogRow;
-use super::run::{LogContext, lock_limit, search_paths};
-
+use super::run::{Entry, lock_limit, search_paths};
 use super::{Direction, Migration, checksum};
 use crate::store::db::Db;
 use crate::store::lock;
 
-/// The script that does what running `plan` would do; `setup` is run first.
+/// Writes the script that does to the database what running `plan` would do.
+///
+/// `setup` holds what must be run before it.
 pub fn script(
     db: &Db,
     plan: &[&Migration],
@@ -21,14 +23,15 @@ pub fn script(
     lock_timeout: Duration,
     setup: &[String],
 ) -> String {
-    let entry = LogContext {
+    let entry = Entry {
         application_schema,
+        // Who is going to run it is not known here.
         done_by: "a script",
-        // Unused: the script reads the engine's clock when it is run.
+        // Never written: the script reads the engine's clock when it is run.
         at: DateTime::UNIX_EPOCH.into(),
     };
     let mut out = String::new();
-    // A script that continues after an error would commit part of a migration.
+    // A script that goes on after an error would commit half a migration.
     let limit = lock_limit(db, lock_timeout);
     match db {
         Db::Pg(_) => out.push_str("\\set ON_ERROR_STOP on\n"),
@@ -50,7 +53,7 @@ pub fn script(
     if !setup.is_empty() && !plan.is_empty() {
         let _ = write!(out, "\n{begin}{}COMMIT;\n", setup.concat());
     }
-    // One transaction for each migration applied, one for all that are reverted.
+    // One transaction for each migration applied; one for all that are undone.
     let groups: Vec<&[&Migration]> = match direction {
         Direction::Up => plan.chunks(1).collect(),
         Direction::Down if plan.is_empty() => Vec::new(),
@@ -66,13 +69,7 @@ pub fn script(
     out
 }
 
-fn step(
-    out: &mut String,
-    db: &Db,
-    migration: &Migration,
-    direction: Direction,
-    entry: LogContext<'_>,
-) {
+fn step(out: &mut String, db: &Db, migration: &Migration, direction: Direction, entry: Entry<'_>) {
     let version = literal(migration.version);
     let ledger = match direction {
         Direction::Up => {
@@ -95,7 +92,7 @@ fn step(
     };
 }
 
-/// The time is that of running the script, not `row.at`.
+/// The moment is that of running the script, not `row.at`.
 fn log_statement(db: &Db, row: &NewLogRow<'_>) -> String {
     let now = match db {
         Db::Pg(_) => "clock_timestamp() AT TIME ZONE 'UTC'",

@@ -1,5 +1,5 @@
-//! `api_usage_aggregates`: what the application sees of the roll-ups. The table is the application's, and
-//! it may hold rows that its own aggregation wrote.
+//! `api_usage_aggregates`: the roll-ups as the application reads them. The table belongs to the application and
+//! may hold rows that its own aggregation wrote.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -9,18 +9,38 @@ use diesel::sql_types::{BigInt, Bool, Double, Nullable, Text, Timestamp};
 
 use crate::domain::id;
 use crate::domain::period::{Granularity, Window};
-use crate::domain::usage::aggregate_row::Published;
+use crate::domain::usage::aggregate_row::{AggregateRow, FoundRow, Surplus};
 use crate::domain::usage::credits::Credits;
 use crate::domain::usage::rollup::{ApiPeriod, ErrorClasses, Rollup};
 use crate::store::db::{Db, on};
 use crate::store::schema::api_usage_aggregates;
 use crate::store::time::{HourBoundary, StoredTimestamp, UtcTimestamp};
 
-/// The columns that a roll-up decides.
-#[derive(AsChangeset, Clone, Debug, Insertable, Queryable, Selectable)]
-#[diesel(table_name = api_usage_aggregates)]
-#[diesel(treat_none_as_null = true, treat_none_as_default_value = false)]
-struct Numbers {
+/// Declares the columns of an [`AggregateRow`] once, and the conversions, whose fields have the same names.
+macro_rules! numbers {
+    ($($field:ident: $type:ty,)+) => {
+        #[derive(AsChangeset, Clone, Debug, Insertable, Queryable, Selectable)]
+        #[diesel(table_name = api_usage_aggregates)]
+        #[diesel(treat_none_as_null = true, treat_none_as_default_value = false)]
+        struct Numbers {
+            $($field: $type,)+
+        }
+
+        impl From<AggregateRow> for Numbers {
+            fn from(row: AggregateRow) -> Numbers {
+                Numbers { $($field: row.$field,)+ }
+            }
+        }
+
+        impl From<Numbers> for AggregateRow {
+            fn from(row: Numbers) -> AggregateRow {
+                AggregateRow { $($field: row.$field,)+ }
+            }
+        }
+    };
+}
+
+numbers! {
     total_requests: i32,
     success_count: i32,
     error_count: i32,
@@ -34,43 +54,7 @@ struct Numbers {
     total_cost: Option<f64>,
 }
 
-impl From<Published> for Numbers {
-    fn from(row: Published) -> Numbers {
-        Numbers {
-            total_requests: row.total_requests,
-            success_count: row.success_count,
-            error_count: row.error_count,
-            cached_count: row.cached_count,
-            avg_response_time: row.avg_response_time,
-            max_response_time: row.max_response_time,
-            min_response_time: row.min_response_time,
-            rate_limit_errors: row.rate_limit_errors,
-            timeout_errors: row.timeout_errors,
-            server_errors: row.server_errors,
-            total_cost: row.total_cost,
-        }
-    }
-}
-
-impl From<Numbers> for Published {
-    fn from(row: Numbers) -> Published {
-        Published {
-            total_requests: row.total_requests,
-            success_count: row.success_count,
-            error_count: row.error_count,
-            cached_count: row.cached_count,
-            avg_response_time: row.avg_response_time,
-            max_response_time: row.max_response_time,
-            min_response_time: row.min_response_time,
-            rate_limit_errors: row.rate_limit_errors,
-            timeout_errors: row.timeout_errors,
-            server_errors: row.server_errors,
-            total_cost: row.total_cost,
-        }
-    }
-}
-
-/// What never changes in a row of ours.
+/// A row of ours.
 #[derive(Insertable)]
 #[diesel(table_name = api_usage_aggregates, treat_none_as_default_value = false)]
 struct NewRow {
@@ -86,26 +70,16 @@ struct NewRow {
     updated_at: UtcTimestamp,
 }
 
-/// A row as it was found.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Found {
-    /// Its id, which it keeps.
-    pub id: String,
-    pub published: Published,
-    /// Whether its period is spelled in the form that is searched and compared. SQLite only.
-    pub canonical: bool,
-}
-
-/// The rows of some APIs whose periods start in `window`, whoever wrote them.
+/// The rows of some APIs whose periods start in `window`, by any program.
 ///
-/// On SQLite another program may have spelled the start of the period in another way; where there are two
-/// rows of one period, the one in our spelling counts.
+/// On SQLite another program may have written the period start in another form; of two rows of one period,
+/// the canonical one counts.
 pub fn find(
     db: &mut Db,
     granularity: Granularity,
     apis: &BTreeSet<&str>,
     window: Window,
-) -> QueryResult<HashMap<ApiPeriod, Found>> {
+) -> QueryResult<HashMap<ApiPeriod, FoundRow>> {
     use api_usage_aggregates::dsl;
     type Read = (String, String, StoredTimestamp, Numbers);
     macro_rules! rows {
@@ -129,7 +103,7 @@ pub fn find(
     let rows: Vec<Read> = match db {
         Db::Pg(conn) => rows!().filter(ranged(window)).load(conn)?,
         Db::Sqlite(conn) => {
-            // As text a foreign offset is up to a day away; as milliseconds since 1970 no text is found.
+            // As text another offset is up to a day away; milliseconds since 1970 are compared as numbers.
             let nearby = Window {
                 from: (window.from - TimeDelta::days(1)).max(Window::ALL.from),
                 to: (window.to + TimeDelta::days(1)).min(Window::ALL.to),
@@ -145,41 +119,30 @@ pub fn find(
     };
     let mut found = HashMap::new();
     for (id, api_name, start, numbers) in rows {
-        let (start, canonical) = match start {
+        let (start, is_canonical) = match start {
             StoredTimestamp::Canonical(start) => (start, true),
             StoredTimestamp::NonCanonical(Some(start)) => (start, false),
             StoredTimestamp::NonCanonical(None) => continue,
         };
-        let row = Found {
+        let row = FoundRow {
             id,
-            published: numbers.into(),
-            canonical,
+            row: numbers.into(),
+            is_canonical,
         };
         let period = ApiPeriod { start, api_name };
-        if window.contains(start) && (canonical || !found.contains_key(&period)) {
+        if window.contains(start) && (is_canonical || !found.contains_key(&period)) {
             found.insert(period, row);
         }
     }
     Ok(found)
 }
 
-/// Whether there is any row of an API.
+/// Whether an API has a row.
 pub fn exist_for(db: &mut Db, api: &str) -> QueryResult<bool> {
     use api_usage_aggregates::dsl;
     let rows = dsl::api_usage_aggregates.filter(dsl::api_name.eq(api));
     on!(db, |conn| diesel::select(diesel::dsl::exists(rows))
         .get_result(conn))
-}
-
-/// A row that counts more requests than its period's roll-up: another program's record of deleted rows.
-#[derive(Debug)]
-pub struct Surplus {
-    /// Its API and the start of its period.
-    pub period: ApiPeriod,
-    /// Whether there is a roll-up of that period at all.
-    pub rolled_up: bool,
-    /// What it counts beyond the roll-up. How long those calls took is not known.
-    pub rollup: Rollup,
 }
 
 /// The rows with a [`Surplus`] whose periods start in `window`.
@@ -261,30 +224,28 @@ pub fn surplus(db: &mut Db, granularity: Granularity, window: Window) -> QueryRe
             .bind::<BigInt, _>(window.to.timestamp_millis())
             .load(conn)?,
     };
+    // A class of errors may count less than the roll-up: that is no surplus.
     let count = |count: i64| u64::try_from(count).unwrap_or(0);
     let surplus = |row: Row| {
         let StoredTimestamp::Canonical(start) = row.period_start else {
             return None;
         };
-        // The application cuts days at its own midnight. Such a day overlaps two of ours, whose rows
-        // count already: counting it too would count calls twice.
+        // The application's days begin at its own midnight. Such a day overlaps two of ours, whose rows count
+        // already: counting it too would count calls twice.
         if granularity.start_of(start) != start {
             return None;
         }
-        let published = row
-            .published_cost
-            .and_then(Credits::from_f64)
-            .unwrap_or_default();
-        let rolled_up = row
-            .rolled_up_cost
-            .and_then(|cost| cost.parse().ok())
-            .unwrap_or_default();
+        // A row without a cost, or a period without a roll-up, adds none.
+        let published = row.published_cost.and_then(Credits::from_f64);
+        let rolled_up = row.rolled_up_cost.and_then(|cost| cost.parse().ok());
+        let rolled_up = rolled_up.unwrap_or(Credits::ZERO);
         Some(Surplus {
+            granularity,
             period: ApiPeriod {
                 start,
                 api_name: row.api_name,
             },
-            rolled_up: row.rolled_up,
+            is_rolled_up: row.rolled_up,
             rollup: Rollup {
                 total_requests: count(row.total_requests),
                 success_count: count(row.success_count),
@@ -296,7 +257,9 @@ pub fn surplus(db: &mut Db, granularity: Granularity, window: Window) -> QueryRe
                     server: count(row.server_errors),
                     ..ErrorClasses::default()
                 },
-                total_cost: published.minus(rolled_up).max(Credits::ZERO),
+                total_cost: published
+                    .map_or(Credits::ZERO, |cost| cost.minus(rolled_up))
+                    .max(Credits::ZERO),
                 ..Rollup::default()
             },
         })
@@ -304,18 +267,14 @@ pub fn surplus(db: &mut Db, granularity: Granularity, window: Window) -> QueryRe
     Ok(rows.into_iter().filter_map(surplus).collect())
 }
 
-/// Writes rows for periods that have none.
-///
-/// # Errors
-///
-/// Whatever the engine reports; a unique violation if another program wrote one of them meanwhile.
+/// Inserts rows of periods that have none; a unique violation means that another program inserted one meanwhile.
 pub fn insert(
     db: &mut Db,
     granularity: Granularity,
-    rows: Vec<(&ApiPeriod, Published)>,
+    rows: Vec<(&ApiPeriod, AggregateRow)>,
     now: DateTime<Utc>,
 ) -> QueryResult<()> {
-    let row = |(period, published): (&ApiPeriod, Published)| {
+    let row = |(period, row): (&ApiPeriod, AggregateRow)| {
         let (start, api_name) = (period.start, &period.api_name);
         let facts = format!("aggregate\0{granularity}\0{api_name}");
         NewRow {
@@ -325,7 +284,7 @@ pub fn insert(
             aggregation_type: granularity.as_str(),
             period_start: start.into(),
             period_end: granularity.end_of(start).into(),
-            numbers: published.into(),
+            numbers: row.into(),
             created_at: now.into(),
             updated_at: now.into(),
         }
@@ -348,13 +307,13 @@ pub fn insert(
     Ok(())
 }
 
-/// Replaces the numbers of a row; its id stays, and it is the row of all endpoints from now on.
+/// Replaces the numbers of a row, which keeps its id and becomes the row of all endpoints.
 pub fn replace(
     db: &mut Db,
     granularity: Granularity,
     id: &str,
     start: DateTime<Utc>,
-    published: Published,
+    row: AggregateRow,
     now: DateTime<Utc>,
 ) -> QueryResult<()> {
     use api_usage_aggregates::dsl;
@@ -364,7 +323,7 @@ pub fn replace(
                 dsl::endpoint.eq(None::<String>),
                 dsl::period_start.eq(UtcTimestamp::new(start)),
                 dsl::period_end.eq(UtcTimestamp::new(granularity.end_of(start))),
-                Numbers::from(published),
+                Numbers::from(row),
                 dsl::updated_at.eq(UtcTimestamp::new(now)),
             ))
             .execute(conn)
@@ -372,8 +331,8 @@ pub fn replace(
     Ok(())
 }
 
-/// Removes a row.
-pub fn remove(db: &mut Db, id: &str) -> QueryResult<()> {
+/// Deletes a row.
+pub fn delete(db: &mut Db, id: &str) -> QueryResult<()> {
     use api_usage_aggregates::dsl;
     on!(db, |conn| diesel::delete(
         dsl::api_usage_aggregates.find(id)

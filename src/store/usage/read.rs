@@ -1,5 +1,4 @@
-//! Reading `api_usage`: only the columns that are counted, row by row, so that memory stays flat however
-//! many rows there are.
+//! Reading `api_usage`: only the columns that are counted, row by row, so that memory stays flat.
 
 use chrono::{DateTime, Utc};
 use diesel::connection::DefaultLoadingMode;
@@ -9,28 +8,27 @@ use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Bool, Nullable};
 
 use crate::domain::period::Granularity;
-use crate::domain::usage::read_plan::Slice;
+use crate::domain::usage::read_plan::RowRange;
 use crate::domain::usage::rollup::Call;
 use crate::store::db::Db;
 use crate::store::schema::{api_usage, usagectl_odd_timestamps};
 use crate::store::time::{HourBoundary, StoredTimestamp, UtcTimestamp};
 use crate::store::types::{LenientBool, LenientFloat, LenientInt};
 
-/// One row, as far as it is counted.
+/// The counted columns of one row.
 #[derive(Clone, Copy, Debug)]
 pub struct UsageRow<'a> {
-    /// The API that was called.
     pub api_name: &'a str,
-    /// The path that was called; empty if the row names none.
+    /// Empty if the row has none.
     pub endpoint: &'a str,
     pub at: DateTime<Utc>,
     pub call: Call<'a>,
 }
 
-/// Between which rowids the rows of a stretch of time lie, if they lie there nearly alone.
+/// The range of rowids that holds the rows of a window, if few other rows are in it.
 ///
-/// Rows are mostly inserted in the order of time. Walking through them where they lie is then twice as
-/// fast as looking each of them up from the index of timestamps, which here is read by itself.
+/// Rows are mostly inserted in the order of time. A scan of the table is then twice as fast as looking up each
+/// row from the index of timestamps, which here is read alone.
 fn dense_rowids(
     conn: &mut SqliteConnection,
     from: HourBoundary,
@@ -106,10 +104,14 @@ const COLUMNS: Columns = (
     api_usage::cached,
 );
 
-/// Hands each row of `slice` to `work`, in no particular order.
-pub fn for_each(db: &mut Db, slice: &Slice, mut work: impl FnMut(UsageRow<'_>)) -> QueryResult<()> {
-    // Whole hours, since those are what the text of a timestamp can be searched by.
-    let hours = slice.window.widened(Granularity::Hourly);
+/// Calls `work` with each row of `range`, in no particular order.
+pub fn for_each(
+    db: &mut Db,
+    range: &RowRange,
+    mut work: impl FnMut(UsageRow<'_>),
+) -> QueryResult<()> {
+    // LenientInt hours, because the text of a timestamp is searched by its hour.
+    let hours = range.window.widened(Granularity::Hourly);
     let (from, to) = (HourBoundary(hours.from), HourBoundary(hours.to));
     macro_rules! ranged {
         () => {{
@@ -118,14 +120,14 @@ pub fn for_each(db: &mut Db, slice: &Slice, mut work: impl FnMut(UsageRow<'_>)) 
                 .filter(api_usage::timestamp.ge(from))
                 .filter(api_usage::timestamp.lt(to))
                 .into_boxed();
-            match &slice.api_name {
+            match &range.api_name {
                 Some(api) => rows.filter(api_usage::api_name.eq(api)),
                 None => rows,
             }
         }};
     }
-    let mut hand_over = |found: &Found, at: DateTime<Utc>| {
-        if slice.window.contains(at) {
+    let mut emit = |found: &Found, at: DateTime<Utc>| {
+        if range.window.contains(at) {
             work(found.row(at));
         }
     };
@@ -134,17 +136,17 @@ pub fn for_each(db: &mut Db, slice: &Slice, mut work: impl FnMut(UsageRow<'_>)) 
             for row in ranged!().load_iter::<Found, PgRowByRowLoadingMode>(conn)? {
                 let row = row?;
                 if let StoredTimestamp::Canonical(at) = row.timestamp {
-                    hand_over(&row, at);
+                    emit(&row, at);
                 }
             }
         }
         Db::Sqlite(conn) => {
-            let dense = match slice.api_name {
+            let dense = match range.api_name {
                 None => dense_rowids(conn, from, to)?,
                 Some(_) => None,
             };
             let rows = match dense {
-                // Nothing else is asked of the rows, or SQLite might prefer an index all the same.
+                // Without another filter, or SQLite might prefer an index.
                 Some((first, last)) => api_usage::table
                     .select(COLUMNS)
                     .filter(
@@ -158,13 +160,13 @@ pub fn for_each(db: &mut Db, slice: &Slice, mut work: impl FnMut(UsageRow<'_>)) 
             };
             for row in rows.load_iter::<Found, DefaultLoadingMode>(conn)? {
                 let row = row?;
-                // Others are listed as odd, and come below.
+                // Others are listed as odd and follow below.
                 if let StoredTimestamp::Canonical(at) = row.timestamp {
-                    hand_over(&row, at);
+                    emit(&row, at);
                 }
             }
-            // Without the API: given its name, SQLite would begin with all rows of the API, and the list
-            // of odd ones is short or empty.
+            // Without a filter by API, with which SQLite would begin with all rows of the API: the list of odd
+            // timestamps is short or empty.
             let odd = usagectl_odd_timestamps::table
                 .inner_join(
                     api_usage::table.on(api_usage::id.eq(usagectl_odd_timestamps::usage_id)),
@@ -174,17 +176,17 @@ pub fn for_each(db: &mut Db, slice: &Slice, mut work: impl FnMut(UsageRow<'_>)) 
                 .filter(usagectl_odd_timestamps::hour.lt(to));
             for row in odd.load_iter::<(UtcTimestamp, Found), DefaultLoadingMode>(conn)? {
                 let (hour, row) = row?;
-                let is_asked_for = slice
+                let is_wanted = range
                     .api_name
                     .as_ref()
                     .is_none_or(|api| *api == row.api_name);
                 if let StoredTimestamp::NonCanonical(at) = row.timestamp
-                    && is_asked_for
+                    && is_wanted
                 {
-                    // The trigger's reading has put the row into its hour; ours must not move it to another.
+                    // The database decides the hour of an odd timestamp; ours must not differ.
                     let hour = hour.utc();
                     let within = at.filter(|at| Granularity::Hourly.start_of(*at) == hour);
-                    hand_over(&row, within.unwrap_or(hour));
+                    emit(&row, within.unwrap_or(hour));
                 }
             }
         }

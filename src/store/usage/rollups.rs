@@ -1,37 +1,31 @@
-//! `usagectl_rollups`, the state of every roll-up, and `usagectl_stale_periods`, the list of those that must
-//! be made anew.
+//! `usagectl_rollups`, the state of every roll-up, and `usagectl_stale_periods`, the periods to roll up
+//! again.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use chrono::{DateTime, Utc};
-use diesel::connection::DefaultLoadingMode;
-use diesel::connection::SimpleConnection;
+use diesel::connection::{DefaultLoadingMode, SimpleConnection};
 use diesel::pg::PgRowByRowLoadingMode;
 use diesel::prelude::*;
 
+use super::dirty;
+use crate::domain::format;
+use crate::domain::named::{Named, named};
 use crate::domain::period::{Granularity, Window};
 use crate::domain::usage::credits;
-use crate::domain::usage::histogram;
-use crate::domain::usage::histogram::Histogram;
+use crate::domain::usage::histogram::{self, Histogram};
+use crate::domain::usage::read_plan::StalePeriods;
 use crate::domain::usage::rollup::{ApiPeriod, ApiRollup, ErrorClasses, ResponseTimes, Rollup};
 use crate::error::{Error, Exit};
 use crate::store::db::{Db, on};
 use crate::store::schema::{usagectl_dirty_hours, usagectl_rollups, usagectl_stale_periods};
 use crate::store::time::{HourBoundary, UtcTimestamp};
 
-/// Which rows of a period are meant: the one of the whole API or those of its endpoints.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scope {
-    Api,
-    Endpoint,
-}
-
-impl Scope {
-    fn as_str(self) -> &'static str {
-        match self {
-            Scope::Api => "API",
-            Scope::Endpoint => "ENDPOINT",
-        }
+named! {
+    /// The roll-up of a whole API or of one of its endpoints.
+    Scope, "roll-up scope" {
+        Api = "API",
+        Endpoint = "ENDPOINT",
     }
 }
 
@@ -61,9 +55,9 @@ struct Row {
     total_cost: String,
 }
 
-/// A stored roll-up that this program cannot have written.
+/// A stored roll-up with values that no version of this program writes.
 #[derive(Debug, thiserror::Error)]
-#[error("the stored roll-up of {api_name} {granularity} {start} is damaged: {reason}", start = crate::domain::period::shown(*.start))]
+#[error("the stored roll-up of {api_name} {granularity} {start} is damaged: {reason}", start = format::time(*.start))]
 pub struct Damaged {
     api_name: String,
     granularity: String,
@@ -163,20 +157,18 @@ impl Row {
     }
 }
 
-/// One stored roll-up, as [`for_each`] hands it over.
+/// A stored roll-up, read by [`for_each`].
 #[derive(Debug)]
 pub struct Stored<'a> {
     pub api_name: &'a str,
-    /// The start of the period.
     pub start: DateTime<Utc>,
     pub scope: Scope,
-    /// The endpoint; empty in [`Scope::Api`].
+    /// Empty in [`Scope::Api`].
     pub endpoint: &'a str,
-    /// The state, if it can be read.
     pub rollup: Result<Rollup, Damaged>,
 }
 
-/// Hands each stored roll-up of some APIs and periods to `work`, in no particular order.
+/// Calls `work` with each stored roll-up of some APIs and periods, in no particular order.
 pub fn for_each(
     db: &mut Db,
     granularity: Granularity,
@@ -186,15 +178,12 @@ pub fn for_each(
     mut work: impl FnMut(Stored<'_>) -> Result<(), Damaged>,
 ) -> Result<(), Error> {
     use usagectl_rollups::dsl;
-    let mut hand_over = |row: &Row| {
-        let scope = match row.scope == Scope::Api.as_str() {
-            true => Scope::Api,
-            false => Scope::Endpoint,
-        };
+    let mut emit = |row: &Row| {
         work(Stored {
             api_name: &row.api_name,
             start: row.period_start.utc(),
-            scope,
+            // A check constraint allows no other.
+            scope: Scope::named(&row.scope).unwrap_or(Scope::Endpoint),
             endpoint: &row.endpoint,
             rollup: row.rollup(),
         })
@@ -213,12 +202,12 @@ pub fn for_each(
     match db {
         Db::Pg(conn) => {
             for row in rows!().load_iter::<Row, PgRowByRowLoadingMode>(conn)? {
-                hand_over(&row?)?;
+                emit(&row?)?;
             }
         }
         Db::Sqlite(conn) => {
             for row in rows!().load_iter::<Row, DefaultLoadingMode>(conn)? {
-                hand_over(&row?)?;
+                emit(&row?)?;
             }
         }
     }
@@ -235,8 +224,8 @@ pub fn load(
     gather(db, granularity, granularity, apis, window, Err)
 }
 
-/// As [`load`], of periods that are about to be replaced: one that cannot be read counts nothing, which
-/// is not what any stored one does.
+/// As [`load`], of periods that are about to be replaced. A damaged one is empty, unlike any stored one, and so
+/// counts as changed.
 pub fn load_to_replace(
     db: &mut Db,
     granularity: Granularity,
@@ -248,8 +237,8 @@ pub fn load_to_replace(
     })
 }
 
-/// What the stored roll-ups of the periods of `below` add up to in the periods of `granularity`. They
-/// are merged as they come, so that not all of them are in memory at once.
+/// The stored roll-ups of the periods of `below`, merged into the periods of `granularity` that contain them.
+/// They are merged as they are read, so that not all of them are in memory at once.
 pub fn merge(
     db: &mut Db,
     below: Granularity,
@@ -287,8 +276,8 @@ fn gather(
     Ok(found)
 }
 
-/// Removes all that is stored of one period.
-pub fn remove(db: &mut Db, granularity: Granularity, period: &ApiPeriod) -> QueryResult<()> {
+/// Deletes the roll-ups of one period.
+pub fn delete(db: &mut Db, granularity: Granularity, period: &ApiPeriod) -> QueryResult<()> {
     use usagectl_rollups::dsl;
     on!(db, |conn| {
         diesel::delete(dsl::usagectl_rollups)
@@ -301,7 +290,7 @@ pub fn remove(db: &mut Db, granularity: Granularity, period: &ApiPeriod) -> Quer
     Ok(())
 }
 
-/// Stores roll-ups of periods of which nothing is stored.
+/// Inserts roll-ups of periods that have none.
 pub fn insert<'a>(
     db: &mut Db,
     granularity: Granularity,
@@ -332,7 +321,15 @@ pub fn insert<'a>(
     Ok(())
 }
 
-/// The first stale periods of a granularity that start at `from` or later, at most `limit`.
+fn period((start, api_name): (UtcTimestamp, String)) -> ApiPeriod {
+    ApiPeriod {
+        start: start.utc(),
+        api_name,
+    }
+}
+
+/// The first stale periods of a granularity that start at `from` or later, at most `limit`, ordered by start and
+/// API.
 pub fn stale(
     db: &mut Db,
     granularity: Granularity,
@@ -355,14 +352,10 @@ pub fn stale(
         }
         rows.load(conn)
     })?;
-    let period = |(start, api_name): (UtcTimestamp, String)| ApiPeriod {
-        start: start.utc(),
-        api_name,
-    };
     Ok(rows.into_iter().map(period).collect())
 }
 
-/// Puts periods on the list of stale ones.
+/// Lists periods as stale.
 pub fn add_stale(
     db: &mut Db,
     granularity: Granularity,
@@ -372,12 +365,14 @@ pub fn add_stale(
     if periods.is_empty() {
         return Ok(());
     }
-    let row = |period: &ApiPeriod| StaleRow {
-        aggregation_type: granularity.as_str(),
-        period_start: period.start.into(),
-        api_name: period.api_name.clone(),
+    let row = |period: &ApiPeriod| {
+        (
+            dsl::aggregation_type.eq(granularity.as_str()),
+            dsl::period_start.eq(UtcTimestamp::new(period.start)),
+            dsl::api_name.eq(period.api_name.clone()),
+        )
     };
-    let rows: Vec<StaleRow> = periods.iter().map(row).collect();
+    let rows: Vec<_> = periods.iter().map(row).collect();
     on!(db, |conn| diesel::insert_into(dsl::usagectl_stale_periods)
         .values(&rows)
         .on_conflict_do_nothing()
@@ -385,16 +380,8 @@ pub fn add_stale(
     Ok(())
 }
 
-#[derive(Insertable)]
-#[diesel(table_name = usagectl_stale_periods, treat_none_as_default_value = false)]
-struct StaleRow {
-    aggregation_type: &'static str,
-    period_start: UtcTimestamp,
-    api_name: String,
-}
-
-/// Strikes off the list what [`stale`] returned: everything up to `last`, which was its last.
-pub fn remove_stale(
+/// Deletes the stale periods up to `last`, which was the last of a result of [`stale`].
+pub fn delete_stale(
     db: &mut Db,
     granularity: Granularity,
     apis: &[String],
@@ -419,7 +406,7 @@ pub fn remove_stale(
     Ok(())
 }
 
-/// How many periods of a granularity are stale.
+/// The number of stale periods of a granularity.
 pub fn count_stale(db: &mut Db, granularity: Granularity, apis: &[String]) -> QueryResult<u64> {
     use usagectl_stale_periods::dsl;
     let count: i64 = on!(db, |conn| {
@@ -434,8 +421,8 @@ pub fn count_stale(db: &mut Db, granularity: Granularity, apis: &[String]) -> Qu
     Ok(u64::try_from(count).unwrap_or(0))
 }
 
-/// Lists everything that is stored of periods that overlap `window` as stale.
-pub fn mark_stored(db: &mut Db, window: Window, apis: &[String]) -> QueryResult<()> {
+/// Lists all stored periods that overlap `window` as stale.
+pub fn list_stored_as_stale(db: &mut Db, window: Window, apis: &[String]) -> QueryResult<()> {
     use usagectl_rollups::dsl;
     for granularity in Granularity::ALL {
         let whole = window.widened(granularity);
@@ -464,7 +451,7 @@ pub fn mark_stored(db: &mut Db, window: Window, apis: &[String]) -> QueryResult<
     Ok(())
 }
 
-/// The periods of a granularity that are stored, whatever their API.
+/// The starts of the stored periods of a granularity, of all APIs.
 pub fn stored_starts(
     db: &mut Db,
     granularity: Granularity,
@@ -493,16 +480,25 @@ pub fn stale_in(db: &mut Db, window: Window) -> QueryResult<Vec<(Granularity, Ap
             .filter(dsl::period_start.ge(HourBoundary(window.from)))
             .filter(dsl::period_start.lt(HourBoundary(window.to)))
             .load(conn))?;
-        let period = |(start, api_name): (UtcTimestamp, String)| ApiPeriod {
-            start: start.utc(),
-            api_name,
-        };
         found.extend(rows.into_iter().map(|row| (granularity, period(row))));
     }
     Ok(found)
 }
 
-/// Every API that something is known about: rolled up, or waiting to be.
+/// The stale periods and dirty hours of each API in the months that `window` touches.
+pub fn stale_by_api(db: &mut Db, window: Window) -> QueryResult<HashMap<String, StalePeriods>> {
+    let months = window.widened(Granularity::Monthly);
+    let mut stale: HashMap<String, StalePeriods> = HashMap::new();
+    let dirty = dirty::dirty_hours(db, months)?.into_iter();
+    let dirty = dirty.map(|hour| (Granularity::Hourly, hour));
+    for (granularity, period) in stale_in(db, months)?.into_iter().chain(dirty) {
+        let of_api = stale.entry(period.api_name).or_default();
+        of_api.insert(granularity, period.start);
+    }
+    Ok(stale)
+}
+
+/// Every API that has usage: rolled up, stale or dirty.
 pub fn known_apis(db: &mut Db) -> QueryResult<BTreeSet<String>> {
     use usagectl_rollups::dsl;
     let rolled_up: Vec<String> = on!(db, |conn| dsl::usagectl_rollups
@@ -515,14 +511,14 @@ pub fn known_apis(db: &mut Db) -> QueryResult<BTreeSet<String>> {
         .select(usagectl_stale_periods::api_name)
         .distinct()
         .load(conn))?;
-    let marked: Vec<String> = on!(db, |conn| usagectl_dirty_hours::table
+    let dirty: Vec<String> = on!(db, |conn| usagectl_dirty_hours::table
         .select(usagectl_dirty_hours::api_name)
         .distinct()
         .load(conn))?;
-    Ok(rolled_up.into_iter().chain(stale).chain(marked).collect())
+    Ok(rolled_up.into_iter().chain(stale).chain(dirty).collect())
 }
 
-/// Every API that has a roll-up of any kind. Reads them all.
+/// Every API that has a roll-up of any granularity. Reads all roll-ups.
 pub fn all_apis(db: &mut Db) -> QueryResult<BTreeSet<String>> {
     use usagectl_rollups::dsl;
     let apis: Vec<String> = on!(db, |conn| dsl::usagectl_rollups
@@ -533,8 +529,8 @@ pub fn all_apis(db: &mut Db) -> QueryResult<BTreeSet<String>> {
     Ok(apis.into_iter().collect())
 }
 
-/// Tells PostgreSQL's planner what was written. Autovacuum would do so within a minute; until then the
-/// joins of `stats` take seconds where they should take milliseconds.
+/// Updates the statistics of PostgreSQL's planner. Autovacuum would do so within a minute; until then the
+/// joins of `stats` take seconds instead of milliseconds.
 pub fn refresh_statistics(db: &mut Db) -> QueryResult<()> {
     match db {
         Db::Pg(conn) => {

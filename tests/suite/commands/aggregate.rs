@@ -1,7 +1,7 @@
-//! `aggregate`: whatever was written by whom in whatever order, the roll-ups say what the rows say.
+//! `aggregate`: after any writes, by any program and in any order, the roll-ups equal their rows.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use std::{slice, thread};
 
 use crate::support::assert_snapshot;
@@ -15,7 +15,7 @@ use usagectl::store::url::{self, UrlSource};
 
 use crate::support::Engine::{Postgresql, Sqlite};
 use crate::support::calls::{
-    Call, Spelling, Sum, aggregates, expected_aggregates, insert, insert_sql, update_sql,
+    Call, Sum, TimeForm, aggregates, expected_aggregates, insert, insert_sql, update_sql,
 };
 use crate::support::{Engine, OtherRole, Run, TestDatabase};
 use rstest::rstest;
@@ -24,12 +24,12 @@ fn aggregate(db: &TestDatabase) -> Run {
     db.usagectl(["aggregate"]).run()
 }
 
-/// What a run says that it did.
+/// The JSON answer of a run.
 fn report(run: &Run) -> Value {
     serde_json::from_str(&run.stdout).expect("the answer is JSON")
 }
 
-/// Everything that roll-ups are kept in, to the byte.
+/// The content of every table that holds roll-ups.
 fn everything(db: &TestDatabase) -> Vec<String> {
     let mut rows = db.rows("SELECT * FROM api_usage_aggregates ORDER BY id");
     rows.extend(db.rows(
@@ -40,7 +40,7 @@ fn everything(db: &TestDatabase) -> Vec<String> {
     rows
 }
 
-/// Something that happens to the table of calls.
+/// A change of the table of calls, or a run.
 #[derive(Clone, Debug)]
 enum Event {
     Insert(Vec<Call>),
@@ -59,7 +59,7 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
     vec(event, 1..12)
 }
 
-/// Lets the events happen to the database and returns the rows that are left.
+/// Applies the events to the database and returns the remaining rows.
 fn play(db: &TestDatabase, events: &[Event]) -> Vec<Call> {
     let mut rows: BTreeMap<String, Call> = BTreeMap::new();
     let mut next = 0;
@@ -112,17 +112,16 @@ fn forget_everything(db: &TestDatabase) {
     );
 }
 
-/// A question to `stats`.
+/// A query of `stats`.
 #[derive(Clone, Debug)]
-struct Question {
+struct Query {
     from: DateTime<Utc>,
     to: DateTime<Utc>,
-    by: &'static str,
+    group_by: &'static str,
 }
 
-/// Windows in the sixty hours of [`Call::any`], and some that reach far beyond, so that hours, days and
-/// months are all read.
-fn questions() -> impl Strategy<Value = Question> {
+/// Windows in the sixty hours of [`Call::any`] and longer ones, so that hours, days and months are read.
+fn queries() -> impl Strategy<Value = Query> {
     const HOUR: i64 = 3_600_000;
     const DAY: i64 = 24 * HOUR;
     let window = prop_oneof![
@@ -134,28 +133,36 @@ fn questions() -> impl Strategy<Value = Question> {
     (window, any::<bool>()).prop_map(|((from, length), by_endpoint)| {
         let start: DateTime<Utc> = "2024-02-28T20:00:00Z".parse().unwrap();
         let from = start + TimeDelta::milliseconds(from);
-        Question {
+        Query {
             from,
             to: from + TimeDelta::milliseconds(length + 1),
-            by: if by_endpoint { "endpoint" } else { "api" },
+            group_by: if by_endpoint { "endpoint" } else { "api" },
         }
     })
 }
 
-/// What `stats` says, against the rows.
-fn check_stats(db: &TestDatabase, rows: &[Call], question: &Question) {
-    let Question { from, to, by } = question.clone();
+/// Compares the answer of `stats` with the rows.
+fn check_stats(db: &TestDatabase, rows: &[Call], query: &Query) {
+    let Query { from, to, group_by } = query.clone();
     let (from_text, to_text) = (from.to_rfc3339(), to.to_rfc3339());
     let run = db
         .usagectl([
-            "stats", "--format", "json", "--by", by, "--from", &from_text, "--to", &to_text,
+            "stats",
+            "--format",
+            "json",
+            "--group-by",
+            group_by,
+            "--from",
+            &from_text,
+            "--to",
+            &to_text,
         ])
         .run()
         .success();
     let answer = report(&run);
     let mut groups: BTreeMap<(&str, &str), Vec<&Call>> = BTreeMap::new();
     for call in rows.iter().filter(|call| from <= call.at && call.at < to) {
-        let endpoint = match by {
+        let endpoint = match group_by {
             "endpoint" => call.endpoint.as_deref().unwrap_or(""),
             _ => "",
         };
@@ -208,39 +215,37 @@ fn check_numbers(line: &Value, sum: &Sum) {
         ("p95_response_time", 950),
         ("p99_response_time", 990),
     ] {
-        let (told, exact) = (line[name].as_f64(), sum.quantile(permille).map(f64::from));
-        match told.zip(exact) {
-            Some((told, exact)) => assert!(
-                (told - exact).abs() <= exact * 0.008,
-                "{name} {told} {exact}"
+        let exact = sum.quantile(permille).map(f64::from);
+        match (line[name].as_f64(), exact) {
+            (Some(estimate), Some(exact)) => assert!(
+                (estimate - exact).abs() <= exact * 0.008,
+                "{name} {estimate} {exact}"
             ),
-            None => assert!(told.is_none() && exact.is_none()),
+            (estimate, exact) => assert_eq!(estimate, exact),
         }
     }
 }
 
 #[rstest]
-fn the_roll_ups_say_what_the_rows_say_whatever_happened_in_whatever_order(
-    #[values(Sqlite, Postgresql)] engine: Engine,
-) {
+fn roll_ups_equal_their_rows_after_any_events(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     let mut runner = TestRunner::new(Config {
         cases: 16,
         failure_persistence: None,
         ..Config::default()
     });
-    let checked = runner.run(&(events(), vec(questions(), 3)), |(events, questions)| {
+    let checked = runner.run(&(events(), vec(queries(), 3)), |(events, queries)| {
         forget_everything(&db);
         let rows = play(&db, &events);
         // Before the last run, from roll-ups and rows; after it, from roll-ups.
-        questions
+        queries
             .iter()
-            .for_each(|question| check_stats(&db, &rows, question));
+            .for_each(|query| check_stats(&db, &rows, query));
         aggregate(&db).success();
         assert_eq!(aggregates(&db), expected_aggregates(&rows));
-        questions
+        queries
             .iter()
-            .for_each(|question| check_stats(&db, &rows, question));
+            .for_each(|query| check_stats(&db, &rows, query));
         let verified = db.usagectl(["aggregate", "--verify"]).run();
         assert_eq!((verified.code, verified.stdout.as_str()), (0, ""));
         Ok(())
@@ -248,7 +253,7 @@ fn the_roll_ups_say_what_the_rows_say_whatever_happened_in_whatever_order(
     checked.unwrap();
 }
 
-/// Calls to three APIs, one every `minutes`, for as long as `count` lasts.
+/// `count` calls to three APIs, one every `minutes`.
 fn steady(count: i64, minutes: i64) -> Vec<Call> {
     let call = |n: i64| {
         let api = ["finnhub", "tmdb", "jikan"][n as usize % 3];
@@ -261,7 +266,7 @@ fn steady(count: i64, minutes: i64) -> Vec<Call> {
     (0..count).map(call).collect()
 }
 
-/// Keeps the triggers from firing while `sql` runs.
+/// Runs `sql` without the triggers.
 fn behind_the_triggers(db: &TestDatabase, sql: &str) {
     match db.engine() {
         Engine::Postgresql => db.execute(&format!(
@@ -289,9 +294,7 @@ fn drop_triggers(db: &TestDatabase) {
 }
 
 #[rstest]
-fn a_second_run_writes_nothing_and_a_rebuild_gives_the_same_bytes(
-    #[values(Sqlite, Postgresql)] engine: Engine,
-) {
+fn second_run_and_rebuild_change_nothing(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     insert(&db, &steady(500, 7));
     aggregate(&db).success();
@@ -328,7 +331,7 @@ fn a_second_run_writes_nothing_and_a_rebuild_gives_the_same_bytes(
 }
 
 #[rstest]
-fn a_late_row_costs_its_own_hour_and_nothing_else(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn late_row_rewrites_only_its_own_periods(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     insert(&db, &steady(3000, 7));
     aggregate(&db).success();
@@ -366,7 +369,7 @@ fn a_late_row_costs_its_own_hour_and_nothing_else(#[values(Sqlite, Postgresql)] 
 }
 
 #[rstest]
-fn periods_whose_rows_went_have_no_roll_up(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn deleted_rows_remove_roll_ups(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     insert(&db, &steady(200, 60));
     aggregate(&db).success();
@@ -383,9 +386,7 @@ fn periods_whose_rows_went_have_no_roll_up(#[values(Sqlite, Postgresql)] engine:
 }
 
 #[rstest]
-fn one_period_type_does_what_it_needs_and_leaves_the_rest_for_later(
-    #[values(Sqlite, Postgresql)] engine: Engine,
-) {
+fn period_also_rolls_up_shorter_periods_only(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     let calls = steady(100, 60);
     insert(&db, &calls);
@@ -403,7 +404,7 @@ fn one_period_type_does_what_it_needs_and_leaves_the_rest_for_later(
 }
 
 #[rstest]
-fn an_api_can_be_rolled_up_by_itself_and_its_name_must_be_right(
+fn api_filter_rolls_up_one_api_and_rejects_unknown_names(
     #[values(Sqlite, Postgresql)] engine: Engine,
 ) {
     let db = TestDatabase::migrated(engine);
@@ -414,8 +415,8 @@ fn an_api_can_be_rolled_up_by_itself_and_its_name_must_be_right(
     assert_eq!(aggregates(&db), expected_aggregates(of_tmdb));
     assert_snapshot!(db.usagectl(["aggregate", "--api", "tmdb", "--api", "finhub"]).run().snapshot(), @"
         ------- stderr -------
-        error: there is no API `finhub`; there are finnhub, jikan, tmdb
-        next: name one of these, or none for all
+        error: unknown API `finhub`: expected one of finnhub, jikan, tmdb
+        next: correct --api, or omit it for all APIs
         [exit status: 1]
         ");
     aggregate(&db).success();
@@ -423,12 +424,12 @@ fn an_api_can_be_rolled_up_by_itself_and_its_name_must_be_right(
 }
 
 #[rstest]
-fn a_rebuild_of_some_days_leaves_the_others_alone(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn rebuild_of_a_range_leaves_other_days(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     let calls = steady(300, 60);
     insert(&db, &calls);
     aggregate(&db).success();
-    // Somebody's hand in our own table, on two days.
+    // A change of our own table by hand, on two days.
     db.execute(
         "UPDATE usagectl_rollups SET total_requests = 77
              WHERE aggregation_type = 'HOURLY' AND period_start IN
@@ -455,7 +456,7 @@ fn a_rebuild_of_some_days_leaves_the_others_alone(#[values(Sqlite, Postgresql)] 
 }
 
 #[rstest]
-fn missing_triggers_are_told_and_a_rebuild_brings_them_back(
+fn missing_triggers_are_reported_and_rebuild_restores_them(
     #[values(Sqlite, Postgresql)] engine: Engine,
 ) {
     let db = TestDatabase::migrated(engine);
@@ -465,20 +466,20 @@ fn missing_triggers_are_told_and_a_rebuild_brings_them_back(
     let whole = crate::support::whole_catalogue(&db);
     drop_triggers(&db);
     let mut unseen = Call::new("unseen", "tmdb", "2026-01-01T00:30:00Z");
-    unseen.spelling = Spelling::Space;
+    unseen.form = TimeForm::Space;
     insert(&db, &[unseen.clone()]);
     calls.push(unseen);
     assert_snapshot!(aggregate(&db).snapshot(), @"
         ------- stderr -------
-        error: the triggers on api_usage are missing or disabled, so nobody knows which rows changed
+        error: the triggers on api_usage are missing or disabled: which rows changed is unknown
         next: usagectl aggregate --rebuild
         [exit status: 4]
         ");
     assert_snapshot!(db.usagectl(["stats", "--api", "tmdb", "--format", "csv"]).run().stderr, @"
-        warning: the triggers on api_usage are missing or disabled: rows changed since may not be counted
+        warning: the triggers on api_usage are missing or disabled: rows changed since then may not be counted
         next: usagectl aggregate --rebuild
         ");
-    // A part of the time is not enough: what happened elsewhere would be lost.
+    // A range is not enough: changes outside of it would be lost.
     let part = ["aggregate", "--rebuild", "--from", "2026-01-01T00:00:00Z"];
     assert_eq!(db.usagectl(part).run().code, 4);
     db.usagectl(["aggregate", "--rebuild"]).run().success();
@@ -526,16 +527,14 @@ fn disabled_trigger_is_reported_by_every_command_postgresql() {
 }
 
 #[rstest]
-fn verify_finds_what_no_trigger_saw_and_writes_nothing(
-    #[values(Sqlite, Postgresql)] engine: Engine,
-) {
+fn verify_finds_unmarked_changes_and_writes_nothing(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     insert(&db, &steady(60, 60));
     aggregate(&db).success();
     assert_snapshot!(db.usagectl(["aggregate", "--verify", "-v"]).run().snapshot(), @"
         ------- stderr -------
         using [database] (from DATABASE_URL)
-        compared 72 roll-ups, found 0 differences; 0 hours changed since the last run and passed over
+        compared 72 roll-ups, found 0 differences; skipped 0 hours changed since the last run
         [exit status: 0]
         ");
     behind_the_triggers(
@@ -553,7 +552,7 @@ fn verify_finds_what_no_trigger_saw_and_writes_nothing(
         "UPDATE usagectl_rollups SET total_cost = '1000'
              WHERE aggregation_type = 'MONTHLY' AND scope = 'API' AND api_name = 'finnhub'",
     );
-    // Known to be behind, and therefore no difference.
+    // A dirty hour is no difference.
     insert(
         &db,
         &[Call::new("waiting", "jikan", "2026-01-01T09:30:00Z")],
@@ -584,11 +583,11 @@ fn verify_finds_what_no_trigger_saw_and_writes_nothing(
 }
 
 #[rstest]
-fn another_programs_row_that_counts_more_is_kept_and_named_and_counted_by_stats(
+fn larger_row_of_another_program_is_kept_and_counted_by_stats(
     #[values(Sqlite, Postgresql)] engine: Engine,
 ) {
     let db = TestDatabase::migrated(engine);
-    // As the application wrote them: two calls, and an aggregate of a day whose other calls are gone.
+    // As the application writes them: two calls, and the aggregate row of a day whose other calls were deleted.
     db.execute(
         "INSERT INTO api_usage (id, api_name, endpoint, method, timestamp, success, status_code, response_time,
                  error_type, error_message, cached, created_at) VALUES
@@ -608,13 +607,13 @@ fn another_programs_row_that_counts_more_is_kept_and_named_and_counted_by_stats(
     );
     assert_snapshot!(aggregate(&db).snapshot(), @"
         ------- stderr -------
-        warning: finnhub DAILY 2026-01-30T00:00:00Z: api_usage_aggregates has another program's row of 1,500 requests, of which 2 are left; it stays
-        next: keep them as they are, or let the rows rule: usagectl aggregate --rebuild --from 2026-01-30T00:00:00Z --to 2026-01-31T00:00:00Z
+        warning: finnhub DAILY 2026-01-30T00:00:00Z: kept another program's row in api_usage_aggregates, which counts 1,500 requests; only 2 have rows
+        next: keep them, or replace them by the numbers of the rows: usagectl aggregate --rebuild --from 2026-01-30T00:00:00Z --to 2026-01-31T00:00:00Z
         [exit status: 4]
         ");
     let daily = "SELECT id, total_requests FROM api_usage_aggregates WHERE aggregation_type = 'DAILY' ORDER BY id";
     assert_eq!(db.rows(daily), ["clx3|1500", "clx4|70"]);
-    // Once told, the next run is quiet; verify goes on telling.
+    // The next run reports nothing; --verify reports it again.
     aggregate(&db).success();
     assert_eq!(db.usagectl(["aggregate", "--verify"]).run().code, 4);
 
@@ -626,12 +625,12 @@ fn another_programs_row_that_counts_more_is_kept_and_named_and_counted_by_stats(
         "2026-01-31T00:00:00Z",
     ];
     assert_snapshot!(db.usagectl(day).run().success().snapshot(), @"
-        2026-01-30T00:00:00Z to 2026-01-31T00:00:00Z, a column of the chart is an hour
+        2026-01-30T00:00:00Z to 2026-01-31T00:00:00Z; one cell of TREND is 1 hour
 
-        API      REQUESTS  SUCCESS  ERRORS  RATE  RATE LIMIT  TIMEOUT  SERVER  AVG MS  P50  P95  P99  COST  CACHED  REQUESTS OVER TIME
-        finnhub     1,500    1,450      50  3.3%          10        5      35   182.5  120  245  245  0.15   13.3%  ▁▁▁▁▁▁▁▁▁█▁▁▁▁▁▁▁▁▁▁▁▁▁▁
+        API      REQUESTS  ERRORS  RATE  P50  P95  P99  COST  CACHED  TREND
+        finnhub     1,500      50  3.3%  120  245  245  0.15   13.3%  ▁▁▁▁▁▁▁▁▁█▁▁▁▁▁▁▁▁▁▁▁▁▁▁
         ------- stderr -------
-        of these, 1,498 requests known only from api_usage_aggregates, without their response times
+        1,498 requests known only from api_usage_aggregates, without response times
         [exit status: 0]
         ");
     let year = [
@@ -644,23 +643,23 @@ fn another_programs_row_that_counts_more_is_kept_and_named_and_counted_by_stats(
         "csv",
     ];
     assert_snapshot!(db.usagectl(year).run().success().stdout, @"
-        api_name,total_requests,success_count,error_count,cached_count,rate_limit_errors,timeout_errors,server_errors,client_errors,network_errors,other_errors,error_rate,cache_hit_rate,avg_response_time,min_response_time,max_response_time,p50_response_time,p95_response_time,p99_response_time,total_cost
-        finnhub,1500,1450,50,200,10,5,35,0,0,0,0.03333333333333333,0.13333333333333333,182.5,120,245,120,245,245,0.15
-        tmdb,70,70,0,0,0,0,0,0,0,0,0,0,,,,,,,0
+        api_name,endpoint,total_requests,success_count,error_count,error_rate,rate_limit_errors,timeout_errors,server_errors,client_errors,network_errors,other_errors,avg_response_time,min_response_time,max_response_time,p50_response_time,p95_response_time,p99_response_time,total_cost,cached_count,cache_hit_rate
+        finnhub,,1500,1450,50,0.03333333333333333,10,5,35,0,0,0,182.5,120,245,120,245,245,0.15,200,0.13333333333333333
+        tmdb,,70,70,0,0,0,0,0,0,0,0,,,,,,,0,0,0
         ");
 
-    // It goes on counting more, until the user lets the rows rule.
+    // The row counts more until the user replaces it.
     insert(&db, &[Call::new("more", "finnhub", "2026-01-30T10:00:00Z")]);
     let run = aggregate(&db);
     assert_eq!(run.code, 4);
-    let (_, rebuild) = run.stderr.split_once("rows rule: usagectl ").unwrap();
+    let (_, rebuild) = run.stderr.split_once("of the rows: usagectl ").unwrap();
     db.usagectl(rebuild.trim().split(' ')).run().success();
     assert_eq!(db.rows(daily), ["clx3|3", "clx4|70"]);
     assert_eq!(db.usagectl(["aggregate", "--verify"]).run().code, 0);
 }
 
 #[rstest]
-fn another_programs_row_that_counts_no_more_is_taken_over_with_its_id(
+fn smaller_row_of_another_program_is_replaced_and_keeps_its_id(
     #[values(Sqlite, Postgresql)] engine: Engine,
 ) {
     let db = TestDatabase::migrated(engine);
@@ -686,7 +685,7 @@ fn another_programs_row_that_counts_no_more_is_taken_over_with_its_id(
 }
 
 #[rstest]
-fn values_that_make_no_sense_are_left_out_and_told(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn invalid_values_are_left_out_with_a_warning(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     let (infinite, not_a_number) = match db.engine() {
         Engine::Postgresql => ("'infinity'", "'NaN'"),
@@ -701,8 +700,8 @@ fn values_that_make_no_sense_are_left_out_and_told(#[values(Sqlite, Postgresql)]
     ));
     assert_snapshot!(aggregate(&db).snapshot(), @"
         ------- stderr -------
-        warning: left out 3 costs: no finite number, or beyond 1e15; the calls are counted
-        warning: left out 1 response time: negative, too large or no number; the calls are counted
+        warning: left out 3 costs: not finite or beyond 1e15; their calls are counted
+        warning: left out 1 response time: negative, too large or not a number; their calls are counted
         [exit status: 0]
         ");
     let row = db.rows(
@@ -713,13 +712,13 @@ fn values_that_make_no_sense_are_left_out_and_told(#[values(Sqlite, Postgresql)]
 }
 
 #[rstest]
-fn rows_without_a_readable_time_are_set_aside_and_told(
+fn rows_with_unreadable_time_are_left_out_with_a_warning(
     #[values(Sqlite, Postgresql)] engine: Engine,
 ) {
     let db = TestDatabase::migrated(engine);
     let [never, nowhere] = match db.engine() {
         Engine::Postgresql => ["infinity", "20000-01-01"],
-        // The second looks right to the triggers.
+        // The second looks canonical to the triggers.
         Engine::Sqlite => ["now", "2026-02-30T12:00:00.000+00:00"],
     };
     db.execute(&format!(
@@ -728,7 +727,7 @@ fn rows_without_a_readable_time_are_set_aside_and_told(
     ));
     assert_snapshot!(aggregate(&db).snapshot(), @"
         ------- stderr -------
-        warning: left out 2 rows: nobody can read the timestamp, or it is not in the years 1 to 9999
+        warning: left out 2 rows: timestamp unreadable or not in the years 1 to 9999
         [exit status: 0]
         ");
     let right = Call {
@@ -736,7 +735,7 @@ fn rows_without_a_readable_time_are_set_aside_and_told(
         ..Call::new("3", "tmdb", "2026-01-30T09:00:00Z")
     };
     assert_eq!(aggregates(&db), expected_aggregates([&right]));
-    // Corrected, they count.
+    // Once corrected, they count.
     db.execute(
         "UPDATE api_usage SET timestamp = '2026-01-30T09:30:00.000+00:00' WHERE id IN ('1', '2')",
     );
@@ -749,7 +748,7 @@ fn rows_without_a_readable_time_are_set_aside_and_told(
 }
 
 #[rstest]
-fn hours_before_1970_are_rolled_up_like_any_other(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn hours_before_1970_are_rolled_up(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     let calls = [
         "0001-01-01T00:00:00Z",
@@ -764,9 +763,7 @@ fn hours_before_1970_are_rolled_up_like_any_other(#[values(Sqlite, Postgresql)] 
 }
 
 #[rstest]
-fn a_count_that_does_not_fit_the_applications_column_is_an_error(
-    #[values(Sqlite, Postgresql)] engine: Engine,
-) {
+fn count_beyond_the_applications_column_is_an_error(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     insert(&db, &[Call::new("1", "tmdb", "2026-01-30T09:00:00Z")]);
     db.usagectl(["aggregate", "--period", "hourly"])
@@ -778,7 +775,7 @@ fn a_count_that_does_not_fit_the_applications_column_is_an_error(
     let before = everything(&db);
     assert_snapshot!(aggregate(&db).snapshot(), @"
         ------- stderr -------
-        error: tmdb DAILY 2026-01-30T00:00:00Z: 3000000000 is more than api_usage_aggregates can hold, which is 2147483647
+        error: tmdb DAILY 2026-01-30T00:00:00Z: 3000000000 exceeds 2147483647, the maximum in api_usage_aggregates
         next: usagectl aggregate --period daily, which leaves the months alone
         [exit status: 1]
         ");
@@ -786,7 +783,7 @@ fn a_count_that_does_not_fit_the_applications_column_is_an_error(
 }
 
 #[rstest]
-fn a_damaged_roll_up_is_named_and_a_rebuild_repairs_it(
+fn damaged_roll_up_is_reported_and_rebuild_repairs_it(
     #[values(Sqlite, Postgresql)] engine: Engine,
 ) {
     let db = TestDatabase::migrated(engine);
@@ -818,28 +815,29 @@ fn a_damaged_roll_up_is_named_and_a_rebuild_repairs_it(
 }
 
 #[rstest]
-fn a_second_run_at_once_waits_as_long_as_it_is_told_and_no_longer(
-    #[values(Sqlite, Postgresql)] engine: Engine,
-) {
+fn concurrent_run_waits_as_long_as_lock_wait(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     insert(&db, &steady(20, 60));
     let url = url::parse(db.url(), UrlSource::Flag).unwrap();
     let lock = RunLock::acquire(&url, RunKind::Aggregate, Duration::ZERO).unwrap();
     assert_snapshot!(aggregate(&db).snapshot(), @"
         ------- stderr -------
-        error: another `usagectl aggregate` is running
-        next: run the same command again with --lock-wait 60s
+        error: another `usagectl aggregate` is at work
+        next: run the same command again, or let it wait with --lock-wait 60s
         [exit status: 6]
         ");
+    let started = Instant::now();
+    let busy = db.usagectl(["aggregate", "--lock-wait", "300ms"]).run();
+    assert_eq!(busy.code, 6);
+    assert!(started.elapsed() >= Duration::from_millis(300));
     let waiting = db.usagectl(["aggregate", "--lock-wait", "60s"]).spawn();
-    thread::sleep(Duration::from_millis(300));
     drop(lock);
     waiting.wait().success();
     assert_eq!(aggregates(&db), expected_aggregates(&steady(20, 60)));
 }
 
 #[rstest]
-fn a_run_that_ended_is_in_nobodys_way(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn finished_run_releases_its_lock(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     for _ in 0..25 {
         aggregate(&db).success();
@@ -847,20 +845,23 @@ fn a_run_that_ended_is_in_nobodys_way(#[values(Sqlite, Postgresql)] engine: Engi
 }
 
 #[rstest]
-fn killed_anywhere_the_next_run_goes_on(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn next_run_continues_after_a_kill(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     let calls = steady(9_000, 13);
     for part in calls.chunks(1_000) {
         insert(&db, part);
     }
-    let mut killed = 0;
-    for pause in [10, 30, 60, 90, 130, 180, 250, 330] {
-        let run = db.usagectl(["aggregate"]).spawn();
-        thread::sleep(Duration::from_millis(pause));
+    // Each run is killed after it has committed a step, and long before it is done.
+    for hours in [1, 1_000, 2_000] {
+        let mut run = db.usagectl(["aggregate", "--lock-wait", "10s"]).spawn();
+        let committed = "SELECT count(*) FROM api_usage_aggregates";
+        while db.rows(committed)[0].parse::<u32>().unwrap() < hours {
+            assert_eq!(run.child.try_wait().unwrap(), None, "it was done before");
+            thread::yield_now();
+        }
         run.signal("KILL");
-        killed += i32::from(run.wait().code == 137);
+        assert_eq!(run.wait().code, 137);
     }
-    assert!(killed > 0, "it was always done before");
     // The lock of a killed PostgreSQL session goes when the server notices.
     db.usagectl(["aggregate", "--lock-wait", "10s"])
         .run()
@@ -870,7 +871,7 @@ fn killed_anywhere_the_next_run_goes_on(#[values(Sqlite, Postgresql)] engine: En
 }
 
 #[rstest]
-fn what_was_done_is_said_when_asked_for(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn verbose_and_json_report_the_work(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     insert(&db, &steady(20, 60));
     assert_snapshot!(db.usagectl(["aggregate", "-v"]).run().snapshot(), @"
@@ -911,6 +912,7 @@ fn what_was_done_is_said_when_asked_for(#[values(Sqlite, Postgresql)] engine: En
         Usage: usagectl aggregate --from <TIME> --now <TIME> <--rebuild|--verify>
 
         For more information, try '--help'.
+        next: usagectl aggregate --help
         [exit status: 2]
         ");
     let backwards = [
@@ -923,15 +925,15 @@ fn what_was_done_is_said_when_asked_for(#[values(Sqlite, Postgresql)] engine: En
     ];
     assert_snapshot!(db.usagectl(backwards).run().snapshot(), @"
         ------- stderr -------
-        error: --from must be before --to
+        error: --from must be earlier than --to
         next: usagectl --help
         [exit status: 2]
         ");
 }
 
-/// The application may hold a transaction open while the roll-ups run; what it inserts then comes later.
+/// The application may hold a transaction open during a run; its rows become visible later.
 #[test]
-fn a_row_that_commits_late_is_counted_by_the_next_run_postgresql() {
+fn row_committed_late_is_counted_by_the_next_run_postgresql() {
     let db = TestDatabase::migrated(Engine::Postgresql);
     let first = Call::new("first", "tmdb", "2026-01-30T09:00:00Z");
     let late = Call::new("late", "tmdb", "2026-01-30T09:10:00Z");
@@ -947,7 +949,7 @@ fn a_row_that_commits_late_is_counted_by_the_next_run_postgresql() {
     assert_eq!(aggregates(&db), expected_aggregates([&first, &late]));
 }
 
-/// The application may connect as a role that knows nothing of our schema.
+/// The application may connect as a role without rights on our schema.
 #[test]
 fn rows_of_a_role_without_rights_on_our_schema_are_counted_postgresql() {
     let db = TestDatabase::migrated(Engine::Postgresql);
@@ -962,9 +964,9 @@ fn rows_of_a_role_without_rights_on_our_schema_are_counted_postgresql() {
     assert_eq!(aggregates(&db), expected_aggregates([&call]));
 }
 
-/// Eight of them at once are one of them: the others wait, or say that they would have to.
+/// Eight runs at once: seven wait for the first.
 #[test]
-fn many_runs_at_once_do_the_work_of_one_sqlite() {
+fn concurrent_runs_do_the_work_of_one_sqlite() {
     let db = TestDatabase::migrated(Engine::Sqlite);
     let calls = steady(600, 13);
     insert(&db, &calls);
@@ -977,9 +979,9 @@ fn many_runs_at_once_do_the_work_of_one_sqlite() {
     assert_eq!(aggregates(&db), expected_aggregates(&calls));
 }
 
-/// SQLite's own functions would take these for other moments.
+/// SQLite's date functions would read these as other times.
 #[test]
-fn what_only_begins_like_a_time_is_no_time_sqlite() {
+fn text_that_only_begins_like_a_time_is_unreadable_sqlite() {
     let db = TestDatabase::migrated(Engine::Sqlite);
     for (id, at) in [
         "2026-02-30T10:00:00Z",

@@ -1,5 +1,5 @@
-//! `stats`: what it shows, in which form. That its numbers are those of the rows, for any window and whatever
-//! was rolled up, is tested with `aggregate`.
+//! `stats`: the forms of its answer. The tests of `aggregate` compare its numbers with the rows, for any window
+//! and any state of the roll-ups.
 
 use crate::support::assert_snapshot;
 use serde_json::Value;
@@ -9,7 +9,7 @@ use crate::support::calls::{Call, insert};
 use crate::support::{Engine, TestDatabase};
 use rstest::rstest;
 
-/// A day of two APIs.
+/// Inserts a day of calls to two APIs.
 fn put_calls(db: &TestDatabase) {
     let call = |n: i64, api: &str, endpoint: Option<&str>| Call {
         endpoint: endpoint.map(str::to_owned),
@@ -42,9 +42,7 @@ fn put_calls(db: &TestDatabase) {
 }
 
 #[rstest]
-fn a_day_that_the_application_cut_at_another_midnight_counts_no_call_twice(
-    #[values(Sqlite, Postgresql)] engine: Engine,
-) {
+fn day_of_another_time_zone_counts_no_call_twice(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     put_calls(&db);
     db.execute(
@@ -60,36 +58,45 @@ fn a_day_that_the_application_cut_at_another_midnight_counts_no_call_twice(
 }
 
 #[rstest]
-fn people_see_a_table(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn table_by_api_and_by_endpoint(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     put_calls(&db);
     let before = db.usagectl(["stats"]).run().success();
     assert_snapshot!(before.snapshot(), @"
-        2026-01-30T12:00:00Z to 2026-01-31T12:00:00Z, a column of the chart is an hour
+        2026-01-30T12:00:00Z to 2026-01-31T12:00:00Z; one cell of TREND is 1 hour
 
-        API      REQUESTS  SUCCESS  ERRORS  RATE  RATE LIMIT  TIMEOUT  SERVER  AVG MS  P50  P95  P99  COST  CACHED  REQUESTS OVER TIME
-        finnhub        40       37       3  7.5%           1        1       2   318.0  302  660  700   0.4   25.0%  ▁█▃▃▂▂▂▂▂▂▂▂▂▂▂▂▂▂▂▂▂▂▁▁
-        tmdb            9        9       0  0.0%           0        0       0    80.0   80  160  160     0   33.3%  ▁█▂▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁
-        all            49       46       3  6.1%           1        1       2   274.3  221  660  700   0.4   26.5%  ▁█▂▂▂▂▁▂▁▂▁▁▁▁▁▁▁▁▁▁▁▁▁▁
+        API      REQUESTS  ERRORS  RATE  P50  P95  P99  COST  CACHED  TREND
+        finnhub        40       3  7.5%  302  660  700   0.4   25.0%  ▁█▃▃▂▂▂▂▂▂▂▂▂▂▂▂▂▂▂▂▂▂▁▁
+        tmdb            9       0  0.0%   80  160  160     0   33.3%  ▁█▂▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁
+        all            49       3  6.1%  221  660  700   0.4   26.5%  ▁█▂▂▂▂▁▂▁▂▁▁▁▁▁▁▁▁▁▁▁▁▁▁
         [exit status: 0]
         ");
     db.usagectl(["aggregate"]).run().success();
     assert_eq!(db.usagectl(["stats"]).run().success().stdout, before.stdout);
     let by_endpoint = [
-        "stats", "--by", "endpoint", "--api", "finnhub", "--last", "7d",
+        "stats",
+        "--group-by",
+        "endpoint",
+        "--api",
+        "finnhub",
+        "--last",
+        "7d",
     ];
     assert_snapshot!(db.usagectl(by_endpoint).run().success().stdout, @"
-        2026-01-24T12:00:00Z to 2026-01-31T12:00:00Z, a column of the chart is 6 hours
+        2026-01-24T12:00:00Z to 2026-01-31T12:00:00Z; one cell of TREND is 14 hours
 
-        API      ENDPOINT         REQUESTS  SUCCESS  ERRORS  RATE  RATE LIMIT  TIMEOUT  SERVER  AVG MS  P50  P95  P99  COST  CACHED  REQUESTS OVER TIME
-        finnhub  /quote                 36       33       3  8.3%           1        1       2   350.0  342  684  700     0   25.0%  ▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁█▄▃▃
-        finnhub  /stock/profile2         4        4       0  0.0%           0        0       0    30.0   20   60   60   0.4   25.0%  ▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁█▁▁▁
-        all                             40       37       3  7.5%           1        1       2   318.0  302  660  700   0.4   25.0%  ▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁█▄▃▂
+        API      ENDPOINT         REQUESTS  ERRORS  RATE  P50  P95  P99  COST  CACHED  TREND
+        finnhub  /quote                 36       3  8.3%  342  684  700     0   25.0%  ▁▁▁▁▁▁▁▁▁▁█▅
+        finnhub  /stock/profile2         4       0  0.0%   20   60   60   0.4   25.0%  ▁▁▁▁▁▁▁▁▁▁█▁
+        all      -                      40       3  7.5%  302  660  700   0.4   25.0%  ▁▁▁▁▁▁▁▁▁▁█▄
+        ");
+    let wide = ["stats", "--wide", "--last", "2h"];
+    assert_snapshot!(db.usagectl(wide).now("2026-01-30T15:00:00Z").run().success().stdout, @"
         ");
 }
 
 #[rstest]
-fn programs_get_json_and_csv(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn json_and_csv_hold_every_number(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     put_calls(&db);
     let json = db
@@ -103,18 +110,18 @@ fn programs_get_json_and_csv(#[values(Sqlite, Postgresql)] engine: Engine) {
     for (name, value) in total.as_object().unwrap() {
         assert_eq!(&json["lines"][0][name], value);
     }
-    assert_snapshot!(serde_json::to_string(&json).unwrap(), @r#"{"by":"api","from":"2026-01-30T12:00:00Z","lines":[{"api_name":"tmdb","avg_response_time":80.0,"cache_hit_rate":0.3333333333333333,"cached_count":3,"client_errors":0,"endpoint":null,"error_count":0,"error_rate":0.0,"max_response_time":160,"min_response_time":0,"network_errors":0,"other_errors":0,"p50_response_time":80,"p95_response_time":160,"p99_response_time":160,"rate_limit_errors":0,"requests_over_time":[0,8,1,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0],"requests_without_rows":0,"server_errors":0,"success_count":9,"timeout_errors":0,"total_cost":0.0,"total_requests":9}],"over_time":{"from":"2026-01-30T12:00:00Z","length":1,"unit":"hours"},"percentiles":{"method":"histogram","relative_error":0.0078125},"schema":1,"to":"2026-01-31T12:00:00Z"}"#);
-    let csv = ["stats", "--by", "endpoint", "--format", "csv"];
+    assert_snapshot!(serde_json::to_string(&json).unwrap(), @r#"{"from":"2026-01-30T12:00:00.000Z","group_by":"api","lines":[{"api_name":"tmdb","avg_response_time":80.0,"cache_hit_rate":0.3333333333333333,"cached_count":3,"client_errors":0,"endpoint":null,"error_count":0,"error_rate":0.0,"max_response_time":160,"min_response_time":0,"network_errors":0,"other_errors":0,"p50_response_time":80,"p95_response_time":160,"p99_response_time":160,"rate_limit_errors":0,"requests_over_time":[0,8,1,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0],"requests_without_rows":0,"server_errors":0,"success_count":9,"timeout_errors":0,"total_cost":0.0,"total_requests":9}],"over_time":{"from":"2026-01-30T12:00:00.000Z","length":1,"unit":"hours"},"percentiles":{"method":"histogram","relative_error":0.0078125},"schema":1,"to":"2026-01-31T12:00:00.000Z"}"#);
+    let csv = ["stats", "--group-by", "endpoint", "--format", "csv"];
     assert_snapshot!(db.usagectl(csv).run().success().stdout, @"
-        api_name,endpoint,total_requests,success_count,error_count,cached_count,rate_limit_errors,timeout_errors,server_errors,client_errors,network_errors,other_errors,error_rate,cache_hit_rate,avg_response_time,min_response_time,max_response_time,p50_response_time,p95_response_time,p99_response_time,total_cost
-        finnhub,/quote,36,33,3,9,1,1,2,0,0,0,0.08333333333333333,0.25,350,0,700,342,684,700,0
-        finnhub,/stock/profile2,4,4,0,1,0,0,0,0,0,0,0,0.25,30,0,60,20,60,60,0.4
-        tmdb,,9,9,0,3,0,0,0,0,0,0,0,0.3333333333333333,80,0,160,80,160,160,0
+        api_name,endpoint,total_requests,success_count,error_count,error_rate,rate_limit_errors,timeout_errors,server_errors,client_errors,network_errors,other_errors,avg_response_time,min_response_time,max_response_time,p50_response_time,p95_response_time,p99_response_time,total_cost,cached_count,cache_hit_rate
+        finnhub,/quote,36,33,3,0.08333333333333333,1,1,2,0,0,0,350,0,700,342,684,700,0,9,0.25
+        finnhub,/stock/profile2,4,4,0,0,0,0,0,0,0,0,30,0,60,20,60,60,0.4,1,0.25
+        tmdb,,9,9,0,0,0,0,0,0,0,0,80,0,160,80,160,160,0,3,0.3333333333333333
         ");
 }
 
 #[rstest]
-fn what_is_not_known_is_no_zero(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn unknown_numbers_are_not_zero(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     put_calls(&db);
     let nothing = [
@@ -152,27 +159,27 @@ fn what_is_not_known_is_no_zero(#[values(Sqlite, Postgresql)] engine: Engine) {
         .success()
         .stdout;
     assert_snapshot!(silent, @"
-        2026-01-30T12:00:00Z to 2026-01-31T12:00:00Z, a column of the chart is an hour
+        2026-01-30T12:00:00Z to 2026-01-31T12:00:00Z; one cell of TREND is 1 hour
 
-        API    REQUESTS  SUCCESS  ERRORS  RATE  AVG MS  P50  P95  P99  COST  CACHED  REQUESTS OVER TIME
-        jikan         1        1       0  0.0%       -    -    -    -     0    0.0%  ▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁█
+        API    REQUESTS  ERRORS  RATE  P50  P95  P99  COST  CACHED  TREND
+        jikan         1       0  0.0%    -    -    -     0    0.0%  ▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁█
         ");
 }
 
 #[rstest]
-fn a_wrong_name_or_window_is_told(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn unknown_api_and_empty_window_are_rejected(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     assert_snapshot!(db.usagectl(["stats", "--api", "finhub"]).run().snapshot(), @"
         ------- stderr -------
-        error: there is no API `finhub`; nothing is recorded yet
+        error: unknown API `finhub`: no usage is recorded yet
         next: usagectl record
         [exit status: 1]
         ");
     put_calls(&db);
     assert_snapshot!(db.usagectl(["stats", "--api", "finhub"]).run().snapshot(), @"
         ------- stderr -------
-        error: there is no API `finhub`; there are finnhub, tmdb
-        next: name one of these, or none for all
+        error: unknown API `finhub`: expected one of finnhub, tmdb
+        next: correct --api, or omit it for all APIs
         [exit status: 1]
         ");
     let backwards = [
@@ -193,7 +200,7 @@ fn a_wrong_name_or_window_is_told(#[values(Sqlite, Postgresql)] engine: Engine) 
 }
 
 #[rstest]
-fn any_length_of_time_can_be_asked_about(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn window_may_have_any_length(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     put_calls(&db);
     let all = [
@@ -220,7 +227,7 @@ fn any_length_of_time_can_be_asked_about(#[values(Sqlite, Postgresql)] engine: E
 }
 
 #[rstest]
-fn names_that_would_harm_a_terminal_or_a_spreadsheet_do_not(
+fn terminal_controls_and_formulas_in_names_are_neutralized(
     #[values(Sqlite, Postgresql)] engine: Engine,
 ) {
     let db = TestDatabase::migrated(engine);
@@ -232,13 +239,13 @@ fn names_that_would_harm_a_terminal_or_a_spreadsheet_do_not(
         }],
     );
     let table = db
-        .usagectl(["stats", "--by", "endpoint"])
+        .usagectl(["stats", "--group-by", "endpoint"])
         .run()
         .success()
         .stdout;
     assert!(table.contains("\\u{1b}[31mred") && !table.contains('\u{1b}'));
     let csv = db
-        .usagectl(["stats", "--by", "endpoint", "--format", "csv"])
+        .usagectl(["stats", "--group-by", "endpoint", "--format", "csv"])
         .run()
         .success()
         .stdout;

@@ -1,4 +1,4 @@
-//! Calls to APIs as any program may write them, and what they add up to, counted in the plainest way.
+//! Calls to APIs as any program may write them, and a naive model of their roll-ups.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,18 +7,18 @@ use proptest::prelude::*;
 
 use super::{Engine, TestDatabase};
 
-/// How a timestamp is spelled in SQLite; PostgreSQL knows one way.
+/// The form of a timestamp in SQLite; PostgreSQL has one form.
 #[derive(Clone, Copy, Debug)]
-pub enum Spelling {
-    /// As we write it, and Prisma's adapter.
-    Usual,
-    /// As Prisma's older engines write it.
+pub enum TimeForm {
+    /// As written by usagectl and by Prisma's adapter.
+    Canonical,
+    /// As written by Prisma's older engines.
     Milliseconds,
-    /// As SQLite's own functions write it.
+    /// As written by SQLite's functions.
     Space,
-    /// As JavaScript's `toISOString` writes it.
+    /// As written by JavaScript's `toISOString`.
     Zulu,
-    /// As people write it who live elsewhere.
+    /// With an offset other than UTC.
     Seoul,
 }
 
@@ -29,7 +29,7 @@ pub struct Call {
     pub api: String,
     pub endpoint: Option<String>,
     pub at: DateTime<Utc>,
-    pub spelling: Spelling,
+    pub form: TimeForm,
     pub success: bool,
     pub status: Option<i32>,
     pub response_time: Option<i32>,
@@ -40,14 +40,14 @@ pub struct Call {
 }
 
 impl Call {
-    /// A call that succeeded and says nothing else.
+    /// A successful call without optional values.
     pub fn new(id: &str, api: &str, at: &str) -> Call {
         Call {
             id: id.to_owned(),
             api: api.to_owned(),
             endpoint: None,
             at: at.parse().expect("an RFC 3339 time"),
-            spelling: Spelling::Usual,
+            form: TimeForm::Canonical,
             success: true,
             status: Some(200),
             response_time: None,
@@ -57,7 +57,7 @@ impl Call {
         }
     }
 
-    /// Any call of three APIs, on the days about a leap day.
+    /// Any call of three APIs, on the days around a leap day.
     pub fn any() -> impl Strategy<Value = Call> {
         let start: DateTime<Utc> = "2024-02-28T21:30:00Z".parse().expect("an RFC 3339 time");
         let error = prop_oneof![
@@ -75,61 +75,52 @@ impl Call {
             (0..300).prop_map(Some),
             (0..100_000).prop_map(Some)
         ];
-        let spelling = prop_oneof![
-            4 => Just(Spelling::Usual),
-            1 => Just(Spelling::Milliseconds),
-            1 => Just(Spelling::Space),
-            1 => Just(Spelling::Zulu),
-            1 => Just(Spelling::Seoul),
+        let form = prop_oneof![
+            4 => Just(TimeForm::Canonical),
+            1 => Just(TimeForm::Milliseconds),
+            1 => Just(TimeForm::Space),
+            1 => Just(TimeForm::Zulu),
+            1 => Just(TimeForm::Seoul),
         ];
         let names = (
             proptest::sample::select(vec!["finnhub", "tmdb", "jikan"]),
             proptest::sample::select(vec![None, Some("/quote"), Some("/search?q=%_'")]),
         );
-        // Few distinct hours, so that they are hit again and again; 60 hours reach into three months' days.
+        // Few distinct hours, so that each has several calls.
         let ms = (0..60_i64, 0..3_600_000_i64).prop_map(|(hour, ms)| hour * 3_600_000 + ms);
         let cost = proptest::option::of(0..50_i64);
-        (
-            names,
-            ms,
-            spelling,
-            error,
-            response_time,
-            cost,
-            any::<bool>(),
+        (names, ms, form, error, response_time, cost, any::<bool>()).prop_map(
+            move |(
+                (api, endpoint),
+                ms,
+                form,
+                (success, status, error_type),
+                response_time,
+                cost,
+                cached,
+            )| Call {
+                id: String::new(),
+                api: api.to_owned(),
+                endpoint: endpoint.map(str::to_owned),
+                at: start + TimeDelta::milliseconds(ms),
+                form,
+                success,
+                status,
+                response_time,
+                error_type,
+                cost,
+                cached,
+            },
         )
-            .prop_map(
-                move |(
-                    (api, endpoint),
-                    ms,
-                    spelling,
-                    (success, status, error_type),
-                    response_time,
-                    cost,
-                    cached,
-                )| Call {
-                    id: String::new(),
-                    api: api.to_owned(),
-                    endpoint: endpoint.map(str::to_owned),
-                    at: start + TimeDelta::milliseconds(ms),
-                    spelling,
-                    success,
-                    status,
-                    response_time,
-                    error_type,
-                    cost,
-                    cached,
-                },
-            )
     }
 
     fn timestamp(&self, engine: Engine) -> String {
         let at = self.at;
-        match (engine, self.spelling) {
-            (Engine::Sqlite, Spelling::Milliseconds) => at.timestamp_millis().to_string(),
-            (Engine::Sqlite, Spelling::Space) => at.format("'%Y-%m-%d %H:%M:%S%.3f'").to_string(),
-            (Engine::Sqlite, Spelling::Zulu) => at.format("'%Y-%m-%dT%H:%M:%S%.3fZ'").to_string(),
-            (Engine::Sqlite, Spelling::Seoul) => {
+        match (engine, self.form) {
+            (Engine::Sqlite, TimeForm::Milliseconds) => at.timestamp_millis().to_string(),
+            (Engine::Sqlite, TimeForm::Space) => at.format("'%Y-%m-%d %H:%M:%S%.3f'").to_string(),
+            (Engine::Sqlite, TimeForm::Zulu) => at.format("'%Y-%m-%dT%H:%M:%S%.3fZ'").to_string(),
+            (Engine::Sqlite, TimeForm::Seoul) => {
                 let there = at + TimeDelta::hours(9);
                 there.format("'%Y-%m-%dT%H:%M:%S%.3f+09:00'").to_string()
             }
@@ -164,7 +155,7 @@ impl Call {
 
 const COLUMNS: &str = "id, api_name, endpoint, timestamp, success, status_code, response_time, error_type, cost_credits, cached";
 
-/// Inserts rows, in one statement.
+/// Inserts rows in one statement.
 pub fn insert(db: &TestDatabase, calls: &[Call]) {
     if !calls.is_empty() {
         db.execute(&insert_sql(db.engine(), calls));
@@ -180,7 +171,7 @@ pub fn insert_sql(engine: Engine, calls: &[Call]) -> String {
     )
 }
 
-/// Makes the row with this id another one.
+/// The statement that replaces the row with this id.
 pub fn update_sql(engine: Engine, id: &str, call: &Call) -> String {
     format!(
         "UPDATE api_usage SET ({COLUMNS}) = {} WHERE id = '{id}'",
@@ -188,7 +179,7 @@ pub fn update_sql(engine: Engine, id: &str, call: &Call) -> String {
     )
 }
 
-/// What some calls add up to.
+/// The sums of some calls.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Sum {
     pub requests: u64,
@@ -244,11 +235,11 @@ pub fn expected_aggregates<'a>(calls: impl IntoIterator<Item = &'a Call>) -> BTr
     let mut groups: BTreeMap<_, Vec<&Call>> = BTreeMap::new();
     for call in calls {
         for (kind, start, end) in periods_of(call.at) {
-            let key = (call.api.clone(), kind, form(start), form(end));
+            let key = (call.api.clone(), kind, text_form(start), text_form(end));
             groups.entry(key).or_default().push(call);
         }
     }
-    let shown = |value: Option<f64>| value.map_or("NULL".to_owned(), |value| value.to_string());
+    let number = |value: Option<f64>| value.map_or("NULL".to_owned(), |value| value.to_string());
     let mut rows = BTreeSet::new();
     for ((api, kind, start, end), calls) in groups {
         let sum = Sum::of(calls);
@@ -262,9 +253,9 @@ pub fn expected_aggregates<'a>(calls: impl IntoIterator<Item = &'a Call>) -> BTr
             sum.success.to_string(),
             sum.errors.to_string(),
             sum.cached.to_string(),
-            shown(sum.average()),
-            shown(sum.times.last().map(|ms| f64::from(*ms))),
-            shown(sum.times.first().map(|ms| f64::from(*ms))),
+            number(sum.average()),
+            number(sum.times.last().map(|ms| f64::from(*ms))),
+            number(sum.times.first().map(|ms| f64::from(*ms))),
             sum.rate_limit.to_string(),
             sum.timeout.to_string(),
             sum.server.to_string(),
@@ -275,7 +266,7 @@ pub fn expected_aggregates<'a>(calls: impl IntoIterator<Item = &'a Call>) -> BTr
     rows
 }
 
-/// The hour, the day and the month of an instant: what they are called, where they begin and end.
+/// The hour, day and month of an instant: type, start and end.
 fn periods_of(at: DateTime<Utc>) -> [(&'static str, DateTime<Utc>, DateTime<Utc>); 3] {
     let hour = at - TimeDelta::milliseconds(at.timestamp_millis().rem_euclid(3_600_000));
     let midnight = hour.date_naive().and_hms_opt(0, 0, 0);
@@ -288,11 +279,11 @@ fn periods_of(at: DateTime<Utc>) -> [(&'static str, DateTime<Utc>, DateTime<Utc>
     ]
 }
 
-fn form(at: DateTime<Utc>) -> String {
+fn text_form(at: DateTime<Utc>) -> String {
     at.format("%Y-%m-%dT%H:%M:%S%.3f+00:00").to_string()
 }
 
-/// The rows of `api_usage_aggregates`, without id and the times they were written at.
+/// The rows of `api_usage_aggregates`, without id, `created_at` and `updated_at`.
 pub fn aggregates(db: &TestDatabase) -> BTreeSet<String> {
     let rows = db.rows(
         "SELECT api_name, endpoint, aggregation_type, period_start, period_end, total_requests, success_count,
@@ -302,6 +293,6 @@ pub fn aggregates(db: &TestDatabase) -> BTreeSet<String> {
     );
     let count = rows.len();
     let rows: BTreeSet<String> = rows.into_iter().collect();
-    assert_eq!(rows.len(), count, "a row is there twice");
+    assert_eq!(rows.len(), count, "duplicate row");
     rows
 }

@@ -1,0 +1,119 @@
+//! A step of `aggregate`: stale periods of one granularity that are brought up to date in one transaction.
+
+use std::collections::BTreeSet;
+
+use chrono::TimeDelta;
+
+use super::aggregate_row::Counts;
+use super::rollup::ApiPeriod;
+use crate::domain::period::{Granularity, Window};
+
+#[derive(Debug)]
+pub struct AggregateStep {
+    pub granularity: Granularity,
+    /// Ordered by start and API.
+    pub periods: Vec<ApiPeriod>,
+    pub last: ApiPeriod,
+    /// From the start of the first period to the end of the last.
+    pub window: Window,
+}
+
+impl AggregateStep {
+    /// The most periods of a step: enough that a transaction is worth it, few enough that their roll-ups,
+    /// one for each endpoint, fit into little memory.
+    pub const MOST: usize = 500;
+
+    /// The first step of `stale`, which is ordered by start and API; nothing if nothing is stale.
+    pub fn first(granularity: Granularity, mut stale: Vec<ApiPeriod>) -> Option<AggregateStep> {
+        // All that is stored between the periods of a step is read to compare.
+        let longest = match granularity {
+            Granularity::Hourly => TimeDelta::days(3),
+            Granularity::Daily => TimeDelta::days(62),
+            Granularity::Monthly => TimeDelta::days(732),
+        };
+        let from = stale.first()?.start;
+        stale.retain(|period| period.start < from + longest);
+        let last = stale.last()?.clone();
+        Some(AggregateStep {
+            granularity,
+            window: Window {
+                from,
+                to: granularity.end_of(last.start),
+            },
+            periods: stale,
+            last,
+        })
+    }
+
+    pub fn apis(&self) -> BTreeSet<&str> {
+        let apis = self.periods.iter().map(|period| period.api_name.as_str());
+        apis.collect()
+    }
+
+    /// The periods whose roll-up changes.
+    pub fn changed(&self, counts: &Counts) -> BTreeSet<&ApiPeriod> {
+        let changed = self
+            .periods
+            .iter()
+            .filter(|period| counts.before.get(period) != counts.after.get(period));
+        changed.collect()
+    }
+
+    /// The longer periods that contain those of the step, which become stale with it.
+    pub fn above(&self) -> Option<(Granularity, BTreeSet<ApiPeriod>)> {
+        let above = self.granularity.above()?;
+        let containing = self.periods.iter().map(|period| period.within(above));
+        Some((above, containing.collect()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hours(starts: &[(&str, &str)]) -> Vec<ApiPeriod> {
+        let period = |(api_name, start): &(&str, &str)| ApiPeriod {
+            start: start.parse().unwrap(),
+            api_name: (*api_name).to_owned(),
+        };
+        starts.iter().map(period).collect()
+    }
+
+    #[test]
+    fn step_ends_before_a_gap_of_days() {
+        let stale = hours(&[
+            ("finnhub", "2026-01-30T23:00:00Z"),
+            ("tmdb", "2026-01-30T23:00:00Z"),
+            ("tmdb", "2026-02-02T22:00:00Z"),
+            ("tmdb", "2026-02-02T23:00:00Z"),
+        ]);
+        let step = AggregateStep::first(Granularity::Hourly, stale.clone()).unwrap();
+        assert_eq!(step.periods, stale[..3]);
+        assert_eq!(step.last, stale[2]);
+        assert_eq!(step.window.from, stale[0].start);
+        assert_eq!(step.window.to, stale[3].start);
+        assert_eq!(step.apis(), BTreeSet::from(["finnhub", "tmdb"]));
+        assert!(AggregateStep::first(Granularity::Hourly, vec![]).is_none());
+    }
+
+    #[test]
+    fn containing_periods_follow() {
+        let stale = hours(&[
+            ("tmdb", "2026-01-31T22:00:00Z"),
+            ("tmdb", "2026-01-31T23:00:00Z"),
+            ("tmdb", "2026-02-01T00:00:00Z"),
+        ]);
+        let step = AggregateStep::first(Granularity::Hourly, stale).unwrap();
+        let days = hours(&[
+            ("tmdb", "2026-01-31T00:00:00Z"),
+            ("tmdb", "2026-02-01T00:00:00Z"),
+        ]);
+        assert_eq!(
+            step.above(),
+            Some((Granularity::Daily, days.into_iter().collect()))
+        );
+        let month = hours(&[("tmdb", "2026-01-01T00:00:00Z")]);
+        let step = AggregateStep::first(Granularity::Monthly, month).unwrap();
+        assert_eq!(step.above(), None);
+    }
+}
