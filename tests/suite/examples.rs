@@ -1,4 +1,4 @@
-//! The example data, and the program that makes it.
+//! The example data and its generator.
 
 use std::fs;
 
@@ -19,7 +19,7 @@ fn until() -> DateTime<Utc> {
 }
 
 #[test]
-fn the_example_data_is_what_the_generator_writes() {
+fn example_data_equals_generator_output() {
     let plan = Plan {
         records: 4_000,
         seed: 2026,
@@ -32,12 +32,12 @@ fn the_example_data_is_what_the_generator_writes() {
         .map(|call| lines::ndjson(&call, Case::Snake))
         .collect();
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/usage.ndjson");
-    let kept = fs::read_to_string(path).unwrap();
-    assert!(made.iter().map(String::as_str).eq(kept.lines()));
+    let file = fs::read_to_string(path).unwrap();
+    assert!(made.iter().map(String::as_str).eq(file.lines()));
 }
 
 #[test]
-fn the_generator_makes_exactly_what_was_asked_for_and_some_of_it_late() {
+fn generator_makes_the_given_number_some_of_them_late() {
     for (records, days) in [(0, 1), (1, 1), (777, 3), (20_000, 40)] {
         let plan = Plan {
             records,
@@ -56,7 +56,7 @@ fn the_generator_makes_exactly_what_was_asked_for_and_some_of_it_late() {
 }
 
 #[rstest]
-fn the_roll_up_of_generated_records_is_the_generators_own_count(
+fn roll_up_of_generated_records_equals_the_generators_count(
     #[values(Sqlite, Postgresql)] engine: Engine,
 ) {
     let db = TestDatabase::migrated(engine);
@@ -74,8 +74,8 @@ fn the_roll_up_of_generated_records_is_the_generators_own_count(
         .iter()
         .for_each(|call| usage::count(&mut summary, call));
 
-    // In three runs, each rolled up, so that late rows come into hours that were rolled up before:
-    // NDJSON, CSV in the other spelling, and a third run that repeats a part of the first.
+    // Each run is rolled up, so that late rows enter hours that were rolled up before: NDJSON, CSV in
+    // camelCase, NDJSON, and the first file again.
     let ndjson = |calls: &[Call]| {
         let lines = calls
             .iter()
@@ -141,7 +141,7 @@ fn the_roll_up_of_generated_records_is_the_generators_own_count(
     assert!(sums.iter().all(|row| *row == sums[0]), "{sums:?}");
 }
 
-/// A row whose average has six digits, and whose cost is in millionths.
+/// The row with an average of six decimals and a cost in millionths.
 fn with_six_digits(row: &str) -> String {
     let mut values: Vec<String> = row.split('|').map(str::to_owned).collect();
     let cost: f64 = values.pop().unwrap().parse().unwrap();

@@ -1,8 +1,8 @@
-//! The README, run. Each `console` block is a part of one long session in one directory: a line that
-//! begins with `$ ` is a command, the lines below are what it prints, stdout and stderr together.
-//! What a `crontab` or `yaml` block would run must succeed too.
+//! Runs the README. All `console` blocks are one session in one directory: a line that begins with `$ ` is a
+//! command, the lines below are its output, stdout and stderr together. The commands of `crontab` and `yaml`
+//! blocks must succeed.
 //!
-//! `USAGECTL_WRITE_README=1` writes what the commands print into the README, to be read and committed.
+//! `USAGECTL_WRITE_README=1` writes the outputs into the README, for review.
 
 use std::env;
 use std::fmt::Write as _;
@@ -14,7 +14,7 @@ use crate::support::{Sandbox, hide_differences};
 
 const README: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
 
-/// Runs a line of shell as a user would who has `usagectl` in the PATH, and returns what it prints.
+/// Runs a line of shell with `usagectl` in the PATH, and returns its output and exit code.
 fn shell(sandbox: &Sandbox, line: &str) -> (String, i32) {
     let programs = Path::new(env!("CARGO_BIN_EXE_usagectl")).parent().unwrap();
     let path = format!("{}:/usr/bin:/bin", programs.display());
@@ -28,7 +28,7 @@ fn shell(sandbox: &Sandbox, line: &str) -> (String, i32) {
     (run.stdout.replace(&directory, "/srv/app"), run.code)
 }
 
-/// What a machine is promised to print, and not how fast.
+/// The output without measured times.
 fn timeless(printed: &str) -> String {
     let timeless = |line: &str| match line.rsplit_once("Z ") {
         // The last column of `status`.
@@ -42,7 +42,7 @@ fn timeless(printed: &str) -> String {
 }
 
 #[test]
-fn every_command_of_the_readme_prints_what_the_readme_says_sqlite() {
+fn readme_commands_print_their_documented_output_sqlite() {
     let readme = fs::read_to_string(README).unwrap();
     let sandbox = Sandbox::new();
     let examples = concat!(env!("CARGO_MANIFEST_DIR"), "/examples");
@@ -61,19 +61,19 @@ fn every_command_of_the_readme_prints_what_the_readme_says_sqlite() {
         match language {
             Some("console") => {
                 let command = line.strip_prefix("$ ").unwrap();
-                let mut promised = String::new();
+                let mut documented = String::new();
                 while let Some(next) =
                     lines.next_if(|line| !line.starts_with("$ ") && !line.starts_with("```"))
                 {
-                    writeln!(promised, "{next}").unwrap();
+                    writeln!(documented, "{next}").unwrap();
                 }
                 let (printed, _) = shell(&sandbox, command);
-                if timeless(&printed) != timeless(&promised) {
+                if timeless(&printed) != timeless(&documented) {
                     writeln!(wrong, "$ {command}\n{printed}").unwrap();
                 }
                 written.push_str(&printed);
             }
-            // Five fields say when, the rest what.
+            // Five fields of time, then the command.
             Some("crontab") => {
                 let command: Vec<&str> = line.split_whitespace().skip(5).collect();
                 assert_eq!(
@@ -95,7 +95,7 @@ fn every_command_of_the_readme_prints_what_the_readme_says_sqlite() {
     } else {
         assert!(
             wrong.is_empty(),
-            "the README promises something else than:\n{wrong}"
+            "the README documents other output than:\n{wrong}"
         );
     }
 }

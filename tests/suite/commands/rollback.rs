@@ -1,4 +1,4 @@
-//! `rollback`: the plan, consent, and that nothing changes without it.
+//! `rollback`: what it shows, when it goes on, and that otherwise nothing is changed.
 
 use std::io::{BufRead, BufReader, Read};
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::support::Engine::{Postgresql, Sqlite};
 use crate::support::{Engine, TestDatabase, whole_catalogue};
 use rstest::rstest;
 
-const TO_APPLICATION_TABLES: [&str; 3] = ["rollback", "--to", "add_infrastructure_monitoring"];
+const TO_THE_APPLICATIONS_TABLES: [&str; 3] = ["rollback", "--to", "add_infrastructure_monitoring"];
 
 /// Three calls and one alert; of the calls one has a method of its own, one is cached.
 fn put_rows(db: &TestDatabase) {
@@ -27,10 +27,10 @@ fn put_rows(db: &TestDatabase) {
 }
 
 #[rstest]
-fn plan_counts_lost_rows_and_values(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn what_goes_is_counted_exactly(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     put_rows(&db);
-    db.usagectl(TO_APPLICATION_TABLES)
+    db.usagectl(TO_THE_APPLICATIONS_TABLES)
         .arg("--yes")
         .run()
         .success();
@@ -39,9 +39,9 @@ fn plan_counts_lost_rows_and_values(#[values(Sqlite, Postgresql)] engine: Engine
         .usagectl(["rollback", "--to", "create_api_usage", "--dry-run"])
         .run()
         .success();
-    let enhance = run.stdout.find("revert 20260123210146").unwrap();
+    let enhance = run.stdout.find("undo 20260123210146").unwrap();
     assert_snapshot!(run.stdout[enhance..], @"
-        revert 20260123210146_enhance_api_monitoring
+        undo 20260123210146_enhance_api_monitoring
           drop table api_alerts                1 row
           drop table api_usage_aggregates      0 rows
           drop column api_usage.cached         1 of 3 values
@@ -85,7 +85,9 @@ fn plan_counts_lost_rows_and_values(#[values(Sqlite, Postgresql)] engine: Engine
 }
 
 #[rstest]
-fn rollback_without_consent_changes_nothing(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn without_a_terminal_and_without_consent_nothing_is_changed(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
     let db = TestDatabase::migrated(engine);
     put_rows(&db);
     let whole = whole_catalogue(&db);
@@ -94,7 +96,7 @@ fn rollback_without_consent_changes_nothing(#[values(Sqlite, Postgresql)] engine
     for (flags, why) in [
         (["", ""], "data would be lost"),
         (["--yes", ""], "data would be lost"),
-        (["--accept-data-loss", ""], "stdin is not a terminal"),
+        (["--accept-data-loss", ""], "nobody is here to ask"),
     ] {
         let flags = flags.iter().filter(|flag| !flag.is_empty());
         let run = flags
@@ -104,10 +106,10 @@ fn rollback_without_consent_changes_nothing(#[values(Sqlite, Postgresql)] engine
         assert_eq!(
             run.stderr,
             format!(
-                "error: {why}; nothing was changed\nnext: usagectl rollback --to create_api_usage --yes --accept-data-loss\n"
+                "error: {why}; nothing was changed\nnext: the same command with --yes --accept-data-loss\n"
             )
         );
-        // The plan is printed all the same.
+        // What would go was shown all the same.
         assert!(
             run.stdout.contains("drop table api_alerts"),
             "{}",
@@ -115,44 +117,36 @@ fn rollback_without_consent_changes_nothing(#[values(Sqlite, Postgresql)] engine
         );
         assert_eq!(whole_catalogue(&db), whole);
     }
-    let run = db.usagectl(TO_APPLICATION_TABLES).run();
+    let run = db.usagectl(TO_THE_APPLICATIONS_TABLES).run();
     assert_eq!(run.code, 5);
     assert_eq!(
         run.stderr,
-        "error: stdin is not a terminal; nothing was changed\nnext: usagectl rollback --to add_infrastructure_monitoring --yes\n"
+        "error: nobody is here to ask; nothing was changed\nnext: the same command with --yes\n"
     );
     assert_eq!(whole_catalogue(&db), whole);
 
     let run = db
-        .usagectl(TO_APPLICATION_TABLES)
+        .usagectl(TO_THE_APPLICATIONS_TABLES)
         .arg("--yes")
         .run()
         .success();
-    assert!(
-        run.stdout.ends_with("\n5 migrations reverted\n"),
-        "{}",
-        run.stdout
-    );
+    assert_eq!(run.stderr, "5 migrations undone\n");
     let run = db
         .usagectl(to_the_start)
         .arg("--yes")
         .arg("--accept-data-loss")
         .run()
         .success();
-    assert!(
-        run.stdout.ends_with("\n2 migrations reverted\n"),
-        "{}",
-        run.stdout
-    );
+    assert_eq!(run.stderr, "2 migrations undone\n");
     assert_eq!(db.rows("SELECT count(*) FROM api_usage"), ["3"]);
 }
 
 #[rstest]
-fn roll_ups_are_data_loss_and_dirty_hours_are_not(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn roll_ups_are_a_loss_and_marks_are_not(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     put_rows(&db);
     let run = db
-        .usagectl(TO_APPLICATION_TABLES)
+        .usagectl(TO_THE_APPLICATIONS_TABLES)
         .arg("--dry-run")
         .run()
         .success();
@@ -162,7 +156,7 @@ fn roll_ups_are_data_loss_and_dirty_hours_are_not(#[values(Sqlite, Postgresql)] 
         .find(|line| line.contains("usagectl_dirty_hours"))
         .unwrap();
     assert!(
-        marks.ends_with(" 1 row, rebuilt by the next migrate"),
+        marks.ends_with(" 1 row, made again by the next migrate"),
         "{marks}"
     );
     let bytes = match db.open() {
@@ -173,15 +167,15 @@ fn roll_ups_are_data_loss_and_dirty_hours_are_not(#[values(Sqlite, Postgresql)] 
         "INSERT INTO usagectl_rollups VALUES ('HOURLY', 'API', 'tmdb', '2026-01-31T11:00:00.000+00:00', '',
                  1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, NULL, NULL, {bytes}, '0')"
     ));
-    let run = db.usagectl(TO_APPLICATION_TABLES).arg("--yes").run();
+    let run = db.usagectl(TO_THE_APPLICATIONS_TABLES).arg("--yes").run();
     assert_eq!(run.code, 5, "{}", run.snapshot());
 }
 
 #[rstest]
-fn migrate_after_rollback_marks_every_hour_dirty(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn migrating_again_marks_every_hour_again(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     put_rows(&db);
-    db.usagectl(TO_APPLICATION_TABLES)
+    db.usagectl(TO_THE_APPLICATIONS_TABLES)
         .arg("--yes")
         .run()
         .success();
@@ -193,7 +187,9 @@ fn migrate_after_rollback_marks_every_hour_dirty(#[values(Sqlite, Postgresql)] e
 }
 
 #[rstest]
-fn rows_added_after_the_plan_stop_rollback(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn rows_that_came_since_they_were_counted_are_not_lost_unseen(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
     let db = TestDatabase::migrated(engine);
     put_rows(&db);
     let whole = whole_catalogue(&db);
@@ -202,7 +198,7 @@ fn rows_added_after_the_plan_stop_rollback(#[values(Sqlite, Postgresql)] engine:
     let mut run = db
         .usagectl(["rollback", "--all", "--yes", "--accept-data-loss"])
         .spawn();
-    // The rows are counted before the plan is printed.
+    // Once the plan is printed, everything has been counted.
     let mut plan = BufReader::new(run.child.stdout.take().unwrap());
     let mut line = String::new();
     while !line.contains("drop table api_usage ") {
@@ -218,7 +214,7 @@ fn rows_added_after_the_plan_stop_rollback(#[values(Sqlite, Postgresql)] engine:
     let run = run.wait();
     assert_snapshot!(run.snapshot(), @"
         ------- stderr -------
-        error: table api_usage changed after the plan was printed; nothing was reverted
+        error: table api_usage changed since this was shown; nothing was undone
         next: usagectl rollback --dry-run
         [exit status: 5]
         ");
@@ -227,7 +223,7 @@ fn rows_added_after_the_plan_stop_rollback(#[values(Sqlite, Postgresql)] engine:
 }
 
 #[rstest]
-fn dependent_view_fails_whole_rollback(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn what_hangs_on_a_dropped_column_stops_all_of_it(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     db.execute("CREATE VIEW slow_calls AS SELECT id FROM api_usage WHERE response_time > 1000");
     let whole = whole_catalogue(&db);
@@ -235,16 +231,16 @@ fn dependent_view_fails_whole_rollback(#[values(Sqlite, Postgresql)] engine: Eng
     assert_eq!(run.code, 1, "{}", run.snapshot());
     assert!(
         run.stderr
-            .contains("20260123210146_enhance_api_monitoring failed and was rolled back")
+            .contains("20260123210146_enhance_api_monitoring could not be run and was rolled back")
     );
     assert!(run.stderr.contains("slow_calls"), "{}", run.stderr);
-    // Nor are the migrations before that one in the plan.
+    // Not even the migrations before that one in the plan.
     assert_eq!(whole_catalogue(&db), whole);
     db.usagectl(["status"]).run().success();
 }
 
 #[rstest]
-fn locked_table_is_busy_and_changes_nothing(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn a_table_in_use_stops_it_and_nothing_is_changed(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     let whole = whole_catalogue(&db);
     let mut other = db.open();
@@ -264,7 +260,7 @@ fn locked_table_is_busy_and_changes_nothing(#[values(Sqlite, Postgresql)] engine
 }
 
 #[rstest]
-fn nothing_to_revert_and_unknown_targets(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn there_is_an_end_to_what_can_be_undone(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     db.usagectl(["rollback", "--all", "--yes"]).run().success();
     assert_snapshot!(db.usagectl(["rollback", "--yes"]).run().snapshot(), @"
@@ -273,13 +269,13 @@ fn nothing_to_revert_and_unknown_targets(#[values(Sqlite, Postgresql)] engine: E
         ");
     assert_snapshot!(db.usagectl(["rollback", "--to", "create_api_usage"]).run().snapshot(), @"
         ------- stderr -------
-        error: cannot roll back to 20260101000000_create_api_usage: it is not applied
+        error: 20260101000000_create_api_usage is not applied, so nothing can be undone down to it
         next: usagectl status
         [exit status: 5]
         ");
     assert_snapshot!(db.usagectl(["rollback", "--to", "1"]).run().snapshot(), @"
         ------- stderr -------
-        error: unknown migration `1`; expected one of 20260101000000_create_api_usage, 20260123210146_enhance_api_monitoring, 20260124093000_add_infrastructure_monitoring, 20260201000000_create_usagectl_bookkeeping, 20260201000100_mark_existing_usage, 20260202000000_add_alerting, 20260203000000_add_capacity, 20260204000000_add_drop_reason
+        error: there is no migration `1`; there are 20260101000000_create_api_usage, 20260123210146_enhance_api_monitoring, 20260124093000_add_infrastructure_monitoring, 20260201000000_create_usagectl_bookkeeping, 20260201000100_mark_existing_usage, 20260202000000_add_alerting, 20260203000000_add_capacity, 20260204000000_add_drop_reason
         next: usagectl status
         [exit status: 2]
         ");

@@ -1,4 +1,4 @@
-//! Metrics from files and by hand.
+//! Metrics from files and from hand.
 
 use crate::support::assert_snapshot;
 use serde_json::Value;
@@ -18,7 +18,7 @@ fn counts(db: &TestDatabase) -> String {
 }
 
 #[rstest]
-fn file_is_imported_once_and_summarized(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn a_file_is_imported_once_and_summed_up(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     assert_snapshot!(db.usagectl(["collect", "import", EXAMPLE]).run().snapshot(), @"
         read                 540
@@ -26,7 +26,7 @@ fn file_is_imported_once_and_summarized(#[values(Sqlite, Postgresql)] engine: En
         updated                0
         unchanged              0
         refused                0
-        days rebuilt         540
+        days summed up       540
         [exit status: 0]
         ");
     let again = db
@@ -43,12 +43,14 @@ fn file_is_imported_once_and_summarized(#[values(Sqlite, Postgresql)] engine: En
         "SELECT count(*), sum(resets) FROM usagectl_metric_days
              WHERE metric = 'BANDWIDTH_GB' AND used IS NOT NULL AND used >= 0",
     );
-    // One restart at the new month; the usage of the first day is unknown.
+    // The month began anew once; of the first day nobody knows what was used on it.
     assert_eq!(february, ["59|1"]);
 }
 
 #[rstest]
-fn rejected_line_is_reported_and_skipped(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn a_line_that_is_refused_is_named_and_stops_no_other(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
     let db = TestDatabase::migrated(engine);
     let lines = "{\"service\":\"VERCEL_KV\",\"metric\":\"STORAGE_MB\",\"value\":1,\"timestamp\":\"2026-01-31T11:00:00Z\"}\n\
              {\"service\":\"VERCEL_KV\",\"metric\":\"STORAGE_MB\",\"value\":\"many\",\"timestamp\":\"2026-01-31T11:00:00Z\"}\n\
@@ -61,11 +63,11 @@ fn rejected_line_is_reported_and_skipped(#[values(Sqlite, Postgresql)] engine: E
         updated                0
         unchanged              0
         refused                2
-        days rebuilt           1
+        days summed up         1
         ------- stderr -------
         warning: stdin:2: value is not a number
         warning: stdin:3: the line is not valid JSON at byte 2: expected ident
-        next: correct the lines listed in refused.ndjson, then run the same command again: imported lines are skipped
+        next: correct the lines that refused.ndjson shows in the input, then run the same command again: what is imported is not imported twice
         [exit status: 3]
         ");
     let kept = std::fs::read_to_string(db.sandbox().work().join("refused.ndjson")).unwrap();
@@ -74,7 +76,7 @@ fn rejected_line_is_reported_and_skipped(#[values(Sqlite, Postgresql)] engine: E
 }
 
 #[rstest]
-fn psql_csv_is_imported_as_the_same_rows(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn csv_from_psql_comes_back_as_the_same_rows(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     let csv = "id,service,metric,value,timestamp,metadata\n\
                    row-1,VERCEL_POSTGRES,CONNECTIONS,11,2026-01-31 11:00:00,\"{\"\"plan\"\": \"\"hobby\"\"}\"\n";
@@ -101,7 +103,7 @@ fn psql_csv_is_imported_as_the_same_rows(#[values(Sqlite, Postgresql)] engine: E
 }
 
 #[rstest]
-fn bill_is_summed_and_revised(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn a_bill_is_added_up_and_revised(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     let charge = |service: &str, billed: &str, quantity: &str, unit: &str| {
         format!(
@@ -114,12 +116,12 @@ fn bill_is_summed_and_revised(#[values(Sqlite, Postgresql)] engine: Engine) {
         charge("Fast Data Transfer", "0.2", "2.5", "GB"),
         charge("Warp Drive", "7", "1", "Parsecs"),
     ];
-    let import = ["collect", "import", "--input", "focus"];
+    let import = ["collect", "import", "--kind", "focus"];
     let first = db.usagectl(import).stdin(&bill.concat()).run().success();
     assert!(
         first
             .stderr
-            .contains("unknown service `Warp Drive` on the bill"),
+            .contains("`Warp Drive` is no service that is known here"),
         "{}",
         first.stderr
     );
@@ -143,7 +145,7 @@ fn bill_is_summed_and_revised(#[values(Sqlite, Postgresql)] engine: Engine) {
 }
 
 #[rstest]
-fn set_stores_one_value(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn one_value_is_set_by_hand(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     let set = |more: &[&str]| {
         let words = [

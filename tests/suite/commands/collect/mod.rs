@@ -1,4 +1,4 @@
-//! `collect` on both engines, against real servers and faulty APIs.
+//! `collect`, on both engines, against real servers and against APIs that misbehave.
 
 mod import;
 mod prune;
