@@ -109,8 +109,8 @@ impl Context {
     /// Finds the database URL; `prefer_direct` is for the commands that change the schema.
     pub fn database_url(&self, prefer_direct: bool) -> Result<DatabaseUrl> {
         url::find(self.database_url.as_deref(), prefer_direct).map_err(|error: UrlError| {
-            let cure = error.cure();
-            Error::new(Exit::Usage, error).with_next(cure)
+            let next = error.next_step();
+            Error::new(Exit::Usage, error).with_next(next)
         })
     }
 

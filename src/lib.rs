@@ -1,22 +1,23 @@
-//! `usagectl` keeps an application's API-usage and infrastructure monitoring database: it migrates
-//! and rolls back the schema, records usage piped in, rolls it up, raises alerts, holds limits, collects
+//! `usagectl` manages an application's API-usage and infrastructure monitoring database: it migrates and
+//! rolls back the schema, records and aggregates usage, raises alerts, checks limits, collects
 //! infrastructure metrics and recommends upgrades.
 //!
-//! This library is the whole program; `main.rs` only returns its exit code. A call flows like this:
+//! This library is the whole program; `main.rs` only returns its exit code.
 //!
 //! ```text
-//! cli         parses the arguments into domain values, reads the clock once, dispatches
-//! context     what a command is handed: the database to open, now, where to print
-//! commands    the story of each command: fetch, decide, save, answer
-//! domain      the decisions: values in, values out; knows no database, terminal or clock
-//! ingest      bytes in, checked records out
-//! collectors  metrics, from where they are measured
-//! notify      notices to their channels
-//! llm         prose by a language model, if one is asked
-//! http        requests to other servers, under one policy
-//! store       rows in, rows out; both engines, each query written once
-//! output      a finished answer as a table, JSON or CSV
-//! error       kinds of error and the one table of exit codes
+//! cli         parses the arguments, reads the clock once, dispatches, prints errors
+//! args        flag types and groups that several commands share
+//! context     the environment of a command: database, current time, output streams
+//! commands    each command: fetch, decide, save, answer
+//! domain      decisions as pure functions, without database, terminal or clock
+//! ingest      parses and checks usage records and metric points
+//! collectors  read metrics from services and APIs
+//! notify      transports for notifications
+//! llm         optional prose by a language model
+//! http        the HTTP client and its security policy
+//! store       tables and queries for both engines
+//! output      answers as table, JSON or CSV
+//! error       errors and the table of exit codes
 //! ```
 //!
 //! `cli -> commands -> domain <- store`; commands also call `store`, `ingest`, `collectors`, `notify`,

@@ -1,4 +1,4 @@
-//! Parses the command line, calls the library, returns its exit code.
+//! Calls the library and returns its exit code.
 
 use std::process::ExitCode;
 

@@ -1,36 +1,34 @@
-//! The text in which Prometheus exporters tell their metrics, and OpenMetrics, which differs in details.
+//! The Prometheus exposition format, and OpenMetrics, which differs in details.
 //!
-//! Read here and not by the crate `prometheus-parse`: that one rests since 2023, passes over lines it does
-//! not understand without a word, and knows no OpenMetrics. What is needed is small: names, labels and
-//! values; of histograms and summaries each line is a sample like any other.
+//! The crate `prometheus-parse` is unmaintained since 2023, skips invalid lines silently and does not read
+//! OpenMetrics. Only names, labels and values are needed here; each line of a histogram or summary is a sample.
 
 use std::collections::BTreeMap;
 use std::iter::Peekable;
 use std::str::Chars;
 
-/// What an exporter tells.
+/// The page of an exporter.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Exposition {
-    /// Every value that is a number, in the order of the lines.
+    /// In the order of the lines.
     pub samples: Vec<Sample>,
-    /// What kind each family is, where it is told: `counter`, `gauge`, ...
+    /// The type of each family that declares one: `counter`, `gauge`, ...
     pub types: BTreeMap<String, String>,
-    /// Lines that are none, from 1; the first hundred.
-    pub odd_lines: Vec<usize>,
+    /// Numbers of the first hundred invalid lines, from 1.
+    pub invalid_lines: Vec<usize>,
 }
 
-/// A value and what it is of.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sample {
     pub name: String,
     pub labels: BTreeMap<String, String>,
-    /// The value; it may be NaN or infinite.
+    /// May be NaN or infinite.
     pub value: f64,
 }
 
 impl Sample {
-    /// Whether it has this name and these labels; it may have more.
-    pub fn is(&self, name: &str, labels: &BTreeMap<String, String>) -> bool {
+    /// Whether it has this name and at least these labels.
+    pub fn matches(&self, name: &str, labels: &BTreeMap<String, String>) -> bool {
         self.name == name
             && labels
                 .iter()
@@ -38,12 +36,12 @@ impl Sample {
     }
 }
 
-const MOST_ODD_LINES: usize = 100;
+const MAX_INVALID_LINES: usize = 100;
 
 impl Exposition {
-    /// Reads the text. A line that is none is noted and stops no other.
+    /// Reads a page. An invalid line is recorded and skipped.
     pub fn parse(text: &str) -> Exposition {
-        let mut found = Exposition::default();
+        let mut page = Exposition::default();
         for (index, line) in text.lines().enumerate() {
             let line = line.trim();
             if let Some(comment) = line.strip_prefix('#') {
@@ -51,22 +49,22 @@ impl Exposition {
                 if let (Some("TYPE"), Some(name), Some(kind)) =
                     (words.next(), words.next(), words.next())
                 {
-                    found.types.insert(name.to_owned(), kind.to_owned());
+                    page.types.insert(name.to_owned(), kind.to_owned());
                 }
             } else if !line.is_empty() {
                 match sample(line) {
-                    Some(sample) => found.samples.push(sample),
-                    None if found.odd_lines.len() < MOST_ODD_LINES => {
-                        found.odd_lines.push(index + 1)
+                    Some(sample) => page.samples.push(sample),
+                    None if page.invalid_lines.len() < MAX_INVALID_LINES => {
+                        page.invalid_lines.push(index + 1)
                     }
                     None => {}
                 }
             }
         }
-        found
+        page
     }
 
-    /// Whether a metric only counts up. In OpenMetrics the family of `x_total` is `x`.
+    /// Whether a metric is a counter. In OpenMetrics the family of `x_total` is `x`.
     pub fn is_counter(&self, name: &str) -> bool {
         let family = name.strip_suffix("_total").unwrap_or(name);
         [name, family]
@@ -75,8 +73,7 @@ impl Exposition {
     }
 }
 
-/// Reads `name{label="value"} 1.5 1700000000`; what follows the value, a time or an exemplar, is of no
-/// concern here.
+/// Reads `name{label="value"} 1.5 1700000000`; a timestamp or exemplar behind the value is ignored.
 fn sample(line: &str) -> Option<Sample> {
     let (name, labels, rest) = selector(line)?;
     let value = rest.split_whitespace().next()?;
@@ -87,7 +84,7 @@ fn sample(line: &str) -> Option<Sample> {
     })
 }
 
-/// Reads `name{label="value",...}` and returns what follows.
+/// Reads `name{label="value",...}` and returns the rest of the text.
 pub(super) fn selector(text: &str) -> Option<(String, BTreeMap<String, String>, &str)> {
     let end = text.find(|c: char| !is_name(c)).unwrap_or(text.len());
     let (name, rest) = text.split_at(end);
@@ -104,7 +101,7 @@ pub(super) fn selector(text: &str) -> Option<(String, BTreeMap<String, String>, 
     Some((name.to_owned(), labels, &inside[inside.len() - left..]))
 }
 
-/// Reads up to and with the closing brace.
+/// Reads up to and including the closing brace.
 fn labels(chars: &mut Peekable<Chars<'_>>) -> Option<BTreeMap<String, String>> {
     let mut labels = BTreeMap::new();
     loop {
@@ -133,7 +130,7 @@ fn labels(chars: &mut Peekable<Chars<'_>>) -> Option<BTreeMap<String, String>> {
     }
 }
 
-/// Reads up to and with the closing quote.
+/// Reads up to and including the closing quote.
 fn quoted(chars: &mut Peekable<Chars<'_>>) -> Option<String> {
     let mut text = String::new();
     loop {
@@ -162,7 +159,7 @@ fn number(text: &str) -> Option<f64> {
         "+Inf" => Some(f64::INFINITY),
         "-Inf" => Some(f64::NEG_INFINITY),
         "NaN" => Some(f64::NAN),
-        // Rust reads more words as numbers than Prometheus writes.
+        // Rust parses words such as `infinity`, which Prometheus does not write.
         _ if text.contains(|c: char| c.is_alphabetic() && !matches!(c, 'e' | 'E')) => None,
         _ => text.parse().ok(),
     }
@@ -174,14 +171,14 @@ mod tests {
 
     use super::*;
 
-    fn shown(text: &str) -> Vec<String> {
-        let found = Exposition::parse(text);
+    fn parsed(text: &str) -> Vec<String> {
+        let page = Exposition::parse(text);
         let show = |sample: &Sample| format!("{}{:?} {}", sample.name, sample.labels, sample.value);
-        found.samples.iter().map(show).collect()
+        page.samples.iter().map(show).collect()
     }
 
     #[test]
-    fn names_labels_values_and_whatever_follows() {
+    fn names_labels_and_values_are_read() {
         let text = "# HELP a b\n# TYPE a counter\na 1\na{} 2 1700000000\n\
             b{x=\"1\",y=\"a,}\\\"\\\\\\n\",} -1.5e3\nc{ x = \"y\" } +Inf # {id=\"7\"} 1\nd NaN\n# EOF\n";
         let expected = [
@@ -191,13 +188,13 @@ mod tests {
             r#"c{"x": "y"} inf"#,
             r#"d{} NaN"#,
         ];
-        assert_eq!(shown(text), expected);
+        assert_eq!(parsed(text), expected);
         assert!(Exposition::parse(text).is_counter("a_total"));
-        assert_eq!(Exposition::parse(text).odd_lines, [0; 0]);
+        assert_eq!(Exposition::parse(text).invalid_lines, [0; 0]);
     }
 
     #[test]
-    fn a_line_that_is_none_is_noted_and_stops_no_other() {
+    fn invalid_line_is_recorded_and_skipped() {
         let bad = [
             "a",
             "a{",
@@ -213,9 +210,9 @@ mod tests {
             "<html>",
         ];
         for line in bad {
-            let found = Exposition::parse(&format!("{line}\nb 1"));
+            let page = Exposition::parse(&format!("{line}\nb 1"));
             assert_eq!(
-                (found.odd_lines, found.samples.len()),
+                (page.invalid_lines, page.samples.len()),
                 (vec![1], 1),
                 "{line}"
             );
@@ -224,9 +221,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_text_breaks_it(text in "[a-z{}=\"\\\\, 1#\\n]{0,80}") {
+        fn any_text_is_parsed(text in "[a-z{}=\"\\\\, 1#\\n]{0,80}") {
             let lines = Exposition::parse(&text);
-            prop_assert!(lines.samples.len() + lines.odd_lines.len() <= text.lines().count());
+            prop_assert!(lines.samples.len() + lines.invalid_lines.len() <= text.lines().count());
         }
     }
 }

@@ -1,8 +1,8 @@
-//! Where metrics are measured: one file for each source.
+//! Collectors of metrics: one file for each source.
 //!
-//! A collector asks one target and answers with points, or with a reason why there are none. It writes
-//! nothing and knows no database of ours. [`run`] runs several at once, each in a thread and with a
-//! deadline of its own, so that one that hangs or breaks does not stop the others.
+//! A collector queries one target and returns points, or an error; it writes nothing. [`run`] runs several at
+//! once, each in its own thread and with its own deadline, so that one that hangs or panics does not stop the
+//! others.
 
 pub mod exposition;
 mod neon;
@@ -20,7 +20,7 @@ pub use openai::OpenAi;
 pub use postgres::Postgres;
 pub use prometheus::{MapRule, Prometheus, rules_from_toml};
 pub use redis::Redis;
-pub use upstash::{Account, Upstash, Way};
+pub use upstash::Upstash;
 pub use usage::{Prices, usage};
 pub use vendor::Endpoint;
 pub use vercel::Vercel;
@@ -37,92 +37,87 @@ use crate::domain::metrics::names::{Metric, Service};
 use crate::domain::metrics::point::{NewPoint, Series};
 use crate::domain::named::Named;
 
-/// What every collector is told.
+/// The input of every collector.
 #[derive(Clone, Debug)]
 pub struct CollectContext {
-    /// The moment that is measured.
+    /// The time of the measurement.
     pub now: DateTime<Utc>,
-    /// How long asking may take.
     pub timeout: Duration,
     /// Counters as they were last read.
     pub counters: Vec<Counter>,
 }
 
-/// What a collector found.
+/// The values that a collector read.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Collected {
-    /// What was measured; nothing, if the source has nothing to tell.
+    /// Empty if the source has no values.
     pub points: Vec<NewPoint>,
     pub counters: Vec<Counter>,
-    /// Whether values of a moment that is known replace the old ones: bills are revised.
+    /// Whether a value replaces a stored one of the same time, as with revised bills.
     pub revises: bool,
-    /// What is worth knowing and no failure.
     pub notes: Vec<String>,
-    /// What the user should do something about.
+    /// What the user should act on.
     pub warnings: Vec<String>,
 }
 
-/// Asks one target.
 pub trait Collector: Send {
-    /// Which kind of target it is.
     fn source(&self) -> MetricSource;
 
-    /// Asks it.
-    fn collect(&self, moment: &CollectContext) -> Result<Collected, CollectorError>;
+    fn collect(&self, context: &CollectContext) -> Result<Collected, CollectorError>;
 }
 
-/// What became of a collector.
+/// The outcome of a collector.
 #[derive(Clone, Debug)]
 pub struct Finished {
     pub source: MetricSource,
-    pub found: Result<Collected, CollectorError>,
+    pub outcome: Result<Collected, CollectorError>,
     pub took: Duration,
 }
 
-/// How much longer than its own time limit a collector may take, to say that it failed.
+/// Time that a collector gets beyond its timeout, to report its own timeout error.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// Runs all at once. The answers stand in the order of the collectors.
+/// Runs all collectors at once and returns their outcomes in the same order.
 ///
-/// A collector that does not come back in time is left to itself; its thread ends with the program.
-pub fn run(collectors: Vec<Box<dyn Collector>>, moment: &CollectContext) -> Vec<Finished> {
+/// A collector that misses its deadline is abandoned; its thread ends with the process.
+pub fn run(collectors: Vec<Box<dyn Collector>>, context: &CollectContext) -> Vec<Finished> {
     let began = Instant::now();
     let start = |collector: Box<dyn Collector>| {
         let (sender, receiver) = mpsc::channel();
-        let (source, moment) = (collector.source(), moment.clone());
+        let (source, context) = (collector.source(), context.clone());
         thread::spawn(move || {
-            let found = collector.collect(&moment);
-            // Nobody waits any more if it took too long.
-            let _ = sender.send((found, began.elapsed()));
+            let outcome = collector.collect(&context);
+            // Fails if the deadline has passed and the receiver is gone.
+            let _ = sender.send((outcome, began.elapsed()));
         });
         (source, receiver)
     };
     let running: Vec<_> = collectors.into_iter().map(start).collect();
-    let deadline = moment.timeout.saturating_add(GRACE);
+    let deadline = context.timeout.saturating_add(GRACE);
     let finish = |(source, receiver): (MetricSource, mpsc::Receiver<_>)| {
         let left = deadline.saturating_sub(began.elapsed());
-        let (found, took) = match receiver.recv_timeout(left) {
-            Ok((found, took)) => (found, took),
-            Err(mpsc::RecvTimeoutError::Timeout) => {
-                let message = format!("did not finish within {} s", moment.timeout.as_secs_f64());
-                let hint = "see whether it can be reached, or give it more time with --timeout";
-                (Err(CollectorError::new(message, hint)), began.elapsed())
-            }
-            Err(mpsc::RecvTimeoutError::Disconnected) => {
-                let failure = CollectorError::new("broke off", "usagectl collect doctor -v");
-                (Err(failure), began.elapsed())
-            }
-        };
+        let (outcome, took) = receiver.recv_timeout(left).unwrap_or_else(|error| {
+            let error = match error {
+                mpsc::RecvTimeoutError::Timeout => CollectorError::new(
+                    format!("did not finish within {} s", context.timeout.as_secs_f64()),
+                    "see whether it can be reached, or raise --timeout",
+                ),
+                mpsc::RecvTimeoutError::Disconnected => {
+                    CollectorError::new("terminated unexpectedly", "usagectl collect doctor -v")
+                }
+            };
+            (Err(error), began.elapsed())
+        });
         Finished {
             source,
-            found,
+            outcome,
             took,
         }
     };
     running.into_iter().map(finish).collect()
 }
 
-/// A measurement by a collector.
+/// A measured value of a series without a resource.
 fn point(
     source: MetricSource,
     service: Service,
@@ -140,11 +135,10 @@ fn point(
         .with("quality", "measured")
 }
 
-/// The median of an odd number of durations, in milliseconds.
+/// The median of an odd number of durations, in milliseconds, rounded to the microsecond.
 fn median_ms(mut times: Vec<Duration>) -> f64 {
     times.sort();
     let median = times.get(times.len() / 2).copied().unwrap_or_default();
-    // To the microsecond: more digits are noise.
     (median.as_secs_f64() * 1e6).round() / 1e3
 }
 
@@ -165,8 +159,8 @@ mod tests {
     }
 
     #[test]
-    fn one_that_hangs_and_one_that_breaks_do_not_stop_the_others() {
-        let moment = CollectContext {
+    fn hanging_and_panicking_collectors_do_not_stop_the_others() {
+        let context = CollectContext {
             now: DateTime::UNIX_EPOCH,
             timeout: Duration::from_millis(50),
             counters: Vec::new(),
@@ -180,18 +174,18 @@ mod tests {
                 Box::new(Fake(MetricSource::Neon, || panic!("broken"))),
                 Box::new(Fake(MetricSource::Postgres, || Ok(Collected::default()))),
             ],
-            &moment,
+            &context,
         );
         let messages: Vec<_> = finished
             .iter()
-            .map(|finished| finished.found.as_ref().err().map(ToString::to_string))
+            .map(|finished| finished.outcome.as_ref().err().map(ToString::to_string))
             .collect();
-        let said = |text: &str| Some(text.to_owned());
+        let error = |text: &str| Some(text.to_owned());
         assert_eq!(
             messages,
             [
-                said("did not finish within 0.05 s"),
-                said("broke off"),
+                error("did not finish within 0.05 s"),
+                error("terminated unexpectedly"),
                 None
             ]
         );

@@ -1,4 +1,4 @@
-//! OpenAI's costs, in whole days. The key is an administrator's, which is why it has a variable of its own.
+//! OpenAI's costs, by whole days. They require an administrator's key, which has a variable of its own.
 
 use std::str::FromStr;
 
@@ -13,67 +13,56 @@ use crate::domain::metrics::collector::{CollectorError, MetricSource};
 use crate::domain::metrics::names::{Metric, Service};
 use crate::domain::metrics::point::{Reading, midnight};
 
-/// How OpenAI is asked.
 #[derive(Clone, Debug)]
 pub struct OpenAi {
     pub endpoint: Endpoint,
-    /// One project; all if there is none.
+    /// All projects without it.
     pub project: Option<String>,
 }
 
 /// Days that may still be revised.
-const LAST_DAYS: TimeDelta = TimeDelta::days(3);
+const REVISED_DAYS: TimeDelta = TimeDelta::days(3);
 
-/// Four days fit on one page; more than a few are a server that goes round in a circle.
-const MOST_PAGES: usize = 10;
+/// Four days fit on one page; many pages mean a server that repeats itself.
+const MAX_PAGES: usize = 10;
 
 impl Collector for OpenAi {
     fn source(&self) -> MetricSource {
         MetricSource::Openai
     }
 
-    fn collect(&self, moment: &CollectContext) -> Result<Collected, CollectorError> {
-        let mut told = Collected {
+    fn collect(&self, context: &CollectContext) -> Result<Collected, CollectorError> {
+        let mut collected = Collected {
             revises: true,
             ..Collected::default()
         };
         let mut page: Option<String> = None;
-        for _ in 0..MOST_PAGES {
-            let answer = self
-                .endpoint
-                .get(&self.path(moment.now, page.as_deref()), moment.timeout)?;
+        for _ in 0..MAX_PAGES {
+            let path = self.path(context.now, page.as_deref());
+            let answer = self.endpoint.get(&path, context.timeout)?;
             let answer = self.endpoint.json(answer)?;
-            let days = answer.get("data").and_then(Value::as_array);
-            for day in days.ok_or_else(|| self.endpoint.unexpected("data"))? {
-                let Some((at, cost)) = self.day(day)? else {
+            for day in self.endpoint.list(&answer, "data")? {
+                let Some((at, cost)) = self.day_cost(day)? else {
                     continue;
                 };
-                let cost = point(
-                    MetricSource::Openai,
-                    Service::AiOpenai,
-                    Metric::CostUsd,
-                    cost,
-                    at,
-                );
-                told.points.push(cost.with_reading(Reading::Amount));
+                let (service, metric) = (Service::AiOpenai, Metric::CostUsd);
+                let cost = point(MetricSource::Openai, service, metric, cost, at);
+                collected.points.push(cost.with_reading(Reading::Amount));
             }
-            page = answer
-                .get("next_page")
-                .and_then(Value::as_str)
-                .map(str::to_owned);
-            if page.is_none() {
-                return Ok(told);
-            }
+            let next = answer.get("next_page").and_then(Value::as_str);
+            let Some(next) = next else {
+                return Ok(collected);
+            };
+            page = Some(next.to_owned());
         }
-        Err(self
-            .endpoint
-            .failure("its answer has no last page", "run it again later"))
+        let message = format!("more than {MAX_PAGES} pages of costs");
+        Err(self.endpoint.error(message, "run it again later"))
     }
 }
 
 impl OpenAi {
     fn path(&self, now: DateTime<Utc>, page: Option<&str>) -> String {
-        let start = (midnight(now) - LAST_DAYS).timestamp();
+        let start = (midnight(now) - REVISED_DAYS).timestamp();
         let mut path =
             format!("/v1/organization/costs?start_time={start}&bucket_width=1d&limit=31");
         for (name, value) in [("project_ids", self.project.as_deref()), ("page", page)] {
@@ -84,14 +73,13 @@ impl OpenAi {
         path
     }
 
-    /// The cost of a day. A day without results tells nothing.
-    fn day(&self, day: &Value) -> Result<Option<(DateTime<Utc>, f64)>, CollectorError> {
+    /// The cost of a day in US dollars; `None` for a day without results.
+    fn day_cost(&self, day: &Value) -> Result<Option<(DateTime<Utc>, f64)>, CollectorError> {
         let unexpected = |field: &str| self.endpoint.unexpected(field);
         let start = day.get("start_time").and_then(Value::as_i64);
         let start = start.and_then(|seconds| DateTime::from_timestamp(seconds, 0));
         let start = start.ok_or_else(|| unexpected("start_time"))?;
-        let results = day.get("results").and_then(Value::as_array);
-        let results = results.ok_or_else(|| unexpected("results"))?;
+        let results = self.endpoint.list(day, "results")?;
         let mut sum = Decimal::ZERO;
         for result in results {
             let currency = result.pointer("/amount/currency").and_then(Value::as_str);

@@ -1,4 +1,4 @@
-//! Any exporter of Prometheus metrics, by rules that say which of its metrics is which of ours.
+//! Any Prometheus exporter, with rules that map its metrics to ours.
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
@@ -13,23 +13,20 @@ use crate::domain::metrics::names::{Metric, Service};
 use crate::domain::metrics::point::{NewPoint, Reading, midnight};
 use crate::http::{Client, Limit, Policy, Request, Secret, Url};
 
-/// An exporter.
 #[derive(Clone, Debug)]
 pub struct Prometheus {
     pub url: Url,
-    /// A token, if it wants one.
     pub token: Option<Secret>,
-    /// What is taken from it.
     pub rules: Vec<MapRule>,
 }
 
-/// Which of an exporter's metrics is which of ours: `name{label="x"}=SERVICE/METRIC*scale`.
+/// Maps a metric of an exporter to one of ours: `name{label="x"}=SERVICE/METRIC*scale`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MapRule {
     text: String,
     name: String,
     labels: BTreeMap<String, String>,
-    /// Whether several series are added up.
+    /// Whether several matching series are added up.
     sum: bool,
     service: Service,
     metric: Metric,
@@ -40,29 +37,24 @@ impl FromStr for MapRule {
     type Err = String;
 
     fn from_str(text: &str) -> Result<MapRule, String> {
-        const FORM: &str =
-            "not of the form name{label=\"x\"}=SERVICE/METRIC, with *scale behind it if need be";
+        const FORM: &str = "invalid rule: expected name{label=\"x\"}=SERVICE/METRIC, optionally followed by *scale";
         let text = text.trim();
         let (inner, sum) = match text.strip_prefix("sum(") {
             Some(inner) => (inner, true),
             None => (text, false),
         };
-        let (name, labels, rest) = selector(inner).ok_or(FORM)?;
-        let rest = match sum {
-            true => rest.trim_start().strip_prefix(')').ok_or(FORM)?,
-            false => rest,
-        };
+        let (name, labels, mut rest) = selector(inner).ok_or(FORM)?;
+        if sum {
+            rest = rest.trim_start().strip_prefix(')').ok_or(FORM)?;
+        }
         let target = rest.trim_start().strip_prefix('=').ok_or(FORM)?;
-        let (target, scale) = match target.split_once('*') {
-            Some((target, scale)) => (target, scale.trim()),
-            None => (target, "1"),
-        };
+        let (target, scale) = target.split_once('*').unwrap_or((target, "1"));
+        let scale = scale.trim();
         let scale: f64 = scale
             .parse()
-            .map_err(|_| format!("`{scale}` is no number to multiply by"))?;
-        if !scale.is_normal() {
-            return Err("the number to multiply by is none, or zero".to_owned());
-        }
+            .ok()
+            .filter(|scale: &f64| scale.is_normal())
+            .ok_or_else(|| format!("invalid scale `{scale}`: expected a number other than zero"))?;
         let (service, metric) = target.split_once('/').ok_or(FORM)?;
         Ok(MapRule {
             text: text.to_owned(),
@@ -84,46 +76,46 @@ pub fn rules_from_toml(text: &str) -> Result<Vec<MapRule>, String> {
         map: Vec<String>,
     }
     let file: File = toml::from_str(text).map_err(|error| error.message().to_owned())?;
-    let read = |rule: &String| rule.parse().map_err(|error| format!("`{rule}` is {error}"));
+    let read = |rule: &String| rule.parse().map_err(|error| format!("`{rule}`: {error}"));
     file.map.iter().map(read).collect()
 }
 
-/// The largest pages of exporters have some megabytes.
-const MOST_BYTES: u64 = 16 << 20;
+/// The largest exporters' pages have some megabytes.
+const MAX_BYTES: u64 = 16 << 20;
 
 impl Collector for Prometheus {
     fn source(&self) -> MetricSource {
         MetricSource::Prometheus
     }
 
-    fn collect(&self, moment: &CollectContext) -> Result<Collected, CollectorError> {
-        let text = self.fetch(moment)?;
+    fn collect(&self, context: &CollectContext) -> Result<Collected, CollectorError> {
+        let text = self.fetch(context)?;
         let exposition = Exposition::parse(&text);
         if exposition.samples.is_empty() {
             let hint = "see that the URL is that of the metrics, which often ends in /metrics";
-            return Err(CollectorError::new(
-                "there are no metrics in its answer",
-                hint,
-            ));
+            return Err(CollectorError::new("the answer has no metrics", hint));
         }
-        let mut told = Collected::default();
-        if let Some(line) = exposition.odd_lines.first() {
-            told.notes.push(format!(
-                "line {line} of its answer, and perhaps more, is no metric; it is left out"
-            ));
+        let mut collected = Collected::default();
+        if let Some(line) = exposition.invalid_lines.first() {
+            let others = match exposition.invalid_lines.len() {
+                1 => String::new(),
+                count => format!(" and {} more", count - 1),
+            };
+            let note = format!("skipped invalid line {line}{others} of the answer");
+            collected.notes.push(note);
         }
         for rule in &self.rules {
-            rule.apply(&exposition, moment, &mut told)?;
+            rule.apply(&exposition, context, &mut collected)?;
         }
-        Ok(told)
+        Ok(collected)
     }
 }
 
 impl Prometheus {
-    fn fetch(&self, moment: &CollectContext) -> Result<String, CollectorError> {
+    fn fetch(&self, context: &CollectContext) -> Result<String, CollectorError> {
         let policy = Policy {
-            total: moment.timeout,
-            response: Limit::Whole(MOST_BYTES),
+            total: context.timeout,
+            response: Limit::Whole(MAX_BYTES),
             ..Policy::default()
         };
         let mut request =
@@ -131,23 +123,18 @@ impl Prometheus {
         if let Some(token) = &self.token {
             request = request.bearer(token);
         }
-        let sent = Client::new(policy).send(request);
-        let response = sent.map_err(|error| {
-            CollectorError::new(
-                error,
-                "see whether the exporter is up, and whether the URL is right",
-            )
+        let response = Client::new(policy).send(request).map_err(|error| {
+            let hint = "see whether the exporter is up, and whether the URL is right";
+            CollectorError::new(error, hint)
         })?;
         if !response.is_success() {
             let message = format!("{} answers {}", self.url, response.status);
-            let hint = "see that the URL is that of the metrics, and set USAGECTL_PROMETHEUS_TOKEN if it wants a token";
+            let hint = "see that the URL is that of the metrics; set USAGECTL_PROMETHEUS_TOKEN if it requires a token";
             return Err(CollectorError::new(message, hint));
         }
         String::from_utf8(response.body).map_err(|_| {
-            CollectorError::new(
-                "its answer is not UTF-8",
-                "see that the URL is that of the metrics",
-            )
+            let hint = "see that the URL is that of the metrics";
+            CollectorError::new("the answer is not UTF-8", hint)
         })
     }
 }
@@ -156,80 +143,61 @@ impl MapRule {
     fn apply(
         &self,
         exposition: &Exposition,
-        moment: &CollectContext,
-        told: &mut Collected,
+        context: &CollectContext,
+        collected: &mut Collected,
     ) -> Result<(), CollectorError> {
-        let matches = |sample: &&Sample| sample.is(&self.name, &self.labels);
+        let text = &self.text;
+        let matches = |sample: &&Sample| sample.matches(&self.name, &self.labels);
         let series: Vec<&Sample> = exposition.samples.iter().filter(matches).collect();
         let value = match series.as_slice() {
             [] => {
-                told.warnings.push(format!(
-                    "nothing the exporter tells is meant by `{}`",
-                    self.text
-                ));
+                let warning = format!("`{text}` matches no series of the exporter");
+                collected.warnings.push(warning);
                 return Ok(());
             }
             [one] => one.value,
             several if self.sum => several.iter().map(|sample| sample.value).sum(),
             several => {
-                let message = format!("`{}` means {} series", self.text, several.len());
-                let hint =
-                    "name more labels, so that one is left, or write sum(...) to add them up";
+                let message = format!("`{text}` matches {} series", several.len());
+                let hint = "add labels so that one is left, or write sum(...) to add them up";
                 return Err(CollectorError::new(message, hint));
             }
         };
         let value = value * self.scale;
         if !value.is_finite() {
-            told.warnings
-                .push(format!("`{}` is no number at the moment", self.text));
+            let warning = format!("`{text}` currently has the value {value}");
+            collected.warnings.push(warning);
             return Ok(());
         }
-        let of = |value| -> NewPoint {
-            point(
-                MetricSource::Prometheus,
-                self.service,
-                self.metric,
-                value,
-                moment.now,
-            )
-            .with("rule", self.text.as_str())
+        let new = |value| -> NewPoint {
+            let source = MetricSource::Prometheus;
+            point(source, self.service, self.metric, value, context.now).with("rule", text.as_str())
         };
         if !exposition.is_counter(&self.name) {
-            told.points.push(of(value));
+            collected.points.push(new(value));
             return Ok(());
         }
-        // A counter of a process says nothing of a billing period: what counts is the difference.
-        let epoch = exposition
-            .samples
-            .iter()
-            .find(|sample| sample.name == "process_start_time_seconds");
-        let epoch = epoch
-            .map(|sample| sample.value.to_string())
-            .unwrap_or_default();
-        let name = format!("prometheus {}", self.text);
-        let read = increase(&moment.counters, &name, &epoch, value, moment.now);
-        match (read.since_last, read.today) {
+        // A process counter has no billing period: its increase is what counts.
+        let start = |sample: &&Sample| sample.name == "process_start_time_seconds";
+        let start = exposition.samples.iter().find(start);
+        let epoch = start.map_or_else(String::new, |sample| sample.value.to_string());
+        let name = format!("prometheus {text}");
+        let read = increase(&context.counters, &name, &epoch, value, context.now);
+        let point = match (read.since_last, read.today) {
             (_, Some(today)) if self.metric == Metric::CommandsPerDay => {
-                told.points.push(
-                    of(today)
-                        .with_period_start(midnight(moment.now))
-                        .with("quality", "derived"),
-                );
+                Some(new(today).with_period_start(midnight(context.now)))
             }
-            (Some(amount), _) => {
-                told.points.push(
-                    of(amount)
-                        .with_reading(Reading::Amount)
-                        .with("quality", "derived"),
-                );
-            }
-            _ if !read.remember.is_empty() => told.notes.push(format!(
-                "`{}` is counted from now on: a counter says nothing the first time",
-                self.text
-            )),
-            _ => {}
+            (Some(amount), _) => Some(new(amount).with_reading(Reading::Amount)),
+            (None, _) => None,
+        };
+        if point.is_none() && !read.remember.is_empty() {
+            let note =
+                format!("`{text}`: first reading of a counter; values begin with the next one");
+            collected.notes.push(note);
         }
-        told.counters.extend(read.remember);
+        let point = point.map(|point| point.with("quality", "derived"));
+        collected.points.extend(point);
+        collected.counters.extend(read.remember);
         Ok(())
     }
 }
@@ -239,7 +207,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_rule_names_a_metric_on_either_side() {
+    fn rule_maps_a_metric_with_labels_and_scale() {
         let rule: MapRule =
             "node_filesystem_size_bytes{mountpoint=\"/\"}=VERCEL_POSTGRES/STORAGE_MB*1e-6"
                 .parse()

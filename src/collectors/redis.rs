@@ -1,4 +1,4 @@
-//! A Redis server, over its own protocol: memory, clients, commands, round trips.
+//! A Redis server, over its own protocol: memory, clients, commands, round-trip time.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -12,10 +12,9 @@ use crate::domain::metrics::names::{Metric, Service};
 use crate::domain::metrics::point::{NewPoint, midnight};
 use crate::http::Secret;
 
-/// Where it is.
 #[derive(Clone, Debug)]
 pub struct Redis {
-    /// Its URL, which may hold a password.
+    /// May contain a password.
     pub url: Secret,
 }
 
@@ -24,29 +23,25 @@ impl Collector for Redis {
         MetricSource::Redis
     }
 
-    fn collect(&self, moment: &CollectContext) -> Result<Collected, CollectorError> {
-        let mut connection = self.connect(moment.timeout)?;
-        let info: String = redis::cmd("INFO")
-            .query(&mut connection)
-            .map_err(|error| self.failed("INFO", &error))?;
+    fn collect(&self, context: &CollectContext) -> Result<Collected, CollectorError> {
+        let mut connection = self.connect(context.timeout)?;
+        let mut run = |command: &str| -> Result<String, CollectorError> {
+            let answer = redis::cmd(command).query(&mut connection);
+            answer.map_err(|error| self.error(command, &error))
+        };
+        let info = run("INFO")?;
         let mut times = Vec::new();
         for _ in 0..5 {
             let began = Instant::now();
-            let _: String = redis::cmd("PING")
-                .query(&mut connection)
-                .map_err(|error| self.failed("PING", &error))?;
+            run("PING")?;
             times.push(began.elapsed());
         }
-        let mut told = from_info(MetricSource::Redis, &Info::parse(&info), 1.0, moment)?;
+        let mut collected = from_info(MetricSource::Redis, &Info::parse(&info), 1.0, context)?;
+        let (source, service) = (MetricSource::Redis, Service::VercelKv);
         let latency = median_ms(times);
-        told.points.push(point(
-            MetricSource::Redis,
-            Service::VercelKv,
-            Metric::LatencyMs,
-            latency,
-            moment.now,
-        ));
-        Ok(told)
+        let latency = point(source, service, Metric::LatencyMs, latency, context.now);
+        collected.points.push(latency);
+        Ok(collected)
     }
 }
 
@@ -55,37 +50,33 @@ impl Redis {
         let hint = "check the URL: redis://[user:password@]host:port, or rediss:// for TLS";
         let client = Client::open(self.url.expose())
             .map_err(|error| CollectorError::new(self.without_secrets(&error.to_string()), hint))?;
-        let connection = client
-            .get_connection_with_timeout(timeout)
-            .map_err(|error| self.failed("connecting", &error))?;
-        let limited = connection
-            .set_read_timeout(Some(timeout))
-            .and_then(|()| connection.set_write_timeout(Some(timeout)));
-        limited.map_err(|error| self.failed("connecting", &error))?;
-        Ok(connection)
+        let connect = || {
+            let connection = client.get_connection_with_timeout(timeout)?;
+            connection.set_read_timeout(Some(timeout))?;
+            connection.set_write_timeout(Some(timeout))?;
+            Ok(connection)
+        };
+        connect().map_err(|error| self.error("connecting", &error))
     }
 
-    fn failed(&self, doing: &str, error: &redis::RedisError) -> CollectorError {
-        let said = self.without_secrets(&error.to_string());
-        let is_refused = error.kind() == redis::ErrorKind::AuthenticationFailed;
+    fn error(&self, action: &str, error: &redis::RedisError) -> CollectorError {
+        let message = self.without_secrets(&error.to_string());
+        let login_failed = error.kind() == redis::ErrorKind::AuthenticationFailed
+            || matches!(error.code(), Some("NOAUTH" | "WRONGPASS"));
         let hint = match error.code() {
-            _ if is_refused => "put the right user and password into the URL",
+            _ if login_failed => "put the right user and password into the URL",
             Some("NOPERM") => "let the user run INFO and PING: ACL SETUSER name +info +ping",
-            Some("NOAUTH" | "WRONGPASS") => "put the right user and password into the URL",
-            _ if error.is_timeout() => {
-                "see whether it can be reached, or give it more time with --timeout"
-            }
+            _ if error.is_timeout() => "see whether it can be reached, or raise --timeout",
             _ => "check host, port and password in the URL, and that the server is up",
         };
-        CollectorError::new(format!("{doing}: {said}"), hint)
+        CollectorError::new(format!("{action}: {message}"), hint)
     }
 
-    /// No message of the client repeats the URL; if one ever did, this takes the URL out.
+    /// Removes the URL, user and password from a message. The client is not known to repeat them.
     fn without_secrets(&self, message: &str) -> String {
-        let mut message = message.replace(self.url.expose(), "***");
-        let credentials = self
-            .url
-            .expose()
+        let url = self.url.expose();
+        let mut message = message.replace(url, "***");
+        let credentials = url
             .split_once("://")
             .and_then(|(_, rest)| rest.rsplit_once('@'));
         if let Some((credentials, _)) = credentials {
@@ -97,18 +88,15 @@ impl Redis {
     }
 }
 
-/// The answer to INFO: names and values. Which of them there are depends on the server.
+/// The fields of the INFO answer, which vary by server.
 pub(super) struct Info<'a>(BTreeMap<&'a str, &'a str>);
 
 impl<'a> Info<'a> {
     pub(super) fn parse(text: &'a str) -> Info<'a> {
         let lines = text.lines().filter(|line| !line.starts_with('#'));
         let pairs = lines.filter_map(|line| line.trim().split_once(':'));
-        Info(
-            pairs
-                .map(|(name, value)| (name.trim(), value.trim()))
-                .collect(),
-        )
+        let pairs = pairs.map(|(name, value)| (name.trim(), value.trim()));
+        Info(pairs.collect())
     }
 
     fn number(&self, name: &str) -> Option<f64> {
@@ -117,72 +105,63 @@ impl<'a> Info<'a> {
     }
 }
 
-/// What INFO tells, without the connections it was asked over. A field that is missing is not a zero: it
-/// tells nothing.
+/// The values in an INFO answer, less the connections of the collector itself. A missing field gives no value.
 pub(super) fn from_info(
     source: MetricSource,
     info: &Info<'_>,
     own_connections: f64,
-    moment: &CollectContext,
+    context: &CollectContext,
 ) -> Result<Collected, CollectorError> {
-    let of =
-        |metric, value| -> NewPoint { point(source, Service::VercelKv, metric, value, moment.now) };
-    let mut told = Collected::default();
-    // Upstash calls it by another name.
-    if let Some(bytes) = info
-        .number("used_memory")
-        .or_else(|| info.number("total_data_size"))
-    {
-        let mut memory = of(Metric::StorageMb, bytes / 1e6).with("unit", "MB, 10^6 bytes");
-        // With a maximum the memory stays below it, and keys are thrown out instead.
+    let new = |metric, value| -> NewPoint {
+        point(source, Service::VercelKv, metric, value, context.now)
+    };
+    let mut collected = Collected::default();
+    // `total_data_size` is Upstash's name for it.
+    let memory = info.number("used_memory");
+    if let Some(bytes) = memory.or_else(|| info.number("total_data_size")) {
+        let mut memory = new(Metric::StorageMb, bytes / 1e6).with("unit", "MB, 10^6 bytes");
+        // With a maximum, memory stays below it and keys are evicted.
         for name in ["maxmemory", "evicted_keys"] {
             if let Some(number) = info.number(name) {
                 memory = memory.with(name, number);
             }
         }
-        told.points.push(memory);
+        collected.points.push(memory);
     }
     if let Some(clients) = info.number("connected_clients") {
-        let mut clients = of(Metric::Connections, (clients - own_connections).max(0.0));
+        let mut clients = new(Metric::Connections, (clients - own_connections).max(0.0));
         if let Some(maximum) = info.number("maxclients") {
             clients = clients.with("maximum", maximum);
         }
-        told.points.push(clients);
+        collected.points.push(clients);
     }
     if let Some(commands) = info.number("total_commands_processed") {
         let epoch = info.0.get("run_id").copied().unwrap_or_default();
         let name = format!("{source} commands");
-        let read = increase(&moment.counters, &name, epoch, commands, moment.now);
-        match (read.today, read.remember.is_empty()) {
-            (Some(today), _) => {
-                let mut point = of(Metric::CommandsPerDay, today)
-                    .with_period_start(midnight(moment.now))
-                    .with("quality", "derived");
-                if read.reset {
-                    point = point.with("reset", true);
-                    told.notes.push(
-                        "the server has started again; commands before that may be missing"
-                            .to_owned(),
-                    );
-                }
-                told.points.push(point);
+        let read = increase(&context.counters, &name, epoch, commands, context.now);
+        if let Some(today) = read.today {
+            let mut point = new(Metric::CommandsPerDay, today)
+                .with_period_start(midnight(context.now))
+                .with("quality", "derived");
+            if read.reset {
+                point = point.with("reset", true);
+                let note = "the server restarted; earlier commands may be missing";
+                collected.notes.push(note.to_owned());
             }
-            (None, false) => told.notes.push(
-                "commands are counted from now on: a counter says nothing the first time"
-                    .to_owned(),
-            ),
-            (None, true) => {}
+            collected.points.push(point);
+        } else if !read.remember.is_empty() {
+            let note =
+                "first reading of the command counter; COMMANDS_PER_DAY begins with the next one";
+            collected.notes.push(note.to_owned());
         }
-        told.counters = read.remember;
+        collected.counters = read.remember;
     }
-    if told.points.is_empty() && told.counters.is_empty() {
+    if collected.points.is_empty() && collected.counters.is_empty() {
+        let message = "INFO has none of the expected fields";
         let hint = "see what INFO answers: it should have used_memory and connected_clients";
-        return Err(CollectorError::new(
-            "INFO has none of the fields that are known here",
-            hint,
-        ));
+        return Err(CollectorError::new(message, hint));
     }
-    Ok(told)
+    Ok(collected)
 }
 
 #[cfg(test)]
@@ -190,25 +169,48 @@ mod tests {
     use super::*;
 
     #[test]
-    fn fields_that_are_missing_or_odd_tell_nothing() {
-        let moment = CollectContext {
+    fn missing_or_malformed_fields_give_no_values() {
+        let context = CollectContext {
             now: chrono::DateTime::UNIX_EPOCH,
             timeout: Duration::ZERO,
             counters: Vec::new(),
         };
-        let told = |text: &str| {
-            let told = from_info(MetricSource::Redis, &Info::parse(text), 1.0, &moment);
-            told.map(|told| {
+        let values = |text: &str| {
+            let collected = from_info(MetricSource::Redis, &Info::parse(text), 1.0, &context);
+            collected.map(|collected| {
                 let value = |point: &NewPoint| (point.series.metric, point.value);
-                told.points.iter().map(value).collect::<Vec<_>>()
+                collected.points.iter().map(value).collect::<Vec<_>>()
             })
         };
         let info = "# Memory\r\nused_memory:2500000\r\nmaxmemory:0\r\n\r\n# Clients\r\nconnected_clients:many\r\n";
-        assert_eq!(told(info), Ok(vec![(Metric::StorageMb, 2.5)]));
+        assert_eq!(values(info), Ok(vec![(Metric::StorageMb, 2.5)]));
         assert_eq!(
-            told("connected_clients:3\nused_memory:-1"),
+            values("connected_clients:3\nused_memory:-1"),
             Ok(vec![(Metric::Connections, 2.0)])
         );
-        assert!(told("<html>").is_err() && told("").is_err());
+        assert!(values("<html>").is_err() && values("").is_err());
+    }
+
+    #[test]
+    fn messages_contain_neither_url_nor_credentials() {
+        let redis = Redis {
+            url: Secret::from("redis://operator:s3cret-pass@10.0.0.1:6379".to_owned()),
+        };
+        let masked = |message: &str| redis.without_secrets(message);
+        assert_eq!(
+            masked("cannot parse redis://operator:s3cret-pass@10.0.0.1:6379"),
+            "cannot parse ***"
+        );
+        assert_eq!(
+            masked("WRONGPASS s3cret-pass for operator"),
+            "WRONGPASS *** for ***"
+        );
+        let error = redis::RedisError::from((
+            redis::ErrorKind::Io,
+            "refused",
+            "AUTH operator s3cret-pass".to_owned(),
+        ));
+        let message = redis.error("connecting", &error).message;
+        assert!(message.ends_with("AUTH *** ***"), "{message}");
     }
 }

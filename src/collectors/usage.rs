@@ -1,4 +1,4 @@
-//! What this database itself has recorded: requests to the APIs of AI, and their credits.
+//! The usage recorded in this database: requests to AI APIs, and their credits.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,19 +14,19 @@ use crate::error::Error;
 use crate::store::db::Db;
 use crate::store::usage::rollups;
 
-/// What only the user knows about credits.
+/// The user's budget and price of credits.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Prices {
-    /// How many credits a month may cost.
+    /// Credits per month.
     pub budget: Option<f64>,
-    /// How many US dollars a credit costs.
+    /// US dollars per credit.
     pub credit_usd: Option<f64>,
 }
 
 /// Days that may still get late rows.
-const LAST_DAYS: TimeDelta = TimeDelta::days(3);
+const REVISED_DAYS: TimeDelta = TimeDelta::days(3);
 
-/// Adds up what the roll-ups say of these APIs: the last days, and the month's credits against the budget.
+/// Sums up the roll-ups of these APIs: the last days, and the month's credits against the budget.
 pub fn usage(
     db: &mut Db,
     apis: &[String],
@@ -36,7 +36,7 @@ pub fn usage(
     let today = midnight(now);
     let month = today.with_day(1).unwrap_or(today);
     let window = Window {
-        from: month.min(today - LAST_DAYS),
+        from: month.min(today - REVISED_DAYS),
         to: today + TimeDelta::days(1),
     };
     let apis: BTreeSet<&str> = apis.iter().map(String::as_str).collect();
@@ -48,37 +48,36 @@ pub fn usage(
         *requests += rollup.total.total_requests;
         *credits = credits.plus(rollup.total.total_cost);
     }
-    let mut told = Collected {
+    let mut collected = Collected {
         revises: true,
         ..Collected::default()
     };
     if days.is_empty() {
-        told.notes
-            .push("nothing is rolled up of these APIs; usagectl aggregate does so".to_owned());
-        return Ok(told);
+        let note = "these APIs have no roll-ups; run usagectl aggregate first";
+        collected.notes.push(note.to_owned());
+        return Ok(collected);
     }
-    let of = |metric, value, at| -> NewPoint {
-        point(MetricSource::Usage, Service::AiCredits, metric, value, at).with("quality", "derived")
+    let derived = |metric, value, at| -> NewPoint {
+        let (source, service) = (MetricSource::Usage, Service::AiCredits);
+        point(source, service, metric, value, at).with("quality", "derived")
     };
-    for (day, (requests, credits)) in days.range(today - LAST_DAYS..) {
+    for (day, (requests, credits)) in days.range(today - REVISED_DAYS..) {
         let credits = credits.to_f64();
-        told.points.push(
-            of(Metric::RequestCount, *requests as f64, *day)
-                .with_reading(Reading::Amount)
-                .with("credits", credits),
-        );
+        let requests = derived(Metric::RequestCount, *requests as f64, *day);
+        let requests = requests.with_reading(Reading::Amount);
+        collected.points.push(requests.with("credits", credits));
         if let Some(usd) = prices.credit_usd {
-            let cost = of(Metric::CostUsd, credits * usd, *day);
-            told.points
-                .push(cost.with_reading(Reading::Amount).with("credit_usd", usd));
+            let cost = derived(Metric::CostUsd, credits * usd, *day);
+            let cost = cost.with_reading(Reading::Amount);
+            collected.points.push(cost.with("credit_usd", usd));
         }
     }
     if let Some(budget) = prices.budget {
         let of_month = days.range(month..).map(|(_, (_, credits))| *credits);
         let used = of_month.fold(Credits::ZERO, Credits::plus).to_f64();
-        let percent = of(Metric::UsagePercent, used / budget * 100.0, now);
-        told.points
-            .push(percent.with("credits", used).with("budget", budget));
+        let percent = derived(Metric::UsagePercent, used / budget * 100.0, now);
+        let percent = percent.with("credits", used).with("budget", budget);
+        collected.points.push(percent);
     }
-    Ok(told)
+    Ok(collected)
 }

@@ -1,28 +1,30 @@
-//! What the vendors' APIs have in common: a key, JSON, and the ways in which they say no.
+//! What the vendors' HTTP APIs have in common: a key, JSON, and error statuses.
 
+use std::fmt::Display;
 use std::time::Duration;
 
+use chrono::DateTime;
 use serde_json::Value;
 
 use crate::domain::metrics::collector::CollectorError;
 use crate::http::{Client, Limit, Policy, Request, Response, Secret, Url};
 
-/// Where a vendor's API is, and the key for it.
+/// A vendor's API and the key for it.
 #[derive(Clone, Debug)]
 pub struct Endpoint {
     /// The vendor's name, for messages.
     pub vendor: &'static str,
     pub base: Url,
     pub key: Secret,
-    /// The environment variable that holds the key, for messages.
+    /// The environment variable of the key, for messages.
     pub key_variable: &'static str,
 }
 
 /// A month of a large team's bill is 15 MB.
-const MOST_BYTES: u64 = 64 << 20;
+const MAX_BYTES: u64 = 64 << 20;
 
 impl Endpoint {
-    /// Asks with the key as a bearer token.
+    /// Sends a GET request with the key as a bearer token.
     pub(super) fn get(&self, path: &str, timeout: Duration) -> Result<Response, CollectorError> {
         let request = Request::get(self.url(path)?).bearer(&self.key);
         self.send(request, timeout)
@@ -30,10 +32,10 @@ impl Endpoint {
 
     pub(super) fn url(&self, path: &str) -> Result<Url, CollectorError> {
         let joined = self.base.join(path);
-        joined.map_err(|error| self.failure(error, "check the URL and the ids in the environment"))
+        joined.map_err(|error| self.error(error, "check the URL and the ids in the environment"))
     }
 
-    /// Sends a request. Whatever the status is, there is an answer.
+    /// Sends a request and returns the answer, whatever its status.
     pub(super) fn send(
         &self,
         request: Request,
@@ -42,120 +44,123 @@ impl Endpoint {
         let policy = Policy {
             total: timeout,
             connect: timeout.min(Policy::default().connect),
-            response: Limit::Whole(MOST_BYTES),
+            response: Limit::Whole(MAX_BYTES),
             ..Policy::default()
         };
         let sent = Client::new(policy).send(request);
-        sent.map_err(|error| {
-            self.failure(error, "see whether it can be reached, then run it again")
-        })
+        sent.map_err(|error| self.error(error, "see whether it can be reached, then run it again"))
     }
 
-    /// The body of an answer that is content; else the failure that its status means.
+    /// The body of a successful answer; otherwise the error of its status.
     pub(super) fn content(&self, response: Response) -> Result<Vec<u8>, CollectorError> {
         let status = response.status;
         let key = self.key_variable;
         let (meaning, hint) = match status {
             200..=299 => return Ok(response.body),
-            401 => (
-                "the key is not accepted".to_owned(),
-                format!("put a valid key into {key}"),
-            ),
+            401 => ("invalid key", format!("put a valid key into {key}")),
             403 => (
-                "the key has no right to this".to_owned(),
-                format!("give the key in {key} the right, or take another"),
+                "the key lacks the permission",
+                format!("give the key in {key} the permission, or set another"),
             ),
-            404 => (
-                "there is no such thing".to_owned(),
-                "check the ids in the environment".to_owned(),
-            ),
+            404 => ("not found", "check the ids in the environment".to_owned()),
             429 => (
-                "it is asked too often".to_owned(),
+                "rate limit exceeded",
                 match retry_after(&response) {
                     Some(when) => format!("run it again {when}"),
                     None => "run it again later, and less often".to_owned(),
                 },
             ),
-            500.. => (
-                "it has a problem of its own".to_owned(),
-                "run it again later".to_owned(),
-            ),
-            _ => (
-                "that is not expected".to_owned(),
-                "usagectl collect doctor -v".to_owned(),
-            ),
+            500.. => ("server error", "run it again later".to_owned()),
+            _ => ("unexpected status", "usagectl collect doctor -v".to_owned()),
         };
-        Err(self.failure(format_args!("answers {status}: {meaning}"), &hint))
+        Err(self.error(format_args!("answers {status}: {meaning}"), &hint))
     }
 
-    /// The JSON in an answer that is content.
+    /// The JSON of a successful answer.
     pub(super) fn json(&self, response: Response) -> Result<Value, CollectorError> {
         let body = self.content(response)?;
-        self.not_a_page(&body)?;
+        self.reject_html(&body)?;
         serde_json::from_slice(&body).map_err(|error| {
-            let what = match error.is_eof() {
-                true => "its answer breaks off",
-                false => "its answer is not JSON",
+            let what = if error.is_eof() {
+                "the answer is truncated"
+            } else {
+                "the answer is not JSON"
             };
-            self.failure(what, "run it again later")
+            self.error(what, "run it again later")
         })
     }
 
-    /// Gateways and log-in forms answer with a page, and call it a success.
-    pub(super) fn not_a_page(&self, body: &[u8]) -> Result<(), CollectorError> {
-        match body.trim_ascii_start().first() {
-            Some(b'<') => {
-                let hint = "see whether a proxy answers in its place, and whether the URL is that of the API";
-                Err(self.failure("answers with a web page", hint))
-            }
-            _ => Ok(()),
+    /// Rejects a web page, which gateways and log-in forms send with status 200.
+    pub(super) fn reject_html(&self, body: &[u8]) -> Result<(), CollectorError> {
+        if body.trim_ascii_start().starts_with(b"<") {
+            let hint =
+                "see whether a proxy answers in its place, and whether the URL is that of the API";
+            return Err(self.error("answers with a web page", hint));
         }
+        Ok(())
     }
 
-    /// A field of an answer that is not as it should be.
+    /// An array of a JSON object.
+    pub(super) fn list<'a>(
+        &self,
+        value: &'a Value,
+        field: &str,
+    ) -> Result<&'a Vec<Value>, CollectorError> {
+        let list = value.get(field).and_then(Value::as_array);
+        list.ok_or_else(|| self.unexpected(field))
+    }
+
+    /// A string of a JSON object.
+    pub(super) fn text<'a>(
+        &self,
+        value: &'a Value,
+        field: &str,
+    ) -> Result<&'a str, CollectorError> {
+        let text = value.get(field).and_then(Value::as_str);
+        text.ok_or_else(|| self.unexpected(field))
+    }
+
+    /// A field of the answer is missing or of another type.
     pub(super) fn unexpected(&self, field: &str) -> CollectorError {
-        let message = format!("`{field}` in its answer is missing or of another type");
-        self.failure(message, "see whether a newer usagectl knows the new answer")
+        let message = format!("`{field}` in the answer is missing or of an unexpected type");
+        self.error(message, "see whether a newer usagectl knows the new answer")
     }
 
-    pub(super) fn failure(&self, what: impl std::fmt::Display, hint: &str) -> CollectorError {
-        CollectorError::new(format!("{}: {what}", self.vendor), hint)
+    pub(super) fn error(&self, message: impl Display, hint: &str) -> CollectorError {
+        CollectorError::new(format!("{}: {message}", self.vendor), hint)
     }
 }
 
-/// When a server wants to be asked again.
+/// When the server accepts the next request.
 fn retry_after(response: &Response) -> Option<String> {
     let seconds = |text: &str| text.trim().parse::<u64>().ok();
     if let Some(seconds) = response.header("retry-after").and_then(seconds) {
         return Some(format!("in {seconds} s"));
     }
     let reset = response.header("x-ratelimit-reset").and_then(seconds)?;
-    // A moment, in seconds since 1970; some send how many are left.
-    match chrono::DateTime::from_timestamp(i64::try_from(reset).ok()?, 0) {
+    // Some servers send an instant in seconds since 1970, some the seconds left.
+    match DateTime::from_timestamp(i64::try_from(reset).ok()?, 0) {
         Some(at) if reset > 1_000_000_000 => Some(format!("after {}", at.format("%H:%M:%S UTC"))),
         _ => Some(format!("in {reset} s")),
     }
 }
 
-/// A finite number of a JSON object. None if it is not there; an error if it is something else.
+/// A finite number of a JSON object; `Ok(None)` if it is missing, an error if it is something else.
 pub(super) fn number(value: &Value, field: &str) -> Result<Option<f64>, ()> {
-    match value.get(field) {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::Number(number)) => number
-            .as_f64()
-            .filter(|n| n.is_finite())
-            .map(Some)
-            .ok_or(()),
-        // Money comes as text from some, so that nobody rounds it.
-        Some(Value::String(text)) => {
-            let number = text.trim().parse::<f64>().ok().filter(|n| n.is_finite());
-            number.map(Some).ok_or(())
-        }
-        Some(_) => Err(()),
-    }
+    let number = match value.get(field) {
+        None | Some(Value::Null) => return Ok(None),
+        Some(Value::Number(number)) => number.as_f64(),
+        // Some send money as text, to avoid rounding.
+        Some(Value::String(text)) => text.trim().parse().ok(),
+        Some(_) => None,
+    };
+    number
+        .filter(|number| number.is_finite())
+        .map(Some)
+        .ok_or(())
 }
 
-/// A value of a query, safe to stand in a URL.
+/// A query value, percent-encoded.
 pub(super) fn encoded(text: &str) -> String {
     percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
 }

@@ -1,4 +1,4 @@
-//! `man`: the manual pages.
+//! `man`: prints or writes manual pages.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -9,7 +9,7 @@ use clap_mangen::Man;
 use crate::context::Context;
 use crate::error::{Outcome, Result};
 
-/// Print the manual page, or write one for each command
+/// Print the manual page, or write a page for each command
 #[derive(Args, Debug)]
 #[command(after_help = "Example: usagectl man | man -l -")]
 pub struct ManArgs {
@@ -18,7 +18,6 @@ pub struct ManArgs {
     out_dir: Option<PathBuf>,
 }
 
-/// Prints or writes the pages.
 pub fn run(context: &mut Context, args: ManArgs, definition: clap::Command) -> Result<Outcome> {
     match args.out_dir {
         Some(directory) => {

@@ -1,5 +1,5 @@
-//! The story of each command: fetch, decide, save, answer. One file a command; its arguments stand
-//! beside its `run`, and the doc comment on them is its manual page.
+//! One file or folder for each command. `run` fetches, asks the domain, saves and answers; the doc comment of
+//! the arguments is the command's manual page.
 
 pub mod aggregate;
 pub mod alerts;

@@ -1,59 +1,60 @@
-//! `rollback`: undo migrations, after showing what would be lost.
+//! `rollback`: reverts migrations after printing the data loss.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 
 use clap::Args;
 
-use super::migrate::{LockArgs, refused};
+use super::migrate::{LockArgs, plan_error, report_retry};
 use crate::context::{Context, current_user};
 use crate::domain::schema::migration;
-use crate::domain::schema::migration::Undo;
-use crate::domain::schema::plan::Step;
-use crate::error::{Error, Exit, Outcome, Result};
-use crate::output::migrations::Plan;
+use crate::domain::schema::migration::RollbackTarget;
+use crate::domain::schema::plan::PlanStep;
+use crate::error::{Error, Exit, Outcome, Result, shell_word};
+use crate::output::Format;
+use crate::output::migrations::{Plan, PlanAction, Script};
 use crate::store::db::{Access, Db};
 use crate::store::lock::{RunKind, RunLock};
-use crate::store::migrations::{self, Direction, Entry, Migration};
+use crate::store::migrations::{self, Direction, LogContext, Migration};
 use crate::store::schema_objects;
 use crate::store::url::DatabaseUrl;
 
-/// Undo migrations
+/// Revert migrations
 ///
-/// Undoes the migration that was applied last, or more of them with --steps, --to or --all, in one
-/// transaction. Always prints what goes first: tables with their rows, columns with their values that are
+/// Reverts the last applied migration, or more with --steps, --to or --all, in one transaction. The plan
+/// lists every dropped table with its rows, and every dropped column with the number of its values that are
 /// neither null nor the default.
 ///
-/// On a terminal it asks; where something would be lost, for the name of the migration. Elsewhere
-/// it needs --yes, and --accept-data-loss where something would be lost. Without consent nothing is
-/// changed (exit code 5), and so it is when more rows have come since they were counted.
+/// On a terminal it asks for confirmation; if data would be lost, by the name of the migration. Without a
+/// terminal it requires --yes, and --accept-data-loss if data would be lost. Without consent, or if rows were
+/// added after the plan was printed, nothing is changed (exit code 5).
 #[derive(Args, Debug)]
 #[command(after_help = "Example: usagectl --database-url sqlite:usage.db rollback --dry-run")]
 pub struct RollbackArgs {
-    /// How many migrations to undo
+    /// Number of migrations to revert
     #[arg(long, value_name = "N", default_value_t = 1, conflicts_with_all = ["to", "all"])]
     steps: usize,
 
-    /// Undo what was applied after this migration, which stays
+    /// Revert all migrations applied after this one
     #[arg(long, value_name = "MIGRATION", conflicts_with = "all")]
     to: Option<String>,
 
-    /// Undo all migrations
+    /// Revert all migrations
     #[arg(long)]
     all: bool,
 
-    /// Show what would be done and lost, and do nothing
+    /// Print the plan with its data loss and change nothing
     #[arg(long)]
     dry_run: bool,
 
-    /// Print the SQL for psql or sqlite3, and do nothing
+    /// Print the SQL for psql or sqlite3 and change nothing
     #[arg(long, conflicts_with = "dry_run")]
     sql: bool,
 
-    /// Do not ask
+    /// Do not ask for confirmation
     #[arg(long, short)]
     yes: bool,
 
-    /// Agree to the loss of what is shown
+    /// Accept the data loss that the plan shows
     #[arg(long)]
     accept_data_loss: bool,
 
@@ -61,77 +62,77 @@ pub struct RollbackArgs {
     locks: LockArgs,
 }
 
-/// Undoes the migrations that were asked for.
 pub fn run(context: &mut Context, args: RollbackArgs) -> Result<Outcome> {
     let url = context.database_url(true)?;
     let preview = args.dry_run || args.sql;
     let access = if preview { Access::Read } else { Access::Write };
     let mut db = context.open_unchecked(&url, access)?;
-    // Nobody else is kept waiting while a person reads and decides: no lock yet.
-    let plan = plan(&mut db, &url, &args)?;
+    // Planned without a lock, so that a prompt does not block other runs.
+    let migrations = plan(&mut db, &url, &args)?;
     if args.sql {
-        let script = migrations::script(
+        let sql = migrations::script(
             &db,
-            &plan,
+            &migrations,
             Direction::Down,
             migrations::application_schema(&url),
             args.locks.lock_timeout,
             &[],
         );
-        context.stdout().write_all(script.as_bytes())?;
+        context.answer(&Script { sql })?;
         return Ok(Outcome::DONE);
     }
-    let shown = counted_steps(&mut db, &plan)?;
-    context.answer(&Plan {
-        steps: &shown,
-        undoes: true,
-    })?;
-    if args.dry_run || plan.is_empty() {
+    let steps = counted_steps(&mut db, &migrations)?;
+    let mut shown = Plan::new(PlanAction::Rollback, &steps);
+    let is_preview = args.dry_run || migrations.is_empty();
+    // A document is printed once, at the end; a table before the prompt.
+    let is_document = context.format != Format::Table;
+    if is_preview || !is_document {
+        context.answer(&shown)?;
+        context.flush()?;
+    }
+    if is_preview {
         return Ok(Outcome::DONE);
     }
-    context.flush()?;
-    check_consent(context, &args, &shown)?;
-
-    let _lock = RunLock::acquire(&url, RunKind::Migrate, args.locks.lock_wait)?;
-    if self::plan(&mut db, &url, &args)? != plan {
-        return Err(changed_meanwhile("the migrations in the database"));
+    let result = check_consent(context, &args, &steps)
+        .and_then(|()| revert(context, &mut db, &url, &args, &migrations, &steps));
+    shown.done = result.is_ok();
+    if is_document || shown.done {
+        context.answer(&shown)?;
     }
-    undo(context, &mut db, &url, &args, &plan, &shown)?;
-    let count = plan.len();
-    let what = if count == 1 {
-        "migration"
-    } else {
-        "migrations"
-    };
-    context.info(format_args!("{count} {what} undone"));
-    Ok(Outcome::DONE)
+    result.map(|()| Outcome::DONE)
 }
 
-/// Undoes all of `plan` or none of it. What is lost is counted again, now that nobody can add to it.
-fn undo(
-    context: &Context,
+/// Reverts all of `plan` or nothing, if plan and data loss are still as shown.
+fn revert(
+    context: &mut Context,
     db: &mut Db,
     url: &DatabaseUrl,
     args: &RollbackArgs,
     plan: &[&'static Migration],
-    shown: &[Step],
+    shown: &[PlanStep],
 ) -> Result<()> {
-    let entry = Entry {
+    let _lock = RunLock::acquire(url, RunKind::Migrate, args.locks.lock_wait)?;
+    if self::plan(db, url, args)? != plan {
+        return Err(changed_since("the list of applied migrations"));
+    }
+    let log = LogContext {
         application_schema: migrations::application_schema(url),
         done_by: &current_user(),
         at: context.now.into(),
     };
-    migrations::patiently(db, args.locks.lock_timeout, |db| {
+    let on_retry = &mut |pause| report_retry(context, pause);
+    migrations::with_lock_retry(db, args.locks.lock_timeout, on_retry, |db| {
         let found = schema_objects::read(db)?;
         migrations::lock_tables(db, shown, &found)?;
+        // Counted again, since no row can be added any more.
         let now = counted_steps(db, plan)?;
         for (now, shown) in now.iter().zip(shown) {
-            if let Some(what) = now.exceeds(shown) {
-                return Err(changed_meanwhile(what));
+            if let Some(object) = now.exceeds(shown) {
+                return Err(changed_since(object));
             }
         }
         for migration in plan {
-            migrations::run(db, migration, Direction::Down, entry)?;
+            migrations::run(db, migration, Direction::Down, log)?;
         }
         Ok(())
     })
@@ -141,17 +142,17 @@ fn plan(db: &mut Db, url: &DatabaseUrl, args: &RollbackArgs) -> Result<Vec<&'sta
     let survey = migrations::survey(db)?;
     let application_schema = migrations::application_schema(url);
     survey.bookkeeping.check_application(application_schema)?;
-    let undo = match (&args.to, args.all) {
-        (Some(to), _) => Undo::To(to.clone()),
-        (None, true) => Undo::All,
-        (None, false) => Undo::Steps(args.steps),
+    let target = match (&args.to, args.all) {
+        (Some(to), _) => RollbackTarget::To(to.clone()),
+        (None, true) => RollbackTarget::All,
+        (None, false) => RollbackTarget::Steps(args.steps),
     };
     let versions =
-        migration::plan_down(&survey.standings, &survey.order, &undo).map_err(refused)?;
+        migration::plan_down(&survey.statuses, &survey.log, &target).map_err(plan_error)?;
     Ok(migrations::with_versions(&versions))
 }
 
-fn counted_steps(db: &mut Db, plan: &[&'static Migration]) -> Result<Vec<Step>> {
+fn counted_steps(db: &mut Db, plan: &[&'static Migration]) -> Result<Vec<PlanStep>> {
     let found = schema_objects::read(db)?;
     let mut steps = Vec::with_capacity(plan.len());
     for migration in plan {
@@ -162,48 +163,63 @@ fn counted_steps(db: &mut Db, plan: &[&'static Migration]) -> Result<Vec<Step>> 
     Ok(steps)
 }
 
-/// Makes sure that somebody agreed: by flag, or now, on the terminal.
-fn check_consent(context: &mut Context, args: &RollbackArgs, steps: &[Step]) -> Result<()> {
-    let loses = steps.iter().any(Step::loses);
-    let agreed_to_loss = !loses || args.accept_data_loss;
-    if args.yes && agreed_to_loss {
+/// Requires consent by flag or at the terminal.
+fn check_consent(context: &mut Context, args: &RollbackArgs, steps: &[PlanStep]) -> Result<()> {
+    let loses = steps.iter().any(PlanStep::loses_data);
+    let accepts_loss = !loses || args.accept_data_loss;
+    if args.yes && accepts_loss {
         return Ok(());
     }
     if args.yes || !io::stdin().is_terminal() {
-        let (why, flags) = match (loses, args.accept_data_loss) {
-            (true, false) => ("data would be lost", "--yes --accept-data-loss"),
-            (true, true) => ("nobody is here to ask", "--yes --accept-data-loss"),
-            (false, _) => ("nobody is here to ask", "--yes"),
+        let reason = if accepts_loss {
+            "stdin is not a terminal"
+        } else {
+            "data would be lost"
         };
-        return Err(
-            Error::message(Exit::Refused, format!("{why}; nothing was changed"))
-                .with_next(format!("the same command with {flags}")),
-        );
+        let mut command = args.without_consent();
+        command.push_str(if loses {
+            " --yes --accept-data-loss"
+        } else {
+            " --yes"
+        });
+        let message = format!("{reason}; nothing was changed");
+        return Err(Error::message(Exit::Refused, message).with_next(command));
     }
     let oldest = steps.last().map(|step| step.name.as_str());
-    let agreed = match oldest {
-        Some(name) if !agreed_to_loss => {
-            context.prompt(format_args!("This loses data. To go on, type {name}: "))? == name
+    let confirmed = match oldest {
+        Some(name) if !accepts_loss => {
+            context.prompt(format_args!("This loses data. Type {name} to continue: "))? == name
         }
         _ => {
-            let answer = context.prompt("Go on? [y/N] ")?;
+            let answer = context.prompt("Continue? [y/N] ")?;
             matches!(answer.to_lowercase().as_str(), "y" | "yes")
         }
     };
-    if agreed {
+    if confirmed {
         Ok(())
     } else {
-        Err(
-            Error::message(Exit::Refused, "not agreed to; nothing was changed")
-                .with_next("usagectl status"),
-        )
+        let message = "not confirmed; nothing was changed";
+        Err(Error::message(Exit::Refused, message).with_next("usagectl status"))
     }
 }
 
-fn changed_meanwhile(what: &str) -> Error {
+impl RollbackArgs {
+    /// The same command without its consent flags.
+    fn without_consent(&self) -> String {
+        let command = "usagectl rollback";
+        match (&self.to, self.all, self.steps) {
+            (Some(to), _, _) => format!("{command} --to {}", shell_word(to)),
+            (None, true, _) => format!("{command} --all"),
+            (None, false, 1) => command.to_owned(),
+            (None, false, steps) => format!("{command} --steps {steps}"),
+        }
+    }
+}
+
+fn changed_since(object: &str) -> Error {
     Error::message(
         Exit::Refused,
-        format!("{what} changed since this was shown; nothing was undone"),
+        format!("{object} changed after the plan was printed; nothing was reverted"),
     )
     .with_next("usagectl rollback --dry-run")
 }

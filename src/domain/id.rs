@@ -1,46 +1,47 @@
-//! Ids. Nearly all are UUIDs of version 7: a time first, so that rows which belong together in time lie
-//! together in every index. Random ids cost a third of the speed of a load.
+//! Ids. Most are UUIDs of version 7, which begin with a time, so that rows of one time are neighbours in
+//! every index. Random ids make a load slower by a third.
 
 use chrono::{DateTime, Utc};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-/// The id that the same facts always get: `at`, then as much of the SHA-256 of both as fits (74 bits).
+/// The id derived from `facts`: `at`, then 74 bits of the SHA-256 of both.
 pub fn derived(at: DateTime<Utc>, facts: &[u8]) -> Uuid {
-    // The moment is hashed too: an id has no room for one before 1970.
-    let hash = Sha256::new_with_prefix(at.timestamp_millis().to_be_bytes())
-        .chain_update(facts)
-        .finalize();
     let mut tail = [0; 10];
-    tail.copy_from_slice(&hash[..10]);
+    tail.copy_from_slice(&hash(at, facts)[..10]);
     build(at, tail)
 }
 
-/// An id that nothing else has.
+/// A random id.
 pub fn unique(at: DateTime<Utc>) -> Uuid {
     let random = Uuid::new_v4();
     let mut tail = [0; 10];
     tail.copy_from_slice(&random.as_bytes()[..10]);
-    // The last two of these ten bytes hold two fixed bits of version 4; fold the rest in.
+    // Bytes 6 and 8 hold fixed bits of version 4: mix the other bytes in.
     for (byte, more) in tail.iter_mut().zip(&random.as_bytes()[6..]) {
         *byte ^= more.rotate_left(3);
     }
     build(at, tail)
 }
 
-/// As [`derived`], but of version 8 and without the time in front: for the few things that people name by
-/// the beginning of an id, which must not be the same for all that were made within a minute.
+/// As [`derived`], but of version 8 and without a time, for rows that users name by the first characters of
+/// their id.
 pub fn scattered(at: DateTime<Utc>, facts: &[u8]) -> Uuid {
-    let hash = Sha256::new_with_prefix(at.timestamp_millis().to_be_bytes())
-        .chain_update(facts)
-        .finalize();
     let mut bytes = [0; 16];
-    bytes.copy_from_slice(&hash[..16]);
+    bytes.copy_from_slice(&hash(at, facts)[..16]);
     uuid::Builder::from_custom_bytes(bytes).into_uuid()
 }
 
+/// Includes `at`, since an id cannot hold a time before 1970.
+fn hash(at: DateTime<Utc>, facts: &[u8]) -> [u8; 32] {
+    Sha256::new_with_prefix(at.timestamp_millis().to_be_bytes())
+        .chain_update(facts)
+        .finalize()
+        .into()
+}
+
 fn build(at: DateTime<Utc>, tail: [u8; 10]) -> Uuid {
-    // Before 1970 and after 10889 the 48 bits of time are clamped, and only the tail tells ids apart.
+    // The 48 bits of time hold the years 1970 to 10889; others are clamped.
     let ms = u64::try_from(at.timestamp_millis())
         .unwrap_or(0)
         .min((1 << 48) - 1);
@@ -56,7 +57,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_facts_have_the_same_id_and_others_another() {
+    fn derived_id_depends_on_time_and_facts() {
         assert_eq!(derived(at(1), b"a"), derived(at(1), b"a"));
         assert_ne!(derived(at(1), b"a"), derived(at(1), b"b"));
         assert_ne!(derived(at(1), b"a"), derived(at(2), b"a"));
@@ -67,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn scattered_ids_of_one_moment_differ_from_the_first_characters_on() {
+    fn scattered_ids_differ_in_first_characters() {
         let [a, b] = [b"a", b"b"].map(|facts| scattered(at(1), facts));
         assert_ne!(a.to_string()[..8], b.to_string()[..8]);
         assert_eq!(a.get_version_num(), 8);

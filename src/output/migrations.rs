@@ -1,54 +1,38 @@
-//! What `migrate` and `rollback` answer: the plan, and what was done.
-
-use std::time::Duration;
+//! The answers of `migrate` and `rollback`: the plan, what was done, and the SQL script.
 
 use serde::Serialize;
 
+use super::columns::{Cell, Column, csv};
 use super::{Answer, printable};
-use crate::domain::format::count;
-use crate::domain::schema::plan::{Change, Loss, Step};
+use crate::domain::format::{count, counted, counted_as};
+use crate::domain::schema::plan::{DataLoss, ObjectChange, PlanStep};
 
-/// What would be done, or is about to be.
-#[derive(Debug)]
+/// A plan, before or after it was carried out.
+#[derive(Debug, Serialize)]
 pub struct Plan<'a> {
-    /// The steps, in the order they are taken.
-    pub steps: &'a [Step],
-    /// They undo migrations.
-    pub undoes: bool,
+    pub action: PlanAction,
+    pub data_loss: bool,
+    /// Whether it was carried out.
+    pub done: bool,
+    #[serde(rename = "migrations")]
+    pub steps: &'a [PlanStep],
 }
 
-#[derive(Serialize)]
-struct PlanJson<'a> {
-    action: &'static str,
-    data_loss: bool,
-    migrations: Vec<StepJson<'a>>,
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PlanAction {
+    Migrate,
+    Rollback,
 }
 
-#[derive(Serialize)]
-struct StepJson<'a> {
-    version: &'a str,
-    name: &'a str,
-    changes: Vec<ChangeJson<'a>>,
-}
-
-#[derive(Serialize)]
-struct ChangeJson<'a> {
-    action: &'static str,
-    object: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    lost: Option<i64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    of: Option<i64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    made_again: Option<bool>,
-}
-
-/// A column joins a table that is there.
-fn action(change: &Change) -> &'static str {
-    match change.drops {
-        true => "drop",
-        false if change.what.starts_with("column ") => "add",
-        false => "create",
+impl<'a> Plan<'a> {
+    pub fn new(action: PlanAction, steps: &'a [PlanStep]) -> Plan<'a> {
+        Plan {
+            action,
+            data_loss: steps.iter().any(PlanStep::loses_data),
+            done: false,
+            steps,
+        }
     }
 }
 
@@ -57,27 +41,31 @@ impl Answer for Plan<'_> {
         if self.steps.is_empty() {
             return "nothing to do\n".to_owned();
         }
-        let verb = if self.undoes { "undo" } else { "apply" };
+        if self.done {
+            let migrations = counted(self.steps.len() as u64, "migration");
+            return format!("{migrations} reverted\n");
+        }
+        let verb = match self.action {
+            PlanAction::Migrate => "apply",
+            PlanAction::Rollback => "revert",
+        };
         let mut text = String::new();
         for step in self.steps {
             text.push_str(&format!("{verb} {}\n", step.full_name()));
-            let lines = || {
-                step.changes
-                    .iter()
-                    .map(|change| format!("  {} {}", action(change), change.what))
-            };
-            // Losses stand in a column of their own, behind the widest object that has one.
-            let width = lines()
-                .zip(&step.changes)
-                .filter(|(_, change)| change.loss.is_some())
-                .map(|(line, _)| line.chars().count())
-                .max()
-                .unwrap_or_default();
-            for (line, change) in lines().zip(&step.changes) {
+            let lines = step.changes.iter().map(|change| {
+                let line = format!("  {} {}", change.action.as_str(), change.object);
+                (line, change)
+            });
+            let lines: Vec<(String, &ObjectChange)> = lines.collect();
+            // Losses are aligned behind the widest object that has one.
+            let with_loss = lines.iter().filter(|(_, change)| change.loss.is_some());
+            let width = with_loss.map(|(line, _)| line.chars().count()).max();
+            let width = width.unwrap_or(0);
+            for (line, change) in &lines {
                 let loss = change
                     .loss
-                    .map_or(String::new(), |loss| describe(&change.what, loss));
-                let line = format!("{:width$}  {loss}", printable(&line));
+                    .map_or(String::new(), |loss| describe(&change.object, loss));
+                let line = format!("{:width$}  {loss}", printable(line));
                 text.push_str(line.trim_end());
                 text.push('\n');
             }
@@ -86,138 +74,129 @@ impl Answer for Plan<'_> {
     }
 
     fn json(&self) -> impl Serialize {
-        PlanJson {
-            action: if self.undoes { "rollback" } else { "migrate" },
-            data_loss: self.steps.iter().any(Step::loses),
-            migrations: self
-                .steps
-                .iter()
-                .map(|step| StepJson {
-                    version: &step.version,
-                    name: &step.name,
-                    changes: step
-                        .changes
-                        .iter()
-                        .map(|change| ChangeJson {
-                            action: action(change),
-                            object: &change.what,
-                            lost: change.loss.map(|loss| loss.lost),
-                            of: change.loss.map(|loss| loss.of),
-                            made_again: change.loss.map(|loss| loss.made_again),
-                        })
-                        .collect(),
-                })
-                .collect(),
-        }
+        self
     }
 
     fn csv(&self) -> Vec<Vec<String>> {
-        let header = ["version", "name", "action", "object", "lost", "of"];
-        let mut rows = vec![header.map(str::to_owned).to_vec()];
-        for step in self.steps {
-            for change in &step.changes {
-                let number = |number: Option<i64>| number.map_or(String::new(), |n| n.to_string());
-                rows.push(vec![
-                    step.version.clone(),
-                    step.name.clone(),
-                    action(change).to_owned(),
-                    change.what.clone(),
-                    number(change.loss.map(|loss| loss.lost)),
-                    number(change.loss.map(|loss| loss.of)),
-                ]);
-            }
-        }
-        rows
+        let steps = self.steps.iter();
+        let rows: Vec<(&PlanStep, &ObjectChange)> = steps
+            .flat_map(|step| step.changes.iter().map(move |change| (step, change)))
+            .collect();
+        csv(&plan_columns(), &rows)
     }
 }
 
+type PlanRow<'a> = (&'a PlanStep, &'a ObjectChange);
+
+fn plan_columns<'a>() -> [Column<'a, PlanRow<'a>>; 6] {
+    let number = |number: Option<i64>| Cell::or_missing(number, Cell::count);
+    [
+        Column::left("VERSION", "version", |(step, _): &PlanRow<'a>| {
+            Cell::text(&step.version)
+        }),
+        Column::left("NAME", "name", |(step, _): &PlanRow<'a>| {
+            Cell::text(&step.name)
+        }),
+        Column::left("ACTION", "action", |(_, change): &PlanRow<'a>| {
+            Cell::text(change.action.as_str())
+        }),
+        Column::left("OBJECT", "object", |(_, change): &PlanRow<'a>| {
+            Cell::text(&change.object)
+        }),
+        Column::right("LOST", "lost", move |(_, change): &PlanRow<'a>| {
+            number(change.loss.map(|loss| loss.lost))
+        }),
+        Column::right("OF", "of", move |(_, change): &PlanRow<'a>| {
+            number(change.loss.map(|loss| loss.of))
+        }),
+    ]
+}
+
 /// `3 rows`, `1,509 of 1,512 values`.
-fn describe(what: &str, loss: Loss) -> String {
-    let Loss {
-        lost,
-        of,
-        made_again,
-    } = loss;
-    let text = if what.starts_with("column ") {
-        format!("{} of {} values", count(lost), count(of))
+fn describe(object: &str, loss: DataLoss) -> String {
+    let text = if object.starts_with("column ") {
+        format!("{} of {} values", count(loss.lost), count(loss.of))
     } else {
-        format!("{} {}", count(lost), if lost == 1 { "row" } else { "rows" })
+        counted_as(loss.lost.unsigned_abs(), "row", "rows")
     };
-    if made_again && lost > 0 {
-        text + ", made again by the next migrate"
+    if loss.rebuilt && loss.lost > 0 {
+        text + ", rebuilt by the next migrate"
     } else {
         text
     }
 }
 
 /// What `migrate` did.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize)]
 pub struct Applied {
-    /// Version, name and milliseconds of each migration that was applied.
-    pub migrations: Vec<(String, String, u128)>,
-    /// How many are still pending.
+    #[serde(rename = "applied")]
+    pub migrations: Vec<AppliedMigration>,
+    /// The number of migrations that are still pending.
     pub pending: usize,
 }
 
-impl Applied {
-    /// Adds one that was applied.
-    pub fn push(&mut self, version: &str, name: &str, took: Duration) {
-        self.migrations
-            .push((version.to_owned(), name.to_owned(), took.as_millis()));
-        self.pending = self.pending.saturating_sub(1);
-    }
-}
-
-#[derive(Serialize)]
-struct AppliedJson<'a> {
-    applied: Vec<AppliedMigrationJson<'a>>,
-    pending: usize,
-}
-
-#[derive(Serialize)]
-struct AppliedMigrationJson<'a> {
-    version: &'a str,
-    name: &'a str,
-    duration_ms: u128,
+#[derive(Debug, Serialize)]
+pub struct AppliedMigration {
+    pub version: &'static str,
+    pub name: &'static str,
+    pub duration_ms: i64,
 }
 
 impl Answer for Applied {
     fn table(&self, _width: Option<usize>) -> String {
         let mut text = String::new();
-        for (version, name, ms) in &self.migrations {
-            text.push_str(&format!("applied {version}_{name} in {ms} ms\n"));
+        for migration in &self.migrations {
+            let AppliedMigration {
+                version,
+                name,
+                duration_ms,
+            } = migration;
+            text.push_str(&format!("applied {version}_{name} in {duration_ms} ms\n"));
         }
         let done = match self.migrations.len() {
             0 => "nothing to do".to_owned(),
-            1 => "1 migration applied".to_owned(),
-            n => format!("{n} migrations applied"),
+            n => format!("{} applied", counted(n as u64, "migration")),
         };
         text + &format!("{done}, {} pending\n", self.pending)
     }
 
     fn json(&self) -> impl Serialize {
-        let applied = self.migrations.iter();
-        AppliedJson {
-            applied: applied
-                .map(|(version, name, ms)| AppliedMigrationJson {
-                    version,
-                    name,
-                    duration_ms: *ms,
-                })
-                .collect(),
-            pending: self.pending,
-        }
+        self
     }
 
     fn csv(&self) -> Vec<Vec<String>> {
-        let header = ["version", "name", "duration_ms"];
-        let rows = self
-            .migrations
-            .iter()
-            .map(|(version, name, ms)| vec![version.clone(), name.clone(), ms.to_string()]);
-        std::iter::once(header.map(str::to_owned).to_vec())
-            .chain(rows)
-            .collect()
+        let columns = [
+            Column::left("VERSION", "version", |row: &AppliedMigration| {
+                Cell::text(row.version)
+            }),
+            Column::left("NAME", "name", |row: &AppliedMigration| {
+                Cell::text(row.name)
+            }),
+            Column::right("MS", "duration_ms", |row: &AppliedMigration| {
+                Cell::count(row.duration_ms)
+            }),
+        ];
+        csv(&columns, &self.migrations)
+    }
+}
+
+/// A plan as SQL for psql or sqlite3.
+#[derive(Debug, Serialize)]
+pub struct Script {
+    pub sql: String,
+}
+
+impl Answer for Script {
+    fn table(&self, _width: Option<usize>) -> String {
+        self.sql.clone()
+    }
+
+    fn json(&self) -> impl Serialize {
+        self
+    }
+
+    fn csv(&self) -> Vec<Vec<String>> {
+        vec![vec!["sql".to_owned()], vec![self.sql.clone()]]
     }
 }
 
@@ -227,23 +206,21 @@ mod tests {
     use crate::domain::schema::objects::Effect;
 
     #[test]
-    fn losses_stand_behind_what_is_dropped() {
+    fn losses_are_aligned_behind_dropped_objects() {
         let effect = Effect::parse("- table a\n- column b.long_name: text\n- enum e: P\n");
-        let mut step = Step::new("1", "one", &effect);
+        let mut step = PlanStep::new("1", "one", &effect);
         for (change, lost) in step.changes.iter_mut().zip([1, 1_509]) {
-            change.loss = Some(Loss {
+            change.loss = Some(DataLoss {
                 lost,
                 of: 1_512,
-                made_again: false,
+                rebuilt: false,
             });
         }
-        let plan = Plan {
-            steps: &[step],
-            undoes: true,
-        };
+        let steps = [step];
+        let plan = Plan::new(PlanAction::Rollback, &steps);
         assert_eq!(
             plan.table(None),
-            "undo 1_one\n  \
+            "revert 1_one\n  \
                drop table a             1 row\n  \
                drop column b.long_name  1,509 of 1,512 values\n  \
                drop enum e\n"

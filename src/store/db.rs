@@ -1,9 +1,8 @@
-//! The two engines, and everything in which they differ.
+//! The two engines and their differences.
 //!
-//! [`Db`] is one connection to either. An ordinary query is written once, inside `on!`, as ordinary
-//! Diesel; it is compiled for both. What truly differs stands in this file as explicit arms: opening
-//! with its pragmas and session settings, and the transaction that is going to write. (The bulk load
-//! and streaming reads are in `store::usage`, the run lock in `store::lock`.)
+//! [`Db`] is a connection to either. A query is written once, inside `on!`, as ordinary Diesel, and compiled
+//! for both. Differences are explicit `match` arms in this file: opening, session settings, transactions,
+//! errors. (Bulk load and streaming reads are in `store::usage`, the run lock in `store::lock`.)
 //!
 //! Not `diesel::MultiConnection`: it refuses batch inserts, every `ON CONFLICT`, COPY and immediate
 //! transactions, and a failed PostgreSQL connection is silently tried as a SQLite file name.
@@ -23,13 +22,11 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use super::url::{DatabaseTarget, DatabaseUrl, PostgresTarget, UrlSource};
 use crate::error::{Error, Exit, shell_word};
 
-/// The PostgreSQL schema of everything that is ours.
+/// The PostgreSQL schema of usagectl's own tables.
 pub const OWN_SCHEMA: &str = "usagectl";
 
-/// How long a statement waits for a table that another session locks, or for another writer of a
-/// SQLite file, before the command ends as busy.
-///
-/// Longer than the transactions of `record` and `aggregate`, which are cut to about a second.
+/// How long a statement waits for a locked table or for another writer of a SQLite file before it fails with
+/// [`Exit::Busy`]. Longer than the transactions of `record` and `aggregate`, which take about a second.
 pub const LOCK_TIMEOUT_MS: u32 = 15_000;
 
 /// One open connection.
@@ -39,9 +36,7 @@ pub enum Db {
     Sqlite(SqliteConnection),
 }
 
-/// Runs one body on whichever engine `$db` (a `&mut Db`) is connected to; `$conn` is the connection.
-///
-/// The body is compiled twice, so it must be valid for both: ordinary Diesel is.
+/// Runs one body on the connection `$conn` of `$db` (a `&mut Db`). The body is compiled for both engines.
 macro_rules! on {
     ($db:expr, |$conn:ident| $body:expr) => {
         match $db {
@@ -59,7 +54,7 @@ impl std::fmt::Debug for Db {
 }
 
 impl Db {
-    /// The engine's name, as JSON and messages spell it.
+    /// The engine's name in JSON.
     pub fn engine(&self) -> &'static str {
         match self {
             Db::Pg(_) => "postgresql",
@@ -67,15 +62,14 @@ impl Db {
         }
     }
 
-    /// Runs statements that take no values.
     pub fn batch_execute(&mut self, sql: &str) -> QueryResult<()> {
         on!(self, |conn| conn.batch_execute(sql))
     }
 
     /// Runs `work` in one transaction: committed if it succeeds, rolled back if it fails.
     ///
-    /// On SQLite the transaction begins IMMEDIATE. A deferred one that reads first and writes later
-    /// fails at once, without any waiting, when another writer came between.
+    /// On SQLite it begins IMMEDIATE: a deferred transaction that reads first fails without waiting if
+    /// another connection writes before it does.
     pub fn write_tx<T, E: From<DieselError>>(
         &mut self,
         work: impl FnOnce(&mut Db) -> Result<T, E>,
@@ -89,7 +83,7 @@ impl Db {
         self.finish_tx(work)
     }
 
-    /// Runs `work` in one transaction whose reads all see the same instant of the database.
+    /// Runs `work` in one read-only transaction with a consistent snapshot.
     pub fn read_tx<T, E: From<DieselError>>(
         &mut self,
         work: impl FnOnce(&mut Db) -> Result<T, E>,
@@ -106,7 +100,7 @@ impl Db {
         self.finish_tx(work)
     }
 
-    /// Runs `work` so that it can fail without taking the transaction around it along.
+    /// Runs `work` so that it can fail without ending the surrounding transaction.
     pub fn savepoint<T, E: From<DieselError>>(
         &mut self,
         work: impl FnOnce(&mut Db) -> Result<T, E>,
@@ -127,7 +121,7 @@ impl Db {
                 Ok(value)
             }
             Err(error) => {
-                // The first error is the one to report; a connection that is gone rolls back by itself.
+                // The first error is reported; a lost connection rolls back by itself.
                 let _ = on!(self, |conn| AnsiTransactionManager::rollback_transaction(
                     conn
                 ));
@@ -137,43 +131,32 @@ impl Db {
     }
 }
 
-/// What a command is going to do with the database.
+/// The access that a command requires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
-    /// Make the SQLite file if it is missing: `migrate` only.
+    /// Creates a missing SQLite file: `migrate` only.
     Create,
-    /// Read and write what is there.
     Write,
-    /// Read only; a SQLite file is opened so that nothing can be written.
+    /// Opens a SQLite file read-only.
     Read,
 }
 
-/// Why a database could not be opened.
+/// A database could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// There is no such SQLite file.
     #[error("there is no database at {}", .0.display())]
     Missing(PathBuf),
-    /// The path is a directory.
     #[error("{} is a directory, not a SQLite file", .0.display())]
     Directory(PathBuf),
-    /// The file is not a SQLite database.
     #[error("{} is not a SQLite database", .0.display())]
     NotSqlite(PathBuf),
-    /// There is no directory to make the file in.
-    #[error("there is no directory {}", .0.display())]
+    /// The directory for a new file.
+    #[error("no directory {}", .0.display())]
     NoDirectory(PathBuf),
-    /// The file system says no.
     #[error("cannot open {}", path.display())]
-    File {
-        path: PathBuf,
-        /// What the file system said.
-        source: io::Error,
-    },
-    /// SQLite says no.
+    File { path: PathBuf, source: io::Error },
     #[error("cannot open {}: {reason}", path.display())]
     Sqlite { path: PathBuf, reason: String },
-    /// PostgreSQL cannot be reached or does not let us in.
     #[error("cannot connect to {target}: {reason}")]
     Postgres {
         /// The URL, its password masked.
@@ -184,12 +167,11 @@ pub enum OpenError {
 }
 
 impl OpenError {
-    /// What to do about it.
-    fn cure(&self) -> String {
-        let cure = match self {
+    fn next_step(&self) -> String {
+        let next = match self {
             OpenError::Missing(_) => "usagectl migrate",
             OpenError::Directory(_) | OpenError::NotSqlite(_) => {
-                "name another file: usagectl --database-url sqlite:PATH"
+                "use another file: usagectl --database-url sqlite:PATH"
             }
             OpenError::NoDirectory(path) => {
                 return format!("mkdir -p {}", shell_word(&path.display().to_string()));
@@ -197,28 +179,29 @@ impl OpenError {
             OpenError::Sqlite { path, reason } if reason.contains("malformed") => {
                 let path = shell_word(&path.display().to_string());
                 return format!(
-                    "restore a backup, or save what can be read: sqlite3 {path} .recover"
+                    "restore a backup, or recover the data with sqlite3 {path} .recover"
                 );
             }
             OpenError::File { .. } | OpenError::Sqlite { .. } => {
-                "check the path and who may read and write it"
+                "check the path and its permissions"
             }
-            OpenError::Postgres { reason, .. } => postgres_cure(reason),
+            OpenError::Postgres { reason, .. } => next_step_to_connect(reason),
         };
-        cure.to_owned()
+        next.to_owned()
     }
 }
 
-fn postgres_cure(reason: &str) -> &'static str {
-    // libpq gives no code before there is a connection; these are its words and the server's.
-    let says = |words: &[&str]| words.iter().any(|word| reason.contains(word));
-    if says(&["password", "authentication", "pg_hba.conf"]) {
+/// libpq has no error codes for a failed connection, so the advice depends on English text; the exit code
+/// does not.
+fn next_step_to_connect(reason: &str) -> &'static str {
+    let mentions = |words: &[&str]| words.iter().any(|word| reason.contains(word));
+    if mentions(&["password", "authentication", "pg_hba.conf"]) {
         "check user and password in the URL, or set PGPASSWORD"
-    } else if says(&["does not exist"]) {
+    } else if mentions(&["does not exist"]) {
         "create the database and its role, or correct the URL"
-    } else if says(&["query parameter", "invalid sslmode value"]) {
+    } else if mentions(&["query parameter", "invalid sslmode value"]) {
         "correct or remove that parameter of the URL"
-    } else if says(&["SSL", "certificate"]) {
+    } else if mentions(&["SSL", "certificate"]) {
         "check sslmode and sslrootcert in the URL"
     } else {
         "check host and port, and that the server accepts connections"
@@ -227,8 +210,8 @@ fn postgres_cure(reason: &str) -> &'static str {
 
 impl From<OpenError> for Error {
     fn from(error: OpenError) -> Error {
-        let cure = error.cure();
-        Error::new(Exit::Unreachable, error).with_next(cure)
+        let next = error.next_step();
+        Error::new(Exit::Unreachable, error).with_next(next)
     }
 }
 
@@ -245,8 +228,8 @@ pub fn open(url: &DatabaseUrl, access: Access) -> Result<Db, OpenError> {
     }
 }
 
-/// An empty SQLite database in memory: what `migrate` would start from where there is no file yet.
-pub fn open_nothing() -> Result<Db, OpenError> {
+/// An empty SQLite database in memory, for a preview of `migrate` before the file exists.
+pub fn open_in_memory() -> Result<Db, OpenError> {
     let opened = SqliteConnection::establish(":memory:");
     opened.map(Db::Sqlite).map_err(|error| OpenError::Sqlite {
         path: PathBuf::from(":memory:"),
@@ -268,7 +251,7 @@ fn create_parent(path: &Path) -> Result<(), OpenError> {
 fn open_sqlite(path: &Path, access: Access) -> Result<SqliteConnection, OpenError> {
     match fs::metadata(path) {
         Ok(found) if found.is_dir() => return Err(OpenError::Directory(path.to_owned())),
-        // A pipe would keep us waiting for ever.
+        // Opening a named pipe would block.
         Ok(found) if !found.is_file() => return Err(OpenError::NotSqlite(path.to_owned())),
         Ok(_) => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => match access {
@@ -285,7 +268,7 @@ fn open_sqlite(path: &Path, access: Access) -> Result<SqliteConnection, OpenErro
     let connect = |parameters: &str| -> Result<SqliteConnection, String> {
         let mut conn = SqliteConnection::establish(&sqlite_uri(path, parameters))
             .map_err(|error| error.to_string())?;
-        // The last statement is the first that touches the file: it tells whether it is one of SQLite's.
+        // The last statement is the first that reads the file, and fails if it is not a SQLite database.
         let settings = format!(
             "PRAGMA busy_timeout = {LOCK_TIMEOUT_MS};
              PRAGMA foreign_keys = ON;
@@ -298,29 +281,29 @@ fn open_sqlite(path: &Path, access: Access) -> Result<SqliteConnection, OpenErro
     };
     let opened = if access == Access::Read {
         connect("mode=ro").or_else(|reason| {
-            // Reading a file in WAL mode means writing beside it, unless a writer is there already.
-            // Where we may not and nobody is, the file does not change, and reads as it stands.
+            // A reader of a file in WAL mode creates files beside it. Where it may not, and no WAL exists, no
+            // other process writes the file: it can be read as immutable.
             let mut wal = path.as_os_str().to_owned();
             wal.push("-wal");
-            let may_not = reason.contains("readonly") || reason.contains("unable to open");
-            match may_not && !Path::new(&wal).exists() {
-                true => connect("mode=ro&immutable=1").map_err(|_| reason),
-                false => Err(reason),
+            if Path::new(&wal).exists() {
+                return Err(reason);
             }
+            connect("mode=ro&immutable=1").map_err(|_| reason)
         })
     } else {
         connect("mode=rw")
     };
-    opened.map_err(|reason| match reason.contains("not a database") {
-        true => OpenError::NotSqlite(path.to_owned()),
-        false => OpenError::Sqlite {
-            path: path.to_owned(),
-            reason,
-        },
+    let path = path.to_owned();
+    opened.map_err(|reason| {
+        if reason == NOT_A_DATABASE {
+            OpenError::NotSqlite(path)
+        } else {
+            OpenError::Sqlite { path, reason }
+        }
     })
 }
 
-/// Makes an empty file that only its owner may read, unless another run was quicker.
+/// Creates an empty file that only its owner can read, unless it exists by now.
 fn create_sqlite_file(path: &Path) -> Result<(), OpenError> {
     let made = OpenOptions::new()
         .write(true)
@@ -341,7 +324,7 @@ fn create_sqlite_file(path: &Path) -> Result<(), OpenError> {
     }
 }
 
-/// SQLite's own URI for a file: `mode=rw` opens and never creates, whatever happens in between.
+/// SQLite's URI for a file; `mode=rw` never creates it.
 fn sqlite_uri(path: &Path, parameters: &str) -> String {
     const KEPT: &AsciiSet = &NON_ALPHANUMERIC
         .remove(b'/')
@@ -372,12 +355,12 @@ fn open_postgres(target: &PostgresTarget) -> Result<PgConnection, OpenError> {
     Ok(conn)
 }
 
-/// Quotes a name for SQL, on either engine.
+/// Quotes an identifier for either engine.
 pub fn quote_identifier(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-/// libpq says each attempt on a line of its own, and explains it on the next.
+/// Joins the lines of libpq's message, which has a line for each address tried.
 fn one_line(text: &str) -> String {
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
     lines.collect::<Vec<_>>().join("; ")
@@ -387,19 +370,21 @@ impl From<DieselError> for Error {
     fn from(error: DieselError) -> Error {
         let exit = match &error {
             DieselError::DatabaseError(DatabaseErrorKind::ClosedConnection, _) => Exit::Unreachable,
-            DieselError::DatabaseError(DatabaseErrorKind::SerializationFailure, _) => Exit::Busy,
-            DieselError::DatabaseError(_, information)
-                if is_lock_message(information.message()) =>
-            {
-                Exit::Busy
-            }
+            error if is_busy(error) => Exit::Busy,
             _ => Exit::Failed,
         };
-        let next = match exit {
-            Exit::Unreachable => "check that the server is up, then run the same command again",
-            Exit::Busy => "run the same command again",
-            _ if error.to_string().contains("permission denied") => {
-                "let the owner GRANT USAGE ON SCHEMA usagectl, and SELECT or more on its tables, to this role"
+        let next = match &error {
+            _ if exit == Exit::Unreachable => {
+                "check that the server is running, then run the same command again"
+            }
+            _ if exit == Exit::Busy => "run the same command again",
+            DieselError::DatabaseError(DatabaseErrorKind::ReadOnlyTransaction, _) => {
+                "use the primary server, or a role that may write"
+            }
+            DieselError::DatabaseError(DatabaseErrorKind::Unknown, information)
+                if mentions_privilege(information.message()) =>
+            {
+                "GRANT USAGE ON SCHEMA usagectl, and SELECT or more on its tables, to this role"
             }
             _ => "usagectl status",
         };
@@ -407,11 +392,28 @@ impl From<DieselError> for Error {
     }
 }
 
-/// Diesel hands on neither SQLSTATE nor SQLite's result code, only the text.
-pub(super) fn is_lock_message(message: &str) -> bool {
-    message.contains("database is locked")
-        || message.contains("lock timeout")
-        || message.contains("deadlock detected")
+// Diesel passes on neither SQLSTATE nor SQLite's result code, and for these errors no `DatabaseErrorKind`,
+// so the three texts below are compared. SQLite's are never translated. A PostgreSQL server whose
+// `lc_messages` is not English reports a lock timeout as a failure (exit 1, not 6), and a missing privilege
+// with the general next step; only LOCK TABLE (`migrations::lock_tables`) is reported by code everywhere.
+
+const NOT_A_DATABASE: &str = "file is not a database";
+
+/// Whether another session's lock or transaction caused the error.
+pub(super) fn is_busy(error: &DieselError) -> bool {
+    match error {
+        DieselError::DatabaseError(DatabaseErrorKind::SerializationFailure, _) => true,
+        DieselError::DatabaseError(DatabaseErrorKind::Unknown, information) => {
+            ["database is locked", "lock timeout", "deadlock detected"]
+                .iter()
+                .any(|text| information.message().contains(text))
+        }
+        _ => false,
+    }
+}
+
+fn mentions_privilege(message: &str) -> bool {
+    message.contains("permission denied")
 }
 
 #[cfg(test)]
@@ -419,7 +421,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_path_with_special_characters_stays_one_path_in_sqlites_uri() {
+    fn special_characters_are_encoded_in_sqlite_uri() {
         assert_eq!(
             sqlite_uri(Path::new("/tmp/a b?c#d%.db"), "mode=rw"),
             "file:/tmp/a%20b%3Fc%23d%25.db?mode=rw"

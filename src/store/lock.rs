@@ -1,14 +1,12 @@
-//! One run at a time: the lock that `migrate`, `rollback` and `aggregate` hold while they work.
+//! The run lock, which admits one run of a kind at a time. It is released when its process ends, so there are
+//! no stale locks.
 //!
-//! It survives nothing: whoever dies lets go of it, so there is no stale lock to clear by hand.
-//!
-//! * PostgreSQL: an advisory lock of an open transaction on a connection of its own. A transaction
-//!   keeps its server connection even behind a pooler, where a session's lock could be left behind; an
-//!   idle READ COMMITTED transaction holds no snapshot, so nothing else waits for it. The lock is
-//!   tried again and again and never waited for: a blocking waiter deadlocks with
-//!   `CREATE INDEX CONCURRENTLY`.
-//! * SQLite: an exclusive lock on a file beside the database, `<database>-migrate-lock` or `-aggregate-lock`. Not on the database
-//!   itself: SQLite's own locks are dropped when anybody in the process closes the file.
+//! * PostgreSQL: an advisory lock of an open transaction on a connection of its own. A transaction keeps
+//!   its server connection behind a pooler, where a session lock could be left behind; an idle READ
+//!   COMMITTED transaction holds no snapshot, so nothing else waits for it. The lock is polled: a blocking
+//!   waiter deadlocks with `CREATE INDEX CONCURRENTLY`.
+//! * SQLite: an exclusive lock on a file beside the database, `<database>-migrate-lock` and so on. Not on the
+//!   database itself, since closing any handle of it in this process would release SQLite's locks.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
@@ -26,16 +24,16 @@ use super::db::{Access, Db};
 use super::url::{DatabaseTarget, DatabaseUrl};
 use crate::error::{Error, Exit, Result};
 
-/// What is being locked: two different kinds of run do not wait for each other.
+/// The kinds of run; runs of different kinds do not exclude each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RunKind {
     /// `migrate` and `rollback`.
     Migrate,
     /// `aggregate`.
     Aggregate,
-    /// `alerts check` and `alerts deliver`: nothing is told twice.
+    /// `alerts check` and `alerts deliver`, so that no notification is sent twice.
     Alerts,
-    /// `recommend run`: no question is answered twice.
+    /// `recommend run`.
     Recommend,
 }
 
@@ -60,13 +58,13 @@ impl RunKind {
     }
 }
 
-/// The first half of the PostgreSQL keys: "USGC" in ASCII, so that no other program's lock is ours.
+/// The first half of the PostgreSQL keys: "USGC" in ASCII.
 pub(super) const KEY_SPACE: i32 = 0x5553_4743;
 
-/// How often a held lock is tried again.
+/// The polling interval.
 const POLL: Duration = Duration::from_millis(50);
 
-/// Held while a run works; dropping it, or dying, lets go.
+/// A held lock; dropping it releases it.
 #[derive(Debug)]
 pub struct RunLock {
     held: Held,
@@ -80,7 +78,7 @@ enum Held {
 
 impl Drop for RunLock {
     fn drop(&mut self) {
-        // A server notices that a client has gone some time after it went; the next run may be faster.
+        // Without it the server releases the lock only when it notices the closed connection.
         if let Held::Connection { db: Db::Pg(conn) } = &mut self.held {
             let _ = AnsiTransactionManager::rollback_transaction(conn);
         }
@@ -88,11 +86,7 @@ impl Drop for RunLock {
 }
 
 impl RunLock {
-    /// Takes the lock, trying for as long as `wait`.
-    ///
-    /// # Errors
-    ///
-    /// [`Exit::Busy`] when another run holds it to the end of `wait`; otherwise as opening the database.
+    /// Acquires the lock, or fails with [`Exit::Busy`] after `wait`.
     pub fn acquire(url: &DatabaseUrl, kind: RunKind, wait: Duration) -> Result<RunLock> {
         let deadline = Instant::now() + wait;
         let held = match &url.target {
@@ -116,7 +110,7 @@ struct Locked {
 fn lock_connection(url: &DatabaseUrl, kind: RunKind, deadline: Instant) -> Result<Held> {
     let mut db = db::open(url, Access::Write)?;
     if let Db::Pg(conn) = &mut db {
-        // Servers that end idle transactions would take the lock away in the middle of the work.
+        // A server that ends idle transactions would release the lock during the run.
         conn.batch_execute("SET idle_in_transaction_session_timeout = 0")?;
         AnsiTransactionManager::begin_transaction_sql(
             conn,
@@ -137,7 +131,7 @@ fn lock_file(path: PathBuf, kind: RunKind, deadline: Instant) -> Result<Held> {
     let failed = |error: io::Error| {
         Error::new(Exit::Failed, error)
             .context(format!("cannot use the lock file {}", path.display()))
-            .with_next("check who may write to the directory of the database")
+            .with_next("check the permissions of the database's directory")
     };
     let opened = OpenOptions::new()
         .create(true)
@@ -164,9 +158,9 @@ fn until_free(
             let name = kind.name();
             return Err(Error::message(
                 Exit::Busy,
-                format!("another `usagectl {name}` is at work"),
+                format!("another `usagectl {name}` is running"),
             )
-            .with_next("run the same command again, or let it wait with --lock-wait 60s"));
+            .with_next("run the same command again with --lock-wait 60s"));
         }
         thread::sleep(POLL);
     }

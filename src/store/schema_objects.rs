@@ -1,41 +1,42 @@
-//! Reading the engine's own catalogue: the tables, columns, indexes, triggers, types and functions
-//! that are really there.
+//! Reads the schema objects of a database from the engine's catalogue: tables, columns, indexes, triggers,
+//! types and functions.
 
 use diesel::prelude::*;
 use diesel::sql_types::{Nullable, Text};
 use sha2::{Digest, Sha256};
 
 use super::db::{Db, on};
-use crate::domain::schema::objects::Catalogue;
+use crate::domain::schema::objects::SchemaObjects;
 
-/// The schemas looked into are the connection's search path: the application's, then ours.
+/// Covers the connection's search path: the application's schema, then `usagectl`.
 const POSTGRES: &str = include_str!("schema_objects_postgres.sql");
 const SQLITE: &str = include_str!("schema_objects_sqlite.sql");
 
 #[derive(QueryableByName)]
-struct Found {
+struct Row {
     #[diesel(sql_type = Text)]
     what: String,
     #[diesel(sql_type = Text)]
     how: String,
-    /// A program text that is too long to show: its checksum stands for it.
+    /// The body of a function or trigger; its checksum becomes part of the definition.
     #[diesel(sql_type = Nullable<Text>)]
     body: Option<String>,
 }
 
-/// Reads the catalogue. The migrations' own ledger and log are left out.
-pub fn read(db: &mut Db) -> QueryResult<Catalogue> {
+/// Reads all objects except the migration ledger and log.
+pub fn read(db: &mut Db) -> QueryResult<SchemaObjects> {
     let query = match db {
         Db::Pg(_) => POSTGRES,
         Db::Sqlite(_) => SQLITE,
     };
-    let mut found: Vec<Found> = on!(db, |conn| diesel::sql_query(query).load(conn))?;
-    // Of two indexes on the same columns a valid one, which has no more to say, comes last and so counts.
-    found.sort_by(|a, b| b.how.cmp(&a.how));
-    Ok(found.into_iter().map(Found::line).collect())
+    let mut rows: Vec<Row> = on!(db, |conn| diesel::sql_query(query).load(conn))?;
+    // Of two indexes on the same columns the valid one comes last, and so replaces the other: its
+    // definition is empty.
+    rows.sort_by(|a, b| b.how.cmp(&a.how));
+    Ok(rows.into_iter().map(Row::line).collect())
 }
 
-impl Found {
+impl Row {
     fn line(self) -> (String, String) {
         let how = match &self.body {
             Some(body) => format!("{} {}", self.how, fingerprint(body))
@@ -47,7 +48,8 @@ impl Found {
     }
 }
 
-/// Twelve digits that tell one program text from another, however its lines are broken.
+/// The first twelve digits of the text's SHA-256, white space normalised.
+
 fn fingerprint(text: &str) -> String {
     let words: Vec<&str> = text.split_whitespace().collect();
     let digest = Sha256::digest(words.join(" "));

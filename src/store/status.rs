@@ -1,5 +1,4 @@
-//! What `status` asks beside the migrations: the engine, how far the roll-ups are
-//! behind, how many rules fire, and how many recommendations are open.
+//! Queries of `status`: engine version, outdated roll-ups, alert rules and open recommendations.
 
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Nullable, Text, Timestamp};
@@ -13,7 +12,6 @@ use crate::domain::named::Named;
 use crate::domain::recommendation::is_open;
 use crate::domain::schema::status::{AlertCounts, Freshness};
 
-/// The engine's version, as it says itself.
 pub fn engine_version(db: &mut Db) -> QueryResult<String> {
     #[derive(QueryableByName)]
     struct Version {
@@ -25,15 +23,15 @@ pub fn engine_version(db: &mut Db) -> QueryResult<String> {
         Db::Sqlite(_) => "SELECT sqlite_version() AS version",
     };
     let found: Version = on!(db, |conn| diesel::sql_query(query).get_result(conn))?;
-    // What follows the number is the name of the package.
+    // A package name may follow the number.
     let number = found.version.split(' ').next();
     Ok(number.unwrap_or_default().to_owned())
 }
 
-/// The hours that were marked since they were counted, and those still on the work list.
+/// Counts the dirty hours and those that a running `aggregate` has taken over.
 pub fn freshness(db: &mut Db) -> QueryResult<Freshness> {
     #[derive(QueryableByName)]
-    struct Waiting {
+    struct Pending {
         #[diesel(sql_type = BigInt)]
         hours: i64,
         #[diesel(sql_type = Nullable<Timestamp>)]
@@ -44,15 +42,15 @@ pub fn freshness(db: &mut Db) -> QueryResult<Freshness> {
                      UNION
                      SELECT api_name, period_start FROM usagectl_stale_periods
                      WHERE aggregation_type = 'HOURLY'
-                 ) AS waiting";
-    let found: Waiting = on!(db, |conn| diesel::sql_query(query).get_result(conn))?;
+                 ) AS pending";
+    let found: Pending = on!(db, |conn| diesel::sql_query(query).get_result(conn))?;
     Ok(Freshness {
         hours_waiting: found.hours,
         oldest: found.oldest.map(UtcTimestamp::utc),
     })
 }
 
-/// How many rules fire, and what else alerting has to say. Reads a few small tables.
+/// Counts the alert rules by state, and undelivered notifications.
 pub fn alerts(db: &mut Db) -> QueryResult<AlertCounts> {
     #[derive(QueryableByName)]
     struct Counts {
@@ -69,7 +67,7 @@ pub fn alerts(db: &mut Db) -> QueryResult<AlertCounts> {
         #[diesel(sql_type = BigInt)]
         notices_waiting: i64,
     }
-    // What stands there of rules that are gone, switched off or renamed since is for the next check to settle.
+    // States of deleted, disabled and renamed rules are left to the next `alerts check`.
     let query = "WITH standing AS (
                      SELECT states.state, states.severity, states.alert_id
                      FROM usagectl_alert_states AS states
@@ -83,7 +81,7 @@ pub fn alerts(db: &mut Db) -> QueryResult<AlertCounts> {
                      (SELECT count(*) FROM standing WHERE state = 'UNKNOWN') AS unknown,
                      (SELECT count(*) FROM api_alerts
                       WHERE enabled AND id NOT IN (SELECT alert_id FROM standing)) AS unchecked,
-                     (SELECT count(*) FROM usagectl_notices WHERE delivery = 'WAITING') AS notices_waiting";
+                     (SELECT count(*) FROM usagectl_notices WHERE delivery = 'WAITING') AS notices_pending";
     let found: Counts = on!(db, |conn| diesel::sql_query(query).get_result(conn))?;
     let count = |number: i64| u64::try_from(number).unwrap_or(0);
     Ok(AlertCounts {
@@ -96,7 +94,8 @@ pub fn alerts(db: &mut Db) -> QueryResult<AlertCounts> {
     })
 }
 
-/// How many recommendations are open of each priority that there is, the most urgent first.
+/// Counts the open recommendations by priority, the most urgent first.
+
 pub fn open_recommendations(db: &mut Db) -> QueryResult<Vec<(Priority, u64)>> {
     let open = Status::ALL.iter().filter(|status| is_open(**status));
     let open = open.map(|status| EnumColumn(*status));

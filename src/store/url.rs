@@ -1,8 +1,7 @@
-//! Which database: where the URL comes from and what it says.
+//! The database URL: where it is found, how it is parsed, how it is shown.
 //!
-//! A URL is taken apart here and nowhere else. Its scheme decides the engine, so that no string ever
-//! becomes a SQLite file by accident; the parameters that only Prisma knows are understood or dropped;
-//! the password is masked before anything is shown.
+//! Only this module parses URLs. The scheme selects the engine, so that no string becomes a SQLite file by
+//! accident; Prisma's parameters are translated or dropped; passwords are masked.
 
 use std::env::{self, VarError};
 use std::fmt;
@@ -11,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
-/// Where a URL was found. Shown to the user when the URL is wrong.
+/// Where a URL was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UrlSource {
     /// `--database-url`.
@@ -20,7 +19,7 @@ pub enum UrlSource {
     Environment(&'static str),
     /// A variable in a `.env` file.
     DotEnv(&'static str, PathBuf),
-    /// Nothing was given: the embedded database in the user's data directory.
+    /// The SQLite file in the user's data directory.
     Default,
 }
 
@@ -30,21 +29,20 @@ impl fmt::Display for UrlSource {
             UrlSource::Flag => f.write_str("--database-url"),
             UrlSource::Environment(name) => write!(f, "{name}"),
             UrlSource::DotEnv(name, path) => write!(f, "{name} in {}", path.display()),
-            UrlSource::Default => f.write_str("the embedded default"),
+            UrlSource::Default => f.write_str("the default location"),
         }
     }
 }
 
-/// A database that a command will open.
+/// The database of a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DatabaseUrl {
     pub source: UrlSource,
     pub target: DatabaseTarget,
-    /// What was dropped or translated from a URL written for Prisma, a sentence each.
+    /// Dropped and translated parameters, a message each.
     pub notes: Vec<String>,
 }
 
-/// What a URL names.
 #[derive(Clone, PartialEq, Eq)]
 pub enum DatabaseTarget {
     Sqlite(PathBuf),
@@ -54,24 +52,22 @@ pub enum DatabaseTarget {
 /// A PostgreSQL database: a connection string for libpq, and the schema of the application.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PostgresTarget {
-    /// For libpq; may hold a password.
     connection_string: String,
-    /// The schema that holds the application's tables (Prisma's `schema=`); `public` by default.
+    /// The schema of the application's tables (Prisma's `schema=`); `public` by default.
     pub application_schema: String,
 }
 
 impl PostgresTarget {
-    /// The string for libpq. It may hold a password: never show it.
+    /// The string for libpq. May contain a password: never print it.
     pub fn connection_string(&self) -> &str {
         &self.connection_string
     }
 
-    /// A message with every trace of the URL's passwords taken out: libpq repeats a URL, or a part of
-    /// one, that it cannot read.
+    /// Removes the URL's passwords from a message: libpq quotes a URL, or a part of it, that it cannot parse.
     pub fn without_secrets(&self, message: &str) -> String {
         let mut message = message.replace(&self.connection_string, &mask(&self.connection_string));
         for secret in secrets(&self.connection_string) {
-            // A shorter one would take harmless letters out of every word.
+            // Replacing a shorter one would garble the message.
             if secret.len() >= 4 {
                 message = message.replace(&secret, "***");
             }
@@ -102,78 +98,52 @@ impl fmt::Display for DatabaseTarget {
     }
 }
 
-/// Why a URL was refused. No variant holds the URL itself, since it may hold a password.
+/// The URL was refused. No variant contains the URL itself, since it may contain a password.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum UrlError {
-    /// Nothing before the colon that names an engine.
-    #[error("{source_name} names no database engine: it has no scheme")]
-    NoScheme {
-        /// Where the URL was found.
-        source_name: String,
-    },
-    /// A scheme that is not ours.
-    #[error("{source_name} has the unknown scheme `{scheme}`")]
-    UnknownScheme {
-        /// Where the URL was found.
-        source_name: String,
-        scheme: String,
-    },
-    /// Set, but empty.
+    #[error("{source_name} has no scheme: expected sqlite:, file:, postgres: or postgresql:")]
+    NoScheme { source_name: String },
+    #[error(
+        "{source_name} has the unknown scheme `{scheme}`: expected sqlite, file, postgres or postgresql"
+    )]
+    UnknownScheme { source_name: String, scheme: String },
     #[error("{source_name} is set but empty")]
-    Empty {
-        /// Where the URL was found.
-        source_name: String,
-    },
-    /// A SQLite URL without a path, or an in-memory database, which no second command would find.
-    #[error("{source_name} names no SQLite file")]
-    NoFile {
-        /// Where the URL was found.
-        source_name: String,
-    },
-    /// A PostgreSQL URL that cannot be taken apart safely.
+    Empty { source_name: String },
+    /// No path, or an in-memory database, which would be lost when the command ends.
+    #[error("{source_name} does not name a SQLite file")]
+    NoFile { source_name: String },
     #[error("{source_name} is not a valid PostgreSQL URL: {reason}")]
     Malformed {
-        /// Where the URL was found.
         source_name: String,
-        /// What is wrong; never a part of the URL that could be the password.
+        /// Never quotes the URL.
         reason: &'static str,
     },
-    /// Set to bytes that are no text.
     #[error("{source_name} is not valid UTF-8")]
-    NotText {
-        /// Where the URL was found.
-        source_name: String,
-    },
-    /// A `.env` file that cannot be read.
+    NotText { source_name: String },
     #[error("cannot read {}: {reason}", path.display())]
     DotEnv { path: PathBuf, reason: String },
-    /// Neither `XDG_DATA_HOME` nor `HOME` is set, so there is no default location.
-    #[error("no database was named, and there is no home directory to keep the default one in")]
+    /// Neither `XDG_DATA_HOME` nor `HOME` is set.
+    #[error("no database URL is given, and there is no home directory for the default one")]
     NoHome,
 }
 
 impl UrlError {
-    /// What to do about it.
-    pub fn cure(&self) -> &'static str {
+    /// The next step.
+    pub fn next_step(&self) -> &'static str {
         match self {
             UrlError::Malformed { .. } => {
                 "write it as postgresql://USER:PASSWORD@HOST:5432/DATABASE, with special characters percent-encoded"
             }
             UrlError::DotEnv { .. } => "correct the .env file, or give --database-url",
-            _ => "usagectl --database-url sqlite:PATH or postgresql://USER@HOST/DATABASE",
+            _ => "give --database-url sqlite:PATH or postgresql://USER@HOST/DATABASE",
         }
     }
 }
 
-/// Finds the URL: the flag, else the environment, else a `.env` upward, else the embedded default.
+/// Finds the URL: the flag, else the environment, else the nearest `.env` upward, else the default file.
 ///
-/// With `prefer_direct`, `DIRECT_URL` (Prisma's name for the way around a pooler) goes before
-/// `DATABASE_URL` of the same place; one in `.env` never overrides what the environment says.
-///
-/// # Errors
-///
-/// When the URL found is not one of ours, or `.env` cannot be read. A URL that was given and is
-/// wrong is never replaced by the next source.
+/// With `prefer_direct`, `DIRECT_URL` (Prisma's name for the URL that bypasses a pooler) precedes
+/// `DATABASE_URL` of the same source. An invalid URL is an error; no other source replaces it.
 pub fn find(flag: Option<&str>, prefer_direct: bool) -> Result<DatabaseUrl, UrlError> {
     if let Some(url) = flag {
         return parse(url, UrlSource::Flag);
@@ -202,7 +172,7 @@ pub fn find(flag: Option<&str>, prefer_direct: bool) -> Result<DatabaseUrl, UrlE
                 if let (DatabaseTarget::Sqlite(file), Some(directory)) =
                     (&mut found.target, directory)
                 {
-                    // Whichever directory below we are called in, the file is the same.
+                    // The path is relative to the `.env` file, not to the working directory.
                     *file = directory.join(&file);
                 }
                 return Ok(found);
@@ -218,10 +188,8 @@ pub fn find(flag: Option<&str>, prefer_direct: bool) -> Result<DatabaseUrl, UrlE
 
 type Variables = Vec<(String, String)>;
 
-/// What the nearest `.env` upward says about `names`.
-///
-/// Lines about anything else are nobody's business here, whether or not they can be read: the file was
-/// written for another program.
+/// The values of `names` in the nearest `.env` upward. Other lines are ignored, even if they do not parse:
+/// the file belongs to another program.
 fn read_dot_env(names: &[&str]) -> Result<Option<(PathBuf, Variables)>, UrlError> {
     let Ok(directory) = env::current_dir() else {
         return Ok(None);
@@ -238,7 +206,7 @@ fn read_dot_env(names: &[&str]) -> Result<Option<(PathBuf, Variables)>, UrlError
         reason,
     };
     let text = fs::read_to_string(&path).map_err(|error| failed(error.to_string()))?;
-    // An error means one line that does not parse; the next one is tried again.
+    // An error is one line that does not parse; iteration continues with the next.
     let variables: Variables = dotenvy::from_read_iter(text.as_bytes())
         .flatten()
         .filter(|(name, _)| names.contains(&name.as_str()))
@@ -248,7 +216,7 @@ fn read_dot_env(names: &[&str]) -> Result<Option<(PathBuf, Variables)>, UrlError
         let line = line.strip_prefix("export ").unwrap_or(line);
         let name = line.split('=').next().unwrap_or_default().trim();
         if names.contains(&name) && !variables.iter().any(|(known, _)| known == name) {
-            // The line itself may hold a password.
+            // The line itself may contain a password.
             return Err(failed(format!("the line of {name} does not parse")));
         }
     }
@@ -267,7 +235,6 @@ fn default_path() -> Result<PathBuf, UrlError> {
     Ok(data_home.join("usagectl").join("usagectl.db"))
 }
 
-/// Takes a URL apart.
 pub fn parse(url: &str, source: UrlSource) -> Result<DatabaseUrl, UrlError> {
     let url = url.trim();
     let source_name = source.to_string();
@@ -285,7 +252,7 @@ pub fn parse(url: &str, source: UrlSource) -> Result<DatabaseUrl, UrlError> {
                 return Err(UrlError::NoFile { source_name });
             }
             let notes = parameters
-                .map(|(name, _)| format!("dropped `{name}`, which has no meaning for SQLite"))
+                .map(|(name, _)| format!("ignored `{name}`: not supported for SQLite"))
                 .collect();
             Ok(DatabaseUrl {
                 source,
@@ -350,15 +317,15 @@ fn parse_postgres(
             "schema" if decoded.is_empty() => return Err(malformed("`schema` is empty")),
             "schema" => application_schema = decoded,
             "connection_limit" | "pool_timeout" | "socket_timeout" | "statement_cache_size" => {
-                notes.push(format!("dropped Prisma's `{name}`: usagectl keeps one connection and no pool"));
+                notes.push(format!("ignored Prisma's `{name}`: usagectl uses one connection"));
             }
             "pgbouncer" => notes.push(
-                "dropped Prisma's `pgbouncer`: `migrate` and `rollback` want the server itself, set DIRECT_URL"
+                "ignored Prisma's `pgbouncer`: `migrate` and `rollback` require a direct connection, set DIRECT_URL"
                     .to_owned(),
             ),
             "sslaccept" => strict = decoded == "strict",
             "sslidentity" => notes.push(
-                "dropped Prisma's `sslidentity`: libpq reads PEM files, give `sslcert` and `sslkey`".to_owned(),
+                "ignored Prisma's `sslidentity`: libpq reads PEM files, give `sslcert` and `sslkey`".to_owned(),
             ),
             "sslcert" => server_certificate = Some(decoded),
             _ => kept.push((name.to_owned(), decoded)),
@@ -366,8 +333,7 @@ fn parse_postgres(
     }
     let has = |kept: &[(String, String)], name: &str| kept.iter().any(|(key, _)| key == name);
     if let Some(file) = server_certificate {
-        // In libpq's language `sslcert` is the client's certificate and has a key; in Prisma's it is
-        // the certificate authority of the server.
+        // To libpq `sslcert` is the client's certificate, used with a key; to Prisma it is the server's CA.
         let name = if has(&kept, "sslkey") {
             "sslcert"
         } else {
@@ -384,7 +350,7 @@ fn parse_postgres(
         notes.push("read Prisma's `sslaccept=strict` as `sslmode=verify-full`".to_owned());
     }
     use_system_certificates(&mut kept);
-    // libpq waits for ever on a host that drops packets.
+    // libpq's default is to wait indefinitely.
     if !has(&kept, "connect_timeout") {
         kept.push(("connect_timeout".to_owned(), "10".to_owned()));
     }
@@ -405,10 +371,10 @@ fn parse_postgres(
     Ok((target, notes))
 }
 
-/// Refuses what libpq would misread and then repeat in its message: a password whose `/`, `?` or `@` is
-/// not encoded makes libpq take a part of it for a port.
+/// Refuses URLs that libpq would misread and quote in its message: it takes part of a password with an
+/// unencoded `/`, `?` or `@` for a port.
 fn check_address(address: &str) -> Result<(), &'static str> {
-    if !percent_encoding_is_sound(address) {
+    if !is_percent_encoded(address) {
         return Err("a `%` is not followed by two hexadecimal digits; write it as %25");
     }
     let authority = address.split('/').next().unwrap_or_default();
@@ -435,16 +401,15 @@ fn check_address(address: &str) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// Whether every `%` begins the code of a byte, and of one that libpq accepts.
-fn percent_encoding_is_sound(text: &str) -> bool {
+/// Whether every `%` is followed by two hexadecimal digits other than 00, which libpq refuses.
+fn is_percent_encoded(text: &str) -> bool {
     text.split('%').skip(1).all(|after| {
         let code = after.get(..2).unwrap_or_default();
         code.len() == 2 && code.bytes().all(|b| b.is_ascii_hexdigit()) && code != "00"
     })
 }
 
-/// The bundled OpenSSL looks for certificates where it would have been installed, which is nowhere:
-/// name the distribution's bundle instead.
+/// Names the system's certificate bundle: the bundled OpenSSL looks in a directory that does not exist.
 fn use_system_certificates(parameters: &mut Vec<(String, String)>) {
     let value = |name: &str| {
         let found = parameters.iter().find(|(key, _)| key == name);
@@ -456,12 +421,12 @@ fn use_system_certificates(parameters: &mut Vec<(String, String)>) {
         .as_ref()
         .is_some_and(|mode| mode.starts_with("verify-"));
     let own_roots = env::var_os("HOME").map(|home| Path::new(&home).join(".postgresql/root.crt"));
-    let wanted = match roots.as_deref() {
+    let use_bundle = match roots.as_deref() {
         Some("system") => true,
         Some(_) => false,
         None => verifies && !own_roots.is_some_and(|path| path.exists()),
     };
-    if !wanted {
+    if !use_bundle {
         return;
     }
     if let Some(bundle) = openssl_probe::probe().cert_file {
@@ -475,7 +440,7 @@ fn use_system_certificates(parameters: &mut Vec<(String, String)>) {
     }
 }
 
-/// The passwords in a URL, as they are written and as they are meant.
+/// The passwords in a URL, encoded and decoded.
 fn secrets(url: &str) -> Vec<String> {
     let (address, parameters) = split_parameters(url);
     let authority = address.split_once("://").map_or(address, |(_, rest)| rest);
@@ -486,13 +451,13 @@ fn secrets(url: &str) -> Vec<String> {
         .into_iter()
         .chain(named)
         .flat_map(|(_, secret)| {
-            let meant = percent_decode_str(secret).decode_utf8_lossy().into_owned();
-            [secret.to_owned(), meant]
+            let decoded = percent_decode_str(secret).decode_utf8_lossy().into_owned();
+            [secret.to_owned(), decoded]
         })
         .collect()
 }
 
-/// The URL with its password replaced, for people to see.
+/// The URL with its password replaced by `***`, and only the parameters that identify the database.
 pub fn mask(url: &str) -> String {
     let (address, query) = url.split_once('?').unwrap_or((url, ""));
     let mut masked = match (address.find("://"), address.rfind('@')) {
@@ -506,7 +471,6 @@ pub fn mask(url: &str) -> String {
         }
         _ => address.to_owned(),
     };
-    // Only what tells databases apart is worth showing.
     let shown: Vec<&str> = query
         .split('&')
         .filter(|pair| {
@@ -539,7 +503,7 @@ mod tests {
     }
 
     #[test]
-    fn every_spelling_of_a_sqlite_file_names_the_same_file() {
+    fn all_sqlite_schemes_name_the_same_file() {
         for url in [
             "sqlite:a/b.db",
             "sqlite://a/b.db",
@@ -564,31 +528,34 @@ mod tests {
     }
 
     #[test]
-    fn a_string_that_is_no_url_of_ours_is_refused_by_name() {
+    fn unknown_scheme_is_refused() {
         let refused = |url| parse(url, UrlSource::Flag).unwrap_err().to_string();
         assert_eq!(
             refused("usage.db"),
-            "--database-url names no database engine: it has no scheme"
+            "--database-url has no scheme: expected sqlite:, file:, postgres: or postgresql:"
         );
         assert_eq!(
             refused("postgress://h/d"),
-            "--database-url has the unknown scheme `postgress`"
+            "--database-url has the unknown scheme `postgress`: expected sqlite, file, postgres or postgresql"
         );
         assert_eq!(
             refused("mysql://u:secret@h/d"),
-            "--database-url has the unknown scheme `mysql`"
+            "--database-url has the unknown scheme `mysql`: expected sqlite, file, postgres or postgresql"
         );
         assert_eq!(refused(""), "--database-url is set but empty");
-        assert_eq!(refused("sqlite:"), "--database-url names no SQLite file");
+        assert_eq!(
+            refused("sqlite:"),
+            "--database-url does not name a SQLite file"
+        );
         assert_eq!(
             refused("sqlite::memory:"),
-            "--database-url names no SQLite file"
+            "--database-url does not name a SQLite file"
         );
         assert!(refused("postgres:h/d").contains("`//` is missing"));
     }
 
     #[test]
-    fn a_url_written_for_prisma_works_as_it_is() {
+    fn prisma_url_is_accepted() {
         let (target, notes) = postgres(
             "postgresql://app:pw@db:6543/shop?schema=portal&connection_limit=5&pool_timeout=0&pgbouncer=true&socket_timeout=3&statement_cache_size=0",
         );
@@ -601,7 +568,7 @@ mod tests {
     }
 
     #[test]
-    fn prismas_certificate_parameters_are_translated_to_libpqs() {
+    fn prisma_certificate_parameters_are_translated() {
         let (target, _) =
             postgres("postgres://h/d?sslmode=require&sslaccept=strict&sslcert=/ca.pem");
         let text = target.connection_string();
@@ -616,7 +583,7 @@ mod tests {
     }
 
     #[test]
-    fn libpqs_own_parameters_pass() {
+    fn libpq_parameters_are_kept() {
         let (target, notes) =
             postgres("postgres:///d?host=/run/postgresql&connect_timeout=2&application_name=cron");
         assert_eq!(
@@ -627,7 +594,7 @@ mod tests {
     }
 
     #[test]
-    fn a_password_is_never_shown() {
+    fn password_is_masked() {
         for url in [
             "postgres://user:s3cret@host/db",
             "postgres://user:s3c@ret@host:5432/db",
@@ -644,7 +611,7 @@ mod tests {
     }
 
     #[test]
-    fn a_password_that_libpq_would_take_for_a_port_is_refused_without_repeating_it() {
+    fn unencoded_password_is_refused_without_quoting_it() {
         for url in [
             "postgres://user:s3/cret@host/db",
             "postgres://user:s3cret",
@@ -663,7 +630,7 @@ mod tests {
     }
 
     #[test]
-    fn what_libpq_repeats_of_a_url_is_masked() {
+    fn url_quoted_by_libpq_is_masked() {
         let (target, _) = postgres("postgres://u:s3cr%65t@[/db?sslpassword=hidden");
         let message = format!(
             "no matching \"]\" in \"{}\", s3cr%65t, s3cret, hidden",

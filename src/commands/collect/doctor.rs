@@ -1,19 +1,19 @@
-//! `collect doctor`: whether everything that is configured can be asked.
+//! `collect doctor`: checks every configured source.
 
 use clap::Args;
 
-use super::run::{ask, outcome, told};
+use super::run::{collect, outcome, report};
 use super::targets::TargetArgs;
 use crate::context::Context;
 use crate::domain::metrics::point::Saved;
 use crate::error::{Outcome, Result};
-use crate::output::collect::Examined;
+use crate::output::collect::DoctorReport;
 use crate::store::db::Access;
 
-/// Check credentials, rights and latency of every source
+/// Check credentials, permissions and latency of every source
 ///
-/// Asks as `collect run` does, and writes nothing. For what fails it says what to do; for what is not
-/// configured it says what would configure it.
+/// Queries the sources as `collect run` does and writes nothing. Shows how to fix what fails, and how to configure
+/// what is not configured.
 #[derive(Args, Debug)]
 #[command(after_help = "Example: usagectl collect doctor --only usage --usage-api finnhub")]
 pub struct DoctorArgs {
@@ -21,18 +21,16 @@ pub struct DoctorArgs {
     targets: TargetArgs,
 }
 
-/// Examines.
 pub fn run(context: &mut Context, args: DoctorArgs) -> Result<Outcome> {
     let mut db = context.open(Access::Read)?;
-    let (finished, targets) = ask(context, &mut db, &args.targets)?;
-    let mut examined = Examined {
-        skipped: targets.skipped,
-        ..Examined::default()
-    };
+    let (finished, not_configured) = collect(context, &mut db, &args.targets)?;
+    let mut collectors = Vec::new();
     for finished in &finished {
-        let one = told(context, finished, Saved::default());
-        examined.collectors.push(one);
+        collectors.push(report(context, finished, Saved::default()));
     }
-    context.answer(&examined)?;
+    context.answer(&DoctorReport {
+        collectors,
+        not_configured,
+    })?;
     Ok(outcome(&finished))
 }

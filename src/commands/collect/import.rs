@@ -1,4 +1,4 @@
-//! `collect import`: measurements and bills from a file or stdin.
+//! `collect import`: reads measurements or a bill from a file or stdin.
 
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
@@ -8,88 +8,85 @@ use clap::{Args, ValueEnum};
 
 use crate::args::parse_duration;
 use crate::context::Context;
-use crate::domain::format::{count, counted};
-use crate::domain::metrics::focus_bill::{Bill, Charge};
+use crate::domain::format::counted;
+use crate::domain::metrics::focus_bill::{Bill, Charge, UnknownService};
 use crate::domain::metrics::point::{NewPoint, Saved};
 use crate::error::{Error, Exit, Outcome, Result};
 use crate::ingest::{
     self, Broken, Format, Found, Input, Line, Refusal, RejectsFile, Rules, TimeUnit,
 };
-use crate::output::collect::Imported;
+use crate::output::collect::ImportReport;
 use crate::output::printable;
 use crate::store::db::{Access, Db};
 use crate::store::metrics::days;
 use crate::store::metrics::points;
-use crate::store::metrics::points::Known;
+use crate::store::metrics::points::OnConflict;
 
-/// Import metrics from a file or a pipe
+/// Import metrics from a file or stdin
 ///
-/// Reads NDJSON, a JSON array or CSV, plain or compressed with gzip or zstd; the first bytes tell which.
-/// A line is one value: service, metric, value and timestamp, as the application's table has them; and
-/// optionally metadata (an object), resource (which database or project), reading (level: what there is;
-/// cumulative: what was used since period_start; amount: what was used in a stretch of time of its own)
-/// and id.
+/// Reads NDJSON, a JSON array or CSV, plain or compressed with gzip or zstd, detected from the first bytes.
+/// A line is one value: service, metric, value and timestamp, as in the application's table; optionally
+/// metadata (an object), resource (database or project), id, and reading: level (state at the time),
+/// cumulative (usage since period_start) or amount (usage since the previous value).
 ///
-/// With `--kind focus` the lines are charges of a bill in the FOCUS format, as Vercel and the large
-/// clouds export it; they are added up to amounts for each day.
+/// With `--input focus` the lines are charges of a bill in the FOCUS format, which Vercel and the large clouds
+/// export. They are summed by day.
 ///
-/// A line that is refused is named and counted and does not stop the others; the exit code is then 3.
-/// The same moment of the same series is one row: what is imported again changes nothing, and a value
-/// that was corrected replaces the old one.
+/// A rejected line is reported, counted and skipped; the exit code is then 3. Importing a file again changes
+/// nothing; a corrected value replaces the stored one of the same series and time.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
   usagectl collect import metrics.ndjson
   echo '{\"service\":\"VERCEL_KV\",\"metric\":\"STORAGE_MB\",\"value\":201.5,\"timestamp\":\"2026-01-31T12:00:00Z\"}' | usagectl collect import -")]
 pub struct ImportArgs {
-    /// File to read; stdin if there is none, or for `-`
+    /// File to read; `-` or none for stdin
     #[arg(value_name = "FILE")]
     file: Option<PathBuf>,
 
-    /// What the lines are
-    #[arg(long, value_enum, default_value_t = Kind::Metrics)]
-    kind: Kind,
+    /// Content of the input
+    #[arg(long, value_enum, value_name = "CONTENT", default_value_t = Content::Metrics)]
+    input: Content,
 
-    /// Read this format, whatever the input begins with
+    /// Format of the input [default: detected]
     #[arg(long, value_enum, value_name = "FORMAT")]
     input_format: Option<Format>,
 
-    /// Keep refused lines in this file, behind those that are in it
+    /// Append rejected lines to this file
     #[arg(long, value_name = "FILE")]
     rejects: Option<PathBuf>,
 
-    /// Read times that are numbers as seconds or milliseconds since 1970
+    /// Unit of numeric times, counted from 1970
     #[arg(long, value_enum, value_name = "UNIT")]
     time_unit: Option<TimeUnit>,
 
-    /// Read times without a zone as of this one: UTC, or an offset such as +02:00
+    /// Zone of times without one: UTC, or an offset such as +02:00
     #[arg(long, value_name = "ZONE", value_parser = ingest::zone_from_text, allow_hyphen_values = true)]
     assume_tz: Option<FixedOffset>,
 
-    /// Refuse times further ahead of now than this
-    #[arg(long, value_name = "SPAN", default_value = "5m", value_parser = parse_duration)]
+    /// Reject times further in the future than this
+    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = parse_duration)]
     max_future: std::time::Duration,
 }
 
-/// What the lines of an input are.
+/// The content of an input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Kind {
+enum Content {
     /// Values of metrics
     Metrics,
     /// Charges of a bill in the FOCUS format
     Focus,
 }
 
-/// How far ahead of now a time is believed.
+/// The default of `--max-future`.
 pub(super) const MAX_FUTURE: TimeDelta = TimeDelta::minutes(5);
 
-/// So many points go into one transaction.
+/// Points per transaction.
 const BATCH: usize = 5_000;
 
-/// So many refused lines are named; then they are only counted.
-const NAMED_LINES: u64 = 20;
+/// Rejected lines that are reported one by one; further ones are only counted.
+const MAX_REPORTED: u64 = 20;
 
-/// Imports what the arguments name.
 pub fn run(context: &mut Context, args: ImportArgs) -> Result<Outcome> {
     let input = open(args.file.as_deref())?;
     let rejects = args.rejects.as_deref().map(open_rejects).transpose()?;
@@ -105,22 +102,22 @@ pub fn run(context: &mut Context, args: ImportArgs) -> Result<Outcome> {
         context,
         db: &mut db,
         rejects,
-        waiting: Vec::new(),
+        pending: Vec::new(),
         read: 0,
         refused: 0,
         saved: Saved::default(),
     };
-    let (broken, left_out) = match args.kind {
-        Kind::Metrics => (import.metrics(input)?, Vec::new()),
-        Kind::Focus => import.bill(input)?,
+    let (broken, unknown) = match args.input {
+        Content::Metrics => (import.metrics(input)?, Vec::new()),
+        Content::Focus => import.bill(input)?,
     };
-    import.finish(broken, left_out)
+    import.finish(broken, unknown)
 }
 
 fn open(file: Option<&Path>) -> Result<Input> {
     let stdin = Path::new("-");
     if file.is_none() && io::stdin().is_terminal() {
-        let message = "nothing to import: no file is named, and stdin is a terminal";
+        let message = "no file given, and stdin is a terminal";
         return Err(Error::usage(message).with_next("usagectl collect import FILE"));
     }
     let opened = match file.unwrap_or(stdin) {
@@ -128,8 +125,7 @@ fn open(file: Option<&Path>) -> Result<Input> {
         path => Input::open(path),
     };
     opened.map_err(|error| {
-        Error::new(Exit::Failed, error)
-            .with_next("name a file that can be read; nothing was imported")
+        Error::new(Exit::Failed, error).with_next("give a readable file; nothing was imported")
     })
 }
 
@@ -137,26 +133,23 @@ fn open_rejects(path: &Path) -> Result<RejectsFile> {
     RejectsFile::open(path).map_err(|error| {
         Error::new(Exit::Failed, error)
             .context(format!("cannot write {}", path.display()))
-            .with_next("name a file that can be written; nothing was imported")
+            .with_next("give a writable file; nothing was imported")
     })
 }
 
-/// Sums up the days whose points changed, and tells of late points that came too late.
+/// Rebuilds the days whose points changed, and warns about late points in pruned days.
 pub(super) fn refresh(context: &mut Context, db: &mut Db) -> Result<u64> {
     let refreshed = days::refresh(db)?;
     if refreshed.sealed > 0 {
         context.warn(format_args!(
-            "{} pruned before; what came late into them is stored and not summed up",
-            match refreshed.sealed {
-                1 => "1 day was".to_owned(),
-                days => format!("{} days were", count(days.cast_signed())),
-            }
+            "late points in {}: stored, but not added to the daily summaries",
+            counted(refreshed.sealed, "pruned day")
         ));
     }
     Ok(refreshed.days)
 }
 
-/// Where reading an input ended before its end, and why.
+/// The line at which an unreadable input stopped, and the reason.
 type BrokenAt = Option<(u64, String)>;
 
 struct Import<'a> {
@@ -165,7 +158,7 @@ struct Import<'a> {
     rules: Rules,
     format: Option<Format>,
     rejects: Option<RejectsFile>,
-    waiting: Vec<NewPoint>,
+    pending: Vec<NewPoint>,
     read: u64,
     refused: u64,
     saved: Saved,
@@ -174,28 +167,28 @@ struct Import<'a> {
 impl Import<'_> {
     fn metrics(&mut self, input: Input) -> Result<BrokenAt> {
         let broken = self.read(input, |import, point: NewPoint| {
-            import.waiting.push(point);
-            match import.waiting.len() < BATCH {
-                true => Ok(()),
-                false => import.save(),
+            import.pending.push(point);
+            if import.pending.len() >= BATCH {
+                import.save()?;
             }
+            Ok(())
         })?;
         self.save()?;
         Ok(broken)
     }
 
-    /// A bill must be whole before it can be added up; one that breaks off is not saved.
-    fn bill(&mut self, input: Input) -> Result<(BrokenAt, Vec<String>)> {
+    /// Saves nothing of a truncated bill, since its sums would be wrong.
+    fn bill(&mut self, input: Input) -> Result<(BrokenAt, Vec<UnknownService>)> {
         let mut bill = Bill::default();
         let broken = self.read(input, |_, charge: Charge| {
             bill.add(&charge);
             Ok(())
         })?;
         if broken.is_none() {
-            self.waiting = bill.points("focus", "");
+            self.pending = bill.points("focus", "");
             self.save()?;
         }
-        Ok((broken, bill.left_out()))
+        Ok((broken, bill.unknown_services()))
     }
 
     fn read<L: Line>(
@@ -215,14 +208,19 @@ impl Import<'_> {
             Ok(()) => Ok(None),
             Err(Broken::Input(line, reason)) => Ok(Some((line, reason))),
             Err(Broken::Taker(error)) => Err(error.context(match self.saved {
-                Saved { inserted: 0, updated: 0, .. } => "importing stopped; nothing was imported".to_owned(),
-                _ => "importing stopped; run the same command again: what is imported is not imported twice".to_owned(),
+                Saved {
+                    inserted: 0,
+                    updated: 0,
+                    ..
+                } => "import stopped; nothing was imported".to_owned(),
+                _ => "import stopped; run the same command again: imported lines are skipped"
+                    .to_owned(),
             })),
         }
     }
 
     fn refuse(&mut self, refusal: &Refusal) -> Result<()> {
-        if self.refused < NAMED_LINES {
+        if self.refused < MAX_REPORTED {
             let problem = &refusal.problem;
             let what = match &problem.field {
                 Some(field) => format!("{} {}", printable(field), printable(&problem.message)),
@@ -241,22 +239,22 @@ impl Import<'_> {
                 let path = rejects.path().display();
                 Error::new(Exit::Failed, error)
                     .context(format!("cannot write {path}"))
-                    .with_next("make room for the refused lines, then run the same command again")
+                    .with_next("make room for the rejected lines, then run the same command again")
             })?;
         }
         Ok(())
     }
 
     fn save(&mut self) -> Result<()> {
-        let saved = points::save(self.db, &self.waiting, Known::IsReplaced)?;
-        self.waiting.clear();
+        let saved = points::save(self.db, &self.pending, OnConflict::Replace)?;
+        self.pending.clear();
         self.saved.inserted += saved.inserted;
         self.saved.updated += saved.updated;
         self.saved.unchanged += saved.unchanged;
         Ok(())
     }
 
-    fn finish(self, broken: BrokenAt, left_out: Vec<String>) -> Result<Outcome> {
+    fn finish(self, broken: BrokenAt, unknown_services: Vec<UnknownService>) -> Result<Outcome> {
         let Import {
             context,
             db,
@@ -266,29 +264,23 @@ impl Import<'_> {
             rejects,
             ..
         } = self;
-        if refused > NAMED_LINES {
-            let more = counted(refused - NAMED_LINES, "more line");
-            context.warn(format_args!("{more} refused"));
+        if refused > MAX_REPORTED {
+            let more = counted(refused - MAX_REPORTED, "more line");
+            context.warn(format_args!("{more} rejected"));
         }
-        for name in &left_out {
-            let name = printable(name);
-            context.warn(format_args!(
-                "`{name}` is no service that is known here; its cost is in the sum, its amounts are in the metadata only"
-            ));
+        for unknown in &unknown_services {
+            context.warn(printable(&unknown.to_string()));
         }
         if let Some((line, reason)) = &broken {
-            context.error(&format!(
-                "{}; it was read up to line {line}",
-                printable(reason)
-            ));
+            context.error(&format!("{} after line {line}", printable(reason)));
         }
         let days = refresh(context, db)?;
-        context.answer(&Imported {
+        context.answer(&ImportReport {
             read,
             refused,
             saved,
             days,
-            left_out,
+            unknown_services,
         })?;
         let kept = match rejects {
             Some(rejects) => {
@@ -298,20 +290,19 @@ impl Import<'_> {
             }
             None => None,
         };
-        let again = "run the same command again: what is imported is not imported twice";
+        let again = "run the same command again: imported lines are skipped";
         Ok(match (broken, refused, kept) {
-            (Some(_), _, _) => Outcome::with_next(
-                Exit::Failed,
-                format!("see to the input that could not be read, then {again}"),
-            ),
+            (Some(_), _, _) => {
+                Outcome::with_next(Exit::Failed, format!("correct the input, then {again}"))
+            }
             (None, 0, _) => Outcome::DONE,
             (None, _, Some(kept)) => Outcome::with_next(
                 Exit::Incomplete,
-                format!("correct the lines that {kept} shows in the input, then {again}"),
+                format!("correct the lines listed in {kept}, then {again}"),
             ),
             (None, _, None) => Outcome::with_next(
                 Exit::Incomplete,
-                format!("correct the lines that are refused, then {again}"),
+                format!("correct the rejected lines, then {again}"),
             ),
         })
     }

@@ -1,4 +1,4 @@
-//! `collect`: infrastructure metrics, from where they are measured, from files and from hand.
+//! `collect`: infrastructure metrics from sources, from files and by hand.
 
 pub mod doctor;
 pub mod import;
@@ -15,8 +15,8 @@ use crate::error::{Outcome, Result};
 
 /// Collect infrastructure metrics
 ///
-/// Metrics are rows of the application's table InfrastructureMetric. Limits, forecasts and
-/// recommendations are made from them.
+/// Metrics are stored in the application's table InfrastructureMetric. Limits, forecasts and recommendations
+/// are computed from them.
 #[derive(Args, Debug)]
 #[command(after_help = "Example: usagectl collect import metrics.ndjson")]
 pub struct CollectArgs {
@@ -34,7 +34,6 @@ enum CollectCommand {
     Prune(prune::PruneArgs),
 }
 
-/// Hands over to the command that is named.
 pub fn run(context: &mut Context, args: CollectArgs) -> Result<Outcome> {
     match args.command {
         CollectCommand::Run(args) => run::run(context, *args),

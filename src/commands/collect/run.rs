@@ -1,4 +1,4 @@
-//! `collect run`: asks every source that is configured, and writes what they tell.
+//! `collect run`: queries every configured source and stores the values.
 
 use std::time::{Duration, Instant};
 
@@ -12,37 +12,37 @@ use crate::domain::metrics::collector::{CollectorRun, MetricSource, RunResult};
 use crate::domain::metrics::point::Saved;
 use crate::domain::named::Named;
 use crate::error::{Exit, Outcome, Result};
-use crate::output::collect::{Ran, RanOne};
+use crate::output::collect::{CollectReport, CollectorReport, NotConfigured};
+use crate::output::printable;
 use crate::store::db::{Access, Db};
-use crate::store::metrics::points;
-use crate::store::metrics::points::Known;
-use crate::store::metrics::{collector_runs, counters};
+use crate::store::metrics::points::OnConflict;
+use crate::store::metrics::{collector_runs, counters, points};
 
-/// Collect metrics from everything that is configured
+/// Collect metrics from every configured source
 ///
-/// Asks all sources at once, each with a time limit of its own; one that fails does not stop the others,
-/// and the exit code is then 3, or 1 if all failed. What is not configured is left out:
+/// Queries all sources at once, each with its own timeout. A source that fails does not stop the others; the exit
+/// code is then 3, or 1 if all fail. Sources that are not configured are skipped:
 ///
 /// postgres: --postgres-url or USAGECTL_POSTGRES_URL; size, connections, latency.
 ///
-/// redis: --redis-url or USAGECTL_REDIS_URL; memory, clients, commands of the day, latency.
+/// redis: --redis-url or USAGECTL_REDIS_URL; memory, clients, commands per day, latency.
 ///
-/// upstash: UPSTASH_EMAIL, UPSTASH_API_KEY and UPSTASH_REDIS_ID for what the bill counts; or
+/// upstash: UPSTASH_EMAIL, UPSTASH_API_KEY and UPSTASH_REDIS_ID for the billed counts; or
 /// UPSTASH_REDIS_REST_URL and UPSTASH_REDIS_REST_TOKEN (also KV_REST_API_URL and KV_REST_API_TOKEN).
 ///
 /// neon: NEON_API_KEY, NEON_ORG_ID, NEON_PROJECT_ID; data transfer of the last days. Paid plans only.
 ///
 /// vercel: VERCEL_TOKEN, VERCEL_TEAM_ID; the last days of the bill.
 ///
-/// openai: OPENAI_ADMIN_KEY, OPENAI_PROJECT_ID; the costs of the last days.
+/// openai: OPENAI_ADMIN_KEY, OPENAI_PROJECT_ID; costs of the last days.
 ///
-/// prometheus: --prometheus-url or USAGECTL_PROMETHEUS_URL, --map or --map-file,
-/// USAGECTL_PROMETHEUS_TOKEN if it wants one.
+/// prometheus: --prometheus-url or USAGECTL_PROMETHEUS_URL, with --map or --map-file;
+/// USAGECTL_PROMETHEUS_TOKEN if it requires a token.
 ///
 /// usage: --usage-api; requests and credits recorded in this database.
 ///
-/// Keys are taken from the environment only. The same moment is written once. In cron, with the URLs and
-/// keys in the environment: `*/15 * * * * usagectl -q collect run --only postgres,redis`.
+/// Keys are read from the environment only. Collecting again at the same time writes nothing. In cron, with URLs
+/// and keys in the environment: `*/15 * * * * usagectl -q collect run --only postgres,redis`.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -52,12 +52,11 @@ pub struct RunArgs {
     #[command(flatten)]
     targets: TargetArgs,
 
-    /// Show what would be written, and write nothing
+    /// Show the values, and write nothing
     #[arg(long)]
     dry_run: bool,
 }
 
-/// Collects.
 pub fn run(context: &mut Context, args: RunArgs) -> Result<Outcome> {
     let access = if args.dry_run {
         Access::Read
@@ -65,72 +64,76 @@ pub fn run(context: &mut Context, args: RunArgs) -> Result<Outcome> {
         Access::Write
     };
     let mut db = context.open(access)?;
-    let (finished, targets) = ask(context, &mut db, &args.targets)?;
-    for (source, hint) in &targets.skipped {
-        context.detail(format_args!("{source} is not configured: {hint}"));
+    let (finished, not_configured) = collect(context, &mut db, &args.targets)?;
+    for NotConfigured { collector, next } in not_configured {
+        context.detail(format_args!("{collector} is not configured: {next}"));
     }
-    let mut ran = Ran {
+    let mut answer = CollectReport {
         dry_run: args.dry_run,
-        ..Ran::default()
+        ..CollectReport::default()
     };
     for finished in &finished {
-        let saved = match args.dry_run {
-            true => Saved::default(),
-            false => save(&mut db, finished, context)?,
+        let saved = if args.dry_run {
+            Saved::default()
+        } else {
+            save(&mut db, finished, context)?
         };
-        ran.collectors.push(told(context, finished, saved));
+        answer.collectors.push(report(context, finished, saved));
     }
     if !args.dry_run {
         import::refresh(context, &mut db)?;
     }
-    context.answer(&ran)?;
+    context.answer(&answer)?;
     Ok(outcome(&finished))
 }
 
-/// Asks all targets. This database itself is asked here, since a connection serves one thread.
-pub(super) fn ask(
+/// Queries all targets. This database is read here, since a connection serves one thread.
+pub(super) fn collect(
     context: &Context,
     db: &mut Db,
     args: &TargetArgs,
-) -> Result<(Vec<Finished>, Targets)> {
-    let last = collector_runs::last(db, Some(RunResult::Ok))?;
-    let last = last
+) -> Result<(Vec<Finished>, Vec<NotConfigured>)> {
+    let runs = collector_runs::last(db, Some(RunResult::Ok))?;
+    let last = runs
         .iter()
         .find(|run| run.collector == MetricSource::Postgres.as_str());
-    let last_asked = last.and_then(|run| (context.now - run.started_at).to_std().ok());
-    let mut targets = args.targets(last_asked)?;
-    let moment = CollectContext {
+    let last_collected = last.and_then(|run| (context.now - run.started_at).to_std().ok());
+    let Targets {
+        collectors,
+        usage,
+        not_configured,
+    } = args.targets(last_collected)?;
+    let collect_context = CollectContext {
         now: context.now,
         timeout: args.timeout.max(Duration::from_millis(1)),
         counters: counters::all(db)?,
     };
-    let mut finished = collectors::run(std::mem::take(&mut targets.collectors), &moment);
-    if let Some(prices) = targets.usage {
+    let mut finished = collectors::run(collectors, &collect_context);
+    if let Some(prices) = usage {
         let began = Instant::now();
-        let found = collectors::usage(db, &args.usage_api, prices, context.now);
-        let took = began.elapsed();
+        let outcome = collectors::usage(db, &args.usage_api, prices, context.now);
         finished.push(Finished {
             source: MetricSource::Usage,
-            found,
-            took,
+            outcome,
+            took: began.elapsed(),
         });
     }
-    Ok((finished, targets))
+    Ok((finished, not_configured))
 }
 
-/// Writes what a collector found and that it ran, in one transaction.
+/// Saves the values and the run of a collector in one transaction.
 fn save(db: &mut Db, finished: &Finished, context: &Context) -> Result<Saved> {
-    let saved = db.write_tx(|db| -> Result<Saved> {
-        let saved = match &finished.found {
+    db.write_tx(|db| -> Result<Saved> {
+        let saved = match &finished.outcome {
             Err(_) => Saved::default(),
-            Ok(found) => {
-                counters::remember(db, &found.counters)?;
-                let known = if found.revises {
-                    Known::IsReplaced
+            Ok(collected) => {
+                counters::save(db, &collected.counters)?;
+                let on_conflict = if collected.revises {
+                    OnConflict::Replace
                 } else {
-                    Known::Stays
+                    OnConflict::Keep
                 };
-                points::save_in(db, &found.points, known)?
+                points::save_in(db, &collected.points, on_conflict)?
             }
         };
         let run = CollectorRun {
@@ -139,65 +142,62 @@ fn save(db: &mut Db, finished: &Finished, context: &Context) -> Result<Saved> {
             duration_ms: i64::try_from(finished.took.as_millis()).unwrap_or(i64::MAX),
             result: result(finished),
             written: i32::try_from(saved.inserted + saved.updated).unwrap_or(i32::MAX),
-            error: finished.found.as_ref().err().map(ToString::to_string),
+            error: finished.outcome.as_ref().err().map(ToString::to_string),
         };
         collector_runs::insert(db, &run)?;
         Ok(saved)
-    })?;
-    Ok(saved)
+    })
 }
 
 fn result(finished: &Finished) -> RunResult {
-    match &finished.found {
+    match &finished.outcome {
         Err(_) => RunResult::Failed,
-        Ok(found) if found.points.is_empty() => RunResult::Empty,
+        Ok(collected) if collected.points.is_empty() => RunResult::Empty,
         Ok(_) => RunResult::Ok,
     }
 }
 
-/// Says what there is to say about a collector, and returns its part of the answer.
-pub(super) fn told(context: &mut Context, finished: &Finished, saved: Saved) -> RanOne {
+/// Prints the notes and warnings of a collector, and returns its part of the answer.
+pub(super) fn report(context: &mut Context, finished: &Finished, saved: Saved) -> CollectorReport {
     let source = finished.source;
-    let mut one = RanOne {
-        source,
+    let mut report = CollectorReport {
+        collector: source,
         result: result(finished),
         saved,
-        took: finished.took,
-        points: Vec::new(),
-        failure: None,
+        duration_ms: u64::try_from(finished.took.as_millis()).unwrap_or(u64::MAX),
+        error: None,
+        next: None,
+        values: Vec::new(),
     };
-    match &finished.found {
-        Err(failure) => one.failure = Some(failure.clone()),
-        Ok(found) => {
-            for note in &found.notes {
+    match &finished.outcome {
+        Err(error) => {
+            report.error = Some(error.message.clone());
+            report.next = Some(error.hint.clone());
+        }
+        Ok(collected) => {
+            for note in &collected.notes {
                 context.detail(format_args!("{source}: {note}"));
             }
-            for warning in &found.warnings {
-                context.warn(format_args!(
-                    "{source}: {}",
-                    crate::output::printable(warning)
-                ));
+            for warning in &collected.warnings {
+                context.warn(format_args!("{source}: {}", printable(warning)));
             }
-            one.points = found.points.clone();
+            report.values = collected.points.iter().map(Into::into).collect();
         }
     }
-    one
+    report
 }
 
-/// How the run ends: with the hint of the first failure, if there is one.
+/// The outcome of the command: the hint of the first failed collector is the next step.
 pub(super) fn outcome(finished: &[Finished]) -> Outcome {
-    let failures = finished
-        .iter()
-        .filter_map(|finished| finished.found.as_ref().err());
-    let failed = failures.clone().count();
-    match failures.clone().next() {
-        None => Outcome::DONE,
-        Some(first) => {
-            let exit = match failed == finished.len() {
-                true => Exit::Failed,
-                false => Exit::Incomplete,
-            };
-            Outcome::with_next(exit, first.hint.clone())
-        }
-    }
+    let errors = finished.iter().filter_map(|it| it.outcome.as_ref().err());
+    let failed = errors.clone().count();
+    let Some(first) = errors.clone().next() else {
+        return Outcome::DONE;
+    };
+    let exit = if failed == finished.len() {
+        Exit::Failed
+    } else {
+        Exit::Incomplete
+    };
+    Outcome::with_next(exit, first.hint.clone())
 }

@@ -1,37 +1,37 @@
-//! `collect set`: one value, measured by hand.
+//! `collect set`: records one value by hand.
 
 use chrono::{DateTime, Utc};
 use clap::Args;
 
 use super::import;
-use crate::args::parse_instant;
-use crate::context::{Context, current_user};
+use crate::args::{Author, parse_instant};
+use crate::context::Context;
 use crate::domain::metrics::names::{Metric, Service};
 use crate::domain::metrics::point::{NewPoint, Reading, Series};
 use crate::error::{Error, Outcome, Result};
-use crate::output::collect::Imported;
+use crate::output::collect::ImportReport;
 use crate::store::db::Access;
 use crate::store::metrics::points;
-use crate::store::metrics::points::Known;
+use crate::store::metrics::points::OnConflict;
 
 /// Record one value by hand
 ///
-/// For what no collector reaches, such as the usage page of a free plan. A value of the same moment is
+/// For metrics that no collector reads, such as the usage page of a free plan. A stored value of the same time is
 /// replaced.
 #[derive(Args, Debug)]
 #[command(
     after_help = "Example: usagectl collect set --service VERCEL_KV --metric STORAGE_MB 201.5"
 )]
 pub struct SetArgs {
-    /// What was measured
+    /// Service
     #[arg(long)]
     service: Service,
 
-    /// What of it
+    /// Metric
     #[arg(long)]
     metric: Metric,
 
-    /// Which database, project or team, if there are several
+    /// Database, project or team, if there are several
     #[arg(
         long,
         value_name = "NAME",
@@ -40,51 +40,53 @@ pub struct SetArgs {
     )]
     resource: String,
 
-    /// When it was so (RFC 3339) [default: now]
+    /// Time of the measurement (RFC 3339) [default: now]
     #[arg(long, value_name = "TIME", value_parser = parse_instant)]
     at: Option<DateTime<Utc>>,
 
-    /// How to read it: level, cumulative or amount [default: by the metric]
+    /// How to read the value: level, cumulative or amount [default: by metric]
     #[arg(long)]
     reading: Option<Reading>,
 
-    /// The value, in the unit that the metric's name says
+    #[command(flatten)]
+    author: Author,
+
+    /// Value, in the unit named by the metric
     #[arg(allow_negative_numbers = true)]
     value: f64,
 }
 
-/// Records the value.
 pub fn run(context: &mut Context, args: SetArgs) -> Result<Outcome> {
     let at = args.at.unwrap_or(context.now);
-    if !args.value.is_finite() || (args.value < 0.0 && args.metric != Metric::CostUsd) {
-        return Err(Error::usage("the value is not a number from 0 on")
-            .with_next("usagectl collect set --help"));
+    let value = args.value;
+    if !value.is_finite() || (value < 0.0 && args.metric != Metric::CostUsd) {
+        let message = format!("invalid value {value}: expected a number of at least 0");
+        return Err(Error::usage(message).with_next("usagectl collect set --help"));
     }
     if at > context.now + import::MAX_FUTURE {
         return Err(Error::usage("--at is in the future")
-            .with_next("give --at a time that has come, or leave it out for now"));
+            .with_next("give --at a time in the past, or omit it for now"));
     }
     let series = Series {
         service: args.service,
         metric: args.metric,
         resource: args.resource,
     };
-    let mut point = NewPoint::new(series, args.value, at)
+    let mut point = NewPoint::new(series, value, at)
         .with("source", "set")
         .with("quality", "manual")
-        .with("set_by", current_user());
+        .with("set_by", args.author.name());
     if let Some(reading) = args.reading {
         point = point.with_reading(reading);
     }
     let mut db = context.open(Access::Write)?;
-    let saved = points::save(&mut db, &[point], Known::IsReplaced)?;
+    let saved = points::save(&mut db, &[point], OnConflict::Replace)?;
     let days = import::refresh(context, &mut db)?;
-    context.answer(&Imported {
+    context.answer(&ImportReport {
         read: 1,
-        refused: 0,
         saved,
         days,
-        left_out: Vec::new(),
+        ..ImportReport::default()
     })?;
     Ok(Outcome::DONE)
 }

@@ -1,25 +1,24 @@
-//! `collect status`: what was collected last, and when.
+//! `collect status`: the last runs and the newest values.
 
 use clap::Args;
 
 use crate::context::Context;
 use crate::error::{Outcome, Result};
-use crate::output::collect::Status;
+use crate::output::collect::CollectStatus;
 use crate::store::db::Access;
 use crate::store::metrics::{collector_runs, days};
 
-/// Show the last run of each collector and the newest value of each metric
+/// Show the last run of each collector and the newest value of each series
 #[derive(Args, Debug)]
 #[command(after_help = "Example: usagectl collect status")]
 pub struct StatusArgs {}
 
-/// Shows.
 pub fn run(context: &mut Context, _: StatusArgs) -> Result<Outcome> {
     let mut db = context.open(Access::Write)?;
     super::import::refresh(context, &mut db)?;
     let runs = collector_runs::last(&mut db, None)?;
     let latest = days::latest(&mut db, context.now)?;
-    context.answer(&Status {
+    context.answer(&CollectStatus {
         now: context.now,
         runs,
         latest,

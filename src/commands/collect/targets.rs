@@ -1,4 +1,4 @@
-//! What is to be asked: from the command line and the environment.
+//! The targets of collectors, from flags and the environment.
 
 use std::env;
 use std::path::PathBuf;
@@ -6,27 +6,27 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::args::parse_duration;
+use crate::args::{parse_api_name, parse_duration};
 use crate::collectors::{
-    Account, CollectContext, Collected, Collector, Endpoint, MapRule, Neon, OpenAi, Postgres,
-    Prices, Prometheus, Redis, Upstash, Vercel, Way, rules_from_toml,
+    CollectContext, Collected, Collector, Endpoint, MapRule, Neon, OpenAi, Postgres, Prices,
+    Prometheus, Redis, Upstash, Vercel, rules_from_toml,
 };
 use crate::domain::metrics::collector::{CollectorError, MetricSource};
 use crate::domain::named::Named;
 use crate::error::{Error, Result};
 use crate::http::{Secret, Url};
+use crate::output::collect::NotConfigured;
 use crate::store::url::{self, UrlSource};
 
-/// Which sources are asked, and where they are.
+/// The sources and their addresses.
 #[derive(Args, Debug)]
 pub struct TargetArgs {
-    /// Ask only these, separated by commas: postgres, redis, upstash, neon, vercel, openai, prometheus,
-    /// usage
+    /// Only these sources: postgres, redis, upstash, neon, vercel, openai, prometheus, usage
     #[arg(long, value_delimiter = ',', value_name = "SOURCE")]
     pub only: Vec<MetricSource>,
 
-    /// How long each may take
-    #[arg(long, value_name = "SPAN", default_value = "30s", value_parser = parse_duration)]
+    /// Timeout of each source
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = parse_duration)]
     pub timeout: Duration,
 
     /// PostgreSQL to measure [env: USAGECTL_POSTGRES_URL]
@@ -37,30 +37,29 @@ pub struct TargetArgs {
     #[arg(long, value_name = "URL", help_heading = "Targets")]
     redis_url: Option<String>,
 
-    /// Exporter of Prometheus metrics [env: USAGECTL_PROMETHEUS_URL]
+    /// Prometheus exporter to read [env: USAGECTL_PROMETHEUS_URL]
     #[arg(long, value_name = "URL", help_heading = "Targets")]
     prometheus_url: Option<String>,
 
-    /// What to take from the exporter: NAME{LABEL="X"}=SERVICE/METRIC[*SCALE] (again for more)
+    /// Map an exporter metric: NAME{LABEL="X"}=SERVICE/METRIC[*SCALE]; repeat for more
     ///
-    /// `sum(NAME{...})=...` adds several series up. A counter is taken by what it grew since it was last
-    /// read.
+    /// `sum(NAME{...})=...` adds up several series. Of a counter, the increase since the last run is stored.
     #[arg(long, value_name = "RULE", help_heading = "Targets")]
     map: Vec<MapRule>,
 
-    /// TOML file with such rules: map = ["...", "..."] [env: USAGECTL_PROMETHEUS_MAP]
+    /// TOML file of such rules: map = ["...", "..."] [env: USAGECTL_PROMETHEUS_MAP]
     #[arg(long, value_name = "FILE", help_heading = "Targets")]
     map_file: Option<PathBuf>,
 
-    /// API in this database whose calls cost AI credits (again for more)
-    #[arg(long, value_name = "NAME", help_heading = "Targets")]
+    /// API in this database whose calls cost AI credits; repeat for more
+    #[arg(long, value_name = "NAME", value_parser = parse_api_name, help_heading = "Targets")]
     pub usage_api: Vec<String>,
 
-    /// Credits that a month may cost, to tell the percentage used
+    /// Monthly credit budget, to compute the percentage used
     #[arg(long, value_name = "CREDITS", requires = "usage_api", help_heading = "Targets", value_parser = positive)]
     credit_budget: Option<f64>,
 
-    /// Price of a credit in US dollars, to tell their cost
+    /// Price of a credit in US dollars, to compute the cost
     #[arg(long, value_name = "USD", requires = "usage_api", help_heading = "Targets", value_parser = positive)]
     credit_usd: Option<f64>,
 }
@@ -69,20 +68,18 @@ fn positive(text: &str) -> Result<f64, String> {
     let number = text.parse::<f64>().ok();
     number
         .filter(|number| number.is_finite() && *number > 0.0)
-        .ok_or_else(|| "not a number above zero".to_owned())
+        .ok_or_else(|| "expected a number greater than zero".to_owned())
 }
 
-/// What is to be asked, and what is not.
+/// The configured targets, and the sources that are not configured.
 pub(super) struct Targets {
-    /// Those that are asked.
     pub(super) collectors: Vec<Box<dyn Collector>>,
-    /// Whether this database itself is asked, and about what.
+    /// Set if this database is a source.
     pub(super) usage: Option<Prices>,
-    /// Those that are not configured, and what would configure them.
-    pub(super) skipped: Vec<(MetricSource, &'static str)>,
+    pub(super) not_configured: Vec<NotConfigured>,
 }
 
-/// A target of which something is configured, but not so that it can be asked.
+/// A target whose configuration is invalid; it fails in the run, as an unreachable one does.
 struct Misconfigured(MetricSource, CollectorError);
 
 impl Collector for Misconfigured {
@@ -95,16 +92,15 @@ impl Collector for Misconfigured {
     }
 }
 
-/// A target, if it is configured.
 type Configured = Result<Option<Box<dyn Collector>>, CollectorError>;
 
 impl TargetArgs {
-    /// Finds out what is configured. `last_asked` says how long ago PostgreSQL was asked.
-    pub(super) fn targets(&self, last_asked: Option<Duration>) -> Result<Targets> {
+    /// The configured targets. `last_collected` is the time since PostgreSQL was last collected.
+    pub(super) fn targets(&self, last_collected: Option<Duration>) -> Result<Targets> {
         let mut targets = Targets {
             collectors: Vec::new(),
             usage: None,
-            skipped: Vec::new(),
+            not_configured: Vec::new(),
         };
         for source in MetricSource::ALL {
             let source = *source;
@@ -118,28 +114,31 @@ impl TargetArgs {
                 });
                 continue;
             }
-            match self.configured(source, last_asked) {
+            match self.configured(source, last_collected) {
                 Ok(Some(collector)) => targets.collectors.push(collector),
                 Ok(None) if self.only.contains(&source) => {
                     let message = format!("{source} is not configured");
-                    return Err(Error::usage(message).with_next(what_configures(source)));
+                    return Err(Error::usage(message).with_next(how_to_configure(source)));
                 }
-                Ok(None) => targets.skipped.push((source, what_configures(source))),
-                Err(failure) => targets
+                Ok(None) => targets.not_configured.push(NotConfigured {
+                    collector: source,
+                    next: how_to_configure(source),
+                }),
+                Err(error) => targets
                     .collectors
-                    .push(Box::new(Misconfigured(source, failure))),
+                    .push(Box::new(Misconfigured(source, error))),
             }
         }
         if targets.collectors.is_empty() && targets.usage.is_none() {
-            return Err(Error::usage("nothing to collect: no target is configured")
-                .with_next("usagectl collect run --help, which says how each is configured"));
+            return Err(Error::usage("no source is configured")
+                .with_next("usagectl collect run --help lists how to configure each source"));
         }
         Ok(targets)
     }
 
-    fn configured(&self, source: MetricSource, last_asked: Option<Duration>) -> Configured {
+    fn configured(&self, source: MetricSource, last_collected: Option<Duration>) -> Configured {
         match source {
-            MetricSource::Postgres => self.postgres(last_asked),
+            MetricSource::Postgres => self.postgres(last_collected),
             MetricSource::Redis => Ok(given(self.redis_url.as_deref(), "USAGECTL_REDIS_URL").map(
                 |url| {
                     let url = Secret::from(url);
@@ -157,8 +156,8 @@ impl TargetArgs {
                 Ok(endpoint.map(|endpoint| {
                     Box::new(Neon {
                         endpoint,
-                        organisation: set("NEON_ORG_ID"),
-                        project: set("NEON_PROJECT_ID"),
+                        organisation: variable("NEON_ORG_ID"),
+                        project: variable("NEON_PROJECT_ID"),
                     }) as Box<dyn Collector>
                 }))
             }
@@ -170,7 +169,7 @@ impl TargetArgs {
                     "VERCEL_TOKEN",
                 )?;
                 Ok(endpoint.map(|endpoint| {
-                    let team = set("VERCEL_TEAM_ID");
+                    let team = variable("VERCEL_TEAM_ID");
                     Box::new(Vercel { endpoint, team }) as Box<dyn Collector>
                 }))
             }
@@ -182,7 +181,7 @@ impl TargetArgs {
                     "OPENAI_ADMIN_KEY",
                 )?;
                 Ok(endpoint.map(|endpoint| {
-                    let project = set("OPENAI_PROJECT_ID");
+                    let project = variable("OPENAI_PROJECT_ID");
                     Box::new(OpenAi { endpoint, project }) as Box<dyn Collector>
                 }))
             }
@@ -191,16 +190,19 @@ impl TargetArgs {
         }
     }
 
-    fn postgres(&self, last_asked: Option<Duration>) -> Configured {
+    fn postgres(&self, last_collected: Option<Duration>) -> Configured {
         let Some(text) = given(self.postgres_url.as_deref(), "USAGECTL_POSTGRES_URL") else {
             return Ok(None);
         };
         let source = UrlSource::Environment("the URL of PostgreSQL");
         let url = url::parse(&text, source).map_err(|error| {
-            let hint = error.cure();
+            let hint = error.next_step();
             CollectorError::new(error, hint)
         })?;
-        Ok(Some(Box::new(Postgres { url, last_asked })))
+        Ok(Some(Box::new(Postgres {
+            url,
+            last_collected,
+        })))
     }
 
     fn prometheus(&self) -> Configured {
@@ -208,18 +210,19 @@ impl TargetArgs {
             return Ok(None);
         };
         let url = Url::parse(&url).map_err(|error| {
+            let message = format!("invalid URL of the exporter: {error}");
             CollectorError::new(
-                format_args!("the URL of the exporter is {error}"),
-                "correct it",
+                message,
+                "correct --prometheus-url or USAGECTL_PROMETHEUS_URL",
             )
         })?;
         let mut rules = self.map.clone();
         let file = self
             .map_file
             .clone()
-            .or_else(|| set("USAGECTL_PROMETHEUS_MAP").map(PathBuf::from));
+            .or_else(|| variable("USAGECTL_PROMETHEUS_MAP").map(PathBuf::from));
         if let Some(path) = file {
-            let hint = "correct the file of rules: map = [\"NAME=SERVICE/METRIC\"]";
+            let hint = "correct the rules file: map = [\"NAME=SERVICE/METRIC\"]";
             let failed = |error: &dyn std::fmt::Display| {
                 CollectorError::new(format_args!("{}: {error}", path.display()), hint)
             };
@@ -227,9 +230,9 @@ impl TargetArgs {
             rules.extend(rules_from_toml(&text).map_err(|error| failed(&error))?);
         }
         if rules.is_empty() {
-            let hint = "say what to take from it: --map 'NAME=SERVICE/METRIC', or --map-file";
+            let hint = "give --map 'NAME=SERVICE/METRIC', or --map-file";
             return Err(CollectorError::new(
-                "no rule says what to take from the exporter",
+                "no rule maps a metric of the exporter",
                 hint,
             ));
         }
@@ -238,8 +241,7 @@ impl TargetArgs {
     }
 }
 
-/// What to do so that a source is asked.
-fn what_configures(source: MetricSource) -> &'static str {
+fn how_to_configure(source: MetricSource) -> &'static str {
     match source {
         MetricSource::Postgres => "give --postgres-url, or set USAGECTL_POSTGRES_URL",
         MetricSource::Redis => "give --redis-url, or set USAGECTL_REDIS_URL",
@@ -256,18 +258,18 @@ fn what_configures(source: MetricSource) -> &'static str {
     }
 }
 
-/// A variable that is set and not empty.
-fn set(name: &str) -> Option<String> {
+/// The value of an environment variable, unless it is empty.
+fn variable(name: &str) -> Option<String> {
     let value = env::var(name).ok()?;
     let value = value.trim();
     (!value.is_empty()).then(|| value.to_owned())
 }
 
 fn given(flag: Option<&str>, variable: &str) -> Option<String> {
-    flag.map(str::to_owned).or_else(|| set(variable))
+    flag.map(str::to_owned).or_else(|| self::variable(variable))
 }
 
-/// An API, if its key is set. Another address is for gateways, and for trying it out.
+/// An API, if its key is set. Its address can be changed for gateways and tests.
 fn endpoint(
     vendor: &'static str,
     address: &str,
@@ -277,10 +279,10 @@ fn endpoint(
     let Ok(key) = Secret::from_env(key_variable) else {
         return Ok(None);
     };
-    let address = set(address_variable).unwrap_or_else(|| address.to_owned());
+    let address = variable(address_variable).unwrap_or_else(|| address.to_owned());
     let base = Url::parse(&address).map_err(|error| {
-        let hint = format!("correct {address_variable}, or leave it out");
-        CollectorError::new(format_args!("{vendor}: the URL is {error}"), hint)
+        let hint = format!("correct or unset {address_variable}");
+        CollectorError::new(format_args!("{vendor}: invalid URL: {error}"), hint)
     })?;
     Ok(Some(Endpoint {
         vendor,
@@ -305,28 +307,26 @@ fn upstash() -> Configured {
                 format!("set {name} beside UPSTASH_API_KEY"),
             )
         };
-        let email = set("UPSTASH_EMAIL").ok_or_else(|| missing("UPSTASH_EMAIL"))?;
-        let database_id = set("UPSTASH_REDIS_ID").ok_or_else(|| missing("UPSTASH_REDIS_ID"))?;
-        let way = Way::Account(Account {
+        let email = variable("UPSTASH_EMAIL").ok_or_else(|| missing("UPSTASH_EMAIL"))?;
+        let database_id =
+            variable("UPSTASH_REDIS_ID").ok_or_else(|| missing("UPSTASH_REDIS_ID"))?;
+        return Ok(Some(Box::new(Upstash::Account {
             endpoint,
             email,
             database_id,
-        });
-        return Ok(Some(Box::new(Upstash { way })));
+        })));
     }
-    // The second pair is what Vercel calls them in the projects it connects.
+    // The second pair of names is the one that Vercel sets in connected projects.
     for (address, key_variable) in [
         ("UPSTASH_REDIS_REST_URL", "UPSTASH_REDIS_REST_TOKEN"),
         ("KV_REST_API_URL", "KV_REST_API_TOKEN"),
     ] {
-        if set(address).is_some() {
+        if variable(address).is_some() {
             let endpoint = endpoint(VENDOR, "", address, key_variable)?.ok_or_else(|| {
                 let message = format!("{VENDOR}: {key_variable} is not set");
                 CollectorError::new(message, format!("set {key_variable} beside {address}"))
             })?;
-            return Ok(Some(Box::new(Upstash {
-                way: Way::Rest(endpoint),
-            })));
+            return Ok(Some(Box::new(Upstash::Rest(endpoint))));
         }
     }
     Ok(None)

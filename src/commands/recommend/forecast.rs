@@ -86,7 +86,7 @@ pub(super) fn item(
             .iter()
             .rev()
             .find(|day| day.last_at <= now)
-            .map(MetricDay::end),
+            .map(MetricDay::last_point),
         subject,
         lately,
     })

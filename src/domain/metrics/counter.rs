@@ -1,34 +1,36 @@
-//! Counters that a server keeps: what was counted since they were last read.
+//! Cumulative counters of servers: the increase since the last reading.
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, Utc};
 
 use super::point::midnight;
+use crate::domain::format;
 
 /// A counter as it was last read.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Counter {
     pub name: String,
-    /// What changes when it begins anew: a server's run id, or a date.
+    /// Changes when the counter restarts: a server's run id, or a date.
     pub epoch: String,
     pub value: f64,
     pub read_at: DateTime<Utc>,
 }
 
-/// What a reading of a counter says.
+/// The increase of a counter.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Increase {
-    /// What was counted since the last reading. None the first time, and if it was read at this moment.
+    /// Since the last reading. `None` for the first reading, and for a second one at the same instant.
     pub since_last: Option<f64>,
-    /// What was counted on this UTC day, of what was seen.
+    /// On this UTC day, as far as it was observed.
     pub today: Option<f64>,
-    /// Whether it began anew in between, so that something may be missing.
+    /// Whether the counter restarted in between, so that some of the increase may be missing.
     pub reset: bool,
+    /// The counters to store for the next reading.
     pub remember: Vec<Counter>,
 }
 
-/// Reads a counter that stands at `value`.
+/// The increase of a counter that now reads `value`.
 ///
-/// What was counted across midnight belongs to the new day, whole: nobody knows how it was divided.
+/// An increase across midnight is attributed to the new day, since its split is unknown.
 pub fn increase(
     known: &[Counter],
     name: &str,
@@ -36,9 +38,9 @@ pub fn increase(
     value: f64,
     now: DateTime<Utc>,
 ) -> Increase {
-    let of_day = format!("{name} today");
+    let daily_name = format!("{name} today");
     let find = |name: &str| known.iter().find(|counter| counter.name == name);
-    let day = midnight(now).to_rfc3339_opts(SecondsFormat::Secs, true);
+    let day = format::time(midnight(now));
     let counter = |name: &str, epoch: &str, value| Counter {
         name: name.to_owned(),
         epoch: epoch.to_owned(),
@@ -56,13 +58,16 @@ pub fn increase(
     }
     let reset = last.epoch != epoch || value < last.value;
     let since_last = if reset { value } else { value - last.value };
-    let before = find(&of_day).filter(|counter| counter.epoch == day);
-    let today = before.map_or(0.0, |counter| counter.value) + since_last;
+    let earlier_today = find(&daily_name).filter(|counter| counter.epoch == day);
+    let today = earlier_today.map_or(0.0, |counter| counter.value) + since_last;
     Increase {
         since_last: Some(since_last),
         today: Some(today),
         reset,
-        remember: vec![counter(name, epoch, value), counter(&of_day, &day, today)],
+        remember: vec![
+            counter(name, epoch, value),
+            counter(&daily_name, &day, today),
+        ],
     }
 }
 
@@ -85,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn a_counter_is_the_difference_to_the_last_time_and_its_sum_of_the_day() {
+    fn increase_is_the_difference_and_is_summed_per_day() {
         let known = &mut Vec::new();
         assert_eq!(
             read(known, "a", 100.0, "2026-01-30T12:00:00Z"),
@@ -99,7 +104,7 @@ mod tests {
             read(known, "a", 135.0, "2026-01-30T18:15:00Z"),
             (Some(5.0), Some(35.0), false)
         );
-        // The same moment again says nothing new.
+        // A second reading at the same instant.
         assert_eq!(
             read(known, "a", 137.0, "2026-01-30T18:15:00Z"),
             (None, None, false)
@@ -111,10 +116,10 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_started_again_counts_from_nothing() {
+    fn restarted_counter_begins_at_zero() {
         let known = &mut Vec::new();
         read(known, "a", 100.0, "2026-01-30T12:00:00Z");
-        // The run id changed, though the counter is higher by now.
+        // The run id changed, although the value is higher.
         assert_eq!(
             read(known, "b", 120.0, "2026-01-30T13:00:00Z"),
             (Some(120.0), Some(120.0), true)

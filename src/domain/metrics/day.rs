@@ -1,8 +1,7 @@
-//! One row for each UTC day of a series: what forecasts are made from, so that they need not read every
-//! point again.
+//! One summary for each UTC day of a series, from which forecasts are made without reading every point.
 //!
-//! A day is made of its own points and of how the day before it ended, nothing else. So days can be
-//! made anew one at a time, and are what they would be if all were made from the beginning.
+//! A day depends only on its own points and on the last point before it. So days can be rebuilt one at a time,
+//! with the same result as rebuilding all of them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
@@ -11,38 +10,31 @@ use chrono::{DateTime, NaiveDate, Utc};
 
 use super::point::{Point, Reading, Series};
 
-/// What one UTC day of a series was like.
+/// The summary of one UTC day of a series.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MetricDay {
     pub series: Series,
-    /// The day.
     pub day: NaiveDate,
-    /// How many points it has.
     pub points: u32,
-    /// The first value of the day.
     pub first_value: f64,
-    /// The last value of the day.
     pub last_value: f64,
     pub min_value: f64,
-    /// The median; between the two in the middle of an even number.
+    /// The mean of the two middle values for an even number of points.
     pub median_value: f64,
     pub max_value: f64,
-    /// The value that 95 % of the points do not exceed.
+    /// The smallest value that 95 % of the points do not exceed.
     pub p95_value: f64,
-    /// What was used since the last point before this day, by counters and amounts. None for levels,
-    /// and where nothing tells what a counter stood at before.
+    /// The usage since the last point before this day, of counters and amounts. `None` for levels, and for
+    /// counters whose earlier value is unknown.
     pub used: Option<f64>,
-    /// How often a counter began anew, but for those that do so every midnight.
+    /// Number of times a counter restarted, except for scheduled restarts at midnight.
     pub resets: u32,
-    /// When the first value was read.
     pub first_at: DateTime<Utc>,
-    /// When the last value was read.
     pub last_at: DateTime<Utc>,
-    /// How the last value is to be read.
     pub reading: Reading,
-    /// Since when the last value counts, if it is cumulative and that is known.
+    /// The start of the period that the last value counts, if it is cumulative and the start is known.
     pub period_start: Option<DateTime<Utc>>,
-    /// Whether its points were removed, so that it stays as it is.
+    /// Whether its points were pruned; it is never rebuilt then.
     pub sealed: bool,
 }
 
@@ -50,23 +42,21 @@ pub struct MetricDay {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Latest {
     pub series: Series,
-    /// Its newest point that is not in the future. Of amounts it says nothing about the others: add up
-    /// what was `used`.
+    /// The newest point that is not in the future. For amounts, it is only the last of many: add up `used`.
     pub point: Point,
 }
 
-/// A counter that falls by less than this part was corrected by its provider; by more, it began anew.
+/// A counter that falls by less than this share was corrected by its provider; otherwise it restarted.
 const CORRECTION: f64 = 0.01;
 
 impl MetricDay {
-    /// Sums up the points of one day. `before` is the last day before it that has points. None without
-    /// points.
+    /// Summarizes the points of one day; `None` without points. `before` is the last earlier day with points.
     pub fn from_points(
         series: &Series,
         mut points: Vec<Point>,
         before: Option<&MetricDay>,
     ) -> Option<MetricDay> {
-        // Of two points of one moment nobody knows which was first.
+        // The order of two points at the same instant is unknown; it must still be the same every time.
         points.sort_by(|a, b| a.at.cmp(&b.at).then(a.value.total_cmp(&b.value)));
         let (first, last) = (points.first()?.clone(), points.last()?.clone());
         let used = DayUsage::of(&points, before);
@@ -92,8 +82,7 @@ impl MetricDay {
         })
     }
 
-    /// Its last point.
-    pub fn end(&self) -> Point {
+    pub fn last_point(&self) -> Point {
         Point {
             at: self.last_at,
             value: self.last_value,
@@ -103,10 +92,10 @@ impl MetricDay {
     }
 }
 
-/// What was used on a day.
+/// The usage of a day.
 #[derive(Default)]
 struct DayUsage {
-    /// None while nothing is known.
+    /// `None` while unknown.
     total: Option<f64>,
     resets: u32,
 }
@@ -114,7 +103,7 @@ struct DayUsage {
 impl DayUsage {
     fn of(points: &[Point], before: Option<&MetricDay>) -> DayUsage {
         let mut usage = DayUsage::default();
-        let mut before = before.map(MetricDay::end);
+        let mut before = before.map(MetricDay::last_point);
         for point in points {
             match point.reading {
                 Reading::Level => {}
@@ -126,8 +115,7 @@ impl DayUsage {
             }
             before = Some(point.clone());
         }
-        // A correction takes back what an earlier day reported; a day on which less than nothing was
-        // used does not exist.
+        // A correction lowers the usage of an earlier day; the usage of this one is not negative.
         if points
             .iter()
             .any(|point| point.reading == Reading::Cumulative)
@@ -139,25 +127,23 @@ impl DayUsage {
 
     fn count(&mut self, point: &Point, before: Option<&Point>) {
         let Some(before) = before else {
-            // Only what began on this very day is known from its beginning.
-            let begun_today = |start: &DateTime<Utc>| start.date_naive() == point.at.date_naive();
-            if point.period_start.as_ref().is_some_and(begun_today) {
+            // Without an earlier value, only a period that started today is known from its start.
+            let started_today = |start: &DateTime<Utc>| start.date_naive() == point.at.date_naive();
+            if point.period_start.as_ref().is_some_and(started_today) {
                 self.add(point.value);
             }
             return;
         };
-        let began_anew = match (before.period_start, point.period_start) {
+        let restarted = match (before.period_start, point.period_start) {
             (Some(before), Some(now)) if before != now => true,
             _ => point.value < before.value * (1.0 - CORRECTION),
         };
-        match began_anew {
-            true => self.add(point.value),
-            false => self.add(point.value - before.value),
-        }
+        let base = if restarted { 0.0 } else { before.value };
+        self.add(point.value - base);
         let at_midnight = point
             .period_start
             .is_some_and(|start| start.date_naive() == point.at.date_naive() && before.at < start);
-        self.resets += u32::from(began_anew && !at_midnight);
+        self.resets += u32::from(restarted && !at_midnight);
     }
 
     fn add(&mut self, value: f64) {
@@ -171,34 +157,33 @@ fn median(sorted: &[f64]) -> f64 {
     match sorted {
         [] => f64::NAN,
         _ if sorted.len() % 2 == 1 => sorted[middle],
-        // Halved first: the sum of two large numbers may be none.
+        // Halved first: the sum of two large numbers may overflow.
         _ => sorted[middle - 1] / 2.0 + sorted[middle] / 2.0,
     }
 }
 
-/// The smallest of sorted values that the part `rank` of them does not exceed.
+/// The smallest of sorted values that a share `rank` of them does not exceed.
 fn nearest_rank(sorted: &[f64], rank: f64) -> f64 {
     let place = (sorted.len() as f64 * rank).ceil() as usize;
     let found = sorted.get(place.saturating_sub(1)).or(sorted.last());
     found.copied().unwrap_or(f64::NAN)
 }
 
-/// What is to be done to the stored days of a series.
+/// The changes to the stored days of a series.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DayChanges {
-    /// Days that are new or other than they were stored.
+    /// New or changed days.
     pub store: Vec<MetricDay>,
-    /// Days that have no points any more.
+    /// Days without points.
     pub remove: Vec<NaiveDate>,
-    /// Days that are sealed and have points again, which cannot be added.
+    /// Number of sealed days with late points, which cannot be added.
     pub sealed: u64,
 }
 
-/// Makes anew the days in `dirty`, and the day after each of them, whose first increment begins where
-/// the other ends.
+/// Rebuilds the days in `dirty`, and the following day of each one that changed, since its usage begins where
+/// the changed day ends.
 ///
-/// `stored` and `points` need only hold the dirty days, the stored day before each, and the stored day
-/// after each.
+/// `stored` and `points` need only contain the dirty days and the stored day before and after each.
 pub fn rebuild_days(
     series: &Series,
     stored: &BTreeMap<NaiveDate, MetricDay>,
@@ -207,8 +192,8 @@ pub fn rebuild_days(
 ) -> DayChanges {
     let mut changes = DayChanges::default();
     let mut days = stored.clone();
-    let mut waiting = dirty.clone();
-    while let Some(day) = waiting.pop_first() {
+    let mut pending = dirty.clone();
+    while let Some(day) = pending.pop_first() {
         let of_day = points.get(&day).cloned().unwrap_or_default();
         let old = days.get(&day);
         if old.is_some_and(|old| old.sealed) {
@@ -231,7 +216,7 @@ pub fn rebuild_days(
             }
         }
         let after = days.range((Bound::Excluded(day), Bound::Unbounded)).next();
-        waiting.extend(after.map(|(after, _)| *after));
+        pending.extend(after.map(|(after, _)| *after));
     }
     changes
 }
@@ -261,7 +246,7 @@ mod tests {
         Point::from_row(metric, at, value, &PointMetadata::default()).unwrap()
     }
 
-    /// The days of these points, each made from the one before it.
+    /// The days of these points.
     fn days(metric: Metric, points: &[(&str, f64)]) -> Vec<MetricDay> {
         let points = points
             .iter()
@@ -299,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn a_level_has_an_order_and_nothing_that_was_used() {
+    fn level_day_has_no_usage() {
         let points = [
             ("05T03:00", 4.0),
             ("05T01:00", 1.0),
@@ -322,13 +307,13 @@ mod tests {
     }
 
     #[test]
-    fn a_counter_of_the_month_counts_from_the_day_before() {
+    fn monthly_counter_uses_the_difference_to_the_day_before() {
         let points = [
             ("30T12:00", 100.0),
             ("31T06:00", 103.0),
             ("31T12:00", 110.0),
         ];
-        // What the first one stood at the midnight before, nobody knows.
+        // The value at the midnight before the first point is unknown.
         assert_eq!(
             used(Metric::BandwidthGb, &points),
             [(None, 0), (Some(10.0), 0)]
@@ -336,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn a_counter_that_falls_began_anew() {
+    fn falling_counter_restarted() {
         let points = [("10T12:00", 100.0), ("11T12:00", 4.0), ("12T12:00", 9.0)];
         assert_eq!(
             used(Metric::BandwidthGb, &points)[1..],
@@ -345,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fall_under_one_percent_is_a_correction() {
+    fn fall_below_one_percent_is_a_correction() {
         let points = [
             ("10T12:00", 1_000.0),
             ("11T06:00", 995.0),
@@ -359,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn a_counter_of_the_day_begins_at_midnight() {
+    fn daily_counter_starts_at_midnight() {
         let points = [
             ("10T12:00", 50.0),
             ("11T12:00", 70.0),
@@ -373,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn a_period_that_is_told_begins_anew_even_if_the_counter_does_not_fall() {
+    fn new_period_start_restarts_a_counter_that_does_not_fall() {
         let counted = |when: &str, value, start: &str| Point {
             period_start: Some(at(start)),
             ..point(Metric::BandwidthGb, when, value)
@@ -389,7 +374,7 @@ mod tests {
     }
 
     #[test]
-    fn amounts_of_a_day_are_added_up() {
+    fn amounts_of_a_day_are_summed() {
         let amount = |when, value| Point {
             reading: Reading::Amount,
             ..point(Metric::CostUsd, when, value)
@@ -405,19 +390,19 @@ mod tests {
     }
 
     #[test]
-    fn a_sealed_day_stays_and_late_points_in_it_are_told() {
+    fn sealed_day_is_unchanged_and_counts_late_points() {
         let points = by_day([point(Metric::StorageMb, "10T12:00", 5.0)]);
         let mut stored = from_scratch(&series(Metric::StorageMb), &points);
         stored.values_mut().for_each(|day| day.sealed = true);
         let dirty = stored.keys().copied().collect();
         let late = by_day([point(Metric::StorageMb, "10T13:00", 9.0)]);
-        let make = |points| rebuild_days(&series(Metric::StorageMb), &stored, points, &dirty);
+        let rebuild = |points| rebuild_days(&series(Metric::StorageMb), &stored, points, &dirty);
         let changes = |sealed| DayChanges {
             sealed,
             ..DayChanges::default()
         };
-        assert_eq!(make(&late), changes(1));
-        assert_eq!(make(&BTreeMap::new()), changes(0));
+        assert_eq!(rebuild(&late), changes(1));
+        assert_eq!(rebuild(&BTreeMap::new()), changes(0));
     }
 
     fn any_reading() -> impl Strategy<Value = Reading> {
@@ -429,10 +414,9 @@ mod tests {
     }
 
     proptest! {
-        /// Points come and go in any order, some days late; after each the days that changed are made
-        /// anew.
+        /// Points are added and removed in any order; after each step the changed days are rebuilt.
         #[test]
-        fn days_made_anew_one_at_a_time_are_what_they_would_be_from_scratch(
+        fn incremental_rebuild_equals_full_rebuild(
             steps in prop::collection::vec(
                 (any::<prop::sample::Index>(), 0_i64..20 * 24, -10.0..1_000.0_f64, any_reading(), any::<bool>()),
                 1..40,

@@ -1,13 +1,15 @@
-//! Bills in the FOCUS format (focus.finops.org): charges, added up to amounts for each day.
+//! Bills in the FOCUS format (focus.finops.org): charges, summed to amounts for each day.
 //!
-//! Money is added in decimals. What a service's name stands for is a list of our own: a name that is not
-//! in it is told, its cost is in the sum, and its amounts are kept in the sum's metadata.
+//! Money is added in decimals. A table maps the bill's service names to metrics. The cost of a service that is
+//! not in it counts in the sum, and its quantities are kept in the sum's metadata.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use chrono::{NaiveDate, NaiveTime};
 use rust_decimal::Decimal;
 use rust_decimal::prelude::ToPrimitive;
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::names::{Metric, Service};
@@ -16,21 +18,34 @@ use super::point::{NewPoint, Reading, Series};
 /// One line of a bill.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Charge {
-    /// What was used, in the provider's words.
+    /// The provider's name of the service.
     pub service: String,
-    /// On which UTC day.
     pub day: NaiveDate,
-    /// What it costs, in US dollars. Credits are negative.
+    /// In US dollars; credits are negative.
     pub billed: Decimal,
-    /// How much of it was used, and in which unit.
+    /// Quantity and unit.
     pub consumed: Option<(Decimal, String)>,
 }
 
-/// Charges, added up.
+/// A service on a bill that no metric stands for.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct UnknownService(pub String);
+
+impl fmt::Display for UnknownService {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let UnknownService(name) = self;
+        write!(
+            f,
+            "unknown service `{name}` on the bill: its cost is in COST_USD, its quantity only in the metadata"
+        )
+    }
+}
+
+/// Charges, summed by day and service.
 #[derive(Clone, Debug, Default)]
 pub struct Bill {
     days: BTreeMap<NaiveDate, BTreeMap<String, Line>>,
-    left_out: BTreeSet<String>,
+    unknown: BTreeSet<UnknownService>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -39,8 +54,8 @@ struct Line {
     consumed: BTreeMap<String, Decimal>,
 }
 
-/// Names of services as Vercel's bills have them, and what they are here.
-const KNOWN: [(&str, Service, Metric); 6] = [
+/// Vercel's names of services, and their metrics.
+const SERVICES: [(&str, Service, Metric); 6] = [
     (
         "Fast Data Transfer",
         Service::VercelBandwidth,
@@ -66,32 +81,35 @@ const KNOWN: [(&str, Service, Metric); 6] = [
 ];
 
 impl Bill {
-    /// Adds a charge.
     pub fn add(&mut self, charge: &Charge) {
         let day = self.days.entry(charge.day).or_default();
         let line = day.entry(charge.service.clone()).or_default();
-        // No bill reaches the end of 96 bits; if it did, the sum would stay below.
+        // Saturates at 96 bits, which no bill reaches.
         line.billed = line.billed.saturating_add(charge.billed);
         if let Some((quantity, unit)) = &charge.consumed {
             let sum = line.consumed.entry(unit.clone()).or_default();
             *sum = sum.saturating_add(*quantity);
         }
-        if meaning(charge).is_none() {
-            self.left_out.insert(charge.service.clone());
+        // A charge without a quantity, such as for seats, needs no metric.
+        let is_known = match &charge.consumed {
+            Some((_, unit)) => meter(&charge.service, unit).is_some(),
+            None => true,
+        };
+        if !is_known {
+            self.unknown.insert(UnknownService(charge.service.clone()));
         }
     }
 
-    /// Whether there is nothing in it.
     pub fn is_empty(&self) -> bool {
         self.days.is_empty()
     }
 
-    /// The names that stand for nothing here, in order.
-    pub fn left_out(&self) -> Vec<String> {
-        self.left_out.iter().cloned().collect()
+    /// In the order of their names.
+    pub fn unknown_services(&self) -> Vec<UnknownService> {
+        self.unknown.iter().cloned().collect()
     }
 
-    /// What was used and billed on each day.
+    /// The amounts and the cost of each day.
     pub fn points(&self, source: &str, resource: &str) -> Vec<NewPoint> {
         let mut points = Vec::new();
         for (day, lines) in &self.days {
@@ -112,7 +130,7 @@ impl Bill {
             for (name, line) in lines {
                 total = total.saturating_add(line.billed);
                 for (unit, quantity) in &line.consumed {
-                    if let Some((service, metric, factor)) = named(name, unit) {
+                    if let Some((service, metric, factor)) = meter(name, unit) {
                         let sum = amounts.entry((service, metric)).or_default();
                         *sum = sum.saturating_add(quantity.saturating_mul(factor));
                     }
@@ -127,7 +145,7 @@ impl Bill {
     }
 }
 
-/// The lines of a day as they were billed, so that nothing is lost that has no place of its own.
+/// The lines of a day as billed, to keep quantities that have no metric.
 fn itemised(lines: &BTreeMap<String, Line>) -> Value {
     let item = |(name, line): (&String, &Line)| {
         let text = |sum: &Decimal| sum.normalize().to_string();
@@ -146,23 +164,16 @@ fn itemised(lines: &BTreeMap<String, Line>) -> Value {
         .into()
 }
 
-/// What a charge stands for. Some of what is billed is not used up, such as seats: that is known as well.
-fn meaning(charge: &Charge) -> Option<()> {
-    match &charge.consumed {
-        Some((_, unit)) => named(&charge.service, unit).map(|_| ()),
-        None => Some(()),
-    }
-}
-
-fn named(name: &str, unit: &str) -> Option<(Service, Metric, Decimal)> {
-    let known = KNOWN
+/// The metric of a service, and the factor from `unit` to the metric's unit.
+fn meter(name: &str, unit: &str) -> Option<(Service, Metric, Decimal)> {
+    let known = SERVICES
         .iter()
         .find(|(known, _, _)| known.eq_ignore_ascii_case(name.trim()));
     let (_, service, metric) = *known?;
     Some((service, metric, factor(metric, unit)?))
 }
 
-/// How many of the metric's unit one of `unit` is.
+/// The factor from `unit` to the metric's unit.
 fn factor(metric: Metric, unit: &str) -> Option<Decimal> {
     let unit = unit.trim().to_ascii_lowercase();
     let (number, scale) = match (metric, unit.as_str()) {
@@ -203,17 +214,20 @@ mod tests {
     }
 
     fn points(bill: &Bill) -> Vec<(String, f64)> {
-        let shown = |point: NewPoint| {
+        let describe = |point: NewPoint| {
             (
                 format!("{} {}", point.at.date_naive(), point.series),
                 point.value,
             )
         };
-        bill.points("vercel", "").into_iter().map(shown).collect()
+        bill.points("vercel", "")
+            .into_iter()
+            .map(describe)
+            .collect()
     }
 
     #[test]
-    fn charges_of_a_day_are_added_up_and_credits_taken_off() {
+    fn charges_of_a_day_are_summed_and_credits_deducted() {
         let bill = bill(&[
             charge("Fast Data Transfer", 5, "0.10", Some(("1.5", "GB"))),
             charge("Fast Data Transfer", 5, "0.20", Some(("500", "MB"))),
@@ -232,16 +246,18 @@ mod tests {
             points(&bill),
             expected.map(|(name, value)| (name.to_owned(), value))
         );
-        assert_eq!(bill.left_out(), [""; 0]);
+        assert_eq!(bill.unknown_services(), []);
     }
 
     #[test]
-    fn a_name_or_a_unit_that_nobody_knows_is_told_and_not_lost() {
+    fn unknown_service_or_unit_is_reported_and_kept() {
         let bill = bill(&[
             charge("Warp Drive", 5, "7", Some(("3", "Parsecs"))),
             charge("Edge Requests", 5, "1", Some(("3", "Bushels"))),
         ]);
-        assert_eq!(bill.left_out(), ["Edge Requests", "Warp Drive"]);
+        let unknown = ["Edge Requests", "Warp Drive"];
+        let unknown = unknown.map(|name| UnknownService(name.to_owned()));
+        assert_eq!(bill.unknown_services(), unknown);
         assert_eq!(
             points(&bill),
             [("2026-01-05 VERCEL_PLATFORM COST_USD".to_owned(), 8.0)]

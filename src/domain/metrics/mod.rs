@@ -1,4 +1,4 @@
-//! Infrastructure metrics: names, points, days, and the sources they are collected from.
+//! Infrastructure metrics: names, points, days, and their sources.
 
 pub mod collector;
 pub mod counter;

@@ -1,32 +1,31 @@
-//! Measurements of infrastructure: one value of one metric at one moment.
+//! Measurements of infrastructure: one value of one metric at one instant.
 //!
-//! The application's table has no column for which database or project was measured, nor for how a
-//! value is to be read; both stand in its `metadata`, where [`PointMetadata`] finds them again.
+//! The application's table has no columns for the measured resource or the reading of a value; both are kept in
+//! its `metadata`, which [`PointMetadata`] parses.
 
 use std::fmt;
-use std::str::FromStr;
 
-use chrono::{DateTime, NaiveTime, SecondsFormat, Utc};
-use serde::Serialize;
+use chrono::{DateTime, NaiveTime, Utc};
 use serde_json::{Map, Value};
 
 use super::names::{Metric, Service};
-use crate::domain::id;
-use crate::domain::named::{Named, UnknownName};
+use crate::domain::named::{Named, named};
+use crate::domain::{format, id};
 
-/// How a value is to be read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Reading {
-    /// What there is at this moment.
-    Level,
-    /// What was used since the period began: a counter.
-    Cumulative,
-    /// What was used in a stretch of time that no other value speaks of.
-    Amount,
+named! {
+    /// How to read a value.
+    Reading, "reading" {
+        /// The state at the time.
+        Level = "level",
+        /// The usage since the start of the period: a counter.
+        Cumulative = "cumulative",
+        /// The usage in a stretch of time that no other value covers.
+        Amount = "amount",
+    }
 }
 
 impl Reading {
-    /// The reading of a value that does not say its own.
+    /// The reading of a value without one in its metadata.
     pub fn default_of(metric: Metric) -> Reading {
         match metric {
             Metric::StorageMb
@@ -42,60 +41,14 @@ impl Reading {
             | Metric::CostUsd => Reading::Cumulative,
         }
     }
-
-    /// As the metadata says it.
-    pub fn word(self) -> &'static str {
-        match self {
-            Reading::Level => "level",
-            Reading::Cumulative => "cumulative",
-            Reading::Amount => "amount",
-        }
-    }
 }
 
-impl Named for Reading {
-    const SET: &'static str = "reading";
-    const ALL: &'static [Reading] = &[Reading::Level, Reading::Cumulative, Reading::Amount];
-
-    fn as_str(self) -> &'static str {
-        match self {
-            Reading::Level => "LEVEL",
-            Reading::Cumulative => "CUMULATIVE",
-            Reading::Amount => "AMOUNT",
-        }
-    }
-}
-
-impl FromStr for Reading {
-    type Err = UnknownName;
-
-    fn from_str(name: &str) -> Result<Reading, UnknownName> {
-        Reading::named(name).ok_or_else(|| UnknownName {
-            name: name.to_owned(),
-            set: Self::SET,
-            known: "level, cumulative, amount".to_owned(),
-        })
-    }
-}
-
-impl fmt::Display for Reading {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.word())
-    }
-}
-
-impl Serialize for Reading {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.word())
-    }
-}
-
-/// A series of measurements.
+/// The identity of a series of measurements.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Series {
     pub service: Service,
     pub metric: Metric,
-    /// Which database, project or team; empty where the series has no name of its own.
+    /// The database, project or team; empty for the only one.
     pub resource: String,
 }
 
@@ -109,20 +62,18 @@ impl fmt::Display for Series {
     }
 }
 
-/// A measurement that is to be stored.
+/// A measurement to store.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NewPoint {
-    /// Its own id, where it has one.
+    /// The id it came with, if any.
     pub id: Option<String>,
     pub series: Series,
     pub value: f64,
     pub at: DateTime<Utc>,
-    /// What else is known about it.
     pub metadata: Map<String, Value>,
 }
 
 impl NewPoint {
-    /// A measurement of which nothing else is known.
     pub fn new(series: Series, value: f64, at: DateTime<Utc>) -> NewPoint {
         let mut point = NewPoint {
             id: None,
@@ -138,27 +89,24 @@ impl NewPoint {
         point
     }
 
-    /// Says something about it.
+    /// Adds an entry to the metadata.
     #[must_use]
     pub fn with(mut self, name: &str, value: impl Into<Value>) -> NewPoint {
         self.metadata.insert(name.to_owned(), value.into());
         self
     }
 
-    /// Says how the value is to be read.
     pub fn with_reading(self, reading: Reading) -> NewPoint {
-        self.with("reading", reading.word())
+        self.with("reading", reading.as_str())
     }
 
-    /// Says that it counts what was used since `start`.
+    /// Marks the value as the usage since `start`.
     pub fn with_period_start(self, start: DateTime<Utc>) -> NewPoint {
-        let start = start.to_rfc3339_opts(SecondsFormat::Millis, true);
         self.with_reading(Reading::Cumulative)
-            .with("period_start", start)
+            .with("period_start", format::time_ms(start))
     }
 
-    /// Its own id, or the one that the same moment of the same series always gets: so what is read twice
-    /// is one row.
+    /// Its own id, or one derived from series and time, so that a value that is read twice is one row.
     pub fn id(&self) -> String {
         let Series {
             service,
@@ -172,36 +120,34 @@ impl NewPoint {
     }
 }
 
-/// What became of points that were to be stored.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// Counts of saved points.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Saved {
     pub inserted: u64,
-    /// There with another value or other metadata, and replaced.
+    /// Stored before with another value or other metadata, and replaced.
     pub updated: u64,
     pub unchanged: u64,
 }
 
-/// What a row's metadata says about how it is to be read.
+/// The known entries of a row's metadata.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct PointMetadata {
-    /// Which database, project or team.
     pub resource: String,
-    /// How the value is to be read, where it says so.
     pub reading: Option<Reading>,
-    /// Since when a cumulative value counts, where it says so.
+    /// The start of the period that a cumulative value counts.
     pub period_start: Option<DateTime<Utc>>,
-    /// Where the value comes from, where it says so.
     pub source: Option<String>,
 }
 
 impl PointMetadata {
-    /// Reads metadata as it is found. What makes no sense there says nothing.
+    /// Parses metadata as stored; invalid entries are ignored.
     pub fn parse(metadata: Option<&str>) -> PointMetadata {
-        let Some(Value::Object(said)) = metadata.and_then(|text| serde_json::from_str(text).ok())
+        let Some(Value::Object(entries)) =
+            metadata.and_then(|text| serde_json::from_str(text).ok())
         else {
             return PointMetadata::default();
         };
-        let text = |name: &str| said.get(name).and_then(Value::as_str);
+        let text = |name: &str| entries.get(name).and_then(Value::as_str);
         let start = |text| DateTime::parse_from_rfc3339(text).ok();
         PointMetadata {
             resource: text("resource").unwrap_or_default().to_owned(),
@@ -212,33 +158,32 @@ impl PointMetadata {
     }
 }
 
-/// A measurement as it is read back: of a series that is known from elsewhere.
+/// A stored measurement of a known series.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Point {
     pub at: DateTime<Utc>,
     pub value: f64,
-    /// How it is to be read.
     pub reading: Reading,
-    /// Since when it counts, if it is cumulative and that is known.
+    /// The start of the period it counts, if it is cumulative and the start is known.
     pub period_start: Option<DateTime<Utc>>,
 }
 
 impl Point {
-    /// Reads a row. None if its value is no number.
+    /// `None` if the value is not finite.
     pub fn from_row(
         metric: Metric,
         at: DateTime<Utc>,
         value: f64,
-        provenance: &PointMetadata,
+        metadata: &PointMetadata,
     ) -> Option<Point> {
         let value = Some(value).filter(|value| value.is_finite())?;
-        let reading = provenance
+        let reading = metadata
             .reading
             .unwrap_or_else(|| Reading::default_of(metric));
-        // Its name says which period it counts in.
-        let of_name = || (metric == Metric::CommandsPerDay).then(|| midnight(at));
+        // The metric's name implies the period.
+        let implied = || (metric == Metric::CommandsPerDay).then(|| midnight(at));
         let period_start = match reading {
-            Reading::Cumulative => provenance.period_start.or_else(of_name),
+            Reading::Cumulative => metadata.period_start.or_else(implied),
             Reading::Level | Reading::Amount => None,
         };
         Some(Point {
@@ -250,7 +195,7 @@ impl Point {
     }
 }
 
-/// The beginning of the UTC day that holds `at`.
+/// The start of the UTC day that contains `at`.
 pub fn midnight(at: DateTime<Utc>) -> DateTime<Utc> {
     at.date_naive().and_time(NaiveTime::MIN).and_utc()
 }
@@ -268,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_moment_of_the_same_series_is_the_same_row() {
+    fn same_series_and_time_have_the_same_id() {
         let at = DateTime::UNIX_EPOCH;
         let point = |resource, value| NewPoint::new(series(resource), value, at);
         assert_eq!(point("a", 1.0).id(), point("a", 2.0).id());
@@ -276,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_point_says_about_itself_is_found_again() {
+    fn metadata_round_trips() {
         let at = DateTime::UNIX_EPOCH;
         let point = NewPoint::new(series("cache"), 1.0, at)
             .with_period_start(at)
@@ -292,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn metadata_that_makes_no_sense_says_nothing() {
+    fn invalid_metadata_is_ignored() {
         for text in [
             "",
             "[]",
@@ -310,10 +255,10 @@ mod tests {
     }
 
     #[test]
-    fn a_value_that_is_no_number_is_no_point() {
+    fn value_that_is_not_finite_is_no_point() {
         let of = |value| {
-            let provenance = PointMetadata::default();
-            Point::from_row(Metric::StorageMb, DateTime::UNIX_EPOCH, value, &provenance)
+            let metadata = PointMetadata::default();
+            Point::from_row(Metric::StorageMb, DateTime::UNIX_EPOCH, value, &metadata)
         };
         for value in [f64::NAN, f64::INFINITY] {
             assert_eq!(of(value), None);

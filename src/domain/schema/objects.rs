@@ -1,59 +1,61 @@
-//! What is in a database's catalogue, what a migration does to it, and where the two disagree.
+//! The objects of a database schema, the effect of a migration on them, and drift.
 //!
-//! A catalogue is a list of objects, each a line: what it is, a colon, how it is made.
+//! Each object is a line: its kind and name, a colon, its definition.
 //!
 //! ```text
 //! column api_usage.method: text default 'GET'::text
 //! unique api_alerts (api_name, alert_type, period)
 //! ```
 //!
-//! A migration's effect is the lines it removes and those it adds. Beside each `up.sql` stands an
-//! `effect.txt` with just that; a test derives it from real databases. From these `status` knows what
-//! must be there, `migrate` what must not be there yet, and `rollback` what would be lost.
+//! A migration's effect is the lines it removes and those it adds, kept in `effect.txt` beside its `up.sql`;
+//! a test compares it with real databases. From the effects `status` derives the expected objects,
+//! `migrate` the objects that must not exist yet, and `rollback` the data loss.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// The objects of a database: what each is, and how it is made.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Catalogue(BTreeMap<String, String>);
+use serde::Serialize;
 
-/// What a migration does to a catalogue.
+/// The objects of a database: kind and name, and definition.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SchemaObjects(BTreeMap<String, String>);
+
+/// What a migration does to the schema.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Effect {
-    /// Objects that were there before and are not after, or are made otherwise.
-    pub removed: Vec<Object>,
-    /// Objects that are there after and were not before, or were made otherwise.
-    pub added: Vec<Object>,
+    /// Dropped objects, and the old definition of changed ones.
+    pub removed: Vec<SchemaObject>,
+    /// Created objects, and the new definition of changed ones.
+    pub added: Vec<SchemaObject>,
 }
 
-/// One line of a catalogue.
+/// One object.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Object {
-    /// What it is: `column api_usage.method`.
+pub struct SchemaObject {
+    /// Kind and name: `column api_usage.method`.
     pub what: String,
-    /// How it is made: `text default 'GET'::text`. Empty where there is nothing to say.
+    /// Definition: `text default 'GET'::text`. Empty for a table.
     pub how: String,
 }
 
-/// An object that is not as the migrations made it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// An object that is missing or differs from its definition in the migrations.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Difference {
+    #[serde(rename = "object")]
     pub what: String,
-    /// How the migrations made it.
     pub expected: String,
-    /// How it is, or `None` if it is missing.
+    /// Nothing if it is missing.
     pub found: Option<String>,
 }
 
-impl Object {
+impl SchemaObject {
     /// The kind and the name: `("column", "api_usage.method")`.
     pub fn parts(&self) -> (&str, &str) {
         self.what.split_once(' ').unwrap_or((&self.what, ""))
     }
 }
 
-impl fmt::Display for Object {
+impl fmt::Display for SchemaObject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.how.as_str() {
             "" => f.write_str(&self.what),
@@ -72,34 +74,33 @@ impl fmt::Display for Difference {
         let Some(found) = found else {
             return write!(f, "{what} is missing");
         };
-        // A disabled trigger, an invalid index: as it was made, and a word more.
+        // A disabled trigger or an invalid index has the expected definition and one more word.
         match found.strip_prefix(expected.as_str()).map(str::trim) {
             Some(word @ ("disabled" | "invalid")) => write!(f, "{what} is {word}"),
-            _ => write!(f, "{what} is `{found}`, the migrations made `{expected}`"),
+            _ => write!(f, "{what} is `{found}`, expected `{expected}`"),
         }
     }
 }
 
-impl FromIterator<(String, String)> for Catalogue {
-    fn from_iter<T: IntoIterator<Item = (String, String)>>(objects: T) -> Catalogue {
-        Catalogue(objects.into_iter().collect())
+impl FromIterator<(String, String)> for SchemaObjects {
+    fn from_iter<T: IntoIterator<Item = (String, String)>>(objects: T) -> SchemaObjects {
+        SchemaObjects(objects.into_iter().collect())
     }
 }
 
-impl Catalogue {
-    /// How an object is made, if it is there.
+impl SchemaObjects {
+    /// The definition of an object, if it exists.
     pub fn get(&self, what: &str) -> Option<&str> {
         self.0.get(what).map(String::as_str)
     }
 
-    /// Every object, as what it is and how it is made.
+    /// Kind and name, and definition.
     pub fn objects(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0
             .iter()
             .map(|(what, how)| (what.as_str(), how.as_str()))
     }
 
-    /// The catalogue after a migration.
     pub fn apply(&mut self, effect: &Effect) {
         for object in &effect.removed {
             self.0.remove(&object.what);
@@ -109,9 +110,9 @@ impl Catalogue {
         }
     }
 
-    /// Where `found` is not what `self` says. What `found` has beside that is no difference: an
-    /// operator's own index or view is theirs.
-    pub fn differences(&self, found: &Catalogue) -> Vec<Difference> {
+    /// The objects of `self` that are missing or different in `found`. Further objects in `found` are
+    /// allowed: an operator may add indexes and views.
+    pub fn differences(&self, found: &SchemaObjects) -> Vec<Difference> {
         let differs = |what: &str, expected: &str| match found.get(what) {
             Some(found) => essence(what, found) != essence(what, expected),
             None => true,
@@ -128,8 +129,8 @@ impl Catalogue {
     }
 }
 
-/// What matters of how an object is made. Applications' databases differ in two harmless ways: `cached`
-/// may be nullable, and `updated_at` may have a default.
+/// The part of a definition that is compared. Two differences are accepted: a nullable `cached` and a
+/// default for `updated_at`.
 fn essence(what: &str, how: &str) -> String {
     let how = how.replace("now()", "CURRENT_TIMESTAMP");
     if what == "column api_usage.cached" {
@@ -142,13 +143,13 @@ fn essence(what: &str, how: &str) -> String {
 }
 
 impl Effect {
-    /// What has to be done to `before` to make it `after`.
-    pub fn between(before: &Catalogue, after: &Catalogue) -> Effect {
-        let only_in = |one: &Catalogue, other: &Catalogue| {
+    /// The effect that turns `before` into `after`.
+    pub fn between(before: &SchemaObjects, after: &SchemaObjects) -> Effect {
+        let only_in = |one: &SchemaObjects, other: &SchemaObjects| {
             one.0
                 .iter()
                 .filter(|(what, how)| other.get(what) != Some(how))
-                .map(|(what, how)| Object {
+                .map(|(what, how)| SchemaObject {
                     what: what.clone(),
                     how: how.clone(),
                 })
@@ -160,11 +161,11 @@ impl Effect {
         }
     }
 
-    /// Reads what [`Effect`]'s `Display` wrote; a line that is neither added nor removed is a remark.
+    /// Parses the output of `Display`; other lines are comments.
     pub fn parse(text: &str) -> Effect {
         let object = |line: &str| {
             let (what, how) = line.split_once(": ").unwrap_or((line, ""));
-            Object {
+            SchemaObject {
                 what: what.to_owned(),
                 how: how.to_owned(),
             }
@@ -180,7 +181,6 @@ impl Effect {
         effect
     }
 
-    /// The same in the other direction.
     pub fn reversed(self) -> Effect {
         Effect {
             removed: self.added,
@@ -188,31 +188,29 @@ impl Effect {
         }
     }
 
-    /// The tables it makes.
+    /// The names of the tables it creates.
     fn tables(&self) -> impl Iterator<Item = &str> {
-        let kinds_and_names = self.added.iter().map(Object::parts);
+        let kinds_and_names = self.added.iter().map(SchemaObject::parts);
         kinds_and_names
             .filter(|(kind, _)| *kind == "table")
             .map(|(_, name)| name)
     }
 
-    /// What it adds, in short: the tables it makes, then what does not belong to one of them.
-    pub fn outline(&self) -> impl Iterator<Item = &Object> {
-        let is_table = |object: &&Object| object.parts().0 == "table";
+    /// The tables it creates, then the added objects that do not belong to them.
+    pub fn outline(&self) -> impl Iterator<Item = &SchemaObject> {
+        let is_table = |object: &&SchemaObject| object.parts().0 == "table";
         let beside = self.added.iter().filter(|object| {
             let (_, name) = object.parts();
             let table = name.split(['.', ' ']).next().unwrap_or_default();
-            !self.tables().any(|made| made == table)
+            !self.tables().any(|created| created == table)
         });
         self.added.iter().filter(is_table).chain(beside)
     }
 
-    /// What it would make and `found` has already; the columns of a table that is there are not named one
-    /// by one.
+    /// The objects it would create that exist in `found`, without the columns of existing tables.
     ///
-    /// Indexes do not count: under whatever name, an operator may have one that a migration is
-    /// going to make. Nor does what is only made otherwise.
-    pub fn already_in<'a>(&'a self, found: &'a Catalogue) -> impl Iterator<Item = &'a str> {
+    /// Indexes are left out, since an operator may have created the same one, and so are changed objects.
+    pub fn conflicts<'a>(&'a self, found: &'a SchemaObjects) -> impl Iterator<Item = &'a str> {
         self.outline()
             .filter(|object| !matches!(object.parts().0, "index" | "unique"))
             .filter(|object| self.removed.iter().all(|old| old.what != object.what))
@@ -237,7 +235,7 @@ impl fmt::Display for Effect {
 mod tests {
     use super::*;
 
-    fn catalogue(lines: &[(&str, &str)]) -> Catalogue {
+    fn objects(lines: &[(&str, &str)]) -> SchemaObjects {
         lines
             .iter()
             .map(|(what, how)| ((*what).to_owned(), (*how).to_owned()))
@@ -245,26 +243,26 @@ mod tests {
     }
 
     #[test]
-    fn an_effect_leads_from_one_catalogue_to_the_other_and_back() {
-        let before = catalogue(&[("table a", ""), ("column a.x", "text"), ("index a (x)", "")]);
-        let after = catalogue(&[("table a", ""), ("column a.x", "integer"), ("table b", "")]);
+    fn effect_applies_and_reverses() {
+        let before = objects(&[("table a", ""), ("column a.x", "text"), ("index a (x)", "")]);
+        let after = objects(&[("table a", ""), ("column a.x", "integer"), ("table b", "")]);
         let effect = Effect::between(&before, &after);
         assert_eq!(
             effect.to_string(),
             "- column a.x: text\n- index a (x)\n+ column a.x: integer\n+ table b\n"
         );
         assert_eq!(Effect::parse(&effect.to_string()), effect);
-        let mut there = before.clone();
-        there.apply(&effect);
-        assert_eq!(there, after);
-        there.apply(&effect.reversed());
-        assert_eq!(there, before);
+        let mut objects = before.clone();
+        objects.apply(&effect);
+        assert_eq!(objects, after);
+        objects.apply(&effect.reversed());
+        assert_eq!(objects, before);
     }
 
     const ADDING: &str = "+ column new.x: text\n+ column old.y: text\n+ index new (x)\n+ index old (y)\n+ table new\n";
 
     #[test]
-    fn the_outline_of_an_effect_leaves_out_what_belongs_to_a_new_table() {
+    fn outline_omits_parts_of_new_table() {
         let effect = Effect::parse(ADDING);
         let outline: Vec<_> = effect
             .outline()
@@ -274,18 +272,18 @@ mod tests {
     }
 
     #[test]
-    fn what_an_effect_would_make_is_found_where_it_is_already() {
+    fn existing_object_is_conflict() {
         let effect = Effect::parse(ADDING);
-        let already = |lines| -> Vec<String> {
-            let found = catalogue(lines);
-            effect.already_in(&found).map(str::to_owned).collect()
+        let conflicts = |lines| -> Vec<String> {
+            let found = objects(lines);
+            effect.conflicts(&found).map(str::to_owned).collect()
         };
         assert_eq!(
-            already(&[("table old", ""), ("index old (y)", "")]),
+            conflicts(&[("table old", ""), ("index old (y)", "")]),
             [""; 0]
         );
         assert_eq!(
-            already(&[
+            conflicts(&[
                 ("table new", ""),
                 ("column new.x", ""),
                 ("column old.y", "")
@@ -295,21 +293,21 @@ mod tests {
         let changed = Effect::parse("- column t.x: text\n+ column t.x: integer\n");
         assert_eq!(
             changed
-                .already_in(&catalogue(&[("column t.x", "text")]))
+                .conflicts(&objects(&[("column t.x", "text")]))
                 .next(),
             None
         );
     }
 
     #[test]
-    fn each_object_that_differs_is_named_once() {
-        let expected = catalogue(&[
+    fn difference_names_found_and_expected_definition() {
+        let expected = objects(&[
             ("column t.x", "text not null"),
             ("column t.y", "text"),
             ("trigger t.mark", "AFTER INSERT"),
             ("unique t (x)", ""),
         ]);
-        let found = catalogue(&[
+        let found = objects(&[
             ("column t.x", "text"),
             ("column t.y", "text"),
             ("index t (x)", ""),
@@ -323,7 +321,7 @@ mod tests {
         assert_eq!(
             differences,
             [
-                "column t.x is `text`, the migrations made `text not null`",
+                "column t.x is `text`, expected `text not null`",
                 "trigger t.mark is disabled",
                 "unique t (x) is missing",
             ]
@@ -331,8 +329,8 @@ mod tests {
     }
 
     #[test]
-    fn the_two_harmless_ways_in_which_applications_differ_are_no_difference() {
-        let expected = catalogue(&[
+    fn nullable_cached_and_default_of_updated_at_are_accepted() {
+        let expected = objects(&[
             ("column api_usage.cached", "boolean not null default false"),
             ("column api_alerts.updated_at", "timestamp(3) not null"),
             (
@@ -340,7 +338,7 @@ mod tests {
                 "timestamp(3) default CURRENT_TIMESTAMP",
             ),
         ]);
-        let found = catalogue(&[
+        let found = objects(&[
             ("column api_usage.cached", "boolean default false"),
             (
                 "column api_alerts.updated_at",

@@ -1,88 +1,113 @@
-//! One migration about to be applied or undone: what comes, what goes, and what is lost with it.
+//! The plan of a migration to be applied or reverted: created and dropped objects, and data loss.
 
-use super::objects::{Effect, Object};
+use serde::Serialize;
 
-/// A migration to be applied or undone, and what that does to the database.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Step {
-    /// The stamp that orders migrations.
+use super::objects::{Effect, SchemaObject};
+
+/// A migration to be applied or reverted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PlanStep {
     pub version: String,
     pub name: String,
-    /// What is dropped and created.
-    pub changes: Vec<Change>,
+    /// Dropped objects first.
+    pub changes: Vec<ObjectChange>,
 }
 
-/// One object that a step drops or creates.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Change {
-    pub drops: bool,
-    /// The object, as `domain::catalogue` names it.
-    pub what: String,
-    pub loss: Option<Loss>,
+/// What a step does to one object.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ObjectChange {
+    pub action: Action,
+    /// Named as in [`SchemaObject`].
+    pub object: String,
+    #[serde(flatten)]
+    pub loss: Option<DataLoss>,
 }
 
-/// What is lost with a table or a column.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Loss {
-    /// The rows of the table; or the values of the column that are neither null nor its default.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Action {
+    Drop,
+    /// A column, to an existing table.
+    Add,
+    Create,
+}
+
+impl Action {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Action::Drop => "drop",
+            Action::Add => "add",
+            Action::Create => "create",
+        }
+    }
+}
+
+/// The data lost with a table or a column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct DataLoss {
+    /// The rows of the table; of a column the values that are neither null nor its default.
     pub lost: i64,
     /// The rows of the table.
     pub of: i64,
-    /// The next `migrate` makes the content again, so nothing is lost for good.
-    pub made_again: bool,
+    /// The next `migrate` computes the content again.
+    pub rebuilt: bool,
 }
 
-impl Step {
-    /// The step that has this effect. What belongs to a table that comes or goes as a whole is not
-    /// named beside it; what is dropped comes first.
-    pub fn new(version: &str, name: &str, effect: &Effect) -> Step {
-        let change = |drops: bool| {
-            move |object: &Object| Change {
-                drops,
-                what: object.what.clone(),
-                loss: None,
-            }
+impl PlanStep {
+    /// The step with this effect. Objects that belong to a created or dropped table are left out.
+    pub fn new(version: &str, name: &str, effect: &Effect) -> PlanStep {
+        let change = |action: Action, object: &SchemaObject| ObjectChange {
+            action,
+            object: object.what.clone(),
+            loss: None,
         };
-        let undone = effect.clone().reversed();
-        let changes = undone
+        let reversed = effect.clone().reversed();
+        let dropped = reversed
             .outline()
-            .map(change(true))
-            .chain(effect.outline().map(change(false)))
-            .collect();
-        Step {
+            .map(|object| change(Action::Drop, object));
+        let added = effect.outline().map(|object| {
+            let is_column = object.parts().0 == "column";
+            let action = if is_column {
+                Action::Add
+            } else {
+                Action::Create
+            };
+            change(action, object)
+        });
+        PlanStep {
             version: version.to_owned(),
             name: name.to_owned(),
-            changes,
+            changes: dropped.chain(added).collect(),
         }
     }
 
-    /// Version and name, as its folder spells them.
+    /// Its folder's name: version and name.
     pub fn full_name(&self) -> String {
         format!("{}_{}", self.version, self.name)
     }
 
-    /// Whether something is lost for good.
-    pub fn loses(&self) -> bool {
+    /// Whether data is lost that the next `migrate` does not rebuild.
+    pub fn loses_data(&self) -> bool {
         self.losses()
-            .any(|(_, loss)| loss.lost > 0 && !loss.made_again)
+            .any(|(_, loss)| loss.lost > 0 && !loss.rebuilt)
     }
 
-    /// The objects with which something goes.
-    pub fn losses(&self) -> impl Iterator<Item = (&str, Loss)> {
+    /// The objects with their data loss, zero included.
+    pub fn losses(&self) -> impl Iterator<Item = (&str, DataLoss)> {
         self.changes
             .iter()
-            .filter_map(|change| Some((change.what.as_str(), change.loss?)))
+            .filter_map(|change| Some((change.object.as_str(), change.loss?)))
     }
 
-    /// The first object with which more would go than the user was shown.
-    pub fn exceeds(&self, shown: &Step) -> Option<&str> {
-        let was_shown = |what: &str| {
-            let found = shown.losses().find(|(shown, _)| *shown == what);
+    /// The first object with which more data is lost than in `shown`.
+    pub fn exceeds(&self, shown: &PlanStep) -> Option<&str> {
+        let was_shown = |object: &str| {
+            let found = shown.losses().find(|(shown, _)| *shown == object);
             found.map_or(0, |(_, loss)| loss.lost)
         };
         self.losses()
-            .find(|(what, loss)| !loss.made_again && loss.lost > was_shown(what))
-            .map(|(what, _)| what)
+            .find(|(object, loss)| !loss.rebuilt && loss.lost > was_shown(object))
+            .map(|(object, _)| object)
     }
 }
 
@@ -90,52 +115,50 @@ impl Step {
 mod tests {
     use super::*;
 
-    fn lossy(what: &str, lost: i64, made_again: bool) -> Step {
-        let mut step = Step::new("1", "one", &Effect::parse(&format!("- {what}")));
-        step.changes[0].loss = Some(Loss {
+    fn lossy(object: &str, lost: i64, rebuilt: bool) -> PlanStep {
+        let mut step = PlanStep::new("1", "one", &Effect::parse(&format!("- {object}")));
+        step.changes[0].loss = Some(DataLoss {
             lost,
             of: 9,
-            made_again,
+            rebuilt,
         });
         step
     }
 
     #[test]
-    fn a_step_names_tables_first_and_not_what_belongs_to_them() {
+    fn step_lists_dropped_objects_first_and_omits_parts_of_tables() {
         let effect =
             Effect::parse("+ column a.x: text\n+ enum e: P, Q\n+ table a\n- index b (y)\n");
-        let said = |effect: &Effect| -> Vec<String> {
-            let step = Step::new("1", "one", effect);
-            step.changes
-                .iter()
-                .map(|change| {
-                    format!(
-                        "{} {}",
-                        if change.drops { "drop" } else { "create" },
-                        change.what
-                    )
-                })
+        let lines = |effect: &Effect| -> Vec<String> {
+            let step = PlanStep::new("1", "one", effect);
+            let changes = step.changes.iter();
+            changes
+                .map(|change| format!("{} {}", change.action.as_str(), change.object))
                 .collect()
         };
         assert_eq!(
-            said(&effect),
+            lines(&effect),
             ["drop index b (y)", "create table a", "create enum e"]
         );
         assert_eq!(
-            said(&effect.reversed()),
+            lines(&effect.reversed()),
             ["drop table a", "drop enum e", "create index b (y)"]
+        );
+        assert_eq!(
+            lines(&Effect::parse("+ column b.y: text\n")),
+            ["add column b.y"]
         );
     }
 
     #[test]
-    fn only_what_cannot_be_made_again_is_lost() {
-        assert!(lossy("table t", 1, false).loses());
-        assert!(!lossy("table t", 0, false).loses());
-        assert!(!lossy("table t", 1, true).loses());
+    fn rebuilt_content_is_no_data_loss() {
+        assert!(lossy("table t", 1, false).loses_data());
+        assert!(!lossy("table t", 0, false).loses_data());
+        assert!(!lossy("table t", 1, true).loses_data());
     }
 
     #[test]
-    fn a_loss_that_grew_since_it_was_shown_is_noticed() {
+    fn growth_of_loss_is_detected() {
         let shown = lossy("table t", 3, false);
         assert_eq!(lossy("table t", 3, false).exceeds(&shown), None);
         assert_eq!(lossy("table t", 2, false).exceeds(&shown), None);

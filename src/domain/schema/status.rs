@@ -1,62 +1,59 @@
-//! What `status` found, and what to make of it.
+//! The findings of `status` and their verdict.
 
 use chrono::{DateTime, Utc};
+use serde::Serialize;
 
-use super::migration::{Standing, State};
+use super::migration::{MigrationState, MigrationStatus};
 use super::objects::Difference;
 use crate::domain::metrics::names::Priority;
 use crate::domain::metrics::point::Series;
 
-/// Everything that `status` looks at, at one moment.
+/// The findings of `status`, all of one moment.
 #[derive(Clone, Debug)]
-pub struct Report {
+pub struct StatusReport {
     pub engine: &'static str,
-    /// Its version, as it says itself.
     pub engine_version: String,
-    /// Every migration, in the order of versions.
-    pub migrations: Vec<Standing>,
-    /// Where the catalogue is not what the applied migrations made.
+    /// In the order of versions.
+    pub migrations: Vec<MigrationStatus>,
+    /// Differences from the objects that the applied migrations created.
     pub drift: Vec<Difference>,
-    /// Objects that pending migrations would make and that are there already.
-    pub in_the_way: Vec<String>,
-    /// How far the roll-ups are behind; nothing before there are any.
+    /// Existing objects that a pending migration would create.
+    pub conflicts: Vec<String>,
+    /// This and the rest: nothing until the migration that creates their tables is applied.
     pub freshness: Option<Freshness>,
-    /// How many rules fire; nothing before there is alerting.
     pub alerts: Option<AlertCounts>,
-    /// What there is to decide and what is no longer measured; nothing before there are limits.
-    pub capacity: Option<Capacity>,
-    /// On SQLite, rows of `api_usage` whose timestamp nobody can read; they are in no roll-up.
+    pub capacity: Option<CapacitySummary>,
+    /// On SQLite, rows of `api_usage` with an unreadable timestamp; they are in no roll-up.
     pub unreadable_timestamps: Option<u64>,
 }
 
-/// How far the roll-ups are behind the rows.
+/// Roll-ups that are out of date.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Freshness {
-    /// Hours of an API in which something changed since they were counted.
+    /// Hours of an API with changes since the last `aggregate`.
     pub hours_waiting: i64,
     pub oldest: Option<DateTime<Utc>>,
 }
 
-/// What alert rules say, in numbers. A rule for all APIs counts for each.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// Alert rules by state. A rule for all APIs counts once for each API.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct AlertCounts {
-    /// Rules that are switched on.
+    /// Enabled rules.
     pub rules: u64,
     pub firing: u64,
     pub critical: u64,
     pub unknown: u64,
-    /// Rules that nobody has checked yet.
+    /// Rules that were never evaluated.
     pub unchecked: u64,
-    /// Notices that wait to be delivered.
+    /// Undelivered notifications.
     pub notices_waiting: u64,
 }
 
-/// What capacity has to say: what waits for a decision, and what nobody can decide by.
+/// Open recommendations, and limits without current measurements.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Capacity {
-    /// How many recommendations are open of each priority that there is, the most urgent first.
+pub struct CapacitySummary {
+    /// Open recommendations by priority, the most urgent first.
     pub open: Vec<(Priority, u64)>,
-    /// Series that have a limit and were not measured lately.
     pub stale: Vec<StaleMetric>,
 }
 
@@ -67,19 +64,15 @@ pub struct StaleMetric {
     pub reason: String,
 }
 
-/// What all of it comes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Every migration is applied and the database is as they made it.
     InSync,
-    /// As it should be, but migrations are still to be applied.
     Pending,
-    /// Not what this program thinks it is.
+    /// Drift, or migrations that are not this program's.
     Untrustworthy,
 }
 
 impl Verdict {
-    /// As JSON spells it.
     pub fn as_str(self) -> &'static str {
         match self {
             Verdict::InSync => "in_sync",
@@ -89,21 +82,21 @@ impl Verdict {
     }
 }
 
-impl Report {
-    /// What all of it comes to. Roll-ups that are behind are no fault: `aggregate` catches up.
+impl StatusReport {
+    /// The verdict about the schema. Roll-ups that are out of date do not count: `aggregate` updates them.
     pub fn verdict(&self) -> Verdict {
-        let doubtful = [State::Modified, State::Unknown];
-        if self.count(&doubtful) > 0 || !self.drift.is_empty() || !self.in_the_way.is_empty() {
+        let untrusted = [MigrationState::Modified, MigrationState::Unknown];
+        if self.count(&untrusted) > 0 || !self.drift.is_empty() || !self.conflicts.is_empty() {
             Verdict::Untrustworthy
-        } else if self.count(&[State::Pending]) > 0 {
+        } else if self.count(&[MigrationState::Pending]) > 0 {
             Verdict::Pending
         } else {
             Verdict::InSync
         }
     }
 
-    /// How many migrations are in one of these states.
-    pub fn count(&self, states: &[State]) -> usize {
+    /// The number of migrations in one of these states.
+    pub fn count(&self, states: &[MigrationState]) -> usize {
         let migrations = self.migrations.iter();
         migrations
             .filter(|standing| states.contains(&standing.state))
@@ -115,20 +108,20 @@ impl Report {
 mod tests {
     use super::*;
 
-    fn report(states: &[State]) -> Report {
-        let standing = |state: &State| Standing {
+    fn report(states: &[MigrationState]) -> StatusReport {
+        let standing = |state: &MigrationState| MigrationStatus {
             version: "1".to_owned(),
             name: None,
             state: *state,
             applied_at: None,
-            done: None,
+            logged: None,
         };
-        Report {
+        StatusReport {
             engine: "sqlite",
             engine_version: "3".to_owned(),
             migrations: states.iter().map(standing).collect(),
             drift: Vec::new(),
-            in_the_way: Vec::new(),
+            conflicts: Vec::new(),
             freshness: None,
             alerts: None,
             capacity: None,
@@ -137,12 +130,12 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_trusted_outweighs_what_is_pending() {
-        use State::{Applied, Modified, Pending, Unknown};
+    fn untrustworthy_outweighs_pending() {
+        use MigrationState::{Applied, Modified, Pending, Unknown};
         assert_eq!(report(&[Applied]).verdict(), Verdict::InSync);
         assert_eq!(report(&[Applied, Pending]).verdict(), Verdict::Pending);
-        for doubtful in [Modified, Unknown] {
-            let found = report(&[Pending, doubtful]);
+        for untrusted in [Modified, Unknown] {
+            let found = report(&[Pending, untrusted]);
             assert_eq!(found.verdict(), Verdict::Untrustworthy);
         }
         let mut drifted = report(&[Applied, Pending]);
@@ -153,13 +146,13 @@ mod tests {
         });
         assert_eq!(drifted.verdict(), Verdict::Untrustworthy);
         let mut foreign = report(&[Pending]);
-        foreign.in_the_way.push("table t".to_owned());
+        foreign.conflicts.push("table t".to_owned());
         assert_eq!(foreign.verdict(), Verdict::Untrustworthy);
     }
 
     #[test]
-    fn roll_ups_that_are_behind_are_no_fault() {
-        let mut behind = report(&[State::Applied]);
+    fn outdated_roll_ups_are_in_sync() {
+        let mut behind = report(&[MigrationState::Applied]);
         behind.freshness = Some(Freshness {
             hours_waiting: 9,
             oldest: None,

@@ -1,21 +1,11 @@
-//! What `collect` answers; one file for each answer.
+//! The answers of `collect`: one file each.
 
 mod import;
 mod prune;
 mod run;
 mod status;
 
-pub use import::Imported;
-pub use prune::Pruned;
-pub use run::{Examined, Ran, RanOne};
-pub use status::Status;
-
-/// A measured value, without digits that mean nothing.
-fn value(value: f64) -> String {
-    // Six digits behind the point at most, none where they are zeros.
-    let rounded = (value * 1e6).round() / 1e6;
-    match rounded.is_finite() {
-        true => rounded.to_string(),
-        false => value.to_string(),
-    }
-}
+pub use import::ImportReport;
+pub use prune::PruneReport;
+pub use run::{CollectReport, CollectorReport, DoctorReport, NotConfigured};
+pub use status::CollectStatus;

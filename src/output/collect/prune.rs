@@ -1,4 +1,4 @@
-//! What `collect prune` answers.
+//! The answer of `collect prune`.
 
 use chrono::NaiveDate;
 use serde::Serialize;
@@ -6,59 +6,42 @@ use serde::Serialize;
 use crate::domain::format::counted;
 use crate::output::Answer;
 
-/// What was removed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pruned {
+#[derive(Clone, Debug, Serialize)]
+pub struct PruneReport {
+    /// Number of removed points.
     pub points: u64,
-    /// The last day of which they are, if time reaches back so far.
+    /// The last day that is pruned, unless it lies before the first year of the calendar.
     pub last_day: Option<NaiveDate>,
-    /// Whether nothing was removed after all.
     pub dry_run: bool,
 }
 
-#[derive(Serialize)]
-struct PrunedJson {
-    points: u64,
-    last_day: Option<String>,
-    dry_run: bool,
-}
-
-impl Pruned {
-    fn last_day(&self) -> Option<String> {
-        self.last_day.map(|day| day.to_string())
-    }
-}
-
-impl Answer for Pruned {
+impl Answer for PruneReport {
     fn table(&self, _width: Option<usize>) -> String {
         let points = counted(self.points, "point");
-        let until = self
-            .last_day()
-            .map(|day| format!(" up to {day}"))
-            .unwrap_or_default();
-        match self.dry_run {
-            true => format!("{points}{until} would be removed\n"),
-            false => format!("{points}{until} removed; their days stay\n"),
+        let until = self.last_day.map(|day| format!(" up to {day}"));
+        let until = until.unwrap_or_default();
+        if self.dry_run {
+            format!("would remove {points}{until}\n")
+        } else {
+            format!("removed {points}{until}; their daily summaries are kept\n")
         }
     }
 
     fn json(&self) -> impl Serialize {
-        PrunedJson {
-            points: self.points,
-            last_day: self.last_day(),
-            dry_run: self.dry_run,
-        }
+        self
     }
 
     fn csv(&self) -> Vec<Vec<String>> {
-        let day = self.last_day().unwrap_or_default();
+        let day = self.last_day.map(|day| day.to_string());
         vec![
+            ["points", "last_day", "dry_run"]
+                .map(str::to_owned)
+                .to_vec(),
             vec![
-                "points".to_owned(),
-                "last_day".to_owned(),
-                "dry_run".to_owned(),
+                self.points.to_string(),
+                day.unwrap_or_default(),
+                self.dry_run.to_string(),
             ],
-            vec![self.points.to_string(), day, self.dry_run.to_string()],
         ]
     }
 }

@@ -1,263 +1,180 @@
-//! What `collect run` and `collect doctor` answer: each collector, and what it measured.
+//! The answers of `collect run` and `collect doctor`: each collector, and the values it read.
 
-use std::time::Duration;
-
+use chrono::{DateTime, Utc};
 use serde::Serialize;
+use serde_json::{Map, Value};
 
-use super::value;
-use crate::domain::format::count;
-use crate::domain::metrics::collector::{CollectorError, MetricSource, RunResult};
+use crate::domain::format::counted;
+use crate::domain::metrics::collector::{MetricSource, RunResult};
+use crate::domain::metrics::names::{Metric, Service};
 use crate::domain::metrics::point::{NewPoint, Saved};
 use crate::output::Answer;
-use crate::output::table::{Side, layout};
+use crate::output::columns::{self, Cell, Column};
 
-/// What became of one collector.
-#[derive(Clone, Debug)]
-pub struct RanOne {
-    pub source: MetricSource,
+/// The outcome of one collector.
+#[derive(Clone, Debug, Serialize)]
+pub struct CollectorReport {
+    pub collector: MetricSource,
     pub result: RunResult,
+    #[serde(flatten)]
     pub saved: Saved,
-    pub took: Duration,
-    pub points: Vec<NewPoint>,
-    pub failure: Option<CollectorError>,
+    pub duration_ms: u64,
+    pub error: Option<String>,
+    /// How to fix the error.
+    pub next: Option<String>,
+    pub values: Vec<CollectedValue>,
 }
 
-/// What became of all of them.
-#[derive(Clone, Debug, Default)]
-pub struct Ran {
-    /// Each, in the order of the sources.
-    pub collectors: Vec<RanOne>,
-    pub dry_run: bool,
+/// A value that was read; in JSON it is null if it is not finite.
+#[derive(Clone, Debug, Serialize)]
+pub struct CollectedValue {
+    service: Service,
+    metric: Metric,
+    value: f64,
+    #[serde(serialize_with = "crate::output::json::time")]
+    timestamp: DateTime<Utc>,
+    metadata: Map<String, Value>,
 }
 
-/// As [`Ran`], with what to do.
-#[derive(Clone, Debug, Default)]
-pub struct Examined {
-    /// Each, in the order of the sources.
-    pub collectors: Vec<RanOne>,
-    /// What is not configured, and what would configure it.
-    pub skipped: Vec<(MetricSource, &'static str)>,
-}
-
-impl RanOne {
-    fn ms(&self) -> u64 {
-        u64::try_from(self.took.as_millis()).unwrap_or(u64::MAX)
-    }
-
-    fn json(&self) -> CollectorJson<'_> {
-        let value = |point: &NewPoint| ValueJson {
-            service: point.series.service.to_string(),
-            metric: point.series.metric.to_string(),
-            value: Some(point.value).filter(|value| value.is_finite()),
-            timestamp: point
-                .at
-                .to_rfc3339_opts(chrono::SecondsFormat::Millis, true),
+impl From<&NewPoint> for CollectedValue {
+    fn from(point: &NewPoint) -> CollectedValue {
+        CollectedValue {
+            service: point.series.service,
+            metric: point.series.metric,
+            value: point.value,
+            timestamp: point.at,
             metadata: point.metadata.clone(),
-        };
-        CollectorJson {
-            collector: self.source,
-            result: self.result.as_str(),
-            inserted: self.saved.inserted,
-            updated: self.saved.updated,
-            unchanged: self.saved.unchanged,
-            duration_ms: self.ms(),
-            error: self
-                .failure
-                .as_ref()
-                .map(|failure| failure.message.as_str()),
-            next: self.failure.as_ref().map(|failure| failure.hint.as_str()),
-            values: self.points.iter().map(value).collect(),
         }
     }
-
-    fn csv(&self) -> Vec<String> {
-        let error = self.failure.as_ref().map(|failure| failure.message.clone());
-        vec![
-            self.source.to_string(),
-            self.result.as_str().to_owned(),
-            self.saved.inserted.to_string(),
-            self.saved.updated.to_string(),
-            self.saved.unchanged.to_string(),
-            self.ms().to_string(),
-            error.unwrap_or_default(),
-        ]
-    }
 }
 
-#[derive(Serialize)]
-struct CollectorJson<'a> {
-    collector: MetricSource,
-    result: &'static str,
-    inserted: u64,
-    updated: u64,
-    unchanged: u64,
-    duration_ms: u64,
-    error: Option<&'a str>,
-    next: Option<&'a str>,
-    values: Vec<ValueJson>,
+/// The outcome of all collectors, in the order of the sources.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct CollectReport {
+    pub dry_run: bool,
+    pub collectors: Vec<CollectorReport>,
 }
 
-#[derive(Serialize)]
-struct ValueJson {
-    service: String,
-    metric: String,
-    value: Option<f64>,
-    timestamp: String,
-    metadata: serde_json::Map<String, serde_json::Value>,
+/// As [`CollectReport`], with the sources that are not configured.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct DoctorReport {
+    pub collectors: Vec<CollectorReport>,
+    pub not_configured: Vec<NotConfigured>,
 }
 
-#[derive(Serialize)]
-struct RanJson<'a> {
-    dry_run: bool,
-    collectors: Vec<CollectorJson<'a>>,
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct NotConfigured {
+    pub collector: MetricSource,
+    /// How to configure it.
+    pub next: &'static str,
 }
 
-#[derive(Serialize)]
-struct ExaminedJson<'a> {
-    collectors: Vec<CollectorJson<'a>>,
-    not_configured: Vec<NotConfigured>,
-}
-
-#[derive(Serialize)]
-struct NotConfigured {
-    collector: MetricSource,
-    next: &'static str,
-}
-
-fn header() -> Vec<String> {
-    [
-        "collector",
-        "result",
-        "inserted",
-        "updated",
-        "unchanged",
-        "duration_ms",
-        "error",
+fn report_columns() -> Vec<Column<'static, CollectorReport>> {
+    type Report = CollectorReport;
+    vec![
+        Column::left("COLLECTOR", "collector", |it: &Report| {
+            Cell::text(it.collector)
+        }),
+        Column::left("RESULT", "result", |it: &Report| Cell::text(it.result)),
+        Column::right("INSERTED", "inserted", |it: &Report| {
+            Cell::count(it.saved.inserted)
+        }),
+        Column::right("UPDATED", "updated", |it: &Report| {
+            Cell::count(it.saved.updated)
+        }),
+        Column::right("UNCHANGED", "unchanged", |it: &Report| {
+            Cell::count(it.saved.unchanged)
+        }),
+        Column::right("MS", "duration_ms", |it: &Report| {
+            Cell::count(it.duration_ms)
+        }),
+        Column::left("ERROR", "error", |it: &Report| {
+            Cell::maybe(it.error.as_ref())
+        }),
     ]
-    .map(str::to_owned)
-    .to_vec()
 }
 
-/// What was measured, a line each; empty if nothing was.
-fn values(collectors: &[RanOne]) -> String {
-    let line = |point: &NewPoint| {
-        let series = &point.series;
-        let at = point.at.format("%Y-%m-%d %H:%M").to_string();
-        vec![
-            series.service.to_string(),
-            series.metric.to_string(),
-            value(point.value),
-            at,
-        ]
-    };
-    let lines: Vec<_> = collectors
-        .iter()
-        .flat_map(|one| one.points.iter().map(line))
-        .collect();
-    if lines.is_empty() {
+/// The table of the values read, after a blank line; empty without values.
+fn values_table(collectors: &[CollectorReport], width: Option<usize>) -> String {
+    type Row<'a> = &'a CollectedValue;
+    let values: Vec<Row<'_>> = collectors.iter().flat_map(|it| &it.values).collect();
+    if values.is_empty() {
         return String::new();
     }
     let columns = [
-        ("SERVICE", Side::Left),
-        ("METRIC", Side::Left),
-        ("VALUE", Side::Right),
-        ("AT (UTC)", Side::Left),
+        Column::left("SERVICE", "service", |it: &Row<'_>| Cell::text(it.service)),
+        Column::left("METRIC", "metric", |it: &Row<'_>| Cell::text(it.metric)),
+        Column::right("VALUE", "value", |it: &Row<'_>| Cell::Number(it.value)),
+        Column::left("TIME", "timestamp", |it: &Row<'_>| Cell::Time(it.timestamp)),
     ];
-    format!("\n{}", layout(&columns, lines))
+    format!("\n{}", columns::table(&columns, &values, width))
 }
 
-impl Answer for Ran {
-    fn table(&self, _width: Option<usize>) -> String {
-        let columns = [
-            ("COLLECTOR", Side::Left),
-            ("RESULT", Side::Left),
-            ("WRITTEN", Side::Right),
-            ("MS", Side::Right),
-            ("", Side::Left),
-        ];
-        let line = |one: &RanOne| {
-            let written = one.saved.inserted + one.saved.updated;
-            let failure = one.failure.as_ref().map(|failure| failure.message.clone());
-            vec![
-                one.source.to_string(),
-                one.result.as_str().to_owned(),
-                count(written.cast_signed()),
-                count(one.ms().cast_signed()),
-                failure.unwrap_or_default(),
-            ]
-        };
-        let table = layout(&columns, self.collectors.iter().map(line));
-        let end = if self.dry_run {
-            "\nnothing was written\n"
-        } else {
-            ""
-        };
-        format!("{table}{}{end}", values(&self.collectors))
+impl Answer for CollectReport {
+    fn table(&self, width: Option<usize>) -> String {
+        let mut text = columns::table(&report_columns(), &self.collectors, width);
+        text.push_str(&values_table(&self.collectors, width));
+        if self.dry_run {
+            text.push_str("\ndry run: nothing was written\n");
+        }
+        text
     }
 
     fn json(&self) -> impl Serialize {
-        RanJson {
-            dry_run: self.dry_run,
-            collectors: self.collectors.iter().map(RanOne::json).collect(),
-        }
+        self
     }
 
     fn csv(&self) -> Vec<Vec<String>> {
-        let rows = self.collectors.iter().map(RanOne::csv);
-        std::iter::once(header()).chain(rows).collect()
+        columns::csv(&report_columns(), &self.collectors)
     }
 }
 
-impl Answer for Examined {
-    fn table(&self, _width: Option<usize>) -> String {
-        let columns = [
-            ("COLLECTOR", Side::Left),
-            ("STATE", Side::Left),
-            ("MS", Side::Right),
-            ("", Side::Left),
-        ];
-        let asked = self.collectors.iter().map(|one| {
-            let (state, detail) = match &one.failure {
-                Some(failure) => ("FAILED", format!("{}: {}", failure.message, failure.hint)),
-                None => ("OK", format!("{} values", one.points.len())),
+impl Answer for DoctorReport {
+    fn table(&self, width: Option<usize>) -> String {
+        struct Row {
+            collector: MetricSource,
+            state: &'static str,
+            duration_ms: Option<u64>,
+            detail: String,
+        }
+        let collected = self.collectors.iter().map(|report| {
+            let (state, detail) = match (&report.error, &report.next) {
+                (Some(error), Some(next)) => ("FAILED", format!("{error}: {next}")),
+                (Some(error), None) => ("FAILED", error.clone()),
+                (None, _) => ("OK", counted(report.values.len() as u64, "value")),
             };
-            vec![
-                one.source.to_string(),
-                state.to_owned(),
-                count(one.ms().cast_signed()),
+            Row {
+                collector: report.collector,
+                state,
+                duration_ms: Some(report.duration_ms),
                 detail,
-            ]
+            }
         });
-        let skipped = self.skipped.iter().map(|(source, hint)| {
-            vec![
-                source.to_string(),
-                "not configured".to_owned(),
-                "-".to_owned(),
-                (*hint).to_owned(),
-            ]
+        let not_configured = self.not_configured.iter().map(|it| Row {
+            collector: it.collector,
+            state: "not configured",
+            duration_ms: None,
+            detail: it.next.to_owned(),
         });
-        format!(
-            "{}{}",
-            layout(&columns, asked.chain(skipped)),
-            values(&self.collectors)
-        )
+        let rows: Vec<Row> = collected.chain(not_configured).collect();
+        let columns = [
+            Column::left("COLLECTOR", "collector", |row: &Row| {
+                Cell::text(row.collector)
+            }),
+            Column::left("STATE", "state", |row: &Row| Cell::text(row.state)),
+            Column::right("MS", "duration_ms", |row: &Row| {
+                Cell::or_missing(row.duration_ms, Cell::count)
+            }),
+            Column::left("DETAIL", "detail", |row: &Row| Cell::text(&row.detail)),
+        ];
+        columns::table(&columns, &rows, width) + &values_table(&self.collectors, width)
     }
 
     fn json(&self) -> impl Serialize {
-        let skipped = self.skipped.iter();
-        ExaminedJson {
-            collectors: self.collectors.iter().map(RanOne::json).collect(),
-            not_configured: skipped
-                .map(|(collector, next)| NotConfigured {
-                    collector: *collector,
-                    next,
-                })
-                .collect(),
-        }
+        self
     }
 
     fn csv(&self) -> Vec<Vec<String>> {
-        let rows = self.collectors.iter().map(RanOne::csv);
-        std::iter::once(header()).chain(rows).collect()
+        columns::csv(&report_columns(), &self.collectors)
     }
 }

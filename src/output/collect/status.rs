@@ -1,153 +1,150 @@
-//! What `collect status` answers: the last run of each collector, the newest value of each series.
+//! The answer of `collect status`: the last run of each collector, the newest value of each series.
 
-use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 
-use super::value;
-use crate::domain::format::count;
-use crate::domain::metrics::collector::CollectorRun;
+use crate::domain::metrics::collector::{CollectorRun, RunResult};
 use crate::domain::metrics::day::Latest;
+use crate::domain::metrics::names::{Metric, Service};
 use crate::domain::metrics::point::Reading;
 use crate::output::Answer;
-use crate::output::table::{Side, layout};
+use crate::output::columns::{self, Cell, Column};
 
-/// Where collecting stands.
 #[derive(Clone, Debug)]
-pub struct Status {
-    /// The moment that ages are told for.
+pub struct CollectStatus {
+    /// Ages are relative to this time.
     pub now: DateTime<Utc>,
     /// The last run of each collector.
     pub runs: Vec<CollectorRun>,
-    /// The newest value of each series.
     pub latest: Vec<Latest>,
 }
 
 #[derive(Serialize)]
-struct StatusJson {
-    collectors: Vec<RunJson>,
-    series: Vec<SeriesJson>,
+struct StatusJson<'a> {
+    collectors: Vec<RunJson<'a>>,
+    series: Vec<SeriesJson<'a>>,
 }
 
 #[derive(Serialize)]
-struct RunJson {
-    collector: String,
-    at: String,
-    result: &'static str,
+struct RunJson<'a> {
+    collector: &'a str,
+    #[serde(serialize_with = "crate::output::json::time")]
+    at: DateTime<Utc>,
+    result: RunResult,
     written: i32,
     duration_ms: i64,
-    error: Option<String>,
+    error: Option<&'a str>,
 }
 
 #[derive(Serialize)]
-struct SeriesJson {
-    service: String,
-    metric: String,
-    resource: String,
+struct SeriesJson<'a> {
+    service: Service,
+    metric: Metric,
+    resource: &'a str,
     value: f64,
     reading: Reading,
-    at: String,
+    #[serde(serialize_with = "crate::output::json::time")]
+    at: DateTime<Utc>,
     age_seconds: i64,
 }
 
-fn instant(at: DateTime<Utc>) -> String {
-    at.to_rfc3339_opts(SecondsFormat::Millis, true)
-}
-
-/// How long ago, in the largest unit that says enough.
-fn age(age: TimeDelta) -> String {
-    match (age.num_days(), age.num_hours(), age.num_minutes()) {
-        (2.., _, _) => format!("{} d", age.num_days()),
-        (_, 2.., _) => format!("{} h", age.num_hours()),
-        (_, _, 1..) => format!("{} min", age.num_minutes()),
-        _ => format!("{} s", age.num_seconds().max(0)),
+impl<'a> RunJson<'a> {
+    fn new(run: &'a CollectorRun) -> RunJson<'a> {
+        RunJson {
+            collector: &run.collector,
+            at: run.started_at,
+            result: run.result,
+            written: run.written,
+            duration_ms: run.duration_ms,
+            error: run.error.as_deref(),
+        }
     }
 }
 
-impl Answer for Status {
-    fn table(&self, _width: Option<usize>) -> String {
+impl<'a> SeriesJson<'a> {
+    fn new(Latest { series, point }: &'a Latest, now: DateTime<Utc>) -> SeriesJson<'a> {
+        SeriesJson {
+            service: series.service,
+            metric: series.metric,
+            resource: &series.resource,
+            value: point.value,
+            reading: point.reading,
+            at: point.at,
+            age_seconds: (now - point.at).num_seconds(),
+        }
+    }
+}
+
+impl CollectStatus {
+    /// The age of `at` for tables: whole seconds, not negative.
+    fn age(&self, at: DateTime<Utc>) -> Cell {
+        let seconds = (self.now - at).num_seconds().max(0);
+        Cell::Duration(TimeDelta::seconds(seconds))
+    }
+
+    fn run_columns(&self) -> Vec<Column<'_, CollectorRun>> {
+        type Run = CollectorRun;
+        vec![
+            Column::left("COLLECTOR", "collector", |run: &Run| {
+                Cell::text(&run.collector)
+            }),
+            Column::right("LAST RUN", "age", |run: &Run| self.age(run.started_at)),
+            Column::left("RESULT", "result", |run: &Run| Cell::text(run.result)),
+            Column::right("WRITTEN", "written", |run: &Run| Cell::count(run.written)),
+            Column::left("ERROR", "error", |run: &Run| {
+                Cell::maybe(run.error.as_ref())
+            }),
+        ]
+    }
+
+    fn series_columns(&self) -> Vec<Column<'_, Latest>> {
+        vec![
+            Column::left("SERVICE", "service", |it: &Latest| {
+                Cell::text(it.series.service)
+            }),
+            Column::left("METRIC", "metric", |it: &Latest| {
+                Cell::text(it.series.metric)
+            }),
+            Column::left("RESOURCE", "resource", |it: &Latest| {
+                Cell::text(&it.series.resource)
+            }),
+            Column::right("VALUE", "value", |it: &Latest| Cell::Number(it.point.value)),
+            Column::left("READING", "reading", |it: &Latest| {
+                Cell::text(it.point.reading)
+            }),
+            Column::right("AGE", "age_ms", |it: &Latest| self.age(it.point.at)),
+            Column::csv_only("at", |it: &Latest| Cell::Time(it.point.at)),
+        ]
+    }
+}
+
+impl Answer for CollectStatus {
+    fn table(&self, width: Option<usize>) -> String {
         let mut text = String::new();
         if !self.runs.is_empty() {
-            let columns = [
-                ("COLLECTOR", Side::Left),
-                ("LAST RUN", Side::Right),
-                ("RESULT", Side::Left),
-                ("WRITTEN", Side::Right),
-                ("", Side::Left),
-            ];
-            let line = |run: &CollectorRun| {
-                vec![
-                    run.collector.clone(),
-                    format!("{} ago", age(self.now - run.started_at)),
-                    run.result.as_str().to_owned(),
-                    count(run.written),
-                    run.error.clone().unwrap_or_default(),
-                ]
-            };
-            text = format!("{}\n", layout(&columns, self.runs.iter().map(line)));
+            text = columns::table(&self.run_columns(), &self.runs, width);
+            text.push('\n');
         }
         if self.latest.is_empty() {
-            return format!("{text}no metrics yet\n");
+            text.push_str("no metrics yet\n");
+        } else {
+            text.push_str(&columns::table(&self.series_columns(), &self.latest, width));
         }
-        let columns = [
-            ("SERVICE", Side::Left),
-            ("METRIC", Side::Left),
-            ("RESOURCE", Side::Left),
-            ("VALUE", Side::Right),
-            ("READ AS", Side::Left),
-            ("AGE", Side::Right),
-        ];
-        let line = |latest: &Latest| {
-            vec![
-                latest.series.service.to_string(),
-                latest.series.metric.to_string(),
-                latest.series.resource.clone(),
-                value(latest.point.value),
-                latest.point.reading.to_string(),
-                age(self.now - latest.point.at),
-            ]
-        };
-        text + &layout(&columns, self.latest.iter().map(line))
+        text
     }
 
     fn json(&self) -> impl Serialize {
-        let run = |run: &CollectorRun| RunJson {
-            collector: run.collector.clone(),
-            at: instant(run.started_at),
-            result: run.result.as_str(),
-            written: run.written,
-            duration_ms: run.duration_ms,
-            error: run.error.clone(),
-        };
-        let series = |latest: &Latest| SeriesJson {
-            service: latest.series.service.to_string(),
-            metric: latest.series.metric.to_string(),
-            resource: latest.series.resource.clone(),
-            value: latest.point.value,
-            reading: latest.point.reading,
-            at: instant(latest.point.at),
-            age_seconds: (self.now - latest.point.at).num_seconds(),
-        };
         StatusJson {
-            collectors: self.runs.iter().map(run).collect(),
-            series: self.latest.iter().map(series).collect(),
+            collectors: self.runs.iter().map(RunJson::new).collect(),
+            series: self
+                .latest
+                .iter()
+                .map(|latest| SeriesJson::new(latest, self.now))
+                .collect(),
         }
     }
 
     fn csv(&self) -> Vec<Vec<String>> {
-        let header = ["service", "metric", "resource", "value", "reading", "at"];
-        let line = |latest: &Latest| {
-            vec![
-                latest.series.service.to_string(),
-                latest.series.metric.to_string(),
-                latest.series.resource.clone(),
-                latest.point.value.to_string(),
-                latest.point.reading.to_string(),
-                instant(latest.point.at),
-            ]
-        };
-        let header = header.map(str::to_owned).to_vec();
-        std::iter::once(header)
-            .chain(self.latest.iter().map(line))
-            .collect()
+        columns::csv(&self.series_columns(), &self.latest)
     }
 }

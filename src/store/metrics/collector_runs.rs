@@ -1,9 +1,10 @@
-//! `usagectl_collector_runs`: what each collector did, each time.
+//! `usagectl_collector_runs`: one row for each run of a collector.
 
 use diesel::prelude::*;
 
 use crate::domain::id;
 use crate::domain::metrics::collector::{CollectorRun, RunResult};
+use crate::domain::named::Named;
 use crate::store::db::{Db, on};
 use crate::store::schema::usagectl_collector_runs as runs;
 use crate::store::time::UtcTimestamp;
@@ -20,7 +21,6 @@ struct Row {
     error: Option<String>,
 }
 
-/// Notes a run.
 pub fn insert(db: &mut Db, run: &CollectorRun) -> QueryResult<()> {
     let row = Row {
         id: id::unique(run.started_at).to_string(),
@@ -37,7 +37,7 @@ pub fn insert(db: &mut Db, run: &CollectorRun) -> QueryResult<()> {
     Ok(())
 }
 
-/// The last run of every collector, in the order of their names; with `result`, the last that ended so.
+/// The last run of every collector, in the order of their names; with `result`, the last run with that result.
 pub fn last(db: &mut Db, result: Option<RunResult>) -> QueryResult<Vec<CollectorRun>> {
     let names: Vec<String> = on!(db, |conn| runs::table
         .select(runs::collector)
@@ -57,22 +57,19 @@ pub fn last(db: &mut Db, result: Option<RunResult>) -> QueryResult<Vec<Collector
             }
             query.first(conn).optional()
         })?;
-        found.extend(row.map(read));
+        found.extend(row.and_then(into_run));
     }
     Ok(found)
 }
 
-fn read(row: Row) -> CollectorRun {
-    CollectorRun {
+/// `None` for a result that is unknown to this version.
+fn into_run(row: Row) -> Option<CollectorRun> {
+    Some(CollectorRun {
         collector: row.collector,
         started_at: row.started_at.utc(),
         duration_ms: row.duration_ms,
-        result: match row.result.as_str() {
-            "OK" => RunResult::Ok,
-            "EMPTY" => RunResult::Empty,
-            _ => RunResult::Failed,
-        },
+        result: RunResult::named(&row.result)?,
         written: row.written,
         error: row.error,
-    }
+    })
 }

@@ -16,24 +16,23 @@ struct Row {
     read_at: UtcTimestamp,
 }
 
-/// All of them.
 pub fn all(db: &mut Db) -> QueryResult<Vec<Counter>> {
     let rows: Vec<Row> = on!(db, |conn| counters::table
         .select(Row::as_select())
         .order(counters::name)
         .load(conn))?;
-    let read = |row: Row| Counter {
+    let counter = |row: Row| Counter {
         name: row.name,
         epoch: row.epoch,
         value: row.value,
         read_at: row.read_at.utc(),
     };
-    Ok(rows.into_iter().map(read).collect())
+    Ok(rows.into_iter().map(counter).collect())
 }
 
-/// Remembers readings. One that is older than what is remembered is left out: another run was later.
-pub fn remember(db: &mut Db, read: &[Counter]) -> QueryResult<()> {
-    for counter in read {
+/// Saves readings, except those that are older than the stored ones.
+pub fn save(db: &mut Db, readings: &[Counter]) -> QueryResult<()> {
+    for counter in readings {
         let read_at = UtcTimestamp::new(counter.read_at);
         let row = Row {
             name: counter.name.clone(),

@@ -1,16 +1,17 @@
-//! `usagectl_metric_days`, one row for each UTC day of each series, and `usagectl_dirty_metric_days`, the
-//! marks of days whose points changed since.
+//! `usagectl_metric_days`, one row for each UTC day of each series, and `usagectl_dirty_metric_days`, the days
+//! whose points changed since.
 //!
-//! As with the roll-ups of usage, a mark and the row it speaks of become visible together. [`refresh`]
-//! takes the marks it sees, then reads the points, then writes the days, in one transaction: a point
-//! that commits later brings a mark of its own.
+//! A trigger marks a day dirty in the transaction that changes a point. [`refresh`] deletes the marks it sees,
+//! then reads the points, then writes the days, in one transaction: a point that commits later comes with a
+//! mark of its own.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use chrono::{DateTime, NaiveDate, NaiveTime, TimeDelta, Utc};
 use diesel::connection::SimpleConnection;
+use diesel::dsl::sql;
 use diesel::prelude::*;
-use diesel::sql_types::{BigInt, Nullable, Text, Timestamp};
+use diesel::sql_types::{BigInt, Bool, Nullable, Text, Timestamp};
 
 use super::points;
 use crate::domain::metrics::day::{DayChanges, Latest, MetricDay, rebuild_days};
@@ -19,7 +20,12 @@ use crate::domain::metrics::point::{Point, Reading, Series};
 use crate::domain::named::Named;
 use crate::domain::period::Window;
 use crate::store::db::{Db, on};
-use crate::store::schema::{usagectl_dirty_metric_days as marks, usagectl_metric_days as days};
+use crate::store::schema::infrastructure_metric::dsl::{
+    infrastructure_metric as metrics, timestamp,
+};
+use crate::store::schema::{
+    usagectl_dirty_metric_days as dirty_days, usagectl_metric_days as days,
+};
 use crate::store::time::{HourBoundary, StoredTimestamp, UtcTimestamp};
 
 #[derive(Insertable, Queryable, QueryableByName, Selectable)]
@@ -47,13 +53,13 @@ struct Row {
 
 impl Row {
     fn new(day: &MetricDay) -> Row {
-        let whole = |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
+        let integer = |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
         Row {
             service: day.series.service.to_string(),
             metric: day.series.metric.to_string(),
             resource: day.series.resource.clone(),
-            day: begin(day.day),
-            points: whole(day.points),
+            day: start_of(day.day),
+            points: integer(day.points),
             first_value: day.first_value,
             last_value: day.last_value,
             min_value: day.min_value,
@@ -61,18 +67,18 @@ impl Row {
             max_value: day.max_value,
             p95_value: day.p95_value,
             used: day.used,
-            resets: whole(day.resets),
+            resets: integer(day.resets),
             first_at: day.first_at.into(),
             last_at: day.last_at.into(),
-            reading: day.reading.as_str().to_owned(),
+            reading: day.reading.as_str().to_uppercase(),
             period_start: day.period_start.map(UtcTimestamp::new),
             sealed: day.sealed,
         }
     }
 
-    /// None for words that a later version of this program may have written.
-    fn read(self) -> Option<MetricDay> {
-        let whole = |number: i32| u32::try_from(number).unwrap_or(0);
+    /// `None` for names that are unknown to this version.
+    fn into_day(self) -> Option<MetricDay> {
+        let unsigned = |number: i32| u32::try_from(number).unwrap_or(0);
         Some(MetricDay {
             series: Series {
                 service: Service::named(&self.service)?,
@@ -80,7 +86,7 @@ impl Row {
                 resource: self.resource,
             },
             day: self.day.utc().date_naive(),
-            points: whole(self.points),
+            points: unsigned(self.points),
             first_value: self.first_value,
             last_value: self.last_value,
             min_value: self.min_value,
@@ -88,7 +94,7 @@ impl Row {
             max_value: self.max_value,
             p95_value: self.p95_value,
             used: self.used,
-            resets: whole(self.resets),
+            resets: unsigned(self.resets),
             first_at: self.first_at.utc(),
             last_at: self.last_at.utc(),
             reading: Reading::named(&self.reading)?,
@@ -98,13 +104,11 @@ impl Row {
     }
 }
 
-fn begin(day: NaiveDate) -> UtcTimestamp {
+fn start_of(day: NaiveDate) -> UtcTimestamp {
     UtcTimestamp::new(day.and_time(NaiveTime::MIN).and_utc())
 }
 
-/// The stored days of a series, or of several, from one to another; both included.
-///
-/// Narrow it with a service and a metric; leave them out for all.
+/// The stored days from `from` to `to`, both included, of all series or of one service and metric.
 pub fn days(
     db: &mut Db,
     service: Option<Service>,
@@ -115,8 +119,8 @@ pub fn days(
     let rows: Vec<Row> = on!(db, |conn| {
         let mut query = days::table
             .select(Row::as_select())
-            .filter(days::day.ge(edge(from)))
-            .filter(days::day.lt(edge_after(to)))
+            .filter(days::day.ge(bound(from)))
+            .filter(days::day.lt(bound_after(to)))
             .order((days::service, days::metric, days::resource, days::day))
             .into_boxed();
         if let Some(service) = service {
@@ -127,31 +131,30 @@ pub fn days(
         }
         query.load(conn)
     })?;
-    Ok(rows.into_iter().filter_map(Row::read).collect())
+    Ok(rows.into_iter().filter_map(Row::into_day).collect())
 }
 
-/// The start of a day, to compare with; days that no column can hold are brought to the nearest one.
-fn edge(day: NaiveDate) -> HourBoundary {
+/// The start of a day as a bound, clamped to the years that both engines can store.
+fn bound(day: NaiveDate) -> HourBoundary {
     let at = day.and_time(NaiveTime::MIN).and_utc();
     HourBoundary(at.clamp(Window::ALL.from, Window::ALL.to))
 }
 
-fn edge_after(day: NaiveDate) -> HourBoundary {
-    edge(day.succ_opt().unwrap_or(NaiveDate::MAX))
+fn bound_after(day: NaiveDate) -> HourBoundary {
+    bound(day.succ_opt().unwrap_or(NaiveDate::MAX))
 }
 
-/// The newest value of every series as of `now`, in the order of the series. It knows what [`refresh`]
-/// has seen.
+/// The newest value of every series as of `now`, in the order of the series and as of the last [`refresh`].
 pub fn latest(db: &mut Db, now: DateTime<Utc>) -> QueryResult<Vec<Latest>> {
     let mut latest = Vec::new();
-    for day in newest(db, edge_after(now.date_naive()), None)? {
+    for day in days_before(db, bound_after(now.date_naive()), None)? {
         latest.extend(newest_point(db, day, now)?);
     }
     latest.sort_by(|a, b| a.series.cmp(&b.series));
     Ok(latest)
 }
 
-/// The last point of a day that is not after `now`, or of a day before it.
+/// The last point of `day` that is not after `now`, or else of an earlier day.
 fn newest_point(
     db: &mut Db,
     mut day: MetricDay,
@@ -172,113 +175,96 @@ fn newest_point(
         if let Some(point) = past.pop() {
             return Ok(Some(Latest { series, point }));
         }
-        let earlier = newest(db, edge(day.day), Some((service, metric)))?;
+        let earlier = days_before(db, bound(day.day), Some((service, metric)))?;
         match earlier.into_iter().find(|day| day.series == series) {
             Some(earlier) => day = earlier,
             None => return Ok(None),
         }
     }
-    let point = day.end();
+    let point = day.last_point();
     let series = day.series;
     Ok(Some(Latest { series, point }))
 }
 
-/// The last day of every series before `edge`.
-fn newest(
+/// The last day of every series before `end`, or of the series of one service and metric.
+fn days_before(
     db: &mut Db,
-    edge: HourBoundary,
+    end: HourBoundary,
     of: Option<(Service, Metric)>,
 ) -> QueryResult<Vec<MetricDay>> {
-    neighbours(db, "max(day) AS day", "day < $1", edge, of)
-}
-
-/// The first day of every series of a metric after `day`.
-fn following(db: &mut Db, day: NaiveDate, of: (Service, Metric)) -> QueryResult<Vec<MetricDay>> {
-    neighbours(
-        db,
-        "min(day) AS day",
-        "day >= $1",
-        edge_after(day),
-        Some(of),
-    )
-}
-
-fn neighbours(
-    db: &mut Db,
-    which: &str,
-    condition: &str,
-    edge: HourBoundary,
-    of: Option<(Service, Metric)>,
-) -> QueryResult<Vec<MetricDay>> {
-    let query = format!(
-        "SELECT found.* FROM (
-             SELECT service, metric, resource, {which} FROM usagectl_metric_days
-             WHERE {condition} AND ($2 IS NULL OR service = $2) AND ($3 IS NULL OR metric = $3)
-             GROUP BY service, metric, resource
-         ) AS nearest
-         JOIN usagectl_metric_days AS found
-           ON found.service = nearest.service AND found.metric = nearest.metric
-          AND found.resource = nearest.resource AND found.day = nearest.day"
-    );
     let (service, metric) = of.unzip();
-    let rows: Vec<Row> = on!(db, |conn| diesel::sql_query(query)
-        .bind::<Timestamp, _>(edge)
+    let rows: Vec<Row> = on!(db, |conn| diesel::sql_query(include_str!("day_before.sql"))
+        .bind::<Timestamp, _>(end)
         .bind::<Nullable<Text>, _>(service.map(Service::as_str))
         .bind::<Nullable<Text>, _>(metric.map(Metric::as_str))
         .load(conn))?;
-    Ok(rows.into_iter().filter_map(Row::read).collect())
+    Ok(rows.into_iter().filter_map(Row::into_day).collect())
 }
 
-/// What [`refresh`] did.
+/// The first day of every series of a metric after `day`.
+fn days_after(
+    db: &mut Db,
+    day: NaiveDate,
+    (service, metric): (Service, Metric),
+) -> QueryResult<Vec<MetricDay>> {
+    let rows: Vec<Row> = on!(db, |conn| diesel::sql_query(include_str!("day_from.sql"))
+        .bind::<Timestamp, _>(bound_after(day))
+        .bind::<Text, _>(service.as_str())
+        .bind::<Text, _>(metric.as_str())
+        .load(conn))?;
+    Ok(rows.into_iter().filter_map(Row::into_day).collect())
+}
+
+/// The outcome of [`refresh`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Refreshed {
-    /// Days that were made anew, or removed because they have no points any more.
+    /// Days that were rebuilt, or removed since they have no points left.
     pub days: u64,
-    /// Days whose points were pruned and that have points again, which cannot be added any more.
+    /// Pruned days with late points, which can no longer be added.
     pub sealed: u64,
 }
 
-/// So many marked days are worked off in one transaction.
-const STEP: u32 = 500;
+/// Dirty days per transaction.
+const STEP: i64 = 500;
 
-/// So far apart the days may lie whose points are read at once.
-const STRETCH: TimeDelta = TimeDelta::days(31);
+/// Dirty days within this span are read with one query.
+const SPAN: TimeDelta = TimeDelta::days(31);
 
-/// Makes anew the days whose points changed.
+/// Rebuilds the dirty days.
 pub fn refresh(db: &mut Db) -> QueryResult<Refreshed> {
     let mut done = Refreshed::default();
-    while any_mark(db)? {
+    while any_dirty(db)? {
         db.write_tx(|db| refresh_step(db, &mut done))?;
     }
     Ok(done)
 }
 
-fn any_mark(db: &mut Db) -> QueryResult<bool> {
-    let any = diesel::dsl::exists(marks::table.select(marks::day));
+fn any_dirty(db: &mut Db) -> QueryResult<bool> {
+    let any = diesel::dsl::exists(dirty_days::table.select(dirty_days::day));
     on!(db, |conn| diesel::select(any).get_result(conn))
 }
 
 fn refresh_step(db: &mut Db, done: &mut Refreshed) -> QueryResult<()> {
     if let Db::Pg(conn) = db {
-        // A day is made from the one before it: two runs at once could each miss what the other changes.
-        // Readers do not wait.
+        // A day depends on the one before it: two concurrent runs could each miss the other's changes.
+        // Readers do not wait for this lock.
         conn.batch_execute("LOCK TABLE usagectl_metric_days IN SHARE ROW EXCLUSIVE MODE")?;
     }
-    for ((service, metric), dirty) in take_marks(db)? {
+    for ((service, metric), dirty) in take_dirty(db)? {
         let mut dirty: VecDeque<NaiveDate> = dirty.into_iter().collect();
         while let Some(first) = dirty.pop_front() {
-            let mut stretch = BTreeSet::from([first]);
-            while let Some(day) = dirty.pop_front_if(|day| *day - first < STRETCH) {
-                stretch.insert(day);
+            let mut span = BTreeSet::from([first]);
+            while let Some(day) = dirty.pop_front_if(|day| *day - first < SPAN) {
+                span.insert(day);
             }
-            refresh_stretch(db, service, metric, &stretch, done)?;
+            refresh_span(db, service, metric, &span, done)?;
         }
     }
     Ok(())
 }
 
 #[derive(QueryableByName)]
-struct Mark {
+struct DirtyDay {
     #[diesel(sql_type = Text)]
     service: String,
     #[diesel(sql_type = Text)]
@@ -287,47 +273,40 @@ struct Mark {
     day: StoredTimestamp,
 }
 
-type Marks = BTreeMap<(Service, Metric), BTreeSet<NaiveDate>>;
+type DirtyDays = BTreeMap<(Service, Metric), BTreeSet<NaiveDate>>;
 
-/// Deletes the first marks and returns them. Only what is deleted here is worked off: a mark that becomes
-/// visible a moment later stays.
-fn take_marks(db: &mut Db) -> QueryResult<Marks> {
-    // What lies outside of the years that both engines can hold, such as PostgreSQL's infinity.
-    let outside = marks::day
+/// Deletes the first marks and returns their days. A mark that becomes visible later stays for the next call.
+fn take_dirty(db: &mut Db) -> QueryResult<DirtyDays> {
+    // Days outside of the years that both engines can store, such as PostgreSQL's infinity.
+    let outside = dirty_days::day
         .lt(HourBoundary(Window::ALL.from))
-        .or(marks::day.ge(HourBoundary(Window::ALL.to)));
-    on!(db, |conn| diesel::delete(marks::table.filter(outside))
+        .or(dirty_days::day.ge(HourBoundary(Window::ALL.to)));
+    on!(db, |conn| diesel::delete(dirty_days::table.filter(outside))
         .execute(conn))?;
-    let taken: Vec<Mark> = on!(db, |conn| diesel::sql_query(format!(
-        "DELETE FROM usagectl_dirty_metric_days WHERE (service, metric, day) <= (
-             SELECT service, metric, day FROM (
-                 SELECT DISTINCT service, metric, day FROM usagectl_dirty_metric_days
-                 ORDER BY service, metric, day LIMIT {STEP}
-             ) AS first_ones
-             ORDER BY service DESC, metric DESC, day DESC LIMIT 1
-         )
-         RETURNING service, metric, day"
+    let taken: Vec<DirtyDay> = on!(db, |conn| diesel::sql_query(include_str!(
+        "take_dirty_days.sql"
     ))
+    .bind::<BigInt, _>(STEP)
     .load(conn))?;
-    let mut marks = Marks::new();
+    let mut dirty = DirtyDays::new();
     for mark in taken {
         let series = (Service::named(&mark.service), Metric::named(&mark.metric));
         if let ((Some(service), Some(metric)), Some(day)) = (series, mark.day.instant()) {
-            let days = marks.entry((service, metric)).or_default();
+            let days = dirty.entry((service, metric)).or_default();
             days.insert(day.date_naive());
         }
     }
-    Ok(marks)
+    Ok(dirty)
 }
 
-/// What there is of one series around the days that are made anew.
+/// The stored days and points of one series around its dirty days.
 #[derive(Default)]
-struct Around {
+struct Rebuild {
     stored: BTreeMap<NaiveDate, MetricDay>,
     points: BTreeMap<NaiveDate, Vec<Point>>,
 }
 
-fn refresh_stretch(
+fn refresh_span(
     db: &mut Db,
     service: Service,
     metric: Metric,
@@ -338,26 +317,26 @@ fn refresh_stretch(
         return Ok(());
     };
     let of = (service, metric);
-    let after = following(db, last, of)?;
+    let after = days_after(db, last, of)?;
     let mut points = points::points(db, service, metric, first, last)?;
     for day in after.iter().map(|day| day.day).collect::<BTreeSet<_>>() {
         points.extend(points::points(db, service, metric, day, day)?);
     }
-    let mut stored = newest(db, edge(first), Some(of))?;
+    let mut stored = days_before(db, bound(first), Some(of))?;
     stored.extend(days(db, Some(service), Some(metric), first, last)?);
     stored.extend(after);
 
-    let mut around: BTreeMap<Series, Around> = BTreeMap::new();
+    let mut by_series: BTreeMap<Series, Rebuild> = BTreeMap::new();
     for day in stored {
-        let of_series = around.entry(day.series.clone()).or_default();
+        let of_series = by_series.entry(day.series.clone()).or_default();
         of_series.stored.insert(day.day, day);
     }
     for (series, point) in points {
-        let of_series = around.entry(series).or_default();
+        let of_series = by_series.entry(series).or_default();
         let of_day = of_series.points.entry(point.at.date_naive()).or_default();
         of_day.push(point);
     }
-    for (series, Around { stored, points }) in around {
+    for (series, Rebuild { stored, points }) in by_series {
         let changes = rebuild_days(&series, &stored, &points, dirty);
         done.days += (changes.store.len() + changes.remove.len()) as u64;
         done.sealed += changes.sealed;
@@ -369,7 +348,7 @@ fn refresh_stretch(
 fn save(db: &mut Db, series: &Series, changes: &DayChanges) -> QueryResult<()> {
     let stored = changes.store.iter().map(|day| day.day);
     let gone = stored.chain(changes.remove.iter().copied());
-    let gone: Vec<UtcTimestamp> = gone.map(begin).collect();
+    let gone: Vec<UtcTimestamp> = gone.map(start_of).collect();
     if gone.is_empty() {
         return Ok(());
     }
@@ -386,39 +365,28 @@ fn save(db: &mut Db, series: &Series, changes: &DayChanges) -> QueryResult<()> {
     Ok(())
 }
 
-/// So a row's day is found on SQLite, whatever its timestamp looks like; nothing for what nobody can read.
-const SQLITE_DAY: &str = "CASE typeof(timestamp)
-    WHEN 'text' THEN CASE WHEN date(substr(timestamp, 1, 10), '+0 days') = substr(timestamp, 1, 10)
-        THEN strftime('%Y-%m-%d', timestamp) END
-    WHEN 'blob' THEN NULL
-    ELSE strftime('%Y-%m-%d', timestamp / 1000.0, 'unixepoch') END";
+/// The condition of points before a day on SQLite, unreadable timestamps excluded. The last day is appended.
+const IS_OLD_IN_SQLITE: &str =
+    concat!(include_str!("day_sqlite.sql"), " BETWEEN '0001-01-01' AND ");
 
-/// The condition of points on days before the one that is bound, and on none that nobody can read.
-fn is_before(db: &Db) -> String {
-    match db {
-        Db::Pg(_) => "timestamp >= '0001-01-01' AND timestamp < $1::date".to_owned(),
-        Db::Sqlite(_) => format!("({SQLITE_DAY}) >= '0001-01-01' AND ({SQLITE_DAY}) < $1"),
-    }
-}
-
-/// How many points there are before a day.
+/// The number of points before a day.
 pub fn count_before(db: &mut Db, day: NaiveDate) -> QueryResult<u64> {
-    #[derive(QueryableByName)]
-    struct Counted {
-        #[diesel(sql_type = BigInt)]
-        points: i64,
-    }
-    let condition = is_before(db);
-    let query =
-        format!("SELECT count(*) AS points FROM \"InfrastructureMetric\" WHERE {condition}");
-    let counted: Counted = on!(db, |conn| diesel::sql_query(query)
-        .bind::<Text, _>(bound(day))
-        .get_result(conn))?;
-    Ok(u64::try_from(counted.points).unwrap_or(0))
+    let points = match db {
+        Db::Pg(conn) => metrics
+            .filter(timestamp.ge(bound(NaiveDate::MIN)))
+            .filter(timestamp.lt(bound(day)))
+            .count()
+            .get_result(conn)?,
+        Db::Sqlite(conn) => metrics
+            .filter(sql::<Bool>(IS_OLD_IN_SQLITE).bind::<Text, _>(last_before(day)))
+            .count()
+            .get_result::<i64>(conn)?,
+    };
+    Ok(u64::try_from(points).unwrap_or(0))
 }
 
-/// Removes the points before a day, having summed up what is not; their days are sealed. In one
-/// transaction that sees one instant, so that no point goes that was not counted.
+/// Removes the points before a day, after refreshing their days, and seals these days. It runs in one
+/// transaction with one snapshot, so that no uncounted point is removed.
 pub fn prune(db: &mut Db, day: NaiveDate) -> QueryResult<u64> {
     db.write_tx(|db| {
         if let Db::Pg(conn) = db {
@@ -428,27 +396,30 @@ pub fn prune(db: &mut Db, day: NaiveDate) -> QueryResult<u64> {
             )?;
         }
         let mut done = Refreshed::default();
-        while any_mark(db)? {
+        while any_dirty(db)? {
             refresh_step(db, &mut done)?;
         }
         on!(db, |conn| diesel::update(days::table)
-            .filter(days::day.lt(edge(day)))
+            .filter(days::day.lt(bound(day)))
             .filter(days::sealed.eq(false))
             .set(days::sealed.eq(true))
             .execute(conn))?;
-        let condition = is_before(db);
-        let query = format!("DELETE FROM \"InfrastructureMetric\" WHERE {condition}");
-        let removed = on!(db, |conn| diesel::sql_query(query)
-            .bind::<Text, _>(bound(day))
-            .execute(conn))?;
+        let removed = match db {
+            Db::Pg(conn) => diesel::delete(metrics)
+                .filter(timestamp.ge(bound(NaiveDate::MIN)))
+                .filter(timestamp.lt(bound(day)))
+                .execute(conn)?,
+            Db::Sqlite(conn) => diesel::delete(metrics)
+                .filter(sql::<Bool>(IS_OLD_IN_SQLITE).bind::<Text, _>(last_before(day)))
+                .execute(conn)?,
+        };
         Ok(removed as u64)
     })
 }
 
-/// A day as text, within the years that both engines know.
-fn bound(day: NaiveDate) -> String {
+/// The day before `day` as text, within the years that both engines can store.
+fn last_before(day: NaiveDate) -> String {
     let at = day.and_time(NaiveTime::MIN).and_utc();
-    at.clamp(Window::ALL.from, Window::ALL.to - TimeDelta::days(1))
-        .date_naive()
-        .to_string()
+    let at = at.clamp(Window::ALL.from, Window::ALL.to - TimeDelta::days(1));
+    (at - TimeDelta::days(1)).date_naive().to_string()
 }

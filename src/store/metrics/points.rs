@@ -1,7 +1,7 @@
-//! `InfrastructureMetric`: what was measured, by us, by the application or by anybody else.
+//! `InfrastructureMetric`: measurements by any writer.
 //!
-//! Rows are read as they are found. On SQLite a timestamp may be spelled in any of Prisma's ways, and a
-//! column may hold what is not of its type; what makes no sense is left out, never taken for zero.
+//! On SQLite a timestamp may be in any form that Prisma writes, and a column may hold a value of another type.
+//! Unreadable rows are left out and never read as zero.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -47,26 +47,26 @@ impl NewRow {
     }
 }
 
-/// What happens to a point whose moment is there already with another value.
+/// What to do with a point whose id is stored with another value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Known {
-    /// It stays: what was measured at a moment was measured once.
-    Stays,
-    /// It is replaced: bills are revised.
-    IsReplaced,
+pub enum OnConflict {
+    /// Keep the stored value: a measurement does not change.
+    Keep,
+    /// Replace it: bills are revised.
+    Replace,
 }
 
-/// So many rows go into one statement; a SQLite statement has room for 32,766 values.
+/// Rows per statement; a SQLite statement takes 32,766 values.
 const ROWS: usize = 1_000;
 
-/// Saves points, in one transaction. Of points with the same id the last one counts.
-pub fn save(db: &mut Db, points: &[NewPoint], known: Known) -> QueryResult<Saved> {
-    db.write_tx(|db| save_in(db, points, known))
+/// Saves points in one transaction. Of several points with one id, the last one counts.
+pub fn save(db: &mut Db, points: &[NewPoint], on_conflict: OnConflict) -> QueryResult<Saved> {
+    db.write_tx(|db| save_in(db, points, on_conflict))
 }
 
 /// As [`save`], within a transaction.
-pub fn save_in(db: &mut Db, points: &[NewPoint], known: Known) -> QueryResult<Saved> {
-    // In the order of ids, so that two runs that save the same ones never wait for each other in a circle.
+pub fn save_in(db: &mut Db, points: &[NewPoint], on_conflict: OnConflict) -> QueryResult<Saved> {
+    // In the order of ids, so that two concurrent runs cannot deadlock.
     let rows: BTreeMap<String, NewRow> = points
         .iter()
         .map(NewRow::new)
@@ -82,21 +82,20 @@ pub fn save_in(db: &mut Db, points: &[NewPoint], known: Known) -> QueryResult<Sa
         let (old, new): (Vec<&NewRow>, Vec<&NewRow>) =
             rows.iter().partition(|row| found.contains_key(&row.id));
         // For a statement without rows SQLite reports the count of the one before.
-        let inserted = match new.is_empty() {
-            true => 0,
-            // Another run may have saved the same since.
-            false => on!(db, |conn| diesel::insert_into(infrastructure_metric::table)
+        let inserted = if new.is_empty() {
+            0
+        } else {
+            // A concurrent run may have saved the same points.
+            on!(db, |conn| diesel::insert_into(infrastructure_metric::table)
                 .values(new.clone())
                 .on_conflict_do_nothing()
-                .execute(conn))?,
+                .execute(conn))?
         };
         saved.inserted += inserted as u64;
         saved.unchanged += (new.len() - inserted) as u64;
         for row in old {
-            let is_same = found
-                .get(&row.id)
-                .is_some_and(|found| says_the_same(found, row));
-            if is_same || known == Known::Stays {
+            let is_same = found.get(&row.id).is_some_and(|found| is_equal(found, row));
+            if is_same || on_conflict == OnConflict::Keep {
                 saved.unchanged += 1;
             } else {
                 replace(db, row)?;
@@ -107,10 +106,9 @@ pub fn save_in(db: &mut Db, points: &[NewPoint], known: Known) -> QueryResult<Sa
     Ok(saved)
 }
 
-/// A row as it is found.
 type Row = (MaybeTimestamp, LenientFloat, Option<Json>);
 
-/// The stored rows that have the ids of these.
+/// The stored rows with the ids of `rows`.
 fn stored(db: &mut Db, rows: &[NewRow]) -> QueryResult<HashMap<String, Row>> {
     use infrastructure_metric::dsl;
     let ids: Vec<&str> = rows.iter().map(|row| row.id.as_str()).collect();
@@ -121,9 +119,9 @@ fn stored(db: &mut Db, rows: &[NewRow]) -> QueryResult<HashMap<String, Row>> {
     Ok(found.into_iter().collect())
 }
 
-/// Whether a stored row says the same as a new one of its id.
-fn says_the_same((MaybeTimestamp(at), LenientFloat(value), metadata): &Row, new: &NewRow) -> bool {
-    // PostgreSQL spells JSON in its own way.
+/// Whether a stored row equals a new one of the same id.
+fn is_equal((MaybeTimestamp(at), LenientFloat(value), metadata): &Row, new: &NewRow) -> bool {
+    // PostgreSQL normalizes JSON.
     let json = |json: &Option<Json>| {
         let text = json.as_ref().map(|Json(text)| text.as_str());
         text.and_then(|text| serde_json::from_str::<serde_json::Value>(text).ok())
@@ -147,25 +145,25 @@ fn replace(db: &mut Db, row: &NewRow) -> QueryResult<()> {
     Ok(())
 }
 
-/// The midnight at which a UTC day begins, to compare timestamps with.
+/// The start of a UTC day, to compare timestamps with.
 ///
-/// In SQLite it is the date alone, which comes before every spelling of a time on that day.
+/// In SQLite it is the date alone, which sorts before every form of a time on that day.
 #[derive(AsExpression, Clone, Copy, Debug)]
 #[diesel(sql_type = Timestamp)]
-struct DayEdge(NaiveDate);
+struct DayBoundary(NaiveDate);
 
-impl ToSql<Timestamp, Pg> for DayEdge {
+impl ToSql<Timestamp, Pg> for DayBoundary {
     fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Pg>) -> serialize::Result {
         let at = UtcTimestamp::new(self.0.and_time(NaiveTime::MIN).and_utc());
         <UtcTimestamp as ToSql<Timestamp, Pg>>::to_sql(&at, &mut out.reborrow())
     }
 }
 
-impl ToSql<Timestamp, Sqlite> for DayEdge {
+impl ToSql<Timestamp, Sqlite> for DayBoundary {
     fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Sqlite>) -> serialize::Result {
         out.set_value(match self.0.year() {
             0..=9999 => self.0.to_string(),
-            // Comes after every digit.
+            // Sorts after every digit.
             10_000.. => ":".to_owned(),
             _ => String::new(),
         });
@@ -173,8 +171,7 @@ impl ToSql<Timestamp, Sqlite> for DayEdge {
     }
 }
 
-/// The points of all resources of a metric on the UTC days `from` to `to`, both included; those that make
-/// no sense are left out.
+/// The readable points of all resources of a metric on the UTC days `from` to `to`, both included.
 pub fn points(
     db: &mut Db,
     service: Service,
@@ -183,7 +180,7 @@ pub fn points(
     to: NaiveDate,
 ) -> QueryResult<Vec<(Series, Point)>> {
     use infrastructure_metric::dsl;
-    // A timestamp that was written with another offset stands up to a day before or after its own.
+    // A timestamp with another offset sorts up to a day before or after its instant.
     let early = from.checked_sub_days(Days::new(1)).unwrap_or(from);
     let late = to.checked_add_days(Days::new(2)).unwrap_or(NaiveDate::MAX);
     let of_metric = dsl::infrastructure_metric
@@ -191,11 +188,11 @@ pub fn points(
         .filter(dsl::metric.eq(EnumColumn(metric)))
         .select((dsl::timestamp, dsl::value, dsl::metadata));
     let mut rows: Vec<Row> = on!(db, |conn| of_metric
-        .filter(dsl::timestamp.ge(DayEdge(early)))
-        .filter(dsl::timestamp.lt(DayEdge(late)))
+        .filter(dsl::timestamp.ge(DayBoundary(early)))
+        .filter(dsl::timestamp.lt(DayBoundary(late)))
         .load(conn))?;
     if let Db::Sqlite(conn) = db {
-        // Milliseconds since 1970; every number comes before every text.
+        // Milliseconds since 1970: numbers sort before all texts.
         let epoch_ms = |day: NaiveDate| day.and_time(NaiveTime::MIN).and_utc().timestamp_millis();
         let with_numbers: Vec<Row> = of_metric
             .filter(sql::<Bool>("timestamp >= ").bind::<BigInt, _>(epoch_ms(early)))
@@ -205,12 +202,12 @@ pub fn points(
     }
     let read = |(MaybeTimestamp(at), LenientFloat(value), metadata): Row| {
         let at = at?;
-        let provenance = PointMetadata::parse(metadata.as_ref().map(|Json(text)| text.as_str()));
-        let point = Point::from_row(metric, at, value, &provenance)?;
+        let parsed = PointMetadata::parse(metadata.as_ref().map(|Json(text)| text.as_str()));
+        let point = Point::from_row(metric, at, value, &parsed)?;
         let series = Series {
             service,
             metric,
-            resource: provenance.resource,
+            resource: parsed.resource,
         };
         (from..=to)
             .contains(&at.date_naive())

@@ -1,16 +1,17 @@
-//! What was applied: Diesel's ledger, which says which migrations are in the database now, and our log
-//! beside it, which says what was done, when, by whom and from which text.
+//! Applied migrations: Diesel's ledger of those in the database now, and our log of every migration applied
+//! and reverted, with time, user and checksums.
 //!
-//! Both are made by the runner and not by a migration, since they must be there before the first one.
-//! On PostgreSQL they live in the schema `usagectl`, out of Prisma's sight. The log also tells which
-//! application schema that is for: there is one `usagectl` in a database, so it serves one application.
+//! Both are created by the runner, not by a migration. On PostgreSQL they are in the schema `usagectl`,
+//! which Prisma does not look at. The log also records the application's schema: a database has one schema
+//! `usagectl`, so it serves one application.
 
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 use diesel::sql_types::{Bool, Nullable, Text, Timestamp};
 
 use super::ALL;
-use crate::domain::schema::migration::Done;
+use crate::domain::format::counted_as;
+use crate::domain::schema::migration::LogEntry;
 use crate::error::{Error, Exit, Result};
 use crate::store::db::{Db, on};
 use crate::store::time::UtcTimestamp;
@@ -32,7 +33,7 @@ diesel::table! {
     }
 }
 
-/// What makes both. Diesel's own text for its ledger, so that `diesel_cli` finds what it expects.
+/// The statements that create both. The ledger's is Diesel's own, so that `diesel_cli` works with it.
 pub(super) fn tables(db: &Db) -> &'static str {
     match db {
         Db::Pg(_) => SETUP_POSTGRES,
@@ -40,8 +41,7 @@ pub(super) fn tables(db: &Db) -> &'static str {
     }
 }
 
-/// The state of a log row whose work is committed with it. A row of another state would be for a migration
-/// that cannot run in one transaction; there is none yet.
+/// The state of a log row that is committed together with its migration, as all are at present.
 pub(super) const DONE: &str = "done";
 
 const SETUP_POSTGRES: &str = "\
@@ -86,28 +86,19 @@ CREATE TABLE IF NOT EXISTS usagectl_migration_log (
 );
 ";
 
-/// Why the schema is not the one this program works with.
+/// The database's migrations are not exactly this program's.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum SchemaError {
-    /// No migration was ever applied.
     #[error("the database is not migrated")]
     NotMigrated,
-    /// Some of ours are not applied.
-    #[error("the database lacks {0} of this program's migrations")]
+    #[error("{} pending", counted_as(*.0 as u64, "migration is", "migrations are"))]
     Behind(usize),
-    /// Some were applied that we do not have.
-    #[error("the database has migrations that this program does not know: {0}")]
+    #[error("the database has migrations unknown to this program: {0}")]
     Ahead(String),
-    /// The database's `usagectl` schema belongs to another application schema.
     #[error(
-        "this database's usagectl tables serve the application in the schema `{served}`, not the one in `{asked}`"
+        "this database's usagectl tables belong to the application schema `{served}`, not to `{requested}`"
     )]
-    OtherApplication {
-        /// The schema they were made for.
-        served: String,
-        /// The schema the URL names.
-        asked: String,
-    },
+    OtherApplication { served: String, requested: String },
 }
 
 impl From<SchemaError> for Error {
@@ -129,7 +120,6 @@ impl From<SchemaError> for Error {
     }
 }
 
-/// A migration that is in the database.
 #[derive(Debug, QueryableByName)]
 struct LedgerRow {
     #[diesel(sql_type = Text)]
@@ -138,7 +128,6 @@ struct LedgerRow {
     run_on: UtcTimestamp,
 }
 
-/// One thing that was done to the schema.
 #[derive(Debug, Queryable, Selectable)]
 #[diesel(table_name = usagectl_migration_log)]
 struct LogRow {
@@ -154,7 +143,6 @@ struct LogRow {
     duration_ms: i64,
 }
 
-/// A row for the log.
 #[derive(Debug, Insertable)]
 #[diesel(table_name = usagectl_migration_log)]
 pub(super) struct NewLogRow<'a> {
@@ -182,20 +170,20 @@ impl NewLogRow<'_> {
     }
 }
 
-/// All that is recorded about the migrations of a database.
+/// The ledger and the log of a database.
 #[derive(Debug, Default)]
 pub struct Bookkeeping {
-    /// Whether ledger and log exist; if not, the rest is empty.
+    /// Whether both exist.
     pub exists: bool,
-    /// The versions in the database, with the moment Diesel's ledger gives, oldest version first.
+    /// The ledger: version and time, in the order of versions.
     pub applied: Vec<(String, DateTime<Utc>)>,
     /// The log, oldest row first.
     log: Vec<LogRow>,
 }
 
 impl Bookkeeping {
-    /// Reads ledger and log and writes nothing: Diesel's own reader begins with CREATE TABLE, which a
-    /// read-only role or a replica refuses.
+    /// Reads ledger and log. Diesel's own reader begins with CREATE TABLE, which fails for a read-only role
+    /// and on a replica.
     pub fn read(db: &mut Db) -> QueryResult<Bookkeeping> {
         let mut found = Bookkeeping::default();
         let (has_ledger, has_log) = existing(db)?;
@@ -220,13 +208,13 @@ impl Bookkeeping {
         Ok(found)
     }
 
-    /// What was applied, in that order; what was undone in between is in it too.
-    pub(super) fn applications(&self) -> Vec<Done> {
+    /// All migrations ever applied, oldest first; reverted ones included.
+    pub(super) fn applications(&self) -> Vec<LogEntry> {
         let ups = self
             .log
             .iter()
             .filter(|row| row.action == "up" && row.state == DONE);
-        ups.map(|row| Done {
+        ups.map(|row| LogEntry {
             version: row.version.clone(),
             name: row.name.clone(),
             checksum: row.up_sha256.clone(),
@@ -238,13 +226,13 @@ impl Bookkeeping {
         .collect()
     }
 
-    /// Refuses a second application schema beside the one that is being served.
-    pub fn check_application(&self, asked: &str) -> Result<(), SchemaError> {
+    /// Refuses another application schema than the recorded one.
+    pub fn check_application(&self, requested: &str) -> Result<(), SchemaError> {
         match self.log.last() {
-            Some(last) if !self.applied.is_empty() && last.application_schema != asked => {
+            Some(last) if !self.applied.is_empty() && last.application_schema != requested => {
                 Err(SchemaError::OtherApplication {
                     served: last.application_schema.clone(),
-                    asked: asked.to_owned(),
+                    requested: requested.to_owned(),
                 })
             }
             _ => Ok(()),
@@ -252,7 +240,7 @@ impl Bookkeeping {
     }
 }
 
-/// Diesel's ledger, named so that no table of the application can stand in for it.
+/// Diesel's ledger; qualified, since the application's schema may contain one too.
 fn ledger_name(db: &Db) -> &'static str {
     match db {
         Db::Pg(_) => "usagectl.__diesel_schema_migrations",
@@ -269,7 +257,7 @@ fn existing(db: &mut Db) -> QueryResult<(bool, bool)> {
         #[diesel(sql_type = Bool)]
         log: bool,
     }
-    // The catalogues may be read by everyone, whatever rights a role lacks.
+    // Every role may read the catalogue.
     let tables = match db {
         Db::Pg(_) => {
             "SELECT c.relname AS name FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -286,7 +274,7 @@ fn existing(db: &mut Db) -> QueryResult<(bool, bool)> {
     Ok((found.ledger, found.log))
 }
 
-/// Makes sure that the schema is the one this program works with, in one query.
+/// Checks that exactly this program's migrations are applied, in one query.
 pub fn require_current(db: &mut Db) -> Result<()> {
     #[derive(QueryableByName)]
     struct Applied {
@@ -295,21 +283,21 @@ pub fn require_current(db: &mut Db) -> Result<()> {
         #[diesel(sql_type = Nullable<Text>)]
         served: Option<String>,
         #[diesel(sql_type = Nullable<Text>)]
-        asked: Option<String>,
+        requested: Option<String>,
     }
     let ledger = ledger_name(db);
-    let asked = match db {
+    let requested = match db {
         Db::Pg(_) => "(current_schemas(false))[1]::text",
         Db::Sqlite(_) => "'main'",
     };
     let query = format!(
-        "SELECT version, {asked} AS asked,
+        "SELECT version, {requested} AS requested,
                 (SELECT application_schema FROM usagectl_migration_log ORDER BY id DESC LIMIT 1) AS served
          FROM {ledger}"
     );
     let rows: Vec<Applied> = match on!(db, |conn| diesel::sql_query(query).load(conn)) {
         Ok(rows) => rows,
-        // The message of a missing table comes in the server's language, so look for the table itself.
+        // Not by the message, which is in the server's language.
         Err(error) => {
             return Err(match existing(db)? {
                 (true, true) => error.into(),
@@ -320,12 +308,12 @@ pub fn require_current(db: &mut Db) -> Result<()> {
     let Some(first) = rows.first() else {
         return Err(SchemaError::NotMigrated.into());
     };
-    if let (Some(served), Some(asked)) = (&first.served, &first.asked)
-        && served != asked
+    if let (Some(served), Some(requested)) = (&first.served, &first.requested)
+        && served != requested
     {
         return Err(SchemaError::OtherApplication {
             served: served.clone(),
-            asked: asked.clone(),
+            requested: requested.clone(),
         }
         .into());
     }

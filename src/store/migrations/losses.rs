@@ -1,16 +1,19 @@
-//! What goes when a migration is undone: the rows of its tables, the values of its columns.
+//! The data lost when a migration is reverted: the rows of its tables, the values of its columns.
 
 use std::collections::BTreeSet;
+use std::num::ParseIntError;
 
 use diesel::prelude::*;
-use diesel::sql_types::Text;
+use diesel::result::Error as DieselError;
+use diesel::sql_types::{BigInt, Text};
 
-use crate::domain::schema::objects::Catalogue;
-use crate::domain::schema::plan::{Loss, Step};
+use crate::domain::schema::objects::SchemaObjects;
+use crate::domain::schema::plan::{Action, DataLoss, PlanStep};
+
 use crate::store::db::{Db, on, quote_identifier};
 
-/// Tables of ours whose content the next `migrate` makes again from `api_usage`.
-const MADE_AGAIN: [&str; 3] = [
+/// Tables whose content the next `migrate` computes again from `api_usage`.
+const REBUILT: [&str; 3] = [
     "usagectl_dirty_hours",
     "usagectl_odd_timestamps",
     "usagectl_stale_periods",
@@ -19,47 +22,39 @@ const MADE_AGAIN: [&str; 3] = [
 /// Columns whose values `down.sql` writes into a column that stays.
 const WRITTEN_BACK: [&str; 1] = ["column usagectl_notices.drop_reason"];
 
-/// Counts, in a step that undoes a migration, what is lost with each table and column that is there.
-pub fn count_losses(db: &mut Db, step: &mut Step, found: &Catalogue) -> QueryResult<()> {
+/// Counts the data lost with each existing table and column that a step drops.
+pub fn count_losses(db: &mut Db, step: &mut PlanStep, found: &SchemaObjects) -> QueryResult<()> {
     for table in tables(step, found) {
-        // The columns that go from this table; none if it goes itself.
+        // The dropped columns of this table; none if the table itself is dropped.
         let columns: Vec<String> = dropped(step, "column")
             .filter_map(|name| name.split_once('.'))
             .filter(|(its_table, _)| *its_table == table)
             .map(|(_, column)| column.to_owned())
             .filter(|column| found.get(&format!("column {table}.{column}")).is_some())
             .collect();
-        let counts = count(db, &table, &columns, found)?;
-        let mut counts = counts.into_iter();
-        let of = counts.next().unwrap_or_default();
-        let losses = std::iter::once((format!("table {table}"), of)).chain(
-            columns
-                .iter()
-                .map(|column| format!("column {table}.{column}"))
-                .zip(counts),
-        );
+        let (of, values) = count(db, &table, &columns, found)?;
+        let columns = columns
+            .iter()
+            .map(|column| format!("column {table}.{column}"));
+        let losses = std::iter::once((format!("table {table}"), of)).chain(columns.zip(values));
         for (what, lost) in losses {
             let change = step
                 .changes
                 .iter_mut()
-                .find(|change| change.drops && change.what == what);
+                .find(|change| change.action == Action::Drop && change.object == what);
             if let Some(change) = change {
-                let made_again = MADE_AGAIN.contains(&table.as_str())
-                    || WRITTEN_BACK.contains(&change.what.as_str());
-                change.loss = Some(Loss {
-                    lost,
-                    of,
-                    made_again,
-                });
+                let rebuilt = REBUILT.contains(&table.as_str())
+                    || WRITTEN_BACK.contains(&change.object.as_str());
+                change.loss = Some(DataLoss { lost, of, rebuilt });
             }
         }
     }
     Ok(())
 }
 
-/// Keeps everyone else from the tables from which something goes, until the transaction ends; so that
-/// what is counted is what is dropped. On SQLite the transaction itself does that.
-pub fn lock_tables(db: &mut Db, steps: &[Step], found: &Catalogue) -> QueryResult<()> {
+/// Locks the tables from which data is dropped until the transaction ends, so that no row is added after
+/// counting. On SQLite the transaction itself does that.
+pub fn lock_tables(db: &mut Db, steps: &[PlanStep], found: &SchemaObjects) -> QueryResult<()> {
     let tables: BTreeSet<String> = steps
         .iter()
         .flat_map(|step| tables(step, found))
@@ -69,14 +64,19 @@ pub fn lock_tables(db: &mut Db, steps: &[Step], found: &Catalogue) -> QueryResul
         return Ok(());
     }
     let tables: Vec<String> = tables.into_iter().collect();
+    // A lock timeout has no `DatabaseErrorKind`; a serialization failure has, whatever the server's language.
     db.batch_execute(&format!(
-        "LOCK TABLE {} IN ACCESS EXCLUSIVE MODE",
+        "DO $usagectl$ BEGIN
+             LOCK TABLE {} IN ACCESS EXCLUSIVE MODE;
+         EXCEPTION WHEN lock_not_available OR deadlock_detected THEN
+             RAISE EXCEPTION '%', SQLERRM USING ERRCODE = 'serialization_failure';
+         END $usagectl$",
         tables.join(", ")
     ))
 }
 
-/// The tables from which something goes and that are there, each once.
-fn tables(step: &Step, found: &Catalogue) -> BTreeSet<String> {
+/// The existing tables that the step drops, or of which it drops a column.
+fn tables(step: &PlanStep, found: &SchemaObjects) -> BTreeSet<String> {
     let of_columns =
         dropped(step, "column").filter_map(|name| name.split_once('.').map(|(table, _)| table));
     dropped(step, "table")
@@ -86,22 +86,30 @@ fn tables(step: &Step, found: &Catalogue) -> BTreeSet<String> {
         .collect()
 }
 
-fn dropped<'a>(step: &'a Step, kind: &'a str) -> impl Iterator<Item = &'a str> {
+fn dropped<'a>(step: &'a PlanStep, kind: &'a str) -> impl Iterator<Item = &'a str> {
     step.changes
         .iter()
-        .filter(|change| change.drops)
-        .filter_map(|change| change.what.split_once(' '))
+        .filter(|change| change.action == Action::Drop)
+        .filter_map(|change| change.object.split_once(' '))
         .filter(move |(its_kind, _)| *its_kind == kind)
         .map(|(_, name)| name)
 }
 
-/// The number of rows, then for each column the number of values that are neither null nor its
-/// default; in one pass over the table.
-fn count(db: &mut Db, table: &str, columns: &[String], found: &Catalogue) -> QueryResult<Vec<i64>> {
+/// The number of rows, then of each column the number of values that are neither null nor its default, in
+/// one pass over the table.
+fn count(
+    db: &mut Db,
+    table: &str,
+    columns: &[String],
+    found: &SchemaObjects,
+) -> QueryResult<(i64, Vec<i64>)> {
     #[derive(QueryableByName)]
     struct Counts {
+        #[diesel(sql_type = BigInt)]
+        row_count: i64,
+        /// One for each column, separated by spaces.
         #[diesel(sql_type = Text)]
-        counts: String,
+        value_counts: String,
     }
     let values = columns.iter().map(|column| {
         let name = quote_identifier(column);
@@ -113,23 +121,21 @@ fn count(db: &mut Db, table: &str, columns: &[String], found: &Catalogue) -> Que
             None => format!("count({name})"),
         }
     });
-    let counts: Vec<String> = std::iter::once("count(*)".to_owned())
-        .chain(values)
-        .collect();
-    let query = format!(
-        "SELECT '' || {} AS counts FROM {}",
-        counts.join(" || ' ' || "),
-        quote_identifier(table)
-    );
-    let row: Counts = on!(db, |conn| diesel::sql_query(query).get_result(conn))?;
-    Ok(row
-        .counts
-        .split(' ')
-        .map(|count| count.parse().unwrap_or_default())
-        .collect())
+    let values: Vec<String> = values.collect();
+    let values = match values.as_slice() {
+        [] => "''".to_owned(),
+        values => format!("'' || {}", values.join(" || ' ' || ")),
+    };
+    let table = quote_identifier(table);
+    let query = format!("SELECT count(*) AS row_count, {values} AS value_counts FROM {table}");
+    let counts: Counts = on!(db, |conn| diesel::sql_query(query).get_result(conn))?;
+    let values = counts.value_counts.split_whitespace().map(str::parse);
+    let values: Result<_, ParseIntError> = values.collect();
+    let values = values.map_err(|error| DieselError::DeserializationError(Box::new(error)))?;
+    Ok((counts.row_count, values))
 }
 
-/// The default of a column, as SQL, if it is the same for every row.
+/// The default of a column, as SQL, if it is a constant.
 fn constant_default(how: &str) -> Option<&str> {
     let (_, default) = how.split_once(" default ")?;
     let varies = default.contains('(') || default.to_uppercase().starts_with("CURRENT_");
@@ -141,7 +147,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_default_that_differs_from_row_to_row_is_no_default_to_compare_with() {
+    fn default_is_constant_unless_it_calls_a_function() {
         assert_eq!(
             constant_default("text default 'GET'::text"),
             Some("'GET'::text")

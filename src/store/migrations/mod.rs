@@ -1,15 +1,15 @@
-//! The migrations: their list, the ledger of what was applied, and running them.
+//! The migrations: their list, the ledger and log, and running them.
 //!
-//! Diesel's harness runs each migration and writes Diesel's own ledger, so `diesel_cli` reads our
-//! databases too. The list is ours and not `embed_migrations!`, because that keeps its SQL to itself, and
-//! we need the text: for the checksums that tell an edited migration, for `--sql`, for `--dry-run`.
+//! Diesel's harness runs each migration and writes Diesel's own ledger, so `diesel_cli` works with our
+//! databases. The list is not `embed_migrations!`, which hides its SQL: checksums, `--sql` and `--dry-run`
+//! need the text.
 //!
 //! ```text
-//! mod     the list: every migration with its texts for both engines
-//! ledger  what was applied, when, by whom: Diesel's ledger and our log beside it
-//! run     migrations up or down, each in one transaction with its ledger and log rows
-//! losses  what a migration drops, counted
-//! script  the same as `run`, as SQL for psql or sqlite3
+//! mod     the list of migrations with their scripts for both engines
+//! ledger  Diesel's ledger and our log: what was applied, when and by whom
+//! run     runs a migration up or down, with its ledger and log rows, in one transaction
+//! losses  counts the data that a rollback would drop
+//! script  the statements of `run` as a script for psql or sqlite3
 //! ```
 
 mod ledger;
@@ -28,28 +28,27 @@ use sha2::{Digest, Sha256};
 use super::db::{Db, OWN_SCHEMA, quote_identifier};
 use super::url::{DatabaseTarget, DatabaseUrl};
 use crate::domain::schema::migration;
-use crate::domain::schema::migration::{Done, Known, Standing};
-use crate::domain::schema::objects::{Catalogue, Effect};
-use crate::domain::schema::plan::Step;
+use crate::domain::schema::migration::{KnownMigration, LogEntry, MigrationStatus};
+use crate::domain::schema::objects::{Effect, SchemaObjects};
+use crate::domain::schema::plan::PlanStep;
 use crate::error::Result;
 
 pub use ledger::{Bookkeeping, SchemaError, require_current};
 pub use losses::{count_losses, lock_tables};
-pub use run::{Entry, patiently, run};
+pub use run::{LogContext, run, with_lock_retry};
+
 pub use script::script;
 
-/// One step of the schema, the same for both engines.
+/// A migration, for both engines.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Migration {
-    /// The stamp that orders migrations and names them in the ledger.
+    /// The timestamp that orders migrations and identifies them in the ledger.
     pub version: &'static str,
-    /// What it does, as its folder says behind the stamp.
     pub name: &'static str,
     postgres: Script,
     sqlite: Script,
 }
 
-/// A migration's texts for one engine.
 #[derive(Debug, PartialEq, Eq)]
 struct Script {
     up: &'static str,
@@ -57,7 +56,6 @@ struct Script {
     effect: &'static str,
 }
 
-/// Which way a migration is run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
     Up,
@@ -105,8 +103,7 @@ macro_rules! migrations {
     };
 }
 
-/// Every migration this program knows, in the order they are applied. A test compares the list with
-/// the folders.
+/// All migrations in order. A test compares the list with the folders.
 pub const ALL: &[Migration] = migrations![
     "20260101000000" "create_api_usage",
     "20260123210146" "enhance_api_monitoring",
@@ -119,7 +116,6 @@ pub const ALL: &[Migration] = migrations![
 ];
 
 impl Migration {
-    /// The migration with this version.
     pub fn find(version: &str) -> Option<&'static Migration> {
         ALL.iter().find(|migration| migration.version == version)
     }
@@ -133,19 +129,18 @@ impl Migration {
         })
     }
 
-    /// What applying it does to the catalogue.
     pub fn effect(&self, db: &Db) -> Effect {
         Effect::parse(&lf(self.script(db).effect))
     }
 
-    /// The step of a plan that applies or undoes it; losses are not counted yet.
-    pub fn step(&self, db: &Db, direction: Direction) -> Step {
+    /// Its step in a plan; data loss is not counted yet.
+    pub fn step(&self, db: &Db, direction: Direction) -> PlanStep {
         let effect = self.effect(db);
         let effect = match direction {
             Direction::Up => effect,
             Direction::Down => effect.reversed(),
         };
-        Step::new(self.version, self.name, &effect)
+        PlanStep::new(self.version, self.name, &effect)
     }
 
     fn script(&self, db: &Db) -> &Script {
@@ -164,7 +159,7 @@ pub fn usage_triggers(db: &Db) -> Cow<'static, str> {
     })
 }
 
-/// Those of our migrations whose versions these are, in the same order.
+/// The migrations of these versions, in the same order.
 pub fn with_versions(versions: &[String]) -> Vec<&'static Migration> {
     versions
         .iter()
@@ -172,53 +167,52 @@ pub fn with_versions(versions: &[String]) -> Vec<&'static Migration> {
         .collect()
 }
 
-/// Where a database stands.
+/// The migration state of a database.
 #[derive(Debug)]
 pub struct Survey {
-    /// Every migration, ours and those only the database has, in the order of versions.
-    pub standings: Vec<Standing>,
-    /// What was applied, in that order.
-    pub order: Vec<Done>,
+    /// Every migration, of this program and of the database, in the order of versions.
+    pub statuses: Vec<MigrationStatus>,
+    /// Every migration ever applied, oldest first.
+    pub log: Vec<LogEntry>,
     pub bookkeeping: Bookkeeping,
 }
 
-/// Reads where the database stands; writes nothing.
+/// Reads the migration state; writes nothing.
 pub fn survey(db: &mut Db) -> QueryResult<Survey> {
     let bookkeeping = Bookkeeping::read(db)?;
     let checksums: Vec<String> = ALL
         .iter()
         .map(|migration| checksum(&migration.sql(db, Direction::Up)))
         .collect();
-    let known: Vec<Known<'_>> = ALL
+    let known: Vec<KnownMigration<'_>> = ALL
         .iter()
         .zip(&checksums)
-        .map(|(migration, checksum)| Known {
+        .map(|(migration, checksum)| KnownMigration {
             version: migration.version,
             name: migration.name,
             checksum,
         })
         .collect();
-    let order = bookkeeping.applications();
+    let log = bookkeeping.applications();
     Ok(Survey {
-        standings: migration::survey(&known, &bookkeeping.applied, &order),
-        order,
+        statuses: migration::statuses(&known, &bookkeeping.applied, &log),
+        log,
         bookkeeping,
     })
 }
 
-/// What the applied migrations have made of the catalogue, by their own account.
-pub fn expected(db: &Db, standings: &[Standing]) -> Catalogue {
-    let mut expected = Catalogue::default();
-    for standing in standings.iter().filter(|standing| standing.is_applied()) {
-        if let Some(migration) = Migration::find(&standing.version) {
+/// The objects that the applied migrations have created, by their effects.
+pub fn expected(db: &Db, statuses: &[MigrationStatus]) -> SchemaObjects {
+    let mut expected = SchemaObjects::default();
+    for status in statuses.iter().filter(|status| status.is_applied()) {
+        if let Some(migration) = Migration::find(&status.version) {
             expected.apply(&migration.effect(db));
         }
     }
     expected
 }
 
-/// The text with the line ends of Unix: a checkout on another system must give the same database and
-/// the same checksums.
+/// Normalises line ends to LF, so that a checkout on another system has the same checksums.
 fn lf(text: &'static str) -> Cow<'static, str> {
     if text.contains('\r') {
         Cow::Owned(text.replace("\r\n", "\n"))
@@ -227,43 +221,43 @@ fn lf(text: &'static str) -> Cow<'static, str> {
     }
 }
 
-/// The checksum that the log keeps of a migration's text; blank space at its end does not count.
+/// The SHA-256 of a script without white space at its end.
 pub fn checksum(text: &str) -> String {
     let digest = Sha256::digest(text.trim_end().as_bytes());
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The schema that holds the application's tables.
+/// The schema of the application's tables.
 pub fn application_schema(url: &DatabaseUrl) -> &str {
     match &url.target {
         DatabaseTarget::Postgres(target) => &target.application_schema,
-        // What SQLite itself calls it.
         DatabaseTarget::Sqlite(_) => "main",
     }
 }
 
-/// What these migrations would make and is in the database already.
-pub fn already_there(db: &Db, plan: &[&Migration], found: &Catalogue) -> Vec<String> {
+/// The objects that these migrations would create and that exist.
+pub fn conflicts(db: &Db, plan: &[&Migration], found: &SchemaObjects) -> Vec<String> {
     let effects: Vec<Effect> = plan.iter().map(|migration| migration.effect(db)).collect();
     effects
         .iter()
-        .flat_map(|effect| effect.already_in(found))
+        .flat_map(|effect| effect.conflicts(found))
         .map(str::to_owned)
         .collect()
 }
 
-/// Makes ready for migrations: the statements of [`setup`], and WAL mode for a SQLite file, once.
+/// Runs the statements of [`setup`], and switches a SQLite file to WAL mode.
 pub fn prepare(
     db: &mut Db,
     application_schema: &str,
     found: &Bookkeeping,
     lock_timeout: Duration,
+    on_retry: &mut dyn FnMut(Duration),
 ) -> Result<()> {
     if matches!(db, Db::Sqlite(_)) {
-        // For the switch nobody else may be reading.
+        // The switch requires that no other connection reads.
         let limit = run::lock_limit(db, lock_timeout);
         db.batch_execute(&limit)?;
-        run::try_again(lock_timeout, || {
+        run::retry_while_busy(lock_timeout, on_retry, || {
             Ok(db.batch_execute("PRAGMA journal_mode = WAL")?)
         })?;
     }
@@ -273,11 +267,11 @@ pub fn prepare(
     Ok(())
 }
 
-/// What must be run before the first migration: the schemas that are missing, the application's too,
-/// as Prisma does it; ledger and log.
+/// The statements to run before the first migration: they create missing schemas (the application's too,
+/// as Prisma does), ledger and log.
 ///
-/// It looks before it creates. CREATE SCHEMA IF NOT EXISTS wants the right to create one even when it
-/// exists, and an administrator may have made it for a role without that right.
+/// Existing schemas are left out, since CREATE SCHEMA IF NOT EXISTS requires the right to create one even
+/// then, which the role may lack.
 pub fn setup(
     db: &mut Db,
     application_schema: &str,
@@ -308,12 +302,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn versions_are_unique_and_in_order() {
+    fn versions_are_unique_and_sorted() {
         assert!(ALL.is_sorted_by(|a, b| a.version < b.version));
     }
 
     #[test]
-    fn a_checksum_does_not_depend_on_line_ends_or_on_the_last_one() {
+    fn checksum_ignores_line_ends_and_trailing_space() {
         assert_eq!(lf("a\r\nb\r\n"), "a\nb\n");
         assert_eq!(checksum("a\nb\n"), checksum("a\nb"));
         assert_ne!(checksum("a\nb"), checksum("a\nc"));

@@ -1,4 +1,4 @@
-//! Running one migration: its SQL, Diesel's ledger row and our log row, all in one transaction.
+//! Runs a migration: its SQL, Diesel's ledger row and our log row in one transaction.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -16,18 +16,16 @@ use crate::error::{Error, Exit, Result};
 use crate::store::db::{Db, OWN_SCHEMA, quote_identifier};
 use crate::store::time::UtcTimestamp;
 
-/// What the log says about a run beside the migration itself.
+/// What the log records beside the migration itself.
 #[derive(Clone, Copy, Debug)]
-pub struct Entry<'a> {
-    /// The schema that holds the application's tables.
+pub struct LogContext<'a> {
     pub application_schema: &'a str,
-    /// Who runs it, as user@host.
+    /// As `user@host`.
     pub done_by: &'a str,
     pub at: UtcTimestamp,
 }
 
-impl Entry<'_> {
-    /// The log row for running `migration`.
+impl LogContext<'_> {
     pub(super) fn log_row<'a>(
         &'a self,
         migration: &'a Migration,
@@ -53,28 +51,26 @@ impl Entry<'_> {
     }
 }
 
-/// How long to wait before each further try when a table is locked, in quarters of the lock timeout.
-/// Between two tries those who had queued behind us get their turn.
+/// Pauses before retries while a table is locked, in quarters of the lock timeout. In a pause the sessions
+/// that queue behind us can proceed.
 const PAUSES: [u32; 4] = [1, 2, 4, 8];
 
-/// Runs `work` in a transaction that waits no longer than `lock_timeout` for any lock on a table, and
-/// tries again a few times: whoever waits for a table makes all later readers and writers wait too.
-///
-/// # Errors
-///
-/// [`Exit::Busy`] if it never got its locks; otherwise what `work` returns.
-pub fn patiently<T>(
+/// Runs `work` in a transaction that waits at most `lock_timeout` for each table lock, and retries a few
+/// times: a session that waits for a table blocks all later readers and writers of it. `on_retry` gets the
+/// length of each pause. [`Exit::Busy`] if no try got its locks.
+pub fn with_lock_retry<T>(
     db: &mut Db,
     lock_timeout: Duration,
+    on_retry: &mut dyn FnMut(Duration),
     mut work: impl FnMut(&mut Db) -> Result<T>,
 ) -> Result<T> {
     let limit = lock_limit(db, lock_timeout);
     match db {
         Db::Pg(_) => {
-            // A server that notices at once that we are gone, by Ctrl-C for one, lets go of the tables at
-            // once. Not every server can.
+            // Makes the server release the tables soon after this program is killed. Not every platform
+            // supports it.
             let _ = db.batch_execute("SET client_connection_check_interval = '1s'");
-            try_again(lock_timeout, || {
+            retry_while_busy(lock_timeout, on_retry, || {
                 db.write_tx(|db| {
                     db.batch_execute(&limit)?;
                     work(db)
@@ -83,29 +79,33 @@ pub fn patiently<T>(
         }
         Db::Sqlite(_) => {
             db.batch_execute(&limit)?;
-            try_again(lock_timeout, || db.write_tx(&mut work))
+            retry_while_busy(lock_timeout, on_retry, || db.write_tx(&mut work))
         }
     }
 }
 
-/// Calls `work` again, a few times, while it fails because somebody else holds what it needs.
-pub(super) fn try_again<T>(
+/// Calls `work` up to five times, until it does not fail with [`Exit::Busy`].
+pub(super) fn retry_while_busy<T>(
     lock_timeout: Duration,
+    on_retry: &mut dyn FnMut(Duration),
     mut work: impl FnMut() -> Result<T>,
 ) -> Result<T> {
     for quarters in PAUSES {
         match work() {
-            Err(error) if error.exit() == Exit::Busy => thread::sleep(lock_timeout * quarters / 4),
+            Err(error) if error.exit() == Exit::Busy => {
+                let pause = lock_timeout * quarters / 4;
+                on_retry(pause);
+                thread::sleep(pause);
+            }
             result => return result,
         }
     }
     work()
 }
 
-/// The statement that limits how long a lock is waited for: on PostgreSQL for one transaction, on SQLite
-/// for the connection.
+/// The statement that sets the lock timeout: on PostgreSQL of the transaction, on SQLite of the connection.
 pub(super) fn lock_limit(db: &Db, lock_timeout: Duration) -> String {
-    // 0 would mean for ever on PostgreSQL, and both engines count in 31 bits.
+    // On PostgreSQL 0 means no timeout; both engines accept 31 bits.
     let ms = lock_timeout.as_millis().clamp(1, i32::MAX as u128);
     match db {
         Db::Pg(_) => format!("SET LOCAL lock_timeout = {ms}"),
@@ -113,12 +113,12 @@ pub(super) fn lock_limit(db: &Db, lock_timeout: Duration) -> String {
     }
 }
 
-/// Runs `migration` inside the transaction that `db` is in, and returns how long its SQL took.
+/// Runs `migration` inside the current transaction, and returns the duration of its SQL.
 pub fn run(
     db: &mut Db,
     migration: &Migration,
     direction: Direction,
-    entry: Entry<'_>,
+    entry: LogContext<'_>,
 ) -> Result<Duration> {
     let started = Instant::now();
     let up = migration.sql(db, Direction::Up);
@@ -144,11 +144,11 @@ pub fn run(
     Ok(took)
 }
 
-/// Adds which migration it was, and the detail that names what stands in the way.
+/// Adds the migration's name, and the detail that names a dependent object.
 fn explain(error: DieselError, migration: &Migration) -> Error {
     let detail = match &error {
-        // What depends on a dropped column, say. The details of violated constraints repeat rows, and
-        // have kinds of their own.
+        // Such as the objects that depend on a dropped column. Violated constraints, whose details contain
+        // values of rows, have kinds of their own.
         DieselError::DatabaseError(DatabaseErrorKind::Unknown, information) => {
             information.details().map(str::to_owned)
         }
@@ -161,14 +161,14 @@ fn explain(error: DieselError, migration: &Migration) -> Error {
         Some(detail) => Error::message(error.exit(), format!("{error} ({detail})")),
         None => error,
     };
-    let error = error.context(format!("{name} could not be run and was rolled back"));
+    let error = error.context(format!("{name} failed and was rolled back"));
     match next {
         Some(next) if error.exit() != Exit::Failed => error.with_next(next),
         _ => error.with_next("remove the cause, then run the same command again"),
     }
 }
 
-/// The harness hands on our own errors in a box.
+/// The harness boxes Diesel's errors.
 fn unbox(error: Box<dyn std::error::Error + Send + Sync>) -> DieselError {
     match error.downcast::<DieselError>() {
         Ok(error) => *error,
@@ -176,7 +176,7 @@ fn unbox(error: Box<dyn std::error::Error + Send + Sync>) -> DieselError {
     }
 }
 
-/// A migration as Diesel's harness wants to see it.
+/// A migration as Diesel's harness requires it.
 struct Runnable<'a> {
     migration: &'a Migration,
     up: &'a str,
@@ -185,8 +185,8 @@ struct Runnable<'a> {
 }
 
 impl Runnable<'_> {
-    /// The scripts name the application's tables without a schema, and must find no others; the
-    /// ledger must be found even if the application keeps one of its own under the same name.
+    /// Runs a script with the application's schema as search path, then puts `usagectl` first, so that the
+    /// ledger is found even if the application has one too.
     fn in_application_schema(
         &self,
         conn: &mut dyn BoxableConnection<Pg>,
@@ -200,7 +200,7 @@ impl Runnable<'_> {
     }
 }
 
-/// What goes before a migration's SQL and what comes after it, before ledger and log.
+/// The search path for a migration's SQL, and for its ledger and log rows.
 pub(super) fn search_paths(application_schema: &str) -> [String; 2] {
     let schema = quote_identifier(application_schema);
     [
@@ -245,7 +245,8 @@ impl migration::Migration<Sqlite> for Runnable<'_> {
     }
 }
 
-/// Every migration runs in a transaction; inside the caller's one the harness makes a savepoint.
+/// Every migration runs in a transaction; inside the caller's, the harness uses a savepoint.
+
 struct InTransaction;
 
 impl MigrationMetadata for InTransaction {}

@@ -1,5 +1,4 @@
-//! A plan as a script for psql or sqlite3: the statements of `run`, in their order, with their
-//! transactions.
+//! A plan as a script for psql or sqlite3: the statements and transactions of `run`.
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -7,14 +6,13 @@ use std::time::Duration;
 use chrono::DateTime;
 
 use super::ledger::NewLogRow;
-use super::run::{Entry, lock_limit, search_paths};
+use super::run::{LogContext, lock_limit, search_paths};
+
 use super::{Direction, Migration, checksum};
 use crate::store::db::Db;
 use crate::store::lock;
 
-/// Writes the script that does to the database what running `plan` would do.
-///
-/// `setup` holds what must be run before it.
+/// The script that does what running `plan` would do; `setup` is run first.
 pub fn script(
     db: &Db,
     plan: &[&Migration],
@@ -23,15 +21,14 @@ pub fn script(
     lock_timeout: Duration,
     setup: &[String],
 ) -> String {
-    let entry = Entry {
+    let entry = LogContext {
         application_schema,
-        // Who is going to run it is not known here.
         done_by: "a script",
-        // Never written: the script reads the engine's clock when it is run.
+        // Unused: the script reads the engine's clock when it is run.
         at: DateTime::UNIX_EPOCH.into(),
     };
     let mut out = String::new();
-    // A script that goes on after an error would commit half a migration.
+    // A script that continues after an error would commit part of a migration.
     let limit = lock_limit(db, lock_timeout);
     match db {
         Db::Pg(_) => out.push_str("\\set ON_ERROR_STOP on\n"),
@@ -53,7 +50,7 @@ pub fn script(
     if !setup.is_empty() && !plan.is_empty() {
         let _ = write!(out, "\n{begin}{}COMMIT;\n", setup.concat());
     }
-    // One transaction for each migration applied; one for all that are undone.
+    // One transaction for each migration applied, one for all that are reverted.
     let groups: Vec<&[&Migration]> = match direction {
         Direction::Up => plan.chunks(1).collect(),
         Direction::Down if plan.is_empty() => Vec::new(),
@@ -69,7 +66,13 @@ pub fn script(
     out
 }
 
-fn step(out: &mut String, db: &Db, migration: &Migration, direction: Direction, entry: Entry<'_>) {
+fn step(
+    out: &mut String,
+    db: &Db,
+    migration: &Migration,
+    direction: Direction,
+    entry: LogContext<'_>,
+) {
     let version = literal(migration.version);
     let ledger = match direction {
         Direction::Up => {
@@ -92,7 +95,7 @@ fn step(out: &mut String, db: &Db, migration: &Migration, direction: Direction, 
     };
 }
 
-/// The moment is that of running the script, not `row.at`.
+/// The time is that of running the script, not `row.at`.
 fn log_statement(db: &Db, row: &NewLogRow<'_>) -> String {
     let now = match db {
         Db::Pg(_) => "clock_timestamp() AT TIME ZONE 'UTC'",

@@ -28,7 +28,7 @@ use diesel::sql_types::{BigInt, Bool, Timestamp};
 
 use crate::domain::usage::batch::UsageBatch;
 use crate::domain::usage::record::{NewUsage, UsageRecord};
-use crate::store::db::{Db, is_lock_message, on};
+use crate::store::db::{Db, is_busy, on};
 use crate::store::schema::api_usage;
 use crate::store::time::UtcTimestamp;
 
@@ -185,11 +185,7 @@ fn blame(error: &DieselError) -> Blame {
             | Kind::ExclusionViolation,
             _,
         ) => Blame::Row,
-        DieselError::DatabaseError(Kind::Unknown, information)
-            if !is_lock_message(information.message()) =>
-        {
-            Blame::InDoubt
-        }
+        DieselError::DatabaseError(Kind::Unknown, _) if !is_busy(error) => Blame::InDoubt,
         _ => Blame::Elsewhere,
     }
 }

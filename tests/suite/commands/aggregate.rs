@@ -822,8 +822,8 @@ fn concurrent_run_waits_as_long_as_lock_wait(#[values(Sqlite, Postgresql)] engin
     let lock = RunLock::acquire(&url, RunKind::Aggregate, Duration::ZERO).unwrap();
     assert_snapshot!(aggregate(&db).snapshot(), @"
         ------- stderr -------
-        error: another `usagectl aggregate` is at work
-        next: run the same command again, or let it wait with --lock-wait 60s
+        error: another `usagectl aggregate` is running
+        next: run the same command again with --lock-wait 60s
         [exit status: 6]
         ");
     let started = Instant::now();

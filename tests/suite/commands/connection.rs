@@ -1,4 +1,4 @@
-//! Which database a command uses, and what it says when it cannot.
+//! The database of a command, and the errors when it cannot be used.
 
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
@@ -22,7 +22,7 @@ fn mode(path: impl AsRef<std::path::Path>) -> u32 {
 }
 
 #[test]
-fn a_string_that_names_no_engine_is_refused_and_no_file_appears() {
+fn unknown_scheme_is_refused_and_creates_no_file() {
     let sandbox = Sandbox::new();
     for url in [
         "usage.db",
@@ -40,20 +40,20 @@ fn a_string_that_names_no_engine_is_refused_and_no_file_appears() {
 
     assert_snapshot!(migrate(&sandbox, "postgress://app@localhost/shop").snapshot(), @r"
     ------- stderr -------
-    error: --database-url has the unknown scheme `postgress`
-    next: usagectl --database-url sqlite:PATH or postgresql://USER@HOST/DATABASE
+    error: --database-url has the unknown scheme `postgress`: expected sqlite, file, postgres or postgresql
+    next: give --database-url sqlite:PATH or postgresql://USER@HOST/DATABASE
     [exit status: 2]
     ");
     assert_snapshot!(migrate(&sandbox, "usage.db").snapshot(), @r"
     ------- stderr -------
-    error: --database-url names no database engine: it has no scheme
-    next: usagectl --database-url sqlite:PATH or postgresql://USER@HOST/DATABASE
+    error: --database-url has no scheme: expected sqlite:, file:, postgres: or postgresql:
+    next: give --database-url sqlite:PATH or postgresql://USER@HOST/DATABASE
     [exit status: 2]
     ");
 }
 
 #[test]
-fn a_url_that_is_wrong_never_gives_way_to_another_one() {
+fn invalid_url_is_not_replaced_by_another_source() {
     let db = TestDatabase::migrated(Engine::Sqlite);
     let run = db.usagectl(["stats", "--database-url", "usage.db"]).run();
     assert_eq!(run.code, 2, "{}", run.snapshot());
@@ -64,15 +64,15 @@ fn a_url_that_is_wrong_never_gives_way_to_another_one() {
     assert_snapshot!(run.snapshot(), @r"
     ------- stderr -------
     error: DATABASE_URL is set but empty
-    next: usagectl --database-url sqlite:PATH or postgresql://USER@HOST/DATABASE
+    next: give --database-url sqlite:PATH or postgresql://USER@HOST/DATABASE
     [exit status: 2]
     ");
 }
 
 #[test]
-fn postgresql_that_cannot_be_reached() {
+fn unreachable_postgresql_exits_7() {
     let sandbox = Sandbox::new();
-    // Port 1 is nobody's.
+    // Nothing listens on port 1.
     let url = format!("postgresql://app:{PASSWORD}@127.0.0.1:1/shop");
     assert_snapshot!(migrate(&sandbox, &url).snapshot(), @r#"
     ------- stderr -------
@@ -81,7 +81,7 @@ fn postgresql_that_cannot_be_reached() {
     [exit status: 7]
     "#);
 
-    // How a name that does not exist is refused depends on the network.
+    // The message for an unknown host depends on the network.
     let run = migrate(&sandbox, "postgres://app@no-such-host.invalid/shop");
     assert_eq!(run.code, 7);
     assert!(
@@ -100,7 +100,7 @@ fn postgresql_that_cannot_be_reached() {
 }
 
 #[test]
-fn postgresql_that_does_not_let_us_in() {
+fn rejected_login_exits_7() {
     let db = TestDatabase::empty(Engine::Postgresql);
     let name = db
         .url()
@@ -137,7 +137,7 @@ fn postgresql_that_does_not_let_us_in() {
 }
 
 #[test]
-fn what_libpq_cannot_read_is_not_repeated_with_its_password() {
+fn url_that_libpq_cannot_parse_is_masked() {
     // Program::run asserts that the password does not come out.
     let sandbox = Sandbox::new();
     for (url, code) in [
@@ -157,7 +157,7 @@ fn what_libpq_cannot_read_is_not_repeated_with_its_password() {
 }
 
 #[test]
-fn a_sqlite_file_that_is_missing_is_made_by_migrate_only() {
+fn only_migrate_creates_the_sqlite_file() {
     let sandbox = Sandbox::new();
     for command in ["stats", "status", "aggregate", "rollback"] {
         let run = sandbox
@@ -193,7 +193,7 @@ fn a_sqlite_file_that_is_missing_is_made_by_migrate_only() {
 }
 
 #[test]
-fn what_is_not_a_sqlite_file_is_named_and_left_alone() {
+fn other_files_are_refused_and_unchanged() {
     let sandbox = Sandbox::new();
     fs::create_dir(sandbox.work().join("directory")).unwrap();
     sandbox.file(
@@ -211,24 +211,24 @@ fn what_is_not_a_sqlite_file_is_named_and_left_alone() {
     assert_snapshot!(migrate(&sandbox, "sqlite:directory").snapshot(), @r"
     ------- stderr -------
     error: directory is a directory, not a SQLite file
-    next: name another file: usagectl --database-url sqlite:PATH
+    next: use another file: usagectl --database-url sqlite:PATH
     [exit status: 7]
     ");
     assert_snapshot!(migrate(&sandbox, "sqlite:text").snapshot(), @r"
     ------- stderr -------
     error: text is not a SQLite database
-    next: name another file: usagectl --database-url sqlite:PATH
+    next: use another file: usagectl --database-url sqlite:PATH
     [exit status: 7]
     ");
     assert_snapshot!(migrate(&sandbox, "sqlite:pipe").snapshot(), @r"
     ------- stderr -------
     error: pipe is not a SQLite database
-    next: name another file: usagectl --database-url sqlite:PATH
+    next: use another file: usagectl --database-url sqlite:PATH
     [exit status: 7]
     ");
     assert_snapshot!(migrate(&sandbox, "sqlite:no/such/usage.db").snapshot(), @r"
     ------- stderr -------
-    error: there is no directory no/such
+    error: no directory no/such
     next: mkdir -p no/such
     [exit status: 7]
     ");
@@ -238,27 +238,27 @@ fn what_is_not_a_sqlite_file_is_named_and_left_alone() {
 }
 
 #[test]
-fn a_damaged_sqlite_file_is_told_from_a_missing_one() {
+fn damaged_sqlite_file_is_reported() {
     let db = TestDatabase::migrated(Engine::Sqlite);
     let mut bytes = fs::read(db.path()).unwrap();
-    // The header stays; what it points to is nonsense.
+    // The header stays valid, the rest is overwritten.
     bytes[100..].fill(0xaa);
     fs::write(db.path(), bytes).unwrap();
     assert_snapshot!(db.usagectl(["stats"]).run().snapshot(), @r"
     ------- stderr -------
     error: cannot open [dir]/usage.db: database disk image is malformed
-    next: restore a backup, or save what can be read: sqlite3 [dir]/usage.db .recover
+    next: restore a backup, or recover the data with sqlite3 [dir]/usage.db .recover
     [exit status: 7]
     ");
 }
 
 #[test]
-fn a_sqlite_file_that_may_not_be_read_is_a_matter_of_its_path() {
+fn unreadable_sqlite_file_exits_7() {
     let sandbox = Sandbox::new();
     let path = sandbox.work().join("usage.db");
     let root = fs::metadata("/proc/self").unwrap().uid() == 0;
     if root {
-        // Nothing is forbidden to root, but a link that leads to itself leads nowhere for anybody.
+        // Permissions do not apply to root; a link to itself cannot be opened by any user.
         symlink("usage.db", &path).unwrap();
     } else {
         migrate(&sandbox, "sqlite:usage.db").success();
@@ -275,16 +275,14 @@ fn a_sqlite_file_that_may_not_be_read_is_a_matter_of_its_path() {
     );
     assert!(
         run.stderr
-            .ends_with("next: check the path and who may read and write it\n")
+            .ends_with("next: check the path and its permissions\n")
     );
 }
 
 #[rstest]
-fn a_database_that_nobody_has_migrated_sends_every_ordinary_command_to_migrate(
-    #[values(Sqlite, Postgresql)] engine: Engine,
-) {
+fn unmigrated_database_points_to_migrate(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::empty(engine);
-    db.execute("CREATE TABLE somebody_elses (n INTEGER)");
+    db.execute("CREATE TABLE other (n INTEGER)");
     for command in [&["stats"] as &[&str], &["record"], &["aggregate"]] {
         let run = db.usagectl(command).run();
         assert_eq!(run.code, 1, "{command:?}: {}", run.snapshot());
@@ -297,7 +295,7 @@ fn a_database_that_nobody_has_migrated_sends_every_ordinary_command_to_migrate(
 }
 
 #[test]
-fn the_default_is_a_file_in_the_data_directory_that_only_its_owner_may_read() {
+fn default_is_a_private_file_in_the_data_directory() {
     let sandbox = Sandbox::new();
     let data = sandbox.home().join(".local/share");
     assert_snapshot!(sandbox.usagectl(["stats"]).run().snapshot(), @r"
@@ -309,7 +307,7 @@ fn the_default_is_a_file_in_the_data_directory_that_only_its_owner_may_read() {
     let run = sandbox.usagectl(["migrate", "-v"]).run().success();
     let database = data.join("usagectl/usagectl.db");
     let used = format!(
-        "using sqlite:{} (from the embedded default)\n",
+        "using sqlite:{} (from the default location)\n",
         database.display()
     );
     assert!(run.stderr.starts_with(&used), "{}", run.stderr);
@@ -317,7 +315,7 @@ fn the_default_is_a_file_in_the_data_directory_that_only_its_owner_may_read() {
     assert_eq!(mode(data.join("usagectl")), 0o700);
     sandbox.usagectl(["status"]).run().success();
 
-    // Without XDG_DATA_HOME, or with a relative one, which its specification says to ignore.
+    // Without XDG_DATA_HOME, or with a relative one, which the specification says to ignore.
     let run = sandbox
         .usagectl(["status"])
         .without_env("XDG_DATA_HOME")
@@ -335,14 +333,14 @@ fn the_default_is_a_file_in_the_data_directory_that_only_its_owner_may_read() {
         .without_env("HOME");
     assert_snapshot!(homeless.run().snapshot(), @r"
     ------- stderr -------
-    error: no database was named, and there is no home directory to keep the default one in
-    next: usagectl --database-url sqlite:PATH or postgresql://USER@HOST/DATABASE
+    error: no database URL is given, and there is no home directory for the default one
+    next: give --database-url sqlite:PATH or postgresql://USER@HOST/DATABASE
     [exit status: 2]
     ");
 }
 
 #[test]
-fn the_sqlite_file_is_its_owners_alone_whatever_the_umask() {
+fn sqlite_files_are_private_whatever_the_umask() {
     let sandbox = Sandbox::new();
     let run = Command::new("sh")
         .args([
@@ -361,7 +359,7 @@ fn the_sqlite_file_is_its_owners_alone_whatever_the_umask() {
 }
 
 #[test]
-fn a_dot_env_is_found_upward_and_the_environment_and_the_flag_go_before_it() {
+fn dot_env_is_found_upward_and_has_lowest_precedence() {
     let sandbox = Sandbox::new();
     let below = sandbox.work().join("app/src");
     fs::create_dir_all(&below).unwrap();
@@ -373,14 +371,14 @@ fn a_dot_env_is_found_upward_and_the_environment_and_the_flag_go_before_it() {
     let migrate = || sandbox.usagectl(["migrate", "-v"]).current_dir(&below);
     let run = migrate().run().success();
     let lines: Vec<&str> = run.stderr.lines().take(2).collect();
-    // The path is relative to the file that names it, not to where one happens to be.
+    // The path is relative to the `.env` file, not to the working directory.
     let work = sandbox.work().display().to_string();
     let used = format!("using sqlite:{work}/./from-dot-env.db (from DATABASE_URL in {work}/.env)");
     assert_eq!(
         lines,
         [
             used.as_str(),
-            "dropped `connection_limit`, which has no meaning for SQLite"
+            "ignored `connection_limit`: not supported for SQLite"
         ]
     );
     assert!(sandbox.work().join("from-dot-env.db").exists());
@@ -405,7 +403,7 @@ fn a_dot_env_is_found_upward_and_the_environment_and_the_flag_go_before_it() {
 }
 
 #[test]
-fn a_line_of_dot_env_that_does_not_parse_is_not_repeated() {
+fn invalid_line_of_dot_env_is_not_printed() {
     let sandbox = Sandbox::new();
     sandbox.file(
         ".env",
@@ -421,7 +419,7 @@ fn a_line_of_dot_env_that_does_not_parse_is_not_repeated() {
 }
 
 #[test]
-fn direct_url_is_for_the_commands_that_change_the_schema() {
+fn direct_url_is_used_by_migrate_and_rollback_only() {
     let sandbox = Sandbox::new();
     let with_both = |args: &[&str]| {
         sandbox
@@ -453,7 +451,7 @@ fn direct_url_is_for_the_commands_that_change_the_schema() {
 }
 
 #[test]
-fn postgresql_understands_a_url_written_for_prisma() {
+fn prisma_url_is_accepted_postgresql() {
     let db = TestDatabase::empty(Engine::Postgresql);
     db.execute("CREATE SCHEMA portal");
     let joint = if db.url().contains('?') { '&' } else { '?' };
@@ -472,10 +470,10 @@ fn postgresql_understands_a_url_written_for_prisma() {
     let lines: Vec<&str> = used.lines().take(5).collect();
     assert_snapshot!(lines.join("\n"), @r"
     using [database] (from DATABASE_URL)
-    dropped Prisma's `connection_limit`: usagectl keeps one connection and no pool
-    dropped Prisma's `pool_timeout`: usagectl keeps one connection and no pool
-    dropped Prisma's `pgbouncer`: `migrate` and `rollback` want the server itself, set DIRECT_URL
-    dropped Prisma's `sslidentity`: libpq reads PEM files, give `sslcert` and `sslkey`
+    ignored Prisma's `connection_limit`: usagectl uses one connection
+    ignored Prisma's `pool_timeout`: usagectl uses one connection
+    ignored Prisma's `pgbouncer`: `migrate` and `rollback` require a direct connection, set DIRECT_URL
+    ignored Prisma's `sslidentity`: libpq reads PEM files, give `sslcert` and `sslkey`
     ");
     assert_eq!(
         db.rows("SELECT schemaname FROM pg_tables WHERE tablename = 'api_usage'"),
@@ -486,7 +484,7 @@ fn postgresql_understands_a_url_written_for_prisma() {
 }
 
 #[test]
-fn sqlite_is_switched_to_wal_by_migrate_and_by_nothing_else() {
+fn only_migrate_switches_to_wal_sqlite() {
     let db = TestDatabase::empty(Engine::Sqlite);
     db.usagectl(["migrate"]).run().success();
     assert_eq!(db.rows("PRAGMA journal_mode"), ["wal"]);
@@ -504,9 +502,7 @@ fn sqlite_is_switched_to_wal_by_migrate_and_by_nothing_else() {
 }
 
 #[rstest]
-fn a_session_speaks_utc_whatever_the_server_is_set_to(
-    #[values(Sqlite, Postgresql)] engine: Engine,
-) {
+fn session_time_zone_is_utc(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     if let Db::Pg(_) = db.open() {
         assert_eq!(db.rows("SELECT current_setting('timezone')"), ["UTC"]);

@@ -1,4 +1,4 @@
-//! `migrate`: what it applies, what it refuses, and that neither company nor a sudden end does harm.
+//! `migrate`: applying, refusals, concurrent runs, locked tables and kills.
 
 use std::os::unix::fs::PermissionsExt;
 use std::thread;
@@ -16,7 +16,7 @@ use crate::support::Engine::{Postgresql, Sqlite};
 use crate::support::{Engine, OtherRole, TestDatabase, whole_catalogue};
 use rstest::rstest;
 
-/// The ledger, wherever the engine keeps it.
+/// The ledger's table.
 fn ledger(db: &TestDatabase) -> &'static str {
     match db.engine() {
         Engine::Sqlite => "__diesel_schema_migrations",
@@ -24,7 +24,7 @@ fn ledger(db: &TestDatabase) -> &'static str {
     }
 }
 
-/// What the log says happened, in its order.
+/// The log in order: action and version.
 fn log(db: &TestDatabase) -> Vec<String> {
     let table = match db.engine() {
         Engine::Sqlite => "usagectl_migration_log",
@@ -40,9 +40,7 @@ fn each_once() -> Vec<String> {
 }
 
 #[rstest]
-fn all_migrations_are_applied_and_a_second_run_finds_nothing_to_do(
-    #[values(Sqlite, Postgresql)] engine: Engine,
-) {
+fn second_run_finds_nothing_to_do(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::empty(engine);
     let run = db.usagectl(["migrate"]).run();
     assert_snapshot!(run.snapshot(), @"
@@ -65,9 +63,7 @@ fn all_migrations_are_applied_and_a_second_run_finds_nothing_to_do(
 }
 
 #[rstest]
-fn one_can_stop_at_a_migration_and_see_before_what_would_be_done(
-    #[values(Sqlite, Postgresql)] engine: Engine,
-) {
+fn dry_run_prints_plan_up_to_a_migration(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::empty(engine);
     db.usagectl(["migrate", "--to", "create_api_usage"])
         .run()
@@ -114,16 +110,14 @@ fn one_can_stop_at_a_migration_and_see_before_what_would_be_done(
     assert_eq!(answer["pending"], 5);
     assert_snapshot!(db.usagectl(["migrate", "--to", "nonsense"]).run().snapshot(), @"
         ------- stderr -------
-        error: there is no migration `nonsense`; there are 20260101000000_create_api_usage, 20260123210146_enhance_api_monitoring, 20260124093000_add_infrastructure_monitoring, 20260201000000_create_usagectl_bookkeeping, 20260201000100_mark_existing_usage, 20260202000000_add_alerting, 20260203000000_add_capacity, 20260204000000_add_drop_reason
+        error: unknown migration `nonsense`; expected one of 20260101000000_create_api_usage, 20260123210146_enhance_api_monitoring, 20260124093000_add_infrastructure_monitoring, 20260201000000_create_usagectl_bookkeeping, 20260201000100_mark_existing_usage, 20260202000000_add_alerting, 20260203000000_add_capacity, 20260204000000_add_drop_reason
         next: usagectl status
         [exit status: 2]
         ");
 }
 
 #[rstest]
-fn a_dry_run_and_sql_make_nothing_of_an_empty_database(
-    #[values(Sqlite, Postgresql)] engine: Engine,
-) {
+fn dry_run_and_sql_change_nothing(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::empty(engine);
     for flag in ["--dry-run", "--sql"] {
         db.usagectl(["migrate", flag]).run().success();
@@ -141,10 +135,10 @@ fn a_dry_run_and_sql_make_nothing_of_an_empty_database(
 }
 
 #[rstest]
-fn the_printed_script_does_what_migrate_does(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn printed_script_equals_migrate_and_rollback(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::empty(engine);
     let scripted = TestDatabase::empty(db.engine());
-    // Also from halfway, and back again.
+    // Also from an intermediate state, and back.
     for arguments in [
         ["migrate", "--to", "create_api_usage"].as_slice(),
         &["migrate"],
@@ -182,9 +176,7 @@ fn the_printed_script_does_what_migrate_does(#[values(Sqlite, Postgresql)] engin
 }
 
 #[rstest]
-fn eight_at_once_all_succeed_and_each_migration_runs_once(
-    #[values(Sqlite, Postgresql)] engine: Engine,
-) {
+fn eight_concurrent_runs_apply_each_migration_once(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::empty(engine);
     let running: Vec<_> = (0..8).map(|_| db.usagectl(["migrate"]).spawn()).collect();
     for run in running {
@@ -195,26 +187,22 @@ fn eight_at_once_all_succeed_and_each_migration_runs_once(
 }
 
 #[rstest]
-fn another_run_at_work_is_waited_for_and_then_reported(
-    #[values(Sqlite, Postgresql)] engine: Engine,
-) {
+fn run_waits_for_lock_and_then_is_busy(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::empty(engine);
     let url = url::parse(db.url(), UrlSource::Flag).unwrap();
     let _lock = RunLock::acquire(&url, RunKind::Migrate, Duration::ZERO).unwrap();
     let run = db.usagectl(["migrate", "--lock-wait", "100ms"]).run();
     assert_snapshot!(run.snapshot(), @"
         ------- stderr -------
-        error: another `usagectl migrate` is at work
-        next: run the same command again, or let it wait with --lock-wait 60s
+        error: another `usagectl migrate` is running
+        next: run the same command again with --lock-wait 60s
         [exit status: 6]
         ");
     assert_eq!(whole_catalogue(&db), [""; 0]);
 }
 
 #[rstest]
-fn a_table_that_others_do_not_let_go_of_stops_it_and_nothing_is_changed(
-    #[values(Sqlite, Postgresql)] engine: Engine,
-) {
+fn locked_table_is_busy_and_changes_nothing(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::empty(engine);
     db.usagectl(["migrate", "--to", "create_api_usage"])
         .run()
@@ -296,7 +284,7 @@ fn killed_at_any_moment_it_is_right_after_the_next_run(
 }
 
 #[rstest]
-fn a_migration_that_fails_leaves_no_trace_and_the_earlier_ones_stay(
+fn failed_migration_is_rolled_back_and_earlier_ones_stay(
     #[values(Sqlite, Postgresql)] engine: Engine,
 ) {
     let db = TestDatabase::empty(engine);
@@ -311,7 +299,7 @@ fn a_migration_that_fails_leaves_no_trace_and_the_earlier_ones_stay(
     assert_eq!(run.code, 1, "{}", run.snapshot());
     assert!(
         run.stderr
-            .contains("20260123210146_enhance_api_monitoring could not be run and was rolled back")
+            .contains("20260123210146_enhance_api_monitoring failed and was rolled back")
     );
     assert_eq!(whole_catalogue(&db), before);
     db.execute("DROP TABLE other");
@@ -320,33 +308,29 @@ fn a_migration_that_fails_leaves_no_trace_and_the_earlier_ones_stay(
 }
 
 #[rstest]
-fn a_database_that_another_tool_made_is_refused_and_left_as_it_is(
-    #[values(Sqlite, Postgresql)] engine: Engine,
-) {
+fn existing_object_is_refused_and_database_unchanged(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::empty(engine);
     db.execute("CREATE TABLE api_alerts (id TEXT PRIMARY KEY)");
     let before = whole_catalogue(&db);
     let run = db.usagectl(["migrate"]).run();
     assert_snapshot!(run.snapshot(), @"
         ------- stderr -------
-        error: the database already has what a pending migration would make: table api_alerts. Nothing was changed: taking over a database that another tool made is not part of this version
-        next: use an empty database, or go on with the tool that made this one
+        error: objects that a pending migration would create already exist: table api_alerts; nothing was changed. A database created by another tool cannot be adopted
+        next: use an empty database, or the tool that created this one
         [exit status: 5]
         ");
     assert_eq!(whole_catalogue(&db), before);
     let status = db.usagectl(["status"]).run();
     assert_eq!(status.code, 4);
     assert!(
-        status.stdout.contains("in the way: table api_alerts"),
+        status.stdout.contains("conflict: table api_alerts"),
         "{}",
         status.stdout
     );
 }
 
 #[rstest]
-fn a_pending_migration_older_than_an_applied_one_needs_permission(
-    #[values(Sqlite, Postgresql)] engine: Engine,
-) {
+fn out_of_order_migration_requires_flag(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::empty(engine);
     db.usagectl(["migrate", "--to", "add_infrastructure_monitoring"])
         .run()
@@ -357,8 +341,8 @@ fn a_pending_migration_older_than_an_applied_one_needs_permission(
     ));
     assert_snapshot!(db.usagectl(["migrate"]).run().snapshot(), @"
         ------- stderr -------
-        error: pending although newer migrations are applied: 20260201000000_create_usagectl_bookkeeping
-        next: usagectl migrate --dry-run --allow-out-of-order, then without --dry-run
+        error: pending migrations are older than an applied one: 20260201000000_create_usagectl_bookkeeping
+        next: usagectl migrate --allow-out-of-order
         [exit status: 5]
         ");
     db.usagectl([
@@ -370,20 +354,18 @@ fn a_pending_migration_older_than_an_applied_one_needs_permission(
     .run()
     .success();
     assert_eq!(db.usagectl(["status"]).run().code, 3);
-    // The last one applied is undone, not the one with the greatest version.
+    // The last one applied is reverted first, not the one with the greatest version.
     let plan = db.usagectl(["rollback", "--dry-run"]).run().success();
     assert!(
         plan.stdout
-            .starts_with("undo 20260201000000_create_usagectl_bookkeeping\n"),
+            .starts_with("revert 20260201000000_create_usagectl_bookkeeping\n"),
         "{}",
         plan.stdout
     );
 }
 
 #[rstest]
-fn an_edited_or_unknown_migration_stops_every_command(
-    #[values(Sqlite, Postgresql)] engine: Engine,
-) {
+fn edited_or_unknown_migration_stops_every_command(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     let log = if db.engine() == Engine::Sqlite {
         "usagectl_migration_log"
@@ -433,7 +415,7 @@ fn an_edited_or_unknown_migration_stops_every_command(
 }
 
 #[rstest]
-fn every_other_command_wants_exactly_our_migrations(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn other_commands_require_exactly_our_migrations(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     require_current(&mut db.open()).unwrap();
     let refusal = || {
@@ -448,20 +430,14 @@ fn every_other_command_wants_exactly_our_migrations(#[values(Sqlite, Postgresql)
         refusal(),
         (
             Exit::Untrustworthy,
-            "the database has migrations that this program does not know: 20990101000000".into()
+            "the database has migrations unknown to this program: 20990101000000".into()
         )
     );
     db.execute(&format!(
         "DELETE FROM {} WHERE version > '20260124093000'",
         ledger(&db)
     ));
-    assert_eq!(
-        refusal(),
-        (
-            Exit::Failed,
-            "the database lacks 4 of this program's migrations".into()
-        )
-    );
+    assert_eq!(refusal(), (Exit::Failed, "5 migrations are pending".into()));
     db.execute(&format!("DROP TABLE {}", ledger(&db)));
     assert_eq!(
         refusal(),
@@ -470,7 +446,7 @@ fn every_other_command_wants_exactly_our_migrations(#[values(Sqlite, Postgresql)
 }
 
 #[test]
-fn the_file_is_for_its_owner_alone_and_in_wal_mode_sqlite() {
+fn new_file_has_mode_0600_and_wal_sqlite() {
     let db = TestDatabase::empty(Engine::Sqlite);
     db.usagectl(["migrate"]).run().success();
     let mode = std::fs::metadata(db.path()).unwrap().permissions().mode();
@@ -478,9 +454,9 @@ fn the_file_is_for_its_owner_alone_and_in_wal_mode_sqlite() {
     assert_eq!(db.rows("SELECT * FROM pragma_journal_mode"), ["wal"]);
 }
 
-/// An application's file that is not in WAL mode yet; the switch wants it for a moment without readers.
+/// The switch to WAL mode requires that no other connection reads.
 #[test]
-fn a_reader_of_a_file_that_is_not_in_wal_mode_is_waited_for_sqlite() {
+fn switch_to_wal_waits_for_reader_sqlite() {
     let db = TestDatabase::empty(Engine::Sqlite);
     db.execute("PRAGMA journal_mode = DELETE; CREATE TABLE notes (id INTEGER); INSERT INTO notes VALUES (1)");
     let mut reader = db.open();
@@ -495,7 +471,7 @@ fn a_reader_of_a_file_that_is_not_in_wal_mode_is_waited_for_sqlite() {
 }
 
 #[test]
-fn a_second_application_schema_in_the_same_database_is_refused_postgresql() {
+fn second_application_schema_is_refused_postgresql() {
     let db = TestDatabase::migrated(Engine::Postgresql);
     let before = whole_catalogue(&db);
     let separator = if db.url().contains('?') { '&' } else { '?' };
@@ -511,11 +487,11 @@ fn a_second_application_schema_in_the_same_database_is_refused_postgresql() {
         assert_eq!(run.code, code, "{}", run.snapshot());
         assert!(
             run.stderr
-                .contains("serve the application in the schema `public`, not the one in `shop`")
+                .contains("belong to the application schema `public`, not to `shop`")
         );
     }
     assert_eq!(whole_catalogue(&db), before);
-    // Once nothing is left of the first, another may come.
+    // After everything is reverted, another schema may be used.
     db.usagectl(["rollback", "--all", "--yes"]).run().success();
     db.usagectl(["migrate"])
         .env("DATABASE_URL", &url)
@@ -523,9 +499,9 @@ fn a_second_application_schema_in_the_same_database_is_refused_postgresql() {
         .success();
 }
 
-/// An administrator may make the schemas for a role that may not.
+/// An administrator has created the schemas.
 #[test]
-fn a_role_that_may_not_create_schemas_can_migrate_into_those_made_for_it_postgresql() {
+fn role_without_create_schema_migrates_into_existing_schemas_postgresql() {
     let db = TestDatabase::empty(Engine::Postgresql);
     let role = OtherRole::new(&db);
     db.execute(&format!(

@@ -1,4 +1,4 @@
-//! `rollback`: what it shows, when it goes on, and that otherwise nothing is changed.
+//! `rollback`: the plan, consent, and that nothing changes without it.
 
 use std::io::{BufRead, BufReader, Read};
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::support::Engine::{Postgresql, Sqlite};
 use crate::support::{Engine, TestDatabase, whole_catalogue};
 use rstest::rstest;
 
-const TO_THE_APPLICATIONS_TABLES: [&str; 3] = ["rollback", "--to", "add_infrastructure_monitoring"];
+const TO_APPLICATION_TABLES: [&str; 3] = ["rollback", "--to", "add_infrastructure_monitoring"];
 
 /// Three calls and one alert; of the calls one has a method of its own, one is cached.
 fn put_rows(db: &TestDatabase) {
@@ -27,10 +27,10 @@ fn put_rows(db: &TestDatabase) {
 }
 
 #[rstest]
-fn what_goes_is_counted_exactly(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn plan_counts_lost_rows_and_values(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     put_rows(&db);
-    db.usagectl(TO_THE_APPLICATIONS_TABLES)
+    db.usagectl(TO_APPLICATION_TABLES)
         .arg("--yes")
         .run()
         .success();
@@ -39,9 +39,9 @@ fn what_goes_is_counted_exactly(#[values(Sqlite, Postgresql)] engine: Engine) {
         .usagectl(["rollback", "--to", "create_api_usage", "--dry-run"])
         .run()
         .success();
-    let enhance = run.stdout.find("undo 20260123210146").unwrap();
+    let enhance = run.stdout.find("revert 20260123210146").unwrap();
     assert_snapshot!(run.stdout[enhance..], @"
-        undo 20260123210146_enhance_api_monitoring
+        revert 20260123210146_enhance_api_monitoring
           drop table api_alerts                1 row
           drop table api_usage_aggregates      0 rows
           drop column api_usage.cached         1 of 3 values
@@ -85,9 +85,7 @@ fn what_goes_is_counted_exactly(#[values(Sqlite, Postgresql)] engine: Engine) {
 }
 
 #[rstest]
-fn without_a_terminal_and_without_consent_nothing_is_changed(
-    #[values(Sqlite, Postgresql)] engine: Engine,
-) {
+fn rollback_without_consent_changes_nothing(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     put_rows(&db);
     let whole = whole_catalogue(&db);
@@ -96,7 +94,7 @@ fn without_a_terminal_and_without_consent_nothing_is_changed(
     for (flags, why) in [
         (["", ""], "data would be lost"),
         (["--yes", ""], "data would be lost"),
-        (["--accept-data-loss", ""], "nobody is here to ask"),
+        (["--accept-data-loss", ""], "stdin is not a terminal"),
     ] {
         let flags = flags.iter().filter(|flag| !flag.is_empty());
         let run = flags
@@ -106,10 +104,10 @@ fn without_a_terminal_and_without_consent_nothing_is_changed(
         assert_eq!(
             run.stderr,
             format!(
-                "error: {why}; nothing was changed\nnext: the same command with --yes --accept-data-loss\n"
+                "error: {why}; nothing was changed\nnext: usagectl rollback --to create_api_usage --yes --accept-data-loss\n"
             )
         );
-        // What would go was shown all the same.
+        // The plan is printed all the same.
         assert!(
             run.stdout.contains("drop table api_alerts"),
             "{}",
@@ -117,36 +115,44 @@ fn without_a_terminal_and_without_consent_nothing_is_changed(
         );
         assert_eq!(whole_catalogue(&db), whole);
     }
-    let run = db.usagectl(TO_THE_APPLICATIONS_TABLES).run();
+    let run = db.usagectl(TO_APPLICATION_TABLES).run();
     assert_eq!(run.code, 5);
     assert_eq!(
         run.stderr,
-        "error: nobody is here to ask; nothing was changed\nnext: the same command with --yes\n"
+        "error: stdin is not a terminal; nothing was changed\nnext: usagectl rollback --to add_infrastructure_monitoring --yes\n"
     );
     assert_eq!(whole_catalogue(&db), whole);
 
     let run = db
-        .usagectl(TO_THE_APPLICATIONS_TABLES)
+        .usagectl(TO_APPLICATION_TABLES)
         .arg("--yes")
         .run()
         .success();
-    assert_eq!(run.stderr, "5 migrations undone\n");
+    assert!(
+        run.stdout.ends_with("\n5 migrations reverted\n"),
+        "{}",
+        run.stdout
+    );
     let run = db
         .usagectl(to_the_start)
         .arg("--yes")
         .arg("--accept-data-loss")
         .run()
         .success();
-    assert_eq!(run.stderr, "2 migrations undone\n");
+    assert!(
+        run.stdout.ends_with("\n2 migrations reverted\n"),
+        "{}",
+        run.stdout
+    );
     assert_eq!(db.rows("SELECT count(*) FROM api_usage"), ["3"]);
 }
 
 #[rstest]
-fn roll_ups_are_a_loss_and_marks_are_not(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn roll_ups_are_data_loss_and_dirty_hours_are_not(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     put_rows(&db);
     let run = db
-        .usagectl(TO_THE_APPLICATIONS_TABLES)
+        .usagectl(TO_APPLICATION_TABLES)
         .arg("--dry-run")
         .run()
         .success();
@@ -156,7 +162,7 @@ fn roll_ups_are_a_loss_and_marks_are_not(#[values(Sqlite, Postgresql)] engine: E
         .find(|line| line.contains("usagectl_dirty_hours"))
         .unwrap();
     assert!(
-        marks.ends_with(" 1 row, made again by the next migrate"),
+        marks.ends_with(" 1 row, rebuilt by the next migrate"),
         "{marks}"
     );
     let bytes = match db.open() {
@@ -167,15 +173,15 @@ fn roll_ups_are_a_loss_and_marks_are_not(#[values(Sqlite, Postgresql)] engine: E
         "INSERT INTO usagectl_rollups VALUES ('HOURLY', 'API', 'tmdb', '2026-01-31T11:00:00.000+00:00', '',
                  1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, NULL, NULL, {bytes}, '0')"
     ));
-    let run = db.usagectl(TO_THE_APPLICATIONS_TABLES).arg("--yes").run();
+    let run = db.usagectl(TO_APPLICATION_TABLES).arg("--yes").run();
     assert_eq!(run.code, 5, "{}", run.snapshot());
 }
 
 #[rstest]
-fn migrating_again_marks_every_hour_again(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn migrate_after_rollback_marks_every_hour_dirty(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     put_rows(&db);
-    db.usagectl(TO_THE_APPLICATIONS_TABLES)
+    db.usagectl(TO_APPLICATION_TABLES)
         .arg("--yes")
         .run()
         .success();
@@ -187,9 +193,7 @@ fn migrating_again_marks_every_hour_again(#[values(Sqlite, Postgresql)] engine: 
 }
 
 #[rstest]
-fn rows_that_came_since_they_were_counted_are_not_lost_unseen(
-    #[values(Sqlite, Postgresql)] engine: Engine,
-) {
+fn rows_added_after_the_plan_stop_rollback(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     put_rows(&db);
     let whole = whole_catalogue(&db);
@@ -198,7 +202,7 @@ fn rows_that_came_since_they_were_counted_are_not_lost_unseen(
     let mut run = db
         .usagectl(["rollback", "--all", "--yes", "--accept-data-loss"])
         .spawn();
-    // Once the plan is printed, everything has been counted.
+    // The rows are counted before the plan is printed.
     let mut plan = BufReader::new(run.child.stdout.take().unwrap());
     let mut line = String::new();
     while !line.contains("drop table api_usage ") {
@@ -214,7 +218,7 @@ fn rows_that_came_since_they_were_counted_are_not_lost_unseen(
     let run = run.wait();
     assert_snapshot!(run.snapshot(), @"
         ------- stderr -------
-        error: table api_usage changed since this was shown; nothing was undone
+        error: table api_usage changed after the plan was printed; nothing was reverted
         next: usagectl rollback --dry-run
         [exit status: 5]
         ");
@@ -223,7 +227,7 @@ fn rows_that_came_since_they_were_counted_are_not_lost_unseen(
 }
 
 #[rstest]
-fn what_hangs_on_a_dropped_column_stops_all_of_it(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn dependent_view_fails_whole_rollback(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     db.execute("CREATE VIEW slow_calls AS SELECT id FROM api_usage WHERE response_time > 1000");
     let whole = whole_catalogue(&db);
@@ -231,16 +235,16 @@ fn what_hangs_on_a_dropped_column_stops_all_of_it(#[values(Sqlite, Postgresql)] 
     assert_eq!(run.code, 1, "{}", run.snapshot());
     assert!(
         run.stderr
-            .contains("20260123210146_enhance_api_monitoring could not be run and was rolled back")
+            .contains("20260123210146_enhance_api_monitoring failed and was rolled back")
     );
     assert!(run.stderr.contains("slow_calls"), "{}", run.stderr);
-    // Not even the migrations before that one in the plan.
+    // Nor are the migrations before that one in the plan.
     assert_eq!(whole_catalogue(&db), whole);
     db.usagectl(["status"]).run().success();
 }
 
 #[rstest]
-fn a_table_in_use_stops_it_and_nothing_is_changed(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn locked_table_is_busy_and_changes_nothing(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     let whole = whole_catalogue(&db);
     let mut other = db.open();
@@ -260,7 +264,7 @@ fn a_table_in_use_stops_it_and_nothing_is_changed(#[values(Sqlite, Postgresql)] 
 }
 
 #[rstest]
-fn there_is_an_end_to_what_can_be_undone(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn nothing_to_revert_and_unknown_targets(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     db.usagectl(["rollback", "--all", "--yes"]).run().success();
     assert_snapshot!(db.usagectl(["rollback", "--yes"]).run().snapshot(), @"
@@ -269,13 +273,13 @@ fn there_is_an_end_to_what_can_be_undone(#[values(Sqlite, Postgresql)] engine: E
         ");
     assert_snapshot!(db.usagectl(["rollback", "--to", "create_api_usage"]).run().snapshot(), @"
         ------- stderr -------
-        error: 20260101000000_create_api_usage is not applied, so nothing can be undone down to it
+        error: cannot roll back to 20260101000000_create_api_usage: it is not applied
         next: usagectl status
         [exit status: 5]
         ");
     assert_snapshot!(db.usagectl(["rollback", "--to", "1"]).run().snapshot(), @"
         ------- stderr -------
-        error: there is no migration `1`; there are 20260101000000_create_api_usage, 20260123210146_enhance_api_monitoring, 20260124093000_add_infrastructure_monitoring, 20260201000000_create_usagectl_bookkeeping, 20260201000100_mark_existing_usage, 20260202000000_add_alerting, 20260203000000_add_capacity, 20260204000000_add_drop_reason
+        error: unknown migration `1`; expected one of 20260101000000_create_api_usage, 20260123210146_enhance_api_monitoring, 20260124093000_add_infrastructure_monitoring, 20260201000000_create_usagectl_bookkeeping, 20260201000100_mark_existing_usage, 20260202000000_add_alerting, 20260203000000_add_capacity, 20260204000000_add_drop_reason
         next: usagectl status
         [exit status: 2]
         ");

@@ -1,4 +1,4 @@
-//! `status`: the truth, told to people and to CI, by one who may only read.
+//! `status`: migrations, drift and counts, by a role or file that may only be read.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -12,11 +12,12 @@ use crate::support::Engine::{Postgresql, Sqlite};
 use crate::support::{Engine, OtherRole, Run, TestDatabase};
 use rstest::rstest;
 
-/// The report without what differs between engines and from run to run.
+/// The report without the engine's name and the durations.
 fn shown(run: &Run) -> String {
     // The last column is as wide as its longest number.
     let milliseconds = |line: &str| -> String {
         let line = line.trim_end_matches("MS");
+        let line = line.strip_suffix("  -").unwrap_or(line);
         let line = line.trim_end_matches(|c: char| c.is_ascii_digit() || c == ',');
         line.trim_end().to_owned() + "\n"
     };
@@ -31,7 +32,7 @@ fn json(run: &Run) -> Value {
 }
 
 #[rstest]
-fn a_database_in_order(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn migrated_database_is_in_sync(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     assert_snapshot!(shown(&db.usagectl(["status"]).run()), @"
         VERSION         NAME                           STATE    APPLIED
@@ -52,7 +53,10 @@ fn a_database_in_order(#[values(Sqlite, Postgresql)] engine: Engine) {
     assert_eq!(json["verdict"], "in_sync");
     assert_eq!(json["drift"], Value::Array(Vec::new()));
     assert_eq!(json["migrations"][0]["state"], "applied");
-    assert_eq!(json["migrations"][0]["applied_at"], "2026-01-31T12:00:00Z");
+    assert_eq!(
+        json["migrations"][0]["applied_at"],
+        "2026-01-31T12:00:00.000Z"
+    );
     let csv = db
         .usagectl(["status", "--format", "csv"])
         .run()
@@ -77,11 +81,11 @@ fn pending_migrations(#[values(Sqlite, Postgresql)] engine: Engine) {
         20260101000000  create_api_usage               applied  2026-01-31T12:00:00Z
         20260123210146  enhance_api_monitoring         applied  2026-01-31T12:00:00Z
         20260124093000  add_infrastructure_monitoring  applied  2026-01-31T12:00:00Z
-        20260201000000  create_usagectl_bookkeeping    pending
-        20260201000100  mark_existing_usage            pending
-        20260202000000  add_alerting                   pending
-        20260203000000  add_capacity                   pending
-        20260204000000  add_drop_reason                pending
+        20260201000000  create_usagectl_bookkeeping    pending  -
+        20260201000100  mark_existing_usage            pending  -
+        20260202000000  add_alerting                   pending  -
+        20260203000000  add_capacity                   pending  -
+        20260204000000  add_drop_reason                pending  -
         pending: 5 of 8 migrations ([engine] [version])
         ------- stderr -------
         next: usagectl migrate
@@ -90,7 +94,7 @@ fn pending_migrations(#[values(Sqlite, Postgresql)] engine: Engine) {
 }
 
 #[rstest]
-fn every_difference_is_named_once(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn drift_names_each_difference_once(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     let trigger = match db.engine() {
         Engine::Sqlite => "DROP TRIGGER usagectl_after_update",
@@ -123,14 +127,12 @@ fn every_difference_is_named_once(#[values(Sqlite, Postgresql)] engine: Engine) 
     );
     assert_eq!(
         run.stderr,
-        "next: bring back what is named above, then usagectl status\n"
+        "next: restore the objects listed above, then run usagectl status\n"
     );
 }
 
 #[rstest]
-fn what_an_operator_adds_and_how_they_name_it_is_no_difference(
-    #[values(Sqlite, Postgresql)] engine: Engine,
-) {
+fn additional_objects_and_index_names_are_no_drift(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     db.execute(
         "CREATE TABLE notes (id INTEGER);
@@ -143,9 +145,7 @@ fn what_an_operator_adds_and_how_they_name_it_is_no_difference(
 }
 
 #[rstest]
-fn hours_that_wait_to_be_counted_are_information_and_no_error(
-    #[values(Sqlite, Postgresql)] engine: Engine,
-) {
+fn dirty_hours_do_not_change_the_exit_code(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     db.execute(
         "INSERT INTO api_usage (id, api_name, timestamp) VALUES
@@ -154,19 +154,18 @@ fn hours_that_wait_to_be_counted_are_information_and_no_error(
     );
     let run = db.usagectl(["status"]).run().success();
     assert!(
-        run.stdout.contains(
-            "roll-ups: 2 hours wait to be counted, the oldest of 2026-01-31T10:00:00Z (2 h ago)\n"
-        ),
+        run.stdout
+            .contains("roll-ups: 2 hours pending, oldest 2026-01-31T10:00:00Z (2h ago)\n"),
         "{}",
         run.stdout
     );
     let json = json(&db.usagectl(["status", "--format", "json"]).run());
     assert_eq!(json["rollups"]["hours_waiting"], 2);
-    assert_eq!(json["rollups"]["oldest"], "2026-01-31T10:00:00Z");
+    assert_eq!(json["rollups"]["oldest"], "2026-01-31T10:00:00.000Z");
 }
 
 #[rstest]
-fn it_can_wait_for_the_migrations(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn wait_ends_when_migrations_are_applied(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::empty(engine);
     let waiting = db.usagectl(["status", "--wait", "60s"]).spawn();
     thread::sleep(Duration::from_millis(100));
@@ -182,7 +181,7 @@ fn it_can_wait_for_the_migrations(#[values(Sqlite, Postgresql)] engine: Engine) 
 }
 
 #[test]
-fn a_missing_file_cannot_be_reached_and_is_not_made_sqlite() {
+fn missing_file_is_unreachable_and_not_created_sqlite() {
     let db = TestDatabase::empty(Engine::Sqlite);
     let run = db.usagectl(["status"]).run();
     assert_eq!(run.code, 7, "{}", run.snapshot());
@@ -195,7 +194,7 @@ fn a_missing_file_cannot_be_reached_and_is_not_made_sqlite() {
 }
 
 #[test]
-fn an_empty_database_is_pending_postgresql() {
+fn empty_database_is_pending_postgresql() {
     let db = TestDatabase::empty(Engine::Postgresql);
     let run = db.usagectl(["status"]).run();
     assert_eq!(run.code, 3, "{}", run.snapshot());
@@ -211,7 +210,7 @@ fn an_empty_database_is_pending_postgresql() {
 }
 
 #[test]
-fn a_disabled_trigger_an_invalid_index_and_changed_columns_are_differences_postgresql() {
+fn disabled_trigger_invalid_index_and_changed_columns_are_drift_postgresql() {
     let db = TestDatabase::migrated(Engine::Postgresql);
     db.execute(
         "ALTER TABLE api_usage DISABLE TRIGGER usagectl_after_insert;
@@ -221,7 +220,7 @@ fn a_disabled_trigger_an_invalid_index_and_changed_columns_are_differences_postg
          INSERT INTO api_alerts (id, api_name, alert_type, threshold, period, updated_at)
          VALUES ('1', 'tmdb', 'ERROR_SPIKE', 1, 'HOUR', now()), ('2', 'tmdb', 'ERROR_SPIKE', 1, 'HOUR', now())",
     );
-    // Fails half-way, because of the two equal rows, and leaves an index that is not to be trusted.
+    // Fails because of the two equal rows, and leaves an invalid index.
     let unique =
         "CREATE UNIQUE INDEX CONCURRENTLY again ON api_alerts (api_name, alert_type, period)";
     assert!(db.open().batch_execute(unique).is_err());
@@ -233,18 +232,18 @@ fn a_disabled_trigger_an_invalid_index_and_changed_columns_are_differences_postg
         .filter(|line| line.starts_with("drift: "))
         .collect();
     assert_snapshot!(drift.join("\n"), @"
-    drift: column api_usage.method is `text`, the migrations made `text default 'GET'::text`
-    drift: column api_usage.status_code is `bigint`, the migrations made `integer`
-    drift: column api_usage.success is `boolean default true`, the migrations made `boolean not null default true`
-    drift: enum MetricType is `STORAGE_MB, STORAGE_GB, COMMANDS_PER_DAY, CONNECTIONS, LATENCY_MS, BANDWIDTH_GB, INVOCATIONS, BUILD_MINUTES, REQUEST_COUNT, COST_USD, USAGE_PERCENT, WATTS`, the migrations made `STORAGE_MB, STORAGE_GB, COMMANDS_PER_DAY, CONNECTIONS, LATENCY_MS, BANDWIDTH_GB, INVOCATIONS, BUILD_MINUTES, REQUEST_COUNT, COST_USD, USAGE_PERCENT`
+    drift: column api_usage.method is `text`, expected `text default 'GET'::text`
+    drift: column api_usage.status_code is `bigint`, expected `integer`
+    drift: column api_usage.success is `boolean default true`, expected `boolean not null default true`
+    drift: enum MetricType is `STORAGE_MB, STORAGE_GB, COMMANDS_PER_DAY, CONNECTIONS, LATENCY_MS, BANDWIDTH_GB, INVOCATIONS, BUILD_MINUTES, REQUEST_COUNT, COST_USD, USAGE_PERCENT, WATTS`, expected `STORAGE_MB, STORAGE_GB, COMMANDS_PER_DAY, CONNECTIONS, LATENCY_MS, BANDWIDTH_GB, INVOCATIONS, BUILD_MINUTES, REQUEST_COUNT, COST_USD, USAGE_PERCENT`
     drift: trigger api_usage.usagectl_after_insert is disabled
     drift: unique api_alerts (api_name, alert_type, period) is invalid
     ");
 }
 
-/// The two harmless ways in which databases of applications differ.
+/// The two accepted differences of applications' databases.
 #[test]
-fn a_nullable_cached_and_a_default_for_updated_at_are_no_difference_postgresql() {
+fn nullable_cached_and_default_of_updated_at_are_no_drift_postgresql() {
     let db = TestDatabase::migrated(Engine::Postgresql);
     db.execute(
         "ALTER TABLE api_usage ALTER cached DROP NOT NULL;
@@ -255,7 +254,7 @@ fn a_nullable_cached_and_a_default_for_updated_at_are_no_difference_postgresql()
 }
 
 #[test]
-fn a_role_that_may_only_select_and_a_read_only_session_will_do_postgresql() {
+fn select_only_role_and_read_only_session_are_sufficient_postgresql() {
     let db = TestDatabase::migrated(Engine::Postgresql);
     let role = OtherRole::new(&db);
     db.execute(&format!(
@@ -273,7 +272,7 @@ fn a_role_that_may_only_select_and_a_read_only_session_will_do_postgresql() {
 }
 
 #[test]
-fn a_read_only_file_will_do_and_is_not_touched_sqlite() {
+fn read_only_file_is_sufficient_and_unchanged_sqlite() {
     let db = TestDatabase::migrated(Engine::Sqlite);
     let before = fs::read(db.path()).unwrap();
     fs::set_permissions(db.path(), fs::Permissions::from_mode(0o400)).unwrap();
@@ -282,13 +281,13 @@ fn a_read_only_file_will_do_and_is_not_touched_sqlite() {
 }
 
 #[test]
-fn timestamps_that_nobody_can_read_are_told_sqlite() {
+fn unreadable_timestamps_are_counted_sqlite() {
     let db = TestDatabase::migrated(Engine::Sqlite);
     db.execute("INSERT INTO api_usage (id, api_name, timestamp) VALUES ('1', 'tmdb', 'yesterday')");
     let run = db.usagectl(["status"]).run().success();
     assert!(
         run.stdout
-            .contains("timestamps: 1 row of api_usage nobody can read; they are in no roll-up\n"),
+            .contains("timestamps: 1 row of api_usage unreadable and in no roll-up\n"),
         "{}",
         run.stdout
     );

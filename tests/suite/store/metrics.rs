@@ -7,7 +7,7 @@ use usagectl::domain::metrics::point::{NewPoint, Reading, Saved, Series};
 use usagectl::store::db::Db;
 use usagectl::store::metrics::days;
 use usagectl::store::metrics::days::Refreshed;
-use usagectl::store::metrics::points::{Known, save};
+use usagectl::store::metrics::points::{OnConflict, save};
 
 use crate::support::Engine::{Postgresql, Sqlite};
 use crate::support::{Engine, TestDatabase};
@@ -67,7 +67,7 @@ fn put_points(db: &mut Db) {
             let value = f64::from((step * 37) % 48) / 4.0 + f64::from(step % 47);
             NewPoint::new(series, value, begin + TimeDelta::hours(6) * step).with_reading(reading)
         });
-        save(db, &points.collect::<Vec<_>>(), Known::Stays).unwrap();
+        save(db, &points.collect::<Vec<_>>(), OnConflict::Keep).unwrap();
     }
 }
 
@@ -84,22 +84,22 @@ fn the_same_moment_is_one_row(#[values(Sqlite, Postgresql)] engine: Engine) {
         unchanged,
     };
     let twice = [point(1.0), point(1.0)];
-    assert_eq!(save(db, &twice, Known::Stays).unwrap(), saved(1, 0, 1));
+    assert_eq!(save(db, &twice, OnConflict::Keep).unwrap(), saved(1, 0, 1));
     assert_eq!(
-        save(db, &[point(1.0)], Known::IsReplaced).unwrap(),
+        save(db, &[point(1.0)], OnConflict::Replace).unwrap(),
         saved(0, 0, 1)
     );
     assert_eq!(
-        save(db, &[point(2.0)], Known::Stays).unwrap(),
+        save(db, &[point(2.0)], OnConflict::Keep).unwrap(),
         saved(0, 0, 1)
     );
     assert_eq!(refreshed(db)[0].last_value, 1.0);
     assert_eq!(
-        save(db, &[point(2.0)], Known::IsReplaced).unwrap(),
+        save(db, &[point(2.0)], OnConflict::Replace).unwrap(),
         saved(0, 1, 0)
     );
     assert_eq!(refreshed(db)[0].last_value, 2.0);
-    assert_eq!(save(db, &[], Known::Stays).unwrap(), Saved::default());
+    assert_eq!(save(db, &[], OnConflict::Keep).unwrap(), Saved::default());
 }
 
 #[rstest]
@@ -141,7 +141,7 @@ fn the_newest_value_is_the_newest_that_is_not_in_the_future(
         point("b", 5.0, "2026-01-31T12:00:01Z"),
         point("c", 6.0, "2026-02-01T00:00:00Z"),
     ];
-    save(db, &points, Known::Stays).unwrap();
+    save(db, &points, OnConflict::Keep).unwrap();
     days::refresh(db).unwrap();
     let latest = days::latest(db, at("2026-01-31T12:00:00Z")).unwrap();
     let found: Vec<_> = latest

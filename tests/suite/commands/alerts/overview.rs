@@ -89,13 +89,13 @@ fn status_counts_what_fires_and_what_is_unknown(#[values(Sqlite, Postgresql)] en
     };
     assert_eq!(line(&db), None);
     put_rules_with_states(&db);
-    let expected = "alerts: 5 rules, 2 firing (1 critical), 1 unknown, 1 not checked yet";
+    let expected = "alerts: 5 rules, 2 firing (1 critical), 1 unknown, 1 not evaluated yet";
     assert_eq!(line(&db).as_deref(), Some(expected));
     // What is left of rules that are gone, off, or about something else now fires no more.
     db.usagectl(["alerts", "disable", "cccc"]).run().success();
     db.usagectl(["alerts", "remove", "dddd"]).run().success();
     db.execute("UPDATE api_alerts SET api_name = 'iex' WHERE id = 'aaaaaaaa-1'");
-    let expected = "alerts: 3 rules, 0 firing, 2 not checked yet";
+    let expected = "alerts: 3 rules, 0 firing, 2 not evaluated yet";
     assert_eq!(line(&db).as_deref(), Some(expected));
     let json = db
         .usagectl(["status", "--format", "json"])

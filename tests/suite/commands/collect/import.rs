@@ -1,4 +1,4 @@
-//! Metrics from files and from hand.
+//! Metrics from files and by hand.
 
 use crate::support::assert_snapshot;
 use serde_json::Value;
@@ -18,7 +18,7 @@ fn counts(db: &TestDatabase) -> String {
 }
 
 #[rstest]
-fn a_file_is_imported_once_and_summed_up(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn file_is_imported_once_and_summarized(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     assert_snapshot!(db.usagectl(["collect", "import", EXAMPLE]).run().snapshot(), @"
         read                 540
@@ -26,7 +26,7 @@ fn a_file_is_imported_once_and_summed_up(#[values(Sqlite, Postgresql)] engine: E
         updated                0
         unchanged              0
         refused                0
-        days summed up       540
+        days rebuilt         540
         [exit status: 0]
         ");
     let again = db
@@ -43,14 +43,12 @@ fn a_file_is_imported_once_and_summed_up(#[values(Sqlite, Postgresql)] engine: E
         "SELECT count(*), sum(resets) FROM usagectl_metric_days
              WHERE metric = 'BANDWIDTH_GB' AND used IS NOT NULL AND used >= 0",
     );
-    // The month began anew once; of the first day nobody knows what was used on it.
+    // One restart at the new month; the usage of the first day is unknown.
     assert_eq!(february, ["59|1"]);
 }
 
 #[rstest]
-fn a_line_that_is_refused_is_named_and_stops_no_other(
-    #[values(Sqlite, Postgresql)] engine: Engine,
-) {
+fn rejected_line_is_reported_and_skipped(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     let lines = "{\"service\":\"VERCEL_KV\",\"metric\":\"STORAGE_MB\",\"value\":1,\"timestamp\":\"2026-01-31T11:00:00Z\"}\n\
              {\"service\":\"VERCEL_KV\",\"metric\":\"STORAGE_MB\",\"value\":\"many\",\"timestamp\":\"2026-01-31T11:00:00Z\"}\n\
@@ -63,11 +61,11 @@ fn a_line_that_is_refused_is_named_and_stops_no_other(
         updated                0
         unchanged              0
         refused                2
-        days summed up         1
+        days rebuilt           1
         ------- stderr -------
         warning: stdin:2: value is not a number
         warning: stdin:3: the line is not valid JSON at byte 2: expected ident
-        next: correct the lines that refused.ndjson shows in the input, then run the same command again: what is imported is not imported twice
+        next: correct the lines listed in refused.ndjson, then run the same command again: imported lines are skipped
         [exit status: 3]
         ");
     let kept = std::fs::read_to_string(db.sandbox().work().join("refused.ndjson")).unwrap();
@@ -76,7 +74,7 @@ fn a_line_that_is_refused_is_named_and_stops_no_other(
 }
 
 #[rstest]
-fn csv_from_psql_comes_back_as_the_same_rows(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn psql_csv_is_imported_as_the_same_rows(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     let csv = "id,service,metric,value,timestamp,metadata\n\
                    row-1,VERCEL_POSTGRES,CONNECTIONS,11,2026-01-31 11:00:00,\"{\"\"plan\"\": \"\"hobby\"\"}\"\n";
@@ -103,7 +101,7 @@ fn csv_from_psql_comes_back_as_the_same_rows(#[values(Sqlite, Postgresql)] engin
 }
 
 #[rstest]
-fn a_bill_is_added_up_and_revised(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn bill_is_summed_and_revised(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     let charge = |service: &str, billed: &str, quantity: &str, unit: &str| {
         format!(
@@ -116,12 +114,12 @@ fn a_bill_is_added_up_and_revised(#[values(Sqlite, Postgresql)] engine: Engine) 
         charge("Fast Data Transfer", "0.2", "2.5", "GB"),
         charge("Warp Drive", "7", "1", "Parsecs"),
     ];
-    let import = ["collect", "import", "--kind", "focus"];
+    let import = ["collect", "import", "--input", "focus"];
     let first = db.usagectl(import).stdin(&bill.concat()).run().success();
     assert!(
         first
             .stderr
-            .contains("`Warp Drive` is no service that is known here"),
+            .contains("unknown service `Warp Drive` on the bill"),
         "{}",
         first.stderr
     );
@@ -145,7 +143,7 @@ fn a_bill_is_added_up_and_revised(#[values(Sqlite, Postgresql)] engine: Engine) 
 }
 
 #[rstest]
-fn one_value_is_set_by_hand(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn set_stores_one_value(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     let set = |more: &[&str]| {
         let words = [

@@ -1,4 +1,4 @@
-//! `collect`, on both engines, against real servers and against APIs that misbehave.
+//! `collect` on both engines, against real servers and faulty APIs.
 
 mod import;
 mod prune;

@@ -1,4 +1,4 @@
-//! Old points go, their days stay.
+//! Pruning of old points.
 
 use crate::support::assert_snapshot;
 
@@ -17,20 +17,20 @@ fn points(db: &TestDatabase) -> Vec<String> {
 }
 
 #[rstest]
-fn points_go_only_after_their_day_is_summed_up(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn points_are_pruned_after_their_day_is_summarized(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     db.usagectl(["collect", "import", EXAMPLE]).run().success();
-    // Written by another program: nobody has summed it up yet.
+    // Written by another program and not summarized yet.
     db.execute(
         "INSERT INTO \"InfrastructureMetric\" (id, service, metric, value, timestamp)
              VALUES ('old', 'VERCEL_KV', 'STORAGE_MB', 7, '2025-11-01T12:00:00.000+00:00')",
     );
     let prune = ["collect", "prune", "--keep", "30d"];
-    assert_snapshot!(db.usagectl(prune).arg("--dry-run").run().success().stdout, @"262 points up to 2025-12-31 would be removed
+    assert_snapshot!(db.usagectl(prune).arg("--dry-run").run().success().stdout, @"would remove 262 points up to 2025-12-31
 ");
     let before = days(&db);
     assert_eq!(before.len(), 541);
-    assert_snapshot!(db.usagectl(prune).run().success().stdout, @"262 points up to 2025-12-31 removed; their days stay
+    assert_snapshot!(db.usagectl(prune).run().success().stdout, @"removed 262 points up to 2025-12-31; their daily summaries are kept
 ");
     assert_eq!(days(&db), before);
     assert_eq!(points(&db), ["279|2026-01-01T11:55:00.000+00:00"]);
@@ -43,7 +43,7 @@ fn points_go_only_after_their_day_is_summed_up(#[values(Sqlite, Postgresql)] eng
         .run()
         .success();
     assert!(
-        late.stderr.contains("1 day was pruned before"),
+        late.stderr.contains("late points in 1 pruned day"),
         "{}",
         late.stderr
     );
@@ -55,9 +55,9 @@ fn points_go_only_after_their_day_is_summed_up(#[values(Sqlite, Postgresql)] eng
 }
 
 #[test]
-fn on_sqlite_only_timestamps_that_can_be_read_are_old() {
+fn sqlite_unreadable_timestamps_are_not_pruned() {
     let db = TestDatabase::migrated(crate::support::Engine::Sqlite);
-    // The first four are of 2025, whatever they look like.
+    // The first four are in 2025.
     for (index, timestamp) in [
         "'2025-12-31T12:00:00.000+00:00'",
         "'2025-12-31 12:00:00'",

@@ -37,7 +37,7 @@ fn runs(db: &TestDatabase) -> Vec<String> {
     )
 }
 
-/// Nothing that a test's servers ask for ever comes out again.
+/// No output contains a password of the test servers.
 #[track_caller]
 fn assert_no_secret(run: &Run) {
     assert!(
@@ -56,7 +56,7 @@ fn url_with_password(redis: &Server) -> String {
 }
 
 #[rstest]
-fn a_real_postgresql_is_measured(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn postgresql_server_is_measured(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     let target = TestDatabase::migrated(Engine::Postgresql);
     let run = || {
@@ -75,7 +75,7 @@ fn a_real_postgresql_is_measured(#[values(Sqlite, Postgresql)] engine: Engine) {
     let connections = value(&answer, "CONNECTIONS");
     assert_eq!(connections["metadata"]["maximum"], 197);
     assert!(value(&answer, "LATENCY_MS")["value"].as_f64().unwrap() > 0.0);
-    // The same moment again is written once.
+    // Collecting again at the same time writes nothing.
     let before = stored(&db);
     assert_eq!(json(&run().success())["collectors"][0]["unchanged"], 3);
     assert_eq!(stored(&db), before);
@@ -84,7 +84,7 @@ fn a_real_postgresql_is_measured(#[values(Sqlite, Postgresql)] engine: Engine) {
 }
 
 #[rstest]
-fn a_real_redis_is_measured_and_its_commands_counted(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn redis_server_is_measured_and_commands_counted(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     let redis = Server::redis();
     let run = |now: &str| {
@@ -109,7 +109,7 @@ fn a_real_redis_is_measured_and_its_commands_counted(#[values(Sqlite, Postgresql
     );
     let today = value(&run("2026-01-31T12:15:00Z"), "COMMANDS_PER_DAY").clone();
     let counted = today["value"].as_f64().unwrap();
-    // Two runs of ours: logging in, INFO and five PINGs each, and what the client says of itself.
+    // Two runs: AUTH, INFO and five PINGs each, and CLIENT SETINFO.
     assert!((12.0..40.0).contains(&counted), "{counted}");
     assert_eq!(
         today["metadata"]["period_start"],
@@ -119,18 +119,18 @@ fn a_real_redis_is_measured_and_its_commands_counted(#[values(Sqlite, Postgresql
     assert!(tomorrow["value"].as_f64().unwrap() < counted);
     drop(redis);
     let down = Server::redis();
-    let anew = collect(&db, "collect run")
+    let restarted = collect(&db, "collect run")
         .env("USAGECTL_REDIS_URL", url_with_password(&down))
         .now("2026-02-01T00:20:00Z")
         .run();
     assert_eq!(
-        value(&json(&anew), "COMMANDS_PER_DAY")["metadata"]["reset"],
+        value(&json(&restarted), "COMMANDS_PER_DAY")["metadata"]["reset"],
         true
     );
 }
 
 #[rstest]
-fn a_real_exporter_is_read_by_rules(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn exporter_is_read_by_rules(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     let exporter = Server::node_exporter();
     let page = format!("http://127.0.0.1:{}/metrics", exporter.port);
@@ -170,14 +170,14 @@ fn a_real_exporter_is_read_by_rules(#[values(Sqlite, Postgresql)] engine: Engine
     .run();
     assert_eq!(several.code, 1);
     assert!(
-        several.stdout.contains("means 3 series"),
+        several.stdout.contains("matches 3 series"),
         "{}",
         several.snapshot()
     );
 }
 
 #[rstest]
-fn what_this_database_recorded_is_added_up(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn recorded_usage_is_summed(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     let calls = [
         Call {
@@ -222,7 +222,7 @@ fn what_this_database_recorded_is_added_up(#[values(Sqlite, Postgresql)] engine:
 }
 
 #[rstest]
-fn one_that_fails_does_not_stop_the_others(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn failed_source_does_not_stop_the_others(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     let target = TestDatabase::migrated(Engine::Postgresql);
     let run = |words: &str| {
@@ -264,7 +264,7 @@ fn one_that_fails_does_not_stop_the_others(#[values(Sqlite, Postgresql)] engine:
 }
 
 #[rstest]
-fn what_is_not_configured_is_told(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn unconfigured_source_has_a_next_step(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     let nothing = db.usagectl(["collect", "run"]).run();
     assert_eq!(nothing.code, 2, "{}", nothing.snapshot());
@@ -294,9 +294,7 @@ fn what_is_not_configured_is_told(#[values(Sqlite, Postgresql)] engine: Engine) 
 }
 
 #[rstest]
-fn a_server_that_never_answers_costs_only_its_own_time(
-    #[values(Sqlite, Postgresql)] engine: Engine,
-) {
+fn unresponsive_source_times_out(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     let server = HttpServer::with([Reply::Stall]);
     let began = std::time::Instant::now();

@@ -81,8 +81,8 @@ fn stored(db: &TestDatabase) -> Vec<String> {
     rows
 }
 
-fn asked(server: &HttpServer) -> Received {
-    server.received().pop().expect("it was asked")
+fn last_request(server: &HttpServer) -> Received {
+    server.received().pop().expect("a request")
 }
 
 const STATS: &str = r#"{"daily_net_commands":420,"current_storage":201500000,"total_monthly_requests":12000,
@@ -110,15 +110,15 @@ const CONSUMPTION: &str = r#"{"projects":[{"project_id":"p1","periods":[{"consum
     "pagination":{"cursor":null}}"#;
 
 #[rstest]
-fn upstash_tells_what_its_bill_counts(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn upstash_account_counts_are_stored(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     let server = HttpServer::with([Reply::ok(STATS)]);
     VENDORS[0].collect(&db, &server).success();
-    assert_eq!(asked(&server).path, "/v2/redis/stats/db%2F1");
+    assert_eq!(last_request(&server).path, "/v2/redis/stats/db%2F1");
     assert!(
-        asked(&server)
+        last_request(&server)
             .header("authorization")
-            .is_some_and(|said| said.starts_with("Basic "))
+            .is_some_and(|value| value.starts_with("Basic "))
     );
     assert_eq!(
         stored(&db),
@@ -133,13 +133,13 @@ fn upstash_tells_what_its_bill_counts(#[values(Sqlite, Postgresql)] engine: Engi
 }
 
 #[rstest]
-fn upstash_answers_to_info_as_well(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn upstash_rest_answers_info(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     let server = HttpServer::with([Reply::ok(
         r##"{"result":"# Memory\r\ntotal_data_size:2500000\r\n"}"##,
     )]);
     VENDORS[1].collect(&db, &server).success();
-    assert_eq!(asked(&server).body, r#"["INFO"]"#);
+    assert_eq!(last_request(&server).body, r#"["INFO"]"#);
     assert_eq!(
         stored(&db),
         ["VERCEL_KV|STORAGE_MB|2.5|2026-01-31T12:00:00.000+00:00"]
@@ -149,11 +149,11 @@ fn upstash_answers_to_info_as_well(#[values(Sqlite, Postgresql)] engine: Engine)
 }
 
 #[rstest]
-fn neon_tells_of_whole_days(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn neon_transfer_is_stored_by_day(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     let server = HttpServer::with([Reply::ok(CONSUMPTION)]);
     VENDORS[2].collect(&db, &server).success();
-    assert!(asked(&server).path.contains("&org_id=org%2D1"));
+    assert!(last_request(&server).path.contains("&org_id=org%2D1"));
     assert_eq!(
         stored(&db),
         ["VERCEL_POSTGRES|BANDWIDTH_GB|2.5|2026-01-30T00:00:00.000+00:00"]
@@ -161,7 +161,7 @@ fn neon_tells_of_whole_days(#[values(Sqlite, Postgresql)] engine: Engine) {
 }
 
 #[rstest]
-fn vercel_bills_are_added_up_and_revised(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn vercel_bills_are_summed_and_revised(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     let revised = CHARGES.replace("0.12", "0.22");
     let server = HttpServer::with([Reply::ok(CHARGES), Reply::ok(revised)]);
@@ -169,13 +169,13 @@ fn vercel_bills_are_added_up_and_revised(#[values(Sqlite, Postgresql)] engine: E
     assert!(
         first
             .stderr
-            .contains("`Warp Drive` on the bill is no service"),
+            .contains("unknown service `Warp Drive` on the bill"),
         "{}",
         first.stderr
     );
     assert!(!first.stderr.contains("Pro Credit"), "{}", first.stderr);
     assert_eq!(
-        asked(&server).path,
+        last_request(&server).path,
         "/v1/billing/charges?from=2026%2D01%2D28T00%3A00%3A00%2E000Z&to=2026%2D02%2D01T00%3A00%3A00%2E000Z&teamId=team%261"
     );
     let expected = |cost| {
@@ -190,7 +190,7 @@ fn vercel_bills_are_added_up_and_revised(#[values(Sqlite, Postgresql)] engine: E
 }
 
 #[rstest]
-fn vercel_without_charges_is_no_failure(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn vercel_without_charges_is_empty(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     let body = r#"{"error":{"code":"costs_not_found","message":"Costs not found"}}"#;
     let server = HttpServer::with([Reply::Status(404, body.to_owned()), Reply::ok("")]);
@@ -205,7 +205,7 @@ fn vercel_without_charges_is_no_failure(#[values(Sqlite, Postgresql)] engine: En
 }
 
 #[rstest]
-fn openai_costs_come_by_the_day(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn openai_costs_are_stored_by_day(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     let paged = COSTS.replace("\"next_page\":null", "\"next_page\":\"page 2\"");
     let server = HttpServer::with([
@@ -214,11 +214,11 @@ fn openai_costs_come_by_the_day(#[values(Sqlite, Postgresql)] engine: Engine) {
     ]);
     VENDORS[4].collect(&db, &server).success();
     assert!(
-        asked(&server).path.ends_with("&page=page%202"),
+        last_request(&server).path.ends_with("&page=page%202"),
         "{}",
-        asked(&server).path
+        last_request(&server).path
     );
-    // A day without results tells nothing: it is no zero.
+    // A day without results is unknown, not zero.
     assert_eq!(
         stored(&db),
         [
@@ -229,7 +229,7 @@ fn openai_costs_come_by_the_day(#[values(Sqlite, Postgresql)] engine: Engine) {
 }
 
 #[test]
-fn whatever_a_vendor_does_wrong_is_told_with_its_cure_and_writes_nothing() {
+fn vendor_errors_have_a_next_step_and_write_nothing() {
     let headers = |status, name: &str, value: &str| {
         Reply::Headers(
             status,
@@ -241,19 +241,19 @@ fn whatever_a_vendor_does_wrong_is_told_with_its_cure_and_writes_nothing() {
     let wrong = [
         (
             Reply::status(401),
-            "answers 401: the key is not accepted",
+            "answers 401: invalid key",
             "next: put a valid key into",
         ),
         (Reply::status(403), "answers 403", "next: give the key in"),
         (Reply::status(404), "answers 404", "next: check the ids"),
         (
             headers(429, "Retry-After", "17"),
-            "asked too often",
+            "rate limit exceeded",
             "next: run it again in 17 s",
         ),
         (
             headers(429, "X-RateLimit-Reset", "1769864400"),
-            "asked too often",
+            "rate limit exceeded",
             "next: run it again after 13:00:00 UTC",
         ),
         (
@@ -268,7 +268,7 @@ fn whatever_a_vendor_does_wrong_is_told_with_its_cure_and_writes_nothing() {
         ),
         (
             Reply::ok(r#"{"projects":["#),
-            "breaks off",
+            "truncated",
             "next: run it again later",
         ),
         (
@@ -299,12 +299,15 @@ fn whatever_a_vendor_does_wrong_is_told_with_its_cure_and_writes_nothing() {
                 move |_| reply.clone()
             });
             let run = vendor.collect(&db, &server);
-            let said = run.snapshot();
-            assert_eq!(run.code, 1, "{reply:?}\n{said}");
-            // What breaks off in the middle of a line of a bill is a line that is no JSON.
-            let is_line = vendor.name == "vercel" && *message == "breaks off";
-            assert!(is_line || run.stdout.contains(message), "{reply:?}\n{said}");
-            assert!(run.stderr.contains(next), "{reply:?}\n{said}");
+            let output = run.snapshot();
+            assert_eq!(run.code, 1, "{reply:?}\n{output}");
+            // A bill truncated within a line has an invalid line.
+            let is_line = vendor.name == "vercel" && *message == "truncated";
+            assert!(
+                is_line || run.stdout.contains(message),
+                "{reply:?}\n{output}"
+            );
+            assert!(run.stderr.contains(next), "{reply:?}\n{output}");
         }
     }
     assert_eq!(stored(&db), [""; 0]);
@@ -313,7 +316,7 @@ fn whatever_a_vendor_does_wrong_is_told_with_its_cure_and_writes_nothing() {
 }
 
 #[test]
-fn an_answer_without_end_is_cut_off() {
+fn endless_answer_is_cut_off() {
     let db = TestDatabase::migrated(Engine::Sqlite);
     let server = HttpServer::with([Reply::Flood]);
     let run = VENDORS[4].collect(&db, &server);
