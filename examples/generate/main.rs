@@ -1,4 +1,4 @@
-//! Generates realistic data, any amount of it, always the same for the same seed.
+//! Generates any amount of realistic data; the same seed gives the same data.
 //!
 //! ```text
 //! cargo run --example generate -- --records 1000000 --seed 7 --days 30 > usage.ndjson
@@ -6,7 +6,7 @@
 //! cargo run --example generate -- --metrics --days 60 > metrics.ndjson
 //! ```
 
-// A program for the command line of developers: it prints, and it may give up.
+// A program for developers: it may print and panic.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 #![allow(unreachable_pub, missing_docs)]
 
@@ -26,33 +26,34 @@ use data::usage::{self, Calls, Plan, Summary};
 /// Generate usage records or infrastructure metrics
 #[derive(Parser)]
 struct Args {
-    /// How many records
+    /// Number of records
     #[arg(long, default_value_t = 4_000)]
     records: u64,
-    /// Where chance begins
+    /// Seed of the random numbers
     #[arg(long, default_value_t = 7)]
     seed: u64,
-    /// How many days they are spread over
+    /// Number of days
     #[arg(long, default_value_t = 5)]
     days: u32,
-    /// The end of the last day
+    /// End of the last day
     #[arg(long, default_value = "2026-01-31T12:00:00Z")]
     until: DateTime<Utc>,
+    /// Output format
     #[arg(long, value_enum, default_value_t = Format::Ndjson)]
     format: Format,
-    /// How fields are named
+    /// Spelling of field names
     #[arg(long, value_enum, default_value_t = Case::Snake)]
     case: Case,
-    /// The part of the records that carry an id
+    /// Share of records with an id, 0 to 1
     #[arg(long, default_value_t = 0.1)]
     ids: f64,
-    /// The part of the records that arrive late, by minutes to days
+    /// Share of records that arrive late, by minutes to days
     #[arg(long, default_value_t = 0.03)]
     late: f64,
-    /// Write what was generated, by API and hour, to this file as CSV
+    /// Write the counts by API and hour to this file, as CSV
     #[arg(long, value_name = "FILE")]
     summary: Option<PathBuf>,
-    /// Generate infrastructure metrics instead, once a day
+    /// Generate daily infrastructure metrics instead
     #[arg(long)]
     metrics: bool,
 }
@@ -76,15 +77,15 @@ fn main() -> ExitCode {
 fn run(args: &Args) -> io::Result<()> {
     let mut out = BufWriter::new(io::stdout().lock());
     if args.metrics {
-        for measured in data::metrics::measurements(args.seed, args.days, args.until) {
+        for point in data::metrics::measurements(args.seed, args.days, args.until) {
             writeln!(
                 out,
                 r#"{{"service":"{}","metric":"{}","value":{},"timestamp":"{}","metadata":{{"plan":"{}"}}}}"#,
-                measured.service,
-                measured.metric,
-                measured.value,
-                instant(measured.timestamp),
-                measured.plan,
+                point.service,
+                point.metric,
+                point.value,
+                instant(point.timestamp),
+                point.plan,
             )?;
         }
         return out.flush();

@@ -8,7 +8,7 @@ use crate::domain::format;
 use crate::domain::metrics::collector::{CollectorError, MetricSource};
 use crate::domain::metrics::focus_bill::{Bill, Charge};
 use crate::domain::metrics::point::midnight;
-use crate::ingest::{self, Broken, Format, Found, Input, Rules};
+use crate::ingest::{self, Format, Input, InputFailure, ReadError, TimeOptions};
 
 #[derive(Clone, Debug)]
 pub struct Vercel {
@@ -56,7 +56,7 @@ impl Collector for Vercel {
 impl Vercel {
     /// Reads the whole bill, or fails: a part of it would add up to a wrong sum.
     fn bill(&self, body: Vec<u8>, context: &CollectContext) -> Result<Bill, CollectorError> {
-        let rules = Rules {
+        let times = TimeOptions {
             now: context.now,
             max_future: TimeDelta::days(1),
             time_unit: None,
@@ -67,11 +67,11 @@ impl Vercel {
         let read = ingest::read_lines::<Charge, CollectorError>(
             input,
             Some(Format::Ndjson),
-            &rules,
+            &times,
             &mut |found| {
                 match found {
-                    Found::Good(charge) => bill.add(&charge),
-                    Found::Refused(refusal) => {
+                    Ok(charge) => bill.add(&charge),
+                    Err(refusal) => {
                         let problem = refusal.problem;
                         let field = problem.field.unwrap_or_else(|| "the line".to_owned());
                         let what = format!(
@@ -86,8 +86,8 @@ impl Vercel {
         );
         match read {
             Ok(()) => Ok(bill),
-            Err(Broken::Taker(error)) => Err(error),
-            Err(Broken::Input(line, reason)) => {
+            Err(ReadError::Stopped(error)) => Err(error),
+            Err(ReadError::Input(InputFailure { line, reason, .. })) => {
                 let what = format!("the answer {reason} at line {line}");
                 Err(self.endpoint.error(what, "run it again later"))
             }

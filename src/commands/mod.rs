@@ -11,6 +11,7 @@ pub mod man;
 pub mod migrate;
 pub mod recommend;
 pub mod record;
+mod refused;
 pub mod rollback;
 pub mod stats;
 pub mod status;

@@ -1,4 +1,4 @@
-//! What is handed on: records and refusals, in the order of their lines.
+//! Blocks of records and refusals, in the order of their lines.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -6,15 +6,15 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 
 use super::key::EventHash;
-use super::{Origin, Problem, Refusal};
+use super::read_loop::RawLine;
+use super::{LineError, Origin, Refusal};
 use crate::domain::usage::batch::UsageBatch;
 use crate::domain::usage::record::NewUsage;
 
-/// Records that passed the checks, each with its line; and between them the lines that did not.
+/// Records that passed the checks, each with its line, and the lines refused between them.
 #[derive(Debug, Default)]
 pub struct Block {
     pub usage: UsageBatch,
-    /// Where each record comes from.
     places: Vec<Place>,
     /// The lines of the records, in case the database refuses one.
     raw: Vec<u8>,
@@ -22,29 +22,29 @@ pub struct Block {
     /// Refused lines, each with the number of records before it.
     refused: Vec<(usize, Refusal)>,
     refused_bytes: usize,
-    /// Records whose final ids the database has a say in.
+    /// Records whose final ids depend on the database.
     pub replayed: Vec<Replayed>,
-    /// How many error messages were cut.
-    pub cut: u64,
+    /// How many error messages were truncated.
+    pub truncated: u64,
     /// How many records have an id that a second run would not give them.
     pub unrepeatable: u64,
 }
 
-/// Where a record comes from.
+/// The origin of a record.
 #[derive(Clone, Debug)]
-pub struct Place {
+struct Place {
+    /// Its index in the block.
     origin: usize,
     line: u64,
     byte: u64,
     raw: Range<usize>,
 }
 
-/// A record without an id that was refused once.
+/// A record without an id from a rejects file.
 #[derive(Clone, Copy, Debug)]
 pub struct Replayed {
     /// Its index among the records.
     pub index: usize,
-    /// What it is told by.
     pub hash: EventHash,
     /// Its ordinal among the refused lines of its input.
     pub ordinal: u32,
@@ -53,27 +53,20 @@ pub struct Replayed {
 }
 
 impl Block {
-    pub(super) fn record(
-        &mut self,
-        usage: &NewUsage<'_>,
-        origin: &Arc<Origin>,
-        line: u64,
-        byte: u64,
-        raw: &[u8],
-    ) {
+    pub(super) fn record(&mut self, usage: &NewUsage<'_>, line: &RawLine<'_>) {
         if !self
             .origins
             .last()
-            .is_some_and(|last| Arc::ptr_eq(last, origin))
+            .is_some_and(|last| Arc::ptr_eq(last, line.origin))
         {
-            self.origins.push(Arc::clone(origin));
+            self.origins.push(Arc::clone(line.origin));
         }
         let start = self.raw.len();
-        self.raw.extend_from_slice(raw);
+        self.raw.extend_from_slice(line.raw);
         self.places.push(Place {
             origin: self.origins.len() - 1,
-            line,
-            byte,
+            line: line.line,
+            byte: line.byte,
             raw: start..self.raw.len(),
         });
         self.usage.push(usage);
@@ -84,7 +77,7 @@ impl Block {
         self.refused.push((self.usage.len(), refusal));
     }
 
-    /// Adds what is in `other` behind what is in it.
+    /// Moves the content of `other` to the end.
     pub fn append(&mut self, other: Block) {
         let rows = self.usage.len();
         let origins = self.origins.len();
@@ -107,7 +100,7 @@ impl Block {
             index: replayed.index + rows,
             ..replayed
         }));
-        self.cut += other.cut;
+        self.truncated += other.truncated;
         self.unrepeatable += other.unrepeatable;
     }
 
@@ -120,11 +113,11 @@ impl Block {
         self.refused.clear();
         self.refused_bytes = 0;
         self.replayed.clear();
-        self.cut = 0;
+        self.truncated = 0;
         self.unrepeatable = 0;
     }
 
-    /// How many lines are in it, refused ones too.
+    /// The number of lines, refused ones included.
     pub fn lines(&self) -> usize {
         self.usage.len() + self.refused.len()
     }
@@ -149,12 +142,12 @@ impl Block {
         }
     }
 
-    /// All refusals in the order of their lines: those that the checks found, and `more`, which came
-    /// up later for the records of these indexes, in their order.
-    pub fn take_refusals(&mut self, more: Vec<(usize, Problem)>) -> Vec<Refusal> {
+    /// Takes all refusals in the order of their lines: those of the checks, and `more`, found later for the
+    /// records at these indexes, in their order.
+    pub fn take_refusals(&mut self, more: Vec<(usize, LineError)>) -> Vec<Refusal> {
         let mut all = std::mem::take(&mut self.refused);
         self.refused_bytes = 0;
-        // Refused lines stand before the record of the same index: a stable sort keeps that.
+        // Refused lines come before the record of the same index: a stable sort keeps that.
         all.extend(more.into_iter().filter_map(|(index, problem)| {
             let place = self.places.get(index)?;
             let refusal = Refusal {

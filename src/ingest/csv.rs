@@ -1,88 +1,105 @@
-//! One row of CSV to the values of its fields.
+//! CSV: a header of field names, and rows under it.
 
 use std::borrow::Cow;
 
-use super::fields::{Field, Mapping, RawEvent, Unknown, Value};
-use super::{Code, Problem};
+use super::fields::{Field, Mapping, RawEvent, UnknownFields, Value};
+use super::{Code, LineError};
 
-/// The columns of a file, from its first line.
+/// The columns of a file, from its first line, each with the field it holds; nothing where it is ignored.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Header {
-    /// What each column stands for; nothing where it is left out.
-    columns: Vec<Option<Field>>,
+pub(super) struct Header<F> {
+    columns: Vec<Option<F>>,
 }
 
-impl Header {
-    /// Reads a header line.
+impl<F: Copy + PartialEq> Header<F> {
+    /// Reads a header line; `field` finds the field of a name, nothing for one to ignore.
     ///
-    /// What is wrong here is wrong for every line, so it is a problem of the file.
-    pub(super) fn parse(text: &str, mapping: &Mapping) -> Result<Header, String> {
+    /// What is wrong here is wrong for every row, so it is an error of the file.
+    pub(super) fn parse(
+        text: &str,
+        field: impl Fn(&str) -> Result<Option<F>, String>,
+    ) -> Result<Header<F>, String> {
         let mut columns = Vec::new();
         for name in Cells::new(text) {
             let name = name.map_err(|problem| format!("the header {problem}"))?;
-            let name = name.trim();
-            let field = mapping.field(name);
-            if field.is_none() && mapping.unknown == Unknown::Refuse {
-                return Err(format!(
-                    "the header has an unknown column `{}`; rename it with --map, or leave it out with --unknown ignore",
-                    name.chars().take(60).collect::<String>()
-                ));
-            }
+            let field = field(name.trim())?;
             if field.is_some() && columns.contains(&field) {
-                return Err(format!("the header has two columns `{name}`"));
+                return Err(format!("the header has two columns `{}`", name.trim()));
             }
             columns.push(field);
-        }
-        if !columns.contains(&Some(Field::ApiName)) {
-            return Err("the header has no column `api_name`".to_owned());
         }
         Ok(Header { columns })
     }
 
-    /// Reads a row.
-    pub(super) fn event<'a>(&self, text: &'a str) -> Result<RawEvent<'a>, Problem> {
-        let mut event = RawEvent::default();
+    /// Reads a row and passes on its cells that are not empty.
+    pub(super) fn read_row<'a>(
+        &self,
+        text: &'a str,
+        mut set: impl FnMut(F, Cow<'a, str>),
+    ) -> Result<(), LineError> {
         let mut count = 0;
         for cell in Cells::new(text) {
-            let cell = cell.map_err(|problem| Problem::new(Code::Csv, problem))?;
+            let cell = cell.map_err(|problem| LineError::new(Code::Csv, problem))?;
             if let Some(Some(field)) = self.columns.get(count)
                 && !cell.is_empty()
             {
-                event.set(*field, Value::Cell(cell));
+                set(*field, cell);
             }
             count += 1;
         }
-        if count != self.columns.len() {
-            let expected = self.columns.len();
-            return Err(Problem::new(
-                Code::Csv,
-                format!("has not as many cells as the header: {count} and not {expected}"),
-            ));
+        let expected = self.columns.len();
+        if count != expected {
+            let message = format!("has {count} cells, expected {expected} as in the header");
+            return Err(LineError::new(Code::Csv, message));
         }
+        Ok(())
+    }
+}
+
+impl Mapping {
+    /// Reads the header of a file of usage records.
+    pub(super) fn header(&self, text: &str) -> Result<Header<Field>, String> {
+        let header = Header::parse(text, |name| match self.field(name) {
+            None if self.unknown == UnknownFields::Refuse => Err(format!(
+                "the header has an unknown column `{}`; rename it with --map, or drop it with --unknown ignore",
+                name.chars().take(60).collect::<String>()
+            )),
+            field => Ok(field),
+        })?;
+        if header.columns.contains(&Some(Field::ApiName)) {
+            Ok(header)
+        } else {
+            Err("the header has no column `api_name`".to_owned())
+        }
+    }
+}
+
+impl Header<Field> {
+    /// Reads a row as a usage record.
+    pub(super) fn event<'a>(&self, text: &'a str) -> Result<RawEvent<'a>, LineError> {
+        let mut event = RawEvent::default();
+        self.read_row(text, |field, cell| event.set(field, Value::Cell(cell)))?;
         Ok(event)
     }
 }
 
 /// The cells of one row: separated by commas; in quotes, where quotes are doubled.
-pub(super) struct Cells<'a> {
-    /// What is left of the row; nothing once its last cell was read.
+struct Cells<'a> {
+    /// The unread part of the row; nothing after its last cell.
     rest: Option<&'a str>,
 }
 
 impl<'a> Cells<'a> {
-    pub(super) fn new(row: &'a str) -> Cells<'a> {
+    fn new(row: &'a str) -> Cells<'a> {
         Cells { rest: Some(row) }
     }
 
-    /// Takes a cell in quotes from `text`, which begins behind the first of them.
+    /// Takes a quoted cell from `text`, which begins after the opening quote.
     fn quoted(&mut self, text: &'a str) -> Result<Cow<'a, str>, &'static str> {
         let mut from = 0;
         let mut doubled = false;
         loop {
-            let end = from
-                + text[from..]
-                    .find('"')
-                    .ok_or("has a quote that never ends")?;
+            let end = from + text[from..].find('"').ok_or("has an unclosed quote")?;
             let behind = &text[end + 1..];
             if behind.starts_with('"') {
                 doubled = true;
@@ -92,12 +109,13 @@ impl<'a> Cells<'a> {
             self.rest = match behind.strip_prefix(',') {
                 Some(rest) => Some(rest),
                 None if behind.is_empty() => None,
-                None => return Err("has text behind a closing quote"),
+                None => return Err("has text after a closing quote"),
             };
             let cell = &text[..end];
-            return Ok(match doubled {
-                true => Cow::Owned(cell.replace("\"\"", "\"")),
-                false => Cow::Borrowed(cell),
+            return Ok(if doubled {
+                Cow::Owned(cell.replace("\"\"", "\""))
+            } else {
+                Cow::Borrowed(cell)
             });
         }
     }
@@ -151,8 +169,8 @@ mod tests {
     }
 
     #[test]
-    fn the_header_names_fields_in_either_spelling() {
-        let header = Header::parse("apiName, status_code ,\"cached\"", &Mapping::default());
+    fn header_accepts_both_spellings() {
+        let header = Mapping::default().header("apiName, status_code ,\"cached\"");
         let event = header.as_ref().unwrap().event("tmdb,200,").unwrap();
         assert_eq!(*event.get(Field::ApiName), Value::Cell("tmdb".into()));
         assert_eq!(*event.get(Field::StatusCode), Value::Cell("200".into()));
@@ -160,29 +178,26 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_header_says_why() {
-        let wrong = |text| Header::parse(text, &Mapping::default()).unwrap_err();
+    fn invalid_header_is_an_error() {
+        let wrong = |text| Mapping::default().header(text).unwrap_err();
         assert!(wrong("api_name,region").contains("unknown column `region`"));
         assert!(wrong("api_name,apiName").contains("two columns"));
         assert!(wrong("endpoint,method").contains("no column `api_name`"));
         assert!(wrong("api_name,").contains("unknown column ``"));
         assert!(wrong("\"api_name").contains("quote"));
         let ignore = Mapping {
-            unknown: Unknown::Ignore,
+            unknown: UnknownFields::Ignore,
             ..Mapping::default()
         };
-        let header = Header::parse("region,api_name,,region", &ignore).unwrap();
+        let header = ignore.header("region,api_name,,region").unwrap();
         assert!(header.event("eu,tmdb,,x").is_ok());
     }
 
     #[test]
-    fn a_row_must_have_as_many_cells_as_the_header() {
-        let header = Header::parse("api_name,method", &Mapping::default()).unwrap();
+    fn row_has_as_many_cells_as_header() {
+        let header = Mapping::default().header("api_name,method").unwrap();
         let ragged = header.event("tmdb").unwrap_err();
-        assert_eq!(
-            ragged.message,
-            "has not as many cells as the header: 1 and not 2"
-        );
+        assert_eq!(ragged.message, "has 1 cells, expected 2 as in the header");
         assert_eq!(header.event("tmdb,GET,1").unwrap_err().code, Code::Csv);
     }
 }

@@ -1,9 +1,9 @@
-//! The names of the fields, and what a line says about each.
+//! The fields of a usage record, and their values in one line.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use super::{Code, Problem};
+use super::{Code, LineError};
 
 macro_rules! fields {
     ($($field:ident $snake:literal $(or $camel:literal)?,)+) => {
@@ -53,23 +53,22 @@ fields! {
     Id "id",
 }
 
-/// What happens to a field that nobody knows.
+/// What to do with unknown fields.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum Unknown {
-    /// The line is refused
+pub enum UnknownFields {
+    /// Reject the line
     #[default]
     Refuse,
-    /// The field is left out
+    /// Ignore the field
     Ignore,
 }
 
 /// How the names in the input become fields.
 #[derive(Clone, Debug, Default)]
 pub struct Mapping {
-    /// Names of foreign logs; they come before our own.
+    /// Names of other logs; they take precedence over the fields' own names.
     pub renamed: HashMap<String, Field>,
-    /// What happens to other names.
-    pub unknown: Unknown,
+    pub unknown: UnknownFields,
 }
 
 impl Mapping {
@@ -84,31 +83,31 @@ impl Mapping {
     }
 }
 
-/// What a line says about one field.
+/// The value of one field in a line.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) enum Value<'a> {
     /// Nothing, or `null`.
     #[default]
     Absent,
-    /// A text in JSON.
+    /// Text in JSON.
     Text(Cow<'a, str>),
-    /// A cell of CSV or an argument: a text that stands for a value of any type.
+    /// A cell of CSV or an argument: text for a value of any type.
     Cell(Cow<'a, str>),
     Bool(bool),
     Int(i64),
-    /// Any other number; whole numbers too, if they are large or were written with a point.
+    /// Any other number; also a whole one that is large or has a decimal point.
     Float(f64),
     List,
     Object,
 }
 
 impl Value<'_> {
-    /// What it is, for a sentence that begins with "is".
+    /// The type, for messages.
     pub(super) fn kind(&self) -> &'static str {
         match self {
             Value::Absent => "missing",
             Value::Text(_) | Value::Cell(_) => "text",
-            Value::Bool(_) => "true or false",
+            Value::Bool(_) => "a boolean",
             Value::Int(_) | Value::Float(_) => "a number",
             Value::List => "a list",
             Value::Object => "an object",
@@ -116,14 +115,14 @@ impl Value<'_> {
     }
 }
 
-/// What a line says.
+/// The values of one line, unchecked.
 #[derive(Debug, Default)]
 pub(super) struct RawEvent<'a> {
     values: [Value<'a>; Field::ALL.len()],
-    /// One bit for each field that was named, be it with `null`.
+    /// One bit for each field in the line, null or not.
     named: u16,
     /// The first thing that is wrong with the names.
-    pub(super) problem: Option<Problem>,
+    pub(super) problem: Option<LineError>,
 }
 
 impl<'a> RawEvent<'a> {
@@ -131,27 +130,27 @@ impl<'a> RawEvent<'a> {
         &self.values[field as usize]
     }
 
-    /// Notes what the line says about `field`; saying it twice is a problem.
+    /// Sets a field; setting it twice is a problem.
     pub(super) fn set(&mut self, field: Field, value: Value<'a>) {
         let bit = 1 << field as u16;
         if self.named & bit != 0 {
             self.problem.get_or_insert_with(|| {
-                Problem::with(Code::DuplicateField, field.name(), "is there twice")
+                LineError::with(Code::DuplicateField, field.name(), "appears twice")
             });
         }
         self.named |= bit;
         self.values[field as usize] = value;
     }
 
-    /// Notes a name that stands for no field.
+    /// Records a name that is not a field.
     pub(super) fn unknown(&mut self, name: &str) {
         self.problem.get_or_insert_with(|| {
-            // A name is data: it may be a whole line of somebody's log.
+            // A name is data: it may be a whole line of some log.
             let name: String = name.chars().take(60).collect();
-            Problem::with(
+            LineError::with(
                 Code::UnknownField,
                 name,
-                "is not a field; rename it with --map, or leave it out with --unknown ignore",
+                "is not a known field; rename it with --map, or drop it with --unknown ignore",
             )
         });
     }
@@ -162,7 +161,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_field_is_known_in_snake_and_in_camel_case() {
+    fn field_is_known_in_snake_and_camel_case() {
         assert_eq!(Field::named("api_name"), Some(Field::ApiName));
         assert_eq!(Field::named("apiName"), Some(Field::ApiName));
         assert_eq!(Field::named("APIName"), None);
@@ -172,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn a_foreign_name_comes_before_our_own() {
+    fn renamed_field_takes_precedence() {
         let mapping = Mapping {
             renamed: HashMap::from([("id".to_owned(), Field::UserId)]),
             ..Mapping::default()
@@ -182,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn a_field_that_is_there_twice_is_a_problem_even_as_null() {
+    fn repeated_field_is_a_problem_even_as_null() {
         let mut event = RawEvent::default();
         event.set(Field::Cached, Value::Absent);
         assert_eq!(event.problem, None);

@@ -1,4 +1,4 @@
-//! One JSON object to the values of its fields.
+//! One JSON object as the values of its fields.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -8,14 +8,14 @@ use serde::de::{
 };
 use serde_json::error::Category;
 
-use super::fields::{Field, Mapping, RawEvent, Unknown, Value};
-use super::{Code, Problem};
+use super::fields::{Field, Mapping, RawEvent, UnknownFields, Value};
+use super::{Code, LineError};
 
 /// Reads one object.
 ///
-/// Texts are borrowed from `text` unless they hold escapes. However deep the values are nested, no
-/// stack grows: what is not a plain value is skipped over.
-pub(super) fn parse<'a>(text: &'a str, mapping: &Mapping) -> Result<RawEvent<'a>, Problem> {
+/// Strings are borrowed from `text` unless they contain escapes. Nested values are skipped without
+/// recursion, so depth costs no stack.
+pub(super) fn parse<'a>(text: &'a str, mapping: &Mapping) -> Result<RawEvent<'a>, LineError> {
     let mut deserializer = serde_json::Deserializer::from_str(text);
     let event = Event { mapping }.deserialize(&mut deserializer);
     event
@@ -23,25 +23,25 @@ pub(super) fn parse<'a>(text: &'a str, mapping: &Mapping) -> Result<RawEvent<'a>
         .map_err(|error| explain(&error))
 }
 
-/// Says what is wrong without repeating the line.
-pub(super) fn explain(error: &serde_json::Error) -> Problem {
+/// The reason, without the content of the line.
+pub(super) fn explain(error: &serde_json::Error) -> LineError {
     let message = match error.classify() {
-        // The only type that is asked for is an object.
+        // An object is the only type requested.
         Category::Data => "is not a JSON object".to_owned(),
         Category::Eof => {
-            "is not valid JSON: it ends too early; an object must stand on one line (`jq -c` writes it so)"
+            "is not valid JSON: unexpected end of input; write each object on one line (`jq -c`)"
                 .to_owned()
         }
         Category::Syntax | Category::Io => {
-            let said = error.to_string();
-            let reason = said.split(" at line ").next().unwrap_or_default();
+            let text = error.to_string();
+            let reason = text.split(" at line ").next().unwrap_or_default();
             match error.line() {
                 0 | 1 => format!("is not valid JSON at byte {}: {reason}", error.column()),
-                line => format!("is not valid JSON on its line {line}: {reason}"),
+                line => format!("is not valid JSON in line {line} of the record: {reason}"),
             }
         }
     };
-    Problem::new(Code::Json, message)
+    LineError::new(Code::Json, message)
 }
 
 struct Event<'m> {
@@ -81,7 +81,7 @@ impl<'de> Visitor<'de> for Event<'_> {
     }
 }
 
-/// A key, on its way to what it stands for.
+/// Reads a key as a field.
 struct Name<'m>(&'m Mapping);
 
 enum Named {
@@ -108,8 +108,8 @@ impl Visitor<'_> for Name<'_> {
     fn visit_str<E>(self, name: &str) -> Result<Named, E> {
         Ok(match (self.0.field(name), self.0.unknown) {
             (Some(field), _) => Named::Field(field),
-            (None, Unknown::Refuse) => Named::Unknown(name.to_owned()),
-            (None, Unknown::Ignore) => Named::Ignored,
+            (None, UnknownFields::Refuse) => Named::Unknown(name.to_owned()),
+            (None, UnknownFields::Ignore) => Named::Ignored,
         })
     }
 }
@@ -142,7 +142,7 @@ impl<'de> Visitor<'de> for AnyValue {
     }
 
     fn visit_u64<E>(self, value: u64) -> Result<Self::Value, E> {
-        // What does not fit is out of every range; as a float it is still a number.
+        // A number that does not fit is out of every range; as a float it is still a number.
         Ok(i64::try_from(value).map_or(Value::Float(value as f64), Value::Int))
     }
 
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn names_may_be_mixed_freely() {
+    fn spellings_may_be_mixed() {
         let event =
             event(r#"{"apiName":"tmdb","status_code":200,"cached":null,"costCredits":1e-1}"#);
         assert_eq!(*event.get(Field::ApiName), Value::Text("tmdb".into()));
@@ -199,36 +199,36 @@ mod tests {
     }
 
     #[test]
-    fn the_same_field_in_both_spellings_is_there_twice() {
+    fn field_in_both_spellings_is_duplicate() {
         let problem = event(r#"{"api_name":"a","apiName":"a"}"#).problem.unwrap();
         assert_eq!(problem.code, Code::DuplicateField);
         assert_eq!(problem.field.as_deref(), Some("api_name"));
     }
 
     #[test]
-    fn an_unknown_field_is_a_problem_unless_it_is_ignored() {
+    fn unknown_field_is_a_problem_unless_ignored() {
         let text = r#"{"api_name":"a","region":{"x":[1]},"region":2}"#;
         let problem = event(text).problem.unwrap();
         assert_eq!(problem.field.as_deref(), Some("region"));
         let mapping = Mapping {
-            unknown: Unknown::Ignore,
+            unknown: UnknownFields::Ignore,
             ..Mapping::default()
         };
         assert_eq!(parse(text, &mapping).unwrap().problem, None);
     }
 
     #[test]
-    fn whatever_is_no_object_is_refused_with_its_reason() {
+    fn input_other_than_object_is_refused_with_reason() {
         for text in ["1", "\"a\"", "[]", "null", "true"] {
             assert_eq!(refused(text), "is not a JSON object");
         }
         assert!(refused("{\"api_name\":\"a\"} {}").contains("trailing characters"));
-        assert!(refused("{").contains("ends too early"));
+        assert!(refused("{").contains("unexpected end"));
         assert!(refused("{'a':1}").contains("at byte 2"));
         assert!(refused(r#"{"api_name":"\ud800"}"#).contains("at byte"));
         assert!(refused(r#"{"cost_credits":1e999}"#).contains("number out of range"));
         assert!(refused(r#"{"cost_credits":NaN}"#).contains("expected value"));
-        // Nothing of the line is repeated.
+        // The message does not repeat the line.
         assert!(!refused(r#"["secret"]"#).contains("secret"));
     }
 

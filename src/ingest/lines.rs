@@ -1,15 +1,15 @@
 //! Finds the records in a stream, in bounded memory.
 //!
-//! A [`Window`] is the part of the stream that is in memory; a [`Splitter`] says where in it the next
-//! record ends. A splitter never reads: it may be asked again with the same bytes and more behind
-//! them, and goes on where it stopped. So the cost is one look at each byte, in whatever pieces a slow
-//! pipe delivers them, and the caller knows when reading may block.
+//! A [`Window`] is the part of the stream that is in memory; a [`Splitter`] finds the end of the next
+//! record in it. A splitter never reads: it may be called again with the same bytes and more after
+//! them, and continues where it stopped. So each byte is scanned once, however small the pieces in which
+//! a slow pipe delivers them, and the caller knows when reading may block.
 
 use std::io::{self, ErrorKind, Read};
 
-use super::MAX_RECORD_BYTES;
+use super::{Format, MAX_RECORD_BYTES};
 
-/// How much is read at once: about a thousand records.
+/// Bytes per read: about a thousand records.
 const READ_BYTES: usize = 256 * 1024;
 
 /// The part of a stream that is in memory.
@@ -36,27 +36,27 @@ impl<R: Read> Window<R> {
         }
     }
 
-    /// What is in memory and not yet consumed.
+    /// The bytes in memory that are not consumed.
     pub(super) fn bytes(&self) -> &[u8] {
         &self.buffer[self.start..self.end]
     }
 
-    /// Whether nothing follows what is in memory.
+    /// Whether nothing follows the bytes in memory.
     pub(super) fn at_end(&self) -> bool {
         self.at_end
     }
 
-    /// Where in the stream it begins.
+    /// Its offset in the stream.
     pub(super) fn byte(&self) -> u64 {
         self.byte
     }
 
-    /// In which line it begins, from 1.
+    /// The line it begins in, from 1.
     pub(super) fn line(&self) -> u64 {
         self.line
     }
 
-    /// Lets go of the first `length` bytes.
+    /// Drops the first `length` bytes.
     pub(super) fn consume(&mut self, length: usize) {
         let consumed = &self.buffer[self.start..self.start + length];
         self.line += consumed.iter().filter(|byte| **byte == b'\n').count() as u64;
@@ -64,13 +64,13 @@ impl<R: Read> Window<R> {
         self.start += length;
     }
 
-    /// Reads more, as much as there is; blocks while there is nothing.
+    /// Reads what is available; blocks while there is nothing.
     pub(super) fn fill(&mut self) -> io::Result<()> {
         self.buffer.copy_within(self.start..self.end, 0);
         self.end -= self.start;
         self.start = 0;
         if self.buffer.len() - self.end < READ_BYTES {
-            // A splitter gives up on records beyond the limit, so this ends.
+            // A splitter skips records beyond the limit, so the buffer stays bounded.
             self.buffer.resize(self.end + READ_BYTES, 0);
         }
         loop {
@@ -85,16 +85,16 @@ impl<R: Read> Window<R> {
     }
 }
 
-/// What a splitter finds at the beginning of the window.
+/// A splitter's finding at the beginning of the window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
-    /// A record in the first `text` bytes; `length` go with it.
+    /// A record in the first `text` bytes; `length` bytes are to be consumed.
     Record { text: usize, length: usize },
-    /// Nothing of interest for so many bytes.
+    /// This many bytes hold no record.
     Skip(usize),
-    /// The beginning of a record that is too long; the rest of it will be skipped.
+    /// The beginning of a record that is too long; its rest will be skipped.
     TooLong(usize),
-    /// A line that cannot be understood, and why; the next one is looked at afresh.
+    /// A line that cannot be split, and why; the next one starts a new record.
     Broken {
         text: usize,
         length: usize,
@@ -102,9 +102,9 @@ pub(super) enum Step {
     },
     /// More must be read.
     Wait,
-    /// There is nothing left.
+    /// The end of the input.
     End,
-    /// There is nothing left, but there should be.
+    /// The end of the input, inside of something unfinished.
     Unfinished(&'static str),
 }
 
@@ -117,6 +117,14 @@ pub(super) enum Splitter {
 }
 
 impl Splitter {
+    pub(super) fn new(format: Format) -> Splitter {
+        match format {
+            Format::Ndjson => Splitter::Lines(Lines::default()),
+            Format::Json => Splitter::Array(Array::default()),
+            Format::Csv => Splitter::Rows(Rows::default()),
+        }
+    }
+
     pub(super) fn step(&mut self, bytes: &[u8], at_end: bool) -> Step {
         match self {
             Splitter::Lines(lines) => lines.step(bytes, at_end),
@@ -126,10 +134,10 @@ impl Splitter {
     }
 }
 
-/// Every line is a record. Blank lines are none.
+/// Every line is a record, except blank ones.
 #[derive(Debug, Default)]
 pub(super) struct Lines {
-    /// So much of the window holds no line end.
+    /// The length of the window's beginning that has no line end.
     scanned: usize,
     /// Within a line that is too long.
     skipping: bool,
@@ -162,15 +170,14 @@ impl Lines {
     }
 }
 
-/// Every element of an array is a record, over as many lines as it likes.
+/// Every element of an array is a record; it may span lines.
 ///
-/// Elements are told apart by brackets, quotes and commas alone; what each is worth, the parser says
-/// later, so one that is wrong does not hide the next. Behind an array may follow more arrays, or
-/// lines with an object each.
+/// Elements are found by brackets, quotes and commas alone and parsed later, so an invalid one does not
+/// hide the next. After an array there may be more arrays, or lines with one object each.
 #[derive(Debug, Default)]
 pub(super) struct Array {
-    place: Place,
-    /// So much of the window has been looked at.
+    state: ArrayState,
+    /// The length of the window's beginning that was scanned.
     scanned: usize,
     depth: usize,
     in_text: bool,
@@ -180,14 +187,14 @@ pub(super) struct Array {
     outside: Lines,
 }
 
-/// Where in an array the window begins.
+/// The position of the window relative to an array.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Place {
+enum ArrayState {
     #[default]
     Outside,
-    /// Behind `[`, or behind the last element: `]` may follow.
+    /// After `[` or after an element: `]` may follow.
     MayEnd,
-    /// Behind a comma: an element must follow.
+    /// After a comma: an element must follow.
     MustGoOn,
     /// The stream ended inside.
     CutOff,
@@ -202,20 +209,20 @@ impl Array {
                 return Step::Skip(blank);
             }
         }
-        match (self.place, bytes.first()) {
-            (Place::CutOff, _) => Step::Unfinished("ends inside the array"),
-            (Place::Outside, Some(b'[')) if !inside_record => {
-                self.place = Place::MayEnd;
+        match (self.state, bytes.first()) {
+            (ArrayState::CutOff, _) => Step::Unfinished("ends inside the array"),
+            (ArrayState::Outside, Some(b'[')) if !inside_record => {
+                self.state = ArrayState::MayEnd;
                 Step::Skip(1)
             }
-            (Place::Outside, _) => self.outside.step(bytes, at_end),
-            (Place::MayEnd, Some(b']')) if !inside_record => {
-                self.place = Place::Outside;
+            (ArrayState::Outside, _) => self.outside.step(bytes, at_end),
+            (ArrayState::MayEnd, Some(b']')) if !inside_record => {
+                self.state = ArrayState::Outside;
                 Step::Skip(1)
             }
-            // The empty element will be refused as such.
-            (Place::MustGoOn, Some(b']')) if !inside_record => {
-                self.place = Place::MayEnd;
+            // The empty element will be refused.
+            (ArrayState::MustGoOn, Some(b']')) if !inside_record => {
+                self.state = ArrayState::MayEnd;
                 Step::Record { text: 0, length: 0 }
             }
             _ => self.element(bytes, at_end),
@@ -230,8 +237,8 @@ impl Array {
                 b'"' => self.in_text = !self.in_text,
                 _ if self.in_text => {}
                 b'[' | b'{' => self.depth += 1,
-                b',' if self.depth == 0 => return self.end_of_element(bytes, Place::MustGoOn),
-                b']' if self.depth == 0 => return self.end_of_element(bytes, Place::MayEnd),
+                b',' if self.depth == 0 => return self.end_of_element(bytes, ArrayState::MustGoOn),
+                b']' if self.depth == 0 => return self.end_of_element(bytes, ArrayState::MayEnd),
                 b']' | b'}' => self.depth = self.depth.saturating_sub(1),
                 _ => {}
             }
@@ -240,26 +247,26 @@ impl Array {
         if self.scanned > MAX_RECORD_BYTES || self.skipping {
             let too_long = !std::mem::replace(&mut self.skipping, true);
             self.scanned = 0;
-            return match too_long {
-                true => Step::TooLong(bytes.len()),
-                false if bytes.is_empty() && at_end => Step::Unfinished("ends inside the array"),
-                false => skip_all(bytes, at_end),
+            return if too_long {
+                Step::TooLong(bytes.len())
+            } else if bytes.is_empty() && at_end {
+                Step::Unfinished("ends inside the array")
+            } else {
+                skip_all(bytes, at_end)
             };
         }
-        match at_end {
-            false => Step::Wait,
-            true => {
-                self.place = Place::CutOff;
-                record(bytes, bytes.len())
-            }
+        if !at_end {
+            return Step::Wait;
         }
+        self.state = ArrayState::CutOff;
+        record(bytes, bytes.len())
     }
 
-    /// The element ends where the scan stands; a comma goes with it, a bracket does not.
-    fn end_of_element(&mut self, bytes: &[u8], next: Place) -> Step {
+    /// The element ends at the scan position; a comma is consumed with it, a bracket is not.
+    fn end_of_element(&mut self, bytes: &[u8], next: ArrayState) -> Step {
         let end = std::mem::take(&mut self.scanned);
-        let length = end + usize::from(next == Place::MustGoOn);
-        self.place = next;
+        let length = end + usize::from(next == ArrayState::MustGoOn);
+        self.state = next;
         if std::mem::take(&mut self.skipping) {
             return Step::Skip(length);
         }
@@ -271,27 +278,27 @@ impl Array {
     }
 }
 
-/// Every row of CSV is a record; in quotes it may hold line ends.
+/// Every row of CSV is a record; it may contain line ends in quotes.
 ///
-/// A quote too many would swallow the lines behind it, up to the next quote or the end. So when
-/// quotes do not work out, only the line where it began is refused, and the next is looked at afresh.
+/// A stray quote would swallow the lines after it, up to the next quote or the end. So when quotes do
+/// not match, only the line in which the row began is refused, and the next one starts a new row.
 #[derive(Debug, Default)]
 pub(super) struct Rows {
-    /// So much of the window has been looked at.
+    /// The length of the window's beginning that was scanned.
     scanned: usize,
-    cell: Cell,
+    state: RowState,
     /// Within a line that is too long.
     skipping: bool,
 }
 
-/// Where in a row the scan stands.
+/// The scan position within a row.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Cell {
+enum RowState {
     #[default]
     Start,
     Plain,
     Quoted,
-    /// Behind a quote inside quotes: the end of the cell, or the first of two.
+    /// After a quote inside quotes: the end of the cell, or the first of two.
     Quote,
     Broken,
 }
@@ -306,36 +313,32 @@ impl Rows {
                 None => skip_all(bytes, at_end),
             };
         }
-        while self.cell != Cell::Broken
+        while self.state != RowState::Broken
             && let Some(byte) = bytes.get(self.scanned)
         {
-            self.cell = match (self.cell, byte) {
-                (Cell::Start, b'"') | (Cell::Quote, b'"') => Cell::Quoted,
-                (Cell::Quoted, b'"') => Cell::Quote,
-                (Cell::Quoted, _) => Cell::Quoted,
+            self.state = match (self.state, byte) {
+                (RowState::Start, b'"') | (RowState::Quote, b'"') => RowState::Quoted,
+                (RowState::Quoted, b'"') => RowState::Quote,
+                (RowState::Quoted, _) => RowState::Quoted,
                 (_, b'\n') => {
                     let end = self.scanned;
                     *self = Rows::default();
                     return record(&bytes[..end], end + 1);
                 }
-                (_, b',') => Cell::Start,
-                // Before a line end it belongs to that, elsewhere to the cell.
-                (Cell::Quote, b'\r') => Cell::Quote,
-                (Cell::Quote, _) => Cell::Broken,
-                _ => Cell::Plain,
+                (_, b',') => RowState::Start,
+                // Before a line end it is part of the line end, elsewhere of the cell.
+                (RowState::Quote, b'\r') => RowState::Quote,
+                (RowState::Quote, _) => RowState::Broken,
+                _ => RowState::Plain,
             };
             self.scanned += 1;
         }
         let too_long = bytes.len() > MAX_RECORD_BYTES;
-        let reason = match self.cell {
-            Cell::Broken => "has text behind a closing quote",
-            Cell::Quoted if at_end || too_long => "has a quote that never ends",
+        let reason = match self.state {
+            RowState::Broken => "has text after a closing quote",
+            RowState::Quoted if at_end || too_long => "has an unclosed quote",
             _ if too_long => {
-                *self = Rows {
-                    skipping: true,
-                    ..Rows::default()
-                };
-                return Step::TooLong(bytes.len());
+                return self.skip(bytes);
             }
             _ if !at_end => return Step::Wait,
             _ if bytes.is_empty() => return Step::End,
@@ -344,16 +347,12 @@ impl Rows {
                 return record(bytes, bytes.len());
             }
         };
-        // Only its first line; the others may be good.
+        // Only its first line; the others may be valid.
         let (text, length) = match find_line_end(bytes, 0) {
             Some(end) => (end, end + 1),
             None if at_end => (bytes.len(), bytes.len()),
             None if too_long => {
-                *self = Rows {
-                    skipping: true,
-                    ..Rows::default()
-                };
-                return Step::TooLong(bytes.len());
+                return self.skip(bytes);
             }
             None => return Step::Wait,
         };
@@ -367,9 +366,17 @@ impl Rows {
             },
         }
     }
+
+    fn skip(&mut self, bytes: &[u8]) -> Step {
+        *self = Rows {
+            skipping: true,
+            ..Rows::default()
+        };
+        Step::TooLong(bytes.len())
+    }
 }
 
-/// The record that `text` is, unless it is blank or too long.
+/// `text` as a record, unless it is blank or too long.
 fn record(text: &[u8], length: usize) -> Step {
     let text = without_carriage_return(text);
     match text.len() {
@@ -402,9 +409,9 @@ mod tests {
 
     use super::*;
 
-    /// What `splitter` finds in `input` when it is delivered in pieces of `piece` bytes: each record
-    /// with its line, and a word for whatever is none.
-    fn found(mut splitter: Splitter, input: &[u8], piece: usize) -> Vec<(u64, String)> {
+    /// The records, each with its line, and the errors found in `input` when it arrives in
+    /// pieces of `piece` bytes.
+    fn found(format: Format, input: &[u8], piece: usize) -> Vec<(u64, String)> {
         struct Trickle<'a>(&'a [u8], usize);
         impl Read for Trickle<'_> {
             fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
@@ -412,6 +419,7 @@ mod tests {
                 self.0.read(&mut into[..count])
             }
         }
+        let mut splitter = Splitter::new(format);
         let mut window = Window::new(Trickle(input, piece));
         let mut found = Vec::new();
         loop {
@@ -453,22 +461,10 @@ mod tests {
         }
     }
 
-    fn lines() -> Splitter {
-        Splitter::Lines(Lines::default())
-    }
-
-    fn array() -> Splitter {
-        Splitter::Array(Array::default())
-    }
-
-    fn rows() -> Splitter {
-        Splitter::Rows(Rows::default())
-    }
-
     #[track_caller]
-    fn assert_finds(splitter: fn() -> Splitter, input: &str, expected: &[(u64, &str)]) {
+    fn assert_finds(format: Format, input: &str, expected: &[(u64, &str)]) {
         for piece in [1, 7, usize::MAX] {
-            let found = found(splitter(), input.as_bytes(), piece);
+            let found = found(format, input.as_bytes(), piece);
             let found: Vec<_> = found
                 .iter()
                 .map(|(line, text)| (*line, text.as_str()))
@@ -478,41 +474,53 @@ mod tests {
     }
 
     #[test]
-    fn lines_end_with_or_without_a_carriage_return_and_the_last_without_either() {
-        assert_finds(lines, "a\r\n\n  \nb\n c", &[(1, "a"), (4, "b"), (5, " c")]);
-        assert_finds(lines, "", &[]);
-        assert_finds(lines, "\n\n", &[]);
+    fn line_end_may_have_carriage_return_or_be_missing() {
+        assert_finds(
+            Format::Ndjson,
+            "a\r\n\n  \nb\n c",
+            &[(1, "a"), (4, "b"), (5, " c")],
+        );
+        assert_finds(Format::Ndjson, "", &[]);
+        assert_finds(Format::Ndjson, "\n\n", &[]);
     }
 
     #[test]
-    fn elements_of_an_array_may_span_lines_and_hold_brackets_in_texts() {
+    fn array_element_may_span_lines_and_quote_brackets() {
         let input = "[\n {\"a\": \"],}\\\"\"},\n {\n \"b\":[1,{}]\n },3 ]\n";
         let expected = [
             (2, "{\"a\": \"],}\\\"\"}"),
             (3, "{\n \"b\":[1,{}]\n }"),
             (5, "3"),
         ];
-        assert_finds(array, input, &expected);
-        assert_finds(array, "[]", &[]);
-        assert_finds(array, "[1][2]\n{}\n", &[(1, "1"), (1, "2"), (2, "{}")]);
+        assert_finds(Format::Json, input, &expected);
+        assert_finds(Format::Json, "[]", &[]);
+        assert_finds(
+            Format::Json,
+            "[1][2]\n{}\n",
+            &[(1, "1"), (1, "2"), (2, "{}")],
+        );
     }
 
     #[test]
-    fn what_is_wrong_with_an_array_shows() {
-        assert_finds(array, "[1,,2,]", &[(1, "1"), (1, ""), (1, "2"), (1, "")]);
+    fn malformed_array_is_reported() {
         assert_finds(
-            array,
+            Format::Json,
+            "[1,,2,]",
+            &[(1, "1"), (1, ""), (1, "2"), (1, "")],
+        );
+        assert_finds(
+            Format::Json,
             "[1,{\"a\"",
             &[(1, "1"), (1, "{\"a\""), (1, "<unfinished>")],
         );
-        assert_finds(array, "[1,", &[(1, "1"), (1, "<unfinished>")]);
-        assert_finds(array, "[", &[(1, "<unfinished>")]);
-        assert_finds(array, "[{]},2]", &[(1, "{]}"), (1, "2")]);
-        assert_finds(array, "[1] x y\n", &[(1, "1"), (1, "x y")]);
+        assert_finds(Format::Json, "[1,", &[(1, "1"), (1, "<unfinished>")]);
+        assert_finds(Format::Json, "[", &[(1, "<unfinished>")]);
+        assert_finds(Format::Json, "[{]},2]", &[(1, "{]}"), (1, "2")]);
+        assert_finds(Format::Json, "[1] x y\n", &[(1, "1"), (1, "x y")]);
     }
 
     #[test]
-    fn rows_hold_line_ends_in_quotes_only() {
+    fn row_contains_line_ends_in_quotes_only() {
         let input = "a,b\r\n\"x\ny\",2\r\n\n3,\"q\"\"q\"\n4,5\"";
         let expected = [
             (1, "a,b"),
@@ -520,56 +528,56 @@ mod tests {
             (5, "3,\"q\"\"q\""),
             (6, "4,5\""),
         ];
-        assert_finds(rows, input, &expected);
+        assert_finds(Format::Csv, input, &expected);
     }
 
     #[test]
-    fn a_stray_quote_costs_its_own_line_only() {
+    fn stray_quote_refuses_its_own_line_only() {
         assert_finds(
-            rows,
+            Format::Csv,
             "1,\"x\n2,y\n3,\"z\"\n4,w\n",
             &[
-                (1, "<has text behind a closing quote> 1,\"x"),
+                (1, "<has text after a closing quote> 1,\"x"),
                 (2, "2,y"),
                 (3, "3,\"z\""),
                 (4, "4,w"),
             ],
         );
         assert_finds(
-            rows,
+            Format::Csv,
             "1,\"x\n2,y\n",
-            &[(1, "<has a quote that never ends> 1,\"x"), (2, "2,y")],
+            &[(1, "<has an unclosed quote> 1,\"x"), (2, "2,y")],
         );
         assert_finds(
-            rows,
+            Format::Csv,
             "\"a\"b\nc",
-            &[(1, "<has text behind a closing quote> \"a\"b"), (2, "c")],
+            &[(1, "<has text after a closing quote> \"a\"b"), (2, "c")],
         );
     }
 
     #[test]
-    fn a_record_that_is_too_long_is_passed_over_and_never_held() {
+    fn too_long_record_is_skipped() {
         let long = "x".repeat(3 * MAX_RECORD_BYTES);
         let after_lines = format!("a\n{long}\nb\n");
-        assert_finds_whole(lines, &after_lines, &["a", "<too long> xxx", "b"]);
-        assert_finds_whole(rows, &after_lines, &["a", "<too long> xxx", "b"]);
+        assert_finds_whole(Format::Ndjson, &after_lines, &["a", "<too long> xxx", "b"]);
+        assert_finds_whole(Format::Csv, &after_lines, &["a", "<too long> xxx", "b"]);
         let quoted = format!("a\n\"{long}\nb\n");
-        assert_finds_whole(rows, &quoted, &["a", "<too long> \"xx", "b"]);
+        assert_finds_whole(Format::Csv, &quoted, &["a", "<too long> \"xx", "b"]);
         let in_array = format!("[1,[{long}],2]");
-        assert_finds_whole(array, &in_array, &["1", "<too long> [xx", "2"]);
+        assert_finds_whole(Format::Json, &in_array, &["1", "<too long> [xx", "2"]);
         assert_finds_whole(
-            array,
+            Format::Json,
             &format!("[[{long}"),
             &["<too long> [xx", "<unfinished>"],
         );
         let after_array = format!("[1]{long}\n[2]");
-        assert_finds_whole(array, &after_array, &["1", "<too long> xxx", "2"]);
+        assert_finds_whole(Format::Json, &after_array, &["1", "<too long> xxx", "2"]);
     }
 
     #[track_caller]
-    fn assert_finds_whole(splitter: fn() -> Splitter, input: &str, expected: &[&str]) {
+    fn assert_finds_whole(format: Format, input: &str, expected: &[&str]) {
         for piece in [64 * 1024, usize::MAX] {
-            let found = found(splitter(), input.as_bytes(), piece);
+            let found = found(format, input.as_bytes(), piece);
             let texts: Vec<_> = found.iter().map(|(_, text)| text.as_str()).collect();
             assert_eq!(texts, expected);
         }
@@ -577,20 +585,20 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_pieces_in_which_a_stream_arrives_make_no_difference(
+        fn pieces_of_a_stream_do_not_change_records(
             input in "[\\[\\]{}\",a \n\r\\\\]{0,60}",
             piece in 1_usize..9,
         ) {
-            for splitter in [lines, array, rows] {
-                let whole = found(splitter(), input.as_bytes(), usize::MAX);
-                let pieces = found(splitter(), input.as_bytes(), piece);
+            for format in [Format::Ndjson, Format::Json, Format::Csv] {
+                let whole = found(format, input.as_bytes(), usize::MAX);
+                let pieces = found(format, input.as_bytes(), piece);
                 prop_assert_eq!(whole, pieces);
             }
         }
 
         #[test]
-        fn every_byte_of_lines_is_in_a_record_or_blank(input in "[a \n]{0,60}") {
-            let found = found(lines(), input.as_bytes(), usize::MAX);
+        fn every_line_is_a_record_or_blank(input in "[a \n]{0,60}") {
+            let found = found(Format::Ndjson, input.as_bytes(), usize::MAX);
             let expected: Vec<String> = input
                 .split('\n')
                 .filter(|line| !line.trim().is_empty())

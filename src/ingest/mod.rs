@@ -1,21 +1,22 @@
 //! Bytes in, checked records out.
 //!
-//! Files and streams of NDJSON, JSON or CSV, compressed or not, become [`NewUsage`]s, complete and
-//! safe for either engine, or [`Refusal`]s that name line, field and reason. A refused line never
-//! stops the good ones. Nothing here knows the database the records go to.
+//! Files and streams of NDJSON, JSON or CSV, compressed or not, become [`NewUsage`]s, metric points or
+//! charges, complete and safe for either engine, or [`Refusal`]s that name line, field and reason. A refused
+//! line never stops the others.
 //!
 //! ```text
-//! source   opens files and stdin, sees through gzip and zstd
-//! lines    finds the records in a stream: lines, elements of an array, rows of CSV, in bounded memory
-//! json     one object to the values of its fields
-//! csv      one row to the values of its fields
-//! fields   the names of the fields, and what a line says about each
-//! check    what a line says to a record: types, ranges, times, defaults
-//! key      the ids of records that have none
-//! rejects  refused lines, kept in a file and read back
-//! points   measurements and bills instead of usage: a loop of their own, with the same lines and rejects
-//! block    what is handed on: records and refusals, in the order of their lines
-//! reader   the loop through all of it
+//! source     opens files and stdin, decompresses gzip and zstd
+//! lines      finds the records in a stream: lines, array elements, CSV rows, in bounded memory
+//! read_loop  reads one input and passes its records to a consumer
+//! reader     the consumer for usage records: checks, ids, blocks, replay of rejects files
+//! points     the consumer for metric points and bills
+//! json, csv  one object or row as the values of its fields
+//! fields     the fields of a usage record
+//! check      values to a record: types, ranges, times, defaults
+//! key        the ids of records that have none
+//! spill      ordinals of identical records, on disk when memory is full
+//! rejects    refused lines, kept in a file and read back
+//! block      records and refusals, in the order of their lines
 //! ```
 
 mod block;
@@ -26,16 +27,19 @@ mod json;
 mod key;
 mod lines;
 mod points;
+mod read_loop;
 mod reader;
 mod rejects;
 mod source;
+mod spill;
 
-pub use block::{Block, Place, Replayed};
-pub use check::{Rules, TimeUnit, zone_from_text};
-pub use fields::{Field, Mapping, Unknown};
+pub use block::{Block, Replayed};
+pub use check::{TimeOptions, TimeUnit, parse_zone};
+pub use fields::{Field, Mapping, UnknownFields};
 pub use key::{EventHash, derived_id};
-pub use points::{Broken, Found, Line, Said, read_lines};
-pub use reader::{Ended, Failure, Format, Job, read};
+pub use points::{FromLine, read_lines};
+pub use read_loop::{Format, InputFailure, ReadError};
+pub use reader::{Job, ReadSummary, read};
 pub use rejects::{RawIs, RejectsFile};
 pub use source::{Input, OpenError};
 
@@ -44,62 +48,57 @@ use std::sync::Arc;
 #[cfg(doc)]
 use crate::domain::usage::record::NewUsage;
 
-/// The longest record that is read. Longer ones are refused, and never held in memory.
+/// The longest record. Longer ones are refused and never held in memory.
 pub const MAX_RECORD_BYTES: usize = 1 << 20;
 
-/// Where records come from; shared by everything that was read there.
+/// An input, shared by everything that was read from it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
     /// The input as messages name it.
     pub input: String,
     /// The name that goes into derived ids: a file's name without its directories, `-` for stdin.
     pub source: String,
-    /// How a record is written there.
     pub syntax: Syntax,
 }
 
-/// How one record is written.
+/// The syntax of a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Syntax {
     Json,
-    /// A row of CSV under this header.
+    /// A row of CSV under this header line.
     Csv {
-        /// The header line as it was written.
         header: String,
     },
 }
 
-/// A line that is not recorded, and why.
+/// A refused line, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
     pub origin: Arc<Origin>,
-    /// Its line in the input, from 1; of a record of several lines, the first.
+    /// The line in the input, from 1; the first one of a record of several lines.
     pub line: u64,
-    /// Where it begins in the input, decompressed.
+    /// Its offset in the decompressed input.
     pub byte: u64,
-    /// What is wrong with it.
-    pub problem: Problem,
+    pub problem: LineError,
     /// The line itself, without its end.
     pub raw: Vec<u8>,
-    /// Why `raw` is not the line as it was.
+    /// Why `raw` differs from the original line.
     pub raw_is: Option<RawIs>,
 }
 
-/// What is wrong with a line.
+/// A problem with a line.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
-    /// The kind of reason, for programs.
+pub struct LineError {
     pub code: Code,
-    /// The field, where it is one.
+    /// The field, unless the line as a whole is at fault.
     pub field: Option<String>,
-    /// The reason, for people: what is wrong, and the cure where we know it.
+    /// The problem and, if known, its solution, to follow the name of the field in a sentence.
     pub message: String,
 }
 
-impl Problem {
-    /// A problem with the line as a whole.
-    pub fn new(code: Code, message: impl Into<String>) -> Problem {
-        Problem {
+impl LineError {
+    pub fn new(code: Code, message: impl Into<String>) -> LineError {
+        LineError {
             code,
             field: None,
             message: message.into(),
@@ -107,8 +106,8 @@ impl Problem {
     }
 
     /// A problem with one field.
-    pub fn with(code: Code, field: impl Into<String>, message: impl Into<String>) -> Problem {
-        Problem {
+    pub fn with(code: Code, field: impl Into<String>, message: impl Into<String>) -> LineError {
+        LineError {
             code,
             field: Some(field.into()),
             message: message.into(),
@@ -116,7 +115,7 @@ impl Problem {
     }
 }
 
-/// The kind of reason for a refusal. The names are a promise to programs that read rejects.
+/// The kind of a problem. The names are part of the format of rejects files.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
 )]
@@ -130,24 +129,24 @@ pub enum Code {
     Csv,
     /// Longer than is read or stored.
     TooLong,
-    /// A field that nobody knows.
+    /// An unknown field.
     UnknownField,
-    /// A field that is said twice.
+    /// A field that appears twice.
     DuplicateField,
-    /// A field that must be there.
+    /// A required field.
     Missing,
     /// A value of another type.
     Type,
     /// A value out of its range.
     Range,
-    /// A time that cannot be understood or cannot be true.
+    /// A time that is invalid or implausible.
     Time,
-    /// A text with a NUL in it, which PostgreSQL cannot store.
+    /// Text with a NUL, which PostgreSQL cannot store.
     Nul,
     /// The same id is stored with other content.
     Conflict,
     /// The database refuses the row.
     Database,
-    /// A kept line whose text is not the whole original.
+    /// A kept line whose text differs from the original.
     Raw,
 }

@@ -1,7 +1,7 @@
-//! Refused lines, kept in a file and read back.
+//! Rejects files: refused lines, kept and read back.
 //!
-//! Each is a line of NDJSON that says what was wrong and holds the line itself, so that a person can
-//! correct it there, and all that is needed to read it as if it stood where it came from.
+//! Each is a line of NDJSON with the problem and the line itself, to be corrected there, and with all that
+//! is needed to read it as if it stood in its original input.
 
 use std::borrow::Cow;
 use std::fs::{self, File, OpenOptions};
@@ -14,21 +14,19 @@ use serde::{Deserialize, Serialize};
 
 use super::{Code, Origin, Refusal, Syntax};
 
-/// A refused line as it is kept.
+/// A refused line in a rejects file.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Reject {
-    /// The input it came from, as messages name it.
     pub(super) input: String,
     pub(super) line: u64,
     pub(super) byte: u64,
     pub(super) code: Code,
-    /// The field that is wrong, where it is one.
     pub(super) field: Option<String>,
     pub(super) message: String,
-    /// The line: this is what to correct.
+    /// The line, for the user to correct.
     pub(super) raw: String,
-    /// What keeps `raw` from being the whole original; to be removed once `raw` is right.
+    /// Why `raw` differs from the original line; the user removes it once `raw` is correct.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) raw_is: Option<RawIs>,
     pub(super) format: RejectFormat,
@@ -40,22 +38,20 @@ pub(super) struct Reject {
     pub(super) at: DateTime<Utc>,
 }
 
-/// Why a kept line is not the line as it was.
+/// Why a kept line differs from the original.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RawIs {
-    /// Only its beginning: the rest was too long to keep.
+    /// Only its beginning: the whole was too long.
     Cut,
-    /// It was not UTF-8; what could not be read was replaced by U+FFFD.
+    /// It was not UTF-8; invalid bytes were replaced by U+FFFD.
     Lossy,
 }
 
-/// How a kept line is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum RejectFormat {
     Json,
-    /// A row of CSV.
     Csv,
 }
 
@@ -87,7 +83,7 @@ impl Reject {
         }
     }
 
-    /// Where the line came from in the first place.
+    /// The original input.
     pub(super) fn origin(&self) -> Origin {
         let syntax = match (&self.format, &self.header) {
             (RejectFormat::Csv, Some(header)) => Syntax::Csv {
@@ -105,8 +101,8 @@ impl Reject {
 
 /// The file that refused lines are written to.
 ///
-/// Lines are added behind those that are there: what nobody has looked at yet must not be lost. A file
-/// that was made for nothing is removed again.
+/// Lines are appended, because those of earlier runs may still need correction. A file that was created
+/// and stayed empty is removed again.
 #[derive(Debug)]
 pub struct RejectsFile {
     path: PathBuf,
@@ -116,7 +112,7 @@ pub struct RejectsFile {
 }
 
 impl RejectsFile {
-    /// Opens the file, or makes one that only its owner may read.
+    /// Opens the file, or creates one that only its owner may read.
     pub fn open(path: &Path) -> io::Result<RejectsFile> {
         let make = OpenOptions::new()
             .append(true)
@@ -138,10 +134,11 @@ impl RejectsFile {
         })
     }
 
-    /// Whether `path` is this very file.
-    pub fn is(&self, path: &Path) -> io::Result<bool> {
-        let (ours, other) = (self.file.get_ref().metadata()?, fs::metadata(path)?);
-        Ok((ours.dev(), ours.ino()) == (other.dev(), other.ino()))
+    /// Whether `other` is this very file, by whatever path. A device is not: reading from it what was
+    /// written to it is harmless or intended.
+    pub(super) fn is_same(&self, other: &File) -> io::Result<bool> {
+        let (ours, other) = (self.file.get_ref().metadata()?, other.metadata()?);
+        Ok(ours.is_file() && (ours.dev(), ours.ino()) == (other.dev(), other.ino()))
     }
 
     /// Its path, as it was given.
@@ -149,24 +146,23 @@ impl RejectsFile {
         &self.path
     }
 
-    /// Whether nothing was written to it yet.
+    /// Whether nothing was written to it by this run.
     pub fn is_empty(&self) -> bool {
         self.is_empty
     }
 
-    /// Writes a line that is refused at `at`.
+    /// Writes a line refused at `at`.
     pub fn write(&mut self, refusal: &Refusal, at: DateTime<Utc>) -> io::Result<()> {
         self.is_empty = false;
         serde_json::to_writer(&mut self.file, &Reject::new(refusal, at))?;
         self.file.write_all(b"\n")
     }
 
-    /// Hands on to the file what is still held back.
     pub fn flush(&mut self) -> io::Result<()> {
         self.file.flush()
     }
 
-    /// Ends it.
+    /// Closes it, and removes it if it was created for nothing.
     pub fn close(mut self) -> io::Result<()> {
         self.file.flush()?;
         if self.is_empty && self.was_made {

@@ -1,4 +1,4 @@
-//! Opens files and stdin, and sees through gzip and zstd.
+//! Opens files and stdin, and decompresses gzip and zstd.
 
 use std::fs::File;
 use std::io::{self, BufReader, Cursor, Read};
@@ -7,11 +7,13 @@ use std::path::{Path, PathBuf};
 
 use flate2::read::MultiGzDecoder;
 
-/// An input that was opened and not yet read.
+use super::rejects::RejectsFile;
+
+/// An opened input.
 #[derive(Debug)]
 pub struct Input {
     pub name: String,
-    /// As derived ids name it.
+    /// Its name in derived ids.
     pub source: String,
     stream: Stream,
 }
@@ -64,7 +66,7 @@ impl Input {
         })
     }
 
-    /// Reads a text that is there already.
+    /// Text in memory.
     pub fn text(name: &str, text: Vec<u8>) -> Input {
         Input {
             name: name.to_owned(),
@@ -73,13 +75,21 @@ impl Input {
         }
     }
 
-    /// Gives it another source.
+    /// Sets its name in derived ids.
     #[must_use]
     pub fn with_source(mut self, source: Option<&str>) -> Input {
         if let Some(source) = source {
             self.source = source.to_owned();
         }
         self
+    }
+
+    /// Whether it is the file that refused lines are written to.
+    pub fn is_file(&self, rejects: &RejectsFile) -> io::Result<bool> {
+        match &self.stream {
+            Stream::File(file) => rejects.is_same(file),
+            Stream::Text(_) => Ok(false),
+        }
     }
 
     /// The stream, decompressed.
@@ -91,10 +101,10 @@ impl Input {
     }
 }
 
-/// The most memory a zstd stream may ask for, as a power of two. 8 MiB is what its levels up to 19 use.
+/// The most memory a zstd stream may use, as a power of two. Levels up to 19 use 8 MiB.
 const ZSTD_WINDOW_LOG_MAX: u32 = 23;
 
-/// Streams that are not what they seem: how they begin, what they are, what to do about them.
+/// First bytes of formats that are not supported, and what to do about each.
 const FOREIGN: &[(&[u8], &str)] = &[
     (
         b"BZh",
@@ -116,10 +126,13 @@ const FOREIGN: &[(&[u8], &str)] = &[
         b"\xfe\xff",
         "is UTF-16: pipe it through `iconv -f UTF-16 -t UTF-8`",
     ),
-    (b"PAR1", "is Parquet, which is not read here"),
+    (
+        b"PAR1",
+        "is Parquet, which is not supported: export it as CSV or NDJSON",
+    ),
     (
         b"SQLite format 3\0",
-        "is a SQLite database, not an export from one",
+        "is a SQLite database: export it as CSV or NDJSON",
     ),
 ];
 
@@ -128,7 +141,7 @@ const ZSTD: &[u8] = b"\x28\xb5\x2f\xfd";
 
 fn decompressed(mut file: impl Read + 'static) -> io::Result<Box<dyn Read>> {
     let mut beginning = Vec::new();
-    // A pipe may deliver byte by byte. No record is shorter than a magic number.
+    // A pipe may deliver byte by byte.
     while beginning.len() < ZSTD.len() {
         let mut more = [0; 16];
         match file.read(&mut more) {
@@ -155,13 +168,13 @@ fn decompressed(mut file: impl Read + 'static) -> io::Result<Box<dyn Read>> {
     Ok(Box::new(whole))
 }
 
-/// Says what went wrong while a stream was read.
+/// The reason of a read error.
 pub(super) fn explain(error: &io::Error) -> String {
     let text = error.to_string();
     match error.kind() {
-        io::ErrorKind::UnexpectedEof => "is compressed and ends too early".to_owned(),
+        io::ErrorKind::UnexpectedEof => "is compressed and truncated".to_owned(),
         _ if text.contains("too much memory") => {
-            "needs more memory to be read than zstd's levels up to 19: pipe it through `zstd -dc --long=31`"
+            "requires more memory than zstd levels up to 19: pipe it through `zstd -dc --long=31`"
                 .to_owned()
         }
         _ => text,
@@ -187,18 +200,18 @@ mod tests {
     }
 
     #[test]
-    fn compressed_streams_are_told_by_how_they_begin() {
+    fn compression_is_detected() {
         assert_eq!(read(b"plain".to_vec()).unwrap(), "plain");
         assert_eq!(read(b"a".to_vec()).unwrap(), "a");
         assert_eq!(read(Vec::new()).unwrap(), "");
-        // Both allow several parts one after the other; `cat a.gz b.gz` is common.
+        // Both formats may be concatenated; `cat a.gz b.gz` is common.
         assert_eq!(read([gzip("a"), gzip("b")].concat()).unwrap(), "ab");
         let zstd = |text: &str| zstd::encode_all(text.as_bytes(), 0).unwrap();
         assert_eq!(read([zstd("a"), zstd("b")].concat()).unwrap(), "ab");
     }
 
     #[test]
-    fn what_cannot_be_read_says_what_it_is() {
+    fn unsupported_format_is_named() {
         let refused = |bytes: &[u8]| read(bytes.to_vec()).unwrap_err().to_string();
         assert!(refused(b"BZh91AY").contains("bzip2"));
         assert!(refused(b"PK\x03\x04\0\0").contains("zip"));
@@ -207,12 +220,12 @@ mod tests {
         cut.truncate(cut.len() - 9);
         assert_eq!(
             explain(&read(cut).unwrap_err()),
-            "is compressed and ends too early"
+            "is compressed and truncated"
         );
     }
 
     #[test]
-    fn a_window_that_would_take_much_memory_is_refused() {
+    fn large_zstd_window_is_refused() {
         let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), 1).unwrap();
         encoder.long_distance_matching(true).unwrap();
         encoder.window_log(27).unwrap();

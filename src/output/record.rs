@@ -1,127 +1,115 @@
-//! What `record` answers: every line accounted for.
+//! The answer of `record`: the number of lines by outcome.
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use super::Answer;
-use crate::domain::format::count;
+use super::columns::{self, Cell, Column};
+use crate::domain::format;
 
-/// What became of the lines that were read.
-#[derive(Clone, Debug, Default, PartialEq)]
+/// The lines that were read, by outcome.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Summary {
-    /// Lines that are not blank. The next five add up to it.
+    /// Lines that are not blank: the sum of the next four and `rolled_back`.
     pub read: u64,
-    /// Recorded now.
     pub inserted: u64,
-    /// Recorded before, with the same content.
+    /// Stored before, with the same content.
     pub duplicate: u64,
-    /// Not recorded: the same id is recorded with other content.
+    /// Refused: the same id is stored with other content.
     pub conflict: u64,
-    /// Not recorded: something is wrong with the line.
+    /// Refused: the line is invalid.
     pub refused: u64,
-    /// Not recorded after all: with `--atomic`, because of other lines.
+    /// Not inserted, with `--atomic`, because of other lines.
     pub rolled_back: u64,
-    /// Of those recorded, how many had their error message cut.
+    /// Records whose error message was truncated.
     pub cut: u64,
-    /// Of those recorded, how many a second run could not know again.
+    /// Records that a second run would insert again.
     pub unrepeatable: u64,
-    /// The earliest and the latest call among those recorded, now or before.
-    pub span: Option<(DateTime<Utc>, DateTime<Utc>)>,
-    /// Whether the input was read to its end.
+    /// The earliest call among those that are stored, now or before.
+    #[serde(serialize_with = "super::json::maybe_time")]
+    pub from: Option<DateTime<Utc>>,
+    /// The latest one.
+    #[serde(serialize_with = "super::json::maybe_time")]
+    pub to: Option<DateTime<Utc>>,
+    /// Whether all inputs were read to their ends.
     pub complete: bool,
-    /// How long it took.
     pub seconds: f64,
+    pub lines_per_second: f64,
 }
 
 impl Summary {
-    fn lines_per_second(&self) -> f64 {
-        // Under a millisecond no rate means anything.
-        (self.read as f64 / self.seconds.max(0.001)).round()
+    /// Takes a stored call into the period from `from` to `to`.
+    pub fn extend(&mut self, at: DateTime<Utc>) {
+        self.from = Some(self.from.map_or(at, |from| from.min(at)));
+        self.to = Some(self.to.map_or(at, |to| to.max(at)));
     }
 
-    fn counts(&self) -> [(&'static str, u64); 8] {
-        [
-            ("read", self.read),
-            ("inserted", self.inserted),
-            ("duplicate", self.duplicate),
-            ("conflict", self.conflict),
-            ("refused", self.refused),
-            ("rolled_back", self.rolled_back),
-            ("cut", self.cut),
-            ("unrepeatable", self.unrepeatable),
-        ]
+    /// Sets the time that it took.
+    pub fn set_elapsed(&mut self, elapsed: Duration) {
+        self.seconds = elapsed.as_millis() as f64 / 1_000.0;
+        // Under a millisecond no rate is meaningful.
+        self.lines_per_second = (self.read as f64 / elapsed.as_secs_f64().max(0.001)).round();
     }
 }
 
-fn instant(at: DateTime<Utc>) -> String {
-    at.to_rfc3339_opts(SecondsFormat::Millis, true)
-}
-
-#[derive(Serialize)]
-struct SummaryJson {
-    read: u64,
-    inserted: u64,
-    duplicate: u64,
-    conflict: u64,
-    refused: u64,
-    rolled_back: u64,
-    cut: u64,
-    unrepeatable: u64,
-    from: Option<String>,
-    to: Option<String>,
-    complete: bool,
-    seconds: f64,
-    lines_per_second: f64,
-}
+const COUNTS: [(&str, fn(&Summary) -> u64); 8] = [
+    ("read", |it| it.read),
+    ("inserted", |it| it.inserted),
+    ("duplicate", |it| it.duplicate),
+    ("conflict", |it| it.conflict),
+    ("refused", |it| it.refused),
+    ("rolled_back", |it| it.rolled_back),
+    ("cut", |it| it.cut),
+    ("unrepeatable", |it| it.unrepeatable),
+];
 
 impl Answer for Summary {
     fn table(&self, _width: Option<usize>) -> String {
         let mut text = String::new();
-        for (index, (name, number)) in self.counts().into_iter().enumerate() {
-            // The last three are exceptions, told where there are any.
+        for (index, (name, number)) in COUNTS.into_iter().enumerate() {
+            let number = number(self);
+            // The last three are exceptions.
             if index < 5 || number > 0 {
-                let number = count(number.cast_signed());
-                text.push_str(&format!("{:<13}{number:>13}\n", name.replace('_', " ")));
+                let name = name.replace('_', " ");
+                text.push_str(&format!("{name:<13}{:>13}\n", format::count(number)));
             }
         }
-        if let Some((from, to)) = self.span {
-            text.push_str(&format!("from  {}\nto    {}\n", instant(from), instant(to)));
+        if let Some((from, to)) = self.from.zip(self.to) {
+            let (from, to) = (format::time(from), format::time(to));
+            text.push_str(&format!("from  {from}\nto    {to}\n"));
         }
-        let rate = count(self.lines_per_second() as i64);
-        text.push_str(&format!("in {:.1} s, {rate} lines/s\n", self.seconds));
+        let rate = format::number(self.lines_per_second);
+        let seconds = format::number(self.seconds);
+        text.push_str(&format!("in {seconds} s, {rate} lines/s\n"));
         text
     }
 
     fn json(&self) -> impl Serialize {
-        SummaryJson {
-            read: self.read,
-            inserted: self.inserted,
-            duplicate: self.duplicate,
-            conflict: self.conflict,
-            refused: self.refused,
-            rolled_back: self.rolled_back,
-            cut: self.cut,
-            unrepeatable: self.unrepeatable,
-            from: self.span.map(|(from, _)| instant(from)),
-            to: self.span.map(|(_, to)| instant(to)),
-            complete: self.complete,
-            seconds: (self.seconds * 1_000.0).round() / 1_000.0,
-            lines_per_second: self.lines_per_second(),
-        }
+        self
     }
 
     fn csv(&self) -> Vec<Vec<String>> {
-        let (from, to) = self.span.unzip();
-        let mut header: Vec<String> = self.counts().map(|(name, _)| name.to_owned()).to_vec();
-        let mut row: Vec<String> = self.counts().map(|(_, number)| number.to_string()).to_vec();
-        header.extend(["from", "to", "complete", "seconds"].map(str::to_owned));
-        row.extend([
-            from.map(instant).unwrap_or_default(),
-            to.map(instant).unwrap_or_default(),
-            self.complete.to_string(),
-            format!("{:.3}", self.seconds),
-        ]);
-        vec![header, row]
+        let mut list: Vec<Column<'_, Summary>> = COUNTS
+            .into_iter()
+            .map(|(name, number)| {
+                Column::csv_only(name, move |it: &Summary| Cell::count(number(it)))
+            })
+            .collect();
+        let time = |at: Option<DateTime<Utc>>| Cell::or_missing(at, Cell::Time);
+        list.push(Column::csv_only("from", move |it: &Summary| time(it.from)));
+        list.push(Column::csv_only("to", move |it: &Summary| time(it.to)));
+        list.push(Column::csv_only("complete", |it: &Summary| {
+            Cell::Bool(it.complete)
+        }));
+        list.push(Column::csv_only("seconds", |it: &Summary| {
+            Cell::Number(it.seconds)
+        }));
+        list.push(Column::csv_only("lines_per_second", |it: &Summary| {
+            Cell::Number(it.lines_per_second)
+        }));
+        columns::csv(&list, std::slice::from_ref(self))
     }
 }
 
@@ -129,15 +117,20 @@ impl Answer for Summary {
 mod tests {
     use super::*;
 
-    #[test]
-    fn exceptions_are_told_only_where_there_are_any() {
-        let plain = Summary {
+    fn summary() -> Summary {
+        let mut summary = Summary {
             read: 1_200,
             inserted: 1_200,
             complete: true,
-            seconds: 0.5,
             ..Summary::default()
         };
+        summary.set_elapsed(Duration::from_millis(500));
+        summary
+    }
+
+    #[test]
+    fn table_omits_exceptions_that_are_zero() {
+        let plain = summary();
         assert_eq!(
             plain.table(None),
             "read                 1,200\n\
@@ -149,5 +142,17 @@ mod tests {
         );
         let cut = Summary { cut: 3, ..plain };
         assert!(cut.table(None).contains("cut                      3\n"));
+    }
+
+    #[test]
+    fn csv_has_times_in_milliseconds() {
+        let mut summary = summary();
+        summary.extend(DateTime::UNIX_EPOCH);
+        let [header, row] = &summary.csv()[..] else {
+            panic!("a header and a row");
+        };
+        assert_eq!(header.len(), row.len());
+        assert_eq!(row[8], "1970-01-01T00:00:00.000Z");
+        assert_eq!(row[10..], ["true", "0.5", "2400"]);
     }
 }

@@ -1,6 +1,6 @@
-//! Families of daily series, to try forecasts on: each a way in which storage, connections or requests grow.
+//! Families of daily series to test forecasts with: each is a way in which storage, connections or requests grow.
 //!
-//! Every seed is another series of the family, with a pace, a noise and a beginning of its own. Nothing here
+//! Each seed gives another series of the family, with its own growth, noise and start. Nothing here
 //! calls a transcendental function: the same seed gives the same series on every machine.
 
 use super::random::Random;
@@ -94,7 +94,7 @@ pub fn gauge(family: &str, seed: u64, days: i32) -> Vec<Point> {
         }
         let missing =
             family == "gaps" && (random.chance(0.3) || (20..25).contains(&day)) && day % 30 != 29;
-        // The days on which a forecast is looked at are kept.
+        // The days of the forecasts are kept.
         if !missing || day >= 60 {
             points.push((day, value.unwrap_or(level).max(0.0)));
         }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::usage::Call;
 
-/// How fields are named.
+/// The spelling of field names.
 #[derive(Clone, Copy, ValueEnum)]
 pub enum Case {
     Snake,
@@ -65,7 +65,7 @@ impl Case {
     }
 }
 
-/// One line of NDJSON; what is not known is left out.
+/// One line of NDJSON, without absent values.
 pub fn ndjson(call: &Call, case: Case) -> String {
     // By hand, to keep the order of the fields.
     let fields = FIELDS.iter().zip(values(call));
@@ -76,12 +76,11 @@ pub fn ndjson(call: &Call, case: Case) -> String {
     format!("{{{}}}", members.join(","))
 }
 
-/// The first line of CSV.
 pub fn csv_header(case: Case) -> String {
     FIELDS.map(|name| case.name(name)).join(",")
 }
 
-/// One line of CSV; what is not known is empty.
+/// One line of CSV; absent values are empty cells.
 pub fn csv(call: &Call) -> String {
     let cells = values(call).map(|value| match value {
         Value::Null => String::new(),
@@ -94,7 +93,6 @@ pub fn csv(call: &Call) -> String {
     cells.join(",")
 }
 
-/// An instant as the records spell it.
 pub fn instant(at: DateTime<Utc>) -> String {
     at.to_rfc3339_opts(SecondsFormat::Millis, true)
 }

@@ -1,5 +1,5 @@
-//! Infrastructure metrics as a collector would write them, once a day: growth, weekends, and counters
-//! that start anew with the month.
+//! Infrastructure metrics as a collector writes them, once a day: growth, weekends, and counters that
+//! restart with the month.
 
 use chrono::{DateTime, Datelike, Duration, Utc, Weekday};
 
@@ -11,7 +11,7 @@ pub struct Measurement {
     pub metric: &'static str,
     pub value: f64,
     pub timestamp: DateTime<Utc>,
-    /// Which plan it was measured under.
+    /// The plan in use.
     pub plan: &'static str,
 }
 
@@ -19,22 +19,22 @@ struct Series {
     service: &'static str,
     metric: &'static str,
     plan: &'static str,
-    /// On the first day.
+    /// The value on the first day.
     start: f64,
-    /// Each day more, as a part of the start.
+    /// The growth per day, as a share of the start.
     growth: f64,
-    /// How much one day differs from the next.
+    /// The variation from day to day, as a share.
     noise: f64,
     kind: Kind,
 }
 
 #[derive(PartialEq)]
 enum Kind {
-    /// What there is: it only grows.
+    /// A level that only grows.
     Stock,
-    /// What happened that day, or how it was; quieter at the weekend.
+    /// The amount or level of one day; lower at the weekend.
     Daily,
-    /// What was used since the month began.
+    /// The amount since the start of the month.
     Monthly,
 }
 
@@ -186,7 +186,7 @@ pub fn measurements(seed: u64, days: u32, until: DateTime<Utc>) -> Vec<Measureme
     made
 }
 
-/// What is counted is whole; the rest has two digits.
+/// Counts are whole; other values have two decimals.
 fn round(metric: &str, value: f64) -> f64 {
     match metric {
         "COMMANDS_PER_DAY" | "CONNECTIONS" | "INVOCATIONS" => value.round(),

@@ -1,4 +1,4 @@
-//! What the generator makes, and families of series to try forecasts on; the test suite includes both.
+//! The generated data, and families of series to test forecasts with; the test suite uses both.
 
 #[allow(dead_code, reason = "for tests and benchmarks")]
 pub mod families;

@@ -1,4 +1,4 @@
-//! SplitMix64 (Steele, Lea and Flood, 2014): small, fast, and the same everywhere for ever.
+//! SplitMix64 (Steele, Lea and Flood, 2014): small, fast, and the same on every machine.
 //!
 //! Nothing here or in its users calls a transcendental function, whose last digit differs between
 //! machines: the same seed gives the same bytes.

@@ -8,22 +8,22 @@ use chrono::{DateTime, Datelike, Duration, Timelike, Utc, Weekday};
 
 use super::random::Random;
 
-/// One of the APIs, and what is particular to it.
+/// One of the APIs and its parameters.
 struct Api {
     name: &'static str,
     /// Its share of all calls.
     share: f64,
-    /// When its users are awake.
+    /// The times of day of its users.
     rhythm: Rhythm,
-    /// How many of its calls a cache answers.
+    /// The share of calls answered by a cache.
     cached: f64,
-    /// What it says when its rate limit is reached.
+    /// Its message when the rate limit is exceeded.
     limit: &'static str,
     endpoints: &'static [Endpoint],
 }
 
 enum Rhythm {
-    /// Trading hours in New York, which is 14 to 21 UTC; little at the weekend.
+    /// Trading hours in New York, 14 to 21 UTC; few calls at the weekend.
     Markets,
     /// Evenings, and more at the weekend.
     Leisure,
@@ -199,7 +199,7 @@ const APIS: [Api; 7] = [
 ];
 
 impl Api {
-    /// How busy it is in the hour of `at`, beside its own average.
+    /// The load in the hour of `at`, relative to the average.
     fn activity(&self, at: DateTime<Utc>) -> f64 {
         let hour = at.hour() as usize;
         let weekend = matches!(at.weekday(), Weekday::Sat | Weekday::Sun);
@@ -223,7 +223,7 @@ impl Api {
     }
 }
 
-/// How calls fail.
+/// Kinds of failures.
 #[derive(Clone, Copy, PartialEq)]
 enum Failure {
     RateLimit,
@@ -234,7 +234,7 @@ enum Failure {
     Unknown,
 }
 
-/// The usual failures: how often, in all calls.
+/// The base rate of each failure, as a share of all calls.
 const USUAL: [(Failure, f64); 6] = [
     (Failure::RateLimit, 0.003),
     (Failure::Timeout, 0.002),
@@ -244,7 +244,7 @@ const USUAL: [(Failure, f64); 6] = [
     (Failure::Unknown, 0.0005),
 ];
 
-/// A time in which one API fails in one way much more than usual.
+/// A period in which one API fails in one way much more often.
 struct Burst {
     api: usize,
     from: DateTime<Utc>,
@@ -253,7 +253,7 @@ struct Burst {
     rate: f64,
 }
 
-/// One call, as the application knows it.
+/// One call.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Call {
     pub id: Option<String>,
@@ -282,33 +282,31 @@ impl Call {
     }
 }
 
-/// What to generate.
+/// The parameters of a generated data set.
 #[derive(Clone, Debug)]
 pub struct Plan {
     pub records: u64,
     pub seed: u64,
     pub days: u32,
-    /// The end of the last day; the records come before it.
+    /// The end of the last day and of all records.
     pub until: DateTime<Utc>,
-    /// How many of the records carry an id of their own, 0 to 1.
+    /// The share of records with an id, 0 to 1.
     pub ids: f64,
-    /// How many arrive late, 0 to 1.
+    /// The share that arrives late, 0 to 1.
     pub late: f64,
 }
 
-/// The records of a plan, in the order in which they arrive.
-///
-/// Memory holds one hour of them, and those that are late.
+/// The records of a plan in the order of their arrival. Memory holds those of one hour and the late ones.
 pub struct Calls {
     plan: Plan,
     random: Random,
     bursts: Vec<Burst>,
-    /// For each hour: its start, and how many records all hours up to its end have.
+    /// For each hour: its start, and the number of records up to its end.
     hours: std::vec::IntoIter<(DateTime<Utc>, u64)>,
     made: u64,
     /// The calls of the current hour, the next one last.
     current: Vec<Call>,
-    /// Calls that are reported after others that came later, by the time they arrive.
+    /// Late calls, by the time of their arrival.
     late: BinaryHeap<Reverse<(DateTime<Utc>, u64)>>,
     late_calls: BTreeMap<u64, Call>,
 }
@@ -346,7 +344,7 @@ impl Calls {
         }
     }
 
-    /// Makes the calls of one hour, in the order of their times.
+    /// Generates the calls of one hour, in the order of their times.
     fn fill(&mut self, hour: DateTime<Utc>, up_to: u64) {
         let mut offsets: Vec<u64> = (self.made..up_to)
             .map(|_| self.random.below(3_600_000))
@@ -374,10 +372,10 @@ impl Calls {
         let typical = random.heavy_tailed(endpoint.median);
         let response_time = match failure {
             _ if cached => Some(random.unit() * 4.0),
-            // What the client waited before it gave up.
+            // The client's timeout.
             Some(Failure::Timeout) => Some(10_000.0 + random.unit() * 30.0),
             Some(Failure::RateLimit) => Some(typical * 0.4),
-            // Nothing came back, so nothing was measured.
+            // Without a response there is no response time.
             Some(Failure::Network | Failure::Unknown) => None,
             _ => Some(typical.min(9_900.0)),
         };
@@ -394,7 +392,7 @@ impl Calls {
             None => random.heavy_tailed(endpoint.size).min(4e6),
             Some(_) => 80.0 + random.unit() * 200.0,
         };
-        // A known user for most calls, some of them far busier than others.
+        // Most calls have a user; some users are far more active than others.
         let user_id = random.chance(0.7).then(|| {
             let u = random.unit();
             format!("user-{:04}", 1 + (u * u * u * 900.0) as u32)
@@ -413,7 +411,7 @@ impl Calls {
             response_size: answered.then_some(response_size as u32),
             error_type: failure.map(Failure::name),
             error_message: failure.map(|failure| failure.message(api)),
-            // Neither a cache nor a refusal costs anything.
+            // Cached and refused calls cost nothing.
             cost: (endpoint.cost > 0 && !cached && failure.is_none()).then_some(endpoint.cost),
             cached,
             user_id,
@@ -444,7 +442,7 @@ impl Iterator for Calls {
             if !self.random.chance(self.plan.late) {
                 return Some(call);
             }
-            // Minutes for most of them, days for a few; after the end, all that is left comes in.
+            // Most are minutes late, a few days; after the end the rest arrives.
             let minutes = self.random.heavy_tailed(20.0).min(4.0 * 1440.0);
             let at = call.timestamp + Duration::seconds((minutes * 60.0) as i64);
             let number = self
@@ -457,10 +455,10 @@ impl Iterator for Calls {
     }
 }
 
-/// About one burst for an API and three days, of minutes to hours.
+/// About one burst per API and three days, of minutes to hours.
 fn bursts(random: &mut Random, from: DateTime<Utc>, days: u32) -> Vec<Burst> {
     let count = (APIS.len() as u32 * days).div_ceil(3);
-    // Outages and limits come in bursts, wrong requests hardly ever.
+    // Outages and rate limits come in bursts, invalid requests rarely.
     let kinds = [
         (Failure::RateLimit, 4.0),
         (Failure::Timeout, 3.0),
@@ -529,7 +527,7 @@ impl Failure {
     }
 }
 
-/// What was generated for one API in one hour, counted as the application counts.
+/// The counts of one API in one hour, as the application counts.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Counts {
     pub requests: u64,
@@ -546,7 +544,7 @@ pub struct Counts {
     pub cost: u64,
 }
 
-/// The generator's own count, to compare with the roll-ups: by API and hour.
+/// The generator's counts by API and hour, to compare with the roll-ups.
 pub type Summary = BTreeMap<(&'static str, DateTime<Utc>), Counts>;
 
 pub fn count(summary: &mut Summary, call: &Call) {

@@ -7,13 +7,14 @@ use chrono::{FixedOffset, TimeDelta};
 use clap::{Args, ValueEnum};
 
 use crate::args::parse_duration;
+use crate::commands::refused::Refusals;
 use crate::context::Context;
 use crate::domain::format::counted;
 use crate::domain::metrics::focus_bill::{Bill, Charge, UnknownService};
 use crate::domain::metrics::point::{NewPoint, Saved};
 use crate::error::{Error, Exit, Outcome, Result};
 use crate::ingest::{
-    self, Broken, Format, Found, Input, Line, Refusal, RejectsFile, Rules, TimeUnit,
+    self, Format, FromLine, Input, InputFailure, ReadError, Refusal, TimeOptions, TimeUnit,
 };
 use crate::output::collect::ImportReport;
 use crate::output::printable;
@@ -61,7 +62,7 @@ pub struct ImportArgs {
     time_unit: Option<TimeUnit>,
 
     /// Zone of times without one: UTC, or an offset such as +02:00
-    #[arg(long, value_name = "ZONE", value_parser = ingest::zone_from_text, allow_hyphen_values = true)]
+    #[arg(long, value_name = "ZONE", value_parser = ingest::parse_zone, allow_hyphen_values = true)]
     assume_tz: Option<FixedOffset>,
 
     /// Reject times further in the future than this
@@ -84,15 +85,12 @@ pub(super) const MAX_FUTURE: TimeDelta = TimeDelta::minutes(5);
 /// Points per transaction.
 const BATCH: usize = 5_000;
 
-/// Rejected lines that are reported one by one; further ones are only counted.
-const MAX_REPORTED: u64 = 20;
-
 pub fn run(context: &mut Context, args: ImportArgs) -> Result<Outcome> {
     let input = open(args.file.as_deref())?;
-    let rejects = args.rejects.as_deref().map(open_rejects).transpose()?;
+    let refusals = Refusals::open(args.rejects.as_deref(), std::slice::from_ref(&input))?;
     let mut db = context.open(Access::Write)?;
     let mut import = Import {
-        rules: Rules {
+        times: TimeOptions {
             now: context.now,
             max_future: TimeDelta::from_std(args.max_future).unwrap_or(TimeDelta::MAX),
             time_unit: args.time_unit,
@@ -101,7 +99,7 @@ pub fn run(context: &mut Context, args: ImportArgs) -> Result<Outcome> {
         format: args.input_format,
         context,
         db: &mut db,
-        rejects,
+        refusals,
         pending: Vec::new(),
         read: 0,
         refused: 0,
@@ -129,14 +127,6 @@ fn open(file: Option<&Path>) -> Result<Input> {
     })
 }
 
-fn open_rejects(path: &Path) -> Result<RejectsFile> {
-    RejectsFile::open(path).map_err(|error| {
-        Error::new(Exit::Failed, error)
-            .context(format!("cannot write {}", path.display()))
-            .with_next("give a writable file; nothing was imported")
-    })
-}
-
 /// Rebuilds the days whose points changed, and warns about late points in pruned days.
 pub(super) fn refresh(context: &mut Context, db: &mut Db) -> Result<u64> {
     let refreshed = days::refresh(db)?;
@@ -149,15 +139,12 @@ pub(super) fn refresh(context: &mut Context, db: &mut Db) -> Result<u64> {
     Ok(refreshed.days)
 }
 
-/// The line at which an unreadable input stopped, and the reason.
-type BrokenAt = Option<(u64, String)>;
-
 struct Import<'a> {
     context: &'a mut Context,
     db: &'a mut Db,
-    rules: Rules,
+    times: TimeOptions,
     format: Option<Format>,
-    rejects: Option<RejectsFile>,
+    refusals: Refusals,
     pending: Vec<NewPoint>,
     read: u64,
     refused: u64,
@@ -165,7 +152,7 @@ struct Import<'a> {
 }
 
 impl Import<'_> {
-    fn metrics(&mut self, input: Input) -> Result<BrokenAt> {
+    fn metrics(&mut self, input: Input) -> Result<Option<InputFailure>> {
         let broken = self.read(input, |import, point: NewPoint| {
             import.pending.push(point);
             if import.pending.len() >= BATCH {
@@ -178,7 +165,7 @@ impl Import<'_> {
     }
 
     /// Saves nothing of a truncated bill, since its sums would be wrong.
-    fn bill(&mut self, input: Input) -> Result<(BrokenAt, Vec<UnknownService>)> {
+    fn bill(&mut self, input: Input) -> Result<(Option<InputFailure>, Vec<UnknownService>)> {
         let mut bill = Bill::default();
         let broken = self.read(input, |_, charge: Charge| {
             bill.add(&charge);
@@ -191,23 +178,23 @@ impl Import<'_> {
         Ok((broken, bill.unknown_services()))
     }
 
-    fn read<L: Line>(
+    fn read<L: FromLine>(
         &mut self,
         input: Input,
         mut take: impl FnMut(&mut Self, L) -> Result<()>,
-    ) -> Result<BrokenAt> {
-        let (format, rules) = (self.format, self.rules.clone());
-        let ended = ingest::read_lines(input, format, &rules, &mut |found| {
+    ) -> Result<Option<InputFailure>> {
+        let (format, times) = (self.format, self.times.clone());
+        let ended = ingest::read_lines(input, format, &times, &mut |line| {
             self.read += 1;
-            match found {
-                Found::Good(line) => take(self, line),
-                Found::Refused(refusal) => self.refuse(&refusal),
+            match line {
+                Ok(line) => take(self, line),
+                Err(refusal) => self.refuse(&refusal),
             }
         });
         match ended {
             Ok(()) => Ok(None),
-            Err(Broken::Input(line, reason)) => Ok(Some((line, reason))),
-            Err(Broken::Taker(error)) => Err(error.context(match self.saved {
+            Err(ReadError::Input(failure)) => Ok(Some(failure)),
+            Err(ReadError::Stopped(error)) => Err(error.context(match self.saved {
                 Saved {
                     inserted: 0,
                     updated: 0,
@@ -220,29 +207,10 @@ impl Import<'_> {
     }
 
     fn refuse(&mut self, refusal: &Refusal) -> Result<()> {
-        if self.refused < MAX_REPORTED {
-            let problem = &refusal.problem;
-            let what = match &problem.field {
-                Some(field) => format!("{} {}", printable(field), printable(&problem.message)),
-                None => format!("the line {}", printable(&problem.message)),
-            };
-            let input = printable(&refusal.origin.input).into_owned();
-            self.context
-                .warn(format_args!("{input}:{}: {what}", refusal.line));
-        }
         self.refused += 1;
-        if let Some(rejects) = &mut self.rejects {
-            let kept = rejects
-                .write(refusal, self.rules.now)
-                .and_then(|()| rejects.flush());
-            kept.map_err(|error| {
-                let path = rejects.path().display();
-                Error::new(Exit::Failed, error)
-                    .context(format!("cannot write {path}"))
-                    .with_next("make room for the rejected lines, then run the same command again")
-            })?;
-        }
-        Ok(())
+        self.refusals.report(self.context, refusal);
+        self.refusals
+            .keep(std::slice::from_ref(refusal), self.times.now)
     }
 
     fn save(&mut self) -> Result<()> {
@@ -254,26 +222,24 @@ impl Import<'_> {
         Ok(())
     }
 
-    fn finish(self, broken: BrokenAt, unknown_services: Vec<UnknownService>) -> Result<Outcome> {
+    fn finish(
+        self,
+        broken: Option<InputFailure>,
+        unknown_services: Vec<UnknownService>,
+    ) -> Result<Outcome> {
         let Import {
             context,
             db,
             read,
             refused,
             saved,
-            rejects,
+            refusals,
             ..
         } = self;
-        if refused > MAX_REPORTED {
-            let more = counted(refused - MAX_REPORTED, "more line");
-            context.warn(format_args!("{more} rejected"));
-        }
         for unknown in &unknown_services {
             context.warn(printable(&unknown.to_string()));
         }
-        if let Some((line, reason)) = &broken {
-            context.error(&format!("{} after line {line}", printable(reason)));
-        }
+        refusals.report_rest(context, broken.as_slice());
         let days = refresh(context, db)?;
         context.answer(&ImportReport {
             read,
@@ -282,14 +248,7 @@ impl Import<'_> {
             days,
             unknown_services,
         })?;
-        let kept = match rejects {
-            Some(rejects) => {
-                let kept = (!rejects.is_empty()).then(|| rejects.path().display().to_string());
-                rejects.close()?;
-                kept
-            }
-            None => None,
-        };
+        let kept = refusals.close()?;
         let again = "run the same command again: imported lines are skipped";
         Ok(match (broken, refused, kept) {
             (Some(_), _, _) => {

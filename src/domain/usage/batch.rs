@@ -1,25 +1,25 @@
 //! Many usage records, packed.
 //!
-//! Twenty thousand records wait for each transaction and as many are read ahead. As records with
-//! strings of their own they would be a hundred thousand small allocations and twice the memory.
+//! Each transaction takes twenty thousand records, and as many are read ahead. With strings of their own
+//! they would be a hundred thousand small allocations and twice the memory.
 
 use chrono::{DateTime, Utc};
 
 use super::record::{Defaulted, NewUsage, UsageRecord};
 
-/// Records in the order in which they were pushed.
+/// Records in the order of [`UsageBatch::push`].
 #[derive(Clone, Debug, Default)]
 pub struct UsageBatch {
-    /// The texts of all records, one after the other.
+    /// The text of all records, concatenated.
     text: String,
     rows: Vec<Row>,
 }
 
-/// A record without its texts.
+/// A record without its text.
 #[derive(Clone, Copy, Debug)]
 struct Row {
     start: usize,
-    /// How long they are, in the order of [`texts`].
+    /// The length of each text, in the order of [`texts`].
     lengths: [Option<u32>; 7],
     timestamp: DateTime<Utc>,
     success: bool,
@@ -45,13 +45,12 @@ fn texts<'a>(record: &UsageRecord<'a>) -> [Option<&'a str>; 7] {
 }
 
 impl UsageBatch {
-    /// Adds a record.
     pub fn push(&mut self, usage: &NewUsage<'_>) {
         let record = &usage.record;
         let start = self.text.len();
         let lengths = texts(record).map(|text| {
             self.text.push_str(text?);
-            // What may be recorded is far shorter than 4 GiB.
+            // The limits of a record are far below 4 GiB.
             u32::try_from(text?.len()).ok()
         });
         self.rows.push(Row {
@@ -69,7 +68,7 @@ impl UsageBatch {
         });
     }
 
-    /// Gives a record another id, which must be as long as the one it has.
+    /// Replaces the id of a record by one of the same length.
     pub fn replace_id(&mut self, index: usize, id: &str) {
         if let Some(row) = self.rows.get(index)
             && row.lengths[0] == u32::try_from(id.len()).ok()
@@ -78,7 +77,7 @@ impl UsageBatch {
         }
     }
 
-    /// Adds the records of `other` behind its own.
+    /// Copies the records of `other` to the end.
     pub fn append(&mut self, other: &UsageBatch) {
         let offset = self.text.len();
         self.text.push_str(&other.text);
@@ -94,12 +93,10 @@ impl UsageBatch {
         self.rows.clear();
     }
 
-    /// How many records it holds.
     pub fn len(&self) -> usize {
         self.rows.len()
     }
 
-    /// Whether it holds none.
     pub fn is_empty(&self) -> bool {
         self.rows.is_empty()
     }
@@ -109,17 +106,15 @@ impl UsageBatch {
         self.text.len() + self.rows.len() * size_of::<Row>()
     }
 
-    /// The records, in order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = NewUsage<'_>> + Clone {
         self.rows.iter().map(|row| self.unpack(row))
     }
 
-    /// The record at `index`, if there are as many.
     pub fn get(&self, index: usize) -> Option<NewUsage<'_>> {
         self.rows.get(index).map(|row| self.unpack(row))
     }
 
-    /// The id of the record at `index`; nothing if there is none.
+    /// The id of the record at `index`; empty if there is none.
     pub fn id(&self, index: usize) -> &str {
         let id = self.rows.get(index).and_then(|row| {
             let end = row.start + row.lengths[0]? as usize;
@@ -199,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_pushed_comes_out_again_and_in_order() {
+    fn records_are_unpacked_in_order() {
         let mut first = UsageBatch::default();
         first.push(&usage("a", None));
         first.push(&usage("b", Some("/movie")));

@@ -1,32 +1,29 @@
-//! What calls cost, added up exactly.
+//! Exact sums of costs.
 //!
 //! The application stores a cost as a binary fraction, in which 0.1 + 0.2 is not 0.3. A sum here is a
-//! whole number of millionths of a millionth of a credit, in 128 bits: it does not depend on the order,
-//! merging sums loses nothing, and no number of rows fills it. (A decimal of 96 bits would round when
-//! large and small costs meet.)
+//! whole number of millionths of a millionth of a credit, in 128 bits: it does not depend on the order of
+//! the costs, sums can be merged, and no realistic number of rows overflows it. (A decimal of 96 bits would
+//! round when large and small costs are added.)
 
 use std::fmt;
 use std::str::FromStr;
 
-/// Digits kept behind the point; a cost with more is rounded.
+/// Decimal places; a cost with more is rounded.
 const DIGITS: usize = 12;
 
 /// One credit.
 const ONE: i128 = 1_000_000_000_000;
 
-/// A cost beyond this is somebody's mistake, and so large that adding to it means nothing.
+/// The largest cost of a call. More is a mistake, and would swallow the cents of every sum.
 pub const LARGEST_COST: f64 = 1e15;
 
-/// A sum of costs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Credits(i128);
 
 impl Credits {
-    /// Nothing.
     pub const ZERO: Credits = Credits(0);
 
-    /// The decimal number that `cost` is the nearest binary fraction to. None if it is not a number
-    /// or beyond [`LARGEST_COST`].
+    /// The decimal number nearest to `cost`; nothing if it is not finite or beyond [`LARGEST_COST`].
     pub fn from_f64(cost: f64) -> Option<Credits> {
         // Up to here the error of the multiplication is less than half of the last digit.
         const EXACT: f64 = (1_u64 << 51) as f64;
@@ -41,26 +38,24 @@ impl Credits {
         None
     }
 
-    /// The nearest binary fraction, for the application's column and for JSON.
+    /// The nearest binary fraction, for the application's column and JSON.
     pub fn to_f64(self) -> f64 {
         // Through the decimal text, which is rounded once; a division would round twice.
         self.to_string().parse().unwrap_or(f64::NAN)
     }
 
-    /// The sum of both.
     pub fn plus(self, other: Credits) -> Credits {
-        // Only sums that nobody's costs add up to could reach the end.
+        // No realistic costs add up to the limit.
         Credits(self.0.saturating_add(other.0))
     }
 
-    /// What is left of `self` when `other` is taken away.
     pub fn minus(self, other: Credits) -> Credits {
         Credits(self.0.saturating_sub(other.0))
     }
 }
 
 impl fmt::Display for Credits {
-    /// The exact decimal number, without needless zeros.
+    /// The exact decimal number, without trailing zeros.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let digits = self.0.unsigned_abs();
         let one = ONE.unsigned_abs();
@@ -71,7 +66,7 @@ impl fmt::Display for Credits {
     }
 }
 
-/// The text is not a decimal number that a sum can hold.
+/// The text is not a decimal number in range.
 #[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
 #[error("not a decimal number")]
 pub struct ParseError;
@@ -116,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn sums_are_those_of_the_decimal_numbers() {
+    fn sums_are_exact() {
         let sum = [0.1, 0.2, 1e15, 0.15]
             .into_iter()
             .filter_map(Credits::from_f64);
@@ -127,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_written_short_and_read_back() {
+    fn display_is_short_and_parses_back() {
         for text in ["0", "1", "-1.5", "0.000000000001", "123456.78", "10"] {
             assert_eq!(credits(text).to_string(), text);
         }
@@ -150,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_cost_is_refused() {
+    fn invalid_cost_is_refused() {
         for cost in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1.1e15, f64::MAX] {
             assert_eq!(Credits::from_f64(cost), None, "{cost}");
         }
@@ -161,14 +156,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_cost_is_taken_as_it_was_written(units in -10_i64.pow(15)..10_i64.pow(15), digits in 0..=12_u32) {
+        fn cost_keeps_its_decimal_digits(units in -10_i64.pow(15)..10_i64.pow(15), digits in 0..=12_u32) {
             // 15 significant digits: as many as every binary fraction holds.
             let written = Credits(i128::from(units) * 10_i128.pow(12 - digits));
             prop_assert_eq!(Credits::from_f64(written.to_f64()), Some(written));
         }
 
         #[test]
-        fn any_sum_is_read_back(number in any::<i128>()) {
+        fn any_sum_parses_back(number in any::<i128>()) {
             prop_assume!(number != i128::MIN);
             prop_assert_eq!(credits(&Credits(number).to_string()), Credits(number));
         }

@@ -2,13 +2,13 @@
 
 use chrono::{DateTime, Utc};
 
-/// A usage record, complete: every default has been filled in.
+/// A usage record with all defaults filled in.
 ///
-/// The names are those of the columns of `api_usage`. It borrows its texts, so that the million of
-/// them that a run may see cost no million allocations.
+/// The names are those of the columns of `api_usage`. Text is borrowed, so that a run over a million
+/// records makes no million allocations.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct UsageRecord<'a> {
-    /// Stable and unique; what makes recording exactly once.
+    /// Stable and unique, so that each call is recorded once.
     pub id: &'a str,
     /// The API that was called, such as `finnhub`.
     pub api_name: &'a str,
@@ -26,18 +26,18 @@ pub struct UsageRecord<'a> {
     pub request_size: Option<i32>,
     /// Bytes.
     pub response_size: Option<i32>,
-    /// The application's word for what failed; see [`error_type`].
+    /// The application's class of the error; see [`error_type`].
     pub error_type: Option<&'a str>,
-    /// At most [`ERROR_MESSAGE_MAX_CHARS`] characters.
+    /// At most [`limits::ERROR_MESSAGE_CHARS`] characters.
     pub error_message: Option<&'a str>,
     /// Credits the provider charges for this call.
     pub cost_credits: Option<f64>,
-    /// Answered from a cache: the provider never saw it.
+    /// Answered from a cache: the request did not reach the provider.
     pub cached: bool,
     pub user_id: Option<&'a str>,
 }
 
-/// Which values of a record nobody gave, so that they were filled in.
+/// Which values of a record are defaults.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Defaulted {
     /// The time is the moment of recording.
@@ -52,16 +52,15 @@ pub struct Defaulted {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct NewUsage<'a> {
     pub record: UsageRecord<'a>,
-    /// What of it nobody said.
     pub defaulted: Defaulted,
 }
 
 impl NewUsage<'_> {
-    /// The first field in which the row that is stored under this id says something else, if any does.
+    /// The first field in which the row stored under this id differs.
     ///
-    /// What was filled in contradicts nothing that could have been filled in at another time: no
-    /// time at all, and no missing method or error type, which other programs leave out.
-    pub fn contradiction(&self, stored: &UsageRecord<'_>) -> Option<&'static str> {
+    /// A default does not conflict with a value that could be a default too: with any time, and with a
+    /// missing method or error type, which other programs leave out.
+    pub fn first_difference(&self, stored: &UsageRecord<'_>) -> Option<&'static str> {
         let new = &self.record;
         let method_agrees =
             new.method == stored.method || self.defaulted.method && stored.method.is_none();
@@ -86,39 +85,74 @@ impl NewUsage<'_> {
             ("cached", new.cached == stored.cached),
             ("user_id", new.user_id == stored.user_id),
         ];
-        let different = fields.iter().find(|(_, agrees)| !agrees);
-        different.map(|(field, _)| *field)
+        fields
+            .into_iter()
+            .find_map(|(field, agrees)| (!agrees).then_some(field))
     }
 }
 
-/// The method of a call that names none.
+/// The method of a record without one.
 pub const DEFAULT_METHOD: &str = "GET";
 
-/// Longer error messages are cut, as the application cuts them.
-pub const ERROR_MESSAGE_MAX_CHARS: usize = 5_000;
+/// The limits of each field: within them both engines store a record unchanged.
+///
+/// PostgreSQL refuses an index entry beyond 2,704 bytes. The longest is that of (api_name, endpoint,
+/// timestamp); the limits keep it well below, even if the text does not compress.
+pub mod limits {
+    use std::ops::RangeInclusive;
 
-/// The application's words in `error_type`.
+    use crate::domain::usage::credits::LARGEST_COST;
+
+    pub const ID_BYTES: usize = 200;
+    pub const API_NAME_BYTES: usize = 200;
+    pub const ENDPOINT_BYTES: usize = 2_048;
+    pub const METHOD_BYTES: usize = 40;
+    pub const ERROR_TYPE_BYTES: usize = 200;
+    pub const USER_ID_BYTES: usize = 500;
+    /// Longer error messages are truncated, as the application truncates them.
+    pub const ERROR_MESSAGE_CHARS: usize = 5_000;
+    pub const STATUS_CODES: RangeInclusive<i32> = 100..=599;
+    /// Milliseconds and bytes.
+    pub const AMOUNTS: RangeInclusive<i32> = 0..=i32::MAX;
+    pub const COSTS: RangeInclusive<f64> = 0.0..=LARGEST_COST;
+    /// Years that both engines write with four digits.
+    pub const YEARS: RangeInclusive<i32> = 1970..=9999;
+}
+
+/// The beginning of an error message, as long as the application keeps it.
+pub fn truncate_error_message(message: &str) -> &str {
+    // Most are far shorter, and text has at least as many bytes as characters.
+    if message.len() <= limits::ERROR_MESSAGE_CHARS {
+        return message;
+    }
+    message
+        .char_indices()
+        .nth(limits::ERROR_MESSAGE_CHARS)
+        .map_or(message, |(end, _)| &message[..end])
+}
+
+/// The application's values of `error_type`.
 pub mod error_type {
-    /// The provider refused because of its rate limit.
+    /// The provider's rate limit was exceeded.
     pub const RATE_LIMIT: &str = "RATE_LIMIT";
-    /// No answer in time.
+    /// No response in time.
     pub const TIMEOUT: &str = "TIMEOUT";
     /// The provider failed.
     pub const SERVER_ERROR: &str = "SERVER_ERROR";
-    /// The provider refused the request as wrong.
+    /// The provider rejected the request as invalid.
     pub const CLIENT_ERROR: &str = "CLIENT_ERROR";
     /// The provider was not reached.
     pub const NETWORK_ERROR: &str = "NETWORK_ERROR";
-    /// Failed, and nobody said why.
+    /// Failed for an unknown reason.
     pub const UNKNOWN: &str = "UNKNOWN";
 }
 
-/// Whether a call without a word about it succeeded: its status is below 400 and it has no error type.
+/// The default of `success`: the status is below 400 and there is no error type.
 pub fn default_success(status_code: Option<i32>, has_error_type: bool) -> bool {
     !has_error_type && status_code.is_none_or(|status| status < 400)
 }
 
-/// The error type of a failed call that names none, from its status.
+/// The default of `error_type` of a failed call, by its status.
 pub fn default_error_type(status_code: Option<i32>) -> &'static str {
     match status_code {
         Some(429) => error_type::RATE_LIMIT,
@@ -154,26 +188,26 @@ mod tests {
     }
 
     #[test]
-    fn a_stored_row_contradicts_in_the_field_that_differs() {
+    fn first_differing_field_is_found() {
         let new = NewUsage {
             record: record(),
             defaulted: Defaulted::default(),
         };
-        assert_eq!(new.contradiction(&record()), None);
+        assert_eq!(new.first_difference(&record()), None);
         let stored = UsageRecord {
             cost_credits: Some(0.2),
             ..record()
         };
-        assert_eq!(new.contradiction(&stored), Some("cost_credits"));
+        assert_eq!(new.first_difference(&stored), Some("cost_credits"));
         let stored = UsageRecord {
             endpoint: Some("/quote"),
             ..record()
         };
-        assert_eq!(new.contradiction(&stored), Some("endpoint"));
+        assert_eq!(new.first_difference(&stored), Some("endpoint"));
     }
 
     #[test]
-    fn what_was_filled_in_contradicts_nothing_that_was_left_out() {
+    fn default_does_not_conflict_with_missing_value() {
         let stored = UsageRecord {
             timestamp: DateTime::from_timestamp_millis(1).unwrap(),
             method: None,
@@ -188,19 +222,19 @@ mod tests {
                 error_type: true,
             },
         };
-        assert_eq!(new.contradiction(&stored), None);
-        // But a default is no wild card: another word in its place is another call.
+        assert_eq!(new.first_difference(&stored), None);
+        // A default is not a wildcard: another value is another call.
         let post = UsageRecord {
             method: Some("POST"),
             ..stored
         };
-        assert_eq!(new.contradiction(&post), Some("method"));
+        assert_eq!(new.first_difference(&post), Some("method"));
         new.defaulted.method = false;
-        assert_eq!(new.contradiction(&stored), Some("method"));
+        assert_eq!(new.first_difference(&stored), Some("method"));
     }
 
     #[test]
-    fn a_call_succeeds_unless_its_status_or_its_error_type_says_otherwise() {
+    fn success_defaults_by_status_and_error_type() {
         assert!(default_success(None, false));
         assert!(default_success(Some(399), false));
         assert!(!default_success(Some(400), false));
@@ -208,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn the_status_gives_a_failure_its_type() {
+    fn error_type_defaults_by_status() {
         let types = [
             (Some(429), "RATE_LIMIT"),
             (Some(408), "TIMEOUT"),

@@ -1,20 +1,20 @@
-//! `api_usage`: one row for every call to an API. Here: recording.
+//! Inserts usage records into `api_usage`.
 //!
-//! A batch of records goes in within one transaction of the caller. First into a temporary table: by
-//! COPY on PostgreSQL, by a prepared insert on SQLite. From there one statement moves what is not there
-//! yet; an id that is there already is left alone, whoever wrote it, and compared: the same content is
-//! a duplicate, other content is refused. What another session of PostgreSQL inserts at the same moment
-//! is waited for, and found.
+//! A batch is inserted within one transaction of the caller: first into a temporary table, by COPY on
+//! PostgreSQL and by a prepared insert on SQLite. From there one statement moves the rows whose ids are
+//! new. A row whose id exists stays as it is and is compared: the same content is a duplicate, other
+//! content is refused. Rows that another session of PostgreSQL inserts at the same time are waited for, and
+//! found.
 //!
 //! Why not row by row on SQLite? In case a statement fails half-way, SQLite sets aside every page that
 //! it changes on a table with triggers: eighteen writes for every single row, one or two when a batch
 //! is one statement.
 //!
 //! A row that the database refuses although it passed every check (a CHECK or a trigger of the
-//! application, a character its encoding lacks) does not cost the batch, which is moved in halves, and
-//! these in halves, until the row stands alone.
+//! application, a character its encoding lacks) does not fail the batch: it is moved in halves, and these in
+//! halves, until the row stands alone.
 
-use std::fmt::{Display, Write as _};
+use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::ops::Range;
 
@@ -32,31 +32,31 @@ use crate::store::db::{Db, is_busy, on};
 use crate::store::schema::api_usage;
 use crate::store::time::UtcTimestamp;
 
-/// What became of a batch.
+/// The result of inserting a batch.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Loaded {
-    /// Rows that were not there.
+    /// New rows.
     pub inserted: u64,
-    /// Rows that were there with the same content.
+    /// Rows that existed with the same content.
     pub duplicate: u64,
-    /// Rows that are not recorded, by their index in the batch, in its order.
+    /// Rows that were refused, by their index in the batch, in its order.
     pub refused: Vec<(usize, Refused)>,
 }
 
-/// Why a row is not recorded.
+/// Why a row is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refused {
-    /// Its id is there with other content; this field is the first that differs.
+    /// The id exists with other content; this field is the first that differs.
     Conflict(&'static str),
-    /// The database's own words.
+    /// By the database, with its message.
     Database(String),
 }
 
-/// Puts a batch into `api_usage`, within a transaction of the caller.
+/// Inserts a batch into `api_usage`, within a transaction of the caller.
 pub fn load(db: &mut Db, batch: &UsageBatch, created_at: UtcTimestamp) -> QueryResult<Loaded> {
     let mut order: Vec<usize> = (0..batch.len()).collect();
-    // In the order of ids, so that two runs that insert the same ones never wait for each other in a
-    // circle. Of equal ids the first line stays first.
+    // In the order of ids, so that two runs that insert the same ids never deadlock. The sort is stable:
+    // of equal ids the first line is inserted.
     order.sort_by_key(|index| batch.id(*index));
     let mut load = Load {
         created_at,
@@ -70,7 +70,7 @@ pub fn load(db: &mut Db, batch: &UsageBatch, created_at: UtcTimestamp) -> QueryR
     load.finish(db, batch, &order)
 }
 
-/// Whether a row of this id was recorded at or before `until`.
+/// Whether a row with this id was recorded at or before `until`.
 pub fn was_recorded(db: &mut Db, id: &str, until: UtcTimestamp) -> QueryResult<bool> {
     let row = api_usage::table
         .filter(api_usage::id.eq(id))
@@ -79,18 +79,18 @@ pub fn was_recorded(db: &mut Db, id: &str, until: UtcTimestamp) -> QueryResult<b
         .get_result(conn))
 }
 
-/// After so many refusals and not one row accepted, the rows are not to blame.
+/// After this many refusals without an accepted row, the rows are not the cause.
 const HOPELESS: usize = 100;
 
 struct Load {
     created_at: UtcTimestamp,
-    /// Rows that the database does not refuse.
+    /// Rows that the database accepts.
     passed: usize,
-    /// Of those, the ones that were not there and are now.
+    /// The new ones among them.
     moved: usize,
-    /// Rows that the database refuses, by their place in the temporary table.
+    /// Rows that the database refuses, by their place in the temporary table, with its messages.
     refused: Vec<(usize, String)>,
-    /// The first error of which it is not certain that the row is to blame.
+    /// The first error that may have another cause than the row.
     doubt: Option<DieselError>,
 }
 
@@ -128,9 +128,9 @@ impl Load {
         Ok(())
     }
 
-    /// Looks at the rows that were there already, and adds everything up.
+    /// Compares the rows that existed, and adds everything up.
     fn finish(self, db: &mut Db, batch: &UsageBatch, order: &[usize]) -> QueryResult<Loaded> {
-        // Words of the database that could mean anything are about single rows if others fared better.
+        // An ambiguous error is about single rows if others were accepted.
         if let Some(error) = self.doubt
             && self.passed == 0
         {
@@ -145,10 +145,10 @@ impl Load {
         if duplicate > 0 {
             for (place, stored) in differing(db)? {
                 let index = order[place.unsigned_abs() as usize];
-                let contradiction = batch
+                let field = batch
                     .get(index)
-                    .and_then(|usage| stored.contradicts(&usage));
-                if let Some(field) = contradiction {
+                    .and_then(|usage| stored.first_difference(&usage));
+                if let Some(field) = field {
                     refused.push((index, Refused::Conflict(field)));
                     duplicate -= 1;
                 }
@@ -163,13 +163,13 @@ impl Load {
     }
 }
 
-/// What an error is about.
+/// The cause of an error.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Blame {
     Row,
-    /// Diesel hands on no code for it: the row, a missing right, a full disk.
+    /// Unknown, because Diesel passes no SQLSTATE: the row, a missing privilege, a full disk.
     InDoubt,
-    /// The connection, a lock, a bug of ours.
+    /// The connection, a lock, a bug.
     Elsewhere,
 }
 
@@ -190,12 +190,14 @@ fn blame(error: &DieselError) -> Blame {
     }
 }
 
-/// What a stored row says, whoever wrote it.
-#[derive(Queryable)]
+/// A stored row, by any writer. An adopted database may have NULL in columns that are not nullable here.
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = api_usage)]
 struct Stored {
     api_name: String,
     endpoint: Option<String>,
-    timestamp: StoredTime,
+    timestamp: LenientTime,
+    #[diesel(select_expression = api_usage::success.nullable())]
     success: Option<bool>,
     status_code: Option<i32>,
     method: Option<String>,
@@ -205,36 +207,15 @@ struct Stored {
     error_type: Option<String>,
     error_message: Option<String>,
     cost_credits: Option<f64>,
+    #[diesel(select_expression = api_usage::cached.nullable())]
     cached: Option<bool>,
     user_id: Option<String>,
 }
 
-/// The columns of [`Stored`]. An adopted database may hold NULL in columns that are not to be null.
-macro_rules! stored_columns {
-    () => {
-        (
-            api_usage::api_name,
-            api_usage::endpoint,
-            api_usage::timestamp,
-            api_usage::success.nullable(),
-            api_usage::status_code,
-            api_usage::method,
-            api_usage::response_time,
-            api_usage::request_size,
-            api_usage::response_size,
-            api_usage::error_type,
-            api_usage::error_message,
-            api_usage::cost_credits,
-            api_usage::cached.nullable(),
-            api_usage::user_id,
-        )
-    };
-}
-
 impl Stored {
-    /// The first field in which the row says something else than the record, if any does.
-    fn contradicts(&self, usage: &NewUsage<'_>) -> Option<&'static str> {
-        usage.contradiction(&UsageRecord {
+    /// The first field in which the row differs from the record.
+    fn first_difference(&self, usage: &NewUsage<'_>) -> Option<&'static str> {
+        usage.first_difference(&UsageRecord {
             id: usage.record.id,
             api_name: &self.api_name,
             endpoint: self.endpoint.as_deref(),
@@ -254,94 +235,92 @@ impl Stored {
     }
 }
 
-/// A time that may be spelled as nobody can read it, and is then no time of any record.
+/// A time that may be unreadable; it is then earlier than that of any record.
 #[derive(Debug, FromSqlRow)]
-struct StoredTime(DateTime<Utc>);
+struct LenientTime(DateTime<Utc>);
 
-impl<DB: Backend> FromSql<Timestamp, DB> for StoredTime
+impl<DB: Backend> FromSql<Timestamp, DB> for LenientTime
 where
     UtcTimestamp: FromSql<Timestamp, DB>,
 {
-    fn from_sql(value: DB::RawValue<'_>) -> deserialize::Result<StoredTime> {
+    fn from_sql(value: DB::RawValue<'_>) -> deserialize::Result<LenientTime> {
         let read = <UtcTimestamp as FromSql<Timestamp, DB>>::from_sql(value);
-        Ok(StoredTime(
+        Ok(LenientTime(
             read.map_or(DateTime::<Utc>::MIN_UTC, UtcTimestamp::utc),
         ))
     }
 }
 
-mod staging {
-    diesel::table! {
-        /// Rows on their way into `api_usage`.
-        usagectl_staged_usage (place) {
-            place -> Integer,
-            id -> Text,
-            api_name -> Text,
-            endpoint -> Nullable<Text>,
-            timestamp -> Timestamp,
-            success -> Bool,
-            status_code -> Nullable<Integer>,
-            method -> Nullable<Text>,
-            response_time -> Nullable<Integer>,
-            request_size -> Nullable<Integer>,
-            response_size -> Nullable<Integer>,
-            error_type -> Nullable<Text>,
-            error_message -> Nullable<Text>,
-            cost_credits -> Nullable<Double>,
-            cached -> Bool,
-            user_id -> Nullable<Text>,
+/// Passes the columns that a record fills to a macro: name, Diesel's type, the type in both engines, and how
+/// a field becomes a value, if not as it is.
+macro_rules! usage_columns {
+    ($then:ident $($args:tt)*) => {
+        $then! {
+            [$($args)*]
+            id [Text] "TEXT",
+            api_name [Text] "TEXT",
+            endpoint [Nullable<Text>] "TEXT",
+            timestamp [Timestamp] "TIMESTAMP(3)" UtcTimestamp::new,
+            success [Bool] "BOOLEAN",
+            status_code [Nullable<Integer>] "INTEGER",
+            method [Nullable<Text>] "TEXT",
+            response_time [Nullable<Integer>] "INTEGER",
+            request_size [Nullable<Integer>] "INTEGER",
+            response_size [Nullable<Integer>] "INTEGER",
+            error_type [Nullable<Text>] "TEXT",
+            error_message [Nullable<Text>] "TEXT",
+            cost_credits [Nullable<Double>] "DOUBLE PRECISION",
+            cached [Bool] "BOOLEAN",
+            user_id [Nullable<Text>] "TEXT",
         }
-    }
+    };
 }
+
+macro_rules! staged_table {
+    ([] $($column:ident [$($sql_type:tt)+] $type:literal $($convert:path)?,)+) => {
+        mod staging {
+            diesel::table! {
+                /// Rows on their way into `api_usage`.
+                usagectl_staged_usage (place) {
+                    place -> Integer,
+                    $($column -> $($sql_type)+,)+
+                }
+            }
+        }
+
+        const COLUMNS: &[&str] = &[$(stringify!($column)),+];
+        const COLUMN_DEFINITIONS: &[&str] = &[$(concat!(stringify!($column), " ", $type)),+];
+    };
+}
+usage_columns!(staged_table);
 use staging::usagectl_staged_usage::{self, self as staged};
 
 diesel::allow_tables_to_appear_in_same_query!(api_usage, usagectl_staged_usage);
 
-/// A row on its way into the temporary table.
-#[derive(Insertable)]
-#[diesel(table_name = usagectl_staged_usage, treat_none_as_default_value = false)]
-struct StagedRow<'a> {
-    place: i32,
-    id: &'a str,
-    api_name: &'a str,
-    endpoint: Option<&'a str>,
-    timestamp: UtcTimestamp,
-    success: bool,
-    status_code: Option<i32>,
-    method: Option<&'a str>,
-    response_time: Option<i32>,
-    request_size: Option<i32>,
-    response_size: Option<i32>,
-    error_type: Option<&'a str>,
-    error_message: Option<&'a str>,
-    cost_credits: Option<f64>,
-    cached: bool,
-    user_id: Option<&'a str>,
+macro_rules! staged_values {
+    ([$place:ident, $record:ident] $($column:ident [$($sql_type:tt)+] $type:literal $($convert:path)?,)+) => {
+        (staged::place.eq($place), $(staged::$column.eq($($convert)?($record.$column)),)+)
+    };
 }
 
-/// The temporary table: made once a connection, empty at the beginning of every batch.
-const PREPARE_POSTGRES: &str = "
-    CREATE TEMPORARY TABLE IF NOT EXISTS usagectl_staged_usage (
-        place INTEGER, id TEXT, api_name TEXT, endpoint TEXT, timestamp TIMESTAMP(3), success BOOLEAN,
-        status_code INTEGER, method TEXT, response_time INTEGER, request_size INTEGER,
-        response_size INTEGER, error_type TEXT, error_message TEXT, cost_credits DOUBLE PRECISION,
-        cached BOOLEAN, user_id TEXT
-    );
-    TRUNCATE pg_temp.usagectl_staged_usage";
-const PREPARE_SQLITE: &str = "
-    CREATE TEMPORARY TABLE IF NOT EXISTS usagectl_staged_usage (
-        place INTEGER PRIMARY KEY, id TEXT, api_name TEXT, endpoint TEXT, timestamp DATETIME,
-        success BOOLEAN, status_code INTEGER, method TEXT, response_time INTEGER, request_size INTEGER,
-        response_size INTEGER, error_type TEXT, error_message TEXT, cost_credits REAL,
-        cached BOOLEAN, user_id TEXT
-    );
-    DELETE FROM temp.usagectl_staged_usage";
+/// The columns that a record fills, for SQL.
+fn columns(prefix: &str) -> String {
+    let names: Vec<String> = COLUMNS.iter().map(|it| format!("{prefix}{it}")).collect();
+    names.join(", ")
+}
 
-/// Fills the temporary table with the rows of a batch, in this order.
+/// Fills the temporary table with the rows of a batch, in this order. It is made once a connection.
 fn stage(db: &mut Db, batch: &UsageBatch, order: &[usize]) -> QueryResult<()> {
+    let prepare = |key: &str, clear: &str| {
+        let columns = COLUMN_DEFINITIONS.join(", ");
+        format!(
+            "CREATE TEMPORARY TABLE IF NOT EXISTS usagectl_staged_usage (place INTEGER {key}, {columns});
+             {clear}.usagectl_staged_usage"
+        )
+    };
     match db {
         Db::Pg(conn) => {
-            conn.batch_execute(PREPARE_POSTGRES)?;
+            conn.batch_execute(&prepare("", "TRUNCATE pg_temp"))?;
             diesel::copy_from(staged::table)
                 .from_raw_data(staged::all_columns, |out: &mut dyn Write| {
                     copy(batch, order, out)
@@ -350,31 +329,13 @@ fn stage(db: &mut Db, batch: &UsageBatch, order: &[usize]) -> QueryResult<()> {
                 .map_err(|CopyError(error)| error)?;
         }
         Db::Sqlite(conn) => {
-            conn.batch_execute(PREPARE_SQLITE)?;
-            for (place, index) in (0..).zip(order) {
+            conn.batch_execute(&prepare("PRIMARY KEY", "DELETE FROM temp"))?;
+            for (place, index) in (0_i32..).zip(order) {
                 let Some(NewUsage { record, .. }) = batch.get(*index) else {
                     continue;
                 };
-                let row = StagedRow {
-                    place,
-                    id: record.id,
-                    api_name: record.api_name,
-                    endpoint: record.endpoint,
-                    timestamp: record.timestamp.into(),
-                    success: record.success,
-                    status_code: record.status_code,
-                    method: record.method,
-                    response_time: record.response_time,
-                    request_size: record.request_size,
-                    response_size: record.response_size,
-                    error_type: record.error_type,
-                    error_message: record.error_message,
-                    cost_credits: record.cost_credits,
-                    cached: record.cached,
-                    user_id: record.user_id,
-                };
                 diesel::insert_into(staged::table)
-                    .values(&row)
+                    .values(usage_columns!(staged_values place, record))
                     .execute(conn)?;
             }
         }
@@ -382,36 +343,32 @@ fn stage(db: &mut Db, batch: &UsageBatch, order: &[usize]) -> QueryResult<()> {
     Ok(())
 }
 
-/// Moves these places of the temporary table; what is there already stays as it is. The `WHERE` is
-/// needed on SQLite, which would take `ON` for a join's.
-const MOVE: &str = "
-    INSERT INTO api_usage (id, api_name, endpoint, timestamp, success, status_code, method, response_time,
-        request_size, response_size, error_type, error_message, cost_credits, cached, user_id, created_at)
-    SELECT id, api_name, endpoint, timestamp, success, status_code, method, response_time,
-        request_size, response_size, error_type, error_message, cost_credits, cached, user_id, $1
-    FROM usagectl_staged_usage
-    WHERE place >= $2 AND place < $3
-    ON CONFLICT (id) DO NOTHING";
-
 #[derive(QueryableByName)]
 struct Count {
     #[diesel(sql_type = BigInt)]
     count: i64,
 }
 
-/// Moves a part of the temporary table and says how many rows that were.
+/// Moves a part of the temporary table and returns the number of rows; rows whose ids exist stay as they are.
 fn move_staged(db: &mut Db, places: &Range<usize>, created_at: UtcTimestamp) -> QueryResult<usize> {
     let (start, end) = (places.start as i64, places.end as i64);
+    let columns = columns("");
+    // SQLite requires the WHERE, or it would take ON for a join's.
+    let insert = format!(
+        "INSERT INTO api_usage ({columns}, created_at)
+         SELECT {columns}, $1 FROM usagectl_staged_usage WHERE place >= $2 AND place < $3
+         ON CONFLICT (id) DO NOTHING"
+    );
     match db {
-        Db::Sqlite(conn) => diesel::sql_query(MOVE)
+        Db::Sqlite(conn) => diesel::sql_query(insert)
             .bind::<Timestamp, _>(created_at)
             .bind::<BigInt, _>(start)
             .bind::<BigInt, _>(end)
             .execute(conn),
         Db::Pg(conn) => {
-            // Counted, since the tag of such a statement is not to be trusted on Citus.
+            // Counted, because the command tag of such a statement is wrong on Citus.
             let counted =
-                format!("WITH added AS ({MOVE} RETURNING 1) SELECT count(*) AS count FROM added");
+                format!("WITH added AS ({insert} RETURNING 1) SELECT count(*) AS count FROM added");
             let added: Count = diesel::sql_query(counted)
                 .bind::<Timestamp, _>(created_at)
                 .bind::<BigInt, _>(start)
@@ -422,28 +379,16 @@ fn move_staged(db: &mut Db, places: &Range<usize>, created_at: UtcTimestamp) -> 
     }
 }
 
-/// Rows that may be in conflict; those that were moved just now differ in nothing.
-const DIFFERS: &str = "
-    (api_usage.api_name, api_usage.endpoint, api_usage.timestamp, api_usage.success,
-        api_usage.status_code, api_usage.method, api_usage.response_time, api_usage.request_size,
-        api_usage.response_size, api_usage.error_type, api_usage.error_message,
-        api_usage.cost_credits, api_usage.cached, api_usage.user_id)
-    IS DISTINCT FROM
-    (usagectl_staged_usage.api_name, usagectl_staged_usage.endpoint, usagectl_staged_usage.timestamp,
-        usagectl_staged_usage.success, usagectl_staged_usage.status_code, usagectl_staged_usage.method,
-        usagectl_staged_usage.response_time, usagectl_staged_usage.request_size,
-        usagectl_staged_usage.response_size, usagectl_staged_usage.error_type,
-        usagectl_staged_usage.error_message, usagectl_staged_usage.cost_credits,
-        usagectl_staged_usage.cached, usagectl_staged_usage.user_id)";
-
-/// The stored rows that differ from those in the temporary table, with their places there.
+/// The stored rows that differ from those in the temporary table, with their places there. Rows that were
+/// moved just now differ in nothing.
 fn differing(db: &mut Db) -> QueryResult<Vec<(i32, Stored)>> {
+    let (stored, staged) = (columns("api_usage."), columns("usagectl_staged_usage."));
+    let differs = format!("({stored}) IS DISTINCT FROM ({staged})");
     let rows = staged::table
         .inner_join(api_usage::table.on(api_usage::id.eq(staged::id)))
-        .filter(diesel::dsl::sql::<Bool>(DIFFERS))
-        .order(staged::place)
-        .select((staged::place, stored_columns!()));
-    // PostgreSQL knows nothing about a temporary table and would rather read all of api_usage.
+        .filter(diesel::dsl::sql::<Bool>(&differs))
+        .order(staged::place);
+    // Without statistics on the temporary table PostgreSQL would rather read all of api_usage.
     let planner = |db: &mut Db, setting| match db {
         Db::Pg(conn) => conn.batch_execute(setting),
         Db::Sqlite(_) => Ok(()),
@@ -452,7 +397,9 @@ fn differing(db: &mut Db) -> QueryResult<Vec<(i32, Stored)>> {
         db,
         "SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off",
     )?;
-    let found = on!(db, |conn| rows.load(conn))?;
+    let found = on!(db, |conn| rows
+        .select((staged::place, Stored::as_select()))
+        .load(conn))?;
     planner(
         db,
         "SET LOCAL enable_hashjoin TO DEFAULT; SET LOCAL enable_mergejoin TO DEFAULT",
@@ -460,7 +407,7 @@ fn differing(db: &mut Db) -> QueryResult<Vec<(i32, Stored)>> {
     Ok(found)
 }
 
-/// Diesel's COPY wants an error of its own that an I/O error turns into.
+/// Diesel's COPY requires an error that an I/O error converts into.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
 struct CopyError(#[from] DieselError);
@@ -471,32 +418,24 @@ impl From<io::Error> for CopyError {
     }
 }
 
-/// How many bytes are handed to libpq at once.
+/// Bytes passed to libpq at once.
 const COPY_BYTES: usize = 64 * 1024;
 
-/// Writes rows as COPY reads them.
+macro_rules! copy_values {
+    ([$lines:ident, $record:ident] $($column:ident [$($sql_type:tt)+] $type:literal $($convert:path)?,)+) => {
+        $($lines.value($($convert)?($record.$column));)+
+    };
+}
+
+/// Writes rows in PostgreSQL's text format.
 fn copy(batch: &UsageBatch, order: &[usize], out: &mut dyn Write) -> Result<(), CopyError> {
     let mut lines = CopyLines::default();
     for (place, index) in order.iter().enumerate() {
         let Some(NewUsage { record, .. }) = batch.get(*index) else {
             continue;
         };
-        lines.value(Some(place));
-        lines.text(Some(record.id));
-        lines.text(Some(record.api_name));
-        lines.text(record.endpoint);
-        lines.time(record.timestamp.into());
-        lines.value(Some(record.success));
-        lines.value(record.status_code);
-        lines.text(record.method);
-        lines.value(record.response_time);
-        lines.value(record.request_size);
-        lines.value(record.response_size);
-        lines.text(record.error_type);
-        lines.text(record.error_message);
-        lines.value(record.cost_credits);
-        lines.value(Some(record.cached));
-        lines.text(record.user_id);
+        lines.value(place);
+        usage_columns!(copy_values lines, record);
         lines.end();
         if lines.0.len() >= COPY_BYTES {
             out.write_all(lines.0.as_bytes())?;
@@ -506,19 +445,43 @@ fn copy(batch: &UsageBatch, order: &[usize], out: &mut dyn Write) -> Result<(), 
     Ok(out.write_all(lines.0.as_bytes())?)
 }
 
-/// Lines in PostgreSQL's text format: values end with a tab, backslashes mark what would not be data.
+/// Lines for COPY: values end with a tab.
 #[derive(Default)]
 struct CopyLines(String);
 
 impl CopyLines {
-    fn text(&mut self, text: Option<&str>) {
-        let Some(mut text) = text else {
-            return self.null();
-        };
+    fn value(&mut self, value: impl CopyValue) {
+        value.write(&mut self.0);
+        self.0.push('\t');
+    }
+
+    /// Replaces the last value's tab by a line end.
+    fn end(&mut self) {
+        self.0.pop();
+        self.0.push('\n');
+    }
+}
+
+trait CopyValue {
+    fn write(self, out: &mut String);
+}
+
+impl<V: CopyValue> CopyValue for Option<V> {
+    fn write(self, out: &mut String) {
+        match self {
+            Some(value) => value.write(out),
+            None => out.push_str("\\N"),
+        }
+    }
+}
+
+impl CopyValue for &str {
+    fn write(self, out: &mut String) {
+        let mut text = self;
         while let Some(at) = text.find(['\\', '\t', '\n', '\r']) {
             let (plain, special) = text.split_at(at);
-            self.0.push_str(plain);
-            self.0.push_str(match special.as_bytes()[0] {
+            out.push_str(plain);
+            out.push_str(match special.as_bytes()[0] {
                 b'\t' => "\\t",
                 b'\n' => "\\n",
                 b'\r' => "\\r",
@@ -526,49 +489,43 @@ impl CopyLines {
             });
             text = &special[1..];
         }
-        self.0.push_str(text);
-        self.0.push('\t');
-    }
-
-    fn value(&mut self, value: Option<impl Display>) {
-        let Some(value) = value else {
-            return self.null();
-        };
-        // Writing to a string does not fail.
-        let _ = write!(self.0, "{value}\t");
-    }
-
-    fn time(&mut self, time: UtcTimestamp) {
-        // A column without a zone drops the offset, which is always that of UTC.
-        let _ = time.write_sqlite_text(&mut self.0);
-        self.0.push('\t');
-    }
-
-    fn null(&mut self) {
-        self.0.push_str("\\N\t");
-    }
-
-    /// Ends the line where the last value's tab stands.
-    fn end(&mut self) {
-        self.0.pop();
-        self.0.push('\n');
+        out.push_str(text);
     }
 }
+
+impl CopyValue for UtcTimestamp {
+    fn write(self, out: &mut String) {
+        // A column without a zone drops the offset, which is always that of UTC.
+        let _ = self.write_sqlite_text(out);
+    }
+}
+
+macro_rules! copy_displayed {
+    ($($type:ty),+) => {
+        $(impl CopyValue for $type {
+            fn write(self, out: &mut String) {
+                // Writing to a string does not fail.
+                let _ = write!(out, "{self}");
+            }
+        })+
+    };
+}
+copy_displayed!(bool, i32, usize, f64);
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn what_copy_would_not_take_as_data_is_marked() {
+    fn copy_escapes_special_characters() {
         let mut lines = CopyLines::default();
-        lines.text(Some("a\tb\\\r\n\\N\\.é"));
-        lines.text(None);
-        lines.text(Some(""));
+        lines.value(Some("a\tb\\\r\n\\N\\.é"));
+        lines.value(None::<&str>);
+        lines.value(Some(""));
         lines.value(Some(0.1));
         lines.value(None::<i32>);
         lines.value(Some(true));
-        lines.time(DateTime::UNIX_EPOCH.into());
+        lines.value(UtcTimestamp::new(DateTime::UNIX_EPOCH));
         lines.end();
         assert_eq!(
             lines.0,

@@ -1,4 +1,4 @@
-//! `record`: every line accounted for, whatever is in it, and each call recorded once.
+//! `record`: every line is accounted for, and each call is recorded once.
 
 use std::fs;
 use std::io::Write as _;
@@ -14,26 +14,26 @@ use crate::support::Engine::{Postgresql, Sqlite};
 use crate::support::{Engine, Run, TestDatabase};
 use rstest::rstest;
 
-/// What a run says in JSON.
+/// The JSON answer of a run.
 #[track_caller]
 fn summary(run: &Run) -> Value {
     serde_json::from_str(&run.stdout).unwrap_or_else(|_| panic!("{}", run.snapshot()))
 }
 
-/// How many lines were inserted, duplicate, in conflict and refused.
+/// The numbers of inserted, duplicate, conflicting and refused lines.
 #[track_caller]
-fn fates(run: &Run) -> [u64; 4] {
+fn outcomes(run: &Run) -> [u64; 4] {
     let summary = summary(run);
-    let fates = ["inserted", "duplicate", "conflict", "refused"]
+    let outcomes = ["inserted", "duplicate", "conflict", "refused"]
         .map(|name| summary[name].as_u64().expect("a count"));
     let read = summary["read"].as_u64();
     let rolled_back = summary["rolled_back"].as_u64().expect("a count");
     assert_eq!(
         read,
-        Some(fates.iter().sum::<u64>() + rolled_back),
+        Some(outcomes.iter().sum::<u64>() + rolled_back),
         "{summary}"
     );
-    fates
+    outcomes
 }
 
 /// Records `text` from stdin.
@@ -62,12 +62,12 @@ fn count(db: &TestDatabase) -> usize {
         .expect("a number")
 }
 
-/// A good line of its own second.
+/// A valid line with its own second.
 fn good(second: usize) -> String {
     format!(r#"{{"api_name":"tmdb","timestamp":"2026-01-31T11:00:{second:02}Z"}}"#)
 }
 
-/// Lines that are refused: what they say beside a good `api_name`, the field, the code.
+/// Refused lines: the JSON beside a valid `api_name`, the field, the code.
 const BAD: &[(&str, &str, &str)] = &[
     (r#""api_name":7"#, "api_name", "duplicate_field"),
     (r#""endpoint":["/quote"]"#, "endpoint", "type"),
@@ -101,7 +101,7 @@ const BAD: &[(&str, &str, &str)] = &[
     (r#""region":"eu""#, "region", "unknown_field"),
 ];
 
-/// Whole lines that are refused, and the code.
+/// Whole lines that are refused, with the code.
 const BROKEN: &[(&str, &str)] = &[
     (r#"{"endpoint":"/quote"}"#, "missing"),
     (r#"{"api_name":"  "}"#, "missing"),
@@ -112,13 +112,11 @@ const BROKEN: &[(&str, &str)] = &[
 ];
 
 #[rstest]
-fn a_refused_line_is_named_with_field_and_reason_and_does_not_stop_the_good_ones(
-    #[values(Sqlite, Postgresql)] engine: Engine,
-) {
+fn refused_line_is_reported_and_does_not_stop_others(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     let bad = BAD
         .iter()
-        .map(|(say, field, code)| (format!(r#"{{"api_name":"bad",{say}}}"#), *field, *code));
+        .map(|(json, field, code)| (format!(r#"{{"api_name":"bad",{json}}}"#), *field, *code));
     let broken = BROKEN
         .iter()
         .map(|(line, code)| ((*line).to_owned(), "", *code));
@@ -135,7 +133,7 @@ fn a_refused_line_is_named_with_field_and_reason_and_does_not_stop_the_good_ones
 
     assert_eq!(run.code, 3);
     let refused = expected.len() as u64;
-    assert_eq!(fates(&run), [refused + 1, 0, 0, refused]);
+    assert_eq!(outcomes(&run), [refused + 1, 0, 0, refused]);
     assert_eq!(count(&db), expected.len() + 1);
     assert_eq!(
         db.rows("SELECT count(*) FROM api_usage WHERE api_name = 'bad'"),
@@ -143,7 +141,7 @@ fn a_refused_line_is_named_with_field_and_reason_and_does_not_stop_the_good_ones
     );
     let kept = rejects(&file.with_file_name("refused.ndjson"));
     for (reject, (line, field, code, raw)) in kept.iter().zip(&expected) {
-        // The missing field is a field too.
+        // A missing field is named too.
         let of = if *code == "missing" {
             "api_name"
         } else {
@@ -162,12 +160,12 @@ fn a_refused_line_is_named_with_field_and_reason_and_does_not_stop_the_good_ones
     assert_eq!(named.count(), 20);
     assert!(
         run.stderr
-            .contains(&format!("{} more lines are refused", refused - 20))
+            .contains(&format!("{} more lines rejected", refused - 20))
     );
 }
 
 #[rstest]
-fn what_a_run_says(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn summary_and_warnings(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     let text = format!(
         "{}\n\n{}\n{{\"api_name\":\"tmdb\",\"status_code\":999}}\n{{\"api_name\":\"tmdb\",\"error_message\":\"{}\"}}\n",
@@ -184,12 +182,12 @@ fn what_a_run_says(#[values(Sqlite, Postgresql)] engine: Engine) {
         refused                  1
         cut                      1
         unrepeatable             1
-        from  2026-01-31T11:00:01.000Z
-        to    2026-01-31T12:00:00.000Z
+        from  2026-01-31T11:00:01Z
+        to    2026-01-31T12:00:00Z
         in [time] s, [rate] lines/s
         ------- stderr -------
-        warning: stdin:4: status_code is 999, which is not between 100 and 599
-        next: correct the lines that are refused, then run the same command again: what is recorded is not recorded twice
+        warning: stdin:4: status_code is 999, expected 100 to 599
+        next: correct the rejected lines, then run the same command again: recorded lines are skipped
         [exit status: 3]
         ");
     let run = db
@@ -202,42 +200,49 @@ fn what_a_run_says(#[values(Sqlite, Postgresql)] engine: Engine) {
         duplicate                1
         conflict                 0
         refused                  0
-        from  2026-01-31T11:00:01.000Z
-        to    2026-01-31T11:00:01.000Z
+        from  2026-01-31T11:00:01Z
+        to    2026-01-31T11:00:01Z
         in [time] s, [rate] lines/s
         [exit status: 0]
         ");
 }
 
 #[rstest]
-fn the_same_file_twice_adds_nothing_and_true_repeats_inside_it_stay(
+fn second_run_adds_nothing_and_repeats_within_a_file_count(
     #[values(Sqlite, Postgresql)] engine: Engine,
 ) {
     let db = TestDatabase::migrated(engine);
     let text = format!("{}\n{}\n{}\n{}\n", good(1), good(2), good(1), good(1));
     db.sandbox().file("calls.ndjson", &text);
-    assert_eq!(fates(&record_file(&db, "calls.ndjson", &[])), [4, 0, 0, 0]);
-    assert_eq!(fates(&record_file(&db, "calls.ndjson", &[])), [0, 4, 0, 0]);
-    // Named twice it is still the same file; grown by one it is nearly the same.
     assert_eq!(
-        fates(&record_file(&db, "calls.ndjson", &["calls.ndjson"])),
+        outcomes(&record_file(&db, "calls.ndjson", &[])),
+        [4, 0, 0, 0]
+    );
+    assert_eq!(
+        outcomes(&record_file(&db, "calls.ndjson", &[])),
+        [0, 4, 0, 0]
+    );
+    // Named twice it is still the same file; with one line more, only that line is new.
+    assert_eq!(
+        outcomes(&record_file(&db, "calls.ndjson", &["calls.ndjson"])),
         [0, 8, 0, 0]
     );
     db.sandbox().file("calls.ndjson", text.clone() + &good(1));
-    assert_eq!(fates(&record_file(&db, "calls.ndjson", &[])), [1, 4, 0, 0]);
-    // Another source is another call.
-    assert_eq!(fates(&record(&db, &text, &[])), [4, 0, 0, 0]);
     assert_eq!(
-        fates(&record(&db, &text, &["--source", "calls.ndjson"])),
+        outcomes(&record_file(&db, "calls.ndjson", &[])),
+        [1, 4, 0, 0]
+    );
+    // Another source means other calls.
+    assert_eq!(outcomes(&record(&db, &text, &[])), [4, 0, 0, 0]);
+    assert_eq!(
+        outcomes(&record(&db, &text, &["--source", "calls.ndjson"])),
         [0, 4, 0, 0]
     );
     assert_eq!(count(&db), 9);
 }
 
 #[rstest]
-fn format_spelling_and_compression_make_no_difference(
-    #[values(Sqlite, Postgresql)] engine: Engine,
-) {
+fn format_spelling_and_compression_do_not_change_ids(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     let lines = "{\"api_name\":\"tmdb\",\"timestamp\":\"2026-01-31T11:00:00Z\",\"cost_credits\":0.1,\"cached\":true,\"endpoint\":\"/a,\\\"b\\\"\"}\n\
             {\"api_name\":\"rawg\",\"timestamp\":\"2026-01-31T11:00:01Z\",\"status_code\":503}\n";
@@ -247,14 +252,18 @@ fn format_spelling_and_compression_make_no_difference(
             2026-01-31T11:00:00Z,tmdb,0.10,TRUE,\"/a,\"\"b\"\"\",\r\n\
             2026-01-31T11:00:01Z,rawg,,0,,503";
     let source = ["--source", "log"];
-    assert_eq!(fates(&record(&db, lines, &source)), [2, 0, 0, 0]);
+    assert_eq!(outcomes(&record(&db, lines, &source)), [2, 0, 0, 0]);
     for text in [
         array,
         csv,
         &lines.replace('\n', "\r\n\n"),
         &format!("\u{feff}{lines}"),
     ] {
-        assert_eq!(fates(&record(&db, text, &source)), [0, 2, 0, 0], "{text}");
+        assert_eq!(
+            outcomes(&record(&db, text, &source)),
+            [0, 2, 0, 0],
+            "{text}"
+        );
     }
     let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
     gzip.write_all(lines.as_bytes()).unwrap();
@@ -265,41 +274,47 @@ fn format_spelling_and_compression_make_no_difference(
             .usagectl(["record", "--format", "json", "--source", "log"])
             .stdin_bytes(bytes)
             .run();
-        assert_eq!(fates(&run), [0, 2, 0, 0]);
+        assert_eq!(outcomes(&run), [0, 2, 0, 0]);
     }
 }
 
 #[rstest]
-fn every_field_is_stored_as_it_was_given(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn every_field_is_stored_unchanged(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     let line = r#"{"id":"a1","api_name":"finnhub","endpoint":"/quote","method":"POST","timestamp":"2026-01-31T11:59:59.1239Z",
             "success":false,"status_code":429,"response_time":120,"request_size":0,"response_size":2147483647,
             "error_type":"QUOTA","error_message":"tab\t nl\n cr\r bs\\ nul\\0 \\N é","cost_credits":0.30000000000000004,"cached":true,"user_id":"u 1"}"#;
-    assert_eq!(fates(&record(&db, &format!("[{line}]"), &[])), [1, 0, 0, 0]);
+    assert_eq!(
+        outcomes(&record(&db, &format!("[{line}]"), &[])),
+        [1, 0, 0, 0]
+    );
     assert_eq!(
         db.rows("SELECT id, api_name, endpoint, method, timestamp, success, status_code, response_time, request_size,
                 response_size, error_type, error_message, cost_credits, cached, user_id, created_at FROM api_usage"),
         ["a1|finnhub|/quote|POST|2026-01-31T11:59:59.123+00:00|0|429|120|0|2147483647|QUOTA|tab\t nl\n cr\r bs\\ nul\\0 \\N é|0.30000000000000004|1|u 1|2026-01-31T12:00:00.000+00:00"]
     );
-    assert_eq!(fates(&record(&db, &format!("[{line}]"), &[])), [0, 1, 0, 0]);
+    assert_eq!(
+        outcomes(&record(&db, &format!("[{line}]"), &[])),
+        [0, 1, 0, 0]
+    );
 }
 
 #[rstest]
-fn one_id_with_two_contents_is_a_conflict(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn same_id_with_other_content_is_a_conflict(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     let text = r#"{"id":"a","api_name":"tmdb","timestamp":"2026-01-31T11:00:00Z","response_time":5}
             {"id":"a","api_name":"tmdb","timestamp":"2026-01-31T11:00:00Z","response_time":6}
             {"id":"b","api_name":"tmdb","timestamp":"2026-01-31T11:00:00Z"}
             {"id":"b","api_name":"tmdb","timestamp":"2026-01-31T11:00:00Z"}"#;
     let run = record(&db, text, &["--rejects", "refused.ndjson"]);
-    assert_eq!((run.code, fates(&run)), (3, [2, 1, 1, 0]));
+    assert_eq!((run.code, outcomes(&run)), (3, [2, 1, 1, 0]));
     let kept = rejects(&db.sandbox().work().join("refused.ndjson"));
     assert_eq!(
         (&kept[0]["line"], &kept[0]["field"]),
         (&2.into(), &"response_time".into())
     );
-    assert_eq!(fates(&record(&db, text, &[])), [0, 3, 1, 0]);
-    // The first line of an id is the one that counts, wherever in the run it stands.
+    assert_eq!(outcomes(&record(&db, text, &[])), [0, 3, 1, 0]);
+    // The first line of an id counts.
     assert_eq!(
         db.rows("SELECT response_time FROM api_usage WHERE id = 'a'"),
         ["5"]
@@ -307,34 +322,34 @@ fn one_id_with_two_contents_is_a_conflict(#[values(Sqlite, Postgresql)] engine: 
 }
 
 #[rstest]
-fn a_time_that_was_filled_in_is_no_conflict_later(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn default_time_does_not_conflict_later(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     let line = r#"{"id":"a","api_name":"tmdb"}"#;
-    assert_eq!(fates(&record(&db, line, &[])), [1, 0, 0, 0]);
+    assert_eq!(outcomes(&record(&db, line, &[])), [1, 0, 0, 0]);
     let later = db
         .usagectl(["record", "--format", "json"])
         .now("2026-02-01T00:00:00Z")
         .stdin(line)
         .run();
-    assert_eq!(fates(&later), [0, 1, 0, 0]);
+    assert_eq!(outcomes(&later), [0, 1, 0, 0]);
 }
 
 #[rstest]
-fn lines_with_neither_id_nor_time_are_recorded_each_time_and_counted(
+fn lines_without_id_and_time_are_inserted_by_each_run(
     #[values(Sqlite, Postgresql)] engine: Engine,
 ) {
     let db = TestDatabase::migrated(engine);
     let text = "{\"api_name\":\"tmdb\"}\n{\"api_name\":\"tmdb\"}\n";
     for times in 1..=2 {
         let run = record(&db, text, &[]);
-        assert_eq!(fates(&run), [2, 0, 0, 0]);
+        assert_eq!(outcomes(&run), [2, 0, 0, 0]);
         assert_eq!(summary(&run)["unrepeatable"], 2);
         assert_eq!(count(&db), 2 * times);
     }
 }
 
 #[rstest]
-fn rows_that_prisma_wrote_are_known_again(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn rows_written_by_prisma_are_duplicates(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     let time = match db.engine() {
         // What its older SQLite driver writes.
@@ -352,33 +367,33 @@ fn rows_that_prisma_wrote_are_known_again(#[values(Sqlite, Postgresql)] engine: 
         )
     };
     let same = line("c1", ",\"statusCode\":500") + &line("c2", ",\"statusCode\":200");
-    assert_eq!(fates(&record(&db, &same, &[])), [0, 2, 0, 0]);
+    assert_eq!(outcomes(&record(&db, &same, &[])), [0, 2, 0, 0]);
     let other =
         line("c1", ",\"statusCode\":502") + &line("c2", ",\"statusCode\":200,\"method\":\"POST\"");
-    assert_eq!(fates(&record(&db, &other, &[])), [0, 0, 2, 0]);
+    assert_eq!(outcomes(&record(&db, &other, &[])), [0, 0, 2, 0]);
 }
 
 #[rstest]
-fn what_the_database_alone_refuses_costs_its_own_line(
+fn row_refused_by_the_database_does_not_fail_its_batch(
     #[values(Sqlite, Postgresql)] engine: Engine,
 ) {
     let db = TestDatabase::migrated(engine);
     db.execute(match db.engine() {
         Engine::Sqlite => {
-            "CREATE TRIGGER strict BEFORE INSERT ON api_usage WHEN NEW.user_id = 'nobody'
-                BEGIN SELECT RAISE(ABORT, 'who is nobody'); END"
+            "CREATE TRIGGER strict BEFORE INSERT ON api_usage WHEN NEW.user_id = 'blocked'
+                BEGIN SELECT RAISE(ABORT, 'user is blocked'); END"
         }
         Engine::Postgresql => {
-            "ALTER TABLE api_usage ADD CONSTRAINT strict CHECK (user_id <> 'nobody')"
+            "ALTER TABLE api_usage ADD CONSTRAINT strict CHECK (user_id <> 'blocked')"
         }
     });
     let line = |number: usize| match number % 40 {
-        7 => format!("{{\"id\":\"{number}\",\"api_name\":\"tmdb\",\"user_id\":\"nobody\"}}\n"),
+        7 => format!("{{\"id\":\"{number}\",\"api_name\":\"tmdb\",\"user_id\":\"blocked\"}}\n"),
         _ => format!("{{\"id\":\"{number}\",\"api_name\":\"tmdb\"}}\n"),
     };
     let text: String = (0..200).map(line).collect();
     let run = record(&db, &text, &["--rejects", "refused.ndjson"]);
-    assert_eq!((run.code, fates(&run)), (3, [195, 0, 0, 5]));
+    assert_eq!((run.code, outcomes(&run)), (3, [195, 0, 0, 5]));
     let kept = rejects(&db.sandbox().work().join("refused.ndjson"));
     let lines: Vec<_> = kept
         .iter()
@@ -389,7 +404,7 @@ fn what_the_database_alone_refuses_costs_its_own_line(
 }
 
 #[rstest]
-fn a_database_that_refuses_everything_fails_the_command(
+fn database_that_refuses_everything_fails_the_command(
     #[values(Sqlite, Postgresql)] engine: Engine,
 ) {
     let db = TestDatabase::migrated(engine);
@@ -414,7 +429,7 @@ fn a_database_that_refuses_everything_fails_the_command(
 }
 
 #[rstest]
-fn all_or_nothing(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn atomic_run_records_all_lines_or_none(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     let text = format!(
         "{}\n{{\"api_name\":\"tmdb\",\"cached\":2}}\n{}\n",
@@ -422,7 +437,7 @@ fn all_or_nothing(#[values(Sqlite, Postgresql)] engine: Engine) {
         good(2)
     );
     let run = record(&db, &text, &["--atomic"]);
-    assert_eq!((run.code, fates(&run)), (3, [0, 0, 0, 1]));
+    assert_eq!((run.code, outcomes(&run)), (3, [0, 0, 0, 1]));
     assert_eq!(
         (&summary(&run)["read"], &summary(&run)["rolled_back"]),
         (&3.into(), &2.into())
@@ -434,11 +449,11 @@ fn all_or_nothing(#[values(Sqlite, Postgresql)] engine: Engine) {
     );
     assert_eq!(count(&db), 0);
     let text = format!("{}\n{}\n", good(1), good(2));
-    assert_eq!(fates(&record(&db, &text, &["--atomic"])), [2, 0, 0, 0]);
+    assert_eq!(outcomes(&record(&db, &text, &["--atomic"])), [2, 0, 0, 0]);
     assert_eq!(count(&db), 2);
 }
 
-/// Corrects refused lines as a person would, in an editor.
+/// Edits the rejects file.
 fn correct(db: &TestDatabase, from: &str, to: &str) {
     let path = db.sandbox().work().join("refused.ndjson");
     let kept = fs::read_to_string(&path).expect("rejects were kept");
@@ -451,38 +466,39 @@ fn replay(db: &TestDatabase, now: &str) -> Run {
 }
 
 #[rstest]
-fn corrected_lines_get_the_ids_they_would_have_had(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn replayed_lines_get_the_ids_of_their_input(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     // Two good lines and two that will be corrected to the same: four calls.
     let bad = good(1).replace("tmdb\"", "tmdb\",\"cached\":\"no\"");
     let text = format!("{}\n{bad}\n{}\n{bad}\n", good(1), good(1));
     db.sandbox().file("calls.ndjson", &text);
     let run = record_file(&db, "calls.ndjson", &["--rejects", "refused.ndjson"]);
-    assert_eq!(fates(&run), [2, 0, 0, 2]);
+    assert_eq!(outcomes(&run), [2, 0, 0, 2]);
     assert!(run.stderr.contains(
         "next: correct the lines in refused.ndjson, then usagectl record --replay refused.ndjson"
     ));
 
     correct(&db, "\\\"no\\\"", "false");
-    assert_eq!(fates(&replay(&db, "2026-01-31T13:00:00Z")), [2, 0, 0, 0]);
+    assert_eq!(outcomes(&replay(&db, "2026-01-31T13:00:00Z")), [2, 0, 0, 0]);
     // Again, by another clock, and in the corrected file itself: they are the same four calls.
     for now in [
         "2026-01-31T13:00:00Z",
         "2026-01-31T14:00:00Z",
         "2026-01-31T11:58:00Z",
     ] {
-        assert_eq!(fates(&replay(&db, now)), [0, 2, 0, 0]);
+        assert_eq!(outcomes(&replay(&db, now)), [0, 2, 0, 0]);
     }
     db.sandbox()
         .file("calls.ndjson", text.replace("\"no\"", "false"));
-    assert_eq!(fates(&record_file(&db, "calls.ndjson", &[])), [0, 4, 0, 0]);
+    assert_eq!(
+        outcomes(&record_file(&db, "calls.ndjson", &[])),
+        [0, 4, 0, 0]
+    );
     assert_eq!(count(&db), 4);
 }
 
 #[rstest]
-fn the_corrected_file_may_also_come_before_the_replay(
-    #[values(Sqlite, Postgresql)] engine: Engine,
-) {
+fn corrected_file_may_be_recorded_before_the_replay(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     let bad = good(1).replace("tmdb\"", "tmdb\",\"cached\":\"no\"");
     let text = format!("{}\n{bad}\n", good(1));
@@ -492,13 +508,13 @@ fn the_corrected_file_may_also_come_before_the_replay(
         .file("calls.ndjson", text.replace("\"no\"", "false"));
     let later = ["record", "--format", "json", "calls.ndjson"];
     let run = db.usagectl(later).now("2026-01-31T12:30:00Z").run();
-    assert_eq!(fates(&run), [1, 1, 0, 0]);
+    assert_eq!(outcomes(&run), [1, 1, 0, 0]);
     correct(&db, "\\\"no\\\"", "false");
-    assert_eq!(fates(&replay(&db, "2026-01-31T13:00:00Z")), [0, 1, 0, 0]);
+    assert_eq!(outcomes(&replay(&db, "2026-01-31T13:00:00Z")), [0, 1, 0, 0]);
 }
 
 #[rstest]
-fn rows_of_csv_are_kept_with_their_header(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn csv_rows_are_kept_with_their_header(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     let csv = "api_name,timestamp,response_time,error_message\n\
             tmdb,2026-01-31T11:00:00Z,12x,\"two\nlines\"\n\
@@ -506,40 +522,40 @@ fn rows_of_csv_are_kept_with_their_header(#[values(Sqlite, Postgresql)] engine: 
             tmdb,2026-01-31T11:00:02Z,14,\n";
     db.sandbox().file("calls.csv", csv);
     let run = record_file(&db, "calls.csv", &["--rejects", "refused.ndjson"]);
-    assert_eq!(fates(&run), [1, 0, 0, 2]);
+    assert_eq!(outcomes(&run), [1, 0, 0, 2]);
     assert!(
         run.stderr
-            .contains("calls.csv:2: response_time is `12x` and not a number"),
+            .contains("calls.csv:2: response_time is `12x`, expected a number"),
         "{}",
         run.stderr
     );
     assert!(
         run.stderr
-            .contains("calls.csv:4: the line has not as many cells"),
+            .contains("calls.csv:4: the line has 3 cells, expected 4"),
         "{}",
         run.stderr
     );
     correct(&db, "12x", "12");
     correct(&db, ",13\"", ",13,\"");
-    assert_eq!(fates(&replay(&db, "2026-01-31T13:00:00Z")), [2, 0, 0, 0]);
+    assert_eq!(outcomes(&replay(&db, "2026-01-31T13:00:00Z")), [2, 0, 0, 0]);
     assert_eq!(
         db.rows("SELECT response_time, error_message FROM api_usage ORDER BY timestamp"),
         ["12|two\nlines", "13|NULL", "14|NULL"]
     );
     let whole = csv.replace("12x", "12").replace(",13\n", ",13,\n");
     db.sandbox().file("calls.csv", whole);
-    assert_eq!(fates(&record_file(&db, "calls.csv", &[])), [0, 3, 0, 0]);
+    assert_eq!(outcomes(&record_file(&db, "calls.csv", &[])), [0, 3, 0, 0]);
 }
 
 #[rstest]
-fn a_replay_keeps_what_is_refused_again(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn line_refused_again_is_kept_by_replay(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     let mut bytes = b"{\"api_name\":\"tm\xff\"}\n".to_vec();
     bytes.extend_from_slice(b"{\"api_name\":\"tmdb\",\"timestamp\":\"2026-01-31T11:00:00\"}\n");
     bytes.extend_from_slice(format!("{{\"api_name\":\"{}\"}}\n", "x".repeat(2 << 20)).as_bytes());
     db.sandbox().file("calls.ndjson", bytes);
     let run = record_file(&db, "calls.ndjson", &["--rejects", "refused.ndjson"]);
-    assert_eq!(fates(&run), [0, 0, 0, 3]);
+    assert_eq!(outcomes(&run), [0, 0, 0, 3]);
     let again = db
         .usagectl([
             "record",
@@ -553,7 +569,7 @@ fn a_replay_keeps_what_is_refused_again(#[values(Sqlite, Postgresql)] engine: En
             "UTC",
         ])
         .run();
-    assert_eq!((again.code, fates(&again)), (3, [1, 0, 0, 2]));
+    assert_eq!((again.code, outcomes(&again)), (3, [1, 0, 0, 2]));
     let kept = rejects(&db.sandbox().work().join("again.ndjson"));
     let shown: Vec<_> = kept
         .iter()
@@ -568,7 +584,7 @@ fn a_replay_keeps_what_is_refused_again(#[values(Sqlite, Postgresql)] engine: En
             .join(" ")
         })
         .collect();
-    // Still named by where they came from in the first place.
+    // The original input and line are kept.
     assert_eq!(
         shown,
         [
@@ -579,11 +595,9 @@ fn a_replay_keeps_what_is_refused_again(#[values(Sqlite, Postgresql)] engine: En
 }
 
 #[rstest]
-fn killed_anywhere_and_run_again_gives_each_call_once(
-    #[values(Sqlite, Postgresql)] engine: Engine,
-) {
+fn killed_run_is_completed_by_the_next(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
-    // Half of them without ids, some of them truly twice.
+    // Half of them without ids, some of them repeated.
     let line = |number: usize| {
         let time = format!("2026-01-{:02}T{:02}:00:00Z", 1 + number % 30, number % 24);
         match number % 2 {
@@ -604,7 +618,7 @@ fn killed_anywhere_and_run_again_gives_each_call_once(
         running.signal("KILL");
         running.wait();
     }
-    // And once when something has surely been committed.
+    // And once after a batch was committed.
     let mut running = db.usagectl(["record", "--source", "calls.ndjson"]).spawn();
     running.write(&text);
     wait_until(|| count(&db) >= 20_000);
@@ -612,7 +626,7 @@ fn killed_anywhere_and_run_again_gives_each_call_once(
     assert_eq!(running.wait().code, 128 + 9);
 
     let run = record_file(&db, "calls.ndjson", &[]);
-    let [inserted, duplicate, conflict, refused] = fates(&run);
+    let [inserted, duplicate, conflict, refused] = outcomes(&run);
     assert_eq!(
         (run.code, inserted + duplicate, conflict, refused),
         (0, 24_000, 0, 0)
@@ -622,12 +636,12 @@ fn killed_anywhere_and_run_again_gives_each_call_once(
 }
 
 #[rstest]
-fn a_trickle_is_committed_while_it_trickles(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn slow_input_is_committed_while_it_arrives(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     let mut running = db.usagectl(["record"]).spawn();
     running.write(&format!("{}\n", good(1)));
     wait_until(|| count(&db) == 1);
-    // Half a line is none yet.
+    // An incomplete line is not recorded.
     let (begin, rest) = (good(2)[..20].to_owned(), good(2)[20..].to_owned());
     running.write(&begin);
     running.write(&format!("{rest}\n"));
@@ -636,7 +650,7 @@ fn a_trickle_is_committed_while_it_trickles(#[values(Sqlite, Postgresql)] engine
 }
 
 #[rstest]
-fn a_signal_commits_the_complete_lines_and_reports(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn signal_commits_complete_lines(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     for (signal, first) in [("TERM", 0), ("INT", 10)] {
         let before = count(&db);
@@ -647,12 +661,12 @@ fn a_signal_commits_the_complete_lines_and_reports(#[values(Sqlite, Postgresql)]
         running.write(&format!("{}\n{}", good(first + 1), &good(first + 2)[..30]));
         thread::sleep(Duration::from_millis(200));
         running.signal(signal);
-        // Not the end of its input is what ends it.
+        // Its input stays open: the signal ends it.
         let stdin = running.child.stdin.take();
         let run = running.wait();
         drop(stdin);
         assert_eq!(
-            (run.code, fates(&run)),
+            (run.code, outcomes(&run)),
             (3, [2, 0, 0, 0]),
             "{}",
             run.snapshot()
@@ -668,7 +682,7 @@ fn a_signal_commits_the_complete_lines_and_reports(#[values(Sqlite, Postgresql)]
 }
 
 #[rstest]
-fn one_event_by_flags_is_checked_like_a_line(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn record_given_by_flags_is_checked_like_a_line(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     let event = |options: &[&str]| {
         let arguments = ["record", "--format", "json", "--api", "finnhub"];
@@ -701,19 +715,19 @@ fn one_event_by_flags_is_checked_like_a_line(#[values(Sqlite, Postgresql)] engin
         "--success",
         "false",
     ];
-    assert_eq!(fates(&event(&all)), [1, 0, 0, 0]);
-    assert_eq!(fates(&event(&all)), [0, 1, 0, 0]);
+    assert_eq!(outcomes(&event(&all)), [1, 0, 0, 0]);
+    assert_eq!(outcomes(&event(&all)), [0, 1, 0, 0]);
     assert_eq!(
         db.rows("SELECT api_name, endpoint, method, success, status_code, response_time, request_size, response_size,
                 error_type, error_message, cost_credits, cached, user_id, timestamp FROM api_usage"),
         ["finnhub|/quote, \"x\"|POST|0|429|120|5|6|QUOTA|a\nb|0.1|1|u|2026-01-31T11:00:00.000+00:00"]
     );
     let wrong = event(&["--cost", "-1"]);
-    assert_eq!((wrong.code, fates(&wrong)), (3, [0, 0, 0, 1]));
+    assert_eq!((wrong.code, outcomes(&wrong)), (3, [0, 0, 0, 1]));
     assert!(
         wrong
             .stderr
-            .starts_with("warning: cost_credits is -1, which is not between 0 and 1e15\n"),
+            .starts_with("warning: cost_credits is -1, expected 0 to 1e15\n"),
         "{}",
         wrong.stderr
     );
@@ -722,10 +736,10 @@ fn one_event_by_flags_is_checked_like_a_line(#[values(Sqlite, Postgresql)] engin
 }
 
 #[rstest]
-fn nothing_is_recorded_before_everything_can_be_read(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn nothing_is_recorded_unless_all_files_open(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     db.sandbox().file("calls.ndjson", good(1));
-    for (arguments, said) in [
+    for (arguments, message) in [
         (
             vec!["calls.ndjson", "missing.ndjson"],
             "cannot read missing.ndjson",
@@ -739,7 +753,7 @@ fn nothing_is_recorded_before_everything_can_be_read(#[values(Sqlite, Postgresql
         let run = db.usagectl(["record"].into_iter().chain(arguments)).run();
         assert_eq!(run.code, 1);
         assert!(
-            run.stderr.contains(said) && run.stderr.contains("\nnext: "),
+            run.stderr.contains(message) && run.stderr.contains("\nnext: "),
             "{}",
             run.stderr
         );
@@ -748,9 +762,7 @@ fn nothing_is_recorded_before_everything_can_be_read(#[values(Sqlite, Postgresql
 }
 
 #[rstest]
-fn an_input_that_cannot_be_read_on_does_not_stop_the_others(
-    #[values(Sqlite, Postgresql)] engine: Engine,
-) {
+fn unreadable_input_does_not_stop_the_others(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::none());
     let lines: String = (0..60).map(|second| good(second) + "\n").collect();
@@ -773,16 +785,16 @@ fn an_input_that_cannot_be_read_on_does_not_stop_the_others(
             "open.json",
         ])
         .run();
-    let [inserted, ..] = fates(&run);
+    let [inserted, ..] = outcomes(&run);
     assert_eq!(run.code, 1);
     assert!((50..60).contains(&inserted), "{inserted}");
     assert_eq!(summary(&run)["complete"], false);
-    for said in [
-        "error: cut.gz: is compressed and ends too early; it was read up to line 5",
+    for message in [
+        "error: cut.gz: is compressed and truncated; read up to line 5",
         "error: wrong.csv: the header has an unknown column `region`",
         "error: open.json: ends inside the array",
     ] {
-        assert!(run.stderr.contains(said), "{}", run.stderr);
+        assert!(run.stderr.contains(message), "{}", run.stderr);
     }
     let run = record_file(
         &db,
@@ -798,11 +810,11 @@ fn an_input_that_cannot_be_read_on_does_not_stop_the_others(
             "ignore",
         ],
     );
-    assert_eq!(fates(&run), [1, 0, 0, 0], "{}", run.stderr);
+    assert_eq!(outcomes(&run), [1, 0, 0, 0], "{}", run.stderr);
 }
 
 #[rstest]
-fn refused_lines_are_added_to_a_file_that_is_private(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn rejects_file_is_private_and_appended(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     let file = db.sandbox().work().join("refused.ndjson");
     let record = |text: &str| record(&db, text, &["--rejects", "refused.ndjson"]);
@@ -817,24 +829,67 @@ fn refused_lines_are_added_to_a_file_that_is_private(#[values(Sqlite, Postgresql
         .map(|reject| reject["code"].to_string())
         .collect();
     assert_eq!(codes, ["\"unknown_field\"", "\"missing\""]);
-    let run = db
-        .usagectl([
-            "record",
-            "--replay",
-            "refused.ndjson",
-            "--rejects",
-            "./refused.ndjson",
-        ])
-        .run();
-    assert_eq!(run.code, 2, "{}", run.snapshot());
 }
 
-/// Waits for what another process does, as long as it takes and not for ever.
+#[rstest]
+fn rejects_file_must_not_be_an_input(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    let file = db.sandbox().file("calls.ndjson", good(1));
+    fs::hard_link(&file, file.with_file_name("link.ndjson")).unwrap();
+    for arguments in [
+        ["--rejects", "./calls.ndjson", "calls.ndjson"],
+        ["--rejects", "link.ndjson", "calls.ndjson"],
+        ["--rejects", "calls.ndjson", "--replay=calls.ndjson"],
+    ] {
+        let run = db.usagectl(["record"].iter().chain(&arguments)).run();
+        assert_eq!(run.code, 2, "{}", run.snapshot());
+        assert!(run.stderr.contains("is also the input"), "{}", run.stderr);
+    }
+    assert_eq!(
+        (count(&db), fs::read_to_string(&file).unwrap()),
+        (0, good(1))
+    );
+}
+
+#[rstest]
+fn line_refused_by_two_runs_is_replayed_once(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    let bad = good(1).replace("tmdb\"", "tmdb\",\"cached\":\"no\"");
+    db.sandbox().file("calls.ndjson", &bad);
+    for _ in 0..2 {
+        let run = record_file(&db, "calls.ndjson", &["--rejects", "refused.ndjson"]);
+        assert_eq!(outcomes(&run), [0, 0, 0, 1]);
+    }
+    correct(&db, "\\\"no\\\"", "false");
+    let run = replay(&db, "2026-01-31T13:00:00Z");
+    assert_eq!((outcomes(&run), count(&db)), ([1, 1, 0, 0], 1));
+    assert_eq!(
+        run.stderr,
+        "refused.ndjson: all lines recorded; you can delete it\n"
+    );
+}
+
+#[rstest]
+fn replayed_line_without_time_gets_time_of_refusal(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    let bad = r#"{"api_name":"tmdb","cached":"no"}"#;
+    let run = record(&db, bad, &["--rejects", "refused.ndjson"]);
+    assert_eq!(outcomes(&run), [0, 0, 0, 1]);
+    correct(&db, "\\\"no\\\"", "false");
+    assert_eq!(outcomes(&replay(&db, "2026-01-31T14:00:00Z")), [1, 0, 0, 0]);
+    assert_eq!(outcomes(&replay(&db, "2026-01-31T15:00:00Z")), [0, 1, 0, 0]);
+    assert_eq!(
+        db.rows("SELECT timestamp FROM api_usage"),
+        ["2026-01-31T12:00:00.000+00:00"]
+    );
+}
+
+/// Waits for another process, up to a minute.
 #[track_caller]
-fn wait_until(mut is_so: impl FnMut() -> bool) {
+fn wait_until(mut is_true: impl FnMut() -> bool) {
     let begin = Instant::now();
-    while !is_so() {
-        assert!(begin.elapsed() < Duration::from_secs(60), "it never came");
+    while !is_true() {
+        assert!(begin.elapsed() < Duration::from_secs(60), "timed out");
         thread::sleep(Duration::from_millis(20));
     }
 }

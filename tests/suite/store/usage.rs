@@ -1,6 +1,8 @@
-//! Loading usage records: whatever text is in them comes out as it went in.
+//! Inserting usage records: text is stored unchanged, ids are unique.
 
 use std::cell::RefCell;
+use std::sync::Barrier;
+use std::thread;
 
 use chrono::DateTime;
 use proptest::prelude::*;
@@ -44,13 +46,13 @@ fn batch<'a>(usages: impl IntoIterator<Item = NewUsage<'a>>) -> UsageBatch {
     batch
 }
 
-fn load_now(db: &mut Db, batch: &UsageBatch) -> Loaded {
+fn insert_now(db: &mut Db, batch: &UsageBatch) -> Loaded {
     let now = UtcTimestamp::new(DateTime::UNIX_EPOCH);
     db.write_tx(|db| load(db, batch, now))
-        .expect("the batch is loaded")
+        .expect("the batch is inserted")
 }
 
-fn loaded(inserted: u64, duplicate: u64) -> Loaded {
+fn without_refusals(inserted: u64, duplicate: u64) -> Loaded {
     Loaded {
         inserted,
         duplicate,
@@ -58,9 +60,9 @@ fn loaded(inserted: u64, duplicate: u64) -> Loaded {
     }
 }
 
-/// Through COPY on PostgreSQL, which has an escape for nearly everything.
+/// PostgreSQL's COPY needs escapes for many characters.
 #[rstest]
-fn any_text_comes_out_as_it_went_in(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn any_text_is_stored_unchanged(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     let conn = RefCell::new(db.open());
     let number = RefCell::new(0);
@@ -77,15 +79,14 @@ fn any_text_comes_out_as_it_went_in(#[values(Sqlite, Postgresql)] engine: Engine
         let batch = batch(ids.iter().zip(&texts).map(|(id, text)| usage(id, text)));
         let conn = &mut *conn.borrow_mut();
         let count = texts.len() as u64;
-        prop_assert_eq!(load_now(conn, &batch), loaded(count, 0));
-        // Compared by the database on the one engine, by us on the other.
-        prop_assert_eq!(load_now(conn, &batch), loaded(0, count));
+        prop_assert_eq!(insert_now(conn, &batch), without_refusals(count, 0));
+        prop_assert_eq!(insert_now(conn, &batch), without_refusals(0, count));
         Ok(())
     });
     result.unwrap_or_else(|failure| panic!("{failure}"));
-    // And to the eyes of any other program.
+    // And for any other program.
     let special = "tab\tnewline\nreturn\rbackslash\\ \\N \\. quote'\" é \u{10ffff}";
-    load_now(
+    insert_now(
         &mut db.open(),
         &batch([usage("special", special), usage("other", "")]),
     );
@@ -96,7 +97,7 @@ fn any_text_comes_out_as_it_went_in(#[values(Sqlite, Postgresql)] engine: Engine
 }
 
 #[rstest]
-fn the_first_of_equal_ids_goes_in_and_the_others_are_compared_with_it(
+fn first_of_equal_ids_is_inserted_and_others_are_compared(
     #[values(Sqlite, Postgresql)] engine: Engine,
 ) {
     let db = TestDatabase::migrated(engine);
@@ -112,19 +113,61 @@ fn the_first_of_equal_ids_goes_in_and_the_others_are_compared_with_it(
         duplicate: 1,
         refused: vec![(3, Refused::Conflict("api_name"))],
     };
-    assert_eq!(load_now(&mut conn, &batch), expected);
+    assert_eq!(insert_now(&mut conn, &batch), expected);
     assert_eq!(
         db.rows("SELECT id, api_name FROM api_usage ORDER BY id"),
         ["a|x", "b|x"]
     );
-    assert_eq!(load_now(&mut conn, &UsageBatch::default()), loaded(0, 0));
+    assert_eq!(
+        insert_now(&mut conn, &UsageBatch::default()),
+        without_refusals(0, 0)
+    );
 }
 
 #[rstest]
-fn a_row_was_recorded_at_its_time_and_not_before(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn lone_row_with_other_content_is_a_conflict(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     let mut conn = db.open();
-    load_now(&mut conn, &batch([usage("a", "x")]));
+    insert_now(&mut conn, &batch([usage("a", "x")]));
+    let expected = Loaded {
+        refused: vec![(0, Refused::Conflict("api_name"))],
+        ..Loaded::default()
+    };
+    assert_eq!(insert_now(&mut conn, &batch([usage("a", "y")])), expected);
+}
+
+/// Slow inserts make the two transactions overlap.
+#[test]
+fn same_ids_in_opposite_order_do_not_deadlock() {
+    let db = TestDatabase::migrated(Postgresql);
+    db.execute(
+        "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS
+             $$ BEGIN PERFORM pg_sleep(0.02); RETURN NEW; END $$;
+         CREATE TRIGGER slow BEFORE INSERT ON api_usage FOR EACH ROW EXECUTE FUNCTION slow()",
+    );
+    let ids: Vec<String> = (0..20).map(|number| format!("{number:02}")).collect();
+    let forwards = batch(ids.iter().map(|id| usage(id, "x")));
+    let backwards = batch(ids.iter().rev().map(|id| usage(id, "x")));
+    let start = Barrier::new(2);
+    let insert = |batch: &UsageBatch| {
+        let mut conn = db.open();
+        start.wait();
+        insert_now(&mut conn, batch)
+    };
+    let (first, second) = thread::scope(|scope| {
+        let first = scope.spawn(|| insert(&forwards));
+        let second = insert(&backwards);
+        (first.join().expect("no deadlock"), second)
+    });
+    assert_eq!(first.inserted + second.inserted, 20);
+    assert_eq!(first.duplicate + second.duplicate, 20);
+}
+
+#[rstest]
+fn row_was_recorded_at_its_time_and_not_before(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    let mut conn = db.open();
+    insert_now(&mut conn, &batch([usage("a", "x")]));
     let at = |ms| UtcTimestamp::new(DateTime::from_timestamp_millis(ms).unwrap());
     assert_eq!(was_recorded(&mut conn, "a", at(0)), Ok(true));
     assert_eq!(was_recorded(&mut conn, "a", at(-1)), Ok(false));
