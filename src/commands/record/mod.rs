@@ -39,11 +39,11 @@ use crate::store::db::Access;
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
-  usagectl record usage.ndjson.gz --rejects rejects.ndjson
+  usagectl record usage.ndjson.gz --rejects refused.ndjson
   tail -F api.log | usagectl record --source api.log
   usagectl record export.csv --map ts=timestamp --map api=api_name --time-unit s
   usagectl record --api finnhub --endpoint /quote --status 429 --response-time 120
-  usagectl record --replay rejects.ndjson")]
+  usagectl record --replay refused.ndjson")]
 pub struct RecordArgs {
     /// Files to read; `-` for stdin [default: -]
     #[arg(value_name = "FILE")]
