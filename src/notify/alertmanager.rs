@@ -11,6 +11,7 @@
 //! An episode that began and ended between two checks is told by an alert that ends by itself soon after:
 //! Alertmanager is silent about alerts that were over before it heard of them.
 
+use crate::domain::named::Named;
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
@@ -21,6 +22,7 @@ use super::{Failure, later};
 use crate::domain::alert::channel::Alertmanager;
 use crate::domain::alert::delivery::Notice;
 use crate::domain::alert::notice::{Content, NoticeKind};
+use crate::domain::alert::rule::Severity;
 
 /// How long an alert lives that is over already: longer than Alertmanager usually waits before it tells.
 const MISSED_LASTS: TimeDelta = TimeDelta::minutes(5);
@@ -71,7 +73,7 @@ impl Receiver<'_> {
         let end = self.held_until(now);
         let alerts: Vec<Alert> = firing
             .iter()
-            .map(|notice| self.alert(&notice.content, &notice.content.severity, end))
+            .map(|notice| self.alert(&notice.content, notice.content.severity, end))
             .collect();
         alerts
             .chunks(PER_REQUEST)
@@ -101,19 +103,19 @@ impl Receiver<'_> {
                     .copied()
                     .collect();
                 let mut alerts = self.ended(content, &others, content.created_at);
-                alerts.push(self.alert(content, &content.severity, self.held_until(now)));
+                alerts.push(self.alert(content, content.severity, self.held_until(now)));
                 alerts
             }
             NoticeKind::Resolved => {
                 let end = content.ended_at.unwrap_or(content.created_at);
                 let ended = self.ended(content, earlier, end);
                 match ended.is_empty() {
-                    true => vec![self.alert(content, &content.severity, end)],
+                    true => vec![self.alert(content, content.severity, end)],
                     false => ended,
                 }
             }
             NoticeKind::Missed => {
-                vec![self.alert(content, &content.severity, later(now, MISSED_LASTS))]
+                vec![self.alert(content, content.severity, later(now, MISSED_LASTS))]
             }
         }
     }
@@ -121,17 +123,17 @@ impl Receiver<'_> {
     /// An end for each severity that may have been told as firing, and for no other: Alertmanager tells of
     /// every end that it hears of.
     fn ended(&self, content: &Content, earlier: &[&Notice], end: DateTime<Utc>) -> Vec<Alert> {
-        let told: BTreeSet<&str> = earlier
+        let told: BTreeSet<Severity> = earlier
             .iter()
             .filter(|notice| !notice.content.kind.is_last())
-            .map(|notice| notice.content.severity.as_str())
+            .map(|notice| notice.content.severity)
             .collect();
         told.into_iter()
             .map(|severity| self.alert(content, severity, end))
             .collect()
     }
 
-    fn alert(&self, content: &Content, severity: &str, end: DateTime<Utc>) -> Alert {
+    fn alert(&self, content: &Content, severity: Severity, end: DateTime<Utc>) -> Alert {
         let form = |at: DateTime<Utc>| at.to_rfc3339_opts(SecondsFormat::Millis, true);
         let number = |value: Option<f64>| value.map(|value| value.to_string());
         let own = self.settings.labels.iter().cloned();
@@ -141,7 +143,7 @@ impl Receiver<'_> {
             ("api", content.api_name.clone()),
             ("type", content.alert_type.clone()),
             ("period", content.period.clone()),
-            ("severity", severity.to_ascii_lowercase()),
+            ("severity", severity.as_str().to_ascii_lowercase()),
             ("rule", content.alert_id.clone()),
         ] {
             labels.insert(name.to_owned(), value);
@@ -149,7 +151,7 @@ impl Receiver<'_> {
         let annotations = [
             ("summary", Some(content.summary.clone())),
             ("value", number(content.value)),
-            ("threshold", number(Some(content.threshold))),
+            ("threshold", number(content.threshold)),
             ("limit", number(content.limit_value)),
             ("episode", Some(content.episode.clone())),
             ("key", Some(content.key.clone())),
@@ -196,9 +198,9 @@ mod tests {
         }
     }
 
-    fn of(kind: NoticeKind, severity: &str) -> Content {
+    fn of(kind: NoticeKind, severity: Severity) -> Content {
         Content {
-            severity: severity.to_owned(),
+            severity,
             ..sample(kind)
         }
     }
@@ -225,28 +227,28 @@ mod tests {
 
     #[test]
     fn what_fires_ends_far_ahead_and_what_is_over_ends_when_it_did() {
-        let firing = of(NoticeKind::Firing, "WARNING");
+        let firing = of(NoticeKind::Firing, Severity::Warning);
         assert_eq!(told(&firing, &[]), [("warning".to_owned(), 62)]);
         let resolved = Content {
             ended_at: Some(firing.fired_at + TimeDelta::minutes(7)),
-            ..of(NoticeKind::Resolved, "WARNING")
+            ..of(NoticeKind::Resolved, Severity::Warning)
         };
         assert_eq!(told(&resolved, &[firing]), [("warning".to_owned(), 7)]);
-        let missed = of(NoticeKind::Missed, "WARNING");
+        let missed = of(NoticeKind::Missed, Severity::Warning);
         assert_eq!(told(&missed, &[]), [("warning".to_owned(), 7)]);
     }
 
     #[test]
     fn a_severity_that_was_told_ends_when_another_begins_and_no_other_does() {
-        let warning = of(NoticeKind::Firing, "WARNING");
-        let critical = of(NoticeKind::Firing, "CRITICAL");
+        let warning = of(NoticeKind::Firing, Severity::Warning);
+        let critical = of(NoticeKind::Firing, Severity::Critical);
         assert_eq!(
             told(&critical, std::slice::from_ref(&warning)),
             [("warning".to_owned(), 0), ("critical".to_owned(), 62)]
         );
         let resolved = Content {
             ended_at: Some(warning.fired_at + TimeDelta::minutes(9)),
-            ..of(NoticeKind::Resolved, "CRITICAL")
+            ..of(NoticeKind::Resolved, Severity::Critical)
         };
         assert_eq!(
             told(&resolved, &[warning, critical]),
@@ -261,7 +263,7 @@ mod tests {
         let labels = |kind| {
             let content = Content {
                 value: Some(99.0),
-                ..of(kind, "WARNING")
+                ..of(kind, Severity::Warning)
             };
             receiver.alerts(&content, &[], content.created_at)[0]
                 .labels

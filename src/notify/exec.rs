@@ -3,6 +3,7 @@
 //! The program gets hardly any environment, no shell comes between, and when its time is over it is ended
 //! with everything it started.
 
+use crate::domain::named::Named;
 use std::io::{Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus, Stdio};

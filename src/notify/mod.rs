@@ -69,7 +69,7 @@ impl Report {
         notices.filter(|notice| notice.delivery == delivery).count() as u64
     }
 
-    /// Notices that nobody has and nobody will get unless somebody acts. One that was overtaken by the end
+    /// Notices that nobody has and nobody will get unless somebody acts. One that was superseded by the end
     /// of its episode is none: that end was told.
     fn lost(&self) -> impl Iterator<Item = &Notice> {
         self.notices.iter().filter(|notice| notice.is_lost())
@@ -211,7 +211,7 @@ impl<'a> Receiver<'a> {
 /// the same notices.
 pub fn deliver(context: &mut Context, db: &mut Db, options: &Options) -> Result<Report> {
     let channels = channels::all(db)?;
-    let waiting = notices::that_are(db, Delivery::Waiting)?;
+    let waiting = notices::find_by_delivery(db, Delivery::Waiting)?;
     let mut run = Run {
         options,
         receivers: HashMap::new(),
@@ -222,9 +222,9 @@ pub fn deliver(context: &mut Context, db: &mut Db, options: &Options) -> Result<
     for channel in &channels {
         run.receivers.insert(&channel.name, Receiver::open(channel));
     }
-    let overtaken = delivery::overtaken(&waiting);
+    let superseded = delivery::superseded(&waiting);
     for mut notice in waiting {
-        if overtaken.contains(&notice.content.key) {
+        if superseded.contains(&notice.content.key) {
             drop_one(db, &mut notice, DropReason::Superseded)?;
         } else if !run.receivers.contains_key(notice.channel.as_str()) {
             drop_one(db, &mut notice, DropReason::NoChannel)?;
@@ -262,12 +262,12 @@ fn earlier(db: &mut Db, waiting: &[Notice]) -> Result<Vec<Notice>> {
         .iter()
         .map(|notice| notice.content.episode.clone())
         .collect();
-    let found = notices::of_episodes(db, &episodes)?;
+    let found = notices::find_by_episodes(db, &episodes)?;
     Ok(found.into_iter().filter(Notice::may_have_arrived).collect())
 }
 
 fn drop_one(db: &mut Db, notice: &mut Notice, reason: DropReason) -> Result<()> {
-    notices::drop_all(db, &[&notice.content.key], reason)?;
+    notices::set_dropped(db, &[&notice.content.key], reason)?;
     notice.delivery = Delivery::Dropped;
     notice.drop_reason = Some(reason);
     Ok(())
@@ -312,7 +312,7 @@ impl Run<'_> {
             None => return Ok(()),
         };
         notice.attempts = notice.attempts.saturating_add(1);
-        let wait = delivery::wait_after(&key, notice.attempts);
+        let wait = delivery::backoff(&key, notice.attempts);
         notice.next_attempt_at = later(context.now, wait);
         notices::count_attempt(db, &key, notice.next_attempt_at)?;
         let earlier: Vec<&Notice> = self
@@ -383,13 +383,13 @@ impl Run<'_> {
         if holders.is_empty() {
             return Ok(());
         }
-        let open = notices::of_open_episodes(db)?;
+        let open = notices::find_open_episode_notices(db)?;
         for name in holders {
             let of_channel: Vec<&Notice> = open
                 .iter()
                 .filter(|notice| notice.channel == name)
                 .collect();
-            let mut firing = delivery::firing(&of_channel);
+            let mut firing = delivery::still_firing(&of_channel);
             // What was told in this run need not be told again.
             let told = &self.report.notices;
             firing.retain(|notice| {

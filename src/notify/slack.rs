@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::Failure;
 use super::endpoint::Endpoint;
 use crate::domain::alert::notice::{Content, NoticeKind};
+use crate::domain::alert::rule::Severity;
 
 /// Slack refuses a block whose text is longer than 3000 characters.
 const LONGEST_TEXT: usize = 2_000;
@@ -17,7 +18,7 @@ pub(super) fn send(endpoint: &Endpoint, content: &Content) -> Result<(), Failure
 /// What Slack shows.
 fn message(content: &Content) -> Value {
     let sign = match content.kind {
-        NoticeKind::Firing if content.severity == "CRITICAL" => ":red_circle:",
+        NoticeKind::Firing if content.severity == Severity::Critical => ":red_circle:",
         NoticeKind::Firing => ":large_orange_circle:",
         NoticeKind::Reminder => ":repeat:",
         NoticeKind::Resolved => ":large_green_circle:",

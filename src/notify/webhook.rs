@@ -10,6 +10,7 @@
 //! HEX is the HMAC-SHA256, under the channel's secret, of the timestamp's text, a full stop, and the body
 //! as it was sent. A receiver that refuses old timestamps is safe from notices sent again by others.
 
+use crate::domain::named::Named;
 use chrono::{DateTime, Utc};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;

@@ -6,10 +6,10 @@ use super::RuleRefs;
 use crate::args::{ApiFilter, Author, parse_text};
 use crate::context::Context;
 use crate::domain::alert::event::{Event, EventKind};
+use crate::domain::alert::state::Acknowledgement;
 use crate::error::{Error, Exit, Outcome, Result};
-use crate::output::alerts::ack::{Acknowledgement, Acknowledgements};
+use crate::output::alerts::ack::{AcknowledgedAlert, Acknowledgements};
 use crate::output::printable;
-use crate::store::alerting::states::Acknowledged;
 use crate::store::alerting::{events, rules, states};
 use crate::store::db::Access;
 
@@ -39,41 +39,41 @@ pub struct AckArgs {
 
 /// Acknowledges all of the rules or none.
 pub fn run(context: &mut Context, args: AckArgs) -> Result<Outcome> {
-    let acknowledged = Acknowledged {
+    let acknowledged = Acknowledgement {
         by: args.author.name(),
         at: context.now,
         note: args.note,
     };
     let apis = &args.filter.apis;
     let mut db = context.open(Access::Write)?;
-    let acknowledged = db.write_tx(|db| -> Result<Vec<Acknowledgement>> {
-        let rules = args.rules.find(&rules::rules(db)?)?;
+    let acknowledged = db.write_tx(|db| -> Result<Vec<AcknowledgedAlert>> {
+        let rules = args.rules.find(&rules::all(db)?)?;
         let states = states::all(db)?;
         let mut acknowledgements = Vec::new();
         let mut events = Vec::new();
         for rule in &rules {
             let firing = states.iter().filter_map(|stored| {
-                let (id, api) = (&stored.concern.alert_id, &stored.concern.api_name);
+                let (id, api) = (&stored.alert.alert_id, &stored.alert.api_name);
                 let is_asked_for = *id == rule.id && (apis.is_empty() || apis.contains(api));
-                let episode = stored.standing.episode.as_ref();
+                let episode = stored.state.episode.as_ref();
                 Some((stored, episode.filter(|_| is_asked_for)?))
             });
             let before = acknowledgements.len();
             for (stored, episode) in firing {
                 states::acknowledge(db, &episode.id, &acknowledged)?;
-                let (concern, at) = (stored.concern.clone(), acknowledged.at);
+                let (alert, at) = (stored.alert.clone(), acknowledged.at);
                 events.push(Event {
                     episode: Some(episode.id.clone()),
-                    severity: stored.standing.severity,
-                    value: stored.standing.value,
-                    threshold: stored.standing.threshold,
-                    limit_value: stored.standing.limit_value,
+                    severity: stored.state.severity,
+                    value: stored.state.value,
+                    threshold: stored.state.threshold,
+                    limit_value: stored.state.limit_value,
                     actor: Some(acknowledged.by.clone()),
                     note: acknowledged.note.clone(),
-                    ..Event::new(concern.clone(), EventKind::Acknowledged, at, at)
+                    ..Event::new(alert.clone(), EventKind::Acknowledged, at, at)
                 });
-                acknowledgements.push(Acknowledgement {
-                    concern,
+                acknowledgements.push(AcknowledgedAlert {
+                    alert,
                     episode: episode.id.clone(),
                     fired_at: episode.fired_at,
                     acknowledged_by: acknowledged.by.clone(),

@@ -10,7 +10,7 @@ use super::rule_options::{RuleOptions, alert_period, alert_type, number};
 use super::{find_rules, reading};
 use crate::args::parse_instant;
 use crate::context::Context;
-use crate::domain::alert::backtest::{Past, Replay, episodes_of};
+use crate::domain::alert::backtest::{PastEpisode, Replay, recorded_episodes};
 use crate::domain::alert::rule::{ALL_APIS, AlertType, Rule};
 use crate::domain::alert::window::{Grid, window};
 use crate::domain::period::Period;
@@ -141,13 +141,13 @@ fn original(db: &mut Db, args: &BacktestArgs) -> Result<Rule> {
     let word = match (described.zip(args.period.as_ref()), args.threshold) {
         (Some(((api, alert_type), period)), Some(threshold)) => {
             let rule = Rule::new(api, alert_type.clone(), period.clone(), threshold);
-            rule.require_sound().map_err(Error::usage)?;
+            rule.validate().map_err(Error::usage)?;
             return Ok(rule);
         }
         (Some(((api, alert_type), period)), None) => format!("{api}/{alert_type}/{period}"),
         (None, _) => args.rule.clone().unwrap_or_default(),
     };
-    let mut found = find_rules(&rules::rules(db)?, &[word])?;
+    let mut found = find_rules(&rules::all(db)?, &[word])?;
     found.pop().ok_or_else(|| Error::usage("name a rule"))
 }
 
@@ -223,21 +223,21 @@ fn replay(
     grid: Grid,
 ) -> Result<Side> {
     let triggers_are_in_place = dirty::triggers_are_in_place(db)?;
-    let subjects = apis.iter().map(|api| reading::subject(rule, api, limits));
-    let mut replays: Vec<Replay<'_>> = subjects.map(Replay::new).collect();
+    let targets = apis.iter().map(|api| reading::target(rule, api, limits));
+    let mut replays: Vec<Replay<'_>> = targets.map(Replay::new).collect();
     let mut from = range.from;
     while from < range.to {
         let to = range.to.min(from + CHUNK);
         let mut needs = BTreeMap::new();
         for replay in &replays {
-            let subject = replay.subject();
+            let target = replay.target();
             let steps = grid.steps(from, to);
-            let of_api = steps.map(|at| subject.needs(at, grid)).collect();
-            needs.insert(subject.api_name, of_api);
+            let of_api = steps.map(|at| target.needs(at, grid)).collect();
+            needs.insert(target.api_name, of_api);
         }
         let usage = reading::read(db, &needs, triggers_are_in_place)?;
         for replay in &mut replays {
-            if let Some(usage) = usage.get(replay.subject().api_name) {
+            if let Some(usage) = usage.get(replay.target().api_name) {
                 for at in grid.steps(from, to) {
                     replay.step(at, grid, &usage.series, usage.begins);
                 }
@@ -262,11 +262,11 @@ fn replay(
 }
 
 /// The episodes that checks found at the time.
-fn recorded(db: &mut Db, rule: &Rule, range: Window) -> Result<Vec<Past>> {
+fn recorded(db: &mut Db, rule: &Rule, range: Window) -> Result<Vec<PastEpisode>> {
     let end = range.to + TimeDelta::milliseconds(1);
     let mut events = events::between(db, range.from, end)?;
-    events.retain(|event| event.concern.alert_id == rule.id);
-    Ok(episodes_of(&events))
+    events.retain(|event| event.alert.alert_id == rule.id);
+    Ok(recorded_episodes(&events))
 }
 
 /// Where the rule looks at rows that are gone: stretches of which api_usage_aggregates counts more calls than

@@ -8,7 +8,7 @@ use clap::Args;
 
 use crate::args::parse_duration;
 use crate::context::Context;
-use crate::domain::alert::delivery::{Delivery, Notice, worth_reviving};
+use crate::domain::alert::delivery::{Delivery, Notice, is_worth_retrying};
 use crate::domain::format::counted;
 use crate::error::{Outcome, Result};
 use crate::notify::{self, MAX_ATTEMPTS, Options};
@@ -53,7 +53,7 @@ pub fn run(context: &mut Context, args: DeliverArgs) -> Result<Outcome> {
     if args.retry_dropped {
         let now = context.now;
         let revived = db.write_tx(|db| -> Result<usize> {
-            let dropped = notices::that_are(db, Delivery::Dropped)?;
+            let dropped = notices::find_by_delivery(db, Delivery::Dropped)?;
             revive(db, dropped, now)
         })?;
         context.detail(format_args!(
@@ -79,13 +79,13 @@ pub(super) fn revive(db: &mut Db, dropped: Vec<Notice>, now: DateTime<Utc>) -> R
         .iter()
         .map(|notice| notice.content.episode.clone())
         .collect();
-    let family = notices::of_episodes(db, &episodes)?;
+    let family = notices::find_by_episodes(db, &episodes)?;
     let open = notices::open_episodes(db)?;
     let keys: Vec<&str> = dropped
         .iter()
-        .filter(|notice| worth_reviving(notice, &family, &open))
+        .filter(|notice| is_worth_retrying(notice, &family, &open))
         .map(|notice| notice.content.key.as_str())
         .collect();
-    notices::await_delivery(db, &keys, now)?;
+    notices::set_waiting(db, &keys, now)?;
     Ok(keys.len())
 }

@@ -38,7 +38,7 @@ pub(super) fn set_enabled(
     let mut db = context.open(Access::Write)?;
     let now = context.now;
     let (changes, firing) = db.write_tx(|db| -> Result<_> {
-        let rules = references.find(&rules::rules(db)?)?;
+        let rules = references.find(&rules::all(db)?)?;
         let firing = if enabled {
             Vec::new()
         } else {

@@ -5,7 +5,7 @@ use clap::Args;
 
 use crate::args::{ApiFilter, Lookback};
 use crate::context::Context;
-use crate::domain::alert::event::Concern;
+use crate::domain::alert::event::AlertRef;
 use crate::error::{Outcome, Result};
 use crate::output::alerts::history::{Events, Notices};
 use crate::store::alerting::{events, notices};
@@ -37,13 +37,13 @@ pub struct HistoryArgs {
 }
 
 impl HistoryArgs {
-    fn includes(&self, concern: &Concern) -> bool {
-        let Concern {
+    fn includes(&self, alert: &AlertRef) -> bool {
+        let AlertRef {
             alert_id,
             api_name,
             alert_type,
             period,
-        } = concern;
+        } = alert;
         let is_rule = |reference: &String| {
             let full = format!("{api_name}/{alert_type}/{period}");
             !reference.is_empty() && alert_id.starts_with(reference.as_str())
@@ -63,7 +63,7 @@ pub fn run(context: &mut Context, args: HistoryArgs) -> Result<Outcome> {
         let mut notices = notices::created_between(&mut db, window.from, window.to)?;
         notices.retain(|notice| {
             let content = &notice.content;
-            args.includes(&Concern {
+            args.includes(&AlertRef {
                 alert_id: content.alert_id.clone(),
                 api_name: content.api_name.clone(),
                 alert_type: content.alert_type.clone(),
@@ -73,7 +73,7 @@ pub fn run(context: &mut Context, args: HistoryArgs) -> Result<Outcome> {
         context.answer(&Notices { window, notices })?;
     } else {
         let mut events = events::between(&mut db, window.from, window.to)?;
-        events.retain(|event| args.includes(&event.concern));
+        events.retain(|event| args.includes(&event.alert));
         context.answer(&Events { window, events })?;
     }
     Ok(Outcome::DONE)

@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::rule_warnings;
 use crate::context::Context;
-use crate::domain::alert::defaults::{Usual, usual};
+use crate::domain::alert::defaults::{DefaultRule, default_rules};
 use crate::domain::alert::rule::Rule;
 use crate::domain::id;
 use crate::error::{Outcome, Result};
@@ -28,9 +28,9 @@ pub fn run(context: &mut Context, _: InitArgs) -> Result<Outcome> {
     let mut db = context.open(Access::Write)?;
     let now = context.now;
     let changes = db.write_tx(|db| -> Result<Vec<RuleChange>> {
-        let existing = rules::rules(db)?;
+        let existing = rules::all(db)?;
         let mut changes = Vec::new();
-        for Usual { mut rule, why } in usual() {
+        for DefaultRule { mut rule, why } in default_rules() {
             let same = existing.iter().find(|known| known.place() == rule.place());
             if let Some(same) = same {
                 changes.push(RuleChange {

@@ -24,7 +24,7 @@ pub mod status;
 use clap::{Args, Subcommand};
 
 use crate::context::Context;
-use crate::domain::alert::lookup::{NotFound, choose};
+use crate::domain::alert::lookup::{NotFound, find_rule};
 use crate::domain::alert::rule::Rule;
 use crate::error::{Error, Exit, Outcome, Result};
 
@@ -104,7 +104,7 @@ impl RuleRefs {
 fn find_rules(rules: &[Rule], references: &[String]) -> Result<Vec<Rule>> {
     let mut found: Vec<Rule> = Vec::new();
     for reference in references {
-        let rule = choose(rules, reference)?;
+        let rule = find_rule(rules, reference)?;
         if found.iter().all(|known| known.id != rule.id) {
             found.push(rule.clone());
         }

@@ -1,10 +1,10 @@
-//! Reading the usage that rules are judged by; for `check` and `backtest`.
+//! Measurement the usage that rules are judged by; for `check` and `backtest`.
 
 use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, Utc};
 
-use crate::domain::alert::evaluate::{Allowance, Needs, Subject};
+use crate::domain::alert::evaluate::{Allowance, RequiredWindows, RuleTarget};
 use crate::domain::alert::rule::Rule;
 use crate::domain::alert::series::{Demand, Series};
 use crate::domain::period::Window;
@@ -25,9 +25,9 @@ pub(super) struct Usage {
 }
 
 /// A rule, applied to an API, with the limit that it is about.
-pub(super) fn subject<'a>(rule: &'a Rule, api_name: &'a str, limits: &[ApiLimit]) -> Subject<'a> {
+pub(super) fn target<'a>(rule: &'a Rule, api_name: &'a str, limits: &[ApiLimit]) -> RuleTarget<'a> {
     let fits = |limit: &&ApiLimit| limit.api_name == api_name && limit.period == rule.period;
-    Subject {
+    RuleTarget {
         rule,
         api_name,
         limit: limits.iter().find(fits).map(|limit| Allowance {
@@ -41,7 +41,7 @@ pub(super) fn subject<'a>(rule: &'a Rule, api_name: &'a str, limits: &[ApiLimit]
 /// roll-ups are right, so all is counted from the rows.
 pub(super) fn read<'a>(
     db: &mut Db,
-    needs: &BTreeMap<&'a str, Vec<Needs>>,
+    needs: &BTreeMap<&'a str, Vec<RequiredWindows>>,
     triggers_are_in_place: bool,
 ) -> Result<HashMap<&'a str, Usage>> {
     let windows = needs.values().flatten();
@@ -71,7 +71,7 @@ pub(super) fn read<'a>(
             false => Demand::of_rows(windows.flatten(), seconds),
         };
         let series = usage::read(db, api_name, demand)?;
-        let begins = usage::begins(db, api_name)?;
+        let begins = usage::first_call_hour(db, api_name)?;
         usage.insert(*api_name, Usage { series, begins });
     }
     Ok(usage)

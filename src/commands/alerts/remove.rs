@@ -5,12 +5,12 @@ use clap::Args;
 use super::{RuleRefs, gone};
 use crate::context::Context;
 use crate::domain::alert::rule::Rule;
+use crate::domain::alert::state::AlertRecord;
 use crate::domain::format::time;
 use crate::error::{Outcome, Result};
 use crate::output::alerts::Action;
 use crate::output::alerts::rule_changes::RuleChanges;
 use crate::output::printable;
-use crate::store::alerting::states::Stored;
 use crate::store::alerting::{rules, states};
 use crate::store::db::Access;
 
@@ -32,7 +32,7 @@ pub struct RemoveArgs {
 pub fn run(context: &mut Context, args: RemoveArgs) -> Result<Outcome> {
     let mut db = context.open(Access::Write)?;
     let (rules, firing) = db.write_tx(|db| -> Result<(Vec<Rule>, Vec<String>)> {
-        let rules = args.rules.find(&rules::rules(db)?)?;
+        let rules = args.rules.find(&rules::all(db)?)?;
         let firing = firing(&states::all(db)?, &rules);
         for rule in &rules {
             if !rules::remove(db, &rule.id)? {
@@ -47,16 +47,16 @@ pub fn run(context: &mut Context, args: RemoveArgs) -> Result<Outcome> {
 }
 
 /// Describes the states of `rules` that are firing.
-pub(super) fn firing(states: &[Stored], rules: &[Rule]) -> Vec<String> {
-    let fired = |stored: &Stored| {
-        let concern = &stored.concern;
-        let is_of_rules = rules.iter().any(|rule| rule.id == concern.alert_id);
-        let episode = stored.standing.episode.as_ref().filter(|_| is_of_rules)?;
+pub(super) fn firing(states: &[AlertRecord], rules: &[Rule]) -> Vec<String> {
+    let fired = |stored: &AlertRecord| {
+        let alert = &stored.alert;
+        let is_of_rules = rules.iter().any(|rule| rule.id == alert.alert_id);
+        let episode = stored.state.episode.as_ref().filter(|_| is_of_rules)?;
         Some(format!(
             "{} {} per {} is firing since {}",
-            concern.api_name,
-            concern.alert_type,
-            concern.period,
+            alert.api_name,
+            alert.alert_type,
+            alert.period,
             time(episode.fired_at)
         ))
     };

@@ -186,7 +186,7 @@ impl RuleOptions {
             rule.channels.sort_unstable();
             rule.channels.dedup();
         }
-        rule.require_sound().map_err(Error::usage)
+        rule.validate().map_err(Error::usage)
     }
 }
 

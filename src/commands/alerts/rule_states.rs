@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use diesel::QueryResult;
 
-use crate::domain::alert::event::Concern;
+use crate::domain::alert::event::AlertRef;
 use crate::domain::alert::rule::Rule;
 use crate::domain::alert::summary::{Line, lines};
 use crate::store::alerting::{rules, silences, states};
@@ -16,15 +16,15 @@ pub(super) fn read(
     now: DateTime<Utc>,
     keep: impl Fn(&Rule) -> bool,
 ) -> QueryResult<Vec<Line>> {
-    let mut rules = rules::rules(db)?;
+    let mut rules = rules::all(db)?;
     rules.retain(keep);
-    let standings: Vec<_> = states::all(db)?
+    let states: Vec<_> = states::all(db)?
         .into_iter()
-        .filter(|stored| rules.iter().any(|rule| is_of_rule(rule, &stored.concern)))
+        .filter(|stored| rules.iter().any(|rule| is_of_rule(rule, &stored.alert)))
         .map(|stored| {
             let by = stored.acknowledged.map(|acknowledged| acknowledged.by);
-            let concern = stored.concern;
-            (concern.alert_id, concern.api_name, stored.standing, by)
+            let alert = stored.alert;
+            (alert.alert_id, alert.api_name, stored.state, by)
         })
         .collect();
     let limits = api_limits::all(db)?;
@@ -36,13 +36,13 @@ pub(super) fn read(
             .filter(|_| rule.needs_limit())
             .map(|limit| limit.value)
     };
-    let silences = silences::not_over(db, now)?;
-    Ok(lines(rules, &standings, limit_of, &silences, now))
+    let silences = silences::find_unexpired(db, now)?;
+    Ok(lines(rules, &states, limit_of, &silences, now))
 }
 
 /// Whether a state belongs to the rule as it is now: the application may have changed its type or period.
-fn is_of_rule(rule: &Rule, concern: &Concern) -> bool {
-    rule.id == concern.alert_id
-        && rule.alert_type.as_str() == concern.alert_type
-        && rule.period.as_str() == concern.period
+fn is_of_rule(rule: &Rule, alert: &AlertRef) -> bool {
+    rule.id == alert.alert_id
+        && rule.alert_type.as_str() == alert.alert_type
+        && rule.period.as_str() == alert.period
 }

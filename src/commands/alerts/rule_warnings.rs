@@ -16,8 +16,8 @@ use crate::store::usage::{aggregates, rollups};
 pub(super) fn warn(context: &mut Context, db: &mut Db, rules: &[Rule]) -> Result<()> {
     let known = rollups::known_apis(db)?;
     for rule in rules {
-        if let Some(surprise) = rule.surprise() {
-            context.warn(surprise);
+        if let Some(warning) = rule.warning() {
+            context.warn(warning);
         }
         if rule.api_name != ALL_APIS
             && !known.contains(&rule.api_name)

@@ -44,7 +44,7 @@ pub fn run(context: &mut Context, args: SetArgs) -> Result<Outcome> {
     let mut db = context.open(Access::Write)?;
     let now = context.now;
     let rules = db.write_tx(|db| -> Result<Vec<Rule>> {
-        let mut rules = args.rules.find(&rules::rules(db)?)?;
+        let mut rules = args.rules.find(&rules::all(db)?)?;
         for rule in &mut rules {
             rule.threshold = args.threshold.unwrap_or(rule.threshold);
             args.options.apply(rule)?;

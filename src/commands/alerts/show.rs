@@ -8,7 +8,7 @@ use clap::Args;
 use super::{find_rules, reading, rule_states};
 use crate::args::ApiFilter;
 use crate::context::Context;
-use crate::domain::alert::evaluate::{Needs, Subject};
+use crate::domain::alert::evaluate::{RequiredWindows, RuleTarget};
 use crate::domain::alert::event::Event;
 use crate::domain::alert::rule::Rule;
 use crate::domain::alert::summary::Line;
@@ -56,7 +56,7 @@ pub fn run(context: &mut Context, args: ShowArgs) -> Result<Outcome> {
     let apis = &args.filter.apis;
     let mut db = context.open(Access::Read)?;
     let details = db.read_tx(|db| -> Result<RuleDetails> {
-        let mut rules = find_rules(&rules::rules(db)?, std::slice::from_ref(&args.rule))?;
+        let mut rules = find_rules(&rules::all(db)?, std::slice::from_ref(&args.rule))?;
         let rule = rules.remove(0);
         let mut lines = rule_states::read(db, now, |known| known.id == rule.id)?;
         lines.retain(|line| apis.is_empty() || apis.contains(&line.api_name));
@@ -90,29 +90,29 @@ fn measure(
     let grid = Grid::MINUTES;
     let ends = window_ends(&rule.period, grid.at_or_before(now - SETTLE));
     let limits = api_limits::all(db)?;
-    let subjects: Vec<_> = apis
+    let targets: Vec<_> = apis
         .iter()
         .take(CHARTS)
-        .map(|api| reading::subject(rule, api, &limits))
+        .map(|api| reading::target(rule, api, &limits))
         .collect();
-    let needs: BTreeMap<&str, Vec<Needs>> = subjects
+    let needs: BTreeMap<&str, Vec<RequiredWindows>> = targets
         .iter()
-        .map(|subject| {
-            let needs = ends.iter().map(|at| subject.needs(*at, grid));
-            (subject.api_name, needs.collect())
+        .map(|target| {
+            let needs = ends.iter().map(|at| target.needs(*at, grid));
+            (target.api_name, needs.collect())
         })
         .collect();
     let triggers_are_in_place = dirty::triggers_are_in_place(db)?;
     let usage = reading::read(db, &needs, triggers_are_in_place)?;
-    let measured = |subject: &Subject<'_>| {
-        let usage = usage.get(subject.api_name)?;
-        let read = |at: &DateTime<Utc>| subject.read(*at, grid, &usage.series, usage.begins);
+    let measured = |target: &RuleTarget<'_>| {
+        let usage = usage.get(target.api_name)?;
+        let read = |at: &DateTime<Utc>| target.read(*at, grid, &usage.series, usage.begins);
         Some(ApiReadings {
-            api_name: subject.api_name.to_owned(),
+            api_name: target.api_name.to_owned(),
             readings: ends.iter().map(read).collect(),
         })
     };
-    Ok(subjects.iter().filter_map(measured).collect())
+    Ok(targets.iter().filter_map(measured).collect())
 }
 
 /// The ends of the last windows, one period apart, the oldest first. A rule per second has one window a
@@ -134,7 +134,7 @@ fn window_ends(period: &Period, last: DateTime<Utc>) -> Vec<DateTime<Utc>> {
 fn last_events(db: &mut Db, rule: &Rule, now: DateTime<Utc>) -> Result<Vec<Event>> {
     let to = now + TimeDelta::milliseconds(1);
     let mut events = events::between(db, Window::ALL.from, to)?;
-    events.retain(|event| event.concern.alert_id == rule.id);
+    events.retain(|event| event.alert.alert_id == rule.id);
     let old = events.len().saturating_sub(EVENTS);
     Ok(events.split_off(old))
 }

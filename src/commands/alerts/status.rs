@@ -26,9 +26,9 @@ pub fn run(context: &mut Context, _: StatusArgs) -> Result<Outcome> {
     let status = db.read_tx(|db| -> Result<AlertsStatus> {
         Ok(AlertsStatus {
             lines: rule_states::read(db, now, |_| true)?,
-            waiting: notices::that_are(db, Delivery::Waiting)?,
+            waiting: notices::find_by_delivery(db, Delivery::Waiting)?,
             silenced: notices::count(db, Delivery::Silenced)?,
-            silences: silences::not_over(db, now)?,
+            silences: silences::find_unexpired(db, now)?,
             now,
         })
     })?;

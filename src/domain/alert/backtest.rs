@@ -6,19 +6,19 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::delivery::{Delivery, Notice};
-use super::evaluate::Subject;
-use super::event::{Concern, Event, EventKind};
+use super::evaluate::RuleTarget;
+use super::event::{AlertRef, Event, EventKind};
 use super::notice::NoticeKind;
 use super::notification_policy;
-use super::notification_policy::{Told, Voice};
+use super::notification_policy::{NotificationPolicy, Notifications};
 use super::rule::Severity;
 use super::series::Series;
-use super::state::{Standing, State};
+use super::state::{AlertState, AlertStatus};
 use super::window::Grid;
 
 /// An episode that is known whole, or as far as one looked.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Past {
+pub struct PastEpisode {
     /// Its id, which the same data always gives.
     pub id: String,
     pub api_name: String,
@@ -31,7 +31,7 @@ pub struct Past {
     pub peak: Option<f64>,
 }
 
-impl Past {
+impl PastEpisode {
     /// How long it fired, up to `to` if it goes on.
     pub fn lasted(&self, to: DateTime<Utc>) -> TimeDelta {
         self.ended_at.unwrap_or(to) - self.fired_at
@@ -41,13 +41,13 @@ impl Past {
 /// One rule and API, replayed step by step.
 #[derive(Debug)]
 pub struct Replay<'a> {
-    subject: Subject<'a>,
-    concern: Concern,
+    target: RuleTarget<'a>,
+    alert: AlertRef,
     channel: [String; 1],
-    standing: Option<Standing>,
+    state: Option<AlertState>,
     so_far: Vec<Notice>,
     pub events: Vec<Event>,
-    pub episodes: Vec<Past>,
+    pub episodes: Vec<PastEpisode>,
     /// How many notices would have been sent.
     pub notices: BTreeMap<NoticeKind, u64>,
     /// In how many steps it could not be judged.
@@ -56,12 +56,12 @@ pub struct Replay<'a> {
 
 impl<'a> Replay<'a> {
     /// Nothing replayed yet.
-    pub fn new(subject: Subject<'a>) -> Replay<'a> {
+    pub fn new(target: RuleTarget<'a>) -> Replay<'a> {
         Replay {
-            concern: Concern::of(&subject),
-            subject,
+            alert: AlertRef::of(&target),
+            target,
             channel: ["backtest".to_owned()],
-            standing: None,
+            state: None,
             so_far: Vec::new(),
             events: Vec::new(),
             episodes: Vec::new(),
@@ -71,8 +71,8 @@ impl<'a> Replay<'a> {
     }
 
     /// What is replayed.
-    pub fn subject(&self) -> Subject<'a> {
-        self.subject
+    pub fn target(&self) -> RuleTarget<'a> {
+        self.target
     }
 
     /// Goes on by one step. `begins` is when the first call that is known was.
@@ -83,57 +83,59 @@ impl<'a> Replay<'a> {
         series: &Series,
         begins: Option<DateTime<Utc>>,
     ) {
-        let before = self.standing.take();
+        let before = self.state.take();
         let (after, changes) = self
-            .subject
+            .target
             .advance(before.clone(), [at], grid, series, begins);
         let changed = changes.iter();
         self.events
-            .extend(changed.map(|change| Event::of_change(self.concern.clone(), change, at)));
+            .extend(changed.map(|change| Event::of_change(self.alert.clone(), change, at)));
         if after
             .as_ref()
-            .is_some_and(|after| after.state == State::Unknown)
+            .is_some_and(|after| after.status == AlertStatus::Unknown)
         {
             self.unknown_steps += 1;
         }
-        for course in notification_policy::courses(before.as_ref(), &changes, after.as_ref()) {
-            if course.began {
-                self.episodes.push(Past {
-                    id: course.episode.id.clone(),
-                    api_name: self.subject.api_name.to_owned(),
-                    fired_at: course.episode.fired_at,
+        for progress in
+            notification_policy::episode_progress(before.as_ref(), &changes, after.as_ref())
+        {
+            if progress.began {
+                self.episodes.push(PastEpisode {
+                    id: progress.episode.id.clone(),
+                    api_name: self.target.api_name.to_owned(),
+                    fired_at: progress.episode.fired_at,
                     ended_at: None,
-                    severity: course.severity,
+                    severity: progress.severity,
                     peak: None,
                 });
             }
             if let Some(past) = self.episodes.last_mut() {
-                past.ended_at = course.ended_at;
-                past.severity = past.severity.max(course.severity);
-                past.peak = past.peak.max_by(course.value);
+                past.ended_at = progress.ended_at;
+                past.severity = past.severity.max(progress.severity);
+                past.peak = past.peak.max_by(progress.value);
             }
-            let voice = Voice {
+            let policy = NotificationPolicy {
                 now: at,
                 channels: &self.channel,
                 silenced: false,
                 acknowledged: false,
-                repeat: self.subject.rule.settings.repeat,
+                repeat: self.target.rule.settings.repeat,
             };
-            let mut told = Told::default();
-            told.tell(&self.concern, &course, voice, &self.so_far);
-            if course.ended_at.is_some() {
+            let mut told = Notifications::default();
+            told.tell(&self.alert, &progress, policy, &self.so_far);
+            if progress.ended_at.is_some() {
                 self.so_far.clear();
             }
             for mut notice in told.new {
                 *self.notices.entry(notice.content.kind).or_default() += 1;
                 notice.delivery = Delivery::Delivered;
                 notice.delivered_at = Some(at);
-                if course.ended_at.is_none() {
+                if progress.ended_at.is_none() {
                     self.so_far.push(notice);
                 }
             }
         }
-        self.standing = after;
+        self.state = after;
     }
 }
 
@@ -152,8 +154,8 @@ impl MaxBy for Option<f64> {
 }
 
 /// The episodes that events tell of, in order; an episode without its beginning is left out.
-pub fn episodes_of(events: &[Event]) -> Vec<Past> {
-    let mut episodes: Vec<Past> = Vec::new();
+pub fn recorded_episodes(events: &[Event]) -> Vec<PastEpisode> {
+    let mut episodes: Vec<PastEpisode> = Vec::new();
     for event in events {
         let Some(id) = &event.episode else {
             continue;
@@ -165,13 +167,13 @@ pub fn episodes_of(events: &[Event]) -> Vec<Past> {
                     .max(event.severity.unwrap_or(Severity::Warning));
                 past.peak = past.peak.max_by(event.value);
                 let settled = event.kind == EventKind::Settled;
-                if event.to_state == Some(State::Ok) || settled {
+                if event.to_state == Some(AlertStatus::Ok) || settled {
                     past.ended_at = Some(event.at);
                 }
             }
-            None if event.to_state == Some(State::Firing) => episodes.push(Past {
+            None if event.to_state == Some(AlertStatus::Firing) => episodes.push(PastEpisode {
                 id: id.clone(),
-                api_name: event.concern.api_name.clone(),
+                api_name: event.alert.api_name.clone(),
                 fired_at: event.at,
                 ended_at: None,
                 severity: event.severity.unwrap_or(Severity::Warning),
@@ -194,7 +196,7 @@ mod tests {
     fn episodes_have_their_beginning_their_end_their_peak_and_their_notices() {
         let noon: DateTime<Utc> = "2026-01-31T12:00:00Z".parse().unwrap();
         let rule = Rule::new("finnhub", AlertType::ErrorSpike, Period::Minute, 3.0);
-        let subject = Subject {
+        let target = RuleTarget {
             rule: &rule,
             api_name: "finnhub",
             limit: None,
@@ -203,7 +205,7 @@ mod tests {
         let steps: Vec<_> = Grid::MINUTES.steps(noon, minute(200)).collect();
         let needs = steps
             .iter()
-            .filter_map(|at| subject.needs(*at, Grid::MINUTES).window);
+            .filter_map(|at| target.needs(*at, Grid::MINUTES).window);
         let mut series = Series::new(Demand::of_rows(needs, []));
         // Failures in each minute: a short spike, then one of more than an hour.
         let failures = |n: i64| match n {
@@ -218,7 +220,7 @@ mod tests {
             }
         }
         let series = series.finish();
-        let mut replay = Replay::new(subject);
+        let mut replay = Replay::new(target);
         for at in steps {
             replay.step(at, Grid::MINUTES, &series, Some(noon));
         }
@@ -247,8 +249,8 @@ mod tests {
                 (NoticeKind::Resolved, 2)
             ]
         );
-        let told = episodes_of(&replay.events);
-        let bounds = |past: &Past| (past.id.clone(), past.fired_at, past.ended_at);
+        let told = recorded_episodes(&replay.events);
+        let bounds = |past: &PastEpisode| (past.id.clone(), past.fired_at, past.ended_at);
         assert!(
             told.iter()
                 .map(bounds)

@@ -7,42 +7,20 @@ use std::path::PathBuf;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-/// What a channel speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum ChannelKind {
-    /// JSON to any URL.
-    Webhook,
-    /// A message to a Slack incoming webhook.
-    Slack,
-    /// Alerts to a Prometheus Alertmanager.
-    Alertmanager,
-    /// JSON to a program's standard input.
-    Exec,
-    /// A line on our own standard output.
-    Stdout,
+use crate::domain::named::named;
+
+named! {
+    ChannelKind, "kind of channel" {
+        Webhook = "WEBHOOK",
+        Slack = "SLACK",
+        Alertmanager = "ALERTMANAGER",
+        Exec = "EXEC",
+        Stdout = "STDOUT",
+    }
 }
 
 impl ChannelKind {
-    const ALL: [ChannelKind; 5] = [
-        ChannelKind::Webhook,
-        ChannelKind::Slack,
-        ChannelKind::Alertmanager,
-        ChannelKind::Exec,
-        ChannelKind::Stdout,
-    ];
-
-    /// As it is stored.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            ChannelKind::Webhook => "WEBHOOK",
-            ChannelKind::Slack => "SLACK",
-            ChannelKind::Alertmanager => "ALERTMANAGER",
-            ChannelKind::Exec => "EXEC",
-            ChannelKind::Stdout => "STDOUT",
-        }
-    }
-
-    /// As it is shown and typed.
+    /// The name on the command line and in answers.
     pub fn word(self) -> &'static str {
         match self {
             ChannelKind::Webhook => "webhook",
@@ -51,13 +29,6 @@ impl ChannelKind {
             ChannelKind::Exec => "exec",
             ChannelKind::Stdout => "stdout",
         }
-    }
-
-    /// The kind that is stored under this name.
-    pub fn named(name: &str) -> Option<ChannelKind> {
-        ChannelKind::ALL
-            .into_iter()
-            .find(|kind| kind.as_str() == name)
     }
 }
 
@@ -261,6 +232,7 @@ pub struct Channel {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::named::Named;
 
     #[test]
     fn settings_come_back_as_they_were_stored() {

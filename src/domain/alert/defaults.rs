@@ -5,7 +5,7 @@ use crate::domain::period::Period;
 
 /// A rule worth having, and why it is as it is.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Usual {
+pub struct DefaultRule {
     /// The rule; it has no id yet.
     pub rule: Rule,
     /// Why it fires where it does.
@@ -14,7 +14,7 @@ pub struct Usual {
 
 /// The rules that `alerts init` adds. The application warned of each API's calls per minute at 60 to 80
 /// percent; how early depends on what happens beyond.
-pub fn usual() -> Vec<Usual> {
+pub fn default_rules() -> Vec<DefaultRule> {
     use AlertType::{CostThreshold, ErrorSpike, RateLimitWarning};
     use Period::{Day, Hour, Minute};
     let rules = [
@@ -91,10 +91,12 @@ pub fn usual() -> Vec<Usual> {
     ];
     rules
         .into_iter()
-        .map(|(api_name, alert_type, threshold, period, why)| Usual {
-            rule: Rule::new(api_name, alert_type, period, threshold),
-            why,
-        })
+        .map(
+            |(api_name, alert_type, threshold, period, why)| DefaultRule {
+                rule: Rule::new(api_name, alert_type, period, threshold),
+                why,
+            },
+        )
         .collect()
 }
 
@@ -106,12 +108,12 @@ mod tests {
 
     #[test]
     fn each_makes_sense_and_none_is_there_twice() {
-        let usual = usual();
+        let usual = default_rules();
         let places: BTreeSet<_> = usual.iter().map(|usual| usual.rule.place()).collect();
         assert_eq!(places.len(), usual.len());
-        for Usual { rule, .. } in &usual {
-            assert_eq!(rule.require_sound(), Ok(()), "{rule}");
-            assert_eq!(rule.surprise(), None, "{rule}");
+        for DefaultRule { rule, .. } in &usual {
+            assert_eq!(rule.validate(), Ok(()), "{rule}");
+            assert_eq!(rule.warning(), None, "{rule}");
         }
     }
 }

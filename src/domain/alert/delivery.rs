@@ -5,43 +5,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{DateTime, TimeDelta, Utc};
 use sha2::{Digest, Sha256};
 
-use super::notice::{Content, NoticeKind};
+use super::notice::Content;
 use crate::domain::named::named;
 
-/// How far a notice has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Delivery {
-    /// It is to be sent.
-    Waiting,
-    /// Its receiver has it.
-    Delivered,
-    /// It is held back until a silence ends.
-    Silenced,
-    /// It will not be sent; see [`DropReason`].
-    Dropped,
-}
-
-impl Delivery {
-    /// As it is stored and shown.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Delivery::Waiting => "WAITING",
-            Delivery::Delivered => "DELIVERED",
-            Delivery::Silenced => "SILENCED",
-            Delivery::Dropped => "DROPPED",
-        }
-    }
-
-    /// The state of this name.
-    pub fn named(name: &str) -> Option<Delivery> {
-        [
-            Delivery::Waiting,
-            Delivery::Delivered,
-            Delivery::Silenced,
-            Delivery::Dropped,
-        ]
-        .into_iter()
-        .find(|state| state.as_str() == name)
+named! {
+    /// The delivery state of a notice.
+    Delivery, "delivery state" {
+        Waiting = "WAITING",
+        Delivered = "DELIVERED",
+        /// Held back until a silence ends.
+        Silenced = "SILENCED",
+        Dropped = "DROPPED",
     }
 }
 
@@ -113,13 +87,6 @@ impl Notice {
     }
 }
 
-impl NoticeKind {
-    /// Whether it ends its episode.
-    pub fn is_last(self) -> bool {
-        matches!(self, NoticeKind::Resolved | NoticeKind::Missed)
-    }
-}
-
 /// The wait after the first failure.
 const FIRST_WAIT_MS: i64 = 30_000;
 
@@ -129,7 +96,7 @@ const LONGEST_WAIT: TimeDelta = TimeDelta::hours(1);
 /// How long to wait after this many failed tries: twice as long each time, up to an hour, and of that
 /// between a half and all. Which part the notice's key says: notices that failed together do not come
 /// back together, and the same notice waits equally long whoever computes it.
-pub fn wait_after(key: &str, attempts: i32) -> TimeDelta {
+pub fn backoff(key: &str, attempts: i32) -> TimeDelta {
     let doublings = u32::try_from(attempts - 1).unwrap_or(0).min(16);
     let whole = (FIRST_WAIT_MS << doublings).min(LONGEST_WAIT.num_milliseconds());
     let hash = Sha256::new_with_prefix(key.as_bytes())
@@ -140,9 +107,9 @@ pub fn wait_after(key: &str, attempts: i32) -> TimeDelta {
     TimeDelta::milliseconds(half + half * part / i64::from(u16::MAX))
 }
 
-/// The keys of notices that were overtaken: what they tell has an end by now, and the end is told too. What
+/// The keys of notices that were superseded: what they tell has an end by now, and the end is told too. What
 /// is over must not begin to fire.
-pub fn overtaken(waiting: &[Notice]) -> BTreeSet<String> {
+pub fn superseded(waiting: &[Notice]) -> BTreeSet<String> {
     let place = |notice: &Notice| (notice.channel.clone(), notice.content.episode.clone());
     let ended: BTreeSet<_> = waiting
         .iter()
@@ -158,7 +125,7 @@ pub fn overtaken(waiting: &[Notice]) -> BTreeSet<String> {
 
 /// Whether a dropped notice still has something to tell: an end always has; that something fires only while
 /// it does and its channel heard nothing of an end. `family` holds all notices of its episode.
-pub fn worth_reviving(notice: &Notice, family: &[Notice], open: &BTreeSet<String>) -> bool {
+pub fn is_worth_retrying(notice: &Notice, family: &[Notice], open: &BTreeSet<String>) -> bool {
     let place = |notice: &Notice| (notice.channel.clone(), notice.content.episode.clone());
     let ended = || {
         family
@@ -170,7 +137,7 @@ pub fn worth_reviving(notice: &Notice, family: &[Notice], open: &BTreeSet<String
 
 /// Of one channel's notices of open episodes, in order: the last of each episode that was delivered, if
 /// nothing has been said of an end.
-pub fn firing<'a>(notices: &[&'a Notice]) -> Vec<&'a Notice> {
+pub fn still_firing<'a>(notices: &[&'a Notice]) -> Vec<&'a Notice> {
     let mut firing: BTreeMap<&str, &Notice> = BTreeMap::new();
     for notice in notices {
         let episode = notice.content.episode.as_str();
@@ -186,7 +153,7 @@ pub fn firing<'a>(notices: &[&'a Notice]) -> Vec<&'a Notice> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::alert::notice::sample;
+    use crate::domain::alert::notice::{NoticeKind, sample};
 
     fn notice(key: &str, kind: NoticeKind, episode: &str, channel: &str) -> Notice {
         let content = Content {
@@ -224,7 +191,7 @@ mod tests {
             notice("e", NoticeKind::Missed, "1", "x"),
         ];
         let expected = ["a", "d"].map(str::to_owned);
-        assert_eq!(overtaken(&waiting), BTreeSet::from(expected));
+        assert_eq!(superseded(&waiting), BTreeSet::from(expected));
     }
 
     #[test]
@@ -238,7 +205,7 @@ mod tests {
         ];
         let worth = family
             .iter()
-            .map(|notice| worth_reviving(notice, &family, &open));
+            .map(|notice| is_worth_retrying(notice, &family, &open));
         assert_eq!(worth.collect::<Vec<_>>(), [true, false, true, false]);
     }
 
@@ -257,14 +224,14 @@ mod tests {
             notice("f", NoticeKind::Firing, "3", "x"),
         ];
         let notices: Vec<&Notice> = notices.iter().collect();
-        let keys = firing(&notices);
+        let keys = still_firing(&notices);
         let keys: Vec<&str> = keys.iter().map(|n| n.content.key.as_str()).collect();
         assert_eq!(keys, ["b"]);
     }
 
     #[test]
     fn waits_double_up_to_an_hour_and_are_spread() {
-        let seconds = |key: &str, attempts| wait_after(key, attempts).num_seconds();
+        let seconds = |key: &str, attempts| backoff(key, attempts).num_seconds();
         for attempts in 1..40 {
             let whole = (30_i64 << (attempts - 1).min(20)).min(3600);
             for key in ["a", "b", "c"] {
@@ -273,8 +240,8 @@ mod tests {
                 assert_eq!(wait, seconds(key, attempts));
             }
         }
-        assert_ne!(wait_after("a", 5), wait_after("b", 5));
-        assert_ne!(wait_after("a", 30), wait_after("a", 31));
+        assert_ne!(backoff("a", 5), backoff("b", 5));
+        assert_ne!(backoff("a", 30), backoff("a", 31));
         assert!(seconds("a", i32::MAX) <= 3600 && seconds("a", 0) >= 15);
     }
 }

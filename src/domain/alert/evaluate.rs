@@ -5,9 +5,9 @@ use std::fmt;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::rule::{AlertType, Rule, Senseless, Severity};
+use super::rule::{AlertType, Rule, RuleFault, Severity};
 use super::series::{Series, Tally};
-use super::state::{Change, Holds, Level, Place, Reading, Standing};
+use super::state::{AlertKey, AlertState, Change, HoldTimes, Level, Measurement};
 use super::window::{Grid, window};
 use crate::domain::period::Period;
 use crate::domain::period::{Window, shown};
@@ -22,7 +22,7 @@ pub struct Allowance {
 
 /// A rule, applied to one API.
 #[derive(Clone, Copy, Debug)]
-pub struct Subject<'a> {
+pub struct RuleTarget<'a> {
     pub rule: &'a Rule,
     /// The API; of a rule for all APIs, one of them.
     pub api_name: &'a str,
@@ -32,9 +32,9 @@ pub struct Subject<'a> {
 
 /// Why a rule cannot be judged.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Unjudged {
+pub enum UnknownReason {
     /// What it says makes no sense.
-    Senseless(Senseless),
+    RuleFault(RuleFault),
     /// It is about a limit, and there is none.
     NoLimit(Period),
     /// The limit is nothing that can be compared with.
@@ -51,22 +51,24 @@ pub enum Unjudged {
     },
 }
 
-impl fmt::Display for Unjudged {
+impl fmt::Display for UnknownReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Unjudged::Senseless(senseless) => senseless.fmt(f),
-            Unjudged::NoLimit(period) => {
+            UnknownReason::RuleFault(senseless) => senseless.fmt(f),
+            UnknownReason::NoLimit(period) => {
                 write!(
                     f,
                     "no limit per {period} is known: set it with usagectl limits set"
                 )
             }
-            Unjudged::BadLimit(limit) => write!(f, "the limit {limit} is no number above zero"),
-            Unjudged::BadBaseline => {
+            UnknownReason::BadLimit(limit) => {
+                write!(f, "the limit {limit} is no number above zero")
+            }
+            UnknownReason::BadBaseline => {
                 f.write_str("the baseline is no stretch of time with a factor above zero")
             }
-            Unjudged::NoCalls => f.write_str("no call to this API is recorded"),
-            Unjudged::ShortHistory { needed, begins } => write!(
+            UnknownReason::NoCalls => f.write_str("no call to this API is recorded"),
+            UnknownReason::ShortHistory { needed, begins } => write!(
                 f,
                 "too little history: the baseline begins at {}, the first call was at {}",
                 shown(*needed),
@@ -83,18 +85,18 @@ struct Measured {
     calls: u64,
 }
 
-impl Subject<'_> {
+impl RuleTarget<'_> {
     /// What identifies the state of it.
-    pub fn place(&self) -> Place<'_> {
-        Place {
+    pub fn place(&self) -> AlertKey<'_> {
+        AlertKey {
             alert_id: &self.rule.id,
             api_name: self.api_name,
         }
     }
 
     /// The windows whose tallies the step `at` needs, or whose seconds it needs.
-    pub fn needs(&self, at: DateTime<Utc>, grid: Grid) -> Needs {
-        let mut needs = Needs::default();
+    pub fn needs(&self, at: DateTime<Utc>, grid: Grid) -> RequiredWindows {
+        let mut needs = RequiredWindows::default();
         let Some(window) = self.window(at, grid) else {
             return needs;
         };
@@ -136,12 +138,12 @@ impl Subject<'_> {
         grid: Grid,
         series: &Series,
         begins: Option<DateTime<Utc>>,
-    ) -> Reading {
+    ) -> Measurement {
         let limit_value = match self.rule.alert_type {
             AlertType::RateLimitWarning => self.limit.map(|limit| limit.value),
             _ => None,
         };
-        let mut reading = Reading {
+        let mut reading = Measurement {
             at,
             value: None,
             threshold: self
@@ -169,15 +171,16 @@ impl Subject<'_> {
         grid: Grid,
         series: &Series,
         begins: Option<DateTime<Utc>>,
-    ) -> Result<Measured, Unjudged> {
+    ) -> Result<Measured, UnknownReason> {
         let rule = self.rule;
-        rule.check().map_err(Unjudged::Senseless)?;
-        let unknown_period = || Unjudged::Senseless(Senseless::Period(rule.period.to_string()));
+        rule.check().map_err(UnknownReason::RuleFault)?;
+        let unknown_period =
+            || UnknownReason::RuleFault(RuleFault::Period(rule.period.to_string()));
         let window = self.window(at, grid).ok_or_else(unknown_period)?;
         let limit = self.limit()?;
         let begins = begins
             .filter(|begins| *begins < at)
-            .ok_or(Unjudged::NoCalls)?;
+            .ok_or(UnknownReason::NoCalls)?;
         let tally = match rule.period {
             Period::Second => series.busiest_second(window, |tally| self.amount(tally)),
             _ => series.tally(window),
@@ -195,9 +198,9 @@ impl Subject<'_> {
         {
             let sound = settings.factor.is_finite() && settings.factor > 0.0;
             let baseline = self.baseline(window).filter(|_| sound);
-            let baseline = baseline.ok_or(Unjudged::BadBaseline)?;
+            let baseline = baseline.ok_or(UnknownReason::BadBaseline)?;
             if begins > baseline.from {
-                return Err(Unjudged::ShortHistory {
+                return Err(UnknownReason::ShortHistory {
                     needed: baseline.from,
                     begins,
                 });
@@ -215,16 +218,16 @@ impl Subject<'_> {
     }
 
     /// What the amount is a percentage of, where it is one.
-    fn limit(&self) -> Result<Option<f64>, Unjudged> {
+    fn limit(&self) -> Result<Option<f64>, UnknownReason> {
         if self.rule.alert_type != AlertType::RateLimitWarning {
             return Ok(None);
         }
-        let no_limit = || Unjudged::NoLimit(self.rule.period.clone());
+        let no_limit = || UnknownReason::NoLimit(self.rule.period.clone());
         let limit = self.limit.ok_or_else(no_limit)?.value;
         if limit.is_finite() && limit > 0.0 {
             Ok(Some(limit))
         } else {
-            Err(Unjudged::BadLimit(limit))
+            Err(UnknownReason::BadLimit(limit))
         }
     }
 
@@ -273,24 +276,24 @@ impl Subject<'_> {
     /// Goes on from where the rule stands, step by step. Returns where it stands then, and what changed.
     pub fn advance(
         &self,
-        mut standing: Option<Standing>,
+        mut state: Option<AlertState>,
         steps: impl IntoIterator<Item = DateTime<Utc>>,
         grid: Grid,
         series: &Series,
         begins: Option<DateTime<Utc>>,
-    ) -> (Option<Standing>, Vec<Change>) {
-        let holds = Holds {
+    ) -> (Option<AlertState>, Vec<Change>) {
+        let holds = HoldTimes {
             fire: self.rule.settings.hold,
             clear: self.rule.settings.clear_hold,
         };
         let mut changes = Vec::new();
         for at in steps {
             let reading = self.read(at, grid, series, begins);
-            let (next, change) = Standing::step(standing, reading, holds, self.place());
+            let (next, change) = AlertState::step(state, reading, holds, self.place());
             changes.extend(change);
-            standing = Some(next);
+            state = Some(next);
         }
-        (standing, changes)
+        (state, changes)
     }
 }
 
@@ -300,7 +303,7 @@ fn ms(span: TimeDelta) -> f64 {
 
 /// What a step must know.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Needs {
+pub struct RequiredWindows {
     /// The tally of this window.
     pub window: Option<Window>,
     pub baseline: Option<Window>,
@@ -378,7 +381,7 @@ mod tests {
 
     use super::super::rule::{Baseline, Settings, TimeWindow};
     use super::super::series::Demand;
-    use super::super::state::State;
+    use super::super::state::AlertStatus;
     use super::*;
 
     const GRID: Grid = Grid::MINUTES;
@@ -416,9 +419,9 @@ mod tests {
     /// A call: when, whether it succeeded, whether a cache answered, what it cost.
     type Call = (DateTime<Utc>, bool, bool, Option<f64>);
 
-    /// The series that these steps of this subject need.
-    fn series(subject: Subject<'_>, steps: &[DateTime<Utc>], calls: &[Call]) -> Series {
-        let needs: Vec<Needs> = steps.iter().map(|at| subject.needs(*at, GRID)).collect();
+    /// The series that these steps of this target need.
+    fn series(target: RuleTarget<'_>, steps: &[DateTime<Utc>], calls: &[Call]) -> Series {
+        let needs: Vec<RequiredWindows> = steps.iter().map(|at| target.needs(*at, GRID)).collect();
         let windows = needs
             .iter()
             .flat_map(|needs| [needs.window, needs.baseline]);
@@ -433,14 +436,14 @@ mod tests {
         series.finish()
     }
 
-    fn read(rule: &Rule, limit: Option<Allowance>, calls: &[Call]) -> Reading {
-        let subject = Subject {
+    fn read(rule: &Rule, limit: Option<Allowance>, calls: &[Call]) -> Measurement {
+        let target = RuleTarget {
             rule,
             api_name: "finnhub",
             limit,
         };
         let begins = calls.iter().map(|call| call.0).min();
-        subject.read(noon(), GRID, &series(subject, &[noon()], calls), begins)
+        target.read(noon(), GRID, &series(target, &[noon()], calls), begins)
     }
 
     fn succeeded(count: i64, cached: bool) -> Vec<Call> {
@@ -597,7 +600,7 @@ mod tests {
             (0..count).map(move |call| (from + TimeDelta::milliseconds(call), true, false, None))
         };
         let calls: Vec<Call> = (0..60).flat_map(minute).collect();
-        let subject = Subject {
+        let target = RuleTarget {
             rule: &rule,
             api_name: "finnhub",
             limit: calls_per_period(60.0),
@@ -605,11 +608,11 @@ mod tests {
         let steps: Vec<_> = GRID
             .steps(noon(), noon() + TimeDelta::minutes(90))
             .collect();
-        let series = series(subject, &steps, &calls);
-        let (standing, changes) = subject.advance(None, steps, GRID, &series, Some(noon()));
+        let series = series(target, &steps, &calls);
+        let (state, changes) = target.advance(None, steps, GRID, &series, Some(noon()));
         let states: Vec<_> = changes.iter().map(|change| change.to).collect();
-        assert_eq!(states, [State::Firing, State::Ok]);
-        assert_eq!(standing.unwrap().state, State::Ok);
+        assert_eq!(states, [AlertStatus::Firing, AlertStatus::Ok]);
+        assert_eq!(state.unwrap().status, AlertStatus::Ok);
     }
 
     #[test]
@@ -696,22 +699,22 @@ mod tests {
                 })
                 .collect();
             let begins = calls.iter().map(|call| call.0).min();
-            let subject = Subject { rule: &rule, api_name: "finnhub", limit: calls_per_period(7.0) };
+            let target = RuleTarget { rule: &rule, api_name: "finnhub", limit: calls_per_period(7.0) };
             let steps: Vec<_> = GRID.steps(noon(), noon() + TimeDelta::minutes(300)).collect();
-            let whole = series(subject, &steps, &calls);
-            let (expected, changes) = subject.advance(None, steps.clone(), GRID, &whole, begins);
+            let whole = series(target, &steps, &calls);
+            let (expected, changes) = target.advance(None, steps.clone(), GRID, &whole, begins);
 
             chunks.push(300);
-            let (mut rest, mut standing, mut found) = (steps.as_slice(), None, Vec::new());
+            let (mut rest, mut state, mut found) = (steps.as_slice(), None, Vec::new());
             for chunk in chunks {
                 let (now, later) = rest.split_at(chunk.min(rest.len()));
-                let part = series(subject, now, &calls);
-                let (next, more) = subject.advance(standing, now.to_vec(), GRID, &part, begins);
+                let part = series(target, now, &calls);
+                let (next, more) = target.advance(state, now.to_vec(), GRID, &part, begins);
                 found.extend(more);
-                (standing, rest) = (next, later);
+                (state, rest) = (next, later);
             }
             prop_assert_eq!(found, changes);
-            prop_assert_eq!(standing, expected);
+            prop_assert_eq!(state, expected);
         }
     }
 }

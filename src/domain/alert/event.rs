@@ -3,72 +3,45 @@
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-use super::evaluate::Subject;
+use super::evaluate::RuleTarget;
 use super::rule::Severity;
-use super::state::{Change, State};
+use super::state::{AlertStatus, Change};
 use crate::domain::id;
+use crate::domain::named::{Named, named};
 use crate::domain::period::{Window, shown};
 
-/// What an event is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum EventKind {
-    State,
-    /// It became worse or less bad.
-    Severity,
-    /// Somebody said that they know.
-    Acknowledged,
-    /// A stretch of time that nobody looked into.
-    Skipped,
-    /// An open end was tied up: the rule is gone, or is about something else now.
-    Settled,
-}
-
-impl EventKind {
-    /// All of them.
-    pub const ALL: [EventKind; 5] = [
-        EventKind::State,
-        EventKind::Severity,
-        EventKind::Acknowledged,
-        EventKind::Skipped,
-        EventKind::Settled,
-    ];
-
-    /// As it is stored and shown.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            EventKind::State => "STATE",
-            EventKind::Severity => "SEVERITY",
-            EventKind::Acknowledged => "ACKNOWLEDGED",
-            EventKind::Skipped => "SKIPPED",
-            EventKind::Settled => "SETTLED",
-        }
-    }
-
-    /// The kind of this name.
-    pub fn named(name: &str) -> Option<EventKind> {
-        EventKind::ALL
-            .into_iter()
-            .find(|kind| kind.as_str() == name)
+named! {
+    /// What an event reports.
+    EventKind, "event kind" {
+        /// The status changed.
+        State = "STATE",
+        /// The severity changed while it fires.
+        Severity = "SEVERITY",
+        Acknowledged = "ACKNOWLEDGED",
+        /// A period that was not evaluated.
+        Skipped = "SKIPPED",
+        /// The alert was closed: its rule is gone, disabled, or about something else now.
+        Settled = "SETTLED",
     }
 }
 
 /// Which rule and API something is about, in words that outlive both.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
-pub struct Concern {
+pub struct AlertRef {
     pub alert_id: String,
     pub api_name: String,
     pub alert_type: String,
     pub period: String,
 }
 
-impl Concern {
+impl AlertRef {
     /// What a rule, applied to an API, is about.
-    pub fn of(subject: &Subject<'_>) -> Concern {
-        Concern {
-            alert_id: subject.rule.id.clone(),
-            api_name: subject.api_name.to_owned(),
-            alert_type: subject.rule.alert_type.to_string(),
-            period: subject.rule.period.to_string(),
+    pub fn of(target: &RuleTarget<'_>) -> AlertRef {
+        AlertRef {
+            alert_id: target.rule.id.clone(),
+            api_name: target.api_name.to_owned(),
+            alert_type: target.rule.alert_type.to_string(),
+            period: target.rule.period.to_string(),
         }
     }
 }
@@ -78,14 +51,14 @@ impl Concern {
 pub struct Event {
     /// Time-ordered, and the same whenever the same is found out again.
     pub id: String,
-    pub concern: Concern,
+    pub alert: AlertRef,
     /// When it was so, by the data.
     pub at: DateTime<Utc>,
     /// When it was found out.
     pub recorded_at: DateTime<Utc>,
     pub kind: EventKind,
-    pub from_state: Option<State>,
-    pub to_state: Option<State>,
+    pub from_state: Option<AlertStatus>,
+    pub to_state: Option<AlertStatus>,
     pub severity: Option<Severity>,
     /// The episode it belongs to.
     pub episode: Option<String>,
@@ -101,14 +74,14 @@ pub struct Event {
 impl Event {
     /// An event that says no more than what happened when.
     pub fn new(
-        concern: Concern,
+        alert: AlertRef,
         kind: EventKind,
         at: DateTime<Utc>,
         recorded_at: DateTime<Utc>,
     ) -> Event {
         let mut event = Event {
             id: String::new(),
-            concern,
+            alert,
             at,
             recorded_at,
             kind,
@@ -127,7 +100,7 @@ impl Event {
     }
 
     /// A change that a step brought.
-    pub fn of_change(concern: Concern, change: &Change, recorded_at: DateTime<Utc>) -> Event {
+    pub fn of_change(alert: AlertRef, change: &Change, recorded_at: DateTime<Utc>) -> Event {
         let kind = match change.from == Some(change.to) {
             true => EventKind::Severity,
             false => EventKind::State,
@@ -141,25 +114,25 @@ impl Event {
             threshold: change.threshold,
             limit_value: change.limit_value,
             note: change.reason.clone(),
-            ..Event::new(concern, kind, change.at, recorded_at)
+            ..Event::new(alert, kind, change.at, recorded_at)
         };
         event.identify();
         event
     }
 
     /// A stretch of time that was not looked into, and why.
-    pub fn skipped(concern: Concern, gap: Window, why: &str, recorded_at: DateTime<Utc>) -> Event {
+    pub fn skipped(alert: AlertRef, gap: Window, why: &str, recorded_at: DateTime<Utc>) -> Event {
         let note = format!("{} to {}: {why}", shown(gap.from), shown(gap.to));
         Event {
             note: Some(note),
-            ..Event::new(concern, EventKind::Skipped, gap.from, recorded_at)
+            ..Event::new(alert, EventKind::Skipped, gap.from, recorded_at)
         }
     }
 
     fn identify(&mut self) {
-        let Concern {
+        let AlertRef {
             alert_id, api_name, ..
-        } = &self.concern;
+        } = &self.alert;
         let facts = format!(
             "{}:{alert_id}|{}:{api_name}|{}|{:?}|{:?}|{:?}",
             alert_id.len(),

@@ -14,7 +14,7 @@ pub enum NotFound {
 }
 
 /// Finds the rule that `word` means. A whole id means its rule even if other ids begin with it.
-pub fn choose<'a>(rules: &'a [Rule], word: &str) -> Result<&'a Rule, NotFound> {
+pub fn find_rule<'a>(rules: &'a [Rule], word: &str) -> Result<&'a Rule, NotFound> {
     let whole = rules
         .iter()
         .find(|rule| rule.id == word || is_place(rule, word));
@@ -77,7 +77,7 @@ mod tests {
             rule("3f2ab", "tmdb", AlertType::RateLimitWarning),
             rule("91c0", "a/b", AlertType::ErrorSpike),
         ];
-        let chosen = |word| choose(&rules, word).map(|rule| rule.api_name.as_str());
+        let chosen = |word| find_rule(&rules, word).map(|rule| rule.api_name.as_str());
         assert_eq!(chosen("9"), Ok("a/b"));
         assert_eq!(chosen("3f2a"), Ok("finnhub"));
         assert_eq!(chosen("3f2ab"), Ok("tmdb"));
@@ -85,7 +85,7 @@ mod tests {
         assert_eq!(chosen("a/b/ERROR_SPIKE/minute"), Ok("a/b"));
         assert_eq!(chosen("x"), Err(NotFound::None("x".to_owned())));
         assert_eq!(chosen(""), Err(NotFound::None(String::new())));
-        let several = choose(&rules, "3f").unwrap_err().to_string();
+        let several = find_rule(&rules, "3f").unwrap_err().to_string();
         assert_eq!(several, "`3f` is the beginning of 2 rules: 3f2a, 3f2ab");
     }
 

@@ -1,49 +1,34 @@
-//! A notice: what a channel is told, once, about a rule that fires or ceases to.
+//! Notices: the messages that channels get about a rule that fires or resolves, each once.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-/// What a notice is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "UPPERCASE")]
-pub enum NoticeKind {
-    /// It began to fire, or became critical.
-    Firing,
-    Reminder,
-    Resolved,
-    /// It fired and ended between two checks.
-    Missed,
+use super::rule::Severity;
+use crate::domain::named::named;
+
+named! {
+    NoticeKind, "kind of notice" {
+        /// The rule fires, or its severity rose.
+        Firing = "FIRING",
+        Reminder = "REMINDER",
+        Resolved = "RESOLVED",
+        /// The rule fired and resolved before its channel was notified.
+        Missed = "MISSED",
+    }
 }
 
 impl NoticeKind {
-    /// As it is stored and sent.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            NoticeKind::Firing => "FIRING",
-            NoticeKind::Reminder => "REMINDER",
-            NoticeKind::Resolved => "RESOLVED",
-            NoticeKind::Missed => "MISSED",
-        }
-    }
-
-    /// The kind of this name.
-    pub fn named(name: &str) -> Option<NoticeKind> {
-        [
-            NoticeKind::Firing,
-            NoticeKind::Reminder,
-            NoticeKind::Resolved,
-            NoticeKind::Missed,
-        ]
-        .into_iter()
-        .find(|kind| kind.as_str() == name)
+    /// Whether it ends its episode.
+    pub fn is_last(self) -> bool {
+        matches!(self, NoticeKind::Resolved | NoticeKind::Missed)
     }
 }
 
-/// The content of a notice: everything a receiver needs, so that it can be sent when the rule, the API or
-/// the limit are long gone. This is the JSON that webhooks and programs get; fields may be added.
+/// The JSON that webhooks and programs get. It is complete, so that it can be sent after the rule, the API or
+/// the limit are gone. Fields may be added.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Content {
-    /// The version of this document; it rises when a field goes or changes its meaning.
+    /// [`CONTENT_SCHEMA`]: rises when a field is removed or changes its meaning.
     pub schema: u32,
     /// The same for every try to deliver this notice, and for no other.
     pub key: String,
@@ -52,23 +37,22 @@ pub struct Content {
     pub episode: String,
     pub alert_id: String,
     pub api_name: String,
-    /// In the application's words, such as `RATE_LIMIT_WARNING`.
+    /// Such as `RATE_LIMIT_WARNING`.
     pub alert_type: String,
-    /// In the application's words, such as `MINUTE`.
+    /// Such as `MINUTE`.
     pub period: String,
-    /// `WARNING` or `CRITICAL`.
-    pub severity: String,
-    /// What was measured: percent, credits or calls, as the type says; null is unknown.
+    pub severity: Severity,
+    /// Percent, credits or calls, by the type; null if unknown.
     pub value: Option<f64>,
-    /// From where on it fires.
-    pub threshold: f64,
+    /// In the unit of `value`; null if unknown.
+    pub threshold: Option<f64>,
     /// The API's limit for the period, where the type has one.
     pub limit_value: Option<f64>,
-    /// When it began to fire, by the data.
+    /// When the rule began to fire, by the data.
     pub fired_at: DateTime<Utc>,
-    /// When it was over, by the data; null while it fires.
+    /// When it resolved, by the data; null while it fires.
     pub ended_at: Option<DateTime<Utc>>,
-    /// When this notice was written.
+    /// When the notice was stored.
     pub created_at: DateTime<Utc>,
     pub summary: String,
 }
@@ -89,9 +73,9 @@ pub(crate) fn sample(kind: NoticeKind) -> Content {
         api_name: "finnhub".to_owned(),
         alert_type: "RATE_LIMIT_WARNING".to_owned(),
         period: "MINUTE".to_owned(),
-        severity: "WARNING".to_owned(),
+        severity: Severity::Warning,
         value: Some(91.7),
-        threshold: 80.0,
+        threshold: Some(80.0),
         limit_value: Some(60.0),
         fired_at: at,
         ended_at: None,

@@ -5,21 +5,22 @@
 //! to whom FIRING was delivered. Whoever was told nothing yet when it ends gets one notice, MISSED. A silence
 //! holds FIRING back: if it still fires when the silence is over, the notice is let go then.
 
+use crate::domain::named::Named;
 use std::collections::BTreeSet;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::delivery::{Delivery, Notice};
-use super::event::Concern;
+use super::event::AlertRef;
 use super::notice::{CONTENT_SCHEMA, Content, NoticeKind};
 use super::rule::{AlertType, Severity};
-use super::state::{Change, Episode, Standing, State};
+use super::state::{AlertState, AlertStatus, Change, Episode};
+use crate::domain::format;
 use crate::domain::id;
-use crate::domain::period::shown;
 
 /// The part of an episode that a run saw.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Course {
+pub struct EpisodeProgress {
     pub episode: Episode,
     /// Whether it began in this run.
     pub began: bool,
@@ -38,32 +39,32 @@ pub struct Course {
 
 /// The episodes that a run saw something of: from where the rule stood before, over what changed, to where it
 /// stands after.
-pub fn courses(
-    before: Option<&Standing>,
+pub fn episode_progress(
+    before: Option<&AlertState>,
     changes: &[Change],
-    after: Option<&Standing>,
-) -> Vec<Course> {
-    let mut courses: Vec<Course> = Vec::new();
-    if let Some(standing) = before {
-        courses.extend(course(standing, false));
+    after: Option<&AlertState>,
+) -> Vec<EpisodeProgress> {
+    let mut episode_progress: Vec<EpisodeProgress> = Vec::new();
+    if let Some(state) = before {
+        episode_progress.extend(progress(state, false));
     }
     for change in changes {
         let Some(episode) = &change.episode else {
             continue;
         };
         let severity = change.severity.unwrap_or(Severity::Warning);
-        let known = courses.last_mut();
-        match known.filter(|course| course.episode == *episode) {
-            Some(course) => {
-                course.severity = course.severity.max(severity);
+        let known = episode_progress.last_mut();
+        match known.filter(|progress| progress.episode == *episode) {
+            Some(progress) => {
+                progress.severity = progress.severity.max(severity);
                 if change.ended {
-                    course.ended_at = Some(change.at);
-                    if !course.began {
-                        course.value = change.value;
+                    progress.ended_at = Some(change.at);
+                    if !progress.began {
+                        progress.value = change.value;
                     }
                 }
             }
-            None => courses.push(Course {
+            None => episode_progress.push(EpisodeProgress {
                 episode: episode.clone(),
                 began: true,
                 ended_at: None,
@@ -75,37 +76,37 @@ pub fn courses(
             }),
         }
     }
-    if let (Some(course), Some(now)) = (
-        courses
+    if let (Some(progress), Some(now)) = (
+        episode_progress
             .last_mut()
-            .filter(|course| course.ended_at.is_none()),
-        after.and_then(|after| course(after, false)),
+            .filter(|progress| progress.ended_at.is_none()),
+        after.and_then(|after| progress(after, false)),
     ) {
-        *course = Course {
-            began: course.began,
+        *progress = EpisodeProgress {
+            began: progress.began,
             ..now
         };
     }
-    courses
+    episode_progress
 }
 
 /// The episode that lasts where a rule stands.
-pub fn course(standing: &Standing, began: bool) -> Option<Course> {
-    Some(Course {
-        episode: standing.episode.clone()?,
+pub fn progress(state: &AlertState, began: bool) -> Option<EpisodeProgress> {
+    Some(EpisodeProgress {
+        episode: state.episode.clone()?,
         began,
         ended_at: None,
-        severity: standing.severity.unwrap_or(Severity::Warning),
-        recovering: standing.state == State::Recovering,
-        value: standing.value,
-        threshold: standing.threshold,
-        limit_value: standing.limit_value,
+        severity: state.severity.unwrap_or(Severity::Warning),
+        recovering: state.status == AlertStatus::Recovering,
+        value: state.value,
+        threshold: state.threshold,
+        limit_value: state.limit_value,
     })
 }
 
 /// How a rule speaks at the moment of a run.
 #[derive(Clone, Copy, Debug)]
-pub struct Voice<'a> {
+pub struct NotificationPolicy<'a> {
     pub now: DateTime<Utc>,
     /// The channels it speaks through.
     pub channels: &'a [String],
@@ -119,7 +120,7 @@ pub struct Voice<'a> {
 
 /// What is to be written.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Told {
+pub struct Notifications {
     pub new: Vec<Notice>,
     /// The keys of those that were held back and are let go.
     pub released: Vec<String>,
@@ -127,35 +128,35 @@ pub struct Told {
     pub dropped: Vec<String>,
 }
 
-impl Told {
+impl Notifications {
     /// Says what is to be told of an episode. `so_far` holds all that was told of it.
     pub fn tell(
         &mut self,
-        concern: &Concern,
-        course: &Course,
-        voice: Voice<'_>,
+        alert: &AlertRef,
+        progress: &EpisodeProgress,
+        policy: NotificationPolicy<'_>,
         so_far: &[Notice],
     ) {
-        let of_episode = |notice: &&Notice| notice.content.episode == course.episode.id;
+        let of_episode = |notice: &&Notice| notice.content.episode == progress.episode.id;
         let so_far: Vec<&Notice> = so_far.iter().filter(of_episode).collect();
         let spoken_to = so_far.iter().map(|notice| &notice.channel);
-        let channels: BTreeSet<&String> = spoken_to.chain(voice.channels).collect();
+        let channels: BTreeSet<&String> = spoken_to.chain(policy.channels).collect();
         for channel in channels {
             let so_far = so_far.iter().filter(|notice| notice.channel == *channel);
             let so_far: Vec<&Notice> = so_far.copied().collect();
-            let speech = Speech {
-                concern,
-                course,
-                voice,
+            let speech = ChannelNotifier {
+                alert,
+                progress,
+                policy,
                 channel,
                 so_far: &so_far,
             };
             if so_far.iter().any(|notice| notice.content.kind.is_last()) {
                 continue;
             }
-            match course.ended_at {
+            match progress.ended_at {
                 Some(_) => speech.end(self),
-                None if voice.channels.contains(channel) => speech.go_on(self),
+                None if policy.channels.contains(channel) => speech.go_on(self),
                 None => {}
             }
         }
@@ -163,21 +164,21 @@ impl Told {
 }
 
 /// What one channel is told of one episode.
-struct Speech<'a> {
-    concern: &'a Concern,
-    course: &'a Course,
-    voice: Voice<'a>,
+struct ChannelNotifier<'a> {
+    alert: &'a AlertRef,
+    progress: &'a EpisodeProgress,
+    policy: NotificationPolicy<'a>,
     channel: &'a str,
     so_far: &'a [&'a Notice],
 }
 
-impl Speech<'_> {
+impl ChannelNotifier<'_> {
     fn of(&self, kind: NoticeKind) -> impl Iterator<Item = &Notice> {
         let so_far = self.so_far.iter().copied();
         so_far.filter(move |notice| notice.content.kind == kind)
     }
 
-    fn end(&self, told: &mut Told) {
+    fn end(&self, told: &mut Notifications) {
         // A reminder may have arrived where the first notice did not.
         let delivered = self
             .so_far
@@ -192,28 +193,28 @@ impl Speech<'_> {
             .filter(|notice| matches!(notice.delivery, Delivery::Waiting | Delivery::Silenced));
         told.dropped
             .extend(open.map(|notice| notice.content.key.clone()));
-        let unheard_of = self.so_far.is_empty() && self.course.began;
+        let unheard_of = self.so_far.is_empty() && self.progress.began;
         if delivered {
             told.new.push(self.notice(NoticeKind::Resolved));
-        } else if (undelivered || unheard_of) && !self.voice.silenced {
+        } else if (undelivered || unheard_of) && !self.policy.silenced {
             told.new.push(self.notice(NoticeKind::Missed));
         }
     }
 
-    fn go_on(&self, told: &mut Told) {
+    fn go_on(&self, told: &mut Notifications) {
         let held_back = |notice: &&&Notice| notice.delivery == Delivery::Silenced;
-        if !self.voice.silenced {
+        if !self.policy.silenced {
             let held_back = self.so_far.iter().filter(held_back);
             told.released
                 .extend(held_back.map(|notice| notice.content.key.clone()));
         }
         let severities = self
             .of(NoticeKind::Firing)
-            .map(|notice| &notice.content.severity);
-        let worst = severities.filter_map(|name| Severity::named(name)).max();
-        if worst.is_none_or(|worst| worst < self.course.severity) {
+            .map(|notice| notice.content.severity);
+        let worst = severities.max();
+        if worst.is_none_or(|worst| worst < self.progress.severity) {
             let mut notice = self.notice(NoticeKind::Firing);
-            if self.voice.silenced {
+            if self.policy.silenced {
                 notice.delivery = Delivery::Silenced;
             }
             told.new.push(notice);
@@ -223,14 +224,14 @@ impl Speech<'_> {
     }
 
     fn is_to_be_reminded(&self) -> bool {
-        let Voice {
+        let NotificationPolicy {
             now,
             repeat,
             silenced,
             acknowledged,
             ..
-        } = self.voice;
-        if silenced || acknowledged || self.course.recovering || repeat <= TimeDelta::zero() {
+        } = self.policy;
+        if silenced || acknowledged || self.progress.recovering || repeat <= TimeDelta::zero() {
             return false;
         }
         // Whoever has not got the last one yet needs no other.
@@ -248,26 +249,26 @@ impl Speech<'_> {
     }
 
     fn notice(&self, kind: NoticeKind) -> Notice {
-        let Speech {
-            concern, course, ..
+        let ChannelNotifier {
+            alert, progress, ..
         } = self;
         let number = i32::try_from(self.of(kind).count() + 1).unwrap_or(i32::MAX);
         let mut content = Content {
             schema: CONTENT_SCHEMA,
-            key: key(&course.episode, kind, number, self.channel),
+            key: key(&progress.episode, kind, number, self.channel),
             kind,
-            episode: course.episode.id.clone(),
-            alert_id: concern.alert_id.clone(),
-            api_name: concern.api_name.clone(),
-            alert_type: concern.alert_type.clone(),
-            period: concern.period.clone(),
-            severity: course.severity.as_str().to_owned(),
-            value: course.value,
-            threshold: course.threshold.unwrap_or_default(),
-            limit_value: course.limit_value,
-            fired_at: course.episode.fired_at,
-            ended_at: course.ended_at,
-            created_at: self.voice.now,
+            episode: progress.episode.id.clone(),
+            alert_id: alert.alert_id.clone(),
+            api_name: alert.api_name.clone(),
+            alert_type: alert.alert_type.clone(),
+            period: alert.period.clone(),
+            severity: progress.severity,
+            value: progress.value,
+            threshold: progress.threshold,
+            limit_value: progress.limit_value,
+            fired_at: progress.episode.fired_at,
+            ended_at: progress.ended_at,
+            created_at: self.policy.now,
             summary: String::new(),
         };
         content.summary = summary(&content);
@@ -286,10 +287,8 @@ fn summary(content: &Content) -> String {
     let Content {
         api_name, period, ..
     } = content;
-    let value = content
-        .value
-        .map_or_else(|| "an unknown number".to_owned(), brief);
-    let threshold = brief(content.threshold);
+    let shown = |value: Option<f64>| value.map_or_else(|| "unknown".to_owned(), brief);
+    let (value, threshold) = (shown(content.value), shown(content.threshold));
     let finding = match AlertType::named(&content.alert_type) {
         AlertType::RateLimitWarning => {
             let limit = content
@@ -305,8 +304,10 @@ fn summary(content: &Content) -> String {
         }
         AlertType::Other(name) => format!("{name} {value} per {period}, threshold {threshold}"),
     };
-    let fired = shown(content.fired_at);
-    let ended = content.ended_at.map_or_else(|| "?".to_owned(), shown);
+    let fired = format::time(content.fired_at);
+    let ended = content
+        .ended_at
+        .map_or_else(|| "?".to_owned(), format::time);
     let severity = &content.severity;
     match content.kind {
         NoticeKind::Firing => format!("{severity}: {api_name} {finding}, since {fired}"),
@@ -339,8 +340,8 @@ mod tests {
         start + TimeDelta::minutes(minute)
     }
 
-    fn concern() -> Concern {
-        Concern {
+    fn alert() -> AlertRef {
+        AlertRef {
             alert_id: "rule".to_owned(),
             api_name: "finnhub".to_owned(),
             alert_type: "RATE_LIMIT_WARNING".to_owned(),
@@ -348,8 +349,8 @@ mod tests {
         }
     }
 
-    fn course(began: bool, ended: Option<i64>) -> Course {
-        Course {
+    fn progress(began: bool, ended: Option<i64>) -> EpisodeProgress {
+        EpisodeProgress {
             episode: Episode::new("rule", "finnhub", at(0)),
             began,
             ended_at: ended.map(at),
@@ -380,16 +381,16 @@ mod tests {
         }
 
         /// One run: what it decides, written down.
-        fn run(&mut self, minute: i64, course: &Course) -> Told {
-            let voice = Voice {
+        fn run(&mut self, minute: i64, progress: &EpisodeProgress) -> Notifications {
+            let policy = NotificationPolicy {
                 now: at(minute),
                 channels: &self.channels,
                 silenced: self.silenced,
                 acknowledged: self.acknowledged,
                 repeat: TimeDelta::hours(1),
             };
-            let mut told = Told::default();
-            told.tell(&concern(), course, voice, &self.so_far);
+            let mut told = Notifications::default();
+            told.tell(&alert(), progress, policy, &self.so_far);
             for notice in &mut self.so_far {
                 if told.released.contains(&notice.content.key) {
                     notice.delivery = Delivery::Waiting;
@@ -429,13 +430,16 @@ mod tests {
     fn an_episode_is_told_once_reminded_of_each_hour_and_resolved_once() {
         let mut story = Story::new();
         for minute in 0..130 {
-            story.run(minute, &course(minute == 0, None));
+            story.run(minute, &progress(minute == 0, None));
             story.deliver(minute);
         }
-        story.run(130, &course(false, Some(130)));
+        story.run(130, &progress(false, Some(130)));
         story.deliver(130);
         // However often it is looked at, over is over.
-        assert_eq!(story.run(131, &course(false, Some(130))), Told::default());
+        assert_eq!(
+            story.run(131, &progress(false, Some(130))),
+            Notifications::default()
+        );
         assert_eq!(story.arrived(), [Firing, Reminder, Reminder, Resolved]);
         let keys: BTreeSet<_> = story
             .so_far
@@ -453,18 +457,18 @@ mod tests {
             story.so_far[0].attempts = 20;
         };
         let mut story = Story::new();
-        story.run(0, &course(true, None));
+        story.run(0, &progress(true, None));
         give_up(&mut story);
-        story.run(9, &course(false, Some(9)));
+        story.run(9, &progress(false, Some(9)));
         story.deliver(9);
         assert_eq!(story.arrived(), [Missed]);
 
         let mut story = Story::new();
-        story.run(0, &course(true, None));
+        story.run(0, &progress(true, None));
         give_up(&mut story);
-        story.run(60, &course(false, None));
+        story.run(60, &progress(false, None));
         story.deliver(60);
-        story.run(70, &course(false, Some(70)));
+        story.run(70, &progress(false, Some(70)));
         story.deliver(70);
         assert_eq!(story.arrived(), [Reminder, Resolved]);
     }
@@ -472,19 +476,25 @@ mod tests {
     #[test]
     fn who_knows_is_not_reminded() {
         let mut story = Story::new();
-        story.run(0, &course(true, None));
+        story.run(0, &progress(true, None));
         story.deliver(0);
         story.acknowledged = true;
-        assert_eq!(story.run(90, &course(false, None)), Told::default());
+        assert_eq!(
+            story.run(90, &progress(false, None)),
+            Notifications::default()
+        );
     }
 
     #[test]
     fn what_never_arrived_while_it_fired_becomes_one_notice() {
         let mut story = Story::new();
-        story.run(0, &course(true, None));
+        story.run(0, &progress(true, None));
         // No reminder of what has not arrived.
-        assert_eq!(story.run(100, &course(false, None)), Told::default());
-        story.run(120, &course(false, Some(119)));
+        assert_eq!(
+            story.run(100, &progress(false, None)),
+            Notifications::default()
+        );
+        story.run(120, &progress(false, Some(119)));
         story.deliver(121);
         assert_eq!(story.arrived(), [Missed]);
         let missed = &story.so_far[1].content;
@@ -498,7 +508,7 @@ mod tests {
     #[test]
     fn an_episode_between_two_runs_is_one_notice() {
         let mut story = Story::new();
-        story.run(10, &course(true, Some(3)));
+        story.run(10, &progress(true, Some(3)));
         story.deliver(10);
         assert_eq!(story.arrived(), [Missed]);
     }
@@ -507,14 +517,17 @@ mod tests {
     fn what_still_fires_after_a_silence_is_told_then() {
         let mut story = Story::new();
         story.silenced = true;
-        story.run(0, &course(true, None));
+        story.run(0, &progress(true, None));
         story.deliver(0);
-        assert_eq!(story.run(90, &course(false, None)), Told::default());
+        assert_eq!(
+            story.run(90, &progress(false, None)),
+            Notifications::default()
+        );
         assert_eq!(story.arrived(), []);
         story.silenced = false;
-        story.run(100, &course(false, None));
+        story.run(100, &progress(false, None));
         story.deliver(100);
-        story.run(120, &course(false, Some(120)));
+        story.run(120, &progress(false, Some(120)));
         story.deliver(120);
         assert_eq!(story.arrived(), [Firing, Resolved]);
     }
@@ -523,10 +536,10 @@ mod tests {
     fn what_a_silence_outlasts_is_never_told() {
         let mut story = Story::new();
         story.silenced = true;
-        story.run(0, &course(true, None));
-        story.run(20, &course(false, Some(19)));
+        story.run(0, &progress(true, None));
+        story.run(20, &progress(false, Some(19)));
         story.silenced = false;
-        story.run(30, &course(false, Some(19)));
+        story.run(30, &progress(false, Some(19)));
         story.deliver(30);
         assert_eq!(story.arrived(), []);
     }
@@ -534,10 +547,10 @@ mod tests {
     #[test]
     fn a_resolve_follows_its_firing_into_a_silence() {
         let mut story = Story::new();
-        story.run(0, &course(true, None));
+        story.run(0, &progress(true, None));
         story.deliver(0);
         story.silenced = true;
-        story.run(20, &course(false, Some(19)));
+        story.run(20, &progress(false, Some(19)));
         story.deliver(20);
         assert_eq!(story.arrived(), [Firing, Resolved]);
     }
@@ -545,17 +558,17 @@ mod tests {
     #[test]
     fn what_becomes_critical_is_told_again_once() {
         let mut story = Story::new();
-        let critical = Course {
+        let critical = EpisodeProgress {
             severity: Severity::Critical,
-            ..course(false, None)
+            ..progress(false, None)
         };
         for minute in 0..10 {
-            let course = if minute % 2 == 1 {
+            let progress = if minute % 2 == 1 {
                 &critical
             } else {
-                &course(false, None)
+                &progress(false, None)
             };
-            story.run(minute, course);
+            story.run(minute, progress);
             story.deliver(minute);
         }
         assert_eq!(story.arrived(), [Firing, Firing]);
@@ -565,12 +578,12 @@ mod tests {
     #[test]
     fn a_channel_that_the_rule_no_longer_has_is_told_the_end_and_a_new_one_what_lasts() {
         let mut story = Story::new();
-        story.run(0, &course(true, None));
+        story.run(0, &progress(true, None));
         story.deliver(0);
         story.channels = vec!["new".to_owned()];
-        story.run(1, &course(false, None));
+        story.run(1, &progress(false, None));
         story.deliver(1);
-        story.run(2, &course(false, Some(2)));
+        story.run(2, &progress(false, Some(2)));
         story.deliver(2);
         let arrived: Vec<_> = story
             .so_far
@@ -590,8 +603,8 @@ mod tests {
 
     #[test]
     fn a_run_sees_the_end_of_one_episode_and_the_beginning_of_another() {
-        let standing = |episode: Option<i64>, minute| Standing {
-            state: State::Firing,
+        let state = |episode: Option<i64>, minute| AlertState {
+            status: AlertStatus::Firing,
             since: at(0),
             severity: episode.map(|_| Severity::Warning),
             episode: episode.map(|fired| Episode::new("rule", "finnhub", at(fired))),
@@ -603,8 +616,12 @@ mod tests {
         };
         let change = |minute, fired, ended| Change {
             at: at(minute),
-            from: Some(State::Ok),
-            to: if ended { State::Ok } else { State::Firing },
+            from: Some(AlertStatus::Ok),
+            to: if ended {
+                AlertStatus::Ok
+            } else {
+                AlertStatus::Firing
+            },
             severity: Some(Severity::Warning),
             episode: Some(Episode::new("rule", "finnhub", at(fired))),
             ended,
@@ -619,18 +636,21 @@ mod tests {
             change(13, 12, true),
             change(14, 14, false),
         ];
-        let before = standing(Some(0), 10);
-        let after = standing(Some(14), 20);
-        let courses = courses(Some(&before), &changes, Some(&after));
-        let ends: Vec<_> = courses
+        let before = state(Some(0), 10);
+        let after = state(Some(14), 20);
+        let episode_progress = episode_progress(Some(&before), &changes, Some(&after));
+        let ends: Vec<_> = episode_progress
             .iter()
-            .map(|course| (course.began, course.ended_at))
+            .map(|progress| (progress.began, progress.ended_at))
             .collect();
         assert_eq!(
             ends,
             [(false, Some(at(11))), (true, Some(at(13))), (true, None)]
         );
-        let values: Vec<_> = courses.iter().map(|course| course.value).collect();
+        let values: Vec<_> = episode_progress
+            .iter()
+            .map(|progress| progress.value)
+            .collect();
         assert_eq!(values, [Some(11.0), Some(12.0), Some(90.0)]);
     }
 

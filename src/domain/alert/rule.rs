@@ -1,15 +1,16 @@
-//! A rule: a row of the application's `api_alerts`, and what its columns cannot say.
+//! Alert rules: rows of the application's `api_alerts`, with the settings that its columns cannot hold.
 
 use std::fmt;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
 
+use crate::domain::named::named;
 use crate::domain::period::Period;
 
 pub use crate::domain::api_name::ALL_APIS;
 
-/// What is watched, in the application's words.
+/// What a rule measures, by the application's names.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum AlertType {
     /// `RATE_LIMIT_WARNING`: percent of the API's limit for the period.
@@ -18,19 +19,18 @@ pub enum AlertType {
     CostThreshold,
     /// `ERROR_SPIKE`: failed calls in the period.
     ErrorSpike,
-    /// Something another program wrote; nobody here knows what it means.
+    /// A type that another program wrote and that this one does not know.
     Other(String),
 }
 
 impl AlertType {
-    /// The types there are.
     pub const KNOWN: [AlertType; 3] = [
         AlertType::RateLimitWarning,
         AlertType::CostThreshold,
         AlertType::ErrorSpike,
     ];
 
-    /// The type of this name; never fails, since any program may write any name.
+    /// The type of this name. It never fails, since any program may write any name.
     pub fn named(name: &str) -> AlertType {
         let known = AlertType::KNOWN
             .into_iter()
@@ -38,7 +38,6 @@ impl AlertType {
         known.unwrap_or_else(|| AlertType::Other(name.to_owned()))
     }
 
-    /// The application's name of it.
     pub fn as_str(&self) -> &str {
         match self {
             AlertType::RateLimitWarning => "RATE_LIMIT_WARNING",
@@ -55,83 +54,55 @@ impl fmt::Display for AlertType {
     }
 }
 
-/// How bad it is. The order is that of badness.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Severity {
-    /// Look at it today.
-    Warning,
-    /// Look at it now.
-    Critical,
-}
-
-impl Severity {
-    /// As it is stored and shown.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Severity::Warning => "WARNING",
-            Severity::Critical => "CRITICAL",
-        }
-    }
-
-    /// The severity of this name.
-    pub fn named(name: &str) -> Option<Severity> {
-        [Severity::Warning, Severity::Critical]
-            .into_iter()
-            .find(|severity| severity.as_str() == name)
+named! {
+    /// The severity of a firing rule, from the least.
+    Severity, "severity" {
+        Warning = "WARNING",
+        Critical = "CRITICAL",
     }
 }
 
-/// Which stretch of time of the rule's period counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TimeWindow {
-    /// The one that ends now.
-    Rolling,
-    /// The calendar's: this hour, this day, this month, so far; days begin at midnight of the zone.
-    Calendar,
-}
-
-impl TimeWindow {
-    /// As it is stored and shown.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            TimeWindow::Rolling => "ROLLING",
-            TimeWindow::Calendar => "CALENDAR",
-        }
+named! {
+    /// How the evaluation window of a rule lies.
+    TimeWindow, "time window" {
+        /// It ends at the evaluated step.
+        Rolling = "ROLLING",
+        /// The calendar hour, day or month up to the step; days begin at midnight of the rule's zone.
+        Calendar = "CALENDAR",
     }
 }
 
-/// What an `ERROR_SPIKE` may be compared with instead of a count.
+/// The average that an `ERROR_SPIKE` is compared with.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Baseline {
-    /// How far back the average is taken.
+    /// How far back the average reaches.
     pub over: TimeDelta,
-    /// How many times the average it takes to fire.
+    /// The multiple of the average at which the rule fires.
     pub factor: f64,
 }
 
-/// What a rule has beyond the columns of `api_alerts`.
+/// The settings of a rule beyond the columns of `api_alerts`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
     pub window: TimeWindow,
-    /// Where the calendar's days begin.
+    /// The zone of calendar days.
     pub time_zone: Tz,
-    /// What reaching the threshold means.
+    /// The severity at the threshold.
     pub severity: Severity,
-    /// A second threshold above the first, that is critical.
+    /// A higher threshold, at which the rule is critical.
     pub critical_threshold: Option<f64>,
-    /// How long it must hold before it fires.
+    /// The pending period.
     pub hold: TimeDelta,
-    /// Below what it is over; the threshold itself, unless given.
+    /// The resolve threshold; by default the threshold itself.
     pub clear_below: Option<f64>,
-    /// How long it must be below before it is over.
+    /// The recovery period: how long the value stays below the resolve threshold before the rule resolves.
     pub clear_hold: TimeDelta,
-    /// How often a firing rule is told of again.
+    /// The reminder interval while firing.
     pub repeat: TimeDelta,
-    /// With fewer calls in the window it is ok whatever the value.
+    /// With fewer calls in the window the rule is OK at any value.
     pub min_requests: u64,
-    /// Whether calls that a cache answered count against a limit.
+    /// Whether calls that a cache answered count against the limit.
     pub include_cached: bool,
-    /// What an error spike is compared with; a count, unless given.
     pub baseline: Option<Baseline>,
 }
 
@@ -153,28 +124,24 @@ impl Default for Settings {
     }
 }
 
-/// A rule as it stands.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rule {
-    /// The application's id of it.
     pub id: String,
     /// The API, or [`ALL_APIS`].
     pub api_name: String,
     pub alert_type: AlertType,
-    /// From where on it fires: percent, credits or calls, as the type says.
+    /// Percent, credits or calls, by the type.
     pub threshold: f64,
-    /// How long a stretch of time it is about.
+    /// The length of the evaluation window.
     pub period: Period,
-    /// Whether it is checked at all.
     pub enabled: bool,
     /// When it last began to fire.
     pub last_triggered: Option<DateTime<Utc>>,
-    /// What the columns cannot say.
     pub settings: Settings,
-    /// The channels it speaks through; none means all there are.
+    /// The channels that are notified; empty means all.
     pub channels: Vec<String>,
-    /// What of its settings nobody can read.
-    pub unreadable: Option<Senseless>,
+    /// A stored setting that cannot be read.
+    pub unreadable: Option<RuleFault>,
 }
 
 impl fmt::Display for Rule {
@@ -187,7 +154,7 @@ impl fmt::Display for Rule {
 
 /// Why a rule cannot be judged.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Senseless {
+pub enum RuleFault {
     /// The type is none of ours.
     #[error("nobody knows the alert type {0:?}")]
     Type(String),
@@ -230,15 +197,15 @@ impl Rule {
     }
 
     /// Makes sure that the rule can be judged: any program may have written anything.
-    pub fn check(&self) -> Result<(), Senseless> {
+    pub fn check(&self) -> Result<(), RuleFault> {
         if let AlertType::Other(name) = &self.alert_type {
-            return Err(Senseless::Type(name.clone()));
+            return Err(RuleFault::Type(name.clone()));
         }
         if let Period::Other(name) = &self.period {
-            return Err(Senseless::Period(name.clone()));
+            return Err(RuleFault::Period(name.clone()));
         }
         if !(self.threshold.is_finite() && self.threshold > 0.0) {
-            return Err(Senseless::Threshold(self.threshold.to_string()));
+            return Err(RuleFault::Threshold(self.threshold.to_string()));
         }
         self.unreadable.clone().map_or(Ok(()), Err)
     }

@@ -12,62 +12,30 @@
 //! is: that is what keeps one that oscillates about its threshold from telling of it again and again. From
 //! firing to OK is one episode. What cannot be judged is UNKNOWN, and ends no episode.
 
-use std::fmt;
-
 use chrono::{DateTime, TimeDelta, Utc};
 
+use super::event::AlertRef;
 use super::rule::Severity;
 use crate::domain::id;
+use crate::domain::named::named;
 
-/// Where a rule stands, for one API.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum State {
-    Ok,
-    /// Over it, not yet for long enough.
-    Pending,
-    Firing,
-    /// Clear again, not yet for long enough.
-    Recovering,
-    /// It cannot be judged.
-    Unknown,
-}
-
-impl State {
-    /// All of them.
-    pub const ALL: [State; 5] = [
-        State::Ok,
-        State::Pending,
-        State::Firing,
-        State::Recovering,
-        State::Unknown,
-    ];
-
-    /// As it is stored and shown.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            State::Ok => "OK",
-            State::Pending => "PENDING",
-            State::Firing => "FIRING",
-            State::Recovering => "RECOVERING",
-            State::Unknown => "UNKNOWN",
-        }
-    }
-
-    /// The state of this name.
-    pub fn named(name: &str) -> Option<State> {
-        State::ALL.into_iter().find(|state| state.as_str() == name)
-    }
-}
-
-impl fmt::Display for State {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
+named! {
+    /// The status of a rule for one API.
+    AlertStatus, "alert status" {
+        Ok = "OK",
+        /// At the threshold, but the pending period is not over.
+        Pending = "PENDING",
+        Firing = "FIRING",
+        /// Below the resolve threshold, but not yet for the recovery period.
+        Recovering = "RECOVERING",
+        /// The rule cannot be evaluated.
+        Unknown = "UNKNOWN",
     }
 }
 
 /// What a step found.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Reading {
+pub struct Measurement {
     pub at: DateTime<Utc>,
     /// What was measured: percent, credits or calls, as the rule's type says.
     pub value: Option<f64>,
@@ -113,8 +81,8 @@ impl Episode {
 
 /// Where a rule stands, for one API, after a step.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Standing {
-    pub state: State,
+pub struct AlertState {
+    pub status: AlertStatus,
     pub since: DateTime<Utc>,
     /// How bad it is; while an episode lasts.
     pub severity: Option<Severity>,
@@ -130,14 +98,31 @@ pub struct Standing {
     pub reason: Option<String>,
 }
 
+/// The stored state of a rule for one API.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AlertRecord {
+    /// The rule and the API, as they were when the rule was last evaluated.
+    pub alert: AlertRef,
+    pub state: AlertState,
+    /// The acknowledgement of the current episode.
+    pub acknowledged: Option<Acknowledgement>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Acknowledgement {
+    pub by: String,
+    pub at: DateTime<Utc>,
+    pub note: Option<String>,
+}
+
 /// What a step changed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Change {
     pub at: DateTime<Utc>,
     /// The state before; none if the rule was never judged before.
-    pub from: Option<State>,
+    pub from: Option<AlertStatus>,
     /// The state after. The same as before if only the severity changed.
-    pub to: State,
+    pub to: AlertStatus,
     /// How bad it is, while an episode lasts.
     pub severity: Option<Severity>,
     /// The episode that began, changed or ended.
@@ -152,7 +137,7 @@ pub struct Change {
 
 /// For how long something must hold.
 #[derive(Clone, Copy, Debug)]
-pub struct Holds {
+pub struct HoldTimes {
     /// Over the threshold before it fires.
     pub fire: TimeDelta,
     /// Clear before it is over.
@@ -161,39 +146,43 @@ pub struct Holds {
 
 /// What identifies a state: the rule and the API.
 #[derive(Clone, Copy, Debug)]
-pub struct Place<'a> {
+pub struct AlertKey<'a> {
     pub alert_id: &'a str,
     pub api_name: &'a str,
 }
 
-impl Standing {
+impl AlertState {
     /// Moves on by one step. Returns where the rule stands then and, unless all stays as it is, what changed.
     pub fn step(
-        before: Option<Standing>,
-        reading: Reading,
-        holds: Holds,
-        place: Place<'_>,
-    ) -> (Standing, Option<Change>) {
+        before: Option<AlertState>,
+        reading: Measurement,
+        holds: HoldTimes,
+        place: AlertKey<'_>,
+    ) -> (AlertState, Option<Change>) {
         let at = reading.at;
-        let state = before.as_ref().map(|before| before.state);
+        let state = before.as_ref().map(|before| before.status);
         let since = before.as_ref().map_or(at, |before| before.since);
         let episode = before.as_ref().and_then(|before| before.episode.clone());
         let severity = before.as_ref().and_then(|before| before.severity);
         let lasts = at - since;
         // An episode whose state was unknown goes on as if it had just been seen.
         let to = match (&reading.level, state, episode.is_some()) {
-            (Level::Unknown(_), ..) => State::Unknown,
-            (Level::Over(_), _, true) | (Level::Between, _, true) => State::Firing,
-            (Level::Over(_), Some(State::Pending), false) if lasts >= holds.fire => State::Firing,
-            (Level::Over(_), ..) if holds.fire <= TimeDelta::zero() => State::Firing,
-            (Level::Over(_), ..) => State::Pending,
-            (Level::Clear, Some(State::Recovering), true) if lasts >= holds.clear => State::Ok,
-            (Level::Clear, _, true) if holds.clear > TimeDelta::zero() => State::Recovering,
-            (Level::Clear | Level::Between, ..) => State::Ok,
+            (Level::Unknown(_), ..) => AlertStatus::Unknown,
+            (Level::Over(_), _, true) | (Level::Between, _, true) => AlertStatus::Firing,
+            (Level::Over(_), Some(AlertStatus::Pending), false) if lasts >= holds.fire => {
+                AlertStatus::Firing
+            }
+            (Level::Over(_), ..) if holds.fire <= TimeDelta::zero() => AlertStatus::Firing,
+            (Level::Over(_), ..) => AlertStatus::Pending,
+            (Level::Clear, Some(AlertStatus::Recovering), true) if lasts >= holds.clear => {
+                AlertStatus::Ok
+            }
+            (Level::Clear, _, true) if holds.clear > TimeDelta::zero() => AlertStatus::Recovering,
+            (Level::Clear | Level::Between, ..) => AlertStatus::Ok,
         };
-        let began = (to == State::Firing && episode.is_none())
+        let began = (to == AlertStatus::Firing && episode.is_none())
             .then(|| Episode::new(place.alert_id, place.api_name, at));
-        let ended = to == State::Ok && episode.is_some();
+        let ended = to == AlertStatus::Ok && episode.is_some();
         let episode = began.or(episode);
         let severity_now = match (&reading.level, &episode) {
             (_, None) => None,
@@ -202,7 +191,7 @@ impl Standing {
         };
         let worth_telling = match state {
             Some(state) => state != to || (severity_now != severity && !ended),
-            None => to != State::Ok,
+            None => to != AlertStatus::Ok,
         };
         let reason = match reading.level {
             Level::Unknown(reason) => Some(reason),
@@ -220,8 +209,8 @@ impl Standing {
             limit_value: reading.limit_value,
             reason: reason.clone(),
         });
-        let standing = Standing {
-            state: to,
+        let state = AlertState {
+            status: to,
             since: if state == Some(to) { since } else { at },
             severity: severity_now.filter(|_| !ended),
             episode: episode.filter(|_| !ended),
@@ -231,14 +220,14 @@ impl Standing {
             threshold: reading.threshold,
             reason,
         };
-        (standing, change)
+        (state, change)
     }
 
     /// As it stands at `at`, when nobody looked since the last step: what had held until then has not been
     /// seen to hold, and begins anew.
     #[must_use]
-    pub fn after_gap(mut self, at: DateTime<Utc>) -> Standing {
-        if matches!(self.state, State::Pending | State::Recovering) {
+    pub fn after_gap(mut self, at: DateTime<Utc>) -> AlertState {
+        if matches!(self.status, AlertStatus::Pending | AlertStatus::Recovering) {
             self.since = at;
         }
         self
@@ -252,7 +241,7 @@ mod tests {
 
     use super::*;
 
-    const PLACE: Place<'static> = Place {
+    const KEY: AlertKey<'static> = AlertKey {
         alert_id: "rule",
         api_name: "finnhub",
     };
@@ -262,8 +251,8 @@ mod tests {
         start + TimeDelta::minutes(minute)
     }
 
-    fn holds(fire: i64, clear: i64) -> Holds {
-        Holds {
+    fn holds(fire: i64, clear: i64) -> HoldTimes {
+        HoldTimes {
             fire: TimeDelta::minutes(fire),
             clear: TimeDelta::minutes(clear),
         }
@@ -280,33 +269,33 @@ mod tests {
     }
 
     /// A level a minute; the state after each, and the changes.
-    fn run(levels: &str, holds: Holds) -> (String, Vec<Change>) {
-        let mut standing = None;
+    fn run(levels: &str, holds: HoldTimes) -> (String, Vec<Change>) {
+        let mut state = None;
         let mut states = String::new();
         let mut changes = Vec::new();
         for (minute, sign) in levels.chars().enumerate() {
-            let reading = Reading {
+            let reading = Measurement {
                 at: at(minute as i64),
                 value: None,
                 threshold: None,
                 limit_value: None,
                 level: level(sign),
             };
-            let (next, change) = Standing::step(standing, reading, holds, PLACE);
-            states.push(match next.state {
-                State::Ok => 'o',
-                State::Pending => 'p',
-                State::Firing => 'F',
-                State::Recovering => 'r',
-                State::Unknown => '?',
+            let (next, change) = AlertState::step(state, reading, holds, KEY);
+            states.push(match next.status {
+                AlertStatus::Ok => 'o',
+                AlertStatus::Pending => 'p',
+                AlertStatus::Firing => 'F',
+                AlertStatus::Recovering => 'r',
+                AlertStatus::Unknown => '?',
             });
             changes.extend(change);
-            standing = Some(next);
+            state = Some(next);
         }
         (states, changes)
     }
 
-    fn states(levels: &str, holds: Holds) -> String {
+    fn states(levels: &str, holds: HoldTimes) -> String {
         run(levels, holds).0
     }
 
@@ -357,8 +346,8 @@ mod tests {
         let severities: Vec<_> = changes.iter().map(|change| change.severity).collect();
         let (warning, critical) = (Some(Severity::Warning), Some(Severity::Critical));
         assert_eq!(severities, [warning, critical, warning, warning]);
-        assert_eq!(changes[1].from, Some(State::Firing));
-        assert_eq!(changes[1].to, State::Firing);
+        assert_eq!(changes[1].from, Some(AlertStatus::Firing));
+        assert_eq!(changes[1].to, AlertStatus::Firing);
     }
 
     #[test]
@@ -387,7 +376,7 @@ mod tests {
             let (states, changes) = run(&levels, holds(fire, clear));
             let mut open: Option<Episode> = None;
             // Of a first look that finds it well nothing is told.
-            let mut state = states.starts_with('o').then_some(State::Ok);
+            let mut state = states.starts_with('o').then_some(AlertStatus::Ok);
             for change in changes {
                 prop_assert_eq!(change.from, state);
                 prop_assert!(change.from != Some(change.to) || change.severity.is_some());
@@ -395,7 +384,7 @@ mod tests {
                 if let Some(open) = &open {
                     prop_assert_eq!(change.episode.as_ref(), Some(open));
                 }
-                prop_assert_eq!(change.ended, change.to == State::Ok && change.episode.is_some());
+                prop_assert_eq!(change.ended, change.to == AlertStatus::Ok && change.episode.is_some());
                 open = change.episode.filter(|_| !change.ended);
             }
             prop_assert_eq!(states.len(), levels.len());

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 
 use super::rule::{ALL_APIS, Rule, Severity};
 use super::silence::{Silence, matching};
-use super::state::{Standing, State};
+use super::state::{AlertState, AlertStatus};
 
 /// A rule and one API it is about.
 #[derive(Clone, Debug, PartialEq)]
@@ -13,7 +13,7 @@ pub struct Line {
     /// The API; of a rule for all of them that was never checked, [`ALL_APIS`].
     pub api_name: String,
     /// Where it stood when it was last checked, if it was.
-    pub standing: Option<Standing>,
+    pub state: Option<AlertState>,
     /// The API's limit for the rule's period, if there is one.
     pub limit_value: Option<f64>,
     /// Who knows that it fires.
@@ -38,11 +38,11 @@ pub enum Condition {
     Disabled,
 }
 
-/// Puts the rules beside where they stand, in the order of the rules. Each known standing is given with its
+/// Puts the rules beside where they stand, in the order of the rules. Each known state is given with its
 /// rule's id, its API, and who acknowledged it.
 pub fn lines(
     rules: Vec<Rule>,
-    standings: &[(String, String, Standing, Option<String>)],
+    states: &[(String, String, AlertState, Option<String>)],
     limit_of: impl Fn(&Rule, &str) -> Option<f64>,
     silences: &[Silence],
     now: DateTime<Utc>,
@@ -50,20 +50,20 @@ pub fn lines(
     let mut lines = Vec::new();
     for rule in rules {
         let is_about = |api: &str| rule.api_name == ALL_APIS || rule.api_name == api;
-        let mine = standings
+        let mine = states
             .iter()
             .filter(|(id, api, ..)| *id == rule.id && is_about(api));
         let before = lines.len();
-        let line = |api: &str, standing: Option<Standing>, acknowledged_by: Option<String>| Line {
+        let line = |api: &str, state: Option<AlertState>, acknowledged_by: Option<String>| Line {
             api_name: api.to_owned(),
             limit_value: limit_of(&rule, api),
             silenced_until: matching(silences, &rule, api, now).map(|silence| silence.ends_at),
-            standing,
+            state,
             acknowledged_by,
             rule: rule.clone(),
         };
-        lines.extend(mine.map(|(_, api, standing, acknowledged_by)| {
-            line(api, Some(standing.clone()), acknowledged_by.clone())
+        lines.extend(mine.map(|(_, api, state, acknowledged_by)| {
+            line(api, Some(state.clone()), acknowledged_by.clone())
         }));
         if lines.len() == before {
             lines.push(line(&rule.api_name, None, None));
@@ -81,16 +81,16 @@ impl Line {
         if self.rule.check().is_err() {
             return Condition::Unknown;
         }
-        let Some(standing) = &self.standing else {
+        let Some(state) = &self.state else {
             return Condition::Unchecked;
         };
-        match standing.state {
-            State::Firing | State::Recovering => {
-                Condition::Firing(standing.severity.unwrap_or(self.rule.settings.severity))
+        match state.status {
+            AlertStatus::Firing | AlertStatus::Recovering => {
+                Condition::Firing(state.severity.unwrap_or(self.rule.settings.severity))
             }
-            State::Unknown => Condition::Unknown,
-            State::Pending => Condition::Pending,
-            State::Ok => Condition::Ok,
+            AlertStatus::Unknown => Condition::Unknown,
+            AlertStatus::Pending => Condition::Pending,
+            AlertStatus::Ok => Condition::Ok,
         }
     }
 
@@ -99,7 +99,7 @@ impl Line {
         if let Err(senseless) = self.rule.check() {
             return Some(senseless.to_string());
         }
-        self.standing.as_ref()?.reason.clone()
+        self.state.as_ref()?.reason.clone()
     }
 }
 
@@ -120,9 +120,9 @@ mod tests {
         }
     }
 
-    fn standing(state: State) -> Standing {
-        Standing {
-            state,
+    fn state(status: AlertStatus) -> AlertState {
+        AlertState {
+            status,
             since: at(0),
             severity: None,
             episode: None,
@@ -137,16 +137,16 @@ mod tests {
     #[test]
     fn a_rule_for_all_apis_has_a_line_for_each_it_was_checked_for() {
         let known =
-            |id: &str, api: &str, state| (id.to_owned(), api.to_owned(), standing(state), None);
-        let standings = [
-            known("all", "finnhub", State::Firing),
-            known("all", "tmdb", State::Ok),
+            |id: &str, api: &str, status| (id.to_owned(), api.to_owned(), state(status), None);
+        let states = [
+            known("all", "finnhub", AlertStatus::Firing),
+            known("all", "tmdb", AlertStatus::Ok),
             // The application has renamed the API of this one since.
-            known("one", "jikan", State::Firing),
-            known("gone", "jikan", State::Firing),
+            known("one", "jikan", AlertStatus::Firing),
+            known("gone", "jikan", AlertStatus::Firing),
         ];
         let rules = vec![rule("all", ALL_APIS), rule("one", "tmdb")];
-        let lines = lines(rules, &standings, |_, _| None, &[], at(0));
+        let lines = lines(rules, &states, |_, _| None, &[], at(0));
         let shown: Vec<_> = lines
             .iter()
             .map(|line| {
@@ -173,9 +173,15 @@ mod tests {
             threshold: f64::NAN,
             ..rule("senseless", "tmdb")
         };
-        let standings = ["off", "senseless"]
-            .map(|id| (id.to_owned(), "tmdb".to_owned(), standing(State::Ok), None));
-        let lines = lines(vec![off, senseless], &standings, |_, _| None, &[], at(0));
+        let states = ["off", "senseless"].map(|id| {
+            (
+                id.to_owned(),
+                "tmdb".to_owned(),
+                state(AlertStatus::Ok),
+                None,
+            )
+        });
+        let lines = lines(vec![off, senseless], &states, |_, _| None, &[], at(0));
         assert_eq!(lines[0].condition(), Condition::Disabled);
         assert_eq!(lines[1].condition(), Condition::Unknown);
         assert!(lines[1].reason().is_some());

@@ -9,7 +9,7 @@ const MOST: f64 = 9_007_199_254_740_992.0;
 
 /// Why a rule is refused.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
-pub enum Unsound {
+pub enum RuleError {
     /// The API has no name, or one that nobody can type.
     #[error(
         "the name of an API is not empty, and has no control characters and no space around it"
@@ -50,20 +50,20 @@ pub enum Unsound {
 
 impl Rule {
     /// Makes sure that the rule says what somebody can mean.
-    pub fn require_sound(&self) -> Result<(), Unsound> {
+    pub fn validate(&self) -> Result<(), RuleError> {
         let (threshold, settings) = (self.threshold, &self.settings);
         let name = &self.api_name;
         if name.is_empty() || name.trim() != name || name.contains(char::is_control) {
-            return Err(Unsound::Api);
+            return Err(RuleError::Api);
         }
         number("--threshold", threshold)?;
         if let Some(critical) = settings.critical_threshold {
             number("--critical", critical)?;
             if settings.severity == Severity::Critical {
-                return Err(Unsound::CriticalAnyway);
+                return Err(RuleError::CriticalAnyway);
             }
             if critical <= threshold {
-                return Err(Unsound::Critical {
+                return Err(RuleError::Critical {
                     critical,
                     threshold,
                 });
@@ -72,7 +72,7 @@ impl Rule {
         if let Some(clear_below) = settings.clear_below {
             number("--clear-below", clear_below)?;
             if clear_below > threshold {
-                return Err(Unsound::ClearBelow {
+                return Err(RuleError::ClearBelow {
                     clear_below,
                     threshold,
                 });
@@ -90,7 +90,7 @@ impl Rule {
         )?;
         if let Some(baseline) = settings.baseline {
             if !(baseline.factor > 1.0 && baseline.factor < MOST) {
-                return Err(Unsound::Factor(baseline.factor));
+                return Err(RuleError::Factor(baseline.factor));
             }
             let period_s = match self.period {
                 Period::Second | Period::Other(_) => 1,
@@ -100,16 +100,16 @@ impl Rule {
                 Period::Month => 31 * 86_400,
             };
             if baseline.over.num_seconds() < 2 * period_s {
-                return Err(Unsound::Baseline);
+                return Err(RuleError::Baseline);
             }
         }
         if settings.window == TimeWindow::Calendar && self.period == Period::Second {
-            return Err(Unsound::CalendarSecond);
+            return Err(RuleError::CalendarSecond);
         }
         Ok(())
     }
 
-    fn only_for(&self, flag: &'static str, used: bool, wanted: AlertType) -> Result<(), Unsound> {
+    fn only_for(&self, flag: &'static str, used: bool, wanted: AlertType) -> Result<(), RuleError> {
         if !used || self.alert_type == wanted {
             return Ok(());
         }
@@ -118,11 +118,11 @@ impl Rule {
             AlertType::CostThreshold => "COST_THRESHOLD",
             AlertType::ErrorSpike | AlertType::Other(_) => "ERROR_SPIKE",
         };
-        Err(Unsound::OtherType { flag, type_name })
+        Err(RuleError::OtherType { flag, type_name })
     }
 
     /// What is allowed and yet most likely not meant.
-    pub fn surprise(&self) -> Option<String> {
+    pub fn warning(&self) -> Option<String> {
         let threshold = self.threshold;
         if self.alert_type != AlertType::RateLimitWarning {
             return None;
@@ -142,12 +142,12 @@ impl Rule {
     }
 }
 
-fn number(flag: &'static str, value: f64) -> Result<(), Unsound> {
+fn number(flag: &'static str, value: f64) -> Result<(), RuleError> {
     // NaN is in no range.
     if value > 0.0 && value < MOST {
         Ok(())
     } else {
-        Err(Unsound::Number { flag, value })
+        Err(RuleError::Number { flag, value })
     }
 }
 
@@ -165,12 +165,12 @@ mod tests {
     fn refused(change: impl FnOnce(&mut Rule)) -> String {
         let mut rule = rule();
         change(&mut rule);
-        rule.require_sound().unwrap_err().to_string()
+        rule.validate().unwrap_err().to_string()
     }
 
     #[test]
     fn a_threshold_is_a_number_that_something_can_reach() {
-        assert_eq!(rule().require_sound(), Ok(()));
+        assert_eq!(rule().validate(), Ok(()));
         for value in [
             0.0,
             -0.0,
@@ -223,15 +223,15 @@ mod tests {
 
     #[test]
     fn a_fraction_that_was_meant_as_a_percentage_is_noticed() {
-        let surprise = |threshold| {
+        let warning = |threshold| {
             let rule = Rule {
                 threshold,
                 ..rule()
             };
-            rule.surprise()
+            rule.warning()
         };
-        assert_eq!(surprise(80.0), None);
-        assert!(surprise(0.8).is_some_and(|text| text.contains("--threshold 80")));
-        assert!(surprise(120.0).is_some());
+        assert_eq!(warning(80.0), None);
+        assert!(warning(0.8).is_some_and(|text| text.contains("--threshold 80")));
+        assert!(warning(120.0).is_some());
     }
 }

@@ -5,14 +5,14 @@ use serde::Serialize;
 
 use super::super::columns::{self, Cell, Column};
 use super::super::{Answer, json, printable};
-use crate::domain::alert::event::Concern;
+use crate::domain::alert::event::AlertRef;
 use crate::domain::format::time;
 
 /// The acknowledgement of an episode.
 #[derive(Debug, Serialize)]
-pub struct Acknowledgement {
+pub struct AcknowledgedAlert {
     #[serde(flatten)]
-    pub concern: Concern,
+    pub alert: AlertRef,
     pub episode: String,
     #[serde(serialize_with = "json::time")]
     pub fired_at: DateTime<Utc>,
@@ -23,17 +23,17 @@ pub struct Acknowledgement {
 /// The new acknowledgements, in the order in which the rules were given.
 #[derive(Debug, Serialize)]
 pub struct Acknowledgements {
-    pub acknowledged: Vec<Acknowledgement>,
+    pub acknowledged: Vec<AcknowledgedAlert>,
 }
 
 impl Answer for Acknowledgements {
     fn table(&self, _width: Option<usize>) -> String {
-        let line = |ack: &Acknowledgement| {
+        let line = |ack: &AcknowledgedAlert| {
             let text = format!(
                 "acknowledged {} {} per {}, firing since {}, by {}",
-                ack.concern.api_name,
-                ack.concern.alert_type,
-                ack.concern.period,
+                ack.alert.api_name,
+                ack.alert.alert_type,
+                ack.alert.period,
                 time(ack.fired_at),
                 ack.acknowledged_by
             );
@@ -48,24 +48,28 @@ impl Answer for Acknowledgements {
 
     fn csv(&self) -> Vec<Vec<String>> {
         let columns = [
-            Column::csv_only("alert_id", |ack: &Acknowledgement| {
-                Cell::text(&ack.concern.alert_id)
+            Column::csv_only("alert_id", |ack: &AcknowledgedAlert| {
+                Cell::text(&ack.alert.alert_id)
             }),
-            Column::csv_only("api_name", |ack: &Acknowledgement| {
-                Cell::text(&ack.concern.api_name)
+            Column::csv_only("api_name", |ack: &AcknowledgedAlert| {
+                Cell::text(&ack.alert.api_name)
             }),
-            Column::csv_only("alert_type", |ack: &Acknowledgement| {
-                Cell::text(&ack.concern.alert_type)
+            Column::csv_only("alert_type", |ack: &AcknowledgedAlert| {
+                Cell::text(&ack.alert.alert_type)
             }),
-            Column::csv_only("period", |ack: &Acknowledgement| {
-                Cell::text(&ack.concern.period)
+            Column::csv_only("period", |ack: &AcknowledgedAlert| {
+                Cell::text(&ack.alert.period)
             }),
-            Column::csv_only("episode", |ack: &Acknowledgement| Cell::text(&ack.episode)),
-            Column::csv_only("fired_at", |ack: &Acknowledgement| Cell::Time(ack.fired_at)),
-            Column::csv_only("acknowledged_by", |ack: &Acknowledgement| {
+            Column::csv_only("episode", |ack: &AcknowledgedAlert| {
+                Cell::text(&ack.episode)
+            }),
+            Column::csv_only("fired_at", |ack: &AcknowledgedAlert| {
+                Cell::Time(ack.fired_at)
+            }),
+            Column::csv_only("acknowledged_by", |ack: &AcknowledgedAlert| {
                 Cell::text(&ack.acknowledged_by)
             }),
-            Column::csv_only("note", |ack: &Acknowledgement| {
+            Column::csv_only("note", |ack: &AcknowledgedAlert| {
                 Cell::maybe(ack.note.as_ref())
             }),
         ];

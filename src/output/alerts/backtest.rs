@@ -1,5 +1,6 @@
 //! What `alerts backtest` answers.
 
+use crate::domain::named::Named;
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -9,7 +10,7 @@ use super::super::table::{self, layout};
 use super::super::{Answer, printable};
 use super::event::EventJson;
 use super::measured;
-use crate::domain::alert::backtest::Past;
+use crate::domain::alert::backtest::PastEpisode;
 use crate::domain::alert::event::Event;
 use crate::domain::alert::notice::NoticeKind;
 use crate::domain::alert::rule::{Rule, Severity};
@@ -33,7 +34,7 @@ pub struct Backtest {
 /// What came out of a replay.
 #[derive(Debug, Default)]
 pub struct Side {
-    pub episodes: Vec<Past>,
+    pub episodes: Vec<PastEpisode>,
     pub events: Vec<Event>,
     /// How many notices there would have been.
     pub notices: BTreeMap<NoticeKind, u64>,
@@ -47,11 +48,11 @@ pub enum Beside {
     /// The rule as it stands.
     Original(Side),
     /// What checks found at the time.
-    History(Vec<Past>),
+    History(Vec<PastEpisode>),
 }
 
 impl Beside {
-    fn episodes(&self) -> &[Past] {
+    fn episodes(&self) -> &[PastEpisode] {
         match self {
             Beside::Original(side) => &side.episodes,
             Beside::History(episodes) => episodes,
@@ -74,7 +75,7 @@ impl Side {
 }
 
 /// How long some episodes lasted together.
-fn firing(episodes: &[Past], to: DateTime<Utc>) -> TimeDelta {
+fn firing(episodes: &[PastEpisode], to: DateTime<Utc>) -> TimeDelta {
     let lasted = episodes.iter().map(|past| past.lasted(to));
     lasted.fold(TimeDelta::zero(), |sum, lasted| sum + lasted)
 }
@@ -96,23 +97,23 @@ fn long_span(span: TimeDelta) -> String {
 /// Whether an episode is on one side only. Where both sides have one that began at the same step, it is the
 /// same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Where {
+enum Presence {
     Both,
     Here,
     There,
 }
 
 impl Backtest {
-    fn rows(&self) -> Vec<(Where, &Past)> {
+    fn rows(&self) -> Vec<(Presence, &PastEpisode)> {
         let Some(beside) = &self.beside else {
             return self
                 .side
                 .episodes
                 .iter()
-                .map(|past| (Where::Both, past))
+                .map(|past| (Presence::Both, past))
                 .collect();
         };
-        let ids = |episodes: &[Past]| -> BTreeSet<String> {
+        let ids = |episodes: &[PastEpisode]| -> BTreeSet<String> {
             episodes.iter().map(|past| past.id.clone()).collect()
         };
         let (here, there) = (ids(&self.side.episodes), ids(beside.episodes()));
@@ -121,21 +122,21 @@ impl Backtest {
             .episodes
             .iter()
             .map(|past| match there.contains(&past.id) {
-                true => (Where::Both, past),
-                false => (Where::Here, past),
+                true => (Presence::Both, past),
+                false => (Presence::Here, past),
             });
         let theirs = beside
             .episodes()
             .iter()
             .filter(|past| !here.contains(&past.id));
         let mut rows: Vec<_> = ours
-            .chain(theirs.map(|past| (Where::There, past)))
+            .chain(theirs.map(|past| (Presence::There, past)))
             .collect();
         rows.sort_by(|(_, a), (_, b)| (a.fired_at, &a.api_name).cmp(&(b.fired_at, &b.api_name)));
         rows
     }
 
-    fn summary(&self, name: &str, episodes: &[Past], side: Option<&Side>) -> String {
+    fn summary(&self, name: &str, episodes: &[PastEpisode], side: Option<&Side>) -> String {
         let mut text = format!(
             "{name}{}, firing {} of {}",
             counted(episodes.len() as u64, "episode"),
@@ -187,7 +188,7 @@ impl Answer for Backtest {
             if self.beside.is_some() {
                 columns.push(("ONLY", table::Side::Left));
             }
-            let row = |(side, past): &(Where, &Past)| {
+            let row = |(side, past): &(Presence, &PastEpisode)| {
                 let mut row = vec![
                     past.api_name.clone(),
                     shown(past.fired_at),
@@ -201,9 +202,9 @@ impl Answer for Backtest {
                 ];
                 if let Some(beside) = &self.beside {
                     let only = match side {
-                        Where::Both => "",
-                        Where::Here => "here",
-                        Where::There => beside.name(),
+                        Presence::Both => "",
+                        Presence::Here => "here",
+                        Presence::There => beside.name(),
                     };
                     row.push(only.to_owned());
                 }
@@ -263,7 +264,7 @@ impl Answer for Backtest {
         let header = [
             "api_name", "fired_at", "ended_at", "seconds", "severity", "peak", "only",
         ];
-        let row = |(side, past): (Where, &Past)| {
+        let row = |(side, past): (Presence, &PastEpisode)| {
             vec![
                 past.api_name.clone(),
                 shown(past.fired_at),
@@ -272,9 +273,9 @@ impl Answer for Backtest {
                 past.severity.as_str().to_owned(),
                 past.peak.map_or_else(String::new, |peak| peak.to_string()),
                 match side {
-                    Where::Both => "",
-                    Where::Here => "here",
-                    Where::There => "there",
+                    Presence::Both => "",
+                    Presence::Here => "here",
+                    Presence::There => "there",
                 }
                 .to_owned(),
             ]
@@ -338,7 +339,7 @@ struct PastJson<'a> {
 }
 
 impl PastJson<'_> {
-    fn new(past: &Past) -> PastJson<'_> {
+    fn new(past: &PastEpisode) -> PastJson<'_> {
         PastJson {
             episode: &past.id,
             api_name: &past.api_name,

@@ -1,15 +1,16 @@
 //! What `alerts check` answers.
 
+use crate::domain::named::Named;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use super::super::table::{Side, layout};
 use super::super::{Answer, printable};
 use super::event::EventJson;
-use crate::domain::alert::event::{Concern, Event};
+use crate::domain::alert::event::{AlertRef, Event};
 use crate::domain::alert::notification_policy::brief;
 use crate::domain::alert::rule::{AlertType, Severity};
-use crate::domain::alert::state::{Standing, State};
+use crate::domain::alert::state::{AlertState, AlertStatus};
 use crate::domain::format::counted;
 use crate::domain::nagios::{NagiosAnswer, NagiosStatus};
 use crate::domain::period::shown;
@@ -34,8 +35,8 @@ pub struct Check {
 #[derive(Debug)]
 pub struct Finding {
     /// The rule and the API.
-    pub concern: Concern,
-    pub standing: Standing,
+    pub alert: AlertRef,
+    pub state: AlertState,
     /// The command that makes it known what is unknown, if there is one.
     pub cure: Option<String>,
 }
@@ -43,7 +44,7 @@ pub struct Finding {
 impl Check {
     /// Whether nothing needs to be looked at.
     pub fn is_well(&self) -> bool {
-        let ok = |finding: &Finding| finding.standing.state == State::Ok;
+        let ok = |finding: &Finding| finding.state.status == AlertStatus::Ok;
         self.findings.iter().all(ok) && self.events.is_empty() && self.undelivered == 0
     }
 
@@ -52,15 +53,15 @@ impl Check {
         let firing = self
             .findings
             .iter()
-            .filter(|finding| finding.standing.episode.is_some());
-        let severity = |finding: &Finding| finding.standing.severity.unwrap_or(Severity::Warning);
+            .filter(|finding| finding.state.episode.is_some());
+        let severity = |finding: &Finding| finding.state.severity.unwrap_or(Severity::Warning);
         // Of several the first in the list.
         let firing = firing.map(|finding| (severity(finding), finding)).rev();
         firing.max_by_key(|(severity, _)| *severity)
     }
 
-    fn count(&self, state: State) -> usize {
-        let in_state = |finding: &&Finding| finding.standing.state == state;
+    fn count(&self, state: AlertStatus) -> usize {
+        let in_state = |finding: &&Finding| finding.state.status == state;
         self.findings.iter().filter(in_state).count()
     }
 
@@ -70,12 +71,12 @@ impl Check {
         let firing = self
             .findings
             .iter()
-            .filter(|finding| finding.standing.episode.is_some());
+            .filter(|finding| finding.state.episode.is_some());
         let firing = firing.count();
         let unknown = self
             .findings
             .iter()
-            .find(|finding| finding.standing.state == State::Unknown);
+            .find(|finding| finding.state.status == AlertStatus::Unknown);
         let (status, text) = match (self.worst(), unknown) {
             (Some((severity, finding)), _) => {
                 let status = match severity {
@@ -100,8 +101,8 @@ impl Check {
         };
         let data = format!(
             "firing={firing} pending={} unknown={} undelivered={}",
-            self.count(State::Pending),
-            self.count(State::Unknown),
+            self.count(AlertStatus::Pending),
+            self.count(AlertStatus::Unknown),
             self.undelivered
         );
         NagiosAnswer::new(status, &text, &data)
@@ -111,29 +112,29 @@ impl Check {
 impl Finding {
     /// All of it on one line.
     fn line(&self) -> String {
-        let Concern {
+        let AlertRef {
             api_name,
             alert_type,
             period,
             ..
-        } = &self.concern;
+        } = &self.alert;
         let text = format!("{api_name} {alert_type} {period}: {}", self.says());
         printable(&text).into_owned()
     }
 
     /// What was measured, or why nothing was.
     fn says(&self) -> String {
-        if let Some(reason) = &self.standing.reason {
+        if let Some(reason) = &self.state.reason {
             return reason.clone();
         }
-        let unit = match AlertType::named(&self.concern.alert_type) {
+        let unit = match AlertType::named(&self.alert.alert_type) {
             AlertType::RateLimitWarning => "%",
             _ => "",
         };
         let said = |value: Option<f64>| value.map_or_else(|| "?".to_owned(), brief) + unit;
-        let Standing {
+        let AlertState {
             value, threshold, ..
-        } = self.standing;
+        } = self.state;
         format!("{}, threshold {}", said(value), said(threshold))
     }
 }
@@ -174,27 +175,23 @@ struct FindingJson<'a> {
 
 impl FindingJson<'_> {
     fn new(finding: &Finding) -> FindingJson<'_> {
-        let Finding {
-            concern,
-            standing,
-            cure,
-        } = finding;
-        let episode = standing.episode.as_ref();
+        let Finding { alert, state, cure } = finding;
+        let episode = state.episode.as_ref();
         FindingJson {
-            alert_id: &concern.alert_id,
-            api_name: &concern.api_name,
-            alert_type: &concern.alert_type,
-            period: &concern.period,
-            state: standing.state.as_str(),
-            severity: standing.severity.map(Severity::as_str),
-            since: standing.since,
+            alert_id: &alert.alert_id,
+            api_name: &alert.api_name,
+            alert_type: &alert.alert_type,
+            period: &alert.period,
+            state: state.status.as_str(),
+            severity: state.severity.map(Severity::as_str),
+            since: state.since,
             episode: episode.map(|episode| &*episode.id),
             fired_at: episode.map(|episode| episode.fired_at),
-            evaluated_to: standing.evaluated_to,
-            value: standing.value,
-            threshold: standing.threshold,
-            limit_value: standing.limit_value,
-            reason: standing.reason.as_deref(),
+            evaluated_to: state.evaluated_to,
+            value: state.value,
+            threshold: state.threshold,
+            limit_value: state.limit_value,
+            reason: state.reason.as_deref(),
             cure: cure.as_deref(),
         }
     }
@@ -214,20 +211,18 @@ impl Answer for Check {
         let troubled = self
             .findings
             .iter()
-            .filter(|finding| finding.standing.state != State::Ok);
+            .filter(|finding| finding.state.status != AlertStatus::Ok);
         let rows: Vec<Vec<String>> = troubled
             .map(|finding| {
-                let Finding {
-                    concern, standing, ..
-                } = finding;
-                let severity = standing.severity.map_or("-", Severity::as_str);
+                let Finding { alert, state, .. } = finding;
+                let severity = state.severity.map_or("-", Severity::as_str);
                 vec![
-                    standing.state.to_string(),
+                    state.status.to_string(),
                     severity.to_owned(),
-                    concern.api_name.clone(),
-                    concern.alert_type.clone(),
-                    concern.period.clone(),
-                    shown(standing.since),
+                    alert.api_name.clone(),
+                    alert.alert_type.clone(),
+                    alert.period.clone(),
+                    shown(state.since),
                     finding.says(),
                 ]
             })
@@ -253,11 +248,11 @@ impl Answer for Check {
         CheckJson {
             now: self.now,
             rules: self.rules,
-            ok: self.count(State::Ok),
-            pending: self.count(State::Pending),
-            firing: self.count(State::Firing),
-            recovering: self.count(State::Recovering),
-            unknown: self.count(State::Unknown),
+            ok: self.count(AlertStatus::Ok),
+            pending: self.count(AlertStatus::Pending),
+            firing: self.count(AlertStatus::Firing),
+            recovering: self.count(AlertStatus::Recovering),
+            unknown: self.count(AlertStatus::Unknown),
             new_notices: self.new_notices,
             undelivered: self.undelivered,
             findings: self.findings.iter().map(FindingJson::new).collect(),
@@ -281,22 +276,20 @@ impl Answer for Check {
         ];
         let number = |value: Option<f64>| value.map_or_else(String::new, |value| value.to_string());
         let row = |finding: &Finding| {
-            let Finding {
-                concern, standing, ..
-            } = finding;
-            let severity = standing.severity.map_or("", Severity::as_str);
+            let Finding { alert, state, .. } = finding;
+            let severity = state.severity.map_or("", Severity::as_str);
             vec![
-                standing.state.to_string(),
+                state.status.to_string(),
                 severity.to_owned(),
-                concern.alert_id.clone(),
-                concern.api_name.clone(),
-                concern.alert_type.clone(),
-                concern.period.clone(),
-                shown(standing.since),
-                number(standing.value),
-                number(standing.threshold),
-                number(standing.limit_value),
-                standing.reason.clone().unwrap_or_default(),
+                alert.alert_id.clone(),
+                alert.api_name.clone(),
+                alert.alert_type.clone(),
+                alert.period.clone(),
+                shown(state.since),
+                number(state.value),
+                number(state.threshold),
+                number(state.limit_value),
+                state.reason.clone().unwrap_or_default(),
             ]
         };
         let header = header.map(str::to_owned).to_vec();

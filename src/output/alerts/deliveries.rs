@@ -1,5 +1,6 @@
 //! What `alerts deliver` answers.
 
+use crate::domain::named::Named;
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;
 
@@ -147,7 +148,7 @@ impl Answer for Deliveries<'_> {
                 content.api_name.clone(),
                 content.alert_type.clone(),
                 content.period.clone(),
-                content.severity.clone(),
+                content.severity.to_string(),
                 instant(content.created_at),
                 notice.delivery.as_str().to_owned(),
                 notice.attempts.to_string(),

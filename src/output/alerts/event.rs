@@ -1,11 +1,12 @@
 //! An event, as JSON has it.
 
+use crate::domain::named::Named;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use crate::domain::alert::event::Event;
 use crate::domain::alert::rule::Severity;
-use crate::domain::alert::state::State;
+use crate::domain::alert::state::AlertStatus;
 
 /// What happened to a rule.
 #[derive(Serialize)]
@@ -31,18 +32,18 @@ pub(super) struct EventJson<'a> {
 
 impl EventJson<'_> {
     pub(super) fn new(event: &Event) -> EventJson<'_> {
-        let concern = &event.concern;
+        let alert = &event.alert;
         EventJson {
             id: &event.id,
             at: event.at,
             recorded_at: event.recorded_at,
             kind: event.kind.as_str(),
-            alert_id: &concern.alert_id,
-            api_name: &concern.api_name,
-            alert_type: &concern.alert_type,
-            period: &concern.period,
-            from_state: event.from_state.map(State::as_str),
-            to_state: event.to_state.map(State::as_str),
+            alert_id: &alert.alert_id,
+            api_name: &alert.api_name,
+            alert_type: &alert.alert_type,
+            period: &alert.period,
+            from_state: event.from_state.map(AlertStatus::as_str),
+            to_state: event.to_state.map(AlertStatus::as_str),
             severity: event.severity.map(Severity::as_str),
             episode: event.episode.as_deref(),
             value: event.value,

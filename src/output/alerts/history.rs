@@ -1,5 +1,6 @@
 //! The answers of `alerts history`.
 
+use crate::domain::named::Named;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
@@ -12,7 +13,7 @@ use crate::domain::alert::delivery::{DropReason, Notice};
 use crate::domain::alert::event::{Event, EventKind};
 use crate::domain::alert::notice::Content;
 use crate::domain::alert::rule::{AlertType, Severity};
-use crate::domain::alert::state::State;
+use crate::domain::alert::state::AlertStatus;
 use crate::domain::format::{change, time};
 use crate::domain::period::Window;
 
@@ -65,22 +66,22 @@ fn none_in(things: &str, window: Window) -> String {
 
 fn event_columns() -> Vec<Column<'static, Event>> {
     let value =
-        |event: &Event, value| value_cell(&AlertType::named(&event.concern.alert_type), value);
-    let state = |state: Option<State>| Cell::maybe(state.map(State::as_str));
+        |event: &Event, value| value_cell(&AlertType::named(&event.alert.alert_type), value);
+    let state = |state: Option<AlertStatus>| Cell::maybe(state.map(AlertStatus::as_str));
     vec![
         Column::left("AT", "at", |event: &Event| Cell::Time(event.at)),
         Column::csv_only("kind", |event: &Event| Cell::text(event.kind.as_str())),
         Column::csv_only("alert_id", |event: &Event| {
-            Cell::text(&event.concern.alert_id)
+            Cell::text(&event.alert.alert_id)
         }),
         Column::left("API", "api_name", |event: &Event| {
-            Cell::text(&event.concern.api_name)
+            Cell::text(&event.alert.api_name)
         }),
         Column::left("TYPE", "alert_type", |event: &Event| {
-            Cell::text(&event.concern.alert_type)
+            Cell::text(&event.alert.alert_type)
         }),
         Column::left("PERIOD", "period", |event: &Event| {
-            Cell::text(&event.concern.period)
+            Cell::text(&event.alert.period)
         }),
         Column::table_only("EVENT", |event: &Event| Cell::text(event_text(event))),
         Column::csv_only("from_state", move |event: &Event| state(event.from_state)),
@@ -232,25 +233,25 @@ impl Answer for Notices {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::alert::event::Concern;
+    use crate::domain::alert::event::AlertRef;
 
     fn event(kind: EventKind) -> Event {
-        let concern = Concern {
+        let alert = AlertRef {
             alert_id: "r1".to_owned(),
             api_name: "tmdb".to_owned(),
             alert_type: "RATE_LIMIT_WARNING".to_owned(),
             period: "MINUTE".to_owned(),
         };
         let at = DateTime::from_timestamp_millis(0).unwrap();
-        Event::new(concern, kind, at, at)
+        Event::new(alert, kind, at, at)
     }
 
     #[test]
     fn event_text_names_the_change() {
         let mut fired = event(EventKind::State);
-        fired.to_state = Some(State::Firing);
+        fired.to_state = Some(AlertStatus::Firing);
         assert_eq!(event_text(&fired), "- -> FIRING");
-        fired.from_state = Some(State::Pending);
+        fired.from_state = Some(AlertStatus::Pending);
         assert_eq!(event_text(&fired), "PENDING -> FIRING");
         let mut worse = event(EventKind::Severity);
         assert_eq!(event_text(&worse), "SEVERITY");
@@ -272,8 +273,8 @@ mod tests {
     #[test]
     fn table_fits_100_characters() {
         let mut fired = event(EventKind::State);
-        fired.to_state = Some(State::Firing);
-        fired.from_state = Some(State::Recovering);
+        fired.to_state = Some(AlertStatus::Firing);
+        fired.from_state = Some(AlertStatus::Recovering);
         (fired.value, fired.threshold) = (Some(83.3333), Some(80.0));
         let table = event_table(&[fired], None);
         assert!(

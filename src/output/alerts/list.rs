@@ -1,5 +1,6 @@
 //! The answer of `alerts list`: rules with their current states.
 
+use crate::domain::named::Named;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
@@ -60,20 +61,20 @@ pub(super) struct StateJson<'a> {
 
 impl StateJson<'_> {
     pub(super) fn new(line: &Line) -> StateJson<'_> {
-        let standing = line.standing.as_ref();
-        let episode = standing.and_then(|standing| standing.episode.as_ref());
+        let state = line.state.as_ref();
+        let episode = state.and_then(|state| state.episode.as_ref());
         StateJson {
             api_name: &line.api_name,
-            state: state(line),
-            severity: standing.and_then(|standing| Some(standing.severity?.as_str())),
+            state: status_name(line),
+            severity: state.and_then(|state| Some(state.severity?.as_str())),
             since: since(line),
             value: value(line),
-            threshold: standing.and_then(|standing| standing.threshold),
+            threshold: state.and_then(|state| state.threshold),
             limit_value: limit(line),
             reason: line.reason(),
             episode: episode.map(|episode| episode.id.as_str()),
             fired_at: episode.map(|episode| episode.fired_at),
-            evaluated_to: standing.map(|standing| standing.evaluated_to),
+            evaluated_to: state.map(|state| state.evaluated_to),
             acknowledged_by: line.acknowledged_by.as_deref(),
             silenced_until: line.silenced_until,
         }
@@ -81,18 +82,18 @@ impl StateJson<'_> {
 }
 
 /// The state in one word.
-pub(super) fn state(line: &Line) -> &'static str {
-    match (line.condition(), &line.standing) {
+pub(super) fn status_name(line: &Line) -> &'static str {
+    match (line.condition(), &line.state) {
         (Condition::Disabled, _) => "DISABLED",
         (Condition::Unknown, _) => "UNKNOWN",
         (Condition::Unchecked, _) | (_, None) => "UNCHECKED",
-        (_, Some(standing)) => standing.state.as_str(),
+        (_, Some(state)) => state.status.as_str(),
     }
 }
 
 /// When it entered its state.
 pub(super) fn since(line: &Line) -> Option<DateTime<Utc>> {
-    line.standing.as_ref().map(|standing| standing.since)
+    line.state.as_ref().map(|state| state.since)
 }
 
 /// How long it has been in its state.
@@ -101,13 +102,13 @@ pub(super) fn age_cell(line: &Line, now: DateTime<Utc>) -> Cell {
 }
 
 pub(super) fn value(line: &Line) -> Option<f64> {
-    line.standing.as_ref()?.value
+    line.state.as_ref()?.value
 }
 
 fn limit(line: &Line) -> Option<f64> {
-    let standing = line.standing.as_ref();
-    standing
-        .and_then(|standing| standing.limit_value)
+    let state = line.state.as_ref();
+    state
+        .and_then(|state| state.limit_value)
         .or(line.limit_value)
 }
 
@@ -132,7 +133,7 @@ pub(super) fn detail(line: &Line) -> String {
 /// The value on a scale that ends at the limit, or a little beyond the highest threshold.
 fn value_bar(line: &Line) -> Option<String> {
     const WIDTH: usize = 20;
-    let threshold = line.standing.as_ref()?.threshold?;
+    let threshold = line.state.as_ref()?.threshold?;
     let critical = line.rule.settings.critical_threshold;
     let highest = critical.map_or(threshold, |critical| critical.max(threshold));
     let full = match line.rule.alert_type {
@@ -187,7 +188,7 @@ impl RuleList {
             columns.push(Column::csv_only("limit_value", limit));
         }
         columns.push(Column::left("STATE", "state", |line: &Line| {
-            Cell::text(state(line))
+            Cell::text(status_name(line))
         }));
         if self.wide {
             columns.push(Column::left("SINCE", "since", since_cell).dropped(4));
@@ -234,6 +235,6 @@ impl Answer for RuleList {
 
 /// Up to when the rules were evaluated last.
 pub(super) fn evaluated_to(lines: &[Line]) -> Option<DateTime<Utc>> {
-    let standings = lines.iter().filter_map(|line| line.standing.as_ref());
-    standings.map(|standing| standing.evaluated_to).max()
+    let states = lines.iter().filter_map(|line| line.state.as_ref());
+    states.map(|state| state.evaluated_to).max()
 }

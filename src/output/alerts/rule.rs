@@ -1,5 +1,6 @@
 //! A rule in JSON, and its settings in one line.
 
+use crate::domain::named::Named;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 

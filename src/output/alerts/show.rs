@@ -7,12 +7,12 @@ use super::super::columns::{self, Cell, Column};
 use super::super::{Answer, chart, json, printable};
 use super::event::EventJson;
 use super::history::event_table;
-use super::list::{StateJson, detail, since, state};
+use super::list::{StateJson, detail, since, status_name};
 use super::measured;
 use super::rule::{RuleJson, settings_line};
 use crate::domain::alert::event::Event;
 use crate::domain::alert::rule::Rule;
-use crate::domain::alert::state::{Level, Reading};
+use crate::domain::alert::state::{Level, Measurement};
 use crate::domain::alert::summary::Line;
 use crate::domain::format::{number, time};
 use crate::domain::period::Period;
@@ -32,7 +32,7 @@ pub struct RuleDetails {
 #[derive(Debug)]
 pub struct ApiReadings {
     pub api_name: String,
-    pub readings: Vec<Reading>,
+    pub readings: Vec<Measurement>,
 }
 
 #[derive(Serialize)]
@@ -59,7 +59,7 @@ struct WindowJson {
 }
 
 impl WindowJson {
-    fn new(reading: &Reading) -> WindowJson {
+    fn new(reading: &Measurement) -> WindowJson {
         WindowJson {
             at: reading.at,
             value: reading.value,
@@ -101,7 +101,7 @@ impl RuleDetails {
         if let Some(line) = self.lines.iter().find(|line| line.api_name == api.api_name) {
             let since =
                 since(line).map_or(String::new(), |since| format!(" since {}", time(since)));
-            parts.push(format!("{}{since}", state(line)));
+            parts.push(format!("{}{since}", status_name(line)));
             parts.extend(Some(detail(line)).filter(|detail| !detail.is_empty()));
         }
         if let Some(now) = api.readings.last() {
@@ -173,7 +173,7 @@ impl Answer for RuleDetails {
     }
 
     fn csv(&self) -> Vec<Vec<String>> {
-        type Row<'a> = (&'a str, &'a Reading);
+        type Row<'a> = (&'a str, &'a Measurement);
         let number = |value: Option<f64>| Cell::or_missing(value, Cell::Number);
         let columns = [
             Column::csv_only("at", |(_, read): &Row<'_>| Cell::Time(read.at)),

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::super::columns::{self, Cell, Column};
 use super::super::{Answer, json, printable};
-use super::list::{NO_RULES, StateJson, age_cell, detail, evaluated_to, state, value};
+use super::list::{NO_RULES, StateJson, age_cell, detail, evaluated_to, status_name, value};
 use super::value_cell;
 use crate::domain::alert::delivery::Notice;
 use crate::domain::alert::rule::Severity;
@@ -113,7 +113,7 @@ impl Answer for AlertsStatus {
         let mut text = String::new();
         if !attention.is_empty() {
             let columns = [
-                Column::table_only("STATE", |line: &&Line| Cell::text(state(line))),
+                Column::table_only("STATE", |line: &&Line| Cell::text(status_name(line))),
                 Column::table_only("API", |line: &&Line| Cell::text(&line.api_name)),
                 Column::table_only("TYPE", |line: &&Line| Cell::text(&line.rule.alert_type)),
                 Column::table_only("PERIOD", |line: &&Line| Cell::text(&line.rule.period)),

@@ -1,5 +1,6 @@
 //! `usagectl_channels`: where notices go.
 
+use crate::domain::named::Named;
 use diesel::prelude::*;
 
 use crate::domain::alert::channel::{Channel, ChannelKind, Settings};

@@ -1,11 +1,12 @@
 //! `usagectl_alert_events`: what happened to rules, in order. Rows are added and never changed.
 
+use crate::domain::named::Named;
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 
-use crate::domain::alert::event::{Concern, Event, EventKind};
+use crate::domain::alert::event::{AlertRef, Event, EventKind};
 use crate::domain::alert::rule::Severity;
-use crate::domain::alert::state::State;
+use crate::domain::alert::state::AlertStatus;
 use crate::store::db::{Db, on};
 use crate::store::schema::usagectl_alert_events;
 use crate::store::schema::usagectl_alert_events::dsl;
@@ -35,14 +36,14 @@ struct Row {
 
 impl From<&Event> for Row {
     fn from(event: &Event) -> Row {
-        let state = |state: Option<State>| state.map(|state| state.as_str().to_owned());
-        let concern = &event.concern;
+        let state = |state: Option<AlertStatus>| state.map(|state| state.as_str().to_owned());
+        let alert = &event.alert;
         Row {
             id: event.id.clone(),
-            alert_id: concern.alert_id.clone(),
-            api_name: concern.api_name.clone(),
-            alert_type: concern.alert_type.clone(),
-            period: concern.period.clone(),
+            alert_id: alert.alert_id.clone(),
+            api_name: alert.api_name.clone(),
+            alert_type: alert.alert_type.clone(),
+            period: alert.period.clone(),
             at: event.at.into(),
             recorded_at: event.recorded_at.into(),
             kind: event.kind.as_str().to_owned(),
@@ -63,7 +64,7 @@ impl From<Row> for Event {
     fn from(row: Row) -> Event {
         Event {
             id: row.id,
-            concern: Concern {
+            alert: AlertRef {
                 alert_id: row.alert_id,
                 api_name: row.api_name,
                 alert_type: row.alert_type,
@@ -73,8 +74,8 @@ impl From<Row> for Event {
             recorded_at: row.recorded_at.utc(),
             // The column has a CHECK: another word cannot be there.
             kind: EventKind::named(&row.kind).unwrap_or(EventKind::State),
-            from_state: row.from_state.as_deref().and_then(State::named),
-            to_state: row.to_state.as_deref().and_then(State::named),
+            from_state: row.from_state.as_deref().and_then(AlertStatus::named),
+            to_state: row.to_state.as_deref().and_then(AlertStatus::named),
             severity: row.severity.as_deref().and_then(Severity::named),
             episode: row.episode,
             value: row.value,

@@ -114,7 +114,7 @@ pub fn insert(db: &mut Db, notices: &[Notice]) -> QueryResult<()> {
 }
 
 /// All notices that have come so far, in order.
-pub fn that_are(db: &mut Db, delivery: Delivery) -> QueryResult<Vec<Notice>> {
+pub fn find_by_delivery(db: &mut Db, delivery: Delivery) -> QueryResult<Vec<Notice>> {
     let rows: Vec<Row> = on!(db, |conn| dsl::usagectl_notices
         .filter(dsl::delivery.eq(delivery.as_str()))
         .select(Row::as_select())
@@ -146,7 +146,7 @@ pub fn count(db: &mut Db, delivery: Delivery) -> QueryResult<u64> {
 }
 
 /// All notices of these episodes, in order.
-pub fn of_episodes(db: &mut Db, episodes: &BTreeSet<String>) -> QueryResult<Vec<Notice>> {
+pub fn find_by_episodes(db: &mut Db, episodes: &BTreeSet<String>) -> QueryResult<Vec<Notice>> {
     let episodes: Vec<&String> = episodes.iter().collect();
     let mut found = Vec::new();
     for episodes in episodes.chunks(PER_STATEMENT) {
@@ -160,7 +160,7 @@ pub fn of_episodes(db: &mut Db, episodes: &BTreeSet<String>) -> QueryResult<Vec<
 }
 
 /// The notices that begin and end the episodes which are not over, in order; no reminders.
-pub fn of_open_episodes(db: &mut Db) -> QueryResult<Vec<Notice>> {
+pub fn find_open_episode_notices(db: &mut Db) -> QueryResult<Vec<Notice>> {
     let episodes: Vec<String> = open_episodes(db)?.into_iter().collect();
     let mut found = Vec::new();
     for episodes in episodes.chunks(PER_STATEMENT) {
@@ -227,7 +227,7 @@ pub fn set_failed(
 }
 
 /// Drops notices that are not to be sent any more.
-pub fn drop_all(db: &mut Db, keys: &[&str], reason: DropReason) -> QueryResult<()> {
+pub fn set_dropped(db: &mut Db, keys: &[&str], reason: DropReason) -> QueryResult<()> {
     for keys in keys.chunks(PER_STATEMENT) {
         on!(db, |conn| diesel::update(dsl::usagectl_notices)
             .filter(dsl::id.eq_any(keys))
@@ -241,7 +241,7 @@ pub fn drop_all(db: &mut Db, keys: &[&str], reason: DropReason) -> QueryResult<(
 }
 
 /// Has notices wait to be sent from `at` on: those that were held back or dropped.
-pub fn await_delivery(db: &mut Db, keys: &[&str], at: DateTime<Utc>) -> QueryResult<()> {
+pub fn set_waiting(db: &mut Db, keys: &[&str], at: DateTime<Utc>) -> QueryResult<()> {
     for keys in keys.chunks(PER_STATEMENT) {
         on!(db, |conn| diesel::update(dsl::usagectl_notices)
             .filter(dsl::id.eq_any(keys))

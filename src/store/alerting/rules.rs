@@ -3,6 +3,7 @@
 //! The application writes, changes and deletes its rows as it likes, so a rule without settings has the
 //! defaults, settings without their rule are left alone, and whatever is in a column is read.
 
+use crate::domain::named::Named;
 use std::collections::HashMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -10,7 +11,7 @@ use chrono_tz::Tz;
 use diesel::prelude::*;
 
 use crate::domain::alert::rule::{
-    AlertType, Baseline, Rule, Senseless, Settings, Severity, TimeWindow,
+    AlertType, Baseline, Rule, RuleFault, Settings, Severity, TimeWindow,
 };
 use crate::domain::period::Period;
 use crate::store::db::{Db, on};
@@ -70,7 +71,7 @@ impl SettingsRow {
     }
 
     /// The settings, and what of them nobody can read.
-    fn read(self) -> (Settings, Option<Senseless>) {
+    fn read(self) -> (Settings, Option<RuleFault>) {
         let zone: Option<Tz> = self.time_zone.parse().ok();
         let settings = Settings {
             window: match self.time_window == TimeWindow::Calendar.as_str() {
@@ -94,7 +95,7 @@ impl SettingsRow {
                     factor,
                 }),
         };
-        let unreadable = zone.is_none().then_some(Senseless::Zone(self.time_zone));
+        let unreadable = zone.is_none().then_some(RuleFault::Zone(self.time_zone));
         (settings, unreadable)
     }
 }
@@ -104,7 +105,7 @@ fn span(ms: i64) -> TimeDelta {
 }
 
 /// All rules, by API, type and period.
-pub fn rules(db: &mut Db) -> QueryResult<Vec<Rule>> {
+pub fn all(db: &mut Db) -> QueryResult<Vec<Rule>> {
     let alerts = api_alerts::table.select((
         api_alerts::id,
         api_alerts::api_name,

@@ -67,7 +67,7 @@ pub fn add(db: &mut Db, silence: &Silence) -> QueryResult<()> {
 }
 
 /// The silences that are not over by `at`, and those that have yet to begin, in the order of their making.
-pub fn not_over(db: &mut Db, at: DateTime<Utc>) -> QueryResult<Vec<Silence>> {
+pub fn find_unexpired(db: &mut Db, at: DateTime<Utc>) -> QueryResult<Vec<Silence>> {
     let rows: Vec<Row> = on!(db, |conn| dsl::usagectl_silences
         .filter(dsl::ends_at.gt(UtcTimestamp::new(at)))
         .order((dsl::created_at, dsl::id))
@@ -78,14 +78,14 @@ pub fn not_over(db: &mut Db, at: DateTime<Utc>) -> QueryResult<Vec<Silence>> {
 
 /// All silences there ever were, in the order of their making.
 pub fn all(db: &mut Db) -> QueryResult<Vec<Silence>> {
-    not_over(db, DateTime::<Utc>::UNIX_EPOCH)
+    find_unexpired(db, DateTime::<Utc>::UNIX_EPOCH)
 }
 
 /// Ends a silence that is not over yet. Says whether there was one to end.
 ///
 /// One that has yet to begin ends where it would have begun, so that it never is in force.
 pub fn expire(db: &mut Db, id: &str, at: DateTime<Utc>) -> QueryResult<bool> {
-    let found = not_over(db, at)?;
+    let found = find_unexpired(db, at)?;
     let Some(silence) = found.into_iter().find(|silence| silence.id == id) else {
         return Ok(false);
     };

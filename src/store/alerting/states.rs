@@ -1,35 +1,18 @@
 //! `usagectl_alert_states`: where each rule stands, for each API; and when a rule last began to fire, which
 //! the application keeps in a column of its own.
 
+use crate::domain::named::Named;
 use chrono::{DateTime, Utc};
 use diesel::dsl::case_when;
 use diesel::prelude::*;
 use diesel::upsert::excluded;
 
-use crate::domain::alert::event::Concern;
+use crate::domain::alert::event::AlertRef;
 use crate::domain::alert::rule::Severity;
-use crate::domain::alert::state::{Episode, Standing, State};
+use crate::domain::alert::state::{Acknowledgement, AlertRecord, AlertState, AlertStatus, Episode};
 use crate::store::db::{Db, on};
 use crate::store::schema::{api_alerts, usagectl_alert_states};
 use crate::store::time::UtcTimestamp;
-
-/// Where a rule stands, for one API.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Stored {
-    /// Which rule and API, as they were when the rule was last evaluated.
-    pub concern: Concern,
-    pub standing: Standing,
-    /// Who knows, of an episode that lasts.
-    pub acknowledged: Option<Acknowledged>,
-}
-
-/// That somebody knows of an episode.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Acknowledged {
-    pub by: String,
-    pub at: DateTime<Utc>,
-    pub note: Option<String>,
-}
 
 #[derive(Insertable, Queryable, Selectable)]
 #[diesel(table_name = usagectl_alert_states, treat_none_as_default_value = false)]
@@ -53,30 +36,26 @@ struct Row {
     acknowledged_note: Option<String>,
 }
 
-impl From<&Stored> for Row {
-    fn from(stored: &Stored) -> Row {
-        let Stored {
-            concern, standing, ..
-        } = stored;
-        let episode = standing.episode.as_ref();
+impl From<&AlertRecord> for Row {
+    fn from(stored: &AlertRecord) -> Row {
+        let AlertRecord { alert, state, .. } = stored;
+        let episode = state.episode.as_ref();
         let acknowledged = stored.acknowledged.as_ref();
         Row {
-            alert_id: concern.alert_id.clone(),
-            api_name: concern.api_name.clone(),
-            alert_type: concern.alert_type.clone(),
-            period: concern.period.clone(),
-            state: standing.state.as_str().to_owned(),
-            severity: standing
-                .severity
-                .map(|severity| severity.as_str().to_owned()),
-            since: standing.since.into(),
+            alert_id: alert.alert_id.clone(),
+            api_name: alert.api_name.clone(),
+            alert_type: alert.alert_type.clone(),
+            period: alert.period.clone(),
+            state: state.status.as_str().to_owned(),
+            severity: state.severity.map(|severity| severity.as_str().to_owned()),
+            since: state.since.into(),
             episode: episode.map(|episode| episode.id.clone()),
             fired_at: episode.map(|episode| episode.fired_at.into()),
-            evaluated_to: standing.evaluated_to.into(),
-            value: standing.value,
-            limit_value: standing.limit_value,
-            threshold: standing.threshold,
-            reason: standing.reason.clone(),
+            evaluated_to: state.evaluated_to.into(),
+            value: state.value,
+            limit_value: state.limit_value,
+            threshold: state.threshold,
+            reason: state.reason.clone(),
             acknowledged_by: acknowledged.map(|known| known.by.clone()),
             acknowledged_at: acknowledged.map(|known| known.at.into()),
             acknowledged_note: acknowledged.and_then(|known| known.note.clone()),
@@ -84,19 +63,19 @@ impl From<&Stored> for Row {
     }
 }
 
-impl From<Row> for Stored {
-    fn from(row: Row) -> Stored {
+impl From<Row> for AlertRecord {
+    fn from(row: Row) -> AlertRecord {
         let known = row.acknowledged_by.zip(row.acknowledged_at);
-        Stored {
-            concern: Concern {
+        AlertRecord {
+            alert: AlertRef {
                 alert_id: row.alert_id,
                 api_name: row.api_name,
                 alert_type: row.alert_type,
                 period: row.period,
             },
-            standing: Standing {
+            state: AlertState {
                 // The columns have a CHECK: other words cannot be there.
-                state: State::named(&row.state).unwrap_or(State::Unknown),
+                status: AlertStatus::named(&row.state).unwrap_or(AlertStatus::Unknown),
                 since: row.since.utc(),
                 severity: row.severity.as_deref().and_then(Severity::named),
                 episode: row.episode.map(|id| Episode {
@@ -109,7 +88,7 @@ impl From<Row> for Stored {
                 threshold: row.threshold,
                 reason: row.reason,
             },
-            acknowledged: known.map(|(by, at)| Acknowledged {
+            acknowledged: known.map(|(by, at)| Acknowledgement {
                 by,
                 at: at.utc(),
                 note: row.acknowledged_note,
@@ -119,12 +98,12 @@ impl From<Row> for Stored {
 }
 
 /// Where all rules stand, by rule and API.
-pub fn all(db: &mut Db) -> QueryResult<Vec<Stored>> {
+pub fn all(db: &mut Db) -> QueryResult<Vec<AlertRecord>> {
     let rows: Vec<Row> = on!(db, |conn| usagectl_alert_states::table
         .select(Row::as_select())
         .load(conn))?;
-    let mut stored: Vec<Stored> = rows.into_iter().map(Stored::from).collect();
-    stored.sort_by(|a, b| a.concern.cmp(&b.concern));
+    let mut stored: Vec<AlertRecord> = rows.into_iter().map(AlertRecord::from).collect();
+    stored.sort_by(|a, b| a.alert.cmp(&b.alert));
     Ok(stored)
 }
 
@@ -133,7 +112,7 @@ const PER_STATEMENT: usize = 200;
 
 /// Writes where rules stand, in the place of where they stood. An acknowledgement stays as long as its episode
 /// lasts, and goes with it; somebody may have written it meanwhile.
-pub fn save(db: &mut Db, states: &[Stored]) -> QueryResult<()> {
+pub fn save(db: &mut Db, states: &[AlertRecord]) -> QueryResult<()> {
     use usagectl_alert_states::dsl;
     for states in states.chunks(PER_STATEMENT) {
         let rows: Vec<Row> = states.iter().map(Row::from).collect();
@@ -165,17 +144,17 @@ pub fn save(db: &mut Db, states: &[Stored]) -> QueryResult<()> {
 }
 
 /// Forgets where a rule stood, for one API.
-pub fn remove(db: &mut Db, concern: &Concern) -> QueryResult<()> {
+pub fn remove(db: &mut Db, alert: &AlertRef) -> QueryResult<()> {
     use usagectl_alert_states::dsl;
     on!(db, |conn| diesel::delete(dsl::usagectl_alert_states)
-        .filter(dsl::alert_id.eq(&concern.alert_id))
-        .filter(dsl::api_name.eq(&concern.api_name))
+        .filter(dsl::alert_id.eq(&alert.alert_id))
+        .filter(dsl::api_name.eq(&alert.api_name))
         .execute(conn))?;
     Ok(())
 }
 
 /// Notes that somebody knows of an episode. Says whether it still lasts.
-pub fn acknowledge(db: &mut Db, episode: &str, known: &Acknowledged) -> QueryResult<bool> {
+pub fn acknowledge(db: &mut Db, episode: &str, known: &Acknowledgement) -> QueryResult<bool> {
     use usagectl_alert_states::dsl;
     let changed = on!(db, |conn| diesel::update(dsl::usagectl_alert_states)
         .filter(dsl::episode.eq(episode))

@@ -17,7 +17,7 @@ use crate::store::time::{HourBoundary, StoredTimestamp, UtcTimestamp};
 use crate::store::types::{LenientBool, LenientFloat};
 
 /// The hour of the first call to an API that anything is known of; it may be known from roll-ups only.
-pub fn begins(db: &mut Db, api_name: &str) -> QueryResult<Option<DateTime<Utc>>> {
+pub fn first_call_hour(db: &mut Db, api_name: &str) -> QueryResult<Option<DateTime<Utc>>> {
     let row: Option<StoredTimestamp> = on!(db, |conn| api_usage::table
         .filter(api_usage::api_name.eq(api_name))
         .filter(api_usage::timestamp.ge(HourBoundary(Window::ALL.from)))

@@ -6,7 +6,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use usagectl::domain::alert::channel::{Channel, ChannelKind, Settings, Stdout};
 use usagectl::domain::alert::delivery::{Delivery, DropReason, Notice};
 use usagectl::domain::alert::notice::{CONTENT_SCHEMA, Content, NoticeKind};
-use usagectl::domain::alert::rule::AlertType;
+use usagectl::domain::alert::rule::{AlertType, Severity};
 use usagectl::domain::alert::silence::Silence;
 use usagectl::store::alerting::{channels, notices, silences};
 
@@ -29,9 +29,9 @@ fn notice(key: &str, kind: NoticeKind, minute: i64) -> Notice {
         api_name: "it's <b>ünï</b>\u{1b}".to_owned(),
         alert_type: "RATE_LIMIT_WARNING".to_owned(),
         period: "MINUTE".to_owned(),
-        severity: "WARNING".to_owned(),
+        severity: Severity::Warning,
         value: Some(0.1 + 0.2),
-        threshold: 80.0,
+        threshold: Some(80.0),
         limit_value: None,
         fired_at: at(0),
         ended_at: None,
@@ -56,12 +56,15 @@ fn notices_come_back_as_they_were_written_in_the_order_of_their_telling(
     shuffled.reverse();
     notices::insert(&mut db, &shuffled).unwrap();
     assert_eq!(
-        notices::that_are(&mut db, Delivery::Waiting).unwrap(),
+        notices::find_by_delivery(&mut db, Delivery::Waiting).unwrap(),
         expected
     );
     let episodes = BTreeSet::from(["e".to_owned(), "f".to_owned()]);
-    assert_eq!(notices::of_episodes(&mut db, &episodes).unwrap(), expected);
-    assert_eq!(notices::of_open_episodes(&mut db).unwrap(), []);
+    assert_eq!(
+        notices::find_by_episodes(&mut db, &episodes).unwrap(),
+        expected
+    );
+    assert_eq!(notices::find_open_episode_notices(&mut db).unwrap(), []);
 }
 
 #[rstest]
@@ -72,11 +75,11 @@ fn a_notice_that_is_written_again_stays_as_it_is(#[values(Sqlite, Postgresql)] e
     notices::count_attempt(&mut db, "a", at(5)).unwrap();
     notices::set_failed(&mut db, "a", "busy", at(6)).unwrap();
     notices::insert(&mut db, &[notice("a", NoticeKind::Firing, 1)]).unwrap();
-    let found = notices::that_are(&mut db, Delivery::Waiting).unwrap();
+    let found = notices::find_by_delivery(&mut db, Delivery::Waiting).unwrap();
     assert_eq!((found[0].attempts, found[0].next_attempt_at), (1, at(6)));
     assert_eq!(found[0].error.as_deref(), Some("busy"));
     notices::set_delivered(&mut db, "a", at(7)).unwrap();
-    let found = notices::that_are(&mut db, Delivery::Delivered).unwrap();
+    let found = notices::find_by_delivery(&mut db, Delivery::Delivered).unwrap();
     assert_eq!(
         (found[0].delivered_at, found[0].error.as_deref()),
         (Some(at(7)), None)
@@ -88,10 +91,10 @@ fn what_is_dropped_can_wait_again(#[values(Sqlite, Postgresql)] engine: Engine) 
     let db = TestDatabase::migrated(engine);
     let mut db = db.open();
     notices::insert(&mut db, &[notice("a", NoticeKind::Firing, 1)]).unwrap();
-    notices::drop_all(&mut db, &["a"], DropReason::NoChannel).unwrap();
+    notices::set_dropped(&mut db, &["a"], DropReason::NoChannel).unwrap();
     assert_eq!(notices::count(&mut db, Delivery::Waiting).unwrap(), 0);
-    notices::await_delivery(&mut db, &["a"], at(9)).unwrap();
-    let found = notices::that_are(&mut db, Delivery::Waiting).unwrap();
+    notices::set_waiting(&mut db, &["a"], at(9)).unwrap();
+    let found = notices::find_by_delivery(&mut db, Delivery::Waiting).unwrap();
     assert_eq!(found[0].next_attempt_at, at(9));
 }
 
@@ -138,10 +141,10 @@ fn a_silence_lasts_until_its_end_or_until_it_is_ended(
     silences::add(&mut db, &now).unwrap();
     silences::add(&mut db, &later).unwrap();
     assert_eq!(
-        silences::not_over(&mut db, at(1)).unwrap(),
+        silences::find_unexpired(&mut db, at(1)).unwrap(),
         [now, later.clone()]
     );
-    assert_eq!(silences::not_over(&mut db, at(10)).unwrap(), [later]);
+    assert_eq!(silences::find_unexpired(&mut db, at(10)).unwrap(), [later]);
     assert!(!silences::expire(&mut db, "now", at(10)).unwrap());
     assert!(silences::expire(&mut db, "later", at(4)).unwrap());
     let ended = &silences::all(&mut db).unwrap()[1];

@@ -277,7 +277,7 @@ pub fn run(context: &mut Context, args: AddArgs) -> Result<Outcome> {
             let next = "use another name, or replace the channel with --replace";
             return Err(Error::message(Exit::Refused, message).with_next(next));
         }
-        let dropped = notices::that_are(db, Delivery::Dropped)?;
+        let dropped = notices::find_by_delivery(db, Delivery::Dropped)?;
         let ours = dropped.into_iter().filter(|notice| {
             notice.channel == channel.name && notice.drop_reason == Some(DropReason::NoChannel)
         });

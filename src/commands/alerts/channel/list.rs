@@ -20,7 +20,7 @@ pub struct ListArgs {}
 pub fn run(context: &mut Context, _args: ListArgs) -> Result<Outcome> {
     let mut db = context.open(Access::Read)?;
     let (channels, waiting) = db.read_tx(|db| -> Result<_> {
-        let waiting = notices::that_are(db, Delivery::Waiting)?;
+        let waiting = notices::find_by_delivery(db, Delivery::Waiting)?;
         Ok((channels::all(db)?, waiting))
     })?;
     let channels = channels.into_iter().map(|channel| {

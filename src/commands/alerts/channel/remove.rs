@@ -33,11 +33,11 @@ pub fn run(context: &mut Context, args: RemoveArgs) -> Result<Outcome> {
     let (channel, dropped, mute) = db.write_tx(|db| -> Result<_> {
         let channel = find(channels::all(db)?, name)?;
         channels::remove(db, name)?;
-        let waiting = notices::that_are(db, Delivery::Waiting)?;
+        let waiting = notices::find_by_delivery(db, Delivery::Waiting)?;
         let ours = waiting.iter().filter(|notice| notice.channel == *name);
         let keys: Vec<&str> = ours.map(|notice| notice.content.key.as_str()).collect();
-        notices::drop_all(db, &keys, DropReason::NoChannel)?;
-        let rules = rules::rules(db)?.into_iter();
+        notices::set_dropped(db, &keys, DropReason::NoChannel)?;
+        let rules = rules::all(db)?.into_iter();
         let mute = rules.filter(|rule| rule.channels == [name.clone()]).count();
         Ok((channel, keys.len() as u64, mute as u64))
     })?;

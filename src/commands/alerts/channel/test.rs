@@ -5,6 +5,7 @@ use clap::Args;
 use super::find;
 use crate::context::Context;
 use crate::domain::alert::notice::{CONTENT_SCHEMA, Content, NoticeKind};
+use crate::domain::alert::rule::Severity;
 use crate::domain::id;
 use crate::error::{Outcome, Result};
 use crate::output::alerts::channels::ChannelTest;
@@ -38,9 +39,9 @@ pub fn run(context: &mut Context, args: TestArgs) -> Result<Outcome> {
         api_name: "usagectl".to_owned(),
         alert_type: "TEST".to_owned(),
         period: "MINUTE".to_owned(),
-        severity: "WARNING".to_owned(),
+        severity: Severity::Warning,
         value: None,
-        threshold: 1.0,
+        threshold: None,
         limit_value: None,
         fired_at: now,
         ended_at: Some(now),

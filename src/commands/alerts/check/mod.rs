@@ -13,7 +13,7 @@ use crate::commands::answer_nagios;
 use crate::context::Context;
 use crate::domain::alert::delivery::Delivery;
 use crate::domain::alert::rule::Severity;
-use crate::domain::alert::state::State;
+use crate::domain::alert::state::AlertStatus;
 use crate::domain::alert::window::Grid;
 use crate::domain::period::shown;
 use crate::error::{Exit, Outcome, Result, shell_word};
@@ -174,13 +174,13 @@ struct Undelivered {
 fn answer(context: &Context, round: Round, undelivered: u64) -> Check {
     let new_notices = round.new_notices();
     let finding = |stand: round::Stand| {
-        let concern = &stand.stored.concern;
-        let api = shell_word(&concern.api_name);
-        let set_limit = format!("usagectl limits set --api {api} --per {} N", concern.period);
+        let alert = &stand.stored.alert;
+        let api = shell_word(&alert.api_name);
+        let set_limit = format!("usagectl limits set --api {api} --per {} N", alert.period);
         Finding {
             cure: stand.lacks_limit.then_some(set_limit),
-            concern: stand.stored.concern,
-            standing: stand.stored.standing,
+            alert: stand.stored.alert,
+            state: stand.stored.state,
         }
     };
     Check {
@@ -195,10 +195,10 @@ fn answer(context: &Context, round: Round, undelivered: u64) -> Check {
 
 fn outcome(check: &Check, args: &CheckArgs, undelivered: Option<String>) -> Outcome {
     let show = |finding: &Finding| {
-        let id = shell_word(&finding.concern.alert_id);
+        let id = shell_word(&finding.alert.alert_id);
         format!("usagectl alerts show {id}")
     };
-    let unknown = |finding: &&Finding| finding.standing.state == State::Unknown;
+    let unknown = |finding: &&Finding| finding.state.status == AlertStatus::Unknown;
     if let Some(finding) = check.findings.iter().find(unknown) {
         let cure = check
             .findings

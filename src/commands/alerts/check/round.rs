@@ -7,18 +7,18 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::super::reading::{self, Usage};
 use crate::domain::alert::delivery::{DropReason, Notice};
-use crate::domain::alert::evaluate::{Due, Needs, Subject};
-use crate::domain::alert::event::{Concern, Event, EventKind};
+use crate::domain::alert::evaluate::{Due, RequiredWindows, RuleTarget};
+use crate::domain::alert::event::{AlertRef, Event, EventKind};
 use crate::domain::alert::notification_policy;
-use crate::domain::alert::notification_policy::{Told, Voice};
+use crate::domain::alert::notification_policy::{NotificationPolicy, Notifications};
 use crate::domain::alert::rule::{ALL_APIS, AlertType, Rule};
 use crate::domain::alert::silence::{Silence, matching};
-use crate::domain::alert::state::{Standing, State};
+use crate::domain::alert::state::AlertRecord;
+use crate::domain::alert::state::{AlertState, AlertStatus};
 use crate::domain::alert::window::Grid;
 use crate::domain::period::shown;
 use crate::error::Result;
 use crate::store::alerting::states;
-use crate::store::alerting::states::Stored;
 use crate::store::alerting::{channels, events, notices, rules, silences};
 use crate::store::db::Db;
 use crate::store::plans::api_limits;
@@ -44,7 +44,7 @@ impl Moment {
 /// Where a rule stands after the round, for one API.
 #[derive(Debug)]
 pub(super) struct Stand {
-    pub(super) stored: Stored,
+    pub(super) stored: AlertRecord,
     /// It is about a limit that nobody has told.
     pub(super) lacks_limit: bool,
 }
@@ -64,9 +64,9 @@ pub(super) struct Round {
     pub(super) triggers_are_in_place: bool,
     /// Whether something fires, or fired, that no channel could tell of.
     pub(super) unheard: bool,
-    told: Told,
+    told: Notifications,
     /// Whose rule is gone.
-    removed: Vec<Concern>,
+    removed: Vec<AlertRef>,
     /// Which rules began to fire, and when last.
     fired: BTreeMap<String, DateTime<Utc>>,
 }
@@ -74,7 +74,7 @@ pub(super) struct Round {
 /// What there is to judge, as it was loaded.
 struct Loaded {
     rules: Vec<Rule>,
-    stored: HashMap<(String, String), Stored>,
+    stored: HashMap<(String, String), AlertRecord>,
     silences: Vec<Silence>,
     channels: Vec<String>,
     known: BTreeSet<String>,
@@ -88,13 +88,11 @@ impl Round {
         let mut loaded = Loaded::new(db, moment.now)?;
         let rules = std::mem::take(&mut loaded.rules);
         let known = std::mem::take(&mut loaded.known);
-        let mut subjects = Vec::new();
+        let mut targets = Vec::new();
         for rule in rules.iter().filter(|rule| rule.enabled) {
             match rule.api_name == ALL_APIS {
-                true => {
-                    subjects.extend(known.iter().map(|api| reading::subject(rule, api, &limits)))
-                }
-                false => subjects.push(reading::subject(rule, &rule.api_name, &limits)),
+                true => targets.extend(known.iter().map(|api| reading::target(rule, api, &limits))),
+                false => targets.push(reading::target(rule, &rule.api_name, &limits)),
             }
         }
         let mut round = Round {
@@ -102,16 +100,16 @@ impl Round {
             triggers_are_in_place: dirty::triggers_are_in_place(db)?,
             ..Round::default()
         };
-        let turns: Vec<Turn<'_>> = subjects
+        let turns: Vec<Turn<'_>> = targets
             .into_iter()
-            .map(|subject| round.turn(subject, &mut loaded, moment))
+            .map(|target| round.turn(target, &mut loaded, moment))
             .collect();
-        let mut needs: BTreeMap<&str, Vec<Needs>> = BTreeMap::new();
+        let mut needs: BTreeMap<&str, Vec<RequiredWindows>> = BTreeMap::new();
         for turn in &turns {
-            let of_api = needs.entry(turn.subject.api_name).or_default();
+            let of_api = needs.entry(turn.target.api_name).or_default();
             of_api.extend(
                 turn.steps(moment)
-                    .map(|at| turn.subject.needs(at, moment.grid)),
+                    .map(|at| turn.target.needs(at, moment.grid)),
             );
         }
         let usage = reading::read(db, &needs, round.triggers_are_in_place)?;
@@ -126,17 +124,22 @@ impl Round {
     }
 
     /// Begins the turn of one rule and API: where it stands, and from where on it goes.
-    fn turn<'a>(&mut self, subject: Subject<'a>, loaded: &mut Loaded, moment: Moment) -> Turn<'a> {
-        let concern = Concern::of(&subject);
-        let key = (concern.alert_id.clone(), concern.api_name.clone());
-        let same = |stored: &Stored| stored.concern == concern;
+    fn turn<'a>(
+        &mut self,
+        target: RuleTarget<'a>,
+        loaded: &mut Loaded,
+        moment: Moment,
+    ) -> Turn<'a> {
+        let alert = AlertRef::of(&target);
+        let key = (alert.alert_id.clone(), alert.api_name.clone());
+        let same = |stored: &AlertRecord| stored.alert == alert;
         let stored = match loaded.stored.get(&key) {
             Some(stored) if same(stored) => loaded.stored.remove(&key),
             // The rule is about something else now; what it was about is settled.
             _ => None,
         };
-        let mut before = stored.as_ref().map(|stored| stored.standing.clone());
-        let evaluated_to = before.as_ref().map(|standing| standing.evaluated_to);
+        let mut before = stored.as_ref().map(|stored| stored.state.clone());
+        let evaluated_to = before.as_ref().map(|state| state.evaluated_to);
         let due = Due::new(
             evaluated_to,
             moment.last(),
@@ -147,11 +150,11 @@ impl Round {
         let skipped = match due {
             Due::AfterGap(gap) => {
                 let why = "too long ago to be caught up with, see --max-catch-up";
-                Some(Event::skipped(concern.clone(), gap, why, moment.now))
+                Some(Event::skipped(alert.clone(), gap, why, moment.now))
             }
             Due::Anew { evaluated_to, .. } => {
                 let at = moment.last();
-                let mut event = Event::new(concern.clone(), EventKind::Skipped, at, moment.now);
+                let mut event = Event::new(alert.clone(), EventKind::Skipped, at, moment.now);
                 event.note = Some(format!(
                     "the clock was wrong: it had been evaluated up to {}",
                     shown(evaluated_to)
@@ -165,12 +168,12 @@ impl Round {
             Due::After(_) | Due::NotBefore(_) => None,
         };
         if skipped.is_some() {
-            before = before.map(|standing| standing.after_gap(first));
+            before = before.map(|state| state.after_gap(first));
         }
         self.events.extend(skipped);
         Turn {
-            subject,
-            concern,
+            target,
+            alert,
             stored,
             before,
             due,
@@ -186,16 +189,16 @@ impl Round {
         moment: Moment,
     ) {
         let Turn {
-            subject,
-            ref concern,
+            target,
+            ref alert,
             ref before,
             ..
         } = turn;
-        let Some(usage) = usage.get(subject.api_name) else {
+        let Some(usage) = usage.get(target.api_name) else {
             return;
         };
-        let (grid, rule) = (moment.grid, subject.rule);
-        let (after, changes) = subject.advance(
+        let (grid, rule) = (moment.grid, target.rule);
+        let (after, changes) = target.advance(
             before.clone(),
             turn.steps(moment),
             grid,
@@ -207,7 +210,7 @@ impl Round {
         };
         for change in &changes {
             self.events
-                .push(Event::of_change(concern.clone(), change, moment.now));
+                .push(Event::of_change(alert.clone(), change, moment.now));
         }
         let acknowledged = turn
             .stored
@@ -217,29 +220,31 @@ impl Round {
             [] => &loaded.channels[..],
             named => named,
         };
-        for course in notification_policy::courses(before.as_ref(), &changes, Some(&after)) {
+        for progress in
+            notification_policy::episode_progress(before.as_ref(), &changes, Some(&after))
+        {
             self.unheard |= channels.is_empty();
-            let fired_at = course.episode.fired_at;
-            if course.began {
+            let fired_at = progress.episode.fired_at;
+            if progress.began {
                 let last = self.fired.entry(rule.id.clone()).or_insert(fired_at);
                 *last = fired_at.max(*last);
             }
-            let voice = Voice {
+            let policy = NotificationPolicy {
                 now: moment.now,
                 channels,
-                silenced: matching(&loaded.silences, rule, subject.api_name, moment.now).is_some(),
-                acknowledged: acknowledged.is_some() && !course.began,
+                silenced: matching(&loaded.silences, rule, target.api_name, moment.now).is_some(),
+                acknowledged: acknowledged.is_some() && !progress.began,
                 repeat: rule.settings.repeat,
             };
-            self.told.tell(concern, &course, voice, &loaded.so_far);
+            self.told.tell(alert, &progress, policy, &loaded.so_far);
         }
-        let lacks_limit = rule.alert_type == AlertType::RateLimitWarning && subject.limit.is_none();
+        let lacks_limit = rule.alert_type == AlertType::RateLimitWarning && target.limit.is_none();
         self.stands.push(Stand {
-            lacks_limit: lacks_limit && after.state == State::Unknown,
-            stored: Stored {
+            lacks_limit: lacks_limit && after.status == AlertStatus::Unknown,
+            stored: AlertRecord {
                 acknowledged,
-                concern: turn.concern,
-                standing: after,
+                alert: turn.alert,
+                state: after,
             },
         });
     }
@@ -247,42 +252,36 @@ impl Round {
     /// Ties up the open ends: what is left belongs to rules that are gone, disabled, or about something else.
     fn settle(&mut self, loaded: Loaded, rules: &[Rule], now: DateTime<Utc>) {
         let Loaded { stored, so_far, .. } = loaded;
-        for (
-            _,
-            Stored {
-                concern, standing, ..
-            },
-        ) in stored
-        {
-            let rule = rules.iter().find(|rule| rule.id == concern.alert_id);
+        for (_, AlertRecord { alert, state, .. }) in stored {
+            let rule = rules.iter().find(|rule| rule.id == alert.alert_id);
             let why = match rule {
                 None => "the rule is gone",
                 Some(rule) if !rule.enabled => "the rule is disabled",
                 Some(rule) if rule.api_name == ALL_APIS => "nothing is known of this API any more",
                 Some(_) => "the rule is about something else now",
             };
-            if let Some(mut course) = notification_policy::course(&standing, false) {
-                course.ended_at = Some(now);
-                let mut event = Event::new(concern.clone(), EventKind::Settled, now, now);
-                event.from_state = Some(standing.state);
-                event.severity = standing.severity;
-                event.episode = Some(course.episode.id.clone());
-                event.value = standing.value;
-                event.threshold = standing.threshold;
-                event.limit_value = standing.limit_value;
+            if let Some(mut progress) = notification_policy::progress(&state, false) {
+                progress.ended_at = Some(now);
+                let mut event = Event::new(alert.clone(), EventKind::Settled, now, now);
+                event.from_state = Some(state.status);
+                event.severity = state.severity;
+                event.episode = Some(progress.episode.id.clone());
+                event.value = state.value;
+                event.threshold = state.threshold;
+                event.limit_value = state.limit_value;
                 event.note = Some(why.to_owned());
                 self.events.push(event);
                 // Only those who were told that it fires.
-                let voice = Voice {
+                let policy = NotificationPolicy {
                     now,
                     channels: &[],
                     silenced: false,
                     acknowledged: false,
                     repeat: TimeDelta::zero(),
                 };
-                self.told.tell(&concern, &course, voice, &so_far);
+                self.told.tell(&alert, &progress, policy, &so_far);
             }
-            self.removed.push(concern);
+            self.removed.push(alert);
         }
     }
 
@@ -293,10 +292,10 @@ impl Round {
 
     /// Writes down all that was decided; in one transaction.
     pub(super) fn save(&self, db: &mut Db, now: DateTime<Utc>) -> Result<()> {
-        for concern in &self.removed {
-            states::remove(db, concern)?;
+        for alert in &self.removed {
+            states::remove(db, alert)?;
         }
-        let stands: Vec<Stored> = self
+        let stands: Vec<AlertRecord> = self
             .stands
             .iter()
             .map(|stand| stand.stored.clone())
@@ -304,9 +303,9 @@ impl Round {
         states::save(db, &stands)?;
         events::insert(db, &self.events)?;
         notices::insert(db, &self.told.new)?;
-        notices::await_delivery(db, &keys(&self.told.released), now)?;
+        notices::set_waiting(db, &keys(&self.told.released), now)?;
         let dropped = keys(&self.told.dropped);
-        notices::drop_all(db, &dropped, DropReason::Superseded)?;
+        notices::set_dropped(db, &dropped, DropReason::Superseded)?;
         for (alert_id, fired_at) in &self.fired {
             states::set_last_triggered(db, alert_id, *fired_at, now)?;
         }
@@ -320,7 +319,7 @@ fn keys(keys: &[String]) -> Vec<&str> {
 
 impl Loaded {
     fn new(db: &mut Db, now: DateTime<Utc>) -> Result<Loaded> {
-        let rules = rules::rules(db)?;
+        let rules = rules::all(db)?;
         let stored = states::all(db)?;
         let for_all = |rule: &Rule| rule.enabled && rule.api_name == ALL_APIS;
         let known = match rules.iter().any(for_all) {
@@ -329,19 +328,19 @@ impl Loaded {
         };
         let episodes = stored
             .iter()
-            .filter_map(|stored| stored.standing.episode.as_ref());
+            .filter_map(|stored| stored.state.episode.as_ref());
         let episodes = episodes.map(|episode| episode.id.clone()).collect();
-        let key = |stored: &Stored| {
-            let concern = &stored.concern;
-            (concern.alert_id.clone(), concern.api_name.clone())
+        let key = |stored: &AlertRecord| {
+            let alert = &stored.alert;
+            (alert.alert_id.clone(), alert.api_name.clone())
         };
         Ok(Loaded {
-            so_far: notices::of_episodes(db, &episodes)?,
+            so_far: notices::find_by_episodes(db, &episodes)?,
             stored: stored
                 .into_iter()
                 .map(|stored| (key(&stored), stored))
                 .collect(),
-            silences: silences::not_over(db, now)?,
+            silences: silences::find_unexpired(db, now)?,
             channels: channels::all(db)?
                 .into_iter()
                 .map(|channel| channel.name)
@@ -354,12 +353,12 @@ impl Loaded {
 
 /// The turn of one rule and API.
 struct Turn<'a> {
-    subject: Subject<'a>,
-    concern: Concern,
+    target: RuleTarget<'a>,
+    alert: AlertRef,
     /// As it was stored.
-    stored: Option<Stored>,
+    stored: Option<AlertRecord>,
     /// Where it goes on from.
-    before: Option<Standing>,
+    before: Option<AlertState>,
     due: Due,
 }
 

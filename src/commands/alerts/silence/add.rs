@@ -8,7 +8,7 @@ use clap::{ArgGroup, Args};
 use crate::args::{Author, parse_api_name, parse_duration, parse_instant, parse_text};
 use crate::commands::alerts::rule_options::alert_type;
 use crate::context::Context;
-use crate::domain::alert::lookup::choose;
+use crate::domain::alert::lookup::find_rule;
 use crate::domain::alert::rule::{AlertType, Rule};
 use crate::domain::alert::silence::Silence;
 use crate::domain::api_name::ALL_APIS;
@@ -95,9 +95,9 @@ pub fn run(context: &mut Context, args: AddArgs) -> Result<Outcome> {
     };
     let mut db = context.open(Access::Write)?;
     let has_match = db.write_tx(|db| -> Result<bool> {
-        let rules = rules::rules(db)?;
+        let rules = rules::all(db)?;
         if let Some(reference) = &args.rule {
-            silence.alert_id = Some(choose(&rules, reference)?.id.clone());
+            silence.alert_id = Some(find_rule(&rules, reference)?.id.clone());
         }
         silence.id = id::scattered(now, format!("{silence:?}").as_bytes()).to_string();
         silences::add(db, &silence)?;

@@ -34,7 +34,7 @@ pub fn run(context: &mut Context, args: ExpireArgs) -> Result<Outcome> {
     let now = context.now;
     let mut db = context.open(Access::Write)?;
     let silences = db.write_tx(|db| -> Result<Vec<Silence>> {
-        let unexpired = silences::not_over(db, now)?;
+        let unexpired = silences::find_unexpired(db, now)?;
         let mut expired: Vec<Silence> = if args.all {
             unexpired
         } else {

@@ -25,7 +25,7 @@ pub fn run(context: &mut Context, args: ListArgs) -> Result<Outcome> {
     let silences = if args.all {
         silences::all(&mut db)?
     } else {
-        silences::not_over(&mut db, now)?
+        silences::find_unexpired(&mut db, now)?
     };
     context.answer(&Silences {
         action: None,

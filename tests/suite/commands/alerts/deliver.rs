@@ -3,12 +3,14 @@
 use std::collections::BTreeSet;
 use std::thread;
 use std::time::{Duration, Instant};
+use usagectl::domain::named::Named;
 
 use crate::support::assert_snapshot;
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use serde_json::Value;
 use usagectl::domain::alert::delivery::{Delivery, Notice};
 use usagectl::domain::alert::notice::{CONTENT_SCHEMA, Content, NoticeKind};
+use usagectl::domain::alert::rule::Severity;
 use usagectl::store::alerting::notices;
 
 use crate::support::Engine::{Postgresql, Sqlite};
@@ -37,9 +39,9 @@ fn notice_at(at: DateTime<Utc>, key: &str, kind: NoticeKind, episode: &str) -> N
         api_name: "finnhub".to_owned(),
         alert_type: "RATE_LIMIT_WARNING".to_owned(),
         period: "MINUTE".to_owned(),
-        severity: "WARNING".to_owned(),
+        severity: Severity::Warning,
         value: Some(92.0),
-        threshold: 80.0,
+        threshold: Some(80.0),
         limit_value: Some(60.0),
         fired_at: at,
         ended_at: kind.is_last().then_some(at),
@@ -533,7 +535,7 @@ fn an_alertmanager_hears_that_it_fires_that_it_still_does_and_that_it_is_over(
     // It becomes critical: the warning ends and another alert begins.
     let mut critical = notice_at(real, "n2", NoticeKind::Firing, "e1");
     critical.content.fired_at = begun;
-    critical.content.severity = "CRITICAL".to_owned();
+    critical.content.severity = Severity::Critical;
     critical.number = 2;
     put(&db, &[critical.clone()]);
     run(0);
@@ -546,7 +548,7 @@ fn an_alertmanager_hears_that_it_fires_that_it_still_does_and_that_it_is_over(
     // It is over, for both.
     let mut over = notice_at(real, "n3", NoticeKind::Resolved, "e1");
     over.content.fired_at = begun;
-    over.content.severity = "CRITICAL".to_owned();
+    over.content.severity = Severity::Critical;
     put(&db, &[over]);
     db.execute("DELETE FROM usagectl_alert_states");
     run(0);
