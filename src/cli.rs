@@ -138,7 +138,7 @@ fn conclude(context: &mut Context, result: Result<Outcome>) -> Exit {
         }
         Err(error) if error.is_closed_pipe() => Exit::Done,
         Err(error) => {
-            // What was answered before the failure still belongs to the reader.
+            // Output written before the failure is kept.
             let _ = context.flush();
             let next = error.next().unwrap_or("usagectl --help");
             context.conclude(error.exit(), Some(&error.to_string()), next);

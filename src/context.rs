@@ -48,7 +48,7 @@ pub fn current_user() -> String {
 fn output_failed(error: Error) -> Error {
     error
         .context("the command succeeded, but its output could not be written to stdout")
-        .with_next("usagectl status")
+        .with_next("check the file or device that stdout is redirected to")
 }
 
 /// The environment of one run of one command.
@@ -165,7 +165,7 @@ impl Context {
         self.stderr_line(format_args!("error: {text}"));
     }
 
-    /// Prints a line on stderr, whatever the verbosity.
+    /// Prints a line on stderr at any verbosity.
     pub fn stderr_line(&mut self, text: impl Display) {
         // Nothing can be reported when stderr is closed.
         let _ = writeln!(self.stderr, "{text}");

@@ -42,54 +42,43 @@ pub enum Exit {
 }
 
 impl Exit {
-    /// The table of exit codes: rank (of two results the lower is reported), `error.code`, and the message
-    /// under `--format json` when the command itself did not fail.
-    fn row(self) -> (u8, &'static str, &'static str) {
+    /// The table of exit codes: number, rank (of two results the lower is reported), `error.code`, and the
+    /// message under `--format json` when the command itself did not fail.
+    fn row(self) -> (u8, u8, &'static str, &'static str) {
         match self {
-            Exit::Unreachable => (0, "unreachable", "cannot connect to the database"),
-            Exit::Failed => (1, "failed", "the command failed"),
-            Exit::Usage => (2, "usage", "the command line is invalid"),
-            Exit::Refused => (3, "refused", "refused; nothing was changed"),
-            Exit::Busy => (4, "busy", "another run or a table lock is in the way"),
+            Exit::Unreachable => (7, 0, "unreachable", "cannot connect to the database"),
+            Exit::Failed => (1, 1, "failed", "the command failed"),
+            Exit::Usage => (2, 2, "usage", "the command line is invalid"),
+            Exit::Refused => (5, 3, "refused", "refused; nothing was changed"),
+            Exit::Busy => (6, 4, "busy", "another run or a table lock is in the way"),
             Exit::Untrustworthy => (
+                4,
                 5,
                 "untrustworthy",
                 "the database differs from what this program or its rows require",
             ),
             Exit::Unknown => (
+                12,
                 6,
                 "unknown",
                 "a state is unknown or a notification is undelivered",
             ),
-            Exit::Critical => (7, "critical", "a critical state was found"),
-            Exit::Warning => (8, "warning", "a warning state was found"),
-            Exit::Incomplete => (9, "incomplete", "part of the work is pending or failed"),
-            Exit::Done => (10, "done", "done"),
-            Exit::Nagios(_) => (11, "nagios", "the check is not OK"),
+            Exit::Critical => (11, 7, "critical", "a critical state was found"),
+            Exit::Warning => (10, 8, "warning", "a warning state was found"),
+            Exit::Incomplete => (3, 9, "incomplete", "part of the work is pending or failed"),
+            Exit::Done => (0, 10, "done", "done"),
+            Exit::Nagios(status) => (status.code(), 11, "nagios", "the check is not OK"),
         }
     }
 
     /// The number that the program ends with.
     pub fn code(self) -> u8 {
-        match self {
-            Exit::Done => 0,
-            Exit::Failed => 1,
-            Exit::Usage => 2,
-            Exit::Incomplete => 3,
-            Exit::Untrustworthy => 4,
-            Exit::Refused => 5,
-            Exit::Busy => 6,
-            Exit::Unreachable => 7,
-            Exit::Warning => 10,
-            Exit::Critical => 11,
-            Exit::Unknown => 12,
-            Exit::Nagios(status) => status.code(),
-        }
+        self.row().0
     }
 
     /// The more severe of two results: 7, 1, 4, 12, 11, 10, 3, then the rest.
     pub fn worse(self, other: Exit) -> Exit {
-        if self.row().0 <= other.row().0 {
+        if self.row().1 <= other.row().1 {
             self
         } else {
             other
@@ -98,12 +87,12 @@ impl Exit {
 
     /// `error.code` in JSON.
     pub fn name(self) -> &'static str {
-        self.row().1
+        self.row().2
     }
 
     /// What the code means, in a sentence.
     pub fn meaning(self) -> &'static str {
-        self.row().2
+        self.row().3
     }
 
     /// Whether the same command may succeed later.

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Tries TLS to PostgreSQL with the release binary, whose OpenSSL is compiled in: a private server with a
-# certificate of its own, and every sslmode that matters.
+# Tests TLS to PostgreSQL with the release binary, which contains OpenSSL: a private server with its own
+# certificate, and the relevant values of sslmode.
 set -eu
 cd "$(dirname "$0")/.."
 project=$PWD
@@ -14,7 +14,7 @@ start_postgresql "$project" "$work"
 certificate=$postgresql_directory/server.crt
 unset TLS DATABASE_URL DIRECT_URL
 
-# try CODE WORDS HOST PARAMETERS [VARIABLE=VALUE...]: `status` ends in CODE and says WORDS.
+# try CODE WORDS HOST PARAMETERS [VARIABLE=VALUE...]: `status` exits with CODE and prints WORDS.
 try() {
     code=$1 words=$2 url="postgresql://postgres@$3:$postgresql_port/postgres?$4"
     shift 4
@@ -28,14 +28,14 @@ try() {
     echo "tls: $(echo "$url" | cut -d'?' -f2-) $* ... ok"
 }
 
-# 3: reached, and not migrated. 7: not reached.
+# 3: connected, not migrated. 7: not connected.
 try 3 pending localhost "sslmode=require"
 try 3 pending localhost "sslmode=verify-full&sslrootcert=$certificate"
-# As Prisma spells the same.
+# Prisma's parameters.
 try 3 pending localhost "sslaccept=strict&sslcert=$certificate"
-# The system's certificates, wherever they are; here only those count that we name.
+# The system's certificates: here only those named by SSL_CERT_FILE.
 try 3 pending localhost "sslmode=verify-full" SSL_CERT_FILE="$certificate"
 try 3 pending localhost "sslrootcert=system" SSL_CERT_FILE="$certificate"
-# A certificate that nobody signed, and one for another host.
+# An untrusted certificate, and one for another host.
 try 7 "certificate verify failed" localhost "sslmode=verify-full"
 try 7 "does not match host name" 127.0.0.1 "sslmode=verify-full&sslrootcert=$certificate"

@@ -50,7 +50,7 @@ pub fn run(context: &mut Context, args: StatusArgs) -> Result<Outcome> {
             Err(error) => error.exit() == Exit::Unreachable,
         };
         if !may_change || deadline.is_none_or(|deadline| Instant::now() >= deadline) {
-            break result?;
+            break result.map_err(other_next_step)?;
         }
         thread::sleep(POLL);
     };
@@ -59,6 +59,14 @@ pub fn run(context: &mut Context, args: StatusArgs) -> Result<Outcome> {
         now: context.now,
     })?;
     Ok(outcome(&report))
+}
+
+/// An unexpected database error points to `status`, which cannot point to itself.
+fn other_next_step(error: Error) -> Error {
+    match error.next() {
+        Some("usagectl status") => error.with_next("check the database and its log"),
+        _ => error,
+    }
 }
 
 /// Gathers the report in one transaction.

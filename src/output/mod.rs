@@ -1,8 +1,6 @@
-//! Finished answers, rendered: as a table for people, as JSON or CSV for programs.
+//! Answers as a human-readable table, JSON or CSV, one file for each answer.
 //!
-//! A command builds one answer and hands it over; one file here for each answer says what its table,
-//! its JSON and its CSV look like. JSON has structs of its own, so that the inside of the program may
-//! change and the format stays.
+//! An answer is its own JSON where its fields are the format; otherwise JSON has separate structs.
 
 pub mod aggregate;
 pub mod alerts;
@@ -26,18 +24,17 @@ use serde::Serialize;
 
 use crate::error::Result;
 
-/// The version of every JSON document. It rises when a field goes or changes its meaning; new
-/// fields do not raise it.
+/// The version of all JSON documents. It is raised when a field is removed or changes its meaning, not for
+/// new fields.
 pub const JSON_SCHEMA: u32 = 1;
 
-/// How an answer is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Format {
-    /// For people
+    /// Human-readable
     Table,
-    /// For programs: one document with `"schema": 1`
+    /// One document with `"schema": 1`
     Json,
-    /// For spreadsheets: a header line, then a line for each row
+    /// A header line, then a line for each row
     Csv,
 }
 
@@ -47,14 +44,14 @@ pub trait Answer {
     /// nothing when stdout is not a terminal; a list then keeps all its columns.
     fn table(&self, width: Option<usize>) -> String;
 
-    /// The document for programs, without its schema version.
+    /// The JSON document without its schema version.
     fn json(&self) -> impl Serialize;
 
-    /// The header and the rows for spreadsheets.
+    /// The header and the rows of the CSV.
     fn csv(&self) -> Vec<Vec<String>>;
 }
 
-/// The width of the terminal that stdout is.
+/// The width of the terminal, if stdout is one.
 fn terminal_width() -> Option<usize> {
     let (width, _) = terminal_size::terminal_size_of(io::stdout())?;
     Some(usize::from(width.0))
@@ -90,10 +87,9 @@ pub fn print(out: &mut impl Write, format: Format, answer: &impl Answer) -> Resu
     Ok(())
 }
 
-/// A stored string as people may see it: control characters would move their cursor or colour their
-/// terminal, so they are shown escaped.
+/// Escapes control characters of a stored string, which would move the cursor or colour the terminal.
 pub fn printable(text: &str) -> Cow<'_, str> {
-    // Also the marks that make a terminal write from right to left, and so show one thing for another.
+    // Also characters that change the direction of text.
     let hidden = |c: char| {
         c.is_control()
             || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
@@ -111,8 +107,7 @@ pub fn printable(text: &str) -> Cow<'_, str> {
     Cow::Owned(text.chars().map(escape).collect())
 }
 
-/// A CSV cell that no spreadsheet runs: one that would begin a formula gets an apostrophe before it.
-/// Numbers stay numbers.
+/// Prefixes a CSV cell with an apostrophe if a spreadsheet would run it as a formula; numbers stay as they are.
 pub fn inert(cell: &str) -> Cow<'_, str> {
     let starts_formula = cell.starts_with(['=', '+', '-', '@', '\t', '\r']);
     if starts_formula && cell.parse::<f64>().is_err() {
@@ -127,16 +122,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn control_characters_are_shown_and_not_obeyed() {
+    fn control_characters_are_escaped() {
         assert_eq!(printable("plain ünï"), "plain ünï");
         assert_eq!(printable("a\u{1b}[31mb\nc"), "a\\u{1b}[31mb\\nc");
         assert_eq!(printable("\u{202e}abc"), "\\u{202e}abc");
     }
 
     #[test]
-    fn a_cell_that_a_spreadsheet_would_run_is_neutralised() {
+    fn formula_is_neutralised() {
         assert_eq!(inert("=HYPERLINK(\"x\")"), "'=HYPERLINK(\"x\")");
         assert_eq!(inert("@cmd"), "'@cmd");
+        for start in ["+", "-", "\t", "\r"] {
+            assert_eq!(inert(&format!("{start}cmd")), format!("'{start}cmd"));
+        }
         assert_eq!(inert("-1.5"), "-1.5");
         assert_eq!(inert("finnhub"), "finnhub");
     }

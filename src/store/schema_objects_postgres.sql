@@ -1,4 +1,4 @@
--- What is there, a row for each object, in the schemas of the search path.
+-- All objects of the schemas in the search path, one row each: kind and name, definition, body.
 -- The columns of an index are named as the table names them; an expression as PostgreSQL spells it.
 WITH spaces AS (
     SELECT oid FROM pg_namespace WHERE nspname = ANY (current_schemas(false))

@@ -1,4 +1,4 @@
--- What is there, a row for each object.
+-- All objects, one row each: kind and name, definition, body.
 WITH tables AS (
     SELECT name FROM sqlite_master
     WHERE type = 'table' AND name NOT LIKE 'sqlite\_%' ESCAPE '\'

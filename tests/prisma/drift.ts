@@ -8,7 +8,7 @@ import { PrismaPg } from "@prisma/adapter-pg";
 import { bindMigrationAwareSqlAdapterFactory } from "@prisma/driver-adapter-utils";
 import pg from "pg";
 
-// The engine asks for pg_catalog's "char" columns, which the adapter does not know: hand them on as text.
+// The engine asks for pg_catalog's "char" columns, which the adapter does not support: pass them as text.
 class Pool extends pg.Pool {
   async query(...args: any[]): Promise<any> {
     const result = await (super.query as any)(...args);
@@ -21,7 +21,7 @@ class Pool extends pg.Pool {
 
 /** The differences between a database and schema.prisma, in Prisma's words; none is the empty text. */
 export class Drift {
-  // The engine's module holds state of its own: it can be loaded once.
+  // The engine's module has global state: it can be loaded once.
   private engine: Promise<any>;
   private files = [{ path: "schema.prisma", content: readFileSync("schema/schema.prisma", "utf8") }];
 

@@ -1,10 +1,10 @@
 #!/bin/sh
-# Tries usagectl beside the real Prisma Client: builds it, installs Prisma from the npm registry,
+# Tests usagectl together with the real Prisma Client: builds it, installs Prisma from the npm registry,
 # starts a private PostgreSQL, runs test.ts.
 set -eu
 cd "$(dirname "$0")/../.."
 project=$PWD
-# Everything that is installed and generated goes there.
+# The directory for installed and generated files.
 work=${CARGO_TARGET_DIR:-$project/target}/prisma
 mkdir -p "$work/schema"
 
@@ -14,8 +14,8 @@ export USAGECTL="${CARGO_TARGET_DIR:-$project/target}/debug/usagectl"
 cp tests/prisma/*.json tests/prisma/*.ts "$work"
 cp tests/suite/schema.prisma "$work/schema"
 cd "$work"
-# No lock file: it would name the registry of the machine that wrote it. Install scripts only fetch
-# binaries that nothing here needs.
+# No lock file, which would contain the URL of a registry. Install scripts only fetch
+# binaries that are not needed.
 npm install --no-package-lock --ignore-scripts --no-audit --no-fund --loglevel=error
 
 export SETTINGS="timezone = 'Asia/Seoul'"
@@ -23,8 +23,8 @@ export SETTINGS="timezone = 'Asia/Seoul'"
 start_postgresql "$project" "$work"
 export DATABASE_URL="postgresql://postgres@127.0.0.1:$postgresql_port/postgres"
 
-# The client is generated without the native engine, which would be a download; naming any program in
-# its place prevents that.
+# The client is generated without the native engine, which would be downloaded; naming any program
+# instead prevents that.
 PRISMA_SCHEMA_ENGINE_BINARY=$USAGECTL npx prisma generate >/dev/null
-# Prisma's days are those of the process; ours are UTC.
+# Prisma uses the time zone of the process.
 TZ=UTC npx tsx test.ts

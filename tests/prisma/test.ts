@@ -1,5 +1,5 @@
-// The application beside usagectl: what the real Prisma Client writes into a database that
-// `usagectl migrate` made is rolled up and shown, and what usagectl writes the client reads.
+// The application together with usagectl: rows that the real Prisma Client writes into a database that
+// `usagectl migrate` created are aggregated and shown, and the client reads what usagectl writes.
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 
@@ -95,7 +95,7 @@ const steps: [string, () => Promise<void>][] = [
     async () => {
       const daily = { apiName: "finnhub", aggregationType: "DAILY" };
       const before = await db.apiUsageAggregate.findFirstOrThrow({ where: daily });
-      // 1,500 requests of which two rows are left: the others may have been pruned.
+      // 1,500 requests of which two rows remain.
       usagectl(["aggregate"], 4);
       assert.deepEqual(await db.apiUsageAggregate.findFirstOrThrow({ where: daily }), before);
       const [from, to] = [before.periodStart.toISOString(), before.periodEnd.toISOString()];

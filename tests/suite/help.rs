@@ -1,7 +1,6 @@
-//! Every command's manual: what `--help` prints, and the examples in it.
+//! The help pages of all commands, and their examples.
 //!
-//! The pages are kept in `snapshots/`; after a change of words, `INSTA_UPDATE=always cargo test help`
-//! writes them anew, to be read in the diff.
+//! The pages of `--help` are in `snapshots/`; `INSTA_UPDATE=always cargo test help` updates them.
 
 use std::fs;
 use std::io::Write;
@@ -37,8 +36,8 @@ fn commands() -> Vec<(String, Command)> {
     found
 }
 
-/// The shell commands in a manual's examples: the lines after `Example:` or `Examples:` that have a
-/// `usagectl` in them.
+/// The shell commands in a page's examples: the lines after `Example:` or `Examples:` that contain
+/// `usagectl`.
 fn examples(command: &Command) -> Vec<String> {
     let text = command
         .get_after_help()
@@ -57,7 +56,7 @@ fn examples(command: &Command) -> Vec<String> {
 }
 
 #[test]
-fn every_manual_is_as_it_was_read_last() {
+fn help_pages_match_snapshots() {
     let sandbox = Sandbox::new();
     for (name, _) in commands() {
         let words: Vec<&str> = name.split(' ').skip(1).chain(["--help"]).collect();
@@ -67,8 +66,25 @@ fn every_manual_is_as_it_was_read_last() {
     }
 }
 
+/// `-h` fits on one screen; `--help` has the details.
 #[test]
-fn every_command_has_an_example_that_works() {
+fn short_help_fits_on_one_screen() {
+    let sandbox = Sandbox::new();
+    for (name, command) in commands() {
+        let words: Vec<&str> = name.split(' ').skip(1).chain(["-h"]).collect();
+        let lines = sandbox.usagectl(&words).run().success().stdout;
+        let lines = lines.lines().count();
+        let options = command.get_arguments().count();
+        let most = if options <= 10 { 40 } else { 60 };
+        assert!(
+            lines <= most,
+            "`{name} -h` has {lines} lines, of {options} options"
+        );
+    }
+}
+
+#[test]
+fn every_command_has_a_working_example() {
     for (name, command) in commands() {
         if name == "usagectl" {
             continue;
@@ -81,7 +97,7 @@ fn every_command_has_an_example_that_works() {
     }
 }
 
-/// Runs an example in a place where the file and the database that the examples name are there.
+/// Runs an example in a directory with the files and the database that the examples name.
 fn run_example(example: &str) {
     let sandbox = Sandbox::new();
     let programs = sandbox.path().join("bin");
@@ -118,9 +134,9 @@ fn run_example(example: &str) {
         usagectl recommend inputs set tolerance 0.05";
     shell(prepare).success();
     put_recommendation(&sandbox, example);
-    // What never ends is shortened.
+    // `tail -F` does not end.
     let example = &example.replace("tail -F", "cat");
-    // What reads the answer need not be installed here.
+    // A program that reads the output need not be installed.
     let (example, _) = example
         .split_once(" | ")
         .filter(|(first, _)| first.contains("usagectl "))
@@ -129,7 +145,7 @@ fn run_example(example: &str) {
     assert_eq!(run.code, 0, "{example}\n{}", run.snapshot());
 }
 
-/// Puts a recommendation where an example names one, of a status that its command wants.
+/// Inserts the recommendation that an example names, with the status that its command requires.
 fn put_recommendation(sandbox: &Sandbox, example: &str) {
     let id = "019c0d2e-0000-7000-8000-000000000000";
     let status = match example {
@@ -146,11 +162,11 @@ fn put_recommendation(sandbox: &Sandbox, example: &str) {
 }
 
 #[test]
-fn completions_and_the_manual_page_name_every_command() {
+fn completions_name_every_command() {
     let sandbox = Sandbox::new();
     let names: Vec<String> = commands()
         .into_iter()
-        // Clap's script for fish knows two levels of commands.
+        // clap's completions for fish have two levels of commands.
         .filter(|(name, _)| name.split(' ').count() <= 3)
         .map(|(_, command)| command.get_name().to_owned())
         .collect();
@@ -167,7 +183,7 @@ fn completions_and_the_manual_page_name_every_command() {
 }
 
 #[test]
-fn a_reader_that_goes_away_is_no_error() {
+fn closed_pipe_is_success() {
     let sandbox = Sandbox::new();
     let script = "set -o pipefail; \"$0\" completions bash | true; \"$0\" --help | true";
     let run = sandbox

@@ -11,6 +11,7 @@
 )]
 
 mod commands;
+mod errors;
 mod examples;
 mod forecast;
 mod help;

@@ -1,5 +1,4 @@
-//! The migrations themselves: what each does to the catalogue of a real database, and that undoing it
-//! leaves no trace.
+//! The migrations: their effect on a real database, and that reverting restores the previous schema.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -41,11 +40,9 @@ fn both_folders_hold_exactly_the_listed_migrations() {
     }
 }
 
-/// `USAGECTL_WRITE_EFFECTS=1` writes the files instead, after a change of a migration.
+/// `USAGECTL_WRITE_EFFECTS=1` updates the files.
 #[rstest]
-fn every_migration_does_to_the_catalogue_what_its_effect_says(
-    #[values(Sqlite, Postgresql)] engine: Engine,
-) {
+fn effect_files_match_migrations(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::empty(engine);
     let mut before = schema_objects::read(&mut db.open()).unwrap();
     for migration in ALL {
@@ -64,7 +61,7 @@ fn every_migration_does_to_the_catalogue_what_its_effect_says(
     }
 }
 
-/// Puts one more row into every table that is there, each with values in all that may be lost.
+/// Inserts a row into every existing table, with a value in every column.
 fn put_rows(db: &TestDatabase, round: usize) {
     let found = schema_objects::read(&mut db.open()).unwrap();
     let has = |what: &str| found.get(what).is_some();
@@ -118,7 +115,7 @@ fn put_rows(db: &TestDatabase, round: usize) {
     }
 }
 
-/// What every version of `api_usage` has in common.
+/// The columns of every version of `api_usage`.
 fn usage(db: &TestDatabase) -> Vec<String> {
     let found = schema_objects::read(&mut db.open()).unwrap();
     match found.get("table api_usage") {
@@ -129,17 +126,15 @@ fn usage(db: &TestDatabase) -> Vec<String> {
 }
 
 #[rstest]
-fn up_down_and_up_again_with_rows_in_the_tables_leaves_the_same_catalogue_at_every_stop(
-    #[values(Sqlite, Postgresql)] engine: Engine,
-) {
+fn up_down_up_with_rows_restores_every_schema(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::empty(engine);
     let mut round = 0;
     let mut next_round = || {
         round += 1;
         put_rows(&db, round);
     };
-    let climb = |next_round: &mut dyn FnMut()| -> Vec<Vec<String>> {
-        let mut stops = vec![whole_catalogue(&db)];
+    let migrate_all = |next_round: &mut dyn FnMut()| -> Vec<Vec<String>> {
+        let mut schemas = vec![whole_catalogue(&db)];
         for migration in ALL {
             next_round();
             let rows = usage(&db);
@@ -147,12 +142,12 @@ fn up_down_and_up_again_with_rows_in_the_tables_leaves_the_same_catalogue_at_eve
                 .run()
                 .success();
             assert_eq!(usage(&db), rows, "{migration} up");
-            stops.push(whole_catalogue(&db));
+            schemas.push(whole_catalogue(&db));
         }
-        stops
+        schemas
     };
-    let stops = climb(&mut next_round);
-    for (migration, before) in ALL.iter().zip(&stops).rev() {
+    let schemas = migrate_all(&mut next_round);
+    for (migration, before) in ALL.iter().zip(&schemas).rev() {
         next_round();
         let rows = usage(&db);
         db.usagectl(["rollback", "--yes", "--accept-data-loss"])
@@ -163,7 +158,8 @@ fn up_down_and_up_again_with_rows_in_the_tables_leaves_the_same_catalogue_at_eve
             assert_eq!(usage(&db), rows, "{migration} down");
         }
     }
-    assert_eq!(climb(&mut next_round), stops);
+    assert_eq!(migrate_all(&mut next_round), schemas);
+
     db.usagectl(["status"]).run().success();
 }
 

@@ -1,5 +1,5 @@
-//! The migrated schema against its two descriptions: `store/schema.rs`, which this program works with, and
-//! `schema.prisma`, which the application works with.
+//! The migrated schema against its two descriptions: `store/schema.rs` of this program and `schema.prisma`
+//! of the application.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -37,14 +37,14 @@ fn diesel_tables() -> BTreeMap<String, BTreeMap<String, String>> {
     tables
 }
 
-/// How the engine spells a Diesel type.
-fn spelled(engine: Engine, kind: &str) -> String {
+/// The engine's name of a Diesel type.
+fn type_name(engine: Engine, kind: &str) -> String {
     let inner = kind
         .strip_prefix("Nullable<")
         .and_then(|rest| rest.strip_suffix('>'));
     let nullable = inner.is_some();
     let kind = inner.unwrap_or(kind);
-    let spelled = match (kind, engine) {
+    let name = match (kind, engine) {
         ("Text", Engine::Postgresql) => "text",
         ("Timestamp", Engine::Postgresql) => "timestamp(3) without time zone",
         ("Bool", Engine::Postgresql) => "boolean",
@@ -63,7 +63,7 @@ fn spelled(engine: Engine, kind: &str) -> String {
         (_, Engine::Sqlite) => "TEXT",
         (name, Engine::Postgresql) => &format!("\"{name}\""),
     };
-    format!("{spelled}{}", if nullable { "" } else { " not null" })
+    format!("{name}{}", if nullable { "" } else { " not null" })
 }
 
 #[rstest]
@@ -76,7 +76,7 @@ fn schema_rs_describes_the_migrated_database(#[values(Sqlite, Postgresql)] engin
             continue;
         }
         for (column, kind) in columns {
-            described.insert(format!("{table}.{column}: {}", spelled(engine, &kind)));
+            described.insert(format!("{table}.{column}: {}", type_name(engine, &kind)));
         }
     }
     let found = schema_objects::read(&mut db.open()).unwrap();
@@ -95,8 +95,7 @@ fn schema_rs_describes_the_migrated_database(#[values(Sqlite, Postgresql)] engin
 
 // ---------------------------------------------------------------- schema.prisma
 
-/// The application's own description; its zero difference to a migrated database was also shown with
-/// `prisma migrate diff --exit-code`.
+/// The application's schema. tests/prisma compares it with `prisma migrate diff` too.
 const SCHEMA_PRISMA: &str = include_str!("schema.prisma");
 
 /// A block of `schema.prisma`: `model Name { ... }` or `enum Name { ... }`, its lines as words.
@@ -125,7 +124,7 @@ fn blocks() -> Vec<Block> {
     blocks
 }
 
-/// What stands in the parentheses of an attribute: `@map("x")` gives `"x"`.
+/// The argument of an attribute: `@map("x")` gives `"x"`.
 fn argument<'a>(attributes: &'a str, name: &str) -> Option<&'a str> {
     let start = attributes.find(&format!("{name}("))? + name.len() + 1;
     let mut depth = 1;
@@ -140,15 +139,16 @@ fn argument<'a>(attributes: &'a str, name: &str) -> Option<&'a str> {
     Some(&attributes[start..start + length])
 }
 
-/// Prisma's name for an index: table, columns and suffix, cut in the middle to PostgreSQL's 63 bytes.
+/// Prisma's name for an index: table, columns and suffix, truncated before the suffix to PostgreSQL's 63
+/// bytes.
 fn constraint_name(table: &str, columns: &[String], suffix: &str) -> String {
     let mut name = [&[table.to_owned()], columns].concat().join("_");
     name.truncate(63 - suffix.len() - 1);
     format!("{name}_{suffix}")
 }
 
-/// What Prisma expects in the application's schema, an object a line.
-fn prismas_expectation() -> BTreeSet<String> {
+/// The objects that Prisma expects in the application's schema, one per line.
+fn expected_by_prisma() -> BTreeSet<String> {
     let blocks = blocks();
     let enums: BTreeSet<&str> = blocks
         .iter()
@@ -200,13 +200,13 @@ fn expect_model(model: &Block, enums: &BTreeSet<&str>, expected: &mut BTreeSet<S
             "DateTime" => "timestamp(3) without time zone".to_owned(),
             "Json" => "jsonb".to_owned(),
             name if enums.contains(name) => format!("\"{name}\""),
-            other => panic!("{table}.{field}: a type this test does not know: {other}"),
+            other => panic!("{table}.{field}: unknown type {other}"),
         };
         if !nullable {
             line += " not null";
         }
         match argument(&attributes, "@default") {
-            // Prisma Client makes these itself; the database knows nothing of them.
+            // Prisma Client generates these; the column has no default.
             None | Some("cuid()") => {}
             Some("now()") => line += " default CURRENT_TIMESTAMP",
             Some(text) if text.starts_with('"') => {
@@ -251,8 +251,8 @@ fn expect_model(model: &Block, enums: &BTreeSet<&str>, expected: &mut BTreeSet<S
     }
 }
 
-/// Everything in one PostgreSQL schema, in the words of [`prismas_expectation`]; what Prisma does not know is
-/// listed too, but for triggers, which its check does not see.
+/// All objects of a PostgreSQL schema in the format of [`expected_by_prisma`], except triggers, which
+/// Prisma's check ignores.
 fn everything_in(db: &TestDatabase, schema: &str) -> BTreeSet<String> {
     let query = format!(
         "WITH space AS (SELECT '{schema}'::regnamespace AS oid)
@@ -287,9 +287,9 @@ fn everything_in(db: &TestDatabase, schema: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn the_applications_schema_is_exactly_what_prisma_expects_postgresql() {
+fn migrated_schema_equals_schema_prisma_postgresql() {
     let db = TestDatabase::migrated(Engine::Postgresql);
-    let expected = prismas_expectation();
+    let expected = expected_by_prisma();
     assert!(expected.len() > 100, "the parser found {}", expected.len());
     assert_eq!(everything_in(&db, "public"), expected);
     let triggers = db.rows("SELECT tgname::text FROM pg_trigger WHERE NOT tgisinternal AND tgname NOT LIKE 'usagectl%'");
@@ -297,7 +297,7 @@ fn the_applications_schema_is_exactly_what_prisma_expects_postgresql() {
 }
 
 #[test]
-fn an_application_in_a_schema_of_its_own_gets_the_same_there_and_nothing_in_public_postgresql() {
+fn other_application_schema_leaves_public_empty_postgresql() {
     let db = TestDatabase::empty(Engine::Postgresql);
     let separator = if db.url().contains('?') { '&' } else { '?' };
     let url = format!("{}{separator}schema=Portal%20of%20shop", db.url());
@@ -306,10 +306,10 @@ fn an_application_in_a_schema_of_its_own_gets_the_same_there_and_nothing_in_publ
     portal(&["status"]).success();
     assert_eq!(
         everything_in(&db, "\"Portal of shop\""),
-        in_the_portal(&prismas_expectation())
+        in_the_portal(&expected_by_prisma())
     );
     assert_eq!(everything_in(&db, "public"), BTreeSet::new());
-    // The marks of its triggers arrive.
+    // Its triggers mark dirty hours.
     db.execute("INSERT INTO \"Portal of shop\".api_usage (id, api_name) VALUES ('1', 'tmdb')");
     assert_eq!(
         db.rows("SELECT count(*) FROM usagectl.usagectl_dirty_hours"),
@@ -320,7 +320,7 @@ fn an_application_in_a_schema_of_its_own_gets_the_same_there_and_nothing_in_publ
 }
 
 #[test]
-fn an_application_without_any_right_on_our_schema_writes_and_its_hours_are_marked_postgresql() {
+fn role_without_rights_on_usagectl_marks_dirty_hours_postgresql() {
     let db = TestDatabase::migrated(Engine::Postgresql);
     let role = OtherRole::new(&db);
     db.execute(&format!(
@@ -343,7 +343,7 @@ fn an_application_without_any_right_on_our_schema_writes_and_its_hours_are_marke
     );
 }
 
-/// Types outside the search path are spelled with their schema.
+/// Types outside the search path are qualified with their schema.
 fn in_the_portal(lines: &BTreeSet<String>) -> BTreeSet<String> {
     let types = [
         "InfrastructureService",
@@ -363,7 +363,7 @@ fn in_the_portal(lines: &BTreeSet<String>) -> BTreeSet<String> {
 }
 
 #[test]
-fn an_index_name_is_cut_as_prisma_cuts_it() {
+fn index_name_is_truncated_as_by_prisma() {
     let columns = ["api_name", "aggregation_type", "period_start", "more"].map(str::to_owned);
     let name = constraint_name("api_usage_aggregates", &columns, "key");
     assert_eq!(

@@ -1,11 +1,11 @@
-//! The test support itself: what the other tests take for granted.
+//! Tests of the test support.
 
 use crate::support::Engine::{Postgresql, Sqlite};
 use crate::support::{Engine, Sandbox, TestDatabase};
 use rstest::rstest;
 
 #[rstest]
-fn rows_are_spelled_alike_on_both_engines(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn rows_have_the_same_text_on_both_engines(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::empty(engine);
     let at = match db.engine() {
         Engine::Sqlite => "'2026-01-31T12:00:00.000+00:00'",
@@ -28,7 +28,7 @@ fn rows_are_spelled_alike_on_both_engines(#[values(Sqlite, Postgresql)] engine: 
 }
 
 #[test]
-fn a_run_is_shown_whole_and_without_what_differs_between_machines() {
+fn snapshot_hides_the_version() {
     let run = Sandbox::new().usagectl(["--version"]).run().success();
     insta::assert_snapshot!(run.snapshot(), @r"
     usagectl [version]

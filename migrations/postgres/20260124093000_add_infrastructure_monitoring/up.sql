@@ -12,7 +12,7 @@ CREATE TYPE "RecommendationStatus" AS ENUM (
     'PENDING', 'REVIEWED', 'APPROVED', 'IMPLEMENTED', 'DISMISSED', 'EXPIRED'
 );
 
--- What was measured, when.
+-- Measurements.
 CREATE TABLE "InfrastructureMetric" (
     "id" TEXT NOT NULL,
     "service" "InfrastructureService" NOT NULL,
@@ -27,7 +27,7 @@ CREATE INDEX "InfrastructureMetric_service_metric_timestamp_idx"
     ON "InfrastructureMetric" ("service", "metric", "timestamp");
 CREATE INDEX "InfrastructureMetric_timestamp_idx" ON "InfrastructureMetric" ("timestamp");
 
--- What each plan allows, and when to warn.
+-- Limits of the plans in use, with warning thresholds.
 CREATE TABLE "InfrastructureLimit" (
     "id" TEXT NOT NULL,
     "service" "InfrastructureService" NOT NULL,
@@ -44,7 +44,7 @@ CREATE TABLE "InfrastructureLimit" (
 CREATE UNIQUE INDEX "InfrastructureLimit_service_metric_currentPlan_key"
     ON "InfrastructureLimit" ("service", "metric", "currentPlan");
 
--- What to upgrade, why, at what price, and what became of it.
+-- Upgrade recommendations: reason, cost and status.
 CREATE TABLE "UpgradeRecommendation" (
     "id" TEXT NOT NULL,
     "service" "InfrastructureService" NOT NULL,

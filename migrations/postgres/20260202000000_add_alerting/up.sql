@@ -1,7 +1,7 @@
--- What alerting needs beside the application's api_alerts. No foreign key leads there: the application
--- deletes and renames its rules as it likes, and `alerts check` settles what was left open.
+-- The tables of alerting, beside the application's api_alerts. They have no foreign key to it: the application
+-- may delete and rename its rules, and `alerts check` ends the episodes of such rules.
 
--- How many calls, or credits, an API allows in a period.
+-- The calls or credits that an API allows in a period.
 CREATE TABLE usagectl.usagectl_api_limits (
     "api_name" TEXT NOT NULL,
     "period" TEXT NOT NULL CHECK ("period" IN ('SECOND', 'MINUTE', 'HOUR', 'DAY', 'MONTH')),
@@ -19,13 +19,13 @@ CREATE TABLE usagectl.usagectl_api_limits (
     CONSTRAINT usagectl_api_limits_pkey PRIMARY KEY ("api_name", "period")
 );
 
--- What a rule has beyond the columns of api_alerts; a rule without a row here has the defaults.
+-- Settings of a rule beyond the columns of api_alerts; a rule without a row has the defaults.
 CREATE TABLE usagectl.usagectl_alert_settings (
     "alert_id" TEXT NOT NULL,
     -- ROLLING or CALENDAR; days and months of a calendar begin at midnight of time_zone.
     "time_window" TEXT NOT NULL CHECK ("time_window" IN ('ROLLING', 'CALENDAR')),
     "time_zone" TEXT NOT NULL,
-    -- What reaching the threshold means; critical_threshold, if any, lies above and is critical.
+    -- The severity at the threshold; at critical_threshold, if any, it is CRITICAL.
     "severity" TEXT NOT NULL CHECK ("severity" IN ('WARNING', 'CRITICAL')),
     "critical_threshold" DOUBLE PRECISION,
     "for_ms" BIGINT NOT NULL,
@@ -34,7 +34,7 @@ CREATE TABLE usagectl.usagectl_alert_settings (
     "repeat_ms" BIGINT NOT NULL,
     "min_requests" BIGINT NOT NULL,
     "include_cached" BOOLEAN NOT NULL,
-    -- ERROR_SPIKE relative to the same window so long ago: fires at baseline_factor times its average.
+    -- ERROR_SPIKE relative to an earlier window: fires at baseline_factor times its average.
     "baseline_ms" BIGINT,
     "baseline_factor" DOUBLE PRECISION,
     "updated_at" TIMESTAMP(3) NOT NULL,
@@ -42,18 +42,18 @@ CREATE TABLE usagectl.usagectl_alert_settings (
     CONSTRAINT usagectl_alert_settings_pkey PRIMARY KEY ("alert_id")
 );
 
--- Where notices go. Secrets are not here: only the names of the variables that hold them.
+-- Notification channels. Secrets are not stored, only the names of environment variables.
 CREATE TABLE usagectl.usagectl_channels (
     "name" TEXT NOT NULL,
     "kind" TEXT NOT NULL CHECK ("kind" IN ('WEBHOOK', 'SLACK', 'ALERTMANAGER', 'EXEC', 'STDOUT')),
-    -- JSON, as src/domain/channel.rs reads it.
+    -- JSON, see src/domain/alert/channel.rs.
     "settings" TEXT NOT NULL,
     "created_at" TIMESTAMP(3) NOT NULL,
 
     CONSTRAINT usagectl_channels_pkey PRIMARY KEY ("name")
 );
 
--- Which rule speaks through which channels; a rule without any speaks through all.
+-- The channels of a rule; a rule without a row uses all channels.
 CREATE TABLE usagectl.usagectl_alert_channels (
     "alert_id" TEXT NOT NULL,
     "channel" TEXT NOT NULL,
@@ -61,7 +61,7 @@ CREATE TABLE usagectl.usagectl_alert_channels (
     CONSTRAINT usagectl_alert_channels_pkey PRIMARY KEY ("alert_id", "channel")
 );
 
--- Where each rule stands, for each API: a rule for all APIs has a state for each of them.
+-- The state of each rule for each API.
 CREATE TABLE usagectl.usagectl_alert_states (
     "alert_id" TEXT NOT NULL,
     "api_name" TEXT NOT NULL,
@@ -70,14 +70,14 @@ CREATE TABLE usagectl.usagectl_alert_states (
     "state" TEXT NOT NULL
         CHECK ("state" IN ('OK', 'PENDING', 'FIRING', 'RECOVERING', 'UNKNOWN')),
     "severity" TEXT CHECK ("severity" IN ('WARNING', 'CRITICAL')),
-    -- Since when it is in this state, by the data.
+    -- The start of the state, by the data.
     "since" TIMESTAMP(3) NOT NULL,
     -- Firing or recovering: the episode, and when it began to fire.
     "episode" TEXT,
     "fired_at" TIMESTAMP(3),
-    -- Up to where the data was evaluated; the next check goes on from here.
+    -- The end of the evaluated data; the next check continues from here.
     "evaluated_to" TIMESTAMP(3) NOT NULL,
-    -- As last evaluated; null is unknown.
+    -- Of the last evaluation; null is unknown.
     "value" DOUBLE PRECISION,
     "limit_value" DOUBLE PRECISION,
     "threshold" DOUBLE PRECISION,
@@ -89,14 +89,14 @@ CREATE TABLE usagectl.usagectl_alert_states (
     CONSTRAINT usagectl_alert_states_pkey PRIMARY KEY ("alert_id", "api_name")
 );
 
--- What happened, in order, never changed: changes of state, acknowledgements, gaps nobody looked into.
+-- The history, append-only: changes of state, acknowledgements, gaps that were not evaluated.
 CREATE TABLE usagectl.usagectl_alert_events (
     "id" TEXT NOT NULL,
     "alert_id" TEXT NOT NULL,
     "api_name" TEXT NOT NULL,
     "alert_type" TEXT NOT NULL,
     "period" TEXT NOT NULL,
-    -- When it was so by the data, and when it was found out.
+    -- The time by the data, and the time of the check.
     "at" TIMESTAMP(3) NOT NULL,
     "recorded_at" TIMESTAMP(3) NOT NULL,
     "kind" TEXT NOT NULL
@@ -115,7 +115,7 @@ CREATE TABLE usagectl.usagectl_alert_events (
 );
 CREATE INDEX usagectl_alert_events_at_idx ON usagectl.usagectl_alert_events ("at", "id");
 
--- Notices: one row for each channel. The id is the key that the receiver sees, the same on every try.
+-- Notifications, one row for each channel. Receivers see the id, the same on every attempt.
 CREATE TABLE usagectl.usagectl_notices (
     "id" TEXT NOT NULL,
     "alert_id" TEXT NOT NULL,
@@ -123,13 +123,13 @@ CREATE TABLE usagectl.usagectl_notices (
     "episode" TEXT NOT NULL,
     -- FIRING, REMINDER, RESOLVED, or MISSED: it fired and ended between two checks.
     "kind" TEXT NOT NULL CHECK ("kind" IN ('FIRING', 'REMINDER', 'RESOLVED', 'MISSED')),
-    -- The how manieth of this kind in its episode.
+    -- Sequence number of its kind within the episode, from 1.
     "number" INTEGER NOT NULL,
     "channel" TEXT NOT NULL,
-    -- JSON, as src/domain/notice.rs writes it; complete, so that a rule that is gone can still be told of.
+    -- JSON, see src/domain/alert/; complete, so that it can be sent after the rule is deleted.
     "content" TEXT NOT NULL,
     "created_at" TIMESTAMP(3) NOT NULL,
-    -- WAITING to be sent; DELIVERED; SILENCED, held back until the silence ends; DROPPED, and error says why.
+    -- WAITING, DELIVERED, SILENCED (held back until the silence ends) or DROPPED.
     "delivery" TEXT NOT NULL CHECK ("delivery" IN ('WAITING', 'DELIVERED', 'SILENCED', 'DROPPED')),
     "attempts" INTEGER NOT NULL,
     "next_attempt_at" TIMESTAMP(3) NOT NULL,
@@ -142,7 +142,7 @@ CREATE INDEX usagectl_notices_delivery_idx
     ON usagectl.usagectl_notices ("delivery", "next_attempt_at");
 CREATE INDEX usagectl_notices_episode_idx ON usagectl.usagectl_notices ("episode");
 
--- Times in which matching rules are evaluated and say nothing.
+-- Silences: matching rules are evaluated and send no notification.
 CREATE TABLE usagectl.usagectl_silences (
     "id" TEXT NOT NULL,
     -- Null matches any.

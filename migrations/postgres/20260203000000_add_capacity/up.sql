@@ -1,7 +1,7 @@
--- What limits, collectors and recommendations need beside the application's three tables.
+-- The tables of limits, collectors and recommendations, beside the application's three.
 
--- Catalogues of plans and prices that the user imported, whole, as TOML. The one compiled into the
--- program counts as well; of both the newer version is in force.
+-- Imported catalogues of plans and prices, as TOML. Of these and the one compiled into the program the
+-- newest version is in use.
 CREATE TABLE usagectl.usagectl_catalogues (
     "version" TEXT NOT NULL,
     "content" TEXT NOT NULL,
@@ -11,7 +11,7 @@ CREATE TABLE usagectl.usagectl_catalogues (
     CONSTRAINT usagectl_catalogues_pkey PRIMARY KEY ("version")
 );
 
--- Which plan of a provider is in use, and from when: the newest row that has begun is in force.
+-- The plan in use of each provider: the newest row that has begun.
 CREATE TABLE usagectl.usagectl_plan_choices (
     "id" TEXT NOT NULL,
     "provider" TEXT NOT NULL,
@@ -30,7 +30,7 @@ CREATE TABLE usagectl.usagectl_plan_choices (
 CREATE INDEX usagectl_plan_choices_provider_idx
     ON usagectl.usagectl_plan_choices ("provider", "valid_from");
 
--- Where a row of InfrastructureLimit comes from and how it is meant.
+-- Origin and meaning of the rows of InfrastructureLimit.
 CREATE TABLE usagectl.usagectl_limit_origins (
     "service" TEXT NOT NULL,
     "metric" TEXT NOT NULL,
@@ -41,7 +41,7 @@ CREATE TABLE usagectl.usagectl_limit_origins (
     "period" TEXT CHECK ("period" IN ('DAY', 'MONTH', 'BILLING_MONTH')),
     "at_limit" TEXT NOT NULL
         CHECK ("at_limit" IN ('BILL', 'PAUSE', 'THROTTLE', 'REJECT', 'EVICT', 'UNKNOWN')),
-    -- The values as they were written; a row that differs was changed by somebody else and is theirs.
+    -- The values as written; a row with other values was changed by another program and is not overwritten.
     "limit_value" DOUBLE PRECISION NOT NULL,
     "source" TEXT,
     "page_date" TEXT,
@@ -54,7 +54,7 @@ CREATE TABLE usagectl.usagectl_limit_origins (
     CONSTRAINT usagectl_limit_origins_pkey PRIMARY KEY ("service", "metric", "plan")
 );
 
--- Days whose rows in InfrastructureMetric changed since they were summed up. Append-only, as
+-- Dirty days: days whose rows in InfrastructureMetric changed since they were aggregated. Append-only, as
 -- usagectl_dirty_hours is.
 CREATE TABLE usagectl.usagectl_dirty_metric_days (
     "service" TEXT NOT NULL,
@@ -66,7 +66,7 @@ CREATE TABLE usagectl.usagectl_dirty_metric_days (
 CREATE TABLE usagectl.usagectl_metric_days (
     "service" TEXT NOT NULL,
     "metric" TEXT NOT NULL,
-    -- Which database, project or team; '' where the series has no name of its own.
+    -- The database, project or team; '' if there is only one.
     "resource" TEXT NOT NULL,
     "day" TIMESTAMP(3) NOT NULL,
     "points" INTEGER NOT NULL,
@@ -76,27 +76,27 @@ CREATE TABLE usagectl.usagectl_metric_days (
     "median_value" DOUBLE PRECISION NOT NULL,
     "max_value" DOUBLE PRECISION NOT NULL,
     "p95_value" DOUBLE PRECISION NOT NULL,
-    -- What was used on this day, of counters and of daily amounts; null for levels.
+    -- Usage on this day, of counters and daily amounts; null for levels.
     "used" DOUBLE PRECISION,
     "resets" INTEGER NOT NULL,
     "first_at" TIMESTAMP(3) NOT NULL,
     "last_at" TIMESTAMP(3) NOT NULL,
-    -- How the last point is to be read: LEVEL, CUMULATIVE since period_start, or an AMOUNT of its own.
+    -- The kind of reading: LEVEL, CUMULATIVE (since period_start) or AMOUNT.
     "reading" TEXT NOT NULL CHECK ("reading" IN ('LEVEL', 'CUMULATIVE', 'AMOUNT')),
     "period_start" TIMESTAMP(3),
-    -- Its points are gone; nothing can be added to it any more.
+    -- Its points are pruned; the day is final.
     "sealed" BOOLEAN NOT NULL,
 
     CONSTRAINT usagectl_metric_days_pkey PRIMARY KEY ("service", "metric", "resource", "day")
 );
 
--- What each collector did, each time.
+-- The runs of the collectors.
 CREATE TABLE usagectl.usagectl_collector_runs (
     "id" TEXT NOT NULL,
     "collector" TEXT NOT NULL,
     "started_at" TIMESTAMP(3) NOT NULL,
     "duration_ms" BIGINT NOT NULL,
-    -- EMPTY: it answered that there is nothing to tell, which is no error.
+    -- EMPTY: the source returned no data, which is not an error.
     "result" TEXT NOT NULL CHECK ("result" IN ('OK', 'EMPTY', 'FAILED')),
     "written" INTEGER NOT NULL,
     "error" TEXT,
@@ -106,7 +106,7 @@ CREATE TABLE usagectl.usagectl_collector_runs (
 CREATE INDEX usagectl_collector_runs_collector_idx
     ON usagectl.usagectl_collector_runs ("collector", "started_at");
 
--- Counters as last read, to tell what was used since. epoch changes when the counter began anew.
+-- The last reading of each counter. epoch changes when the counter is reset.
 CREATE TABLE usagectl.usagectl_counters (
     "name" TEXT NOT NULL,
     "epoch" TEXT NOT NULL,
@@ -116,7 +116,7 @@ CREATE TABLE usagectl.usagectl_counters (
     CONSTRAINT usagectl_counters_pkey PRIMARY KEY ("name")
 );
 
--- What only the user knows, such as the revenue of an hour. Decimal numbers as text.
+-- Business inputs given by the user, such as revenue per hour. Decimal numbers as text.
 CREATE TABLE usagectl.usagectl_inputs (
     "name" TEXT NOT NULL,
     -- A service, or '' for all.
@@ -128,19 +128,19 @@ CREATE TABLE usagectl.usagectl_inputs (
     CONSTRAINT usagectl_inputs_pkey PRIMARY KEY ("name", "service")
 );
 
--- What a row of UpgradeRecommendation has beyond the application's columns.
+-- Columns of UpgradeRecommendation beyond the application's.
 CREATE TABLE usagectl.usagectl_recommendations (
     "recommendation_id" TEXT NOT NULL,
-    -- SHA-256 of service, resource, metric, current plan and kind: the question that is answered.
+    -- SHA-256 of service, resource, metric, current plan and kind.
     "question" TEXT NOT NULL,
-    -- The question while the answer is open, else null: unique, so two open answers cannot be.
+    -- The same while the recommendation is open, else null; unique, so only one can be open.
     "open_question" TEXT,
     "resource" TEXT NOT NULL,
     "kind" TEXT NOT NULL CHECK ("kind" IN ('UPGRADE', 'DOWNGRADE', 'REDUCE', 'BUDGET')),
     "version" INTEGER NOT NULL,
-    -- As we last wrote or saw it; the application may have moved its own column since.
+    -- As last written or read; the application may have changed its own column since.
     "status" TEXT NOT NULL,
-    -- JSON, as src/domain/recommendation.rs writes it: figures, inputs, compared plans.
+    -- JSON, see src/domain/recommendation/facts.rs: figures, inputs, compared plans.
     "facts" TEXT NOT NULL,
     "facts_hash" TEXT NOT NULL,
     "catalogue_version" TEXT NOT NULL,
@@ -153,7 +153,7 @@ CREATE TABLE usagectl.usagectl_recommendations (
     "snoozed_until" TIMESTAMP(3),
     "reopened_count" INTEGER NOT NULL,
     "predecessor_id" TEXT,
-    -- JSON: what was predicted and what came, measured after it was implemented.
+    -- JSON: predicted and actual values, measured after it was implemented.
     "outcome" TEXT,
 
     CONSTRAINT usagectl_recommendations_pkey PRIMARY KEY ("recommendation_id")
@@ -163,7 +163,7 @@ CREATE UNIQUE INDEX usagectl_recommendations_open_question_key
 CREATE INDEX usagectl_recommendations_question_idx
     ON usagectl.usagectl_recommendations ("question");
 
--- Every step of a recommendation, never changed.
+-- The history of recommendations, append-only.
 CREATE TABLE usagectl.usagectl_recommendation_history (
     "recommendation_id" TEXT NOT NULL,
     "number" INTEGER NOT NULL,
@@ -173,7 +173,7 @@ CREATE TABLE usagectl.usagectl_recommendation_history (
     "from_status" TEXT,
     "to_status" TEXT NOT NULL,
     "note" TEXT,
-    -- JSON: which figures changed, from what to what.
+    -- JSON: changed figures with old and new values.
     "changes" TEXT,
     "catalogue_version" TEXT NOT NULL,
     "facts_hash" TEXT NOT NULL,
@@ -181,21 +181,21 @@ CREATE TABLE usagectl.usagectl_recommendation_history (
     CONSTRAINT usagectl_recommendation_history_pkey PRIMARY KEY ("recommendation_id", "number")
 );
 
--- Prose about a recommendation, and which facts it tells of.
+-- Prose about a recommendation, with the facts it is based on.
 CREATE TABLE usagectl.usagectl_narratives (
     "recommendation_id" TEXT NOT NULL,
     "facts_hash" TEXT NOT NULL,
     "model" TEXT NOT NULL,
     "text" TEXT NOT NULL,
-    -- Why it is not what the model wrote but the template; null if it is the model's.
+    -- The reason why the template was used; null for the text of the model.
     "refused" TEXT,
     "created_at" TIMESTAMP(3) NOT NULL,
 
     CONSTRAINT usagectl_narratives_pkey PRIMARY KEY ("recommendation_id")
 );
 
--- The marks, as on api_usage: with the rights of whoever migrates, so that the application's writes
--- never fail through us.
+-- Triggers that mark dirty days, as on api_usage: SECURITY DEFINER, so that the application's writes never
+-- fail because of them.
 CREATE FUNCTION usagectl.usagectl_mark_new_metrics() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -222,7 +222,7 @@ BEGIN
     RETURN NULL;
 END $$;
 
--- TRUNCATE has no rows to show: every day that was ever summed up is dirty.
+-- TRUNCATE provides no rows: every aggregated day becomes dirty.
 CREATE FUNCTION usagectl.usagectl_mark_all_metrics() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -243,7 +243,7 @@ CREATE TRIGGER usagectl_metrics_after_delete AFTER DELETE ON "InfrastructureMetr
 CREATE TRIGGER usagectl_metrics_after_truncate AFTER TRUNCATE ON "InfrastructureMetric"
     FOR EACH STATEMENT EXECUTE FUNCTION usagectl.usagectl_mark_all_metrics();
 
--- What was measured before the triggers were there.
+-- Days of rows older than the triggers.
 INSERT INTO usagectl.usagectl_dirty_metric_days ("service", "metric", "day")
 SELECT DISTINCT "service"::text, "metric"::text, date_trunc('day', "timestamp")
 FROM "InfrastructureMetric";

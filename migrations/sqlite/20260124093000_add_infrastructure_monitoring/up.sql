@@ -1,6 +1,6 @@
 -- SQLite has no enum types: the closed sets are TEXT with a CHECK of the same names.
 
--- What was measured, when.
+-- Measurements.
 CREATE TABLE "InfrastructureMetric" (
     "id" TEXT NOT NULL PRIMARY KEY,
     "service" TEXT NOT NULL CHECK ("service" IN (
@@ -17,7 +17,7 @@ CREATE INDEX "InfrastructureMetric_service_metric_timestamp_idx"
     ON "InfrastructureMetric" ("service", "metric", "timestamp");
 CREATE INDEX "InfrastructureMetric_timestamp_idx" ON "InfrastructureMetric" ("timestamp");
 
--- What each plan allows, and when to warn.
+-- Limits of the plans in use, with warning thresholds.
 CREATE TABLE "InfrastructureLimit" (
     "id" TEXT NOT NULL PRIMARY KEY,
     "service" TEXT NOT NULL CHECK ("service" IN (
@@ -36,7 +36,7 @@ CREATE TABLE "InfrastructureLimit" (
 CREATE UNIQUE INDEX "InfrastructureLimit_service_metric_currentPlan_key"
     ON "InfrastructureLimit" ("service", "metric", "currentPlan");
 
--- What to upgrade, why, at what price, and what became of it.
+-- Upgrade recommendations: reason, cost and status.
 CREATE TABLE "UpgradeRecommendation" (
     "id" TEXT NOT NULL PRIMARY KEY,
     "service" TEXT NOT NULL CHECK ("service" IN (

@@ -13,7 +13,7 @@ use usagectl::store::migrations::{ALL, require_current};
 use usagectl::store::url::{self, UrlSource};
 
 use crate::support::Engine::{Postgresql, Sqlite};
-use crate::support::{Engine, OtherRole, TestDatabase, whole_catalogue};
+use crate::support::{Engine, OtherRole, TestDatabase, wait_for_lock, whole_catalogue};
 use rstest::rstest;
 
 /// The ledger's table.
@@ -229,7 +229,7 @@ fn locked_table_is_busy_and_changes_nothing(#[values(Sqlite, Postgresql)] engine
 }
 
 #[rstest]
-fn it_goes_on_as_soon_as_others_let_go_of_the_table(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn locked_table_is_retried(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::empty(engine);
     db.usagectl(["migrate", "--to", "create_api_usage"])
         .run()
@@ -241,37 +241,90 @@ fn it_goes_on_as_soon_as_others_let_go_of_the_table(#[values(Sqlite, Postgresql)
             Db::Sqlite(_) => "BEGIN IMMEDIATE",
         })
         .unwrap();
-    let run = db.usagectl(["migrate", "--lock-timeout", "1s"]).spawn();
-    thread::sleep(Duration::from_millis(500));
+    let mut run = db
+        .usagectl(["migrate", "-v", "--lock-timeout", "200ms"])
+        .spawn();
+    // The first attempt has failed.
+    run.wait_for_stderr("a table is locked, retrying in 50ms");
     other.batch_execute("ROLLBACK").unwrap();
     run.wait().success();
 }
 
+/// A server that ends idle transactions does not release the run lock.
+#[test]
+fn run_lock_survives_idle_transaction_timeout_postgresql() {
+    let db = TestDatabase::empty(Engine::Postgresql);
+    db.execute(
+        "DO $$ BEGIN EXECUTE format(
+             'ALTER DATABASE %I SET idle_in_transaction_session_timeout = 50', current_database()
+         ); END $$",
+    );
+    let url = url::parse(db.url(), UrlSource::Flag).unwrap();
+    let _lock = RunLock::acquire(&url, RunKind::Migrate, Duration::ZERO).unwrap();
+    db.rows("SELECT 1 FROM pg_sleep(0.3)");
+    let second = RunLock::acquire(&url, RunKind::Migrate, Duration::ZERO);
+    assert_eq!(second.unwrap_err().exit(), Exit::Busy);
+}
+
+#[test]
+fn printed_script_waits_for_a_run_postgresql() {
+    let db = TestDatabase::empty(Engine::Postgresql);
+    let script = db.usagectl(["migrate", "--sql"]).run().success().stdout;
+    let (_, script) = script.split_once('\n').unwrap();
+    let url = url::parse(db.url(), UrlSource::Flag).unwrap();
+    let lock = RunLock::acquire(&url, RunKind::Migrate, Duration::ZERO).unwrap();
+    thread::scope(|scope| {
+        let done = scope.spawn(|| db.execute(script));
+        wait_for_lock(&db, "locktype = 'advisory'");
+        assert_eq!(whole_catalogue(&db), [""; 0]);
+        drop(lock);
+        done.join().unwrap();
+    });
+    db.usagectl(["status"]).run().success();
+}
+
+/// A deferred transaction fails without waiting if another connection writes first.
+#[test]
+fn printed_script_begins_immediate_transactions_sqlite() {
+    let db = TestDatabase::empty(Engine::Sqlite);
+    let script = db.usagectl(["migrate", "--sql"]).run().success().stdout;
+    let begins: Vec<&str> = script
+        .lines()
+        .filter(|line| line.starts_with("BEGIN") && line.ends_with(';'))
+        .collect();
+    assert_eq!(begins, vec!["BEGIN IMMEDIATE;"; ALL.len() + 1]);
+}
+
 #[rstest]
-fn killed_at_any_moment_it_is_right_after_the_next_run(
-    #[values(Sqlite, Postgresql)] engine: Engine,
-) {
+fn run_after_kills_completes_the_migrations(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::empty(engine);
     db.usagectl(["migrate", "--to", "create_api_usage"])
         .run()
         .success();
     // Enough rows that building the indexes takes a while.
-    let numbers = match db.engine() {
+    let rows = match db.engine() {
         Engine::Sqlite => "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 30000)
                                INSERT INTO api_usage (id, api_name, timestamp)
                                SELECT 'id' || i, 'api' || i % 7, '2026-01-01T00:00:00.000+00:00' FROM n",
         Engine::Postgresql => "INSERT INTO api_usage (id, api_name)
                                    SELECT 'id' || i, 'api' || i % 7 FROM generate_series(1, 30000) AS i",
     };
-    db.execute(numbers);
+    db.execute(rows);
+    let mut interrupted = 0;
     for delay_ms in [0, 10, 20, 40, 60, 80, 120, 160] {
-        let run = db.usagectl(["migrate"]).spawn();
+        let mut run = db.usagectl(["migrate", "-v"]).spawn();
+        run.wait_for_stderr("applying ");
         thread::sleep(Duration::from_millis(delay_ms));
         run.signal("KILL");
-        run.wait();
+        let killed = run.wait().code == 137;
         let status = db.usagectl(["status"]).run();
         assert!([0, 3].contains(&status.code), "{}", status.snapshot());
+        if status.code == 0 {
+            break;
+        }
+        interrupted += u32::from(killed);
     }
+    assert!(interrupted > 0, "no kill interrupted a migration");
     db.usagectl(["migrate"]).run().success();
     assert_eq!(log(&db), each_once());
     db.usagectl(["status"]).run().success();
@@ -464,8 +517,10 @@ fn switch_to_wal_waits_for_reader_sqlite() {
     let run = db.usagectl(["migrate", "--lock-timeout", "20ms"]).run();
     assert_eq!(run.code, 6, "{}", run.snapshot());
     assert_eq!(run.stdout, "");
-    let run = db.usagectl(["migrate", "--lock-timeout", "1s"]).spawn();
-    thread::sleep(Duration::from_millis(300));
+    let mut run = db
+        .usagectl(["migrate", "-v", "--lock-timeout", "200ms"])
+        .spawn();
+    run.wait_for_stderr("a table is locked, retrying in 50ms");
     reader.batch_execute("COMMIT").unwrap();
     run.wait().success();
 }

@@ -9,7 +9,7 @@ use usagectl::store::lock::{RunKind, RunLock};
 use usagectl::store::url::{self, UrlSource};
 
 use crate::support::Engine::{Postgresql, Sqlite};
-use crate::support::{Engine, TestDatabase, whole_catalogue};
+use crate::support::{Engine, TestDatabase, wait_for_lock, whole_catalogue};
 use rstest::rstest;
 
 const TO_APPLICATION_TABLES: [&str; 3] = ["rollback", "--to", "add_infrastructure_monitoring"];
@@ -283,4 +283,131 @@ fn nothing_to_revert_and_unknown_targets(#[values(Sqlite, Postgresql)] engine: E
         next: usagectl status
         [exit status: 2]
         ");
+}
+
+#[rstest]
+fn confirmation_on_a_terminal_is_required(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    let whole = whole_catalogue(&db);
+    // Ctrl-D ends the input.
+    for answer in ["n\n", "\n", "yes please\n", "\u{4}"] {
+        let run = db.usagectl(["rollback"]).run_on_terminal(answer);
+        assert_eq!(run.code, 5, "{answer:?}: {}", run.snapshot());
+        assert!(run.stderr.contains("Continue? [y/N]"), "{}", run.stderr);
+        assert!(
+            run.stderr
+                .contains("error: not confirmed; nothing was changed"),
+            "{}",
+            run.stderr
+        );
+        assert_eq!(whole_catalogue(&db), whole);
+    }
+    let run = db.usagectl(["rollback"]).run_on_terminal("y\n").success();
+    assert!(run.stdout.ends_with("\n1 migration reverted\n"));
+    db.usagectl(["rollback"]).run_on_terminal("YES\n").success();
+}
+
+#[rstest]
+fn data_loss_on_a_terminal_requires_the_name(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    put_rows(&db);
+    let whole = whole_catalogue(&db);
+    let to_the_start = ["rollback", "--to", "create_api_usage"];
+    for answer in ["no\n", "y\n", "yes\n", "\n", "create_api_usage\n"] {
+        let run = db.usagectl(to_the_start).run_on_terminal(answer);
+        assert_eq!(run.code, 5, "{answer:?}: {}", run.snapshot());
+        assert!(
+            run.stderr
+                .contains("This loses data. Type enhance_api_monitoring to continue:"),
+            "{}",
+            run.stderr
+        );
+        assert_eq!(whole_catalogue(&db), whole);
+        assert_eq!(db.rows("SELECT count(*) FROM api_alerts"), ["1"]);
+    }
+    db.usagectl(to_the_start)
+        .run_on_terminal("enhance_api_monitoring\n")
+        .success();
+}
+
+#[rstest]
+fn migrations_changed_after_the_plan_stop_rollback(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    let whole = whole_catalogue(&db);
+    let url = url::parse(db.url(), UrlSource::Flag).unwrap();
+    let lock = RunLock::acquire(&url, RunKind::Migrate, Duration::ZERO).unwrap();
+    let mut run = db.usagectl(["rollback", "--yes"]).spawn();
+    let mut plan = BufReader::new(run.child.stdout.take().unwrap());
+    plan.read_line(&mut String::new()).unwrap();
+    // As if another run had reverted it.
+    let ledger = match db.open() {
+        Db::Pg(_) => "usagectl.__diesel_schema_migrations",
+        Db::Sqlite(_) => "__diesel_schema_migrations",
+    };
+    db.execute(&format!(
+        "DELETE FROM {ledger} WHERE version = (SELECT max(version) FROM {ledger})"
+    ));
+    drop(lock);
+    plan.read_to_end(&mut Vec::new()).unwrap();
+    assert_snapshot!(run.wait().snapshot(), @"
+        ------- stderr -------
+        error: the list of applied migrations changed after the plan was printed; nothing was reverted
+        next: usagectl rollback --dry-run
+        [exit status: 5]
+        ");
+    assert_eq!(whole_catalogue(&db), whole);
+}
+
+/// The tables are locked before the rows are counted again.
+#[test]
+fn uncommitted_row_of_another_session_stops_rollback_postgresql() {
+    let db = TestDatabase::migrated(Engine::Postgresql);
+    let mut other = db.open();
+    other
+        .batch_execute("BEGIN; INSERT INTO api_usage (id, api_name) VALUES ('1', 'tmdb')")
+        .unwrap();
+    let run = db
+        .usagectl(["rollback", "--all", "--yes", "--accept-data-loss"])
+        .arg("--lock-timeout=60s")
+        .spawn();
+    wait_for_lock(&db, "relation = 'api_usage'::regclass");
+    other.batch_execute("COMMIT").unwrap();
+    let run = run.wait();
+    assert_eq!(run.code, 5, "{}", run.snapshot());
+    assert!(
+        run.stderr
+            .contains("table api_usage changed after the plan was printed"),
+        "{}",
+        run.stderr
+    );
+    assert_eq!(db.rows("SELECT id FROM api_usage"), ["1"]);
+}
+
+#[rstest]
+fn json_answer_is_one_document(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    put_rows(&db);
+    let arguments = ["rollback", "--to", "create_api_usage", "--format", "json"];
+    let run = db.usagectl(arguments).run();
+    assert_eq!(run.code, 5);
+    let plan: serde_json::Value = serde_json::from_str(&run.stdout).unwrap();
+    assert_eq!(plan["data_loss"], true);
+    assert_eq!(plan["done"], false);
+    let run = db
+        .usagectl(arguments)
+        .arg("--yes")
+        .arg("--accept-data-loss")
+        .run()
+        .success();
+    let plan: serde_json::Value = serde_json::from_str(&run.stdout).unwrap();
+    assert_eq!(plan["done"], true);
+    let csv = db
+        .usagectl(["rollback", "--yes", "--accept-data-loss", "--format", "csv"])
+        .run()
+        .success()
+        .stdout;
+    assert_eq!(
+        csv,
+        "version,name,action,object,lost,of\n20260101000000,create_api_usage,drop,table api_usage,3,3\n"
+    );
 }

@@ -2,8 +2,6 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::thread;
-use std::time::Duration;
 
 use crate::support::assert_snapshot;
 use serde_json::Value;
@@ -167,12 +165,15 @@ fn dirty_hours_do_not_change_the_exit_code(#[values(Sqlite, Postgresql)] engine:
 #[rstest]
 fn wait_ends_when_migrations_are_applied(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::empty(engine);
-    let waiting = db.usagectl(["status", "--wait", "60s"]).spawn();
-    thread::sleep(Duration::from_millis(100));
+    let mut waiting = db.usagectl(["status", "-v", "--wait", "60s"]).spawn();
+    // On SQLite it polls for the file first.
+    if engine == Engine::Postgresql {
+        waiting.wait_for_stderr("using ");
+    }
     db.usagectl(["migrate", "--to", "create_api_usage"])
         .run()
         .success();
-    thread::sleep(Duration::from_millis(100));
+    assert!(waiting.child.try_wait().unwrap().is_none());
     db.usagectl(["migrate"]).run().success();
     waiting.wait().success();
     db.usagectl(["rollback", "--yes"]).run().success();

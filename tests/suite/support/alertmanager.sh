@@ -1,19 +1,19 @@
 #!/bin/sh
 # Runs a private Alertmanager for as long as standard input stays open.
 #
-#   sh alertmanager.sh PORT URL    listens on 127.0.0.1:PORT and posts what it tells to URL
+#   sh alertmanager.sh PORT URL    listens on 127.0.0.1:PORT and posts alerts to URL
 #
-# When standard input closes (whoever held it ended, in whatever way), it is stopped and its files removed.
+# When standard input closes (the process that held it has ended), it is stopped and its files removed.
 program=$(command -v prometheus-alertmanager || command -v alertmanager) || {
     echo "there is no Alertmanager here" >&2
     exit 1
 }
 dir=$(mktemp -d "${TMPDIR:-/tmp}/usagectl-alertmanager-XXXXXX") || exit 1
 trap 'rm -rf "$dir"' EXIT
-# Nothing but the end of the input may end us, or the server would stay behind.
+# Only the end of input may end this script, or the server would not be stopped.
 trap '' HUP INT PIPE TERM
 
-# It tells at once, of each alert by itself.
+# Alerts are sent at once, each by itself.
 cat >"$dir/config.yml" <<END
 route:
   receiver: ours

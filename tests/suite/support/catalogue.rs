@@ -1,16 +1,16 @@
-//! Everything that a database's catalogue says, as lines to compare: more than `status` looks at, with names,
-//! order and definitions.
+//! All schema objects of a database as lines to compare, with names, order and definitions.
 
 use super::{Engine, TestDatabase};
 
-/// The whole catalogue but for the migrations' ledger and log.
+/// All schema objects except the migration ledger and log.
 pub fn whole_catalogue(db: &TestDatabase) -> Vec<String> {
     let query = match db.engine() {
         Engine::Sqlite => SQLITE,
         Engine::Postgresql => POSTGRES,
     };
     let lines = db.rows(query);
-    // SQLite keeps the text of a statement, and adding and dropping columns edits that text.
+    // SQLite stores the text of statements, and adding and dropping columns edits it.
+
     lines
         .iter()
         .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))

@@ -1,10 +1,11 @@
-//! A database that belongs to one test and goes with it.
+//! A database for one test.
 
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
 use diesel::deserialize::{self, FromSql, QueryableByName};
 use diesel::pg::Pg;
@@ -19,14 +20,13 @@ use usagectl::store::url::{self, UrlSource};
 use super::postgres;
 use super::program::{Program, Sandbox};
 
-/// The two engines a test runs on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Engine {
     Sqlite,
     Postgresql,
 }
 
-/// A private database, dropped with the test; and a sandbox to run the program against it.
+/// A database of one test, dropped after it, and a sandbox to run the program with it.
 pub struct TestDatabase {
     engine: Engine,
     url: String,
@@ -36,7 +36,7 @@ pub struct TestDatabase {
 }
 
 impl TestDatabase {
-    /// A database that nobody has migrated; on SQLite the file does not exist yet.
+    /// An unmigrated database; on SQLite the file does not exist.
     pub fn empty(engine: Engine) -> TestDatabase {
         TestDatabase::new(engine, None)
     }
@@ -96,7 +96,7 @@ impl TestDatabase {
         &self.url
     }
 
-    /// The surroundings in which [`TestDatabase::usagectl`] runs; files for the program go there.
+    /// The sandbox of [`TestDatabase::usagectl`].
     pub fn sandbox(&self) -> &Sandbox {
         &self.sandbox
     }
@@ -107,9 +107,9 @@ impl TestDatabase {
         path.expect("only SQLite has a file").into()
     }
 
-    /// A connection as the program itself opens it; an empty SQLite database is made.
+    /// Connects as the program does; creates a missing SQLite file.
     pub fn open(&self) -> Db {
-        let url = url::parse(&self.url, UrlSource::Flag).expect("our own URL is sound");
+        let url = url::parse(&self.url, UrlSource::Flag).expect("the URL is valid");
         db::open(&url, Access::Create).unwrap_or_else(|error| panic!("{error}"))
     }
 
@@ -121,19 +121,18 @@ impl TestDatabase {
 
     /// The rows of a query, each as its values joined by `|`.
     ///
-    /// Both engines spell values alike: NULL as `NULL`, booleans as `1` and `0`, timestamps as
+    /// Values have the same text on both engines: NULL as `NULL`, booleans as `1` and `0`, timestamps as
     /// `2026-01-31T12:00:00.000+00:00`, bytes as hexadecimal digits, `10.0` as `10`.
     pub fn rows(&self, sql: &str) -> Vec<String> {
         let sql = sql.trim().trim_end_matches(';');
         let rows = match self.open() {
-            Db::Sqlite(mut connection) => diesel::sql_query(sql).load::<Spelled>(&mut connection),
+            Db::Sqlite(mut connection) => diesel::sql_query(sql).load::<TextRow>(&mut connection),
             Db::Pg(mut connection) => {
                 let first = diesel::sql_query(sql).get_result::<Width>(&mut connection);
                 match first.optional() {
                     Ok(None) => Ok(Vec::new()),
-                    Ok(Some(Width(width))) => {
-                        diesel::sql_query(spelled(sql, width)).load::<Spelled>(&mut connection)
-                    }
+                    Ok(Some(Width(width))) => diesel::sql_query(with_text_values(sql, width))
+                        .load::<TextRow>(&mut connection),
                     Err(error) => Err(error),
                 }
             }
@@ -142,7 +141,7 @@ impl TestDatabase {
         rows.into_iter().map(|row| row.0.join("|")).collect()
     }
 
-    /// The program with these arguments, against this database, in clean surroundings.
+    /// The program with these arguments and this database.
     pub fn usagectl<I>(&self, args: I) -> Program
     where
         I: IntoIterator,
@@ -160,7 +159,7 @@ impl Drop for TestDatabase {
     }
 }
 
-/// A PostgreSQL role with no right on the database but those it is given.
+/// A PostgreSQL role without rights on the database.
 pub struct OtherRole<'a> {
     db: &'a TestDatabase,
     pub name: String,
@@ -195,6 +194,22 @@ impl Drop for OtherRole<'_> {
     }
 }
 
+/// Waits until a session of a PostgreSQL database waits for a lock, which `condition` describes in terms of
+/// `pg_locks`.
+pub fn wait_for_lock(db: &TestDatabase, condition: &str) {
+    let query = format!(
+        "SELECT 1 FROM pg_locks WHERE NOT granted AND {condition}
+             AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+    );
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while db.rows(&query).is_empty() {
+        assert!(
+            Instant::now() < deadline,
+            "no session waits for {condition}"
+        );
+    }
+}
+
 /// The bytes of a migrated SQLite file.
 fn migrated_file() -> &'static [u8] {
     static FILE: OnceLock<Vec<u8>> = OnceLock::new();
@@ -211,16 +226,16 @@ fn migrated_template() -> &'static str {
     TEMPLATE.get_or_init(|| {
         let mut db = TestDatabase::empty(Engine::Postgresql);
         db.migrate();
-        // It stays for the whole run and goes with the server.
+        // It is dropped with the server.
         db.name.take().expect("PostgreSQL's databases have names")
     })
 }
 
 /// A row as text.
-struct Spelled(Vec<String>);
+struct TextRow(Vec<String>);
 
-impl QueryableByName<Sqlite> for Spelled {
-    fn build<'a>(row: &impl NamedRow<'a, Sqlite>) -> deserialize::Result<Spelled> {
+impl QueryableByName<Sqlite> for TextRow {
+    fn build<'a>(row: &impl NamedRow<'a, Sqlite>) -> deserialize::Result<TextRow> {
         let spell = |index| {
             let field = Row::get(row, index).ok_or("a column is missing")?;
             let Some(value) = field.value() else {
@@ -239,12 +254,12 @@ impl QueryableByName<Sqlite> for Spelled {
             })
         };
         let values: deserialize::Result<_> = (0..row.field_count()).map(spell).collect();
-        Ok(Spelled(values?))
+        Ok(TextRow(values?))
     }
 }
 
-impl QueryableByName<Pg> for Spelled {
-    fn build<'a>(row: &impl NamedRow<'a, Pg>) -> deserialize::Result<Spelled> {
+impl QueryableByName<Pg> for TextRow {
+    fn build<'a>(row: &impl NamedRow<'a, Pg>) -> deserialize::Result<TextRow> {
         let spell = |index| {
             let field = Row::get(row, index).ok_or("a column is missing")?;
             let text =
@@ -252,11 +267,11 @@ impl QueryableByName<Pg> for Spelled {
             Ok(text.unwrap_or_else(|| "NULL".to_owned()))
         };
         let values: deserialize::Result<_> = (0..row.field_count()).map(spell).collect();
-        Ok(Spelled(values?))
+        Ok(TextRow(values?))
     }
 }
 
-/// How many columns a PostgreSQL row has.
+/// The number of columns of a PostgreSQL row.
 struct Width(usize);
 
 impl QueryableByName<Pg> for Width {
@@ -265,8 +280,8 @@ impl QueryableByName<Pg> for Width {
     }
 }
 
-/// The query with every value as text, in SQLite's spelling.
-fn spelled(sql: &str, width: usize) -> String {
+/// The query with every value as SQLite's text.
+fn with_text_values(sql: &str, width: usize) -> String {
     let names: Vec<String> = (1..=width).map(|n| format!("c{n}")).collect();
     let spell = |name: &String| {
         format!(

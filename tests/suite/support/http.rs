@@ -1,4 +1,4 @@
-//! A small HTTP server that answers as a test says, badly if it says so, and remembers what it was asked.
+//! A small HTTP server with scripted replies, invalid ones included, that records its requests.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -7,26 +7,26 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-/// What the server does with a request.
+/// The reply to a request.
 #[derive(Clone, Debug)]
 pub enum Reply {
     /// Answers with this status and body.
     Status(u16, String),
     /// As `Status`, with further headers.
     Headers(u16, Vec<(String, String)>, String),
-    /// Says nothing until the test is over.
+    /// Does not reply until the test ends.
     Stall,
-    /// Says that all is well, begins a body and never ends it.
+    /// 200 with a body that is begun and never ended.
     StallInBody,
     /// Closes the connection instead of answering.
     Close,
-    /// Closes it in the middle of the body.
+    /// Closes the connection within the body.
     CloseInBody,
-    /// Says that all is well, with a body that has no end.
+    /// 200 with an endless body.
     Flood,
-    /// Sends headers without an end.
+    /// Endless headers.
     FloodOfHeaders,
-    /// Speaks another protocol.
+    /// Not HTTP.
     Gibberish,
 }
 
@@ -36,7 +36,7 @@ impl Reply {
         Reply::Status(200, body.into())
     }
 
-    /// Another status, with nothing to it.
+    /// Another status with an empty body.
     pub fn status(status: u16) -> Reply {
         Reply::Status(status, String::new())
     }
@@ -48,19 +48,19 @@ impl Reply {
     }
 }
 
-/// What the server was asked.
+/// A recorded request.
 #[derive(Clone, Debug)]
 pub struct Received {
     pub method: String,
-    /// With its query.
+    /// Path and query.
     pub path: String,
-    /// Names, in small letters, and values.
+    /// Names in lower case, and values.
     pub headers: Vec<(String, String)>,
     pub body: String,
 }
 
 impl Received {
-    /// The header of this name, in small letters.
+    /// The header of this name (lower case).
     pub fn header(&self, name: &str) -> Option<&str> {
         let found = self.headers.iter().find(|(header, _)| header == name);
         found.map(|(_, value)| value.as_str())
@@ -74,7 +74,7 @@ impl Received {
 
 type Answering = dyn Fn(&Received) -> Reply + Send + Sync;
 
-/// The server; it ends with the test.
+/// The server, stopped after the test.
 pub struct HttpServer {
     port: u16,
     shared: Arc<Shared>,
@@ -87,7 +87,7 @@ struct Shared {
 }
 
 impl HttpServer {
-    /// Answers each request with the next of `replies`, and with 200 when there are no more.
+    /// Answers each request with the next of `replies`, then with 200.
     pub fn with(replies: impl IntoIterator<Item = Reply>) -> HttpServer {
         let mut replies: Vec<Reply> = replies.into_iter().collect();
         replies.reverse();
@@ -98,7 +98,7 @@ impl HttpServer {
         })
     }
 
-    /// Answers as `answer` says.
+    /// Answers with the result of `answer`.
     pub fn answering(answer: impl Fn(&Received) -> Reply + Send + Sync + 'static) -> HttpServer {
         let listener = TcpListener::bind("127.0.0.1:0").expect("this machine has a free port");
         let port = listener.local_addr().expect("it is bound").port();
@@ -115,7 +115,7 @@ impl HttpServer {
                 }
                 let shared = Arc::clone(&served);
                 if let Ok(stream) = stream {
-                    // A client that goes away in the middle is what some tests are about.
+                    // Some tests close the connection early.
                     thread::spawn(move || drop(shared.serve(stream)));
                 }
             }
@@ -128,7 +128,7 @@ impl HttpServer {
         format!("http://127.0.0.1:{}{path}", self.port)
     }
 
-    /// What it was asked so far, in order.
+    /// The requests so far, in order.
     pub fn received(&self) -> Vec<Received> {
         let received = self.shared.received.lock();
         received.expect("no test thread panics").clone()

@@ -1,5 +1,4 @@
-//! What every test stands on: a database of its own on either engine, and the program run in clean
-//! surroundings.
+//! The test support: a database for each test on either engine, and a sandbox for the program.
 //!
 //! A test of the database takes its engine as `#[values(Sqlite, Postgresql)]` and runs once for each.
 
@@ -15,10 +14,10 @@ pub mod recommendations;
 pub mod servers;
 
 pub use catalogue::whole_catalogue;
-pub use database::{Engine, OtherRole, TestDatabase};
+pub use database::{Engine, OtherRole, TestDatabase, wait_for_lock};
 pub use program::{Run, Sandbox, hide_differences};
 
-/// `insta::assert_snapshot!`, which both engines may reach: an inline snapshot is the same for both.
+/// `insta::assert_snapshot!` with one inline snapshot for both engines.
 macro_rules! assert_snapshot {
     ($($arguments:tt)*) => {
         insta::allow_duplicates! { insta::assert_snapshot!($($arguments)*) }

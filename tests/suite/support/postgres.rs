@@ -1,10 +1,10 @@
 //! The PostgreSQL server of this test run.
 //!
-//! `TEST_DATABASE_URL` may name one: an administrator's URL, on a server that asks for passwords over
-//! TCP. Otherwise a private server is started, once a process, by `postgres.sh`: a shell that holds the
-//! other end of a pipe, so that the server goes when this process ends, be it by `kill -9`.
+//! `TEST_DATABASE_URL` may name one: an administrator's URL of a server with password authentication over
+//! TCP. Otherwise a private server is started, once per process, by `postgres.sh`: a shell that holds the
+//! other end of a pipe, so that the server stops when this process ends, even by `kill -9`.
 //!
-//! PostgreSQL is never skipped: where no server can be had, its tests fail and say what to install.
+//! PostgreSQL is never skipped: without a server its tests fail and name the package to install.
 
 use std::env;
 use std::io::{BufRead, BufReader, Read};
@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use diesel::connection::SimpleConnection;
 use diesel::{Connection, PgConnection};
 
-/// The password in every URL that a test hands to the program; it must never come out again.
+/// The password in every URL that a test gives to the program, which must never print it.
 pub const PASSWORD: &str = "s3cret-of-the-tests";
 
 const WHAT_TO_INSTALL: &str = "\
@@ -24,7 +24,7 @@ PostgreSQL's server is needed: `tests/run.sh` installs it, or do it yourself \
 (Debian, Ubuntu: `apt-get install postgresql`; Fedora: `dnf install postgresql-server`; \
 macOS: `brew install postgresql`). Or set TEST_DATABASE_URL to an administrator's URL of a server.";
 
-/// Speed instead of durability: nobody misses this data after a power failure.
+/// Speed instead of durability.
 const SETTINGS: &str = "\
 fsync = off
 full_page_writes = off
@@ -36,18 +36,18 @@ max_connections = 200
 shared_buffers = 64MB
 ";
 
-/// A server on which tests make databases.
+/// A server for test databases.
 pub struct Server {
     admin_url: String,
-    /// The URL of a test's database, up to its name; and what follows the name.
+    /// The URL of a test database before and after the database's name.
     test_url: (String, String),
-    /// Whether the server goes away with us, so that a template left on it is nobody's litter.
+    /// Whether the server stops with this process, so that templates need not be dropped.
     pub private: bool,
     /// Holds the pipe that keeps a private server alive.
     _keeper: Option<Child>,
 }
 
-/// The server; started when the first test asks for it.
+/// The server, started on first use.
 pub fn server() -> &'static Server {
     static SERVER: OnceLock<Result<Server, String>> = OnceLock::new();
     let server = SERVER.get_or_init(|| match env::var("TEST_DATABASE_URL") {
@@ -91,7 +91,7 @@ impl Server {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        // A process group of its own: Ctrl-C in the terminal ends us, and our end ends the server.
+        // A process group of its own: Ctrl-C ends this process, and its end stops the server.
         command.process_group(0);
         let mut keeper = command
             .spawn()
@@ -117,7 +117,7 @@ impl Server {
             private: true,
             _keeper: Some(keeper),
         };
-        // No superuser: what the program needs, the owner of a database must be able to do.
+        // Not a superuser: the program requires only the rights of a database's owner.
         server.administer(&[
             &format!("CREATE ROLE app LOGIN CREATEDB CREATEROLE PASSWORD '{PASSWORD}'"),
             &format!("CREATE ROLE guarded LOGIN PASSWORD '{PASSWORD}'"),
@@ -125,7 +125,7 @@ impl Server {
         Ok(server)
     }
 
-    /// Runs statements as the administrator, each by itself: some may not be in a transaction.
+    /// Runs statements as the administrator, without a transaction.
     pub fn administer(&self, statements: &[&str]) {
         let mut connection = PgConnection::establish(&self.admin_url)
             .unwrap_or_else(|error| panic!("connecting as administrator: {error}"));
@@ -142,7 +142,7 @@ impl Server {
         format!("{before}{name}{after}")
     }
 
-    /// The URL of the database `name` for somebody whose password is asked for and is wrong.
+    /// The URL of the database `name` with a wrong password.
     pub fn url_with_wrong_password(&self, name: &str) -> String {
         let url = self.url(name);
         let (scheme, rest) = url.split_once("://").expect("a URL has a scheme");
@@ -154,7 +154,7 @@ impl Server {
         format!("{scheme}://{user}:{PASSWORD}-but-wrong@{host}")
     }
 
-    /// Makes an empty database, or one like `template`, and returns its name.
+    /// Creates an empty database, or a copy of `template`, and returns its name.
     pub fn create_database(&self, template: Option<&str>) -> String {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -163,14 +163,14 @@ impl Server {
         let template = template.map_or(String::new(), |name| format!("TEMPLATE {name}"));
         self.administer(&[
             &format!("CREATE DATABASE {name} {owner} {template}"),
-            // Not UTC and not ISO, so that a session which forgot to say what it wants is found out.
+            // Neither UTC nor ISO, so that a session that relies on the defaults fails.
             &format!("ALTER DATABASE {name} SET timezone TO 'Asia/Seoul'"),
             &format!("ALTER DATABASE {name} SET datestyle TO 'SQL, DMY'"),
         ]);
         name
     }
 
-    /// Drops a database, whoever is still connected to it.
+    /// Drops a database, even if sessions are connected.
     pub fn drop_database(&self, name: &str) {
         self.administer(&[&format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)")]);
     }

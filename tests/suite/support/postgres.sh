@@ -45,7 +45,7 @@ unset PGDATA PGHOST PGHOSTADDR PGPORT PGUSER PGDATABASE PGPASSWORD PGOPTIONS PGS
 
 dir=$(mktemp -d "${TMPDIR:-/tmp}/usagectl-postgres-XXXXXX") || exit 1
 trap 'rm -rf "$dir"' EXIT
-# Nothing but the end of the input may end us, or the server would stay behind.
+# Only the end of input may end this script, or the server would not be stopped.
 trap '' HUP INT PIPE TERM
 
 if ! "$programs/initdb" --pgdata="$dir/data" --username=postgres --auth=trust --encoding=UTF8 \

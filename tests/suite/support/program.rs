@@ -1,20 +1,22 @@
-//! The program, run as a user would run it, in surroundings that hold nothing else.
+//! Runs the program in a sandbox: an empty home and working directory, and a clean environment.
 
 use std::ffi::OsStr;
 use std::fs;
-use std::io::{ErrorKind, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::thread;
 
+use rustix::fs::{Mode, OFlags};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use tempfile::TempDir;
 
 use super::postgres::PASSWORD;
 
-/// The moment at which every test runs.
+/// The current time of every run.
 pub const NOW: &str = "2026-01-31T12:00:00Z";
 
-/// A home and a working directory that are empty at first and go with the test.
+/// An empty home and working directory, deleted after the test.
 pub struct Sandbox {
     directory: TempDir,
 }
@@ -31,12 +33,11 @@ impl Sandbox {
         sandbox
     }
 
-    /// The directory of everything.
     pub fn path(&self) -> &Path {
         self.directory.path()
     }
 
-    /// `$HOME`; the embedded default database is in its `.local/share`.
+    /// `$HOME`; the default database is in its `.local/share`.
     pub fn home(&self) -> PathBuf {
         self.path().join("home")
     }
@@ -53,7 +54,7 @@ impl Sandbox {
         path
     }
 
-    /// The program with these arguments; no database is named.
+    /// The program with these arguments and without a database URL.
     pub fn usagectl<I>(&self, args: I) -> Program
     where
         I: IntoIterator,
@@ -64,7 +65,7 @@ impl Sandbox {
         program
     }
 
-    /// Another program, in the surroundings of ours.
+    /// Another program in the same environment.
     pub fn command(&self, program: &str) -> Program {
         let mut command = Command::new(program);
         command
@@ -83,18 +84,18 @@ impl Sandbox {
     }
 }
 
-/// One run of the program, to be described and started.
+/// A run of the program to be configured and started.
 pub struct Program {
     command: Command,
     stdin: Vec<u8>,
-    /// What a snapshot shows under another name.
+    /// Text that snapshots replace by a placeholder.
     hidden: Vec<(String, String)>,
 }
 
 impl Program {
-    /// Names the database, in the environment.
+    /// Sets DATABASE_URL.
     pub fn database(mut self, url: &str) -> Program {
-        // Shown with its password masked. Before the directory, which a SQLite URL contains.
+        // Printed with its password masked. First, since a SQLite URL contains the directory.
         let shown = url.replace(PASSWORD, "***");
         self.hidden.insert(0, (shown, "[database]".to_owned()));
         self.env("DATABASE_URL", url)
@@ -115,7 +116,7 @@ impl Program {
         self
     }
 
-    /// Fixes the clock at another moment than [`NOW`].
+    /// Sets another current time than [`NOW`].
     pub fn now(self, now: &str) -> Program {
         self.env("USAGECTL_NOW", now)
     }
@@ -140,15 +141,36 @@ impl Program {
         let mut running = self.spawn();
         let mut pipe = running.child.stdin.take().expect("stdin is piped");
         let hidden = running.hidden;
-        // Written beside reading: a program that answers while it reads must not wait for us.
+        // In a thread of its own: the program may print before it has read everything.
         let writer = thread::spawn(move || match pipe.write_all(&stdin) {
-            // It need not read to the end.
+            // The program need not read everything.
             Err(error) if error.kind() != ErrorKind::BrokenPipe => panic!("stdin: {error}"),
             _ => {}
         });
         let output = running.child.wait_with_output().expect("the program runs");
         writer.join().expect("stdin was written");
         Run::new(output, hidden)
+    }
+
+    /// Runs the program with a pseudo-terminal as stdin, on which `input` is typed.
+    pub fn run_on_terminal(mut self, input: &str) -> Run {
+        let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a pty is free");
+        grantpt(&terminal).expect("the pty is ours");
+        unlockpt(&terminal).expect("the pty is ours");
+        let name = ptsname(&terminal, Vec::new()).expect("the pty has a name");
+        let flags = OFlags::RDWR | OFlags::NOCTTY;
+        let stdin = rustix::fs::open(name, flags, Mode::empty()).expect("the pty can be opened");
+        let mut terminal = fs::File::from(terminal);
+        terminal
+            .write_all(input.as_bytes())
+            .expect("the pty is open");
+        self.command
+            .stdin(stdin)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let child = self.command.spawn().expect("the program was built");
+        let output = child.wait_with_output().expect("the program runs");
+        Run::new(output, self.hidden)
     }
 
     /// Starts the program with its stdin open, for tests of signals and of streams.
@@ -169,7 +191,7 @@ impl Program {
     }
 }
 
-/// The program at work. A test must wait for it or kill it.
+/// The running program. A test must wait for it or kill it.
 pub struct Running {
     pub child: Child,
     hidden: Vec<(String, String)>,
@@ -181,6 +203,15 @@ impl Running {
         let stdin = self.child.stdin.as_mut().expect("stdin is open");
         stdin.write_all(text.as_bytes()).expect("stdin is read");
         stdin.flush().expect("stdin is read");
+    }
+
+    /// Reads stderr until a line contains `text`; the rest of stderr is discarded.
+    pub fn wait_for_stderr(&mut self, text: &str) {
+        let stderr = self.child.stderr.take().expect("stderr is piped");
+        let mut lines = BufReader::new(stderr).lines();
+        let found = lines.any(|line| line.expect("stderr is UTF-8").contains(text));
+        assert!(found, "stderr ended before `{text}`");
+        thread::spawn(move || lines.count());
     }
 
     /// Sends a signal: `INT`, `TERM`, `KILL`.
@@ -197,12 +228,12 @@ impl Running {
     }
 }
 
-/// What a run said and how it ended.
+/// The output and exit code of a run.
 #[derive(Debug)]
 pub struct Run {
     pub stdout: String,
     pub stderr: String,
-    /// 128 and the signal's number where a signal ended it, as in a shell.
+    /// 128 plus the signal's number if a signal ended it, as in a shell.
     pub code: i32,
     hidden: Vec<(String, String)>,
 }
@@ -216,13 +247,16 @@ impl Run {
             code: exit_code(output.status),
             hidden,
         };
-        let said = format!("{}{}", run.stdout, run.stderr);
-        assert!(!said.contains(PASSWORD), "a password was shown: {said}");
-        assert!(!said.contains("panicked at"), "{said}");
+        let output = format!("{}{}", run.stdout, run.stderr);
+        assert!(
+            !output.contains(PASSWORD),
+            "a password was printed: {output}"
+        );
+        assert!(!output.contains("panicked at"), "{output}");
         run
     }
 
-    /// Everything, for an inline snapshot: what differs from machine to machine is named in brackets.
+    /// Output and exit code for a snapshot, with placeholders in brackets for varying text.
     pub fn snapshot(&self) -> String {
         let mut shown = self.stdout.clone();
         if !self.stderr.is_empty() {
@@ -236,7 +270,7 @@ impl Run {
         hide_differences(&shown)
     }
 
-    /// Asserts that the program ended in 0.
+    /// Asserts exit code 0.
     #[track_caller]
     pub fn success(self) -> Run {
         assert_eq!(self.code, 0, "{}", self.snapshot());
@@ -250,7 +284,7 @@ fn exit_code(status: ExitStatus) -> i32 {
     status.code().unwrap_or_else(signal)
 }
 
-/// Hides what differs from run to run and from version to version, and the spaces at the ends of lines.
+/// Replaces measurements and the version, and removes spaces at the ends of lines.
 pub fn hide_differences(text: &str) -> String {
     let text = text.replace(env!("CARGO_PKG_VERSION"), "[version]");
     let lines = text.lines().map(hide_measurements);
@@ -259,7 +293,7 @@ pub fn hide_differences(text: &str) -> String {
         .collect()
 }
 
-/// Hides the numbers that no two runs have in common: `in 0.3 s`, `12,000 rows/s`, `PostgreSQL 15.18`.
+/// Replaces measurements: `in 0.3 s`, `12,000 rows/s`, `PostgreSQL 15.18`.
 fn hide_measurements(line: &str) -> String {
     let words: Vec<&str> = line.split(' ').collect();
     let word = |i: Option<usize>| i.and_then(|i| words.get(i)).copied().unwrap_or_default();
@@ -286,7 +320,7 @@ fn hide_measurements(line: &str) -> String {
 }
 
 #[test]
-fn measurements_are_hidden_and_data_is_not() {
+fn hide_measurements_keeps_data() {
     let line = "migrated in 0.3 s, 12,000 rows/s on PostgreSQL 15.18: done (after 12 ms)";
     assert_eq!(
         hide_measurements(line),

@@ -1,6 +1,6 @@
-//! Real servers that a test starts for itself: Redis and Prometheus's node exporter, as Debian packages them.
+//! Real servers of one test: Redis and Prometheus's node exporter, as packaged by Debian.
 //!
-//! A shell holds the other end of a pipe, so that a server goes when this process ends, be it by `kill -9`.
+//! A shell holds the other end of a pipe, so that a server stops when this process ends, even by `kill -9`.
 
 use std::io::ErrorKind;
 use std::net::{TcpListener, TcpStream};
@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use super::postgres::PASSWORD;
 
-/// A server of one test; it goes with the test.
+/// A server of one test, stopped after it.
 pub struct Server {
     pub port: u16,
     keeper: Child,
@@ -20,7 +20,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// A Redis that asks for [`PASSWORD`].
+    /// A Redis with the password [`PASSWORD`].
     pub fn redis() -> Server {
         Server::start("redis-server", &["redis-server"], |port, directory| {
             format!(
@@ -30,7 +30,7 @@ impl Server {
         })
     }
 
-    /// The node exporter, telling of the machine's memory.
+    /// The node exporter with the collector for memory.
     pub fn node_exporter() -> Server {
         let programs = ["prometheus-node-exporter", "node_exporter"];
         Server::start("prometheus-node-exporter", &programs, |port, _| {
@@ -53,7 +53,7 @@ impl Server {
             "{package} is needed: `tests/run.sh` installs it, or do it yourself \
              (Debian, Ubuntu: `apt-get install {package}`)"
         );
-        // A port may be taken between choosing and using it.
+        // Another process may take the port before it is used.
         for _ in 0..5 {
             let directory = tempfile::tempdir().expect("the temporary directory is writable");
             let listener = TcpListener::bind("127.0.0.1:0").expect("this machine has a free port");
