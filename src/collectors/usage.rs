@@ -41,7 +41,8 @@ pub fn usage(
     };
     let apis: BTreeSet<&str> = apis.iter().map(String::as_str).collect();
     let failed = |error: Error| CollectorError::new(error, "usagectl aggregate --verify");
-    let hours = rollups::load(db, Granularity::Hourly, &apis, window).map_err(failed)?;
+    let hours = rollups::merge(db, Granularity::Hourly, Granularity::Hourly, &apis, window)
+        .map_err(failed)?;
     let mut days: BTreeMap<DateTime<Utc>, (u64, Credits)> = BTreeMap::new();
     for (hour, rollup) in &hours {
         let (requests, credits) = days.entry(midnight(hour.start)).or_default();

@@ -9,6 +9,7 @@ use super::Answer;
 use super::columns::{self, Cell, Column};
 use crate::domain::format::{self, count, counted};
 use crate::domain::period::{Granularity, Window};
+use crate::domain::usage::rollup::Difference;
 
 /// What a run changed.
 #[derive(Debug, Default, Serialize)]
@@ -156,7 +157,7 @@ pub struct VerifyAnswer {
     pub differences: Vec<FoundDifference>,
 }
 
-/// A stored number that differs from what it derives from, or from the row derived from it.
+/// A stored number that differs from its source, or from the row derived from it.
 #[derive(Debug, Serialize)]
 pub struct FoundDifference {
     pub api_name: String,
@@ -165,10 +166,8 @@ pub struct FoundDifference {
     pub period_start: DateTime<Utc>,
     /// `rows`, `HOURLY`, `DAILY` or `api_usage_aggregates`.
     pub compared_with: &'static str,
-    /// The name of the number's column.
-    pub field: &'static str,
-    pub stored: String,
-    pub found: String,
+    #[serde(flatten)]
+    pub difference: Difference,
 }
 
 impl VerifyAnswer {
@@ -194,11 +193,15 @@ fn difference_columns() -> Vec<Column<'static, FoundDifference>> {
         Column::left("START", "period_start", |found: &Found| {
             Cell::Time(found.period_start)
         }),
-        Column::left("FIELD", "field", |found: &Found| Cell::text(found.field)),
-        Column::right("STORED", "stored", |found: &Found| {
-            Cell::text(&found.stored)
+        Column::left("FIELD", "field", |found: &Found| {
+            Cell::text(found.difference.field)
         }),
-        Column::right("FOUND", "found", |found: &Found| Cell::text(&found.found)),
+        Column::right("STORED", "stored", |found: &Found| {
+            Cell::text(&found.difference.stored)
+        }),
+        Column::right("FOUND", "found", |found: &Found| {
+            Cell::text(&found.difference.found)
+        }),
         Column::left("IN", "compared_with", |found: &Found| {
             Cell::text(found.compared_with)
         }),

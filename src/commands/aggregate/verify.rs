@@ -115,7 +115,7 @@ impl<'a> Verification<'a> {
                 to: unit.end_of(start),
             };
             let apis: BTreeSet<&str> = self.apis.iter().map(String::as_str).collect();
-            let stored = rollups::load(db, granularity, &apis, unit)?;
+            let stored = rollups::merge(db, granularity, granularity, &apis, unit)?;
             let (expected, compared_with) = match granularity.below() {
                 None => (count_rows(db, unit)?, "rows"),
                 Some(below) => (
@@ -149,9 +149,7 @@ impl<'a> Verification<'a> {
                             aggregation_type: granularity,
                             period_start: period.start,
                             compared_with,
-                            field: difference.field,
-                            stored: difference.stored,
-                            found: difference.found,
+                            difference,
                         }));
                 }
             }

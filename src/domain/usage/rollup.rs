@@ -11,6 +11,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use chrono::{DateTime, Utc};
+use serde::Serialize;
 
 use super::credits::Credits;
 use super::histogram::Histogram;
@@ -168,7 +169,7 @@ impl Rollup {
 }
 
 /// A number that differs from the expected one, or from that of another row.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Difference {
     /// The name of its column.
     pub field: &'static str,

@@ -102,7 +102,7 @@ impl Lines {
         });
     }
 
-    /// The periods of `window` whose surplus is to be added, in this order: whole months, whole days, and
+    /// The periods of `window` whose surplus counts, in the order to add them: whole months, whole days, and
     /// whole hours outside of the whole days.
     pub fn surplus_windows(window: Window) -> Vec<(Granularity, Window)> {
         let days = window.narrowed(Granularity::Daily);

@@ -94,7 +94,7 @@ pub fn restore_triggers(db: &mut Db) -> Result<(), RepairError> {
 ///
 /// Dirty hours that no roll-up can have are dropped; [`count_unreadable`] counts their rows.
 pub fn move_to_stale(db: &mut Db, apis: &[String]) -> QueryResult<()> {
-    // One statement sees one instant: it deletes what it copies, and a dirty hour that is committed
+    // One statement sees one instant: it deletes the dirty hours that it copies, and one that is committed
     // meanwhile stays for the next run.
     const POSTGRES: [&str; 1] = ["WITH taken AS (
              DELETE FROM usagectl_dirty_hours WHERE $1 IS NULL OR api_name = $1
@@ -226,9 +226,9 @@ pub fn dirty_hours(db: &mut Db, window: Window) -> QueryResult<BTreeSet<ApiPerio
         .filter(dsl::hour.lt(HourBoundary(window.to)))
         .distinct()
         .load(conn))?;
-    let readable = |(hour, api_name)| match hour {
-        StoredTimestamp::Canonical(start) => Some(ApiPeriod { start, api_name }),
-        StoredTimestamp::NonCanonical(_) => None,
+    let readable = |(hour, api_name): (StoredTimestamp, String)| {
+        let start = hour.instant()?;
+        Some(ApiPeriod { start, api_name })
     };
     Ok(hours.into_iter().filter_map(readable).collect())
 }
@@ -257,11 +257,7 @@ pub fn days_with_rows(db: &mut Db, window: Window) -> QueryResult<BTreeSet<DateT
         .bind::<Timestamp, _>(HourBoundary(window.from))
         .bind::<Timestamp, _>(HourBoundary(window.to))
         .load(conn))?;
-    let readable = |day: Day| match day.day {
-        StoredTimestamp::Canonical(start) => Some(start),
-        StoredTimestamp::NonCanonical(_) => None,
-    };
-    Ok(days.into_iter().filter_map(readable).collect())
+    Ok(days.iter().filter_map(|day| day.day.instant()).collect())
 }
 
 #[cfg(test)]

@@ -48,7 +48,8 @@ fn dense_rowids(
     Ok(spread.filter(|(first, last)| last.saturating_sub(*first) / 2 < count))
 }
 
-#[derive(Queryable)]
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = api_usage)]
 struct Found {
     api_name: String,
     endpoint: Option<String>,
@@ -79,31 +80,6 @@ impl Found {
     }
 }
 
-/// The columns of [`Found`], in its order.
-type Columns = (
-    api_usage::api_name,
-    api_usage::endpoint,
-    api_usage::timestamp,
-    api_usage::success,
-    api_usage::status_code,
-    api_usage::response_time,
-    api_usage::error_type,
-    api_usage::cost_credits,
-    api_usage::cached,
-);
-
-const COLUMNS: Columns = (
-    api_usage::api_name,
-    api_usage::endpoint,
-    api_usage::timestamp,
-    api_usage::success,
-    api_usage::status_code,
-    api_usage::response_time,
-    api_usage::error_type,
-    api_usage::cost_credits,
-    api_usage::cached,
-);
-
 /// Calls `work` with each row of `range`, in no particular order.
 pub fn for_each(
     db: &mut Db,
@@ -116,7 +92,7 @@ pub fn for_each(
     macro_rules! ranged {
         () => {{
             let rows = api_usage::table
-                .select(COLUMNS)
+                .select(Found::as_select())
                 .filter(api_usage::timestamp.ge(from))
                 .filter(api_usage::timestamp.lt(to))
                 .into_boxed();
@@ -148,7 +124,7 @@ pub fn for_each(
             let rows = match dense {
                 // Without another filter, or SQLite might prefer an index.
                 Some((first, last)) => api_usage::table
-                    .select(COLUMNS)
+                    .select(Found::as_select())
                     .filter(
                         sql::<Bool>("api_usage.rowid BETWEEN ")
                             .bind::<BigInt, _>(first)
@@ -171,7 +147,10 @@ pub fn for_each(
                 .inner_join(
                     api_usage::table.on(api_usage::id.eq(usagectl_odd_timestamps::usage_id)),
                 )
-                .select((usagectl_odd_timestamps::hour.assume_not_null(), COLUMNS))
+                .select((
+                    usagectl_odd_timestamps::hour.assume_not_null(),
+                    Found::as_select(),
+                ))
                 .filter(usagectl_odd_timestamps::hour.ge(from))
                 .filter(usagectl_odd_timestamps::hour.lt(to));
             for row in odd.load_iter::<(UtcTimestamp, Found), DefaultLoadingMode>(conn)? {

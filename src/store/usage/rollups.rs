@@ -15,7 +15,7 @@ use crate::domain::period::{Granularity, Window};
 use crate::domain::usage::credits;
 use crate::domain::usage::histogram::{self, Histogram};
 use crate::domain::usage::read_plan::StalePeriods;
-use crate::domain::usage::rollup::{ApiPeriod, ApiRollup, ErrorClasses, ResponseTimes, Rollup};
+use crate::domain::usage::rollup::{ApiPeriod, ApiRollup, Rollup};
 use crate::error::{Error, Exit};
 use crate::store::db::{Db, on};
 use crate::store::schema::{usagectl_dirty_hours, usagectl_rollups, usagectl_stale_periods};
@@ -29,30 +29,94 @@ named! {
     }
 }
 
-#[derive(Debug, Insertable, Queryable, Selectable)]
-#[diesel(table_name = usagectl_rollups, treat_none_as_default_value = false)]
-struct Row {
-    aggregation_type: String,
-    scope: String,
-    api_name: String,
-    period_start: UtcTimestamp,
-    endpoint: String,
-    total_requests: i64,
-    success_count: i64,
-    error_count: i64,
-    cached_count: i64,
-    rate_limit_errors: i64,
-    timeout_errors: i64,
-    server_errors: i64,
-    client_errors: i64,
-    network_errors: i64,
-    other_errors: i64,
-    response_time_count: i64,
-    response_time_sum: i64,
-    min_response_time: Option<i32>,
-    max_response_time: Option<i32>,
-    response_time_histogram: Vec<u8>,
-    total_cost: String,
+/// Restricts a boxed query to some APIs, or to none if none is named.
+macro_rules! only_apis {
+    ($query:ident, $apis:ident) => {
+        if !$apis.is_empty() {
+            $query = $query.filter(dsl::api_name.eq_any($apis));
+        }
+    };
+}
+
+/// Whether the start of a period is in a window.
+macro_rules! within {
+    ($start:expr, $window:ident) => {
+        $start
+            .ge(HourBoundary($window.from))
+            .and($start.lt(HourBoundary($window.to)))
+    };
+}
+
+/// Declares the row, whose counts are in the roll-up under the same or the given names.
+macro_rules! row {
+    ($($column:ident = $first:ident $(. $rest:ident)?,)+) => {
+        #[derive(Debug, Insertable, Queryable, Selectable)]
+        #[diesel(table_name = usagectl_rollups, treat_none_as_default_value = false)]
+        struct Row {
+            aggregation_type: String,
+            scope: String,
+            api_name: String,
+            period_start: UtcTimestamp,
+            endpoint: String,
+            $($column: i64,)+
+            min_response_time: Option<i32>,
+            max_response_time: Option<i32>,
+            response_time_histogram: Vec<u8>,
+            total_cost: String,
+        }
+
+        impl Row {
+            fn new(
+                granularity: Granularity,
+                scope: Scope,
+                period: &ApiPeriod,
+                endpoint: &str,
+                rollup: &Rollup,
+            ) -> Row {
+                // No database holds more rows than a BIGINT counts.
+                let count = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+                let ms = |ms: u32| i32::try_from(ms).unwrap_or(i32::MAX);
+                Row {
+                    aggregation_type: granularity.as_str().to_owned(),
+                    scope: scope.as_str().to_owned(),
+                    api_name: period.api_name.clone(),
+                    period_start: period.start.into(),
+                    endpoint: endpoint.to_owned(),
+                    $($column: count(rollup.$first$(.$rest)?),)+
+                    min_response_time: rollup.response_times.min.map(ms),
+                    max_response_time: rollup.response_times.max.map(ms),
+                    response_time_histogram: rollup.response_times.histogram.encode(),
+                    total_cost: rollup.total_cost.to_string(),
+                }
+            }
+
+            fn read(&self) -> Result<Rollup, Damage> {
+                let ms = |ms: Option<i32>| ms.map(u32::try_from).transpose();
+                let mut rollup = Rollup::default();
+                $(rollup.$first$(.$rest)? = u64::try_from(self.$column)?;)+
+                rollup.response_times.min = ms(self.min_response_time)?;
+                rollup.response_times.max = ms(self.max_response_time)?;
+                rollup.response_times.histogram = Histogram::decode(&self.response_time_histogram)?;
+                rollup.total_cost = self.total_cost.parse()?;
+                Ok(rollup)
+            }
+        }
+    };
+}
+
+row! {
+    total_requests = total_requests,
+    success_count = success_count,
+    error_count = error_count,
+    cached_count = cached_count,
+    rate_limit_errors = errors.rate_limit,
+    timeout_errors = errors.timeout,
+    server_errors = errors.server,
+    client_errors = errors.client,
+    network_errors = errors.network,
+    other_errors = errors.other,
+    response_time_count = response_times.count,
+    response_time_sum = response_times.sum,
 }
 
 /// A stored roll-up with values that no version of this program writes.
@@ -74,7 +138,7 @@ impl From<Damaged> for Error {
 #[derive(Debug, thiserror::Error)]
 enum Damage {
     #[error("a negative number")]
-    Negative,
+    Negative(#[from] std::num::TryFromIntError),
     #[error(transparent)]
     Histogram(#[from] histogram::DecodeError),
     #[error("a cost that is {0}")]
@@ -82,77 +146,12 @@ enum Damage {
 }
 
 impl Row {
-    fn new(
-        granularity: Granularity,
-        scope: Scope,
-        period: &ApiPeriod,
-        endpoint: &str,
-        rollup: &Rollup,
-    ) -> Row {
-        // No database holds more rows than a BIGINT counts.
-        let count = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
-        let ms = |ms: Option<u32>| ms.map(|ms| i32::try_from(ms).unwrap_or(i32::MAX));
-        Row {
-            aggregation_type: granularity.as_str().to_owned(),
-            scope: scope.as_str().to_owned(),
-            api_name: period.api_name.clone(),
-            period_start: period.start.into(),
-            endpoint: endpoint.to_owned(),
-            total_requests: count(rollup.total_requests),
-            success_count: count(rollup.success_count),
-            error_count: count(rollup.error_count),
-            cached_count: count(rollup.cached_count),
-            rate_limit_errors: count(rollup.errors.rate_limit),
-            timeout_errors: count(rollup.errors.timeout),
-            server_errors: count(rollup.errors.server),
-            client_errors: count(rollup.errors.client),
-            network_errors: count(rollup.errors.network),
-            other_errors: count(rollup.errors.other),
-            response_time_count: count(rollup.response_times.count),
-            response_time_sum: count(rollup.response_times.sum),
-            min_response_time: ms(rollup.response_times.min),
-            max_response_time: ms(rollup.response_times.max),
-            response_time_histogram: rollup.response_times.histogram.encode(),
-            total_cost: rollup.total_cost.to_string(),
-        }
-    }
-
     fn rollup(&self) -> Result<Rollup, Damaged> {
         self.read().map_err(|damage| Damaged {
             api_name: self.api_name.clone(),
             granularity: self.aggregation_type.clone(),
             start: self.period_start.utc(),
             reason: damage.to_string(),
-        })
-    }
-
-    fn read(&self) -> Result<Rollup, Damage> {
-        let count = |number: i64| u64::try_from(number).map_err(|_| Damage::Negative);
-        let ms = |ms: Option<i32>| {
-            let ms = ms.map(|ms| u32::try_from(ms).map_err(|_| Damage::Negative));
-            ms.transpose()
-        };
-        Ok(Rollup {
-            total_requests: count(self.total_requests)?,
-            success_count: count(self.success_count)?,
-            error_count: count(self.error_count)?,
-            cached_count: count(self.cached_count)?,
-            errors: ErrorClasses {
-                rate_limit: count(self.rate_limit_errors)?,
-                timeout: count(self.timeout_errors)?,
-                server: count(self.server_errors)?,
-                client: count(self.client_errors)?,
-                network: count(self.network_errors)?,
-                other: count(self.other_errors)?,
-            },
-            response_times: ResponseTimes {
-                count: count(self.response_time_count)?,
-                sum: count(self.response_time_sum)?,
-                min: ms(self.min_response_time)?,
-                max: ms(self.max_response_time)?,
-                histogram: Histogram::decode(&self.response_time_histogram)?,
-            },
-            total_cost: self.total_cost.parse()?,
         })
     }
 }
@@ -194,8 +193,7 @@ pub fn for_each(
                 .filter(dsl::aggregation_type.eq(granularity.as_str()))
                 .filter(dsl::scope.eq_any(scopes.iter().map(|scope| scope.as_str())))
                 .filter(dsl::api_name.eq_any(apis.iter().copied()))
-                .filter(dsl::period_start.ge(HourBoundary(window.from)))
-                .filter(dsl::period_start.lt(HourBoundary(window.to)))
+                .filter(within!(dsl::period_start, window))
                 .select(Row::as_select())
         };
     }
@@ -214,18 +212,8 @@ pub fn for_each(
     Ok(())
 }
 
-/// The stored roll-ups of some APIs and periods.
-pub fn load(
-    db: &mut Db,
-    granularity: Granularity,
-    apis: &BTreeSet<&str>,
-    window: Window,
-) -> Result<BTreeMap<ApiPeriod, ApiRollup>, Error> {
-    gather(db, granularity, granularity, apis, window, Err)
-}
-
-/// As [`load`], of periods that are about to be replaced. A damaged one is empty, unlike any stored one, and so
-/// counts as changed.
+/// The stored roll-ups of periods that are about to be replaced. A damaged one is empty, unlike any stored one,
+/// and so counts as changed.
 pub fn load_to_replace(
     db: &mut Db,
     granularity: Granularity,
@@ -347,9 +335,7 @@ pub fn stale(
             .order((dsl::period_start, dsl::api_name))
             .limit(limit)
             .into_boxed();
-        if !apis.is_empty() {
-            rows = rows.filter(dsl::api_name.eq_any(apis));
-        }
+        only_apis!(rows, apis);
         rows.load(conn)
     })?;
     Ok(rows.into_iter().map(period).collect())
@@ -398,9 +384,7 @@ pub fn delete_stale(
                     .and(dsl::api_name.le(&last.api_name))),
             )
             .into_boxed();
-        if !apis.is_empty() {
-            done = done.filter(dsl::api_name.eq_any(apis));
-        }
+        only_apis!(done, apis);
         done.execute(conn)
     })?;
     Ok(())
@@ -413,9 +397,7 @@ pub fn count_stale(db: &mut Db, granularity: Granularity, apis: &[String]) -> Qu
         let mut rows = dsl::usagectl_stale_periods
             .filter(dsl::aggregation_type.eq(granularity.as_str()))
             .into_boxed();
-        if !apis.is_empty() {
-            rows = rows.filter(dsl::api_name.eq_any(apis));
-        }
+        only_apis!(rows, apis);
         rows.count().get_result(conn)
     })?;
     Ok(u64::try_from(count).unwrap_or(0))
@@ -431,12 +413,9 @@ pub fn list_stored_as_stale(db: &mut Db, window: Window, apis: &[String]) -> Que
                 .select((dsl::aggregation_type, dsl::period_start, dsl::api_name))
                 .filter(dsl::aggregation_type.eq(granularity.as_str()))
                 .filter(dsl::scope.eq(Scope::Api.as_str()))
-                .filter(dsl::period_start.ge(HourBoundary(whole.from)))
-                .filter(dsl::period_start.lt(HourBoundary(whole.to)))
+                .filter(within!(dsl::period_start, whole))
                 .into_boxed();
-            if !apis.is_empty() {
-                stored = stored.filter(dsl::api_name.eq_any(apis));
-            }
+            only_apis!(stored, apis);
             diesel::insert_into(usagectl_stale_periods::table)
                 .values(stored)
                 .into_columns((
@@ -462,8 +441,7 @@ pub fn stored_starts(
         .select(dsl::period_start)
         .filter(dsl::aggregation_type.eq(granularity.as_str()))
         .filter(dsl::scope.eq(Scope::Api.as_str()))
-        .filter(dsl::period_start.ge(HourBoundary(window.from)))
-        .filter(dsl::period_start.lt(HourBoundary(window.to)))
+        .filter(within!(dsl::period_start, window))
         .distinct()
         .load(conn))?;
     Ok(starts.into_iter().map(UtcTimestamp::utc).collect())
@@ -477,8 +455,7 @@ pub fn stale_in(db: &mut Db, window: Window) -> QueryResult<Vec<(Granularity, Ap
         let rows: Vec<(UtcTimestamp, String)> = on!(db, |conn| dsl::usagectl_stale_periods
             .select((dsl::period_start, dsl::api_name))
             .filter(dsl::aggregation_type.eq(granularity.as_str()))
-            .filter(dsl::period_start.ge(HourBoundary(window.from)))
-            .filter(dsl::period_start.lt(HourBoundary(window.to)))
+            .filter(within!(dsl::period_start, window))
             .load(conn))?;
         found.extend(rows.into_iter().map(|row| (granularity, period(row))));
     }

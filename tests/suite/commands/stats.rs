@@ -92,6 +92,12 @@ fn table_by_api_and_by_endpoint(#[values(Sqlite, Postgresql)] engine: Engine) {
         ");
     let wide = ["stats", "--wide", "--last", "2h"];
     assert_snapshot!(db.usagectl(wide).now("2026-01-30T15:00:00Z").run().success().stdout, @"
+        2026-01-30T13:00:00Z to 2026-01-30T15:00:00Z; one cell of TREND is 1 hour
+
+        API      REQUESTS  SUCCESS  ERRORS   RATE  RATE LIMIT  TIMEOUT  SERVER  CLIENT  NETWORK  OTHER    AVG  MIN  MAX  P50  P95  P99  COST  CACHED  TREND
+        finnhub        15       13       2  13.3%           1        1       1       0        0      0  81.33    0  200   60  200  200   0.4   26.7%  █▃
+        tmdb            9        9       0   0.0%           0        0       0       0        0      0     80    0  160   80  160  160     0   33.3%  █▂
+        all            24       22       2   8.3%           1        1       1       0        0      0  80.83    0  200   60  181  200   0.4   29.2%  █▂
         ");
 }
 
