@@ -1,33 +1,31 @@
-//! Asks a language model for the sentences of a recommendation: any endpoint that speaks OpenAI's chat completions.
+//! Asks a language model for the sentences of a recommendation, at any endpoint with OpenAI's chat completions.
 //!
-//! It is told which service, metric and kind it is about, and the names of the slots. No figure, plan, resource,
-//! id, note or name leaves the machine. What comes back is read by `domain::recommendation::verifier`; if that refuses
-//! it, the endpoint is asked once more, and then the template stands.
+//! The model receives the service, the metric, the kind of recommendation and the names of the slots. No figure, plan,
+//! resource, id, note or name is sent. Its answer is verified by `recommendation::prose::verifier`; a refused answer
+//! is requested once more.
 
 use std::time::{Duration, Instant};
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
+use serde_json::{Value, json};
 
-use crate::domain::metrics::names::{Metric, Service};
-use crate::domain::recommendation::Kind;
-use crate::domain::recommendation::prose::template::Story;
-use crate::domain::recommendation::prose::verifier::{Refusal, SENTENCE_LENGTH, SENTENCES};
+use crate::domain::recommendation::prose::story::{Slot, Story};
+use crate::domain::recommendation::prose::verifier::{Refusal, SENTENCE_LENGTH, SENTENCES, render};
 use crate::http::{BadUrl, Client, Limit, Policy, Request, Secret, Url};
 
-/// More than eight sentences need a tenth of it.
-const LARGEST_ANSWER: u64 = 64 << 10;
+/// Ten times the size of eight sentences.
+const MAX_ANSWER_BYTES: u64 = 64 << 10;
 
-/// What eight sentences and their JSON may come to.
-const MOST_TOKENS: u32 = 800;
+/// Enough for eight sentences and their JSON.
+const MAX_TOKENS: u32 = 800;
 
-/// Where to ask, and whom.
+/// An endpoint and its model.
 #[derive(Debug)]
 pub struct Endpoint {
-    /// Up to and without `/chat/completions`.
+    /// The URL without `/chat/completions`.
     pub base: Url,
-    /// As the endpoint calls it.
     pub model: String,
-    /// Shown as a bearer token, if there is one.
+    /// Sent as a bearer token.
     pub key: Option<Secret>,
     /// For both attempts together.
     pub timeout: Duration,
@@ -36,75 +34,32 @@ pub struct Endpoint {
 #[derive(Serialize)]
 struct Body<'a> {
     model: &'a str,
-    messages: Vec<Message<'a>>,
+    messages: Vec<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
     temperature: Option<f32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     max_tokens: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    response_format: Option<serde_json::Value>,
+    response_format: Option<Value>,
 }
 
-#[derive(Serialize)]
-struct Message<'a> {
-    role: &'a str,
-    content: String,
-}
-
-/// All that a model is told of a recommendation.
-#[derive(Serialize)]
-struct Subject {
-    service: Service,
-    metric: Metric,
-    kind: Kind,
-    slots: Vec<SubjectSlot>,
-}
-
-#[derive(Serialize)]
-struct SubjectSlot {
-    name: &'static str,
-    meaning: &'static str,
-    required: bool,
-}
-
-#[derive(Deserialize)]
-struct Completion {
-    choices: Vec<CompletionChoice>,
-}
-
-#[derive(Deserialize)]
-struct CompletionChoice {
-    message: CompletionMessage,
-}
-
-#[derive(Deserialize)]
-struct CompletionMessage {
-    content: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Written {
-    sentences: Vec<String>,
-}
-
-/// Why an attempt came to nothing.
-enum Trouble {
-    /// There was no answer, and asking again would take as long.
-    Silent(String),
-    /// The endpoint does not take the request as it is.
+/// Why an attempt failed.
+enum Failure {
+    /// No answer; a second attempt would take as long.
+    NoAnswer(String),
+    /// The endpoint does not support the request.
     Unsupported(String),
-    /// What it wrote is no JSON of ours.
+    /// The answer is not the requested JSON.
     Unreadable,
-    /// What it wrote may not be said.
     Refused(Refusal),
 }
 
-impl Trouble {
+impl Failure {
     fn reason(&self) -> String {
         match self {
-            Trouble::Silent(reason) | Trouble::Unsupported(reason) => reason.clone(),
-            Trouble::Unreadable => "the answer is not the JSON that was asked for".to_owned(),
-            Trouble::Refused(refusal) => refusal.to_string(),
+            Failure::NoAnswer(reason) | Failure::Unsupported(reason) => reason.clone(),
+            Failure::Unreadable => "the answer is not the requested JSON".to_owned(),
+            Failure::Refused(refusal) => refusal.to_string(),
         }
     }
 }
@@ -113,13 +68,11 @@ impl Trouble {
 pub fn ask(endpoint: &Endpoint, story: &Story) -> Result<String, String> {
     let deadline = Instant::now() + endpoint.timeout;
     let first = match attempt(endpoint, story, None, endpoint.timeout) {
-        Err(trouble @ (Trouble::Unsupported(_) | Trouble::Unreadable | Trouble::Refused(_))) => {
-            trouble
-        }
-        settled => return settled.map_err(|trouble| trouble.reason()),
+        Ok(text) => return Ok(text),
+        Err(failure) => failure,
     };
     let left = deadline.saturating_duration_since(Instant::now());
-    if left.is_zero() {
+    if left.is_zero() || matches!(first, Failure::NoAnswer(_)) {
         return Err(first.reason());
     }
     attempt(endpoint, story, Some(&first), left).map_err(|second| second.reason())
@@ -128,100 +81,81 @@ pub fn ask(endpoint: &Endpoint, story: &Story) -> Result<String, String> {
 fn attempt(
     endpoint: &Endpoint,
     story: &Story,
-    before: Option<&Trouble>,
+    before: Option<&Failure>,
     timeout: Duration,
-) -> Result<String, Trouble> {
-    let silent = |reason: String| Trouble::Silent(reason);
+) -> Result<String, Failure> {
     let client = Client::new(Policy {
         total: timeout,
-        response: Limit::Whole(LARGEST_ANSWER),
+        response: Limit::Whole(MAX_ANSWER_BYTES),
         ..Policy::default()
     });
-    let url = url(endpoint).map_err(|error| silent(error.to_string()))?;
-    let body = body(endpoint, story, before).map_err(|error| silent(error.to_string()))?;
+    let no_answer = |error: &dyn std::error::Error| Failure::NoAnswer(error.to_string());
+    let url = url(endpoint).map_err(|error| no_answer(&error))?;
+    let body = body(endpoint, story, before);
+    let body = serde_json::to_vec(&body).map_err(|error| no_answer(&error))?;
     let mut request = Request::post_json(url, body);
     if let Some(key) = &endpoint.key {
         request = request.bearer(key);
     }
-    let answer = client
-        .send(request)
-        .map_err(|error| silent(error.to_string()))?;
+    let answer = client.send(request).map_err(|error| no_answer(&error))?;
     if !answer.is_success() {
         let reason = format!("{} answered with status {}", endpoint.base, answer.status);
         return Err(match answer.status {
-            400 | 422 => Trouble::Unsupported(reason),
-            _ => Trouble::Silent(reason),
+            400 | 422 => Failure::Unsupported(reason),
+            _ => Failure::NoAnswer(reason),
         });
     }
-    let sentences = sentences(&answer.body).ok_or(Trouble::Unreadable)?;
-    story.tell(&sentences).map_err(Trouble::Refused)
+    let sentences = sentences(&answer.body).ok_or(Failure::Unreadable)?;
+    render(&sentences, story).map_err(Failure::Refused)
 }
 
-/// The request as it would be sent, for people; the key is named and not shown.
-pub fn dry_run(endpoint: &Endpoint, story: &Story, key: Option<&str>) -> Result<String, BadUrl> {
-    let url = url(endpoint)?;
-    let body = body(endpoint, story, None).unwrap_or_default();
-    let key = key.map_or(String::new(), |name| {
-        format!("Authorization: Bearer (the value of {name})\n")
-    });
-    Ok(format!(
-        "POST {}\nContent-Type: application/json\n{key}\n{}\n",
-        url.without_query(),
-        String::from_utf8_lossy(&body)
-    ))
+/// The URL and the body of the first request.
+pub fn request(endpoint: &Endpoint, story: &Story) -> Result<(String, String), RequestError> {
+    let url = url(endpoint)?.without_query();
+    let body = serde_json::to_string(&body(endpoint, story, None))?;
+    Ok((url, body))
+}
+
+/// Why a request cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum RequestError {
+    #[error(transparent)]
+    Url(#[from] BadUrl),
+    #[error(transparent)]
+    Json(#[from] serde_json::Error),
 }
 
 fn url(endpoint: &Endpoint) -> Result<Url, BadUrl> {
     endpoint.base.join("/chat/completions")
 }
 
-/// The body; on the second attempt with what was wrong, or without what the endpoint does not take.
-fn body(
-    endpoint: &Endpoint,
-    story: &Story,
-    before: Option<&Trouble>,
-) -> Result<Vec<u8>, serde_json::Error> {
-    let subject = Subject {
-        service: story.service,
-        metric: story.metric,
-        kind: story.kind,
-        slots: story
-            .slots
-            .iter()
-            .map(|slot| SubjectSlot {
-                name: slot.name,
-                meaning: slot.meaning,
-                required: slot.required,
-            })
-            .collect(),
-    };
+/// The body; for the second attempt with the fault of the first, or without what the endpoint does not support.
+fn body<'a>(endpoint: &'a Endpoint, story: &Story, before: Option<&Failure>) -> Body<'a> {
+    let slot = |slot: &Slot| json!({ "name": slot.name, "meaning": slot.meaning, "required": slot.required });
+    let subject = json!({
+        "service": story.service,
+        "metric": story.metric,
+        "kind": story.kind,
+        "slots": story.slots.iter().map(slot).collect::<Vec<_>>(),
+    });
+    let message = |role: &str, content: String| json!({ "role": role, "content": content });
     let mut messages = vec![
-        Message {
-            role: "system",
-            content: rules(),
-        },
-        Message {
-            role: "user",
-            content: serde_json::to_string(&subject)?,
-        },
+        message("system", rules()),
+        message("user", subject.to_string()),
     ];
-    if let Some(trouble @ (Trouble::Unreadable | Trouble::Refused(_))) = before {
-        messages.push(Message {
-            role: "user",
-            content: format!(
-                "Your last answer was refused: {}. Write it anew.",
-                trouble.reason()
-            ),
-        });
+    if let Some(failure @ (Failure::Unreadable | Failure::Refused(_))) = before {
+        let reason = failure.reason();
+        let correction = format!("Your last answer was refused: {reason}. Write a new one.");
+        messages.push(message("user", correction));
     }
-    let bare = matches!(before, Some(Trouble::Unsupported(_)));
-    serde_json::to_vec(&Body {
+    let bare = matches!(before, Some(Failure::Unsupported(_)));
+    Body {
         model: &endpoint.model,
         messages,
         temperature: (!bare).then_some(0.0),
-        max_tokens: (!bare).then_some(MOST_TOKENS),
+        max_tokens: (!bare).then_some(MAX_TOKENS),
         response_format: (!bare).then(response_format),
-    })
+    }
 }
 
 fn rules() -> String {
@@ -229,19 +163,19 @@ fn rules() -> String {
         "You write a short notice in plain English, for the people who run a service, about how it uses its plan. \
          You see no figures: you write sentences with slots such as {{{{usage}}}}, and a program replaces each slot \
          with a phrase. Answer with JSON only: {{\"sentences\": [\"...\"]}}. The rules: \
-         1. Use only the slots in the list, by their names in double braces, set apart by spaces. Use every slot that \
-         is required. \
+         1. Use only the slots in the list, by their names in double braces, set apart by spaces. Use every required \
+         slot. \
          2. Write no digits, number words, units, times, dates, currencies or percent signs. \
          3. Each sentence begins with a capital letter or a slot, has no other capital letter, and ends with its only \
          full stop. Use only the letters a to z and , ; : ( ) ' - and no names or abbreviations. \
-         4. Negate nothing. Claim nothing as certain: say `may`, `could` or `is expected to`. \
-         5. Whether the use rises, how near the limit is, what it costs and how urgent it is, only slots may say. \
+         4. Negate nothing. Claim nothing as certain: write `may`, `could` or `is expected to`. \
+         5. Only slots may state whether usage rises, how near the limit is, costs and urgency. \
          6. At most {SENTENCES} sentences of at most {SENTENCE_LENGTH} characters each."
     )
 }
 
-fn response_format() -> serde_json::Value {
-    serde_json::json!({
+fn response_format() -> Value {
+    json!({
         "type": "json_schema",
         "json_schema": {
             "name": "notice",
@@ -258,14 +192,14 @@ fn response_format() -> serde_json::Value {
     })
 }
 
-/// The sentences in an answer. Some models put a fence or their thoughts around the JSON.
+/// The sentences in an answer. Some models put a code fence or their reasoning around the JSON.
 fn sentences(answer: &[u8]) -> Option<Vec<String>> {
-    let completion: Completion = serde_json::from_slice(answer).ok()?;
-    let content = completion.choices.into_iter().next()?.message.content?;
+    let completion: Value = serde_json::from_slice(answer).ok()?;
+    let content = completion.pointer("/choices/0/message/content")?.as_str()?;
     let begin = content.get(..content.find("\"sentences\"")?)?.rfind('{')?;
     let json = content.get(begin..=content.rfind('}')?)?;
-    let written: Written = serde_json::from_str(json).ok()?;
-    Some(written.sentences)
+    let mut answer: Value = serde_json::from_str(json).ok()?;
+    serde_json::from_value(answer.get_mut("sentences")?.take()).ok()
 }
 
 #[cfg(test)]
@@ -278,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn sentences_are_found_in_what_models_put_around_them() {
+    fn sentences_are_extracted_from_surrounding_text() {
         let bare = "{\"sentences\": [\"It is so.\"]}";
         for content in [
             bare.to_owned(),

@@ -531,3 +531,4 @@ diesel::table! {
 
 diesel::allow_tables_to_appear_in_same_query!(api_usage, usagectl_odd_timestamps);
 diesel::allow_tables_to_appear_in_same_query!(api_usage_aggregates, usagectl_rollups);
+diesel::allow_tables_to_appear_in_same_query!(upgrade_recommendation, usagectl_recommendations);

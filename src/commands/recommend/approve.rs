@@ -2,29 +2,28 @@
 
 use clap::Args;
 
-use super::transition::{self, MoveArgs, WhyArgs};
+use super::transition::{self, MoveArgs};
+use crate::args::Note;
 use crate::context::Context;
 use crate::domain::metrics::names::Status;
 use crate::error::{Outcome, Result};
 
-/// Decide that a recommendation shall be done
+/// Approve a recommendation
 ///
-/// From REVIEWED to APPROVED. From then on its figures stay as they are: they are what was decided by. What nobody
-/// has reviewed is approved in one step only where the input `single_reviewer` is `true`; both steps are then
-/// written down.
+/// Moves it from REVIEWED to APPROVED and freezes its figures as the basis of the decision. If the input
+/// `single_reviewer` is true, a PENDING recommendation is reviewed and approved in one go; both moves are recorded.
 #[derive(Args, Debug)]
 #[command(
     after_help = "Example: usagectl --database-url sqlite:usage.db recommend approve 019c0d2e --by ann"
 )]
 pub struct ApproveArgs {
     #[command(flatten)]
-    step: MoveArgs,
+    target: MoveArgs,
     #[command(flatten)]
-    why: WhyArgs,
+    note: Note,
 }
 
-/// Moves it.
 pub fn run(context: &mut Context, args: ApproveArgs) -> Result<Outcome> {
-    let note = args.why.note.as_deref();
-    transition::run(context, &args.step, Some(Status::Approved), note, None)
+    let note = args.note.note.as_deref();
+    transition::run(context, &args.target, Some(Status::Approved), note, None)
 }

@@ -3,28 +3,29 @@
 use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
 use clap::Args;
 
-use super::transition::{self, MoveArgs, RequiredWhyArgs};
-use crate::args::parse_instant;
+use super::transition::{self, MoveArgs};
+use crate::args::{RequiredNote, parse_instant};
 use crate::context::Context;
+use crate::domain::format;
 use crate::domain::metrics::names::Status;
 use crate::error::{Error, Outcome, Result};
 
-/// Decide that a recommendation shall not be done
+/// Dismiss a recommendation
 ///
-/// From PENDING, REVIEWED or APPROVED to DISMISSED. It comes back by itself when it is more urgent than it is now,
-/// and with --until also when that day has come and its reason still holds.
+/// Moves it from PENDING, REVIEWED or APPROVED to DISMISSED. It reopens automatically when its priority rises, and
+/// with --until also when that time has passed and its condition persists.
 #[derive(Args, Debug)]
 #[command(
     after_help = "Example: usagectl --database-url sqlite:usage.db recommend dismiss 019c0d2e --note \"clean-up planned\" --until 2026-03-01"
 )]
 pub struct DismissArgs {
     #[command(flatten)]
-    step: MoveArgs,
+    target: MoveArgs,
     #[command(flatten)]
-    why: RequiredWhyArgs,
+    note: RequiredNote,
 
-    /// Only until this day (UTC) or moment (RFC 3339)
-    #[arg(long, value_name = "DATE", value_parser = parse_day)]
+    /// End of the dismissal: a date (UTC) or an RFC 3339 time
+    #[arg(long, value_name = "TIME", value_parser = parse_day)]
     until: Option<DateTime<Utc>>,
 }
 
@@ -32,21 +33,22 @@ fn parse_day(text: &str) -> Result<DateTime<Utc>, String> {
     match text.parse::<NaiveDate>() {
         Ok(day) => Ok(day.and_time(NaiveTime::MIN).and_utc()),
         Err(_) => parse_instant(text)
-            .map_err(|_| "not a day such as 2026-03-01, nor an RFC 3339 time".to_owned()),
+            .map_err(|_| "expected a date such as 2026-03-01 or an RFC 3339 time".to_owned()),
     }
 }
 
-/// Moves it.
 pub fn run(context: &mut Context, args: DismissArgs) -> Result<Outcome> {
-    if args.until.is_some_and(|until| until <= context.now) {
-        return Err(
-            Error::usage("--until is not in the future").with_next("give a later day, or none")
+    if let Some(until) = args.until.filter(|until| *until <= context.now) {
+        let message = format!(
+            "invalid --until {}: expected a time in the future",
+            format::time(until)
         );
+        return Err(Error::usage(message).with_next("usagectl recommend dismiss --help"));
     }
-    let note = Some(args.why.note.as_str());
+    let note = Some(args.note.note.as_str());
     transition::run(
         context,
-        &args.step,
+        &args.target,
         Some(Status::Dismissed),
         note,
         args.until,

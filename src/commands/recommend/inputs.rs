@@ -1,20 +1,20 @@
-//! `recommend inputs`: what only the user knows.
+//! `recommend inputs`.
 
 use clap::{Args, Subcommand};
 
-use crate::context::{Context, current_user};
+use crate::args::Author;
+use crate::context::Context;
 use crate::domain::metrics::names::Service;
-use crate::domain::named::Named;
-use crate::domain::recommendation::inputs::{Given, Name};
+use crate::domain::recommendation::inputs::{InputName, StoredInput};
 use crate::error::{Error, Exit, Outcome, Result};
-use crate::output::recommend::inputs::Inputs;
+use crate::output::recommend::inputs::{InputChange, Inputs};
 use crate::store::db::Access;
 use crate::store::recommendation::inputs;
 
-/// Say what only you know, and see what that would tell
+/// Manage business inputs, such as the revenue of an hour
 ///
-/// Without a subcommand: every input with its value, or with what would be known if it were given. Nothing is
-/// assumed in its place.
+/// Without a subcommand, lists all inputs and the figures they are used for. Figures whose inputs are not set stay
+/// unknown.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   usagectl --database-url sqlite:usage.db recommend inputs
@@ -30,44 +30,47 @@ enum InputsCommand {
     Remove(RemoveArgs),
 }
 
-/// Give an input
+/// Set an input
 ///
-/// revenue_per_hour (US dollars), affected_fraction (0 to 1), time_to_fix_hours, tolerance (0 to 1) or
-/// single_reviewer (true or false). What is given for a service goes before what is given for all.
+/// Inputs: revenue_per_hour (US dollars), affected_fraction (0 to 1), time_to_fix_hours, tolerance (0 to 1) and
+/// single_reviewer (true or false). An input for a service takes precedence over one for all services. The next
+/// `usagectl recommend run` applies it.
 #[derive(Args, Debug)]
 #[command(
     after_help = "Example: usagectl --database-url sqlite:usage.db recommend inputs set tolerance 0.02"
 )]
 struct SetArgs {
-    /// Which
+    /// Name
     #[arg(value_name = "NAME")]
-    name: Name,
+    name: InputName,
 
-    /// For this service only
+    /// Only for this service
     #[arg(long, value_name = "SERVICE")]
     service: Option<Service>,
 
-    /// Its value
+    #[command(flatten)]
+    author: Author,
+
+    /// Value
     #[arg(value_name = "VALUE")]
     value: String,
 }
 
-/// Take an input back
+/// Remove an input
 #[derive(Args, Debug)]
 #[command(
     after_help = "Example: usagectl --database-url sqlite:usage.db recommend inputs remove tolerance"
 )]
 struct RemoveArgs {
-    /// Which
+    /// Name
     #[arg(value_name = "NAME")]
-    name: Name,
+    name: InputName,
 
-    /// The one for this service
+    /// Remove the one for this service
     #[arg(long, value_name = "SERVICE")]
     service: Option<Service>,
 }
 
-/// Lists, gives or takes back.
 pub fn run(context: &mut Context, args: InputsArgs) -> Result<Outcome> {
     match args.command {
         None => list(context),
@@ -78,39 +81,48 @@ pub fn run(context: &mut Context, args: InputsArgs) -> Result<Outcome> {
 
 fn list(context: &mut Context) -> Result<Outcome> {
     let mut db = context.open(Access::Read)?;
-    let given = inputs::all(&mut db)?;
-    context.answer(&Inputs { given })?;
+    let stored = inputs::all(&mut db)?;
+    context.answer(&Inputs::new(&stored))?;
     Ok(Outcome::DONE)
 }
 
 fn set(context: &mut Context, args: SetArgs) -> Result<Outcome> {
-    let value = args.name.check(&args.value).map_err(|refused| {
-        Error::usage(refused).with_next("usagectl recommend inputs set --help")
+    let value = args.name.parse(&args.value).map_err(|invalid| {
+        Error::usage(invalid).with_next("usagectl recommend inputs set --help")
     })?;
     let mut db = context.open(Access::Write)?;
-    let given = Given {
+    let input = StoredInput {
         name: args.name.to_string(),
         service: args.service,
         value,
-        updated_by: current_user(),
+        updated_by: args.author.name(),
     };
     let now = context.now;
-    db.write_tx(|db| inputs::set(db, &given, now))?;
-    context.info("the next `usagectl recommend run` makes use of it");
-    context.answer(&Inputs { given: vec![given] })?;
+    db.write_tx(|db| inputs::upsert(db, &input, now))?;
+    context.answer(&InputChange {
+        input: args.name,
+        service: args.service,
+        value: Some(input.value),
+        updated_by: Some(input.updated_by),
+    })?;
     Ok(Outcome::DONE)
 }
 
 fn remove(context: &mut Context, args: &RemoveArgs) -> Result<Outcome> {
     let mut db = context.open(Access::Write)?;
-    let removed = db.write_tx(|db| inputs::remove(db, args.name.as_str(), args.service))?;
-    if removed {
-        context.info(format_args!("{} is not given any more", args.name));
-        return Ok(Outcome::DONE);
+    let existed = db.write_tx(|db| inputs::remove(db, args.name, args.service))?;
+    if !existed {
+        let message = match args.service {
+            None => format!("{} is not set for all services", args.name),
+            Some(service) => format!("{} is not set for {service}", args.name),
+        };
+        return Err(Error::message(Exit::Failed, message).with_next("usagectl recommend inputs"));
     }
-    let message = match args.service {
-        None => format!("{} was not given for all services", args.name),
-        Some(service) => format!("{} was not given for {service}", args.name),
-    };
-    Err(Error::message(Exit::Failed, message).with_next("usagectl recommend inputs"))
+    context.answer(&InputChange {
+        input: args.name,
+        service: args.service,
+        value: None,
+        updated_by: None,
+    })?;
+    Ok(Outcome::DONE)
 }

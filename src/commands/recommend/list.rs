@@ -1,4 +1,4 @@
-//! `recommend list`: the recommendations, the most urgent first.
+//! `recommend list`.
 
 use clap::Args;
 
@@ -10,40 +10,38 @@ use crate::output::recommend::list::List;
 use crate::store::db::Access;
 use crate::store::recommendation::recommendations;
 
-/// List recommendations, the most urgent first
+/// List recommendations by priority
 ///
-/// Those that are open, unless --status or --all asks for others: PENDING, REVIEWED and APPROVED.
+/// Lists open recommendations (PENDING, REVIEWED, APPROVED) unless --status or --all is given.
 #[derive(Args, Debug)]
 #[command(
     after_help = "Example: usagectl --database-url sqlite:usage.db recommend list --status PENDING"
 )]
 pub struct ListArgs {
-    /// Only those of this status; may be given several times
+    /// Only this status; repeat for more
     #[arg(long = "status", value_name = "STATUS", conflicts_with = "all")]
     statuses: Vec<Status>,
 
-    /// Only those of this service
+    /// Only this service
     #[arg(long, value_name = "SERVICE")]
     service: Option<Service>,
 
-    /// Also those that are done, dismissed or expired
+    /// Include implemented, dismissed and expired ones
     #[arg(long)]
     all: bool,
 }
 
-/// Reads and lists.
 pub fn run(context: &mut Context, args: ListArgs) -> Result<Outcome> {
     let mut db = context.open(Access::Read)?;
-    let all = db.read_tx(recommendations::all)?;
-    let ids: Vec<String> = all.iter().map(|one| one.id.clone()).collect();
-    let wanted = |status: Status| match args.statuses.as_slice() {
+    let mut recommendations = recommendations::all(&mut db)?;
+    let ids: Vec<String> = recommendations.iter().map(|it| it.id.clone()).collect();
+    let is_wanted = |status: Status| match args.statuses.as_slice() {
         [] => args.all || is_open(status),
         statuses => statuses.contains(&status),
     };
-    let mut recommendations: Vec<_> = all
-        .into_iter()
-        .filter(|one| wanted(one.status) && args.service.is_none_or(|s| s == one.service))
-        .collect();
+    recommendations.retain(|it| {
+        is_wanted(it.status) && args.service.is_none_or(|service| service == it.service)
+    });
     recommendations.sort_by(by_urgency);
     context.answer(&List {
         recommendations,

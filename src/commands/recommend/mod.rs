@@ -1,11 +1,10 @@
-//! `recommend`: what to upgrade, why, at what price, and what became of it.
+//! `recommend`: upgrade recommendations and their life cycle.
 
 pub mod ai;
 pub mod approve;
 pub mod backtest;
 pub mod dismiss;
 pub mod forecast;
-mod gather;
 pub mod history;
 pub mod implement;
 pub mod inputs;
@@ -26,9 +25,9 @@ use crate::output::printable;
 use crate::store::db::Db;
 use crate::store::recommendation::recommendations;
 
-/// Recommend what to upgrade, from measurements and published prices
+/// Recommend plan changes from forecasts and published prices
 ///
-/// Without a subcommand: the open recommendations, the most urgent first.
+/// Without a subcommand, lists the open recommendations.
 #[derive(Args, Debug)]
 #[command(after_help = "Example: usagectl --database-url sqlite:usage.db recommend")]
 #[command(args_conflicts_with_subcommands = true)]
@@ -37,6 +36,14 @@ pub struct RecommendArgs {
     command: Option<RecommendCommand>,
     #[command(flatten)]
     list: list::ListArgs,
+}
+
+/// The recommendation that a command is about.
+#[derive(Args, Debug)]
+pub struct IdArg {
+    /// Id of the recommendation, or a unique prefix of it
+    #[arg(value_name = "ID")]
+    pub id: String,
 }
 
 #[derive(Debug, Subcommand)]
@@ -56,7 +63,6 @@ enum RecommendCommand {
     Backtest(backtest::BacktestArgs),
 }
 
-/// Runs the subcommand.
 pub fn run(context: &mut Context, args: RecommendArgs) -> Result<Outcome> {
     match args.command {
         None => list::run(context, args.list),
@@ -76,17 +82,20 @@ pub fn run(context: &mut Context, args: RecommendArgs) -> Result<Outcome> {
     }
 }
 
-/// The one recommendation whose id this is, or begins so.
+/// Finds the recommendation with this id or unique prefix.
 fn one(db: &mut Db, id: &str) -> Result<Recommendation> {
     let mut found = match id {
-        // Every id begins with nothing, and whoever said nothing meant none.
+        // Every id starts with the empty text.
         "" => Vec::new(),
-        _ => recommendations::find(db, id)?,
+        _ => recommendations::find_by_prefix(db, id)?,
     };
     let message = match found.len() {
         1 => return Ok(found.remove(0)),
-        0 => format!("there is no recommendation `{}`", printable(id)),
-        count => format!("{count} recommendations begin with `{}`", printable(id)),
+        0 => format!("no recommendation has the id `{}`", printable(id)),
+        count => format!(
+            "{count} recommendations have an id that starts with `{}`",
+            printable(id)
+        ),
     };
     Err(Error::message(Exit::Failed, message).with_next("usagectl recommend list --all"))
 }

@@ -2,25 +2,26 @@
 
 use clap::Args;
 
-use super::transition::{self, MoveArgs, RequiredWhyArgs};
+use super::transition::{self, MoveArgs};
+use crate::args::RequiredNote;
 use crate::context::Context;
 use crate::error::{Outcome, Result};
 
-/// Write something into the history of a recommendation
+/// Add a note to the history of a recommendation
 ///
-/// Whatever its status, which stays.
+/// The status does not change.
 #[derive(Args, Debug)]
 #[command(
     after_help = "Example: usagectl --database-url sqlite:usage.db recommend note 019c0d2e --note \"asked the provider\""
 )]
 pub struct NoteArgs {
     #[command(flatten)]
-    step: MoveArgs,
+    target: MoveArgs,
     #[command(flatten)]
-    why: RequiredWhyArgs,
+    note: RequiredNote,
 }
 
-/// Notes it.
 pub fn run(context: &mut Context, args: NoteArgs) -> Result<Outcome> {
-    transition::run(context, &args.step, None, Some(&args.why.note), None)
+    let note = Some(args.note.note.as_str());
+    transition::run(context, &args.target, None, note, None)
 }

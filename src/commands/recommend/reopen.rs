@@ -2,28 +2,28 @@
 
 use clap::Args;
 
-use super::transition::{self, MoveArgs, RequiredWhyArgs};
+use super::transition::{self, MoveArgs};
+use crate::args::RequiredNote;
 use crate::context::Context;
 use crate::domain::metrics::names::Status;
 use crate::error::{Outcome, Result};
 
-/// Bring back what was dismissed or has expired
+/// Reopen a dismissed or expired recommendation
 ///
-/// From DISMISSED or EXPIRED to PENDING, as the same recommendation. If another one that is open answers the
-/// same question, that one stands.
+/// Moves it from DISMISSED or EXPIRED to PENDING. Refused while another open recommendation answers the same
+/// question.
 #[derive(Args, Debug)]
 #[command(
     after_help = "Example: usagectl --database-url sqlite:usage.db recommend reopen 019c0d2e --note \"the contract ended\""
 )]
 pub struct ReopenArgs {
     #[command(flatten)]
-    step: MoveArgs,
+    target: MoveArgs,
     #[command(flatten)]
-    why: RequiredWhyArgs,
+    note: RequiredNote,
 }
 
-/// Moves it.
 pub fn run(context: &mut Context, args: ReopenArgs) -> Result<Outcome> {
-    let note = Some(args.why.note.as_str());
-    transition::run(context, &args.step, Some(Status::Pending), note, None)
+    let note = Some(args.note.note.as_str());
+    transition::run(context, &args.target, Some(Status::Pending), note, None)
 }

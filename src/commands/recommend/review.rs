@@ -2,28 +2,28 @@
 
 use clap::Args;
 
-use super::transition::{self, MoveArgs, WhyArgs};
+use super::transition::{self, MoveArgs};
+use crate::args::Note;
 use crate::context::Context;
 use crate::domain::metrics::names::Status;
 use crate::error::{Outcome, Result};
 
-/// Say that somebody has looked at a recommendation
+/// Mark a recommendation as reviewed
 ///
-/// From PENDING to REVIEWED; also from APPROVED, which withdraws the approval. While it is REVIEWED its figures
-/// are still refreshed, and if they change materially it is PENDING again.
+/// Moves it from PENDING to REVIEWED, or from APPROVED back to REVIEWED to withdraw the approval. Its figures are
+/// still refreshed; if they change materially, it becomes PENDING again.
 #[derive(Args, Debug)]
 #[command(
     after_help = "Example: usagectl --database-url sqlite:usage.db recommend review 019c0d2e --by ann"
 )]
 pub struct ReviewArgs {
     #[command(flatten)]
-    step: MoveArgs,
+    target: MoveArgs,
     #[command(flatten)]
-    why: WhyArgs,
+    note: Note,
 }
 
-/// Moves it.
 pub fn run(context: &mut Context, args: ReviewArgs) -> Result<Outcome> {
-    let note = args.why.note.as_deref();
-    transition::run(context, &args.step, Some(Status::Reviewed), note, None)
+    let note = args.note.note.as_deref();
+    transition::run(context, &args.target, Some(Status::Reviewed), note, None)
 }

@@ -1,206 +1,153 @@
-//! `recommend run`: judges every limit, and keeps the recommendations true.
+//! `recommend run`: assesses every limit, and reconciles the stored recommendations.
 
-use std::time::Duration;
-
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use clap::Args;
-use diesel::result::{DatabaseErrorKind, Error as DieselError};
 
-use super::gather::{Gathered, Judged, gather};
-use crate::args::parse_duration;
+use crate::args::LockWait;
 use crate::context::Context;
+use crate::domain::recommendation::Recommendation;
 use crate::domain::recommendation::assess::Assessment;
-use crate::domain::recommendation::reconcile;
 use crate::domain::recommendation::reconcile::{
-    Step, moved_by_application, outcome, plan_changed, unseen,
+    Update, moved_by_application, reconcile, reconcile_rest,
 };
-use crate::domain::recommendation::{Recommendation, is_open};
-use crate::error::{Error, Exit, Outcome, Result};
-use crate::output::recommend::run::{Line, Run, Silence};
+use crate::domain::recommendation::snapshot::Snapshot;
+use crate::error::{Outcome, Result};
+use crate::output::recommend::run::{Run, Unknown};
 use crate::store::db::{Access, Db};
 use crate::store::lock::{RunKind, RunLock};
 use crate::store::metrics::days;
-use crate::store::recommendation::{history, recommendations};
+use crate::store::plans::{catalogues, limits, selections};
+use crate::store::recommendation::write::{Aborted, retry, write};
+use crate::store::recommendation::{inputs, recommendations};
 
-/// Judge every limit, and make, refresh or end recommendations
+/// Days of history that are read; forecasts use fewer.
+const HISTORY: TimeDelta = TimeDelta::days(400);
+
+/// Assess all limits, and create, refresh or expire recommendations
 ///
-/// Where a metric is likely to reach its limit within 30 days, or to exceed it in this billing period, or is
-/// critical already, all plans of the provider are compared by what they cost in the same simulated cases, and
-/// the one that costs least of those that are large enough is recommended. Where a smaller one surely does, that
-/// is.
+/// A limit that is critical, likely to be reached within 30 days, or likely to be exceeded in this billing period
+/// gets a recommendation: the cheapest plan of the provider that is large enough in the simulated cases. A smaller
+/// plan is recommended where one is certain to suffice.
 ///
-/// One question has one open answer: running it again refreshes what is there, and writes into the history
-/// only what matters. Figures of what is approved stay as they are. What the application or a person decided
-/// stands.
+/// A question has one open answer. Later runs refresh it and record only material changes in the history. The
+/// figures of an approved recommendation are frozen. Decisions by people and by the application are kept.
 ///
-/// Cron may run it every 15 minutes, after `usagectl collect run`.
+/// Run it from cron after `usagectl collect run`, for example every 15 minutes.
 #[derive(Args, Debug)]
 #[command(after_help = "Example: usagectl --database-url sqlite:usage.db recommend run --dry-run")]
 pub struct RunArgs {
-    /// Say what would be done, and change no recommendation
+    /// Show the result without writing recommendations
     #[arg(long)]
     dry_run: bool,
 
-    /// How long to wait for another run to end
-    #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "0s")]
-    lock_wait: Duration,
+    #[command(flatten)]
+    wait: LockWait,
 }
 
-/// Judges, writes and answers.
 pub fn run(context: &mut Context, args: RunArgs) -> Result<Outcome> {
     let url = context.database_url(false)?;
     let mut db = context.open_migrated(&url, Access::Write)?;
-    let _lock = match args.dry_run {
-        true => None,
-        false => Some(RunLock::acquire(&url, RunKind::Recommend, args.lock_wait)?),
+    let _lock = if args.dry_run {
+        None
+    } else {
+        let wait = args.wait.lock_wait;
+        Some(RunLock::acquire(&url, RunKind::Recommend, wait)?)
     };
-    // The days are made from the measurements, and are the same whoever makes them.
+    // Days derive from the measurements, so that a dry run may write them too.
     days::refresh(&mut db)?;
     let now = context.now;
-    let gathered = gather(&mut db, now)?;
-    let judged = gathered.judge();
+    let snapshot = load(&mut db, now)?;
+    let assessed = snapshot.assess();
     if !args.dry_run {
         db.write_tx(recommendations::release_deleted)?;
     }
-    let mut lines = Vec::new();
     let mut writer = Writer {
         db: &mut db,
-        now,
         dry_run: args.dry_run,
-        lines: &mut lines,
+        updates: Vec::new(),
     };
-    writer.work(|all| moved_by_application(all, now))?;
-    for judged in &judged {
-        let Judged { topic, assessment } = judged;
-        writer.try_work(|all| reconcile::steps(topic, assessment, all, now))?;
+    writer.write(recommendations::all, |all| {
+        Ok(moved_by_application(all, now))
+    })?;
+    for one in &assessed {
+        let answers = |db: &mut Db| recommendations::find_by_topic(db, &one.topic);
+        writer.write(answers, |answers| reconcile(one, answers, now))?;
     }
-    writer.work(|all| rest(all, &judged, &gathered, now))?;
-    let silent = judged
-        .into_iter()
-        .filter_map(|judged| match judged.assessment {
-            Assessment::Unknown(why) => Some(Silence {
-                topic: judged.topic,
-                why,
-            }),
-            _ => None,
-        });
-    let silent: Vec<Silence> = silent.collect();
-    if gathered.limits.is_empty() {
-        context.info("no limit is known: usagectl limits init");
+    writer.write(recommendations::all, |all| {
+        Ok(reconcile_rest(all, &assessed, &snapshot, now))
+    })?;
+    let updates = writer.updates;
+    let unknown = assessed.into_iter().filter_map(|one| match one.assessment {
+        Assessment::Unknown(gap) => Some(Unknown {
+            topic: one.topic,
+            gap,
+        }),
+        _ => None,
+    });
+    let unknown = unknown.collect();
+    if snapshot.limits.is_empty() {
+        context.info("no limits are set: run usagectl limits init");
     }
     context.answer(&Run {
         dry_run: args.dry_run,
-        limits: gathered.limits.len(),
-        lines,
-        silent,
+        limits: snapshot.limits.len(),
+        updates,
+        unknown,
     })?;
     Ok(Outcome::DONE)
 }
 
-/// What becomes of recommendations that no limit of now speaks of, and of those that were implemented.
-fn rest(
-    all: &[Recommendation],
-    judged: &[Judged],
-    gathered: &Gathered,
-    now: DateTime<Utc>,
-) -> Vec<Step> {
-    let step = |it: &Recommendation| {
-        let own = it.own.as_ref()?;
-        let metric = it.metric?;
-        if !is_open(it.status) {
-            return outcome(it, gathered.newest(it.service, metric, &own.resource), now);
-        }
-        if judged.iter().any(|judged| judged.topic.is_of(it)) {
-            return None;
-        }
-        let of_metric = |limit: &&crate::domain::plans::LimitInForce| {
-            limit.service == it.service && limit.metric == metric
-        };
-        match gathered.limits.iter().find(of_metric) {
-            Some(limit) if limit.plan != it.current_plan => plan_changed(it, now),
-            _ => unseen(it, now),
-        }
-    };
-    all.iter().filter_map(step).collect()
+/// Reads the state of all limits. The days must be up to date.
+fn load(db: &mut Db, now: DateTime<Utc>) -> Result<Snapshot> {
+    let today = now.date_naive();
+    let from = today.checked_sub_signed(HISTORY).unwrap_or(today);
+    Ok(Snapshot::new(
+        limits::limits_in_force(db, now)?,
+        inputs::all(db)?,
+        catalogues::active(db)?,
+        selections::all(db)?,
+        days::days(db, None, None, from, today)?,
+        now,
+    ))
 }
 
-/// Takes steps, each question in a transaction of its own.
+/// Writes updates, each question in its own transaction.
 struct Writer<'a> {
     db: &'a mut Db,
-    now: DateTime<Utc>,
     dry_run: bool,
-    lines: &'a mut Vec<Line>,
-}
-
-/// Why a transaction came to nothing.
-enum Stopped {
-    /// Somebody else changed what was read.
-    Overtaken,
-    Error(Error),
-}
-
-impl From<DieselError> for Stopped {
-    fn from(error: DieselError) -> Stopped {
-        match error {
-            // The question was answered by another run in between.
-            DieselError::DatabaseError(DatabaseErrorKind::UniqueViolation, _) => Stopped::Overtaken,
-            other => Stopped::Error(other.into()),
-        }
-    }
+    updates: Vec<Update>,
 }
 
 impl Writer<'_> {
-    fn work(&mut self, steps: impl Fn(&[Recommendation]) -> Vec<Step>) -> Result<()> {
-        self.try_work(|all| Ok(steps(all)))
-    }
-
-    /// Decides on what is there now and writes it; again, if that changed in between.
-    fn try_work(
+    /// Reads recommendations, decides on updates and writes them; again if another program wrote in between.
+    fn write(
         &mut self,
-        steps: impl Fn(&[Recommendation]) -> serde_json::Result<Vec<Step>>,
+        read: impl Fn(&mut Db) -> diesel::QueryResult<Vec<Recommendation>>,
+        decide: impl Fn(&[Recommendation]) -> serde_json::Result<Vec<Update>>,
     ) -> Result<()> {
-        const ATTEMPTS: usize = 5;
-        for _ in 0..ATTEMPTS {
-            match self.attempt(&steps) {
-                Ok(taken) => {
-                    let now = self.now;
-                    self.lines
-                        .extend(taken.into_iter().map(|step| Line::of(step, now)));
-                    return Ok(());
-                }
-                Err(Stopped::Overtaken) => {}
-                Err(Stopped::Error(error)) => return Err(error),
-            }
-        }
-        let busy = Error::message(Exit::Busy, "others keep changing the recommendations");
-        Err(busy.with_next("run the same command again"))
-    }
-
-    fn attempt(
-        &mut self,
-        steps: &impl Fn(&[Recommendation]) -> serde_json::Result<Vec<Step>>,
-    ) -> Result<Vec<Step>, Stopped> {
-        let decide = |db: &mut Db| -> Result<Vec<Step>, Stopped> {
-            let all = recommendations::all(db)?;
-            steps(&all).map_err(|error| Stopped::Error(error.into()))
+        let updates = if self.dry_run {
+            self.db.read_tx(|db| Ok::<_, Aborted>(decide(&read(db)?)?))
+        } else {
+            retry(self.db, |db| attempt(db, &read, &decide))
         };
-        if self.dry_run {
-            return self.db.read_tx(decide);
-        }
-        self.db.write_tx(|db| {
-            let steps = decide(db)?;
-            for step in &steps {
-                match &step.before {
-                    None => recommendations::insert(db, &step.after)?,
-                    Some(before) => {
-                        if !recommendations::update(db, before, &step.after)? {
-                            return Err(Stopped::Overtaken);
-                        }
-                    }
-                }
-                history::append(db, &step.after.id, &step.entries)?;
-            }
-            Ok(steps)
-        })
+        self.updates.extend(updates?);
+        Ok(())
     }
+}
+
+fn attempt(
+    db: &mut Db,
+    read: impl Fn(&mut Db) -> diesel::QueryResult<Vec<Recommendation>>,
+    decide: impl Fn(&[Recommendation]) -> serde_json::Result<Vec<Update>>,
+) -> Result<Vec<Update>, Aborted> {
+    let updates = decide(&read(db)?)?;
+    for update in &updates {
+        let written = write(db, update.before.as_ref(), &update.after, &update.entries);
+        written.map_err(|aborted| match aborted {
+            // The application opened an answer in between: decide again.
+            Aborted::OtherOpenAnswer(_) => Aborted::Conflict,
+            other => other,
+        })?;
+    }
+    Ok(updates)
 }

@@ -1,12 +1,10 @@
 //! `recommend show`.
 
-use std::io::Write;
-
 use chrono::{DateTime, TimeDelta, Utc};
 use clap::Args;
 
 use super::ai::{self, AiArgs};
-use super::{forecast, one};
+use super::{IdArg, forecast, one};
 use crate::context::Context;
 use crate::domain::capacity::forecast::HISTORY_DAYS;
 use crate::domain::recommendation::Recommendation;
@@ -18,41 +16,39 @@ use crate::store::metrics::days;
 use crate::store::plans::limits;
 use crate::store::recommendation::history;
 
-/// Show all there is to know about a recommendation
+/// Show a recommendation in detail
 ///
-/// A summary in words, a chart of what was measured and what is forecast, every figure with its interval, the
-/// plans that were compared, where each input comes from, what would make more known, and what happened to it
-/// so far. Beside the figures that were approved stands what is measured now.
+/// Prints a summary, a chart of past and forecast usage, all figures with their intervals, the compared plans, the
+/// source of each input, missing inputs and the history. An approved recommendation also shows current values beside
+/// the approved ones.
 #[derive(Args, Debug)]
 #[command(after_help = "Example: usagectl --database-url sqlite:usage.db recommend show 019c0d2e")]
 pub struct ShowArgs {
-    /// Which recommendation: its id, or as much of the beginning as no other has
-    #[arg(value_name = "ID")]
-    id: String,
+    #[command(flatten)]
+    target: IdArg,
     #[command(flatten)]
     ai: AiArgs,
 }
 
-/// Reads and shows it.
 pub fn run(context: &mut Context, args: ShowArgs) -> Result<Outcome> {
-    let access = match args.ai.ai && !args.ai.ai_dry_run {
-        true => Access::Write,
-        false => Access::Read,
+    let access = if args.ai.writes() {
+        Access::Write
+    } else {
+        Access::Read
     };
     let now = context.now;
     let mut db = context.open(access)?;
     let (recommendation, history, live) = db.read_tx(|db| -> Result<_> {
-        let recommendation = one(db, &args.id)?;
-        let history = history::of(db, &recommendation.id)?;
+        let recommendation = one(db, &args.target.id)?;
+        let history = history::find(db, &recommendation.id)?;
         let live = live(db, &recommendation, now)?;
         Ok((recommendation, history, live))
     })?;
     if args.ai.ai_dry_run {
-        let request = ai::dry_run(&recommendation, &args.ai)?;
-        context.stdout().write_all(request.as_bytes())?;
+        context.answer(&ai::request(&recommendation, &args.ai)?)?;
         return Ok(Outcome::DONE);
     }
-    // No transaction is open while an endpoint is asked.
+    // No transaction is open while the endpoint is asked.
     let prose = ai::prose(context, &mut db, &recommendation, &args.ai)?;
     context.answer(&Show {
         recommendation: &recommendation,
@@ -63,7 +59,7 @@ pub fn run(context: &mut Context, args: ShowArgs) -> Result<Outcome> {
     Ok(Outcome::DONE)
 }
 
-/// Where its metric is trend now; nothing if it was not measured.
+/// The current forecast of its metric; none if it was not measured.
 fn live(db: &mut Db, it: &Recommendation, now: DateTime<Utc>) -> Result<Option<Item>> {
     let Some(metric) = it.metric else {
         return Ok(None);
@@ -71,9 +67,10 @@ fn live(db: &mut Db, it: &Recommendation, now: DateTime<Utc>) -> Result<Option<I
     let today = now.date_naive();
     let from = today - TimeDelta::days(HISTORY_DAYS);
     let mut days = days::days(db, Some(it.service), Some(metric), from, today)?;
-    let resource = it.own.as_ref().map_or("", |own| own.resource.as_str());
+    let resource = it.tracking.as_ref();
+    let resource = resource.map_or("", |tracking| tracking.resource.as_str());
     days.retain(|day| day.series.resource == resource);
-    // A budget may stand beside the limit that it is about.
+    // Drops budgets beside the limit of the plan.
     let mut limits = limits::limits_in_force(db, now)?;
     limits.retain(|limit| limit.plan == it.current_plan);
     Ok(forecast::item(&days, &limits, now))

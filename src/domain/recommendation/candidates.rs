@@ -1,104 +1,101 @@
-//! Which plan to change to: of all that the provider lists, the one that costs least among those that are large
-//! enough. There is no ladder from one plan to the next: names and fixed prices say little about how much a
-//! plan holds.
+//! Which plan to change to: of all plans of the provider that are large enough, the cheapest. Plans form no
+//! ladder: names and fixed prices say little about their size.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use rust_decimal::Decimal;
 use rust_decimal::prelude::FromPrimitive;
 
-use super::cost::{Cases, Meter, Tariff};
+use super::cost::{Allowance, Cases, Meter, Tariff, quantile};
 use super::facts::Choice;
 
-/// Why a plan is not the answer.
+/// Why a plan is not recommended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Against {
-    /// It holds less of the metric in question than the plan in use, or no more.
+    /// It includes no more of the metric than the plan in use.
     Smaller,
-    /// Nothing is known of how much it holds of the metric in question.
+    /// The included amount of the metric is unknown.
     SizeUnknown,
-    /// It would be exceeded in more cases than are tolerated.
+    /// It is exceeded in more than the tolerated share of the cases.
     Exceeded {
-        /// In how many of 100 cases.
         percent: Decimal,
     },
-    /// Nobody lists its price, or one that it needs.
     PriceUnknown,
-    /// Another one costs less, or as little and changes less.
-    Dearer,
+    /// Another choice costs no more.
+    CostsMore,
 }
 
 impl fmt::Display for Against {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Against::Smaller => f.write_str("holds no more than the plan in use"),
-            Against::SizeUnknown => f.write_str("nobody says how much it holds"),
-            Against::Exceeded { percent } => {
-                write!(f, "too small in {percent} of 100 cases")
-            }
-            Against::PriceUnknown => f.write_str("its price is not listed"),
-            Against::Dearer => f.write_str("costs more"),
+            Against::Smaller => f.write_str("includes no more than the plan in use"),
+            Against::SizeUnknown => f.write_str("included amount unknown"),
+            Against::Exceeded { percent } => write!(f, "too small in {percent}% of cases"),
+            Against::PriceUnknown => f.write_str("price not published"),
+            Against::CostsMore => f.write_str("costs more"),
         }
     }
 }
 
-/// A plan that was looked at.
+/// A plan that was considered.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Candidate<'a> {
     pub tariff: &'a Tariff,
-    /// In which share of the cases it is too small, from 0 to 1.
+    /// The share of the cases in which it is too small, from 0 to 1.
     pub chance_exceeded: f64,
-    /// Its mean cost of a billing period.
+    /// Its mean cost in a billing period.
     pub expected: Option<Decimal>,
-    /// Why it is not the answer; none: it is.
+    /// Why it is not recommended; none for the recommended one.
     pub against: Option<Against>,
 }
 
-/// What was found: what to do, and everything that was looked at, in the order of the catalogue.
+/// The recommended choice, and the plans that were considered, in the order of the catalogue.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Found<'a> {
+pub struct Selection<'a> {
     pub choice: Choice,
     /// The plans, without the one in use.
     pub candidates: Vec<Candidate<'a>>,
 }
 
-impl<'a> Found<'a> {
-    /// The plans that are large enough: the answer, and those that only cost more.
+impl<'a> Selection<'a> {
+    /// The plans that are large enough: the recommended one, and those that cost more.
     pub fn fitting(&self) -> impl Iterator<Item = &'a Tariff> {
-        let fits = |it: &&Candidate<'_>| matches!(it.against, None | Some(Against::Dearer));
+        let fits = |it: &&Candidate<'_>| matches!(it.against, None | Some(Against::CostsMore));
         self.candidates.iter().filter(fits).map(|it| it.tariff)
     }
 }
 
-/// What is asked for.
+/// The search for a plan.
 #[derive(Clone, Copy, Debug)]
 pub struct Search<'a> {
-    pub now: &'a Tariff,
-    /// All plans of the provider; the one in use may be among them.
+    /// The plan in use.
+    pub current: &'a Tariff,
+    /// All plans of the provider, the one in use possibly included.
     pub plans: &'a [Tariff],
-    /// The metric whose limit is in question.
+    /// The metric whose limit is assessed.
     pub meter: Meter,
     pub cases: &'a Cases,
-    /// In which share of the cases a plan may turn out too small, from 0 to 1.
+    /// The share of the cases in which a plan may be too small, from 0 to 1.
     pub tolerance: f64,
 }
 
 impl<'a> Search<'a> {
-    /// The plan to change to when the one in use is too small, or whether to stay on it and pay.
+    /// The plan to change to when the one in use is too small, or to stay on it and pay.
     ///
-    /// A plan that holds no more of the metric in question is never the answer, whatever it costs.
-    pub fn larger(&self) -> Found<'a> {
-        let size = self.size(self.now);
+    /// A plan that includes no more of the metric is never recommended, whatever it costs.
+    pub fn larger(&self) -> Selection<'a> {
+        let size = self.size(self.current);
         let mut candidates = self.candidates(|tariff| match (self.size(tariff), size) {
-            (Size::Nobody, _) => Some(Against::SizeUnknown),
-            (Size::Endless, _) => None,
-            (Size::Amount(_), Size::Nobody) => None,
+            (Size::Unknown, _) => Some(Against::SizeUnknown),
+            (Size::Unlimited, _) => None,
+            (Size::Amount(_), Size::Unknown) => None,
             (Size::Amount(size), Size::Amount(now)) if size > now => None,
             (Size::Amount(_), _) => Some(Against::Smaller),
         });
-        // To stay is a plan like any other if it only costs money.
-        let stays = self.now.chance_exceeded(self.cases) <= self.tolerance;
-        let stay = self.now.expected(self.cases).filter(|_| stays);
+        // Staying competes with the plans if it only costs money.
+        let stays = self.current.chance_exceeded(self.cases) <= self.tolerance;
+        let stay = self.current.expected(self.cases).filter(|_| stays);
         let best = cheapest(&candidates);
         let choice = match (best, stay) {
             (Some((index, cost)), stay) if stay.is_none_or(|stay| cost < stay) => {
@@ -111,38 +108,32 @@ impl<'a> Search<'a> {
             _ if stays => Choice::UseLess,
             _ => Choice::Contract,
         };
-        Found { choice, candidates }
+        Selection { choice, candidates }
     }
 
-    /// A plan that costs less and is still far larger than what is used: in nine of ten cases less than `share`
-    /// of what it holds, of every metric, in every period.
-    pub fn smaller(&self, share: Decimal) -> Option<Found<'a>> {
-        let cost = self.now.expected(self.cases)?;
+    /// A plan that costs less and is still far larger than needed: the 90th percentile of the usage is below
+    /// `share` of what it includes, for every metric in every period.
+    pub fn smaller(&self, share: Decimal) -> Option<Selection<'a>> {
+        let cost = self.current.expected(self.cases)?;
         let roomy = |tariff: &Tariff| {
-            let holds = |percent_used: &Decimal, tariff: &Tariff, meter: &Meter| {
-                let line = tariff.allowances.get(meter).and_then(|a| a.size());
-                line.is_none_or(|line| *percent_used < line * share)
-            };
             self.cases.iter().all(|period| {
-                let meters = period.iter().flat_map(|case| case.keys());
-                let meters: std::collections::BTreeSet<&Meter> = meters.collect();
+                let meters: BTreeSet<&Meter> = period.iter().flat_map(|case| case.keys()).collect();
                 meters.into_iter().all(|meter| {
-                    let mut uses: Vec<Decimal> = period
-                        .iter()
-                        .filter_map(|case| case.get(meter).copied())
-                        .collect();
-                    super::cost::quantile(&mut uses, 90)
-                        .is_none_or(|used| holds(&used, tariff, meter))
+                    let uses = period.iter().filter_map(|case| case.get(meter).copied());
+                    let used = quantile(&mut uses.collect::<Vec<Decimal>>(), 90);
+                    let size = tariff.allowances.get(meter).and_then(Allowance::size);
+                    used.zip(size)
+                        .is_none_or(|(used, size)| used < size * share)
                 })
             })
         };
         let mut candidates = self.candidates(|tariff| match self.size(tariff) {
-            Size::Nobody => Some(Against::SizeUnknown),
+            Size::Unknown => Some(Against::SizeUnknown),
             _ if !roomy(tariff) => Some(Against::Smaller),
             _ => None,
         });
         let (index, best) = cheapest(&candidates)?;
-        (best < cost).then(|| Found {
+        (best < cost).then(|| Selection {
             choice: choose(&mut candidates, Some(index)),
             candidates,
         })
@@ -150,8 +141,8 @@ impl<'a> Search<'a> {
 
     fn size(&self, tariff: &Tariff) -> Size {
         match tariff.allowances.get(&self.meter) {
-            None => Size::Nobody,
-            Some(allowance) => allowance.size().map_or(Size::Endless, Size::Amount),
+            None => Size::Unknown,
+            Some(allowance) => allowance.size().map_or(Size::Unlimited, Size::Amount),
         }
     }
 
@@ -159,7 +150,7 @@ impl<'a> Search<'a> {
         let others = self
             .plans
             .iter()
-            .filter(|tariff| tariff.plan != self.now.plan);
+            .filter(|tariff| tariff.plan != self.current.plan);
         let candidate = |tariff: &'a Tariff| {
             let chance_exceeded = tariff.chance_exceeded(self.cases);
             let expected = tariff.expected(self.cases);
@@ -182,18 +173,17 @@ impl<'a> Search<'a> {
     }
 }
 
-/// How much a plan holds.
+/// How much of the metric a plan includes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Size {
     /// The plan does not mention the metric.
-    Nobody,
-    /// So much, before it stops or is billed.
+    Unknown,
+    /// This amount, before usage stops or is billed.
     Amount(Decimal),
-    /// As much as one likes.
-    Endless,
+    Unlimited,
 }
 
-/// The first of the cheapest that nothing speaks against.
+/// The first of the cheapest candidates that remain.
 fn cheapest(candidates: &[Candidate<'_>]) -> Option<(usize, Decimal)> {
     let fits = candidates
         .iter()
@@ -205,7 +195,7 @@ fn cheapest(candidates: &[Candidate<'_>]) -> Option<(usize, Decimal)> {
     fits.min_by_key(|(_, cost)| *cost)
 }
 
-/// All the others cost more.
+/// Marks the chosen candidate; the others that remain cost more.
 fn choose(candidates: &mut [Candidate<'_>], chosen: Option<usize>) -> Choice {
     let mut choice = Choice::Stay;
     for (index, candidate) in candidates.iter_mut().enumerate() {
@@ -214,7 +204,7 @@ fn choose(candidates: &mut [Candidate<'_>], chosen: Option<usize>) -> Choice {
                 plan: candidate.tariff.plan.clone(),
             };
         } else if candidate.against.is_none() {
-            candidate.against = Some(Against::Dearer);
+            candidate.against = Some(Against::CostsMore);
         }
     }
     choice
@@ -237,7 +227,7 @@ mod tests {
         plans.map(|plan| Tariff::of(plan, None)).collect()
     }
 
-    /// One period in which so much is used, give or take nothing.
+    /// One period with exactly this usage.
     fn cases(uses: &[(Meter, i64)]) -> Vec<Vec<Case>> {
         let uses = uses
             .iter()
@@ -254,7 +244,7 @@ mod tests {
         let now = plans.iter().find(|tariff| tariff.plan == now).unwrap();
         let cases = cases(uses);
         let found = Search {
-            now,
+            current: now,
             plans,
             meter,
             cases: &cases,
@@ -277,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_free_store_is_never_sent_to_a_plan_that_holds_less() {
+    fn smaller_plan_is_never_an_upgrade() {
         let plans = tariffs("upstash");
         for used in [200, 250, 255, 256, 300] {
             for commands in [0, 100_000, 10_000_000, 100_000_000] {
@@ -285,7 +275,7 @@ mod tests {
                 let (choice, verdicts) = larger(&plans, "free", STORAGE, &uses);
                 assert_ne!(choice, change("fixed-250mb"));
                 assert!(
-                    verdicts.contains("fixed-250mb: holds no more than the plan in use"),
+                    verdicts.contains("fixed-250mb: includes no more than the plan in use"),
                     "{verdicts}"
                 );
             }
@@ -293,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn the_cheapest_that_is_large_enough_depends_on_what_is_used() {
+    fn cheapest_large_enough_plan_depends_on_usage() {
         let plans = tariffs("upstash");
         let uses = |storage, commands| [(STORAGE, storage), (COMMANDS, commands)];
         let few = larger(&plans, "free", STORAGE, &uses(300, 180_000));
@@ -303,18 +293,18 @@ mod tests {
         assert_eq!(many.0, change("fixed-1gb"));
         let large = larger(&plans, "free", STORAGE, &uses(4_000, 90_000_000));
         assert_eq!(large.0, change("fixed-5gb"));
-        assert!(large.1.contains("fixed-1gb: too small in 100 of 100 cases"));
+        assert!(large.1.contains("fixed-1gb: too small in 100% of cases"));
         let larger_than_any = larger(&plans, "fixed-500gb", STORAGE, &uses(600_000, 1));
         assert_eq!(larger_than_any.0, Choice::Contract);
     }
 
     #[test]
-    fn to_stay_and_pay_is_a_choice_like_any_other() {
+    fn staying_and_paying_is_chosen_where_cheaper() {
         let plans = tariffs("vercel");
         let (choice, verdicts) = larger(&plans, "pro", TRANSFER, &[(TRANSFER, 1_200)]);
         assert_eq!(choice, Choice::Stay);
         assert!(
-            verdicts.contains("hobby: holds no more than the plan in use"),
+            verdicts.contains("hobby: includes no more than the plan in use"),
             "{verdicts}"
         );
         let (choice, _) = larger(&plans, "hobby", TRANSFER, &[(TRANSFER, 120)]);
@@ -322,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn a_smaller_plan_must_be_cheaper_and_roomy() {
+    fn downgrade_must_be_cheaper_and_large_enough() {
         let plans = tariffs("upstash");
         let now = plans
             .iter()
@@ -331,7 +321,7 @@ mod tests {
         let smaller = |uses: &[(Meter, i64)]| {
             let cases = cases(uses);
             let search = Search {
-                now,
+                current: now,
                 plans: &plans,
                 meter: STORAGE,
                 cases: &cases,

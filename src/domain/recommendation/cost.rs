@@ -1,8 +1,7 @@
 //! What a plan costs, in decimals, in each of the simulated cases.
 //!
-//! A case is one billing period of one path of the forecasts: how much of everything will have been used. Every
-//! plan is billed for the same cases, so that the noise cancels where two plans are compared. Prices that
-//! are a range are carried through at both of its ends.
+//! A case is the usage of one billing period on one path of the forecasts. Every plan is billed for the same
+//! cases, so that noise cancels where plans are compared. Price ranges are carried through at both ends.
 
 use std::collections::BTreeMap;
 
@@ -15,56 +14,53 @@ use crate::domain::metrics::names::{Metric, Service};
 use crate::domain::plans::AtLimit;
 use crate::domain::plans::catalogue::{Included, Overage, Plan, PlanLimit};
 
-/// What is measured and counts for a bill.
+/// A metric of a service, as it is billed.
 pub type Meter = (Service, Metric);
 
-/// How much of everything is used in one billing period of one path: totals of what is counted, the highest
-/// level of what is not.
+/// The usage of every meter in one billing period of one path: totals of counters, the highest level of gauges.
 pub type Case = BTreeMap<Meter, Decimal>;
 
-/// The cases of several billing periods, each with one case for each path, in the order of the paths.
+/// The cases of several billing periods, each with one case per path, in the order of the paths.
 pub type Cases = [Vec<Case>];
 
-/// What a plan says about a meter.
+/// How a plan limits and bills a meter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Allowance {
-    /// How much the fixed price includes; none: as much as one likes, or nobody says.
+    /// Amount included in the fixed price; none if unlimited or unknown.
     pub included: Option<Decimal>,
-    /// How much there is at most, for any price.
+    /// Maximum amount at any price.
     pub ceiling: Option<Decimal>,
-    /// What happens beyond the included.
     pub at_limit: AtLimit,
-    /// What it costs beyond, where it is billed.
+    /// Price beyond the included amount, where it is billed.
     pub overage: Option<Overage>,
 }
 
 impl Allowance {
-    /// Beyond how much it stops, if it does: the included amount, or the ceiling of what is billed.
+    /// The amount at which usage stops: the included amount, or the ceiling of billed usage.
     pub fn stops_at(&self) -> Option<Decimal> {
         let included = self.included.filter(|_| self.at_limit.blocks());
         included.or(self.ceiling)
     }
 
-    /// The amount by which plans are compared in size: where it stops, else where it begins to be billed.
+    /// The size by which plans are compared: where usage stops, or else where billing begins.
     pub fn size(&self) -> Option<Decimal> {
         self.stops_at().or(self.included)
     }
 }
 
-/// A plan, as its bill is made.
+/// A plan, as it is billed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tariff {
     pub plan: String,
-    /// What it costs a billing period whatever is used, once for everything of the provider; none: it is a
-    /// matter of contract, or nobody says.
+    /// Fixed price of a billing period, for all services of the provider; none if by contract or unknown.
     pub fixed: Option<Decimal>,
-    /// How much of what is billed beyond is free.
+    /// Overage that is free, in US dollars.
     pub credit: Decimal,
-    /// What it says about each meter. What it does not mention is neither limited nor billed.
+    /// Meters that are not listed are neither limited nor billed.
     pub allowances: BTreeMap<Meter, Allowance>,
 }
 
-/// At which end of its range a price is taken.
+/// Which end of a price range counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Prices {
     Low,
@@ -73,8 +69,8 @@ pub enum Prices {
 }
 
 impl Prices {
-    /// The price of one of what is billed.
-    fn of_one(self, overage: &Overage) -> Option<Decimal> {
+    /// The price of a single unit.
+    fn per_unit(self, overage: &Overage) -> Option<Decimal> {
         let price = match self {
             Prices::Low => overage.low,
             Prices::Middle => (overage.low + overage.high) / Decimal::TWO,
@@ -84,24 +80,23 @@ impl Prices {
     }
 }
 
-/// What a billing period comes to.
+/// The bill of a billing period.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bill {
     pub fixed: Decimal,
-    /// What went beyond the included, by meter; only what costs something.
+    /// Overage by meter; only amounts above zero.
     pub overages: Vec<(Meter, Decimal)>,
-    /// How much of that was free, above zero.
+    /// The part of the overage that is free; positive.
     pub credit: Decimal,
 }
 
 impl Bill {
-    /// All of it.
     pub fn total(&self) -> Decimal {
         let overages: Decimal = self.overages.iter().map(|(_, amount)| amount).sum();
         self.fixed + overages - self.credit
     }
 
-    /// Its parts, which add up to the total to the last digit.
+    /// Its parts, which add up exactly to the total.
     pub fn parts(&self) -> Vec<Part> {
         let dollars = |name: String, amount| Part {
             name,
@@ -118,7 +113,7 @@ impl Bill {
     }
 }
 
-/// The digits of a dollar that are kept: a hundredth of a cent, since an invocation costs less than a cent.
+/// Decimal places of a dollar: an invocation costs less than a cent.
 const DIGITS: u32 = 4;
 
 impl From<&PlanLimit> for Allowance {
@@ -133,7 +128,7 @@ impl From<&PlanLimit> for Allowance {
 }
 
 impl Tariff {
-    /// A plan of the catalogue, for so many seats; without a number, for those that its price includes.
+    /// A plan of the catalogue for this number of seats; by default, those that its price includes.
     pub fn of(plan: &Plan, seats: Option<u32>) -> Tariff {
         let more = seats.unwrap_or(0).saturating_sub(plan.seats_included);
         let fixed = plan.fixed_price.and_then(|price| match plan.seat_price {
@@ -145,7 +140,7 @@ impl Tariff {
             plan: plan.name.clone(),
             fixed,
             credit: plan.credit,
-            // What nobody has written down is not taken for anything.
+            // An unknown limit is no limit, and no allowance either.
             allowances: limits
                 .filter(|limit| limit.included != Included::Unknown || limit.ceiling.is_some())
                 .filter_map(|limit| Some((limit.application()?, limit.into())))
@@ -153,9 +148,9 @@ impl Tariff {
         }
     }
 
-    /// The bill for one case; none if a price is unknown that it needs.
+    /// The bill for one case; none if it needs a price that is unknown.
     ///
-    /// What stops at its limit is not used beyond it, and so not billed.
+    /// Usage that stops at its limit is not billed beyond it.
     pub fn bill(&self, case: &Case, prices: Prices) -> Option<Bill> {
         let mut overages = Vec::new();
         for (meter, used) in case {
@@ -168,7 +163,7 @@ impl Tariff {
             let most = allowance.ceiling.unwrap_or(Decimal::MAX);
             let beyond = (*used).min(most) - included;
             if beyond > Decimal::ZERO {
-                let price = prices.of_one(allowance.overage.as_ref()?)?;
+                let price = prices.per_unit(allowance.overage.as_ref()?)?;
                 let amount = beyond.checked_mul(price)?.round_dp(DIGITS);
                 if !amount.is_zero() {
                     overages.push((*meter, amount));
@@ -183,8 +178,7 @@ impl Tariff {
         })
     }
 
-    /// What it comes to in each path over the first `periods` periods. Beyond the last one with cases, that
-    /// goes on.
+    /// The total of each path over the first `periods` periods. The last period with cases is repeated.
     fn totals(&self, cases: &Cases, periods: usize, prices: Prices) -> Option<Vec<Decimal>> {
         let paths = cases.first()?.len();
         let mut totals = vec![Decimal::ZERO; paths];
@@ -202,21 +196,21 @@ impl Tariff {
         Some(totals)
     }
 
-    /// The cost of the first `periods` periods: the middle of all cases at the middle of all prices, and from
-    /// little use at low prices to much use at high ones.
+    /// The cost of the first `periods` periods: the median case at middle prices, with an interval from low usage
+    /// at low prices to high usage at high prices.
     pub fn cost(&self, cases: &Cases, periods: usize) -> Figure {
         let at = |prices| self.totals(cases, periods, prices);
         spread(at(Prices::Low), at(Prices::Middle), at(Prices::High))
     }
 
-    /// The mean cost of one of the periods that there are cases of.
+    /// The mean cost of a period, over all periods with cases.
     pub fn expected(&self, cases: &Cases) -> Option<Decimal> {
         let totals = self.totals(cases, cases.len(), Prices::Middle)?;
         let periods = Decimal::from_usize(cases.len())?;
         mean(&totals)?.checked_div(periods)
     }
 
-    /// The bill of the case in the middle of the first period, whose total is the cost.
+    /// The median bill of the first period, whose total is the cost.
     pub fn middle_bill(&self, cases: &Cases) -> Option<Bill> {
         let bills = cases.first()?.iter();
         let bills: Option<Vec<Bill>> = bills.map(|case| self.bill(case, Prices::Middle)).collect();
@@ -226,7 +220,7 @@ impl Tariff {
         Some(bills.swap_remove(middle))
     }
 
-    /// In which share of the paths, from 0 to 1, something stops at its limit in any of the periods.
+    /// The share of the paths, from 0 to 1, on which a meter stops at its limit in any of the periods.
     pub fn chance_exceeded(&self, cases: &Cases) -> f64 {
         let paths = cases.first().map_or(0, Vec::len);
         let stops = |case: &Case| {
@@ -243,8 +237,8 @@ impl Tariff {
     }
 }
 
-/// What `target` costs more than `now` over the first `periods` periods, case by case. Nothing saves more than
-/// `now` costs.
+/// The cost of `target` minus that of `now` over the first `periods` periods, case by case. A saving never
+/// exceeds the cost of `now`.
 pub fn extra(target: &Tariff, now: &Tariff, cases: &Cases, periods: usize) -> Figure {
     let at = |prices| {
         let target = target.totals(cases, periods, prices)?;
@@ -252,21 +246,21 @@ pub fn extra(target: &Tariff, now: &Tariff, cases: &Cases, periods: usize) -> Fi
         Some(target.iter().zip(&now).map(|(a, b)| a - b).collect())
     };
     let mut extra = spread(at(Prices::Low), at(Prices::Middle), at(Prices::High));
-    // Of an even number of cases two are in the middle, and the difference may take the other.
+    // With an even number of cases, the difference may take the other of the two median ones.
     if let (Some(value), Some(cost)) = (&mut extra.value, now.cost(cases, periods).value) {
         *value = (*value).max(-cost);
     }
     extra
 }
 
-/// The use of a meter above which `target` is cheaper than paying the overage of `now`.
+/// The usage of a meter above which `target` is cheaper than the overage of `now`.
 ///
-/// Unknown where nothing is billed now, where the target does not cost more, or does not cover that use.
+/// Unknown where no overage is billed now, and where the target costs no more or does not include that usage.
 pub fn break_even_use(target: &Tariff, now: &Tariff, meter: Meter) -> Figure {
     let unit = Unit::Of(meter.1);
     let at = |prices: Prices| {
         let allowance = now.allowances.get(&meter)?;
-        let price = prices.of_one(allowance.overage.as_ref()?)?;
+        let price = prices.per_unit(allowance.overage.as_ref()?)?;
         let more = target.fixed?.checked_sub(now.fixed?)?;
         let credit = now.credit;
         let beyond = (more > Decimal::ZERO && allowance.at_limit == AtLimit::Bill)
@@ -277,7 +271,7 @@ pub fn break_even_use(target: &Tariff, now: &Tariff, meter: Meter) -> Figure {
             .is_none_or(|covered| covered >= even)
             .then_some(even)
     };
-    // A high price is made good sooner.
+    // The higher the price, the sooner the target pays.
     match (at(Prices::High), at(Prices::Middle), at(Prices::Low)) {
         (Some(low), Some(middle), Some(high)) => Figure::between(middle, low, high, unit),
         _ => Figure::unknown(unit),
@@ -301,10 +295,10 @@ fn spread(
     figure().unwrap_or_else(|| Figure::unknown(Unit::Usd))
 }
 
-/// The index of a percentile among so many values in their order; none of none.
+/// The index of a percentile among `count` sorted values.
 ///
-/// Below the middle it is rounded down and above it up, so that the percentiles of the negative values are the
-/// negative percentiles: what is saved in the middle case is no more than the cost in the middle case.
+/// It is rounded away from the median, so that the percentiles of negated values are the negated percentiles, and
+/// a median saving never exceeds the median cost.
 fn rank(count: usize, percent: usize) -> Option<usize> {
     let last = count.checked_sub(1)?;
     Some(match percent {
@@ -313,13 +307,13 @@ fn rank(count: usize, percent: usize) -> Option<usize> {
     })
 }
 
-/// A percentile: one of the values, never one between two.
+/// A percentile: one of the values, never interpolated.
 pub fn quantile(values: &mut [Decimal], percent: usize) -> Option<Decimal> {
     values.sort_unstable();
     values.get(rank(values.len(), percent)?).copied()
 }
 
-/// The mean, to the digits of money that are kept.
+/// The mean, rounded as money is.
 pub fn mean(values: &[Decimal]) -> Option<Decimal> {
     let count = Decimal::from_usize(values.len())?;
     let sum = values
@@ -328,9 +322,9 @@ pub fn mean(values: &[Decimal]) -> Option<Decimal> {
     Some(sum.checked_div(count)?.round_dp(DIGITS))
 }
 
-/// A number of a forecast as a decimal; what is no number, or too large for one, is none.
+/// A float as a decimal; none if it is not finite or too large.
 pub fn decimal(value: f64) -> Option<Decimal> {
-    // Beyond this nothing is measured, and products of two such numbers still fit.
+    // Above any measurement; the product of two such numbers still fits a decimal.
     const LARGEST: f64 = 1e15;
     if !value.is_finite() || value.abs() > LARGEST {
         return None;
@@ -343,6 +337,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::domain::plans::Catalogue;
 
     const STORAGE: Meter = (Service::VercelKv, Metric::StorageMb);
     const TRANSFER: Meter = (Service::VercelBandwidth, Metric::BandwidthGb);
@@ -378,7 +373,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bill_is_the_fixed_price_once_and_what_goes_beyond_less_the_credit() {
+    fn bill_is_fixed_price_and_overage_minus_credit() {
         let pro = tariff(
             "20",
             "20",
@@ -410,7 +405,7 @@ mod tests {
     }
 
     #[test]
-    fn what_stops_at_its_limit_is_not_billed_beyond_and_a_missing_price_is_unknown() {
+    fn stopped_usage_is_not_billed_and_missing_price_is_unknown() {
         let mut free = tariff("0", "0", &[(STORAGE, billed("256", "1", "1", "1"))]);
         let allowance = free.allowances.get_mut(&STORAGE).unwrap();
         allowance.at_limit = AtLimit::Reject;
@@ -423,7 +418,7 @@ mod tests {
         (allowance.at_limit, allowance.overage) = (AtLimit::Bill, None);
         assert_eq!(free.cost(&cases, 1).to_string(), "unknown");
         assert_eq!(free.expected(&cases), None);
-        // In the cases that stay below nothing is missing.
+        // Usage within the included amount needs no price.
         assert_eq!(
             free.cost(&[vec![case(&[(STORAGE, "200")])]], 1).to_string(),
             "$0.00"
@@ -434,40 +429,70 @@ mod tests {
     }
 
     #[test]
-    fn a_range_of_prices_and_a_range_of_use_are_both_in_the_interval() {
+    fn interval_covers_price_range_and_usage_range() {
         let plan = tariff("0", "0", &[(TRANSFER, billed("0", "1", "1", "3"))]);
         let uses: Vec<Case> = (0..=100)
             .map(|used| [(TRANSFER, Decimal::from(used))].into())
             .collect();
         let cost = plan.cost(&[uses], 1);
-        assert_eq!(cost.to_string(), "$100.00 (80 %: 10.00 to 270.00)");
+        assert_eq!(cost.to_string(), "$100.00 (80%: $10.00 to $270.00)");
     }
 
     #[test]
-    fn equal_prices_and_no_price_are_no_extra_cost() {
+    fn seats_beyond_the_included_ones_are_charged() {
+        let catalogue = Catalogue::embedded().unwrap();
+        let mut plan = catalogue.plan("vercel", "pro").unwrap().clone();
+        (plan.fixed_price, plan.seat_price) = (Some(d("20")), Some(d("15")));
+        plan.seats_included = 2;
+        let fixed = |plan: &Plan, seats| Tariff::of(plan, seats).fixed;
+        assert_eq!(fixed(&plan, None), Some(d("20")));
+        assert_eq!(fixed(&plan, Some(2)), Some(d("20")));
+        assert_eq!(fixed(&plan, Some(5)), Some(d("65")));
+        // Without a price per seat, more seats make the price unknown.
+        plan.seat_price = None;
+        assert_eq!(fixed(&plan, Some(2)), Some(d("20")));
+        assert_eq!(fixed(&plan, Some(3)), None);
+    }
+
+    #[test]
+    fn overage_is_billed_up_to_the_ceiling() {
+        let mut plan = tariff("0", "0", &[(STORAGE, billed("100", "1", "2", "2"))]);
+        let cost = |plan: &Tariff, used| {
+            let bill = plan.bill(&case(&[(STORAGE, used)]), Prices::Middle);
+            bill.unwrap().total()
+        };
+        assert_eq!(cost(&plan, "300"), d("400"));
+        plan.allowances.get_mut(&STORAGE).unwrap().ceiling = Some(d("150"));
+        assert_eq!(cost(&plan, "149"), d("98"));
+        assert_eq!(cost(&plan, "150"), d("100"));
+        assert_eq!(cost(&plan, "300"), d("100"));
+    }
+
+    #[test]
+    fn equal_prices_have_no_extra_cost() {
         let plan = tariff("20", "0", &[]);
         let nothing = tariff("0", "0", &[]);
         let cases = [vec![Case::new()]];
         assert_eq!(extra(&plan, &plan, &cases, 1).to_string(), "$0.00");
         assert_eq!(extra(&nothing, &nothing, &cases, 12).to_string(), "$0.00");
         assert_eq!(extra(&nothing, &plan, &cases, 3).to_string(), "-$60.00");
-        // There is no case at all: nothing can be said.
+        // Without cases it is unknown.
         assert_eq!(extra(&plan, &plan, &[], 1).to_string(), "unknown");
         assert_eq!(extra(&plan, &plan, &[vec![]], 1).to_string(), "unknown");
     }
 
     #[test]
-    fn a_larger_fixed_price_is_made_good_above_some_use() {
+    fn larger_fixed_price_breaks_even_above_some_usage() {
         let now = tariff(
             "20",
             "20",
             &[(TRANSFER, billed("1000", "1", "0.10", "0.20"))],
         );
         let mut target = tariff("120", "0", &[(TRANSFER, billed("5000", "1", "1", "1"))]);
-        // At the low price 1,200 GB more cost what the other plan and the lost credit do, at the high one 600.
+        // 1,200 GB more at the low price, or 600 GB at the high one, cost as much as the other plan and the lost credit.
         assert_eq!(
             break_even_use(&target, &now, TRANSFER).to_string(),
-            "1,800 GB (80 %: 1,600 to 2,200)"
+            "1,800 GB (80%: 1,600 to 2,200)"
         );
         target
             .allowances
@@ -480,7 +505,7 @@ mod tests {
     }
 
     #[test]
-    fn the_periods_after_the_last_case_are_like_it() {
+    fn last_period_with_cases_is_repeated() {
         let plan = tariff("10", "0", &[(TRANSFER, billed("0", "1", "1", "1"))]);
         let cases = [
             vec![case(&[(TRANSFER, "1")])],
@@ -493,7 +518,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_number_is_no_decimal() {
+    fn float_that_is_not_finite_is_no_decimal() {
         for value in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1e16, f64::MAX] {
             assert_eq!(decimal(value), None);
         }
@@ -523,7 +548,7 @@ mod tests {
         )
             .prop_map(|(included, ceiling, at_limit, overage)| Allowance {
                 included,
-                // No plan has less for any price than it has for the fixed one.
+                // The ceiling of a plan is never below its included amount.
                 ceiling: ceiling.map(|most| most.max(included.unwrap_or_default())),
                 at_limit,
                 overage: overage.map(|(unit, low, more)| Overage {
@@ -562,7 +587,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_saving_is_larger_than_what_is_paid(
+        fn saving_never_exceeds_cost(
             target in any_tariff(), now in any_tariff(), cases in any_cases(), periods in 1_usize..13,
         ) {
             let (cost, extra) = (now.cost(&cases, periods), extra(&target, &now, &cases, periods));
@@ -575,7 +600,7 @@ mod tests {
         }
 
         #[test]
-        fn parts_add_up_to_the_cost_and_intervals_hold_it(plan in any_tariff(), cases in any_cases()) {
+        fn parts_add_up_to_cost_and_interval_contains_it(plan in any_tariff(), cases in any_cases()) {
             let cost = plan.cost(&cases, 1);
             if let (Some(value), Some(bill)) = (cost.value, plan.middle_bill(&cases)) {
                 let sum: Decimal = bill.parts().iter().filter_map(|part| part.amount.value).sum();
@@ -590,7 +615,7 @@ mod tests {
         }
 
         #[test]
-        fn more_use_never_costs_less(plan in any_tariff(), cases in any_cases(), more in any_decimal(1_000_000)) {
+        fn more_usage_never_costs_less(plan in any_tariff(), cases in any_cases(), more in any_decimal(1_000_000)) {
             let mut larger = cases.clone();
             for case in larger.iter_mut().flatten() {
                 for used in case.values_mut() {

@@ -1,4 +1,5 @@
-//! Everything a recommendation says, as figures: what it is stored as, and what its prose is made from.
+//! The facts of a recommendation: everything it states, as figures. They are stored, and its prose derives from
+//! them.
 
 use std::fmt;
 
@@ -9,32 +10,32 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::figure::{Figure, Input};
-use super::{Numbers, hex};
+use super::{Numbers, hex, serialize_maybe_time, serialize_time};
 use crate::domain::metrics::names::{Metric, Priority, Service};
 use crate::domain::named::named;
 use crate::domain::plans::AtLimit;
 
 named! {
-    /// What a recommendation is about.
+    /// The kind of answer that a recommendation gives.
     Kind, "kind" {
-        /// The plan is too small: change to one that is not.
+        /// The plan is too small: change to a larger one.
         Upgrade = "UPGRADE",
-        /// The plan is larger than what is used.
+        /// The plan is larger than needed: change to a cheaper one.
         Downgrade = "DOWNGRADE",
-        /// No plan is better: use less, or go on and pay.
+        /// No plan is better: use less, or stay and pay.
         Reduce = "REDUCE",
-        /// A budget of the user's own is running out.
+        /// A budget set by the user is running out.
         Budget = "BUDGET",
     }
 }
 
-/// What can be done.
+/// A possible action.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "snake_case")]
 pub enum Choice {
     /// Change to this plan.
     Change { plan: String },
-    /// Stay on the plan and pay what goes beyond it.
+    /// Stay on the plan and pay for usage beyond it.
     Stay,
     /// Stay on the plan and use less.
     UseLess,
@@ -53,23 +54,21 @@ impl fmt::Display for Choice {
     }
 }
 
-/// One of the things that can be done, and what it comes to in a billing period.
+/// One of the compared choices, with its cost in a billing period.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Compared {
     pub choice: Choice,
-    /// The included amount of the metric in question; unknown also where there is no limit.
+    /// The included amount of the metric; unknown also where it is unlimited.
     pub included: Figure,
-    /// Whether the plan has no limit on it at all.
     pub unlimited: bool,
-    /// In how many of 100 cases it is too small, for any metric of the service that stops at its limit.
+    /// Share of the cases in which a metric of the service stops at its limit on this plan.
     pub chance_exceeded: Figure,
-    /// Of a billing period, all in all.
     pub cost: Figure,
     /// The mean, by which plans are compared.
     pub expected_cost: Figure,
-    /// What the cost is made of, in the case in the middle; they add up to it.
+    /// The parts of the median cost, which they add up to.
     pub parts: Vec<Part>,
-    /// Why it is not the answer, where it is not.
+    /// Why it is not recommended; none for the recommended one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub against: Option<String>,
 }
@@ -78,73 +77,72 @@ pub struct Compared {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Part {
     pub name: String,
-    /// How much; a credit is negative.
+    /// Negative for a credit.
     pub amount: Figure,
 }
 
-/// Where the metric is heading.
+/// The forecast of the metric.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outlook {
-    /// Whether there is little to go by.
+    /// Whether the history is short.
     pub low_confidence: bool,
-    /// How far the forecast goes.
     pub horizon: Figure,
-    /// Until the warning line is reached; unknown: not within the horizon.
+    /// Unknown: not reached within the horizon.
     pub days_to_warning: Figure,
-    /// Until the critical line is reached.
     pub days_to_critical: Figure,
-    /// Until the limit is reached.
     pub days_to_limit: Figure,
-    /// That the limit is reached within 7 days.
+    /// Chance of reaching the limit within 7 days.
     pub chance_7: Figure,
-    /// Within 30 days.
     pub chance_30: Figure,
-    /// Within 90 days.
     pub chance_90: Figure,
-    /// Of metrics that are counted by the billing period.
+    /// Present for metrics that count by the billing period.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub period: Option<PeriodOutlook>,
 }
 
-/// How much a billing period will come to.
+/// The forecast of the current billing period.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PeriodOutlook {
+    #[serde(serialize_with = "serialize_time")]
     pub from: DateTime<Utc>,
+    #[serde(serialize_with = "serialize_time")]
     pub to: DateTime<Utc>,
-    /// How much of it is over.
+    /// Elapsed share of the period.
     pub elapsed: Figure,
     pub total: Figure,
-    /// That this is more than the plan includes.
+    /// Chance that the total exceeds the limit.
     pub chance_over: Figure,
-    /// How much more, in the mean over all cases.
+    /// Mean usage beyond the limit.
     pub overage: Figure,
 }
 
-/// What it costs, and what it may be worth.
+/// Costs and benefits.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Money {
-    /// When the billing period begins that the costs are of: the next whole one.
+    /// Start of the billing period that the costs are for: the next whole one.
+    #[serde(serialize_with = "serialize_time")]
     pub from: DateTime<Utc>,
+    #[serde(serialize_with = "serialize_time")]
     pub to: DateTime<Utc>,
-    /// Of that billing period now.
+    /// Cost of that period on the current plan.
     pub current: Figure,
-    /// Of a billing period after the change.
+    /// Cost of that period after the change.
     pub target: Figure,
-    /// The difference in the same cases; negative: a saving.
+    /// The difference, case by case; negative for a saving.
     pub extra: Figure,
     /// The same over one, three and twelve billing periods.
     pub projections: Vec<Projection>,
-    /// Above this use in a billing period the change is the cheaper choice.
+    /// The usage in a billing period above which the change is cheaper.
     pub break_even_use: Figure,
-    /// In a billing period on the current plan, in the mean over all cases.
+    /// Mean hours of a billing period in which the current plan stops the service.
     pub hours_blocked: Figure,
-    /// What these hours cost; known only where the user said what an hour is worth.
+    /// The loss in these hours; known only if the user set the revenue of an hour.
     pub avoided_loss: Figure,
-    /// That, without the extra cost.
+    /// Avoided loss minus the extra cost.
     pub net: Figure,
     /// Net for each dollar of extra cost.
     pub roi: Figure,
-    /// What an hour must be worth for the change to pay.
+    /// The hourly revenue from which on the change pays.
     pub break_even_revenue: Figure,
 }
 
@@ -152,73 +150,66 @@ pub struct Money {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Projection {
     pub periods: u32,
-    /// Whether it goes beyond what was forecast: the last forecast period goes on.
+    /// Whether it exceeds the forecast; the last forecast period is then repeated.
     pub extrapolated: bool,
     pub current: Figure,
     pub target: Figure,
-    /// Of the plan that costs least of those that are large enough, the current one among them.
+    /// Cost of the cheapest plan that is large enough, the current one included.
     pub cheapest: Figure,
     pub extra: Figure,
 }
 
-/// An input that nobody gave.
+/// A business input that is not set.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Missing {
-    /// Its name, as `recommend inputs set` takes it.
     pub name: String,
-    /// What would be known with it.
-    pub unlocks: String,
+    pub used_for: String,
 }
 
-/// All that a recommendation says.
+/// Everything a recommendation states.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Facts {
     pub service: Service,
     pub metric: Metric,
-    /// Which database, project or team; empty where it has no name of its own.
+    /// Database, project or team; empty where it has no name of its own.
     pub resource: String,
     pub kind: Kind,
-    pub provider: String,
+    pub provider: Option<String>,
     pub current_plan: String,
     pub target: Choice,
     pub priority: Priority,
+    #[serde(serialize_with = "serialize_time")]
     pub measured_at: DateTime<Utc>,
     pub usage: Figure,
     pub limit: Figure,
-    /// The one in percent of the other.
     pub usage_percent: Figure,
-    /// What happens at the limit.
     pub at_limit: AtLimit,
-    /// Where the metric is heading.
     pub outlook: Outlook,
-    /// Everything that was compared, the answer first.
+    /// All compared choices, the recommended one first.
     pub compared: Vec<Compared>,
-    /// What it costs and is worth.
     pub money: Money,
-    /// What the figures were made from.
+    /// Sources of the figures.
     pub inputs: Vec<Input>,
-    /// What would make more of them known.
     pub missing: Vec<Missing>,
-    /// Which catalogue the prices are from.
     pub catalogue_version: String,
-    /// What the history was told last; later facts are compared with it.
+    /// The state in the newest history entry; later facts are compared with it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub baseline: Option<Baseline>,
 }
 
-/// What of the facts is worth a step in the history when it changes.
+/// The facts whose material change is recorded in the history.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Baseline {
     pub priority: Priority,
     pub target: Choice,
-    /// When the limit is reached, in the middle of all cases.
+    /// When the limit is reached, by the median.
+    #[serde(serialize_with = "serialize_maybe_time")]
     pub reaches: Option<DateTime<Utc>>,
-    /// What the change adds to a billing period, in US dollars.
+    /// Extra cost of a billing period, in US dollars.
     pub extra: Option<Decimal>,
 }
 
 impl Baseline {
-    /// Of these facts.
     pub fn of(facts: &Facts) -> Baseline {
         let days = facts.outlook.days_to_limit.value;
         let days = days.and_then(|days| TimeDelta::try_days(days.to_i64()?));
@@ -232,7 +223,7 @@ impl Baseline {
 }
 
 impl Facts {
-    /// What the application's column for the recommended plan says.
+    /// For the application's column `recommendedPlan`.
     pub fn recommended_plan(&self) -> &str {
         match &self.target {
             Choice::Change { plan } => plan,
@@ -241,7 +232,7 @@ impl Facts {
         }
     }
 
-    /// The application's columns.
+    /// For the application's number columns.
     pub fn numbers(&self) -> Numbers {
         let days = self.outlook.days_to_limit.value;
         Numbers {
@@ -258,123 +249,54 @@ impl Facts {
         }
     }
 
-    /// The figures with their names and what they mean, in the order of a page.
-    pub fn figures(&self) -> Vec<(&'static str, &'static str, &Figure)> {
+    /// The figures with their names, in display order.
+    pub fn figures(&self) -> Vec<(&'static str, &Figure)> {
         let (outlook, money) = (&self.outlook, &self.money);
         let mut figures = vec![
-            ("usage", "used now", &self.usage),
-            ("limit", "allowed by the current plan", &self.limit),
-            (
-                "usage_percent",
-                "used, of what is allowed",
-                &self.usage_percent,
-            ),
-            (
-                "days_to_warning",
-                "time until the warning line",
-                &outlook.days_to_warning,
-            ),
-            (
-                "days_to_critical",
-                "time until the critical line",
-                &outlook.days_to_critical,
-            ),
-            (
-                "days_to_limit",
-                "time until the limit",
-                &outlook.days_to_limit,
-            ),
-            (
-                "chance_7",
-                "chance that the limit is reached within a week",
-                &outlook.chance_7,
-            ),
-            (
-                "chance_30",
-                "chance that the limit is reached within a month",
-                &outlook.chance_30,
-            ),
-            (
-                "chance_90",
-                "chance that the limit is reached within three months",
-                &outlook.chance_90,
-            ),
+            ("usage", &self.usage),
+            ("limit", &self.limit),
+            ("usage_percent", &self.usage_percent),
+            ("days_to_warning", &outlook.days_to_warning),
+            ("days_to_critical", &outlook.days_to_critical),
+            ("days_to_limit", &outlook.days_to_limit),
+            ("chance_7", &outlook.chance_7),
+            ("chance_30", &outlook.chance_30),
+            ("chance_90", &outlook.chance_90),
         ];
         if let Some(period) = &outlook.period {
             figures.extend([
-                (
-                    "period_elapsed",
-                    "how much of the billing period is over",
-                    &period.elapsed,
-                ),
-                (
-                    "period_total",
-                    "use in the whole billing period",
-                    &period.total,
-                ),
-                (
-                    "chance_over",
-                    "chance that the billing period goes over the limit",
-                    &period.chance_over,
-                ),
-                ("overage", "expected use beyond the limit", &period.overage),
+                ("period_elapsed", &period.elapsed),
+                ("period_total", &period.total),
+                ("chance_over", &period.chance_over),
+                ("overage", &period.overage),
             ]);
         }
         figures.extend([
-            (
-                "current_cost",
-                "cost of a billing period now",
-                &money.current,
-            ),
-            (
-                "target_cost",
-                "cost of a billing period after the change",
-                &money.target,
-            ),
-            (
-                "extra_cost",
-                "what the change adds to a billing period",
-                &money.extra,
-            ),
-            (
-                "break_even_use",
-                "use above which the change is cheaper",
-                &money.break_even_use,
-            ),
-            (
-                "hours_blocked",
-                "hours in which the current plan stops the service",
-                &money.hours_blocked,
-            ),
-            (
-                "avoided_loss",
-                "loss that the change avoids",
-                &money.avoided_loss,
-            ),
-            ("net", "avoided loss without the extra cost", &money.net),
-            ("roi", "net for each dollar of extra cost", &money.roi),
-            (
-                "break_even_revenue",
-                "revenue at which the change pays",
-                &money.break_even_revenue,
-            ),
+            ("current_cost", &money.current),
+            ("target_cost", &money.target),
+            ("extra_cost", &money.extra),
+            ("break_even_use", &money.break_even_use),
+            ("hours_blocked", &money.hours_blocked),
+            ("avoided_loss", &money.avoided_loss),
+            ("net", &money.net),
+            ("roi", &money.roi),
+            ("break_even_revenue", &money.break_even_revenue),
         ]);
         figures
     }
 }
 
-/// Facts as they are stored: their text, its hash, and what it says.
+/// Facts as they are stored: their JSON, its hash, and the facts themselves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredFacts {
     pub json: String,
-    /// The SHA-256 of that, in hexadecimal digits: equal facts, equal hash.
+    /// SHA-256 of the JSON, in hexadecimal digits: equal facts have equal hashes.
     pub hash: String,
-    /// What it says; nothing if another version wrote what this one does not understand.
+    /// None if another version wrote what this one cannot read.
     pub read: Option<Facts>,
 }
 
 impl StoredFacts {
-    /// Facts to be stored.
     pub fn new(facts: Facts) -> Result<StoredFacts, serde_json::Error> {
         let json = serde_json::to_string(&facts)?;
         Ok(StoredFacts {
@@ -384,8 +306,8 @@ impl StoredFacts {
         })
     }
 
-    /// Facts that were stored.
-    pub fn found(json: String, hash: String) -> StoredFacts {
+    /// Facts as they were read from the database.
+    pub fn parse(json: String, hash: String) -> StoredFacts {
         StoredFacts {
             read: serde_json::from_str(&json).ok(),
             json,

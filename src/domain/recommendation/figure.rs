@@ -1,6 +1,4 @@
-//! One number of a recommendation: how much, between what and what, of which unit, and from which inputs.
-//!
-//! What is not known has no value, and nothing is put in its place.
+//! One number of a recommendation: its value, interval, unit and inputs. An unknown value stays unknown.
 
 use std::fmt;
 
@@ -9,7 +7,9 @@ use rust_decimal::Decimal;
 use rust_decimal::prelude::ToPrimitive;
 use serde::{Deserialize, Serialize};
 
+use crate::domain::format;
 use crate::domain::metrics::names::Metric;
+use crate::domain::named::named;
 
 /// What a figure counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,84 +19,77 @@ pub enum Unit {
     Usd,
     /// US dollars an hour.
     UsdPerHour,
-    /// Percent.
     Percent,
     /// Days from the newest measurement.
     Days,
-    /// Hours.
     Hours,
-    /// Times the amount that is put in.
+    /// A multiple of the extra cost.
     Ratio,
     /// The unit of a metric.
     Of(Metric),
 }
 
 impl Unit {
-    /// What stands behind the number; dollars stand before it and have none.
-    pub fn suffix(self) -> &'static str {
+    /// The word after a number, for one and for many; empty where the number itself shows the unit.
+    fn words(self) -> (&'static str, &'static str) {
         match self {
-            Unit::Usd | Unit::Ratio => "",
-            Unit::UsdPerHour => " an hour",
-            Unit::Percent | Unit::Of(Metric::UsagePercent) => " %",
-            Unit::Days => " days",
-            Unit::Hours => " hours",
+            Unit::Usd | Unit::Ratio | Unit::Percent => ("", ""),
+            Unit::UsdPerHour => (" an hour", " an hour"),
+            Unit::Days => (" day", " days"),
+            Unit::Hours => (" hour", " hours"),
             Unit::Of(metric) => match metric {
-                Metric::StorageMb => " MB",
-                Metric::StorageGb | Metric::BandwidthGb => " GB",
-                Metric::CommandsPerDay => " commands a day",
-                Metric::Connections => " connections",
-                Metric::LatencyMs => " ms",
-                Metric::Invocations => " invocations",
-                Metric::BuildMinutes => " build minutes",
-                Metric::RequestCount => " requests",
-                Metric::CostUsd | Metric::UsagePercent => "",
+                Metric::StorageMb => (" MB", " MB"),
+                Metric::StorageGb | Metric::BandwidthGb => (" GB", " GB"),
+                Metric::CommandsPerDay => (" command a day", " commands a day"),
+                Metric::Connections => (" connection", " connections"),
+                Metric::LatencyMs => (" ms", " ms"),
+                Metric::Invocations => (" invocation", " invocations"),
+                Metric::BuildMinutes => (" build minute", " build minutes"),
+                Metric::RequestCount => (" request", " requests"),
+                Metric::CostUsd | Metric::UsagePercent => ("", ""),
             },
         }
     }
-
-    fn is_money(self) -> bool {
-        matches!(
-            self,
-            Unit::Usd | Unit::UsdPerHour | Unit::Of(Metric::CostUsd)
-        )
-    }
 }
 
-/// Between what and what a figure lies in 80 of 100 cases.
+/// The range that holds 80 % of the simulated cases.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Interval {
-    /// In one case of ten it is less.
+    /// The 10th percentile.
     pub low: Decimal,
-    /// In one case of ten it is more.
+    /// The 90th percentile.
     pub high: Decimal,
 }
 
-/// A number, or that it is unknown.
+/// A number that may be unknown.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Figure {
-    /// The middle of what it may be; none: unknown.
+    /// The median; none if unknown.
     pub value: Option<Decimal>,
-    /// Where a forecast or a range of prices is in it.
+    /// Present where a forecast or a range of prices went into it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interval: Option<Interval>,
     pub unit: Unit,
-    /// The names of the inputs it was made from, as in [`super::facts::Facts::inputs`].
+    /// Names of the inputs it was computed from, as in [`super::facts::Facts::inputs`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub inputs: Vec<String>,
 }
 
 impl Figure {
-    /// A number without an interval.
-    pub fn exact(value: Decimal, unit: Unit) -> Figure {
+    /// A number without an interval; unknown without a value.
+    pub fn new(value: Option<Decimal>, unit: Unit) -> Figure {
         Figure {
-            value: Some(value),
+            value,
             interval: None,
             unit,
             inputs: Vec::new(),
         }
     }
 
-    /// A number and between what and what it lies.
+    pub fn exact(value: Decimal, unit: Unit) -> Figure {
+        Figure::new(Some(value), unit)
+    }
+
     pub fn between(value: Decimal, low: Decimal, high: Decimal, unit: Unit) -> Figure {
         Figure {
             interval: (low != high).then_some(Interval { low, high }),
@@ -104,149 +97,119 @@ impl Figure {
         }
     }
 
-    /// Nobody knows.
     pub fn unknown(unit: Unit) -> Figure {
-        Figure {
-            value: None,
-            interval: None,
-            unit,
-            inputs: Vec::new(),
-        }
+        Figure::new(None, unit)
     }
 
-    /// Names the inputs it was made from.
+    /// Names the inputs it was computed from.
     pub fn from_inputs<S: Into<String>>(mut self, inputs: impl IntoIterator<Item = S>) -> Figure {
         self.inputs = inputs.into_iter().map(Into::into).collect();
         self
     }
 
-    /// For the application's columns, which are floats: nothing where it is unknown.
+    /// For the application's columns, which are floats.
     pub fn as_float(&self) -> Option<f64> {
         self.value.as_ref().and_then(Decimal::to_f64)
     }
 
-    /// The number alone, with its unit and without its interval.
+    /// The number with its unit and without its interval.
     pub fn short(&self) -> String {
         self.value
-            .map_or_else(|| "unknown".to_owned(), |value| spell(value, self.unit))
+            .map_or_else(|| "unknown".to_owned(), |value| with_unit(value, self.unit))
+    }
+
+    /// ` (80%: 22 to 58)`, or nothing.
+    pub fn interval_text(&self) -> String {
+        let bare = |value| number(value, self.unit);
+        self.interval
+            .map_or_else(String::new, |Interval { low, high }| {
+                format!(" (80%: {} to {})", bare(low), bare(high))
+            })
+    }
+
+    /// The same amount with the opposite sign.
+    pub fn negated(&self) -> Figure {
+        Figure {
+            value: self.value.map(|value| -value),
+            interval: self.interval.map(|Interval { low, high }| Interval {
+                low: -high,
+                high: -low,
+            }),
+            ..self.clone()
+        }
     }
 }
 
 impl fmt::Display for Figure {
-    /// `$31.00 (80 %: 22.00 to 58.00)`, or `unknown`.
+    /// `$31.00 (80%: $22.00 to $58.00)`, or `unknown`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.short())?;
-        if let Some(Interval { low, high }) = self.interval {
-            let bare = |value| number(value, self.unit);
-            write!(f, " (80 %: {} to {})", bare(low), bare(high))?;
-        }
-        Ok(())
+        write!(f, "{}{}", self.short(), self.interval_text())
     }
 }
 
-/// A number with its unit, as people write it.
-pub fn spell(value: Decimal, unit: Unit) -> String {
-    let text = number(value.abs(), unit);
-    let sign = if value.is_sign_negative() && !value.is_zero() {
-        "-"
-    } else {
-        ""
-    };
-    let dollar = if unit.is_money() { "$" } else { "" };
-    format!("{sign}{dollar}{text}{}", unit.suffix())
+/// A number with its unit: `228.4 MB`, `1 day`, `$0.34`.
+pub fn with_unit(value: Decimal, unit: Unit) -> String {
+    let number = number(value, unit);
+    let (one, many) = unit.words();
+    let words = if number == "1" { one } else { many };
+    format!("{number}{words}")
 }
 
-/// The digits of a number, thousands set apart: money to the cent, the rest to about three digits that matter.
 fn number(value: Decimal, unit: Unit) -> String {
-    let is_small_change = !value.is_zero() && value.abs() < Decimal::new(1, 2);
-    let digits = match unit {
-        // What is less than a cent is not nothing.
-        _ if unit.is_money() && is_small_change => 4,
-        _ if unit.is_money() => 2,
-        Unit::Days => 0,
-        Unit::Percent => u32::from(value.abs() < Decimal::TEN),
-        Unit::Ratio => 2,
-        _ if value.abs() >= Decimal::ONE_HUNDRED => 0,
-        _ => 1,
-    };
-    let rounded = value.round_dp(digits);
-    let text = if unit.is_money() {
-        format!("{rounded:.*}", digits as usize)
-    } else {
-        rounded.normalize().to_string()
-    };
-    thousands(&text)
+    let float = |value: Decimal| value.to_f64().unwrap_or(f64::NAN);
+    match unit {
+        Unit::Usd | Unit::UsdPerHour | Unit::Of(Metric::CostUsd) => format::usd(value),
+        Unit::Percent | Unit::Of(Metric::UsagePercent) => format::percent(float(value)),
+        Unit::Days => format::number(float(value.round())),
+        Unit::Hours | Unit::Ratio | Unit::Of(_) => format::number(float(value)),
+    }
 }
 
-fn thousands(text: &str) -> String {
-    let (sign, digits) = text
-        .strip_prefix('-')
-        .map_or(("", text), |digits| ("-", digits));
-    let (whole, part) = digits
-        .split_once('.')
-        .map_or((digits, None), |(whole, part)| (whole, Some(part)));
-    let mut grouped = String::new();
-    for (index, digit) in whole.chars().enumerate() {
-        if index > 0 && (whole.len() - index).is_multiple_of(3) {
-            grouped.push(',');
-        }
-        grouped.push(digit);
+named! {
+    /// What would make an unknown input known.
+    Needed, "need" {
+        /// A measurement of the metric.
+        Measurement = "measurement",
+        /// The plan in use, with its prices.
+        Plan = "plan",
+        /// A price that the provider does not publish.
+        Price = "price",
+        /// A business input of the user.
+        Input = "input",
     }
-    let part = part.map_or(String::new(), |part| format!(".{part}"));
-    format!("{sign}{grouped}{part}")
 }
 
 /// Where an input comes from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "provenance", rename_all = "snake_case")]
 pub enum Provenance {
-    /// Measured; the newest measurement is of this moment.
-    Measured { at: DateTime<Utc> },
+    /// Measured; `at` is the newest measurement.
+    Measured {
+        #[serde(serialize_with = "super::serialize_time")]
+        at: DateTime<Utc>,
+    },
     /// From the catalogue of plans and prices.
     Catalogue {
         /// The page, or the name of the source.
-        source: String,
-        /// The date on that page, as precisely as it stands there.
+        source: Option<String>,
+        /// The date on that page, as precisely as it is given there.
         page_date: Option<String>,
-        version: String,
+        version: Option<String>,
     },
-    /// Given by the user.
+    /// Set by the user.
     User,
-    /// Not known to anybody here.
     Unknown {
-        /// What would make it known.
-        cure: String,
+        needs: Needed,
     },
 }
 
-impl fmt::Display for Provenance {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Provenance::Measured { at } => {
-                write!(f, "measured, {}", at.format("%Y-%m-%d %H:%M UTC"))
-            }
-            Provenance::Catalogue {
-                source,
-                page_date,
-                version,
-            } => {
-                let date = page_date.as_deref().unwrap_or("undated");
-                write!(f, "catalogue {version}: {source}, {date}")
-            }
-            Provenance::User => f.write_str("yours"),
-            Provenance::Unknown { cure } => write!(f, "unknown; {cure}"),
-        }
-    }
-}
-
-/// Something a figure was made from.
+/// Something a figure was computed from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Input {
-    /// Its name, by which figures refer to it.
+    /// The name that figures refer to.
     pub name: String,
-    /// Its value, spelled for people; nothing where it is unknown.
+    /// The formatted value; none if unknown.
     pub value: Option<String>,
-    /// Where it comes from.
     #[serde(flatten)]
     pub provenance: Provenance,
 }
@@ -260,43 +223,42 @@ mod tests {
     }
 
     #[test]
-    fn a_figure_reads_as_people_write_it() {
+    fn figure_prints_unit_and_interval() {
         let cost = Figure::between(
             decimal("31"),
             decimal("22.004"),
             decimal("1058.5"),
             Unit::Usd,
         );
-        assert_eq!(cost.to_string(), "$31.00 (80 %: 22.00 to 1,058.50)");
-        let saving = Figure::exact(decimal("-20"), Unit::Usd);
-        assert_eq!(saving.to_string(), "-$20.00");
+        assert_eq!(cost.to_string(), "$31.00 (80%: $22.00 to $1,058.50)");
+        assert_eq!(
+            cost.negated().to_string(),
+            "-$31.00 (80%: -$1,058.50 to -$22.00)"
+        );
         assert_eq!(Figure::unknown(Unit::UsdPerHour).to_string(), "unknown");
-        let small = Figure::exact(decimal("0.00228"), Unit::UsdPerHour);
-        assert_eq!(small.to_string(), "$0.0023 an hour");
-        assert_eq!(Figure::exact(Decimal::ZERO, Unit::Usd).to_string(), "$0.00");
-        let storage = Unit::Of(Metric::StorageMb);
-        assert_eq!(
-            Figure::exact(decimal("228.39"), storage).to_string(),
-            "228 MB"
-        );
-        assert_eq!(
-            Figure::exact(decimal("7.25"), Unit::Percent).to_string(),
-            "7.2 %"
-        );
-        assert_eq!(
-            Figure::exact(decimal("89.21"), Unit::Percent).to_string(),
-            "89 %"
-        );
+        let cases = [
+            ("0", Unit::Usd, "$0.00"),
+            ("0.00228", Unit::UsdPerHour, "$0.0023 an hour"),
+            ("228.39", Unit::Of(Metric::StorageMb), "228.39 MB"),
+            ("89.21", Unit::Percent, "89.2%"),
+            ("1.4", Unit::Days, "1 day"),
+            ("19", Unit::Days, "19 days"),
+            ("1", Unit::Of(Metric::Connections), "1 connection"),
+            ("200.5", Unit::Hours, "200.5 hours"),
+        ];
+        for (value, unit, expected) in cases {
+            assert_eq!(Figure::exact(decimal(value), unit).to_string(), expected);
+        }
     }
 
     #[test]
-    fn an_interval_without_width_is_none() {
+    fn interval_without_width_is_dropped() {
         let fixed = Figure::between(decimal("20"), decimal("20.00"), decimal("20"), Unit::Usd);
         assert_eq!(fixed.to_string(), "$20.00");
     }
 
     #[test]
-    fn a_figure_survives_being_stored() {
+    fn figure_round_trips_through_json() {
         let inputs = ["usage", "price of pro"];
         let figure = Figure::between(decimal("0.1"), decimal("0"), decimal("0.30"), Unit::Usd)
             .from_inputs(inputs);

@@ -1,157 +1,164 @@
-//! What only the user knows, and what becomes known with it.
+//! Business inputs: what only the user knows, such as the revenue of an hour.
 
 use rust_decimal::Decimal;
 
-use super::figure::{Input, Provenance, Unit, spell};
+use super::figure::{Input, Needed, Provenance, Unit, with_unit};
+use crate::domain::format;
 use crate::domain::metrics::names::Service;
 use crate::domain::named::{Named, named};
 
 named! {
-    /// An input that only the user can give.
-    Name, "input" {
-        /// What an hour of the service is worth, in US dollars.
+    /// A business input.
+    InputName, "input" {
+        /// Revenue of an hour of the service, in US dollars.
         RevenuePerHour = "revenue_per_hour",
-        /// Which part of that is lost while the service is stopped, from 0 to 1.
+        /// The share of it that is lost while the service is stopped, from 0 to 1.
         AffectedFraction = "affected_fraction",
-        /// After how many hours somebody has put a stop right, if it does not end by itself before.
+        /// Hours until a stop is fixed, if it does not end by itself before.
         TimeToFixHours = "time_to_fix_hours",
-        /// In which share of the cases a plan may turn out too small, from 0 to 1.
+        /// The share of simulated cases in which a plan may be too small, from 0 to 1.
         Tolerance = "tolerance",
         /// Whether one person may review and approve.
         SingleReviewer = "single_reviewer",
     }
 }
 
-/// The share of cases in which a plan may turn out too small, unless the user says another.
-pub const USUAL_TOLERANCE: Decimal = Decimal::from_parts(5, 0, 0, false, 2);
+/// The tolerance where the user set none.
+pub const DEFAULT_TOLERANCE: Decimal = Decimal::from_parts(5, 0, 0, false, 2);
 
-impl Name {
-    /// What would be known with it.
-    pub fn unlocks(self) -> &'static str {
+/// A value outside the range of its input.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("invalid {name} `{value}`: expected {}", .name.range())]
+pub struct InvalidInput {
+    pub name: InputName,
+    pub value: String,
+}
+
+impl InputName {
+    /// The figures or decisions that it goes into.
+    pub fn used_for(self) -> &'static str {
         match self {
-            Name::RevenuePerHour => "the loss that an upgrade avoids, its net and its ROI",
-            Name::AffectedFraction => "which part of the revenue of an hour a stop costs",
-            Name::TimeToFixHours => {
-                "how long a stop lasts; without it, until the billing period ends"
+            InputName::RevenuePerHour => "avoided loss, net value and ROI of an upgrade",
+            InputName::AffectedFraction => "share of the hourly revenue that an outage costs",
+            InputName::TimeToFixHours => "length of an outage; default: to the end of the period",
+            InputName::Tolerance => "how often a plan may be too small; default: 0.05",
+            InputName::SingleReviewer => {
+                "whether one person may review and approve; default: false"
             }
-            Name::Tolerance => "how safe a plan must be; without it, too small in 5 of 100 cases",
-            Name::SingleReviewer => "whether one person may review and approve; without it, not",
         }
     }
 
-    /// What it can be, for people.
+    /// Its valid values, human-readable.
     pub fn range(self) -> &'static str {
         match self {
-            Name::RevenuePerHour => "US dollars, zero or more",
-            Name::AffectedFraction | Name::Tolerance => "a number from 0 to 1",
-            Name::TimeToFixHours => "hours, zero or more",
-            Name::SingleReviewer => "true or false",
+            InputName::RevenuePerHour => "US dollars, zero or more",
+            InputName::AffectedFraction | InputName::Tolerance => "a number from 0 to 1",
+            InputName::TimeToFixHours => "hours, zero or more",
+            InputName::SingleReviewer => "true or false",
         }
     }
 
-    /// Reads a value, and brings it into the one spelling that is stored.
-    pub fn check(self, text: &str) -> Result<String, String> {
-        let refused = || format!("`{text}` is no {}: {}", self, self.range());
-        if self == Name::SingleReviewer {
-            let value: bool = text.trim().parse().map_err(|_| refused())?;
-            return Ok(value.to_string());
-        }
-        // More than any business makes, and little enough to be multiplied.
-        let most = match self {
-            Name::AffectedFraction | Name::Tolerance => Decimal::ONE,
-            _ => Decimal::from(1_000_000_000_000_i64),
+    /// Parses a value and returns its canonical spelling.
+    pub fn parse(self, text: &str) -> Result<String, InvalidInput> {
+        let canonical = if self == InputName::SingleReviewer {
+            let value = text.trim().parse().ok();
+            value.map(|value: bool| value.to_string())
+        } else {
+            // Far above any business, and small enough to be multiplied.
+            let most = match self {
+                InputName::AffectedFraction | InputName::Tolerance => Decimal::ONE,
+                _ => Decimal::from(1_000_000_000_000_i64),
+            };
+            let value: Option<Decimal> = text.trim().parse().ok();
+            value
+                .filter(|value| (Decimal::ZERO..=most).contains(value) && value.scale() <= 12)
+                .map(|value| value.normalize().to_string())
         };
-        let value: Decimal = text.trim().parse().map_err(|_| refused())?;
-        let sound = value >= Decimal::ZERO && value <= most && value.scale() <= 12;
-        sound
-            .then(|| value.normalize().to_string())
-            .ok_or_else(refused)
+        canonical.ok_or_else(|| InvalidInput {
+            name: self,
+            value: text.to_owned(),
+        })
     }
 }
 
-/// The user's inputs for one service.
+/// An input as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredInput {
+    pub name: String,
+    /// None: it holds for all services.
+    pub service: Option<Service>,
+    pub value: String,
+    pub updated_by: String,
+}
+
+/// The inputs that hold for one service.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Business {
     /// In US dollars.
     pub revenue_per_hour: Option<Decimal>,
     /// From 0 to 1.
     pub affected_fraction: Option<Decimal>,
-    /// In hours.
     pub time_to_fix_hours: Option<Decimal>,
     /// From 0 to 1.
     pub tolerance: Option<Decimal>,
 }
 
-/// An input that somebody gave.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Given {
-    /// Which, as it is stored.
-    pub name: String,
-    /// For which service; for all, unless given.
-    pub service: Option<Service>,
-    pub value: String,
-    pub updated_by: String,
-}
-
 impl Business {
-    /// What holds for a service: what was given for it, else what was given for all.
-    pub fn of(given: &[Given], service: Service) -> Business {
-        let value = |name: Name| {
-            let of = |wanted: Option<Service>| {
-                let same = |it: &&Given| it.name == name.as_str() && it.service == wanted;
-                given.iter().find(same)
+    /// The inputs of a service; one for this service takes precedence over one for all.
+    pub fn of(stored: &[StoredInput], service: Service) -> Business {
+        let value = |name: InputName| {
+            let find = |service: Option<Service>| {
+                let same = |it: &&StoredInput| it.name == name.as_str() && it.service == service;
+                stored.iter().find(same)
             };
-            let found = of(Some(service)).or_else(|| of(None))?;
-            // Somebody else may have written what is no number.
-            name.check(&found.value).ok()?.parse().ok()
+            let found = find(Some(service)).or_else(|| find(None))?;
+            // Another program may have written an invalid value.
+            name.parse(&found.value).ok()?.parse().ok()
         };
         Business {
-            revenue_per_hour: value(Name::RevenuePerHour),
-            affected_fraction: value(Name::AffectedFraction),
-            time_to_fix_hours: value(Name::TimeToFixHours),
-            tolerance: value(Name::Tolerance),
+            revenue_per_hour: value(InputName::RevenuePerHour),
+            affected_fraction: value(InputName::AffectedFraction),
+            time_to_fix_hours: value(InputName::TimeToFixHours),
+            tolerance: value(InputName::Tolerance),
         }
     }
 
-    /// The inputs that figures are made from, given or not.
-    pub fn inputs(&self) -> Vec<Input> {
-        let input = |name: Name, value: Option<String>| Input {
-            name: name.to_string(),
-            provenance: match value {
-                Some(_) => Provenance::User,
-                None => Provenance::Unknown {
-                    cure: format!("usagectl recommend inputs set {name} VALUE"),
-                },
-            },
-            value,
-        };
-        vec![
-            input(
-                Name::RevenuePerHour,
-                self.revenue_per_hour
-                    .map(|value| spell(value, Unit::UsdPerHour)),
+    /// The inputs that figures are computed from, with their formatted values.
+    fn values(&self) -> [(InputName, Option<String>); 3] {
+        let formatted = |value: Option<Decimal>, unit| value.map(|value| with_unit(value, unit));
+        [
+            (
+                InputName::RevenuePerHour,
+                formatted(self.revenue_per_hour, Unit::UsdPerHour),
             ),
-            input(
-                Name::AffectedFraction,
-                self.affected_fraction.map(|value| value.to_string()),
+            (
+                InputName::AffectedFraction,
+                self.affected_fraction.map(format::decimal),
             ),
-            input(
-                Name::TimeToFixHours,
-                self.time_to_fix_hours
-                    .map(|value| spell(value, Unit::Hours)),
+            (
+                InputName::TimeToFixHours,
+                formatted(self.time_to_fix_hours, Unit::Hours),
             ),
         ]
     }
 
-    /// Those of them that nobody gave.
-    pub fn missing(&self) -> Vec<Name> {
-        let given = [
-            (Name::RevenuePerHour, self.revenue_per_hour),
-            (Name::AffectedFraction, self.affected_fraction),
-            (Name::TimeToFixHours, self.time_to_fix_hours),
-        ];
-        let missing = given.iter().filter(|(_, value)| value.is_none());
-        missing.map(|(name, _)| *name).collect()
+    pub fn inputs(&self) -> impl Iterator<Item = Input> {
+        self.values().into_iter().map(|(name, value)| Input {
+            name: name.to_string(),
+            provenance: match value {
+                Some(_) => Provenance::User,
+                None => Provenance::Unknown {
+                    needs: Needed::Input,
+                },
+            },
+            value,
+        })
+    }
+
+    /// Those that are not set.
+    pub fn missing(&self) -> impl Iterator<Item = InputName> {
+        let unset = |(name, value): (InputName, Option<String>)| value.is_none().then_some(name);
+        self.values().into_iter().filter_map(unset)
     }
 }
 
@@ -159,8 +166,8 @@ impl Business {
 mod tests {
     use super::*;
 
-    fn given(name: Name, service: Option<Service>, value: &str) -> Given {
-        Given {
+    fn stored(name: InputName, service: Option<Service>, value: &str) -> StoredInput {
+        StoredInput {
             name: name.to_string(),
             service,
             value: value.to_owned(),
@@ -169,39 +176,50 @@ mod tests {
     }
 
     #[test]
-    fn an_input_is_a_number_in_its_range() {
+    fn input_outside_its_range_is_invalid() {
         assert_eq!(
-            Name::RevenuePerHour.check(" 120.50 "),
+            InputName::RevenuePerHour.parse(" 120.50 "),
             Ok("120.5".to_owned())
         );
-        assert_eq!(Name::SingleReviewer.check("true"), Ok("true".to_owned()));
+        assert_eq!(
+            InputName::SingleReviewer.parse("true"),
+            Ok("true".to_owned())
+        );
         for (name, value) in [
-            (Name::RevenuePerHour, "-1"),
-            (Name::RevenuePerHour, "NaN"),
-            (Name::RevenuePerHour, "1e400"),
-            (Name::RevenuePerHour, "9999999999999999999999"),
-            (Name::AffectedFraction, "1.01"),
-            (Name::Tolerance, "5 %"),
-            (Name::SingleReviewer, "maybe"),
+            (InputName::RevenuePerHour, "-1"),
+            (InputName::RevenuePerHour, "NaN"),
+            (InputName::RevenuePerHour, "1e400"),
+            (InputName::RevenuePerHour, "9999999999999999999999"),
+            (InputName::AffectedFraction, "1.01"),
+            (InputName::Tolerance, "5 %"),
+            (InputName::SingleReviewer, "maybe"),
         ] {
-            assert!(name.check(value).is_err(), "{name} {value}");
+            assert!(name.parse(value).is_err(), "{name} {value}");
         }
+        let error = InputName::Tolerance.parse("5 %").unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "invalid tolerance `5 %`: expected a number from 0 to 1"
+        );
     }
 
     #[test]
-    fn what_is_given_for_a_service_goes_before_what_is_given_for_all() {
+    fn input_of_service_overrides_input_of_all() {
         let all = [
-            given(Name::RevenuePerHour, None, "10"),
-            given(Name::RevenuePerHour, Some(Service::VercelKv), "20"),
-            given(Name::AffectedFraction, None, "much"),
+            stored(InputName::RevenuePerHour, None, "10"),
+            stored(InputName::RevenuePerHour, Some(Service::VercelKv), "20"),
+            stored(InputName::AffectedFraction, None, "much"),
         ];
-        let business = |service| Business::of(&all, service);
-        let revenue = |service| business(service).revenue_per_hour;
+        let revenue = |service| Business::of(&all, service).revenue_per_hour;
         assert_eq!(revenue(Service::VercelKv), Some(Decimal::from(20)));
         assert_eq!(revenue(Service::AiOpenai), Some(Decimal::from(10)));
-        // What another program wrote there may be anything.
-        let kv = business(Service::VercelKv);
+        // An invalid stored value counts as missing.
+        let kv = Business::of(&all, Service::VercelKv);
         assert_eq!(kv.affected_fraction, None);
-        assert_eq!(kv.missing(), [Name::AffectedFraction, Name::TimeToFixHours]);
+        let missing: Vec<InputName> = kv.missing().collect();
+        assert_eq!(
+            missing,
+            [InputName::AffectedFraction, InputName::TimeToFixHours]
+        );
     }
 }

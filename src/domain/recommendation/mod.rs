@@ -1,14 +1,13 @@
-//! Recommendations, decided: what they say, and what becomes of them.
+//! Upgrade recommendations: what to change, why, at what cost, and their life cycle.
 //!
-//! A recommendation answers one [`Question`]. What it says is all in its [`Facts`]: figures that each name their
-//! inputs. The prose and the application's columns are made from them, and nothing else.
+//! A recommendation answers one [`Topic`]. Its content is entirely in its [`Facts`]: figures that each name
+//! their inputs. The prose and the application's columns derive from them and from nothing else.
 
 pub mod assess;
 pub mod candidates;
 pub mod cost;
 pub mod facts;
 pub mod figure;
-pub mod history;
 pub mod inputs;
 pub mod lifecycle;
 pub mod priority;
@@ -16,157 +15,133 @@ pub mod prose;
 pub mod reconcile;
 #[cfg(test)]
 pub(crate) mod sample;
-pub mod transition;
+pub mod snapshot;
+pub mod topic;
 pub mod trigger;
 
 use chrono::{DateTime, Utc};
-use serde::Serialize;
-use sha2::{Digest, Sha256};
+use serde::{Serialize, Serializer};
 
+use super::format;
 use super::metrics::names::{Metric, Priority, Service, Status};
-use super::named::Named;
 pub use facts::{Facts, Kind, StoredFacts};
 pub use lifecycle::is_open;
+pub use topic::Topic;
 
-/// What a recommendation answers. Of each question there is one open answer at most.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Question {
-    pub service: Service,
-    /// Which database, project or team of it; empty where it has no name of its own.
-    pub resource: String,
-    pub metric: Metric,
-    pub current_plan: String,
-    pub kind: Kind,
-}
-
-impl Question {
-    /// The SHA-256 of all of it, in hexadecimal digits.
-    pub fn key(&self) -> String {
-        let parts = [
-            self.service.as_str(),
-            &self.resource,
-            self.metric.as_str(),
-            &self.current_plan,
-            self.kind.as_str(),
-        ];
-        // A separator that no part contains by accident: each is preceded by its length.
-        let mut hash = Sha256::new();
-        for part in parts {
-            hash.update(part.len().to_be_bytes());
-            hash.update(part);
-        }
-        hex(&hash.finalize())
-    }
-}
-
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// The numbers of a recommendation that the application has columns for; unknown ones are null there.
+/// The numbers that the application has columns for; unknown ones are null there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Numbers {
     pub current_usage: Option<f64>,
     pub limit_value: Option<f64>,
-    /// The one in percent of the other.
     pub usage_percent: Option<f64>,
-    /// The middle of the forecast, from the newest measurement.
+    /// Median of the forecast, counted from the newest measurement.
     pub days_to_limit: Option<i32>,
-    /// Of a billing period on the current plan, in US dollars.
+    /// Cost of a billing period on the current plan, in US dollars.
     pub current_cost: Option<f64>,
-    /// Of a billing period on the recommended plan.
+    /// Cost of a billing period on the recommended plan.
     pub projected_cost: Option<f64>,
     pub upgrade_cost: Option<f64>,
-    /// The loss that is avoided, from the user's own inputs.
+    /// Avoided loss, from the user's business inputs.
     pub revenue_impact: Option<f64>,
-    /// That, without what the change costs.
+    /// Avoided loss minus the extra cost.
     pub profit_impact: Option<f64>,
-    /// The latter for each dollar of extra cost.
+    /// Profit for each dollar of extra cost.
     pub roi: Option<f64>,
 }
 
-/// A row of the application's `UpgradeRecommendation`, and what only we know of it.
-#[derive(Clone, Debug, PartialEq)]
+/// A row of the application's `UpgradeRecommendation`, and what we track beside it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Recommendation {
     pub id: String,
     pub service: Service,
-    /// Which metric; another program may have left it out.
+    /// Another program may have left it out.
     pub metric: Option<Metric>,
-    /// The plan in use when it was made.
     pub current_plan: String,
-    /// The plan to change to.
     pub recommended_plan: String,
     pub priority: Priority,
-    /// Where it stands, by the application's own column.
+    /// The status in the application's own column.
     pub status: Status,
-    /// Its numbers, as the application sees them.
+    #[serde(flatten)]
     pub numbers: Numbers,
-    /// Why, in a sentence or two.
     pub reason: String,
     pub benefits: Vec<String>,
-    /// What may come of it, and of leaving it.
     pub risks: Vec<String>,
-    /// Who looked at it last.
     pub reviewed_by: Option<String>,
     pub review_notes: Option<String>,
+    #[serde(serialize_with = "serialize_maybe_time")]
     pub reviewed_at: Option<DateTime<Utc>>,
+    #[serde(serialize_with = "serialize_maybe_time")]
     pub implemented_at: Option<DateTime<Utc>>,
-    /// When its measurements are too old to act on.
+    /// When its measurements become too old to act on.
+    #[serde(serialize_with = "serialize_maybe_time")]
     pub expires_at: Option<DateTime<Utc>>,
+    #[serde(serialize_with = "serialize_time")]
     pub created_at: DateTime<Utc>,
-    /// When anything of it changed last.
+    #[serde(serialize_with = "serialize_time")]
     pub updated_at: DateTime<Utc>,
-    /// What we keep beside it; nothing if another program made it.
-    pub own: Option<Own>,
+    /// None if another program created it.
+    #[serde(skip)]
+    pub tracking: Option<Tracking>,
 }
 
-/// What is kept of a recommendation beyond the application's columns.
+/// What is stored about a recommendation beyond the application's columns.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Own {
-    /// The key of its [`Question`].
+pub struct Tracking {
+    /// The key of its topic and kind: see [`Topic::key`].
     pub question: String,
-    /// Which database, project or team; empty where it has no name of its own.
+    /// Database, project or team; empty where it has no name of its own.
     pub resource: String,
     pub kind: Kind,
-    /// One more with every step in its history.
+    /// Incremented by every entry in the history.
     pub version: i32,
-    /// Where it stood when we last wrote or saw it.
+    /// The status when we last read or wrote it; the application may have changed its column since.
     pub status: Status,
     pub facts: StoredFacts,
-    /// Which catalogue they are from.
     pub catalogue_version: String,
-    /// When `recommend run` reproduced it last.
+    /// The last run that reproduced it.
     pub last_seen_at: DateTime<Utc>,
-    /// How many times it did.
+    /// Number of runs that reproduced it.
     pub seen_count: i32,
-    /// How many runs since did not.
+    /// Number of runs since then that did not.
     pub unseen_count: i32,
-    /// How many runs in a row found its condition gone.
+    /// Number of consecutive runs that found the limit no longer near.
     pub cleared_count: i32,
-    /// Since when it was not reproduced.
     pub unseen_since: Option<DateTime<Utc>>,
-    /// How urgent it was when it was dismissed.
+    /// Its priority when it was dismissed.
     pub dismissed_priority: Option<Priority>,
-    /// Until when it was dismissed.
     pub snoozed_until: Option<DateTime<Utc>>,
-    /// How many times it came back.
     pub reopened_count: i32,
     /// The recommendation that answered the same question before.
     pub predecessor_id: Option<String>,
-    /// What was predicted and what came, as JSON, after it was implemented.
+    /// Predicted and measured values after it was implemented, as JSON.
     pub outcome: Option<String>,
 }
 
-impl Recommendation {
-    /// What it says, if we made it and can still read it.
-    pub fn facts(&self) -> Option<&Facts> {
-        self.own.as_ref()?.facts.read.as_ref()
+impl Tracking {
+    /// Counts a run that reproduced the recommendation.
+    fn count_seen(&mut self, now: DateTime<Utc>) {
+        self.last_seen_at = now;
+        self.seen_count = self.seen_count.saturating_add(1);
+        self.reset_absence();
+    }
+
+    fn reset_absence(&mut self) {
+        self.unseen_count = 0;
+        self.unseen_since = None;
+        self.cleared_count = 0;
     }
 }
 
-/// The order in which recommendations are shown: the most urgent first, then the one whose limit is nearest.
+impl Recommendation {
+    /// Its facts, if this program created it and can read them.
+    pub fn facts(&self) -> Option<&Facts> {
+        self.tracking.as_ref()?.facts.read.as_ref()
+    }
+}
+
+/// Display order: by priority, then by days to the limit.
 pub fn by_urgency(a: &Recommendation, b: &Recommendation) -> std::cmp::Ordering {
-    let days = |one: &Recommendation| one.numbers.days_to_limit.unwrap_or(i32::MAX);
+    let days = |it: &Recommendation| it.numbers.days_to_limit.unwrap_or(i32::MAX);
     b.priority
         .cmp(&a.priority)
         .then_with(|| days(a).cmp(&days(b)))
@@ -174,29 +149,18 @@ pub fn by_urgency(a: &Recommendation, b: &Recommendation) -> std::cmp::Ordering 
         .then_with(|| a.id.cmp(&b.id))
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// Writes an instant into JSON with milliseconds.
+fn serialize_time<S: Serializer>(at: &DateTime<Utc>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&format::time_ms(*at))
+}
 
-    fn question(resource: &str, plan: &str) -> Question {
-        Question {
-            service: Service::VercelKv,
-            resource: resource.to_owned(),
-            metric: Metric::StorageMb,
-            current_plan: plan.to_owned(),
-            kind: Kind::Upgrade,
-        }
-    }
+fn serialize_maybe_time<S: Serializer>(
+    at: &Option<DateTime<Utc>>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    at.map(format::time_ms).serialize(serializer)
+}
 
-    #[test]
-    fn a_question_has_one_key_and_no_other_question_has_it() {
-        let key = question("", "free").key();
-        assert_eq!(key.len(), 64);
-        assert_eq!(key, question("", "free").key());
-        assert_ne!(key, question("free", "").key());
-        assert_ne!(
-            question("cache", "free").key(),
-            question("cach", "efree").key()
-        );
-    }
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

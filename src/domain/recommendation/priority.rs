@@ -1,42 +1,39 @@
-//! How urgent it is: by risk and by the time that is left, never by money.
+//! Priority of a recommendation: from risk and remaining time, never from money.
 
 use crate::domain::metrics::names::Priority;
 
-/// What urgency depends on. Chances are shares from 0 to 1; none: further ahead than anybody can say.
+/// What a priority depends on. Chances are shares from 0 to 1; none if unknown.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Signs {
-    /// That the limit is reached within 7 days, in which a change must be made.
+pub struct Risk {
+    /// Chance of reaching the limit within 7 days, the time that a change takes.
     pub chance_7: Option<f64>,
-    /// Within 30 days.
     pub chance_30: Option<f64>,
-    /// Within 90 days.
     pub chance_90: Option<f64>,
-    /// More is used than the limit allows, now.
+    /// Usage exceeds the limit now.
     pub is_over: bool,
-    /// At the limit it goes on and is billed: it costs money and stops nothing.
+    /// Usage beyond the limit is billed: it costs money and stops nothing.
     pub is_billed: bool,
-    /// Something can be saved for certain.
+    /// The change saves money.
     pub saves: bool,
 }
 
-/// The urgency.
-pub fn priority(signs: Signs) -> Priority {
+pub fn priority(risk: Risk) -> Priority {
     let at_least = |chance: Option<f64>, share| chance.is_some_and(|chance| chance >= share);
-    let priority = if signs.is_over || at_least(signs.chance_7, 0.5) {
+    let priority = if risk.is_over || at_least(risk.chance_7, 0.5) {
         Priority::Critical
-    } else if at_least(signs.chance_30, 0.5) {
+    } else if at_least(risk.chance_30, 0.5) {
         Priority::High
-    } else if at_least(signs.chance_30, 0.2) || at_least(signs.chance_90, 0.5) || signs.saves {
+    } else if at_least(risk.chance_30, 0.2) || at_least(risk.chance_90, 0.5) || risk.saves {
         Priority::Medium
     } else {
         Priority::Low
     };
     match priority {
-        // A saving is no less certain for being about money.
-        Priority::Medium if signs.saves => Priority::Medium,
-        Priority::Critical if signs.is_billed => Priority::High,
-        Priority::High if signs.is_billed => Priority::Medium,
-        Priority::Medium if signs.is_billed => Priority::Low,
+        // A saving is about money anyway.
+        Priority::Medium if risk.saves => Priority::Medium,
+        Priority::Critical if risk.is_billed => Priority::High,
+        Priority::High if risk.is_billed => Priority::Medium,
+        Priority::Medium if risk.is_billed => Priority::Low,
         other => other,
     }
 }
@@ -45,55 +42,55 @@ pub fn priority(signs: Signs) -> Priority {
 mod tests {
     use super::*;
 
-    fn chances(chance_7: f64, chance_30: f64, chance_90: f64) -> Signs {
-        Signs {
+    fn chances(chance_7: f64, chance_30: f64, chance_90: f64) -> Risk {
+        Risk {
             chance_7: Some(chance_7),
             chance_30: Some(chance_30),
             chance_90: Some(chance_90),
-            ..Signs::default()
+            ..Risk::default()
         }
     }
 
     #[test]
-    fn urgency_grows_with_the_chance_and_its_nearness() {
+    fn priority_rises_with_chance_and_nearness() {
         let cases = [
             (chances(0.5, 1.0, 1.0), Priority::Critical),
             (chances(0.49, 0.5, 1.0), Priority::High),
             (chances(0.0, 0.2, 0.2), Priority::Medium),
             (chances(0.0, 0.19, 0.5), Priority::Medium),
             (chances(0.0, 0.19, 0.49), Priority::Low),
-            (Signs::default(), Priority::Low),
+            (Risk::default(), Priority::Low),
         ];
-        for (signs, expected) in cases {
-            assert_eq!(priority(signs), expected, "{signs:?}");
+        for (risk, expected) in cases {
+            assert_eq!(priority(risk), expected, "{risk:?}");
         }
     }
 
     #[test]
-    fn what_is_over_its_limit_is_critical_and_what_is_billed_a_step_lower() {
-        let over = Signs {
+    fn billed_overage_is_one_step_lower() {
+        let over = Risk {
             is_over: true,
-            ..Signs::default()
+            ..Risk::default()
         };
         assert_eq!(priority(over), Priority::Critical);
-        let billed = |signs| {
-            priority(Signs {
+        let billed = |risk| {
+            priority(Risk {
                 is_billed: true,
-                ..signs
+                ..risk
             })
         };
         assert_eq!(billed(over), Priority::High);
         assert_eq!(billed(chances(0.0, 0.9, 1.0)), Priority::Medium);
         assert_eq!(billed(chances(0.0, 0.3, 1.0)), Priority::Low);
-        assert_eq!(billed(Signs::default()), Priority::Low);
+        assert_eq!(billed(Risk::default()), Priority::Low);
     }
 
     #[test]
-    fn a_certain_saving_can_wait_and_is_no_trifle() {
-        let saves = Signs {
+    fn saving_is_medium() {
+        let saves = Risk {
             saves: true,
             is_billed: true,
-            ..Signs::default()
+            ..Risk::default()
         };
         assert_eq!(priority(saves), Priority::Medium);
     }

@@ -1,18 +1,20 @@
-//! Values for the tests of this folder: a key-value store on its free plan.
+//! Test data: a key-value store on its free plan.
 
 use std::sync::OnceLock;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::assess::{Assessment, Subject, assess};
+use super::assess::{Assessment, Evidence, assess};
 use super::facts::Facts;
 use super::inputs::Business;
-use super::reconcile::Topic;
+use super::reconcile::reconcile;
+use super::snapshot::Assessed;
+use super::{Recommendation, Topic};
 use crate::domain::capacity::trend::{Trend, TrendRequest};
 use crate::domain::metrics::day::MetricDay;
 use crate::domain::metrics::names::{Metric, MetricKind, Service};
 use crate::domain::metrics::point::{Reading, Series};
-use crate::domain::plans::catalogue::{self, Catalogue};
+use crate::domain::plans::catalogue::{Catalogue, LimitPeriod};
 use crate::domain::plans::selection::Billing;
 use crate::domain::plans::{AtLimit, LimitInForce, Origin};
 
@@ -51,7 +53,7 @@ pub(crate) fn limit() -> LimitInForce {
     }
 }
 
-/// One value a day, the last one at `now` less five minutes.
+/// One value a day, the last one five minutes before `now`.
 pub(crate) fn days(
     metric: Metric,
     reading: Reading,
@@ -87,10 +89,11 @@ pub(crate) fn days(
     values.iter().enumerate().map(day).collect()
 }
 
-/// What is said of a store of these sizes, and of 6,000 commands a day.
-pub(crate) fn assessed(
+/// The assessment of a store with these daily sizes, and with this number of commands a day if measured.
+pub(crate) fn assessed_with(
     limit: &LimitInForce,
     levels: &[f64],
+    commands: Option<f64>,
     business: Business,
     now: DateTime<Utc>,
 ) -> Assessment {
@@ -104,19 +107,27 @@ pub(crate) fn assessed(
     };
     let storage = days(Metric::StorageMb, Reading::Level, levels, now);
     let storage = Trend::of(&storage, request).unwrap();
-    let commands = days(Metric::CommandsPerDay, Reading::Amount, &[6_000.0; 40], now);
     let by_day = TrendRequest {
         kind: MetricKind::Period,
-        period: Some(catalogue::LimitPeriod::Day),
+        period: Some(LimitPeriod::Day),
         thresholds: &[],
         ..request
     };
-    let commands = Trend::of(&commands, by_day).unwrap();
-    assess(Subject {
+    let commands = commands.map(|commands| {
+        let days = days(
+            Metric::CommandsPerDay,
+            Reading::Amount,
+            &[commands; 40],
+            now,
+        );
+        Trend::of(&days, by_day).unwrap()
+    });
+    let trends: Vec<&Trend> = std::iter::once(&storage).chain(&commands).collect();
+    assess(Evidence {
         limit,
         resource: "",
         trend: &storage,
-        trends: &[&storage, &commands],
+        trends: &trends,
         catalogue: &Catalogue::embedded().unwrap(),
         seats: None,
         business,
@@ -124,18 +135,39 @@ pub(crate) fn assessed(
     })
 }
 
-/// A store that began with `first` MB and grew by `daily` a day for 60 days, a little more on every other.
+/// The assessment of a store with these daily sizes and 6,000 commands a day.
+pub(crate) fn assessed(
+    limit: &LimitInForce,
+    levels: &[f64],
+    business: Business,
+    now: DateTime<Utc>,
+) -> Assessment {
+    assessed_with(limit, levels, Some(6_000.0), business, now)
+}
+
+/// The sizes of a store that began with `first` MB and grew by `daily` a day for 60 days, a little more every
+/// other day.
 pub(crate) fn growing(first: f64, daily: f64) -> Vec<f64> {
     let level = |day: u32| first + daily * f64::from(day) + daily * 0.3 * f64::from(day % 2);
     (0..60).map(level).collect()
 }
 
-/// What is said of a store that is full in about three weeks. Forecasts take their time without optimisation.
+/// The facts of a store that is full in about three weeks; computed once, as forecasts are slow without
+/// optimisation.
 pub(crate) fn facts() -> Facts {
     static FACTS: OnceLock<Facts> = OnceLock::new();
     let made = || match assessed(&limit(), &growing(145.0, 1.4), Business::default(), now()) {
-        Assessment::Holds(facts) => *facts,
+        Assessment::Recommend(facts) => *facts,
         other => panic!("{other:?}"),
     };
     FACTS.get_or_init(made).clone()
+}
+
+/// The new recommendation for these facts.
+pub(crate) fn recommendation() -> Recommendation {
+    let assessed = Assessed {
+        topic: topic(),
+        assessment: Assessment::Recommend(Box::new(facts())),
+    };
+    reconcile(&assessed, &[], now()).unwrap().remove(0).after
 }

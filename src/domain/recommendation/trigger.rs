@@ -1,70 +1,68 @@
-//! When something is recommended at all, and when its reason has gone.
+//! When a recommendation is made, and when its condition has cleared.
 
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::domain::metrics::names::Priority;
 
-/// What is known of a limit. Chances are shares from 0 to 1; none: nobody can say.
+/// The state of a limit. Chances are shares from 0 to 1; none if unknown.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Signs {
-    /// Used, in percent of the limit.
+pub struct Signals {
+    /// Usage in percent of the limit.
     pub used_percent: f64,
-    /// From how many percent on it is critical.
     pub critical_percent: f64,
-    /// That the limit is reached within 30 days.
+    /// Chance of reaching the limit within 30 days.
     pub chance_30: Option<f64>,
-    /// That this billing period ends over it, of what is counted by the period.
+    /// Chance that the current billing period ends over the limit.
     pub chance_over: Option<f64>,
-    /// How urgent it would be.
+    /// The priority that a recommendation would have.
     pub priority: Priority,
 }
 
-/// Whether there is a reason.
+/// What follows from the state of a limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reason {
-    Holds,
-    /// Not enough of one to begin with, too much of one to take back what was said.
-    Weak,
-    Gone,
+pub enum Decision {
+    Recommend,
+    /// Create nothing new, but keep an open recommendation.
+    Keep,
+    Clear,
 }
 
-/// Measurements older than this say nothing about today.
-pub const FRESH: TimeDelta = TimeDelta::hours(24);
+/// Older measurements are no evidence of the current state.
+const FRESH: TimeDelta = TimeDelta::hours(24);
 
-/// Measurements older than this end a recommendation that was made from them.
+/// Older measurements expire the recommendation that was made from them.
 pub const USABLE: TimeDelta = TimeDelta::days(14);
 
-/// Whether something measured at `measured` says anything about `now`.
+/// Whether something measured at `measured` is evidence of the state at `now`.
 pub fn is_fresh(measured: DateTime<Utc>, now: DateTime<Utc>) -> bool {
     now - measured <= FRESH
 }
 
-/// Whether the plan in use is a reason to recommend something.
+/// Decides from the state of a limit.
 ///
-/// A forecast alone is none: below half of the limit it must be critical, or every new project would have one.
-/// Neither is a billing period that is nearly used up where it is nearly over too.
-pub fn reason(signs: Signs) -> Reason {
+/// Below half of the limit a forecast must be critical, or every new project would get a recommendation. A
+/// billing period that is nearly used up is no reason when it is nearly over too.
+pub fn decide(signals: Signals) -> Decision {
     const LIKELY: f64 = 0.2;
     const UNLIKELY: f64 = 0.1;
     const HALF: f64 = 50.0;
-    // What the period comes to is the better question where there is an answer.
-    let chance = match (signs.chance_30, signs.chance_over) {
+    // Of a level and a period, the greater risk counts.
+    let chance = match (signals.chance_30, signals.chance_over) {
         (Some(soon), Some(period)) => Some(soon.max(period)),
         (soon, period) => soon.or(period),
     };
-    let is_critical = signs.used_percent >= signs.critical_percent;
+    let is_critical = signals.used_percent >= signals.critical_percent;
     let lasts =
-        signs.chance_over.is_some_and(|chance| chance < UNLIKELY) && signs.used_percent < 100.0;
-    let may_be_forecast = signs.used_percent >= HALF || signs.priority == Priority::Critical;
+        signals.chance_over.is_some_and(|chance| chance < UNLIKELY) && signals.used_percent < 100.0;
+    let forecast_counts = signals.used_percent >= HALF || signals.priority == Priority::Critical;
     if is_critical && !lasts {
-        return Reason::Holds;
+        return Decision::Recommend;
     }
     match chance {
-        Some(chance) if chance >= LIKELY && may_be_forecast => Reason::Holds,
-        Some(chance) if chance >= UNLIKELY => Reason::Weak,
-        Some(_) => Reason::Gone,
-        // Without a forecast there is the level alone, and that is below the critical line.
-        None => Reason::Gone,
+        Some(chance) if chance >= LIKELY && forecast_counts => Decision::Recommend,
+        Some(chance) if chance >= UNLIKELY => Decision::Keep,
+        // Without a forecast only the level counts, and it is below the critical line.
+        Some(_) | None => Decision::Clear,
     }
 }
 
@@ -72,8 +70,8 @@ pub fn reason(signs: Signs) -> Reason {
 mod tests {
     use super::*;
 
-    fn level(used_percent: f64, chance_30: Option<f64>) -> Signs {
-        Signs {
+    fn level(used_percent: f64, chance_30: Option<f64>) -> Signals {
+        Signals {
             used_percent,
             critical_percent: 90.0,
             chance_30,
@@ -83,39 +81,39 @@ mod tests {
     }
 
     #[test]
-    fn a_forecast_needs_a_level_and_a_level_needs_no_forecast() {
-        assert_eq!(reason(level(60.0, Some(0.2))), Reason::Holds);
-        assert_eq!(reason(level(40.0, Some(0.9))), Reason::Weak);
-        assert_eq!(reason(level(90.0, None)), Reason::Holds);
-        assert_eq!(reason(level(89.0, None)), Reason::Gone);
-        let urgent = Signs {
+    fn forecast_counts_from_half_of_limit_and_critical_level_alone() {
+        assert_eq!(decide(level(60.0, Some(0.2))), Decision::Recommend);
+        assert_eq!(decide(level(40.0, Some(0.9))), Decision::Keep);
+        assert_eq!(decide(level(90.0, None)), Decision::Recommend);
+        assert_eq!(decide(level(89.0, None)), Decision::Clear);
+        let urgent = Signals {
             priority: Priority::Critical,
             ..level(40.0, Some(0.9))
         };
-        assert_eq!(reason(urgent), Reason::Holds);
+        assert_eq!(decide(urgent), Decision::Recommend);
     }
 
     #[test]
-    fn between_one_in_ten_and_one_in_five_nothing_begins_and_nothing_ends() {
-        assert_eq!(reason(level(80.0, Some(0.19))), Reason::Weak);
-        assert_eq!(reason(level(80.0, Some(0.1))), Reason::Weak);
-        assert_eq!(reason(level(80.0, Some(0.09))), Reason::Gone);
+    fn chance_from_10_to_20_percent_keeps_and_creates_nothing() {
+        assert_eq!(decide(level(80.0, Some(0.19))), Decision::Keep);
+        assert_eq!(decide(level(80.0, Some(0.1))), Decision::Keep);
+        assert_eq!(decide(level(80.0, Some(0.09))), Decision::Clear);
     }
 
     #[test]
-    fn a_period_that_ends_in_time_is_no_reason() {
-        let period = |used, over| Signs {
+    fn period_that_ends_within_limit_is_clear() {
+        let period = |used, over| Signals {
             chance_over: Some(over),
             ..level(used, Some(over))
         };
-        assert_eq!(reason(period(95.0, 0.02)), Reason::Gone);
-        assert_eq!(reason(period(95.0, 0.3)), Reason::Holds);
-        assert_eq!(reason(period(101.0, 1.0)), Reason::Holds);
-        assert_eq!(reason(period(60.0, 0.2)), Reason::Holds);
+        assert_eq!(decide(period(95.0, 0.02)), Decision::Clear);
+        assert_eq!(decide(period(95.0, 0.3)), Decision::Recommend);
+        assert_eq!(decide(period(101.0, 1.0)), Decision::Recommend);
+        assert_eq!(decide(period(60.0, 0.2)), Decision::Recommend);
     }
 
     #[test]
-    fn yesterday_is_fresh_and_the_day_before_is_not() {
+    fn measurement_is_fresh_for_24_hours() {
         let now: DateTime<Utc> = "2026-01-31T12:00:00Z".parse().unwrap();
         assert!(is_fresh(now - TimeDelta::hours(24), now));
         assert!(!is_fresh(now - TimeDelta::hours(25), now));

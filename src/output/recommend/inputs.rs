@@ -1,102 +1,119 @@
-//! What `recommend inputs` answers.
+//! The answers of `recommend inputs`.
 
 use serde::Serialize;
 
 use crate::domain::metrics::names::Service;
 use crate::domain::named::Named;
-use crate::domain::recommendation::inputs::{Given, Name};
+use crate::domain::recommendation::inputs::{InputName, StoredInput};
 use crate::output::Answer;
-use crate::output::table::{Side, layout};
+use crate::output::columns::{self, Cell, Column};
 
-/// What was given, and so what was not.
-#[derive(Debug)]
+/// All inputs, set or not.
+#[derive(Debug, Serialize)]
 pub struct Inputs {
-    pub given: Vec<Given>,
+    inputs: Vec<InputLine>,
+}
+
+#[derive(Debug, Serialize)]
+struct InputLine {
+    name: InputName,
+    service: Option<Service>,
+    value: Option<String>,
+    updated_by: Option<String>,
+    used_for: &'static str,
 }
 
 impl Inputs {
-    /// A line for each that was given, and for each that was given for no service at all.
-    fn lines(&self) -> Vec<(Name, Option<&Given>)> {
-        let mut lines = Vec::new();
-        for name in Name::ALL {
-            let of_name = self
-                .given
+    /// A line for each stored input, and one for each name that is not set at all.
+    pub fn new(stored: &[StoredInput]) -> Inputs {
+        let line = |name: InputName, stored: Option<&StoredInput>| InputLine {
+            name,
+            service: stored.and_then(|it| it.service),
+            value: stored.map(|it| it.value.clone()),
+            updated_by: stored.map(|it| it.updated_by.clone()),
+            used_for: name.used_for(),
+        };
+        let mut inputs = Vec::new();
+        for name in InputName::ALL.iter().copied() {
+            let of_name: Vec<_> = stored
                 .iter()
-                .filter(|given| given.name == name.as_str());
-            let before = lines.len();
-            lines.extend(of_name.map(|given| (*name, Some(given))));
-            if lines.len() == before {
-                lines.push((*name, None));
+                .filter(|it| it.name == name.as_str())
+                .collect();
+            if of_name.is_empty() {
+                inputs.push(line(name, None));
             }
+            inputs.extend(of_name.into_iter().map(|it| line(name, Some(it))));
         }
-        lines
+        Inputs { inputs }
     }
 }
 
-fn service(given: &Given) -> String {
-    given
-        .service
-        .map_or("all".to_owned(), |service| service.to_string())
+fn columns<'a>() -> Vec<Column<'a, InputLine>> {
+    let service = |it: &InputLine| {
+        let all = it.value.as_ref().map(|_| "all".to_owned());
+        Cell::maybe(it.service.map(|service| service.to_string()).or(all))
+    };
+    vec![
+        Column::left("INPUT", "input", |it: &InputLine| Cell::text(it.name)),
+        Column::left("SERVICE", "service", service),
+        Column::table_only("VALUE", |it: &InputLine| {
+            Cell::text(it.value.as_deref().unwrap_or("not set"))
+        }),
+        Column::csv_only("value", |it: &InputLine| Cell::maybe(it.value.as_ref())),
+        Column::left("BY", "updated_by", |it: &InputLine| {
+            Cell::maybe(it.updated_by.as_ref())
+        }),
+        Column::table_only("USED FOR", |it: &InputLine| Cell::text(it.used_for)).dropped(1),
+    ]
 }
 
 impl Answer for Inputs {
-    fn table(&self, _width: Option<usize>) -> String {
-        let columns = [
-            ("INPUT", Side::Left),
-            ("SERVICE", Side::Left),
-            ("VALUE", Side::Left),
-            ("BY", Side::Left),
-            ("TELLS", Side::Left),
-        ];
-        let row = |(name, given): (Name, Option<&Given>)| {
-            let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
-            vec![
-                name.to_string(),
-                or_dash(given.map(service)),
-                given.map_or("not given".to_owned(), |given| given.value.clone()),
-                or_dash(given.map(|given| given.updated_by.clone())),
-                name.unlocks().to_owned(),
-            ]
-        };
-        layout(&columns, self.lines().into_iter().map(row))
+    fn table(&self, width: Option<usize>) -> String {
+        columns::table(&columns(), &self.inputs, width)
     }
 
     fn json(&self) -> impl Serialize {
-        #[derive(Serialize)]
-        struct InputJson<'a> {
-            name: Name,
-            service: Option<Service>,
-            value: Option<&'a str>,
-            updated_by: Option<&'a str>,
-            unlocks: &'static str,
-        }
-        #[derive(Serialize)]
-        struct InputsJson<'a> {
-            inputs: Vec<InputJson<'a>>,
-        }
-        let inputs = self.lines().into_iter().map(|(name, given)| InputJson {
-            name,
-            service: given.and_then(|given| given.service),
-            value: given.map(|given| given.value.as_str()),
-            updated_by: given.map(|given| given.updated_by.as_str()),
-            unlocks: name.unlocks(),
-        });
-        InputsJson {
-            inputs: inputs.collect(),
-        }
+        self
     }
 
     fn csv(&self) -> Vec<Vec<String>> {
-        let header = ["input", "service", "value", "updated_by"];
-        let mut rows = vec![header.map(str::to_owned).to_vec()];
-        rows.extend(self.lines().into_iter().map(|(name, given)| {
-            vec![
-                name.to_string(),
-                given.map_or(String::new(), service),
-                given.map_or(String::new(), |given| given.value.clone()),
-                given.map_or(String::new(), |given| given.updated_by.clone()),
-            ]
-        }));
-        rows
+        columns::csv(&columns(), &self.inputs)
+    }
+}
+
+/// An input that was set, or without a value removed.
+#[derive(Debug, Serialize)]
+pub struct InputChange {
+    pub input: InputName,
+    pub service: Option<Service>,
+    pub value: Option<String>,
+    pub updated_by: Option<String>,
+}
+
+impl Answer for InputChange {
+    fn table(&self, _width: Option<usize>) -> String {
+        let scope = self
+            .service
+            .map_or("all services".to_owned(), |service| service.to_string());
+        match &self.value {
+            Some(value) => format!("{} = {value} for {scope}\n", self.input),
+            None => format!("{} removed for {scope}\n", self.input),
+        }
+    }
+
+    fn json(&self) -> impl Serialize {
+        self
+    }
+
+    fn csv(&self) -> Vec<Vec<String>> {
+        let header = ["input", "service", "value", "updated_by"].map(str::to_owned);
+        let text = |value: Option<String>| value.unwrap_or_default();
+        let row = [
+            self.input.to_string(),
+            text(self.service.map(|service| service.to_string())),
+            text(self.value.clone()),
+            text(self.updated_by.clone()),
+        ];
+        vec![header.to_vec(), row.to_vec()]
     }
 }

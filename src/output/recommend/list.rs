@@ -1,52 +1,37 @@
-//! What `recommend list` answers.
+//! The answer of `recommend list`.
 
 use chrono::{DateTime, Utc};
+use rust_decimal::Decimal;
 use serde::Serialize;
 
-use super::short_id;
-use crate::domain::metrics::names::{Metric, Priority, Service, Status};
-use crate::domain::named::Named;
-use crate::domain::recommendation::figure::{Figure, Interval};
-use crate::domain::recommendation::transition::standing;
-use crate::domain::recommendation::{Facts, Kind, Numbers, Recommendation};
+use super::plans;
+use crate::domain::format;
+use crate::domain::recommendation::figure::Interval;
+use crate::domain::recommendation::lifecycle::transition::version;
+use crate::domain::recommendation::{Facts, Kind, Recommendation};
 use crate::output::Answer;
-use crate::output::table::{Side, layout};
+use crate::output::columns::{self, Cell, Column};
+use crate::output::json::maybe_time;
 
-/// Recommendations, in the order they are shown.
+/// The listed recommendations.
 #[derive(Debug)]
 pub struct List {
-    /// Those that were asked for.
     pub recommendations: Vec<Recommendation>,
-    /// The ids of all there are, to tell how much of one must be typed.
+    /// The ids of all recommendations, for unique short ids.
     pub ids: Vec<String>,
 }
 
-/// A recommendation for programs.
+/// A recommendation in JSON: the application's columns and ours.
 #[derive(Serialize)]
 pub(super) struct RecommendationJson<'a> {
-    id: &'a str,
-    service: Service,
-    metric: Option<Metric>,
+    #[serde(flatten)]
+    recommendation: &'a Recommendation,
     resource: Option<&'a str>,
     kind: Option<Kind>,
-    current_plan: &'a str,
-    recommended_plan: &'a str,
-    priority: Priority,
-    status: Status,
     version: Option<i32>,
-    #[serde(flatten)]
-    numbers: Numbers,
-    reason: &'a str,
-    benefits: &'a [String],
-    risks: &'a [String],
-    reviewed_by: Option<&'a str>,
-    review_notes: Option<&'a str>,
-    reviewed_at: Option<DateTime<Utc>>,
-    implemented_at: Option<DateTime<Utc>>,
-    expires_at: Option<DateTime<Utc>>,
-    created_at: DateTime<Utc>,
-    updated_at: DateTime<Utc>,
+    #[serde(serialize_with = "maybe_time")]
     last_seen_at: Option<DateTime<Utc>>,
+    #[serde(serialize_with = "maybe_time")]
     snoozed_until: Option<DateTime<Utc>>,
     predecessor_id: Option<&'a str>,
     facts_hash: Option<&'a str>,
@@ -55,96 +40,97 @@ pub(super) struct RecommendationJson<'a> {
 
 impl<'a> From<&'a Recommendation> for RecommendationJson<'a> {
     fn from(it: &'a Recommendation) -> RecommendationJson<'a> {
-        let own = it.own.as_ref();
+        let tracking = it.tracking.as_ref();
         RecommendationJson {
-            id: &it.id,
-            service: it.service,
-            metric: it.metric,
-            resource: own.map(|own| own.resource.as_str()),
-            kind: own.map(|own| own.kind),
-            current_plan: &it.current_plan,
-            recommended_plan: &it.recommended_plan,
-            priority: it.priority,
-            status: it.status,
-            // The step that the application took counts, even if nobody has written it down.
-            version: own.map(|_| standing(it, 0).version),
-            numbers: it.numbers,
-            reason: &it.reason,
-            benefits: &it.benefits,
-            risks: &it.risks,
-            reviewed_by: it.reviewed_by.as_deref(),
-            review_notes: it.review_notes.as_deref(),
-            reviewed_at: it.reviewed_at,
-            implemented_at: it.implemented_at,
-            expires_at: it.expires_at,
-            created_at: it.created_at,
-            updated_at: it.updated_at,
-            last_seen_at: own.map(|own| own.last_seen_at),
-            snoozed_until: own.and_then(|own| own.snoozed_until),
-            predecessor_id: own.and_then(|own| own.predecessor_id.as_deref()),
-            facts_hash: own.map(|own| own.facts.hash.as_str()),
+            recommendation: it,
+            resource: tracking.map(|own| own.resource.as_str()),
+            kind: tracking.map(|own| own.kind),
+            version: tracking.map(|_| version(it, 0)),
+            last_seen_at: tracking.map(|own| own.last_seen_at),
+            snoozed_until: tracking.and_then(|own| own.snoozed_until),
+            predecessor_id: tracking.and_then(|own| own.predecessor_id.as_deref()),
+            facts_hash: tracking.map(|own| own.facts.hash.as_str()),
             facts: it.facts(),
         }
     }
 }
 
-/// The days to the limit with their interval, from the facts, else from the application's column.
-fn days(it: &Recommendation) -> String {
-    let from_column = || it.numbers.days_to_limit.map(|days| days.to_string());
-    let from_facts = |figure: &Figure| {
-        let middle = figure.value?.round();
-        Some(match figure.interval {
-            Some(Interval { low, high }) => {
-                format!("{middle} ({} to {})", low.round(), high.round())
-            }
-            None => middle.to_string(),
-        })
+/// The days to the limit with their interval, from the facts or else from the application's column.
+fn days_to_limit(it: &Recommendation) -> Option<String> {
+    let days = it.facts().map(|facts| &facts.outlook.days_to_limit);
+    let Some((days, value)) = days.and_then(|days| Some((days, days.value?))) else {
+        return it.numbers.days_to_limit.map(format::count);
     };
-    it.facts()
-        .and_then(|facts| from_facts(&facts.outlook.days_to_limit))
-        .or_else(from_column)
-        .unwrap_or_else(|| "-".to_owned())
+    let whole = |days: Decimal| days.round().to_string();
+    Some(match days.interval {
+        Some(Interval { low, high }) => {
+            format!("{} ({} to {})", whole(value), whole(low), whole(high))
+        }
+        None => whole(value),
+    })
 }
 
-fn extra_cost(it: &Recommendation) -> String {
-    match (it.facts(), it.numbers.upgrade_cost) {
-        (Some(facts), _) => facts.money.extra.to_string(),
-        (None, Some(cost)) => format!("${cost:.2}"),
-        (None, None) => "unknown".to_owned(),
-    }
+fn extra_cost(it: &Recommendation) -> Cell {
+    let extra = it.facts().map(|facts| facts.money.extra.value);
+    let extra = extra.unwrap_or_else(|| Decimal::try_from(it.numbers.upgrade_cost?).ok());
+    Cell::or_missing(extra, Cell::Usd)
+}
+
+fn columns(ids: &[String]) -> Vec<Column<'_, Recommendation>> {
+    let number = |number: Option<f64>| Cell::or_missing(number, Cell::Number);
+    vec![
+        Column::table_only("ID", |it: &Recommendation| {
+            Cell::text(format::short_id(&it.id, ids))
+        }),
+        Column::csv_only("id", |it: &Recommendation| Cell::text(&it.id)),
+        Column::left("PRIORITY", "priority", |it: &Recommendation| {
+            Cell::text(it.priority)
+        }),
+        Column::left("STATUS", "status", |it: &Recommendation| {
+            Cell::text(it.status)
+        }),
+        Column::left("SERVICE", "service", |it: &Recommendation| {
+            Cell::text(it.service)
+        }),
+        Column::left("METRIC", "metric", |it: &Recommendation| {
+            Cell::maybe(it.metric)
+        }),
+        Column::table_only("PLAN", |it: &Recommendation| Cell::text(plans(it))),
+        Column::csv_only("current_plan", |it: &Recommendation| {
+            Cell::text(&it.current_plan)
+        }),
+        Column::csv_only("recommended_plan", |it: &Recommendation| {
+            Cell::text(&it.recommended_plan)
+        }),
+        Column::right("USED", "usage_percent", |it: &Recommendation| {
+            Cell::or_missing(it.numbers.usage_percent, Cell::Percent)
+        })
+        .dropped(1),
+        Column::table_only("DAYS TO LIMIT", |it: &Recommendation| {
+            Cell::maybe(days_to_limit(it))
+        })
+        .dropped(3),
+        Column::csv_only("days_to_limit", |it: &Recommendation| {
+            Cell::maybe(it.numbers.days_to_limit)
+        }),
+        Column::right("EXTRA COST", "upgrade_cost", extra_cost).dropped(2),
+        Column::csv_only("current_cost", move |it: &Recommendation| {
+            number(it.numbers.current_cost)
+        }),
+        Column::csv_only("projected_cost", move |it: &Recommendation| {
+            number(it.numbers.projected_cost)
+        }),
+        Column::csv_only("roi", move |it: &Recommendation| number(it.numbers.roi)),
+        Column::csv_only("reason", |it: &Recommendation| Cell::text(&it.reason)),
+    ]
 }
 
 impl Answer for List {
-    fn table(&self, _width: Option<usize>) -> String {
+    fn table(&self, width: Option<usize>) -> String {
         if self.recommendations.is_empty() {
             return "no recommendations\n".to_owned();
         }
-        let columns = [
-            ("ID", Side::Left),
-            ("PRIORITY", Side::Left),
-            ("STATUS", Side::Left),
-            ("SERVICE", Side::Left),
-            ("METRIC", Side::Left),
-            ("USED", Side::Right),
-            ("DAYS TO LIMIT", Side::Left),
-            ("PLAN", Side::Left),
-            ("EXTRA COST A MONTH", Side::Left),
-        ];
-        let row = |it: &Recommendation| {
-            let used = it.numbers.usage_percent;
-            vec![
-                short_id(&it.id, &self.ids).to_owned(),
-                it.priority.as_str().to_owned(),
-                it.status.as_str().to_owned(),
-                it.service.as_str().to_owned(),
-                it.metric.map_or("-", Named::as_str).to_owned(),
-                used.map_or("-".to_owned(), |used| format!("{used:.0} %")),
-                days(it),
-                super::plans(it),
-                extra_cost(it),
-            ]
-        };
-        layout(&columns, self.recommendations.iter().map(row))
+        columns::table(&columns(&self.ids), &self.recommendations, width)
     }
 
     fn json(&self) -> impl Serialize {
@@ -158,45 +144,6 @@ impl Answer for List {
     }
 
     fn csv(&self) -> Vec<Vec<String>> {
-        let header = [
-            "id",
-            "priority",
-            "status",
-            "service",
-            "metric",
-            "current_plan",
-            "recommended_plan",
-            "usage_percent",
-            "days_to_limit",
-            "current_cost",
-            "projected_cost",
-            "upgrade_cost",
-            "roi",
-            "reason",
-        ];
-        let number =
-            |number: Option<f64>| number.map_or(String::new(), |number| number.to_string());
-        let row = |it: &Recommendation| {
-            let days = it.numbers.days_to_limit;
-            vec![
-                it.id.clone(),
-                it.priority.to_string(),
-                it.status.to_string(),
-                it.service.to_string(),
-                it.metric.map_or(String::new(), |metric| metric.to_string()),
-                it.current_plan.clone(),
-                it.recommended_plan.clone(),
-                number(it.numbers.usage_percent),
-                days.map_or(String::new(), |days| days.to_string()),
-                number(it.numbers.current_cost),
-                number(it.numbers.projected_cost),
-                number(it.numbers.upgrade_cost),
-                number(it.numbers.roi),
-                it.reason.clone(),
-            ]
-        };
-        let mut rows = vec![header.map(str::to_owned).to_vec()];
-        rows.extend(self.recommendations.iter().map(row));
-        rows
+        columns::csv(&columns(&self.ids), &self.recommendations)
     }
 }

@@ -1,193 +1,150 @@
-//! What `recommend run` answers.
+//! The answer of `recommend run`.
 
-use chrono::{DateTime, Utc};
 use serde::Serialize;
 
+use super::history::change;
 use super::list::RecommendationJson;
-use super::short_id;
-use crate::domain::format::counted;
+use super::plans;
+use crate::domain::format::{self, counted};
 use crate::domain::metrics::names::{Metric, Service};
-use crate::domain::recommendation::Recommendation;
-use crate::domain::recommendation::history::Entry;
-use crate::domain::recommendation::reconcile::{Done, Step, Topic};
-use crate::output::table::{Side, layout};
+use crate::domain::recommendation::Topic;
+use crate::domain::recommendation::assess::Gap;
+use crate::domain::recommendation::reconcile::{RunAction, Update};
+use crate::output::columns::{self, Cell, Column};
 use crate::output::{Answer, printable};
 
-/// What was done to one recommendation.
+/// A limit that could not be assessed.
 #[derive(Debug)]
-pub struct Line {
-    pub done: Done,
-    /// The recommendation as it is now.
-    pub recommendation: Recommendation,
-    pub entries: Vec<Entry>,
-    pub at: DateTime<Utc>,
-}
-
-impl Line {
-    /// Of a step that was taken.
-    pub fn of(step: Step, at: DateTime<Utc>) -> Line {
-        Line {
-            done: step.done,
-            recommendation: step.after,
-            entries: step.entries,
-            at,
-        }
-    }
-}
-
-/// A limit of which nothing can be said.
-#[derive(Debug)]
-pub struct Silence {
+pub struct Unknown {
     pub topic: Topic,
-    pub why: String,
+    pub gap: Gap,
 }
 
-/// What a run did.
+/// The result of a run.
 #[derive(Debug)]
 pub struct Run {
     pub dry_run: bool,
-    /// How many limits there are.
+    /// Number of limits.
     pub limits: usize,
-    /// What was done, in order.
-    pub lines: Vec<Line>,
-    /// The limits of which nothing can be said.
-    pub silent: Vec<Silence>,
+    pub updates: Vec<Update>,
+    pub unknown: Vec<Unknown>,
+}
+
+fn columns(ids: &[String]) -> Vec<Column<'_, Update>> {
+    vec![
+        Column::table_only("ID", |it: &Update| {
+            Cell::text(format::short_id(&it.after.id, ids))
+        }),
+        Column::csv_only("id", |it: &Update| Cell::text(&it.after.id)),
+        Column::left("ACTION", "action", |it: &Update| Cell::text(it.action)),
+        Column::left("PRIORITY", "priority", |it: &Update| {
+            Cell::text(it.after.priority)
+        }),
+        Column::left("STATUS", "status", |it: &Update| {
+            Cell::text(it.after.status)
+        }),
+        Column::left("SERVICE", "service", |it: &Update| {
+            Cell::text(it.after.service)
+        }),
+        Column::left("METRIC", "metric", |it: &Update| {
+            Cell::maybe(it.after.metric)
+        }),
+        Column::table_only("PLAN", |it: &Update| Cell::text(plans(&it.after))),
+        Column::csv_only("current_plan", |it: &Update| {
+            Cell::text(&it.after.current_plan)
+        }),
+        Column::csv_only("recommended_plan", |it: &Update| {
+            Cell::text(&it.after.recommended_plan)
+        }),
+    ]
 }
 
 impl Answer for Run {
-    fn table(&self, _width: Option<usize>) -> String {
-        let mut text = String::new();
-        let ids: Vec<String> = self
-            .lines
-            .iter()
-            .map(|line| line.recommendation.id.clone())
-            .collect();
-        if !self.lines.is_empty() {
-            let columns = [
-                ("ID", Side::Left),
-                ("WHAT", Side::Left),
-                ("PRIORITY", Side::Left),
-                ("STATUS", Side::Left),
-                ("SERVICE", Side::Left),
-                ("METRIC", Side::Left),
-                ("PLAN", Side::Left),
-            ];
-            let rows = self.lines.iter().map(|line| {
-                let it = &line.recommendation;
-                vec![
-                    short_id(&it.id, &ids).to_owned(),
-                    line.done.as_str().to_owned(),
-                    it.priority.to_string(),
-                    it.status.to_string(),
-                    it.service.to_string(),
-                    it.metric
-                        .map_or("-".to_owned(), |metric| metric.to_string()),
-                    super::plans(it),
-                ]
-            });
-            text.push_str(&layout(&columns, rows));
-            for line in &self.lines {
-                for change in line.entries.iter().flat_map(|entry| &entry.changes) {
-                    let id = short_id(&line.recommendation.id, &ids);
-                    let change = format!(
-                        "{id}: {} was {}, is {}\n",
-                        change.name, change.from, change.to
-                    );
-                    text.push_str(&printable(change.trim_end()));
-                    text.push('\n');
-                }
-            }
-            text.push('\n');
+    fn table(&self, width: Option<usize>) -> String {
+        let updates = self.updates.iter();
+        let ids: Vec<String> = updates.map(|update| update.after.id.clone()).collect();
+        let mut lines = Vec::new();
+        for update in &self.updates {
+            let id = format::short_id(&update.after.id, &ids);
+            let changes = update.entries.iter().flat_map(|entry| &entry.changes);
+            lines.extend(changes.map(|it| format!("{id}: {}", change(it))));
         }
-        for silence in &self.silent {
-            let topic = &silence.topic;
-            let name = format!("{} {} ({})", topic.service, topic.metric, topic.plan);
-            text.push_str(&printable(&format!("unknown: {name}: {}", silence.why)));
-            text.push('\n');
+        if !self.updates.is_empty() {
+            lines.push(String::new());
         }
+        lines.extend(self.unknown.iter().map(|Unknown { topic, gap }| {
+            format!(
+                "unknown: {} {} ({}): {gap}",
+                topic.service, topic.metric, topic.plan
+            )
+        }));
         let limits = counted(self.limits as u64, "limit");
-        let lines = counted(self.lines.len() as u64, "recommendation");
+        let updates = counted(self.updates.len() as u64, "recommendation");
         let dry = if self.dry_run {
-            "; nothing was written"
+            "; dry run, nothing was written"
         } else {
             ""
         };
-        text.push_str(&format!("{limits} judged, {lines}{dry}\n"));
+        lines.push(format!("{limits} assessed, {updates} updated{dry}"));
+        let mut text = String::new();
+        if !self.updates.is_empty() {
+            text.push_str(&columns::table(&columns(&ids), &self.updates, width));
+        }
+        for line in lines {
+            text.push_str(&printable(&line));
+            text.push('\n');
+        }
         text
     }
 
     fn json(&self) -> impl Serialize {
         #[derive(Serialize)]
-        struct LineJson<'a> {
-            done: &'static str,
+        struct UpdateJson<'a> {
+            action: RunAction,
             #[serde(flatten)]
             recommendation: RecommendationJson<'a>,
         }
         #[derive(Serialize)]
-        struct SilenceJson<'a> {
+        struct UnknownJson<'a> {
             service: Service,
             metric: Metric,
             plan: &'a str,
             resource: &'a str,
-            reason: &'a str,
+            reason: String,
         }
         #[derive(Serialize)]
         struct RunJson<'a> {
             dry_run: bool,
             limits: usize,
-            recommendations: Vec<LineJson<'a>>,
-            unknown: Vec<SilenceJson<'a>>,
+            recommendations: Vec<UpdateJson<'a>>,
+            unknown: Vec<UnknownJson<'a>>,
         }
+        let unknown = self
+            .unknown
+            .iter()
+            .map(|Unknown { topic, gap }| UnknownJson {
+                service: topic.service,
+                metric: topic.metric,
+                plan: &topic.plan,
+                resource: &topic.resource,
+                reason: gap.to_string(),
+            });
         RunJson {
             dry_run: self.dry_run,
             limits: self.limits,
             recommendations: self
-                .lines
+                .updates
                 .iter()
-                .map(|line| LineJson {
-                    done: line.done.as_str(),
-                    recommendation: (&line.recommendation).into(),
+                .map(|update| UpdateJson {
+                    action: update.action,
+                    recommendation: (&update.after).into(),
                 })
                 .collect(),
-            unknown: self
-                .silent
-                .iter()
-                .map(|silence| SilenceJson {
-                    service: silence.topic.service,
-                    metric: silence.topic.metric,
-                    plan: &silence.topic.plan,
-                    resource: &silence.topic.resource,
-                    reason: &silence.why,
-                })
-                .collect(),
+            unknown: unknown.collect(),
         }
     }
 
     fn csv(&self) -> Vec<Vec<String>> {
-        let header = [
-            "id",
-            "done",
-            "priority",
-            "status",
-            "service",
-            "metric",
-            "current_plan",
-            "recommended_plan",
-        ];
-        let mut rows = vec![header.map(str::to_owned).to_vec()];
-        rows.extend(self.lines.iter().map(|line| {
-            let it = &line.recommendation;
-            vec![
-                it.id.clone(),
-                line.done.as_str().to_owned(),
-                it.priority.to_string(),
-                it.status.to_string(),
-                it.service.to_string(),
-                it.metric.map_or(String::new(), |metric| metric.to_string()),
-                it.current_plan.clone(),
-                it.recommended_plan.clone(),
-            ]
-        }));
-        rows
+        columns::csv(&columns(&[]), &self.updates)
     }
 }

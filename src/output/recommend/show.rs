@@ -1,76 +1,42 @@
-//! What `recommend show` answers: one page about one recommendation.
+//! The answer of `recommend show`: one page about one recommendation.
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::forecast::{Item, ItemJson};
-use super::history::{EntryJson, entries_json, entries_table};
+use super::history::{self, Numbered, numbered};
 use super::list::RecommendationJson;
+use super::plans;
+use crate::domain::format;
 use crate::domain::metrics::names::Status;
 use crate::domain::named::Named;
-use crate::domain::period::shown;
 use crate::domain::recommendation::Recommendation;
-use crate::domain::recommendation::facts::{Choice, Compared, Facts};
-use crate::domain::recommendation::history::Entry;
-use crate::domain::recommendation::prose::template::Prose;
-use crate::domain::recommendation::transition::standing;
-use crate::output::table::{Side, layout};
+use crate::domain::recommendation::facts::{Choice, Compared, Facts, Missing, Projection};
+use crate::domain::recommendation::figure::{Figure, Input, Needed, Provenance};
+use crate::domain::recommendation::lifecycle::history::Entry;
+use crate::domain::recommendation::lifecycle::transition::version;
+use crate::domain::recommendation::prose::narrative::Prose;
+use crate::output::columns::{self, Cell, Column};
+use crate::output::json::maybe_time;
 use crate::output::{Answer, printable};
 
-/// All there is to know about a recommendation.
+/// A recommendation with everything known about it.
 #[derive(Debug)]
 pub struct Show<'a> {
     pub recommendation: &'a Recommendation,
-    /// In words; none if another program made it.
+    /// None if another program created it.
     pub prose: Option<&'a Prose>,
-    /// Where its metric is heading now; nothing if it was not measured.
+    /// The current forecast of its metric; none if it was not measured.
     pub live: Option<&'a Item>,
     pub history: &'a [Entry],
 }
 
-#[derive(Serialize)]
-struct ShowJson<'a> {
-    recommendation: RecommendationJson<'a>,
-    narrative: Option<ProseJson<'a>>,
-    /// As `recommend forecast` tells it; null if nothing was measured.
-    live: Option<ItemJson<'a>>,
-    /// What was predicted and what came of it; null until it was measured.
-    outcome: Option<Value>,
-    history: Vec<EntryJson<'a>>,
-}
-
-#[derive(Serialize)]
-struct ProseJson<'a> {
-    /// `template` or `model`.
-    source: &'static str,
-    text: &'a str,
-    model: Option<&'a str>,
-    refused: Option<&'a str>,
-    written_at: Option<DateTime<Utc>>,
-}
-
-impl<'a> From<&'a Prose> for ProseJson<'a> {
-    fn from(prose: &'a Prose) -> ProseJson<'a> {
-        let model = prose.model();
-        ProseJson {
-            source: if model.is_some() { "model" } else { "template" },
-            text: prose.text(),
-            model,
-            refused: prose.refused(),
-            written_at: match prose {
-                Prose::Written(narrative) => Some(narrative.created_at),
-                Prose::Template(_) => None,
-            },
-        }
-    }
-}
-
-/// How wide a paragraph is.
+/// Characters in a line of a paragraph.
 const WIDTH: usize = 100;
 
-/// Breaks a text into lines between its words.
-fn wrapped(text: &str) -> String {
+/// Breaks a text into lines at spaces.
+fn wrap(text: &str) -> String {
     let mut lines = String::new();
     let mut length = 0;
     for word in printable(text).split_whitespace() {
@@ -90,254 +56,372 @@ fn wrapped(text: &str) -> String {
     lines
 }
 
-fn choice(choice: &Choice, current_plan: &str) -> String {
-    match choice {
-        Choice::Change { plan } => plan.clone(),
-        Choice::Stay => format!("{current_plan} (stay and pay)"),
-        Choice::UseLess => format!("{current_plan} (use less)"),
-        Choice::Contract => "a contract".to_owned(),
-    }
-}
-
 impl Show<'_> {
     fn head(&self) -> String {
         let it = self.recommendation;
-        let version = standing(it, self.history.len()).version;
-        let resource = it.own.as_ref().map_or("", |own| own.resource.as_str());
-        let of = match resource {
-            "" => String::new(),
-            resource => format!(" of {}", printable(resource)),
+        let version = version(it, self.history.len());
+        let resource = it.tracking.as_ref().map(|own| own.resource.as_str());
+        let resource = match resource {
+            None | Some("") => String::new(),
+            Some(resource) => format!(" of {}", printable(resource)),
         };
-        let plans = if it.current_plan == it.recommended_plan {
-            it.current_plan.clone()
-        } else {
-            format!("{} -> {}", it.current_plan, it.recommended_plan)
-        };
+        let metric = it.metric.map_or(format::DASH, Named::as_str);
         format!(
-            "{} {}{of}: {}\n{}, {}, version {version}, id {}\n\n",
+            "{} {metric}{resource}: {}\n{}, {}, version {version}, id {}\n\n",
             it.service,
-            it.metric.map_or("", Named::as_str),
-            printable(&plans),
+            printable(&plans(it)),
             it.priority,
             it.status,
             printable(&it.id),
         )
     }
 
-    /// What came of it, as it was measured a fortnight after it was done, or later.
+    /// The measured outcome of an implemented recommendation.
     fn outcome(&self) -> Option<Value> {
-        let own = self.recommendation.own.as_ref()?;
-        serde_json::from_str(own.outcome.as_ref()?).ok()
+        let tracking = self.recommendation.tracking.as_ref()?;
+        serde_json::from_str(tracking.outcome.as_ref()?).ok()
     }
 
-    fn words(&self) -> String {
-        let it = self.recommendation;
+    fn summary(&self) -> String {
         let Some(prose) = self.prose else {
-            return wrapped(&it.reason);
+            return wrap(&self.recommendation.reason);
         };
-        let mut text = wrapped(prose.text());
+        let mut text = wrap(prose.text());
         if let Some(model) = prose.model() {
-            text.push_str(&format!(
-                "(sentences by {}, figures by usagectl)\n",
-                printable(model)
-            ));
+            let model = printable(model);
+            text.push_str(&format!("(sentences by {model}, figures by usagectl)\n"));
         }
         text
     }
 }
 
-/// The outcome, a line for each of its fields.
+/// Two columns of text.
+fn pairs(headers: [&'static str; 2], rows: Vec<(String, String)>) -> String {
+    let columns = [
+        Column::table_only(headers[0], |row: &(String, String)| Cell::text(&row.0)),
+        Column::table_only(headers[1], |row: &(String, String)| Cell::text(&row.1)),
+    ];
+    columns::table(&columns, &rows, None)
+}
+
 fn outcome_table(outcome: &Map<String, Value>) -> String {
-    let rows = outcome.iter().map(|(name, value)| {
+    let row = |(name, value): (&String, &Value)| {
         let value = match value {
             Value::Null => "unknown".to_owned(),
             Value::String(text) => text.clone(),
             other => other.to_string(),
         };
-        vec![name.replace('_', " "), value]
-    });
-    layout(&[("OUTCOME", Side::Left), ("VALUE", Side::Left)], rows)
+        (name.replace('_', " "), value)
+    };
+    pairs(["OUTCOME", "VALUE"], outcome.iter().map(row).collect())
 }
 
-/// What was approved beside what is measured now.
-fn then_and_now(facts: &Facts, live: Option<&Item>) -> String {
-    let columns = [
-        ("FIGURE", Side::Left),
-        ("APPROVED", Side::Left),
-        ("NOW", Side::Left),
-    ];
-    let now = |words: fn(&Item) -> String| live.map_or_else(|| "unknown".to_owned(), words);
+/// Approved values beside current ones.
+fn approved_and_current(facts: &Facts, live: Option<&Item>) -> String {
+    let current = |text: fn(&Item) -> String| live.map_or_else(|| "unknown".to_owned(), text);
     let measured = |item: &Item| {
         let newest = item.newest.as_ref();
-        newest.map_or_else(String::new, |newest| shown(newest.at))
+        newest.map_or_else(|| format::DASH.to_owned(), |newest| format::time(newest.at))
     };
+    let usage_percent = facts.usage_percent.short();
+    let days_to_limit = facts.outlook.days_to_limit.to_string();
     let rows = [
-        ("in use", facts.usage.short(), now(Item::now_in_words)),
+        ("usage", facts.usage.short(), current(Item::now_in_words)),
+        ("% of limit", usage_percent, current(Item::share_in_words)),
         (
-            "of the limit",
-            facts.usage_percent.short(),
-            now(Item::share_in_words),
+            "days to limit",
+            days_to_limit,
+            current(Item::days_to_limit_in_words),
         ),
         (
-            "days to the limit",
-            facts.outlook.days_to_limit.to_string(),
-            now(Item::days_to_limit_in_words),
+            "measured",
+            format::time(facts.measured_at),
+            current(measured),
         ),
-        ("measured", shown(facts.measured_at), now(measured)),
     ];
-    let rows = rows.into_iter();
-    layout(
-        &columns,
-        rows.map(|(name, then, now)| vec![name.to_owned(), then, now]),
-    )
+    type Row = (&'static str, String, String);
+    let columns = [
+        Column::table_only("FIGURE", |row: &Row| Cell::text(row.0)),
+        Column::table_only("APPROVED", |row: &Row| Cell::text(&row.1)),
+        Column::table_only("CURRENT", |row: &Row| Cell::text(&row.2)),
+    ];
+    columns::table(&columns, &rows, None)
+}
+
+/// The label of a figure.
+fn label(figure: &str) -> &str {
+    match figure {
+        "usage" => "current usage",
+        "limit" => "limit of the current plan",
+        "usage_percent" => "usage in percent of the limit",
+        "days_to_warning" => "time to the warning line",
+        "days_to_critical" => "time to the critical line",
+        "days_to_limit" => "time to limit",
+        "chance_7" => "chance of reaching the limit within 7 days",
+        "chance_30" => "chance of reaching the limit within 30 days",
+        "chance_90" => "chance of reaching the limit within 90 days",
+        "period_elapsed" => "elapsed share of the billing period",
+        "period_total" => "forecast usage of the billing period",
+        "chance_over" => "chance of exceeding the limit in the period",
+        "overage" => "expected usage beyond the limit",
+        "current_cost" => "current cost per billing period",
+        "target_cost" => "cost per billing period after the change",
+        "extra_cost" => "extra cost per billing period",
+        "break_even_use" => "usage above which the change is cheaper",
+        "hours_blocked" => "hours of outage on the current plan",
+        "avoided_loss" => "avoided loss",
+        "net" => "avoided loss minus extra cost",
+        "roi" => "return per dollar of extra cost",
+        "break_even_revenue" => "revenue from which on the change pays",
+        other => other,
+    }
 }
 
 fn figures(facts: &Facts) -> String {
-    let rows = facts
-        .figures()
-        .into_iter()
-        .map(|(_, meaning, figure)| vec![meaning.to_owned(), figure.to_string()]);
-    layout(&[("FIGURE", Side::Left), ("VALUE", Side::Left)], rows)
+    let row = |(name, figure): (&str, &Figure)| (label(name).to_owned(), figure.to_string());
+    let rows = facts.figures().into_iter().map(row).collect();
+    pairs(["FIGURE", "VALUE"], rows)
 }
 
-fn compared(facts: &Facts) -> String {
+fn compared(facts: &Facts, width: Option<usize>) -> String {
+    let current = &facts.current_plan;
     let columns = [
-        ("CHOICE", Side::Left),
-        ("INCLUDED", Side::Left),
-        ("TOO SMALL IN", Side::Right),
-        ("COST A BILLING PERIOD", Side::Left),
-        ("MADE OF", Side::Left),
-        ("WHY NOT", Side::Left),
+        Column::table_only("CHOICE", |one: &Compared| {
+            Cell::text(match &one.choice {
+                Choice::Change { plan } => plan.clone(),
+                Choice::Stay | Choice::UseLess => format!("{current} ({})", one.choice),
+                Choice::Contract => "contract".to_owned(),
+            })
+        }),
+        Column::right("INCLUDED", "", |one: &Compared| {
+            Cell::text(if one.unlimited {
+                "unlimited".to_owned()
+            } else {
+                one.included.short()
+            })
+        }),
+        Column::right("TOO SMALL", "", |one: &Compared| {
+            Cell::text(one.chance_exceeded.short())
+        })
+        .dropped(1),
+        Column::right("COST", "", |one: &Compared| Cell::text(one.cost.short())),
+        Column::table_only("WHY NOT", |one: &Compared| {
+            Cell::maybe(one.against.as_ref())
+        }),
     ];
-    let row = |one: &Compared| {
-        let parts = one.parts.iter();
+    let mut text = columns::table(&columns, &facts.compared, width);
+    if let Some(first) = facts.compared.first()
+        && first.parts.len() > 1
+    {
+        let parts = first.parts.iter();
         let parts = parts.map(|part| format!("{} {}", part.name, part.amount.short()));
-        vec![
-            choice(&one.choice, &facts.current_plan),
-            match one.unlimited {
-                true => "without limit".to_owned(),
-                false => one.included.short(),
-            },
-            one.chance_exceeded.short(),
-            one.cost.to_string(),
-            parts.collect::<Vec<_>>().join(", "),
-            one.against.clone().unwrap_or_default(),
-        ]
-    };
-    layout(&columns, facts.compared.iter().map(row))
+        let parts = parts.collect::<Vec<_>>().join(", ");
+        text.push_str(&wrap(&format!("Cost of {}: {parts}", first.choice)));
+    }
+    text
 }
 
 fn projections(facts: &Facts) -> String {
+    let money = |figure: &Figure| Cell::text(figure.short());
     let columns = [
-        ("BILLING PERIODS", Side::Right),
-        ("NOW", Side::Left),
-        ("AFTER", Side::Left),
-        ("CHEAPEST", Side::Left),
-        ("EXTRA", Side::Left),
-        ("", Side::Left),
+        Column::right("BILLING PERIODS", "", |one: &Projection| {
+            Cell::count(one.periods)
+        }),
+        Column::right("CURRENT PLAN", "", |one: &Projection| money(&one.current)),
+        Column::right("AFTER CHANGE", "", |one: &Projection| money(&one.target)),
+        Column::right("CHEAPEST", "", |one: &Projection| money(&one.cheapest)),
+        Column::table_only("EXTRA COST", |one: &Projection| Cell::text(&one.extra)),
+        Column::table_only("BASIS", |one: &Projection| {
+            Cell::text(if one.extrapolated {
+                "extrapolated"
+            } else {
+                "forecast"
+            })
+        }),
     ];
-    let rows = facts.money.projections.iter().map(|one| {
-        vec![
-            one.periods.to_string(),
-            one.current.to_string(),
-            one.target.to_string(),
-            one.cheapest.to_string(),
-            one.extra.to_string(),
-            match one.extrapolated {
-                true => "beyond the forecast".to_owned(),
-                false => String::new(),
-            },
-        ]
-    });
-    layout(&columns, rows)
+    columns::table(&columns, &facts.money.projections, None)
+}
+
+/// The source of an input; for an unknown one, how to make it known.
+fn source(input: &Input, facts: &Facts) -> String {
+    match &input.provenance {
+        Provenance::Measured { at } => format!("measured at {}", format::time(*at)),
+        Provenance::Catalogue {
+            source,
+            page_date,
+            version,
+        } => {
+            let [source, version] = [source, version].map(|it| it.as_deref().unwrap_or("unknown"));
+            let date = page_date.as_deref().unwrap_or("undated");
+            format!("catalogue {version}: {source}, {date}")
+        }
+        Provenance::User => "set by you".to_owned(),
+        Provenance::Unknown { needs } => match needs {
+            Needed::Measurement => "run usagectl collect run".to_owned(),
+            Needed::Plan => {
+                let provider = facts.provider.as_deref().unwrap_or("PROVIDER");
+                format!("run usagectl limits plan {provider} PLAN")
+            }
+            Needed::Price => "ask the provider".to_owned(),
+            Needed::Input => format!("run usagectl recommend inputs set {} VALUE", input.name),
+        },
+    }
 }
 
 fn inputs(facts: &Facts) -> String {
     let columns = [
-        ("INPUT", Side::Left),
-        ("VALUE", Side::Left),
-        ("FROM", Side::Left),
+        Column::table_only("INPUT", |input: &Input| Cell::text(&input.name)),
+        Column::table_only("VALUE", |input: &Input| {
+            Cell::text(input.value.as_deref().unwrap_or("unknown"))
+        }),
+        Column::table_only("SOURCE", |input: &Input| Cell::text(source(input, facts))),
     ];
-    let rows = facts.inputs.iter().map(|input| {
-        let value = input.value.clone();
-        vec![
-            input.name.clone(),
-            value.unwrap_or_else(|| "unknown".to_owned()),
-            input.provenance.to_string(),
-        ]
-    });
-    layout(&columns, rows)
+    columns::table(&columns, &facts.inputs, None)
 }
 
 fn missing(facts: &Facts) -> String {
-    let rows = facts
-        .missing
-        .iter()
-        .map(|missing| vec![missing.name.clone(), missing.unlocks.clone()]);
-    layout(
-        &[("NOT GIVEN", Side::Left), ("WOULD TELL", Side::Left)],
-        rows,
-    )
+    let row = |missing: &Missing| (missing.name.clone(), missing.used_for.clone());
+    let rows = facts.missing.iter().map(row).collect();
+    pairs(["MISSING INPUT", "USED FOR"], rows)
 }
 
 impl Answer for Show<'_> {
-    fn table(&self, _width: Option<usize>) -> String {
-        let mut text = self.head() + &self.words();
-        let mut add = |there: bool, part: &dyn Fn() -> String| {
-            if there {
-                text.push('\n');
-                text.push_str(&part());
+    fn table(&self, width: Option<usize>) -> String {
+        let it = self.recommendation;
+        let mut sections = Vec::new();
+        if it.metric.is_some() {
+            let chart = self.live.map(Item::drawn);
+            sections.push(chart.unwrap_or_else(|| "not measured\n".to_owned()));
+        }
+        if let Some(facts) = it.facts() {
+            if it.status == Status::Approved {
+                sections.push(approved_and_current(facts, self.live));
             }
-        };
-        let nothing = || "nothing was measured\n".to_owned();
-        add(self.recommendation.metric.is_some(), &|| {
-            self.live.map_or_else(nothing, Item::drawn)
-        });
-        if let Some(facts) = self.recommendation.facts() {
-            let approved = self.recommendation.status == Status::Approved;
-            add(approved, &|| then_and_now(facts, self.live));
-            add(true, &|| figures(facts));
-            add(!facts.compared.is_empty(), &|| compared(facts));
-            add(!facts.money.projections.is_empty(), &|| projections(facts));
-            add(!facts.inputs.is_empty(), &|| inputs(facts));
-            add(!facts.missing.is_empty(), &|| missing(facts));
+            sections.push(figures(facts));
+            if !facts.compared.is_empty() {
+                sections.push(compared(facts, width));
+            }
+            if !facts.money.projections.is_empty() {
+                sections.push(projections(facts));
+            }
+            if !facts.inputs.is_empty() {
+                sections.push(inputs(facts));
+            }
+            if !facts.missing.is_empty() {
+                sections.push(missing(facts));
+            }
         }
         if let Some(Value::Object(outcome)) = &self.outcome() {
-            add(true, &|| outcome_table(outcome));
+            sections.push(outcome_table(outcome));
         }
-        add(!self.history.is_empty(), &|| entries_table(self.history));
+        if !self.history.is_empty() {
+            sections.push(history::table(self.history, width));
+        }
+        let mut text = self.head() + &self.summary();
+        for section in sections {
+            text.push('\n');
+            text.push_str(&section);
+        }
         text
     }
 
     fn json(&self) -> impl Serialize {
+        #[derive(Serialize)]
+        struct ShowJson<'a> {
+            recommendation: RecommendationJson<'a>,
+            narrative: Option<ProseJson<'a>>,
+            /// As in `recommend forecast`; null if nothing was measured.
+            live: Option<ItemJson<'a>>,
+            /// Null until it is measured.
+            outcome: Option<Value>,
+            history: Vec<Numbered<'a>>,
+        }
         ShowJson {
             recommendation: self.recommendation.into(),
             narrative: self.prose.map(Into::into),
             live: self.live.map(ItemJson::new),
             outcome: self.outcome(),
-            history: entries_json(self.history),
+            history: numbered(self.history),
         }
     }
 
-    /// Every figure: its name, value, bounds and unit.
+    /// Every figure with its interval.
     fn csv(&self) -> Vec<Vec<String>> {
-        let header = ["figure", "value", "low", "high"].map(str::to_owned);
-        let mut rows = vec![header.to_vec()];
-        let Some(facts) = self.recommendation.facts() else {
-            return rows;
-        };
-        for (name, _, figure) in facts.figures() {
-            let bound = |bound: Option<rust_decimal::Decimal>| {
-                bound.map_or(String::new(), |bound| bound.to_string())
-            };
-            rows.push(vec![
-                name.to_owned(),
-                bound(figure.value),
-                bound(figure.interval.map(|interval| interval.low)),
-                bound(figure.interval.map(|interval| interval.high)),
-            ]);
+        type Row<'a> = (&'static str, &'a Figure);
+        let bound = |bound: Option<rust_decimal::Decimal>| Cell::maybe(bound);
+        let columns = [
+            Column::csv_only("figure", |row: &Row<'_>| Cell::text(row.0)),
+            Column::csv_only("value", |row: &Row<'_>| bound(row.1.value)),
+            Column::csv_only("low", |row: &Row<'_>| {
+                bound(row.1.interval.map(|it| it.low))
+            }),
+            Column::csv_only("high", |row: &Row<'_>| {
+                bound(row.1.interval.map(|it| it.high))
+            }),
+        ];
+        let figures = self.recommendation.facts().map(Facts::figures);
+        columns::csv(&columns, &figures.unwrap_or_default())
+    }
+}
+
+#[derive(Serialize)]
+struct ProseJson<'a> {
+    /// `template` or `model`.
+    source: &'static str,
+    text: &'a str,
+    model: Option<&'a str>,
+    refused: Option<&'a str>,
+    #[serde(serialize_with = "maybe_time")]
+    written_at: Option<DateTime<Utc>>,
+}
+
+impl<'a> From<&'a Prose> for ProseJson<'a> {
+    fn from(prose: &'a Prose) -> ProseJson<'a> {
+        let model = prose.model();
+        ProseJson {
+            source: if model.is_some() { "model" } else { "template" },
+            text: prose.text(),
+            model,
+            refused: prose.refused(),
+            written_at: prose.written_at(),
         }
-        rows
+    }
+}
+
+/// The request that `--ai` would send; the key is named and not printed.
+#[derive(Debug)]
+pub struct AiRequest {
+    pub url: String,
+    pub key_variable: Option<String>,
+    pub body: String,
+}
+
+impl Answer for AiRequest {
+    fn table(&self, _width: Option<usize>) -> String {
+        let key = self.key_variable.as_ref().map_or(String::new(), |name| {
+            format!("Authorization: Bearer (the value of {name})\n")
+        });
+        let (url, body) = (&self.url, &self.body);
+        format!("POST {url}\nContent-Type: application/json\n{key}\n{body}\n")
+    }
+
+    fn json(&self) -> impl Serialize {
+        #[derive(Serialize)]
+        struct AiRequestJson<'a> {
+            url: &'a str,
+            key_variable: Option<&'a str>,
+            body: Value,
+        }
+        AiRequestJson {
+            url: &self.url,
+            key_variable: self.key_variable.as_deref(),
+            body: serde_json::from_str(&self.body).unwrap_or(Value::Null),
+        }
+    }
+
+    fn csv(&self) -> Vec<Vec<String>> {
+        let header = ["url", "body"].map(str::to_owned);
+        vec![header.to_vec(), vec![self.url.clone(), self.body.clone()]]
     }
 }
 
@@ -346,10 +430,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_paragraph_is_broken_between_words() {
-        let text = wrapped(&"word ".repeat(30));
+    fn paragraph_wraps_at_spaces() {
+        let text = wrap(&"word ".repeat(30));
         assert!(text.lines().all(|line| line.chars().count() <= WIDTH));
         assert_eq!(text.split_whitespace().count(), 30);
-        assert_eq!(wrapped("a\u{1b}[31m"), "a\\u{1b}[31m\n");
+        assert_eq!(wrap("a\u{1b}[31m"), "a\\u{1b}[31m\n");
     }
 }

@@ -1,12 +1,10 @@
-//! `usagectl_recommendation_history`: rows are added, and never changed or removed.
+//! `usagectl_recommendation_history`: rows are only ever appended.
 
 use diesel::dsl::max;
 use diesel::prelude::*;
 
-use crate::domain::metrics::names::Status;
 use crate::domain::named::Named;
-use crate::domain::recommendation::history::Entry;
-use crate::domain::recommendation::lifecycle::Actor;
+use crate::domain::recommendation::lifecycle::history::Entry;
 use crate::store::db::{Db, on};
 use crate::store::schema::usagectl_recommendation_history as history;
 use crate::store::time::UtcTimestamp;
@@ -27,8 +25,8 @@ struct Row {
     facts_hash: String,
 }
 
-/// Adds steps, in their order. To be called in the transaction that makes them, after the recommendation was
-/// written: whoever else wants to move it waits there.
+/// Appends entries in order, inside the transaction that wrote the recommendation: its row lock keeps the numbers
+/// unique.
 pub fn append(db: &mut Db, id: &str, entries: &[Entry]) -> QueryResult<()> {
     let last: Option<i32> = on!(db, |conn| history::table
         .filter(history::recommendation_id.eq(id))
@@ -43,8 +41,8 @@ pub fn append(db: &mut Db, id: &str, entries: &[Entry]) -> QueryResult<()> {
     Ok(())
 }
 
-/// The steps of a recommendation, the first one first.
-pub fn of(db: &mut Db, id: &str) -> QueryResult<Vec<Entry>> {
+/// The entries of a recommendation, oldest first.
+pub fn find(db: &mut Db, id: &str) -> QueryResult<Vec<Entry>> {
     let rows: Vec<Row> = on!(db, |conn| history::table
         .filter(history::recommendation_id.eq(id))
         .order(history::number)
@@ -74,12 +72,11 @@ fn row(id: &str, number: i32, entry: &Entry) -> QueryResult<Row> {
 }
 
 fn entry(row: Row) -> QueryResult<Entry> {
-    let status = |name: &str| name.parse::<Status>().map_err(unreadable);
+    let status = |name: &str| name.parse().map_err(unreadable);
     let changes = row.changes.as_deref().map(serde_json::from_str);
     Ok(Entry {
         at: row.at.utc(),
-        actor_kind: Actor::named(&row.actor_kind)
-            .ok_or_else(|| unreadable(format!("`{}` is no kind of actor", row.actor_kind)))?,
+        actor_kind: row.actor_kind.parse().map_err(unreadable)?,
         actor: row.actor,
         from: row.from_status.as_deref().map(status).transpose()?,
         to: status(&row.to_status)?,

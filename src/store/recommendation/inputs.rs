@@ -1,28 +1,28 @@
-//! `usagectl_inputs`: what only the user knows.
+//! `usagectl_inputs`: the user's business inputs.
 
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 
 use crate::domain::metrics::names::Service;
 use crate::domain::named::Named;
-use crate::domain::recommendation::inputs::Given;
+use crate::domain::recommendation::inputs::{InputName, StoredInput};
 use crate::store::db::{Db, on};
 use crate::store::schema::usagectl_inputs;
 use crate::store::time::UtcTimestamp;
 
-/// The value of an input: the one for this service, else the one for all.
-pub fn value(db: &mut Db, name: &str, service: Service) -> QueryResult<Option<String>> {
+/// The value of an input for a service, or else for all services.
+pub fn find(db: &mut Db, name: InputName, service: Service) -> QueryResult<Option<String>> {
     let found: Vec<(String, String)> = on!(db, |conn| usagectl_inputs::table
-        .filter(usagectl_inputs::name.eq(name))
+        .filter(usagectl_inputs::name.eq(name.as_str()))
         .filter(usagectl_inputs::service.eq_any([service.as_str(), ""]))
         .select((usagectl_inputs::service, usagectl_inputs::value))
         .load(conn))?;
-    // The one for all has no service, and is the least.
+    // The one for all services has an empty service, and sorts first.
     Ok(found.into_iter().max().map(|(_, value)| value))
 }
 
-/// All that were given, by name and service.
-pub fn all(db: &mut Db) -> QueryResult<Vec<Given>> {
+/// All inputs, ordered by name and service.
+pub fn all(db: &mut Db) -> QueryResult<Vec<StoredInput>> {
     let rows: Vec<(String, String, String, String)> = on!(db, |conn| usagectl_inputs::table
         .select((
             usagectl_inputs::name,
@@ -32,34 +32,33 @@ pub fn all(db: &mut Db) -> QueryResult<Vec<Given>> {
         ))
         .order((usagectl_inputs::name, usagectl_inputs::service))
         .load(conn))?;
-    let given = rows
+    let inputs = rows
         .into_iter()
         .filter_map(|(name, service, value, updated_by)| {
-            Some(Given {
+            Some(StoredInput {
                 name,
                 service: match service.as_str() {
                     "" => None,
-                    // A service of a later version is none of ours to use.
+                    // A service of a later version is skipped.
                     name => Some(Service::named(name)?),
                 },
                 value,
                 updated_by,
             })
         });
-    Ok(given.collect())
+    Ok(inputs.collect())
 }
 
-/// Writes an input over what was given before.
-pub fn set(db: &mut Db, given: &Given, now: DateTime<Utc>) -> QueryResult<()> {
-    let service = given.service.map_or("", Service::as_str);
+pub fn upsert(db: &mut Db, input: &StoredInput, now: DateTime<Utc>) -> QueryResult<()> {
+    let service = input.service.map_or("", Service::as_str);
     let values = (
-        usagectl_inputs::value.eq(&given.value),
-        usagectl_inputs::updated_by.eq(&given.updated_by),
+        usagectl_inputs::value.eq(&input.value),
+        usagectl_inputs::updated_by.eq(&input.updated_by),
         usagectl_inputs::updated_at.eq(UtcTimestamp::new(now)),
     );
     on!(db, |conn| diesel::insert_into(usagectl_inputs::table)
         .values((
-            usagectl_inputs::name.eq(&given.name),
+            usagectl_inputs::name.eq(&input.name),
             usagectl_inputs::service.eq(service),
             values,
         ))
@@ -70,11 +69,11 @@ pub fn set(db: &mut Db, given: &Given, now: DateTime<Utc>) -> QueryResult<()> {
     Ok(())
 }
 
-/// Forgets an input, and returns whether there was one.
-pub fn remove(db: &mut Db, name: &str, service: Option<Service>) -> QueryResult<bool> {
+/// Returns whether the input existed.
+pub fn remove(db: &mut Db, name: InputName, service: Option<Service>) -> QueryResult<bool> {
     let service = service.map_or("", Service::as_str);
     let removed = on!(db, |conn| diesel::delete(
-        usagectl_inputs::table.find((name, service))
+        usagectl_inputs::table.find((name.as_str(), service))
     )
     .execute(conn))?;
     Ok(removed > 0)

@@ -1,6 +1,7 @@
-//! Recommendations, their history, and what they are made from.
+//! Recommendations, their history, and the user's inputs.
 
 pub mod history;
 pub mod inputs;
 pub mod narratives;
 pub mod recommendations;
+pub mod write;

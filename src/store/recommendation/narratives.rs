@@ -1,8 +1,8 @@
-//! `usagectl_narratives`: what a language model wrote about a recommendation, or why that is not used.
+//! `usagectl_narratives`: the summary that a language model wrote about a recommendation, or why it was refused.
 
 use diesel::prelude::*;
 
-use crate::domain::recommendation::prose::template::Narrative;
+use crate::domain::recommendation::prose::narrative::Narrative;
 use crate::store::db::{Db, on};
 use crate::store::schema::usagectl_narratives;
 use crate::store::time::UtcTimestamp;
@@ -18,8 +18,7 @@ struct Row {
     created_at: UtcTimestamp,
 }
 
-/// What was written last about a recommendation.
-pub fn of(db: &mut Db, id: &str) -> QueryResult<Option<Narrative>> {
+pub fn find(db: &mut Db, id: &str) -> QueryResult<Option<Narrative>> {
     let row: Option<Row> = on!(db, |conn| usagectl_narratives::table
         .find(id)
         .select(Row::as_select())
@@ -34,8 +33,8 @@ pub fn of(db: &mut Db, id: &str) -> QueryResult<Option<Narrative>> {
     }))
 }
 
-/// Keeps what was written about a recommendation, in place of what was there.
-pub fn put(db: &mut Db, id: &str, narrative: &Narrative) -> QueryResult<()> {
+/// Inserts the narrative of a recommendation, or replaces the stored one.
+pub fn upsert(db: &mut Db, id: &str, narrative: &Narrative) -> QueryResult<()> {
     let row = Row {
         recommendation_id: id.to_owned(),
         facts_hash: narrative.facts_hash.clone(),

@@ -1,22 +1,25 @@
-//! `UpgradeRecommendation`, and beside it `usagectl_recommendations`: what the application has no column for.
+//! `UpgradeRecommendation`, and beside it `usagectl_recommendations`, for what the application has no column for.
 //!
-//! The two are read and written together. That one question never has two open answers is not left to whoever
-//! writes here: `open_question` is unique, and null once a recommendation is closed.
+//! The two rows are read and written together. A question never has two open answers: `open_question` is unique,
+//! and null once a recommendation is closed.
 
-use std::collections::HashMap;
+use std::str::FromStr;
 
 use diesel::prelude::*;
-use diesel::sql_types::{Bool, Text};
+use diesel::result::Error::DeserializationError;
+use diesel::sql_types::{Integer, Text};
 
 use crate::domain::metrics::names::{Metric, Priority, Service, Status};
-use crate::domain::named::Named;
-use crate::domain::recommendation::{Kind, Numbers, Own, Recommendation, StoredFacts, is_open};
+use crate::domain::named::{Named, UnknownName};
+use crate::domain::recommendation::{
+    Numbers, Recommendation, StoredFacts, Topic, Tracking, is_open,
+};
 use crate::store::db::{Db, on};
 use crate::store::schema::{upgrade_recommendation, usagectl_recommendations};
 use crate::store::time::UtcTimestamp;
 use crate::store::types::{EnumColumn, Json, LenientFloat, MaybeTimestamp};
 
-/// A row of the application's table, read whatever the application wrote.
+/// A row of the application's table; unreadable numbers and timestamps are read as missing.
 #[derive(AsChangeset, Clone, Debug, Identifiable, Insertable, PartialEq, Queryable, Selectable)]
 #[diesel(table_name = upgrade_recommendation, treat_none_as_null = true)]
 struct Row {
@@ -63,12 +66,13 @@ struct Row {
     updated_at: UtcTimestamp,
 }
 
-/// A row of ours.
+/// Our row beside it.
 #[derive(AsChangeset, Clone, Debug, Identifiable, Insertable, PartialEq, Queryable, Selectable)]
 #[diesel(table_name = usagectl_recommendations, primary_key(recommendation_id), treat_none_as_null = true)]
-struct OwnRow {
+struct TrackingRow {
     recommendation_id: String,
     question: String,
+    /// The question while the recommendation is open: unique.
     open_question: Option<String>,
     resource: String,
     kind: String,
@@ -89,92 +93,79 @@ struct OwnRow {
     outcome: Option<String>,
 }
 
-/// All recommendations, in no order that means anything.
-pub fn all(db: &mut Db) -> QueryResult<Vec<Recommendation>> {
-    let (rows, own) = on!(db, |conn| (
+type Joined = (Row, Option<TrackingRow>);
+
+diesel::define_sql_function! {
+    /// The first characters of a text.
+    fn substr(text: Text, from: Integer, length: Integer) -> Text;
+}
+
+/// Both tables, joined.
+macro_rules! joined {
+    () => {
         upgrade_recommendation::table
-            .select(Row::as_select())
-            .load::<Row>(conn)?,
-        usagectl_recommendations::table
-            .select(OwnRow::as_select())
-            .load::<OwnRow>(conn)?,
-    ));
-    let mut own: HashMap<String, OwnRow> = own
-        .into_iter()
-        .map(|row| (row.recommendation_id.clone(), row))
-        .collect();
-    let joined = rows.into_iter().map(|row| {
-        let own = own.remove(&row.id);
-        joined(row, own)
-    });
-    Ok(joined.collect())
+            .left_join(
+                usagectl_recommendations::table
+                    .on(usagectl_recommendations::recommendation_id.eq(upgrade_recommendation::id)),
+            )
+            .select((Row::as_select(), Option::<TrackingRow>::as_select()))
+    };
 }
 
-/// The recommendations whose id begins with `prefix`; with one of that very id, it alone.
-pub fn find(db: &mut Db, prefix: &str) -> QueryResult<Vec<Recommendation>> {
-    // Ids need not be ours, so no sign in them may mean anything to a pattern.
-    let begins = diesel::dsl::sql::<Bool>("substr(id, 1, length(")
-        .bind::<Text, _>(prefix)
-        .sql(")) = ")
-        .bind::<Text, _>(prefix);
-    let rows = on!(db, |conn| upgrade_recommendation::table
-        .filter(begins)
-        .select(Row::as_select())
+/// All recommendations, in any order.
+pub fn all(db: &mut Db) -> QueryResult<Vec<Recommendation>> {
+    let rows: Vec<Joined> = on!(db, |conn| joined!().load(conn))?;
+    rows.into_iter().map(recommendation).collect()
+}
+
+/// The recommendations that answer a question of `topic`, open or not.
+pub fn find_by_topic(db: &mut Db, topic: &Topic) -> QueryResult<Vec<Recommendation>> {
+    let rows: Vec<Joined> = on!(db, |conn| joined!()
+        .filter(usagectl_recommendations::question.eq_any(topic.keys()))
+        .load(conn))?;
+    rows.into_iter().map(recommendation).collect()
+}
+
+/// The recommendations whose id starts with `prefix`; only one if its id equals it.
+pub fn find_by_prefix(db: &mut Db, prefix: &str) -> QueryResult<Vec<Recommendation>> {
+    // Another program's ids may contain wildcards of LIKE.
+    let length = i32::try_from(prefix.chars().count()).unwrap_or(i32::MAX);
+    let mut rows: Vec<Joined> = on!(db, |conn| joined!()
+        .filter(substr(upgrade_recommendation::id, 1, length).eq(prefix))
         .order(upgrade_recommendation::id)
-        .load::<Row>(conn))?;
-    let exact = rows.iter().position(|row| row.id == prefix);
-    let mut rows = rows;
-    if let Some(index) = exact {
-        rows = vec![rows.swap_remove(index)];
+        .load(conn))?;
+    if let Some(exact) = rows.iter().position(|(row, _)| row.id == prefix) {
+        rows = vec![rows.swap_remove(exact)];
     }
-    rows.into_iter()
-        .map(|row| {
-            let own = own_row(db, &row.id)?;
-            Ok(joined(row, own))
-        })
-        .collect()
+    rows.into_iter().map(recommendation).collect()
 }
 
-fn own_row(db: &mut Db, id: &str) -> QueryResult<Option<OwnRow>> {
-    on!(db, |conn| usagectl_recommendations::table
-        .find(id)
-        .select(OwnRow::as_select())
-        .first::<OwnRow>(conn)
-        .optional())
-}
-
-/// Writes a new recommendation, to be called inside a transaction.
-///
-/// # Errors
-///
-/// Whatever the engine reports; a unique violation if its question has an open answer already.
+/// Inserts a new recommendation, inside a transaction. A unique violation means that its question has an open
+/// answer.
 pub fn insert(db: &mut Db, new: &Recommendation) -> QueryResult<()> {
-    let (row, own) = split(new);
+    let (row, tracking) = split(new);
     on!(db, |conn| {
         diesel::insert_into(upgrade_recommendation::table)
             .values(&row)
             .execute(conn)?;
-        if let Some(own) = &own {
+        if let Some(tracking) = &tracking {
             diesel::insert_into(usagectl_recommendations::table)
-                .values(own)
+                .values(tracking)
                 .execute(conn)?;
         }
         Ok(())
     })
 }
 
-/// Writes `after` over `before`, to be called inside a transaction. A row in which nothing differs is not touched.
+/// Writes `after` over `before`, inside a transaction; rows without a difference are not touched. A unique
+/// violation means that its question has another open answer.
 ///
-/// Returns whether `before` was still how things stood; if not, the caller must roll back.
-///
-/// # Errors
-///
-/// Whatever the engine reports; a unique violation if it opens and its question has an open answer already.
+/// Returns whether `before` was still the stored state; if not, the caller must roll back.
 pub fn update(db: &mut Db, before: &Recommendation, after: &Recommendation) -> QueryResult<bool> {
-    let (old_row, old_own) = split(before);
-    let (row, own) = split(after);
+    let (old_row, old_tracking) = split(before);
+    let (row, tracking) = split(after);
     let mut as_expected = true;
-    match (&old_own, &own) {
+    match (&old_tracking, &tracking) {
         (Some(old), Some(new)) if old != new => {
             let changed = on!(db, |conn| diesel::update(
                 usagectl_recommendations::table
@@ -195,7 +186,7 @@ pub fn update(db: &mut Db, before: &Recommendation, after: &Recommendation) -> Q
         _ => {}
     }
     if old_row != row {
-        // The application may have moved it since it was read.
+        // The application may have changed the status since it was read.
         let changed = on!(db, |conn| diesel::update(
             upgrade_recommendation::table
                 .find(&row.id)
@@ -208,16 +199,26 @@ pub fn update(db: &mut Db, before: &Recommendation, after: &Recommendation) -> Q
     Ok(as_expected)
 }
 
-/// Lets go of the questions of recommendations that another program deleted, and returns how many there were.
+/// Closes the questions of recommendations that another program deleted, and returns their number.
 pub fn release_deleted(db: &mut Db) -> QueryResult<usize> {
-    let released = "UPDATE usagectl_recommendations SET open_question = NULL
-        WHERE open_question IS NOT NULL
-            AND recommendation_id NOT IN (SELECT id FROM \"UpgradeRecommendation\")";
-    on!(db, |conn| diesel::sql_query(released).execute(conn))
+    let existing = upgrade_recommendation::table.select(upgrade_recommendation::id);
+    on!(db, |conn| diesel::update(
+        usagectl_recommendations::table
+            .filter(usagectl_recommendations::open_question.is_not_null())
+            .filter(usagectl_recommendations::recommendation_id.ne_all(existing))
+    )
+    .set(usagectl_recommendations::open_question.eq(None::<String>))
+    .execute(conn))
 }
 
-fn joined(row: Row, own: Option<OwnRow>) -> Recommendation {
-    Recommendation {
+/// A name of a closed set, as the column holds it. A name that is not in the set is an error, never a default.
+fn parse<T: FromStr<Err = UnknownName>>(name: &str) -> QueryResult<T> {
+    name.parse()
+        .map_err(|error: UnknownName| DeserializationError(error.into()))
+}
+
+fn recommendation((row, tracking): Joined) -> QueryResult<Recommendation> {
+    Ok(Recommendation {
         id: row.id,
         service: row.service.0,
         metric: row.metric.map(|metric| metric.0),
@@ -238,8 +239,8 @@ fn joined(row: Row, own: Option<OwnRow>) -> Recommendation {
             roi: row.roi,
         },
         reason: row.reason,
-        benefits: row.benefits.map(sentences).unwrap_or_default(),
-        risks: row.risks.map(sentences).unwrap_or_default(),
+        benefits: sentences(row.benefits),
+        risks: sentences(row.risks),
         reviewed_by: row.reviewed_by,
         review_notes: row.review_notes,
         reviewed_at: row.reviewed_at.map(UtcTimestamp::utc),
@@ -247,54 +248,56 @@ fn joined(row: Row, own: Option<OwnRow>) -> Recommendation {
         expires_at: row.expires_at.map(UtcTimestamp::utc),
         created_at: row.created_at.utc(),
         updated_at: row.updated_at.utc(),
-        own: own.map(|own| Own {
-            facts: StoredFacts::found(own.facts, own.facts_hash),
-            question: own.question,
-            resource: own.resource,
-            // The column has a CHECK.
-            kind: Kind::named(&own.kind).unwrap_or(Kind::Upgrade),
-            version: own.version,
-            status: Status::named(&own.status).unwrap_or(row.status.0),
-            catalogue_version: own.catalogue_version,
-            last_seen_at: own.last_seen_at.utc(),
-            seen_count: own.seen_count,
-            unseen_count: own.unseen_count,
-            cleared_count: own.cleared_count,
-            unseen_since: own.unseen_since.map(UtcTimestamp::utc),
-            dismissed_priority: own
-                .dismissed_priority
-                .and_then(|name| Priority::named(&name)),
-            snoozed_until: own.snoozed_until.map(UtcTimestamp::utc),
-            reopened_count: own.reopened_count,
-            predecessor_id: own.predecessor_id,
-            outcome: own.outcome,
-        }),
-    }
+        tracking: tracking.map(tracked).transpose()?,
+    })
 }
 
-fn split(recommendation: &Recommendation) -> (Row, Option<OwnRow>) {
+fn tracked(row: TrackingRow) -> QueryResult<Tracking> {
+    let dismissed_priority = row.dismissed_priority.as_deref();
+    Ok(Tracking {
+        facts: StoredFacts::parse(row.facts, row.facts_hash),
+        question: row.question,
+        resource: row.resource,
+        kind: parse(&row.kind)?,
+        version: row.version,
+        status: parse(&row.status)?,
+        catalogue_version: row.catalogue_version,
+        last_seen_at: row.last_seen_at.utc(),
+        seen_count: row.seen_count,
+        unseen_count: row.unseen_count,
+        cleared_count: row.cleared_count,
+        unseen_since: row.unseen_since.map(UtcTimestamp::utc),
+        dismissed_priority: dismissed_priority.map(parse).transpose()?,
+        snoozed_until: row.snoozed_until.map(UtcTimestamp::utc),
+        reopened_count: row.reopened_count,
+        predecessor_id: row.predecessor_id,
+        outcome: row.outcome,
+    })
+}
+
+fn split(recommendation: &Recommendation) -> (Row, Option<TrackingRow>) {
     let it = recommendation.clone();
-    let own = it.own.map(|own| OwnRow {
+    let tracking = it.tracking.map(|tracking| TrackingRow {
         recommendation_id: it.id.clone(),
-        open_question: is_open(it.status).then(|| own.question.clone()),
-        question: own.question,
-        resource: own.resource,
-        kind: own.kind.as_str().to_owned(),
-        version: own.version,
-        status: own.status.as_str().to_owned(),
-        facts: own.facts.json,
-        facts_hash: own.facts.hash,
-        catalogue_version: own.catalogue_version,
-        last_seen_at: own.last_seen_at.into(),
-        seen_count: own.seen_count,
-        unseen_count: own.unseen_count,
-        cleared_count: own.cleared_count,
-        unseen_since: own.unseen_since.map(UtcTimestamp::new),
-        dismissed_priority: own.dismissed_priority.map(|p| p.as_str().to_owned()),
-        snoozed_until: own.snoozed_until.map(UtcTimestamp::new),
-        reopened_count: own.reopened_count,
-        predecessor_id: own.predecessor_id,
-        outcome: own.outcome,
+        open_question: is_open(it.status).then(|| tracking.question.clone()),
+        question: tracking.question,
+        resource: tracking.resource,
+        kind: tracking.kind.as_str().to_owned(),
+        version: tracking.version,
+        status: tracking.status.as_str().to_owned(),
+        facts: tracking.facts.json,
+        facts_hash: tracking.facts.hash,
+        catalogue_version: tracking.catalogue_version,
+        last_seen_at: tracking.last_seen_at.into(),
+        seen_count: tracking.seen_count,
+        unseen_count: tracking.unseen_count,
+        cleared_count: tracking.cleared_count,
+        unseen_since: tracking.unseen_since.map(UtcTimestamp::new),
+        dismissed_priority: tracking.dismissed_priority.map(|p| p.as_str().to_owned()),
+        snoozed_until: tracking.snoozed_until.map(UtcTimestamp::new),
+        reopened_count: tracking.reopened_count,
+        predecessor_id: tracking.predecessor_id,
+        outcome: tracking.outcome,
     });
     let row = Row {
         id: it.id,
@@ -325,17 +328,19 @@ fn split(recommendation: &Recommendation) -> (Row, Option<OwnRow>) {
         created_at: it.created_at.into(),
         updated_at: it.updated_at.into(),
     };
-    (row, own)
+    (row, tracking)
 }
 
-/// A list of sentences as JSON; none is null.
+/// A list of sentences as JSON; null if empty.
 fn list(sentences: &[String]) -> Option<Json> {
-    let values = sentences.iter().cloned().map(serde_json::Value::String);
-    let array = serde_json::Value::Array(values.collect());
+    let array = serde_json::Value::from(sentences);
     (!sentences.is_empty()).then(|| Json(array.to_string()))
 }
 
-/// The sentences of a list; whatever else another program put there is shown as it is.
-fn sentences(json: Json) -> Vec<String> {
-    serde_json::from_str(&json.0).unwrap_or_else(|_| vec![json.0])
+/// The sentences of a list. Anything else that another program wrote is one sentence.
+fn sentences(json: Option<Json>) -> Vec<String> {
+    let Some(Json(text)) = json else {
+        return Vec::new();
+    };
+    serde_json::from_str(&text).unwrap_or_else(|_| vec![text])
 }

@@ -1,8 +1,9 @@
-//! Recommendations: two rows read and written as one, and never two open answers to one question.
+//! Recommendations: two rows read and written as one, with at most one open answer to a question.
 
-use usagectl::domain::metrics::names::{Priority, Status};
+use usagectl::domain::metrics::names::{Metric, Priority, Service, Status};
+use usagectl::domain::recommendation::{Kind, Topic};
 use usagectl::store::recommendation::recommendations::{
-    all, find, insert, release_deleted, update,
+    all, find_by_prefix, find_by_topic, insert, release_deleted, update,
 };
 
 use crate::support::Engine::{Postgresql, Sqlite};
@@ -11,16 +12,16 @@ use crate::support::{Engine, TestDatabase};
 use rstest::rstest;
 
 #[rstest]
-fn what_is_written_is_read_back(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn written_recommendation_is_read_back(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     let mut conn = db.open();
     let one = recommendation("a%_1", "q", Status::Pending);
     conn.write_tx(|db| insert(db, &one)).unwrap();
     conn.write_tx(|db| insert(db, &recommendation("a%_12", "q", Status::Expired)))
         .unwrap();
-    assert_eq!(find(&mut conn, "a%_1"), Ok(vec![one.clone()]));
-    assert_eq!(find(&mut conn, "a%").unwrap().len(), 2);
-    assert_eq!(find(&mut conn, "%"), Ok(vec![]));
+    assert_eq!(find_by_prefix(&mut conn, "a%_1"), Ok(vec![one.clone()]));
+    assert_eq!(find_by_prefix(&mut conn, "a%").unwrap().len(), 2);
+    assert_eq!(find_by_prefix(&mut conn, "%"), Ok(vec![]));
     assert_eq!(all(&mut conn).unwrap().len(), 2);
     assert_eq!(
         db.rows(
@@ -31,7 +32,7 @@ fn what_is_written_is_read_back(#[values(Sqlite, Postgresql)] engine: Engine) {
 }
 
 #[rstest]
-fn one_question_has_one_open_answer(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn question_has_one_open_answer(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     let mut conn = db.open();
     conn.write_tx(|db| insert(db, &recommendation("a", "q", Status::Reviewed)))
@@ -49,7 +50,7 @@ fn one_question_has_one_open_answer(#[values(Sqlite, Postgresql)] engine: Engine
         conn.write_tx(|db| insert(db, &recommendation(&id, "q", closed)))
             .unwrap();
     }
-    // Another program deletes what it does not want to see.
+    // Another program deletes the row.
     db.execute("DELETE FROM \"UpgradeRecommendation\" WHERE id = 'a'");
     assert_eq!(release_deleted(&mut conn), Ok(1));
     conn.write_tx(|db| insert(db, &recommendation("b", "q", Status::Pending)))
@@ -57,20 +58,20 @@ fn one_question_has_one_open_answer(#[values(Sqlite, Postgresql)] engine: Engine
 }
 
 #[rstest]
-fn nobody_is_overwritten(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn concurrent_change_is_not_overwritten(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     let mut conn = db.open();
     let before = recommendation("a", "q", Status::Pending);
     conn.write_tx(|db| insert(db, &before)).unwrap();
     let mut after = before.clone();
     after.priority = Priority::Critical;
-    after.own.as_mut().unwrap().version = 2;
+    after.tracking.as_mut().unwrap().version = 2;
     assert_eq!(conn.write_tx(|db| update(db, &before, &after)), Ok(true));
-    // Whoever read it before that is too late.
+    // An update from the state before is refused.
     let mut late = before.clone();
-    late.own.as_mut().unwrap().seen_count = 9;
+    late.tracking.as_mut().unwrap().seen_count = 9;
     assert_eq!(conn.savepoint(|db| update(db, &before, &late)), Ok(false));
-    // The application knows nothing of versions.
+    // The application changes the status only.
     db.execute("UPDATE \"UpgradeRecommendation\" SET status = 'DISMISSED'");
     let mut again = after.clone();
     again.priority = Priority::Low;
@@ -78,7 +79,7 @@ fn nobody_is_overwritten(#[values(Sqlite, Postgresql)] engine: Engine) {
 }
 
 #[rstest]
-fn what_another_program_made_is_there_too(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn recommendation_of_another_program_is_read(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     db.execute(
         "INSERT INTO \"UpgradeRecommendation\" (id, service, \"currentPlan\", \"recommendedPlan\", priority, reason,
@@ -87,7 +88,45 @@ fn what_another_program_made_is_there_too(#[values(Sqlite, Postgresql)] engine: 
                  '2026-01-30T15:00:00.000+00:00')",
     );
     let found = all(&mut db.open()).unwrap();
-    assert_eq!(found[0].own, None);
+    assert_eq!(found[0].tracking, None);
     assert_eq!((found[0].status, found[0].metric), (Status::Pending, None));
     assert_eq!(found[0].benefits, ["{\"a\": 1}"]);
+}
+
+#[rstest]
+fn topic_finds_its_answers_only(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    let mut conn = db.open();
+    let topic = Topic {
+        service: Service::VercelKv,
+        metric: Metric::StorageMb,
+        resource: String::new(),
+        plan: "free".to_owned(),
+    };
+    let mut put = |id: &str, question: String, status| {
+        let it = recommendation(id, &question, status);
+        conn.write_tx(|db| insert(db, &it)).unwrap();
+    };
+    put("a", topic.key(Kind::Upgrade), Status::Pending);
+    put("b", topic.key(Kind::Downgrade), Status::Expired);
+    put("c", "other".to_owned(), Status::Pending);
+    let found = find_by_topic(&mut conn, &topic).unwrap();
+    let mut ids: Vec<_> = found.iter().map(|it| it.id.as_str()).collect();
+    ids.sort_unstable();
+    assert_eq!(ids, ["a", "b"]);
+}
+
+#[rstest]
+fn unreadable_name_is_an_error_and_no_default(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    let mut conn = db.open();
+    let it = recommendation("a", "q", Status::Dismissed);
+    conn.write_tx(|db| insert(db, &it)).unwrap();
+    for column in ["status", "dismissed_priority"] {
+        db.execute(&format!(
+            "UPDATE usagectl_recommendations SET status = 'DISMISSED', {column} = 'LATER'"
+        ));
+        let error = all(&mut conn).unwrap_err().to_string();
+        assert!(error.contains("LATER"), "{error}");
+    }
 }

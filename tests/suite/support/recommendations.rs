@@ -4,7 +4,7 @@ use usagectl::domain::metrics::names::{Metric, Priority, Service, Status};
 use usagectl::domain::plans::AtLimit;
 use usagectl::domain::recommendation::facts::{Choice, Facts, Money, Outlook};
 use usagectl::domain::recommendation::figure::{Figure, Unit};
-use usagectl::domain::recommendation::{Kind, Numbers, Own, Recommendation, StoredFacts};
+use usagectl::domain::recommendation::{Kind, Numbers, Recommendation, StoredFacts, Tracking};
 
 use super::program::NOW;
 
@@ -34,13 +34,13 @@ pub fn recommendation(id: &str, question: &str, status: Status) -> Recommendatio
         expires_at: Some(now),
         created_at: now,
         updated_at: now,
-        own: Some(Own {
+        tracking: Some(Tracking {
             question: question.to_owned(),
             resource: String::new(),
             kind: Kind::Upgrade,
             version: 1,
             status,
-            facts: StoredFacts::found("{}".to_owned(), "hash".to_owned()),
+            facts: StoredFacts::parse("{}".to_owned(), "hash".to_owned()),
             catalogue_version: "2026.11.21".to_owned(),
             last_seen_at: now,
             seen_count: 1,
@@ -56,7 +56,7 @@ pub fn recommendation(id: &str, question: &str, status: Status) -> Recommendatio
     }
 }
 
-/// What is said of a key-value store that fills up; tests change what they are about.
+/// The facts of a key-value store that fills up.
 pub fn facts() -> Facts {
     let number = |text: &str| text.parse().expect("a number");
     let exact = |text, unit| Figure::exact(number(text), unit);
@@ -69,7 +69,7 @@ pub fn facts() -> Facts {
         metric: Metric::StorageMb,
         resource: String::new(),
         kind: Kind::Upgrade,
-        provider: "upstash".to_owned(),
+        provider: Some("upstash".to_owned()),
         current_plan: "free".to_owned(),
         target: Choice::Change {
             plan: "payg".to_owned(),

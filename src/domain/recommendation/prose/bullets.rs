@@ -1,23 +1,22 @@
-//! What speaks for a recommendation and what may come of it, a sentence each, with figures of the facts alone.
+//! Benefits and risks of a recommendation, one phrase each, with figures of the facts only.
 
 use rust_decimal::Decimal;
 
 use crate::domain::plans::AtLimit;
 use crate::domain::recommendation::facts::{Choice, Facts, Kind};
-use crate::domain::recommendation::figure::Figure;
+use crate::domain::recommendation::figure::{Figure, with_unit};
 
 fn is_positive(figure: &Figure) -> bool {
     figure.value.is_some_and(|value| value > Decimal::ZERO)
 }
 
-/// What speaks for it.
 pub fn benefits(facts: &Facts) -> Vec<String> {
     let mut points = Vec::new();
     let money = &facts.money;
     let answer = facts.compared.first();
     if let (Choice::Change { plan }, Some(answer)) = (&facts.target, answer) {
         if answer.unlimited {
-            points.push(format!("{plan} has no limit on it"));
+            points.push(format!("{plan} has no limit"));
         } else if answer.included.value.is_some() {
             let (included, limit) = (answer.included.short(), facts.limit.short());
             points.push(format!(
@@ -39,50 +38,52 @@ pub fn benefits(facts: &Facts) -> Vec<String> {
     match money.extra.value {
         Some(extra) if extra.is_zero() => points.push("no added cost".to_owned()),
         Some(extra) if extra.is_sign_negative() => {
-            let saving = crate::domain::recommendation::figure::spell(-extra, money.extra.unit);
+            let saving = with_unit(-extra, money.extra.unit);
             points.push(format!("saves {saving} in a billing period"));
         }
         _ => {}
     }
     if facts.target == Choice::Stay {
-        points.push("no listed plan costs less than to stay and pay".to_owned());
+        points.push("no listed plan is cheaper than staying".to_owned());
     }
     points
 }
 
-/// What may come of it, and of leaving it.
 pub fn risks(facts: &Facts) -> Vec<String> {
     let mut points = Vec::new();
     let money = &facts.money;
     let effect = match facts.at_limit {
-        AtLimit::Bill => "more than the included is billed",
+        AtLimit::Bill => "usage beyond it is billed",
         AtLimit::Pause => "the service is paused",
         AtLimit::Throttle => "the service becomes slow",
-        AtLimit::Reject => "what is beyond it is refused",
+        AtLimit::Reject => "usage beyond it is refused",
         AtLimit::Evict => "the oldest data is deleted",
-        AtLimit::Unknown => "nobody has written down what happens",
+        AtLimit::Unknown => "the effect is unknown",
     };
     if facts.kind != Kind::Downgrade {
-        points.push(format!("left alone: at {}, {effect}", facts.limit.short()));
+        points.push(format!(
+            "without a change: at {}, {effect}",
+            facts.limit.short()
+        ));
     }
     if let Some(answer) = facts.compared.first()
         && is_positive(&answer.chance_exceeded)
         && matches!(answer.choice, Choice::Change { .. })
     {
         points.push(format!(
-            "too small all the same in {} of cases",
+            "too small in {} of cases",
             answer.chance_exceeded.short()
         ));
     }
     if let Some(interval) = money.target.interval {
-        let most = crate::domain::recommendation::figure::spell(interval.high, money.target.unit);
-        points.push(format!("costs up to {most} in nine of ten cases"));
+        let most = with_unit(interval.high, money.target.unit);
+        points.push(format!("costs up to {most} in 90% of cases"));
     }
     if facts.outlook.low_confidence {
-        points.push("there are few days to go by".to_owned());
+        points.push("short history".to_owned());
     }
     if money.extra.value.is_none() {
-        points.push("what it costs more is unknown".to_owned());
+        points.push("the extra cost is unknown".to_owned());
     }
     points
 }

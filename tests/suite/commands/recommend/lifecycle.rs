@@ -29,7 +29,7 @@ fn step(db: &TestDatabase, args: &str) -> Run {
     program.run()
 }
 
-/// What both rows say of a life: the application's and ours.
+/// The application's row and ours.
 fn rows(db: &TestDatabase) -> Vec<String> {
     db.rows(
         "SELECT id, its.status, \"reviewedBy\", \"reviewNotes\", \"reviewedAt\" IS NOT NULL,
@@ -41,8 +41,8 @@ fn rows(db: &TestDatabase) -> Vec<String> {
     )
 }
 
-/// The steps in the history.
-fn steps(db: &TestDatabase) -> Vec<String> {
+/// The history entries.
+fn entries(db: &TestDatabase) -> Vec<String> {
     db.rows(
         "SELECT number, actor, actor_kind, from_status, to_status, note
          FROM usagectl_recommendation_history ORDER BY recommendation_id, number",
@@ -50,7 +50,7 @@ fn steps(db: &TestDatabase) -> Vec<String> {
 }
 
 #[rstest]
-fn a_recommendation_is_reviewed_approved_and_implemented(
+fn recommendation_is_reviewed_approved_and_implemented(
     #[values(Sqlite, Postgresql)] engine: Engine,
 ) {
     let db = TestDatabase::migrated(engine);
@@ -58,7 +58,7 @@ fn a_recommendation_is_reviewed_approved_and_implemented(
     assert_snapshot!(step(&db, "review abc --by ann --note looks_right").snapshot(), @r"
         VERCEL_KV abc-1: PENDING -> REVIEWED, version 2
         ------- stderr -------
-        now it can be: approve, dismiss
+        next actions: approve, dismiss
         [exit status: 0]
         ");
     assert_eq!(
@@ -73,7 +73,7 @@ fn a_recommendation_is_reviewed_approved_and_implemented(
         ["abc-1|IMPLEMENTED|bob|looks right|1|1|5|IMPLEMENTED|NULL|NULL|NULL|0"]
     );
     assert_eq!(
-        steps(&db),
+        entries(&db),
         [
             "1|ann|PERSON|PENDING|REVIEWED|looks right",
             "2|bob|PERSON|REVIEWED|APPROVED|NULL",
@@ -88,7 +88,7 @@ fn a_recommendation_is_reviewed_approved_and_implemented(
         3  2026-01-31T12:00:00Z  cy   APPROVED                 ordered
         4  2026-01-31T12:00:00Z  bob  APPROVED -> IMPLEMENTED
         ");
-    // It is final, but what there is to say can be said.
+    // It is final, but a note can be added.
     for verb in ["review", "approve", "implement"] {
         let run = step(&db, &format!("{verb} abc"));
         assert_eq!(run.code, 5, "{}", run.snapshot());
@@ -97,7 +97,7 @@ fn a_recommendation_is_reviewed_approved_and_implemented(
 }
 
 #[rstest]
-fn every_pair_of_states_that_is_not_in_the_table_is_refused_and_nothing_is_written(
+fn move_outside_the_table_is_refused_and_writes_nothing(
     #[values(Sqlite, Postgresql)] engine: Engine,
 ) {
     let db = TestDatabase::migrated(engine);
@@ -127,17 +127,17 @@ fn every_pair_of_states_that_is_not_in_the_table_is_refused_and_nothing_is_writt
             );
         }
     }
-    assert_eq!((rows(&db), steps(&db).len()), (before, 0));
+    assert_eq!((rows(&db), entries(&db).len()), (before, 0));
     assert_snapshot!(step(&db, "approve PENDING").snapshot(), @r"
         ------- stderr -------
-        error: PENDING: it is PENDING and cannot become APPROVED; allowed are: review, dismiss
+        error: PENDING is PENDING and cannot become APPROVED; allowed: review, dismiss
         next: usagectl recommend review PENDING
         [exit status: 5]
         ");
 }
 
 #[rstest]
-fn a_single_reviewer_approves_in_one_go_and_both_steps_are_written(
+fn single_reviewer_approves_in_one_go_with_two_entries(
     #[values(Sqlite, Postgresql)] engine: Engine,
 ) {
     let db = TestDatabase::migrated(engine);
@@ -153,7 +153,7 @@ fn a_single_reviewer_approves_in_one_go_and_both_steps_are_written(
         ["a|APPROVED|ann|do it|1|0|3|APPROVED|q|NULL|NULL|0"]
     );
     assert_eq!(
-        steps(&db),
+        entries(&db),
         [
             "1|ann|PERSON|PENDING|REVIEWED|do it",
             "2|ann|PERSON|REVIEWED|APPROVED|do it",
@@ -162,22 +162,22 @@ fn a_single_reviewer_approves_in_one_go_and_both_steps_are_written(
 }
 
 #[rstest]
-fn a_stale_version_writes_nothing(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn stale_version_writes_nothing(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     put(&db, "a", "q", Status::Pending);
     step(&db, "review a --by ann").success();
     let before = rows(&db);
     assert_snapshot!(step(&db, "approve a --if-version 1").snapshot(), @r"
         ------- stderr -------
-        error: a is REVIEWED and at version 2; nothing was changed
+        error: a is REVIEWED at version 2; nothing was changed
         next: usagectl recommend show a
         [exit status: 4]
         ");
-    assert_eq!((rows(&db), steps(&db).len()), (before, 1));
+    assert_eq!((rows(&db), entries(&db).len()), (before, 1));
 }
 
 #[rstest]
-fn a_dismissal_says_why_and_may_end(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn dismissal_requires_a_note_and_may_end(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     put(&db, "a", "q", Status::Pending);
     assert_eq!(step(&db, "dismiss a").code, 2);
@@ -187,7 +187,7 @@ fn a_dismissal_says_why_and_may_end(#[values(Sqlite, Postgresql)] engine: Engine
     assert_snapshot!(step(&db, "dismiss a --by ann --note clean-up --until 2026-03-01").snapshot(), @r"
         VERCEL_KV a: PENDING -> DISMISSED until 2026-03-01T00:00:00Z, version 2
         ------- stderr -------
-        now it can be: reopen
+        next actions: reopen
         [exit status: 0]
         ");
     assert_eq!(
@@ -202,46 +202,46 @@ fn a_dismissal_says_why_and_may_end(#[values(Sqlite, Postgresql)] engine: Engine
 }
 
 #[rstest]
-fn what_another_one_answers_by_now_stays_closed(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn reopening_beside_another_open_answer_is_refused(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     put(&db, "a", "q", Status::Dismissed);
     put(&db, "b", "q", Status::Approved);
     let before = rows(&db);
     assert_snapshot!(step(&db, "reopen a --note again").snapshot(), @r"
         ------- stderr -------
-        error: b is APPROVED and answers the same question: only one may be open
+        error: b is APPROVED and answers the same question
         next: usagectl recommend show b
         [exit status: 5]
         ");
-    assert_eq!((rows(&db), steps(&db).len()), (before, 0));
+    assert_eq!((rows(&db), entries(&db).len()), (before, 0));
 }
 
 #[rstest]
-fn what_the_application_did_is_seen_first(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn change_by_application_is_recorded_before_the_move(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     put(&db, "a", "q", Status::Reviewed);
     db.execute("UPDATE \"UpgradeRecommendation\" SET status = 'APPROVED'");
-    // Whoever saw it before the application changed it is told.
+    // A version from before that change is stale.
     assert_eq!(step(&db, "implement a --if-version 1").code, 4);
     let refused = step(&db, "approve a");
     assert_eq!(refused.code, 5);
     assert!(
         refused
             .stderr
-            .contains("a (moved by the application): it is APPROVED already")
+            .contains("a (changed by the application) is already APPROVED")
     );
-    assert_eq!(steps(&db).len(), 0);
+    assert_eq!(entries(&db).len(), 0);
     let run = step(&db, "implement a --by ann --if-version 2").success();
     assert_eq!(
         run.stderr,
-        "the application had moved it from REVIEWED to APPROVED\n"
+        "changed by the application before: REVIEWED -> APPROVED\n"
     );
     assert_eq!(
         rows(&db),
         ["a|IMPLEMENTED|NULL|NULL|0|1|3|IMPLEMENTED|NULL|NULL|NULL|0"]
     );
     assert_eq!(
-        steps(&db),
+        entries(&db),
         [
             "1|application|APPLICATION|REVIEWED|APPROVED|NULL",
             "2|ann|PERSON|APPROVED|IMPLEMENTED|NULL",
@@ -250,10 +250,10 @@ fn what_the_application_did_is_seen_first(#[values(Sqlite, Postgresql)] engine: 
 }
 
 #[rstest]
-fn what_another_program_made_has_a_life_too(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn recommendation_of_another_program_can_be_moved(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     let mut theirs = recommendation("theirs", "q", Status::Pending);
-    theirs.own = None;
+    theirs.tracking = None;
     db.open().write_tx(|db| insert(db, &theirs)).unwrap();
     step(&db, "review theirs --by ann").success();
     let run = step(&db, "approve theirs --by ann --if-version 1 --format json").success();
@@ -269,7 +269,7 @@ fn what_another_program_made_has_a_life_too(#[values(Sqlite, Postgresql)] engine
 }
 
 #[rstest]
-fn of_two_that_approve_at_once_one_is_refused(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn one_of_two_concurrent_approvals_is_refused(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     put(&db, "a", "q", Status::Reviewed);
     let start = Barrier::new(2);
@@ -283,19 +283,17 @@ fn of_two_that_approve_at_once_one_is_refused(#[values(Sqlite, Postgresql)] engi
     });
     codes.sort_unstable();
     assert_eq!(codes, [0, 5]);
-    assert_eq!(steps(&db).len(), 1);
+    assert_eq!(entries(&db).len(), 1);
 }
 
 #[rstest]
-fn an_id_is_named_by_its_beginning_if_only_one_begins_so(
-    #[values(Sqlite, Postgresql)] engine: Engine,
-) {
+fn unique_prefix_of_an_id_is_accepted(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     put(&db, "019c-1", "one", Status::Pending);
     put(&db, "019c-2", "two", Status::Pending);
     assert_snapshot!(step(&db, "history 019c").snapshot(), @r"
         ------- stderr -------
-        error: 2 recommendations begin with `019c`
+        error: 2 recommendations have an id that starts with `019c`
         next: usagectl recommend list --all
         [exit status: 1]
         ");
@@ -303,6 +301,6 @@ fn an_id_is_named_by_its_beginning_if_only_one_begins_so(
     assert_eq!(step(&db, "history ").code, 1);
     assert_eq!(
         step(&db, "history 019c-2").success().stdout,
-        "nothing has happened to it yet\n"
+        "no history yet\n"
     );
 }

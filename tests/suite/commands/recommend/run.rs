@@ -1,15 +1,18 @@
-//! `recommend run`, `list` and `inputs`: from the example metrics to one recommendation, whatever happens around it.
+//! `recommend run`, `list` and `inputs`, with the example metrics.
 
 use std::thread;
+use std::time::Duration;
 
 use crate::support::assert_snapshot;
 use serde_json::Value;
+use usagectl::store::lock::{RunKind, RunLock};
+use usagectl::store::url::{self, UrlSource};
 
 use crate::support::Engine::{Postgresql, Sqlite};
 use crate::support::{Engine, Run, TestDatabase};
 use rstest::rstest;
 
-/// The example metrics, and the limits of the plans that they were measured on.
+/// Imports the example metrics and their limits.
 fn prepare(db: &TestDatabase) {
     let metrics = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/metrics.ndjson");
     db.usagectl(["collect", "import", metrics]).run().success();
@@ -30,9 +33,7 @@ fn count(db: &TestDatabase, table: &str) -> String {
 }
 
 #[rstest]
-fn the_example_metrics_lead_to_one_recommendation_however_often_it_runs(
-    #[values(Sqlite, Postgresql)] engine: Engine,
-) {
+fn repeated_runs_keep_one_recommendation(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     prepare(&db);
     let dry = recommend(&db, &["run", "--dry-run"]).success();
@@ -66,7 +67,7 @@ fn the_example_metrics_lead_to_one_recommendation_however_often_it_runs(
 }
 
 #[rstest]
-fn status_counts_what_is_open_and_names_what_is_stale(
+fn status_counts_open_recommendations_and_lists_stale_metrics(
     #[values(Sqlite, Postgresql)] engine: Engine,
 ) {
     let db = TestDatabase::migrated(engine);
@@ -80,7 +81,7 @@ fn status_counts_what_is_open_and_names_what_is_stale(
     prepare(&db);
     recommend(&db, &["run"]).success();
     assert_eq!(lines(now), ["recommendations: 1 open (1 HIGH)"]);
-    // What `limits check` calls stale, and nothing else.
+    // The metrics that `limits check` reports as stale.
     let check = db
         .usagectl(["limits", "check", "--format", "json"])
         .now("2026-02-10T12:00:00Z")
@@ -115,7 +116,7 @@ fn status_counts_what_is_open_and_names_what_is_stale(
     assert_eq!(json["stale_metrics"].as_array().unwrap().len(), stale);
     recommend(&db, &["dismiss", "019c13ec", "--by", "ann", "--note", "no"]).success();
     assert_eq!(lines(now), [""; 0]);
-    // Before there are tables there is nothing to tell.
+    // Without the tables it is null.
     db.usagectl(["rollback", "--yes", "--accept-data-loss"])
         .run()
         .success();
@@ -125,7 +126,7 @@ fn status_counts_what_is_open_and_names_what_is_stale(
 }
 
 #[rstest]
-fn two_runs_at_once_make_one_row(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn concurrent_runs_create_one_recommendation(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     prepare(&db);
     let waiting = ["run", "--lock-wait", "60s"];
@@ -143,7 +144,21 @@ fn two_runs_at_once_make_one_row(#[values(Sqlite, Postgresql)] engine: Engine) {
 }
 
 #[rstest]
-fn what_the_application_decides_stands(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn run_beside_another_run_is_busy(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    prepare(&db);
+    let url = url::parse(db.url(), UrlSource::Flag).unwrap();
+    let lock = RunLock::acquire(&url, RunKind::Recommend, Duration::ZERO).unwrap();
+    assert_eq!(recommend(&db, &["run"]).code, 6);
+    // A dry run writes no recommendation and takes no lock.
+    recommend(&db, &["run", "--dry-run"]).success();
+    assert_eq!(count(&db, "\"UpgradeRecommendation\""), "0");
+    drop(lock);
+    recommend(&db, &["run"]).success();
+}
+
+#[rstest]
+fn decision_by_application_is_kept(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     prepare(&db);
     recommend(&db, &["run"]).success();
@@ -158,7 +173,7 @@ fn what_the_application_decides_stands(#[values(Sqlite, Postgresql)] engine: Eng
         ),
         ["ENGINE|NULL|PENDING", "APPLICATION|PENDING|DISMISSED"]
     );
-    // It may also remove the row: the question can be answered again.
+    // It may also delete the row: the question can be answered again.
     db.execute("DELETE FROM \"UpgradeRecommendation\"");
     let again = db
         .usagectl(["recommend", "run"])
@@ -169,13 +184,11 @@ fn what_the_application_decides_stands(#[values(Sqlite, Postgresql)] engine: Eng
 }
 
 #[rstest]
-fn what_the_application_opens_beside_an_open_answer_is_ended(
-    #[values(Sqlite, Postgresql)] engine: Engine,
-) {
+fn second_open_answer_by_application_expires(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     prepare(&db);
     recommend(&db, &["run"]).success();
-    // It is asked anew after what was done, and then the application takes the old one up again.
+    // After the implementation a new one is created; then the application reopens the old one.
     db.execute("UPDATE \"UpgradeRecommendation\" SET status = 'IMPLEMENTED'");
     let old = db
         .rows("SELECT id FROM \"UpgradeRecommendation\"")
@@ -207,7 +220,7 @@ fn what_the_application_opens_beside_an_open_answer_is_ended(
 }
 
 #[rstest]
-fn what_nobody_can_read_in_the_table_ends_no_run(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn unreadable_values_do_not_fail_a_run(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     prepare(&db);
     recommend(&db, &["run"]).success();
@@ -234,7 +247,7 @@ fn what_nobody_can_read_in_the_table_ends_no_run(#[values(Sqlite, Postgresql)] e
 }
 
 #[rstest]
-fn figures_stay_as_they_were_approved(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn approved_figures_are_frozen(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     prepare(&db);
     recommend(&db, &["run"]).success();
@@ -251,14 +264,14 @@ fn figures_stay_as_they_were_approved(#[values(Sqlite, Postgresql)] engine: Engi
     let run = later(&["recommend", "run"]).run().success();
     assert!(run.stdout.contains("frozen"), "{}", run.stdout);
     assert_eq!(db.rows(figures), decided);
-    // What was approved is shown with what is measured now.
+    // Approved values are shown beside current ones.
     let show = ["recommend", "show", "019c13ec"];
     let page = later(&show).run().success().stdout;
     let row = |name: &str| {
         let line = page.lines().find(|line| line.starts_with(name)).unwrap();
         line.split_whitespace().collect::<Vec<_>>().join(" ")
     };
-    assert!(row("in use").ends_with(" 255"), "{page}");
+    assert!(row("usage ").ends_with(" 255"), "{page}");
     assert_eq!(
         row("measured"),
         "measured 2026-01-31T11:55:00Z 2026-02-01T11:55:00Z"
@@ -284,7 +297,7 @@ fn figures_stay_as_they_were_approved(#[values(Sqlite, Postgresql)] engine: Engi
 }
 
 #[rstest]
-fn another_plan_ends_what_was_said_of_the_old_one(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn change_of_plan_expires_the_recommendation(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     prepare(&db);
     recommend(&db, &["run"]).success();
@@ -304,9 +317,7 @@ fn another_plan_ends_what_was_said_of_the_old_one(#[values(Sqlite, Postgresql)] 
 }
 
 #[rstest]
-fn without_measurements_nothing_is_said_and_that_is_told(
-    #[values(Sqlite, Postgresql)] engine: Engine,
-) {
+fn unmeasured_limit_is_reported_as_unknown(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     let none = recommend(&db, &["run"]).success();
     assert!(
@@ -318,12 +329,12 @@ fn without_measurements_nothing_is_said_and_that_is_told(
         .run()
         .success();
     let run = recommend(&db, &["run"]).success();
-    let unknown = "unknown: VERCEL_KV STORAGE_MB (free): nothing was measured";
+    let unknown = "unknown: VERCEL_KV STORAGE_MB (free): not measured";
     assert!(run.stdout.contains(unknown), "{}", run.stdout);
 }
 
 #[rstest]
-fn inputs_are_given_and_taken_back(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn inputs_are_set_and_removed(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     recommend(&db, &["inputs", "set", "revenue_per_hour", "120.50"]).success();
     recommend(&db, &["inputs", "set", "revenue_per_hour", "130"]).success();
@@ -345,14 +356,18 @@ fn inputs_are_given_and_taken_back(#[values(Sqlite, Postgresql)] engine: Engine)
     );
     let refused = recommend(&db, &["inputs", "set", "affected_fraction", "3"]);
     assert_eq!(refused.code, 2, "{}", refused.snapshot());
-    recommend(&db, &["inputs", "remove", "revenue_per_hour"]).success();
+    let removed = recommend(&db, &["inputs", "remove", "revenue_per_hour"]).success();
+    assert_eq!(
+        removed.stdout,
+        "revenue_per_hour removed for all services\n"
+    );
     assert_eq!(
         recommend(&db, &["inputs", "remove", "revenue_per_hour"]).code,
         1
     );
     let list = recommend(&db, &["inputs"]).success().stdout;
     assert!(
-        list.contains("revenue_per_hour   -          not given"),
+        list.contains("revenue_per_hour   -          not set"),
         "{list}"
     );
 }

@@ -1,10 +1,10 @@
-//! `recommend show`: the page, and its prose by a language model.
+//! `recommend show`: the page, and its summary by a language model.
 
 use serde_json::{Value, json};
 use usagectl::domain::metrics::names::Status;
 use usagectl::domain::recommendation::StoredFacts;
 use usagectl::domain::recommendation::facts::Facts;
-use usagectl::store::recommendation::recommendations::{find, insert, update};
+use usagectl::store::recommendation::recommendations::{find_by_prefix, insert, update};
 
 use crate::support::Engine::{Postgresql, Sqlite};
 use crate::support::http::{HttpServer, Reply};
@@ -15,7 +15,7 @@ use rstest::rstest;
 
 fn put(db: &TestDatabase, facts: Facts) {
     let mut it = recommendation("abc", "q", Status::Pending);
-    it.own.as_mut().unwrap().facts = StoredFacts::new(facts).unwrap();
+    it.tracking.as_mut().unwrap().facts = StoredFacts::new(facts).unwrap();
     db.open().write_tx(|db| insert(db, &it)).unwrap();
 }
 
@@ -26,8 +26,16 @@ fn answer(sentence: &str) -> Reply {
 
 const HONEST: &str = "For {{subject}} with {{usage}}, a team may {{action}}, with {{extra_cost}}.";
 
+fn with_endpoint(program: Program, server: &HttpServer) -> Program {
+    program
+        .env("USAGECTL_AI_URL", server.url("/v1"))
+        .env("USAGECTL_AI_MODEL", "small-1")
+        .env("USAGECTL_AI_KEY_VARIABLE", "AI_KEY")
+        .env("AI_KEY", "s3cret")
+}
+
 fn show_ai(db: &TestDatabase, server: &HttpServer) -> Program {
-    db.usagectl([
+    let args = [
         "recommend",
         "show",
         "abc",
@@ -36,11 +44,8 @@ fn show_ai(db: &TestDatabase, server: &HttpServer) -> Program {
         "1s",
         "--format",
         "json",
-    ])
-    .env("USAGECTL_AI_URL", server.url("/v1"))
-    .env("USAGECTL_AI_MODEL", "small-1")
-    .env("USAGECTL_AI_KEY_VARIABLE", "AI_KEY")
-    .env("AI_KEY", "s3cret")
+    ];
+    with_endpoint(db.usagectl(args), server)
 }
 
 fn narrative(program: Program) -> Value {
@@ -50,7 +55,7 @@ fn narrative(program: Program) -> Value {
 }
 
 #[rstest]
-fn the_page_tells_all_there_is(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn page_shows_figures_history_and_summary(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     put(&db, facts());
     db.usagectl(["recommend", "review", "abc", "--by", "ann"])
@@ -63,10 +68,10 @@ fn the_page_tells_all_there_is(#[values(Sqlite, Postgresql)] engine: Engine) {
         .stdout;
     for part in [
         "VERCEL_KV STORAGE_MB: free -> payg\nHIGH, REVIEWED, version 2, id abc\n\n",
-        "\nVERCEL_KV STORAGE_MB has 228 MB in use, 89 % of the limit, on the plan free with a limit of 256 MB.\n",
-        "\n\nnothing was measured\n\nFIGURE",
-        "  19 days (80 %: 14 to 27)\n",
-        "\nloss that the change avoids  ",
+        "\nVERCEL_KV STORAGE_MB has 228.4 MB in use, 89.2% of the limit, on the plan free with a limit of 256 MB.\n",
+        "\n\nnot measured\n\nFIGURE",
+        "  19 days (80%: 14 to 27)\n",
+        "\navoided loss  ",
         "\n1  2026-01-31T12:00:00Z  ann  PENDING -> REVIEWED\n",
     ] {
         assert!(page.contains(part), "{part}\n{page}");
@@ -74,9 +79,7 @@ fn the_page_tells_all_there_is(#[values(Sqlite, Postgresql)] engine: Engine) {
 }
 
 #[rstest]
-fn what_a_model_wrote_is_kept_until_the_figures_change(
-    #[values(Sqlite, Postgresql)] engine: Engine,
-) {
+fn summary_by_model_is_stored_until_figures_change(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     put(&db, facts());
     let server = HttpServer::with([answer(HONEST), answer(HONEST)]);
@@ -87,30 +90,28 @@ fn what_a_model_wrote_is_kept_until_the_figures_change(
     );
     assert_eq!(
         written["text"],
-        "For VERCEL_KV STORAGE_MB with 228 MB in use, a team may change to the plan payg, with an extra cost \
-             of $0.44 a billing period (80 %: 0.40 to 0.48)."
+        "For VERCEL_KV STORAGE_MB with 228.4 MB in use, a team may change to the plan payg, with an extra cost \
+             of $0.44 a billing period (80%: $0.40 to $0.48)."
     );
     assert_eq!(narrative(show_ai(&db, &server)), written);
     assert_eq!(server.received().len(), 1);
-    // Without --ai it is the template, and nobody is asked.
+    // Without --ai it is the template, and no request is sent.
     let plain = db.usagectl(["recommend", "show", "abc", "--format", "json"]);
     assert_eq!(narrative(plain)["source"], "template");
 
     let mut conn = db.open();
-    let before = find(&mut conn, "abc").unwrap().remove(0);
+    let before = find_by_prefix(&mut conn, "abc").unwrap().remove(0);
     let mut after = before.clone();
     let mut changed = facts();
     changed.current_plan = "hobby".to_owned();
-    after.own.as_mut().unwrap().facts = StoredFacts::new(changed).unwrap();
+    after.tracking.as_mut().unwrap().facts = StoredFacts::new(changed).unwrap();
     assert_eq!(conn.write_tx(|db| update(db, &before, &after)), Ok(true));
     narrative(show_ai(&db, &server));
     assert_eq!(server.received().len(), 2);
 }
 
 #[rstest]
-fn a_lie_leaves_the_template_its_reason_and_nothing_else_changed(
-    #[values(Sqlite, Postgresql)] engine: Engine,
-) {
+fn refused_summary_leaves_template_and_reason(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     put(&db, facts());
     let rows = || {
@@ -125,11 +126,14 @@ fn a_lie_leaves_the_template_its_reason_and_nothing_else_changed(
     let run = show_ai(&db, &server).run().success();
     assert_eq!(
         run.stderr,
-        "warning: the summary is the template: sentence 1 has the sign `7`\n"
+        "warning: the summary is the template: sentence 1 has the character `7`\n"
     );
     let json: Value = serde_json::from_str(&run.stdout).unwrap();
     assert_eq!(json["narrative"]["source"], "template");
-    assert_eq!(json["narrative"]["refused"], "sentence 1 has the sign `7`");
+    assert_eq!(
+        json["narrative"]["refused"],
+        "sentence 1 has the character `7`"
+    );
     assert!(
         json["narrative"]["text"]
             .as_str()
@@ -138,7 +142,7 @@ fn a_lie_leaves_the_template_its_reason_and_nothing_else_changed(
     );
     assert_eq!(
         db.rows("SELECT model, refused FROM usagectl_narratives"),
-        ["small-1|sentence 1 has the sign `7`"]
+        ["small-1|sentence 1 has the character `7`"]
     );
     let run = show_ai(&db, &server).run().success();
     assert!(
@@ -151,9 +155,7 @@ fn a_lie_leaves_the_template_its_reason_and_nothing_else_changed(
 }
 
 #[rstest]
-fn nobody_is_asked_who_was_not_named_or_over_an_open_line(
-    #[values(Sqlite, Postgresql)] engine: Engine,
-) {
+fn missing_or_unsafe_endpoint_is_a_usage_error(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     put(&db, facts());
     let ai = |args: &[&str]| {
@@ -162,11 +164,11 @@ fn nobody_is_asked_who_was_not_named_or_over_an_open_line(
         assert_eq!(run.code, 2, "{}", run.snapshot());
         run.stderr
     };
-    assert!(ai(&[]).contains("--ai needs --ai-url or USAGECTL_AI_URL"));
+    assert!(ai(&[]).contains("--ai requires --ai-url or USAGECTL_AI_URL"));
     let url = ["--ai-url", "http://models.example/v1", "--ai-model", "m"];
     assert!(ai(&url).contains("plain HTTP to http://models.example is refused"));
     let local = ["--ai-url", "http://127.0.0.1:9/v1"];
-    assert!(ai(&local).contains("--ai needs --ai-model"));
+    assert!(ai(&local).contains("--ai requires --ai-model"));
     let keyless = [
         &local[..],
         &["--ai-model", "m", "--ai-key-variable", "NO_SUCH"],
@@ -176,11 +178,16 @@ fn nobody_is_asked_who_was_not_named_or_over_an_open_line(
 }
 
 #[rstest]
-fn the_dry_run_shows_the_request_and_sends_nothing(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn dry_run_prints_the_request_and_sends_nothing(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     put(&db, facts());
     let server = HttpServer::with([]);
     let run = show_ai(&db, &server).arg("--ai-dry-run").run().success();
+    let json: Value = serde_json::from_str(&run.stdout).unwrap();
+    assert_eq!(json["key_variable"], "AI_KEY");
+    assert_eq!(json["body"]["model"], "small-1");
+    let args = ["recommend", "show", "abc", "--ai-dry-run"];
+    let run = with_endpoint(db.usagectl(args), &server).run().success();
     assert!(
         run.stdout.starts_with("POST http://127.0.0.1:"),
         "{}",

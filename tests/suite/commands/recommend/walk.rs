@@ -1,4 +1,4 @@
-//! From measurements to a decision, as a user walks.
+//! From measurements to a decision and its outcome.
 
 use serde_json::Value;
 
@@ -19,7 +19,7 @@ fn json(db: &TestDatabase, args: &[&str]) -> Value {
 }
 
 #[rstest]
-fn metrics_become_a_recommendation_that_is_decided_and_done(
+fn metrics_lead_to_an_implemented_recommendation_with_outcome(
     #[values(Sqlite, Postgresql)] engine: Engine,
 ) {
     let db = TestDatabase::migrated(engine);
@@ -45,7 +45,7 @@ fn metrics_become_a_recommendation_that_is_decided_and_done(
     );
     let id = it["id"].as_str().unwrap();
 
-    // Nothing is new, so nothing changes.
+    // Without new data nothing changes.
     db.usagectl(["recommend", "run"]).run().success();
     let page = json(&db, &["recommend", "show", id]);
     assert_eq!(page["history"].as_array().unwrap().len(), 1);
@@ -73,7 +73,7 @@ fn metrics_become_a_recommendation_that_is_decided_and_done(
     ])
     .run()
     .success();
-    // Decided is decided: the figures stay.
+    // Approved figures are frozen.
     let facts = || json(&db, &["recommend", "show", id])["recommendation"]["facts"].clone();
     let decided = facts();
     db.usagectl(["recommend", "run"])
@@ -106,7 +106,7 @@ fn metrics_become_a_recommendation_that_is_decided_and_done(
         ]
     );
 
-    // A fortnight later it is measured what came of it.
+    // The outcome is measured 14 days later.
     assert_eq!(
         json(&db, &["recommend", "show", id])["outcome"],
         Value::Null

@@ -1,0 +1,98 @@
+//! The compared choices: every plan of the provider, staying, using less, and a contract.
+
+use rust_decimal::Decimal;
+
+use super::outlook::percent;
+use super::{Assessor, provenance};
+use crate::domain::plans::AtLimit;
+use crate::domain::recommendation::candidates::{Candidate, Selection};
+use crate::domain::recommendation::cost::{Tariff, quantile};
+use crate::domain::recommendation::facts::{Choice, Compared, Part};
+use crate::domain::recommendation::figure::{Figure, Unit};
+
+impl Assessor<'_> {
+    /// All choices, the selected one first.
+    pub(super) fn compared(&self, selection: &Selection<'_>) -> Vec<Compared> {
+        let is_selected = |choice: &Choice| *choice == selection.choice;
+        let against = |choice: &Choice, reason: &str| {
+            let rejected = !is_selected(choice);
+            rejected.then(|| reason.to_owned())
+        };
+        let plan = |candidate: &Candidate<'_>| {
+            let choice = Choice::Change {
+                plan: candidate.tariff.plan.clone(),
+            };
+            let against = candidate.against.as_ref().map(ToString::to_string);
+            self.compare(candidate.tariff, choice, against)
+        };
+        let mut all: Vec<Compared> = selection.candidates.iter().map(plan).collect();
+        let stay = if self.evidence.limit.at_limit == AtLimit::Bill {
+            against(&Choice::Stay, "costs more")
+        } else {
+            Some("stops at its limit".to_owned())
+        };
+        all.push(self.compare(&self.current, Choice::Stay, stay));
+        let reduction = format!("requires {} less usage", self.reduction().short());
+        let use_less = against(&Choice::UseLess, &reduction);
+        let fixed = Figure::new(self.current.fixed, Unit::Usd);
+        all.push(Compared {
+            parts: self.fixed_part(),
+            cost: fixed.clone(),
+            expected_cost: fixed,
+            chance_exceeded: Figure::unknown(Unit::Percent),
+            ..self.compare(&self.current, Choice::UseLess, use_less)
+        });
+        all.push(Compared {
+            included: Figure::unknown(self.unit),
+            unlimited: false,
+            chance_exceeded: Figure::unknown(Unit::Percent),
+            cost: Figure::unknown(Unit::Usd),
+            expected_cost: Figure::unknown(Unit::Usd),
+            parts: Vec::new(),
+            against: against(&Choice::Contract, "price by negotiation"),
+            choice: Choice::Contract,
+        });
+        // The sort is stable: the others keep their order.
+        all.sort_by_key(|one| !is_selected(&one.choice));
+        all
+    }
+
+    fn compare(&self, tariff: &Tariff, choice: Choice, against: Option<String>) -> Compared {
+        let allowance = tariff.allowances.get(&self.meter());
+        let parts = tariff.middle_bill(&self.cases).map(|bill| bill.parts());
+        let included = allowance.and_then(|allowance| allowance.included);
+        let inputs = provenance::of_price(tariff);
+        Compared {
+            included: Figure::new(included, self.unit),
+            unlimited: allowance.is_some_and(|allowance| allowance.size().is_none()),
+            chance_exceeded: percent(Some(tariff.chance_exceeded(&self.cases))),
+            cost: tariff.cost(&self.cases, 1).from_inputs(inputs.clone()),
+            expected_cost: Figure::new(tariff.expected(&self.cases), Unit::Usd).from_inputs(inputs),
+            // Without a bill the cost is unknown, and has no parts.
+            parts: parts.unwrap_or_default(),
+            choice,
+            against,
+        }
+    }
+
+    fn fixed_part(&self) -> Vec<Part> {
+        let fixed = self.current.fixed.map(|fixed| Part {
+            name: "fixed price".to_owned(),
+            amount: Figure::exact(fixed, Unit::Usd),
+        });
+        fixed.into_iter().collect()
+    }
+
+    /// By how much usage must fall to stay within the plan in use in 95 % of the cases.
+    fn reduction(&self) -> Figure {
+        let meter = self.meter();
+        let periods = self.cases.iter().filter_map(|cases| {
+            let uses = cases.iter().filter_map(|case| case.get(&meter).copied());
+            quantile(&mut uses.collect::<Vec<Decimal>>(), 95)
+        });
+        let reduction = periods
+            .max()
+            .map(|most| (most - self.limit).max(Decimal::ZERO));
+        Figure::new(reduction, self.unit)
+    }
+}

@@ -1,0 +1,69 @@
+//! The forecast of the metric, as figures.
+
+use rust_decimal::Decimal;
+
+use super::Assessor;
+use crate::domain::forecast::Confidence;
+use crate::domain::recommendation::cost::decimal;
+use crate::domain::recommendation::facts::{Outlook, PeriodOutlook};
+use crate::domain::recommendation::figure::{Figure, Unit};
+
+const INPUTS: [&str; 3] = ["usage", "history", "limit"];
+
+impl Assessor<'_> {
+    pub(super) fn outlook(&self) -> Outlook {
+        let forecast = self.evidence.trend.forecast.as_ref();
+        let horizon = forecast.map_or(0, |forecast| forecast.horizon);
+        let chance = |index| percent(self.chance(index)).from_inputs(INPUTS);
+        Outlook {
+            low_confidence: forecast.is_none_or(|it| it.confidence == Confidence::Low),
+            horizon: Figure::exact(Decimal::from(horizon), Unit::Days),
+            days_to_warning: self.days_to(0),
+            days_to_critical: self.days_to(1),
+            days_to_limit: self.days_to(2),
+            chance_7: chance(0),
+            chance_30: chance(1),
+            chance_90: chance(2),
+            period: self.period_outlook(),
+        }
+    }
+
+    fn days_to(&self, line: usize) -> Figure {
+        let figure = || {
+            let [early, middle, late] = self.crossing(line)?.days;
+            let middle = Decimal::from(middle?);
+            // Where the latest paths do not cross, the interval has no end.
+            Some(match (early, late) {
+                (Some(early), Some(late)) => {
+                    Figure::between(middle, early.into(), late.into(), Unit::Days)
+                }
+                _ => Figure::exact(middle, Unit::Days),
+            })
+        };
+        let figure = figure().unwrap_or_else(|| Figure::unknown(Unit::Days));
+        figure.from_inputs(INPUTS)
+    }
+
+    fn period_outlook(&self) -> Option<PeriodOutlook> {
+        let trend = self.evidence.trend;
+        let (total, window) = (trend.forecast.as_ref()?.periods.first()?, trend.period?);
+        let elapsed = (self.evidence.now - window.from).num_seconds() as f64
+            / (window.to - window.from).num_seconds().max(1) as f64;
+        let [low, middle, high] = [total.total.p10, total.total.p50, total.total.p90].map(decimal);
+        let overage = decimal(total.expected_overage(self.evidence.limit.value))?;
+        Some(PeriodOutlook {
+            from: window.from,
+            to: window.to,
+            elapsed: percent(Some(elapsed)),
+            total: Figure::between(middle?, low?, high?, self.unit).from_inputs(INPUTS),
+            chance_over: percent(self.chance_over()).from_inputs(INPUTS),
+            overage: Figure::exact(overage, self.unit).from_inputs(INPUTS),
+        })
+    }
+}
+
+/// A share from 0 to 1 in percent.
+pub(super) fn percent(share: Option<f64>) -> Figure {
+    let value = share.and_then(|share| decimal(share * 100.0));
+    Figure::new(value.map(|value| value.round_dp(1)), Unit::Percent)
+}

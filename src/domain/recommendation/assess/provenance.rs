@@ -1,0 +1,128 @@
+//! Where the figures come from: measurements, catalogue entries and the user's inputs.
+
+use super::Assessor;
+use crate::domain::format;
+use crate::domain::plans::catalogue::{Plan, PlanLimit};
+use crate::domain::plans::{AtLimit, Origin};
+use crate::domain::recommendation::candidates::Selection;
+use crate::domain::recommendation::cost::{Tariff, decimal};
+use crate::domain::recommendation::figure::{Input, Needed, Provenance, Unit, with_unit};
+
+/// The names of the inputs of a cost.
+pub(super) fn of_price(tariff: &Tariff) -> Vec<String> {
+    vec!["usage".to_owned(), price_name(tariff)]
+}
+
+fn price_name(tariff: &Tariff) -> String {
+    format!("price of {}", tariff.plan)
+}
+
+fn input(name: impl Into<String>, value: Option<String>, provenance: Provenance) -> Input {
+    Input {
+        name: name.into(),
+        value,
+        provenance,
+    }
+}
+
+fn unknown(needs: Needed) -> Provenance {
+    Provenance::Unknown { needs }
+}
+
+impl Assessor<'_> {
+    pub(super) fn inputs(&self, selection: &Selection<'_>) -> Vec<Input> {
+        let (limit, trend) = (self.evidence.limit, self.evidence.trend);
+        let measured = Provenance::Measured {
+            at: trend.measured_at,
+        };
+        let limit_provenance = match limit.origin {
+            Origin::Catalogue => Provenance::Catalogue {
+                source: limit.source.clone(),
+                page_date: limit.page_date.map(|date| date.to_string()),
+                version: limit.catalogue_version.clone(),
+            },
+            Origin::User | Origin::Budget | Origin::Application => Provenance::User,
+        };
+        let usage = with_unit(self.usage, self.unit);
+        let history = format::counted(trend.days as u64, "day");
+        let limit = with_unit(self.limit, self.unit);
+        let mut inputs = vec![
+            input("usage", Some(usage), measured.clone()),
+            input("history", Some(history), measured),
+            input("limit", Some(limit), limit_provenance),
+        ];
+        let selected = selection.candidates.iter();
+        let selected = selected.filter(|candidate| candidate.against.is_none());
+        let tariffs = std::iter::once(&self.current).chain(selected.map(|one| one.tariff));
+        inputs.extend(tariffs.flat_map(|tariff| self.price_inputs(tariff)));
+        inputs.extend(self.other_usage());
+        inputs.extend(self.evidence.business.inputs());
+        inputs
+    }
+
+    /// The usage of the other meters on the same bill.
+    fn other_usage(&self) -> impl Iterator<Item = Input> {
+        let others = self.evidence.trends.iter();
+        let others = others.filter(|other| other.meter != self.evidence.trend.meter);
+        others.map(|other| {
+            let (service, metric) = other.meter;
+            let name = format!("usage of {service} {metric}");
+            if !other.has_begun() {
+                return input(name, None, unknown(Needed::Measurement));
+            }
+            let usage = decimal(other.usage).map(|usage| with_unit(usage, Unit::Of(metric)));
+            let at = other.measured_at;
+            input(name, usage, Provenance::Measured { at })
+        })
+    }
+
+    fn price_inputs(&self, tariff: &Tariff) -> Vec<Input> {
+        let catalogue = self.evidence.catalogue;
+        let provider = self.evidence.limit.provider.as_deref();
+        let plan = provider.and_then(|provider| catalogue.plan(provider, &tariff.plan));
+        let Some(plan) = plan else {
+            return vec![input(price_name(tariff), None, unknown(Needed::Plan))];
+        };
+        let listed = |source: &str| {
+            let page = catalogue.source(source);
+            Provenance::Catalogue {
+                source: Some(page.map_or_else(|| source.to_owned(), |page| page.url.clone())),
+                page_date: page.map(|page| page.page_date.to_string()),
+                version: Some(catalogue.version.to_string()),
+            }
+        };
+        let fixed = tariff.fixed.map(|price| with_unit(price, Unit::Usd));
+        let provenance = match fixed {
+            Some(_) => listed(&plan.source),
+            None => unknown(Needed::Price),
+        };
+        let mut inputs = vec![input(price_name(tariff), fixed, provenance)];
+        inputs.extend(overages(plan, tariff).map(|(limit, value)| {
+            let name = format!("overage of {}: {}", plan.name, limit.limited);
+            input(name, Some(value), listed(&limit.source))
+        }));
+        inputs
+    }
+}
+
+/// What a plan bills beyond its included amounts.
+fn overages<'p>(
+    plan: &'p Plan,
+    tariff: &'p Tariff,
+) -> impl Iterator<Item = (&'p PlanLimit, String)> {
+    plan.limits_in_use().filter_map(|limit| {
+        let allowance = tariff.allowances.get(&limit.application()?)?;
+        let price = allowance
+            .overage
+            .filter(|_| allowance.at_limit == AtLimit::Bill)?;
+        let included = format::decimal(allowance.included?);
+        // Prices of a unit keep all their digits.
+        let [low, high, unit] = [price.low, price.high, price.unit].map(format::decimal);
+        let range = if low == high {
+            format!("${low}")
+        } else {
+            format!("${low} to ${high}")
+        };
+        Some((limit, format!("{range} for {unit} beyond {included}")))
+    })
+}

@@ -1,0 +1,315 @@
+use chrono::TimeDelta;
+use proptest::prelude::*;
+
+use super::*;
+use crate::domain::capacity::trend::TrendRequest;
+use crate::domain::metrics::names::{Metric, MetricKind, Priority, Service};
+use crate::domain::metrics::point::Reading;
+use crate::domain::recommendation::sample::{
+    assessed, assessed_with, days, facts, growing, limit, now,
+};
+
+fn d(text: &str) -> Decimal {
+    text.parse().unwrap()
+}
+
+#[test]
+fn nearly_full_store_moves_to_cheapest_larger_plan() {
+    let facts = facts();
+    assert_eq!(facts.recommended_plan(), "payg");
+    assert_eq!(
+        (facts.kind, facts.priority),
+        (Kind::Upgrade, Priority::High)
+    );
+    let smaller = facts.compared.iter().find(|one| {
+        one.choice
+            == Choice::Change {
+                plan: "fixed-250mb".to_owned(),
+            }
+    });
+    let against = smaller.unwrap().against.as_deref();
+    assert_eq!(against, Some("includes no more than the plan in use"));
+    // 6,000 commands on each of the 28 days of February, at $0.20 for 100,000.
+    assert_eq!(facts.money.extra.short(), "$0.34");
+    assert_eq!(facts.compared[0].choice, facts.target);
+    let choices: Vec<_> = facts
+        .compared
+        .iter()
+        .map(|one| one.choice.to_string())
+        .collect();
+    for choice in ["stay and pay", "use less", "ask for a contract"] {
+        assert!(choices.contains(&choice.to_owned()), "{choices:?}");
+    }
+}
+
+#[test]
+fn cheapest_projection_is_of_a_plan_that_is_large_enough() {
+    let facts = facts();
+    for projection in &facts.money.projections {
+        // The free plan is too small, and no larger plan is cheaper than the recommended one.
+        assert_eq!(projection.current.value, Some(Decimal::ZERO));
+        assert_eq!(projection.cheapest, projection.target);
+    }
+    let mut budget = limit();
+    (budget.origin, budget.plan) = (Origin::Budget, "budget".to_owned());
+    let Assessment::Recommend(facts) =
+        assessed(&budget, &growing(145.0, 1.4), Business::default(), now())
+    else {
+        panic!("expected a recommendation");
+    };
+    for projection in &facts.money.projections {
+        assert_eq!(projection.cheapest, Figure::unknown(Unit::Usd));
+    }
+}
+
+#[test]
+fn figures_without_business_inputs_are_unknown() {
+    let facts = facts();
+    let money = &facts.money;
+    for unknown in [&money.avoided_loss, &money.net, &money.roi] {
+        assert_eq!(unknown.value, None);
+    }
+    assert!(
+        money
+            .break_even_revenue
+            .value
+            .is_some_and(|even| even > Decimal::ZERO)
+    );
+    let missing: Vec<_> = facts.missing.iter().map(|it| it.name.as_str()).collect();
+    assert_eq!(
+        missing,
+        ["revenue_per_hour", "affected_fraction", "time_to_fix_hours"]
+    );
+    assert_eq!(facts.numbers().roi, None);
+    // Every input that a figure names is listed, or is a figure itself.
+    let figures = facts.figures();
+    let known = |name: &String| {
+        facts.inputs.iter().any(|input| input.name == *name)
+            || figures.iter().any(|(figure, _)| figure == name)
+    };
+    for (figure, value) in &figures {
+        assert!(
+            value.inputs.iter().all(known),
+            "{figure}: {:?}",
+            value.inputs
+        );
+    }
+}
+
+#[test]
+fn business_inputs_make_loss_and_roi_known() {
+    let business = Business {
+        revenue_per_hour: Some(d("10")),
+        affected_fraction: Some(d("0.5")),
+        time_to_fix_hours: Some(d("4")),
+        tolerance: None,
+    };
+    let Assessment::Recommend(facts) = assessed(&limit(), &growing(145.0, 1.4), business, now())
+    else {
+        panic!("expected a recommendation");
+    };
+    let money = &facts.money;
+    // In nearly every case it is full before the end of February, and fixed after four hours.
+    let hours = money.hours_blocked.value.unwrap();
+    assert!(hours > d("3.5") && hours <= d("4"), "{hours}");
+    let loss = money.avoided_loss.value.unwrap();
+    assert_eq!(loss, (hours * d("5")).round_dp(2));
+    let extra = money.extra.value.unwrap();
+    assert_eq!(money.net.value, Some(loss - extra));
+    assert_eq!(money.roi.value, Some(((loss - extra) / extra).round_dp(2)));
+    assert!(facts.missing.is_empty());
+}
+
+#[test]
+fn room_is_clear_and_faulty_limit_is_unknown() {
+    let flat = [60.0; 60];
+    assert_eq!(
+        assessed(&limit(), &flat, Business::default(), now()),
+        Assessment::Clear
+    );
+    let mut old = limit();
+    old.fault = Some("unknown plan".to_owned());
+    let unknown = assessed(&old, &flat, Business::default(), now());
+    assert_eq!(
+        unknown,
+        Assessment::Unknown(Gap::Limit("unknown plan".to_owned()))
+    );
+}
+
+#[test]
+fn budget_has_no_target_plan() {
+    let mut budget = limit();
+    (budget.origin, budget.plan) = (Origin::Budget, "budget".to_owned());
+    let assessment = assessed(&budget, &growing(145.0, 1.4), Business::default(), now());
+    let Assessment::Recommend(facts) = assessment else {
+        panic!("expected a recommendation");
+    };
+    assert_eq!(
+        (facts.kind, &facts.target),
+        (Kind::Budget, &Choice::UseLess)
+    );
+    assert_eq!(facts.money.hours_blocked.value, None);
+}
+
+#[test]
+fn plan_outside_catalogue_has_unknown_price() {
+    let mut own = limit();
+    (own.origin, own.plan) = (Origin::User, "ours".to_owned());
+    let Assessment::Recommend(facts) =
+        assessed(&own, &growing(145.0, 1.4), Business::default(), now())
+    else {
+        panic!("expected a recommendation");
+    };
+    assert_eq!(facts.money.current.value, None);
+    assert_eq!(facts.money.extra.value, None);
+    assert_eq!(facts.recommended_plan(), "payg");
+}
+
+#[test]
+fn measurement_of_two_days_ago_is_stale() {
+    let later = now() + TimeDelta::days(2);
+    let thresholds = [192.0, 230.4, 256.0];
+    let days = days(Metric::StorageMb, Reading::Level, &[250.0; 20], now());
+    let request = TrendRequest {
+        kind: MetricKind::Gauge,
+        period: None,
+        billing: Default::default(),
+        thresholds: &thresholds,
+        now: later,
+    };
+    let trend = Trend::of(&days, request).unwrap();
+    let assessment = assess(Evidence {
+        limit: &limit(),
+        resource: "",
+        trend: &trend,
+        trends: &[&trend],
+        catalogue: &Catalogue::embedded().unwrap(),
+        seats: None,
+        business: Business::default(),
+        now: later,
+    });
+    assert!(
+        matches!(assessment, Assessment::Unknown(Gap::Stale(_))),
+        "{assessment:?}"
+    );
+}
+
+/// The limit of a larger plan of the catalogue.
+fn limit_of(plan: &str) -> LimitInForce {
+    let value = Catalogue::embedded().unwrap();
+    let plan = value.plan("upstash", plan).unwrap();
+    let tariff = Tariff::of(plan, None);
+    let size = tariff.allowances[&(Service::VercelKv, Metric::StorageMb)].size();
+    LimitInForce {
+        plan: plan.name.clone(),
+        value: size.unwrap().to_f64().unwrap(),
+        ..limit()
+    }
+}
+
+fn target(assessment: Assessment) -> Option<(Kind, String)> {
+    match assessment {
+        Assessment::Recommend(facts) => Some((facts.kind, facts.target.to_string())),
+        Assessment::Clear => None,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn downgrade_takes_two_forecast_periods() {
+    let limit = limit_of("fixed-5gb");
+    let assessed = |levels: &[f64]| {
+        target(assessed_with(
+            &limit,
+            levels,
+            Some(1_000.0),
+            Business::default(),
+            now(),
+        ))
+    };
+    let free = Some((Kind::Downgrade, "free".to_owned()));
+    assert_eq!(assessed(&[100.0; 60]), free);
+    // Too few days for a forecast: only the next period is known.
+    assert_eq!(assessed(&[100.0; 5]), None);
+}
+
+#[test]
+fn downgrade_takes_measurements_of_every_limited_meter() {
+    let limit = limit_of("fixed-5gb");
+    let assessed = |commands| {
+        target(assessed_with(
+            &limit,
+            &[100.0; 60],
+            commands,
+            Business::default(),
+            now(),
+        ))
+    };
+    // The free plan also limits commands, which are not measured here.
+    let unmeasured = assessed(None);
+    assert_ne!(unmeasured, assessed(Some(1_000.0)));
+    assert!(
+        unmeasured.is_none_or(|(_, plan)| plan != "free"),
+        "commands are not measured"
+    );
+}
+
+#[test]
+fn break_even_revenue_of_a_saving_is_zero() {
+    // Full within the month, on a plan that costs more than the one that is large enough.
+    let mut own = limit();
+    (own.origin, own.plan) = (Origin::User, "fixed-5gb".to_owned());
+    let Assessment::Recommend(facts) =
+        assessed(&own, &growing(145.0, 1.4), Business::default(), now())
+    else {
+        panic!("expected a recommendation");
+    };
+    let extra = facts.money.extra.value.unwrap();
+    assert!(extra < Decimal::ZERO, "{extra}");
+    assert_eq!(facts.money.break_even_revenue.value, Some(Decimal::ZERO));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn figures_are_finite_and_unknown_without_inputs(
+        levels in prop::collection::vec(0.0_f64..1e6, 1..40),
+        value in 1.0_f64..1e6,
+        revenue in prop::option::of(0_i64..1_000_000),
+    ) {
+        let mut any = limit();
+        any.value = value;
+        any.origin = Origin::User;
+        let business = Business {
+            revenue_per_hour: revenue.map(Decimal::from),
+            affected_fraction: Some(Decimal::ONE),
+            ..Business::default()
+        };
+        let assessment = assessed(&any, &levels, business, now());
+        if let Assessment::Recommend(facts) | Assessment::Keep(facts) = assessment {
+            let money = &facts.money;
+            for (name, figure) in facts.figures() {
+                prop_assert!(figure.as_float().is_none_or(f64::is_finite), "{name}");
+            }
+            let positive = money.extra.value.is_some_and(|extra| extra > Decimal::ZERO);
+            if money.roi.value.is_some() {
+                prop_assert!(positive && money.avoided_loss.value.is_some());
+            }
+            if revenue.is_none() {
+                prop_assert_eq!(money.avoided_loss.value, None);
+            }
+            if let Choice::Change { plan } = &facts.target {
+                let chosen = facts.compared.first().unwrap();
+                prop_assert!(chosen.unlimited || chosen.included.value > facts.limit.value
+                    || plan == "payg");
+            }
+            for one in &facts.compared {
+                let sum: Decimal = one.parts.iter().filter_map(|part| part.amount.value).sum();
+                if let Some(cost) = one.cost.value {
+                    prop_assert_eq!(sum, cost);
+                }
+            }
+        }
+    }
+}

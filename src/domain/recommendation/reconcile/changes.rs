@@ -1,0 +1,83 @@
+//! Material changes: which new figures a reviewer has to look at again.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use rust_decimal::Decimal;
+
+use crate::domain::recommendation::facts::{Baseline, Facts};
+use crate::domain::recommendation::figure::{Unit, with_unit};
+use crate::domain::recommendation::lifecycle::history::Change;
+
+/// The facts with their baseline: that of the unchanged facts before, so that many small changes add up, or
+/// else a new one.
+pub(super) fn with_baseline(facts: &Facts, unchanged: Option<&Facts>) -> Facts {
+    let baseline = unchanged.and_then(|old| old.baseline.clone());
+    Facts {
+        baseline: Some(baseline.unwrap_or_else(|| Baseline::of(facts))),
+        ..facts.clone()
+    }
+}
+
+/// The differences between facts that are more than noise.
+pub(super) fn material_changes(old: &Facts, new: &Facts) -> Vec<Change> {
+    let before = old.baseline.clone().unwrap_or_else(|| Baseline::of(old));
+    let after = Baseline::of(new);
+    let change = |is_material: bool, name: &str, from: String, to: String| {
+        is_material.then(|| Change {
+            name: name.to_owned(),
+            from,
+            to,
+        })
+    };
+    let day = |at: Option<DateTime<Utc>>| {
+        at.map_or_else(
+            || "beyond the forecast".to_owned(),
+            |at| at.date_naive().to_string(),
+        )
+    };
+    let moves = match (before.reaches, after.reaches) {
+        (Some(from), Some(to)) => {
+            let (by, left) = ((to - from).abs(), (from - new.measured_at).abs());
+            // A quarter of a few days is below the precision of the forecast.
+            by > TimeDelta::days(7) || (by > left / 4 && by >= TimeDelta::days(2))
+        }
+        (from, to) => from != to,
+    };
+    let costs_differ = match (before.extra, after.extra) {
+        (Some(from), Some(to)) => {
+            let by = (to - from).abs();
+            // Less than a dollar changes with every measurement.
+            by * Decimal::TEN > from.abs() && by >= Decimal::ONE
+        }
+        (from, to) => from != to,
+    };
+    let dollars = |value: Option<Decimal>| {
+        value.map_or_else(|| "unknown".to_owned(), |value| with_unit(value, Unit::Usd))
+    };
+    let changes = [
+        change(
+            before.priority != after.priority,
+            "priority",
+            before.priority.to_string(),
+            after.priority.to_string(),
+        ),
+        change(
+            before.target != after.target,
+            "answer",
+            before.target.to_string(),
+            after.target.to_string(),
+        ),
+        change(
+            moves,
+            "limit reached",
+            day(before.reaches),
+            day(after.reaches),
+        ),
+        change(
+            costs_differ,
+            "extra cost",
+            dollars(before.extra),
+            dollars(after.extra),
+        ),
+    ];
+    changes.into_iter().flatten().collect()
+}

@@ -1,0 +1,434 @@
+//! Reconciles the stored recommendations with a new assessment of every limit: the next state of each one, and
+//! its history entries. Values in, values out; the moves are those of [`super::lifecycle`].
+
+mod changes;
+mod outcome;
+
+use std::cmp::Reverse;
+use std::collections::HashSet;
+
+use chrono::{DateTime, Utc};
+
+use self::changes::{material_changes, with_baseline};
+pub use self::outcome::outcome;
+use super::assess::Assessment;
+use super::facts::{Facts, StoredFacts};
+use super::lifecycle;
+use super::lifecycle::history::Entry;
+use super::lifecycle::transition::apply;
+use super::lifecycle::{
+    Actor, dismissal_has_ended, is_cleared, is_frozen, is_unseen_too_long, may_return,
+};
+use super::prose::bullets;
+use super::prose::story::Story;
+use super::prose::template::template;
+use super::snapshot::{Assessed, Snapshot};
+use super::{Recommendation, Topic, Tracking, is_open, trigger};
+use crate::domain::id;
+use crate::domain::metrics::names::Status;
+use crate::domain::named::named;
+
+/// The engine's name in the history.
+const ENGINE: &str = "recommend run";
+
+/// A recommendation to be written, with its new history entries.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Update {
+    /// As it was read; none for a new one.
+    pub before: Option<Recommendation>,
+    pub after: Recommendation,
+    pub entries: Vec<Entry>,
+    pub action: RunAction,
+}
+
+named! {
+    /// What a run did with a recommendation.
+    RunAction, "action" {
+        Created = "new",
+        /// Its figures are current and not materially different.
+        Refreshed = "refreshed",
+        /// Its figures changed materially.
+        Changed = "changed",
+        Reopened = "reopened",
+        Expired = "expired",
+        /// It was not reproduced, or its condition cleared; too few times to expire.
+        Waiting = "waiting",
+        /// Its figures are kept as they were approved.
+        Frozen = "frozen",
+        Moved = "moved by the application",
+        Measured = "outcome measured",
+    }
+}
+
+impl Update {
+    fn of(before: &Recommendation, after: Recommendation, action: RunAction) -> Update {
+        Update {
+            before: Some(before.clone()),
+            after,
+            entries: Vec::new(),
+            action,
+        }
+    }
+
+    /// Expires the recommendation in its new state.
+    fn expire(&mut self, reason: &str, now: DateTime<Utc>) {
+        self.entries.push(Entry {
+            note: Some(reason.to_owned()),
+            ..Entry::new(&self.after, Actor::Engine, ENGINE, Status::Expired, now)
+        });
+        apply(&mut self.after, Status::Expired);
+        self.after.updated_at = now;
+        self.action = RunAction::Expired;
+    }
+}
+
+/// Records the changes of status that the application made.
+///
+/// They stand, except that a question has one open answer: one that the application opened beside another open
+/// one expires at once.
+pub fn moved_by_application(all: &[Recommendation], now: DateTime<Utc>) -> Vec<Update> {
+    let was_open =
+        |it: &Recommendation| it.tracking.as_ref().is_some_and(|own| is_open(own.status));
+    let mut moved: Vec<(&Recommendation, Entry)> = all
+        .iter()
+        .filter_map(|it| Some((it, Entry::of_application(it, now)?)))
+        .collect();
+    // One answer closes before another opens; of two that open, the newer one stays.
+    moved.sort_by_key(|(it, _)| (is_open(it.status), Reverse(it.created_at), &it.id));
+    let question = |it: &Recommendation| Some(it.tracking.as_ref()?.question.clone());
+    let still_open = all
+        .iter()
+        .filter(|it| is_open(it.status) && was_open(it))
+        .filter_map(question);
+    let mut answered: HashSet<String> = still_open.collect();
+    let update = |(before, entry): (&Recommendation, Entry)| {
+        let mut after = before.clone();
+        if let Some(tracking) = &mut after.tracking {
+            tracking.status = before.status;
+            tracking.version = tracking.version.saturating_add(1);
+            if before.status == Status::Dismissed {
+                tracking.dismissed_priority = Some(before.priority);
+            }
+        }
+        let opens = is_open(before.status) && !was_open(before);
+        let is_second = opens && question(before).is_some_and(|it| !answered.insert(it));
+        let mut update = Update::of(before, after, RunAction::Moved);
+        update.entries.push(entry);
+        if is_second {
+            update.expire("the question has another open answer", now);
+        }
+        update
+    };
+    moved.into_iter().map(update).collect()
+}
+
+/// The updates for one topic, given the recommendations that answer its questions.
+pub fn reconcile(
+    assessed: &Assessed,
+    stored: &[Recommendation],
+    now: DateTime<Utc>,
+) -> Result<Vec<Update>, serde_json::Error> {
+    let topic = &assessed.topic;
+    let open = stored
+        .iter()
+        .filter(|it| is_open(it.status) && topic.matches(it));
+    let (facts, is_new) = match &assessed.assessment {
+        Assessment::Recommend(facts) => (Some(facts), true),
+        Assessment::Keep(facts) => (Some(facts), false),
+        Assessment::Unknown(_) => (None, false),
+        Assessment::Clear => return Ok(open.filter_map(|it| cleared(it, now)).collect()),
+    };
+    let question = facts.map(|facts| topic.key(facts.kind));
+    let mut updates = Vec::new();
+    if let Some(facts) = facts {
+        updates.extend(answer(topic, facts, is_new, stored, now)?);
+    }
+    // Open answers of another kind were not reproduced.
+    let others =
+        open.filter(|it| it.tracking.as_ref().map(|own| &own.question) != question.as_ref());
+    updates.extend(others.filter_map(|it| unseen(it, now)));
+    Ok(updates)
+}
+
+/// The updates for recommendations of topics that have no limit any more, and of implemented ones.
+pub fn reconcile_rest(
+    stored: &[Recommendation],
+    assessed: &[Assessed],
+    snapshot: &Snapshot,
+    now: DateTime<Utc>,
+) -> Vec<Update> {
+    let update = |it: &Recommendation| {
+        let tracking = it.tracking.as_ref()?;
+        let metric = it.metric?;
+        if !is_open(it.status) {
+            let newest = snapshot.newest(it.service, metric, &tracking.resource);
+            return outcome(it, newest, now);
+        }
+        if assessed.iter().any(|one| one.topic.matches(it)) {
+            return None;
+        }
+        let mut limits = snapshot.limits.iter();
+        match limits.find(|limit| (limit.service, limit.metric) == (it.service, metric)) {
+            Some(limit) if limit.plan != it.current_plan => plan_changed(it, now),
+            _ => unseen(it, now),
+        }
+    };
+    stored.iter().filter_map(update).collect()
+}
+
+fn answer(
+    topic: &Topic,
+    facts: &Facts,
+    is_new: bool,
+    stored: &[Recommendation],
+    now: DateTime<Utc>,
+) -> Result<Option<Update>, serde_json::Error> {
+    let key = topic.key(facts.kind);
+    let answers_it =
+        |it: &&Recommendation| it.tracking.as_ref().is_some_and(|own| own.question == key);
+    let answers = || stored.iter().filter(answers_it);
+    if let Some(open) = answers().find(|it| is_open(it.status)) {
+        return refresh(open, facts, now).map(Some);
+    }
+    if !is_new {
+        return Ok(None);
+    }
+    let newest = answers().max_by_key(|it| (it.created_at, &it.id));
+    Ok(match newest {
+        None => Some(create(topic, facts, None, now)?),
+        Some(old) => match old.status {
+            Status::Dismissed => {
+                let tracking = old.tracking.as_ref();
+                let ended = dismissal_has_ended(
+                    tracking.and_then(|own| own.snoozed_until),
+                    tracking.and_then(|own| own.dismissed_priority),
+                    facts.priority,
+                    now,
+                );
+                ended.then(|| reopen(old, facts, now)).transpose()?
+            }
+            Status::Expired if may_return(old.updated_at, now) => Some(reopen(old, facts, now)?),
+            // The effect of a change shows in the measurements only after a while.
+            Status::Implemented if !outcome::is_measurable(old, now) => None,
+            _ => Some(create(topic, facts, Some(old), now)?),
+        },
+    })
+}
+
+fn create(
+    topic: &Topic,
+    facts: &Facts,
+    predecessor: Option<&Recommendation>,
+    now: DateTime<Utc>,
+) -> Result<Update, serde_json::Error> {
+    let facts = with_baseline(facts, None);
+    let question = topic.key(facts.kind);
+    let mut after = Recommendation {
+        id: id::derived(now, question.as_bytes()).to_string(),
+        service: topic.service,
+        metric: Some(topic.metric),
+        current_plan: topic.plan.clone(),
+        recommended_plan: String::new(),
+        priority: facts.priority,
+        status: Status::Pending,
+        numbers: facts.numbers(),
+        reason: String::new(),
+        benefits: Vec::new(),
+        risks: Vec::new(),
+        reviewed_by: None,
+        review_notes: None,
+        reviewed_at: None,
+        implemented_at: None,
+        expires_at: None,
+        created_at: now,
+        updated_at: now,
+        tracking: Some(Tracking {
+            question,
+            resource: topic.resource.clone(),
+            kind: facts.kind,
+            version: 1,
+            status: Status::Pending,
+            facts: StoredFacts::new(facts.clone())?,
+            catalogue_version: facts.catalogue_version.clone(),
+            last_seen_at: now,
+            seen_count: 1,
+            unseen_count: 0,
+            cleared_count: 0,
+            unseen_since: None,
+            dismissed_priority: None,
+            snoozed_until: None,
+            reopened_count: 0,
+            predecessor_id: predecessor.map(|old| old.id.clone()),
+            outcome: None,
+        }),
+    };
+    set_columns(&mut after, &facts);
+    let first = Entry {
+        from: None,
+        ..Entry::new(&after, Actor::Engine, ENGINE, Status::Pending, now)
+    };
+    Ok(Update {
+        before: None,
+        after,
+        entries: vec![first],
+        action: RunAction::Created,
+    })
+}
+
+fn refresh(
+    before: &Recommendation,
+    facts: &Facts,
+    now: DateTime<Utc>,
+) -> Result<Update, serde_json::Error> {
+    let old = before.facts();
+    let changes = old.map_or(Vec::new(), |old| material_changes(old, facts));
+    let facts = with_baseline(facts, old.filter(|_| changes.is_empty()));
+    let mut update = Update::of(before, before.clone(), RunAction::Refreshed);
+    let after = &mut update.after;
+    if let Some(tracking) = &mut after.tracking {
+        tracking.count_seen(now);
+    }
+    if is_frozen(before.status) {
+        update.action = RunAction::Frozen;
+        return Ok(update);
+    }
+    set_facts(after, &facts)?;
+    if !changes.is_empty() {
+        update.action = RunAction::Changed;
+        let reviewed = before.status == Status::Reviewed;
+        update.entries.push(Entry {
+            note: reviewed.then(|| "the figures changed since the review".to_owned()),
+            changes,
+            ..Entry::new(after, Actor::Engine, ENGINE, Status::Pending, now)
+        });
+        apply(after, Status::Pending);
+    }
+    touch(before, after, now);
+    Ok(update)
+}
+
+fn reopen(
+    before: &Recommendation,
+    facts: &Facts,
+    now: DateTime<Utc>,
+) -> Result<Update, serde_json::Error> {
+    let tracking = before.tracking.as_ref();
+    let snooze = tracking.and_then(|own| own.snoozed_until);
+    let still_snoozed = snooze.is_none_or(|until| until > now);
+    let note = match before.status {
+        Status::Dismissed if still_snoozed => "the priority is higher than when it was dismissed",
+        Status::Dismissed => "the dismissal ended and the condition persists",
+        _ => "the condition returned",
+    };
+    let mut update = Update::of(before, before.clone(), RunAction::Reopened);
+    let after = &mut update.after;
+    if let Some(tracking) = &mut after.tracking {
+        tracking.count_seen(now);
+    }
+    set_facts(after, &with_baseline(facts, None))?;
+    update.entries.push(Entry {
+        note: Some(note.to_owned()),
+        changes: before
+            .facts()
+            .map_or(Vec::new(), |old| material_changes(old, facts)),
+        ..Entry::new(after, Actor::Engine, ENGINE, Status::Pending, now)
+    });
+    apply(after, Status::Pending);
+    touch(before, after, now);
+    Ok(update)
+}
+
+/// The condition cleared. An approved recommendation stays open.
+fn cleared(before: &Recommendation, now: DateTime<Utc>) -> Option<Update> {
+    let mut after = before.clone();
+    let tracking = after.tracking.as_mut()?;
+    tracking.cleared_count = tracking.cleared_count.saturating_add(1);
+    tracking.unseen_count = 0;
+    tracking.unseen_since = None;
+    let reason = is_cleared(tracking.cleared_count).then_some("the limit is no longer near");
+    expired_or_waiting(before, after, reason, now)
+}
+
+/// The run did not reproduce the recommendation.
+fn unseen(before: &Recommendation, now: DateTime<Utc>) -> Option<Update> {
+    let measured = before.facts().map(|facts| facts.measured_at);
+    let is_stale = measured.is_some_and(|measured| now - measured > trigger::USABLE);
+    let mut after = before.clone();
+    let tracking = after.tracking.as_mut()?;
+    tracking.unseen_count = tracking.unseen_count.saturating_add(1);
+    tracking.unseen_since = tracking.unseen_since.or(Some(now));
+    let reason = if is_stale {
+        Some("the measurements are older than 14 days")
+    } else if is_unseen_too_long(tracking.unseen_count, tracking.unseen_since, now) {
+        Some("not reproduced for a week")
+    } else {
+        None
+    };
+    expired_or_waiting(before, after, reason, now)
+}
+
+/// Another plan is in use now.
+fn plan_changed(before: &Recommendation, now: DateTime<Utc>) -> Option<Update> {
+    expired_or_waiting(before, before.clone(), Some("another plan is in use"), now)
+}
+
+fn expired_or_waiting(
+    before: &Recommendation,
+    after: Recommendation,
+    reason: Option<&str>,
+    now: DateTime<Utc>,
+) -> Option<Update> {
+    let may_expire = lifecycle::find(before.status, Status::Expired, Actor::Engine).is_some();
+    let mut update = Update::of(before, after, RunAction::Waiting);
+    if let Some(reason) = reason.filter(|_| may_expire) {
+        update.expire(reason, now);
+        return Some(update);
+    }
+    // Beyond the number of runs that an expiry takes, counting would only cause writes.
+    let counts = |it: &Recommendation| {
+        let tracking = it.tracking.as_ref()?;
+        Some((
+            tracking.cleared_count.min(2),
+            tracking.unseen_count.min(3),
+            tracking.unseen_since,
+        ))
+    };
+    let counted = counts(before) != counts(&update.after);
+    (counted && !is_frozen(before.status)).then_some(update)
+}
+
+/// Sets `updated_at` if any of the application's columns changed.
+fn touch(before: &Recommendation, after: &mut Recommendation, now: DateTime<Utc>) {
+    let columns = |it: &Recommendation| Recommendation {
+        tracking: None,
+        ..it.clone()
+    };
+    if columns(before) != columns(after) {
+        after.updated_at = now;
+    }
+}
+
+fn set_facts(it: &mut Recommendation, facts: &Facts) -> Result<(), serde_json::Error> {
+    if let Some(tracking) = &mut it.tracking {
+        tracking.facts = StoredFacts::new(facts.clone())?;
+        tracking
+            .catalogue_version
+            .clone_from(&facts.catalogue_version);
+    }
+    set_columns(it, facts);
+    Ok(())
+}
+
+/// Sets the application's columns from the facts.
+fn set_columns(it: &mut Recommendation, facts: &Facts) {
+    it.recommended_plan = facts.recommended_plan().to_owned();
+    it.priority = facts.priority;
+    it.numbers = facts.numbers();
+    it.reason = template(&Story::of(facts));
+    it.benefits = bullets::benefits(facts);
+    it.risks = bullets::risks(facts);
+    it.expires_at = Some(facts.measured_at + trigger::USABLE);
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,290 @@
+use chrono::TimeDelta;
+use rust_decimal::Decimal;
+
+use super::*;
+use crate::domain::metrics::names::Priority;
+use crate::domain::recommendation::assess::Gap;
+use crate::domain::recommendation::sample::{facts, now, topic};
+
+/// The stored recommendations, and the number of their history entries.
+#[derive(Default)]
+struct Store {
+    all: Vec<Recommendation>,
+    entries: usize,
+    last_note: Option<String>,
+}
+
+impl Store {
+    fn run(&mut self, assessment: &Assessment, now: DateTime<Utc>) -> Vec<RunAction> {
+        let assessed = Assessed {
+            topic: topic(),
+            assessment: assessment.clone(),
+        };
+        let updates = reconcile(&assessed, &self.all, now).unwrap();
+        updates.into_iter().map(|it| self.take(it)).collect()
+    }
+
+    fn take(&mut self, update: Update) -> RunAction {
+        self.all.retain(|it| it.id != update.after.id);
+        self.all.push(update.after);
+        self.entries += update.entries.len();
+        self.last_note = update.entries.last().and_then(|entry| entry.note.clone());
+        update.action
+    }
+
+    fn one(&mut self) -> &mut Recommendation {
+        assert_eq!(self.all.len(), 1);
+        &mut self.all[0]
+    }
+
+    /// Another program moves it.
+    fn put(&mut self, status: Status, at: DateTime<Utc>) {
+        let it = self.one();
+        it.status = status;
+        it.updated_at = at;
+        let tracking = it.tracking.as_mut().unwrap();
+        tracking.status = status;
+        tracking.dismissed_priority = (status == Status::Dismissed).then_some(it.priority);
+    }
+}
+
+fn holds(facts: Facts) -> Assessment {
+    Assessment::Recommend(Box::new(facts))
+}
+
+fn later(days: i64) -> DateTime<Utc> {
+    now() + TimeDelta::days(days)
+}
+
+#[test]
+fn hundred_runs_leave_one_open_row_and_one_entry() {
+    let mut store = Store::default();
+    assert_eq!(store.run(&holds(facts()), now()), [RunAction::Created]);
+    for run in 1..100 {
+        let at = now() + TimeDelta::minutes(15 * run);
+        assert_eq!(store.run(&holds(facts()), at), [RunAction::Refreshed]);
+    }
+    assert_eq!(store.entries, 1);
+    let it = store.one();
+    assert_eq!((it.status, it.updated_at), (Status::Pending, now()));
+    let tracking = it.tracking.as_ref().unwrap();
+    assert_eq!((tracking.seen_count, tracking.version), (100, 1));
+}
+
+#[test]
+fn small_changes_add_up_to_a_material_one() {
+    let mut store = Store::default();
+    let mut facts = facts();
+    store.run(&holds(facts.clone()), now());
+    let mut changed = 0;
+    for _ in 0..10 {
+        let days = facts.outlook.days_to_limit.value.unwrap();
+        facts.outlook.days_to_limit.value = Some(days + Decimal::ONE);
+        changed += usize::from(store.run(&holds(facts.clone()), now()) == [RunAction::Changed]);
+    }
+    assert_eq!((changed, store.entries), (1, 2));
+}
+
+#[test]
+fn material_change_reopens_reviewed_and_leaves_approved() {
+    let mut urgent = facts();
+    urgent.priority = Priority::Critical;
+    let mut store = Store::default();
+    store.run(&holds(facts()), now());
+    store.put(Status::Reviewed, now());
+    assert_eq!(
+        store.run(&holds(urgent.clone()), now()),
+        [RunAction::Changed]
+    );
+    assert_eq!(store.one().status, Status::Pending);
+
+    store.put(Status::Approved, now());
+    let decided = store.one().clone();
+    assert_eq!(store.run(&holds(facts()), later(1)), [RunAction::Frozen]);
+    let it = store.one();
+    assert_eq!((it.numbers, &it.reason), (decided.numbers, &decided.reason));
+    assert_eq!(it.updated_at, decided.updated_at);
+    assert_eq!(store.run(&Assessment::Clear, later(2)), []);
+}
+
+#[test]
+fn dismissed_reopens_on_higher_priority_or_end_of_snooze() {
+    let mut store = Store::default();
+    store.run(&holds(facts()), now());
+    store.put(Status::Dismissed, now());
+    assert_eq!(store.run(&holds(facts()), later(1)), []);
+    let mut urgent = facts();
+    urgent.priority = Priority::Critical;
+    assert_eq!(store.run(&holds(urgent), later(1)), [RunAction::Reopened]);
+    assert_eq!(
+        store.last_note.as_deref(),
+        Some("the priority is higher than when it was dismissed")
+    );
+    let tracking = store.one().tracking.clone().unwrap();
+    assert_eq!(
+        (tracking.reopened_count, tracking.dismissed_priority),
+        (1, None)
+    );
+
+    store.put(Status::Dismissed, later(1));
+    store.one().tracking.as_mut().unwrap().snoozed_until = Some(later(5));
+    assert_eq!(store.run(&holds(facts()), later(4)), []);
+    assert_eq!(
+        store.run(&Assessment::Keep(Box::new(facts())), later(5)),
+        []
+    );
+    assert_eq!(store.run(&holds(facts()), later(5)), [RunAction::Reopened]);
+    assert_eq!(
+        store.last_note.as_deref(),
+        Some("the dismissal ended and the condition persists")
+    );
+}
+
+#[test]
+fn cleared_twice_expires_and_returned_condition_reopens() {
+    let mut store = Store::default();
+    store.run(&holds(facts()), now());
+    assert_eq!(
+        store.run(&Assessment::Clear, later(1)),
+        [RunAction::Waiting]
+    );
+    assert_eq!(
+        store.run(&Assessment::Keep(Box::new(facts())), later(1)),
+        [RunAction::Refreshed]
+    );
+    assert_eq!(
+        store.run(&Assessment::Clear, later(2)),
+        [RunAction::Waiting]
+    );
+    assert_eq!(
+        store.run(&Assessment::Clear, later(2)),
+        [RunAction::Expired]
+    );
+    assert_eq!(store.run(&Assessment::Clear, later(3)), []);
+    assert_eq!(store.run(&holds(facts()), later(32)), [RunAction::Reopened]);
+    store.put(Status::Expired, later(40));
+    assert_eq!(store.run(&holds(facts()), later(71)), [RunAction::Created]);
+    let new = store
+        .all
+        .iter()
+        .find(|it| it.status == Status::Pending)
+        .unwrap();
+    assert!(new.tracking.as_ref().unwrap().predecessor_id.is_some());
+}
+
+#[test]
+fn unseen_for_three_runs_and_a_week_expires() {
+    let mut store = Store::default();
+    store.run(&holds(facts()), now());
+    let unknown = Assessment::Unknown(Gap::NotMeasured);
+    for day in 1..8 {
+        let done = store.run(&unknown, later(day));
+        // After the third run nothing more is counted or written.
+        assert!(
+            done == [RunAction::Waiting] || (day > 3 && done.is_empty()),
+            "{day}: {done:?}"
+        );
+    }
+    assert_eq!(store.run(&unknown, later(8)), [RunAction::Expired]);
+    // With measurements that are too old it expires at once.
+    let mut store = Store::default();
+    store.run(&holds(facts()), now());
+    assert_eq!(store.run(&unknown, later(15)), [RunAction::Expired]);
+}
+
+#[test]
+fn implemented_is_measured_after_14_days_and_assessed_again_then() {
+    let mut store = Store::default();
+    store.run(&holds(facts()), now());
+    store.put(Status::Implemented, now());
+    store.one().implemented_at = Some(now());
+    assert_eq!(store.run(&holds(facts()), later(13)), []);
+    assert_eq!(
+        outcome(store.one(), Some((later(13), 300.0)), later(13)),
+        None
+    );
+    assert_eq!(outcome(store.one(), None, later(14)), None);
+    let step = outcome(store.one(), Some((later(14), 300.0)), later(14)).unwrap();
+    let outcome_json = step.after.tracking.clone().unwrap().outcome.unwrap();
+    assert!(
+        outcome_json.contains("\"would_be_over\":true"),
+        "{outcome_json}"
+    );
+    store.take(step);
+    assert_eq!(
+        outcome(store.one(), Some((later(15), 300.0)), later(15)),
+        None
+    );
+    assert_eq!(store.run(&holds(facts()), later(15)), [RunAction::Created]);
+}
+
+#[test]
+fn change_by_application_is_recorded() {
+    let mut store = Store::default();
+    store.run(&holds(facts()), now());
+    // The application writes only its own column.
+    store.one().status = Status::Dismissed;
+    let mut steps = moved_by_application(&store.all, later(1));
+    assert_eq!(steps[0].entries[0].actor_kind, Actor::Application);
+    store.take(steps.remove(0));
+    assert_eq!(moved_by_application(&store.all, later(1)), []);
+    assert_eq!(store.run(&holds(facts()), later(1)), []);
+    assert_eq!(store.one().tracking.as_ref().unwrap().version, 2);
+}
+
+#[test]
+fn second_open_answer_by_application_expires_at_once() {
+    let mut store = Store::default();
+    store.run(&holds(facts()), now());
+    store.put(Status::Expired, now());
+    assert_eq!(store.run(&holds(facts()), later(31)), [RunAction::Created]);
+    let old = |store: &Store| store.all.iter().position(|it| it.created_at == now());
+    let index = old(&store).unwrap();
+    store.all[index].status = Status::Pending;
+    let mut steps = moved_by_application(&store.all, later(32));
+    assert_eq!(steps.len(), 1);
+    let step = steps.remove(0);
+    let moves: Vec<_> = step
+        .entries
+        .iter()
+        .map(|entry| (entry.actor_kind, entry.from, entry.to))
+        .collect();
+    let expected = [
+        (Actor::Application, Some(Status::Expired), Status::Pending),
+        (Actor::Engine, Some(Status::Pending), Status::Expired),
+    ];
+    assert_eq!(moves, expected);
+    assert_eq!(step.after.status, Status::Expired);
+    store.take(step);
+    assert_eq!(moved_by_application(&store.all, later(32)), []);
+    assert_eq!(
+        store.run(&holds(facts()), later(32)),
+        [RunAction::Refreshed]
+    );
+
+    // Closing one answer makes room for the other, in this order.
+    let index = old(&store).unwrap();
+    for (at, it) in store.all.iter_mut().enumerate() {
+        it.status = if at == index {
+            Status::Pending
+        } else {
+            Status::Dismissed
+        };
+    }
+    let steps = moved_by_application(&store.all, later(33));
+    let now: Vec<_> = steps.iter().map(|step| step.after.status).collect();
+    assert_eq!(now, [Status::Dismissed, Status::Pending]);
+}
+
+#[test]
+fn change_of_plan_expires_pending_and_leaves_approved() {
+    let mut store = Store::default();
+    store.run(&holds(facts()), now());
+    let step = plan_changed(store.one(), now()).unwrap();
+    assert_eq!(
+        (step.action, step.after.status),
+        (RunAction::Expired, Status::Expired)
+    );
+    store.put(Status::Approved, now());
+    assert_eq!(plan_changed(store.one(), now()), None);
+}

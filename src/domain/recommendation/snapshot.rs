@@ -1,0 +1,161 @@
+//! Everything that recommendations are made from, as of one moment: limits, measurements, plans and inputs.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+
+use super::Topic;
+use super::assess::{Assessment, Evidence, Gap, assess};
+use super::inputs::{Business, StoredInput};
+use crate::domain::capacity::trend::{Trend, TrendRequest};
+use crate::domain::metrics::day::MetricDay;
+use crate::domain::metrics::names::{Metric, Service};
+use crate::domain::metrics::point::Series;
+use crate::domain::plans::catalogue::{Catalogue, usual_kind};
+use crate::domain::plans::{LimitInForce, selection};
+
+/// The state of all limits and series.
+#[derive(Debug)]
+pub struct Snapshot {
+    pub limits: Vec<LimitInForce>,
+    inputs: Vec<StoredInput>,
+    catalogue: Catalogue,
+    selections: Vec<selection::PlanChoice>,
+    days: BTreeMap<Series, Vec<MetricDay>>,
+    /// The trend of every series, as its provider bills it.
+    trends: BTreeMap<Series, Trend>,
+    now: DateTime<Utc>,
+}
+
+/// A topic and its assessment.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Assessed {
+    pub topic: Topic,
+    pub assessment: Assessment,
+}
+
+impl Snapshot {
+    /// `days` are those of all series, each in order.
+    pub fn new(
+        limits: Vec<LimitInForce>,
+        inputs: Vec<StoredInput>,
+        catalogue: Catalogue,
+        selections: Vec<selection::PlanChoice>,
+        days: Vec<MetricDay>,
+        now: DateTime<Utc>,
+    ) -> Snapshot {
+        let mut by_series: BTreeMap<Series, Vec<MetricDay>> = BTreeMap::new();
+        for day in days {
+            by_series.entry(day.series.clone()).or_default().push(day);
+        }
+        let trend = |(series, days): (&Series, &Vec<MetricDay>)| {
+            let (kind, period) = usual_kind(series.metric);
+            let provider = catalogue.provider_of(series.service);
+            let plan = provider.and_then(|it| selection::current(&selections, it, now));
+            let request = TrendRequest {
+                kind,
+                period,
+                billing: plan.map(|plan| plan.billing).unwrap_or_default(),
+                thresholds: &[],
+                now,
+            };
+            Some((series.clone(), Trend::of(days, request)?))
+        };
+        Snapshot {
+            trends: by_series.iter().filter_map(trend).collect(),
+            limits,
+            inputs,
+            catalogue,
+            selections,
+            days: by_series,
+            now,
+        }
+    }
+
+    /// Assesses every limit, in the order of services and metrics.
+    pub fn assess(&self) -> Vec<Assessed> {
+        let limits = self.limits.iter();
+        limits.flat_map(|limit| self.assess_limit(limit)).collect()
+    }
+
+    /// The newest measurement of a series.
+    pub fn newest(
+        &self,
+        service: Service,
+        metric: Metric,
+        resource: &str,
+    ) -> Option<(DateTime<Utc>, f64)> {
+        let series = Series {
+            service,
+            metric,
+            resource: resource.to_owned(),
+        };
+        let trend = self.trends.get(&series)?;
+        Some((trend.measured_at, trend.usage))
+    }
+
+    fn assess_limit(&self, limit: &LimitInForce) -> Vec<Assessed> {
+        let assessed = |resource: &str, assessment| Assessed {
+            topic: Topic {
+                service: limit.service,
+                metric: limit.metric,
+                resource: resource.to_owned(),
+                plan: limit.plan.clone(),
+            },
+            assessment,
+        };
+        let thresholds = [limit.warning_percent, limit.critical_percent, 100.0]
+            .map(|percent| limit.value * percent / 100.0);
+        let request = TrendRequest {
+            kind: limit.kind,
+            period: limit.period,
+            billing: limit.billing,
+            thresholds: &thresholds,
+            now: self.now,
+        };
+        let of_metric = self
+            .days
+            .iter()
+            .filter(|(series, _)| (series.service, series.metric) == (limit.service, limit.metric));
+        let mut all: Vec<Assessed> = of_metric
+            .filter_map(|(series, days)| {
+                let trend = Trend::of(days, request)?;
+                let assessment = self.assess_series(limit, series, &trend);
+                Some(assessed(&series.resource, assessment))
+            })
+            .collect();
+        if all.is_empty() {
+            all.push(assessed("", Assessment::Unknown(Gap::NotMeasured)));
+        }
+        all
+    }
+
+    fn assess_series(&self, limit: &LimitInForce, series: &Series, trend: &Trend) -> Assessment {
+        let provider = limit.provider.as_deref();
+        // On one bill: the series of the same resource, and those that exist only once.
+        let billed_together = |other: &Series| {
+            let is_only_one = || {
+                let same = |it: &&Series| (it.service, it.metric) == (other.service, other.metric);
+                self.trends.keys().filter(same).count() == 1
+            };
+            self.catalogue.provider_of(other.service) == provider
+                && (other.resource == series.resource || is_only_one())
+        };
+        let together = self
+            .trends
+            .iter()
+            .filter(|(other, _)| billed_together(other));
+        let trends: Vec<&Trend> = together.map(|(_, trend)| trend).collect();
+        let plan = provider.and_then(|it| selection::current(&self.selections, it, self.now));
+        assess(Evidence {
+            limit,
+            resource: &series.resource,
+            trend,
+            trends: &trends,
+            catalogue: &self.catalogue,
+            seats: plan.and_then(|plan| plan.seats),
+            business: Business::of(&self.inputs, limit.service),
+            now: self.now,
+        })
+    }
+}
