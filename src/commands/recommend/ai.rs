@@ -7,14 +7,14 @@ use clap::Args;
 use crate::args::parse_duration;
 use crate::context::Context;
 use crate::domain::recommendation::Recommendation;
-use crate::domain::recommendation::prose::narrative::{Narrative, Prose};
+use crate::domain::recommendation::prose::narrative::Narrative;
 use crate::domain::recommendation::prose::story::Story;
 use crate::domain::recommendation::prose::template::template;
 use crate::error::{Error, Exit, Result};
 use crate::http::{Client, Policy, Secret, Url};
 use crate::llm::{self, Endpoint};
 use crate::output::printable;
-use crate::output::recommend::show::AiRequest;
+use crate::output::recommend::show::{AiRequest, Summary};
 use crate::store::db::Db;
 use crate::store::recommendation::narratives;
 
@@ -96,12 +96,12 @@ pub(super) fn request(it: &Recommendation, args: &AiArgs) -> Result<AiRequest> {
 }
 
 /// The summary; none if another program created the recommendation. With `--ai` it is stored.
-pub(super) fn prose(
+pub(super) fn summary(
     context: &mut Context,
     db: &mut Db,
     it: &Recommendation,
     args: &AiArgs,
-) -> Result<Option<Prose>> {
+) -> Result<Option<Summary>> {
     let (Some(facts), Some(tracking)) = (it.facts(), it.tracking.as_ref()) else {
         return if args.ai {
             Err(without_facts(it))
@@ -111,13 +111,13 @@ pub(super) fn prose(
     };
     let story = Story::of(facts);
     if !args.ai {
-        return Ok(Some(Prose::Template(template(&story))));
+        return Ok(Some(Summary::by_template(template(&story))));
     }
     let mut endpoint = args.endpoint()?;
     let stored = narratives::find(db, &it.id)?;
     let is_current = |it: &Narrative| it.is_current(&tracking.facts.hash, &endpoint.model);
     if let Some(stored) = stored.filter(is_current) {
-        return Ok(Some(Prose::Narrative(stored)));
+        return Ok(Some(stored.into()));
     }
     if let Some(variable) = &args.ai_key_variable {
         let key = Secret::from_env(variable).map_err(|error| {
@@ -140,7 +140,7 @@ pub(super) fn prose(
         created_at: context.now,
     };
     narratives::upsert(db, &it.id, &narrative)?;
-    Ok(Some(Prose::Narrative(narrative)))
+    Ok(Some(narrative.into()))
 }
 
 fn without_facts(it: &Recommendation) -> Error {

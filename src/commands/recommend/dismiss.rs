@@ -20,9 +20,7 @@ use crate::error::{Error, Outcome, Result};
 )]
 pub struct DismissArgs {
     #[command(flatten)]
-    target: MoveArgs,
-    #[command(flatten)]
-    note: RequiredNote,
+    target: MoveArgs<RequiredNote>,
 
     /// End of the dismissal: a date (UTC) or an RFC 3339 time
     #[arg(long, value_name = "TIME", value_parser = parse_day)]
@@ -45,12 +43,6 @@ pub fn run(context: &mut Context, args: DismissArgs) -> Result<Outcome> {
         );
         return Err(Error::usage(message).with_next("usagectl recommend dismiss --help"));
     }
-    let note = Some(args.note.note.as_str());
-    transition::run(
-        context,
-        &args.target,
-        Some(Status::Dismissed),
-        note,
-        args.until,
-    )
+    let to = Some(Status::Dismissed);
+    transition::run_until(context, &args.target, to, args.until)
 }

@@ -1,24 +1,22 @@
 //! `recommend`: upgrade recommendations and their life cycle.
 
 pub mod ai;
-pub mod approve;
 pub mod backtest;
 pub mod dismiss;
 pub mod forecast;
 pub mod history;
-pub mod implement;
 pub mod inputs;
 pub mod list;
-pub mod note;
-pub mod reopen;
-pub mod review;
 pub mod run;
 pub mod show;
 pub mod transition;
 
 use clap::{Args, Subcommand};
 
+use self::transition::MoveArgs;
+use crate::args::{Note, RequiredNote};
 use crate::context::Context;
+use crate::domain::metrics::names::Status;
 use crate::domain::recommendation::Recommendation;
 use crate::error::{Error, Exit, Outcome, Result};
 use crate::output::printable;
@@ -52,33 +50,75 @@ enum RecommendCommand {
     List(list::ListArgs),
     Show(show::ShowArgs),
     Inputs(inputs::InputsArgs),
-    Review(review::ReviewArgs),
-    Approve(approve::ApproveArgs),
-    Implement(implement::ImplementArgs),
+
+    /// Mark a recommendation as reviewed
+    ///
+    /// Moves it from PENDING to REVIEWED, or from APPROVED back to REVIEWED to withdraw the approval. Its figures are
+    /// still refreshed; if they change materially, it becomes PENDING again.
+    #[command(
+        after_help = "Example: usagectl --database-url sqlite:usage.db recommend review 019c0d2e --by ann"
+    )]
+    Review(MoveArgs<Note>),
+
+    /// Approve a recommendation
+    ///
+    /// Moves it from REVIEWED to APPROVED and freezes its figures as the basis of the decision. If the input
+    /// `single_reviewer` is true, a PENDING recommendation is reviewed and approved in one go; both moves are recorded.
+    #[command(
+        after_help = "Example: usagectl --database-url sqlite:usage.db recommend approve 019c0d2e --by ann"
+    )]
+    Approve(MoveArgs<Note>),
+
+    /// Mark a recommendation as implemented
+    ///
+    /// Moves it from APPROVED to IMPLEMENTED, which is final. From 14 days later on, `usagectl recommend run` compares
+    /// the predicted values with measured ones.
+    #[command(
+        after_help = "Example: usagectl --database-url sqlite:usage.db recommend implement 019c0d2e --by ann"
+    )]
+    Implement(MoveArgs<Note>),
+
     Dismiss(dismiss::DismissArgs),
-    Reopen(reopen::ReopenArgs),
-    Note(note::NoteArgs),
+
+    /// Reopen a dismissed or expired recommendation
+    ///
+    /// Moves it from DISMISSED or EXPIRED to PENDING. Refused while another open recommendation answers the same
+    /// question.
+    #[command(
+        after_help = "Example: usagectl --database-url sqlite:usage.db recommend reopen 019c0d2e --note \"the contract ended\""
+    )]
+    Reopen(MoveArgs<RequiredNote>),
+
+    /// Add a note to the history of a recommendation
+    ///
+    /// The status does not change.
+    #[command(
+        after_help = "Example: usagectl --database-url sqlite:usage.db recommend note 019c0d2e --note \"asked the provider\""
+    )]
+    Note(MoveArgs<RequiredNote>),
+
     History(history::HistoryArgs),
     Forecast(forecast::ForecastArgs),
     Backtest(backtest::BacktestArgs),
 }
 
 pub fn run(context: &mut Context, args: RecommendArgs) -> Result<Outcome> {
+    use RecommendCommand as Command;
     match args.command {
         None => list::run(context, args.list),
-        Some(RecommendCommand::Backtest(args)) => backtest::run(context, args),
-        Some(RecommendCommand::Forecast(args)) => forecast::run(context, args),
-        Some(RecommendCommand::Run(args)) => run::run(context, args),
-        Some(RecommendCommand::Inputs(args)) => inputs::run(context, args),
-        Some(RecommendCommand::List(args)) => list::run(context, args),
-        Some(RecommendCommand::Show(args)) => show::run(context, args),
-        Some(RecommendCommand::Review(args)) => review::run(context, args),
-        Some(RecommendCommand::Approve(args)) => approve::run(context, args),
-        Some(RecommendCommand::Implement(args)) => implement::run(context, args),
-        Some(RecommendCommand::Dismiss(args)) => dismiss::run(context, args),
-        Some(RecommendCommand::Reopen(args)) => reopen::run(context, args),
-        Some(RecommendCommand::Note(args)) => note::run(context, args),
-        Some(RecommendCommand::History(args)) => history::run(context, args),
+        Some(Command::Backtest(args)) => backtest::run(context, args),
+        Some(Command::Forecast(args)) => forecast::run(context, args),
+        Some(Command::Run(args)) => run::run(context, args),
+        Some(Command::Inputs(args)) => inputs::run(context, args),
+        Some(Command::List(args)) => list::run(context, args),
+        Some(Command::Show(args)) => show::run(context, args),
+        Some(Command::Dismiss(args)) => dismiss::run(context, args),
+        Some(Command::History(args)) => history::run(context, args),
+        Some(Command::Review(args)) => transition::run(context, &args, Status::Reviewed),
+        Some(Command::Approve(args)) => transition::run(context, &args, Status::Approved),
+        Some(Command::Implement(args)) => transition::run(context, &args, Status::Implemented),
+        Some(Command::Reopen(args)) => transition::run(context, &args, Status::Pending),
+        Some(Command::Note(args)) => transition::run(context, &args, None),
     }
 }
 

@@ -49,10 +49,10 @@ pub fn run(context: &mut Context, args: ShowArgs) -> Result<Outcome> {
         return Ok(Outcome::DONE);
     }
     // No transaction is open while the endpoint is asked.
-    let prose = ai::prose(context, &mut db, &recommendation, &args.ai)?;
+    let summary = ai::summary(context, &mut db, &recommendation, &args.ai)?;
     context.answer(&Show {
         recommendation: &recommendation,
-        prose: prose.as_ref(),
+        summary,
         live: live.as_ref(),
         history: &history,
     })?;

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use clap::Args;
 
 use super::{IdArg, one};
-use crate::args::Author;
+use crate::args::{Author, Note, RequiredNote};
 use crate::context::Context;
 use crate::domain::format;
 use crate::domain::metrics::names::Status;
@@ -21,26 +21,54 @@ use crate::store::db::{Access, Db};
 use crate::store::recommendation::write::{Aborted, retry, write};
 use crate::store::recommendation::{history, inputs, recommendations};
 
-/// The arguments of every move.
+/// The arguments of every move; `N` is [`Note`] or [`RequiredNote`].
 #[derive(Args, Debug)]
-pub struct MoveArgs {
+pub struct MoveArgs<N: Args> {
     #[command(flatten)]
     target: IdArg,
 
     #[command(flatten)]
     author: Author,
 
+    #[command(flatten)]
+    note: N,
+
     /// Fail unless the recommendation is at this version
     #[arg(long, value_name = "N")]
     if_version: Option<i32>,
 }
 
+/// A note that may be required.
+pub trait NoteText: Args {
+    fn text(&self) -> Option<&str>;
+}
+
+impl NoteText for Note {
+    fn text(&self) -> Option<&str> {
+        self.note.as_deref()
+    }
+}
+
+impl NoteText for RequiredNote {
+    fn text(&self) -> Option<&str> {
+        Some(&self.note)
+    }
+}
+
 /// Moves a recommendation to `to`, or without it only adds a note, and answers.
-pub(super) fn run(
+pub(super) fn run<N: NoteText>(
     context: &mut Context,
-    args: &MoveArgs,
+    args: &MoveArgs<N>,
+    to: impl Into<Option<Status>>,
+) -> Result<Outcome> {
+    run_until(context, args, to.into(), None)
+}
+
+/// As [`run`], for a dismissal that may end.
+pub(super) fn run_until<N: NoteText>(
+    context: &mut Context,
+    args: &MoveArgs<N>,
     to: Option<Status>,
-    note: Option<&str>,
     until: Option<DateTime<Utc>>,
 ) -> Result<Outcome> {
     let by = args.author.name();
@@ -49,13 +77,16 @@ pub(super) fn run(
     let request = Request {
         to,
         by: &by,
-        note,
+        note: args.note.text(),
         until,
         single_reviewer: false,
     };
-    let (from, transition) = match retry(&mut db, |db| attempt(db, args, request.clone(), now)) {
+    let (id, if_version) = (&args.target.id, args.if_version);
+    let (from, transition) = match retry(&mut db, |db| {
+        attempt(db, id, if_version, request.clone(), now)
+    }) {
         Err(aborted @ Aborted::OtherOpenAnswer(_)) => {
-            return Err(explain(&mut db, &args.target.id, aborted));
+            return Err(explain(&mut db, id, aborted));
         }
         settled => settled?,
     };
@@ -81,14 +112,15 @@ pub(super) fn run(
 
 fn attempt(
     db: &mut Db,
-    args: &MoveArgs,
+    id: &str,
+    if_version: Option<i32>,
     mut request: Request<'_>,
     now: DateTime<Utc>,
 ) -> Result<(Status, Transition), Aborted> {
-    let before = one(db, &args.target.id)?;
+    let before = one(db, id)?;
     let entries = history::find(db, &before.id)?.len();
     let version = version(&before, entries);
-    if args.if_version.is_some_and(|expected| expected != version) {
+    if if_version.is_some_and(|expected| expected != version) {
         return Err(stale(&before, version).into());
     }
     let single_reviewer = inputs::find(db, InputName::SingleReviewer, before.service)?;

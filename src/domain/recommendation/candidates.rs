@@ -83,7 +83,7 @@ pub struct Search<'a> {
 impl<'a> Search<'a> {
     /// The plan to change to when the one in use is too small, or to stay on it and pay.
     ///
-    /// A plan that includes no more of the metric is never recommended, whatever it costs.
+    /// A plan that includes no more of the metric is never recommended at any price.
     pub fn larger(&self) -> Selection<'a> {
         let size = self.size(self.current);
         let mut candidates = self.candidates(|tariff| match (self.size(tariff), size) {
@@ -112,7 +112,7 @@ impl<'a> Search<'a> {
     }
 
     /// A plan that costs less and is still far larger than needed: the 90th percentile of the usage is below
-    /// `share` of what it includes, for every metric in every period.
+    /// `share` of its included amount, for every metric in every period.
     pub fn smaller(&self, share: Decimal) -> Option<Selection<'a>> {
         let cost = self.current.expected(self.cases)?;
         let roomy = |tariff: &Tariff| {

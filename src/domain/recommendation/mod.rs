@@ -84,7 +84,7 @@ pub struct Recommendation {
     pub tracking: Option<Tracking>,
 }
 
-/// What is stored about a recommendation beyond the application's columns.
+/// Our row beside the application's: what it has no column for.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tracking {
     /// The key of its topic and kind: see [`Topic::key`].

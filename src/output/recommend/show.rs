@@ -16,17 +16,55 @@ use crate::domain::recommendation::facts::{Choice, Compared, Facts, Missing, Pro
 use crate::domain::recommendation::figure::{Figure, Input, Needed, Provenance};
 use crate::domain::recommendation::lifecycle::history::Entry;
 use crate::domain::recommendation::lifecycle::transition::version;
-use crate::domain::recommendation::prose::narrative::Prose;
+use crate::domain::recommendation::prose::narrative::Narrative;
 use crate::output::columns::{self, Cell, Column};
 use crate::output::json::maybe_time;
 use crate::output::{Answer, printable};
+
+/// The summary of a recommendation.
+#[derive(Debug, Serialize)]
+pub struct Summary {
+    /// `template` or `model`.
+    source: &'static str,
+    text: String,
+    model: Option<String>,
+    /// Why the model's text was refused.
+    refused: Option<String>,
+    #[serde(serialize_with = "maybe_time")]
+    written_at: Option<DateTime<Utc>>,
+}
+
+impl Summary {
+    pub fn by_template(text: String) -> Summary {
+        Summary {
+            source: "template",
+            text,
+            model: None,
+            refused: None,
+            written_at: None,
+        }
+    }
+}
+
+impl From<Narrative> for Summary {
+    fn from(narrative: Narrative) -> Summary {
+        let is_refused = narrative.refused.is_some();
+        Summary {
+            source: if is_refused { "template" } else { "model" },
+            text: narrative.text,
+            model: (!is_refused).then_some(narrative.model),
+            refused: narrative.refused,
+            written_at: Some(narrative.created_at),
+        }
+    }
+}
 
 /// A recommendation with everything known about it.
 #[derive(Debug)]
 pub struct Show<'a> {
     pub recommendation: &'a Recommendation,
     /// None if another program created it.
-    pub prose: Option<&'a Prose>,
+    pub summary: Option<Summary>,
     /// The current forecast of its metric; none if it was not measured.
     pub live: Option<&'a Item>,
     pub history: &'a [Entry],
@@ -82,12 +120,12 @@ impl Show<'_> {
         serde_json::from_str(tracking.outcome.as_ref()?).ok()
     }
 
-    fn summary(&self) -> String {
-        let Some(prose) = self.prose else {
+    fn paragraph(&self) -> String {
+        let Some(summary) = &self.summary else {
             return wrap(&self.recommendation.reason);
         };
-        let mut text = wrap(prose.text());
-        if let Some(model) = prose.model() {
+        let mut text = wrap(&summary.text);
+        if let Some(model) = &summary.model {
             let model = printable(model);
             text.push_str(&format!("(sentences by {model}, figures by usagectl)\n"));
         }
@@ -317,7 +355,7 @@ impl Answer for Show<'_> {
         if !self.history.is_empty() {
             sections.push(history::table(self.history, width));
         }
-        let mut text = self.head() + &self.summary();
+        let mut text = self.head() + &self.paragraph();
         for section in sections {
             text.push('\n');
             text.push_str(&section);
@@ -329,7 +367,7 @@ impl Answer for Show<'_> {
         #[derive(Serialize)]
         struct ShowJson<'a> {
             recommendation: RecommendationJson<'a>,
-            narrative: Option<ProseJson<'a>>,
+            narrative: Option<&'a Summary>,
             /// As in `recommend forecast`; null if nothing was measured.
             live: Option<ItemJson<'a>>,
             /// Null until it is measured.
@@ -338,7 +376,7 @@ impl Answer for Show<'_> {
         }
         ShowJson {
             recommendation: self.recommendation.into(),
-            narrative: self.prose.map(Into::into),
+            narrative: self.summary.as_ref(),
             live: self.live.map(ItemJson::new),
             outcome: self.outcome(),
             history: numbered(self.history),
@@ -361,30 +399,6 @@ impl Answer for Show<'_> {
         ];
         let figures = self.recommendation.facts().map(Facts::figures);
         columns::csv(&columns, &figures.unwrap_or_default())
-    }
-}
-
-#[derive(Serialize)]
-struct ProseJson<'a> {
-    /// `template` or `model`.
-    source: &'static str,
-    text: &'a str,
-    model: Option<&'a str>,
-    refused: Option<&'a str>,
-    #[serde(serialize_with = "maybe_time")]
-    written_at: Option<DateTime<Utc>>,
-}
-
-impl<'a> From<&'a Prose> for ProseJson<'a> {
-    fn from(prose: &'a Prose) -> ProseJson<'a> {
-        let model = prose.model();
-        ProseJson {
-            source: if model.is_some() { "model" } else { "template" },
-            text: prose.text(),
-            model,
-            refused: prose.refused(),
-            written_at: prose.written_at(),
-        }
     }
 }
 

@@ -77,7 +77,7 @@ pub fn carry_out(
     })
 }
 
-/// Sets the status of both rows and increments the version, whoever moves the recommendation.
+/// Sets the status of both rows and increments the version, for moves by people and by the engine.
 ///
 /// Moving it to PENDING clears the review, the dismissal and the counters of runs.
 pub fn apply(it: &mut Recommendation, to: Status) {

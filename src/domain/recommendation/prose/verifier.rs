@@ -522,51 +522,28 @@ mod tests {
 
     /// A whole number in English.
     fn spelled(number: u64) -> String {
-        const SMALL: [&str; 20] = [
-            "zero",
-            "one",
-            "two",
-            "three",
-            "four",
-            "five",
-            "six",
-            "seven",
-            "eight",
-            "nine",
-            "ten",
-            "eleven",
-            "twelve",
-            "thirteen",
-            "fourteen",
-            "fifteen",
-            "sixteen",
-            "seventeen",
-            "eighteen",
-            "nineteen",
-        ];
-        const TENS: [&str; 10] = [
-            "", "", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety",
-        ];
+        const SMALL: &str = "zero one two three four five six seven eight nine ten eleven twelve \
+            thirteen fourteen fifteen sixteen seventeen eighteen nineteen";
+        const TENS: &str = "- ten twenty thirty forty fifty sixty seventy eighty ninety";
+        let word = |words: &'static str, index: u64| {
+            let words: Vec<&str> = words.split(' ').collect();
+            words[index as usize].to_owned()
+        };
         let rest = |more: u64| match more {
             0 => String::new(),
             more => format!(" {}", spelled(more)),
         };
         match number {
-            0..20 => SMALL[number as usize].to_owned(),
-            20..100 => format!("{}{}", TENS[number as usize / 10], rest(number % 10)),
-            100..1_000 => format!("{} hundred{}", spelled(number / 100), rest(number % 100)),
-            1_000..1_000_000 => {
-                format!(
-                    "{} thousand{}",
-                    spelled(number / 1_000),
-                    rest(number % 1_000)
-                )
+            0..20 => word(SMALL, number),
+            20..100 => word(TENS, number / 10) + &rest(number % 10),
+            _ => {
+                let (size, name) = match number {
+                    ..1_000 => (100, "hundred"),
+                    ..1_000_000 => (1_000, "thousand"),
+                    _ => (1_000_000, "million"),
+                };
+                format!("{} {name}{}", spelled(number / size), rest(number % size))
             }
-            _ => format!(
-                "{} million{}",
-                spelled(number / 1_000_000),
-                rest(number % 1_000_000)
-            ),
         }
     }
 
