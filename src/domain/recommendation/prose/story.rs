@@ -22,9 +22,6 @@ pub struct Slot {
     pub required: bool,
 }
 
-const REQUIRED: bool = true;
-const OPTIONAL: bool = false;
-
 /// The direction of the usage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
@@ -142,100 +139,78 @@ impl Story {
     }
 }
 
+/// The description of a slot for a writer of sentences, without a figure.
+fn meaning(slot: &str) -> &'static str {
+    match slot {
+        "subject" => "the service and its metric",
+        "usage" => "the amount in use",
+        "limit" => "the limit of the plan",
+        "usage_percent" => "the share of the limit in use",
+        "current_plan" => "the plan in use",
+        "period_total" => "the expected usage of the billing period",
+        "chance_over" => "the chance of exceeding the limit in the billing period",
+        "days_to_limit" => "the time until the limit is reached",
+        "chance" => "the chance of reaching the limit soon",
+        "effect" => "the effect of reaching the limit; a main clause",
+        "action" => "the recommended action; an infinitive without `to`",
+        "extra_cost" => "the cost or saving of the recommended choice",
+        "avoided_loss" => "the loss that the recommended choice avoids",
+        "break_even_revenue" => "the revenue from which on the recommended choice pays",
+        _ => "the basis of the forecast",
+    }
+}
+
 fn slots(facts: &Facts) -> Vec<Slot> {
+    const REQUIRED: [&str; 4] = ["subject", "usage", "action", "extra_cost"];
     let mut slots = Vec::new();
-    let mut add = |required: bool, name: &'static str, meaning: &'static str, text: String| {
-        slots.push(Slot {
+    let mut add = |name: &'static str, text: Option<String>| {
+        slots.extend(text.map(|text| Slot {
             name,
-            meaning,
+            meaning: meaning(name),
             text,
-            required,
-        });
+            required: REQUIRED.contains(&name),
+        }));
     };
     let (outlook, money) = (&facts.outlook, &facts.money);
-    let of = match facts.resource.as_str() {
+    let known = |figure: &Figure| figure.value.map(|_| figure.short());
+    let with_interval = |figure: &Figure, name: &str| {
+        let (value, interval) = (known(figure)?, figure.interval_text());
+        Some(format!("{value} {name}{interval}"))
+    };
+    let resource = match facts.resource.as_str() {
         "" => String::new(),
         resource => format!(" of {resource}"),
     };
+    let subject = format!("{} {}{resource}", facts.service, facts.metric);
+    add("subject", Some(subject));
+    add("usage", Some(format!("{} in use", facts.usage.short())));
+    let limit = known(&facts.limit);
+    add("limit", limit.as_ref().map(|it| format!("a limit of {it}")));
+    let percent = known(&facts.usage_percent);
     add(
-        REQUIRED,
-        "subject",
-        "the service and its metric",
-        format!("{} {}{of}", facts.service, facts.metric),
+        "usage_percent",
+        percent.map(|it| format!("{it} of the limit")),
     );
     add(
-        REQUIRED,
-        "usage",
-        "the amount in use",
-        format!("{} in use", facts.usage.short()),
-    );
-    if facts.limit.value.is_some() {
-        add(
-            OPTIONAL,
-            "limit",
-            "the limit of the plan",
-            format!("a limit of {}", facts.limit.short()),
-        );
-    }
-    if facts.usage_percent.value.is_some() {
-        let percent = facts.usage_percent.short();
-        add(
-            OPTIONAL,
-            "usage_percent",
-            "the share of the limit in use",
-            format!("{percent} of the limit"),
-        );
-    }
-    add(
-        OPTIONAL,
         "current_plan",
-        "the plan in use",
-        format!("the plan {}", facts.current_plan),
+        Some(format!("the plan {}", facts.current_plan)),
     );
     if let Some(period) = &outlook.period {
-        if period.total.value.is_some() {
-            add(
-                OPTIONAL,
-                "period_total",
-                "the expected usage of the billing period",
-                format!(
-                    "{} in the whole billing period{}",
-                    period.total.short(),
-                    period.total.interval_text()
-                ),
-            );
-        }
-        if period.chance_over.value.is_some() {
-            let chance = period.chance_over.short();
-            add(
-                OPTIONAL,
-                "chance_over",
-                "the chance of exceeding the limit in the billing period",
-                format!("a chance of {chance} to exceed the limit"),
-            );
-        }
-    } else if facts.limit.value.is_some() {
-        let days = &outlook.days_to_limit;
-        let text = match (days.value, outlook.horizon.value) {
-            (Some(_), _) => format!("{} until the limit{}", days.short(), days.interval_text()),
-            (None, Some(_)) => format!("a limit not reached within {}", outlook.horizon.short()),
-            (None, None) => "an unknown time until the limit".to_owned(),
-        };
-        add(
-            OPTIONAL,
-            "days_to_limit",
-            "the time until the limit is reached",
-            text,
-        );
-        if outlook.chance_30.value.is_some() {
-            let chance = outlook.chance_30.short();
-            add(
-                OPTIONAL,
-                "chance",
-                "the chance of reaching the limit soon",
-                format!("a chance of {chance} to reach it within 30 days"),
-            );
-        }
+        let total = with_interval(&period.total, "in the whole billing period");
+        add("period_total", total);
+        let chance = known(&period.chance_over);
+        let chance = chance.map(|it| format!("a chance of {it} to exceed the limit"));
+        add("chance_over", chance);
+    } else if limit.is_some() {
+        let days = with_interval(&outlook.days_to_limit, "until the limit");
+        let days = days.unwrap_or_else(|| match known(&outlook.horizon) {
+            Some(horizon) => format!("a limit not reached within {horizon}"),
+            None => "an unknown time until the limit".to_owned(),
+        });
+        add("days_to_limit", Some(days));
+        let chance = known(&outlook.chance_30);
+        let chance = chance.map(|it| format!("a chance of {it} to reach it within 30 days"));
+        add("chance", chance);
     }
     let effect = match facts.at_limit {
         AtLimit::Bill => Some("usage continues and is billed"),
@@ -245,61 +220,26 @@ fn slots(facts: &Facts) -> Vec<Slot> {
         AtLimit::Evict => Some("old data is removed"),
         AtLimit::Unknown => None,
     };
-    if let Some(effect) = effect {
-        add(
-            OPTIONAL,
-            "effect",
-            "the effect of reaching the limit; a main clause",
-            effect.to_owned(),
-        );
-    }
+    add("effect", effect.map(str::to_owned));
     let action = match &facts.target {
         Choice::Change { plan } => format!("change to the plan {plan}"),
         Choice::Stay => "stay on the plan and pay for usage beyond it".to_owned(),
         Choice::UseLess => "stay on the plan and use less".to_owned(),
         Choice::Contract => "ask the provider for a contract".to_owned(),
     };
-    add(
-        REQUIRED,
-        "action",
-        "the recommended action; an infinitive without `to`",
-        action,
-    );
-    add(
-        REQUIRED,
-        "extra_cost",
-        "the cost or saving of the recommended choice",
-        extra_cost(&money.extra),
-    );
-    if money.avoided_loss.value.is_some() {
-        let loss = &money.avoided_loss;
-        let text = format!(
-            "an avoided loss of {}{}",
-            loss.short(),
-            loss.interval_text()
-        );
-        add(
-            OPTIONAL,
-            "avoided_loss",
-            "the loss that the recommended choice avoids",
-            text,
-        );
-    } else if money.break_even_revenue.value.is_some() {
-        let revenue = money.break_even_revenue.short();
-        add(
-            OPTIONAL,
-            "break_even_revenue",
-            "the revenue from which on the recommended choice pays",
-            format!("a revenue of {revenue}"),
-        );
+    add("action", Some(action));
+    add("extra_cost", Some(extra_cost(&money.extra)));
+    if let Some(loss) = known(&money.avoided_loss) {
+        let interval = money.avoided_loss.interval_text();
+        let loss = format!("an avoided loss of {loss}{interval}");
+        add("avoided_loss", Some(loss));
+    } else {
+        let revenue = known(&money.break_even_revenue);
+        let revenue = revenue.map(|it| format!("a revenue of {it}"));
+        add("break_even_revenue", revenue);
     }
     if outlook.low_confidence {
-        add(
-            OPTIONAL,
-            "confidence",
-            "the basis of the forecast",
-            "little history".to_owned(),
-        );
+        add("confidence", Some("little history".to_owned()));
     }
     slots
 }
