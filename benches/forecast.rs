@@ -1,4 +1,4 @@
-//! How fast forecasts are, and how good on families of series whose making is known.
+//! The speed of forecasts, and their accuracy on generated series.
 //!
 //! ```text
 //! cargo bench --bench forecast                       both
@@ -6,7 +6,7 @@
 //! cargo bench --bench forecast -- families --seeds 300
 //! ```
 
-// A program for the command line of developers: it prints, and it gives up when something is amiss.
+// A developer tool: it prints to stdout and panics on errors.
 #![allow(clippy::expect_used, clippy::print_stdout)]
 #![allow(unreachable_pub, missing_docs)]
 
@@ -18,12 +18,13 @@ use std::time::Instant;
 
 use clap::{Parser, ValueEnum};
 use usagectl::domain::forecast::backtest::{Plan, Scores, Trial, backtest};
+use usagectl::domain::forecast::score::Coverage;
 use usagectl::domain::forecast::{DailySeries, DailyValue, ForecastRequest, forecast};
 use usagectl::domain::metrics::names::MetricKind;
 
 use data::families::{GAUGES, PERIODS, Point, gauge, period};
 
-/// Seeds that neither the model nor the tests were made with.
+/// Seeds that neither the model nor the tests were tuned with.
 const FIRST_SEED: u64 = 31_000_000;
 
 #[derive(Parser)]
@@ -31,10 +32,10 @@ struct Args {
     /// What to measure
     #[arg(value_enum)]
     works: Vec<Work>,
-    /// How many series of each family
+    /// Series per family
     #[arg(long, default_value_t = 200)]
     seeds: u64,
-    /// Said by cargo
+    /// Passed by cargo
     #[arg(long, hide = true)]
     bench: bool,
 }
@@ -117,7 +118,7 @@ fn speed() {
 fn families(seeds: u64) {
     println!(
         "\n{:<16} {:>4} {:>5} {:>5} {:>5} {:>5} {:>9} {:>9} {:>6} {:>6}",
-        "family", "days", "n", "50%", "80%", "95%", "winkler", "rule band", "brier", "rule"
+        "family", "days", "n", "50%", "80%", "95%", "winkler", "base band", "brier", "base"
     );
     let gauges = GAUGES.map(|family| (family, MetricKind::Gauge, [7, 14, 30]));
     let periods = PERIODS.map(|family| (family, MetricKind::Period, [7, 14, 30]));
@@ -156,13 +157,17 @@ fn line(family: &str, horizon: &str, trials: &[Trial]) {
     let Some(scores) = Scores::of(trials) else {
         return;
     };
-    let [half, most, nearly_all] = scores.coverage;
+    let Coverage {
+        band_50: half,
+        band_80: most,
+        band_95: nearly_all,
+    } = scores.coverage;
     println!(
         "{family:<16} {horizon:>4} {:>5} {half:>5.2} {most:>5.2} {nearly_all:>5.2} {:>9.1} {:>9.1} {:>6.3} {:>6.3}",
         scores.forecasts,
         scores.winkler,
-        scores.peer_band_winkler,
+        scores.baseline_band_winkler,
         scores.brier.unwrap_or(f64::NAN),
-        scores.peer_brier.unwrap_or(f64::NAN)
+        scores.baseline_brier.unwrap_or(f64::NAN)
     );
 }

@@ -1,9 +1,9 @@
-//! HTTP, for everything that goes out or asks a server. The policy is in one place:
+//! The HTTP client of collectors and notifications. Its policy:
 //!
-//! * https with the system's certificates; plain http only to this machine, unless it is allowed;
-//! * a time limit for connecting and one for all of it; a limit for what a server may answer;
-//! * redirects only within the same scheme, host and port, and never such that a body is lost;
-//! * no error holds more of a URL than its host: paths and queries are secrets of many services.
+//! * https with the system's certificates; plain http only to this machine, unless allowed;
+//! * time limits for connecting and for the whole request; a size limit for the answer;
+//! * redirects only within the same scheme, host and port, and only if no request body is lost;
+//! * errors contain no more of a URL than its origin, since paths and queries may be secrets.
 
 use std::fmt;
 use std::io::Read;
@@ -15,25 +15,24 @@ use ureq::{Agent, Body, Proxy};
 
 pub use ureq::http::Method;
 
-/// What is allowed and how much.
+/// What a client may do.
 #[derive(Clone, Debug)]
 pub struct Policy {
-    /// Whether plain http may leave this machine.
+    /// Whether plain http to other machines is allowed.
     pub insecure_http: bool,
-    /// How long connecting may take.
+    /// Time limit for connecting.
     pub connect: Duration,
-    /// How long everything may take, from the name's look-up to the last byte of the answer.
+    /// Time limit from the name look-up to the last byte of the answer.
     pub total: Duration,
-    /// How much of an answer is read.
     pub response: Limit,
 }
 
-/// How much of an answer is read.
+/// How much of an answer to read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Limit {
-    /// All of it; more than so many bytes are an error.
+    /// All of it; a longer answer is an error.
     Whole(u64),
-    /// At most so many bytes, as far as they come: the status is what counts.
+    /// At most this many bytes; a failure after the status is ignored.
     Beginning(u64),
 }
 
@@ -48,10 +47,9 @@ impl Default for Policy {
     }
 }
 
-/// No honest server sends a request round more often.
-const MOST_REDIRECTS: usize = 5;
+const MAX_REDIRECTS: usize = 5;
 
-/// An http or https URL. Shown by its host only.
+/// An http or https URL. Printed as its origin only.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Url {
     uri: Uri,
@@ -60,33 +58,29 @@ pub struct Url {
     port: u16,
 }
 
-/// Why a text is no URL of ours.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BadUrl {
-    /// It is none, or of another kind.
-    #[error("not a URL that begins with https:// or http://")]
+pub enum InvalidUrl {
+    #[error("expected a URL that begins with https:// or http://")]
     NotHttp,
-    /// It has a user or a password in it.
-    #[error("a URL with a user or a password in it is not accepted")]
+    #[error("a URL with a user or password is not accepted")]
     Credentials,
 }
 
 impl Url {
-    /// Reads a URL.
-    pub fn parse(text: &str) -> Result<Url, BadUrl> {
-        let uri: Uri = text.trim().parse().map_err(|_| BadUrl::NotHttp)?;
+    pub fn parse(text: &str) -> Result<Url, InvalidUrl> {
+        let uri: Uri = text.trim().parse().map_err(|_| InvalidUrl::NotHttp)?;
         let https = match uri.scheme_str() {
             Some("https") => true,
             Some("http") => false,
-            _ => return Err(BadUrl::NotHttp),
+            _ => return Err(InvalidUrl::NotHttp),
         };
-        let authority = uri.authority().ok_or(BadUrl::NotHttp)?;
+        let authority = uri.authority().ok_or(InvalidUrl::NotHttp)?;
         if authority.as_str().contains('@') {
-            return Err(BadUrl::Credentials);
+            return Err(InvalidUrl::Credentials);
         }
         let host = authority.host().to_ascii_lowercase();
         if host.is_empty() {
-            return Err(BadUrl::NotHttp);
+            return Err(InvalidUrl::NotHttp);
         }
         let port = authority.port_u16().unwrap_or(if https { 443 } else { 80 });
         Ok(Url {
@@ -97,25 +91,23 @@ impl Url {
         })
     }
 
-    /// This URL with `path` after its own path.
-    pub fn join(&self, path: &str) -> Result<Url, BadUrl> {
+    /// This URL with `path` appended to its path.
+    pub fn join(&self, path: &str) -> Result<Url, InvalidUrl> {
         let own = self.uri.path().trim_end_matches('/');
         let query = self.uri.query().map(|query| format!("?{query}"));
         let origin = self.to_string();
         Url::parse(&format!("{origin}{own}{path}{}", query.unwrap_or_default()))
     }
 
-    /// The URL without its query, for lists of what a user entered openly.
+    /// The URL without its query, for lists of URLs that are no secret.
     pub fn without_query(&self) -> String {
         format!("{self}{}", self.uri.path())
     }
 
-    /// Whether it is https.
     pub fn is_https(&self) -> bool {
         self.https
     }
 
-    /// Whether it names this machine.
     pub fn is_loopback(&self) -> bool {
         let host = self.host.trim_start_matches('[').trim_end_matches(']');
         let address: Option<std::net::IpAddr> = host.parse().ok();
@@ -126,7 +118,7 @@ impl Url {
         (self.https, &self.host, self.port) == (other.https, &other.host, other.port)
     }
 
-    /// Where a redirect leads; `None` if that is no URL of ours.
+    /// The target of a redirect; `None` if it is not an http or https URL.
     fn redirected(&self, location: &str) -> Option<Url> {
         let scheme = if self.https { "https" } else { "http" };
         let absolute = if location.contains("://") {
@@ -161,60 +153,52 @@ impl fmt::Debug for Url {
     }
 }
 
-/// Something that nobody may see: not shown, not stored.
+/// A secret, which is never printed or stored.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
-/// Why a secret cannot be had.
 #[derive(Debug, thiserror::Error)]
-pub enum NoSecret {
-    /// The variable is not there, or empty.
+pub enum SecretError {
+    /// Or empty.
     #[error("the environment variable {0} is not set")]
     Unset(String),
-    /// The file cannot be read.
     #[error("cannot read the secret in {}: {reason}", path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// What the file system said.
-        reason: String,
-    },
-    /// The file has nothing in it.
-    #[error("there is no secret in {}", .0.display())]
+    Unreadable { path: PathBuf, reason: String },
+    #[error("{} is empty, expected a secret", .0.display())]
     Empty(PathBuf),
 }
 
-/// No secret is longer; a path to something endless is a mistake.
-const LONGEST_SECRET: u64 = 1 << 16;
+/// Bounds the read of a path to an endless file.
+const MAX_SECRET_BYTES: u64 = 1 << 16;
 
 impl Secret {
     /// The value of an environment variable.
-    pub fn from_env(name: &str) -> Result<Secret, NoSecret> {
+    pub fn from_env(name: &str) -> Result<Secret, SecretError> {
         match std::env::var(name) {
             Ok(value) if !value.trim().is_empty() => Ok(Secret(value.trim().to_owned())),
-            _ => Err(NoSecret::Unset(name.to_owned())),
+            _ => Err(SecretError::Unset(name.to_owned())),
         }
     }
 
     /// The content of a file, without the space around it.
-    pub fn from_file(path: &Path) -> Result<Secret, NoSecret> {
-        let unreadable = |reason: String| NoSecret::Unreadable {
+    pub fn from_file(path: &Path) -> Result<Secret, SecretError> {
+        let unreadable = |reason: String| SecretError::Unreadable {
             path: path.to_owned(),
             reason,
         };
         let file = std::fs::File::open(path).map_err(|error| unreadable(error.to_string()))?;
         let mut text = String::new();
-        // What is not UTF-8 is told without being shown.
-        file.take(LONGEST_SECRET)
+        // The error of invalid UTF-8 does not contain the bytes.
+        file.take(MAX_SECRET_BYTES)
             .read_to_string(&mut text)
             .map_err(|error| unreadable(error.to_string()))?;
         match text.trim() {
-            "" => Err(NoSecret::Empty(path.to_owned())),
+            "" => Err(SecretError::Empty(path.to_owned())),
             secret => Ok(Secret(secret.to_owned())),
         }
     }
 
-    /// The secret itself, for the one place that needs it.
+    /// The secret itself.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -238,21 +222,17 @@ impl fmt::Display for Secret {
     }
 }
 
-/// What is asked of a server. Not shown: headers and bodies hold secrets.
+/// A request. Headers and body may contain secrets and are not printed.
 #[derive(Clone)]
 pub struct Request {
-    /// GET, POST, ...
     pub method: Method,
-    /// Where to.
     pub url: Url,
-    /// Names and values.
     pub headers: Vec<(String, String)>,
-    /// What is sent along; nothing if it is empty.
+    /// No body is sent if empty.
     pub body: Vec<u8>,
 }
 
 impl Request {
-    /// Asks for what is at a URL.
     pub fn get(url: Url) -> Request {
         Request {
             method: Method::GET,
@@ -262,7 +242,6 @@ impl Request {
         }
     }
 
-    /// Sends JSON to a URL.
     pub fn post_json(url: Url, body: Vec<u8>) -> Request {
         let headers = vec![("Content-Type".to_owned(), "application/json".to_owned())];
         Request {
@@ -280,12 +259,10 @@ impl Request {
         self
     }
 
-    /// Shows a token.
     pub fn bearer(self, token: &Secret) -> Request {
         self.header("Authorization", format!("Bearer {}", token.expose()))
     }
 
-    /// Shows a user and a password.
     pub fn basic(self, user: &str, password: &Secret) -> Request {
         use base64::prelude::{BASE64_STANDARD, Engine};
         let pair = BASE64_STANDARD.encode(format!("{user}:{}", password.expose()));
@@ -299,58 +276,48 @@ impl fmt::Debug for Request {
     }
 }
 
-/// What a server answers, whatever the status.
+/// An answer of any status.
 #[derive(Clone, Debug)]
 pub struct Response {
-    /// 200, 404, ...
     pub status: u16,
-    /// Names, in small letters, and values.
+    /// Names in lower case, and values.
     pub headers: Vec<(String, String)>,
-    /// The body, unpacked, as far as the policy reads it.
+    /// Decompressed, up to the limit of the policy.
     pub body: Vec<u8>,
 }
 
 impl Response {
-    /// Whether the server is content.
     pub fn is_success(&self) -> bool {
         (200..300).contains(&self.status)
     }
 
-    /// The first header of this name, in small letters.
+    /// The first header of this name, given in lower case.
     pub fn header(&self, name: &str) -> Option<&str> {
         let found = self.headers.iter().find(|(header, _)| header == name);
         found.map(|(_, value)| value.as_str())
     }
 }
 
-/// Why there is no answer. `host` is a URL's scheme, host and port.
+/// Why there is no answer. `host` is the origin of the URL.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The policy forbids it.
     #[error("plain HTTP to {host} is refused: use https")]
     Insecure { host: String },
-    /// `--no-default-features` leaves TLS out.
+    /// Built with `--no-default-features`.
     #[error("{host} needs TLS, which this build does not have")]
     NoTls { host: String },
-    /// A header that cannot be sent.
-    #[error("the header {name} has characters that no header may have")]
+    #[error("invalid characters in the header {name}")]
     Header { name: String },
-    /// There is no such host.
-    #[error("{host} is not a host that the name service knows")]
+    #[error("unknown host {host}")]
     UnknownHost { host: String },
-    /// No connection.
     #[error("cannot talk to {host}: {reason}")]
     Connection { host: String, reason: String },
-    /// It took too long.
     #[error("{host} did not answer within {} s", limit.as_secs_f64())]
     Timeout { host: String, limit: Duration },
-    /// More than the policy reads.
     #[error("{host} answered with more than {limit} bytes")]
     TooLarge { host: String, limit: u64 },
-    /// A redirect that is not followed.
-    #[error("{host} redirects ({status}) to where it is not followed")]
+    #[error("{host} redirects ({status}) to another origin or loses the request body")]
     Redirect { host: String, status: u16 },
-    /// Not HTTP.
     #[error("{host} does not answer in HTTP: {reason}")]
     Protocol { host: String, reason: String },
 }
@@ -363,7 +330,6 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client that keeps to `policy`.
     pub fn new(policy: Policy) -> Client {
         let config = Agent::config_builder()
             .http_status_as_error(false)
@@ -371,7 +337,7 @@ impl Client {
             .max_redirects_will_error(false)
             .timeout_connect(Some(policy.connect))
             .timeout_global(Some(policy.total))
-            // A kept connection that the server has closed meanwhile looks like a failure.
+            // An idle connection that the server has closed looks like a failure.
             .max_idle_connections(0)
             .user_agent(concat!("usagectl/", env!("CARGO_PKG_VERSION")));
         #[cfg(feature = "tls")]
@@ -387,7 +353,7 @@ impl Client {
         }
     }
 
-    /// Makes sure that the policy lets a request go to this URL.
+    /// Checks that the policy allows requests to this URL.
     pub fn allows(&self, url: &Url) -> Result<(), Error> {
         let host = url.to_string();
         if url.https && !cfg!(feature = "tls") {
@@ -399,13 +365,12 @@ impl Client {
         Ok(())
     }
 
-    /// Sends a request and reads the answer, whatever its status.
-    pub fn send(&self, request: Request) -> Result<Response, Error> {
-        let mut request = request;
-        for _ in 0..=MOST_REDIRECTS {
+    /// Sends a request and reads the answer of any status.
+    pub fn send(&self, mut request: Request) -> Result<Response, Error> {
+        for _ in 0..=MAX_REDIRECTS {
             let response = self.send_once(&request)?;
             let status = response.status;
-            let moved = match status {
+            let keeps_body = match status {
                 307 | 308 => true,
                 301..=303 => request.method == Method::GET,
                 _ => return Ok(response),
@@ -414,7 +379,7 @@ impl Client {
                 .header("location")
                 .and_then(|location| request.url.redirected(location));
             match to {
-                Some(to) if moved && to.has_origin_of(&request.url) => request.url = to,
+                Some(to) if keeps_body && to.has_origin_of(&request.url) => request.url = to,
                 _ => {
                     let host = request.url.to_string();
                     return Err(Error::Redirect { host, status });
@@ -438,23 +403,25 @@ impl Client {
             value.set_sensitive(true);
             prepared = prepared.header(header, value);
         }
-        // What goes to this machine goes to no proxy.
-        let proxy = match url.is_loopback() {
-            true => None,
-            false => Proxy::try_from_env(),
+        // Requests to this machine bypass the proxy.
+        let proxy = if url.is_loopback() {
+            None
+        } else {
+            Proxy::try_from_env()
         };
         let sent = if request.body.is_empty() {
-            let prepared = prepared.body(()).map_err(|error| self.failed(url, error))?;
+            let prepared = prepared.body(()).map_err(|error| self.error(url, error))?;
             let configured = self.agent.configure_request(prepared);
             self.agent.run(configured.proxy(proxy).build())
         } else {
+            let body = &request.body[..];
             let prepared = prepared
-                .body(&request.body[..])
-                .map_err(|error| self.failed(url, error))?;
+                .body(body)
+                .map_err(|error| self.error(url, error))?;
             let configured = self.agent.configure_request(prepared);
             self.agent.run(configured.proxy(proxy).build())
         };
-        let response = sent.map_err(|error| self.failed(url, error))?;
+        let response = sent.map_err(|error| self.error(url, error))?;
         let (head, body) = response.into_parts();
         let headers = head.headers.iter().map(|(name, value)| {
             let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
@@ -471,26 +438,26 @@ impl Client {
         let mut bytes = Vec::new();
         match self.policy.response {
             Limit::Whole(limit) => {
-                // One more than is allowed, of what was unpacked: a small answer may unpack to a large one.
+                // One byte more than allowed, of the decompressed body.
                 let mut reader = body.into_reader().take(limit.saturating_add(1));
                 reader
                     .read_to_end(&mut bytes)
-                    .map_err(|error| self.failed(url, ureq::Error::from(error)))?;
+                    .map_err(|error| self.error(url, ureq::Error::from(error)))?;
                 if bytes.len() as u64 > limit {
                     let host = url.to_string();
                     return Err(Error::TooLarge { host, limit });
                 }
             }
             Limit::Beginning(limit) => {
-                // The server has said its status; what becomes of the rest is of no concern.
+                // Only the status matters.
                 let _ = body.into_reader().take(limit).read_to_end(&mut bytes);
             }
         }
         Ok(bytes)
     }
 
-    /// The error without what may be a secret in it.
-    fn failed(&self, url: &Url, error: impl Into<ureq::Error>) -> Error {
+    /// The error without the parts of the URL that may be secret.
+    fn error(&self, url: &Url, error: impl Into<ureq::Error>) -> Error {
         let host = url.to_string();
         match error.into() {
             ureq::Error::Timeout(ureq::Timeout::Connect | ureq::Timeout::Resolve) => {
@@ -507,10 +474,10 @@ impl Client {
                 host,
                 reason: error.to_string(),
             },
-            // These two hold a URL.
+            // Both contain the URL.
             ureq::Error::BadUri(_) | ureq::Error::RequireHttpsOnly(_) => Error::Connection {
                 host,
-                reason: "the URL cannot be used".to_owned(),
+                reason: "invalid URL".to_owned(),
             },
             error @ (ureq::Error::Protocol(_) | ureq::Error::LargeResponseHeader(..)) => {
                 Error::Protocol {
@@ -535,7 +502,7 @@ mod tests {
     }
 
     #[test]
-    fn a_url_is_shown_by_its_host_only() {
+    fn url_is_printed_as_its_origin() {
         let secret = url("https://hooks.slack.com/services/T0/B0/s3cret?token=s3cret");
         assert_eq!(secret.to_string(), "https://hooks.slack.com");
         let request =
@@ -545,7 +512,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_url_of_ours_is_refused_without_being_repeated() {
+    fn invalid_url_is_rejected() {
         for text in [
             "",
             "ftp://x/",
@@ -554,13 +521,13 @@ mod tests {
             "https://",
             "https://a b",
         ] {
-            assert_eq!(Url::parse(text), Err(BadUrl::NotHttp), "{text}");
+            assert_eq!(Url::parse(text), Err(InvalidUrl::NotHttp), "{text}");
         }
-        assert_eq!(Url::parse("https://u:p@x/"), Err(BadUrl::Credentials));
+        assert_eq!(Url::parse("https://u:p@x/"), Err(InvalidUrl::Credentials));
     }
 
     #[test]
-    fn a_path_goes_before_the_query() {
+    fn path_is_joined_before_the_query() {
         let joined = |base: &str| {
             url(base)
                 .join("/api/v2/alerts")
@@ -596,7 +563,7 @@ mod tests {
     }
 
     #[test]
-    fn a_redirect_leads_where_browsers_go() {
+    fn redirect_is_resolved_as_browsers_do() {
         let from = url("https://x/a/b?q");
         let to = |location: &str| from.redirected(location).map(|url| url.uri.to_string());
         assert_eq!(to("/c").as_deref(), Some("https://x/c"));
@@ -609,7 +576,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_shows_nothing_and_knows_where_it_was_looked_for() {
+    fn secret_is_never_printed() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("key");
         std::fs::write(&path, "s3cret\n").unwrap();
@@ -619,15 +586,18 @@ mod tests {
             "s3cret *** ***"
         );
         std::fs::write(&path, "\n").unwrap();
-        assert!(matches!(Secret::from_file(&path), Err(NoSecret::Empty(_))));
+        assert!(matches!(
+            Secret::from_file(&path),
+            Err(SecretError::Empty(_))
+        ));
         assert!(matches!(
             Secret::from_env("USAGECTL_NO_SUCH_VARIABLE"),
-            Err(NoSecret::Unset(_))
+            Err(SecretError::Unset(_))
         ));
     }
 
     #[test]
-    fn plain_http_goes_no_further_than_this_machine() {
+    fn plain_http_is_limited_to_this_machine() {
         let client = Client::new(Policy::default());
         assert!(client.allows(&url("http://127.0.0.1/")).is_ok());
         let refused = client.allows(&url("http://example.com/?token=s3cret"));

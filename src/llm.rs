@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::domain::recommendation::prose::story::{Slot, Story};
 use crate::domain::recommendation::prose::verifier::{Refusal, SENTENCE_LENGTH, SENTENCES, render};
-use crate::http::{BadUrl, Client, Limit, Policy, Request, Secret, Url};
+use crate::http::{Client, InvalidUrl, Limit, Policy, Request, Secret, Url};
 
 /// Ten times the size of eight sentences.
 const MAX_ANSWER_BYTES: u64 = 64 << 10;
@@ -120,12 +120,12 @@ pub fn request(endpoint: &Endpoint, story: &Story) -> Result<(String, String), R
 #[derive(Debug, thiserror::Error)]
 pub enum RequestError {
     #[error(transparent)]
-    Url(#[from] BadUrl),
+    Url(#[from] InvalidUrl),
     #[error(transparent)]
     Json(#[from] serde_json::Error),
 }
 
-fn url(endpoint: &Endpoint) -> Result<Url, BadUrl> {
+fn url(endpoint: &Endpoint) -> Result<Url, InvalidUrl> {
     endpoint.base.join("/chat/completions")
 }
 

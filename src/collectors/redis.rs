@@ -157,7 +157,7 @@ pub(super) fn from_info(
         collected.counters = read.remember;
     }
     if collected.points.is_empty() && collected.counters.is_empty() {
-        let message = "INFO has none of the expected fields";
+        let message = "the expected fields are missing in INFO";
         let hint = "see what INFO answers: it should have used_memory and connected_clients";
         return Err(CollectorError::new(message, hint));
     }

@@ -35,7 +35,7 @@ impl Endpoint {
         joined.map_err(|error| self.error(error, "check the URL and the ids in the environment"))
     }
 
-    /// Sends a request and returns the answer, whatever its status.
+    /// Sends a request and returns the answer of any status.
     pub(super) fn send(
         &self,
         request: Request,

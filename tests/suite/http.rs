@@ -1,4 +1,4 @@
-//! The HTTP client against servers that behave badly.
+//! The HTTP client against faulty servers.
 
 use std::time::{Duration, Instant};
 
@@ -6,7 +6,7 @@ use usagectl::http::{Client, Error, Limit, Policy, Request, Response, Url};
 
 use crate::support::http::{HttpServer, Reply};
 
-fn hasty(response: Limit) -> Client {
+fn impatient(response: Limit) -> Client {
     Client::new(Policy {
         total: Duration::from_millis(400),
         response,
@@ -20,12 +20,12 @@ fn get(client: &Client, server: &HttpServer) -> Result<Response, Error> {
 }
 
 #[test]
-fn an_answer_comes_whole_whatever_its_status() {
+fn answer_is_complete_for_any_status() {
     let headers = vec![("Retry-After".to_owned(), "7".to_owned())];
     let server = HttpServer::with([Reply::Headers(503, headers, "busy".to_owned())]);
     let url = Url::parse(&server.url("/a?b=c")).unwrap();
     let request = Request::post_json(url, b"{}".to_vec()).header("X-More", "1");
-    let answer = hasty(Limit::Whole(100)).send(request).unwrap();
+    let answer = impatient(Limit::Whole(100)).send(request).unwrap();
     assert_eq!((answer.status, answer.is_success()), (503, false));
     assert_eq!(
         (answer.header("retry-after"), &answer.body[..]),
@@ -46,7 +46,7 @@ fn an_answer_comes_whole_whatever_its_status() {
 }
 
 #[test]
-fn a_server_that_behaves_badly_costs_a_time_limit_at_most_and_shows_no_secret() {
+fn faulty_server_is_an_error_within_the_time_limit_and_without_secrets() {
     let replies = [
         (Reply::Stall, "did not answer within 0.4 s"),
         (Reply::StallInBody, "did not answer within 0.4 s"),
@@ -64,20 +64,20 @@ fn a_server_that_behaves_badly_costs_a_time_limit_at_most_and_shows_no_secret() 
             "redirects (302)",
         ),
     ];
-    let client = hasty(Limit::Whole(1000));
+    let client = impatient(Limit::Whole(1000));
     for (reply, expected) in replies {
         let server = HttpServer::with([reply.clone()]);
         let begun = Instant::now();
-        let said = get(&client, &server).unwrap_err().to_string();
-        assert!(said.contains(expected), "{reply:?}: {said}");
-        assert!(!said.contains("s3cret"), "{said}");
+        let message = get(&client, &server).unwrap_err().to_string();
+        assert!(message.contains(expected), "{reply:?}: {message}");
+        assert!(!message.contains("s3cret"), "{message}");
         assert!(begun.elapsed() < Duration::from_secs(3), "{reply:?}");
     }
 }
 
 #[test]
-fn where_only_the_status_counts_the_body_may_be_anything() {
-    let client = hasty(Limit::Beginning(10));
+fn body_is_ignored_where_only_the_status_counts() {
+    let client = impatient(Limit::Beginning(10));
     for reply in [Reply::Flood, Reply::StallInBody, Reply::CloseInBody] {
         let server = HttpServer::with([reply.clone()]);
         let answer = get(&client, &server).unwrap();
@@ -86,8 +86,8 @@ fn where_only_the_status_counts_the_body_may_be_anything() {
 }
 
 #[test]
-fn a_redirect_is_followed_on_the_same_server_and_loses_no_body() {
-    let client = hasty(Limit::Whole(1000));
+fn redirect_is_followed_within_one_origin_without_losing_a_body() {
+    let client = impatient(Limit::Whole(1000));
     let server = HttpServer::with([Reply::redirect(301, "/b"), Reply::status(404)]);
     assert_eq!(get(&client, &server).unwrap().status, 404);
     assert_eq!(server.received()[1].path, "/b");
@@ -105,16 +105,16 @@ fn a_redirect_is_followed_on_the_same_server_and_loses_no_body() {
 }
 
 #[test]
-fn nobody_there_is_told() {
+fn refused_connection_is_reported() {
     let port = std::net::TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()
         .unwrap()
         .port();
     let url = Url::parse(&format!("http://127.0.0.1:{port}/")).unwrap();
-    let said = hasty(Limit::Whole(1))
+    let message = impatient(Limit::Whole(1))
         .send(Request::get(url))
         .unwrap_err()
         .to_string();
-    assert!(said.contains("Connection refused"), "{said}");
+    assert!(message.contains("Connection refused"), "{message}");
 }

@@ -12,8 +12,8 @@ use crate::store::db::Access;
 
 /// Check credentials, permissions and latency of every source
 ///
-/// Queries the sources as `collect run` does and writes nothing. Shows how to fix what fails, and how to configure
-/// what is not configured.
+/// Queries the sources as `collect run` does and writes nothing. Shows how to fix a failure and how to configure a
+/// missing source.
 #[derive(Args, Debug)]
 #[command(after_help = "Example: usagectl collect doctor --only usage --usage-api finnhub")]
 pub struct DoctorArgs {

@@ -1,4 +1,4 @@
-//! `recommend backtest`: what would have been forecast, and what came.
+//! `recommend backtest`: compares past forecasts with actual values.
 
 use std::fs::File;
 use std::io::Read;
@@ -20,19 +20,19 @@ use crate::store::metrics::days;
 use crate::store::plans::limits;
 use crate::store::time::UtcTimestamp;
 
-/// Forecast the past, and compare with what came
+/// Backtest forecasts against actual values
 ///
-/// From several days of each series' past (--origins, evenly spaced) its forecast is made as if nothing later
-/// were known, and compared with what came, and with the rules of thumb that people use: the last value stays;
-/// the line from the first value to the last goes on; a period goes on as it began (pro rata).
+/// Makes forecasts from evenly spaced days in the past (--origins) with the data up to that day, and compares
+/// them with the actual values and with baselines: the last value persists, the line from first to last value
+/// continues, or a period continues at its rate so far (pro rata).
 ///
-/// Levels are forecast so many days ahead as --horizons says. Amounts are forecast for periods of so many days,
-/// when a third of each is over.
+/// Levels are forecast --horizons days ahead. Amounts are forecast for periods of that length, of which the first
+/// third is known.
 ///
-/// 80% says how many outcomes lay in the band that should hold 80% of them. WINKLER scores that band: its
-/// width, and ten times the distance of what it missed; less is better. RULE is the score of the rule of thumb's
-/// bare number, RULE BAND that of its number with a band as wide as four in five of its own past errors. BRIER
-/// scores whether limits were reached, from 0 to 1; 0.25 is a coin.
+/// 80% is the share of outcomes in the 80% band. ERROR is the median absolute error. WINKLER scores the 80% band
+/// (width plus ten times the distance of a miss), BRIER the probability of reaching limits (0 to 1, 0.25 for a
+/// coin flip); lower is better for both. BASE is the same score of the common baseline: first-last for levels,
+/// pro rata for amounts. BASE BAND gives the baseline a band of the 80% quantile of its past errors.
 #[derive(Args, Debug)]
 #[command(
     after_help = "Examples:\n  usagectl --database-url sqlite:usage.db recommend backtest --metric STORAGE_MB\n  \
@@ -47,35 +47,39 @@ pub struct BacktestArgs {
     #[arg(long, value_name = "METRIC")]
     metric: Option<Metric>,
 
-    /// A series of a CSV file instead: a header, then lines of a time and a value (times without a zone are UTC)
+    /// Series in a CSV file: a header, then lines of time and value (UTC unless a zone is given)
     #[arg(long, value_name = "FILE", requires = "kind", conflicts_with_all = ["service", "metric"])]
     file: Option<PathBuf>,
 
-    /// How the file's values are read: gauge (levels) or period (amounts that add up)
+    /// Kind of the values in the file: gauge (levels) or period (amounts)
     #[arg(long, value_name = "KIND", value_parser = parse_kind, requires = "file")]
     kind: Option<MetricKind>,
 
-    /// From how many days of the past
+    /// Number of origins
     #[arg(long, value_name = "COUNT", default_value_t = 12)]
     origins: usize,
 
-    /// How many days ahead, and how long the periods of amounts are
+    /// Days ahead, or days per period for amounts
     #[arg(long, value_name = "DAYS", value_delimiter = ',', default_value = "7,14,30",
         value_parser = clap::value_parser!(u32).range(2..=365))]
     horizons: Vec<u32>,
 
-    /// Forecast from this day on
+    /// Show all columns
+    #[arg(long)]
+    wide: bool,
+
+    /// First origin
     #[arg(long, value_name = "DATE")]
     from: Option<NaiveDate>,
 
-    /// Forecast from this day at the latest
+    /// Last origin
     #[arg(long, value_name = "DATE")]
     to: Option<NaiveDate>,
 }
 
 fn parse_kind(text: &str) -> Result<MetricKind, String> {
     match text.parse() {
-        Ok(MetricKind::Rate) | Err(_) => Err("there are gauge and period".to_owned()),
+        Ok(MetricKind::Rate) | Err(_) => Err("expected gauge or period".to_owned()),
         Ok(kind) => Ok(kind),
     }
 }
@@ -100,15 +104,18 @@ pub fn run(context: &mut Context, args: BacktestArgs) -> Result<Outcome> {
     };
     let tested: Vec<Tested> = series.iter().map(test).collect();
     if tested.is_empty() {
-        context.info("nothing was measured: `usagectl collect run` does, `usagectl collect import` reads files");
+        context.info("no measurements: run `usagectl collect run` or `usagectl collect import`");
     }
-    context.answer(&Backtest { tested })?;
+    context.answer(&Backtest {
+        tested,
+        wide: args.wide,
+    })?;
     Ok(Outcome::DONE)
 }
 
-/// The series of the database, but for rates, which are not forecast.
+/// The series of the database, without rates, which are not forecast.
 fn read_database(context: &mut Context, args: &BacktestArgs) -> Result<Vec<DailySeries>> {
-    /// Older days would only take time.
+    /// Older days only take time.
     const DAYS: i64 = 400;
     let now = context.now;
     let mut db = context.open(Access::Write)?;
@@ -123,7 +130,7 @@ fn read_database(context: &mut Context, args: &BacktestArgs) -> Result<Vec<Daily
         let subject = LimitedSeries::new(days.first()?.series.clone(), &limits);
         let mut series = subject.daily(days, now);
         if series.kind == MetricKind::Period {
-            // A day that is not over would look like a bad one.
+            // The amount of the current day is incomplete.
             series.days.retain(|day| day.day < day_number(today));
         }
         (series.kind != MetricKind::Rate).then_some(series)
@@ -151,7 +158,7 @@ fn read_file(path: &Path, kind: MetricKind) -> Result<DailySeries> {
     })
 }
 
-/// The times and values of a CSV file: of the columns `timestamp` and `value`, or else of the first two.
+/// The times and values of a CSV file, from the columns `timestamp` and `value`, or else from the first two.
 fn read_values(file: impl Read) -> Result<Vec<(DateTime<Utc>, f64)>> {
     let mut reader = csv::ReaderBuilder::new()
         .trim(csv::Trim::All)
@@ -183,7 +190,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_may_name_its_columns_or_put_them_first() {
+    fn columns_are_found_by_name_or_position() {
         let read = |text: &str| read_values(text.as_bytes());
         let values = read("x,Value,Timestamp\n1,2.5,2026-01-01 00:05:00\n").unwrap();
         assert_eq!(values, [("2026-01-01T00:05:00Z".parse().unwrap(), 2.5)]);

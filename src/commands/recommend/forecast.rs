@@ -1,4 +1,4 @@
-//! `recommend forecast`: where each metric is trend.
+//! `recommend forecast`: forecasts each metric.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use clap::Args;
@@ -15,16 +15,16 @@ use crate::store::db::Access;
 use crate::store::metrics::days;
 use crate::store::plans::limits;
 
-/// Forecast when metrics reach their limits, and what billing periods come to
+/// Forecast when metrics reach their limits, and the totals of billing periods
 ///
-/// Levels such as storage: in how many days the warning, the critical value and the limit are reached, as the
-/// middle of 500 simulated futures with the range of four in five of them, and how likely within 7, 30 and 90
-/// days. Amounts of a billing period, such as bandwidth: also the total at its end, how likely it exceeds what
-/// is included, and by how much. Latency is compared with its limit and not forecast.
+/// Levels such as storage: days until the warning, critical and limit thresholds are reached, as the median and
+/// 80% interval of 500 simulated paths, and the probability within 7, 30 and 90 days. Amounts of a billing
+/// period, such as bandwidth: also the total at its end, the probability of exceeding the limit, and the expected
+/// overage. Latency is compared with its limit and not forecast.
 ///
-/// It takes seven days of data; with less than fourteen the confidence is low. Nothing is said about what lies
-/// further ahead than 90 days or one and a half times the history. The same data gives the same answer. How
-/// good the forecasts are on your data, `usagectl recommend backtest` says.
+/// Requires 7 days of data; below 14 days the confidence is low. The horizon is 90 days, or 1.5 times the history
+/// if that is shorter. The same data gives the same forecast. `usagectl recommend backtest` measures the accuracy
+/// on your data.
 #[derive(Args, Debug)]
 #[command(
     after_help = "Example: usagectl --database-url sqlite:usage.db recommend forecast --service VERCEL_KV"
@@ -38,12 +38,11 @@ pub struct ForecastArgs {
     #[arg(long, value_name = "METRIC")]
     metric: Option<Metric>,
 
-    /// Show each series with a chart, and what its forecast is made from
+    /// Show each series with a chart and the basis of its forecast
     #[arg(long)]
     explain: bool,
 }
 
-/// Reads the days, forecasts and answers.
 pub fn run(context: &mut Context, args: ForecastArgs) -> Result<Outcome> {
     let now = context.now;
     let mut db = context.open(Access::Write)?;
@@ -57,7 +56,7 @@ pub fn run(context: &mut Context, args: ForecastArgs) -> Result<Outcome> {
     let items = by_series(&days).filter_map(|days| item(days, &limits, now));
     let items: Vec<Item> = items.collect();
     if items.is_empty() {
-        context.info("nothing was measured: `usagectl collect run` does, `usagectl collect import` reads files");
+        context.info("no measurements: run `usagectl collect run` or `usagectl collect import`");
     }
     context.answer(&Forecasts {
         now,
@@ -67,27 +66,27 @@ pub fn run(context: &mut Context, args: ForecastArgs) -> Result<Outcome> {
     Ok(Outcome::DONE)
 }
 
-/// The forecast of one series from its days, in their order; nothing without any.
+/// The forecast of one series from its days, in order; `None` without days.
 pub(super) fn item(
     days: &[MetricDay],
     limits: &[LimitInForce],
     now: DateTime<Utc>,
 ) -> Option<Item> {
-    let subject = LimitedSeries::new(days.first()?.series.clone(), limits);
-    let limit = subject.limit.as_ref().map(|limit| limit.value);
-    let lately = match subject.kind {
+    let series = LimitedSeries::new(days.first()?.series.clone(), limits);
+    let limit = series.limit.as_ref().map(|limit| limit.value);
+    let recent = match series.kind {
         MetricKind::Rate => RecentRate::of(days, limit, now),
         MetricKind::Gauge | MetricKind::Period => None,
     };
     Some(Item {
-        answer: subject.forecast(days, now, HORIZON_DAYS),
-        past: subject.daily(days, now).days,
+        forecast: series.forecast(days, now, HORIZON_DAYS),
+        past: series.daily(days, now).days,
         newest: days
             .iter()
             .rev()
             .find(|day| day.last_at <= now)
             .map(MetricDay::last_point),
-        subject,
-        lately,
+        series,
+        recent,
     })
 }

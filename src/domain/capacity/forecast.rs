@@ -1,9 +1,11 @@
-//! A metric's days and its limit, brought before the [`forecast`](mod@super::forecast): which value stands for a
-//! day, which billing periods are meant, which lines are asked about.
+//! The forecast of a measured series against its limit: the value of each day, the billing periods and the
+//! thresholds.
 
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, NaiveDate, TimeDelta, Timelike, Utc};
+
+use serde::Serialize;
 
 use crate::domain::forecast;
 use crate::domain::forecast::{
@@ -15,24 +17,23 @@ use crate::domain::metrics::point::{Reading, Series};
 use crate::domain::period::Window;
 use crate::domain::plans::{Billing, LimitInForce, LimitPeriod, usual_kind};
 
-/// How many days back a forecast looks.
+/// Days of history that a forecast uses.
 pub const HISTORY_DAYS: i64 = 180;
 
-/// How a series is read, and against which limit.
+/// A series and its limit.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LimitedSeries {
     pub series: Series,
-    /// How its values are read.
     pub kind: MetricKind,
-    /// In which periods amounts count.
+    /// Only for counters.
     pub period: Option<LimitPeriod>,
     pub billing: Billing,
-    /// The limit that holds, if there is one that makes sense.
+    /// The limit in force, if there is a valid one.
     pub limit: Option<LimitInForce>,
 }
 
 impl LimitedSeries {
-    /// The series, and the limit that holds for it: of several, the smallest.
+    /// The series and its limit; of several limits, the smallest.
     pub fn new(series: Series, limits: &[LimitInForce]) -> LimitedSeries {
         let of_series = limits.iter().filter(|limit| {
             let same = limit.service == series.service && limit.metric == series.metric;
@@ -57,7 +58,7 @@ impl LimitedSeries {
         }
     }
 
-    /// The lines that are asked about: warning, critical, limit. None without a limit.
+    /// Warning, critical and limit; empty without a limit.
     pub fn thresholds(&self) -> Vec<f64> {
         let of = |limit: &LimitInForce| {
             let percents = [limit.warning_percent, limit.critical_percent, 100.0];
@@ -68,7 +69,7 @@ impl LimitedSeries {
         self.limit.as_ref().map(of).unwrap_or_default()
     }
 
-    /// The series as a forecast reads it. `days` are the series' own, in their order.
+    /// The input of the forecast. `days` are the series' days, in order.
     pub fn daily(&self, days: &[MetricDay], now: DateTime<Utc>) -> forecast::DailySeries {
         let today = now.date_naive();
         let peaks = self.series.metric == Metric::Connections;
@@ -76,11 +77,11 @@ impl LimitedSeries {
         let mut before: Option<NaiveDate> = None;
         for day in days.iter().filter(|day| day.day <= today) {
             let value = match self.kind {
-                // A pool is full at its peak; the peak of a day that is not over is not known.
+                // A pool is exhausted at its peak, and the peak of the current day is not known yet.
                 MetricKind::Gauge if peaks => Some(day.max_value).filter(|_| day.day < today),
                 MetricKind::Gauge => Some(day.last_value),
                 MetricKind::Rate => Some(day.p95_value),
-                // What a counter gained over days without a reading belongs to no single one of them.
+                // The increase over days without a reading belongs to no single day.
                 MetricKind::Period => day.used.filter(|_| {
                     day.reading != Reading::Cumulative
                         || before.is_none_or(|before| before + TimeDelta::days(1) == day.day)
@@ -99,7 +100,7 @@ impl LimitedSeries {
         }
     }
 
-    /// What is asked about it, `ahead` days from `now`.
+    /// The request to forecast `ahead` days from `now`.
     pub fn request(&self, days: &[MetricDay], now: DateTime<Utc>, ahead: usize) -> ForecastRequest {
         let today = now.date_naive();
         let newest = days.iter().rev().find(|day| day.last_at <= now);
@@ -110,7 +111,7 @@ impl LimitedSeries {
         };
         ForecastRequest {
             today: day_number(today),
-            // What was used since the newest reading is not measured yet.
+            // Usage since the newest reading is not measured yet.
             elapsed: read_today.map_or(0.0, |day| part_of_day(day.last_at)),
             days: ahead,
             thresholds: self.thresholds(),
@@ -119,8 +120,8 @@ impl LimitedSeries {
         }
     }
 
-    /// The first days of the billing periods from the one under way on, and what was used of that if a counter
-    /// says so.
+    /// The first days of the billing periods from the current one on, and the usage of the current one if a counter
+    /// reports it.
     fn periods(
         &self,
         newest: Option<&MetricDay>,
@@ -142,7 +143,7 @@ impl LimitedSeries {
             let Window { to, .. } = period;
             period = self.billing.period(length, to);
             starts.push(nearest_day(to));
-            // Beyond the years that there are, periods end.
+            // Periods end with the supported years.
             if period.to <= to {
                 break;
             }
@@ -150,7 +151,7 @@ impl LimitedSeries {
         (starts, used)
     }
 
-    /// Answers when the lines are reached, and what the periods come to.
+    /// Forecasts the crossings of the thresholds and the totals of the periods.
     pub fn forecast(
         &self,
         days: &[MetricDay],
@@ -161,20 +162,20 @@ impl LimitedSeries {
     }
 }
 
-/// How a rate did lately: it is compared with its limit, and reaches no date.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// Recent values of a rate, which is compared with its limit and not forecast.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct RecentRate {
-    /// How many days of the last 28 have values.
+    /// Number of days with values among the last 28.
     pub days: usize,
-    /// The middle of their 95th percentiles.
+    /// The median of the daily 95th percentiles.
     pub p95: f64,
     pub worst: f64,
-    /// On how many of them it reached the limit.
-    pub over: usize,
+    /// Number of days on which it reached the limit.
+    pub days_over: usize,
 }
 
 impl RecentRate {
-    /// How the days before `now` were; `None` without any.
+    /// `None` without values.
     pub fn of(days: &[MetricDay], limit: Option<f64>, now: DateTime<Utc>) -> Option<RecentRate> {
         let from = now.date_naive() - TimeDelta::days(28);
         let recent = days
@@ -186,7 +187,7 @@ impl RecentRate {
             days: values.len(),
             p95: values.get(values.len() / 2).copied()?,
             worst: values.last().copied()?,
-            over: values
+            days_over: values
                 .iter()
                 .filter(|value| limit.is_some_and(|limit| **value >= limit))
                 .count(),
@@ -199,9 +200,9 @@ pub fn by_series(days: &[MetricDay]) -> impl Iterator<Item = &[MetricDay]> {
     days.chunk_by(|a, b| a.series == b.series)
 }
 
-/// Makes days of single values, as a file has them: the last level of each day, or the sum of its amounts.
+/// Daily values from single values: the last level of each day, or the sum of its amounts.
 ///
-/// A day of amounts with fewer than three in five of the usual number of values is left out: it is not whole.
+/// A day with fewer than 60 % of the usual number of amounts is incomplete and left out.
 pub fn days_of(kind: MetricKind, values: &[(DateTime<Utc>, f64)]) -> Vec<DailyValue> {
     let mut by_day: BTreeMap<DayNumber, Vec<(DateTime<Utc>, f64)>> = BTreeMap::new();
     for (at, value) in values {
@@ -224,7 +225,7 @@ pub fn days_of(kind: MetricKind, values: &[(DateTime<Utc>, f64)]) -> Vec<DailyVa
     by_day.into_iter().filter_map(day).collect()
 }
 
-/// The UTC day that begins nearest to a moment: periods of another zone begin in the middle of one.
+/// The UTC day whose start is nearest to `at`: periods in other time zones start within a UTC day.
 fn nearest_day(at: DateTime<Utc>) -> DayNumber {
     day_number(at.date_naive()) + DayNumber::from(at.hour() >= 12)
 }
@@ -253,7 +254,7 @@ mod tests {
         LimitedSeries::new(series, &[])
     }
 
-    /// Days with one point each, as they would be stored.
+    /// Days with one point each.
     fn days(metric: Metric, reading: Reading, points: &[(&str, f64)]) -> Vec<MetricDay> {
         let mut days: Vec<MetricDay> = Vec::new();
         for (time, value) in points {
@@ -270,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn a_counter_says_itself_what_was_used_of_the_period() {
+    fn counter_reports_the_usage_of_the_period() {
         let points = [
             ("2026-01-29T12:00:00Z", 30.0),
             ("2026-01-31T06:00:00Z", 50.0),
@@ -295,15 +296,15 @@ mod tests {
                 "2026-05-01"
             ]
         );
-        // Nobody knows on which of two days what was used; the first says nothing.
+        // The usage is of two days, and the first day has no earlier value.
         assert!(subject.daily(&days, now).days.is_empty());
-        // In the next month the counter has not been read yet.
+        // The counter was not read yet in the next month.
         let request = subject.request(&days, at("2026-02-01T01:00:00Z"), 60);
         assert_eq!((request.used, request.elapsed), (None, 0.0));
     }
 
     #[test]
-    fn a_level_is_the_last_of_its_day_and_connections_are_their_peak() {
+    fn level_is_the_last_value_and_connections_the_peak() {
         let points = [
             ("2026-01-30T12:00:00Z", 30.0),
             ("2026-01-31T06:00:00Z", 50.0),
@@ -318,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn periods_of_another_zone_begin_on_the_nearest_day() {
+    fn periods_in_another_zone_start_on_the_nearest_day() {
         let mut seoul = subject(Metric::BandwidthGb);
         seoul.billing.zone = chrono_tz::Tz::Asia__Seoul;
         let request = seoul.request(&[], at("2026-01-10T00:00:00Z"), 1);
@@ -331,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn rates_are_summed_up_and_not_forecast() {
+    fn rates_are_summarized() {
         let points = [
             ("2025-12-01T12:00:00Z", 900.0),
             ("2026-01-29T12:00:00Z", 30.0),
@@ -344,13 +345,13 @@ mod tests {
             days: 3,
             p95: 50.0,
             worst: 60.0,
-            over: 2,
+            days_over: 2,
         };
         assert_eq!(lately, Some(expected));
     }
 
     #[test]
-    fn a_day_that_is_not_whole_counts_as_a_level_and_not_as_an_amount() {
+    fn incomplete_day_is_a_level_but_no_amount() {
         let start = at("2026-01-01T00:00:00Z");
         let values: Vec<_> = (0..60)
             .map(|hour| (start + TimeDelta::hours(hour), hour as f64))

@@ -1,4 +1,6 @@
-//! What is answered: dates, probabilities and totals, read off the simulated paths.
+//! The result of a forecast: dates, probabilities and totals, computed from the simulated paths.
+
+use serde::Serialize;
 
 use super::calibrate::{Calibration, calibrate};
 use super::paths::{Paths, prepare};
@@ -6,23 +8,24 @@ use super::random::Random;
 use super::robust::quantile_of;
 use super::series::{DailySeries, DayNumber, ForecastRequest, MetricKind};
 
-/// Nothing is said about what lies further ahead.
+/// The longest horizon.
 pub const HORIZON_DAYS: usize = 90;
-/// With fewer days there is no forecast, and below the second number its confidence is low.
+/// Days of history that a forecast requires, and below which its confidence is low.
 const FEWEST_DAYS: usize = 7;
 const CONFIDENT_DAYS: usize = 14;
-/// How many futures are simulated.
+/// Number of simulated paths.
 const PATHS: usize = 500;
 
-/// There are too few days to say anything.
+/// Too few days of history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InsufficientData {
     pub days: usize,
     pub needed: usize,
 }
 
-/// How much history a forecast rests on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The amount of history behind a forecast.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Confidence {
     /// Less than two weeks.
     Low,
@@ -30,19 +33,16 @@ pub enum Confidence {
     Normal,
 }
 
-/// The middle and the edges of what is likely.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// The median and the 80 % interval of a value.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Band {
-    /// One in ten lies below.
     pub p10: f64,
-    /// The middle.
     pub p50: f64,
-    /// One in ten lies above.
     pub p90: f64,
 }
 
 impl Band {
-    /// The band of these values; `None` of none.
+    /// The band of these values; `None` without any.
     pub fn of(values: &mut [f64]) -> Option<Band> {
         (!values.is_empty()).then(|| {
             let [p10, p50, p90] = [0.1, 0.5, 0.9].map(|share| quantile_of(values, share));
@@ -51,12 +51,12 @@ impl Band {
     }
 }
 
-/// How likely something is within so many days.
+/// The probability of an event within a number of days.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Probability {
-    /// The days.
+    /// Number of days.
     pub within: usize,
-    /// The share of paths; `None` if that is further ahead than the forecast looks.
+    /// The share of paths; `None` beyond the horizon.
     pub value: Option<f64>,
 }
 
@@ -64,32 +64,31 @@ pub struct Probability {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Crossing {
     pub threshold: f64,
-    /// Whether it is reached already.
+    /// Whether it is reached today.
     pub reached: bool,
-    /// Days from today until one path in ten, half of them and nine in ten have reached it. `None` is: not
-    /// within the horizon. 0 is today, or before.
+    /// Days from today until 10 %, 50 % and 90 % of the paths have reached it; `None` beyond the horizon, 0 for
+    /// today or earlier.
     pub days: [Option<u32>; 3],
-    /// How likely within 7, 30 and 90 days.
+    /// Within 7, 30 and 90 days.
     pub probabilities: [Probability; 3],
 }
 
-/// What a billing period comes to.
+/// The forecast total of a billing period.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PeriodTotal {
-    /// Its first day.
     pub from: DayNumber,
-    /// The first day after it.
+    /// Exclusive.
     pub to: DayNumber,
-    /// What was used of it already.
+    /// Usage so far.
     pub used: f64,
-    /// The total at its end.
+    /// The total at the end.
     pub total: Band,
     /// The total on each path, in the order of [`Paths::iter`].
     pub totals: Vec<f64>,
 }
 
 impl PeriodTotal {
-    /// How likely the total exceeds `included`.
+    /// The probability that the total exceeds `included`.
     pub fn chance_over(&self, included: f64) -> f64 {
         let over = self
             .totals
@@ -99,74 +98,69 @@ impl PeriodTotal {
         over as f64 / self.totals.len().max(1) as f64
     }
 
-    /// By how much, on average over all paths.
+    /// The mean overage of all paths.
     pub fn expected_overage(&self, included: f64) -> f64 {
         let over = self.totals.iter().map(|total| (total - included).max(0.0));
         over.sum::<f64>() / self.totals.len().max(1) as f64
     }
 }
 
-/// What the forecast was made from, to be explained.
+/// The inputs and the fitted model of a forecast, to explain it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Basis {
-    /// How many days there were.
+    /// Number of days with values.
     pub days: usize,
     pub first: DayNumber,
-    /// The last of them that was over.
+    /// The last complete day.
     pub last: DayNumber,
-    /// Whether the first day of the paths is partly over, so that they only have what the rest of it adds.
+    /// Whether the first day of the paths has begun, so that they only contain the rest of it.
     pub under_way: bool,
-    /// How many isolated spikes were set aside.
+    /// Number of isolated spikes that were ignored.
     pub spikes: usize,
-    /// The days on which the level fell and stayed down.
+    /// Days on which the level dropped and stayed down.
     pub resets: Vec<DayNumber>,
-    /// Whether weekdays differ by more than chance.
+    /// Whether there is a weekly pattern.
     pub weekdays: bool,
-    /// What a day adds.
+    /// The increase per day.
     pub drift: f64,
-    /// What it added in the last two weeks.
+    /// The increase per day in the last two weeks.
     pub recent_drift: f64,
-    /// The share of paths that go on with the latter.
+    /// The share of paths that continue with the recent drift.
     pub recent_share: f64,
-    /// Whether what a day adds is a share of the amount, as with counters, and not an amount.
+    /// Whether the drifts are relative, as for counters, and not absolute.
     pub drift_is_share: bool,
-    /// Which part of an error the level follows: 0 around a fixed threshold, 1 in a random walk.
+    /// The smoothing parameter: 0 is a fixed line, 1 a random walk.
     pub alpha: f64,
-    /// By how much past misses widened or narrowed the band, and how many they were.
     pub calibration: Calibration,
 }
 
-/// Where a series is trend.
+/// The forecast of a series.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Forecast {
-    /// How the series is read.
     pub kind: MetricKind,
-    /// How much it rests on.
     pub confidence: Confidence,
-    /// How many days ahead dates are named.
+    /// Number of days ahead for which dates are given.
     pub horizon: usize,
     pub latest: f64,
-    /// A crossing for each threshold of the request, in its order.
+    /// In the order of the requested thresholds.
     pub crossings: Vec<Crossing>,
-    /// For counters: the period under way, and those that follow within the simulated days.
+    /// For counters: the current period, and those that end within the simulated days.
     pub periods: Vec<PeriodTotal>,
-    /// What everything above was read off.
     pub paths: Paths,
-    /// What it was made from.
     pub basis: Basis,
 }
 
 impl Forecast {
-    /// What is likely on each simulated day, as far as dates are named: levels, or amounts of a day.
+    /// The band of each day within the horizon: of levels, or of daily amounts.
     pub fn daily_bands(&self) -> Vec<(DayNumber, Band)> {
         let days = self.days_ahead(self.horizon);
-        // Of a day that is partly over, the paths only have the rest.
+        // The paths only contain the rest of a day that has begun.
         let whole = days.skip(usize::from(self.basis.under_way));
         let band = |day| Some((day, Band::of(&mut self.paths.on(day))?));
         whole.filter_map(band).collect()
     }
 
-    /// What the period under way is likely to have come to on each of its days that remain.
+    /// The band of the current period's running total on each remaining day.
     pub fn period_bands(&self) -> Vec<(DayNumber, Band)> {
         let Some(period) = self.periods.first() else {
             return Vec::new();
@@ -191,14 +185,14 @@ impl Forecast {
     }
 }
 
-/// Answers `request` about `series`.
+/// Forecasts `series`.
 pub fn forecast(
     series: &DailySeries,
     request: &ForecastRequest,
 ) -> Result<Forecast, InsufficientData> {
     let mut whole = series.usable(request.today);
     let newest = whole.last().copied();
-    // The amount of a day that is not over would look like a bad day.
+    // The amount of an incomplete day is too low.
     let under_way = match series.kind {
         MetricKind::Period => whole.pop_if(|(day, _)| *day == request.today),
         MetricKind::Gauge | MetricKind::Rate => None,
@@ -263,7 +257,7 @@ pub fn forecast(
     Ok(forecast)
 }
 
-/// What was used of the period under way.
+/// The usage of the current period.
 fn used_so_far(known: &[(DayNumber, f64)], request: &ForecastRequest) -> f64 {
     let start = request.periods.first().copied().unwrap_or(request.today);
     let in_period = known.iter().filter(|(day, _)| *day >= start);
@@ -272,7 +266,6 @@ fn used_so_far(known: &[(DayNumber, f64)], request: &ForecastRequest) -> f64 {
         .unwrap_or_else(|| in_period.map(|(_, amount)| amount).sum())
 }
 
-/// When the level reaches each threshold.
 fn levels_reach(forecast: &Forecast, request: &ForecastRequest) -> Vec<Crossing> {
     let crossing = |threshold: &f64| {
         let reached = |path: &[f64]| path.iter().position(|level| level >= threshold);
@@ -281,7 +274,7 @@ fn levels_reach(forecast: &Forecast, request: &ForecastRequest) -> Vec<Crossing>
     request.thresholds.iter().map(crossing).collect()
 }
 
-/// When what a billing period adds up to reaches each threshold, in the period under way or one to come.
+/// When the running total of a billing period reaches each threshold, in this period or a later one.
 fn sums_reach(forecast: &Forecast, request: &ForecastRequest, used: f64) -> Vec<Crossing> {
     let paths = &forecast.paths;
     let mut begins = vec![false; paths.days];
@@ -303,7 +296,7 @@ fn sums_reach(forecast: &Forecast, request: &ForecastRequest, used: f64) -> Vec<
     request.thresholds.iter().map(crossing).collect()
 }
 
-/// When `threshold` is reached; `first_at` says at which of its days a path first does.
+/// When `threshold` is reached; `first_at` is the index of the day at which a path first reaches it.
 fn crossing(
     forecast: &Forecast,
     request: &ForecastRequest,
@@ -313,12 +306,14 @@ fn crossing(
 ) -> Crossing {
     let reached = now >= threshold;
     let count = forecast.paths.iter().len();
-    // Days of the paths before today, of which there is no data, have passed.
+    // Days of the paths before today, for which there is no data.
     let passed = usize::try_from(request.today - forecast.paths.first).unwrap_or(0);
     let early = usize::try_from(forecast.paths.first - request.today).unwrap_or(0);
-    let days_to = |path: &[f64]| match reached {
-        true => Some(0),
-        false => Some((first_at(path)? + early).saturating_sub(passed)),
+    let days_to = |path: &[f64]| {
+        if reached {
+            return Some(0);
+        }
+        Some((first_at(path)? + early).saturating_sub(passed))
     };
     let mut days: Vec<u32> = forecast
         .paths
@@ -347,7 +342,7 @@ fn crossing(
     }
 }
 
-/// The totals of the period under way and of those that end within the paths.
+/// The totals of the current period and of those that end within the paths.
 fn totals(paths: &Paths, request: &ForecastRequest, used: f64) -> Vec<PeriodTotal> {
     let end = paths.first + DayNumber::try_from(paths.days).unwrap_or(0);
     let mut used = used;
@@ -390,7 +385,7 @@ mod tests {
         }
     }
 
-    fn asked(today: DayNumber, thresholds: &[f64]) -> ForecastRequest {
+    fn request(today: DayNumber, thresholds: &[f64]) -> ForecastRequest {
         ForecastRequest {
             today,
             elapsed: 0.0,
@@ -410,10 +405,10 @@ mod tests {
     }
 
     #[test]
-    fn a_level_reaches_its_lines_when_it_grows_into_them() {
+    fn growing_level_reaches_its_thresholds() {
         let forecast = forecast(
             &series(MetricKind::Gauge, 60, growing),
-            &asked(59, &[150.0, 250.0, 5_000.0]),
+            &request(59, &[150.0, 250.0, 5_000.0]),
         )
         .unwrap();
         let [over, soon, never] = &forecast.crossings[..] else {
@@ -436,11 +431,11 @@ mod tests {
     }
 
     #[test]
-    fn too_few_days_are_no_forecast_and_a_few_more_a_doubtful_one_that_looks_less_far() {
+    fn short_history_has_no_forecast_or_low_confidence_and_horizon() {
         let ask = |days: i32| {
             forecast(
                 &series(MetricKind::Gauge, days, growing),
-                &asked(days - 1, &[1e6]),
+                &request(days - 1, &[1e6]),
             )
         };
         assert_eq!(ask(6).unwrap_err(), InsufficientData { days: 6, needed: 7 });
@@ -457,12 +452,12 @@ mod tests {
     }
 
     #[test]
-    fn a_period_comes_to_what_was_used_and_what_the_remaining_days_add() {
+    fn period_total_is_usage_plus_remaining_days() {
         let amount = |day: i32| 100.0 + f64::from(day * 7 % 5) - 2.0;
         // Ten days of the second period are over.
         let forecast = forecast(
             &series(MetricKind::Period, 40, amount),
-            &asked(40, &[1_500.0, 9_000.0]),
+            &request(40, &[1_500.0, 9_000.0]),
         )
         .unwrap();
         let now = &forecast.periods[0];
@@ -485,12 +480,12 @@ mod tests {
     }
 
     #[test]
-    fn of_the_day_under_way_only_the_rest_is_to_come() {
+    fn current_day_contributes_only_its_rest() {
         let mut used = series(MetricKind::Period, 41, |_| 100.0);
         used.days[40].value = 75.0;
         let request = ForecastRequest {
             elapsed: 0.75,
-            ..asked(40, &[])
+            ..request(40, &[])
         };
         let forecast = forecast(&used, &request).unwrap();
         assert_eq!(forecast.basis.last, 39);
@@ -504,11 +499,11 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_of_each_day_is_a_period_of_a_day() {
+    fn daily_limit_has_periods_of_one_day() {
         let amount = |day: i32| 100.0 + f64::from(day) + f64::from(day * 7 % 5);
         let daily = ForecastRequest {
             periods: (60..200).collect(),
-            ..asked(60, &[175.0])
+            ..request(60, &[175.0])
         };
         let forecast = forecast(&series(MetricKind::Period, 60, amount), &daily).unwrap();
         assert!(
@@ -520,11 +515,11 @@ mod tests {
     }
 
     #[test]
-    fn the_same_question_has_the_same_answer_and_the_order_of_days_is_no_matter() {
+    fn forecast_is_deterministic_and_ignores_the_order_of_days() {
         let one = series(MetricKind::Gauge, 60, growing);
         let mut other = one.clone();
         other.days.reverse();
-        let request = asked(59, &[250.0]);
+        let request = request(59, &[250.0]);
         assert_eq!(forecast(&one, &request), forecast(&other, &request));
         other.name.push('x');
         assert_ne!(
@@ -534,13 +529,13 @@ mod tests {
     }
 
     #[test]
-    fn nothing_that_is_no_number_gets_in_and_none_comes_out() {
+    fn values_that_are_not_finite_are_ignored() {
         for value in [0.0, -1.0, 1e-300, 1e300, 7.0] {
             for kind in [MetricKind::Gauge, MetricKind::Period] {
                 let mut odd = series(kind, 40, |day| if day % 3 == 0 { value } else { 7.0 });
                 odd.days[20].value = f64::NAN;
                 odd.days[21].value = f64::INFINITY;
-                let forecast = forecast(&odd, &asked(40, &[7.5])).unwrap();
+                let forecast = forecast(&odd, &request(40, &[7.5])).unwrap();
                 assert_eq!(forecast.basis.days, 38);
                 assert!(
                     forecast
@@ -554,12 +549,12 @@ mod tests {
         }
     }
 
-    /// What everything rests on: if this changes, so does every forecast, on this machine or another.
+    /// A different result means that every forecast has changed, or differs between machines.
     #[test]
-    fn a_forecast_is_the_same_to_the_last_bit_everywhere() {
+    fn forecast_bits_are_the_same_on_every_machine() {
         let mut bits = 0_u64;
         for kind in [MetricKind::Gauge, MetricKind::Period] {
-            let forecast = forecast(&series(kind, 60, growing), &asked(59, &[])).unwrap();
+            let forecast = forecast(&series(kind, 60, growing), &request(59, &[])).unwrap();
             for value in forecast.paths.iter().flatten() {
                 bits = bits.rotate_left(5) ^ value.to_bits();
             }

@@ -1,64 +1,66 @@
-//! Forecasts of the past: what would have been said, day by day, and what came.
+//! Backtests: forecasts from days in the past, compared with the actual values.
 //!
-//! At each origin the forecast sees the days up to it and none after, not even to calibrate itself. It is
-//! compared with the rules of thumb that people use instead: the last value stays; the line from the first
-//! value to the last goes on; a period goes on as it began (pro rata).
+//! The forecast at an origin uses only the days up to it, also for its calibration. It is compared with baselines:
+//! the last value persists; the line from the first value to the last continues; a period continues at its rate so
+//! far (pro rata).
+
+use serde::Serialize;
 
 use super::answer::forecast;
 use super::robust::{mean, median, quantile_of, spread};
-use super::score::{BANDS, Interval, Reliability, Verdict, brier, median_error, reliability};
+use super::score::{
+    BANDS, Coverage, EventForecast, Interval, Reliability, brier, median_error, reliability,
+};
 use super::series::{DailySeries, DailyValue, DayNumber, ForecastRequest, MetricKind};
 
-/// Which forecasts are made.
+/// The forecasts to make.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
-    /// From how many days of the past, evenly spaced.
+    /// Number of origins, evenly spaced.
     pub origins: usize,
-    /// For a gauge, how many days ahead. For a counter, how long its periods are: a third of each is over.
+    /// Gauges: days ahead. Counters: days per period, of which the first third is known.
     pub horizons: Vec<u32>,
-    /// Origins are not before this day, if any.
+    /// The first allowed origin.
     pub from: Option<DayNumber>,
     pub to: Option<DayNumber>,
 }
 
-/// A rule of thumb's forecast.
+/// Forecasts of simple methods.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Peers {
+pub struct Baselines {
     pub last: f64,
-    /// The line from the first value to the last goes on.
+    /// The line from the first value to the last, continued.
     pub first_last: f64,
-    /// The period goes on as it began; only for counters.
+    /// The rate of the period so far, continued; only for counters.
     pub pro_rata: Option<f64>,
 }
 
-impl Peers {
-    /// The one that people use for this kind of series.
+impl Baselines {
+    /// The common one for this kind of series.
     fn usual(&self) -> f64 {
         self.pro_rata.unwrap_or(self.first_last)
     }
 }
 
-/// One forecast, and what came.
+/// One forecast and the actual value.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Trial {
-    /// The last day that was known.
+    /// The last known day.
     pub origin: DayNumber,
     /// As in [`Plan::horizons`].
     pub horizon: u32,
-    /// What came: the level so many days later, or the period's total.
+    /// The level at the horizon, or the period's total.
     pub actual: f64,
-    /// The middle of the forecast.
-    pub middle: f64,
-    /// Its bands, as [`BANDS`].
+    pub median: f64,
+    /// In the order of [`BANDS`].
     pub bands: [Interval; 3],
-    /// What rules of thumb said.
-    pub peers: Peers,
-    /// The usual rule of thumb with a band: as wide as four in five of its own past errors.
-    pub peer_band: Interval,
-    /// For a few limits: how likely they were said to be reached, and whether they were.
-    pub verdicts: Vec<Verdict>,
-    /// The same of the usual rule of thumb, whose chances are 0 and 1.
-    pub peer_verdicts: Vec<Verdict>,
+    pub baselines: Baselines,
+    /// The common baseline with a band of the 80 % quantile of its own past errors.
+    pub baseline_band: Interval,
+    /// The probability of reaching each of a few limits.
+    pub events: Vec<EventForecast>,
+    /// The same of the common baseline, with probabilities 0 and 1.
+    pub baseline_events: Vec<EventForecast>,
 }
 
 /// The forecasts of one series for one horizon.
@@ -66,17 +68,17 @@ pub struct Trial {
 pub struct Trials {
     /// As in [`Plan::horizons`].
     pub horizon: u32,
-    /// In the order of their origins.
+    /// In the order of origins.
     pub trials: Vec<Trial>,
-    /// How often there was too little data to say anything.
+    /// Number of origins with insufficient data.
     pub refused: usize,
 }
 
-/// Makes the forecasts of the plan, a list for each horizon.
+/// The forecasts of the plan, for each horizon.
 pub fn backtest(series: &DailySeries, plan: &Plan) -> Vec<Trials> {
     let days = series.usable(DayNumber::MAX);
     let of = |horizon: &u32| {
-        Past {
+        HorizonTest {
             kind: series.kind,
             name: &series.name,
             days: &days,
@@ -87,28 +89,28 @@ pub fn backtest(series: &DailySeries, plan: &Plan) -> Vec<Trials> {
     plan.horizons.iter().map(of).collect()
 }
 
-/// A series, looked at for one horizon.
-struct Past<'a> {
+/// A series and a horizon.
+struct HorizonTest<'a> {
     kind: MetricKind,
     name: &'a str,
     days: &'a [(DayNumber, f64)],
     horizon: u32,
 }
 
-/// What is known at an origin, and what is to be said.
+/// The data of one forecast.
 struct Origin {
     /// The index of the last known day.
     index: usize,
     day: DayNumber,
-    /// What was used of the period.
+    /// Usage in the known part of the period.
     used: f64,
     used_days: i32,
-    /// The days that are forecast.
+    /// Number of days to forecast.
     ahead: i32,
     actual: f64,
 }
 
-impl Past<'_> {
+impl HorizonTest<'_> {
     fn run(&self, plan: &Plan) -> Trials {
         let possible: Vec<Origin> = (0..self.days.len())
             .filter_map(|index| self.origin(index))
@@ -132,7 +134,7 @@ impl Past<'_> {
         trials
     }
 
-    /// A day from which a forecast can be checked: a week is known, and so is what came.
+    /// The origin at a day, if a week before it and the actual value are known.
     fn origin(&self, index: usize) -> Option<Origin> {
         let day = self.days[index].0;
         let horizon = i32::try_from(self.horizon).ok()?;
@@ -153,7 +155,7 @@ impl Past<'_> {
             MetricKind::Period => {
                 let used_days = (horizon / 3).max(1);
                 let ahead = horizon - used_days;
-                // A period with missing days has no total to compare with.
+                // A period with missing days has no actual total.
                 let start = at(day + 1 - used_days)?;
                 let end = at(day + ahead)?;
                 if end - start + 1 != horizon as usize || ahead < 1 {
@@ -192,7 +194,7 @@ impl Past<'_> {
         };
         let today = match self.kind {
             MetricKind::Gauge | MetricKind::Rate => origin.day,
-            // The day after is about to begin.
+            // The forecast starts with the next day.
             MetricKind::Period => origin.day + 1,
         };
         let request = ForecastRequest {
@@ -213,59 +215,59 @@ impl Past<'_> {
                 .map(|sum| origin.used + sum)
                 .collect(),
         };
-        let peers = self.peers(origin);
-        let (verdicts, peer_verdicts) = match self.kind {
+        let baselines = self.baselines(origin);
+        let (events, baseline_events) = match self.kind {
             MetricKind::Gauge | MetricKind::Rate => {
                 let most: Vec<f64> = paths
                     .iter()
                     .map(|path| path.iter().copied().fold(f64::MIN, f64::max))
                     .collect();
-                let came = self.days[origin.index + 1..]
+                let actual = self.days[origin.index + 1..]
                     .iter()
                     .take_while(|(day, _)| *day <= end);
-                let came = came.map(|(_, level)| *level).fold(f64::MIN, f64::max);
-                let peer = known[origin.index].1.max(peers.first_last);
-                self.verdicts(&self.levels(known), &most, came, peer)
+                let actual = actual.map(|(_, level)| *level).fold(f64::MIN, f64::max);
+                let baseline = known[origin.index].1.max(baselines.first_last);
+                self.events(&self.levels(known), &most, actual, baseline)
             }
-            MetricKind::Period => self.verdicts(
+            MetricKind::Period => self.events(
                 &self.allowances(known),
                 &outcomes,
                 origin.actual,
-                peers.usual(),
+                baselines.usual(),
             ),
         };
         let half = self.past_error(origin, possible);
-        let peer = peers.usual();
+        let baseline = baselines.usual();
         Some(Trial {
             origin: origin.day,
             horizon: self.horizon,
             actual: origin.actual,
-            middle: quantile_of(&mut outcomes, 0.5),
+            median: quantile_of(&mut outcomes, 0.5),
             bands: BANDS.map(|share| Interval {
                 low: quantile_of(&mut outcomes, (1.0 - share) / 2.0),
                 high: quantile_of(&mut outcomes, (1.0 + share) / 2.0),
             }),
-            peers,
-            peer_band: Interval {
-                low: peer - half,
-                high: peer + half,
+            baselines,
+            baseline_band: Interval {
+                low: baseline - half,
+                high: baseline + half,
             },
-            verdicts,
-            peer_verdicts,
+            events,
+            baseline_events,
         })
     }
 
-    fn peers(&self, origin: &Origin) -> Peers {
+    fn baselines(&self, origin: &Origin) -> Baselines {
         let ((first_day, first), (day, last)) = (self.days[0], self.days[origin.index]);
         let slope = (last - first) / f64::from((day - first_day).max(1));
         let ahead = f64::from(origin.ahead);
         match self.kind {
-            MetricKind::Gauge | MetricKind::Rate => Peers {
+            MetricKind::Gauge | MetricKind::Rate => Baselines {
                 last,
                 first_last: last + slope * ahead,
                 pro_rata: None,
             },
-            MetricKind::Period => Peers {
+            MetricKind::Period => Baselines {
                 last: origin.used + last * ahead,
                 first_last: origin.used + last * ahead + slope * ahead * (ahead + 1.0) / 2.0,
                 pro_rata: Some(origin.used * f64::from(self.horizon) / f64::from(origin.used_days)),
@@ -273,18 +275,18 @@ impl Past<'_> {
         }
     }
 
-    /// How far the usual rule of thumb was off in four of five forecasts that could be checked by then.
+    /// The 80 % quantile of the common baseline's errors that were known at the origin.
     fn past_error(&self, origin: &Origin, possible: &[Origin]) -> f64 {
         let checked = possible
             .iter()
             .filter(|past| past.day + past.ahead <= origin.day);
         let mut errors: Vec<f64> = checked
-            .map(|past| (self.peers(past).usual() - past.actual).abs())
+            .map(|past| (self.baselines(past).usual() - past.actual).abs())
             .collect();
         quantile_of(&mut errors, 0.8)
     }
 
-    /// Limits a little, rather and far above the newest level, by how far it moved in as many days before.
+    /// Limits at 0.5, 1 and 2 typical moves over the horizon above the newest level.
     fn levels(&self, known: &[(DayNumber, f64)]) -> Vec<f64> {
         let moves: Vec<f64> = known
             .iter()
@@ -305,7 +307,7 @@ impl Past<'_> {
         [0.5, 1.0, 2.0].map(|times| newest + times * step).to_vec()
     }
 
-    /// Allowances around what an average period came to so far.
+    /// Limits around the average total of a period so far.
     fn allowances(&self, known: &[(DayNumber, f64)]) -> Vec<f64> {
         let amounts: Vec<f64> = known.iter().map(|(_, amount)| *amount).collect();
         let period = mean(&amounts) * f64::from(self.horizon);
@@ -314,22 +316,25 @@ impl Past<'_> {
             .to_vec()
     }
 
-    fn verdicts(
+    fn events(
         &self,
         limits: &[f64],
         outcomes: &[f64],
-        came: f64,
-        peer: f64,
-    ) -> (Vec<Verdict>, Vec<Verdict>) {
+        actual: f64,
+        baseline: f64,
+    ) -> (Vec<EventForecast>, Vec<EventForecast>) {
         let both = limits.iter().map(|limit| {
             let reached = outcomes.iter().filter(|outcome| *outcome >= limit).count();
-            let happened = came >= *limit;
-            let chance = reached as f64 / outcomes.len().max(1) as f64;
-            let certain = f64::from(u8::from(peer >= *limit));
+            let happened = actual >= *limit;
+            let probability = reached as f64 / outcomes.len().max(1) as f64;
+            let certain = f64::from(u8::from(baseline >= *limit));
             (
-                Verdict { chance, happened },
-                Verdict {
-                    chance: certain,
+                EventForecast {
+                    probability,
+                    happened,
+                },
+                EventForecast {
+                    probability: certain,
                     happened,
                 },
             )
@@ -338,7 +343,7 @@ impl Past<'_> {
     }
 }
 
-/// So many of them, from the first to the last.
+/// `count` evenly spaced items, from the first to the last.
 fn evenly<'a, T>(all: &[&'a T], count: usize) -> Vec<&'a T> {
     if all.len() <= count {
         return all.to_vec();
@@ -352,35 +357,33 @@ fn evenly<'a, T>(all: &[&'a T], count: usize) -> Vec<&'a T> {
     }
 }
 
-/// How good forecasts were, together.
-#[derive(Clone, Debug, PartialEq)]
+/// Scores of several forecasts.
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Scores {
     pub forecasts: usize,
-    /// The share of outcomes in each of [`BANDS`].
-    pub coverage: [f64; 3],
-    /// The mean score of the 80 % band.
+    pub coverage: Coverage,
+    /// The mean Winkler score of the 80 % band.
     pub winkler: f64,
-    /// The usual rule of thumb's: of its bare number.
-    pub peer_winkler: f64,
-    /// The same, of its number with a band as wide as four in five of its own past errors.
-    pub peer_band_winkler: f64,
-    pub error: f64,
-    /// The same, if the last value had stayed.
-    pub last_error: f64,
-    /// The same, if the line from the first value to the last had gone on.
-    pub first_last_error: f64,
-    /// The same, if the period had gone on as it began.
-    pub pro_rata_error: Option<f64>,
-    /// Brier's score of whether limits are reached.
+    /// The same of the common baseline without a band.
+    pub baseline_winkler: f64,
+    /// The same of the common baseline with [`Trial::baseline_band`].
+    pub baseline_band_winkler: f64,
+    pub median_error: f64,
+    /// The same of the last value.
+    pub last_median_error: f64,
+    /// The same of the continued line.
+    pub first_last_median_error: f64,
+    /// The same pro rata; only for counters.
+    pub pro_rata_median_error: Option<f64>,
+    /// The Brier score of reaching limits.
     pub brier: Option<f64>,
-    /// The usual rule of thumb's.
-    pub peer_brier: Option<f64>,
-    /// Whether chances were what they said.
+    /// The same of the common baseline.
+    pub baseline_brier: Option<f64>,
     pub reliability: Vec<Reliability>,
 }
 
 impl Scores {
-    /// The scores of these forecasts; `None` of none. Only shares mean anything across different series.
+    /// The scores of these forecasts; `None` without any. Only shares can be pooled across series.
     pub fn of<'a>(trials: impl IntoIterator<Item = &'a Trial>) -> Option<Scores> {
         let trials: Vec<&Trial> = trials.into_iter().collect();
         let mean_of = |score: &dyn Fn(&Trial) -> f64| {
@@ -395,40 +398,48 @@ impl Scores {
             median_error(&errors)
         };
         let covered = |band: usize| {
-            mean_of(&|trial| f64::from(u8::from(trial.bands[band].holds(trial.actual))))
+            mean_of(&|trial| f64::from(u8::from(trial.bands[band].contains(trial.actual))))
         };
         let point = |value: f64| Interval {
             low: value,
             high: value,
         };
-        let verdicts: Vec<Verdict> = trials
+        let events: Vec<EventForecast> = trials
             .iter()
-            .flat_map(|trial| trial.verdicts.clone())
+            .flat_map(|trial| trial.events.clone())
             .collect();
-        let peer_verdicts: Vec<Verdict> = trials
+        let baseline_events: Vec<EventForecast> = trials
             .iter()
-            .flat_map(|trial| trial.peer_verdicts.clone())
+            .flat_map(|trial| trial.baseline_events.clone())
             .collect();
-        let pro_rata = trials.iter().all(|trial| trial.peers.pro_rata.is_some());
+        let pro_rata = trials
+            .iter()
+            .all(|trial| trial.baselines.pro_rata.is_some());
         Some(Scores {
             forecasts: trials.len(),
-            coverage: [covered(0), covered(1), covered(2)],
+            coverage: Coverage {
+                band_50: covered(0),
+                band_80: covered(1),
+                band_95: covered(2),
+            },
             winkler: mean_of(&|trial| trial.bands[1].winkler(trial.actual, BANDS[1])),
-            peer_winkler: mean_of(&|trial| {
-                point(trial.peers.usual()).winkler(trial.actual, BANDS[1])
+            baseline_winkler: mean_of(&|trial| {
+                point(trial.baselines.usual()).winkler(trial.actual, BANDS[1])
             }),
-            peer_band_winkler: mean_of(&|trial| trial.peer_band.winkler(trial.actual, BANDS[1])),
-            error: error_of(&|trial| trial.middle)?,
-            last_error: error_of(&|trial| trial.peers.last)?,
-            first_last_error: error_of(&|trial| trial.peers.first_last)?,
-            pro_rata_error: if pro_rata {
-                error_of(&|trial| trial.peers.usual())
+            baseline_band_winkler: mean_of(&|trial| {
+                trial.baseline_band.winkler(trial.actual, BANDS[1])
+            }),
+            median_error: error_of(&|trial| trial.median)?,
+            last_median_error: error_of(&|trial| trial.baselines.last)?,
+            first_last_median_error: error_of(&|trial| trial.baselines.first_last)?,
+            pro_rata_median_error: if pro_rata {
+                error_of(&|trial| trial.baselines.usual())
             } else {
                 None
             },
-            brier: brier(&verdicts),
-            peer_brier: brier(&peer_verdicts),
-            reliability: reliability(&verdicts),
+            brier: brier(&events),
+            baseline_brier: brier(&baseline_events),
+            reliability: reliability(&events),
         })
     }
 }
@@ -460,7 +471,7 @@ mod tests {
     }
 
     #[test]
-    fn what_came_later_changes_no_forecast() {
+    fn later_values_do_not_change_a_forecast() {
         let calm = |day: i32| 100.0 + f64::from(day) + f64::from(day % 4);
         let before = backtest(&series(MetricKind::Gauge, calm), &plan(7));
         let wild = |day: i32| {
@@ -479,8 +490,8 @@ mod tests {
         let mut compared = 0;
         for (before, after) in same {
             assert_eq!(
-                (before.bands, before.peers, before.peer_band),
-                (after.bands, after.peers, after.peer_band)
+                (before.bands, before.baselines, before.baseline_band),
+                (after.bands, after.baselines, after.baseline_band)
             );
             compared += 1;
         }
@@ -488,7 +499,7 @@ mod tests {
     }
 
     #[test]
-    fn origins_are_spread_from_the_first_possible_to_the_last_and_can_be_bounded() {
+    fn origins_are_evenly_spaced_within_bounds() {
         let of = |plan| {
             let trials = backtest(&series(MetricKind::Gauge, f64::from), &plan)
                 .remove(0)
@@ -522,7 +533,7 @@ mod tests {
     }
 
     #[test]
-    fn a_period_is_forecast_when_a_third_of_it_is_over() {
+    fn period_is_forecast_after_its_first_third() {
         let trials = backtest(
             &series(MetricKind::Period, |day| 10.0 + f64::from(day % 2)),
             &plan(30),
@@ -530,12 +541,15 @@ mod tests {
         .remove(0);
         for trial in &trials.trials {
             assert_eq!(trial.actual, 315.0);
-            assert_eq!(trial.peers.pro_rata, Some(315.0));
-            assert!((trial.middle - 315.0).abs() < 8.0, "{}", trial.middle);
+            assert_eq!(trial.baselines.pro_rata, Some(315.0));
+            assert!((trial.median - 315.0).abs() < 8.0, "{}", trial.median);
         }
         let scores = Scores::of(&trials.trials).unwrap();
-        assert_eq!((scores.forecasts, scores.pro_rata_error), (5, Some(0.0)));
-        // A day is missing: no period around it has a total to compare with.
+        assert_eq!(
+            (scores.forecasts, scores.pro_rata_median_error),
+            (5, Some(0.0))
+        );
+        // A period with a missing day has no actual total.
         let mut gap = series(MetricKind::Period, |_| 10.0);
         gap.days.remove(30);
         let trials = &backtest(&gap, &plan(30))[0].trials;
@@ -546,7 +560,7 @@ mod tests {
     }
 
     #[test]
-    fn too_little_history_is_counted_as_refused() {
+    fn origin_with_little_history_is_refused() {
         let mut sparse = series(MetricKind::Gauge, f64::from);
         sparse.days.retain(|day| day.day >= 30 || day.day % 10 == 0);
         let trials = backtest(

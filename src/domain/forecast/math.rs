@@ -1,67 +1,17 @@
-//! Exponential, logarithm and the normal distribution, by additions, multiplications and divisions alone.
+//! Exponential, logarithm and normal quantile with the same bits on every machine.
 //!
-//! The standard library hands `exp` and `ln` to the platform's C library, and no two of those agree in the
-//! last bit. These do not need its last bit, but the same bits everywhere, so that a forecast is the same on
-//! every machine. (`sqrt` is exact by IEEE 754 and may be used.)
+//! The standard library calls the platform's C library for `exp` and `ln`, whose results differ in the last bit.
+//! (`sqrt` is exact by IEEE 754.)
 
-use std::f64::consts::{LN_2, LOG2_E, SQRT_2};
-
-/// The exponential of `x`, to about 1 part in 10^14; 0 far below and the largest number far above.
+/// The exponential of `x`; saturates at the largest number.
 pub(super) fn exp(x: f64) -> f64 {
-    if x.is_nan() {
-        return x;
-    }
-    if x < -700.0 {
-        return 0.0;
-    }
-    if x > 700.0 {
-        return f64::MAX;
-    }
-    // x = k ln 2 + r with |r| <= ln 2 / 2, where the series is short.
-    let k = (x * LOG2_E + if x < 0.0 { -0.5 } else { 0.5 }) as i64;
-    let r = x - k as f64 * LN_2;
-    let sum = FACTORIALS
-        .iter()
-        .rev()
-        .fold(0.0, |sum, one_over| sum * r + one_over);
-    // 2^k, by its bits: k lies within -1010 and 1010.
-    sum * f64::from_bits(((k + 1023) as u64) << 52)
+    libm::exp(x).clamp(0.0, f64::MAX)
 }
 
-/// One over the factorials from 0 to 11.
-const FACTORIALS: [f64; 12] = {
-    let mut series = [1.0; 12];
-    let mut n = 1;
-    while n < series.len() {
-        series[n] = series[n - 1] / n as f64;
-        n += 1;
-    }
-    series
-};
-
-/// The natural logarithm of `x`, to about 1 part in 10^14. Only for finite numbers above 0; anything else
-/// counts as the smallest of them.
+/// The natural logarithm of `x`. Anything but a finite positive number counts as the smallest normal one.
 pub(super) fn ln(x: f64) -> f64 {
-    let x = if x >= f64::MIN_POSITIVE && x.is_finite() {
-        x
-    } else {
-        f64::MIN_POSITIVE
-    };
-    // x = m 2^k with m between 1/sqrt 2 and sqrt 2, where the series of the area tangent is short.
-    let bits = x.to_bits();
-    let mut k = ((bits >> 52) as i64 - 1023) as f64;
-    let mut m = f64::from_bits((bits & ((1 << 52) - 1)) | (1023 << 52));
-    if m > SQRT_2 {
-        m /= 2.0;
-        k += 1.0;
-    }
-    let t = (m - 1.0) / (m + 1.0);
-    let square = t * t;
-    let mut sum = 0.0;
-    for n in (0..10).rev() {
-        sum = sum * square + 1.0 / f64::from(2 * n + 1);
-    }
-    k * LN_2 + 2.0 * t * sum
+    let is_valid = x >= f64::MIN_POSITIVE && x.is_finite();
+    libm::log(if is_valid { x } else { f64::MIN_POSITIVE })
 }
 
 /// The value below which a standard normal variable lies with probability `p`, to 1 part in 10^9
@@ -118,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn they_are_what_the_c_library_says_but_for_the_last_bits() {
+    fn exp_and_ln_match_the_standard_library() {
         for n in -600..600 {
             let x = f64::from(n) / 7.3;
             assert!((exp(x) / x.exp() - 1.0).abs() < 1e-13, "exp {x}");
@@ -129,9 +79,9 @@ mod tests {
         assert!(ln(0.0) < -700.0 && ln(-1.0) < -700.0 && ln(f64::NAN) < -700.0);
     }
 
-    /// If these bits change, so does every forecast; they were made once and hold on every machine.
+    /// If these bits change, so does every forecast.
     #[test]
-    fn their_bits_are_the_same_everywhere() {
+    fn bits_are_the_same_on_every_machine() {
         let bits = [exp(1.0), exp(-0.3), ln(10.0), normal_quantile(0.9)].map(f64::to_bits);
         assert_eq!(bits, BITS);
     }
@@ -144,7 +94,7 @@ mod tests {
     ];
 
     #[test]
-    fn normal_quantiles_are_those_of_the_tables() {
+    fn normal_quantiles_match_tables() {
         for (p, z) in [
             (0.5, 0.0),
             (0.9, 1.281_551_6),

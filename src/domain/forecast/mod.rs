@@ -1,9 +1,9 @@
-//! Where a metric is trend: when it reaches its limit, and how much a billing period will come to.
+//! Exhaustion forecasts: when a metric reaches its thresholds, and the total of a billing period.
 //!
-//! Everything here is arithmetic on daily values; the same series and request give the same answer, bit for
-//! bit, on every machine. `series` is what goes in, `answer` what comes out, `smooth` the model, `paths` how
-//! gauges and counters use it, `calibrate` how the model's own past misses widen or narrow its bands, and
-//! `backtest` with `score` how good all of it is. `README.md` beside this file shows that on real series.
+//! Forecasts are arithmetic on daily values; the same series and request give the same bits on every machine.
+//! `series` is the input, `answer` the result, `smooth` the model, `paths` its use for gauges and counters;
+//! `calibrate` scales the bands by the model's past errors; `backtest` and `score` measure the accuracy.
+//! `docs/forecast.md` describes the method and its evidence.
 
 mod answer;
 mod calibrate;

@@ -1,9 +1,9 @@
-//! Simulated futures of gauges and of counters.
+//! Simulated paths of gauges and counters.
 //!
-//! A gauge is modelled as it is, after isolated spikes were set aside and drops that stayed, such as a
-//! clean-up, were closed: what lay before is lowered by the drop, so that the pace before and after count
-//! as one. A counter is modelled by the logarithm of its daily amounts, since its weekends, its growth and its
-//! bursts are proportions; one that is often zero, by the amounts themselves.
+//! A gauge is modelled by its levels, without isolated spikes and with lasting drops, such as a clean-up, closed:
+//! earlier levels are lowered by the drop, so that the pace before and after it is estimated together. A counter is
+//! modelled by the logarithms of its daily amounts, since weekends, growth and bursts are proportional; a counter
+//! that is often zero, by the amounts.
 
 use super::math::{exp, ln};
 use super::random::Random;
@@ -11,15 +11,14 @@ use super::robust::{mean, median_of, spikes, spread};
 use super::series::{DayNumber, MetricKind};
 use super::smooth::{Fit, Point, Shape, fit, increments};
 
-/// Daily values of the days to come, along paths that are each as likely as any other.
+/// Equally likely paths of future daily values: levels of a gauge, amounts of a counter.
 ///
-/// For a gauge its levels, for a counter the amount of each day. All that is asked of one series is answered
-/// on the same paths, so that the noise cancels where two answers are compared.
+/// All results for one series come from the same paths, so that the noise cancels when they are compared.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Paths {
     /// The first day.
     pub first: DayNumber,
-    /// How many days each path has.
+    /// Number of days.
     pub days: usize,
     values: Vec<f64>,
 }
@@ -30,7 +29,7 @@ impl Paths {
         self.values.chunks_exact(self.days.max(1))
     }
 
-    /// The values of one day on all paths; none of a day that is not simulated.
+    /// The values of one day on all paths; empty for a day that is not simulated.
     pub fn on(&self, day: DayNumber) -> Vec<f64> {
         match self.index(day) {
             Some(at) if at < self.days => self.iter().map(|path| path[at]).collect(),
@@ -38,7 +37,7 @@ impl Paths {
         }
     }
 
-    /// What each path adds up to from `from` up to, but without, `to`.
+    /// The sum of each path from `from` to `to`, exclusive.
     pub fn sums(&self, from: DayNumber, to: DayNumber) -> Vec<f64> {
         let at = |day| self.index(day).unwrap_or(0).min(self.days);
         let (from, to) = (at(from), at(to).max(at(from)));
@@ -47,12 +46,12 @@ impl Paths {
             .collect()
     }
 
-    /// Where a day stands in each path; none before the first.
+    /// The index of a day in each path; `None` before the first.
     pub(super) fn index(&self, day: DayNumber) -> Option<usize> {
         usize::try_from(day - self.first).ok()
     }
 
-    /// Leaves only a part of a day's amounts: of one that is partly over.
+    /// Scales the amounts of a day that has begun to the part left.
     pub(super) fn shorten(&mut self, day: DayNumber, left: f64) {
         if let Some(at) = self.index(day).filter(|at| *at < self.days) {
             for path in self.values.chunks_exact_mut(self.days) {
@@ -61,9 +60,9 @@ impl Paths {
         }
     }
 
-    /// Moves the levels of every day away from the middle one, or towards it.
+    /// Scales the distance of every level from the median of its day.
     fn scale_levels(&mut self, factor: f64) {
-        // A few days at a time: a day of all paths lies scattered in memory.
+        // A few days at a time: the values of one day are scattered in memory.
         const AT_ONCE: usize = 8;
         for from in (0..self.days).step_by(AT_ONCE) {
             let to = (from + AT_ONCE).min(self.days);
@@ -82,8 +81,8 @@ impl Paths {
         }
     }
 
-    /// Moves what the paths add up to away from the middle, or towards it. Amounts stay amounts: a whole path
-    /// grows or shrinks in proportion, by what its first month lies above or below the others'.
+    /// Scales the distance of every path's first month from the median month. The whole path is scaled by one
+    /// factor, so that amounts stay positive.
     fn scale_sums(&mut self, factor: f64) {
         let month = DayNumber::try_from(self.days.min(30)).unwrap_or(0);
         let sums = self.sums(self.first, self.first + month);
@@ -97,34 +96,34 @@ impl Paths {
     }
 }
 
-/// A series as the model sees it.
+/// A series as the model fits it.
 #[derive(Clone, Debug)]
 pub(super) struct Prepared {
     pub kind: MetricKind,
     scale: Scale,
     pub points: Vec<Point>,
-    /// How many spikes were set aside.
+    /// Number of spikes removed.
     pub spikes: usize,
-    /// The days on which drops were closed.
+    /// Days of the closed drops.
     pub resets: Vec<DayNumber>,
-    /// Nothing below zero was ever seen, so nothing will be.
+    /// No value was negative, so no path will be.
     not_negative: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Scale {
     Plain,
-    /// The logarithm of the value and a little more, for the zeros.
+    /// The logarithm of the value plus a small offset, for zeros.
     Log {
         plus: f64,
     },
 }
 
-/// Spikes lie so many spreads from the days around them.
+/// Distance of a spike from the days around it, in spreads.
 const SPIKE: f64 = 5.0;
-/// Drops are so many spreads of the increments.
+/// Size of a drop, in spreads of the increments.
 const DROP: f64 = 6.0;
-/// More drops than this are the series' way, and belong into its future.
+/// More drops than this are regular and part of the forecast.
 const MOST_RESETS: usize = 2;
 
 pub(super) fn prepare(kind: MetricKind, days: &[Point]) -> Prepared {
@@ -159,7 +158,7 @@ fn prepare_gauge(mut prepared: Prepared) -> Prepared {
     prepared
 }
 
-/// Where the level fell far and stayed there: the index of the first lower value, and by how much it fell.
+/// Lasting drops: the index of the first lower value, and the size.
 fn resets(points: &[Point]) -> Vec<(usize, f64)> {
     let rates: Vec<f64> = increments(points).map(|(gap, gain)| gain / gap).collect();
     let usual = median_of(&mut rates.clone());
@@ -196,7 +195,7 @@ impl Prepared {
     }
 
     fn shape(&self) -> Shape {
-        // A service that gains a percent a day is in its best year.
+        // One percent a day is a fast growth.
         let percent = match self.scale {
             Scale::Log { .. } => 0.01,
             Scale::Plain => {
@@ -214,13 +213,13 @@ impl Prepared {
                 widen_errors: true,
             },
             MetricKind::Period => Shape {
-                // How much is used wanders slowly; bursts are no new level.
+                // Usage changes slowly; bursts are no new level.
                 most_alpha: 0.2,
                 clip: 3.0,
                 // Half of the growth is left after 60 days.
                 damping: 0.988_514,
                 usual_drift: percent,
-                // Weekends are quieter, or busier, by about so much.
+                // A typical weekend effect.
                 unseen_week: 20.0 * percent,
                 widen_errors: self.scale == Scale::Plain,
             },
@@ -231,8 +230,7 @@ impl Prepared {
         self.scale != Scale::Plain
     }
 
-    /// As if nothing after the first `count` points were known. That a drop was closed is known, but not what
-    /// came after it.
+    /// The series up to its first `count` points, with drops still closed.
     pub(super) fn known_at(&self, count: usize) -> Prepared {
         Prepared {
             points: self.points[..count].to_vec(),
@@ -241,7 +239,7 @@ impl Prepared {
         }
     }
 
-    /// A point's value, as it is measured.
+    /// The measured value of a point.
     pub(super) fn value(&self, index: usize) -> f64 {
         self.measured(self.points[index].1)
     }
@@ -263,11 +261,11 @@ impl Prepared {
         random: &mut Random,
     ) -> Paths {
         let futures = fit.simulate(count, days, random);
-        let (share, most) = match self.scale {
+        let (factor, max) = match self.scale {
             Scale::Plain => (1.0, f64::INFINITY),
-            Scale::Log { .. } => (bias(fit, &self.points), self.most()),
+            Scale::Log { .. } => (bias(fit, &self.points), self.max_amount()),
         };
-        let measured = |value| (self.measured(value) * share).min(most);
+        let measured = |value| (self.measured(value) * factor).min(max);
         Paths {
             first: fit.last + 1,
             days,
@@ -275,14 +273,14 @@ impl Prepared {
         }
     }
 
-    /// The largest amount of a day that is simulated: half more than was ever seen. Errors of logarithms would now and
-    /// then add up to days that nobody ever had.
-    fn most(&self) -> f64 {
+    /// The largest simulated amount of a day: 1.5 times the largest one seen. Without it, errors of logarithms
+    /// sometimes add up to absurd amounts.
+    fn max_amount(&self) -> f64 {
         let amounts = self.points.iter().map(|(_, value)| self.measured(*value));
         1.5 * amounts.fold(0.0, f64::max)
     }
 
-    /// Moves the paths away from the middle one, or towards it.
+    /// Scales the distance of the paths from their median.
     pub(super) fn scale(&self, paths: &mut Paths, factor: f64) {
         match self.kind {
             MetricKind::Gauge | MetricKind::Rate => paths.scale_levels(factor),
@@ -297,25 +295,25 @@ impl Prepared {
     }
 }
 
-/// By what amounts are multiplied so that their mean is right.
+/// The factor that corrects the mean of amounts forecast in logarithms.
 ///
-/// Errors of logarithms weigh more upwards than downwards once they are amounts again, and those that a
-/// change of level made weigh too much. So the mean of what would have been forecast lately is brought to
-/// the mean of what came, as far as errors are large enough to matter.
+/// Transformed back, positive errors of logarithms weigh more than negative ones, and those of a change of level
+/// too much. The factor brings the mean of recent one-day forecasts to the mean of the actual amounts, to the
+/// degree that the errors are large.
 fn bias(fit: &Fit, points: &[Point]) -> f64 {
     let grown: Vec<f64> = fit.residuals.iter().map(|error| exp(*error)).collect();
     let smear = mean(&grown).max(1.0);
-    let (mut said, mut came, mut weight) = (0.0, 0.0, 1.0);
+    let (mut predicted_sum, mut actual_sum, mut weight) = (0.0, 0.0, 1.0);
     for (predicted, (_, value)) in fit.predicted.iter().zip(points.iter().skip(1)).rev() {
-        said += weight * exp(*predicted) * smear;
-        came += weight * exp(*value);
-        // Half as much two weeks before.
+        predicted_sum += weight * exp(*predicted) * smear;
+        actual_sum += weight * exp(*value);
+        // Half the weight two weeks earlier.
         weight *= 0.951_7;
     }
-    if said <= 0.0 || came <= 0.0 {
+    if predicted_sum <= 0.0 || actual_sum <= 0.0 {
         return 1.0;
     }
-    exp(ln(came / said) * (1.0 - 1.0 / smear)).clamp(1.0 / 3.0, 3.0)
+    exp(ln(actual_sum / predicted_sum) * (1.0 - 1.0 / smear)).clamp(1.0 / 3.0, 3.0)
 }
 
 #[cfg(test)]
@@ -323,7 +321,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_clean_up_is_closed_and_a_sawtooth_is_left() {
+    fn clean_up_is_closed_and_sawtooth_is_not() {
         let level = |day: i32| 100.0 + 2.0 * f64::from(day) + f64::from(day % 3);
         let cleaned: Vec<Point> = (0..60)
             .map(|day| {
@@ -348,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_never_go_where_a_series_cannot() {
+    fn paths_are_finite_and_not_negative() {
         let falling: Vec<Point> = (0..30).map(|day| (day, f64::from(30 - day))).collect();
         for kind in [MetricKind::Gauge, MetricKind::Period] {
             let prepared = prepare(kind, &falling);
@@ -364,7 +362,7 @@ mod tests {
     }
 
     #[test]
-    fn sums_are_those_of_the_days_between() {
+    fn sums_cover_the_days_between() {
         let paths = Paths {
             first: 10,
             days: 3,
@@ -378,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn an_amount_that_is_often_zero_is_modelled_by_itself() {
+    fn amounts_that_are_often_zero_are_not_logarithmic() {
         let amounts = |zeros: i32| -> Vec<Point> {
             (0..40)
                 .map(|day| (day, if day % 10 < zeros { 0.0 } else { 50.0 }))

@@ -1,16 +1,14 @@
-//! The chance in simulated paths: SplitMix64 (Steele, Lea and Flood 2014), seeded by a series' name.
+//! The random numbers of simulated paths: SplitMix64 (Steele, Lea and Flood 2014), seeded by a series' name.
 //!
-//! Eight lines that stay as they are: a generator from a crate may change its numbers with its version, and
-//! then every forecast would change without any data having changed.
+//! Not from a crate: a new version could change the numbers, and with them every forecast.
 
-/// A stream of numbers that its seed decides.
 #[derive(Clone, Debug)]
 pub(super) struct Random(u64);
 
 impl Random {
-    /// The stream of this name.
+    /// A generator seeded by `name`.
     pub(super) fn named(name: &str) -> Random {
-        // FNV-1a: the seeds of two names need only differ, SplitMix64 takes care of the rest.
+        // FNV-1a: different names need different seeds, nothing more.
         let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
         });
@@ -25,9 +23,9 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    /// Evenly from the numbers below `bound`; 0 if there is none.
+    /// A uniform number below `bound`; 0 if `bound` is 0.
     pub(super) fn below(&mut self, bound: usize) -> usize {
-        // The product's upper half; uneven by less than one in 10^15 for the few values a series has.
+        // The upper half of the product; its bias is below 10^-15 for such small bounds.
         ((u128::from(self.next()) * bound as u128) >> 64) as usize
     }
 }
@@ -36,7 +34,7 @@ impl Random {
 mod tests {
     use super::*;
 
-    /// Published for the seed 1234567.
+    /// The published values for the seed 1234567.
     #[test]
     fn it_is_splitmix64() {
         let mut random = Random(1_234_567);
@@ -52,14 +50,14 @@ mod tests {
     }
 
     #[test]
-    fn each_name_has_its_own_stream_and_always_the_same() {
+    fn name_determines_the_numbers() {
         let first = |name| Random::named(name).next();
         assert_eq!(first("a"), first("a"));
         assert_ne!(first("a"), first("b"));
     }
 
     #[test]
-    fn every_number_below_the_bound_comes_about_as_often() {
+    fn numbers_below_a_bound_are_uniform() {
         let mut random = Random::named("x");
         let mut counts = [0; 7];
         (0..7_000).for_each(|_| counts[random.below(7)] += 1);

@@ -1,9 +1,9 @@
-//! Statistics that a few wild values do not move.
+//! Robust statistics: a few outliers do not change them.
 
-/// How many median absolute deviations make a standard deviation of normal values.
+/// Standard deviation of normal values in median absolute deviations.
 const MAD_TO_SD: f64 = 1.4826;
 
-/// The value that `share` of the values lie below, between two values in proportion. 0 if there are none.
+/// The quantile `share`, interpolated between two values; 0 without values.
 ///
 /// Reorders `values`.
 pub(super) fn quantile_of(values: &mut [f64], share: f64) -> f64 {
@@ -18,18 +18,17 @@ pub(super) fn quantile_of(values: &mut [f64], share: f64) -> f64 {
     at + (next - at) * (place - below as f64)
 }
 
-/// The middle value; reorders `values`.
+/// The median; reorders `values`.
 pub(super) fn median_of(values: &mut [f64]) -> f64 {
     quantile_of(values, 0.5)
 }
 
-/// The middle value.
 pub(super) fn median(values: &[f64]) -> f64 {
     median_of(&mut values.to_vec())
 }
 
-/// The spread around the median, as a standard deviation: from the median absolute deviation, or where more
-/// than half of the values are the same, from the mean absolute one.
+/// The standard deviation estimated from the median absolute deviation, or from the mean absolute one if more than
+/// half of the values are equal.
 pub(super) fn spread(values: &[f64]) -> f64 {
     let middle = median(values);
     let mut deviations: Vec<f64> = values.iter().map(|value| (value - middle).abs()).collect();
@@ -39,7 +38,7 @@ pub(super) fn spread(values: &[f64]) -> f64 {
     }
 }
 
-/// The mean; 0 of nothing.
+/// The mean; 0 without values.
 pub(super) fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len().max(1) as f64
 }
@@ -50,8 +49,8 @@ pub(super) fn deviation(values: &[f64]) -> f64 {
     (squares / values.len().max(1) as f64).sqrt()
 }
 
-/// Which values are isolated spikes: further than `limit` spreads from the median of the seven around them
-/// (Hampel's filter), while both neighbours are not. The newest value is never one: nobody knows yet.
+/// Which values are isolated spikes: further than `limit` spreads from the median of the seven values around them
+/// (Hampel filter), unlike both neighbours. The newest value is never one, since its next neighbour is unknown.
 pub(super) fn spikes(values: &[f64], limit: f64) -> Vec<bool> {
     let all = spread(values);
     let far: Vec<bool> = (0..values.len())
@@ -90,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn quantiles_lie_between_the_values() {
+    fn quantiles_are_interpolated() {
         let mut values = [4.0, 1.0, 3.0, 2.0, 5.0];
         let quantiles = [0.0, 0.1, 0.5, 0.9, 1.0].map(|share| quantile_of(&mut values, share));
         assert_eq!(quantiles, [1.0, 1.4, 3.0, 4.6, 5.0]);
@@ -99,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn one_wild_value_moves_neither_spread_nor_slope() {
+    fn outlier_changes_neither_spread_nor_slope() {
         let calm: Vec<f64> = (0..20).map(|n| f64::from(n % 5)).collect();
         let mut wild = calm.clone();
         wild[7] = 1e9;
@@ -112,21 +111,21 @@ mod tests {
     }
 
     #[test]
-    fn a_spike_stands_alone_and_is_not_the_newest() {
+    fn spike_is_isolated_and_not_the_newest_value() {
         let mut values: Vec<f64> = (0..20).map(|n| 100.0 + f64::from(n % 3)).collect();
         values[9] = 400.0;
         values[19] = 400.0;
         let found = spikes(&values, 5.0);
         assert_eq!(found.iter().filter(|spike| **spike).count(), 1);
         assert!(found[9]);
-        // A step is none.
+        // A step is no spike.
         values[10..].fill(400.0);
         assert!(!spikes(&values, 5.0).contains(&true));
         assert!(!spikes(&[7.0; 9], 5.0).contains(&true));
     }
 
     #[test]
-    fn half_of_equal_values_still_have_a_spread() {
+    fn mostly_equal_values_have_a_spread() {
         assert_eq!(spread(&[5.0; 9]), 0.0);
         assert!(spread(&[5.0, 5.0, 5.0, 9.0]) > 0.0);
     }

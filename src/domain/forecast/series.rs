@@ -1,4 +1,4 @@
-//! What a forecast is made from: a series' daily values, and the request that is asked about it.
+//! The input of a forecast: daily values and a request.
 
 use chrono::{Datelike, NaiveDate};
 
@@ -24,23 +24,22 @@ pub fn day_date(day: DayNumber) -> NaiveDate {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct DailyValue {
     pub day: DayNumber,
-    /// The level at its end, the amount of it, or how slow it was.
+    /// Depends on the kind: the level at the end of the day, the amount of the day, or the rate.
     pub value: f64,
 }
 
 /// A series, in the order of its days.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DailySeries {
-    /// Its name, which also decides the chance in its simulated paths: same name, same data, same answer.
+    /// Also the seed of the simulation: the same name and data give the same forecast.
     pub name: String,
-    /// How its values are read: the level at the end of each day, the amount of each day, or how slow it was.
     pub kind: MetricKind,
-    /// One value a day, each day at most once; days without data are missing.
+    /// At most one value per day; days without data are missing.
     pub days: Vec<DailyValue>,
 }
 
 impl DailySeries {
-    /// The days that can be used: in order, each once (the later value counts), finite and not after `today`.
+    /// The finite values up to `today`, in order, the last one for each day.
     pub fn usable(&self, today: DayNumber) -> Vec<(DayNumber, f64)> {
         let mut days: Vec<(DayNumber, f64)> = Vec::with_capacity(self.days.len());
         for day in &self.days {
@@ -56,21 +55,21 @@ impl DailySeries {
     }
 }
 
-/// What is asked about a series.
+/// The forecast to make.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ForecastRequest {
-    /// The day that is under way.
+    /// The current day.
     pub today: DayNumber,
-    /// Which part of it is over, from 0 to 1. Only amounts need it: what the rest of the day will add.
+    /// The elapsed part of today, from 0 to 1; only for counters.
     pub elapsed: f64,
-    /// How many days to simulate from `today` on; answers about dates look ahead no further than they may.
+    /// Number of days to simulate, from today on.
     pub days: usize,
-    /// The values whose reaching is asked about: warning, critical, limit.
+    /// Usually warning, critical and limit.
     pub thresholds: Vec<f64>,
-    /// The first days of the billing periods, from the one under way to one that begins after the last
-    /// simulated day. Only for [`MetricKind::Period`].
+    /// The first days of the billing periods, from the current one to the first that begins after the last
+    /// simulated day; only for counters.
     pub periods: Vec<DayNumber>,
-    /// What was used in the period under way, where that is known better than the sum of its days.
+    /// The usage of the current period, if it is known better than from the sum of its days.
     pub used: Option<f64>,
 }
 

@@ -1,11 +1,9 @@
-//! The model under both gauges and counters: exponential smoothing with a drift, whose own past errors are
-//! its future ones.
+//! The model of both gauges and counters: exponential smoothing with drift, simulated with bootstrapped errors.
 //!
-//! A value is a level, plus the offset of its weekday, plus an error; the level moves by the drift every day
-//! and by a part `alpha` of the error. With `alpha` 0 that is a line with noise, with 1 a random walk; storage
-//! mostly is near 1, a temperature in between, and which it is the past errors decide. Futures are simulated:
-//! each path draws a level, a drift and an `alpha` from what is plausible, and week by week a week of past
-//! errors, so that bad days which come together stay together.
+//! A value is a level, plus the offset of its weekday, plus an error; each day the level moves by the drift and by
+//! a part `alpha` of the error. `alpha` 0 is a line with noise, 1 a random walk; the value with the smallest past
+//! errors is chosen. Each simulated path draws a level, a drift and an `alpha` from their uncertainty, and past
+//! errors in blocks of a week, so that clusters of bad days stay together.
 
 use std::f64::consts::SQRT_2;
 
@@ -16,21 +14,21 @@ use super::robust::{deviation, mean, median, median_of, slope, spread};
 /// A value on a day.
 pub(super) type Point = (i32, f64);
 
-/// In what series differ before anything is known of them.
+/// Prior assumptions about a kind of series.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Shape {
-    /// The largest part of an error that the level follows.
+    /// The largest `alpha`.
     pub most_alpha: f64,
-    /// Errors beyond so many spreads move the level no further.
+    /// Errors are clipped at this many spreads when they move the level.
     pub clip: f64,
-    /// What is left of the drift after a day.
+    /// Factor on the drift per day.
     pub damping: f64,
-    /// How large a drift may well be; one that is known less well than that is believed less.
+    /// The prior standard deviation of the drift, towards which uncertain drifts are shrunk.
     pub usual_drift: f64,
-    /// How much the level of a week may differ, as long as no two weeks have been seen.
+    /// Additional uncertainty of the level with less than two weeks of data.
     pub unseen_week: f64,
-    /// Whether errors drawn from a few weeks are made larger for it. Those of logarithms are not: as amounts
-    /// they would grow out of all proportion.
+    /// Whether errors from few weeks of data are scaled up. Errors of logarithms are not, since they would grow
+    /// exponentially.
     pub widen_errors: bool,
 }
 
@@ -40,32 +38,32 @@ pub(super) struct Fit {
     shape: Shape,
     /// The newest day.
     pub last: i32,
-    /// Where the level is on it, without the weekday.
+    /// The level on that day, without the weekday offset.
     pub level: f64,
     pub level_sd: f64,
     pub alpha: f64,
-    /// What the level gains in a day.
+    /// The increase of the level per day.
     pub drift: f64,
     pub drift_sd: f64,
-    /// What it gained in a day lately, and the share of paths that go on with that.
+    /// The recent drift, and the share of paths that continue with it.
     pub recent_drift: f64,
     pub recent_share: f64,
-    /// Offsets from the level, if the weekdays differ by more than chance; the first is Thursday's, as day 0 was.
+    /// Offsets of the weekdays from the level, if significant; the first is Thursday's, as of day 0.
     pub weekday: Option<[f64; 7]>,
-    /// Errors of forecasts for the next day, around zero.
+    /// Centred errors of the one-day forecasts.
     pub residuals: Vec<f64>,
-    /// What these forecasts were: of the second day to the last.
+    /// The one-day forecasts, of the second day to the last.
     pub predicted: Vec<f64>,
 }
 
 const ALPHAS: [f64; 9] = [0.02, 0.05, 0.1, 0.2, 0.3, 0.45, 0.6, 0.8, 1.0];
-/// How many days "lately" are.
+/// Days of the recent drift.
 const RECENT_DAYS: i32 = 14;
-/// How far, in squared errors, the drift of late must lie from the other until half of the paths take it.
+/// Squared distance of the recent drift, in standard errors, at which half of the paths take it.
 const RECENT_DOUBT: f64 = 6.0;
-/// No pace keeps better than to this part of itself, however steady it was.
+/// The smallest relative uncertainty of a drift.
 const STEADIEST: f64 = 0.05;
-/// Errors are drawn in runs of so many days.
+/// Days per block of drawn errors.
 const BLOCK: usize = 7;
 
 /// Fits the model to points in the order of their days.
@@ -78,9 +76,10 @@ pub(super) fn fit(points: &[Point], shape: Shape) -> Fit {
         .map(|(day, value)| (*day, value - offset(*day)))
         .collect();
     let pace = Pace::of(&plain, shape.usual_drift);
-    let limit = match shape.clip.is_finite() {
-        true => shape.clip * pace.spread,
-        false => f64::INFINITY,
+    let limit = if shape.clip.is_finite() {
+        shape.clip * pace.spread
+    } else {
+        f64::INFINITY
     };
 
     let mut run = Run::default();
@@ -92,7 +91,7 @@ pub(super) fn fit(points: &[Point], shape: Shape) -> Fit {
         let (drift, _) = pace.at(alpha);
         let candidate = Run::new(&plain, alpha, drift, limit);
         let cost: f64 = candidate.errors.iter().map(|error| error.abs()).sum();
-        // The smallest alpha among equals: a calm series needs no following.
+        // The smallest of equally good values.
         if cost < least * 0.999 {
             (run, least) = (candidate, cost);
         }
@@ -100,7 +99,7 @@ pub(super) fn fit(points: &[Point], shape: Shape) -> Fit {
     let alpha = run.alpha;
     let (drift, drift_sd) = pace.at(alpha);
     let (recent_drift, recent_share) = recently(&plain, &pace, alpha, drift, shape.usual_drift);
-    // Even a level that never moved is only known from so many days.
+    // The uncertainty of a constant level decreases with the number of days.
     let count = plain.len().max(1) as f64;
     let known = (alpha / (2.0 - alpha)).max(1.0 / count).sqrt() * (1.0 - alpha);
     let level_sd = deviation(&run.errors) * known;
@@ -133,8 +132,8 @@ pub(super) fn fit(points: &[Point], shape: Shape) -> Fit {
     }
 }
 
-/// The drift of the last two weeks, and how far to believe that it goes on: not at all unless it stands out
-/// from the other by more than its error.
+/// The drift of the last two weeks and the share of paths that continue with it, which is 0 unless it differs from
+/// the long-term drift by more than its standard error.
 fn recently(points: &[Point], pace: &Pace, alpha: f64, drift: f64, usual: f64) -> (f64, f64) {
     let last = points.last().map_or(0, |(day, _)| *day);
     let from = points.partition_point(|(day, _)| *day < last - RECENT_DAYS);
@@ -142,7 +141,7 @@ fn recently(points: &[Point], pace: &Pace, alpha: f64, drift: f64, usual: f64) -
     if recent.len() < BLOCK || points.len() < 3 * BLOCK {
         return (drift, 0.0);
     }
-    // Its noise is that of all days; two weeks tell too little about it.
+    // Two weeks are too short to estimate the noise.
     let lately = Pace {
         noise: pace.noise,
         ..Pace::of(recent, usual)
@@ -150,21 +149,22 @@ fn recently(points: &[Point], pace: &Pace, alpha: f64, drift: f64, usual: f64) -
     let (lately, sd) = lately.at(alpha);
     let apart = (lately - drift) / sd.max(f64::MIN_POSITIVE);
     let square = apart * apart;
-    match square >= 1.0 {
-        true => (lately, square / (square + RECENT_DOUBT)),
-        false => (drift, 0.0),
+    if square >= 1.0 {
+        (lately, square / (square + RECENT_DOUBT))
+    } else {
+        (drift, 0.0)
     }
 }
 
-/// What a series gains in a day, seen in two ways.
+/// Two estimates of the increase per day.
 struct Pace {
     /// The slope of a line through the points.
     line: f64,
-    /// The mean of what one day adds.
+    /// The mean increase per day.
     rate: f64,
-    /// How much one day differs from what it usually adds.
+    /// The standard deviation of the increase per day.
     noise: f64,
-    /// The same, as far as a day's own error makes it: a day differs from the next by the errors of both.
+    /// The spread of a single day's error; an increment contains two.
     spread: f64,
     count: f64,
     usual: f64,
@@ -179,7 +179,7 @@ impl Pace {
         let (mut days, mut sum) = (0.0, 0.0);
         for ((gap, _), rate) in increments(points).zip(&rates) {
             days += gap;
-            // No single day counts for more than eight spreads.
+            // Increments are clipped at eight spreads.
             sum += gap * within(*rate, least, most);
         }
         let noise: Vec<f64> = increments(points)
@@ -195,23 +195,22 @@ impl Pace {
         }
     }
 
-    /// The drift of a level that follows a part `alpha` of the errors, and how well it is known.
+    /// The drift for a given `alpha`, and its standard error.
     fn at(&self, alpha: f64) -> (f64, f64) {
-        // Around a line the increments of neighbours cancel, and its slope is best; in a walk all pairs of
-        // points share their errors, and the increments are best.
+        // For a line with noise the slope is the better estimate, for a random walk the mean increment.
         let drift = (1.0 - alpha) * self.line + alpha * self.rate;
-        // An increment is an error less the part of the one before that the level did not follow.
+        // An increment is an error less the part of the previous error that the level did not follow.
         let noise = self.noise / (1.0 + (1.0 - alpha) * (1.0 - alpha)).sqrt();
         let n = self.count;
         let sd = noise * (alpha * alpha / n + (1.0 - alpha) * 12.0 / (n * n * n)).sqrt();
-        // Seen in the light of how large drifts usually are.
+        // Shrink towards zero by the prior.
         let (known, usual) = (sd * sd, self.usual * self.usual);
         let share = usual / (usual + known).max(f64::MIN_POSITIVE);
         (drift * share, (known * share).sqrt())
     }
 }
 
-/// The standard deviation, no value counting for more than four spreads.
+/// The standard deviation, with values clipped at four spreads.
 fn calm_deviation(mut values: Vec<f64>) -> f64 {
     let limit = 4.0 * spread(&values);
     values
@@ -220,12 +219,12 @@ fn calm_deviation(mut values: Vec<f64>) -> f64 {
     deviation(&values)
 }
 
-/// As `clamp`, for edges that may be no numbers: sums of huge values are none.
+/// As `clamp`, but accepts NaN bounds, which sums of huge values produce.
 fn within(value: f64, least: f64, most: f64) -> f64 {
     value.max(least).min(most)
 }
 
-/// From each point to the next: how many days, and how much more.
+/// From each point to the next: days and increase.
 pub(super) fn increments(points: &[Point]) -> impl Iterator<Item = (f64, f64)> + '_ {
     let increment = |pair: &[Point]| (f64::from(pair[1].0 - pair[0].0), pair[1].1 - pair[0].1);
     points.windows(2).map(increment)
@@ -245,7 +244,7 @@ impl Run {
         let Some((first, rest)) = points.split_first() else {
             return Run::default();
         };
-        // The level on the first day, as the first week sees it.
+        // The level on the first day, estimated from the first week.
         let week = points.iter().take(BLOCK);
         let mut start: Vec<f64> = week
             .map(|(day, value)| value - drift * f64::from(day - first.0))
@@ -261,13 +260,14 @@ impl Run {
             level += drift * gap;
             let error = value - level;
             predicted.push(level);
-            // After a gap the level is less known: the error is larger, and more of it is news.
-            let (share, size) = match gap > 1.0 {
-                true => (
+            // After a gap the level is less certain: the error is larger, and the level follows more of it.
+            let (share, size) = if gap > 1.0 {
+                (
                     gap / (gap - 1.0 + 1.0 / alpha),
                     (1.0 + (gap - 1.0) * alpha * alpha).sqrt(),
-                ),
-                false => (alpha, 1.0),
+                )
+            } else {
+                (alpha, 1.0)
             };
             errors.push(error / size);
             level += share * within(error, -limit, limit);
@@ -285,7 +285,7 @@ fn weekday_of(day: i32) -> usize {
     day.rem_euclid(7) as usize
 }
 
-/// How far each weekday lies from its week, if there are three weeks to see it in and it is more than chance.
+/// The offset of each weekday from its week, if there are three weeks of data and the offsets are significant.
 fn weekday_offsets(points: &[Point]) -> Option<[f64; 7]> {
     let points = &points[points.len().saturating_sub(8 * BLOCK)..];
     if points.last()?.0 - points.first()?.0 + 1 < 21 {
@@ -293,7 +293,7 @@ fn weekday_offsets(points: &[Point]) -> Option<[f64; 7]> {
     }
     let mut by_weekday: [Vec<f64>; 7] = Default::default();
     for (index, (day, value)) in points.iter().enumerate() {
-        // The week around it; at the ends, the nearest whole week.
+        // The week around the day; at the ends, the nearest whole week.
         let from = index
             .saturating_sub(3)
             .min(points.len().saturating_sub(BLOCK));
@@ -313,18 +313,18 @@ fn weekday_offsets(points: &[Point]) -> Option<[f64; 7]> {
     for (offset, values) in offsets.iter_mut().zip(&by_weekday) {
         let middle = median(values);
         inside.extend(values.iter().map(|value| value - middle));
-        // A little less than seen: the first weeks tell least.
+        // Shrunk, more so with few weeks.
         let count = values.len() as f64;
         *offset = middle * count / (count + 1.0);
     }
     let centre = mean(&offsets);
     offsets.iter_mut().for_each(|offset| *offset -= centre);
-    // Medians of pure noise differ by about 1.25 of its spread over the root of their number.
+    // The standard error of a median is about 1.25 spreads over the root of the count.
     let chance = 1.25 * spread(&inside) / weeks.sqrt();
     (deviation(&offsets) > 1.5 * chance).then_some(offsets)
 }
 
-/// Simulated values of the days after the newest, path after path.
+/// Simulated values of the days after the last, path by path.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Futures {
     pub days: usize,
@@ -332,15 +332,15 @@ pub(super) struct Futures {
 }
 
 impl Fit {
-    /// Draws `count` futures of `days` days.
+    /// Simulates `count` paths of `days` days.
     pub(super) fn simulate(&self, count: usize, days: usize, random: &mut Random) -> Futures {
         let length = self.residuals.len();
         let block = BLOCK.min(length);
-        // A sample of few weeks is narrower than what it was drawn from.
+        // Errors of few weeks underestimate the spread.
         let blocks = length as f64 / BLOCK as f64;
         let widen = ((blocks + 1.0) / (blocks - 1.0).max(0.5)).sqrt().min(1.6);
         let widen_errors = if self.shape.widen_errors { widen } else { 1.0 };
-        // So well is alpha known from so many errors.
+        // The standard error of alpha.
         let alpha_sd = 1.0 / ((length + 1) as f64).sqrt();
         let levels = spread_normals(count, random);
         let drifts = spread_normals(count, random);
@@ -350,9 +350,10 @@ impl Fit {
         let with_recent = (self.recent_share * count as f64).round() as usize;
         let mut values = Vec::with_capacity(count * days);
         for path in 0..count {
-            let centre = match turns[path] < with_recent {
-                true => self.recent_drift,
-                false => self.drift,
+            let centre = if turns[path] < with_recent {
+                self.recent_drift
+            } else {
+                self.drift
             };
             let mut drift = centre + drifts[path] * self.drift_sd * widen;
             let mut level = self.level + levels[path] * self.level_sd * widen;
@@ -383,8 +384,8 @@ impl Fit {
     }
 }
 
-/// `count` values of the standard normal distribution, one from each part of equal probability, in random
-/// order: fewer paths are needed than if they were drawn.
+/// A stratified sample of the standard normal distribution in random order, which needs fewer paths than random
+/// draws.
 fn spread_normals(count: usize, random: &mut Random) -> Vec<f64> {
     let part = |index: usize| normal_quantile((index as f64 + 0.5) / count as f64);
     shuffled(count, random).into_iter().map(part).collect()
@@ -427,7 +428,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_is_not_followed_and_a_walk_is() {
+    fn line_has_small_alpha_and_walk_a_large_one() {
         let line = fit(
             &points(|day, noise| 3.0 * f64::from(day) + 2.0 * noise),
             PLAIN,
@@ -448,7 +449,7 @@ mod tests {
     }
 
     #[test]
-    fn weekdays_are_seen_where_they_differ_and_only_there() {
+    fn weekday_offsets_are_found_only_if_significant() {
         let week = fit(
             &points(|day, noise| if day % 7 < 2 { noise } else { 10.0 + noise }),
             PLAIN,
@@ -459,7 +460,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_pace_is_taken_by_some_of_the_paths() {
+    fn some_paths_continue_with_the_recent_drift() {
         let bent = fit(
             &points(|day, noise| f64::from(day + 4 * (day - 45).max(0)) + noise),
             PLAIN,
@@ -473,7 +474,7 @@ mod tests {
     }
 
     #[test]
-    fn gaps_are_no_jumps() {
+    fn gaps_do_not_change_the_fit() {
         let all = points(|day, noise| 2.0 * f64::from(day) + noise);
         let some: Vec<Point> = all
             .iter()
@@ -486,7 +487,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_go_on_from_the_level_with_the_drift() {
+    fn paths_start_at_the_level_and_follow_the_drift() {
         let fit = fit(&points(|day, noise| 2.0 * f64::from(day) + noise), PLAIN);
         let futures = fit.simulate(200, 10, &mut Random::named("x"));
         assert_eq!(futures.values.len(), 2_000);
@@ -496,7 +497,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_and_nearly_nothing_are_fitted_too() {
+    fn short_series_are_fitted() {
         for count in 0..9 {
             let fit = fit(&points(|_, _| 5.0)[..count], PLAIN);
             let values = fit.simulate(3, 2, &mut Random::named("x")).values;

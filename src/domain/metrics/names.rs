@@ -1,12 +1,11 @@
-//! The closed sets of the application's infrastructure tables: which service, which metric, how urgent a
-//! recommendation is and where it stands. Their names are the application's, on both engines and in every
-//! answer.
+//! The closed sets of the application's infrastructure tables: services, metrics, priorities and statuses. The names
+//! are the application's, in both engines and in every answer.
 
 use crate::domain::named::named;
 
 named! {
-    /// A service that is monitored. The names are those of the application, which outlived what they were
-    /// given for: VERCEL_KV is a key-value store at Upstash today, VERCEL_POSTGRES a database at Neon.
+    /// A monitored service. The names are the application's historical ones: VERCEL_KV is a key-value store at
+    /// Upstash today, VERCEL_POSTGRES a database at Neon.
     Service, "service" {
         VercelKv = "VERCEL_KV",
         VercelPostgres = "VERCEL_POSTGRES",
@@ -26,7 +25,7 @@ named! {
 }
 
 named! {
-    /// What is measured, with its unit in the name.
+    /// A measured quantity, with its unit in the name.
     Metric, "metric" {
         /// Megabytes stored (10^6 bytes).
         StorageMb = "STORAGE_MB",
@@ -75,18 +74,16 @@ named! {
 }
 
 named! {
-    /// Where a recommendation stands.
+    /// The status of a recommendation.
     Status, "status" {
-        /// Nobody has looked at it.
+        /// Not reviewed yet.
         Pending = "PENDING",
-        /// Somebody has looked at it.
         Reviewed = "REVIEWED",
-        /// It shall be done; its figures are frozen.
+        /// Its figures are frozen.
         Approved = "APPROVED",
         Implemented = "IMPLEMENTED",
-        /// It shall not be done.
         Dismissed = "DISMISSED",
-        /// Its reason is gone.
+        /// Its reason no longer holds.
         Expired = "EXPIRED",
     }
 }
@@ -97,7 +94,7 @@ mod tests {
     use crate::domain::named::Named;
 
     #[test]
-    fn every_name_is_read_back_and_others_are_refused_with_what_there_is() {
+    fn names_round_trip_and_unknown_names_list_the_known_ones() {
         for service in Service::ALL {
             assert_eq!(service.as_str().parse(), Ok(*service));
         }

@@ -1,206 +1,229 @@
-//! What `recommend backtest` answers.
+//! The answer of `recommend backtest`.
 
 use serde::Serialize;
 
 use crate::domain::forecast::backtest::{Scores, Trial, Trials};
 use crate::domain::forecast::day_date;
-use crate::domain::forecast::score::Reliability;
+use crate::domain::forecast::score::{Coverage, Reliability};
+use crate::domain::format::{DASH, percent};
 use crate::domain::metrics::names::MetricKind;
 use crate::output::Answer;
-use crate::output::table::{Side, amount, layout};
+use crate::output::columns::{self, Cell, Column};
 
-/// Forecasts of the past of several series.
+/// Backtests of several series.
 #[derive(Debug)]
 pub struct Backtest {
     pub tested: Vec<Tested>,
+    /// Whether the table has all columns.
+    pub wide: bool,
 }
 
-/// Forecasts of the past of one series.
+/// The backtest of one series.
 #[derive(Debug)]
 pub struct Tested {
     pub name: String,
     pub kind: MetricKind,
-    /// How many days there are of it.
+    /// Days of data.
     pub days: usize,
     pub horizons: Vec<Trials>,
 }
 
-const UNKNOWN: &str = "-";
+/// A line of the table: one series and horizon.
+struct Line<'a> {
+    tested: &'a Tested,
+    trials: &'a Trials,
+    scores: Option<Scores>,
+}
 
 impl Backtest {
     fn trials(&self) -> impl Iterator<Item = &Trial> {
         let horizons = self.tested.iter().flat_map(|tested| &tested.horizons);
         horizons.flat_map(|horizon| &horizon.trials)
     }
+
+    fn lines(&self) -> Vec<Line<'_>> {
+        let mut lines = Vec::new();
+        for tested in &self.tested {
+            for trials in &tested.horizons {
+                let scores = Scores::of(&trials.trials);
+                lines.push(Line {
+                    tested,
+                    trials,
+                    scores,
+                });
+            }
+        }
+        lines
+    }
+
+    fn columns(&self) -> Vec<Column<'_, Line<'_>>> {
+        type Get = fn(&Scores) -> Option<f64>;
+        let score = |header, cell: fn(f64) -> Cell, get: Get| {
+            Column::right(header, "", move |line: &Line<'_>| {
+                Cell::or_missing(line.scores.as_ref().and_then(get), cell)
+            })
+        };
+        let share = |header, get: Get| score(header, |share| Cell::Percent(share * 100.0), get);
+        let value = |header, get: Get| score(header, Cell::Number, get);
+        let brier = |header, get: Get| score(header, |brier| Cell::text(brier_text(brier)), get);
+        // The columns of the narrow table are marked true.
+        let columns = [
+            (
+                true,
+                Column::left("SERIES", "", |it: &Line<'_>| Cell::text(&it.tested.name)),
+            ),
+            (
+                false,
+                Column::left("KIND", "", |it: &Line<'_>| Cell::text(it.tested.kind)),
+            ),
+            (
+                true,
+                Column::right("DAYS", "", |it: &Line<'_>| Cell::count(it.trials.horizon)),
+            ),
+            (
+                true,
+                Column::right("N", "", |it: &Line<'_>| Cell::count(it.trials.trials.len())),
+            ),
+            (
+                false,
+                Column::right("REFUSED", "", |it: &Line<'_>| {
+                    Cell::count(it.trials.refused)
+                }),
+            ),
+            (false, share("50%", |it| Some(it.coverage.band_50))),
+            (true, share("80%", |it| Some(it.coverage.band_80))),
+            (false, share("95%", |it| Some(it.coverage.band_95))),
+            (true, value("ERROR", |it| Some(it.median_error))),
+            (
+                true,
+                value("BASE", |it| {
+                    it.pro_rata_median_error
+                        .or(Some(it.first_last_median_error))
+                }),
+            ),
+            (false, value("LAST", |it| Some(it.last_median_error))),
+            (
+                false,
+                value("FIRST-LAST", |it| Some(it.first_last_median_error)),
+            ),
+            (false, value("PRO RATA", |it| it.pro_rata_median_error)),
+            (true, value("WINKLER", |it| Some(it.winkler))),
+            (true, value("BASE", |it| Some(it.baseline_winkler))),
+            (
+                false,
+                value("BASE BAND", |it| Some(it.baseline_band_winkler)),
+            ),
+            (true, brier("BRIER", |it| it.brier)),
+            (true, brier("BASE", |it| it.baseline_brier)),
+        ];
+        let shown = columns
+            .into_iter()
+            .filter(|(narrow, _)| self.wide || *narrow);
+        shown.map(|(_, column)| column).collect()
+    }
 }
 
-fn percent(share: f64) -> String {
-    format!("{:.0}%", share * 100.0)
-}
-
-fn score(brier: Option<f64>) -> String {
-    brier.map_or_else(|| UNKNOWN.to_owned(), |brier| format!("{brier:.3}"))
+fn brier_text(brier: f64) -> String {
+    format!("{brier:.3}")
 }
 
 impl Answer for Backtest {
-    fn table(&self, _width: Option<usize>) -> String {
-        let columns = [
-            ("SERIES", Side::Left),
-            ("KIND", Side::Left),
-            ("DAYS", Side::Right),
-            ("N", Side::Right),
-            ("REFUSED", Side::Right),
-            ("50%", Side::Right),
-            ("80%", Side::Right),
-            ("95%", Side::Right),
-            ("ERROR", Side::Right),
-            ("LAST", Side::Right),
-            ("FIRST-LAST", Side::Right),
-            ("PRO RATA", Side::Right),
-            ("WINKLER", Side::Right),
-            ("RULE", Side::Right),
-            ("RULE BAND", Side::Right),
-            ("BRIER", Side::Right),
-            ("RULE", Side::Right),
-        ];
-        let rows = self.tested.iter().flat_map(|tested| {
-            tested.horizons.iter().map(move |horizon| {
-                let mut row = vec![
-                    tested.name.clone(),
-                    tested.kind.to_string(),
-                    horizon.horizon.to_string(),
-                    horizon.trials.len().to_string(),
-                    horizon.refused.to_string(),
-                ];
-                match Scores::of(&horizon.trials) {
-                    Some(scores) => row.extend(numbers(&scores)),
-                    None => row.resize(columns.len(), UNKNOWN.to_owned()),
-                }
-                row
-            })
-        });
-        let mut text = layout(&columns, rows);
+    fn table(&self, width: Option<usize>) -> String {
+        let mut text = columns::table(&self.columns(), &self.lines(), width);
         if let Some(all) = Scores::of(self.trials()) {
-            let [half, most, nearly_all] = all.coverage.map(percent);
+            let Coverage {
+                band_50,
+                band_80,
+                band_95,
+            } = all.coverage;
+            let [half, most, nearly_all] =
+                [band_50, band_80, band_95].map(|it| percent(it * 100.0));
+            let brier = |score: Option<f64>| score.map_or_else(|| DASH.to_owned(), brier_text);
             text.push_str(&format!(
-                "\nall {}: {half}, {most} and {nearly_all} in the bands; BRIER {}, the rules' {}\n\n",
+                "\nall {}: {half}, {most} and {nearly_all} of outcomes in the 50%, 80% and 95% bands; Brier {}, baseline {}\n\n",
                 all.forecasts,
-                score(all.brier),
-                score(all.peer_brier)
+                brier(all.brier),
+                brier(all.baseline_brier)
             ));
-            text.push_str(&reliability(&all.reliability));
+            text.push_str(&reliability_table(&all.reliability));
         }
         text
     }
 
     fn json(&self) -> impl Serialize {
-        let all = Scores::of(self.trials());
+        let horizon = |trials: &Trials| HorizonJson {
+            days: trials.horizon,
+            forecasts: trials.trials.len(),
+            refused: trials.refused,
+            scores: Scores::of(&trials.trials),
+        };
+        let series = self.tested.iter().map(|tested| TestedJson {
+            name: &tested.name,
+            kind: tested.kind,
+            days: tested.days,
+            horizons: tested.horizons.iter().map(horizon).collect(),
+        });
         Json {
-            series: self.tested.iter().map(TestedJson::new).collect(),
-            // Errors of different series cannot be added up; shares can.
-            all: all.map(|scores| AllJson {
+            series: series.collect(),
+            // Errors of different series have different units; shares can be pooled.
+            all: Scores::of(self.trials()).map(|scores| AllJson {
                 forecasts: scores.forecasts,
-                coverage: scores.coverage.into(),
+                coverage: scores.coverage,
                 brier: scores.brier,
-                rule_brier: scores.peer_brier,
-                reliability: scores
-                    .reliability
-                    .iter()
-                    .map(ReliabilityJson::from)
-                    .collect(),
+                baseline_brier: scores.baseline_brier,
+                reliability: scores.reliability,
             }),
         }
     }
 
     fn csv(&self) -> Vec<Vec<String>> {
-        let header = [
-            "series",
-            "kind",
-            "horizon",
-            "origin",
-            "actual",
-            "p2_5",
-            "p10",
-            "p25",
-            "p50",
-            "p75",
-            "p90",
-            "p97_5",
-            "last",
-            "first_last",
-            "pro_rata",
+        type Row<'a> = (&'a Tested, &'a Trial);
+        let value = |name, get: fn(&Trial) -> f64| {
+            Column::csv_only(name, move |(_, trial): &Row<'_>| Cell::Number(get(trial)))
+        };
+        let columns = [
+            Column::csv_only("series", |(tested, _): &Row<'_>| Cell::text(&tested.name)),
+            Column::csv_only("kind", |(tested, _): &Row<'_>| Cell::text(tested.kind)),
+            Column::csv_only("horizon", |(_, trial): &Row<'_>| Cell::count(trial.horizon)),
+            Column::csv_only("origin", |(_, trial): &Row<'_>| {
+                Cell::text(day_date(trial.origin))
+            }),
+            value("actual", |it| it.actual),
+            value("p2_5", |it| it.bands[2].low),
+            value("p10", |it| it.bands[1].low),
+            value("p25", |it| it.bands[0].low),
+            value("p50", |it| it.median),
+            value("p75", |it| it.bands[0].high),
+            value("p90", |it| it.bands[1].high),
+            value("p97_5", |it| it.bands[2].high),
+            value("last", |it| it.baselines.last),
+            value("first_last", |it| it.baselines.first_last),
+            Column::csv_only("pro_rata", |(_, trial): &Row<'_>| {
+                Cell::or_missing(trial.baselines.pro_rata, Cell::Number)
+            }),
         ];
         let rows = self.tested.iter().flat_map(|tested| {
             let trials = tested.horizons.iter().flat_map(|horizon| &horizon.trials);
-            trials.map(|trial| {
-                let [half, most, nearly_all] = trial.bands;
-                let mut row = vec![
-                    tested.name.clone(),
-                    tested.kind.to_string(),
-                    trial.horizon.to_string(),
-                    day_date(trial.origin).to_string(),
-                ];
-                let values = [
-                    trial.actual,
-                    nearly_all.low,
-                    most.low,
-                    half.low,
-                    trial.middle,
-                    half.high,
-                    most.high,
-                    nearly_all.high,
-                    trial.peers.last,
-                    trial.peers.first_last,
-                ];
-                row.extend(values.map(|value| value.to_string()));
-                row.push(
-                    trial
-                        .peers
-                        .pro_rata
-                        .map_or_else(String::new, |value| value.to_string()),
-                );
-                row
-            })
+            trials.map(move |trial| (tested, trial))
         });
-        std::iter::once(header.map(str::to_owned).to_vec())
-            .chain(rows)
-            .collect()
+        columns::csv(&columns, &rows.collect::<Vec<Row<'_>>>())
     }
 }
 
-fn numbers(scores: &Scores) -> Vec<String> {
-    let known = |value: Option<f64>| value.map_or_else(|| UNKNOWN.to_owned(), amount);
-    let mut cells = scores.coverage.map(percent).to_vec();
-    cells.extend([
-        amount(scores.error),
-        amount(scores.last_error),
-        amount(scores.first_last_error),
-        known(scores.pro_rata_error),
-        amount(scores.winkler),
-        amount(scores.peer_winkler),
-        amount(scores.peer_band_winkler),
-        score(scores.brier),
-        score(scores.peer_brier),
-    ]);
-    cells
-}
-
-fn reliability(fifths: &[Reliability]) -> String {
+fn reliability_table(bins: &[Reliability]) -> String {
+    type Bin = Reliability;
+    let share = |share: f64| Cell::Percent(share * 100.0);
+    let range = |bin: &Bin| {
+        let [from, to] = [bin.from, bin.to].map(|share| percent(share * 100.0));
+        Cell::text(format!("{from} to {to}"))
+    };
     let columns = [
-        ("CHANCE SAID", Side::Left),
-        ("LIMITS", Side::Right),
-        ("ON AVERAGE", Side::Right),
-        ("REACHED", Side::Right),
+        Column::left("FORECAST", "", range),
+        Column::right("LIMITS", "", |bin: &Bin| Cell::count(bin.limits)),
+        Column::right("MEAN FORECAST", "", move |bin: &Bin| share(bin.mean_chance)),
+        Column::right("REACHED", "", move |bin: &Bin| share(bin.reached)),
     ];
-    let rows = fifths.iter().map(|fifth| {
-        vec![
-            format!("{} to {}", percent(fifth.from), percent(fifth.to)),
-            fifth.forecasts.to_string(),
-            percent(fifth.chance),
-            percent(fifth.happened),
-        ]
-    });
-    layout(&columns, rows)
+    columns::table(&columns, bins, None)
 }
 
 #[derive(Serialize)]
@@ -222,101 +245,14 @@ struct HorizonJson {
     days: u32,
     forecasts: usize,
     refused: usize,
-    scores: Option<ScoresJson>,
-}
-
-#[derive(Serialize)]
-struct CoverageJson {
-    band_50: f64,
-    band_80: f64,
-    band_95: f64,
-}
-
-impl From<[f64; 3]> for CoverageJson {
-    fn from([band_50, band_80, band_95]: [f64; 3]) -> CoverageJson {
-        CoverageJson {
-            band_50,
-            band_80,
-            band_95,
-        }
-    }
-}
-
-/// The rule is the usual rule of thumb: first-last for levels, pro rata for amounts.
-#[derive(Serialize)]
-struct ScoresJson {
-    coverage: CoverageJson,
-    median_error: f64,
-    last_median_error: f64,
-    first_last_median_error: f64,
-    pro_rata_median_error: Option<f64>,
-    winkler: f64,
-    rule_winkler: f64,
-    rule_band_winkler: f64,
-    brier: Option<f64>,
-    rule_brier: Option<f64>,
-    reliability: Vec<ReliabilityJson>,
+    scores: Option<Scores>,
 }
 
 #[derive(Serialize)]
 struct AllJson {
     forecasts: usize,
-    coverage: CoverageJson,
+    coverage: Coverage,
     brier: Option<f64>,
-    rule_brier: Option<f64>,
-    reliability: Vec<ReliabilityJson>,
-}
-
-#[derive(Serialize)]
-struct ReliabilityJson {
-    from: f64,
-    to: f64,
-    limits: usize,
-    mean_chance: f64,
-    reached: f64,
-}
-
-impl From<&Reliability> for ReliabilityJson {
-    fn from(fifth: &Reliability) -> ReliabilityJson {
-        ReliabilityJson {
-            from: fifth.from,
-            to: fifth.to,
-            limits: fifth.forecasts,
-            mean_chance: fifth.chance,
-            reached: fifth.happened,
-        }
-    }
-}
-
-impl<'a> TestedJson<'a> {
-    fn new(tested: &'a Tested) -> TestedJson<'a> {
-        let horizon = |horizon: &Trials| HorizonJson {
-            days: horizon.horizon,
-            forecasts: horizon.trials.len(),
-            refused: horizon.refused,
-            scores: Scores::of(&horizon.trials).map(|scores| ScoresJson {
-                coverage: scores.coverage.into(),
-                median_error: scores.error,
-                last_median_error: scores.last_error,
-                first_last_median_error: scores.first_last_error,
-                pro_rata_median_error: scores.pro_rata_error,
-                winkler: scores.winkler,
-                rule_winkler: scores.peer_winkler,
-                rule_band_winkler: scores.peer_band_winkler,
-                brier: scores.brier,
-                rule_brier: scores.peer_brier,
-                reliability: scores
-                    .reliability
-                    .iter()
-                    .map(ReliabilityJson::from)
-                    .collect(),
-            }),
-        };
-        TestedJson {
-            name: &tested.name,
-            kind: tested.kind,
-            days: tested.days,
-            horizons: tested.horizons.iter().map(horizon).collect(),
-        }
-    }
+    baseline_brier: Option<f64>,
+    reliability: Vec<Reliability>,
 }
