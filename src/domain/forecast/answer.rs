@@ -562,5 +562,5 @@ mod tests {
         assert_eq!(bits, BITS, "{bits:#x}");
     }
 
-    const BITS: u64 = 0xe8ee_04d5_91fe_092e;
+    const BITS: u64 = 0x808b_323e_e2d1_cab4;
 }

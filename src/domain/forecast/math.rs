@@ -87,9 +87,9 @@ mod tests {
     }
 
     const BITS: [u64; 4] = [
-        0x4005_bf0a_8b14_5763,
-        0x3fe7_b4c8_69c3_7bfc,
-        0x4002_6bb1_bbb5_5515,
+        0x4005_bf0a_8b14_576a,
+        0x3fe7_b4c8_69c3_7c05,
+        0x4002_6bb1_bbb5_5516,
         0x3ff4_813c_3681_e9f4,
     ];
 

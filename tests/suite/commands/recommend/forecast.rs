@@ -39,20 +39,20 @@ fn json(db: &TestDatabase, arguments: &[&str]) -> Value {
 }
 
 #[rstest]
-fn every_metric_has_a_line(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn every_series_is_listed(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     put_example(&db);
     assert_snapshot!(db.usagectl(["recommend", "forecast"]).run().snapshot(), @"
-        SERVICE           METRIC                NOW   LIMIT  OF LIMIT  DAYS TO LIMIT  7 D  30 D  90 D  THIS PERIOD
-        AI_OPENAI         COST_USD             41.3       -         -  -                -     -     -  41.8 (41.6 to 41.9)           no limit is known
-        VERCEL_BANDWIDTH  BANDWIDTH_GB        582.3     600       97%  28 (26 to 57)   0%   53%     -  589.6 (588.5 to 590.8)
-        VERCEL_BUILD      BUILD_MINUTES       1,936       -         -  -                -     -     -  1,958 (1,948 to 1,970)        no limit is known
-        VERCEL_FUNCTIONS  INVOCATIONS       791,941       -         -  -                -     -     -  801,762 (800,557 to 802,705)  no limit is known
-        VERCEL_KV         COMMANDS_PER_DAY    5,887  10,000       59%  24 (11 to 39)   6%   72%     -  8,726 (8,477 to 8,927)
-        VERCEL_KV         STORAGE_MB          228.4     256       89%  21 (19 to 23)   0%  100%  100%  -
-        VERCEL_POSTGRES   CONNECTIONS            11       -         -  -                -     -     -  -                             no limit is known
-        VERCEL_POSTGRES   LATENCY_MS           4.52       5       90%  -                -     -     -  -                             p95 of 28 days, worst 5.98, over on 9
-        VERCEL_POSTGRES   STORAGE_MB            195       -         -  -                -     -     -  -                             no limit is known
+        SERVICE           METRIC                 NOW   LIMIT   USED  DAYS TO LIMIT  30D     PERIOD END
+        AI_OPENAI         COST_USD             41.29       -      -  -              -            41.75
+        VERCEL_BANDWIDTH  BANDWIDTH_GB        582.29     600  97.0%  28 (26 to 57)  53.2%        589.6
+        VERCEL_BUILD      BUILD_MINUTES     1,935.55       -      -  -              -         1,957.73
+        VERCEL_FUNCTIONS  INVOCATIONS        791,941       -      -  -              -       801,762.42
+        VERCEL_KV         COMMANDS_PER_DAY     5,887  10,000  58.9%  24 (11 to 39)  72.0%      8,726.1
+        VERCEL_KV         STORAGE_MB          228.39     256  89.2%  21 (19 to 23)  100.0%           -
+        VERCEL_POSTGRES   CONNECTIONS             11       -      -  -              -                -
+        VERCEL_POSTGRES   LATENCY_MS            4.52       5  90.4%  -              -                -
+        VERCEL_POSTGRES   STORAGE_MB          195.02       -      -  -              -                -
         [exit status: 0]
         ");
 }
@@ -71,12 +71,12 @@ fn one_series_is_drawn_and_explained(#[values(Sqlite, Postgresql)] engine: Engin
         "--explain",
     ];
     assert_snapshot!(db.usagectl(explain).run().snapshot(), @"
-        VERCEL_KV STORAGE_MB, plan free: 228.4 of 256 (89%), measured 2026-01-31T11:55:00Z
+        VERCEL_KV STORAGE_MB, plan free: 228.39 of 256 (89.2%), measured 2026-01-31T11:55:00Z
 
-        LINE         AT  IN DAYS         7 D  30 D  90 D
-        warning     192  reached        100%  100%  100%
-        critical  230.4  2 (2 to 2)     100%  100%  100%
-        limit       256  21 (19 to 23)    0%  100%  100%
+        THRESHOLD  VALUE  DAYS           WITHIN 7D     30D     90D
+        warning      192  reached           100.0%  100.0%  100.0%
+        critical   230.4  2 (2 to 2)        100.0%  100.0%  100.0%
+        limit        256  21 (19 to 23)       0.0%  100.0%  100.0%
 
         361.9 │                                                           ░░░◦◦
               │                                                   ░░◦◦◦◦◦◦◦◦◦░░
@@ -95,10 +95,10 @@ fn one_series_is_drawn_and_explained(#[values(Sqlite, Postgresql)] engine: Engin
               └────────────────────────────────────────────────────────────────
                2025-12-03                                            2026-05-01
 
-          made from 60 days, 2025-12-03 to 2026-01-31
-          pace: +1.38 a day
-          an unexpected value moves the level by 80% of the surprise (0% around a fixed line, 100% in a random walk)
-          the band is 0.90 times as wide as the model's own, by 25 forecasts of the past
+          history: 60 days, 2025-12-03 to 2026-01-31
+          trend: +1.38 a day
+          smoothing: alpha 0.8 (0: fixed line, 1: random walk)
+          band: 0.90 times the model's own, calibrated on 25 past forecasts
         [exit status: 0]
         ");
     let period = ["recommend", "forecast", "--metric", "BANDWIDTH_GB"];
@@ -284,8 +284,8 @@ fn invalid_file_is_rejected_with_its_line() {
     [exit status: 1]
     ");
     assert_snapshot!(backtest(&["--file", "short.csv", "--kind", "period", "--horizons", "7"]).snapshot(), @"
-    SERIES  KIND    DAYS  N  REFUSED  50%  80%  95%  ERROR  LAST  FIRST-LAST  PRO RATA  WINKLER  RULE  RULE BAND  BRIER  RULE
-    short   PERIOD     7  0        0    -    -    -      -     -           -         -        -     -          -      -     -
+    SERIES  DAYS  N  80%  ERROR  BASE  WINKLER  BASE  BRIER  BASE
+    short      7  0    -      -     -        -     -      -     -
     [exit status: 0]
     ");
     for wrong in [
