@@ -81,7 +81,7 @@ pub fn alerts(db: &mut Db) -> QueryResult<AlertCounts> {
                      (SELECT count(*) FROM standing WHERE state = 'UNKNOWN') AS unknown,
                      (SELECT count(*) FROM api_alerts
                       WHERE enabled AND id NOT IN (SELECT alert_id FROM standing)) AS unchecked,
-                     (SELECT count(*) FROM usagectl_notices WHERE delivery = 'WAITING') AS notices_pending";
+                     (SELECT count(*) FROM usagectl_notices WHERE delivery = 'WAITING') AS notices_waiting";
     let found: Counts = on!(db, |conn| diesel::sql_query(query).get_result(conn))?;
     let count = |number: i64| u64::try_from(number).unwrap_or(0);
     Ok(AlertCounts {
