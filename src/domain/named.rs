@@ -1,33 +1,32 @@
-//! Closed sets whose members have names: one macro makes the enum, its text form and its parser.
+//! Enums with stored names: one macro makes the enum, its Display, FromStr and serde forms.
 
-/// A name that is not in the set it should be of.
+/// A name that no variant has.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{name}` is no {set}; there are {known}")]
+#[error("invalid {set} `{name}`; expected one of {known}")]
 pub struct UnknownName {
     pub name: String,
-    /// What it should have been, for people.
+    /// What a variant is, in messages.
     pub set: &'static str,
     pub known: String,
 }
 
-/// A closed set whose members have names.
+/// An enum whose variants have names.
 pub trait Named: Copy + Sized + 'static {
-    /// What a member is, for people.
+    /// What a variant is, in messages.
     const SET: &'static str;
-    /// All members, in the application's order.
+    /// All variants in their order.
     const ALL: &'static [Self];
 
-    /// The application's name of it.
     fn as_str(self) -> &'static str;
 
-    /// The member of this name, whatever the case of its letters.
+    /// The variant of this name, in upper or lower case.
     fn named(name: &str) -> Option<Self> {
         let same = |member: &&Self| member.as_str().eq_ignore_ascii_case(name);
         Self::ALL.iter().find(same).copied()
     }
 }
 
-/// Makes a closed set whose members have names.
+/// Makes an enum whose variants have names.
 macro_rules! named {
     ($(#[$doc:meta])* $type:ident, $set:literal { $($(#[$member_doc:meta])* $member:ident = $name:literal,)+ }) => {
         $(#[$doc])*

@@ -1,29 +1,34 @@
-//! Hours, days and months, and which of them holds an instant. All in UTC.
+//! Hours, days and months in UTC, and windows of time.
 
 use std::fmt;
+use std::str::FromStr;
 
-use chrono::{DateTime, Datelike, Months, NaiveTime, SecondsFormat, TimeDelta, Timelike, Utc};
+use chrono::{
+    DateTime, Datelike, Months, NaiveDate, NaiveTime, SecondsFormat, TimeDelta, TimeZone, Timelike,
+    Utc,
+};
+use chrono_tz::Tz;
 use serde::{Serialize, Serializer};
 
-/// How long the periods of a roll-up are.
+use super::named::UnknownName;
+
+/// The period of a roll-up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Granularity {
-    /// One hour.
     Hourly,
-    /// One day.
     Daily,
     Monthly,
 }
 
 impl Granularity {
-    /// From the shortest to the longest, which is the order in which they are rolled up.
+    /// From the shortest, in the order in which they are rolled up.
     pub const ALL: [Granularity; 3] = [
         Granularity::Hourly,
         Granularity::Daily,
         Granularity::Monthly,
     ];
 
-    /// The application's word in `aggregation_type`.
+    /// The application's name in `aggregation_type`.
     pub fn as_str(self) -> &'static str {
         match self {
             Granularity::Hourly => "HOURLY",
@@ -32,7 +37,7 @@ impl Granularity {
         }
     }
 
-    /// What one period is, and several are called.
+    /// The unit, in the plural.
     pub fn unit(self) -> &'static str {
         match self {
             Granularity::Hourly => "hours",
@@ -41,7 +46,7 @@ impl Granularity {
         }
     }
 
-    /// The periods that one of these is made of; hours are made of rows.
+    /// The next shorter granularity.
     pub fn below(self) -> Option<Granularity> {
         match self {
             Granularity::Hourly => None,
@@ -50,7 +55,7 @@ impl Granularity {
         }
     }
 
-    /// The periods that these are parts of.
+    /// The next longer granularity.
     pub fn above(self) -> Option<Granularity> {
         match self {
             Granularity::Hourly => Some(Granularity::Daily),
@@ -59,7 +64,7 @@ impl Granularity {
         }
     }
 
-    /// The start of the period that holds `at`.
+    /// The start of the period that contains `at`.
     pub fn start_of(self, at: DateTime<Utc>) -> DateTime<Utc> {
         let (date, hour) = match self {
             Granularity::Hourly => (at.date_naive(), at.hour()),
@@ -70,7 +75,7 @@ impl Granularity {
         date.and_time(time).and_utc()
     }
 
-    /// The end of the period that starts at `start`, which is the start of the next one.
+    /// The end of the period that starts at `start`: the start of the next.
     pub fn end_of(self, start: DateTime<Utc>) -> DateTime<Utc> {
         let end = match self {
             Granularity::Hourly => start.checked_add_signed(TimeDelta::hours(1)),
@@ -91,7 +96,7 @@ impl Granularity {
         }
     }
 
-    /// How many periods begin between the starts `from` and `to`.
+    /// The number of periods from the start `from` to the start `to`.
     pub fn count_between(self, from: DateTime<Utc>, to: DateTime<Utc>) -> usize {
         let months = |at: DateTime<Utc>| i64::from(at.year()) * 12 + i64::from(at.month0());
         let count = match self {
@@ -158,23 +163,36 @@ impl Period {
     }
 }
 
+impl FromStr for Period {
+    type Err = UnknownName;
+
+    /// Parses a period of known length, in upper or lower case.
+    fn from_str(name: &str) -> Result<Period, UnknownName> {
+        let is_named = |period: &Period| period.as_str().eq_ignore_ascii_case(name);
+        let known = Period::KNOWN.into_iter().find(is_named);
+        known.ok_or_else(|| UnknownName {
+            name: name.to_owned(),
+            set: "period",
+            known: Period::KNOWN.map(|period| period.to_string()).join(", "),
+        })
+    }
+}
+
 impl fmt::Display for Period {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.as_str())
     }
 }
 
-/// A stretch of time: from `from` on, up to but without `to`.
+/// The time from `from`, up to but not including `to`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Window {
-    /// The first instant in it.
     pub from: DateTime<Utc>,
-    /// The first instant after it.
     pub to: DateTime<Utc>,
 }
 
 impl Window {
-    /// What can be rolled up: the years 1 to 9999. The text form of SQLite has four digits for a year.
+    /// The years 1 to 9999, which can be rolled up: SQLite's text form has four digits for a year.
     pub const ALL: Window = match (
         DateTime::from_timestamp_secs(-62_135_596_800),
         DateTime::from_timestamp_secs(253_402_300_800),
@@ -186,22 +204,20 @@ impl Window {
         },
     };
 
-    /// Whether `at` is in it.
     pub fn contains(&self, at: DateTime<Utc>) -> bool {
         self.from <= at && at < self.to
     }
 
-    /// Whether the period that starts at `start` lies in it to its end.
+    /// Whether the whole period that starts at `start` is in the window.
     pub fn encloses(&self, granularity: Granularity, start: DateTime<Utc>) -> bool {
         self.from <= start && granularity.end_of(start) <= self.to
     }
 
-    /// Whether no instant is in it.
     pub fn is_empty(&self) -> bool {
         self.from >= self.to
     }
 
-    /// The periods that lie in it whole; empty if none does.
+    /// The whole periods in the window.
     pub fn narrowed(&self, granularity: Granularity) -> Window {
         Window {
             from: granularity.start_from(self.from),
@@ -209,7 +225,7 @@ impl Window {
         }
     }
 
-    /// What is left of it before and after `middle`, which is a part of it or empty.
+    /// The window before and after `middle`, which is a part of it or empty.
     pub fn without(&self, middle: Window) -> [Window; 2] {
         if middle.is_empty() {
             let after = Window {
@@ -229,13 +245,23 @@ impl Window {
         [before, after]
     }
 
-    /// The periods that overlap it, whole.
+    /// The periods that overlap the window.
     pub fn widened(&self, granularity: Granularity) -> Window {
         Window {
             from: granularity.start_of(self.from),
             to: granularity.start_from(self.to),
         }
     }
+}
+
+/// The start of a day in a time zone: of a midnight that occurs twice the first; where a change of clocks skips it,
+/// the first instant after.
+pub fn start_of_day(zone: Tz, date: NaiveDate) -> DateTime<Utc> {
+    let midnight = date.and_time(NaiveTime::MIN);
+    let minutes = (0..=24 * 60).map(|minutes| midnight + TimeDelta::minutes(minutes));
+    let mut instants = minutes.filter_map(|local| zone.from_local_datetime(&local).earliest());
+    let first = instants.next();
+    first.map_or(midnight.and_utc(), |at| at.to_utc())
 }
 
 /// An instant as messages and JSON show it, and as the command line reads it: RFC 3339, in UTC, with
@@ -255,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn an_instant_lies_in_one_hour_one_day_and_one_month() {
+    fn instant_is_in_one_hour_one_day_and_one_month() {
         let instant = at("2024-02-29T23:59:59.999Z");
         let periods = Granularity::ALL.map(|granularity| {
             let start = granularity.start_of(instant);
@@ -273,13 +299,13 @@ mod tests {
     }
 
     #[test]
-    fn everything_is_the_years_of_four_digits() {
+    fn all_windows_are_in_years_of_four_digits() {
         assert_eq!(Window::ALL.from, at("0001-01-01T00:00:00Z"));
         assert_eq!(Window::ALL.to, at("+10000-01-01T00:00:00Z"));
     }
 
     #[test]
-    fn months_have_their_own_lengths() {
+    fn months_have_calendar_lengths() {
         let lengths: Vec<_> = (1..=12)
             .map(|month| {
                 let start = at(&format!("2025-{month:02}-01T00:00:00Z"));
@@ -299,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn a_window_falls_into_whole_days_and_edges() {
+    fn window_splits_into_whole_days_and_edges() {
         let window = |from, to| Window {
             from: at(from),
             to: at(to),
@@ -333,7 +359,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn periods_follow_each_other_without_gap_and_short_ones_fill_long_ones(ms in -62_135_596_800_000..253_402_300_800_000_i64) {
+        fn periods_are_contiguous_and_nested(ms in -62_135_596_800_000..253_402_300_800_000_i64) {
             let instant = DateTime::from_timestamp_millis(ms).unwrap();
             prop_assert!(Window::ALL.contains(instant));
             for granularity in Granularity::ALL {

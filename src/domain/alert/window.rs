@@ -3,14 +3,11 @@
 //! Rules are judged at steps: the multiples of `--step`, by default the full minutes of UTC. A step looks at
 //! the calls before it: at 12:00 the last one that counts is that of 11:59:59.999.
 
-use chrono::{
-    DateTime, Datelike, Months, NaiveDate, NaiveTime, TimeDelta, TimeZone, Timelike, Utc,
-};
+use chrono::{DateTime, Datelike, Months, TimeDelta, Timelike, Utc};
 use chrono_tz::Tz;
 
 use super::rule::TimeWindow;
-use crate::domain::period::Period;
-use crate::domain::period::Window;
+use crate::domain::period::{Period, Window, start_of_day};
 
 /// The instants at which rules are judged: the multiples of a number of whole seconds since 1970.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,8 +82,8 @@ fn calendar_start(period: &Period, zone: Tz, at: DateTime<Utc>) -> DateTime<Utc>
     let local = within.with_timezone(&zone);
     let date = local.date_naive();
     match period {
-        Period::Month => midnight(zone, date.with_day(1).unwrap_or(date)),
-        Period::Day => midnight(zone, date),
+        Period::Month => start_of_day(zone, date.with_day(1).unwrap_or(date)),
+        Period::Day => start_of_day(zone, date),
         _ => {
             let minutes = match period {
                 Period::Hour => local.minute(),
@@ -98,17 +95,6 @@ fn calendar_start(period: &Period, zone: Tz, at: DateTime<Utc>) -> DateTime<Utc>
             within - past
         }
     }
-}
-
-/// When a day begins. Where the clocks go back over midnight, that is the first of the two; where they go
-/// forward over it, the day begins when they do.
-fn midnight(zone: Tz, date: NaiveDate) -> DateTime<Utc> {
-    let midnight = date.and_time(NaiveTime::MIN);
-    let minutes = (0..=24 * 60).map(|minutes| midnight + TimeDelta::minutes(minutes));
-    minutes
-        .filter_map(|local| zone.from_local_datetime(&local).earliest())
-        .next()
-        .map_or(midnight.and_utc(), |at| at.to_utc())
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use crate::domain::metrics::day::MetricDay;
 use crate::domain::metrics::names::{Metric, MetricKind};
 use crate::domain::metrics::point::{Reading, Series};
 use crate::domain::period::Window;
-use crate::domain::plans::{Billing, LimitInForce, LimitPeriod, usual_kind};
+use crate::domain::plans::{Billing, LimitInForce, LimitPeriod, default_kind};
 
 /// Days of history that a forecast uses.
 pub const HISTORY_DAYS: i64 = 180;
@@ -44,7 +44,7 @@ impl LimitedSeries {
             .cloned();
         let (kind, period) = match &limit {
             Some(limit) => (limit.kind, limit.period),
-            None => usual_kind(series.metric),
+            None => default_kind(series.metric),
         };
         LimitedSeries {
             kind,

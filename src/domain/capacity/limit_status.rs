@@ -1,113 +1,164 @@
-//! How near each limit is, by what was measured last.
+//! How much of each limit is used, by the newest measurements.
 //!
-//! What was not measured is never taken for zero, and an old value never for a new one.
+//! A missing measurement is never taken for zero, and an old one never for a current one.
 
 use chrono::{DateTime, TimeDelta, Utc};
 
+use crate::domain::format;
 use crate::domain::metrics::names::MetricKind;
 use crate::domain::metrics::point::{Point, Reading};
 use crate::domain::named::named;
-use crate::domain::plans::limit::LimitInForce;
+use crate::domain::plans::limit::{LimitFault, LimitInForce};
 
 named! {
-    /// Where a limit stands.
-    State, "state" {
+    /// The state of a limit.
+    LimitState, "state" {
         Ok = "OK",
-        /// From the warning on.
         Warning = "WARNING",
-        /// From the critical share on.
         Critical = "CRITICAL",
         /// At the limit or beyond.
         Over = "OVER",
-        /// The newest value is too old to judge by.
+        /// The newest value is too old.
         Stale = "STALE",
         NoData = "NO_DATA",
-        /// It cannot be judged.
+        /// The limit itself is invalid or ambiguous.
         Unknown = "UNKNOWN",
     }
 }
 
-impl State {
-    /// Whether nobody knows how near the limit is.
+impl LimitState {
     pub fn is_unknown(self) -> bool {
-        matches!(self, State::Stale | State::NoData | State::Unknown)
+        matches!(
+            self,
+            LimitState::Stale | LimitState::NoData | LimitState::Unknown
+        )
     }
 
-    /// Whether it is critical or worse.
     pub fn is_critical(self) -> bool {
-        matches!(self, State::Critical | State::Over)
+        matches!(self, LimitState::Critical | LimitState::Over)
+    }
+
+    /// The state at a percentage of the limit.
+    fn at(percent: f64, limit: &LimitInForce) -> LimitState {
+        if percent >= 100.0 {
+            LimitState::Over
+        } else if percent >= limit.critical_percent {
+            LimitState::Critical
+        } else if percent >= limit.warning_percent {
+            LimitState::Warning
+        } else {
+            LimitState::Ok
+        }
     }
 }
 
-/// One limit, of one resource, and how near it is.
+/// Why the state of a limit is not known.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum UnknownReason {
+    #[error("no measurements")]
+    NoData,
+    #[error("newest value is of an earlier period")]
+    EarlierPeriod,
+    #[error("newest value is {} old", duration(.0))]
+    Old(TimeDelta),
+    #[error(transparent)]
+    Fault(#[from] LimitFault),
+}
+
+fn duration(span: &TimeDelta) -> String {
+    format::duration(*span)
+}
+
+/// The status of one limit for one resource.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Standing {
+pub struct LimitStatus {
     pub limit: LimitInForce,
-    /// Which database, project or team; empty where the series has no name of its own.
+    /// The database, project or team; empty where the series has no name of its own.
     pub resource: String,
-    pub state: State,
-    /// What is used, if that is known.
+    pub state: LimitState,
+    /// The usage, if known.
     pub value: Option<f64>,
-    /// That, as percent of the limit.
+    /// The usage in percent of the limit.
     pub percent: Option<f64>,
     pub measured_at: Option<DateTime<Utc>>,
-    /// Of limits per period: how many percent of the period have passed.
+    /// Of a limit per period: the percentage of the period that has passed.
     pub elapsed_percent: Option<f64>,
-    /// Why it cannot be judged, if so.
-    pub reason: Option<String>,
+    /// Why the state is not known, if so.
+    pub reason: Option<UnknownReason>,
 }
 
-/// How long the newest value counts, at least: a run that comes late is no reason for alarm.
+/// The shortest time that a value counts, so that a late run raises no alarm.
 const SHORTEST: TimeDelta = TimeDelta::hours(1);
 
-/// How long it counts where nothing tells how often there is one.
-const USUAL: TimeDelta = TimeDelta::hours(24);
+/// How long a value counts where the interval between values is unknown.
+const DEFAULT: TimeDelta = TimeDelta::hours(24);
 
-/// So many expected values may be missing.
+/// The number of expected values that may be missing.
 const MISSED: i32 = 3;
 
-/// Of a rate the highest value of this long counts.
+/// A rate counts with its highest value of this time.
 const PEAK: TimeDelta = TimeDelta::hours(24);
 
-/// A value of the near future comes from a clock that is ahead.
+/// A value this far in the future comes from a clock that is ahead.
 const AHEAD: TimeDelta = TimeDelta::minutes(5);
 
-/// Judges a limit by the points of one series.
-pub fn judge(
+/// The status of a limit by the points of one series.
+pub fn status(
     limit: &LimitInForce,
     resource: &str,
     points: &[Point],
     now: DateTime<Utc>,
     stale_after: Option<TimeDelta>,
-) -> Standing {
+) -> LimitStatus {
     let period = limit.period.filter(|_| limit.kind == MetricKind::Period);
     let window = period.map(|period| limit.billing.period(period, now));
-    let elapsed = window.map(|window| {
-        let all = (window.to - window.from).num_milliseconds() as f64;
-        (now - window.from).num_milliseconds() as f64 / all * 100.0
-    });
+    let start = window.map(|window| window.from);
     let mut points: Vec<&Point> = points.iter().filter(|it| it.at <= now + AHEAD).collect();
     points.sort_by_key(|point| point.at);
-    let mut standing = Standing {
+    let mut status = LimitStatus {
         limit: limit.clone(),
         resource: resource.to_owned(),
-        state: State::NoData,
-        value: None,
+        state: LimitState::NoData,
+        value: usage(limit.kind, &points, start),
         percent: None,
         measured_at: points.last().map(|point| point.at),
-        elapsed_percent: elapsed,
+        elapsed_percent: window.map(|window| {
+            let all = (window.to - window.from).num_milliseconds() as f64;
+            (now - window.from).num_milliseconds() as f64 / all * 100.0
+        }),
         reason: None,
     };
-    let Some(newest) = points.last().copied() else {
-        standing.reason = Some("nothing was measured".to_owned());
-        if let Some(fault) = &limit.fault {
-            standing.state = State::Unknown;
-            standing.reason = Some(fault.clone());
+    let missing = match points.last() {
+        None => Some(UnknownReason::NoData),
+        Some(newest) if start.is_some_and(|start| is_before_period(newest, start)) => {
+            Some(UnknownReason::EarlierPeriod)
         }
-        return standing;
+        Some(newest) => {
+            let longest = stale_after.unwrap_or_else(|| (interval(&points) * MISSED).max(SHORTEST));
+            let age = now - newest.at;
+            (age > longest).then_some(UnknownReason::Old(age))
+        }
     };
-    let start = window.map(|window| window.from);
-    let value = match (limit.kind, newest.reading) {
+    let fault = limit.fault.clone().map(UnknownReason::Fault);
+    let reason = fault.or(missing);
+    status.state = match (&reason, status.value) {
+        (Some(UnknownReason::Fault(_)), _) => LimitState::Unknown,
+        (Some(UnknownReason::NoData), _) | (None, None) => LimitState::NoData,
+        (Some(UnknownReason::EarlierPeriod | UnknownReason::Old(_)), _) => LimitState::Stale,
+        (None, Some(value)) => {
+            let percent = value / limit.value * 100.0;
+            status.percent = Some(percent).filter(|percent| percent.is_finite());
+            LimitState::at(percent, limit)
+        }
+    };
+    status.reason = reason;
+    status
+}
+
+/// The usage by the points of a series, which are in order of time.
+fn usage(kind: MetricKind, points: &[&Point], start: Option<DateTime<Utc>>) -> Option<f64> {
+    let newest = points.last()?;
+    Some(match (kind, newest.reading) {
         (MetricKind::Period, Reading::Amount) => {
             let in_period = points.iter().filter(|it| {
                 it.reading == Reading::Amount && start.is_none_or(|start| it.at >= start)
@@ -119,73 +170,30 @@ pub fn judge(
             recent.map(|point| point.value).fold(newest.value, f64::max)
         }
         _ => newest.value,
-    };
-    standing.value = Some(value);
-    let is_of_earlier = start.is_some_and(|start| {
-        // A provider's period may begin some hours beside the one that we were told.
-        let with_period_start = newest.period_start;
-        newest.at < start
-            || with_period_start.is_some_and(|since| since < start - TimeDelta::days(1))
-    });
-    let longest = stale_after.unwrap_or_else(|| (usual_gap(&points) * MISSED).max(SHORTEST));
-    let outdated = if is_of_earlier {
-        Some("the newest value is of an earlier period".to_owned())
-    } else if now - newest.at > longest {
-        Some(format!("the newest value is {} old", span(now - newest.at)))
-    } else {
-        None
-    };
-    (standing.state, standing.reason) = match (&limit.fault, outdated) {
-        (Some(fault), _) => (State::Unknown, Some(fault.clone())),
-        (None, Some(why)) => (State::Stale, Some(why)),
-        (None, None) => {
-            let percent = value / limit.value * 100.0;
-            standing.percent = Some(percent).filter(|percent| percent.is_finite());
-            (state_of(limit, percent), None)
-        }
-    };
-    standing
+    })
 }
 
-fn state_of(limit: &LimitInForce, percent: f64) -> State {
-    if percent >= 100.0 {
-        State::Over
-    } else if percent >= limit.critical_percent {
-        State::Critical
-    } else if percent >= limit.warning_percent {
-        State::Warning
-    } else {
-        State::Ok
-    }
+fn is_before_period(newest: &Point, start: DateTime<Utc>) -> bool {
+    // A provider's period may begin some hours before or after the one that is configured.
+    let earliest = start - TimeDelta::days(1);
+    newest.at < start || newest.period_start.is_some_and(|since| since < earliest)
 }
 
-/// How long it usually is from one value to the next: the median of the last ones.
-fn usual_gap(points: &[&Point]) -> TimeDelta {
-    const LOOKED_AT: usize = 20;
-    let recent = &points[points.len().saturating_sub(LOOKED_AT)..];
+/// The usual time between two values: the median of the newest.
+fn interval(points: &[&Point]) -> TimeDelta {
+    const NEWEST: usize = 20;
+    let recent = &points[points.len().saturating_sub(NEWEST)..];
     let gaps = recent.windows(2).map(|pair| pair[1].at - pair[0].at);
     let mut gaps: Vec<TimeDelta> = gaps.filter(|gap| *gap > TimeDelta::zero()).collect();
     gaps.sort();
-    match gaps.get(gaps.len() / 2) {
-        Some(gap) => *gap,
-        None => USUAL / MISSED,
-    }
-}
-
-/// A length of time as people say it.
-fn span(length: TimeDelta) -> String {
-    match (length.num_days(), length.num_hours()) {
-        (2.., _) => format!("{} days", length.num_days()),
-        (_, 2..) => format!("{} hours", length.num_hours()),
-        _ => format!("{} minutes", length.num_minutes()),
-    }
+    let median = gaps.get(gaps.len() / 2);
+    median.copied().unwrap_or(DEFAULT / MISSED)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::metrics::names::{Metric, Service};
-    use crate::domain::plans::{AtLimit, Billing, LimitPeriod, Origin};
+    use crate::domain::plans::{Billing, LimitPeriod};
 
     fn at(text: &str) -> DateTime<Utc> {
         text.parse().unwrap()
@@ -197,23 +205,9 @@ mod tests {
 
     fn limit(kind: MetricKind) -> LimitInForce {
         LimitInForce {
-            service: Service::VercelKv,
-            metric: Metric::StorageMb,
-            plan: "free".to_owned(),
-            value: 256.0,
-            warning_percent: 75.0,
-            critical_percent: 90.0,
             kind,
             period: (kind == MetricKind::Period).then_some(LimitPeriod::BillingMonth),
-            at_limit: AtLimit::Reject,
-            origin: Origin::User,
-            source: None,
-            page_date: None,
-            grade: None,
-            catalogue_version: None,
-            provider: None,
-            billing: Billing::default(),
-            fault: None,
+            ..LimitInForce::sample()
         }
     }
 
@@ -230,71 +224,70 @@ mod tests {
         vec![point(1, value, Reading::Level)]
     }
 
-    fn state(limit: &LimitInForce, points: &[Point]) -> (State, Option<f64>) {
-        let standing = judge(limit, "", points, now(), None);
-        (standing.state, standing.percent.map(f64::round))
+    fn state(limit: &LimitInForce, points: &[Point]) -> (LimitState, Option<f64>) {
+        let status = status(limit, "", points, now(), None);
+        (status.state, status.percent.map(f64::round))
     }
 
     #[test]
-    fn the_share_decides() {
+    fn percent_of_limit_decides_state() {
         let limit = limit(MetricKind::Gauge);
         for (value, expected) in [
-            (0.0, State::Ok),
-            (191.9, State::Ok),
-            (192.0, State::Warning),
-            (230.4, State::Critical),
-            (256.0, State::Over),
-            (1e9, State::Over),
+            (0.0, LimitState::Ok),
+            (191.9, LimitState::Ok),
+            (192.0, LimitState::Warning),
+            (230.4, LimitState::Critical),
+            (256.0, LimitState::Over),
+            (1e9, LimitState::Over),
         ] {
             assert_eq!(state(&limit, &level(value)).0, expected, "{value}");
         }
     }
 
     #[test]
-    fn what_was_not_measured_is_not_zero() {
-        assert_eq!(state(&limit(MetricKind::Gauge), &[]), (State::NoData, None));
+    fn missing_and_future_values_are_no_data() {
+        assert_eq!(
+            state(&limit(MetricKind::Gauge), &[]),
+            (LimitState::NoData, None)
+        );
         let future = [point(-1, 5.0, Reading::Level)];
         assert_eq!(
             state(&limit(MetricKind::Gauge), &future),
-            (State::NoData, None)
+            (LimitState::NoData, None)
         );
     }
 
     #[test]
-    fn a_value_counts_until_three_are_missing() {
+    fn value_is_stale_after_three_missing_ones() {
         let limit = limit(MetricKind::Gauge);
         let every = |hours: i64, newest: i64| -> Vec<Point> {
             let ago = (0..5).map(|n| newest + n * hours);
             ago.map(|ago| point(ago, 10.0, Reading::Level)).collect()
         };
-        assert_eq!(state(&limit, &every(24, 71)).0, State::Ok);
-        assert_eq!(state(&limit, &every(24, 73)).0, State::Stale);
-        assert_eq!(state(&limit, &every(1, 4)), (State::Stale, None));
-        // A single one tells nothing about how often they come.
+        assert_eq!(state(&limit, &every(24, 71)).0, LimitState::Ok);
+        assert_eq!(state(&limit, &every(24, 73)).0, LimitState::Stale);
+        assert_eq!(state(&limit, &every(1, 4)), (LimitState::Stale, None));
+        // The interval of a single value is unknown.
         assert_eq!(
             state(&limit, &[point(23, 10.0, Reading::Level)]).0,
-            State::Ok
+            LimitState::Ok
         );
         assert_eq!(
             state(&limit, &[point(25, 10.0, Reading::Level)]).0,
-            State::Stale
+            LimitState::Stale
         );
-        let told = judge(&limit, "", &every(24, 71), now(), Some(TimeDelta::hours(2)));
-        assert_eq!(told.state, State::Stale);
+        let two_hours = Some(TimeDelta::hours(2));
+        let given = status(&limit, "", &every(24, 71), now(), two_hours);
+        assert_eq!(given.state, LimitState::Stale);
     }
 
     #[test]
-    fn a_period_is_seen_beside_how_much_of_it_has_passed() {
+    fn value_of_earlier_period_is_stale() {
         let limit = limit(MetricKind::Period);
-        let standing = judge(
-            &limit,
-            "",
-            &[point(1, 128.0, Reading::Cumulative)],
-            now(),
-            None,
-        );
-        assert_eq!((standing.state, standing.percent), (State::Ok, Some(50.0)));
-        assert_eq!(standing.elapsed_percent, Some(50.0));
+        let points = [point(1, 128.0, Reading::Cumulative)];
+        let half = status(&limit, "", &points, now(), None);
+        assert_eq!((half.state, half.percent), (LimitState::Ok, Some(50.0)));
+        assert_eq!(half.elapsed_percent, Some(50.0));
         let anchored = LimitInForce {
             billing: Billing {
                 anchor_day: 16,
@@ -303,31 +296,23 @@ mod tests {
             ..limit.clone()
         };
         // Measured before this period began.
-        let before = judge(
-            &anchored,
-            "",
-            &[point(13, 128.0, Reading::Cumulative)],
-            now(),
-            None,
-        );
-        assert_eq!((before.state, before.percent), (State::Stale, None));
-        assert_eq!(
-            before.reason.as_deref(),
-            Some("the newest value is of an earlier period")
-        );
+        let points = [point(13, 128.0, Reading::Cumulative)];
+        let before = status(&anchored, "", &points, now(), None);
+        assert_eq!((before.state, before.percent), (LimitState::Stale, None));
+        assert_eq!(before.reason, Some(UnknownReason::EarlierPeriod));
         let mut counter = point(1, 128.0, Reading::Cumulative);
         counter.period_start = Some(at("2025-12-16T00:00:00Z"));
-        assert_eq!(state(&anchored, &[counter]).0, State::Stale);
+        assert_eq!(state(&anchored, &[counter]).0, LimitState::Stale);
     }
 
     #[test]
-    fn amounts_of_the_period_are_added_and_of_rates_the_peak_counts() {
+    fn amounts_are_summed_over_the_period_and_rates_count_with_their_peak() {
         let amounts: Vec<Point> = [500, 48, 24, 1]
             .map(|ago| point(ago, 64.0, Reading::Amount))
             .to_vec();
         assert_eq!(
             state(&limit(MetricKind::Period), &amounts),
-            (State::Warning, Some(75.0))
+            (LimitState::Warning, Some(75.0))
         );
         let rates = [
             point(30, 999.0, Reading::Level),
@@ -336,20 +321,20 @@ mod tests {
         ];
         assert_eq!(
             state(&limit(MetricKind::Rate), &rates),
-            (State::Critical, Some(94.0))
+            (LimitState::Critical, Some(94.0))
         );
     }
 
     #[test]
-    fn a_limit_that_makes_no_sense_is_unknown() {
+    fn invalid_limit_is_unknown() {
         for value in [0.0, f64::NAN] {
             let limit = LimitInForce {
                 value,
-                fault: Some("no limit".to_owned()),
+                fault: Some(LimitFault::Value(value)),
                 ..limit(MetricKind::Gauge)
             };
-            assert_eq!(state(&limit, &level(10.0)), (State::Unknown, None));
-            assert_eq!(state(&limit, &[]), (State::Unknown, None));
+            assert_eq!(state(&limit, &level(10.0)), (LimitState::Unknown, None));
+            assert_eq!(state(&limit, &[]), (LimitState::Unknown, None));
         }
     }
 }

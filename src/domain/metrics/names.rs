@@ -102,7 +102,7 @@ mod tests {
         let error = "URGENT".parse::<Priority>().unwrap_err();
         assert_eq!(
             error.to_string(),
-            "`URGENT` is no priority; there are LOW, MEDIUM, HIGH, CRITICAL"
+            "invalid priority `URGENT`; expected one of LOW, MEDIUM, HIGH, CRITICAL"
         );
         assert!(Priority::Low < Priority::Critical);
     }

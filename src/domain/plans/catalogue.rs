@@ -1,4 +1,4 @@
-//! The catalogue: what each plan of each provider includes and costs, and on which page that is written.
+//! The catalogue: what each plan of each provider includes and costs, with the page that publishes it.
 //!
 //! One is compiled into the program; users import their own. [`parse`](super::parse) reads it from TOML and checks
 //! it.
@@ -10,19 +10,19 @@ use chrono::NaiveDate;
 use rust_decimal::Decimal;
 
 use super::api_limit::Unit;
-use super::source::{Grade, PageDate};
+use super::source::{Citation, Grade, PageDate};
 use crate::domain::metrics::names::{Metric, MetricKind, Service};
 use crate::domain::named::named;
 use crate::domain::period::Period;
 
 named! {
-    /// How long the period of a limit is.
+    /// The period of a service's limit.
     LimitPeriod, "period" {
-        /// A day of UTC.
+        /// A UTC day.
         Day = "DAY",
-        /// A month of the calendar.
+        /// A calendar month.
         Month = "MONTH",
-        /// A month that begins on the provider's day.
+        /// A month that begins on the provider's billing day.
         BillingMonth = "BILLING_MONTH",
     }
 }
@@ -30,15 +30,15 @@ named! {
 named! {
     /// What the provider does when a limit is reached.
     AtLimit, "consequence" {
-        /// Goes on, and sends a bill.
+        /// Usage goes on and is billed.
         Bill = "BILL",
-        /// Turns the service off for a time.
+        /// The service is suspended for a time.
         Pause = "PAUSE",
         Throttle = "THROTTLE",
         Reject = "REJECT",
-        /// Deletes what is oldest.
+        /// The oldest data is deleted.
         Evict = "EVICT",
-        /// Nobody has written it down.
+        /// Not published.
         Unknown = "UNKNOWN",
     }
 }
@@ -51,17 +51,17 @@ impl AtLimit {
 }
 
 named! {
-    /// For what a plan's fixed price is paid once.
+    /// What a plan's fixed price covers.
     PriceScope, "scope" {
-        /// For everything of the provider together.
+        /// Everything of the provider together.
         Provider = "PROVIDER",
-        /// For each database, project or the like.
+        /// One database, project or the like.
         Resource = "RESOURCE",
     }
 }
 
-/// What kind of series a metric is, unless its limit says otherwise.
-pub fn usual_kind(metric: Metric) -> (MetricKind, Option<LimitPeriod>) {
+/// The kind and period of a metric's limits, unless a limit has its own.
+pub fn default_kind(metric: Metric) -> (MetricKind, Option<LimitPeriod>) {
     match metric {
         Metric::StorageMb | Metric::StorageGb | Metric::Connections | Metric::UsagePercent => {
             (MetricKind::Gauge, None)
@@ -76,19 +76,17 @@ pub fn usual_kind(metric: Metric) -> (MetricKind, Option<LimitPeriod>) {
     }
 }
 
-/// How much of something a plan includes.
+/// The amount that a plan includes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Included {
-    /// This much; zero where every bit is billed.
+    /// Zero where all usage is billed.
     Amount(Decimal),
-    /// As much as one likes.
     Unlimited,
-    /// Nobody has written it down.
+    /// Not published.
     Unknown,
 }
 
 impl Included {
-    /// How much, if that is a number.
     pub fn amount(self) -> Option<Decimal> {
         match self {
             Included::Amount(amount) => Some(amount),
@@ -107,40 +105,37 @@ impl fmt::Display for Included {
     }
 }
 
-/// What more than the included costs.
+/// The price of usage beyond the included amount.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Overage {
-    /// For how much of the limit's unit the price is.
+    /// The amount that the price is for, in the limit's unit.
     pub unit: Decimal,
-    /// The price where it is lowest.
+    /// The price in the cheapest region.
     pub low: Decimal,
-    /// The price where it is highest; regions differ.
+    /// The price in the dearest region.
     pub high: Decimal,
 }
 
-/// A page on which numbers are written.
+/// A page that publishes numbers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Source {
-    /// How rows of this catalogue name it.
+    /// The name that rows of this catalogue refer to.
     pub id: String,
     pub url: String,
     pub page_date: PageDate,
     pub read_on: NaiveDate,
     pub grade: Grade,
-    /// What else there is to say.
     pub note: Option<String>,
 }
 
-/// What is limited.
+/// The subject of a limit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Limited {
-    /// Something that the application measures.
+    /// A metric of the application.
     Application(Service, Metric),
-    /// Something that it has no name for; kept in the provider's words, never written to its tables.
+    /// Something without a name in the application, in the provider's words; never written to its tables.
     Vendor {
-        /// The service it belongs to, where there is one.
         service: Option<Service>,
-        /// The provider's name of it.
         name: String,
         unit: String,
     },
@@ -159,31 +154,28 @@ impl fmt::Display for Limited {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlanLimit {
     pub limited: Limited,
-    /// For each of what, such as `database`; for the account, unless given.
+    /// The unit that each has the limit, such as `database`; the account, if none.
     pub each: Option<String>,
     pub kind: MetricKind,
-    /// In how long a time; only for periods, and some rates.
+    /// Only of periods and some rates.
     pub period: Option<LimitPeriod>,
-    /// How much there is for the fixed price.
+    /// The amount that the fixed price includes.
     pub included: Included,
-    /// How much there is at most, for any price.
+    /// The largest amount at any price.
     pub ceiling: Option<Decimal>,
     pub at_limit: AtLimit,
     pub overage: Option<Overage>,
-    /// From which share on to warn.
     pub warning_percent: Decimal,
-    /// From which share on it is critical.
     pub critical_percent: Decimal,
     /// The id of its source.
     pub source: String,
-    /// Whether it is used; never if the source is of grade C.
+    /// Whether it is used; never with a source of grade C.
     pub enabled: bool,
-    /// What else there is to say.
     pub note: Option<String>,
 }
 
 impl PlanLimit {
-    /// The application's names of what is limited.
+    /// The service and metric in the application.
     pub fn application(&self) -> Option<(Service, Metric)> {
         match self.limited {
             Limited::Application(service, metric) => Some((service, metric)),
@@ -191,77 +183,70 @@ impl PlanLimit {
         }
     }
 
-    /// Beyond how much something happens: the included amount, or the ceiling where more is billed and there
-    /// is one. Nothing where there is no such number, or it is zero since everything is billed.
+    /// The value at which the consequence sets in: the included amount, or the ceiling where everything is billed.
+    /// None where neither is a number above zero.
     pub fn line(&self) -> Option<Decimal> {
-        let line = match (self.included, self.ceiling) {
-            (Included::Amount(amount), _) if !amount.is_zero() => Some(amount),
-            (_, ceiling) => ceiling,
-        };
-        line.filter(|line| !line.is_zero())
+        let included = self.included.amount().filter(|amount| !amount.is_zero());
+        included.or(self.ceiling.filter(|ceiling| !ceiling.is_zero()))
     }
 }
 
 /// A rate or quota of an API.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PublishedApiLimit {
-    /// In how long a time.
     pub period: Period,
     pub unit: Unit,
-    /// How many; nothing where the provider says nothing.
+    /// None where it is not published.
     pub value: Option<Decimal>,
     pub overage: Option<Overage>,
     /// The id of its source.
     pub source: String,
-    /// Whether it is used; never if the source is of grade C.
+    /// Whether it is used; never with a source of grade C.
     pub enabled: bool,
-    /// What else there is to say.
     pub note: Option<String>,
 }
 
 /// A plan of a provider.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
-    /// Who offers it; for an API, its name in `api_usage`.
+    /// The provider; for an API, its name in `api_usage`.
     pub provider: String,
-    /// What it is called there.
     pub name: String,
-    /// In which money its prices are.
     pub currency: String,
-    /// What it costs a month; nothing where the price is by contract.
+    /// The price of a month; none where it is by contract.
     pub fixed_price: Option<Decimal>,
-    /// For what the fixed price is paid once.
+    /// What the fixed price covers.
     pub scope: PriceScope,
-    /// How much of what is billed each month is free.
+    /// The amount of money billed usage may cost each month before it is charged.
     pub credit: Decimal,
-    /// How many seats the fixed price includes.
+    /// Seats covered by the fixed price.
     pub seats_included: u32,
-    /// What one more costs a month.
+    /// The price of another seat for a month.
     pub seat_price: Option<Decimal>,
-    /// Whether an API's limits are taken from this plan as long as none is chosen.
+    /// Whether an API's limits are those of this plan until a plan is selected.
     pub fallback: bool,
     /// The id of the source of its price.
     pub source: String,
-    /// Whether it can be chosen; never if the source is of grade C.
+    /// Whether it can be selected; never with a source of grade C.
     pub enabled: bool,
-    /// What else there is to say.
     pub note: Option<String>,
-    /// What it includes of what infrastructure uses.
     pub limits: Vec<PlanLimit>,
-    /// What it allows callers of an API.
     pub api_limits: Vec<PublishedApiLimit>,
 }
 
 impl Plan {
-    /// The limits that are used.
     pub fn limits_in_use(&self) -> impl Iterator<Item = &PlanLimit> {
         self.limits.iter().filter(|limit| limit.enabled)
     }
 
-    /// What it says about a metric of the application, if that is used.
+    /// The limit of a metric of the application, if it is used.
     pub fn limit(&self, service: Service, metric: Metric) -> Option<&PlanLimit> {
         let mut limits = self.limits_in_use();
         limits.find(|limit| limit.application() == Some((service, metric)))
+    }
+
+    pub fn api_limits_in_use(&self) -> impl Iterator<Item = &PublishedApiLimit> {
+        self.api_limits.iter().filter(|limit| limit.enabled)
     }
 }
 
@@ -271,32 +256,27 @@ pub struct Price {
     pub provider: String,
     pub item: String,
     pub unit: String,
-    /// The price of so many.
     pub price: Overage,
     pub currency: String,
     /// The id of its source.
     pub source: String,
-    /// Whether it is used; never if the source is of grade C.
+    /// Whether it is used; never with a source of grade C.
     pub enabled: bool,
-    /// What else there is to say.
     pub note: Option<String>,
 }
 
-/// A ceiling of the user's own. No published catalogue has any.
+/// The user's own limit on a metric. No published catalogue has any.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Budget {
     pub service: Service,
     pub metric: Metric,
     pub amount: Decimal,
-    /// From which share on to warn.
     pub warning_percent: Decimal,
-    /// From which share on it is critical.
     pub critical_percent: Decimal,
-    /// What else there is to say.
     pub note: Option<String>,
 }
 
-/// What version a catalogue is: the day of its review, such as `2026.11.21`.
+/// The version of a catalogue: the day of its review, such as `2026.11.21`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Version {
     text: String,
@@ -304,7 +284,7 @@ pub struct Version {
 }
 
 impl Version {
-    /// Reads numbers with dots between them.
+    /// Parses numbers separated by dots.
     pub fn parse(text: &str) -> Option<Version> {
         let numbers = text.split('.').map(|part| {
             let is_number = !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
@@ -316,7 +296,6 @@ impl Version {
         })
     }
 
-    /// As it is written.
     pub fn as_str(&self) -> &str {
         &self.text
     }
@@ -324,7 +303,7 @@ impl Version {
 
 impl Ord for Version {
     fn cmp(&self, other: &Version) -> Ordering {
-        // Of equal numbers, so that what is equal in order is equal.
+        // The text decides between `1.0` and `1.00`, so that only equal versions compare as equal.
         (&self.numbers, &self.text).cmp(&(&other.numbers, &other.text))
     }
 }
@@ -341,12 +320,11 @@ impl fmt::Display for Version {
     }
 }
 
-/// One thing that is wrong.
+/// One fault of a catalogue file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// The line it begins on.
     pub line: usize,
-    /// What it belongs to; empty for the file as a whole.
+    /// The row; empty for the file as a whole.
     pub place: String,
     pub what: String,
 }
@@ -361,17 +339,16 @@ impl fmt::Display for Problem {
     }
 }
 
-/// A text that is no catalogue.
+/// A text that is not a valid catalogue, with all its faults in the order of the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Invalid {
-    /// Everything that is wrong with it, in the order of the file; at least one.
+pub struct InvalidCatalogue {
     pub problems: Vec<Problem>,
 }
 
-impl fmt::Display for Invalid {
+impl fmt::Display for InvalidCatalogue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const SHOWN: usize = 10;
-        f.write_str("this is no sound catalogue")?;
+        f.write_str("invalid catalogue")?;
         for problem in self.problems.iter().take(SHOWN) {
             write!(f, "\n  {problem}")?;
         }
@@ -382,42 +359,52 @@ impl fmt::Display for Invalid {
     }
 }
 
-impl std::error::Error for Invalid {}
+impl std::error::Error for InvalidCatalogue {}
 
-impl Invalid {
+impl InvalidCatalogue {
     /// A fault of the file as a whole.
-    pub(super) fn whole(what: impl Into<String>) -> Invalid {
-        Invalid {
+    pub(super) fn whole(what: &str) -> InvalidCatalogue {
+        InvalidCatalogue {
             problems: vec![Problem {
                 line: 1,
                 place: String::new(),
-                what: what.into(),
+                what: what.to_owned(),
             }],
         }
     }
 }
 
-/// Plans, prices, and where they are written.
+/// Plans, prices and their sources.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Catalogue {
     /// Stored with every limit and recommendation that comes from it.
     pub version: Version,
-    /// The money of plans that name none.
+    /// The currency of plans that name none.
     pub currency: String,
     pub sources: Vec<Source>,
-    /// The plans, in the order of the file.
+    /// In the order of the file.
     pub plans: Vec<Plan>,
     pub prices: Vec<Price>,
     pub budgets: Vec<Budget>,
 }
 
 impl Catalogue {
-    /// The source of this id.
     pub fn source(&self, id: &str) -> Option<&Source> {
         self.sources.iter().find(|source| source.id == id)
     }
 
-    /// Who has plans here, in the order of the file.
+    /// The citation of a value of this catalogue, by the id of its source.
+    pub fn citation(&self, source: &str) -> Citation {
+        let source = self.source(source);
+        Citation {
+            source: source.map(|source| source.url.clone()),
+            page_date: source.map(|source| source.page_date),
+            grade: source.map(|source| source.grade),
+            catalogue_version: Some(self.version.to_string()),
+        }
+    }
+
+    /// The providers with plans, in the order of the file.
     pub fn providers(&self) -> Vec<&str> {
         let mut providers = Vec::new();
         for plan in &self.plans {
@@ -434,22 +421,19 @@ impl Catalogue {
         self.plans.iter().filter(of_provider)
     }
 
-    /// A plan by its names.
     pub fn plan(&self, provider: &str, name: &str) -> Option<&Plan> {
         let same = |plan: &&Plan| plan.provider == provider && plan.name == name;
         self.plans.iter().find(same)
     }
 
-    /// Who sells a service.
+    /// The provider of a service.
     pub fn provider_of(&self, service: Service) -> Option<&str> {
         let of_service = |limit: &PlanLimit| match limit.limited {
             Limited::Application(of, _) => of == service,
             Limited::Vendor { service: of, .. } => of == Some(service),
         };
-        let plan = self
-            .plans
-            .iter()
-            .find(|plan| plan.limits.iter().any(of_service));
+        let mut plans = self.plans.iter();
+        let plan = plans.find(|plan| plan.limits.iter().any(of_service));
         plan.map(|plan| plan.provider.as_str())
     }
 }
@@ -464,7 +448,7 @@ mod tests {
     }
 
     #[test]
-    fn the_embedded_catalogue_is_sound_and_says_what_its_pages_say() {
+    fn embedded_catalogue_has_the_published_amounts() {
         let catalogue = embedded();
         assert_eq!(catalogue.version.as_str(), "2026.11.21");
         let included = |provider, plan, service, metric| {
@@ -480,7 +464,7 @@ mod tests {
         assert_eq!(transfer.as_deref(), Some("1000"));
         let calls = pro(Service::VercelFunctions, Metric::Invocations);
         assert_eq!(calls.as_deref(), Some("0"));
-        // Of grade C, so there is none.
+        // Its source is of grade C.
         let minutes = included(
             "vercel",
             "hobby",
@@ -495,23 +479,23 @@ mod tests {
     }
 
     #[test]
-    fn nothing_of_grade_c_is_used_and_no_budget_is_shipped() {
+    fn rows_of_grade_c_are_disabled_and_no_budget_is_shipped() {
         let catalogue = embedded();
-        let sound = |id: &str| catalogue.source(id).unwrap().grade.is_sound();
+        let usable = |id: &str| catalogue.source(id).unwrap().grade.is_usable();
         for plan in &catalogue.plans {
-            assert_eq!(plan.enabled, sound(&plan.source), "{}", plan.name);
+            assert_eq!(plan.enabled, usable(&plan.source), "{}", plan.name);
             for limit in &plan.limits {
-                assert_eq!(limit.enabled, sound(&limit.source), "{}", limit.limited);
+                assert_eq!(limit.enabled, usable(&limit.source), "{}", limit.limited);
             }
             for limit in &plan.api_limits {
-                assert_eq!(limit.enabled, sound(&limit.source), "{}", plan.provider);
+                assert_eq!(limit.enabled, usable(&limit.source), "{}", plan.provider);
             }
         }
         assert_eq!(catalogue.budgets, []);
     }
 
     #[test]
-    fn every_service_that_is_sold_has_one_provider_and_every_api_one_fallback() {
+    fn every_service_has_one_provider_and_every_api_one_fallback() {
         let catalogue = embedded();
         for service in Service::ALL {
             let sold = *service != Service::AiCredits;
@@ -532,7 +516,7 @@ mod tests {
     }
 
     #[test]
-    fn the_line_is_where_something_happens() {
+    fn line_is_included_amount_or_ceiling() {
         let catalogue = embedded();
         let line = |provider, plan, service, metric| {
             let plan = catalogue.plan(provider, plan).unwrap();

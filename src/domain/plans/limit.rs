@@ -1,190 +1,228 @@
-//! Which limits hold now: rows of the application's `InfrastructureLimit`, whoever wrote them, and what is known
-//! about them beyond its columns.
+//! The limits in force: rows of the application's `InfrastructureLimit`, by any writer, and what is known of them
+//! beyond its columns.
 
 use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
+use serde::Serialize;
 
-use super::api_limit;
-use super::catalogue::{AtLimit, Catalogue, LimitPeriod, usual_kind};
+use super::api_limit::check_value;
+use super::catalogue::{AtLimit, Catalogue, LimitPeriod, default_kind};
 use super::selection;
-use super::selection::{Billing, PlanChoice};
-use super::source::{Grade, PageDate};
-use crate::domain::metrics::names::MetricKind;
-use crate::domain::metrics::names::{Metric, Service};
+use super::selection::{Billing, PlanSelection};
+use super::source::Citation;
+use crate::domain::metrics::names::{Metric, MetricKind, Service};
 use crate::domain::named::named;
 
 named! {
-    /// Who has the say about a limit.
+    /// Who owns a limit: only its owner changes it.
     Origin, "origin" {
         /// The catalogue: `limits init` wrote it and keeps it up to date.
         Catalogue = "CATALOGUE",
         /// The user, by `limits set`.
         User = "USER",
-        /// The user, as a ceiling of their own beside what the plan says.
+        /// The user, as a limit of their own beside the plan's.
         Budget = "BUDGET",
-        /// The application, or another program: it wrote the row, or changed it since.
+        /// The application or another program, which wrote the row or changed it since.
         Application = "APPLICATION",
     }
 }
 
 /// What is known of a limit beyond the columns of `InfrastructureLimit`.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Meaning {
-    /// Who wrote it through us.
+pub struct LimitDetails {
     pub origin: Origin,
     pub kind: MetricKind,
-    /// In how long a time.
     pub period: Option<LimitPeriod>,
     pub at_limit: AtLimit,
-    /// The value as it was written.
+    /// The value that was written; another program may have changed it since.
     pub value: f64,
-    /// Where it is written: an address, or the user's words.
-    pub source: Option<String>,
-    /// The date on that page.
-    pub page_date: Option<PageDate>,
-    /// How good the source is.
-    pub grade: Option<Grade>,
-    /// The catalogue that it came from.
-    pub catalogue_version: Option<String>,
-    /// What else there is to say.
+    pub citation: Citation,
     pub note: Option<String>,
     pub updated_by: String,
     pub updated_at: DateTime<Utc>,
 }
 
-/// A row of `InfrastructureLimit`, as it is found: any program may have written anything.
+/// A row of `InfrastructureLimit` as stored: any program may have written anything.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LimitRow {
     pub service: Service,
     pub metric: Metric,
     pub plan: String,
     pub value: f64,
-    /// From how many percent on to warn.
     pub warning_percent: f64,
-    /// From how many percent on it is critical.
     pub critical_percent: f64,
-    /// What we know beyond that, if we wrote it.
-    pub meaning: Option<Meaning>,
+    /// None where this program never wrote the row.
+    pub details: Option<LimitDetails>,
 }
 
 impl LimitRow {
-    /// Who has the say about it. A row that is not as we wrote it belongs to whoever changed it.
+    /// The owner: whoever changed the value last.
     pub fn origin(&self) -> Origin {
-        match &self.meaning {
-            Some(meaning) if meaning.value == self.value => meaning.origin,
-            _ => Origin::Application,
+        self.own_details()
+            .map_or(Origin::Application, |details| details.origin)
+    }
+
+    /// The details, unless another program changed the value since.
+    pub fn own_details(&self) -> Option<&LimitDetails> {
+        let details = self.details.as_ref();
+        details.filter(|details| details.value == self.value)
+    }
+
+    /// Where the value comes from.
+    pub fn citation(&self) -> Citation {
+        let details = self.own_details();
+        details
+            .map(|details| details.citation.clone())
+            .unwrap_or_default()
+    }
+
+    /// The kind and period; another program that changes the value does not change what is measured.
+    pub fn kind(&self) -> (MetricKind, Option<LimitPeriod>) {
+        match &self.details {
+            Some(details) => (details.kind, details.period),
+            None => default_kind(self.metric),
         }
     }
 
-    /// Why nothing can be compared with it, if so.
-    pub fn fault(&self) -> Option<String> {
+    pub fn at_limit(&self) -> AtLimit {
+        let details = self.details.as_ref();
+        details.map_or(AtLimit::Unknown, |details| details.at_limit)
+    }
+
+    fn is_budget(&self) -> bool {
+        let details = self.details.as_ref();
+        details.is_some_and(|details| details.origin == Origin::Budget)
+    }
+
+    /// Why usage cannot be compared with it, if so.
+    pub fn fault(&self) -> Option<LimitFault> {
         let (warning, critical) = (self.warning_percent, self.critical_percent);
-        if api_limit::sound(self.value).is_err() {
-            return Some(format!("{} is no limit", self.value));
+        if check_value(self.value).is_err() {
+            return Some(LimitFault::Value(self.value));
         }
-        let sound = |percent: f64| percent > 0.0 && percent <= 1_000.0;
-        if !sound(warning) || !sound(critical) || warning > critical {
-            return Some(format!(
-                "it warns at {warning}% and is critical at {critical}%"
-            ));
-        }
-        None
+        let is_valid = |percent: f64| percent > 0.0 && percent <= 1_000.0;
+        let are_valid = is_valid(warning) && is_valid(critical) && warning <= critical;
+        (!are_valid).then_some(LimitFault::Percents { warning, critical })
     }
 }
 
-/// A limit that holds.
-#[derive(Clone, Debug, PartialEq)]
+/// Why usage cannot be compared with a limit.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum LimitFault {
+    #[error("invalid limit {0}: expected a number above 0")]
+    Value(f64),
+    #[error(
+        "invalid thresholds: warning {warning}%, critical {critical}%; expected 0 < warning <= critical"
+    )]
+    Percents { warning: f64, critical: f64 },
+    /// Limits of several plans, none of which is selected.
+    #[error("no plan selected; there are limits of {}", .0.join(", "))]
+    NoPlan(Vec<String>),
+}
+
+/// A limit in force.
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct LimitInForce {
     pub service: Service,
     pub metric: Metric,
-    /// On which plan; of a budget, its name.
+    /// The plan; of a budget, its name.
     pub plan: String,
+    #[serde(rename = "limit_value")]
     pub value: f64,
-    /// From how many percent on to warn.
     pub warning_percent: f64,
-    /// From how many percent on it is critical.
     pub critical_percent: f64,
     pub kind: MetricKind,
-    /// In how long a time.
     pub period: Option<LimitPeriod>,
     pub at_limit: AtLimit,
-    /// Who has the say about it.
     pub origin: Origin,
-    pub source: Option<String>,
-    /// The date on that page.
-    pub page_date: Option<PageDate>,
-    /// How good the source is.
-    pub grade: Option<Grade>,
-    /// The catalogue that it came from.
-    pub catalogue_version: Option<String>,
+    #[serde(flatten)]
+    pub citation: Citation,
     pub provider: Option<String>,
-    /// When the provider's billing periods begin.
+    #[serde(skip)]
     pub billing: Billing,
-    /// Why nothing can be compared with it, if so.
-    pub fault: Option<String>,
+    /// Why usage cannot be compared with it, if so.
+    #[serde(skip)]
+    pub fault: Option<LimitFault>,
 }
 
-/// The limits that hold now, by service and metric: those of the plan that is in use, and the budgets.
+/// The limits in force, by service and metric: those of the plans in use, and the budgets.
 ///
-/// Where no plan is chosen the only row there is holds; of several nobody knows which, and that is said.
+/// Where no plan is selected, the only row of a metric is in force; of several, the first, with a fault.
 pub fn in_force(
     rows: &[LimitRow],
-    choices: &[PlanChoice],
+    selections: &[PlanSelection],
     catalogue: &Catalogue,
     now: DateTime<Utc>,
 ) -> Vec<LimitInForce> {
-    let is_budget = |row: &&LimitRow| {
-        let meaning = row.meaning.as_ref();
-        meaning.is_some_and(|meaning| meaning.origin == Origin::Budget)
-    };
     let mut found = Vec::new();
-    let services: BTreeSet<Service> = rows.iter().map(|row| row.service).collect();
-    for service in services {
-        let provider = catalogue.provider_of(service);
-        let choice = provider.and_then(|provider| selection::current(choices, provider, now));
-        let of_service = || rows.iter().filter(move |row| row.service == service);
-        let metrics: BTreeSet<Metric> = of_service().map(|row| row.metric).collect();
-        let limit =
-            |row: &LimitRow, fault: Option<String>| LimitInForce::of(row, provider, choice, fault);
-        for metric in metrics {
-            let of_metric = || of_service().filter(move |row| row.metric == metric);
-            let of_plans: Vec<&LimitRow> = of_metric().filter(|row| !is_budget(row)).collect();
-            match (choice, of_plans.as_slice()) {
-                (Some(choice), rows) => {
-                    let in_use = |row: &&&LimitRow| row.plan.eq_ignore_ascii_case(&choice.plan);
-                    found.extend(rows.iter().find(in_use).map(|row| limit(row, None)));
-                }
-                (None, []) => {}
-                (None, [row]) => found.push(limit(row, None)),
-                (None, rows) => {
-                    let plans: Vec<&str> = rows.iter().map(|row| row.plan.as_str()).collect();
-                    let fault = format!(
-                        "there are limits of {}, and nobody has said which plan is in use",
-                        plans.join(", ")
-                    );
-                    found.push(limit(rows[0], Some(fault)));
-                }
+    let meters: BTreeSet<_> = rows.iter().map(|row| (row.service, row.metric)).collect();
+    for meter in meters {
+        let provider = catalogue.provider_of(meter.0);
+        let selected = provider.and_then(|it| selection::current(selections, it, now));
+        let limit = |row: &LimitRow, fault: Option<LimitFault>| {
+            LimitInForce::new(row, provider, selected, fault)
+        };
+        let of_meter = rows.iter().filter(|row| (row.service, row.metric) == meter);
+        let (budgets, of_plans): (Vec<&LimitRow>, Vec<&LimitRow>) =
+            of_meter.partition(|row| row.is_budget());
+        match (selected, of_plans.as_slice()) {
+            (Some(selected), rows) => {
+                let is_in_use = |row: &&&LimitRow| row.plan.eq_ignore_ascii_case(&selected.plan);
+                found.extend(rows.iter().find(is_in_use).map(|row| limit(row, None)));
             }
-            found.extend(of_metric().filter(is_budget).map(|row| limit(row, None)));
+            (None, []) => {}
+            (None, [row]) => found.push(limit(row, None)),
+            (None, [first, ..]) => {
+                let plans = of_plans.iter().map(|row| row.plan.clone());
+                found.push(limit(first, Some(LimitFault::NoPlan(plans.collect()))));
+            }
         }
+        found.extend(budgets.into_iter().map(|row| limit(row, None)));
     }
     found
 }
 
+/// A stored limit, and whether it is in force.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ListedLimit {
+    pub row: LimitRow,
+    pub in_force: bool,
+    /// Why usage cannot be compared with it, if so.
+    pub fault: Option<LimitFault>,
+}
+
+/// All rows, with those in force marked.
+pub fn listed(
+    rows: Vec<LimitRow>,
+    selections: &[PlanSelection],
+    catalogue: &Catalogue,
+    now: DateTime<Utc>,
+) -> Vec<ListedLimit> {
+    let held = in_force(&rows, selections, catalogue, now);
+    let listed = rows.into_iter().map(|row| {
+        let found = held.iter().find(|limit| {
+            (limit.service, limit.metric, &limit.plan) == (row.service, row.metric, &row.plan)
+        });
+        ListedLimit {
+            in_force: found.is_some_and(|limit| limit.fault.is_none()),
+            fault: found
+                .and_then(|limit| limit.fault.clone())
+                .or_else(|| row.fault()),
+            row,
+        }
+    });
+    listed.collect()
+}
+
 impl LimitInForce {
-    fn of(
+    fn new(
         row: &LimitRow,
         provider: Option<&str>,
-        choice: Option<&PlanChoice>,
-        fault: Option<String>,
+        selected: Option<&PlanSelection>,
+        fault: Option<LimitFault>,
     ) -> LimitInForce {
-        // Whoever changed the value did not change what is measured.
-        let usual = usual_kind(row.metric);
-        let meaning = row.meaning.as_ref();
-        let (kind, period) = meaning.map_or(usual, |meaning| (meaning.kind, meaning.period));
-        let origin = row.origin();
-        let written = meaning.filter(|_| origin != Origin::Application);
+        let (kind, period) = row.kind();
         LimitInForce {
             service: row.service,
             metric: row.metric,
@@ -194,15 +232,35 @@ impl LimitInForce {
             critical_percent: row.critical_percent,
             kind,
             period,
-            at_limit: meaning.map_or(AtLimit::Unknown, |meaning| meaning.at_limit),
-            origin,
-            source: written.and_then(|meaning| meaning.source.clone()),
-            page_date: written.and_then(|meaning| meaning.page_date),
-            grade: written.and_then(|meaning| meaning.grade),
-            catalogue_version: written.and_then(|meaning| meaning.catalogue_version.clone()),
+            at_limit: row.at_limit(),
+            origin: row.origin(),
+            citation: row.citation(),
             provider: provider.map(str::to_owned),
-            billing: choice.map(|choice| choice.billing).unwrap_or_default(),
+            billing: selected.map(|it| it.billing).unwrap_or_default(),
             fault: fault.or_else(|| row.fault()),
+        }
+    }
+}
+
+#[cfg(test)]
+impl LimitInForce {
+    /// 256 MB of a key-value store on its free plan.
+    pub(crate) fn sample() -> LimitInForce {
+        LimitInForce {
+            service: Service::VercelKv,
+            metric: Metric::StorageMb,
+            plan: "free".to_owned(),
+            value: 256.0,
+            warning_percent: 75.0,
+            critical_percent: 90.0,
+            kind: MetricKind::Gauge,
+            period: None,
+            at_limit: AtLimit::Reject,
+            origin: Origin::User,
+            citation: Citation::default(),
+            provider: None,
+            billing: Billing::default(),
+            fault: None,
         }
     }
 }
@@ -219,52 +277,42 @@ mod tests {
             value,
             warning_percent: 75.0,
             critical_percent: 90.0,
-            meaning: None,
+            details: None,
         }
     }
 
-    fn meant(row: LimitRow, origin: Origin, value: f64) -> LimitRow {
-        let meaning = Meaning {
+    fn written(row: LimitRow, origin: Origin) -> LimitRow {
+        let details = LimitDetails {
             origin,
             kind: MetricKind::Gauge,
             period: None,
             at_limit: AtLimit::Reject,
-            value,
-            source: Some("page".to_owned()),
-            page_date: None,
-            grade: None,
-            catalogue_version: Some("2026.11.21".to_owned()),
+            value: row.value,
+            citation: Citation {
+                source: Some("page".to_owned()),
+                ..Citation::default()
+            },
             note: None,
             updated_by: "ops".to_owned(),
             updated_at: DateTime::UNIX_EPOCH,
         };
         LimitRow {
-            meaning: Some(meaning),
+            details: Some(details),
             ..row
         }
     }
 
-    fn held(rows: &[LimitRow], plan: Option<&str>) -> Vec<(String, f64, Option<String>)> {
-        let choice = plan.map(|plan| PlanChoice {
-            id: "1".to_owned(),
-            provider: "upstash".to_owned(),
-            plan: plan.to_owned(),
-            seats: None,
-            region: None,
-            billing: Billing::default(),
-            valid_from: DateTime::UNIX_EPOCH,
-            chosen_by: "ops".to_owned(),
-            created_at: DateTime::UNIX_EPOCH,
-        });
-        let choices: Vec<PlanChoice> = choice.into_iter().collect();
+    fn held(rows: &[LimitRow], plan: Option<&str>) -> Vec<(String, f64, Option<LimitFault>)> {
+        let selected = plan.map(|plan| PlanSelection::sample("upstash", plan));
+        let selected: Vec<PlanSelection> = selected.into_iter().collect();
         let catalogue = Catalogue::embedded().unwrap();
-        let found = in_force(rows, &choices, &catalogue, DateTime::UNIX_EPOCH);
+        let found = in_force(rows, &selected, &catalogue, DateTime::UNIX_EPOCH);
         let short = |limit: LimitInForce| (limit.plan, limit.value, limit.fault);
         found.into_iter().map(short).collect()
     }
 
     #[test]
-    fn the_plan_in_use_decides_and_without_one_the_only_row() {
+    fn plan_in_use_decides_and_without_one_the_only_row() {
         let free = row(Metric::StorageMb, "Free", 256.0);
         let fixed = row(Metric::StorageMb, "fixed-1gb", 1000.0);
         let both = [free.clone(), fixed.clone()];
@@ -274,24 +322,14 @@ mod tests {
         );
         assert_eq!(held(&both, Some("payg")), []);
         assert_eq!(held(&[free], None), [("Free".to_owned(), 256.0, None)]);
-        let unsure = held(&both, None);
-        assert_eq!(unsure.len(), 1);
-        assert!(
-            unsure[0]
-                .2
-                .as_deref()
-                .unwrap()
-                .contains("which plan is in use")
-        );
+        let plans = vec!["Free".to_owned(), "fixed-1gb".to_owned()];
+        let fault = Some(LimitFault::NoPlan(plans));
+        assert_eq!(held(&both, None), [("Free".to_owned(), 256.0, fault)]);
     }
 
     #[test]
-    fn a_budget_holds_beside_the_plan() {
-        let budget = meant(
-            row(Metric::StorageMb, "budget", 200.0),
-            Origin::Budget,
-            200.0,
-        );
+    fn budget_is_in_force_beside_the_plan() {
+        let budget = written(row(Metric::StorageMb, "budget", 200.0), Origin::Budget);
         let rows = [row(Metric::StorageMb, "free", 256.0), budget];
         let plans = |plan| {
             let held = held(&rows, plan).into_iter();
@@ -303,24 +341,23 @@ mod tests {
     }
 
     #[test]
-    fn a_row_that_is_not_as_we_wrote_it_is_somebody_elses() {
-        let ours = meant(
-            row(Metric::StorageMb, "free", 256.0),
-            Origin::Catalogue,
-            256.0,
-        );
+    fn changed_row_belongs_to_the_application() {
+        let ours = written(row(Metric::StorageMb, "free", 256.0), Origin::Catalogue);
         assert_eq!(ours.origin(), Origin::Catalogue);
         let changed = LimitRow {
             value: 512.0,
             ..ours
         };
         assert_eq!(changed.origin(), Origin::Application);
-        let limit = LimitInForce::of(&changed, None, None, None);
-        assert_eq!((limit.source, limit.kind), (None, MetricKind::Gauge));
+        let limit = LimitInForce::new(&changed, None, None, None);
+        assert_eq!(
+            (limit.citation, limit.kind),
+            (Citation::default(), MetricKind::Gauge)
+        );
     }
 
     #[test]
-    fn a_row_that_makes_no_sense_says_so() {
+    fn invalid_value_or_thresholds_are_a_fault() {
         for value in [0.0, -1.0, f64::NAN, f64::INFINITY, 1e300] {
             assert!(
                 row(Metric::StorageMb, "free", value).fault().is_some(),

@@ -1,12 +1,13 @@
-//! Plans of providers: what they include, what they cost, where that is written, and which of it is in
-//! force.
+//! Plans of providers: what they include and cost, where that is published, and which limits are in force.
 
 pub mod api_limit;
 pub mod audit;
 pub mod catalogue;
 pub mod diff;
+pub mod edit;
 pub mod limit;
 pub mod parse;
+mod raw;
 pub mod selection;
 pub mod source;
 pub mod sync;
@@ -14,8 +15,8 @@ pub mod sync;
 pub use api_limit::{ApiLimit, ApiLimitOrigin, Unit};
 pub use catalogue::{
     AtLimit, Catalogue, Included, LimitPeriod, Limited, Overage, Plan, PlanLimit, PriceScope,
-    Source, usual_kind,
+    Source, default_kind,
 };
 pub use limit::{LimitInForce, Origin};
-pub use selection::{Billing, PlanChoice};
-pub use source::{Grade, PageDate};
+pub use selection::{Billing, PlanSelection};
+pub use source::{Citation, Grade, PageDate};

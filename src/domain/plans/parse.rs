@@ -1,65 +1,63 @@
-//! A catalogue from TOML, and everything that is wrong with it, each with its place.
+//! Parses a catalogue from TOML and reports every fault with its line and its row.
 //!
-//! Nothing is guessed and nothing is dropped: a key that nobody knows, a number that is no exact decimal, a row
-//! without a source are all refused, and all at once, so that a file is put right in one go.
+//! Nothing is guessed and nothing is dropped: an unknown key, an inexact number and a row without a source are
+//! errors. All of them are reported at once, so that a file can be corrected in one pass.
 
 use std::fmt;
+use std::str::FromStr;
 
-use chrono::NaiveDate;
 use rust_decimal::Decimal;
-use serde::Deserialize;
-use toml::{Spanned, Value};
+use toml::Spanned;
 
 use super::api_limit::Unit;
 use super::catalogue::{
-    AtLimit, Budget, Catalogue, Included, Invalid, LimitPeriod, Limited, Overage, Plan, PlanLimit,
+    AtLimit, Budget, Catalogue, Included, InvalidCatalogue, Limited, Overage, Plan, PlanLimit,
     Price, PriceScope, Problem, PublishedApiLimit, Source, Version,
 };
-use super::source::{Grade, PageDate};
+use super::raw::{
+    Amount, Field, RawApiLimit, RawBudget, RawFile, RawLimit, RawOverage, RawPlan, RawPrice,
+    RawSource,
+};
+use super::source::PageDate;
 use crate::domain::api_name;
-use crate::domain::metrics::names::MetricKind;
-use crate::domain::metrics::names::{Metric, Service};
-use crate::domain::named::Named;
+use crate::domain::metrics::names::{Metric, MetricKind, Service};
 use crate::domain::period::Period;
-
-/// The version of the file's own shape.
-const SCHEMA: i64 = 1;
-
-/// How large a catalogue may be; ours has not a twentieth of it.
-pub const LARGEST_BYTES: usize = 1 << 20;
-
-/// Above this a number is a mistake.
-const LARGEST_AMOUNT: i64 = 1_000_000_000_000_000;
-
-/// From which share of a limit on to warn, unless its row says otherwise.
-pub const USUAL_WARNING: Decimal = Decimal::from_parts(75, 0, 0, false, 0);
-/// From which share of a limit on it is critical, unless its row says otherwise.
-pub const USUAL_CRITICAL: Decimal = Decimal::from_parts(90, 0, 0, false, 0);
 
 /// The catalogue that is compiled in.
 pub const EMBEDDED: &str = include_str!("catalogue.toml");
 
+/// The version of the file format.
+const SCHEMA: i64 = 1;
+
+/// The largest file accepted; ours has not a twentieth of it.
+pub const LARGEST_BYTES: usize = 1 << 20;
+
+/// The share of a limit at which it warns, unless its row has another.
+pub const DEFAULT_WARNING: Decimal = Decimal::from_parts(75, 0, 0, false, 0);
+/// The share of a limit at which it is critical, unless its row has another.
+pub const DEFAULT_CRITICAL: Decimal = Decimal::from_parts(90, 0, 0, false, 0);
+
 impl Catalogue {
     /// The catalogue that is compiled in.
-    pub fn embedded() -> Result<Catalogue, Invalid> {
+    pub fn embedded() -> Result<Catalogue, InvalidCatalogue> {
         parse(EMBEDDED)
     }
 }
 
-/// Reads a catalogue out of a file's bytes.
-pub fn parse_bytes(bytes: &[u8]) -> Result<Catalogue, Invalid> {
+/// Parses the bytes of a file.
+pub fn parse_bytes(bytes: &[u8]) -> Result<Catalogue, InvalidCatalogue> {
     if bytes.len() > LARGEST_BYTES {
-        return Err(Invalid::whole("it is larger than a catalogue can be"));
+        return Err(InvalidCatalogue::whole("larger than 1 MiB"));
     }
     match str::from_utf8(bytes) {
         Ok(text) => parse(text),
-        Err(_) => Err(Invalid::whole("it is no text in UTF-8")),
+        Err(_) => Err(InvalidCatalogue::whole("not UTF-8 text")),
     }
 }
 
-/// Reads a catalogue out of TOML.
-pub fn parse(text: &str) -> Result<Catalogue, Invalid> {
-    let file: RawFile = toml::from_str(text).map_err(|error| Invalid {
+/// Parses TOML.
+pub fn parse(text: &str) -> Result<Catalogue, InvalidCatalogue> {
+    let file: RawFile = toml::from_str(text).map_err(|error| InvalidCatalogue {
         problems: vec![Problem {
             line: line_of(text, error.span().map_or(0, |span| span.start)),
             place: String::new(),
@@ -73,13 +71,12 @@ pub fn parse(text: &str) -> Result<Catalogue, Invalid> {
         problems: Vec::new(),
     };
     let catalogue = reader.catalogue(file);
-    match (catalogue, reader.problems.is_empty()) {
-        (Some(catalogue), true) => Ok(catalogue),
+    let mut problems = reader.problems;
+    match catalogue {
+        Some(catalogue) if problems.is_empty() => Ok(catalogue),
         _ => {
-            reader.problems.sort_by_key(|problem| problem.line);
-            Err(Invalid {
-                problems: reader.problems,
-            })
+            problems.sort_by_key(|problem| problem.line);
+            Err(InvalidCatalogue { problems })
         }
     }
 }
@@ -89,130 +86,13 @@ fn line_of(text: &str, at: usize) -> usize {
     1 + before.filter(|byte| **byte == b'\n').count()
 }
 
-// The file as it is written. Numbers and dates are read as whatever they are, so that a wrong one is told with
-// the others.
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawFile {
-    schema: i64,
-    version: String,
-    currency: Option<String>,
-    #[serde(default)]
-    source: Vec<Spanned<RawSource>>,
-    #[serde(default)]
-    plan: Vec<Spanned<RawPlan>>,
-    #[serde(default)]
-    price: Vec<Spanned<RawPrice>>,
-    #[serde(default)]
-    budget: Vec<Spanned<RawBudget>>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawSource {
-    id: String,
-    url: String,
-    page_date: Option<Value>,
-    read_on: Option<Value>,
-    confidence: String,
-    note: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawPlan {
-    provider: String,
-    plan: String,
-    service: Option<String>,
-    currency: Option<String>,
-    fixed_price: Option<Value>,
-    fixed_price_scope: Option<String>,
-    credit: Option<Value>,
-    seats_included: Option<u32>,
-    seat_price: Option<Value>,
-    #[serde(default)]
-    fallback: bool,
-    source: Option<String>,
-    enabled: Option<bool>,
-    note: Option<String>,
-    #[serde(default)]
-    limit: Vec<Spanned<RawLimit>>,
-    #[serde(default)]
-    api_limit: Vec<Spanned<RawApiLimit>>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawLimit {
-    service: Option<String>,
-    metric: Option<String>,
-    vendor_metric: Option<String>,
-    unit: Option<String>,
-    each: Option<String>,
-    kind: String,
-    period: Option<String>,
-    included: Option<Value>,
-    ceiling: Option<Value>,
-    at_limit: Option<String>,
-    overage: Option<RawOverage>,
-    warning_pct: Option<Value>,
-    critical_pct: Option<Value>,
-    source: Option<String>,
-    enabled: Option<bool>,
-    note: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawOverage {
-    unit: Option<Value>,
-    low: Value,
-    high: Option<Value>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawApiLimit {
-    per: String,
-    unit: Option<String>,
-    value: Option<Value>,
-    overage: Option<RawOverage>,
-    source: Option<String>,
-    enabled: Option<bool>,
-    note: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawPrice {
-    provider: String,
-    item: String,
-    unit: String,
-    currency: Option<String>,
-    price: RawOverage,
-    source: Option<String>,
-    enabled: Option<bool>,
-    note: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawBudget {
-    service: String,
-    metric: String,
-    amount: Value,
-    warning_pct: Option<Value>,
-    critical_pct: Option<Value>,
-    note: Option<String>,
-}
-
-/// Reads row after row and notes what is wrong. A row of which something is missing is left out; then the whole
-/// is refused in the end.
+/// Reads row after row and collects the faults. A row with a fault may be left out, as the whole file is refused
+/// in the end.
 struct Reader<'a> {
     text: &'a str,
-    /// The row that is being read: where it begins, and what it is.
+    /// Where the row that is being read begins.
     at: usize,
+    /// What row it is.
     place: String,
     problems: Vec<Problem>,
 }
@@ -226,24 +106,64 @@ impl Reader<'_> {
         });
     }
 
-    /// The value, unless it is an error; that is noted, with the key it stands at.
-    fn expect<T, E: fmt::Display>(&mut self, key: &str, value: Result<T, E>) -> Option<T> {
+    fn require(&mut self, is_met: bool, what: impl Into<String>) {
+        if !is_met {
+            self.problem(what);
+        }
+    }
+
+    /// Begins a row.
+    fn enter<T>(&mut self, row: Spanned<T>, place: impl FnOnce(&T) -> String) -> T {
+        self.at = row.span().start;
+        let row = row.into_inner();
+        self.place = place(&row);
+        row
+    }
+
+    fn read<T>(&mut self, key: &str, field: Field<T>) -> Option<T> {
+        let value = field.0;
         value
-            .map_err(|error| self.problem(format!("{key}: {error}")))
+            .map_err(|fault| self.problem(format!("{key}: {fault}")))
             .ok()
     }
 
+    fn read_or<T>(&mut self, key: &str, field: Option<Field<T>>, default: T) -> Option<T> {
+        match field {
+            Some(field) => self.read(key, field),
+            None => Some(default),
+        }
+    }
+
+    fn amount(&mut self, key: &str, field: Option<Field<Amount>>) -> Option<Decimal> {
+        let amount = field.and_then(|field| self.read(key, field));
+        amount.map(|amount| amount.0)
+    }
+
+    fn parsed<T: FromStr<Err: fmt::Display>>(&mut self, key: &str, text: &str) -> Option<T> {
+        self.read(
+            key,
+            Field(text.parse().map_err(|error: T::Err| error.to_string())),
+        )
+    }
+
     fn catalogue(&mut self, file: RawFile) -> Option<Catalogue> {
-        if file.schema != SCHEMA {
-            self.problem(format!(
-                "schema: {} is unknown; this program reads {SCHEMA}",
-                file.schema
-            ));
-        }
+        let schema = file.schema;
+        self.require(
+            schema == SCHEMA,
+            format!("schema: unknown version {schema}; expected {SCHEMA}"),
+        );
         let version = Version::parse(&file.version);
-        if version.is_none() {
-            self.problem("version: numbers with dots between them, such as 2026.11.21");
-        }
+        self.require(
+            version.is_some(),
+            format!(
+                "version: invalid version `{}`; expected numbers with dots, such as 2026.11.21",
+                file.version
+            ),
+        );
+        self.require(
+            !(file.plan.is_empty() && file.budget.is_empty()),
+            "no plans",
+        );
         let mut catalogue = Catalogue {
             version: version?,
             currency: self.currency(file.currency, "USD"),
@@ -252,9 +172,6 @@ impl Reader<'_> {
             prices: Vec::new(),
             budgets: Vec::new(),
         };
-        if file.plan.is_empty() && file.budget.is_empty() {
-            self.problem("it has no plans");
-        }
         for row in file.source {
             self.source(&mut catalogue, row);
         }
@@ -271,68 +188,57 @@ impl Reader<'_> {
     }
 
     fn source(&mut self, catalogue: &mut Catalogue, row: Spanned<RawSource>) {
-        self.at = row.span().start;
-        let row = row.into_inner();
-        self.place = format!("source {}", row.id);
-        if catalogue.source(&row.id).is_some() {
-            self.problem("there is another source of this id");
-        }
-        if row.url.trim().is_empty() {
-            self.problem("url: a source is found somewhere");
-        }
-        let page_date = self.page_date(row.page_date);
-        let read_on = self.day("read_on", row.read_on);
-        let grade = self.expect("confidence", row.confidence.parse::<Grade>());
-        if let (Some(page_date), Some(read_on), Some(grade)) = (page_date, read_on, grade) {
-            catalogue.sources.push(Source {
-                id: row.id,
-                url: row.url,
-                page_date,
-                read_on,
-                grade,
-                note: row.note,
-            });
-        }
+        let row = self.enter(row, |row| format!("source {}", row.id));
+        self.require(!row.id.is_empty(), "id: missing");
+        self.require(catalogue.source(&row.id).is_none(), "duplicate id");
+        self.require(!row.url.trim().is_empty(), "url: missing");
+        let page_date = self.read("page_date", row.page_date);
+        let read_on = self.read("read_on", row.read_on);
+        let grade = self.read("confidence", row.confidence);
+        let (Some(page_date), Some(read_on), Some(grade)) = (page_date, read_on, grade) else {
+            return;
+        };
+        let PageDate::Day(read_on) = read_on else {
+            return self.problem(format!("read_on: expected a day, found {read_on}"));
+        };
+        catalogue.sources.push(Source {
+            id: row.id,
+            url: row.url,
+            page_date,
+            read_on,
+            grade,
+            note: row.note,
+        });
     }
 
     fn plan(&mut self, catalogue: &mut Catalogue, row: Spanned<RawPlan>) {
-        self.at = row.span().start;
-        let row = row.into_inner();
-        let place = format!("plan {} {}", row.provider, row.plan);
-        self.place.clone_from(&place);
+        let row = self.enter(row, |row| format!("plan {} {}", row.provider, row.plan));
+        let place = self.place.clone();
         self.name("provider", &row.provider);
         self.name("plan", &row.plan);
-        // Rows of one plan for several services are one plan.
-        let known = catalogue
-            .plans
-            .iter()
-            .position(|plan| plan.provider == row.provider && plan.name == row.plan);
-        let first_source = row
-            .limit
-            .iter()
-            .find_map(|limit| limit.as_ref().source.clone());
-        let first_api_source = || {
-            let mut limits = row.api_limit.iter();
-            limits.find_map(|limit| limit.as_ref().source.clone())
-        };
-        let source = row
-            .source
-            .clone()
-            .or(first_source)
-            .or_else(first_api_source);
-        let source = self.source_id(catalogue, source);
-        let enabled = self.enabled(catalogue, source.as_deref(), row.enabled);
-        let scope = row.fixed_price_scope.as_deref().unwrap_or("provider");
-        let scope = self.expect("fixed_price_scope", scope.parse::<PriceScope>());
+        let of_limits = row.limit.iter().map(|it| &it.as_ref().source);
+        let of_api_limits = row.api_limit.iter().map(|it| &it.as_ref().source);
+        let sources = std::iter::once(&row.source)
+            .chain(of_limits)
+            .chain(of_api_limits);
+        let source = sources.flatten().next().cloned();
+        let (source, enabled) = self
+            .cited(catalogue, source, row.enabled)
+            .unwrap_or_default();
+        let scope = self.read_or(
+            "fixed_price_scope",
+            row.fixed_price_scope,
+            PriceScope::Provider,
+        );
         let plan = Plan {
             currency: self.currency(row.currency, &catalogue.currency),
             fixed_price: self.amount("fixed_price", row.fixed_price),
             scope: scope.unwrap_or(PriceScope::Provider),
             credit: self.amount("credit", row.credit).unwrap_or(Decimal::ZERO),
-            seats_included: row.seats_included.unwrap_or(0),
+            seats_included: row.seats_included,
             seat_price: self.amount("seat_price", row.seat_price),
             fallback: row.fallback,
-            source: source.unwrap_or_default(),
+            source,
             enabled,
             note: row.note,
             limits: Vec::new(),
@@ -340,42 +246,32 @@ impl Reader<'_> {
             provider: row.provider,
             name: row.plan,
         };
-        let another_fallback = |other: &Plan| {
-            other.provider == plan.provider && other.name != plan.name && other.fallback
-        };
-        if plan.fallback && catalogue.plans.iter().any(another_fallback) {
-            self.problem("fallback: the provider has another one");
+        let is_same = |other: &Plan| other.provider == plan.provider && other.name == plan.name;
+        let another_fallback =
+            |other: &Plan| other.provider == plan.provider && other.fallback && !is_same(other);
+        self.require(
+            !(plan.fallback && catalogue.plans.iter().any(another_fallback)),
+            "fallback: the provider has another fallback plan",
+        );
+        // Rows of one plan for several services are one plan.
+        let known = catalogue.plans.iter().position(is_same);
+        let index = known.unwrap_or(catalogue.plans.len());
+        match catalogue.plans.get(index) {
+            Some(before) => self.require(
+                before.currency == plan.currency
+                    && before.fixed_price == plan.fixed_price
+                    && before.scope == plan.scope
+                    && before.credit == plan.credit
+                    && before.seat_price == plan.seat_price,
+                "the price differs from that of an earlier row of this plan",
+            ),
+            None => catalogue.plans.push(plan),
         }
-        let index = match known {
-            Some(index) => {
-                let before = &catalogue.plans[index];
-                let terms = |plan: &Plan| {
-                    (
-                        plan.currency.clone(),
-                        plan.fixed_price,
-                        plan.scope,
-                        plan.credit,
-                        plan.seat_price,
-                    )
-                };
-                if terms(before) != terms(&plan) {
-                    self.problem("its price differs from that of the same plan further up");
-                }
-                index
-            }
-            None => {
-                catalogue.plans.push(plan);
-                catalogue.plans.len() - 1
-            }
-        };
-        let service = row.service;
         for limit in row.limit {
-            self.place.clone_from(&place);
-            self.limit(catalogue, index, service.as_deref(), limit);
+            self.limit(catalogue, index, &place, row.service.as_deref(), limit);
         }
         for limit in row.api_limit {
-            self.place.clone_from(&place);
-            self.api_limit(catalogue, index, limit);
+            self.api_limit(catalogue, index, &place, limit);
         }
     }
 
@@ -383,75 +279,76 @@ impl Reader<'_> {
         &mut self,
         catalogue: &mut Catalogue,
         plan: usize,
+        place: &str,
         service: Option<&str>,
         row: Spanned<RawLimit>,
     ) {
-        self.at = row.span().start;
-        let row = row.into_inner();
+        let row = self.enter(row, |row| {
+            let name = row.metric.as_deref().or(row.vendor_metric.as_deref());
+            let names = [row.service.as_deref().or(service), name];
+            let names: Vec<&str> = names.into_iter().flatten().collect();
+            format!("{place}, limit {}", names.join(" "))
+        });
         let service = row.service.as_deref().or(service);
-        let name = row.metric.as_deref().or(row.vendor_metric.as_deref());
-        let named = [service, name].into_iter().flatten();
-        self.place = format!(
-            "{}, limit {}",
-            self.place,
-            named.collect::<Vec<_>>().join(" ")
-        );
-        let service = service.and_then(|name| self.expect("service", name.parse::<Service>()));
-        let limited = match (row.metric, service, row.vendor_metric, row.unit) {
-            (Some(metric), Some(service), _, _) => self
-                .expect("metric", metric.parse::<Metric>())
+        let service: Option<Service> = service.and_then(|name| self.parsed("service", name));
+        let limited = match (row.metric, service, row.vendor_metric) {
+            (Some(metric), Some(service), _) => self
+                .parsed("metric", &metric)
                 .map(|metric| Limited::Application(service, metric)),
-            (Some(_), None, _, _) => {
-                self.problem("a metric is that of a service: give service");
-                None
-            }
-            (None, service, Some(name), Some(unit)) if !unit.trim().is_empty() => {
-                Some(Limited::Vendor {
-                    service,
-                    name,
-                    unit,
-                })
-            }
-            (None, _, Some(_), _) => {
-                self.problem("unit: what a vendor_metric counts must be said");
-                None
-            }
-            (None, _, None, _) => {
-                self.problem("give metric, or vendor_metric and unit");
+            (None, service, Some(name)) if !row.unit.trim().is_empty() => Some(Limited::Vendor {
+                service,
+                name,
+                unit: row.unit,
+            }),
+            (metric, _, name) => {
+                self.problem(match (metric, name) {
+                    (Some(_), _) => "service: required with metric",
+                    (None, Some(_)) => "unit: required with vendor_metric",
+                    (None, None) => "metric, or vendor_metric and unit: missing",
+                });
                 None
             }
         };
-        let kind = self.expect("kind", row.kind.parse::<MetricKind>());
-        let period = row
-            .period
-            .and_then(|period| self.expect("period", period.parse::<LimitPeriod>()));
-        match (kind, period) {
-            (Some(MetricKind::Period), None) => self.problem("period: kind \"period\" needs one"),
-            (Some(MetricKind::Gauge), Some(_)) => self.problem("period: a gauge has none"),
-            _ => {}
-        }
-        let included = self.included(row.included);
+        let kind = self.read("kind", row.kind);
+        let period = row.period.and_then(|period| self.read("period", period));
+        let is_period = kind == Some(MetricKind::Period);
+        self.require(
+            !is_period || period.is_some(),
+            "period: required with kind PERIOD",
+        );
+        let is_gauge = kind == Some(MetricKind::Gauge);
+        self.require(
+            !is_gauge || period.is_none(),
+            "period: not allowed with kind GAUGE",
+        );
+        let included = self.read("included", row.included);
         let ceiling = self.amount("ceiling", row.ceiling);
-        if let (Some(Included::Amount(included)), Some(ceiling)) = (included, ceiling)
-            && ceiling < included
-        {
-            self.problem("ceiling: less than is included");
+        if let (Some(Included::Amount(included)), Some(ceiling)) = (included, ceiling) {
+            self.require(ceiling >= included, "ceiling: below the included amount");
         }
-        let at_limit = row.at_limit.as_deref().unwrap_or("unknown");
-        let at_limit = self.expect("at_limit", at_limit.parse::<AtLimit>());
+        let at_limit = self.read_or("at_limit", row.at_limit, AtLimit::Unknown);
         let overage = row.overage.and_then(|overage| self.overage(overage));
-        if overage.is_some() && at_limit != Some(AtLimit::Bill) {
-            self.problem("overage: only where at_limit is \"bill\"");
-        }
+        self.require(
+            overage.is_none() || at_limit == Some(AtLimit::Bill),
+            "overage: only allowed with at_limit BILL",
+        );
         let (warning_percent, critical_percent) = self.percents(row.warning_pct, row.critical_pct);
-        let source = self.source_id(catalogue, row.source);
-        let enabled = self.enabled(catalogue, source.as_deref(), row.enabled);
-        let (Some(limited), Some(kind), Some(included), Some(at_limit), Some(source)) =
-            (limited, kind, included, at_limit, source)
+        let cited = self.cited(catalogue, row.source, row.enabled);
+        let (Some(limited), Some(kind), Some(included), Some(at_limit), Some((source, enabled))) =
+            (limited, kind, included, at_limit, cited)
         else {
             return;
         };
-        let limit = PlanLimit {
+        let others = &catalogue.plans[plan].limits;
+        let is_new = others.iter().all(|other| other.limited != limited);
+        self.require(is_new, "duplicate limit of this metric");
+        if let Limited::Application(service, _) = limited
+            && let Some(other) = catalogue.provider_of(service)
+            && other != catalogue.plans[plan].provider
+        {
+            self.problem(format!("{service} already belongs to provider {other}"));
+        }
+        catalogue.plans[plan].limits.push(PlanLimit {
             limited,
             each: row.each,
             kind,
@@ -465,66 +362,40 @@ impl Reader<'_> {
             source,
             enabled,
             note: row.note,
-        };
-        self.check_neighbours(catalogue, plan, &limit);
-        catalogue.plans[plan].limits.push(limit);
+        });
     }
 
-    /// What a limit must not share with the others.
-    fn check_neighbours(&mut self, catalogue: &Catalogue, plan: usize, limit: &PlanLimit) {
-        let plan = &catalogue.plans[plan];
-        let same = |other: &&PlanLimit| other.limited == limit.limited;
-        if plan.limits.iter().any(|other| same(&other)) {
-            self.problem("the plan has another limit of this metric");
-        }
-        if let Limited::Application(service, _) = limit.limited
-            && let Some(other) = catalogue.provider_of(service)
-            && other != plan.provider
-        {
-            self.problem(format!("{service} is already sold by {other}"));
-        }
-    }
-
-    fn api_limit(&mut self, catalogue: &mut Catalogue, plan: usize, row: Spanned<RawApiLimit>) {
-        self.at = row.span().start;
-        let row = row.into_inner();
-        self.place = format!("{}, api_limit {}", self.place, row.per);
-        let is_named = |period: &Period| period.as_str().eq_ignore_ascii_case(&row.per);
-        let period = Period::KNOWN.into_iter().find(is_named);
-        if period.is_none() {
-            self.problem("per: there are SECOND, MINUTE, HOUR, DAY, MONTH");
-        }
-        let unit = row.unit.as_deref().unwrap_or(Unit::Calls.as_str());
-        let unit = self.expect("unit", unit.parse::<Unit>());
-        let value = match row.value {
-            Some(Value::String(text)) if text == "unknown" => None,
-            Some(value) => {
-                let value = self.amount("value", Some(value));
-                if value.is_some_and(|value| value.is_zero()) {
-                    self.problem("value: nobody may call it at all; write \"unknown\"");
-                }
-                value
-            }
-            None => {
-                self.problem("value: give one, or \"unknown\"");
-                None
-            }
-        };
+    fn api_limit(
+        &mut self,
+        catalogue: &mut Catalogue,
+        plan: usize,
+        place: &str,
+        row: Spanned<RawApiLimit>,
+    ) {
+        let row = self.enter(row, |row| format!("{place}, api_limit {}", row.per));
+        let period = self.parsed::<Period>("per", &row.per);
+        let unit = self.read_or("unit", row.unit, Unit::Calls);
+        let value = self.read("value", row.value);
+        let has_amount = |value: Included| value.amount().is_some_and(|it| !it.is_zero());
+        self.require(
+            value.is_none_or(|value| value == Included::Unknown || has_amount(value)),
+            "value: expected an amount above 0, or \"unknown\"",
+        );
         let overage = row.overage.and_then(|overage| self.overage(overage));
-        let source = self.source_id(catalogue, row.source);
-        let enabled = self.enabled(catalogue, source.as_deref(), row.enabled);
+        let cited = self.cited(catalogue, row.source, row.enabled);
         let plan = &mut catalogue.plans[plan];
-        if let Some(period) = &period
-            && plan.api_limits.iter().any(|other| other.period == *period)
-        {
-            self.problem("the plan has another limit for this period");
-        }
-        let named = self.expect("provider", api_name::parse(&plan.provider));
-        if let (Some(period), Some(unit), Some(source), Some(_)) = (period, unit, source, named) {
+        let is_new = plan
+            .api_limits
+            .iter()
+            .all(|other| Some(&other.period) != period.as_ref());
+        self.require(is_new, "duplicate limit for this period");
+        let api = api_name::parse(&plan.provider).map_err(|error| error.to_string());
+        self.read("provider", Field(api));
+        if let (Some(period), Some(unit), Some((source, enabled))) = (period, unit, cited) {
             plan.api_limits.push(PublishedApiLimit {
                 period,
                 unit,
-                value,
+                value: value.and_then(Included::amount),
                 overage,
                 source,
                 enabled,
@@ -534,15 +405,12 @@ impl Reader<'_> {
     }
 
     fn price(&mut self, catalogue: &mut Catalogue, row: Spanned<RawPrice>) {
-        self.at = row.span().start;
-        let row = row.into_inner();
-        self.place = format!("price {} {}", row.provider, row.item);
+        let row = self.enter(row, |row| format!("price {} {}", row.provider, row.item));
         self.name("provider", &row.provider);
         let price = self.overage(row.price);
-        let source = self.source_id(catalogue, row.source);
-        let enabled = self.enabled(catalogue, source.as_deref(), row.enabled);
+        let cited = self.cited(catalogue, row.source, row.enabled);
         let currency = self.currency(row.currency, &catalogue.currency);
-        if let (Some(price), Some(source)) = (price, source) {
+        if let (Some(price), Some((source, enabled))) = (price, cited) {
             catalogue.prices.push(Price {
                 provider: row.provider,
                 item: row.item,
@@ -557,23 +425,19 @@ impl Reader<'_> {
     }
 
     fn budget(&mut self, catalogue: &mut Catalogue, row: Spanned<RawBudget>) {
-        self.at = row.span().start;
-        let row = row.into_inner();
-        self.place = format!("budget {} {}", row.service, row.metric);
-        let service = self.expect("service", row.service.parse::<Service>());
-        let metric = self.expect("metric", row.metric.parse::<Metric>());
+        let row = self.enter(row, |row| format!("budget {} {}", row.service, row.metric));
+        let service = self.parsed::<Service>("service", &row.service);
+        let metric = self.parsed::<Metric>("metric", &row.metric);
         let amount = self.amount("amount", Some(row.amount));
-        if amount.is_some_and(|amount| amount.is_zero()) {
-            self.problem("amount: nothing can be compared with zero");
-        }
+        let is_zero = amount.is_some_and(|amount| amount.is_zero());
+        self.require(!is_zero, "amount: expected an amount above 0");
         let (warning_percent, critical_percent) = self.percents(row.warning_pct, row.critical_pct);
         let (Some(service), Some(metric), Some(amount)) = (service, metric, amount) else {
             return;
         };
-        let same = |other: &Budget| (other.service, other.metric) == (service, metric);
-        if catalogue.budgets.iter().any(same) {
-            self.problem("there is another budget of this metric");
-        }
+        let is_same = |other: &Budget| (other.service, other.metric) == (service, metric);
+        let is_new = !catalogue.budgets.iter().any(is_same);
+        self.require(is_new, "duplicate budget of this metric");
         catalogue.budgets.push(Budget {
             service,
             metric,
@@ -584,146 +448,78 @@ impl Reader<'_> {
         });
     }
 
-    /// A name that people type: lower case, so that it is typed in one way.
+    /// Names are typed on the command line: lower case only, so that there is one spelling.
     fn name(&mut self, key: &str, name: &str) {
-        let allowed =
+        let is_allowed =
             |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_' | '.');
-        if name.is_empty() || name.len() > 64 || !name.chars().all(allowed) {
-            self.problem(format!(
-                "{key}: lower-case letters, digits, - _ . and not more than 64 of them"
-            ));
-        }
+        self.require(
+            (1..=64).contains(&name.len()) && name.chars().all(is_allowed),
+            format!("{key}: invalid name; expected 1 to 64 of a-z, 0-9, `-`, `_` and `.`"),
+        );
     }
 
-    fn currency(&mut self, given: Option<String>, otherwise: &str) -> String {
-        let currency = given.unwrap_or_else(|| otherwise.to_owned());
-        if currency.len() != 3 || !currency.bytes().all(|byte| byte.is_ascii_uppercase()) {
-            self.problem("currency: three capital letters, such as USD");
-        }
+    fn currency(&mut self, given: Option<String>, default: &str) -> String {
+        let currency = given.unwrap_or_else(|| default.to_owned());
+        self.require(
+            currency.len() == 3 && currency.bytes().all(|byte| byte.is_ascii_uppercase()),
+            format!("currency: invalid currency `{currency}`; expected a code such as USD"),
+        );
         currency
     }
 
-    /// An amount from zero on. A number with a point must be text, since a float is not what was written.
-    fn amount(&mut self, key: &str, value: Option<Value>) -> Option<Decimal> {
-        let amount = match value? {
-            Value::String(text) => Decimal::from_str_exact(&text).ok(),
-            Value::Integer(number) => Some(Decimal::from(number)),
-            Value::Float(number) => {
-                self.problem(format!("{key}: write it as text, \"{number}\""));
-                return None;
-            }
-            _ => None,
-        };
-        let limit = Decimal::from(LARGEST_AMOUNT);
-        let sound = |amount: &Decimal| !amount.is_sign_negative() && *amount <= limit;
-        let amount = amount.filter(sound);
-        if amount.is_none() {
-            self.problem(format!("{key}: a decimal number from 0 to 10^15, as text"));
-        }
-        amount
-    }
-
-    fn included(&mut self, value: Option<Value>) -> Option<Included> {
-        match value {
-            Some(Value::String(text)) if text == "unlimited" => Some(Included::Unlimited),
-            Some(Value::String(text)) if text == "unknown" => Some(Included::Unknown),
-            Some(value) => self.amount("included", Some(value)).map(Included::Amount),
-            None => {
-                self.problem("included: give an amount, \"unlimited\" or \"unknown\"");
-                None
-            }
-        }
-    }
-
     fn overage(&mut self, raw: RawOverage) -> Option<Overage> {
-        if raw.unit.is_none() {
-            self.problem("overage: unit: say for how much the price is");
-        }
-        let unit = self.amount("overage: unit", raw.unit);
-        if unit.is_some_and(|unit| unit.is_zero()) {
-            self.problem("overage: unit: above zero");
-        }
-        let low = self.amount("overage: low", Some(raw.low));
+        let unit = self.amount("overage.unit", Some(raw.unit));
+        let low = self.amount("overage.low", Some(raw.low));
         let high = match raw.high {
-            Some(high) => self.amount("overage: high", Some(high)),
+            Some(high) => self.amount("overage.high", Some(high)),
             None => low,
         };
         let (unit, low, high) = (unit?, low?, high?);
-        if high < low {
-            self.problem("overage: high is less than low");
-        }
+        self.require(!unit.is_zero(), "overage.unit: expected an amount above 0");
+        self.require(high >= low, "overage.high: below overage.low");
         Some(Overage { unit, low, high })
     }
 
-    fn percents(&mut self, warning: Option<Value>, critical: Option<Value>) -> (Decimal, Decimal) {
-        let warning = match warning {
-            Some(value) => self.amount("warning_pct", Some(value)),
-            None => Some(USUAL_WARNING),
+    fn percents(
+        &mut self,
+        warning: Option<Field<Amount>>,
+        critical: Option<Field<Amount>>,
+    ) -> (Decimal, Decimal) {
+        let warning = self.read_or("warning_pct", warning, Amount(DEFAULT_WARNING));
+        let critical = self.read_or("critical_pct", critical, Amount(DEFAULT_CRITICAL));
+        let (Some(Amount(warning)), Some(Amount(critical))) = (warning, critical) else {
+            return (DEFAULT_WARNING, DEFAULT_CRITICAL);
         };
-        let critical = match critical {
-            Some(value) => self.amount("critical_pct", Some(value)),
-            None => Some(USUAL_CRITICAL),
-        };
-        let (Some(warning), Some(critical)) = (warning, critical) else {
-            return (USUAL_WARNING, USUAL_CRITICAL);
-        };
-        if warning.is_zero() || warning >= critical || critical > Decimal::ONE_HUNDRED {
-            self.problem("warning_pct is above 0 and less than critical_pct, that is at most 100");
-        }
+        self.require(
+            !warning.is_zero() && warning < critical && critical <= Decimal::ONE_HUNDRED,
+            format!(
+                "warning_pct {warning}, critical_pct {critical}: expected 0 < warning_pct < critical_pct <= 100"
+            ),
+        );
         (warning, critical)
     }
 
-    fn source_id(&mut self, catalogue: &Catalogue, id: Option<String>) -> Option<String> {
-        match id {
-            None => {
-                self.problem("source: every number is written somewhere");
-                None
-            }
-            Some(id) if catalogue.source(&id).is_none() => {
-                self.problem(format!("source: there is no source `{id}`"));
-                None
-            }
-            known => known,
-        }
-    }
-
-    /// Whether a row is used: as it says, but never on the word of a source of grade C.
-    fn enabled(&mut self, catalogue: &Catalogue, source: Option<&str>, said: Option<bool>) -> bool {
-        let source = source.and_then(|id| catalogue.source(id));
-        let sound = source.is_some_and(|source| source.grade.is_sound());
-        if said == Some(true) && source.is_some() && !sound {
-            self.problem("enabled: what is of grade C is not used");
-        }
-        said.unwrap_or(sound)
-    }
-
-    fn page_date(&mut self, value: Option<Value>) -> Option<PageDate> {
-        match value {
-            Some(Value::String(text)) => self.expect("page_date", text.parse()),
-            Some(Value::Datetime(date)) => self.expect("page_date", date.to_string().parse()),
-            Some(Value::Integer(year)) => self.expect("page_date", year.to_string().parse()),
-            Some(_) => {
-                self.problem("page_date: a date such as 2026-02-27");
-                None
-            }
-            None => {
-                self.problem("page_date: give the date on the page, or \"undated\"");
-                None
-            }
-        }
-    }
-
-    fn day(&mut self, key: &str, value: Option<Value>) -> Option<NaiveDate> {
-        let text = match value {
-            Some(Value::String(text)) => text,
-            Some(Value::Datetime(date)) => date.to_string(),
-            _ => String::new(),
+    /// The source of a row, and whether the row is used: never if the source is of grade C.
+    fn cited(
+        &mut self,
+        catalogue: &Catalogue,
+        id: Option<String>,
+        enabled: Option<bool>,
+    ) -> Option<(String, bool)> {
+        let Some(id) = id else {
+            self.problem("source: missing");
+            return None;
         };
-        let day = text.parse().ok();
-        if day.is_none() {
-            self.problem(format!("{key}: a day such as 2026-02-27"));
-        }
-        day
+        let Some(source) = catalogue.source(&id) else {
+            self.problem(format!("source: unknown source `{id}`"));
+            return None;
+        };
+        let is_usable = source.grade.is_usable();
+        self.require(
+            is_usable || enabled != Some(true),
+            "enabled: a row with a source of grade C cannot be enabled",
+        );
+        Some((id, enabled.unwrap_or(is_usable)))
     }
 }
 
@@ -731,7 +527,7 @@ impl Reader<'_> {
 mod tests {
     use super::*;
 
-    const SOUND: &str = r#"
+    const VALID: &str = r#"
 schema = 1
 version = "2026.1"
 
@@ -762,18 +558,18 @@ critical_pct = 90
 source = "page"
 "#;
 
-    /// The problems of the sound file with one piece replaced.
+    /// The problems of the valid file with one piece replaced.
     fn problems(piece: &str, by: &str) -> Vec<String> {
-        assert!(SOUND.contains(piece), "{piece}");
-        match parse(&SOUND.replacen(piece, by, 1)) {
+        assert!(VALID.contains(piece), "{piece}");
+        match parse(&VALID.replacen(piece, by, 1)) {
             Ok(_) => Vec::new(),
             Err(invalid) => invalid.problems.iter().map(Problem::to_string).collect(),
         }
     }
 
     #[test]
-    fn a_plan_is_read_with_its_price_to_the_last_digit() {
-        let catalogue = parse(SOUND).unwrap();
+    fn prices_and_limits_are_exact() {
+        let catalogue = parse(VALID).unwrap();
         let plan = catalogue.plan("vercel", "pro").unwrap();
         assert_eq!(plan.fixed_price, Decimal::from_str_exact("20.00").ok());
         assert_eq!(plan.source, "page");
@@ -790,108 +586,50 @@ source = "page"
     }
 
     #[test]
-    fn what_is_wrong_is_told_with_its_line_and_its_row() {
-        let cases = [
-            (
-                "schema = 1",
-                "schema = 2",
-                "line 1: schema: 2 is unknown; this program reads 1",
-            ),
-            (
-                "2026.1",
-                "spring",
-                "line 1: version: numbers with dots between them, such as 2026.11.21",
-            ),
-            (
-                "page_date = 2026-01-02\n",
-                "",
-                "line 5: source page: page_date: give the date on the page, or \"undated\"",
-            ),
-            (
-                "\"A\"",
-                "\"D\"",
-                "line 5: source page: confidence: `D` is no grade; there are A, B, C",
-            ),
-            (
-                "\"20.00\"",
-                "20.00",
-                "line 12: plan vercel pro: fixed_price: write it as text, \"20\"",
-            ),
-            (
-                "\"20.00\"",
-                "\"-1\"",
-                "line 12: plan vercel pro: fixed_price: a decimal number from 0 to 10^15, as text",
-            ),
-            (
-                "\"vercel\"",
-                "\"Vercel\"",
-                "line 12: plan Vercel pro: provider: lower-case letters, digits, - _ . and not more than 64 of them",
-            ),
-            (
-                "source = \"page\"",
-                "source = \"other\"",
-                "line 20: plan vercel pro, limit VERCEL_BANDWIDTH BANDWIDTH_GB: source: there is no source `other`",
-            ),
-            (
-                "source = \"page\"",
-                "",
-                "line 20: plan vercel pro, limit VERCEL_BANDWIDTH BANDWIDTH_GB: source: every number is written somewhere",
-            ),
-            (
-                "critical_pct = 90",
-                "critical_pct = 75",
-                "line 20: plan vercel pro, limit VERCEL_BANDWIDTH BANDWIDTH_GB: warning_pct is above 0 and less than critical_pct, that is at most 100",
-            ),
-            (
-                "metric = \"BANDWIDTH_GB\"",
-                "vendor_metric = \"transfer\"",
-                "line 20: plan vercel pro, limit VERCEL_BANDWIDTH transfer: unit: what a vendor_metric counts must be said",
-            ),
-            (
-                "unit = \"1\", ",
-                "",
-                "line 20: plan vercel pro, limit VERCEL_BANDWIDTH BANDWIDTH_GB: overage: unit: say for how much the price is",
-            ),
-            (
-                "high = \"0.35\"",
-                "high = \"0.1\"",
-                "line 20: plan vercel pro, limit VERCEL_BANDWIDTH BANDWIDTH_GB: overage: high is less than low",
-            ),
-            (
-                "included = \"1000\"",
-                "included = nan",
-                "line 20: plan vercel pro, limit VERCEL_BANDWIDTH BANDWIDTH_GB: included: write it as text, \"NaN\"",
-            ),
-            (
-                "included = \"1000\"",
-                "included = \"1e400\"",
-                "line 20: plan vercel pro, limit VERCEL_BANDWIDTH BANDWIDTH_GB: included: a decimal number from 0 to 10^15, as text",
-            ),
-            (
-                "BANDWIDTH_GB",
-                "PETABYTES",
-                "line 20: plan vercel pro, limit VERCEL_BANDWIDTH PETABYTES: metric: `PETABYTES` is no metric; there are STORAGE_MB, STORAGE_GB, COMMANDS_PER_DAY, CONNECTIONS, LATENCY_MS, BANDWIDTH_GB, INVOCATIONS, BUILD_MINUTES, REQUEST_COUNT, COST_USD, USAGE_PERCENT",
-            ),
-        ];
-        for (piece, by, problem) in cases {
-            let found = problems(piece, by);
-            assert!(
-                found.iter().any(|found| found == problem),
-                "{found:#?}\n{problem}"
-            );
+    fn problem_names_line_row_key_and_expectation() {
+        const SOURCE: &str = "line 5: source page: ";
+        const PLAN: &str = "line 12: plan vercel pro: ";
+        const LIMIT: &str = "line 20: plan vercel pro, limit VERCEL_BANDWIDTH ";
+        // A piece of the file, its replacement, and the problem.
+        let cases = r#"
+schema = 1 > schema = 2 > line 1: schema: unknown version 2; expected 1
+2026.1 > spring > line 1: version: invalid version `spring`; expected numbers with dots, such as 2026.11.21
+page_date = 2026-01-02 >  > SOURCE page_date: missing
+"A" > "D" > SOURCE confidence: invalid grade `D`; expected one of A, B, C
+read_on = 2026-01-03 > read_on = 2026 > SOURCE read_on: expected a day, found 2026
+"20.00" > 20.00 > PLAN fixed_price: write decimals as text: "20"
+"20.00" > "-1" > PLAN fixed_price: invalid amount `-1`; expected a decimal from 0 to 10^15
+"vercel" > "Vercel" > line 12: plan Vercel pro: provider: invalid name; expected 1 to 64 of a-z, 0-9, `-`, `_` and `.`
+source = "page" > source = "other" > LIMIT BANDWIDTH_GB: source: unknown source `other`
+source = "page" >  > LIMIT BANDWIDTH_GB: source: missing
+critical_pct = 90 > critical_pct = 75 > LIMIT BANDWIDTH_GB: warning_pct 75, critical_pct 75: expected 0 < warning_pct < critical_pct <= 100
+unit = "1",  >  > LIMIT BANDWIDTH_GB: overage.unit: missing
+high = "0.35" > high = "0.1" > LIMIT BANDWIDTH_GB: overage.high: below overage.low
+period = "billing_month" >  > LIMIT BANDWIDTH_GB: period: required with kind PERIOD
+included = "1000" > included = nan > LIMIT BANDWIDTH_GB: included: write decimals as text: "NaN"
+included = "1000" > included = "1e400" > LIMIT BANDWIDTH_GB: included: invalid amount `1e400`; expected a decimal from 0 to 10^15
+metric = "BANDWIDTH_GB" > vendor_metric = "transfer" > LIMIT transfer: unit: required with vendor_metric
+BANDWIDTH_GB > PETABYTES > LIMIT PETABYTES: metric: invalid metric `PETABYTES`; expected one of STORAGE_MB, STORAGE_GB, COMMANDS_PER_DAY, CONNECTIONS, LATENCY_MS, BANDWIDTH_GB, INVOCATIONS, BUILD_MINUTES, REQUEST_COUNT, COST_USD, USAGE_PERCENT
+"#;
+        for case in cases.trim().lines() {
+            let parts: Vec<&str> = case.splitn(3, " > ").collect();
+            let expected = parts[2]
+                .replace("SOURCE ", SOURCE)
+                .replace("PLAN ", PLAN)
+                .replace("LIMIT ", LIMIT);
+            let found = problems(parts[0], parts[1]);
+            assert!(found.contains(&expected), "{found:#?}\n{expected}");
         }
     }
 
     #[test]
-    fn everything_that_is_wrong_is_told_at_once_and_what_is_no_toml_by_its_line() {
-        let text = SOUND
+    fn all_problems_are_reported_at_once_and_invalid_toml_by_its_line() {
+        let text = VALID
             .replace("\"A\"", "\"Z\"")
             .replace("\"1000\"", "\"many\"");
         assert_eq!(parse(&text).unwrap_err().problems.len(), 4);
-        assert_eq!(
-            parse("schema = 1\nversion = [").unwrap_err().problems[0].line,
-            2
-        );
+        let invalid = parse("schema = 1\nversion = [").unwrap_err();
+        assert_eq!(invalid.problems[0].line, 2);
         let unknown = problems("credit =", "discount =");
         assert!(
             unknown[0].contains("unknown field `discount`"),
@@ -903,8 +641,8 @@ source = "page"
     }
 
     #[test]
-    fn a_source_of_grade_c_turns_its_rows_off_and_they_cannot_be_turned_on() {
-        let text = SOUND.replace("\"A\"", "\"C\"");
+    fn rows_with_source_of_grade_c_are_disabled_and_cannot_be_enabled() {
+        let text = VALID.replace("\"A\"", "\"C\"");
         let catalogue = parse(&text).unwrap();
         assert!(!catalogue.plans[0].enabled);
         assert_eq!(catalogue.plans[0].limits_in_use().count(), 0);
@@ -912,12 +650,12 @@ source = "page"
         let invalid = parse(&text).unwrap_err();
         assert_eq!(
             invalid.problems[0].what,
-            "enabled: what is of grade C is not used"
+            "enabled: a row with a source of grade C cannot be enabled"
         );
     }
 
     #[test]
-    fn a_plan_in_several_pieces_is_one_if_they_agree_on_its_price() {
+    fn rows_of_one_plan_are_merged_if_their_prices_agree() {
         let more = r#"
 [[plan]]
 service = "VERCEL_EDGE_REQUESTS"
@@ -933,18 +671,16 @@ period = "billing_month"
 included = "10000000"
 source = "page"
 "#;
-        let both = format!("{SOUND}{more}");
+        let both = format!("{VALID}{more}");
         let catalogue = parse(&both).unwrap();
         assert_eq!(
             (catalogue.plans.len(), catalogue.plans[0].limits.len()),
             (1, 2)
         );
-        let dearer = format!("{SOUND}{}", more.replace("20.00", "25.00"));
+        let dearer = format!("{VALID}{}", more.replace("20.00", "25.00"));
         assert!(parse(&dearer).is_err());
-        let twice = format!("{SOUND}{}", SOUND.split_once("[[plan]]").unwrap().1);
-        assert!(
-            parse(&twice.replacen("confidence = \"A\"", "confidence = \"A\"\n[[plan]]", 1))
-                .is_err()
-        );
+        let twice = format!("{VALID}{}", VALID.split_once("[[plan]]").unwrap().1);
+        let twice = twice.replacen("confidence = \"A\"", "confidence = \"A\"\n[[plan]]", 1);
+        assert!(parse(&twice).is_err());
     }
 }

@@ -1,22 +1,22 @@
-//! Which plan of a provider is in use, and when its billing periods begin.
+//! The plans of providers that are in use, and their billing periods.
 
-use chrono::{DateTime, Datelike, Days, Months, NaiveDate, NaiveTime, TimeZone, Utc};
+use chrono::{DateTime, Datelike, Days, Months, NaiveDate, Utc};
 use chrono_tz::Tz;
 
 use super::catalogue::LimitPeriod;
-use crate::domain::period::Window;
+use crate::domain::period::{Window, start_of_day};
 
 /// When the billing periods of a provider begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Billing {
-    /// The day of the month; where a month has no such day, its last one.
+    /// The day of the month; in a shorter month, its last day.
     pub anchor_day: u32,
-    /// The zone at whose midnight.
+    /// The zone at whose midnight they begin.
     pub zone: Tz,
 }
 
 impl Default for Billing {
-    /// With the month, of UTC.
+    /// Calendar months of UTC.
     fn default() -> Billing {
         Billing {
             anchor_day: 1,
@@ -26,22 +26,22 @@ impl Default for Billing {
 }
 
 impl Billing {
-    /// The period that holds a moment.
+    /// The period that contains an instant.
     pub fn period(self, period: LimitPeriod, at: DateTime<Utc>) -> Window {
         let (anchor, zone) = match period {
             LimitPeriod::Day => {
                 let day = at.date_naive();
                 let next = day.checked_add_days(Days::new(1)).unwrap_or(NaiveDate::MAX);
                 return Window {
-                    from: midnight(Tz::UTC, day),
-                    to: midnight(Tz::UTC, next),
+                    from: start_of_day(Tz::UTC, day),
+                    to: start_of_day(Tz::UTC, next),
                 };
             }
             LimitPeriod::Month => (1, self.zone),
             LimitPeriod::BillingMonth => (self.anchor_day, self.zone),
         };
         let month = at.with_timezone(&zone).date_naive();
-        let begins = |months: i32| midnight(zone, anchor_in(month, months, anchor));
+        let begins = |months: i32| start_of_day(zone, anchor_in(month, months, anchor));
         if at < begins(0) {
             Window {
                 from: begins(-1),
@@ -56,7 +56,7 @@ impl Billing {
     }
 }
 
-/// The anchor's day in the month that lies so many months from a day's.
+/// The anchor's day, `months` after the month of a day.
 fn anchor_in(day: NaiveDate, months: i32, anchor: u32) -> NaiveDate {
     let first = day.with_day(1).unwrap_or(day);
     let by = Months::new(months.unsigned_abs());
@@ -71,44 +71,61 @@ fn anchor_in(day: NaiveDate, months: i32, anchor: u32) -> NaiveDate {
         .unwrap_or(first)
 }
 
-/// Midnight, or where the clocks leave it out the first moment after.
-fn midnight(zone: Tz, day: NaiveDate) -> DateTime<Utc> {
-    let quarters = (0..=12).filter_map(|quarter: u32| {
-        let time = NaiveTime::from_hms_opt(quarter / 4, quarter % 4 * 15, 0)?;
-        zone.from_local_datetime(&day.and_time(time)).earliest()
-    });
-    let found = quarters.map(|at| at.to_utc()).next();
-    found.unwrap_or_else(|| day.and_time(NaiveTime::MIN).and_utc())
-}
-
-/// A plan that somebody chose.
+/// A selected plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PlanChoice {
+pub struct PlanSelection {
     pub id: String,
     pub provider: String,
     pub plan: String,
-    /// How many seats are paid for.
     pub seats: Option<u32>,
     /// The provider's name of the region.
     pub region: Option<String>,
-    /// When its billing periods begin.
     pub billing: Billing,
     pub valid_from: DateTime<Utc>,
     pub chosen_by: String,
     pub created_at: DateTime<Utc>,
 }
 
-/// The plan of a provider that is in use at a moment: of those that have begun, the one that began last; of those
-/// that began together, the one chosen last.
+/// The selection in use at `now`: of those that have begun, the one that began last; of those that began together,
+/// the one created last.
 pub fn current<'a>(
-    choices: &'a [PlanChoice],
+    selections: &'a [PlanSelection],
     provider: &str,
     now: DateTime<Utc>,
-) -> Option<&'a PlanChoice> {
-    let begun = choices
+) -> Option<&'a PlanSelection> {
+    let begun = selections
         .iter()
-        .filter(|choice| choice.provider == provider && choice.valid_from <= now);
-    begun.max_by_key(|choice| (choice.valid_from, choice.created_at, &choice.id))
+        .filter(|it| it.provider == provider && it.valid_from <= now);
+    begun.max_by_key(|it| (it.valid_from, it.created_at, &it.id))
+}
+
+/// The selections in use at `now`, one of each provider.
+pub fn in_use(
+    selections: &[PlanSelection],
+    now: DateTime<Utc>,
+) -> impl Iterator<Item = &PlanSelection> {
+    selections.iter().filter(move |it| {
+        let current = current(selections, &it.provider, now);
+        current.is_some_and(|current| current.id == it.id)
+    })
+}
+
+#[cfg(test)]
+impl PlanSelection {
+    /// A plan in use since 1970.
+    pub(crate) fn sample(provider: &str, plan: &str) -> PlanSelection {
+        PlanSelection {
+            id: plan.to_owned(),
+            provider: provider.to_owned(),
+            plan: plan.to_owned(),
+            seats: None,
+            region: None,
+            billing: Billing::default(),
+            valid_from: DateTime::UNIX_EPOCH,
+            chosen_by: "ops".to_owned(),
+            created_at: DateTime::UNIX_EPOCH,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -131,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn a_billing_period_begins_on_its_day_or_on_the_last_of_a_short_month() {
+    fn billing_period_begins_on_anchor_day_or_last_day_of_short_month() {
         let utc = |anchor, now| period(anchor, Tz::UTC, now);
         assert_eq!(
             utc(1, "2026-01-31T12:00:00Z"),
@@ -160,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn it_begins_at_the_midnight_of_its_zone() {
+    fn billing_period_begins_at_midnight_of_its_zone() {
         let seoul = period(1, Tz::Asia__Seoul, "2026-01-31T15:00:00Z");
         assert_eq!(seoul, pair("2026-01-31T15:00", "2026-02-28T15:00"));
         // Clocks there went from 23:59 to 01:00 on that day.
@@ -171,25 +188,20 @@ mod tests {
     }
 
     #[test]
-    fn the_plan_that_began_last_is_in_use() {
-        let choice = |id: &str, provider: &str, from: &str| PlanChoice {
-            id: id.to_owned(),
-            provider: provider.to_owned(),
-            plan: id.to_owned(),
-            seats: None,
-            region: None,
-            billing: Billing::default(),
+    fn plan_that_began_last_is_in_use() {
+        let from = |plan: &str, provider: &str, from: &str| PlanSelection {
             valid_from: at(from),
-            chosen_by: "ops".to_owned(),
-            created_at: at("2026-01-01T00:00:00Z"),
+            ..PlanSelection::sample(provider, plan)
         };
-        let choices = [
-            choice("b", "vercel", "2026-01-10T00:00:00Z"),
-            choice("a", "vercel", "2026-01-01T00:00:00Z"),
-            choice("c", "vercel", "2026-03-01T00:00:00Z"),
-            choice("d", "neon", "2026-01-20T00:00:00Z"),
+        let selections = [
+            from("b", "vercel", "2026-01-10T00:00:00Z"),
+            from("a", "vercel", "2026-01-01T00:00:00Z"),
+            from("c", "vercel", "2026-03-01T00:00:00Z"),
+            from("d", "neon", "2026-01-20T00:00:00Z"),
         ];
-        let plan = |now| current(&choices, "vercel", at(now)).map(|choice| choice.id.as_str());
+        let plan = |now| current(&selections, "vercel", at(now)).map(|it| it.plan.as_str());
+        let in_use = in_use(&selections, at("2026-01-31T00:00:00Z")).map(|it| it.plan.as_str());
+        assert_eq!(in_use.collect::<Vec<_>>(), ["b", "d"]);
         assert_eq!(plan("2025-12-31T00:00:00Z"), None);
         assert_eq!(plan("2026-01-31T00:00:00Z"), Some("b"));
         assert_eq!(plan("2026-03-01T00:00:00Z"), Some("c"));

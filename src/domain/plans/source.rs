@@ -1,4 +1,4 @@
-//! Where a published number is written, and how far it is to be trusted.
+//! Where a published number comes from, and how far it can be trusted.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,11 +9,11 @@ use serde::{Serialize, Serializer};
 use crate::domain::named::named;
 
 named! {
-    /// How good a source is.
+    /// The reliability of a source.
     Grade, "grade" {
-        /// The provider's own words.
+        /// A page of the provider.
         A = "A",
-        /// A dated transcription of the provider's words.
+        /// A dated transcription of a page of the provider.
         B = "B",
         /// Disputed, undated or inferred: shown, never used.
         C = "C",
@@ -21,29 +21,29 @@ named! {
 }
 
 impl Grade {
-    /// Whether a number of this grade may be used.
-    pub fn is_sound(self) -> bool {
+    /// Whether numbers of this grade may be used.
+    pub fn is_usable(self) -> bool {
         self != Grade::C
     }
 }
 
-/// The date that stands on a page, as precisely as it stands there.
+/// The date of a page, as precise as the page states it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PageDate {
     /// `2026-02-27`
     Day(NaiveDate),
-    /// `2026-02`, the first day of which is kept.
+    /// `2026-02`, kept as its first day.
     Month(NaiveDate),
-    /// `2026`, the first day of which is kept.
+    /// `2026`, kept as its first day.
     Year(NaiveDate),
-    /// The page has no date. That is said, never left out.
+    /// The page has no date, which must be stated.
     Undated,
 }
 
 impl PageDate {
     const UNDATED: &str = "undated";
 
-    /// The earliest day that it can mean.
+    /// The earliest day it can stand for.
     pub fn earliest(self) -> Option<NaiveDate> {
         match self {
             PageDate::Day(day) | PageDate::Month(day) | PageDate::Year(day) => Some(day),
@@ -70,15 +70,14 @@ impl Serialize for PageDate {
     }
 }
 
-/// A page's date that is none.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no date such as 2026-02-27, 2026-02 or 2026, and not `undated`")]
-pub struct NoPageDate(String);
+#[error("invalid date `{0}`; expected 2026-02-27, 2026-02, 2026 or undated")]
+pub struct InvalidPageDate(String);
 
 impl FromStr for PageDate {
-    type Err = NoPageDate;
+    type Err = InvalidPageDate;
 
-    fn from_str(text: &str) -> Result<PageDate, NoPageDate> {
+    fn from_str(text: &str) -> Result<PageDate, InvalidPageDate> {
         let first = |text: String| text.parse::<NaiveDate>().ok();
         let date = match text.len() {
             _ if text == PageDate::UNDATED => Some(PageDate::Undated),
@@ -87,8 +86,19 @@ impl FromStr for PageDate {
             10 => first(text.to_owned()).map(PageDate::Day),
             _ => None,
         };
-        date.ok_or_else(|| NoPageDate(text.to_owned()))
+        date.ok_or_else(|| InvalidPageDate(text.to_owned()))
     }
+}
+
+/// Where a stored limit comes from.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Citation {
+    /// The address of a page, or the user's words.
+    pub source: Option<String>,
+    pub page_date: Option<PageDate>,
+    pub grade: Option<Grade>,
+    /// The catalogue that the value was taken from.
+    pub catalogue_version: Option<String>,
 }
 
 #[cfg(test)]
@@ -96,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_date_is_kept_as_precisely_as_it_was_given() {
+    fn page_date_keeps_its_precision() {
         for text in ["2026-02-27", "2026-02", "2026", "undated"] {
             assert_eq!(text.parse::<PageDate>().unwrap().to_string(), text);
         }

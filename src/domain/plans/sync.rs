@@ -1,6 +1,6 @@
-//! What becomes of the stored limits when a catalogue and the plans in use say what they should be.
+//! Brings the stored limits in line with a catalogue and the plans in use.
 //!
-//! Only what we wrote ourselves, and nobody has touched since, is changed.
+//! Only rows of the catalogue's that no one has changed since are updated or removed.
 
 use std::collections::BTreeSet;
 
@@ -8,121 +8,154 @@ use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
 use rust_decimal::prelude::ToPrimitive;
 
+use super::AtLimit;
 use super::api_limit::{ApiLimit, ApiLimitOrigin};
-use super::catalogue::{Catalogue, Plan, PlanLimit, usual_kind};
-use super::limit::{LimitRow, Meaning, Origin};
+use super::catalogue::{Catalogue, Plan, default_kind};
+use super::limit::{LimitDetails, LimitRow, Origin};
 use super::selection;
-use super::selection::PlanChoice;
-use crate::domain::metrics::names::{Metric, Service};
+use super::selection::PlanSelection;
+use super::source::Citation;
+use crate::domain::metrics::names::{Metric, MetricKind, Service};
 use crate::domain::named::named;
 
 named! {
-    /// What becomes of a limit.
-    Change, "change" {
-        /// It was not there.
+    /// What is done with a stored limit.
+    SyncAction, "change" {
         Added = "ADDED",
-        /// The catalogue says something else than before.
+        /// The catalogue has other terms than before.
         Updated = "UPDATED",
-        /// It is as it should be.
         Unchanged = "UNCHANGED",
-        /// It is somebody else's, and stays as they wrote it.
+        /// It belongs to the user or another program.
         Kept = "KEPT",
         /// The plan in use has no such limit.
         Removed = "REMOVED",
     }
 }
 
-impl Change {
+impl SyncAction {
     /// Whether something is written.
     pub fn writes(self) -> bool {
-        matches!(self, Change::Added | Change::Updated | Change::Removed)
+        matches!(
+            self,
+            SyncAction::Added | SyncAction::Updated | SyncAction::Removed
+        )
     }
 }
 
-/// What becomes of a row of `InfrastructureLimit`.
+/// The change of a row of `InfrastructureLimit`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LimitChange {
-    pub change: Change,
+    pub change: SyncAction,
     /// The row as it will be.
     pub row: LimitRow,
-    /// The value that was there.
+    /// The stored value.
     pub before: Option<f64>,
-    /// The value that the catalogue says.
+    /// The value of the catalogue.
     pub wanted: f64,
 }
 
-/// What becomes of a limit of an API.
+/// The change of a limit of an API.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ApiLimitChange {
-    pub change: Change,
-    /// The limit as it will be, or as it was if it goes.
+    pub change: SyncAction,
+    /// The limit as it will be, or as it was if it is removed.
     pub limit: ApiLimit,
-    /// The plan that says so, if one does.
+    /// The plan that has it.
     pub plan: Option<String>,
-    /// The value that was there.
+    /// The stored value.
     pub before: Option<f64>,
+    /// The value of the catalogue.
+    pub wanted: Option<f64>,
 }
 
-/// Who applies, and when.
+/// All changes of one run.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Changes {
+    pub limits: Vec<LimitChange>,
+    pub api_limits: Vec<ApiLimitChange>,
+}
+
+impl Changes {
+    /// Removes the limits that are as they were.
+    pub fn retain_changed(&mut self) {
+        self.limits.retain(|it| it.change != SyncAction::Unchanged);
+        self.api_limits
+            .retain(|it| it.change != SyncAction::Unchanged);
+    }
+}
+
+/// The author and the time of a change.
 #[derive(Clone, Copy, Debug)]
-pub struct Actor<'a> {
+pub struct Signature<'a> {
     pub by: &'a str,
     pub now: DateTime<Utc>,
 }
 
-/// The name under which a budget stands where a plan's name stands.
+/// What a budget has in the place of a plan's name.
 pub const BUDGET: &str = "budget";
 
-/// What becomes of the limits of infrastructure: those of plans that are in use, or will be, and the budgets of the
-/// catalogue.
+/// The changes of service limits: those of plans that are or will be in use, and the budgets of the catalogue.
 pub fn limits(
     catalogue: &Catalogue,
-    choices: &[PlanChoice],
+    selections: &[PlanSelection],
     rows: &[LimitRow],
-    actor: Actor<'_>,
+    signature: Signature<'_>,
 ) -> Vec<LimitChange> {
+    let details = |origin, value, citation, note: &Option<String>| LimitDetails {
+        origin,
+        kind: MetricKind::Gauge,
+        period: None,
+        at_limit: AtLimit::Unknown,
+        value,
+        citation,
+        note: note.clone(),
+        updated_by: signature.by.to_owned(),
+        updated_at: signature.now,
+    };
     let mut changes = Vec::new();
-    for plan in plans_to_come(catalogue, choices, actor.now) {
+    for plan in plans_to_come(catalogue, selections, signature.now) {
         for limit in plan.limits_in_use() {
-            let Some((service, metric)) = limit.application() else {
+            let value = limit.line().and_then(|line| line.to_f64());
+            let (Some((service, metric)), Some(value)) = (limit.application(), value) else {
                 continue;
             };
-            let Some(value) = limit.line().and_then(|line| line.to_f64()) else {
-                continue;
-            };
+            let citation = catalogue.citation(&limit.source);
             let wanted = Wanted {
                 service,
                 metric,
                 plan: &plan.name,
                 percents: (limit.warning_percent, limit.critical_percent),
-                meaning: meaning_of_limit(catalogue, limit, value, actor),
+                details: LimitDetails {
+                    kind: limit.kind,
+                    period: limit.period,
+                    at_limit: limit.at_limit,
+                    ..details(Origin::Catalogue, value, citation, &limit.note)
+                },
             };
-            changes.push(wanted.change(rows));
+            changes.extend(wanted.change(rows));
         }
     }
     for budget in &catalogue.budgets {
-        let (kind, period) = usual_kind(budget.metric);
+        let Some(value) = budget.amount.to_f64() else {
+            continue;
+        };
+        let (kind, period) = default_kind(budget.metric);
+        let citation = Citation {
+            catalogue_version: Some(catalogue.version.to_string()),
+            ..Citation::default()
+        };
         let wanted = Wanted {
             service: budget.service,
             metric: budget.metric,
             plan: BUDGET,
             percents: (budget.warning_percent, budget.critical_percent),
-            meaning: Meaning {
-                origin: Origin::Budget,
+            details: LimitDetails {
                 kind,
                 period,
-                at_limit: super::AtLimit::Unknown,
-                value: budget.amount.to_f64().unwrap_or(f64::NAN),
-                source: None,
-                page_date: None,
-                grade: None,
-                catalogue_version: Some(catalogue.version.to_string()),
-                note: budget.note.clone(),
-                updated_by: actor.by.to_owned(),
-                updated_at: actor.now,
+                ..details(Origin::Budget, value, citation, &budget.note)
             },
         };
-        changes.push(wanted.change(rows));
+        changes.extend(wanted.change(rows));
     }
     changes
 }
@@ -130,44 +163,17 @@ pub fn limits(
 /// The plans that are in use now or will be later.
 fn plans_to_come<'a>(
     catalogue: &'a Catalogue,
-    choices: &[PlanChoice],
+    selections: &[PlanSelection],
     now: DateTime<Utc>,
-) -> Vec<&'a Plan> {
-    let mut names = BTreeSet::new();
-    for provider in catalogue.providers() {
-        let current = selection::current(choices, provider, now);
-        let later = choices
-            .iter()
-            .filter(|choice| choice.provider == provider && choice.valid_from > now);
-        let chosen = current.into_iter().chain(later);
-        names.extend(chosen.map(|choice| (provider, choice.plan.as_str())));
-    }
-    let is_named = |plan: &&Plan| names.contains(&(plan.provider.as_str(), plan.name.as_str()));
-    let plans = catalogue.plans.iter().filter(is_named);
-    plans.filter(|plan| plan.enabled).collect()
-}
-
-fn meaning_of_limit(
-    catalogue: &Catalogue,
-    limit: &PlanLimit,
-    value: f64,
-    actor: Actor<'_>,
-) -> Meaning {
-    let source = catalogue.source(&limit.source);
-    Meaning {
-        origin: Origin::Catalogue,
-        kind: limit.kind,
-        period: limit.period,
-        at_limit: limit.at_limit,
-        value,
-        source: source.map(|source| source.url.clone()),
-        page_date: source.map(|source| source.page_date),
-        grade: source.map(|source| source.grade),
-        catalogue_version: Some(catalogue.version.to_string()),
-        note: limit.note.clone(),
-        updated_by: actor.by.to_owned(),
-        updated_at: actor.now,
-    }
+) -> impl Iterator<Item = &'a Plan> {
+    let later = selections.iter().filter(|it| it.valid_from > now);
+    let names: BTreeSet<(String, String)> = selection::in_use(selections, now)
+        .chain(later)
+        .map(|it| (it.provider.clone(), it.plan.clone()))
+        .collect();
+    let is_named = move |plan: &&Plan| names.contains(&(plan.provider.clone(), plan.name.clone()));
+    let plans = catalogue.plans.iter().filter(|plan| plan.enabled);
+    plans.filter(is_named)
 }
 
 /// A row as it should be.
@@ -176,146 +182,135 @@ struct Wanted<'a> {
     metric: Metric,
     plan: &'a str,
     percents: (Decimal, Decimal),
-    meaning: Meaning,
+    details: LimitDetails,
 }
 
 impl Wanted<'_> {
-    fn change(self, rows: &[LimitRow]) -> LimitChange {
-        let wanted = self.meaning.value;
+    /// The change of the row; none where a number of the catalogue cannot be stored.
+    fn change(self, rows: &[LimitRow]) -> Option<LimitChange> {
+        let wanted = self.details.value;
         let is_it = |row: &&LimitRow| {
             (row.service, row.metric) == (self.service, self.metric) && row.plan == self.plan
         };
         let Some(found) = rows.iter().find(is_it) else {
-            let percent = |percent: Decimal| percent.to_f64().unwrap_or(f64::NAN);
-            return LimitChange {
-                change: Change::Added,
-                row: LimitRow {
-                    service: self.service,
-                    metric: self.metric,
-                    plan: self.plan.to_owned(),
-                    value: wanted,
-                    warning_percent: percent(self.percents.0),
-                    critical_percent: percent(self.percents.1),
-                    meaning: Some(self.meaning),
-                },
+            let row = LimitRow {
+                service: self.service,
+                metric: self.metric,
+                plan: self.plan.to_owned(),
+                value: wanted,
+                warning_percent: self.percents.0.to_f64()?,
+                critical_percent: self.percents.1.to_f64()?,
+                details: Some(self.details),
+            };
+            return Some(LimitChange {
+                change: SyncAction::Added,
+                row,
                 before: None,
                 wanted,
-            };
+            });
         };
         let mut row = found.clone();
-        let change = match &found.meaning {
-            Some(old) if found.origin() == Origin::Catalogue => {
-                let same = Meaning {
+        let change = match found.own_details() {
+            Some(old) if old.origin == Origin::Catalogue => {
+                let same = LimitDetails {
                     updated_by: old.updated_by.clone(),
                     updated_at: old.updated_at,
-                    ..self.meaning.clone()
+                    ..self.details.clone()
                 };
                 if same == *old {
-                    Change::Unchanged
+                    SyncAction::Unchanged
                 } else {
-                    // From which share on to warn may have been set by hand since, and stays.
+                    // The thresholds may have been set by hand since, and stay.
                     row.value = wanted;
-                    row.meaning = Some(self.meaning);
-                    Change::Updated
+                    row.details = Some(self.details);
+                    SyncAction::Updated
                 }
             }
-            _ => Change::Kept,
+            _ => SyncAction::Kept,
         };
-        LimitChange {
+        Some(LimitChange {
             change,
             row,
             before: Some(found.value),
             wanted,
-        }
+        })
     }
 }
 
-/// What becomes of the limits of APIs: those of the plans in use, and as long as none is chosen those of the
-/// smallest that is published.
+/// The changes of API limits: those of the plans in use, or of an API's fallback plan until one is selected.
 pub fn api_limits(
     catalogue: &Catalogue,
-    choices: &[PlanChoice],
+    selections: &[PlanSelection],
     stored: &[ApiLimit],
     now: DateTime<Utc>,
 ) -> Vec<ApiLimitChange> {
     let mut changes = Vec::new();
     for api in catalogue.providers() {
-        let plan = plan_of_api(catalogue, choices, api, now);
-        let sells_access = catalogue
-            .plans_of(api)
-            .any(|plan| !plan.api_limits.is_empty());
-        if !sells_access {
+        let has_limits = |plan: &Plan| !plan.api_limits.is_empty();
+        if !catalogue.plans_of(api).any(has_limits) {
             continue;
         }
-        let published = plan.into_iter().flat_map(|plan| {
-            let in_use = plan.api_limits.iter().filter(|limit| limit.enabled);
-            in_use.filter_map(|limit| {
-                let source = catalogue.source(&limit.source);
-                let published = ApiLimit {
-                    api_name: api.to_owned(),
-                    period: limit.period.clone(),
-                    unit: limit.unit,
-                    value: limit.value?.to_f64()?,
-                    origin: ApiLimitOrigin::Catalogue,
-                    source: source.map(|source| source.url.clone()),
-                    page_date: source.map(|source| source.page_date),
-                    grade: source.map(|source| source.grade),
-                    catalogue_version: Some(catalogue.version.to_string()),
-                    updated_at: now,
-                };
-                Some((plan.name.clone(), published))
+        let plan = plan_of_api(catalogue, selections, api, now);
+        let published = plan.into_iter().flat_map(Plan::api_limits_in_use);
+        let published = published.filter_map(|limit| {
+            Some(ApiLimit {
+                api_name: api.to_owned(),
+                period: limit.period.clone(),
+                unit: limit.unit,
+                value: limit.value?.to_f64()?,
+                origin: ApiLimitOrigin::Catalogue,
+                citation: catalogue.citation(&limit.source),
+                updated_at: now,
             })
         });
-        let published: Vec<(String, ApiLimit)> = published.collect();
-        let gone = stored.iter().filter(|limit| {
-            limit.api_name == api
-                && limit.origin == ApiLimitOrigin::Catalogue
-                && published.iter().all(|(_, new)| new.period != limit.period)
-        });
-        changes.extend(gone.map(|limit| ApiLimitChange {
-            change: Change::Removed,
+        let published: Vec<ApiLimit> = published.collect();
+        let change = |change, limit: &ApiLimit, before, wanted: &ApiLimit| ApiLimitChange {
+            change,
             limit: limit.clone(),
+            plan: plan.map(|plan| plan.name.clone()),
+            before,
+            wanted: Some(wanted.value),
+        };
+        let of_api = || stored.iter().filter(move |limit| limit.api_name == api);
+        let gone = of_api().filter(|old| {
+            old.origin == ApiLimitOrigin::Catalogue
+                && published.iter().all(|new| new.period != old.period)
+        });
+        changes.extend(gone.map(|old| ApiLimitChange {
+            change: SyncAction::Removed,
+            limit: old.clone(),
             plan: None,
-            before: Some(limit.value),
+            before: Some(old.value),
+            wanted: None,
         }));
-        for (plan, new) in published {
-            let same_place = |old: &&ApiLimit| old.api_name == api && old.period == new.period;
-            let old = stored.iter().find(same_place);
-            let before = old.map(|old| old.value);
-            let (change, limit) = match old {
-                None => (Change::Added, new),
-                Some(old) if old.origin == ApiLimitOrigin::User => (Change::Kept, old.clone()),
-                Some(old) => {
-                    let same = ApiLimit {
-                        updated_at: old.updated_at,
-                        ..new.clone()
-                    };
-                    match same == *old {
-                        true => (Change::Unchanged, old.clone()),
-                        false => (Change::Updated, new),
-                    }
-                }
+        changes.extend(published.iter().map(|new| {
+            let Some(old) = of_api().find(|old| old.period == new.period) else {
+                return change(SyncAction::Added, new, None, new);
             };
-            changes.push(ApiLimitChange {
-                change,
-                limit,
-                plan: Some(plan),
-                before,
-            });
-        }
+            let same = ApiLimit {
+                updated_at: old.updated_at,
+                ..new.clone()
+            };
+            let before = Some(old.value);
+            match old.origin {
+                ApiLimitOrigin::User => change(SyncAction::Kept, old, before, new),
+                _ if same == *old => change(SyncAction::Unchanged, old, before, new),
+                _ => change(SyncAction::Updated, new, before, new),
+            }
+        }));
     }
     changes
 }
 
-/// The plan whose limits hold for an API.
+/// The plan whose limits an API has.
 pub fn plan_of_api<'a>(
     catalogue: &'a Catalogue,
-    choices: &[PlanChoice],
+    selections: &[PlanSelection],
     api: &'a str,
     now: DateTime<Utc>,
 ) -> Option<&'a Plan> {
-    let plan = match selection::current(choices, api, now) {
-        Some(choice) => catalogue.plan(api, &choice.plan),
+    let plan = match selection::current(selections, api, now) {
+        Some(selected) => catalogue.plan(api, &selected.plan),
         None => catalogue.plans_of(api).find(|plan| plan.fallback),
     };
     plan.filter(|plan| plan.enabled)
@@ -324,37 +319,27 @@ pub fn plan_of_api<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::period::Period;
     use crate::domain::plans::parse;
-    use crate::domain::plans::selection::Billing;
 
-    const ACTOR: Actor<'_> = Actor {
+    const SIGNATURE: Signature<'_> = Signature {
         by: "ops",
         now: DateTime::UNIX_EPOCH,
     };
 
-    fn choice(provider: &str, plan: &str) -> PlanChoice {
-        PlanChoice {
-            id: plan.to_owned(),
-            provider: provider.to_owned(),
-            plan: plan.to_owned(),
-            seats: None,
-            region: None,
-            billing: Billing::default(),
-            valid_from: ACTOR.now,
-            chosen_by: "ops".to_owned(),
-            created_at: ACTOR.now,
-        }
+    fn selected(provider: &str, plan: &str) -> PlanSelection {
+        PlanSelection::sample(provider, plan)
     }
 
     fn changed(rows: &[LimitRow], catalogue: &Catalogue) -> Vec<LimitChange> {
-        limits(catalogue, &[choice("upstash", "free")], rows, ACTOR)
+        limits(catalogue, &[selected("upstash", "free")], rows, SIGNATURE)
     }
 
     fn stored(changes: Vec<LimitChange>) -> Vec<LimitRow> {
         changes.into_iter().map(|change| change.row).collect()
     }
 
-    fn words(changes: &[LimitChange]) -> Vec<Change> {
+    fn actions(changes: &[LimitChange]) -> Vec<SyncAction> {
         changes.iter().map(|change| change.change).collect()
     }
 
@@ -367,29 +352,29 @@ mod tests {
     }
 
     #[test]
-    fn the_first_time_adds_and_the_second_changes_nothing() {
+    fn first_run_adds_and_second_changes_nothing() {
         let catalogue = Catalogue::embedded().unwrap();
         let first = changed(&[], &catalogue);
-        assert_eq!(words(&first), [Change::Added; 4]);
+        assert_eq!(actions(&first), [SyncAction::Added; 4]);
         assert_eq!(first[0].row.value, 256.0);
         assert_eq!(
             (first[0].row.warning_percent, first[0].row.critical_percent),
             (75.0, 90.0)
         );
         let second = changed(&stored(first), &catalogue);
-        assert_eq!(words(&second), [Change::Unchanged; 4]);
+        assert_eq!(actions(&second), [SyncAction::Unchanged; 4]);
     }
 
     #[test]
-    fn without_a_plan_nothing_is_assumed() {
+    fn no_plan_is_assumed() {
         let catalogue = Catalogue::embedded().unwrap();
-        assert_eq!(limits(&catalogue, &[], &[], ACTOR), []);
+        assert_eq!(limits(&catalogue, &[], &[], SIGNATURE), []);
     }
 
     #[test]
-    fn what_is_billed_from_the_first_bit_has_no_limit() {
+    fn metric_billed_from_zero_has_no_limit() {
         let catalogue = Catalogue::embedded().unwrap();
-        let pro = limits(&catalogue, &[choice("vercel", "pro")], &[], ACTOR);
+        let pro = limits(&catalogue, &[selected("vercel", "pro")], &[], SIGNATURE);
         let pro: Vec<_> = pro
             .iter()
             .map(|change| (change.row.metric, change.wanted))
@@ -402,11 +387,11 @@ mod tests {
     }
 
     #[test]
-    fn a_newer_catalogue_updates_what_is_ours_and_keeps_the_shares_that_were_set() {
+    fn newer_catalogue_updates_own_rows_and_keeps_their_thresholds() {
         let mut rows = stored(changed(&[], &Catalogue::embedded().unwrap()));
         rows[0].warning_percent = 50.0;
         let after = changed(&rows, &newer());
-        assert_eq!(words(&after), [Change::Updated; 4]);
+        assert_eq!(actions(&after), [SyncAction::Updated; 4]);
         assert_eq!(after[0].before, Some(256.0));
         assert_eq!(
             (after[0].row.value, after[0].row.warning_percent),
@@ -415,27 +400,36 @@ mod tests {
     }
 
     #[test]
-    fn what_others_wrote_or_changed_stays() {
+    fn rows_of_others_are_kept() {
         let mut rows = stored(changed(&[], &Catalogue::embedded().unwrap()));
         // Changed by another program.
         rows[0].value = 1.0;
         // Written by another program.
-        rows[1].meaning = None;
+        rows[1].details = None;
         // Set by the user.
-        if let Some(meaning) = &mut rows[2].meaning {
-            meaning.origin = Origin::User;
+        if let Some(details) = &mut rows[2].details {
+            details.origin = Origin::User;
         }
         let after = changed(&rows, &newer());
-        let expected = [Change::Kept, Change::Kept, Change::Kept, Change::Updated];
-        assert_eq!(words(&after), expected);
+        let expected = [
+            SyncAction::Kept,
+            SyncAction::Kept,
+            SyncAction::Kept,
+            SyncAction::Updated,
+        ];
+        assert_eq!(actions(&after), expected);
         assert_eq!(stored(after)[..3], rows[..3]);
     }
 
     #[test]
-    fn an_api_has_the_limits_of_its_plan_and_what_the_user_set_stays() {
+    fn api_has_limits_of_its_plan_and_user_limits_are_kept() {
         let catalogue = Catalogue::embedded().unwrap();
-        let first = api_limits(&catalogue, &[], &[], ACTOR.now);
-        assert!(first.iter().all(|change| change.change == Change::Added));
+        let first = api_limits(&catalogue, &[], &[], SIGNATURE.now);
+        assert!(
+            first
+                .iter()
+                .all(|change| change.change == SyncAction::Added)
+        );
         let of = |changes: &[ApiLimitChange], api: &str| -> Vec<(String, f64)> {
             let of_api = changes.iter().filter(|change| change.limit.api_name == api);
             let short = |change: &ApiLimitChange| {
@@ -457,11 +451,19 @@ mod tests {
                 limit.origin = ApiLimitOrigin::User;
             }
         }
+        // Of a period that neither plan has.
+        let hourly = ApiLimit {
+            api_name: "openweather".to_owned(),
+            period: Period::Hour,
+            origin: ApiLimitOrigin::User,
+            ..stored[0].clone()
+        };
+        stored.push(hourly);
         let second = api_limits(
             &catalogue,
-            &[choice("openweather", "one-call")],
+            &[selected("openweather", "one-call")],
             &stored,
-            ACTOR.now,
+            SIGNATURE.now,
         );
         let one_call = [
             pair("REMOVED MINUTE", 60.0),

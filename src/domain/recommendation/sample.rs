@@ -15,8 +15,7 @@ use crate::domain::metrics::day::MetricDay;
 use crate::domain::metrics::names::{Metric, MetricKind, Service};
 use crate::domain::metrics::point::{Reading, Series};
 use crate::domain::plans::catalogue::{Catalogue, LimitPeriod};
-use crate::domain::plans::selection::Billing;
-use crate::domain::plans::{AtLimit, LimitInForce, Origin};
+use crate::domain::plans::{Citation, LimitInForce, Origin};
 
 pub(crate) fn now() -> DateTime<Utc> {
     "2026-01-31T12:00:00Z".parse().unwrap()
@@ -33,23 +32,14 @@ pub(crate) fn topic() -> Topic {
 
 pub(crate) fn limit() -> LimitInForce {
     LimitInForce {
-        service: Service::VercelKv,
-        metric: Metric::StorageMb,
-        plan: "free".to_owned(),
-        value: 256.0,
-        warning_percent: 75.0,
-        critical_percent: 90.0,
-        kind: MetricKind::Gauge,
-        period: None,
-        at_limit: AtLimit::Reject,
         origin: Origin::Catalogue,
-        source: Some("https://example.com/prices".to_owned()),
-        page_date: None,
-        grade: None,
-        catalogue_version: Some("2026.11.21".to_owned()),
+        citation: Citation {
+            source: Some("https://example.com/prices".to_owned()),
+            catalogue_version: Some("2026.11.21".to_owned()),
+            ..Citation::default()
+        },
         provider: Some("upstash".to_owned()),
-        billing: Billing::default(),
-        fault: None,
+        ..LimitInForce::sample()
     }
 }
 

@@ -11,7 +11,7 @@ use crate::domain::capacity::trend::{Trend, TrendRequest};
 use crate::domain::metrics::day::MetricDay;
 use crate::domain::metrics::names::{Metric, Service};
 use crate::domain::metrics::point::Series;
-use crate::domain::plans::catalogue::{Catalogue, usual_kind};
+use crate::domain::plans::catalogue::{Catalogue, default_kind};
 use crate::domain::plans::{LimitInForce, selection};
 
 /// The state of all limits and series.
@@ -20,7 +20,7 @@ pub struct Snapshot {
     pub limits: Vec<LimitInForce>,
     inputs: Vec<StoredInput>,
     catalogue: Catalogue,
-    selections: Vec<selection::PlanChoice>,
+    selections: Vec<selection::PlanSelection>,
     days: BTreeMap<Series, Vec<MetricDay>>,
     /// The trend of every series, as its provider bills it.
     trends: BTreeMap<Series, Trend>,
@@ -40,7 +40,7 @@ impl Snapshot {
         limits: Vec<LimitInForce>,
         inputs: Vec<StoredInput>,
         catalogue: Catalogue,
-        selections: Vec<selection::PlanChoice>,
+        selections: Vec<selection::PlanSelection>,
         days: Vec<MetricDay>,
         now: DateTime<Utc>,
     ) -> Snapshot {
@@ -49,7 +49,7 @@ impl Snapshot {
             by_series.entry(day.series.clone()).or_default().push(day);
         }
         let trend = |(series, days): (&Series, &Vec<MetricDay>)| {
-            let (kind, period) = usual_kind(series.metric);
+            let (kind, period) = default_kind(series.metric);
             let provider = catalogue.provider_of(series.service);
             let plan = provider.and_then(|it| selection::current(&selections, it, now));
             let request = TrendRequest {

@@ -1,10 +1,10 @@
-//! `usagectl_api_limits`: how many calls, or credits, each API allows in a period.
+//! `usagectl_api_limits`: the limits of each API, one for each period.
 
 use diesel::prelude::*;
 
 use crate::domain::named::Named;
 use crate::domain::period::Period;
-use crate::domain::plans::{ApiLimit, ApiLimitOrigin, Grade, Unit};
+use crate::domain::plans::{ApiLimit, ApiLimitOrigin, Citation, Grade, Unit};
 use crate::store::db::{Db, on};
 use crate::store::schema::usagectl_api_limits;
 use crate::store::schema::usagectl_api_limits::dsl;
@@ -27,51 +27,54 @@ struct Row {
 }
 
 impl Row {
-    fn of(limit: &ApiLimit) -> Row {
+    fn new(limit: &ApiLimit) -> Row {
+        let citation = &limit.citation;
         Row {
             api_name: limit.api_name.clone(),
-            period: limit.period.as_str().to_owned(),
-            unit: limit.unit.as_str().to_owned(),
+            period: limit.period.to_string(),
+            unit: limit.unit.to_string(),
             limit_value: limit.value,
-            origin: limit.origin.as_str().to_owned(),
-            source: limit.source.clone(),
-            page_date: limit.page_date.map(|date| date.to_string()),
-            grade: limit.grade.map(|grade| grade.as_str().to_owned()),
-            catalogue_version: limit.catalogue_version.clone(),
+            origin: limit.origin.to_string(),
+            source: citation.source.clone(),
+            page_date: citation.page_date.map(|date| date.to_string()),
+            grade: citation.grade.map(|grade| grade.to_string()),
+            catalogue_version: citation.catalogue_version.clone(),
             updated_at: limit.updated_at.into(),
         }
     }
 
-    /// The table's own CHECKs keep out what is none of ours.
-    fn limit(self) -> ApiLimit {
-        ApiLimit {
-            period: Period::named(&self.period),
-            unit: Unit::named(&self.unit).unwrap_or(Unit::Calls),
-            value: self.limit_value,
-            origin: ApiLimitOrigin::named(&self.origin).unwrap_or(ApiLimitOrigin::User),
-            page_date: self.page_date.and_then(|date| date.parse().ok()),
-            grade: self.grade.and_then(|grade| Grade::named(&grade)),
+    /// None for names that the table's CHECKs do not allow.
+    fn limit(self) -> Option<ApiLimit> {
+        Some(ApiLimit {
             api_name: self.api_name,
-            source: self.source,
-            catalogue_version: self.catalogue_version,
+            period: Period::named(&self.period),
+            unit: Unit::named(&self.unit)?,
+            value: self.limit_value,
+            origin: ApiLimitOrigin::named(&self.origin)?,
+            citation: Citation {
+                source: self.source,
+                page_date: self.page_date.and_then(|date| date.parse().ok()),
+                grade: self.grade.as_deref().and_then(Grade::named),
+                catalogue_version: self.catalogue_version,
+            },
             updated_at: self.updated_at.utc(),
-        }
+        })
     }
 }
 
-/// All limits, by API and from the shortest period.
+/// All limits by API, from the shortest period.
 pub fn all(db: &mut Db) -> QueryResult<Vec<ApiLimit>> {
     let rows: Vec<Row> = on!(db, |conn| dsl::usagectl_api_limits
         .select(Row::as_select())
         .load(conn))?;
-    let mut limits: Vec<ApiLimit> = rows.into_iter().map(Row::limit).collect();
+    let mut limits: Vec<ApiLimit> = rows.into_iter().filter_map(Row::limit).collect();
     limits.sort_by(|a, b| (&a.api_name, &a.period).cmp(&(&b.api_name, &b.period)));
     Ok(limits)
 }
 
-/// Writes a limit down, in the place of the one that the API had for this period.
+/// Inserts or replaces the API's limit for its period.
 pub fn set(db: &mut Db, limit: &ApiLimit) -> QueryResult<()> {
-    let row = Row::of(limit);
+    let row = Row::new(limit);
     on!(db, |conn| diesel::insert_into(dsl::usagectl_api_limits)
         .values(&row)
         .on_conflict((dsl::api_name, dsl::period))
@@ -81,7 +84,7 @@ pub fn set(db: &mut Db, limit: &ApiLimit) -> QueryResult<()> {
     Ok(())
 }
 
-/// Removes the limits of an API: that of one period, or all; how many there were.
+/// Removes the limits of an API, or the one of a period; returns their number.
 pub fn remove(db: &mut Db, api_name: &str, period: Option<&Period>) -> QueryResult<usize> {
     let of_api = dsl::usagectl_api_limits.filter(dsl::api_name.eq(api_name));
     match period {

@@ -1,10 +1,10 @@
-//! `usagectl_catalogues`: the catalogues that the user imported, whole, as they were.
+//! `usagectl_catalogues`: the imported catalogues, as text.
 
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 
 use crate::domain::plans::Catalogue;
-use crate::domain::plans::catalogue::{Invalid, Version};
+use crate::domain::plans::catalogue::{InvalidCatalogue, Version};
 use crate::domain::plans::parse::{self, EMBEDDED};
 use crate::error::{Error, Exit, Result};
 use crate::store::db::{Db, on};
@@ -12,12 +12,13 @@ use crate::store::schema::usagectl_catalogues;
 use crate::store::schema::usagectl_catalogues::dsl;
 use crate::store::time::UtcTimestamp;
 
-/// A catalogue and the text that it was read from.
+/// The catalogue in force.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Held {
+pub struct ActiveCatalogue {
     pub catalogue: Catalogue,
+    /// The TOML that it was parsed from.
     pub content: String,
-    /// Who imported it and when; nobody, if it is the one compiled in.
+    /// The author and time of the import; none if it is the one compiled in.
     pub imported: Option<(String, DateTime<Utc>)>,
 }
 
@@ -30,19 +31,19 @@ struct Row {
     imported_at: UtcTimestamp,
 }
 
-impl From<Invalid> for Error {
-    fn from(invalid: Invalid) -> Error {
+impl From<InvalidCatalogue> for Error {
+    fn from(invalid: InvalidCatalogue) -> Error {
         Error::new(Exit::Failed, invalid)
     }
 }
 
-/// The catalogue in force: of the one compiled in and those imported, the newest.
+/// The catalogue in force: the newest of the imported ones and the one compiled in.
 pub fn active(db: &mut Db) -> Result<Catalogue> {
-    Ok(held(db)?.catalogue)
+    Ok(active_with_text(db)?.catalogue)
 }
 
-/// As [`active`], with its text.
-pub fn held(db: &mut Db) -> Result<Held> {
+/// The catalogue in force with its text.
+pub fn active_with_text(db: &mut Db) -> Result<ActiveCatalogue> {
     let embedded = Catalogue::embedded()?;
     let rows: Vec<Row> = on!(db, |conn| dsl::usagectl_catalogues
         .select(Row::as_select())
@@ -52,7 +53,7 @@ pub fn held(db: &mut Db) -> Result<Held> {
         .filter_map(|row| Some((Version::parse(&row.version)?, row)))
         .max_by(|(a, _), (b, _)| a.cmp(b));
     let Some((_, row)) = newest.filter(|(version, _)| *version > embedded.version) else {
-        return Ok(Held {
+        return Ok(ActiveCatalogue {
             catalogue: embedded,
             content: EMBEDDED.to_owned(),
             imported: None,
@@ -60,25 +61,16 @@ pub fn held(db: &mut Db) -> Result<Held> {
     };
     let catalogue = parse::parse(&row.content).map_err(|invalid| {
         Error::new(Exit::Untrustworthy, invalid)
-            .context(format!("the imported catalogue {}", row.version))
-            .with_next("usagectl limits import FILE, with a sound one of a newer version")
+            .context(format!("imported catalogue {}", row.version))
+            .with_next("usagectl limits import FILE, with a valid catalogue of a newer version")
     })?;
-    Ok(Held {
+    Ok(ActiveCatalogue {
         catalogue,
         content: row.content,
         imported: Some((row.imported_by, row.imported_at.utc())),
     })
 }
 
-/// The text of an imported catalogue.
-pub fn content(db: &mut Db, version: &str) -> QueryResult<Option<String>> {
-    let row = dsl::usagectl_catalogues
-        .filter(dsl::version.eq(version))
-        .select(dsl::content);
-    on!(db, |conn| row.first(conn).optional())
-}
-
-/// Keeps a catalogue.
 pub fn insert(
     db: &mut Db,
     version: &Version,

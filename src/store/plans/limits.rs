@@ -1,5 +1,5 @@
-//! `InfrastructureLimit`, the application's table of limits, and `usagectl_limit_origins`, what it has no columns
-//! for.
+//! `InfrastructureLimit`, the application's table of limits, and `usagectl_limit_origins`, which holds what it has
+//! no columns for.
 
 use std::collections::HashMap;
 
@@ -12,8 +12,8 @@ use crate::domain::metrics::names::MetricKind;
 use crate::domain::metrics::names::{Metric, Service};
 use crate::domain::named::Named;
 use crate::domain::plans::limit;
-use crate::domain::plans::limit::{LimitInForce, LimitRow, Meaning, Origin};
-use crate::domain::plans::{AtLimit, Grade, LimitPeriod};
+use crate::domain::plans::limit::{LimitDetails, LimitInForce, LimitRow, Origin};
+use crate::domain::plans::{AtLimit, Citation, Grade, LimitPeriod};
 use crate::error::Result;
 use crate::store::db::{Db, on};
 use crate::store::schema::{infrastructure_limit, usagectl_limit_origins};
@@ -42,38 +42,41 @@ struct OriginRow {
 }
 
 impl OriginRow {
-    fn of(row: &LimitRow, meaning: &Meaning) -> OriginRow {
+    fn new(row: &LimitRow, details: &LimitDetails) -> OriginRow {
+        let citation = &details.citation;
         OriginRow {
             service: row.service.to_string(),
             metric: row.metric.to_string(),
             plan: row.plan.clone(),
-            origin: meaning.origin.to_string(),
-            kind: meaning.kind.to_string(),
-            period: meaning.period.map(|period| period.to_string()),
-            at_limit: meaning.at_limit.to_string(),
-            limit_value: meaning.value,
-            source: meaning.source.clone(),
-            page_date: meaning.page_date.map(|date| date.to_string()),
-            grade: meaning.grade.map(|grade| grade.to_string()),
-            catalogue_version: meaning.catalogue_version.clone(),
-            note: meaning.note.clone(),
-            updated_by: meaning.updated_by.clone(),
-            updated_at: meaning.updated_at.into(),
+            origin: details.origin.to_string(),
+            kind: details.kind.to_string(),
+            period: details.period.map(|period| period.to_string()),
+            at_limit: details.at_limit.to_string(),
+            limit_value: details.value,
+            source: citation.source.clone(),
+            page_date: citation.page_date.map(|date| date.to_string()),
+            grade: citation.grade.map(|grade| grade.to_string()),
+            catalogue_version: citation.catalogue_version.clone(),
+            note: details.note.clone(),
+            updated_by: details.updated_by.clone(),
+            updated_at: details.updated_at.into(),
         }
     }
 
-    /// The table's own CHECKs keep out what is none of ours.
-    fn meaning(self) -> Option<Meaning> {
-        Some(Meaning {
+    /// None for names that the table's CHECKs do not allow.
+    fn details(self) -> Option<LimitDetails> {
+        Some(LimitDetails {
             origin: Origin::named(&self.origin)?,
             kind: MetricKind::named(&self.kind)?,
             period: self.period.as_deref().and_then(LimitPeriod::named),
             at_limit: AtLimit::named(&self.at_limit)?,
             value: self.limit_value,
-            source: self.source,
-            page_date: self.page_date.and_then(|date| date.parse().ok()),
-            grade: self.grade.as_deref().and_then(Grade::named),
-            catalogue_version: self.catalogue_version,
+            citation: Citation {
+                source: self.source,
+                page_date: self.page_date.and_then(|date| date.parse().ok()),
+                grade: self.grade.as_deref().and_then(Grade::named),
+                catalogue_version: self.catalogue_version,
+            },
             note: self.note,
             updated_by: self.updated_by,
             updated_at: self.updated_at.utc(),
@@ -81,9 +84,9 @@ impl OriginRow {
     }
 }
 
-/// Every row, by service, metric and plan, whoever wrote it.
+/// Every row, by service, metric and plan.
 ///
-/// Its timestamps are not read: Prisma spells them in several ways, and nothing depends on them.
+/// The timestamps are not read: Prisma writes them in several forms, and nothing depends on them.
 pub fn rows(db: &mut Db) -> QueryResult<Vec<LimitRow>> {
     use infrastructure_limit::dsl;
     type Found = (
@@ -119,7 +122,7 @@ pub fn rows(db: &mut Db) -> QueryResult<Vec<LimitRow>> {
         LimitRow {
             service: service.0,
             metric: metric.0,
-            meaning: origins.remove(&key).and_then(OriginRow::meaning),
+            details: origins.remove(&key).and_then(OriginRow::details),
             plan,
             value: value.0,
             warning_percent: warning.0,
@@ -131,7 +134,7 @@ pub fn rows(db: &mut Db) -> QueryResult<Vec<LimitRow>> {
     Ok(rows)
 }
 
-/// Writes a row, in the place of the one that the plan had for this metric, and what it means.
+/// Inserts or replaces the row of its service, metric and plan, with its details.
 pub fn write(db: &mut Db, row: &LimitRow, now: DateTime<Utc>) -> QueryResult<()> {
     use infrastructure_limit::dsl;
     let now_ts = UtcTimestamp::new(now);
@@ -159,26 +162,20 @@ pub fn write(db: &mut Db, row: &LimitRow, now: DateTime<Utc>) -> QueryResult<()>
             .values(new)
             .execute(conn))?;
     }
-    if let Some(meaning) = &row.meaning {
-        write_meaning(db, row, meaning)?;
+    if let Some(details) = &row.details {
+        use usagectl_limit_origins::dsl;
+        let origin = OriginRow::new(row, details);
+        on!(db, |conn| diesel::insert_into(dsl::usagectl_limit_origins)
+            .values(&origin)
+            .on_conflict((dsl::service, dsl::metric, dsl::plan))
+            .do_update()
+            .set(&origin)
+            .execute(conn))?;
     }
     Ok(())
 }
 
-/// Writes down what a row means, and leaves the row alone.
-pub fn write_meaning(db: &mut Db, row: &LimitRow, meaning: &Meaning) -> QueryResult<()> {
-    use usagectl_limit_origins::dsl;
-    let origin = OriginRow::of(row, meaning);
-    on!(db, |conn| diesel::insert_into(dsl::usagectl_limit_origins)
-        .values(&origin)
-        .on_conflict((dsl::service, dsl::metric, dsl::plan))
-        .do_update()
-        .set(&origin)
-        .execute(conn))?;
-    Ok(())
-}
-
-/// Removes a row and what it means; whether there was one.
+/// Removes a row and its details; whether there was one.
 pub fn remove(db: &mut Db, service: Service, metric: Metric, plan: &str) -> QueryResult<bool> {
     use infrastructure_limit::dsl;
     let of_key = dsl::infrastructure_limit
@@ -195,9 +192,9 @@ pub fn remove(db: &mut Db, service: Service, metric: Metric, plan: &str) -> Quer
     Ok(removed > 0)
 }
 
-/// The limits that hold now: those of the plans in use, and the budgets.
+/// The limits in force: those of the plans in use, and the budgets.
 pub fn limits_in_force(db: &mut Db, now: DateTime<Utc>) -> Result<Vec<LimitInForce>> {
     let catalogue = catalogues::active(db)?;
-    let (rows, choices) = (rows(db)?, selections::all(db)?);
-    Ok(limit::in_force(&rows, &choices, &catalogue, now))
+    let (rows, selections) = (rows(db)?, selections::all(db)?);
+    Ok(limit::in_force(&rows, &selections, &catalogue, now))
 }

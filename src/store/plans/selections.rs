@@ -1,9 +1,9 @@
-//! `usagectl_plan_choices`: which plan of which provider is in use, and was.
+//! `usagectl_plan_choices`: the plans of each provider that are, were or will be in use.
 
-use chrono_tz::Tz;
 use diesel::prelude::*;
+use diesel::result::Error::DeserializationError;
 
-use crate::domain::plans::selection::{Billing, PlanChoice};
+use crate::domain::plans::selection::{Billing, PlanSelection};
 use crate::store::db::{Db, on};
 use crate::store::schema::usagectl_plan_choices;
 use crate::store::schema::usagectl_plan_choices::dsl;
@@ -25,26 +25,26 @@ struct Row {
 }
 
 impl Row {
-    fn choice(self) -> PlanChoice {
-        PlanChoice {
+    fn selection(self) -> Result<PlanSelection, Box<dyn std::error::Error + Send + Sync>> {
+        Ok(PlanSelection {
             id: self.id,
             provider: self.provider,
             plan: self.plan,
-            seats: self.seats.and_then(|seats| u32::try_from(seats).ok()),
+            seats: self.seats.map(u32::try_from).transpose()?,
             region: self.region,
             billing: Billing {
-                anchor_day: u32::try_from(self.anchor_day).unwrap_or(1),
-                zone: self.time_zone.parse().unwrap_or(Tz::UTC),
+                anchor_day: self.anchor_day.try_into()?,
+                zone: self.time_zone.parse()?,
             },
             valid_from: self.valid_from.utc(),
             chosen_by: self.chosen_by,
             created_at: self.created_at.utc(),
-        }
+        })
     }
 }
 
-/// Every choice, by provider and in the order in which they begin.
-pub fn all(db: &mut Db) -> QueryResult<Vec<PlanChoice>> {
+/// Every selection, by provider and start.
+pub fn all(db: &mut Db) -> QueryResult<Vec<PlanSelection>> {
     let order = (
         dsl::provider.asc(),
         dsl::valid_from.asc(),
@@ -55,23 +55,26 @@ pub fn all(db: &mut Db) -> QueryResult<Vec<PlanChoice>> {
         .select(Row::as_select())
         .order(order)
         .load(conn))?;
-    Ok(rows.into_iter().map(Row::choice).collect())
+    let selections = rows.into_iter().map(Row::selection);
+    selections
+        .collect::<Result<_, _>>()
+        .map_err(DeserializationError)
 }
 
-/// Writes a choice down; those before stay as history.
-pub fn insert(db: &mut Db, choice: &PlanChoice) -> QueryResult<()> {
+/// Inserts a selection; earlier ones stay as history.
+pub fn insert(db: &mut Db, selection: &PlanSelection) -> QueryResult<()> {
     let number = |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
     let row = Row {
-        id: choice.id.clone(),
-        provider: choice.provider.clone(),
-        plan: choice.plan.clone(),
-        seats: choice.seats.map(number),
-        region: choice.region.clone(),
-        anchor_day: number(choice.billing.anchor_day),
-        time_zone: choice.billing.zone.name().to_owned(),
-        valid_from: choice.valid_from.into(),
-        chosen_by: choice.chosen_by.clone(),
-        created_at: choice.created_at.into(),
+        id: selection.id.clone(),
+        provider: selection.provider.clone(),
+        plan: selection.plan.clone(),
+        seats: selection.seats.map(number),
+        region: selection.region.clone(),
+        anchor_day: number(selection.billing.anchor_day),
+        time_zone: selection.billing.zone.name().to_owned(),
+        valid_from: selection.valid_from.into(),
+        chosen_by: selection.chosen_by.clone(),
+        created_at: selection.created_at.into(),
     };
     on!(db, |conn| diesel::insert_into(dsl::usagectl_plan_choices)
         .values(&row)

@@ -86,7 +86,7 @@ const MOST_USED: Decimal = Decimal::from_parts(6, 0, 0, false, 1);
 /// Assesses one limit.
 pub fn assess(evidence: Evidence<'_>) -> Assessment {
     if let Some(fault) = &evidence.limit.fault {
-        return Assessment::Unknown(Gap::Limit(fault.clone()));
+        return Assessment::Unknown(Gap::Limit(fault.to_string()));
     }
     let measured_at = evidence.trend.measured_at;
     if !trigger::is_fresh(measured_at, evidence.now) {

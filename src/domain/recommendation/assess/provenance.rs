@@ -37,9 +37,9 @@ impl Assessor<'_> {
         };
         let limit_provenance = match limit.origin {
             Origin::Catalogue => Provenance::Catalogue {
-                source: limit.source.clone(),
-                page_date: limit.page_date.map(|date| date.to_string()),
-                version: limit.catalogue_version.clone(),
+                source: limit.citation.source.clone(),
+                page_date: limit.citation.page_date.map(|date| date.to_string()),
+                version: limit.citation.catalogue_version.clone(),
             },
             Origin::User | Origin::Budget | Origin::Application => Provenance::User,
         };

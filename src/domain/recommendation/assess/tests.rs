@@ -2,6 +2,7 @@ use chrono::TimeDelta;
 use proptest::prelude::*;
 
 use super::*;
+use crate::domain::plans::limit::LimitFault;
 use crate::domain::capacity::trend::TrendRequest;
 use crate::domain::metrics::names::{Metric, MetricKind, Priority, Service};
 use crate::domain::metrics::point::Reading;
@@ -128,11 +129,12 @@ fn room_is_clear_and_faulty_limit_is_unknown() {
         Assessment::Clear
     );
     let mut old = limit();
-    old.fault = Some("unknown plan".to_owned());
+    let fault = LimitFault::Value(0.0);
+    old.fault = Some(fault.clone());
     let unknown = assessed(&old, &flat, Business::default(), now());
     assert_eq!(
         unknown,
-        Assessment::Unknown(Gap::Limit("unknown plan".to_owned()))
+        Assessment::Unknown(Gap::Limit(fault.to_string()))
     );
 }
 
