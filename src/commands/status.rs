@@ -9,7 +9,7 @@ use clap::Args;
 use crate::args::parse_duration;
 use crate::commands::limits::check;
 use crate::context::Context;
-use crate::domain::capacity::limit_status;
+use crate::domain::capacity::limit_status::{LimitState, LimitStatus};
 use crate::domain::metrics::point::Series;
 use crate::domain::schema::migration::MigrationState;
 use crate::domain::schema::status::{CapacitySummary, StaleMetric, StatusReport, Verdict};
@@ -120,17 +120,19 @@ fn report(db: &mut Db, application_schema: &str, now: DateTime<Utc>) -> Result<S
 
 /// Open recommendations, and the stale metrics of `limits check`.
 fn capacity(db: &mut Db, now: DateTime<Utc>) -> Result<CapacitySummary> {
-    let stale = |it: limit_status::Standing| {
+    let stale = |it: LimitStatus| {
         let series = Series {
             service: it.limit.service,
             metric: it.limit.metric,
             resource: it.resource,
         };
-        let reason = it.reason.unwrap_or_default();
+        let reason = it
+            .reason
+            .map_or_else(String::new, |reason| reason.to_string());
         let stale = StaleMetric { series, reason };
-        (it.state == limit_status::State::Stale).then_some(stale)
+        (it.state == LimitState::Stale).then_some(stale)
     };
-    let standings = check::standings(db, |_| true, now, None)?;
+    let standings = check::statuses(db, |_| true, now, None)?;
     let mut stale: Vec<StaleMetric> = standings.into_iter().filter_map(stale).collect();
     // A series may have a budget beside the limit of its plan.
     stale.dedup_by(|a, b| a.series == b.series);

@@ -15,7 +15,7 @@ use crate::domain::alert::rule::{ALL_APIS, AlertType, Rule};
 use crate::domain::alert::window::{Grid, window};
 use crate::domain::period::Period;
 use crate::domain::period::{Granularity, Window};
-use crate::domain::plans::{ApiLimit, ApiLimitOrigin, Unit, api_limit};
+use crate::domain::plans::{ApiLimit, ApiLimitOrigin, Citation, Unit, api_limit};
 use crate::domain::usage::rollup::ApiPeriod;
 use crate::error::{Error, Exit, Outcome, Result};
 use crate::output::alerts::backtest::{Backtest, Beside, Side};
@@ -175,7 +175,8 @@ fn changed(
             "threshold" => rule.threshold = number(value).map_err(wrong)?,
             "limit" => {
                 let value = number(value).map_err(wrong)?;
-                let value = api_limit::sound(value).map_err(|error| wrong(error.to_string()))?;
+                let value =
+                    api_limit::check_value(value).map_err(|error| wrong(error.to_string()))?;
                 limits.retain(|limit| {
                     !(apis.contains(&&*limit.api_name) && limit.period == rule.period)
                 });
@@ -185,10 +186,7 @@ fn changed(
                     unit: Unit::Calls,
                     value,
                     origin: ApiLimitOrigin::User,
-                    source: None,
-                    page_date: None,
-                    grade: None,
-                    catalogue_version: None,
+                    citation: Citation::default(),
                     updated_at: DateTime::<Utc>::UNIX_EPOCH,
                 }));
             }

@@ -6,72 +6,71 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::apply::{Applied, apply, rehearsable};
-use crate::context::{self, Context};
+use super::sync::{sync, write_unless_dry_run};
+use crate::args::Author;
+use crate::context::Context;
 use crate::domain::format::counted;
 use crate::domain::plans::audit::OLD;
 use crate::domain::plans::catalogue::Catalogue;
-use crate::domain::plans::sync::Actor;
+use crate::domain::plans::sync::Signature;
 use crate::domain::plans::{diff, parse, selection};
 use crate::error::{Error, Exit, Outcome, Result};
-use crate::output::limits::import::Imported;
+use crate::output::limits::changes::Imported;
 use crate::store::db::{Access, Db};
 use crate::store::plans::{catalogues, selections};
 
-/// Bring a newer catalogue of plans, or one of your own
+/// Import a catalogue of plans
 ///
-/// The file is checked as a whole, and everything that is wrong is told with its line. Then follow what it says
-/// otherwise than the catalogue in force, and what becomes of the limits of the plans in use. What was set by hand
-/// stays. It is in force until one with a newer version comes, by hand or with a newer program.
+/// Checks the whole file and reports every fault with its line. Then shows how it differs from the catalogue in
+/// force, and updates the limits of the plans in use. Limits that were set by hand are kept. The imported catalogue is
+/// in force until one of a newer version is imported or comes with a newer program.
 #[derive(Args, Debug)]
 #[command(
     after_help = "Example: usagectl limits catalogue | sed 's/^version = .*/version = \"2027.1.1\"/' > mine.toml && usagectl limits import mine.toml --dry-run"
 )]
 pub struct ImportArgs {
-    /// The file, or - for stdin
+    /// Catalogue in TOML, or - for stdin
     #[arg(value_name = "FILE")]
     file: PathBuf,
 
-    /// Only check it and show what would become of the limits
+    /// Check the file and show the changes without writing them
     #[arg(long)]
     dry_run: bool,
 
-    /// Who imports it; user@host, unless given
-    #[arg(long, value_name = "WHO")]
-    by: Option<String>,
+    #[command(flatten)]
+    author: Author,
 }
 
-/// Checks, keeps and applies the catalogue.
 pub fn run(context: &mut Context, args: ImportArgs) -> Result<Outcome> {
-    let wrong = "put the file right, then run the same command again";
+    let next = "correct the file, then run the same command again";
     let bytes = read_file(&args.file).map_err(|error| {
         Error::from(error)
             .context(format!("cannot read {}", args.file.display()))
             .with_next("usagectl limits import FILE")
     })?;
     let catalogue =
-        parse::parse_bytes(&bytes).map_err(|error| Error::from(error).with_next(wrong))?;
+        parse::parse_bytes(&bytes).map_err(|error| Error::from(error).with_next(next))?;
     let content = String::from_utf8(bytes)
-        .map_err(|error| Error::new(Exit::Failed, error).with_next(wrong))?;
-    let by = args.by.unwrap_or_else(context::current_user);
-    let actor = Actor {
+        .map_err(|error| Error::new(Exit::Failed, error).with_next(next))?;
+    let by = args.author.name();
+    let signature = Signature {
         by: &by,
         now: context.now,
     };
-    warn_of_old_pages(context, &catalogue);
+    warn_of_old_sources(context, &catalogue);
     let mut db = context.open(Access::Write)?;
-    let answer = rehearsable(&mut db, args.dry_run, |db| {
-        import(db, &catalogue, &content, actor, args.dry_run)
+    let answer = write_unless_dry_run(&mut db, args.dry_run, |db| {
+        import(db, &catalogue, &content, signature, args.dry_run)
     })?;
-    for plan in &answer.gone {
-        context.warn(format_args!("{plan} is in use and not in this catalogue"));
+    for plan in &answer.missing_plans {
+        context.warn(format_args!("{plan} is in use but not in this catalogue"));
     }
     context.answer(&answer)?;
     Ok(Outcome::DONE)
 }
 
 fn read_file(path: &Path) -> io::Result<Vec<u8>> {
-    // One byte more than is allowed, so that what is too large is seen and not read.
+    // One byte more than allowed, so that a file that is too large is noticed without reading it all.
     let most = parse::LARGEST_BYTES as u64 + 1;
     let mut bytes = Vec::new();
     if path == Path::new("-") {
@@ -82,7 +81,7 @@ fn read_file(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn warn_of_old_pages(context: &mut Context, catalogue: &Catalogue) {
+fn warn_of_old_sources(context: &mut Context, catalogue: &Catalogue) {
     let today = context.now.date_naive();
     let is_old = |day| today - day > OLD;
     let old = catalogue.sources.iter().filter(|source| {
@@ -93,7 +92,7 @@ fn warn_of_old_pages(context: &mut Context, catalogue: &Catalogue) {
     if old > 0 {
         context.warn(format_args!(
             "{} older than 180 days or without a date: usagectl limits audit",
-            counted(old as u64, "page")
+            counted(old as u64, "source")
         ));
     }
 }
@@ -102,46 +101,41 @@ fn import(
     db: &mut Db,
     catalogue: &Catalogue,
     content: &str,
-    actor: Actor<'_>,
+    signature: Signature<'_>,
     dry_run: bool,
 ) -> Result<Imported> {
-    let held = catalogues::held(db)?;
-    let before = &held.catalogue;
-    let version = &catalogue.version;
-    if *version == before.version && content != held.content {
-        let message = format!("another catalogue of version {version} is in force");
+    let active = catalogues::active_with_text(db)?;
+    let (before, version) = (&active.catalogue, &catalogue.version);
+    let refusal = if *version < before.version {
+        let in_force = &before.version;
+        Some(format!(
+            "{version} is older than the catalogue in force, {in_force}"
+        ))
+    } else if *version == before.version && content != active.content {
+        Some(format!(
+            "another catalogue of version {version} is in force"
+        ))
+    } else {
+        None
+    };
+    if let Some(message) = refusal {
         return Err(Error::message(Exit::Refused, message)
             .with_next("give the file a newer version, then run the same command again"));
     }
-    if *version < before.version {
-        let message = format!(
-            "{version} is older than the catalogue in force, {}",
-            before.version
-        );
-        return Err(Error::message(Exit::Refused, message)
-            .with_next("give the file a newer version, then run the same command again"));
+    if *version != before.version {
+        catalogues::insert(db, version, content, signature.by, signature.now)?;
     }
-    let is_new = *version != before.version;
-    if is_new {
-        catalogues::insert(db, version, content, actor.by, actor.now)?;
-    }
-    let choices = selections::all(db)?;
-    let gone = choices.iter().filter(|it| {
-        let in_use = selection::current(&choices, &it.provider, actor.now);
-        in_use.is_some_and(|in_use| in_use.id == it.id)
-            && catalogue.plan(&it.provider, &it.plan).is_none()
-    });
-    let gone = gone
+    let selections = selections::all(db)?;
+    let missing_plans = selection::in_use(&selections, signature.now)
+        .filter(|it| catalogue.plan(&it.provider, &it.plan).is_none())
         .map(|it| format!("{} {}", it.provider, it.plan))
         .collect();
-    let Applied { limits, api_limits } = apply(db, catalogue, actor)?;
     Ok(Imported {
         version: version.to_string(),
         version_before: before.version.to_string(),
         dry_run,
         differences: diff::diff(before, catalogue),
-        gone,
-        limits,
-        api_limits,
+        missing_plans,
+        changes: sync(db, catalogue, signature)?,
     })
 }

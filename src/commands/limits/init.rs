@@ -1,101 +1,103 @@
-//! `limits init`: the limits of the plans in use, from the catalogue.
+//! `limits init`: writes the limits of the plans in use, from the catalogue.
 
 use clap::Args;
 
-use super::apply::{Applied, apply, rehearsable};
-use super::plan::{Choosing, choose};
-use crate::context::{self, Context};
-use crate::domain::plans::sync::Actor;
+use super::plan::{PlanTerms, select};
+use super::sync::{sync, write_unless_dry_run};
+use crate::args::Author;
+use crate::context::Context;
+use crate::domain::plans::sync::Signature;
 use crate::domain::plans::{Plan, selection};
 use crate::error::{Outcome, Result};
-use crate::output::limits::init::Initialised;
+use crate::output::limits::changes::{Initialised, UnselectedProvider};
 use crate::store::db::{Access, Db};
 use crate::store::plans::{catalogues, selections};
 
-/// Write the limits of the plans in use, and those that APIs publish
+/// Write the limits of the plans in use, and the published limits of APIs
 ///
-/// The numbers come from the catalogue that is compiled in, or a newer one that was imported; each is stored with
-/// its page and that page's date. Say with --plan which plans are in use; they are kept, so that the next run need
-/// not be told. No plan is assumed: without one, a provider's limits are not written. An API's limits are those
-/// of its smallest published plan until another is chosen in the same way.
+/// Values come from the catalogue that is compiled in, or a newer imported one, and are stored with their sources.
+/// Select plans with --plan; the selection is stored. No plan is assumed: a provider without a selected plan gets no
+/// limits. An API has the limits of its smallest published plan until another is selected.
 ///
-/// Run it as often as you like. A limit that was set by hand, or that another program wrote or changed, stays as it
-/// is. Budgets are yours: usagectl limits set --budget.
+/// Safe to run again. Limits that were set by hand, or written or changed by another program, are kept. Budgets are
+/// yours: see `usagectl limits set --budget`.
 #[derive(Args, Debug)]
 #[command(
     after_help = "Example: usagectl limits init --plan vercel=pro --plan upstash=free --plan neon=launch"
 )]
 pub struct InitArgs {
-    /// A plan that is in use; may be given several times
+    /// Plan in use; repeat for more
     #[arg(long = "plan", value_name = "PROVIDER=PLAN", value_parser = parse_plan)]
     plans: Vec<(String, String)>,
 
-    /// Only show what would be written
+    /// Show the changes without writing them
     #[arg(long)]
     dry_run: bool,
 
-    /// Who says so; user@host, unless given
-    #[arg(long, value_name = "WHO")]
-    by: Option<String>,
+    #[command(flatten)]
+    author: Author,
 }
 
 fn parse_plan(text: &str) -> Result<(String, String), String> {
     let pair = text.split_once('=');
-    let (provider, plan) = pair.ok_or("not of the form PROVIDER=PLAN, such as vercel=pro")?;
+    let (provider, plan) = pair.ok_or("expected PROVIDER=PLAN, such as vercel=pro")?;
     Ok((provider.trim().to_owned(), plan.trim().to_owned()))
 }
 
-/// Chooses the plans, writes the limits and answers with what became of each.
 pub fn run(context: &mut Context, args: InitArgs) -> Result<Outcome> {
     let mut db = context.open(Access::Write)?;
-    let by = args.by.clone().unwrap_or_else(context::current_user);
-    let actor = Actor {
+    let by = args.author.name();
+    let signature = Signature {
         by: &by,
         now: context.now,
     };
-    let answer = rehearsable(&mut db, args.dry_run, |db| initialise(db, &args, actor))?;
+    let answer =
+        write_unless_dry_run(&mut db, args.dry_run, |db| initialise(db, &args, signature))?;
     context.answer(&answer)?;
-    for (provider, plans) in &answer.without_plan {
+    for UnselectedProvider { provider, plans } in &answer.without_plan {
         context.info(format_args!(
-            "no plan of {provider} is chosen, and none is assumed: --plan {provider}={}",
+            "no plan of {provider} is selected, so it has no limits: --plan {provider}={}",
             plans.join("|")
         ));
     }
     Ok(Outcome::DONE)
 }
 
-fn initialise(db: &mut Db, args: &InitArgs, actor: Actor<'_>) -> Result<Initialised> {
+fn initialise(db: &mut Db, args: &InitArgs, signature: Signature<'_>) -> Result<Initialised> {
     let catalogue = catalogues::active(db)?;
     for (provider, plan) in &args.plans {
-        choose(db, &catalogue, Choosing::new(provider, plan, actor))?;
+        select(
+            db,
+            &catalogue,
+            provider,
+            plan,
+            PlanTerms::default(),
+            signature,
+        )?;
     }
-    let Applied { limits, api_limits } = apply(db, &catalogue, actor)?;
-    let choices = selections::all(db)?;
-    let mut plans = Vec::new();
-    let mut without_plan = Vec::new();
-    for provider in catalogue.providers() {
-        // An API has a plan in any case, and what is not used here needs none.
-        let is_used = |plan: &Plan| {
-            plan.limits
-                .iter()
-                .any(|limit| limit.application().is_some())
-        };
-        match selection::current(&choices, provider, actor.now) {
-            Some(choice) => plans.push(choice.clone()),
-            None if catalogue.plans_of(provider).any(is_used) => {
-                let names = catalogue.plans_of(provider).filter(|plan| plan.enabled);
-                let names = names.map(|plan| plan.name.clone()).collect();
-                without_plan.push((provider.to_owned(), names));
-            }
-            None => {}
+    let changes = sync(db, &catalogue, signature)?;
+    let selections = selections::all(db)?;
+    // An API needs no selected plan, nor does a provider of which the application measures nothing.
+    let is_measured = |plan: &Plan| plan.limits.iter().any(|it| it.application().is_some());
+    let without_plan = catalogue.providers().into_iter().filter(|provider| {
+        selection::current(&selections, provider, signature.now).is_none()
+            && catalogue.plans_of(provider).any(is_measured)
+    });
+    let without_plan = without_plan.map(|provider| {
+        let plans = catalogue.plans_of(provider).filter(|plan| plan.enabled);
+        UnselectedProvider {
+            provider: provider.to_owned(),
+            plans: plans.map(|plan| plan.name.clone()).collect(),
         }
-    }
+    });
+    // In the order of the catalogue.
+    let plans = catalogue.providers().into_iter();
+    let plans = plans.filter_map(|it| selection::current(&selections, it, signature.now));
     Ok(Initialised {
         catalogue_version: catalogue.version.to_string(),
         dry_run: args.dry_run,
-        plans,
-        without_plan,
-        limits,
-        api_limits,
+        plans: plans.cloned().collect(),
+        without_plan: without_plan.collect(),
+        changes,
     })
 }

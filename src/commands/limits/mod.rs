@@ -1,6 +1,5 @@
-//! `limits`: what plans and APIs allow, where that is written, and how near to it we are.
+//! `limits`: what plans and APIs allow, where that is published, and how much of it is used.
 
-pub mod apply;
 pub mod audit;
 pub mod catalogue;
 pub mod check;
@@ -11,16 +10,16 @@ pub mod plan;
 pub mod remove;
 pub mod set;
 pub mod show;
+pub mod sync;
 
 use clap::{Args, Subcommand};
 
 use crate::context::Context;
-use crate::domain::period::Period;
 use crate::error::{Outcome, Result};
 
-/// Keep the limits of plans and APIs, with where each is written
+/// Manage the limits of plans and APIs
 ///
-/// Bare `limits` lists them.
+/// Without a command, lists them.
 #[derive(Args, Debug)]
 #[command(after_help = "Example: usagectl limits init --plan vercel=pro --plan upstash=free")]
 pub struct LimitsArgs {
@@ -42,7 +41,6 @@ enum LimitsCommand {
     Audit(audit::AuditArgs),
 }
 
-/// Hands over to the command that is named.
 pub fn run(context: &mut Context, args: LimitsArgs) -> Result<Outcome> {
     match args.command {
         None => list::run(context, list::ListArgs::default()),
@@ -57,14 +55,4 @@ pub fn run(context: &mut Context, args: LimitsArgs) -> Result<Outcome> {
         Some(LimitsCommand::Catalogue(args)) => catalogue::run(context, args),
         Some(LimitsCommand::Audit(args)) => audit::run(context, args),
     }
-}
-
-/// Reads the period of an API's limit from the command line.
-fn parse_period(text: &str) -> Result<Period, String> {
-    let is_named = |period: &Period| period.as_str().eq_ignore_ascii_case(text);
-    let known = Period::KNOWN.into_iter().find(is_named);
-    known.ok_or_else(|| {
-        let names = Period::KNOWN.map(|period| period.as_str().to_owned());
-        format!("there are {}", names.join(", "))
-    })
 }

@@ -1,96 +1,103 @@
-//! `limits remove`: a limit goes.
+//! `limits remove`: deletes limits.
 
 use clap::{ArgGroup, Args};
 
-use super::parse_period;
+use crate::args::parse_api_name;
 use crate::context::Context;
-use crate::domain::format::counted;
 use crate::domain::metrics::names::{Metric, Service};
 use crate::domain::period::Period;
+use crate::domain::plans::limit;
 use crate::error::{Error, Exit, Outcome, Result};
+use crate::output::limits::list::{LimitList, RemovedLimits};
 use crate::output::printable;
 use crate::store::db::{Access, Db};
-use crate::store::plans::{api_limits, limits};
+use crate::store::plans::{api_limits, catalogues, limits, selections};
 
-/// Remove a limit
+/// Remove limits
 ///
-/// Those of an API, or of a service's metric: on all plans, or the one that is named. `usagectl limits init` brings
-/// back what the catalogue says of the plans in use.
+/// Removes the limits of an API, or those of a service's metric on all plans or one. `usagectl limits init` restores
+/// the limits that the catalogue has for the plans in use.
 #[derive(Args, Debug)]
 #[command(group = ArgGroup::new("what").required(true).args(["api", "service"]))]
 #[command(
     after_help = "Example: usagectl limits set --api tmdb --per SECOND 40 && usagectl limits remove --api tmdb"
 )]
 pub struct RemoveArgs {
-    /// The API
-    #[arg(long, value_name = "NAME")]
+    /// API
+    #[arg(long, value_name = "NAME", value_parser = parse_api_name)]
     api: Option<String>,
 
-    /// Only its limit for this period
-    #[arg(long, value_name = "PERIOD", value_parser = parse_period, requires = "api")]
+    /// Only the API's limit for this period
+    #[arg(long, value_name = "PERIOD", requires = "api")]
     per: Option<Period>,
 
-    /// The service
+    /// Service
     #[arg(long, value_name = "SERVICE", requires = "metric")]
     service: Option<Service>,
 
-    /// What of it
+    /// Metric
     #[arg(long, value_name = "METRIC", requires = "service")]
     metric: Option<Metric>,
 
-    /// Only on this plan; a budget stands under the plan `budget`
-    #[arg(long, value_name = "NAME", requires = "service")]
+    /// Only this plan; `budget` for a budget
+    #[arg(long, value_name = "PLAN", requires = "service")]
     plan: Option<String>,
 }
 
-/// Removes the limits.
 pub fn run(context: &mut Context, args: RemoveArgs) -> Result<Outcome> {
     let mut db = context.open(Access::Write)?;
-    let (of, removed) = match (&args.api, args.service, args.metric) {
-        (Some(api), _, _) => {
-            let per = match &args.per {
-                Some(period) => format!(" per {period}"),
-                None => String::new(),
-            };
-            let removed = api_limits::remove(&mut db, api, args.per.as_ref())?;
-            (format!("{}{per}", printable(api)), removed)
+    let now = context.now;
+    let removed = db.write_tx(|db| -> Result<LimitList> {
+        let mut list = LimitList {
+            limits: Vec::new(),
+            api_limits: Vec::new(),
+            wide: false,
+        };
+        if let Some(api) = &args.api {
+            list.api_limits = api_limits::all(db)?;
+            list.api_limits.retain(|limit| {
+                limit.api_name == *api && args.per.as_ref().is_none_or(|per| limit.period == *per)
+            });
+            api_limits::remove(db, api, args.per.as_ref())?;
+        } else {
+            let (rows, selections) = (limits::rows(db)?, selections::all(db)?);
+            let catalogue = catalogues::active(db)?;
+            list.limits = limit::listed(rows, &selections, &catalogue, now);
+            list.limits.retain(|limit| is_meant(&args, &limit.row));
+            remove_rows(db, &list)?;
         }
-        (None, Some(service), Some(metric)) => {
-            let on = match &args.plan {
-                Some(plan) => format!(" on {}", printable(plan)),
-                None => String::new(),
-            };
-            let removed =
-                db.write_tx(|db| remove_limits(db, service, metric, args.plan.as_deref()))?;
-            (format!("{service} {metric}{on}"), removed)
-        }
-        // clap has seen to it.
-        _ => return Err(Error::usage("give --api, or --service and --metric")),
-    };
-    if removed == 0 {
-        let message = format!("there is no limit of {of}");
+        Ok(list)
+    })?;
+    if removed.limits.is_empty() && removed.api_limits.is_empty() {
+        let message = format!("no limit of {}", description(&args));
         return Err(Error::message(Exit::Failed, message).with_next("usagectl limits list"));
     }
-    context.info(format_args!(
-        "removed {} of {of}",
-        counted(removed as u64, "limit")
-    ));
+    context.answer(&RemovedLimits(removed))?;
     Ok(Outcome::DONE)
 }
 
-fn remove_limits(
-    db: &mut Db,
-    service: Service,
-    metric: Metric,
-    plan: Option<&str>,
-) -> Result<usize> {
-    let mut removed = 0;
-    for row in limits::rows(db)? {
-        let is_meant = (row.service, row.metric) == (service, metric)
-            && plan.is_none_or(|plan| plan == row.plan);
-        if is_meant && limits::remove(db, service, metric, &row.plan)? {
-            removed += 1;
-        }
+fn is_meant(args: &RemoveArgs, row: &limit::LimitRow) -> bool {
+    args.service == Some(row.service)
+        && args.metric == Some(row.metric)
+        && args.plan.as_ref().is_none_or(|plan| *plan == row.plan)
+}
+
+fn remove_rows(db: &mut Db, list: &LimitList) -> Result<()> {
+    for limit::ListedLimit { row, .. } in &list.limits {
+        limits::remove(db, row.service, row.metric, &row.plan)?;
     }
-    Ok(removed)
+    Ok(())
+}
+
+/// The limits that were asked for, in a message.
+fn description(args: &RemoveArgs) -> String {
+    let named = [
+        args.api.clone(),
+        args.per.as_ref().map(|per| format!("per {per}")),
+        args.service.map(|service| service.to_string()),
+        args.metric.map(|metric| metric.to_string()),
+        args.plan.as_ref().map(|plan| format!("on plan {plan}")),
+    ];
+    let named: Vec<String> = named.into_iter().flatten().collect();
+    printable(&named.join(" ")).into_owned()
 }

@@ -1,29 +1,28 @@
-//! `limits set`: a limit by hand.
+//! `limits set`: sets or changes a limit by hand.
 
+use chrono::{DateTime, Utc};
 use clap::{ArgGroup, Args};
 
-use super::parse_period;
-use crate::args::parse_api_name;
-use crate::context::{self, Context};
-use crate::domain::metrics::names::MetricKind;
-use crate::domain::metrics::names::{Metric, Service};
+use crate::args::{Author, parse_api_name, parse_text};
+use crate::context::Context;
+use crate::domain::metrics::names::{Metric, MetricKind, Service};
 use crate::domain::period::Period;
-use crate::domain::plans::limit::{LimitRow, Meaning};
-use crate::domain::plans::sync::BUDGET;
-use crate::domain::plans::{
-    ApiLimit, ApiLimitOrigin, AtLimit, LimitPeriod, Origin, Unit, api_limit, selection, usual_kind,
-};
-use crate::error::{Error, Exit, Outcome, Result};
-use crate::output::printable;
+use crate::domain::plans::edit::{ApiLimitEdit, EditFault, LimitEdit, only_plan, stored_limit};
+use crate::domain::plans::limit::{self, LimitRow};
+use crate::domain::plans::sync::{BUDGET, Signature};
+use crate::domain::plans::{AtLimit, Catalogue, LimitPeriod, PlanSelection, Unit, selection};
+use crate::error::{Error, Outcome, Result};
+use crate::output::limits::list::LimitList;
 use crate::store::db::{Access, Db};
 use crate::store::plans::{api_limits, catalogues, limits, selections};
 
-/// Set a limit by hand
+/// Set or change a limit by hand
 ///
-/// Either of an API (--api, --per), or of a service (--service, --metric) on a plan. Without --plan it is the plan
-/// in use. With --budget it is a ceiling of your own that holds on every plan, beside the plan's limit.
+/// For an API give --api and --per, for a service --service and --metric. Only what is given changes; a new limit
+/// requires VALUE.
 ///
-/// What is set here is yours: no catalogue changes it.
+/// A limit that you set is yours: no catalogue changes it. Thresholds alone (--warning, --critical) leave a limit of
+/// the catalogue up to date. A value set by hand replaces the source that the catalogue had for it.
 #[derive(Args, Debug)]
 #[command(group = ArgGroup::new("what").required(true).args(["api", "service"]))]
 #[command(after_help = "Examples:
@@ -31,231 +30,245 @@ use crate::store::plans::{api_limits, catalogues, limits, selections};
   usagectl limits set --service VERCEL_KV --metric STORAGE_MB --plan free 256
   usagectl limits set --service AI_OPENAI --metric COST_USD --budget 50")]
 pub struct SetArgs {
-    /// The API, by its name in api_usage
+    /// API, by its name in api_usage
     #[arg(long, value_name = "NAME", value_parser = parse_api_name, requires = "per")]
     api: Option<String>,
 
-    /// In how long a time: SECOND, MINUTE, HOUR, DAY, MONTH
-    #[arg(long, value_name = "PERIOD", value_parser = parse_period, requires = "api")]
-    per: Option<Period>,
-
-    /// What the API counts: CALLS, or CREDITS, the cost of the calls
-    #[arg(long, value_name = "UNIT", default_value_t = Unit::Calls, conflicts_with = "service")]
-    unit: Unit,
-
-    /// The service, such as VERCEL_KV
+    /// Service, such as VERCEL_KV
     #[arg(long, value_name = "SERVICE", requires = "metric")]
     service: Option<Service>,
 
-    /// What of it, such as STORAGE_MB
+    /// Metric, such as STORAGE_MB
     #[arg(long, value_name = "METRIC", requires = "service")]
     metric: Option<Metric>,
 
-    #[command(flatten)]
-    terms: Terms,
-
-    /// Where it is written
-    #[arg(long, value_name = "TEXT")]
-    source: Option<String>,
-
-    /// How much it is
-    #[arg(value_name = "VALUE", allow_negative_numbers = true)]
-    value: f64,
-}
-
-/// What only a limit of a service has.
-#[derive(Args, Debug)]
-struct Terms {
-    /// The plan that has it; the one in use, unless given
-    #[arg(long, value_name = "NAME", requires = "service")]
+    /// Plan that has the limit [default: the plan in use]
+    #[arg(long, value_name = "PLAN", requires = "service", value_parser = parse_text::<64>)]
     plan: Option<String>,
 
-    /// It is a ceiling of your own, whatever the plan
+    /// Set a budget, which holds on every plan
     #[arg(long, requires = "service")]
     budget: bool,
 
-    /// From how many percent on to warn
-    #[arg(
-        long,
-        value_name = "PERCENT",
-        requires = "service",
-        default_value_t = 75.0
-    )]
-    warning: f64,
+    /// Period of the limit
+    ///
+    /// SECOND, MINUTE, HOUR, DAY or MONTH for an API; DAY, MONTH or BILLING_MONTH for a service. A new limit of a
+    /// service has the usual period of its metric.
+    #[arg(long, value_name = "PERIOD", value_parser = parse_per)]
+    per: Option<Per>,
 
-    /// From how many percent on it is critical
-    #[arg(
-        long,
-        value_name = "PERCENT",
-        requires = "service",
-        default_value_t = 90.0
-    )]
-    critical: f64,
+    /// What an API's limit counts: CALLS, or CREDITS (the cost of the calls) [default: CALLS]
+    #[arg(long, value_name = "UNIT", conflicts_with = "service")]
+    unit: Option<Unit>,
 
-    /// How it is measured: GAUGE, PERIOD or RATE; as usual for the metric, unless given
+    /// Warning threshold in percent of the limit [default: 75]
+    #[arg(long, value_name = "PERCENT", requires = "service")]
+    warning: Option<f64>,
+
+    /// Critical threshold in percent of the limit [default: 90]
+    #[arg(long, value_name = "PERCENT", requires = "service")]
+    critical: Option<f64>,
+
+    /// How usage is measured: GAUGE, PERIOD or RATE [default: as usual for the metric]
     #[arg(long, value_name = "KIND", requires = "service")]
     kind: Option<MetricKind>,
 
-    /// In how long a time, of kind PERIOD: DAY, MONTH or BILLING_MONTH
-    #[arg(long, value_name = "PERIOD", requires = "service")]
-    period: Option<LimitPeriod>,
+    /// Consequence: BILL, PAUSE, THROTTLE, REJECT, EVICT or UNKNOWN [default: UNKNOWN]
+    #[arg(long, value_name = "CONSEQUENCE", requires = "service")]
+    at_limit: Option<AtLimit>,
 
-    /// What happens beyond: BILL, PAUSE, THROTTLE, REJECT, EVICT or UNKNOWN
-    #[arg(long, value_name = "WHAT", requires = "service", default_value_t = AtLimit::Unknown)]
-    at_limit: AtLimit,
+    /// Source of the value: an address or text
+    #[arg(long, value_name = "TEXT", value_parser = parse_text::<2000>)]
+    source: Option<String>,
 
-    /// What else there is to say
-    #[arg(long, value_name = "TEXT", requires = "service")]
+    /// Note
+    #[arg(long, value_name = "TEXT", requires = "service", value_parser = parse_text::<2000>)]
     note: Option<String>,
 
-    /// Who says so; user@host, unless given
-    #[arg(long, value_name = "WHO", requires = "service")]
-    by: Option<String>,
+    #[command(flatten)]
+    author: Author,
+
+    /// Limit
+    #[arg(value_name = "VALUE", allow_negative_numbers = true)]
+    value: Option<f64>,
 }
 
-/// Writes the limit down.
-pub fn run(context: &mut Context, args: SetArgs) -> Result<Outcome> {
-    let value = api_limit::sound(args.value).map_err(|error| {
-        Error::usage(error).with_next("usagectl limits remove --help, to have no limit")
-    })?;
-    match (args.api, args.per, args.service, args.metric) {
-        (Some(api_name), Some(period), _, _) => {
-            let limit = ApiLimit {
-                api_name,
-                period,
-                unit: args.unit,
-                value,
-                origin: ApiLimitOrigin::User,
-                source: args.source,
-                page_date: None,
-                grade: None,
-                catalogue_version: None,
-                updated_at: context.now,
-            };
-            set_api_limit(context, &limit)
-        }
-        (_, _, Some(service), Some(metric)) => {
-            set_limit(context, service, metric, value, args.terms, args.source)
-        }
-        // clap has seen to it.
-        _ => Err(Error::usage(
-            "give --api and --per, or --service and --metric",
-        )),
+/// The period of a limit; some names fit an API only, some a service only.
+#[derive(Clone, Debug)]
+struct Per {
+    of_api: Option<Period>,
+    of_service: Option<LimitPeriod>,
+}
+
+fn parse_per(text: &str) -> Result<Per, String> {
+    let per = Per {
+        of_api: text.parse().ok(),
+        of_service: text.parse().ok(),
+    };
+    if per.of_api.is_none() && per.of_service.is_none() {
+        return Err("expected SECOND, MINUTE, HOUR, DAY, MONTH or BILLING_MONTH".to_owned());
     }
+    Ok(per)
 }
 
-fn set_api_limit(context: &mut Context, limit: &ApiLimit) -> Result<Outcome> {
-    let mut db = context.open(Access::Write)?;
-    api_limits::set(&mut db, limit)?;
-    context.info(format_args!(
-        "{} allows {} {} per {}",
-        printable(&limit.api_name),
-        limit.value,
-        limit.unit,
-        limit.period
-    ));
+pub fn run(context: &mut Context, args: SetArgs) -> Result<Outcome> {
+    let by = args.author.name();
+    let signature = Signature {
+        by: &by,
+        now: context.now,
+    };
+    let answer = match (&args.api, args.service, args.metric) {
+        (Some(api), _, _) => {
+            if args.author.is_given() {
+                return Err(Error::usage(
+                    "--by: the author of an API's limit is not recorded",
+                ));
+            }
+            let api = api.clone();
+            set_api_limit(context, &api, args)?
+        }
+        (_, Some(service), Some(metric)) => set_limit(context, service, metric, args, signature)?,
+        // clap requires one of the two.
+        _ => {
+            return Err(Error::usage(
+                "expected --api and --per, or --service and --metric",
+            ));
+        }
+    };
+    context.answer(&answer)?;
     Ok(Outcome::DONE)
+}
+
+fn set_api_limit(context: &mut Context, api: &str, args: SetArgs) -> Result<LimitList> {
+    let period = args.per.and_then(|per| per.of_api);
+    let period = period.ok_or_else(|| {
+        Error::usage("--per: expected SECOND, MINUTE, HOUR, DAY or MONTH for an API")
+    })?;
+    let edit = ApiLimitEdit {
+        value: args.value,
+        unit: args.unit,
+        source: args.source,
+    };
+    let mut db = context.open(Access::Write)?;
+    let now = context.now;
+    let limit = db.write_tx(|db| -> Result<_> {
+        let limits = api_limits::all(db)?;
+        let stored = limits
+            .iter()
+            .find(|it| it.api_name == api && it.period == period);
+        let limit = edit.apply(api, &period, stored, now).map_err(usage)?;
+        api_limits::set(db, &limit)?;
+        Ok(limit)
+    })?;
+    Ok(LimitList {
+        limits: Vec::new(),
+        api_limits: vec![limit],
+        wide: false,
+    })
 }
 
 fn set_limit(
     context: &mut Context,
     service: Service,
     metric: Metric,
-    value: f64,
-    terms: Terms,
-    source: Option<String>,
-) -> Result<Outcome> {
-    let (kind, period) = kind_and_period(metric, terms.kind, terms.period)?;
-    let mut row = LimitRow {
-        service,
-        metric,
-        plan: String::new(),
-        value,
-        warning_percent: terms.warning,
-        critical_percent: terms.critical,
-        meaning: Some(Meaning {
-            origin: match terms.budget {
-                true => Origin::Budget,
-                false => Origin::User,
-            },
-            kind,
-            period,
-            at_limit: terms.at_limit,
-            value,
-            source,
-            page_date: None,
-            grade: None,
-            catalogue_version: None,
-            note: terms.note,
-            updated_by: terms.by.unwrap_or_else(context::current_user),
-            updated_at: context.now,
-        }),
+    args: SetArgs,
+    signature: Signature<'_>,
+) -> Result<LimitList> {
+    let period = args.per.map(|per| {
+        let wrong = || Error::usage("--per: expected DAY, MONTH or BILLING_MONTH for a service");
+        per.of_service.ok_or_else(wrong)
+    });
+    let edit = LimitEdit {
+        value: args.value,
+        warning_percent: args.warning,
+        critical_percent: args.critical,
+        kind: args.kind,
+        period: period.transpose()?,
+        at_limit: args.at_limit,
+        source: args.source,
+        note: args.note,
+        is_budget: args.budget,
     };
-    if let Some(fault) = row.fault() {
-        return Err(Error::usage(fault)
-            .with_next("let --warning be less than --critical, both above 0, such as 75 and 90"));
-    }
+    let plan = match args.plan {
+        None if args.budget => Some(BUDGET.to_owned()),
+        plan => plan,
+    };
     let mut db = context.open(Access::Write)?;
-    let now = context.now;
-    db.write_tx(|db| -> Result<()> {
-        row.plan = match terms.plan {
-            Some(plan) if plan.trim().is_empty() => {
-                return Err(Error::usage("--plan: a plan has a name"));
-            }
-            Some(plan) => plan.trim().to_owned(),
-            None if terms.budget => BUDGET.to_owned(),
-            None => plan_in_use(db, service, now)?,
+    db.write_tx(|db| -> Result<LimitList> {
+        let (rows, selections) = (limits::rows(db)?, selections::all(db)?);
+        let catalogue = catalogues::active(db)?;
+        let plan = match plan {
+            Some(plan) => plan,
+            None => implied_plan(
+                &rows,
+                &selections,
+                &catalogue,
+                (service, metric),
+                signature.now,
+            )?,
         };
-        Ok(limits::write(db, &row, now)?)
-    })?;
-    context.info(format_args!(
-        "{service} {metric} on {}: {value}, warning at {}%, critical at {}%",
-        printable(&row.plan),
-        row.warning_percent,
-        row.critical_percent
-    ));
-    Ok(Outcome::DONE)
+        let stored = stored_limit(&rows, service, metric, &plan);
+        let plan = stored.map_or(plan.as_str(), |row| row.plan.as_str());
+        let edited = edit.apply((service, metric, plan), stored, signature);
+        let row = edited.map_err(usage)?;
+        limits::write(db, &row, signature.now)?;
+        answer(db, &row, &selections, &catalogue, signature.now)
+    })
 }
 
-/// How the limit is measured: as said, else as usual for its metric.
-fn kind_and_period(
-    metric: Metric,
-    kind: Option<MetricKind>,
-    period: Option<LimitPeriod>,
-) -> Result<(MetricKind, Option<LimitPeriod>)> {
-    let (usual_kind, usual_period) = usual_kind(metric);
-    let kind = kind.unwrap_or(usual_kind);
-    match (kind, period.or(usual_period)) {
-        (MetricKind::Gauge, _) if period.is_some() => {
-            Err(Error::usage("--period: a gauge has none"))
-        }
-        (MetricKind::Gauge, _) => Ok((kind, None)),
-        (MetricKind::Period, None) => Ok((kind, Some(LimitPeriod::BillingMonth))),
-        (MetricKind::Rate, _) => Ok((kind, period)),
-        (MetricKind::Period, period) => Ok((kind, period)),
-    }
-}
-
-fn plan_in_use(
+/// The written limit, as `limits list` shows it.
+fn answer(
     db: &mut Db,
-    service: Service,
-    now: chrono::DateTime<chrono::Utc>,
+    written: &LimitRow,
+    selections: &[PlanSelection],
+    catalogue: &Catalogue,
+    now: DateTime<Utc>,
+) -> Result<LimitList> {
+    let mut limits = limit::listed(limits::rows(db)?, selections, catalogue, now);
+    limits.retain(|limit| {
+        let row = &limit.row;
+        (row.service, row.metric, &row.plan) == (written.service, written.metric, &written.plan)
+    });
+    Ok(LimitList {
+        limits,
+        api_limits: Vec::new(),
+        wide: false,
+    })
+}
+
+fn usage(fault: EditFault) -> Error {
+    let next = match fault {
+        EditFault::NoChange | EditFault::NoValue => "usagectl limits set --help",
+        EditFault::Value(_) => "usagectl limits remove --help, to have no limit",
+        EditFault::PeriodOfGauge => "omit --per, or add --kind PERIOD",
+        EditFault::Limit(_) => "choose --warning below --critical, such as 75 and 90",
+    };
+    Error::usage(fault).with_next(next)
+}
+
+/// The plan in use, or the only plan that has a limit of the metric.
+fn implied_plan(
+    rows: &[LimitRow],
+    selections: &[PlanSelection],
+    catalogue: &Catalogue,
+    (service, metric): (Service, Metric),
+    now: DateTime<Utc>,
 ) -> Result<String> {
-    let catalogue = catalogues::active(db)?;
-    let choices = selections::all(db)?;
     let provider = catalogue.provider_of(service);
-    let choice = provider.and_then(|provider| selection::current(&choices, provider, now));
-    choice.map(|choice| choice.plan.clone()).ok_or_else(|| {
+    let selected = provider.and_then(|provider| selection::current(selections, provider, now));
+    let plan = selected.map(|selected| selected.plan.as_str());
+    let plan = plan.or_else(|| only_plan(rows, service, metric));
+    plan.map(str::to_owned).ok_or_else(|| {
         let (message, next) = match provider {
             Some(provider) => (
-                format!("nobody has said which plan of {provider} is in use"),
-                format!("give --plan, or say so: usagectl limits plan {provider} PLAN"),
+                format!("no plan of {provider} is selected"),
+                format!("give --plan, or select one: usagectl limits plan {provider} PLAN"),
             ),
             None => (
-                format!("nobody sells {service}, so it has no plan in use"),
-                "give --plan NAME or --budget".to_owned(),
+                format!("no provider in the catalogue offers {service}, so no plan is in use"),
+                "give --plan PLAN or --budget".to_owned(),
             ),
         };
-        Error::message(Exit::Usage, message).with_next(next)
+        Error::usage(message).with_next(next)
     })
 }

@@ -1,50 +1,46 @@
-//! `limits show`: what the catalogue says about a provider.
+//! `limits show`: the catalogue's rows of a provider.
 
 use clap::Args;
 
 use super::plan::require_provider;
 use crate::context::Context;
-use crate::domain::plans::diff::Said;
+use crate::domain::plans::diff::CatalogueRow;
 use crate::domain::plans::selection;
 use crate::error::{Outcome, Result};
-use crate::output::limits::show::Shown;
+use crate::output::limits::show::ProviderPlans;
 use crate::store::db::Access;
 use crate::store::plans::{catalogues, selections};
 
-/// Show what the catalogue says about a provider's plans, and on which pages
+/// Show a provider's plans in the catalogue, with their sources
 ///
-/// Prices, what is included, what more costs and what happens at the limit; also what the application does not
-/// measure, and what is not used since its source is of grade C.
+/// Shows prices, included amounts, overage and what happens at the limit. Also shows what the application does not
+/// measure, and rows that are disabled because their source is of grade C.
 #[derive(Args, Debug)]
 #[command(after_help = "Example: usagectl limits show upstash --plan free")]
 pub struct ShowArgs {
-    /// Whose plans: vercel, upstash, neon, openai, or an API
+    /// Provider: vercel, upstash, neon, openai, or an API
     provider: String,
 
     /// Only this plan
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "PLAN")]
     plan: Option<String>,
 }
 
-/// Shows the rows.
 pub fn run(context: &mut Context, args: ShowArgs) -> Result<Outcome> {
     let mut db = context.open(Access::Read)?;
     let catalogue = catalogues::active(&mut db)?;
-    let choices = selections::all(&mut db)?;
+    let selections = selections::all(&mut db)?;
     require_provider(&catalogue, &args.provider)?;
-    let in_use = selection::current(&choices, &args.provider, context.now);
-    let rows = Said::all(&catalogue).into_iter().filter(|row| {
-        row.provider == args.provider
-            && args
-                .plan
-                .as_ref()
-                .is_none_or(|plan| row.plan.as_ref() == Some(plan))
+    let in_use = selection::current(&selections, &args.provider, context.now);
+    let mut rows = CatalogueRow::all(&catalogue);
+    rows.retain(|row| {
+        row.provider == args.provider && (args.plan.is_none() || row.plan == args.plan)
     });
-    let answer = Shown {
+    let answer = ProviderPlans {
         catalogue_version: catalogue.version.to_string(),
-        provider: args.provider.clone(),
-        plan_in_use: in_use.map(|choice| choice.plan.clone()),
-        rows: rows.collect(),
+        plan_in_use: in_use.map(|selected| selected.plan.clone()),
+        provider: args.provider,
+        rows,
     };
     context.answer(&answer)?;
     Ok(Outcome::DONE)

@@ -1,80 +1,47 @@
-//! What speaks against believing the limits.
+//! The findings about the stored limits.
 
 use serde::Serialize;
 
 use crate::domain::format::counted;
-use crate::domain::plans::audit::{Finding, Matter};
+use crate::domain::plans::audit::Finding;
 use crate::output::Answer;
-use crate::output::table::{Side, layout};
+use crate::output::columns::{self, Cell, Column};
 
 /// The answer of `limits audit`.
-#[derive(Debug)]
+#[derive(Debug, Serialize)]
 pub struct Audit {
     /// The catalogue that the limits were compared with.
     pub catalogue_version: String,
-    /// How many limits there are.
-    pub looked_into: usize,
-    /// What was found, the worst first.
+    /// The number of limits.
+    pub limits: usize,
+    /// The worst first.
     pub findings: Vec<Finding>,
 }
 
+fn columns() -> [Column<'static, Finding>; 3] {
+    [
+        Column::left("ISSUE", "issue", |it: &Finding| Cell::text(it.issue)),
+        Column::left("LIMIT", "of", |it: &Finding| Cell::text(&it.of)),
+        Column::left("DETAIL", "detail", |it: &Finding| Cell::text(&it.detail)),
+    ]
+}
+
 impl Answer for Audit {
-    fn table(&self, _width: Option<usize>) -> String {
-        let looked_into = counted(self.looked_into as u64, "limit");
+    fn table(&self, width: Option<usize>) -> String {
+        let limits = counted(self.limits as u64, "limit");
         if self.findings.is_empty() {
-            return format!("{looked_into}, nothing found\n");
+            return format!("{limits}, no findings\n");
         }
-        let columns = [
-            ("MATTER", Side::Left),
-            ("OF", Side::Left),
-            ("DETAIL", Side::Left),
-        ];
-        let rows = self
-            .findings
-            .iter()
-            .map(|it| vec![it.matter.to_string(), it.of.clone(), it.detail.clone()]);
+        let table = columns::table(&columns(), &self.findings, width);
         let findings = counted(self.findings.len() as u64, "finding");
-        format!("{}\n{looked_into}, {findings}\n", layout(&columns, rows))
+        format!("{table}\n{limits}, {findings}\n")
     }
 
     fn json(&self) -> impl Serialize {
-        Json {
-            catalogue_version: &self.catalogue_version,
-            limits: self.looked_into,
-            findings: self.findings.iter().map(FindingJson::new).collect(),
-        }
+        self
     }
 
     fn csv(&self) -> Vec<Vec<String>> {
-        let header = ["matter", "of", "detail"].map(str::to_owned).to_vec();
-        let rows = self
-            .findings
-            .iter()
-            .map(|it| vec![it.matter.to_string(), it.of.clone(), it.detail.clone()]);
-        std::iter::once(header).chain(rows).collect()
-    }
-}
-
-#[derive(Serialize)]
-struct Json<'a> {
-    catalogue_version: &'a str,
-    limits: usize,
-    findings: Vec<FindingJson<'a>>,
-}
-
-#[derive(Serialize)]
-struct FindingJson<'a> {
-    matter: Matter,
-    of: &'a str,
-    detail: &'a str,
-}
-
-impl FindingJson<'_> {
-    fn new(finding: &Finding) -> FindingJson<'_> {
-        FindingJson {
-            matter: finding.matter,
-            of: &finding.of,
-            detail: &finding.detail,
-        }
+        columns::csv(&columns(), &self.findings)
     }
 }

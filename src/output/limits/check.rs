@@ -1,96 +1,139 @@
-//! How near the limits are.
+//! The status of the limits.
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-use super::{number, or_nothing};
-use crate::domain::capacity::limit_status::{Standing, State};
+use crate::domain::capacity::limit_status::{LimitState, LimitStatus};
+use crate::domain::format;
 use crate::domain::format::counted;
-use crate::domain::metrics::names::MetricKind;
-use crate::domain::metrics::names::{Metric, Service};
-use crate::domain::period::shown;
-use crate::domain::plans::{AtLimit, LimitPeriod, Origin};
-use crate::output::table::{Side, layout};
-use crate::output::{Answer, printable};
+use crate::domain::nagios::{NagiosAnswer, NagiosStatus};
+use crate::domain::plans::LimitInForce;
+use crate::output::columns::{self, Cell, Column};
+use crate::output::{Answer, json, printable};
 
 /// The answer of `limits check`.
 #[derive(Debug)]
 pub struct Check {
-    /// Every limit, and where it stands.
-    pub standings: Vec<Standing>,
+    pub limits: Vec<LimitStatus>,
     pub now: DateTime<Utc>,
 }
 
-/// How many characters a bar has.
-const WIDTH: usize = 20;
+/// The length of a bar in characters.
+const WIDTH: usize = 10;
 
 impl Check {
-    fn count(&self, wanted: impl Fn(State) -> bool) -> usize {
-        self.standings.iter().filter(|it| wanted(it.state)).count()
+    pub fn any(&self, is_wanted: impl Fn(LimitState) -> bool) -> bool {
+        self.count(is_wanted) > 0
     }
 
-    /// The line and the status that Nagios reads. There critical is worse than warning, and that worse than
-    /// unknown.
-    pub fn nagios(&self) -> (String, u8) {
-        let worst = |wanted: fn(State) -> bool| {
-            let of_state = self.standings.iter().filter(|it| wanted(it.state));
-            let percent = |it: &Standing| it.percent.unwrap_or(0.0);
-            of_state.max_by(|a, b| percent(a).total_cmp(&percent(b)))
+    fn count(&self, is_wanted: impl Fn(LimitState) -> bool) -> usize {
+        self.limits.iter().filter(|it| is_wanted(it.state)).count()
+    }
+
+    /// The answer to Nagios, where warning and critical are worse than unknown.
+    pub fn nagios(&self) -> NagiosAnswer {
+        let worst = |is_wanted: fn(LimitState) -> bool| {
+            let of_state = self.limits.iter().filter(|it| is_wanted(it.state));
+            of_state.max_by(|a, b| {
+                let order = |it: &LimitStatus| it.percent.unwrap_or(f64::NEG_INFINITY);
+                order(a).total_cmp(&order(b))
+            })
         };
-        let (word, status, what) = if let Some(it) = worst(State::is_critical) {
-            ("CRITICAL", 2, it.line())
-        } else if let Some(it) = worst(|state| state == State::Warning) {
-            ("WARNING", 1, it.line())
-        } else if let Some(it) = worst(State::is_unknown) {
-            ("UNKNOWN", 3, it.line())
-        } else if self.standings.is_empty() {
-            ("UNKNOWN", 3, "there are no limits".to_owned())
+        let (status, text) = if let Some(it) = worst(LimitState::is_critical) {
+            (NagiosStatus::Critical, summary(it))
+        } else if let Some(it) = worst(|state| state == LimitState::Warning) {
+            (NagiosStatus::Warning, summary(it))
+        } else if let Some(it) = worst(LimitState::is_unknown) {
+            (NagiosStatus::Unknown, summary(it))
+        } else if self.limits.is_empty() {
+            (NagiosStatus::Unknown, "no limits".to_owned())
         } else {
-            let limits = counted(self.standings.len() as u64, "limit");
-            ("OK", 0, format!("{limits}, none is near"))
+            let limits = counted(self.limits.len() as u64, "limit");
+            (NagiosStatus::Ok, format!("{limits} OK"))
         };
-        let measured = self.standings.iter().filter_map(|it| {
-            let label = it.name().replace([' ', '\'', '='], "_");
+        let data = self.limits.iter().filter_map(|it| {
+            let label = name(it).replace([' ', '\'', '='], "_");
+            let (warning, critical) = (it.limit.warning_percent, it.limit.critical_percent);
             Some(format!(
-                "'{label}'={:.1}%;{};{}",
-                it.percent?, it.limit.warning_percent, it.limit.critical_percent
+                "'{label}'={:.1}%;{warning};{critical}",
+                it.percent?
             ))
         });
-        let measured: Vec<String> = measured.collect();
-        // What stands behind a bar is read as numbers.
-        let line = format!(
-            "{word} - {} | {}",
-            what.replace('|', "/"),
-            measured.join(" ")
-        );
-        (printable(line.trim_end()).into_owned(), status)
+        let data: Vec<String> = data.collect();
+        NagiosAnswer::new(status, &printable(&text), &printable(&data.join(" ")))
+    }
+
+    fn columns(&self) -> Vec<Column<'_, LimitStatus>> {
+        type Row = LimitStatus;
+        let has_resources = self.limits.iter().any(|it| !it.resource.is_empty());
+        let resource = |it: &Row| Cell::text(&it.resource);
+        let percent = |percent: Option<f64>| Cell::or_missing(percent, Cell::Percent);
+        vec![
+            Column::left("SERVICE", "service", |it: &Row| {
+                Cell::text(it.limit.service)
+            }),
+            Column::left("METRIC", "metric", |it: &Row| Cell::text(it.limit.metric)),
+            Column::left("PLAN", "plan", |it: &Row| Cell::text(&it.limit.plan)),
+            if has_resources {
+                Column::left("RESOURCE", "resource", resource)
+            } else {
+                Column::csv_only("resource", resource)
+            },
+            Column::left("STATE", "state", |it: &Row| Cell::text(it.state)),
+            Column::right("USED", "value", |it: &Row| {
+                Cell::or_missing(it.value, Cell::Number)
+            }),
+            Column::right("LIMIT", "limit_value", |it: &Row| {
+                Cell::Number(it.limit.value)
+            }),
+            Column::right("% OF LIMIT", "percent", move |it: &Row| percent(it.percent)),
+            Column::table_only("", |it: &Row| {
+                let (warning, critical) = (it.limit.warning_percent, it.limit.critical_percent);
+                Cell::maybe(it.percent.map(|percent| bar(percent, warning, critical)))
+            })
+            .dropped(1),
+            Column::csv_only("warning_percent", |it: &Row| {
+                Cell::Number(it.limit.warning_percent)
+            }),
+            Column::csv_only("critical_percent", |it: &Row| {
+                Cell::Number(it.limit.critical_percent)
+            }),
+            Column::csv_only("period", |it: &Row| Cell::maybe(it.limit.period)),
+            Column::right("PERIOD", "elapsed_percent", move |it: &Row| {
+                percent(it.elapsed_percent)
+            })
+            .dropped(3),
+            Column::table_only("AGE", |it: &Row| {
+                Cell::or_missing(it.measured_at, |at| Cell::Duration(self.now - at))
+            })
+            .dropped(2),
+            Column::csv_only("measured_at", |it: &Row| {
+                Cell::or_missing(it.measured_at, Cell::Time)
+            }),
+            Column::csv_only("reason", |it: &Row| Cell::maybe(it.reason.as_ref())),
+        ]
     }
 }
 
-impl Standing {
-    fn name(&self) -> String {
-        let limit = &self.limit;
-        let resource = match self.resource.as_str() {
-            "" => String::new(),
-            resource => format!(" {resource}"),
-        };
-        format!(
-            "{} {} {}{resource}",
-            limit.service, limit.metric, limit.plan
-        )
-    }
-
-    fn line(&self) -> String {
-        let how = match (self.percent, &self.reason) {
-            (Some(percent), _) => format!("{percent:.1}%"),
-            (None, Some(reason)) => reason.clone(),
-            (None, None) => "unknown".to_owned(),
-        };
-        format!("{} {} {how}", self.name(), self.state)
+fn name(status: &LimitStatus) -> String {
+    let limit = &status.limit;
+    let name = format!("{} {} {}", limit.service, limit.metric, limit.plan);
+    match status.resource.as_str() {
+        "" => name,
+        resource => format!("{name} {resource}"),
     }
 }
 
-/// What is used as a bar, with marks where the warning and the critical share are; beyond the limit it ends in `▶`.
+fn summary(status: &LimitStatus) -> String {
+    let detail = match (status.percent, &status.reason) {
+        (Some(percent), _) => format::percent(percent),
+        (None, Some(reason)) => reason.to_string(),
+        (None, None) => format::DASH.to_owned(),
+    };
+    format!("{} {} {detail}", name(status), status.state)
+}
+
+/// The usage as a bar, with marks at the warning and critical thresholds; beyond the limit it ends in `▶`.
 fn bar(percent: f64, warning: f64, critical: f64) -> String {
     let cell = |percent: f64| (percent / 100.0 * WIDTH as f64).round() as usize;
     let filled = cell(percent.clamp(0.0, 100.0));
@@ -106,165 +149,70 @@ fn bar(percent: f64, warning: f64, critical: f64) -> String {
 }
 
 impl Answer for Check {
-    fn table(&self, _width: Option<usize>) -> String {
-        if self.standings.is_empty() {
-            return "there are no limits\n".to_owned();
+    fn table(&self, width: Option<usize>) -> String {
+        if self.limits.is_empty() {
+            return "no limits\n".to_owned();
         }
-        let resources = self.standings.iter().any(|it| !it.resource.is_empty());
-        let mut columns = vec![
-            ("SERVICE", Side::Left),
-            ("METRIC", Side::Left),
-            ("PLAN", Side::Left),
-        ];
-        if resources {
-            columns.push(("OF", Side::Left));
-        }
-        columns.extend([
-            ("STATE", Side::Left),
-            ("USED", Side::Right),
-            ("LIMIT", Side::Right),
-            ("PERCENT", Side::Right),
-            ("", Side::Left),
-            ("OF PERIOD", Side::Right),
-            ("MEASURED", Side::Left),
-        ]);
-        let dash = || "-".to_owned();
-        let rows = self.standings.iter().map(|it| {
-            let limit = &it.limit;
-            let percent = |percent: f64| format!("{percent:.1}%");
-            let drawn = match (it.percent, &it.reason) {
-                (Some(percent), _) => bar(percent, limit.warning_percent, limit.critical_percent),
-                (None, Some(reason)) => reason.clone(),
-                (None, None) => String::new(),
-            };
-            let mut cells = vec![
-                limit.service.to_string(),
-                limit.metric.to_string(),
-                limit.plan.clone(),
-            ];
-            if resources {
-                cells.push(it.resource.clone());
-            }
-            cells.extend([
-                it.state.to_string(),
-                it.value.map_or_else(dash, number),
-                number(limit.value),
-                it.percent.map_or_else(dash, percent),
-                drawn,
-                it.elapsed_percent.map_or_else(dash, percent),
-                it.measured_at.map_or_else(dash, shown),
-            ]);
-            cells
-        });
-        let table = layout(&columns, rows);
-        let unknown = self.count(State::is_unknown);
+        let table = columns::table(&self.columns(), &self.limits, width);
+        let unknown = self.limits.iter().filter(|it| it.reason.is_some());
+        let unknown: String = unknown
+            .map(|it| printable(&summary(it)).into_owned() + "\n")
+            .collect();
+        let gap = if unknown.is_empty() { "" } else { "\n" };
         format!(
-            "{table}\n{}: {} ok, {} at the warning, {} critical or over, {unknown} unknown\n",
-            counted(self.standings.len() as u64, "limit"),
-            self.count(|state| state == State::Ok),
-            self.count(|state| state == State::Warning),
-            self.count(State::is_critical),
+            "{table}{gap}{unknown}\n{}: {} OK, {} warning, {} critical or over, {} unknown\n",
+            counted(self.limits.len() as u64, "limit"),
+            self.count(|state| state == LimitState::Ok),
+            self.count(|state| state == LimitState::Warning),
+            self.count(LimitState::is_critical),
+            self.count(LimitState::is_unknown),
         )
     }
 
     fn json(&self) -> impl Serialize {
-        Json {
-            now: shown(self.now),
-            limits: self.standings.iter().map(StandingJson::new).collect(),
+        CheckJson {
+            now: self.now,
+            limits: self.limits.iter().map(StatusJson::new).collect(),
         }
     }
 
     fn csv(&self) -> Vec<Vec<String>> {
-        let header = [
-            "service",
-            "metric",
-            "plan",
-            "resource",
-            "state",
-            "value",
-            "limit_value",
-            "percent",
-            "warning_percent",
-            "critical_percent",
-            "period",
-            "elapsed_percent",
-            "measured_at",
-            "reason",
-        ];
-        let rows = self.standings.iter().map(|it| {
-            let limit = &it.limit;
-            vec![
-                limit.service.to_string(),
-                limit.metric.to_string(),
-                limit.plan.clone(),
-                it.resource.clone(),
-                it.state.to_string(),
-                or_nothing(it.value),
-                limit.value.to_string(),
-                or_nothing(it.percent),
-                limit.warning_percent.to_string(),
-                limit.critical_percent.to_string(),
-                or_nothing(limit.period),
-                or_nothing(it.elapsed_percent),
-                or_nothing(it.measured_at.map(shown)),
-                or_nothing(it.reason.as_ref()),
-            ]
-        });
-        std::iter::once(header.map(str::to_owned).to_vec())
-            .chain(rows)
-            .collect()
+        columns::csv(&self.columns(), &self.limits)
     }
 }
 
 #[derive(Serialize)]
-struct Json<'a> {
-    now: String,
-    limits: Vec<StandingJson<'a>>,
+struct CheckJson<'a> {
+    #[serde(serialize_with = "json::time")]
+    now: DateTime<Utc>,
+    limits: Vec<StatusJson<'a>>,
 }
 
 #[derive(Serialize)]
-struct StandingJson<'a> {
-    service: Service,
-    metric: Metric,
-    plan: &'a str,
+struct StatusJson<'a> {
+    #[serde(flatten)]
+    limit: &'a LimitInForce,
     resource: &'a str,
-    state: State,
+    state: LimitState,
     value: Option<f64>,
-    limit_value: Option<f64>,
     percent: Option<f64>,
-    warning_percent: Option<f64>,
-    critical_percent: Option<f64>,
-    kind: MetricKind,
-    period: Option<LimitPeriod>,
     elapsed_percent: Option<f64>,
-    at_limit: AtLimit,
-    origin: Origin,
-    measured_at: Option<String>,
-    reason: Option<&'a str>,
+    #[serde(serialize_with = "json::maybe_time")]
+    measured_at: Option<DateTime<Utc>>,
+    reason: Option<String>,
 }
 
-impl StandingJson<'_> {
-    fn new(standing: &Standing) -> StandingJson<'_> {
-        let limit = &standing.limit;
-        let finite = |value: f64| Some(value).filter(|value| value.is_finite());
-        StandingJson {
-            service: limit.service,
-            metric: limit.metric,
-            plan: &limit.plan,
-            resource: &standing.resource,
-            state: standing.state,
-            value: standing.value,
-            limit_value: finite(limit.value),
-            percent: standing.percent,
-            warning_percent: finite(limit.warning_percent),
-            critical_percent: finite(limit.critical_percent),
-            kind: limit.kind,
-            period: limit.period,
-            elapsed_percent: standing.elapsed_percent,
-            at_limit: limit.at_limit,
-            origin: limit.origin,
-            measured_at: standing.measured_at.map(shown),
-            reason: standing.reason.as_deref(),
+impl StatusJson<'_> {
+    fn new(status: &LimitStatus) -> StatusJson<'_> {
+        StatusJson {
+            limit: &status.limit,
+            resource: &status.resource,
+            state: status.state,
+            value: status.value,
+            percent: status.percent,
+            elapsed_percent: status.elapsed_percent,
+            measured_at: status.measured_at,
+            reason: status.reason.as_ref().map(ToString::to_string),
         }
     }
 }
@@ -274,9 +222,9 @@ mod tests {
     use super::bar;
 
     #[test]
-    fn a_bar_shows_what_is_used_and_where_it_becomes_serious() {
-        assert_eq!(bar(0.0, 75.0, 90.0), "··············│··│··");
-        assert_eq!(bar(80.0, 75.0, 90.0), "██████████████▓█·│··");
-        assert_eq!(bar(250.0, 75.0, 90.0), "██████████████▓██▓█▶");
+    fn bar_marks_thresholds_and_overflow() {
+        assert_eq!(bar(0.0, 75.0, 90.0), "·······││·");
+        assert_eq!(bar(80.0, 75.0, 90.0), "███████▓│·");
+        assert_eq!(bar(250.0, 75.0, 90.0), "███████▓▓▶");
     }
 }

@@ -1,70 +1,246 @@
 //! The answers of `limits`.
+//!
+//! A limit of a service and one of an API are rows of the same lists: [`Row`] has the columns of both. Tables leave
+//! out the address of the source, which is in CSV, JSON, `limits show` and `limits list --wide`.
 
 pub mod audit;
+pub mod changes;
 pub mod check;
-pub mod import;
-pub mod init;
 pub mod list;
 pub mod plan;
 pub mod show;
 
-use crate::domain::format::count;
+use chrono::{DateTime, Utc};
+use serde::Serialize;
 
-/// A number as people read it: thousands set apart, no digits that say nothing.
-fn number(value: f64) -> String {
-    let text = format!("{value:.2}");
-    let (whole, cents) = text.split_once('.').unwrap_or((&text, ""));
-    let Ok(whole_number) = whole.parse::<i128>() else {
-        return value.to_string();
-    };
-    let sign = if value < 0.0 && whole_number == 0 {
-        "-"
-    } else {
-        ""
-    };
-    match cents.trim_end_matches('0') {
-        "" => count(whole_number),
-        cents => format!("{sign}{}.{cents}", count(whole_number)),
+use super::columns::{Cell, Column};
+use super::json;
+use crate::domain::format;
+use crate::domain::metrics::names::{Metric, MetricKind, Service};
+use crate::domain::plans::limit::{LimitRow, ListedLimit};
+use crate::domain::plans::sync::{ApiLimitChange, LimitChange, SyncAction};
+use crate::domain::plans::{ApiLimit, AtLimit, Citation, Unit};
+
+/// A limit of a service or an API. JSON leaves out what the limit does not have.
+#[derive(Default, Serialize)]
+struct Row<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    change: Option<SyncAction>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    api_name: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    service: Option<Service>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    metric: Option<Metric>,
+    plan: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kind: Option<MetricKind>,
+    period: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unit: Option<Unit>,
+    /// Null where the row does not hold a number.
+    limit_value: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value_before: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    catalogue_value: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    warning_percent: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    critical_percent: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    at_limit: Option<AtLimit>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    in_force: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fault: Option<String>,
+    origin: String,
+    #[serde(flatten)]
+    citation: Citation,
+    note: Option<&'a str>,
+    updated_by: Option<&'a str>,
+    #[serde(serialize_with = "json::maybe_time")]
+    updated_at: Option<DateTime<Utc>>,
+}
+
+impl<'a> Row<'a> {
+    fn of_service(row: &'a LimitRow) -> Row<'a> {
+        let (kind, period) = row.kind();
+        let details = row.own_details();
+        Row {
+            service: Some(row.service),
+            metric: Some(row.metric),
+            plan: Some(&row.plan),
+            kind: Some(kind),
+            period: period.map(|period| period.to_string()),
+            limit_value: row.value,
+            warning_percent: Some(row.warning_percent),
+            critical_percent: Some(row.critical_percent),
+            at_limit: Some(row.at_limit()),
+            origin: row.origin().to_string(),
+            citation: row.citation(),
+            note: details.and_then(|details| details.note.as_deref()),
+            updated_by: details.map(|details| details.updated_by.as_str()),
+            updated_at: details.map(|details| details.updated_at),
+            ..Row::default()
+        }
+    }
+
+    fn of_api(limit: &'a ApiLimit) -> Row<'a> {
+        Row {
+            api_name: Some(&limit.api_name),
+            period: Some(limit.period.to_string()),
+            unit: Some(limit.unit),
+            limit_value: limit.value,
+            in_force: Some(true),
+            origin: limit.origin.to_string(),
+            citation: limit.citation.clone(),
+            updated_at: Some(limit.updated_at),
+            ..Row::default()
+        }
+    }
+
+    fn of_listed(limit: &'a ListedLimit) -> Row<'a> {
+        Row {
+            in_force: Some(limit.in_force),
+            fault: limit.fault.as_ref().map(ToString::to_string),
+            ..Row::of_service(&limit.row)
+        }
+    }
+
+    fn of_change(change: &'a LimitChange) -> Row<'a> {
+        Row {
+            change: Some(change.change),
+            value_before: change.before,
+            catalogue_value: Some(change.wanted),
+            ..Row::of_service(&change.row)
+        }
+    }
+
+    fn of_api_change(change: &'a ApiLimitChange) -> Row<'a> {
+        Row {
+            change: Some(change.change),
+            plan: change.plan.as_deref(),
+            value_before: change.before,
+            catalogue_value: change.wanted,
+            in_force: None,
+            ..Row::of_api(&change.limit)
+        }
+    }
+
+    fn name(&self) -> String {
+        match (self.service, self.metric, self.api_name, self.unit) {
+            (Some(service), Some(metric), _, _) => format!("{service} {metric}"),
+            (_, _, Some(api), Some(unit)) => format!("{api} {unit}"),
+            _ => String::new(),
+        }
+    }
+
+    fn thresholds(&self) -> Cell {
+        match (self.warning_percent, self.critical_percent) {
+            (Some(warning), Some(critical)) => Cell::text(format!(
+                "{} / {}",
+                format::percent(warning),
+                format::percent(critical)
+            )),
+            _ => Cell::Missing,
+        }
+    }
+
+    fn active(&self) -> Cell {
+        match (&self.fault, self.in_force) {
+            (None, Some(in_force)) => Cell::Bool(in_force),
+            _ => Cell::text("unknown"),
+        }
     }
 }
 
-fn or_dash(value: Option<impl ToString>) -> String {
-    value.map_or_else(|| "-".to_owned(), |value| value.to_string())
+/// Which optional columns the table of a list has; CSV has all.
+#[derive(Clone, Copy, Default)]
+struct Shown {
+    wide: bool,
+    is_change: bool,
+    before: bool,
+    catalogue_value: bool,
 }
 
-fn or_nothing(value: Option<impl ToString>) -> String {
-    value.map_or_else(String::new, |value| value.to_string())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::number;
-
-    #[test]
-    fn a_number_has_no_digits_that_say_nothing() {
-        let numbers = [
-            0.0,
-            256.0,
-            1e7,
-            201.5,
-            0.049,
-            -0.5,
-            -3.25,
-            16666.666,
-            f64::NAN,
-        ]
-        .map(number);
-        let expected = [
-            "0",
-            "256",
-            "10,000,000",
-            "201.5",
-            "0.05",
-            "-0.5",
-            "-3.25",
-            "16,666.67",
-            "NaN",
+impl Shown {
+    fn columns<'r>(self) -> Vec<Column<'r, Row<'r>>> {
+        type CellOf<'r> = fn(&Row<'r>) -> Cell;
+        // A column without a header is in CSV only.
+        let column = |header, name, cell: CellOf<'r>| match header {
+            None => Column::csv_only(name, cell),
+            Some(header @ ("LIMIT" | "BEFORE" | "CATALOGUE")) => Column::right(header, name, cell),
+            Some(header) => Column::left(header, name, cell),
+        };
+        let mut columns = vec![
+            Column::table_only("METRIC", |it: &Row<'r>| Cell::text(it.name())),
+            column(None, "api_name", |it| Cell::maybe(it.api_name)),
+            column(None, "service", |it| Cell::maybe(it.service)),
+            column(None, "metric", |it| Cell::maybe(it.metric)),
+            column(Some("PLAN"), "plan", |it| Cell::maybe(it.plan)),
+            column(None, "kind", |it| Cell::maybe(it.kind)),
+            column(Some("PER"), "period", |it| Cell::maybe(it.period.as_ref())),
+            column(None, "unit", |it| Cell::maybe(it.unit)),
+            column(Some("LIMIT"), "limit_value", |it| {
+                Cell::Number(it.limit_value)
+            }),
         ];
-        assert_eq!(numbers, expected);
+        if self.is_change {
+            let (before, catalogue) = (
+                self.before.then_some("BEFORE"),
+                self.catalogue_value.then_some("CATALOGUE"),
+            );
+            columns.insert(
+                0,
+                column(Some("CHANGE"), "change", |it| Cell::maybe(it.change)),
+            );
+            columns.push(column(before, "value_before", |it| number(it.value_before)));
+            columns.push(column(catalogue, "catalogue_value", |it| {
+                number(it.catalogue_value)
+            }));
+        }
+        columns.push(column(None, "warning_percent", |it| {
+            number(it.warning_percent)
+        }));
+        columns.push(column(None, "critical_percent", |it| {
+            number(it.critical_percent)
+        }));
+        if !self.is_change {
+            columns.push(Column::table_only("THRESHOLDS", Row::thresholds));
+            columns.push(column(Some("ACTIVE"), "in_force", Row::active));
+        }
+        let wide = |header| self.wide.then_some(header);
+        let date = (self.wide || self.is_change).then_some("SOURCE DATE");
+        columns.extend([
+            column(Some("ORIGIN"), "origin", |it| Cell::text(&it.origin)),
+            column(wide("GRADE"), "grade", |it| Cell::maybe(it.citation.grade)),
+            column(date, "page_date", |it| Cell::maybe(it.citation.page_date)),
+            column(wide("SOURCE"), "source", |it| {
+                Cell::maybe(it.citation.source.as_ref())
+            }),
+            column(None, "catalogue_version", |it| {
+                Cell::maybe(it.citation.catalogue_version.as_ref())
+            }),
+        ]);
+        columns
     }
+}
+
+/// The limits of services and of APIs in JSON.
+#[derive(Serialize)]
+struct RowsJson<'a> {
+    limits: Vec<Row<'a>>,
+    api_limits: Vec<Row<'a>>,
+}
+
+impl RowsJson<'_> {
+    fn new(rows: Vec<Row<'_>>) -> RowsJson<'_> {
+        let (limits, api_limits) = rows.into_iter().partition(|row| row.api_name.is_none());
+        RowsJson { limits, api_limits }
+    }
+}
+
+fn number(value: Option<f64>) -> Cell {
+    Cell::or_missing(value, Cell::Number)
 }

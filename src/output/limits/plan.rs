@@ -1,138 +1,142 @@
-//! The plans that were chosen.
+//! The selected plans.
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-use crate::domain::period::shown;
-use crate::domain::plans::PlanChoice;
-use crate::output::Answer;
-use crate::output::table::{Side, layout};
+use super::RowsJson;
+use super::changes::{changes_json, changes_table};
+use crate::domain::plans::PlanSelection;
+use crate::domain::plans::sync::Changes;
+use crate::output::columns::{self, Cell, Column};
+use crate::output::{Answer, json};
 
 /// The answer of `limits plan`.
 #[derive(Debug)]
-pub struct Choices {
-    /// The choices, in the order in which they begin; which of them are in use.
-    pub choices: Vec<(PlanChoice, bool)>,
+pub struct Selections {
+    /// By start, with whether each is in use.
+    pub selections: Vec<(PlanSelection, bool)>,
     pub now: DateTime<Utc>,
+    /// The outcome of selecting a plan.
+    pub selected: Option<Selected>,
 }
 
-impl Choices {
-    fn state(&self, choice: &PlanChoice, in_use: bool) -> &'static str {
-        match in_use {
-            true => "IN USE",
-            false if choice.valid_from > self.now => "LATER",
-            false => "BEFORE",
-        }
+/// The outcome of selecting a plan.
+#[derive(Debug)]
+pub struct Selected {
+    /// Whether it was not in use already.
+    pub is_new: bool,
+    /// Without the unchanged limits.
+    pub changes: Changes,
+}
+
+impl Selections {
+    fn columns(&self) -> Vec<Column<'_, (PlanSelection, bool)>> {
+        type Row = (PlanSelection, bool);
+        vec![
+            Column::left("PROVIDER", "provider", |it: &Row| {
+                Cell::text(&it.0.provider)
+            }),
+            Column::left("PLAN", "plan", |it: &Row| Cell::text(&it.0.plan)),
+            Column::table_only("STATE", |it: &Row| {
+                Cell::text(match it.1 {
+                    true => "IN USE",
+                    false if it.0.valid_from > self.now => "LATER",
+                    false => "BEFORE",
+                })
+            }),
+            Column::csv_only("in_use", |it: &Row| Cell::Bool(it.1)),
+            Column::left("FROM", "valid_from", |it: &Row| Cell::Time(it.0.valid_from)),
+            Column::right("SEATS", "seats", |it: &Row| {
+                Cell::or_missing(it.0.seats, Cell::count)
+            }),
+            Column::left("REGION", "region", |it: &Row| {
+                Cell::maybe(it.0.region.as_ref())
+            }),
+            Column::right("BILLING DAY", "anchor_day", |it: &Row| {
+                Cell::count(it.0.billing.anchor_day)
+            }),
+            Column::left("TIME ZONE", "time_zone", |it: &Row| {
+                Cell::text(it.0.billing.zone.name())
+            }),
+            Column::left("BY", "chosen_by", |it: &Row| Cell::text(&it.0.chosen_by)),
+            Column::csv_only("created_at", |it: &Row| Cell::Time(it.0.created_at)),
+        ]
     }
 }
 
-impl Answer for Choices {
-    fn table(&self, _width: Option<usize>) -> String {
-        if self.choices.is_empty() {
-            return "no plan was chosen\n".to_owned();
+impl Answer for Selections {
+    fn table(&self, width: Option<usize>) -> String {
+        if self.selections.is_empty() {
+            return "no plan selected\n".to_owned();
         }
-        let columns = [
-            ("PROVIDER", Side::Left),
-            ("PLAN", Side::Left),
-            ("STATE", Side::Left),
-            ("FROM", Side::Left),
-            ("SEATS", Side::Right),
-            ("REGION", Side::Left),
-            ("BILLED FROM DAY", Side::Right),
-            ("ZONE", Side::Left),
-            ("CHOSEN BY", Side::Left),
-        ];
-        let dash = || "-".to_owned();
-        let rows = self.choices.iter().map(|(choice, in_use)| {
-            vec![
-                choice.provider.clone(),
-                choice.plan.clone(),
-                self.state(choice, *in_use).to_owned(),
-                shown(choice.valid_from),
-                choice.seats.map_or_else(dash, |seats| seats.to_string()),
-                choice.region.clone().unwrap_or_else(dash),
-                choice.billing.anchor_day.to_string(),
-                choice.billing.zone.name().to_owned(),
-                choice.chosen_by.clone(),
-            ]
-        });
-        layout(&columns, rows)
+        let mut text = columns::table(&self.columns(), &self.selections, width);
+        if let Some(selected) = &self.selected {
+            text = format!("{text}\n{}", changes_table(&selected.changes, width));
+        }
+        text
     }
 
     fn json(&self) -> impl Serialize {
-        let choices = self.choices.iter();
-        Json {
-            plans: choices
-                .map(|(choice, in_use)| ChoiceJson::new(choice, *in_use))
+        let selections = self.selections.iter();
+        SelectionsJson {
+            plans: selections
+                .map(|(selection, in_use)| SelectionJson::new(selection, *in_use))
                 .collect(),
+            selected: self.selected.as_ref().map(|selected| SelectedJson {
+                is_new: selected.is_new,
+                changes: changes_json(&selected.changes),
+            }),
         }
     }
 
     fn csv(&self) -> Vec<Vec<String>> {
-        let header = [
-            "provider",
-            "plan",
-            "in_use",
-            "valid_from",
-            "seats",
-            "region",
-            "anchor_day",
-            "time_zone",
-            "chosen_by",
-            "created_at",
-        ];
-        let rows = self.choices.iter().map(|(choice, in_use)| {
-            vec![
-                choice.provider.clone(),
-                choice.plan.clone(),
-                in_use.to_string(),
-                shown(choice.valid_from),
-                choice.seats.map_or_else(String::new, |it| it.to_string()),
-                choice.region.clone().unwrap_or_default(),
-                choice.billing.anchor_day.to_string(),
-                choice.billing.zone.name().to_owned(),
-                choice.chosen_by.clone(),
-                shown(choice.created_at),
-            ]
-        });
-        std::iter::once(header.map(str::to_owned).to_vec())
-            .chain(rows)
-            .collect()
+        columns::csv(&self.columns(), &self.selections)
     }
 }
 
 #[derive(Serialize)]
-struct Json<'a> {
-    plans: Vec<ChoiceJson<'a>>,
+struct SelectionsJson<'a> {
+    plans: Vec<SelectionJson<'a>>,
+    #[serde(flatten)]
+    selected: Option<SelectedJson<'a>>,
 }
 
 #[derive(Serialize)]
-pub(super) struct ChoiceJson<'a> {
+struct SelectedJson<'a> {
+    is_new: bool,
+    #[serde(flatten)]
+    changes: RowsJson<'a>,
+}
+
+#[derive(Serialize)]
+pub(super) struct SelectionJson<'a> {
     provider: &'a str,
     plan: &'a str,
     in_use: bool,
-    valid_from: String,
+    #[serde(serialize_with = "json::time")]
+    valid_from: DateTime<Utc>,
     seats: Option<u32>,
     region: Option<&'a str>,
     anchor_day: u32,
     time_zone: &'static str,
     chosen_by: &'a str,
-    created_at: String,
+    #[serde(serialize_with = "json::time")]
+    created_at: DateTime<Utc>,
 }
 
-impl ChoiceJson<'_> {
-    pub(super) fn new(choice: &PlanChoice, in_use: bool) -> ChoiceJson<'_> {
-        ChoiceJson {
-            provider: &choice.provider,
-            plan: &choice.plan,
+impl SelectionJson<'_> {
+    pub(super) fn new(selection: &PlanSelection, in_use: bool) -> SelectionJson<'_> {
+        SelectionJson {
+            provider: &selection.provider,
+            plan: &selection.plan,
             in_use,
-            valid_from: shown(choice.valid_from),
-            seats: choice.seats,
-            region: choice.region.as_deref(),
-            anchor_day: choice.billing.anchor_day,
-            time_zone: choice.billing.zone.name(),
-            chosen_by: &choice.chosen_by,
-            created_at: shown(choice.created_at),
+            valid_from: selection.valid_from,
+            seats: selection.seats,
+            region: selection.region.as_deref(),
+            anchor_day: selection.billing.anchor_day,
+            time_zone: selection.billing.zone.name(),
+            chosen_by: &selection.chosen_by,
+            created_at: selection.created_at,
         }
     }
 }

@@ -1,124 +1,99 @@
-//! What the catalogue says about a provider.
+//! The catalogue's rows of a provider.
 
 use serde::Serialize;
 
-use super::{or_dash, or_nothing};
-use crate::domain::plans::diff::Said;
-use crate::domain::plans::{Grade, PageDate};
-use crate::output::Answer;
-use crate::output::table::{Side, layout};
+use crate::domain::plans::diff::CatalogueRow;
+use crate::output::columns::{self, Cell, Column};
+use crate::output::{Answer, printable};
 
 /// The answer of `limits show`.
-#[derive(Debug)]
-pub struct Shown {
-    /// The catalogue that says it.
+#[derive(Debug, Serialize)]
+pub struct ProviderPlans {
     pub catalogue_version: String,
     pub provider: String,
-    /// The one that is in use, if one was chosen.
     pub plan_in_use: Option<String>,
-    /// What it says, row by row.
-    pub rows: Vec<Said>,
+    pub rows: Vec<CatalogueRow>,
 }
 
-impl Answer for Shown {
-    fn table(&self, _width: Option<usize>) -> String {
+impl ProviderPlans {
+    /// The sources in the order of their rows; tables refer to them by number.
+    fn sources(&self) -> Vec<String> {
+        let mut sources = Vec::new();
+        for row in &self.rows {
+            if let Some(source) = source(row)
+                && !sources.contains(&source)
+            {
+                sources.push(source);
+            }
+        }
+        sources
+    }
+}
+
+fn source(row: &CatalogueRow) -> Option<String> {
+    let citation = &row.citation;
+    let (url, date, grade) = (
+        citation.source.as_ref()?,
+        citation.page_date?,
+        citation.grade?,
+    );
+    Some(format!("{url} ({date}, grade {grade})"))
+}
+
+fn columns(sources: &[String]) -> Vec<Column<'_, CatalogueRow>> {
+    type Row = CatalogueRow;
+    vec![
+        Column::csv_only("plan", |row: &Row| Cell::maybe(row.plan.as_ref())),
+        Column::left("WHAT", "what", |row: &Row| Cell::text(&row.what)),
+        Column::left("TERMS", "terms", |row: &Row| Cell::text(&row.terms)),
+        Column::table_only("SOURCE", move |row: &Row| {
+            let source = source(row);
+            let index = sources.iter().position(|it| Some(it) == source.as_ref());
+            Cell::maybe(index.map(|index| format!("[{}]", index + 1)))
+        }),
+        Column::csv_only("grade", |row: &Row| Cell::maybe(row.citation.grade)),
+        Column::csv_only("page_date", |row: &Row| Cell::maybe(row.citation.page_date)),
+        Column::csv_only("source", |row: &Row| {
+            Cell::maybe(row.citation.source.as_ref())
+        }),
+        Column::csv_only("note", |row: &Row| Cell::maybe(row.note.as_ref())),
+    ]
+}
+
+impl Answer for ProviderPlans {
+    fn table(&self, width: Option<usize>) -> String {
         let in_use = match &self.plan_in_use {
-            Some(plan) => format!("{plan} is in use"),
-            None => "no plan is chosen".to_owned(),
+            Some(plan) => format!("plan in use: {plan}"),
+            None => "no plan selected".to_owned(),
         };
-        let columns = [
-            ("PLAN", Side::Left),
-            ("WHAT", Side::Left),
-            ("TERMS", Side::Left),
-            ("GRADE", Side::Left),
-            ("PAGE OF", Side::Left),
-            ("SOURCE", Side::Left),
-            ("NOTE", Side::Left),
-        ];
-        let rows = self.rows.iter().map(|row| {
-            vec![
-                or_dash(row.plan.as_ref()),
-                row.what.clone(),
-                row.terms.clone(),
-                or_dash(row.grade),
-                or_dash(row.page_date),
-                or_dash(row.source.as_ref()),
-                or_nothing(row.note.as_ref()),
-            ]
-        });
-        format!(
-            "{}, catalogue {}, {in_use}\n\n{}",
-            self.provider,
-            self.catalogue_version,
-            layout(&columns, rows)
-        )
+        let mut text = format!(
+            "{}, catalogue {}, {in_use}\n",
+            self.provider, self.catalogue_version
+        );
+        let sources = self.sources();
+        for rows in self.rows.chunk_by(|a, b| a.plan == b.plan) {
+            let plan = rows[0].plan.as_deref().unwrap_or("no plan");
+            let table = columns::table(&columns(&sources), rows, width);
+            text.push_str(&format!("\n{}\n{table}", printable(plan)));
+            for row in rows {
+                if let Some(note) = &row.note {
+                    let note = format!("{}: {note}", row.what);
+                    text.push_str(&format!("  {}\n", printable(&note)));
+                }
+            }
+        }
+        text.push('\n');
+        for (index, source) in sources.iter().enumerate() {
+            text.push_str(&format!("[{}] {}\n", index + 1, printable(source)));
+        }
+        text
     }
 
     fn json(&self) -> impl Serialize {
-        Json {
-            catalogue_version: &self.catalogue_version,
-            provider: &self.provider,
-            plan_in_use: self.plan_in_use.as_deref(),
-            rows: self.rows.iter().map(RowJson::new).collect(),
-        }
+        self
     }
 
     fn csv(&self) -> Vec<Vec<String>> {
-        let header = [
-            "plan",
-            "what",
-            "terms",
-            "grade",
-            "page_date",
-            "source",
-            "note",
-        ];
-        let rows = self.rows.iter().map(|row| {
-            vec![
-                or_nothing(row.plan.as_ref()),
-                row.what.clone(),
-                row.terms.clone(),
-                or_nothing(row.grade),
-                or_nothing(row.page_date),
-                or_nothing(row.source.as_ref()),
-                or_nothing(row.note.as_ref()),
-            ]
-        });
-        std::iter::once(header.map(str::to_owned).to_vec())
-            .chain(rows)
-            .collect()
-    }
-}
-
-#[derive(Serialize)]
-struct Json<'a> {
-    catalogue_version: &'a str,
-    provider: &'a str,
-    plan_in_use: Option<&'a str>,
-    rows: Vec<RowJson<'a>>,
-}
-
-#[derive(Serialize)]
-struct RowJson<'a> {
-    plan: Option<&'a str>,
-    what: &'a str,
-    terms: &'a str,
-    grade: Option<Grade>,
-    page_date: Option<PageDate>,
-    source: Option<&'a str>,
-    note: Option<&'a str>,
-}
-
-impl RowJson<'_> {
-    fn new(row: &Said) -> RowJson<'_> {
-        RowJson {
-            plan: row.plan.as_deref(),
-            what: &row.what,
-            terms: &row.terms,
-            grade: row.grade,
-            page_date: row.page_date,
-            source: row.source.as_deref(),
-            note: row.note.as_deref(),
-        }
+        columns::csv(&columns(&[]), &self.rows)
     }
 }

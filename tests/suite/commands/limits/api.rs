@@ -7,7 +7,7 @@ use crate::support::{Engine, TestDatabase};
 use rstest::rstest;
 
 #[rstest]
-fn a_limit_is_set_listed_replaced_and_removed(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn limit_is_set_listed_replaced_and_removed(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     assert_snapshot!(db.usagectl(["limits"]).run().snapshot(), @"
         no limits
@@ -28,8 +28,8 @@ fn a_limit_is_set_listed_replaced_and_removed(#[values(Sqlite, Postgresql)] engi
         "50",
     ];
     assert_snapshot!(db.usagectl(set).run().snapshot(), @"
-        ------- stderr -------
-        finnhub allows 50 CALLS per MINUTE
+        METRIC         PLAN  PER     LIMIT  THRESHOLDS  ACTIVE  ORIGIN
+        finnhub CALLS  -     MINUTE     50  -           yes     USER
         [exit status: 0]
         ");
     db.usagectl(["limits", "set", "--api", "finnhub", "--per", "MINUTE", "60"])
@@ -48,16 +48,22 @@ fn a_limit_is_set_listed_replaced_and_removed(#[values(Sqlite, Postgresql)] engi
     ];
     db.usagectl(credits).run().success();
     assert_snapshot!(db.usagectl(["limits", "list"]).run().success().stdout, @"
-        API            PER      LIMIT  UNIT     ORIGIN  GRADE  PAGE OF  SOURCE
-        coinmarketcap  MONTH   15,000  CREDITS  USER    -      -        -
-        finnhub        SECOND      30  CALLS    USER    -      -        -
-        finnhub        MINUTE      60  CALLS    USER    -      -        -
+        METRIC                 PLAN  PER      LIMIT  THRESHOLDS  ACTIVE  ORIGIN
+        coinmarketcap CREDITS  -     MONTH   15,000  -           yes     USER
+        finnhub CALLS          -     SECOND      30  -           yes     USER
+        finnhub CALLS          -     MINUTE      60  -           yes     USER
         ");
     let remove = ["limits", "remove", "--api", "finnhub", "--per", "SECOND"];
-    db.usagectl(remove).run().success();
+    assert_snapshot!(db.usagectl(remove).run().snapshot(), @"
+        removed 1 limit
+
+        METRIC         PLAN  PER     LIMIT  THRESHOLDS  ACTIVE  ORIGIN
+        finnhub CALLS  -     SECOND     30  -           yes     USER
+        [exit status: 0]
+        ");
     assert_snapshot!(db.usagectl(remove).run().snapshot(), @"
         ------- stderr -------
-        error: there is no limit of finnhub per SECOND
+        error: no limit of finnhub per SECOND
         next: usagectl limits list
         [exit status: 1]
         ");
@@ -69,12 +75,46 @@ fn a_limit_is_set_listed_replaced_and_removed(#[values(Sqlite, Postgresql)] engi
     assert_snapshot!(csv, @"
         api_name,service,metric,plan,kind,period,unit,limit_value,warning_percent,critical_percent,in_force,origin,grade,page_date,source,catalogue_version
         coinmarketcap,,,,,MONTH,CREDITS,15000,,,true,USER,,,,
-        finnhub,,,,,MINUTE,CALLS,60,,,true,USER,,,,
+        finnhub,,,,,MINUTE,CALLS,60,,,true,USER,,,finnhub.io/pricing,
         ");
 }
 
 #[rstest]
-fn what_is_no_limit_is_refused(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn set_changes_only_what_is_given(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    let run = |change: &str| {
+        let command = format!("limits set --api coinmarketcap --per MONTH {change}");
+        db.usagectl(command.trim().split(' ')).run()
+    };
+    let stored = || db.rows("SELECT limit_value, unit, source, origin FROM usagectl_api_limits");
+    run("--unit credits --source contract 15000").success();
+    assert_eq!(stored(), ["15000|CREDITS|contract|USER"]);
+    run("20000").success();
+    assert_eq!(stored(), ["20000|CREDITS|contract|USER"]);
+    run("--unit calls").success();
+    assert_eq!(stored(), ["20000|CALLS|contract|USER"]);
+    run("--source mail").success();
+    assert_eq!(stored(), ["20000|CALLS|mail|USER"]);
+    for (change, error) in [
+        ("", "error: nothing to change\n"),
+        ("--per HOUR --unit calls", "cannot be used multiple times"),
+        (
+            "--by ops 1",
+            "--by: the author of an API's limit is not recorded\n",
+        ),
+    ] {
+        let run = run(change);
+        assert_eq!(run.code, 2, "{}", run.snapshot());
+        assert!(run.stderr.contains(error), "{}", run.snapshot());
+    }
+    let new = "limits set --api coinmarketcap --per HOUR --unit calls";
+    let new = db.usagectl(new.split(' ')).run();
+    assert!(new.stderr.contains("error: a new limit requires a value\n"));
+    assert_eq!(stored(), ["20000|CALLS|mail|USER"]);
+}
+
+#[rstest]
+fn invalid_limit_is_refused(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     for value in ["0", "-1", "nan", "inf", "1e300", "sixty", ""] {
         let run = db

@@ -36,7 +36,7 @@ fn set(db: &TestDatabase, metric: &str, value: &str) {
 }
 
 #[rstest]
-fn people_see_bars_and_programs_the_numbers(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn limits_are_shown_as_bars_and_numbers(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     set(&db, "STORAGE_MB", "256");
     set(&db, "REQUEST_COUNT", "500000");
@@ -70,12 +70,12 @@ fn people_see_bars_and_programs_the_numbers(#[values(Sqlite, Postgresql)] engine
         "{}",
     );
     assert_snapshot!(db.usagectl(["limits", "check"]).run().snapshot(), @"
-        SERVICE    METRIC         PLAN  STATE        USED    LIMIT  PERCENT                        OF PERIOD  MEASURED
-        VERCEL_KV  STORAGE_MB     free  CRITICAL   235.52      256    92.0%  ██████████████▓██▓··          -  2026-01-31T11:00:00Z
-        VERCEL_KV  CONNECTIONS    free  OK             20      100    20.0%  ████··········│··│··          -  2026-01-31T11:00:00Z
-        VERCEL_KV  REQUEST_COUNT  free  WARNING   400,000  500,000    80.0%  ██████████████▓█·│··      98.4%  2026-01-31T11:00:00Z
+        SERVICE    METRIC         PLAN  STATE        USED    LIMIT  % OF LIMIT              PERIOD  AGE
+        VERCEL_KV  STORAGE_MB     free  CRITICAL   235.52      256       92.0%  ███████▓▓·       -  1h
+        VERCEL_KV  CONNECTIONS    free  OK             20      100       20.0%  ██·····││·       -  1h
+        VERCEL_KV  REQUEST_COUNT  free  WARNING   400,000  500,000       80.0%  ███████▓│·   98.4%  1h
 
-        3 limits: 1 ok, 1 at the warning, 1 critical or over, 0 unknown
+        3 limits: 1 OK, 1 warning, 1 critical or over, 0 unknown
         [exit status: 0]
         ");
     let code = |args: &[&str]| {
@@ -111,10 +111,10 @@ fn people_see_bars_and_programs_the_numbers(#[values(Sqlite, Postgresql)] engine
 }
 
 #[rstest]
-fn what_is_not_known_is_said_and_ends_in_12(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn unknown_states_exit_with_12(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     assert_snapshot!(db.usagectl(["limits", "check"]).run().snapshot(), @"
-        there are no limits
+        no limits
         ------- stderr -------
         next: usagectl limits init --plan PROVIDER=PLAN
         [exit status: 12]
@@ -146,12 +146,16 @@ fn what_is_not_known_is_said_and_ends_in_12(#[values(Sqlite, Postgresql)] engine
         "{}",
     );
     assert_snapshot!(db.usagectl(["limits", "check"]).run().snapshot(), @"
-        SERVICE    METRIC         PLAN  STATE       USED    LIMIT  PERCENT                                            OF PERIOD  MEASURED
-        VERCEL_KV  STORAGE_MB     free  NO_DATA        -      256        -  nothing was measured                              -  -
-        VERCEL_KV  CONNECTIONS    free  STALE          5      100        -  the newest value is 4 days old                    -  2026-01-27T11:00:00Z
-        VERCEL_KV  REQUEST_COUNT  free  STALE    400,000  500,000        -  the newest value is of an earlier period      98.4%  2025-12-31T23:00:00Z
+        SERVICE    METRIC         PLAN  STATE       USED    LIMIT  % OF LIMIT     PERIOD  AGE
+        VERCEL_KV  STORAGE_MB     free  NO_DATA        -      256           -  -       -  -
+        VERCEL_KV  CONNECTIONS    free  STALE          5      100           -  -       -  4d 1h
+        VERCEL_KV  REQUEST_COUNT  free  STALE    400,000  500,000           -  -   98.4%  30d 13h
 
-        3 limits: 0 ok, 0 at the warning, 0 critical or over, 3 unknown
+        VERCEL_KV STORAGE_MB free NO_DATA no measurements
+        VERCEL_KV CONNECTIONS free STALE newest value is 4d 1h old
+        VERCEL_KV REQUEST_COUNT free STALE newest value is of an earlier period
+
+        3 limits: 0 OK, 0 warning, 0 critical or over, 3 unknown
         ------- stderr -------
         next: usagectl collect run, or usagectl collect set --service VERCEL_KV --metric STORAGE_MB VALUE
         [exit status: 12]
@@ -172,12 +176,12 @@ fn what_is_not_known_is_said_and_ends_in_12(#[values(Sqlite, Postgresql)] engine
     assert_eq!(answer["limits"][0]["state"], "UNKNOWN");
     assert_eq!(
         answer["limits"][0]["reason"],
-        "it warns at 99% and is critical at 90%"
+        "invalid thresholds: warning 99%, critical 90%; expected 0 < warning <= critical"
     );
 }
 
 #[rstest]
-fn every_resource_has_its_own_line_and_billing_periods_begin_where_they_do(
+fn each_resource_has_a_line_and_billing_periods_begin_on_anchor_day(
     #[values(Sqlite, Postgresql)] engine: Engine,
 ) {
     let db = TestDatabase::migrated(engine);

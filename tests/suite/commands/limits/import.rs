@@ -20,9 +20,7 @@ fn changed(db: &TestDatabase, name: &str, pieces: &[(&str, &str)]) {
 const NEWER: (&str, &str) = ("version = \"2026.11.21\"", "version = \"2026.12.1\"");
 
 #[rstest]
-fn a_newer_catalogue_changes_what_is_ours_and_nothing_else(
-    #[values(Sqlite, Postgresql)] engine: Engine,
-) {
+fn newer_catalogue_updates_its_own_limits_only(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     db.usagectl(["limits", "init", "--plan", "upstash=free"])
         .run()
@@ -55,7 +53,7 @@ fn a_newer_catalogue_changes_what_is_ours_and_nothing_else(
         .success()
         .stdout;
     assert!(
-        dry.starts_with("catalogue 2026.12.1, before it 2026.11.21, nothing was written\n"),
+        dry.starts_with("catalogue 2026.12.1 (was 2026.11.21), dry run: nothing was written\n"),
         "{dry}"
     );
     assert!(dry.contains("256, each database, then REJECT"), "{dry}");
@@ -76,7 +74,7 @@ fn a_newer_catalogue_changes_what_is_ours_and_nothing_else(
     assert_eq!(
         differences,
         [
-            "CHANGED upstash free: VERCEL_KV REQUEST_COUNT: 600000 per MONTH, each database, then REJECT",
+            "CHANGED upstash free: VERCEL_KV REQUEST_COUNT: 600,000 per MONTH, each database, then REJECT",
             "CHANGED upstash free: VERCEL_KV STORAGE_MB: 300, each database, then REJECT",
         ]
     );
@@ -99,7 +97,7 @@ fn a_newer_catalogue_changes_what_is_ours_and_nothing_else(
         "SELECT DISTINCT catalogue_version FROM usagectl_limit_origins WHERE origin = 'CATALOGUE'",
     );
     assert_eq!(versions, ["2026.12.1"]);
-    // The same again is nothing new; what is older, or other under the same version, is refused.
+    // The same file changes nothing; an older version, or other content of this version, is refused.
     assert_eq!(
         json(&db, ["limits", "import", "new.toml"])["differences"]
             .as_array()
@@ -127,20 +125,20 @@ fn a_newer_catalogue_changes_what_is_ours_and_nothing_else(
 }
 
 #[rstest]
-fn what_is_no_catalogue_is_refused_with_its_lines(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn invalid_catalogue_is_refused_with_its_lines(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     let file = "schema = 1\nversion = \"2027.1\"\n\n[[plan]]\nprovider = \"vercel\"\nplan = \"pro\"\nfixed_price = 20.5\n\n[[plan.limit]]\nmetric = \"BANDWIDTH_GB\"\nkind = \"period\"\nincluded = \"-1\"\n";
     db.sandbox().file("bad.toml", file);
     assert_snapshot!(db.usagectl(["limits", "import", "bad.toml"]).run().snapshot(), @r#"
         ------- stderr -------
-        error: this is no sound catalogue
-          line 4: plan vercel pro: source: every number is written somewhere
-          line 4: plan vercel pro: fixed_price: write it as text, "20.5"
-          line 9: plan vercel pro, limit BANDWIDTH_GB: a metric is that of a service: give service
-          line 9: plan vercel pro, limit BANDWIDTH_GB: period: kind "period" needs one
-          line 9: plan vercel pro, limit BANDWIDTH_GB: included: a decimal number from 0 to 10^15, as text
-          line 9: plan vercel pro, limit BANDWIDTH_GB: source: every number is written somewhere
-        next: put the file right, then run the same command again
+        error: invalid catalogue
+          line 4: plan vercel pro: source: missing
+          line 4: plan vercel pro: fixed_price: write decimals as text: "20.5"
+          line 9: plan vercel pro, limit BANDWIDTH_GB: service: required with metric
+          line 9: plan vercel pro, limit BANDWIDTH_GB: period: required with kind PERIOD
+          line 9: plan vercel pro, limit BANDWIDTH_GB: included: invalid amount `-1`; expected a decimal from 0 to 10^15
+          line 9: plan vercel pro, limit BANDWIDTH_GB: source: missing
+        next: correct the file, then run the same command again
         [exit status: 1]
         "#);
     db.sandbox().file("binary", [0_u8, 255, 254, 7]);
@@ -154,7 +152,7 @@ fn what_is_no_catalogue_is_refused_with_its_lines(#[values(Sqlite, Postgresql)] 
 }
 
 #[rstest]
-fn budgets_and_plans_of_ones_own_are_applied(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn budgets_and_plans_of_own_catalogue_are_applied(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     let own = r#"
 schema = 1
@@ -195,7 +193,7 @@ amount = "50"
         .success();
     assert!(
         run.stderr
-            .contains("warning: vercel pro is in use and not in this catalogue"),
+            .contains("warning: vercel pro is in use but not in this catalogue"),
         "{}",
         run.snapshot()
     );
@@ -215,7 +213,7 @@ amount = "50"
 }
 
 #[rstest]
-fn everything_that_the_catalogue_says_can_be_seen(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn show_prints_all_rows_of_a_plan(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     db.usagectl(["limits", "plan", "vercel", "pro"])
         .run()
@@ -226,30 +224,30 @@ fn everything_that_the_catalogue_says_can_be_seen(#[values(Sqlite, Postgresql)] 
         .success()
         .stdout;
     assert!(
-        hobby.starts_with("vercel, catalogue 2026.11.21, pro is in use\n"),
+        hobby.starts_with("vercel, catalogue 2026.11.21, plan in use: pro\n"),
         "{hobby}"
     );
     assert!(
-        hobby.contains("not used: 6000 per BILLING_MONTH, then REJECT"),
+        hobby.contains("disabled: 6,000 per BILLING_MONTH, then REJECT"),
         "{hobby}"
     );
     let pro = json(&db, ["limits", "show", "vercel", "--plan", "pro"]);
     assert_eq!(
         pro["rows"][0]["terms"],
-        "20 USD a month, credit 20, 1 seats, each more 20"
+        "20 USD a month, credit 20, 1 seats included, 20 for each more"
     );
     assert_eq!(
         pro["rows"][1]["terms"],
-        "1000 per BILLING_MONTH, then 0.15 to 0.35 USD for 1"
+        "1,000 per BILLING_MONTH, then 0.15 to 0.35 USD for 1"
     );
     assert_eq!(db.usagectl(["limits", "show", "heroku"]).run().code, 1);
 }
 
 #[rstest]
-fn an_audit_tells_what_speaks_against_the_limits(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn audit_reports_conflicts_and_old_sources(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     assert_snapshot!(db.usagectl(["limits", "audit"]).run().snapshot(), @"
-        0 limits, nothing found
+        0 limits, no findings
         [exit status: 0]
         ");
     db.usagectl(["limits", "plan", "upstash", "free"])
@@ -275,7 +273,7 @@ fn an_audit_tells_what_speaks_against_the_limits(#[values(Sqlite, Postgresql)] e
         .now("2026-12-20T00:00:00Z")
         .run();
     assert_eq!(run.code, 3);
-    assert!(run.stderr.contains("next: read the pages again"));
+    assert!(run.stderr.contains("next: review the sources"));
     let answer = json(&db, ["limits", "audit", "--now", "2026-12-20T00:00:00Z"]);
     let found: Vec<_> = answer["findings"]
         .as_array()
@@ -284,7 +282,7 @@ fn an_audit_tells_what_speaks_against_the_limits(#[values(Sqlite, Postgresql)] e
         .map(|it| {
             format!(
                 "{} {}",
-                it["matter"].as_str().unwrap(),
+                it["issue"].as_str().unwrap(),
                 it["of"].as_str().unwrap()
             )
         })

@@ -1,4 +1,4 @@
-//! `limits init` and `limits plan`: the catalogue's limits of the plans in use.
+//! `limits init` and `limits plan`.
 
 use crate::support::assert_snapshot;
 
@@ -11,7 +11,7 @@ const STORED: &str = "SELECT service, metric, \"currentPlan\", \"limitValue\", \
     FROM \"InfrastructureLimit\" ORDER BY CAST(service AS TEXT), CAST(metric AS TEXT), 3";
 
 #[rstest]
-fn the_limits_of_the_plans_in_use_are_written_once(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn limits_of_plans_in_use_are_written_once(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     let init = [
         "limits",
@@ -42,7 +42,7 @@ fn the_limits_of_the_plans_in_use_are_written_once(#[values(Sqlite, Postgresql)]
         db.rows(all),
         db.rows("SELECT * FROM usagectl_limit_origins ORDER BY 1, 2, 3"),
     );
-    // The plans are remembered, and a later run writes nothing.
+    // The plans are stored, and a later run writes nothing.
     let again = db
         .usagectl(["limits", "init"])
         .now("2026-02-01T00:00:00Z")
@@ -84,30 +84,30 @@ fn no_plan_is_assumed(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     let run = db.usagectl(["limits", "init"]).run().success();
     assert_snapshot!(run.snapshot(), @"
-        catalogue 2026.11.21, no plan is chosen
+        catalogue 2026.11.21, no plan selected
 
-        CHANGE  LIMIT OF                         PLAN        VALUE  BEFORE  PAGE OF     SOURCE
-        ADDED   finnhub CALLS per SECOND         free           30       -  2026-07-22  https://finnhub.io/docs/api/rate-limit
-        ADDED   finnhub CALLS per MINUTE         free           60       -  2026-06-21  https://finnhub.io/pricing
-        ADDED   coinmarketcap CREDITS per MONTH  basic      15,000       -  2026-06     https://coinmarketcap.com/api/pricing
-        ADDED   rawg CALLS per MONTH             free       20,000       -  2026-10-24  https://rawg.io/apidocs
-        ADDED   tmdb CALLS per SECOND            all            40       -  2026-05-30  https://developer.themoviedb.org/docs/rate-limiting
-        ADDED   jikan CALLS per SECOND           public          3       -  undated     https://docs.api.jikan.moe
-        ADDED   jikan CALLS per MINUTE           public         60       -  undated     https://docs.api.jikan.moe
-        ADDED   openweather CALLS per MINUTE     free           60       -  2026        https://openweathermap.org/full-price.md
-        ADDED   openweather CALLS per MONTH      free    1,000,000       -  2026        https://openweathermap.org/full-price.md
+        CHANGE  METRIC                 PLAN    PER         LIMIT  ORIGIN     SOURCE DATE
+        ADDED   finnhub CALLS          free    SECOND         30  CATALOGUE  2026-07-22
+        ADDED   finnhub CALLS          free    MINUTE         60  CATALOGUE  2026-06-21
+        ADDED   coinmarketcap CREDITS  basic   MONTH      15,000  CATALOGUE  2026-06
+        ADDED   rawg CALLS             free    MONTH      20,000  CATALOGUE  2026-10-24
+        ADDED   tmdb CALLS             all     SECOND         40  CATALOGUE  2026-05-30
+        ADDED   jikan CALLS            public  SECOND          3  CATALOGUE  undated
+        ADDED   jikan CALLS            public  MINUTE         60  CATALOGUE  undated
+        ADDED   openweather CALLS      free    MINUTE         60  CATALOGUE  2026
+        ADDED   openweather CALLS      free    MONTH   1,000,000  CATALOGUE  2026
         ------- stderr -------
-        no plan of vercel is chosen, and none is assumed: --plan vercel=hobby|pro|enterprise
-        no plan of upstash is chosen, and none is assumed: --plan upstash=free|payg|fixed-250mb|fixed-1gb|fixed-5gb|fixed-10gb|fixed-50gb|fixed-100gb|fixed-500gb
-        no plan of neon is chosen, and none is assumed: --plan neon=free|launch|scale
-        no plan of openai is chosen, and none is assumed: --plan openai=free|tier-1|tier-2|tier-3|tier-4|tier-5
+        no plan of vercel is selected, so it has no limits: --plan vercel=hobby|pro|enterprise
+        no plan of upstash is selected, so it has no limits: --plan upstash=free|payg|fixed-250mb|fixed-1gb|fixed-5gb|fixed-10gb|fixed-50gb|fixed-100gb|fixed-500gb
+        no plan of neon is selected, so it has no limits: --plan neon=free|launch|scale
+        no plan of openai is selected, so it has no limits: --plan openai=free|tier-1|tier-2|tier-3|tier-4|tier-5
         [exit status: 0]
         ");
     assert!(db.rows(STORED).is_empty());
 }
 
 #[rstest]
-fn what_the_user_or_another_program_wrote_stays(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn limits_of_user_and_other_programs_are_kept(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     db.execute(
         "INSERT INTO \"InfrastructureLimit\"
@@ -163,7 +163,7 @@ fn what_the_user_or_another_program_wrote_stays(#[values(Sqlite, Postgresql)] en
     );
     let minute = "SELECT limit_value, origin FROM usagectl_api_limits WHERE api_name = 'finnhub' AND period = 'MINUTE'";
     assert_eq!(db.rows(minute), ["300|USER"]);
-    // Removed, it is the catalogue's again.
+    // After removal, the catalogue's value is restored.
     db.usagectl([
         "limits",
         "remove",
@@ -186,7 +186,7 @@ fn what_the_user_or_another_program_wrote_stays(#[values(Sqlite, Postgresql)] en
 }
 
 #[rstest]
-fn a_rehearsal_writes_nothing(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn dry_run_writes_nothing(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     let run = db
         .usagectl(["limits", "init", "--plan", "vercel=pro", "--dry-run"])
@@ -198,9 +198,9 @@ fn a_rehearsal_writes_nothing(#[values(Sqlite, Postgresql)] engine: Engine) {
 }
 
 #[rstest]
-fn plans_have_a_history(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn plan_selections_have_a_history(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
-    assert_snapshot!(db.usagectl(["limits", "plan"]).run().success().stdout, @"no plan was chosen");
+    assert_snapshot!(db.usagectl(["limits", "plan"]).run().success().stdout, @"no plan selected");
     let plan = |args: &[&str]| {
         let args = ["limits", "plan"]
             .iter()
@@ -230,12 +230,14 @@ fn plans_have_a_history(#[values(Sqlite, Postgresql)] engine: Engine) {
     ]);
     let last = plan(&["upstash", "payg", "--region", "fra1"]);
     assert_snapshot!(last.snapshot(), @"
-        PROVIDER  PLAN       STATE   FROM                  SEATS  REGION  BILLED FROM DAY  ZONE        CHOSEN BY
-        upstash   free       BEFORE  2025-12-31T15:00:00Z      -  -                    15  Asia/Seoul  ops
-        upstash   payg       IN USE  2026-01-31T12:00:00Z      -  fra1                 15  Asia/Seoul  ops
-        upstash   fixed-1gb  LATER   2026-03-01T00:00:00Z      3  -                    15  Asia/Seoul  ops
-        ------- stderr -------
-        upstash payg: 2 limits written
+        PROVIDER  PLAN       STATE   FROM                  SEATS  REGION  BILLING DAY  TIME ZONE   BY
+        upstash   free       BEFORE  2025-12-31T15:00:00Z      -  -                15  Asia/Seoul  ops
+        upstash   payg       IN USE  2026-01-31T12:00:00Z      -  fra1             15  Asia/Seoul  ops
+        upstash   fixed-1gb  LATER   2026-03-01T00:00:00Z      3  -                15  Asia/Seoul  ops
+
+        CHANGE  METRIC                  PLAN  PER    LIMIT  ORIGIN     SOURCE DATE
+        ADDED   VERCEL_KV STORAGE_MB    payg  -      1,000  CATALOGUE  2026-06-18
+        ADDED   VERCEL_KV BANDWIDTH_GB  payg  MONTH    200  CATALOGUE  2026-06-18
         [exit status: 0]
         ");
     let holds = |now: &str| {
@@ -258,32 +260,30 @@ fn plans_have_a_history(#[values(Sqlite, Postgresql)] engine: Engine) {
     assert_eq!(holds("2026-01-15T00:00:00Z"), ["free"]);
     assert_eq!(holds("2026-02-15T00:00:00Z"), ["payg"]);
     assert_eq!(holds("2026-03-15T00:00:00Z"), ["fixed-1gb"]);
-    // The same again is nothing new.
+    // The same plan again is not a new selection.
     plan(&["upstash", "payg"]);
     assert_eq!(db.rows("SELECT count(*) FROM usagectl_plan_choices"), ["3"]);
 }
 
 #[rstest]
-fn unknown_plans_are_refused_with_those_that_there_are(
-    #[values(Sqlite, Postgresql)] engine: Engine,
-) {
+fn unknown_plans_are_refused_with_the_known_ones(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     assert_snapshot!(db.usagectl(["limits", "init", "--plan", "upstash=gold"]).run().snapshot(), @"
         ------- stderr -------
-        error: upstash has no plan `gold`; there are free, payg, fixed-250mb, fixed-1gb, fixed-5gb, fixed-10gb, fixed-50gb, fixed-100gb, fixed-500gb
+        error: unknown plan `gold`; upstash has free, payg, fixed-250mb, fixed-1gb, fixed-5gb, fixed-10gb, fixed-50gb, fixed-100gb, fixed-500gb
         next: name one of these
         [exit status: 1]
         ");
     assert_snapshot!(db.usagectl(["limits", "plan", "heroku", "free"]).run().snapshot(), @"
         ------- stderr -------
-        error: there is no provider `heroku` in the catalogue 2026.11.21; there are vercel, upstash, redis-cloud, neon, openai, finnhub, coinmarketcap, rawg, tmdb, jikan, espn, openweather
-        next: name one of these, or bring a catalogue that has it: usagectl limits import FILE
+        error: unknown provider `heroku`; catalogue 2026.11.21 has vercel, upstash, redis-cloud, neon, openai, finnhub, coinmarketcap, rawg, tmdb, jikan, espn, openweather
+        next: name one of these, or import a catalogue that has it: usagectl limits import FILE
         [exit status: 1]
         ");
     assert_snapshot!(db.usagectl(["limits", "plan", "coinmarketcap", "startup"]).run().snapshot(), @"
         ------- stderr -------
-        error: coinmarketcap startup is shown only: from a third party's sweep only
-        next: set the limits by hand (usagectl limits set), or bring a catalogue with a better source
+        error: coinmarketcap startup is disabled: from a third party's sweep only
+        next: set its limits by hand (usagectl limits set), or import a catalogue with a better source
         [exit status: 5]
         ");
     for args in [

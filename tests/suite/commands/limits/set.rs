@@ -8,7 +8,7 @@ use crate::support::{Engine, TestDatabase};
 use rstest::rstest;
 
 #[rstest]
-fn a_limit_and_a_budget_are_set_listed_and_removed(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn limit_and_budget_are_set_listed_and_removed(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     let set = [
         "limits",
@@ -28,8 +28,8 @@ fn a_limit_and_a_budget_are_set_listed_and_removed(#[values(Sqlite, Postgresql)]
         "256",
     ];
     assert_snapshot!(db.usagectl(set).run().snapshot(), @"
-        ------- stderr -------
-        VERCEL_KV STORAGE_MB on free: 256, warning at 60%, critical at 80%
+        METRIC                PLAN  PER  LIMIT  THRESHOLDS     ACTIVE  ORIGIN
+        VERCEL_KV STORAGE_MB  free  -      256  60.0% / 80.0%  yes     USER
         [exit status: 0]
         ");
     let budget = [
@@ -46,9 +46,9 @@ fn a_limit_and_a_budget_are_set_listed_and_removed(#[values(Sqlite, Postgresql)]
     ];
     db.usagectl(budget).run().success();
     assert_snapshot!(db.usagectl(["limits"]).run().success().stdout, @"
-        SERVICE    METRIC      PLAN    LIMIT  WARNING  CRITICAL  PER            HOLDS  ORIGIN  GRADE  PAGE OF  SOURCE
-        VERCEL_KV  STORAGE_MB  free      256      60%       80%  -              yes    USER    -      -        -
-        AI_OPENAI  COST_USD    budget     50      75%       90%  BILLING_MONTH  yes    BUDGET  -      -        -
+        METRIC                PLAN    PER            LIMIT  THRESHOLDS     ACTIVE  ORIGIN
+        VERCEL_KV STORAGE_MB  free    -                256  60.0% / 80.0%  yes     USER
+        AI_OPENAI COST_USD    budget  BILLING_MONTH     50  75.0% / 90.0%  yes     BUDGET
         ");
     let answer = json(&db, ["limits", "list", "--service", "AI_OPENAI"]);
     assert_eq!(answer["limits"][0]["note"], "agreed in January");
@@ -86,7 +86,7 @@ fn a_limit_and_a_budget_are_set_listed_and_removed(#[values(Sqlite, Postgresql)]
 }
 
 #[rstest]
-fn the_plan_in_use_needs_no_name(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn plan_in_use_is_the_default(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     let set = [
         "limits",
@@ -99,8 +99,8 @@ fn the_plan_in_use_needs_no_name(#[values(Sqlite, Postgresql)] engine: Engine) {
     ];
     assert_snapshot!(db.usagectl(set).run().snapshot(), @"
         ------- stderr -------
-        error: nobody has said which plan of upstash is in use
-        next: give --plan, or say so: usagectl limits plan upstash PLAN
+        error: no plan of upstash is selected
+        next: give --plan, or select one: usagectl limits plan upstash PLAN
         [exit status: 2]
         ");
     db.usagectl(["limits", "plan", "upstash", "free"])
@@ -122,7 +122,131 @@ fn the_plan_in_use_needs_no_name(#[values(Sqlite, Postgresql)] engine: Engine) {
 }
 
 #[rstest]
-fn what_makes_no_sense_is_refused(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn set_changes_only_what_is_given(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    let set = |change: &str| {
+        let command =
+            format!("limits set --service VERCEL_KV --metric REQUEST_COUNT --by ops {change}");
+        db.usagectl(command.split(' ')).run().success();
+        let row = db.rows(
+            "SELECT \"currentPlan\", \"limitValue\", \"warningPercent\", \"criticalPercent\"
+                FROM \"InfrastructureLimit\"",
+        );
+        let details = db.rows(
+            "SELECT kind, period, at_limit, source, note, origin, updated_by
+                FROM usagectl_limit_origins",
+        );
+        format!("{} {}", row.join(" "), details.join(" "))
+    };
+    let all = "--plan free --warning 60 --critical 80 --kind period --per day --at-limit reject --source contract --note old 500";
+    let steps = [
+        (
+            all,
+            "free|500|60|80 PERIOD|DAY|REJECT|contract|old|USER|ops",
+        ),
+        (
+            "--warning 70",
+            "free|500|70|80 PERIOD|DAY|REJECT|contract|old|USER|ops",
+        ),
+        (
+            "--critical 95",
+            "free|500|70|95 PERIOD|DAY|REJECT|contract|old|USER|ops",
+        ),
+        (
+            "--per month",
+            "free|500|70|95 PERIOD|MONTH|REJECT|contract|old|USER|ops",
+        ),
+        (
+            "--at-limit bill",
+            "free|500|70|95 PERIOD|MONTH|BILL|contract|old|USER|ops",
+        ),
+        (
+            "--source mail",
+            "free|500|70|95 PERIOD|MONTH|BILL|mail|old|USER|ops",
+        ),
+        (
+            "--note new",
+            "free|500|70|95 PERIOD|MONTH|BILL|mail|new|USER|ops",
+        ),
+        ("600", "free|600|70|95 PERIOD|MONTH|BILL|mail|new|USER|ops"),
+        (
+            "--kind rate",
+            "free|600|70|95 RATE|NULL|BILL|mail|new|USER|ops",
+        ),
+        (
+            "--plan FREE 700",
+            "free|700|70|95 RATE|NULL|BILL|mail|new|USER|ops",
+        ),
+    ];
+    for (change, expected) in steps {
+        assert_eq!(set(change), expected, "{change}");
+    }
+}
+
+#[rstest]
+fn thresholds_alone_leave_a_limit_to_the_catalogue(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    let run = |command: &str| db.usagectl(command.split(' ')).run().success();
+    run("limits init --plan upstash=free");
+    let set = "limits set --service VERCEL_KV --metric STORAGE_MB";
+    run(&format!("{set} --warning 50"));
+    let stored = || {
+        let list = json(&db, ["limits", "list", "--metric", "STORAGE_MB"]);
+        let limit = &list["limits"][0];
+        format!(
+            "{} {} {} {}",
+            limit["limit_value"], limit["warning_percent"], limit["origin"], limit["grade"]
+        )
+        .replace('"', "")
+    };
+    assert_eq!(stored(), "256.0 50.0 CATALOGUE A");
+    let answer = run("limits init --format csv").stdout;
+    assert!(
+        answer.contains("UNCHANGED,,VERCEL_KV,STORAGE_MB,free"),
+        "{answer}"
+    );
+    // The catalogue's page does not state another value.
+    run(&format!("{set} 300"));
+    assert_eq!(stored(), "300.0 50.0 USER null");
+}
+
+#[rstest]
+fn writes_answer_in_every_format(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    let set = "limits set --service VERCEL_KV --metric STORAGE_MB";
+    let run = |command: String| db.usagectl(command.split(' ')).run().success().stdout;
+    let set_json: serde_json::Value =
+        serde_json::from_str(&run(format!("{set} --plan free --format json 256"))).unwrap();
+    assert_eq!(set_json["limits"][0]["limit_value"], 256.0);
+    let csv = run(format!("{set} --format csv --warning 80"));
+    assert!(
+        csv.contains(",VERCEL_KV,STORAGE_MB,free,GAUGE,,,256,80,90,"),
+        "{csv}"
+    );
+    let plan = json(&db, ["limits", "plan", "upstash", "free"]);
+    assert_eq!(
+        (&plan["is_new"], &plan["limits"][0]["change"]),
+        (&true.into(), &"KEPT".into())
+    );
+    let plan = json(&db, ["limits", "plan", "upstash", "free"]);
+    assert_eq!(plan["is_new"], false);
+    let remove = [
+        "limits",
+        "remove",
+        "--service",
+        "VERCEL_KV",
+        "--metric",
+        "STORAGE_MB",
+    ];
+    let removed = json(&db, remove);
+    assert_eq!(
+        (&removed["removed"], &removed["limits"][0]["plan"]),
+        (&1.into(), &"free".into())
+    );
+}
+
+#[rstest]
+fn invalid_options_are_refused(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     let set = [
         "limits",
@@ -144,10 +268,11 @@ fn what_makes_no_sense_is_refused(#[values(Sqlite, Postgresql)] engine: Engine) 
         &["--warning", "0", "256"],
         &["--warning", "nan", "256"],
         &["--critical", "1e9", "256"],
-        &["--period", "DAY", "256"],
+        &["--per", "DAY", "256"],
         &["--kind", "speed", "256"],
         &["--api", "finnhub", "--per", "MINUTE", "256"],
         &["--unit", "credits", "256"],
+        &["--warning", "80"],
         &[],
     ] {
         let run = db.usagectl(set.iter().chain(args)).run();
@@ -167,9 +292,7 @@ fn what_makes_no_sense_is_refused(#[values(Sqlite, Postgresql)] engine: Engine) 
 }
 
 #[rstest]
-fn rows_that_make_no_sense_are_listed_and_said_to_be_unknown(
-    #[values(Sqlite, Postgresql)] engine: Engine,
-) {
+fn invalid_rows_are_listed_with_their_fault(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     let row = |id: &str, metric: &str, plan: &str, value: &str, warning: &str| {
         db.execute(&format!(
@@ -209,11 +332,11 @@ fn rows_that_make_no_sense_are_listed_and_said_to_be_unknown(
     assert_eq!(
         faults,
         [
-            "STORAGE_MB false it warns at 95% and is critical at 90%",
-            "CONNECTIONS false 0 is no limit",
-            "LATENCY_MS false there are limits of a, b, and nobody has said which plan is in use",
+            "STORAGE_MB false invalid thresholds: warning 95%, critical 90%; expected 0 < warning <= critical",
+            "CONNECTIONS false invalid limit 0: expected a number above 0",
+            "LATENCY_MS false no plan selected; there are limits of a, b",
             "LATENCY_MS false -",
-            "BANDWIDTH_GB false NaN is no limit",
+            "BANDWIDTH_GB false invalid limit NaN: expected a number above 0",
         ]
     );
     db.usagectl(["limits", "list"]).run().success();

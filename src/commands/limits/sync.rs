@@ -1,0 +1,62 @@
+//! Brings the stored limits in line with the catalogue in force and the plans in use, for `init`, `plan` and
+//! `import`.
+
+use crate::domain::plans::Catalogue;
+use crate::domain::plans::sync;
+use crate::domain::plans::sync::{Changes, Signature, SyncAction};
+use crate::error::{Error, Result};
+use crate::store::db::Db;
+use crate::store::plans::{api_limits, limits, selections};
+
+/// Decides and writes, in a transaction of the caller.
+pub fn sync(db: &mut Db, catalogue: &Catalogue, signature: Signature<'_>) -> Result<Changes> {
+    let selections = selections::all(db)?;
+    let (rows, stored) = (limits::rows(db)?, api_limits::all(db)?);
+    let changes = Changes {
+        limits: sync::limits(catalogue, &selections, &rows, signature),
+        api_limits: sync::api_limits(catalogue, &selections, &stored, signature.now),
+    };
+    for change in changes.limits.iter().filter(|it| it.change.writes()) {
+        limits::write(db, &change.row, signature.now)?;
+    }
+    for change in &changes.api_limits {
+        let limit = &change.limit;
+        match change.change {
+            SyncAction::Added | SyncAction::Updated => api_limits::set(db, limit)?,
+            SyncAction::Removed => {
+                api_limits::remove(db, &limit.api_name, Some(&limit.period))?;
+            }
+            SyncAction::Unchanged | SyncAction::Kept => {}
+        }
+    }
+    Ok(changes)
+}
+
+/// Runs `work` in a transaction, which is rolled back if it is a dry run.
+pub fn write_unless_dry_run<T>(
+    db: &mut Db,
+    is_dry_run: bool,
+    work: impl FnOnce(&mut Db) -> Result<T>,
+) -> Result<T> {
+    let done = db.write_tx(|db| match work(db) {
+        Ok(answer) if is_dry_run => Err(RolledBack::DryRun(answer)),
+        Ok(answer) => Ok(answer),
+        Err(error) => Err(RolledBack::Failed(error)),
+    });
+    match done {
+        Ok(answer) | Err(RolledBack::DryRun(answer)) => Ok(answer),
+        Err(RolledBack::Failed(error)) => Err(error),
+    }
+}
+
+/// Why a transaction is rolled back.
+enum RolledBack<T> {
+    DryRun(T),
+    Failed(Error),
+}
+
+impl<T> From<diesel::result::Error> for RolledBack<T> {
+    fn from(error: diesel::result::Error) -> RolledBack<T> {
+        RolledBack::Failed(error.into())
+    }
+}

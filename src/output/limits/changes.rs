@@ -1,0 +1,181 @@
+//! The changes that bring the stored limits in line with a catalogue: the answers of `limits init` and
+//! `limits import`.
+
+use serde::Serialize;
+
+use super::plan::SelectionJson;
+use super::{Row, RowsJson, Shown};
+use crate::domain::format;
+use crate::domain::plans::PlanSelection;
+use crate::domain::plans::diff::DiffRow;
+use crate::domain::plans::sync::{Changes, SyncAction};
+use crate::output::{Answer, columns, printable};
+
+fn rows(changes: &Changes) -> Vec<Row<'_>> {
+    let of_services = changes.limits.iter().map(Row::of_change);
+    let of_apis = changes.api_limits.iter().map(Row::of_api_change);
+    of_services.chain(of_apis).collect()
+}
+
+fn shown(rows: &[Row<'_>]) -> Shown {
+    let any = |action| rows.iter().any(|row| row.change == Some(action));
+    Shown {
+        is_change: true,
+        before: any(SyncAction::Updated),
+        catalogue_value: any(SyncAction::Kept),
+        ..Shown::default()
+    }
+}
+
+pub(super) fn changes_table(changes: &Changes, width: Option<usize>) -> String {
+    let rows = rows(changes);
+    if rows.is_empty() {
+        return "no limits changed\n".to_owned();
+    }
+    columns::table(&shown(&rows).columns(), &rows, width)
+}
+
+fn changes_csv(changes: &Changes) -> Vec<Vec<String>> {
+    let rows = rows(changes);
+    columns::csv(&shown(&rows).columns(), &rows)
+}
+
+pub(super) fn changes_json(changes: &Changes) -> RowsJson<'_> {
+    RowsJson::new(rows(changes))
+}
+
+fn dry_run_note(dry_run: bool) -> &'static str {
+    if dry_run {
+        ", dry run: nothing was written"
+    } else {
+        ""
+    }
+}
+
+/// The answer of `limits init`.
+#[derive(Debug)]
+pub struct Initialised {
+    pub catalogue_version: String,
+    pub dry_run: bool,
+    /// The plans in use.
+    pub plans: Vec<PlanSelection>,
+    /// The providers without a selected plan, and their plans.
+    pub without_plan: Vec<UnselectedProvider>,
+    pub changes: Changes,
+}
+
+#[derive(Debug, Serialize)]
+pub struct UnselectedProvider {
+    pub provider: String,
+    pub plans: Vec<String>,
+}
+
+impl Answer for Initialised {
+    fn table(&self, width: Option<usize>) -> String {
+        let plans = self.plans.iter();
+        let plans: Vec<_> = plans
+            .map(|it| format!("{} {}", it.provider, it.plan))
+            .collect();
+        let plans = if plans.is_empty() {
+            "no plan selected".to_owned()
+        } else {
+            format!("plans in use: {}", plans.join(", "))
+        };
+        format!(
+            "catalogue {}, {plans}{}\n\n{}",
+            self.catalogue_version,
+            dry_run_note(self.dry_run),
+            changes_table(&self.changes, width)
+        )
+    }
+
+    fn json(&self) -> impl Serialize {
+        let plans = self.plans.iter();
+        InitialisedJson {
+            catalogue_version: &self.catalogue_version,
+            dry_run: self.dry_run,
+            plans: plans.map(|it| SelectionJson::new(it, true)).collect(),
+            without_plan: &self.without_plan,
+            changes: changes_json(&self.changes),
+        }
+    }
+
+    fn csv(&self) -> Vec<Vec<String>> {
+        changes_csv(&self.changes)
+    }
+}
+
+#[derive(Serialize)]
+struct InitialisedJson<'a> {
+    catalogue_version: &'a str,
+    dry_run: bool,
+    plans: Vec<SelectionJson<'a>>,
+    without_plan: &'a [UnselectedProvider],
+    #[serde(flatten)]
+    changes: RowsJson<'a>,
+}
+
+/// The answer of `limits import`.
+#[derive(Debug)]
+pub struct Imported {
+    pub version: String,
+    pub version_before: String,
+    pub dry_run: bool,
+    pub differences: Vec<DiffRow>,
+    /// The plans in use that the catalogue does not have.
+    pub missing_plans: Vec<String>,
+    pub changes: Changes,
+}
+
+impl Answer for Imported {
+    fn table(&self, width: Option<usize>) -> String {
+        let differences = if self.differences.is_empty() {
+            "no differences\n".to_owned()
+        } else {
+            let differences = self.differences.iter().map(|it| {
+                let now = it.now.as_deref().unwrap_or(format::DASH);
+                let terms = format::change(it.before.as_ref(), now);
+                format!(
+                    "{} {}\n  {}\n",
+                    it.difference,
+                    printable(&it.row),
+                    printable(&terms)
+                )
+            });
+            differences.collect()
+        };
+        format!(
+            "catalogue {} (was {}){}\n\n{differences}\n{}",
+            self.version,
+            self.version_before,
+            dry_run_note(self.dry_run),
+            changes_table(&self.changes, width)
+        )
+    }
+
+    fn json(&self) -> impl Serialize {
+        ImportedJson {
+            catalogue_version: &self.version,
+            version_before: &self.version_before,
+            dry_run: self.dry_run,
+            differences: &self.differences,
+            missing_plans: &self.missing_plans,
+            changes: changes_json(&self.changes),
+        }
+    }
+
+    fn csv(&self) -> Vec<Vec<String>> {
+        changes_csv(&self.changes)
+    }
+}
+
+#[derive(Serialize)]
+struct ImportedJson<'a> {
+    catalogue_version: &'a str,
+    version_before: &'a str,
+    dry_run: bool,
+    differences: &'a [DiffRow],
+    missing_plans: &'a [String],
+    #[serde(flatten)]
+    changes: RowsJson<'a>,
+}
