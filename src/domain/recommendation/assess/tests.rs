@@ -2,10 +2,10 @@ use chrono::TimeDelta;
 use proptest::prelude::*;
 
 use super::*;
-use crate::domain::plans::limit::LimitFault;
 use crate::domain::capacity::trend::TrendRequest;
 use crate::domain::metrics::names::{Metric, MetricKind, Priority, Service};
 use crate::domain::metrics::point::Reading;
+use crate::domain::plans::limit::LimitFault;
 use crate::domain::recommendation::sample::{
     assessed, assessed_with, days, facts, growing, limit, now,
 };
@@ -132,10 +132,7 @@ fn room_is_clear_and_faulty_limit_is_unknown() {
     let fault = LimitFault::Value(0.0);
     old.fault = Some(fault.clone());
     let unknown = assessed(&old, &flat, Business::default(), now());
-    assert_eq!(
-        unknown,
-        Assessment::Unknown(Gap::Limit(fault.to_string()))
-    );
+    assert_eq!(unknown, Assessment::Unknown(Gap::Limit(fault.to_string())));
 }
 
 #[test]
