@@ -211,14 +211,17 @@ impl Shown {
             columns.push(column(Some("ACTIVE"), "in_force", Row::active));
         }
         let wide = |header| self.wide.then_some(header);
-        let date = (self.wide || self.is_change).then_some("SOURCE DATE");
+        // Without kept limits all are the catalogue's.
+        let origin = (!self.is_change || self.catalogue_value).then_some("ORIGIN");
+        let date = (self.wide || origin.is_none()).then_some("SOURCE DATE");
         columns.extend([
-            column(Some("ORIGIN"), "origin", |it| Cell::text(&it.origin)),
-            column(wide("GRADE"), "grade", |it| Cell::maybe(it.citation.grade)),
-            column(date, "page_date", |it| Cell::maybe(it.citation.page_date)),
+            column(origin, "origin", |it| Cell::text(&it.origin)),
+            column(wide("GRADE"), "grade", |it| Cell::maybe(it.citation.grade)).dropped(2),
+            column(date, "page_date", |it| Cell::maybe(it.citation.page_date)).dropped(3),
             column(wide("SOURCE"), "source", |it| {
                 Cell::maybe(it.citation.source.as_ref())
-            }),
+            })
+            .dropped(1),
             column(None, "catalogue_version", |it| {
                 Cell::maybe(it.citation.catalogue_version.as_ref())
             }),

@@ -86,16 +86,16 @@ fn no_plan_is_assumed(#[values(Sqlite, Postgresql)] engine: Engine) {
     assert_snapshot!(run.snapshot(), @"
         catalogue 2026.11.21, no plan selected
 
-        CHANGE  METRIC                 PLAN    PER         LIMIT  ORIGIN     SOURCE DATE
-        ADDED   finnhub CALLS          free    SECOND         30  CATALOGUE  2026-07-22
-        ADDED   finnhub CALLS          free    MINUTE         60  CATALOGUE  2026-06-21
-        ADDED   coinmarketcap CREDITS  basic   MONTH      15,000  CATALOGUE  2026-06
-        ADDED   rawg CALLS             free    MONTH      20,000  CATALOGUE  2026-10-24
-        ADDED   tmdb CALLS             all     SECOND         40  CATALOGUE  2026-05-30
-        ADDED   jikan CALLS            public  SECOND          3  CATALOGUE  undated
-        ADDED   jikan CALLS            public  MINUTE         60  CATALOGUE  undated
-        ADDED   openweather CALLS      free    MINUTE         60  CATALOGUE  2026
-        ADDED   openweather CALLS      free    MONTH   1,000,000  CATALOGUE  2026
+        CHANGE  METRIC                 PLAN    PER         LIMIT  SOURCE DATE
+        ADDED   finnhub CALLS          free    SECOND         30  2026-07-22
+        ADDED   finnhub CALLS          free    MINUTE         60  2026-06-21
+        ADDED   coinmarketcap CREDITS  basic   MONTH      15,000  2026-06
+        ADDED   rawg CALLS             free    MONTH      20,000  2026-10-24
+        ADDED   tmdb CALLS             all     SECOND         40  2026-05-30
+        ADDED   jikan CALLS            public  SECOND          3  undated
+        ADDED   jikan CALLS            public  MINUTE         60  undated
+        ADDED   openweather CALLS      free    MINUTE         60  2026
+        ADDED   openweather CALLS      free    MONTH   1,000,000  2026
         ------- stderr -------
         no plan of vercel is selected, so it has no limits: --plan vercel=hobby|pro|enterprise
         no plan of upstash is selected, so it has no limits: --plan upstash=free|payg|fixed-250mb|fixed-1gb|fixed-5gb|fixed-10gb|fixed-50gb|fixed-100gb|fixed-500gb
@@ -235,9 +235,9 @@ fn plan_selections_have_a_history(#[values(Sqlite, Postgresql)] engine: Engine) 
         upstash   payg       IN USE  2026-01-31T12:00:00Z      -  fra1             15  Asia/Seoul  ops
         upstash   fixed-1gb  LATER   2026-03-01T00:00:00Z      3  -                15  Asia/Seoul  ops
 
-        CHANGE  METRIC                  PLAN  PER    LIMIT  ORIGIN     SOURCE DATE
-        ADDED   VERCEL_KV STORAGE_MB    payg  -      1,000  CATALOGUE  2026-06-18
-        ADDED   VERCEL_KV BANDWIDTH_GB  payg  MONTH    200  CATALOGUE  2026-06-18
+        CHANGE  METRIC                  PLAN  PER    LIMIT  SOURCE DATE
+        ADDED   VERCEL_KV STORAGE_MB    payg  -      1,000  2026-06-18
+        ADDED   VERCEL_KV BANDWIDTH_GB  payg  MONTH    200  2026-06-18
         [exit status: 0]
         ");
     let holds = |now: &str| {
