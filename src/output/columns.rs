@@ -1,7 +1,7 @@
-//! The columns of a list, declared once: the table and the CSV both derive from them.
+//! The columns of a list, declared once: the table, the CSV and, with [`object`], the JSON derive from them.
 //!
 //! A cell is a typed value, so that one measurement prints the same in every list: formatted in tables,
-//! exact in CSV.
+//! exact in CSV and JSON.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use rust_decimal::Decimal;
