@@ -1,22 +1,22 @@
-//! Small charts for a terminal.
+//! Charts for the terminal.
 
 use crate::domain::forecast::day_date;
 use crate::domain::forecast::{Band, DayNumber};
+use crate::domain::format::number;
 
-use super::table::amount;
+/// Blocks from an eighth of a cell to a full one.
+const BLOCKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
-/// One character for each value, from the lowest block to the highest; an unknown value is a space.
+/// One character per value, from the lowest block to the highest; an unknown value is a space.
 ///
-/// The scale begins at zero, so that a flat line of large numbers does not look like noise.
+/// The scale starts at zero, so that a flat line of large numbers does not look like noise.
 pub fn sparkline(values: &[Option<f64>]) -> String {
-    const BLOCKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
-    let most = values.iter().flatten().copied().fold(0.0, f64::max);
+    let max = values.iter().flatten().copied().fold(0.0, f64::max);
     let block = |value: f64| {
-        if most <= 0.0 {
+        if max <= 0.0 {
             return BLOCKS[0];
         }
-        // 0 stays the lowest block, the maximum is the highest.
-        let step = (value / most * (BLOCKS.len() - 1) as f64).round();
+        let step = (value / max * (BLOCKS.len() - 1) as f64).round();
         BLOCKS[(step as usize).min(BLOCKS.len() - 1)]
     };
     values
@@ -25,16 +25,16 @@ pub fn sparkline(values: &[Option<f64>]) -> String {
         .collect()
 }
 
-/// A value as a bar of `width` characters on a scale from zero to `full`, with a mark where the threshold
-/// is. What is beyond the scale fills it and ends in `▶`.
-pub fn bar(value: f64, mark: f64, full: f64, width: usize) -> String {
-    let cells = |amount: f64| {
-        let share = (amount / full).clamp(0.0, 1.0);
+/// A bar of `width` characters on a scale from zero to `full`, with a mark at the threshold. A bar beyond
+/// the scale ends in `▶`.
+pub fn bar(value: f64, threshold: f64, full: f64, width: usize) -> String {
+    let cells = |value: f64| {
+        let share = (value / full).clamp(0.0, 1.0);
         (share * width as f64).round() as usize
     };
     let filled = cells(value);
-    // The mark stands at the first cell that reaching it fills.
-    let marked = cells(mark).saturating_sub(1);
+    // The last cell of a bar that reaches the threshold.
+    let marked = cells(threshold).saturating_sub(1);
     let cell = |index: usize| match (index < filled, index == marked) {
         (true, _) if value > full && index + 1 == width => '▶',
         (true, true) => '▓',
@@ -45,8 +45,8 @@ pub fn bar(value: f64, mark: f64, full: f64, width: usize) -> String {
     (0..width).map(cell).collect()
 }
 
-/// A chart of several lines: a column for each value, from zero at the bottom, and a line across where the
-/// threshold is. Each line begins with what its top stands for; an unknown value is a gap.
+/// A chart of `height` lines: one column per value, zero at the bottom, and a horizontal line at the
+/// threshold. Each line is labelled with the value at its top; an unknown value is a gap.
 pub fn columns(
     values: &[Option<f64>],
     threshold: Option<f64>,
@@ -54,21 +54,21 @@ pub fn columns(
     label: impl Fn(f64) -> String,
 ) -> String {
     let known = values.iter().flatten().copied();
-    let most = known.chain(threshold).fold(0.0, f64::max);
-    if most <= 0.0 || height == 0 {
+    let max = known.chain(threshold).fold(0.0, f64::max);
+    if max <= 0.0 || height == 0 {
         return String::new();
     }
-    let step = most / height as f64;
-    // The line of the chart whose top is nearest to the threshold carries it.
+    let step = max / height as f64;
+    // The line whose top is nearest to the threshold.
     let marked = threshold.map(|at| ((at / step).round() as usize).clamp(1, height));
     let labels: Vec<String> = (1..=height)
-        .map(|line| match (marked == Some(line), threshold) {
-            (true, Some(threshold)) => label(threshold),
-            _ => label(step * line as f64),
+        .map(|line| match threshold.filter(|_| marked == Some(line)) {
+            Some(threshold) => label(threshold),
+            None => label(step * line as f64),
         })
         .collect();
     let widest = labels.iter().map(|label| label.chars().count()).max();
-    let widest = widest.unwrap_or_default();
+    let widest = widest.unwrap_or(0);
     let mut text = String::new();
     for (below, label) in labels.iter().enumerate().rev() {
         let is_marked = marked == Some(below + 1);
@@ -89,49 +89,45 @@ pub fn columns(
     text
 }
 
-/// The block that fills so much of a cell, from an eighth to all of it.
+/// The block that fills `part` of a cell, an eighth at least.
 fn block(part: f64) -> char {
-    const EIGHTHS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
     let eighths = (part.min(1.0) * 8.0).ceil() as usize;
-    EIGHTHS[eighths.clamp(1, 8) - 1]
+    BLOCKS[eighths.clamp(1, 8) - 1]
 }
 
-/// What came and what is likely to come, day by day.
+/// A daily series and its forecast.
 #[derive(Debug)]
-pub struct Course<'a> {
-    /// What was measured.
+pub struct ForecastChart<'a> {
     pub past: &'a [(DayNumber, f64)],
-    /// What is forecast.
     pub ahead: &'a [(DayNumber, Band)],
-    /// Values to be seen beside it, with their names.
+    /// Horizontal lines, such as limits, with their names.
     pub lines: &'a [(f64, &'a str)],
 }
 
 const WIDTH: usize = 64;
 const HEIGHT: usize = 14;
 
-/// Draws a course: `•` what was measured, `◦` the middle of the forecast, `░` four in five of its paths.
-/// Empty if there is nothing to draw.
-pub fn course(course: &Course) -> String {
+/// Draws `•` for a measured day, `◦` for the median forecast and `░` for its 80 % band. Empty without data.
+pub fn forecast(chart: &ForecastChart) -> String {
     let days = || {
-        let past = course.past.iter().map(|(day, _)| *day);
-        past.chain(course.ahead.iter().map(|(day, _)| *day))
+        let past = chart.past.iter().map(|(day, _)| *day);
+        past.chain(chart.ahead.iter().map(|(day, _)| *day))
     };
     let (Some(first), Some(last)) = (days().min(), days().max()) else {
         return String::new();
     };
-    let scale = Scale::of(course);
+    let scale = Scale::of(chart);
     let span = (last - first).max(1) as usize;
     let column = |day: DayNumber| (day - first) as usize * (WIDTH - 1) / span;
     let mut cells = [[' '; WIDTH]; HEIGHT];
     let mut labels: [&str; HEIGHT] = [""; HEIGHT];
-    for (day, band) in course.ahead {
+    for (day, band) in chart.ahead {
         let (low, high) = (scale.row(band.p10), scale.row(band.p90));
         cells[high..=low]
             .iter_mut()
             .for_each(|row| row[column(*day)] = '░');
     }
-    for (value, name) in course.lines {
+    for (value, name) in chart.lines {
         if scale.holds(*value) {
             let row = scale.row(*value);
             labels[row] = name;
@@ -139,10 +135,10 @@ pub fn course(course: &Course) -> String {
             free.for_each(|cell| *cell = '─');
         }
     }
-    for (day, band) in course.ahead {
+    for (day, band) in chart.ahead {
         cells[scale.row(band.p50)][column(*day)] = '◦';
     }
-    for (day, value) in course.past {
+    for (day, value) in chart.past {
         cells[scale.row(*value)][column(*day)] = '•';
     }
 
@@ -151,7 +147,7 @@ pub fn course(course: &Course) -> String {
         (HEIGHT / 2, scale.at(HEIGHT / 2)),
         (HEIGHT - 1, scale.low),
     ];
-    let marks = marks.map(|(row, value)| (row, amount(value)));
+    let marks = marks.map(|(row, value)| (row, number(value)));
     let margin = marks.iter().map(|(_, text)| text.len()).max().unwrap_or(0);
     let mut text = String::new();
     for (row, (cells, label)) in cells.iter().zip(labels).enumerate() {
@@ -171,16 +167,16 @@ pub fn course(course: &Course) -> String {
     text
 }
 
-/// Which values the rows of a chart stand for.
+/// The values at the bottom and the top of a chart.
 struct Scale {
     low: f64,
     high: f64,
 }
 
 impl Scale {
-    fn of(course: &Course) -> Scale {
-        let past = course.past.iter().map(|(_, value)| *value);
-        let ahead = course
+    fn of(chart: &ForecastChart) -> Scale {
+        let past = chart.past.iter().map(|(_, value)| *value);
+        let ahead = chart
             .ahead
             .iter()
             .flat_map(|(_, band)| [band.p10, band.p90]);
@@ -188,12 +184,12 @@ impl Scale {
         for value in past.chain(ahead) {
             (low, high) = (low.min(value), high.max(value));
         }
-        // A line far above would press everything else to the floor.
-        let near = course.lines.iter().map(|(value, _)| *value);
+        // A line far above would flatten everything else.
+        let near = chart.lines.iter().map(|(value, _)| *value);
         high = near
             .filter(|value| *value <= 2.0 * high)
             .fold(high, f64::max);
-        // From zero, unless all of it lies far from there.
+        // From zero, unless all values are far from it.
         if low > 0.0 && low < 0.7 * high {
             low = 0.0;
         }
@@ -207,7 +203,7 @@ impl Scale {
         self.low <= value && value <= self.high
     }
 
-    /// The row of a value, the first being the highest.
+    /// The row of a value; the first row is the highest.
     fn row(&self, value: f64) -> usize {
         let share = ((self.high - value) / (self.high - self.low)).clamp(0.0, 1.0);
         (share * (HEIGHT - 1) as f64).round() as usize
@@ -223,14 +219,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_highest_value_has_the_highest_block() {
+    fn maximum_has_highest_block() {
         assert_eq!(sparkline(&[Some(0.0), Some(5.0), Some(10.0), None]), "▁▅█ ");
         assert_eq!(sparkline(&[Some(0.0), Some(0.0)]), "▁▁");
         assert_eq!(sparkline(&[]), "");
     }
 
     #[test]
-    fn a_bar_shows_the_value_and_where_the_threshold_is() {
+    fn bar_marks_threshold() {
         assert_eq!(bar(0.0, 80.0, 100.0, 10), "·······│··");
         assert_eq!(bar(50.0, 80.0, 100.0, 10), "█████··│··");
         assert_eq!(bar(80.0, 80.0, 100.0, 10), "███████▓··");
@@ -239,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn a_chart_has_a_line_where_the_threshold_is() {
+    fn columns_have_line_at_threshold() {
         let values = [Some(0.0), Some(2.0), Some(4.0), None, Some(3.0)];
         let chart = columns(&values, Some(3.0), 4, |value| value.to_string());
         assert_eq!(chart, "4 ┤  █\n3 ┼──█─█\n2 ┤ ██ █\n1 ┤ ██ █\n");
@@ -247,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn a_course_shows_what_came_the_band_and_the_limit() {
+    fn forecast_shows_past_band_and_limit() {
         let past: Vec<(DayNumber, f64)> = (0..30)
             .map(|day| (day, 100.0 + 2.0 * f64::from(day)))
             .collect();
@@ -262,7 +258,7 @@ mod tests {
         };
         let ahead: Vec<(DayNumber, Band)> = (30..60).map(band).collect();
         let lines = [(200.0, "limit 200"), (9e9, "far away")];
-        let chart = course(&Course {
+        let chart = forecast(&ForecastChart {
             past: &past,
             ahead: &ahead,
             lines: &lines,
@@ -276,9 +272,9 @@ mod tests {
     }
 
     #[test]
-    fn one_value_and_none_are_drawn_too() {
+    fn forecast_of_one_value_or_none_is_drawn() {
         let of = |past: &[(DayNumber, f64)]| {
-            course(&Course {
+            forecast(&ForecastChart {
                 past,
                 ahead: &[],
                 lines: &[],

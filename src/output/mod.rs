@@ -38,10 +38,9 @@ pub enum Format {
     Csv,
 }
 
-/// Something a command can answer with.
 pub trait Answer {
-    /// The human-readable text, complete with its line ends. `width` is the terminal's, in characters, and
-    /// nothing when stdout is not a terminal; a list then keeps all its columns.
+    /// The text, with line ends. `width` is that of the terminal in characters, `None` if stdout is not a
+    /// terminal; a list then keeps all its columns.
     fn table(&self, width: Option<usize>) -> String;
 
     /// The JSON document without its schema version.
@@ -64,7 +63,6 @@ struct Document<T> {
     body: T,
 }
 
-/// Prints `answer` to `out` as `format`.
 pub fn print(out: &mut impl Write, format: Format, answer: &impl Answer) -> Result<()> {
     match format {
         Format::Table => out.write_all(answer.table(terminal_width()).as_bytes())?,

@@ -1,22 +1,19 @@
-//! The one place where tables are laid out.
+//! Layout of tables.
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 
 use super::printable;
 use crate::domain::format::count;
 
-/// On which side a column's text stands.
+/// The alignment of a column: text left, numbers right.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
-    /// Text.
     Left,
-    /// Numbers.
     Right,
 }
 
-/// Lays out rows under a header: no borders, columns two spaces apart, no space at the end of a line.
-///
-/// Every cell is made safe to show. `columns` gives each column's heading and side.
+/// Lays out rows under a header, without borders: columns two spaces apart, no trailing spaces. Control
+/// characters are escaped.
 pub fn layout(columns: &[(&str, Side)], rows: impl IntoIterator<Item = Vec<String>>) -> String {
     let mut table = Table::new();
     table
@@ -79,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_stand_right_and_no_line_ends_in_a_space() {
+    fn numbers_are_right_aligned_without_trailing_spaces() {
         let text = layout(
             &[("API", Side::Left), ("REQUESTS", Side::Right)],
             [

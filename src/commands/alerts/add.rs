@@ -35,7 +35,7 @@ pub struct AddArgs {
     #[arg(long, value_name = "NAME")]
     api: String,
 
-    /// What the rule measures
+    /// Rule type
     #[arg(long = "type", value_name = "TYPE", value_parser = alert_type(), ignore_case = true)]
     alert_type: AlertType,
 

@@ -40,7 +40,7 @@ pub(super) fn read(
     Ok(lines(rules, &states, limit_of, &silences, now))
 }
 
-/// Whether a state belongs to the rule as it is now: the application may have changed its type or period.
+/// Whether a state belongs to the current rule: the application may have changed its type or period.
 fn is_of_rule(rule: &Rule, alert: &AlertRef) -> bool {
     rule.id == alert.alert_id
         && rule.alert_type.as_str() == alert.alert_type

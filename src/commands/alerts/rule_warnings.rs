@@ -1,4 +1,5 @@
-//! Warnings about new and changed rules that are valid but probably not what was meant.
+//! Warnings about valid rules that are probably mistakes: a surprising threshold, an unknown API, a missing
+//! limit.
 
 use std::collections::BTreeSet;
 

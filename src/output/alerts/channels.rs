@@ -70,7 +70,7 @@ impl ChannelStatus {
     }
 }
 
-/// Channels, and what was done to them; nothing if they are only listed.
+/// Listed channels, or those that a command changed.
 #[derive(Debug, Serialize)]
 pub struct Channels {
     #[serde(skip_serializing_if = "Option::is_none")]

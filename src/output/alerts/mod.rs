@@ -20,7 +20,7 @@ use super::columns::Cell;
 use crate::domain::alert::rule::AlertType;
 use crate::domain::format;
 
-/// What a command did to a rule, a channel or a silence.
+/// The action of a command on a rule, a channel or a silence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Action {

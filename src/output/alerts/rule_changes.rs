@@ -9,7 +9,7 @@ use super::rule::{RuleJson, settings_line};
 use crate::domain::alert::rule::Rule;
 use crate::domain::format::short_id;
 
-/// What was done to a rule.
+/// A rule and the action on it.
 #[derive(Debug)]
 pub struct RuleChange {
     pub action: Action,

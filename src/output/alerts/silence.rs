@@ -10,7 +10,7 @@ use crate::domain::alert::rule::AlertType;
 use crate::domain::alert::silence::Silence;
 use crate::domain::format::{short_id, time};
 
-/// Silences, and what was done to them; nothing if they are only listed.
+/// Listed silences, or those that a command changed.
 #[derive(Debug)]
 pub struct Silences {
     pub action: Option<Action>,

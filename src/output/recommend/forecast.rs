@@ -13,7 +13,7 @@ use crate::domain::metrics::names::{Metric, MetricKind, Service};
 use crate::domain::metrics::point::Point;
 use crate::domain::plans::LimitPeriod;
 use crate::output::Answer;
-use crate::output::chart::{Course, course};
+use crate::output::chart::{self, ForecastChart};
 use crate::output::columns::{self, Cell, Column};
 use crate::output::printable;
 
@@ -381,7 +381,7 @@ fn chart(item: &Item, forecast: &Forecast) -> String {
             (past.collect(), forecast.daily_bands())
         }
     };
-    course(&Course {
+    chart::forecast(&ForecastChart {
         past: &past,
         ahead: &ahead,
         lines: &lines,

@@ -1,4 +1,4 @@
-//! `alerts channel`: adding, listing, removing, trying.
+//! `alerts channel`.
 
 use crate::support::assert_snapshot;
 use serde_json::Value;
@@ -9,7 +9,7 @@ use crate::support::{Engine, TestDatabase};
 use rstest::rstest;
 
 #[rstest]
-fn channels_are_listed_with_what_they_lack(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn list_marks_missing_secrets(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     let add = |words: &[&str]| {
         let command = ["alerts", "channel", "add"].iter().chain(words);
@@ -78,7 +78,7 @@ fn channels_are_listed_with_what_they_lack(#[values(Sqlite, Postgresql)] engine:
 }
 
 #[rstest]
-fn what_makes_no_sense_is_refused_and_no_secret_is_repeated(
+fn invalid_channel_is_refused_without_repeating_secrets(
     #[values(Sqlite, Postgresql)] engine: Engine,
 ) {
     let db = TestDatabase::migrated(engine);
@@ -112,7 +112,7 @@ fn what_makes_no_sense_is_refused_and_no_secret_is_repeated(
             "https://hooks.slack.com/s3cret",
         ],
         2,
-        "not the name",
+        "invalid name",
     );
     refused(
         &[
@@ -176,7 +176,7 @@ fn what_makes_no_sense_is_refused_and_no_secret_is_repeated(
 }
 
 #[rstest]
-fn a_test_notice_shows_whether_a_channel_works(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn test_notice_reports_delivery_and_failure(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     let server = HttpServer::with([Reply::ok(""), Reply::Status(404, "no_service".to_owned())]);
     let add = [
@@ -219,7 +219,7 @@ fn a_test_notice_shows_whether_a_channel_works(#[values(Sqlite, Postgresql)] eng
 }
 
 #[rstest]
-fn removing_says_which_rules_fall_silent(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn removing_only_channel_of_rule_warns(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     db.usagectl(["alerts", "channel", "add", "ops", "stdout"])
         .run()

@@ -1,4 +1,4 @@
-//! What is kept of what happened, and that somebody knows.
+//! `alerts history` and `alerts ack`.
 
 use crate::support::assert_snapshot;
 use serde_json::Value;
@@ -9,7 +9,7 @@ use crate::support::{Engine, TestDatabase};
 use rstest::rstest;
 
 #[rstest]
-fn somebody_knows_that_a_rule_fires(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn acknowledgement_is_stored_and_shown(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     put_rules_with_states(&db);
     let ack = [
@@ -43,7 +43,12 @@ fn somebody_knows_that_a_rule_fires(#[values(Sqlite, Postgresql)] engine: Engine
             .stdout
             .contains("critical; acknowledged by anna")
     );
-    // What does not fire cannot be known to fire; then nothing else is changed either.
+    let json = db
+        .usagectl(["alerts", "show", "aaaa", "--format", "json"])
+        .run();
+    let json: Value = serde_json::from_str(&json.success().stdout).unwrap();
+    assert_eq!(json["states"][0]["acknowledged_by"], "anna");
+    // A rule that is not firing cannot be acknowledged; then the other one is not either.
     let other = db
         .usagectl(["alerts", "ack", "cccc", "bbbb", "--by", "ben"])
         .run();
@@ -67,9 +72,7 @@ fn somebody_knows_that_a_rule_fires(#[values(Sqlite, Postgresql)] engine: Engine
 }
 
 #[rstest]
-fn history_is_read_by_time_api_and_rule_even_of_rules_that_are_gone(
-    #[values(Sqlite, Postgresql)] engine: Engine,
-) {
+fn history_filters_by_time_api_and_rule(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     for (n, at, rule, api) in [
         (1, "2026-01-20T12:00:00.000+00:00", "old", "finnhub"),

@@ -1,10 +1,11 @@
-//! `alerts`, a file for each part of it.
+//! The `alerts` commands.
 
 mod backtest;
 mod channel;
 mod check;
 mod deliver;
+mod formats;
 mod history;
-mod overview;
 mod rules;
 mod silence;
+mod states;

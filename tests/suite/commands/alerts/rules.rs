@@ -1,10 +1,10 @@
-//! Rules: added, changed, switched, removed; whoever wrote them and whatever they say.
+//! `alerts add`, `set`, `enable`, `disable` and `remove`, also of rules that the application wrote.
 
 use crate::support::assert_snapshot;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::Engine::{Postgresql, Sqlite};
-use crate::support::alerts::put_rule;
+use crate::support::alerts::{put_channel, put_rule};
 use crate::support::calls::{Call, insert};
 use crate::support::{Engine, TestDatabase};
 use rstest::rstest;
@@ -24,7 +24,7 @@ fn add(db: &TestDatabase) {
 }
 
 #[rstest]
-fn a_rule_is_added_once_changed_switched_and_removed(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn rule_is_added_changed_disabled_and_removed(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     insert(&db, &[Call::new("1", "finnhub", "2026-01-31T11:00:00Z")]);
     let added = [
@@ -116,7 +116,7 @@ fn a_rule_is_added_once_changed_switched_and_removed(#[values(Sqlite, Postgresql
 }
 
 #[rstest]
-fn a_rule_that_makes_no_sense_is_refused_in_words(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn invalid_rule_is_refused(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     for (options, message) in [
         (
@@ -139,7 +139,7 @@ fn a_rule_that_makes_no_sense_is_refused_in_words(#[values(Sqlite, Postgresql)] 
             ["--threshold", "1e300", "--for", "0s"],
             "--threshold must be a number above 0",
         ),
-        (["--threshold", "many", "--for", "0s"], "not a number"),
+        (["--threshold", "many", "--for", "0s"], "expected a number"),
         (
             ["--threshold", "80", "--critical", "80"],
             "--critical 80 must be above --threshold 80",
@@ -154,7 +154,7 @@ fn a_rule_that_makes_no_sense_is_refused_in_words(#[values(Sqlite, Postgresql)] 
         ),
         (
             ["--threshold", "80", "--factor", "3"],
-            "--factor needs a --baseline",
+            "--factor requires --baseline",
         ),
         (
             ["--threshold", "80", "--baseline", "7d"],
@@ -162,11 +162,11 @@ fn a_rule_that_makes_no_sense_is_refused_in_words(#[values(Sqlite, Postgresql)] 
         ),
         (
             ["--threshold", "80", "--tz", "Moon/Tycho"],
-            "not a time zone",
+            "expected a time zone",
         ),
         (
             ["--threshold", "80", "--for", "soon"],
-            "not a number with a unit",
+            "expected a number and a unit",
         ),
         (
             ["--threshold", "80", "--type", "LATENCY"],
@@ -205,9 +205,7 @@ fn a_rule_that_makes_no_sense_is_refused_in_words(#[values(Sqlite, Postgresql)] 
 }
 
 #[rstest]
-fn rows_that_the_application_wrote_are_rules_like_any_other(
-    #[values(Sqlite, Postgresql)] engine: Engine,
-) {
+fn rules_of_application_can_be_changed(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     let (first, second) = ("cmc0exampleid0000000000001", "cmc0exampleid0000000000002");
     put_rule(&db, first, "tmdb", "ERROR_SPIKE", "10", "HOUR");
@@ -249,9 +247,7 @@ fn rows_that_the_application_wrote_are_rules_like_any_other(
 }
 
 #[rstest]
-fn garbage_in_every_column_is_listed_and_said_to_be_unknown(
-    #[values(Sqlite, Postgresql)] engine: Engine,
-) {
+fn invalid_columns_are_listed_as_unknown(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     match db.engine() {
         Engine::Sqlite => db.execute(
@@ -286,4 +282,55 @@ fn garbage_in_every_column_is_listed_and_said_to_be_unknown(
     db.usagectl(["alerts", "set", "b", "--threshold", "3"])
         .run();
     db.usagectl(["alerts", "remove", "b"]).run().success();
+}
+
+#[rstest]
+fn channels_of_rule_are_stored_and_shown(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    for name in ["ops", "desk", "pager"] {
+        put_channel(&db, name);
+    }
+    add(&db);
+    let reference = "finnhub/RATE_LIMIT_WARNING/MINUTE";
+    let set = |options: &[&str]| {
+        let command = ["alerts", "set", reference]
+            .into_iter()
+            .chain(options.iter().copied());
+        db.usagectl(command).run()
+    };
+    let stored = || db.rows("SELECT channel FROM usagectl_alert_channels ORDER BY channel");
+    let shown = || {
+        let json = db.usagectl(["alerts", "show", reference, "--format", "json"]);
+        let json: Value = serde_json::from_str(&json.run().success().stdout).unwrap();
+        json["rule"]["channels"].clone()
+    };
+    assert_eq!((stored().len(), shown()), (0, json!([])));
+    let answer = set(&["--channel", "ops", "--channel", "desk"]).success();
+    assert!(
+        answer.stdout.ends_with(", to desk ops\n"),
+        "{}",
+        answer.stdout
+    );
+    assert_eq!(stored(), ["desk", "ops"]);
+    assert_eq!(shown(), json!(["desk", "ops"]));
+    let table = db.usagectl(["alerts", "show", reference]).run().success();
+    assert!(
+        table.stdout.contains("channels    desk, ops\n"),
+        "{}",
+        table.stdout
+    );
+    // A change of something else keeps them; an unknown one changes nothing.
+    set(&["--threshold", "70"]).success();
+    let unknown = set(&["--channel", "opps"]);
+    assert_eq!(unknown.code, 1);
+    assert!(
+        unknown.stderr.contains("no channel `opps`"),
+        "{}",
+        unknown.stderr
+    );
+    assert_eq!(stored(), ["desk", "ops"]);
+    set(&["--channel", "pager"]).success();
+    assert_eq!(stored(), ["pager"]);
+    set(&["--all-channels"]).success();
+    assert_eq!((stored().len(), shown()), (0, json!([])));
 }

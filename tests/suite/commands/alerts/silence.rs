@@ -1,4 +1,4 @@
-//! Silences: made, listed, ended.
+//! `alerts silence`.
 
 use crate::support::assert_snapshot;
 use serde_json::Value;
@@ -9,9 +9,7 @@ use crate::support::{Engine, TestDatabase};
 use rstest::rstest;
 
 #[rstest]
-fn a_silence_is_made_with_a_reason_and_an_end_and_can_end_before(
-    #[values(Sqlite, Postgresql)] engine: Engine,
-) {
+fn silence_is_added_listed_and_expired(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     put_rules_with_states(&db);
     let add = [
@@ -69,7 +67,7 @@ fn a_silence_is_made_with_a_reason_and_an_end_and_can_end_before(
     let json: Value = serde_json::from_str(&json).unwrap();
     assert_eq!(
         json["rules"][0]["states"][0]["silenced_until"],
-        "2026-01-31T14:00:00Z"
+        "2026-01-31T14:00:00.000Z"
     );
     let id = db
         .rows("SELECT id FROM usagectl_silences WHERE api_name = 'finnhub'")
@@ -101,9 +99,7 @@ fn a_silence_is_made_with_a_reason_and_an_end_and_can_end_before(
 }
 
 #[rstest]
-fn a_silence_without_reason_end_or_subject_is_refused(
-    #[values(Sqlite, Postgresql)] engine: Engine,
-) {
+fn silence_without_reason_end_or_matcher_is_refused(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     for args in [
         &["--api", "finnhub", "--for", "2h"][..],
@@ -124,13 +120,13 @@ fn a_silence_without_reason_end_or_subject_is_refused(
     ];
     assert_eq!(db.usagectl(no_rule).run().code, 1);
     assert_eq!(db.rows("SELECT count(*) FROM usagectl_silences"), ["0"]);
-    let nothing = [
+    let unmatched = [
         "alerts", "silence", "add", "--api", "tmbd", "--for", "2h", "--reason", "x",
     ];
-    let nothing = db.usagectl(nothing).run().success();
+    let unmatched = db.usagectl(unmatched).run().success();
     assert!(
-        nothing.stderr.contains("no rule matches"),
+        unmatched.stderr.contains("no rule matches"),
         "{}",
-        nothing.stderr
+        unmatched.stderr
     );
 }

@@ -1,5 +1,4 @@
-//! What is to be looked at: lists of rules with their states, in numbers and in detail. The states are written
-//! here as a check would have left them.
+//! `alerts list`, `status`, `show` and `init`.
 
 use crate::support::assert_snapshot;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -12,7 +11,7 @@ use crate::support::{Engine, TestDatabase};
 use rstest::rstest;
 
 #[rstest]
-fn a_list_shows_where_each_rule_stands(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn list_shows_state_of_each_rule(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     assert_snapshot!(db.usagectl(["alerts"]).run().success().snapshot(), @"
         no rules; `usagectl alerts init` adds those for the usual APIs
@@ -30,6 +29,7 @@ fn a_list_shows_where_each_rule_stands(#[values(Sqlite, Postgresql)] engine: Eng
 
         as of 2026-01-31T12:00:00Z
         "#);
+    assert_snapshot!(db.usagectl(["alerts", "--wide"]).run().success().stdout, @"");
     assert_snapshot!(db.usagectl(["alerts", "list", "--api", "finnhub", "--format", "csv"]).run().success().stdout, @"
         id,api_name,alert_type,period,value,threshold,limit_value,state,since,remarks
         aaaaaaaa-1,finnhub,RATE_LIMIT_WARNING,MINUTE,96.6666,80,60,FIRING,2026-01-31T11:45:00Z,critical
@@ -45,13 +45,11 @@ fn a_list_shows_where_each_rule_stands(#[values(Sqlite, Postgresql)] engine: Eng
     assert_eq!(all["api_name"], "*");
     assert_eq!(all["states"].as_array().map(Vec::len), Some(2));
     assert_eq!(all["states"][1]["state"], "RECOVERING");
-    assert_eq!(all["states"][1]["fired_at"], "2026-01-31T11:40:00Z");
+    assert_eq!(all["states"][1]["fired_at"], "2026-01-31T11:40:00.000Z");
 }
 
 #[rstest]
-fn the_status_of_alerts_names_what_somebody_should_look_at(
-    #[values(Sqlite, Postgresql)] engine: Engine,
-) {
+fn status_lists_most_urgent_rules_first(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     assert_snapshot!(db.usagectl(["alerts", "status"]).run().success().stdout, @"no rules; `usagectl alerts init` adds those for the usual APIs");
     put_rules_with_states(&db);
@@ -80,7 +78,7 @@ fn the_status_of_alerts_names_what_somebody_should_look_at(
 }
 
 #[rstest]
-fn status_counts_what_fires_and_what_is_unknown(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn top_level_status_counts_rules(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     let line = |db: &TestDatabase| {
         let status = db.usagectl(["status"]).run().success().stdout;
@@ -91,7 +89,7 @@ fn status_counts_what_fires_and_what_is_unknown(#[values(Sqlite, Postgresql)] en
     put_rules_with_states(&db);
     let expected = "alerts: 5 rules, 2 firing (1 critical), 1 unknown, 1 not evaluated yet";
     assert_eq!(line(&db).as_deref(), Some(expected));
-    // What is left of rules that are gone, off, or about something else now fires no more.
+    // States of disabled, removed and changed rules do not count.
     db.usagectl(["alerts", "disable", "cccc"]).run().success();
     db.usagectl(["alerts", "remove", "dddd"]).run().success();
     db.execute("UPDATE api_alerts SET api_name = 'iex' WHERE id = 'aaaaaaaa-1'");
@@ -107,7 +105,7 @@ fn status_counts_what_fires_and_what_is_unknown(#[values(Sqlite, Postgresql)] en
 }
 
 #[rstest]
-fn the_removal_of_a_rule_that_fires_is_told(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn removing_firing_rule_warns(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     put_rules_with_states(&db);
     assert_snapshot!(db.usagectl(["alerts", "remove", "aaaa", "cccc"]).run().success().snapshot(), @"
@@ -122,9 +120,7 @@ fn the_removal_of_a_rule_that_fires_is_told(#[values(Sqlite, Postgresql)] engine
 }
 
 #[rstest]
-fn the_usual_rules_are_added_once_and_nothing_is_changed(
-    #[values(Sqlite, Postgresql)] engine: Engine,
-) {
+fn init_adds_default_rules_once(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     let own = [
         "alerts",
@@ -175,10 +171,10 @@ fn the_usual_rules_are_added_once_and_nothing_is_changed(
 }
 
 #[rstest]
-fn a_rule_is_shown_with_a_chart_of_its_last_windows(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn show_draws_chart_of_last_windows(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     let start: DateTime<Utc> = "2026-01-31T11:20:00Z".parse().unwrap();
-    // One call more each minute, until noon.
+    // One more call each minute, until noon.
     let calls: Vec<Call> = (0..40)
         .flat_map(|minute| (0..=minute).map(move |n| (minute, n)))
         .map(|(minute, n)| Call {
