@@ -31,9 +31,9 @@ pub(super) struct RuleOptions {
     #[arg(long, value_parser = severity(), ignore_case = true)]
     severity: Option<Severity>,
 
-    /// Pending period: how long the threshold must be reached before the rule fires
+    /// Pending period before the rule fires
     ///
-    /// 0s in a new rule, which then fires at once.
+    /// The threshold must be reached for this long. 0s in a new rule, which then fires at once.
     #[arg(long = "for", value_name = "DURATION", value_parser = parse_duration)]
     hold: Option<Duration>,
 

@@ -42,21 +42,6 @@ fn is_place(rule: &Rule, word: &str) -> bool {
         && rule.period.as_str().eq_ignore_ascii_case(period)
 }
 
-/// How many characters of each id it takes to tell them all apart; eight at least, which is what lists
-/// show.
-pub fn telling_length<'a>(ids: impl IntoIterator<Item = &'a str>) -> usize {
-    const LEAST: usize = 8;
-    let mut ids: Vec<&str> = ids.into_iter().collect();
-    ids.sort_unstable();
-    ids.dedup();
-    let shared = |pair: &[&str]| {
-        let same = pair[0].chars().zip(pair[1].chars());
-        same.take_while(|(a, b)| a == b).count()
-    };
-    let most = ids.windows(2).map(shared).max();
-    most.map_or(LEAST, |most| LEAST.max(most + 1))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -87,13 +72,5 @@ mod tests {
         assert_eq!(chosen(""), Err(NotFound::None(String::new())));
         let several = find_rule(&rules, "3f").unwrap_err().to_string();
         assert_eq!(several, "`3f` is the beginning of 2 rules: 3f2a, 3f2ab");
-    }
-
-    #[test]
-    fn lists_show_as_much_of_an_id_as_tells_it_from_the_others() {
-        assert_eq!(telling_length([]), 8);
-        assert_eq!(telling_length(["12345678-9", "22345678-9"]), 8);
-        assert_eq!(telling_length(["1234567890a", "1234567890b"]), 11);
-        assert_eq!(telling_length(["123456789", "123456789", "1"]), 8);
     }
 }

@@ -214,7 +214,9 @@ struct HttpOptions {
     #[arg(long, value_name = "FILE", group = "password", requires = "user")]
     password_file: Option<PathBuf>,
 
-    /// Allow plain HTTP to other machines, where notices can be read and forged
+    /// Allow plain HTTP to other machines
+    ///
+    /// Notices can be read and forged on the way.
     #[arg(long)]
     allow_insecure_http: bool,
 

@@ -16,17 +16,16 @@ fn list_marks_missing_secrets(#[values(Sqlite, Postgresql)] engine: Engine) {
         db.usagectl(command).env("TOKEN", "s3cret").run().success()
     };
     assert_snapshot!(db.usagectl(["alerts", "channel"]).run().snapshot(), @"
-        no channels yet: usagectl alerts channel add --help
-        [exit status: 0]
-        ");
+    no channels: add one with `usagectl alerts channel add`
+    [exit status: 0]
+    ");
     let slack = add(&["ops", "slack", "--url-env", "SLACK_WEBHOOK_URL"]);
     assert_snapshot!(slack.snapshot(), @"
-        CHANNEL  KIND   TO                  SECRETS                       WAITING
-        ops      slack  $SLACK_WEBHOOK_URL  $SLACK_WEBHOOK_URL (missing)        0
-        ------- stderr -------
-        warning: $SLACK_WEBHOOK_URL holds no secret here; notices wait until it does where they are sent
-        [exit status: 0]
-        ");
+    added ops  slack to $SLACK_WEBHOOK_URL
+    ------- stderr -------
+    warning: $SLACK_WEBHOOK_URL has no secret here; notices wait until it has one where they are sent
+    [exit status: 0]
+    ");
     add(&[
         "desk",
         "webhook",
@@ -52,14 +51,14 @@ fn list_marks_missing_secrets(#[values(Sqlite, Postgresql)] engine: Engine) {
         .run()
         .success();
     assert_snapshot!(list.snapshot(), @"
-        CHANNEL   KIND          TO                             SECRETS                       WAITING
-        desk      webhook       https://desk.example.com/hook  $TOKEN                              0
-        mail      exec          mail -s usage ops@example.com                                      0
-        ops       slack         $SLACK_WEBHOOK_URL             $SLACK_WEBHOOK_URL (missing)        0
-        pager     alertmanager  http://localhost:9093                                              0
-        terminal  stdout        standard output, as JSON                                           0
-        [exit status: 0]
-        ");
+    CHANNEL   KIND          TO                             SECRETS                       WAITING
+    desk      webhook       https://desk.example.com/hook  $TOKEN                              0
+    mail      exec          mail -s usage ops@example.com  -                                   0
+    ops       slack         $SLACK_WEBHOOK_URL             $SLACK_WEBHOOK_URL (missing)        0
+    pager     alertmanager  http://localhost:9093          -                                   0
+    terminal  stdout        standard output, as JSON       -                                   0
+    [exit status: 0]
+    ");
     let json = db
         .usagectl(["alerts", "channel", "list", "--format", "json"])
         .run()
@@ -210,11 +209,11 @@ fn test_notice_reports_delivery_and_failure(#[values(Sqlite, Postgresql)] engine
         [exit status: 12]
         ");
     assert_snapshot!(db.usagectl(["alerts", "channel", "test", "opps"]).run().snapshot(), @"
-        ------- stderr -------
-        error: there is no channel `opps`; there are ops
-        next: usagectl alerts channel list
-        [exit status: 1]
-        ");
+    ------- stderr -------
+    error: no channel `opps`; expected one of ops
+    next: usagectl alerts channel list
+    [exit status: 1]
+    ");
     assert!(db.rows("SELECT id FROM usagectl_notices").is_empty());
 }
 
@@ -241,12 +240,11 @@ fn removing_only_channel_of_rule_warns(#[values(Sqlite, Postgresql)] engine: Eng
     .run()
     .success();
     assert_snapshot!(db.usagectl(["alerts", "channel", "remove", "ops"]).run().snapshot(), @"
-        CHANNEL  KIND    TO               SECRETS  WAITING
-        ops      stdout  standard output                 0
-        ------- stderr -------
-        warning: 1 rule named no other channel than `ops` and cannot be heard now
-        [exit status: 0]
-        ");
+    removed ops  stdout to standard output
+    ------- stderr -------
+    warning: 1 rule with no channel but `ops` can send no notices now
+    [exit status: 0]
+    ");
     assert_eq!(
         db.usagectl(["alerts", "channel", "remove", "ops"])
             .run()

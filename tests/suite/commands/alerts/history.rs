@@ -33,9 +33,9 @@ fn acknowledgement_is_stored_and_shown(#[values(Sqlite, Postgresql)] engine: Eng
         ["anna|2026-01-31T12:00:00.000+00:00|key exchanged"]
     );
     assert_snapshot!(db.usagectl(["alerts", "history"]).run().success().stdout, @"
-        AT                    API      TYPE                PERIOD  WHAT           VALUE  THRESHOLD  LIMIT
-        2026-01-31T12:00:00Z  finnhub  RATE_LIMIT_WARNING  MINUTE  ACKNOWLEDGED  96.67%        80%     60  by anna: key exchanged
-        ");
+    AT                    API      TYPE                PERIOD  EVENT         VALUE  THRESHOLD  DETAIL
+    2026-01-31T12:00:00Z  finnhub  RATE_LIMIT_WARNING  MINUTE  ACKNOWLEDGED  96.7%      80.0%  by anna: key exchanged
+    ");
     assert!(
         db.usagectl(["alerts"])
             .run()
@@ -53,11 +53,11 @@ fn acknowledgement_is_stored_and_shown(#[values(Sqlite, Postgresql)] engine: Eng
         .usagectl(["alerts", "ack", "cccc", "bbbb", "--by", "ben"])
         .run();
     assert_snapshot!(other.snapshot(), @"
-        ------- stderr -------
-        error: coinmarketcap COST_THRESHOLD per DAY does not fire; nothing was changed
-        next: usagectl alerts status
-        [exit status: 1]
-        ");
+    ------- stderr -------
+    error: coinmarketcap COST_THRESHOLD per DAY is not firing; nothing was changed
+    next: usagectl alerts status
+    [exit status: 1]
+    ");
     assert_eq!(db.rows(known).len(), 1);
     db.usagectl(["alerts", "ack", "cccc", "--api", "tmdb", "--by", "ben"])
         .run()
@@ -109,16 +109,16 @@ fn history_filters_by_time_api_and_rule(#[values(Sqlite, Postgresql)] engine: En
         "1"
     );
     assert_snapshot!(db.usagectl(["alerts", "history"]).run().success().stdout, @"
-        AT                    API      TYPE                PERIOD  WHAT          VALUE  THRESHOLD  LIMIT
-        2026-01-31T11:00:00Z  finnhub  RATE_LIMIT_WARNING  MINUTE  OK > FIRING  81.25%        80%     60
-        2026-01-31T12:00:00Z  tmdb     RATE_LIMIT_WARNING  MINUTE  OK > FIRING  81.25%        80%     60
-        ");
+    AT                    API      TYPE                PERIOD  EVENT         VALUE  THRESHOLD  DETAIL
+    2026-01-31T11:00:00Z  finnhub  RATE_LIMIT_WARNING  MINUTE  OK -> FIRING  81.2%      80.0%
+    2026-01-31T12:00:00Z  tmdb     RATE_LIMIT_WARNING  MINUTE  OK -> FIRING  81.2%      80.0%
+    ");
     assert_snapshot!(db.usagectl(["alerts", "history", "--format", "csv"]).run().success().stdout, @"
-        at,kind,alert_id,api_name,alert_type,period,from_state,to_state,severity,value,threshold,limit_value,episode,actor,note
-        2026-01-31T11:00:00Z,STATE,aaaaaaaa-1,finnhub,RATE_LIMIT_WARNING,MINUTE,OK,FIRING,WARNING,81.25,80,60,,,
-        2026-01-31T12:00:00Z,STATE,aaaaaaaa-1,tmdb,RATE_LIMIT_WARNING,MINUTE,OK,FIRING,WARNING,81.25,80,60,,,
-        ");
-    assert_snapshot!(db.usagectl(["alerts", "history", "--notices"]).run().success().stdout, @"nothing was to be told from 2026-01-24T12:00:00.001Z to 2026-01-31T12:00:00.001Z");
+    at,kind,alert_id,api_name,alert_type,period,from_state,to_state,severity,value,threshold,limit_value,episode,actor,note
+    2026-01-31T11:00:00.000Z,STATE,aaaaaaaa-1,finnhub,RATE_LIMIT_WARNING,MINUTE,OK,FIRING,WARNING,81.25,80,60,,,
+    2026-01-31T12:00:00.000Z,STATE,aaaaaaaa-1,tmdb,RATE_LIMIT_WARNING,MINUTE,OK,FIRING,WARNING,81.25,80,60,,,
+    ");
+    assert_snapshot!(db.usagectl(["alerts", "history", "--notices"]).run().success().stdout, @"no notices from 2026-01-24T12:00:00Z to 2026-01-31T12:00:00Z");
     let backwards = [
         "alerts",
         "history",

@@ -46,17 +46,17 @@ fn rule_is_added_changed_disabled_and_removed(#[values(Sqlite, Postgresql)] engi
         "95",
     ];
     assert_snapshot!(db.usagectl(added).run().snapshot(), @"
-        added 3992eda7  finnhub RATE_LIMIT_WARNING per MINUTE, at 80%, critical at 95%, for 2m, clear below 60%
-        ------- stderr -------
-        warning: no limit is known of finnhub per MINUTE: until it is, rules that compare with it are UNKNOWN; `usagectl limits init` sets the published ones, `usagectl limits set --api finnhub --per MINUTE VALUE` any
-        [exit status: 0]
-        ");
+    added 3992eda7  finnhub RATE_LIMIT_WARNING per MINUTE, threshold 80.0%, critical 95.0%, for 2m, clear below 60.0%
+    ------- stderr -------
+    warning: no limit for finnhub per MINUTE: rules that need it stay UNKNOWN; `usagectl limits init` sets published limits, `usagectl limits set --api finnhub --per MINUTE N` any other
+    [exit status: 0]
+    ");
     assert_snapshot!(db.usagectl(added).run().snapshot(), @"
-        ------- stderr -------
-        error: there is a rule for finnhub RATE_LIMIT_WARNING per MINUTE already; nothing was changed
-        next: usagectl alerts set finnhub/RATE_LIMIT_WARNING/MINUTE --threshold 80
-        [exit status: 5]
-        ");
+    ------- stderr -------
+    error: a rule for finnhub RATE_LIMIT_WARNING per MINUTE already exists; nothing was changed
+    next: usagectl alerts set finnhub/RATE_LIMIT_WARNING/MINUTE --threshold 80
+    [exit status: 5]
+    ");
     let place = "finnhub/RATE_LIMIT_WARNING/MINUTE";
     let set = [
         "alerts",
@@ -72,11 +72,11 @@ fn rule_is_added_changed_disabled_and_removed(#[values(Sqlite, Postgresql)] engi
         "Europe/Madrid",
     ];
     assert_snapshot!(db.usagectl(set).now("2026-01-31T13:00:00Z").run().snapshot(), @"
-        changed 3992eda7  finnhub RATE_LIMIT_WARNING per MINUTE, at 75%, for 2m, clear below 60%, calendar of Europe/Madrid
-        ------- stderr -------
-        warning: no limit is known of finnhub per MINUTE: until it is, rules that compare with it are UNKNOWN; `usagectl limits init` sets the published ones, `usagectl limits set --api finnhub --per MINUTE VALUE` any
-        [exit status: 0]
-        ");
+    changed 3992eda7  finnhub RATE_LIMIT_WARNING per MINUTE, threshold 75.0%, for 2m, clear below 60.0%, calendar of Europe/Madrid
+    ------- stderr -------
+    warning: no limit for finnhub per MINUTE: rules that need it stay UNKNOWN; `usagectl limits init` sets published limits, `usagectl limits set --api finnhub --per MINUTE N` any other
+    [exit status: 0]
+    ");
     let stored =
         "SELECT threshold, enabled, last_triggered, created_at, updated_at FROM api_alerts";
     assert_eq!(
@@ -84,18 +84,18 @@ fn rule_is_added_changed_disabled_and_removed(#[values(Sqlite, Postgresql)] engi
         ["75|1|NULL|2026-01-31T12:00:00.000+00:00|2026-01-31T13:00:00.000+00:00"]
     );
     assert_snapshot!(db.usagectl(["alerts", "disable", place]).run().snapshot(), @"
-        disabled 3992eda7  finnhub RATE_LIMIT_WARNING per MINUTE, at 75%, for 2m, clear below 60%, calendar of Europe/Madrid
-        [exit status: 0]
-        ");
-    assert_snapshot!(db.usagectl(["alerts", "disable", place]).run().success().stdout, @"unchanged 3992eda7  finnhub RATE_LIMIT_WARNING per MINUTE, at 75%, for 2m, clear below 60%, calendar of Europe/Madrid");
+    disabled 3992eda7  finnhub RATE_LIMIT_WARNING per MINUTE, threshold 75.0%, for 2m, clear below 60.0%, calendar of Europe/Madrid
+    [exit status: 0]
+    ");
+    assert_snapshot!(db.usagectl(["alerts", "disable", place]).run().success().stdout, @"unchanged 3992eda7  finnhub RATE_LIMIT_WARNING per MINUTE, threshold 75.0%, for 2m, clear below 60.0%, calendar of Europe/Madrid");
     assert_snapshot!(db.usagectl(["alerts"]).run().success().stdout, @"
-        ID        API      TYPE                PERIOD  VALUE  THRESHOLD  LIMIT     STATE     SINCE
-        3992eda7  finnhub  RATE_LIMIT_WARNING  MINUTE      -        75%      -     DISABLED  -
+    ID        API      TYPE                PERIOD  VALUE  THRESHOLD  STATE     AGE  DETAIL
+    3992eda7  finnhub  RATE_LIMIT_WARNING  MINUTE      -      75.0%  DISABLED  -
 
-        not checked yet; `usagectl alerts check` does
-        ");
-    assert_snapshot!(db.usagectl(["alerts", "enable", place]).run().success().stdout, @"enabled 3992eda7  finnhub RATE_LIMIT_WARNING per MINUTE, at 75%, for 2m, clear below 60%, calendar of Europe/Madrid");
-    assert_snapshot!(db.usagectl(["alerts", "remove", place]).run().success().stdout, @"removed 3992eda7  finnhub RATE_LIMIT_WARNING per MINUTE, at 75%, for 2m, clear below 60%, calendar of Europe/Madrid");
+    not evaluated yet: run `usagectl alerts check`
+    ");
+    assert_snapshot!(db.usagectl(["alerts", "enable", place]).run().success().stdout, @"enabled 3992eda7  finnhub RATE_LIMIT_WARNING per MINUTE, threshold 75.0%, for 2m, clear below 60.0%, calendar of Europe/Madrid");
+    assert_snapshot!(db.usagectl(["alerts", "remove", place]).run().success().stdout, @"removed 3992eda7  finnhub RATE_LIMIT_WARNING per MINUTE, threshold 75.0%, for 2m, clear below 60.0%, calendar of Europe/Madrid");
     assert_snapshot!(db.usagectl(["alerts", "remove", place]).run().snapshot(), @"
         ------- stderr -------
         error: there is no rule `finnhub/RATE_LIMIT_WARNING/MINUTE`
@@ -211,12 +211,12 @@ fn rules_of_application_can_be_changed(#[values(Sqlite, Postgresql)] engine: Eng
     put_rule(&db, first, "tmdb", "ERROR_SPIKE", "10", "HOUR");
     put_rule(&db, second, "tmdb", "LATENCY", "500", "WEEK");
     assert_snapshot!(db.usagectl(["alerts", "list"]).run().success().stdout, @r#"
-        ID                          API   TYPE         PERIOD  VALUE  THRESHOLD  LIMIT     STATE      SINCE
-        cmc0exampleid0000000000001  tmdb  ERROR_SPIKE  HOUR        -         10      -     UNCHECKED  -
-        cmc0exampleid0000000000002  tmdb  LATENCY      WEEK        -        500      -     UNKNOWN    -      nobody knows the alert type "LATENCY"
+    ID                          API   TYPE         PERIOD  VALUE  THRESHOLD  STATE      AGE  DETAIL
+    cmc0exampleid0000000000001  tmdb  ERROR_SPIKE  HOUR        -         10  UNCHECKED  -
+    cmc0exampleid0000000000002  tmdb  LATENCY      WEEK        -        500  UNKNOWN    -    nobody knows the alert type "LATENCY"
 
-        not checked yet; `usagectl alerts check` does
-        "#);
+    not evaluated yet: run `usagectl alerts check`
+    "#);
     let set = [
         "alerts",
         "set",
@@ -226,7 +226,7 @@ fn rules_of_application_can_be_changed(#[values(Sqlite, Postgresql)] engine: Eng
         "--baseline",
         "7d",
     ];
-    assert_snapshot!(db.usagectl(set).run().success().stdout, @"changed cmc0exam  tmdb ERROR_SPIKE per HOUR, at 5, and 3 times the average of 7d");
+    assert_snapshot!(db.usagectl(set).run().success().stdout, @"changed cmc0exam  tmdb ERROR_SPIKE per HOUR, threshold 5, 3 times the average of 7d");
     let several = db
         .usagectl(["alerts", "set", "cmc0", "--threshold", "5"])
         .run();

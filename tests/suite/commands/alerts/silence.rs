@@ -55,10 +55,10 @@ fn silence_is_added_listed_and_expired(#[values(Sqlite, Postgresql)] engine: Eng
         table.lines().map(line).collect::<Vec<_>>().join("\n")
     };
     assert_snapshot!(list(&[]), @"
-        ID|STATE|SILENT| FROM|TO|BY| REASON
-        577f029d|ACTIVE| finnhub|2026-01-31T12:00:00Z|2026-01-31T14:00:00Z|new release
-        94d13568|TO COME|rule bbbbbbbb-2|2026-02-01T00:00:00Z|2026-02-02T00:00:00Z|inventory
-        ");
+    ID|STATE|MATCHES|STARTS|ENDS|BY| REASON
+    577f029d|ACTIVE| finnhub|2026-01-31T12:00:00Z|2026-01-31T14:00:00Z|new release
+    94d13568|PENDING|rule bbbbbbbb-2|2026-02-01T00:00:00Z|2026-02-02T00:00:00Z|inventory
+    ");
     let json = db
         .usagectl(["alerts", "list", "--api", "finnhub", "--format", "json"])
         .run()
@@ -92,10 +92,10 @@ fn silence_is_added_listed_and_expired(#[values(Sqlite, Postgresql)] engine: Eng
         .run()
         .success();
     assert_snapshot!(list(&["--all"]), @"
-        ID|STATE|SILENT| FROM|TO|BY| REASON
-        577f029d|OVER| finnhub|2026-01-31T12:00:00Z|2026-01-31T12:00:00Z|new release
-        94d13568|OVER| rule bbbbbbbb-2|2026-02-01T00:00:00Z|2026-02-01T00:00:00Z|inventory
-        ");
+    ID|STATE|MATCHES|STARTS|ENDS|BY| REASON
+    577f029d|EXPIRED|finnhub|2026-01-31T12:00:00Z|2026-01-31T12:00:00Z|new release
+    94d13568|EXPIRED|rule bbbbbbbb-2|2026-02-01T00:00:00Z|2026-02-01T00:00:00Z|inventory
+    ");
 }
 
 #[rstest]

@@ -14,26 +14,36 @@ use rstest::rstest;
 fn list_shows_state_of_each_rule(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     assert_snapshot!(db.usagectl(["alerts"]).run().success().snapshot(), @"
-        no rules; `usagectl alerts init` adds those for the usual APIs
-        [exit status: 0]
-        ");
+    no rules: `usagectl alerts init` adds default rules
+    [exit status: 0]
+    ");
     put_rules_with_states(&db);
     assert_snapshot!(db.usagectl(["alerts"]).run().success().stdout, @r#"
-        ID        API            TYPE                PERIOD    VALUE  THRESHOLD  LIMIT                        STATE       SINCE
-        cccccccc  * finnhub      ERROR_SPIKE         HOUR         12         10      -  ███████████████▓███·  PENDING     2026-01-31T11:45:00Z
-        cccccccc  * tmdb         ERROR_SPIKE         HOUR          2         10      -  ███············│····  RECOVERING  2026-01-31T11:45:00Z
-        bbbbbbbb  coinmarketcap  COST_THRESHOLD      DAY     1,234.5      8,000      -  ██·············│····  OK          2026-01-31T11:45:00Z
-        dddddddd  espn           RATE_LIMIT_WARNING  MINUTE        -        60%      -                        UNKNOWN     2026-01-31T11:45:00Z  no limit per MINUTE is known
-        aaaaaaaa  finnhub        RATE_LIMIT_WARNING  MINUTE   96.67%        80%     60  ███████████████▓███·  FIRING      2026-01-31T11:45:00Z  critical
-        eeeeeeee  tmdb           LATENCY             WEEK          -        500      -                        UNKNOWN     -                     nobody knows the alert type "LATENCY"
+    ID        API            TYPE                PERIOD    VALUE  THRESHOLD  STATE       AGE  DETAIL
+    cccccccc  * finnhub      ERROR_SPIKE         HOUR         12         10  PENDING     15m
+    cccccccc  * tmdb         ERROR_SPIKE         HOUR          2         10  RECOVERING  15m
+    bbbbbbbb  coinmarketcap  COST_THRESHOLD      DAY     1,234.5      8,000  OK          15m
+    dddddddd  espn           RATE_LIMIT_WARNING  MINUTE        -      60.0%  UNKNOWN     15m  no limit per MINUTE is known
+    aaaaaaaa  finnhub        RATE_LIMIT_WARNING  MINUTE    96.7%      80.0%  FIRING      15m  critical
+    eeeeeeee  tmdb           LATENCY             WEEK          -        500  UNKNOWN     -    nobody knows the alert type "LATENCY"
 
-        as of 2026-01-31T12:00:00Z
-        "#);
-    assert_snapshot!(db.usagectl(["alerts", "--wide"]).run().success().stdout, @"");
+    as of 2026-01-31T12:00:00Z
+    "#);
+    assert_snapshot!(db.usagectl(["alerts", "--wide"]).run().success().stdout, @r#"
+    ID        API            TYPE                PERIOD    VALUE  THRESHOLD  LIMIT                        STATE       SINCE                 DETAIL
+    cccccccc  * finnhub      ERROR_SPIKE         HOUR         12         10      -  ███████████████▓███·  PENDING     2026-01-31T11:45:00Z
+    cccccccc  * tmdb         ERROR_SPIKE         HOUR          2         10      -  ███············│····  RECOVERING  2026-01-31T11:45:00Z
+    bbbbbbbb  coinmarketcap  COST_THRESHOLD      DAY     1,234.5      8,000      -  ██·············│····  OK          2026-01-31T11:45:00Z
+    dddddddd  espn           RATE_LIMIT_WARNING  MINUTE        -      60.0%      -                        UNKNOWN     2026-01-31T11:45:00Z  no limit per MINUTE is known
+    aaaaaaaa  finnhub        RATE_LIMIT_WARNING  MINUTE    96.7%      80.0%     60  ███████████████▓███·  FIRING      2026-01-31T11:45:00Z  critical
+    eeeeeeee  tmdb           LATENCY             WEEK          -        500      -                        UNKNOWN     -                     nobody knows the alert type "LATENCY"
+
+    as of 2026-01-31T12:00:00Z
+    "#);
     assert_snapshot!(db.usagectl(["alerts", "list", "--api", "finnhub", "--format", "csv"]).run().success().stdout, @"
-        id,api_name,alert_type,period,value,threshold,limit_value,state,since,remarks
-        aaaaaaaa-1,finnhub,RATE_LIMIT_WARNING,MINUTE,96.6666,80,60,FIRING,2026-01-31T11:45:00Z,critical
-        ");
+    id,api_name,alert_type,period,value,threshold,limit_value,state,since,detail
+    aaaaaaaa-1,finnhub,RATE_LIMIT_WARNING,MINUTE,96.6666,80,60,FIRING,2026-01-31T11:45:00.000Z,critical
+    ");
     let json = db
         .usagectl(["alerts", "list", "--format", "json"])
         .run()
@@ -51,19 +61,19 @@ fn list_shows_state_of_each_rule(#[values(Sqlite, Postgresql)] engine: Engine) {
 #[rstest]
 fn status_lists_most_urgent_rules_first(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
-    assert_snapshot!(db.usagectl(["alerts", "status"]).run().success().stdout, @"no rules; `usagectl alerts init` adds those for the usual APIs");
+    assert_snapshot!(db.usagectl(["alerts", "status"]).run().success().stdout, @"no rules: `usagectl alerts init` adds default rules");
     put_rules_with_states(&db);
     db.usagectl(["alerts", "disable", "bbbb"]).run().success();
     assert_snapshot!(db.usagectl(["alerts", "status"]).run().success().stdout, @r#"
-        STATE       API      TYPE                PERIOD   VALUE  SINCE
-        FIRING      finnhub  RATE_LIMIT_WARNING  MINUTE  96.67%  2026-01-31T11:45:00Z  critical
-        RECOVERING  tmdb     ERROR_SPIKE         HOUR         2  2026-01-31T11:45:00Z
-        UNKNOWN     espn     RATE_LIMIT_WARNING  MINUTE       -  2026-01-31T11:45:00Z  no limit per MINUTE is known
-        UNKNOWN     tmdb     LATENCY             WEEK         -  -                     nobody knows the alert type "LATENCY"
-        PENDING     finnhub  ERROR_SPIKE         HOUR        12  2026-01-31T11:45:00Z
+    STATE       API      TYPE                PERIOD  VALUE  AGE  DETAIL
+    FIRING      finnhub  RATE_LIMIT_WARNING  MINUTE  96.7%  15m  critical
+    RECOVERING  tmdb     ERROR_SPIKE         HOUR        2  15m
+    UNKNOWN     espn     RATE_LIMIT_WARNING  MINUTE      -  15m  no limit per MINUTE is known
+    UNKNOWN     tmdb     LATENCY             WEEK        -  -    nobody knows the alert type "LATENCY"
+    PENDING     finnhub  ERROR_SPIKE         HOUR       12  15m
 
-        2 firing, 2 unknown, 1 pending, 1 disabled; as of 2026-01-31T12:00:00Z
-        "#);
+    2 firing, 2 unknown, 1 pending, 1 disabled; as of 2026-01-31T12:00:00Z
+    "#);
     let json = db
         .usagectl(["alerts", "status", "--format", "json"])
         .run()
@@ -109,13 +119,13 @@ fn removing_firing_rule_warns(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     put_rules_with_states(&db);
     assert_snapshot!(db.usagectl(["alerts", "remove", "aaaa", "cccc"]).run().success().snapshot(), @"
-        removed aaaaaaaa  finnhub RATE_LIMIT_WARNING per MINUTE, at 80%
-        removed cccccccc  * ERROR_SPIKE per HOUR, at 10
-        ------- stderr -------
-        warning: finnhub RATE_LIMIT_WARNING per MINUTE fires since 2026-01-31T11:40:00Z: the next `usagectl alerts check` ends that, and tells those who were told
-        warning: tmdb ERROR_SPIKE per HOUR fires since 2026-01-31T11:40:00Z: the next `usagectl alerts check` ends that, and tells those who were told
-        [exit status: 0]
-        ");
+    removed aaaaaaaa  finnhub RATE_LIMIT_WARNING per MINUTE, threshold 80.0%
+    removed cccccccc  * ERROR_SPIKE per HOUR, threshold 10
+    ------- stderr -------
+    warning: finnhub RATE_LIMIT_WARNING per MINUTE is firing since 2026-01-31T11:40:00Z: the next `usagectl alerts check` resolves it and sends notices
+    warning: tmdb ERROR_SPIKE per HOUR is firing since 2026-01-31T11:40:00Z: the next `usagectl alerts check` resolves it and sends notices
+    [exit status: 0]
+    ");
     assert_eq!(db.rows("SELECT count(*) FROM usagectl_alert_states"), ["5"]);
 }
 
@@ -136,20 +146,20 @@ fn init_adds_default_rules_once(#[values(Sqlite, Postgresql)] engine: Engine) {
     ];
     db.usagectl(own).run().success();
     assert_snapshot!(db.usagectl(["alerts", "init"]).run().success().snapshot(), @"
-        added 3992eda7  finnhub RATE_LIMIT_WARNING per MINUTE, at 80% (calls beyond the limit are answered with 429 and work again a minute later)
-        added 3f5fa8f5  coinmarketcap RATE_LIMIT_WARNING per MINUTE, at 70% (how many calls a minute allows depends on the key, and its pages disagree)
-        added 40255226  rawg RATE_LIMIT_WARNING per MINUTE, at 80% (it counts by the month; the minute is a pace of your own)
-        added f3a58261  tmdb RATE_LIMIT_WARNING per MINUTE, at 80% (its ceiling is soft and far away)
-        unchanged 58f9049c  jikan RATE_LIMIT_WARNING per MINUTE, at 50%
-        added 72e6b2bd  espn RATE_LIMIT_WARNING per MINUTE, at 60% (nothing is promised: who is noticed may be shut out for good)
-        added 16b6ca86  openweather RATE_LIMIT_WARNING per MINUTE, at 70% (a key that goes on beyond the limit is blocked)
-        added 7cdd44ab  openweather RATE_LIMIT_WARNING per DAY, at 90% (calls beyond the free ones of a day are charged)
-        added 860fb200  finnhub ERROR_SPIKE per HOUR, at 10 (a few failures an hour are usual, ten are not)
-        added 037dcb96  coinmarketcap COST_THRESHOLD per DAY, at 8,000 (more than half of a month's free credits in a day)
-        ------- stderr -------
-        warning: no limit is known of coinmarketcap per MINUTE, espn per MINUTE, finnhub per MINUTE, openweather per MINUTE, openweather per DAY, rawg per MINUTE, tmdb per MINUTE: until it is, rules that compare with it are UNKNOWN; `usagectl limits init` sets the published ones, `usagectl limits set --api coinmarketcap --per MINUTE VALUE` any
-        [exit status: 0]
-        ");
+    added 3992eda7  finnhub RATE_LIMIT_WARNING per MINUTE, threshold 80.0% (calls beyond the limit are answered with 429 and work again a minute later)
+    added 3f5fa8f5  coinmarketcap RATE_LIMIT_WARNING per MINUTE, threshold 70.0% (how many calls a minute allows depends on the key, and its pages disagree)
+    added 40255226  rawg RATE_LIMIT_WARNING per MINUTE, threshold 80.0% (it counts by the month; the minute is a pace of your own)
+    added f3a58261  tmdb RATE_LIMIT_WARNING per MINUTE, threshold 80.0% (its ceiling is soft and far away)
+    unchanged 58f9049c  jikan RATE_LIMIT_WARNING per MINUTE, threshold 50.0%
+    added 72e6b2bd  espn RATE_LIMIT_WARNING per MINUTE, threshold 60.0% (nothing is promised: who is noticed may be shut out for good)
+    added 16b6ca86  openweather RATE_LIMIT_WARNING per MINUTE, threshold 70.0% (a key that goes on beyond the limit is blocked)
+    added 7cdd44ab  openweather RATE_LIMIT_WARNING per DAY, threshold 90.0% (calls beyond the free ones of a day are charged)
+    added 860fb200  finnhub ERROR_SPIKE per HOUR, threshold 10 (a few failures an hour are usual, ten are not)
+    added 037dcb96  coinmarketcap COST_THRESHOLD per DAY, threshold 8,000 (more than half of a month's free credits in a day)
+    ------- stderr -------
+    warning: no limit for coinmarketcap per MINUTE, espn per MINUTE, finnhub per MINUTE, openweather per MINUTE, openweather per DAY, rawg per MINUTE, tmdb per MINUTE: rules that need it stay UNKNOWN; `usagectl limits init` sets published limits, `usagectl limits set --api coinmarketcap --per MINUTE N` any other
+    [exit status: 0]
+    ");
     let rows = "SELECT * FROM api_alerts ORDER BY id";
     let before = db.rows(rows);
     assert_eq!(before.len(), 10);
@@ -196,34 +206,36 @@ fn show_draws_chart_of_last_windows(#[values(Sqlite, Postgresql)] engine: Engine
         .run()
         .success();
     assert_snapshot!(show.stdout, @"
-        rule        finnhub RATE_LIMIT_WARNING per MINUTE
-        id          aaaaaaaa-1
-        fires       at 80%
-        tells       all channels
-        last fired  never
+    rule        finnhub RATE_LIMIT_WARNING per MINUTE
+    id          aaaaaaaa-1
+    enabled     yes
+    settings    threshold 80.0%
+    channels    all
+    last fired  never
 
-        finnhub: FIRING since 2026-01-31T11:45:00Z; critical; acknowledged by anna; now 100% of 40
-          100% ┤                                                     ▁▂▄▅▆▇█
-           80% ┼──────────────────────────────────────────────▁▂▃▄▆▇████████
-        66.67% ┤                                        ▂▃▄▅▆███████████████
-           50% ┤                                 ▁▂▄▅▆▇█████████████████████
-        33.33% ┤                          ▁▂▃▄▆▇████████████████████████████
-        16.67% ┤                    ▂▃▄▅▆███████████████████████████████████
-        windows that end from 2026-01-31T11:01:00Z to 2026-01-31T12:00:00Z, a column is a minute
+    finnhub: FIRING since 2026-01-31T11:45:00Z; critical; acknowledged by anna; now 100.0% of 40
+    100.0% ┤                                                     ▁▂▄▅▆▇█
+     80.0% ┼──────────────────────────────────────────────▁▂▃▄▆▇████████
+     66.7% ┤                                        ▂▃▄▅▆███████████████
+     50.0% ┤                                 ▁▂▄▅▆▇█████████████████████
+     33.3% ┤                          ▁▂▃▄▆▇████████████████████████████
+     16.7% ┤                    ▂▃▄▅▆███████████████████████████████████
+    windows ending 2026-01-31T11:01:00Z to 2026-01-31T12:00:00Z, one column per minute
 
-        last events
-        AT                    API      TYPE                PERIOD  WHAT           VALUE  THRESHOLD  LIMIT
-        2026-01-31T12:00:00Z  finnhub  RATE_LIMIT_WARNING  MINUTE  ACKNOWLEDGED  96.67%        80%     60  by anna
-        ");
+    last events
+    AT                    API      TYPE                PERIOD  EVENT         VALUE  THRESHOLD  DETAIL
+    2026-01-31T12:00:00Z  finnhub  RATE_LIMIT_WARNING  MINUTE  ACKNOWLEDGED  96.7%      80.0%  by anna
+    ");
     assert_snapshot!(db.usagectl(["alerts", "show", "eeee"]).run().success().stdout, @r#"
-        rule        tmdb LATENCY per WEEK
-        id          eeeeeeee-5
-        fires       at 500
-        tells       all channels
-        last fired  never
+    rule        tmdb LATENCY per WEEK
+    id          eeeeeeee-5
+    enabled     yes
+    settings    threshold 500
+    channels    all
+    last fired  never
 
-        UNKNOWN: nobody knows the alert type "LATENCY"
-        "#);
+    UNKNOWN: nobody knows the alert type "LATENCY"
+    "#);
     let unchecked = db
         .usagectl(["alerts", "show", "dddd"])
         .run()
