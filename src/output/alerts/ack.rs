@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-use super::super::columns::{self, Cell, Column};
+use super::super::columns::{self, Cell};
 use super::super::{Answer, json, printable};
 use crate::domain::alert::event::AlertRef;
 use crate::domain::format::time;
@@ -47,31 +47,16 @@ impl Answer for Acknowledgements {
     }
 
     fn csv(&self) -> Vec<Vec<String>> {
+        type Column = columns::Column<'static, AcknowledgedAlert>;
         let columns = [
-            Column::csv_only("alert_id", |ack: &AcknowledgedAlert| {
-                Cell::text(&ack.alert.alert_id)
-            }),
-            Column::csv_only("api_name", |ack: &AcknowledgedAlert| {
-                Cell::text(&ack.alert.api_name)
-            }),
-            Column::csv_only("alert_type", |ack: &AcknowledgedAlert| {
-                Cell::text(&ack.alert.alert_type)
-            }),
-            Column::csv_only("period", |ack: &AcknowledgedAlert| {
-                Cell::text(&ack.alert.period)
-            }),
-            Column::csv_only("episode", |ack: &AcknowledgedAlert| {
-                Cell::text(&ack.episode)
-            }),
-            Column::csv_only("fired_at", |ack: &AcknowledgedAlert| {
-                Cell::Time(ack.fired_at)
-            }),
-            Column::csv_only("acknowledged_by", |ack: &AcknowledgedAlert| {
-                Cell::text(&ack.acknowledged_by)
-            }),
-            Column::csv_only("note", |ack: &AcknowledgedAlert| {
-                Cell::maybe(ack.note.as_ref())
-            }),
+            Column::csv_only("alert_id", |ack| Cell::text(&ack.alert.alert_id)),
+            Column::csv_only("api_name", |ack| Cell::text(&ack.alert.api_name)),
+            Column::csv_only("alert_type", |ack| Cell::text(&ack.alert.alert_type)),
+            Column::csv_only("period", |ack| Cell::text(&ack.alert.period)),
+            Column::csv_only("episode", |ack| Cell::text(&ack.episode)),
+            Column::csv_only("fired_at", |ack| Cell::Time(ack.fired_at)),
+            Column::csv_only("acknowledged_by", |ack| Cell::text(&ack.acknowledged_by)),
+            Column::csv_only("note", |ack| Cell::maybe(ack.note.as_ref())),
         ];
         columns::csv(&columns, &self.acknowledged)
     }

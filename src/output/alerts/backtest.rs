@@ -8,7 +8,6 @@ use serde::Serialize;
 
 use super::super::table::{self, layout};
 use super::super::{Answer, printable};
-use super::event::EventJson;
 use super::measured;
 use crate::domain::alert::backtest::PastEpisode;
 use crate::domain::alert::event::Event;
@@ -252,7 +251,7 @@ impl Answer for Backtest {
             firing_seconds: firing(&self.side.episodes, self.to).num_seconds(),
             notices: NoticesJson::new(&self.side),
             episodes: self.side.episodes.iter().map(PastJson::new).collect(),
-            events: self.side.events.iter().map(EventJson::new).collect(),
+            events: &self.side.events,
             beside: beside.map(Beside::name),
             beside_episodes: beside
                 .map(|beside| beside.episodes().iter().map(PastJson::new).collect()),
@@ -302,7 +301,7 @@ struct BacktestJson<'a> {
     firing_seconds: i64,
     notices: NoticesJson,
     episodes: Vec<PastJson<'a>>,
-    events: Vec<EventJson<'a>>,
+    events: &'a [Event],
     beside: Option<&'static str>,
     beside_episodes: Option<Vec<PastJson<'a>>>,
     rows_gone: Vec<[DateTime<Utc>; 2]>,

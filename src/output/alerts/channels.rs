@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-use super::super::columns::{self, Cell, Column};
+use super::super::columns::{self, Cell};
 use super::super::{Answer, json, printable};
 use super::Action;
 use crate::domain::alert::channel::{Channel, SecretPlace};
@@ -79,28 +79,20 @@ pub struct Channels {
 }
 
 impl Channels {
-    fn columns(&self) -> [Column<'_, ChannelStatus>; 7] {
-        [
-            Column::left("CHANNEL", "name", |channel: &ChannelStatus| {
-                Cell::text(&channel.name)
-            }),
-            Column::left("KIND", "kind", |channel: &ChannelStatus| {
-                Cell::text(channel.kind)
-            }),
-            Column::left("TO", "to", |channel: &ChannelStatus| {
-                Cell::text(channel.destination())
-            })
-            .dropped(2),
+    fn columns() -> Vec<columns::Column<'static, ChannelStatus>> {
+        type Column = columns::Column<'static, ChannelStatus>;
+        vec![
+            Column::left("CHANNEL", "name", |channel| Cell::text(&channel.name)),
+            Column::left("KIND", "kind", |channel| Cell::text(channel.kind)),
+            Column::left("TO", "to", |channel| Cell::text(channel.destination())).dropped(2),
             Column::table_only("SECRETS", ChannelStatus::secrets_cell).dropped(1),
-            Column::csv_only("secrets_missing", |channel: &ChannelStatus| {
+            Column::csv_only("secrets_missing", |channel| {
                 Cell::count(channel.missing_secrets().count())
             }),
-            Column::right("WAITING", "notices_waiting", |channel: &ChannelStatus| {
+            Column::right("WAITING", "notices_waiting", |channel| {
                 Cell::count(channel.notices_waiting)
             }),
-            Column::csv_only("created_at", |channel: &ChannelStatus| {
-                Cell::Time(channel.created_at)
-            }),
+            Column::csv_only("created_at", |channel| Cell::Time(channel.created_at)),
         ]
     }
 }
@@ -118,7 +110,7 @@ impl Answer for Channels {
         if self.channels.is_empty() {
             return "no channels: add one with `usagectl alerts channel add`\n".to_owned();
         }
-        columns::table(&self.columns(), &self.channels, width)
+        columns::table(&Channels::columns(), &self.channels, width)
     }
 
     fn json(&self) -> impl Serialize {
@@ -126,7 +118,7 @@ impl Answer for Channels {
     }
 
     fn csv(&self) -> Vec<Vec<String>> {
-        columns::csv(&self.columns(), &self.channels)
+        columns::csv(&Channels::columns(), &self.channels)
     }
 }
 
@@ -149,10 +141,11 @@ impl Answer for ChannelTest {
     }
 
     fn csv(&self) -> Vec<Vec<String>> {
+        type Column = columns::Column<'static, ChannelTest>;
         let columns = [
-            Column::csv_only("channel", |test: &ChannelTest| Cell::text(&test.channel)),
-            Column::csv_only("kind", |test: &ChannelTest| Cell::text(test.kind)),
-            Column::csv_only("key", |test: &ChannelTest| Cell::text(&test.key)),
+            Column::csv_only("channel", |test| Cell::text(&test.channel)),
+            Column::csv_only("kind", |test| Cell::text(test.kind)),
+            Column::csv_only("key", |test| Cell::text(&test.key)),
         ];
         columns::csv(&columns, std::slice::from_ref(self))
     }

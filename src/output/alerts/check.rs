@@ -6,7 +6,6 @@ use serde::Serialize;
 
 use super::super::table::{Side, layout};
 use super::super::{Answer, printable};
-use super::event::EventJson;
 use crate::domain::alert::event::{AlertRef, Event};
 use crate::domain::alert::notification_policy::brief;
 use crate::domain::alert::rule::{AlertType, Severity};
@@ -151,7 +150,7 @@ struct CheckJson<'a> {
     new_notices: usize,
     undelivered: u64,
     findings: Vec<FindingJson<'a>>,
-    events: Vec<EventJson<'a>>,
+    events: &'a [Event],
 }
 
 #[derive(Serialize)]
@@ -256,7 +255,7 @@ impl Answer for Check {
             new_notices: self.new_notices,
             undelivered: self.undelivered,
             findings: self.findings.iter().map(FindingJson::new).collect(),
-            events: self.events.iter().map(EventJson::new).collect(),
+            events: &self.events,
         }
     }
 

@@ -1,14 +1,14 @@
 //! What `alerts deliver` answers.
 
 use crate::domain::named::Named;
-use chrono::{DateTime, SecondsFormat, Utc};
-use serde::Serialize;
+use chrono::{DateTime, Utc};
+use serde::{Serialize, Serializer};
 
-use super::super::Answer;
 use super::super::table::{Side, layout};
+use super::super::{Answer, json};
 use crate::domain::alert::delivery::{Delivery, DropReason, Notice};
 use crate::domain::alert::notice::Content;
-use crate::domain::format::counted;
+use crate::domain::format::{counted, time};
 
 /// Notices, and how far each has come.
 #[derive(Debug)]
@@ -22,29 +22,45 @@ struct DeliveriesJson<'a> {
     delivered: usize,
     waiting: usize,
     dropped: usize,
-    notices: Vec<NoticeJson<'a>>,
+    notices: &'a [Notice],
 }
 
 /// A notice and its delivery.
-#[derive(Debug, Serialize)]
+#[derive(Serialize)]
 struct NoticeJson<'a> {
     channel: &'a str,
-    delivery: &'static str,
+    number: i32,
+    delivery: Delivery,
     attempts: i32,
+    #[serde(serialize_with = "json::maybe_time")]
     next_attempt_at: Option<DateTime<Utc>>,
+    #[serde(serialize_with = "json::maybe_time")]
     delivered_at: Option<DateTime<Utc>>,
     error: Option<&'a str>,
     drop_reason: Option<DropReason>,
     content: &'a Content,
 }
 
+impl Serialize for Notice {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let notice = NoticeJson {
+            channel: &self.channel,
+            number: self.number,
+            delivery: self.delivery,
+            attempts: self.attempts,
+            next_attempt_at: next_attempt(self),
+            delivered_at: self.delivered_at,
+            error: self.error.as_deref(),
+            drop_reason: self.drop_reason,
+            content: &self.content,
+        };
+        notice.serialize(serializer)
+    }
+}
+
 /// When it is tried next, if it is.
 fn next_attempt(notice: &Notice) -> Option<DateTime<Utc>> {
     (notice.delivery == Delivery::Waiting).then_some(notice.next_attempt_at)
-}
-
-fn instant(at: DateTime<Utc>) -> String {
-    at.to_rfc3339_opts(SecondsFormat::Secs, true)
 }
 
 /// Why a notice was dropped, or why the last attempt failed.
@@ -94,10 +110,10 @@ impl Answer for Deliveries<'_> {
                 content.api_name.clone(),
                 content.alert_type.clone(),
                 content.period.clone(),
-                instant(content.created_at),
+                time(content.created_at),
                 notice.delivery.as_str().to_owned(),
                 notice.attempts.to_string(),
-                next_attempt(notice).map_or(String::new(), instant),
+                next_attempt(notice).map_or(String::new(), time),
                 detail(notice).unwrap_or_default(),
             ]
         });
@@ -105,21 +121,11 @@ impl Answer for Deliveries<'_> {
     }
 
     fn json(&self) -> impl Serialize {
-        let notices = self.notices.iter().map(|notice| NoticeJson {
-            channel: &notice.channel,
-            delivery: notice.delivery.as_str(),
-            attempts: notice.attempts,
-            next_attempt_at: next_attempt(notice),
-            delivered_at: notice.delivered_at,
-            error: notice.error.as_deref(),
-            drop_reason: notice.drop_reason,
-            content: &notice.content,
-        });
         DeliveriesJson {
             delivered: self.count(Delivery::Delivered),
             waiting: self.count(Delivery::Waiting),
             dropped: self.count(Delivery::Dropped),
-            notices: notices.collect(),
+            notices: self.notices,
         }
     }
 
@@ -149,10 +155,10 @@ impl Answer for Deliveries<'_> {
                 content.alert_type.clone(),
                 content.period.clone(),
                 content.severity.to_string(),
-                instant(content.created_at),
+                time(content.created_at),
                 notice.delivery.as_str().to_owned(),
                 notice.attempts.to_string(),
-                next_attempt(notice).map_or(String::new(), instant),
+                next_attempt(notice).map_or(String::new(), time),
                 detail(notice).unwrap_or_default(),
             ]
         }));

@@ -1,43 +1,33 @@
 //! The answers of `alerts history`.
 
-use crate::domain::named::Named;
-use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-use super::super::columns::{self, Cell, Column};
+use super::super::columns::{self, Cell};
 use super::super::{Answer, json};
 use super::deliveries::detail as notice_detail;
-use super::event::EventJson;
 use super::value_cell;
-use crate::domain::alert::delivery::{DropReason, Notice};
+use crate::domain::alert::delivery::Notice;
 use crate::domain::alert::event::{Event, EventKind};
-use crate::domain::alert::notice::Content;
 use crate::domain::alert::rule::{AlertType, Severity};
 use crate::domain::alert::state::AlertStatus;
 use crate::domain::format::{change, time};
+use crate::domain::named::Named;
 use crate::domain::period::Window;
 
 /// The events of a time range.
-#[derive(Debug)]
+#[derive(Debug, Serialize)]
 pub struct Events {
+    #[serde(flatten, serialize_with = "json::window")]
     pub window: Window,
     pub events: Vec<Event>,
 }
 
 /// The notices created in a time range.
-#[derive(Debug)]
+#[derive(Debug, Serialize)]
 pub struct Notices {
+    #[serde(flatten, serialize_with = "json::window")]
     pub window: Window,
     pub notices: Vec<Notice>,
-}
-
-#[derive(Serialize)]
-struct EventsJson<'a> {
-    #[serde(serialize_with = "json::time")]
-    from: DateTime<Utc>,
-    #[serde(serialize_with = "json::time")]
-    to: DateTime<Utc>,
-    events: Vec<EventJson<'a>>,
 }
 
 /// The change that an event records: `OK -> FIRING`, `now CRITICAL`, `ACKNOWLEDGED`.
@@ -64,47 +54,38 @@ fn none_in(things: &str, window: Window) -> String {
     )
 }
 
-fn event_columns() -> Vec<Column<'static, Event>> {
+fn event_columns() -> Vec<columns::Column<'static, Event>> {
+    type Column = columns::Column<'static, Event>;
     let value =
         |event: &Event, value| value_cell(&AlertType::named(&event.alert.alert_type), value);
     let state = |state: Option<AlertStatus>| Cell::maybe(state.map(AlertStatus::as_str));
     vec![
-        Column::left("AT", "at", |event: &Event| Cell::Time(event.at)),
-        Column::csv_only("kind", |event: &Event| Cell::text(event.kind.as_str())),
-        Column::csv_only("alert_id", |event: &Event| {
-            Cell::text(&event.alert.alert_id)
-        }),
-        Column::left("API", "api_name", |event: &Event| {
-            Cell::text(&event.alert.api_name)
-        }),
-        Column::left("TYPE", "alert_type", |event: &Event| {
+        Column::left("AT", "at", |event| Cell::Time(event.at)),
+        Column::csv_only("kind", |event| Cell::text(event.kind.as_str())),
+        Column::csv_only("alert_id", |event| Cell::text(&event.alert.alert_id)),
+        Column::left("API", "api_name", |event| Cell::text(&event.alert.api_name)),
+        Column::left("TYPE", "alert_type", |event| {
             Cell::text(&event.alert.alert_type)
         }),
-        Column::left("PERIOD", "period", |event: &Event| {
-            Cell::text(&event.alert.period)
-        }),
-        Column::table_only("EVENT", |event: &Event| Cell::text(event_text(event))),
-        Column::csv_only("from_state", move |event: &Event| state(event.from_state)),
-        Column::csv_only("to_state", move |event: &Event| state(event.to_state)),
-        Column::csv_only("severity", |event: &Event| {
+        Column::left("PERIOD", "period", |event| Cell::text(&event.alert.period)),
+        Column::table_only("EVENT", |event| Cell::text(event_text(event))),
+        Column::csv_only("from_state", move |event| state(event.from_state)),
+        Column::csv_only("to_state", move |event| state(event.to_state)),
+        Column::csv_only("severity", |event| {
             Cell::maybe(event.severity.map(Severity::as_str))
         }),
-        Column::right("VALUE", "value", move |event: &Event| {
-            value(event, event.value)
-        }),
-        Column::right("THRESHOLD", "threshold", move |event: &Event| {
+        Column::right("VALUE", "value", move |event| value(event, event.value)),
+        Column::right("THRESHOLD", "threshold", move |event| {
             value(event, event.threshold)
         })
         .dropped(2),
-        Column::csv_only("limit_value", |event: &Event| {
+        Column::csv_only("limit_value", |event| {
             Cell::or_missing(event.limit_value, Cell::Number)
         }),
-        Column::csv_only("episode", |event: &Event| {
-            Cell::maybe(event.episode.as_ref())
-        }),
-        Column::csv_only("actor", |event: &Event| Cell::maybe(event.actor.as_ref())),
-        Column::csv_only("note", |event: &Event| Cell::maybe(event.note.as_ref())),
-        Column::table_only("DETAIL", |event: &Event| Cell::text(detail(event))).dropped(1),
+        Column::csv_only("episode", |event| Cell::maybe(event.episode.as_ref())),
+        Column::csv_only("actor", |event| Cell::maybe(event.actor.as_ref())),
+        Column::csv_only("note", |event| Cell::maybe(event.note.as_ref())),
+        Column::table_only("DETAIL", |event| Cell::text(detail(event))).dropped(1),
     ]
 }
 
@@ -121,11 +102,7 @@ impl Answer for Events {
     }
 
     fn json(&self) -> impl Serialize {
-        EventsJson {
-            from: self.window.from,
-            to: self.window.to,
-            events: self.events.iter().map(EventJson::new).collect(),
-        }
+        self
     }
 
     fn csv(&self) -> Vec<Vec<String>> {
@@ -133,66 +110,39 @@ impl Answer for Events {
     }
 }
 
-#[derive(Serialize)]
-struct NoticesJson<'a> {
-    #[serde(serialize_with = "json::time")]
-    from: DateTime<Utc>,
-    #[serde(serialize_with = "json::time")]
-    to: DateTime<Utc>,
-    notices: Vec<NoticeJson<'a>>,
-}
-
-#[derive(Serialize)]
-struct NoticeJson<'a> {
-    channel: &'a str,
-    number: i32,
-    delivery: &'static str,
-    attempts: i32,
-    #[serde(serialize_with = "json::time")]
-    next_attempt_at: DateTime<Utc>,
-    #[serde(serialize_with = "json::maybe_time")]
-    delivered_at: Option<DateTime<Utc>>,
-    error: Option<&'a str>,
-    drop_reason: Option<DropReason>,
-    content: &'a Content,
-}
-
-fn notice_columns() -> [Column<'static, Notice>; 12] {
-    [
-        Column::left("AT", "created_at", |notice: &Notice| {
+fn notice_columns() -> Vec<columns::Column<'static, Notice>> {
+    type Column = columns::Column<'static, Notice>;
+    vec![
+        Column::left("AT", "created_at", |notice| {
             Cell::Time(notice.content.created_at)
         }),
-        Column::csv_only("key", |notice: &Notice| Cell::text(&notice.content.key)),
-        Column::left("CHANNEL", "channel", |notice: &Notice| {
-            Cell::text(&notice.channel)
-        }),
-        Column::left("NOTICE", "kind", |notice: &Notice| {
+        Column::csv_only("key", |notice| Cell::text(&notice.content.key)),
+        Column::left("CHANNEL", "channel", |notice| Cell::text(&notice.channel)),
+        Column::left("NOTICE", "kind", |notice| {
             Cell::text(notice.content.kind.as_str())
         }),
-        Column::left("API", "api_name", |notice: &Notice| {
+        Column::left("API", "api_name", |notice| {
             Cell::text(&notice.content.api_name)
         }),
-        Column::left("TYPE", "alert_type", |notice: &Notice| {
+        Column::left("TYPE", "alert_type", |notice| {
             Cell::text(&notice.content.alert_type)
         })
         .dropped(2),
-        Column::left("PERIOD", "period", |notice: &Notice| {
+        Column::left("PERIOD", "period", |notice| {
             Cell::text(&notice.content.period)
         })
         .dropped(1),
-        Column::left("DELIVERY", "delivery", |notice: &Notice| {
+        Column::left("DELIVERY", "delivery", |notice| {
             Cell::text(notice.delivery.as_str())
         }),
-        Column::right("ATTEMPTS", "attempts", |notice: &Notice| {
+        Column::right("ATTEMPTS", "attempts", |notice| {
             Cell::count(notice.attempts)
         }),
-        Column::csv_only("delivered_at", |notice: &Notice| {
+        Column::csv_only("delivered_at", |notice| {
             Cell::or_missing(notice.delivered_at, Cell::Time)
         }),
-        Column::csv_only("summary", |notice: &Notice| {
-            Cell::text(&notice.content.summary)
-        }),
-        Column::left("ERROR", "error", |notice: &Notice| {
+        Column::csv_only("summary", |notice| Cell::text(&notice.content.summary)),
+        Column::left("ERROR", "error", |notice| {
             Cell::maybe(notice_detail(notice))
         }),
     ]
@@ -207,22 +157,7 @@ impl Answer for Notices {
     }
 
     fn json(&self) -> impl Serialize {
-        let notices = self.notices.iter().map(|notice| NoticeJson {
-            channel: &notice.channel,
-            number: notice.number,
-            delivery: notice.delivery.as_str(),
-            attempts: notice.attempts,
-            next_attempt_at: notice.next_attempt_at,
-            delivered_at: notice.delivered_at,
-            error: notice.error.as_deref(),
-            drop_reason: notice.drop_reason,
-            content: &notice.content,
-        });
-        NoticesJson {
-            from: self.window.from,
-            to: self.window.to,
-            notices: notices.collect(),
-        }
+        self
     }
 
     fn csv(&self) -> Vec<Vec<String>> {
@@ -233,6 +168,8 @@ impl Answer for Notices {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use chrono::DateTime;
+
     use crate::domain::alert::event::AlertRef;
 
     fn event(kind: EventKind) -> Event {

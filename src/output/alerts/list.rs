@@ -1,20 +1,21 @@
 //! The answer of `alerts list`: rules with their current states.
 
-use crate::domain::named::Named;
 use chrono::{DateTime, Utc};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::super::chart::bar;
-use super::super::columns::{self, Cell, Column};
+use super::super::columns::{self, Cell};
 use super::super::{Answer, json};
-use super::rule::RuleJson;
 use super::value_cell;
-use crate::domain::alert::rule::{AlertType, Severity};
+use crate::domain::alert::rule::{AlertType, Rule, Severity};
 use crate::domain::alert::summary::{Condition, Line};
 use crate::domain::format::{short_id, time};
+use crate::domain::named::Named;
 
 /// What `list` and `status` print when there is no rule.
 pub(super) const NO_RULES: &str = "no rules: `usagectl alerts init` adds default rules\n";
+
+type Column<'a> = columns::Column<'a, Line>;
 
 /// All rules, by API, type and period.
 #[derive(Debug)]
@@ -33,16 +34,16 @@ struct RuleListJson<'a> {
 #[derive(Serialize)]
 struct RuleStatesJson<'a> {
     #[serde(flatten)]
-    rule: RuleJson<'a>,
-    states: Vec<StateJson<'a>>,
+    rule: &'a Rule,
+    states: &'a [Line],
 }
 
 /// The state of a rule for one API.
 #[derive(Serialize)]
-pub(super) struct StateJson<'a> {
+struct StateJson<'a> {
     api_name: &'a str,
     state: &'static str,
-    severity: Option<&'static str>,
+    severity: Option<Severity>,
     #[serde(serialize_with = "json::maybe_time")]
     since: Option<DateTime<Utc>>,
     value: Option<f64>,
@@ -59,25 +60,26 @@ pub(super) struct StateJson<'a> {
     silenced_until: Option<DateTime<Utc>>,
 }
 
-impl StateJson<'_> {
-    pub(super) fn new(line: &Line) -> StateJson<'_> {
-        let state = line.state.as_ref();
+impl Serialize for Line {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let state = self.state.as_ref();
         let episode = state.and_then(|state| state.episode.as_ref());
-        StateJson {
-            api_name: &line.api_name,
-            state: status_name(line),
-            severity: state.and_then(|state| Some(state.severity?.as_str())),
-            since: since(line),
-            value: value(line),
+        let state = StateJson {
+            api_name: &self.api_name,
+            state: status_name(self),
+            severity: state.and_then(|state| state.severity),
+            since: since(self),
+            value: value(self),
             threshold: state.and_then(|state| state.threshold),
-            limit_value: limit(line),
-            reason: line.reason(),
+            limit_value: limit(self),
+            reason: self.reason(),
             episode: episode.map(|episode| episode.id.as_str()),
             fired_at: episode.map(|episode| episode.fired_at),
             evaluated_to: state.map(|state| state.evaluated_to),
-            acknowledged_by: line.acknowledged_by.as_deref(),
-            silenced_until: line.silenced_until,
-        }
+            acknowledged_by: self.acknowledged_by.as_deref(),
+            silenced_until: self.silenced_until,
+        };
+        state.serialize(serializer)
     }
 }
 
@@ -146,31 +148,25 @@ fn value_bar(line: &Line) -> Option<String> {
 }
 
 impl RuleList {
-    fn columns(&self) -> Vec<Column<'_, Line>> {
+    fn columns(&self) -> Vec<Column<'_>> {
         let ids: Vec<String> = self.lines.iter().map(|line| line.rule.id.clone()).collect();
         let mut columns = vec![
-            Column::table_only("ID", move |line: &Line| {
-                Cell::text(short_id(&line.rule.id, &ids))
-            })
-            .dropped(3),
-            Column::csv_only("id", |line: &Line| Cell::text(&line.rule.id)),
-            Column::table_only("API", |line: &Line| {
-                match line.rule.api_name == line.api_name {
-                    true => Cell::text(&line.api_name),
-                    false => Cell::text(format!("{} {}", line.rule.api_name, line.api_name)),
-                }
+            Column::table_only("ID", move |line| Cell::text(short_id(&line.rule.id, &ids)))
+                .dropped(3),
+            Column::csv_only("id", |line| Cell::text(&line.rule.id)),
+            Column::table_only("API", |line| match line.rule.api_name == line.api_name {
+                true => Cell::text(&line.api_name),
+                false => Cell::text(format!("{} {}", line.rule.api_name, line.api_name)),
             }),
-            Column::csv_only("api_name", |line: &Line| Cell::text(&line.api_name)),
-            Column::left("TYPE", "alert_type", |line: &Line| {
+            Column::csv_only("api_name", |line| Cell::text(&line.api_name)),
+            Column::left("TYPE", "alert_type", |line| {
                 Cell::text(&line.rule.alert_type)
             }),
-            Column::left("PERIOD", "period", |line: &Line| {
-                Cell::text(&line.rule.period)
-            }),
-            Column::right("VALUE", "value", |line: &Line| {
+            Column::left("PERIOD", "period", |line| Cell::text(&line.rule.period)),
+            Column::right("VALUE", "value", |line| {
                 value_cell(&line.rule.alert_type, value(line))
             }),
-            Column::right("THRESHOLD", "threshold", |line: &Line| {
+            Column::right("THRESHOLD", "threshold", |line| {
                 value_cell(&line.rule.alert_type, Some(line.rule.threshold))
             }),
         ];
@@ -179,25 +175,22 @@ impl RuleList {
         if self.wide {
             columns.push(Column::right("LIMIT", "limit_value", limit).dropped(2));
             columns.push(
-                Column::table_only("", |line: &Line| {
-                    Cell::text(value_bar(line).unwrap_or_default())
-                })
-                .dropped(1),
+                Column::table_only("", |line| Cell::text(value_bar(line).unwrap_or_default()))
+                    .dropped(1),
             );
         } else {
             columns.push(Column::csv_only("limit_value", limit));
         }
-        columns.push(Column::left("STATE", "state", |line: &Line| {
+        columns.push(Column::left("STATE", "state", |line| {
             Cell::text(status_name(line))
         }));
         if self.wide {
             columns.push(Column::left("SINCE", "since", since_cell).dropped(4));
         } else {
-            columns
-                .push(Column::table_only("AGE", |line: &Line| age_cell(line, self.now)).dropped(4));
+            columns.push(Column::table_only("AGE", |line| age_cell(line, self.now)).dropped(4));
             columns.push(Column::csv_only("since", since_cell));
         }
-        columns.push(Column::left("DETAIL", "detail", |line: &Line| {
+        columns.push(Column::left("DETAIL", "detail", |line| {
             Cell::text(detail(line))
         }));
         columns
@@ -220,8 +213,8 @@ impl Answer for RuleList {
     fn json(&self) -> impl Serialize {
         let same_rule = |a: &Line, b: &Line| a.rule.id == b.rule.id;
         let rules = self.lines.chunk_by(same_rule).map(|lines| RuleStatesJson {
-            rule: RuleJson::new(&lines[0].rule),
-            states: lines.iter().map(StateJson::new).collect(),
+            rule: &lines[0].rule,
+            states: lines,
         });
         RuleListJson {
             rules: rules.collect(),

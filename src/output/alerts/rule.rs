@@ -2,7 +2,7 @@
 
 use crate::domain::named::Named;
 use chrono::{DateTime, Utc};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::super::json;
 use super::measured;
@@ -10,7 +10,7 @@ use crate::domain::alert::rule::{Rule, Settings};
 use crate::domain::format::{count, duration, number};
 
 #[derive(Serialize)]
-pub(super) struct RuleJson<'a> {
+struct RuleJson<'a> {
     id: &'a str,
     api_name: &'a str,
     alert_type: &'a str,
@@ -36,19 +36,19 @@ pub(super) struct RuleJson<'a> {
     problem: Option<String>,
 }
 
-impl RuleJson<'_> {
-    pub(super) fn new(rule: &Rule) -> RuleJson<'_> {
-        let settings = &rule.settings;
+impl Serialize for Rule {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let settings = &self.settings;
         let finite = |value: f64| value.is_finite().then_some(value);
-        RuleJson {
-            id: &rule.id,
-            api_name: &rule.api_name,
-            alert_type: rule.alert_type.as_str(),
-            period: rule.period.as_str(),
-            threshold: finite(rule.threshold),
+        let rule = RuleJson {
+            id: &self.id,
+            api_name: &self.api_name,
+            alert_type: self.alert_type.as_str(),
+            period: self.period.as_str(),
+            threshold: finite(self.threshold),
             critical_threshold: settings.critical_threshold.and_then(finite),
             severity: settings.severity.as_str(),
-            enabled: rule.enabled,
+            enabled: self.enabled,
             window: settings.window.as_str(),
             time_zone: settings.time_zone.name(),
             for_ms: settings.hold.num_milliseconds(),
@@ -59,10 +59,11 @@ impl RuleJson<'_> {
             include_cached: settings.include_cached,
             baseline_ms: settings.baseline.map(|base| base.over.num_milliseconds()),
             baseline_factor: settings.baseline.and_then(|base| finite(base.factor)),
-            channels: &rule.channels,
-            last_triggered: rule.last_triggered,
-            problem: rule.check().err().map(|problem| problem.to_string()),
-        }
+            channels: &self.channels,
+            last_triggered: self.last_triggered,
+            problem: self.check().err().map(|problem| problem.to_string()),
+        };
+        rule.serialize(serializer)
     }
 }
 

@@ -2,26 +2,28 @@
 
 use serde::Serialize;
 
-use super::super::columns::{self, Cell, Column};
+use super::super::columns::{self, Cell};
 use super::super::{Answer, printable};
 use super::Action;
-use super::rule::{RuleJson, settings_line};
+use super::rule::settings_line;
 use crate::domain::alert::rule::Rule;
 use crate::domain::format::short_id;
 
 /// A rule and the action on it.
-#[derive(Debug)]
+#[derive(Debug, Serialize)]
 pub struct RuleChange {
     pub action: Action,
-    /// The rule after the change; a removed one as it was.
-    pub rule: Rule,
     /// Why a default rule has its threshold.
     pub reason: Option<&'static str>,
+    /// The rule after the change; a removed one as it was.
+    #[serde(flatten)]
+    pub rule: Rule,
 }
 
 /// The changes, in order.
-#[derive(Debug)]
+#[derive(Debug, Serialize)]
 pub struct RuleChanges {
+    #[serde(rename = "rules")]
     pub changes: Vec<RuleChange>,
 }
 
@@ -37,19 +39,6 @@ impl RuleChanges {
             changes: rules.into_iter().map(change).collect(),
         }
     }
-}
-
-#[derive(Serialize)]
-struct RuleChangesJson<'a> {
-    rules: Vec<RuleChangeJson<'a>>,
-}
-
-#[derive(Serialize)]
-struct RuleChangeJson<'a> {
-    action: Action,
-    reason: Option<&'static str>,
-    #[serde(flatten)]
-    rule: RuleJson<'a>,
 }
 
 impl Answer for RuleChanges {
@@ -70,34 +59,18 @@ impl Answer for RuleChanges {
     }
 
     fn json(&self) -> impl Serialize {
-        let rules = self.changes.iter().map(|change| RuleChangeJson {
-            action: change.action,
-            reason: change.reason,
-            rule: RuleJson::new(&change.rule),
-        });
-        RuleChangesJson {
-            rules: rules.collect(),
-        }
+        self
     }
 
     fn csv(&self) -> Vec<Vec<String>> {
+        type Column<'a> = columns::Column<'a, RuleChange>;
         let columns = [
-            Column::csv_only("action", |change: &RuleChange| {
-                Cell::text(change.action.as_str())
-            }),
-            Column::csv_only("id", |change: &RuleChange| Cell::text(&change.rule.id)),
-            Column::csv_only("api_name", |change: &RuleChange| {
-                Cell::text(&change.rule.api_name)
-            }),
-            Column::csv_only("alert_type", |change: &RuleChange| {
-                Cell::text(&change.rule.alert_type)
-            }),
-            Column::csv_only("period", |change: &RuleChange| {
-                Cell::text(&change.rule.period)
-            }),
-            Column::csv_only("threshold", |change: &RuleChange| {
-                Cell::Number(change.rule.threshold)
-            }),
+            Column::csv_only("action", |change| Cell::text(change.action.as_str())),
+            Column::csv_only("id", |change| Cell::text(&change.rule.id)),
+            Column::csv_only("api_name", |change| Cell::text(&change.rule.api_name)),
+            Column::csv_only("alert_type", |change| Cell::text(&change.rule.alert_type)),
+            Column::csv_only("period", |change| Cell::text(&change.rule.period)),
+            Column::csv_only("threshold", |change| Cell::Number(change.rule.threshold)),
         ];
         columns::csv(&columns, &self.changes)
     }

@@ -1,15 +1,14 @@
 //! The answer of `alerts show`: one rule in detail.
 
 use chrono::{DateTime, Utc};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
-use super::super::columns::{self, Cell, Column};
+use super::super::columns::{self, Cell};
 use super::super::{Answer, chart, json, printable};
-use super::event::EventJson;
 use super::history::event_table;
-use super::list::{StateJson, detail, since, status_name};
+use super::list::{detail, since, status_name};
 use super::measured;
-use super::rule::{RuleJson, settings_line};
+use super::rule::settings_line;
 use crate::domain::alert::event::Event;
 use crate::domain::alert::rule::Rule;
 use crate::domain::alert::state::{Level, Measurement};
@@ -18,9 +17,10 @@ use crate::domain::format::{number, time};
 use crate::domain::period::Period;
 
 /// A rule with its states, its recent values and its last events.
-#[derive(Debug)]
+#[derive(Debug, Serialize)]
 pub struct RuleDetails {
     pub rule: Rule,
+    #[serde(rename = "states")]
     pub lines: Vec<Line>,
     /// By API; empty if the rule cannot be evaluated.
     pub measured: Vec<ApiReadings>,
@@ -29,24 +29,11 @@ pub struct RuleDetails {
 }
 
 /// The values of a rule for one API in successive windows, the oldest first.
-#[derive(Debug)]
+#[derive(Debug, Serialize)]
 pub struct ApiReadings {
     pub api_name: String,
+    #[serde(rename = "windows", serialize_with = "windows")]
     pub readings: Vec<Measurement>,
-}
-
-#[derive(Serialize)]
-struct RuleDetailsJson<'a> {
-    rule: RuleJson<'a>,
-    states: Vec<StateJson<'a>>,
-    measured: Vec<ApiReadingsJson<'a>>,
-    events: Vec<EventJson<'a>>,
-}
-
-#[derive(Serialize)]
-struct ApiReadingsJson<'a> {
-    api_name: &'a str,
-    windows: Vec<WindowJson>,
 }
 
 #[derive(Serialize)]
@@ -58,15 +45,13 @@ struct WindowJson {
     limit_value: Option<f64>,
 }
 
-impl WindowJson {
-    fn new(reading: &Measurement) -> WindowJson {
-        WindowJson {
-            at: reading.at,
-            value: reading.value,
-            threshold: reading.threshold,
-            limit_value: reading.limit_value,
-        }
-    }
+fn windows<S: Serializer>(readings: &[Measurement], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(readings.iter().map(|reading| WindowJson {
+        at: reading.at,
+        value: reading.value,
+        threshold: reading.threshold,
+        limit_value: reading.limit_value,
+    }))
 }
 
 impl RuleDetails {
@@ -160,31 +145,19 @@ impl Answer for RuleDetails {
     }
 
     fn json(&self) -> impl Serialize {
-        let measured = self.measured.iter().map(|api| ApiReadingsJson {
-            api_name: &api.api_name,
-            windows: api.readings.iter().map(WindowJson::new).collect(),
-        });
-        RuleDetailsJson {
-            rule: RuleJson::new(&self.rule),
-            states: self.lines.iter().map(StateJson::new).collect(),
-            measured: measured.collect(),
-            events: self.events.iter().map(EventJson::new).collect(),
-        }
+        self
     }
 
     fn csv(&self) -> Vec<Vec<String>> {
         type Row<'a> = (&'a str, &'a Measurement);
+        type Column<'a> = columns::Column<'a, Row<'a>>;
         let number = |value: Option<f64>| Cell::or_missing(value, Cell::Number);
         let columns = [
-            Column::csv_only("at", |(_, read): &Row<'_>| Cell::Time(read.at)),
-            Column::csv_only("api_name", |(api, _): &Row<'_>| Cell::text(api)),
-            Column::csv_only("value", move |(_, read): &Row<'_>| number(read.value)),
-            Column::csv_only("threshold", move |(_, read): &Row<'_>| {
-                number(read.threshold)
-            }),
-            Column::csv_only("limit_value", move |(_, read): &Row<'_>| {
-                number(read.limit_value)
-            }),
+            Column::csv_only("at", |(_, read)| Cell::Time(read.at)),
+            Column::csv_only("api_name", |(api, _)| Cell::text(api)),
+            Column::csv_only("value", move |(_, read)| number(read.value)),
+            Column::csv_only("threshold", move |(_, read)| number(read.threshold)),
+            Column::csv_only("limit_value", move |(_, read)| number(read.limit_value)),
         ];
         let rows = self.measured.iter().flat_map(|api| {
             let readings = api.readings.iter();

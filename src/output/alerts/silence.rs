@@ -3,12 +3,14 @@
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-use super::super::columns::{self, Cell, Column};
+use super::super::columns::{self, Cell};
 use super::super::{Answer, json, printable};
 use super::Action;
 use crate::domain::alert::rule::AlertType;
 use crate::domain::alert::silence::Silence;
 use crate::domain::format::{short_id, time};
+
+type Column<'a> = columns::Column<'a, Silence>;
 
 /// Listed silences, or those that a command changed.
 #[derive(Debug)]
@@ -74,39 +76,30 @@ impl Silences {
         ids.collect()
     }
 
-    fn columns(&self) -> Vec<Column<'_, Silence>> {
+    fn columns(&self) -> Vec<Column<'_>> {
         let ids = self.ids();
-        let alert_type = |silence: &Silence| Cell::maybe(silence.alert_type.as_ref());
         vec![
-            Column::table_only("ID", move |silence: &Silence| {
-                Cell::text(short_id(&silence.id, &ids))
-            }),
-            Column::csv_only("id", |silence: &Silence| Cell::text(&silence.id)),
-            Column::left("STATE", "state", |silence: &Silence| {
+            Column::table_only("ID", move |silence| Cell::text(short_id(&silence.id, &ids))),
+            Column::csv_only("id", |silence| Cell::text(&silence.id)),
+            Column::left("STATE", "state", |silence| {
                 Cell::text(state(silence, self.now))
             }),
-            Column::table_only("MATCHES", |silence: &Silence| Cell::text(matchers(silence))),
-            Column::csv_only("api_name", |silence: &Silence| {
-                Cell::maybe(silence.api_name.as_ref())
+            Column::table_only("MATCHES", |silence| Cell::text(matchers(silence))),
+            Column::csv_only("api_name", |silence| Cell::maybe(silence.api_name.as_ref())),
+            Column::csv_only("alert_type", |silence| {
+                Cell::maybe(silence.alert_type.as_ref())
             }),
-            Column::csv_only("alert_type", alert_type),
-            Column::csv_only("alert_id", |silence: &Silence| {
-                Cell::maybe(silence.alert_id.as_ref())
-            }),
-            Column::left("STARTS", "starts_at", |silence: &Silence| {
+            Column::csv_only("alert_id", |silence| Cell::maybe(silence.alert_id.as_ref())),
+            Column::left("STARTS", "starts_at", |silence| {
                 Cell::Time(silence.starts_at)
             })
             .dropped(2),
-            Column::left("ENDS", "ends_at", |silence: &Silence| {
-                Cell::Time(silence.ends_at)
-            }),
-            Column::left("BY", "created_by", |silence: &Silence| {
+            Column::left("ENDS", "ends_at", |silence| Cell::Time(silence.ends_at)),
+            Column::left("BY", "created_by", |silence| {
                 Cell::text(&silence.created_by)
             })
             .dropped(1),
-            Column::left("REASON", "reason", |silence: &Silence| {
-                Cell::text(&silence.reason)
-            }),
+            Column::left("REASON", "reason", |silence| Cell::text(&silence.reason)),
         ]
     }
 }

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::super::columns::{self, Cell, Column};
 use super::super::{Answer, json, printable};
-use super::list::{NO_RULES, StateJson, age_cell, detail, evaluated_to, status_name, value};
+use super::list::{NO_RULES, age_cell, detail, evaluated_to, status_name, value};
 use super::value_cell;
 use crate::domain::alert::delivery::Notice;
 use crate::domain::alert::rule::Severity;
@@ -58,7 +58,7 @@ struct AttentionJson<'a> {
     alert_type: &'a str,
     period: &'a str,
     #[serde(flatten)]
-    state: StateJson<'a>,
+    line: &'a Line,
 }
 
 /// How urgent a rule is, 0 first; nothing if it needs no attention.
@@ -171,7 +171,7 @@ impl Answer for AlertsStatus {
             alert_id: &line.rule.id,
             alert_type: line.rule.alert_type.as_str(),
             period: line.rule.period.as_str(),
-            state: StateJson::new(line),
+            line,
         });
         AlertsStatusJson {
             counts: self.counts(),
