@@ -132,20 +132,11 @@ impl Snapshot {
 
     fn assess_series(&self, limit: &LimitInForce, series: &Series, trend: &Trend) -> Assessment {
         let provider = limit.provider.as_deref();
-        // On one bill: the series of the same resource, and those that exist only once.
-        let billed_together = |other: &Series| {
-            let is_only_one = || {
-                let same = |it: &&Series| (it.service, it.metric) == (other.service, other.metric);
-                self.trends.keys().filter(same).count() == 1
-            };
-            self.catalogue.provider_of(other.service) == provider
-                && (other.resource == series.resource || is_only_one())
-        };
-        let together = self
-            .trends
-            .iter()
-            .filter(|(other, _)| billed_together(other));
-        let trends: Vec<&Trend> = together.map(|(_, trend)| trend).collect();
+        let all: Vec<&Series> = self.trends.keys().collect();
+        let has_provider = |service| self.catalogue.provider_of(service) == provider;
+        let together = billed_together(&series.resource, &all, has_provider);
+        let trends = together.filter_map(|series| self.trends.get(series));
+        let trends: Vec<&Trend> = trends.collect();
         let plan = provider.and_then(|it| selection::current(&self.selections, it, self.now));
         assess(Evidence {
             limit,
@@ -157,5 +148,65 @@ impl Snapshot {
             business: Business::of(&self.inputs, limit.service),
             now: self.now,
         })
+    }
+}
+
+/// The series on one bill: those of the provider's services that have this resource or exist only once.
+fn billed_together<'a>(
+    resource: &str,
+    all: &[&'a Series],
+    has_provider: impl Fn(Service) -> bool,
+) -> impl Iterator<Item = &'a Series> {
+    let is_unique = |series: &Series| {
+        let same = |it: &&&Series| (it.service, it.metric) == (series.service, series.metric);
+        all.iter().filter(same).count() == 1
+    };
+    all.iter()
+        .copied()
+        .filter(move |it| has_provider(it.service) && (it.resource == resource || is_unique(it)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bill_has_series_of_the_resource_and_unique_series_of_the_provider() {
+        let series = |service, metric, resource: &str| Series {
+            service,
+            metric,
+            resource: resource.to_owned(),
+        };
+        let all = [
+            series(Service::VercelKv, Metric::StorageMb, "cache"),
+            series(Service::VercelKv, Metric::StorageMb, "sessions"),
+            series(Service::VercelKv, Metric::CommandsPerDay, "cache"),
+            // The only series of its metric.
+            series(Service::VercelKv, Metric::BandwidthGb, ""),
+            series(Service::VercelPostgres, Metric::StorageMb, "cache"),
+        ];
+        let all: Vec<&Series> = all.iter().collect();
+        let billed = |resource: &str| -> Vec<String> {
+            let has_provider = |service| service == Service::VercelKv;
+            let together = billed_together(resource, &all, has_provider);
+            together.map(ToString::to_string).collect()
+        };
+        assert_eq!(
+            billed("cache"),
+            [
+                "VERCEL_KV STORAGE_MB cache",
+                "VERCEL_KV COMMANDS_PER_DAY cache",
+                "VERCEL_KV BANDWIDTH_GB",
+            ]
+        );
+        // COMMANDS_PER_DAY exists only once, so that it is on the bill of the other resource too.
+        assert_eq!(
+            billed("sessions"),
+            [
+                "VERCEL_KV STORAGE_MB sessions",
+                "VERCEL_KV COMMANDS_PER_DAY cache",
+                "VERCEL_KV BANDWIDTH_GB",
+            ]
+        );
     }
 }

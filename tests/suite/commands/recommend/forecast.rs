@@ -1,4 +1,4 @@
-//! Forecasts of what is in the database, and of the past.
+//! Forecasts and backtests of stored series and files.
 
 use crate::support::assert_snapshot;
 use serde_json::Value;
@@ -104,14 +104,14 @@ fn one_series_is_drawn_and_explained(#[values(Sqlite, Postgresql)] engine: Engin
     let period = ["recommend", "forecast", "--metric", "BANDWIDTH_GB"];
     let period = db.usagectl(period).now("2026-01-16T12:00:00Z").run();
     assert_snapshot!(period.snapshot(), @"
-        VERCEL_BANDWIDTH BANDWIDTH_GB, plan pro: 293.7 of 600 (49%), measured 2026-01-16T11:55:00Z
+        VERCEL_BANDWIDTH BANDWIDTH_GB, plan pro: 293.72 of 600 (49.0%), measured 2026-01-16T11:55:00Z
 
-        LINE       AT  IN DAYS         7 D  30 D  90 D
-        warning   450  8 (7 to 9)      18%  100%     -
-        critical  540  13 (12 to 14)    0%   99%     -
-        limit     600  43 (14 to >64)   0%   39%     -
+        THRESHOLD  VALUE  DAYS            WITHIN 7D     30D  90D
+        warning      450  8 (7 to 9)          17.6%  100.0%    -
+        critical     540  13 (12 to 14)        0.0%   98.8%    -
+        limit        600  43 (14 to >64)       0.0%   39.2%    -
 
-        2026-01-01 to 2026-02-01: 293.7 used, 594.5 (569.7 to 622.9) at its end, 39% over 600, by 6.67 on average
+        2026-01-01 to 2026-02-01: used 293.72, expected total 594.54 (569.68 to 622.88); 39.2% chance to exceed 600, expected overage 6.67
 
         622.9 │────────────────────────────────────────────────────────────░──░ limit 600
               │                                                        ░ ◦ ◦  ◦
