@@ -32,35 +32,31 @@ pub fn numbered(entries: &[Entry]) -> Vec<Numbered<'_>> {
         .collect()
 }
 
-fn columns<'a>() -> Vec<Column<'a, Numbered<'a>>> {
+type Row<'a> = Numbered<'a>;
+
+fn columns<'a>() -> Vec<Column<'a, Row<'a>>> {
     vec![
-        Column::right("#", "number", |it: &Numbered<'_>| {
-            Cell::count(it.number as u64)
-        }),
-        Column::left("AT", "at", |it: &Numbered<'_>| Cell::Time(it.entry.at)),
-        Column::table_only("BY", |it: &Numbered<'_>| {
+        Column::right("#", "number", |it: &Row| Cell::count(it.number as u64)),
+        Column::left("AT", "at", |it: &Row| Cell::Time(it.entry.at)),
+        Column::table_only("BY", |it: &Row| {
             Cell::text(match it.entry.actor_kind {
                 Actor::Person => &it.entry.actor,
                 Actor::Engine => "recommend run",
                 Actor::Application => "application",
             })
         }),
-        Column::csv_only("actor", |it: &Numbered<'_>| Cell::text(&it.entry.actor)),
-        Column::csv_only("actor_kind", |it: &Numbered<'_>| {
-            Cell::text(it.entry.actor_kind)
-        }),
-        Column::csv_only("from", |it: &Numbered<'_>| Cell::maybe(it.entry.from)),
-        Column::csv_only("to", |it: &Numbered<'_>| Cell::text(it.entry.to)),
-        Column::table_only("STATUS", |it: &Numbered<'_>| Cell::text(status(it.entry))),
-        Column::table_only("NOTE", |it: &Numbered<'_>| {
+        Column::csv_only("actor", |it: &Row| Cell::text(&it.entry.actor)),
+        Column::csv_only("actor_kind", |it: &Row| Cell::text(it.entry.actor_kind)),
+        Column::csv_only("from", |it: &Row| Cell::maybe(it.entry.from)),
+        Column::csv_only("to", |it: &Row| Cell::text(it.entry.to)),
+        Column::table_only("STATUS", |it: &Row| Cell::text(status(it.entry))),
+        Column::table_only("NOTE", |it: &Row| {
             let note = it.entry.note.iter().cloned();
             let all: Vec<String> = note.chain(it.entry.changes.iter().map(change)).collect();
             Cell::text(all.join("; "))
         }),
-        Column::csv_only("note", |it: &Numbered<'_>| {
-            Cell::maybe(it.entry.note.as_ref())
-        }),
-        Column::csv_only("changes", |it: &Numbered<'_>| {
+        Column::csv_only("note", |it: &Row| Cell::maybe(it.entry.note.as_ref())),
+        Column::csv_only("changes", |it: &Row| {
             let changes: Vec<String> = it.entry.changes.iter().map(change).collect();
             Cell::text(changes.join("; "))
         }),

@@ -48,22 +48,24 @@ impl Inputs {
     }
 }
 
+type Row = InputLine;
+
 fn columns<'a>() -> Vec<Column<'a, InputLine>> {
-    let service = |it: &InputLine| {
+    let service = |it: &Row| {
         let all = it.value.as_ref().map(|_| "all".to_owned());
         Cell::maybe(it.service.map(|service| service.to_string()).or(all))
     };
     vec![
-        Column::left("INPUT", "input", |it: &InputLine| Cell::text(it.name)),
+        Column::left("INPUT", "input", |it: &Row| Cell::text(it.name)),
         Column::left("SERVICE", "service", service),
-        Column::table_only("VALUE", |it: &InputLine| {
+        Column::table_only("VALUE", |it: &Row| {
             Cell::text(it.value.as_deref().unwrap_or("not set"))
         }),
-        Column::csv_only("value", |it: &InputLine| Cell::maybe(it.value.as_ref())),
-        Column::left("BY", "updated_by", |it: &InputLine| {
+        Column::csv_only("value", |it: &Row| Cell::maybe(it.value.as_ref())),
+        Column::left("BY", "updated_by", |it: &Row| {
             Cell::maybe(it.updated_by.as_ref())
         }),
-        Column::table_only("USED FOR", |it: &InputLine| Cell::text(it.used_for)).dropped(1),
+        Column::table_only("USED FOR", |it: &Row| Cell::text(it.used_for)).dropped(1),
     ]
 }
 

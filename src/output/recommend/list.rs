@@ -76,52 +76,39 @@ fn extra_cost(it: &Recommendation) -> Cell {
     Cell::or_missing(extra, Cell::Usd)
 }
 
+type Row = Recommendation;
+
 fn columns(ids: &[String]) -> Vec<Column<'_, Recommendation>> {
     let number = |number: Option<f64>| Cell::or_missing(number, Cell::Number);
     vec![
-        Column::table_only("ID", |it: &Recommendation| {
-            Cell::text(format::short_id(&it.id, ids))
-        }),
-        Column::csv_only("id", |it: &Recommendation| Cell::text(&it.id)),
-        Column::left("PRIORITY", "priority", |it: &Recommendation| {
-            Cell::text(it.priority)
-        }),
-        Column::left("STATUS", "status", |it: &Recommendation| {
-            Cell::text(it.status)
-        }),
-        Column::left("SERVICE", "service", |it: &Recommendation| {
-            Cell::text(it.service)
-        }),
-        Column::left("METRIC", "metric", |it: &Recommendation| {
-            Cell::maybe(it.metric)
-        }),
-        Column::table_only("PLAN", |it: &Recommendation| Cell::text(plans(it))),
-        Column::csv_only("current_plan", |it: &Recommendation| {
-            Cell::text(&it.current_plan)
-        }),
-        Column::csv_only("recommended_plan", |it: &Recommendation| {
+        Column::table_only("ID", |it: &Row| Cell::text(format::short_id(&it.id, ids))),
+        Column::csv_only("id", |it: &Row| Cell::text(&it.id)),
+        Column::left("PRIORITY", "priority", |it: &Row| Cell::text(it.priority)),
+        Column::left("STATUS", "status", |it: &Row| Cell::text(it.status)),
+        Column::left("SERVICE", "service", |it: &Row| Cell::text(it.service)),
+        Column::left("METRIC", "metric", |it: &Row| Cell::maybe(it.metric)),
+        Column::table_only("PLAN", |it: &Row| Cell::text(plans(it))),
+        Column::csv_only("current_plan", |it: &Row| Cell::text(&it.current_plan)),
+        Column::csv_only("recommended_plan", |it: &Row| {
             Cell::text(&it.recommended_plan)
         }),
-        Column::right("USED", "usage_percent", |it: &Recommendation| {
+        Column::right("USED", "usage_percent", |it: &Row| {
             Cell::or_missing(it.numbers.usage_percent, Cell::Percent)
         })
         .dropped(1),
-        Column::table_only("DAYS TO LIMIT", |it: &Recommendation| {
-            Cell::maybe(days_to_limit(it))
-        })
-        .dropped(3),
-        Column::csv_only("days_to_limit", |it: &Recommendation| {
+        Column::table_only("DAYS TO LIMIT", |it: &Row| Cell::maybe(days_to_limit(it))).dropped(3),
+        Column::csv_only("days_to_limit", |it: &Row| {
             Cell::maybe(it.numbers.days_to_limit)
         }),
         Column::right("EXTRA COST", "upgrade_cost", extra_cost).dropped(2),
-        Column::csv_only("current_cost", move |it: &Recommendation| {
+        Column::csv_only("current_cost", move |it: &Row| {
             number(it.numbers.current_cost)
         }),
-        Column::csv_only("projected_cost", move |it: &Recommendation| {
+        Column::csv_only("projected_cost", move |it: &Row| {
             number(it.numbers.projected_cost)
         }),
-        Column::csv_only("roi", move |it: &Recommendation| number(it.numbers.roi)),
-        Column::csv_only("reason", |it: &Recommendation| Cell::text(&it.reason)),
+        Column::csv_only("roi", move |it: &Row| number(it.numbers.roi)),
+        Column::csv_only("reason", |it: &Row| Cell::text(&it.reason)),
     ]
 }
 

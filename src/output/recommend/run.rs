@@ -30,30 +30,28 @@ pub struct Run {
     pub unknown: Vec<Unknown>,
 }
 
+type Row = Update;
+
 fn columns(ids: &[String]) -> Vec<Column<'_, Update>> {
     vec![
-        Column::table_only("ID", |it: &Update| {
+        Column::table_only("ID", |it: &Row| {
             Cell::text(format::short_id(&it.after.id, ids))
         }),
-        Column::csv_only("id", |it: &Update| Cell::text(&it.after.id)),
-        Column::left("ACTION", "action", |it: &Update| Cell::text(it.action)),
-        Column::left("PRIORITY", "priority", |it: &Update| {
+        Column::csv_only("id", |it: &Row| Cell::text(&it.after.id)),
+        Column::left("ACTION", "action", |it: &Row| Cell::text(it.action)),
+        Column::left("PRIORITY", "priority", |it: &Row| {
             Cell::text(it.after.priority)
         }),
-        Column::left("STATUS", "status", |it: &Update| {
-            Cell::text(it.after.status)
-        }),
-        Column::left("SERVICE", "service", |it: &Update| {
+        Column::left("STATUS", "status", |it: &Row| Cell::text(it.after.status)),
+        Column::left("SERVICE", "service", |it: &Row| {
             Cell::text(it.after.service)
         }),
-        Column::left("METRIC", "metric", |it: &Update| {
-            Cell::maybe(it.after.metric)
-        }),
-        Column::table_only("PLAN", |it: &Update| Cell::text(plans(&it.after))),
-        Column::csv_only("current_plan", |it: &Update| {
+        Column::left("METRIC", "metric", |it: &Row| Cell::maybe(it.after.metric)),
+        Column::table_only("PLAN", |it: &Row| Cell::text(plans(&it.after))),
+        Column::csv_only("current_plan", |it: &Row| {
             Cell::text(&it.after.current_plan)
         }),
-        Column::csv_only("recommended_plan", |it: &Update| {
+        Column::csv_only("recommended_plan", |it: &Row| {
             Cell::text(&it.after.recommended_plan)
         }),
     ]
