@@ -122,10 +122,11 @@ fn unreadable_name_is_an_error_and_no_default(#[values(Sqlite, Postgresql)] engi
     let mut conn = db.open();
     let it = recommendation("a", "q", Status::Dismissed);
     conn.write_tx(|db| insert(db, &it)).unwrap();
-    for column in ["status", "dismissed_priority"] {
-        db.execute(&format!(
-            "UPDATE usagectl_recommendations SET status = 'DISMISSED', {column} = 'LATER'"
-        ));
+    for columns in [
+        "status = 'LATER'",
+        "status = 'DISMISSED', dismissed_priority = 'LATER'",
+    ] {
+        db.execute(&format!("UPDATE usagectl_recommendations SET {columns}"));
         let error = all(&mut conn).unwrap_err().to_string();
         assert!(error.contains("LATER"), "{error}");
     }

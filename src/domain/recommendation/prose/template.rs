@@ -17,7 +17,7 @@ const TEMPLATE: &[&[&str]] = &[
     &["The recommendation is to {{action}}, with {{extra_cost}}."],
     &[
         "The benefit is {{avoided_loss}}.",
-        "It pays from {{break_even_revenue}}.",
+        "It breaks even at {{break_even_revenue}}.",
     ],
     &["The forecast is based on {{confidence}}."],
 ];

@@ -46,8 +46,8 @@ fn repeated_runs_keep_one_recommendation(#[values(Sqlite, Postgresql)] engine: E
         .success()
         .stdout;
     assert_snapshot!(list, @"
-        ID        PRIORITY  STATUS   SERVICE    METRIC      USED  DAYS TO LIMIT  PLAN          EXTRA COST A MONTH
-        019c13ec  HIGH      PENDING  VERCEL_KV  STORAGE_MB  89 %  21 (19 to 23)  free -> payg  $0.45 (80 %: 0.44 to 0.47)
+        ID        PRIORITY  STATUS   SERVICE    METRIC      PLAN           USED  DAYS TO LIMIT  EXTRA COST
+        019c13ec  HIGH      PENDING  VERCEL_KV  STORAGE_MB  free -> payg  89.2%  21 (19 to 23)       $0.45
         ");
     assert_eq!(count(&db, "usagectl_recommendation_history"), "1");
     assert_eq!(

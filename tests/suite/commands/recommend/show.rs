@@ -68,7 +68,7 @@ fn page_shows_figures_history_and_summary(#[values(Sqlite, Postgresql)] engine: 
         .stdout;
     for part in [
         "VERCEL_KV STORAGE_MB: free -> payg\nHIGH, REVIEWED, version 2, id abc\n\n",
-        "\nVERCEL_KV STORAGE_MB has 228.4 MB in use, 89.2% of the limit, on the plan free with a limit of 256 MB.\n",
+        "\nVERCEL_KV STORAGE_MB has 228.4 MB in use, 89.2% of the limit, on the plan free with a limit of 256\nMB.",
         "\n\nnot measured\n\nFIGURE",
         "  19 days (80%: 14 to 27)\n",
         "\navoided loss  ",
