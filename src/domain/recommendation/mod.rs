@@ -84,7 +84,7 @@ pub struct Recommendation {
     pub tracking: Option<Tracking>,
 }
 
-/// Our row beside the application's: what it has no column for.
+/// Our row beside the application's.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tracking {
     /// The key of its topic and kind: see [`Topic::key`].

@@ -291,7 +291,7 @@ fn approved_figures_are_frozen(#[values(Sqlite, Postgresql)] engine: Engine) {
     later(&["recommend", "run"]).run().success();
     let page = later(&show).run().success().stdout;
     assert!(
-        page.contains("\ninsufficient data: 3 days of 7\n"),
+        page.contains("\ninsufficient data: 3 of 7 days\n"),
         "{page}"
     );
 }
