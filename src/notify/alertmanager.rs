@@ -1,28 +1,29 @@
 //! Prometheus Alertmanager, version 2 of its API.
 //!
-//! An alert is known there by its labels, so they do not change while an episode lasts: what is watched,
-//! and how bad it is. When a warning becomes critical, the warning ends and the critical alert begins, in
+//! Alertmanager identifies an alert by its labels, so they stay the same during an episode: rule, API and
+//! severity. When a warning becomes critical, the warning ends and the critical alert begins, in
 //! one request; routing trees tell them apart by `severity`, as they do for Prometheus's own alerts.
 //!
 //! Alertmanager takes an alert that it hears no more of for resolved. So what fires is sent again by each
-//! `check` and `deliver`, each time with an end as far ahead as the channel's `--hold` says. A resolved
-//! alert is sent with the end that the data has; Alertmanager tells of it what it has told as firing.
+//! `check` and `deliver`, each time with an end as far ahead as the channel's `--hold`. A resolved alert is sent
+//! with its end in the data; Alertmanager notifies of it if it notified of the firing one.
 //!
-//! An episode that began and ended between two checks is told by an alert that ends by itself soon after:
-//! Alertmanager is silent about alerts that were over before it heard of them.
+//! An episode that began and ended between two checks is sent as an alert that ends soon after: Alertmanager
+//! ignores alerts that had ended before it received them.
 
 use crate::domain::named::Named;
 use std::collections::{BTreeMap, BTreeSet};
 
-use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 
+use super::Failure;
 use super::endpoint::Endpoint;
-use super::{Failure, later};
 use crate::domain::alert::channel::Alertmanager;
-use crate::domain::alert::delivery::Notice;
+use crate::domain::alert::delivery::{Notice, later};
 use crate::domain::alert::notice::{Content, NoticeKind};
 use crate::domain::alert::rule::Severity;
+use crate::domain::format;
 
 /// How long an alert lives that is over already: longer than Alertmanager usually waits before it tells.
 const MISSED_LASTS: TimeDelta = TimeDelta::minutes(5);
@@ -31,7 +32,7 @@ const MISSED_LASTS: TimeDelta = TimeDelta::minutes(5);
 const PER_REQUEST: usize = 200;
 
 /// An Alertmanager with its secrets read.
-pub(super) struct Receiver<'a> {
+pub struct Receiver<'a> {
     endpoint: Endpoint,
     settings: &'a Alertmanager,
 }
@@ -53,7 +54,7 @@ impl Receiver<'_> {
         })
     }
 
-    /// Tells a notice. `earlier` are those of its episode that may have been told before.
+    /// Sends a notice. `earlier` are those of its episode that may have been sent before.
     pub(super) fn send(
         &self,
         content: &Content,
@@ -68,8 +69,8 @@ impl Receiver<'_> {
         self.post(&self.alerts(content, earlier, now))
     }
 
-    /// Tells again what fires.
-    pub(super) fn hold(&self, firing: &[&Notice], now: DateTime<Utc>) -> Result<(), Failure> {
+    /// Sends firing alerts again.
+    pub fn hold(&self, firing: &[&Notice], now: DateTime<Utc>) -> Result<(), Failure> {
         let end = self.held_until(now);
         let alerts: Vec<Alert> = firing
             .iter()
@@ -120,8 +121,8 @@ impl Receiver<'_> {
         }
     }
 
-    /// An end for each severity that may have been told as firing, and for no other: Alertmanager tells of
-    /// every end that it hears of.
+    /// An end for each severity that may have been sent as firing, and for no other: Alertmanager notifies of every
+    /// end that it receives.
     fn ended(&self, content: &Content, earlier: &[&Notice], end: DateTime<Utc>) -> Vec<Alert> {
         let told: BTreeSet<Severity> = earlier
             .iter()
@@ -134,7 +135,6 @@ impl Receiver<'_> {
     }
 
     fn alert(&self, content: &Content, severity: Severity, end: DateTime<Utc>) -> Alert {
-        let form = |at: DateTime<Utc>| at.to_rfc3339_opts(SecondsFormat::Millis, true);
         let number = |value: Option<f64>| value.map(|value| value.to_string());
         let own = self.settings.labels.iter().cloned();
         let mut labels: BTreeMap<String, String> = own.collect();
@@ -155,15 +155,15 @@ impl Receiver<'_> {
             ("limit", number(content.limit_value)),
             ("episode", Some(content.episode.clone())),
             ("key", Some(content.key.clone())),
-            ("ended_at", content.ended_at.map(form)),
+            ("ended_at", content.ended_at.map(format::time_ms)),
         ];
         let given = annotations.into_iter();
         Alert {
             labels,
             annotations: given.filter_map(|(n, value)| Some((n, value?))).collect(),
-            starts_at: form(content.fired_at),
+            starts_at: format::time_ms(content.fired_at),
             // One that ends before it began is refused.
-            ends_at: form(end.max(later(content.fired_at, TimeDelta::milliseconds(1)))),
+            ends_at: format::time_ms(end.max(later(content.fired_at, TimeDelta::milliseconds(1)))),
         }
     }
 }
@@ -206,7 +206,7 @@ mod tests {
     }
 
     /// Severity and minutes from the beginning of the episode to the end of each alert.
-    fn told(content: &Content, earlier: &[Content]) -> Vec<(String, i64)> {
+    fn sent(content: &Content, earlier: &[Content]) -> Vec<(String, i64)> {
         let settings = settings();
         let receiver = Receiver::open(&settings).unwrap();
         let earlier: Vec<Notice> = earlier
@@ -220,30 +220,31 @@ mod tests {
             let end: DateTime<Utc> = alert.ends_at.parse().unwrap();
             (end - content.fired_at).num_minutes()
         };
-        let told = alerts.iter();
-        told.map(|alert| (alert.labels["severity"].clone(), minutes(alert)))
+        let alerts = alerts.iter();
+        alerts
+            .map(|alert| (alert.labels["severity"].clone(), minutes(alert)))
             .collect()
     }
 
     #[test]
-    fn what_fires_ends_far_ahead_and_what_is_over_ends_when_it_did() {
+    fn firing_alert_ends_far_ahead_and_resolved_alert_at_its_end() {
         let firing = of(NoticeKind::Firing, Severity::Warning);
-        assert_eq!(told(&firing, &[]), [("warning".to_owned(), 62)]);
+        assert_eq!(sent(&firing, &[]), [("warning".to_owned(), 62)]);
         let resolved = Content {
             ended_at: Some(firing.fired_at + TimeDelta::minutes(7)),
             ..of(NoticeKind::Resolved, Severity::Warning)
         };
-        assert_eq!(told(&resolved, &[firing]), [("warning".to_owned(), 7)]);
+        assert_eq!(sent(&resolved, &[firing]), [("warning".to_owned(), 7)]);
         let missed = of(NoticeKind::Missed, Severity::Warning);
-        assert_eq!(told(&missed, &[]), [("warning".to_owned(), 7)]);
+        assert_eq!(sent(&missed, &[]), [("warning".to_owned(), 7)]);
     }
 
     #[test]
-    fn a_severity_that_was_told_ends_when_another_begins_and_no_other_does() {
+    fn sent_severity_ends_when_another_begins() {
         let warning = of(NoticeKind::Firing, Severity::Warning);
         let critical = of(NoticeKind::Firing, Severity::Critical);
         assert_eq!(
-            told(&critical, std::slice::from_ref(&warning)),
+            sent(&critical, std::slice::from_ref(&warning)),
             [("warning".to_owned(), 0), ("critical".to_owned(), 62)]
         );
         let resolved = Content {
@@ -251,13 +252,13 @@ mod tests {
             ..of(NoticeKind::Resolved, Severity::Critical)
         };
         assert_eq!(
-            told(&resolved, &[warning, critical]),
+            sent(&resolved, &[warning, critical]),
             [("critical".to_owned(), 9), ("warning".to_owned(), 9)]
         );
     }
 
     #[test]
-    fn labels_stay_the_same_while_an_episode_lasts() {
+    fn labels_are_constant_during_an_episode() {
         let settings = settings();
         let receiver = Receiver::open(&settings).unwrap();
         let labels = |kind| {

@@ -8,14 +8,14 @@ use super::Failure;
 use crate::domain::alert::channel::{Address, Auth, HttpSettings, SecretPlace};
 use crate::http::{Client, Limit, Policy, Request, Response, Secret, Url};
 
-/// An answer's body is of no use; so much is read that the server need not see a closed connection.
+/// The body of an answer is only a detail; this much is read so that the server sees no closed connection.
 const RESPONSE_LIMIT: u64 = 64 << 10;
 
 /// The longest that a receiver may ask to be left alone.
 const LONGEST_RETRY_AFTER: TimeDelta = TimeDelta::hours(1);
 
 /// A channel's address with all its secrets read.
-pub(super) struct Endpoint {
+pub struct Endpoint {
     client: Client,
     url: Url,
     login: Option<Login>,
@@ -49,8 +49,8 @@ impl Endpoint {
         });
         let url = url.map_err(|error| match &settings.address {
             Address::Url(_) => error.to_string(),
-            Address::Env(name) => format!("${name} is {error}"),
-            Address::File(path) => format!("what is in {} is {error}", path.display()),
+            Address::Env(name) => format!("the URL in ${name} is invalid: {error}"),
+            Address::File(path) => format!("the URL in {} is invalid: {error}", path.display()),
         })?;
         let login = match &settings.auth {
             None => None,

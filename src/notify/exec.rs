@@ -76,7 +76,7 @@ pub(super) fn run(exec: &Exec, content: &Content) -> Result<(), Failure> {
     })
 }
 
-/// Reads what it writes to standard error, to the end, and hands over the beginning.
+/// Reads its standard error to the end and returns the beginning.
 fn complaint_of(child: &mut Child) -> mpsc::Receiver<String> {
     let (sender, receiver) = mpsc::channel();
     if let Some(mut stderr) = child.stderr.take() {
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn it_gets_the_notice_and_little_else() {
+    fn program_gets_notice_and_minimal_environment() {
         let directory = tempfile::tempdir().unwrap();
         let file = |name: &str| directory.path().join(name).display().to_string();
         let script = format!("cat >'{}'; env >'{}'", file("in"), file("env"));
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn its_exit_code_is_the_answer_and_its_last_words_are_not_stored() {
+    fn exit_code_is_the_result_and_stderr_is_detail() {
         run_script("exec <&-; exit 0").unwrap();
         let failure = run_script("echo no >&2; echo mail is down >&2; exit 3").unwrap_err();
         assert_eq!(failure.reason, "/bin/sh ended in 3");
@@ -168,12 +168,12 @@ mod tests {
     }
 
     #[test]
-    fn it_may_write_as_much_as_it_likes() {
+    fn large_output_does_not_block() {
         run_script("head -c 1000000 /dev/zero; head -c 1000000 /dev/zero >&2").unwrap();
     }
 
     #[test]
-    fn when_its_time_is_over_it_is_ended_with_all_it_started() {
+    fn timeout_kills_the_process_group() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("late");
         let hasty = Exec {
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn what_it_leaves_running_is_not_waited_for() {
+    fn background_process_is_not_waited_for() {
         let begun = Instant::now();
         run_script("sleep 30 & exit 0").unwrap();
         assert!(begun.elapsed() < Duration::from_secs(10));

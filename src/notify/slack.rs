@@ -49,7 +49,7 @@ fn message(content: &Content) -> Value {
     })
 }
 
-/// Text that can name nobody and link nowhere: Slack knows three characters that do, and wants them so.
+/// Text without mentions and links: Slack requires these three characters to be escaped.
 fn escaped(text: &str) -> String {
     let cut: String = text
         .chars()
@@ -67,7 +67,7 @@ mod tests {
     use crate::domain::alert::notice::sample;
 
     #[test]
-    fn a_stored_name_can_call_nobody() {
+    fn stored_name_cannot_mention_anyone() {
         let content = Content {
             api_name: "<!channel>\n&".to_owned(),
             summary: "<@U1> <https://x|y>".to_owned(),
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_says_what_it_is_about_and_since_when() {
+    fn message_has_rule_and_times() {
         let resolved = Content {
             ended_at: Some(sample(NoticeKind::Resolved).fired_at),
             ..sample(NoticeKind::Resolved)
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn no_block_is_longer_than_slack_takes() {
+    fn long_summary_is_cut() {
         let content = Content {
             summary: "x".repeat(10_000),
             ..sample(NoticeKind::Firing)

@@ -1,41 +1,17 @@
-//! Standard output: a line for each notice.
-
-use std::io::Write;
+//! Standard output: one line for each notice.
 
 use super::Failure;
-use crate::context::Context;
 use crate::domain::alert::channel::Stdout;
 use crate::domain::alert::notice::Content;
-use crate::output::{Format, printable};
+use crate::domain::format;
+use crate::output::printable;
 
-/// Prints the notice, and makes sure that it is out before anybody calls it delivered.
-pub(super) fn print(
-    context: &mut Context,
-    settings: &Stdout,
-    content: &Content,
-    aside: bool,
-) -> Result<(), Failure> {
-    let line = match settings.json {
-        true => serde_json::to_string(content).map_err(Failure::of_notice)?,
-        false => prose(content),
-    };
-    if aside || context.format != Format::Table {
-        // The answer is for a program, and a line before it would spoil it.
-        context.stderr_line(line);
-        return Ok(());
+/// The line of a notice: JSON, or its time and summary.
+pub(super) fn line(settings: &Stdout, content: &Content) -> Result<String, Failure> {
+    if settings.json {
+        serde_json::to_string(content).map_err(Failure::of_notice)
+    } else {
+        let time = format::time(content.created_at);
+        Ok(printable(&format!("{time} {}", content.summary)).into_owned())
     }
-    let written = writeln!(context.stdout(), "{line}");
-    written.map_err(Failure::of_channel)?;
-    context
-        .flush()
-        .map_err(|_| Failure::of_channel("standard output is closed"))
-}
-
-fn prose(content: &Content) -> String {
-    let line = format!(
-        "{} {}",
-        content.created_at.format("%FT%TZ"),
-        content.summary
-    );
-    printable(&line).into_owned()
 }

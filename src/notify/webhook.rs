@@ -22,7 +22,7 @@ use crate::domain::alert::notice::Content;
 use crate::http::Secret;
 
 /// A webhook with its secrets read.
-pub(super) struct Receiver {
+pub struct Receiver {
     endpoint: Endpoint,
     secret: Option<Secret>,
 }

@@ -6,6 +6,7 @@ pub mod backtest;
 pub mod channel;
 pub mod check;
 pub mod deliver;
+mod delivery;
 pub mod disable;
 pub mod enable;
 pub mod history;

@@ -1,13 +1,11 @@
-//! Measurement the usage that rules are judged by; for `check` and `backtest`.
+//! Reads the usage that rules are evaluated by.
 
 use std::collections::{BTreeMap, HashMap};
 
-use chrono::{DateTime, Utc};
-
-use crate::domain::alert::evaluate::{Allowance, RequiredWindows, RuleTarget};
+use crate::domain::alert::evaluate::{Allowance, ApiUsage, RequiredWindows, RuleTarget};
 use crate::domain::alert::rule::Rule;
-use crate::domain::alert::series::{Demand, Series};
-use crate::domain::period::Window;
+use crate::domain::alert::series::Demand;
+use crate::domain::period::{Period, Window};
 use crate::domain::plans::{ApiLimit, Unit};
 use crate::domain::usage::read_plan::StalePeriods;
 use crate::error::Result;
@@ -15,35 +13,41 @@ use crate::store::alerting::usage;
 use crate::store::db::Db;
 use crate::store::usage::rollups;
 
-/// What is known of an API.
-#[derive(Debug)]
-pub(super) struct Usage {
-    /// The tallies that were needed.
-    pub(super) series: Series,
-    /// When the first call was that is known of.
-    pub(super) begins: Option<DateTime<Utc>>,
+/// The limits, as rules compare with them.
+pub(super) fn allowances(limits: &[ApiLimit]) -> HashMap<(String, Period), Allowance> {
+    let entry = |limit: &ApiLimit| {
+        (
+            (limit.api_name.clone(), limit.period.clone()),
+            allowance(limit),
+        )
+    };
+    limits.iter().map(entry).collect()
 }
 
-/// A rule, applied to an API, with the limit that it is about.
+fn allowance(limit: &ApiLimit) -> Allowance {
+    Allowance {
+        value: limit.value,
+        of_credits: limit.unit == Unit::Credits,
+    }
+}
+
+/// A rule, applied to an API and its limit.
 pub(super) fn target<'a>(rule: &'a Rule, api_name: &'a str, limits: &[ApiLimit]) -> RuleTarget<'a> {
     let fits = |limit: &&ApiLimit| limit.api_name == api_name && limit.period == rule.period;
     RuleTarget {
         rule,
         api_name,
-        limit: limits.iter().find(fits).map(|limit| Allowance {
-            value: limit.value,
-            of_credits: limit.unit == Unit::Credits,
-        }),
+        limit: limits.iter().find(fits).map(allowance),
     }
 }
 
-/// Reads what is needed of each API, each stretch of time once. Without the triggers nobody knows which
-/// roll-ups are right, so all is counted from the rows.
+/// Reads the required windows of each API, each part once. Without the triggers roll-ups may be stale, so all
+/// calls are counted from the rows.
 pub(super) fn read<'a>(
     db: &mut Db,
     needs: &BTreeMap<&'a str, Vec<RequiredWindows>>,
     triggers_are_in_place: bool,
-) -> Result<HashMap<&'a str, Usage>> {
+) -> Result<HashMap<&'a str, ApiUsage>> {
     let windows = needs.values().flatten();
     let windows = windows
         .flat_map(|needs| [needs.window, needs.baseline])
@@ -72,7 +76,7 @@ pub(super) fn read<'a>(
         };
         let series = usage::read(db, api_name, demand)?;
         let begins = usage::first_call_hour(db, api_name)?;
-        usage.insert(*api_name, Usage { series, begins });
+        usage.insert(*api_name, ApiUsage { series, begins });
     }
     Ok(usage)
 }

@@ -1,5 +1,4 @@
-//! A replay: what a rule would have said of past data, had it been checked at every step, with one channel that
-//! always answers.
+//! A replay of a rule over past data: every step evaluated, with one channel that always accepts notices.
 
 use std::collections::BTreeMap;
 
@@ -16,23 +15,21 @@ use super::series::Series;
 use super::state::{AlertState, AlertStatus};
 use super::window::Grid;
 
-/// An episode that is known whole, or as far as one looked.
+/// An episode in the past.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PastEpisode {
-    /// Its id, which the same data always gives.
     pub id: String,
     pub api_name: String,
     pub fired_at: DateTime<Utc>,
-    /// When it ended, if it did.
     pub ended_at: Option<DateTime<Utc>>,
-    /// How bad it was at worst.
+    /// The highest severity.
     pub severity: Severity,
-    /// The highest value in it.
+    /// The highest value.
     pub peak: Option<f64>,
 }
 
 impl PastEpisode {
-    /// How long it fired, up to `to` if it goes on.
+    /// How long it fired, up to `to` if it is still open.
     pub fn lasted(&self, to: DateTime<Utc>) -> TimeDelta {
         self.ended_at.unwrap_or(to) - self.fired_at
     }
@@ -48,14 +45,13 @@ pub struct Replay<'a> {
     so_far: Vec<Notice>,
     pub events: Vec<Event>,
     pub episodes: Vec<PastEpisode>,
-    /// How many notices would have been sent.
+    /// The number of notices of each kind.
     pub notices: BTreeMap<NoticeKind, u64>,
-    /// In how many steps it could not be judged.
+    /// The number of steps whose value is unknown.
     pub unknown_steps: u64,
 }
 
 impl<'a> Replay<'a> {
-    /// Nothing replayed yet.
     pub fn new(target: RuleTarget<'a>) -> Replay<'a> {
         Replay {
             alert: AlertRef::of(&target),
@@ -70,12 +66,11 @@ impl<'a> Replay<'a> {
         }
     }
 
-    /// What is replayed.
     pub fn target(&self) -> RuleTarget<'a> {
         self.target
     }
 
-    /// Goes on by one step. `begins` is when the first call that is known was.
+    /// Evaluates the next step. `begins` is the time of the first known call.
     pub fn step(
         &mut self,
         at: DateTime<Utc>,
@@ -121,12 +116,12 @@ impl<'a> Replay<'a> {
                 acknowledged: false,
                 repeat: self.target.rule.settings.repeat,
             };
-            let mut told = Notifications::default();
-            told.tell(&self.alert, &progress, policy, &self.so_far);
+            let mut notifications = Notifications::default();
+            notifications.add(&self.alert, &progress, policy, &self.so_far);
             if progress.ended_at.is_some() {
                 self.so_far.clear();
             }
-            for mut notice in told.new {
+            for mut notice in notifications.new {
                 *self.notices.entry(notice.content.kind).or_default() += 1;
                 notice.delivery = Delivery::Delivered;
                 notice.delivered_at = Some(at);
@@ -153,7 +148,7 @@ impl MaxBy for Option<f64> {
     }
 }
 
-/// The episodes that events tell of, in order; an episode without its beginning is left out.
+/// The episodes of recorded events, in order; an episode whose start is missing is left out.
 pub fn recorded_episodes(events: &[Event]) -> Vec<PastEpisode> {
     let mut episodes: Vec<PastEpisode> = Vec::new();
     for event in events {
@@ -193,7 +188,7 @@ mod tests {
     use crate::domain::period::Period;
 
     #[test]
-    fn episodes_have_their_beginning_their_end_their_peak_and_their_notices() {
+    fn replay_finds_episodes_peaks_and_notices() {
         let noon: DateTime<Utc> = "2026-01-31T12:00:00Z".parse().unwrap();
         let rule = Rule::new("finnhub", AlertType::ErrorSpike, Period::Minute, 3.0);
         let target = RuleTarget {
@@ -249,10 +244,11 @@ mod tests {
                 (NoticeKind::Resolved, 2)
             ]
         );
-        let told = recorded_episodes(&replay.events);
+        let recorded = recorded_episodes(&replay.events);
         let bounds = |past: &PastEpisode| (past.id.clone(), past.fired_at, past.ended_at);
         assert!(
-            told.iter()
+            recorded
+                .iter()
                 .map(bounds)
                 .eq(replay.episodes.iter().map(bounds))
         );

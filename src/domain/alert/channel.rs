@@ -1,5 +1,5 @@
-//! A channel: where notices go, and how. What only its user may know is never in it, only where it is
-//! found: the name of an environment variable, or a file.
+//! Channels: where notices are sent, and how. A channel never holds a secret, only its source: an environment
+//! variable or a file.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -78,7 +78,7 @@ pub enum Auth {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HttpSettings {
     pub address: Address,
-    /// How we tell who we are.
+    /// How a request is authenticated.
     pub auth: Option<Auth>,
     /// Whether plain HTTP may leave this machine.
     pub insecure_http: bool,
@@ -206,7 +206,7 @@ impl Settings {
         }
     }
 
-    /// Reads what is stored.
+    /// Parses the stored settings.
     pub fn from_json(kind: ChannelKind, text: &str) -> serde_json::Result<Settings> {
         Ok(match kind {
             ChannelKind::Webhook => Settings::Webhook(serde_json::from_str(text)?),
@@ -224,7 +224,7 @@ pub struct Channel {
     /// Its name, by which rules call it.
     pub name: String,
     pub kind: ChannelKind,
-    /// What it needs to know; none if what is stored cannot be read, as a newer version may have written it.
+    /// None if the stored settings cannot be read; a newer version may have written them.
     pub settings: Option<Settings>,
     pub created_at: DateTime<Utc>,
 }
@@ -235,7 +235,7 @@ mod tests {
     use crate::domain::named::Named;
 
     #[test]
-    fn settings_come_back_as_they_were_stored() {
+    fn settings_survive_storage() {
         let http = HttpSettings {
             address: Address::Env("SLACK_URL".to_owned()),
             auth: Some(Auth::Basic {

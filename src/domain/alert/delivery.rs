@@ -1,4 +1,4 @@
-//! Delivery: when a notice that did not arrive is tried again, and when that ends.
+//! Delivery of notices: which are due, in which order, when a failed one is tried again, and when it is dropped.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -31,22 +31,17 @@ named! {
     }
 }
 
-/// A notice for one channel, and how far it has come.
+/// A notice for one channel, and its delivery.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Notice {
-    /// What is told; its key is the notice's id.
     pub content: Content,
-    /// The how manieth of its kind in its episode, from 1.
+    /// Sequence number of its kind within the episode, from 1.
     pub number: i32,
-    /// The channel that is to tell it.
     pub channel: String,
-    /// How far it has come.
     pub delivery: Delivery,
-    /// How often it was tried. Counted before each try, so that whoever dies in it has counted it.
     pub attempts: i32,
-    /// It is not tried before.
+    /// The earliest time of the next attempt.
     pub next_attempt_at: DateTime<Utc>,
-    /// When its receiver took it.
     pub delivered_at: Option<DateTime<Utc>>,
     /// The reason of the last failed attempt.
     pub error: Option<String>,
@@ -54,7 +49,7 @@ pub struct Notice {
 }
 
 impl Notice {
-    /// A notice that is to be sent at once.
+    /// A notice that is due at once.
     pub fn new(content: Content, number: i32, channel: &str) -> Notice {
         Notice {
             number,
@@ -69,33 +64,179 @@ impl Notice {
         }
     }
 
+    /// Marks it as dropped.
+    pub fn drop_for(&mut self, reason: DropReason) {
+        self.delivery = Delivery::Dropped;
+        self.drop_reason = Some(reason);
+    }
+
     /// Whether it was dropped although its receiver should have got it.
     pub fn is_lost(&self) -> bool {
         self.delivery == Delivery::Dropped && self.drop_reason != Some(DropReason::Superseded)
     }
 
-    /// Whether it is to be tried now. The first try never waits, and no wait is longer than the longest: a
-    /// clock that was set back keeps nothing from anybody.
+    /// Whether it may be sent now. The first attempt never waits, and a wait longer than [`LONGEST_WAIT`] means
+    /// that the clock was set back.
     pub fn is_due(&self, now: DateTime<Utc>) -> bool {
         let wait = self.next_attempt_at - now;
         self.attempts == 0 || wait <= TimeDelta::zero() || wait > LONGEST_WAIT
     }
 
-    /// Whether its receiver has it, or may have it: whoever was tried may have got it before we died.
+    /// Whether its receiver has it or may have it: an attempt may have succeeded without being recorded.
     pub fn may_have_arrived(&self) -> bool {
         self.delivery == Delivery::Delivered || self.attempts > 0
     }
 }
 
+/// Why a notice did not reach its receiver.
+#[derive(Debug)]
+pub struct Failure {
+    pub reason: String,
+    /// What the receiver answered; shown under `-v` and not stored.
+    pub detail: Option<String>,
+    /// Whether other notices to the channel would fail too.
+    pub channel_is_down: bool,
+    /// How long the receiver asks not to be called.
+    pub retry_after: Option<TimeDelta>,
+}
+
+impl Failure {
+    pub fn of_channel(reason: impl ToString) -> Failure {
+        Failure {
+            reason: reason.to_string(),
+            detail: None,
+            channel_is_down: true,
+            retry_after: None,
+        }
+    }
+
+    pub fn of_notice(reason: impl ToString) -> Failure {
+        Failure {
+            channel_is_down: false,
+            ..Failure::of_channel(reason)
+        }
+    }
+}
+
+/// The decision about a waiting notice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NextStep {
+    Send,
+    Drop(DropReason),
+    /// It is not due, an earlier notice of its episode waits, or its channel failed in this run.
+    Wait,
+}
+
+/// The decisions of one delivery run. Notices of an episode reach a channel in order: while one waits, those
+/// after it wait too. A channel that is down is tried once in a run.
+#[derive(Debug)]
+pub struct DeliveryRun {
+    now: DateTime<Utc>,
+    max_attempts: i32,
+    /// Whether notices are sent before their next attempt is due.
+    force: bool,
+    channels: BTreeSet<String>,
+    superseded: BTreeSet<String>,
+    /// Channel and episode of notices that still wait.
+    blocked: BTreeSet<(String, String)>,
+    /// The channels that failed, with the reason.
+    pub failures: BTreeMap<String, String>,
+}
+
+impl DeliveryRun {
+    pub fn new(
+        waiting: &[Notice],
+        channels: impl IntoIterator<Item = String>,
+        now: DateTime<Utc>,
+        max_attempts: i32,
+        force: bool,
+    ) -> DeliveryRun {
+        DeliveryRun {
+            now,
+            max_attempts,
+            force,
+            channels: channels.into_iter().collect(),
+            superseded: superseded(waiting),
+            blocked: BTreeSet::new(),
+            failures: BTreeMap::new(),
+        }
+    }
+
+    pub fn next_step(&self, notice: &Notice) -> NextStep {
+        if self.superseded.contains(&notice.content.key) {
+            return NextStep::Drop(DropReason::Superseded);
+        }
+        if !self.channels.contains(&notice.channel) {
+            return NextStep::Drop(DropReason::NoChannel);
+        }
+        let is_due = self.force || notice.is_due(self.now);
+        let can_send = is_due
+            && !self.failures.contains_key(&notice.channel)
+            && !self.blocked.contains(&episode_on_channel(notice));
+        if can_send {
+            NextStep::Send
+        } else {
+            NextStep::Wait
+        }
+    }
+
+    /// Counts an attempt, before it is made: a run that dies in it has counted it.
+    pub fn count_attempt(&self, notice: &mut Notice) {
+        notice.attempts = notice.attempts.saturating_add(1);
+        let wait = backoff(&notice.content.key, notice.attempts);
+        notice.next_attempt_at = later(self.now, wait);
+    }
+
+    /// Records the result of an attempt.
+    pub fn record_attempt(&mut self, notice: &mut Notice, result: Result<(), &Failure>) {
+        let Err(failure) = result else {
+            notice.delivery = Delivery::Delivered;
+            notice.delivered_at = Some(self.now);
+            notice.error = None;
+            return;
+        };
+        notice.error = Some(failure.reason.clone());
+        if let Some(wait) = failure.retry_after {
+            notice.next_attempt_at = notice.next_attempt_at.max(later(self.now, wait));
+        }
+        if notice.attempts >= self.max_attempts {
+            notice.drop_for(DropReason::GaveUp);
+        }
+        if failure.channel_is_down {
+            self.fail_channel(&notice.channel, &failure.reason);
+        }
+    }
+
+    /// Records that a channel cannot be used in this run.
+    pub fn fail_channel(&mut self, channel: &str, reason: &str) {
+        self.failures.insert(channel.to_owned(), reason.to_owned());
+    }
+
+    /// Closes a notice: while it waits, so do those after it.
+    pub fn finish(&mut self, notice: &Notice) {
+        if notice.delivery == Delivery::Waiting {
+            self.blocked.insert(episode_on_channel(notice));
+        }
+    }
+}
+
+fn episode_on_channel(notice: &Notice) -> (String, String) {
+    (notice.channel.clone(), notice.content.episode.clone())
+}
+
+/// An instant after another, or the last there is.
+pub fn later(at: DateTime<Utc>, by: TimeDelta) -> DateTime<Utc> {
+    at.checked_add_signed(by)
+        .unwrap_or(DateTime::<Utc>::MAX_UTC)
+}
+
 /// The wait after the first failure.
 const FIRST_WAIT_MS: i64 = 30_000;
 
-/// The longest wait: half a day of trouble is over at most this long after the trouble.
 const LONGEST_WAIT: TimeDelta = TimeDelta::hours(1);
 
-/// How long to wait after this many failed tries: twice as long each time, up to an hour, and of that
-/// between a half and all. Which part the notice's key says: notices that failed together do not come
-/// back together, and the same notice waits equally long whoever computes it.
+/// The wait after a number of failed attempts: it doubles each time, up to an hour, and lies between a half and
+/// all of that. The key decides where, so that notices that failed together are not tried again together.
 pub fn backoff(key: &str, attempts: i32) -> TimeDelta {
     let doublings = u32::try_from(attempts - 1).unwrap_or(0).min(16);
     let whole = (FIRST_WAIT_MS << doublings).min(LONGEST_WAIT.num_milliseconds());
@@ -107,36 +248,30 @@ pub fn backoff(key: &str, attempts: i32) -> TimeDelta {
     TimeDelta::milliseconds(half + half * part / i64::from(u16::MAX))
 }
 
-/// The keys of notices that were superseded: what they tell has an end by now, and the end is told too. What
-/// is over must not begin to fire.
-pub fn superseded(waiting: &[Notice]) -> BTreeSet<String> {
-    let place = |notice: &Notice| (notice.channel.clone(), notice.content.episode.clone());
-    let ended: BTreeSet<_> = waiting
-        .iter()
-        .filter(|notice| notice.content.kind.is_last())
-        .map(place)
-        .collect();
+/// The keys of notices whose episode has ended: the end is a notice of its own, and a resolved rule must not
+/// begin to fire.
+fn superseded(waiting: &[Notice]) -> BTreeSet<String> {
+    let last = waiting.iter().filter(|it| it.content.kind.is_last());
+    let ended: BTreeSet<_> = last.map(episode_on_channel).collect();
     waiting
         .iter()
-        .filter(|notice| !notice.content.kind.is_last() && ended.contains(&place(notice)))
+        .filter(|it| !it.content.kind.is_last() && ended.contains(&episode_on_channel(it)))
         .map(|notice| notice.content.key.clone())
         .collect()
 }
 
-/// Whether a dropped notice still has something to tell: an end always has; that something fires only while
-/// it does and its channel heard nothing of an end. `family` holds all notices of its episode.
-pub fn is_worth_retrying(notice: &Notice, family: &[Notice], open: &BTreeSet<String>) -> bool {
-    let place = |notice: &Notice| (notice.channel.clone(), notice.content.episode.clone());
-    let ended = || {
-        family
-            .iter()
-            .any(|other| other.content.kind.is_last() && place(other) == place(notice))
+/// Whether a dropped notice still matters: the end of an episode always does; a firing one while its episode is
+/// `open` and its channel was not notified of the end. `of_episode` holds all notices of the episode.
+pub fn is_worth_retrying(notice: &Notice, of_episode: &[Notice], open: &BTreeSet<String>) -> bool {
+    let place = episode_on_channel(notice);
+    let has_end = || {
+        let mut others = of_episode.iter();
+        others.any(|it| it.content.kind.is_last() && episode_on_channel(it) == place)
     };
-    notice.content.kind.is_last() || (open.contains(&notice.content.episode) && !ended())
+    notice.content.kind.is_last() || (open.contains(&notice.content.episode) && !has_end())
 }
 
-/// Of one channel's notices of open episodes, in order: the last of each episode that was delivered, if
-/// nothing has been said of an end.
+/// The last delivered notice of each episode that still fires, from the notices of one channel in order.
 pub fn still_firing<'a>(notices: &[&'a Notice]) -> Vec<&'a Notice> {
     let mut firing: BTreeMap<&str, &Notice> = BTreeMap::new();
     for notice in notices {
@@ -165,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn a_notice_is_due_when_its_wait_is_over_and_at_once_if_the_clock_went_back() {
+    fn notice_is_due_after_its_wait_and_when_the_clock_was_set_back() {
         let at = |minute| sample(NoticeKind::Firing).created_at + TimeDelta::minutes(minute);
         let tried = Notice {
             attempts: 1,
@@ -182,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_over_does_not_begin_to_fire() {
+    fn ended_episode_supersedes_its_waiting_notices() {
         let waiting = [
             notice("a", NoticeKind::Firing, "1", "x"),
             notice("b", NoticeKind::Firing, "1", "y"),
@@ -195,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_dropped_is_told_if_it_is_still_so_and_an_end_always() {
+    fn dropped_end_and_dropped_notice_of_open_episode_are_retried() {
         let open = BTreeSet::from(["1".to_owned(), "2".to_owned()]);
         let family = [
             notice("a", NoticeKind::Firing, "1", "x"),
@@ -210,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_told_to_fire_and_not_to_end_fires() {
+    fn delivered_firing_without_end_is_still_firing() {
         let delivered = |notice| Notice {
             delivery: Delivery::Delivered,
             ..notice
@@ -230,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn waits_double_up_to_an_hour_and_are_spread() {
+    fn wait_doubles_up_to_an_hour_and_varies_by_key() {
         let seconds = |key: &str, attempts| backoff(key, attempts).num_seconds();
         for attempts in 1..40 {
             let whole = (30_i64 << (attempts - 1).min(20)).min(3600);
@@ -243,5 +378,87 @@ mod tests {
         assert_ne!(backoff("a", 5), backoff("b", 5));
         assert_ne!(backoff("a", 30), backoff("a", 31));
         assert!(seconds("a", i32::MAX) <= 3600 && seconds("a", 0) >= 15);
+    }
+
+    fn run(waiting: &[Notice], minute: i64) -> DeliveryRun {
+        let now = waiting[0].content.created_at + TimeDelta::minutes(minute);
+        DeliveryRun::new(waiting, ["x".to_owned(), "y".to_owned()], now, 3, false)
+    }
+
+    #[test]
+    fn failed_notice_blocks_its_episode_on_its_channel_only() {
+        let mut notices = [
+            notice("a", NoticeKind::Firing, "1", "x"),
+            notice("b", NoticeKind::Reminder, "1", "x"),
+            notice("c", NoticeKind::Firing, "2", "x"),
+            notice("d", NoticeKind::Firing, "1", "y"),
+        ];
+        let mut run = run(&notices, 0);
+        run.count_attempt(&mut notices[0]);
+        run.record_attempt(&mut notices[0], Err(&Failure::of_notice("refused")));
+        run.finish(&notices[0]);
+        let steps = notices.each_ref().map(|notice| run.next_step(notice));
+        assert_eq!(steps[1..], [NextStep::Wait, NextStep::Send, NextStep::Send]);
+    }
+
+    #[test]
+    fn channel_that_is_down_is_tried_once() {
+        let mut notices = [
+            notice("a", NoticeKind::Firing, "1", "x"),
+            notice("b", NoticeKind::Firing, "2", "x"),
+            notice("c", NoticeKind::Firing, "3", "y"),
+        ];
+        let mut run = run(&notices, 0);
+        run.count_attempt(&mut notices[0]);
+        run.record_attempt(&mut notices[0], Err(&Failure::of_channel("no route")));
+        assert_eq!(run.next_step(&notices[1]), NextStep::Wait);
+        assert_eq!(run.next_step(&notices[2]), NextStep::Send);
+        assert_eq!(run.failures["x"], "no route");
+    }
+
+    #[test]
+    fn retry_after_postpones_the_next_attempt() {
+        let mut notices = [notice("a", NoticeKind::Firing, "1", "x")];
+        let mut run = run(&notices, 0);
+        let failure = Failure {
+            retry_after: Some(TimeDelta::minutes(30)),
+            ..Failure::of_channel("busy")
+        };
+        run.count_attempt(&mut notices[0]);
+        let created_at = notices[0].content.created_at;
+        assert!(notices[0].next_attempt_at <= created_at + TimeDelta::seconds(30));
+        run.record_attempt(&mut notices[0], Err(&failure));
+        let expected = created_at + TimeDelta::minutes(30);
+        assert_eq!(notices[0].next_attempt_at, expected);
+    }
+
+    #[test]
+    fn notice_is_dropped_after_the_last_attempt() {
+        let mut notices = [notice("a", NoticeKind::Firing, "1", "x")];
+        let mut run = run(&notices, 0);
+        for attempt in 1..=3 {
+            assert_eq!(notices[0].delivery, Delivery::Waiting, "{attempt}");
+            run.count_attempt(&mut notices[0]);
+            run.record_attempt(&mut notices[0], Err(&Failure::of_notice("no")));
+        }
+        assert_eq!(notices[0].delivery, Delivery::Dropped);
+        assert_eq!(notices[0].drop_reason, Some(DropReason::GaveUp));
+    }
+
+    #[test]
+    fn notice_without_channel_or_superseded_is_dropped() {
+        let notices = [
+            notice("a", NoticeKind::Firing, "1", "x"),
+            notice("b", NoticeKind::Missed, "1", "x"),
+            notice("c", NoticeKind::Firing, "1", "gone"),
+        ];
+        let run = run(&notices, 0);
+        let steps = notices.each_ref().map(|notice| run.next_step(notice));
+        let expected = [
+            NextStep::Drop(DropReason::Superseded),
+            NextStep::Send,
+            NextStep::Drop(DropReason::NoChannel),
+        ];
+        assert_eq!(steps, expected);
     }
 }

@@ -1,5 +1,5 @@
-//! What a rule says of the data: which steps are due, which windows they need, what each of them reads, and
-//! where that leaves the rule. `check` and `backtest` both go through here.
+//! The evaluation of one rule for one API: which steps are due, which windows they require, and the value, level
+//! and state of each step. `alerts check` and `alerts backtest` share it.
 
 use std::fmt;
 
@@ -12,41 +12,43 @@ use super::window::{Grid, window};
 use crate::domain::period::Period;
 use crate::domain::period::{Window, shown};
 
-/// How much of an API may be used in a rule's period.
+/// The limit of an API for a period.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Allowance {
     pub value: f64,
-    /// Of its credits; of calls otherwise.
+    /// In credits; otherwise in calls.
     pub of_credits: bool,
+}
+
+/// The usage of an API, as far as a round or a backtest requires it.
+#[derive(Debug)]
+pub struct ApiUsage {
+    pub series: Series,
+    /// The first known call.
+    pub begins: Option<DateTime<Utc>>,
 }
 
 /// A rule, applied to one API.
 #[derive(Clone, Copy, Debug)]
 pub struct RuleTarget<'a> {
     pub rule: &'a Rule,
-    /// The API; of a rule for all APIs, one of them.
     pub api_name: &'a str,
-    /// The API's limit for the rule's period, if one is known.
+    /// The API's limit for the rule's period.
     pub limit: Option<Allowance>,
 }
 
-/// Why a rule cannot be judged.
+/// Why the value of a rule is unknown.
 #[derive(Clone, Debug, PartialEq)]
 pub enum UnknownReason {
-    /// What it says makes no sense.
     RuleFault(RuleFault),
-    /// It is about a limit, and there is none.
     NoLimit(Period),
-    /// The limit is nothing that can be compared with.
     BadLimit(f64),
-    /// Its baseline is nothing that can be compared with.
     BadBaseline,
-    /// Nothing is known of the API: its name may be mistyped, or nobody records.
+    /// The API has no calls: its name may be mistyped.
     NoCalls,
-    /// Its baseline begins before the first call that is known.
+    /// The baseline begins before the first known call.
     ShortHistory {
         needed: DateTime<Utc>,
-        /// When the first call was.
         begins: DateTime<Utc>,
     },
 }
@@ -56,21 +58,18 @@ impl fmt::Display for UnknownReason {
         match self {
             UnknownReason::RuleFault(senseless) => senseless.fmt(f),
             UnknownReason::NoLimit(period) => {
-                write!(
-                    f,
-                    "no limit per {period} is known: set it with usagectl limits set"
-                )
+                write!(f, "no limit per {period} is known")
             }
             UnknownReason::BadLimit(limit) => {
-                write!(f, "the limit {limit} is no number above zero")
+                write!(f, "invalid limit {limit}: expected a number above 0")
             }
             UnknownReason::BadBaseline => {
-                f.write_str("the baseline is no stretch of time with a factor above zero")
+                f.write_str("invalid baseline: expected a duration and a factor above 0")
             }
-            UnknownReason::NoCalls => f.write_str("no call to this API is recorded"),
+            UnknownReason::NoCalls => f.write_str("no call to this API was recorded"),
             UnknownReason::ShortHistory { needed, begins } => write!(
                 f,
-                "too little history: the baseline begins at {}, the first call was at {}",
+                "not enough history: the baseline begins at {}, the first call was at {}",
                 shown(*needed),
                 shown(*begins)
             ),
@@ -78,7 +77,7 @@ impl fmt::Display for UnknownReason {
     }
 }
 
-/// What a step measured.
+/// The value of a step.
 struct Measured {
     value: f64,
     threshold: f64,
@@ -86,7 +85,7 @@ struct Measured {
 }
 
 impl RuleTarget<'_> {
-    /// What identifies the state of it.
+    /// The key of its state.
     pub fn place(&self) -> AlertKey<'_> {
         AlertKey {
             alert_id: &self.rule.id,
@@ -94,7 +93,7 @@ impl RuleTarget<'_> {
         }
     }
 
-    /// The windows whose tallies the step `at` needs, or whose seconds it needs.
+    /// The windows that the step `at` requires.
     pub fn needs(&self, at: DateTime<Utc>, grid: Grid) -> RequiredWindows {
         let mut needs = RequiredWindows::default();
         let Some(window) = self.window(at, grid) else {
@@ -131,7 +130,7 @@ impl RuleTarget<'_> {
         (asked && !baseline.is_empty()).then_some(baseline)
     }
 
-    /// Reads the step `at`. `begins` is when the first call that is known was.
+    /// Evaluates the step `at`. `begins` is the time of the first known call.
     pub fn read(
         &self,
         at: DateTime<Utc>,
@@ -211,13 +210,13 @@ impl RuleTarget<'_> {
             };
             let share = ms(length) / ms(baseline.to - baseline.from);
             let usual = self.amount(&series.tally(baseline)) * share;
-            // Three times next to nothing is nothing to be told of: the threshold still holds.
+            // A multiple of almost nothing is no spike: the threshold is a lower bound.
             measured.threshold = rule.threshold.max(settings.factor * usual).min(f64::MAX);
         }
         Ok(measured)
     }
 
-    /// What the amount is a percentage of, where it is one.
+    /// The limit, for a rule whose value is a percentage of it.
     fn limit(&self) -> Result<Option<f64>, UnknownReason> {
         if self.rule.alert_type != AlertType::RateLimitWarning {
             return Ok(None);
@@ -231,7 +230,7 @@ impl RuleTarget<'_> {
         }
     }
 
-    /// What the rule counts of some calls.
+    /// The amount of some calls: calls, failed calls or credits.
     fn amount(&self, tally: &Tally) -> f64 {
         let counts_credits = match self.rule.alert_type {
             AlertType::RateLimitWarning => self.limit.is_some_and(|limit| limit.of_credits),
@@ -273,7 +272,7 @@ impl RuleTarget<'_> {
         }
     }
 
-    /// Goes on from where the rule stands, step by step. Returns where it stands then, and what changed.
+    /// Evaluates `steps` from a state. Returns the new state and the changes.
     pub fn advance(
         &self,
         mut state: Option<AlertState>,
@@ -301,36 +300,33 @@ fn ms(span: TimeDelta) -> f64 {
     span.num_milliseconds() as f64
 }
 
-/// What a step must know.
+/// What a step requires.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RequiredWindows {
-    /// The tally of this window.
     pub window: Option<Window>,
     pub baseline: Option<Window>,
-    /// Each second of this one.
+    /// A window of which each second is tallied.
     pub seconds: Option<Window>,
 }
 
-/// Which steps are due.
+/// The steps that are due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Due {
-    /// Those after an instant.
+    /// Those after this instant.
     After(DateTime<Utc>),
-    /// Those after the end of a stretch that nobody will look into: it is too long ago.
+    /// Those after a gap that is too long ago to be caught up.
     AfterGap(Window),
-    /// Those after an instant, because what was evaluated up to is far in the future: a clock was wrong.
-    Anew {
+    /// Those after this instant, because the last evaluated step lies far in the future: a clock was wrong.
+    Reset {
         after: DateTime<Utc>,
-        /// What was evaluated up to.
         evaluated_to: DateTime<Utc>,
     },
-    /// None before this instant: the clock was set back a little.
+    /// None up to this instant: the clock was set back a little.
     NotBefore(DateTime<Utc>),
 }
 
 impl Due {
-    /// Which steps up to `last` are due, if the last one was `evaluated_to`. A rule that was never evaluated
-    /// begins with one step.
+    /// The due steps up to `last`. A rule that was never evaluated starts with one step.
     pub fn new(
         evaluated_to: Option<DateTime<Utc>>,
         last: DateTime<Utc>,
@@ -342,18 +338,19 @@ impl Due {
             return Due::After(newest);
         };
         if evaluated_to > last {
-            return match evaluated_to - last > max_catch_up {
-                true => Due::Anew {
+            return if evaluated_to - last > max_catch_up {
+                Due::Reset {
                     after: newest,
                     evaluated_to,
-                },
-                false => Due::NotBefore(evaluated_to),
+                }
+            } else {
+                Due::NotBefore(evaluated_to)
             };
         }
         let reach = last
             .checked_sub_signed(max_catch_up)
             .unwrap_or(evaluated_to);
-        // A step that is just begun is still within reach, and one step always is.
+        // A partial step is within reach, and at least one step is.
         let reach = grid.at_or_before(reach).min(newest);
         if evaluated_to < reach {
             Due::AfterGap(Window {
@@ -365,10 +362,10 @@ impl Due {
         }
     }
 
-    /// The steps after it are due.
+    /// The instant after which steps are due.
     pub fn after(self) -> DateTime<Utc> {
         match self {
-            Due::After(after) | Due::Anew { after, .. } | Due::NotBefore(after) => after,
+            Due::After(after) | Due::Reset { after, .. } | Due::NotBefore(after) => after,
             Due::AfterGap(gap) => gap.to,
         }
     }
@@ -416,7 +413,7 @@ mod tests {
         })
     }
 
-    /// A call: when, whether it succeeded, whether a cache answered, what it cost.
+    /// A call: time, success, cached, cost.
     type Call = (DateTime<Utc>, bool, bool, Option<f64>);
 
     /// The series that these steps of this target need.
@@ -457,7 +454,7 @@ mod tests {
     }
 
     #[test]
-    fn cached_calls_do_not_reach_the_provider_unless_they_are_said_to() {
+    fn cached_calls_count_only_if_included() {
         let mut rule = rule(AlertType::RateLimitWarning, 80.0, Period::Minute);
         let calls = [succeeded(48, false), succeeded(30, true)].concat();
         let reading = read(&rule, calls_per_period(60.0), &calls);
@@ -472,7 +469,7 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_in_credits_is_compared_with_the_cost() {
+    fn limit_in_credits_compares_with_cost() {
         let rule = rule(AlertType::RateLimitWarning, 80.0, Period::Day);
         let cost = |credits| (noon() - TimeDelta::hours(3), true, false, Some(credits));
         let limit = Some(Allowance {
@@ -484,7 +481,7 @@ mod tests {
     }
 
     #[test]
-    fn the_busiest_second_of_the_minute_counts() {
+    fn busiest_second_of_the_minute_counts() {
         let rule = rule(AlertType::RateLimitWarning, 100.0, Period::Second);
         let second = |second: i64, count: i64| {
             let call = move |n| {
@@ -505,7 +502,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_judged_is_unknown_and_says_why() {
+    fn unknown_value_has_a_reason() {
         let rate = |threshold| rule(AlertType::RateLimitWarning, threshold, Period::Minute);
         let calls = succeeded(1, false);
         let reason = |rule: &Rule, limit, calls: &[Call]| match read(rule, limit, calls).level {
@@ -513,12 +510,12 @@ mod tests {
             level => panic!("{level:?}"),
         };
         let sixty = calls_per_period(60.0);
-        assert!(reason(&rate(80.0), None, &calls).contains("usagectl limits set"));
+        assert!(reason(&rate(80.0), None, &calls).contains("no limit per MINUTE"));
         for limit in [0.0, -1.0, f64::NAN, f64::INFINITY] {
-            assert!(reason(&rate(80.0), calls_per_period(limit), &calls).contains("the limit"));
+            assert!(reason(&rate(80.0), calls_per_period(limit), &calls).contains("invalid limit"));
         }
         for threshold in [0.0, -1.0, f64::NAN, f64::INFINITY] {
-            assert!(reason(&rate(threshold), sixty, &calls).contains("the threshold"));
+            assert!(reason(&rate(threshold), sixty, &calls).contains("invalid threshold"));
         }
         assert!(reason(&rate(80.0), sixty, &[]).contains("no call"));
         let week = rule(AlertType::ErrorSpike, 1.0, Period::named("WEEK"));
@@ -528,7 +525,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_spike_is_so_many_failures_or_so_many_times_the_usual() {
+    fn error_spike_compares_with_count_or_baseline() {
         let mut rule = rule(AlertType::ErrorSpike, 10.0, Period::Hour);
         // 2 an hour for seven days, then 8 in the last hour.
         let week: Vec<Call> = (1..=168)
@@ -555,7 +552,7 @@ mod tests {
     }
 
     #[test]
-    fn few_calls_say_nothing() {
+    fn fewer_calls_than_minimum_are_clear() {
         let mut rule = rule(AlertType::ErrorSpike, 1.0, Period::Minute);
         let calls = failed(noon() - TimeDelta::seconds(30), 3);
         assert_eq!(
@@ -564,10 +561,13 @@ mod tests {
         );
         rule.settings.min_requests = 4;
         assert_eq!(read(&rule, None, &calls).level, Level::Clear);
+        rule.settings.min_requests = 3;
+        let level = read(&rule, None, &calls).level;
+        assert_eq!(level, Level::Over(Severity::Warning));
     }
 
     #[test]
-    fn a_second_threshold_is_critical_and_one_below_is_clear() {
+    fn value_is_clear_between_warning_or_critical() {
         let mut rule = rule(AlertType::ErrorSpike, 4.0, Period::Minute);
         rule.settings.critical_threshold = Some(8.0);
         rule.settings.clear_below = Some(2.0);
@@ -590,7 +590,7 @@ mod tests {
     }
 
     #[test]
-    fn an_hour_about_the_threshold_is_one_episode_with_hysteresis() {
+    fn oscillation_with_hysteresis_is_one_episode() {
         let mut rule = rule(AlertType::RateLimitWarning, 80.0, Period::Minute);
         rule.settings.clear_below = Some(60.0);
         // 47, 49, 47, 49 ... calls a minute of 60: 78 and 82 percent; then quiet.
@@ -616,7 +616,7 @@ mod tests {
     }
 
     #[test]
-    fn steps_since_the_last_check_are_due_and_not_more_than_the_bound() {
+    fn steps_since_last_check_are_due_up_to_the_bound() {
         let day = TimeDelta::days(1);
         let due = |evaluated_to: &str| Due::new(Some(at(evaluated_to)), noon(), GRID, day);
         assert_eq!(
@@ -628,6 +628,8 @@ mod tests {
             Due::After(at("2026-01-31T06:00:00Z"))
         );
         assert_eq!(due("2026-01-31T12:00:00Z"), Due::After(noon()));
+        let bound = "2026-01-30T12:00:00Z";
+        assert_eq!(due(bound), Due::After(at(bound)));
         assert_eq!(
             due("2026-01-29T06:00:00Z"),
             Due::AfterGap(Window {
@@ -639,7 +641,7 @@ mod tests {
             due("2026-01-31T13:00:00Z"),
             Due::NotBefore(at("2026-01-31T13:00:00Z"))
         );
-        assert!(matches!(due("2030-01-31T13:00:00Z"), Due::Anew { .. }));
+        assert!(matches!(due("2030-01-31T13:00:00Z"), Due::Reset { .. }));
         let none = Due::new(
             Some(at("2026-01-31T11:00:00Z")),
             noon(),
@@ -686,7 +688,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]
-        fn any_chunks_give_the_same_changes_as_every_step_by_itself(
+        fn chunked_evaluation_equals_stepwise_evaluation(
             rule in any_rule(),
             calls in vec((-180..300_i64, 0..60_000_i64, any::<bool>(), any::<bool>(), 0..9_i32), 0..150),
             mut chunks in vec(1..300_usize, 0..8),

@@ -1,4 +1,4 @@
-//! An event: what happened to a rule, in order, kept for good.
+//! Alert events: the permanent history of each rule.
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -25,7 +25,7 @@ named! {
     }
 }
 
-/// Which rule and API something is about, in words that outlive both.
+/// A rule and an API, by names that remain readable when both are gone.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 pub struct AlertRef {
     pub alert_id: String,
@@ -35,7 +35,6 @@ pub struct AlertRef {
 }
 
 impl AlertRef {
-    /// What a rule, applied to an API, is about.
     pub fn of(target: &RuleTarget<'_>) -> AlertRef {
         AlertRef {
             alert_id: target.rule.id.clone(),
@@ -46,33 +45,30 @@ impl AlertRef {
     }
 }
 
-/// What happened.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Event {
-    /// Time-ordered, and the same whenever the same is found out again.
+    /// Time-ordered; the same event found again has the same id.
     pub id: String,
     pub alert: AlertRef,
-    /// When it was so, by the data.
+    /// When it happened, by the data.
     pub at: DateTime<Utc>,
-    /// When it was found out.
+    /// When it was found.
     pub recorded_at: DateTime<Utc>,
     pub kind: EventKind,
     pub from_state: Option<AlertStatus>,
     pub to_state: Option<AlertStatus>,
     pub severity: Option<Severity>,
-    /// The episode it belongs to.
     pub episode: Option<String>,
     pub value: Option<f64>,
-    /// From where on it fired.
     pub threshold: Option<f64>,
     pub limit_value: Option<f64>,
-    /// Who did it, if somebody did.
+    /// The author of an acknowledgement.
     pub actor: Option<String>,
     pub note: Option<String>,
 }
 
 impl Event {
-    /// An event that says no more than what happened when.
+    /// An event without details.
     pub fn new(
         alert: AlertRef,
         kind: EventKind,
@@ -99,7 +95,6 @@ impl Event {
         event
     }
 
-    /// A change that a step brought.
     pub fn of_change(alert: AlertRef, change: &Change, recorded_at: DateTime<Utc>) -> Event {
         let kind = match change.from == Some(change.to) {
             true => EventKind::Severity,
@@ -120,7 +115,7 @@ impl Event {
         event
     }
 
-    /// A stretch of time that was not looked into, and why.
+    /// A period that was not evaluated, and the reason.
     pub fn skipped(alert: AlertRef, gap: Window, why: &str, recorded_at: DateTime<Utc>) -> Event {
         let note = format!("{} to {}: {why}", shown(gap.from), shown(gap.to));
         Event {

@@ -1,4 +1,4 @@
-//! Which rule is meant: by its id, by the beginning of one, or by `API/TYPE/PERIOD`.
+//! Finds a rule by its id, a prefix of its id, or `API/TYPE/PERIOD`.
 
 use super::rule::Rule;
 

@@ -1,4 +1,4 @@
-//! Alerting, decided: what a rule is, what it says of the data, what is told to whom.
+//! Alerting: rules, their evaluation, and the notifications that follow.
 
 pub mod backtest;
 pub mod channel;
@@ -9,6 +9,7 @@ pub mod event;
 pub mod lookup;
 pub mod notice;
 pub mod notification_policy;
+pub mod round;
 pub mod rule;
 pub mod series;
 pub mod silence;

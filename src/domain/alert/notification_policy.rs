@@ -1,11 +1,10 @@
-//! What is told to whom: the notices that follow from what a run found.
+//! The notification policy: which notices follow from what a round found.
 //!
-//! An episode is told of to each channel by itself, by what that channel was told before: FIRING once, and once
-//! more when it becomes critical; a REMINDER each time the rule's `--repeat` has gone by; RESOLVED at the end,
-//! to whom FIRING was delivered. Whoever was told nothing yet when it ends gets one notice, MISSED. A silence
-//! holds FIRING back: if it still fires when the silence is over, the notice is let go then.
+//! Each channel is notified depending on its earlier notices: FIRING once, and again when the severity rises; a
+//! REMINDER after each `--repeat`; RESOLVED at the end, if FIRING was delivered. A channel that was sent nothing
+//! when an episode ends gets one notice, MISSED. A silence holds FIRING back; if the rule still fires when the
+//! silence ends, the notice is released.
 
-use crate::domain::named::Named;
 use std::collections::BTreeSet;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -18,42 +17,36 @@ use super::state::{AlertState, AlertStatus, Change, Episode};
 use crate::domain::format;
 use crate::domain::id;
 
-/// The part of an episode that a run saw.
+/// The part of an episode that lies in a round.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EpisodeProgress {
     pub episode: Episode,
-    /// Whether it began in this run.
+    /// Whether it began in this round.
     pub began: bool,
-    /// When it ended, if it did.
     pub ended_at: Option<DateTime<Utc>>,
-    /// How bad it is, or was at worst if it ended.
+    /// The current severity; the highest if it ended.
     pub severity: Severity,
-    /// Whether it is fading: below the threshold, not yet for long enough.
     pub recovering: bool,
-    /// What was measured last; if it began and ended in this run, what it began with.
+    /// The last value; the first if it began and ended in this round.
     pub value: Option<f64>,
-    /// From where on it fires.
     pub threshold: Option<f64>,
     pub limit_value: Option<f64>,
 }
 
-/// The episodes that a run saw something of: from where the rule stood before, over what changed, to where it
-/// stands after.
+/// The episodes of a round: from the state before it, through its changes, to the state after it.
 pub fn episode_progress(
     before: Option<&AlertState>,
     changes: &[Change],
     after: Option<&AlertState>,
 ) -> Vec<EpisodeProgress> {
-    let mut episode_progress: Vec<EpisodeProgress> = Vec::new();
-    if let Some(state) = before {
-        episode_progress.extend(progress(state, false));
-    }
+    let mut episodes: Vec<EpisodeProgress> = Vec::new();
+    episodes.extend(before.and_then(open_episode));
     for change in changes {
         let Some(episode) = &change.episode else {
             continue;
         };
         let severity = change.severity.unwrap_or(Severity::Warning);
-        let known = episode_progress.last_mut();
+        let known = episodes.last_mut();
         match known.filter(|progress| progress.episode == *episode) {
             Some(progress) => {
                 progress.severity = progress.severity.max(severity);
@@ -64,7 +57,7 @@ pub fn episode_progress(
                     }
                 }
             }
-            None => episode_progress.push(EpisodeProgress {
+            None => episodes.push(EpisodeProgress {
                 episode: episode.clone(),
                 began: true,
                 ended_at: None,
@@ -76,25 +69,22 @@ pub fn episode_progress(
             }),
         }
     }
-    if let (Some(progress), Some(now)) = (
-        episode_progress
-            .last_mut()
-            .filter(|progress| progress.ended_at.is_none()),
-        after.and_then(|after| progress(after, false)),
-    ) {
+    let last = episodes.last_mut();
+    let last = last.filter(|progress| progress.ended_at.is_none());
+    if let (Some(progress), Some(now)) = (last, after.and_then(open_episode)) {
         *progress = EpisodeProgress {
             began: progress.began,
             ..now
         };
     }
-    episode_progress
+    episodes
 }
 
-/// The episode that lasts where a rule stands.
-pub fn progress(state: &AlertState, began: bool) -> Option<EpisodeProgress> {
+/// The open episode of a state.
+pub fn open_episode(state: &AlertState) -> Option<EpisodeProgress> {
     Some(EpisodeProgress {
         episode: state.episode.clone()?,
-        began,
+        began: false,
         ended_at: None,
         severity: state.severity.unwrap_or(Severity::Warning),
         recovering: state.status == AlertStatus::Recovering,
@@ -104,126 +94,121 @@ pub fn progress(state: &AlertState, began: bool) -> Option<EpisodeProgress> {
     })
 }
 
-/// How a rule speaks at the moment of a run.
+/// How a rule notifies in a round.
 #[derive(Clone, Copy, Debug)]
 pub struct NotificationPolicy<'a> {
     pub now: DateTime<Utc>,
-    /// The channels it speaks through.
     pub channels: &'a [String],
-    /// Whether a silence is on it.
     pub silenced: bool,
-    /// Whether somebody said that they know.
     pub acknowledged: bool,
-    /// How often it reminds; never, if this is zero.
+    /// The reminder interval; zero sends no reminders.
     pub repeat: TimeDelta,
 }
 
-/// What is to be written.
+/// The notices to be saved.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Notifications {
     pub new: Vec<Notice>,
-    /// The keys of those that were held back and are let go.
+    /// The keys of notices that a silence held back and that are sent now.
     pub released: Vec<String>,
-    /// The keys of those that are not to be sent any more, because the episode is over.
+    /// The keys of notices that are not sent any more, because their episode has ended.
     pub dropped: Vec<String>,
 }
 
 impl Notifications {
-    /// Says what is to be told of an episode. `so_far` holds all that was told of it.
-    pub fn tell(
+    /// Adds the notices of an episode. `stored` holds those that exist already.
+    pub fn add(
         &mut self,
         alert: &AlertRef,
         progress: &EpisodeProgress,
         policy: NotificationPolicy<'_>,
-        so_far: &[Notice],
+        stored: &[Notice],
     ) {
-        let of_episode = |notice: &&Notice| notice.content.episode == progress.episode.id;
-        let so_far: Vec<&Notice> = so_far.iter().filter(of_episode).collect();
-        let spoken_to = so_far.iter().map(|notice| &notice.channel);
-        let channels: BTreeSet<&String> = spoken_to.chain(policy.channels).collect();
+        let is_of_episode = |notice: &&Notice| notice.content.episode == progress.episode.id;
+        let stored: Vec<&Notice> = stored.iter().filter(is_of_episode).collect();
+        let notified = stored.iter().map(|notice| &notice.channel);
+        let channels: BTreeSet<&String> = notified.chain(policy.channels).collect();
         for channel in channels {
-            let so_far = so_far.iter().filter(|notice| notice.channel == *channel);
-            let so_far: Vec<&Notice> = so_far.copied().collect();
-            let speech = ChannelNotifier {
+            let of_channel = stored.iter().filter(|notice| notice.channel == *channel);
+            let of_channel: Vec<&Notice> = of_channel.copied().collect();
+            let notifier = ChannelNotifier {
                 alert,
                 progress,
                 policy,
                 channel,
-                so_far: &so_far,
+                stored: &of_channel,
             };
-            if so_far.iter().any(|notice| notice.content.kind.is_last()) {
+            if of_channel
+                .iter()
+                .any(|notice| notice.content.kind.is_last())
+            {
                 continue;
             }
-            match progress.ended_at {
-                Some(_) => speech.end(self),
-                None if policy.channels.contains(channel) => speech.go_on(self),
-                None => {}
+            if progress.ended_at.is_some() {
+                notifier.end(self);
+            } else if policy.channels.contains(channel) {
+                notifier.go_on(self);
             }
         }
     }
 }
 
-/// What one channel is told of one episode.
+/// The notices of one episode to one channel.
 struct ChannelNotifier<'a> {
     alert: &'a AlertRef,
     progress: &'a EpisodeProgress,
     policy: NotificationPolicy<'a>,
     channel: &'a str,
-    so_far: &'a [&'a Notice],
+    stored: &'a [&'a Notice],
 }
 
 impl ChannelNotifier<'_> {
-    fn of(&self, kind: NoticeKind) -> impl Iterator<Item = &Notice> {
-        let so_far = self.so_far.iter().copied();
-        so_far.filter(move |notice| notice.content.kind == kind)
+    fn of_kind(&self, kind: NoticeKind) -> impl Iterator<Item = &Notice> {
+        let stored = self.stored.iter().copied();
+        stored.filter(move |notice| notice.content.kind == kind)
     }
 
-    fn end(&self, told: &mut Notifications) {
-        // A reminder may have arrived where the first notice did not.
-        let delivered = self
-            .so_far
-            .iter()
-            .any(|notice| notice.delivery == Delivery::Delivered);
-        let undelivered = self
-            .of(NoticeKind::Firing)
+    fn keys(&self, is_wanted: impl Fn(Delivery) -> bool) -> impl Iterator<Item = String> {
+        let wanted = self.stored.iter().filter(move |it| is_wanted(it.delivery));
+        wanted.map(|notice| notice.content.key.clone())
+    }
+
+    fn end(&self, notifications: &mut Notifications) {
+        // A reminder may have been delivered although the first notice was not.
+        let mut stored = self.stored.iter();
+        let is_delivered = stored.any(|notice| notice.delivery == Delivery::Delivered);
+        let is_undelivered = self
+            .of_kind(NoticeKind::Firing)
             .any(|notice| notice.delivery == Delivery::Waiting || notice.is_lost());
-        let open = self
-            .so_far
-            .iter()
-            .filter(|notice| matches!(notice.delivery, Delivery::Waiting | Delivery::Silenced));
-        told.dropped
-            .extend(open.map(|notice| notice.content.key.clone()));
-        let unheard_of = self.so_far.is_empty() && self.progress.began;
-        if delivered {
-            told.new.push(self.notice(NoticeKind::Resolved));
-        } else if (undelivered || unheard_of) && !self.policy.silenced {
-            told.new.push(self.notice(NoticeKind::Missed));
+        let is_open = |delivery| matches!(delivery, Delivery::Waiting | Delivery::Silenced);
+        notifications.dropped.extend(self.keys(is_open));
+        let is_new = self.stored.is_empty() && self.progress.began;
+        if is_delivered {
+            notifications.new.push(self.notice(NoticeKind::Resolved));
+        } else if (is_undelivered || is_new) && !self.policy.silenced {
+            notifications.new.push(self.notice(NoticeKind::Missed));
         }
     }
 
-    fn go_on(&self, told: &mut Notifications) {
-        let held_back = |notice: &&&Notice| notice.delivery == Delivery::Silenced;
+    fn go_on(&self, notifications: &mut Notifications) {
         if !self.policy.silenced {
-            let held_back = self.so_far.iter().filter(held_back);
-            told.released
-                .extend(held_back.map(|notice| notice.content.key.clone()));
+            let held_back = self.keys(|delivery| delivery == Delivery::Silenced);
+            notifications.released.extend(held_back);
         }
-        let severities = self
-            .of(NoticeKind::Firing)
-            .map(|notice| notice.content.severity);
-        let worst = severities.max();
+        let severities = self.of_kind(NoticeKind::Firing);
+        let worst = severities.map(|notice| notice.content.severity).max();
         if worst.is_none_or(|worst| worst < self.progress.severity) {
             let mut notice = self.notice(NoticeKind::Firing);
             if self.policy.silenced {
                 notice.delivery = Delivery::Silenced;
             }
-            told.new.push(notice);
-        } else if self.is_to_be_reminded() {
-            told.new.push(self.notice(NoticeKind::Reminder));
+            notifications.new.push(notice);
+        } else if self.needs_reminder() {
+            notifications.new.push(self.notice(NoticeKind::Reminder));
         }
     }
 
-    fn is_to_be_reminded(&self) -> bool {
+    fn needs_reminder(&self) -> bool {
         let NotificationPolicy {
             now,
             repeat,
@@ -234,17 +219,17 @@ impl ChannelNotifier<'_> {
         if silenced || acknowledged || self.progress.recovering || repeat <= TimeDelta::zero() {
             return false;
         }
-        // Whoever has not got the last one yet needs no other.
-        let undelivered =
+        // A notice that is still to be delivered makes a reminder superfluous.
+        let is_open =
             |notice: &&Notice| matches!(notice.delivery, Delivery::Waiting | Delivery::Silenced);
-        if self.so_far.iter().any(undelivered) {
+        if self.stored.iter().any(is_open) {
             return false;
         }
-        let told_at = |notice: &&Notice| {
+        let notified_at = |notice: &&Notice| {
             let delivered_at = notice.delivered_at.unwrap_or(notice.content.created_at);
             delivered_at.max(notice.content.created_at)
         };
-        let last = self.so_far.iter().map(told_at).max();
+        let last = self.stored.iter().map(notified_at).max();
         last.is_some_and(|last| now - last >= repeat)
     }
 
@@ -252,7 +237,7 @@ impl ChannelNotifier<'_> {
         let ChannelNotifier {
             alert, progress, ..
         } = self;
-        let number = i32::try_from(self.of(kind).count() + 1).unwrap_or(i32::MAX);
+        let number = i32::try_from(self.of_kind(kind).count() + 1).unwrap_or(i32::MAX);
         let mut content = Content {
             schema: CONTENT_SCHEMA,
             key: key(&progress.episode, kind, number, self.channel),
@@ -276,29 +261,32 @@ impl ChannelNotifier<'_> {
     }
 }
 
-/// The key of a notice: the same whoever writes it. The episode stands for the rule and the API.
+/// The key of a notice, derived from its episode, which stands for the rule and the API: a notice that is
+/// decided again has the same key.
 fn key(episode: &Episode, kind: NoticeKind, number: i32, channel: &str) -> String {
-    let facts = format!("{}|{}|{number}|{channel}", episode.id, kind.as_str());
+    let facts = format!("{}|{}|{number}|{channel}", episode.id, kind);
     id::derived(episode.fired_at, facts.as_bytes()).to_string()
 }
 
-/// One line for people.
+/// The notice in one sentence.
 fn summary(content: &Content) -> String {
     let Content {
         api_name, period, ..
     } = content;
-    let shown = |value: Option<f64>| value.map_or_else(|| "unknown".to_owned(), brief);
+    let alert_type = AlertType::named(&content.alert_type);
+    let shown = |value: Option<f64>| match (value, &alert_type) {
+        (None, _) => "unknown".to_owned(),
+        (Some(value), AlertType::RateLimitWarning) => format::percent(value),
+        (Some(value), _) => format::number(value),
+    };
     let (value, threshold) = (shown(content.value), shown(content.threshold));
-    let finding = match AlertType::named(&content.alert_type) {
+    let finding = match &alert_type {
         AlertType::RateLimitWarning => {
-            let limit = content
-                .limit_value
-                .map_or_else(String::new, |limit| format!(" of {}", brief(limit)));
-            format!("{value}% of the limit{limit} per {period}, threshold {threshold}%")
+            let limit = content.limit_value;
+            let limit = limit.map_or(String::new(), |it| format!(" of {}", format::number(it)));
+            format!("{value} of the limit{limit} per {period}, threshold {threshold}")
         }
-        AlertType::CostThreshold => {
-            format!("{value} credits per {period}, threshold {threshold}")
-        }
+        AlertType::CostThreshold => format!("{value} credits per {period}, threshold {threshold}"),
         AlertType::ErrorSpike => {
             format!("{value} failed calls per {period}, threshold {threshold}")
         }
@@ -307,27 +295,20 @@ fn summary(content: &Content) -> String {
     let fired = format::time(content.fired_at);
     let ended = content
         .ended_at
-        .map_or_else(|| "?".to_owned(), format::time);
-    let severity = &content.severity;
+        .map_or_else(|| format::DASH.to_owned(), format::time);
+    let severity = content.severity;
     match content.kind {
-        NoticeKind::Firing => format!("{severity}: {api_name} {finding}, since {fired}"),
-        NoticeKind::Reminder => format!("still {severity}: {api_name} {finding}, since {fired}"),
+        NoticeKind::Firing => format!("{severity}: {api_name} {finding}, firing since {fired}"),
+        NoticeKind::Reminder => {
+            format!("{severity} (reminder): {api_name} {finding}, firing since {fired}")
+        }
         NoticeKind::Resolved => {
-            format!("RESOLVED: {api_name} {finding}; it fired from {fired} to {ended}")
+            format!("RESOLVED: {api_name} {finding}; fired from {fired} to {ended}")
         }
         NoticeKind::Missed => {
-            format!("MISSED: {api_name} {finding}; it fired from {fired} to {ended}, and is over")
+            format!("MISSED: {api_name} {finding}; fired from {fired} to {ended} and has resolved")
         }
     }
-}
-
-/// A number as people say it: not more than two digits behind the point.
-pub fn brief(number: f64) -> String {
-    if number.abs() >= 1e15 {
-        return format!("{number:e}");
-    }
-    let text = format!("{number:.2}");
-    text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 #[cfg(test)]
@@ -362,7 +343,7 @@ mod tests {
         }
     }
 
-    /// A rule with one channel, and what its receiver got so far.
+    /// A rule with one channel, and the notices so far.
     struct Story {
         channels: Vec<String>,
         silenced: bool,
@@ -380,7 +361,7 @@ mod tests {
             }
         }
 
-        /// One run: what it decides, written down.
+        /// One round, saved.
         fn run(&mut self, minute: i64, progress: &EpisodeProgress) -> Notifications {
             let policy = NotificationPolicy {
                 now: at(minute),
@@ -389,22 +370,22 @@ mod tests {
                 acknowledged: self.acknowledged,
                 repeat: TimeDelta::hours(1),
             };
-            let mut told = Notifications::default();
-            told.tell(&alert(), progress, policy, &self.so_far);
+            let mut notifications = Notifications::default();
+            notifications.add(&alert(), progress, policy, &self.so_far);
             for notice in &mut self.so_far {
-                if told.released.contains(&notice.content.key) {
+                if notifications.released.contains(&notice.content.key) {
                     notice.delivery = Delivery::Waiting;
                 }
-                if told.dropped.contains(&notice.content.key) {
+                if notifications.dropped.contains(&notice.content.key) {
                     notice.delivery = Delivery::Dropped;
                     notice.drop_reason = Some(DropReason::Superseded);
                 }
             }
-            self.so_far.extend(told.new.clone());
-            told
+            self.so_far.extend(notifications.new.clone());
+            notifications
         }
 
-        /// Whatever waits arrives.
+        /// Delivers all waiting notices.
         fn deliver(&mut self, minute: i64) {
             for notice in &mut self.so_far {
                 if notice.delivery == Delivery::Waiting {
@@ -414,7 +395,7 @@ mod tests {
             }
         }
 
-        /// The kinds of what arrived, in order.
+        /// The kinds of the delivered notices, in order.
         fn arrived(&self) -> Vec<NoticeKind> {
             let arrived = self
                 .so_far
@@ -427,7 +408,7 @@ mod tests {
     use NoticeKind::{Firing, Missed, Reminder, Resolved};
 
     #[test]
-    fn an_episode_is_told_once_reminded_of_each_hour_and_resolved_once() {
+    fn episode_fires_once_reminds_each_hour_and_resolves_once() {
         let mut story = Story::new();
         for minute in 0..130 {
             story.run(minute, &progress(minute == 0, None));
@@ -435,7 +416,6 @@ mod tests {
         }
         story.run(130, &progress(false, Some(130)));
         story.deliver(130);
-        // However often it is looked at, over is over.
         assert_eq!(
             story.run(131, &progress(false, Some(130))),
             Notifications::default()
@@ -450,7 +430,7 @@ mod tests {
     }
 
     #[test]
-    fn a_notice_that_is_lost_is_made_up_for_when_it_is_over() {
+    fn lost_firing_is_replaced_by_missed_at_the_end() {
         let give_up = |story: &mut Story| {
             story.so_far[0].delivery = Delivery::Dropped;
             story.so_far[0].drop_reason = Some(DropReason::GaveUp);
@@ -474,7 +454,7 @@ mod tests {
     }
 
     #[test]
-    fn who_knows_is_not_reminded() {
+    fn acknowledged_episode_sends_no_reminder() {
         let mut story = Story::new();
         story.run(0, &progress(true, None));
         story.deliver(0);
@@ -486,10 +466,9 @@ mod tests {
     }
 
     #[test]
-    fn what_never_arrived_while_it_fired_becomes_one_notice() {
+    fn undelivered_firing_becomes_one_missed() {
         let mut story = Story::new();
         story.run(0, &progress(true, None));
-        // No reminder of what has not arrived.
         assert_eq!(
             story.run(100, &progress(false, None)),
             Notifications::default()
@@ -500,13 +479,13 @@ mod tests {
         let missed = &story.so_far[1].content;
         assert_eq!(
             missed.summary,
-            "MISSED: finnhub 82.5% of the limit of 60 per MINUTE, threshold 80%; it fired from \
-             2026-01-31T12:00:00Z to 2026-01-31T13:59:00Z, and is over"
+            "MISSED: finnhub 82.5% of the limit of 60 per MINUTE, threshold 80.0%; fired from \
+             2026-01-31T12:00:00Z to 2026-01-31T13:59:00Z and has resolved"
         );
     }
 
     #[test]
-    fn an_episode_between_two_runs_is_one_notice() {
+    fn episode_between_two_rounds_is_one_missed() {
         let mut story = Story::new();
         story.run(10, &progress(true, Some(3)));
         story.deliver(10);
@@ -514,7 +493,7 @@ mod tests {
     }
 
     #[test]
-    fn what_still_fires_after_a_silence_is_told_then() {
+    fn firing_is_sent_when_its_silence_ends() {
         let mut story = Story::new();
         story.silenced = true;
         story.run(0, &progress(true, None));
@@ -533,7 +512,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_silence_outlasts_is_never_told() {
+    fn episode_within_a_silence_is_never_sent() {
         let mut story = Story::new();
         story.silenced = true;
         story.run(0, &progress(true, None));
@@ -545,7 +524,7 @@ mod tests {
     }
 
     #[test]
-    fn a_resolve_follows_its_firing_into_a_silence() {
+    fn resolved_is_sent_during_a_silence_if_firing_was_delivered() {
         let mut story = Story::new();
         story.run(0, &progress(true, None));
         story.deliver(0);
@@ -556,7 +535,7 @@ mod tests {
     }
 
     #[test]
-    fn what_becomes_critical_is_told_again_once() {
+    fn rise_to_critical_fires_once_more() {
         let mut story = Story::new();
         let critical = EpisodeProgress {
             severity: Severity::Critical,
@@ -576,7 +555,7 @@ mod tests {
     }
 
     #[test]
-    fn a_channel_that_the_rule_no_longer_has_is_told_the_end_and_a_new_one_what_lasts() {
+    fn removed_channel_gets_the_end_and_new_channel_gets_firing() {
         let mut story = Story::new();
         story.run(0, &progress(true, None));
         story.deliver(0);
@@ -602,7 +581,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_sees_the_end_of_one_episode_and_the_beginning_of_another() {
+    fn round_holds_end_of_one_episode_and_start_of_another() {
         let state = |episode: Option<i64>, minute| AlertState {
             status: AlertStatus::Firing,
             since: at(0),
@@ -638,8 +617,8 @@ mod tests {
         ];
         let before = state(Some(0), 10);
         let after = state(Some(14), 20);
-        let episode_progress = episode_progress(Some(&before), &changes, Some(&after));
-        let ends: Vec<_> = episode_progress
+        let found = episode_progress(Some(&before), &changes, Some(&after));
+        let ends: Vec<_> = found
             .iter()
             .map(|progress| (progress.began, progress.ended_at))
             .collect();
@@ -647,16 +626,56 @@ mod tests {
             ends,
             [(false, Some(at(11))), (true, Some(at(13))), (true, None)]
         );
-        let values: Vec<_> = episode_progress
-            .iter()
-            .map(|progress| progress.value)
-            .collect();
+        let values: Vec<_> = found.iter().map(|progress| progress.value).collect();
         assert_eq!(values, [Some(11.0), Some(12.0), Some(90.0)]);
     }
 
     #[test]
-    fn numbers_are_said_briefly() {
-        let said = [80.0, 82.456, 0.5, 100.0, 0.0, 1e20].map(brief);
-        assert_eq!(said, ["80", "82.46", "0.5", "100", "0", "1e20"]);
+    fn nothing_is_sent_during_a_silence() {
+        // A reminder of a delivered notice.
+        let mut story = Story::new();
+        story.run(0, &progress(true, None));
+        story.deliver(0);
+        story.silenced = true;
+        assert_eq!(
+            story.run(90, &progress(false, None)),
+            Notifications::default()
+        );
+        // The end of an episode whose notice was never delivered, and of one within a round.
+        let mut story = Story::new();
+        story.run(0, &progress(true, None));
+        story.silenced = true;
+        assert_eq!(story.run(9, &progress(false, Some(9))).new, []);
+        let mut story = Story::new();
+        story.silenced = true;
+        assert_eq!(story.run(9, &progress(true, Some(3))).new, []);
+    }
+
+    #[test]
+    fn recovering_rule_sends_no_reminder() {
+        let mut story = Story::new();
+        story.run(0, &progress(true, None));
+        story.deliver(0);
+        let recovering = EpisodeProgress {
+            recovering: true,
+            ..progress(false, None)
+        };
+        assert_eq!(story.run(90, &recovering), Notifications::default());
+    }
+
+    #[test]
+    fn unknown_threshold_stays_unknown() {
+        let unknown = EpisodeProgress {
+            threshold: None,
+            value: None,
+            ..progress(true, None)
+        };
+        let notice = Story::new().run(0, &unknown).new.remove(0);
+        assert_eq!(notice.content.threshold, None);
+        assert_eq!(
+            notice.content.summary,
+            "WARNING: finnhub unknown of the limit of 60 per MINUTE, threshold unknown, firing since \
+             2026-01-31T12:00:00Z"
+        );
     }
 }

@@ -145,32 +145,28 @@ pub struct Rule {
 }
 
 impl fmt::Display for Rule {
-    /// What it is about: `finnhub RATE_LIMIT_WARNING per MINUTE`.
+    /// `finnhub RATE_LIMIT_WARNING per MINUTE`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (api, alert_type, period) = self.place();
         write!(f, "{api} {alert_type} per {period}")
     }
 }
 
-/// Why a rule cannot be judged.
+/// Why a stored rule cannot be evaluated.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RuleFault {
-    /// The type is none of ours.
-    #[error("nobody knows the alert type {0:?}")]
+    #[error("unknown alert type {0:?}")]
     Type(String),
-    /// The period is none of ours.
-    #[error("nobody knows the period {0:?}")]
+    #[error("unknown period {0:?}")]
     Period(String),
-    /// The threshold is no positive number.
-    #[error("the threshold {0} is no number above zero")]
+    #[error("invalid threshold {0}: expected a number above 0")]
     Threshold(String),
-    /// The time zone is none.
-    #[error("nobody knows the time zone {0:?}")]
+    #[error("unknown time zone {0:?}")]
     Zone(String),
 }
 
 impl Rule {
-    /// A rule with the settings that a rule has unless it says otherwise; it has no id yet.
+    /// A rule with default settings and no id.
     pub fn new(api_name: &str, alert_type: AlertType, period: Period, threshold: f64) -> Rule {
         Rule {
             id: String::new(),
@@ -186,17 +182,17 @@ impl Rule {
         }
     }
 
-    /// Whether it compares with a limit of the API.
+    /// Whether its value is a percentage of the API's limit.
     pub fn needs_limit(&self) -> bool {
         self.alert_type == AlertType::RateLimitWarning
     }
 
-    /// How a person names it on the command line: `finnhub/RATE_LIMIT_WARNING/MINUTE`.
+    /// Its name on the command line: `finnhub/RATE_LIMIT_WARNING/MINUTE`.
     pub fn reference(&self) -> String {
         format!("{}/{}/{}", self.api_name, self.alert_type, self.period)
     }
 
-    /// Makes sure that the rule can be judged: any program may have written anything.
+    /// Checks that the rule can be evaluated: any program may have written anything.
     pub fn check(&self) -> Result<(), RuleFault> {
         if let AlertType::Other(name) = &self.alert_type {
             return Err(RuleFault::Type(name.clone()));
@@ -210,8 +206,7 @@ impl Rule {
         self.unreadable.clone().map_or(Ok(()), Err)
     }
 
-    /// What tells a rule from all others, in the order of lists: its API, its type and its period, the
-    /// shortest first.
+    /// The API, type and period, which are unique; lists are in this order.
     pub fn place(&self) -> (&str, &AlertType, &Period) {
         (&self.api_name, &self.alert_type, &self.period)
     }
@@ -222,7 +217,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_that_others_wrote_are_kept_and_said_to_be_unknown() {
+    fn unknown_names_are_kept_and_rejected_by_check() {
         assert_eq!(AlertType::named("ERROR_SPIKE"), AlertType::ErrorSpike);
         assert_eq!(AlertType::named("LATENCY").as_str(), "LATENCY");
         assert_eq!(Period::named("WEEK").as_str(), "WEEK");

@@ -1,4 +1,4 @@
-//! What the calls in any of many windows add up to, each stretch of time read once.
+//! Tallies of the calls in many overlapping windows, each period of time read once.
 //!
 //! A check asks for the windows of all rules of an API in all steps since the last check: a thousand windows
 //! that overlap nearly everywhere. [`Demand`] says what must be read to know them all: whole months, days and
@@ -13,18 +13,18 @@ use crate::domain::period::{Granularity, Window};
 use crate::domain::usage::credits::Credits;
 use crate::domain::usage::read_plan::{ReadPlan, StalePeriods};
 
-/// What some calls add up to, as far as rules ask.
+/// The sums of some calls that rules use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     pub calls: u64,
-    /// Those answered from a cache.
+    /// Answered from a cache.
     pub cached: u64,
     pub failed: u64,
     pub cost: Credits,
 }
 
 impl Tally {
-    /// One call. A cost that is no number counts nothing, as in the roll-ups.
+    /// One call. A cost that is not a number counts as 0, as in roll-ups.
     pub fn of_call(success: bool, cached: bool, cost: Option<f64>) -> Tally {
         Tally {
             calls: 1,
@@ -53,22 +53,22 @@ impl Tally {
     }
 }
 
-/// What must be read of one API.
+/// The periods of one API that must be read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Demand {
     plans: BTreeMap<Window, ReadPlan>,
     /// Whole periods to be read from the roll-ups; those of one granularity do not overlap.
     pub stored: Vec<(Granularity, Window)>,
-    /// Stretches to be counted from the rows; they do not overlap.
+    /// Periods to be counted from the rows; they do not overlap.
     pub rows: Vec<Window>,
-    /// Where one of these begins or ends, or is cut.
+    /// The boundaries of all windows within `rows`.
     cuts: Vec<DateTime<Utc>>,
-    /// Of these, each second is counted by itself.
+    /// Periods whose seconds are tallied one by one.
     seconds: Vec<Window>,
 }
 
 impl Demand {
-    /// What must be read to know the tallies of `windows`, and each second of `seconds`.
+    /// What to read for the tallies of `windows` and of each second of `seconds`.
     pub fn new(
         windows: impl IntoIterator<Item = Window>,
         seconds: impl IntoIterator<Item = Window>,
@@ -125,7 +125,7 @@ impl Demand {
     }
 }
 
-/// The same stretches of time, in order, none touching another.
+/// The union of `windows`, in order; no two touch.
 pub fn merged(windows: impl IntoIterator<Item = Window>) -> Vec<Window> {
     let sorted: BTreeSet<Window> = windows.into_iter().collect();
     let mut merged: Vec<Window> = Vec::new();
@@ -138,19 +138,18 @@ pub fn merged(windows: impl IntoIterator<Item = Window>) -> Vec<Window> {
     merged
 }
 
-/// What is known of one API: made from a [`Demand`], filled by reading, then asked.
+/// The calls of one API: made from a [`Demand`], filled while reading, then queried.
 #[derive(Clone, Debug)]
 pub struct Series {
     demand: Demand,
     stored: BTreeMap<Granularity, BTreeMap<DateTime<Utc>, Tally>>,
-    /// Of the calls from each cut to the next; after [`Series::finish`], of all calls before the cut.
+    /// The calls from each cut to the next; after [`Series::finish`], all calls before the cut.
     rows: Vec<Tally>,
     seconds: BTreeMap<DateTime<Utc>, Tally>,
     running: BTreeMap<Granularity, Vec<(DateTime<Utc>, Tally)>>,
 }
 
 impl Series {
-    /// Nothing read yet.
     pub fn new(demand: Demand) -> Series {
         Series {
             rows: vec![Tally::default(); demand.cuts.len()],
@@ -161,12 +160,10 @@ impl Series {
         }
     }
 
-    /// What is to be read.
     pub fn demand(&self) -> &Demand {
         &self.demand
     }
 
-    /// Counts a period that was rolled up.
     pub fn add_stored(&mut self, granularity: Granularity, start: DateTime<Utc>, tally: Tally) {
         self.stored
             .entry(granularity)
@@ -174,7 +171,7 @@ impl Series {
             .insert(start, tally);
     }
 
-    /// Counts a call, or several of the same moment, of one of the stretches of [`Demand::rows`].
+    /// Counts calls of one instant, which lies in [`Demand::rows`].
     pub fn add_rows(&mut self, at: DateTime<Utc>, tally: Tally) {
         let after = self.demand.cuts.partition_point(|cut| *cut <= at);
         if let Some(sum) = after.checked_sub(1).and_then(|cut| self.rows.get_mut(cut)) {
@@ -194,7 +191,7 @@ impl Series {
         }
     }
 
-    /// Makes running sums of what was read.
+    /// Computes running sums; call it after reading.
     #[must_use]
     pub fn finish(mut self) -> Series {
         let mut sum = Tally::default();
@@ -215,7 +212,7 @@ impl Series {
         self
     }
 
-    /// What the calls of a window add up to; it must be one of those that were asked for.
+    /// The tally of a window, which must be one of those given to [`Demand::new`].
     pub fn tally(&self, window: Window) -> Tally {
         let mut tally = Tally::default();
         let Some(plan) = self.demand.plans.get(&window) else {
@@ -243,7 +240,7 @@ impl Series {
         tally
     }
 
-    /// The tally of the second of `window` in which `measure` is greatest; nothing if nothing happened.
+    /// The tally of the second of `window` with the greatest `measure`; zero without calls.
     pub fn busiest_second(&self, window: Window, measure: impl Fn(&Tally) -> f64) -> Tally {
         let seconds = self.seconds.range(window.from..window.to);
         let busiest = seconds.max_by(|(_, a), (_, b)| measure(a).total_cmp(&measure(b)));
@@ -271,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn windows_that_overlap_are_read_once() {
+    fn overlapping_windows_are_read_once() {
         let windows = [
             window("2026-01-30T12:30:00Z", "2026-01-31T12:30:00Z"),
             window("2026-01-30T12:31:00Z", "2026-01-31T12:31:00Z"),
@@ -293,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn the_busiest_second_is_one_of_those_asked_for() {
+    fn busiest_second_lies_in_the_window() {
         let minute = window("2026-01-31T12:00:00Z", "2026-01-31T12:01:00Z");
         let mut series = Series::new(Demand::new([], [minute], &StalePeriods::default()));
         let call = |failed: bool| Tally::of_call(!failed, false, None);
@@ -311,7 +308,7 @@ mod tests {
         assert_eq!(series.busiest_second(minute, |t| t.failed as f64).failed, 1);
     }
 
-    /// Rolls calls up as `aggregate` does.
+    /// Aggregates calls as `aggregate` does.
     fn read(demand: Demand, calls: &[(DateTime<Utc>, Tally)]) -> Series {
         let mut series = Series::new(demand.clone());
         for (granularity, stretch) in &demand.stored {
@@ -334,7 +331,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn roll_ups_and_rows_together_say_what_the_rows_alone_say(
+        fn roll_ups_and_rows_equal_rows_alone(
             calls in vec((0..5_000_000_000_i64, any::<bool>(), any::<bool>(), proptest::option::of(0..50_i32)), 0..200),
             windows in vec((0..5_000_000_i64, 0..4_000_000_i64), 1..20),
             stale_hours in vec(0..5_000_000_000_i64, 0..10),

@@ -1,10 +1,10 @@
-//! A silence: a stretch of time in which matching rules are evaluated as ever and say nothing.
+//! Silences: periods in which matching rules are evaluated but send no notifications.
 
 use chrono::{DateTime, Utc};
 
 use super::rule::{AlertType, Rule};
 
-/// What is silent, and from when to when. A part that is not given matches anything.
+/// A silence. A field that is None matches anything.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Silence {
     pub id: String,
@@ -12,21 +12,18 @@ pub struct Silence {
     pub alert_type: Option<AlertType>,
     pub alert_id: Option<String>,
     pub starts_at: DateTime<Utc>,
-    /// No longer from here on.
     pub ends_at: DateTime<Utc>,
-    /// Why, in the words of whoever made it.
     pub reason: String,
     pub created_by: String,
     pub created_at: DateTime<Utc>,
 }
 
 impl Silence {
-    /// Whether it is in force.
     pub fn is_active(&self, at: DateTime<Utc>) -> bool {
         self.starts_at <= at && at < self.ends_at
     }
 
-    /// Whether it is about what `rule` says of `api_name`, at whatever time.
+    /// Whether it covers `rule` for `api_name`, at any time.
     pub fn matches(&self, rule: &Rule, api_name: &str) -> bool {
         let fits = |mine: Option<&str>, theirs: &str| mine.is_none_or(|mine| mine == theirs);
         fits(self.api_name.as_deref(), api_name)
@@ -38,7 +35,7 @@ impl Silence {
     }
 }
 
-/// The silence that keeps `rule` quiet about `api_name` at a moment: of several the one that ends last.
+/// The silence in force for `rule` and `api_name`; of several the one that ends last.
 pub fn matching<'a>(
     silences: &'a [Silence],
     rule: &Rule,
@@ -91,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_silence_does_not_name_it_matches() {
+    fn silence_matches_what_it_does_not_name() {
         let matches = |silence: Silence| silence.matches(&rule(), "tmdb");
         assert!(matches(silence(None, None, None)));
         assert!(matches(silence(
@@ -109,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn a_silence_begins_at_its_start_and_is_over_at_its_end() {
+    fn silence_includes_its_start_and_excludes_its_end() {
         let longer = Silence {
             ends_at: at(30),
             ..silence(None, None, None)

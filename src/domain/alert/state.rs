@@ -1,16 +1,16 @@
-//! Where a rule stands, and how a step moves it.
+//! The state of a rule for one API, and how a step changes it.
 //!
 //! ```text
-//!            over                held for `for`
+//!            over                over for `--for`
 //!   OK ---------------> PENDING ---------------> FIRING <--------+
-//!    ^ \___ for is 0 ____________________________/ |  over or between
+//!    ^ \___ without --for _________________________/ |  over or between
 //!    |                                             | clear        |
-//!    +------- clear for `clear-for` -------- RECOVERING ----------+
+//!    +------- clear for `--clear-for` ------ RECOVERING ----------+
 //! ```
 //!
-//! Over is at the threshold or above it, clear is below `clear-below`; between the two a rule stays what it
-//! is: that is what keeps one that oscillates about its threshold from telling of it again and again. From
-//! firing to OK is one episode. What cannot be judged is UNKNOWN, and ends no episode.
+//! Over is at or above the threshold, clear is below the resolve threshold. Between the two the status stays, so
+//! that a value that oscillates about the threshold does not notify again and again. An episode lasts from FIRING
+//! to OK. A step whose value is unknown makes the rule UNKNOWN and ends no episode.
 
 use chrono::{DateTime, TimeDelta, Utc};
 
@@ -33,43 +33,40 @@ named! {
     }
 }
 
-/// What a step found.
+/// The result of a step.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Measurement {
     pub at: DateTime<Utc>,
-    /// What was measured: percent, credits or calls, as the rule's type says.
+    /// Percent, credits or calls, by the rule's type.
     pub value: Option<f64>,
-    /// From where on it fires, if that can be said.
     pub threshold: Option<f64>,
-    /// The API's limit, where the type has one.
     pub limit_value: Option<f64>,
     pub level: Level,
 }
 
-/// What a value means to its rule.
+/// A value against the thresholds of its rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Level {
-    /// Below where it is over.
+    /// Below the resolve threshold.
     Clear,
-    /// Below the threshold, and not clear.
+    /// Below the threshold, but not clear.
     Between,
-    /// At the threshold or above it.
+    /// At or above the threshold.
     Over(Severity),
-    /// Nobody can say, and why.
+    /// Unknown, with the reason.
     Unknown(String),
 }
 
-/// From when a rule began to fire until it is OK again.
+/// An episode: from FIRING to OK.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Episode {
-    /// The same for everything that is told of it.
     pub id: String,
-    /// When it began, by the data.
+    /// When the rule began to fire, by the data.
     pub fired_at: DateTime<Utc>,
 }
 
 impl Episode {
-    /// The episode of a rule and an API that begins at `fired_at`. The same data gives the same id.
+    /// The same data gives the same id.
     pub fn new(alert_id: &str, api_name: &str, fired_at: DateTime<Utc>) -> Episode {
         let facts = format!("{}:{alert_id}|{api_name}", alert_id.len());
         Episode {
@@ -79,21 +76,18 @@ impl Episode {
     }
 }
 
-/// Where a rule stands, for one API, after a step.
+/// The state of a rule for one API after a step.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AlertState {
     pub status: AlertStatus,
     pub since: DateTime<Utc>,
-    /// How bad it is; while an episode lasts.
+    /// Present during an episode.
     pub severity: Option<Severity>,
-    /// The episode; while it lasts, also when it is unknown how it goes on.
+    /// The open episode; it stays open while the status is UNKNOWN.
     pub episode: Option<Episode>,
     pub evaluated_to: DateTime<Utc>,
-    /// What the last step measured.
     pub value: Option<f64>,
-    /// The API's limit in the last step.
     pub limit_value: Option<f64>,
-    /// The threshold in the last step.
     pub threshold: Option<f64>,
     pub reason: Option<String>,
 }
@@ -115,36 +109,34 @@ pub struct Acknowledgement {
     pub note: Option<String>,
 }
 
-/// What a step changed.
+/// A change that a step made.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Change {
     pub at: DateTime<Utc>,
-    /// The state before; none if the rule was never judged before.
+    /// The status before; none if the rule was never evaluated.
     pub from: Option<AlertStatus>,
-    /// The state after. The same as before if only the severity changed.
+    /// The status after; the same if only the severity changed.
     pub to: AlertStatus,
-    /// How bad it is, while an episode lasts.
     pub severity: Option<Severity>,
     /// The episode that began, changed or ended.
     pub episode: Option<Episode>,
     pub ended: bool,
     pub value: Option<f64>,
-    /// From where on it fires.
     pub threshold: Option<f64>,
     pub limit_value: Option<f64>,
     pub reason: Option<String>,
 }
 
-/// For how long something must hold.
+/// The waiting times of a rule.
 #[derive(Clone, Copy, Debug)]
 pub struct HoldTimes {
-    /// Over the threshold before it fires.
+    /// The pending period.
     pub fire: TimeDelta,
-    /// Clear before it is over.
+    /// The recovery period.
     pub clear: TimeDelta,
 }
 
-/// What identifies a state: the rule and the API.
+/// The key of a state.
 #[derive(Clone, Copy, Debug)]
 pub struct AlertKey<'a> {
     pub alert_id: &'a str,
@@ -152,7 +144,7 @@ pub struct AlertKey<'a> {
 }
 
 impl AlertState {
-    /// Moves on by one step. Returns where the rule stands then and, unless all stays as it is, what changed.
+    /// Applies one step. Returns the new state, and the change if there is one.
     pub fn step(
         before: Option<AlertState>,
         reading: Measurement,
@@ -165,7 +157,7 @@ impl AlertState {
         let episode = before.as_ref().and_then(|before| before.episode.clone());
         let severity = before.as_ref().and_then(|before| before.severity);
         let lasts = at - since;
-        // An episode whose state was unknown goes on as if it had just been seen.
+        // An episode continues after UNKNOWN.
         let to = match (&reading.level, state, episode.is_some()) {
             (Level::Unknown(_), ..) => AlertStatus::Unknown,
             (Level::Over(_), _, true) | (Level::Between, _, true) => AlertStatus::Firing,
@@ -189,7 +181,7 @@ impl AlertState {
             (Level::Over(severity), _) => Some(*severity),
             _ => severity,
         };
-        let worth_telling = match state {
+        let has_changed = match state {
             Some(state) => state != to || (severity_now != severity && !ended),
             None => to != AlertStatus::Ok,
         };
@@ -197,7 +189,7 @@ impl AlertState {
             Level::Unknown(reason) => Some(reason),
             _ => None,
         };
-        let change = worth_telling.then(|| Change {
+        let change = has_changed.then(|| Change {
             at,
             from: state,
             to,
@@ -223,8 +215,7 @@ impl AlertState {
         (state, change)
     }
 
-    /// As it stands at `at`, when nobody looked since the last step: what had held until then has not been
-    /// seen to hold, and begins anew.
+    /// The state after a gap that ends at `at`: pending and recovery periods start again.
     #[must_use]
     pub fn after_gap(mut self, at: DateTime<Utc>) -> AlertState {
         if matches!(self.status, AlertStatus::Pending | AlertStatus::Recovering) {
@@ -240,6 +231,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::domain::named::Named;
 
     const KEY: AlertKey<'static> = AlertKey {
         alert_id: "rule",
@@ -300,29 +292,29 @@ mod tests {
     }
 
     #[test]
-    fn without_waiting_it_fires_at_once_and_is_over_at_once() {
+    fn zero_periods_fire_and_resolve_at_once() {
         assert_eq!(states("__ww__w_", holds(0, 0)), "ooFFooFo");
     }
 
     #[test]
-    fn it_fires_when_it_has_held_for_long_enough() {
+    fn rule_fires_after_its_pending_period() {
         assert_eq!(states("_ww_www__", holds(2, 0)), "oppoppFoo");
-        // Between is not over: what holds must hold without a break.
+        // Between is not over: the pending period starts again.
         assert_eq!(states("_w-www", holds(2, 0)), "opoppF");
     }
 
     #[test]
-    fn it_is_over_when_it_was_clear_for_long_enough() {
+    fn rule_resolves_after_its_recovery_period() {
         assert_eq!(states("w_w__-___w", holds(0, 2)), "FrFrrFrroF");
     }
 
     #[test]
-    fn between_the_thresholds_it_stays_what_it_is() {
+    fn status_stays_between_the_thresholds() {
         assert_eq!(states("-w-w-_-", holds(0, 0)), "oFFFFoo");
     }
 
     #[test]
-    fn what_is_unknown_ends_no_episode() {
+    fn unknown_value_ends_no_episode() {
         let (states, changes) = run("w??w_", holds(0, 0));
         assert_eq!(states, "F??Fo");
         let episodes: Vec<_> = changes
@@ -335,12 +327,12 @@ mod tests {
                 .all(|episode| *episode == episodes[0] && episode.is_some())
         );
         assert!(changes.last().unwrap().ended);
-        // Nor does it begin one, and what was pending begins anew.
+        // Nor does it begin one, and the pending period starts again.
         assert_eq!(super::tests::states("?ww?www", holds(2, 0)), "?pp?ppF");
     }
 
     #[test]
-    fn a_change_of_severity_is_told_and_is_no_new_episode() {
+    fn severity_change_is_no_new_episode() {
         let (states, changes) = run("wcw_", holds(0, 0));
         assert_eq!(states, "FFFo");
         let severities: Vec<_> = changes.iter().map(|change| change.severity).collect();
@@ -351,14 +343,35 @@ mod tests {
     }
 
     #[test]
-    fn the_first_look_tells_of_anything_but_ok() {
+    fn gap_restarts_pending_and_recovery_periods() {
+        let state = |status| AlertState {
+            status,
+            since: at(0),
+            severity: None,
+            episode: None,
+            evaluated_to: at(0),
+            value: None,
+            limit_value: None,
+            threshold: None,
+            reason: None,
+        };
+        let since = AlertStatus::ALL
+            .iter()
+            .map(|status| state(*status).after_gap(at(9)).since);
+        // In the order OK, PENDING, FIRING, RECOVERING, UNKNOWN.
+        let expected = [at(0), at(9), at(0), at(9), at(0)];
+        assert_eq!(since.collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn first_step_changes_unless_ok() {
         assert_eq!(run("_", holds(0, 0)).1, []);
         assert_eq!(run("w", holds(0, 0)).1.len(), 1);
         assert_eq!(run("?", holds(0, 0)).1[0].from, None);
     }
 
     #[test]
-    fn the_same_data_gives_the_same_episode_and_another_rule_another() {
+    fn episode_id_depends_on_rule_api_and_start() {
         let episode = |alert, api| Episode::new(alert, api, at(0)).id;
         assert_eq!(episode("rule", "finnhub"), episode("rule", "finnhub"));
         assert_ne!(episode("rule", "finnhub"), episode("rule", "tmdb"));
@@ -367,7 +380,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_happens_an_episode_begins_and_ends_in_turn(
+        fn episodes_begin_and_end_in_turn(
             levels in vec(proptest::sample::select(vec!['_', '-', 'w', 'c', '?']), 0..200),
             fire in 0..4_i64,
             clear in 0..4_i64,
@@ -375,7 +388,7 @@ mod tests {
             let levels: String = levels.into_iter().collect();
             let (states, changes) = run(&levels, holds(fire, clear));
             let mut open: Option<Episode> = None;
-            // Of a first look that finds it well nothing is told.
+            // A first step that is OK is no change.
             let mut state = states.starts_with('o').then_some(AlertStatus::Ok);
             for change in changes {
                 prop_assert_eq!(change.from, state);

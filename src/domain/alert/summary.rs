@@ -1,4 +1,4 @@
-//! Every rule beside where it stands: what `alerts list` and `alerts status` show.
+//! Rules with their states, as `alerts list` and `alerts status` show them.
 
 use chrono::{DateTime, Utc};
 
@@ -22,19 +22,16 @@ pub struct Line {
     pub silenced_until: Option<DateTime<Utc>>,
 }
 
-/// How a rule is doing, in one word.
+/// The condition of a rule for one API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Condition {
-    /// It fires, or may be about to cease: its episode is not over.
+    /// It fires or recovers: its episode is open.
     Firing(Severity),
-    /// It cannot be judged.
     Unknown,
-    /// It is over the threshold, not for long enough.
     Pending,
     Ok,
-    /// Nobody has checked it yet.
+    /// Not evaluated yet.
     Unchecked,
-    /// It is switched off.
     Disabled,
 }
 
@@ -94,7 +91,7 @@ impl Line {
         }
     }
 
-    /// Why it cannot be judged, if it cannot.
+    /// Why its value is unknown.
     pub fn reason(&self) -> Option<String> {
         if let Err(senseless) = self.rule.check() {
             return Some(senseless.to_string());
@@ -135,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_for_all_apis_has_a_line_for_each_it_was_checked_for() {
+    fn rule_for_all_apis_has_a_line_per_api() {
         let known =
             |id: &str, api: &str, status| (id.to_owned(), api.to_owned(), state(status), None);
         let states = [
@@ -166,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_switched_off_or_makes_no_sense_is_neither_ok_nor_firing() {
+    fn disabled_rule_and_invalid_rule_are_neither_ok_nor_firing() {
         let mut off = rule("off", "tmdb");
         off.enabled = false;
         let senseless = Rule {

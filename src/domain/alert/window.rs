@@ -1,4 +1,4 @@
-//! When a rule is judged, and which stretch of time it then looks at.
+//! The steps at which rules are evaluated, and the evaluation window of a step.
 //!
 //! Rules are judged at steps: the multiples of `--step`, by default the full minutes of UTC. A step looks at
 //! the calls before it: at 12:00 the last one that counts is that of 11:59:59.999.
@@ -50,7 +50,7 @@ impl Grid {
     }
 }
 
-/// The stretch of time that a rule looks at in the step `at`; none if nobody knows its period.
+/// The evaluation window of the step `at`; none for an unknown period.
 ///
 /// Of seconds it is all those since the step before: the busiest of them is what counts.
 pub fn window(
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn steps_are_multiples_whenever_somebody_looks() {
+    fn steps_are_multiples_of_the_interval() {
         let grid = Grid::MINUTES;
         let steps = |after: &str, to: &str| grid.steps(at(after), at(to)).count();
         assert_eq!(
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn days_begin_at_midnight_of_the_zone_whatever_the_clocks_do() {
+    fn days_begin_at_midnight_of_the_zone_across_clock_changes() {
         let day = |zone, end| from(Period::Day, TimeWindow::Calendar, zone, end);
         // 23 and 25 hours in Madrid.
         let madrid = Tz::Europe__Madrid;
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_knows_how_long_another_programs_period_is() {
+    fn unknown_period_has_no_window() {
         let fortnight = Period::named("FORTNIGHT");
         let end = at("2026-03-31T12:00:00Z");
         assert_eq!(

@@ -1,90 +1,77 @@
-//! What `alerts check` answers.
+//! The answer of `alerts check`.
 
-use crate::domain::named::Named;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-use super::super::table::{Side, layout};
-use super::super::{Answer, printable};
+use super::super::columns::{self, Cell, Column};
+use super::super::{Answer, json, printable};
+use super::{measured, value_cell};
 use crate::domain::alert::event::{AlertRef, Event};
-use crate::domain::alert::notification_policy::brief;
 use crate::domain::alert::rule::{AlertType, Severity};
 use crate::domain::alert::state::{AlertState, AlertStatus};
-use crate::domain::format::counted;
+use crate::domain::format::{self, counted};
 use crate::domain::nagios::{NagiosAnswer, NagiosStatus};
-use crate::domain::period::shown;
 
-/// What a check found.
 #[derive(Debug)]
 pub struct Check {
     pub now: DateTime<Utc>,
-    /// How many rules are enabled.
+    /// The number of enabled rules.
     pub rules: usize,
-    /// Where they stand, for each API.
     pub findings: Vec<Finding>,
-    /// What happened since the last check.
+    /// The events since the last check.
     pub events: Vec<Event>,
-    /// How many notices were written.
     pub new_notices: usize,
-    /// How many could not be delivered so far.
     pub undelivered: u64,
 }
 
-/// Where a rule stands, for one API.
+/// The state of a rule for one API.
 #[derive(Debug)]
 pub struct Finding {
-    /// The rule and the API.
     pub alert: AlertRef,
     pub state: AlertState,
-    /// The command that makes it known what is unknown, if there is one.
+    /// The command that makes an unknown state known.
     pub cure: Option<String>,
 }
 
 impl Check {
-    /// Whether nothing needs to be looked at.
-    pub fn is_well(&self) -> bool {
-        let ok = |finding: &Finding| finding.state.status == AlertStatus::Ok;
-        self.findings.iter().all(ok) && self.events.is_empty() && self.undelivered == 0
+    /// Whether there is nothing to report.
+    pub fn is_ok(&self) -> bool {
+        let all_ok = self.count(AlertStatus::Ok) == self.findings.len();
+        all_ok && self.events.is_empty() && self.undelivered == 0
     }
 
-    /// The worst of what fires.
+    fn firing(&self) -> impl DoubleEndedIterator<Item = &Finding> {
+        let findings = self.findings.iter();
+        findings.filter(|finding| finding.state.episode.is_some())
+    }
+
+    /// The most severe firing rule; of several the first.
     pub fn worst(&self) -> Option<(Severity, &Finding)> {
-        let firing = self
-            .findings
-            .iter()
-            .filter(|finding| finding.state.episode.is_some());
         let severity = |finding: &Finding| finding.state.severity.unwrap_or(Severity::Warning);
-        // Of several the first in the list.
-        let firing = firing.map(|finding| (severity(finding), finding)).rev();
-        firing.max_by_key(|(severity, _)| *severity)
+        let firing = self.firing().map(|finding| (severity(finding), finding));
+        firing.rev().max_by_key(|(severity, _)| *severity)
     }
 
-    fn count(&self, state: AlertStatus) -> usize {
-        let in_state = |finding: &&Finding| finding.state.status == state;
-        self.findings.iter().filter(in_state).count()
+    fn count(&self, status: AlertStatus) -> usize {
+        let findings = self.findings.iter();
+        findings.filter(|it| it.state.status == status).count()
     }
 
-    /// The line and the status that Nagios reads. There critical is worse than warning, and that worse than
-    /// unknown.
+    /// The answer under `--nagios`. Nagios ranks critical above warning, and warning above unknown.
     pub fn nagios(&self) -> NagiosAnswer {
-        let firing = self
-            .findings
-            .iter()
-            .filter(|finding| finding.state.episode.is_some());
-        let firing = firing.count();
-        let unknown = self
-            .findings
-            .iter()
-            .find(|finding| finding.state.status == AlertStatus::Unknown);
+        let firing = self.firing().count();
+        let mut findings = self.findings.iter();
+        let unknown = findings.find(|it| it.state.status == AlertStatus::Unknown);
         let (status, text) = match (self.worst(), unknown) {
             (Some((severity, finding)), _) => {
                 let status = match severity {
                     Severity::Warning => NagiosStatus::Warning,
                     Severity::Critical => NagiosStatus::Critical,
                 };
-                let more = match firing {
-                    1 => String::new(),
-                    more => format!(", and {} more", more - 1),
+                let more = if firing > 1 {
+                    format!(", and {} more", firing - 1)
+                } else {
+                    String::new()
                 };
                 (status, finding.line() + &more)
             }
@@ -93,10 +80,10 @@ impl Check {
                 let notices = counted(self.undelivered, "notice");
                 (NagiosStatus::Unknown, format!("{notices} not delivered"))
             }
-            (None, None) => (
-                NagiosStatus::Ok,
-                counted(self.rules as u64, "rule") + ", none fires",
-            ),
+            (None, None) => {
+                let rules = counted(self.rules as u64, "rule");
+                (NagiosStatus::Ok, format!("{rules}, none firing"))
+            }
         };
         let data = format!(
             "firing={firing} pending={} unknown={} undelivered={}",
@@ -109,7 +96,6 @@ impl Check {
 }
 
 impl Finding {
-    /// All of it on one line.
     fn line(&self) -> String {
         let AlertRef {
             api_name,
@@ -117,29 +103,67 @@ impl Finding {
             period,
             ..
         } = &self.alert;
-        let text = format!("{api_name} {alert_type} {period}: {}", self.says());
+        let text = format!("{api_name} {alert_type} {period}: {}", self.detail());
         printable(&text).into_owned()
     }
 
-    /// What was measured, or why nothing was.
-    fn says(&self) -> String {
+    /// The value and the threshold, or why they are unknown.
+    fn detail(&self) -> String {
         if let Some(reason) = &self.state.reason {
             return reason.clone();
         }
-        let unit = match AlertType::named(&self.alert.alert_type) {
-            AlertType::RateLimitWarning => "%",
-            _ => "",
+        let alert_type = self.alert_type();
+        let shown = |value: Option<f64>| {
+            value.map_or(format::DASH.to_owned(), |it| measured(&alert_type, it))
         };
-        let said = |value: Option<f64>| value.map_or_else(|| "?".to_owned(), brief) + unit;
         let AlertState {
             value, threshold, ..
         } = self.state;
-        format!("{}, threshold {}", said(value), said(threshold))
+        format!("{}, threshold {}", shown(value), shown(threshold))
     }
+
+    fn alert_type(&self) -> AlertType {
+        AlertType::named(&self.alert.alert_type)
+    }
+}
+
+fn columns<'a>() -> Vec<Column<'a, &'a Finding>> {
+    let number = |it: &&Finding, value| value_cell(&it.alert_type(), value);
+    vec![
+        Column::left("STATE", "state", |it: &&Finding| {
+            Cell::text(it.state.status)
+        }),
+        Column::left("SEVERITY", "severity", |it: &&Finding| {
+            Cell::maybe(it.state.severity)
+        }),
+        Column::csv_only("alert_id", |it: &&Finding| Cell::text(&it.alert.alert_id)),
+        Column::left("API", "api_name", |it: &&Finding| {
+            Cell::text(&it.alert.api_name)
+        }),
+        Column::left("TYPE", "alert_type", |it: &&Finding| {
+            Cell::text(&it.alert.alert_type)
+        }),
+        Column::left("PERIOD", "period", |it: &&Finding| {
+            Cell::text(&it.alert.period)
+        }),
+        Column::left("SINCE", "since", |it: &&Finding| Cell::Time(it.state.since)),
+        Column::table_only("DETAIL", |it: &&Finding| Cell::text(it.detail())),
+        Column::csv_only("value", move |it: &&Finding| number(it, it.state.value)),
+        Column::csv_only("threshold", move |it: &&Finding| {
+            number(it, it.state.threshold)
+        }),
+        Column::csv_only("limit_value", |it: &&Finding| {
+            Cell::or_missing(it.state.limit_value, Cell::Number)
+        }),
+        Column::csv_only("reason", |it: &&Finding| {
+            Cell::maybe(it.state.reason.as_ref())
+        }),
+    ]
 }
 
 #[derive(Serialize)]
 struct CheckJson<'a> {
+    #[serde(serialize_with = "json::time")]
     now: DateTime<Utc>,
     rules: usize,
     ok: usize,
@@ -155,15 +179,16 @@ struct CheckJson<'a> {
 
 #[derive(Serialize)]
 struct FindingJson<'a> {
-    alert_id: &'a str,
-    api_name: &'a str,
-    alert_type: &'a str,
-    period: &'a str,
-    state: &'static str,
-    severity: Option<&'static str>,
+    #[serde(flatten)]
+    alert: &'a AlertRef,
+    state: AlertStatus,
+    severity: Option<Severity>,
+    #[serde(serialize_with = "json::time")]
     since: DateTime<Utc>,
     episode: Option<&'a str>,
+    #[serde(serialize_with = "json::maybe_time")]
     fired_at: Option<DateTime<Utc>>,
+    #[serde(serialize_with = "json::time")]
     evaluated_to: DateTime<Utc>,
     value: Option<f64>,
     threshold: Option<f64>,
@@ -174,15 +199,12 @@ struct FindingJson<'a> {
 
 impl FindingJson<'_> {
     fn new(finding: &Finding) -> FindingJson<'_> {
-        let Finding { alert, state, cure } = finding;
+        let state = &finding.state;
         let episode = state.episode.as_ref();
         FindingJson {
-            alert_id: &alert.alert_id,
-            api_name: &alert.api_name,
-            alert_type: &alert.alert_type,
-            period: &alert.period,
-            state: state.status.as_str(),
-            severity: state.severity.map(Severity::as_str),
+            alert: &finding.alert,
+            state: state.status,
+            severity: state.severity,
             since: state.since,
             episode: episode.map(|episode| &*episode.id),
             fired_at: episode.map(|episode| episode.fired_at),
@@ -191,53 +213,28 @@ impl FindingJson<'_> {
             threshold: state.threshold,
             limit_value: state.limit_value,
             reason: state.reason.as_deref(),
-            cure: cure.as_deref(),
+            cure: finding.cure.as_deref(),
         }
     }
 }
 
 impl Answer for Check {
-    fn table(&self, _width: Option<usize>) -> String {
-        let columns = [
-            ("STATE", Side::Left),
-            ("SEVERITY", Side::Left),
-            ("API", Side::Left),
-            ("TYPE", Side::Left),
-            ("PERIOD", Side::Left),
-            ("SINCE", Side::Left),
-            ("FOUND", Side::Left),
-        ];
-        let troubled = self
-            .findings
-            .iter()
-            .filter(|finding| finding.state.status != AlertStatus::Ok);
-        let rows: Vec<Vec<String>> = troubled
-            .map(|finding| {
-                let Finding { alert, state, .. } = finding;
-                let severity = state.severity.map_or("-", Severity::as_str);
-                vec![
-                    state.status.to_string(),
-                    severity.to_owned(),
-                    alert.api_name.clone(),
-                    alert.alert_type.clone(),
-                    alert.period.clone(),
-                    shown(state.since),
-                    finding.says(),
-                ]
-            })
+    fn table(&self, width: Option<usize>) -> String {
+        let findings = self.findings.iter();
+        let not_ok: Vec<&Finding> = findings
+            .filter(|finding| finding.state.status != AlertStatus::Ok)
             .collect();
-        let mut text = match rows.is_empty() {
-            true => "all rules are OK\n".to_owned(),
-            false => layout(&columns, rows),
+        let mut text = if not_ok.is_empty() {
+            "all rules are OK\n".to_owned()
+        } else {
+            columns::table(&columns(), &not_ok, width)
         };
         let events = counted(self.events.len() as u64, "event");
         let notices = counted(self.new_notices as u64, "new notice");
         text.push_str(&format!("{events}, {notices}"));
         if self.undelivered > 0 {
-            text.push_str(&format!(
-                ", {} not delivered",
-                counted(self.undelivered, "notice")
-            ));
+            let undelivered = counted(self.undelivered, "notice");
+            text.push_str(&format!(", {undelivered} not delivered"));
         }
         text.push('\n');
         text
@@ -260,40 +257,7 @@ impl Answer for Check {
     }
 
     fn csv(&self) -> Vec<Vec<String>> {
-        let header = [
-            "state",
-            "severity",
-            "alert_id",
-            "api_name",
-            "alert_type",
-            "period",
-            "since",
-            "value",
-            "threshold",
-            "limit_value",
-            "reason",
-        ];
-        let number = |value: Option<f64>| value.map_or_else(String::new, |value| value.to_string());
-        let row = |finding: &Finding| {
-            let Finding { alert, state, .. } = finding;
-            let severity = state.severity.map_or("", Severity::as_str);
-            vec![
-                state.status.to_string(),
-                severity.to_owned(),
-                alert.alert_id.clone(),
-                alert.api_name.clone(),
-                alert.alert_type.clone(),
-                alert.period.clone(),
-                shown(state.since),
-                number(state.value),
-                number(state.threshold),
-                number(state.limit_value),
-                state.reason.clone().unwrap_or_default(),
-            ]
-        };
-        let header = header.map(str::to_owned).to_vec();
-        std::iter::once(header)
-            .chain(self.findings.iter().map(row))
-            .collect()
+        let findings: Vec<&Finding> = self.findings.iter().collect();
+        columns::csv(&columns(), &findings)
     }
 }

@@ -1,19 +1,17 @@
-//! What `alerts deliver` answers.
+//! The answer of `alerts deliver`.
 
-use crate::domain::named::Named;
 use chrono::{DateTime, Utc};
 use serde::{Serialize, Serializer};
 
-use super::super::table::{Side, layout};
+use super::super::columns::{self, Cell, Column};
 use super::super::{Answer, json};
 use crate::domain::alert::delivery::{Delivery, DropReason, Notice};
 use crate::domain::alert::notice::Content;
-use crate::domain::format::{counted, time};
+use crate::domain::format::counted;
 
-/// Notices, and how far each has come.
+/// The notices of a delivery run, in the order of their creation.
 #[derive(Debug)]
 pub struct Deliveries<'a> {
-    /// In the order they were to be told.
     pub notices: &'a [Notice],
 }
 
@@ -58,7 +56,6 @@ impl Serialize for Notice {
     }
 }
 
-/// When it is tried next, if it is.
 fn next_attempt(notice: &Notice) -> Option<DateTime<Utc>> {
     (notice.delivery == Delivery::Waiting).then_some(notice.next_attempt_at)
 }
@@ -78,90 +75,54 @@ pub fn detail(notice: &Notice) -> Option<String> {
     }
 }
 
-impl Deliveries<'_> {
-    fn count(&self, delivery: Delivery) -> usize {
-        let notices = self.notices.iter();
-        notices.filter(|notice| notice.delivery == delivery).count()
-    }
+fn columns() -> Vec<Column<'static, Notice>> {
+    let content = |of: fn(&Content) -> String| move |it: &Notice| Cell::Text(of(&it.content));
+    vec![
+        Column::csv_only("key", content(|it| it.key.clone())),
+        Column::left("CHANNEL", "channel", |it: &Notice| Cell::text(&it.channel)),
+        Column::left("KIND", "kind", content(|it| it.kind.to_string())),
+        Column::left("API", "api_name", content(|it| it.api_name.clone())),
+        Column::left("TYPE", "alert_type", content(|it| it.alert_type.clone())),
+        Column::left("PERIOD", "period", content(|it| it.period.clone())),
+        Column::csv_only("severity", content(|it| it.severity.to_string())),
+        Column::left("CREATED", "created_at", |it: &Notice| {
+            Cell::Time(it.content.created_at)
+        })
+        .dropped(1),
+        Column::left("DELIVERY", "delivery", |it: &Notice| {
+            Cell::text(it.delivery)
+        }),
+        Column::right("TRIES", "attempts", |it: &Notice| Cell::count(it.attempts)),
+        Column::left("NEXT TRY", "next_attempt_at", |it: &Notice| {
+            Cell::or_missing(next_attempt(it), Cell::Time)
+        })
+        .dropped(2),
+        Column::left("DETAIL", "detail", |it: &Notice| Cell::maybe(detail(it))),
+    ]
 }
 
 impl Answer for Deliveries<'_> {
-    fn table(&self, _width: Option<usize>) -> String {
+    fn table(&self, width: Option<usize>) -> String {
         if self.notices.is_empty() {
-            return "nothing waits to be delivered\n".to_owned();
+            return "no pending notices\n".to_owned();
         }
-        let columns = [
-            ("CHANNEL", Side::Left),
-            ("KIND", Side::Left),
-            ("API", Side::Left),
-            ("TYPE", Side::Left),
-            ("PERIOD", Side::Left),
-            ("CREATED", Side::Left),
-            ("DELIVERY", Side::Left),
-            ("TRIES", Side::Right),
-            ("NEXT TRY", Side::Left),
-            ("WHY", Side::Left),
-        ];
-        let rows = self.notices.iter().map(|notice| {
-            let content = &notice.content;
-            vec![
-                notice.channel.clone(),
-                content.kind.as_str().to_owned(),
-                content.api_name.clone(),
-                content.alert_type.clone(),
-                content.period.clone(),
-                time(content.created_at),
-                notice.delivery.as_str().to_owned(),
-                notice.attempts.to_string(),
-                next_attempt(notice).map_or(String::new(), time),
-                detail(notice).unwrap_or_default(),
-            ]
-        });
-        layout(&columns, rows)
+        columns::table(&columns(), self.notices, width)
     }
 
     fn json(&self) -> impl Serialize {
+        let count = |delivery| {
+            let notices = self.notices.iter();
+            notices.filter(|notice| notice.delivery == delivery).count()
+        };
         DeliveriesJson {
-            delivered: self.count(Delivery::Delivered),
-            waiting: self.count(Delivery::Waiting),
-            dropped: self.count(Delivery::Dropped),
+            delivered: count(Delivery::Delivered),
+            waiting: count(Delivery::Waiting),
+            dropped: count(Delivery::Dropped),
             notices: self.notices,
         }
     }
 
     fn csv(&self) -> Vec<Vec<String>> {
-        let header = [
-            "key",
-            "channel",
-            "kind",
-            "api_name",
-            "alert_type",
-            "period",
-            "severity",
-            "created_at",
-            "delivery",
-            "attempts",
-            "next_attempt_at",
-            "error",
-        ];
-        let mut rows = vec![header.map(str::to_owned).to_vec()];
-        rows.extend(self.notices.iter().map(|notice| {
-            let content = &notice.content;
-            vec![
-                content.key.clone(),
-                notice.channel.clone(),
-                content.kind.as_str().to_owned(),
-                content.api_name.clone(),
-                content.alert_type.clone(),
-                content.period.clone(),
-                content.severity.to_string(),
-                time(content.created_at),
-                notice.delivery.as_str().to_owned(),
-                notice.attempts.to_string(),
-                next_attempt(notice).map_or(String::new(), time),
-                detail(notice).unwrap_or_default(),
-            ]
-        }));
-        rows
+        columns::csv(&columns(), self.notices)
     }
 }

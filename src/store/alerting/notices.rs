@@ -1,4 +1,4 @@
-//! `usagectl_notices`: what is told to whom, and how far it has come.
+//! `usagectl_notices`: notices and their delivery.
 
 use std::collections::BTreeSet;
 
@@ -79,7 +79,7 @@ impl Row {
     }
 }
 
-/// In the order in which they are to be told.
+/// In the order of sending.
 fn notices(rows: Vec<Row>) -> QueryResult<Vec<Notice>> {
     let mut notices = rows
         .into_iter()
@@ -100,7 +100,7 @@ fn notices(rows: Vec<Row>) -> QueryResult<Vec<Notice>> {
 /// Fewer than any engine's limit for the values of one statement.
 const PER_STATEMENT: usize = 500;
 
-/// Writes new notices. One whose key is there already is the same notice, and stays as it is.
+/// Inserts new notices. One whose key exists is the same notice and stays unchanged.
 pub fn insert(db: &mut Db, notices: &[Notice]) -> QueryResult<()> {
     // Row by row: there are few, and Diesel has no batch with ON CONFLICT for SQLite.
     for notice in notices {
@@ -113,7 +113,7 @@ pub fn insert(db: &mut Db, notices: &[Notice]) -> QueryResult<()> {
     Ok(())
 }
 
-/// All notices that have come so far, in order.
+/// All notices in a delivery state, in order.
 pub fn find_by_delivery(db: &mut Db, delivery: Delivery) -> QueryResult<Vec<Notice>> {
     let rows: Vec<Row> = on!(db, |conn| dsl::usagectl_notices
         .filter(dsl::delivery.eq(delivery.as_str()))
@@ -136,7 +136,7 @@ pub fn created_between(
     notices(rows)
 }
 
-/// How many notices have come so far.
+/// The number of notices in a delivery state.
 pub fn count(db: &mut Db, delivery: Delivery) -> QueryResult<u64> {
     let found: i64 = on!(db, |conn| dsl::usagectl_notices
         .filter(dsl::delivery.eq(delivery.as_str()))
@@ -159,7 +159,7 @@ pub fn find_by_episodes(db: &mut Db, episodes: &BTreeSet<String>) -> QueryResult
     notices(found)
 }
 
-/// The notices that begin and end the episodes which are not over, in order; no reminders.
+/// The notices of open episodes, in order, without reminders.
 pub fn find_open_episode_notices(db: &mut Db) -> QueryResult<Vec<Notice>> {
     let episodes: Vec<String> = open_episodes(db)?.into_iter().collect();
     let mut found = Vec::new();
@@ -174,7 +174,7 @@ pub fn find_open_episode_notices(db: &mut Db) -> QueryResult<Vec<Notice>> {
     notices(found)
 }
 
-/// The episodes that are not over.
+/// The ids of open episodes.
 pub fn open_episodes(db: &mut Db) -> QueryResult<BTreeSet<String>> {
     let episodes: Vec<Option<String>> = on!(db, |conn| states::usagectl_alert_states
         .filter(states::episode.is_not_null())
@@ -183,8 +183,8 @@ pub fn open_episodes(db: &mut Db) -> QueryResult<BTreeSet<String>> {
     Ok(episodes.into_iter().flatten().collect())
 }
 
-/// Counts a try that is about to be made, and says when the next would be. From here on the notice may
-/// have arrived.
+/// Counts an attempt that is about to be made, and sets the time of the next. From here on the notice may have
+/// arrived.
 pub fn count_attempt(db: &mut Db, key: &str, next_attempt_at: DateTime<Utc>) -> QueryResult<()> {
     on!(db, |conn| diesel::update(dsl::usagectl_notices)
         .filter(dsl::id.eq(key))
@@ -196,7 +196,7 @@ pub fn count_attempt(db: &mut Db, key: &str, next_attempt_at: DateTime<Utc>) -> 
     Ok(())
 }
 
-/// Notes that a notice arrived.
+/// Marks a notice as delivered.
 pub fn set_delivered(db: &mut Db, key: &str, at: DateTime<Utc>) -> QueryResult<()> {
     on!(db, |conn| diesel::update(dsl::usagectl_notices)
         .filter(dsl::id.eq(key))
@@ -209,7 +209,7 @@ pub fn set_delivered(db: &mut Db, key: &str, at: DateTime<Utc>) -> QueryResult<(
     Ok(())
 }
 
-/// Notes why a try failed, and when the next is due.
+/// Saves the error of an attempt and the time of the next.
 pub fn set_failed(
     db: &mut Db,
     key: &str,
@@ -227,7 +227,8 @@ pub fn set_failed(
 }
 
 /// Drops notices that are not to be sent any more.
-pub fn set_dropped(db: &mut Db, keys: &[&str], reason: DropReason) -> QueryResult<()> {
+pub fn set_dropped(db: &mut Db, keys: &[impl AsRef<str>], reason: DropReason) -> QueryResult<()> {
+    let keys: Vec<&str> = keys.iter().map(AsRef::as_ref).collect();
     for keys in keys.chunks(PER_STATEMENT) {
         on!(db, |conn| diesel::update(dsl::usagectl_notices)
             .filter(dsl::id.eq_any(keys))
@@ -240,8 +241,9 @@ pub fn set_dropped(db: &mut Db, keys: &[&str], reason: DropReason) -> QueryResul
     Ok(())
 }
 
-/// Has notices wait to be sent from `at` on: those that were held back or dropped.
-pub fn set_waiting(db: &mut Db, keys: &[&str], at: DateTime<Utc>) -> QueryResult<()> {
+/// Sets held back or dropped notices to waiting.
+pub fn set_waiting(db: &mut Db, keys: &[impl AsRef<str>], at: DateTime<Utc>) -> QueryResult<()> {
+    let keys: Vec<&str> = keys.iter().map(AsRef::as_ref).collect();
     for keys in keys.chunks(PER_STATEMENT) {
         on!(db, |conn| diesel::update(dsl::usagectl_notices)
             .filter(dsl::id.eq_any(keys))

@@ -1,7 +1,7 @@
 //! `api_alerts`, the application's rules, with what our own tables add to them: settings and channels.
 //!
 //! The application writes, changes and deletes its rows as it likes, so a rule without settings has the
-//! defaults, settings without their rule are left alone, and whatever is in a column is read.
+//! defaults, settings without their rule are kept, and any value of a column can be read.
 
 use crate::domain::named::Named;
 use std::collections::HashMap;
@@ -70,7 +70,7 @@ impl SettingsRow {
         }
     }
 
-    /// The settings, and what of them nobody can read.
+    /// The settings, and a fault if one is unreadable.
     fn read(self) -> (Settings, Option<RuleFault>) {
         let zone: Option<Tz> = self.time_zone.parse().ok();
         let settings = Settings {

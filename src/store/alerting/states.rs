@@ -1,5 +1,4 @@
-//! `usagectl_alert_states`: where each rule stands, for each API; and when a rule last began to fire, which
-//! the application keeps in a column of its own.
+//! `usagectl_alert_states`: the state of each rule per API; and `last_triggered` in the application's table.
 
 use crate::domain::named::Named;
 use chrono::{DateTime, Utc};
@@ -97,7 +96,7 @@ impl From<Row> for AlertRecord {
     }
 }
 
-/// Where all rules stand, by rule and API.
+/// All states, by rule and API.
 pub fn all(db: &mut Db) -> QueryResult<Vec<AlertRecord>> {
     let rows: Vec<Row> = on!(db, |conn| usagectl_alert_states::table
         .select(Row::as_select())
@@ -143,8 +142,7 @@ pub fn save(db: &mut Db, states: &[AlertRecord]) -> QueryResult<()> {
     Ok(())
 }
 
-/// Forgets where a rule stood, for one API.
-pub fn remove(db: &mut Db, alert: &AlertRef) -> QueryResult<()> {
+pub fn delete(db: &mut Db, alert: &AlertRef) -> QueryResult<()> {
     use usagectl_alert_states::dsl;
     on!(db, |conn| diesel::delete(dsl::usagectl_alert_states)
         .filter(dsl::alert_id.eq(&alert.alert_id))
@@ -153,7 +151,7 @@ pub fn remove(db: &mut Db, alert: &AlertRef) -> QueryResult<()> {
     Ok(())
 }
 
-/// Notes that somebody knows of an episode. Says whether it still lasts.
+/// Acknowledges an episode. Returns whether it is still open.
 pub fn acknowledge(db: &mut Db, episode: &str, known: &Acknowledgement) -> QueryResult<bool> {
     use usagectl_alert_states::dsl;
     let changed = on!(db, |conn| diesel::update(dsl::usagectl_alert_states)
@@ -167,7 +165,7 @@ pub fn acknowledge(db: &mut Db, episode: &str, known: &Acknowledgement) -> Query
     Ok(changed > 0)
 }
 
-/// Notes when a rule last began to fire, where the application looks for it.
+/// Sets `last_triggered`, which the application shows.
 pub fn set_last_triggered(
     db: &mut Db,
     alert_id: &str,

@@ -57,7 +57,7 @@ pub fn first_call_hour(db: &mut Db, api_name: &str) -> QueryResult<Option<DateTi
     Ok(first.map(|at| Granularity::Hourly.start_of(at)))
 }
 
-/// Reads what is demanded of an API.
+/// Reads the calls of an API.
 pub fn read(db: &mut Db, api_name: &str, demand: Demand) -> Result<Series> {
     let (stored, rows) = (demand.stored.clone(), demand.rows.clone());
     let mut series = Series::new(demand);

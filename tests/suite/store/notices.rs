@@ -1,4 +1,4 @@
-//! Notices, channels and silences: what is stored comes back, in the order in which it is to be told.
+//! Storage of notices, channels and silences, and the order of notices.
 
 use std::collections::BTreeSet;
 
@@ -42,9 +42,7 @@ fn notice(key: &str, kind: NoticeKind, minute: i64) -> Notice {
 }
 
 #[rstest]
-fn notices_come_back_as_they_were_written_in_the_order_of_their_telling(
-    #[values(Sqlite, Postgresql)] engine: Engine,
-) {
+fn notices_survive_storage_in_order_of_sending(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     let mut db = db.open();
     let expected = [
@@ -68,7 +66,7 @@ fn notices_come_back_as_they_were_written_in_the_order_of_their_telling(
 }
 
 #[rstest]
-fn a_notice_that_is_written_again_stays_as_it_is(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn notice_saved_again_is_unchanged(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     let mut db = db.open();
     notices::insert(&mut db, &[notice("a", NoticeKind::Firing, 1)]).unwrap();
@@ -87,7 +85,7 @@ fn a_notice_that_is_written_again_stays_as_it_is(#[values(Sqlite, Postgresql)] e
 }
 
 #[rstest]
-fn what_is_dropped_can_wait_again(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn dropped_notice_can_wait_again(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     let mut db = db.open();
     notices::insert(&mut db, &[notice("a", NoticeKind::Firing, 1)]).unwrap();
@@ -99,7 +97,7 @@ fn what_is_dropped_can_wait_again(#[values(Sqlite, Postgresql)] engine: Engine) 
 }
 
 #[rstest]
-fn a_channel_has_one_name_and_survives_settings_that_nobody_can_read(
+fn channel_name_is_unique_and_unreadable_settings_are_kept(
     #[values(Sqlite, Postgresql)] engine: Engine,
 ) {
     let db = TestDatabase::migrated(engine);
@@ -120,9 +118,7 @@ fn a_channel_has_one_name_and_survives_settings_that_nobody_can_read(
 }
 
 #[rstest]
-fn a_silence_lasts_until_its_end_or_until_it_is_ended(
-    #[values(Sqlite, Postgresql)] engine: Engine,
-) {
+fn silence_lasts_until_its_end_or_expiry(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     let mut db = db.open();
     let silence = |id: &str, from: i64, to: i64| Silence {

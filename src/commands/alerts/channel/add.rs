@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 
 use crate::args::parse_duration;
-use crate::commands::alerts::deliver;
+use crate::commands::alerts::delivery;
 use crate::context::Context;
 use crate::domain::alert::channel::{
     Address, Alertmanager, Auth, Channel, Exec, HttpSettings, SecretPlace, Settings, Stdout,
@@ -283,7 +283,8 @@ pub fn run(context: &mut Context, args: AddArgs) -> Result<Outcome> {
         let ours = dropped.into_iter().filter(|notice| {
             notice.channel == channel.name && notice.drop_reason == Some(DropReason::NoChannel)
         });
-        deliver::revive(db, ours.collect(), now)
+        let ours: Vec<_> = ours.collect();
+        delivery::revive(db, &ours, now)
     })? as u64;
     let status = ChannelStatus::new(channel, super::is_present, revived);
     for place in status.missing_secrets() {

@@ -3,6 +3,7 @@
 use clap::Args;
 
 use super::find;
+use crate::context;
 use crate::context::Context;
 use crate::domain::alert::notice::{CONTENT_SCHEMA, Content, NoticeKind};
 use crate::domain::alert::rule::Severity;
@@ -11,7 +12,6 @@ use crate::error::{Outcome, Result};
 use crate::output::alerts::channels::ChannelTest;
 use crate::store::alerting::channels;
 use crate::store::db::Access;
-use crate::{context, notify};
 
 /// Send a test notice through a channel
 ///
@@ -52,7 +52,7 @@ pub fn run(context: &mut Context, args: TestArgs) -> Result<Outcome> {
             channel.name
         ),
     };
-    notify::send_one(context, &channel, &content)?;
+    super::super::delivery::send_one(context, &channel, &content)?;
     context.answer(&ChannelTest {
         kind: channel.kind.word(),
         channel: channel.name,

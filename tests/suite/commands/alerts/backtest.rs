@@ -1,4 +1,4 @@
-//! `alerts backtest`: it says what checks would have said, and writes nothing.
+//! `alerts backtest`: the result of checks over past data, without writing.
 
 use crate::support::assert_snapshot;
 use proptest::collection::vec;
@@ -133,7 +133,7 @@ fn what_makes_no_sense_is_refused(#[values(Sqlite, Postgresql)] engine: Engine) 
 }
 
 #[rstest]
-fn rows_that_are_gone_are_told(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn missing_rows_are_reported(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     put_episodes(&db);
     db.execute(

@@ -1,4 +1,4 @@
-//! Notices on their way: `alerts deliver`, and what becomes of them with receivers that behave badly.
+//! `alerts deliver`, with receivers that accept, refuse or fail.
 
 use std::collections::BTreeSet;
 use std::thread;
@@ -55,7 +55,7 @@ fn put(db: &TestDatabase, notices: &[Notice]) {
     notices::insert(&mut db.open(), notices).unwrap();
 }
 
-/// Says that an episode is not over.
+/// Stores an open episode.
 fn open_episode(db: &TestDatabase, episode: &str) {
     db.execute(&format!(
         "INSERT INTO usagectl_alert_states (alert_id, api_name, alert_type, period, state, since, episode, evaluated_to)
@@ -82,7 +82,7 @@ fn states(db: &TestDatabase) -> Vec<String> {
 }
 
 #[rstest]
-fn a_webhook_gets_a_notice_signed_and_the_same_key_on_every_try(
+fn webhook_gets_signed_notice_with_same_key_on_every_attempt(
     #[values(Sqlite, Postgresql)] engine: Engine,
 ) {
     let db = TestDatabase::migrated(engine);
@@ -160,12 +160,12 @@ fn what_does_not_arrive_waits_longer_and_longer_and_is_dropped_in_the_end(
         .snapshot()
         .replace(&server.url(""), "[server]");
     assert_snapshot!(shown, @"
-        CHANNEL  KIND    API      TYPE                PERIOD  CREATED               DELIVERY  TRIES  NEXT TRY              WHY
+        CHANNEL  KIND    API      TYPE                PERIOD  CREATED               DELIVERY  TRIES  NEXT TRY              DETAIL
         ops      FIRING  finnhub  RATE_LIMIT_WARNING  MINUTE  2026-01-31T12:00:00Z  WAITING       1  2026-01-31T12:00:24Z  [server] answered 503
         ops      FIRING  finnhub  RATE_LIMIT_WARNING  MINUTE  2026-01-31T12:00:00Z  WAITING       0  2026-01-31T12:00:00Z
         ------- stderr -------
         warning: the channel `ops` failed: [server] answered 503
-        warning: 2 notices not delivered yet; the next try is due at 2026-01-31T12:00:00Z
+        warning: 2 notices not delivered yet; next attempt at 2026-01-31T12:00:00Z
         next: usagectl alerts deliver
         [exit status: 12]
         ");
@@ -187,7 +187,7 @@ fn what_does_not_arrive_waits_longer_and_longer_and_is_dropped_in_the_end(
     let errors = db.rows("SELECT error FROM usagectl_notices");
     assert_eq!(errors, [error.as_str(), &error]);
     assert_eq!(deliver(&db, 61).code, 0);
-    // The first still fires; of the second it was told that it is over.
+    // The first still fires; the end of the second was delivered.
     open_episode(&db, "e1");
     let retry = ["alerts", "deliver", "--retry-dropped"];
     assert_eq!(
@@ -271,7 +271,24 @@ fn receivers_that_behave_badly_cost_one_time_limit_and_get_everything_later(
 }
 
 #[rstest]
-fn notices_of_an_episode_stay_in_order_and_what_is_over_does_not_begin(
+fn retry_after_postpones_the_next_attempt(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    let header = ("Retry-After".to_owned(), "1800".to_owned());
+    let server = HttpServer::with([Reply::Headers(429, vec![header], String::new())]);
+    add(&db, &["webhook", "--url", &server.url("/")]);
+    put(&db, &[notice("n1", NoticeKind::Firing, "e1", 0)]);
+    assert_eq!(deliver(&db, 0).code, 12);
+    assert_eq!(
+        db.rows("SELECT next_attempt_at FROM usagectl_notices"),
+        ["2026-01-31T12:30:00.000+00:00"]
+    );
+    assert_eq!(deliver(&db, 29).code, 12);
+    assert_eq!(server.received().len(), 1);
+    assert_eq!(deliver(&db, 30).code, 0);
+}
+
+#[rstest]
+fn episode_order_is_kept_and_ended_episode_does_not_fire(
     #[values(Sqlite, Postgresql)] engine: Engine,
 ) {
     let db = TestDatabase::migrated(engine);
@@ -310,7 +327,7 @@ fn notices_of_an_episode_stay_in_order_and_what_is_over_does_not_begin(
 }
 
 #[rstest]
-fn a_secret_that_is_not_there_costs_no_try(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn missing_secret_costs_no_attempt(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     let server = HttpServer::with([]);
     let file = db.sandbox().work().join("url");
@@ -318,11 +335,11 @@ fn a_secret_that_is_not_there_costs_no_try(#[values(Sqlite, Postgresql)] engine:
     put(&db, &[notice("n1", NoticeKind::Firing, "e1", 0)]);
     let shown = deliver(&db, 0).snapshot();
     assert_snapshot!(shown, @"
-        CHANNEL  KIND    API      TYPE                PERIOD  CREATED               DELIVERY  TRIES  NEXT TRY              WHY
+        CHANNEL  KIND    API      TYPE                PERIOD  CREATED               DELIVERY  TRIES  NEXT TRY              DETAIL
         ops      FIRING  finnhub  RATE_LIMIT_WARNING  MINUTE  2026-01-31T12:00:00Z  WAITING       0  2026-01-31T12:00:00Z  cannot read the secret in [dir]/app/url: No such file or directory (os error 2)
         ------- stderr -------
         warning: the channel `ops` failed: cannot read the secret in [dir]/app/url: No such file or directory (os error 2)
-        warning: 1 notice not delivered yet; the next try is due at 2026-01-31T12:00:00Z
+        warning: 1 notice not delivered yet; next attempt at 2026-01-31T12:00:00Z
         next: usagectl alerts deliver
         [exit status: 12]
         ");
@@ -344,9 +361,7 @@ fn a_secret_that_is_not_there_costs_no_try(#[values(Sqlite, Postgresql)] engine:
 }
 
 #[rstest]
-fn a_channel_that_is_removed_loses_nothing_if_it_comes_back(
-    #[values(Sqlite, Postgresql)] engine: Engine,
-) {
+fn channel_added_again_sends_its_dropped_notices(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     let server = HttpServer::with([]);
     add(&db, &["webhook", "--url", &server.url("/")]);
@@ -363,14 +378,16 @@ fn a_channel_that_is_removed_loses_nothing_if_it_comes_back(
         .run()
         .success();
     assert!(
-        removed.stderr.contains("3 notices to `ops` dropped"),
+        removed
+            .stderr
+            .contains("3 waiting notices to `ops` dropped"),
         "{}",
         removed.stderr
     );
     put(&db, &[notice("n4", NoticeKind::Missed, "e4", 0)]);
     let shown = deliver(&db, 0).snapshot();
     assert_snapshot!(shown, @"
-        CHANNEL  KIND    API      TYPE                PERIOD  CREATED               DELIVERY  TRIES  NEXT TRY  WHY
+        CHANNEL  KIND    API      TYPE                PERIOD  CREATED               DELIVERY  TRIES  NEXT TRY  DETAIL
         ops      MISSED  finnhub  RATE_LIMIT_WARNING  MINUTE  2026-01-31T12:00:00Z  DROPPED       0            no channel of this name
         ------- stderr -------
         warning: 1 notice to `ops` dropped: no channel of this name
@@ -378,7 +395,7 @@ fn a_channel_that_is_removed_loses_nothing_if_it_comes_back(
         [exit status: 12]
         ");
     assert_eq!(deliver(&db, 1).code, 0);
-    // Of e2 nobody knows any more that it fires.
+    // Only e1 is still open.
     open_episode(&db, "e1");
     add(&db, &["webhook", "--url", &server.url("/")]);
     assert_eq!(deliver(&db, 2).code, 0);
@@ -391,9 +408,7 @@ fn a_channel_that_is_removed_loses_nothing_if_it_comes_back(
 }
 
 #[rstest]
-fn a_run_that_dies_between_sending_and_noting_sends_again_under_the_same_key(
-    #[values(Sqlite, Postgresql)] engine: Engine,
-) {
+fn killed_run_sends_again_under_the_same_key(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     let server = HttpServer::with([Reply::Stall]);
     add(
@@ -455,7 +470,7 @@ fn programs_and_standard_output_get_notices_too(#[values(Sqlite, Postgresql)] en
     put(&db, &[notice("n2", NoticeKind::Resolved, "e1", 1)]);
     assert_snapshot!(deliver(&db, 2).snapshot(), @"
         2026-01-31T12:01:00Z RESOLVED: finnhub 92% of the limit of 60
-        CHANNEL  KIND      API      TYPE                PERIOD  CREATED               DELIVERY   TRIES  NEXT TRY  WHY
+        CHANNEL  KIND      API      TYPE                PERIOD  CREATED               DELIVERY   TRIES  NEXT TRY  DETAIL
         ops      RESOLVED  finnhub  RATE_LIMIT_WARNING  MINUTE  2026-01-31T12:01:00Z  DELIVERED      1
         [exit status: 0]
         ");
@@ -515,7 +530,7 @@ fn an_alertmanager_hears_that_it_fires_that_it_still_does_and_that_it_is_over(
     // Eight minutes later it is held for ten more; Alertmanager has nothing new to tell.
     let held = run(8);
     assert!(
-        held.stderr.contains("1 firing alert told to `ops` again"),
+        held.stderr.contains("1 firing alert sent to `ops` again"),
         "{}",
         held.stderr
     );
@@ -557,7 +572,7 @@ fn an_alertmanager_hears_that_it_fires_that_it_still_does_and_that_it_is_over(
     thread::sleep(Duration::from_secs(1));
     assert_eq!(alertmanager.told(4).len(), 4);
 
-    // What was over before anybody looked is told all the same.
+    // An episode that ended before the first check is sent as well.
     let missed = notice_at(begun, "n4", NoticeKind::Missed, "e2");
     put(&db, &[missed]);
     run(0);
@@ -592,7 +607,7 @@ fn an_alertmanager_that_is_down_gets_everything_when_it_is_back(
             .run()
     };
     assert_eq!([run().code, run().code, run().code], [12, 12, 0]);
-    // What fires is told again, also with nothing new to tell.
+    // Firing alerts are sent again even without new notices.
     assert_eq!(run().code, 0);
     let received = down.received();
     assert_eq!(received.len(), 4);
