@@ -137,13 +137,7 @@ fn usage_error_is_json_under_format_json() {
         message(&["--format=json", "alerts", "channel", "nonsense"]).1,
         "usagectl alerts channel --help"
     );
-    assert_eq!(
-        message(&["--format", "json"]),
-        (
-            "a subcommand or an argument is required".into(),
-            "usagectl --help".into()
-        )
-    );
+    assert_eq!(message(&["--format", "json"]).1, "usagectl --help");
     // Values that clap accepts and the command does not.
     assert_eq!(
         message(&["status", "--format=json", "--database-url=mysql:x"]).1,
@@ -259,20 +253,26 @@ const COMMANDS: [&[&str]; 22] = [
     &["rollback", "--dry-run"],
 ];
 
-fn follow_all(db: &TestDatabase) {
-    for command in COMMANDS {
-        follow(db, command);
-    }
-}
+/// One command for each way in which the schema is checked.
+const MAIN_COMMANDS: [&[&str]; 8] = [
+    &["status"],
+    &["stats"],
+    &["record"],
+    &["aggregate"],
+    &["alerts", "check"],
+    &["limits", "check"],
+    &["migrate"],
+    &["rollback", "--dry-run"],
+];
 
 #[rstest]
 fn next_steps_of_missing_or_unmigrated_database(#[values(Sqlite, Postgresql)] engine: Engine) {
-    for command in COMMANDS {
+    for command in MAIN_COMMANDS {
         // A file that does not exist, or a database without tables.
         follow(&TestDatabase::empty(engine), command);
     }
     let db = TestDatabase::migrated(engine);
-    for command in COMMANDS {
+    for command in MAIN_COMMANDS {
         db.usagectl(["rollback", "--yes"]).run().success();
         follow(&db, command);
         db.usagectl(["migrate"]).run().success();
@@ -302,7 +302,7 @@ fn next_steps_of_unexpected_schema(#[values(Sqlite, Postgresql)] engine: Engine)
         format!("DELETE FROM {ledger} WHERE version = (SELECT max(version) FROM {ledger})"),
     ];
     for state in states {
-        for command in COMMANDS.iter().chain(&[&["migrate"] as &[&str]]) {
+        for command in MAIN_COMMANDS {
             let db = TestDatabase::migrated(engine);
             db.execute(&state);
             follow(&db, command);
@@ -313,7 +313,9 @@ fn next_steps_of_unexpected_schema(#[values(Sqlite, Postgresql)] engine: Engine)
 #[rstest]
 fn next_steps_of_empty_tables_and_unknown_ids(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
-    follow_all(&db);
+    for command in COMMANDS {
+        follow(&db, command);
+    }
     let commands: [&[&str]; 26] = [
         &["alerts", "show", "zzzz"],
         &["alerts", "set", "zzzz", "--threshold", "5"],
