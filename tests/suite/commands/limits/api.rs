@@ -1,5 +1,6 @@
 //! The limits of APIs, set by hand.
 
+use super::words;
 use crate::support::assert_snapshot;
 
 use crate::support::Engine::{Postgresql, Sqlite};
@@ -16,18 +17,8 @@ fn limit_is_set_listed_replaced_and_removed(#[values(Sqlite, Postgresql)] engine
     db.usagectl(["limits", "set", "--api", "finnhub", "--per", "second", "30"])
         .run()
         .success();
-    let set = [
-        "limits",
-        "set",
-        "--api",
-        "finnhub",
-        "--per",
-        "MINUTE",
-        "--source",
-        "finnhub.io/pricing",
-        "50",
-    ];
-    assert_snapshot!(db.usagectl(set).run().snapshot(), @"
+    let set = words("limits set --api finnhub --per MINUTE --source finnhub.io/pricing 50");
+    assert_snapshot!(db.usagectl(&set).run().snapshot(), @"
         METRIC         PLAN  PER     LIMIT  THRESHOLDS  ACTIVE  ORIGIN
         finnhub CALLS  -     MINUTE     50  -           yes     USER
         [exit status: 0]
@@ -35,18 +26,8 @@ fn limit_is_set_listed_replaced_and_removed(#[values(Sqlite, Postgresql)] engine
     db.usagectl(["limits", "set", "--api", "finnhub", "--per", "MINUTE", "60"])
         .run()
         .success();
-    let credits = [
-        "limits",
-        "set",
-        "--api",
-        "coinmarketcap",
-        "--per",
-        "MONTH",
-        "--unit",
-        "credits",
-        "15000",
-    ];
-    db.usagectl(credits).run().success();
+    let credits = words("limits set --api coinmarketcap --per MONTH --unit credits 15000");
+    db.usagectl(&credits).run().success();
     assert_snapshot!(db.usagectl(["limits", "list"]).run().success().stdout, @"
         METRIC                 PLAN  PER      LIMIT  THRESHOLDS  ACTIVE  ORIGIN
         coinmarketcap CREDITS  -     MONTH   15,000  -           yes     USER
@@ -54,14 +35,14 @@ fn limit_is_set_listed_replaced_and_removed(#[values(Sqlite, Postgresql)] engine
         finnhub CALLS          -     MINUTE      60  -           yes     USER
         ");
     let remove = ["limits", "remove", "--api", "finnhub", "--per", "SECOND"];
-    assert_snapshot!(db.usagectl(remove).run().snapshot(), @"
+    assert_snapshot!(db.usagectl(&remove).run().snapshot(), @"
         removed 1 limit
 
         METRIC         PLAN  PER     LIMIT  THRESHOLDS  ACTIVE  ORIGIN
         finnhub CALLS  -     SECOND     30  -           yes     USER
         [exit status: 0]
         ");
-    assert_snapshot!(db.usagectl(remove).run().snapshot(), @"
+    assert_snapshot!(db.usagectl(&remove).run().snapshot(), @"
         ------- stderr -------
         error: no limit of finnhub per SECOND
         next: usagectl limits list
@@ -80,7 +61,7 @@ fn limit_is_set_listed_replaced_and_removed(#[values(Sqlite, Postgresql)] engine
 }
 
 #[rstest]
-fn set_changes_only_what_is_given(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn set_keeps_omitted_fields(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     let run = |change: &str| {
         let command = format!("limits set --api coinmarketcap --per MONTH {change}");

@@ -2,7 +2,7 @@
 
 use crate::support::assert_snapshot;
 
-use super::json;
+use super::{json, words};
 use crate::support::Engine::{Postgresql, Sqlite};
 use crate::support::{Engine, TestDatabase};
 use rstest::rstest;
@@ -98,7 +98,7 @@ fn limits_are_shown_as_bars_and_numbers(#[values(Sqlite, Postgresql)] engine: En
         0
     );
     let nagios = ["limits", "check", "--nagios"];
-    assert_snapshot!(db.usagectl(nagios).run().snapshot(), @"
+    assert_snapshot!(db.usagectl(&nagios).run().snapshot(), @"
         CRITICAL - VERCEL_KV STORAGE_MB free CRITICAL 92.0% | 'VERCEL_KV_STORAGE_MB_free'=92.0%;75;90 'VERCEL_KV_CONNECTIONS_free'=20.0%;75;90 'VERCEL_KV_REQUEST_COUNT_free'=80.0%;75;90
         ------- stderr -------
         next: usagectl limits check
@@ -160,15 +160,8 @@ fn unknown_states_exit_with_12(#[values(Sqlite, Postgresql)] engine: Engine) {
         next: usagectl collect run, or usagectl collect set --service VERCEL_KV --metric STORAGE_MB VALUE
         [exit status: 12]
         ");
-    let later = [
-        "limits",
-        "check",
-        "--metric",
-        "CONNECTIONS",
-        "--stale-after",
-        "7d",
-    ];
-    assert_eq!(db.usagectl(later).run().code, 0);
+    let later = words("limits check --metric CONNECTIONS --stale-after 7d");
+    assert_eq!(db.usagectl(&later).run().code, 0);
     db.execute(
         "UPDATE \"InfrastructureLimit\" SET \"warningPercent\" = 99 WHERE metric = 'CONNECTIONS'",
     );
@@ -185,28 +178,13 @@ fn each_resource_has_a_line_and_billing_periods_begin_on_anchor_day(
     #[values(Sqlite, Postgresql)] engine: Engine,
 ) {
     let db = TestDatabase::migrated(engine);
-    let plan = [
-        "limits",
-        "plan",
-        "upstash",
-        "free",
-        "--anchor-day",
-        "31",
-        "--tz",
-        "Asia/Seoul",
-    ];
-    db.usagectl(plan).run().success();
+    let plan = words("limits plan upstash free --anchor-day 31 --tz Asia/Seoul");
+    db.usagectl(&plan).run().success();
     set(&db, "CONNECTIONS", "100");
     set(&db, "COMMANDS_PER_DAY", "10000");
-    db.usagectl([
-        "limits",
-        "set",
-        "--service",
-        "VERCEL_KV",
-        "--metric",
-        "INVOCATIONS",
-        "1000",
-    ])
+    db.usagectl(words(
+        "limits set --service VERCEL_KV --metric INVOCATIONS 1000",
+    ))
     .run()
     .success();
     measure(

@@ -2,7 +2,7 @@
 
 use crate::support::assert_snapshot;
 
-use super::json;
+use super::{json, words};
 use crate::support::Engine::{Postgresql, Sqlite};
 use crate::support::{Engine, TestDatabase};
 use rstest::rstest;
@@ -25,16 +25,8 @@ fn newer_catalogue_updates_its_own_limits_only(#[values(Sqlite, Postgresql)] eng
     db.usagectl(["limits", "init", "--plan", "upstash=free"])
         .run()
         .success();
-    let set = [
-        "limits",
-        "set",
-        "--service",
-        "VERCEL_KV",
-        "--metric",
-        "REQUEST_COUNT",
-        "1000",
-    ];
-    db.usagectl(set).run().success();
+    let set = words("limits set --service VERCEL_KV --metric REQUEST_COUNT 1000");
+    db.usagectl(&set).run().success();
     changed(
         &db,
         "new.toml",
@@ -253,21 +245,11 @@ fn audit_reports_conflicts_and_old_sources(#[values(Sqlite, Postgresql)] engine:
     db.usagectl(["limits", "plan", "upstash", "free"])
         .run()
         .success();
-    let set = [
-        "limits",
-        "set",
-        "--service",
-        "VERCEL_KV",
-        "--metric",
-        "STORAGE_MB",
-        "30",
-    ];
-    db.usagectl(set).run().success();
-    db.usagectl([
-        "limits", "set", "--api", "finnhub", "--per", "MINUTE", "300",
-    ])
-    .run()
-    .success();
+    let set = words("limits set --service VERCEL_KV --metric STORAGE_MB 30");
+    db.usagectl(&set).run().success();
+    db.usagectl(words("limits set --api finnhub --per MINUTE 300"))
+        .run()
+        .success();
     let run = db
         .usagectl(["limits", "audit"])
         .now("2026-12-20T00:00:00Z")

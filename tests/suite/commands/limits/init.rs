@@ -2,7 +2,7 @@
 
 use crate::support::assert_snapshot;
 
-use super::json;
+use super::{json, words};
 use crate::support::Engine::{Postgresql, Sqlite};
 use crate::support::{Engine, TestDatabase};
 use rstest::rstest;
@@ -13,17 +13,8 @@ const STORED: &str = "SELECT service, metric, \"currentPlan\", \"limitValue\", \
 #[rstest]
 fn limits_of_plans_in_use_are_written_once(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
-    let init = [
-        "limits",
-        "init",
-        "--plan",
-        "vercel=pro",
-        "--plan",
-        "upstash=free",
-        "--plan",
-        "neon=launch",
-    ];
-    db.usagectl(init).run().success();
+    let init = words("limits init --plan vercel=pro --plan upstash=free --plan neon=launch");
+    db.usagectl(&init).run().success();
     let stored = db.rows(STORED);
     assert_eq!(
         stored,
@@ -53,7 +44,7 @@ fn limits_of_plans_in_use_are_written_once(#[values(Sqlite, Postgresql)] engine:
         "{}",
         again.stdout
     );
-    db.usagectl(init)
+    db.usagectl(&init)
         .now("2026-02-02T00:00:00Z")
         .run()
         .success();
@@ -114,24 +105,14 @@ fn limits_of_user_and_other_programs_are_kept(#[values(Sqlite, Postgresql)] engi
                  (id, service, metric, \"currentPlan\", \"limitValue\", \"createdAt\", \"updatedAt\")
              VALUES ('prisma', 'VERCEL_KV', 'STORAGE_MB', 'free', 30, '2026-01-01T00:00:00.000+00:00', '2026-01-01T00:00:00.000+00:00')",
     );
-    db.usagectl([
-        "limits",
-        "set",
-        "--service",
-        "vercel_kv",
-        "--metric",
-        "bandwidth_gb",
-        "--plan",
-        "free",
-        "5",
-    ])
+    db.usagectl(words(
+        "limits set --service vercel_kv --metric bandwidth_gb --plan free 5",
+    ))
     .run()
     .success();
-    db.usagectl([
-        "limits", "set", "--api", "finnhub", "--per", "MINUTE", "300",
-    ])
-    .run()
-    .success();
+    db.usagectl(words("limits set --api finnhub --per MINUTE 300"))
+        .run()
+        .success();
     db.usagectl(["limits", "init", "--plan", "upstash=free"])
         .run()
         .success();
@@ -164,14 +145,9 @@ fn limits_of_user_and_other_programs_are_kept(#[values(Sqlite, Postgresql)] engi
     let minute = "SELECT limit_value, origin FROM usagectl_api_limits WHERE api_name = 'finnhub' AND period = 'MINUTE'";
     assert_eq!(db.rows(minute), ["300|USER"]);
     // After removal, the catalogue's value is restored.
-    db.usagectl([
-        "limits",
-        "remove",
-        "--service",
-        "VERCEL_KV",
-        "--metric",
-        "STORAGE_MB",
-    ])
+    db.usagectl(words(
+        "limits remove --service VERCEL_KV --metric STORAGE_MB",
+    ))
     .run()
     .success();
     db.usagectl(["limits", "remove", "--api", "finnhub"])
@@ -242,14 +218,7 @@ fn plan_selections_have_a_history(#[values(Sqlite, Postgresql)] engine: Engine) 
         ");
     let holds = |now: &str| {
         let list = db
-            .usagectl([
-                "limits",
-                "list",
-                "--metric",
-                "STORAGE_MB",
-                "--format",
-                "csv",
-            ])
+            .usagectl(words("limits list --metric STORAGE_MB --format csv"))
             .now(now);
         let held = list.run().success().stdout;
         held.lines()

@@ -10,7 +10,12 @@ use serde_json::Value;
 
 use crate::support::TestDatabase;
 
-/// Runs the program and reads its answer as JSON.
+/// The words of a command line without quotes.
+fn words(command: &str) -> Vec<&str> {
+    command.split(' ').collect()
+}
+
+/// Runs the program and parses its answer as JSON.
 #[track_caller]
 fn json<const N: usize>(db: &TestDatabase, args: [&str; N]) -> Value {
     let run = db.usagectl(args).arg("--format=json").run();

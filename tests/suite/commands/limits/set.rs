@@ -2,7 +2,7 @@
 
 use crate::support::assert_snapshot;
 
-use super::json;
+use super::{json, words};
 use crate::support::Engine::{Postgresql, Sqlite};
 use crate::support::{Engine, TestDatabase};
 use rstest::rstest;
@@ -10,24 +10,10 @@ use rstest::rstest;
 #[rstest]
 fn limit_and_budget_are_set_listed_and_removed(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
-    let set = [
-        "limits",
-        "set",
-        "--service",
-        "VERCEL_KV",
-        "--metric",
-        "STORAGE_MB",
-        "--plan",
-        "free",
-        "--warning",
-        "60",
-        "--critical",
-        "80",
-        "--by",
-        "ops",
-        "256",
-    ];
-    assert_snapshot!(db.usagectl(set).run().snapshot(), @"
+    let set = words(
+        "limits set --service VERCEL_KV --metric STORAGE_MB --plan free --warning 60 --critical 80 --by ops 256",
+    );
+    assert_snapshot!(db.usagectl(&set).run().snapshot(), @"
         METRIC                PLAN  PER  LIMIT  THRESHOLDS     ACTIVE  ORIGIN
         VERCEL_KV STORAGE_MB  free  -      256  60.0% / 80.0%  yes     USER
         [exit status: 0]
@@ -44,7 +30,7 @@ fn limit_and_budget_are_set_listed_and_removed(#[values(Sqlite, Postgresql)] eng
         "agreed in January",
         "50",
     ];
-    db.usagectl(budget).run().success();
+    db.usagectl(&budget).run().success();
     assert_snapshot!(db.usagectl(["limits"]).run().success().stdout, @"
         METRIC                PLAN    PER            LIMIT  THRESHOLDS     ACTIVE  ORIGIN
         VERCEL_KV STORAGE_MB  free    -                256  60.0% / 80.0%  yes     USER
@@ -67,18 +53,9 @@ fn limit_and_budget_are_set_listed_and_removed(#[values(Sqlite, Postgresql)] eng
         .map(|limit| limit["plan"].as_str().unwrap().to_owned())
         .collect();
     assert_eq!(held, ["payg", "payg", "budget"]);
-    let remove = [
-        "limits",
-        "remove",
-        "--service",
-        "AI_OPENAI",
-        "--metric",
-        "COST_USD",
-        "--plan",
-        "budget",
-    ];
-    db.usagectl(remove).run().success();
-    assert_eq!(db.usagectl(remove).run().code, 1);
+    let remove = words("limits remove --service AI_OPENAI --metric COST_USD --plan budget");
+    db.usagectl(&remove).run().success();
+    assert_eq!(db.usagectl(&remove).run().code, 1);
     assert_eq!(
         db.rows("SELECT * FROM usagectl_limit_origins WHERE service = 'AI_OPENAI'"),
         Vec::<String>::new()
@@ -88,16 +65,8 @@ fn limit_and_budget_are_set_listed_and_removed(#[values(Sqlite, Postgresql)] eng
 #[rstest]
 fn plan_in_use_is_the_default(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
-    let set = [
-        "limits",
-        "set",
-        "--service",
-        "VERCEL_KV",
-        "--metric",
-        "STORAGE_MB",
-        "300",
-    ];
-    assert_snapshot!(db.usagectl(set).run().snapshot(), @"
+    let set = words("limits set --service VERCEL_KV --metric STORAGE_MB 300");
+    assert_snapshot!(db.usagectl(&set).run().snapshot(), @"
         ------- stderr -------
         error: no plan of upstash is selected
         next: give --plan, or select one: usagectl limits plan upstash PLAN
@@ -106,23 +75,15 @@ fn plan_in_use_is_the_default(#[values(Sqlite, Postgresql)] engine: Engine) {
     db.usagectl(["limits", "plan", "upstash", "free"])
         .run()
         .success();
-    db.usagectl(set).run().success();
+    db.usagectl(&set).run().success();
     let stored = "SELECT \"currentPlan\", \"limitValue\" FROM \"InfrastructureLimit\" WHERE metric = 'STORAGE_MB'";
     assert_eq!(db.rows(stored), ["free|300"]);
-    let credits = [
-        "limits",
-        "set",
-        "--service",
-        "AI_CREDITS",
-        "--metric",
-        "USAGE_PERCENT",
-        "100",
-    ];
-    assert_eq!(db.usagectl(credits).run().code, 2);
+    let credits = words("limits set --service AI_CREDITS --metric USAGE_PERCENT 100");
+    assert_eq!(db.usagectl(&credits).run().code, 2);
 }
 
 #[rstest]
-fn set_changes_only_what_is_given(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn set_keeps_omitted_fields(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     let set = |change: &str| {
         let command =
@@ -230,14 +191,7 @@ fn writes_answer_in_every_format(#[values(Sqlite, Postgresql)] engine: Engine) {
     );
     let plan = json(&db, ["limits", "plan", "upstash", "free"]);
     assert_eq!(plan["is_new"], false);
-    let remove = [
-        "limits",
-        "remove",
-        "--service",
-        "VERCEL_KV",
-        "--metric",
-        "STORAGE_MB",
-    ];
+    let remove = words("limits remove --service VERCEL_KV --metric STORAGE_MB");
     let removed = json(&db, remove);
     assert_eq!(
         (&removed["removed"], &removed["limits"][0]["plan"]),
@@ -248,16 +202,7 @@ fn writes_answer_in_every_format(#[values(Sqlite, Postgresql)] engine: Engine) {
 #[rstest]
 fn invalid_options_are_refused(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
-    let set = [
-        "limits",
-        "set",
-        "--service",
-        "VERCEL_KV",
-        "--metric",
-        "STORAGE_MB",
-        "--plan",
-        "free",
-    ];
+    let set = words("limits set --service VERCEL_KV --metric STORAGE_MB --plan free");
     for args in [
         &["0"][..],
         &["-1"],
