@@ -18,8 +18,8 @@ use crate::store::plans::{api_limits, catalogues, limits, selections};
 
 /// Set or change a limit by hand
 ///
-/// For an API give --api and --per, for a service --service and --metric. Only what is given changes; a new limit
-/// requires VALUE.
+/// For an API give --api and --per, for a service --service and --metric. Omitted options keep their stored values; a
+/// new limit requires VALUE.
 ///
 /// A limit that you set is yours: no catalogue changes it. Thresholds alone (--warning, --critical) leave a limit of
 /// the catalogue up to date. A value set by hand replaces the source that the catalogue had for it.

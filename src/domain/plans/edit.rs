@@ -1,4 +1,4 @@
-//! Edits of limits by hand: what is not given stays.
+//! Edits of limits by hand, which keep the stored values of omitted fields.
 
 use chrono::{DateTime, Utc};
 
@@ -394,7 +394,7 @@ mod tests {
     }
 
     #[test]
-    fn api_limit_keeps_what_is_not_given() {
+    fn api_limit_keeps_omitted_fields() {
         let now = DateTime::UNIX_EPOCH;
         let value = |value| ApiLimitEdit {
             value: Some(value),

@@ -1,5 +1,5 @@
-//! The limits in force: rows of the application's `InfrastructureLimit`, by any writer, and what is known of them
-//! beyond its columns.
+//! The limits in force: rows of the application's `InfrastructureLimit`, by any writer, and their details beyond its
+//! columns.
 
 use std::collections::BTreeSet;
 
@@ -28,7 +28,7 @@ named! {
     }
 }
 
-/// What is known of a limit beyond the columns of `InfrastructureLimit`.
+/// Details of a limit that `InfrastructureLimit` has no columns for.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LimitDetails {
     pub origin: Origin,
@@ -57,7 +57,7 @@ pub struct LimitRow {
 }
 
 impl LimitRow {
-    /// The owner: whoever changed the value last.
+    /// The owner: the last writer of the value.
     pub fn origin(&self) -> Origin {
         self.own_details()
             .map_or(Origin::Application, |details| details.origin)
@@ -77,7 +77,7 @@ impl LimitRow {
             .unwrap_or_default()
     }
 
-    /// The kind and period; another program that changes the value does not change what is measured.
+    /// The kind and period, which stay valid if another program changes the value.
     pub fn kind(&self) -> (MetricKind, Option<LimitPeriod>) {
         match &self.details {
             Some(details) => (details.kind, details.period),

@@ -19,7 +19,7 @@ use crate::domain::metrics::names::{Metric, MetricKind, Service};
 use crate::domain::named::named;
 
 named! {
-    /// What is done with a stored limit.
+    /// The action on a stored limit.
     SyncAction, "change" {
         Added = "ADDED",
         /// The catalogue has other terms than before.

@@ -1,5 +1,5 @@
-//! `InfrastructureLimit`, the application's table of limits, and `usagectl_limit_origins`, which holds what it has
-//! no columns for.
+//! `InfrastructureLimit`, the application's table of limits, and `usagectl_limit_origins`, its details that have no
+//! columns there.
 
 use std::collections::HashMap;
 
