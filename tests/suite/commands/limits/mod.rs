@@ -17,7 +17,7 @@ fn words(command: &str) -> Vec<&str> {
 
 /// Runs the program and parses its answer as JSON.
 #[track_caller]
-fn json<const N: usize>(db: &TestDatabase, args: [&str; N]) -> Value {
+fn json<'a>(db: &TestDatabase, args: impl IntoIterator<Item = &'a str>) -> Value {
     let run = db.usagectl(args).arg("--format=json").run();
     let answer: Value =
         serde_json::from_str(&run.stdout).unwrap_or_else(|_| panic!("{}", run.snapshot()));
