@@ -101,7 +101,7 @@ fn invalid_channel_is_refused_without_repeating_secrets(
     refused(
         &["ops", "webhook", "--url", "example.com/s3cret"],
         2,
-        "not a URL",
+        "invalid --url: expected a URL",
     );
     refused(
         &[
