@@ -14,7 +14,7 @@ pub(super) struct Header<F> {
 impl<F: Copy + PartialEq> Header<F> {
     /// Reads a header line; `field` finds the field of a name, nothing for one to ignore.
     ///
-    /// What is wrong here is wrong for every row, so it is an error of the file.
+    /// An invalid header makes every row unreadable, so it is an error of the file.
     pub(super) fn parse(
         text: &str,
         field: impl Fn(&str) -> Result<Option<F>, String>,

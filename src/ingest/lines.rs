@@ -64,7 +64,7 @@ impl<R: Read> Window<R> {
         self.start += length;
     }
 
-    /// Reads what is available; blocks while there is nothing.
+    /// Reads the bytes available; blocks while there are none.
     pub(super) fn fill(&mut self) -> io::Result<()> {
         self.buffer.copy_within(self.start..self.end, 0);
         self.end -= self.start;
@@ -88,7 +88,7 @@ impl<R: Read> Window<R> {
 /// A splitter's finding at the beginning of the window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
-    /// A record in the first `text` bytes; `length` bytes are to be consumed.
+    /// A record in the first `text` bytes; the caller consumes `length` bytes.
     Record { text: usize, length: usize },
     /// This many bytes hold no record.
     Skip(usize),

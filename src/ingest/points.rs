@@ -78,7 +78,7 @@ impl<L: FromLine, E> Consumer for LineReader<'_, L, E> {
     }
 }
 
-/// The field of this name, whatever its case and underscores; nothing for one to ignore.
+/// The field of this name, ignoring case and underscores; nothing for one to ignore.
 fn known_field<L: FromLine>(name: &str) -> Result<Option<&'static str>, String> {
     let plain = name.replace('_', "");
     let is_same = |field: &&&str| field.replace('_', "").eq_ignore_ascii_case(&plain);

@@ -134,8 +134,7 @@ impl RejectsFile {
         })
     }
 
-    /// Whether `other` is this very file, by whatever path. A device is not: reading from it what was
-    /// written to it is harmless or intended.
+    /// Whether `other` is this file, by any path. A device is not: its input is not its output.
     pub(super) fn is_same(&self, other: &File) -> io::Result<bool> {
         let (ours, other) = (self.file.get_ref().metadata()?, other.metadata()?);
         Ok(ours.is_file() && (ours.dev(), ours.ino()) == (other.dev(), other.ino()))

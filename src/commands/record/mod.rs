@@ -350,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn next_step_depends_on_what_is_missing() {
+    fn next_step_names_rejects_file_or_same_command() {
         let whole = ReadSummary {
             is_complete: true,
             failures: Vec::new(),
