@@ -475,7 +475,7 @@ fn replayed_lines_get_the_ids_of_their_input(#[values(Sqlite, Postgresql)] engin
     let run = record_file(&db, "calls.ndjson", &["--rejects", "refused.ndjson"]);
     assert_eq!(outcomes(&run), [2, 0, 0, 2]);
     assert!(run.stderr.contains(
-        "next: correct the lines in refused.ndjson, then usagectl record --replay refused.ndjson"
+        "correct the lines in refused.ndjson, then usagectl record --replay refused.ndjson"
     ));
 
     correct(&db, "\\\"no\\\"", "false");
@@ -673,7 +673,7 @@ fn signal_commits_complete_lines(#[values(Sqlite, Postgresql)] engine: Engine) {
         );
         assert_eq!(summary(&run)["complete"], false);
         assert!(
-            run.stderr.contains("next: run the same command again"),
+            run.stderr.contains("run the same command again"),
             "{}",
             run.stderr
         );
