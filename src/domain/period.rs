@@ -4,8 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use chrono::{
-    DateTime, Datelike, Months, NaiveDate, NaiveTime, SecondsFormat, TimeDelta, TimeZone, Timelike,
-    Utc,
+    DateTime, Datelike, Months, NaiveDate, NaiveTime, TimeDelta, TimeZone, Timelike, Utc,
 };
 use chrono_tz::Tz;
 use serde::{Serialize, Serializer};
@@ -264,12 +263,6 @@ pub fn start_of_day(zone: Tz, date: NaiveDate) -> DateTime<Utc> {
     first.map_or(midnight.and_utc(), |at| at.to_utc())
 }
 
-/// An instant as messages and JSON show it, and as the command line reads it: RFC 3339, in UTC, with
-/// milliseconds only if it has some.
-pub fn shown(at: DateTime<Utc>) -> String {
-    at.to_rfc3339_opts(SecondsFormat::AutoSi, true)
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -346,15 +339,6 @@ mod tests {
         let months = asked.narrowed(Granularity::Monthly);
         assert!(months.is_empty() && hours.without(months)[1].is_empty());
         assert_eq!(hours.without(months)[0], hours);
-    }
-
-    #[test]
-    fn instants_are_shown_as_the_command_line_reads_them() {
-        assert_eq!(shown(at("2026-01-31T12:00:00Z")), "2026-01-31T12:00:00Z");
-        assert_eq!(
-            shown(at("2026-01-31T12:00:00.5Z")),
-            "2026-01-31T12:00:00.500Z"
-        );
     }
 
     proptest! {

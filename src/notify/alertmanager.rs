@@ -110,9 +110,10 @@ impl Receiver<'_> {
             NoticeKind::Resolved => {
                 let end = content.ended_at.unwrap_or(content.created_at);
                 let ended = self.ended(content, earlier, end);
-                match ended.is_empty() {
-                    true => vec![self.alert(content, content.severity, end)],
-                    false => ended,
+                if ended.is_empty() {
+                    vec![self.alert(content, content.severity, end)]
+                } else {
+                    ended
                 }
             }
             NoticeKind::Missed => {
@@ -124,12 +125,11 @@ impl Receiver<'_> {
     /// An end for each severity that may have been sent as firing, and for no other: Alertmanager notifies of every
     /// end that it receives.
     fn ended(&self, content: &Content, earlier: &[&Notice], end: DateTime<Utc>) -> Vec<Alert> {
-        let told: BTreeSet<Severity> = earlier
+        let firing = earlier
             .iter()
-            .filter(|notice| !notice.content.kind.is_last())
-            .map(|notice| notice.content.severity)
-            .collect();
-        told.into_iter()
+            .filter(|notice| !notice.content.kind.is_last());
+        let sent: BTreeSet<Severity> = firing.map(|notice| notice.content.severity).collect();
+        sent.into_iter()
             .map(|severity| self.alert(content, severity, end))
             .collect()
     }
@@ -253,7 +253,7 @@ mod tests {
         };
         assert_eq!(
             sent(&resolved, &[warning, critical]),
-            [("critical".to_owned(), 9), ("warning".to_owned(), 9)]
+            [("warning".to_owned(), 9), ("critical".to_owned(), 9)]
         );
     }
 

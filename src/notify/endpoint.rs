@@ -93,14 +93,14 @@ impl Endpoint {
         let seconds = response.header("retry-after");
         let seconds = seconds.and_then(|text| text.trim().parse::<i64>().ok());
         let wait = seconds.and_then(TimeDelta::try_seconds);
-        // The first line of what it says: `invalid_payload`, `no_service`.
+        // The first line of the answer, such as `invalid_payload` or `no_service`.
         let text = String::from_utf8_lossy(&response.body);
         let line = text.trim().lines().next().unwrap_or_default();
         let detail: String = line.chars().take(200).collect();
         Failure {
             reason: format!("{} answered {status}", self.url),
             detail: (!detail.is_empty()).then_some(detail),
-            // These are about what was sent; the others are about who sends, where to, or the server.
+            // These statuses reject the notice; all others are faults of the channel or the server.
             channel_is_down: !matches!(status, 400 | 413 | 422),
             retry_after: wait.map(|wait| wait.clamp(TimeDelta::zero(), LONGEST_RETRY_AFTER)),
         }

@@ -1,4 +1,4 @@
-//! `alerts backtest`: what a rule, or a changed one, would have said of past data. Writes nothing.
+//! `alerts backtest`: replays a rule over past data, without writing.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,75 +6,78 @@ use chrono::{DateTime, TimeDelta, Utc};
 use clap::{Args, FromArgMatches};
 
 use super::check::StepArgs;
-use super::rule_options::{RuleOptions, alert_period, alert_type, number};
+use super::rule_options::{RuleOptions, alert_period, alert_type, number, usage_error};
 use super::{find_rules, reading};
 use crate::args::parse_instant;
 use crate::context::Context;
 use crate::domain::alert::backtest::{PastEpisode, Replay, recorded_episodes};
 use crate::domain::alert::rule::{ALL_APIS, AlertType, Rule};
 use crate::domain::alert::window::{Grid, window};
-use crate::domain::period::Period;
-use crate::domain::period::{Granularity, Window};
+use crate::domain::period::{Granularity, Period, Window};
 use crate::domain::plans::{ApiLimit, ApiLimitOrigin, Citation, Unit, api_limit};
 use crate::domain::usage::rollup::ApiPeriod;
 use crate::error::{Error, Exit, Outcome, Result};
-use crate::output::alerts::backtest::{Backtest, Beside, Side};
+use crate::output::alerts::backtest::{Backtest, Comparison, ReplayResult};
 use crate::store::alerting::{events, rules};
 use crate::store::db::{Access, Db};
 use crate::store::plans::api_limits;
 use crate::store::usage::{aggregates, dirty, rollups};
 
-/// Show what a rule would have said of past data
+/// Evaluate a rule over past data
 ///
-/// Judges every step of a stretch of time with the evaluator of `alerts check`, and writes nothing: lists the
-/// episodes, how long each lasted, and counts the notices that one channel would have got. The rule is one
-/// there is, changed by --set, or one that is only described.
+/// Evaluates every step of a range as `alerts check` does, without writing: lists the episodes and counts the
+/// notices that one channel would receive. The rule is an existing one, changed by --set, or described by --api,
+/// --type and --period.
 ///
-/// With --diff, shows what is different from the rule as it stands; without --set, from what `alerts check`
-/// found at the time. The two may differ where calls were recorded late, or where limits and rules have
-/// changed: a backtest looks at the data, and uses the limits, of today.
+/// --diff compares the rule changed by --set with the original; without --set, it compares with the episodes that
+/// `alerts check` recorded. These differ if calls were recorded late, or if limits or the rule changed since: a
+/// backtest uses the current data, limits and rule.
 ///
-/// Exits with 3 where rows are gone that api_usage_aggregates still counts: values are too low there.
+/// Exits with 3 if api_usage has fewer rows than api_usage_aggregates counts: values are too low there.
 #[derive(Args, Debug)]
 #[command(
     after_help = "Example: usagectl --database-url sqlite:usage.db alerts backtest --api finnhub \
 --type ERROR_SPIKE --period HOUR --threshold 10 --from 2026-01-26T12:00:00Z"
 )]
 pub struct BacktestArgs {
-    /// The rule: its id, the beginning of it, or API/TYPE/PERIOD
+    /// Rule: its id, a prefix of it, or API/TYPE/PERIOD
     #[arg(value_name = "RULE", required_unless_present = "api")]
     rule: Option<String>,
 
-    /// The API of a rule that is only described, or '*'
+    /// API of a described rule, or '*'
     #[arg(long, value_name = "NAME", conflicts_with = "rule", requires_all = ["alert_type", "period"])]
     api: Option<String>,
 
-    /// Its type
+    /// Type of a described rule
     #[arg(long = "type", value_name = "TYPE", value_parser = alert_type(), ignore_case = true, requires = "api")]
     alert_type: Option<AlertType>,
 
-    /// Its period
+    /// Period of a described rule
     #[arg(long, value_name = "PERIOD", value_parser = alert_period(), ignore_case = true, requires = "api")]
     period: Option<Period>,
 
-    /// Its threshold; that of the rule there is, unless given
+    /// Threshold of a described rule
+    ///
+    /// If it is omitted, the existing rule of this API, type and period is used.
     #[arg(long, value_name = "N", value_parser = number, requires = "api")]
     threshold: Option<f64>,
 
-    /// The first step that is judged (RFC 3339)
+    /// First step to evaluate (RFC 3339)
     #[arg(long, value_name = "TIME", value_parser = parse_instant)]
     from: DateTime<Utc>,
 
-    /// The last step that is judged; now, unless given
+    /// Last step to evaluate [default: now]
     #[arg(long, value_name = "TIME", value_parser = parse_instant)]
     to: Option<DateTime<Utc>>,
 
-    /// Changes the rule for this: threshold=70, limit=120, or any option of `alerts set` such as for=5m,
-    /// clear-below=60 or baseline=7d; may be given several times
+    /// Change a setting of the rule for this run; repeatable
+    ///
+    /// `threshold=70`, `limit=120`, or any option of `alerts set`, such as `for=5m`, `clear-below=60` or
+    /// `baseline=7d`.
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
 
-    /// Show what is different
+    /// Compare with the original rule or with recorded episodes
     #[arg(long)]
     diff: bool,
 
@@ -82,7 +85,6 @@ pub struct BacktestArgs {
     steps: StepArgs,
 }
 
-/// Replays, and answers.
 pub fn run(context: &mut Context, args: BacktestArgs) -> Result<Outcome> {
     let grid = args.steps.step;
     let to = grid.at_or_before(args.to.unwrap_or(context.now));
@@ -96,13 +98,14 @@ pub fn run(context: &mut Context, args: BacktestArgs) -> Result<Outcome> {
     }
     let mut db = context.open(Access::Read)?;
     let backtest = db.read_tx(|db| backtest(db, &args, range))?;
-    let gone = !backtest.gone.is_empty();
     context.answer(&backtest)?;
-    if !gone {
+    if backtest.missing.is_empty() {
         return Ok(Outcome::DONE);
     }
-    context.warn("rows are gone that api_usage_aggregates still counts: values are too low there");
-    Ok(Outcome::with_next(Exit::Incomplete, "give a later --from"))
+    context.warn(
+        "api_usage has fewer rows than api_usage_aggregates counts: values are too low there",
+    );
+    Ok(Outcome::with_next(Exit::Incomplete, "use a later --from"))
 }
 
 fn backtest(db: &mut Db, args: &BacktestArgs, range: Window) -> Result<Backtest> {
@@ -115,43 +118,43 @@ fn backtest(db: &mut Db, args: &BacktestArgs, range: Window) -> Result<Backtest>
         api => vec![api],
     };
     let (changed, changed_limits) = changed(&original, &limits, &apis, &args.set)?;
-    let side = replay(db, &changed, &apis, &changed_limits, range, grid)?;
-    let beside = match (args.diff, args.set.is_empty()) {
-        (false, _) => None,
-        (true, false) => {
-            let side = replay(db, &original, &apis, &limits, range, grid)?;
-            Some(Beside::Original(side))
-        }
-        (true, true) => Some(Beside::History(recorded(db, &original, range)?)),
+    let result = replay(db, &changed, &apis, &changed_limits, range, grid)?;
+    let compared_with = if !args.diff {
+        None
+    } else if args.set.is_empty() {
+        Some(Comparison::History(recorded(db, &original, range)?))
+    } else {
+        let result = replay(db, &original, &apis, &limits, range, grid)?;
+        Some(Comparison::Original(result))
     };
     Ok(Backtest {
-        gone: gone(db, &changed, &apis, range, grid)?,
+        missing: missing_rows(db, &changed, &apis, range, grid)?,
         rule: changed,
         from: args.from,
         to: range.to,
         steps: grid.steps(range.from, range.to).count() as u64,
-        side,
-        beside,
+        result,
+        compared_with,
     })
 }
 
-/// The rule as it stands, or as it is described.
+/// The existing or described rule.
 fn original(db: &mut Db, args: &BacktestArgs) -> Result<Rule> {
     let described = args.api.as_ref().zip(args.alert_type.as_ref());
-    let word = match (described.zip(args.period.as_ref()), args.threshold) {
+    let reference = match (described.zip(args.period.as_ref()), args.threshold) {
         (Some(((api, alert_type), period)), Some(threshold)) => {
             let rule = Rule::new(api, alert_type.clone(), period.clone(), threshold);
-            rule.validate().map_err(Error::usage)?;
+            rule.validate().map_err(usage_error)?;
             return Ok(rule);
         }
         (Some(((api, alert_type), period)), None) => format!("{api}/{alert_type}/{period}"),
         (None, _) => args.rule.clone().unwrap_or_default(),
     };
-    let mut found = find_rules(&rules::all(db)?, &[word])?;
+    let mut found = find_rules(&rules::all(db)?, &[reference])?;
     found.pop().ok_or_else(|| Error::usage("name a rule"))
 }
 
-/// The rule and the limits, as --set changes them.
+/// The rule and the limits, changed by --set.
 fn changed(
     rule: &Rule,
     limits: &[ApiLimit],
@@ -160,23 +163,23 @@ fn changed(
 ) -> Result<(Rule, Vec<ApiLimit>)> {
     let (mut rule, mut limits) = (rule.clone(), limits.to_vec());
     if set.is_empty() {
-        // As it is judged by `check`, however odd it is.
+        // Not validated: `check` evaluates invalid rules as well.
         return Ok((rule, limits));
     }
     let mut options = Vec::new();
     for change in set {
         let (key, value) = change.split_once('=').ok_or_else(|| {
             Error::usage(format_args!(
-                "--set {change}: not a KEY=VALUE such as threshold=70"
+                "--set {change}: expected KEY=VALUE such as threshold=70"
             ))
         })?;
-        let wrong = |reason: String| Error::usage(format_args!("--set {change}: {reason}"));
+        let invalid = |reason: String| Error::usage(format_args!("--set {change}: {reason}"));
         match key {
-            "threshold" => rule.threshold = number(value).map_err(wrong)?,
+            "threshold" => rule.threshold = number(value).map_err(invalid)?,
             "limit" => {
-                let value = number(value).map_err(wrong)?;
+                let value = number(value).map_err(invalid)?;
                 let value =
-                    api_limit::check_value(value).map_err(|error| wrong(error.to_string()))?;
+                    api_limit::check_value(value).map_err(|error| invalid(error.to_string()))?;
                 limits.retain(|limit| {
                     !(apis.contains(&&*limit.api_name) && limit.period == rule.period)
                 });
@@ -209,7 +212,7 @@ fn changed(
     Ok((rule, limits))
 }
 
-/// How long a stretch is read at once: memory stays flat however long a backtest is.
+/// The period read at once, so that memory does not grow with the range.
 const CHUNK: TimeDelta = TimeDelta::days(1);
 
 fn replay(
@@ -219,7 +222,7 @@ fn replay(
     limits: &[ApiLimit],
     range: Window,
     grid: Grid,
-) -> Result<Side> {
+) -> Result<ReplayResult> {
     let triggers_are_in_place = dirty::triggers_are_in_place(db)?;
     let targets = apis.iter().map(|api| reading::target(rule, api, limits));
     let mut replays: Vec<Replay<'_>> = targets.map(Replay::new).collect();
@@ -243,23 +246,22 @@ fn replay(
         }
         from = to;
     }
-    let mut side = Side::default();
+    let mut result = ReplayResult::default();
     for replay in replays {
-        side.episodes.extend(replay.episodes);
-        side.events.extend(replay.events);
-        side.unknown_steps += replay.unknown_steps;
+        result.episodes.extend(replay.episodes);
+        result.events.extend(replay.events);
+        result.unknown_steps += replay.unknown_steps;
         for (kind, count) in replay.notices {
-            *side.notices.entry(kind).or_default() += count;
+            *result.notices.entry(kind).or_default() += count;
         }
     }
-    side.episodes
-        .sort_by(|a, b| (a.fired_at, &a.api_name).cmp(&(b.fired_at, &b.api_name)));
-    side.events
+    result
+        .events
         .sort_by(|a, b| (a.at, &a.id).cmp(&(b.at, &b.id)));
-    Ok(side)
+    Ok(result)
 }
 
-/// The episodes that checks found at the time.
+/// The episodes that checks recorded.
 fn recorded(db: &mut Db, rule: &Rule, range: Window) -> Result<Vec<PastEpisode>> {
     let end = range.to + TimeDelta::milliseconds(1);
     let mut events = events::between(db, range.from, end)?;
@@ -267,9 +269,14 @@ fn recorded(db: &mut Db, rule: &Rule, range: Window) -> Result<Vec<PastEpisode>>
     Ok(recorded_episodes(&events))
 }
 
-/// Where the rule looks at rows that are gone: stretches of which api_usage_aggregates counts more calls than
-/// there are.
-fn gone(db: &mut Db, rule: &Rule, apis: &[&str], range: Window, grid: Grid) -> Result<Vec<Window>> {
+/// The periods of the evaluated data for which api_usage_aggregates counts more calls than there are rows.
+fn missing_rows(
+    db: &mut Db,
+    rule: &Rule,
+    apis: &[&str],
+    range: Window,
+    grid: Grid,
+) -> Result<Vec<Window>> {
     let settings = &rule.settings;
     let first = grid.at_or_before(range.from) + grid.step();
     let reach = window(
@@ -285,22 +292,22 @@ fn gone(db: &mut Db, rule: &Rule, apis: &[&str], range: Window, grid: Grid) -> R
     let from = reach
         .map_or(first, |window| window.from)
         .checked_sub_signed(baseline);
-    let looked_at = Window {
+    let evaluated = Window {
         from: from.unwrap_or(first),
         to: range.to,
     };
-    let stale = rollups::stale_by_api(db, looked_at)?;
-    let mut gone = BTreeSet::new();
+    let stale = rollups::stale_by_api(db, evaluated)?;
+    let mut missing = BTreeSet::new();
     for granularity in Granularity::ALL {
-        for surplus in aggregates::surplus(db, granularity, looked_at.widened(granularity))? {
+        for surplus in aggregates::surplus(db, granularity, evaluated.widened(granularity))? {
             let ApiPeriod { start, api_name } = &surplus.period;
             if apis.contains(&api_name.as_str()) && surplus.lacks_rows(stale.get(api_name)) {
-                gone.insert(Window {
+                missing.insert(Window {
                     from: *start,
                     to: granularity.end_of(*start),
                 });
             }
         }
     }
-    Ok(crate::domain::alert::series::merged(gone))
+    Ok(crate::domain::alert::series::merged(missing))
 }

@@ -15,13 +15,9 @@ use crate::store::usage::rollups;
 
 /// The limits, as rules compare with them.
 pub(super) fn allowances(limits: &[ApiLimit]) -> HashMap<(String, Period), Allowance> {
-    let entry = |limit: &ApiLimit| {
-        (
-            (limit.api_name.clone(), limit.period.clone()),
-            allowance(limit),
-        )
-    };
-    limits.iter().map(entry).collect()
+    let key = |limit: &ApiLimit| (limit.api_name.clone(), limit.period.clone());
+    let entries = limits.iter().map(|limit| (key(limit), allowance(limit)));
+    entries.collect()
 }
 
 fn allowance(limit: &ApiLimit) -> Allowance {
@@ -67,12 +63,11 @@ pub(super) fn read<'a>(
             .iter()
             .flat_map(|needs| [needs.window, needs.baseline]);
         let seconds = needs.iter().filter_map(|needs| needs.seconds);
-        let demand = match triggers_are_in_place {
-            true => {
-                let stale = stale.get(*api_name).unwrap_or(&fresh);
-                Demand::new(windows.flatten(), seconds, stale)
-            }
-            false => Demand::of_rows(windows.flatten(), seconds),
+        let demand = if triggers_are_in_place {
+            let stale = stale.get(*api_name).unwrap_or(&fresh);
+            Demand::new(windows.flatten(), seconds, stale)
+        } else {
+            Demand::of_rows(windows.flatten(), seconds)
         };
         let series = usage::read(db, api_name, demand)?;
         let begins = usage::first_call_hour(db, api_name)?;

@@ -10,6 +10,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 use crate::args::parse_duration;
 use crate::domain::alert::rule::{AlertType, Baseline, Rule, Severity, TimeWindow};
+use crate::domain::alert::validate::{RuleError, RuleField};
 use crate::domain::period::Period;
 use crate::error::{Error, Result};
 
@@ -186,8 +187,54 @@ impl RuleOptions {
             rule.channels.sort_unstable();
             rule.channels.dedup();
         }
-        rule.validate().map_err(Error::usage)
+        rule.validate().map_err(usage_error)
     }
+}
+
+/// An invalid rule as a usage error, in terms of the options.
+pub(super) fn usage_error(error: RuleError) -> Error {
+    let option = |field| match field {
+        RuleField::Threshold => "--threshold",
+        RuleField::CriticalThreshold => "--critical",
+        RuleField::ClearBelow => "--clear-below",
+        RuleField::IncludeCached => "--include-cached",
+        RuleField::Baseline => "--baseline",
+    };
+    Error::usage(match error {
+        RuleError::ApiName => {
+            "invalid API name: expected a name without control characters and space around it"
+                .to_owned()
+        }
+        RuleError::Number { field, value } => format!(
+            "invalid {} {value}: expected a number above 0 and below 2^53",
+            option(field)
+        ),
+        RuleError::CriticalNotAboveThreshold {
+            critical,
+            threshold,
+        } => format!("invalid --critical {critical}: expected more than --threshold {threshold}"),
+        RuleError::CriticalThresholdOfCriticalRule => {
+            "--critical requires --severity warning: the rule is critical at --threshold".to_owned()
+        }
+        RuleError::ClearBelowAboveThreshold {
+            clear_below,
+            threshold,
+        } => {
+            format!("invalid --clear-below {clear_below}: expected at most --threshold {threshold}")
+        }
+        RuleError::OtherType { field, type_ } => {
+            format!("{} requires a rule of type {type_}", option(field))
+        }
+        RuleError::Factor(factor) => {
+            format!("invalid --factor {factor}: expected a number above 1 and below 2^53")
+        }
+        RuleError::ShortBaseline => {
+            "invalid --baseline: expected at least two periods of the rule".to_owned()
+        }
+        RuleError::CalendarSecond => {
+            "--window calendar requires a period of MINUTE or longer".to_owned()
+        }
+    })
 }
 
 fn replace<T>(setting: &mut T, value: Option<T>) {
@@ -293,6 +340,26 @@ mod tests {
             .unwrap();
         assert_eq!(changed.settings.critical_threshold, None);
         assert_eq!(changed.settings.baseline, None);
+    }
+
+    #[test]
+    fn invalid_rule_is_refused_in_terms_of_options() {
+        let message = |words: &[&str]| {
+            let error = options(words).apply(&mut rule()).unwrap_err();
+            error.to_string()
+        };
+        assert_eq!(
+            message(&["--critical", "10"]),
+            "invalid --critical 10: expected more than --threshold 10"
+        );
+        assert_eq!(
+            message(&["--clear-below", "-1"]),
+            "invalid --clear-below -1: expected a number above 0 and below 2^53"
+        );
+        assert_eq!(
+            message(&["--include-cached"]),
+            "--include-cached requires a rule of type RATE_LIMIT_WARNING"
+        );
     }
 
     #[test]

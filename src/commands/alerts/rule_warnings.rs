@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use crate::context::Context;
 use crate::domain::alert::rule::Rule;
+use crate::domain::alert::validate::RuleWarning;
 use crate::domain::api_name::ALL_APIS;
 use crate::error::{Error, Exit, Result, shell_word};
 use crate::output::printable;
@@ -17,8 +18,15 @@ use crate::store::usage::{aggregates, rollups};
 pub(super) fn warn(context: &mut Context, db: &mut Db, rules: &[Rule]) -> Result<()> {
     let known = rollups::known_apis(db)?;
     for rule in rules {
-        if let Some(warning) = rule.warning() {
-            context.warn(warning);
+        match rule.warning() {
+            Some(RuleWarning::Fraction(threshold)) => context.warn(format_args!(
+                "threshold {threshold} is {threshold} % of the limit; for {percent} % use --threshold {percent}",
+                percent = (threshold * 10_000.0).round() / 100.0
+            )),
+            Some(RuleWarning::AboveLimit(threshold)) => context.warn(format_args!(
+                "threshold {threshold} % is above the limit: the rule fires only when the limit is exceeded"
+            )),
+            None => {}
         }
         if rule.api_name != ALL_APIS
             && !known.contains(&rule.api_name)

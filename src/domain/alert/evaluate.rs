@@ -9,8 +9,8 @@ use super::rule::{AlertType, Rule, RuleFault, Severity};
 use super::series::{Series, Tally};
 use super::state::{AlertKey, AlertState, Change, HoldTimes, Level, Measurement};
 use super::window::{Grid, window};
-use crate::domain::period::Period;
-use crate::domain::period::{Window, shown};
+use crate::domain::format;
+use crate::domain::period::{Period, Window};
 
 /// The limit of an API for a period.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -56,7 +56,7 @@ pub enum UnknownReason {
 impl fmt::Display for UnknownReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            UnknownReason::RuleFault(senseless) => senseless.fmt(f),
+            UnknownReason::RuleFault(fault) => fault.fmt(f),
             UnknownReason::NoLimit(period) => {
                 write!(f, "no limit per {period} is known")
             }
@@ -70,8 +70,8 @@ impl fmt::Display for UnknownReason {
             UnknownReason::ShortHistory { needed, begins } => write!(
                 f,
                 "not enough history: the baseline begins at {}, the first call was at {}",
-                shown(*needed),
-                shown(*begins)
+                format::time(*needed),
+                format::time(*begins)
             ),
         }
     }
@@ -159,7 +159,7 @@ impl RuleTarget<'_> {
                 reading.value = Some(measured.value);
                 reading.threshold = Some(measured.threshold);
             }
-            Err(unjudged) => reading.level = Level::Unknown(unjudged.to_string()),
+            Err(reason) => reading.level = Level::Unknown(reason.to_string()),
         }
         reading
     }
@@ -300,7 +300,7 @@ fn ms(span: TimeDelta) -> f64 {
     span.num_milliseconds() as f64
 }
 
-/// What a step requires.
+/// The windows that a step requires.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RequiredWindows {
     pub window: Option<Window>,

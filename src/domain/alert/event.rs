@@ -6,9 +6,10 @@ use serde::Serialize;
 use super::evaluate::RuleTarget;
 use super::rule::Severity;
 use super::state::{AlertStatus, Change};
+use crate::domain::format;
 use crate::domain::id;
 use crate::domain::named::{Named, named};
-use crate::domain::period::{Window, shown};
+use crate::domain::period::Window;
 
 named! {
     /// What an event reports.
@@ -96,9 +97,10 @@ impl Event {
     }
 
     pub fn of_change(alert: AlertRef, change: &Change, recorded_at: DateTime<Utc>) -> Event {
-        let kind = match change.from == Some(change.to) {
-            true => EventKind::Severity,
-            false => EventKind::State,
+        let kind = if change.from == Some(change.to) {
+            EventKind::Severity
+        } else {
+            EventKind::State
         };
         let mut event = Event {
             from_state: change.from,
@@ -117,9 +119,9 @@ impl Event {
 
     /// A period that was not evaluated, and the reason.
     pub fn skipped(alert: AlertRef, gap: Window, why: &str, recorded_at: DateTime<Utc>) -> Event {
-        let note = format!("{} to {}: {why}", shown(gap.from), shown(gap.to));
+        let (from, to) = (format::time(gap.from), format::time(gap.to));
         Event {
-            note: Some(note),
+            note: Some(format!("{from} to {to}: {why}")),
             ..Event::new(alert, EventKind::Skipped, gap.from, recorded_at)
         }
     }

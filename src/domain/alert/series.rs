@@ -1,9 +1,9 @@
 //! Tallies of the calls in many overlapping windows, each period of time read once.
 //!
 //! A check asks for the windows of all rules of an API in all steps since the last check: a thousand windows
-//! that overlap nearly everywhere. [`Demand`] says what must be read to know them all: whole months, days and
-//! hours from the roll-ups that are to be trusted, the rest from the rows, no stretch twice. [`Series`] is what
-//! was read, as sums that run on, so that a window is what they are at its end less what they are at its start.
+//! that overlap nearly everywhere. [`Demand`] lists the periods to read: whole months, days and hours from
+//! fresh roll-ups, the rest from the rows, each period once. [`Series`] holds running sums of what was read, so
+//! that the tally of a window is the difference of two sums.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -68,7 +68,7 @@ pub struct Demand {
 }
 
 impl Demand {
-    /// What to read for the tallies of `windows` and of each second of `seconds`.
+    /// The periods to read for the tallies of `windows` and of each second of `seconds`.
     pub fn new(
         windows: impl IntoIterator<Item = Window>,
         seconds: impl IntoIterator<Item = Window>,

@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn silence_matches_what_it_does_not_name() {
+    fn omitted_silence_field_matches_every_alert() {
         let matches = |silence: Silence| silence.matches(&rule(), "tmdb");
         assert!(matches(silence(None, None, None)));
         assert!(matches(silence(

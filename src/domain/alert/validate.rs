@@ -1,95 +1,100 @@
-//! Whether a rule that somebody wants to write makes sense. What other programs wrote is not held to
-//! this: it is judged as far as [`Rule::check`] allows.
+//! Validation of rules that are added or changed. Rules that other programs wrote need not be valid: they are
+//! evaluated as far as [`Rule::check`] allows.
 
 use super::rule::{AlertType, Rule, Severity, TimeWindow};
 use crate::domain::period::Period;
 
-/// Numbers are floating-point; beyond this they no longer tell one call from the next.
-const MOST: f64 = 9_007_199_254_740_992.0;
+/// From here on floating-point numbers no longer distinguish consecutive whole numbers: 2^53.
+pub const NUMBER_LIMIT: f64 = 9_007_199_254_740_992.0;
 
-/// Why a rule is refused.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+/// A setting of a rule that may be invalid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RuleField {
+    Threshold,
+    CriticalThreshold,
+    ClearBelow,
+    IncludeCached,
+    Baseline,
+}
+
+/// Why a rule is invalid.
+#[derive(Clone, Debug, PartialEq)]
 pub enum RuleError {
-    /// The API has no name, or one that nobody can type.
-    #[error(
-        "the name of an API is not empty, and has no control characters and no space around it"
-    )]
-    Api,
-    /// A number that nothing can reach, or that everything has reached.
-    #[error("{flag} must be a number above 0 and below 2^53, not {value}")]
-    Number { flag: &'static str, value: f64 },
-    /// The critical threshold is the first to be reached.
-    #[error("--critical {critical} must be above --threshold {threshold}")]
-    Critical { critical: f64, threshold: f64 },
-    /// A second threshold can say no more than the first.
-    #[error("--critical is for a rule whose --threshold is a warning; this one is critical anyway")]
-    CriticalAnyway,
-    /// It would be over while it fires.
-    #[error("--clear-below {clear_below} must not be above --threshold {threshold}")]
-    ClearBelow {
-        /// Below what it would be over.
+    /// The API name is empty, or has control characters or space around it.
+    ApiName,
+    /// Not above 0 and below [`NUMBER_LIMIT`].
+    Number {
+        field: RuleField,
+        value: f64,
+    },
+    CriticalNotAboveThreshold {
+        critical: f64,
+        threshold: f64,
+    },
+    /// A critical threshold beside severity critical has no effect.
+    CriticalThresholdOfCriticalRule,
+    /// The rule would resolve while it fires.
+    ClearBelowAboveThreshold {
         clear_below: f64,
         threshold: f64,
     },
-    /// The option is for another type of rule.
-    #[error("{flag} is for rules of type {type_name}")]
+    /// The setting belongs to rules of another type.
     OtherType {
-        flag: &'static str,
-        type_name: &'static str,
+        field: RuleField,
+        type_: AlertType,
     },
-    /// No average is exceeded by so little.
-    #[error("--factor must be a number above 1, not {0}")]
+    /// Not above 1.
     Factor(f64),
-    /// The average would be taken over less than the rule looks at.
-    #[error("--baseline must be at least two of the rule's periods long")]
-    Baseline,
-    /// Seconds come and go too quickly to be told where their minute begins.
-    #[error("--window calendar is for a period of MINUTE and longer")]
+    /// The baseline is shorter than two periods.
+    ShortBaseline,
+    /// Windows of a second cannot be calendar seconds.
     CalendarSecond,
 }
 
+/// A surprising threshold of a valid rule, in percent of the limit.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum RuleWarning {
+    /// At most 1: probably a fraction.
+    Fraction(f64),
+    AboveLimit(f64),
+}
+
 impl Rule {
-    /// Makes sure that the rule says what somebody can mean.
+    /// Checks the rule before it is written.
     pub fn validate(&self) -> Result<(), RuleError> {
         let (threshold, settings) = (self.threshold, &self.settings);
         let name = &self.api_name;
         if name.is_empty() || name.trim() != name || name.contains(char::is_control) {
-            return Err(RuleError::Api);
+            return Err(RuleError::ApiName);
         }
-        number("--threshold", threshold)?;
+        number(RuleField::Threshold, threshold)?;
         if let Some(critical) = settings.critical_threshold {
-            number("--critical", critical)?;
+            number(RuleField::CriticalThreshold, critical)?;
             if settings.severity == Severity::Critical {
-                return Err(RuleError::CriticalAnyway);
+                return Err(RuleError::CriticalThresholdOfCriticalRule);
             }
             if critical <= threshold {
-                return Err(RuleError::Critical {
+                return Err(RuleError::CriticalNotAboveThreshold {
                     critical,
                     threshold,
                 });
             }
         }
         if let Some(clear_below) = settings.clear_below {
-            number("--clear-below", clear_below)?;
+            number(RuleField::ClearBelow, clear_below)?;
             if clear_below > threshold {
-                return Err(RuleError::ClearBelow {
+                return Err(RuleError::ClearBelowAboveThreshold {
                     clear_below,
                     threshold,
                 });
             }
         }
-        self.only_for(
-            "--include-cached",
-            settings.include_cached,
-            AlertType::RateLimitWarning,
-        )?;
-        self.only_for(
-            "--baseline",
-            settings.baseline.is_some(),
-            AlertType::ErrorSpike,
-        )?;
+        if settings.include_cached {
+            self.require_type(RuleField::IncludeCached, AlertType::RateLimitWarning)?;
+        }
         if let Some(baseline) = settings.baseline {
-            if !(baseline.factor > 1.0 && baseline.factor < MOST) {
+            self.require_type(RuleField::Baseline, AlertType::ErrorSpike)?;
+            if !(baseline.factor > 1.0 && baseline.factor < NUMBER_LIMIT) {
                 return Err(RuleError::Factor(baseline.factor));
             }
             let period_s = match self.period {
@@ -100,7 +105,7 @@ impl Rule {
                 Period::Month => 31 * 86_400,
             };
             if baseline.over.num_seconds() < 2 * period_s {
-                return Err(RuleError::Baseline);
+                return Err(RuleError::ShortBaseline);
             }
         }
         if settings.window == TimeWindow::Calendar && self.period == Period::Second {
@@ -109,45 +114,34 @@ impl Rule {
         Ok(())
     }
 
-    fn only_for(&self, flag: &'static str, used: bool, wanted: AlertType) -> Result<(), RuleError> {
-        if !used || self.alert_type == wanted {
-            return Ok(());
+    fn require_type(&self, field: RuleField, type_: AlertType) -> Result<(), RuleError> {
+        if self.alert_type == type_ {
+            Ok(())
+        } else {
+            Err(RuleError::OtherType { field, type_ })
         }
-        let type_name = match wanted {
-            AlertType::RateLimitWarning => "RATE_LIMIT_WARNING",
-            AlertType::CostThreshold => "COST_THRESHOLD",
-            AlertType::ErrorSpike | AlertType::Other(_) => "ERROR_SPIKE",
-        };
-        Err(RuleError::OtherType { flag, type_name })
     }
 
-    /// What is allowed and yet most likely not meant.
-    pub fn warning(&self) -> Option<String> {
+    pub fn warning(&self) -> Option<RuleWarning> {
         let threshold = self.threshold;
         if self.alert_type != AlertType::RateLimitWarning {
-            return None;
-        }
-        if threshold <= 1.0 {
-            let percent = (threshold * 10_000.0).round() / 100.0;
-            Some(format!(
-                "a threshold of {threshold} is {threshold}% of the limit; for {percent}% say --threshold {percent}"
-            ))
+            None
+        } else if threshold <= 1.0 {
+            Some(RuleWarning::Fraction(threshold))
         } else if threshold > 100.0 {
-            Some(format!(
-                "a threshold of {threshold}% fires only beyond the limit"
-            ))
+            Some(RuleWarning::AboveLimit(threshold))
         } else {
             None
         }
     }
 }
 
-fn number(flag: &'static str, value: f64) -> Result<(), RuleError> {
+fn number(field: RuleField, value: f64) -> Result<(), RuleError> {
     // NaN is in no range.
-    if value > 0.0 && value < MOST {
+    if value > 0.0 && value < NUMBER_LIMIT {
         Ok(())
     } else {
-        Err(RuleError::Number { flag, value })
+        Err(RuleError::Number { field, value })
     }
 }
 
@@ -162,14 +156,14 @@ mod tests {
         Rule::new("finnhub", AlertType::RateLimitWarning, Period::Minute, 80.0)
     }
 
-    fn refused(change: impl FnOnce(&mut Rule)) -> String {
+    fn refused(change: impl FnOnce(&mut Rule)) -> RuleError {
         let mut rule = rule();
         change(&mut rule);
-        rule.validate().unwrap_err().to_string()
+        rule.validate().unwrap_err()
     }
 
     #[test]
-    fn a_threshold_is_a_number_that_something_can_reach() {
+    fn numbers_out_of_range_are_refused() {
         assert_eq!(rule().validate(), Ok(()));
         for value in [
             0.0,
@@ -180,17 +174,22 @@ mod tests {
             f64::NEG_INFINITY,
             1e300,
         ] {
-            let message = refused(|rule| rule.threshold = value);
-            assert!(message.starts_with("--threshold must be"), "{message}");
-            let message = refused(|rule| rule.settings.critical_threshold = Some(value));
-            assert!(message.starts_with("--critical must be"), "{message}");
-            let message = refused(|rule| rule.settings.clear_below = Some(value));
-            assert!(message.starts_with("--clear-below must be"), "{message}");
+            let fields = [
+                refused(|rule| rule.threshold = value),
+                refused(|rule| rule.settings.critical_threshold = Some(value)),
+                refused(|rule| rule.settings.clear_below = Some(value)),
+            ];
+            let fields = fields.map(|error| match error {
+                RuleError::Number { field, .. } => field,
+                error => panic!("{error:?}"),
+            });
+            use RuleField::{ClearBelow, CriticalThreshold, Threshold};
+            assert_eq!(fields, [Threshold, CriticalThreshold, ClearBelow]);
         }
     }
 
     #[test]
-    fn what_contradicts_itself_is_refused() {
+    fn contradictory_settings_are_refused() {
         let refusals = [
             refused(|rule| rule.settings.critical_threshold = Some(80.0)),
             refused(|rule| rule.settings.clear_below = Some(80.5)),
@@ -211,18 +210,30 @@ mod tests {
             }),
         ];
         let expected = [
-            "--critical 80 must be above --threshold 80",
-            "--clear-below 80.5 must not be above --threshold 80",
-            "the name of an API is not empty, and has no control characters and no space around it",
-            "--critical is for a rule whose --threshold is a warning; this one is critical anyway",
-            "--baseline is for rules of type ERROR_SPIKE",
-            "--include-cached is for rules of type RATE_LIMIT_WARNING",
+            RuleError::CriticalNotAboveThreshold {
+                critical: 80.0,
+                threshold: 80.0,
+            },
+            RuleError::ClearBelowAboveThreshold {
+                clear_below: 80.5,
+                threshold: 80.0,
+            },
+            RuleError::ApiName,
+            RuleError::CriticalThresholdOfCriticalRule,
+            RuleError::OtherType {
+                field: RuleField::Baseline,
+                type_: AlertType::ErrorSpike,
+            },
+            RuleError::OtherType {
+                field: RuleField::IncludeCached,
+                type_: AlertType::RateLimitWarning,
+            },
         ];
         assert_eq!(refusals, expected);
     }
 
     #[test]
-    fn a_fraction_that_was_meant_as_a_percentage_is_noticed() {
+    fn fraction_and_threshold_above_limit_are_warned_of() {
         let warning = |threshold| {
             let rule = Rule {
                 threshold,
@@ -231,7 +242,7 @@ mod tests {
             rule.warning()
         };
         assert_eq!(warning(80.0), None);
-        assert!(warning(0.8).is_some_and(|text| text.contains("--threshold 80")));
-        assert!(warning(120.0).is_some());
+        assert_eq!(warning(0.8), Some(RuleWarning::Fraction(0.8)));
+        assert_eq!(warning(120.0), Some(RuleWarning::AboveLimit(120.0)));
     }
 }

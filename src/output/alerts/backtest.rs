@@ -1,160 +1,171 @@
-//! What `alerts backtest` answers.
+//! The answer of `alerts backtest`.
 
-use crate::domain::named::Named;
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 
-use super::super::table::{self, layout};
-use super::super::{Answer, printable};
-use super::measured;
+use super::super::columns::{self, Cell, Column, Object, object};
+use super::super::{Answer, json, printable};
+use super::{measured, value_cell};
 use crate::domain::alert::backtest::PastEpisode;
 use crate::domain::alert::event::Event;
 use crate::domain::alert::notice::NoticeKind;
-use crate::domain::alert::rule::{Rule, Severity};
-use crate::domain::format::{count, counted};
-use crate::domain::period::{Window, shown};
+use crate::domain::alert::rule::Rule;
+use crate::domain::format::{self, count, counted, duration};
+use crate::domain::named::Named;
+use crate::domain::period::Window;
 
-/// What a rule would have said.
+/// The episodes and notices of a rule over past data.
 #[derive(Debug)]
 pub struct Backtest {
     pub rule: Rule,
     pub from: DateTime<Utc>,
     pub to: DateTime<Utc>,
     pub steps: u64,
-    /// What it would have said.
-    pub side: Side,
-    /// What that is compared with.
-    pub beside: Option<Beside>,
-    pub gone: Vec<Window>,
+    pub result: ReplayResult,
+    pub compared_with: Option<Comparison>,
+    /// Periods of which rows are missing.
+    pub missing: Vec<Window>,
 }
 
-/// What came out of a replay.
+/// The result of a replay.
 #[derive(Debug, Default)]
-pub struct Side {
+pub struct ReplayResult {
     pub episodes: Vec<PastEpisode>,
     pub events: Vec<Event>,
-    /// How many notices there would have been.
+    /// The number of notices of each kind.
     pub notices: BTreeMap<NoticeKind, u64>,
-    /// How many steps could not be judged.
+    /// The number of steps whose value is unknown.
     pub unknown_steps: u64,
 }
 
 /// What a replay is compared with.
 #[derive(Debug)]
-pub enum Beside {
-    /// The rule as it stands.
-    Original(Side),
-    /// What checks found at the time.
+pub enum Comparison {
+    /// A replay of the unchanged rule.
+    Original(ReplayResult),
+    /// The episodes that checks recorded.
     History(Vec<PastEpisode>),
 }
 
-impl Beside {
+impl Comparison {
     fn episodes(&self) -> &[PastEpisode] {
         match self {
-            Beside::Original(side) => &side.episodes,
-            Beside::History(episodes) => episodes,
+            Comparison::Original(result) => &result.episodes,
+            Comparison::History(episodes) => episodes,
         }
     }
 
-    /// What it is called, among others.
     fn name(&self) -> &'static str {
         match self {
-            Beside::Original(_) => "as it stands",
-            Beside::History(_) => "at the time",
+            Comparison::Original(_) => "original",
+            Comparison::History(_) => "history",
         }
     }
 }
 
-impl Side {
-    fn notices(&self) -> u64 {
-        self.notices.values().sum()
-    }
-}
-
-/// How long some episodes lasted together.
+/// The total duration of some episodes.
 fn firing(episodes: &[PastEpisode], to: DateTime<Utc>) -> TimeDelta {
-    let lasted = episodes.iter().map(|past| past.lasted(to));
-    lasted.fold(TimeDelta::zero(), |sum, lasted| sum + lasted)
+    let durations = episodes.iter().map(|past| past.lasted(to));
+    durations.fold(TimeDelta::zero(), |sum, duration| sum + duration)
 }
 
-/// A span of time in the two units that matter most.
-fn long_span(span: TimeDelta) -> String {
-    let minutes = span.num_minutes();
-    let (days, hours, minutes) = (minutes / 1_440, minutes / 60 % 24, minutes % 60);
-    match (days, hours, minutes) {
-        (0, 0, _) if span.num_seconds() % 60 != 0 => format!("{}s", span.num_seconds()),
-        (0, 0, minutes) => format!("{minutes}m"),
-        (0, hours, 0) => format!("{hours}h"),
-        (0, hours, minutes) => format!("{hours}h {minutes}m"),
-        (days, 0, _) => format!("{days}d"),
-        (days, hours, _) => format!("{days}d {hours}h"),
-    }
-}
-
-/// Whether an episode is on one side only. Where both sides have one that began at the same step, it is the
-/// same.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Presence {
-    Both,
-    Here,
-    There,
+/// An episode, and the only side that has it. Episodes that fired at the same step are the same.
+struct Row<'a> {
+    past: &'a PastEpisode,
+    only_in: Option<&'static str>,
 }
 
 impl Backtest {
-    fn rows(&self) -> Vec<(Presence, &PastEpisode)> {
-        let Some(beside) = &self.beside else {
-            return self
-                .side
-                .episodes
-                .iter()
-                .map(|past| (Presence::Both, past))
-                .collect();
-        };
+    /// The name of the replayed rule in a comparison.
+    fn name(&self) -> &'static str {
+        match self.compared_with {
+            Some(Comparison::Original(_)) => "changed",
+            _ => "backtest",
+        }
+    }
+
+    fn rows(&self) -> Vec<Row<'_>> {
+        let ours = &self.result.episodes;
+        let theirs = self.compared_with.as_ref();
         let ids = |episodes: &[PastEpisode]| -> BTreeSet<String> {
             episodes.iter().map(|past| past.id.clone()).collect()
         };
-        let (here, there) = (ids(&self.side.episodes), ids(beside.episodes()));
-        let ours = self
-            .side
-            .episodes
-            .iter()
-            .map(|past| match there.contains(&past.id) {
-                true => (Presence::Both, past),
-                false => (Presence::Here, past),
+        let our_ids = ids(ours);
+        let their_ids = theirs.map(|theirs| (ids(theirs.episodes()), theirs));
+        let mut rows: Vec<Row<'_>> = Vec::new();
+        for past in ours {
+            let only_in = their_ids
+                .as_ref()
+                .filter(|(ids, _)| !ids.contains(&past.id));
+            rows.push(Row {
+                past,
+                only_in: only_in.map(|_| self.name()),
             });
-        let theirs = beside
-            .episodes()
-            .iter()
-            .filter(|past| !here.contains(&past.id));
-        let mut rows: Vec<_> = ours
-            .chain(theirs.map(|past| (Presence::There, past)))
-            .collect();
-        rows.sort_by(|(_, a), (_, b)| (a.fired_at, &a.api_name).cmp(&(b.fired_at, &b.api_name)));
+        }
+        if let Some(theirs) = theirs {
+            let only_theirs = theirs.episodes().iter();
+            let only_theirs = only_theirs.filter(|past| !our_ids.contains(&past.id));
+            rows.extend(only_theirs.map(|past| Row {
+                past,
+                only_in: Some(theirs.name()),
+            }));
+        }
+        rows.sort_by_key(|row| (row.past.fired_at, &row.past.api_name));
         rows
     }
 
-    fn summary(&self, name: &str, episodes: &[PastEpisode], side: Option<&Side>) -> String {
+    fn columns(&self) -> Vec<Column<'_, Row<'_>>> {
+        let alert_type = &self.rule.alert_type;
+        vec![
+            Column::csv_only("episode", |row: &Row<'_>| Cell::text(&row.past.id)),
+            Column::left("API", "api_name", |row: &Row<'_>| {
+                Cell::text(&row.past.api_name)
+            }),
+            Column::left("FIRED", "fired_at", |row: &Row<'_>| {
+                Cell::Time(row.past.fired_at)
+            }),
+            Column::left("ENDED", "ended_at", |row: &Row<'_>| {
+                Cell::or_missing(row.past.ended_at, Cell::Time)
+            }),
+            Column::right("DURATION", "duration_ms", |row: &Row<'_>| {
+                Cell::Duration(row.past.lasted(self.to))
+            }),
+            Column::left("SEVERITY", "severity", |row: &Row<'_>| {
+                Cell::text(row.past.severity)
+            }),
+            Column::right("PEAK", "peak", |row: &Row<'_>| {
+                value_cell(alert_type, row.past.peak)
+            }),
+            Column::left("ONLY IN", "only_in", |row: &Row<'_>| {
+                Cell::maybe(row.only_in)
+            })
+            .in_table(self.compared_with.is_some()),
+        ]
+    }
+
+    /// `1 episode, firing 3m of 1h, 2 notices (1 FIRING, 1 RESOLVED)`.
+    fn summary(&self, episodes: &[PastEpisode], result: Option<&ReplayResult>) -> String {
         let mut text = format!(
-            "{name}{}, firing {} of {}",
+            "{}, firing {} of {}",
             counted(episodes.len() as u64, "episode"),
-            long_span(firing(episodes, self.to)),
-            long_span(self.to - self.from),
+            duration(firing(episodes, self.to)),
+            duration(self.to - self.from),
         );
-        if let Some(side) = side {
-            text.push_str(&format!(", {}", counted(side.notices(), "notice")));
-            let kinds = side
-                .notices
-                .iter()
-                .map(|(kind, number)| format!("{} {}", count(*number), kind.as_str()));
-            let kinds: Vec<String> = kinds.collect();
+        if let Some(result) = result {
+            let kinds = result.notices.iter();
+            let kinds: Vec<String> = kinds
+                .map(|(kind, number)| format!("{} {}", count(*number), kind.as_str()))
+                .collect();
+            let notices = counted(result.notices.values().sum(), "notice");
+            text.push_str(&format!(", {notices}"));
             if !kinds.is_empty() {
                 text.push_str(&format!(" ({})", kinds.join(", ")));
             }
-            if side.unknown_steps > 0 {
-                let steps = counted(side.unknown_steps, "step");
-                let reason = side.events.iter().find_map(|event| event.note.as_deref());
+            if result.unknown_steps > 0 {
+                let steps = counted(result.unknown_steps, "step");
+                let reason = result.events.iter().find_map(|event| event.note.as_deref());
                 let reason = reason.map_or(String::new(), |reason| format!(" ({reason})"));
                 text.push_str(&format!(", unknown in {steps}{}", printable(&reason)));
             }
@@ -165,124 +176,83 @@ impl Backtest {
 }
 
 impl Answer for Backtest {
-    fn table(&self, _width: Option<usize>) -> String {
+    fn table(&self, width: Option<usize>) -> String {
         let mut text = format!(
             "{}, threshold {}: {} to {}, {}\n\n",
             printable(&self.rule.to_string()),
             measured(&self.rule.alert_type, self.rule.threshold),
-            shown(self.from),
-            shown(self.to),
+            format::time(self.from),
+            format::time(self.to),
             counted(self.steps, "step"),
         );
         let rows = self.rows();
         if !rows.is_empty() {
-            let mut columns = vec![
-                ("API", table::Side::Left),
-                ("FIRED", table::Side::Left),
-                ("ENDED", table::Side::Left),
-                ("LASTED", table::Side::Right),
-                ("SEVERITY", table::Side::Left),
-                ("PEAK", table::Side::Right),
-            ];
-            if self.beside.is_some() {
-                columns.push(("ONLY", table::Side::Left));
-            }
-            let row = |(side, past): &(Presence, &PastEpisode)| {
-                let mut row = vec![
-                    past.api_name.clone(),
-                    shown(past.fired_at),
-                    past.ended_at.map_or_else(|| "-".to_owned(), shown),
-                    long_span(past.lasted(self.to)),
-                    past.severity.as_str().to_owned(),
-                    past.peak.map_or_else(
-                        || "-".to_owned(),
-                        |peak| measured(&self.rule.alert_type, peak),
-                    ),
-                ];
-                if let Some(beside) = &self.beside {
-                    let only = match side {
-                        Presence::Both => "",
-                        Presence::Here => "here",
-                        Presence::There => beside.name(),
-                    };
-                    row.push(only.to_owned());
-                }
-                row
-            };
-            text.push_str(&layout(&columns, rows.iter().map(row)));
+            text.push_str(&columns::table(&self.columns(), &rows, width));
             text.push('\n');
         }
-        let (here, there) = match &self.beside {
-            None => (String::new(), None),
-            Some(beside) => ("here: ".to_owned(), Some(beside)),
-        };
-        text.push_str(&self.summary(&here, &self.side.episodes, Some(&self.side)));
-        if let Some(beside) = there {
-            let side = match beside {
-                Beside::Original(side) => Some(side),
-                Beside::History(_) => None,
-            };
-            let name = format!("{}: ", beside.name());
-            text.push_str(&self.summary(&name, beside.episodes(), side));
+        let summary = self.summary(&self.result.episodes, Some(&self.result));
+        match &self.compared_with {
+            None => text.push_str(&summary),
+            Some(compared) => {
+                let result = match compared {
+                    Comparison::Original(result) => Some(result),
+                    Comparison::History(_) => None,
+                };
+                let other = self.summary(compared.episodes(), result);
+                text.push_str(&format!(
+                    "{}: {summary}{}: {other}",
+                    self.name(),
+                    compared.name()
+                ));
+            }
         }
-        for gone in &self.gone {
+        for missing in &self.missing {
             text.push_str(&format!(
-                "rows are gone between {} and {}\n",
-                shown(gone.from),
-                shown(gone.to)
+                "rows are missing from {} to {}\n",
+                format::time(missing.from),
+                format::time(missing.to)
             ));
         }
         text
     }
 
     fn json(&self) -> impl Serialize {
-        let beside = self.beside.as_ref();
+        let compared = self.compared_with.as_ref();
+        let (columns, rows) = (self.columns(), self.rows());
+        let side = |other: Option<&str>| {
+            let rows = rows.iter();
+            let rows = rows.filter(|row| row.only_in.is_none() || row.only_in != other);
+            rows.map(|row| object(&columns, row)).collect()
+        };
+        let notices = |kind| self.result.notices.get(&kind).copied().unwrap_or(0);
         BacktestJson {
             alert_id: &self.rule.id,
             api_name: &self.rule.api_name,
             alert_type: self.rule.alert_type.as_str(),
             period: self.rule.period.as_str(),
             threshold: self.rule.threshold,
-            r#for: crate::domain::format::duration(self.rule.settings.hold),
+            r#for: duration(self.rule.settings.hold),
             from: self.from,
             to: self.to,
             steps: self.steps,
-            unknown_steps: self.side.unknown_steps,
-            firing_seconds: firing(&self.side.episodes, self.to).num_seconds(),
-            notices: NoticesJson::new(&self.side),
-            episodes: self.side.episodes.iter().map(PastJson::new).collect(),
-            events: &self.side.events,
-            beside: beside.map(Beside::name),
-            beside_episodes: beside
-                .map(|beside| beside.episodes().iter().map(PastJson::new).collect()),
-            rows_gone: self.gone.iter().map(|gone| [gone.from, gone.to]).collect(),
+            unknown_steps: self.result.unknown_steps,
+            firing_seconds: firing(&self.result.episodes, self.to).num_seconds(),
+            notices: NoticesJson {
+                firing: notices(NoticeKind::Firing),
+                reminder: notices(NoticeKind::Reminder),
+                resolved: notices(NoticeKind::Resolved),
+                missed: notices(NoticeKind::Missed),
+            },
+            episodes: side(compared.map(Comparison::name)),
+            events: &self.result.events,
+            compared_with: compared.map(Comparison::name),
+            compared_episodes: compared.map(|_| side(Some(self.name()))),
+            missing_rows: self.missing.iter().copied().map(WindowJson).collect(),
         }
     }
 
     fn csv(&self) -> Vec<Vec<String>> {
-        let header = [
-            "api_name", "fired_at", "ended_at", "seconds", "severity", "peak", "only",
-        ];
-        let row = |(side, past): (Presence, &PastEpisode)| {
-            vec![
-                past.api_name.clone(),
-                shown(past.fired_at),
-                past.ended_at.map_or_else(String::new, shown),
-                past.lasted(self.to).num_seconds().to_string(),
-                past.severity.as_str().to_owned(),
-                past.peak.map_or_else(String::new, |peak| peak.to_string()),
-                match side {
-                    Presence::Both => "",
-                    Presence::Here => "here",
-                    Presence::There => "there",
-                }
-                .to_owned(),
-            ]
-        };
-        let header = header.map(str::to_owned).to_vec();
-        std::iter::once(header)
-            .chain(self.rows().into_iter().map(row))
-            .collect()
+        columns::csv(&self.columns(), &self.rows())
     }
 }
 
@@ -294,18 +264,23 @@ struct BacktestJson<'a> {
     period: &'a str,
     threshold: f64,
     r#for: String,
+    #[serde(serialize_with = "json::time")]
     from: DateTime<Utc>,
+    #[serde(serialize_with = "json::time")]
     to: DateTime<Utc>,
     steps: u64,
     unknown_steps: u64,
     firing_seconds: i64,
     notices: NoticesJson,
-    episodes: Vec<PastJson<'a>>,
+    episodes: Vec<Object>,
     events: &'a [Event],
-    beside: Option<&'static str>,
-    beside_episodes: Option<Vec<PastJson<'a>>>,
-    rows_gone: Vec<[DateTime<Utc>; 2]>,
+    compared_with: Option<&'static str>,
+    compared_episodes: Option<Vec<Object>>,
+    missing_rows: Vec<WindowJson>,
 }
+
+#[derive(Serialize)]
+struct WindowJson(#[serde(serialize_with = "json::window")] Window);
 
 #[derive(Serialize)]
 struct NoticesJson {
@@ -313,39 +288,4 @@ struct NoticesJson {
     reminder: u64,
     resolved: u64,
     missed: u64,
-}
-
-impl NoticesJson {
-    fn new(side: &Side) -> NoticesJson {
-        let of = |kind| side.notices.get(&kind).copied().unwrap_or(0);
-        NoticesJson {
-            firing: of(NoticeKind::Firing),
-            reminder: of(NoticeKind::Reminder),
-            resolved: of(NoticeKind::Resolved),
-            missed: of(NoticeKind::Missed),
-        }
-    }
-}
-
-#[derive(Serialize)]
-struct PastJson<'a> {
-    episode: &'a str,
-    api_name: &'a str,
-    fired_at: DateTime<Utc>,
-    ended_at: Option<DateTime<Utc>>,
-    severity: &'static str,
-    peak: Option<f64>,
-}
-
-impl PastJson<'_> {
-    fn new(past: &PastEpisode) -> PastJson<'_> {
-        PastJson {
-            episode: &past.id,
-            api_name: &past.api_name,
-            fired_at: past.fired_at,
-            ended_at: past.ended_at,
-            severity: Severity::as_str(past.severity),
-            peak: past.peak,
-        }
-    }
 }

@@ -74,10 +74,7 @@ impl SettingsRow {
     fn read(self) -> (Settings, Option<RuleFault>) {
         let zone: Option<Tz> = self.time_zone.parse().ok();
         let settings = Settings {
-            window: match self.time_window == TimeWindow::Calendar.as_str() {
-                true => TimeWindow::Calendar,
-                false => TimeWindow::Rolling,
-            },
+            window: TimeWindow::named(&self.time_window).unwrap_or(TimeWindow::Rolling),
             time_zone: zone.unwrap_or(Tz::UTC),
             severity: Severity::named(&self.severity).unwrap_or(Severity::Warning),
             critical_threshold: self.critical_threshold,
@@ -222,8 +219,8 @@ pub fn set_enabled(db: &mut Db, id: &str, enabled: bool, now: DateTime<Utc>) -> 
     Ok(on!(db, |conn| change.execute(conn))? > 0)
 }
 
-/// Removes a rule with its settings; says whether it was there. Where it stood and what was told of it
-/// stays: the next check settles that.
+/// Removes a rule with its settings; returns whether it existed. Its states and notices stay: the next check
+/// settles them.
 pub fn remove(db: &mut Db, id: &str) -> QueryResult<bool> {
     let rule = diesel::delete(api_alerts::table.find(id));
     let removed = on!(db, |conn| rule.execute(conn))? > 0;

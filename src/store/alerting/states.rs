@@ -109,8 +109,8 @@ pub fn all(db: &mut Db) -> QueryResult<Vec<AlertRecord>> {
 /// Fewer than any engine's limit for the values of one statement.
 const PER_STATEMENT: usize = 200;
 
-/// Writes where rules stand, in the place of where they stood. An acknowledgement stays as long as its episode
-/// lasts, and goes with it; somebody may have written it meanwhile.
+/// Inserts or replaces states. An acknowledgement is kept while its episode lasts; it may have been written
+/// after the state was read.
 pub fn save(db: &mut Db, states: &[AlertRecord]) -> QueryResult<()> {
     use usagectl_alert_states::dsl;
     for states in states.chunks(PER_STATEMENT) {

@@ -1,5 +1,5 @@
-//! A real Alertmanager, for one test. It is never skipped: where it is not installed, its tests fail and
-//! say what to install.
+//! A real Alertmanager, for one test. Where it is not installed, its tests fail with an installation hint;
+//! they are never skipped.
 
 use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
@@ -17,13 +17,13 @@ Alertmanager is needed: `tests/run.sh` installs it, or do it yourself \
 (Debian, Ubuntu: `apt-get install --no-install-recommends prometheus-alertmanager`; elsewhere put \
 `alertmanager` on the PATH).";
 
-/// How long anything is waited for.
+/// The timeout of each wait.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The server, and the one that it tells.
+/// The server, and the receiver of its notifications.
 pub struct Alertmanager {
     pub url: String,
-    told: HttpServer,
+    receiver: HttpServer,
     _keeper: Keeper,
 }
 
@@ -38,17 +38,17 @@ impl Drop for Keeper {
 }
 
 impl Alertmanager {
-    /// Starts it on a port that nobody has.
+    /// Starts it on a free port.
     pub fn start() -> Alertmanager {
-        let told = HttpServer::answering(|_| Reply::ok(""));
+        let receiver = HttpServer::answering(|_| Reply::ok(""));
         for _ in 0..5 {
             let free = TcpListener::bind("127.0.0.1:0").expect("this machine has a free port");
             let port = free.local_addr().expect("it is bound").port();
             drop(free);
-            if let Some(server) = Alertmanager::start_on(port, &told) {
+            if let Some(server) = Alertmanager::start_on(port, &receiver) {
                 return Alertmanager {
                     url: format!("http://127.0.0.1:{port}"),
-                    told,
+                    receiver,
                     _keeper: server,
                 };
             }
@@ -56,13 +56,13 @@ impl Alertmanager {
         panic!("Alertmanager does not start.\n{WHAT_TO_INSTALL}");
     }
 
-    fn start_on(port: u16, told: &HttpServer) -> Option<Keeper> {
+    fn start_on(port: u16, receiver: &HttpServer) -> Option<Keeper> {
         let script = concat!(
             env!("CARGO_MANIFEST_DIR"),
             "/tests/suite/support/alertmanager.sh"
         );
         let mut command = Command::new("sh");
-        command.args([script, &port.to_string(), &told.url("/told")]);
+        command.args([script, &port.to_string(), &receiver.url("/")]);
         // A process group of its own: Ctrl-C in the terminal ends us, and our end ends the server.
         command.stdin(Stdio::piped()).process_group(0);
         let mut keeper = Keeper(command.spawn().expect("there is a shell"));
@@ -72,27 +72,27 @@ impl Alertmanager {
             if get(&ready).is_some() {
                 return Some(keeper);
             }
-            let ended = keeper.0.try_wait().expect("it is our child");
+            let ended = keeper.0.try_wait().expect("it is a child");
             assert!(ended.is_none(), "{WHAT_TO_INSTALL}");
             thread::sleep(Duration::from_millis(50));
         }
         None
     }
 
-    /// The alerts that it knows of, those that ended included if they were not forgotten yet.
+    /// The alerts that it holds, including resolved ones that have not expired.
     pub fn alerts(&self) -> Vec<Value> {
         let alerts = get(&format!("{}/api/v2/alerts", self.url)).expect("it answers");
         let alerts: Value = serde_json::from_slice(&alerts).expect("it answers in JSON");
         alerts.as_array().expect("a list").clone()
     }
 
-    /// What it told so far, as `firing warning`, once it is so much.
-    pub fn told(&self, count: usize) -> Vec<String> {
+    /// Its notifications, such as `firing warning`, once there are at least `count`.
+    pub fn sent(&self, count: usize) -> Vec<String> {
         let begun = Instant::now();
-        while self.told.received().len() < count && begun.elapsed() < PATIENCE {
+        while self.receiver.received().len() < count && begun.elapsed() < PATIENCE {
             thread::sleep(Duration::from_millis(50));
         }
-        let received = self.told.received();
+        let received = self.receiver.received();
         received.iter().map(in_short).collect()
     }
 }

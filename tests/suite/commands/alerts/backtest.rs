@@ -32,9 +32,7 @@ const RANGE: [&str; 4] = [
 ];
 
 #[rstest]
-fn episodes_are_listed_with_what_would_have_been_sent(
-    #[values(Sqlite, Postgresql)] engine: Engine,
-) {
+fn episodes_are_listed_with_notice_counts(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     put_episodes(&db);
     let args = [&["rule"][..], &RANGE].concat();
@@ -76,7 +74,7 @@ fn episodes_are_listed_with_what_would_have_been_sent(
 }
 
 #[rstest]
-fn a_rule_need_only_be_described(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn described_rule_is_evaluated(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     put_calls(&db, "tmdb", 10, 50);
     let rule = [
@@ -105,7 +103,7 @@ fn a_rule_need_only_be_described(#[values(Sqlite, Postgresql)] engine: Engine) {
 }
 
 #[rstest]
-fn what_makes_no_sense_is_refused(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn invalid_change_or_range_is_a_usage_error(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     put_episodes(&db);
     for set in [
@@ -152,7 +150,7 @@ fn missing_rows_are_reported(#[values(Sqlite, Postgresql)] engine: Engine) {
     assert_eq!(run.code, 3);
     assert!(
         run.stdout
-            .contains("rows are gone between 2026-01-29T00:00:00Z and 2026-01-30T00:00:00Z")
+            .contains("rows are missing from 2026-01-29T00:00:00Z to 2026-01-30T00:00:00Z")
     );
     backtest(&db, &[&["rule"][..], &RANGE].concat()).success();
 }
@@ -218,7 +216,7 @@ fn backtest_equals_live(engine: Engine) {
             prop_assert_eq!(&ids, &live, "{}", found);
             prop_assert_eq!(
                 found["episodes"].as_array().unwrap().len(),
-                found["beside_episodes"].as_array().unwrap().len()
+                found["compared_episodes"].as_array().unwrap().len()
             );
         }
     });

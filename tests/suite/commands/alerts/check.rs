@@ -1,6 +1,7 @@
 //! `alerts check`: evaluation, and the events and notices that it saves.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::thread;
 use std::time::Duration;
 
 use crate::support::assert_snapshot;
@@ -17,7 +18,7 @@ use crate::support::alerts::{
 };
 use crate::support::calls::{Call, insert};
 use crate::support::http::{HttpServer, Received};
-use crate::support::{Engine, Run, TestDatabase};
+use crate::support::{Engine, Run, Running, TestDatabase};
 use rstest::rstest;
 
 /// A check 20 seconds after this minute.
@@ -420,16 +421,16 @@ fn missing_channel_warns_unless_exit_code_notifies(#[values(Sqlite, Postgresql)]
         &["--fail-on", "critical"],
         &["--no-send"],
     ] {
-        let told = run(2, args);
-        assert!(!told.stderr.contains("no channel"), "{}", told.snapshot());
+        let check = run(2, args);
+        assert!(!check.stderr.contains("no channel"), "{}", check.snapshot());
     }
     // A channel that is added while the rule fires is notified.
     db.usagectl(["alerts", "channel", "add", "ops", "stdout"])
         .run()
         .success();
-    let told = run(2, &[]).success();
+    let check = run(2, &[]).success();
     assert_eq!(
-        (notices(&db), told.stderr.as_str()),
+        (notices(&db), check.stderr.as_str()),
         (vec!["FIRING|ops|DELIVERED".to_owned()], "")
     );
 }
@@ -486,22 +487,27 @@ fn killed_checks_lose_nothing_and_duplicate_no_key(#[values(Sqlite, Postgresql)]
         for attempt in 0..3 {
             let command = if attempt == 1 { "deliver" } else { "check" };
             let run = db.usagectl(["alerts", command, "--lock-wait", "10s"]);
-            let run = run
+            let mut run = run
                 .now(&(at(minute) + TimeDelta::seconds(20)).to_rfc3339())
                 .spawn();
-            // Killed once it holds the lock, so while it is at work; each time a little later.
+            // Killed while it holds the lock, each time a little later. A probe holds the lock for a moment
+            // itself, so there is a pause between two.
             let busy = || RunLock::acquire(&url, RunKind::Alerts, Duration::ZERO).is_err();
-            let _ = (0..200).find(|_| busy());
-            for _ in 0..(minute * 3 + attempt) % 5 {
-                busy();
+            let is_over = |run: &mut Running| run.child.try_wait().unwrap().is_some();
+            let mut is_locked = busy();
+            while !is_locked && !is_over(&mut run) {
+                thread::sleep(Duration::from_millis(1));
+                is_locked = busy();
             }
-            run.signal("KILL");
-            killed += i32::from(run.wait().code == 128 + 9);
+            let delay = u64::try_from((minute * 3 + attempt) % 8).unwrap();
+            thread::sleep(Duration::from_millis(delay));
+            run.child.kill().unwrap();
+            killed += i32::from(run.wait().code == 128 + 9 && is_locked);
         }
     }
     assert!(
         killed >= 12,
-        "only {killed} of 72 kills hit a running command"
+        "only {killed} of 72 kills hit a run that held the lock"
     );
     let late = at(24) + TimeDelta::seconds(20);
     // The last attempt of a killed run may not be due again yet; then the check exits with 12.
@@ -522,7 +528,7 @@ fn killed_checks_lose_nothing_and_duplicate_no_key(#[values(Sqlite, Postgresql)]
     assert_eq!(db.rows(twice), Vec::<String>::new());
     // Each notice has one key, and each episode ended once: RESOLVED, or MISSED if no delivery of FIRING was
     // recorded; FIRING may have been sent by a run that was killed before it recorded that.
-    let mut told: BTreeMap<String, BTreeMap<String, BTreeSet<String>>> = BTreeMap::new();
+    let mut sent: BTreeMap<String, BTreeMap<String, BTreeSet<String>>> = BTreeMap::new();
     let whole = |received: &Received| {
         received.header("content-length") == Some(&received.body.len().to_string())
     };
@@ -531,7 +537,7 @@ fn killed_checks_lose_nothing_and_duplicate_no_key(#[values(Sqlite, Postgresql)]
         let [episode, kind, key] =
             ["episode", "kind", "key"].map(|name| content[name].as_str().unwrap().to_owned());
         assert_eq!(received.header("idempotency-key"), Some(key.as_str()));
-        told.entry(episode)
+        sent.entry(episode)
             .or_default()
             .entry(kind)
             .or_default()
@@ -540,19 +546,19 @@ fn killed_checks_lose_nothing_and_duplicate_no_key(#[values(Sqlite, Postgresql)]
     let episodes = db.rows(
         "SELECT DISTINCT episode FROM usagectl_alert_events WHERE episode IS NOT NULL ORDER BY 1",
     );
-    assert_eq!(told.keys().cloned().collect::<Vec<_>>(), episodes);
+    assert_eq!(sent.keys().cloned().collect::<Vec<_>>(), episodes);
     assert_eq!(episodes.len(), 4);
-    for kinds in told.values() {
-        assert!(kinds.values().all(|keys| keys.len() == 1), "{told:?}");
+    for kinds in sent.values() {
+        assert!(kinds.values().all(|keys| keys.len() == 1), "{sent:?}");
         let kinds: Vec<_> = kinds.keys().map(String::as_str).collect();
         let right = [
             &["FIRING", "RESOLVED"][..],
             &["MISSED"],
             &["FIRING", "MISSED"],
         ];
-        assert!(right.contains(&&kinds[..]), "{told:?}");
+        assert!(right.contains(&&kinds[..]), "{sent:?}");
     }
-    let keys: BTreeSet<_> = told
+    let keys: BTreeSet<_> = sent
         .values()
         .flat_map(BTreeMap::values)
         .flatten()
@@ -667,7 +673,7 @@ fn findings(db: &TestDatabase, now: DateTime<Utc>) -> Value {
     found["findings"].clone()
 }
 
-/// Values do not depend on what is rolled up or on how timestamps are written.
+/// Values depend neither on the roll-ups nor on the format of timestamps.
 fn roll_ups_change_no_value(engine: Engine) {
     let db = TestDatabase::migrated(engine);
     any_rules(&db);

@@ -121,36 +121,36 @@ fn invalid_rule_is_refused(#[values(Sqlite, Postgresql)] engine: Engine) {
     for (options, message) in [
         (
             ["--threshold", "0", "--for", "0s"],
-            "--threshold must be a number above 0",
+            "expected a number above 0 and below 2^53",
         ),
         (
             ["--threshold", "-5", "--for", "0s"],
-            "--threshold must be a number above 0",
+            "expected a number above 0 and below 2^53",
         ),
         (
             ["--threshold", "NaN", "--for", "0s"],
-            "--threshold must be a number above 0",
+            "expected a number above 0 and below 2^53",
         ),
         (
             ["--threshold", "inf", "--for", "0s"],
-            "--threshold must be a number above 0",
+            "expected a number above 0 and below 2^53",
         ),
         (
             ["--threshold", "1e300", "--for", "0s"],
-            "--threshold must be a number above 0",
+            "expected a number above 0 and below 2^53",
         ),
         (["--threshold", "many", "--for", "0s"], "expected a number"),
         (
             ["--threshold", "80", "--critical", "80"],
-            "--critical 80 must be above --threshold 80",
+            "invalid --critical 80: expected more than --threshold 80",
         ),
         (
             ["--threshold", "80", "--critical", "-1"],
-            "--critical must be a number above 0",
+            "invalid --critical -1: expected a number above 0",
         ),
         (
             ["--threshold", "80", "--clear-below", "90"],
-            "--clear-below 90 must not be above --threshold 80",
+            "invalid --clear-below 90: expected at most --threshold 80",
         ),
         (
             ["--threshold", "80", "--factor", "3"],
@@ -158,7 +158,7 @@ fn invalid_rule_is_refused(#[values(Sqlite, Postgresql)] engine: Engine) {
         ),
         (
             ["--threshold", "80", "--baseline", "7d"],
-            "--baseline is for rules of type ERROR_SPIKE",
+            "--baseline requires a rule of type ERROR_SPIKE",
         ),
         (
             ["--threshold", "80", "--tz", "Moon/Tycho"],
