@@ -5,6 +5,7 @@
 
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use rust_decimal::Decimal;
+use serde::{Serialize, Serializer};
 
 /// Stands for a value that is missing or unknown.
 pub const DASH: &str = "-";
@@ -137,6 +138,19 @@ pub fn time(at: DateTime<Utc>) -> String {
 /// An instant in JSON and CSV: RFC 3339 in UTC, to the millisecond.
 pub fn time_ms(at: DateTime<Utc>) -> String {
     at.to_rfc3339_opts(SecondsFormat::Millis, true)
+}
+
+/// Serializes an instant with milliseconds; for `#[serde(serialize_with)]`.
+pub fn serialize_time<S: Serializer>(at: &DateTime<Utc>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&time_ms(*at))
+}
+
+/// Serializes an instant with milliseconds, or null.
+pub fn serialize_maybe_time<S: Serializer>(
+    at: &Option<DateTime<Utc>>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    at.map(time_ms).serialize(serializer)
 }
 
 /// A change from one state to another: `OK -> FIRING`; from nothing, `- -> OK`.

@@ -2,16 +2,15 @@
 //!
 //! Alertmanager identifies an alert by its labels, so they stay the same during an episode: rule, API and
 //! severity. When a warning becomes critical, the warning ends and the critical alert begins, in
-//! one request; routing trees tell them apart by `severity`, as they do for Prometheus's own alerts.
+//! one request; routing trees distinguish them by `severity`, as they do for Prometheus's own alerts.
 //!
-//! Alertmanager takes an alert that it hears no more of for resolved. So what fires is sent again by each
-//! `check` and `deliver`, each time with an end as far ahead as the channel's `--hold`. A resolved alert is sent
+//! Alertmanager resolves an alert that is not sent again. Each `check` and `deliver` therefore repeats the firing
+//! alerts, each time with an end as far ahead as the channel's `--hold`. A resolved alert is sent
 //! with its end in the data; Alertmanager notifies of it if it notified of the firing one.
 //!
 //! An episode that began and ended between two checks is sent as an alert that ends soon after: Alertmanager
 //! ignores alerts that had ended before it received them.
 
-use crate::domain::named::Named;
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -24,11 +23,12 @@ use crate::domain::alert::delivery::{Notice, later};
 use crate::domain::alert::notice::{Content, NoticeKind};
 use crate::domain::alert::rule::Severity;
 use crate::domain::format;
+use crate::domain::named::Named;
 
-/// How long an alert lives that is over already: longer than Alertmanager usually waits before it tells.
+/// The lifetime of an alert that has already resolved: longer than the usual `group_wait`.
 const MISSED_LASTS: TimeDelta = TimeDelta::minutes(5);
 
-/// How many alerts go into one request.
+/// The maximum number of alerts in one request.
 const PER_REQUEST: usize = 200;
 
 /// An Alertmanager with its secrets read.
@@ -62,7 +62,7 @@ impl Receiver<'_> {
         now: DateTime<Utc>,
     ) -> Result<(), Failure> {
         if content.kind == NoticeKind::Missed && !earlier.is_empty() {
-            // A try that seemed to fail may have left an alert that ends much later.
+            // A failed attempt may have created an alert that ends much later.
             let end = content.ended_at.unwrap_or(content.created_at);
             self.post(&self.ended(content, earlier, end))?;
         }

@@ -1,4 +1,4 @@
-//! What channels that speak HTTP have in common: an address, a login, and what a status means.
+//! The common part of HTTP channels: address, authentication, and the meaning of a status.
 
 use std::time::Duration;
 
@@ -8,10 +8,10 @@ use super::Failure;
 use crate::domain::alert::channel::{Address, Auth, HttpSettings, SecretPlace};
 use crate::http::{Client, Limit, Policy, Request, Response, Secret, Url};
 
-/// The body of an answer is only a detail; this much is read so that the server sees no closed connection.
+/// The part of a response body that is read, in bytes.
 const RESPONSE_LIMIT: u64 = 64 << 10;
 
-/// The longest that a receiver may ask to be left alone.
+/// The longest `Retry-After` that is respected.
 const LONGEST_RETRY_AFTER: TimeDelta = TimeDelta::hours(1);
 
 /// A channel's address with all its secrets read.
@@ -26,7 +26,7 @@ enum Login {
     Basic(String, Secret),
 }
 
-/// Reads a secret from where it is found.
+/// Reads a secret from its source.
 pub(super) fn secret(place: &SecretPlace) -> Result<Secret, String> {
     let secret = match place {
         SecretPlace::Env(name) => Secret::from_env(name),
@@ -36,12 +36,11 @@ pub(super) fn secret(place: &SecretPlace) -> Result<Secret, String> {
 }
 
 impl Endpoint {
-    /// Reads the secrets; `path` comes after the address's own.
+    /// Reads the secrets; `path` is appended to the path of the address.
     pub(super) fn open(settings: &HttpSettings, path: &str) -> Result<Endpoint, String> {
         let text = match &settings.address {
             Address::Url(url) => Secret::from(url.clone()),
-            Address::Env(name) => secret(&SecretPlace::Env(name.clone()))?,
-            Address::File(path) => secret(&SecretPlace::File(path.clone()))?,
+            Address::Secret(place) => secret(place)?,
         };
         let url = Url::parse(text.expose()).and_then(|url| match path {
             "" => Ok(url),
@@ -49,8 +48,7 @@ impl Endpoint {
         });
         let url = url.map_err(|error| match &settings.address {
             Address::Url(_) => error.to_string(),
-            Address::Env(name) => format!("the URL in ${name} is invalid: {error}"),
-            Address::File(path) => format!("the URL in {} is invalid: {error}", path.display()),
+            Address::Secret(place) => format!("the URL in {place} is invalid: {error}"),
         })?;
         let login = match &settings.auth {
             None => None,

@@ -1,5 +1,5 @@
-//! Transports: each sends the content of a notice to one kind of channel. When and in which order they are used
-//! is decided elsewhere.
+//! Transports: each sends the content of a notice to one kind of channel. [`crate::domain::alert::delivery`]
+//! decides when and in which order.
 
 mod alertmanager;
 mod endpoint;

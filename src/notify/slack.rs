@@ -15,7 +15,6 @@ pub(super) fn send(endpoint: &Endpoint, content: &Content) -> Result<(), Failure
     endpoint.post(body, &[("Idempotency-Key", content.key.clone())])
 }
 
-/// What Slack shows.
 fn message(content: &Content) -> Value {
     let sign = match content.kind {
         NoticeKind::Firing if content.severity == Severity::Critical => ":red_circle:",
@@ -26,7 +25,7 @@ fn message(content: &Content) -> Value {
     };
     let summary = escaped(&content.summary);
     let when = |at: chrono::DateTime<chrono::Utc>| {
-        // Slack shows it in each reader's own zone; the text after the bar is for who cannot.
+        // Slack shows it in the reader's time zone; the text after the bar is the fallback.
         let (seconds, text) = (at.timestamp(), at.format("%F %T UTC"));
         format!("<!date^{seconds}^{{date_short_pretty}} {{time_secs}}|{text}>")
     };
@@ -49,7 +48,7 @@ fn message(content: &Content) -> Value {
     })
 }
 
-/// Text without mentions and links: Slack requires these three characters to be escaped.
+/// Text without mentions and links, at most [`LONGEST_TEXT`] characters.
 fn escaped(text: &str) -> String {
     let cut: String = text
         .chars()

@@ -1,16 +1,15 @@
 //! Webhooks: the notice as JSON, signed.
 //!
 //! ```text
-//! Idempotency-Key: the notice's key, the same on every try
+//! Idempotency-Key: the notice's key, the same in every attempt
 //! X-Usagectl-Event: FIRING
-//! X-Usagectl-Timestamp: 1769860800, when it was sent
+//! X-Usagectl-Timestamp: 1769860800, the time of the attempt
 //! X-Usagectl-Signature: sha256=HEX
 //! ```
 //!
-//! HEX is the HMAC-SHA256, under the channel's secret, of the timestamp's text, a full stop, and the body
-//! as it was sent. A receiver that refuses old timestamps is safe from notices sent again by others.
+//! HEX is the HMAC-SHA256, with the channel's secret as key, of the timestamp, a full stop and the body. A
+//! receiver that rejects old timestamps is protected from replays.
 
-use crate::domain::named::Named;
 use chrono::{DateTime, Utc};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
@@ -19,6 +18,7 @@ use super::Failure;
 use super::endpoint::{Endpoint, secret};
 use crate::domain::alert::channel::Webhook;
 use crate::domain::alert::notice::Content;
+use crate::domain::named::Named;
 use crate::http::Secret;
 
 /// A webhook with its secrets read.
@@ -52,7 +52,7 @@ impl Receiver {
 }
 
 fn sign(secret: &[u8], timestamp: &str, body: &[u8]) -> String {
-    // HMAC takes a key of any length; one that it did not take would show as an empty signature.
+    // Never fails: HMAC accepts keys of any length.
     let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(secret) else {
         return String::new();
     };
@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_signature_is_what_openssl_computes() {
+    fn signature_equals_openssl() {
         // printf '1769860800.{"a":1}' | openssl dgst -sha256 -hmac key
         assert_eq!(
             sign(b"key", "1769860800", br#"{"a":1}"#),

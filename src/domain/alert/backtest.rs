@@ -8,8 +8,7 @@ use super::delivery::{Delivery, Notice};
 use super::evaluate::RuleTarget;
 use super::event::{AlertRef, Event, EventKind};
 use super::notice::NoticeKind;
-use super::notification_policy;
-use super::notification_policy::{NotificationPolicy, Notifications};
+use super::notification_policy::{NotificationPolicy, Notifications, episode_progress};
 use super::rule::Severity;
 use super::series::Series;
 use super::state::{AlertState, AlertStatus};
@@ -85,15 +84,9 @@ impl<'a> Replay<'a> {
         let changed = changes.iter();
         self.events
             .extend(changed.map(|change| Event::of_change(self.alert.clone(), change, at)));
-        if after
-            .as_ref()
-            .is_some_and(|after| after.status == AlertStatus::Unknown)
-        {
-            self.unknown_steps += 1;
-        }
-        for progress in
-            notification_policy::episode_progress(before.as_ref(), &changes, after.as_ref())
-        {
+        let is_unknown = |state: &AlertState| state.status == AlertStatus::Unknown;
+        self.unknown_steps += u64::from(after.as_ref().is_some_and(is_unknown));
+        for progress in episode_progress(before.as_ref(), &changes, after.as_ref()) {
             if progress.began {
                 self.episodes.push(PastEpisode {
                     id: progress.episode.id.clone(),
@@ -107,7 +100,7 @@ impl<'a> Replay<'a> {
             if let Some(past) = self.episodes.last_mut() {
                 past.ended_at = progress.ended_at;
                 past.severity = past.severity.max(progress.severity);
-                past.peak = past.peak.max_by(progress.value);
+                past.peak = greater(past.peak, progress.value);
             }
             let policy = NotificationPolicy {
                 now: at,
@@ -135,17 +128,8 @@ impl<'a> Replay<'a> {
 }
 
 /// The greater of two numbers that may be unknown.
-trait MaxBy {
-    fn max_by(self, other: Self) -> Self;
-}
-
-impl MaxBy for Option<f64> {
-    fn max_by(self, other: Option<f64>) -> Option<f64> {
-        match (self, other) {
-            (Some(a), Some(b)) => Some(a.max(b)),
-            (a, b) => a.or(b),
-        }
-    }
+fn greater(a: Option<f64>, b: Option<f64>) -> Option<f64> {
+    a.into_iter().chain(b).reduce(f64::max)
 }
 
 /// The episodes of recorded events, in order; an episode whose start is missing is left out.
@@ -160,7 +144,7 @@ pub fn recorded_episodes(events: &[Event]) -> Vec<PastEpisode> {
                 past.severity = past
                     .severity
                     .max(event.severity.unwrap_or(Severity::Warning));
-                past.peak = past.peak.max_by(event.value);
+                past.peak = greater(past.peak, event.value);
                 let settled = event.kind == EventKind::Settled;
                 if event.to_state == Some(AlertStatus::Ok) || settled {
                     past.ended_at = Some(event.at);

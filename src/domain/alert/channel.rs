@@ -32,7 +32,7 @@ impl ChannelKind {
     }
 }
 
-/// Where a secret is found.
+/// The source of a secret.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SecretPlace {
@@ -50,54 +50,42 @@ impl fmt::Display for SecretPlace {
     }
 }
 
-/// A URL, or where it is found: many are secrets as a whole.
+/// A URL, or the source of one that is secret.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Address {
-    /// As the user typed it.
     Url(String),
-    /// In an environment variable.
-    Env(String),
-    File(PathBuf),
+    #[serde(untagged)]
+    Secret(SecretPlace),
 }
 
-/// How we tell the server who we are.
+/// The authentication of requests.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Auth {
     Bearer(SecretPlace),
-    /// By a user's name and password.
-    Basic {
-        user: String,
-        /// Where the password is found.
-        password: SecretPlace,
-    },
+    Basic { user: String, password: SecretPlace },
 }
 
-/// What all channels that speak HTTP have.
+/// The settings of all HTTP channels.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HttpSettings {
     pub address: Address,
-    /// How a request is authenticated.
     pub auth: Option<Auth>,
-    /// Whether plain HTTP may leave this machine.
+    /// Whether plain HTTP is allowed to other hosts.
     pub insecure_http: bool,
-    /// How long a try may take.
+    /// The timeout of an attempt.
     pub timeout_ms: u64,
 }
 
-/// What a kind of channel needs to know.
+/// The settings of a channel, by kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Settings {
-    /// JSON to any URL.
     Webhook(Webhook),
-    /// A message to a Slack incoming webhook.
+    /// A Slack incoming webhook.
     Slack(HttpSettings),
-    /// Alerts to a Prometheus Alertmanager.
     Alertmanager(Alertmanager),
-    /// JSON to a program's standard input.
     Exec(Exec),
-    /// A line on our own standard output.
     Stdout(Stdout),
 }
 
@@ -105,40 +93,38 @@ pub enum Settings {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Webhook {
     pub http: HttpSettings,
-    /// What the signature is made with.
+    /// The key of the signature.
     pub secret: Option<SecretPlace>,
 }
 
 /// Alerts to a Prometheus Alertmanager.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Alertmanager {
-    /// Where to: what stands before `/api/v2/alerts`.
+    /// The address is the part before `/api/v2/alerts`.
     pub http: HttpSettings,
-    /// How long it holds a firing alert that it hears no more of.
+    /// How long Alertmanager keeps a firing alert that is not sent again.
     pub hold_ms: u64,
-    /// Labels beside ours, for its routing tree.
+    /// Additional labels, for routing.
     pub labels: Vec<(String, String)>,
 }
 
 /// JSON to a program's standard input.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Exec {
-    /// The program and its arguments; no shell comes between.
+    /// The program and its arguments, run without a shell.
     pub command: Vec<String>,
-    /// Variables of our environment that it gets.
+    /// The environment variables that are passed to it.
     pub pass_env: Vec<String>,
-    /// How long it may run.
     pub timeout_ms: u64,
 }
 
-/// A line on our own standard output.
+/// A line on standard output.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stdout {
     pub json: bool,
 }
 
 impl Settings {
-    /// What kind of channel this makes.
     pub fn kind(&self) -> ChannelKind {
         match self {
             Settings::Webhook(_) => ChannelKind::Webhook,
@@ -149,15 +135,14 @@ impl Settings {
         }
     }
 
-    /// Where notices go, as people may see it: of a URL no query.
+    /// Where notices are sent, without secrets: a URL has no query.
     pub fn destination(&self) -> String {
         match self {
             Settings::Webhook(Webhook { http, .. })
             | Settings::Alertmanager(Alertmanager { http, .. })
             | Settings::Slack(http) => match &http.address {
                 Address::Url(url) => url.split('?').next().unwrap_or_default().to_owned(),
-                Address::Env(name) => format!("${name}"),
-                Address::File(path) => path.display().to_string(),
+                Address::Secret(place) => place.to_string(),
             },
             Settings::Exec(exec) => exec.command.join(" "),
             Settings::Stdout(stdout) if stdout.json => "standard output, as JSON".to_owned(),
@@ -165,7 +150,7 @@ impl Settings {
         }
     }
 
-    /// Where its secrets are found.
+    /// The sources of its secrets.
     pub fn secrets(&self) -> Vec<SecretPlace> {
         let mut places = Vec::new();
         let http = match self {
@@ -176,26 +161,22 @@ impl Settings {
             Settings::Alertmanager(Alertmanager { http, .. }) | Settings::Slack(http) => http,
             Settings::Exec(_) | Settings::Stdout(_) => return places,
         };
-        match &http.address {
-            Address::Url(_) => {}
-            Address::Env(name) => places.push(SecretPlace::Env(name.clone())),
-            Address::File(path) => places.push(SecretPlace::File(path.clone())),
+        if let Address::Secret(place) = &http.address {
+            places.push(place.clone());
         }
-        match &http.auth {
-            None => {}
-            Some(
-                Auth::Bearer(place)
-                | Auth::Basic {
-                    password: place, ..
-                },
-            ) => {
-                places.push(place.clone());
-            }
+        if let Some(
+            Auth::Bearer(secret)
+            | Auth::Basic {
+                password: secret, ..
+            },
+        ) = &http.auth
+        {
+            places.push(secret.clone());
         }
         places
     }
 
-    /// As it is stored.
+    /// The stored form.
     pub fn to_json(&self) -> serde_json::Result<String> {
         match self {
             Settings::Webhook(settings) => serde_json::to_string(settings),
@@ -218,10 +199,9 @@ impl Settings {
     }
 }
 
-/// A channel as it stands.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Channel {
-    /// Its name, by which rules call it.
+    /// The name that rules refer to.
     pub name: String,
     pub kind: ChannelKind,
     /// None if the stored settings cannot be read; a newer version may have written them.
@@ -237,7 +217,7 @@ mod tests {
     #[test]
     fn settings_survive_storage() {
         let http = HttpSettings {
-            address: Address::Env("SLACK_URL".to_owned()),
+            address: Address::Secret(SecretPlace::Env("SLACK_URL".to_owned())),
             auth: Some(Auth::Basic {
                 user: "me".to_owned(),
                 password: SecretPlace::File("/run/secrets/am".into()),

@@ -1,19 +1,18 @@
-//! The rules that the application had for the APIs it uses.
+//! The default rules of `alerts init`, taken from the application.
 
 use super::rule::{AlertType, Rule};
 use crate::domain::period::Period;
 
-/// A rule worth having, and why it is as it is.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DefaultRule {
-    /// The rule; it has no id yet.
+    /// Without an id.
     pub rule: Rule,
-    /// Why it fires where it does.
+    /// The reason for its threshold.
     pub why: &'static str,
 }
 
-/// The rules that `alerts init` adds. The application warned of each API's calls per minute at 60 to 80
-/// percent; how early depends on what happens beyond.
+/// The application warned at 60 to 80 percent of each API's calls per minute, depending on what happens above the
+/// limit.
 pub fn default_rules() -> Vec<DefaultRule> {
     use AlertType::{CostThreshold, ErrorSpike, RateLimitWarning};
     use Period::{Day, Hour, Minute};
@@ -107,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_makes_sense_and_none_is_there_twice() {
+    fn default_rules_are_valid_and_unique() {
         let usual = default_rules();
         let places: BTreeSet<_> = usual.iter().map(|usual| usual.rule.place()).collect();
         assert_eq!(places.len(), usual.len());

@@ -376,7 +376,7 @@ mod tests {
     use proptest::collection::vec;
     use proptest::prelude::*;
 
-    use super::super::rule::{Baseline, Settings, TimeWindow};
+    use super::super::rule::{Baseline, TimeWindow};
     use super::super::series::Demand;
     use super::super::state::AlertStatus;
     use super::*;
@@ -394,15 +394,7 @@ mod tests {
     fn rule(alert_type: AlertType, threshold: f64, period: Period) -> Rule {
         Rule {
             id: "rule".to_owned(),
-            api_name: "finnhub".to_owned(),
-            alert_type,
-            threshold,
-            period,
-            enabled: true,
-            last_triggered: None,
-            settings: Settings::default(),
-            channels: Vec::new(),
-            unreadable: None,
+            ..Rule::new("finnhub", alert_type, period, threshold)
         }
     }
 

@@ -46,16 +46,19 @@ impl AlertRef {
     }
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Event {
     /// Time-ordered; the same event found again has the same id.
     pub id: String,
-    pub alert: AlertRef,
     /// When it happened, by the data.
+    #[serde(serialize_with = "format::serialize_time")]
     pub at: DateTime<Utc>,
     /// When it was found.
+    #[serde(serialize_with = "format::serialize_time")]
     pub recorded_at: DateTime<Utc>,
     pub kind: EventKind,
+    #[serde(flatten)]
+    pub alert: AlertRef,
     pub from_state: Option<AlertStatus>,
     pub to_state: Option<AlertStatus>,
     pub severity: Option<Severity>,

@@ -2,18 +2,17 @@
 
 use super::rule::Rule;
 
-/// Why a word means no rule.
+/// Why a reference has no rule.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotFound {
-    /// It is no rule's id, nor the beginning of one.
     #[error("there is no rule `{0}`")]
     None(String),
-    /// It is the beginning of several.
-    #[error("`{word}` is the beginning of {} rules: {}", .ids.len(), .ids.join(", "))]
+    /// It is a prefix of several ids.
+    #[error("`{word}` is a prefix of {} rules: {}", .ids.len(), .ids.join(", "))]
     Several { word: String, ids: Vec<String> },
 }
 
-/// Finds the rule that `word` means. A whole id means its rule even if other ids begin with it.
+/// Finds a rule. A whole id takes precedence over longer ids that begin with it.
 pub fn find_rule<'a>(rules: &'a [Rule], word: &str) -> Result<&'a Rule, NotFound> {
     let whole = rules
         .iter()
@@ -33,7 +32,7 @@ pub fn find_rule<'a>(rules: &'a [Rule], word: &str) -> Result<&'a Rule, NotFound
 }
 
 fn is_place(rule: &Rule, word: &str) -> bool {
-    // From the end: an API's name may contain anything.
+    // From the end: an API name may contain a slash.
     let mut parts = word.rsplitn(3, '/');
     let period = parts.next().unwrap_or_default();
     let alert_type = parts.next().unwrap_or_default();
@@ -56,7 +55,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_is_meant_by_its_id_by_the_beginning_of_it_or_by_its_place() {
+    fn rule_is_found_by_id_prefix_or_place() {
         let rules = [
             rule("3f2a", "finnhub", AlertType::RateLimitWarning),
             rule("3f2ab", "tmdb", AlertType::RateLimitWarning),
@@ -71,6 +70,6 @@ mod tests {
         assert_eq!(chosen("x"), Err(NotFound::None("x".to_owned())));
         assert_eq!(chosen(""), Err(NotFound::None(String::new())));
         let several = find_rule(&rules, "3f").unwrap_err().to_string();
-        assert_eq!(several, "`3f` is the beginning of 2 rules: 3f2a, 3f2ab");
+        assert_eq!(several, "`3f` is a prefix of 2 rules: 3f2a, 3f2ab");
     }
 }

@@ -1,9 +1,10 @@
-//! Notices: the messages that channels get about a rule that fires or resolves, each once.
+//! Notices: notifications to channels about a rule that fires or resolves, each sent once.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::rule::Severity;
+use crate::domain::format;
 use crate::domain::named::named;
 
 named! {
@@ -24,13 +25,13 @@ impl NoticeKind {
     }
 }
 
-/// The JSON that webhooks and programs get. It is complete, so that it can be sent after the rule, the API or
-/// the limit are gone. Fields may be added.
+/// The JSON that webhooks and programs receive. It is self-contained: the rule, the API or the limit may be removed
+/// before it is sent. Fields may be added.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Content {
-    /// [`CONTENT_SCHEMA`]: rises when a field is removed or changes its meaning.
+    /// [`CONTENT_SCHEMA`]: incremented when a field is removed or changes its meaning.
     pub schema: u32,
-    /// The same for every try to deliver this notice, and for no other.
+    /// The same in every attempt to deliver this notice, and unique to it.
     pub key: String,
     pub kind: NoticeKind,
     /// The same for all notices of one episode, from firing to resolved.
@@ -49,10 +50,13 @@ pub struct Content {
     /// The API's limit for the period, where the type has one.
     pub limit_value: Option<f64>,
     /// When the rule began to fire, by the data.
+    #[serde(serialize_with = "format::serialize_time")]
     pub fired_at: DateTime<Utc>,
     /// When it resolved, by the data; null while it fires.
+    #[serde(serialize_with = "format::serialize_maybe_time")]
     pub ended_at: Option<DateTime<Utc>>,
     /// When the notice was stored.
+    #[serde(serialize_with = "format::serialize_time")]
     pub created_at: DateTime<Utc>,
     pub summary: String,
 }
@@ -60,7 +64,6 @@ pub struct Content {
 /// The version of [`Content`].
 pub const CONTENT_SCHEMA: u32 = 1;
 
-/// A notice for tests that are about something else.
 #[cfg(test)]
 pub(crate) fn sample(kind: NoticeKind) -> Content {
     let at = DateTime::from_timestamp_millis(1_769_860_800_000).unwrap_or_default();

@@ -212,7 +212,7 @@ impl Series {
         self
     }
 
-    /// The tally of a window, which must be one of those given to [`Demand::new`].
+    /// The tally of a window, which must be one given to [`Demand::new`].
     pub fn tally(&self, window: Window) -> Tally {
         let mut tally = Tally::default();
         let Some(plan) = self.demand.plans.get(&window) else {

@@ -25,17 +25,14 @@ impl Silence {
 
     /// Whether it covers `rule` for `api_name`, at any time.
     pub fn matches(&self, rule: &Rule, api_name: &str) -> bool {
-        let fits = |mine: Option<&str>, theirs: &str| mine.is_none_or(|mine| mine == theirs);
-        fits(self.api_name.as_deref(), api_name)
-            && fits(self.alert_id.as_deref(), &rule.id)
-            && self
-                .alert_type
-                .as_ref()
-                .is_none_or(|mine| *mine == rule.alert_type)
+        let alert_type = self.alert_type.as_ref();
+        self.api_name.as_ref().is_none_or(|it| it == api_name)
+            && self.alert_id.as_ref().is_none_or(|it| *it == rule.id)
+            && alert_type.is_none_or(|it| *it == rule.alert_type)
     }
 }
 
-/// The silence in force for `rule` and `api_name`; of several the one that ends last.
+/// The active silence for `rule` and `api_name`; of several the one that ends last.
 pub fn matching<'a>(
     silences: &'a [Silence],
     rule: &Rule,
@@ -51,7 +48,6 @@ pub fn matching<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::alert::rule::Settings;
     use crate::domain::period::Period;
 
     fn at(ms: i64) -> DateTime<Utc> {
@@ -75,15 +71,7 @@ mod tests {
     fn rule() -> Rule {
         Rule {
             id: "r".to_owned(),
-            api_name: "*".to_owned(),
-            alert_type: AlertType::ErrorSpike,
-            threshold: 10.0,
-            period: Period::Hour,
-            enabled: true,
-            last_triggered: None,
-            settings: Settings::default(),
-            channels: Vec::new(),
-            unreadable: None,
+            ..Rule::new("*", AlertType::ErrorSpike, Period::Hour, 10.0)
         }
     }
 

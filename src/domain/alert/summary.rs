@@ -6,19 +6,17 @@ use super::rule::{ALL_APIS, Rule, Severity};
 use super::silence::{Silence, matching};
 use super::state::{AlertState, AlertStatus};
 
-/// A rule and one API it is about.
+/// A rule for one API.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Line {
     pub rule: Rule,
-    /// The API; of a rule for all of them that was never checked, [`ALL_APIS`].
+    /// The API; [`ALL_APIS`] for a rule for all APIs that was never evaluated.
     pub api_name: String,
-    /// Where it stood when it was last checked, if it was.
+    /// The state after the last evaluation.
     pub state: Option<AlertState>,
-    /// The API's limit for the rule's period, if there is one.
+    /// The API's limit for the rule's period.
     pub limit_value: Option<f64>,
-    /// Who knows that it fires.
     pub acknowledged_by: Option<String>,
-    /// Until when a silence keeps it quiet.
     pub silenced_until: Option<DateTime<Utc>>,
 }
 
@@ -35,8 +33,8 @@ pub enum Condition {
     Disabled,
 }
 
-/// Puts the rules beside where they stand, in the order of the rules. Each known state is given with its
-/// rule's id, its API, and who acknowledged it.
+/// The rules with their states, in the order of the rules. Each state comes with its rule's id, its API and the
+/// author of an acknowledgement.
 pub fn lines(
     rules: Vec<Rule>,
     states: &[(String, String, AlertState, Option<String>)],
@@ -70,7 +68,6 @@ pub fn lines(
 }
 
 impl Line {
-    /// How it is doing.
     pub fn condition(&self) -> Condition {
         if !self.rule.enabled {
             return Condition::Disabled;
@@ -93,8 +90,8 @@ impl Line {
 
     /// Why its value is unknown.
     pub fn reason(&self) -> Option<String> {
-        if let Err(senseless) = self.rule.check() {
-            return Some(senseless.to_string());
+        if let Err(fault) = self.rule.check() {
+            return Some(fault.to_string());
         }
         self.state.as_ref()?.reason.clone()
     }
@@ -166,11 +163,11 @@ mod tests {
     fn disabled_rule_and_invalid_rule_are_neither_ok_nor_firing() {
         let mut off = rule("off", "tmdb");
         off.enabled = false;
-        let senseless = Rule {
+        let invalid = Rule {
             threshold: f64::NAN,
-            ..rule("senseless", "tmdb")
+            ..rule("invalid", "tmdb")
         };
-        let states = ["off", "senseless"].map(|id| {
+        let states = ["off", "invalid"].map(|id| {
             (
                 id.to_owned(),
                 "tmdb".to_owned(),
@@ -178,7 +175,7 @@ mod tests {
                 None,
             )
         });
-        let lines = lines(vec![off, senseless], &states, |_, _| None, &[], at(0));
+        let lines = lines(vec![off, invalid], &states, |_, _| None, &[], at(0));
         assert_eq!(lines[0].condition(), Condition::Disabled);
         assert_eq!(lines[1].condition(), Condition::Unknown);
         assert!(lines[1].reason().is_some());

@@ -1,7 +1,7 @@
 //! The steps at which rules are evaluated, and the evaluation window of a step.
 //!
-//! Rules are judged at steps: the multiples of `--step`, by default the full minutes of UTC. A step looks at
-//! the calls before it: at 12:00 the last one that counts is that of 11:59:59.999.
+//! Steps are the multiples of `--step`, by default the full minutes of UTC. The window of a step ends before it:
+//! at 12:00 the last call that counts is that of 11:59:59.999.
 
 use chrono::{DateTime, Datelike, Months, TimeDelta, Timelike, Utc};
 use chrono_tz::Tz;
@@ -9,7 +9,7 @@ use chrono_tz::Tz;
 use super::rule::TimeWindow;
 use crate::domain::period::{Period, Window, start_of_day};
 
-/// The instants at which rules are judged: the multiples of a number of whole seconds since 1970.
+/// The instants at which rules are evaluated: the multiples of a number of whole seconds since 1970.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Grid {
     seconds: i64,
@@ -26,18 +26,17 @@ impl Grid {
         fits.then_some(Grid { seconds })
     }
 
-    /// From one step to the next.
+    /// The interval between steps.
     pub fn step(self) -> TimeDelta {
         TimeDelta::seconds(self.seconds)
     }
 
-    /// The last step at `at` or before.
     pub fn at_or_before(self, at: DateTime<Utc>) -> DateTime<Utc> {
         let seconds = at.timestamp().div_euclid(self.seconds) * self.seconds;
         DateTime::from_timestamp_secs(seconds).unwrap_or(at)
     }
 
-    /// The steps after `after`, up to and with `to`.
+    /// The steps after `after`, up to and including `to`.
     pub fn steps(
         self,
         after: DateTime<Utc>,
@@ -52,7 +51,7 @@ impl Grid {
 
 /// The evaluation window of the step `at`; none for an unknown period.
 ///
-/// Of seconds it is all those since the step before: the busiest of them is what counts.
+/// For the period SECOND it reaches back to the previous step; the busiest second counts.
 pub fn window(
     period: &Period,
     kind: TimeWindow,
@@ -75,8 +74,8 @@ pub fn window(
     })
 }
 
-/// The start of the calendar's period that holds the instant just before `at`: at midnight a rule looks back
-/// on the day that is over, not on the one that has not begun.
+/// The start of the calendar period that contains the instant before `at`: at midnight the window is the whole day
+/// that ends.
 fn calendar_start(period: &Period, zone: Tz, at: DateTime<Utc>) -> DateTime<Utc> {
     let within = at - TimeDelta::milliseconds(1);
     let local = within.with_timezone(&zone);
@@ -129,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rolling_window_is_as_long_as_its_period() {
+    fn rolling_window_is_as_long_as_its_period() {
         let from = |period, end| from(period, TimeWindow::Rolling, Tz::UTC, end);
         let end = "2026-03-31T12:34:00Z";
         assert_eq!(from(Period::Second, end), at("2026-03-31T12:33:00Z"));
@@ -141,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn a_calendar_window_begins_with_its_period_and_at_the_very_end_is_all_of_it() {
+    fn calendar_window_begins_with_its_period() {
         let from = |period, end| from(period, TimeWindow::Calendar, Tz::UTC, end);
         assert_eq!(
             from(Period::Hour, "2026-03-31T12:34:00Z"),
@@ -222,7 +221,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn days_of_any_zone_follow_each_other_without_gap(
+        fn days_of_any_zone_are_contiguous(
             minutes in 0..30_000_000_i64,
             zone in proptest::sample::select(chrono_tz::TZ_VARIANTS.as_slice()),
         ) {

@@ -20,9 +20,9 @@ pub mod topic;
 pub mod trigger;
 
 use chrono::{DateTime, Utc};
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
-use super::format;
+use super::format::{serialize_maybe_time, serialize_time};
 use super::metrics::names::{Metric, Priority, Service, Status};
 pub use facts::{Facts, Kind, StoredFacts};
 pub use lifecycle::is_open;
@@ -147,18 +147,6 @@ pub fn by_urgency(a: &Recommendation, b: &Recommendation) -> std::cmp::Ordering 
         .then_with(|| days(a).cmp(&days(b)))
         .then_with(|| a.created_at.cmp(&b.created_at))
         .then_with(|| a.id.cmp(&b.id))
-}
-
-/// Writes an instant into JSON with milliseconds.
-fn serialize_time<S: Serializer>(at: &DateTime<Utc>, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(&format::time_ms(*at))
-}
-
-fn serialize_maybe_time<S: Serializer>(
-    at: &Option<DateTime<Utc>>,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    at.map(format::time_ms).serialize(serializer)
 }
 
 fn hex(bytes: &[u8]) -> String {

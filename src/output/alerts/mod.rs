@@ -5,7 +5,6 @@ pub mod backtest;
 pub mod channels;
 pub mod check;
 pub mod deliveries;
-mod event;
 pub mod history;
 pub mod list;
 mod rule;

@@ -1,9 +1,9 @@
-//! `usagectl_channels`: where notices go.
+//! `usagectl_channels`: the destinations of notices.
 
-use crate::domain::named::Named;
 use diesel::prelude::*;
 
 use crate::domain::alert::channel::{Channel, ChannelKind, Settings};
+use crate::domain::named::Named;
 use crate::store::db::{Db, on};
 use crate::store::schema::usagectl_channels;
 use crate::store::schema::usagectl_channels::dsl;
@@ -24,7 +24,7 @@ pub fn all(db: &mut Db) -> QueryResult<Vec<Channel>> {
         .order(dsl::name)
         .select(Row::as_select())
         .load(conn))?;
-    // The column has a CHECK: another kind cannot be there.
+    // A CHECK of the column excludes other kinds.
     let channel = |row: Row| {
         let kind = ChannelKind::named(&row.kind)?;
         Some(Channel {
@@ -37,7 +37,7 @@ pub fn all(db: &mut Db) -> QueryResult<Vec<Channel>> {
     Ok(rows.into_iter().filter_map(channel).collect())
 }
 
-/// Adds a channel; says whether its name was free.
+/// Adds a channel; returns whether its name was free.
 pub fn add(db: &mut Db, channel: &Channel, settings: &str) -> QueryResult<bool> {
     let row = Row {
         name: channel.name.clone(),
@@ -52,9 +52,7 @@ pub fn add(db: &mut Db, channel: &Channel, settings: &str) -> QueryResult<bool> 
     Ok(added > 0)
 }
 
-/// Removes a channel; says whether there was one.
-///
-/// The rules that name it go on naming it: one that named no other would otherwise speak through all.
+/// Removes a channel; returns whether it existed. Rules keep its name: a rule without channels notifies all of them.
 pub fn remove(db: &mut Db, name: &str) -> QueryResult<bool> {
     let removed = on!(db, |conn| diesel::delete(dsl::usagectl_channels)
         .filter(dsl::name.eq(name))

@@ -1,12 +1,12 @@
-//! `usagectl_alert_events`: what happened to rules, in order. Rows are added and never changed.
+//! `usagectl_alert_events`: the history of rules. Rows are added and never changed.
 
-use crate::domain::named::Named;
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 
 use crate::domain::alert::event::{AlertRef, Event, EventKind};
 use crate::domain::alert::rule::Severity;
 use crate::domain::alert::state::AlertStatus;
+use crate::domain::named::Named;
 use crate::store::db::{Db, on};
 use crate::store::schema::usagectl_alert_events;
 use crate::store::schema::usagectl_alert_events::dsl;
@@ -72,7 +72,7 @@ impl From<Row> for Event {
             },
             at: row.at.utc(),
             recorded_at: row.recorded_at.utc(),
-            // The column has a CHECK: another word cannot be there.
+            // A CHECK of the column excludes other kinds.
             kind: EventKind::named(&row.kind).unwrap_or(EventKind::State),
             from_state: row.from_state.as_deref().and_then(AlertStatus::named),
             to_state: row.to_state.as_deref().and_then(AlertStatus::named),
@@ -90,7 +90,7 @@ impl From<Row> for Event {
 /// Fewer than any engine's limit for the values of one statement.
 const PER_STATEMENT: usize = 200;
 
-/// Writes what happened. An event that is there already stays as it is.
+/// Inserts events; one that exists stays unchanged.
 pub fn insert(db: &mut Db, events: &[Event]) -> QueryResult<()> {
     for events in events.chunks(PER_STATEMENT) {
         let rows: Vec<Row> = events.iter().map(Row::from).collect();
@@ -102,7 +102,7 @@ pub fn insert(db: &mut Db, events: &[Event]) -> QueryResult<()> {
     Ok(())
 }
 
-/// What happened from `from` on and before `to`, by the data, in order.
+/// The events from `from` to before `to`, in order.
 pub fn between(db: &mut Db, from: DateTime<Utc>, to: DateTime<Utc>) -> QueryResult<Vec<Event>> {
     let rows: Vec<Row> = on!(db, |conn| dsl::usagectl_alert_events
         .filter(dsl::at.ge(UtcTimestamp::new(from)))

@@ -68,7 +68,7 @@ impl Row {
             content,
             number: self.number,
             channel: self.channel,
-            // The column has a CHECK: another word cannot be there.
+            // A CHECK of the column excludes other states.
             delivery: Delivery::named(&self.delivery).unwrap_or(Delivery::Dropped),
             attempts: self.attempts,
             next_attempt_at: self.next_attempt_at.utc(),
@@ -81,18 +81,16 @@ impl Row {
 
 /// In the order of sending.
 fn notices(rows: Vec<Row>) -> QueryResult<Vec<Notice>> {
-    let mut notices = rows
-        .into_iter()
-        .map(Row::notice)
-        .collect::<QueryResult<Vec<Notice>>>()?;
-    notices.sort_by(|a, b| {
-        let order = |notice: &Notice| {
-            let content = &notice.content;
-            (content.created_at, content.kind, notice.number)
-        };
-        order(a)
-            .cmp(&order(b))
-            .then_with(|| a.content.key.cmp(&b.content.key))
+    let notices: QueryResult<Vec<Notice>> = rows.into_iter().map(Row::notice).collect();
+    let mut notices = notices?;
+    notices.sort_by_cached_key(|notice| {
+        let content = &notice.content;
+        (
+            content.created_at,
+            content.kind,
+            notice.number,
+            content.key.clone(),
+        )
     });
     Ok(notices)
 }
@@ -122,7 +120,7 @@ pub fn find_by_delivery(db: &mut Db, delivery: Delivery) -> QueryResult<Vec<Noti
     notices(rows)
 }
 
-/// The notices written from `from` on and before `to`, in order.
+/// The notices created from `from` to before `to`, in order.
 pub fn created_between(
     db: &mut Db,
     from: DateTime<Utc>,
@@ -161,17 +159,10 @@ pub fn find_by_episodes(db: &mut Db, episodes: &BTreeSet<String>) -> QueryResult
 
 /// The notices of open episodes, in order, without reminders.
 pub fn find_open_episode_notices(db: &mut Db) -> QueryResult<Vec<Notice>> {
-    let episodes: Vec<String> = open_episodes(db)?.into_iter().collect();
-    let mut found = Vec::new();
-    for episodes in episodes.chunks(PER_STATEMENT) {
-        let rows: Vec<Row> = on!(db, |conn| dsl::usagectl_notices
-            .filter(dsl::episode.eq_any(episodes))
-            .filter(dsl::kind.ne(NoticeKind::Reminder.as_str()))
-            .select(Row::as_select())
-            .load(conn))?;
-        found.extend(rows);
-    }
-    notices(found)
+    let open = open_episodes(db)?;
+    let mut notices = find_by_episodes(db, &open)?;
+    notices.retain(|notice| notice.content.kind != NoticeKind::Reminder);
+    Ok(notices)
 }
 
 /// The ids of open episodes.

@@ -142,12 +142,12 @@ pub fn all(db: &mut Db) -> QueryResult<Vec<Rule>> {
         }
     };
     let mut rules: Vec<Rule> = alerts.into_iter().map(rule).collect();
-    // Not by the engine: each has an order of its own for text.
+    // Sorted here, since the engines order text differently.
     rules.sort_by(|a, b| a.place().cmp(&b.place()));
     Ok(rules)
 }
 
-/// Adds a rule, unless there is one for its API, type and period; says whether it did.
+/// Adds a rule, unless one exists for its API, type and period; returns whether it did.
 pub fn add(db: &mut Db, rule: &Rule, now: DateTime<Utc>) -> QueryResult<bool> {
     let row = (
         api_alerts::id.eq(&rule.id),
@@ -169,7 +169,7 @@ pub fn add(db: &mut Db, rule: &Rule, now: DateTime<Utc>) -> QueryResult<bool> {
     Ok(true)
 }
 
-/// Saves the threshold, the settings and the channels of a rule; says whether it is still there.
+/// Saves the threshold, settings and channels of a rule; returns whether it still exists.
 pub fn set(db: &mut Db, rule: &Rule, now: DateTime<Utc>) -> QueryResult<bool> {
     let change = diesel::update(api_alerts::table.find(&rule.id)).set((
         api_alerts::threshold.eq(rule.threshold),
@@ -190,7 +190,7 @@ fn save_settings(db: &mut Db, rule: &Rule, now: DateTime<Utc>) -> QueryResult<()
         .do_update()
         .set(&row);
     on!(db, |conn| saved.execute(conn))?;
-    forget_channels(db, &rule.id)?;
+    remove_channels(db, &rule.id)?;
     for channel in &rule.channels {
         let link = diesel::insert_into(usagectl_alert_channels::table)
             .values((
@@ -203,14 +203,14 @@ fn save_settings(db: &mut Db, rule: &Rule, now: DateTime<Utc>) -> QueryResult<()
     Ok(())
 }
 
-fn forget_channels(db: &mut Db, alert_id: &str) -> QueryResult<()> {
+fn remove_channels(db: &mut Db, alert_id: &str) -> QueryResult<()> {
     let links =
         usagectl_alert_channels::table.filter(usagectl_alert_channels::alert_id.eq(alert_id));
     on!(db, |conn| diesel::delete(links).execute(conn))?;
     Ok(())
 }
 
-/// Switches a rule on or off; says whether it is still there.
+/// Enables or disables a rule; returns whether it still exists.
 pub fn set_enabled(db: &mut Db, id: &str, enabled: bool, now: DateTime<Utc>) -> QueryResult<bool> {
     let change = diesel::update(api_alerts::table.find(id)).set((
         api_alerts::enabled.eq(enabled),
@@ -226,6 +226,6 @@ pub fn remove(db: &mut Db, id: &str) -> QueryResult<bool> {
     let removed = on!(db, |conn| rule.execute(conn))? > 0;
     let settings = diesel::delete(usagectl_alert_settings::table.find(id));
     on!(db, |conn| settings.execute(conn))?;
-    forget_channels(db, id)?;
+    remove_channels(db, id)?;
     Ok(removed)
 }

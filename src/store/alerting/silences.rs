@@ -1,4 +1,4 @@
-//! `usagectl_silences`: when matching rules say nothing.
+//! `usagectl_silences`: periods in which matching rules send no notifications.
 
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
@@ -57,7 +57,6 @@ impl From<Row> for Silence {
     }
 }
 
-/// Writes a new silence.
 pub fn add(db: &mut Db, silence: &Silence) -> QueryResult<()> {
     let row = Row::from(silence);
     on!(db, |conn| diesel::insert_into(dsl::usagectl_silences)
@@ -66,7 +65,7 @@ pub fn add(db: &mut Db, silence: &Silence) -> QueryResult<()> {
     Ok(())
 }
 
-/// The silences that are not over by `at`, and those that have yet to begin, in the order of their making.
+/// The silences that end after `at`, by creation.
 pub fn find_unexpired(db: &mut Db, at: DateTime<Utc>) -> QueryResult<Vec<Silence>> {
     let rows: Vec<Row> = on!(db, |conn| dsl::usagectl_silences
         .filter(dsl::ends_at.gt(UtcTimestamp::new(at)))
@@ -76,14 +75,12 @@ pub fn find_unexpired(db: &mut Db, at: DateTime<Utc>) -> QueryResult<Vec<Silence
     Ok(rows.into_iter().map(Silence::from).collect())
 }
 
-/// All silences there ever were, in the order of their making.
+/// All silences, by creation.
 pub fn all(db: &mut Db) -> QueryResult<Vec<Silence>> {
     find_unexpired(db, DateTime::<Utc>::UNIX_EPOCH)
 }
 
-/// Ends a silence that is not over yet. Says whether there was one to end.
-///
-/// One that has yet to begin ends where it would have begun, so that it never is in force.
+/// Ends a silence that has not ended; returns whether there is one. A silence that has not begun ends at its start.
 pub fn expire(db: &mut Db, id: &str, at: DateTime<Utc>) -> QueryResult<bool> {
     let found = find_unexpired(db, at)?;
     let Some(silence) = found.into_iter().find(|silence| silence.id == id) else {

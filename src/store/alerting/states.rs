@@ -1,6 +1,5 @@
 //! `usagectl_alert_states`: the state of each rule per API; and `last_triggered` in the application's table.
 
-use crate::domain::named::Named;
 use chrono::{DateTime, Utc};
 use diesel::dsl::case_when;
 use diesel::prelude::*;
@@ -9,6 +8,7 @@ use diesel::upsert::excluded;
 use crate::domain::alert::event::AlertRef;
 use crate::domain::alert::rule::Severity;
 use crate::domain::alert::state::{Acknowledgement, AlertRecord, AlertState, AlertStatus, Episode};
+use crate::domain::named::Named;
 use crate::store::db::{Db, on};
 use crate::store::schema::{api_alerts, usagectl_alert_states};
 use crate::store::time::UtcTimestamp;
@@ -55,16 +55,16 @@ impl From<&AlertRecord> for Row {
             limit_value: state.limit_value,
             threshold: state.threshold,
             reason: state.reason.clone(),
-            acknowledged_by: acknowledged.map(|known| known.by.clone()),
-            acknowledged_at: acknowledged.map(|known| known.at.into()),
-            acknowledged_note: acknowledged.and_then(|known| known.note.clone()),
+            acknowledged_by: acknowledged.map(|it| it.by.clone()),
+            acknowledged_at: acknowledged.map(|it| it.at.into()),
+            acknowledged_note: acknowledged.and_then(|it| it.note.clone()),
         }
     }
 }
 
 impl From<Row> for AlertRecord {
     fn from(row: Row) -> AlertRecord {
-        let known = row.acknowledged_by.zip(row.acknowledged_at);
+        let acknowledged = row.acknowledged_by.zip(row.acknowledged_at);
         AlertRecord {
             alert: AlertRef {
                 alert_id: row.alert_id,
@@ -73,7 +73,7 @@ impl From<Row> for AlertRecord {
                 period: row.period,
             },
             state: AlertState {
-                // The columns have a CHECK: other words cannot be there.
+                // CHECKs of the columns exclude other names.
                 status: AlertStatus::named(&row.state).unwrap_or(AlertStatus::Unknown),
                 since: row.since.utc(),
                 severity: row.severity.as_deref().and_then(Severity::named),
@@ -87,7 +87,7 @@ impl From<Row> for AlertRecord {
                 threshold: row.threshold,
                 reason: row.reason,
             },
-            acknowledged: known.map(|(by, at)| Acknowledgement {
+            acknowledged: acknowledged.map(|(by, at)| Acknowledgement {
                 by,
                 at: at.utc(),
                 note: row.acknowledged_note,

@@ -1,4 +1,4 @@
-//! The calls of an API as alert rules ask for them: tallies of windows, from roll-ups and rows.
+//! Reads the calls of an API that alert rules require, from roll-ups and rows.
 
 use chrono::{DateTime, Utc};
 use diesel::connection::DefaultLoadingMode;
@@ -16,7 +16,7 @@ use crate::store::schema::{
 use crate::store::time::{HourBoundary, StoredTimestamp, UtcTimestamp};
 use crate::store::types::{LenientBool, LenientFloat};
 
-/// The hour of the first call to an API that anything is known of; it may be known from roll-ups only.
+/// The hour of the first known call to an API, from rows, roll-ups or dirty hours.
 pub fn first_call_hour(db: &mut Db, api_name: &str) -> QueryResult<Option<DateTime<Utc>>> {
     let row: Option<StoredTimestamp> = on!(db, |conn| api_usage::table
         .filter(api_usage::api_name.eq(api_name))
@@ -41,7 +41,7 @@ pub fn first_call_hour(db: &mut Db, api_name: &str) -> QueryResult<Option<DateTi
             .first(conn)
             .optional()
     })?;
-    // Rows whose timestamps no search of text finds are marked like all others.
+    // Rows with non-canonical timestamps are found by their dirty hours.
     let marked: Option<StoredTimestamp> = on!(db, |conn| usagectl_dirty_hours::table
         .filter(usagectl_dirty_hours::api_name.eq(api_name))
         .order(usagectl_dirty_hours::hour)
@@ -104,7 +104,7 @@ fn read_stored(
             })
         };
         let damaged = || {
-            let what = format!("the stored roll-up of {api_name} {granularity} is damaged");
+            let what = format!("a {granularity} roll-up of {api_name} is damaged");
             Error::message(Exit::Untrustworthy, what).with_next("usagectl aggregate --rebuild")
         };
         series.add_stored(granularity, start.utc(), tally().ok_or_else(damaged)?);
@@ -164,14 +164,13 @@ fn read_rows(db: &mut Db, api_name: &str, window: Window, series: &mut Series) -
         Db::Sqlite(conn) => {
             for row in rows!().load_iter::<Found, DefaultLoadingMode>(conn)? {
                 let row = row?;
-                // Others are listed as odd, and come below.
+                // Non-canonical timestamps follow below.
                 if let StoredTimestamp::Canonical(at) = row.timestamp {
                     series.add_rows(at, row.tally());
                 }
             }
             let hours = window.widened(Granularity::Hourly);
-            // Without the API: given its name, SQLite would begin with all rows of the API, and the list
-            // of odd ones is short or empty.
+            // Not filtered by API: SQLite would then scan all its rows, whereas the list of odd timestamps is short.
             let odd = usagectl_odd_timestamps::table
                 .inner_join(
                     api_usage::table.on(api_usage::id.eq(usagectl_odd_timestamps::usage_id)),
@@ -188,7 +187,7 @@ fn read_rows(db: &mut Db, api_name: &str, window: Window, series: &mut Series) -
                 if let StoredTimestamp::NonCanonical(at) = row.timestamp
                     && api == api_name
                 {
-                    // As the roll-ups do: the trigger's reading has put the row into its hour.
+                    // As in roll-ups, the hour that the trigger recorded takes precedence.
                     let hour = hour.utc();
                     let within = at.filter(|at| Granularity::Hourly.start_of(*at) == hour);
                     let at = within.unwrap_or(hour);

@@ -350,8 +350,7 @@ fn exec(args: ExecArgs) -> Result<Exec> {
 
 fn http(url: UrlOptions, options: HttpOptions) -> Result<HttpSettings> {
     let address = match (url.url, place(url.url_env, url.url_file)?) {
-        (_, Some(SecretPlace::Env(name))) => Address::Env(name),
-        (_, Some(SecretPlace::File(path))) => Address::File(path),
+        (_, Some(place)) => Address::Secret(place),
         (Some(url), None) => {
             check_url(&url, options.allow_insecure_http)?;
             Address::Url(url)

@@ -232,7 +232,7 @@ fn rules_of_application_can_be_changed(#[values(Sqlite, Postgresql)] engine: Eng
         .run();
     assert_snapshot!(several.snapshot(), @"
         ------- stderr -------
-        error: `cmc0` is the beginning of 2 rules: cmc0exampleid0000000000001, cmc0exampleid0000000000002
+        error: `cmc0` is a prefix of 2 rules: cmc0exampleid0000000000001, cmc0exampleid0000000000002
         next: usagectl alerts list
         [exit status: 1]
         ");
