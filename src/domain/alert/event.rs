@@ -21,12 +21,12 @@ named! {
         Acknowledged = "ACKNOWLEDGED",
         /// A period that was not evaluated.
         Skipped = "SKIPPED",
-        /// The alert was closed: its rule is gone, disabled, or about something else now.
+        /// The alert was closed: its rule was removed, disabled or changed.
         Settled = "SETTLED",
     }
 }
 
-/// A rule and an API, by names that remain readable when both are gone.
+/// A rule and an API, by names that remain readable after both are removed.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 pub struct AlertRef {
     pub alert_id: String,

@@ -261,8 +261,7 @@ impl ChannelNotifier<'_> {
     }
 }
 
-/// The key of a notice, derived from its episode, which stands for the rule and the API: a notice that is
-/// decided again has the same key.
+/// The key of a notice, derived from its episode: a notice that is decided again has the same key.
 fn key(episode: &Episode, kind: NoticeKind, number: i32, channel: &str) -> String {
     let facts = format!("{}|{}|{number}|{channel}", episode.id, kind);
     id::derived(episode.fired_at, facts.as_bytes()).to_string()

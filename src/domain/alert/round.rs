@@ -69,7 +69,7 @@ pub struct RoundResult {
     /// In order of time.
     pub events: Vec<Event>,
     pub notifications: Notifications,
-    /// Alerts whose rule is gone, disabled or changed.
+    /// Alerts whose rule was removed, disabled or changed.
     pub removed: Vec<AlertRef>,
     /// The rules that began to fire, and when they last did.
     pub fired: BTreeMap<String, DateTime<Utc>>,
@@ -260,7 +260,7 @@ impl<'a> Round<'a> {
         });
     }
 
-    /// Closes the alerts whose rule is gone, disabled or about something else now.
+    /// Closes the alerts whose rule was removed, disabled or changed.
     fn settle_removed(&mut self) {
         let (stored, now) = (self.stored, self.schedule.now);
         for AlertRecord { alert, state, .. } in &stored.records {

@@ -1,9 +1,8 @@
-//! `api_alerts`, the application's rules, with what our own tables add to them: settings and channels.
+//! `api_alerts`, the application's rules, with their settings and channels from our own tables.
 //!
-//! The application writes, changes and deletes its rows as it likes, so a rule without settings has the
-//! defaults, settings without their rule are kept, and any value of a column can be read.
+//! The application may insert, change and delete its rows at any time: a rule without settings has the defaults,
+//! settings without their rule are kept, and any column value can be read.
 
-use crate::domain::named::Named;
 use std::collections::HashMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -13,6 +12,7 @@ use diesel::prelude::*;
 use crate::domain::alert::rule::{
     AlertType, Baseline, Rule, RuleFault, Settings, Severity, TimeWindow,
 };
+use crate::domain::named::Named;
 use crate::domain::period::Period;
 use crate::store::db::{Db, on};
 use crate::store::schema::{api_alerts, usagectl_alert_channels, usagectl_alert_settings};

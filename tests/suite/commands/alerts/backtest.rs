@@ -37,10 +37,10 @@ fn episodes_are_listed_with_notice_counts(#[values(Sqlite, Postgresql)] engine: 
     put_episodes(&db);
     let args = [&["rule"][..], &RANGE].concat();
     assert_snapshot!(backtest(&db, &args).success().snapshot(), @"
-        finnhub RATE_LIMIT_WARNING per MINUTE, threshold 80%: 2026-01-31T12:00:00Z to 2026-01-31T13:00:00Z, 61 steps
+        finnhub RATE_LIMIT_WARNING per MINUTE, threshold 80.0%: 2026-01-31T12:00:00Z to 2026-01-31T13:00:00Z, 61 steps
 
-        API      FIRED                 ENDED                 LASTED  SEVERITY    PEAK
-        finnhub  2026-01-31T12:11:00Z  2026-01-31T12:14:00Z      3m  WARNING   91.67%
+        API      FIRED                 ENDED                 DURATION  SEVERITY   PEAK
+        finnhub  2026-01-31T12:11:00Z  2026-01-31T12:14:00Z        3m  WARNING   91.7%
 
         1 episode, firing 3m of 1h, 2 notices (1 FIRING, 1 RESOLVED)
         [exit status: 0]
@@ -61,14 +61,14 @@ fn episodes_are_listed_with_notice_counts(#[values(Sqlite, Postgresql)] engine: 
     assert_eq!(described.stdout, backtest(&db, &args).stdout);
     let lower = [&args[..], &["--set", "threshold=70", "--diff"]].concat();
     assert_snapshot!(backtest(&db, &lower).success().snapshot(), @"
-        finnhub RATE_LIMIT_WARNING per MINUTE, threshold 70%: 2026-01-31T12:00:00Z to 2026-01-31T13:00:00Z, 61 steps
+        finnhub RATE_LIMIT_WARNING per MINUTE, threshold 70.0%: 2026-01-31T12:00:00Z to 2026-01-31T13:00:00Z, 61 steps
 
-        API      FIRED                 ENDED                 LASTED  SEVERITY    PEAK  ONLY
-        finnhub  2026-01-31T12:11:00Z  2026-01-31T12:14:00Z      3m  WARNING   91.67%
-        finnhub  2026-01-31T12:31:00Z  2026-01-31T12:32:00Z      1m  WARNING      75%  here
+        API      FIRED                 ENDED                 DURATION  SEVERITY   PEAK  ONLY IN
+        finnhub  2026-01-31T12:11:00Z  2026-01-31T12:14:00Z        3m  WARNING   91.7%  -
+        finnhub  2026-01-31T12:31:00Z  2026-01-31T12:32:00Z        1m  WARNING   75.0%  changed
 
-        here: 2 episodes, firing 4m of 1h, 4 notices (2 FIRING, 2 RESOLVED)
-        as it stands: 1 episode, firing 3m of 1h, 2 notices (1 FIRING, 1 RESOLVED)
+        changed: 2 episodes, firing 4m of 1h, 4 notices (2 FIRING, 2 RESOLVED)
+        original: 1 episode, firing 3m of 1h, 2 notices (1 FIRING, 1 RESOLVED)
         [exit status: 0]
         ");
 }

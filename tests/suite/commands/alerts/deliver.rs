@@ -143,7 +143,7 @@ fn webhook_gets_signed_notice_with_same_key_on_every_attempt(
 }
 
 #[rstest]
-fn what_does_not_arrive_waits_longer_and_longer_and_is_dropped_in_the_end(
+fn failed_notice_backs_off_and_is_finally_dropped(
     #[values(Sqlite, Postgresql)] engine: Engine,
 ) {
     let db = TestDatabase::migrated(engine);
@@ -169,7 +169,7 @@ fn what_does_not_arrive_waits_longer_and_longer_and_is_dropped_in_the_end(
         next: usagectl alerts deliver
         [exit status: 12]
         ");
-    // The second waits for its turn: the server said that it is down.
+    // The second is not tried: the channel is down.
     assert_eq!(server.received().len(), 1);
     for minute in 1..60 {
         let at = now() + TimeDelta::minutes(minute);
@@ -198,7 +198,7 @@ fn what_does_not_arrive_waits_longer_and_longer_and_is_dropped_in_the_end(
 }
 
 #[rstest]
-fn receivers_that_behave_badly_cost_one_time_limit_and_get_everything_later(
+fn unresponsive_receiver_costs_one_timeout_per_run(
     #[values(Sqlite, Postgresql)] engine: Engine,
 ) {
     let db = TestDatabase::migrated(engine);
@@ -560,7 +560,7 @@ fn alertmanager_notifies_once_per_change_of_an_episode(
         BTreeSet::from(["firing critical", "resolved warning"].map(str::to_owned))
     );
 
-    // It is over, for both.
+    // It resolves at both severities.
     let mut over = notice_at(real, "n3", NoticeKind::Resolved, "e1");
     over.content.fired_at = begun;
     over.content.severity = Severity::Critical;
