@@ -205,7 +205,7 @@ fn test_notice_reports_delivery_and_failure(#[values(Sqlite, Postgresql)] engine
     assert_snapshot!(shown, @"
         ------- stderr -------
         error: the channel `ops` failed: [server] answered 404 (no_service)
-        next: put that right, then run the same command again
+        next: correct the channel, then run the same command again
         [exit status: 12]
         ");
     assert_snapshot!(db.usagectl(["alerts", "channel", "test", "opps"]).run().snapshot(), @"

@@ -162,7 +162,7 @@ fn failed_notice_backs_off_and_is_finally_dropped(
     assert_snapshot!(shown, @"
         CHANNEL  KIND    API      TYPE                PERIOD  CREATED               DELIVERY  TRIES  NEXT TRY              DETAIL
         ops      FIRING  finnhub  RATE_LIMIT_WARNING  MINUTE  2026-01-31T12:00:00Z  WAITING       1  2026-01-31T12:00:24Z  [server] answered 503
-        ops      FIRING  finnhub  RATE_LIMIT_WARNING  MINUTE  2026-01-31T12:00:00Z  WAITING       0  2026-01-31T12:00:00Z
+        ops      FIRING  finnhub  RATE_LIMIT_WARNING  MINUTE  2026-01-31T12:00:00Z  WAITING       0  2026-01-31T12:00:00Z  -
         ------- stderr -------
         warning: the channel `ops` failed: [server] answered 503
         warning: 2 notices not delivered yet; next attempt at 2026-01-31T12:00:00Z
@@ -388,7 +388,7 @@ fn channel_added_again_sends_its_dropped_notices(#[values(Sqlite, Postgresql)] e
     let shown = deliver(&db, 0).snapshot();
     assert_snapshot!(shown, @"
         CHANNEL  KIND    API      TYPE                PERIOD  CREATED               DELIVERY  TRIES  NEXT TRY  DETAIL
-        ops      MISSED  finnhub  RATE_LIMIT_WARNING  MINUTE  2026-01-31T12:00:00Z  DROPPED       0            no channel of this name
+        ops      MISSED  finnhub  RATE_LIMIT_WARNING  MINUTE  2026-01-31T12:00:00Z  DROPPED       0  -         no channel of this name
         ------- stderr -------
         warning: 1 notice to `ops` dropped: no channel of this name
         next: usagectl alerts channel add ops ..., which sends them
@@ -471,7 +471,7 @@ fn exec_and_stdout_channels_receive_notices(#[values(Sqlite, Postgresql)] engine
     assert_snapshot!(deliver(&db, 2).snapshot(), @"
         2026-01-31T12:01:00Z RESOLVED: finnhub 92% of the limit of 60
         CHANNEL  KIND      API      TYPE                PERIOD  CREATED               DELIVERY   TRIES  NEXT TRY  DETAIL
-        ops      RESOLVED  finnhub  RATE_LIMIT_WARNING  MINUTE  2026-01-31T12:01:00Z  DELIVERED      1
+        ops      RESOLVED  finnhub  RATE_LIMIT_WARNING  MINUTE  2026-01-31T12:01:00Z  DELIVERED      1  -         -
         [exit status: 0]
         ");
     put(&db, &[notice("n3", NoticeKind::Missed, "e3", 3)]);

@@ -213,7 +213,7 @@ fn rules_of_application_can_be_changed(#[values(Sqlite, Postgresql)] engine: Eng
     assert_snapshot!(db.usagectl(["alerts", "list"]).run().success().stdout, @r#"
     ID                          API   TYPE         PERIOD  VALUE  THRESHOLD  STATE      AGE  DETAIL
     cmc0exampleid0000000000001  tmdb  ERROR_SPIKE  HOUR        -         10  UNCHECKED  -
-    cmc0exampleid0000000000002  tmdb  LATENCY      WEEK        -        500  UNKNOWN    -    nobody knows the alert type "LATENCY"
+    cmc0exampleid0000000000002  tmdb  LATENCY      WEEK        -        500  UNKNOWN    -    unknown alert type "LATENCY"
 
     not evaluated yet: run `usagectl alerts check`
     "#);

@@ -25,7 +25,7 @@ fn list_shows_state_of_each_rule(#[values(Sqlite, Postgresql)] engine: Engine) {
     bbbbbbbb  coinmarketcap  COST_THRESHOLD      DAY     1,234.5      8,000  OK          15m
     dddddddd  espn           RATE_LIMIT_WARNING  MINUTE        -      60.0%  UNKNOWN     15m  no limit per MINUTE is known
     aaaaaaaa  finnhub        RATE_LIMIT_WARNING  MINUTE    96.7%      80.0%  FIRING      15m  critical
-    eeeeeeee  tmdb           LATENCY             WEEK          -        500  UNKNOWN     -    nobody knows the alert type "LATENCY"
+    eeeeeeee  tmdb           LATENCY             WEEK          -        500  UNKNOWN     -    unknown alert type "LATENCY"
 
     as of 2026-01-31T12:00:00Z
     "#);
@@ -36,7 +36,7 @@ fn list_shows_state_of_each_rule(#[values(Sqlite, Postgresql)] engine: Engine) {
     bbbbbbbb  coinmarketcap  COST_THRESHOLD      DAY     1,234.5      8,000      -  ██·············│····  OK          2026-01-31T11:45:00Z
     dddddddd  espn           RATE_LIMIT_WARNING  MINUTE        -      60.0%      -                        UNKNOWN     2026-01-31T11:45:00Z  no limit per MINUTE is known
     aaaaaaaa  finnhub        RATE_LIMIT_WARNING  MINUTE    96.7%      80.0%     60  ███████████████▓███·  FIRING      2026-01-31T11:45:00Z  critical
-    eeeeeeee  tmdb           LATENCY             WEEK          -        500      -                        UNKNOWN     -                     nobody knows the alert type "LATENCY"
+    eeeeeeee  tmdb           LATENCY             WEEK          -        500      -                        UNKNOWN     -                     unknown alert type "LATENCY"
 
     as of 2026-01-31T12:00:00Z
     "#);
@@ -69,7 +69,7 @@ fn status_lists_most_urgent_rules_first(#[values(Sqlite, Postgresql)] engine: En
     FIRING      finnhub  RATE_LIMIT_WARNING  MINUTE  96.7%  15m  critical
     RECOVERING  tmdb     ERROR_SPIKE         HOUR        2  15m
     UNKNOWN     espn     RATE_LIMIT_WARNING  MINUTE      -  15m  no limit per MINUTE is known
-    UNKNOWN     tmdb     LATENCY             WEEK        -  -    nobody knows the alert type "LATENCY"
+    UNKNOWN     tmdb     LATENCY             WEEK        -  -    unknown alert type "LATENCY"
     PENDING     finnhub  ERROR_SPIKE         HOUR       12  15m
 
     2 firing, 2 unknown, 1 pending, 1 disabled; as of 2026-01-31T12:00:00Z
@@ -234,7 +234,7 @@ fn show_draws_chart_of_last_windows(#[values(Sqlite, Postgresql)] engine: Engine
     channels    all
     last fired  never
 
-    UNKNOWN: nobody knows the alert type "LATENCY"
+    UNKNOWN: unknown alert type "LATENCY"
     "#);
     let unchecked = db
         .usagectl(["alerts", "show", "dddd"])
