@@ -143,9 +143,7 @@ fn webhook_gets_signed_notice_with_same_key_on_every_attempt(
 }
 
 #[rstest]
-fn failed_notice_backs_off_and_is_finally_dropped(
-    #[values(Sqlite, Postgresql)] engine: Engine,
-) {
+fn failed_notice_backs_off_and_is_finally_dropped(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     let server = HttpServer::answering(|_| Reply::status(503));
     add(&db, &["webhook", "--url", &server.url("/")]);
@@ -198,9 +196,7 @@ fn failed_notice_backs_off_and_is_finally_dropped(
 }
 
 #[rstest]
-fn unresponsive_receiver_costs_one_timeout_per_run(
-    #[values(Sqlite, Postgresql)] engine: Engine,
-) {
+fn unresponsive_receiver_costs_one_timeout_per_run(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     for (n, reply) in [
         Reply::Stall,
