@@ -2,7 +2,7 @@
 //!
 //! A check asks for the windows of all rules of an API in all steps since the last check: a thousand windows
 //! that overlap nearly everywhere. [`Demand`] lists the periods to read: whole months, days and hours from
-//! fresh roll-ups, the rest from the rows, each period once. [`Series`] holds running sums of what was read, so
+//! fresh roll-ups, the rest from the rows, each period once. [`Series`] holds running sums of the calls, so
 //! that the tally of a window is the difference of two sums.
 
 use std::collections::{BTreeMap, BTreeSet};

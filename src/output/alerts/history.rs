@@ -85,7 +85,7 @@ fn event_columns() -> Vec<columns::Column<'static, Event>> {
         Column::csv_only("episode", |event| Cell::maybe(event.episode.as_ref())),
         Column::csv_only("actor", |event| Cell::maybe(event.actor.as_ref())),
         Column::csv_only("note", |event| Cell::maybe(event.note.as_ref())),
-        Column::table_only("DETAIL", |event| Cell::text(detail(event))).dropped(1),
+        Column::table_only("NOTE", |event| Cell::text(detail(event))).dropped(1),
     ]
 }
 

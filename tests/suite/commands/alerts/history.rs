@@ -33,7 +33,7 @@ fn acknowledgement_is_stored_and_shown(#[values(Sqlite, Postgresql)] engine: Eng
         ["anna|2026-01-31T12:00:00.000+00:00|key exchanged"]
     );
     assert_snapshot!(db.usagectl(["alerts", "history"]).run().success().stdout, @"
-    AT                    API      TYPE                PERIOD  EVENT         VALUE  THRESHOLD  DETAIL
+    AT                    API      TYPE                PERIOD  EVENT         VALUE  THRESHOLD  NOTE
     2026-01-31T12:00:00Z  finnhub  RATE_LIMIT_WARNING  MINUTE  ACKNOWLEDGED  96.7%      80.0%  by anna: key exchanged
     ");
     assert!(
@@ -109,7 +109,7 @@ fn history_filters_by_time_api_and_rule(#[values(Sqlite, Postgresql)] engine: En
         "1"
     );
     assert_snapshot!(db.usagectl(["alerts", "history"]).run().success().stdout, @"
-    AT                    API      TYPE                PERIOD  EVENT         VALUE  THRESHOLD  DETAIL
+    AT                    API      TYPE                PERIOD  EVENT         VALUE  THRESHOLD  NOTE
     2026-01-31T11:00:00Z  finnhub  RATE_LIMIT_WARNING  MINUTE  OK -> FIRING  81.2%      80.0%
     2026-01-31T12:00:00Z  tmdb     RATE_LIMIT_WARNING  MINUTE  OK -> FIRING  81.2%      80.0%
     ");

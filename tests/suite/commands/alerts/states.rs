@@ -223,7 +223,7 @@ fn show_draws_chart_of_last_windows(#[values(Sqlite, Postgresql)] engine: Engine
     windows ending 2026-01-31T11:01:00Z to 2026-01-31T12:00:00Z, one column per minute
 
     last events
-    AT                    API      TYPE                PERIOD  EVENT         VALUE  THRESHOLD  DETAIL
+    AT                    API      TYPE                PERIOD  EVENT         VALUE  THRESHOLD  NOTE
     2026-01-31T12:00:00Z  finnhub  RATE_LIMIT_WARNING  MINUTE  ACKNOWLEDGED  96.7%      80.0%  by anna
     ");
     assert_snapshot!(db.usagectl(["alerts", "show", "eeee"]).run().success().stdout, @r#"
