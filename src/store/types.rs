@@ -230,13 +230,6 @@ impl From<MaybeTimestamp> for Option<UtcTimestamp> {
     }
 }
 
-/// For columns that are not null: an unreadable timestamp becomes 1970-01-01.
-impl From<MaybeTimestamp> for UtcTimestamp {
-    fn from(timestamp: MaybeTimestamp) -> UtcTimestamp {
-        UtcTimestamp::new(timestamp.0.unwrap_or_default())
-    }
-}
-
 impl From<LenientFloat> for Option<f64> {
     fn from(number: LenientFloat) -> Option<f64> {
         number.0.is_finite().then_some(number.0)

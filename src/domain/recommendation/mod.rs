@@ -75,10 +75,12 @@ pub struct Recommendation {
     /// When its measurements become too old to act on.
     #[serde(serialize_with = "serialize_maybe_time")]
     pub expires_at: Option<DateTime<Utc>>,
-    #[serde(serialize_with = "serialize_time")]
-    pub created_at: DateTime<Utc>,
-    #[serde(serialize_with = "serialize_time")]
-    pub updated_at: DateTime<Utc>,
+    /// None if it cannot be read.
+    #[serde(serialize_with = "serialize_maybe_time")]
+    pub created_at: Option<DateTime<Utc>>,
+    /// None if it cannot be read.
+    #[serde(serialize_with = "serialize_maybe_time")]
+    pub updated_at: Option<DateTime<Utc>>,
     /// None if another program created it.
     #[serde(skip)]
     pub tracking: Option<Tracking>,

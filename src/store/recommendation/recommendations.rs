@@ -61,9 +61,9 @@ struct Row {
     #[diesel(deserialize_as = MaybeTimestamp)]
     expires_at: Option<UtcTimestamp>,
     #[diesel(deserialize_as = MaybeTimestamp, skip_update)]
-    created_at: UtcTimestamp,
-    #[diesel(deserialize_as = MaybeTimestamp)]
-    updated_at: UtcTimestamp,
+    created_at: Option<UtcTimestamp>,
+    #[diesel(deserialize_as = MaybeTimestamp, treat_none_as_null = false)]
+    updated_at: Option<UtcTimestamp>,
 }
 
 /// Our row beside it.
@@ -246,8 +246,8 @@ fn recommendation((row, tracking): Joined) -> QueryResult<Recommendation> {
         reviewed_at: row.reviewed_at.map(UtcTimestamp::utc),
         implemented_at: row.implemented_at.map(UtcTimestamp::utc),
         expires_at: row.expires_at.map(UtcTimestamp::utc),
-        created_at: row.created_at.utc(),
-        updated_at: row.updated_at.utc(),
+        created_at: row.created_at.map(UtcTimestamp::utc),
+        updated_at: row.updated_at.map(UtcTimestamp::utc),
         tracking: tracking.map(tracked).transpose()?,
     })
 }
@@ -325,8 +325,8 @@ fn split(recommendation: &Recommendation) -> (Row, Option<TrackingRow>) {
         reviewed_at: it.reviewed_at.map(UtcTimestamp::new),
         implemented_at: it.implemented_at.map(UtcTimestamp::new),
         expires_at: it.expires_at.map(UtcTimestamp::new),
-        created_at: it.created_at.into(),
-        updated_at: it.updated_at.into(),
+        created_at: it.created_at.map(UtcTimestamp::new),
+        updated_at: it.updated_at.map(UtcTimestamp::new),
     };
     (row, tracking)
 }

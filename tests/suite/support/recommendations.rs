@@ -32,8 +32,8 @@ pub fn recommendation(id: &str, question: &str, status: Status) -> Recommendatio
         reviewed_at: None,
         implemented_at: None,
         expires_at: Some(now),
-        created_at: now,
-        updated_at: now,
+        created_at: Some(now),
+        updated_at: Some(now),
         tracking: Some(Tracking {
             question: question.to_owned(),
             resource: String::new(),

@@ -66,7 +66,7 @@ pub fn carry_out(
         });
         apply(&mut after, to);
         if request.to.is_some() {
-            after.updated_at = now;
+            after.updated_at = Some(now);
             record_decision(&mut after, request, now);
         }
     }

@@ -77,7 +77,7 @@ impl Update {
             ..Entry::new(&self.after, Actor::Engine, ENGINE, Status::Expired, now)
         });
         apply(&mut self.after, Status::Expired);
-        self.after.updated_at = now;
+        self.after.updated_at = Some(now);
         self.action = RunAction::Expired;
     }
 }
@@ -207,7 +207,9 @@ fn answer(
                 );
                 ended.then(|| reopen(old, facts, now)).transpose()?
             }
-            Status::Expired if may_return(old.updated_at, now) => Some(reopen(old, facts, now)?),
+            Status::Expired if old.updated_at.is_some_and(|at| may_return(at, now)) => {
+                Some(reopen(old, facts, now)?)
+            }
             // The effect of a change shows in the measurements only after a while.
             Status::Implemented if !outcome::is_measurable(old, now) => None,
             _ => Some(create(topic, facts, Some(old), now)?),
@@ -240,8 +242,8 @@ fn create(
         reviewed_at: None,
         implemented_at: None,
         expires_at: None,
-        created_at: now,
-        updated_at: now,
+        created_at: Some(now),
+        updated_at: Some(now),
         tracking: Some(Tracking {
             question,
             resource: topic.resource.clone(),
@@ -404,7 +406,7 @@ fn touch(before: &Recommendation, after: &mut Recommendation, now: DateTime<Utc>
         ..it.clone()
     };
     if columns(before) != columns(after) {
-        after.updated_at = now;
+        after.updated_at = Some(now);
     }
 }
 

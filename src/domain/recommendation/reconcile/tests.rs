@@ -41,7 +41,7 @@ impl Store {
     fn put(&mut self, status: Status, at: DateTime<Utc>) {
         let it = self.one();
         it.status = status;
-        it.updated_at = at;
+        it.updated_at = Some(at);
         let tracking = it.tracking.as_mut().unwrap();
         tracking.status = status;
         tracking.dismissed_priority = (status == Status::Dismissed).then_some(it.priority);
@@ -66,7 +66,7 @@ fn hundred_runs_leave_one_open_row_and_one_entry() {
     }
     assert_eq!(store.entries, 1);
     let it = store.one();
-    assert_eq!((it.status, it.updated_at), (Status::Pending, now()));
+    assert_eq!((it.status, it.updated_at), (Status::Pending, Some(now())));
     let tracking = it.tracking.as_ref().unwrap();
     assert_eq!((tracking.seen_count, tracking.version), (100, 1));
 }
@@ -238,7 +238,7 @@ fn second_open_answer_by_application_expires_at_once() {
     store.run(&holds(facts()), now());
     store.put(Status::Expired, now());
     assert_eq!(store.run(&holds(facts()), later(31)), [RunAction::Created]);
-    let old = |store: &Store| store.all.iter().position(|it| it.created_at == now());
+    let old = |store: &Store| store.all.iter().position(|it| it.created_at == Some(now()));
     let index = old(&store).unwrap();
     store.all[index].status = Status::Pending;
     let mut steps = moved_by_application(&store.all, later(32));
