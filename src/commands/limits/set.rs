@@ -161,9 +161,8 @@ fn set_api_limit(context: &mut Context, api: &str, args: SetArgs) -> Result<Limi
         Ok(limit)
     })?;
     Ok(LimitList {
-        limits: Vec::new(),
         api_limits: vec![limit],
-        wide: false,
+        ..LimitList::default()
     })
 }
 
@@ -199,13 +198,10 @@ fn set_limit(
         let catalogue = catalogues::active(db)?;
         let plan = match plan {
             Some(plan) => plan,
-            None => implied_plan(
-                &rows,
-                &selections,
-                &catalogue,
-                (service, metric),
-                signature.now,
-            )?,
+            None => {
+                let of = (service, metric);
+                implied_plan(&rows, &selections, &catalogue, of, signature.now)?
+            }
         };
         let stored = stored_limit(&rows, service, metric, &plan);
         let plan = stored.map_or(plan.as_str(), |row| row.plan.as_str());
@@ -231,8 +227,7 @@ fn answer(
     });
     Ok(LimitList {
         limits,
-        api_limits: Vec::new(),
-        wide: false,
+        ..LimitList::default()
     })
 }
 

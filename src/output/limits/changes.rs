@@ -1,7 +1,7 @@
 //! The changes that bring the stored limits in line with a catalogue: the answers of `limits init` and
 //! `limits import`.
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::plan::SelectionJson;
 use super::{Row, RowsJson, Shown};
@@ -40,8 +40,9 @@ fn changes_csv(changes: &Changes) -> Vec<Vec<String>> {
     columns::csv(&shown(&rows).columns(), &rows)
 }
 
-pub(super) fn changes_json(changes: &Changes) -> RowsJson<'_> {
-    RowsJson::new(rows(changes))
+/// For `#[serde(flatten)]`.
+pub(super) fn json<S: Serializer>(changes: &Changes, serializer: S) -> Result<S::Ok, S::Error> {
+    RowsJson::new(rows(changes)).serialize(serializer)
 }
 
 fn dry_run_note(dry_run: bool) -> &'static str {
@@ -53,15 +54,21 @@ fn dry_run_note(dry_run: bool) -> &'static str {
 }
 
 /// The answer of `limits init`.
-#[derive(Debug)]
+#[derive(Debug, Serialize)]
 pub struct Initialised {
     pub catalogue_version: String,
     pub dry_run: bool,
     /// The plans in use.
+    #[serde(serialize_with = "plans_json")]
     pub plans: Vec<PlanSelection>,
     /// The providers without a selected plan, and their plans.
     pub without_plan: Vec<UnselectedProvider>,
+    #[serde(flatten, serialize_with = "json")]
     pub changes: Changes,
+}
+
+fn plans_json<S: Serializer>(plans: &[PlanSelection], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(plans.iter().map(|it| SelectionJson::new(it, true)))
 }
 
 #[derive(Debug, Serialize)]
@@ -90,14 +97,7 @@ impl Answer for Initialised {
     }
 
     fn json(&self) -> impl Serialize {
-        let plans = self.plans.iter();
-        InitialisedJson {
-            catalogue_version: &self.catalogue_version,
-            dry_run: self.dry_run,
-            plans: plans.map(|it| SelectionJson::new(it, true)).collect(),
-            without_plan: &self.without_plan,
-            changes: changes_json(&self.changes),
-        }
+        self
     }
 
     fn csv(&self) -> Vec<Vec<String>> {
@@ -105,25 +105,17 @@ impl Answer for Initialised {
     }
 }
 
-#[derive(Serialize)]
-struct InitialisedJson<'a> {
-    catalogue_version: &'a str,
-    dry_run: bool,
-    plans: Vec<SelectionJson<'a>>,
-    without_plan: &'a [UnselectedProvider],
-    #[serde(flatten)]
-    changes: RowsJson<'a>,
-}
-
 /// The answer of `limits import`.
-#[derive(Debug)]
+#[derive(Debug, Serialize)]
 pub struct Imported {
+    #[serde(rename = "catalogue_version")]
     pub version: String,
     pub version_before: String,
     pub dry_run: bool,
     pub differences: Vec<DiffRow>,
     /// The plans in use that the catalogue does not have.
     pub missing_plans: Vec<String>,
+    #[serde(flatten, serialize_with = "json")]
     pub changes: Changes,
 }
 
@@ -154,28 +146,10 @@ impl Answer for Imported {
     }
 
     fn json(&self) -> impl Serialize {
-        ImportedJson {
-            catalogue_version: &self.version,
-            version_before: &self.version_before,
-            dry_run: self.dry_run,
-            differences: &self.differences,
-            missing_plans: &self.missing_plans,
-            changes: changes_json(&self.changes),
-        }
+        self
     }
 
     fn csv(&self) -> Vec<Vec<String>> {
         changes_csv(&self.changes)
     }
-}
-
-#[derive(Serialize)]
-struct ImportedJson<'a> {
-    catalogue_version: &'a str,
-    version_before: &'a str,
-    dry_run: bool,
-    differences: &'a [DiffRow],
-    missing_plans: &'a [String],
-    #[serde(flatten)]
-    changes: RowsJson<'a>,
 }

@@ -9,7 +9,7 @@ use crate::domain::plans::limit::ListedLimit;
 use crate::output::{Answer, columns, printable};
 
 /// The limits of services and APIs: the answer of `limits list` and `limits set`.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct LimitList {
     pub limits: Vec<ListedLimit>,
     pub api_limits: Vec<ApiLimit>,

@@ -3,8 +3,7 @@
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-use super::RowsJson;
-use super::changes::{changes_json, changes_table};
+use super::changes::{self, changes_table};
 use crate::domain::plans::PlanSelection;
 use crate::domain::plans::sync::Changes;
 use crate::output::columns::{self, Cell, Column};
@@ -21,11 +20,12 @@ pub struct Selections {
 }
 
 /// The outcome of selecting a plan.
-#[derive(Debug)]
+#[derive(Debug, Serialize)]
 pub struct Selected {
     /// Whether it was not in use already.
     pub is_new: bool,
     /// Without the unchanged limits.
+    #[serde(flatten, serialize_with = "changes::json")]
     pub changes: Changes,
 }
 
@@ -82,10 +82,7 @@ impl Answer for Selections {
             plans: selections
                 .map(|(selection, in_use)| SelectionJson::new(selection, *in_use))
                 .collect(),
-            selected: self.selected.as_ref().map(|selected| SelectedJson {
-                is_new: selected.is_new,
-                changes: changes_json(&selected.changes),
-            }),
+            selected: self.selected.as_ref(),
         }
     }
 
@@ -98,14 +95,7 @@ impl Answer for Selections {
 struct SelectionsJson<'a> {
     plans: Vec<SelectionJson<'a>>,
     #[serde(flatten)]
-    selected: Option<SelectedJson<'a>>,
-}
-
-#[derive(Serialize)]
-struct SelectedJson<'a> {
-    is_new: bool,
-    #[serde(flatten)]
-    changes: RowsJson<'a>,
+    selected: Option<&'a Selected>,
 }
 
 #[derive(Serialize)]
