@@ -48,10 +48,10 @@ impl Lookback {
         let to = self.to.unwrap_or(until);
         let back = TimeDelta::from_std(self.last).unwrap_or(TimeDelta::MAX);
         let from = self.from.or_else(|| to.checked_sub_signed(back));
-        let window = Window {
-            from: from.unwrap_or(Window::ALL.from).max(Window::ALL.from),
-            to: to.min(Window::ALL.to),
-        };
+        let window = Window::new(
+            from.unwrap_or(Window::ALL.from).max(Window::ALL.from),
+            to.min(Window::ALL.to),
+        );
         if window.is_empty() {
             return Err(Error::usage("--from must be earlier than --to"));
         }

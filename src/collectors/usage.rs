@@ -35,10 +35,7 @@ pub fn usage(
 ) -> Result<Collected, CollectorError> {
     let today = midnight(now);
     let month = today.with_day(1).unwrap_or(today);
-    let window = Window {
-        from: month.min(today - REVISED_DAYS),
-        to: today + TimeDelta::days(1),
-    };
+    let window = Window::new(month.min(today - REVISED_DAYS), today + TimeDelta::days(1));
     let apis: BTreeSet<&str> = apis.iter().map(String::as_str).collect();
     let failed = |error: Error| CollectorError::new(error, "usagectl aggregate --verify");
     let hours = rollups::merge(db, Granularity::Hourly, Granularity::Hourly, &apis, window)

@@ -14,4 +14,6 @@ pub mod period;
 pub mod plans;
 pub mod recommendation;
 pub mod schema;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod usage;

@@ -7,16 +7,16 @@ use chrono::{
     DateTime, Datelike, Months, NaiveDate, NaiveTime, TimeDelta, TimeZone, Timelike, Utc,
 };
 use chrono_tz::Tz;
-use serde::{Serialize, Serializer};
 
-use super::named::UnknownName;
+use super::named::{UnknownName, named};
 
-/// The period of a roll-up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Granularity {
-    Hourly,
-    Daily,
-    Monthly,
+named! {
+    /// The period of a roll-up; its name in `aggregation_type`.
+    Granularity, "granularity" {
+        Hourly = "HOURLY",
+        Daily = "DAILY",
+        Monthly = "MONTHLY",
+    }
 }
 
 impl Granularity {
@@ -26,15 +26,6 @@ impl Granularity {
         Granularity::Daily,
         Granularity::Monthly,
     ];
-
-    /// The application's name in `aggregation_type`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Granularity::Hourly => "HOURLY",
-            Granularity::Daily => "DAILY",
-            Granularity::Monthly => "MONTHLY",
-        }
-    }
 
     /// The unit, in the plural.
     pub fn unit(self) -> &'static str {
@@ -104,18 +95,6 @@ impl Granularity {
             Granularity::Monthly => months(to) - months(from),
         };
         usize::try_from(count).unwrap_or(0)
-    }
-}
-
-impl Serialize for Granularity {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.as_str())
-    }
-}
-
-impl fmt::Display for Granularity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
     }
 }
 
@@ -191,16 +170,17 @@ pub struct Window {
 }
 
 impl Window {
+    pub const fn new(from: DateTime<Utc>, to: DateTime<Utc>) -> Window {
+        Window { from, to }
+    }
+
     /// The years 1 to 9999, which can be rolled up: SQLite's text form has four digits for a year.
     pub const ALL: Window = match (
         DateTime::from_timestamp_secs(-62_135_596_800),
         DateTime::from_timestamp_secs(253_402_300_800),
     ) {
         (Some(from), Some(to)) => Window { from, to },
-        _ => Window {
-            from: DateTime::<Utc>::MIN_UTC,
-            to: DateTime::<Utc>::MAX_UTC,
-        },
+        _ => Window::new(DateTime::<Utc>::MIN_UTC, DateTime::<Utc>::MAX_UTC),
     };
 
     pub fn contains(&self, at: DateTime<Utc>) -> bool {
@@ -218,38 +198,28 @@ impl Window {
 
     /// The whole periods in the window.
     pub fn narrowed(&self, granularity: Granularity) -> Window {
-        Window {
-            from: granularity.start_from(self.from),
-            to: granularity.start_of(self.to),
-        }
+        Window::new(
+            granularity.start_from(self.from),
+            granularity.start_of(self.to),
+        )
     }
 
     /// The window before and after `middle`, which is a part of it or empty.
     pub fn without(&self, middle: Window) -> [Window; 2] {
-        if middle.is_empty() {
-            let after = Window {
-                from: self.to,
-                to: self.to,
-            };
-            return [*self, after];
-        }
-        let before = Window {
-            from: self.from,
-            to: middle.from,
+        let (before, after) = if middle.is_empty() {
+            (self.to, self.to)
+        } else {
+            (middle.from, middle.to)
         };
-        let after = Window {
-            from: middle.to,
-            to: self.to,
-        };
-        [before, after]
+        [Window::new(self.from, before), Window::new(after, self.to)]
     }
 
     /// The periods that overlap the window.
     pub fn widened(&self, granularity: Granularity) -> Window {
-        Window {
-            from: granularity.start_of(self.from),
-            to: granularity.start_from(self.to),
-        }
+        Window::new(
+            granularity.start_of(self.from),
+            granularity.start_from(self.to),
+        )
     }
 }
 
@@ -268,10 +238,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-
-    fn at(text: &str) -> DateTime<Utc> {
-        text.parse().unwrap()
-    }
+    use crate::domain::testing::{at, window};
 
     #[test]
     fn instant_is_in_one_hour_one_day_and_one_month() {
@@ -319,10 +286,6 @@ mod tests {
 
     #[test]
     fn window_splits_into_whole_days_and_edges() {
-        let window = |from, to| Window {
-            from: at(from),
-            to: at(to),
-        };
         let asked = window("2026-01-30T22:30:00Z", "2026-02-02T01:15:00Z");
         let hours = asked.narrowed(Granularity::Hourly);
         let days = asked.narrowed(Granularity::Daily);

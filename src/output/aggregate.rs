@@ -111,10 +111,10 @@ impl RunAnswer {
 /// From the start of the first period to the end of the last one.
 fn span(periods: impl Iterator<Item = (Granularity, DateTime<Utc>)> + Clone) -> Option<Window> {
     let ends = periods.clone().map(|(of, start)| of.end_of(start));
-    Some(Window {
-        from: periods.map(|(_, start)| start).min()?,
-        to: ends.max()?,
-    })
+    Some(Window::new(
+        periods.map(|(_, start)| start).min()?,
+        ends.max()?,
+    ))
 }
 
 impl Answer for RunAnswer {

@@ -278,10 +278,10 @@ mod tests {
     use super::*;
 
     fn answer(endpoint: &str, wide: bool) -> StatsAnswer {
-        let window = Window {
-            from: "2026-01-30T12:00:00Z".parse().unwrap(),
-            to: "2026-01-31T12:00:00Z".parse().unwrap(),
-        };
+        let window = Window::new(
+            "2026-01-30T12:00:00Z".parse().unwrap(),
+            "2026-01-31T12:00:00Z".parse().unwrap(),
+        );
         let line = Line {
             rollup: Rollup {
                 total_requests: 123_456,

@@ -252,6 +252,7 @@ fn number(text: &[u8], at: usize, length: usize) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::testing::at;
 
     fn ms(text: &str) -> Option<i64> {
         UtcTimestamp::from_sqlite_text(text).map(|ts| ts.utc().timestamp_millis())
@@ -286,10 +287,6 @@ mod tests {
         let instants = [-1, 0, 999, 1_000, 1_767_225_600_123, 253_402_300_799_999];
         let texts: Vec<_> = instants.iter().map(|ms| form(*ms)).collect();
         assert!(texts.is_sorted() && texts.iter().all(|text| text.len() == 29));
-    }
-
-    fn at(text: &str) -> DateTime<Utc> {
-        text.parse().unwrap()
     }
 
     #[test]

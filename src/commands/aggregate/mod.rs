@@ -128,10 +128,10 @@ pub fn run(context: &mut Context, args: AggregateArgs) -> Result<Outcome> {
 
 /// The window from --from to --to in whole hours; all of time if they are not given.
 fn window(args: &AggregateArgs) -> Result<Window> {
-    let window = Window {
-        from: args.from.unwrap_or(Window::ALL.from).max(Window::ALL.from),
-        to: args.to.unwrap_or(Window::ALL.to).min(Window::ALL.to),
-    };
+    let window = Window::new(
+        args.from.unwrap_or(Window::ALL.from).max(Window::ALL.from),
+        args.to.unwrap_or(Window::ALL.to).min(Window::ALL.to),
+    );
     if window.is_empty() {
         return Err(Error::usage("--from must be earlier than --to"));
     }

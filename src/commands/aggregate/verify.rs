@@ -11,6 +11,7 @@ use chrono::{DateTime, Utc};
 use super::AggregateArgs;
 use crate::context::Context;
 use crate::domain::format::{self, DASH, counted};
+use crate::domain::named::Named;
 use crate::domain::period::{Granularity, Window};
 use crate::domain::usage::aggregate_row::{AggregateRow, FoundRow};
 use crate::domain::usage::read_plan::RowRange;
@@ -110,10 +111,7 @@ impl<'a> Verification<'a> {
         let unit = granularity.max(Granularity::Daily);
         let units: BTreeSet<_> = self.days.iter().map(|day| unit.start_of(*day)).collect();
         for start in units {
-            let unit = Window {
-                from: start,
-                to: unit.end_of(start),
-            };
+            let unit = Window::new(start, unit.end_of(start));
             let apis: BTreeSet<&str> = self.apis.iter().map(String::as_str).collect();
             let stored = rollups::merge(db, granularity, granularity, &apis, unit)?;
             let (expected, compared_with) = match granularity.below() {

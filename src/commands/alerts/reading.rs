@@ -48,10 +48,7 @@ pub(super) fn read<'a>(
     let windows = windows
         .flat_map(|needs| [needs.window, needs.baseline])
         .flatten();
-    let whole = windows.reduce(|a, b| Window {
-        from: a.from.min(b.from),
-        to: a.to.max(b.to),
-    });
+    let whole = windows.reduce(|a, b| Window::new(a.from.min(b.from), a.to.max(b.to)));
     let stale = match whole {
         Some(whole) => rollups::stale_by_api(db, whole)?,
         None => HashMap::new(),

@@ -261,10 +261,7 @@ mod tests {
     }
 
     fn window(from: &str, to: &str) -> Window {
-        Window {
-            from: at(from),
-            to: at(to),
-        }
+        Window::new(at(from), at(to))
     }
 
     #[test]
@@ -348,10 +345,7 @@ mod tests {
                 .collect();
             let windows: Vec<_> = windows
                 .into_iter()
-                .map(|(from, length)| Window {
-                    from: moment(from * 1_000),
-                    to: moment((from + length) * 1_000),
-                })
+                .map(|(from, length)| Window::new(moment(from * 1_000), moment((from + length) * 1_000)))
                 .collect();
             let mut stale = StalePeriods::default();
             for ms in stale_hours {

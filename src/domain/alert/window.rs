@@ -68,10 +68,7 @@ pub fn window(
         (Period::Month, TimeWindow::Rolling) => at.checked_sub_months(Months::new(1)),
         (_, TimeWindow::Calendar) => Some(calendar_start(period, zone, at)),
     };
-    Some(Window {
-        from: from.unwrap_or(at).max(Window::ALL.from),
-        to: at,
-    })
+    Some(Window::new(from.unwrap_or(at).max(Window::ALL.from), at))
 }
 
 /// The start of the calendar period that contains the instant before `at`: at midnight the window is the whole day

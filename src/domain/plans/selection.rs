@@ -32,10 +32,7 @@ impl Billing {
             LimitPeriod::Day => {
                 let day = at.date_naive();
                 let next = day.checked_add_days(Days::new(1)).unwrap_or(NaiveDate::MAX);
-                return Window {
-                    from: start_of_day(Tz::UTC, day),
-                    to: start_of_day(Tz::UTC, next),
-                };
+                return Window::new(start_of_day(Tz::UTC, day), start_of_day(Tz::UTC, next));
             }
             LimitPeriod::Month => (1, self.zone),
             LimitPeriod::BillingMonth => (self.anchor_day, self.zone),
@@ -43,15 +40,9 @@ impl Billing {
         let month = at.with_timezone(&zone).date_naive();
         let begins = |months: i32| start_of_day(zone, anchor_in(month, months, anchor));
         if at < begins(0) {
-            Window {
-                from: begins(-1),
-                to: begins(0),
-            }
+            Window::new(begins(-1), begins(0))
         } else {
-            Window {
-                from: begins(0),
-                to: begins(1),
-            }
+            Window::new(begins(0), begins(1))
         }
     }
 }
@@ -131,58 +122,39 @@ impl PlanSelection {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::testing::{at, window};
 
-    fn at(text: &str) -> DateTime<Utc> {
-        text.parse().unwrap()
-    }
-
-    fn period(anchor_day: u32, zone: Tz, now: &str) -> (String, String) {
+    fn period(anchor_day: u32, zone: Tz, now: &str) -> Window {
         let billing = Billing { anchor_day, zone };
         let window = billing.period(LimitPeriod::BillingMonth, at(now));
         assert!(window.contains(at(now)));
-        (window.from.to_rfc3339(), window.to.to_rfc3339())
-    }
-
-    fn pair(from: &str, to: &str) -> (String, String) {
-        (format!("{from}:00+00:00"), format!("{to}:00+00:00"))
+        window
     }
 
     #[test]
     fn billing_period_begins_on_anchor_day_or_last_day_of_short_month() {
-        let utc = |anchor, now| period(anchor, Tz::UTC, now);
-        assert_eq!(
-            utc(1, "2026-01-31T12:00:00Z"),
-            pair("2026-01-01T00:00", "2026-02-01T00:00")
-        );
-        assert_eq!(
-            utc(15, "2026-01-14T23:59:59Z"),
-            pair("2025-12-15T00:00", "2026-01-15T00:00")
-        );
-        assert_eq!(
-            utc(15, "2026-01-15T00:00:00Z"),
-            pair("2026-01-15T00:00", "2026-02-15T00:00")
-        );
-        assert_eq!(
-            utc(31, "2026-02-27T00:00:00Z"),
-            pair("2026-01-31T00:00", "2026-02-28T00:00")
-        );
-        assert_eq!(
-            utc(31, "2026-02-28T00:00:00Z"),
-            pair("2026-02-28T00:00", "2026-03-31T00:00")
-        );
-        assert_eq!(
-            utc(30, "2028-02-29T12:00:00Z"),
-            pair("2028-02-29T00:00", "2028-03-30T00:00")
-        );
+        for (anchor, now, from, to) in [
+            (1, "2026-01-31T12:00:00Z", "2026-01-01", "2026-02-01"),
+            (15, "2026-01-14T23:59:59Z", "2025-12-15", "2026-01-15"),
+            (15, "2026-01-15T00:00:00Z", "2026-01-15", "2026-02-15"),
+            (31, "2026-02-27T00:00:00Z", "2026-01-31", "2026-02-28"),
+            (31, "2026-02-28T00:00:00Z", "2026-02-28", "2026-03-31"),
+            (30, "2028-02-29T12:00:00Z", "2028-02-29", "2028-03-30"),
+        ] {
+            let midnight = |day| at(&format!("{day}T00:00:00Z"));
+            let expected = Window::new(midnight(from), midnight(to));
+            assert_eq!(period(anchor, Tz::UTC, now), expected, "{anchor} {now}");
+        }
     }
 
     #[test]
     fn billing_period_begins_at_midnight_of_its_zone() {
         let seoul = period(1, Tz::Asia__Seoul, "2026-01-31T15:00:00Z");
-        assert_eq!(seoul, pair("2026-01-31T15:00", "2026-02-28T15:00"));
+        assert_eq!(seoul, window("01-31T15:00", "02-28T15:00"));
         // Clocks there went from 23:59 to 01:00 on that day.
         let cairo = period(26, Tz::Africa__Cairo, "2024-05-01T00:00:00Z");
-        assert_eq!(cairo, pair("2024-04-25T22:00", "2024-05-25T21:00"));
+        let expected = window("2024-04-25T22:00:00Z", "2024-05-25T21:00:00Z");
+        assert_eq!(cairo, expected);
         let day = Billing::default().period(LimitPeriod::Day, at("2026-01-31T12:00:00Z"));
         assert_eq!(day.to, at("2026-02-01T00:00:00Z"));
     }

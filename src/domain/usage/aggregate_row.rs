@@ -301,10 +301,7 @@ mod tests {
         let rows = periods
             .iter()
             .map(|period| (period.clone(), found(row(1500))));
-        let window = Window {
-            from: at("2026-01-30T01:00:00Z"),
-            to: at("2026-02-01T00:00:00Z"),
-        };
+        let window = Window::new(at("2026-01-30T01:00:00Z"), at("2026-02-01T00:00:00Z"));
         let changes = changes(
             Granularity::Daily,
             &periods,

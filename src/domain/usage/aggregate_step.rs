@@ -36,10 +36,7 @@ impl AggregateStep {
         let last = stale.last()?.clone();
         Some(AggregateStep {
             granularity,
-            window: Window {
-                from,
-                to: granularity.end_of(last.start),
-            },
+            window: Window::new(from, granularity.end_of(last.start)),
             periods: stale,
             last,
         })

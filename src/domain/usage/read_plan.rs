@@ -48,10 +48,7 @@ impl ReadPlan {
         while at < window.to {
             let start = granularity.start_of(at);
             let end = granularity.end_of(start);
-            let piece = Window {
-                from: at,
-                to: end.min(window.to),
-            };
+            let piece = Window::new(at, end.min(window.to));
             let is_whole = piece.from == start && piece.to == end;
             if is_whole && stale.is_fresh(granularity, start) {
                 match self.stored.last_mut() {
@@ -116,10 +113,7 @@ impl RowRange {
         let mut sorted: Vec<&ApiPeriod> = hours.iter().collect();
         sorted.sort();
         for hour in &sorted {
-            let window = Window {
-                from: hour.start,
-                to: Granularity::Hourly.end_of(hour.start),
-            };
+            let window = Window::new(hour.start, Granularity::Hourly.end_of(hour.start));
             let windows = by_api.entry(&hour.api_name).or_default();
             match windows.last_mut() {
                 Some(last) if last.to == window.from => last.to = window.to,
@@ -130,10 +124,7 @@ impl RowRange {
         if let [first, .., last] = sorted.as_slice()
             && searches > 1
         {
-            let whole = Window {
-                from: first.start,
-                to: Granularity::Hourly.end_of(last.start),
-            };
+            let whole = Window::new(first.start, Granularity::Hourly.end_of(last.start));
             let length = Granularity::Hourly.count_between(whole.from, whole.to);
             if hours.len() * 2 >= length * known.max(by_api.len()) {
                 return vec![RowRange::of_all(whole)];
@@ -157,20 +148,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::domain::testing::{at, window};
 
     use Granularity::{Daily, Hourly, Monthly};
-
-    /// An instant of 2026: `01-30T22:30`.
-    fn at(text: &str) -> DateTime<Utc> {
-        format!("2026-{text}:00Z").parse().unwrap()
-    }
-
-    fn window(from: &str, to: &str) -> Window {
-        Window {
-            from: at(from),
-            to: at(to),
-        }
-    }
 
     #[test]
     fn window_is_covered_by_longest_periods_and_rows_at_its_edges() {
@@ -267,10 +247,7 @@ mod tests {
     fn range(api: Option<&str>, from: i64, to: i64) -> RowRange {
         RowRange {
             api_name: api.map(str::to_owned),
-            window: Window {
-                from: hour(from),
-                to: hour(to),
-            },
+            window: Window::new(hour(from), hour(to)),
         }
     }
 

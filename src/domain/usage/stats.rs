@@ -202,20 +202,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::domain::testing::{at, window};
 
     use Granularity::{Daily, Hourly, Monthly};
-
-    /// An instant of 2026: `01-30T22:30`.
-    fn at(text: &str) -> DateTime<Utc> {
-        format!("2026-{text}:00Z").parse().unwrap()
-    }
-
-    fn window(from: &str, to: &str) -> Window {
-        Window {
-            from: at(from),
-            to: at(to),
-        }
-    }
 
     #[test]
     fn trend_has_hours_for_a_day_and_days_for_a_month() {
@@ -226,10 +215,7 @@ mod tests {
         assert_eq!(cells(window("01-30T12:00", "01-31T12:00")), (Hourly, 1, 24));
         assert_eq!(cells(window("01-24T12:00", "01-31T12:00")), (Hourly, 7, 24));
         assert_eq!(cells(window("01-01T00:00", "02-01T00:00")), (Daily, 2, 16));
-        let decade = Window {
-            from: at("01-01T00:00") - TimeDelta::days(3652),
-            to: at("01-01T00:00"),
-        };
+        let decade = Window::new(at("01-01T00:00") - TimeDelta::days(3652), at("01-01T00:00"));
         assert_eq!(cells(decade), (Monthly, 5, 24));
     }
 

@@ -6,6 +6,7 @@ use diesel::pg::PgRowByRowLoadingMode;
 use diesel::prelude::*;
 
 use crate::domain::alert::series::{Demand, Series, Tally};
+use crate::domain::named::Named;
 use crate::domain::period::{Granularity, Window};
 use crate::domain::usage::credits::Credits;
 use crate::error::{Error, Exit, Result};

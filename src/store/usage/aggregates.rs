@@ -8,6 +8,7 @@ use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Bool, Double, Nullable, Text, Timestamp};
 
 use crate::domain::id;
+use crate::domain::named::Named;
 use crate::domain::period::{Granularity, Window};
 use crate::domain::usage::aggregate_row::{AggregateRow, FoundRow, Surplus};
 use crate::domain::usage::credits::Credits;
@@ -104,10 +105,10 @@ pub fn find(
         Db::Pg(conn) => rows!().filter(ranged(window)).load(conn)?,
         Db::Sqlite(conn) => {
             // As text another offset is up to a day away; milliseconds since 1970 are compared as numbers.
-            let nearby = Window {
-                from: (window.from - TimeDelta::days(1)).max(Window::ALL.from),
-                to: (window.to + TimeDelta::days(1)).min(Window::ALL.to),
-            };
+            let nearby = Window::new(
+                (window.from - TimeDelta::days(1)).max(Window::ALL.from),
+                (window.to + TimeDelta::days(1)).min(Window::ALL.to),
+            );
             let in_ms = diesel::dsl::sql::<Bool>("period_start >= ")
                 .bind::<BigInt, _>(window.from.timestamp_millis())
                 .sql(" AND period_start < ")
