@@ -10,8 +10,8 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ureq::http::{HeaderName, HeaderValue, Request as UreqRequest, Uri};
-use ureq::{Agent, Body, Proxy};
+use ureq::http::{HeaderName, HeaderValue, Request as UreqRequest, Response as UreqResponse, Uri};
+use ureq::{Agent, AsSendBody, Body, Proxy};
 
 pub use ureq::http::Method;
 
@@ -243,13 +243,12 @@ impl Request {
     }
 
     pub fn post_json(url: Url, body: Vec<u8>) -> Request {
-        let headers = vec![("Content-Type".to_owned(), "application/json".to_owned())];
-        Request {
+        let request = Request {
             method: Method::POST,
-            url,
-            headers,
             body,
-        }
+            ..Request::get(url)
+        };
+        request.header("Content-Type", "application/json")
     }
 
     /// Adds a header.
@@ -409,17 +408,9 @@ impl Client {
         } else {
             Proxy::try_from_env()
         };
-        let sent = if request.body.is_empty() {
-            let prepared = prepared.body(()).map_err(|error| self.error(url, error))?;
-            let configured = self.agent.configure_request(prepared);
-            self.agent.run(configured.proxy(proxy).build())
-        } else {
-            let body = &request.body[..];
-            let prepared = prepared
-                .body(body)
-                .map_err(|error| self.error(url, error))?;
-            let configured = self.agent.configure_request(prepared);
-            self.agent.run(configured.proxy(proxy).build())
+        let sent = match &request.body[..] {
+            [] => self.run(prepared.body(()), proxy),
+            body => self.run(prepared.body(body), proxy),
         };
         let response = sent.map_err(|error| self.error(url, error))?;
         let (head, body) = response.into_parts();
@@ -432,6 +423,15 @@ impl Client {
             headers: headers.collect(),
             body: self.read(url, body)?,
         })
+    }
+
+    fn run(
+        &self,
+        request: ureq::http::Result<UreqRequest<impl AsSendBody>>,
+        proxy: Option<Proxy>,
+    ) -> Result<UreqResponse<Body>, ureq::Error> {
+        let configured = self.agent.configure_request(request?);
+        self.agent.run(configured.proxy(proxy).build())
     }
 
     fn read(&self, url: &Url, body: Body) -> Result<Vec<u8>, Error> {
@@ -459,37 +459,25 @@ impl Client {
     /// The error without the parts of the URL that may be secret.
     fn error(&self, url: &Url, error: impl Into<ureq::Error>) -> Error {
         let host = url.to_string();
-        match error.into() {
-            ureq::Error::Timeout(ureq::Timeout::Connect | ureq::Timeout::Resolve) => {
-                let limit = self.policy.connect;
-                Error::Timeout { host, limit }
+        let reason = match error.into() {
+            ureq::Error::Timeout(at) => {
+                let is_connect = matches!(at, ureq::Timeout::Connect | ureq::Timeout::Resolve);
+                let (connect, total) = (self.policy.connect, self.policy.total);
+                let limit = if is_connect { connect } else { total };
+                return Error::Timeout { host, limit };
             }
-            ureq::Error::Timeout(_) => {
-                let limit = self.policy.total;
-                Error::Timeout { host, limit }
-            }
-            ureq::Error::HostNotFound => Error::UnknownHost { host },
-            ureq::Error::TlsRequired => Error::NoTls { host },
-            ureq::Error::Io(error) => Error::Connection {
-                host,
-                reason: error.to_string(),
-            },
-            // Both contain the URL.
-            ureq::Error::BadUri(_) | ureq::Error::RequireHttpsOnly(_) => Error::Connection {
-                host,
-                reason: "invalid URL".to_owned(),
-            },
+            ureq::Error::HostNotFound => return Error::UnknownHost { host },
+            ureq::Error::TlsRequired => return Error::NoTls { host },
             error @ (ureq::Error::Protocol(_) | ureq::Error::LargeResponseHeader(..)) => {
-                Error::Protocol {
-                    host,
-                    reason: error.to_string(),
-                }
+                let reason = error.to_string();
+                return Error::Protocol { host, reason };
             }
-            error => Error::Connection {
-                host,
-                reason: error.to_string(),
-            },
-        }
+            ureq::Error::Io(error) => error.to_string(),
+            // Both contain the URL.
+            ureq::Error::BadUri(_) | ureq::Error::RequireHttpsOnly(_) => "invalid URL".to_owned(),
+            error => error.to_string(),
+        };
+        Error::Connection { host, reason }
     }
 }
 
@@ -513,14 +501,15 @@ mod tests {
 
     #[test]
     fn invalid_url_is_rejected() {
-        for text in [
+        let invalid = [
             "",
             "ftp://x/",
-            "hooks.slack.com/x",
+            "x.com/y",
             "/etc/passwd",
             "https://",
             "https://a b",
-        ] {
+        ];
+        for text in invalid {
             assert_eq!(Url::parse(text), Err(InvalidUrl::NotHttp), "{text}");
         }
         assert_eq!(Url::parse("https://u:p@x/"), Err(InvalidUrl::Credentials));
@@ -528,38 +517,18 @@ mod tests {
 
     #[test]
     fn path_is_joined_before_the_query() {
-        let joined = |base: &str| {
-            url(base)
-                .join("/api/v2/alerts")
-                .map(|url| url.uri.to_string())
-        };
-        assert_eq!(
-            joined("http://am:9093").unwrap(),
-            "http://am:9093/api/v2/alerts"
-        );
-        assert_eq!(
-            joined("https://x/am/?a=b").unwrap(),
-            "https://x/am/api/v2/alerts?a=b"
-        );
+        let joined = |base: &str| url(base).join("/api/v2").unwrap().uri.to_string();
+        assert_eq!(joined("http://am:9093"), "http://am:9093/api/v2");
+        assert_eq!(joined("https://x/am/?a=b"), "https://x/am/api/v2?a=b");
     }
 
     #[test]
     fn only_this_machine_is_loopback() {
-        for text in [
-            "http://localhost/",
-            "http://127.0.0.1:8080/",
-            "http://127.9.9.9/",
-            "http://[::1]/",
-        ] {
-            assert!(url(text).is_loopback(), "{text}");
-        }
-        for text in [
-            "http://localhost.example.com/",
-            "http://10.0.0.1/",
-            "http://127.0.0.1.nip.io/",
-        ] {
-            assert!(!url(text).is_loopback(), "{text}");
-        }
+        let is_loopback = |host: &&str| url(&format!("http://{host}/")).is_loopback();
+        let own = ["localhost", "127.0.0.1:8080", "127.9.9.9", "[::1]"];
+        let others = ["localhost.example.com", "10.0.0.1", "127.0.0.1.nip.io"];
+        let found: Vec<&str> = own.into_iter().chain(others).filter(is_loopback).collect();
+        assert_eq!(found, own);
     }
 
     #[test]
@@ -586,14 +555,10 @@ mod tests {
             "s3cret *** ***"
         );
         std::fs::write(&path, "\n").unwrap();
-        assert!(matches!(
-            Secret::from_file(&path),
-            Err(SecretError::Empty(_))
-        ));
-        assert!(matches!(
-            Secret::from_env("USAGECTL_NO_SUCH_VARIABLE"),
-            Err(SecretError::Unset(_))
-        ));
+        let empty = Secret::from_file(&path);
+        assert!(matches!(empty, Err(SecretError::Empty(_))));
+        let unset = Secret::from_env("USAGECTL_NO_SUCH_VARIABLE");
+        assert!(matches!(unset, Err(SecretError::Unset(_))));
     }
 
     #[test]
@@ -602,13 +567,10 @@ mod tests {
         assert!(client.allows(&url("http://127.0.0.1/")).is_ok());
         let refused = client.allows(&url("http://example.com/?token=s3cret"));
         let message = refused.unwrap_err().to_string();
-        assert_eq!(
-            message,
-            "plain HTTP to http://example.com is refused: use https"
-        );
-        let insecure_http = true;
+        let expected = "plain HTTP to http://example.com is refused: use https";
+        assert_eq!(message, expected);
         let client = Client::new(Policy {
-            insecure_http,
+            insecure_http: true,
             ..Policy::default()
         });
         assert!(client.allows(&url("http://example.com/")).is_ok());

@@ -12,7 +12,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use diesel::connection::{AnsiTransactionManager, SimpleConnection, TransactionManager};
+use diesel::connection::{AnsiTransactionManager as Tx, SimpleConnection, TransactionManager};
 use diesel::pg::PgConnection;
 use diesel::result::{ConnectionError, DatabaseErrorKind, Error as DieselError};
 use diesel::sqlite::SqliteConnection;
@@ -75,10 +75,8 @@ impl Db {
         work: impl FnOnce(&mut Db) -> Result<T, E>,
     ) -> Result<T, E> {
         match self {
-            Db::Pg(conn) => AnsiTransactionManager::begin_transaction(conn)?,
-            Db::Sqlite(conn) => {
-                AnsiTransactionManager::begin_transaction_sql(conn, "BEGIN IMMEDIATE")?
-            }
+            Db::Pg(conn) => Tx::begin_transaction(conn)?,
+            Db::Sqlite(conn) => Tx::begin_transaction_sql(conn, "BEGIN IMMEDIATE")?,
         }
         self.finish_tx(work)
     }
@@ -89,13 +87,10 @@ impl Db {
         work: impl FnOnce(&mut Db) -> Result<T, E>,
     ) -> Result<T, E> {
         match self {
-            Db::Pg(conn) => AnsiTransactionManager::begin_transaction_sql(
-                conn,
-                "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
-            )?,
-            Db::Sqlite(conn) => {
-                AnsiTransactionManager::begin_transaction_sql(conn, "BEGIN DEFERRED")?
+            Db::Pg(conn) => {
+                Tx::begin_transaction_sql(conn, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")?
             }
+            Db::Sqlite(conn) => Tx::begin_transaction_sql(conn, "BEGIN DEFERRED")?,
         }
         self.finish_tx(work)
     }
@@ -105,7 +100,7 @@ impl Db {
         &mut self,
         work: impl FnOnce(&mut Db) -> Result<T, E>,
     ) -> Result<T, E> {
-        on!(self, |conn| AnsiTransactionManager::begin_transaction(conn))?;
+        on!(self, |conn| Tx::begin_transaction(conn))?;
         self.finish_tx(work)
     }
 
@@ -115,16 +110,12 @@ impl Db {
     ) -> Result<T, E> {
         match work(self) {
             Ok(value) => {
-                on!(self, |conn| AnsiTransactionManager::commit_transaction(
-                    conn
-                ))?;
+                on!(self, |conn| Tx::commit_transaction(conn))?;
                 Ok(value)
             }
             Err(error) => {
                 // The first error is reported; a lost connection rolls back by itself.
-                let _ = on!(self, |conn| AnsiTransactionManager::rollback_transaction(
-                    conn
-                ));
+                let _ = on!(self, |conn| Tx::rollback_transaction(conn));
                 Err(error)
             }
         }

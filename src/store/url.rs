@@ -244,35 +244,36 @@ pub fn parse(url: &str, source: UrlSource) -> Result<DatabaseUrl, UrlError> {
     let Some((scheme, rest)) = url.split_once(':').filter(|(scheme, _)| is_scheme(scheme)) else {
         return Err(UrlError::NoScheme { source_name });
     };
-    match scheme.to_ascii_lowercase().as_str() {
+    let (target, notes) = match scheme.to_ascii_lowercase().as_str() {
         "sqlite" | "file" => {
             let (path, parameters) = split_parameters(rest);
             let path = path.strip_prefix("//").unwrap_or(path);
             if path.is_empty() || path.starts_with(":memory:") {
                 return Err(UrlError::NoFile { source_name });
             }
-            let notes = parameters
-                .map(|(name, _)| format!("ignored `{name}`: not supported for SQLite"))
-                .collect();
-            Ok(DatabaseUrl {
-                source,
-                target: DatabaseTarget::Sqlite(PathBuf::from(path)),
-                notes,
-            })
+            let ignored = |(name, _)| format!("ignored `{name}`: not supported for SQLite");
+            (
+                DatabaseTarget::Sqlite(path.into()),
+                parameters.map(ignored).collect(),
+            )
         }
         "postgres" | "postgresql" => {
             let (target, notes) = parse_postgres(rest, &source_name)?;
-            Ok(DatabaseUrl {
-                source,
-                target: DatabaseTarget::Postgres(target),
-                notes,
-            })
+            (DatabaseTarget::Postgres(target), notes)
         }
-        _ => Err(UrlError::UnknownScheme {
-            source_name,
-            scheme: scheme.to_owned(),
-        }),
-    }
+        _ => {
+            let scheme = scheme.to_owned();
+            return Err(UrlError::UnknownScheme {
+                source_name,
+                scheme,
+            });
+        }
+    };
+    Ok(DatabaseUrl {
+        source,
+        target,
+        notes,
+    })
 }
 
 /// RFC 3986: a letter, then letters, digits, `+`, `-`, `.`.
@@ -306,7 +307,7 @@ fn parse_postgres(
     };
     check_address(address).map_err(malformed)?;
 
-    let mut kept: Vec<(String, String)> = Vec::new();
+    let mut kept = Variables::new();
     let mut notes = Vec::new();
     let mut application_schema = String::from("public");
     let mut strict = false;
@@ -331,18 +332,15 @@ fn parse_postgres(
             _ => kept.push((name.to_owned(), decoded)),
         }
     }
-    let has = |kept: &[(String, String)], name: &str| kept.iter().any(|(key, _)| key == name);
+    let has = |kept: &Variables, name: &str| kept.iter().any(|(key, _)| key == name);
     if let Some(file) = server_certificate {
         // To libpq `sslcert` is the client's certificate, used with a key; to Prisma it is the server's CA.
-        let name = if has(&kept, "sslkey") {
-            "sslcert"
+        if has(&kept, "sslkey") {
+            kept.push(("sslcert".to_owned(), file));
         } else {
-            "sslrootcert"
-        };
-        if name == "sslrootcert" {
             notes.push("read Prisma's `sslcert` as `sslrootcert`".to_owned());
+            kept.push(("sslrootcert".to_owned(), file));
         }
-        kept.push((name.to_owned(), file));
     }
     if strict {
         kept.retain(|(name, _)| name != "sslmode");
@@ -355,20 +353,21 @@ fn parse_postgres(
         kept.push(("connect_timeout".to_owned(), "10".to_owned()));
     }
     if !has(&kept, "application_name") {
-        kept.push((
-            "fallback_application_name".to_owned(),
-            "usagectl".to_owned(),
-        ));
+        let name = "fallback_application_name".to_owned();
+        kept.push((name, "usagectl".to_owned()));
     }
     let query: Vec<String> = kept
         .iter()
         .map(|(name, value)| format!("{name}={}", utf8_percent_encode(value, NON_ALPHANUMERIC)))
         .collect();
-    let target = PostgresTarget {
-        connection_string: format!("postgresql://{address}?{}", query.join("&")),
-        application_schema,
-    };
-    Ok((target, notes))
+    let connection_string = format!("postgresql://{address}?{}", query.join("&"));
+    Ok((
+        PostgresTarget {
+            connection_string,
+            application_schema,
+        },
+        notes,
+    ))
 }
 
 /// Refuses URLs that libpq would misread and quote in its message: it takes part of a password with an
@@ -504,6 +503,7 @@ mod tests {
 
     #[test]
     fn all_sqlite_schemes_name_the_same_file() {
+        let sqlite = |path: &str| DatabaseTarget::Sqlite(path.into());
         for url in [
             "sqlite:a/b.db",
             "sqlite://a/b.db",
@@ -511,46 +511,35 @@ mod tests {
             "SQLITE:a/b.db",
             "file:a/b.db?connection_limit=1",
         ] {
-            assert_eq!(
-                target(url),
-                DatabaseTarget::Sqlite("a/b.db".into()),
-                "{url}"
-            );
+            assert_eq!(target(url), sqlite("a/b.db"), "{url}");
         }
-        assert_eq!(
-            target("sqlite:///tmp/x.db"),
-            DatabaseTarget::Sqlite("/tmp/x.db".into())
-        );
-        assert_eq!(
-            target("file:./dev.db"),
-            DatabaseTarget::Sqlite("./dev.db".into())
-        );
+        assert_eq!(target("sqlite:///tmp/x.db"), sqlite("/tmp/x.db"));
+        assert_eq!(target("file:./dev.db"), sqlite("./dev.db"));
     }
 
     #[test]
     fn unknown_scheme_is_refused() {
         let refused = |url| parse(url, UrlSource::Flag).unwrap_err().to_string();
-        assert_eq!(
-            refused("usage.db"),
-            "--database-url has no scheme: expected sqlite:, file:, postgres: or postgresql:"
-        );
-        assert_eq!(
-            refused("postgress://h/d"),
-            "--database-url has the unknown scheme `postgress`: expected sqlite, file, postgres or postgresql"
-        );
-        assert_eq!(
-            refused("mysql://u:secret@h/d"),
-            "--database-url has the unknown scheme `mysql`: expected sqlite, file, postgres or postgresql"
-        );
-        assert_eq!(refused(""), "--database-url is set but empty");
-        assert_eq!(
-            refused("sqlite:"),
-            "--database-url does not name a SQLite file"
-        );
-        assert_eq!(
-            refused("sqlite::memory:"),
-            "--database-url does not name a SQLite file"
-        );
+        let expected = "expected sqlite, file, postgres or postgresql";
+        for (url, message) in [
+            (
+                "usage.db",
+                "has no scheme: expected sqlite:, file:, postgres: or postgresql:",
+            ),
+            (
+                "postgress://h/d",
+                &format!("has the unknown scheme `postgress`: {expected}"),
+            ),
+            (
+                "mysql://u:secret@h/d",
+                &format!("has the unknown scheme `mysql`: {expected}"),
+            ),
+            ("", "is set but empty"),
+            ("sqlite:", "does not name a SQLite file"),
+            ("sqlite::memory:", "does not name a SQLite file"),
+        ] {
+            assert_eq!(refused(url), format!("--database-url {message}"));
+        }
         assert!(refused("postgres:h/d").contains("`//` is missing"));
     }
 

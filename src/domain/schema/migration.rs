@@ -5,12 +5,12 @@ use chrono::{DateTime, Utc};
 use crate::domain::named::named;
 
 /// A migration of this program.
-#[derive(Clone, Copy, Debug)]
-pub struct KnownMigration<'a> {
-    pub version: &'a str,
-    pub name: &'a str,
+#[derive(Clone, Debug)]
+pub struct KnownMigration {
+    pub version: &'static str,
+    pub name: &'static str,
     /// Checksum of its `up.sql`.
-    pub checksum: &'a str,
+    pub checksum: String,
 }
 
 /// The log's record of a migration being applied.
@@ -73,7 +73,7 @@ impl MigrationStatus {
 /// Compares this program's migrations with the ledger (`applied`) and the log (oldest entry first). The
 /// result is ordered by version.
 pub fn statuses(
-    known: &[KnownMigration<'_>],
+    known: &[KnownMigration],
     applied: &[(String, DateTime<Utc>)],
     log: &[LogEntry],
 ) -> Vec<MigrationStatus> {
@@ -198,21 +198,17 @@ pub fn plan_down(
 }
 
 fn check_trust(statuses: &[MigrationStatus]) -> Result<(), PlanError> {
-    let untrusted: Vec<String> = statuses
+    use MigrationState::{Modified, Unknown};
+    let untrusted = statuses
         .iter()
-        .filter(|status| {
-            matches!(
-                status.state,
-                MigrationState::Modified | MigrationState::Unknown
-            )
-        })
+        .filter(|it| matches!(it.state, Modified | Unknown));
+    let untrusted: Vec<String> = untrusted
         .map(|status| format!("{} ({})", status.full_name(), status.state))
         .collect();
     if untrusted.is_empty() {
-        Ok(())
-    } else {
-        Err(PlanError::Untrustworthy(untrusted))
+        return Ok(());
     }
+    Err(PlanError::Untrustworthy(untrusted))
 }
 
 fn find<'a>(
@@ -232,15 +228,12 @@ fn find<'a>(
 mod tests {
     use super::*;
 
-    const KNOWN: [KnownMigration<'static>; 3] =
-        [known("1", "one"), known("2", "two"), known("3", "three")];
-
-    const fn known(version: &'static str, name: &'static str) -> KnownMigration<'static> {
-        KnownMigration {
+    fn known() -> [KnownMigration; 3] {
+        [("1", "one"), ("2", "two"), ("3", "three")].map(|(version, name)| KnownMigration {
             version,
             name,
-            checksum: "same",
-        }
+            checksum: "same".to_owned(),
+        })
     }
 
     fn at(seconds: i64) -> DateTime<Utc> {
@@ -264,35 +257,34 @@ mod tests {
         let log: Vec<LogEntry> = versions.iter().map(|v| logged(v, "same")).collect();
         let mut applied: Vec<_> = versions.iter().map(|v| ((*v).to_owned(), at(9))).collect();
         applied.sort();
-        (statuses(&KNOWN, &applied, &log), log)
+        (statuses(&known(), &applied, &log), log)
     }
 
     #[test]
     fn edited_or_unknown_migration_stops_every_plan() {
         let applied = [("1".to_owned(), at(1)), ("9".to_owned(), at(2))];
-        let statuses = statuses(&KNOWN, &applied, &[logged("1", "other")]);
-        let states: Vec<_> = statuses.iter().map(|s| (s.full_name(), s.state)).collect();
-        assert_eq!(
-            states,
-            [
-                ("1_one".to_owned(), MigrationState::Modified),
-                ("2_two".to_owned(), MigrationState::Pending),
-                ("3_three".to_owned(), MigrationState::Pending),
-                ("9".to_owned(), MigrationState::Unknown),
-            ]
-        );
+        let statuses = statuses(&known(), &applied, &[logged("1", "other")]);
+        let states = statuses.iter();
+        let states: Vec<_> = states
+            .map(|it| format!("{} {}", it.full_name(), it.state))
+            .collect();
+        let expected = [
+            "1_one modified",
+            "2_two pending",
+            "3_three pending",
+            "9 unknown",
+        ];
+        assert_eq!(states, expected);
         let refused =
             PlanError::Untrustworthy(vec!["1_one (modified)".into(), "9 (unknown)".into()]);
         assert_eq!(plan_up(&statuses, None, true), Err(refused.clone()));
-        assert_eq!(
-            plan_down(&statuses, &[], &RollbackTarget::Steps(1)),
-            Err(refused)
-        );
+        let down = plan_down(&statuses, &[], &RollbackTarget::Steps(1));
+        assert_eq!(down, Err(refused));
     }
 
     #[test]
     fn migration_without_log_entry_has_time_of_ledger() {
-        let statuses = statuses(&KNOWN, &[("1".to_owned(), at(7))], &[]);
+        let statuses = statuses(&known(), &[("1".to_owned(), at(7))], &[]);
         assert_eq!(statuses[0].state, MigrationState::Applied);
         assert_eq!(statuses[0].applied_at, Some(at(7)));
     }
@@ -304,19 +296,15 @@ mod tests {
             assert_eq!(plan_up(&statuses, Some(name), false).unwrap(), ["1", "2"]);
         }
         let refused = plan_up(&statuses, Some("zwei"), false).unwrap_err();
-        assert_eq!(
-            refused.to_string(),
-            "unknown migration `zwei`; expected one of 1_one, 2_two, 3_three"
-        );
+        let message = "unknown migration `zwei`; expected one of 1_one, 2_two, 3_three";
+        assert_eq!(refused.to_string(), message);
     }
 
     #[test]
     fn out_of_order_migration_requires_permission() {
         let (statuses, _) = database(&["1", "3"]);
-        assert_eq!(
-            plan_up(&statuses, None, false),
-            Err(PlanError::OutOfOrder(vec!["2_two".into()]))
-        );
+        let refused = PlanError::OutOfOrder(vec!["2_two".into()]);
+        assert_eq!(plan_up(&statuses, None, false), Err(refused));
         assert_eq!(plan_up(&statuses, None, true).unwrap(), ["2"]);
         // The late migration is not part of this plan.
         assert_eq!(plan_up(&statuses, Some("1"), false).unwrap(), [""; 0]);
@@ -336,9 +324,7 @@ mod tests {
     #[test]
     fn rollback_to_pending_migration_is_refused() {
         let (statuses, log) = database(&["1"]);
-        assert_eq!(
-            plan_down(&statuses, &log, &RollbackTarget::To("2".into())),
-            Err(PlanError::NotApplied("2_two".into()))
-        );
+        let down = plan_down(&statuses, &log, &RollbackTarget::To("2".into()));
+        assert_eq!(down, Err(PlanError::NotApplied("2_two".into())));
     }
 }

@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 use diesel::sql_types::{Bool, Nullable, Text, Timestamp};
 
-use super::ALL;
+use super::{ALL, Migration};
 use crate::domain::format::counted_as;
 use crate::domain::schema::migration::LogEntry;
 use crate::error::{Error, Exit, Result};
@@ -34,57 +34,40 @@ diesel::table! {
 }
 
 /// The statements that create both. The ledger's is Diesel's own, so that `diesel_cli` works with it.
-pub(super) fn tables(db: &Db) -> &'static str {
-    match db {
-        Db::Pg(_) => SETUP_POSTGRES,
-        Db::Sqlite(_) => SETUP_SQLITE,
-    }
+pub(super) fn tables(db: &Db) -> String {
+    let (schema, id, time) = match db {
+        Db::Pg(_) => (
+            "usagectl.",
+            "BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY",
+            "TIMESTAMP(3)",
+        ),
+        Db::Sqlite(_) => ("", "INTEGER PRIMARY KEY", "DATETIME"),
+    };
+    format!(
+        "CREATE TABLE IF NOT EXISTS {schema}__diesel_schema_migrations (
+    version VARCHAR(50) PRIMARY KEY NOT NULL,
+    run_on TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP
+);
+CREATE TABLE IF NOT EXISTS {schema}usagectl_migration_log (
+    id {id},
+    version TEXT NOT NULL,
+    name TEXT NOT NULL,
+    action TEXT NOT NULL CHECK (action IN ('up', 'down')),
+    state TEXT NOT NULL,
+    up_sha256 TEXT NOT NULL,
+    down_sha256 TEXT NOT NULL,
+    application_schema TEXT NOT NULL,
+    tool_version TEXT NOT NULL,
+    done_by TEXT NOT NULL,
+    at {time} NOT NULL,
+    duration_ms BIGINT NOT NULL
+);
+"
+    )
 }
 
 /// The state of a log row that is committed together with its migration, as all are at present.
 pub(super) const DONE: &str = "done";
-
-const SETUP_POSTGRES: &str = "\
-CREATE TABLE IF NOT EXISTS usagectl.__diesel_schema_migrations (
-    version VARCHAR(50) PRIMARY KEY NOT NULL,
-    run_on TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP
-);
-CREATE TABLE IF NOT EXISTS usagectl.usagectl_migration_log (
-    id BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    version TEXT NOT NULL,
-    name TEXT NOT NULL,
-    action TEXT NOT NULL CHECK (action IN ('up', 'down')),
-    state TEXT NOT NULL,
-    up_sha256 TEXT NOT NULL,
-    down_sha256 TEXT NOT NULL,
-    application_schema TEXT NOT NULL,
-    tool_version TEXT NOT NULL,
-    done_by TEXT NOT NULL,
-    at TIMESTAMP(3) NOT NULL,
-    duration_ms BIGINT NOT NULL
-);
-";
-
-const SETUP_SQLITE: &str = "\
-CREATE TABLE IF NOT EXISTS __diesel_schema_migrations (
-    version VARCHAR(50) PRIMARY KEY NOT NULL,
-    run_on TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP
-);
-CREATE TABLE IF NOT EXISTS usagectl_migration_log (
-    id INTEGER PRIMARY KEY,
-    version TEXT NOT NULL,
-    name TEXT NOT NULL,
-    action TEXT NOT NULL CHECK (action IN ('up', 'down')),
-    state TEXT NOT NULL,
-    up_sha256 TEXT NOT NULL,
-    down_sha256 TEXT NOT NULL,
-    application_schema TEXT NOT NULL,
-    tool_version TEXT NOT NULL,
-    done_by TEXT NOT NULL,
-    at DATETIME NOT NULL,
-    duration_ms BIGINT NOT NULL
-);
-";
 
 /// The database's migrations are not exactly this program's.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -194,10 +177,8 @@ impl Bookkeeping {
                 ledger_name(db)
             );
             let rows: Vec<LedgerRow> = on!(db, |conn| diesel::sql_query(query).load(conn))?;
-            found.applied = rows
-                .into_iter()
-                .map(|row| (row.version, row.run_on.utc()))
-                .collect();
+            let rows = rows.into_iter();
+            found.applied = rows.map(|row| (row.version, row.run_on.utc())).collect();
         }
         if has_log {
             found.log = on!(db, |conn| usagectl_migration_log::table
@@ -317,21 +298,14 @@ pub fn require_current(db: &mut Db) -> Result<()> {
         }
         .into());
     }
-    let versions: Vec<&str> = rows.iter().map(|row| row.version.as_str()).collect();
-    let missing = ALL
-        .iter()
-        .filter(|migration| !versions.contains(&migration.version))
-        .count();
-    let unknown: Vec<&str> = versions
-        .iter()
-        .copied()
-        .filter(|version| ALL.iter().all(|migration| migration.version != *version))
-        .collect();
+    let versions = rows.iter().map(|row| row.version.as_str());
+    let (known, unknown): (Vec<&str>, Vec<&str>) =
+        versions.partition(|version| Migration::find(version).is_some());
     if !unknown.is_empty() {
         return Err(SchemaError::Ahead(unknown.join(", ")).into());
     }
-    if missing > 0 {
-        return Err(SchemaError::Behind(missing).into());
+    match ALL.len() - known.len() {
+        0 => Ok(()),
+        missing => Err(SchemaError::Behind(missing).into()),
     }
-    Ok(())
 }

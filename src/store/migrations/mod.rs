@@ -180,19 +180,12 @@ pub struct Survey {
 /// Reads the migration state; writes nothing.
 pub fn survey(db: &mut Db) -> QueryResult<Survey> {
     let bookkeeping = Bookkeeping::read(db)?;
-    let checksums: Vec<String> = ALL
-        .iter()
-        .map(|migration| checksum(&migration.sql(db, Direction::Up)))
-        .collect();
-    let known: Vec<KnownMigration<'_>> = ALL
-        .iter()
-        .zip(&checksums)
-        .map(|(migration, checksum)| KnownMigration {
-            version: migration.version,
-            name: migration.name,
-            checksum,
-        })
-        .collect();
+    let known = |migration: &Migration| KnownMigration {
+        version: migration.version,
+        name: migration.name,
+        checksum: checksum(&migration.sql(db, Direction::Up)),
+    };
+    let known: Vec<KnownMigration> = ALL.iter().map(known).collect();
     let log = bookkeeping.applications();
     Ok(Survey {
         statuses: migration::statuses(&known, &bookkeeping.applied, &log),
@@ -292,7 +285,7 @@ pub fn setup(
         }
     }
     if !found.exists {
-        statements.push(ledger::tables(db).to_owned());
+        statements.push(ledger::tables(db));
     }
     Ok(statements)
 }
