@@ -6,10 +6,8 @@ use serde::Serialize;
 
 use super::api_limit::{ApiLimit, ApiLimitOrigin};
 use super::catalogue::Catalogue;
-use super::limit;
-use super::limit::{LimitFault, LimitRow, Origin};
-use super::selection;
-use super::selection::PlanSelection;
+use super::limit::{self, LimitFault, LimitRow, Origin};
+use super::selection::{self, PlanSelection};
 use super::source::Citation;
 use super::sync;
 use crate::domain::format::number;

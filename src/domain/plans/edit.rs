@@ -51,9 +51,11 @@ impl LimitEdit {
         stored: Option<&LimitRow>,
         signature: Signature<'_>,
     ) -> Result<LimitRow, EditFault> {
-        let mut others = self.clone();
-        others.warning_percent = None;
-        others.critical_percent = None;
+        let others = LimitEdit {
+            warning_percent: None,
+            critical_percent: None,
+            ..self.clone()
+        };
         let nothing = LimitEdit {
             is_budget: self.is_budget,
             ..LimitEdit::default()
@@ -62,19 +64,18 @@ impl LimitEdit {
             return Err(EditFault::NoChange);
         }
         let value = self.value.or(stored.map(|row| row.value));
-        let warning = self
-            .warning_percent
-            .or(stored.map(|row| row.warning_percent));
-        let critical = self
-            .critical_percent
-            .or(stored.map(|row| row.critical_percent));
+        let warning = stored.map(|row| row.warning_percent);
+        let critical = stored.map(|row| row.critical_percent);
         let mut row = LimitRow {
             service,
             metric,
             plan: plan.to_owned(),
             value: value.ok_or(EditFault::NoValue)?,
-            warning_percent: warning.unwrap_or(DEFAULT_WARNING),
-            critical_percent: critical.unwrap_or(DEFAULT_CRITICAL),
+            warning_percent: self.warning_percent.or(warning).unwrap_or(DEFAULT_WARNING),
+            critical_percent: self
+                .critical_percent
+                .or(critical)
+                .unwrap_or(DEFAULT_CRITICAL),
             details: stored.and_then(|row| row.details.clone()),
         };
         check_value(row.value)?;
@@ -111,7 +112,9 @@ impl LimitEdit {
             }
         };
         let own = stored.and_then(LimitRow::own_details);
+        let is_cited = own.is_none_or(|own| own.value == value || own.origin != Origin::Catalogue);
         let is_budget = self.is_budget || old.is_some_and(|old| old.origin == Origin::Budget);
+        let at_limit = self.at_limit.or(old.map(|old| old.at_limit));
         Ok(LimitDetails {
             origin: if is_budget {
                 Origin::Budget
@@ -120,16 +123,9 @@ impl LimitEdit {
             },
             kind,
             period,
-            at_limit: self
-                .at_limit
-                .or(old.map(|old| old.at_limit))
-                .unwrap_or(AtLimit::Unknown),
+            at_limit: at_limit.unwrap_or(AtLimit::Unknown),
             value,
-            citation: citation(
-                self.source,
-                own.map(|own| &own.citation),
-                own.is_none_or(|own| own.value == value || own.origin != Origin::Catalogue),
-            ),
+            citation: citation(self.source, own.map(|own| &own.citation), is_cited),
             note: self.note.or_else(|| old.and_then(|old| old.note.clone())),
             updated_by: signature.by.to_owned(),
             updated_at: signature.now,
@@ -233,6 +229,13 @@ mod tests {
         }
     }
 
+    fn warning(percent: f64) -> LimitEdit {
+        LimitEdit {
+            warning_percent: Some(percent),
+            ..LimitEdit::default()
+        }
+    }
+
     /// A row with every field set by the user.
     fn stored() -> LimitRow {
         let all = LimitEdit {
@@ -256,39 +259,23 @@ mod tests {
         fn text(text: &str) -> Option<String> {
             Some(text.to_owned())
         }
-        type Case = (fn(&mut LimitEdit), fn(&mut LimitRow, &mut LimitDetails));
-        let cases: [Case; 7] = [
-            (
-                |it| it.value = Some(700.0),
-                |row, it| (row.value, it.value) = (700.0, 700.0),
-            ),
-            (
-                |it| it.warning_percent = Some(70.0),
-                |row, _| row.warning_percent = 70.0,
-            ),
-            (
-                |it| it.critical_percent = Some(95.0),
-                |row, _| row.critical_percent = 95.0,
-            ),
-            (
-                |it| it.period = Some(Month),
-                |_, it| it.period = Some(Month),
-            ),
-            (|it| it.at_limit = Some(Bill), |_, it| it.at_limit = Bill),
-            (
-                |it| it.source = text("mail"),
-                |_, it| it.citation.source = text("mail"),
-            ),
-            (|it| it.note = text("new"), |_, it| it.note = text("new")),
+        type Change = fn(&mut LimitEdit, &mut LimitRow, &mut LimitDetails);
+        let changes: [Change; 7] = [
+            |it, row, own| (it.value, row.value, own.value) = (Some(700.0), 700.0, 700.0),
+            |it, row, _| (it.warning_percent, row.warning_percent) = (Some(70.0), 70.0),
+            |it, row, _| (it.critical_percent, row.critical_percent) = (Some(95.0), 95.0),
+            |it, _, own| (it.period, own.period) = (Some(Month), Some(Month)),
+            |it, _, own| (it.at_limit, own.at_limit) = (Some(Bill), Bill),
+            |it, _, own| (it.source, own.citation.source) = (text("mail"), text("mail")),
+            |it, _, own| (it.note, own.note) = (text("new"), text("new")),
         ];
-        for (change, expect) in cases {
+        for change in changes {
             let mut edit = LimitEdit::default();
-            change(&mut edit);
             let mut expected = stored();
             let mut details = expected.details.clone().unwrap();
             details.updated_by = "second".to_owned();
             details.updated_at = at(1).now;
-            expect(&mut expected, &mut details);
+            change(&mut edit, &mut expected, &mut details);
             expected.details = Some(details);
             assert_eq!(edit.apply(KEY, Some(&stored()), at(1)), Ok(expected));
         }
@@ -323,11 +310,7 @@ mod tests {
         let details = published.details.as_mut().unwrap();
         details.origin = Origin::Catalogue;
         details.citation.catalogue_version = Some("2026.11.21".to_owned());
-        let warning = LimitEdit {
-            warning_percent: Some(50.0),
-            ..LimitEdit::default()
-        };
-        let row = warning.clone().apply(KEY, Some(&published), at(1)).unwrap();
+        let row = warning(50.0).apply(KEY, Some(&published), at(1)).unwrap();
         assert_eq!((row.origin(), row.value), (Origin::Catalogue, 500.0));
         assert_eq!(row.citation(), published.citation());
         let row = edit(700.0).apply(KEY, Some(&published), at(1)).unwrap();
@@ -338,11 +321,9 @@ mod tests {
             details: None,
             ..stored()
         };
-        let row = warning.apply(KEY, Some(&foreign), at(1)).unwrap();
-        assert_eq!(
-            (row.origin(), row.warning_percent),
-            (Origin::Application, 50.0)
-        );
+        let row = warning(50.0).apply(KEY, Some(&foreign), at(1)).unwrap();
+        let found = (row.origin(), row.warning_percent);
+        assert_eq!(found, (Origin::Application, 50.0));
     }
 
     #[test]
@@ -361,20 +342,13 @@ mod tests {
         let empty = LimitEdit::default();
         let fault = empty.apply(KEY, Some(&stored()), at(1));
         assert_eq!(fault, Err(EditFault::NoChange));
-        let warning = LimitEdit {
-            warning_percent: Some(50.0),
-            ..LimitEdit::default()
-        };
-        assert_eq!(warning.apply(KEY, None, at(0)), Err(EditFault::NoValue));
-        let inverted = LimitEdit {
-            warning_percent: Some(85.0),
-            ..LimitEdit::default()
-        };
+        let found = warning(50.0).apply(KEY, None, at(0));
+        assert_eq!(found, Err(EditFault::NoValue));
         let fault = LimitFault::Percents {
             warning: 85.0,
             critical: 80.0,
         };
-        let found = inverted.apply(KEY, Some(&stored()), at(1));
+        let found = warning(85.0).apply(KEY, Some(&stored()), at(1));
         assert_eq!(found, Err(EditFault::Limit(fault)));
     }
 

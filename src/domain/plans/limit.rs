@@ -8,8 +8,7 @@ use serde::Serialize;
 
 use super::api_limit::check_value;
 use super::catalogue::{AtLimit, Catalogue, LimitPeriod, default_kind};
-use super::selection;
-use super::selection::{Billing, PlanSelection};
+use super::selection::{self, Billing, PlanSelection};
 use super::source::Citation;
 use crate::domain::metrics::names::{Metric, MetricKind, Service};
 use crate::domain::named::named;
@@ -59,8 +58,8 @@ pub struct LimitRow {
 impl LimitRow {
     /// The owner: the last writer of the value.
     pub fn origin(&self) -> Origin {
-        self.own_details()
-            .map_or(Origin::Application, |details| details.origin)
+        let details = self.own_details();
+        details.map_or(Origin::Application, |details| details.origin)
     }
 
     /// The details, unless another program changed the value since.
@@ -71,10 +70,8 @@ impl LimitRow {
 
     /// Where the value comes from.
     pub fn citation(&self) -> Citation {
-        let details = self.own_details();
-        details
-            .map(|details| details.citation.clone())
-            .unwrap_or_default()
+        let citation = self.own_details().map(|details| &details.citation);
+        citation.cloned().unwrap_or_default()
     }
 
     /// The kind and period, which stay valid if another program changes the value.
@@ -160,9 +157,7 @@ pub fn in_force(
     for meter in meters {
         let provider = catalogue.provider_of(meter.0);
         let selected = provider.and_then(|it| selection::current(selections, it, now));
-        let limit = |row: &LimitRow, fault: Option<LimitFault>| {
-            LimitInForce::new(row, provider, selected, fault)
-        };
+        let limit = |row, fault| LimitInForce::new(row, provider, selected, fault);
         let of_meter = rows.iter().filter(|row| (row.service, row.metric) == meter);
         let (budgets, of_plans): (Vec<&LimitRow>, Vec<&LimitRow>) =
             of_meter.partition(|row| row.is_budget());
@@ -316,15 +311,12 @@ mod tests {
         let free = row(Metric::StorageMb, "Free", 256.0);
         let fixed = row(Metric::StorageMb, "fixed-1gb", 1000.0);
         let both = [free.clone(), fixed.clone()];
-        assert_eq!(
-            held(&both, Some("free")),
-            [("Free".to_owned(), 256.0, None)]
-        );
+        let first = |fault| [("Free".to_owned(), 256.0, fault)];
+        assert_eq!(held(&both, Some("free")), first(None));
         assert_eq!(held(&both, Some("payg")), []);
-        assert_eq!(held(&[free], None), [("Free".to_owned(), 256.0, None)]);
+        assert_eq!(held(&[free], None), first(None));
         let plans = vec!["Free".to_owned(), "fixed-1gb".to_owned()];
-        let fault = Some(LimitFault::NoPlan(plans));
-        assert_eq!(held(&both, None), [("Free".to_owned(), 256.0, fault)]);
+        assert_eq!(held(&both, None), first(Some(LimitFault::NoPlan(plans))));
     }
 
     #[test]
@@ -350,19 +342,15 @@ mod tests {
         };
         assert_eq!(changed.origin(), Origin::Application);
         let limit = LimitInForce::new(&changed, None, None, None);
-        assert_eq!(
-            (limit.citation, limit.kind),
-            (Citation::default(), MetricKind::Gauge)
-        );
+        assert_eq!(limit.citation, Citation::default());
+        assert_eq!(limit.kind, MetricKind::Gauge);
     }
 
     #[test]
     fn invalid_value_or_thresholds_are_a_fault() {
         for value in [0.0, -1.0, f64::NAN, f64::INFINITY, 1e300] {
-            assert!(
-                row(Metric::StorageMb, "free", value).fault().is_some(),
-                "{value}"
-            );
+            let fault = row(Metric::StorageMb, "free", value).fault();
+            assert!(fault.is_some(), "{value}");
         }
         let percents = |warning_percent, critical_percent| LimitRow {
             warning_percent,
@@ -370,12 +358,8 @@ mod tests {
             ..row(Metric::StorageMb, "free", 256.0)
         };
         assert_eq!(percents(75.0, 90.0).fault(), None);
-        for (warning, critical) in [
-            (95.0, 90.0),
-            (f64::NAN, 90.0),
-            (0.0, 90.0),
-            (75.0, f64::NAN),
-        ] {
+        const NAN: f64 = f64::NAN;
+        for (warning, critical) in [(95.0, 90.0), (NAN, 90.0), (0.0, 90.0), (75.0, NAN)] {
             assert!(percents(warning, critical).fault().is_some());
         }
     }

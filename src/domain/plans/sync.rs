@@ -12,8 +12,7 @@ use super::AtLimit;
 use super::api_limit::{ApiLimit, ApiLimitOrigin};
 use super::catalogue::{Catalogue, Plan, default_kind};
 use super::limit::{LimitDetails, LimitRow, Origin};
-use super::selection;
-use super::selection::PlanSelection;
+use super::selection::{self, PlanSelection};
 use super::source::Citation;
 use crate::domain::metrics::names::{Metric, MetricKind, Service};
 use crate::domain::named::named;
@@ -35,10 +34,7 @@ named! {
 impl SyncAction {
     /// Whether something is written.
     pub fn writes(self) -> bool {
-        matches!(
-            self,
-            SyncAction::Added | SyncAction::Updated | SyncAction::Removed
-        )
+        !matches!(self, SyncAction::Unchanged | SyncAction::Kept)
     }
 }
 
@@ -79,8 +75,8 @@ impl Changes {
     /// Removes the limits that are as they were.
     pub fn retain_changed(&mut self) {
         self.limits.retain(|it| it.change != SyncAction::Unchanged);
-        self.api_limits
-            .retain(|it| it.change != SyncAction::Unchanged);
+        let is_changed = |it: &ApiLimitChange| it.change != SyncAction::Unchanged;
+        self.api_limits.retain(is_changed);
     }
 }
 
@@ -193,18 +189,17 @@ impl Wanted<'_> {
             (row.service, row.metric) == (self.service, self.metric) && row.plan == self.plan
         };
         let Some(found) = rows.iter().find(is_it) else {
-            let row = LimitRow {
-                service: self.service,
-                metric: self.metric,
-                plan: self.plan.to_owned(),
-                value: wanted,
-                warning_percent: self.percents.0.to_f64()?,
-                critical_percent: self.percents.1.to_f64()?,
-                details: Some(self.details),
-            };
             return Some(LimitChange {
                 change: SyncAction::Added,
-                row,
+                row: LimitRow {
+                    service: self.service,
+                    metric: self.metric,
+                    plan: self.plan.to_owned(),
+                    value: wanted,
+                    warning_percent: self.percents.0.to_f64()?,
+                    critical_percent: self.percents.1.to_f64()?,
+                    details: Some(self.details),
+                },
                 before: None,
                 wanted,
             });
@@ -356,11 +351,9 @@ mod tests {
         let catalogue = Catalogue::embedded().unwrap();
         let first = changed(&[], &catalogue);
         assert_eq!(actions(&first), [SyncAction::Added; 4]);
-        assert_eq!(first[0].row.value, 256.0);
-        assert_eq!(
-            (first[0].row.warning_percent, first[0].row.critical_percent),
-            (75.0, 90.0)
-        );
+        let row = &first[0].row;
+        let found = (row.value, row.warning_percent, row.critical_percent);
+        assert_eq!(found, (256.0, 75.0, 90.0));
         let second = changed(&stored(first), &catalogue);
         assert_eq!(actions(&second), [SyncAction::Unchanged; 4]);
     }
@@ -375,14 +368,9 @@ mod tests {
     fn metric_billed_from_zero_has_no_limit() {
         let catalogue = Catalogue::embedded().unwrap();
         let pro = limits(&catalogue, &[selected("vercel", "pro")], &[], SIGNATURE);
-        let pro: Vec<_> = pro
-            .iter()
-            .map(|change| (change.row.metric, change.wanted))
-            .collect();
-        let expected = [
-            (Metric::BandwidthGb, 1000.0),
-            (Metric::RequestCount, 10_000_000.0),
-        ];
+        let short = |change: &LimitChange| (change.row.metric, change.wanted);
+        let pro: Vec<_> = pro.iter().map(short).collect();
+        let expected = [(Metric::BandwidthGb, 1e3), (Metric::RequestCount, 1e7)];
         assert_eq!(pro, expected);
     }
 
@@ -393,10 +381,8 @@ mod tests {
         let after = changed(&rows, &newer());
         assert_eq!(actions(&after), [SyncAction::Updated; 4]);
         assert_eq!(after[0].before, Some(256.0));
-        assert_eq!(
-            (after[0].row.value, after[0].row.warning_percent),
-            (300.0, 50.0)
-        );
+        let row = &after[0].row;
+        assert_eq!((row.value, row.warning_percent), (300.0, 50.0));
     }
 
     #[test]
@@ -411,13 +397,8 @@ mod tests {
             details.origin = Origin::User;
         }
         let after = changed(&rows, &newer());
-        let expected = [
-            SyncAction::Kept,
-            SyncAction::Kept,
-            SyncAction::Kept,
-            SyncAction::Updated,
-        ];
-        assert_eq!(actions(&after), expected);
+        use SyncAction::{Kept, Updated};
+        assert_eq!(actions(&after), [Kept, Kept, Kept, Updated]);
         assert_eq!(stored(after)[..3], rows[..3]);
     }
 
@@ -425,20 +406,11 @@ mod tests {
     fn api_has_limits_of_its_plan_and_user_limits_are_kept() {
         let catalogue = Catalogue::embedded().unwrap();
         let first = api_limits(&catalogue, &[], &[], SIGNATURE.now);
-        assert!(
-            first
-                .iter()
-                .all(|change| change.change == SyncAction::Added)
-        );
+        assert!(first.iter().all(|it| it.change == SyncAction::Added));
         let of = |changes: &[ApiLimitChange], api: &str| -> Vec<(String, f64)> {
             let of_api = changes.iter().filter(|change| change.limit.api_name == api);
-            let short = |change: &ApiLimitChange| {
-                (
-                    format!("{} {}", change.change, change.limit.period),
-                    change.limit.value,
-                )
-            };
-            of_api.map(short).collect()
+            let name = |it: &ApiLimitChange| format!("{} {}", it.change, it.limit.period);
+            of_api.map(|it| (name(it), it.limit.value)).collect()
         };
         let pair = |what: &str, value| (what.to_owned(), value);
         let free = [pair("ADDED MINUTE", 60.0), pair("ADDED MONTH", 1e6)];
@@ -459,22 +431,16 @@ mod tests {
             ..stored[0].clone()
         };
         stored.push(hourly);
-        let second = api_limits(
-            &catalogue,
-            &[selected("openweather", "one-call")],
-            &stored,
-            SIGNATURE.now,
-        );
+        let selections = [selected("openweather", "one-call")];
+        let second = api_limits(&catalogue, &selections, &stored, SIGNATURE.now);
         let one_call = [
             pair("REMOVED MINUTE", 60.0),
             pair("REMOVED MONTH", 1e6),
             pair("ADDED DAY", 1000.0),
         ];
         assert_eq!(of(&second, "openweather"), one_call);
-        assert_eq!(
-            of(&second, "finnhub"),
-            [pair("KEPT SECOND", 30.0), pair("KEPT MINUTE", 60.0)]
-        );
+        let kept = [pair("KEPT SECOND", 30.0), pair("KEPT MINUTE", 60.0)];
+        assert_eq!(of(&second, "finnhub"), kept);
         assert_eq!(of(&second, "tmdb"), [pair("UNCHANGED SECOND", 40.0)]);
     }
 }
