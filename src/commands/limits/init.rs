@@ -66,14 +66,8 @@ pub fn run(context: &mut Context, args: InitArgs) -> Result<Outcome> {
 fn initialise(db: &mut Db, args: &InitArgs, signature: Signature<'_>) -> Result<Initialised> {
     let catalogue = catalogues::active(db)?;
     for (provider, plan) in &args.plans {
-        select(
-            db,
-            &catalogue,
-            provider,
-            plan,
-            PlanTerms::default(),
-            signature,
-        )?;
+        let terms = PlanTerms::default();
+        select(db, &catalogue, provider, plan, terms, signature)?;
     }
     let changes = sync(db, &catalogue, signature)?;
     let selections = selections::all(db)?;

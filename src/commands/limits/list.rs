@@ -5,11 +5,10 @@ use clap::Args;
 use crate::args::ApiFilter;
 use crate::context::Context;
 use crate::domain::metrics::names::{Metric, Service};
-use crate::domain::plans::limit;
 use crate::error::{Outcome, Result};
 use crate::output::limits::list::LimitList;
 use crate::store::db::Access;
-use crate::store::plans::{api_limits, catalogues, limits, selections};
+use crate::store::plans::{api_limits, limits};
 
 /// List limits and their sources
 ///
@@ -43,9 +42,7 @@ pub fn run(context: &mut Context, args: ListArgs) -> Result<Outcome> {
     let (now, apis) = (context.now, &args.apis.apis);
     let of_services = args.service.is_some() || args.metric.is_some() || args.plan.is_some();
     let answer = db.read_tx(|db| -> Result<LimitList> {
-        let (rows, selections) = (limits::rows(db)?, selections::all(db)?);
-        let catalogue = catalogues::active(db)?;
-        let mut limits = limit::listed(rows, &selections, &catalogue, now);
+        let mut limits = limits::listed(db, now)?;
         limits.retain(|limit| {
             let row = &limit.row;
             apis.is_empty()

@@ -120,10 +120,9 @@ fn history(db: &mut Db, provider: Option<&str>, now: DateTime<Utc>) -> Result<Se
     let wanted = all
         .iter()
         .filter(|it| provider.is_none_or(|name| name == it.provider));
+    let selections = wanted.map(|it| (it.clone(), in_use.contains(&it.id.as_str())));
     Ok(Selections {
-        selections: wanted
-            .map(|it| (it.clone(), in_use.contains(&it.id.as_str())))
-            .collect(),
+        selections: selections.collect(),
         now,
         selected: None,
     })

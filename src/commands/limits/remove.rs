@@ -6,12 +6,12 @@ use crate::args::parse_api_name;
 use crate::context::Context;
 use crate::domain::metrics::names::{Metric, Service};
 use crate::domain::period::Period;
-use crate::domain::plans::limit;
+use crate::domain::plans::limit::{LimitRow, ListedLimit};
 use crate::error::{Error, Exit, Outcome, Result};
 use crate::output::limits::list::{LimitList, RemovedLimits};
 use crate::output::printable;
-use crate::store::db::{Access, Db};
-use crate::store::plans::{api_limits, catalogues, limits, selections};
+use crate::store::db::Access;
+use crate::store::plans::{api_limits, limits};
 
 /// Remove limits
 ///
@@ -48,11 +48,7 @@ pub fn run(context: &mut Context, args: RemoveArgs) -> Result<Outcome> {
     let mut db = context.open(Access::Write)?;
     let now = context.now;
     let removed = db.write_tx(|db| -> Result<LimitList> {
-        let mut list = LimitList {
-            limits: Vec::new(),
-            api_limits: Vec::new(),
-            wide: false,
-        };
+        let mut list = LimitList::default();
         if let Some(api) = &args.api {
             list.api_limits = api_limits::all(db)?;
             list.api_limits.retain(|limit| {
@@ -60,11 +56,11 @@ pub fn run(context: &mut Context, args: RemoveArgs) -> Result<Outcome> {
             });
             api_limits::remove(db, api, args.per.as_ref())?;
         } else {
-            let (rows, selections) = (limits::rows(db)?, selections::all(db)?);
-            let catalogue = catalogues::active(db)?;
-            list.limits = limit::listed(rows, &selections, &catalogue, now);
+            list.limits = limits::listed(db, now)?;
             list.limits.retain(|limit| is_meant(&args, &limit.row));
-            remove_rows(db, &list)?;
+            for ListedLimit { row, .. } in &list.limits {
+                limits::remove(db, row.service, row.metric, &row.plan)?;
+            }
         }
         Ok(list)
     })?;
@@ -76,17 +72,10 @@ pub fn run(context: &mut Context, args: RemoveArgs) -> Result<Outcome> {
     Ok(Outcome::DONE)
 }
 
-fn is_meant(args: &RemoveArgs, row: &limit::LimitRow) -> bool {
+fn is_meant(args: &RemoveArgs, row: &LimitRow) -> bool {
     args.service == Some(row.service)
         && args.metric == Some(row.metric)
         && args.plan.as_ref().is_none_or(|plan| *plan == row.plan)
-}
-
-fn remove_rows(db: &mut Db, list: &LimitList) -> Result<()> {
-    for limit::ListedLimit { row, .. } in &list.limits {
-        limits::remove(db, row.service, row.metric, &row.plan)?;
-    }
-    Ok(())
 }
 
 /// The limits that were asked for, in a message.

@@ -8,12 +8,12 @@ use crate::context::Context;
 use crate::domain::metrics::names::{Metric, MetricKind, Service};
 use crate::domain::period::Period;
 use crate::domain::plans::edit::{ApiLimitEdit, EditFault, LimitEdit, only_plan, stored_limit};
-use crate::domain::plans::limit::{self, LimitRow};
+use crate::domain::plans::limit::LimitRow;
 use crate::domain::plans::sync::{BUDGET, Signature};
 use crate::domain::plans::{AtLimit, Catalogue, LimitPeriod, PlanSelection, Unit, selection};
 use crate::error::{Error, Outcome, Result};
 use crate::output::limits::list::LimitList;
-use crate::store::db::{Access, Db};
+use crate::store::db::Access;
 use crate::store::plans::{api_limits, catalogues, limits, selections};
 
 /// Set or change a limit by hand
@@ -208,26 +208,14 @@ fn set_limit(
         let edited = edit.apply((service, metric, plan), stored, signature);
         let row = edited.map_err(usage)?;
         limits::write(db, &row, signature.now)?;
-        answer(db, &row, &selections, &catalogue, signature.now)
-    })
-}
-
-/// The written limit, as `limits list` shows it.
-fn answer(
-    db: &mut Db,
-    written: &LimitRow,
-    selections: &[PlanSelection],
-    catalogue: &Catalogue,
-    now: DateTime<Utc>,
-) -> Result<LimitList> {
-    let mut limits = limit::listed(limits::rows(db)?, selections, catalogue, now);
-    limits.retain(|limit| {
-        let row = &limit.row;
-        (row.service, row.metric, &row.plan) == (written.service, written.metric, &written.plan)
-    });
-    Ok(LimitList {
-        limits,
-        ..LimitList::default()
+        let mut limits = limits::listed(db, signature.now)?;
+        limits.retain(|it| {
+            (it.row.service, it.row.metric, &it.row.plan) == (service, metric, &row.plan)
+        });
+        Ok(LimitList {
+            limits,
+            ..LimitList::default()
+        })
     })
 }
 

@@ -7,12 +7,10 @@ use crate::domain::plans::audit::Finding;
 use crate::output::Answer;
 use crate::output::columns::{self, Cell, Column};
 
-/// The answer of `limits audit`.
 #[derive(Debug, Serialize)]
 pub struct Audit {
     /// The catalogue that the limits were compared with.
     pub catalogue_version: String,
-    /// The number of limits.
     pub limits: usize,
     /// The worst first.
     pub findings: Vec<Finding>,

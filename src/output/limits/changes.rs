@@ -53,7 +53,6 @@ fn dry_run_note(dry_run: bool) -> &'static str {
     }
 }
 
-/// The answer of `limits init`.
 #[derive(Debug, Serialize)]
 pub struct Initialised {
     pub catalogue_version: String,
@@ -105,7 +104,6 @@ impl Answer for Initialised {
     }
 }
 
-/// The answer of `limits import`.
 #[derive(Debug, Serialize)]
 pub struct Imported {
     #[serde(rename = "catalogue_version")]

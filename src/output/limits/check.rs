@@ -11,7 +11,6 @@ use crate::domain::plans::LimitInForce;
 use crate::output::columns::{self, Cell, Column};
 use crate::output::{Answer, json, printable};
 
-/// The answer of `limits check`.
 #[derive(Debug)]
 pub struct Check {
     pub limits: Vec<LimitStatus>,

@@ -9,7 +9,6 @@ use crate::domain::plans::sync::Changes;
 use crate::output::columns::{self, Cell, Column};
 use crate::output::{Answer, json};
 
-/// The answer of `limits plan`.
 #[derive(Debug)]
 pub struct Selections {
     /// By start, with whether each is in use.

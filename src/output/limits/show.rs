@@ -6,7 +6,6 @@ use crate::domain::plans::diff::CatalogueRow;
 use crate::output::columns::{self, Cell, Column};
 use crate::output::{Answer, printable};
 
-/// The answer of `limits show`.
 #[derive(Debug, Serialize)]
 pub struct ProviderPlans {
     pub catalogue_version: String,

@@ -12,7 +12,6 @@ use crate::store::schema::usagectl_catalogues;
 use crate::store::schema::usagectl_catalogues::dsl;
 use crate::store::time::UtcTimestamp;
 
-/// The catalogue in force.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ActiveCatalogue {
     pub catalogue: Catalogue,
@@ -42,7 +41,6 @@ pub fn active(db: &mut Db) -> Result<Catalogue> {
     Ok(active_with_text(db)?.catalogue)
 }
 
-/// The catalogue in force with its text.
 pub fn active_with_text(db: &mut Db) -> Result<ActiveCatalogue> {
     let embedded = Catalogue::embedded()?;
     let rows: Vec<Row> = on!(db, |conn| dsl::usagectl_catalogues

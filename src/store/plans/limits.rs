@@ -8,11 +8,11 @@ use diesel::prelude::*;
 
 use super::{catalogues, selections};
 use crate::domain::id;
-use crate::domain::metrics::names::MetricKind;
-use crate::domain::metrics::names::{Metric, Service};
+use crate::domain::metrics::names::{Metric, MetricKind, Service};
 use crate::domain::named::Named;
-use crate::domain::plans::limit;
-use crate::domain::plans::limit::{LimitDetails, LimitInForce, LimitRow, Origin};
+use crate::domain::plans::limit::{
+    self, LimitDetails, LimitInForce, LimitRow, ListedLimit, Origin,
+};
 use crate::domain::plans::{AtLimit, Citation, Grade, LimitPeriod};
 use crate::error::Result;
 use crate::store::db::{Db, on};
@@ -100,13 +100,9 @@ pub fn rows(db: &mut Db) -> QueryResult<Vec<LimitRow>> {
     let origins: Vec<OriginRow> = on!(db, |conn| usagectl_limit_origins::table
         .select(OriginRow::as_select())
         .load(conn))?;
-    let mut origins: HashMap<_, _> = origins
-        .into_iter()
-        .map(|row| {
-            let key = (row.service.clone(), row.metric.clone(), row.plan.clone());
-            (key, row)
-        })
-        .collect();
+    let key = |row: &OriginRow| (row.service.clone(), row.metric.clone(), row.plan.clone());
+    let origins = origins.into_iter().map(|row| (key(&row), row));
+    let mut origins: HashMap<_, _> = origins.collect();
     let found: Vec<Found> = on!(db, |conn| dsl::infrastructure_limit
         .select((
             dsl::service,
@@ -190,6 +186,13 @@ pub fn remove(db: &mut Db, service: Service, metric: Metric, plan: &str) -> Quer
         .filter(origins::plan.eq(plan));
     on!(db, |conn| diesel::delete(of_key).execute(conn))?;
     Ok(removed > 0)
+}
+
+/// All limits, with those in force marked.
+pub fn listed(db: &mut Db, now: DateTime<Utc>) -> Result<Vec<ListedLimit>> {
+    let catalogue = catalogues::active(db)?;
+    let (rows, selections) = (rows(db)?, selections::all(db)?);
+    Ok(limit::listed(rows, &selections, &catalogue, now))
 }
 
 /// The limits in force: those of the plans in use, and the budgets.
