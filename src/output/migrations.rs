@@ -53,7 +53,7 @@ impl Answer for Plan<'_> {
         for step in self.steps {
             text.push_str(&format!("{verb} {}\n", step.full_name()));
             let lines = step.changes.iter().map(|change| {
-                let line = format!("  {} {}", change.action.as_str(), change.object);
+                let line = format!("  {} {}", change.action, change.object);
                 (line, change)
             });
             let lines: Vec<(String, &ObjectChange)> = lines.collect();
@@ -98,7 +98,7 @@ fn plan_columns<'a>() -> [Column<'a, PlanRow<'a>>; 6] {
             Cell::text(&step.name)
         }),
         Column::left("ACTION", "action", |(_, change): &PlanRow<'a>| {
-            Cell::text(change.action.as_str())
+            Cell::text(change.action)
         }),
         Column::left("OBJECT", "object", |(_, change): &PlanRow<'a>| {
             Cell::text(&change.object)

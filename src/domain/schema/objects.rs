@@ -29,7 +29,6 @@ pub struct Effect {
     pub added: Vec<SchemaObject>,
 }
 
-/// One object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SchemaObject {
     /// Kind and name: `column api_usage.method`.
@@ -247,10 +246,8 @@ mod tests {
         let before = objects(&[("table a", ""), ("column a.x", "text"), ("index a (x)", "")]);
         let after = objects(&[("table a", ""), ("column a.x", "integer"), ("table b", "")]);
         let effect = Effect::between(&before, &after);
-        assert_eq!(
-            effect.to_string(),
-            "- column a.x: text\n- index a (x)\n+ column a.x: integer\n+ table b\n"
-        );
+        let expected = "- column a.x: text\n- index a (x)\n+ column a.x: integer\n+ table b\n";
+        assert_eq!(effect.to_string(), expected);
         assert_eq!(Effect::parse(&effect.to_string()), effect);
         let mut objects = before.clone();
         objects.apply(&effect);
@@ -264,39 +261,24 @@ mod tests {
     #[test]
     fn outline_omits_parts_of_new_table() {
         let effect = Effect::parse(ADDING);
-        let outline: Vec<_> = effect
-            .outline()
-            .map(|object| object.what.as_str())
-            .collect();
+        let outline: Vec<_> = effect.outline().map(|it| it.what.as_str()).collect();
         assert_eq!(outline, ["table new", "column old.y", "index old (y)"]);
     }
 
     #[test]
     fn existing_object_is_conflict() {
         let effect = Effect::parse(ADDING);
-        let conflicts = |lines| -> Vec<String> {
+        let conflicts = |lines: &[(&str, &str)]| -> Vec<String> {
             let found = objects(lines);
             effect.conflicts(&found).map(str::to_owned).collect()
         };
-        assert_eq!(
-            conflicts(&[("table old", ""), ("index old (y)", "")]),
-            [""; 0]
-        );
-        assert_eq!(
-            conflicts(&[
-                ("table new", ""),
-                ("column new.x", ""),
-                ("column old.y", "")
-            ]),
-            ["table new", "column old.y"]
-        );
+        let allowed = [("table old", ""), ("index old (y)", "")];
+        assert_eq!(conflicts(&allowed), [""; 0]);
+        let found = ["table new", "column new.x", "column old.y"].map(|what| (what, ""));
+        assert_eq!(conflicts(&found), ["table new", "column old.y"]);
         let changed = Effect::parse("- column t.x: text\n+ column t.x: integer\n");
-        assert_eq!(
-            changed
-                .conflicts(&objects(&[("column t.x", "text")]))
-                .next(),
-            None
-        );
+        let found = objects(&[("column t.x", "text")]);
+        assert_eq!(changed.conflicts(&found).next(), None);
     }
 
     #[test]
@@ -313,19 +295,14 @@ mod tests {
             ("index t (x)", ""),
             ("trigger t.mark", "AFTER INSERT disabled"),
         ]);
-        let differences: Vec<_> = expected
-            .differences(&found)
-            .iter()
-            .map(Difference::to_string)
-            .collect();
-        assert_eq!(
-            differences,
-            [
-                "column t.x is `text`, expected `text not null`",
-                "trigger t.mark is disabled",
-                "unique t (x) is missing",
-            ]
-        );
+        let differences = expected.differences(&found);
+        let differences: Vec<_> = differences.iter().map(Difference::to_string).collect();
+        let expected = [
+            "column t.x is `text`, expected `text not null`",
+            "trigger t.mark is disabled",
+            "unique t (x) is missing",
+        ];
+        assert_eq!(differences, expected);
     }
 
     #[test]

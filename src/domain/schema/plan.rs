@@ -3,8 +3,8 @@
 use serde::Serialize;
 
 use super::objects::{Effect, SchemaObject};
+use crate::domain::named::named;
 
-/// A migration to be applied or reverted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct PlanStep {
     pub version: String,
@@ -13,7 +13,6 @@ pub struct PlanStep {
     pub changes: Vec<ObjectChange>,
 }
 
-/// What a step does to one object.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ObjectChange {
     pub action: Action,
@@ -23,22 +22,12 @@ pub struct ObjectChange {
     pub loss: Option<DataLoss>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Action {
-    Drop,
-    /// A column, to an existing table.
-    Add,
-    Create,
-}
-
-impl Action {
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Action::Drop => "drop",
-            Action::Add => "add",
-            Action::Create => "create",
-        }
+named! {
+    Action, "action" {
+        Drop = "drop",
+        /// A column, to an existing table.
+        Add = "add",
+        Create = "create",
     }
 }
 
@@ -65,14 +54,9 @@ impl PlanStep {
         let dropped = reversed
             .outline()
             .map(|object| change(Action::Drop, object));
-        let added = effect.outline().map(|object| {
-            let is_column = object.parts().0 == "column";
-            let action = if is_column {
-                Action::Add
-            } else {
-                Action::Create
-            };
-            change(action, object)
+        let added = effect.outline().map(|object| match object.parts().0 {
+            "column" => change(Action::Add, object),
+            _ => change(Action::Create, object),
         });
         PlanStep {
             version: version.to_owned(),
@@ -133,21 +117,15 @@ mod tests {
             let step = PlanStep::new("1", "one", effect);
             let changes = step.changes.iter();
             changes
-                .map(|change| format!("{} {}", change.action.as_str(), change.object))
+                .map(|change| format!("{} {}", change.action, change.object))
                 .collect()
         };
-        assert_eq!(
-            lines(&effect),
-            ["drop index b (y)", "create table a", "create enum e"]
-        );
-        assert_eq!(
-            lines(&effect.reversed()),
-            ["drop table a", "drop enum e", "create index b (y)"]
-        );
-        assert_eq!(
-            lines(&Effect::parse("+ column b.y: text\n")),
-            ["add column b.y"]
-        );
+        let expected = ["drop index b (y)", "create table a", "create enum e"];
+        assert_eq!(lines(&effect), expected);
+        let expected = ["drop table a", "drop enum e", "create index b (y)"];
+        assert_eq!(lines(&effect.reversed()), expected);
+        let column = Effect::parse("+ column b.y: text\n");
+        assert_eq!(lines(&column), ["add column b.y"]);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use super::migration::{MigrationState, MigrationStatus};
 use super::objects::Difference;
 use crate::domain::metrics::names::Priority;
 use crate::domain::metrics::point::Series;
+use crate::domain::named::named;
 
 /// The findings of `status`, all of one moment.
 #[derive(Clone, Debug)]
@@ -64,21 +65,12 @@ pub struct StaleMetric {
     pub reason: String,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    InSync,
-    Pending,
-    /// Drift, or migrations that are not this program's.
-    Untrustworthy,
-}
-
-impl Verdict {
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Verdict::InSync => "in_sync",
-            Verdict::Pending => "pending",
-            Verdict::Untrustworthy => "untrustworthy",
-        }
+named! {
+    Verdict, "verdict" {
+        InSync = "in_sync",
+        Pending = "pending",
+        /// Drift, or migrations that are not this program's.
+        Untrustworthy = "untrustworthy",
     }
 }
 
