@@ -29,7 +29,6 @@ pub const OWN_SCHEMA: &str = "usagectl";
 /// [`Exit::Busy`]. Longer than the transactions of `record` and `aggregate`, which take about a second.
 pub const LOCK_TIMEOUT_MS: u32 = 15_000;
 
-/// One open connection.
 pub enum Db {
     /// PostgreSQL, its search path set to the application's schema and then ours.
     Pg(PgConnection),
@@ -54,7 +53,6 @@ impl std::fmt::Debug for Db {
 }
 
 impl Db {
-    /// The engine's name in JSON.
     pub fn engine(&self) -> &'static str {
         match self {
             Db::Pg(_) => "postgresql",
@@ -132,7 +130,6 @@ pub enum Access {
     Read,
 }
 
-/// A database could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     #[error("there is no database at {}", .0.display())]
@@ -159,16 +156,15 @@ pub enum OpenError {
 
 impl OpenError {
     fn next_step(&self) -> String {
+        let word = |path: &Path| shell_word(&path.display().to_string());
         let next = match self {
             OpenError::Missing(_) => "usagectl migrate",
             OpenError::Directory(_) | OpenError::NotSqlite(_) => {
                 "use another file: usagectl --database-url sqlite:PATH"
             }
-            OpenError::NoDirectory(path) => {
-                return format!("mkdir -p {}", shell_word(&path.display().to_string()));
-            }
+            OpenError::NoDirectory(path) => return format!("mkdir -p {}", word(path)),
             OpenError::Sqlite { path, reason } if reason.contains("malformed") => {
-                let path = shell_word(&path.display().to_string());
+                let path = word(path);
                 return format!(
                     "restore a backup, or recover the data with sqlite3 {path} .recover"
                 );
@@ -233,10 +229,12 @@ fn create_parent(path: &Path) -> Result<(), OpenError> {
         return Ok(());
     };
     let made = DirBuilder::new().recursive(true).mode(0o700).create(parent);
-    made.map_err(|source| OpenError::File {
-        path: parent.to_owned(),
-        source,
-    })
+    made.map_err(|source| cannot_open(parent, source))
+}
+
+fn cannot_open(path: &Path, source: io::Error) -> OpenError {
+    let path = path.to_owned();
+    OpenError::File { path, source }
 }
 
 fn open_sqlite(path: &Path, access: Access) -> Result<SqliteConnection, OpenError> {
@@ -249,12 +247,7 @@ fn open_sqlite(path: &Path, access: Access) -> Result<SqliteConnection, OpenErro
             Access::Create => create_sqlite_file(path)?,
             Access::Write | Access::Read => return Err(OpenError::Missing(path.to_owned())),
         },
-        Err(source) => {
-            return Err(OpenError::File {
-                path: path.to_owned(),
-                source,
-            });
-        }
+        Err(source) => return Err(cannot_open(path, source)),
     }
     let connect = |parameters: &str| -> Result<SqliteConnection, String> {
         let mut conn = SqliteConnection::establish(&sqlite_uri(path, parameters))
@@ -285,12 +278,9 @@ fn open_sqlite(path: &Path, access: Access) -> Result<SqliteConnection, OpenErro
         connect("mode=rw")
     };
     let path = path.to_owned();
-    opened.map_err(|reason| {
-        if reason == NOT_A_DATABASE {
-            OpenError::NotSqlite(path)
-        } else {
-            OpenError::Sqlite { path, reason }
-        }
+    opened.map_err(|reason| match reason.as_str() {
+        NOT_A_DATABASE => OpenError::NotSqlite(path),
+        _ => OpenError::Sqlite { path, reason },
     })
 }
 
@@ -308,10 +298,7 @@ fn create_sqlite_file(path: &Path) -> Result<(), OpenError> {
             let directory = path.parent().unwrap_or(path);
             Err(OpenError::NoDirectory(directory.to_owned()))
         }
-        Err(source) => Err(OpenError::File {
-            path: path.to_owned(),
-            source,
-        }),
+        Err(source) => Err(cannot_open(path, source)),
     }
 }
 
@@ -332,11 +319,11 @@ fn open_postgres(target: &PostgresTarget) -> Result<PgConnection, OpenError> {
         reason: one_line(&target.without_secrets(&reason)),
     };
     // Diesel sets the session's time zone to UTC and its encoding to UTF-8.
-    let mut conn =
-        PgConnection::establish(target.connection_string()).map_err(|error| match error {
-            ConnectionError::BadConnection(reason) => failed(reason),
-            other => failed(other.to_string()),
-        })?;
+    let connected = PgConnection::establish(target.connection_string());
+    let mut conn = connected.map_err(|error| match error {
+        ConnectionError::BadConnection(reason) => failed(reason),
+        other => failed(other.to_string()),
+    })?;
     let settings = format!(
         "SET search_path TO {}, {OWN_SCHEMA}; SET lock_timeout = {LOCK_TIMEOUT_MS}",
         quote_identifier(&target.application_schema)

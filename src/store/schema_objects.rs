@@ -49,7 +49,6 @@ impl Row {
 }
 
 /// The first twelve digits of the text's SHA-256, white space normalised.
-
 fn fingerprint(text: &str) -> String {
     let words: Vec<&str> = text.split_whitespace().collect();
     let digest = Sha256::digest(words.join(" "));

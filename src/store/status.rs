@@ -95,7 +95,6 @@ pub fn alerts(db: &mut Db) -> QueryResult<AlertCounts> {
 }
 
 /// Counts the open recommendations by priority, the most urgent first.
-
 pub fn open_recommendations(db: &mut Db) -> QueryResult<Vec<(Priority, u64)>> {
     let open = Status::ALL.iter().filter(|status| is_open(**status));
     let open = open.map(|status| EnumColumn(*status));

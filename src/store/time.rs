@@ -31,7 +31,6 @@ impl UtcTimestamp {
         UtcTimestamp(at.trunc_subsecs(3))
     }
 
-    /// The instant.
     pub fn utc(self) -> DateTime<Utc> {
         self.0
     }
@@ -170,7 +169,6 @@ impl ToSql<Timestamp, Sqlite> for HourBoundary {
     }
 }
 
-/// A timestamp as stored.
 #[derive(Clone, Copy, Debug, FromSqlRow, PartialEq)]
 pub enum StoredTimestamp {
     /// In the canonical form, which text searches find.

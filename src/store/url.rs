@@ -10,7 +10,6 @@ use std::path::{Path, PathBuf};
 
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
-/// Where a URL was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UrlSource {
     /// `--database-url`.
@@ -34,7 +33,6 @@ impl fmt::Display for UrlSource {
     }
 }
 
-/// The database of a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DatabaseUrl {
     pub source: UrlSource,
@@ -128,7 +126,6 @@ pub enum UrlError {
 }
 
 impl UrlError {
-    /// The next step.
     pub fn next_step(&self) -> &'static str {
         match self {
             UrlError::Malformed { .. } => {

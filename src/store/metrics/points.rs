@@ -108,7 +108,6 @@ pub fn save_in(db: &mut Db, points: &[NewPoint], on_conflict: OnConflict) -> Que
 
 type Row = (MaybeTimestamp, LenientFloat, Option<Json>);
 
-/// The stored rows with the ids of `rows`.
 fn stored(db: &mut Db, rows: &[NewRow]) -> QueryResult<HashMap<String, Row>> {
     use infrastructure_metric::dsl;
     let ids: Vec<&str> = rows.iter().map(|row| row.id.as_str()).collect();

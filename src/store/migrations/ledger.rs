@@ -153,7 +153,6 @@ impl NewLogRow<'_> {
     }
 }
 
-/// The ledger and the log of a database.
 #[derive(Debug, Default)]
 pub struct Bookkeeping {
     /// Whether both exist.
@@ -229,7 +228,6 @@ fn ledger_name(db: &Db) -> &'static str {
     }
 }
 
-/// Whether the ledger and the log exist.
 fn existing(db: &mut Db) -> QueryResult<(bool, bool)> {
     #[derive(QueryableByName)]
     struct Existing {

@@ -148,10 +148,8 @@ mod tests {
 
     #[test]
     fn default_is_constant_unless_it_calls_a_function() {
-        assert_eq!(
-            constant_default("text default 'GET'::text"),
-            Some("'GET'::text")
-        );
+        let expected = Some("'GET'::text");
+        assert_eq!(constant_default("text default 'GET'::text"), expected);
         assert_eq!(
             constant_default("boolean not null default false"),
             Some("false")

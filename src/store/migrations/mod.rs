@@ -39,7 +39,6 @@ pub use run::{LogContext, run, with_lock_retry};
 
 pub use script::script;
 
-/// A migration, for both engines.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Migration {
     /// The timestamp that orders migrations and identifies them in the ledger.
@@ -159,7 +158,6 @@ pub fn usage_triggers(db: &Db) -> Cow<'static, str> {
     })
 }
 
-/// The migrations of these versions, in the same order.
 pub fn with_versions(versions: &[String]) -> Vec<&'static Migration> {
     versions
         .iter()
@@ -167,7 +165,6 @@ pub fn with_versions(versions: &[String]) -> Vec<&'static Migration> {
         .collect()
 }
 
-/// The migration state of a database.
 #[derive(Debug)]
 pub struct Survey {
     /// Every migration, of this program and of the database, in the order of versions.
@@ -220,7 +217,6 @@ pub fn checksum(text: &str) -> String {
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The schema of the application's tables.
 pub fn application_schema(url: &DatabaseUrl) -> &str {
     match &url.target {
         DatabaseTarget::Postgres(target) => &target.application_schema,

@@ -246,7 +246,6 @@ impl migration::Migration<Sqlite> for Runnable<'_> {
 }
 
 /// Every migration runs in a transaction; inside the caller's, the harness uses a savepoint.
-
 struct InTransaction;
 
 impl MigrationMetadata for InTransaction {}

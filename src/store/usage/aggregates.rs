@@ -55,7 +55,6 @@ numbers! {
     total_cost: Option<f64>,
 }
 
-/// A row of ours.
 #[derive(Insertable)]
 #[diesel(table_name = api_usage_aggregates, treat_none_as_default_value = false)]
 struct NewRow {
@@ -138,7 +137,6 @@ pub fn find(
     Ok(found)
 }
 
-/// Whether an API has a row.
 pub fn exist_for(db: &mut Db, api: &str) -> QueryResult<bool> {
     use api_usage_aggregates::dsl;
     let rows = dsl::api_usage_aggregates.filter(dsl::api_name.eq(api));
@@ -191,15 +189,9 @@ pub fn surplus(db: &mut Db, granularity: Granularity, window: Window) -> QueryRe
     let more = |column: &str| {
         format!("CAST(published.{column} AS BIGINT) - coalesce(rollup.{column}, 0) AS {column}")
     };
-    let counts = [
-        "total_requests",
-        "success_count",
-        "error_count",
-        "cached_count",
-        "rate_limit_errors",
-        "timeout_errors",
-        "server_errors",
-    ];
+    let counts = "total_requests success_count error_count cached_count \
+                  rate_limit_errors timeout_errors server_errors";
+    let counts: Vec<String> = counts.split(' ').map(more).collect();
     let query = format!(
         "SELECT published.api_name, {start} AS period_start, rollup.api_name IS NOT NULL AS rolled_up, {},
              published.total_cost AS published_cost, rollup.total_cost AS rolled_up_cost
@@ -210,7 +202,7 @@ pub fn surplus(db: &mut Db, granularity: Granularity, window: Window) -> QueryRe
          WHERE published.aggregation_type = $1 AND {is_within}
              AND published.total_requests > coalesce(rollup.total_requests, 0)
          ORDER BY published.api_name, published.period_start",
-        counts.map(more).join(", ")
+        counts.join(", ")
     );
     let bound = |query: String| {
         diesel::sql_query(query)
@@ -332,7 +324,6 @@ pub fn replace(
     Ok(())
 }
 
-/// Deletes a row.
 pub fn delete(db: &mut Db, id: &str) -> QueryResult<()> {
     use api_usage_aggregates::dsl;
     on!(db, |conn| diesel::delete(

@@ -27,7 +27,6 @@ use crate::store::time::{HourBoundary, StoredTimestamp};
 /// What the text of a canonical timestamp matches, as in the triggers.
 const CANONICAL: &str = "GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]T[0-9][0-9]:[0-5][0-9]:[0-5][0-9].[0-9][0-9][0-9]+00:00'";
 
-/// The names of the triggers that a script creates.
 fn trigger_names(sql: &str) -> BTreeSet<&str> {
     sql.lines()
         .filter_map(|line| line.strip_prefix("CREATE TRIGGER "))
@@ -58,7 +57,6 @@ pub fn triggers_are_in_place(db: &mut Db) -> QueryResult<bool> {
     Ok(trigger_names(&usage_triggers(db)).is_subset(&names.collect()))
 }
 
-/// Why triggers are not in place after a repair.
 #[derive(Debug, thiserror::Error)]
 pub enum RepairError {
     #[error("the triggers on api_usage are still missing after they were created")]
@@ -217,7 +215,6 @@ fn each(apis: &[String]) -> Vec<Option<&str>> {
     }
 }
 
-/// The dirty hours of `window`.
 pub fn dirty_hours(db: &mut Db, window: Window) -> QueryResult<BTreeSet<ApiPeriod>> {
     use usagectl_dirty_hours::dsl;
     let hours: Vec<(StoredTimestamp, String)> = on!(db, |conn| dsl::usagectl_dirty_hours
@@ -233,7 +230,6 @@ pub fn dirty_hours(db: &mut Db, window: Window) -> QueryResult<BTreeSet<ApiPerio
     Ok(hours.into_iter().filter_map(readable).collect())
 }
 
-/// The days of `window` that have rows.
 pub fn days_with_rows(db: &mut Db, window: Window) -> QueryResult<BTreeSet<DateTime<Utc>>> {
     #[derive(QueryableByName)]
     struct Day {

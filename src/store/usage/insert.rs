@@ -19,9 +19,7 @@ use std::io::{self, Write};
 use std::ops::Range;
 
 use chrono::{DateTime, Utc};
-use diesel::backend::Backend;
 use diesel::connection::SimpleConnection;
-use diesel::deserialize::{self, FromSql, FromSqlRow};
 use diesel::prelude::*;
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use diesel::sql_types::{BigInt, Bool, Timestamp};
@@ -31,8 +29,8 @@ use crate::domain::usage::record::{NewUsage, UsageRecord};
 use crate::store::db::{Db, is_busy, on};
 use crate::store::schema::api_usage;
 use crate::store::time::UtcTimestamp;
+use crate::store::types::MaybeTimestamp;
 
-/// The result of inserting a batch.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Loaded {
     /// New rows.
@@ -43,7 +41,6 @@ pub struct Loaded {
     pub refused: Vec<(usize, Refused)>,
 }
 
-/// Why a row is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refused {
     /// The id exists with other content; this field is the first that differs.
@@ -163,7 +160,6 @@ impl Load {
     }
 }
 
-/// The cause of an error.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Blame {
     Row,
@@ -196,7 +192,7 @@ fn blame(error: &DieselError) -> Blame {
 struct Stored {
     api_name: String,
     endpoint: Option<String>,
-    timestamp: LenientTime,
+    timestamp: MaybeTimestamp,
     #[diesel(select_expression = api_usage::success.nullable())]
     success: Option<bool>,
     status_code: Option<i32>,
@@ -220,7 +216,8 @@ impl Stored {
             api_name: &self.api_name,
             endpoint: self.endpoint.as_deref(),
             method: self.method.as_deref(),
-            timestamp: self.timestamp.0,
+            // An unreadable one is earlier than that of any record.
+            timestamp: self.timestamp.0.unwrap_or(DateTime::<Utc>::MIN_UTC),
             success: self.success.unwrap_or(true),
             status_code: self.status_code,
             response_time: self.response_time,
@@ -232,22 +229,6 @@ impl Stored {
             cached: self.cached.unwrap_or(false),
             user_id: self.user_id.as_deref(),
         })
-    }
-}
-
-/// A time that may be unreadable; it is then earlier than that of any record.
-#[derive(Debug, FromSqlRow)]
-struct LenientTime(DateTime<Utc>);
-
-impl<DB: Backend> FromSql<Timestamp, DB> for LenientTime
-where
-    UtcTimestamp: FromSql<Timestamp, DB>,
-{
-    fn from_sql(value: DB::RawValue<'_>) -> deserialize::Result<LenientTime> {
-        let read = <UtcTimestamp as FromSql<Timestamp, DB>>::from_sql(value);
-        Ok(LenientTime(
-            read.map_or(DateTime::<Utc>::MIN_UTC, UtcTimestamp::utc),
-        ))
     }
 }
 

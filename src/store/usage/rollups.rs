@@ -156,7 +156,6 @@ impl Row {
     }
 }
 
-/// A stored roll-up, read by [`for_each`].
 #[derive(Debug)]
 pub struct Stored<'a> {
     pub api_name: &'a str,
@@ -264,7 +263,6 @@ fn gather(
     Ok(found)
 }
 
-/// Deletes the roll-ups of one period.
 pub fn delete(db: &mut Db, granularity: Granularity, period: &ApiPeriod) -> QueryResult<()> {
     use usagectl_rollups::dsl;
     on!(db, |conn| {
@@ -341,7 +339,6 @@ pub fn stale(
     Ok(rows.into_iter().map(period).collect())
 }
 
-/// Lists periods as stale.
 pub fn add_stale(
     db: &mut Db,
     granularity: Granularity,
@@ -390,7 +387,6 @@ pub fn delete_stale(
     Ok(())
 }
 
-/// The number of stale periods of a granularity.
 pub fn count_stale(db: &mut Db, granularity: Granularity, apis: &[String]) -> QueryResult<u64> {
     use usagectl_stale_periods::dsl;
     let count: i64 = on!(db, |conn| {
