@@ -170,17 +170,7 @@ mod tests {
         assert_eq!(seconds("500ms"), Ok(0.5));
         assert_eq!(seconds("90s"), Ok(90.0));
         assert_eq!(seconds("7d"), Ok(604_800.0));
-        for text in [
-            "",
-            "7",
-            "d",
-            "-1s",
-            "1.5h",
-            "1h30m",
-            "7 d",
-            "99999999999999999999s",
-            "400000d",
-        ] {
+        for text in "|7|d|-1s|1.5h|1h30m|7 d|99999999999999999999s|400000d".split('|') {
             assert!(seconds(text).is_err(), "{text}");
         }
     }

@@ -37,7 +37,6 @@ use crate::domain::metrics::names::{Metric, Service};
 use crate::domain::metrics::point::{NewPoint, Series};
 use crate::domain::named::Named;
 
-/// The input of every collector.
 #[derive(Clone, Debug)]
 pub struct CollectContext {
     /// The time of the measurement.
@@ -66,7 +65,6 @@ pub trait Collector: Send {
     fn collect(&self, context: &CollectContext) -> Result<Collected, CollectorError>;
 }
 
-/// The outcome of a collector.
 #[derive(Clone, Debug)]
 pub struct Finished {
     pub source: MetricSource,

@@ -184,10 +184,8 @@ mod tests {
         };
         let info = "# Memory\r\nused_memory:2500000\r\nmaxmemory:0\r\n\r\n# Clients\r\nconnected_clients:many\r\n";
         assert_eq!(values(info), Ok(vec![(Metric::StorageMb, 2.5)]));
-        assert_eq!(
-            values("connected_clients:3\nused_memory:-1"),
-            Ok(vec![(Metric::Connections, 2.0)])
-        );
+        let expected = Ok(vec![(Metric::Connections, 2.0)]);
+        assert_eq!(values("connected_clients:3\nused_memory:-1"), expected);
         assert!(values("<html>").is_err() && values("").is_err());
     }
 
@@ -201,10 +199,8 @@ mod tests {
             masked("cannot parse redis://operator:s3cret-pass@10.0.0.1:6379"),
             "cannot parse ***"
         );
-        assert_eq!(
-            masked("WRONGPASS s3cret-pass for operator"),
-            "WRONGPASS *** for ***"
-        );
+        let expected = "WRONGPASS *** for ***";
+        assert_eq!(masked("WRONGPASS s3cret-pass for operator"), expected);
         let error = redis::RedisError::from((
             redis::ErrorKind::Io,
             "refused",

@@ -13,7 +13,6 @@ use crate::domain::metrics::names::{Metric, Service};
 use crate::domain::metrics::point::midnight;
 use crate::http::Request;
 
-/// An API of Upstash.
 #[derive(Clone, Debug)]
 pub enum Upstash {
     /// The account API: the counts that are billed.
@@ -57,23 +56,13 @@ fn account_stats(
     let request = Request::get(url).basic(email, &endpoint.key);
     let stats = endpoint.json(endpoint.send(request, context.timeout)?)?;
     let day = midnight(context.now);
-    let month = day.with_day(1).unwrap_or(day);
+    let (month, day) = (day.with_day(1).or(Some(day)), Some(day));
     let fields = [
         ("current_storage", Metric::StorageMb, 1e-6, None),
-        ("daily_net_commands", Metric::CommandsPerDay, 1.0, Some(day)),
-        (
-            "total_monthly_requests",
-            Metric::RequestCount,
-            1.0,
-            Some(month),
-        ),
-        (
-            "total_monthly_bandwidth",
-            Metric::BandwidthGb,
-            1e-9,
-            Some(month),
-        ),
-        ("total_monthly_billing", Metric::CostUsd, 1.0, Some(month)),
+        ("daily_net_commands", Metric::CommandsPerDay, 1.0, day),
+        ("total_monthly_requests", Metric::RequestCount, 1.0, month),
+        ("total_monthly_bandwidth", Metric::BandwidthGb, 1e-9, month),
+        ("total_monthly_billing", Metric::CostUsd, 1.0, month),
     ];
     let mut collected = Collected::default();
     for (field, metric, scale, since) in fields {

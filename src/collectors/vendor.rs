@@ -9,7 +9,6 @@ use serde_json::Value;
 use crate::domain::metrics::collector::CollectorError;
 use crate::http::{Client, Limit, Policy, Request, Response, Secret, Url};
 
-/// A vendor's API and the key for it.
 #[derive(Clone, Debug)]
 pub struct Endpoint {
     /// The vendor's name, for messages.
