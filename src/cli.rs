@@ -241,9 +241,7 @@ mod tests {
             parse(&["usagectl", "status", "--format", "xml"]),
             "invalid value 'xml' for '--format <FORMAT>' [possible values: table, json, csv]"
         );
-        assert_eq!(
-            parse(&["usagectl"]),
-            "a subcommand or an argument is required"
-        );
+        let expected = "a subcommand or an argument is required";
+        assert_eq!(parse(&["usagectl"]), expected);
     }
 }

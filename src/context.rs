@@ -51,7 +51,6 @@ fn output_failed(error: Error) -> Error {
         .with_next("check the file or device that stdout is redirected to")
 }
 
-/// The environment of one run of one command.
 #[derive(Debug)]
 pub struct Context {
     /// The time the program started, or `--now`. Nothing below the commands reads a clock.

@@ -51,18 +51,14 @@ impl Exit {
             Exit::Usage => (2, 2, "usage", "the command line is invalid"),
             Exit::Refused => (5, 3, "refused", "refused; nothing was changed"),
             Exit::Busy => (6, 4, "busy", "another run or a table lock is in the way"),
-            Exit::Untrustworthy => (
-                4,
-                5,
-                "untrustworthy",
-                "the database differs from what this program or its rows require",
-            ),
-            Exit::Unknown => (
-                12,
-                6,
-                "unknown",
-                "a state is unknown or a notification is undelivered",
-            ),
+            Exit::Untrustworthy => {
+                let meaning = "the database differs from what this program or its rows require";
+                (4, 5, "untrustworthy", meaning)
+            }
+            Exit::Unknown => {
+                let meaning = "a state is unknown or a notification is undelivered";
+                (12, 6, "unknown", meaning)
+            }
             Exit::Critical => (11, 7, "critical", "a critical state was found"),
             Exit::Warning => (10, 8, "warning", "a warning state was found"),
             Exit::Incomplete => (3, 9, "incomplete", "part of the work is pending or failed"),
@@ -71,7 +67,6 @@ impl Exit {
         }
     }
 
-    /// The number that the program ends with.
     pub fn code(self) -> u8 {
         self.row().0
     }
@@ -90,12 +85,10 @@ impl Exit {
         self.row().2
     }
 
-    /// What the code means, in a sentence.
     pub fn meaning(self) -> &'static str {
         self.row().3
     }
 
-    /// Whether the same command may succeed later.
     pub fn is_retryable(self) -> bool {
         matches!(self, Exit::Busy | Exit::Unreachable)
     }
@@ -164,7 +157,6 @@ impl Outcome {
     }
 }
 
-/// A command's result.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// An error at the boundary of a command.

@@ -15,19 +15,16 @@ use ureq::{Agent, AsSendBody, Body, Proxy};
 
 pub use ureq::http::Method;
 
-/// What a client may do.
 #[derive(Clone, Debug)]
 pub struct Policy {
     /// Whether plain http to other machines is allowed.
     pub insecure_http: bool,
-    /// Time limit for connecting.
     pub connect: Duration,
     /// Time limit from the name look-up to the last byte of the answer.
     pub total: Duration,
     pub response: Limit,
 }
 
-/// How much of an answer to read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Limit {
     /// All of it; a longer answer is an error.
@@ -172,7 +169,6 @@ pub enum SecretError {
 const MAX_SECRET_BYTES: u64 = 1 << 16;
 
 impl Secret {
-    /// The value of an environment variable.
     pub fn from_env(name: &str) -> Result<Secret, SecretError> {
         match std::env::var(name) {
             Ok(value) if !value.trim().is_empty() => Ok(Secret(value.trim().to_owned())),
@@ -198,7 +194,6 @@ impl Secret {
         }
     }
 
-    /// The secret itself.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -251,7 +246,6 @@ impl Request {
         request.header("Content-Type", "application/json")
     }
 
-    /// Adds a header.
     #[must_use]
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Request {
         self.headers.push((name.into(), value.into()));
@@ -321,7 +315,6 @@ pub enum Error {
     Protocol { host: String, reason: String },
 }
 
-/// Sends requests under one policy.
 #[derive(Debug)]
 pub struct Client {
     policy: Policy,
@@ -364,7 +357,6 @@ impl Client {
         Ok(())
     }
 
-    /// Sends a request and reads the answer of any status.
     pub fn send(&self, mut request: Request) -> Result<Response, Error> {
         for _ in 0..=MAX_REDIRECTS {
             let response = self.send_once(&request)?;

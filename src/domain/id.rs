@@ -12,7 +12,6 @@ pub fn derived(at: DateTime<Utc>, facts: &[u8]) -> Uuid {
     build(at, tail)
 }
 
-/// A random id.
 pub fn unique(at: DateTime<Utc>) -> Uuid {
     let random = Uuid::new_v4();
     let mut tail = [0; 10];

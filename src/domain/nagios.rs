@@ -3,7 +3,6 @@
 use super::named::{Named, named};
 
 named! {
-    /// The status of a check.
     NagiosStatus, "Nagios status" {
         Ok = "OK",
         Warning = "WARNING",
@@ -13,7 +12,6 @@ named! {
 }
 
 impl NagiosStatus {
-    /// The exit code of the plugin.
     pub fn code(self) -> u8 {
         match self {
             NagiosStatus::Ok => 0,
@@ -24,7 +22,6 @@ impl NagiosStatus {
     }
 }
 
-/// The answer of a plugin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NagiosAnswer {
     pub status: NagiosStatus,

@@ -1,6 +1,5 @@
 //! Enums with stored names: one macro makes the enum, its Display, FromStr and serde forms.
 
-/// A name that no variant has.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("invalid {set} `{name}`; expected one of {known}")]
 pub struct UnknownName {
@@ -14,7 +13,6 @@ pub struct UnknownName {
 pub trait Named: Copy + Sized + 'static {
     /// What a variant is, in messages.
     const SET: &'static str;
-    /// All variants in their order.
     const ALL: &'static [Self];
 
     fn as_str(self) -> &'static str;

@@ -36,7 +36,6 @@ impl Granularity {
         }
     }
 
-    /// The next shorter granularity.
     pub fn below(self) -> Option<Granularity> {
         match self {
             Granularity::Hourly => None,
@@ -45,7 +44,6 @@ impl Granularity {
         }
     }
 
-    /// The next longer granularity.
     pub fn above(self) -> Option<Granularity> {
         match self {
             Granularity::Hourly => Some(Granularity::Daily),
@@ -128,7 +126,6 @@ impl Period {
         known.unwrap_or_else(|| Period::Other(name.to_owned()))
     }
 
-    /// The application's name of it.
     pub fn as_str(&self) -> &str {
         match self {
             Period::Second => "SECOND",
@@ -274,10 +271,8 @@ mod tests {
             .collect();
         assert_eq!(lengths, [31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31]);
         let december = at("2025-12-01T00:00:00Z");
-        assert_eq!(
-            Granularity::Monthly.end_of(december),
-            at("2026-01-01T00:00:00Z")
-        );
+        let expected = at("2026-01-01T00:00:00Z");
+        assert_eq!(Granularity::Monthly.end_of(december), expected);
         assert_eq!(
             Granularity::Monthly.count_between(december, at("2027-02-01T00:00:00Z")),
             14
@@ -289,10 +284,8 @@ mod tests {
         let asked = window("2026-01-30T22:30:00Z", "2026-02-02T01:15:00Z");
         let hours = asked.narrowed(Granularity::Hourly);
         let days = asked.narrowed(Granularity::Daily);
-        assert_eq!(
-            hours,
-            window("2026-01-30T23:00:00Z", "2026-02-02T01:00:00Z")
-        );
+        let expected = window("2026-01-30T23:00:00Z", "2026-02-02T01:00:00Z");
+        assert_eq!(hours, expected);
         assert_eq!(days, window("2026-01-31T00:00:00Z", "2026-02-02T00:00:00Z"));
         let edges = [
             window("2026-01-30T23:00:00Z", "2026-01-31T00:00:00Z"),

@@ -26,7 +26,6 @@ named! {
     }
 }
 
-/// One limit of one API.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ApiLimit {
     /// The API's name in `api_usage`.

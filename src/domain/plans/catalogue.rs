@@ -76,7 +76,6 @@ pub fn default_kind(metric: Metric) -> (MetricKind, Option<LimitPeriod>) {
     }
 }
 
-/// The amount that a plan includes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Included {
     /// Zero where all usage is billed.
@@ -128,7 +127,6 @@ pub struct Source {
     pub note: Option<String>,
 }
 
-/// The subject of a limit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Limited {
     /// A metric of the application.
@@ -150,7 +148,6 @@ impl fmt::Display for Limited {
     }
 }
 
-/// One limit of a plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlanLimit {
     pub limited: Limited,
@@ -175,7 +172,6 @@ pub struct PlanLimit {
 }
 
 impl PlanLimit {
-    /// The service and metric in the application.
     pub fn application(&self) -> Option<(Service, Metric)> {
         match self.limited {
             Limited::Application(service, metric) => Some((service, metric)),
@@ -191,7 +187,6 @@ impl PlanLimit {
     }
 }
 
-/// A rate or quota of an API.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PublishedApiLimit {
     pub period: Period,
@@ -206,7 +201,6 @@ pub struct PublishedApiLimit {
     pub note: Option<String>,
 }
 
-/// A plan of a provider.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
     /// The provider; for an API, its name in `api_usage`.
@@ -320,7 +314,6 @@ impl fmt::Display for Version {
     }
 }
 
-/// One fault of a catalogue file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     pub line: usize,
@@ -374,7 +367,6 @@ impl InvalidCatalogue {
     }
 }
 
-/// Plans, prices and their sources.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Catalogue {
     /// Stored with every limit and recommendation that comes from it.
@@ -426,7 +418,6 @@ impl Catalogue {
         self.plans.iter().find(same)
     }
 
-    /// The provider of a service.
     pub fn provider_of(&self, service: Service) -> Option<&str> {
         let of_service = |limit: &PlanLimit| match limit.limited {
             Limited::Application(of, _) => of == service,
@@ -465,13 +456,8 @@ mod tests {
         let calls = pro(Service::VercelFunctions, Metric::Invocations);
         assert_eq!(calls.as_deref(), Some("0"));
         // Its source is of grade C.
-        let minutes = included(
-            "vercel",
-            "hobby",
-            Service::VercelBuild,
-            Metric::BuildMinutes,
-        );
-        assert_eq!(minutes, None);
+        let (service, metric) = (Service::VercelBuild, Metric::BuildMinutes);
+        assert_eq!(included("vercel", "hobby", service, metric), None);
         assert_eq!(
             catalogue.plan("vercel", "enterprise").unwrap().fixed_price,
             None
@@ -501,14 +487,7 @@ mod tests {
             let sold = *service != Service::AiCredits;
             assert_eq!(catalogue.provider_of(*service).is_some(), sold, "{service}");
         }
-        for api in [
-            "coinmarketcap",
-            "finnhub",
-            "jikan",
-            "openweather",
-            "rawg",
-            "tmdb",
-        ] {
+        for api in "coinmarketcap finnhub jikan openweather rawg tmdb".split(' ') {
             let fallbacks = catalogue.plans_of(api).filter(|plan| plan.fallback);
             assert_eq!(fallbacks.count(), 1, "{api}");
         }
@@ -518,14 +497,11 @@ mod tests {
     #[test]
     fn line_is_included_amount_or_ceiling() {
         let catalogue = embedded();
-        let line = |provider, plan, service, metric| {
-            let plan = catalogue.plan(provider, plan).unwrap();
-            plan.limit(service, metric)
-                .unwrap()
-                .line()
-                .map(|line| line.to_string())
+        let kv = |plan, metric| {
+            let plan = catalogue.plan("upstash", plan).unwrap();
+            let limit = plan.limit(Service::VercelKv, metric).unwrap();
+            limit.line().map(|line| line.to_string())
         };
-        let kv = |plan, metric| line("upstash", plan, Service::VercelKv, metric);
         assert_eq!(kv("free", Metric::StorageMb).as_deref(), Some("256"));
         assert_eq!(kv("payg", Metric::StorageMb).as_deref(), Some("1000"));
         assert_eq!(kv("payg", Metric::RequestCount), None);

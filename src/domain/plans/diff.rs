@@ -18,11 +18,9 @@ named! {
     }
 }
 
-/// A row that differs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct DiffRow {
     pub difference: Difference,
-    /// The name of the row.
     pub row: String,
     /// Its terms in the old catalogue, or its page where only that differs.
     pub before: Option<String>,

@@ -118,7 +118,6 @@ pub enum LimitFault {
     NoPlan(Vec<String>),
 }
 
-/// A limit in force.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct LimitInForce {
     pub service: Service,

@@ -23,10 +23,8 @@ use crate::domain::api_name;
 use crate::domain::metrics::names::{Metric, MetricKind, Service};
 use crate::domain::period::Period;
 
-/// The catalogue that is compiled in.
 pub const EMBEDDED: &str = include_str!("catalogue.toml");
 
-/// The version of the file format.
 const SCHEMA: i64 = 1;
 
 /// The largest file accepted; ours has not a twentieth of it.
@@ -38,13 +36,11 @@ pub const DEFAULT_WARNING: Decimal = Decimal::from_parts(75, 0, 0, false, 0);
 pub const DEFAULT_CRITICAL: Decimal = Decimal::from_parts(90, 0, 0, false, 0);
 
 impl Catalogue {
-    /// The catalogue that is compiled in.
     pub fn embedded() -> Result<Catalogue, InvalidCatalogue> {
         parse(EMBEDDED)
     }
 }
 
-/// Parses the bytes of a file.
 pub fn parse_bytes(bytes: &[u8]) -> Result<Catalogue, InvalidCatalogue> {
     if bytes.len() > LARGEST_BYTES {
         return Err(InvalidCatalogue::whole("larger than 1 MiB"));
@@ -55,7 +51,6 @@ pub fn parse_bytes(bytes: &[u8]) -> Result<Catalogue, InvalidCatalogue> {
     }
 }
 
-/// Parses TOML.
 pub fn parse(text: &str) -> Result<Catalogue, InvalidCatalogue> {
     let file: RawFile = toml::from_str(text).map_err(|error| InvalidCatalogue {
         problems: vec![Problem {
@@ -92,7 +87,6 @@ struct Reader<'a> {
     text: &'a str,
     /// Where the row that is being read begins.
     at: usize,
-    /// What row it is.
     place: String,
     problems: Vec<Problem>,
 }
@@ -112,7 +106,6 @@ impl Reader<'_> {
         }
     }
 
-    /// Begins a row.
     fn enter<T>(&mut self, row: Spanned<T>, place: impl FnOnce(&T) -> String) -> T {
         self.at = row.span().start;
         let row = row.into_inner();
@@ -648,10 +641,8 @@ BANDWIDTH_GB > PETABYTES > LIMIT PETABYTES: metric: invalid metric `PETABYTES`; 
         assert_eq!(catalogue.plans[0].limits_in_use().count(), 0);
         let text = text.replace("source = \"page\"", "source = \"page\"\nenabled = true");
         let invalid = parse(&text).unwrap_err();
-        assert_eq!(
-            invalid.problems[0].what,
-            "enabled: a row with a source of grade C cannot be enabled"
-        );
+        let expected = "enabled: a row with a source of grade C cannot be enabled";
+        assert_eq!(invalid.problems[0].what, expected);
     }
 
     #[test]

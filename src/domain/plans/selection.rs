@@ -26,7 +26,6 @@ impl Default for Billing {
 }
 
 impl Billing {
-    /// The period that contains an instant.
     pub fn period(self, period: LimitPeriod, at: DateTime<Utc>) -> Window {
         let (anchor, zone) = match period {
             LimitPeriod::Day => {
@@ -62,7 +61,6 @@ fn anchor_in(day: NaiveDate, months: i32, anchor: u32) -> NaiveDate {
         .unwrap_or(first)
 }
 
-/// A selected plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlanSelection {
     pub id: String,

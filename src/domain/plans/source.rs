@@ -21,7 +21,6 @@ named! {
 }
 
 impl Grade {
-    /// Whether numbers of this grade may be used.
     pub fn is_usable(self) -> bool {
         self != Grade::C
     }

@@ -10,7 +10,6 @@ use super::read_plan::StalePeriods;
 use super::rollup::{ApiPeriod, ApiRollup, Difference, Rollup, first_difference, or_dash};
 use crate::domain::period::{Granularity, Window};
 
-/// The numbers of one row.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AggregateRow {
     pub total_requests: i32,
@@ -30,13 +29,11 @@ pub struct AggregateRow {
     pub total_cost: Option<f64>,
 }
 
-/// A count is larger than the application's column.
 #[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
 #[error("{0} exceeds 2147483647, the maximum in api_usage_aggregates")]
 pub struct TooLarge(pub u64);
 
 impl AggregateRow {
-    /// The row of a roll-up.
     pub fn of(rollup: &Rollup) -> Result<AggregateRow, TooLarge> {
         let fit = |count: u64| i32::try_from(count).map_err(|_| TooLarge(count));
         let ms = |ms: Option<u32>| ms.map(|ms| fit(ms.into())).transpose();
@@ -76,7 +73,6 @@ impl AggregateRow {
     }
 }
 
-/// A row as it was found.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FoundRow {
     /// Stays when the row is replaced.
@@ -105,7 +101,6 @@ impl Surplus {
     }
 }
 
-/// How the row of one period changes.
 #[derive(Clone, Debug, PartialEq)]
 pub enum RowChange {
     Insert(AggregateRow),
@@ -195,6 +190,7 @@ pub fn changes<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::testing::{at, window};
 
     fn rollup(total_requests: u64) -> Rollup {
         Rollup {
@@ -232,17 +228,13 @@ mod tests {
 
     #[test]
     fn own_row_follows_its_calls() {
-        assert_eq!(
-            change_of(None, None, Some(3)),
-            Some(RowChange::Insert(row(3)))
-        );
+        let expected = Some(RowChange::Insert(row(3)));
+        assert_eq!(change_of(None, None, Some(3)), expected);
         assert_eq!(change_of(Some(3), Some(3), Some(3)), None);
         assert_eq!(change_of(Some(3), Some(3), Some(5)), replace(5));
         assert_eq!(change_of(Some(3), Some(3), Some(2)), replace(2));
-        assert_eq!(
-            change_of(Some(3), Some(3), None),
-            Some(RowChange::Delete("id".to_owned()))
-        );
+        let expected = Some(RowChange::Delete("id".to_owned()));
+        assert_eq!(change_of(Some(3), Some(3), None), expected);
         assert_eq!(change_of(None, Some(3), None), None);
     }
 
@@ -292,32 +284,25 @@ mod tests {
 
     #[test]
     fn rows_win_only_in_whole_periods_of_the_window() {
-        let at = |text: &str| text.parse().unwrap();
         let period = |start: &str| ApiPeriod {
             start: at(start),
             api_name: "tmdb".to_owned(),
         };
-        let periods = ["2026-01-30T00:00:00Z", "2026-01-31T00:00:00Z"].map(period);
+        let periods = ["01-30T00:00", "01-31T00:00"].map(period);
         let rows = periods
             .iter()
-            .map(|period| (period.clone(), found(row(1500))));
-        let window = Window::new(at("2026-01-30T01:00:00Z"), at("2026-02-01T00:00:00Z"));
-        let changes = changes(
-            Granularity::Daily,
-            &periods,
-            &Counts::default(),
-            &rows.collect(),
-            Some(window),
-        );
+            .map(|it| (it.clone(), found(row(1500))))
+            .collect();
+        let window = Some(window("01-30T01:00", "02-01T00:00"));
+        let none = Counts::default();
+        let changes = changes(Granularity::Daily, &periods, &none, &rows, window);
         let keep = RowChange::Keep {
             published: 1500,
             counted: 0,
         };
         let delete = RowChange::Delete("id".to_owned());
-        assert_eq!(
-            changes,
-            Ok(vec![(&periods[0], keep), (&periods[1], delete)])
-        );
+        let expected = Ok(vec![(&periods[0], keep), (&periods[1], delete)]);
+        assert_eq!(changes, expected);
     }
 
     #[test]

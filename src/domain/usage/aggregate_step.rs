@@ -47,7 +47,6 @@ impl AggregateStep {
         apis.collect()
     }
 
-    /// The periods whose roll-up changes.
     pub fn changed(&self, counts: &Counts) -> BTreeSet<&ApiPeriod> {
         let changed = self
             .periods
@@ -67,10 +66,11 @@ impl AggregateStep {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::testing::at;
 
     fn hours(starts: &[(&str, &str)]) -> Vec<ApiPeriod> {
         let period = |(api_name, start): &(&str, &str)| ApiPeriod {
-            start: start.parse().unwrap(),
+            start: at(start),
             api_name: (*api_name).to_owned(),
         };
         starts.iter().map(period).collect()
@@ -95,21 +95,17 @@ mod tests {
 
     #[test]
     fn containing_periods_follow() {
-        let stale = hours(&[
-            ("tmdb", "2026-01-31T22:00:00Z"),
-            ("tmdb", "2026-01-31T23:00:00Z"),
-            ("tmdb", "2026-02-01T00:00:00Z"),
-        ]);
+        let starts = |starts: &[&'static str]| {
+            let starts: Vec<_> = starts.iter().map(|start| ("tmdb", *start)).collect();
+            hours(&starts)
+        };
+        let stale = starts(&["01-31T22:00", "01-31T23:00", "02-01T00:00"]);
         let step = AggregateStep::first(Granularity::Hourly, stale).unwrap();
-        let days = hours(&[
-            ("tmdb", "2026-01-31T00:00:00Z"),
-            ("tmdb", "2026-02-01T00:00:00Z"),
-        ]);
-        assert_eq!(
-            step.above(),
-            Some((Granularity::Daily, days.into_iter().collect()))
-        );
-        let month = hours(&[("tmdb", "2026-01-01T00:00:00Z")]);
+        let days = starts(&["01-31T00:00", "02-01T00:00"])
+            .into_iter()
+            .collect();
+        assert_eq!(step.above(), Some((Granularity::Daily, days)));
+        let month = starts(&["01-01T00:00"]);
         let step = AggregateStep::first(Granularity::Monthly, month).unwrap();
         assert_eq!(step.above(), None);
     }

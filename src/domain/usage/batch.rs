@@ -77,7 +77,6 @@ impl UsageBatch {
         }
     }
 
-    /// Copies the records of `other` to the end.
     pub fn append(&mut self, other: &UsageBatch) {
         let offset = self.text.len();
         self.text.push_str(&other.text);
@@ -101,7 +100,6 @@ impl UsageBatch {
         self.rows.is_empty()
     }
 
-    /// The memory in use.
     pub fn size_bytes(&self) -> usize {
         self.text.len() + self.rows.len() * size_of::<Row>()
     }

@@ -25,7 +25,6 @@ pub struct Histogram {
     counts: Vec<(u16, u64)>,
 }
 
-/// Why bytes are not a histogram.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum DecodeError {
     /// Written by another version of this program, or not a histogram.
@@ -100,7 +99,6 @@ impl Histogram {
         bytes
     }
 
-    /// Reads the stored form.
     pub fn decode(bytes: &[u8]) -> Result<Histogram, DecodeError> {
         let Some((&VERSION, mut rest)) = bytes.split_first() else {
             return Err(DecodeError::Version);

@@ -190,10 +190,8 @@ mod tests {
         stale.insert(Daily, at("02-10T00:00"));
         let plan = ReadPlan::new(window("02-01T00:00", "03-01T00:00"), Monthly, &stale);
         assert_eq!(plan.rows, []);
-        assert_eq!(
-            plan.stored[1],
-            (Hourly, window("02-10T00:00", "02-11T00:00"))
-        );
+        let expected = (Hourly, window("02-10T00:00", "02-11T00:00"));
+        assert_eq!(plan.stored[1], expected);
     }
 
     proptest! {
@@ -282,9 +280,7 @@ mod tests {
         let expected = [range(Some("finnhub"), 0, 24), range(Some("tmdb"), 0, 24)];
         assert_eq!(RowRange::of_apis(&two, window, 5), expected);
         let one = BTreeSet::from(["tmdb"]);
-        assert_eq!(
-            RowRange::of_apis(&one, window, 1),
-            [range(Some("tmdb"), 0, 24)]
-        );
+        let expected = [range(Some("tmdb"), 0, 24)];
+        assert_eq!(RowRange::of_apis(&one, window, 1), expected);
     }
 }

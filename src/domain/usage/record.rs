@@ -12,7 +12,6 @@ pub struct UsageRecord<'a> {
     pub id: &'a str,
     /// The API that was called, such as `finnhub`.
     pub api_name: &'a str,
-    /// The path that was called.
     pub endpoint: Option<&'a str>,
     pub method: Option<&'a str>,
     /// When, to the millisecond.
@@ -48,7 +47,6 @@ pub struct Defaulted {
     pub error_type: bool,
 }
 
-/// A record on its way into the database.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct NewUsage<'a> {
     pub record: UsageRecord<'a>,
@@ -91,7 +89,6 @@ impl NewUsage<'_> {
     }
 }
 
-/// The method of a record without one.
 pub const DEFAULT_METHOD: &str = "GET";
 
 /// The limits of each field: within them both engines store a record unchanged.
@@ -133,17 +130,11 @@ pub fn truncate_error_message(message: &str) -> &str {
 
 /// The application's values of `error_type`.
 pub mod error_type {
-    /// The provider's rate limit was exceeded.
     pub const RATE_LIMIT: &str = "RATE_LIMIT";
-    /// No response in time.
     pub const TIMEOUT: &str = "TIMEOUT";
-    /// The provider failed.
     pub const SERVER_ERROR: &str = "SERVER_ERROR";
-    /// The provider rejected the request as invalid.
     pub const CLIENT_ERROR: &str = "CLIENT_ERROR";
-    /// The provider was not reached.
     pub const NETWORK_ERROR: &str = "NETWORK_ERROR";
-    /// Failed for an unknown reason.
     pub const UNKNOWN: &str = "UNKNOWN";
 }
 

@@ -16,7 +16,6 @@ pub struct Cells {
     /// Periods in one cell.
     pub per_cell: usize,
     pub count: usize,
-    /// The start of the first cell.
     pub start: DateTime<Utc>,
 }
 
@@ -46,7 +45,6 @@ impl Cells {
         }
     }
 
-    /// The cell of an instant of the window.
     pub fn index_of(&self, at: DateTime<Utc>) -> usize {
         let periods = self.granularity.count_between(self.start, at);
         (periods / self.per_cell).min(self.count.saturating_sub(1))
@@ -63,7 +61,6 @@ pub struct Line {
     pub surplus: u64,
 }
 
-/// Sums lines as usage is read.
 #[derive(Debug)]
 pub struct Lines {
     cells: Cells,
@@ -93,7 +90,6 @@ impl Lines {
         self.left_out = left_out;
     }
 
-    /// Adds a stored roll-up.
     pub fn add_stored(&mut self, api: &str, endpoint: &str, start: DateTime<Utc>, stored: &Rollup) {
         let cell = self.cells.index_of(start);
         self.change(api, endpoint, |line| {
