@@ -58,7 +58,11 @@ fn main() -> ExitCode {
         .collect();
     if chosen.is_empty() {
         let names: Vec<&str> = TARGETS.iter().map(|target| target.name).collect();
-        eprintln!("unknown target {}: expected all or one of {}", args.target, names.join(", "));
+        eprintln!(
+            "unknown target {}: expected all or one of {}",
+            args.target,
+            names.join(", ")
+        );
         return ExitCode::from(2);
     }
     panic::set_hook(Box::new(|info| {

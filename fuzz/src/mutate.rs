@@ -27,11 +27,48 @@ impl Random {
 
 /// Values that often break a parser.
 const COMMON: &[&str] = &[
-    "0", "-0", "-1", "1e308", "1e-400", "NaN", "inf", "9223372036854775808", "2147483648", "0.1",
-    "\0", "\u{feff}", "\u{202e}", "é", "\u{10ffff}", "\r\n", "\n\n", "\t", "\"", "\"\"", "'", ",", ":",
-    "{", "}", "[", "]", "\\", "\\u0000", "\\ud800", "#", "=", "%00", "%", "null", "true",
-    "2026-01-31T12:00:00Z", "1969-12-31T23:59:59Z", "9999-12-31T23:59:59.999999999Z",
-    "+262142-12-31T23:59:59Z", "2016-12-31T23:59:60Z", "2026-01-31 12:00:00",
+    "0",
+    "-0",
+    "-1",
+    "1e308",
+    "1e-400",
+    "NaN",
+    "inf",
+    "9223372036854775808",
+    "2147483648",
+    "0.1",
+    "\0",
+    "\u{feff}",
+    "\u{202e}",
+    "é",
+    "\u{10ffff}",
+    "\r\n",
+    "\n\n",
+    "\t",
+    "\"",
+    "\"\"",
+    "'",
+    ",",
+    ":",
+    "{",
+    "}",
+    "[",
+    "]",
+    "\\",
+    "\\u0000",
+    "\\ud800",
+    "#",
+    "=",
+    "%00",
+    "%",
+    "null",
+    "true",
+    "2026-01-31T12:00:00Z",
+    "1969-12-31T23:59:59Z",
+    "9999-12-31T23:59:59.999999999Z",
+    "+262142-12-31T23:59:59Z",
+    "2016-12-31T23:59:60Z",
+    "2026-01-31 12:00:00",
 ];
 
 pub fn mutated(random: &mut Random, corpus: &[Vec<u8>], tokens: &[&str]) -> Vec<u8> {
@@ -70,7 +107,10 @@ pub fn mutated(random: &mut Random, corpus: &[Vec<u8>], tokens: &[&str]) -> Vec<
 }
 
 fn pick(random: &mut Random, corpus: &[Vec<u8>]) -> Vec<u8> {
-    corpus.get(random.below(corpus.len())).cloned().unwrap_or_default()
+    corpus
+        .get(random.below(corpus.len()))
+        .cloned()
+        .unwrap_or_default()
 }
 
 /// Replaces the first number after `at`.
@@ -79,7 +119,10 @@ fn replace_number(random: &mut Random, input: &mut Vec<u8>, at: usize) {
         return;
     };
     let start = at + start;
-    let digits = input[start..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let digits = input[start..]
+        .iter()
+        .take_while(|byte| byte.is_ascii_digit())
+        .count();
     let number = match random.below(4) {
         0 => random.next().to_string(),
         1 => random.below(1_000).to_string(),

@@ -1,5 +1,6 @@
 //! The fuzz targets: seeds, and what must hold for every input.
 
+use std::collections::BTreeSet;
 use std::collections::hash_map::DefaultHasher;
 use std::fs;
 use std::hash::{Hash, Hasher};
@@ -17,7 +18,7 @@ use usagectl::ingest::{
     Format, FromLine, Input, Job, Mapping, ReadError, Refusal, RejectsFile, TimeOptions, TimeUnit,
     UnknownFields, read, read_lines,
 };
-use usagectl::store::url::{self, Source, Target as Database};
+use usagectl::store::url::{self, DatabaseTarget, UrlSource};
 
 pub struct Target {
     pub name: &'static str,
@@ -58,8 +59,16 @@ pub const TARGETS: &[Target] = &[
         name: "metrics",
         seeds: || split(&[METRICS, METRICS_CSV], 10),
         tokens: &[
-            "\"service\":", "\"metric\":", "\"value\":", "\"metadata\":{", "\"reading\":\"amount\"",
-            "\"periodStart\":", "VERCEL_KV", "COST_USD", "STORAGE_MB", "cumulative",
+            "\"service\":",
+            "\"metric\":",
+            "\"value\":",
+            "\"metadata\":{",
+            "\"reading\":\"amount\"",
+            "\"periodStart\":",
+            "VERCEL_KV",
+            "COST_USD",
+            "STORAGE_MB",
+            "cumulative",
         ],
         run: metrics,
     },
@@ -67,8 +76,15 @@ pub const TARGETS: &[Target] = &[
         name: "focus",
         seeds: || split(&[FOCUS, FOCUS_CSV], 10),
         tokens: &[
-            "\"BilledCost\":", "\"ConsumedQuantity\":", "\"ConsumedUnit\":", "\"BillingCurrency\":",
-            "ISR Reads", "GiB", "79228162514264337593543950335", "1e-28", "USD",
+            "\"BilledCost\":",
+            "\"ConsumedQuantity\":",
+            "\"ConsumedUnit\":",
+            "\"BillingCurrency\":",
+            "ISR Reads",
+            "GiB",
+            "79228162514264337593543950335",
+            "1e-28",
+            "USD",
         ],
         run: focus,
     },
@@ -76,15 +92,37 @@ pub const TARGETS: &[Target] = &[
         name: "url",
         seeds: || URLS.iter().map(|url| url.as_bytes().to_vec()).collect(),
         tokens: &[
-            "postgresql://", "sqlite:", "file:", "?schema=", "&sslmode=require", "@", ":", "/", "%2F",
-            "password=", "host=", "[::1]", "#", "connection_limit=1", ",",
+            "postgresql://",
+            "sqlite:",
+            "file:",
+            "?schema=",
+            "&sslmode=require",
+            "@",
+            ":",
+            "/",
+            "%2F",
+            "password=",
+            "host=",
+            "[::1]",
+            "#",
+            "connection_limit=1",
+            ",",
         ],
         run: database_url,
     },
     Target {
         name: "exposition",
         seeds: || split(&[EXPOSITION], 100),
-        tokens: &["# TYPE ", "counter", "{a=\"b\",", "le=\"+Inf\"", "} 1", " # {", "_total", "# EOF"],
+        tokens: &[
+            "# TYPE ",
+            "counter",
+            "{a=\"b\",",
+            "le=\"+Inf\"",
+            "} 1",
+            " # {",
+            "_total",
+            "# EOF",
+        ],
         run: exposition,
     },
     Target {
@@ -128,8 +166,7 @@ const FOCUS: &str = r#"{"ServiceName":"Fast Data Transfer","ChargePeriodStart":"
 {"ChargePeriodStart":"2026-01-31T00:00:00Z","BilledCost":0}
 "#;
 
-const FOCUS_CSV: &str =
-    "ServiceName,ChargePeriodStart,BilledCost,ConsumedQuantity,ConsumedUnit,Region\n\
+const FOCUS_CSV: &str = "ServiceName,ChargePeriodStart,BilledCost,ConsumedQuantity,ConsumedUnit,Region\n\
 Build Minutes,2026-01-31T00:00:00Z,0.014,2,hours,fra1\n";
 
 /// The password in the seeds.
@@ -153,10 +190,26 @@ something_weird{problem=\"division by zero\"} +Inf -3982045\n\
 foo_bucket{le=\"0.01\"} 8 # {trace_id=\"x\"} 0.67\n# EOF\n";
 
 const FIELDS: &[&str] = &[
-    "\"api_name\":\"a\"", "\"endpoint\":", "\"method\":", "\"timestamp\":", "\"success\":", "\"statusCode\":",
-    "\"response_time\":", "\"request_size\":", "\"responseSize\":", "\"error_type\":", "\"error_message\":",
-    "\"cost_credits\":", "\"cached\":", "\"user_id\":", "\"id\":\"1\"", "api_name", "cost_credits", "},\n{",
-    "\"api_name\":", "id",
+    "\"api_name\":\"a\"",
+    "\"endpoint\":",
+    "\"method\":",
+    "\"timestamp\":",
+    "\"success\":",
+    "\"statusCode\":",
+    "\"response_time\":",
+    "\"request_size\":",
+    "\"responseSize\":",
+    "\"error_type\":",
+    "\"error_message\":",
+    "\"cost_credits\":",
+    "\"cached\":",
+    "\"user_id\":",
+    "\"id\":\"1\"",
+    "api_name",
+    "cost_credits",
+    "},\n{",
+    "\"api_name\":",
+    "id",
 ];
 
 /// Pieces of a few lines, each a seed; the first line of CSV stays with each.
@@ -164,7 +217,9 @@ fn split(texts: &[&str], lines: usize) -> Vec<Vec<u8>> {
     let pieces = |text: &&str| {
         let all: Vec<&str> = text.split_inclusive('\n').collect();
         let pieces = all.chunks(lines).take(40);
-        pieces.map(|piece| piece.concat().into_bytes()).collect::<Vec<_>>()
+        pieces
+            .map(|piece| piece.concat().into_bytes())
+            .collect::<Vec<_>>()
     };
     texts.iter().flat_map(pieces).collect()
 }
@@ -192,13 +247,18 @@ fn ensure(holds: bool, what: impl FnOnce() -> String) -> Result<(), String> {
     if holds { Ok(()) } else { Err(what()) }
 }
 
-/// A number for a kind of result: its words without digits.
+/// A number for a kind of result: the set of its messages, without digits and quoted input.
 fn kind(words: impl IntoIterator<Item = String>) -> u64 {
+    let plain = |word: String| -> String {
+        let outside = word.split('`').step_by(2);
+        outside
+            .flat_map(str::chars)
+            .filter(char::is_ascii_alphabetic)
+            .collect()
+    };
+    let kinds: BTreeSet<String> = words.into_iter().map(plain).collect();
     let mut hasher = DefaultHasher::new();
-    for word in words {
-        let letters: String = word.chars().filter(|c| c.is_ascii_alphabetic()).collect();
-        letters.hash(&mut hasher);
-    }
+    kinds.hash(&mut hasher);
     hasher.finish()
 }
 
@@ -209,9 +269,15 @@ fn check_place(refusal: &Refusal, input: &[u8]) -> Result<(), String> {
         return Err(format!("refusal beyond the input: {refusal:?}"));
     };
     let line = 1 + input[..start].iter().filter(|byte| **byte == b'\n').count() as u64;
-    ensure(refusal.line == line, || format!("line {line} expected: {refusal:?}"))?;
-    ensure(rest.starts_with(&refusal.raw), || format!("raw differs from the input: {refusal:?}"))?;
-    ensure(!refusal.problem.message.is_empty(), || format!("no reason: {refusal:?}"))
+    ensure(refusal.line == line, || {
+        format!("line {line} expected: {refusal:?}")
+    })?;
+    ensure(rest.starts_with(&refusal.raw), || {
+        format!("raw differs from the input: {refusal:?}")
+    })?;
+    ensure(!refusal.problem.message.is_empty(), || {
+        format!("no reason: {refusal:?}")
+    })
 }
 
 #[derive(Debug, PartialEq)]
@@ -223,7 +289,12 @@ struct Found {
     failures: usize,
 }
 
-fn read_usage(input: Input, format: Format, times: &TimeOptions, is_replay: bool) -> Result<Found, String> {
+fn read_usage(
+    input: Input,
+    format: Format,
+    times: &TimeOptions,
+    is_replay: bool,
+) -> Result<Found, String> {
     let job = Job {
         inputs: vec![input],
         format: Some(format),
@@ -257,7 +328,9 @@ fn read_usage(input: Input, format: Format, times: &TimeOptions, is_replay: bool
         true
     });
     found.failures = summary.failures.len();
-    ensure(summary.is_complete, || "reading stopped by itself".to_owned())?;
+    ensure(summary.is_complete, || {
+        "reading stopped by itself".to_owned()
+    })?;
     wrong.map_or(Ok(found), Err)
 }
 
@@ -274,10 +347,18 @@ fn check_record(record: &UsageRecord<'_>, times: &TimeOptions) -> Result<(), Str
     let texts = texts.iter().all(|(text, most)| {
         text.is_none_or(|text| text.len() <= *most && !text.is_empty() && !text.contains('\0'))
     });
-    let amounts = [record.response_time, record.request_size, record.response_size];
+    let amounts = [
+        record.response_time,
+        record.request_size,
+        record.response_size,
+    ];
     let amounts = amounts.iter().flatten().all(|amount| *amount >= 0);
-    let status = record.status_code.is_none_or(|status| limits::STATUS_CODES.contains(&status));
-    let cost = record.cost_credits.is_none_or(|cost| limits::COSTS.contains(&cost));
+    let status = record
+        .status_code
+        .is_none_or(|status| limits::STATUS_CODES.contains(&status));
+    let cost = record
+        .cost_credits
+        .is_none_or(|cost| limits::COSTS.contains(&cost));
     let at = record.timestamp;
     let time = limits::YEARS.contains(&at.year())
         && at <= times.now + times.max_future
@@ -295,35 +376,46 @@ fn usage(input: &[u8], format: Format) -> Result<u64, String> {
     for refusal in &found.refused {
         check_place(refusal, input)?;
     }
-    ensure(found.refused.is_sorted_by_key(|refusal| refusal.byte), || {
-        "refusals are not in the order of the input".to_owned()
-    })?;
+    ensure(
+        found.refused.is_sorted_by_key(|refusal| refusal.byte),
+        || "refusals are not in the order of the input".to_owned(),
+    )?;
     if format == Format::Ndjson {
         let text = input.strip_prefix(b"\xef\xbb\xbf").unwrap_or(input);
         let lines = text.split(|byte| *byte == b'\n');
         let lines = lines.filter(|line| !line.trim_ascii().is_empty()).count();
         let accounted = found.ids.len() + found.refused.len();
-        ensure(accounted == lines, || format!("{lines} lines, {accounted} accounted for"))?;
+        ensure(accounted == lines, || {
+            format!("{lines} lines, {accounted} accounted for")
+        })?;
     }
     let again = read_usage(text(), format, &times, false)?;
-    ensure(again.refused == found.refused, || "a second read refuses other lines".to_owned())?;
+    ensure(again.refused == found.refused, || {
+        "a second read refuses other lines".to_owned()
+    })?;
     if found.unrepeatable == 0 {
-        ensure(again.ids == found.ids, || "a second read gives other ids".to_owned())?;
+        ensure(again.ids == found.ids, || {
+            "a second read gives other ids".to_owned()
+        })?;
         // Given ids may repeat; derived ones have the form of a UUID and differ.
         let mut derived: Vec<&String> = found.ids.iter().filter(|id| id.len() == 36).collect();
         let count = derived.len();
         derived.sort_unstable();
         derived.dedup();
         let given = String::from_utf8_lossy(input).contains("\"id\"");
-        ensure(given || format == Format::Csv || derived.len() == count, || {
-            "two records have the same derived id".to_owned()
-        })?;
+        ensure(
+            given || format == Format::Csv || derived.len() == count,
+            || "two records have the same derived id".to_owned(),
+        )?;
     }
     if !found.refused.is_empty() {
         replay(&found, &times)?;
     }
     let words = found.refused.iter().map(|refusal| {
-        format!("{:?} {}", refusal.problem.code, refusal.problem.message)
+        format!(
+            "{:?} {:?} {}",
+            refusal.problem.code, refusal.problem.field, refusal.problem.message
+        )
     });
     Ok(kind(words) ^ (found.ids.len().min(4) as u64) ^ ((found.failures as u64) << 8))
 }
@@ -340,11 +432,18 @@ fn replay(found: &Found, times: &TimeOptions) -> Result<(), String> {
     file.close().map_err(failed)?;
     let kept = fs::read(&path).map_err(failed)?;
     let again = read_usage(Input::text("kept", kept), Format::Ndjson, times, true)?;
-    ensure(again.ids.is_empty(), || "a refused line is accepted on replay".to_owned())?;
+    ensure(again.ids.is_empty(), || {
+        "a refused line is accepted on replay".to_owned()
+    })?;
     let place = |refusal: &Refusal| (refusal.line, refusal.byte, refusal.origin.input.clone());
-    ensure(again.refused.iter().map(place).eq(found.refused.iter().map(place)), || {
-        "replay refuses other lines".to_owned()
-    })
+    ensure(
+        again
+            .refused
+            .iter()
+            .map(place)
+            .eq(found.refused.iter().map(place)),
+        || "replay refuses other lines".to_owned(),
+    )
 }
 
 fn rejects_path() -> PathBuf {
@@ -352,7 +451,10 @@ fn rejects_path() -> PathBuf {
 }
 
 /// Reads lines of a kind and checks each; returns the lines and the words of the result.
-fn lines<L: FromLine>(input: &[u8], mut check: impl FnMut(L) -> Result<(), String>) -> Result<Vec<String>, String> {
+fn lines<L: FromLine>(
+    input: &[u8],
+    mut check: impl FnMut(L) -> Result<(), String>,
+) -> Result<Vec<String>, String> {
     let mut words = Vec::new();
     let text = Input::text("fuzz", input.to_vec());
     let ended = read_lines::<L, String>(text, None, &times(input), &mut |line| match line {
@@ -377,7 +479,9 @@ fn lines<L: FromLine>(input: &[u8], mut check: impl FnMut(L) -> Result<(), Strin
     if input.trim_ascii_start().first() == Some(&b'{') {
         let lines = input.split(|byte| *byte == b'\n');
         let lines = lines.filter(|line| !line.trim_ascii().is_empty()).count();
-        ensure(words.len() == lines, || format!("{lines} lines, {} accounted for", words.len()))?;
+        ensure(words.len() == lines, || {
+            format!("{lines} lines, {} accounted for", words.len())
+        })?;
     }
     Ok(words)
 }
@@ -385,7 +489,9 @@ fn lines<L: FromLine>(input: &[u8], mut check: impl FnMut(L) -> Result<(), Strin
 fn metrics(input: &[u8]) -> Result<u64, String> {
     let words = lines::<NewPoint>(input, |point| {
         let years = limits::YEARS.contains(&point.at.year());
-        ensure(point.value.is_finite() && years, || format!("invalid point: {point:?}"))
+        ensure(point.value.is_finite() && years, || {
+            format!("invalid point: {point:?}")
+        })
     })?;
     Ok(kind(words))
 }
@@ -397,7 +503,9 @@ fn focus(input: &[u8]) -> Result<u64, String> {
         Ok(())
     })?;
     for point in bill.points("fuzz", "") {
-        ensure(point.value.is_finite(), || format!("invalid point: {point:?}"))?;
+        ensure(point.value.is_finite(), || {
+            format!("invalid point: {point:?}")
+        })?;
     }
     Ok(kind(words))
 }
@@ -405,19 +513,23 @@ fn focus(input: &[u8]) -> Result<u64, String> {
 fn database_url(input: &[u8]) -> Result<u64, String> {
     let text = String::from_utf8_lossy(input);
     let masked = url::mask(&text);
-    ensure(url::mask(&masked) == masked, || format!("masking twice changes {masked}"))?;
-    let shown = match url::parse(&text, Source::Flag) {
+    ensure(url::mask(&masked) == masked, || {
+        format!("masking twice changes {masked}")
+    })?;
+    let shown = match url::parse(&text, UrlSource::Flag) {
         Ok(url) => {
             let target = match &url.target {
-                Database::Sqlite(_) => "sqlite".to_owned(),
-                Database::Postgres(target) => {
+                DatabaseTarget::Sqlite(_) => "sqlite",
+                DatabaseTarget::Postgres(target) => {
                     let connection = target.connection_string();
                     let message = target.without_secrets(connection);
                     if has_password(&text) {
                         let shown = format!("{masked} {} {message}", url.target);
-                        ensure(!shown.contains(PASSWORD), || format!("password shown: {shown}"))?;
+                        ensure(!shown.contains(PASSWORD), || {
+                            format!("password shown: {shown}")
+                        })?;
                     }
-                    connection.to_owned()
+                    "postgres"
                 }
             };
             format!("{target} {}", url.notes.join(" "))
@@ -427,19 +539,31 @@ fn database_url(input: &[u8]) -> Result<u64, String> {
             ensure(!message.contains(PASSWORD) || !has_password(&text), || {
                 format!("password shown: {message}")
             })?;
-            ensure(!error.cure().is_empty(), || format!("no solution: {message}"))?;
+            ensure(!error.next_step().is_empty(), || {
+                format!("no solution: {message}")
+            })?;
             message
         }
     };
     Ok(kind([shown]))
 }
 
-/// Whether the known password stands where a password does, and only there.
+/// Whether the known password is in the place of a password, and only there.
 fn has_password(text: &str) -> bool {
-    let text = text.trim();
-    let places = [format!(":{PASSWORD}@"), format!("password={PASSWORD}")];
-    let in_place = places.iter().any(|place| text.contains(place.as_str()));
-    in_place && text.matches(PASSWORD).count() == 1 && text.contains("://") && text.matches('?').count() <= 1
+    let Some((_, rest)) = text.trim().split_once("://") else {
+        return false;
+    };
+    let (address, query) = rest.split_once('?').unwrap_or((rest, ""));
+    let authority = address.split('/').next().unwrap_or_default();
+    let in_authority = authority
+        .rsplit_once('@')
+        .and_then(|(user, _)| user.split_once(':'))
+        .is_some_and(|(_, password)| password == PASSWORD);
+    let in_query = query
+        .split('&')
+        .filter_map(|pair| pair.split_once('='))
+        .any(|(name, value)| name.ends_with("password") && value == PASSWORD);
+    text.matches(PASSWORD).count() == 1 && (in_authority || in_query)
 }
 
 fn exposition(input: &[u8]) -> Result<u64, String> {
@@ -449,20 +573,28 @@ fn exposition(input: &[u8]) -> Result<u64, String> {
         .lines()
         .filter(|line| !line.trim().is_empty() && !line.trim().starts_with('#'))
         .count();
-    let odd = found.odd_lines.len();
+    let odd = found.invalid_lines.len();
     let accounted = found.samples.len() + odd;
     ensure(accounted == expected || odd >= 100, || {
         format!("{expected} lines, {accounted} accounted for")
     })?;
     let count = text.lines().count();
-    ensure(found.odd_lines.iter().all(|line| (1..=count).contains(line)), || {
-        "a line beyond the text".to_owned()
-    })?;
-    ensure(found.samples.iter().all(|sample| !sample.name.is_empty()), || {
-        "a sample without a name".to_owned()
-    })?;
-    let names = found.samples.iter().map(|sample| format!("{}{}", sample.labels.len(), sample.name));
-    Ok(kind(names) ^ odd as u64)
+    ensure(
+        found
+            .invalid_lines
+            .iter()
+            .all(|line| (1..=count).contains(line)),
+        || "a line beyond the text".to_owned(),
+    )?;
+    ensure(
+        found.samples.iter().all(|sample| !sample.name.is_empty()),
+        || "a sample without a name".to_owned(),
+    )?;
+    let labels = found
+        .samples
+        .iter()
+        .map(|sample| "x".repeat(sample.labels.len().min(4)));
+    Ok(kind(labels) ^ odd.min(4) as u64)
 }
 
 fn plans(input: &[u8]) -> Result<u64, String> {
@@ -470,9 +602,13 @@ fn plans(input: &[u8]) -> Result<u64, String> {
         return Ok(0);
     };
     let count = 1 + input.iter().filter(|byte| **byte == b'\n').count();
-    ensure(!invalid.problems.is_empty(), || "refused without a reason".to_owned())?;
+    ensure(!invalid.problems.is_empty(), || {
+        "refused without a reason".to_owned()
+    })?;
     for problem in &invalid.problems {
-        ensure((1..=count).contains(&problem.line), || format!("not a line of the file: {problem}"))?;
+        ensure((1..=count).contains(&problem.line), || {
+            format!("not a line of the file: {problem}")
+        })?;
     }
     Ok(kind(invalid.problems.iter().map(ToString::to_string)))
 }
