@@ -25,7 +25,8 @@ pub enum Unit {
     Hours,
     /// A multiple of the extra cost.
     Ratio,
-    /// The unit of a metric.
+    /// The unit of a metric, written as its name.
+    #[serde(untagged)]
     Of(Metric),
 }
 
@@ -269,6 +270,10 @@ mod tests {
         );
         assert_eq!(serde_json::from_str::<Figure>(&json).unwrap(), figure);
         let unit = serde_json::to_string(&Unit::Of(Metric::StorageMb)).unwrap();
-        assert_eq!(unit, r#"{"of":"STORAGE_MB"}"#);
+        assert_eq!(unit, r#""STORAGE_MB""#);
+        assert_eq!(
+            serde_json::from_str::<Unit>(&unit).unwrap(),
+            Unit::Of(Metric::StorageMb)
+        );
     }
 }

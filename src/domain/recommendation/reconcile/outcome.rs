@@ -4,8 +4,10 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::json;
 
 use super::{ENGINE, RunAction, Update};
+use crate::domain::format;
 use crate::domain::metrics::names::Status;
 use crate::domain::recommendation::Recommendation;
+use crate::domain::recommendation::figure::Figure;
 use crate::domain::recommendation::lifecycle::Actor;
 use crate::domain::recommendation::lifecycle::history::Entry;
 use crate::domain::recommendation::trigger::is_fresh;
@@ -34,11 +36,11 @@ pub fn outcome(
     let predicted = before.facts().map(|facts| &facts.outlook.days_to_limit);
     let limit = before.numbers.limit_value;
     let outcome = json!({
-        "measured_at": fresh.map(|(at, _)| at),
+        "measured_at": fresh.map(|(at, _)| format::time_ms(at)),
         "usage": fresh.map(|(_, usage)| usage),
         "usage_when_decided": before.numbers.current_usage,
         "limit_when_decided": limit,
-        "days_to_limit_predicted": predicted.and_then(|figure| figure.value),
+        "days_to_limit_predicted": predicted.and_then(Figure::as_float),
         "days_since_implemented": (now - implemented_at).num_days(),
         "would_be_over": fresh.zip(limit).map(|((_, usage), limit)| usage > limit),
         "cost_predicted": before.numbers.projected_cost,
