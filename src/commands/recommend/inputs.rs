@@ -100,7 +100,7 @@ fn set(context: &mut Context, args: SetArgs) -> Result<Outcome> {
     let now = context.now;
     db.write_tx(|db| inputs::upsert(db, &input, now))?;
     context.answer(&InputChange {
-        input: args.name,
+        name: args.name,
         service: args.service,
         value: Some(input.value),
         updated_by: Some(input.updated_by),
@@ -119,7 +119,7 @@ fn remove(context: &mut Context, args: &RemoveArgs) -> Result<Outcome> {
         return Err(Error::message(Exit::Failed, message).with_next("usagectl recommend inputs"));
     }
     context.answer(&InputChange {
-        input: args.name,
+        name: args.name,
         service: args.service,
         value: None,
         updated_by: None,

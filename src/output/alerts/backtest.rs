@@ -226,12 +226,12 @@ impl Answer for Backtest {
         };
         let notices = |kind| self.result.notices.get(&kind).copied().unwrap_or(0);
         BacktestJson {
-            alert_id: &self.rule.id,
+            alert_id: Some(self.rule.id.as_str()).filter(|id| !id.is_empty()),
             api_name: &self.rule.api_name,
             alert_type: self.rule.alert_type.as_str(),
             period: self.rule.period.as_str(),
             threshold: self.rule.threshold,
-            r#for: duration(self.rule.settings.hold),
+            for_ms: self.rule.settings.hold.num_milliseconds(),
             from: self.from,
             to: self.to,
             steps: self.steps,
@@ -258,12 +258,12 @@ impl Answer for Backtest {
 
 #[derive(Serialize)]
 struct BacktestJson<'a> {
-    alert_id: &'a str,
+    alert_id: Option<&'a str>,
     api_name: &'a str,
     alert_type: &'a str,
     period: &'a str,
     threshold: f64,
-    r#for: String,
+    for_ms: i64,
     #[serde(serialize_with = "json::time")]
     from: DateTime<Utc>,
     #[serde(serialize_with = "json::time")]

@@ -203,8 +203,8 @@ fn item_columns(items: &[Item]) -> Vec<Column<'_, Item>> {
         },
         Column::csv_only("kind", |it: &Item| Cell::text(it.series.kind)),
         Column::csv_only("plan", |it: &Item| Cell::maybe(it.plan())),
-        Column::right("NOW", "now", move |it: &Item| value(it.now())),
-        Column::right("LIMIT", "limit", move |it: &Item| value(it.limit())),
+        Column::right("NOW", "value", move |it: &Item| value(it.now())),
+        Column::right("LIMIT", "limit_value", move |it: &Item| value(it.limit())),
         Column::right("USED", "percent_of_limit", |it: &Item| {
             Cell::or_missing(it.percent_of_limit(), Cell::Percent)
         }),
@@ -473,10 +473,10 @@ pub(super) struct ItemJson<'a> {
     resource: &'a str,
     kind: MetricKind,
     plan: Option<&'a str>,
-    now: Option<f64>,
+    value: Option<f64>,
     #[serde(serialize_with = "crate::output::json::maybe_time")]
     measured_at: Option<DateTime<Utc>>,
-    limit: Option<f64>,
+    limit_value: Option<f64>,
     /// `forecast`, `insufficient data` or `not forecast`.
     outcome: &'static str,
     days_of_data: usize,
@@ -517,7 +517,7 @@ struct PeriodJson {
     total: Band,
     chance_over: Option<f64>,
     expected_overage: Option<f64>,
-    percent_of_period_over: f64,
+    elapsed_percent: f64,
 }
 
 #[derive(Serialize)]
@@ -570,9 +570,9 @@ impl<'a> ItemJson<'a> {
             resource: &series.resource,
             kind: *kind,
             plan: item.plan(),
-            now: item.now(),
+            value: item.now(),
             measured_at: item.newest.as_ref().map(|newest| newest.at),
-            limit: item.limit(),
+            limit_value: item.limit(),
             outcome,
             days_of_data: missing.map_or(item.past.len(), |missing| missing.days),
             days_needed: missing.map(|missing| missing.needed),
@@ -621,7 +621,7 @@ impl PeriodJson {
             total: period.total,
             chance_over: limit.map(|limit| period.chance_over(limit)),
             expected_overage: limit.map(|limit| period.expected_overage(limit)),
-            percent_of_period_over: (elapsed * 100.0).clamp(0.0, 100.0),
+            elapsed_percent: (elapsed * 100.0).clamp(0.0, 100.0),
         }
     }
 }

@@ -86,7 +86,7 @@ impl Answer for Inputs {
 /// An input that was set, or without a value removed.
 #[derive(Debug, Serialize)]
 pub struct InputChange {
-    pub input: InputName,
+    pub name: InputName,
     pub service: Option<Service>,
     pub value: Option<String>,
     pub updated_by: Option<String>,
@@ -98,8 +98,8 @@ impl Answer for InputChange {
             .service
             .map_or("all services".to_owned(), |service| service.to_string());
         match &self.value {
-            Some(value) => format!("{} = {value} for {scope}\n", self.input),
-            None => format!("{} removed for {scope}\n", self.input),
+            Some(value) => format!("{} = {value} for {scope}\n", self.name),
+            None => format!("{} removed for {scope}\n", self.name),
         }
     }
 
@@ -108,10 +108,10 @@ impl Answer for InputChange {
     }
 
     fn csv(&self) -> Vec<Vec<String>> {
-        let header = ["input", "service", "value", "updated_by"].map(str::to_owned);
+        let header = ["name", "service", "value", "updated_by"].map(str::to_owned);
         let text = |value: Option<String>| value.unwrap_or_default();
         let row = [
-            self.input.to_string(),
+            self.name.to_string(),
             text(self.service.map(|service| service.to_string())),
             text(self.value.clone()),
             text(self.updated_by.clone()),

@@ -285,7 +285,7 @@ fn approved_figures_are_frozen(#[values(Sqlite, Postgresql)] engine: Engine) {
         .success()
         .stdout;
     let json: Value = serde_json::from_str(&json).unwrap();
-    assert_eq!(json["live"]["now"], 255.0);
+    assert_eq!(json["live"]["value"], 255.0);
     assert_eq!(json["live"]["thresholds"][2]["name"], "limit");
     db.execute("DELETE FROM \"InfrastructureMetric\" WHERE timestamp < '2026-01-30'");
     later(&["recommend", "run"]).run().success();
