@@ -16,6 +16,7 @@ mod examples;
 mod forecast;
 mod help;
 mod http;
+mod json_docs;
 mod migrations;
 mod narrative;
 mod readme;
