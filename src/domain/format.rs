@@ -24,19 +24,19 @@ pub fn count(number: impl Into<i128>) -> String {
     if number < 0 { format!("-{text}") } else { text }
 }
 
-/// A number with at most two decimals and commas between thousands: `1,250.6`, `0.25`.
+/// A number with at most two decimals and commas between thousands: `1,250.6`, `12.5`.
 ///
-/// Below 0.01 it keeps two significant digits (`0.00042`), from 1e15 on it is scientific. A value that is
-/// not finite is [`DASH`].
+/// Below 1 it keeps three significant digits (`0.0105`), from 1e15 on it is scientific. A value that is not
+/// finite is [`DASH`].
 pub fn number(value: f64) -> String {
     match value.abs() {
         _ if !value.is_finite() => DASH.to_owned(),
         size if size >= 1e15 => format!("{value:.2e}"),
-        size if size >= 0.01 => group(&format!("{value:.2}")),
+        size if size >= 1.0 => group(&format!("{value:.2}")),
         0.0 => "0".to_owned(),
         size if size < 1e-9 => format!("{value:.1e}"),
         size => {
-            let decimals = (-size.log10().floor()) as usize + 1;
+            let decimals = (-size.log10().floor()) as usize + 2;
             group(&format!("{value:.decimals$}"))
         }
     }
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn number_has_two_decimals_or_two_significant_digits() {
+    fn number_has_two_decimals_or_three_significant_digits() {
         let cases = [
             (0.0, "0"),
             (-0.0, "0"),
@@ -212,7 +212,9 @@ mod tests {
             (-0.5, "-0.5"),
             (-3.25, "-3.25"),
             (-0.004, "-0.004"),
-            (0.00042, "0.00042"),
+            (0.000_423_4, "0.000423"),
+            (0.0105, "0.0105"),
+            (0.9999, "1"),
             (0.0099, "0.0099"),
             (16_666.666, "16,666.67"),
             (1e7, "10,000,000"),
