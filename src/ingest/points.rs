@@ -157,7 +157,7 @@ impl Fields {
         let known = self.text(field)?.map(|text| text.trim().parse());
         known
             .transpose()
-            .map_err(|error| LineError::with(Code::Range, field, format!("is invalid: {error}")))
+            .map_err(|error| LineError::with(Code::Range, field, format!("has an {error}")))
     }
 
     /// A finite number.
@@ -419,7 +419,7 @@ mod tests {
             (r#""value":1,"unit":"MB""#, "`unit` is not a known field"),
             (
                 r#""value":1,"reading":"loud""#,
-                "reading is invalid: `loud`",
+                "invalid reading `loud`; expected one of",
             ),
             (
                 r#""value":1,"metadata":[]"#,
