@@ -1,4 +1,4 @@
-//! How values are written in JSON where their own form is not ours: for `#[serde(serialize_with)]`.
+//! JSON that no type of ours derives: objects that differ from their values, instants and windows.
 
 use serde::Serializer;
 use serde::ser::SerializeStruct;
@@ -15,3 +15,32 @@ pub fn window<S: Serializer>(window: &Window, serializer: S) -> Result<S::Ok, S:
     fields.serialize_field("to", &format::time_ms(window.to))?;
     fields.end()
 }
+
+/// A JSON object with these fields in this order, followed by the fields of `..rest`.
+macro_rules! object {
+    ($($name:ident: $value:expr),+ $(,)?) => {{
+        #[allow(non_camel_case_types)]
+        let object = {
+            #[derive(serde::Serialize)]
+            struct Object<$($name),+> {
+                $($name: $name),+
+            }
+            Object { $($name: $value),+ }
+        };
+        object
+    }};
+    ($($name:ident: $value:expr,)+ ..$rest:expr) => {{
+        #[allow(non_camel_case_types)]
+        let object = {
+            #[derive(serde::Serialize)]
+            struct Object<$($name,)+ Rest> {
+                $($name: $name,)+
+                #[serde(flatten)]
+                rest: Rest,
+            }
+            Object { $($name: $value,)+ rest: $rest }
+        };
+        object
+    }};
+}
+pub(crate) use object;

@@ -1,6 +1,6 @@
 //! Answers as a human-readable table, JSON or CSV, one file for each answer.
 //!
-//! An answer is its own JSON where its fields are the format; otherwise JSON has separate structs.
+//! An answer is its own JSON where its fields are the format; otherwise [`json::object`] lists them.
 
 pub mod aggregate;
 pub mod alerts;

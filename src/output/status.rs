@@ -4,11 +4,11 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use super::columns::{Cell, Column, csv, table};
-use super::{Answer, json, printable};
+use super::json::object;
+use super::{Answer, printable};
 use crate::domain::format::{self, count, counted, counted_as};
 use crate::domain::metrics::names::Priority;
 use crate::domain::schema::migration::{MigrationState, MigrationStatus};
-use crate::domain::schema::objects::Difference;
 use crate::domain::schema::status::{
     AlertCounts, CapacitySummary, StaleMetric, StatusReport, Verdict,
 };
@@ -18,101 +18,6 @@ use crate::domain::schema::status::{
 pub struct Status<'a> {
     pub report: &'a StatusReport,
     pub now: DateTime<Utc>,
-}
-
-#[derive(Serialize)]
-struct StatusJson<'a> {
-    engine: &'a str,
-    engine_version: &'a str,
-    in_sync: bool,
-    verdict: Verdict,
-    migrations: Vec<MigrationJson<'a>>,
-    drift: &'a [Difference],
-    conflicts: &'a [String],
-    rollups: Option<RollupsJson>,
-    alerts: Option<AlertCounts>,
-    recommendations: Option<RecommendationsJson>,
-    stale_metrics: Option<Vec<StaleJson<'a>>>,
-    unreadable_timestamps: Option<u64>,
-}
-
-#[derive(Serialize)]
-struct MigrationJson<'a> {
-    version: &'a str,
-    name: Option<&'a str>,
-    state: String,
-    #[serde(serialize_with = "json::maybe_time")]
-    applied_at: Option<DateTime<Utc>>,
-    duration_ms: Option<i64>,
-    applied_by: Option<&'a str>,
-    tool_version: Option<&'a str>,
-}
-
-impl<'a> From<&'a MigrationStatus> for MigrationJson<'a> {
-    fn from(migration: &'a MigrationStatus) -> MigrationJson<'a> {
-        let logged = migration.logged.as_ref();
-        MigrationJson {
-            version: &migration.version,
-            name: migration.name.as_deref(),
-            state: migration.state.to_string(),
-            applied_at: migration.applied_at,
-            duration_ms: logged.map(|entry| entry.duration_ms),
-            applied_by: logged.map(|entry| entry.by.as_str()),
-            tool_version: logged.map(|entry| entry.tool_version.as_str()),
-        }
-    }
-}
-
-#[derive(Serialize)]
-struct RollupsJson {
-    hours_waiting: i64,
-    #[serde(serialize_with = "json::maybe_time")]
-    oldest: Option<DateTime<Utc>>,
-}
-
-#[derive(Serialize)]
-struct RecommendationsJson {
-    open: u64,
-    critical: u64,
-    high: u64,
-    medium: u64,
-    low: u64,
-}
-
-impl From<&CapacitySummary> for RecommendationsJson {
-    fn from(capacity: &CapacitySummary) -> RecommendationsJson {
-        let number = |wanted: Priority| {
-            let mut open = capacity.open.iter();
-            let found = open.find(|(priority, _)| *priority == wanted);
-            found.map_or(0, |(_, number)| *number)
-        };
-        RecommendationsJson {
-            open: capacity.open.iter().map(|(_, number)| number).sum(),
-            critical: number(Priority::Critical),
-            high: number(Priority::High),
-            medium: number(Priority::Medium),
-            low: number(Priority::Low),
-        }
-    }
-}
-
-#[derive(Serialize)]
-struct StaleJson<'a> {
-    service: String,
-    metric: String,
-    resource: &'a str,
-    reason: &'a str,
-}
-
-impl<'a> From<&'a StaleMetric> for StaleJson<'a> {
-    fn from(stale: &'a StaleMetric) -> StaleJson<'a> {
-        StaleJson {
-            service: stale.series.service.to_string(),
-            metric: stale.series.metric.to_string(),
-            resource: &stale.series.resource,
-            reason: &stale.reason,
-        }
-    }
 }
 
 fn columns() -> [Column<'static, MigrationStatus>; 5] {
@@ -246,21 +151,57 @@ impl Answer for Status<'_> {
         let report = self.report;
         let verdict = report.verdict();
         let capacity = report.capacity.as_ref();
-        StatusJson {
+        let migrations = report.migrations.iter().map(|migration| {
+            let logged = migration.logged.as_ref();
+            object! {
+                version: &migration.version,
+                name: migration.name.as_deref(),
+                state: migration.state.to_string(),
+                applied_at: migration.applied_at.map(format::time_ms),
+                duration_ms: logged.map(|entry| entry.duration_ms),
+                applied_by: logged.map(|entry| entry.by.as_str()),
+                tool_version: logged.map(|entry| entry.tool_version.as_str()),
+            }
+        });
+        let rollups = report.freshness.map(|found| {
+            object! {
+                hours_waiting: found.hours_waiting,
+                oldest: found.oldest.map(format::time_ms),
+            }
+        });
+        let recommendations = capacity.map(|CapacitySummary { open, .. }| {
+            let number = |wanted: Priority| {
+                let found = open.iter().find(|(priority, _)| *priority == wanted);
+                found.map_or(0, |(_, number)| *number)
+            };
+            object! {
+                open: open.iter().map(|(_, number)| number).sum::<u64>(),
+                critical: number(Priority::Critical),
+                high: number(Priority::High),
+                medium: number(Priority::Medium),
+                low: number(Priority::Low),
+            }
+        });
+        let stale = |StaleMetric { series, reason }: &StaleMetric| {
+            object! {
+                service: series.service,
+                metric: series.metric,
+                resource: series.resource.clone(),
+                reason: reason.clone(),
+            }
+        };
+        object! {
             engine: report.engine,
             engine_version: &report.engine_version,
             in_sync: verdict == Verdict::InSync,
-            verdict,
-            migrations: report.migrations.iter().map(Into::into).collect(),
+            verdict: verdict,
+            migrations: migrations.collect::<Vec<_>>(),
             drift: &report.drift,
             conflicts: &report.conflicts,
-            rollups: report.freshness.map(|found| RollupsJson {
-                hours_waiting: found.hours_waiting,
-                oldest: found.oldest,
-            }),
+            rollups: rollups,
             alerts: report.alerts,
-            recommendations: capacity.map(Into::into),
-            stale_metrics: capacity.map(|found| found.stale.iter().map(Into::into).collect()),
+            recommendations: recommendations,
+            stale_metrics: capacity.map(|it| it.stale.iter().map(stale).collect::<Vec<_>>()),
             unreadable_timestamps: report.unreadable_timestamps,
         }
     }

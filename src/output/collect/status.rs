@@ -3,12 +3,12 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 
-use crate::domain::metrics::collector::{CollectorRun, RunResult};
+use crate::domain::format::time_ms;
+use crate::domain::metrics::collector::CollectorRun;
 use crate::domain::metrics::day::Latest;
-use crate::domain::metrics::names::{Metric, Service};
-use crate::domain::metrics::point::Reading;
 use crate::output::Answer;
 use crate::output::columns::{self, Cell, Column};
+use crate::output::json::object;
 
 #[derive(Clone, Debug)]
 pub struct CollectStatus {
@@ -17,62 +17,6 @@ pub struct CollectStatus {
     /// The last run of each collector.
     pub runs: Vec<CollectorRun>,
     pub latest: Vec<Latest>,
-}
-
-#[derive(Serialize)]
-struct StatusJson<'a> {
-    collectors: Vec<RunJson<'a>>,
-    series: Vec<SeriesJson<'a>>,
-}
-
-#[derive(Serialize)]
-struct RunJson<'a> {
-    collector: &'a str,
-    #[serde(serialize_with = "crate::output::json::time")]
-    at: DateTime<Utc>,
-    result: RunResult,
-    written: i32,
-    duration_ms: i64,
-    error: Option<&'a str>,
-}
-
-#[derive(Serialize)]
-struct SeriesJson<'a> {
-    service: Service,
-    metric: Metric,
-    resource: &'a str,
-    value: f64,
-    reading: Reading,
-    #[serde(serialize_with = "crate::output::json::time")]
-    at: DateTime<Utc>,
-    age_seconds: i64,
-}
-
-impl<'a> RunJson<'a> {
-    fn new(run: &'a CollectorRun) -> RunJson<'a> {
-        RunJson {
-            collector: &run.collector,
-            at: run.started_at,
-            result: run.result,
-            written: run.written,
-            duration_ms: run.duration_ms,
-            error: run.error.as_deref(),
-        }
-    }
-}
-
-impl<'a> SeriesJson<'a> {
-    fn new(Latest { series, point }: &'a Latest, now: DateTime<Utc>) -> SeriesJson<'a> {
-        SeriesJson {
-            service: series.service,
-            metric: series.metric,
-            resource: &series.resource,
-            value: point.value,
-            reading: point.reading,
-            at: point.at,
-            age_seconds: (now - point.at).num_seconds(),
-        }
-    }
 }
 
 impl CollectStatus {
@@ -134,14 +78,28 @@ impl Answer for CollectStatus {
     }
 
     fn json(&self) -> impl Serialize {
-        StatusJson {
-            collectors: self.runs.iter().map(RunJson::new).collect(),
-            series: self
-                .latest
-                .iter()
-                .map(|latest| SeriesJson::new(latest, self.now))
-                .collect(),
-        }
+        let runs = self.runs.iter().map(|run| {
+            object! {
+                collector: &run.collector,
+                at: time_ms(run.started_at),
+                result: run.result,
+                written: run.written,
+                duration_ms: run.duration_ms,
+                error: run.error.as_deref(),
+            }
+        });
+        let series = self.latest.iter().map(|Latest { series, point }| {
+            object! {
+                service: series.service,
+                metric: series.metric,
+                resource: &series.resource,
+                value: point.value,
+                reading: point.reading,
+                at: time_ms(point.at),
+                age_seconds: (self.now - point.at).num_seconds(),
+            }
+        });
+        object! { collectors: runs.collect::<Vec<_>>(), series: series.collect::<Vec<_>>() }
     }
 
     fn csv(&self) -> Vec<Vec<String>> {

@@ -9,6 +9,7 @@ use crate::domain::format::{DASH, percent};
 use crate::domain::metrics::names::MetricKind;
 use crate::output::Answer;
 use crate::output::columns::{self, Cell, Column};
+use crate::output::json::object;
 
 /// Backtests of several series.
 #[derive(Debug)]
@@ -151,29 +152,33 @@ impl Answer for Backtest {
     }
 
     fn json(&self) -> impl Serialize {
-        let horizon = |trials: &Trials| HorizonJson {
-            days: trials.horizon,
-            forecasts: trials.trials.len(),
-            refused: trials.refused,
-            scores: Scores::of(&trials.trials),
+        let horizon = |trials: &Trials| {
+            object! {
+                days: trials.horizon,
+                forecasts: trials.trials.len(),
+                refused: trials.refused,
+                scores: Scores::of(&trials.trials),
+            }
         };
-        let series = self.tested.iter().map(|tested| TestedJson {
-            name: &tested.name,
-            kind: tested.kind,
-            days: tested.days,
-            horizons: tested.horizons.iter().map(horizon).collect(),
+        let series = self.tested.iter().map(|tested| {
+            object! {
+                name: &tested.name,
+                kind: tested.kind,
+                days: tested.days,
+                horizons: tested.horizons.iter().map(horizon).collect::<Vec<_>>(),
+            }
         });
-        Json {
-            series: series.collect(),
-            // Errors of different series have different units; shares can be pooled.
-            all: Scores::of(self.trials()).map(|scores| AllJson {
+        // Errors of different series have different units; shares can be pooled.
+        let all = Scores::of(self.trials()).map(|scores| {
+            object! {
                 forecasts: scores.forecasts,
                 coverage: scores.coverage,
                 brier: scores.brier,
                 baseline_brier: scores.baseline_brier,
                 reliability: scores.reliability,
-            }),
-        }
+            }
+        });
+        object! { series: series.collect::<Vec<_>>(), all: all }
     }
 
     fn csv(&self) -> Vec<Vec<String>> {
@@ -224,35 +229,4 @@ fn reliability_table(bins: &[Reliability]) -> String {
         Column::right("REACHED", "", move |bin: &Bin| share(bin.reached)),
     ];
     columns::table(&columns, bins, None)
-}
-
-#[derive(Serialize)]
-struct Json<'a> {
-    series: Vec<TestedJson<'a>>,
-    all: Option<AllJson>,
-}
-
-#[derive(Serialize)]
-struct TestedJson<'a> {
-    name: &'a str,
-    kind: MetricKind,
-    days: usize,
-    horizons: Vec<HorizonJson>,
-}
-
-#[derive(Serialize)]
-struct HorizonJson {
-    days: u32,
-    forecasts: usize,
-    refused: usize,
-    scores: Option<Scores>,
-}
-
-#[derive(Serialize)]
-struct AllJson {
-    forecasts: usize,
-    coverage: Coverage,
-    brier: Option<f64>,
-    baseline_brier: Option<f64>,
-    reliability: Vec<Reliability>,
 }

@@ -8,13 +8,14 @@ use crate::domain::forecast::{
     Band, Basis, Confidence, Crossing, DailyValue, DayNumber, Forecast, InsufficientData,
     PeriodTotal, day_date, day_number,
 };
-use crate::domain::format::{DASH, count, counted, number, percent, time};
-use crate::domain::metrics::names::{Metric, MetricKind, Service};
+use crate::domain::format::{DASH, count, counted, number, percent, time, time_ms};
+use crate::domain::metrics::names::MetricKind;
 use crate::domain::metrics::point::Point;
 use crate::domain::plans::LimitPeriod;
 use crate::output::Answer;
 use crate::output::chart::{self, ForecastChart};
 use crate::output::columns::{self, Cell, Column};
+use crate::output::json::object;
 use crate::output::printable;
 
 /// Forecasts of several series.
@@ -160,31 +161,13 @@ fn probability(crossing: Option<&Crossing>, index: usize) -> Cell {
 
 /// The columns of the list; CSV also has the warning and critical thresholds.
 fn item_columns(items: &[Item]) -> Vec<Column<'_, Item>> {
-    const CSV: [[&str; 6]; 3] = [
-        [
-            "days_to_warning_p10",
-            "days_to_warning_p50",
-            "days_to_warning_p90",
-            "warning_chance_7d",
-            "warning_chance_30d",
-            "warning_chance_90d",
-        ],
-        [
-            "days_to_critical_p10",
-            "days_to_critical_p50",
-            "days_to_critical_p90",
-            "critical_chance_7d",
-            "critical_chance_30d",
-            "critical_chance_90d",
-        ],
-        [
-            "days_to_limit_p10",
-            "days_to_limit_p50",
-            "days_to_limit_p90",
-            "limit_chance_7d",
-            "limit_chance_30d",
-            "limit_chance_90d",
-        ],
+    const CSV: [&str; 3] = [
+        "days_to_warning_p10 days_to_warning_p50 days_to_warning_p90 \
+         warning_chance_7d warning_chance_30d warning_chance_90d",
+        "days_to_critical_p10 days_to_critical_p50 days_to_critical_p90 \
+         critical_chance_7d critical_chance_30d critical_chance_90d",
+        "days_to_limit_p10 days_to_limit_p50 days_to_limit_p90 \
+         limit_chance_7d limit_chance_30d limit_chance_90d",
     ];
     let value = |value: Option<f64>| Cell::or_missing(value, Cell::Number);
     let resource = |it: &Item| Cell::text(&it.series.series.resource);
@@ -211,7 +194,7 @@ fn item_columns(items: &[Item]) -> Vec<Column<'_, Item>> {
         Column::table_only("DAYS TO LIMIT", |it: &Item| Cell::maybe(it.days_to_limit())),
     ];
     for (threshold, names) in CSV.into_iter().enumerate() {
-        for (index, name) in names.into_iter().enumerate() {
+        for (index, name) in names.split(' ').enumerate() {
             columns.push(Column::csv_only(name, move |it: &Item| {
                 let crossing = it.crossing(threshold);
                 if index < 3 {
@@ -263,9 +246,9 @@ impl Answer for Forecasts {
     }
 
     fn json(&self) -> impl Serialize {
-        Json {
-            now: self.now,
-            series: self.items.iter().map(ItemJson::new).collect(),
+        object! {
+            now: time_ms(self.now),
+            series: self.items.iter().map(Item::json).collect::<Vec<_>>(),
         }
     }
 
@@ -459,164 +442,52 @@ fn basis_text(basis: &Basis) -> Vec<String> {
     lines
 }
 
-#[derive(Serialize)]
-struct Json<'a> {
-    #[serde(serialize_with = "crate::output::json::time")]
-    now: DateTime<Utc>,
-    series: Vec<ItemJson<'a>>,
-}
-
-#[derive(Serialize)]
-pub(super) struct ItemJson<'a> {
-    service: Service,
-    metric: Metric,
-    resource: &'a str,
-    kind: MetricKind,
-    plan: Option<&'a str>,
-    value: Option<f64>,
-    #[serde(serialize_with = "crate::output::json::maybe_time")]
-    measured_at: Option<DateTime<Utc>>,
-    limit_value: Option<f64>,
-    /// `forecast`, `insufficient data` or `not forecast`.
-    outcome: &'static str,
-    days_of_data: usize,
-    days_needed: Option<usize>,
-    confidence: Option<Confidence>,
-    horizon_days: Option<usize>,
-    thresholds: Vec<ThresholdJson>,
-    period: Option<PeriodJson>,
-    recent: Option<RecentRate>,
-    basis: Option<BasisJson>,
-    bands: Vec<BandJson>,
-}
-
-#[derive(Serialize)]
-struct ThresholdJson {
-    name: &'static str,
-    value: f64,
-    reached: bool,
-    /// Null: not within the horizon.
-    days: DaysJson,
-    chance_within_7_days: Option<f64>,
-    chance_within_30_days: Option<f64>,
-    chance_within_90_days: Option<f64>,
-}
-
-#[derive(Serialize)]
-struct DaysJson {
-    p10: Option<u32>,
-    p50: Option<u32>,
-    p90: Option<u32>,
-}
-
-#[derive(Serialize)]
-struct PeriodJson {
-    from: String,
-    to: String,
-    used: f64,
-    total: Band,
-    chance_over: Option<f64>,
-    expected_overage: Option<f64>,
-    elapsed_percent: f64,
-}
-
-#[derive(Serialize)]
-struct BandJson {
-    day: String,
-    #[serde(flatten)]
-    value: Band,
-}
-
-#[derive(Serialize)]
-struct BasisJson {
-    first: String,
-    last: String,
-    spikes: usize,
-    resets: Vec<String>,
-    weekdays: bool,
-    drift: f64,
-    recent_drift: f64,
-    recent_share: f64,
-    drift_is_share: bool,
-    alpha: f64,
-    calibration_factor: f64,
-    calibration_checks: usize,
-}
-
-/// A day of the forecast in JSON.
-fn iso_day(day: DayNumber) -> String {
-    day_date(day).to_string()
-}
-
-impl<'a> ItemJson<'a> {
-    pub(super) fn new(item: &'a Item) -> ItemJson<'a> {
-        let LimitedSeries { series, kind, .. } = &item.series;
-        let forecast = item.forecast();
-        let missing = item.forecast.as_ref().err();
-        let outcome = match (kind, missing) {
-            (MetricKind::Rate, _) => "not forecast",
-            (_, Some(_)) => "insufficient data",
-            (_, None) => "forecast",
-        };
+impl Item {
+    pub(super) fn json(&self) -> impl Serialize {
+        let LimitedSeries { series, kind, .. } = &self.series;
+        let forecast = self.forecast();
+        let missing = self.forecast.as_ref().err();
         let crossings = forecast.map_or(&[][..], |it| &it.crossings).iter();
+        let thresholds = THRESHOLDS.into_iter().zip(crossings).map(threshold_json);
         let bands = forecast.map(Forecast::daily_bands).unwrap_or_default();
-        let band = |(day, value)| BandJson {
-            day: iso_day(day),
-            value,
-        };
-        ItemJson {
+        let bands = bands
+            .into_iter()
+            .map(|(day, band)| object! { day: day_date(day), ..band });
+        object! {
             service: series.service,
             metric: series.metric,
             resource: &series.resource,
-            kind: *kind,
-            plan: item.plan(),
-            value: item.now(),
-            measured_at: item.newest.as_ref().map(|newest| newest.at),
-            limit_value: item.limit(),
-            outcome,
-            days_of_data: missing.map_or(item.past.len(), |missing| missing.days),
+            kind: kind,
+            plan: self.plan(),
+            value: self.now(),
+            measured_at: self.newest.as_ref().map(|newest| time_ms(newest.at)),
+            limit_value: self.limit(),
+            outcome: match (kind, missing) {
+                (MetricKind::Rate, _) => "not forecast",
+                (_, Some(_)) => "insufficient data",
+                (_, None) => "forecast",
+            },
+            days_of_data: missing.map_or(self.past.len(), |missing| missing.days),
             days_needed: missing.map(|missing| missing.needed),
             confidence: forecast.map(|forecast| forecast.confidence),
             horizon_days: forecast.map(|forecast| forecast.horizon),
-            thresholds: THRESHOLDS
-                .into_iter()
-                .zip(crossings)
-                .map(|(name, crossing)| ThresholdJson::new(name, crossing))
-                .collect(),
-            period: item.current_period().map(|it| PeriodJson::new(it, item)),
-            recent: item.recent,
-            basis: forecast.map(|forecast| BasisJson::new(&forecast.basis)),
-            bands: bands.into_iter().map(band).collect(),
+            thresholds: thresholds.collect::<Vec<_>>(),
+            period: self.current_period().map(|period| self.period_json(period)),
+            recent: self.recent,
+            basis: forecast.map(|forecast| basis_json(&forecast.basis)),
+            bands: bands.collect::<Vec<_>>(),
         }
     }
-}
 
-impl ThresholdJson {
-    fn new(name: &'static str, crossing: &Crossing) -> ThresholdJson {
-        let [p10, p50, p90] = crossing.days;
-        let [week, month, quarter] = crossing.probabilities.map(|it| it.value);
-        ThresholdJson {
-            name,
-            value: crossing.threshold,
-            reached: crossing.reached,
-            days: DaysJson { p10, p50, p90 },
-            chance_within_7_days: week,
-            chance_within_30_days: month,
-            chance_within_90_days: quarter,
-        }
-    }
-}
-
-impl PeriodJson {
-    fn new(period: &PeriodTotal, item: &Item) -> PeriodJson {
-        let measured = item.newest.as_ref();
+    fn period_json(&self, period: &PeriodTotal) -> impl Serialize {
+        let measured = self.newest.as_ref();
         let measured = measured.map_or(0, |newest| day_number(newest.at.date_naive()));
         let length = f64::from(period.to - period.from).max(1.0);
         let elapsed = f64::from(measured - period.from) / length;
-        let limit = item.limit();
-        PeriodJson {
-            from: iso_day(period.from),
-            to: iso_day(period.to),
+        let limit = self.limit();
+        object! {
+            from: day_date(period.from),
+            to: day_date(period.to),
             used: period.used,
             total: period.total,
             chance_over: limit.map(|limit| period.chance_over(limit)),
@@ -626,21 +497,35 @@ impl PeriodJson {
     }
 }
 
-impl BasisJson {
-    fn new(basis: &Basis) -> BasisJson {
-        BasisJson {
-            first: iso_day(basis.first),
-            last: iso_day(basis.last),
-            spikes: basis.spikes,
-            resets: basis.resets.iter().map(|day| iso_day(*day)).collect(),
-            weekdays: basis.weekdays,
-            drift: basis.drift,
-            recent_drift: basis.recent_drift,
-            recent_share: basis.recent_share,
-            drift_is_share: basis.drift_is_share,
-            alpha: basis.alpha,
-            calibration_factor: basis.calibration.factor,
-            calibration_checks: basis.calibration.checks,
-        }
+fn threshold_json((name, crossing): (&'static str, &Crossing)) -> impl Serialize + use<> {
+    // Null: not within the horizon.
+    let [p10, p50, p90] = crossing.days;
+    let [week, month, quarter] = crossing.probabilities.map(|it| it.value);
+    object! {
+        name: name,
+        value: crossing.threshold,
+        reached: crossing.reached,
+        days: object! { p10: p10, p50: p50, p90: p90 },
+        chance_within_7_days: week,
+        chance_within_30_days: month,
+        chance_within_90_days: quarter,
+    }
+}
+
+fn basis_json(basis: &Basis) -> impl Serialize + use<> {
+    let resets = basis.resets.iter().map(|day| day_date(*day));
+    object! {
+        first: day_date(basis.first),
+        last: day_date(basis.last),
+        spikes: basis.spikes,
+        resets: resets.collect::<Vec<_>>(),
+        weekdays: basis.weekdays,
+        drift: basis.drift,
+        recent_drift: basis.recent_drift,
+        recent_share: basis.recent_share,
+        drift_is_share: basis.drift_is_share,
+        alpha: basis.alpha,
+        calibration_factor: basis.calibration.factor,
+        calibration_checks: basis.calibration.checks,
     }
 }

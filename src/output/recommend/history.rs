@@ -3,12 +3,12 @@
 use serde::Serialize;
 
 use crate::domain::format;
-use crate::domain::metrics::names::Status;
 use crate::domain::recommendation::Recommendation;
 use crate::domain::recommendation::lifecycle::Actor;
 use crate::domain::recommendation::lifecycle::history::{Change, Entry};
 use crate::output::Answer;
 use crate::output::columns::{self, Cell, Column};
+use crate::output::json::object;
 
 /// The history of a recommendation.
 #[derive(Debug)]
@@ -89,13 +89,7 @@ impl Answer for History<'_> {
     }
 
     fn json(&self) -> impl Serialize {
-        #[derive(Serialize)]
-        struct HistoryJson<'a> {
-            id: &'a str,
-            status: Status,
-            history: Vec<Numbered<'a>>,
-        }
-        HistoryJson {
+        object! {
             id: &self.recommendation.id,
             status: self.recommendation.status,
             history: numbered(self.entries),

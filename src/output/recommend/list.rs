@@ -11,7 +11,7 @@ use crate::domain::recommendation::lifecycle::transition::version;
 use crate::domain::recommendation::{Facts, Kind, Recommendation};
 use crate::output::Answer;
 use crate::output::columns::{self, Cell, Column};
-use crate::output::json::maybe_time;
+use crate::output::json::{maybe_time, object};
 
 /// The listed recommendations.
 #[derive(Debug)]
@@ -121,13 +121,8 @@ impl Answer for List {
     }
 
     fn json(&self) -> impl Serialize {
-        #[derive(Serialize)]
-        struct ListJson<'a> {
-            recommendations: Vec<RecommendationJson<'a>>,
-        }
-        ListJson {
-            recommendations: self.recommendations.iter().map(Into::into).collect(),
-        }
+        let all = self.recommendations.iter().map(RecommendationJson::from);
+        object! { recommendations: all.collect::<Vec<_>>() }
     }
 
     fn csv(&self) -> Vec<Vec<String>> {

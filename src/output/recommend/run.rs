@@ -6,11 +6,11 @@ use super::history::change;
 use super::list::RecommendationJson;
 use super::plans;
 use crate::domain::format::{self, counted};
-use crate::domain::metrics::names::{Metric, Service};
 use crate::domain::recommendation::Topic;
 use crate::domain::recommendation::assess::Gap;
-use crate::domain::recommendation::reconcile::{RunAction, Update};
+use crate::domain::recommendation::reconcile::Update;
 use crate::output::columns::{self, Cell, Column};
+use crate::output::json::object;
 use crate::output::{Answer, printable};
 
 /// A limit that could not be assessed.
@@ -96,49 +96,23 @@ impl Answer for Run {
     }
 
     fn json(&self) -> impl Serialize {
-        #[derive(Serialize)]
-        struct UpdateJson<'a> {
-            action: RunAction,
-            #[serde(flatten)]
-            recommendation: RecommendationJson<'a>,
-        }
-        #[derive(Serialize)]
-        struct UnknownJson<'a> {
-            service: Service,
-            metric: Metric,
-            plan: &'a str,
-            resource: &'a str,
-            reason: String,
-        }
-        #[derive(Serialize)]
-        struct RunJson<'a> {
-            dry_run: bool,
-            limits: usize,
-            recommendations: Vec<UpdateJson<'a>>,
-            unknown: Vec<UnknownJson<'a>>,
-        }
-        let unknown = self
-            .unknown
-            .iter()
-            .map(|Unknown { topic, gap }| UnknownJson {
+        let updates = self.updates.iter().map(|update| {
+            object! { action: update.action, ..RecommendationJson::from(&update.after) }
+        });
+        let unknown = self.unknown.iter().map(|Unknown { topic, gap }| {
+            object! {
                 service: topic.service,
                 metric: topic.metric,
                 plan: &topic.plan,
                 resource: &topic.resource,
                 reason: gap.to_string(),
-            });
-        RunJson {
+            }
+        });
+        object! {
             dry_run: self.dry_run,
             limits: self.limits,
-            recommendations: self
-                .updates
-                .iter()
-                .map(|update| UpdateJson {
-                    action: update.action,
-                    recommendation: (&update.after).into(),
-                })
-                .collect(),
-            unknown: unknown.collect(),
+            recommendations: updates.collect::<Vec<_>>(),
+            unknown: unknown.collect::<Vec<_>>(),
         }
     }
 

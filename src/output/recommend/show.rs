@@ -4,8 +4,8 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::forecast::{Item, ItemJson};
-use super::history::{self, Numbered, numbered};
+use super::forecast::Item;
+use super::history::{self, numbered};
 use super::list::RecommendationJson;
 use super::plans;
 use crate::domain::format;
@@ -18,7 +18,7 @@ use crate::domain::recommendation::lifecycle::history::Entry;
 use crate::domain::recommendation::lifecycle::transition::version;
 use crate::domain::recommendation::prose::narrative::Narrative;
 use crate::output::columns::{self, Cell, Column};
-use crate::output::json::maybe_time;
+use crate::output::json::{maybe_time, object};
 use crate::output::{Answer, printable};
 
 /// The summary of a recommendation.
@@ -364,20 +364,10 @@ impl Answer for Show<'_> {
     }
 
     fn json(&self) -> impl Serialize {
-        #[derive(Serialize)]
-        struct ShowJson<'a> {
-            recommendation: RecommendationJson<'a>,
-            narrative: Option<&'a Summary>,
-            /// As in `recommend forecast`; null if nothing was measured.
-            live: Option<ItemJson<'a>>,
-            /// Null until it is measured.
-            outcome: Option<Value>,
-            history: Vec<Numbered<'a>>,
-        }
-        ShowJson {
-            recommendation: self.recommendation.into(),
+        object! {
+            recommendation: RecommendationJson::from(self.recommendation),
             narrative: self.summary.as_ref(),
-            live: self.live.map(ItemJson::new),
+            live: self.live.map(Item::json),
             outcome: self.outcome(),
             history: numbered(self.history),
         }
@@ -420,13 +410,7 @@ impl Answer for AiRequest {
     }
 
     fn json(&self) -> impl Serialize {
-        #[derive(Serialize)]
-        struct AiRequestJson<'a> {
-            url: &'a str,
-            key_variable: Option<&'a str>,
-            body: Value,
-        }
-        AiRequestJson {
+        object! {
             url: &self.url,
             key_variable: self.key_variable.as_deref(),
             body: serde_json::from_str(&self.body).unwrap_or(Value::Null),

@@ -6,7 +6,7 @@ use serde::Serialize;
 use crate::domain::format;
 use crate::domain::metrics::names::Status;
 use crate::domain::recommendation::lifecycle::transition::Transition;
-use crate::output::json::maybe_time;
+use crate::output::json::object;
 use crate::output::{Answer, printable};
 
 /// A move that was carried out.
@@ -37,28 +37,16 @@ impl Answer for Moved<'_> {
     }
 
     fn json(&self) -> impl Serialize {
-        #[derive(Serialize)]
-        struct MovedJson<'a> {
-            id: &'a str,
-            from: Status,
-            to: Status,
-            version: i32,
-            by: Option<&'a str>,
-            note: Option<&'a str>,
-            #[serde(serialize_with = "maybe_time")]
-            snoozed_until: Option<DateTime<Utc>>,
-            reopened_count: Option<i32>,
-        }
         let it = &self.transition.after;
         let last = self.transition.entries.last();
-        MovedJson {
+        object! {
             id: &it.id,
             from: self.from,
             to: it.status,
             version: self.transition.version,
             by: last.map(|entry| entry.actor.as_str()),
             note: last.and_then(|entry| entry.note.as_deref()),
-            snoozed_until: self.snoozed_until(),
+            snoozed_until: self.snoozed_until().map(format::time_ms),
             reopened_count: it.tracking.as_ref().map(|own| own.reopened_count),
         }
     }
