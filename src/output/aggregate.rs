@@ -183,26 +183,23 @@ impl VerifyAnswer {
 
 fn difference_columns() -> Vec<Column<'static, FoundDifference>> {
     type Found = FoundDifference;
+    type Col<'a> = Column<'a, FoundDifference>;
     vec![
-        Column::left("API", "api_name", |found: &Found| {
-            Cell::text(&found.api_name)
-        }),
-        Column::left("PERIOD", "aggregation_type", |found: &Found| {
+        Col::left("API", "api_name", |found| Cell::text(&found.api_name)),
+        Col::left("PERIOD", "aggregation_type", |found| {
             Cell::text(found.aggregation_type)
         }),
-        Column::left("START", "period_start", |found: &Found| {
+        Col::left("START", "period_start", |found| {
             Cell::Time(found.period_start)
         }),
-        Column::left("FIELD", "field", |found: &Found| {
-            Cell::text(found.difference.field)
-        }),
-        Column::right("STORED", "stored", |found: &Found| {
+        Col::left("FIELD", "field", |found| Cell::text(found.difference.field)),
+        Col::right("STORED", "stored", |found| {
             Cell::text(&found.difference.stored)
         }),
-        Column::right("FOUND", "found", |found: &Found| {
+        Col::right("FOUND", "found", |found| {
             Cell::text(&found.difference.found)
         }),
-        Column::left("IN", "compared_with", |found: &Found| {
+        Col::left("IN", "compared_with", |found| {
             Cell::text(found.compared_with)
         }),
     ]

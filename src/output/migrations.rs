@@ -89,24 +89,19 @@ impl Answer for Plan<'_> {
 type PlanRow<'a> = (&'a PlanStep, &'a ObjectChange);
 
 fn plan_columns<'a>() -> [Column<'a, PlanRow<'a>>; 6] {
+    type Col<'a> = Column<'a, PlanRow<'a>>;
     let number = |number: Option<i64>| Cell::or_missing(number, Cell::count);
     [
-        Column::left("VERSION", "version", |(step, _): &PlanRow<'a>| {
-            Cell::text(&step.version)
-        }),
-        Column::left("NAME", "name", |(step, _): &PlanRow<'a>| {
-            Cell::text(&step.name)
-        }),
-        Column::left("ACTION", "action", |(_, change): &PlanRow<'a>| {
+        Col::left("VERSION", "version", |(step, _)| Cell::text(&step.version)),
+        Col::left("NAME", "name", |(step, _)| Cell::text(&step.name)),
+        Col::left("ACTION", "action", |(_, change)| {
             Cell::text(change.action)
         }),
-        Column::left("OBJECT", "object", |(_, change): &PlanRow<'a>| {
-            Cell::text(&change.object)
-        }),
-        Column::right("LOST", "lost", move |(_, change): &PlanRow<'a>| {
+        Col::left("OBJECT", "object", |(_, change)| Cell::text(&change.object)),
+        Col::right("LOST", "lost", move |(_, change)| {
             number(change.loss.map(|loss| loss.lost))
         }),
-        Column::right("OF", "of", move |(_, change): &PlanRow<'a>| {
+        Col::right("OF", "of", move |(_, change)| {
             number(change.loss.map(|loss| loss.of))
         }),
     ]
@@ -165,16 +160,11 @@ impl Answer for Applied {
     }
 
     fn csv(&self) -> Vec<Vec<String>> {
+        type Col<'a> = Column<'a, AppliedMigration>;
         let columns = [
-            Column::left("VERSION", "version", |row: &AppliedMigration| {
-                Cell::text(row.version)
-            }),
-            Column::left("NAME", "name", |row: &AppliedMigration| {
-                Cell::text(row.name)
-            }),
-            Column::right("MS", "duration_ms", |row: &AppliedMigration| {
-                Cell::count(row.duration_ms)
-            }),
+            Col::left("VERSION", "version", |row| Cell::text(row.version)),
+            Col::left("NAME", "name", |row| Cell::text(row.name)),
+            Col::right("MS", "duration_ms", |row| Cell::count(row.duration_ms)),
         ];
         csv(&columns, &self.migrations)
     }

@@ -91,22 +91,17 @@ impl Answer for Summary {
     }
 
     fn csv(&self) -> Vec<Vec<String>> {
+        type Col<'a> = Column<'a, Summary>;
         let mut list: Vec<Column<'_, Summary>> = COUNTS
             .into_iter()
-            .map(|(name, number)| {
-                Column::csv_only(name, move |it: &Summary| Cell::count(number(it)))
-            })
+            .map(|(name, number)| Col::csv_only(name, move |it| Cell::count(number(it))))
             .collect();
         let time = |at: Option<DateTime<Utc>>| Cell::or_missing(at, Cell::Time);
-        list.push(Column::csv_only("from", move |it: &Summary| time(it.from)));
-        list.push(Column::csv_only("to", move |it: &Summary| time(it.to)));
-        list.push(Column::csv_only("complete", |it: &Summary| {
-            Cell::Bool(it.complete)
-        }));
-        list.push(Column::csv_only("seconds", |it: &Summary| {
-            Cell::Number(it.seconds)
-        }));
-        list.push(Column::csv_only("lines_per_second", |it: &Summary| {
+        list.push(Col::csv_only("from", move |it| time(it.from)));
+        list.push(Col::csv_only("to", move |it| time(it.to)));
+        list.push(Col::csv_only("complete", |it| Cell::Bool(it.complete)));
+        list.push(Col::csv_only("seconds", |it| Cell::Number(it.seconds)));
+        list.push(Col::csv_only("lines_per_second", |it| {
             Cell::Number(it.lines_per_second)
         }));
         columns::csv(&list, std::slice::from_ref(self))

@@ -22,20 +22,19 @@ pub struct Status<'a> {
 
 fn columns() -> [Column<'static, MigrationStatus>; 5] {
     type Row = MigrationStatus;
+    type Col<'a> = Column<'a, MigrationStatus>;
     [
-        Column::left("VERSION", "version", |migration: &Row| {
+        Col::left("VERSION", "version", |migration| {
             Cell::text(&migration.version)
         }),
-        Column::left("NAME", "name", |migration: &Row| {
+        Col::left("NAME", "name", |migration| {
             Cell::maybe(migration.name.as_ref())
         }),
-        Column::left("STATE", "state", |migration: &Row| {
-            Cell::text(migration.state)
-        }),
-        Column::left("APPLIED", "applied_at", |migration: &Row| {
+        Col::left("STATE", "state", |migration| Cell::text(migration.state)),
+        Col::left("APPLIED", "applied_at", |migration| {
             Cell::or_missing(migration.applied_at, Cell::Time)
         }),
-        Column::right("MS", "duration_ms", |migration: &Row| {
+        Col::right("MS", "duration_ms", |migration| {
             let logged = migration.logged.as_ref();
             Cell::or_missing(logged.map(|entry| entry.duration_ms), Cell::count)
         }),

@@ -71,41 +71,33 @@ pub struct NotConfigured {
 
 fn report_columns() -> Vec<Column<'static, CollectorReport>> {
     type Report = CollectorReport;
+    type Col<'a> = Column<'a, CollectorReport>;
     vec![
-        Column::left("COLLECTOR", "collector", |it: &Report| {
-            Cell::text(it.collector)
-        }),
-        Column::left("RESULT", "result", |it: &Report| Cell::text(it.result)),
-        Column::right("INSERTED", "inserted", |it: &Report| {
-            Cell::count(it.saved.inserted)
-        }),
-        Column::right("UPDATED", "updated", |it: &Report| {
-            Cell::count(it.saved.updated)
-        }),
-        Column::right("UNCHANGED", "unchanged", |it: &Report| {
+        Col::left("COLLECTOR", "collector", |it| Cell::text(it.collector)),
+        Col::left("RESULT", "result", |it| Cell::text(it.result)),
+        Col::right("INSERTED", "inserted", |it| Cell::count(it.saved.inserted)),
+        Col::right("UPDATED", "updated", |it| Cell::count(it.saved.updated)),
+        Col::right("UNCHANGED", "unchanged", |it| {
             Cell::count(it.saved.unchanged)
         }),
-        Column::right("MS", "duration_ms", |it: &Report| {
-            Cell::count(it.duration_ms)
-        }),
-        Column::left("ERROR", "error", |it: &Report| {
-            Cell::maybe(it.error.as_ref())
-        }),
+        Col::right("MS", "duration_ms", |it| Cell::count(it.duration_ms)),
+        Col::left("ERROR", "error", |it| Cell::maybe(it.error.as_ref())),
     ]
 }
 
 /// The table of the values read, after a blank line; empty without values.
 fn values_table(collectors: &[CollectorReport], width: Option<usize>) -> String {
     type Row<'a> = &'a CollectedValue;
+    type Col<'a> = Column<'a, Row<'a>>;
     let values: Vec<Row<'_>> = collectors.iter().flat_map(|it| &it.values).collect();
     if values.is_empty() {
         return String::new();
     }
     let columns = [
-        Column::left("SERVICE", "service", |it: &Row<'_>| Cell::text(it.service)),
-        Column::left("METRIC", "metric", |it: &Row<'_>| Cell::text(it.metric)),
-        Column::right("VALUE", "value", |it: &Row<'_>| Cell::Number(it.value)),
-        Column::left("TIME", "timestamp", |it: &Row<'_>| Cell::Time(it.timestamp)),
+        Col::left("SERVICE", "service", |it| Cell::text(it.service)),
+        Col::left("METRIC", "metric", |it| Cell::text(it.metric)),
+        Col::right("VALUE", "value", |it| Cell::Number(it.value)),
+        Col::left("TIME", "timestamp", |it| Cell::Time(it.timestamp)),
     ];
     format!("\n{}", columns::table(&columns, &values, width))
 }
@@ -157,15 +149,14 @@ impl Answer for DoctorReport {
             detail: it.next.to_owned(),
         });
         let rows: Vec<Row> = collected.chain(not_configured).collect();
+        type Col<'a> = Column<'a, Row>;
         let columns = [
-            Column::left("COLLECTOR", "collector", |row: &Row| {
-                Cell::text(row.collector)
-            }),
-            Column::left("STATE", "state", |row: &Row| Cell::text(row.state)),
-            Column::right("MS", "duration_ms", |row: &Row| {
+            Col::left("COLLECTOR", "collector", |row| Cell::text(row.collector)),
+            Col::left("STATE", "state", |row| Cell::text(row.state)),
+            Col::right("MS", "duration_ms", |row| {
                 Cell::or_missing(row.duration_ms, Cell::count)
             }),
-            Column::left("DETAIL", "detail", |row: &Row| Cell::text(&row.detail)),
+            Col::left("DETAIL", "detail", |row| Cell::text(&row.detail)),
         ];
         columns::table(&columns, &rows, width) + &values_table(&self.collectors, width)
     }

@@ -28,36 +28,26 @@ impl CollectStatus {
 
     fn run_columns(&self) -> Vec<Column<'_, CollectorRun>> {
         type Run = CollectorRun;
+        type Col<'a> = Column<'a, CollectorRun>;
         vec![
-            Column::left("COLLECTOR", "collector", |run: &Run| {
-                Cell::text(&run.collector)
-            }),
-            Column::right("LAST RUN", "age", |run: &Run| self.age(run.started_at)),
-            Column::left("RESULT", "result", |run: &Run| Cell::text(run.result)),
-            Column::right("WRITTEN", "written", |run: &Run| Cell::count(run.written)),
-            Column::left("ERROR", "error", |run: &Run| {
-                Cell::maybe(run.error.as_ref())
-            }),
+            Col::left("COLLECTOR", "collector", |run| Cell::text(&run.collector)),
+            Col::right("LAST RUN", "age", |run| self.age(run.started_at)),
+            Col::left("RESULT", "result", |run| Cell::text(run.result)),
+            Col::right("WRITTEN", "written", |run| Cell::count(run.written)),
+            Col::left("ERROR", "error", |run| Cell::maybe(run.error.as_ref())),
         ]
     }
 
     fn series_columns(&self) -> Vec<Column<'_, Latest>> {
+        type Col<'a> = Column<'a, Latest>;
         vec![
-            Column::left("SERVICE", "service", |it: &Latest| {
-                Cell::text(it.series.service)
-            }),
-            Column::left("METRIC", "metric", |it: &Latest| {
-                Cell::text(it.series.metric)
-            }),
-            Column::left("RESOURCE", "resource", |it: &Latest| {
-                Cell::text(&it.series.resource)
-            }),
-            Column::right("VALUE", "value", |it: &Latest| Cell::Number(it.point.value)),
-            Column::left("READING", "reading", |it: &Latest| {
-                Cell::text(it.point.reading)
-            }),
-            Column::right("AGE", "age_ms", |it: &Latest| self.age(it.point.at)),
-            Column::csv_only("at", |it: &Latest| Cell::Time(it.point.at)),
+            Col::left("SERVICE", "service", |it| Cell::text(it.series.service)),
+            Col::left("METRIC", "metric", |it| Cell::text(it.series.metric)),
+            Col::left("RESOURCE", "resource", |it| Cell::text(&it.series.resource)),
+            Col::right("VALUE", "value", |it| Cell::Number(it.point.value)),
+            Col::left("READING", "reading", |it| Cell::text(it.point.reading)),
+            Col::right("AGE", "age_ms", |it| self.age(it.point.at)),
+            Col::csv_only("at", |it| Cell::Time(it.point.at)),
         ]
     }
 }

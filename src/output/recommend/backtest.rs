@@ -59,8 +59,9 @@ impl Backtest {
 
     fn columns(&self) -> Vec<Column<'_, Line<'_>>> {
         type Get = fn(&Scores) -> Option<f64>;
+        type Col<'a> = Column<'a, Line<'a>>;
         let score = |header, cell: fn(f64) -> Cell, get: Get| {
-            Column::right(header, "", move |line: &Line<'_>| {
+            Col::right(header, "", move |line| {
                 Cell::or_missing(line.scores.as_ref().and_then(get), cell)
             })
         };
@@ -71,25 +72,23 @@ impl Backtest {
         let columns = [
             (
                 true,
-                Column::left("SERIES", "", |it: &Line<'_>| Cell::text(&it.tested.name)),
+                Col::left("SERIES", "", |it| Cell::text(&it.tested.name)),
             ),
             (
                 false,
-                Column::left("KIND", "", |it: &Line<'_>| Cell::text(it.tested.kind)),
+                Col::left("KIND", "", |it| Cell::text(it.tested.kind)),
             ),
             (
                 true,
-                Column::right("DAYS", "", |it: &Line<'_>| Cell::count(it.trials.horizon)),
+                Col::right("DAYS", "", |it| Cell::count(it.trials.horizon)),
             ),
             (
                 true,
-                Column::right("N", "", |it: &Line<'_>| Cell::count(it.trials.trials.len())),
+                Col::right("N", "", |it| Cell::count(it.trials.trials.len())),
             ),
             (
                 false,
-                Column::right("REFUSED", "", |it: &Line<'_>| {
-                    Cell::count(it.trials.refused)
-                }),
+                Col::right("REFUSED", "", |it| Cell::count(it.trials.refused)),
             ),
             (false, share("50%", |it| Some(it.coverage.band_50))),
             (true, share("80%", |it| Some(it.coverage.band_80))),
@@ -183,16 +182,15 @@ impl Answer for Backtest {
 
     fn csv(&self) -> Vec<Vec<String>> {
         type Row<'a> = (&'a Tested, &'a Trial);
+        type Col<'a> = Column<'a, Row<'a>>;
         let value = |name, get: fn(&Trial) -> f64| {
-            Column::csv_only(name, move |(_, trial): &Row<'_>| Cell::Number(get(trial)))
+            Col::csv_only(name, move |(_, trial)| Cell::Number(get(trial)))
         };
         let columns = [
-            Column::csv_only("series", |(tested, _): &Row<'_>| Cell::text(&tested.name)),
-            Column::csv_only("kind", |(tested, _): &Row<'_>| Cell::text(tested.kind)),
-            Column::csv_only("horizon", |(_, trial): &Row<'_>| Cell::count(trial.horizon)),
-            Column::csv_only("origin", |(_, trial): &Row<'_>| {
-                Cell::text(day_date(trial.origin))
-            }),
+            Col::csv_only("series", |(tested, _)| Cell::text(&tested.name)),
+            Col::csv_only("kind", |(tested, _)| Cell::text(tested.kind)),
+            Col::csv_only("horizon", |(_, trial)| Cell::count(trial.horizon)),
+            Col::csv_only("origin", |(_, trial)| Cell::text(day_date(trial.origin))),
             value("actual", |it| it.actual),
             value("p2_5", |it| it.bands[2].low),
             value("p10", |it| it.bands[1].low),
@@ -203,7 +201,7 @@ impl Answer for Backtest {
             value("p97_5", |it| it.bands[2].high),
             value("last", |it| it.baselines.last),
             value("first_last", |it| it.baselines.first_last),
-            Column::csv_only("pro_rata", |(_, trial): &Row<'_>| {
+            Col::csv_only("pro_rata", |(_, trial)| {
                 Cell::or_missing(trial.baselines.pro_rata, Cell::Number)
             }),
         ];
@@ -217,6 +215,7 @@ impl Answer for Backtest {
 
 fn reliability_table(bins: &[Reliability]) -> String {
     type Bin = Reliability;
+    type Col<'a> = Column<'a, Reliability>;
     let share = |share: f64| Cell::Percent(share * 100.0);
     let range = |bin: &Bin| {
         let [from, to] = [bin.from, bin.to].map(|share| percent(share * 100.0));
@@ -224,9 +223,9 @@ fn reliability_table(bins: &[Reliability]) -> String {
     };
     let columns = [
         Column::left("FORECAST", "", range),
-        Column::right("LIMITS", "", |bin: &Bin| Cell::count(bin.limits)),
-        Column::right("MEAN FORECAST", "", move |bin: &Bin| share(bin.mean_chance)),
-        Column::right("REACHED", "", move |bin: &Bin| share(bin.reached)),
+        Col::right("LIMITS", "", |bin| Cell::count(bin.limits)),
+        Col::right("MEAN FORECAST", "", move |bin| share(bin.mean_chance)),
+        Col::right("REACHED", "", move |bin| share(bin.reached)),
     ];
     columns::table(&columns, bins, None)
 }

@@ -161,6 +161,7 @@ fn probability(crossing: Option<&Crossing>, index: usize) -> Cell {
 
 /// The columns of the list; CSV also has the warning and critical thresholds.
 fn item_columns(items: &[Item]) -> Vec<Column<'_, Item>> {
+    type Col<'a> = Column<'a, Item>;
     const CSV: [&str; 3] = [
         "days_to_warning_p10 days_to_warning_p50 days_to_warning_p90 \
          warning_chance_7d warning_chance_30d warning_chance_90d",
@@ -173,29 +174,27 @@ fn item_columns(items: &[Item]) -> Vec<Column<'_, Item>> {
     let resource = |it: &Item| Cell::text(&it.series.series.resource);
     let has_resources = items.iter().any(|it| !it.series.series.resource.is_empty());
     let mut columns = vec![
-        Column::left("SERVICE", "service", |it: &Item| {
+        Col::left("SERVICE", "service", |it| {
             Cell::text(it.series.series.service)
         }),
-        Column::left("METRIC", "metric", |it: &Item| {
-            Cell::text(it.series.series.metric)
-        }),
+        Col::left("METRIC", "metric", |it| Cell::text(it.series.series.metric)),
         if has_resources {
             Column::left("RESOURCE", "resource", resource)
         } else {
             Column::csv_only("resource", resource)
         },
-        Column::csv_only("kind", |it: &Item| Cell::text(it.series.kind)),
-        Column::csv_only("plan", |it: &Item| Cell::maybe(it.plan())),
-        Column::right("NOW", "value", move |it: &Item| value(it.now())),
-        Column::right("LIMIT", "limit_value", move |it: &Item| value(it.limit())),
-        Column::right("USED", "percent_of_limit", |it: &Item| {
+        Col::csv_only("kind", |it| Cell::text(it.series.kind)),
+        Col::csv_only("plan", |it| Cell::maybe(it.plan())),
+        Col::right("NOW", "value", move |it| value(it.now())),
+        Col::right("LIMIT", "limit_value", move |it| value(it.limit())),
+        Col::right("USED", "percent_of_limit", |it| {
             Cell::or_missing(it.percent_of_limit(), Cell::Percent)
         }),
-        Column::table_only("DAYS TO LIMIT", |it: &Item| Cell::maybe(it.days_to_limit())),
+        Col::table_only("DAYS TO LIMIT", |it| Cell::maybe(it.days_to_limit())),
     ];
     for (threshold, names) in CSV.into_iter().enumerate() {
         for (index, name) in names.split(' ').enumerate() {
-            columns.push(Column::csv_only(name, move |it: &Item| {
+            columns.push(Col::csv_only(name, move |it| {
                 let crossing = it.crossing(threshold);
                 if index < 3 {
                     Cell::or_missing(crossing.and_then(|it| it.days[index]), Cell::count)
@@ -207,27 +206,23 @@ fn item_columns(items: &[Item]) -> Vec<Column<'_, Item>> {
     }
     let total = |it: &Item| it.current_period().map(|it| it.total);
     columns.extend([
-        Column::table_only("30D", |it: &Item| probability(it.crossing(2), 1)),
-        Column::csv_only("total_p10", move |it: &Item| {
-            value(total(it).map(|it| it.p10))
-        }),
-        Column::right("PERIOD END", "total_p50", move |it: &Item| {
+        Col::table_only("30D", |it| probability(it.crossing(2), 1)),
+        Col::csv_only("total_p10", move |it| value(total(it).map(|it| it.p10))),
+        Col::right("PERIOD END", "total_p50", move |it| {
             value(total(it).map(|it| it.p50))
         }),
-        Column::csv_only("total_p90", move |it: &Item| {
-            value(total(it).map(|it| it.p90))
-        }),
-        Column::csv_only("chance_over", move |it: &Item| {
+        Col::csv_only("total_p90", move |it| value(total(it).map(|it| it.p90))),
+        Col::csv_only("chance_over", move |it| {
             value(
                 it.current_period()
                     .zip(it.limit())
                     .map(|(period, limit)| period.chance_over(limit)),
             )
         }),
-        Column::csv_only("note", |it: &Item| Cell::text(it.note())),
+        Col::csv_only("note", |it| Cell::text(it.note())),
     ]);
     if items.iter().any(|it| it.caveat().is_some()) {
-        columns.push(Column::table_only("NOTE", |it: &Item| Cell::maybe(it.caveat())).dropped(1));
+        columns.push(Col::table_only("NOTE", |it| Cell::maybe(it.caveat())).dropped(1));
     }
     columns
 }
@@ -306,17 +301,16 @@ fn is_daily_limit(item: &Item) -> bool {
 
 fn crossings_table(forecast: &Forecast) -> String {
     type Row<'a> = (&'static str, &'a Crossing);
+    type Col<'a> = Column<'a, Row<'a>>;
     let rows: Vec<Row<'_>> = THRESHOLDS.into_iter().zip(&forecast.crossings).collect();
     let days = |(_, crossing): &Row<'_>| Cell::text(days_text(crossing, forecast.horizon));
     let columns = [
-        Column::left("THRESHOLD", "", |(name, _): &Row<'_>| Cell::text(name)),
-        Column::right("VALUE", "", |(_, it): &Row<'_>| Cell::Number(it.threshold)),
+        Col::left("THRESHOLD", "", |(name, _)| Cell::text(name)),
+        Col::right("VALUE", "", |(_, it)| Cell::Number(it.threshold)),
         Column::left("DAYS", "", days),
-        Column::right("WITHIN 7D", "", |(_, it): &Row<'_>| {
-            probability(Some(it), 0)
-        }),
-        Column::right("30D", "", |(_, it): &Row<'_>| probability(Some(it), 1)),
-        Column::right("90D", "", |(_, it): &Row<'_>| probability(Some(it), 2)),
+        Col::right("WITHIN 7D", "", |(_, it)| probability(Some(it), 0)),
+        Col::right("30D", "", |(_, it)| probability(Some(it), 1)),
+        Col::right("90D", "", |(_, it)| probability(Some(it), 2)),
     ];
     columns::table(&columns, &rows, None)
 }

@@ -35,28 +35,29 @@ pub fn numbered(entries: &[Entry]) -> Vec<Numbered<'_>> {
 type Row<'a> = Numbered<'a>;
 
 fn columns<'a>() -> Vec<Column<'a, Row<'a>>> {
+    type Col<'a> = Column<'a, Row<'a>>;
     vec![
-        Column::right("#", "number", |it: &Row| Cell::count(it.number as u64)),
-        Column::left("AT", "at", |it: &Row| Cell::Time(it.entry.at)),
-        Column::table_only("BY", |it: &Row| {
+        Col::right("#", "number", |it| Cell::count(it.number as u64)),
+        Col::left("AT", "at", |it| Cell::Time(it.entry.at)),
+        Col::table_only("BY", |it| {
             Cell::text(match it.entry.actor_kind {
                 Actor::Person => &it.entry.actor,
                 Actor::Engine => "recommend run",
                 Actor::Application => "application",
             })
         }),
-        Column::csv_only("actor", |it: &Row| Cell::text(&it.entry.actor)),
-        Column::csv_only("actor_kind", |it: &Row| Cell::text(it.entry.actor_kind)),
-        Column::csv_only("from", |it: &Row| Cell::maybe(it.entry.from)),
-        Column::csv_only("to", |it: &Row| Cell::text(it.entry.to)),
-        Column::table_only("STATUS", |it: &Row| Cell::text(status(it.entry))),
-        Column::table_only("NOTE", |it: &Row| {
+        Col::csv_only("actor", |it| Cell::text(&it.entry.actor)),
+        Col::csv_only("actor_kind", |it| Cell::text(it.entry.actor_kind)),
+        Col::csv_only("from", |it| Cell::maybe(it.entry.from)),
+        Col::csv_only("to", |it| Cell::text(it.entry.to)),
+        Col::table_only("STATUS", |it| Cell::text(status(it.entry))),
+        Col::table_only("NOTE", |it| {
             let note = it.entry.note.iter().cloned();
             let all: Vec<String> = note.chain(it.entry.changes.iter().map(change)).collect();
             Cell::text(all.join("; "))
         }),
-        Column::csv_only("note", |it: &Row| Cell::maybe(it.entry.note.as_ref())),
-        Column::csv_only("changes", |it: &Row| {
+        Col::csv_only("note", |it| Cell::maybe(it.entry.note.as_ref())),
+        Col::csv_only("changes", |it| {
             let changes: Vec<String> = it.entry.changes.iter().map(change).collect();
             Cell::text(changes.join("; "))
         }),

@@ -51,21 +51,20 @@ impl Inputs {
 type Row = InputLine;
 
 fn columns<'a>() -> Vec<Column<'a, InputLine>> {
+    type Col<'a> = Column<'a, InputLine>;
     let service = |it: &Row| {
         let all = it.value.as_ref().map(|_| "all".to_owned());
         Cell::maybe(it.service.map(|service| service.to_string()).or(all))
     };
     vec![
-        Column::left("INPUT", "input", |it: &Row| Cell::text(it.name)),
+        Col::left("INPUT", "input", |it| Cell::text(it.name)),
         Column::left("SERVICE", "service", service),
-        Column::table_only("VALUE", |it: &Row| {
+        Col::table_only("VALUE", |it| {
             Cell::text(it.value.as_deref().unwrap_or("not set"))
         }),
-        Column::csv_only("value", |it: &Row| Cell::maybe(it.value.as_ref())),
-        Column::left("BY", "updated_by", |it: &Row| {
-            Cell::maybe(it.updated_by.as_ref())
-        }),
-        Column::table_only("USED FOR", |it: &Row| Cell::text(it.used_for)).dropped(1),
+        Col::csv_only("value", |it| Cell::maybe(it.value.as_ref())),
+        Col::left("BY", "updated_by", |it| Cell::maybe(it.updated_by.as_ref())),
+        Col::table_only("USED FOR", |it| Cell::text(it.used_for)).dropped(1),
     ]
 }
 

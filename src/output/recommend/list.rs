@@ -79,36 +79,31 @@ fn extra_cost(it: &Recommendation) -> Cell {
 type Row = Recommendation;
 
 fn columns(ids: &[String]) -> Vec<Column<'_, Recommendation>> {
+    type Col<'a> = Column<'a, Recommendation>;
     let number = |number: Option<f64>| Cell::or_missing(number, Cell::Number);
     vec![
-        Column::table_only("ID", |it: &Row| Cell::text(format::short_id(&it.id, ids))),
-        Column::csv_only("id", |it: &Row| Cell::text(&it.id)),
-        Column::left("PRIORITY", "priority", |it: &Row| Cell::text(it.priority)),
-        Column::left("STATUS", "status", |it: &Row| Cell::text(it.status)),
-        Column::left("SERVICE", "service", |it: &Row| Cell::text(it.service)),
-        Column::left("METRIC", "metric", |it: &Row| Cell::maybe(it.metric)),
-        Column::table_only("PLAN", |it: &Row| Cell::text(plans(it))),
-        Column::csv_only("current_plan", |it: &Row| Cell::text(&it.current_plan)),
-        Column::csv_only("recommended_plan", |it: &Row| {
-            Cell::text(&it.recommended_plan)
-        }),
-        Column::right("USED", "usage_percent", |it: &Row| {
+        Col::table_only("ID", |it| Cell::text(format::short_id(&it.id, ids))),
+        Col::csv_only("id", |it| Cell::text(&it.id)),
+        Col::left("PRIORITY", "priority", |it| Cell::text(it.priority)),
+        Col::left("STATUS", "status", |it| Cell::text(it.status)),
+        Col::left("SERVICE", "service", |it| Cell::text(it.service)),
+        Col::left("METRIC", "metric", |it| Cell::maybe(it.metric)),
+        Col::table_only("PLAN", |it| Cell::text(plans(it))),
+        Col::csv_only("current_plan", |it| Cell::text(&it.current_plan)),
+        Col::csv_only("recommended_plan", |it| Cell::text(&it.recommended_plan)),
+        Col::right("USED", "usage_percent", |it| {
             Cell::or_missing(it.numbers.usage_percent, Cell::Percent)
         })
         .dropped(1),
-        Column::table_only("DAYS TO LIMIT", |it: &Row| Cell::maybe(days_to_limit(it))).dropped(3),
-        Column::csv_only("days_to_limit", |it: &Row| {
-            Cell::maybe(it.numbers.days_to_limit)
-        }),
+        Col::table_only("DAYS TO LIMIT", |it| Cell::maybe(days_to_limit(it))).dropped(3),
+        Col::csv_only("days_to_limit", |it| Cell::maybe(it.numbers.days_to_limit)),
         Column::right("EXTRA COST", "upgrade_cost", extra_cost).dropped(2),
-        Column::csv_only("current_cost", move |it: &Row| {
-            number(it.numbers.current_cost)
-        }),
-        Column::csv_only("projected_cost", move |it: &Row| {
+        Col::csv_only("current_cost", move |it| number(it.numbers.current_cost)),
+        Col::csv_only("projected_cost", move |it| {
             number(it.numbers.projected_cost)
         }),
-        Column::csv_only("roi", move |it: &Row| number(it.numbers.roi)),
-        Column::csv_only("reason", |it: &Row| Cell::text(&it.reason)),
+        Col::csv_only("roi", move |it| number(it.numbers.roi)),
+        Col::csv_only("reason", |it| Cell::text(&it.reason)),
     ]
 }
 

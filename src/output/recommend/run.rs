@@ -33,25 +33,18 @@ pub struct Run {
 type Row = Update;
 
 fn columns(ids: &[String]) -> Vec<Column<'_, Update>> {
+    type Col<'a> = Column<'a, Update>;
     vec![
-        Column::table_only("ID", |it: &Row| {
-            Cell::text(format::short_id(&it.after.id, ids))
-        }),
-        Column::csv_only("id", |it: &Row| Cell::text(&it.after.id)),
-        Column::left("ACTION", "action", |it: &Row| Cell::text(it.action)),
-        Column::left("PRIORITY", "priority", |it: &Row| {
-            Cell::text(it.after.priority)
-        }),
-        Column::left("STATUS", "status", |it: &Row| Cell::text(it.after.status)),
-        Column::left("SERVICE", "service", |it: &Row| {
-            Cell::text(it.after.service)
-        }),
-        Column::left("METRIC", "metric", |it: &Row| Cell::maybe(it.after.metric)),
-        Column::table_only("PLAN", |it: &Row| Cell::text(plans(&it.after))),
-        Column::csv_only("current_plan", |it: &Row| {
-            Cell::text(&it.after.current_plan)
-        }),
-        Column::csv_only("recommended_plan", |it: &Row| {
+        Col::table_only("ID", |it| Cell::text(format::short_id(&it.after.id, ids))),
+        Col::csv_only("id", |it| Cell::text(&it.after.id)),
+        Col::left("ACTION", "action", |it| Cell::text(it.action)),
+        Col::left("PRIORITY", "priority", |it| Cell::text(it.after.priority)),
+        Col::left("STATUS", "status", |it| Cell::text(it.after.status)),
+        Col::left("SERVICE", "service", |it| Cell::text(it.after.service)),
+        Col::left("METRIC", "metric", |it| Cell::maybe(it.after.metric)),
+        Col::table_only("PLAN", |it| Cell::text(plans(&it.after))),
+        Col::csv_only("current_plan", |it| Cell::text(&it.after.current_plan)),
+        Col::csv_only("recommended_plan", |it| {
             Cell::text(&it.after.recommended_plan)
         }),
     ]

@@ -222,30 +222,29 @@ fn figures(facts: &Facts) -> String {
 }
 
 fn compared(facts: &Facts, width: Option<usize>) -> String {
+    type Col<'a> = Column<'a, Compared>;
     let current = &facts.current_plan;
     let columns = [
-        Column::table_only("CHOICE", |one: &Compared| {
+        Col::table_only("CHOICE", |one| {
             Cell::text(match &one.choice {
                 Choice::Change { plan } => plan.clone(),
                 Choice::Stay | Choice::UseLess => format!("{current} ({})", one.choice),
                 Choice::Contract => "contract".to_owned(),
             })
         }),
-        Column::right("INCLUDED", "", |one: &Compared| {
+        Col::right("INCLUDED", "", |one| {
             Cell::text(if one.unlimited {
                 "unlimited".to_owned()
             } else {
                 one.included.short()
             })
         }),
-        Column::right("TOO SMALL", "", |one: &Compared| {
+        Col::right("TOO SMALL", "", |one| {
             Cell::text(one.chance_exceeded.short())
         })
         .dropped(1),
-        Column::right("COST", "", |one: &Compared| Cell::text(one.cost.short())),
-        Column::table_only("WHY NOT", |one: &Compared| {
-            Cell::maybe(one.against.as_ref())
-        }),
+        Col::right("COST", "", |one| Cell::text(one.cost.short())),
+        Col::table_only("WHY NOT", |one| Cell::maybe(one.against.as_ref())),
     ];
     let mut text = columns::table(&columns, &facts.compared, width);
     if let Some(first) = facts.compared.first()
@@ -260,16 +259,15 @@ fn compared(facts: &Facts, width: Option<usize>) -> String {
 }
 
 fn projections(facts: &Facts) -> String {
+    type Col<'a> = Column<'a, Projection>;
     let money = |figure: &Figure| Cell::text(figure.short());
     let columns = [
-        Column::right("BILLING PERIODS", "", |one: &Projection| {
-            Cell::count(one.periods)
-        }),
-        Column::right("CURRENT PLAN", "", |one: &Projection| money(&one.current)),
-        Column::right("AFTER CHANGE", "", |one: &Projection| money(&one.target)),
-        Column::right("CHEAPEST", "", |one: &Projection| money(&one.cheapest)),
-        Column::table_only("EXTRA COST", |one: &Projection| Cell::text(&one.extra)),
-        Column::table_only("BASIS", |one: &Projection| {
+        Col::right("BILLING PERIODS", "", |one| Cell::count(one.periods)),
+        Col::right("CURRENT PLAN", "", |one| money(&one.current)),
+        Col::right("AFTER CHANGE", "", |one| money(&one.target)),
+        Col::right("CHEAPEST", "", |one| money(&one.cheapest)),
+        Col::table_only("EXTRA COST", |one| Cell::text(&one.extra)),
+        Col::table_only("BASIS", |one| {
             Cell::text(if one.extrapolated {
                 "extrapolated"
             } else {
@@ -307,12 +305,13 @@ fn source(input: &Input, facts: &Facts) -> String {
 }
 
 fn inputs(facts: &Facts) -> String {
+    type Col<'a> = Column<'a, Input>;
     let columns = [
-        Column::table_only("INPUT", |input: &Input| Cell::text(&input.name)),
-        Column::table_only("VALUE", |input: &Input| {
+        Col::table_only("INPUT", |input| Cell::text(&input.name)),
+        Col::table_only("VALUE", |input| {
             Cell::text(input.value.as_deref().unwrap_or("unknown"))
         }),
-        Column::table_only("SOURCE", |input: &Input| Cell::text(source(input, facts))),
+        Col::table_only("SOURCE", |input| Cell::text(source(input, facts))),
     ];
     columns::table(&columns, &facts.inputs, None)
 }
@@ -376,16 +375,13 @@ impl Answer for Show<'_> {
     /// Every figure with its interval.
     fn csv(&self) -> Vec<Vec<String>> {
         type Row<'a> = (&'static str, &'a Figure);
+        type Col<'a> = Column<'a, Row<'a>>;
         let bound = |bound: Option<rust_decimal::Decimal>| Cell::maybe(bound);
         let columns = [
-            Column::csv_only("figure", |row: &Row<'_>| Cell::text(row.0)),
-            Column::csv_only("value", |row: &Row<'_>| bound(row.1.value)),
-            Column::csv_only("low", |row: &Row<'_>| {
-                bound(row.1.interval.map(|it| it.low))
-            }),
-            Column::csv_only("high", |row: &Row<'_>| {
-                bound(row.1.interval.map(|it| it.high))
-            }),
+            Col::csv_only("figure", |row| Cell::text(row.0)),
+            Col::csv_only("value", |row| bound(row.1.value)),
+            Col::csv_only("low", |row| bound(row.1.interval.map(|it| it.low))),
+            Col::csv_only("high", |row| bound(row.1.interval.map(|it| it.high))),
         ];
         let figures = self.recommendation.facts().map(Facts::figures);
         columns::csv(&columns, &figures.unwrap_or_default())
