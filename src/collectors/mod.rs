@@ -123,12 +123,7 @@ fn point(
     value: f64,
     at: DateTime<Utc>,
 ) -> NewPoint {
-    let series = Series {
-        service,
-        metric,
-        resource: String::new(),
-    };
-    NewPoint::new(series, value, at)
+    NewPoint::new(Series::new(service, metric, ""), value, at)
         .with("source", source.as_str())
         .with("quality", "measured")
 }

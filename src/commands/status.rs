@@ -121,11 +121,7 @@ fn report(db: &mut Db, application_schema: &str, now: DateTime<Utc>) -> Result<S
 /// Open recommendations, and the stale metrics of `limits check`.
 fn capacity(db: &mut Db, now: DateTime<Utc>) -> Result<CapacitySummary> {
     let stale = |it: LimitStatus| {
-        let series = Series {
-            service: it.limit.service,
-            metric: it.limit.metric,
-            resource: it.resource,
-        };
+        let series = Series::new(it.limit.service, it.limit.metric, it.resource);
         let reason = it
             .reason
             .map_or_else(String::new, |reason| reason.to_string());

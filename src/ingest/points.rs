@@ -295,11 +295,7 @@ impl FromLine for NewPoint {
             .and_then(Value::as_str)
             .map(str::to_owned);
         let resource = fields.text("resource")?.map(str::to_owned).or(in_metadata);
-        let series = Series {
-            service,
-            metric,
-            resource: resource.unwrap_or_default(),
-        };
+        let series = Series::new(service, metric, resource.unwrap_or_default());
         let mut point = NewPoint::new(series, value, at);
         let computed = std::mem::take(&mut point.metadata);
         point.metadata = metadata;

@@ -182,7 +182,6 @@ impl VerifyAnswer {
 }
 
 fn difference_columns() -> Vec<Column<'static, FoundDifference>> {
-    type Found = FoundDifference;
     type Col<'a> = Column<'a, FoundDifference>;
     vec![
         Col::left("API", "api_name", |found| Cell::text(&found.api_name)),

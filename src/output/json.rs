@@ -4,9 +4,8 @@ use serde::Serializer;
 use serde::ser::SerializeStruct;
 
 use crate::domain::format;
-use crate::domain::period::Window;
-
 pub use crate::domain::format::{serialize_maybe_time as maybe_time, serialize_time as time};
+use crate::domain::period::Window;
 
 /// A window as its fields `from` and `to`; for `#[serde(flatten)]`.
 pub fn window<S: Serializer>(window: &Window, serializer: S) -> Result<S::Ok, S::Error> {

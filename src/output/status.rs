@@ -21,7 +21,6 @@ pub struct Status<'a> {
 }
 
 fn columns() -> [Column<'static, MigrationStatus>; 5] {
-    type Row = MigrationStatus;
     type Col<'a> = Column<'a, MigrationStatus>;
     [
         Col::left("VERSION", "version", |migration| {

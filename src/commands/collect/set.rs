@@ -67,11 +67,7 @@ pub fn run(context: &mut Context, args: SetArgs) -> Result<Outcome> {
         return Err(Error::usage("--at is in the future")
             .with_next("give --at a time in the past, or omit it for now"));
     }
-    let series = Series {
-        service: args.service,
-        metric: args.metric,
-        resource: args.resource,
-    };
+    let series = Series::new(args.service, args.metric, args.resource);
     let mut point = NewPoint::new(series, value, at)
         .with("source", "set")
         .with("quality", "manual")

@@ -380,12 +380,9 @@ mod tests {
     use super::super::series::Demand;
     use super::super::state::AlertStatus;
     use super::*;
+    use crate::domain::testing::at;
 
     const GRID: Grid = Grid::MINUTES;
-
-    fn at(text: &str) -> DateTime<Utc> {
-        text.parse().unwrap()
-    }
 
     fn noon() -> DateTime<Utc> {
         at("2026-01-31T12:00:00Z")

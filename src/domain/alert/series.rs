@@ -255,10 +255,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-
-    fn at(text: &str) -> DateTime<Utc> {
-        text.parse().unwrap()
-    }
+    use crate::domain::testing::at;
 
     fn window(from: &str, to: &str) -> Window {
         Window::new(at(from), at(to))

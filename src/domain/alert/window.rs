@@ -98,10 +98,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-
-    fn at(text: &str) -> DateTime<Utc> {
-        text.parse().unwrap()
-    }
+    use crate::domain::testing::at;
 
     fn from(period: Period, kind: TimeWindow, zone: Tz, end: &str) -> DateTime<Utc> {
         let window = window(&period, kind, zone, at(end), Grid::MINUTES).unwrap();

@@ -240,10 +240,7 @@ mod tests {
     use crate::domain::forecast::day_date;
     use crate::domain::metrics::names::Service;
     use crate::domain::metrics::point::Point;
-
-    fn at(text: &str) -> DateTime<Utc> {
-        text.parse().unwrap()
-    }
+    use crate::domain::testing::at;
 
     fn subject(metric: Metric) -> LimitedSeries {
         let series = Series {

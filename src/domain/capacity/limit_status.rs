@@ -194,10 +194,7 @@ fn interval(points: &[&Point]) -> TimeDelta {
 mod tests {
     use super::*;
     use crate::domain::plans::{Billing, LimitPeriod};
-
-    fn at(text: &str) -> DateTime<Utc> {
-        text.parse().unwrap()
-    }
+    use crate::domain::testing::at;
 
     fn now() -> DateTime<Utc> {
         at("2026-01-16T12:00:00Z")

@@ -51,15 +51,6 @@ impl Band {
     }
 }
 
-/// The probability of an event within a number of days.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Probability {
-    /// Number of days.
-    pub within: usize,
-    /// The share of paths; `None` beyond the horizon.
-    pub value: Option<f64>,
-}
-
 /// When a threshold is reached.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Crossing {
@@ -69,8 +60,8 @@ pub struct Crossing {
     /// Days from today until 10 %, 50 % and 90 % of the paths have reached it; `None` beyond the horizon, 0 for
     /// today or earlier.
     pub days: [Option<u32>; 3],
-    /// Within 7, 30 and 90 days.
-    pub probabilities: [Probability; 3],
+    /// The shares of paths that reach it within 7, 30 and 90 days; `None` beyond the horizon.
+    pub probabilities: [Option<f64>; 3],
 }
 
 /// The forecast total of a billing period.
@@ -90,12 +81,8 @@ pub struct PeriodTotal {
 impl PeriodTotal {
     /// The probability that the total exceeds `included`.
     pub fn chance_over(&self, included: f64) -> f64 {
-        let over = self
-            .totals
-            .iter()
-            .filter(|total| **total > included)
-            .count();
-        over as f64 / self.totals.len().max(1) as f64
+        let over = self.totals.iter().filter(|total| **total > included);
+        over.count() as f64 / self.totals.len().max(1) as f64
     }
 
     /// The mean overage of all paths.
@@ -166,14 +153,12 @@ impl Forecast {
             return Vec::new();
         };
         let mut sums = vec![period.used; self.paths.iter().len()];
-        let days = self
-            .days_ahead(self.paths.days)
-            .take_while(|day| *day < period.to);
+        let days = self.days_ahead(self.paths.days);
+        let days = days.take_while(|day| *day < period.to);
         let band = |day| {
-            let amounts = self.paths.on(day);
-            sums.iter_mut()
-                .zip(amounts)
-                .for_each(|(sum, amount)| *sum += amount);
+            for (sum, amount) in sums.iter_mut().zip(self.paths.on(day)) {
+                *sum += amount;
+            }
             Some((day, Band::of(&mut sums.clone())?))
         };
         days.filter_map(band).collect()
@@ -323,21 +308,15 @@ fn crossing(
         .filter_map(|days| u32::try_from(days).ok())
         .collect();
     days.sort_unstable();
-    let by = |share: f64| {
-        days.get((share * count as f64).ceil() as usize - 1)
-            .copied()
-    };
-    let chance = |within: usize| Probability {
-        within,
-        value: (within <= forecast.horizon).then(|| {
-            let reached = days.partition_point(|days| *days as usize <= within);
-            reached as f64 / count.max(1) as f64
-        }),
+    let rank = |share: f64| (share * count as f64).ceil() as usize - 1;
+    let chance = |within: usize| {
+        let reached = days.partition_point(|days| *days as usize <= within);
+        (within <= forecast.horizon).then(|| reached as f64 / count.max(1) as f64)
     };
     Crossing {
         threshold,
         reached,
-        days: [0.1, 0.5, 0.9].map(by),
+        days: [0.1, 0.5, 0.9].map(|share| days.get(rank(share)).copied()),
         probabilities: [7, 30, 90].map(chance),
     }
 }
@@ -346,10 +325,7 @@ fn crossing(
 fn totals(paths: &Paths, request: &ForecastRequest, used: f64) -> Vec<PeriodTotal> {
     let end = paths.first + DayNumber::try_from(paths.days).unwrap_or(0);
     let mut used = used;
-    let periods = request
-        .periods
-        .windows(2)
-        .map(|period| (period[0], period[1]));
+    let periods = request.periods.windows(2).map(|it| (it[0], it[1]));
     let mut totals = Vec::new();
     for (from, to) in periods.take_while(|(_, to)| *to <= end) {
         let sums: Vec<f64> = paths.sums(from, to).iter().map(|sum| used + sum).collect();
@@ -369,20 +345,11 @@ fn totals(paths: &Paths, request: &ForecastRequest, used: f64) -> Vec<PeriodTota
 
 #[cfg(test)]
 mod tests {
-    use super::super::series::DailyValue;
     use super::*;
 
     fn series(kind: MetricKind, days: i32, value: impl Fn(i32) -> f64) -> DailySeries {
-        DailySeries {
-            name: "VERCEL_KV STORAGE_MB".to_owned(),
-            kind,
-            days: (0..days)
-                .map(|day| DailyValue {
-                    day,
-                    value: value(day),
-                })
-                .collect(),
-        }
+        let days = (0..days).map(|day| (day, value(day)));
+        DailySeries::new("VERCEL_KV STORAGE_MB", kind, days)
     }
 
     fn request(today: DayNumber, thresholds: &[f64]) -> ForecastRequest {
@@ -406,11 +373,8 @@ mod tests {
 
     #[test]
     fn growing_level_reaches_its_thresholds() {
-        let forecast = forecast(
-            &series(MetricKind::Gauge, 60, growing),
-            &request(59, &[150.0, 250.0, 5_000.0]),
-        )
-        .unwrap();
+        let request = request(59, &[150.0, 250.0, 5_000.0]);
+        let forecast = forecast(&series(MetricKind::Gauge, 60, growing), &request).unwrap();
         let [over, soon, never] = &forecast.crossings[..] else {
             panic!("{forecast:?}")
         };
@@ -418,35 +382,23 @@ mod tests {
         // 250 is 16 days of growth away.
         let days = soon.days.map(Option::unwrap);
         assert!(days.is_sorted() && (12..19).contains(&days[1]), "{days:?}");
-        assert_eq!(
-            soon.probabilities
-                .map(|chance| chance.value.unwrap() > 0.95),
-            [false, true, true]
-        );
+        let likely = soon.probabilities.map(|chance| chance.unwrap() > 0.95);
+        assert_eq!(likely, [false, true, true]);
         assert_eq!(never.days, [None; 3]);
-        assert_eq!(
-            never.probabilities.map(|chance| chance.value),
-            [Some(0.0); 3]
-        );
+        assert_eq!(never.probabilities, [Some(0.0); 3]);
     }
 
     #[test]
     fn short_history_has_no_forecast_or_low_confidence_and_horizon() {
         let ask = |days: i32| {
-            forecast(
-                &series(MetricKind::Gauge, days, growing),
-                &request(days - 1, &[1e6]),
-            )
+            let request = request(days - 1, &[1e6]);
+            forecast(&series(MetricKind::Gauge, days, growing), &request)
         };
         assert_eq!(ask(6).unwrap_err(), InsufficientData { days: 6, needed: 7 });
         let short = ask(10).unwrap();
         assert_eq!((short.confidence, short.horizon), (Confidence::Low, 15));
-        assert_eq!(
-            short.crossings[0]
-                .probabilities
-                .map(|chance| chance.value.is_some()),
-            [true, false, false]
-        );
+        let known = short.crossings[0].probabilities.map(|it| it.is_some());
+        assert_eq!(known, [true, false, false]);
         let long = ask(80).unwrap();
         assert_eq!((long.confidence, long.horizon), (Confidence::Normal, 90));
     }
@@ -455,11 +407,8 @@ mod tests {
     fn period_total_is_usage_plus_remaining_days() {
         let amount = |day: i32| 100.0 + f64::from(day * 7 % 5) - 2.0;
         // Ten days of the second period are over.
-        let forecast = forecast(
-            &series(MetricKind::Period, 40, amount),
-            &request(40, &[1_500.0, 9_000.0]),
-        )
-        .unwrap();
+        let request = request(40, &[1_500.0, 9_000.0]);
+        let forecast = forecast(&series(MetricKind::Period, 40, amount), &request).unwrap();
         let now = &forecast.periods[0];
         assert_eq!((now.from, now.to), (30, 60));
         assert!((now.used - 1_000.0).abs() < 3.0, "{}", now.used);
@@ -467,16 +416,15 @@ mod tests {
         assert_eq!(now.chance_over(4_500.0), 0.0);
         assert!((now.expected_overage(2_000.0) - 1_000.0).abs() < 80.0);
         let next = &forecast.periods[1];
-        assert!(
-            next.used == 0.0 && next.total.p90 - next.total.p10 > now.total.p90 - now.total.p10
-        );
+        let width = |period: &PeriodTotal| period.total.p90 - period.total.p10;
+        assert!(next.used == 0.0 && width(next) > width(now));
         // 500 more are five days' worth; the other threshold is reached in no period.
+        let crossings = &forecast.crossings;
         assert!(
-            (4..=6).contains(&forecast.crossings[0].days[1].unwrap()),
-            "{:?}",
-            forecast.crossings
+            (4..=6).contains(&crossings[0].days[1].unwrap()),
+            "{crossings:?}"
         );
-        assert_eq!(forecast.crossings[1].days, [None; 3]);
+        assert_eq!(crossings[1].days, [None; 3]);
     }
 
     #[test]
@@ -506,10 +454,10 @@ mod tests {
             ..request(60, &[175.0])
         };
         let forecast = forecast(&series(MetricKind::Period, 60, amount), &daily).unwrap();
+        let crossings = &forecast.crossings;
         assert!(
-            (8..25).contains(&forecast.crossings[0].days[1].unwrap()),
-            "{:?}",
-            forecast.crossings
+            (8..25).contains(&crossings[0].days[1].unwrap()),
+            "{crossings:?}"
         );
         assert!(forecast.periods.len() >= 60);
     }
@@ -522,10 +470,8 @@ mod tests {
         let request = request(59, &[250.0]);
         assert_eq!(forecast(&one, &request), forecast(&other, &request));
         other.name.push('x');
-        assert_ne!(
-            forecast(&one, &request).unwrap().paths,
-            forecast(&other, &request).unwrap().paths
-        );
+        let paths = |series: &DailySeries| forecast(series, &request).unwrap().paths;
+        assert_ne!(paths(&one), paths(&other));
     }
 
     #[test]
@@ -537,14 +483,8 @@ mod tests {
                 odd.days[21].value = f64::INFINITY;
                 let forecast = forecast(&odd, &request(40, &[7.5])).unwrap();
                 assert_eq!(forecast.basis.days, 38);
-                assert!(
-                    forecast
-                        .paths
-                        .iter()
-                        .flatten()
-                        .all(|value| value.is_finite()),
-                    "{value} {kind:?}"
-                );
+                let mut values = forecast.paths.iter().flatten();
+                assert!(values.all(|value| value.is_finite()), "{value} {kind:?}");
             }
         }
     }

@@ -11,7 +11,7 @@ use super::robust::{mean, median, quantile_of, spread};
 use super::score::{
     BANDS, Coverage, EventForecast, Interval, Reliability, brier, median_error, reliability,
 };
-use super::series::{DailySeries, DailyValue, DayNumber, ForecastRequest, MetricKind};
+use super::series::{DailySeries, DayNumber, ForecastRequest, MetricKind};
 
 /// The forecasts to make.
 #[derive(Clone, Debug, PartialEq)]
@@ -181,17 +181,7 @@ impl HorizonTest<'_> {
 
     fn trial(&self, origin: &Origin, possible: &[Origin]) -> Option<Trial> {
         let known = &self.days[..=origin.index];
-        let series = DailySeries {
-            name: self.name.to_owned(),
-            kind: self.kind,
-            days: known
-                .iter()
-                .map(|(day, value)| DailyValue {
-                    day: *day,
-                    value: *value,
-                })
-                .collect(),
-        };
+        let series = DailySeries::new(self.name, self.kind, known.iter().copied());
         let today = match self.kind {
             MetricKind::Gauge | MetricKind::Rate => origin.day,
             // The forecast starts with the next day.
@@ -328,16 +318,11 @@ impl HorizonTest<'_> {
             let happened = actual >= *limit;
             let probability = reached as f64 / outcomes.len().max(1) as f64;
             let certain = f64::from(u8::from(baseline >= *limit));
-            (
-                EventForecast {
-                    probability,
-                    happened,
-                },
-                EventForecast {
-                    probability: certain,
-                    happened,
-                },
-            )
+            let event = |probability| EventForecast {
+                probability,
+                happened,
+            };
+            (event(probability), event(certain))
         });
         both.unzip()
     }
@@ -391,11 +376,8 @@ impl Scores {
             mean(&scores)
         };
         let error_of = |said: &dyn Fn(&Trial) -> f64| {
-            let errors: Vec<f64> = trials
-                .iter()
-                .map(|trial| said(trial) - trial.actual)
-                .collect();
-            median_error(&errors)
+            let errors = trials.iter().map(|trial| said(trial) - trial.actual);
+            median_error(&errors.collect::<Vec<f64>>())
         };
         let covered = |band: usize| {
             mean_of(&|trial| f64::from(u8::from(trial.bands[band].contains(trial.actual))))
@@ -404,17 +386,11 @@ impl Scores {
             low: value,
             high: value,
         };
-        let events: Vec<EventForecast> = trials
-            .iter()
-            .flat_map(|trial| trial.events.clone())
-            .collect();
-        let baseline_events: Vec<EventForecast> = trials
-            .iter()
-            .flat_map(|trial| trial.baseline_events.clone())
-            .collect();
-        let pro_rata = trials
-            .iter()
-            .all(|trial| trial.baselines.pro_rata.is_some());
+        let events = trials.iter().flat_map(|it| it.events.clone());
+        let events: Vec<EventForecast> = events.collect();
+        let baseline_events = trials.iter().flat_map(|it| it.baseline_events.clone());
+        let baseline_events: Vec<EventForecast> = baseline_events.collect();
+        let pro_rata = trials.iter().all(|it| it.baselines.pro_rata.is_some());
         Some(Scores {
             forecasts: trials.len(),
             coverage: Coverage {
@@ -432,11 +408,7 @@ impl Scores {
             median_error: error_of(&|trial| trial.median)?,
             last_median_error: error_of(&|trial| trial.baselines.last)?,
             first_last_median_error: error_of(&|trial| trial.baselines.first_last)?,
-            pro_rata_median_error: if pro_rata {
-                error_of(&|trial| trial.baselines.usual())
-            } else {
-                None
-            },
+            pro_rata_median_error: error_of(&|trial| trial.baselines.usual()).filter(|_| pro_rata),
             brier: brier(&events),
             baseline_brier: brier(&baseline_events),
             reliability: reliability(&events),
@@ -449,16 +421,7 @@ mod tests {
     use super::*;
 
     fn series(kind: MetricKind, value: impl Fn(i32) -> f64) -> DailySeries {
-        DailySeries {
-            name: "x".to_owned(),
-            kind,
-            days: (0..60)
-                .map(|day| DailyValue {
-                    day,
-                    value: value(day),
-                })
-                .collect(),
-        }
+        DailySeries::new("x", kind, (0..60).map(|day| (day, value(day))))
     }
 
     fn plan(horizon: u32) -> Plan {
@@ -470,107 +433,70 @@ mod tests {
         }
     }
 
+    fn origins(tested: &[Trials]) -> Vec<DayNumber> {
+        tested[0].trials.iter().map(|trial| trial.origin).collect()
+    }
+
     #[test]
     fn later_values_do_not_change_a_forecast() {
         let calm = |day: i32| 100.0 + f64::from(day) + f64::from(day % 4);
         let before = backtest(&series(MetricKind::Gauge, calm), &plan(7));
-        let wild = |day: i32| {
-            if day <= 30 {
-                calm(day)
-            } else {
-                1e6 * f64::from(day % 5)
-            }
+        let wild = |day: i32| match day {
+            ..=30 => calm(day),
+            _ => 1e6 * f64::from(day % 5),
         };
         let after = backtest(&series(MetricKind::Gauge, wild), &plan(7));
-        let same = before[0]
-            .trials
-            .iter()
-            .zip(&after[0].trials)
-            .filter(|(before, _)| before.origin <= 30);
-        let mut compared = 0;
-        for (before, after) in same {
-            assert_eq!(
-                (before.bands, before.baselines, before.baseline_band),
-                (after.bands, after.baselines, after.baseline_band)
-            );
-            compared += 1;
-        }
-        assert!(compared >= 2);
+        let known = |tested: &[Trials]| -> Vec<_> {
+            let trials = tested[0].trials.iter().filter(|it| it.origin <= 30);
+            let forecast = |it: &Trial| (it.bands, it.baselines, it.baseline_band);
+            trials.map(forecast).collect()
+        };
+        assert!(known(&before).len() >= 2);
+        assert_eq!(known(&before), known(&after));
     }
 
     #[test]
     fn origins_are_evenly_spaced_within_bounds() {
-        let of = |plan| {
-            let trials = backtest(&series(MetricKind::Gauge, f64::from), &plan)
-                .remove(0)
-                .trials;
-            trials.iter().map(|trial| trial.origin).collect::<Vec<_>>()
-        };
+        let of = |plan| origins(&backtest(&series(MetricKind::Gauge, f64::from), &plan));
         assert_eq!(of(plan(7)), [6, 17, 29, 40, 52]);
-        assert_eq!(
-            of(Plan {
-                from: Some(20),
-                to: Some(22),
-                ..plan(7)
-            }),
-            [20, 21, 22]
-        );
-        assert_eq!(
-            of(Plan {
-                origins: 1,
-                ..plan(7)
-            }),
-            [52]
-        );
-        assert!(
-            of(Plan {
-                origins: 0,
-                ..plan(7)
-            })
-            .is_empty()
-                && of(plan(90)).is_empty()
-        );
+        let bounded = Plan {
+            from: Some(20),
+            to: Some(22),
+            ..plan(7)
+        };
+        assert_eq!(of(bounded), [20, 21, 22]);
+        let some = |origins| Plan { origins, ..plan(7) };
+        assert_eq!(of(some(1)), [52]);
+        assert!(of(some(0)).is_empty() && of(plan(90)).is_empty());
     }
 
     #[test]
     fn period_is_forecast_after_its_first_third() {
-        let trials = backtest(
-            &series(MetricKind::Period, |day| 10.0 + f64::from(day % 2)),
-            &plan(30),
-        )
-        .remove(0);
-        for trial in &trials.trials {
+        let usage = series(MetricKind::Period, |day| 10.0 + f64::from(day % 2));
+        let trials = &backtest(&usage, &plan(30))[0].trials;
+        for trial in trials {
             assert_eq!(trial.actual, 315.0);
             assert_eq!(trial.baselines.pro_rata, Some(315.0));
             assert!((trial.median - 315.0).abs() < 8.0, "{}", trial.median);
         }
-        let scores = Scores::of(&trials.trials).unwrap();
-        assert_eq!(
-            (scores.forecasts, scores.pro_rata_median_error),
-            (5, Some(0.0))
-        );
+        let scores = Scores::of(trials).unwrap();
+        assert_eq!(scores.forecasts, 5);
+        assert_eq!(scores.pro_rata_median_error, Some(0.0));
         // A period with a missing day has no actual total.
         let mut gap = series(MetricKind::Period, |_| 10.0);
         gap.days.remove(30);
-        let trials = &backtest(&gap, &plan(30))[0].trials;
-        assert_eq!(
-            trials.iter().map(|trial| trial.origin).collect::<Vec<_>>(),
-            [9]
-        );
+        assert_eq!(origins(&backtest(&gap, &plan(30))), [9]);
     }
 
     #[test]
     fn origin_with_little_history_is_refused() {
         let mut sparse = series(MetricKind::Gauge, f64::from);
         sparse.days.retain(|day| day.day >= 30 || day.day % 10 == 0);
-        let trials = backtest(
-            &sparse,
-            &Plan {
-                origins: 100,
-                ..plan(7)
-            },
-        )
-        .remove(0);
-        assert!(trials.refused >= 2, "{}", trials.refused);
+        let many = Plan {
+            origins: 100,
+            ..plan(7)
+        };
+        let refused = backtest(&sparse, &many)[0].refused;
+        assert!(refused >= 2, "{refused}");
     }
 }

@@ -19,7 +19,7 @@ pub mod score;
 
 pub use answer::{
     Band, Basis, Confidence, Crossing, Forecast, HORIZON_DAYS, InsufficientData, PeriodTotal,
-    Probability, forecast,
+    forecast,
 };
 pub use paths::Paths;
 pub use series::{

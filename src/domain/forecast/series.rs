@@ -39,14 +39,24 @@ pub struct DailySeries {
 }
 
 impl DailySeries {
+    pub fn new(
+        name: impl Into<String>,
+        kind: MetricKind,
+        days: impl IntoIterator<Item = (DayNumber, f64)>,
+    ) -> DailySeries {
+        let value = |(day, value)| DailyValue { day, value };
+        DailySeries {
+            name: name.into(),
+            kind,
+            days: days.into_iter().map(value).collect(),
+        }
+    }
+
     /// The finite values up to `today`, in order, the last one for each day.
     pub fn usable(&self, today: DayNumber) -> Vec<(DayNumber, f64)> {
-        let mut days: Vec<(DayNumber, f64)> = Vec::with_capacity(self.days.len());
-        for day in &self.days {
-            if day.value.is_finite() && day.day <= today {
-                days.push((day.day, day.value));
-            }
-        }
+        let days = self.days.iter().map(|day| (day.day, day.value));
+        let usable = days.filter(|(day, value)| value.is_finite() && *day <= today);
+        let mut days: Vec<(DayNumber, f64)> = usable.collect();
         days.sort_by_key(|(day, _)| *day);
         days.reverse();
         days.dedup_by_key(|(day, _)| *day);

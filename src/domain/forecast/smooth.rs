@@ -76,18 +76,14 @@ pub(super) fn fit(points: &[Point], shape: Shape) -> Fit {
         .map(|(day, value)| (*day, value - offset(*day)))
         .collect();
     let pace = Pace::of(&plain, shape.usual_drift);
-    let limit = if shape.clip.is_finite() {
-        shape.clip * pace.spread
-    } else {
-        f64::INFINITY
+    let limit = match shape.clip {
+        f64::INFINITY => f64::INFINITY,
+        clip => clip * pace.spread,
     };
-
     let mut run = Run::default();
     let mut least = f64::INFINITY;
-    for alpha in ALPHAS
-        .into_iter()
-        .filter(|alpha| *alpha <= shape.most_alpha)
-    {
+    let alphas = ALPHAS.into_iter();
+    for alpha in alphas.filter(|alpha| *alpha <= shape.most_alpha) {
         let (drift, _) = pace.at(alpha);
         let candidate = Run::new(&plain, alpha, drift, limit);
         let cost: f64 = candidate.errors.iter().map(|error| error.abs()).sum();
@@ -111,6 +107,7 @@ pub(super) fn fit(points: &[Point], shape: Shape) -> Fit {
     let wander = STEADIEST * drift;
     let centre = mean(&run.errors);
     let days = plain.iter().skip(1).map(|(day, _)| *day);
+    let predicted = run.predicted.iter().zip(days);
     Fit {
         shape,
         last: plain.last().map_or(0, |(day, _)| *day),
@@ -123,12 +120,7 @@ pub(super) fn fit(points: &[Point], shape: Shape) -> Fit {
         recent_share,
         weekday,
         residuals: run.errors.iter().map(|error| error - centre).collect(),
-        predicted: run
-            .predicted
-            .iter()
-            .zip(days)
-            .map(|(value, day)| value + offset(day))
-            .collect(),
+        predicted: predicted.map(|(value, day)| value + offset(day)).collect(),
     }
 }
 
@@ -303,11 +295,8 @@ fn weekday_offsets(points: &[Point]) -> Option<[f64; 7]> {
             by_weekday[weekday_of(*day)].push(value - sum / BLOCK as f64);
         }
     }
-    let weeks = by_weekday
-        .iter()
-        .map(Vec::len)
-        .min()
-        .filter(|weeks| *weeks >= 3)? as f64;
+    let weeks = by_weekday.iter().map(Vec::len).min();
+    let weeks = weeks.filter(|weeks| *weeks >= 3)? as f64;
     let mut offsets = [0.0; 7];
     let mut inside = Vec::with_capacity(points.len());
     for (offset, values) in offsets.iter_mut().zip(&by_weekday) {
@@ -324,16 +313,9 @@ fn weekday_offsets(points: &[Point]) -> Option<[f64; 7]> {
     (deviation(&offsets) > 1.5 * chance).then_some(offsets)
 }
 
-/// Simulated values of the days after the last, path by path.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Futures {
-    pub days: usize,
-    pub values: Vec<f64>,
-}
-
 impl Fit {
-    /// Simulates `count` paths of `days` days.
-    pub(super) fn simulate(&self, count: usize, days: usize, random: &mut Random) -> Futures {
+    /// Simulates `count` paths of the `days` days after the last: their values, path by path.
+    pub(super) fn simulate(&self, count: usize, days: usize, random: &mut Random) -> Vec<f64> {
         let length = self.residuals.len();
         let block = BLOCK.min(length);
         // Errors of few weeks underestimate the spread.
@@ -380,7 +362,7 @@ impl Fit {
                 }
             }
         }
-        Futures { days, values }
+        values
     }
 }
 
@@ -429,10 +411,8 @@ mod tests {
 
     #[test]
     fn line_has_small_alpha_and_walk_a_large_one() {
-        let line = fit(
-            &points(|day, noise| 3.0 * f64::from(day) + 2.0 * noise),
-            PLAIN,
-        );
+        let line = points(|day, noise| 3.0 * f64::from(day) + 2.0 * noise);
+        let line = fit(&line, PLAIN);
         assert!(line.alpha <= 0.1, "{}", line.alpha);
         assert!((line.drift - 3.0).abs() < 0.1, "{}", line.drift);
         let mut level = 0.0;
@@ -450,10 +430,8 @@ mod tests {
 
     #[test]
     fn weekday_offsets_are_found_only_if_significant() {
-        let week = fit(
-            &points(|day, noise| if day % 7 < 2 { noise } else { 10.0 + noise }),
-            PLAIN,
-        );
+        let week = points(|day, noise| if day % 7 < 2 { noise } else { 10.0 + noise });
+        let week = fit(&week, PLAIN);
         let offsets = week.weekday.unwrap();
         assert!(offsets[0] < -5.0 && offsets[3] > 1.5, "{offsets:?}");
         assert_eq!(fit(&points(|_, noise| noise), PLAIN).weekday, None);
@@ -461,14 +439,10 @@ mod tests {
 
     #[test]
     fn some_paths_continue_with_the_recent_drift() {
-        let bent = fit(
-            &points(|day, noise| f64::from(day + 4 * (day - 45).max(0)) + noise),
-            PLAIN,
-        );
-        assert!(
-            bent.recent_share > 0.3 && bent.recent_drift > bent.drift + 1.0,
-            "{bent:?}"
-        );
+        let bent = points(|day, noise| f64::from(day + 4 * (day - 45).max(0)) + noise);
+        let bent = fit(&bent, PLAIN);
+        assert!(bent.recent_share > 0.3, "{bent:?}");
+        assert!(bent.recent_drift > bent.drift + 1.0, "{bent:?}");
         let straight = fit(&points(|day, noise| f64::from(day) + noise), PLAIN);
         assert!(straight.recent_drift < straight.drift + 0.3, "{straight:?}");
     }
@@ -476,11 +450,8 @@ mod tests {
     #[test]
     fn gaps_do_not_change_the_fit() {
         let all = points(|day, noise| 2.0 * f64::from(day) + noise);
-        let some: Vec<Point> = all
-            .iter()
-            .copied()
-            .filter(|(day, _)| !(30..40).contains(day))
-            .collect();
+        let mut some = all.clone();
+        some.retain(|(day, _)| !(30..40).contains(day));
         let (all, some) = (fit(&all, PLAIN), fit(&some, PLAIN));
         assert!((all.drift - some.drift).abs() < 0.05);
         assert!((all.level - some.level).abs() < 1.0);
@@ -490,8 +461,8 @@ mod tests {
     fn paths_start_at_the_level_and_follow_the_drift() {
         let fit = fit(&points(|day, noise| 2.0 * f64::from(day) + noise), PLAIN);
         let futures = fit.simulate(200, 10, &mut Random::named("x"));
-        assert_eq!(futures.values.len(), 2_000);
-        let mut last: Vec<f64> = futures.values.chunks(10).map(|path| path[9]).collect();
+        assert_eq!(futures.len(), 2_000);
+        let mut last: Vec<f64> = futures.chunks(10).map(|path| path[9]).collect();
         assert!((median_of(&mut last) - 2.0 * 69.0).abs() < 1.0);
         assert_eq!(futures, fit.simulate(200, 10, &mut Random::named("x")));
     }
@@ -500,12 +471,10 @@ mod tests {
     fn short_series_are_fitted() {
         for count in 0..9 {
             let fit = fit(&points(|_, _| 5.0)[..count], PLAIN);
-            let values = fit.simulate(3, 2, &mut Random::named("x")).values;
+            let values = fit.simulate(3, 2, &mut Random::named("x"));
             let expected = if count == 0 { 0.0 } else { 5.0 };
-            assert!(
-                values.iter().all(|value| (value - expected).abs() < 1e-9),
-                "{values:?}"
-            );
+            let right = values.iter().all(|value| (value - expected).abs() < 1e-9);
+            assert!(right, "{values:?}");
         }
     }
 }

@@ -228,6 +228,7 @@ mod tests {
     use super::*;
     use crate::domain::metrics::names::{Metric, Service};
     use crate::domain::metrics::point::PointMetadata;
+    use crate::domain::testing::at;
 
     fn series(metric: Metric) -> Series {
         Series {
@@ -235,10 +236,6 @@ mod tests {
             metric,
             resource: String::new(),
         }
-    }
-
-    fn at(text: &str) -> DateTime<Utc> {
-        text.parse().unwrap()
     }
 
     fn point(metric: Metric, when: &str, value: f64) -> Point {

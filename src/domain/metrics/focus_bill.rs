@@ -115,11 +115,7 @@ impl Bill {
         for (day, lines) in &self.days {
             let at = day.and_time(NaiveTime::MIN).and_utc();
             let point = |service, metric, value: Decimal| {
-                let series = Series {
-                    service,
-                    metric,
-                    resource: resource.to_owned(),
-                };
+                let series = Series::new(service, metric, resource);
                 NewPoint::new(series, value.to_f64().unwrap_or(f64::NAN), at)
                     .with_reading(Reading::Amount)
                     .with("source", source)
@@ -149,19 +145,12 @@ impl Bill {
 fn itemised(lines: &BTreeMap<String, Line>) -> Value {
     let item = |(name, line): (&String, &Line)| {
         let text = |sum: &Decimal| sum.normalize().to_string();
-        let consumed: BTreeMap<&String, String> = line
-            .consumed
-            .iter()
-            .map(|(unit, sum)| (unit, text(sum)))
-            .collect();
+        let consumed = line.consumed.iter().map(|(unit, sum)| (unit, text(sum)));
+        let consumed: BTreeMap<&String, String> = consumed.collect();
         let value = json!({ "billed_usd": text(&line.billed), "consumed": consumed });
         (name.clone(), value)
     };
-    lines
-        .iter()
-        .map(item)
-        .collect::<serde_json::Map<_, _>>()
-        .into()
+    Value::Object(lines.iter().map(item).collect())
 }
 
 /// The metric of a service, and the factor from `unit` to the metric's unit.
@@ -214,16 +203,9 @@ mod tests {
     }
 
     fn points(bill: &Bill) -> Vec<(String, f64)> {
-        let describe = |point: NewPoint| {
-            (
-                format!("{} {}", point.at.date_naive(), point.series),
-                point.value,
-            )
-        };
-        bill.points("vercel", "")
-            .into_iter()
-            .map(describe)
-            .collect()
+        let points = bill.points("vercel", "").into_iter();
+        let name = |point: &NewPoint| format!("{} {}", point.at.date_naive(), point.series);
+        points.map(|point| (name(&point), point.value)).collect()
     }
 
     #[test]

@@ -52,6 +52,16 @@ pub struct Series {
     pub resource: String,
 }
 
+impl Series {
+    pub fn new(service: Service, metric: Metric, resource: impl Into<String>) -> Series {
+        Series {
+            service,
+            metric,
+            resource: resource.into(),
+        }
+    }
+}
+
 impl fmt::Display for Series {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.service, self.metric)?;
@@ -205,11 +215,7 @@ mod tests {
     use super::*;
 
     fn series(resource: &str) -> Series {
-        Series {
-            service: Service::VercelKv,
-            metric: Metric::CommandsPerDay,
-            resource: resource.to_owned(),
-        }
+        Series::new(Service::VercelKv, Metric::CommandsPerDay, resource)
     }
 
     #[test]
@@ -238,20 +244,21 @@ mod tests {
 
     #[test]
     fn invalid_metadata_is_ignored() {
+        let odd = r#"{"reading":7,"resource":[1],"period_start":"soon"}"#;
         for text in [
-            "",
-            "[]",
-            "null",
-            "{",
-            r#"{"reading":7,"resource":[1],"period_start":"soon"}"#,
+            None,
+            Some(""),
+            Some("[]"),
+            Some("null"),
+            Some("{"),
+            Some(odd),
         ] {
             assert_eq!(
-                PointMetadata::parse(Some(text)),
+                PointMetadata::parse(text),
                 PointMetadata::default(),
-                "{text}"
+                "{text:?}"
             );
         }
-        assert_eq!(PointMetadata::parse(None), PointMetadata::default());
     }
 
     #[test]

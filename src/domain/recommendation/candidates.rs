@@ -185,13 +185,11 @@ enum Size {
 
 /// The first of the cheapest candidates that remain.
 fn cheapest(candidates: &[Candidate<'_>]) -> Option<(usize, Decimal)> {
-    let fits = candidates
-        .iter()
-        .enumerate()
-        .filter_map(|(index, candidate)| {
-            let fits = candidate.against.is_none();
-            fits.then_some((index, candidate.expected?))
-        });
+    let fits = |(index, candidate): (usize, &Candidate<'_>)| {
+        let fits = candidate.against.is_none();
+        fits.then_some((index, candidate.expected?))
+    };
+    let fits = candidates.iter().enumerate().filter_map(fits);
     fits.min_by_key(|(_, cost)| *cost)
 }
 
@@ -229,10 +227,19 @@ mod tests {
 
     /// One period with exactly this usage.
     fn cases(uses: &[(Meter, i64)]) -> Vec<Vec<Case>> {
-        let uses = uses
-            .iter()
-            .map(|(meter, used)| (*meter, Decimal::from(*used)));
-        vec![vec![uses.collect()]]
+        let case = |(meter, used): &(Meter, i64)| (*meter, Decimal::from(*used));
+        vec![vec![uses.iter().map(case).collect()]]
+    }
+
+    /// The search for a plan to change to from the plan `now`.
+    fn search<'a>(plans: &'a [Tariff], now: &str, meter: Meter, cases: &'a Cases) -> Search<'a> {
+        Search {
+            current: plans.iter().find(|tariff| tariff.plan == now).unwrap(),
+            plans,
+            meter,
+            cases,
+            tolerance: 0.05,
+        }
     }
 
     fn larger(
@@ -241,16 +248,8 @@ mod tests {
         meter: Meter,
         uses: &[(Meter, i64)],
     ) -> (Choice, String) {
-        let now = plans.iter().find(|tariff| tariff.plan == now).unwrap();
         let cases = cases(uses);
-        let found = Search {
-            current: now,
-            plans,
-            meter,
-            cases: &cases,
-            tolerance: 0.05,
-        }
-        .larger();
+        let found = search(plans, now, meter, &cases).larger();
         let verdict = |candidate: &Candidate<'_>| {
             let against = candidate.against.as_ref();
             let against = against.map_or("chosen".to_owned(), ToString::to_string);
@@ -314,31 +313,14 @@ mod tests {
     #[test]
     fn downgrade_must_be_cheaper_and_large_enough() {
         let plans = tariffs("upstash");
-        let now = plans
-            .iter()
-            .find(|tariff| tariff.plan == "fixed-5gb")
-            .unwrap();
-        let smaller = |uses: &[(Meter, i64)]| {
-            let cases = cases(uses);
-            let search = Search {
-                current: now,
-                plans: &plans,
-                meter: STORAGE,
-                cases: &cases,
-                tolerance: 0.05,
-            };
+        let smaller = |storage, commands| {
+            let cases = cases(&[(STORAGE, storage), (COMMANDS, commands)]);
+            let search = search(&plans, "fixed-5gb", STORAGE, &cases);
             let share = Decimal::new(6, 1);
             search.smaller(share).map(|found| found.choice)
         };
-        let many = 50_000_000;
-        assert_eq!(
-            smaller(&[(STORAGE, 500), (COMMANDS, many)]),
-            Some(change("fixed-1gb"))
-        );
-        assert_eq!(smaller(&[(STORAGE, 700), (COMMANDS, many)]), None);
-        assert_eq!(
-            smaller(&[(STORAGE, 100), (COMMANDS, 1_000)]),
-            Some(change("free"))
-        );
+        assert_eq!(smaller(500, 50_000_000), Some(change("fixed-1gb")));
+        assert_eq!(smaller(700, 50_000_000), None);
+        assert_eq!(smaller(100, 1_000), Some(change("free")));
     }
 }

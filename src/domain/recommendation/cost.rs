@@ -116,17 +116,6 @@ impl Bill {
 /// Decimal places of a dollar: an invocation costs less than a cent.
 const DIGITS: u32 = 4;
 
-impl From<&PlanLimit> for Allowance {
-    fn from(limit: &PlanLimit) -> Allowance {
-        Allowance {
-            included: limit.included.amount(),
-            ceiling: limit.ceiling,
-            at_limit: limit.at_limit,
-            overage: limit.overage,
-        }
-    }
-}
-
 impl Tariff {
     /// A plan of the catalogue for this number of seats; by default, those that its price includes.
     pub fn of(plan: &Plan, seats: Option<u32>) -> Tariff {
@@ -135,15 +124,21 @@ impl Tariff {
             Some(seat) => Some(price + seat * Decimal::from(more)),
             None => (more == 0).then_some(price),
         });
-        let limits = plan.limits_in_use();
+        let allowance = |limit: &PlanLimit| Allowance {
+            included: limit.included.amount(),
+            ceiling: limit.ceiling,
+            at_limit: limit.at_limit,
+            overage: limit.overage,
+        };
         Tariff {
             plan: plan.name.clone(),
             fixed,
             credit: plan.credit,
             // An unknown limit is no limit, and no allowance either.
-            allowances: limits
+            allowances: plan
+                .limits_in_use()
                 .filter(|limit| limit.included != Included::Unknown || limit.ceiling.is_some())
-                .filter_map(|limit| Some((limit.application()?, limit.into())))
+                .filter_map(|limit| Some((limit.application()?, allowance(limit))))
                 .collect(),
         }
     }
@@ -285,11 +280,14 @@ fn spread(
 ) -> Figure {
     let figure = || {
         let (mut low, mut middle, mut high) = (low?, middle?, high?);
-        let at = |totals: &mut Vec<Decimal>, percent| quantile(totals, percent);
-        let value = at(&mut middle, 50)?;
+        let value = quantile(&mut middle, 50)?;
         // Extra cost may fall as prices rise, so either end can be at either price.
-        let least = at(&mut low, 10)?.min(at(&mut high, 10)?).min(value);
-        let most = at(&mut low, 90)?.max(at(&mut high, 90)?).max(value);
+        let least = quantile(&mut low, 10)?
+            .min(quantile(&mut high, 10)?)
+            .min(value);
+        let most = quantile(&mut low, 90)?
+            .max(quantile(&mut high, 90)?)
+            .max(value);
         Some(Figure::between(value, least, most, Unit::Usd))
     };
     figure().unwrap_or_else(|| Figure::unknown(Unit::Usd))
@@ -374,14 +372,9 @@ mod tests {
 
     #[test]
     fn bill_is_fixed_price_and_overage_minus_credit() {
-        let pro = tariff(
-            "20",
-            "20",
-            &[
-                (TRANSFER, billed("1000", "1", "0.15", "0.35")),
-                (STORAGE, billed("0", "1000", "0.25", "0.25")),
-            ],
-        );
+        let transfer = (TRANSFER, billed("1000", "1", "0.15", "0.35"));
+        let storage = (STORAGE, billed("0", "1000", "0.25", "0.25"));
+        let pro = tariff("20", "20", &[transfer, storage]);
         let bill = |used: &[(Meter, &str)], prices| pro.bill(&case(used), prices).unwrap();
         let little = bill(&[(TRANSFER, "1000"), (STORAGE, "400")], Prices::Low);
         assert_eq!((little.total(), little.credit), (d("20"), d("0.1")));
@@ -389,10 +382,8 @@ mod tests {
         assert_eq!(bill(&much, Prices::Low).total(), d("31"));
         assert_eq!(bill(&much, Prices::High).total(), d("71"));
         let parts = bill(&much, Prices::Middle).parts();
-        let shown: Vec<String> = parts
-            .iter()
-            .map(|part| format!("{}: {}", part.name, part.amount))
-            .collect();
+        let shown = parts.iter().map(|it| format!("{}: {}", it.name, it.amount));
+        let shown: Vec<String> = shown.collect();
         assert_eq!(
             shown,
             [
@@ -419,10 +410,8 @@ mod tests {
         assert_eq!(free.cost(&cases, 1).to_string(), "unknown");
         assert_eq!(free.expected(&cases), None);
         // Usage within the included amount needs no price.
-        assert_eq!(
-            free.cost(&[vec![case(&[(STORAGE, "200")])]], 1).to_string(),
-            "$0.00"
-        );
+        let within = [vec![case(&[(STORAGE, "200")])]];
+        assert_eq!(free.cost(&within, 1).to_string(), "$0.00");
 
         free.fixed = None;
         assert_eq!(free.cost(&[vec![Case::new()]], 1).to_string(), "unknown");
@@ -483,34 +472,22 @@ mod tests {
 
     #[test]
     fn larger_fixed_price_breaks_even_above_some_usage() {
-        let now = tariff(
-            "20",
-            "20",
-            &[(TRANSFER, billed("1000", "1", "0.10", "0.20"))],
-        );
+        let included = billed("1000", "1", "0.10", "0.20");
+        let now = tariff("20", "20", &[(TRANSFER, included)]);
+        let even = |target: &Tariff| break_even_use(target, &now, TRANSFER).to_string();
         let mut target = tariff("120", "0", &[(TRANSFER, billed("5000", "1", "1", "1"))]);
         // 1,200 GB more at the low price, or 600 GB at the high one, cost as much as the other plan and the lost credit.
-        assert_eq!(
-            break_even_use(&target, &now, TRANSFER).to_string(),
-            "1,800 GB (80%: 1,600 to 2,200)"
-        );
-        target
-            .allowances
-            .insert(TRANSFER, billed("1700", "1", "1", "1"));
-        assert_eq!(
-            break_even_use(&target, &now, TRANSFER).to_string(),
-            "unknown"
-        );
-        assert_eq!(break_even_use(&now, &now, TRANSFER).to_string(), "unknown");
+        assert_eq!(even(&target), "1,800 GB (80%: 1,600 to 2,200)");
+        let smaller = billed("1700", "1", "1", "1");
+        target.allowances.insert(TRANSFER, smaller);
+        assert_eq!(even(&target), "unknown");
+        assert_eq!(even(&now), "unknown");
     }
 
     #[test]
     fn last_period_with_cases_is_repeated() {
         let plan = tariff("10", "0", &[(TRANSFER, billed("0", "1", "1", "1"))]);
-        let cases = [
-            vec![case(&[(TRANSFER, "1")])],
-            vec![case(&[(TRANSFER, "5")])],
-        ];
+        let cases = ["1", "5"].map(|used| vec![case(&[(TRANSFER, used)])]);
         assert_eq!(plan.cost(&cases, 1).value, Some(d("11")));
         assert_eq!(plan.cost(&cases, 2).value, Some(d("26")));
         assert_eq!(plan.cost(&cases, 4).value, Some(d("56")));
@@ -530,16 +507,9 @@ mod tests {
     }
 
     fn any_allowance() -> impl Strategy<Value = Allowance> {
-        let overage = (
-            1_i64..1_000_000,
-            any_decimal(1_000_000),
-            any_decimal(1_000_000),
-        );
-        let at_limit = prop_oneof![
-            Just(AtLimit::Bill),
-            Just(AtLimit::Pause),
-            Just(AtLimit::Unknown)
-        ];
+        let price = any_decimal(1_000_000);
+        let overage = (1_i64..1_000_000, price.clone(), price);
+        let at_limit = prop::sample::select(vec![AtLimit::Bill, AtLimit::Pause, AtLimit::Unknown]);
         (
             prop::option::of(any_decimal(1_000_000_000)),
             prop::option::of(any_decimal(1_000_000_000)),
@@ -575,10 +545,8 @@ mod tests {
     }
 
     fn any_cases() -> impl Strategy<Value = Vec<Vec<Case>>> {
-        let case = (
-            any_decimal(1_000_000_000_000),
-            any_decimal(1_000_000_000_000),
-        )
+        let used = any_decimal(1_000_000_000_000);
+        let case = (used.clone(), used)
             .prop_map(|(storage, transfer)| Case::from([(STORAGE, storage), (TRANSFER, transfer)]));
         (1_usize..4, 1_usize..12).prop_flat_map(move |(periods, paths)| {
             prop::collection::vec(prop::collection::vec(case.clone(), paths), periods)

@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::figure::{Figure, Input};
-use super::{Numbers, hex, serialize_maybe_time, serialize_time};
+use super::{Numbers, hex};
+use crate::domain::format::{serialize_maybe_time, serialize_time};
 use crate::domain::metrics::names::{Metric, Priority, Service};
 use crate::domain::named::named;
 use crate::domain::plans::AtLimit;

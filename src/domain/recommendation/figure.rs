@@ -186,7 +186,7 @@ named! {
 pub enum Provenance {
     /// Measured; `at` is the newest measurement.
     Measured {
-        #[serde(serialize_with = "super::serialize_time")]
+        #[serde(serialize_with = "format::serialize_time")]
         at: DateTime<Utc>,
     },
     /// From the catalogue of plans and prices.

@@ -126,19 +126,13 @@ impl Business {
     /// The inputs that figures are computed from, with their formatted values.
     fn values(&self) -> [(InputName, Option<String>); 3] {
         let formatted = |value: Option<Decimal>, unit| value.map(|value| with_unit(value, unit));
+        let revenue = formatted(self.revenue_per_hour, Unit::UsdPerHour);
+        let fraction = self.affected_fraction.map(format::decimal);
+        let hours = formatted(self.time_to_fix_hours, Unit::Hours);
         [
-            (
-                InputName::RevenuePerHour,
-                formatted(self.revenue_per_hour, Unit::UsdPerHour),
-            ),
-            (
-                InputName::AffectedFraction,
-                self.affected_fraction.map(format::decimal),
-            ),
-            (
-                InputName::TimeToFixHours,
-                formatted(self.time_to_fix_hours, Unit::Hours),
-            ),
+            (InputName::RevenuePerHour, revenue),
+            (InputName::AffectedFraction, fraction),
+            (InputName::TimeToFixHours, hours),
         ]
     }
 
@@ -177,14 +171,10 @@ mod tests {
 
     #[test]
     fn input_outside_its_range_is_invalid() {
-        assert_eq!(
-            InputName::RevenuePerHour.parse(" 120.50 "),
-            Ok("120.5".to_owned())
-        );
-        assert_eq!(
-            InputName::SingleReviewer.parse("true"),
-            Ok("true".to_owned())
-        );
+        let revenue = InputName::RevenuePerHour.parse(" 120.50 ");
+        assert_eq!(revenue.as_deref(), Ok("120.5"));
+        let single = InputName::SingleReviewer.parse("true");
+        assert_eq!(single.as_deref(), Ok("true"));
         for (name, value) in [
             (InputName::RevenuePerHour, "-1"),
             (InputName::RevenuePerHour, "NaN"),
@@ -216,10 +206,7 @@ mod tests {
         // An invalid stored value counts as missing.
         let kv = Business::of(&all, Service::VercelKv);
         assert_eq!(kv.affected_fraction, None);
-        let missing: Vec<InputName> = kv.missing().collect();
-        assert_eq!(
-            missing,
-            [InputName::AffectedFraction, InputName::TimeToFixHours]
-        );
+        let missing = [InputName::AffectedFraction, InputName::TimeToFixHours];
+        assert_eq!(kv.missing().collect::<Vec<_>>(), missing);
     }
 }

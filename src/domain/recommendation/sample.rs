@@ -54,11 +54,7 @@ pub(crate) fn days(
     let day = |(index, value): (usize, &f64)| {
         let at = last - TimeDelta::days((values.len() - 1 - index) as i64);
         MetricDay {
-            series: Series {
-                service: Service::VercelKv,
-                metric,
-                resource: String::new(),
-            },
+            series: Series::new(Service::VercelKv, metric, ""),
             day: at.date_naive(),
             points: 1,
             first_value: *value,

@@ -85,12 +85,7 @@ impl Snapshot {
         metric: Metric,
         resource: &str,
     ) -> Option<(DateTime<Utc>, f64)> {
-        let series = Series {
-            service,
-            metric,
-            resource: resource.to_owned(),
-        };
-        let trend = self.trends.get(&series)?;
+        let trend = self.trends.get(&Series::new(service, metric, resource))?;
         Some((trend.measured_at, trend.usage))
     }
 
@@ -172,41 +167,27 @@ mod tests {
 
     #[test]
     fn bill_has_series_of_the_resource_and_unique_series_of_the_provider() {
-        let series = |service, metric, resource: &str| Series {
-            service,
-            metric,
-            resource: resource.to_owned(),
-        };
         let all = [
-            series(Service::VercelKv, Metric::StorageMb, "cache"),
-            series(Service::VercelKv, Metric::StorageMb, "sessions"),
-            series(Service::VercelKv, Metric::CommandsPerDay, "cache"),
+            Series::new(Service::VercelKv, Metric::StorageMb, "cache"),
+            Series::new(Service::VercelKv, Metric::StorageMb, "sessions"),
+            Series::new(Service::VercelKv, Metric::CommandsPerDay, "cache"),
             // The only series of its metric.
-            series(Service::VercelKv, Metric::BandwidthGb, ""),
-            series(Service::VercelPostgres, Metric::StorageMb, "cache"),
+            Series::new(Service::VercelKv, Metric::BandwidthGb, ""),
+            Series::new(Service::VercelPostgres, Metric::StorageMb, "cache"),
         ];
         let all: Vec<&Series> = all.iter().collect();
-        let billed = |resource: &str| -> Vec<String> {
-            let has_provider = |service| service == Service::VercelKv;
-            let together = billed_together(resource, &all, has_provider);
-            together.map(ToString::to_string).collect()
-        };
-        assert_eq!(
-            billed("cache"),
-            [
-                "VERCEL_KV STORAGE_MB cache",
-                "VERCEL_KV COMMANDS_PER_DAY cache",
-                "VERCEL_KV BANDWIDTH_GB",
-            ]
-        );
         // COMMANDS_PER_DAY exists only once, so that it is on the bill of the other resource too.
-        assert_eq!(
-            billed("sessions"),
-            [
-                "VERCEL_KV STORAGE_MB sessions",
-                "VERCEL_KV COMMANDS_PER_DAY cache",
-                "VERCEL_KV BANDWIDTH_GB",
-            ]
-        );
+        for resource in ["cache", "sessions"] {
+            let has_provider = |service| service == Service::VercelKv;
+            let billed = billed_together(resource, &all, has_provider);
+            assert_eq!(
+                billed.map(ToString::to_string).collect::<Vec<_>>(),
+                [
+                    &format!("VERCEL_KV STORAGE_MB {resource}"),
+                    "VERCEL_KV COMMANDS_PER_DAY cache",
+                    "VERCEL_KV BANDWIDTH_GB",
+                ]
+            );
+        }
     }
 }

@@ -70,7 +70,6 @@ pub struct NotConfigured {
 }
 
 fn report_columns() -> Vec<Column<'static, CollectorReport>> {
-    type Report = CollectorReport;
     type Col<'a> = Column<'a, CollectorReport>;
     vec![
         Col::left("COLLECTOR", "collector", |it| Cell::text(it.collector)),

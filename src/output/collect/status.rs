@@ -27,7 +27,6 @@ impl CollectStatus {
     }
 
     fn run_columns(&self) -> Vec<Column<'_, CollectorRun>> {
-        type Run = CollectorRun;
         type Col<'a> = Column<'a, CollectorRun>;
         vec![
             Col::left("COLLECTOR", "collector", |run| Cell::text(&run.collector)),

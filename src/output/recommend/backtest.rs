@@ -214,10 +214,9 @@ impl Answer for Backtest {
 }
 
 fn reliability_table(bins: &[Reliability]) -> String {
-    type Bin = Reliability;
     type Col<'a> = Column<'a, Reliability>;
     let share = |share: f64| Cell::Percent(share * 100.0);
-    let range = |bin: &Bin| {
+    let range = |bin: &Reliability| {
         let [from, to] = [bin.from, bin.to].map(|share| percent(share * 100.0));
         Cell::text(format!("{from} to {to}"))
     };

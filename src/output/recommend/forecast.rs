@@ -155,7 +155,7 @@ fn band_text(Band { p10, p50, p90 }: Band) -> String {
 }
 
 fn probability(crossing: Option<&Crossing>, index: usize) -> Cell {
-    let value = crossing.and_then(|it| it.probabilities[index].value);
+    let value = crossing.and_then(|it| it.probabilities[index]);
     Cell::or_missing(value, |value| Cell::Percent(value * 100.0))
 }
 
@@ -199,7 +199,7 @@ fn item_columns(items: &[Item]) -> Vec<Column<'_, Item>> {
                 if index < 3 {
                     Cell::or_missing(crossing.and_then(|it| it.days[index]), Cell::count)
                 } else {
-                    value(crossing.and_then(|it| it.probabilities[index - 3].value))
+                    value(crossing.and_then(|it| it.probabilities[index - 3]))
                 }
             }));
         }
@@ -494,7 +494,7 @@ impl Item {
 fn threshold_json((name, crossing): (&'static str, &Crossing)) -> impl Serialize + use<> {
     // Null: not within the horizon.
     let [p10, p50, p90] = crossing.days;
-    let [week, month, quarter] = crossing.probabilities.map(|it| it.value);
+    let [week, month, quarter] = crossing.probabilities;
     object! {
         name: name,
         value: crossing.threshold,

@@ -48,11 +48,9 @@ impl Inputs {
     }
 }
 
-type Row = InputLine;
-
 fn columns<'a>() -> Vec<Column<'a, InputLine>> {
     type Col<'a> = Column<'a, InputLine>;
-    let service = |it: &Row| {
+    let service = |it: &InputLine| {
         let all = it.value.as_ref().map(|_| "all".to_owned());
         Cell::maybe(it.service.map(|service| service.to_string()).or(all))
     };

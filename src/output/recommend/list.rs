@@ -76,8 +76,6 @@ fn extra_cost(it: &Recommendation) -> Cell {
     Cell::or_missing(extra, Cell::Usd)
 }
 
-type Row = Recommendation;
-
 fn columns(ids: &[String]) -> Vec<Column<'_, Recommendation>> {
     type Col<'a> = Column<'a, Recommendation>;
     let number = |number: Option<f64>| Cell::or_missing(number, Cell::Number);

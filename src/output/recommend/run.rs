@@ -30,8 +30,6 @@ pub struct Run {
     pub unknown: Vec<Unknown>,
 }
 
-type Row = Update;
-
 fn columns(ids: &[String]) -> Vec<Column<'_, Update>> {
     type Col<'a> = Column<'a, Update>;
     vec![

@@ -203,11 +203,7 @@ pub fn points(
         let at = at?;
         let parsed = PointMetadata::parse(metadata.as_ref().map(|Json(text)| text.as_str()));
         let point = Point::from_row(metric, at, value, &parsed)?;
-        let series = Series {
-            service,
-            metric,
-            resource: parsed.resource,
-        };
+        let series = Series::new(service, metric, parsed.resource);
         (from..=to)
             .contains(&at.date_naive())
             .then_some((series, point))

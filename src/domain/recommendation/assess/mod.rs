@@ -120,10 +120,8 @@ impl<'a> Assessor<'a> {
         let (limit, trend) = (evidence.limit, evidence.trend);
         let provider = limit.provider.as_deref().unwrap_or("");
         let listed = evidence.catalogue.plans_of(provider);
-        let plans: Vec<Tariff> = listed
-            .filter(|plan| plan.enabled)
-            .map(|plan| Tariff::of(plan, evidence.seats))
-            .collect();
+        let listed = listed.filter(|plan| plan.enabled);
+        let plans: Vec<Tariff> = listed.map(|it| Tariff::of(it, evidence.seats)).collect();
         let periods = whole_periods(&evidence);
         Some(Assessor {
             limit: decimal(limit.value)?,
@@ -157,7 +155,7 @@ impl<'a> Assessor<'a> {
 
     /// The chance of reaching the limit within 7 (0), 30 (1) or 90 days (2).
     fn chance(&self, index: usize) -> Option<f64> {
-        self.crossing(2)?.probabilities.get(index)?.value
+        *self.crossing(2)?.probabilities.get(index)?
     }
 
     /// The chance that the current billing period ends over the limit.
@@ -230,21 +228,16 @@ impl<'a> Assessor<'a> {
             allowances.all(|(meter, allowance)| !stops(allowance) || is_measured(meter))
         };
         let plans: Vec<Tariff> = self.plans.iter().filter(all_measured).cloned().collect();
-        match self
-            .search(&plans)
-            .smaller(MOST_USED)
-            .filter(|_| is_certain)
-        {
-            None => Assessment::Clear,
-            Some(selection) => {
-                let risk = Risk {
-                    saves: true,
-                    ..risk
-                };
-                let facts = self.facts(Kind::Downgrade, &selection, risk);
-                Assessment::Recommend(Box::new(facts))
-            }
-        }
+        let selection = self.search(&plans).smaller(MOST_USED);
+        let Some(selection) = selection.filter(|_| is_certain) else {
+            return Assessment::Clear;
+        };
+        let risk = Risk {
+            saves: true,
+            ..risk
+        };
+        let facts = self.facts(Kind::Downgrade, &selection, risk);
+        Assessment::Recommend(Box::new(facts))
     }
 
     fn facts(&self, kind: Kind, selection: &Selection<'_>, risk: Risk) -> Facts {
@@ -312,12 +305,8 @@ fn current_tariff(limit: &LimitInForce, plans: &[Tariff]) -> Tariff {
 
 /// The whole billing periods after the current one, as far as the forecast of the metric reaches; at least one.
 fn whole_periods(evidence: &Evidence<'_>) -> Vec<Window> {
-    let mut whole = periods(
-        evidence.limit.billing,
-        LimitPeriod::BillingMonth,
-        evidence.now,
-        WHOLE_PERIODS + 1,
-    );
+    let (billing, month) = (evidence.limit.billing, LimitPeriod::BillingMonth);
+    let mut whole = periods(billing, month, evidence.now, WHOLE_PERIODS + 1);
     whole.remove(0);
     let forecast = evidence.trend.forecast.as_ref();
     let horizon = forecast.map_or(0, |forecast| forecast.horizon as i64);

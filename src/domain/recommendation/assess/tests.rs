@@ -14,6 +14,23 @@ fn d(text: &str) -> Decimal {
     text.parse().unwrap()
 }
 
+/// The limit of a plan of this origin and name.
+fn limit_by(origin: Origin, plan: &str) -> LimitInForce {
+    LimitInForce {
+        origin,
+        plan: plan.to_owned(),
+        ..limit()
+    }
+}
+
+/// The facts recommended for a store that grows towards this limit.
+fn recommended(limit: &LimitInForce, business: Business) -> Box<Facts> {
+    match assessed(limit, &growing(145.0, 1.4), business, now()) {
+        Assessment::Recommend(facts) => facts,
+        other => panic!("{other:?}"),
+    }
+}
+
 #[test]
 fn nearly_full_store_moves_to_cheapest_larger_plan() {
     let facts = facts();
@@ -22,22 +39,15 @@ fn nearly_full_store_moves_to_cheapest_larger_plan() {
         (facts.kind, facts.priority),
         (Kind::Upgrade, Priority::High)
     );
-    let smaller = facts.compared.iter().find(|one| {
-        one.choice
-            == Choice::Change {
-                plan: "fixed-250mb".to_owned(),
-            }
-    });
+    let mut compared = facts.compared.iter();
+    let smaller = compared.find(|one| one.choice.to_string() == "fixed-250mb");
     let against = smaller.unwrap().against.as_deref();
     assert_eq!(against, Some("includes no more than the plan in use"));
     // 6,000 commands on each of the 28 days of February, at $0.20 for 100,000.
     assert_eq!(facts.money.extra.short(), "$0.34");
     assert_eq!(facts.compared[0].choice, facts.target);
-    let choices: Vec<_> = facts
-        .compared
-        .iter()
-        .map(|one| one.choice.to_string())
-        .collect();
+    let compared = facts.compared.iter();
+    let choices: Vec<_> = compared.map(|one| one.choice.to_string()).collect();
     for choice in ["stay and pay", "use less", "ask for a contract"] {
         assert!(choices.contains(&choice.to_owned()), "{choices:?}");
     }
@@ -51,13 +61,8 @@ fn cheapest_projection_is_of_a_plan_that_is_large_enough() {
         assert_eq!(projection.current.value, Some(Decimal::ZERO));
         assert_eq!(projection.cheapest, projection.target);
     }
-    let mut budget = limit();
-    (budget.origin, budget.plan) = (Origin::Budget, "budget".to_owned());
-    let Assessment::Recommend(facts) =
-        assessed(&budget, &growing(145.0, 1.4), Business::default(), now())
-    else {
-        panic!("expected a recommendation");
-    };
+    let budget = limit_by(Origin::Budget, "budget");
+    let facts = recommended(&budget, Business::default());
     for projection in &facts.money.projections {
         assert_eq!(projection.cheapest, Figure::unknown(Unit::Usd));
     }
@@ -70,12 +75,8 @@ fn figures_without_business_inputs_are_unknown() {
     for unknown in [&money.avoided_loss, &money.net, &money.roi] {
         assert_eq!(unknown.value, None);
     }
-    assert!(
-        money
-            .break_even_revenue
-            .value
-            .is_some_and(|even| even > Decimal::ZERO)
-    );
+    let even = money.break_even_revenue.value;
+    assert!(even.is_some_and(|even| even > Decimal::ZERO));
     let missing: Vec<_> = facts.missing.iter().map(|it| it.name.as_str()).collect();
     assert_eq!(
         missing,
@@ -89,11 +90,8 @@ fn figures_without_business_inputs_are_unknown() {
             || figures.iter().any(|(figure, _)| figure == name)
     };
     for (figure, value) in &figures {
-        assert!(
-            value.inputs.iter().all(known),
-            "{figure}: {:?}",
-            value.inputs
-        );
+        let inputs = &value.inputs;
+        assert!(inputs.iter().all(known), "{figure}: {inputs:?}");
     }
 }
 
@@ -105,10 +103,7 @@ fn business_inputs_make_loss_and_roi_known() {
         time_to_fix_hours: Some(d("4")),
         tolerance: None,
     };
-    let Assessment::Recommend(facts) = assessed(&limit(), &growing(145.0, 1.4), business, now())
-    else {
-        panic!("expected a recommendation");
-    };
+    let facts = recommended(&limit(), business);
     let money = &facts.money;
     // In nearly every case it is full before the end of February, and fixed after four hours.
     let hours = money.hours_blocked.value.unwrap();
@@ -124,10 +119,8 @@ fn business_inputs_make_loss_and_roi_known() {
 #[test]
 fn room_is_clear_and_faulty_limit_is_unknown() {
     let flat = [60.0; 60];
-    assert_eq!(
-        assessed(&limit(), &flat, Business::default(), now()),
-        Assessment::Clear
-    );
+    let clear = assessed(&limit(), &flat, Business::default(), now());
+    assert_eq!(clear, Assessment::Clear);
     let mut old = limit();
     let fault = LimitFault::Value(0.0);
     old.fault = Some(fault.clone());
@@ -137,12 +130,7 @@ fn room_is_clear_and_faulty_limit_is_unknown() {
 
 #[test]
 fn budget_has_no_target_plan() {
-    let mut budget = limit();
-    (budget.origin, budget.plan) = (Origin::Budget, "budget".to_owned());
-    let assessment = assessed(&budget, &growing(145.0, 1.4), Business::default(), now());
-    let Assessment::Recommend(facts) = assessment else {
-        panic!("expected a recommendation");
-    };
+    let facts = recommended(&limit_by(Origin::Budget, "budget"), Business::default());
     assert_eq!(
         (facts.kind, &facts.target),
         (Kind::Budget, &Choice::UseLess)
@@ -152,13 +140,7 @@ fn budget_has_no_target_plan() {
 
 #[test]
 fn plan_outside_catalogue_has_unknown_price() {
-    let mut own = limit();
-    (own.origin, own.plan) = (Origin::User, "ours".to_owned());
-    let Assessment::Recommend(facts) =
-        assessed(&own, &growing(145.0, 1.4), Business::default(), now())
-    else {
-        panic!("expected a recommendation");
-    };
+    let facts = recommended(&limit_by(Origin::User, "ours"), Business::default());
     assert_eq!(facts.money.current.value, None);
     assert_eq!(facts.money.extra.value, None);
     assert_eq!(facts.recommended_plan(), "payg");
@@ -206,8 +188,8 @@ fn limit_of(plan: &str) -> LimitInForce {
     }
 }
 
-fn target(assessment: Assessment) -> Option<(Kind, String)> {
-    match assessment {
+fn target(limit: &LimitInForce, levels: &[f64], commands: Option<f64>) -> Option<(Kind, String)> {
+    match assessed_with(limit, levels, commands, Business::default(), now()) {
         Assessment::Recommend(facts) => Some((facts.kind, facts.target.to_string())),
         Assessment::Clear => None,
         other => panic!("{other:?}"),
@@ -217,15 +199,7 @@ fn target(assessment: Assessment) -> Option<(Kind, String)> {
 #[test]
 fn downgrade_takes_two_forecast_periods() {
     let limit = limit_of("fixed-5gb");
-    let assessed = |levels: &[f64]| {
-        target(assessed_with(
-            &limit,
-            levels,
-            Some(1_000.0),
-            Business::default(),
-            now(),
-        ))
-    };
+    let assessed = |levels: &[f64]| target(&limit, levels, Some(1_000.0));
     let free = Some((Kind::Downgrade, "free".to_owned()));
     assert_eq!(assessed(&[100.0; 60]), free);
     // Too few days for a forecast: only the next period is known.
@@ -235,15 +209,7 @@ fn downgrade_takes_two_forecast_periods() {
 #[test]
 fn downgrade_takes_measurements_of_every_limited_meter() {
     let limit = limit_of("fixed-5gb");
-    let assessed = |commands| {
-        target(assessed_with(
-            &limit,
-            &[100.0; 60],
-            commands,
-            Business::default(),
-            now(),
-        ))
-    };
+    let assessed = |commands| target(&limit, &[100.0; 60], commands);
     // The free plan also limits commands, which are not measured here.
     let unmeasured = assessed(None);
     assert_ne!(unmeasured, assessed(Some(1_000.0)));
@@ -256,13 +222,7 @@ fn downgrade_takes_measurements_of_every_limited_meter() {
 #[test]
 fn break_even_revenue_of_a_saving_is_zero() {
     // Full within the month, on a plan that costs more than the one that is large enough.
-    let mut own = limit();
-    (own.origin, own.plan) = (Origin::User, "fixed-5gb".to_owned());
-    let Assessment::Recommend(facts) =
-        assessed(&own, &growing(145.0, 1.4), Business::default(), now())
-    else {
-        panic!("expected a recommendation");
-    };
+    let facts = recommended(&limit_by(Origin::User, "fixed-5gb"), Business::default());
     let extra = facts.money.extra.value.unwrap();
     assert!(extra < Decimal::ZERO, "{extra}");
     assert_eq!(facts.money.break_even_revenue.value, Some(Decimal::ZERO));

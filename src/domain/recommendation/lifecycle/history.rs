@@ -4,8 +4,9 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::Actor;
+use crate::domain::format::serialize_time;
 use crate::domain::metrics::names::Status;
-use crate::domain::recommendation::{Recommendation, serialize_time};
+use crate::domain::recommendation::Recommendation;
 
 /// One entry.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

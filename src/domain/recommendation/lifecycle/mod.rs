@@ -196,6 +196,7 @@ pub fn may_return(expired_at: DateTime<Utc>, now: DateTime<Utc>) -> bool {
 mod tests {
     use super::*;
     use crate::domain::named::Named;
+    use crate::domain::recommendation::sample::now;
 
     #[test]
     fn only_moves_of_the_table_are_allowed() {
@@ -254,22 +255,16 @@ mod tests {
     #[test]
     fn refusal_names_allowed_actions() {
         let refused = |from, to| path(from, to, None, false).unwrap_err().to_string();
-        assert_eq!(
-            refused(Status::Pending, Status::Approved),
-            "is PENDING and cannot become APPROVED; allowed: review, dismiss"
-        );
-        assert_eq!(
-            refused(Status::Approved, Status::Approved),
-            "is already APPROVED"
-        );
-        assert_eq!(
-            refused(Status::Implemented, Status::Pending),
-            "is IMPLEMENTED, which is final"
-        );
-        assert_eq!(
-            refused(Status::Pending, Status::Dismissed),
-            "cannot become DISMISSED without a note"
-        );
+        use Status::{Approved, Dismissed, Implemented, Pending};
+        let not_allowed = "is PENDING and cannot become APPROVED; allowed: review, dismiss";
+        for (from, to, text) in [
+            (Pending, Approved, not_allowed),
+            (Approved, Approved, "is already APPROVED"),
+            (Implemented, Pending, "is IMPLEMENTED, which is final"),
+            (Pending, Dismissed, "cannot become DISMISSED without a note"),
+        ] {
+            assert_eq!(refused(from, to), text);
+        }
     }
 
     #[test]
@@ -280,10 +275,6 @@ mod tests {
             [Status::Pending, Status::Reviewed, Status::Approved]
         );
         assert!(!is_frozen(Status::Reviewed) && is_frozen(Status::Approved));
-    }
-
-    fn now() -> DateTime<Utc> {
-        "2026-01-31T12:00:00Z".parse().unwrap()
     }
 
     #[test]

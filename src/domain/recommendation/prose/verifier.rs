@@ -389,6 +389,10 @@ mod tests {
         }
     }
 
+    fn sentences(text: &str) -> impl Iterator<Item = &str> {
+        text.split(" | ")
+    }
+
     #[test]
     fn plain_words_around_slots_are_accepted() {
         for sentence in [
@@ -403,53 +407,26 @@ mod tests {
 
     #[test]
     fn numbers_of_any_kind_are_refused() {
-        for sentence in [
-            "It has 7.",
-            "It has ٣ more.",
-            "It has ３ more.",
-            "It has ½ more.",
-            "It has Ⅻ more.",
-            "It has 十 more.",
-            "It takes twelve more.",
-            "It takes Twelve more.",
-            "Twelve more are there.",
-            "It takes twenty-two more.",
-            "It takes twen-ty more.",
-            "It takes twentytwo more.",
-            "It doubled.",
-            "It is halfway there.",
-            "It grew tenfold.",
-            "It is one of many.",
-            "It takes a dozen more.",
-            "It takes some hundreds.",
-            "It is the second time.",
-            "It takes XII more.",
-            "It takes {{usage}} times more.",
-            "It costs $ more.",
-            "It costs more %.",
-            "It costs a few percent more.",
-            "It takes a month.",
-            "It is a t-e-n.",
-        ] {
+        for sentence in sentences(
+            "It has 7. | It has ٣ more. | It has ３ more. | It has ½ more. | It has Ⅻ more. | \
+             It has 十 more. | It takes twelve more. | It takes Twelve more. | Twelve more are there. | \
+             It takes twenty-two more. | It takes twen-ty more. | It takes twentytwo more. | It doubled. | \
+             It is halfway there. | It grew tenfold. | It is one of many. | It takes a dozen more. | \
+             It takes some hundreds. | It is the second time. | It takes XII more. | \
+             It takes {{usage}} times more. | It costs $ more. | It costs more %. | \
+             It costs a few percent more. | It takes a month. | It is a t-e-n.",
+        ) {
             assert!(fault(sentence).is_some(), "{sentence}");
         }
     }
 
     #[test]
     fn unsupported_claims_are_refused() {
-        for sentence in [
-            "It will definitely be reached.",
-            "The use is falling.",
-            "The use is stable.",
-            "The use is not growing.",
-            "The use isn't growing.",
-            "It is cheaper so.",
-            "It is free.",
-            "It is urgent.",
-            "A downgrade would help.",
-            "It is safe to ignore this.",
-            "Contact the provider.",
-        ] {
+        for sentence in sentences(
+            "It will definitely be reached. | The use is falling. | The use is stable. | \
+             The use is not growing. | The use isn't growing. | It is cheaper so. | It is free. | \
+             It is urgent. | A downgrade would help. | It is safe to ignore this. | Contact the provider.",
+        ) {
             assert!(
                 matches!(fault(sentence), Some(Fault::Word(..))),
                 "{sentence}"
@@ -459,13 +436,10 @@ mod tests {
         (story.certain, story.cost) = (true, CostChange::Less);
         (story.direction, story.priority) = (Direction::Falling, Priority::Critical);
         story.kind = Kind::Downgrade;
-        for sentence in [
-            "It will definitely be reached.",
-            "The use is falling.",
-            "It is cheaper so.",
-            "It is urgent.",
-            "A downgrade would help.",
-        ] {
+        for sentence in sentences(
+            "It will definitely be reached. | The use is falling. | It is cheaper so. | It is urgent. | \
+             A downgrade would help.",
+        ) {
             let sentences = [GOOD.to_owned(), sentence.to_owned()];
             assert!(verify(&sentences, &story).is_ok(), "{sentence}");
         }
@@ -473,34 +447,24 @@ mod tests {
 
     #[test]
     fn markup_addresses_names_and_hidden_characters_are_refused() {
-        for sentence in [
+        let hidden = [
             "",
             ".",
-            "See https://example.com for more.",
-            "See example.com for more.",
-            "See <b>this</b>.",
-            "See `this`.",
-            "See [this](that).",
             "See\u{1b}[31m this.",
             "See\nthis.",
             "See \u{202e}this.",
             "See th\u{200b}is.",
             "See th\u{456}s.",
-            "Ask Jane about it.",
-            "this begins small.",
-            "It ends without a stop",
-            "It is said. It is said again.",
-            "It is said!",
-            "It {{usage} is.",
-            "It {{usage}}}} is.",
-            "It {{ usage }} is.",
-            "It {{evil}} is.",
-            "It {{usage}}{{usage}} is.",
-            "It -{{usage}} is.",
-            "It {{usage}}k is.",
-            "It {{usage}}-{{usage}} is.",
-            "It is {{{{usage}}}} big.",
-        ] {
+        ];
+        let plain = sentences(
+            "See https://example.com for more. | See example.com for more. | See <b>this</b>. | \
+             See `this`. | See [this](that). | Ask Jane about it. | this begins small. | \
+             It ends without a stop | It is said. It is said again. | It is said! | It {{usage} is. | \
+             It {{usage}}}} is. | It {{ usage }} is. | It {{evil}} is. | It {{usage}}{{usage}} is. | \
+             It -{{usage}} is. | It {{usage}}k is. | It {{usage}}-{{usage}} is. | \
+             It is {{{{usage}}}} big.",
+        );
+        for sentence in hidden.into_iter().chain(plain) {
             assert!(fault(sentence).is_some(), "{sentence}");
         }
         assert!(fault(&format!("It {}.", "is ".repeat(100))).is_some());

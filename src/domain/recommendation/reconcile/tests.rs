@@ -1,8 +1,10 @@
 use chrono::TimeDelta;
 use rust_decimal::Decimal;
 
+use super::RunAction::{Changed, Created, Expired, Frozen, Refreshed, Reopened, Waiting};
 use super::*;
 use crate::domain::metrics::names::Priority;
+use crate::domain::recommendation::assess::Assessment::Clear;
 use crate::domain::recommendation::assess::Gap;
 use crate::domain::recommendation::sample::{facts, now, topic};
 
@@ -52,6 +54,10 @@ fn holds(facts: Facts) -> Assessment {
     Assessment::Recommend(Box::new(facts))
 }
 
+fn keeps(facts: Facts) -> Assessment {
+    Assessment::Keep(Box::new(facts))
+}
+
 fn later(days: i64) -> DateTime<Utc> {
     now() + TimeDelta::days(days)
 }
@@ -59,10 +65,10 @@ fn later(days: i64) -> DateTime<Utc> {
 #[test]
 fn hundred_runs_leave_one_open_row_and_one_entry() {
     let mut store = Store::default();
-    assert_eq!(store.run(&holds(facts()), now()), [RunAction::Created]);
+    assert_eq!(store.run(&holds(facts()), now()), [Created]);
     for run in 1..100 {
         let at = now() + TimeDelta::minutes(15 * run);
-        assert_eq!(store.run(&holds(facts()), at), [RunAction::Refreshed]);
+        assert_eq!(store.run(&holds(facts()), at), [Refreshed]);
     }
     assert_eq!(store.entries, 1);
     let it = store.one();
@@ -80,7 +86,7 @@ fn small_changes_add_up_to_a_material_one() {
     for _ in 0..10 {
         let days = facts.outlook.days_to_limit.value.unwrap();
         facts.outlook.days_to_limit.value = Some(days + Decimal::ONE);
-        changed += usize::from(store.run(&holds(facts.clone()), now()) == [RunAction::Changed]);
+        changed += usize::from(store.run(&holds(facts.clone()), now()) == [Changed]);
     }
     assert_eq!((changed, store.entries), (1, 2));
 }
@@ -92,19 +98,16 @@ fn material_change_reopens_reviewed_and_leaves_approved() {
     let mut store = Store::default();
     store.run(&holds(facts()), now());
     store.put(Status::Reviewed, now());
-    assert_eq!(
-        store.run(&holds(urgent.clone()), now()),
-        [RunAction::Changed]
-    );
+    assert_eq!(store.run(&holds(urgent.clone()), now()), [Changed]);
     assert_eq!(store.one().status, Status::Pending);
 
     store.put(Status::Approved, now());
     let decided = store.one().clone();
-    assert_eq!(store.run(&holds(facts()), later(1)), [RunAction::Frozen]);
+    assert_eq!(store.run(&holds(facts()), later(1)), [Frozen]);
     let it = store.one();
     assert_eq!((it.numbers, &it.reason), (decided.numbers, &decided.reason));
     assert_eq!(it.updated_at, decided.updated_at);
-    assert_eq!(store.run(&Assessment::Clear, later(2)), []);
+    assert_eq!(store.run(&Clear, later(2)), []);
 }
 
 #[test]
@@ -115,7 +118,7 @@ fn dismissed_reopens_on_higher_priority_or_end_of_snooze() {
     assert_eq!(store.run(&holds(facts()), later(1)), []);
     let mut urgent = facts();
     urgent.priority = Priority::Critical;
-    assert_eq!(store.run(&holds(urgent), later(1)), [RunAction::Reopened]);
+    assert_eq!(store.run(&holds(urgent), later(1)), [Reopened]);
     assert_eq!(
         store.last_note.as_deref(),
         Some("the priority is higher than when it was dismissed")
@@ -129,11 +132,8 @@ fn dismissed_reopens_on_higher_priority_or_end_of_snooze() {
     store.put(Status::Dismissed, later(1));
     store.one().tracking.as_mut().unwrap().snoozed_until = Some(later(5));
     assert_eq!(store.run(&holds(facts()), later(4)), []);
-    assert_eq!(
-        store.run(&Assessment::Keep(Box::new(facts())), later(5)),
-        []
-    );
-    assert_eq!(store.run(&holds(facts()), later(5)), [RunAction::Reopened]);
+    assert_eq!(store.run(&keeps(facts()), later(5)), []);
+    assert_eq!(store.run(&holds(facts()), later(5)), [Reopened]);
     assert_eq!(
         store.last_note.as_deref(),
         Some("the dismissal ended and the condition persists")
@@ -144,31 +144,16 @@ fn dismissed_reopens_on_higher_priority_or_end_of_snooze() {
 fn cleared_twice_expires_and_returned_condition_reopens() {
     let mut store = Store::default();
     store.run(&holds(facts()), now());
-    assert_eq!(
-        store.run(&Assessment::Clear, later(1)),
-        [RunAction::Waiting]
-    );
-    assert_eq!(
-        store.run(&Assessment::Keep(Box::new(facts())), later(1)),
-        [RunAction::Refreshed]
-    );
-    assert_eq!(
-        store.run(&Assessment::Clear, later(2)),
-        [RunAction::Waiting]
-    );
-    assert_eq!(
-        store.run(&Assessment::Clear, later(2)),
-        [RunAction::Expired]
-    );
-    assert_eq!(store.run(&Assessment::Clear, later(3)), []);
-    assert_eq!(store.run(&holds(facts()), later(32)), [RunAction::Reopened]);
+    assert_eq!(store.run(&Clear, later(1)), [Waiting]);
+    assert_eq!(store.run(&keeps(facts()), later(1)), [Refreshed]);
+    assert_eq!(store.run(&Clear, later(2)), [Waiting]);
+    assert_eq!(store.run(&Clear, later(2)), [Expired]);
+    assert_eq!(store.run(&Clear, later(3)), []);
+    assert_eq!(store.run(&holds(facts()), later(32)), [Reopened]);
     store.put(Status::Expired, later(40));
-    assert_eq!(store.run(&holds(facts()), later(71)), [RunAction::Created]);
-    let new = store
-        .all
-        .iter()
-        .find(|it| it.status == Status::Pending)
-        .unwrap();
+    assert_eq!(store.run(&holds(facts()), later(71)), [Created]);
+    let mut all = store.all.iter();
+    let new = all.find(|it| it.status == Status::Pending).unwrap();
     assert!(new.tracking.as_ref().unwrap().predecessor_id.is_some());
 }
 
@@ -181,15 +166,15 @@ fn unseen_for_three_runs_and_a_week_expires() {
         let done = store.run(&unknown, later(day));
         // After the third run nothing more is counted or written.
         assert!(
-            done == [RunAction::Waiting] || (day > 3 && done.is_empty()),
+            done == [Waiting] || (day > 3 && done.is_empty()),
             "{day}: {done:?}"
         );
     }
-    assert_eq!(store.run(&unknown, later(8)), [RunAction::Expired]);
+    assert_eq!(store.run(&unknown, later(8)), [Expired]);
     // With measurements that are too old it expires at once.
     let mut store = Store::default();
     store.run(&holds(facts()), now());
-    assert_eq!(store.run(&unknown, later(15)), [RunAction::Expired]);
+    assert_eq!(store.run(&unknown, later(15)), [Expired]);
 }
 
 #[test]
@@ -215,7 +200,7 @@ fn implemented_is_measured_after_14_days_and_assessed_again_then() {
         outcome(store.one(), Some((later(15), 300.0)), later(15)),
         None
     );
-    assert_eq!(store.run(&holds(facts()), later(15)), [RunAction::Created]);
+    assert_eq!(store.run(&holds(facts()), later(15)), [Created]);
 }
 
 #[test]
@@ -237,18 +222,15 @@ fn second_open_answer_by_application_expires_at_once() {
     let mut store = Store::default();
     store.run(&holds(facts()), now());
     store.put(Status::Expired, now());
-    assert_eq!(store.run(&holds(facts()), later(31)), [RunAction::Created]);
+    assert_eq!(store.run(&holds(facts()), later(31)), [Created]);
     let old = |store: &Store| store.all.iter().position(|it| it.created_at == Some(now()));
     let index = old(&store).unwrap();
     store.all[index].status = Status::Pending;
     let mut steps = moved_by_application(&store.all, later(32));
     assert_eq!(steps.len(), 1);
     let step = steps.remove(0);
-    let moves: Vec<_> = step
-        .entries
-        .iter()
-        .map(|entry| (entry.actor_kind, entry.from, entry.to))
-        .collect();
+    let entries = step.entries.iter();
+    let moves: Vec<_> = entries.map(|it| (it.actor_kind, it.from, it.to)).collect();
     let expected = [
         (Actor::Application, Some(Status::Expired), Status::Pending),
         (Actor::Engine, Some(Status::Pending), Status::Expired),
@@ -257,19 +239,13 @@ fn second_open_answer_by_application_expires_at_once() {
     assert_eq!(step.after.status, Status::Expired);
     store.take(step);
     assert_eq!(moved_by_application(&store.all, later(32)), []);
-    assert_eq!(
-        store.run(&holds(facts()), later(32)),
-        [RunAction::Refreshed]
-    );
+    assert_eq!(store.run(&holds(facts()), later(32)), [Refreshed]);
 
     // Closing one answer makes room for the other, in this order.
     let index = old(&store).unwrap();
     for (at, it) in store.all.iter_mut().enumerate() {
-        it.status = if at == index {
-            Status::Pending
-        } else {
-            Status::Dismissed
-        };
+        let status = [Status::Dismissed, Status::Pending];
+        it.status = status[usize::from(at == index)];
     }
     let steps = moved_by_application(&store.all, later(33));
     let now: Vec<_> = steps.iter().map(|step| step.after.status).collect();
@@ -281,10 +257,7 @@ fn change_of_plan_expires_pending_and_leaves_approved() {
     let mut store = Store::default();
     store.run(&holds(facts()), now());
     let step = plan_changed(store.one(), now()).unwrap();
-    assert_eq!(
-        (step.action, step.after.status),
-        (RunAction::Expired, Status::Expired)
-    );
+    assert_eq!((step.action, step.after.status), (Expired, Status::Expired));
     store.put(Status::Approved, now());
     assert_eq!(plan_changed(store.one(), now()), None);
 }
