@@ -13,6 +13,17 @@ use crate::domain::api_name;
 use crate::domain::period::Window;
 use crate::error::{Error, Exit, Result};
 
+/// The help text with one example: a command on the database `usage.db`.
+macro_rules! example {
+    ($command:literal) => {
+        concat!(
+            "Example: usagectl --database-url sqlite:usage.db ",
+            $command
+        )
+    };
+}
+pub(crate) use example;
+
 /// Parses the name of an API as `api_usage` holds it: not empty, and not `*`.
 pub fn parse_api_name(text: &str) -> Result<String, String> {
     api_name::parse(text).map_err(|error| error.to_string())

@@ -181,7 +181,7 @@ pub(super) fn report(context: &mut Context, finished: &Finished, saved: Saved) -
             for warning in &collected.warnings {
                 context.warn(format_args!("{source}: {}", printable(warning)));
             }
-            report.values = collected.points.iter().map(Into::into).collect();
+            report.values.clone_from(&collected.points);
         }
     }
     report

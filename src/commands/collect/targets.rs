@@ -94,6 +94,10 @@ impl Collector for Misconfigured {
 
 type Configured = Result<Option<Box<dyn Collector>>, CollectorError>;
 
+fn boxed(collector: impl Collector + 'static) -> Box<dyn Collector> {
+    Box::new(collector)
+}
+
 impl TargetArgs {
     /// The configured targets. `last_collected` is the time since PostgreSQL was last collected.
     pub(super) fn targets(&self, last_collected: Option<Duration>) -> Result<Targets> {
@@ -139,12 +143,10 @@ impl TargetArgs {
     fn configured(&self, source: MetricSource, last_collected: Option<Duration>) -> Configured {
         match source {
             MetricSource::Postgres => self.postgres(last_collected),
-            MetricSource::Redis => Ok(given(self.redis_url.as_deref(), "USAGECTL_REDIS_URL").map(
-                |url| {
-                    let url = Secret::from(url);
-                    Box::new(Redis { url }) as Box<dyn Collector>
-                },
-            )),
+            MetricSource::Redis => {
+                let url = given(self.redis_url.as_deref(), "USAGECTL_REDIS_URL").map(Secret::from);
+                Ok(url.map(|url| boxed(Redis { url })))
+            }
             MetricSource::Upstash => upstash(),
             MetricSource::Neon => {
                 let endpoint = endpoint(
@@ -153,13 +155,12 @@ impl TargetArgs {
                     "USAGECTL_NEON_API_URL",
                     "NEON_API_KEY",
                 )?;
-                Ok(endpoint.map(|endpoint| {
-                    Box::new(Neon {
-                        endpoint,
-                        organisation: variable("NEON_ORG_ID"),
-                        project: variable("NEON_PROJECT_ID"),
-                    }) as Box<dyn Collector>
-                }))
+                let neon = |endpoint| Neon {
+                    endpoint,
+                    organisation: variable("NEON_ORG_ID"),
+                    project: variable("NEON_PROJECT_ID"),
+                };
+                Ok(endpoint.map(neon).map(boxed))
             }
             MetricSource::Vercel => {
                 let endpoint = endpoint(
@@ -168,10 +169,8 @@ impl TargetArgs {
                     "USAGECTL_VERCEL_API_URL",
                     "VERCEL_TOKEN",
                 )?;
-                Ok(endpoint.map(|endpoint| {
-                    let team = variable("VERCEL_TEAM_ID");
-                    Box::new(Vercel { endpoint, team }) as Box<dyn Collector>
-                }))
+                let team = variable("VERCEL_TEAM_ID");
+                Ok(endpoint.map(|endpoint| boxed(Vercel { endpoint, team })))
             }
             MetricSource::Openai => {
                 let endpoint = endpoint(
@@ -180,10 +179,8 @@ impl TargetArgs {
                     "USAGECTL_OPENAI_API_URL",
                     "OPENAI_ADMIN_KEY",
                 )?;
-                Ok(endpoint.map(|endpoint| {
-                    let project = variable("OPENAI_PROJECT_ID");
-                    Box::new(OpenAi { endpoint, project }) as Box<dyn Collector>
-                }))
+                let project = variable("OPENAI_PROJECT_ID");
+                Ok(endpoint.map(|endpoint| boxed(OpenAi { endpoint, project })))
             }
             MetricSource::Prometheus => self.prometheus(),
             MetricSource::Usage => Ok(None),

@@ -3,6 +3,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use clap::Args;
 
+use crate::args::example;
 use crate::context::Context;
 use crate::domain::capacity::forecast::{HISTORY_DAYS, LimitedSeries, RecentRate, by_series};
 use crate::domain::forecast::HORIZON_DAYS;
@@ -26,9 +27,7 @@ use crate::store::plans::limits;
 /// if that is shorter. The same data gives the same forecast. `usagectl recommend backtest` measures the accuracy
 /// on your data.
 #[derive(Args, Debug)]
-#[command(
-    after_help = "Example: usagectl --database-url sqlite:usage.db recommend forecast --service VERCEL_KV"
-)]
+#[command(after_help = example!("recommend forecast --service VERCEL_KV"))]
 pub struct ForecastArgs {
     /// Only this service
     #[arg(long, value_name = "SERVICE")]

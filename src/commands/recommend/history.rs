@@ -3,6 +3,7 @@
 use clap::Args;
 
 use super::{IdArg, one};
+use crate::args::example;
 use crate::context::Context;
 use crate::error::{Outcome, Result};
 use crate::output::recommend::history::History;
@@ -13,9 +14,7 @@ use crate::store::recommendation::history;
 ///
 /// Lists every entry, oldest first: author, status, note and changed figures. Entries are never changed or deleted.
 #[derive(Args, Debug)]
-#[command(
-    after_help = "Example: usagectl --database-url sqlite:usage.db recommend history 019c0d2e"
-)]
+#[command(after_help = example!("recommend history 019c0d2e"))]
 pub struct HistoryArgs {
     #[command(flatten)]
     target: IdArg,

@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 
-use crate::args::Author;
+use crate::args::{Author, example};
 use crate::context::Context;
 use crate::domain::metrics::names::Service;
 use crate::domain::recommendation::inputs::{InputName, StoredInput};
@@ -36,9 +36,7 @@ enum InputsCommand {
 /// single_reviewer (true or false). An input for a service takes precedence over one for all services. The next
 /// `usagectl recommend run` applies it.
 #[derive(Args, Debug)]
-#[command(
-    after_help = "Example: usagectl --database-url sqlite:usage.db recommend inputs set tolerance 0.02"
-)]
+#[command(after_help = example!("recommend inputs set tolerance 0.02"))]
 struct SetArgs {
     /// Name
     #[arg(value_name = "NAME")]
@@ -58,9 +56,7 @@ struct SetArgs {
 
 /// Remove an input
 #[derive(Args, Debug)]
-#[command(
-    after_help = "Example: usagectl --database-url sqlite:usage.db recommend inputs remove tolerance"
-)]
+#[command(after_help = example!("recommend inputs remove tolerance"))]
 struct RemoveArgs {
     /// Name
     #[arg(value_name = "NAME")]

@@ -2,6 +2,7 @@
 
 use clap::Args;
 
+use crate::args::example;
 use crate::context::Context;
 use crate::domain::metrics::names::{Service, Status};
 use crate::domain::recommendation::{by_urgency, is_open};
@@ -14,9 +15,7 @@ use crate::store::recommendation::recommendations;
 ///
 /// Lists open recommendations (PENDING, REVIEWED, APPROVED) unless --status or --all is given.
 #[derive(Args, Debug)]
-#[command(
-    after_help = "Example: usagectl --database-url sqlite:usage.db recommend list --status PENDING"
-)]
+#[command(after_help = example!("recommend list --status PENDING"))]
 pub struct ListArgs {
     /// Only this status; repeat for more
     #[arg(long = "status", value_name = "STATUS", conflicts_with = "all")]

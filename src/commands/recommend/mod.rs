@@ -14,7 +14,7 @@ pub mod transition;
 use clap::{Args, Subcommand};
 
 use self::transition::MoveArgs;
-use crate::args::{Note, RequiredNote};
+use crate::args::{Note, RequiredNote, example};
 use crate::context::Context;
 use crate::domain::metrics::names::Status;
 use crate::domain::recommendation::Recommendation;
@@ -27,7 +27,7 @@ use crate::store::recommendation::recommendations;
 ///
 /// Without a subcommand, lists the open recommendations.
 #[derive(Args, Debug)]
-#[command(after_help = "Example: usagectl --database-url sqlite:usage.db recommend")]
+#[command(after_help = example!("recommend"))]
 #[command(args_conflicts_with_subcommands = true)]
 pub struct RecommendArgs {
     #[command(subcommand)]
@@ -55,27 +55,21 @@ enum RecommendCommand {
     ///
     /// Moves it from PENDING to REVIEWED, or from APPROVED back to REVIEWED to withdraw the approval. Its figures are
     /// still refreshed; if they change materially, it becomes PENDING again.
-    #[command(
-        after_help = "Example: usagectl --database-url sqlite:usage.db recommend review 019c0d2e --by ann"
-    )]
+    #[command(after_help = example!("recommend review 019c0d2e --by ann"))]
     Review(MoveArgs<Note>),
 
     /// Approve a recommendation
     ///
     /// Moves it from REVIEWED to APPROVED and freezes its figures as the basis of the decision. If the input
     /// `single_reviewer` is true, a PENDING recommendation is reviewed and approved in one go; both moves are recorded.
-    #[command(
-        after_help = "Example: usagectl --database-url sqlite:usage.db recommend approve 019c0d2e --by ann"
-    )]
+    #[command(after_help = example!("recommend approve 019c0d2e --by ann"))]
     Approve(MoveArgs<Note>),
 
     /// Mark a recommendation as implemented
     ///
     /// Moves it from APPROVED to IMPLEMENTED, which is final. From 14 days later on, `usagectl recommend run` compares
     /// the predicted values with measured ones.
-    #[command(
-        after_help = "Example: usagectl --database-url sqlite:usage.db recommend implement 019c0d2e --by ann"
-    )]
+    #[command(after_help = example!("recommend implement 019c0d2e --by ann"))]
     Implement(MoveArgs<Note>),
 
     Dismiss(dismiss::DismissArgs),
@@ -84,17 +78,13 @@ enum RecommendCommand {
     ///
     /// Moves it from DISMISSED or EXPIRED to PENDING. Refused while another open recommendation answers the same
     /// question.
-    #[command(
-        after_help = "Example: usagectl --database-url sqlite:usage.db recommend reopen 019c0d2e --note \"the contract ended\""
-    )]
+    #[command(after_help = example!("recommend reopen 019c0d2e --note \"the contract ended\""))]
     Reopen(MoveArgs<RequiredNote>),
 
     /// Add a note to the history of a recommendation
     ///
     /// The status does not change.
-    #[command(
-        after_help = "Example: usagectl --database-url sqlite:usage.db recommend note 019c0d2e --note \"asked the provider\""
-    )]
+    #[command(after_help = example!("recommend note 019c0d2e --note \"asked the provider\""))]
     Note(MoveArgs<RequiredNote>),
 
     History(history::HistoryArgs),

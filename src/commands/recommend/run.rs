@@ -3,7 +3,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use clap::Args;
 
-use crate::args::LockWait;
+use crate::args::{LockWait, example};
 use crate::context::Context;
 use crate::domain::recommendation::Recommendation;
 use crate::domain::recommendation::assess::Assessment;
@@ -34,7 +34,7 @@ const HISTORY: TimeDelta = TimeDelta::days(400);
 ///
 /// Run it from cron after `usagectl collect run`, for example every 15 minutes.
 #[derive(Args, Debug)]
-#[command(after_help = "Example: usagectl --database-url sqlite:usage.db recommend run --dry-run")]
+#[command(after_help = example!("recommend run --dry-run"))]
 pub struct RunArgs {
     /// Show the result without writing recommendations
     #[arg(long)]

@@ -5,6 +5,7 @@ use clap::Args;
 
 use super::ai::{self, AiArgs};
 use super::{IdArg, forecast, one};
+use crate::args::example;
 use crate::context::Context;
 use crate::domain::capacity::forecast::HISTORY_DAYS;
 use crate::domain::recommendation::Recommendation;
@@ -22,7 +23,7 @@ use crate::store::recommendation::history;
 /// source of each input, missing inputs and the history. An approved recommendation also shows current values beside
 /// the approved ones.
 #[derive(Args, Debug)]
-#[command(after_help = "Example: usagectl --database-url sqlite:usage.db recommend show 019c0d2e")]
+#[command(after_help = example!("recommend show 019c0d2e"))]
 pub struct ShowArgs {
     #[command(flatten)]
     target: IdArg,
