@@ -97,13 +97,13 @@ impl Answer for Summary {
             .map(|(name, number)| Col::csv_only(name, move |it| Cell::count(number(it))))
             .collect();
         let time = |at: Option<DateTime<Utc>>| Cell::or_missing(at, Cell::Time);
-        list.push(Col::csv_only("from", move |it| time(it.from)));
-        list.push(Col::csv_only("to", move |it| time(it.to)));
-        list.push(Col::csv_only("complete", |it| Cell::Bool(it.complete)));
-        list.push(Col::csv_only("seconds", |it| Cell::Number(it.seconds)));
-        list.push(Col::csv_only("lines_per_second", |it| {
-            Cell::Number(it.lines_per_second)
-        }));
+        list.extend([
+            Col::csv_only("from", move |it| time(it.from)),
+            Col::csv_only("to", move |it| time(it.to)),
+            Col::csv_only("complete", |it| Cell::Bool(it.complete)),
+            Col::csv_only("seconds", |it| Cell::Number(it.seconds)),
+            Col::csv_only("lines_per_second", |it| Cell::Number(it.lines_per_second)),
+        ]);
         columns::csv(&list, std::slice::from_ref(self))
     }
 }

@@ -1,15 +1,13 @@
 //! The answers of `collect run` and `collect doctor`: each collector, and the values it read.
 
-use chrono::{DateTime, Utc};
-use serde::Serialize;
-use serde_json::{Map, Value};
+use serde::{Serialize, Serializer};
 
-use crate::domain::format::counted;
+use crate::domain::format::{counted, time_ms};
 use crate::domain::metrics::collector::{MetricSource, RunResult};
-use crate::domain::metrics::names::{Metric, Service};
 use crate::domain::metrics::point::{NewPoint, Saved};
 use crate::output::Answer;
 use crate::output::columns::{self, Cell, Column};
+use crate::output::json::object;
 
 /// The outcome of one collector.
 #[derive(Clone, Debug, Serialize)]
@@ -22,30 +20,21 @@ pub struct CollectorReport {
     pub error: Option<String>,
     /// How to fix the error.
     pub next: Option<String>,
-    pub values: Vec<CollectedValue>,
+    #[serde(serialize_with = "values")]
+    pub values: Vec<NewPoint>,
 }
 
-/// A value that was read; in JSON it is null if it is not finite.
-#[derive(Clone, Debug, Serialize)]
-pub struct CollectedValue {
-    service: Service,
-    metric: Metric,
-    value: f64,
-    #[serde(serialize_with = "crate::output::json::time")]
-    timestamp: DateTime<Utc>,
-    metadata: Map<String, Value>,
-}
-
-impl From<&NewPoint> for CollectedValue {
-    fn from(point: &NewPoint) -> CollectedValue {
-        CollectedValue {
+/// In JSON, a value that is not finite is null.
+fn values<S: Serializer>(points: &[NewPoint], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(points.iter().map(|point| {
+        object! {
             service: point.series.service,
             metric: point.series.metric,
             value: point.value,
-            timestamp: point.at,
-            metadata: point.metadata.clone(),
+            timestamp: time_ms(point.at),
+            metadata: &point.metadata,
         }
-    }
+    }))
 }
 
 /// The outcome of all collectors, in the order of the sources.
@@ -86,17 +75,17 @@ fn report_columns() -> Vec<Column<'static, CollectorReport>> {
 
 /// The table of the values read, after a blank line; empty without values.
 fn values_table(collectors: &[CollectorReport], width: Option<usize>) -> String {
-    type Row<'a> = &'a CollectedValue;
+    type Row<'a> = &'a NewPoint;
     type Col<'a> = Column<'a, Row<'a>>;
     let values: Vec<Row<'_>> = collectors.iter().flat_map(|it| &it.values).collect();
     if values.is_empty() {
         return String::new();
     }
     let columns = [
-        Col::left("SERVICE", "service", |it| Cell::text(it.service)),
-        Col::left("METRIC", "metric", |it| Cell::text(it.metric)),
+        Col::left("SERVICE", "service", |it| Cell::text(it.series.service)),
+        Col::left("METRIC", "metric", |it| Cell::text(it.series.metric)),
         Col::right("VALUE", "value", |it| Cell::Number(it.value)),
-        Col::left("TIME", "timestamp", |it| Cell::Time(it.timestamp)),
+        Col::left("TIME", "timestamp", |it| Cell::Time(it.at)),
     ];
     format!("\n{}", columns::table(&columns, &values, width))
 }

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::domain::forecast::backtest::{Scores, Trial, Trials};
 use crate::domain::forecast::day_date;
-use crate::domain::forecast::score::{Coverage, Reliability};
+use crate::domain::forecast::score::Reliability;
 use crate::domain::format::{DASH, percent};
 use crate::domain::metrics::names::MetricKind;
 use crate::output::Answer;
@@ -46,11 +46,10 @@ impl Backtest {
         let mut lines = Vec::new();
         for tested in &self.tested {
             for trials in &tested.horizons {
-                let scores = Scores::of(&trials.trials);
                 lines.push(Line {
                     tested,
                     trials,
-                    scores,
+                    scores: Scores::of(&trials.trials),
                 });
             }
         }
@@ -68,58 +67,31 @@ impl Backtest {
         let share = |header, get: Get| score(header, |share| Cell::Percent(share * 100.0), get);
         let value = |header, get: Get| score(header, Cell::Number, get);
         let brier = |header, get: Get| score(header, |brier| Cell::text(brier_text(brier)), get);
-        // The columns of the narrow table are marked true.
-        let columns = [
-            (
-                true,
-                Col::left("SERIES", "", |it| Cell::text(&it.tested.name)),
-            ),
-            (
-                false,
-                Col::left("KIND", "", |it| Cell::text(it.tested.kind)),
-            ),
-            (
-                true,
-                Col::right("DAYS", "", |it| Cell::count(it.trials.horizon)),
-            ),
-            (
-                true,
-                Col::right("N", "", |it| Cell::count(it.trials.trials.len())),
-            ),
-            (
-                false,
-                Col::right("REFUSED", "", |it| Cell::count(it.trials.refused)),
-            ),
-            (false, share("50%", |it| Some(it.coverage.band_50))),
-            (true, share("80%", |it| Some(it.coverage.band_80))),
-            (false, share("95%", |it| Some(it.coverage.band_95))),
-            (true, value("ERROR", |it| Some(it.median_error))),
-            (
-                true,
-                value("BASE", |it| {
-                    it.pro_rata_median_error
-                        .or(Some(it.first_last_median_error))
-                }),
-            ),
-            (false, value("LAST", |it| Some(it.last_median_error))),
-            (
-                false,
-                value("FIRST-LAST", |it| Some(it.first_last_median_error)),
-            ),
-            (false, value("PRO RATA", |it| it.pro_rata_median_error)),
-            (true, value("WINKLER", |it| Some(it.winkler))),
-            (true, value("BASE", |it| Some(it.baseline_winkler))),
-            (
-                false,
-                value("BASE BAND", |it| Some(it.baseline_band_winkler)),
-            ),
-            (true, brier("BRIER", |it| it.brier)),
-            (true, brier("BASE", |it| it.baseline_brier)),
-        ];
-        let shown = columns
-            .into_iter()
-            .filter(|(narrow, _)| self.wide || *narrow);
-        shown.map(|(_, column)| column).collect()
+        let base = |it: &Scores| {
+            it.pro_rata_median_error
+                .or(Some(it.first_last_median_error))
+        };
+        let wide = self.wide;
+        vec![
+            Col::left("SERIES", "", |it| Cell::text(&it.tested.name)),
+            Col::left("KIND", "", |it| Cell::text(it.tested.kind)).in_table(wide),
+            Col::right("DAYS", "", |it| Cell::count(it.trials.horizon)),
+            Col::right("N", "", |it| Cell::count(it.trials.trials.len())),
+            Col::right("REFUSED", "", |it| Cell::count(it.trials.refused)).in_table(wide),
+            share("50%", |it| Some(it.coverage.band_50)).in_table(wide),
+            share("80%", |it| Some(it.coverage.band_80)),
+            share("95%", |it| Some(it.coverage.band_95)).in_table(wide),
+            value("ERROR", |it| Some(it.median_error)),
+            value("BASE", base),
+            value("LAST", |it| Some(it.last_median_error)).in_table(wide),
+            value("FIRST-LAST", |it| Some(it.first_last_median_error)).in_table(wide),
+            value("PRO RATA", |it| it.pro_rata_median_error).in_table(wide),
+            value("WINKLER", |it| Some(it.winkler)),
+            value("BASE", |it| Some(it.baseline_winkler)),
+            value("BASE BAND", |it| Some(it.baseline_band_winkler)).in_table(wide),
+            brier("BRIER", |it| it.brier),
+            brier("BASE", |it| it.baseline_brier),
+        ]
     }
 }
 
@@ -131,13 +103,9 @@ impl Answer for Backtest {
     fn table(&self, width: Option<usize>) -> String {
         let mut text = columns::table(&self.columns(), &self.lines(), width);
         if let Some(all) = Scores::of(self.trials()) {
-            let Coverage {
-                band_50,
-                band_80,
-                band_95,
-            } = all.coverage;
-            let [half, most, nearly_all] =
-                [band_50, band_80, band_95].map(|it| percent(it * 100.0));
+            let it = all.coverage;
+            let bands = [it.band_50, it.band_80, it.band_95];
+            let [half, most, nearly_all] = bands.map(|share| percent(share * 100.0));
             let brier = |score: Option<f64>| score.map_or_else(|| DASH.to_owned(), brier_text);
             text.push_str(&format!(
                 "\nall {}: {half}, {most} and {nearly_all} of outcomes in the 50%, 80% and 95% bands; Brier {}, baseline {}\n\n",

@@ -178,11 +178,7 @@ fn item_columns(items: &[Item]) -> Vec<Column<'_, Item>> {
             Cell::text(it.series.series.service)
         }),
         Col::left("METRIC", "metric", |it| Cell::text(it.series.series.metric)),
-        if has_resources {
-            Column::left("RESOURCE", "resource", resource)
-        } else {
-            Column::csv_only("resource", resource)
-        },
+        Col::left("RESOURCE", "resource", resource).in_table(has_resources),
         Col::csv_only("kind", |it| Cell::text(it.series.kind)),
         Col::csv_only("plan", |it| Cell::maybe(it.plan())),
         Col::right("NOW", "value", move |it| value(it.now())),
@@ -213,11 +209,8 @@ fn item_columns(items: &[Item]) -> Vec<Column<'_, Item>> {
         }),
         Col::csv_only("total_p90", move |it| value(total(it).map(|it| it.p90))),
         Col::csv_only("chance_over", move |it| {
-            value(
-                it.current_period()
-                    .zip(it.limit())
-                    .map(|(period, limit)| period.chance_over(limit)),
-            )
+            let period = it.current_period().zip(it.limit());
+            value(period.map(|(period, limit)| period.chance_over(limit)))
         }),
         Col::csv_only("note", |it| Cell::text(it.note())),
     ]);
@@ -335,15 +328,10 @@ fn period_text(period: &PeriodTotal, limit: Option<f64>) -> String {
 }
 
 fn chart(item: &Item, forecast: &Forecast) -> String {
-    let lines: Vec<(f64, String)> = forecast
-        .crossings
-        .iter()
-        .zip(THRESHOLDS)
-        .map(|(crossing, name)| {
-            let value = crossing.threshold;
-            (value, format!("{name} {}", number(value)))
-        })
-        .collect();
+    let values = forecast.crossings.iter().map(|it| it.threshold);
+    let lines = values.zip(THRESHOLDS);
+    let lines = lines.map(|(value, name)| (value, format!("{name} {}", number(value))));
+    let lines: Vec<(f64, String)> = lines.collect();
     let lines: Vec<(f64, &str)> = lines
         .iter()
         .map(|(at, name)| (*at, name.as_str()))
