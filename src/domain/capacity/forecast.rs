@@ -39,21 +39,16 @@ impl LimitedSeries {
             let same = limit.service == series.service && limit.metric == series.metric;
             same && limit.fault.is_none()
         });
-        let limit = of_series
-            .min_by(|a, b| a.value.total_cmp(&b.value))
-            .cloned();
-        let (kind, period) = match &limit {
+        let limit = of_series.min_by(|a, b| a.value.total_cmp(&b.value));
+        let (kind, period) = match limit {
             Some(limit) => (limit.kind, limit.period),
             None => default_kind(series.metric),
         };
         LimitedSeries {
             kind,
             period,
-            billing: limit
-                .as_ref()
-                .map(|limit| limit.billing)
-                .unwrap_or_default(),
-            limit,
+            billing: limit.map(|limit| limit.billing).unwrap_or_default(),
+            limit: limit.cloned(),
             series,
         }
     }
@@ -62,11 +57,9 @@ impl LimitedSeries {
     pub fn thresholds(&self) -> Vec<f64> {
         let of = |limit: &LimitInForce| {
             let percents = [limit.warning_percent, limit.critical_percent, 100.0];
-            percents
-                .map(|percent| limit.value * percent / 100.0)
-                .to_vec()
+            percents.map(|percent| limit.value * percent / 100.0)
         };
-        self.limit.as_ref().map(of).unwrap_or_default()
+        self.limit.iter().flat_map(of).collect()
     }
 
     /// The input of the forecast. `days` are the series' days, in order.
@@ -88,16 +81,9 @@ impl LimitedSeries {
                 }),
             };
             before = Some(day.day);
-            values.extend(value.map(|value| DailyValue {
-                day: day_number(day.day),
-                value,
-            }));
+            values.extend(value.map(|value| (day_number(day.day), value)));
         }
-        forecast::DailySeries {
-            name: self.series.to_string(),
-            kind: self.kind,
-            days: values,
-        }
+        forecast::DailySeries::new(self.series.to_string(), self.kind, values)
     }
 
     /// The request to forecast `ahead` days from `now`.
@@ -183,14 +169,14 @@ impl RecentRate {
             .filter(|day| day.day > from && day.last_at <= now);
         let mut values: Vec<f64> = recent.map(|day| day.p95_value).collect();
         values.sort_by(f64::total_cmp);
+        let over = values
+            .iter()
+            .filter(|value| limit.is_some_and(|limit| **value >= limit));
         Some(RecentRate {
             days: values.len(),
             p95: values.get(values.len() / 2).copied()?,
             worst: values.last().copied()?,
-            days_over: values
-                .iter()
-                .filter(|value| limit.is_some_and(|limit| **value >= limit))
-                .count(),
+            days_over: over.count(),
         })
     }
 }
@@ -206,10 +192,8 @@ pub fn by_series(days: &[MetricDay]) -> impl Iterator<Item = &[MetricDay]> {
 pub fn days_of(kind: MetricKind, values: &[(DateTime<Utc>, f64)]) -> Vec<DailyValue> {
     let mut by_day: BTreeMap<DayNumber, Vec<(DateTime<Utc>, f64)>> = BTreeMap::new();
     for (at, value) in values {
-        by_day
-            .entry(day_number(at.date_naive()))
-            .or_default()
-            .push((*at, *value));
+        let day = by_day.entry(day_number(at.date_naive())).or_default();
+        day.push((*at, *value));
     }
     let mut counts: Vec<usize> = by_day.values().map(Vec::len).collect();
     counts.sort_unstable();
@@ -243,12 +227,7 @@ mod tests {
     use crate::domain::testing::at;
 
     fn subject(metric: Metric) -> LimitedSeries {
-        let series = Series {
-            service: Service::VercelBandwidth,
-            metric,
-            resource: String::new(),
-        };
-        LimitedSeries::new(series, &[])
+        LimitedSeries::new(Series::new(Service::VercelBandwidth, metric, ""), &[])
     }
 
     /// Days with one point each.
@@ -278,21 +257,9 @@ mod tests {
         let now = at("2026-01-31T12:00:00Z");
         let request = subject.request(&days, now, 60);
         assert_eq!((request.used, request.elapsed), (Some(50.0), 0.25));
-        let periods: Vec<String> = request
-            .periods
-            .iter()
-            .map(|day| day_date(*day).to_string())
-            .collect();
-        assert_eq!(
-            periods,
-            [
-                "2026-01-01",
-                "2026-02-01",
-                "2026-03-01",
-                "2026-04-01",
-                "2026-05-01"
-            ]
-        );
+        let periods = request.periods.iter().map(|day| day_date(*day).to_string());
+        let expected = ["01", "02", "03", "04", "05"].map(|month| format!("2026-{month}-01"));
+        assert_eq!(periods.collect::<Vec<_>>(), expected);
         // The usage is of two days, and the first day has no earlier value.
         assert!(subject.daily(&days, now).days.is_empty());
         // The counter was not read yet in the next month.
@@ -353,11 +320,9 @@ mod tests {
         let values: Vec<_> = (0..60)
             .map(|hour| (start + TimeDelta::hours(hour), hour as f64))
             .collect();
-        let of = |kind| {
-            days_of(kind, &values)
-                .iter()
-                .map(|day| day.value)
-                .collect::<Vec<_>>()
+        let of = |kind| -> Vec<f64> {
+            let days = days_of(kind, &values).into_iter();
+            days.map(|day| day.value).collect()
         };
         assert_eq!(of(MetricKind::Gauge), [23.0, 47.0, 59.0]);
         assert_eq!(of(MetricKind::Period), [276.0, 852.0]);

@@ -59,14 +59,10 @@ pub enum UnknownReason {
     NoData,
     #[error("newest value is of an earlier period")]
     EarlierPeriod,
-    #[error("newest value is {} old", duration(.0))]
+    #[error("newest value is {} old", format::duration(*.0))]
     Old(TimeDelta),
     #[error(transparent)]
     Fault(#[from] LimitFault),
-}
-
-fn duration(span: &TimeDelta) -> String {
-    format::duration(*span)
 }
 
 /// The status of one limit for one resource.
@@ -243,15 +239,10 @@ mod tests {
 
     #[test]
     fn missing_and_future_values_are_no_data() {
-        assert_eq!(
-            state(&limit(MetricKind::Gauge), &[]),
-            (LimitState::NoData, None)
-        );
+        let limit = limit(MetricKind::Gauge);
+        assert_eq!(state(&limit, &[]), (LimitState::NoData, None));
         let future = [point(-1, 5.0, Reading::Level)];
-        assert_eq!(
-            state(&limit(MetricKind::Gauge), &future),
-            (LimitState::NoData, None)
-        );
+        assert_eq!(state(&limit, &future), (LimitState::NoData, None));
     }
 
     #[test]
@@ -265,14 +256,10 @@ mod tests {
         assert_eq!(state(&limit, &every(24, 73)).0, LimitState::Stale);
         assert_eq!(state(&limit, &every(1, 4)), (LimitState::Stale, None));
         // The interval of a single value is unknown.
-        assert_eq!(
-            state(&limit, &[point(23, 10.0, Reading::Level)]).0,
-            LimitState::Ok
-        );
-        assert_eq!(
-            state(&limit, &[point(25, 10.0, Reading::Level)]).0,
-            LimitState::Stale
-        );
+        for (ago, expected) in [(23, LimitState::Ok), (25, LimitState::Stale)] {
+            let points = [point(ago, 10.0, Reading::Level)];
+            assert_eq!(state(&limit, &points).0, expected);
+        }
         let two_hours = Some(TimeDelta::hours(2));
         let given = status(&limit, "", &every(24, 71), now(), two_hours);
         assert_eq!(given.state, LimitState::Stale);
@@ -304,22 +291,13 @@ mod tests {
 
     #[test]
     fn amounts_are_summed_over_the_period_and_rates_count_with_their_peak() {
-        let amounts: Vec<Point> = [500, 48, 24, 1]
-            .map(|ago| point(ago, 64.0, Reading::Amount))
-            .to_vec();
-        assert_eq!(
-            state(&limit(MetricKind::Period), &amounts),
-            (LimitState::Warning, Some(75.0))
-        );
-        let rates = [
-            point(30, 999.0, Reading::Level),
-            point(20, 240.0, Reading::Level),
-            point(1, 5.0, Reading::Level),
-        ];
-        assert_eq!(
-            state(&limit(MetricKind::Rate), &rates),
-            (LimitState::Critical, Some(94.0))
-        );
+        let amounts = [500, 48, 24, 1].map(|ago| point(ago, 64.0, Reading::Amount));
+        let by_amounts = state(&limit(MetricKind::Period), &amounts);
+        assert_eq!(by_amounts, (LimitState::Warning, Some(75.0)));
+        let rates = [(30, 999.0), (20, 240.0), (1, 5.0)];
+        let rates = rates.map(|(ago, value)| point(ago, value, Reading::Level));
+        let by_rates = state(&limit(MetricKind::Rate), &rates);
+        assert_eq!(by_rates, (LimitState::Critical, Some(94.0)));
     }
 
     #[test]

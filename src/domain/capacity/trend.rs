@@ -1,10 +1,10 @@
 //! The forecast of one measured series as recommendations need it: the crossings of its limit's thresholds, and
 //! how much of the limit each of the next billing periods will use.
 
-use chrono::{DateTime, NaiveTime, Utc};
+use chrono::{DateTime, Timelike, Utc};
 
 use crate::domain::forecast::{
-    DailySeries, DailyValue, DayNumber, Forecast, ForecastRequest, day_number, forecast,
+    DailySeries, DayNumber, Forecast, ForecastRequest, day_number, forecast,
 };
 use crate::domain::metrics::day::MetricDay;
 use crate::domain::metrics::names::{Metric, MetricKind};
@@ -74,48 +74,31 @@ impl Trend {
             MetricKind::Period => day.used,
             MetricKind::Rate => Some(day.p95_value),
         };
-        let series = DailySeries {
-            name: last.series.to_string(),
-            kind,
-            days: days
-                .iter()
-                .filter_map(|day| {
-                    Some(DailyValue {
-                        day: day_number(day.day),
-                        value: value(day)?,
-                    })
-                })
-                .collect(),
-        };
+        let values = days
+            .iter()
+            .filter_map(|day| Some((day_number(day.day), value(day)?)));
+        let series = DailySeries::new(last.series.to_string(), kind, values);
         let period = request.period.filter(|_| kind == MetricKind::Period);
-        let months = periods(
-            request.billing,
-            LimitPeriod::BillingMonth,
-            request.now,
-            PERIODS + 1,
-        );
-        let ahead = months
-            .last()
-            .map_or(0, |month| (month.to - request.now).num_days() + 1);
-        let ahead = usize::try_from(ahead).unwrap_or(0);
-        let current = period.map(|period| request.billing.period(period, request.now));
+        let (billing, month) = (request.billing, LimitPeriod::BillingMonth);
+        let months = periods(billing, month, request.now, PERIODS + 1);
+        let days_to = |month: &Window| (month.to - request.now).num_days() + 1;
+        let ahead = usize::try_from(months.last().map_or(0, days_to)).unwrap_or(0);
+        let current = period.map(|period| billing.period(period, request.now));
         let used = current.and_then(|window| used_in(&days, window));
         let starts = period.map_or(Vec::new(), |period| {
             let count = match period {
                 LimitPeriod::Day => ahead + 2,
                 LimitPeriod::Month | LimitPeriod::BillingMonth => PERIODS + 2,
             };
-            let windows = periods(request.billing, period, request.now, count);
-            let starts = windows
-                .iter()
-                .map(|window| day_number(window.from.date_naive()));
-            starts.collect()
+            let windows = periods(billing, period, request.now, count).into_iter();
+            windows
+                .map(|window| day_number(window.from.date_naive()))
+                .collect()
         });
-        let midnight = last.last_at.date_naive().and_time(NaiveTime::MIN);
         let forecast_request = ForecastRequest {
             today: day_number(today),
             elapsed: if last.day == today {
-                (last.last_at - midnight.and_utc()).num_seconds() as f64 / 86_400.0
+                f64::from(last.last_at.num_seconds_from_midnight()) / 86_400.0
             } else {
                 0.0
             },
@@ -128,10 +111,8 @@ impl Trend {
             (MetricKind::Gauge, _) => last.last_value,
             (MetricKind::Rate, _) => last.p95_value,
             (MetricKind::Period, window) => used.unwrap_or_else(|| {
-                let within = |day: &&&MetricDay| {
-                    window
-                        .is_none_or(|window| day.last_at >= window.from && day.last_at < window.to)
-                };
+                let within =
+                    |day: &&&MetricDay| window.is_none_or(|window| window.contains(day.last_at));
                 days.iter().filter(within).filter_map(|day| day.used).sum()
             }),
         };
@@ -152,8 +133,8 @@ impl Trend {
 
     /// Whether anything was measured in the current period. Until then its usage is unknown, not zero.
     pub fn has_begun(&self) -> bool {
-        self.period
-            .is_none_or(|period| self.measured_at >= period.from)
+        let period = self.period;
+        period.is_none_or(|period| self.measured_at >= period.from)
     }
 
     /// The usage between two days on each path: the sum of a counter, the highest level of a gauge. Without a
@@ -185,9 +166,8 @@ impl Trend {
                 sum = if counts { sum + value } else { value };
                 (sum > threshold).then_some(index)
             });
-            crossed
-                .next()
-                .map_or(0.0, |index| (hours - index as f64 * 24.0).max(0.0))
+            let first = crossed.next();
+            first.map_or(0.0, |index| (hours - index as f64 * 24.0).max(0.0))
         }))
     }
 
@@ -202,14 +182,12 @@ impl Trend {
         };
         let first = forecast.paths.first;
         let index = |day: DayNumber| usize::try_from(day - first).unwrap_or(0);
-        let paths = forecast.paths.iter();
-        paths
-            .map(|path| {
-                let to = index(to).min(path.len());
-                let days = path.get(index(from).min(to)..to).unwrap_or_default();
-                fold(&mut days.iter().copied())
-            })
-            .collect()
+        let folded = |path: &[f64]| {
+            let to = index(to).min(path.len());
+            let days = path.get(index(from).min(to)..to).unwrap_or_default();
+            fold(&mut days.iter().copied())
+        };
+        forecast.paths.iter().map(folded).collect()
     }
 }
 
@@ -239,12 +217,8 @@ mod tests {
 
     #[test]
     fn usage_is_unknown_before_the_first_reading_of_a_period() {
-        let commands = days(
-            Metric::CommandsPerDay,
-            Reading::Amount,
-            &[6_000.0; 10],
-            now(),
-        );
+        let (metric, reading) = (Metric::CommandsPerDay, Reading::Amount);
+        let commands = days(metric, reading, &[6_000.0; 10], now());
         let trend = |now: DateTime<Utc>| {
             let request = TrendRequest {
                 kind: MetricKind::Period,

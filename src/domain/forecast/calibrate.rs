@@ -29,11 +29,8 @@ const PATHS: usize = 64;
 
 pub(super) fn calibrate(prepared: &Prepared, random: &mut Random) -> Calibration {
     let count = prepared.points.len();
-    let fewest = if count < 2 * FEWEST_POINTS {
-        FEWEST_POINTS
-    } else {
-        2 * FEWEST_POINTS
-    };
+    let weeks = if count < 2 * FEWEST_POINTS { 1 } else { 2 };
+    let fewest = weeks * FEWEST_POINTS;
     let newest = count.saturating_sub(1);
     let every = (newest.saturating_sub(fewest) / ORIGINS).max(1);
     let mut errors = Vec::new();
@@ -77,11 +74,8 @@ fn error(prepared: &Prepared, known: usize, horizon: usize, paths: &Paths) -> Op
     };
     let [low, middle, high] = [0.1, 0.5, 0.9].map(|share| quantile_of(&mut simulated, share));
     let missed = (actual - middle).abs();
-    let half = if actual > middle {
-        high - middle
-    } else {
-        middle - low
-    };
+    let side = if actual > middle { high } else { low };
+    let half = (side - middle).abs();
     // A constant series is forecast without error.
     let rounding = f64::EPSILON * middle.abs();
     Some(if missed <= rounding {
@@ -98,32 +92,22 @@ mod tests {
 
     fn of(level: impl Fn(i32) -> f64, days: i32) -> Calibration {
         let points: Vec<(i32, f64)> = (0..days).map(|day| (day, level(day))).collect();
-        calibrate(
-            &prepare(MetricKind::Gauge, &points),
-            &mut Random::named("x"),
-        )
+        let prepared = prepare(MetricKind::Gauge, &points);
+        calibrate(&prepared, &mut Random::named("x"))
     }
 
     #[test]
     fn short_series_has_the_default_factor() {
         let calibration = of(f64::from, 8);
-        assert_eq!(
-            calibration,
-            Calibration {
-                factor: 1.2,
-                checks: 0
-            }
-        );
+        assert_eq!((calibration.factor, calibration.checks), (1.2, 0));
     }
 
     #[test]
     fn change_of_pace_widens_the_band() {
         let noise = |day: i32| f64::from(day * 7919 % 101) / 20.0;
         let steady = of(|day| f64::from(day) + noise(day), 60);
-        let bent = of(
-            |day| f64::from(day + 5 * (day - 40).max(0)) + noise(day),
-            60,
-        );
+        let bend = |day: i32| f64::from(day + 5 * (day - 40).max(0)) + noise(day);
+        let bent = of(bend, 60);
         assert!(steady.checks > 15 && steady.factor < 1.2, "{steady:?}");
         assert!(bent.factor > 1.5, "{bent:?}");
     }

@@ -74,14 +74,17 @@ pub fn increase(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::testing::at;
 
+    /// The increases when a counter reads `value` at a time of January: since the last reading, and of the day.
     fn read(
         known: &mut Vec<Counter>,
         epoch: &str,
         value: f64,
-        now: &str,
+        time: &str,
     ) -> (Option<f64>, Option<f64>, bool) {
-        let read = increase(known, "commands", epoch, value, now.parse().unwrap());
+        let now = at(&format!("2026-01-{time}:00Z"));
+        let read = increase(known, "commands", epoch, value, now);
         for counter in read.remember {
             known.retain(|old| old.name != counter.name);
             known.push(counter);
@@ -92,41 +95,26 @@ mod tests {
     #[test]
     fn increase_is_the_difference_and_is_summed_per_day() {
         let known = &mut Vec::new();
-        assert_eq!(
-            read(known, "a", 100.0, "2026-01-30T12:00:00Z"),
-            (None, None, false)
-        );
-        assert_eq!(
-            read(known, "a", 130.0, "2026-01-30T18:00:00Z"),
-            (Some(30.0), Some(30.0), false)
-        );
-        assert_eq!(
-            read(known, "a", 135.0, "2026-01-30T18:15:00Z"),
-            (Some(5.0), Some(35.0), false)
-        );
-        // A second reading at the same instant.
-        assert_eq!(
-            read(known, "a", 137.0, "2026-01-30T18:15:00Z"),
-            (None, None, false)
-        );
-        assert_eq!(
-            read(known, "a", 145.0, "2026-01-31T06:00:00Z"),
-            (Some(10.0), Some(10.0), false)
-        );
+        for (value, time, since_last, today) in [
+            (100.0, "30T12:00", None, None),
+            (130.0, "30T18:00", Some(30.0), Some(30.0)),
+            (135.0, "30T18:15", Some(5.0), Some(35.0)),
+            // A second reading at the same instant.
+            (137.0, "30T18:15", None, None),
+            (145.0, "31T06:00", Some(10.0), Some(10.0)),
+        ] {
+            assert_eq!(read(known, "a", value, time), (since_last, today, false));
+        }
     }
 
     #[test]
     fn restarted_counter_begins_at_zero() {
         let known = &mut Vec::new();
-        read(known, "a", 100.0, "2026-01-30T12:00:00Z");
+        read(known, "a", 100.0, "30T12:00");
         // The run id changed, although the value is higher.
-        assert_eq!(
-            read(known, "b", 120.0, "2026-01-30T13:00:00Z"),
-            (Some(120.0), Some(120.0), true)
-        );
-        assert_eq!(
-            read(known, "b", 7.0, "2026-01-30T14:00:00Z"),
-            (Some(7.0), Some(127.0), true)
-        );
+        let changed = read(known, "b", 120.0, "30T13:00");
+        assert_eq!(changed, (Some(120.0), Some(120.0), true));
+        let fell = read(known, "b", 7.0, "30T14:00");
+        assert_eq!(fell, (Some(7.0), Some(127.0), true));
     }
 }

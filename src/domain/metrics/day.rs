@@ -116,10 +116,7 @@ impl DayUsage {
             before = Some(point.clone());
         }
         // A correction lowers the usage of an earlier day; the usage of this one is not negative.
-        if points
-            .iter()
-            .any(|point| point.reading == Reading::Cumulative)
-        {
+        if points.iter().any(|it| it.reading == Reading::Cumulative) {
             usage.total = usage.total.map(|total| total.max(0.0));
         }
         usage
@@ -231,11 +228,7 @@ mod tests {
     use crate::domain::testing::at;
 
     fn series(metric: Metric) -> Series {
-        Series {
-            service: Service::VercelKv,
-            metric,
-            resource: String::new(),
-        }
+        Series::new(Service::VercelKv, metric, "")
     }
 
     fn point(metric: Metric, when: &str, value: f64) -> Point {
@@ -248,9 +241,8 @@ mod tests {
         let points = points
             .iter()
             .map(|(when, value)| point(metric, when, *value));
-        from_scratch(&series(metric), &by_day(points))
-            .into_values()
-            .collect()
+        let days = from_scratch(&series(metric), &by_day(points));
+        days.into_values().collect()
     }
 
     fn by_day(points: impl IntoIterator<Item = Point>) -> BTreeMap<NaiveDate, Vec<Point>> {
@@ -289,15 +281,9 @@ mod tests {
             ("05T02:00", 3.0),
         ];
         let [day] = days(Metric::StorageMb, &points).try_into().unwrap();
-        let found = (
-            day.first_value,
-            day.last_value,
-            day.min_value,
-            day.median_value,
-            day.max_value,
-            day.p95_value,
-        );
-        assert_eq!(found, (1.0, 2.0, 1.0, 2.5, 4.0, 4.0));
+        assert_eq!((day.first_value, day.last_value), (1.0, 2.0));
+        assert_eq!((day.min_value, day.max_value), (1.0, 4.0));
+        assert_eq!((day.median_value, day.p95_value), (2.5, 4.0));
         assert_eq!((day.points, day.used, day.resets), (4, None, 0));
         assert_eq!(day.first_at, at("2026-01-05T01:00:00Z"));
         assert_eq!(day.last_at, at("2026-01-05T23:59:00Z"));
@@ -311,19 +297,15 @@ mod tests {
             ("31T12:00", 110.0),
         ];
         // The value at the midnight before the first point is unknown.
-        assert_eq!(
-            used(Metric::BandwidthGb, &points),
-            [(None, 0), (Some(10.0), 0)]
-        );
+        let expected = [(None, 0), (Some(10.0), 0)];
+        assert_eq!(used(Metric::BandwidthGb, &points), expected);
     }
 
     #[test]
     fn falling_counter_restarted() {
         let points = [("10T12:00", 100.0), ("11T12:00", 4.0), ("12T12:00", 9.0)];
-        assert_eq!(
-            used(Metric::BandwidthGb, &points)[1..],
-            [(Some(4.0), 1), (Some(5.0), 0)]
-        );
+        let expected = [(Some(4.0), 1), (Some(5.0), 0)];
+        assert_eq!(used(Metric::BandwidthGb, &points)[1..], expected);
     }
 
     #[test]
@@ -334,10 +316,8 @@ mod tests {
             ("11T12:00", 1_025.0),
             ("12T12:00", 1_020.0),
         ];
-        assert_eq!(
-            used(Metric::BandwidthGb, &points)[1..],
-            [(Some(25.0), 0), (Some(0.0), 0)]
-        );
+        let expected = [(Some(25.0), 0), (Some(0.0), 0)];
+        assert_eq!(used(Metric::BandwidthGb, &points)[1..], expected);
     }
 
     #[test]

@@ -55,30 +55,18 @@ struct Line {
 }
 
 /// Vercel's names of services, and their metrics.
-const SERVICES: [(&str, Service, Metric); 6] = [
-    (
-        "Fast Data Transfer",
-        Service::VercelBandwidth,
-        Metric::BandwidthGb,
-    ),
-    (
-        "Function Invocations",
-        Service::VercelFunctions,
-        Metric::Invocations,
-    ),
-    (
-        "Edge Requests",
-        Service::VercelEdgeRequests,
-        Metric::RequestCount,
-    ),
-    ("ISR Reads", Service::VercelIsrReads, Metric::RequestCount),
-    ("Build Minutes", Service::VercelBuild, Metric::BuildMinutes),
-    (
-        "Build CPU Minutes",
-        Service::VercelBuild,
-        Metric::BuildMinutes,
-    ),
-];
+const SERVICES: [(&str, Service, Metric); 6] = {
+    use Metric::{BandwidthGb, BuildMinutes, Invocations, RequestCount};
+    use Service::*;
+    [
+        ("Fast Data Transfer", VercelBandwidth, BandwidthGb),
+        ("Function Invocations", VercelFunctions, Invocations),
+        ("Edge Requests", VercelEdgeRequests, RequestCount),
+        ("ISR Reads", VercelIsrReads, RequestCount),
+        ("Build Minutes", VercelBuild, BuildMinutes),
+        ("Build CPU Minutes", VercelBuild, BuildMinutes),
+    ]
+};
 
 impl Bill {
     pub fn add(&mut self, charge: &Charge) {
@@ -155,10 +143,8 @@ fn itemised(lines: &BTreeMap<String, Line>) -> Value {
 
 /// The metric of a service, and the factor from `unit` to the metric's unit.
 fn meter(name: &str, unit: &str) -> Option<(Service, Metric, Decimal)> {
-    let known = SERVICES
-        .iter()
-        .find(|(known, _, _)| known.eq_ignore_ascii_case(name.trim()));
-    let (_, service, metric) = *known?;
+    let is_same = |(known, _, _): &&(&str, _, _)| known.eq_ignore_ascii_case(name.trim());
+    let (_, service, metric) = *SERVICES.iter().find(is_same)?;
     Some((service, metric, factor(metric, unit)?))
 }
 
@@ -224,10 +210,8 @@ mod tests {
             ("2026-01-06 VERCEL_BANDWIDTH BANDWIDTH_GB", 2.0),
             ("2026-01-06 VERCEL_PLATFORM COST_USD", 1.0),
         ];
-        assert_eq!(
-            points(&bill),
-            expected.map(|(name, value)| (name.to_owned(), value))
-        );
+        let expected = expected.map(|(name, value)| (name.to_owned(), value));
+        assert_eq!(points(&bill), expected);
         assert_eq!(bill.unknown_services(), []);
     }
 
@@ -240,14 +224,10 @@ mod tests {
         let unknown = ["Edge Requests", "Warp Drive"];
         let unknown = unknown.map(|name| UnknownService(name.to_owned()));
         assert_eq!(bill.unknown_services(), unknown);
-        assert_eq!(
-            points(&bill),
-            [("2026-01-05 VERCEL_PLATFORM COST_USD".to_owned(), 8.0)]
-        );
+        let cost = "2026-01-05 VERCEL_PLATFORM COST_USD".to_owned();
+        assert_eq!(points(&bill), [(cost, 8.0)]);
         let kept = &bill.points("vercel", "")[0].metadata["services"]["Warp Drive"];
-        assert_eq!(
-            *kept,
-            json!({ "billed_usd": "7", "consumed": { "Parsecs": "3" } })
-        );
+        let expected = json!({ "billed_usd": "7", "consumed": { "Parsecs": "3" } });
+        assert_eq!(*kept, expected);
     }
 }

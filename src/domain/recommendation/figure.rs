@@ -115,17 +115,15 @@ impl Figure {
 
     /// The number with its unit and without its interval.
     pub fn short(&self) -> String {
-        self.value
-            .map_or_else(|| "unknown".to_owned(), |value| with_unit(value, self.unit))
+        let text = |value| with_unit(value, self.unit);
+        self.value.map_or_else(|| "unknown".to_owned(), text)
     }
 
     /// ` (80%: 22 to 58)`, or nothing.
     pub fn interval_text(&self) -> String {
         let bare = |value| number(value, self.unit);
-        self.interval
-            .map_or_else(String::new, |Interval { low, high }| {
-                format!(" (80%: {} to {})", bare(low), bare(high))
-            })
+        let text = |it: Interval| format!(" (80%: {} to {})", bare(it.low), bare(it.high));
+        self.interval.map_or_else(String::new, text)
     }
 
     /// The same amount with the opposite sign.
@@ -225,17 +223,11 @@ mod tests {
 
     #[test]
     fn figure_prints_unit_and_interval() {
-        let cost = Figure::between(
-            decimal("31"),
-            decimal("22.004"),
-            decimal("1058.5"),
-            Unit::Usd,
-        );
+        let [value, low, high] = ["31", "22.004", "1058.5"].map(decimal);
+        let cost = Figure::between(value, low, high, Unit::Usd);
         assert_eq!(cost.to_string(), "$31.00 (80%: $22.00 to $1,058.50)");
-        assert_eq!(
-            cost.negated().to_string(),
-            "-$31.00 (80%: -$1,058.50 to -$22.00)"
-        );
+        let saving = cost.negated().to_string();
+        assert_eq!(saving, "-$31.00 (80%: -$1,058.50 to -$22.00)");
         assert_eq!(Figure::unknown(Unit::UsdPerHour).to_string(), "unknown");
         let cases = [
             ("0", Unit::Usd, "$0.00"),

@@ -29,10 +29,8 @@ pub(super) fn material_changes(old: &Facts, new: &Facts) -> Vec<Change> {
         })
     };
     let day = |at: Option<DateTime<Utc>>| {
-        at.map_or_else(
-            || "beyond the forecast".to_owned(),
-            |at| at.date_naive().to_string(),
-        )
+        let day = at.map(|at| at.date_naive().to_string());
+        day.unwrap_or_else(|| "beyond the forecast".to_owned())
     };
     let moves = match (before.reaches, after.reaches) {
         (Some(from), Some(to)) => {

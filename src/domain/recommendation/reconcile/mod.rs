@@ -89,18 +89,13 @@ impl Update {
 pub fn moved_by_application(all: &[Recommendation], now: DateTime<Utc>) -> Vec<Update> {
     let was_open =
         |it: &Recommendation| it.tracking.as_ref().is_some_and(|own| is_open(own.status));
-    let mut moved: Vec<(&Recommendation, Entry)> = all
-        .iter()
-        .filter_map(|it| Some((it, Entry::of_application(it, now)?)))
-        .collect();
+    let changed = |it| Some((it, Entry::of_application(it, now)?));
+    let mut moved: Vec<(&Recommendation, Entry)> = all.iter().filter_map(changed).collect();
     // One answer closes before another opens; of two that open, the newer one stays.
     moved.sort_by_key(|(it, _)| (is_open(it.status), Reverse(it.created_at), &it.id));
     let question = |it: &Recommendation| Some(it.tracking.as_ref()?.question.clone());
-    let still_open = all
-        .iter()
-        .filter(|it| is_open(it.status) && was_open(it))
-        .filter_map(question);
-    let mut answered: HashSet<String> = still_open.collect();
+    let still_open = all.iter().filter(|it| is_open(it.status) && was_open(it));
+    let mut answered: HashSet<String> = still_open.filter_map(question).collect();
     let update = |(before, entry): (&Recommendation, Entry)| {
         let mut after = before.clone();
         if let Some(tracking) = &mut after.tracking {
@@ -322,6 +317,7 @@ fn reopen(
         Status::Dismissed => "the dismissal ended and the condition persists",
         _ => "the condition returned",
     };
+    let old = before.facts();
     let mut update = Update::of(before, before.clone(), RunAction::Reopened);
     let after = &mut update.after;
     if let Some(tracking) = &mut after.tracking {
@@ -330,9 +326,7 @@ fn reopen(
     set_facts(after, &with_baseline(facts, None))?;
     update.entries.push(Entry {
         note: Some(note.to_owned()),
-        changes: before
-            .facts()
-            .map_or(Vec::new(), |old| material_changes(old, facts)),
+        changes: old.map_or(Vec::new(), |old| material_changes(old, facts)),
         ..Entry::new(after, Actor::Engine, ENGINE, Status::Pending, now)
     });
     apply(after, Status::Pending);
@@ -389,11 +383,8 @@ fn expired_or_waiting(
     // Beyond the number of runs that an expiry takes, counting would only cause writes.
     let counts = |it: &Recommendation| {
         let tracking = it.tracking.as_ref()?;
-        Some((
-            tracking.cleared_count.min(2),
-            tracking.unseen_count.min(3),
-            tracking.unseen_since,
-        ))
+        let (cleared, unseen) = (tracking.cleared_count.min(2), tracking.unseen_count.min(3));
+        Some((cleared, unseen, tracking.unseen_since))
     };
     let counted = counts(before) != counts(&update.after);
     (counted && !is_frozen(before.status)).then_some(update)
