@@ -94,9 +94,7 @@ fn plan_columns<'a>() -> [Column<'a, PlanRow<'a>>; 6] {
     [
         Col::left("VERSION", "version", |(step, _)| Cell::text(&step.version)),
         Col::left("NAME", "name", |(step, _)| Cell::text(&step.name)),
-        Col::left("ACTION", "action", |(_, change)| {
-            Cell::text(change.action)
-        }),
+        Col::left("ACTION", "action", |(_, change)| Cell::text(change.action)),
         Col::left("OBJECT", "object", |(_, change)| Cell::text(&change.object)),
         Col::right("LOST", "lost", move |(_, change)| {
             number(change.loss.map(|loss| loss.lost))
