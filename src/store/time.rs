@@ -91,12 +91,6 @@ impl From<DateTime<Utc>> for UtcTimestamp {
     }
 }
 
-impl From<UtcTimestamp> for DateTime<Utc> {
-    fn from(ts: UtcTimestamp) -> DateTime<Utc> {
-        ts.0
-    }
-}
-
 impl ToSql<Timestamp, Pg> for UtcTimestamp {
     fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Pg>) -> serialize::Result {
         let naive = self.0.naive_utc();

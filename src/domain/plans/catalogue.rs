@@ -3,7 +3,6 @@
 //! One is compiled into the program; users import their own. [`parse`](super::parse) reads it from TOML and checks
 //! it.
 
-use std::cmp::Ordering;
 use std::fmt;
 
 use chrono::NaiveDate;
@@ -271,10 +270,12 @@ pub struct Budget {
 }
 
 /// The version of a catalogue: the day of its review, such as `2026.11.21`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+///
+/// The text decides between `1.0` and `1.00`, so that only equal versions compare as equal.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Version {
-    text: String,
     numbers: Vec<u64>,
+    text: String,
 }
 
 impl Version {
@@ -292,19 +293,6 @@ impl Version {
 
     pub fn as_str(&self) -> &str {
         &self.text
-    }
-}
-
-impl Ord for Version {
-    fn cmp(&self, other: &Version) -> Ordering {
-        // The text decides between `1.0` and `1.00`, so that only equal versions compare as equal.
-        (&self.numbers, &self.text).cmp(&(&other.numbers, &other.text))
-    }
-}
-
-impl PartialOrd for Version {
-    fn partial_cmp(&self, other: &Version) -> Option<Ordering> {
-        Some(self.cmp(other))
     }
 }
 

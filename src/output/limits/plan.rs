@@ -37,10 +37,10 @@ impl Selections {
             }),
             Column::left("PLAN", "plan", |it: &Row| Cell::text(&it.0.plan)),
             Column::table_only("STATE", |it: &Row| {
-                Cell::text(match it.1 {
-                    true => "IN USE",
-                    false if it.0.valid_from > self.now => "LATER",
-                    false => "BEFORE",
+                Cell::text(match it {
+                    (_, true) => "IN USE",
+                    (it, _) if it.valid_from > self.now => "LATER",
+                    _ => "BEFORE",
                 })
             }),
             Column::csv_only("in_use", |it: &Row| Cell::Bool(it.1)),
