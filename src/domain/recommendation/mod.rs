@@ -22,7 +22,7 @@ pub mod trigger;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-use super::format::{serialize_maybe_time, serialize_time};
+use super::format::serialize_maybe_time;
 use super::metrics::names::{Metric, Priority, Service, Status};
 pub use facts::{Facts, Kind, StoredFacts};
 pub use lifecycle::is_open;
