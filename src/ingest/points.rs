@@ -413,10 +413,7 @@ mod tests {
             (r#""value":null"#, "value is missing"),
             (r#""value":1,"value":2"#, "value appears twice"),
             (r#""value":1,"unit":"MB""#, "`unit` is not a known field"),
-            (
-                r#""value":1,"reading":"loud""#,
-                "invalid reading `loud`; expected one of",
-            ),
+            (r#""value":1,"reading":"loud""#, "`loud`; expected one of"),
             (
                 r#""value":1,"metadata":[]"#,
                 "metadata is not a JSON object",

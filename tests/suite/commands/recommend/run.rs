@@ -96,7 +96,7 @@ fn status_counts_open_recommendations_and_lists_stale_metrics(
     let later = lines("2026-02-10T12:00:00Z");
     assert_eq!(later.len(), 1 + stale, "{later:?}");
     assert!(
-        later.contains(&"stale: VERCEL_KV STORAGE_MB: the newest value is 10 days old".to_owned()),
+        later.contains(&"stale: VERCEL_KV STORAGE_MB: newest value is 10d old".to_owned()),
         "{later:?}"
     );
     let json = db
@@ -117,7 +117,7 @@ fn status_counts_open_recommendations_and_lists_stale_metrics(
     recommend(&db, &["dismiss", "019c13ec", "--by", "ann", "--note", "no"]).success();
     assert_eq!(lines(now), [""; 0]);
     // Without the tables it is null.
-    db.usagectl(["rollback", "--yes", "--accept-data-loss"])
+    db.usagectl(["rollback", "--steps", "2", "--yes", "--accept-data-loss"])
         .run()
         .success();
     let json = db.usagectl(["status", "--format", "json"]).run().stdout;
