@@ -13,6 +13,7 @@
 //! Requires `sqlite3`, `psql`, PostgreSQL's server programs, and Linux for the resident memory.
 
 // A development program: it prints, and it panics on any error.
+#![allow(clippy::disallowed_methods, reason = "it writes input, not answers")]
 #![allow(clippy::expect_used, clippy::print_stdout, clippy::unwrap_used)]
 #![allow(unreachable_pub, missing_docs)]
 

@@ -7,6 +7,7 @@
 //! ```
 
 // A developer tool: it prints to stdout and panics on errors.
+#![allow(clippy::disallowed_methods, reason = "it writes input, not answers")]
 #![allow(clippy::expect_used, clippy::print_stdout)]
 #![allow(unreachable_pub, missing_docs)]
 

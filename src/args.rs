@@ -81,7 +81,7 @@ pub struct LockWait {
 /// The author of a change.
 #[derive(Args, Clone, Debug)]
 pub struct Author {
-    /// Author recorded with the change [default: user@host]
+    /// Author recorded with the change (default: user@host)
     #[arg(long, value_name = "NAME", value_parser = parse_text::<200>)]
     by: Option<String>,
 }

@@ -7,6 +7,7 @@
 //! ```
 
 // A program for developers: it may print and panic.
+#![allow(clippy::disallowed_methods, reason = "it writes input, not answers")]
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 #![allow(unreachable_pub, missing_docs)]
 

@@ -79,7 +79,7 @@ impl Refusals {
             context.warn(format_args!("{more} rejected"));
         }
         for failure in failures {
-            context.error(&format!(
+            context.error(format_args!(
                 "{}: {}; read up to line {}",
                 printable(&failure.input),
                 printable(&failure.reason),

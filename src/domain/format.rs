@@ -3,6 +3,11 @@
 //! It stands in `domain` because notification summaries and recommendation text are stored and must print a
 //! measurement as the tables of `output` do.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the one place that writes instants"
+)]
+
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use rust_decimal::Decimal;
 use serde::{Serialize, Serializer};

@@ -285,7 +285,7 @@ fn time(event: &RawEvent<'_>, times: &TimeOptions) -> Result<Option<DateTime<Utc
         Value::Text(text) => times.parse(text),
         Value::Cell(cell) if cell.trim().parse::<f64>().is_err() => times.parse(cell.trim()),
         Value::Cell(_) | Value::Int(_) | Value::Float(_) => match number(event, field)? {
-            Some(number) => times.from_number(number),
+            Some(number) => times.parse_number(number),
             None => return Ok(None),
         },
         other => {
@@ -325,7 +325,7 @@ impl TimeOptions {
     }
 
     /// Reads a time that is a number.
-    pub(super) fn from_number(&self, number: Number) -> Result<DateTime<Utc>, String> {
+    pub(super) fn parse_number(&self, number: Number) -> Result<DateTime<Utc>, String> {
         let unit_ms = match self.time_unit {
             Some(TimeUnit::S) => 1_000,
             Some(TimeUnit::Ms) => 1,

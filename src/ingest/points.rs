@@ -205,11 +205,11 @@ impl Fields {
         let at = match self.get(field) {
             None => return Ok(None),
             Some(Value::Number(value)) => match number(&value.to_string()) {
-                Some(number) => times.from_number(number),
+                Some(number) => times.parse_number(number),
                 None => return Err(wrong_type(field, "a time")),
             },
             Some(Value::String(text)) => match number(text.trim()).filter(|_| self.are_cells) {
-                Some(number) => times.from_number(number),
+                Some(number) => times.parse_number(number),
                 None => times.parse(text.trim()),
             },
             Some(_) => return Err(wrong_type(field, "a time")),

@@ -127,7 +127,8 @@ impl Answer for RunAnswer {
     }
 
     fn csv(&self) -> Vec<Vec<String>> {
-        let numbers: [(&'static str, fn(&RunAnswer) -> u64); 9] = [
+        type Number = (&'static str, fn(&RunAnswer) -> u64);
+        let numbers: [Number; 9] = [
             ("hours_rewritten", |run| run.hours_rewritten),
             ("days_rewritten", |run| run.days_rewritten),
             ("months_rewritten", |run| run.months_rewritten),

@@ -54,7 +54,9 @@ impl Summary {
     }
 }
 
-const COUNTS: [(&str, fn(&Summary) -> u64); 8] = [
+type Count = (&'static str, fn(&Summary) -> u64);
+
+const COUNTS: [Count; 8] = [
     ("read", |it| it.read),
     ("inserted", |it| it.inserted),
     ("duplicate", |it| it.duplicate),

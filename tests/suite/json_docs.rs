@@ -230,6 +230,10 @@ fn observed(sections: &BTreeMap<String, Fields>) -> BTreeMap<String, Fields> {
     found
 }
 
+#[allow(
+    clippy::print_stdout,
+    reason = "it prints the rows of the document on request"
+)]
 #[test]
 fn every_json_field_is_documented_with_its_type() {
     let sections = documented();

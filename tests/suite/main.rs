@@ -9,6 +9,10 @@
     unreachable_pub,
     reason = "nothing is reachable from outside a test program"
 )]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests write the instants of their input"
+)]
 
 mod commands;
 mod errors;

@@ -248,8 +248,7 @@ impl Sender<'_> {
         };
         let to_stderr = self.options.to_stderr;
         let result = transport.send(message, &mut |line| print(context, line, to_stderr));
-        self.run
-            .record_attempt(notice, result.as_ref().map(|()| ()));
+        self.run.record_attempt(notice, result.as_ref().map(drop));
         let Err(failure) = result else {
             let saved = notices::set_delivered(db, &key, context.now);
             saved.map_err(|error| {

@@ -41,7 +41,7 @@ pub struct TargetArgs {
     #[arg(long, value_name = "URL", help_heading = "Targets")]
     prometheus_url: Option<String>,
 
-    /// Map an exporter metric: NAME{LABEL="X"}=SERVICE/METRIC[*SCALE]; repeat for more
+    /// Map an exporter metric: NAME{LABEL="X"}=SERVICE/METRIC or ...*SCALE; repeat for more
     ///
     /// `sum(NAME{...})=...` adds up several series. Of a counter, the increase since the last run is stored.
     #[arg(long, value_name = "RULE", help_heading = "Targets")]

@@ -489,7 +489,8 @@ mod tests {
 
     #[test]
     fn removed_disabled_and_changed_rules_resolve_once() {
-        let cases: [(&str, fn(&mut StoredAlerts)); 4] = [
+        type Case = (&'static str, fn(&mut StoredAlerts));
+        let cases: [Case; 4] = [
             ("the rule was removed", |stored| stored.rules.clear()),
             ("the rule is disabled", |stored| {
                 stored.rules[0].enabled = false

@@ -503,7 +503,7 @@ mod tests {
             _ => {
                 let (size, name) = match number {
                     ..1_000 => (100, "hundred"),
-                    ..1_000_000 => (1_000, "thousand"),
+                    1_000..1_000_000 => (1_000, "thousand"),
                     _ => (1_000_000, "million"),
                 };
                 format!("{} {name}{}", spelled(number / size), rest(number % size))
