@@ -10,7 +10,10 @@ use std::process::ExitCode;
 use serde::Serialize;
 
 use crate::domain::nagios::NagiosStatus;
-use crate::output::JSON_SCHEMA;
+
+/// The version of all JSON documents. It is raised when a field is removed or changes its meaning, not for
+/// new fields.
+pub const JSON_SCHEMA: u32 = 1;
 
 /// How the program ends. The numbers and names are a promise to scripts: they never change their meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

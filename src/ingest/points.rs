@@ -422,7 +422,7 @@ mod tests {
                 r#""value":1,"metadata":{"a":"\u0000"}"#,
                 "metadata contains a NUL",
             ),
-            (r#""value":1,"resource":7"#, "resource is not a text"),
+            (r#""value":1,"resource":7"#, "resource is not text"),
             (r#""value":1e999"#, "is not valid JSON"),
             (
                 r#""value":1,"period_start":"2026-01-31T12:00:01Z""#,

@@ -22,11 +22,7 @@ use std::io::{self, Write};
 use clap::ValueEnum;
 use serde::Serialize;
 
-use crate::error::Result;
-
-/// The version of all JSON documents. It is raised when a field is removed or changes its meaning, not for
-/// new fields.
-pub const JSON_SCHEMA: u32 = 1;
+use crate::error::{JSON_SCHEMA, Result};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Format {

@@ -5,7 +5,7 @@ use clap::Args;
 
 use crate::args::{ApiFilter, Lookback};
 use crate::context::Context;
-use crate::domain::alert::event::AlertRef;
+use crate::domain::alert::rule::AlertRef;
 use crate::error::{Outcome, Result};
 use crate::output::alerts::history::{Events, Notices};
 use crate::store::alerting::{events, notices};

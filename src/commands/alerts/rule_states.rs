@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use diesel::QueryResult;
 
-use crate::domain::alert::event::AlertRef;
+use crate::domain::alert::rule::AlertRef;
 use crate::domain::alert::rule::Rule;
 use crate::domain::alert::summary::{Line, lines};
 use crate::store::alerting::{rules, silences, states};

@@ -6,9 +6,10 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::delivery::{Delivery, Notice};
 use super::evaluate::RuleTarget;
-use super::event::{AlertRef, Event, EventKind};
+use super::event::{Event, EventKind};
 use super::notice::NoticeKind;
 use super::notification_policy::{NotificationPolicy, Notifications, episode_progress};
+use super::rule::AlertRef;
 use super::rule::Severity;
 use super::series::Series;
 use super::state::{AlertState, AlertStatus};
@@ -53,7 +54,7 @@ pub struct Replay<'a> {
 impl<'a> Replay<'a> {
     pub fn new(target: RuleTarget<'a>) -> Replay<'a> {
         Replay {
-            alert: AlertRef::of(&target),
+            alert: AlertRef::new(target.rule, target.api_name),
             target,
             channel: ["backtest".to_owned()],
             state: None,

@@ -3,8 +3,7 @@
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-use super::evaluate::RuleTarget;
-use super::rule::Severity;
+use super::rule::{AlertRef, Severity};
 use super::state::{AlertStatus, Change};
 use crate::domain::format;
 use crate::domain::id;
@@ -23,26 +22,6 @@ named! {
         Skipped = "SKIPPED",
         /// The alert was closed: its rule was removed, disabled or changed.
         Settled = "SETTLED",
-    }
-}
-
-/// A rule and an API, by names that remain readable after both are removed.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
-pub struct AlertRef {
-    pub alert_id: String,
-    pub api_name: String,
-    pub alert_type: String,
-    pub period: String,
-}
-
-impl AlertRef {
-    pub fn of(target: &RuleTarget<'_>) -> AlertRef {
-        AlertRef {
-            alert_id: target.rule.id.clone(),
-            api_name: target.api_name.to_owned(),
-            alert_type: target.rule.alert_type.to_string(),
-            period: target.rule.period.to_string(),
-        }
     }
 }
 

@@ -10,8 +10,8 @@ use std::collections::BTreeSet;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::delivery::{Delivery, Notice};
-use super::event::AlertRef;
 use super::notice::{CONTENT_SCHEMA, Content, NoticeKind};
+use super::rule::AlertRef;
 use super::rule::{AlertType, Severity};
 use super::state::{AlertState, AlertStatus, Change, Episode};
 use crate::domain::format;

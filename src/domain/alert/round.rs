@@ -9,8 +9,9 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::delivery::Notice;
 use super::evaluate::{Allowance, ApiUsage, Due, RequiredWindows, RuleTarget};
-use super::event::{AlertRef, Event, EventKind};
+use super::event::{Event, EventKind};
 use super::notification_policy::{self, NotificationPolicy, Notifications};
+use super::rule::AlertRef;
 use super::rule::{ALL_APIS, Rule};
 use super::silence::{Silence, matching};
 use super::state::{AlertRecord, AlertState, AlertStatus};
@@ -154,7 +155,7 @@ impl<'a> Round<'a> {
             api_name,
             limit: self.stored.limits.get(&key).copied(),
         };
-        let (alert, schedule) = (AlertRef::of(&target), self.schedule);
+        let (alert, schedule) = (AlertRef::new(target.rule, target.api_name), self.schedule);
         let mut records = self.stored.records.iter();
         let record = records.find(|record| record.alert == alert);
         let mut before = record.map(|record| record.state.clone());

@@ -1,5 +1,6 @@
 //! Alert rules: rows of the application's `api_alerts`, with the settings that its columns cannot hold.
 
+use serde::Serialize;
 use std::fmt;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -209,6 +210,26 @@ impl Rule {
     /// The API, type and period, which are unique; lists are in this order.
     pub fn place(&self) -> (&str, &AlertType, &Period) {
         (&self.api_name, &self.alert_type, &self.period)
+    }
+}
+
+/// A rule and an API, by names that remain readable after both are removed.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+pub struct AlertRef {
+    pub alert_id: String,
+    pub api_name: String,
+    pub alert_type: String,
+    pub period: String,
+}
+
+impl AlertRef {
+    pub fn new(rule: &Rule, api_name: &str) -> AlertRef {
+        AlertRef {
+            alert_id: rule.id.clone(),
+            api_name: api_name.to_owned(),
+            alert_type: rule.alert_type.to_string(),
+            period: rule.period.to_string(),
+        }
     }
 }
 

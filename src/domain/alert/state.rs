@@ -14,7 +14,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::event::AlertRef;
+use super::rule::AlertRef;
 use super::rule::Severity;
 use crate::domain::id;
 use crate::domain::named::named;

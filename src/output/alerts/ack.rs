@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::super::columns::{self, Cell};
 use super::super::{Answer, json, printable};
-use crate::domain::alert::event::AlertRef;
+use crate::domain::alert::rule::AlertRef;
 use crate::domain::format::time;
 
 /// The acknowledgement of an episode.

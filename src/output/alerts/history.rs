@@ -170,7 +170,7 @@ mod tests {
     use super::*;
     use chrono::DateTime;
 
-    use crate::domain::alert::event::AlertRef;
+    use crate::domain::alert::rule::AlertRef;
 
     fn event(kind: EventKind) -> Event {
         let alert = AlertRef {

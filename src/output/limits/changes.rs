@@ -3,7 +3,7 @@
 
 use serde::{Serialize, Serializer};
 
-use super::plan::SelectionJson;
+use super::selection::SelectionJson;
 use super::{Row, RowsJson, Shown};
 use crate::domain::format;
 use crate::domain::plans::PlanSelection;

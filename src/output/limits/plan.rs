@@ -4,10 +4,11 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use super::changes::{self, changes_table};
+use super::selection::SelectionJson;
 use crate::domain::plans::PlanSelection;
 use crate::domain::plans::sync::Changes;
+use crate::output::Answer;
 use crate::output::columns::{self, Cell, Column};
-use crate::output::{Answer, json};
 
 #[derive(Debug)]
 pub struct Selections {
@@ -95,37 +96,4 @@ struct SelectionsJson<'a> {
     plans: Vec<SelectionJson<'a>>,
     #[serde(flatten)]
     selected: Option<&'a Selected>,
-}
-
-#[derive(Serialize)]
-pub(super) struct SelectionJson<'a> {
-    provider: &'a str,
-    plan: &'a str,
-    in_use: bool,
-    #[serde(serialize_with = "json::time")]
-    valid_from: DateTime<Utc>,
-    seats: Option<u32>,
-    region: Option<&'a str>,
-    anchor_day: u32,
-    time_zone: &'static str,
-    chosen_by: &'a str,
-    #[serde(serialize_with = "json::time")]
-    created_at: DateTime<Utc>,
-}
-
-impl SelectionJson<'_> {
-    pub(super) fn new(selection: &PlanSelection, in_use: bool) -> SelectionJson<'_> {
-        SelectionJson {
-            provider: &selection.provider,
-            plan: &selection.plan,
-            in_use,
-            valid_from: selection.valid_from,
-            seats: selection.seats,
-            region: selection.region.as_deref(),
-            anchor_day: selection.billing.anchor_day,
-            time_zone: selection.billing.zone.name(),
-            chosen_by: &selection.chosen_by,
-            created_at: selection.created_at,
-        }
-    }
 }

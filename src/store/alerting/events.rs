@@ -3,7 +3,8 @@
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 
-use crate::domain::alert::event::{AlertRef, Event, EventKind};
+use crate::domain::alert::event::{Event, EventKind};
+use crate::domain::alert::rule::AlertRef;
 use crate::domain::alert::rule::Severity;
 use crate::domain::alert::state::AlertStatus;
 use crate::domain::named::Named;

@@ -5,7 +5,7 @@ use diesel::dsl::case_when;
 use diesel::prelude::*;
 use diesel::upsert::excluded;
 
-use crate::domain::alert::event::AlertRef;
+use crate::domain::alert::rule::AlertRef;
 use crate::domain::alert::rule::Severity;
 use crate::domain::alert::state::{Acknowledgement, AlertRecord, AlertState, AlertStatus, Episode};
 use crate::domain::named::Named;
