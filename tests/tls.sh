@@ -1,10 +1,10 @@
 #!/bin/sh
-# Tests TLS to PostgreSQL with the release binary, which contains OpenSSL: a private server with its own
+# Tests TLS to PostgreSQL with a binary that contains OpenSSL (`cargo build`): a private server with its own
 # certificate, and the relevant values of sslmode.
 set -eu
 cd "$(dirname "$0")/.."
 project=$PWD
-usagectl=${CARGO_TARGET_DIR:-$project/target}/release/usagectl
+usagectl=${CARGO_TARGET_DIR:-$project/target}/debug/usagectl
 work=$(mktemp -d "${TMPDIR:-/tmp}/usagectl-tls-XXXXXX")
 trap 'rm -rf "$work"' EXIT
 
