@@ -202,7 +202,7 @@ impl Error {
         self
     }
 
-    /// Adds what was being done when the error occurred.
+    /// Adds the operation during which the error occurred.
     #[must_use]
     pub fn context(mut self, doing: impl fmt::Display + Send + Sync + 'static) -> Error {
         self.cause = self.cause.context(doing);

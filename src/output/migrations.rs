@@ -1,4 +1,4 @@
-//! The answers of `migrate` and `rollback`: the plan, what was done, and the SQL script.
+//! The answers of `migrate` and `rollback`: the plan, the completed actions, and the SQL script.
 
 use serde::Serialize;
 

@@ -311,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn last_applied_is_reverted_first_whatever_its_version() {
+    fn last_applied_is_reverted_first_at_any_version() {
         let (statuses, log) = database(&["1", "3", "2"]);
         let plan = |target| plan_down(&statuses, &log, &target).unwrap();
         assert_eq!(plan(RollbackTarget::Steps(1)), ["2"]);

@@ -64,7 +64,7 @@ pub fn lock_tables(db: &mut Db, steps: &[PlanStep], found: &SchemaObjects) -> Qu
         return Ok(());
     }
     let tables: Vec<String> = tables.into_iter().collect();
-    // A lock timeout has no `DatabaseErrorKind`; a serialization failure has, whatever the server's language.
+    // A lock timeout has no `DatabaseErrorKind`; a serialization failure has, in every language of the server.
     db.batch_execute(&format!(
         "DO $usagectl$ BEGIN
              LOCK TABLE {} IN ACCESS EXCLUSIVE MODE;

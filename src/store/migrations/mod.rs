@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! mod     the list of migrations with their scripts for both engines
-//! ledger  Diesel's ledger and our log: what was applied, when and by whom
+//! ledger  Diesel's ledger and our log: the applied migrations, their time and author
 //! run     runs a migration up or down, with its ledger and log rows, in one transaction
 //! losses  counts the data that a rollback would drop
 //! script  the statements of `run` as a script for psql or sqlite3

@@ -340,7 +340,7 @@ fn default_is_a_private_file_in_the_data_directory() {
 }
 
 #[test]
-fn sqlite_files_are_private_whatever_the_umask() {
+fn sqlite_files_are_private_with_any_umask() {
     let sandbox = Sandbox::new();
     let run = Command::new("sh")
         .args([

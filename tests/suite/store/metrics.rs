@@ -103,7 +103,7 @@ fn the_same_moment_is_one_row(#[values(Sqlite, Postgresql)] engine: Engine) {
 }
 
 #[rstest]
-fn days_follow_whatever_is_done_to_points(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn days_follow_any_change_of_points(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     put_points(&mut db.open());
     let before = refreshed(&mut db.open());
