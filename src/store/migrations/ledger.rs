@@ -23,6 +23,8 @@ diesel::table! {
         name -> Text,
         action -> Text,
         state -> Text,
+        step -> Integer,
+        step_count -> Integer,
         up_sha256 -> Text,
         down_sha256 -> Text,
         application_schema -> Text,
@@ -30,6 +32,7 @@ diesel::table! {
         done_by -> Text,
         at -> Timestamp,
         duration_ms -> BigInt,
+        detail -> Nullable<Text>,
     }
 }
 
@@ -52,15 +55,18 @@ CREATE TABLE IF NOT EXISTS {schema}usagectl_migration_log (
     id {id},
     version TEXT NOT NULL,
     name TEXT NOT NULL,
-    action TEXT NOT NULL CHECK (action IN ('up', 'down')),
-    state TEXT NOT NULL,
+    action TEXT NOT NULL CHECK (action IN ('up', 'down', 'adopt', 'restore')),
+    state TEXT NOT NULL CHECK (state IN ('started', 'done')),
+    step INTEGER NOT NULL,
+    step_count INTEGER NOT NULL,
     up_sha256 TEXT NOT NULL,
     down_sha256 TEXT NOT NULL,
     application_schema TEXT NOT NULL,
     tool_version TEXT NOT NULL,
     done_by TEXT NOT NULL,
     at {time} NOT NULL,
-    duration_ms BIGINT NOT NULL
+    duration_ms BIGINT NOT NULL,
+    detail TEXT
 );
 "
     )
@@ -133,6 +139,9 @@ pub(super) struct NewLogRow<'a> {
     pub(super) name: &'a str,
     pub(super) action: &'static str,
     pub(super) state: &'static str,
+    /// Of `step_count`, from 1.
+    pub(super) step: i32,
+    pub(super) step_count: i32,
     pub(super) up_sha256: &'a str,
     pub(super) down_sha256: &'a str,
     pub(super) application_schema: &'a str,
@@ -140,6 +149,8 @@ pub(super) struct NewLogRow<'a> {
     pub(super) done_by: &'a str,
     pub(super) at: UtcTimestamp,
     pub(super) duration_ms: i64,
+    /// The evidence of an adoption, the folder of an export.
+    pub(super) detail: Option<&'a str>,
 }
 
 impl NewLogRow<'_> {

@@ -40,6 +40,8 @@ impl LogContext<'_> {
                 Direction::Down => "down",
             },
             state: DONE,
+            step: 1,
+            step_count: 1,
             up_sha256: &checksums[0],
             down_sha256: &checksums[1],
             application_schema: self.application_schema,
@@ -47,6 +49,7 @@ impl LogContext<'_> {
             done_by: self.done_by,
             at: self.at,
             duration_ms: 0,
+            detail: None,
         }
     }
 }

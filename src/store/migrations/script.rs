@@ -114,8 +114,10 @@ fn log_statement(db: &Db, row: &NewLogRow<'_>) -> String {
     ];
     format!(
         "INSERT INTO usagectl_migration_log (version, name, action, state, up_sha256, down_sha256, \
-         application_schema, tool_version, done_by, at, duration_ms)\n    VALUES ({}, {now}, 0);",
-        texts.map(literal).join(", ")
+         application_schema, tool_version, done_by, at, duration_ms, step, step_count)\n    VALUES ({}, {now}, 0, {}, {});",
+        texts.map(literal).join(", "),
+        row.step,
+        row.step_count
     )
 }
 
