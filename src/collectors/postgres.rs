@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Integer};
 
@@ -65,15 +64,16 @@ impl Collector for Postgres {
 }
 
 fn measure(db: &mut Db) -> QueryResult<(Measured, Vec<Duration>)> {
-    let Db::Pg(conn) = db else {
+    let Db::Pg(postgres) = db else {
         return Err(diesel::result::Error::NotFound);
     };
-    conn.batch_execute("SET LOCAL statement_timeout = '5s'")?;
-    let measured = diesel::sql_query(include_str!("postgres.sql")).get_result(conn)?;
+    postgres.batch_execute("SET LOCAL statement_timeout = '5s'")?;
+    let measured =
+        postgres.run(|conn| diesel::sql_query(include_str!("postgres.sql")).get_result(conn))?;
     let mut times = Vec::new();
     for _ in 0..5 {
         let began = Instant::now();
-        conn.batch_execute("SELECT 1")?;
+        postgres.batch_execute("SELECT 1")?;
         times.push(began.elapsed());
     }
     Ok((measured, times))

@@ -1,8 +1,9 @@
 //! The two engines and their differences.
 //!
 //! [`Db`] is a connection to either. A query is written once, inside `on!`, as ordinary Diesel, and compiled
-//! for both. Differences are explicit `match` arms in this file: opening, session settings, transactions,
-//! errors. (Bulk load and streaming reads are in `store::usage`, the run lock in `store::lock`.)
+//! for both. Differences are explicit `match` arms in this file: opening, settings, transactions, errors.
+//! (Transactions of PostgreSQL are in `store::postgres`, bulk load and streaming reads in `store::usage`, the
+//! run lock in `store::lock`.)
 //!
 //! Not `diesel::MultiConnection`: it refuses batch inserts, every `ON CONFLICT`, COPY and immediate
 //! transactions, and a failed PostgreSQL connection is silently tried as a SQLite file name.
@@ -13,12 +14,12 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use diesel::connection::{AnsiTransactionManager as Tx, SimpleConnection, TransactionManager};
-use diesel::pg::PgConnection;
 use diesel::result::{ConnectionError, DatabaseErrorKind, Error as DieselError};
 use diesel::sqlite::SqliteConnection;
 use diesel::{Connection, QueryResult};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 
+use super::postgres::{Kind, Postgres};
 use super::url::{DatabaseTarget, DatabaseUrl, PostgresTarget, UrlSource};
 use crate::error::{Error, Exit, shell_word};
 
@@ -30,16 +31,17 @@ pub const OWN_SCHEMA: &str = "usagectl";
 pub const LOCK_TIMEOUT_MS: u32 = 15_000;
 
 pub enum Db {
-    /// PostgreSQL, its search path set to the application's schema and then ours.
-    Pg(PgConnection),
+    /// PostgreSQL; its search path is the application's schema and then ours.
+    Pg(Postgres),
     Sqlite(SqliteConnection),
 }
 
-/// Runs one body on the connection `$conn` of `$db` (a `&mut Db`). The body is compiled for both engines.
+/// Runs one body on the connection `$conn` of `$db` (a `&mut Db`). The body is compiled for both engines; on
+/// PostgreSQL outside a transaction it is one.
 macro_rules! on {
     ($db:expr, |$conn:ident| $body:expr) => {
         match $db {
-            $crate::store::db::Db::Pg($conn) => $body,
+            $crate::store::db::Db::Pg(postgres) => postgres.run(|$conn| $body),
             $crate::store::db::Db::Sqlite($conn) => $body,
         }
     };
@@ -73,7 +75,7 @@ impl Db {
         work: impl FnOnce(&mut Db) -> Result<T, E>,
     ) -> Result<T, E> {
         match self {
-            Db::Pg(conn) => Tx::begin_transaction(conn)?,
+            Db::Pg(postgres) => postgres.begin(Kind::Write)?,
             Db::Sqlite(conn) => Tx::begin_transaction_sql(conn, "BEGIN IMMEDIATE")?,
         }
         self.finish_tx(work)
@@ -85,9 +87,7 @@ impl Db {
         work: impl FnOnce(&mut Db) -> Result<T, E>,
     ) -> Result<T, E> {
         match self {
-            Db::Pg(conn) => {
-                Tx::begin_transaction_sql(conn, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")?
-            }
+            Db::Pg(postgres) => postgres.begin(Kind::Snapshot)?,
             Db::Sqlite(conn) => Tx::begin_transaction_sql(conn, "BEGIN DEFERRED")?,
         }
         self.finish_tx(work)
@@ -98,7 +98,10 @@ impl Db {
         &mut self,
         work: impl FnOnce(&mut Db) -> Result<T, E>,
     ) -> Result<T, E> {
-        on!(self, |conn| Tx::begin_transaction(conn))?;
+        match self {
+            Db::Pg(postgres) => postgres.begin_savepoint()?,
+            Db::Sqlite(conn) => Tx::begin_transaction(conn)?,
+        }
         self.finish_tx(work)
     }
 
@@ -106,16 +109,29 @@ impl Db {
         &mut self,
         work: impl FnOnce(&mut Db) -> Result<T, E>,
     ) -> Result<T, E> {
-        match work(self) {
-            Ok(value) => {
-                on!(self, |conn| Tx::commit_transaction(conn))?;
-                Ok(value)
-            }
-            Err(error) => {
-                // The first error is reported; a lost connection rolls back by itself.
-                let _ = on!(self, |conn| Tx::rollback_transaction(conn));
-                Err(error)
-            }
+        let done = work(self);
+        match self {
+            Db::Pg(postgres) => postgres.end(done),
+            Db::Sqlite(conn) => end_transaction(conn, done),
+        }
+    }
+}
+
+/// Ends the innermost transaction or savepoint: commits it if `done` is a success, else rolls it back.
+pub(super) fn end_transaction<C, T, E>(conn: &mut C, done: Result<T, E>) -> Result<T, E>
+where
+    C: Connection<TransactionManager = Tx>,
+    E: From<DieselError>,
+{
+    match done {
+        Ok(value) => {
+            Tx::commit_transaction(conn)?;
+            Ok(value)
+        }
+        Err(error) => {
+            // The first error is reported; a lost connection rolls back by itself.
+            let _ = Tx::rollback_transaction(conn);
+            Err(error)
         }
     }
 }
@@ -313,24 +329,17 @@ fn sqlite_uri(path: &Path, parameters: &str) -> String {
     format!("file:{path}?{parameters}")
 }
 
-fn open_postgres(target: &PostgresTarget) -> Result<PgConnection, OpenError> {
-    let failed = |reason: String| OpenError::Postgres {
-        target: DatabaseTarget::Postgres(target.clone()).to_string(),
-        reason: one_line(&target.without_secrets(&reason)),
-    };
-    // Diesel sets the session's time zone to UTC and its encoding to UTF-8.
-    let connected = PgConnection::establish(target.connection_string());
-    let mut conn = connected.map_err(|error| match error {
-        ConnectionError::BadConnection(reason) => failed(reason),
-        other => failed(other.to_string()),
-    })?;
-    let settings = format!(
-        "SET search_path TO {}, {OWN_SCHEMA}; SET lock_timeout = {LOCK_TIMEOUT_MS}",
-        quote_identifier(&target.application_schema)
-    );
-    conn.batch_execute(&settings)
-        .map_err(|error| failed(error.to_string()))?;
-    Ok(conn)
+fn open_postgres(target: &PostgresTarget) -> Result<Postgres, OpenError> {
+    Postgres::connect(target).map_err(|error| {
+        let reason = match error {
+            ConnectionError::BadConnection(reason) => reason,
+            other => other.to_string(),
+        };
+        OpenError::Postgres {
+            target: DatabaseTarget::Postgres(target.clone()).to_string(),
+            reason: one_line(&target.without_secrets(&reason)),
+        }
+    })
 }
 
 /// Quotes an identifier for either engine.

@@ -15,12 +15,12 @@ use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use diesel::connection::{AnsiTransactionManager, SimpleConnection, TransactionManager};
 use diesel::prelude::*;
 use diesel::sql_types::{Bool, Integer};
 
 use super::db;
 use super::db::{Access, Db};
+use super::postgres::Kind;
 use super::url::{DatabaseTarget, DatabaseUrl};
 use crate::error::{Error, Exit, Result};
 
@@ -79,8 +79,11 @@ enum Held {
 impl Drop for RunLock {
     fn drop(&mut self) {
         // Without it the server releases the lock only when it notices the closed connection.
-        if let Held::Connection { db: Db::Pg(conn) } = &mut self.held {
-            let _ = AnsiTransactionManager::rollback_transaction(conn);
+        if let Held::Connection {
+            db: Db::Pg(postgres),
+        } = &mut self.held
+        {
+            postgres.roll_back();
         }
     }
 }
@@ -109,19 +112,16 @@ struct Locked {
 
 fn lock_connection(url: &DatabaseUrl, kind: RunKind, deadline: Instant) -> Result<Held> {
     let mut db = db::open(url, Access::Write)?;
-    if let Db::Pg(conn) = &mut db {
+    if let Db::Pg(postgres) = &mut db {
+        postgres.begin(Kind::Write)?;
         // A server that ends idle transactions would release the lock during the run.
-        conn.batch_execute("SET idle_in_transaction_session_timeout = 0")?;
-        AnsiTransactionManager::begin_transaction_sql(
-            conn,
-            "BEGIN ISOLATION LEVEL READ COMMITTED",
-        )?;
+        postgres.batch_execute("SET LOCAL idle_in_transaction_session_timeout = 0")?;
         until_free(kind, deadline, || {
             let tried = diesel::sql_query("SELECT pg_try_advisory_xact_lock($1, $2) AS locked")
                 .bind::<Integer, _>(KEY_SPACE)
-                .bind::<Integer, _>(kind.number())
-                .get_result::<Locked>(conn)?;
-            Ok(tried.locked)
+                .bind::<Integer, _>(kind.number());
+            let tried: QueryResult<Locked> = postgres.run(|conn| tried.get_result(conn));
+            Ok(tried?.locked)
         })?;
     }
     Ok(Held::Connection { db })

@@ -7,6 +7,7 @@ pub mod lock;
 pub mod metrics;
 pub mod migrations;
 pub mod plans;
+pub mod postgres;
 pub mod recommendation;
 pub mod schema;
 pub mod schema_objects;

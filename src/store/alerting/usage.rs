@@ -154,14 +154,15 @@ fn read_rows(db: &mut Db, api_name: &str, window: Window, series: &mut Series) -
         };
     }
     match db {
-        Db::Pg(conn) => {
+        Db::Pg(postgres) => postgres.run(|conn| {
             for row in rows!().load_iter::<Found, PgRowByRowLoadingMode>(conn)? {
                 let row = row?;
                 if let StoredTimestamp::Canonical(at) = row.timestamp {
                     series.add_rows(at, row.tally());
                 }
             }
-        }
+            QueryResult::Ok(())
+        })?,
         Db::Sqlite(conn) => {
             for row in rows!().load_iter::<Found, DefaultLoadingMode>(conn)? {
                 let row = row?;

@@ -8,7 +8,6 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use chrono::{DateTime, NaiveDate, NaiveTime, TimeDelta, Utc};
-use diesel::connection::SimpleConnection;
 use diesel::dsl::sql;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Bool, Nullable, Text, Timestamp};
@@ -245,10 +244,10 @@ fn any_dirty(db: &mut Db) -> QueryResult<bool> {
 }
 
 fn refresh_step(db: &mut Db, done: &mut Refreshed) -> QueryResult<()> {
-    if let Db::Pg(conn) = db {
+    if let Db::Pg(postgres) = db {
         // A day depends on the one before it: two concurrent runs could each miss the other's changes.
         // Readers do not wait for this lock.
-        conn.batch_execute("LOCK TABLE usagectl_metric_days IN SHARE ROW EXCLUSIVE MODE")?;
+        postgres.batch_execute("LOCK TABLE usagectl_metric_days IN SHARE ROW EXCLUSIVE MODE")?;
     }
     for ((service, metric), dirty) in take_dirty(db)? {
         let mut dirty: VecDeque<NaiveDate> = dirty.into_iter().collect();
@@ -372,11 +371,13 @@ const IS_OLD_IN_SQLITE: &str =
 /// The number of points before a day.
 pub fn count_before(db: &mut Db, day: NaiveDate) -> QueryResult<u64> {
     let points = match db {
-        Db::Pg(conn) => metrics
-            .filter(timestamp.ge(bound(NaiveDate::MIN)))
-            .filter(timestamp.lt(bound(day)))
-            .count()
-            .get_result(conn)?,
+        Db::Pg(postgres) => postgres.run(|conn| {
+            metrics
+                .filter(timestamp.ge(bound(NaiveDate::MIN)))
+                .filter(timestamp.lt(bound(day)))
+                .count()
+                .get_result(conn)
+        })?,
         Db::Sqlite(conn) => metrics
             .filter(sql::<Bool>(IS_OLD_IN_SQLITE).bind::<Text, _>(last_before(day)))
             .count()
@@ -389,8 +390,8 @@ pub fn count_before(db: &mut Db, day: NaiveDate) -> QueryResult<u64> {
 /// transaction with one snapshot, so that no uncounted point is removed.
 pub fn prune(db: &mut Db, day: NaiveDate) -> QueryResult<u64> {
     db.write_tx(|db| {
-        if let Db::Pg(conn) = db {
-            conn.batch_execute(
+        if let Db::Pg(postgres) = db {
+            postgres.batch_execute(
                 "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ;
                  LOCK TABLE usagectl_metric_days IN SHARE ROW EXCLUSIVE MODE",
             )?;
@@ -405,10 +406,12 @@ pub fn prune(db: &mut Db, day: NaiveDate) -> QueryResult<u64> {
             .set(days::sealed.eq(true))
             .execute(conn))?;
         let removed = match db {
-            Db::Pg(conn) => diesel::delete(metrics)
-                .filter(timestamp.ge(bound(NaiveDate::MIN)))
-                .filter(timestamp.lt(bound(day)))
-                .execute(conn)?,
+            Db::Pg(postgres) => postgres.run(|conn| {
+                diesel::delete(metrics)
+                    .filter(timestamp.ge(bound(NaiveDate::MIN)))
+                    .filter(timestamp.lt(bound(day)))
+                    .execute(conn)
+            })?,
             Db::Sqlite(conn) => diesel::delete(metrics)
                 .filter(sql::<Bool>(IS_OLD_IN_SQLITE).bind::<Text, _>(last_before(day)))
                 .execute(conn)?,

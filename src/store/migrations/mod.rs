@@ -267,14 +267,12 @@ pub fn setup(
     found: &Bookkeeping,
 ) -> QueryResult<Vec<String>> {
     let mut statements = Vec::new();
-    if let Db::Pg(conn) = db {
+    if let Db::Pg(postgres) = db {
         for schema in [application_schema, OWN_SCHEMA] {
-            let exists: bool = diesel::select(
-                sql::<Bool>("EXISTS (SELECT 1 FROM pg_namespace WHERE nspname = ")
-                    .bind::<Text, _>(schema)
-                    .sql(")"),
-            )
-            .get_result(conn)?;
+            let exists = sql::<Bool>("EXISTS (SELECT 1 FROM pg_namespace WHERE nspname = ")
+                .bind::<Text, _>(schema)
+                .sql(")");
+            let exists: bool = postgres.run(|conn| diesel::select(exists).get_result(conn))?;
             if !exists {
                 statements.push(format!("CREATE SCHEMA {};\n", quote_identifier(schema)));
             }

@@ -70,12 +70,13 @@ pub fn with_lock_retry<T>(
     let limit = lock_limit(db, lock_timeout);
     match db {
         Db::Pg(_) => {
-            // Makes the server release the tables soon after this program is killed. Not every platform
-            // supports it.
-            let _ = db.batch_execute("SET client_connection_check_interval = '1s'");
             retry_while_busy(lock_timeout, on_retry, || {
                 db.write_tx(|db| {
                     db.batch_execute(&limit)?;
+                    // Makes the server release the tables soon after this program is killed. Not every platform
+                    // supports it.
+                    let check = "SET LOCAL client_connection_check_interval = '1s'";
+                    let _ = db.savepoint(|db| db.batch_execute(check));
                     work(db)
                 })
             })
@@ -133,12 +134,17 @@ pub fn run(
         application_schema: entry.application_schema,
     };
     let done = match (&mut *db, direction) {
-        (Db::Pg(conn), Direction::Up) => conn.run_migration(&runnable),
-        (Db::Pg(conn), Direction::Down) => conn.revert_migration(&runnable),
-        (Db::Sqlite(conn), Direction::Up) => conn.run_migration(&runnable),
-        (Db::Sqlite(conn), Direction::Down) => conn.revert_migration(&runnable),
+        (Db::Pg(postgres), direction) => postgres.run(|conn| {
+            let done = match direction {
+                Direction::Up => conn.run_migration(&runnable),
+                Direction::Down => conn.revert_migration(&runnable),
+            };
+            done.map_err(unbox)
+        }),
+        (Db::Sqlite(conn), Direction::Up) => conn.run_migration(&runnable).map_err(unbox),
+        (Db::Sqlite(conn), Direction::Down) => conn.revert_migration(&runnable).map_err(unbox),
     };
-    done.map_err(|error| explain(unbox(error), migration))?;
+    done.map_err(|error| explain(error, migration))?;
     let took = started.elapsed();
     let checksums = [checksum(&up), checksum(&down)];
     let mut row = entry.log_row(migration, direction, &checksums);

@@ -101,7 +101,7 @@ pub fn find(
             .and(dsl::period_start.lt(HourBoundary(window.to)))
     };
     let rows: Vec<Read> = match db {
-        Db::Pg(conn) => rows!().filter(ranged(window)).load(conn)?,
+        Db::Pg(postgres) => postgres.run(|conn| rows!().filter(ranged(window)).load(conn))?,
         Db::Sqlite(conn) => {
             // As text another offset is up to a day away; milliseconds since 1970 are compared as numbers.
             let nearby = Window::new(
@@ -211,7 +211,7 @@ pub fn surplus(db: &mut Db, granularity: Granularity, window: Window) -> QueryRe
             .bind::<Timestamp, _>(HourBoundary(window.to))
     };
     let rows: Vec<Row> = match db {
-        Db::Pg(conn) => bound(query).load(conn)?,
+        Db::Pg(postgres) => postgres.run(|conn| bound(query).load(conn))?,
         Db::Sqlite(conn) => bound(query)
             .bind::<BigInt, _>(window.from.timestamp_millis())
             .bind::<BigInt, _>(window.to.timestamp_millis())
@@ -284,10 +284,12 @@ pub fn insert(
     };
     let rows: Vec<NewRow> = rows.into_iter().map(row).collect();
     match db {
-        Db::Pg(conn) => {
-            diesel::insert_into(api_usage_aggregates::table)
-                .values(&rows)
-                .execute(conn)?;
+        Db::Pg(postgres) => {
+            postgres.run(|conn| {
+                diesel::insert_into(api_usage_aggregates::table)
+                    .values(&rows)
+                    .execute(conn)
+            })?;
         }
         Db::Sqlite(conn) => {
             for row in &rows {

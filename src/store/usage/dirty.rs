@@ -138,7 +138,7 @@ pub fn move_to_stale(db: &mut Db, apis: &[String]) -> QueryResult<()> {
 /// The number of rows whose timestamp is unreadable or outside the years that are rolled up.
 pub fn count_unreadable(db: &mut Db) -> QueryResult<u64> {
     let count: i64 = match db {
-        Db::Pg(conn) => {
+        Db::Pg(postgres) => {
             use api_usage::dsl;
             // Two searches of the index; also finds infinity.
             let before = dsl::api_usage
@@ -147,7 +147,9 @@ pub fn count_unreadable(db: &mut Db) -> QueryResult<u64> {
             let after = dsl::api_usage
                 .filter(dsl::timestamp.ge(HourBoundary(Window::ALL.to)))
                 .select(count_star());
-            before.get_result::<i64>(conn)? + after.get_result::<i64>(conn)?
+            postgres.run(|conn| -> QueryResult<i64> {
+                Ok(before.get_result::<i64>(conn)? + after.get_result::<i64>(conn)?)
+            })?
         }
         Db::Sqlite(conn) => usagectl_odd_timestamps::table
             .filter(usagectl_odd_timestamps::hour.is_null())

@@ -290,27 +290,28 @@ fn columns(prefix: &str) -> String {
     names.join(", ")
 }
 
-/// Fills the temporary table with the rows of a batch, in this order. It is made once a connection.
+/// Fills the temporary table with the rows of a batch, in this order. Behind a pooler it must not outlive
+/// the transaction.
 fn stage(db: &mut Db, batch: &UsageBatch, order: &[usize]) -> QueryResult<()> {
-    let prepare = |key: &str, clear: &str| {
+    let prepare = |key: &str, after: &str| {
         let columns = COLUMN_DEFINITIONS.join(", ");
         format!(
-            "CREATE TEMPORARY TABLE IF NOT EXISTS usagectl_staged_usage (place INTEGER {key}, {columns});
-             {clear}.usagectl_staged_usage"
+            "CREATE TEMPORARY TABLE IF NOT EXISTS usagectl_staged_usage (place INTEGER {key}, {columns}) {after}.usagectl_staged_usage"
         )
     };
     match db {
-        Db::Pg(conn) => {
-            conn.batch_execute(&prepare("", "TRUNCATE pg_temp"))?;
+        Db::Pg(postgres) => postgres.run(|conn| -> QueryResult<()> {
+            conn.batch_execute(&prepare("", "ON COMMIT DROP; TRUNCATE pg_temp"))?;
             diesel::copy_from(staged::table)
                 .from_raw_data(staged::all_columns, |out: &mut dyn Write| {
                     copy(batch, order, out)
                 })
                 .execute(conn)
                 .map_err(|CopyError(error)| error)?;
-        }
+            Ok(())
+        })?,
         Db::Sqlite(conn) => {
-            conn.batch_execute(&prepare("PRIMARY KEY", "DELETE FROM temp"))?;
+            conn.batch_execute(&prepare("PRIMARY KEY", "; DELETE FROM temp"))?;
             for (place, index) in (0_i32..).zip(order) {
                 let Some(NewUsage { record, .. }) = batch.get(*index) else {
                     continue;
@@ -346,15 +347,17 @@ fn move_staged(db: &mut Db, places: &Range<usize>, created_at: UtcTimestamp) -> 
             .bind::<BigInt, _>(start)
             .bind::<BigInt, _>(end)
             .execute(conn),
-        Db::Pg(conn) => {
+        Db::Pg(postgres) => {
             // Counted, because the command tag of such a statement is wrong on Citus.
             let counted =
                 format!("WITH added AS ({insert} RETURNING 1) SELECT count(*) AS count FROM added");
-            let added: Count = diesel::sql_query(counted)
-                .bind::<Timestamp, _>(created_at)
-                .bind::<BigInt, _>(start)
-                .bind::<BigInt, _>(end)
-                .get_result(conn)?;
+            let added: Count = postgres.run(|conn| {
+                diesel::sql_query(counted)
+                    .bind::<Timestamp, _>(created_at)
+                    .bind::<BigInt, _>(start)
+                    .bind::<BigInt, _>(end)
+                    .get_result(conn)
+            })?;
             Ok(added.count.unsigned_abs() as usize)
         }
     }
@@ -371,7 +374,7 @@ fn differing(db: &mut Db) -> QueryResult<Vec<(i32, Stored)>> {
         .order(staged::place);
     // Without statistics on the temporary table PostgreSQL would rather read all of api_usage.
     let planner = |db: &mut Db, setting| match db {
-        Db::Pg(conn) => conn.batch_execute(setting),
+        Db::Pg(postgres) => postgres.batch_execute(setting),
         Db::Sqlite(_) => Ok(()),
     };
     planner(

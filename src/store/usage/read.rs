@@ -108,14 +108,15 @@ pub fn for_each(
         }
     };
     match db {
-        Db::Pg(conn) => {
+        Db::Pg(postgres) => postgres.run(|conn| {
             for row in ranged!().load_iter::<Found, PgRowByRowLoadingMode>(conn)? {
                 let row = row?;
                 if let StoredTimestamp::Canonical(at) = row.timestamp {
                     emit(&row, at);
                 }
             }
-        }
+            QueryResult::Ok(())
+        })?,
         Db::Sqlite(conn) => {
             let dense = match range.api_name {
                 None => dense_rowids(conn, from, to)?,

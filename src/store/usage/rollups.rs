@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use chrono::{DateTime, Utc};
-use diesel::connection::{DefaultLoadingMode, SimpleConnection};
+use diesel::connection::DefaultLoadingMode;
 use diesel::pg::PgRowByRowLoadingMode;
 use diesel::prelude::*;
 
@@ -197,11 +197,12 @@ pub fn for_each(
         };
     }
     match db {
-        Db::Pg(conn) => {
+        Db::Pg(postgres) => postgres.run(|conn| -> Result<(), Error> {
             for row in rows!().load_iter::<Row, PgRowByRowLoadingMode>(conn)? {
                 emit(&row?)?;
             }
-        }
+            Ok(())
+        })?,
         Db::Sqlite(conn) => {
             for row in rows!().load_iter::<Row, DefaultLoadingMode>(conn)? {
                 emit(&row?)?;
@@ -290,11 +291,13 @@ pub fn insert<'a>(
         std::iter::once(total).chain(endpoints)
     });
     match db {
-        Db::Pg(conn) => {
+        Db::Pg(postgres) => {
             let rows: Vec<Row> = rows.collect();
-            diesel::copy_from(usagectl_rollups::table)
-                .from_insertable(&rows)
-                .execute(conn)?;
+            postgres.run(|conn| {
+                diesel::copy_from(usagectl_rollups::table)
+                    .from_insertable(&rows)
+                    .execute(conn)
+            })?;
         }
         Db::Sqlite(conn) => {
             for row in rows {
@@ -506,8 +509,8 @@ pub fn all_apis(db: &mut Db) -> QueryResult<BTreeSet<String>> {
 /// joins of `stats` take seconds instead of milliseconds.
 pub fn refresh_statistics(db: &mut Db) -> QueryResult<()> {
     match db {
-        Db::Pg(conn) => {
-            conn.batch_execute("ANALYZE (SKIP_LOCKED) usagectl_rollups, api_usage_aggregates")
+        Db::Pg(postgres) => {
+            postgres.batch_execute("ANALYZE (SKIP_LOCKED) usagectl_rollups, api_usage_aggregates")
         }
         Db::Sqlite(_) => Ok(()),
     }

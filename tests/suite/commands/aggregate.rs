@@ -938,10 +938,7 @@ fn row_committed_late_is_counted_by_the_next_run_postgresql() {
     let first = Call::new("first", "tmdb", "2026-01-30T09:00:00Z");
     let late = Call::new("late", "tmdb", "2026-01-30T09:10:00Z");
     insert(&db, slice::from_ref(&first));
-    let mut open = db.open();
-    open.batch_execute("BEGIN").unwrap();
-    open.batch_execute(&insert_sql(Engine::Postgresql, slice::from_ref(&late)))
-        .unwrap();
+    let mut open = db.open_transaction(&insert_sql(Engine::Postgresql, slice::from_ref(&late)));
     aggregate(&db).success();
     assert_eq!(aggregates(&db), expected_aggregates([&first]));
     open.batch_execute("COMMIT").unwrap();

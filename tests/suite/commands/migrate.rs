@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::support::assert_snapshot;
 use usagectl::error::Exit;
 use usagectl::store::db;
-use usagectl::store::db::{Access, Db};
+use usagectl::store::db::Access;
 use usagectl::store::lock::{RunKind, RunLock};
 use usagectl::store::migrations::{ALL, require_current};
 use usagectl::store::url::{self, UrlSource};
@@ -208,13 +208,7 @@ fn locked_table_is_busy_and_changes_nothing(#[values(Sqlite, Postgresql)] engine
         .run()
         .success();
     let before = whole_catalogue(&db);
-    let mut other = db.open();
-    other
-        .batch_execute(match other {
-            Db::Pg(_) => "BEGIN; SELECT count(*) FROM api_usage",
-            Db::Sqlite(_) => "BEGIN IMMEDIATE",
-        })
-        .unwrap();
+    let mut other = db.open_transaction("SELECT count(*) FROM api_usage");
     let run = db.usagectl(["migrate", "--lock-timeout", "20ms"]).run();
     assert_eq!(run.code, 6, "{}", run.snapshot());
     assert!(
@@ -234,13 +228,7 @@ fn locked_table_is_retried(#[values(Sqlite, Postgresql)] engine: Engine) {
     db.usagectl(["migrate", "--to", "create_api_usage"])
         .run()
         .success();
-    let mut other = db.open();
-    other
-        .batch_execute(match other {
-            Db::Pg(_) => "BEGIN; SELECT count(*) FROM api_usage",
-            Db::Sqlite(_) => "BEGIN IMMEDIATE",
-        })
-        .unwrap();
+    let mut other = db.open_transaction("SELECT count(*) FROM api_usage");
     let mut run = db
         .usagectl(["migrate", "-v", "--lock-timeout", "200ms"])
         .spawn();

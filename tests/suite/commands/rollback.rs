@@ -247,13 +247,7 @@ fn dependent_view_fails_whole_rollback(#[values(Sqlite, Postgresql)] engine: Eng
 fn locked_table_is_busy_and_changes_nothing(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     let whole = whole_catalogue(&db);
-    let mut other = db.open();
-    other
-        .batch_execute(match other {
-            Db::Pg(_) => "BEGIN; SELECT count(*) FROM api_usage",
-            Db::Sqlite(_) => "BEGIN IMMEDIATE",
-        })
-        .unwrap();
+    let mut other = db.open_transaction("SELECT count(*) FROM api_usage");
     let run = db
         .usagectl(["rollback", "--all", "--yes", "--lock-timeout", "20ms"])
         .run();
@@ -362,10 +356,8 @@ fn migrations_changed_after_the_plan_stop_rollback(#[values(Sqlite, Postgresql)]
 #[test]
 fn uncommitted_row_of_another_session_stops_rollback_postgresql() {
     let db = TestDatabase::migrated(Engine::Postgresql);
-    let mut other = db.open();
-    other
-        .batch_execute("BEGIN; INSERT INTO api_usage (id, api_name) VALUES ('1', 'tmdb')")
-        .unwrap();
+    let mut other =
+        db.open_transaction("INSERT INTO api_usage (id, api_name) VALUES ('1', 'tmdb')");
     let run = db
         .usagectl(["rollback", "--all", "--yes", "--accept-data-loss"])
         .arg("--lock-timeout=60s")

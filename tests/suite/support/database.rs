@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
+use diesel::connection::SimpleConnection;
 use diesel::deserialize::{self, FromSql, QueryableByName};
 use diesel::pg::Pg;
 use diesel::prelude::*;
@@ -14,7 +15,8 @@ use diesel::row::{Field, NamedRow, Row};
 use diesel::sql_types::{BigInt, Binary, Double, Nullable, Text};
 use diesel::sqlite::{Sqlite, SqliteType};
 use usagectl::store::db;
-use usagectl::store::db::{Access, Db};
+use usagectl::store::db::{Access, Db, OWN_SCHEMA};
+use usagectl::store::postgres::Kind;
 use usagectl::store::url::{self, UrlSource};
 
 use super::postgres;
@@ -113,9 +115,29 @@ impl TestDatabase {
         db::open(&url, Access::Create).unwrap_or_else(|error| panic!("{error}"))
     }
 
+    /// Runs statements in a transaction that stays open until the connection runs `COMMIT` or `ROLLBACK`. On
+    /// SQLite it is a writing one.
+    pub fn open_transaction(&self, sql: &str) -> Db {
+        let mut db = self.open();
+        let begun = match &mut db {
+            Db::Pg(postgres) => postgres.begin(Kind::Write),
+            Db::Sqlite(connection) => connection.batch_execute("BEGIN IMMEDIATE"),
+        };
+        let done = begun.and_then(|()| db.batch_execute(sql));
+        done.unwrap_or_else(|error| panic!("{sql}: {error}"));
+        db
+    }
+
     /// Runs statements; panics with the engine's message.
     pub fn execute(&self, sql: &str) {
-        let done = self.open().batch_execute(sql);
+        let done = match self.open() {
+            // The statements may contain transactions of their own.
+            Db::Pg(mut postgres) => postgres.outside_transaction(|connection| {
+                connection.batch_execute(&format!("SET search_path TO public, {OWN_SCHEMA}"))?;
+                connection.batch_execute(sql)
+            }),
+            Db::Sqlite(mut connection) => connection.batch_execute(sql),
+        };
         done.unwrap_or_else(|error| panic!("{sql}: {error}"));
     }
 
@@ -127,15 +149,15 @@ impl TestDatabase {
         let sql = sql.trim().trim_end_matches(';');
         let rows = match self.open() {
             Db::Sqlite(mut connection) => diesel::sql_query(sql).load::<TextRow>(&mut connection),
-            Db::Pg(mut connection) => {
-                let first = diesel::sql_query(sql).get_result::<Width>(&mut connection);
-                match first.optional() {
-                    Ok(None) => Ok(Vec::new()),
-                    Ok(Some(Width(width))) => diesel::sql_query(with_text_values(sql, width))
-                        .load::<TextRow>(&mut connection),
-                    Err(error) => Err(error),
+            Db::Pg(mut postgres) => postgres.run(|connection| {
+                let first = diesel::sql_query(sql).get_result::<Width>(connection);
+                match first.optional()? {
+                    None => Ok(Vec::new()),
+                    Some(Width(width)) => {
+                        diesel::sql_query(with_text_values(sql, width)).load::<TextRow>(connection)
+                    }
                 }
-            }
+            }),
         };
         let rows = rows.unwrap_or_else(|error| panic!("{sql}: {error}"));
         rows.into_iter().map(|row| row.0.join("|")).collect()
