@@ -15,7 +15,8 @@ pub fn window<S: Serializer>(window: &Window, serializer: S) -> Result<S::Ok, S:
     fields.end()
 }
 
-/// A JSON object with these fields in this order, followed by the fields of `..rest`.
+/// A JSON object with these fields in this order; it begins with the fields of `..first` or ends with those of
+/// `..rest`.
 macro_rules! object {
     ($($name:ident: $value:expr),+ $(,)?) => {{
         #[allow(non_camel_case_types)]
@@ -25,6 +26,19 @@ macro_rules! object {
                 $($name: $name),+
             }
             Object { $($name: $value),+ }
+        };
+        object
+    }};
+    (..$first:expr, $($name:ident: $value:expr),+ $(,)?) => {{
+        #[allow(non_camel_case_types)]
+        let object = {
+            #[derive(serde::Serialize)]
+            struct Object<First, $($name),+> {
+                #[serde(flatten)]
+                first: First,
+                $($name: $name),+
+            }
+            Object { first: $first, $($name: $value),+ }
         };
         object
     }};

@@ -1,11 +1,11 @@
 //! The answer of `stats`.
 
-use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use super::Answer;
 use super::chart::sparkline;
-use super::columns::{self, Cell, Column, Object};
+use super::columns::{self, Cell, Column};
+use super::json::object;
 use crate::domain::format::{self, counted};
 use crate::domain::period::{Granularity, Window};
 use crate::domain::usage::histogram;
@@ -191,26 +191,24 @@ impl Answer for StatsAnswer {
     }
 
     fn json(&self) -> impl Serialize {
-        let (names, numbers) = (names(true), numbers(true));
-        let lines = self.rows();
-        Json {
-            from: self.window.from,
-            to: self.window.to,
+        let (columns, rows) = (self.columns(1), self.rows());
+        let lines = rows.iter().map(|row| line_json(&columns, row));
+        object! {
+            from: format::time_ms(self.window.from),
+            to: format::time_ms(self.window.to),
             group_by: if self.by_endpoint { "endpoint" } else { "api" },
-            percentiles: PercentilesJson {
+            percentiles: object! {
                 method: "histogram",
                 relative_error: histogram::RELATIVE_ERROR,
             },
-            over_time: CellsJson {
-                from: self.cells.start,
+            // The period of each number in a line's `requests_over_time`.
+            over_time: object! {
+                from: format::time_ms(self.cells.start),
                 unit: self.cells.granularity.unit(),
                 length: self.cells.per_cell,
             },
-            lines: lines
-                .iter()
-                .map(|row| LineJson::new(&names, &numbers, row))
-                .collect(),
-            total: LineJson::new(&[], &numbers, &self.total_row()),
+            lines: lines.collect::<Vec<_>>(),
+            total: line_json(&numbers(true), &self.total_row()),
         }
     }
 
@@ -219,57 +217,12 @@ impl Answer for StatsAnswer {
     }
 }
 
-#[derive(Serialize)]
-struct Json {
-    #[serde(serialize_with = "super::json::time")]
-    from: DateTime<Utc>,
-    #[serde(serialize_with = "super::json::time")]
-    to: DateTime<Utc>,
-    group_by: &'static str,
-    percentiles: PercentilesJson,
-    over_time: CellsJson,
-    lines: Vec<LineJson>,
-    total: LineJson,
-}
-
-#[derive(Serialize)]
-struct PercentilesJson {
-    method: &'static str,
-    relative_error: f64,
-}
-
-/// The period of each number in a line's `requests_over_time`.
-#[derive(Serialize)]
-struct CellsJson {
-    #[serde(serialize_with = "super::json::time")]
-    from: DateTime<Utc>,
-    unit: &'static str,
-    length: usize,
-}
-
-#[derive(Serialize)]
-struct LineJson {
-    #[serde(flatten)]
-    names: Object,
-    #[serde(flatten)]
-    numbers: Object,
-    /// Requests known only from the application's aggregates.
-    requests_without_rows: u64,
-    requests_over_time: Vec<u64>,
-}
-
-impl LineJson {
-    fn new<'a>(
-        names: &[Column<'a, Row<'a>>],
-        numbers: &[Column<'a, Row<'a>>],
-        row: &Row<'a>,
-    ) -> LineJson {
-        LineJson {
-            names: columns::object(names, row),
-            numbers: columns::object(numbers, row),
-            requests_without_rows: row.line.surplus,
-            requests_over_time: row.line.over_time.clone(),
-        }
+fn line_json<'a>(columns: &[Column<'a, Row<'a>>], row: &Row<'a>) -> impl Serialize + use<> {
+    object! {
+        ..columns::object(columns, row),
+        // Known only from the application's aggregates.
+        requests_without_rows: row.line.surplus,
+        requests_over_time: row.line.over_time.clone(),
     }
 }
 

@@ -5,14 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 
-use super::super::columns::{self, Cell, Column, Object, object};
-use super::super::{Answer, json, printable};
+use super::super::columns::{self, Cell, Column};
+use super::super::json::object;
+use super::super::{Answer, printable};
 use super::{measured, value_cell};
 use crate::domain::alert::backtest::PastEpisode;
 use crate::domain::alert::event::Event;
 use crate::domain::alert::notice::NoticeKind;
 use crate::domain::alert::rule::Rule;
-use crate::domain::format::{self, count, counted, duration};
+use crate::domain::format::{self, count, counted, duration, time_ms};
 use crate::domain::named::Named;
 use crate::domain::period::Window;
 
@@ -222,22 +223,25 @@ impl Answer for Backtest {
         let side = |other: Option<&str>| {
             let rows = rows.iter();
             let rows = rows.filter(|row| row.only_in.is_none() || row.only_in != other);
-            rows.map(|row| object(&columns, row)).collect()
+            rows.map(|row| columns::object(&columns, row))
+                .collect::<Vec<_>>()
         };
+        let missing = self.missing.iter();
+        let missing = missing.map(|it| object! { from: time_ms(it.from), to: time_ms(it.to) });
         let notices = |kind| self.result.notices.get(&kind).copied().unwrap_or(0);
-        BacktestJson {
+        object! {
             alert_id: Some(self.rule.id.as_str()).filter(|id| !id.is_empty()),
             api_name: &self.rule.api_name,
             alert_type: self.rule.alert_type.as_str(),
             period: self.rule.period.as_str(),
             threshold: self.rule.threshold,
             for_ms: self.rule.settings.hold.num_milliseconds(),
-            from: self.from,
-            to: self.to,
+            from: time_ms(self.from),
+            to: time_ms(self.to),
             steps: self.steps,
             unknown_steps: self.result.unknown_steps,
             firing_seconds: firing(&self.result.episodes, self.to).num_seconds(),
-            notices: NoticesJson {
+            notices: object! {
                 firing: notices(NoticeKind::Firing),
                 reminder: notices(NoticeKind::Reminder),
                 resolved: notices(NoticeKind::Resolved),
@@ -247,45 +251,11 @@ impl Answer for Backtest {
             events: &self.result.events,
             compared_with: compared.map(Comparison::name),
             compared_episodes: compared.map(|_| side(Some(self.name()))),
-            missing_rows: self.missing.iter().copied().map(WindowJson).collect(),
+            missing_rows: missing.collect::<Vec<_>>(),
         }
     }
 
     fn csv(&self) -> Vec<Vec<String>> {
         columns::csv(&self.columns(), &self.rows())
     }
-}
-
-#[derive(Serialize)]
-struct BacktestJson<'a> {
-    alert_id: Option<&'a str>,
-    api_name: &'a str,
-    alert_type: &'a str,
-    period: &'a str,
-    threshold: f64,
-    for_ms: i64,
-    #[serde(serialize_with = "json::time")]
-    from: DateTime<Utc>,
-    #[serde(serialize_with = "json::time")]
-    to: DateTime<Utc>,
-    steps: u64,
-    unknown_steps: u64,
-    firing_seconds: i64,
-    notices: NoticesJson,
-    episodes: Vec<Object>,
-    events: &'a [Event],
-    compared_with: Option<&'static str>,
-    compared_episodes: Option<Vec<Object>>,
-    missing_rows: Vec<WindowJson>,
-}
-
-#[derive(Serialize)]
-struct WindowJson(#[serde(serialize_with = "json::window")] Window);
-
-#[derive(Serialize)]
-struct NoticesJson {
-    firing: u64,
-    reminder: u64,
-    resolved: u64,
-    missed: u64,
 }

@@ -4,13 +4,14 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use super::super::columns::{self, Cell, Column};
-use super::super::{Answer, json, printable};
+use super::super::json::object;
+use super::super::{Answer, printable};
 use super::{measured, value_cell};
 use crate::domain::alert::event::Event;
 use crate::domain::alert::rule::AlertRef;
 use crate::domain::alert::rule::{AlertType, Severity};
 use crate::domain::alert::state::{AlertState, AlertStatus};
-use crate::domain::format::{self, counted};
+use crate::domain::format::{self, counted, time_ms};
 use crate::domain::nagios::{NagiosAnswer, NagiosStatus};
 
 #[derive(Debug)]
@@ -162,63 +163,6 @@ fn columns<'a>() -> Vec<Column<'a, &'a Finding>> {
     ]
 }
 
-#[derive(Serialize)]
-struct CheckJson<'a> {
-    #[serde(serialize_with = "json::time")]
-    now: DateTime<Utc>,
-    rules: usize,
-    ok: usize,
-    pending: usize,
-    firing: usize,
-    recovering: usize,
-    unknown: usize,
-    new_notices: usize,
-    undelivered: u64,
-    findings: Vec<FindingJson<'a>>,
-    events: &'a [Event],
-}
-
-#[derive(Serialize)]
-struct FindingJson<'a> {
-    #[serde(flatten)]
-    alert: &'a AlertRef,
-    state: AlertStatus,
-    severity: Option<Severity>,
-    #[serde(serialize_with = "json::time")]
-    since: DateTime<Utc>,
-    episode: Option<&'a str>,
-    #[serde(serialize_with = "json::maybe_time")]
-    fired_at: Option<DateTime<Utc>>,
-    #[serde(serialize_with = "json::time")]
-    evaluated_to: DateTime<Utc>,
-    value: Option<f64>,
-    threshold: Option<f64>,
-    limit_value: Option<f64>,
-    reason: Option<&'a str>,
-    cure: Option<&'a str>,
-}
-
-impl FindingJson<'_> {
-    fn new(finding: &Finding) -> FindingJson<'_> {
-        let state = &finding.state;
-        let episode = state.episode.as_ref();
-        FindingJson {
-            alert: &finding.alert,
-            state: state.status,
-            severity: state.severity,
-            since: state.since,
-            episode: episode.map(|episode| &*episode.id),
-            fired_at: episode.map(|episode| episode.fired_at),
-            evaluated_to: state.evaluated_to,
-            value: state.value,
-            threshold: state.threshold,
-            limit_value: state.limit_value,
-            reason: state.reason.as_deref(),
-            cure: finding.cure.as_deref(),
-        }
-    }
-}
-
 impl Answer for Check {
     fn table(&self, width: Option<usize>) -> String {
         let findings = self.findings.iter();
@@ -242,8 +186,25 @@ impl Answer for Check {
     }
 
     fn json(&self) -> impl Serialize {
-        CheckJson {
-            now: self.now,
+        let findings = self.findings.iter().map(|Finding { alert, state, cure }| {
+            let episode = state.episode.as_ref();
+            object! {
+                ..alert,
+                state: state.status,
+                severity: state.severity,
+                since: time_ms(state.since),
+                episode: episode.map(|episode| &episode.id),
+                fired_at: episode.map(|episode| time_ms(episode.fired_at)),
+                evaluated_to: time_ms(state.evaluated_to),
+                value: state.value,
+                threshold: state.threshold,
+                limit_value: state.limit_value,
+                reason: &state.reason,
+                cure: cure,
+            }
+        });
+        object! {
+            now: time_ms(self.now),
             rules: self.rules,
             ok: self.count(AlertStatus::Ok),
             pending: self.count(AlertStatus::Pending),
@@ -252,7 +213,7 @@ impl Answer for Check {
             unknown: self.count(AlertStatus::Unknown),
             new_notices: self.new_notices,
             undelivered: self.undelivered,
-            findings: self.findings.iter().map(FindingJson::new).collect(),
+            findings: findings.collect::<Vec<_>>(),
             events: &self.events,
         }
     }

@@ -3,11 +3,12 @@
 use chrono::{DateTime, Utc};
 use serde::{Serialize, Serializer};
 
+use super::super::Answer;
 use super::super::columns::{self, Cell, Column};
-use super::super::{Answer, json};
+use super::super::json::object;
 use crate::domain::alert::delivery::{Delivery, DropReason, Notice};
 use crate::domain::alert::notice::Content;
-use crate::domain::format::counted;
+use crate::domain::format::{counted, time_ms};
 
 /// The notices of a delivery run, in the order of their creation.
 #[derive(Debug)]
@@ -15,40 +16,16 @@ pub struct Deliveries<'a> {
     pub notices: &'a [Notice],
 }
 
-#[derive(Serialize)]
-struct DeliveriesJson<'a> {
-    delivered: usize,
-    waiting: usize,
-    dropped: usize,
-    notices: &'a [Notice],
-}
-
-/// A notice and its delivery.
-#[derive(Serialize)]
-struct NoticeJson<'a> {
-    channel: &'a str,
-    number: i32,
-    delivery: Delivery,
-    attempts: i32,
-    #[serde(serialize_with = "json::maybe_time")]
-    next_attempt_at: Option<DateTime<Utc>>,
-    #[serde(serialize_with = "json::maybe_time")]
-    delivered_at: Option<DateTime<Utc>>,
-    error: Option<&'a str>,
-    drop_reason: Option<DropReason>,
-    content: &'a Content,
-}
-
 impl Serialize for Notice {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let notice = NoticeJson {
+        let notice = object! {
             channel: &self.channel,
             number: self.number,
             delivery: self.delivery,
             attempts: self.attempts,
-            next_attempt_at: next_attempt(self),
-            delivered_at: self.delivered_at,
-            error: self.error.as_deref(),
+            next_attempt_at: next_attempt(self).map(time_ms),
+            delivered_at: self.delivered_at.map(time_ms),
+            error: &self.error,
             drop_reason: self.drop_reason,
             content: &self.content,
         };
@@ -114,7 +91,7 @@ impl Answer for Deliveries<'_> {
             let notices = self.notices.iter();
             notices.filter(|notice| notice.delivery == delivery).count()
         };
-        DeliveriesJson {
+        object! {
             delivered: count(Delivery::Delivered),
             waiting: count(Delivery::Waiting),
             dropped: count(Delivery::Dropped),

@@ -3,13 +3,14 @@
 use chrono::{DateTime, Utc};
 use serde::{Serialize, Serializer};
 
+use super::super::Answer;
 use super::super::chart::bar;
 use super::super::columns::{self, Cell};
-use super::super::{Answer, json};
+use super::super::json::object;
 use super::value_cell;
-use crate::domain::alert::rule::{AlertType, Rule, Severity};
+use crate::domain::alert::rule::{AlertType, Severity};
 use crate::domain::alert::summary::{Condition, Line};
-use crate::domain::format::{short_id, time};
+use crate::domain::format::{short_id, time, time_ms};
 use crate::domain::named::Named;
 
 /// What `list` and `status` print when there is no rule.
@@ -26,58 +27,24 @@ pub struct RuleList {
     pub wide: bool,
 }
 
-#[derive(Serialize)]
-struct RuleListJson<'a> {
-    rules: Vec<RuleStatesJson<'a>>,
-}
-
-#[derive(Serialize)]
-struct RuleStatesJson<'a> {
-    #[serde(flatten)]
-    rule: &'a Rule,
-    states: &'a [Line],
-}
-
-/// The state of a rule for one API.
-#[derive(Serialize)]
-struct StateJson<'a> {
-    api_name: &'a str,
-    state: &'static str,
-    severity: Option<Severity>,
-    #[serde(serialize_with = "json::maybe_time")]
-    since: Option<DateTime<Utc>>,
-    value: Option<f64>,
-    threshold: Option<f64>,
-    limit_value: Option<f64>,
-    reason: Option<String>,
-    episode: Option<&'a str>,
-    #[serde(serialize_with = "json::maybe_time")]
-    fired_at: Option<DateTime<Utc>>,
-    #[serde(serialize_with = "json::maybe_time")]
-    evaluated_to: Option<DateTime<Utc>>,
-    acknowledged_by: Option<&'a str>,
-    #[serde(serialize_with = "json::maybe_time")]
-    silenced_until: Option<DateTime<Utc>>,
-}
-
 impl Serialize for Line {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let state = self.state.as_ref();
         let episode = state.and_then(|state| state.episode.as_ref());
-        let state = StateJson {
+        let state = object! {
             api_name: &self.api_name,
             state: status_name(self),
             severity: state.and_then(|state| state.severity),
-            since: since(self),
+            since: since(self).map(time_ms),
             value: value(self),
             threshold: state.and_then(|state| state.threshold),
             limit_value: limit(self),
             reason: self.reason(),
-            episode: episode.map(|episode| episode.id.as_str()),
-            fired_at: episode.map(|episode| episode.fired_at),
-            evaluated_to: state.map(|state| state.evaluated_to),
-            acknowledged_by: self.acknowledged_by.as_deref(),
-            silenced_until: self.silenced_until,
+            episode: episode.map(|episode| &episode.id),
+            fired_at: episode.map(|episode| time_ms(episode.fired_at)),
+            evaluated_to: state.map(|state| time_ms(state.evaluated_to)),
+            acknowledged_by: &self.acknowledged_by,
+            silenced_until: self.silenced_until.map(time_ms),
         };
         state.serialize(serializer)
     }
@@ -212,13 +179,9 @@ impl Answer for RuleList {
 
     fn json(&self) -> impl Serialize {
         let same_rule = |a: &Line, b: &Line| a.rule.id == b.rule.id;
-        let rules = self.lines.chunk_by(same_rule).map(|lines| RuleStatesJson {
-            rule: &lines[0].rule,
-            states: lines,
-        });
-        RuleListJson {
-            rules: rules.collect(),
-        }
+        let rules = self.lines.chunk_by(same_rule);
+        let rules = rules.map(|lines| object! { ..&lines[0].rule, states: lines });
+        object! { rules: rules.collect::<Vec<_>>() }
     }
 
     fn csv(&self) -> Vec<Vec<String>> {

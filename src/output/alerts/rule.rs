@@ -1,46 +1,18 @@
 //! A rule in JSON, and its settings in one line.
 
 use crate::domain::named::Named;
-use chrono::{DateTime, Utc};
 use serde::{Serialize, Serializer};
 
-use super::super::json;
+use super::super::json::object;
 use super::measured;
 use crate::domain::alert::rule::{Rule, Settings};
-use crate::domain::format::{count, duration, number};
-
-#[derive(Serialize)]
-struct RuleJson<'a> {
-    id: &'a str,
-    api_name: &'a str,
-    alert_type: &'a str,
-    period: &'a str,
-    threshold: Option<f64>,
-    critical_threshold: Option<f64>,
-    severity: &'static str,
-    enabled: bool,
-    window: &'static str,
-    time_zone: &'static str,
-    for_ms: i64,
-    clear_below: Option<f64>,
-    clear_for_ms: i64,
-    repeat_ms: i64,
-    min_requests: u64,
-    include_cached: bool,
-    baseline_ms: Option<i64>,
-    baseline_factor: Option<f64>,
-    channels: &'a [String],
-    #[serde(serialize_with = "json::maybe_time")]
-    last_triggered: Option<DateTime<Utc>>,
-    /// Why the rule cannot be evaluated.
-    problem: Option<String>,
-}
+use crate::domain::format::{count, duration, number, time_ms};
 
 impl Serialize for Rule {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let settings = &self.settings;
         let finite = |value: f64| value.is_finite().then_some(value);
-        let rule = RuleJson {
+        let rule = object! {
             id: &self.id,
             api_name: &self.api_name,
             alert_type: self.alert_type.as_str(),
@@ -60,7 +32,8 @@ impl Serialize for Rule {
             baseline_ms: settings.baseline.map(|base| base.over.num_milliseconds()),
             baseline_factor: settings.baseline.and_then(|base| finite(base.factor)),
             channels: &self.channels,
-            last_triggered: self.last_triggered,
+            last_triggered: self.last_triggered.map(time_ms),
+            // Why the rule cannot be evaluated.
             problem: self.check().err().map(|problem| problem.to_string()),
         };
         rule.serialize(serializer)

@@ -1,10 +1,10 @@
 //! The answer of `alerts show`: one rule in detail.
 
-use chrono::{DateTime, Utc};
 use serde::{Serialize, Serializer};
 
 use super::super::columns::{self, Cell};
-use super::super::{Answer, chart, json, printable};
+use super::super::json::object;
+use super::super::{Answer, chart, printable};
 use super::history::event_table;
 use super::list::{detail, since, status_name};
 use super::measured;
@@ -13,7 +13,7 @@ use crate::domain::alert::event::Event;
 use crate::domain::alert::rule::Rule;
 use crate::domain::alert::state::{Level, Measurement};
 use crate::domain::alert::summary::Line;
-use crate::domain::format::{number, time};
+use crate::domain::format::{number, time, time_ms};
 use crate::domain::period::Period;
 
 /// A rule with its states, its recent values and its last events.
@@ -36,21 +36,14 @@ pub struct ApiReadings {
     pub readings: Vec<Measurement>,
 }
 
-#[derive(Serialize)]
-struct WindowJson {
-    #[serde(serialize_with = "json::time")]
-    at: DateTime<Utc>,
-    value: Option<f64>,
-    threshold: Option<f64>,
-    limit_value: Option<f64>,
-}
-
 fn windows<S: Serializer>(readings: &[Measurement], serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_seq(readings.iter().map(|reading| WindowJson {
-        at: reading.at,
-        value: reading.value,
-        threshold: reading.threshold,
-        limit_value: reading.limit_value,
+    serializer.collect_seq(readings.iter().map(|reading| {
+        object! {
+            at: time_ms(reading.at),
+            value: reading.value,
+            threshold: reading.threshold,
+            limit_value: reading.limit_value,
+        }
     }))
 }
 

@@ -4,11 +4,12 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use super::super::columns::{self, Cell};
-use super::super::{Answer, json, printable};
+use super::super::json::object;
+use super::super::{Answer, printable};
 use super::Action;
 use crate::domain::alert::rule::AlertType;
 use crate::domain::alert::silence::Silence;
-use crate::domain::format::{short_id, time};
+use crate::domain::format::{short_id, time, time_ms};
 
 type Column<'a> = columns::Column<'a, Silence>;
 
@@ -18,30 +19,6 @@ pub struct Silences {
     pub action: Option<Action>,
     pub silences: Vec<Silence>,
     pub now: DateTime<Utc>,
-}
-
-#[derive(Serialize)]
-struct SilencesJson<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    action: Option<Action>,
-    silences: Vec<SilenceJson<'a>>,
-}
-
-#[derive(Serialize)]
-struct SilenceJson<'a> {
-    id: &'a str,
-    state: &'static str,
-    api_name: Option<&'a str>,
-    alert_type: Option<&'a str>,
-    alert_id: Option<&'a str>,
-    #[serde(serialize_with = "json::time")]
-    starts_at: DateTime<Utc>,
-    #[serde(serialize_with = "json::time")]
-    ends_at: DateTime<Utc>,
-    reason: &'a str,
-    created_by: &'a str,
-    #[serde(serialize_with = "json::time")]
-    created_at: DateTime<Utc>,
 }
 
 /// The state of a silence, in the words of Alertmanager.
@@ -129,22 +106,22 @@ impl Answer for Silences {
     }
 
     fn json(&self) -> impl Serialize {
-        let silences = self.silences.iter().map(|silence| SilenceJson {
-            id: &silence.id,
-            state: state(silence, self.now),
-            api_name: silence.api_name.as_deref(),
-            alert_type: silence.alert_type.as_ref().map(AlertType::as_str),
-            alert_id: silence.alert_id.as_deref(),
-            starts_at: silence.starts_at,
-            ends_at: silence.ends_at,
-            reason: &silence.reason,
-            created_by: &silence.created_by,
-            created_at: silence.created_at,
+        let silences = self.silences.iter().map(|silence| {
+            object! {
+                id: &silence.id,
+                state: state(silence, self.now),
+                api_name: &silence.api_name,
+                alert_type: silence.alert_type.as_ref().map(AlertType::as_str),
+                alert_id: &silence.alert_id,
+                starts_at: time_ms(silence.starts_at),
+                ends_at: time_ms(silence.ends_at),
+                reason: &silence.reason,
+                created_by: &silence.created_by,
+                created_at: time_ms(silence.created_at),
+            }
         });
-        SilencesJson {
-            action: self.action,
-            silences: silences.collect(),
-        }
+        let action = self.action.map(|action| object! { action: action });
+        object! { ..action, silences: silences.collect::<Vec<_>>() }
     }
 
     fn csv(&self) -> Vec<Vec<String>> {

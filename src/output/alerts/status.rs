@@ -4,14 +4,15 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use super::super::columns::{self, Cell, Column};
-use super::super::{Answer, json, printable};
+use super::super::json::object;
+use super::super::{Answer, printable};
 use super::list::{NO_RULES, age_cell, detail, evaluated_to, status_name, value};
 use super::value_cell;
 use crate::domain::alert::delivery::Notice;
 use crate::domain::alert::rule::Severity;
 use crate::domain::alert::silence::Silence;
 use crate::domain::alert::summary::{Condition, Line};
-use crate::domain::format::{count, counted, time};
+use crate::domain::format::{count, counted, time, time_ms};
 
 /// The states of all rules, undelivered notices and silences.
 #[derive(Debug)]
@@ -37,28 +38,6 @@ struct Counts {
     ok: u64,
     unchecked: u64,
     disabled: u64,
-}
-
-#[derive(Serialize)]
-struct AlertsStatusJson<'a> {
-    #[serde(flatten)]
-    counts: Counts,
-    notices_waiting: usize,
-    notices_silenced: u64,
-    silences_active: u64,
-    #[serde(serialize_with = "json::maybe_time")]
-    evaluated_to: Option<DateTime<Utc>>,
-    /// The rules that are firing, pending or unknown.
-    attention: Vec<AttentionJson<'a>>,
-}
-
-#[derive(Serialize)]
-struct AttentionJson<'a> {
-    alert_id: &'a str,
-    alert_type: &'a str,
-    period: &'a str,
-    #[serde(flatten)]
-    line: &'a Line,
 }
 
 /// How urgent a rule is, 0 first; nothing if it needs no attention.
@@ -167,19 +146,21 @@ impl Answer for AlertsStatus {
     }
 
     fn json(&self) -> impl Serialize {
-        let attention = self.attention().into_iter().map(|line| AttentionJson {
-            alert_id: &line.rule.id,
-            alert_type: line.rule.alert_type.as_str(),
-            period: line.rule.period.as_str(),
-            line,
+        let attention = self.attention().into_iter().map(|line| {
+            object! {
+                alert_id: &line.rule.id,
+                alert_type: line.rule.alert_type.as_str(),
+                period: line.rule.period.as_str(),
+                ..line
+            }
         });
-        AlertsStatusJson {
-            counts: self.counts(),
+        object! {
+            ..self.counts(),
             notices_waiting: self.waiting.len(),
             notices_silenced: self.silenced,
             silences_active: self.active_silences(),
-            evaluated_to: evaluated_to(&self.lines),
-            attention: attention.collect(),
+            evaluated_to: evaluated_to(&self.lines).map(time_ms),
+            attention: attention.collect::<Vec<_>>(),
         }
     }
 

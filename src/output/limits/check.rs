@@ -7,9 +7,9 @@ use crate::domain::capacity::limit_status::{LimitState, LimitStatus};
 use crate::domain::format;
 use crate::domain::format::counted;
 use crate::domain::nagios::{NagiosAnswer, NagiosStatus};
-use crate::domain::plans::LimitInForce;
 use crate::output::columns::{self, Cell, Column};
-use crate::output::{Answer, json, printable};
+use crate::output::json::object;
+use crate::output::{Answer, printable};
 
 #[derive(Debug)]
 pub struct Check {
@@ -169,50 +169,23 @@ impl Answer for Check {
     }
 
     fn json(&self) -> impl Serialize {
-        CheckJson {
-            now: self.now,
-            limits: self.limits.iter().map(StatusJson::new).collect(),
-        }
+        let limits = self.limits.iter().map(|it| {
+            object! {
+                ..&it.limit,
+                resource: &it.resource,
+                state: it.state,
+                value: it.value,
+                percent: it.percent,
+                elapsed_percent: it.elapsed_percent,
+                measured_at: it.measured_at.map(format::time_ms),
+                reason: it.reason.as_ref().map(ToString::to_string),
+            }
+        });
+        object! { now: format::time_ms(self.now), limits: limits.collect::<Vec<_>>() }
     }
 
     fn csv(&self) -> Vec<Vec<String>> {
         columns::csv(&self.columns(), &self.limits)
-    }
-}
-
-#[derive(Serialize)]
-struct CheckJson<'a> {
-    #[serde(serialize_with = "json::time")]
-    now: DateTime<Utc>,
-    limits: Vec<StatusJson<'a>>,
-}
-
-#[derive(Serialize)]
-struct StatusJson<'a> {
-    #[serde(flatten)]
-    limit: &'a LimitInForce,
-    resource: &'a str,
-    state: LimitState,
-    value: Option<f64>,
-    percent: Option<f64>,
-    elapsed_percent: Option<f64>,
-    #[serde(serialize_with = "json::maybe_time")]
-    measured_at: Option<DateTime<Utc>>,
-    reason: Option<String>,
-}
-
-impl StatusJson<'_> {
-    fn new(status: &LimitStatus) -> StatusJson<'_> {
-        StatusJson {
-            limit: &status.limit,
-            resource: &status.resource,
-            state: status.state,
-            value: status.value,
-            percent: status.percent,
-            elapsed_percent: status.elapsed_percent,
-            measured_at: status.measured_at,
-            reason: status.reason.as_ref().map(ToString::to_string),
-        }
     }
 }
 

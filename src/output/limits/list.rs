@@ -6,6 +6,7 @@ use super::{Row, RowsJson, Shown};
 use crate::domain::format::counted;
 use crate::domain::plans::ApiLimit;
 use crate::domain::plans::limit::ListedLimit;
+use crate::output::json::object;
 use crate::output::{Answer, columns, printable};
 
 /// The limits of services and APIs: the answer of `limits list` and `limits set`.
@@ -77,20 +78,10 @@ impl Answer for RemovedLimits {
     }
 
     fn json(&self) -> impl Serialize {
-        RemovedJson {
-            removed: self.count(),
-            list: self.0.json(),
-        }
+        object! { removed: self.count(), ..self.0.json() }
     }
 
     fn csv(&self) -> Vec<Vec<String>> {
         self.0.csv()
     }
-}
-
-#[derive(Serialize)]
-struct RemovedJson<L> {
-    removed: usize,
-    #[serde(flatten)]
-    list: L,
 }

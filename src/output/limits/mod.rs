@@ -8,7 +8,6 @@ pub mod changes;
 pub mod check;
 pub mod list;
 pub mod plan;
-mod selection;
 pub mod show;
 
 use chrono::{DateTime, Utc};

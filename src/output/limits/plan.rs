@@ -4,11 +4,12 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use super::changes::{self, changes_table};
-use super::selection::SelectionJson;
+use crate::domain::format::time_ms;
 use crate::domain::plans::PlanSelection;
 use crate::domain::plans::sync::Changes;
 use crate::output::Answer;
 use crate::output::columns::{self, Cell, Column};
+use crate::output::json::object;
 
 #[derive(Debug)]
 pub struct Selections {
@@ -78,12 +79,8 @@ impl Answer for Selections {
 
     fn json(&self) -> impl Serialize {
         let selections = self.selections.iter();
-        SelectionsJson {
-            plans: selections
-                .map(|(selection, in_use)| SelectionJson::new(selection, *in_use))
-                .collect(),
-            selected: self.selected.as_ref(),
-        }
+        let selections = selections.map(|(selection, in_use)| selection_json(selection, *in_use));
+        object! { plans: selections.collect::<Vec<_>>(), ..&self.selected }
     }
 
     fn csv(&self) -> Vec<Vec<String>> {
@@ -91,9 +88,17 @@ impl Answer for Selections {
     }
 }
 
-#[derive(Serialize)]
-struct SelectionsJson<'a> {
-    plans: Vec<SelectionJson<'a>>,
-    #[serde(flatten)]
-    selected: Option<&'a Selected>,
+pub(super) fn selection_json(it: &PlanSelection, in_use: bool) -> impl Serialize {
+    object! {
+        provider: &it.provider,
+        plan: &it.plan,
+        in_use: in_use,
+        valid_from: time_ms(it.valid_from),
+        seats: it.seats,
+        region: &it.region,
+        anchor_day: it.billing.anchor_day,
+        time_zone: it.billing.zone.name(),
+        chosen_by: &it.chosen_by,
+        created_at: time_ms(it.created_at),
+    }
 }
