@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use rustix::process::getuid;
 use rustix::system::uname;
 
-use crate::error::{Error, ErrorDocument, Exit, Result, shell_word};
+use crate::error::{Error, ErrorDocument, Exit, Outcome, Result, shell_word};
 use crate::output::{Answer, Format};
 use crate::store::db;
 use crate::store::db::{Access, Db};
@@ -116,6 +116,12 @@ impl Context {
     /// Prints the answer to stdout in the requested format.
     pub fn answer(&mut self, answer: &impl Answer) -> Result<()> {
         crate::output::print(&mut self.stdout, self.format, answer).map_err(output_failed)
+    }
+
+    /// Prints the answer of a command that is done.
+    pub fn finish(&mut self, answer: &impl Answer) -> Result<Outcome> {
+        self.answer(answer)?;
+        Ok(Outcome::DONE)
     }
 
     /// Stdout, for output that is not an answer: SQL, completions, man pages.

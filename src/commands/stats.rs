@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use clap::{Args, ValueEnum};
 
-use crate::args::{ApiFilter, Lookback};
+use crate::args::{ApiFilter, Lookback, example};
 use crate::commands::known_apis::require_known;
 use crate::context::Context;
 use crate::domain::format::counted;
@@ -30,9 +30,7 @@ use crate::store::usage::{aggregates, dirty, read, rollups};
 /// Requests that another program aggregated and whose rows were deleted are included; their response times are
 /// unknown. If the triggers that record changed rows are missing, the exit code is 4.
 #[derive(Args, Debug)]
-#[command(
-    after_help = "Example: usagectl --database-url sqlite:usage.db stats --last 7d --group-by endpoint"
-)]
+#[command(after_help = example!("stats --last 7d --group-by endpoint"))]
 pub struct StatsArgs {
     #[command(flatten)]
     filter: ApiFilter,

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, Utc};
 use clap::Args;
 
-use crate::args::parse_duration;
+use crate::args::{example, parse_duration};
 use crate::commands::limits::check;
 use crate::context::Context;
 use crate::domain::capacity::limit_status::{LimitState, LimitStatus};
@@ -30,7 +30,7 @@ use crate::store::{schema_objects, status};
 /// Exits with 3 if migrations are pending, 4 if the schema differs from the migrations or a migration is
 /// edited or unknown, 7 if the database cannot be reached.
 #[derive(Args, Debug)]
-#[command(after_help = "Example: usagectl --database-url sqlite:usage.db status --format json")]
+#[command(after_help = example!("status --format json"))]
 pub struct StatusArgs {
     /// Maximum time to wait until the database is reachable and no migration is pending
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]

@@ -14,7 +14,7 @@ use std::time::Instant;
 use chrono::{DateTime, Utc};
 use clap::{ArgGroup, Args, ValueEnum};
 
-use crate::args::{ApiFilter, LockWait, parse_instant};
+use crate::args::{ApiFilter, LockWait, example, parse_instant};
 use crate::commands::known_apis::require_known;
 use crate::context::Context;
 use crate::domain::format::{self, counted};
@@ -42,7 +42,7 @@ use crate::store::usage::rollups;
 /// that have a response time. Percentiles, which `usagectl stats` shows, are off by at most 0.8%.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Example: usagectl --database-url sqlite:usage.db aggregate --period daily",
+    after_help = example!("aggregate --period daily"),
     group = ArgGroup::new("range").args(["rebuild", "verify"])
 )]
 pub struct AggregateArgs {

@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::RuleRefs;
-use crate::args::{ApiFilter, Author, parse_text};
+use crate::args::{ApiFilter, Author, example, parse_text};
 use crate::context::Context;
 use crate::domain::alert::event::{Event, EventKind};
 use crate::domain::alert::state::Acknowledgement;
@@ -18,10 +18,7 @@ use crate::store::db::Access;
 /// An acknowledged rule sends no reminders until it is OK again. A rise to critical and the resolution are
 /// still sent. The acknowledgement is recorded in the history.
 #[derive(Args, Debug)]
-#[command(
-    after_help = "Example: usagectl --database-url sqlite:usage.db alerts ack \
-finnhub/ERROR_SPIKE/HOUR --note 'the key was exchanged' || echo 'it is not firing'"
-)]
+#[command(after_help = example!("alerts ack finnhub/ERROR_SPIKE/HOUR --note 'the key was exchanged' || echo 'it is not firing'"))]
 pub struct AckArgs {
     #[command(flatten)]
     rules: RuleRefs,
@@ -89,6 +86,5 @@ pub fn run(context: &mut Context, args: AckArgs) -> Result<Outcome> {
         events::insert(db, &events)?;
         Ok(acknowledgements)
     })?;
-    context.answer(&Acknowledgements { acknowledged })?;
-    Ok(Outcome::DONE)
+    context.finish(&Acknowledgements { acknowledged })
 }

@@ -4,6 +4,7 @@ use clap::Args;
 
 use super::rule_options::{RuleOptions, alert_period, alert_type, number};
 use super::rule_warnings;
+use crate::args::example;
 use crate::context::Context;
 use crate::domain::alert::rule::{AlertType, Rule};
 use crate::domain::id;
@@ -26,10 +27,7 @@ use crate::store::db::Access;
 ///
 /// ERROR_SPIKE: failed calls.
 #[derive(Args, Debug)]
-#[command(
-    after_help = "Example: usagectl --database-url sqlite:usage.db alerts add --api finnhub \
---type RATE_LIMIT_WARNING --threshold 90 --period DAY --for 2m"
-)]
+#[command(after_help = example!("alerts add --api finnhub --type RATE_LIMIT_WARNING --threshold 90 --period DAY --for 2m"))]
 pub struct AddArgs {
     /// API, or '*' for each of them
     #[arg(long, value_name = "NAME")]
@@ -68,8 +66,7 @@ pub fn run(context: &mut Context, args: AddArgs) -> Result<Outcome> {
         }
     })?;
     rule_warnings::warn(context, &mut db, &rules)?;
-    context.answer(&RuleChanges::all(Action::Added, rules.into()))?;
-    Ok(Outcome::DONE)
+    context.finish(&RuleChanges::all(Action::Added, rules.into()))
 }
 
 fn already_exists(rule: &Rule) -> Error {

@@ -8,7 +8,7 @@ use clap::{Args, FromArgMatches};
 use super::check::StepArgs;
 use super::rule_options::{RuleOptions, alert_period, alert_type, number, usage_error};
 use super::{find_rules, reading};
-use crate::args::parse_instant;
+use crate::args::{example, parse_instant};
 use crate::context::Context;
 use crate::domain::alert::backtest::{PastEpisode, Replay, recorded_episodes};
 use crate::domain::alert::rule::{ALL_APIS, AlertType, Rule};
@@ -35,10 +35,7 @@ use crate::store::usage::{aggregates, dirty, rollups};
 ///
 /// Exits with 3 if api_usage has fewer rows than api_usage_aggregates counts: values are too low there.
 #[derive(Args, Debug)]
-#[command(
-    after_help = "Example: usagectl --database-url sqlite:usage.db alerts backtest --api finnhub \
---type ERROR_SPIKE --period HOUR --threshold 10 --from 2026-01-26T12:00:00Z"
-)]
+#[command(after_help = example!("alerts backtest --api finnhub --type ERROR_SPIKE --period HOUR --threshold 10 --from 2026-01-26T12:00:00Z"))]
 pub struct BacktestArgs {
     /// Rule: its id, a prefix of it, or API/TYPE/PERIOD
     #[arg(value_name = "RULE", required_unless_present = "api")]

@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::delivery::{self, Options, Report};
 use super::reading;
-use crate::args::{FailOn, LockWait, parse_duration};
+use crate::args::{FailOn, LockWait, example, parse_duration};
 use crate::commands::answer_nagios;
 use crate::context::Context;
 use crate::domain::alert::delivery::{Delivery, DropReason};
@@ -37,9 +37,7 @@ use crate::store::usage::{dirty, rollups};
 ///
 /// For crontab: * * * * * DATABASE_URL=file:/srv/app/usage.db usagectl alerts check --lock-wait 50s
 #[derive(Args, Debug)]
-#[command(
-    after_help = "Example: usagectl --database-url sqlite:usage.db alerts check --fail-on critical"
-)]
+#[command(after_help = example!("alerts check --fail-on critical"))]
 pub struct CheckArgs {
     /// Exit with 10 if a rule fires as a warning, with 11 if one is critical
     #[arg(long, value_enum, value_name = "SEVERITY")]

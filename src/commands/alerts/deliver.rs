@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::delivery::{self, MAX_ATTEMPTS, Options};
-use crate::args::LockWait;
+use crate::args::{LockWait, example};
 use crate::context::Context;
 use crate::domain::alert::delivery::Delivery;
 use crate::domain::format::counted;
@@ -22,7 +22,7 @@ use crate::store::lock::{RunKind, RunLock};
 ///
 /// Exits with 12 if a notice was not delivered.
 #[derive(Args, Debug)]
-#[command(after_help = "Example: usagectl --database-url sqlite:usage.db alerts deliver --force")]
+#[command(after_help = example!("alerts deliver --force"))]
 pub struct DeliverArgs {
     /// Number of failed attempts after which a notice is dropped
     #[arg(long, value_name = "N", default_value_t = MAX_ATTEMPTS, value_parser = clap::value_parser!(i32).range(1..))]

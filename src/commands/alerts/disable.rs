@@ -4,6 +4,7 @@ use clap::Args;
 
 use super::RuleRefs;
 use super::enable::set_enabled;
+use crate::args::example;
 use crate::context::Context;
 use crate::error::{Outcome, Result};
 
@@ -12,10 +13,7 @@ use crate::error::{Outcome, Result};
 /// A disabled rule keeps its settings and is not evaluated. To evaluate it and send nothing for a while, use
 /// `usagectl alerts silence add`.
 #[derive(Args, Debug)]
-#[command(
-    after_help = "Example: usagectl --database-url sqlite:usage.db alerts disable \
-finnhub/RATE_LIMIT_WARNING/MINUTE"
-)]
+#[command(after_help = example!("alerts disable finnhub/RATE_LIMIT_WARNING/MINUTE"))]
 pub struct DisableArgs {
     #[command(flatten)]
     rules: RuleRefs,

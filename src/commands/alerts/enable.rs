@@ -4,6 +4,7 @@ use clap::Args;
 
 use super::remove::{firing, warn_of_firing};
 use super::{RuleRefs, gone};
+use crate::args::example;
 use crate::context::Context;
 use crate::error::{Outcome, Result};
 use crate::output::alerts::Action;
@@ -15,10 +16,7 @@ use crate::store::db::Access;
 ///
 /// The next `usagectl alerts check` evaluates them again, from then on.
 #[derive(Args, Debug)]
-#[command(
-    after_help = "Example: usagectl --database-url sqlite:usage.db alerts enable \
-finnhub/RATE_LIMIT_WARNING/MINUTE"
-)]
+#[command(after_help = example!("alerts enable finnhub/RATE_LIMIT_WARNING/MINUTE"))]
 pub struct EnableArgs {
     #[command(flatten)]
     rules: RuleRefs,
@@ -64,6 +62,5 @@ pub(super) fn set_enabled(
         Ok((changes, firing))
     })?;
     warn_of_firing(context, &firing);
-    context.answer(&RuleChanges { changes })?;
-    Ok(Outcome::DONE)
+    context.finish(&RuleChanges { changes })
 }

@@ -3,7 +3,7 @@
 use chrono::TimeDelta;
 use clap::Args;
 
-use crate::args::{ApiFilter, Lookback};
+use crate::args::{ApiFilter, Lookback, example};
 use crate::context::Context;
 use crate::domain::alert::rule::AlertRef;
 use crate::error::{Outcome, Result};
@@ -18,7 +18,7 @@ use crate::store::db::Access;
 #[derive(Args, Debug)]
 #[command(
     mut_arg("last", |last| last.default_value("7d")),
-    after_help = "Example: usagectl --database-url sqlite:usage.db alerts history --last 30d --format json"
+    after_help = example!("alerts history --last 30d --format json")
 )]
 pub struct HistoryArgs {
     #[command(flatten)]

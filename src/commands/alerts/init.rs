@@ -3,6 +3,7 @@
 use clap::Args;
 
 use super::rule_warnings;
+use crate::args::example;
 use crate::context::Context;
 use crate::domain::alert::defaults::{DefaultRule, default_rules};
 use crate::domain::alert::rule::Rule;
@@ -21,7 +22,7 @@ use crate::store::db::Access;
 ///
 /// A rule that exists already for the same API, type and period is left unchanged.
 #[derive(Args, Debug)]
-#[command(after_help = "Example: usagectl --database-url sqlite:usage.db alerts init")]
+#[command(after_help = example!("alerts init"))]
 pub struct InitArgs {}
 
 pub fn run(context: &mut Context, _: InitArgs) -> Result<Outcome> {

@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::rule_states;
-use crate::args::ApiFilter;
+use crate::args::{ApiFilter, example};
 use crate::context::Context;
 use crate::domain::alert::rule::Rule;
 use crate::error::{Outcome, Result};
@@ -14,7 +14,7 @@ use crate::store::db::Access;
 ///
 /// Lists all rows of api_alerts, by any writer. A rule that cannot be evaluated shows the reason.
 #[derive(Args, Debug)]
-#[command(after_help = "Example: usagectl --database-url sqlite:usage.db alerts list")]
+#[command(after_help = example!("alerts list"))]
 pub struct ListArgs {
     #[command(flatten)]
     filter: ApiFilter,
@@ -30,10 +30,9 @@ pub fn run(context: &mut Context, args: ListArgs) -> Result<Outcome> {
     let apis = &args.filter.apis;
     let is_asked_for = |rule: &Rule| apis.is_empty() || apis.contains(&rule.api_name);
     let lines = db.read_tx(|db| rule_states::read(db, now, is_asked_for))?;
-    context.answer(&RuleList {
+    context.finish(&RuleList {
         lines,
         now,
         wide: args.wide,
-    })?;
-    Ok(Outcome::DONE)
+    })
 }

@@ -24,6 +24,7 @@ pub mod status;
 
 use clap::{Args, Subcommand};
 
+use crate::args::example;
 use crate::context::Context;
 use crate::domain::alert::lookup::{NotFound, find_rule};
 use crate::domain::alert::rule::Rule;
@@ -37,7 +38,7 @@ use crate::error::{Error, Exit, Outcome, Result};
 #[derive(Args, Debug)]
 #[command(
     args_conflicts_with_subcommands = true,
-    after_help = "Example: usagectl --database-url sqlite:usage.db alerts"
+    after_help = example!("alerts")
 )]
 pub struct AlertsArgs {
     #[command(subcommand)]

@@ -3,6 +3,7 @@
 use clap::Args;
 
 use super::{RuleRefs, gone};
+use crate::args::example;
 use crate::context::Context;
 use crate::domain::alert::rule::Rule;
 use crate::domain::alert::state::AlertRecord;
@@ -19,10 +20,7 @@ use crate::store::db::Access;
 /// Their history is kept. If a removed rule was firing, the next `usagectl alerts check` resolves it and
 /// notifies the channels that were notified before.
 #[derive(Args, Debug)]
-#[command(
-    after_help = "Example: usagectl --database-url sqlite:usage.db alerts remove \
-finnhub/RATE_LIMIT_WARNING/MINUTE"
-)]
+#[command(after_help = example!("alerts remove finnhub/RATE_LIMIT_WARNING/MINUTE"))]
 pub struct RemoveArgs {
     #[command(flatten)]
     rules: RuleRefs,
@@ -42,8 +40,7 @@ pub fn run(context: &mut Context, args: RemoveArgs) -> Result<Outcome> {
         Ok((rules, firing))
     })?;
     warn_of_firing(context, &firing);
-    context.answer(&RuleChanges::all(Action::Removed, rules))?;
-    Ok(Outcome::DONE)
+    context.finish(&RuleChanges::all(Action::Removed, rules))
 }
 
 /// Describes the states of `rules` that are firing.

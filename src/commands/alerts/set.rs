@@ -4,6 +4,7 @@ use clap::Args;
 
 use super::rule_options::{RuleOptions, number};
 use super::{RuleRefs, gone, rule_warnings};
+use crate::args::example;
 use crate::context::Context;
 use crate::domain::alert::rule::Rule;
 use crate::error::{Error, Outcome, Result};
@@ -19,10 +20,7 @@ use crate::store::db::Access;
 ///
 /// A firing rule is evaluated with its new settings from the next check on.
 #[derive(Args, Debug)]
-#[command(
-    after_help = "Example: usagectl --database-url sqlite:usage.db alerts set \
-finnhub/RATE_LIMIT_WARNING/MINUTE --threshold 75 --critical 95 --clear-below 60"
-)]
+#[command(after_help = example!("alerts set finnhub/RATE_LIMIT_WARNING/MINUTE --threshold 75 --critical 95 --clear-below 60"))]
 pub struct SetArgs {
     #[command(flatten)]
     rules: RuleRefs,
@@ -60,6 +58,5 @@ pub fn run(context: &mut Context, args: SetArgs) -> Result<Outcome> {
         Ok(rules)
     })?;
     rule_warnings::warn(context, &mut db, &rules)?;
-    context.answer(&RuleChanges::all(Action::Changed, rules))?;
-    Ok(Outcome::DONE)
+    context.finish(&RuleChanges::all(Action::Changed, rules))
 }

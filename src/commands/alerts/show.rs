@@ -6,7 +6,7 @@ use chrono::{DateTime, Months, TimeDelta, Utc};
 use clap::Args;
 
 use super::{find_rules, reading, rule_states};
-use crate::args::ApiFilter;
+use crate::args::{ApiFilter, example};
 use crate::context::Context;
 use crate::domain::alert::evaluate::{RequiredWindows, RuleTarget};
 use crate::domain::alert::event::Event;
@@ -27,10 +27,7 @@ use crate::store::usage::{dirty, rollups};
 /// Shows the settings, the channels, the state for each API and the last events. The chart is computed now
 /// from the recorded calls: one column per window, and a line at the threshold.
 #[derive(Args, Debug)]
-#[command(
-    after_help = "Example: usagectl --database-url sqlite:usage.db alerts show \
-finnhub/RATE_LIMIT_WARNING/MINUTE"
-)]
+#[command(after_help = example!("alerts show finnhub/RATE_LIMIT_WARNING/MINUTE"))]
 pub struct ShowArgs {
     /// Rule: id, unique beginning of an id, or API/TYPE/PERIOD
     #[arg(value_name = "RULE")]
@@ -67,8 +64,7 @@ pub fn run(context: &mut Context, args: ShowArgs) -> Result<Outcome> {
             rule,
         })
     })?;
-    context.answer(&details)?;
-    Ok(Outcome::DONE)
+    context.finish(&details)
 }
 
 /// Evaluates the last windows of the rule for each API.

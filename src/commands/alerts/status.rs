@@ -3,6 +3,7 @@
 use clap::Args;
 
 use super::rule_states;
+use crate::args::example;
 use crate::context::Context;
 use crate::domain::alert::delivery::Delivery;
 use crate::error::{Outcome, Result};
@@ -15,9 +16,7 @@ use crate::store::db::Access;
 /// Shows the result of the last check; evaluates and sends nothing. `usagectl alerts check` has an exit code
 /// for each severity.
 #[derive(Args, Debug)]
-#[command(
-    after_help = "Example: usagectl --database-url sqlite:usage.db alerts status --format json"
-)]
+#[command(after_help = example!("alerts status --format json"))]
 pub struct StatusArgs {}
 
 pub fn run(context: &mut Context, _: StatusArgs) -> Result<Outcome> {
@@ -32,6 +31,5 @@ pub fn run(context: &mut Context, _: StatusArgs) -> Result<Outcome> {
             now,
         })
     })?;
-    context.answer(&status)?;
-    Ok(Outcome::DONE)
+    context.finish(&status)
 }

@@ -48,10 +48,9 @@ pub fn run(context: &mut Context, args: PruneArgs) -> Result<Outcome> {
         days::refresh(&mut db)?;
         removed
     };
-    context.answer(&PruneReport {
+    context.finish(&PruneReport {
         points,
         last_day: before.checked_sub_days(Days::new(1)),
         dry_run: args.dry_run,
-    })?;
-    Ok(Outcome::DONE)
+    })
 }

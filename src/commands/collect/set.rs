@@ -78,11 +78,10 @@ pub fn run(context: &mut Context, args: SetArgs) -> Result<Outcome> {
     let mut db = context.open(Access::Write)?;
     let saved = points::save(&mut db, &[point], OnConflict::Replace)?;
     let days = import::refresh(context, &mut db)?;
-    context.answer(&ImportReport {
+    context.finish(&ImportReport {
         read: 1,
         saved,
         days,
         ..ImportReport::default()
-    })?;
-    Ok(Outcome::DONE)
+    })
 }

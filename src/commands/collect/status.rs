@@ -18,10 +18,9 @@ pub fn run(context: &mut Context, _: StatusArgs) -> Result<Outcome> {
     super::import::refresh(context, &mut db)?;
     let runs = collector_runs::last(&mut db, None)?;
     let latest = days::latest(&mut db, context.now)?;
-    context.answer(&CollectStatus {
+    context.finish(&CollectStatus {
         now: context.now,
         runs,
         latest,
-    })?;
-    Ok(Outcome::DONE)
+    })
 }

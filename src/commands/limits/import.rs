@@ -65,8 +65,7 @@ pub fn run(context: &mut Context, args: ImportArgs) -> Result<Outcome> {
     for plan in &answer.missing_plans {
         context.warn(format_args!("{plan} is in use but not in this catalogue"));
     }
-    context.answer(&answer)?;
-    Ok(Outcome::DONE)
+    context.finish(&answer)
 }
 
 fn read_file(path: &Path) -> io::Result<Vec<u8>> {

@@ -59,6 +59,5 @@ pub fn run(context: &mut Context, args: ListArgs) -> Result<Outcome> {
             wide: args.wide,
         })
     })?;
-    context.answer(&answer)?;
-    Ok(Outcome::DONE)
+    context.finish(&answer)
 }

@@ -108,8 +108,7 @@ pub fn run(context: &mut Context, args: PlanArgs) -> Result<Outcome> {
         }
         history(&mut db, provider, now)?
     };
-    context.answer(&answer)?;
-    Ok(Outcome::DONE)
+    context.finish(&answer)
 }
 
 fn history(db: &mut Db, provider: Option<&str>, now: DateTime<Utc>) -> Result<Selections> {

@@ -68,8 +68,7 @@ pub fn run(context: &mut Context, args: RemoveArgs) -> Result<Outcome> {
         let message = format!("no limit of {}", description(&args));
         return Err(Error::message(Exit::Failed, message).with_next("usagectl limits list"));
     }
-    context.answer(&RemovedLimits(removed))?;
-    Ok(Outcome::DONE)
+    context.finish(&RemovedLimits(removed))
 }
 
 fn is_meant(args: &RemoveArgs, row: &LimitRow) -> bool {

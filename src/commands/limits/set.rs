@@ -135,8 +135,7 @@ pub fn run(context: &mut Context, args: SetArgs) -> Result<Outcome> {
             ));
         }
     };
-    context.answer(&answer)?;
-    Ok(Outcome::DONE)
+    context.finish(&answer)
 }
 
 fn set_api_limit(context: &mut Context, api: &str, args: SetArgs) -> Result<LimitList> {

@@ -42,6 +42,5 @@ pub fn run(context: &mut Context, args: ShowArgs) -> Result<Outcome> {
         provider: args.provider,
         rows,
     };
-    context.answer(&answer)?;
-    Ok(Outcome::DONE)
+    context.finish(&answer)
 }

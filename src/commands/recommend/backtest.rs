@@ -106,11 +106,10 @@ pub fn run(context: &mut Context, args: BacktestArgs) -> Result<Outcome> {
     if tested.is_empty() {
         context.info("no measurements: run `usagectl collect run` or `usagectl collect import`");
     }
-    context.answer(&Backtest {
+    context.finish(&Backtest {
         tested,
         wide: args.wide,
-    })?;
-    Ok(Outcome::DONE)
+    })
 }
 
 /// The series of the database, without rates, which are not forecast.

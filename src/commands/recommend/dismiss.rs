@@ -4,7 +4,7 @@ use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
 use clap::Args;
 
 use super::transition::{self, MoveArgs};
-use crate::args::{RequiredNote, parse_instant};
+use crate::args::{RequiredNote, example, parse_instant};
 use crate::context::Context;
 use crate::domain::format;
 use crate::domain::metrics::names::Status;
@@ -15,9 +15,7 @@ use crate::error::{Error, Outcome, Result};
 /// Moves it from PENDING, REVIEWED or APPROVED to DISMISSED. It reopens automatically when its priority rises, and
 /// with --until also when that time has passed and its condition persists.
 #[derive(Args, Debug)]
-#[command(
-    after_help = "Example: usagectl --database-url sqlite:usage.db recommend dismiss 019c0d2e --note \"clean-up planned\" --until 2026-03-01"
-)]
+#[command(after_help = example!("recommend dismiss 019c0d2e --note \"clean-up planned\" --until 2026-03-01"))]
 pub struct DismissArgs {
     #[command(flatten)]
     target: MoveArgs<RequiredNote>,

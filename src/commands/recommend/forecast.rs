@@ -57,12 +57,11 @@ pub fn run(context: &mut Context, args: ForecastArgs) -> Result<Outcome> {
     if items.is_empty() {
         context.info("no measurements: run `usagectl collect run` or `usagectl collect import`");
     }
-    context.answer(&Forecasts {
+    context.finish(&Forecasts {
         now,
         items,
         explain: args.explain,
-    })?;
-    Ok(Outcome::DONE)
+    })
 }
 
 /// The forecast of one series from its days, in order; `None` without days.

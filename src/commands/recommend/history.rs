@@ -27,9 +27,8 @@ pub fn run(context: &mut Context, args: HistoryArgs) -> Result<Outcome> {
         let entries = history::find(db, &recommendation.id)?;
         Ok((recommendation, entries))
     })?;
-    context.answer(&History {
+    context.finish(&History {
         recommendation: &recommendation,
         entries: &entries,
-    })?;
-    Ok(Outcome::DONE)
+    })
 }

@@ -78,8 +78,7 @@ pub fn run(context: &mut Context, args: InputsArgs) -> Result<Outcome> {
 fn list(context: &mut Context) -> Result<Outcome> {
     let mut db = context.open(Access::Read)?;
     let stored = inputs::all(&mut db)?;
-    context.answer(&Inputs::new(&stored))?;
-    Ok(Outcome::DONE)
+    context.finish(&Inputs::new(&stored))
 }
 
 fn set(context: &mut Context, args: SetArgs) -> Result<Outcome> {
@@ -95,13 +94,12 @@ fn set(context: &mut Context, args: SetArgs) -> Result<Outcome> {
     };
     let now = context.now;
     db.write_tx(|db| inputs::upsert(db, &input, now))?;
-    context.answer(&InputChange {
+    context.finish(&InputChange {
         name: args.name,
         service: args.service,
         value: Some(input.value),
         updated_by: Some(input.updated_by),
-    })?;
-    Ok(Outcome::DONE)
+    })
 }
 
 fn remove(context: &mut Context, args: &RemoveArgs) -> Result<Outcome> {
@@ -114,11 +112,10 @@ fn remove(context: &mut Context, args: &RemoveArgs) -> Result<Outcome> {
         };
         return Err(Error::message(Exit::Failed, message).with_next("usagectl recommend inputs"));
     }
-    context.answer(&InputChange {
+    context.finish(&InputChange {
         name: args.name,
         service: args.service,
         value: None,
         updated_by: None,
-    })?;
-    Ok(Outcome::DONE)
+    })
 }

@@ -42,9 +42,8 @@ pub fn run(context: &mut Context, args: ListArgs) -> Result<Outcome> {
         is_wanted(it.status) && args.service.is_none_or(|service| service == it.service)
     });
     recommendations.sort_by(by_urgency);
-    context.answer(&List {
+    context.finish(&List {
         recommendations,
         ids,
-    })?;
-    Ok(Outcome::DONE)
+    })
 }

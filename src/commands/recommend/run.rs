@@ -88,13 +88,12 @@ pub fn run(context: &mut Context, args: RunArgs) -> Result<Outcome> {
     if snapshot.limits.is_empty() {
         context.info("no limits are set: run usagectl limits init");
     }
-    context.answer(&Run {
+    context.finish(&Run {
         dry_run: args.dry_run,
         limits: snapshot.limits.len(),
         updates,
         unknown,
-    })?;
-    Ok(Outcome::DONE)
+    })
 }
 
 /// Reads the state of all limits. The days must be up to date.

@@ -51,13 +51,12 @@ pub fn run(context: &mut Context, args: ShowArgs) -> Result<Outcome> {
     }
     // No transaction is open while the endpoint is asked.
     let summary = ai::summary(context, &mut db, &recommendation, &args.ai)?;
-    context.answer(&Show {
+    context.finish(&Show {
         recommendation: &recommendation,
         summary,
         live: live.as_ref(),
         history: &history,
-    })?;
-    Ok(Outcome::DONE)
+    })
 }
 
 /// The current forecast of its metric; none if it was not measured.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
-use crate::args::parse_duration;
+use crate::args::{example, parse_duration};
 use crate::commands::alerts::delivery;
 use crate::context::Context;
 use crate::domain::alert::channel::{
@@ -30,8 +30,7 @@ use crate::store::db::Access;
 #[command(
     subcommand_value_name = "KIND",
     subcommand_help_heading = "Kinds",
-    after_help = "Example: usagectl --database-url sqlite:usage.db alerts channel add ops slack \
---url-env SLACK_WEBHOOK_URL"
+    after_help = example!("alerts channel add ops slack --url-env SLACK_WEBHOOK_URL")
 )]
 pub struct AddArgs {
     /// Name in rules: letters, digits and ._-
@@ -61,10 +60,7 @@ enum Kind {
 /// --secret-file the header X-Usagectl-Signature is `sha256=` and the HMAC-SHA256, in hexadecimal, of the
 /// header X-Usagectl-Timestamp, a full stop and the body. Status 200 to 299 is success.
 #[derive(Args, Debug)]
-#[command(
-    after_help = "Example: usagectl --database-url sqlite:usage.db alerts channel add desk webhook \
---url https://desk.example.com/hooks/usage --secret-env WEBHOOK_SECRET"
-)]
+#[command(after_help = example!("alerts channel add desk webhook --url https://desk.example.com/hooks/usage --secret-env WEBHOOK_SECRET"))]
 struct WebhookArgs {
     #[command(flatten)]
     url: UrlOptions,
@@ -85,10 +81,7 @@ struct WebhookArgs {
 ///
 /// The URL of the webhook is a secret, so it is read from an environment variable or a file only.
 #[derive(Args, Debug)]
-#[command(
-    after_help = "Example: usagectl --database-url sqlite:usage.db alerts channel add ops slack \
---url-env SLACK_WEBHOOK_URL"
-)]
+#[command(after_help = example!("alerts channel add ops slack --url-env SLACK_WEBHOOK_URL"))]
 struct SlackArgs {
     #[command(flatten)]
     url: SecretUrlOptions,
@@ -104,10 +97,7 @@ struct SlackArgs {
 /// that it did not receive for --hold. When a warning becomes critical, the warning is resolved and a
 /// critical alert starts.
 #[derive(Args, Debug)]
-#[command(
-    after_help = "Example: usagectl --database-url sqlite:usage.db alerts channel add pager alertmanager \
---url http://localhost:9093 --label team=payments"
-)]
+#[command(after_help = example!("alerts channel add pager alertmanager --url http://localhost:9093 --label team=payments"))]
 struct AlertmanagerArgs {
     #[command(flatten)]
     url: UrlOptions,
@@ -130,10 +120,7 @@ struct AlertmanagerArgs {
 /// USAGECTL_NOTICE_KEY, USAGECTL_NOTICE_KIND and the variables of --pass-env. Exit code 0 is success. The
 /// program is not run by a shell.
 #[derive(Args, Debug)]
-#[command(
-    after_help = "Example: usagectl --database-url sqlite:usage.db alerts channel add mail exec \
--- /bin/sh -c 'mail -s usage ops@example.com'"
-)]
+#[command(after_help = example!("alerts channel add mail exec -- /bin/sh -c 'mail -s usage ops@example.com'"))]
 struct ExecArgs {
     /// Environment variable passed to the program; repeat for more
     #[arg(long, value_name = "VAR")]
@@ -152,9 +139,7 @@ struct ExecArgs {
 ///
 /// If the answer is JSON or CSV, notices are printed on standard error.
 #[derive(Args, Debug)]
-#[command(
-    after_help = "Example: usagectl --database-url sqlite:usage.db alerts channel add terminal stdout"
-)]
+#[command(after_help = example!("alerts channel add terminal stdout"))]
 struct StdoutArgs {
     /// Print one JSON document per line instead of text
     #[arg(long)]
@@ -299,11 +284,10 @@ pub fn run(context: &mut Context, args: AddArgs) -> Result<Outcome> {
             "{waiting}: send with `usagectl alerts deliver`"
         ));
     }
-    context.answer(&Channels {
+    context.finish(&Channels {
         action: Some(Action::Added),
         channels: vec![status],
-    })?;
-    Ok(Outcome::DONE)
+    })
 }
 
 fn settings(kind: Kind) -> Result<Settings> {

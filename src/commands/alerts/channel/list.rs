@@ -2,6 +2,7 @@
 
 use clap::Args;
 
+use crate::args::example;
 use crate::context::Context;
 use crate::domain::alert::delivery::Delivery;
 use crate::error::{Outcome, Result};
@@ -14,7 +15,7 @@ use crate::store::db::Access;
 /// Shows the destination of each channel, its secrets, those of them that this process cannot read, and the
 /// number of waiting notices.
 #[derive(Args, Debug)]
-#[command(after_help = "Example: usagectl --database-url sqlite:usage.db alerts channel list")]
+#[command(after_help = example!("alerts channel list"))]
 pub struct ListArgs {}
 
 pub fn run(context: &mut Context, _args: ListArgs) -> Result<Outcome> {
@@ -29,9 +30,8 @@ pub fn run(context: &mut Context, _args: ListArgs) -> Result<Outcome> {
         let waiting = waiting.count() as u64;
         ChannelStatus::new(channel, super::is_present, waiting)
     });
-    context.answer(&Channels {
+    context.finish(&Channels {
         action: None,
         channels: channels.collect(),
-    })?;
-    Ok(Outcome::DONE)
+    })
 }

@@ -7,6 +7,7 @@ pub mod test;
 
 use clap::{Args, Subcommand};
 
+use crate::args::example;
 use crate::context::Context;
 use crate::domain::alert::channel::{Channel, SecretPlace};
 use crate::error::{Error, Exit, Outcome, Result};
@@ -20,7 +21,7 @@ use crate::output::printable;
 /// when notices are sent, so the variables must be set where `usagectl alerts check` runs. Without a command,
 /// the channels are listed.
 #[derive(Args, Debug)]
-#[command(after_help = "Example: usagectl --database-url sqlite:usage.db alerts channel")]
+#[command(after_help = example!("alerts channel"))]
 pub struct ChannelArgs {
     #[command(subcommand)]
     command: Option<ChannelCommand>,

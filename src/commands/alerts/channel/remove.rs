@@ -3,6 +3,7 @@
 use clap::Args;
 
 use super::find;
+use crate::args::example;
 use crate::context::Context;
 use crate::domain::alert::delivery::{Delivery, DropReason};
 use crate::domain::format::counted;
@@ -19,9 +20,7 @@ use crate::store::db::Access;
 /// added again. Rules that name the channel keep naming it, so that they do not notify other channels
 /// instead.
 #[derive(Args, Debug)]
-#[command(
-    after_help = "Example: usagectl --database-url sqlite:usage.db alerts channel remove console"
-)]
+#[command(after_help = example!("alerts channel remove console"))]
 pub struct RemoveArgs {
     /// Channel
     name: String,
@@ -52,9 +51,8 @@ pub fn run(context: &mut Context, args: RemoveArgs) -> Result<Outcome> {
             "{rules} with no channel but `{name}` can send no notices now"
         ));
     }
-    context.answer(&Channels {
+    context.finish(&Channels {
         action: Some(Action::Removed),
         channels: vec![ChannelStatus::new(channel, super::is_present, 0)],
-    })?;
-    Ok(Outcome::DONE)
+    })
 }

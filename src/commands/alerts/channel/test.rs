@@ -3,6 +3,7 @@
 use clap::Args;
 
 use super::find;
+use crate::args::example;
 use crate::context;
 use crate::context::Context;
 use crate::domain::alert::notice::{CONTENT_SCHEMA, Content, NoticeKind};
@@ -18,9 +19,7 @@ use crate::store::db::Access;
 /// The notice has type TEST and kind MISSED, an episode that has ended, so nothing has to be resolved. It is
 /// not stored. The exit code is 12 if it cannot be delivered.
 #[derive(Args, Debug)]
-#[command(
-    after_help = "Example: usagectl --database-url sqlite:usage.db alerts channel test console"
-)]
+#[command(after_help = example!("alerts channel test console"))]
 pub struct TestArgs {
     /// Channel
     name: String,
@@ -53,10 +52,9 @@ pub fn run(context: &mut Context, args: TestArgs) -> Result<Outcome> {
         ),
     };
     super::super::delivery::send_one(context, &channel, &content)?;
-    context.answer(&ChannelTest {
+    context.finish(&ChannelTest {
         kind: channel.kind.word(),
         channel: channel.name,
         key: content.key,
-    })?;
-    Ok(Outcome::DONE)
+    })
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use clap::{ArgGroup, Args};
 
-use crate::args::{Author, parse_api_name, parse_duration, parse_instant, parse_text};
+use crate::args::{Author, example, parse_api_name, parse_duration, parse_instant, parse_text};
 use crate::commands::alerts::rule_options::alert_type;
 use crate::context::Context;
 use crate::domain::alert::lookup::find_rule;
@@ -25,8 +25,7 @@ use crate::store::db::Access;
 /// before stay valid.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Example: usagectl --database-url sqlite:usage.db alerts silence add --api finnhub \
---for 2h --reason 'new release'",
+    after_help = example!("alerts silence add --api finnhub --for 2h --reason 'new release'"),
     group = ArgGroup::new("matcher").required(true).multiple(true).args(["api", "alert_type", "rule", "all"]),
     group = ArgGroup::new("end").required(true).args(["length", "until"])
 )]
@@ -106,12 +105,11 @@ pub fn run(context: &mut Context, args: AddArgs) -> Result<Outcome> {
     if !has_match {
         context.warn("no rule matches the silence now");
     }
-    context.answer(&Silences {
+    context.finish(&Silences {
         action: Some(Action::Added),
         silences: vec![silence],
         now,
-    })?;
-    Ok(Outcome::DONE)
+    })
 }
 
 /// Whether the silence matches the rule, or a rule for all APIs matches it for one of them.

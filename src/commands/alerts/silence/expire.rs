@@ -2,6 +2,7 @@
 
 use clap::Args;
 
+use crate::args::example;
 use crate::context::Context;
 use crate::domain::alert::silence::Silence;
 use crate::error::{Error, Exit, Outcome, Result};
@@ -15,10 +16,7 @@ use crate::store::db::Access;
 ///
 /// The next check sends notices for the rules that are still firing.
 #[derive(Args, Debug)]
-#[command(
-    after_help = "Example: usagectl --database-url sqlite:usage.db alerts silence add --api tmdb \
---for 2h --reason test && usagectl alerts silence expire --all"
-)]
+#[command(after_help = example!("alerts silence add --api tmdb --for 2h --reason test && usagectl alerts silence expire --all"))]
 pub struct ExpireArgs {
     /// Silences: id, or unique beginning of an id
     #[arg(required_unless_present = "all", value_name = "SILENCE")]
@@ -49,12 +47,11 @@ pub fn run(context: &mut Context, args: ExpireArgs) -> Result<Outcome> {
         }
         Ok(expired)
     })?;
-    context.answer(&Silences {
+    context.finish(&Silences {
         action: Some(Action::Expired),
         silences,
         now,
-    })?;
-    Ok(Outcome::DONE)
+    })
 }
 
 /// The silence whose id begins with `reference`.

@@ -2,6 +2,7 @@
 
 use clap::Args;
 
+use crate::args::example;
 use crate::context::Context;
 use crate::error::{Outcome, Result};
 use crate::output::alerts::silence::Silences;
@@ -10,9 +11,7 @@ use crate::store::db::Access;
 
 /// List active and pending silences
 #[derive(Args, Debug)]
-#[command(
-    after_help = "Example: usagectl --database-url sqlite:usage.db alerts silence list --all"
-)]
+#[command(after_help = example!("alerts silence list --all"))]
 pub struct ListArgs {
     /// Include expired silences
     #[arg(long)]
@@ -27,10 +26,9 @@ pub fn run(context: &mut Context, args: ListArgs) -> Result<Outcome> {
     } else {
         silences::find_unexpired(&mut db, now)?
     };
-    context.answer(&Silences {
+    context.finish(&Silences {
         action: None,
         silences,
         now,
-    })?;
-    Ok(Outcome::DONE)
+    })
 }

@@ -6,6 +6,7 @@ pub mod list;
 
 use clap::{Args, Subcommand};
 
+use crate::args::example;
 use crate::context::Context;
 use crate::error::{Outcome, Result};
 
@@ -17,7 +18,7 @@ use crate::error::{Outcome, Result};
 #[derive(Args, Debug)]
 #[command(
     args_conflicts_with_subcommands = true,
-    after_help = "Example: usagectl --database-url sqlite:usage.db alerts silence"
+    after_help = example!("alerts silence")
 )]
 pub struct SilenceArgs {
     #[command(subcommand)]
