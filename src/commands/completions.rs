@@ -1,12 +1,10 @@
 //! `completions`: prints shell completions.
 
+use crate::commands::prelude::*;
+
 use std::io::Write;
 
-use clap::Args;
 use clap_complete::Shell;
-
-use crate::context::Context;
-use crate::error::{Outcome, Result};
 
 /// Print shell completions
 #[derive(Args, Debug)]

@@ -2,9 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::error::{Error, Exit, Result};
-use crate::output::printable;
-use crate::store::db::Db;
+use crate::commands::prelude::*;
 use crate::store::usage::aggregates;
 
 /// A named API without any usage.

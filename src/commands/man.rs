@@ -1,13 +1,11 @@
 //! `man`: prints or writes manual pages.
 
+use crate::commands::prelude::*;
+
 use std::io::Write;
 use std::path::PathBuf;
 
-use clap::Args;
 use clap_mangen::Man;
-
-use crate::context::Context;
-use crate::error::{Outcome, Result};
 
 /// Print the manual page, or write a page for each command
 #[derive(Args, Debug)]

@@ -9,6 +9,7 @@ pub(crate) mod known_apis;
 pub mod limits;
 pub mod man;
 pub mod migrate;
+mod prelude;
 pub mod recommend;
 pub mod record;
 mod refused;

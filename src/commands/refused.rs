@@ -4,11 +4,9 @@ use std::path::Path;
 
 use chrono::{DateTime, Utc};
 
-use crate::context::Context;
+use crate::commands::prelude::*;
 use crate::domain::format::counted;
-use crate::error::{Error, Exit, Result};
 use crate::ingest::{Input, InputFailure, Refusal, RejectsFile};
-use crate::output::printable;
 
 /// This many refused lines are printed; the others are only counted.
 const PRINTED_LINES: u64 = 20;

@@ -2,19 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use clap::{Args, ValueEnum};
+use clap::ValueEnum;
 
-use crate::args::{ApiFilter, Lookback, example};
+use crate::args::{ApiFilter, Lookback};
 use crate::commands::known_apis::require_known;
-use crate::context::Context;
+use crate::commands::prelude::*;
 use crate::domain::format::counted;
 use crate::domain::period::{Granularity, Window};
 use crate::domain::usage::read_plan::{ReadPlan, RowRange, StalePeriods};
 use crate::domain::usage::rollup::LeftOut;
 use crate::domain::usage::stats::{Cells, Lines};
-use crate::error::{Exit, Outcome, Result};
 use crate::output::stats::StatsAnswer;
-use crate::store::db::{Access, Db};
 use crate::store::usage::rollups::Scope;
 use crate::store::usage::{aggregates, dirty, read, rollups};
 

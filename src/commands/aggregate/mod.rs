@@ -12,17 +12,15 @@ mod verify;
 use std::time::Instant;
 
 use chrono::{DateTime, Utc};
-use clap::{ArgGroup, Args, ValueEnum};
+use clap::{ArgGroup, ValueEnum};
 
-use crate::args::{ApiFilter, LockWait, example, parse_instant};
+use crate::args::{ApiFilter, LockWait, parse_instant};
 use crate::commands::known_apis::require_known;
-use crate::context::Context;
+use crate::commands::prelude::*;
 use crate::domain::format::{self, counted};
 use crate::domain::period::{Granularity, Window};
-use crate::error::{Error, Exit, Outcome, Result};
 use crate::output::Format;
 use crate::output::aggregate::RunAnswer;
-use crate::store::db::{Access, Db};
 use crate::store::lock::{RunKind, RunLock};
 use crate::store::usage::dirty::{self, RepairError};
 use crate::store::usage::rollups;

@@ -12,16 +12,14 @@ use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::AggregateArgs;
-use crate::context::Context;
+use crate::commands::prelude::*;
 use crate::domain::format;
 use crate::domain::period::{Granularity, Window};
 use crate::domain::usage::aggregate_row::{self, Counts, RowChange, TooLarge};
 use crate::domain::usage::aggregate_step::AggregateStep;
 use crate::domain::usage::read_plan::RowRange;
 use crate::domain::usage::rollup::{ApiPeriod, ApiRollup, Tally};
-use crate::error::{Error, Exit, Result};
 use crate::output::aggregate::{KeptRow, RunAnswer};
-use crate::store::db::Db;
 use crate::store::usage::{aggregates, read, rollups};
 
 /// A run with fewer stale periods ends before a progress bar could be read.

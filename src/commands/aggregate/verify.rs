@@ -9,17 +9,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{DateTime, Utc};
 
 use super::AggregateArgs;
-use crate::context::Context;
+use crate::commands::prelude::*;
 use crate::domain::format::{self, DASH, counted};
 use crate::domain::named::Named;
 use crate::domain::period::{Granularity, Window};
 use crate::domain::usage::aggregate_row::{AggregateRow, FoundRow};
 use crate::domain::usage::read_plan::RowRange;
 use crate::domain::usage::rollup::{ApiPeriod, ApiRollup, Difference, Rollup, Tally};
-use crate::error::{Exit, Outcome, Result};
 use crate::output::Format;
 use crate::output::aggregate::{FoundDifference, VerifyAnswer};
-use crate::store::db::Db;
 use crate::store::usage::{aggregates, dirty, read, rollups};
 
 pub(super) fn run(

@@ -1,17 +1,12 @@
 //! `alerts ack`: acknowledges firing rules.
 
-use clap::Args;
-
 use super::RuleRefs;
-use crate::args::{ApiFilter, Author, example, parse_text};
-use crate::context::Context;
+use crate::args::{ApiFilter, Author, parse_text};
+use crate::commands::prelude::*;
 use crate::domain::alert::event::{Event, EventKind};
 use crate::domain::alert::state::Acknowledgement;
-use crate::error::{Error, Exit, Outcome, Result};
 use crate::output::alerts::ack::{AcknowledgedAlert, Acknowledgements};
-use crate::output::printable;
 use crate::store::alerting::{events, rules, states};
-use crate::store::db::Access;
 
 /// Acknowledge firing rules
 ///

@@ -1,19 +1,15 @@
 //! `alerts add`: adds a rule.
 
-use clap::Args;
-
 use super::rule_options::{RuleOptions, alert_period, alert_type, number};
 use super::rule_warnings;
-use crate::args::example;
-use crate::context::Context;
+use crate::commands::prelude::*;
 use crate::domain::alert::rule::{AlertType, Rule};
 use crate::domain::id;
 use crate::domain::period::Period;
-use crate::error::{Error, Exit, Outcome, Result, shell_word};
+use crate::error::shell_word;
 use crate::output::alerts::Action;
 use crate::output::alerts::rule_changes::RuleChanges;
 use crate::store::alerting::rules;
-use crate::store::db::Access;
 
 /// Add a rule
 ///

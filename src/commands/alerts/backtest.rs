@@ -3,23 +3,21 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, TimeDelta, Utc};
-use clap::{Args, FromArgMatches};
+use clap::FromArgMatches;
 
 use super::check::StepArgs;
 use super::rule_options::{RuleOptions, alert_period, alert_type, number, usage_error};
 use super::{find_rules, reading};
-use crate::args::{example, parse_instant};
-use crate::context::Context;
+use crate::args::parse_instant;
+use crate::commands::prelude::*;
 use crate::domain::alert::backtest::{PastEpisode, Replay, recorded_episodes};
 use crate::domain::alert::rule::{ALL_APIS, AlertType, Rule};
 use crate::domain::alert::window::{Grid, window};
 use crate::domain::period::{Granularity, Period, Window};
 use crate::domain::plans::{ApiLimit, ApiLimitOrigin, Citation, Unit, api_limit};
 use crate::domain::usage::rollup::ApiPeriod;
-use crate::error::{Error, Exit, Outcome, Result};
 use crate::output::alerts::backtest::{Backtest, Comparison, ReplayResult};
 use crate::store::alerting::{events, rules};
-use crate::store::db::{Access, Db};
 use crate::store::plans::api_limits;
 use crate::store::usage::{aggregates, dirty, rollups};
 

@@ -3,13 +3,12 @@
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use clap::Args;
 
 use super::delivery::{self, Options, Report};
 use super::reading;
-use crate::args::{FailOn, LockWait, example, parse_duration};
+use crate::args::{FailOn, LockWait, parse_duration};
 use crate::commands::answer_nagios;
-use crate::context::Context;
+use crate::commands::prelude::*;
 use crate::domain::alert::delivery::{Delivery, DropReason};
 use crate::domain::alert::round::{Round, RoundResult, Schedule, StoredAlerts};
 use crate::domain::alert::rule::AlertRef;
@@ -17,11 +16,10 @@ use crate::domain::alert::rule::{ALL_APIS, Severity};
 use crate::domain::alert::state::{AlertRecord, AlertStatus};
 use crate::domain::alert::window::Grid;
 use crate::domain::format;
-use crate::error::{Exit, Outcome, Result, shell_word};
+use crate::error::shell_word;
 use crate::output::Format;
 use crate::output::alerts::check::{Check, Finding};
 use crate::store::alerting::{channels, events, notices, rules, silences, states};
-use crate::store::db::{Access, Db};
 use crate::store::lock::{RunKind, RunLock};
 use crate::store::plans::api_limits;
 use crate::store::usage::{dirty, rollups};

@@ -1,16 +1,12 @@
 //! `alerts deliver`: sends pending notices.
 
-use clap::Args;
-
 use super::delivery::{self, MAX_ATTEMPTS, Options};
-use crate::args::{LockWait, example};
-use crate::context::Context;
+use crate::args::LockWait;
+use crate::commands::prelude::*;
 use crate::domain::alert::delivery::Delivery;
 use crate::domain::format::counted;
-use crate::error::{Outcome, Result};
 use crate::output::alerts::deliveries::Deliveries;
 use crate::store::alerting::notices;
-use crate::store::db::Access;
 use crate::store::lock::{RunKind, RunLock};
 
 /// Send pending notices

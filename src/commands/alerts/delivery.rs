@@ -9,19 +9,18 @@ use std::io::Write;
 
 use chrono::{DateTime, Utc};
 
-use crate::context::Context;
+use crate::commands::prelude::*;
 use crate::domain::alert::channel::Channel;
 use crate::domain::alert::delivery::{
     self, Delivery, DeliveryRun, DropReason, Failure, NextStep, Notice, is_worth_retrying,
 };
 use crate::domain::alert::notice::Content;
 use crate::domain::format::{self, counted};
-use crate::error::{Error, Exit, Outcome, Result, shell_word};
+use crate::error::shell_word;
 use crate::notify::{Message, Transport};
+use crate::output::Format;
 use crate::output::alerts::deliveries::detail;
-use crate::output::{Format, printable};
 use crate::store::alerting::{channels, notices};
-use crate::store::db::Db;
 
 /// With waits of up to an hour, 20 attempts take half a day.
 pub(super) const MAX_ATTEMPTS: i32 = 20;

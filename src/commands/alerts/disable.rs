@@ -1,12 +1,8 @@
 //! `alerts disable`: stops the evaluation of rules.
 
-use clap::Args;
-
 use super::RuleRefs;
 use super::enable::set_enabled;
-use crate::args::example;
-use crate::context::Context;
-use crate::error::{Outcome, Result};
+use crate::commands::prelude::*;
 
 /// Disable rules
 ///

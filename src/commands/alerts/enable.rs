@@ -1,16 +1,11 @@
 //! `alerts enable`: resumes the evaluation of rules.
 
-use clap::Args;
-
 use super::remove::{firing, warn_of_firing};
 use super::{RuleRefs, gone};
-use crate::args::example;
-use crate::context::Context;
-use crate::error::{Outcome, Result};
+use crate::commands::prelude::*;
 use crate::output::alerts::Action;
 use crate::output::alerts::rule_changes::{RuleChange, RuleChanges};
 use crate::store::alerting::{rules, states};
-use crate::store::db::Access;
 
 /// Enable rules
 ///

@@ -1,15 +1,12 @@
 //! `alerts history`: recorded events and notices.
 
 use chrono::TimeDelta;
-use clap::Args;
 
-use crate::args::{ApiFilter, Lookback, example};
-use crate::context::Context;
+use crate::args::{ApiFilter, Lookback};
+use crate::commands::prelude::*;
 use crate::domain::alert::rule::AlertRef;
-use crate::error::{Outcome, Result};
 use crate::output::alerts::history::{Events, Notices};
 use crate::store::alerting::{events, notices};
-use crate::store::db::Access;
 
 /// Show state changes of rules and the notices sent
 ///

@@ -1,18 +1,13 @@
 //! `alerts init`: adds default rules.
 
-use clap::Args;
-
 use super::rule_warnings;
-use crate::args::example;
-use crate::context::Context;
+use crate::commands::prelude::*;
 use crate::domain::alert::defaults::{DefaultRule, default_rules};
 use crate::domain::alert::rule::Rule;
 use crate::domain::id;
-use crate::error::{Outcome, Result};
 use crate::output::alerts::Action;
 use crate::output::alerts::rule_changes::{RuleChange, RuleChanges};
 use crate::store::alerting::rules;
-use crate::store::db::Access;
 
 /// Add default rules for seven common APIs
 ///

@@ -1,14 +1,10 @@
 //! `alerts list`: rules with their current states.
 
-use clap::Args;
-
 use super::rule_states;
-use crate::args::{ApiFilter, example};
-use crate::context::Context;
+use crate::args::ApiFilter;
+use crate::commands::prelude::*;
 use crate::domain::alert::rule::Rule;
-use crate::error::{Outcome, Result};
 use crate::output::alerts::list::RuleList;
-use crate::store::db::Access;
 
 /// List rules with their current states
 ///

@@ -22,13 +22,11 @@ pub mod show;
 pub mod silence;
 pub mod status;
 
-use clap::{Args, Subcommand};
+use clap::Subcommand;
 
-use crate::args::example;
-use crate::context::Context;
+use crate::commands::prelude::*;
 use crate::domain::alert::lookup::{NotFound, find_rule};
 use crate::domain::alert::rule::Rule;
-use crate::error::{Error, Exit, Outcome, Result};
 
 /// Manage alert rules, evaluate them and send notifications
 ///

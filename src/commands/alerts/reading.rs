@@ -2,15 +2,14 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use crate::commands::prelude::*;
 use crate::domain::alert::evaluate::{Allowance, ApiUsage, RequiredWindows, RuleTarget};
 use crate::domain::alert::rule::Rule;
 use crate::domain::alert::series::Demand;
 use crate::domain::period::{Period, Window};
 use crate::domain::plans::{ApiLimit, Unit};
 use crate::domain::usage::read_plan::StalePeriods;
-use crate::error::Result;
 use crate::store::alerting::usage;
-use crate::store::db::Db;
 use crate::store::usage::rollups;
 
 /// The limits, as rules compare with them.

@@ -1,19 +1,13 @@
 //! `alerts remove`: deletes rules.
 
-use clap::Args;
-
 use super::{RuleRefs, gone};
-use crate::args::example;
-use crate::context::Context;
+use crate::commands::prelude::*;
 use crate::domain::alert::rule::Rule;
 use crate::domain::alert::state::AlertRecord;
 use crate::domain::format::time;
-use crate::error::{Outcome, Result};
 use crate::output::alerts::Action;
 use crate::output::alerts::rule_changes::RuleChanges;
-use crate::output::printable;
 use crate::store::alerting::{rules, states};
-use crate::store::db::Access;
 
 /// Remove rules
 ///

@@ -5,14 +5,13 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use chrono_tz::Tz;
-use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 use crate::args::parse_duration;
+use crate::commands::prelude::*;
 use crate::domain::alert::rule::{AlertType, Baseline, Rule, Severity, TimeWindow};
 use crate::domain::alert::validate::{RuleError, RuleField};
 use crate::domain::period::Period;
-use crate::error::{Error, Result};
 
 const DEFAULT_FACTOR: f64 = 3.0;
 

@@ -3,14 +3,12 @@
 
 use std::collections::BTreeSet;
 
-use crate::context::Context;
+use crate::commands::prelude::*;
 use crate::domain::alert::rule::Rule;
 use crate::domain::alert::validate::RuleWarning;
 use crate::domain::api_name::ALL_APIS;
-use crate::error::{Error, Exit, Result, shell_word};
-use crate::output::printable;
+use crate::error::shell_word;
 use crate::store::alerting::channels;
-use crate::store::db::Db;
 use crate::store::plans::api_limits;
 use crate::store::usage::{aggregates, rollups};
 

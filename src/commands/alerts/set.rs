@@ -1,17 +1,12 @@
 //! `alerts set`: changes rules.
 
-use clap::Args;
-
 use super::rule_options::{RuleOptions, number};
 use super::{RuleRefs, gone, rule_warnings};
-use crate::args::example;
-use crate::context::Context;
+use crate::commands::prelude::*;
 use crate::domain::alert::rule::Rule;
-use crate::error::{Error, Outcome, Result};
 use crate::output::alerts::Action;
 use crate::output::alerts::rule_changes::RuleChanges;
 use crate::store::alerting::rules;
-use crate::store::db::Access;
 
 /// Change rules
 ///

@@ -3,11 +3,10 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Months, TimeDelta, Utc};
-use clap::Args;
 
 use super::{find_rules, reading, rule_states};
-use crate::args::{ApiFilter, example};
-use crate::context::Context;
+use crate::args::ApiFilter;
+use crate::commands::prelude::*;
 use crate::domain::alert::evaluate::{RequiredWindows, RuleTarget};
 use crate::domain::alert::event::Event;
 use crate::domain::alert::rule::Rule;
@@ -15,10 +14,8 @@ use crate::domain::alert::summary::Line;
 use crate::domain::alert::window::Grid;
 use crate::domain::api_name::ALL_APIS;
 use crate::domain::period::{Period, Window};
-use crate::error::{Outcome, Result};
 use crate::output::alerts::show::{ApiReadings, RuleDetails};
 use crate::store::alerting::{events, rules};
-use crate::store::db::{Access, Db};
 use crate::store::plans::api_limits;
 use crate::store::usage::{dirty, rollups};
 

@@ -1,15 +1,10 @@
 //! `alerts status`: firing rules, unknown states and undelivered notices.
 
-use clap::Args;
-
 use super::rule_states;
-use crate::args::example;
-use crate::context::Context;
+use crate::commands::prelude::*;
 use crate::domain::alert::delivery::Delivery;
-use crate::error::{Outcome, Result};
 use crate::output::alerts::status::AlertsStatus;
 use crate::store::alerting::{notices, silences};
-use crate::store::db::Access;
 
 /// Show firing rules, unknown states and undelivered notices
 ///

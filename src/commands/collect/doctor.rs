@@ -1,14 +1,10 @@
 //! `collect doctor`: checks every configured source.
 
-use clap::Args;
-
 use super::run::{collect, outcome, report};
 use super::targets::TargetArgs;
-use crate::context::Context;
+use crate::commands::prelude::*;
 use crate::domain::metrics::point::Saved;
-use crate::error::{Outcome, Result};
 use crate::output::collect::DoctorReport;
-use crate::store::db::Access;
 
 /// Check credentials, permissions and latency of every source
 ///

@@ -4,21 +4,18 @@ use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 
 use chrono::{FixedOffset, TimeDelta};
-use clap::{Args, ValueEnum};
+use clap::ValueEnum;
 
 use crate::args::parse_duration;
+use crate::commands::prelude::*;
 use crate::commands::refused::Refusals;
-use crate::context::Context;
 use crate::domain::format::counted;
 use crate::domain::metrics::focus_bill::{Bill, Charge, UnknownService};
 use crate::domain::metrics::point::{NewPoint, Saved};
-use crate::error::{Error, Exit, Outcome, Result};
 use crate::ingest::{
     self, Format, FromLine, Input, InputFailure, ReadError, Refusal, TimeOptions, TimeUnit,
 };
 use crate::output::collect::ImportReport;
-use crate::output::printable;
-use crate::store::db::{Access, Db};
 use crate::store::metrics::days;
 use crate::store::metrics::points;
 use crate::store::metrics::points::OnConflict;

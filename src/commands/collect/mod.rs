@@ -8,10 +8,9 @@ pub mod set;
 pub mod status;
 pub mod targets;
 
-use clap::{Args, Subcommand};
+use crate::commands::prelude::*;
 
-use crate::context::Context;
-use crate::error::{Outcome, Result};
+use clap::Subcommand;
 
 /// Collect infrastructure metrics
 ///

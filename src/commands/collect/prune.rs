@@ -3,15 +3,12 @@
 use std::time::Duration;
 
 use chrono::{Days, NaiveDate, TimeDelta};
-use clap::Args;
 
 use super::import::refresh;
 use crate::args::parse_duration;
-use crate::context::Context;
+use crate::commands::prelude::*;
 use crate::domain::metrics::point::midnight;
-use crate::error::{Error, Outcome, Result};
 use crate::output::collect::PruneReport;
-use crate::store::db::Access;
 use crate::store::metrics::days;
 
 /// Remove old points and keep their daily summaries

@@ -2,19 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use clap::Args;
-
 use super::import;
 use super::targets::{TargetArgs, Targets};
 use crate::collectors::{self, CollectContext, Finished};
-use crate::context::Context;
+use crate::commands::prelude::*;
 use crate::domain::metrics::collector::{CollectorRun, MetricSource, RunResult};
 use crate::domain::metrics::point::Saved;
 use crate::domain::named::Named;
-use crate::error::{Exit, Outcome, Result};
 use crate::output::collect::{CollectReport, CollectorReport, NotConfigured};
-use crate::output::printable;
-use crate::store::db::{Access, Db};
 use crate::store::metrics::points::OnConflict;
 use crate::store::metrics::{collector_runs, counters, points};
 

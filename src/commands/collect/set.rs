@@ -1,16 +1,13 @@
 //! `collect set`: records one value by hand.
 
 use chrono::{DateTime, Utc};
-use clap::Args;
 
 use super::import;
 use crate::args::{Author, parse_instant};
-use crate::context::Context;
+use crate::commands::prelude::*;
 use crate::domain::metrics::names::{Metric, Service};
 use crate::domain::metrics::point::{NewPoint, Reading, Series};
-use crate::error::{Error, Outcome, Result};
 use crate::output::collect::ImportReport;
-use crate::store::db::Access;
 use crate::store::metrics::points;
 use crate::store::metrics::points::OnConflict;
 

@@ -1,11 +1,7 @@
 //! `collect status`: the last runs and the newest values.
 
-use clap::Args;
-
-use crate::context::Context;
-use crate::error::{Outcome, Result};
+use crate::commands::prelude::*;
 use crate::output::collect::CollectStatus;
-use crate::store::db::Access;
 use crate::store::metrics::{collector_runs, days};
 
 /// Show the last run of each collector and the newest value of each series

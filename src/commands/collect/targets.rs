@@ -4,16 +4,14 @@ use std::env;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
-
 use crate::args::{parse_api_name, parse_duration};
 use crate::collectors::{
     CollectContext, Collected, Collector, Endpoint, MapRule, Neon, OpenAi, Postgres, Prices,
     Prometheus, Redis, Upstash, Vercel, rules_from_toml,
 };
+use crate::commands::prelude::*;
 use crate::domain::metrics::collector::{CollectorError, MetricSource};
 use crate::domain::named::Named;
-use crate::error::{Error, Result};
 use crate::http::{Secret, Url};
 use crate::output::collect::NotConfigured;
 use crate::store::url::{self, UrlSource};

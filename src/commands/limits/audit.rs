@@ -1,12 +1,8 @@
 //! `limits audit`: outdated, undated and conflicting limits.
 
-use clap::Args;
-
-use crate::context::Context;
+use crate::commands::prelude::*;
 use crate::domain::plans::audit::{self, AuditInput};
-use crate::error::{Exit, Outcome, Result};
 use crate::output::limits::audit::Audit;
-use crate::store::db::Access;
 use crate::store::plans::{api_limits, catalogues, limits, selections};
 
 /// Report outdated, undated and conflicting limits

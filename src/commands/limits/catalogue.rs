@@ -2,12 +2,8 @@
 
 use std::io::Write;
 
-use clap::Args;
-
-use crate::context::Context;
+use crate::commands::prelude::*;
 use crate::domain::format;
-use crate::error::{Outcome, Result};
-use crate::store::db::Access;
 use crate::store::plans::catalogues;
 
 /// Print the catalogue in force as TOML

@@ -4,19 +4,16 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use chrono::{DateTime, Days, NaiveDate, TimeDelta, Utc};
-use clap::Args;
 
 use crate::args::{FailOn, parse_duration};
 use crate::commands::answer_nagios;
-use crate::context::Context;
+use crate::commands::prelude::*;
 use crate::domain::capacity::limit_status;
 use crate::domain::capacity::limit_status::{LimitState, LimitStatus};
 use crate::domain::metrics::names::{Metric, MetricKind, Service};
 use crate::domain::metrics::point::Point;
 use crate::domain::plans::LimitInForce;
-use crate::error::{Exit, Outcome, Result};
 use crate::output::limits::check::Check;
-use crate::store::db::{Access, Db};
 use crate::store::metrics::points;
 use crate::store::plans::limits;
 

@@ -4,19 +4,15 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use clap::Args;
-
 use super::sync::{sync, write_unless_dry_run};
 use crate::args::Author;
-use crate::context::Context;
+use crate::commands::prelude::*;
 use crate::domain::format::counted;
 use crate::domain::plans::audit::OLD;
 use crate::domain::plans::catalogue::Catalogue;
 use crate::domain::plans::sync::Signature;
 use crate::domain::plans::{diff, parse, selection};
-use crate::error::{Error, Exit, Outcome, Result};
 use crate::output::limits::changes::Imported;
-use crate::store::db::{Access, Db};
 use crate::store::plans::{catalogues, selections};
 
 /// Import a catalogue of plans

@@ -1,16 +1,12 @@
 //! `limits init`: writes the limits of the plans in use, from the catalogue.
 
-use clap::Args;
-
 use super::plan::{PlanTerms, select};
 use super::sync::{sync, write_unless_dry_run};
 use crate::args::Author;
-use crate::context::Context;
+use crate::commands::prelude::*;
 use crate::domain::plans::sync::Signature;
 use crate::domain::plans::{Plan, selection};
-use crate::error::{Outcome, Result};
 use crate::output::limits::changes::{Initialised, UnselectedProvider};
-use crate::store::db::{Access, Db};
 use crate::store::plans::{catalogues, selections};
 
 /// Write the limits of the plans in use, and the published limits of APIs

@@ -1,13 +1,9 @@
 //! `limits list`: the stored limits.
 
-use clap::Args;
-
 use crate::args::ApiFilter;
-use crate::context::Context;
+use crate::commands::prelude::*;
 use crate::domain::metrics::names::{Metric, Service};
-use crate::error::{Outcome, Result};
 use crate::output::limits::list::LimitList;
-use crate::store::db::Access;
 use crate::store::plans::{api_limits, limits};
 
 /// List limits and their sources

@@ -12,10 +12,9 @@ pub mod set;
 pub mod show;
 pub mod sync;
 
-use clap::{Args, Subcommand};
+use crate::commands::prelude::*;
 
-use crate::context::Context;
-use crate::error::{Outcome, Result};
+use clap::Subcommand;
 
 /// Manage the limits of plans and APIs
 ///

@@ -2,21 +2,17 @@
 
 use chrono::{DateTime, NaiveDate, Utc};
 use chrono_tz::Tz;
-use clap::Args;
 
 use super::sync::sync;
 use crate::args::{Author, parse_instant, parse_text};
-use crate::context::Context;
+use crate::commands::prelude::*;
 use crate::domain::id;
 use crate::domain::period::start_of_day;
 use crate::domain::plans::Catalogue;
 use crate::domain::plans::selection;
 use crate::domain::plans::selection::{Billing, PlanSelection};
 use crate::domain::plans::sync::Signature;
-use crate::error::{Error, Exit, Outcome, Result};
 use crate::output::limits::plan::{Selected, Selections};
-use crate::output::printable;
-use crate::store::db::{Access, Db};
 use crate::store::plans::{catalogues, selections};
 
 /// Set or show the plan in use

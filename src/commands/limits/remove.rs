@@ -1,16 +1,13 @@
 //! `limits remove`: deletes limits.
 
-use clap::{ArgGroup, Args};
+use clap::ArgGroup;
 
 use crate::args::parse_api_name;
-use crate::context::Context;
+use crate::commands::prelude::*;
 use crate::domain::metrics::names::{Metric, Service};
 use crate::domain::period::Period;
 use crate::domain::plans::limit::{LimitRow, ListedLimit};
-use crate::error::{Error, Exit, Outcome, Result};
 use crate::output::limits::list::{LimitList, RemovedLimits};
-use crate::output::printable;
-use crate::store::db::Access;
 use crate::store::plans::{api_limits, limits};
 
 /// Remove limits

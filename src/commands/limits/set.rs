@@ -1,19 +1,17 @@
 //! `limits set`: sets or changes a limit by hand.
 
 use chrono::{DateTime, Utc};
-use clap::{ArgGroup, Args};
+use clap::ArgGroup;
 
 use crate::args::{Author, parse_api_name, parse_text};
-use crate::context::Context;
+use crate::commands::prelude::*;
 use crate::domain::metrics::names::{Metric, MetricKind, Service};
 use crate::domain::period::Period;
 use crate::domain::plans::edit::{ApiLimitEdit, EditFault, LimitEdit, only_plan, stored_limit};
 use crate::domain::plans::limit::LimitRow;
 use crate::domain::plans::sync::{BUDGET, Signature};
 use crate::domain::plans::{AtLimit, Catalogue, LimitPeriod, PlanSelection, Unit, selection};
-use crate::error::{Error, Outcome, Result};
 use crate::output::limits::list::LimitList;
-use crate::store::db::Access;
 use crate::store::plans::{api_limits, catalogues, limits, selections};
 
 /// Set or change a limit by hand

@@ -1,14 +1,10 @@
 //! `limits show`: the catalogue's rows of a provider.
 
-use clap::Args;
-
 use super::plan::require_provider;
-use crate::context::Context;
+use crate::commands::prelude::*;
 use crate::domain::plans::diff::CatalogueRow;
 use crate::domain::plans::selection;
-use crate::error::{Outcome, Result};
 use crate::output::limits::show::ProviderPlans;
-use crate::store::db::Access;
 use crate::store::plans::{catalogues, selections};
 
 /// Show a provider's plans in the catalogue, with their sources

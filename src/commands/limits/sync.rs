@@ -1,11 +1,10 @@
 //! Brings the stored limits in line with the catalogue in force and the plans in use, for `init`, `plan` and
 //! `import`.
 
+use crate::commands::prelude::*;
 use crate::domain::plans::Catalogue;
 use crate::domain::plans::sync;
 use crate::domain::plans::sync::{Changes, Signature, SyncAction};
-use crate::error::{Error, Result};
-use crate::store::db::Db;
 use crate::store::plans::{api_limits, limits, selections};
 
 /// Decides and writes, in a transaction of the caller.

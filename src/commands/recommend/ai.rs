@@ -2,20 +2,15 @@
 
 use std::time::Duration;
 
-use clap::Args;
-
 use crate::args::parse_duration;
-use crate::context::Context;
+use crate::commands::prelude::*;
 use crate::domain::recommendation::Recommendation;
 use crate::domain::recommendation::prose::narrative::Narrative;
 use crate::domain::recommendation::prose::story::Story;
 use crate::domain::recommendation::prose::template::template;
-use crate::error::{Error, Exit, Result};
 use crate::http::{Client, Policy, Secret, Url};
 use crate::llm::{self, Endpoint};
-use crate::output::printable;
 use crate::output::recommend::show::{AiRequest, Summary};
-use crate::store::db::Db;
 use crate::store::recommendation::narratives;
 
 /// The language model and its endpoint.

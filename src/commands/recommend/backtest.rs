@@ -5,17 +5,14 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
-use clap::Args;
 
-use crate::context::Context;
+use crate::commands::prelude::*;
 use crate::domain::capacity::forecast::{LimitedSeries, by_series, days_of};
 use crate::domain::forecast::backtest::{Plan, backtest};
 use crate::domain::forecast::{DailySeries, day_number};
 use crate::domain::metrics::day::MetricDay;
 use crate::domain::metrics::names::{Metric, MetricKind, Service};
-use crate::error::{Error, Exit, Outcome, Result};
 use crate::output::recommend::backtest::{Backtest, Tested};
-use crate::store::db::Access;
 use crate::store::metrics::days;
 use crate::store::plans::limits;
 use crate::store::time::UtcTimestamp;

@@ -1,14 +1,12 @@
 //! `recommend dismiss`.
 
 use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
-use clap::Args;
 
 use super::transition::{self, MoveArgs};
-use crate::args::{RequiredNote, example, parse_instant};
-use crate::context::Context;
+use crate::args::{RequiredNote, parse_instant};
+use crate::commands::prelude::*;
 use crate::domain::format;
 use crate::domain::metrics::names::Status;
-use crate::error::{Error, Outcome, Result};
 
 /// Dismiss a recommendation
 ///

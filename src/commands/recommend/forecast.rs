@@ -1,18 +1,14 @@
 //! `recommend forecast`: forecasts each metric.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use clap::Args;
 
-use crate::args::example;
-use crate::context::Context;
+use crate::commands::prelude::*;
 use crate::domain::capacity::forecast::{HISTORY_DAYS, LimitedSeries, RecentRate, by_series};
 use crate::domain::forecast::HORIZON_DAYS;
 use crate::domain::metrics::day::MetricDay;
 use crate::domain::metrics::names::{Metric, MetricKind, Service};
 use crate::domain::plans::LimitInForce;
-use crate::error::{Outcome, Result};
 use crate::output::recommend::forecast::{Forecasts, Item};
-use crate::store::db::Access;
 use crate::store::metrics::days;
 use crate::store::plans::limits;
 

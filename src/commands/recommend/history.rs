@@ -1,13 +1,8 @@
 //! `recommend history`.
 
-use clap::Args;
-
 use super::{IdArg, one};
-use crate::args::example;
-use crate::context::Context;
-use crate::error::{Outcome, Result};
+use crate::commands::prelude::*;
 use crate::output::recommend::history::History;
-use crate::store::db::Access;
 use crate::store::recommendation::history;
 
 /// Show the history of a recommendation

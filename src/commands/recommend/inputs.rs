@@ -1,14 +1,12 @@
 //! `recommend inputs`.
 
-use clap::{Args, Subcommand};
+use clap::Subcommand;
 
-use crate::args::{Author, example};
-use crate::context::Context;
+use crate::args::Author;
+use crate::commands::prelude::*;
 use crate::domain::metrics::names::Service;
 use crate::domain::recommendation::inputs::{InputName, StoredInput};
-use crate::error::{Error, Exit, Outcome, Result};
 use crate::output::recommend::inputs::{InputChange, Inputs};
-use crate::store::db::Access;
 use crate::store::recommendation::inputs;
 
 /// Manage business inputs, such as the revenue of an hour

@@ -1,14 +1,9 @@
 //! `recommend list`.
 
-use clap::Args;
-
-use crate::args::example;
-use crate::context::Context;
+use crate::commands::prelude::*;
 use crate::domain::metrics::names::{Service, Status};
 use crate::domain::recommendation::{by_urgency, is_open};
-use crate::error::{Outcome, Result};
 use crate::output::recommend::list::List;
-use crate::store::db::Access;
 use crate::store::recommendation::recommendations;
 
 /// List recommendations by priority

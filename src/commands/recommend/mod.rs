@@ -11,16 +11,13 @@ pub mod run;
 pub mod show;
 pub mod transition;
 
-use clap::{Args, Subcommand};
+use clap::Subcommand;
 
 use self::transition::MoveArgs;
-use crate::args::{Note, RequiredNote, example};
-use crate::context::Context;
+use crate::args::{Note, RequiredNote};
+use crate::commands::prelude::*;
 use crate::domain::metrics::names::Status;
 use crate::domain::recommendation::Recommendation;
-use crate::error::{Error, Exit, Outcome, Result};
-use crate::output::printable;
-use crate::store::db::Db;
 use crate::store::recommendation::recommendations;
 
 /// Recommend plan changes from forecasts and published prices

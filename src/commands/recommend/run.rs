@@ -1,19 +1,16 @@
 //! `recommend run`: assesses every limit, and reconciles the stored recommendations.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use clap::Args;
 
-use crate::args::{LockWait, example};
-use crate::context::Context;
+use crate::args::LockWait;
+use crate::commands::prelude::*;
 use crate::domain::recommendation::Recommendation;
 use crate::domain::recommendation::assess::Assessment;
 use crate::domain::recommendation::reconcile::{
     Update, moved_by_application, reconcile, reconcile_rest,
 };
 use crate::domain::recommendation::snapshot::Snapshot;
-use crate::error::{Outcome, Result};
 use crate::output::recommend::run::{Run, Unknown};
-use crate::store::db::{Access, Db};
 use crate::store::lock::{RunKind, RunLock};
 use crate::store::metrics::days;
 use crate::store::plans::{catalogues, limits, selections};

@@ -1,18 +1,14 @@
 //! `recommend show`.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use clap::Args;
 
 use super::ai::{self, AiArgs};
 use super::{IdArg, forecast, one};
-use crate::args::example;
-use crate::context::Context;
+use crate::commands::prelude::*;
 use crate::domain::capacity::forecast::HISTORY_DAYS;
 use crate::domain::recommendation::Recommendation;
-use crate::error::{Outcome, Result};
 use crate::output::recommend::forecast::Item;
 use crate::output::recommend::show::Show;
-use crate::store::db::{Access, Db};
 use crate::store::metrics::days;
 use crate::store::plans::limits;
 use crate::store::recommendation::history;

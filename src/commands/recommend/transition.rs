@@ -1,11 +1,10 @@
 //! Moves of a recommendation by a person, each in one transaction with its history entries.
 
 use chrono::{DateTime, Utc};
-use clap::Args;
 
 use super::{IdArg, one};
 use crate::args::{Author, Note, RequiredNote};
-use crate::context::Context;
+use crate::commands::prelude::*;
 use crate::domain::format;
 use crate::domain::metrics::names::Status;
 use crate::domain::recommendation::inputs::InputName;
@@ -14,10 +13,7 @@ use crate::domain::recommendation::lifecycle::transition::{
 };
 use crate::domain::recommendation::lifecycle::{Actor, Refusal, actions};
 use crate::domain::recommendation::{Recommendation, is_open};
-use crate::error::{Error, Exit, Outcome, Result};
-use crate::output::printable;
 use crate::output::recommend::transition::Moved;
-use crate::store::db::{Access, Db};
 use crate::store::recommendation::write::{Aborted, retry, write};
 use crate::store::recommendation::{history, inputs, recommendations};
 

@@ -9,14 +9,11 @@ use std::time::{Duration, Instant};
 use chrono::TimeDelta;
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::commands::prelude::*;
 use crate::commands::refused::Refusals;
-use crate::context::Context;
 use crate::domain::format::counted;
-use crate::error::{Error, Exit, Result};
 use crate::ingest::{self, Block, Code, Job, LineError, ReadSummary, Refusal};
-use crate::output::printable;
 use crate::output::record::Summary;
-use crate::store::db::Db;
 use crate::store::time::UtcTimestamp;
 use crate::store::usage::insert::{self, Loaded, Refused};
 

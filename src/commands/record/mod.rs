@@ -10,18 +10,16 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use chrono::{FixedOffset, TimeDelta};
-use clap::Args;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use self::loader::Loader;
 use super::refused::Refusals;
 use crate::args::parse_duration;
-use crate::context::Context;
-use crate::error::{Error, Exit, Outcome, Result, shell_word};
+use crate::commands::prelude::*;
+use crate::error::shell_word;
 use crate::ingest::{
     self, Field, Format, Input, Job, Mapping, ReadSummary, TimeOptions, TimeUnit, UnknownFields,
 };
-use crate::store::db::Access;
 
 /// Record API usage
 ///

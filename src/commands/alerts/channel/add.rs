@@ -3,24 +3,22 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::{Args, Subcommand};
+use clap::Subcommand;
 
-use crate::args::{example, parse_duration};
+use crate::args::parse_duration;
 use crate::commands::alerts::delivery;
-use crate::context::Context;
+use crate::commands::prelude::*;
 use crate::domain::alert::channel::{
     Address, Alertmanager, Auth, Channel, Exec, HttpSettings, SecretPlace, Settings, Stdout,
     Webhook,
 };
 use crate::domain::alert::delivery::{Delivery, DropReason};
 use crate::domain::format::counted;
-use crate::error::{Error, Exit, Outcome, Result, shell_word};
+use crate::error::shell_word;
 use crate::http::Url;
 use crate::output::alerts::Action;
 use crate::output::alerts::channels::{ChannelStatus, Channels};
-use crate::output::printable;
 use crate::store::alerting::{channels, notices};
-use crate::store::db::Access;
 
 /// Add a channel
 ///

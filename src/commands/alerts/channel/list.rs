@@ -1,14 +1,9 @@
 //! `alerts channel list`.
 
-use clap::Args;
-
-use crate::args::example;
-use crate::context::Context;
+use crate::commands::prelude::*;
 use crate::domain::alert::delivery::Delivery;
-use crate::error::{Outcome, Result};
 use crate::output::alerts::channels::{ChannelStatus, Channels};
 use crate::store::alerting::{channels, notices};
-use crate::store::db::Access;
 
 /// List channels
 ///

@@ -5,14 +5,11 @@ pub mod list;
 pub mod remove;
 pub mod test;
 
-use clap::{Args, Subcommand};
+use clap::Subcommand;
 
-use crate::args::example;
-use crate::context::Context;
+use crate::commands::prelude::*;
 use crate::domain::alert::channel::{Channel, SecretPlace};
-use crate::error::{Error, Exit, Outcome, Result};
 use crate::http::Secret;
-use crate::output::printable;
 
 /// Manage notification channels
 ///

@@ -1,18 +1,12 @@
 //! `alerts channel remove`.
 
-use clap::Args;
-
 use super::find;
-use crate::args::example;
-use crate::context::Context;
+use crate::commands::prelude::*;
 use crate::domain::alert::delivery::{Delivery, DropReason};
 use crate::domain::format::counted;
-use crate::error::{Outcome, Result};
 use crate::output::alerts::Action;
 use crate::output::alerts::channels::{ChannelStatus, Channels};
-use crate::output::printable;
 use crate::store::alerting::{channels, notices, rules};
-use crate::store::db::Access;
 
 /// Remove a channel
 ///

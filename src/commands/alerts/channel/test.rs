@@ -1,18 +1,13 @@
 //! `alerts channel test`.
 
-use clap::Args;
-
 use super::find;
-use crate::args::example;
+use crate::commands::prelude::*;
 use crate::context;
-use crate::context::Context;
 use crate::domain::alert::notice::{CONTENT_SCHEMA, Content, NoticeKind};
 use crate::domain::alert::rule::Severity;
 use crate::domain::id;
-use crate::error::{Outcome, Result};
 use crate::output::alerts::channels::ChannelTest;
 use crate::store::alerting::channels;
-use crate::store::db::Access;
 
 /// Send a test notice through a channel
 ///

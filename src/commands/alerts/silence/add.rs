@@ -3,21 +3,19 @@
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use clap::{ArgGroup, Args};
+use clap::ArgGroup;
 
-use crate::args::{Author, example, parse_api_name, parse_duration, parse_instant, parse_text};
+use crate::args::{Author, parse_api_name, parse_duration, parse_instant, parse_text};
 use crate::commands::alerts::rule_options::alert_type;
-use crate::context::Context;
+use crate::commands::prelude::*;
 use crate::domain::alert::lookup::find_rule;
 use crate::domain::alert::rule::{AlertType, Rule};
 use crate::domain::alert::silence::Silence;
 use crate::domain::api_name::ALL_APIS;
 use crate::domain::id;
-use crate::error::{Error, Outcome, Result};
 use crate::output::alerts::Action;
 use crate::output::alerts::silence::Silences;
 use crate::store::alerting::{rules, silences};
-use crate::store::db::Access;
 
 /// Add a silence
 ///

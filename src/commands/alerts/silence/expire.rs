@@ -1,16 +1,10 @@
 //! `alerts silence expire`: ends silences early.
 
-use clap::Args;
-
-use crate::args::example;
-use crate::context::Context;
+use crate::commands::prelude::*;
 use crate::domain::alert::silence::Silence;
-use crate::error::{Error, Exit, Outcome, Result};
 use crate::output::alerts::Action;
 use crate::output::alerts::silence::Silences;
-use crate::output::printable;
 use crate::store::alerting::silences;
-use crate::store::db::Access;
 
 /// End silences now
 ///

@@ -1,13 +1,8 @@
 //! `alerts silence list`.
 
-use clap::Args;
-
-use crate::args::example;
-use crate::context::Context;
-use crate::error::{Outcome, Result};
+use crate::commands::prelude::*;
 use crate::output::alerts::silence::Silences;
 use crate::store::alerting::silences;
-use crate::store::db::Access;
 
 /// List active and pending silences
 #[derive(Args, Debug)]

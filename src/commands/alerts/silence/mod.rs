@@ -4,11 +4,9 @@ pub mod add;
 pub mod expire;
 pub mod list;
 
-use clap::{Args, Subcommand};
+use crate::commands::prelude::*;
 
-use crate::args::example;
-use crate::context::Context;
-use crate::error::{Outcome, Result};
+use clap::Subcommand;
 
 /// Silence rules for a while
 ///
