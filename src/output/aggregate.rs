@@ -3,13 +3,11 @@
 use std::fmt;
 
 use chrono::{DateTime, Utc};
-use serde::Serialize;
 
-use super::Answer;
-use super::columns::{self, Cell, Column};
-use crate::domain::format::{self, count, counted};
+use crate::domain::format::{count, counted};
 use crate::domain::period::{Granularity, Window};
 use crate::domain::usage::rollup::Difference;
+use crate::output::prelude::*;
 
 /// What a run changed.
 #[derive(Debug, Default, Serialize)]

@@ -10,6 +10,7 @@ pub mod columns;
 pub mod json;
 pub mod limits;
 pub mod migrations;
+mod prelude;
 pub mod recommend;
 pub mod record;
 pub mod stats;

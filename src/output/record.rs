@@ -1,13 +1,10 @@
 //! The answer of `record`: the number of lines by outcome.
 
+use crate::output::prelude::*;
+
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use serde::Serialize;
-
-use super::Answer;
-use super::columns::{self, Cell, Column};
-use crate::domain::format;
 
 /// The lines that were read, by outcome.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]

@@ -1,16 +1,12 @@
 //! The answer of `stats`.
 
-use serde::Serialize;
-
-use super::Answer;
 use super::chart::sparkline;
-use super::columns::{self, Cell, Column};
-use super::json::object;
-use crate::domain::format::{self, counted};
+use crate::domain::format::counted;
 use crate::domain::period::{Granularity, Window};
 use crate::domain::usage::histogram;
 use crate::domain::usage::rollup::{ResponseTimes, Rollup};
 use crate::domain::usage::stats::{Cells, Line};
+use crate::output::prelude::*;
 
 #[derive(Debug)]
 pub struct StatsAnswer {

@@ -1,12 +1,10 @@
 //! The answer of `alerts ack`.
 
 use chrono::{DateTime, Utc};
-use serde::Serialize;
 
-use super::super::columns::{self, Cell};
-use super::super::{Answer, json, printable};
 use crate::domain::alert::rule::AlertRef;
 use crate::domain::format::time;
+use crate::output::prelude::*;
 
 /// The acknowledgement of an episode.
 #[derive(Debug, Serialize)]

@@ -3,19 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, TimeDelta, Utc};
-use serde::Serialize;
 
-use super::super::columns::{self, Cell, Column};
-use super::super::json::object;
-use super::super::{Answer, printable};
 use super::{measured, value_cell};
 use crate::domain::alert::backtest::PastEpisode;
 use crate::domain::alert::event::Event;
 use crate::domain::alert::notice::NoticeKind;
 use crate::domain::alert::rule::Rule;
-use crate::domain::format::{self, count, counted, duration, time_ms};
+use crate::domain::format::{count, counted, duration, time_ms};
 use crate::domain::named::Named;
 use crate::domain::period::Window;
+use crate::output::prelude::*;
 
 /// The episodes and notices of a rule over past data.
 #[derive(Debug)]

@@ -1,12 +1,10 @@
 //! The answers of the `alerts channel` commands.
 
 use chrono::{DateTime, Utc};
-use serde::Serialize;
 
-use super::super::columns::{self, Cell};
-use super::super::{Answer, json, printable};
 use super::Action;
 use crate::domain::alert::channel::{Channel, SecretPlace};
+use crate::output::prelude::*;
 
 /// A channel, its secrets and the notices that wait for it.
 #[derive(Debug, Serialize)]

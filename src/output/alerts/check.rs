@@ -1,18 +1,15 @@
 //! The answer of `alerts check`.
 
 use chrono::{DateTime, Utc};
-use serde::Serialize;
 
-use super::super::columns::{self, Cell, Column};
-use super::super::json::object;
-use super::super::{Answer, printable};
 use super::{measured, value_cell};
 use crate::domain::alert::event::Event;
 use crate::domain::alert::rule::AlertRef;
 use crate::domain::alert::rule::{AlertType, Severity};
 use crate::domain::alert::state::{AlertState, AlertStatus};
-use crate::domain::format::{self, counted, time_ms};
+use crate::domain::format::{counted, time_ms};
 use crate::domain::nagios::{NagiosAnswer, NagiosStatus};
+use crate::output::prelude::*;
 
 #[derive(Debug)]
 pub struct Check {

@@ -1,14 +1,12 @@
 //! The answer of `alerts deliver`.
 
 use chrono::{DateTime, Utc};
-use serde::{Serialize, Serializer};
+use serde::Serializer;
 
-use super::super::Answer;
-use super::super::columns::{self, Cell, Column};
-use super::super::json::object;
 use crate::domain::alert::delivery::{Delivery, DropReason, Notice};
 use crate::domain::alert::notice::Content;
 use crate::domain::format::{counted, time_ms};
+use crate::output::prelude::*;
 
 /// The notices of a delivery run, in the order of their creation.
 #[derive(Debug)]

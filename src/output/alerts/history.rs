@@ -1,9 +1,5 @@
 //! The answers of `alerts history`.
 
-use serde::Serialize;
-
-use super::super::columns::{self, Cell};
-use super::super::{Answer, json};
 use super::deliveries::detail as notice_detail;
 use super::value_cell;
 use crate::domain::alert::delivery::Notice;
@@ -13,6 +9,7 @@ use crate::domain::alert::state::AlertStatus;
 use crate::domain::format::{change, time};
 use crate::domain::named::Named;
 use crate::domain::period::Window;
+use crate::output::prelude::*;
 
 /// The events of a time range.
 #[derive(Debug, Serialize)]

@@ -1,17 +1,15 @@
 //! The answer of `alerts list`: rules with their current states.
 
 use chrono::{DateTime, Utc};
-use serde::{Serialize, Serializer};
+use serde::Serializer;
 
-use super::super::Answer;
 use super::super::chart::bar;
-use super::super::columns::{self, Cell};
-use super::super::json::object;
 use super::value_cell;
 use crate::domain::alert::rule::{AlertType, Severity};
 use crate::domain::alert::summary::{Condition, Line};
 use crate::domain::format::{short_id, time, time_ms};
 use crate::domain::named::Named;
+use crate::output::prelude::*;
 
 /// What `list` and `status` print when there is no rule.
 pub(super) const NO_RULES: &str = "no rules: `usagectl alerts init` adds default rules\n";

@@ -13,11 +13,8 @@ pub mod show;
 pub mod silence;
 pub mod status;
 
-use serde::Serialize;
-
-use super::columns::Cell;
 use crate::domain::alert::rule::AlertType;
-use crate::domain::format;
+use crate::output::prelude::*;
 
 /// The action of a command on a rule, a channel or a silence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

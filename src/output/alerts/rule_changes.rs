@@ -1,13 +1,10 @@
 //! The answer of the commands that change rules.
 
-use serde::Serialize;
-
-use super::super::columns::{self, Cell};
-use super::super::{Answer, printable};
 use super::Action;
 use super::rule::settings_line;
 use crate::domain::alert::rule::Rule;
 use crate::domain::format::short_id;
+use crate::output::prelude::*;
 
 /// A rule and the action on it.
 #[derive(Debug, Serialize)]

@@ -1,10 +1,8 @@
 //! The answer of `alerts show`: one rule in detail.
 
-use serde::{Serialize, Serializer};
+use serde::Serializer;
 
-use super::super::columns::{self, Cell};
-use super::super::json::object;
-use super::super::{Answer, chart, printable};
+use super::super::chart;
 use super::history::event_table;
 use super::list::{detail, since, status_name};
 use super::measured;
@@ -15,6 +13,7 @@ use crate::domain::alert::state::{Level, Measurement};
 use crate::domain::alert::summary::Line;
 use crate::domain::format::{number, time, time_ms};
 use crate::domain::period::Period;
+use crate::output::prelude::*;
 
 /// A rule with its states, its recent values and its last events.
 #[derive(Debug, Serialize)]

@@ -1,15 +1,12 @@
 //! The answers of the `alerts silence` commands.
 
 use chrono::{DateTime, Utc};
-use serde::Serialize;
 
-use super::super::columns::{self, Cell};
-use super::super::json::object;
-use super::super::{Answer, printable};
 use super::Action;
 use crate::domain::alert::rule::AlertType;
 use crate::domain::alert::silence::Silence;
 use crate::domain::format::{short_id, time, time_ms};
+use crate::output::prelude::*;
 
 type Column<'a> = columns::Column<'a, Silence>;
 

@@ -1,11 +1,7 @@
 //! The answer of `alerts status`.
 
 use chrono::{DateTime, Utc};
-use serde::Serialize;
 
-use super::super::columns::{self, Cell, Column};
-use super::super::json::object;
-use super::super::{Answer, printable};
 use super::list::{NO_RULES, age_cell, detail, evaluated_to, status_name, value};
 use super::value_cell;
 use crate::domain::alert::delivery::Notice;
@@ -13,6 +9,7 @@ use crate::domain::alert::rule::Severity;
 use crate::domain::alert::silence::Silence;
 use crate::domain::alert::summary::{Condition, Line};
 use crate::domain::format::{count, counted, time, time_ms};
+use crate::output::prelude::*;
 
 /// The states of all rules, undelivered notices and silences.
 #[derive(Debug)]

@@ -1,11 +1,9 @@
 //! The answer of `collect import` and `collect set`: every line is accounted for.
 
-use serde::Serialize;
-
 use crate::domain::format::count;
 use crate::domain::metrics::focus_bill::UnknownService;
 use crate::domain::metrics::point::Saved;
-use crate::output::Answer;
+use crate::output::prelude::*;
 
 /// Counts of the lines read and of the points in them.
 #[derive(Clone, Debug, Default, Serialize)]

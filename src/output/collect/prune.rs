@@ -1,10 +1,9 @@
 //! The answer of `collect prune`.
 
 use chrono::NaiveDate;
-use serde::Serialize;
 
 use crate::domain::format::counted;
-use crate::output::Answer;
+use crate::output::prelude::*;
 
 #[derive(Clone, Debug, Serialize)]
 pub struct PruneReport {

@@ -1,13 +1,11 @@
 //! The answers of `collect run` and `collect doctor`: each collector, and the values it read.
 
-use serde::{Serialize, Serializer};
+use serde::Serializer;
 
 use crate::domain::format::{counted, time_ms};
 use crate::domain::metrics::collector::{MetricSource, RunResult};
 use crate::domain::metrics::point::{NewPoint, Saved};
-use crate::output::Answer;
-use crate::output::columns::{self, Cell, Column};
-use crate::output::json::object;
+use crate::output::prelude::*;
 
 /// The outcome of one collector.
 #[derive(Clone, Debug, Serialize)]

@@ -1,14 +1,11 @@
 //! The answer of `collect status`: the last run of each collector, the newest value of each series.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use serde::Serialize;
 
 use crate::domain::format::time_ms;
 use crate::domain::metrics::collector::CollectorRun;
 use crate::domain::metrics::day::Latest;
-use crate::output::Answer;
-use crate::output::columns::{self, Cell, Column};
-use crate::output::json::object;
+use crate::output::prelude::*;
 
 #[derive(Clone, Debug)]
 pub struct CollectStatus {

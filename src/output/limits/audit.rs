@@ -1,11 +1,8 @@
 //! The findings about the stored limits.
 
-use serde::Serialize;
-
 use crate::domain::format::counted;
 use crate::domain::plans::audit::Finding;
-use crate::output::Answer;
-use crate::output::columns::{self, Cell, Column};
+use crate::output::prelude::*;
 
 #[derive(Debug, Serialize)]
 pub struct Audit {

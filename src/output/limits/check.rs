@@ -1,15 +1,11 @@
 //! The status of the limits.
 
 use chrono::{DateTime, Utc};
-use serde::Serialize;
 
 use crate::domain::capacity::limit_status::{LimitState, LimitStatus};
-use crate::domain::format;
 use crate::domain::format::counted;
 use crate::domain::nagios::{NagiosAnswer, NagiosStatus};
-use crate::output::columns::{self, Cell, Column};
-use crate::output::json::object;
-use crate::output::{Answer, printable};
+use crate::output::prelude::*;
 
 #[derive(Debug)]
 pub struct Check {

@@ -1,13 +1,11 @@
 //! The stored limits.
 
-use serde::Serialize;
-
 use super::{Row, RowsJson, Shown};
 use crate::domain::format::counted;
 use crate::domain::plans::ApiLimit;
 use crate::domain::plans::limit::ListedLimit;
-use crate::output::json::object;
-use crate::output::{Answer, columns, printable};
+use crate::output::columns;
+use crate::output::prelude::*;
 
 /// The limits of services and APIs: the answer of `limits list` and `limits set`.
 #[derive(Debug, Default)]

@@ -11,15 +11,12 @@ pub mod plan;
 pub mod show;
 
 use chrono::{DateTime, Utc};
-use serde::Serialize;
 
-use super::columns::{Cell, Column};
-use super::json;
-use crate::domain::format;
 use crate::domain::metrics::names::{Metric, MetricKind, Service};
 use crate::domain::plans::limit::{LimitRow, ListedLimit};
 use crate::domain::plans::sync::{ApiLimitChange, LimitChange, SyncAction};
 use crate::domain::plans::{ApiLimit, AtLimit, Citation, Unit};
+use crate::output::prelude::*;
 
 /// A limit of a service or an API. JSON leaves out what the limit does not have.
 #[derive(Default, Serialize)]

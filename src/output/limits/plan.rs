@@ -1,15 +1,12 @@
 //! The selected plans.
 
 use chrono::{DateTime, Utc};
-use serde::Serialize;
 
 use super::changes::{self, changes_table};
 use crate::domain::format::time_ms;
 use crate::domain::plans::PlanSelection;
 use crate::domain::plans::sync::Changes;
-use crate::output::Answer;
-use crate::output::columns::{self, Cell, Column};
-use crate::output::json::object;
+use crate::output::prelude::*;
 
 #[derive(Debug)]
 pub struct Selections {

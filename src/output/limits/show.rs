@@ -1,10 +1,7 @@
 //! The catalogue's rows of a provider.
 
-use serde::Serialize;
-
 use crate::domain::plans::diff::CatalogueRow;
-use crate::output::columns::{self, Cell, Column};
-use crate::output::{Answer, printable};
+use crate::output::prelude::*;
 
 #[derive(Debug, Serialize)]
 pub struct ProviderPlans {

@@ -1,15 +1,11 @@
 //! The answer of `recommend backtest`.
 
-use serde::Serialize;
-
 use crate::domain::forecast::backtest::{Scores, Trial, Trials};
 use crate::domain::forecast::day_date;
 use crate::domain::forecast::score::Reliability;
 use crate::domain::format::{DASH, percent};
 use crate::domain::metrics::names::MetricKind;
-use crate::output::Answer;
-use crate::output::columns::{self, Cell, Column};
-use crate::output::json::object;
+use crate::output::prelude::*;
 
 /// Backtests of several series.
 #[derive(Debug)]

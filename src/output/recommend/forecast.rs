@@ -1,7 +1,6 @@
 //! The answer of `recommend forecast`.
 
 use chrono::{DateTime, Utc};
-use serde::Serialize;
 
 use crate::domain::capacity::forecast::{LimitedSeries, RecentRate};
 use crate::domain::forecast::{
@@ -12,11 +11,8 @@ use crate::domain::format::{DASH, count, counted, number, percent, time, time_ms
 use crate::domain::metrics::names::MetricKind;
 use crate::domain::metrics::point::Point;
 use crate::domain::plans::LimitPeriod;
-use crate::output::Answer;
 use crate::output::chart::{self, ForecastChart};
-use crate::output::columns::{self, Cell, Column};
-use crate::output::json::object;
-use crate::output::printable;
+use crate::output::prelude::*;
 
 /// Forecasts of several series.
 #[derive(Debug)]

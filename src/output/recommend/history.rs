@@ -1,14 +1,9 @@
 //! The answer of `recommend history`; `recommend show` ends with the same table.
 
-use serde::Serialize;
-
-use crate::domain::format;
 use crate::domain::recommendation::Recommendation;
 use crate::domain::recommendation::lifecycle::Actor;
 use crate::domain::recommendation::lifecycle::history::{Change, Entry};
-use crate::output::Answer;
-use crate::output::columns::{self, Cell, Column};
-use crate::output::json::object;
+use crate::output::prelude::*;
 
 /// The history of a recommendation.
 #[derive(Debug)]

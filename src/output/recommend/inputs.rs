@@ -1,12 +1,9 @@
 //! The answers of `recommend inputs`.
 
-use serde::Serialize;
-
 use crate::domain::metrics::names::Service;
 use crate::domain::named::Named;
 use crate::domain::recommendation::inputs::{InputName, StoredInput};
-use crate::output::Answer;
-use crate::output::columns::{self, Cell, Column};
+use crate::output::prelude::*;
 
 /// All inputs, set or not.
 #[derive(Debug, Serialize)]

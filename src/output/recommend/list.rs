@@ -2,16 +2,13 @@
 
 use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
-use serde::Serialize;
 
 use super::plans;
-use crate::domain::format;
 use crate::domain::recommendation::figure::Interval;
 use crate::domain::recommendation::lifecycle::transition::version;
 use crate::domain::recommendation::{Facts, Kind, Recommendation};
-use crate::output::Answer;
-use crate::output::columns::{self, Cell, Column};
-use crate::output::json::{maybe_time, object};
+use crate::output::json::maybe_time;
+use crate::output::prelude::*;
 
 /// The listed recommendations.
 #[derive(Debug)]

@@ -1,17 +1,13 @@
 //! The answer of `recommend run`.
 
-use serde::Serialize;
-
 use super::history::change;
 use super::list::RecommendationJson;
 use super::plans;
-use crate::domain::format::{self, counted};
+use crate::domain::format::counted;
 use crate::domain::recommendation::Topic;
 use crate::domain::recommendation::assess::Gap;
 use crate::domain::recommendation::reconcile::Update;
-use crate::output::columns::{self, Cell, Column};
-use crate::output::json::object;
-use crate::output::{Answer, printable};
+use crate::output::prelude::*;
 
 /// A limit that could not be assessed.
 #[derive(Debug)]

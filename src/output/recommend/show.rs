@@ -1,14 +1,12 @@
 //! The answer of `recommend show`: one page about one recommendation.
 
 use chrono::{DateTime, Utc};
-use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::forecast::Item;
 use super::history::{self, numbered};
 use super::list::RecommendationJson;
 use super::plans;
-use crate::domain::format;
 use crate::domain::metrics::names::Status;
 use crate::domain::named::Named;
 use crate::domain::recommendation::Recommendation;
@@ -17,9 +15,8 @@ use crate::domain::recommendation::figure::{Figure, Input, Needed, Provenance};
 use crate::domain::recommendation::lifecycle::history::Entry;
 use crate::domain::recommendation::lifecycle::transition::version;
 use crate::domain::recommendation::prose::narrative::Narrative;
-use crate::output::columns::{self, Cell, Column};
-use crate::output::json::{maybe_time, object};
-use crate::output::{Answer, printable};
+use crate::output::json::maybe_time;
+use crate::output::prelude::*;
 
 /// The summary of a recommendation.
 #[derive(Debug, Serialize)]

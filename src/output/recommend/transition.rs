@@ -1,13 +1,10 @@
 //! The answer of the commands that move a recommendation.
 
 use chrono::{DateTime, Utc};
-use serde::Serialize;
 
-use crate::domain::format;
 use crate::domain::metrics::names::Status;
 use crate::domain::recommendation::lifecycle::transition::Transition;
-use crate::output::json::object;
-use crate::output::{Answer, printable};
+use crate::output::prelude::*;
 
 /// A move that was carried out.
 #[derive(Debug)]
