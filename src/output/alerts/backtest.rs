@@ -115,31 +115,22 @@ impl Backtest {
     }
 
     fn columns(&self) -> Vec<Column<'_, Row<'_>>> {
+        type Col<'a> = Column<'a, Row<'a>>;
         let alert_type = &self.rule.alert_type;
         vec![
-            Column::csv_only("episode", |row: &Row<'_>| Cell::text(&row.past.id)),
-            Column::left("API", "api_name", |row: &Row<'_>| {
-                Cell::text(&row.past.api_name)
-            }),
-            Column::left("FIRED", "fired_at", |row: &Row<'_>| {
-                Cell::Time(row.past.fired_at)
-            }),
-            Column::left("ENDED", "ended_at", |row: &Row<'_>| {
+            Col::csv_only("episode", |row| Cell::text(&row.past.id)),
+            Col::left("API", "api_name", |row| Cell::text(&row.past.api_name)),
+            Col::left("FIRED", "fired_at", |row| Cell::Time(row.past.fired_at)),
+            Col::left("ENDED", "ended_at", |row| {
                 Cell::or_missing(row.past.ended_at, Cell::Time)
             }),
-            Column::right("DURATION", "duration_ms", |row: &Row<'_>| {
+            Col::right("DURATION", "duration_ms", |row| {
                 Cell::Duration(row.past.lasted(self.to))
             }),
-            Column::left("SEVERITY", "severity", |row: &Row<'_>| {
-                Cell::text(row.past.severity)
-            }),
-            Column::right("PEAK", "peak", |row: &Row<'_>| {
-                value_cell(alert_type, row.past.peak)
-            }),
-            Column::left("ONLY IN", "only_in", |row: &Row<'_>| {
-                Cell::maybe(row.only_in)
-            })
-            .in_table(self.compared_with.is_some()),
+            Col::left("SEVERITY", "severity", |row| Cell::text(row.past.severity)),
+            Col::right("PEAK", "peak", |row| value_cell(alert_type, row.past.peak)),
+            Col::left("ONLY IN", "only_in", |row| Cell::maybe(row.only_in))
+                .in_table(self.compared_with.is_some()),
         ]
     }
 

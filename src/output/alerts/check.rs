@@ -127,36 +127,23 @@ impl Finding {
 }
 
 fn columns<'a>() -> Vec<Column<'a, &'a Finding>> {
+    type Col<'a> = Column<'a, &'a Finding>;
     let number = |it: &&Finding, value| value_cell(&it.alert_type(), value);
     vec![
-        Column::left("STATE", "state", |it: &&Finding| {
-            Cell::text(it.state.status)
-        }),
-        Column::left("SEVERITY", "severity", |it: &&Finding| {
-            Cell::maybe(it.state.severity)
-        }),
-        Column::csv_only("alert_id", |it: &&Finding| Cell::text(&it.alert.alert_id)),
-        Column::left("API", "api_name", |it: &&Finding| {
-            Cell::text(&it.alert.api_name)
-        }),
-        Column::left("TYPE", "alert_type", |it: &&Finding| {
-            Cell::text(&it.alert.alert_type)
-        }),
-        Column::left("PERIOD", "period", |it: &&Finding| {
-            Cell::text(&it.alert.period)
-        }),
-        Column::left("SINCE", "since", |it: &&Finding| Cell::Time(it.state.since)),
-        Column::table_only("DETAIL", |it: &&Finding| Cell::text(it.detail())),
-        Column::csv_only("value", move |it: &&Finding| number(it, it.state.value)),
-        Column::csv_only("threshold", move |it: &&Finding| {
-            number(it, it.state.threshold)
-        }),
-        Column::csv_only("limit_value", |it: &&Finding| {
+        Col::left("STATE", "state", |it| Cell::text(it.state.status)),
+        Col::left("SEVERITY", "severity", |it| Cell::maybe(it.state.severity)),
+        Col::csv_only("alert_id", |it| Cell::text(&it.alert.alert_id)),
+        Col::left("API", "api_name", |it| Cell::text(&it.alert.api_name)),
+        Col::left("TYPE", "alert_type", |it| Cell::text(&it.alert.alert_type)),
+        Col::left("PERIOD", "period", |it| Cell::text(&it.alert.period)),
+        Col::left("SINCE", "since", |it| Cell::Time(it.state.since)),
+        Col::table_only("DETAIL", |it| Cell::text(it.detail())),
+        Col::csv_only("value", move |it| number(it, it.state.value)),
+        Col::csv_only("threshold", move |it| number(it, it.state.threshold)),
+        Col::csv_only("limit_value", |it| {
             Cell::or_missing(it.state.limit_value, Cell::Number)
         }),
-        Column::csv_only("reason", |it: &&Finding| {
-            Cell::maybe(it.state.reason.as_ref())
-        }),
+        Col::csv_only("reason", |it| Cell::maybe(it.state.reason.as_ref())),
     ]
 }
 

@@ -51,28 +51,27 @@ pub fn detail(notice: &Notice) -> Option<String> {
 }
 
 fn columns() -> Vec<Column<'static, Notice>> {
+    type Col<'a> = Column<'a, Notice>;
     let content = |of: fn(&Content) -> String| move |it: &Notice| Cell::Text(of(&it.content));
     vec![
         Column::csv_only("key", content(|it| it.key.clone())),
-        Column::left("CHANNEL", "channel", |it: &Notice| Cell::text(&it.channel)),
+        Col::left("CHANNEL", "channel", |it| Cell::text(&it.channel)),
         Column::left("KIND", "kind", content(|it| it.kind.to_string())),
         Column::left("API", "api_name", content(|it| it.api_name.clone())),
         Column::left("TYPE", "alert_type", content(|it| it.alert_type.clone())),
         Column::left("PERIOD", "period", content(|it| it.period.clone())),
         Column::csv_only("severity", content(|it| it.severity.to_string())),
-        Column::left("CREATED", "created_at", |it: &Notice| {
+        Col::left("CREATED", "created_at", |it| {
             Cell::Time(it.content.created_at)
         })
         .dropped(1),
-        Column::left("DELIVERY", "delivery", |it: &Notice| {
-            Cell::text(it.delivery)
-        }),
-        Column::right("TRIES", "attempts", |it: &Notice| Cell::count(it.attempts)),
-        Column::left("NEXT TRY", "next_attempt_at", |it: &Notice| {
+        Col::left("DELIVERY", "delivery", |it| Cell::text(it.delivery)),
+        Col::right("TRIES", "attempts", |it| Cell::count(it.attempts)),
+        Col::left("NEXT TRY", "next_attempt_at", |it| {
             Cell::or_missing(next_attempt(it), Cell::Time)
         })
         .dropped(2),
-        Column::left("DETAIL", "detail", |it: &Notice| Cell::maybe(detail(it))),
+        Col::left("DETAIL", "detail", |it| Cell::maybe(detail(it))),
     ]
 }
 

@@ -88,16 +88,17 @@ impl Answer for AlertsStatus {
         let attention = self.attention();
         let mut text = String::new();
         if !attention.is_empty() {
+            type Col<'a> = Column<'a, &'a Line>;
             let columns = [
-                Column::table_only("STATE", |line: &&Line| Cell::text(status_name(line))),
-                Column::table_only("API", |line: &&Line| Cell::text(&line.api_name)),
-                Column::table_only("TYPE", |line: &&Line| Cell::text(&line.rule.alert_type)),
-                Column::table_only("PERIOD", |line: &&Line| Cell::text(&line.rule.period)),
-                Column::right("VALUE", "", |line: &&Line| {
+                Col::table_only("STATE", |line| Cell::text(status_name(line))),
+                Col::table_only("API", |line| Cell::text(&line.api_name)),
+                Col::table_only("TYPE", |line| Cell::text(&line.rule.alert_type)),
+                Col::table_only("PERIOD", |line| Cell::text(&line.rule.period)),
+                Col::right("VALUE", "", |line| {
                     value_cell(&line.rule.alert_type, value(line))
                 }),
-                Column::table_only("AGE", |line: &&Line| age_cell(line, self.now)).dropped(1),
-                Column::table_only("DETAIL", |line: &&Line| Cell::text(detail(line))),
+                Col::table_only("AGE", |line| age_cell(line, self.now)).dropped(1),
+                Col::table_only("DETAIL", |line| Cell::text(detail(line))),
             ];
             text = columns::table(&columns, &attention, width) + "\n";
         }

@@ -14,10 +14,11 @@ pub struct Audit {
 }
 
 fn columns() -> [Column<'static, Finding>; 3] {
+    type Col<'a> = Column<'a, Finding>;
     [
-        Column::left("ISSUE", "issue", |it: &Finding| Cell::text(it.issue)),
-        Column::left("LIMIT", "of", |it: &Finding| Cell::text(&it.of)),
-        Column::left("DETAIL", "detail", |it: &Finding| Cell::text(&it.detail)),
+        Col::left("ISSUE", "issue", |it| Cell::text(it.issue)),
+        Col::left("LIMIT", "of", |it| Cell::text(&it.of)),
+        Col::left("DETAIL", "detail", |it| Cell::text(&it.detail)),
     ]
 }
 

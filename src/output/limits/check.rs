@@ -59,53 +59,49 @@ impl Check {
     }
 
     fn columns(&self) -> Vec<Column<'_, LimitStatus>> {
-        type Row = LimitStatus;
+        type Col<'a> = Column<'a, LimitStatus>;
         let has_resources = self.limits.iter().any(|it| !it.resource.is_empty());
-        let resource = |it: &Row| Cell::text(&it.resource);
+        let resource = |it: &LimitStatus| Cell::text(&it.resource);
         let percent = |percent: Option<f64>| Cell::or_missing(percent, Cell::Percent);
         vec![
-            Column::left("SERVICE", "service", |it: &Row| {
-                Cell::text(it.limit.service)
-            }),
-            Column::left("METRIC", "metric", |it: &Row| Cell::text(it.limit.metric)),
-            Column::left("PLAN", "plan", |it: &Row| Cell::text(&it.limit.plan)),
+            Col::left("SERVICE", "service", |it| Cell::text(it.limit.service)),
+            Col::left("METRIC", "metric", |it| Cell::text(it.limit.metric)),
+            Col::left("PLAN", "plan", |it| Cell::text(&it.limit.plan)),
             if has_resources {
-                Column::left("RESOURCE", "resource", resource)
+                Col::left("RESOURCE", "resource", resource)
             } else {
-                Column::csv_only("resource", resource)
+                Col::csv_only("resource", resource)
             },
-            Column::left("STATE", "state", |it: &Row| Cell::text(it.state)),
-            Column::right("USED", "value", |it: &Row| {
+            Col::left("STATE", "state", |it| Cell::text(it.state)),
+            Col::right("USED", "value", |it| {
                 Cell::or_missing(it.value, Cell::Number)
             }),
-            Column::right("LIMIT", "limit_value", |it: &Row| {
-                Cell::Number(it.limit.value)
-            }),
-            Column::right("% OF LIMIT", "percent", move |it: &Row| percent(it.percent)),
-            Column::table_only("", |it: &Row| {
+            Col::right("LIMIT", "limit_value", |it| Cell::Number(it.limit.value)),
+            Col::right("% OF LIMIT", "percent", move |it| percent(it.percent)),
+            Col::table_only("", |it| {
                 let (warning, critical) = (it.limit.warning_percent, it.limit.critical_percent);
                 Cell::maybe(it.percent.map(|percent| bar(percent, warning, critical)))
             })
             .dropped(1),
-            Column::csv_only("warning_percent", |it: &Row| {
+            Col::csv_only("warning_percent", |it| {
                 Cell::Number(it.limit.warning_percent)
             }),
-            Column::csv_only("critical_percent", |it: &Row| {
+            Col::csv_only("critical_percent", |it| {
                 Cell::Number(it.limit.critical_percent)
             }),
-            Column::csv_only("period", |it: &Row| Cell::maybe(it.limit.period)),
-            Column::right("PERIOD", "elapsed_percent", move |it: &Row| {
+            Col::csv_only("period", |it| Cell::maybe(it.limit.period)),
+            Col::right("PERIOD", "elapsed_percent", move |it| {
                 percent(it.elapsed_percent)
             })
             .dropped(3),
-            Column::table_only("AGE", |it: &Row| {
+            Col::table_only("AGE", |it| {
                 Cell::or_missing(it.measured_at, |at| Cell::Duration(self.now - at))
             })
             .dropped(2),
-            Column::csv_only("measured_at", |it: &Row| {
+            Col::csv_only("measured_at", |it| {
                 Cell::or_missing(it.measured_at, Cell::Time)
             }),
-            Column::csv_only("reason", |it: &Row| Cell::maybe(it.reason.as_ref())),
+            Col::csv_only("reason", |it| Cell::maybe(it.reason.as_ref())),
         ]
     }
 }

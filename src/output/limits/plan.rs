@@ -30,34 +30,31 @@ pub struct Selected {
 impl Selections {
     fn columns(&self) -> Vec<Column<'_, (PlanSelection, bool)>> {
         type Row = (PlanSelection, bool);
+        type Col<'a> = Column<'a, Row>;
         vec![
-            Column::left("PROVIDER", "provider", |it: &Row| {
-                Cell::text(&it.0.provider)
-            }),
-            Column::left("PLAN", "plan", |it: &Row| Cell::text(&it.0.plan)),
-            Column::table_only("STATE", |it: &Row| {
+            Col::left("PROVIDER", "provider", |it| Cell::text(&it.0.provider)),
+            Col::left("PLAN", "plan", |it| Cell::text(&it.0.plan)),
+            Col::table_only("STATE", |it| {
                 Cell::text(match it {
                     (_, true) => "IN USE",
                     (it, _) if it.valid_from > self.now => "LATER",
                     _ => "BEFORE",
                 })
             }),
-            Column::csv_only("in_use", |it: &Row| Cell::Bool(it.1)),
-            Column::left("FROM", "valid_from", |it: &Row| Cell::Time(it.0.valid_from)),
-            Column::right("SEATS", "seats", |it: &Row| {
+            Col::csv_only("in_use", |it| Cell::Bool(it.1)),
+            Col::left("FROM", "valid_from", |it| Cell::Time(it.0.valid_from)),
+            Col::right("SEATS", "seats", |it| {
                 Cell::or_missing(it.0.seats, Cell::count)
             }),
-            Column::left("REGION", "region", |it: &Row| {
-                Cell::maybe(it.0.region.as_ref())
-            }),
-            Column::right("BILLING DAY", "anchor_day", |it: &Row| {
+            Col::left("REGION", "region", |it| Cell::maybe(it.0.region.as_ref())),
+            Col::right("BILLING DAY", "anchor_day", |it| {
                 Cell::count(it.0.billing.anchor_day)
             }),
-            Column::left("TIME ZONE", "time_zone", |it: &Row| {
+            Col::left("TIME ZONE", "time_zone", |it| {
                 Cell::text(it.0.billing.zone.name())
             }),
-            Column::left("BY", "chosen_by", |it: &Row| Cell::text(&it.0.chosen_by)),
-            Column::csv_only("created_at", |it: &Row| Cell::Time(it.0.created_at)),
+            Col::left("BY", "chosen_by", |it| Cell::text(&it.0.chosen_by)),
+            Col::csv_only("created_at", |it| Cell::Time(it.0.created_at)),
         ]
     }
 }

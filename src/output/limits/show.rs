@@ -37,22 +37,20 @@ fn source(row: &CatalogueRow) -> Option<String> {
 }
 
 fn columns(sources: &[String]) -> Vec<Column<'_, CatalogueRow>> {
-    type Row = CatalogueRow;
+    type Col<'a> = Column<'a, CatalogueRow>;
     vec![
-        Column::csv_only("plan", |row: &Row| Cell::maybe(row.plan.as_ref())),
-        Column::left("WHAT", "what", |row: &Row| Cell::text(&row.what)),
-        Column::left("TERMS", "terms", |row: &Row| Cell::text(&row.terms)),
-        Column::table_only("SOURCE", move |row: &Row| {
+        Col::csv_only("plan", |row| Cell::maybe(row.plan.as_ref())),
+        Col::left("WHAT", "what", |row| Cell::text(&row.what)),
+        Col::left("TERMS", "terms", |row| Cell::text(&row.terms)),
+        Col::table_only("SOURCE", move |row| {
             let source = source(row);
             let index = sources.iter().position(|it| Some(it) == source.as_ref());
             Cell::maybe(index.map(|index| format!("[{}]", index + 1)))
         }),
-        Column::csv_only("grade", |row: &Row| Cell::maybe(row.citation.grade)),
-        Column::csv_only("page_date", |row: &Row| Cell::maybe(row.citation.page_date)),
-        Column::csv_only("source", |row: &Row| {
-            Cell::maybe(row.citation.source.as_ref())
-        }),
-        Column::csv_only("note", |row: &Row| Cell::maybe(row.note.as_ref())),
+        Col::csv_only("grade", |row| Cell::maybe(row.citation.grade)),
+        Col::csv_only("page_date", |row| Cell::maybe(row.citation.page_date)),
+        Col::csv_only("source", |row| Cell::maybe(row.citation.source.as_ref())),
+        Col::csv_only("note", |row| Cell::maybe(row.note.as_ref())),
     ]
 }
 
