@@ -209,14 +209,37 @@ fn words_of(text: &str) -> Result<Vec<String>, Fault> {
 
 fn check_words(words: &[String], story: &Story) -> Result<(), Fault> {
     for word in words {
-        for claim in CLAIMS {
-            if !(claim.holds)(story) && claim.words.split(' ').any(|pattern| matches(pattern, word))
-            {
-                return Err(Fault::Word(word.clone(), claim.why));
+        let (mut is_supported, mut why) = (true, "");
+        for line in CLAIMS.lines().filter(|line| !line.starts_with('#')) {
+            if let Some((claim, reason)) = line.split_once(": ") {
+                (is_supported, why) = (supports(story, claim), reason);
+            } else if !is_supported && line.split_whitespace().any(|it| matches(it, word)) {
+                return Err(Fault::Word(word.clone(), why));
             }
         }
     }
     Ok(())
+}
+
+/// Words that make a claim, with the name of the claim.
+const CLAIMS: &str = include_str!("claims.txt");
+
+/// Whether the facts support a claim.
+fn supports(story: &Story, claim: &str) -> bool {
+    match claim {
+        "certainty" => story.certain,
+        "rise" => story.direction == Direction::Rising,
+        "fall" => story.direction == Direction::Falling,
+        "standstill" => story.direction == Direction::Steady,
+        "nearness" => story.pressing,
+        "saving" => story.cost == CostChange::Less,
+        "cost" => story.cost == CostChange::More,
+        "urgency" => story.priority >= Priority::High,
+        "upgrade" => story.kind == Kind::Upgrade,
+        "downgrade" => story.kind == Kind::Downgrade,
+        // No fact supports a number or a negation, nor what only a slot may state.
+        _ => false,
+    }
 }
 
 /// Whether a word is `pattern`, or begins with it where the pattern ends with a star.
@@ -226,111 +249,6 @@ fn matches(pattern: &str, word: &str) -> bool {
         None => word == pattern,
     }
 }
-
-/// Words that make a claim, and when the claim holds.
-struct Claim {
-    /// A star stands for any ending.
-    words: &'static str,
-    holds: fn(&Story) -> bool,
-    why: &'static str,
-}
-
-const CLAIMS: &[Claim] = &[
-    Claim {
-        words: "zero* nil nought* naught* one* two* three* four* five* six* seven* eight* nine* ninth* ten \
-                tens tenth* tenfold* eleven* twel* thirt* fort forty* forti* fift* twent* teen* hundred* \
-                thousand* lakh* crore* million* milliard* billion* trillion* quad* quint* dozen* umpteen* \
-                first* second* third* half* halv* quarter* doubl* tripl* trebl* twice thrice once single* \
-                singl* sole* couple* pair* both dual* score* times fold multi* plus minus percent*",
-        holds: |_| false,
-        why: "a number",
-    },
-    Claim {
-        words: "guarantee* definite* certain* sure surely undoubted* undeniabl* inevitabl* unavoidabl* \
-                always will shall must proven proof* absolute* assure* bound inescapabl*",
-        holds: |story| story.certain,
-        why: "more certain than the forecast",
-    },
-    Claim {
-        words: "rise rises rising rose risen grow* grew increas* climb* upward* up accelerat* surg* expand* \
-                swell* higher larger",
-        holds: |story| story.direction == Direction::Rising,
-        why: "a rise that is not in the facts",
-    },
-    Claim {
-        words: "fall falls falling fell fallen declin* decreas* shrink* shrank shrunk drop* downward* down \
-                diminish* subsid* reced* lower* smaller slow*",
-        holds: |story| story.direction == Direction::Falling,
-        why: "a fall that is not in the facts",
-    },
-    Claim {
-        words: "steady steadily stable flat constant* unchang* stagnat*",
-        holds: |story| story.direction == Direction::Steady,
-        why: "a standstill that is not in the facts",
-    },
-    Claim {
-        words: "near* close* approach* almost exceed* exhaust* over* beyond above surpass* full*",
-        holds: |story| story.pressing,
-        why: "the limit is not near",
-    },
-    Claim {
-        words: "save* saving* cheap* inexpensive* economi* affordab* discount* less",
-        holds: |story| story.cost == CostChange::Less,
-        why: "a saving that is not in the facts",
-    },
-    Claim {
-        words: "dear* expensive* costl* pric*",
-        holds: |story| story.cost == CostChange::More,
-        why: "a cost that is not in the facts",
-    },
-    Claim {
-        words: "free gratis profit* revenue* roi pays",
-        holds: |_| false,
-        why: "only a slot may state it",
-    },
-    Claim {
-        words: "urgent* immediate* critical* emergenc* sever* danger* catastroph* disast* now asap",
-        holds: |story| story.priority >= Priority::High,
-        why: "more urgent than the facts",
-    },
-    Claim {
-        words: "upgrad*",
-        holds: |story| story.kind == Kind::Upgrade,
-        why: "not the recommendation",
-    },
-    Claim {
-        words: "downgrad*",
-        holds: |story| story.kind == Kind::Downgrade,
-        why: "not the recommendation",
-    },
-    Claim {
-        words: "not no never none nothing nobody neither nor without cannot hardly barely scarcely unlikely \
-                lack* fail* instead nowhere impossib* rather unless stop* ceas* un non",
-        holds: |_| false,
-        why: "a negation inverts a slot",
-    },
-    Claim {
-        words: "minute* hour* day* week* month* year* annual* daily nightly fortnight* decade* centur* \
-                today* tonight tomorrow* yesterday* noon midnight morning evening monday* tuesday* \
-                wednesday* thursday* friday* saturday* sunday* january february april june july august \
-                september october november december",
-        holds: |_| false,
-        why: "only a slot may state a time",
-    },
-    Claim {
-        words: "byte* kilo* mega* giga* tera* kb mb gb tb ms dollar* euro* cent cents pound* yen usd eur gbp \
-                bucks grand most mostly majorit* minorit* entire* all every* ratio* fraction*",
-        holds: |_| false,
-        why: "only a slot may state an amount",
-    },
-    Claim {
-        words: "ignor* disregard* dismiss* cancel* delet* remov* disabl* safe* harmless* contact* click* \
-                visit* phone* email* mail* password* token* credential* secret* download* install* execut* \
-                www* http* com dot instruct* prompt* system assistant",
-        holds: |_| false,
-        why: "only a slot may state an action",
-    },
-];
 
 /// The numbers of a text, in order: every word with a digit of any script in it, without the punctuation around
 /// it. A number that is joined to another character is a different one.
