@@ -139,20 +139,20 @@ impl Receiver<'_> {
         let own = self.settings.labels.iter().cloned();
         let mut labels: BTreeMap<String, String> = own.collect();
         for (name, value) in [
-            ("alertname", alert_name(&content.alert_type)),
-            ("api", content.api_name.clone()),
-            ("type", content.alert_type.clone()),
-            ("period", content.period.clone()),
+            ("alertname", alert_name(&content.alert.alert_type)),
+            ("api", content.alert.api_name.clone()),
+            ("type", content.alert.alert_type.clone()),
+            ("period", content.alert.period.clone()),
             ("severity", severity.as_str().to_ascii_lowercase()),
-            ("rule", content.alert_id.clone()),
+            ("rule", content.alert.alert_id.clone()),
         ] {
             labels.insert(name.to_owned(), value);
         }
         let annotations = [
             ("summary", Some(content.summary.clone())),
-            ("value", number(content.value)),
-            ("threshold", number(content.threshold)),
-            ("limit", number(content.limit_value)),
+            ("value", number(content.observed.value)),
+            ("threshold", number(content.observed.threshold)),
+            ("limit", number(content.observed.limit_value)),
             ("episode", Some(content.episode.clone())),
             ("key", Some(content.key.clone())),
             ("ended_at", content.ended_at.map(format::time_ms)),
@@ -262,21 +262,14 @@ mod tests {
         let settings = settings();
         let receiver = Receiver::open(&settings).unwrap();
         let labels = |kind| {
-            let content = Content {
-                value: Some(99.0),
-                ..of(kind, Severity::Warning)
-            };
-            receiver.alerts(&content, &[], content.created_at)[0]
-                .labels
-                .clone()
+            let mut content = of(kind, Severity::Warning);
+            content.observed.value = Some(99.0);
+            let mut alerts = receiver.alerts(&content, &[], content.created_at);
+            alerts.remove(0).labels
         };
         let first = labels(NoticeKind::Firing);
-        for kind in [
-            NoticeKind::Reminder,
-            NoticeKind::Resolved,
-            NoticeKind::Missed,
-        ] {
-            assert_eq!(labels(kind), first);
+        for kind in NoticeKind::ALL {
+            assert_eq!(labels(*kind), first);
         }
         assert_eq!(first["alertname"], "ApiRateLimitWarning");
         assert_eq!(first["team"], "payments");

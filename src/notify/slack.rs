@@ -31,9 +31,9 @@ fn message(content: &Content) -> Value {
     };
     let mut about = format!(
         "{} · {} · {} · since {}",
-        escaped(&content.api_name),
-        escaped(&content.alert_type),
-        escaped(&content.period),
+        escaped(&content.alert.api_name),
+        escaped(&content.alert.alert_type),
+        escaped(&content.alert.period),
         when(content.fired_at),
     );
     if let Some(ended_at) = content.ended_at {
@@ -67,11 +67,9 @@ mod tests {
 
     #[test]
     fn stored_name_cannot_mention_anyone() {
-        let content = Content {
-            api_name: "<!channel>\n&".to_owned(),
-            summary: "<@U1> <https://x|y>".to_owned(),
-            ..sample(NoticeKind::Firing)
-        };
+        let mut content = sample(NoticeKind::Firing);
+        content.alert.api_name = "<!channel>\n&".to_owned();
+        content.summary = "<@U1> <https://x|y>".to_owned();
         let shown = message(&content).to_string();
         for harm in ["<!channel", "<@", "<https", "\\n"] {
             assert!(!shown.contains(harm), "{harm}: {shown}");

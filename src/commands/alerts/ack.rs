@@ -57,9 +57,7 @@ pub fn run(context: &mut Context, args: AckArgs) -> Result<Outcome> {
                 events.push(Event {
                     episode: Some(episode.id.clone()),
                     severity: stored.state.severity,
-                    value: stored.state.value,
-                    threshold: stored.state.threshold,
-                    limit_value: stored.state.limit_value,
+                    observed: stored.state.observed,
                     actor: Some(acknowledged.by.clone()),
                     note: acknowledged.note.clone(),
                     ..Event::new(alert.clone(), EventKind::Acknowledged, at, at)

@@ -58,15 +58,7 @@ pub fn run(context: &mut Context, args: HistoryArgs) -> Result<Outcome> {
     let mut db = context.open(Access::Read)?;
     if args.notices {
         let mut notices = notices::created_between(&mut db, window.from, window.to)?;
-        notices.retain(|notice| {
-            let content = &notice.content;
-            args.includes(&AlertRef {
-                alert_id: content.alert_id.clone(),
-                api_name: content.api_name.clone(),
-                alert_type: content.alert_type.clone(),
-                period: content.period.clone(),
-            })
-        });
+        notices.retain(|notice| args.includes(&notice.content.alert));
         context.answer(&Notices { window, notices })?;
     } else {
         let mut events = events::between(&mut db, window.from, window.to)?;

@@ -101,7 +101,7 @@ impl<'a> Replay<'a> {
             if let Some(past) = self.episodes.last_mut() {
                 past.ended_at = progress.ended_at;
                 past.severity = past.severity.max(progress.severity);
-                past.peak = greater(past.peak, progress.value);
+                past.peak = greater(past.peak, progress.observed.value);
             }
             let policy = NotificationPolicy {
                 now: at,
@@ -145,7 +145,7 @@ pub fn recorded_episodes(events: &[Event]) -> Vec<PastEpisode> {
                 past.severity = past
                     .severity
                     .max(event.severity.unwrap_or(Severity::Warning));
-                past.peak = greater(past.peak, event.value);
+                past.peak = greater(past.peak, event.observed.value);
                 let settled = event.kind == EventKind::Settled;
                 if event.to_state == Some(AlertStatus::Ok) || settled {
                     past.ended_at = Some(event.at);
@@ -157,7 +157,7 @@ pub fn recorded_episodes(events: &[Event]) -> Vec<PastEpisode> {
                 fired_at: event.at,
                 ended_at: None,
                 severity: event.severity.unwrap_or(Severity::Warning),
-                peak: event.value,
+                peak: event.observed.value,
             }),
             None => {}
         }

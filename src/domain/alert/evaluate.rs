@@ -7,7 +7,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::rule::{AlertType, Rule, RuleFault, Severity};
 use super::series::{Series, Tally};
-use super::state::{AlertKey, AlertState, Change, HoldTimes, Level, Measurement};
+use super::state::{AlertKey, AlertState, Change, HoldTimes, Level, Measurement, Observation};
 use super::window::{Grid, window};
 use crate::domain::format;
 use crate::domain::period::{Period, Window};
@@ -144,20 +144,18 @@ impl RuleTarget<'_> {
         };
         let mut reading = Measurement {
             at,
-            value: None,
-            threshold: self
-                .rule
-                .threshold
-                .is_finite()
-                .then_some(self.rule.threshold),
-            limit_value: limit_value.filter(|limit| limit.is_finite()),
+            observed: Observation {
+                value: None,
+                threshold: Some(self.rule.threshold).filter(|it| it.is_finite()),
+                limit_value: limit_value.filter(|limit| limit.is_finite()),
+            },
             level: Level::Clear,
         };
         match self.measure(at, grid, series, begins) {
             Ok(measured) => {
                 reading.level = self.level(&measured);
-                reading.value = Some(measured.value);
-                reading.threshold = Some(measured.threshold);
+                reading.observed.value = Some(measured.value);
+                reading.observed.threshold = Some(measured.threshold);
             }
             Err(reason) => reading.level = Level::Unknown(reason.to_string()),
         }
@@ -447,12 +445,12 @@ mod tests {
         let mut rule = rule(AlertType::RateLimitWarning, 80.0, Period::Minute);
         let calls = [succeeded(48, false), succeeded(30, true)].concat();
         let reading = read(&rule, calls_per_period(60.0), &calls);
-        assert_eq!(reading.value, Some(80.0));
+        assert_eq!(reading.observed.value, Some(80.0));
         assert_eq!(reading.level, Level::Over(Severity::Warning));
-        assert_eq!(reading.limit_value, Some(60.0));
+        assert_eq!(reading.observed.limit_value, Some(60.0));
         rule.settings.include_cached = true;
         assert_eq!(
-            read(&rule, calls_per_period(60.0), &calls).value,
+            read(&rule, calls_per_period(60.0), &calls).observed.value,
             Some(130.0)
         );
     }
@@ -466,7 +464,7 @@ mod tests {
             of_credits: true,
         });
         let reading = read(&rule, limit, &[cost(0.1), cost(0.2), cost(0.6)]);
-        assert_eq!(reading.value, Some(90.0));
+        assert_eq!(reading.observed.value, Some(90.0));
     }
 
     #[test]
@@ -485,7 +483,7 @@ mod tests {
         };
         let calls = [second(50, 20), second(49, 35), second(2, 9)].concat();
         assert_eq!(
-            read(&rule, calls_per_period(30.0), &calls).value,
+            read(&rule, calls_per_period(30.0), &calls).observed.value,
             Some(100.0 * 35.0 / 30.0)
         );
     }
@@ -528,7 +526,10 @@ mod tests {
             factor: 3.0,
         });
         let reading = read(&rule, None, &calls);
-        assert_eq!((reading.value, reading.threshold), (Some(8.0), Some(6.0)));
+        assert_eq!(
+            (reading.observed.value, reading.observed.threshold),
+            (Some(8.0), Some(6.0))
+        );
         assert_eq!(reading.level, Level::Over(Severity::Warning));
         // The threshold still holds: three times next to nothing is no spike.
         rule.threshold = 9.0;

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use super::rule::{AlertRef, Severity};
-use super::state::{AlertStatus, Change};
+use super::state::{AlertStatus, Change, Observation};
 use crate::domain::format;
 use crate::domain::id;
 use crate::domain::named::{Named, named};
@@ -42,9 +42,8 @@ pub struct Event {
     pub to_state: Option<AlertStatus>,
     pub severity: Option<Severity>,
     pub episode: Option<String>,
-    pub value: Option<f64>,
-    pub threshold: Option<f64>,
-    pub limit_value: Option<f64>,
+    #[serde(flatten)]
+    pub observed: Observation,
     /// The author of an acknowledgement.
     pub actor: Option<String>,
     pub note: Option<String>,
@@ -68,9 +67,7 @@ impl Event {
             to_state: None,
             severity: None,
             episode: None,
-            value: None,
-            threshold: None,
-            limit_value: None,
+            observed: Observation::default(),
             actor: None,
             note: None,
         };
@@ -89,9 +86,7 @@ impl Event {
             to_state: Some(change.to),
             severity: change.severity,
             episode: change.episode.as_ref().map(|episode| episode.id.clone()),
-            value: change.value,
-            threshold: change.threshold,
-            limit_value: change.limit_value,
+            observed: change.observed,
             note: change.reason.clone(),
             ..Event::new(alert, kind, change.at, recorded_at)
         };

@@ -3,7 +3,8 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::rule::Severity;
+use super::rule::{AlertRef, Severity};
+use super::state::Observation;
 use crate::domain::format;
 use crate::domain::named::named;
 
@@ -36,19 +37,11 @@ pub struct Content {
     pub kind: NoticeKind,
     /// The same for all notices of one episode, from firing to resolved.
     pub episode: String,
-    pub alert_id: String,
-    pub api_name: String,
-    /// Such as `RATE_LIMIT_WARNING`.
-    pub alert_type: String,
-    /// Such as `MINUTE`.
-    pub period: String,
+    #[serde(flatten)]
+    pub alert: AlertRef,
     pub severity: Severity,
-    /// Percent, credits or calls, by the type; null if unknown.
-    pub value: Option<f64>,
-    /// In the unit of `value`; null if unknown.
-    pub threshold: Option<f64>,
-    /// The API's limit for the period, where the type has one.
-    pub limit_value: Option<f64>,
+    #[serde(flatten)]
+    pub observed: Observation,
     /// When the rule began to fire, by the data.
     #[serde(serialize_with = "format::serialize_time")]
     pub fired_at: DateTime<Utc>,
@@ -72,14 +65,13 @@ pub(crate) fn sample(kind: NoticeKind) -> Content {
         key: "019c1234".to_owned(),
         kind,
         episode: "019c0000".to_owned(),
-        alert_id: "rule-1".to_owned(),
-        api_name: "finnhub".to_owned(),
-        alert_type: "RATE_LIMIT_WARNING".to_owned(),
-        period: "MINUTE".to_owned(),
+        alert: AlertRef::sample(),
         severity: Severity::Warning,
-        value: Some(91.7),
-        threshold: Some(80.0),
-        limit_value: Some(60.0),
+        observed: Observation {
+            value: Some(91.7),
+            threshold: Some(80.0),
+            limit_value: Some(60.0),
+        },
         fired_at: at,
         ended_at: None,
         created_at: at,

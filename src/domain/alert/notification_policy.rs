@@ -13,7 +13,7 @@ use super::delivery::{Delivery, Notice};
 use super::notice::{CONTENT_SCHEMA, Content, NoticeKind};
 use super::rule::AlertRef;
 use super::rule::{AlertType, Severity};
-use super::state::{AlertState, AlertStatus, Change, Episode};
+use super::state::{AlertState, AlertStatus, Change, Episode, Observation};
 use crate::domain::format;
 use crate::domain::id;
 
@@ -27,10 +27,8 @@ pub struct EpisodeProgress {
     /// The current severity; the highest if it ended.
     pub severity: Severity,
     pub recovering: bool,
-    /// The last value; the first if it began and ended in this round.
-    pub value: Option<f64>,
-    pub threshold: Option<f64>,
-    pub limit_value: Option<f64>,
+    /// At the last step; at the first if it began and ended in this round.
+    pub observed: Observation,
 }
 
 /// The episodes of a round: from the state before it, through its changes, to the state after it.
@@ -53,7 +51,7 @@ pub fn episode_progress(
                 if change.ended {
                     progress.ended_at = Some(change.at);
                     if !progress.began {
-                        progress.value = change.value;
+                        progress.observed.value = change.observed.value;
                     }
                 }
             }
@@ -63,9 +61,7 @@ pub fn episode_progress(
                 ended_at: None,
                 severity,
                 recovering: false,
-                value: change.value,
-                threshold: change.threshold,
-                limit_value: change.limit_value,
+                observed: change.observed,
             }),
         }
     }
@@ -88,9 +84,7 @@ pub fn open_episode(state: &AlertState) -> Option<EpisodeProgress> {
         ended_at: None,
         severity: state.severity.unwrap_or(Severity::Warning),
         recovering: state.status == AlertStatus::Recovering,
-        value: state.value,
-        threshold: state.threshold,
-        limit_value: state.limit_value,
+        observed: state.observed,
     })
 }
 
@@ -243,14 +237,9 @@ impl ChannelNotifier<'_> {
             key: key(&progress.episode, kind, number, self.channel),
             kind,
             episode: progress.episode.id.clone(),
-            alert_id: alert.alert_id.clone(),
-            api_name: alert.api_name.clone(),
-            alert_type: alert.alert_type.clone(),
-            period: alert.period.clone(),
+            alert: (*alert).clone(),
             severity: progress.severity,
-            value: progress.value,
-            threshold: progress.threshold,
-            limit_value: progress.limit_value,
+            observed: progress.observed,
             fired_at: progress.episode.fired_at,
             ended_at: progress.ended_at,
             created_at: self.policy.now,
@@ -269,19 +258,20 @@ fn key(episode: &Episode, kind: NoticeKind, number: i32, channel: &str) -> Strin
 
 /// The notice in one sentence.
 fn summary(content: &Content) -> String {
-    let Content {
+    let AlertRef {
         api_name, period, ..
-    } = content;
-    let alert_type = AlertType::named(&content.alert_type);
+    } = &content.alert;
+    let alert_type = AlertType::named(&content.alert.alert_type);
     let shown = |value: Option<f64>| match (value, &alert_type) {
         (None, _) => "unknown".to_owned(),
         (Some(value), AlertType::RateLimitWarning) => format::percent(value),
         (Some(value), _) => format::number(value),
     };
-    let (value, threshold) = (shown(content.value), shown(content.threshold));
+    let observed = content.observed;
+    let [value, threshold] = [observed.value, observed.threshold].map(shown);
     let finding = match &alert_type {
         AlertType::RateLimitWarning => {
-            let limit = content.limit_value;
+            let limit = observed.limit_value;
             let limit = limit.map_or(String::new(), |it| format!(" of {}", format::number(it)));
             format!("{value} of the limit{limit} per {period}, threshold {threshold}")
         }
@@ -316,17 +306,7 @@ mod tests {
     use crate::domain::alert::delivery::DropReason;
 
     fn at(minute: i64) -> DateTime<Utc> {
-        let start: DateTime<Utc> = "2026-01-31T12:00:00Z".parse().unwrap();
-        start + TimeDelta::minutes(minute)
-    }
-
-    fn alert() -> AlertRef {
-        AlertRef {
-            alert_id: "rule".to_owned(),
-            api_name: "finnhub".to_owned(),
-            alert_type: "RATE_LIMIT_WARNING".to_owned(),
-            period: "MINUTE".to_owned(),
-        }
+        crate::domain::testing::at("01-31T12:00") + TimeDelta::minutes(minute)
     }
 
     fn progress(began: bool, ended: Option<i64>) -> EpisodeProgress {
@@ -336,10 +316,24 @@ mod tests {
             ended_at: ended.map(at),
             severity: Severity::Warning,
             recovering: false,
-            value: Some(82.5),
-            threshold: Some(80.0),
-            limit_value: Some(60.0),
+            observed: Observation {
+                value: Some(82.5),
+                threshold: Some(80.0),
+                limit_value: Some(60.0),
+            },
         }
+    }
+
+    fn begins() -> EpisodeProgress {
+        progress(true, None)
+    }
+
+    fn continues() -> EpisodeProgress {
+        progress(false, None)
+    }
+
+    fn ends(minute: i64) -> EpisodeProgress {
+        progress(false, Some(minute))
     }
 
     /// A rule with one channel, and the notices so far.
@@ -360,6 +354,13 @@ mod tests {
             }
         }
 
+        /// An episode whose first notice was delivered.
+        fn firing() -> Story {
+            let mut story = Story::new();
+            story.run_and_deliver(0, &begins());
+            story
+        }
+
         /// One round, saved.
         fn run(&mut self, minute: i64, progress: &EpisodeProgress) -> Notifications {
             let policy = NotificationPolicy {
@@ -370,22 +371,22 @@ mod tests {
                 repeat: TimeDelta::hours(1),
             };
             let mut notifications = Notifications::default();
-            notifications.add(&alert(), progress, policy, &self.so_far);
+            notifications.add(&AlertRef::sample(), progress, policy, &self.so_far);
             for notice in &mut self.so_far {
                 if notifications.released.contains(&notice.content.key) {
                     notice.delivery = Delivery::Waiting;
                 }
                 if notifications.dropped.contains(&notice.content.key) {
-                    notice.delivery = Delivery::Dropped;
-                    notice.drop_reason = Some(DropReason::Superseded);
+                    notice.drop_for(DropReason::Superseded);
                 }
             }
             self.so_far.extend(notifications.new.clone());
             notifications
         }
 
-        /// Delivers all waiting notices.
-        fn deliver(&mut self, minute: i64) {
+        /// One round, after which all waiting notices are delivered.
+        fn run_and_deliver(&mut self, minute: i64, progress: &EpisodeProgress) {
+            self.run(minute, progress);
             for notice in &mut self.so_far {
                 if notice.delivery == Delivery::Waiting {
                     notice.delivery = Delivery::Delivered;
@@ -394,13 +395,14 @@ mod tests {
             }
         }
 
-        /// The kinds of the delivered notices, in order.
+        /// The delivered notices, in order.
+        fn delivered(&self) -> impl Iterator<Item = &Notice> {
+            let notices = self.so_far.iter();
+            notices.filter(|notice| notice.delivery == Delivery::Delivered)
+        }
+
         fn arrived(&self) -> Vec<NoticeKind> {
-            let arrived = self
-                .so_far
-                .iter()
-                .filter(|notice| notice.delivery == Delivery::Delivered);
-            arrived.map(|notice| notice.content.kind).collect()
+            self.delivered().map(|notice| notice.content.kind).collect()
         }
     }
 
@@ -408,76 +410,52 @@ mod tests {
 
     #[test]
     fn episode_fires_once_reminds_each_hour_and_resolves_once() {
-        let mut story = Story::new();
-        for minute in 0..130 {
-            story.run(minute, &progress(minute == 0, None));
-            story.deliver(minute);
+        let mut story = Story::firing();
+        for minute in 1..130 {
+            story.run_and_deliver(minute, &continues());
         }
-        story.run(130, &progress(false, Some(130)));
-        story.deliver(130);
-        assert_eq!(
-            story.run(131, &progress(false, Some(130))),
-            Notifications::default()
-        );
+        story.run_and_deliver(130, &ends(130));
+        assert_eq!(story.run(131, &ends(130)), Notifications::default());
         assert_eq!(story.arrived(), [Firing, Reminder, Reminder, Resolved]);
-        let keys: BTreeSet<_> = story
-            .so_far
-            .iter()
-            .map(|notice| &notice.content.key)
-            .collect();
-        assert_eq!(keys.len(), 4);
+        let keys = story.so_far.iter().map(|notice| &notice.content.key);
+        assert_eq!(keys.collect::<BTreeSet<_>>().len(), 4);
     }
 
     #[test]
     fn lost_firing_is_replaced_by_missed_at_the_end() {
-        let give_up = |story: &mut Story| {
-            story.so_far[0].delivery = Delivery::Dropped;
-            story.so_far[0].drop_reason = Some(DropReason::GaveUp);
+        let lost = || {
+            let mut story = Story::new();
+            story.run(0, &begins());
+            story.so_far[0].drop_for(DropReason::GaveUp);
             story.so_far[0].attempts = 20;
+            story
         };
-        let mut story = Story::new();
-        story.run(0, &progress(true, None));
-        give_up(&mut story);
-        story.run(9, &progress(false, Some(9)));
-        story.deliver(9);
+        let mut story = lost();
+        story.run_and_deliver(9, &ends(9));
         assert_eq!(story.arrived(), [Missed]);
 
-        let mut story = Story::new();
-        story.run(0, &progress(true, None));
-        give_up(&mut story);
-        story.run(60, &progress(false, None));
-        story.deliver(60);
-        story.run(70, &progress(false, Some(70)));
-        story.deliver(70);
+        let mut story = lost();
+        story.run_and_deliver(60, &continues());
+        story.run_and_deliver(70, &ends(70));
         assert_eq!(story.arrived(), [Reminder, Resolved]);
     }
 
     #[test]
     fn acknowledged_episode_sends_no_reminder() {
-        let mut story = Story::new();
-        story.run(0, &progress(true, None));
-        story.deliver(0);
+        let mut story = Story::firing();
         story.acknowledged = true;
-        assert_eq!(
-            story.run(90, &progress(false, None)),
-            Notifications::default()
-        );
+        assert_eq!(story.run(90, &continues()), Notifications::default());
     }
 
     #[test]
     fn undelivered_firing_becomes_one_missed() {
         let mut story = Story::new();
-        story.run(0, &progress(true, None));
-        assert_eq!(
-            story.run(100, &progress(false, None)),
-            Notifications::default()
-        );
-        story.run(120, &progress(false, Some(119)));
-        story.deliver(121);
+        story.run(0, &begins());
+        assert_eq!(story.run(100, &continues()), Notifications::default());
+        story.run_and_deliver(120, &ends(119));
         assert_eq!(story.arrived(), [Missed]);
-        let missed = &story.so_far[1].content;
         assert_eq!(
-            missed.summary,
+            story.so_far[1].content.summary,
             "MISSED: finnhub 82.5% of the limit of 60 per MINUTE, threshold 80.0%; fired from \
              2026-01-31T12:00:00Z to 2026-01-31T13:59:00Z and has resolved"
         );
@@ -486,8 +464,7 @@ mod tests {
     #[test]
     fn episode_between_two_rounds_is_one_missed() {
         let mut story = Story::new();
-        story.run(10, &progress(true, Some(3)));
-        story.deliver(10);
+        story.run_and_deliver(10, &progress(true, Some(3)));
         assert_eq!(story.arrived(), [Missed]);
     }
 
@@ -495,18 +472,12 @@ mod tests {
     fn firing_is_sent_when_its_silence_ends() {
         let mut story = Story::new();
         story.silenced = true;
-        story.run(0, &progress(true, None));
-        story.deliver(0);
-        assert_eq!(
-            story.run(90, &progress(false, None)),
-            Notifications::default()
-        );
+        story.run_and_deliver(0, &begins());
+        assert_eq!(story.run(90, &continues()), Notifications::default());
         assert_eq!(story.arrived(), []);
         story.silenced = false;
-        story.run(100, &progress(false, None));
-        story.deliver(100);
-        story.run(120, &progress(false, Some(120)));
-        story.deliver(120);
+        story.run_and_deliver(100, &continues());
+        story.run_and_deliver(120, &ends(120));
         assert_eq!(story.arrived(), [Firing, Resolved]);
     }
 
@@ -514,40 +485,30 @@ mod tests {
     fn episode_within_a_silence_is_never_sent() {
         let mut story = Story::new();
         story.silenced = true;
-        story.run(0, &progress(true, None));
-        story.run(20, &progress(false, Some(19)));
+        story.run(0, &begins());
+        story.run(20, &ends(19));
         story.silenced = false;
-        story.run(30, &progress(false, Some(19)));
-        story.deliver(30);
+        story.run_and_deliver(30, &ends(19));
         assert_eq!(story.arrived(), []);
     }
 
     #[test]
     fn resolved_is_sent_during_a_silence_if_firing_was_delivered() {
-        let mut story = Story::new();
-        story.run(0, &progress(true, None));
-        story.deliver(0);
+        let mut story = Story::firing();
         story.silenced = true;
-        story.run(20, &progress(false, Some(19)));
-        story.deliver(20);
+        story.run_and_deliver(20, &ends(19));
         assert_eq!(story.arrived(), [Firing, Resolved]);
     }
 
     #[test]
     fn rise_to_critical_fires_once_more() {
         let mut story = Story::new();
-        let critical = EpisodeProgress {
-            severity: Severity::Critical,
-            ..progress(false, None)
-        };
         for minute in 0..10 {
-            let progress = if minute % 2 == 1 {
-                &critical
-            } else {
-                &progress(false, None)
-            };
-            story.run(minute, progress);
-            story.deliver(minute);
+            let mut progress = continues();
+            if minute % 2 == 1 {
+                progress.severity = Severity::Critical;
+            }
+            story.run_and_deliver(minute, &progress);
         }
         assert_eq!(story.arrived(), [Firing, Firing]);
         assert_eq!(story.so_far[1].number, 2);
@@ -555,41 +516,29 @@ mod tests {
 
     #[test]
     fn removed_channel_gets_the_end_and_new_channel_gets_firing() {
-        let mut story = Story::new();
-        story.run(0, &progress(true, None));
-        story.deliver(0);
+        let mut story = Story::firing();
         story.channels = vec!["new".to_owned()];
-        story.run(1, &progress(false, None));
-        story.deliver(1);
-        story.run(2, &progress(false, Some(2)));
-        story.deliver(2);
-        let arrived: Vec<_> = story
-            .so_far
-            .iter()
-            .map(|notice| (&*notice.channel, notice.content.kind))
-            .collect();
-        assert_eq!(
-            arrived,
-            [
-                ("ops", Firing),
-                ("new", Firing),
-                ("new", Resolved),
-                ("ops", Resolved)
-            ]
-        );
+        story.run_and_deliver(1, &continues());
+        story.run_and_deliver(2, &ends(2));
+        let arrived = story.delivered().map(|it| (&*it.channel, it.content.kind));
+        let firing = [("ops", Firing), ("new", Firing)];
+        let resolved = [("new", Resolved), ("ops", Resolved)];
+        assert_eq!(arrived.collect::<Vec<_>>(), [firing, resolved].concat());
     }
 
     #[test]
     fn round_holds_end_of_one_episode_and_start_of_another() {
-        let state = |episode: Option<i64>, minute| AlertState {
+        let observed = |value: i64| Observation {
+            value: Some(value as f64),
+            ..Observation::default()
+        };
+        let state = |fired, minute| AlertState {
             status: AlertStatus::Firing,
             since: at(0),
-            severity: episode.map(|_| Severity::Warning),
-            episode: episode.map(|fired| Episode::new("rule", "finnhub", at(fired))),
+            severity: Some(Severity::Warning),
+            episode: Some(Episode::new("rule", "finnhub", at(fired))),
             evaluated_to: at(minute),
-            value: Some(90.0),
-            limit_value: None,
-            threshold: None,
+            observed: observed(90),
             reason: None,
         };
         let change = |minute, fired, ended| Change {
@@ -603,9 +552,7 @@ mod tests {
             severity: Some(Severity::Warning),
             episode: Some(Episode::new("rule", "finnhub", at(fired))),
             ended,
-            value: Some(minute as f64),
-            threshold: None,
-            limit_value: None,
+            observed: observed(minute),
             reason: None,
         };
         let changes = [
@@ -614,37 +561,27 @@ mod tests {
             change(13, 12, true),
             change(14, 14, false),
         ];
-        let before = state(Some(0), 10);
-        let after = state(Some(14), 20);
-        let found = episode_progress(Some(&before), &changes, Some(&after));
-        let ends: Vec<_> = found
-            .iter()
-            .map(|progress| (progress.began, progress.ended_at))
-            .collect();
-        assert_eq!(
-            ends,
-            [(false, Some(at(11))), (true, Some(at(13))), (true, None)]
-        );
-        let values: Vec<_> = found.iter().map(|progress| progress.value).collect();
-        assert_eq!(values, [Some(11.0), Some(12.0), Some(90.0)]);
+        let found = episode_progress(Some(&state(0, 10)), &changes, Some(&state(14, 20)));
+        let found = found.iter().map(|it| (it.began, it.ended_at, it.observed));
+        let expected = [
+            (false, Some(at(11)), observed(11)),
+            (true, Some(at(13)), observed(12)),
+            (true, None, observed(90)),
+        ];
+        assert_eq!(found.collect::<Vec<_>>(), expected);
     }
 
     #[test]
     fn nothing_is_sent_during_a_silence() {
         // A reminder of a delivered notice.
-        let mut story = Story::new();
-        story.run(0, &progress(true, None));
-        story.deliver(0);
+        let mut story = Story::firing();
         story.silenced = true;
-        assert_eq!(
-            story.run(90, &progress(false, None)),
-            Notifications::default()
-        );
+        assert_eq!(story.run(90, &continues()), Notifications::default());
         // The end of an episode whose notice was never delivered, and of one within a round.
         let mut story = Story::new();
-        story.run(0, &progress(true, None));
+        story.run(0, &begins());
         story.silenced = true;
-        assert_eq!(story.run(9, &progress(false, Some(9))).new, []);
+        assert_eq!(story.run(9, &ends(9)).new, []);
         let mut story = Story::new();
         story.silenced = true;
         assert_eq!(story.run(9, &progress(true, Some(3))).new, []);
@@ -652,25 +589,20 @@ mod tests {
 
     #[test]
     fn recovering_rule_sends_no_reminder() {
-        let mut story = Story::new();
-        story.run(0, &progress(true, None));
-        story.deliver(0);
         let recovering = EpisodeProgress {
             recovering: true,
-            ..progress(false, None)
+            ..continues()
         };
-        assert_eq!(story.run(90, &recovering), Notifications::default());
+        let sent = Story::firing().run(90, &recovering);
+        assert_eq!(sent, Notifications::default());
     }
 
     #[test]
     fn unknown_threshold_stays_unknown() {
-        let unknown = EpisodeProgress {
-            threshold: None,
-            value: None,
-            ..progress(true, None)
-        };
+        let mut unknown = begins();
+        (unknown.observed.value, unknown.observed.threshold) = (None, None);
         let notice = Story::new().run(0, &unknown).new.remove(0);
-        assert_eq!(notice.content.threshold, None);
+        assert_eq!(notice.content.observed.threshold, None);
         assert_eq!(
             notice.content.summary,
             "WARNING: finnhub unknown of the limit of 60 per MINUTE, threshold unknown, firing since \

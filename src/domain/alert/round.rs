@@ -284,9 +284,7 @@ impl<'a> Round<'a> {
                     from_state: Some(state.status),
                     severity: state.severity,
                     episode: Some(progress.episode.id.clone()),
-                    value: state.value,
-                    threshold: state.threshold,
-                    limit_value: state.limit_value,
+                    observed: state.observed,
                     note: Some(reason.to_owned()),
                     ..Event::new(alert.clone(), EventKind::Settled, now, now)
                 });

@@ -1,6 +1,6 @@
 //! Alert rules: rows of the application's `api_alerts`, with the settings that its columns cannot hold.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -214,7 +214,7 @@ impl Rule {
 }
 
 /// A rule and an API, by names that remain readable after both are removed.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct AlertRef {
     pub alert_id: String,
     pub api_name: String,
@@ -230,6 +230,13 @@ impl AlertRef {
             alert_type: rule.alert_type.to_string(),
             period: rule.period.to_string(),
         }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn sample() -> AlertRef {
+        let mut rule = Rule::new("finnhub", AlertType::RateLimitWarning, Period::Minute, 80.0);
+        rule.id = "rule-1".to_owned();
+        AlertRef::new(&rule, "finnhub")
     }
 }
 

@@ -13,6 +13,7 @@
 //! to OK. A step whose value is unknown makes the rule UNKNOWN and ends no episode.
 
 use chrono::{DateTime, TimeDelta, Utc};
+use serde::{Deserialize, Serialize};
 
 use super::rule::AlertRef;
 use super::rule::Severity;
@@ -33,14 +34,22 @@ named! {
     }
 }
 
+/// The value of a rule in a window, and what it is compared with; null if unknown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Observation {
+    /// Percent, credits or calls, by the type.
+    pub value: Option<f64>,
+    /// In the unit of `value`.
+    pub threshold: Option<f64>,
+    /// The API's limit for the period, where the type has one.
+    pub limit_value: Option<f64>,
+}
+
 /// The result of a step.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Measurement {
     pub at: DateTime<Utc>,
-    /// Percent, credits or calls, by the rule's type.
-    pub value: Option<f64>,
-    pub threshold: Option<f64>,
-    pub limit_value: Option<f64>,
+    pub observed: Observation,
     pub level: Level,
 }
 
@@ -86,9 +95,7 @@ pub struct AlertState {
     /// The open episode; it stays open while the status is UNKNOWN.
     pub episode: Option<Episode>,
     pub evaluated_to: DateTime<Utc>,
-    pub value: Option<f64>,
-    pub limit_value: Option<f64>,
-    pub threshold: Option<f64>,
+    pub observed: Observation,
     pub reason: Option<String>,
 }
 
@@ -121,9 +128,7 @@ pub struct Change {
     /// The episode that began, changed or ended.
     pub episode: Option<Episode>,
     pub ended: bool,
-    pub value: Option<f64>,
-    pub threshold: Option<f64>,
-    pub limit_value: Option<f64>,
+    pub observed: Observation,
     pub reason: Option<String>,
 }
 
@@ -196,9 +201,7 @@ impl AlertState {
             severity: severity_now,
             episode: episode.clone(),
             ended,
-            value: reading.value,
-            threshold: reading.threshold,
-            limit_value: reading.limit_value,
+            observed: reading.observed,
             reason: reason.clone(),
         });
         let state = AlertState {
@@ -207,9 +210,7 @@ impl AlertState {
             severity: severity_now.filter(|_| !ended),
             episode: episode.filter(|_| !ended),
             evaluated_to: at,
-            value: reading.value,
-            limit_value: reading.limit_value,
-            threshold: reading.threshold,
+            observed: reading.observed,
             reason,
         };
         (state, change)
@@ -268,9 +269,7 @@ mod tests {
         for (minute, sign) in levels.chars().enumerate() {
             let reading = Measurement {
                 at: at(minute as i64),
-                value: None,
-                threshold: None,
-                limit_value: None,
+                observed: Observation::default(),
                 level: level(sign),
             };
             let (next, change) = AlertState::step(state, reading, holds, KEY);
@@ -350,9 +349,7 @@ mod tests {
             severity: None,
             episode: None,
             evaluated_to: at(0),
-            value: None,
-            limit_value: None,
-            threshold: None,
+            observed: Observation::default(),
             reason: None,
         };
         let since = AlertStatus::ALL

@@ -101,6 +101,7 @@ impl Line {
 mod tests {
     use super::*;
     use crate::domain::alert::rule::AlertType;
+    use crate::domain::alert::state::Observation;
     use crate::domain::period::Period;
 
     fn at(ms: i64) -> DateTime<Utc> {
@@ -121,9 +122,7 @@ mod tests {
             severity: None,
             episode: None,
             evaluated_to: at(0),
-            value: None,
-            limit_value: None,
-            threshold: None,
+            observed: Observation::default(),
             reason: None,
         }
     }

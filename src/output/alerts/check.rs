@@ -115,10 +115,9 @@ impl Finding {
         let shown = |value: Option<f64>| {
             value.map_or(format::DASH.to_owned(), |it| measured(&alert_type, it))
         };
-        let AlertState {
-            value, threshold, ..
-        } = self.state;
-        format!("{}, threshold {}", shown(value), shown(threshold))
+        let observed = self.state.observed;
+        let [value, threshold] = [observed.value, observed.threshold].map(shown);
+        format!("{value}, threshold {threshold}")
     }
 
     fn alert_type(&self) -> AlertType {
@@ -138,10 +137,12 @@ fn columns<'a>() -> Vec<Column<'a, &'a Finding>> {
         Col::left("PERIOD", "period", |it| Cell::text(&it.alert.period)),
         Col::left("SINCE", "since", |it| Cell::Time(it.state.since)),
         Col::table_only("DETAIL", |it| Cell::text(it.detail())),
-        Col::csv_only("value", move |it| number(it, it.state.value)),
-        Col::csv_only("threshold", move |it| number(it, it.state.threshold)),
+        Col::csv_only("value", move |it| number(it, it.state.observed.value)),
+        Col::csv_only("threshold", move |it| {
+            number(it, it.state.observed.threshold)
+        }),
         Col::csv_only("limit_value", |it| {
-            Cell::or_missing(it.state.limit_value, Cell::Number)
+            Cell::or_missing(it.state.observed.limit_value, Cell::Number)
         }),
         Col::csv_only("reason", |it| Cell::maybe(it.state.reason.as_ref())),
     ]
@@ -180,9 +181,9 @@ impl Answer for Check {
                 episode: episode.map(|episode| &episode.id),
                 fired_at: episode.map(|episode| time_ms(episode.fired_at)),
                 evaluated_to: time_ms(state.evaluated_to),
-                value: state.value,
-                threshold: state.threshold,
-                limit_value: state.limit_value,
+                value: state.observed.value,
+                threshold: state.observed.threshold,
+                limit_value: state.observed.limit_value,
                 reason: &state.reason,
                 cure: cure,
             }

@@ -57,9 +57,13 @@ fn columns() -> Vec<Column<'static, Notice>> {
         Column::csv_only("key", content(|it| it.key.clone())),
         Col::left("CHANNEL", "channel", |it| Cell::text(&it.channel)),
         Column::left("KIND", "kind", content(|it| it.kind.to_string())),
-        Column::left("API", "api_name", content(|it| it.api_name.clone())),
-        Column::left("TYPE", "alert_type", content(|it| it.alert_type.clone())),
-        Column::left("PERIOD", "period", content(|it| it.period.clone())),
+        Column::left("API", "api_name", content(|it| it.alert.api_name.clone())),
+        Column::left(
+            "TYPE",
+            "alert_type",
+            content(|it| it.alert.alert_type.clone()),
+        ),
+        Column::left("PERIOD", "period", content(|it| it.alert.period.clone())),
         Column::csv_only("severity", content(|it| it.severity.to_string())),
         Col::left("CREATED", "created_at", |it| {
             Cell::Time(it.content.created_at)

@@ -71,13 +71,15 @@ fn event_columns() -> Vec<columns::Column<'static, Event>> {
         Column::csv_only("severity", |event| {
             Cell::maybe(event.severity.map(Severity::as_str))
         }),
-        Column::right("VALUE", "value", move |event| value(event, event.value)),
+        Column::right("VALUE", "value", move |event| {
+            value(event, event.observed.value)
+        }),
         Column::right("THRESHOLD", "threshold", move |event| {
-            value(event, event.threshold)
+            value(event, event.observed.threshold)
         })
         .dropped(2),
         Column::csv_only("limit_value", |event| {
-            Cell::or_missing(event.limit_value, Cell::Number)
+            Cell::or_missing(event.observed.limit_value, Cell::Number)
         }),
         Column::csv_only("episode", |event| Cell::maybe(event.episode.as_ref())),
         Column::csv_only("actor", |event| Cell::maybe(event.actor.as_ref())),
@@ -119,14 +121,14 @@ fn notice_columns() -> Vec<columns::Column<'static, Notice>> {
             Cell::text(notice.content.kind.as_str())
         }),
         Column::left("API", "api_name", |notice| {
-            Cell::text(&notice.content.api_name)
+            Cell::text(&notice.content.alert.api_name)
         }),
         Column::left("TYPE", "alert_type", |notice| {
-            Cell::text(&notice.content.alert_type)
+            Cell::text(&notice.content.alert.alert_type)
         })
         .dropped(2),
         Column::left("PERIOD", "period", |notice| {
-            Cell::text(&notice.content.period)
+            Cell::text(&notice.content.alert.period)
         })
         .dropped(1),
         Column::left("DELIVERY", "delivery", |notice| {
@@ -170,14 +172,8 @@ mod tests {
     use crate::domain::alert::rule::AlertRef;
 
     fn event(kind: EventKind) -> Event {
-        let alert = AlertRef {
-            alert_id: "r1".to_owned(),
-            api_name: "tmdb".to_owned(),
-            alert_type: "RATE_LIMIT_WARNING".to_owned(),
-            period: "MINUTE".to_owned(),
-        };
         let at = DateTime::from_timestamp_millis(0).unwrap();
-        Event::new(alert, kind, at, at)
+        Event::new(AlertRef::sample(), kind, at, at)
     }
 
     #[test]
@@ -209,7 +205,7 @@ mod tests {
         let mut fired = event(EventKind::State);
         fired.to_state = Some(AlertStatus::Firing);
         fired.from_state = Some(AlertStatus::Recovering);
-        (fired.value, fired.threshold) = (Some(83.3333), Some(80.0));
+        (fired.observed.value, fired.observed.threshold) = (Some(83.3333), Some(80.0));
         let table = event_table(&[fired], None);
         assert!(
             table.lines().all(|line| line.chars().count() <= 100),

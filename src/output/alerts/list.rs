@@ -35,7 +35,7 @@ impl Serialize for Line {
             severity: state.and_then(|state| state.severity),
             since: since(self).map(time_ms),
             value: value(self),
-            threshold: state.and_then(|state| state.threshold),
+            threshold: state.and_then(|state| state.observed.threshold),
             limit_value: limit(self),
             reason: self.reason(),
             episode: episode.map(|episode| &episode.id),
@@ -69,13 +69,13 @@ pub(super) fn age_cell(line: &Line, now: DateTime<Utc>) -> Cell {
 }
 
 pub(super) fn value(line: &Line) -> Option<f64> {
-    line.state.as_ref()?.value
+    line.state.as_ref()?.observed.value
 }
 
 fn limit(line: &Line) -> Option<f64> {
     let state = line.state.as_ref();
     state
-        .and_then(|state| state.limit_value)
+        .and_then(|state| state.observed.limit_value)
         .or(line.limit_value)
 }
 
@@ -100,7 +100,7 @@ pub(super) fn detail(line: &Line) -> String {
 /// The value on a scale that ends at the limit, or a little beyond the highest threshold.
 fn value_bar(line: &Line) -> Option<String> {
     const WIDTH: usize = 20;
-    let threshold = line.state.as_ref()?.threshold?;
+    let threshold = line.state.as_ref()?.observed.threshold?;
     let critical = line.rule.settings.critical_threshold;
     let highest = critical.map_or(threshold, |critical| critical.max(threshold));
     let full = match line.rule.alert_type {

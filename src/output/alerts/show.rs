@@ -39,9 +39,7 @@ fn windows<S: Serializer>(readings: &[Measurement], serializer: S) -> Result<S::
     serializer.collect_seq(readings.iter().map(|reading| {
         object! {
             at: time_ms(reading.at),
-            value: reading.value,
-            threshold: reading.threshold,
-            limit_value: reading.limit_value,
+            ..reading.observed
         }
     }))
 }
@@ -83,9 +81,10 @@ impl RuleDetails {
         }
         if let Some(now) = api.readings.last() {
             let value = now
+                .observed
                 .value
                 .map(|value| measured(&self.rule.alert_type, value));
-            parts.push(match (&now.level, value, now.limit_value) {
+            parts.push(match (&now.level, value, now.observed.limit_value) {
                 (Level::Unknown(reason), ..) => format!("now unknown: {reason}"),
                 (_, Some(value), Some(limit)) => format!("now {value} of {}", number(limit)),
                 (_, Some(value), None) => format!("now {value}"),
@@ -97,7 +96,11 @@ impl RuleDetails {
 
     fn chart(&self, api: &ApiReadings) -> String {
         const HEIGHT: usize = 6;
-        let values: Vec<Option<f64>> = api.readings.iter().map(|read| read.value).collect();
+        let values: Vec<Option<f64>> = api
+            .readings
+            .iter()
+            .map(|read| read.observed.value)
+            .collect();
         let (Some(first), Some(last)) = (api.readings.first(), api.readings.last()) else {
             return String::new();
         };
@@ -105,7 +108,7 @@ impl RuleDetails {
             return String::new();
         }
         let label = |value| measured(&self.rule.alert_type, value);
-        let chart = chart::columns(&values, last.threshold, HEIGHT, label);
+        let chart = chart::columns(&values, last.observed.threshold, HEIGHT, label);
         let column = match self.rule.period {
             Period::Second => "minute (its busiest second)",
             Period::Hour => "hour",
@@ -147,9 +150,13 @@ impl Answer for RuleDetails {
         let columns = [
             Column::csv_only("at", |(_, read)| Cell::Time(read.at)),
             Column::csv_only("api_name", |(api, _)| Cell::text(api)),
-            Column::csv_only("value", move |(_, read)| number(read.value)),
-            Column::csv_only("threshold", move |(_, read)| number(read.threshold)),
-            Column::csv_only("limit_value", move |(_, read)| number(read.limit_value)),
+            Column::csv_only("value", move |(_, read)| number(read.observed.value)),
+            Column::csv_only("threshold", move |(_, read)| {
+                number(read.observed.threshold)
+            }),
+            Column::csv_only("limit_value", move |(_, read)| {
+                number(read.observed.limit_value)
+            }),
         ];
         let rows = self.measured.iter().flat_map(|api| {
             let readings = api.readings.iter();

@@ -6,7 +6,7 @@ use diesel::prelude::*;
 use crate::domain::alert::event::{Event, EventKind};
 use crate::domain::alert::rule::AlertRef;
 use crate::domain::alert::rule::Severity;
-use crate::domain::alert::state::AlertStatus;
+use crate::domain::alert::state::{AlertStatus, Observation};
 use crate::domain::named::Named;
 use crate::store::db::{Db, on};
 use crate::store::schema::usagectl_alert_events;
@@ -52,9 +52,9 @@ impl From<&Event> for Row {
             to_state: state(event.to_state),
             severity: event.severity.map(|severity| severity.as_str().to_owned()),
             episode: event.episode.clone(),
-            value: event.value,
-            threshold: event.threshold,
-            limit_value: event.limit_value,
+            value: event.observed.value,
+            threshold: event.observed.threshold,
+            limit_value: event.observed.limit_value,
             actor: event.actor.clone(),
             note: event.note.clone(),
         }
@@ -79,9 +79,11 @@ impl From<Row> for Event {
             to_state: row.to_state.as_deref().and_then(AlertStatus::named),
             severity: row.severity.as_deref().and_then(Severity::named),
             episode: row.episode,
-            value: row.value,
-            threshold: row.threshold,
-            limit_value: row.limit_value,
+            observed: Observation {
+                value: row.value,
+                threshold: row.threshold,
+                limit_value: row.limit_value,
+            },
             actor: row.actor,
             note: row.note,
         }

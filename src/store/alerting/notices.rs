@@ -42,8 +42,8 @@ impl Row {
         let json = serde_json::to_string(content);
         Ok(Row {
             id: content.key.clone(),
-            alert_id: content.alert_id.clone(),
-            api_name: content.api_name.clone(),
+            alert_id: content.alert.alert_id.clone(),
+            api_name: content.alert.api_name.clone(),
             episode: content.episode.clone(),
             kind: content.kind.as_str().to_owned(),
             number: notice.number,

@@ -7,7 +7,9 @@ use diesel::upsert::excluded;
 
 use crate::domain::alert::rule::AlertRef;
 use crate::domain::alert::rule::Severity;
-use crate::domain::alert::state::{Acknowledgement, AlertRecord, AlertState, AlertStatus, Episode};
+use crate::domain::alert::state::{
+    Acknowledgement, AlertRecord, AlertState, AlertStatus, Episode, Observation,
+};
 use crate::domain::named::Named;
 use crate::store::db::{Db, on};
 use crate::store::schema::{api_alerts, usagectl_alert_states};
@@ -51,9 +53,9 @@ impl From<&AlertRecord> for Row {
             episode: episode.map(|episode| episode.id.clone()),
             fired_at: episode.map(|episode| episode.fired_at.into()),
             evaluated_to: state.evaluated_to.into(),
-            value: state.value,
-            limit_value: state.limit_value,
-            threshold: state.threshold,
+            value: state.observed.value,
+            limit_value: state.observed.limit_value,
+            threshold: state.observed.threshold,
             reason: state.reason.clone(),
             acknowledged_by: acknowledged.map(|it| it.by.clone()),
             acknowledged_at: acknowledged.map(|it| it.at.into()),
@@ -82,9 +84,11 @@ impl From<Row> for AlertRecord {
                     fired_at: row.fired_at.unwrap_or(row.since).utc(),
                 }),
                 evaluated_to: row.evaluated_to.utc(),
-                value: row.value,
-                limit_value: row.limit_value,
-                threshold: row.threshold,
+                observed: Observation {
+                    value: row.value,
+                    limit_value: row.limit_value,
+                    threshold: row.threshold,
+                },
                 reason: row.reason,
             },
             acknowledged: acknowledged.map(|(by, at)| Acknowledgement {

@@ -6,8 +6,9 @@ use chrono::{DateTime, TimeDelta, Utc};
 use usagectl::domain::alert::channel::{Channel, ChannelKind, Settings, Stdout};
 use usagectl::domain::alert::delivery::{Delivery, DropReason, Notice};
 use usagectl::domain::alert::notice::{CONTENT_SCHEMA, Content, NoticeKind};
-use usagectl::domain::alert::rule::{AlertType, Severity};
+use usagectl::domain::alert::rule::{AlertRef, AlertType, Severity};
 use usagectl::domain::alert::silence::Silence;
+use usagectl::domain::alert::state::Observation;
 use usagectl::store::alerting::{channels, notices, silences};
 
 use crate::support::Engine::{Postgresql, Sqlite};
@@ -25,14 +26,18 @@ fn notice(key: &str, kind: NoticeKind, minute: i64) -> Notice {
         key: key.to_owned(),
         kind,
         episode: "e".to_owned(),
-        alert_id: "r".to_owned(),
-        api_name: "it's <b>ünï</b>\u{1b}".to_owned(),
-        alert_type: "RATE_LIMIT_WARNING".to_owned(),
-        period: "MINUTE".to_owned(),
+        alert: AlertRef {
+            alert_id: "r".to_owned(),
+            api_name: "it's <b>ünï</b>\u{1b}".to_owned(),
+            alert_type: "RATE_LIMIT_WARNING".to_owned(),
+            period: "MINUTE".to_owned(),
+        },
         severity: Severity::Warning,
-        value: Some(0.1 + 0.2),
-        threshold: Some(80.0),
-        limit_value: None,
+        observed: Observation {
+            value: Some(0.1 + 0.2),
+            threshold: Some(80.0),
+            limit_value: None,
+        },
         fired_at: at(0),
         ended_at: None,
         created_at: at(minute),

@@ -4,7 +4,8 @@ use super::find;
 use crate::commands::prelude::*;
 use crate::context;
 use crate::domain::alert::notice::{CONTENT_SCHEMA, Content, NoticeKind};
-use crate::domain::alert::rule::Severity;
+use crate::domain::alert::rule::{AlertRef, Severity};
+use crate::domain::alert::state::Observation;
 use crate::domain::id;
 use crate::output::alerts::channels::ChannelTest;
 use crate::store::alerting::channels;
@@ -29,14 +30,14 @@ pub fn run(context: &mut Context, args: TestArgs) -> Result<Outcome> {
         key: id::unique(now).to_string(),
         kind: NoticeKind::Missed,
         episode: id::unique(now).to_string(),
-        alert_id: "test".to_owned(),
-        api_name: "usagectl".to_owned(),
-        alert_type: "TEST".to_owned(),
-        period: "MINUTE".to_owned(),
+        alert: AlertRef {
+            alert_id: "test".to_owned(),
+            api_name: "usagectl".to_owned(),
+            alert_type: "TEST".to_owned(),
+            period: "MINUTE".to_owned(),
+        },
         severity: Severity::Warning,
-        value: None,
-        threshold: None,
-        limit_value: None,
+        observed: Observation::default(),
         fired_at: now,
         ended_at: Some(now),
         created_at: now,

@@ -10,7 +10,8 @@ use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use serde_json::Value;
 use usagectl::domain::alert::delivery::{Delivery, Notice};
 use usagectl::domain::alert::notice::{CONTENT_SCHEMA, Content, NoticeKind};
-use usagectl::domain::alert::rule::Severity;
+use usagectl::domain::alert::rule::{AlertRef, Severity};
+use usagectl::domain::alert::state::Observation;
 use usagectl::store::alerting::notices;
 
 use crate::support::Engine::{Postgresql, Sqlite};
@@ -35,14 +36,18 @@ fn notice_at(at: DateTime<Utc>, key: &str, kind: NoticeKind, episode: &str) -> N
         key: key.to_owned(),
         kind,
         episode: episode.to_owned(),
-        alert_id: "rule-1".to_owned(),
-        api_name: "finnhub".to_owned(),
-        alert_type: "RATE_LIMIT_WARNING".to_owned(),
-        period: "MINUTE".to_owned(),
+        alert: AlertRef {
+            alert_id: "rule-1".to_owned(),
+            api_name: "finnhub".to_owned(),
+            alert_type: "RATE_LIMIT_WARNING".to_owned(),
+            period: "MINUTE".to_owned(),
+        },
         severity: Severity::Warning,
-        value: Some(92.0),
-        threshold: Some(80.0),
-        limit_value: Some(60.0),
+        observed: Observation {
+            value: Some(92.0),
+            threshold: Some(80.0),
+            limit_value: Some(60.0),
+        },
         fired_at: at,
         ended_at: kind.is_last().then_some(at),
         created_at: at,
