@@ -8,6 +8,7 @@ pub mod metrics;
 pub mod migrations;
 pub mod plans;
 pub mod postgres;
+mod prelude;
 pub mod recommendation;
 pub mod schema;
 pub mod schema_objects;

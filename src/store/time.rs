@@ -15,7 +15,7 @@ use diesel::serialize::{self, IsNull, Output, ToSql};
 use diesel::sql_types::{BigInt, Double, Text, Timestamp};
 use diesel::sqlite::{Sqlite, SqliteType, SqliteValue};
 
-use crate::domain::period::Window;
+use crate::domain::period::{Granularity, Window};
 
 /// The canonical text of an instant in SQLite; 29 bytes for the years 0 to 9999.
 pub const SQLITE_FORM: &str = "%Y-%m-%dT%H:%M:%S%.3f+00:00";
@@ -134,14 +134,15 @@ impl FromSql<Timestamp, Sqlite> for UtcTimestamp {
     }
 }
 
-/// The start of an hour, as a bound of a search by timestamp.
+/// A bound of a search by timestamp.
 ///
-/// In SQLite it is the text up to the minutes, so that it sorts before every timestamp of its hour.
+/// In SQLite the start of an hour is the text up to the minutes, so that it sorts before every timestamp of its hour;
+/// any other instant is in canonical form.
 #[derive(AsExpression, Clone, Copy, Debug)]
 #[diesel(sql_type = Timestamp)]
-pub struct HourBoundary(pub DateTime<Utc>);
+pub struct TimeBoundary(pub DateTime<Utc>);
 
-impl ToSql<Timestamp, Pg> for HourBoundary {
+impl ToSql<Timestamp, Pg> for TimeBoundary {
     fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Pg>) -> serialize::Result {
         <UtcTimestamp as ToSql<Timestamp, Pg>>::to_sql(
             &UtcTimestamp::new(self.0),
@@ -150,14 +151,17 @@ impl ToSql<Timestamp, Pg> for HourBoundary {
     }
 }
 
-impl ToSql<Timestamp, Sqlite> for HourBoundary {
+impl ToSql<Timestamp, Sqlite> for TimeBoundary {
     fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Sqlite>) -> serialize::Result {
-        let text = if self.0 < Window::ALL.to {
-            self.0.format("%Y-%m-%dT%H:").to_string()
-        } else {
+        let mut text = String::new();
+        if self.0 >= Window::ALL.to {
             // Sorts after every digit.
-            ":".to_owned()
-        };
+            text.push(':');
+        } else if Granularity::Hourly.start_of(self.0) == self.0 {
+            text = self.0.format("%Y-%m-%dT%H:").to_string();
+        } else {
+            UtcTimestamp::new(self.0).write_sqlite_text(&mut text)?;
+        }
         out.set_value(text);
         Ok(IsNull::No)
     }

@@ -1,13 +1,9 @@
 //! `usagectl_channels`: the destinations of notices.
 
-use diesel::prelude::*;
-
 use crate::domain::alert::channel::{Channel, ChannelKind, Settings};
-use crate::domain::named::Named;
-use crate::store::db::{Db, on};
+use crate::store::prelude::*;
 use crate::store::schema::usagectl_channels;
 use crate::store::schema::usagectl_channels::dsl;
-use crate::store::time::UtcTimestamp;
 
 #[derive(Insertable, Queryable, Selectable)]
 #[diesel(table_name = usagectl_channels)]

@@ -1,17 +1,14 @@
 //! `usagectl_alert_events`: the history of rules. Rows are added and never changed.
 
 use chrono::{DateTime, Utc};
-use diesel::prelude::*;
 
 use crate::domain::alert::event::{Event, EventKind};
 use crate::domain::alert::rule::AlertRef;
 use crate::domain::alert::rule::Severity;
 use crate::domain::alert::state::{AlertStatus, Observation};
-use crate::domain::named::Named;
-use crate::store::db::{Db, on};
+use crate::store::prelude::*;
 use crate::store::schema::usagectl_alert_events;
 use crate::store::schema::usagectl_alert_events::dsl;
-use crate::store::time::UtcTimestamp;
 
 #[derive(Insertable, Queryable, Selectable)]
 #[diesel(table_name = usagectl_alert_events, treat_none_as_default_value = false)]

@@ -4,17 +4,14 @@ use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
 use diesel::dsl::count_star;
-use diesel::prelude::*;
 use diesel::result::Error as DieselError;
 
 use crate::domain::alert::delivery::{Delivery, DropReason, Notice};
 use crate::domain::alert::notice::NoticeKind;
-use crate::domain::named::Named;
-use crate::store::db::{Db, on};
+use crate::store::prelude::*;
 use crate::store::schema::usagectl_alert_states::dsl as states;
 use crate::store::schema::usagectl_notices;
 use crate::store::schema::usagectl_notices::dsl;
-use crate::store::time::UtcTimestamp;
 
 #[derive(Insertable, Queryable, Selectable)]
 #[diesel(table_name = usagectl_notices)]

@@ -7,16 +7,13 @@ use std::collections::HashMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
-use diesel::prelude::*;
 
 use crate::domain::alert::rule::{
     AlertType, Baseline, Rule, RuleFault, Settings, Severity, TimeWindow,
 };
-use crate::domain::named::Named;
 use crate::domain::period::Period;
-use crate::store::db::{Db, on};
+use crate::store::prelude::*;
 use crate::store::schema::{api_alerts, usagectl_alert_channels, usagectl_alert_settings};
-use crate::store::time::UtcTimestamp;
 use crate::store::types::{LenientBool, LenientFloat, LenientText, MaybeTimestamp};
 
 #[derive(Queryable)]

@@ -1,14 +1,12 @@
 //! `usagectl_silences`: periods in which matching rules send no notifications.
 
 use chrono::{DateTime, Utc};
-use diesel::prelude::*;
 
 use crate::domain::alert::rule::AlertType;
 use crate::domain::alert::silence::Silence;
-use crate::store::db::{Db, on};
+use crate::store::prelude::*;
 use crate::store::schema::usagectl_silences;
 use crate::store::schema::usagectl_silences::dsl;
-use crate::store::time::UtcTimestamp;
 
 #[derive(Insertable, Queryable, Selectable)]
 #[diesel(table_name = usagectl_silences)]

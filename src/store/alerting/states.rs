@@ -2,7 +2,6 @@
 
 use chrono::{DateTime, Utc};
 use diesel::dsl::case_when;
-use diesel::prelude::*;
 use diesel::upsert::excluded;
 
 use crate::domain::alert::rule::AlertRef;
@@ -10,10 +9,8 @@ use crate::domain::alert::rule::Severity;
 use crate::domain::alert::state::{
     Acknowledgement, AlertRecord, AlertState, AlertStatus, Episode, Observation,
 };
-use crate::domain::named::Named;
-use crate::store::db::{Db, on};
+use crate::store::prelude::*;
 use crate::store::schema::{api_alerts, usagectl_alert_states};
-use crate::store::time::UtcTimestamp;
 
 #[derive(Insertable, Queryable, Selectable)]
 #[diesel(table_name = usagectl_alert_states, treat_none_as_default_value = false)]

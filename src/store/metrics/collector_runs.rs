@@ -1,13 +1,9 @@
 //! `usagectl_collector_runs`: one row for each run of a collector.
 
-use diesel::prelude::*;
-
 use crate::domain::id;
 use crate::domain::metrics::collector::{CollectorRun, RunResult};
-use crate::domain::named::Named;
-use crate::store::db::{Db, on};
+use crate::store::prelude::*;
 use crate::store::schema::usagectl_collector_runs as runs;
-use crate::store::time::UtcTimestamp;
 
 #[derive(Insertable, Queryable, Selectable)]
 #[diesel(table_name = runs, treat_none_as_default_value = false)]

@@ -1,11 +1,8 @@
 //! `usagectl_counters`: counters of servers as they were last read.
 
-use diesel::prelude::*;
-
 use crate::domain::metrics::counter::Counter;
-use crate::store::db::{Db, on};
+use crate::store::prelude::*;
 use crate::store::schema::usagectl_counters as counters;
-use crate::store::time::UtcTimestamp;
 
 #[derive(Insertable, Queryable, Selectable)]
 #[diesel(table_name = counters)]

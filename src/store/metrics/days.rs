@@ -9,23 +9,21 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use chrono::{DateTime, NaiveDate, NaiveTime, TimeDelta, Utc};
 use diesel::dsl::sql;
-use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Bool, Nullable, Text, Timestamp};
 
 use super::points;
 use crate::domain::metrics::day::{DayChanges, Latest, MetricDay, rebuild_days};
 use crate::domain::metrics::names::{Metric, Service};
 use crate::domain::metrics::point::{Point, Reading, Series};
-use crate::domain::named::Named;
 use crate::domain::period::Window;
-use crate::store::db::{Db, on};
+use crate::store::prelude::*;
 use crate::store::schema::infrastructure_metric::dsl::{
     infrastructure_metric as metrics, timestamp,
 };
 use crate::store::schema::{
     usagectl_dirty_metric_days as dirty_days, usagectl_metric_days as days,
 };
-use crate::store::time::{HourBoundary, StoredTimestamp, UtcTimestamp};
+use crate::store::time::{StoredTimestamp, TimeBoundary};
 
 #[derive(Insertable, Queryable, QueryableByName, Selectable)]
 #[diesel(table_name = days, treat_none_as_default_value = false)]
@@ -134,12 +132,12 @@ pub fn days(
 }
 
 /// The start of a day as a bound, clamped to the years that both engines can store.
-fn bound(day: NaiveDate) -> HourBoundary {
+fn bound(day: NaiveDate) -> TimeBoundary {
     let at = day.and_time(NaiveTime::MIN).and_utc();
-    HourBoundary(at.clamp(Window::ALL.from, Window::ALL.to))
+    TimeBoundary(at.clamp(Window::ALL.from, Window::ALL.to))
 }
 
-fn bound_after(day: NaiveDate) -> HourBoundary {
+fn bound_after(day: NaiveDate) -> TimeBoundary {
     bound(day.succ_opt().unwrap_or(NaiveDate::MAX))
 }
 
@@ -188,7 +186,7 @@ fn newest_point(
 /// The last day of every series before `end`, or of the series of one service and metric.
 fn days_before(
     db: &mut Db,
-    end: HourBoundary,
+    end: TimeBoundary,
     of: Option<(Service, Metric)>,
 ) -> QueryResult<Vec<MetricDay>> {
     let (service, metric) = of.unzip();
@@ -278,8 +276,8 @@ type DirtyDays = BTreeMap<(Service, Metric), BTreeSet<NaiveDate>>;
 fn take_dirty(db: &mut Db) -> QueryResult<DirtyDays> {
     // Days outside of the years that both engines can store, such as PostgreSQL's infinity.
     let outside = dirty_days::day
-        .lt(HourBoundary(Window::ALL.from))
-        .or(dirty_days::day.ge(HourBoundary(Window::ALL.to)));
+        .lt(TimeBoundary(Window::ALL.from))
+        .or(dirty_days::day.ge(TimeBoundary(Window::ALL.to)));
     on!(db, |conn| diesel::delete(dirty_days::table.filter(outside))
         .execute(conn))?;
     let taken: Vec<DirtyDay> = on!(db, |conn| diesel::sql_query(include_str!(

@@ -9,16 +9,14 @@ use chrono::{Datelike, Days, NaiveDate, NaiveTime};
 use diesel::dsl::sql;
 use diesel::expression::AsExpression;
 use diesel::pg::Pg;
-use diesel::prelude::*;
 use diesel::serialize::{self, IsNull, Output, ToSql};
 use diesel::sql_types::{BigInt, Bool, Timestamp};
 use diesel::sqlite::Sqlite;
 
 use crate::domain::metrics::names::{Metric, Service};
 use crate::domain::metrics::point::{NewPoint, Point, PointMetadata, Saved, Series};
-use crate::store::db::{Db, on};
+use crate::store::prelude::*;
 use crate::store::schema::infrastructure_metric;
-use crate::store::time::UtcTimestamp;
 use crate::store::types::{EnumColumn, Json, LenientFloat, MaybeTimestamp};
 
 #[derive(Insertable)]

@@ -1,14 +1,10 @@
 //! `usagectl_api_limits`: the limits of each API, one for each period.
 
-use diesel::prelude::*;
-
-use crate::domain::named::Named;
 use crate::domain::period::Period;
 use crate::domain::plans::{ApiLimit, ApiLimitOrigin, Citation, Grade, Unit};
-use crate::store::db::{Db, on};
+use crate::store::prelude::*;
 use crate::store::schema::usagectl_api_limits;
 use crate::store::schema::usagectl_api_limits::dsl;
-use crate::store::time::UtcTimestamp;
 
 #[derive(AsChangeset, Debug, Insertable, Queryable, Selectable)]
 #[diesel(table_name = usagectl_api_limits)]

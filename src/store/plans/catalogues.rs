@@ -1,16 +1,14 @@
 //! `usagectl_catalogues`: the imported catalogues, as text.
 
 use chrono::{DateTime, Utc};
-use diesel::prelude::*;
 
 use crate::domain::plans::Catalogue;
 use crate::domain::plans::catalogue::{InvalidCatalogue, Version};
 use crate::domain::plans::parse::{self, EMBEDDED};
 use crate::error::{Error, Exit, Result};
-use crate::store::db::{Db, on};
+use crate::store::prelude::*;
 use crate::store::schema::usagectl_catalogues;
 use crate::store::schema::usagectl_catalogues::dsl;
-use crate::store::time::UtcTimestamp;
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct ActiveCatalogue {

@@ -4,20 +4,17 @@
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
-use diesel::prelude::*;
 
 use super::{catalogues, selections};
 use crate::domain::id;
 use crate::domain::metrics::names::{Metric, MetricKind, Service};
-use crate::domain::named::Named;
 use crate::domain::plans::limit::{
     self, LimitDetails, LimitInForce, LimitRow, ListedLimit, Origin,
 };
 use crate::domain::plans::{AtLimit, Citation, Grade, LimitPeriod};
 use crate::error::Result;
-use crate::store::db::{Db, on};
+use crate::store::prelude::*;
 use crate::store::schema::{infrastructure_limit, usagectl_limit_origins};
-use crate::store::time::UtcTimestamp;
 use crate::store::types::{EnumColumn, LenientFloat};
 
 #[derive(AsChangeset, Debug, Insertable, Queryable, Selectable)]

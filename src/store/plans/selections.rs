@@ -1,13 +1,11 @@
 //! `usagectl_plan_choices`: the plans of each provider that are, were or will be in use.
 
-use diesel::prelude::*;
 use diesel::result::Error::DeserializationError;
 
 use crate::domain::plans::selection::{Billing, PlanSelection};
-use crate::store::db::{Db, on};
+use crate::store::prelude::*;
 use crate::store::schema::usagectl_plan_choices;
 use crate::store::schema::usagectl_plan_choices::dsl;
-use crate::store::time::UtcTimestamp;
 
 #[derive(Debug, Insertable, Queryable, Selectable)]
 #[diesel(table_name = usagectl_plan_choices, treat_none_as_default_value = false)]

@@ -1,13 +1,10 @@
 //! `usagectl_recommendation_history`: rows are only ever appended.
 
 use diesel::dsl::max;
-use diesel::prelude::*;
 
-use crate::domain::named::Named;
 use crate::domain::recommendation::lifecycle::history::Entry;
-use crate::store::db::{Db, on};
+use crate::store::prelude::*;
 use crate::store::schema::usagectl_recommendation_history as history;
-use crate::store::time::UtcTimestamp;
 
 #[derive(Insertable, Queryable, Selectable)]
 #[diesel(table_name = history)]

@@ -1,14 +1,11 @@
 //! `usagectl_inputs`: the user's business inputs.
 
 use chrono::{DateTime, Utc};
-use diesel::prelude::*;
 
 use crate::domain::metrics::names::Service;
-use crate::domain::named::Named;
 use crate::domain::recommendation::inputs::{InputName, StoredInput};
-use crate::store::db::{Db, on};
+use crate::store::prelude::*;
 use crate::store::schema::usagectl_inputs;
-use crate::store::time::UtcTimestamp;
 
 /// The value of an input for a service, or else for all services.
 pub fn find(db: &mut Db, name: InputName, service: Service) -> QueryResult<Option<String>> {

@@ -1,11 +1,8 @@
 //! `usagectl_narratives`: the summary that a language model wrote about a recommendation, or why it was refused.
 
-use diesel::prelude::*;
-
 use crate::domain::recommendation::prose::narrative::Narrative;
-use crate::store::db::{Db, on};
+use crate::store::prelude::*;
 use crate::store::schema::usagectl_narratives;
-use crate::store::time::UtcTimestamp;
 
 #[derive(AsChangeset, Insertable, Queryable, Selectable)]
 #[diesel(table_name = usagectl_narratives, treat_none_as_null = true)]

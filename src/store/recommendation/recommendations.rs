@@ -5,7 +5,6 @@
 
 use std::str::FromStr;
 
-use diesel::prelude::*;
 use diesel::result::Error::DeserializationError;
 use diesel::sql_types::{Integer, Text};
 
@@ -14,9 +13,8 @@ use crate::domain::named::{Named, UnknownName};
 use crate::domain::recommendation::{
     Numbers, Recommendation, StoredFacts, Topic, Tracking, is_open,
 };
-use crate::store::db::{Db, on};
+use crate::store::prelude::*;
 use crate::store::schema::{upgrade_recommendation, usagectl_recommendations};
-use crate::store::time::UtcTimestamp;
 use crate::store::types::{EnumColumn, Json, LenientFloat, MaybeTimestamp};
 
 /// A row of the application's table; unreadable numbers and timestamps are read as missing.

@@ -4,18 +4,16 @@
 use std::collections::{BTreeSet, HashMap};
 
 use chrono::{DateTime, TimeDelta, Utc};
-use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Bool, Double, Nullable, Text, Timestamp};
 
 use crate::domain::id;
-use crate::domain::named::Named;
 use crate::domain::period::{Granularity, Window};
 use crate::domain::usage::aggregate_row::{AggregateRow, FoundRow, Surplus};
 use crate::domain::usage::credits::Credits;
 use crate::domain::usage::rollup::{ApiPeriod, ErrorClasses, Rollup};
-use crate::store::db::{Db, on};
+use crate::store::prelude::*;
 use crate::store::schema::api_usage_aggregates;
-use crate::store::time::{HourBoundary, StoredTimestamp, UtcTimestamp};
+use crate::store::time::{StoredTimestamp, TimeBoundary};
 
 /// Declares the columns of an [`AggregateRow`] once, and the conversions, whose fields have the same names.
 macro_rules! numbers {
@@ -97,8 +95,8 @@ pub fn find(
     }
     let ranged = |window: Window| {
         dsl::period_start
-            .ge(HourBoundary(window.from))
-            .and(dsl::period_start.lt(HourBoundary(window.to)))
+            .ge(TimeBoundary(window.from))
+            .and(dsl::period_start.lt(TimeBoundary(window.to)))
     };
     let rows: Vec<Read> = match db {
         Db::Pg(postgres) => postgres.run(|conn| rows!().filter(ranged(window)).load(conn))?,
@@ -207,8 +205,8 @@ pub fn surplus(db: &mut Db, granularity: Granularity, window: Window) -> QueryRe
     let bound = |query: String| {
         diesel::sql_query(query)
             .bind::<Text, _>(granularity.as_str())
-            .bind::<Timestamp, _>(HourBoundary(window.from))
-            .bind::<Timestamp, _>(HourBoundary(window.to))
+            .bind::<Timestamp, _>(TimeBoundary(window.from))
+            .bind::<Timestamp, _>(TimeBoundary(window.to))
     };
     let rows: Vec<Row> = match db {
         Db::Pg(postgres) => postgres.run(|conn| bound(query).load(conn))?,

@@ -14,15 +14,14 @@ use std::collections::BTreeSet;
 use chrono::{DateTime, Utc};
 use diesel::connection::SimpleConnection;
 use diesel::dsl::count_star;
-use diesel::prelude::*;
 use diesel::sql_types::{Nullable, Text, Timestamp};
 
 use crate::domain::period::Window;
 use crate::domain::usage::rollup::ApiPeriod;
-use crate::store::db::{Db, on};
 use crate::store::migrations::usage_triggers;
+use crate::store::prelude::*;
 use crate::store::schema::{api_usage, usagectl_dirty_hours, usagectl_odd_timestamps};
-use crate::store::time::{HourBoundary, StoredTimestamp};
+use crate::store::time::{StoredTimestamp, TimeBoundary};
 
 /// What the text of a canonical timestamp matches, as in the triggers.
 const CANONICAL: &str = "GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]T[0-9][0-9]:[0-5][0-9]:[0-5][0-9].[0-9][0-9][0-9]+00:00'";
@@ -142,10 +141,10 @@ pub fn count_unreadable(db: &mut Db) -> QueryResult<u64> {
             use api_usage::dsl;
             // Two searches of the index; also finds infinity.
             let before = dsl::api_usage
-                .filter(dsl::timestamp.lt(HourBoundary(Window::ALL.from)))
+                .filter(dsl::timestamp.lt(TimeBoundary(Window::ALL.from)))
                 .select(count_star());
             let after = dsl::api_usage
-                .filter(dsl::timestamp.ge(HourBoundary(Window::ALL.to)))
+                .filter(dsl::timestamp.ge(TimeBoundary(Window::ALL.to)))
                 .select(count_star());
             postgres.run(|conn| -> QueryResult<i64> {
                 Ok(before.get_result::<i64>(conn)? + after.get_result::<i64>(conn)?)
@@ -199,8 +198,8 @@ pub fn mark_hours_with_rows(db: &mut Db, window: Window, apis: &[String]) -> Que
     for api in each(apis) {
         for statement in &statements {
             on!(db, |conn| diesel::sql_query(statement)
-                .bind::<Timestamp, _>(HourBoundary(window.from))
-                .bind::<Timestamp, _>(HourBoundary(window.to))
+                .bind::<Timestamp, _>(TimeBoundary(window.from))
+                .bind::<Timestamp, _>(TimeBoundary(window.to))
                 .bind::<Nullable<Text>, _>(api)
                 .execute(conn))?;
         }
@@ -221,8 +220,8 @@ pub fn dirty_hours(db: &mut Db, window: Window) -> QueryResult<BTreeSet<ApiPerio
     use usagectl_dirty_hours::dsl;
     let hours: Vec<(StoredTimestamp, String)> = on!(db, |conn| dsl::usagectl_dirty_hours
         .select((dsl::hour, dsl::api_name))
-        .filter(dsl::hour.ge(HourBoundary(window.from)))
-        .filter(dsl::hour.lt(HourBoundary(window.to)))
+        .filter(dsl::hour.ge(TimeBoundary(window.from)))
+        .filter(dsl::hour.lt(TimeBoundary(window.to)))
         .distinct()
         .load(conn))?;
     let readable = |(hour, api_name): (StoredTimestamp, String)| {
@@ -252,8 +251,8 @@ pub fn days_with_rows(db: &mut Db, window: Window) -> QueryResult<BTreeSet<DateT
         }
     };
     let days: Vec<Day> = on!(db, |conn| diesel::sql_query(query)
-        .bind::<Timestamp, _>(HourBoundary(window.from))
-        .bind::<Timestamp, _>(HourBoundary(window.to))
+        .bind::<Timestamp, _>(TimeBoundary(window.from))
+        .bind::<Timestamp, _>(TimeBoundary(window.to))
         .load(conn))?;
     Ok(days.iter().filter_map(|day| day.day.instant()).collect())
 }

@@ -20,15 +20,14 @@ use std::ops::Range;
 
 use chrono::{DateTime, Utc};
 use diesel::connection::SimpleConnection;
-use diesel::prelude::*;
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use diesel::sql_types::{BigInt, Bool, Timestamp};
 
 use crate::domain::usage::batch::UsageBatch;
 use crate::domain::usage::record::{NewUsage, UsageRecord};
 use crate::store::db::{Db, is_busy, on};
+use crate::store::prelude::*;
 use crate::store::schema::api_usage;
-use crate::store::time::UtcTimestamp;
 use crate::store::types::MaybeTimestamp;
 
 #[derive(Debug, Default, PartialEq, Eq)]

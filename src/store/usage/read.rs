@@ -1,6 +1,6 @@
 //! Reading `api_usage`: only the columns that are counted, row by row, so that memory stays flat.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use diesel::connection::DefaultLoadingMode;
 use diesel::dsl::sql;
 use diesel::pg::PgRowByRowLoadingMode;
@@ -12,7 +12,7 @@ use crate::domain::usage::read_plan::RowRange;
 use crate::domain::usage::rollup::Call;
 use crate::store::db::Db;
 use crate::store::schema::{api_usage, usagectl_odd_timestamps};
-use crate::store::time::{HourBoundary, StoredTimestamp, UtcTimestamp};
+use crate::store::time::{StoredTimestamp, TimeBoundary, UtcTimestamp};
 use crate::store::types::{LenientBool, LenientFloat, LenientInt};
 
 /// The counted columns of one row.
@@ -31,8 +31,8 @@ pub struct UsageRow<'a> {
 /// row from the index of timestamps, which here is read alone.
 fn dense_rowids(
     conn: &mut SqliteConnection,
-    from: HourBoundary,
-    to: HourBoundary,
+    from: TimeBoundary,
+    to: TimeBoundary,
 ) -> QueryResult<Option<(i64, i64)>> {
     type Spread = (Option<i64>, Option<i64>, i64);
     let (first, last, count): Spread = api_usage::table
@@ -86,9 +86,9 @@ pub fn for_each(
     range: &RowRange,
     mut work: impl FnMut(UsageRow<'_>),
 ) -> QueryResult<()> {
-    // LenientInt hours, because the text of a timestamp is searched by its hour.
-    let hours = range.window.widened(Granularity::Hourly);
-    let (from, to) = (HourBoundary(hours.from), HourBoundary(hours.to));
+    let from = TimeBoundary(range.window.from);
+    // Stored timestamps have milliseconds: a bound between two of them is rounded up.
+    let to = TimeBoundary(range.window.to + TimeDelta::nanoseconds(999_999));
     macro_rules! ranged {
         () => {{
             let rows = api_usage::table
@@ -142,6 +142,7 @@ pub fn for_each(
                     emit(&row, at);
                 }
             }
+            let hours = range.window.widened(Granularity::Hourly);
             // Without a filter by API, with which SQLite would begin with all rows of the API: the list of odd
             // timestamps is short or empty.
             let odd = usagectl_odd_timestamps::table
@@ -152,8 +153,8 @@ pub fn for_each(
                     usagectl_odd_timestamps::hour.assume_not_null(),
                     Found::as_select(),
                 ))
-                .filter(usagectl_odd_timestamps::hour.ge(from))
-                .filter(usagectl_odd_timestamps::hour.lt(to));
+                .filter(usagectl_odd_timestamps::hour.ge(TimeBoundary(hours.from)))
+                .filter(usagectl_odd_timestamps::hour.lt(TimeBoundary(hours.to)));
             for row in odd.load_iter::<(UtcTimestamp, Found), DefaultLoadingMode>(conn)? {
                 let (hour, row) = row?;
                 let is_wanted = range

@@ -6,7 +6,6 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use chrono::{DateTime, Utc};
 use diesel::connection::DefaultLoadingMode;
 use diesel::pg::PgRowByRowLoadingMode;
-use diesel::prelude::*;
 
 use super::dirty;
 use crate::domain::format;
@@ -17,9 +16,9 @@ use crate::domain::usage::histogram::{self, Histogram};
 use crate::domain::usage::read_plan::StalePeriods;
 use crate::domain::usage::rollup::{ApiPeriod, ApiRollup, Rollup};
 use crate::error::{Error, Exit};
-use crate::store::db::{Db, on};
+use crate::store::prelude::*;
 use crate::store::schema::{usagectl_dirty_hours, usagectl_rollups, usagectl_stale_periods};
-use crate::store::time::{HourBoundary, UtcTimestamp};
+use crate::store::time::TimeBoundary;
 
 named! {
     /// The roll-up of a whole API or of one of its endpoints.
@@ -42,8 +41,8 @@ macro_rules! only_apis {
 macro_rules! within {
     ($start:expr, $window:ident) => {
         $start
-            .ge(HourBoundary($window.from))
-            .and($start.lt(HourBoundary($window.to)))
+            .ge(TimeBoundary($window.from))
+            .and($start.lt(TimeBoundary($window.to)))
     };
 }
 
@@ -332,7 +331,7 @@ pub fn stale(
         let mut rows = dsl::usagectl_stale_periods
             .select((dsl::period_start, dsl::api_name))
             .filter(dsl::aggregation_type.eq(granularity.as_str()))
-            .filter(dsl::period_start.ge(HourBoundary(from)))
+            .filter(dsl::period_start.ge(TimeBoundary(from)))
             .order((dsl::period_start, dsl::api_name))
             .limit(limit)
             .into_boxed();

@@ -1,0 +1,7 @@
+//! The names that nearly every table's module uses.
+
+pub(super) use diesel::prelude::*;
+
+pub(super) use super::db::{Db, on};
+pub(super) use super::time::UtcTimestamp;
+pub(super) use crate::domain::named::Named;
