@@ -16,19 +16,20 @@ enum UnknownApi {
 
 impl UnknownApi {
     fn new(name: &str, known: &BTreeSet<String>) -> UnknownApi {
-        const SHOWN: usize = 20;
         let name = printable(name).into_owned();
-        if known.is_empty() {
-            return UnknownApi::NoUsage(name);
-        }
-        let shown = known.iter().take(SHOWN);
-        let shown: Vec<_> = shown.map(|known| printable(known)).collect();
-        let more = if known.len() > SHOWN { ", ..." } else { "" };
-        UnknownApi::NotOneOf {
-            name,
-            known: shown.join(", ") + more,
+        match first_names(known) {
+            None => UnknownApi::NoUsage(name),
+            Some(known) => UnknownApi::NotOneOf { name, known },
         }
     }
+}
+
+/// The names, no more than fit into a message; `None` if there are none.
+pub(super) fn first_names(known: &BTreeSet<String>) -> Option<String> {
+    const SHOWN: usize = 20;
+    let names: Vec<_> = known.iter().take(SHOWN).map(|it| printable(it)).collect();
+    let more = if known.len() > SHOWN { ", ..." } else { "" };
+    (!names.is_empty()).then(|| names.join(", ") + more)
 }
 
 impl From<UnknownApi> for Error {

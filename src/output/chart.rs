@@ -25,17 +25,21 @@ pub fn sparkline(values: &[Option<f64>]) -> String {
         .collect()
 }
 
-/// A bar of `width` characters on a scale from zero to `full`, with a mark at the threshold. A bar beyond
+/// A bar of `width` characters on a scale from zero to `full`, with a mark at each threshold. A bar beyond
 /// the scale ends in `▶`.
-pub fn bar(value: f64, threshold: f64, full: f64, width: usize) -> String {
+pub fn bar(value: f64, thresholds: &[f64], full: f64, width: usize) -> String {
     let cells = |value: f64| {
         let share = (value / full).clamp(0.0, 1.0);
         (share * width as f64).round() as usize
     };
     let filled = cells(value);
     // The last cell of a bar that reaches the threshold.
-    let marked = cells(threshold).saturating_sub(1);
-    let cell = |index: usize| match (index < filled, index == marked) {
+    let marked = |index| {
+        thresholds
+            .iter()
+            .any(|it| cells(*it).saturating_sub(1) == index)
+    };
+    let cell = |index: usize| match (index < filled, marked(index)) {
         (true, _) if value > full && index + 1 == width => '▶',
         (true, true) => '▓',
         (true, false) => '█',
@@ -226,12 +230,17 @@ mod tests {
     }
 
     #[test]
-    fn bar_marks_threshold() {
-        assert_eq!(bar(0.0, 80.0, 100.0, 10), "·······│··");
-        assert_eq!(bar(50.0, 80.0, 100.0, 10), "█████··│··");
-        assert_eq!(bar(80.0, 80.0, 100.0, 10), "███████▓··");
-        assert_eq!(bar(100.0, 80.0, 100.0, 10), "███████▓██");
-        assert_eq!(bar(250.0, 80.0, 100.0, 10), "███████▓█▶");
+    fn bar_marks_thresholds() {
+        let bar = |value| super::bar(value, &[80.0], 100.0, 10);
+        assert_eq!(bar(0.0), "·······│··");
+        assert_eq!(bar(50.0), "█████··│··");
+        assert_eq!(bar(80.0), "███████▓··");
+        assert_eq!(bar(100.0), "███████▓██");
+        assert_eq!(bar(250.0), "███████▓█▶");
+        let bar = |value| super::bar(value, &[75.0, 90.0], 100.0, 10);
+        assert_eq!(bar(0.0), "·······││·");
+        assert_eq!(bar(80.0), "███████▓│·");
+        assert_eq!(bar(250.0), "███████▓▓▶");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::commands::known_apis::first_names;
 use crate::commands::prelude::*;
 use crate::domain::alert::rule::Rule;
 use crate::domain::alert::validate::RuleWarning;
@@ -71,17 +72,9 @@ pub(super) fn warn_of_limits(context: &mut Context, db: &mut Db, rules: &[Rule])
 }
 
 fn unrecorded_api(api: &str, known: &BTreeSet<String>) -> String {
-    const SHOWN: usize = 20;
-    let names: Vec<_> = known
-        .iter()
-        .take(SHOWN)
-        .map(|name| printable(name))
-        .collect();
-    let more = if known.len() > SHOWN { ", ..." } else { "" };
-    let known = if names.is_empty() {
-        "no calls are recorded yet".to_owned()
-    } else {
-        format!("known APIs: {}{more}", names.join(", "))
+    let known = match first_names(known) {
+        None => "no calls are recorded yet".to_owned(),
+        Some(names) => format!("known APIs: {names}"),
     };
     format!("no calls to `{}` are recorded; {known}", printable(api))
 }

@@ -109,7 +109,7 @@ fn value_bar(line: &Line) -> Option<String> {
     };
     let has_scale = full.is_finite() && full > 0.0;
     let value = value(line).filter(|_| has_scale)?;
-    Some(bar(value, threshold, full, WIDTH))
+    Some(bar(value, &[threshold], full, WIDTH))
 }
 
 impl RuleList {

@@ -5,6 +5,7 @@ use chrono::{DateTime, Utc};
 use crate::domain::capacity::limit_status::{LimitState, LimitStatus};
 use crate::domain::format::counted;
 use crate::domain::nagios::{NagiosAnswer, NagiosStatus};
+use crate::output::chart::bar;
 use crate::output::prelude::*;
 
 #[derive(Debug)]
@@ -79,8 +80,8 @@ impl Check {
             Col::right("LIMIT", "limit_value", |it| Cell::Number(it.limit.value)),
             Col::right("% OF LIMIT", "percent", move |it| percent(it.percent)),
             Col::table_only("", |it| {
-                let (warning, critical) = (it.limit.warning_percent, it.limit.critical_percent);
-                Cell::maybe(it.percent.map(|percent| bar(percent, warning, critical)))
+                let marks = [it.limit.warning_percent, it.limit.critical_percent];
+                Cell::maybe(it.percent.map(|percent| bar(percent, &marks, 100.0, WIDTH)))
             })
             .dropped(1),
             Col::csv_only("warning_percent", |it| {
@@ -124,21 +125,6 @@ fn summary(status: &LimitStatus) -> String {
     format!("{} {} {detail}", name(status), status.state)
 }
 
-/// The usage as a bar, with marks at the warning and critical thresholds; beyond the limit it ends in `▶`.
-fn bar(percent: f64, warning: f64, critical: f64) -> String {
-    let cell = |percent: f64| (percent / 100.0 * WIDTH as f64).round() as usize;
-    let filled = cell(percent.clamp(0.0, 100.0));
-    let marks = [warning, critical].map(|mark| cell(mark.clamp(0.0, 100.0)).saturating_sub(1));
-    let draw = |index: usize| match (index < filled, marks.contains(&index)) {
-        (true, _) if percent > 100.0 && index + 1 == WIDTH => '▶',
-        (true, true) => '▓',
-        (true, false) => '█',
-        (false, true) => '│',
-        (false, false) => '·',
-    };
-    (0..WIDTH).map(draw).collect()
-}
-
 impl Answer for Check {
     fn table(&self, width: Option<usize>) -> String {
         if self.limits.is_empty() {
@@ -178,17 +164,5 @@ impl Answer for Check {
 
     fn csv(&self) -> Vec<Vec<String>> {
         columns::csv(&self.columns(), &self.limits)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::bar;
-
-    #[test]
-    fn bar_marks_thresholds_and_overflow() {
-        assert_eq!(bar(0.0, 75.0, 90.0), "·······││·");
-        assert_eq!(bar(80.0, 75.0, 90.0), "███████▓│·");
-        assert_eq!(bar(250.0, 75.0, 90.0), "███████▓▓▶");
     }
 }
