@@ -50,10 +50,7 @@ fn build(at: DateTime<Utc>, tail: [u8; 10]) -> Uuid {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn at(ms: i64) -> DateTime<Utc> {
-        DateTime::from_timestamp_millis(ms).unwrap()
-    }
+    use crate::domain::testing::at_ms as at;
 
     #[test]
     fn derived_id_depends_on_time_and_facts() {

@@ -1,6 +1,6 @@
 //! Values for unit tests.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
 use super::period::Window;
 
@@ -10,6 +10,16 @@ pub(crate) fn at(text: &str) -> DateTime<Utc> {
     parsed
         .or_else(|_| format!("2026-{text}:00Z").parse())
         .unwrap()
+}
+
+/// Milliseconds since 1970.
+pub(crate) fn at_ms(ms: i64) -> DateTime<Utc> {
+    DateTime::from_timestamp_millis(ms).unwrap()
+}
+
+/// Minutes after noon of 2026-01-31.
+pub(crate) fn at_minute(minute: i64) -> DateTime<Utc> {
+    at("01-31T12:00") + TimeDelta::minutes(minute)
 }
 
 pub(crate) fn window(from: &str, to: &str) -> Window {

@@ -382,122 +382,101 @@ pub(super) fn shown(text: &str) -> Cow<'_, str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::testing::at;
     use crate::ingest::fields::Mapping;
     use crate::ingest::json;
 
     fn times() -> TimeOptions {
         TimeOptions {
-            now: at("2026-01-31T12:00:00Z"),
+            now: at("01-31T12:00"),
             max_future: TimeDelta::minutes(5),
             time_unit: None,
             assumed_zone: None,
         }
     }
 
-    fn at(text: &str) -> DateTime<Utc> {
-        DateTime::parse_from_rfc3339(text).unwrap().to_utc()
+    /// Checks a JSON object.
+    fn check_json(text: String, times: &TimeOptions) -> Result<Checked<'static>, LineError> {
+        let event = json::parse(text.leak(), &Mapping::default()).unwrap();
+        check(Box::leak(Box::new(event)), times, times.now)
     }
 
     /// Checks a JSON object with an `api_name` and `fields`.
-    fn of_json<T>(
-        fields: &str,
-        times: &TimeOptions,
-        then: impl FnOnce(Result<Checked<'_>, LineError>) -> T,
-    ) -> T {
-        let text = format!(r#"{{"api_name":"tmdb"{fields}}}"#);
-        let event = json::parse(&text, &Mapping::default()).unwrap();
-        then(check(&event, times, times.now))
+    fn of_json(fields: &str, times: &TimeOptions) -> Result<Checked<'static>, LineError> {
+        check_json(format!(r#"{{"api_name":"tmdb"{fields}}}"#), times)
+    }
+
+    fn accepted(fields: &str) -> Checked<'static> {
+        of_json(fields, &times()).unwrap()
     }
 
     fn problem(fields: &str) -> LineError {
-        of_json(fields, &times(), |checked| checked.unwrap_err())
+        of_json(fields, &times()).unwrap_err()
+    }
+
+    fn time(fields: &str, times: &TimeOptions) -> Result<DateTime<Utc>, LineError> {
+        of_json(fields, times).map(|checked| checked.usage.record.timestamp)
     }
 
     fn of_cell(field: Field, cell: &str, times: &TimeOptions) -> Result<(), LineError> {
-        let header = format!("api_name,{}", field.name());
-        let header = Mapping::default().header(&header).unwrap();
-        let row = format!("tmdb,{cell}");
+        let header = Mapping::default().header(&format!("api_name,{}", field.name()));
+        let (header, row) = (header.unwrap(), format!("tmdb,{cell}"));
         let event = header.event(&row).unwrap();
         check(&event, times, times.now).map(|_| ())
     }
 
     #[test]
     fn missing_fields_get_defaults() {
-        of_json("", &times(), |checked| {
-            let usage = checked.unwrap().usage;
-            assert_eq!(usage.record.method, Some("GET"));
-            assert_eq!(usage.record.timestamp, times().now);
-            assert!(usage.record.success && !usage.record.cached);
-            assert_eq!(usage.record.error_type, None);
-            assert!(usage.defaulted.timestamp && usage.defaulted.method);
-        });
-        of_json(r#","status_code":429"#, &times(), |checked| {
-            let record = checked.unwrap().usage.record;
-            assert!(!record.success);
-            assert_eq!(record.error_type, Some("RATE_LIMIT"));
-        });
-        of_json(r#","errorType":"PARSE""#, &times(), |checked| {
-            assert!(!checked.unwrap().usage.record.success);
-        });
+        let usage = accepted("").usage;
+        assert_eq!(usage.record.method, Some("GET"));
+        assert_eq!(usage.record.timestamp, times().now);
+        assert!(usage.record.success && !usage.record.cached);
+        assert_eq!(usage.record.error_type, None);
+        assert!(usage.defaulted.timestamp && usage.defaulted.method);
+        let record = accepted(r#","status_code":429"#).usage.record;
+        assert!(!record.success);
+        assert_eq!(record.error_type, Some("RATE_LIMIT"));
+        assert!(!accepted(r#","errorType":"PARSE""#).usage.record.success);
     }
 
     #[test]
     fn given_values_override_defaults() {
         let fields = r#","status_code":500,"success":true,"error_type":"","method":"POST""#;
-        of_json(fields, &times(), |checked| {
-            let record = checked.unwrap().usage.record;
-            assert!(record.success);
-            assert_eq!((record.error_type, record.method), (None, Some("POST")));
-        });
+        let record = accepted(fields).usage.record;
+        assert!(record.success);
+        assert_eq!((record.error_type, record.method), (None, Some("POST")));
         let fields = r#","status_code":200,"success":false,"error_type":"TIMEOUT""#;
-        of_json(fields, &times(), |checked| {
-            assert_eq!(checked.unwrap().usage.record.error_type, Some("TIMEOUT"));
-        });
+        assert_eq!(accepted(fields).usage.record.error_type, Some("TIMEOUT"));
     }
 
     #[test]
     fn number_must_have_type_and_range_of_field() {
-        for (fields, code, part) in [
-            (r#","status_code":"200""#, Code::Type, "remove the quotes"),
-            (r#","status_code":99"#, Code::Range, "expected 100 to 599"),
-            (r#","status_code":600"#, Code::Range, "is 600"),
-            (r#","status_code":true"#, Code::Type, "expected a number"),
-            (
-                r#","response_time":1.5"#,
-                Code::Type,
-                "expected a whole number",
-            ),
-            (r#","response_time":-1"#, Code::Range, "expected 0 to"),
-            (r#","response_time":2147483648"#, Code::Range, "2147483647"),
-            (
-                r#","request_size":99999999999999999999"#,
-                Code::Range,
-                "1e20",
-            ),
-            (r#","response_size":[1]"#, Code::Type, "a list"),
-            (
-                r#","cost_credits":-0.01"#,
-                Code::Range,
-                "expected 0 to 1e15",
-            ),
-            (r#","cost_credits":1e16"#, Code::Range, "1e16"),
-            (r#","cost_credits":{}"#, Code::Type, "an object"),
+        use Code::{Range, Type};
+        for (field, value, code, part) in [
+            ("status_code", r#""200""#, Type, "remove the quotes"),
+            ("status_code", "99", Range, "expected 100 to 599"),
+            ("status_code", "600", Range, "is 600"),
+            ("status_code", "true", Type, "expected a number"),
+            ("response_time", "1.5", Type, "expected a whole number"),
+            ("response_time", "-1", Range, "expected 0 to"),
+            ("response_time", "2147483648", Range, "2147483647"),
+            ("request_size", "99999999999999999999", Range, "1e20"),
+            ("response_size", "[1]", Type, "a list"),
+            ("cost_credits", "-0.01", Range, "expected 0 to 1e15"),
+            ("cost_credits", "1e16", Range, "1e16"),
+            ("cost_credits", "{}", Type, "an object"),
         ] {
-            let problem = problem(fields);
-            assert_eq!(problem.code, code, "{fields}: {}", problem.message);
+            let problem = problem(&format!(r#","{field}":{value}"#));
+            assert_eq!(problem.code, code, "{field}: {}", problem.message);
             assert!(problem.message.contains(part), "{}", problem.message);
         }
         let fields =
             r#","status_code":2e2,"response_time":120.0,"request_size":-0,"cost_credits":-0.0"#;
-        of_json(fields, &times(), |checked| {
-            let record = checked.unwrap().usage.record;
-            assert_eq!(record.status_code, Some(200));
-            assert_eq!(
-                (record.response_time, record.request_size),
-                (Some(120), Some(0))
-            );
-            assert!(record.cost_credits.is_some_and(f64::is_sign_positive));
-        });
+        let record = accepted(fields).usage.record;
+        assert_eq!(record.status_code, Some(200));
+        let (time, size) = (record.response_time, record.request_size);
+        assert_eq!((time, size), (Some(120), Some(0)));
+        assert!(record.cost_credits.is_some_and(f64::is_sign_positive));
     }
 
     #[test]
@@ -520,10 +499,7 @@ mod tests {
 
     #[test]
     fn api_name_is_required() {
-        let of = |text: &str| {
-            let event = json::parse(text, &Mapping::default()).unwrap();
-            check(&event, &times(), times().now).unwrap_err()
-        };
+        let of = |text: &str| check_json(text.to_owned(), &times()).unwrap_err();
         assert_eq!(of("{}").message, "is missing");
         assert_eq!(of(r#"{"api_name":null}"#).code, Code::Missing);
         assert_eq!(of(r#"{"api_name":""}"#).message, "is missing");
@@ -533,15 +509,11 @@ mod tests {
     #[test]
     fn long_error_message_is_truncated_between_characters() {
         let message = |count| format!(r#","error_message":"{}""#, "é".repeat(count));
-        of_json(&message(5_000), &times(), |checked| {
-            assert!(!checked.unwrap().was_truncated);
-        });
-        of_json(&message(5_001), &times(), |checked| {
-            let checked = checked.unwrap();
-            assert!(checked.was_truncated);
-            let kept = checked.usage.record.error_message.unwrap();
-            assert_eq!(kept.chars().count(), 5_000);
-        });
+        assert!(!accepted(&message(5_000)).was_truncated);
+        let checked = accepted(&message(5_001));
+        assert!(checked.was_truncated);
+        let kept = checked.usage.record.error_message.unwrap();
+        assert_eq!(kept.chars().count(), 5_000);
     }
 
     #[test]
@@ -552,51 +524,28 @@ mod tests {
             assumed_zone: Some(parse_zone("+02:00").unwrap()),
             ..times()
         };
-        of_json(zoneless, &assumed, |checked| {
-            let record = checked.unwrap().usage.record;
-            assert_eq!(record.timestamp, at("2026-01-31T10:00:00.500Z"));
-        });
+        let expected = at("2026-01-31T10:00:00.500Z");
+        assert_eq!(time(zoneless, &assumed), Ok(expected));
         // A zone in the text takes precedence.
-        of_json(
-            r#","timestamp":"2026-01-31T12:00:00+01:00""#,
-            &assumed,
-            |checked| {
-                assert_eq!(
-                    checked.unwrap().usage.record.timestamp,
-                    at("2026-01-31T11:00:00Z")
-                );
-            },
-        );
+        let zoned = r#","timestamp":"2026-01-31T12:00:00+01:00""#;
+        assert_eq!(time(zoned, &assumed), Ok(at("01-31T11:00")));
     }
 
     #[test]
     fn numeric_time_requires_unit() {
         let number = r#","timestamp":1769860800"#;
         assert!(problem(number).message.contains("--time-unit s"));
-        let seconds = TimeOptions {
-            time_unit: Some(TimeUnit::S),
+        let [seconds, milliseconds] = [TimeUnit::S, TimeUnit::Ms].map(|unit| TimeOptions {
+            time_unit: Some(unit),
             ..times()
-        };
-        let milliseconds = TimeOptions {
-            time_unit: Some(TimeUnit::Ms),
-            ..times()
-        };
-        let time = |fields: &str, times: &TimeOptions| {
-            of_json(fields, times, |checked| {
-                checked.map(|checked| checked.usage.record.timestamp)
-            })
-        };
-        assert_eq!(time(number, &seconds), Ok(at("2026-01-31T12:00:00Z")));
-        assert_eq!(
-            time(r#","timestamp":1769860800.123"#, &seconds),
-            Ok(at("2026-01-31T12:00:00.123Z"))
-        );
-        assert_eq!(
-            time(r#","timestamp":1769860800123"#, &milliseconds),
-            Ok(at("2026-01-31T12:00:00.123Z"))
-        );
+        });
+        assert_eq!(time(number, &seconds), Ok(at("01-31T12:00")));
+        let exact = Ok(at("2026-01-31T12:00:00.123Z"));
+        assert_eq!(time(r#","timestamp":1769860800.123"#, &seconds), exact);
+        let number = r#","timestamp":1769860800123"#;
+        assert_eq!(time(number, &milliseconds), exact);
         // Milliseconds taken for seconds lie in a far year.
-        let mistaken = time(r#","timestamp":1769860800123"#, &seconds).unwrap_err();
+        let mistaken = time(number, &seconds).unwrap_err();
         assert!(mistaken.message.contains("--time-unit"));
         for far in ["9223372036854775807", "-9223372036854775808", "1e300"] {
             let fields = format!(r#","timestamp":{far}"#);
@@ -626,24 +575,14 @@ mod tests {
             "2016-12-31T23:59:60Z",
             "1970-01-01T00:00:00Z",
         ] {
-            let fields = format!(r#","timestamp":"{time}""#);
-            assert!(
-                of_json(&fields, &times(), |checked| checked.is_ok()),
-                "{time}"
-            );
+            accepted(&format!(r#","timestamp":"{time}""#));
         }
     }
 
     #[test]
     fn leap_second_becomes_next_second() {
-        of_json(
-            r#","timestamp":"2016-12-31T23:59:60.5Z""#,
-            &times(),
-            |checked| {
-                let time = checked.unwrap().usage.record.timestamp;
-                assert_eq!(time, at("2017-01-01T00:00:00.500Z"));
-            },
-        );
+        let leap = time(r#","timestamp":"2016-12-31T23:59:60.5Z""#, &times());
+        assert_eq!(leap, Ok(at("2017-01-01T00:00:00.500Z")));
     }
 
     #[test]

@@ -475,11 +475,8 @@ mod tests {
 
     #[test]
     fn line_end_may_have_carriage_return_or_be_missing() {
-        assert_finds(
-            Format::Ndjson,
-            "a\r\n\n  \nb\n c",
-            &[(1, "a"), (4, "b"), (5, " c")],
-        );
+        let expected = [(1, "a"), (4, "b"), (5, " c")];
+        assert_finds(Format::Ndjson, "a\r\n\n  \nb\n c", &expected);
         assert_finds(Format::Ndjson, "", &[]);
         assert_finds(Format::Ndjson, "\n\n", &[]);
     }
@@ -494,25 +491,16 @@ mod tests {
         ];
         assert_finds(Format::Json, input, &expected);
         assert_finds(Format::Json, "[]", &[]);
-        assert_finds(
-            Format::Json,
-            "[1][2]\n{}\n",
-            &[(1, "1"), (1, "2"), (2, "{}")],
-        );
+        let expected = [(1, "1"), (1, "2"), (2, "{}")];
+        assert_finds(Format::Json, "[1][2]\n{}\n", &expected);
     }
 
     #[test]
     fn malformed_array_is_reported() {
-        assert_finds(
-            Format::Json,
-            "[1,,2,]",
-            &[(1, "1"), (1, ""), (1, "2"), (1, "")],
-        );
-        assert_finds(
-            Format::Json,
-            "[1,{\"a\"",
-            &[(1, "1"), (1, "{\"a\""), (1, "<unfinished>")],
-        );
+        let expected = [(1, "1"), (1, ""), (1, "2"), (1, "")];
+        assert_finds(Format::Json, "[1,,2,]", &expected);
+        let expected = [(1, "1"), (1, "{\"a\""), (1, "<unfinished>")];
+        assert_finds(Format::Json, "[1,{\"a\"", &expected);
         assert_finds(Format::Json, "[1,", &[(1, "1"), (1, "<unfinished>")]);
         assert_finds(Format::Json, "[", &[(1, "<unfinished>")]);
         assert_finds(Format::Json, "[{]},2]", &[(1, "{]}"), (1, "2")]);
@@ -533,26 +521,17 @@ mod tests {
 
     #[test]
     fn stray_quote_refuses_its_own_line_only() {
-        assert_finds(
-            Format::Csv,
-            "1,\"x\n2,y\n3,\"z\"\n4,w\n",
-            &[
-                (1, "<has text after a closing quote> 1,\"x"),
-                (2, "2,y"),
-                (3, "3,\"z\""),
-                (4, "4,w"),
-            ],
-        );
-        assert_finds(
-            Format::Csv,
-            "1,\"x\n2,y\n",
-            &[(1, "<has an unclosed quote> 1,\"x"), (2, "2,y")],
-        );
-        assert_finds(
-            Format::Csv,
-            "\"a\"b\nc",
-            &[(1, "<has text after a closing quote> \"a\"b"), (2, "c")],
-        );
+        let expected = [
+            (1, "<has text after a closing quote> 1,\"x"),
+            (2, "2,y"),
+            (3, "3,\"z\""),
+            (4, "4,w"),
+        ];
+        assert_finds(Format::Csv, "1,\"x\n2,y\n3,\"z\"\n4,w\n", &expected);
+        let expected = [(1, "<has an unclosed quote> 1,\"x"), (2, "2,y")];
+        assert_finds(Format::Csv, "1,\"x\n2,y\n", &expected);
+        let expected = [(1, "<has text after a closing quote> \"a\"b"), (2, "c")];
+        assert_finds(Format::Csv, "\"a\"b\nc", &expected);
     }
 
     #[test]
@@ -565,11 +544,8 @@ mod tests {
         assert_finds_whole(Format::Csv, &quoted, &["a", "<too long> \"xx", "b"]);
         let in_array = format!("[1,[{long}],2]");
         assert_finds_whole(Format::Json, &in_array, &["1", "<too long> [xx", "2"]);
-        assert_finds_whole(
-            Format::Json,
-            &format!("[[{long}"),
-            &["<too long> [xx", "<unfinished>"],
-        );
+        let unfinished = ["<too long> [xx", "<unfinished>"];
+        assert_finds_whole(Format::Json, &format!("[[{long}"), &unfinished);
         let after_array = format!("[1]{long}\n[2]");
         assert_finds_whole(Format::Json, &after_array, &["1", "<too long> xxx", "2"]);
     }
@@ -599,13 +575,9 @@ mod tests {
         #[test]
         fn every_line_is_a_record_or_blank(input in "[a \n]{0,60}") {
             let found = found(Format::Ndjson, input.as_bytes(), usize::MAX);
-            let expected: Vec<String> = input
-                .split('\n')
-                .filter(|line| !line.trim().is_empty())
-                .map(str::to_owned)
-                .collect();
-            let texts: Vec<String> = found.into_iter().map(|(_, text)| text).collect();
-            prop_assert_eq!(texts, expected);
+            let texts: Vec<&str> = found.iter().map(|(_, text)| text.as_str()).collect();
+            let lines = input.split('\n').filter(|line| !line.trim().is_empty());
+            prop_assert_eq!(texts, lines.collect::<Vec<_>>());
         }
     }
 }

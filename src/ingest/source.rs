@@ -51,7 +51,6 @@ impl Input {
         })
     }
 
-    /// Reads stdin.
     pub fn stdin() -> Result<Input, OpenError> {
         // Not `io::stdin()`: its buffer would cut every read to 8 KiB.
         let stdin = io::stdin().as_fd().try_clone_to_owned();

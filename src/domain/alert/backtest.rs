@@ -15,7 +15,6 @@ use super::series::Series;
 use super::state::{AlertState, AlertStatus};
 use super::window::Grid;
 
-/// An episode in the past.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PastEpisode {
     pub id: String,
@@ -209,33 +208,24 @@ mod tests {
             .iter()
             .map(|past| (past.fired_at, past.ended_at, past.peak))
             .collect();
-        assert_eq!(
-            episodes,
-            [
-                (minute(3), Some(minute(5)), Some(7.0)),
-                (minute(51), Some(minute(122)), Some(5.0)),
-            ]
-        );
-        assert_eq!(
-            replay.episodes[0].lasted(minute(200)),
-            TimeDelta::minutes(2)
-        );
-        let counts: Vec<_> = replay.notices.into_iter().collect();
-        assert_eq!(
-            counts,
-            [
-                (NoticeKind::Firing, 2),
-                (NoticeKind::Reminder, 1),
-                (NoticeKind::Resolved, 2)
-            ]
-        );
+        let expected = [
+            (minute(3), Some(minute(5)), Some(7.0)),
+            (minute(51), Some(minute(122)), Some(5.0)),
+        ];
+        assert_eq!(episodes, expected);
+        let lasted = replay.episodes[0].lasted(minute(200));
+        assert_eq!(lasted, TimeDelta::minutes(2));
+        let counts = BTreeMap::from([
+            (NoticeKind::Firing, 2),
+            (NoticeKind::Reminder, 1),
+            (NoticeKind::Resolved, 2),
+        ]);
+        assert_eq!(replay.notices, counts);
         let recorded = recorded_episodes(&replay.events);
-        let bounds = |past: &PastEpisode| (past.id.clone(), past.fired_at, past.ended_at);
-        assert!(
-            recorded
-                .iter()
-                .map(bounds)
-                .eq(replay.episodes.iter().map(bounds))
-        );
+        let bounds = |episodes: &[PastEpisode]| -> Vec<_> {
+            let bounds = |past: &PastEpisode| (past.id.clone(), past.fired_at, past.ended_at);
+            episodes.iter().map(bounds).collect()
+        };
+        assert_eq!(bounds(&recorded), bounds(&replay.episodes));
     }
 }

@@ -67,7 +67,6 @@ pub enum Auth {
     Basic { user: String, password: SecretPlace },
 }
 
-/// The settings of all HTTP channels.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HttpSettings {
     pub address: Address,

@@ -383,7 +383,7 @@ mod tests {
     const GRID: Grid = Grid::MINUTES;
 
     fn noon() -> DateTime<Utc> {
-        at("2026-01-31T12:00:00Z")
+        at("01-31T12:00")
     }
 
     fn rule(alert_type: AlertType, threshold: f64, period: Period) -> Rule {
@@ -449,10 +449,8 @@ mod tests {
         assert_eq!(reading.level, Level::Over(Severity::Warning));
         assert_eq!(reading.observed.limit_value, Some(60.0));
         rule.settings.include_cached = true;
-        assert_eq!(
-            read(&rule, calls_per_period(60.0), &calls).observed.value,
-            Some(130.0)
-        );
+        let reading = read(&rule, calls_per_period(60.0), &calls);
+        assert_eq!(reading.observed.value, Some(130.0));
     }
 
     #[test]
@@ -471,21 +469,13 @@ mod tests {
     fn busiest_second_of_the_minute_counts() {
         let rule = rule(AlertType::RateLimitWarning, 100.0, Period::Second);
         let second = |second: i64, count: i64| {
-            let call = move |n| {
-                (
-                    noon() - TimeDelta::milliseconds(1_000 * second - n),
-                    true,
-                    false,
-                    None,
-                )
-            };
-            (0..count).map(call).collect::<Vec<Call>>()
+            let at = move |n| noon() - TimeDelta::milliseconds(1_000 * second - n);
+            let calls = (0..count).map(move |n| (at(n), true, false, None));
+            calls.collect::<Vec<Call>>()
         };
         let calls = [second(50, 20), second(49, 35), second(2, 9)].concat();
-        assert_eq!(
-            read(&rule, calls_per_period(30.0), &calls).observed.value,
-            Some(100.0 * 35.0 / 30.0)
-        );
+        let reading = read(&rule, calls_per_period(30.0), &calls);
+        assert_eq!(reading.observed.value, Some(100.0 * 35.0 / 30.0));
     }
 
     #[test]
@@ -545,15 +535,12 @@ mod tests {
     fn fewer_calls_than_minimum_are_clear() {
         let mut rule = rule(AlertType::ErrorSpike, 1.0, Period::Minute);
         let calls = failed(noon() - TimeDelta::seconds(30), 3);
-        assert_eq!(
-            read(&rule, None, &calls).level,
-            Level::Over(Severity::Warning)
-        );
+        let warning = Level::Over(Severity::Warning);
+        assert_eq!(read(&rule, None, &calls).level, warning);
         rule.settings.min_requests = 4;
         assert_eq!(read(&rule, None, &calls).level, Level::Clear);
         rule.settings.min_requests = 3;
-        let level = read(&rule, None, &calls).level;
-        assert_eq!(level, Level::Over(Severity::Warning));
+        assert_eq!(read(&rule, None, &calls).level, warning);
     }
 
     #[test]
@@ -562,16 +549,8 @@ mod tests {
         rule.settings.critical_threshold = Some(8.0);
         rule.settings.clear_below = Some(2.0);
         let level = |count| {
-            read(
-                &rule,
-                None,
-                &[
-                    succeeded(1, false),
-                    failed(noon() - TimeDelta::seconds(30), count),
-                ]
-                .concat(),
-            )
-            .level
+            let failed = failed(noon() - TimeDelta::seconds(30), count);
+            read(&rule, None, &[succeeded(1, false), failed].concat()).level
         };
         assert_eq!(level(1), Level::Clear);
         assert_eq!(level(2), Level::Between);
@@ -609,36 +588,19 @@ mod tests {
     fn steps_since_last_check_are_due_up_to_the_bound() {
         let day = TimeDelta::days(1);
         let due = |evaluated_to: &str| Due::new(Some(at(evaluated_to)), noon(), GRID, day);
-        assert_eq!(
-            Due::new(None, noon(), GRID, day).after(),
-            at("2026-01-31T11:59:00Z")
-        );
-        assert_eq!(
-            due("2026-01-31T06:00:00Z"),
-            Due::After(at("2026-01-31T06:00:00Z"))
-        );
-        assert_eq!(due("2026-01-31T12:00:00Z"), Due::After(noon()));
-        let bound = "2026-01-30T12:00:00Z";
-        assert_eq!(due(bound), Due::After(at(bound)));
-        assert_eq!(
-            due("2026-01-29T06:00:00Z"),
-            Due::AfterGap(Window {
-                from: at("2026-01-29T06:00:00Z"),
-                to: at("2026-01-30T12:00:00Z")
-            })
-        );
-        assert_eq!(
-            due("2026-01-31T13:00:00Z"),
-            Due::NotBefore(at("2026-01-31T13:00:00Z"))
-        );
+        let never = Due::new(None, noon(), GRID, day);
+        assert_eq!(never.after(), at("01-31T11:59"));
+        for after in ["01-31T06:00", "01-31T12:00", "01-30T12:00"] {
+            assert_eq!(due(after), Due::After(at(after)));
+        }
+        let gap = Window::new(at("01-29T06:00"), at("01-30T12:00"));
+        assert_eq!(due("01-29T06:00"), Due::AfterGap(gap));
+        let ahead = at("01-31T13:00");
+        assert_eq!(due("01-31T13:00"), Due::NotBefore(ahead));
         assert!(matches!(due("2030-01-31T13:00:00Z"), Due::Reset { .. }));
-        let none = Due::new(
-            Some(at("2026-01-31T11:00:00Z")),
-            noon(),
-            GRID,
-            TimeDelta::zero(),
-        );
-        assert_eq!(none.after(), at("2026-01-31T11:59:00Z"));
+        let earlier = Some(at("01-31T11:00"));
+        let none = Due::new(earlier, noon(), GRID, TimeDelta::zero());
+        assert_eq!(none.after(), at("01-31T11:59"));
     }
 
     fn any_rule() -> impl Strategy<Value = Rule> {

@@ -76,7 +76,6 @@ pub fn episode_progress(
     episodes
 }
 
-/// The open episode of a state.
 pub fn open_episode(state: &AlertState) -> Option<EpisodeProgress> {
     Some(EpisodeProgress {
         episode: state.episode.clone()?,
@@ -304,10 +303,7 @@ fn summary(content: &Content) -> String {
 mod tests {
     use super::*;
     use crate::domain::alert::delivery::DropReason;
-
-    fn at(minute: i64) -> DateTime<Utc> {
-        crate::domain::testing::at("01-31T12:00") + TimeDelta::minutes(minute)
-    }
+    use crate::domain::testing::at_minute as at;
 
     fn progress(began: bool, ended: Option<i64>) -> EpisodeProgress {
         EpisodeProgress {

@@ -312,11 +312,7 @@ mod tests {
     use super::super::series::{Demand, Series, Tally};
     use super::super::state::Acknowledgement;
     use super::*;
-
-    fn at(minute: i64) -> DateTime<Utc> {
-        let start: DateTime<Utc> = "2026-01-31T12:00:00Z".parse().unwrap();
-        start + TimeDelta::minutes(minute)
-    }
+    use crate::domain::testing::at_minute as at;
 
     fn spike(id: &str, api: &str) -> Rule {
         Rule {
@@ -358,11 +354,8 @@ mod tests {
             usage.insert(api, ApiUsage { series, begins });
         }
         let result = round.evaluate(&usage);
-        stored.records = result
-            .alerts
-            .iter()
-            .map(|alert| alert.record.clone())
-            .collect();
+        let records = result.alerts.iter().map(|alert| alert.record.clone());
+        stored.records = records.collect();
         for notice in &mut stored.notices {
             if result.notifications.released.contains(&notice.content.key) {
                 notice.delivery = Delivery::Waiting;
@@ -377,6 +370,14 @@ mod tests {
             }
         }
         result
+    }
+
+    fn acknowledge(record: &mut AlertRecord) {
+        record.acknowledged = Some(Acknowledgement {
+            by: "me".to_owned(),
+            at: at(1),
+            note: None,
+        });
     }
 
     fn sent(result: &RoundResult) -> Vec<(NoticeKind, &str)> {
@@ -411,15 +412,8 @@ mod tests {
     fn silence_holds_notifications_back_until_it_ends() {
         let mut stored = stored();
         stored.silences.push(Silence {
-            id: "s".to_owned(),
             api_name: Some("tmdb".to_owned()),
-            alert_type: None,
-            alert_id: None,
-            starts_at: at(0),
-            ends_at: at(10),
-            reason: "release".to_owned(),
-            created_by: "me".to_owned(),
-            created_at: at(0),
+            ..Silence::sample(at(0), at(10))
         });
         assert_eq!(sent(&run(&mut stored, 1, 0..20)), []);
         assert_eq!(stored.notices[0].delivery, Delivery::Silenced);
@@ -435,11 +429,7 @@ mod tests {
             stored.rules[0].settings.repeat = TimeDelta::minutes(30);
             run(&mut stored, 1, 0..100);
             if acknowledged {
-                stored.records[0].acknowledged = Some(Acknowledgement {
-                    by: "me".to_owned(),
-                    at: at(1),
-                    note: None,
-                });
+                acknowledge(&mut stored.records[0]);
             }
             let early = run(&mut stored, 30, 0..100);
             let late = run(&mut stored, 31, 0..100);
@@ -453,15 +443,9 @@ mod tests {
     fn acknowledgement_ends_with_its_episode() {
         let mut stored = stored();
         run(&mut stored, 1, 0..1);
-        stored.records[0].acknowledged = Some(Acknowledgement {
-            by: "me".to_owned(),
-            at: at(1),
-            note: None,
-        });
-        assert_eq!(
-            sent(&run(&mut stored, 5, 3..5)),
-            [(NoticeKind::Resolved, "ops"), (NoticeKind::Firing, "ops")]
-        );
+        acknowledge(&mut stored.records[0]);
+        let expected = [(NoticeKind::Resolved, "ops"), (NoticeKind::Firing, "ops")];
+        assert_eq!(sent(&run(&mut stored, 5, 3..5)), expected);
     }
 
     #[test]
@@ -469,12 +453,8 @@ mod tests {
         let mut stored = stored();
         run(&mut stored, 0, 0..0);
         let result = run(&mut stored, 1_500, 0..0);
-        assert_eq!(
-            notes(&result),
-            [
-                "2026-01-31T12:00:00Z to 2026-01-31T13:00:00Z: longer ago than the maximum catch-up time"
-            ]
-        );
+        let skipped = "2026-01-31T12:00:00Z to 2026-01-31T13:00:00Z: longer ago than the maximum catch-up time";
+        assert_eq!(notes(&result), [skipped]);
     }
 
     #[test]
@@ -508,10 +488,8 @@ mod tests {
             change(&mut stored);
             let result = run(&mut stored, 2, 0..100);
             assert!(notes(&result).contains(&reason), "{reason}");
-            assert!(
-                sent(&result).contains(&(NoticeKind::Resolved, "ops")),
-                "{reason}"
-            );
+            let resolved = (NoticeKind::Resolved, "ops");
+            assert!(sent(&result).contains(&resolved), "{reason}");
             assert_eq!(result.removed.len(), 1, "{reason}");
         }
     }
@@ -525,9 +503,7 @@ mod tests {
             value: 60.0,
             of_credits: false,
         };
-        stored
-            .limits
-            .insert(("tmdb".to_owned(), Period::Minute), allowance);
+        stored.limits = HashMap::from([(("tmdb".to_owned(), Period::Minute), allowance)]);
         assert!(!run(&mut stored, 2, 0..1).alerts[0].lacks_limit);
     }
 

@@ -128,7 +128,6 @@ impl Default for Settings {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rule {
     pub id: String,
-    /// The API, or [`ALL_APIS`].
     pub api_name: String,
     pub alert_type: AlertType,
     /// Percent, credits or calls, by the type.

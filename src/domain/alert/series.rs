@@ -255,37 +255,28 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::domain::testing::at;
-
-    fn window(from: &str, to: &str) -> Window {
-        Window::new(at(from), at(to))
-    }
+    use crate::domain::testing::{at, window};
 
     #[test]
     fn overlapping_windows_are_read_once() {
         let windows = [
-            window("2026-01-30T12:30:00Z", "2026-01-31T12:30:00Z"),
-            window("2026-01-30T12:31:00Z", "2026-01-31T12:31:00Z"),
-            window("2026-01-31T12:29:00Z", "2026-01-31T12:30:00Z"),
+            window("01-30T12:30", "01-31T12:30"),
+            window("01-30T12:31", "01-31T12:31"),
+            window("01-31T12:29", "01-31T12:30"),
         ];
         let demand = Demand::new(windows, [], &StalePeriods::default());
-        assert_eq!(
-            demand.rows,
-            [
-                window("2026-01-30T12:30:00Z", "2026-01-30T13:00:00Z"),
-                window("2026-01-31T12:00:00Z", "2026-01-31T12:31:00Z"),
-            ]
-        );
-        let hours = (
-            Granularity::Hourly,
-            window("2026-01-30T13:00:00Z", "2026-01-31T12:00:00Z"),
-        );
-        assert_eq!(demand.stored, [hours]);
+        let rows = [
+            window("01-30T12:30", "01-30T13:00"),
+            window("01-31T12:00", "01-31T12:31"),
+        ];
+        assert_eq!(demand.rows, rows);
+        let hours = window("01-30T13:00", "01-31T12:00");
+        assert_eq!(demand.stored, [(Granularity::Hourly, hours)]);
     }
 
     #[test]
     fn busiest_second_lies_in_the_window() {
-        let minute = window("2026-01-31T12:00:00Z", "2026-01-31T12:01:00Z");
+        let minute = window("01-31T12:00", "01-31T12:01");
         let mut series = Series::new(Demand::new([], [minute], &StalePeriods::default()));
         let call = |failed: bool| Tally::of_call(!failed, false, None);
         for (time, failed) in [

@@ -19,6 +19,21 @@ pub struct Silence {
 }
 
 impl Silence {
+    #[cfg(test)]
+    pub(crate) fn sample(starts_at: DateTime<Utc>, ends_at: DateTime<Utc>) -> Silence {
+        Silence {
+            id: "s".to_owned(),
+            api_name: None,
+            alert_type: None,
+            alert_id: None,
+            starts_at,
+            ends_at,
+            reason: "release".to_owned(),
+            created_by: "anna".to_owned(),
+            created_at: starts_at,
+        }
+    }
+
     pub fn is_active(&self, at: DateTime<Utc>) -> bool {
         self.starts_at <= at && at < self.ends_at
     }
@@ -49,22 +64,14 @@ pub fn matching<'a>(
 mod tests {
     use super::*;
     use crate::domain::period::Period;
-
-    fn at(ms: i64) -> DateTime<Utc> {
-        DateTime::from_timestamp_millis(ms).unwrap()
-    }
+    use crate::domain::testing::at_ms as at;
 
     fn silence(api: Option<&str>, alert_type: Option<AlertType>, rule: Option<&str>) -> Silence {
         Silence {
-            id: "s".to_owned(),
             api_name: api.map(str::to_owned),
             alert_type,
             alert_id: rule.map(str::to_owned),
-            starts_at: at(10),
-            ends_at: at(20),
-            reason: "a release".to_owned(),
-            created_by: "me".to_owned(),
-            created_at: at(10),
+            ..Silence::sample(at(10), at(20))
         }
     }
 
@@ -78,18 +85,11 @@ mod tests {
     #[test]
     fn omitted_silence_field_matches_every_alert() {
         let matches = |silence: Silence| silence.matches(&rule(), "tmdb");
+        let [spike, cost] = [AlertType::ErrorSpike, AlertType::CostThreshold].map(Some);
         assert!(matches(silence(None, None, None)));
-        assert!(matches(silence(
-            Some("tmdb"),
-            Some(AlertType::ErrorSpike),
-            Some("r")
-        )));
+        assert!(matches(silence(Some("tmdb"), spike, Some("r"))));
         assert!(!matches(silence(Some("jikan"), None, None)));
-        assert!(!matches(silence(
-            None,
-            Some(AlertType::CostThreshold),
-            None
-        )));
+        assert!(!matches(silence(None, cost, None)));
         assert!(!matches(silence(None, None, Some("q"))));
     }
 

@@ -141,7 +141,6 @@ pub struct HoldTimes {
     pub clear: TimeDelta,
 }
 
-/// The key of a state.
 #[derive(Clone, Copy, Debug)]
 pub struct AlertKey<'a> {
     pub alert_id: &'a str,
@@ -216,6 +215,19 @@ impl AlertState {
         (state, change)
     }
 
+    #[cfg(test)]
+    pub(crate) fn sample(status: AlertStatus, since: DateTime<Utc>) -> AlertState {
+        AlertState {
+            status,
+            since,
+            severity: None,
+            episode: None,
+            evaluated_to: since,
+            observed: Observation::default(),
+            reason: None,
+        }
+    }
+
     /// The state after a gap that ends at `at`: pending and recovery periods start again.
     #[must_use]
     pub fn after_gap(mut self, at: DateTime<Utc>) -> AlertState {
@@ -233,16 +245,12 @@ mod tests {
 
     use super::*;
     use crate::domain::named::Named;
+    use crate::domain::testing::at_minute as at;
 
     const KEY: AlertKey<'static> = AlertKey {
         alert_id: "rule",
         api_name: "finnhub",
     };
-
-    fn at(minute: i64) -> DateTime<Utc> {
-        let start: DateTime<Utc> = "2026-01-31T12:00:00Z".parse().unwrap();
-        start + TimeDelta::minutes(minute)
-    }
 
     fn holds(fire: i64, clear: i64) -> HoldTimes {
         HoldTimes {
@@ -316,15 +324,9 @@ mod tests {
     fn unknown_value_ends_no_episode() {
         let (states, changes) = run("w??w_", holds(0, 0));
         assert_eq!(states, "F??Fo");
-        let episodes: Vec<_> = changes
-            .iter()
-            .map(|change| change.episode.clone())
-            .collect();
-        assert!(
-            episodes
-                .iter()
-                .all(|episode| *episode == episodes[0] && episode.is_some())
-        );
+        let first = changes[0].episode.as_ref().unwrap();
+        let mut episodes = changes.iter().map(|change| &change.episode);
+        assert!(episodes.all(|episode| episode.as_ref() == Some(first)));
         assert!(changes.last().unwrap().ended);
         // Nor does it begin one, and the pending period starts again.
         assert_eq!(super::tests::states("?ww?www", holds(2, 0)), "?pp?ppF");
@@ -343,18 +345,8 @@ mod tests {
 
     #[test]
     fn gap_restarts_pending_and_recovery_periods() {
-        let state = |status| AlertState {
-            status,
-            since: at(0),
-            severity: None,
-            episode: None,
-            evaluated_to: at(0),
-            observed: Observation::default(),
-            reason: None,
-        };
-        let since = AlertStatus::ALL
-            .iter()
-            .map(|status| state(*status).after_gap(at(9)).since);
+        let after = |status| AlertState::sample(status, at(0)).after_gap(at(9));
+        let since = AlertStatus::ALL.iter().map(|status| after(*status).since);
         // In the order OK, PENDING, FIRING, RECOVERING, UNKNOWN.
         let expected = [at(0), at(9), at(0), at(9), at(0)];
         assert_eq!(since.collect::<Vec<_>>(), expected);

@@ -101,12 +101,8 @@ impl Line {
 mod tests {
     use super::*;
     use crate::domain::alert::rule::AlertType;
-    use crate::domain::alert::state::Observation;
     use crate::domain::period::Period;
-
-    fn at(ms: i64) -> DateTime<Utc> {
-        DateTime::from_timestamp_millis(ms).unwrap()
-    }
+    use crate::domain::testing::at_ms as at;
 
     fn rule(id: &str, api: &str) -> Rule {
         Rule {
@@ -116,15 +112,7 @@ mod tests {
     }
 
     fn state(status: AlertStatus) -> AlertState {
-        AlertState {
-            status,
-            since: at(0),
-            severity: None,
-            episode: None,
-            evaluated_to: at(0),
-            observed: Observation::default(),
-            reason: None,
-        }
+        AlertState::sample(status, at(0))
     }
 
     #[test]
@@ -140,22 +128,15 @@ mod tests {
         ];
         let rules = vec![rule("all", ALL_APIS), rule("one", "tmdb")];
         let lines = lines(rules, &states, |_, _| None, &[], at(0));
-        let shown: Vec<_> = lines
+        let shown = lines
             .iter()
-            .map(|line| {
-                (
-                    line.rule.id.as_str(),
-                    line.api_name.as_str(),
-                    line.condition(),
-                )
-            })
-            .collect();
+            .map(|line| (&*line.rule.id, &*line.api_name, line.condition()));
         let expected = [
             ("all", "finnhub", Condition::Firing(Severity::Warning)),
             ("all", "tmdb", Condition::Ok),
             ("one", "tmdb", Condition::Unchecked),
         ];
-        assert_eq!(shown, expected);
+        assert_eq!(shown.collect::<Vec<_>>(), expected);
     }
 
     #[test]
@@ -166,14 +147,15 @@ mod tests {
             threshold: f64::NAN,
             ..rule("invalid", "tmdb")
         };
-        let states = ["off", "invalid"].map(|id| {
+        let ok = |id: &str| {
             (
                 id.to_owned(),
                 "tmdb".to_owned(),
                 state(AlertStatus::Ok),
                 None,
             )
-        });
+        };
+        let states = ["off", "invalid"].map(ok);
         let lines = lines(vec![off, invalid], &states, |_, _| None, &[], at(0));
         assert_eq!(lines[0].condition(), Condition::Disabled);
         assert_eq!(lines[1].condition(), Condition::Unknown);

@@ -110,107 +110,70 @@ mod tests {
     fn steps_are_multiples_of_the_interval() {
         let grid = Grid::MINUTES;
         let steps = |after: &str, to: &str| grid.steps(at(after), at(to)).count();
-        assert_eq!(
-            grid.at_or_before(at("2026-01-31T12:00:59.999Z")),
-            at("2026-01-31T12:00:00Z")
-        );
-        assert_eq!(steps("2026-01-31T12:00:00Z", "2026-01-31T12:03:00Z"), 3);
+        let last = grid.at_or_before(at("2026-01-31T12:00:59.999Z"));
+        assert_eq!(last, at("01-31T12:00"));
+        assert_eq!(steps("01-31T12:00", "01-31T12:03"), 3);
         assert_eq!(steps("2026-01-31T12:00:30Z", "2026-01-31T12:03:59Z"), 3);
-        assert_eq!(steps("2026-01-31T12:03:00Z", "2026-01-31T12:00:00Z"), 0);
+        assert_eq!(steps("01-31T12:03", "01-31T12:00"), 0);
         assert_eq!(Grid::new(TimeDelta::milliseconds(1_500)), None);
         assert_eq!(Grid::new(TimeDelta::zero()), None);
     }
 
     #[test]
     fn rolling_window_is_as_long_as_its_period() {
-        let from = |period, end| from(period, TimeWindow::Rolling, Tz::UTC, end);
-        let end = "2026-03-31T12:34:00Z";
-        assert_eq!(from(Period::Second, end), at("2026-03-31T12:33:00Z"));
-        assert_eq!(from(Period::Minute, end), at("2026-03-31T12:33:00Z"));
-        assert_eq!(from(Period::Hour, end), at("2026-03-31T11:34:00Z"));
-        assert_eq!(from(Period::Day, end), at("2026-03-30T12:34:00Z"));
-        // A month back from the 31st of March is the last of February.
-        assert_eq!(from(Period::Month, end), at("2026-02-28T12:34:00Z"));
+        for (period, expected) in [
+            (Period::Second, "03-31T12:33"),
+            (Period::Minute, "03-31T12:33"),
+            (Period::Hour, "03-31T11:34"),
+            (Period::Day, "03-30T12:34"),
+            // A month back from the 31st of March is the last of February.
+            (Period::Month, "02-28T12:34"),
+        ] {
+            let from = from(period, TimeWindow::Rolling, Tz::UTC, "03-31T12:34");
+            assert_eq!(from, at(expected));
+        }
     }
 
     #[test]
-    fn calendar_window_begins_with_its_period() {
-        let from = |period, end| from(period, TimeWindow::Calendar, Tz::UTC, end);
-        assert_eq!(
-            from(Period::Hour, "2026-03-31T12:34:00Z"),
-            at("2026-03-31T12:00:00Z")
-        );
-        assert_eq!(
-            from(Period::Hour, "2026-03-31T12:00:00Z"),
-            at("2026-03-31T11:00:00Z")
-        );
-        assert_eq!(
-            from(Period::Day, "2026-04-01T00:00:00Z"),
-            at("2026-03-31T00:00:00Z")
-        );
-        assert_eq!(
-            from(Period::Month, "2026-04-01T00:00:00Z"),
-            at("2026-03-01T00:00:00Z")
-        );
-        assert_eq!(
-            from(Period::Month, "2026-04-01T00:01:00Z"),
-            at("2026-04-01T00:00:00Z")
-        );
-    }
-
-    #[test]
-    fn days_begin_at_midnight_of_the_zone_across_clock_changes() {
-        let day = |zone, end| from(Period::Day, TimeWindow::Calendar, zone, end);
-        // 23 and 25 hours in Madrid.
-        let madrid = Tz::Europe__Madrid;
-        assert_eq!(
-            day(madrid, "2026-03-29T21:59:00Z"),
-            at("2026-03-28T23:00:00Z")
-        );
-        assert_eq!(
-            day(madrid, "2026-10-25T22:59:00Z"),
-            at("2026-10-24T22:00:00Z")
-        );
-        // In Cairo the clocks go from 24:00 to 01:00: the day begins at one o'clock.
-        assert_eq!(
-            day(Tz::Africa__Cairo, "2026-04-24T12:00:00Z"),
-            at("2026-04-23T22:00:00Z")
-        );
-        // In Havana they go from 01:00 back to 00:00: the day has two midnights.
-        assert_eq!(
-            day(Tz::America__Havana, "2026-11-01T12:00:00Z"),
-            at("2026-11-01T04:00:00Z")
-        );
-        let month = from(
-            Period::Month,
-            TimeWindow::Calendar,
-            Tz::Asia__Kathmandu,
-            "2026-03-10T00:00:00Z",
-        );
-        assert_eq!(month, at("2026-02-28T18:15:00Z"));
-        let hour = from(
-            Period::Hour,
-            TimeWindow::Calendar,
-            Tz::Asia__Kathmandu,
-            "2026-03-10T00:20:00Z",
-        );
-        assert_eq!(hour, at("2026-03-10T00:15:00Z"));
+    fn calendar_window_begins_with_its_period_in_its_zone() {
+        let (utc, madrid, nepal) = (Tz::UTC, Tz::Europe__Madrid, Tz::Asia__Kathmandu);
+        for (period, zone, end, expected) in [
+            (Period::Hour, utc, "03-31T12:34", "03-31T12:00"),
+            (Period::Hour, utc, "03-31T12:00", "03-31T11:00"),
+            (Period::Day, utc, "04-01T00:00", "03-31T00:00"),
+            (Period::Month, utc, "04-01T00:00", "03-01T00:00"),
+            (Period::Month, utc, "04-01T00:01", "04-01T00:00"),
+            (Period::Month, nepal, "03-10T00:00", "02-28T18:15"),
+            (Period::Hour, nepal, "03-10T00:20", "03-10T00:15"),
+            // Days of 23 and 25 hours.
+            (Period::Day, madrid, "03-29T21:59", "03-28T23:00"),
+            (Period::Day, madrid, "10-25T22:59", "10-24T22:00"),
+            // In Cairo the clocks go from 24:00 to 01:00: the day begins at one o'clock.
+            (Period::Day, Tz::Africa__Cairo, "04-24T12:00", "04-23T22:00"),
+            // In Havana they go from 01:00 back to 00:00: the day has two midnights.
+            (
+                Period::Day,
+                Tz::America__Havana,
+                "11-01T12:00",
+                "11-01T04:00",
+            ),
+        ] {
+            let from = from(period, TimeWindow::Calendar, zone, end);
+            assert_eq!(from, at(expected), "{end} in {zone}");
+        }
     }
 
     #[test]
     fn unknown_period_has_no_window() {
-        let fortnight = Period::named("FORTNIGHT");
-        let end = at("2026-03-31T12:00:00Z");
-        assert_eq!(
-            window(
-                &fortnight,
-                TimeWindow::Calendar,
-                Tz::UTC,
-                end,
-                Grid::MINUTES
-            ),
-            None
+        let (fortnight, end) = (Period::named("FORTNIGHT"), at("03-31T12:00"));
+        let window = window(
+            &fortnight,
+            TimeWindow::Calendar,
+            Tz::UTC,
+            end,
+            Grid::MINUTES,
         );
+        assert_eq!(window, None);
     }
 
     proptest! {

@@ -16,7 +16,6 @@ use super::smooth::{Fit, Point, Shape, fit, increments};
 /// All results for one series come from the same paths, so that the noise cancels when they are compared.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Paths {
-    /// The first day.
     pub first: DayNumber,
     /// Number of days.
     pub days: usize,

@@ -7,7 +7,6 @@ pub use crate::domain::metrics::names::MetricKind;
 /// A day, counted from 1970-01-01.
 pub type DayNumber = i32;
 
-/// The number of a day.
 pub fn day_number(day: NaiveDate) -> DayNumber {
     day.num_days_from_ce() - NaiveDate::default().num_days_from_ce()
 }

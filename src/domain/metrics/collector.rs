@@ -7,7 +7,6 @@ use chrono::{DateTime, Utc};
 use crate::domain::named::named;
 
 named! {
-    /// A source of metrics.
     MetricSource, "source" {
         Postgres = "postgres",
         /// A Redis server, over its own protocol.
@@ -51,7 +50,6 @@ named! {
     }
 }
 
-/// A run of a collector.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CollectorRun {
     pub collector: String,

@@ -15,7 +15,6 @@ pub struct Counter {
     pub read_at: DateTime<Utc>,
 }
 
-/// The increase of a counter.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Increase {
     /// Since the last reading. `None` for the first reading, and for a second one at the same instant.

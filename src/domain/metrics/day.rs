@@ -92,7 +92,6 @@ impl MetricDay {
     }
 }
 
-/// The usage of a day.
 #[derive(Default)]
 struct DayUsage {
     /// `None` while unknown.
@@ -236,7 +235,6 @@ mod tests {
         Point::from_row(metric, at, value, &PointMetadata::default()).unwrap()
     }
 
-    /// The days of these points.
     fn days(metric: Metric, points: &[(&str, f64)]) -> Vec<MetricDay> {
         let points = points
             .iter()

@@ -21,7 +21,6 @@ named! {
     ApiLimitOrigin, "origin" {
         /// The user. No catalogue changes it.
         User = "USER",
-        /// The catalogue.
         Catalogue = "CATALOGUE",
     }
 }

@@ -128,7 +128,6 @@ pub struct Source {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Limited {
-    /// A metric of the application.
     Application(Service, Metric),
     /// Something without a name in the application, in the provider's words; never written to its tables.
     Vendor {

@@ -159,7 +159,6 @@ pub fn stored_limit<'a>(
     exact.or_else(|| of_meter().find(|row| row.plan.eq_ignore_ascii_case(plan)))
 }
 
-/// The only plan that has a limit of a metric.
 pub fn only_plan(rows: &[LimitRow], service: Service, metric: Metric) -> Option<&str> {
     let mut plans = rows.iter().filter(|row| {
         (row.service, row.metric) == (service, metric) && row.origin() != Origin::Budget

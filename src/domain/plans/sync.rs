@@ -50,13 +50,11 @@ pub struct LimitChange {
     pub wanted: f64,
 }
 
-/// The change of a limit of an API.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ApiLimitChange {
     pub change: SyncAction,
     /// The limit as it will be, or as it was if it is removed.
     pub limit: ApiLimit,
-    /// The plan that has it.
     pub plan: Option<String>,
     /// The stored value.
     pub before: Option<f64>,

@@ -34,8 +34,9 @@ named! {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "snake_case")]
 pub enum Choice {
-    /// Change to this plan.
-    Change { plan: String },
+    Change {
+        plan: String,
+    },
     /// Stay on the plan and pay for usage beyond it.
     Stay,
     /// Stay on the plan and use less.

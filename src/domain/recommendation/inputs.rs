@@ -81,7 +81,6 @@ impl InputName {
     }
 }
 
-/// An input as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredInput {
     pub name: String,

@@ -109,7 +109,6 @@ pub struct Tracking {
     /// Number of consecutive runs that found the limit no longer near.
     pub cleared_count: i32,
     pub unseen_since: Option<DateTime<Utc>>,
-    /// Its priority when it was dismissed.
     pub dismissed_priority: Option<Priority>,
     pub snoozed_until: Option<DateTime<Utc>>,
     pub reopened_count: i32,

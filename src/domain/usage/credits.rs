@@ -11,7 +11,6 @@ use std::str::FromStr;
 /// Decimal places; a cost with more is rounded.
 const DIGITS: usize = 12;
 
-/// One credit.
 const ONE: i128 = 1_000_000_000_000;
 
 /// The largest cost of a call. More is a mistake, and would swallow the cents of every sum.

@@ -27,7 +27,6 @@ pub struct Backtest {
     pub missing: Vec<Window>,
 }
 
-/// The result of a replay.
 #[derive(Debug, Default)]
 pub struct ReplayResult {
     pub episodes: Vec<PastEpisode>,

@@ -129,23 +129,10 @@ impl Answer for Silences {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn at(ms: i64) -> DateTime<Utc> {
-        DateTime::from_timestamp_millis(ms).unwrap()
-    }
+    use crate::domain::testing::at_ms as at;
 
     fn silence(starts: i64, ends: i64) -> Silence {
-        Silence {
-            id: "s".to_owned(),
-            api_name: None,
-            alert_type: None,
-            alert_id: None,
-            starts_at: at(starts),
-            ends_at: at(ends),
-            reason: "release".to_owned(),
-            created_by: "anna".to_owned(),
-            created_at: at(0),
-        }
+        Silence::sample(at(starts), at(ends))
     }
 
     #[test]

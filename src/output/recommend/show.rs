@@ -183,7 +183,6 @@ fn approved_and_current(facts: &Facts, live: Option<&Item>) -> String {
     columns::table(&columns, &rows, None)
 }
 
-/// The label of a figure.
 fn label(figure: &str) -> &str {
     match figure {
         "usage" => "current usage",

@@ -8,7 +8,6 @@ use crate::domain::format::serialize_time;
 use crate::domain::metrics::names::Status;
 use crate::domain::recommendation::Recommendation;
 
-/// One entry.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Entry {
     /// For the application, when its change was noticed.
