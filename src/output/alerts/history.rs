@@ -172,8 +172,12 @@ mod tests {
     use crate::domain::alert::rule::AlertRef;
 
     fn event(kind: EventKind) -> Event {
+        let alert = AlertRef {
+            api_name: "tmdb".to_owned(),
+            ..AlertRef::sample()
+        };
         let at = DateTime::from_timestamp_millis(0).unwrap();
-        Event::new(AlertRef::sample(), kind, at, at)
+        Event::new(alert, kind, at, at)
     }
 
     #[test]
