@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal};
 
 use clap::Args;
 
-use super::migrate::{LockArgs, plan_error, report_retry};
+use super::migrate::{LockArgs, PrismaArgs, plan_error, report_retry};
 use crate::context::{Context, current_user};
 use crate::domain::schema::migration;
 use crate::domain::schema::migration::RollbackTarget;
@@ -14,7 +14,8 @@ use crate::output::Format;
 use crate::output::migrations::{Plan, PlanAction, Script};
 use crate::store::db::{Access, Db};
 use crate::store::lock::{RunKind, RunLock};
-use crate::store::migrations::{self, Direction, LogContext, Migration};
+use crate::store::migrations::prisma::PrismaSync;
+use crate::store::migrations::{self, Direction, LogContext, Migration, SchemaError};
 use crate::store::schema_objects;
 use crate::store::url::DatabaseUrl;
 
@@ -58,6 +59,13 @@ pub struct RollbackArgs {
     #[arg(long)]
     accept_data_loss: bool,
 
+    /// Mark the reverted migrations as rolled back in Prisma's ledger
+    #[arg(long)]
+    prisma_history: bool,
+
+    #[command(flatten)]
+    prisma: PrismaArgs,
+
     #[command(flatten)]
     locks: LockArgs,
 }
@@ -67,8 +75,13 @@ pub fn run(context: &mut Context, args: RollbackArgs) -> Result<Outcome> {
     let preview = args.dry_run || args.sql;
     let access = if preview { Access::Read } else { Access::Write };
     let mut db = context.open_unchecked(&url, access)?;
+    require_adopted(&mut db)?;
     // Planned without a lock, so that a prompt does not block other runs.
     let migrations = plan(&mut db, &url, &args)?;
+    let prisma = args.prisma.read(&mut db, args.prisma_history)?;
+    for name in prisma.left_applied(&migrations) {
+        context.warn(left_applied(name, args.prisma_history));
+    }
     if args.sql {
         let sql = migrations::script(
             &db,
@@ -77,6 +90,7 @@ pub fn run(context: &mut Context, args: RollbackArgs) -> Result<Outcome> {
             migrations::application_schema(&url),
             args.locks.lock_timeout,
             &[],
+            &prisma,
         );
         context.answer(&Script { sql })?;
         return Ok(Outcome::DONE);
@@ -94,12 +108,22 @@ pub fn run(context: &mut Context, args: RollbackArgs) -> Result<Outcome> {
         return Ok(Outcome::DONE);
     }
     let result = check_consent(context, &args, &steps)
-        .and_then(|()| revert(context, &mut db, &url, &args, &migrations, &steps));
+        .and_then(|()| revert(context, &mut db, &url, &args, &migrations, &steps, &prisma));
     shown.done = result.is_ok();
     if is_document || shown.done {
         context.answer(&shown)?;
     }
     result.map(|()| Outcome::DONE)
+}
+
+/// Refuses a database whose tables are not in its ledger: nothing there could be reverted.
+fn require_adopted(db: &mut Db) -> Result<()> {
+    let survey = migrations::survey(db)?;
+    let found = schema_objects::read(db)?;
+    match migrations::adopt::is_needed(db, &survey, &found) {
+        true => Err(Error::from(SchemaError::NotAdopted).with_exit(Exit::Refused)),
+        false => Ok(()),
+    }
 }
 
 /// Reverts all of `plan` or nothing, if plan and data loss are still as shown.
@@ -110,6 +134,7 @@ fn revert(
     args: &RollbackArgs,
     plan: &[&'static Migration],
     shown: &[PlanStep],
+    prisma: &PrismaSync,
 ) -> Result<()> {
     let _lock = RunLock::acquire(url, RunKind::Migrate, args.locks.lock_wait)?;
     if self::plan(db, url, args)? != plan {
@@ -119,6 +144,7 @@ fn revert(
         application_schema: migrations::application_schema(url),
         done_by: &current_user(),
         at: context.now.into(),
+        prisma,
     };
     let on_retry = &mut |pause| report_retry(context, pause);
     migrations::with_lock_retry(db, args.locks.lock_timeout, on_retry, |db| {
@@ -214,6 +240,17 @@ impl RollbackArgs {
             (None, false, steps) => format!("{command} --steps {steps}"),
         }
     }
+}
+
+/// The warning about a migration that Prisma will take for applied after the rollback.
+fn left_applied(name: &str, writes_history: bool) -> String {
+    let reason = match writes_history {
+        true => "it also creates other tables, or its folder was not found",
+        false => "use --prisma-history to mark it as rolled back",
+    };
+    format!(
+        "Prisma's ledger keeps {name} as applied, so `prisma migrate deploy` will not apply it again: {reason}"
+    )
 }
 
 fn changed_since(object: &str) -> Error {

@@ -16,7 +16,7 @@ use crate::domain::schema::status::{CapacitySummary, StaleMetric, StatusReport, 
 use crate::error::{Error, Exit, Outcome, Result};
 use crate::output::status::Status;
 use crate::store::db::{Access, Db};
-use crate::store::migrations;
+use crate::store::migrations::{self, adopt};
 use crate::store::url::DatabaseUrl;
 use crate::store::usage::dirty;
 use crate::store::{schema_objects, status};
@@ -90,6 +90,11 @@ fn report(db: &mut Db, application_schema: &str, now: DateTime<Utc>) -> Result<S
         .map(|status| status.version.clone())
         .collect();
     let pending = migrations::with_versions(&pending);
+    let is_adoptable = adopt::is_needed(db, &survey, &found);
+    let origin = match is_adoptable {
+        true => adopt::origin(db, &survey, &found)?,
+        false => None,
+    };
     let has_tables = |names: &[&str]| {
         let mut names = names.iter();
         names.all(|name| found.get(&format!("table {name}")).is_some())
@@ -111,6 +116,7 @@ fn report(db: &mut Db, application_schema: &str, now: DateTime<Utc>) -> Result<S
         drift,
         migrations: survey.statuses,
         conflicts: migrations::conflicts(db, &pending, &found),
+        origin,
         freshness: has_rollups.then(|| status::freshness(db)).transpose()?,
         alerts: has_alerts.then(|| status::alerts(db)).transpose()?,
         capacity: has_capacity.then(|| capacity(db, now)).transpose()?,
@@ -163,8 +169,8 @@ fn next_step(report: &StatusReport) -> String {
         let name = unknown.full_name();
         return format!("use the version of usagectl that applied {name}");
     }
-    if report.drift.is_empty() {
-        return "use an empty database, or the tool that created this one".to_owned();
+    if report.origin.is_some() {
+        return migrations::ADOPT.to_owned();
     }
     let mut drift = report.drift.iter();
     if drift.all(|difference| difference.what.starts_with("trigger ")) {

@@ -2,6 +2,7 @@
 //!
 //! An answer is its own JSON where its fields are the format; otherwise [`json::object`] lists them.
 
+pub mod adoption;
 pub mod aggregate;
 pub mod alerts;
 pub mod chart;

@@ -63,6 +63,12 @@ impl Status<'_> {
     fn findings(&self) -> Vec<String> {
         let report = self.report;
         let mut lines: Vec<String> = report.drift.iter().map(|d| format!("drift: {d}")).collect();
+        lines.extend(
+            report
+                .origin
+                .iter()
+                .map(|origin| format!("created by {origin}")),
+        );
         let conflicts = report.conflicts.iter();
         lines.extend(conflicts.map(|object| {
             format!("conflict: {object} exists, but no migration of usagectl created it")
@@ -196,6 +202,7 @@ impl Answer for Status<'_> {
             migrations: migrations.collect::<Vec<_>>(),
             drift: &report.drift,
             conflicts: &report.conflicts,
+            origin: &report.origin,
             rollups: rollups,
             alerts: report.alerts,
             recommendations: recommendations,

@@ -8,7 +8,7 @@ use diesel::deserialize::{self, FromSql, FromSqlRow};
 use diesel::expression::AsExpression;
 use diesel::pg::{Pg, PgValue};
 use diesel::serialize::{self, IsNull, Output, ToSql};
-use diesel::sql_types::{BigInt, Binary, Bool, Double, Integer, Nullable, Text, Timestamp};
+use diesel::sql_types::{Array, BigInt, Binary, Bool, Double, Integer, Nullable, Text, Timestamp};
 use diesel::sqlite::{Sqlite, SqliteType, SqliteValue};
 
 use super::schema::sql_types;
@@ -62,13 +62,17 @@ enum_column!(Metric, sql_types::MetricType);
 enum_column!(Priority, sql_types::RecommendationPriority);
 enum_column!(Status, sql_types::RecommendationStatus);
 
-/// A JSON document as text: `jsonb` in PostgreSQL, in SQLite the compact text that Prisma writes.
+/// A JSON document as text: `jsonb` in PostgreSQL, in SQLite the compact text that Prisma writes. Of a `text[]`,
+/// which some applications have for a list, the JSON array.
 #[derive(AsExpression, Clone, Debug, Eq, FromSqlRow, PartialEq)]
 #[diesel(sql_type = sql_types::JsonText)]
 pub struct Json(pub String);
 
 /// The first byte of a `jsonb` value on the wire.
 const JSONB_VERSION: u8 = 1;
+
+/// PostgreSQL's number of the type `text[]`.
+const TEXT_ARRAY: u32 = 1009;
 
 impl ToSql<sql_types::JsonText, Pg> for Json {
     fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Pg>) -> serialize::Result {
@@ -80,6 +84,11 @@ impl ToSql<sql_types::JsonText, Pg> for Json {
 
 impl FromSql<sql_types::JsonText, Pg> for Json {
     fn from_sql(value: PgValue<'_>) -> deserialize::Result<Json> {
+        if value.get_oid().get() == TEXT_ARRAY {
+            let texts =
+                <Vec<Option<String>> as FromSql<Array<Nullable<Text>>, Pg>>::from_sql(value)?;
+            return Ok(Json(serde_json::Value::from(texts).to_string()));
+        }
         match value.as_bytes() {
             [JSONB_VERSION, text @ ..] => Ok(Json(std::str::from_utf8(text)?.to_owned())),
             _ => Err("unknown jsonb version".into()),

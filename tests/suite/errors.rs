@@ -7,6 +7,7 @@ use usagectl::store::lock::{RunKind, RunLock};
 use usagectl::store::url::{self, UrlSource};
 
 use crate::support::Engine::{Postgresql, Sqlite};
+use crate::support::adoption::{deployed, pushed};
 use crate::support::{Engine, Run, Sandbox, TestDatabase, assert_snapshot};
 use rstest::rstest;
 
@@ -307,6 +308,26 @@ fn next_steps_of_unexpected_schema(#[values(Sqlite, Postgresql)] engine: Engine)
             db.execute(&state);
             follow(&db, command);
         }
+    }
+}
+
+#[rstest]
+fn next_steps_of_unadopted_database(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let ledger = match engine {
+        Sqlite => "__diesel_schema_migrations",
+        Postgresql => "usagectl.__diesel_schema_migrations",
+    };
+    for command in MAIN_COMMANDS {
+        for stage in 1..=3 {
+            follow(&deployed(engine, stage), command);
+        }
+        follow(&pushed(engine, 2), command);
+        let partial = pushed(engine, 3);
+        partial.execute("DROP INDEX api_usage_success_timestamp_idx");
+        follow(&partial, command);
+        let lost = TestDatabase::migrated(engine);
+        lost.execute(&format!("DROP TABLE {ledger}"));
+        follow(&lost, command);
     }
 }
 

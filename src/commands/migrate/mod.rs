@@ -1,5 +1,9 @@
 //! `migrate`: applies pending migrations.
 
+mod adopt;
+
+use std::env;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
@@ -14,7 +18,10 @@ use crate::output::migrations::{Applied, AppliedMigration, Plan, PlanAction, Scr
 use crate::store::db;
 use crate::store::db::{Access, Db};
 use crate::store::lock::{RunKind, RunLock};
-use crate::store::migrations::{self, Direction, LogContext, Migration, Survey};
+use crate::store::migrations::prisma::{self, PrismaSync};
+use crate::store::migrations::{
+    self, Direction, LogContext, Migration, SchemaError, Survey, adopt as adoption,
+};
 use crate::store::schema_objects;
 use crate::store::url::{DatabaseTarget, DatabaseUrl};
 
@@ -25,6 +32,15 @@ use crate::store::url::{DatabaseTarget, DatabaseUrl};
 ///
 /// Fails with exit code 4 if an applied migration was edited or is unknown to this program, and with 5 if an
 /// object that it would create already exists.
+///
+/// With --adopt it takes over a database whose tables exist but are not in its ledger: created by Prisma, by
+/// hand, or by usagectl whose ledger was lost. It shows the evidence for each migration, asks (or requires
+/// --yes), records the migrations whose objects exist, and applies the others. The application's tables are not
+/// changed, except that triggers are added. If only some objects of a migration exist, nothing is changed (exit
+/// code 5), and the SQL that creates the others is printed.
+///
+/// If Prisma's ledger _prisma_migrations exists, what is applied or adopted is recorded there too, so that
+/// `prisma migrate deploy` has nothing to do.
 #[derive(Args, Debug)]
 #[command(after_help = "Example: usagectl --database-url sqlite:usage.db migrate")]
 pub struct MigrateArgs {
@@ -44,8 +60,41 @@ pub struct MigrateArgs {
     #[arg(long)]
     allow_out_of_order: bool,
 
+    /// Record the migrations whose objects exist, and apply the others
+    #[arg(long)]
+    adopt: bool,
+
+    /// Do not ask for confirmation (with --adopt)
+    #[arg(long, short, requires = "adopt")]
+    yes: bool,
+
+    #[command(flatten)]
+    prisma: PrismaArgs,
+
     #[command(flatten)]
     locks: LockArgs,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct PrismaArgs {
+    /// Prisma's migrations folder [default: prisma/migrations here or in a directory above]
+    #[arg(long, value_name = "DIR")]
+    prisma_migrations: Option<PathBuf>,
+}
+
+impl PrismaArgs {
+    /// Reads Prisma's ledger and folder; `writes_history` marks reverted migrations as rolled back.
+    pub(super) fn read(&self, db: &mut Db, writes_history: bool) -> Result<PrismaSync> {
+        if !prisma::exists(db)? {
+            return Ok(PrismaSync::default());
+        }
+        let directory = match &self.prisma_migrations {
+            Some(directory) => Some(directory.clone()),
+            None => prisma::find_directory(&env::current_dir()?),
+        };
+        let folders = directory.map(|it| prisma::read_folders(&it)).transpose()?;
+        Ok(PrismaSync::read(db, folders.as_deref(), writes_history)?)
+    }
 }
 
 #[derive(Args, Debug)]
@@ -61,6 +110,11 @@ pub(super) struct LockArgs {
 
 pub fn run(context: &mut Context, args: MigrateArgs) -> Result<Outcome> {
     let url = context.database_url(true)?;
+    if args.adopt
+        && let Some(outcome) = adopt::run(context, &url, &args)?
+    {
+        return Ok(outcome);
+    }
     if args.dry_run || args.sql {
         return preview(context, &url, &args);
     }
@@ -68,28 +122,50 @@ pub fn run(context: &mut Context, args: MigrateArgs) -> Result<Outcome> {
     let _lock = RunLock::acquire(&url, RunKind::Migrate, args.locks.lock_wait)?;
     let survey = migrations::survey(&mut db)?;
     let plan = plan(&mut db, &survey, &url, &args)?;
+    let prisma = args.prisma.read(&mut db, false)?;
+    let (applied, result) = apply(context, &mut db, &url, &args, &survey, plan, &prisma);
+    // When one fails, the earlier ones stay applied.
+    if result.is_ok() || !applied.migrations.is_empty() {
+        context.answer(&applied)?;
+    }
+    result.map(|()| Outcome::DONE)
+}
+
+/// Applies `plan` in order, until one fails.
+fn apply(
+    context: &mut Context,
+    db: &mut Db,
+    url: &DatabaseUrl,
+    args: &MigrateArgs,
+    survey: &Survey,
+    plan: Vec<&'static Migration>,
+    prisma: &PrismaSync,
+) -> (Applied, Result<()>) {
     let statuses = survey.statuses.iter();
     let mut applied = Applied {
         migrations: Vec::new(),
         pending: statuses.filter(|status| !status.is_applied()).count(),
     };
-    let application_schema = migrations::application_schema(&url);
+    let application_schema = migrations::application_schema(url);
     let lock_timeout = args.locks.lock_timeout;
     if !plan.is_empty() {
         let found = &survey.bookkeeping;
         let on_retry = &mut |pause| report_retry(context, pause);
-        migrations::prepare(&mut db, application_schema, found, lock_timeout, on_retry)?;
+        let prepared = migrations::prepare(db, application_schema, found, lock_timeout, on_retry);
+        if let Err(error) = prepared {
+            return (applied, Err(error));
+        }
     }
     let log = LogContext {
         application_schema,
         done_by: &current_user(),
         at: context.now.into(),
+        prisma,
     };
-    let mut result = Ok(());
     for migration in plan {
         context.detail(format_args!("applying {migration}"));
         let on_retry = &mut |pause| report_retry(context, pause);
-        let run = migrations::with_lock_retry(&mut db, lock_timeout, on_retry, |db| {
+        let run = migrations::with_lock_retry(db, lock_timeout, on_retry, |db| {
             migrations::run(db, migration, Direction::Up, log)
         });
         match run {
@@ -101,17 +177,10 @@ pub fn run(context: &mut Context, args: MigrateArgs) -> Result<Outcome> {
                     duration_ms: took.as_millis().try_into().unwrap_or(i64::MAX),
                 });
             }
-            Err(error) => {
-                result = Err(error);
-                break;
-            }
+            Err(error) => return (applied, Err(error)),
         }
     }
-    // When one fails, the earlier ones stay applied.
-    if result.is_ok() || !applied.migrations.is_empty() {
-        context.answer(&applied)?;
-    }
-    result.map(|()| Outcome::DONE)
+    (applied, Ok(()))
 }
 
 pub(super) fn report_retry(context: &mut Context, pause: Duration) {
@@ -128,21 +197,21 @@ fn plan(
 ) -> Result<Vec<&'static Migration>> {
     let application_schema = migrations::application_schema(url);
     survey.bookkeeping.check_application(application_schema)?;
+    let found = schema_objects::read(db)?;
+    if adoption::is_needed(db, survey, &found) {
+        let conflicts = adoption::unrecorded(db, survey, &found);
+        return Err(match conflicts.is_empty() {
+            true => Error::from(SchemaError::NotAdopted).with_exit(Exit::Refused),
+            false => plan_error(PlanError::AlreadyExists(conflicts)),
+        });
+    }
     let versions = migration::plan_up(
         &survey.statuses,
         args.to.as_deref(),
         args.allow_out_of_order,
     )
     .map_err(plan_error)?;
-    let plan = migrations::with_versions(&versions);
-    if !plan.is_empty() {
-        let found = schema_objects::read(db)?;
-        let conflicts = migrations::conflicts(db, &plan, &found);
-        if !conflicts.is_empty() {
-            return Err(plan_error(PlanError::AlreadyExists(conflicts)));
-        }
-    }
-    Ok(plan)
+    Ok(migrations::with_versions(&versions))
 }
 
 fn preview(context: &mut Context, url: &DatabaseUrl, args: &MigrateArgs) -> Result<Outcome> {
@@ -155,6 +224,7 @@ fn preview(context: &mut Context, url: &DatabaseUrl, args: &MigrateArgs) -> Resu
     if args.sql {
         let application_schema = migrations::application_schema(url);
         let setup = migrations::setup(&mut db, application_schema, &survey.bookkeeping)?;
+        let prisma = args.prisma.read(&mut db, false)?;
         let sql = migrations::script(
             &db,
             &plan,
@@ -162,6 +232,7 @@ fn preview(context: &mut Context, url: &DatabaseUrl, args: &MigrateArgs) -> Resu
             application_schema,
             args.locks.lock_timeout,
             &setup,
+            &prisma,
         );
         context.answer(&Script { sql })?;
         return Ok(Outcome::DONE);
@@ -182,11 +253,8 @@ pub(super) fn plan_error(error: PlanError) -> Error {
         PlanError::Untrustworthy(_) => (Exit::Untrustworthy, "usagectl status"),
         PlanError::OutOfOrder(_) => (Exit::Refused, "usagectl migrate --allow-out-of-order"),
         PlanError::AlreadyExists(_) => {
-            let message = format!(
-                "{error}; nothing was changed. A database created by another tool cannot be adopted"
-            );
-            return Error::message(Exit::Refused, message)
-                .with_next("use an empty database, or the tool that created this one");
+            let message = format!("{error}; nothing was changed");
+            return Error::message(Exit::Refused, message).with_next(migrations::ADOPT);
         }
     };
     Error::new(exit, error).with_next(next)

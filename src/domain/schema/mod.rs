@@ -1,6 +1,8 @@
 //! The database schema: its objects, the migrations, plans to apply or revert them, and their status.
 
+pub mod adoption;
 pub mod migration;
 pub mod objects;
 pub mod plan;
+pub mod prisma;
 pub mod status;

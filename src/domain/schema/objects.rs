@@ -128,12 +128,20 @@ impl SchemaObjects {
     }
 }
 
-/// The part of a definition that is compared. Two differences are accepted: a nullable `cached` and a
-/// default for `updated_at`.
+/// Columns that some applications have as `text[]`, not as JSON; both are read and written.
+const LISTS: [&str; 2] = [
+    "column UpgradeRecommendation.benefits",
+    "column UpgradeRecommendation.risks",
+];
+
+/// The part of a definition that is compared. Accepted differences: a nullable `cached`, a default
+/// for `updated_at`, and [`LISTS`].
 fn essence(what: &str, how: &str) -> String {
     let how = how.replace("now()", "CURRENT_TIMESTAMP");
     if what == "column api_usage.cached" {
         how.replace(" not null", "")
+    } else if LISTS.contains(&what) && how.starts_with("text[]") {
+        "jsonb".to_owned()
     } else if what.ends_with(".updated_at") {
         how.split(" default ").next().unwrap_or_default().to_owned()
     } else {
@@ -188,7 +196,7 @@ impl Effect {
     }
 
     /// The names of the tables it creates.
-    fn tables(&self) -> impl Iterator<Item = &str> {
+    pub fn tables(&self) -> impl Iterator<Item = &str> {
         let kinds_and_names = self.added.iter().map(SchemaObject::parts);
         kinds_and_names
             .filter(|(kind, _)| *kind == "table")

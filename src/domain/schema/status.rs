@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
+use super::adoption::Origin;
 use super::migration::{MigrationState, MigrationStatus};
 use super::objects::Difference;
 use crate::domain::metrics::names::Priority;
@@ -20,6 +21,8 @@ pub struct StatusReport {
     pub drift: Vec<Difference>,
     /// Existing objects that a pending migration would create.
     pub conflicts: Vec<String>,
+    /// Who created them, if `migrate --adopt` must record them.
+    pub origin: Option<Origin>,
     /// This and the rest: nothing until the migration that creates their tables is applied.
     pub freshness: Option<Freshness>,
     pub alerts: Option<AlertCounts>,
@@ -78,7 +81,8 @@ impl StatusReport {
     /// The verdict about the schema. Roll-ups that are out of date do not count: `aggregate` updates them.
     pub fn verdict(&self) -> Verdict {
         let untrusted = [MigrationState::Modified, MigrationState::Unknown];
-        if self.count(&untrusted) > 0 || !self.drift.is_empty() || !self.conflicts.is_empty() {
+        let is_adopted = self.conflicts.is_empty() && self.origin.is_none();
+        if self.count(&untrusted) > 0 || !self.drift.is_empty() || !is_adopted {
             Verdict::Untrustworthy
         } else if self.count(&[MigrationState::Pending]) > 0 {
             Verdict::Pending
@@ -114,6 +118,7 @@ mod tests {
             migrations: states.iter().map(standing).collect(),
             drift: Vec::new(),
             conflicts: Vec::new(),
+            origin: None,
             freshness: None,
             alerts: None,
             capacity: None,

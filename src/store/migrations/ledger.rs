@@ -14,6 +14,7 @@ use crate::domain::format::counted_as;
 use crate::domain::schema::migration::LogEntry;
 use crate::error::{Error, Exit, Result};
 use crate::store::db::{Db, on};
+use crate::store::schema_objects;
 use crate::store::time::UtcTimestamp;
 
 diesel::table! {
@@ -72,6 +73,9 @@ CREATE TABLE IF NOT EXISTS {schema}usagectl_migration_log (
     )
 }
 
+/// The command that records the migrations of tables that exist.
+pub const ADOPT: &str = "usagectl migrate --adopt";
+
 /// The state of a log row that is committed together with its migration, as all are at present.
 pub(super) const DONE: &str = "done";
 
@@ -80,6 +84,9 @@ pub(super) const DONE: &str = "done";
 pub enum SchemaError {
     #[error("the database is not migrated")]
     NotMigrated,
+    /// Its tables exist, but not in our ledger or log.
+    #[error("the database was not created by usagectl, or its migration ledger is incomplete")]
+    NotAdopted,
     #[error("{} pending", counted_as(*.0 as u64, "migration is", "migrations are"))]
     Behind(usize),
     #[error("the database has migrations unknown to this program: {0}")]
@@ -96,6 +103,7 @@ impl From<SchemaError> for Error {
             SchemaError::NotMigrated | SchemaError::Behind(_) => {
                 (Exit::Failed, "usagectl migrate".to_owned())
             }
+            SchemaError::NotAdopted => (Exit::Untrustworthy, ADOPT.to_owned()),
             SchemaError::Ahead(_) => (
                 Exit::Untrustworthy,
                 "use the version of usagectl that applied them".to_owned(),
@@ -199,12 +207,19 @@ impl Bookkeeping {
         Ok(found)
     }
 
-    /// All migrations ever applied, oldest first; reverted ones included.
+    /// Whether the log's last entry for this version is not that it was reverted.
+    pub(super) fn is_logged(&self, version: &str) -> bool {
+        let mut entries = self.log.iter();
+        let last = entries.rfind(|row| row.version == version && row.state == DONE);
+        last.is_some_and(|row| row.action != "down")
+    }
+
+    /// All migrations ever applied or adopted, oldest first; reverted ones included.
     pub(super) fn applications(&self) -> Vec<LogEntry> {
         let ups = self
             .log
             .iter()
-            .filter(|row| row.action == "up" && row.state == DONE);
+            .filter(|row| matches!(row.action.as_str(), "up" | "adopt") && row.state == DONE);
         ups.map(|row| LogEntry {
             version: row.version.clone(),
             name: row.name.clone(),
@@ -232,7 +247,7 @@ impl Bookkeeping {
 }
 
 /// Diesel's ledger; qualified, since the application's schema may contain one too.
-fn ledger_name(db: &Db) -> &'static str {
+pub(super) fn ledger_name(db: &Db) -> &'static str {
     match db {
         Db::Pg(_) => "usagectl.__diesel_schema_migrations",
         Db::Sqlite(_) => "__diesel_schema_migrations",
@@ -291,12 +306,12 @@ pub fn require_current(db: &mut Db) -> Result<()> {
         Err(error) => {
             return Err(match existing(db)? {
                 (true, true) => error.into(),
-                _ => SchemaError::NotMigrated.into(),
+                _ => not_migrated(db, SchemaError::NotMigrated)?.into(),
             });
         }
     };
     let Some(first) = rows.first() else {
-        return Err(SchemaError::NotMigrated.into());
+        return Err(not_migrated(db, SchemaError::NotMigrated)?.into());
     };
     if let (Some(served), Some(requested)) = (&first.served, &first.requested)
         && served != requested
@@ -315,6 +330,16 @@ pub fn require_current(db: &mut Db) -> Result<()> {
     }
     match ALL.len() - known.len() {
         0 => Ok(()),
-        missing => Err(SchemaError::Behind(missing).into()),
+        missing => Err(not_migrated(db, SchemaError::Behind(missing))?.into()),
     }
+}
+
+/// `reason`, unless the objects of a pending migration exist.
+fn not_migrated(db: &mut Db, reason: SchemaError) -> Result<SchemaError> {
+    let survey = super::survey(db)?;
+    let found = schema_objects::read(db)?;
+    Ok(match super::adopt::is_needed(db, &survey, &found) {
+        true => SchemaError::NotAdopted,
+        false => reason,
+    })
 }

@@ -10,10 +10,14 @@
 //! run     runs a migration up or down, with its ledger and log rows, in one transaction
 //! losses  counts the data that a rollback would drop
 //! script  the statements of `run` as a script for psql or sqlite3
+//! adopt   records migrations whose objects exist
+//! prisma  Prisma's migration ledger and folder
 //! ```
 
+pub mod adopt;
 mod ledger;
 mod losses;
+pub mod prisma;
 mod run;
 mod script;
 
@@ -33,7 +37,7 @@ use crate::domain::schema::objects::{Effect, SchemaObjects};
 use crate::domain::schema::plan::PlanStep;
 use crate::error::Result;
 
-pub use ledger::{Bookkeeping, SchemaError, require_current};
+pub use ledger::{ADOPT, Bookkeeping, SchemaError, require_current};
 pub use losses::{count_losses, lock_tables};
 pub use run::{LogContext, run, with_lock_retry};
 
@@ -140,6 +144,12 @@ impl Migration {
             Direction::Down => effect.reversed(),
         };
         PlanStep::new(self.version, self.name, &effect)
+    }
+
+    /// Whether it creates tables of the application, not ours.
+    pub fn is_application(&self) -> bool {
+        let effect = self.postgres.effect;
+        effect.contains("+ table ") && !effect.contains("usagectl_")
     }
 
     fn script(&self, db: &Db) -> &Script {

@@ -11,6 +11,7 @@ use diesel::sqlite::Sqlite;
 use diesel_migrations::MigrationHarness;
 
 use super::ledger::{DONE, NewLogRow};
+use super::prisma::{PrismaSync, Recording};
 use super::{Direction, Migration, checksum};
 use crate::error::{Error, Exit, Result};
 use crate::store::db::{Db, OWN_SCHEMA, quote_identifier};
@@ -23,6 +24,7 @@ pub struct LogContext<'a> {
     /// As `user@host`.
     pub done_by: &'a str,
     pub at: UtcTimestamp,
+    pub prisma: &'a PrismaSync,
 }
 
 impl LogContext<'_> {
@@ -150,6 +152,11 @@ pub fn run(
     let mut row = entry.log_row(migration, direction, &checksums);
     row.duration_ms = i64::try_from(took.as_millis()).unwrap_or(i64::MAX);
     row.insert(db)?;
+    let how = match direction {
+        Direction::Up => Recording::Applied,
+        Direction::Down => Recording::Reverted,
+    };
+    entry.prisma.write(db, migration, how, entry.at)?;
     Ok(took)
 }
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 use chrono::DateTime;
 
 use super::ledger::NewLogRow;
+use super::prisma::{PrismaSync, Recording};
 use super::run::{LogContext, lock_limit, search_paths};
-
 use super::{Direction, Migration, checksum};
 use crate::store::db::Db;
 use crate::store::lock;
@@ -20,12 +20,14 @@ pub fn script(
     application_schema: &str,
     lock_timeout: Duration,
     setup: &[String],
+    prisma: &PrismaSync,
 ) -> String {
     let entry = LogContext {
         application_schema,
         done_by: "a script",
         // Unused: the script reads the engine's clock when it is run.
         at: DateTime::UNIX_EPOCH.into(),
+        prisma,
     };
     let mut out = String::new();
     // A script that continues after an error would commit part of a migration.
@@ -84,23 +86,33 @@ fn step(
     };
     let checksums = [Direction::Up, Direction::Down].map(|way| checksum(&migration.sql(db, way)));
     let log = log_statement(db, &entry.log_row(migration, direction, &checksums));
+    let how = match direction {
+        Direction::Up => Recording::Applied,
+        Direction::Down => Recording::Reverted,
+    };
+    let prisma = entry.prisma.script(db, migration, how, now(db));
     let sql = migration.sql(db, direction);
     let sql = sql.trim_end();
     let _ = match db {
         Db::Pg(_) => {
             let [before, after] = search_paths(entry.application_schema);
-            write!(out, "{before};\n{sql}\n{after};\n{ledger}\n{log}\n")
+            write!(out, "{before};\n{sql}\n{after};\n{ledger}\n{log}\n{prisma}")
         }
-        Db::Sqlite(_) => write!(out, "{sql}\n{ledger}\n{log}\n"),
+        Db::Sqlite(_) => write!(out, "{sql}\n{ledger}\n{log}\n{prisma}"),
     };
 }
 
-/// The time is that of running the script, not `row.at`.
-fn log_statement(db: &Db, row: &NewLogRow<'_>) -> String {
-    let now = match db {
+/// The time at which the script is run.
+pub(super) fn now(db: &Db) -> &'static str {
+    match db {
         Db::Pg(_) => "clock_timestamp() AT TIME ZONE 'UTC'",
         Db::Sqlite(_) => "strftime('%Y-%m-%dT%H:%M:%f+00:00', 'now')",
-    };
+    }
+}
+
+/// The time is that of running the script, not `row.at`.
+pub(super) fn log_statement(db: &Db, row: &NewLogRow<'_>) -> String {
+    let now = now(db);
     let texts = [
         row.version,
         row.name,
@@ -112,15 +124,16 @@ fn log_statement(db: &Db, row: &NewLogRow<'_>) -> String {
         row.tool_version,
         row.done_by,
     ];
+    let detail = row.detail.map_or("NULL".to_owned(), literal);
     format!(
         "INSERT INTO usagectl_migration_log (version, name, action, state, up_sha256, down_sha256, \
-         application_schema, tool_version, done_by, at, duration_ms, step, step_count)\n    VALUES ({}, {now}, 0, {}, {});",
+         application_schema, tool_version, done_by, at, duration_ms, step, step_count, detail)\n    VALUES ({}, {now}, 0, {}, {}, {detail});",
         texts.map(literal).join(", "),
         row.step,
         row.step_count
     )
 }
 
-fn literal(text: &str) -> String {
+pub(super) fn literal(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }

@@ -5,8 +5,15 @@
 
 use std::str::FromStr;
 
+use diesel::backend::Backend;
+use diesel::deserialize::{self, FromSql, FromSqlRow};
+use diesel::dsl::AsExprOf;
+use diesel::expression::{AsExpression, ValidGrouping};
+use diesel::pg::Pg;
+use diesel::query_builder::{AstPass, QueryFragment, QueryId};
 use diesel::result::Error::DeserializationError;
-use diesel::sql_types::{Integer, Text};
+use diesel::sql_types::{Integer, Nullable, Text};
+use diesel::sqlite::Sqlite;
 
 use crate::domain::metrics::names::{Metric, Priority, Service, Status};
 use crate::domain::named::{Named, UnknownName};
@@ -14,6 +21,7 @@ use crate::domain::recommendation::{
     Numbers, Recommendation, StoredFacts, Topic, Tracking, is_open,
 };
 use crate::store::prelude::*;
+use crate::store::schema::sql_types::JsonText;
 use crate::store::schema::{upgrade_recommendation, usagectl_recommendations};
 use crate::store::types::{EnumColumn, Json, LenientFloat, MaybeTimestamp};
 
@@ -48,8 +56,8 @@ struct Row {
     #[diesel(deserialize_as = LenientFloat)]
     roi: Option<f64>,
     reason: String,
-    benefits: Option<Json>,
-    risks: Option<Json>,
+    benefits: Sentences,
+    risks: Sentences,
     reviewed_by: Option<String>,
     review_notes: Option<String>,
     #[diesel(deserialize_as = MaybeTimestamp)]
@@ -330,15 +338,79 @@ fn split(recommendation: &Recommendation) -> (Row, Option<TrackingRow>) {
 }
 
 /// A list of sentences as JSON; null if empty.
-fn list(sentences: &[String]) -> Option<Json> {
+fn list(sentences: &[String]) -> Sentences {
     let array = serde_json::Value::from(sentences);
-    (!sentences.is_empty()).then(|| Json(array.to_string()))
+    Sentences((!sentences.is_empty()).then(|| Json(array.to_string())))
 }
 
 /// The sentences of a list. Anything else that another program wrote is one sentence.
-fn sentences(json: Option<Json>) -> Vec<String> {
-    let Some(Json(text)) = json else {
+fn sentences(list: Sentences) -> Vec<String> {
+    let Sentences(Some(Json(text))) = list else {
         return Vec::new();
     };
     serde_json::from_str(&text).unwrap_or_else(|_| vec![text])
+}
+
+/// The value of `benefits` or `risks`: JSON, in some applications a PostgreSQL `text[]`.
+#[derive(Clone, Debug, FromSqlRow, PartialEq)]
+struct Sentences(Option<Json>);
+
+impl<DB: Backend> FromSql<Nullable<JsonText>, DB> for Sentences
+where
+    Json: FromSql<JsonText, DB>,
+{
+    fn from_sql(value: DB::RawValue<'_>) -> deserialize::Result<Sentences> {
+        Sentences::from_nullable_sql(Some(value))
+    }
+
+    fn from_nullable_sql(value: Option<DB::RawValue<'_>>) -> deserialize::Result<Sentences> {
+        let json = value.map(<Json as FromSql<JsonText, DB>>::from_sql);
+        json.transpose().map(Sentences)
+    }
+}
+
+/// Writes [`Sentences`]. On PostgreSQL a record of the table converts the JSON to the column's type.
+#[derive(Debug, QueryId, ValidGrouping)]
+struct ListExpression<E>(E);
+
+type Bound<T> = AsExprOf<T, Nullable<JsonText>>;
+
+impl AsExpression<Nullable<JsonText>> for Sentences {
+    type Expression = ListExpression<Bound<Option<Json>>>;
+
+    fn as_expression(self) -> Self::Expression {
+        ListExpression(self.0.into_sql::<Nullable<JsonText>>())
+    }
+}
+
+impl<'a> AsExpression<Nullable<JsonText>> for &'a Sentences {
+    type Expression = ListExpression<Bound<&'a Option<Json>>>;
+
+    fn as_expression(self) -> Self::Expression {
+        ListExpression((&self.0).into_sql::<Nullable<JsonText>>())
+    }
+}
+
+impl<E: Expression> Expression for ListExpression<E> {
+    type SqlType = E::SqlType;
+}
+
+impl<E: AppearsOnTable<QS>, QS> AppearsOnTable<QS> for ListExpression<E> {}
+
+impl<E: QueryFragment<Pg>> QueryFragment<Pg> for ListExpression<E> {
+    fn walk_ast<'b>(&'b self, mut pass: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        pass.push_sql(
+            r#"(jsonb_populate_record(NULL::"UpgradeRecommendation", jsonb_build_object('benefits', "#,
+        );
+        self.0.walk_ast(pass.reborrow())?;
+        // Both columns have one type.
+        pass.push_sql("))).benefits");
+        Ok(())
+    }
+}
+
+impl<E: QueryFragment<Sqlite>> QueryFragment<Sqlite> for ListExpression<E> {
+    fn walk_ast<'b>(&'b self, pass: AstPass<'_, 'b, Sqlite>) -> QueryResult<()> {
+        self.0.walk_ast(pass)
+    }
 }

@@ -356,8 +356,8 @@ fn existing_object_is_refused_and_database_unchanged(#[values(Sqlite, Postgresql
     let run = db.usagectl(["migrate"]).run();
     assert_snapshot!(run.snapshot(), @"
         ------- stderr -------
-        error: objects that a pending migration would create already exist: table api_alerts; nothing was changed. A database created by another tool cannot be adopted
-        next: use an empty database, or the tool that created this one
+        error: objects that a pending migration would create already exist: table api_alerts; nothing was changed
+        next: usagectl migrate --adopt
         [exit status: 5]
         ");
     assert_eq!(whole_catalogue(&db), before);
@@ -474,12 +474,28 @@ fn other_commands_require_exactly_our_migrations(#[values(Sqlite, Postgresql)] e
             "the database has migrations unknown to this program: 20990101000000".into()
         )
     );
+    let ledger = ledger(&db);
     db.execute(&format!(
-        "DELETE FROM {} WHERE version > '20260124093000'",
-        ledger(&db)
+        "DELETE FROM {ledger} WHERE version = '20990101000000'"
     ));
+    db.execute(&format!(
+        "CREATE TABLE kept AS SELECT version FROM {ledger}"
+    ));
+    db.execute(&format!(
+        "DELETE FROM {ledger} WHERE version > '20260124093000'"
+    ));
+    let not_adopted =
+        "the database was not created by usagectl, or its migration ledger is incomplete";
+    assert_eq!(refusal(), (Exit::Untrustworthy, not_adopted.into()));
+    db.execute(&format!(
+        "INSERT INTO {ledger} (version) SELECT version FROM kept WHERE version > '20260124093000'"
+    ));
+    let rollback = ["rollback", "--yes", "--accept-data-loss"];
+    let to = ["--to", "add_infrastructure_monitoring"];
+    db.usagectl(rollback.iter().chain(&to)).run().success();
     assert_eq!(refusal(), (Exit::Failed, "5 migrations are pending".into()));
-    db.execute(&format!("DROP TABLE {}", ledger(&db)));
+    db.usagectl(rollback).arg("--all").run().success();
+    db.execute(&format!("DROP TABLE {ledger}"));
     assert_eq!(
         refusal(),
         (Exit::Failed, "the database is not migrated".into())

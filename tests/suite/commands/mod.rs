@@ -1,5 +1,6 @@
 //! Whole commands, one file for each.
 
+mod adopt;
 mod aggregate;
 mod alerts;
 mod collect;

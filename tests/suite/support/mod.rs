@@ -2,6 +2,7 @@
 //!
 //! A test of the database takes its engine as `#[values(Sqlite, Postgresql)]` and runs once for each.
 
+pub mod adoption;
 pub mod alertmanager;
 pub mod alerts;
 pub mod calls;

@@ -1,0 +1,702 @@
+//! Adoption of a database whose migrations are not in our ledger, because another tool created its tables or
+//! because the ledger was lost.
+//!
+//! The evidence for each migration is the objects of its effect: found, missing or different. Its verdict
+//! follows from them alone; Prisma's ledger and our log are shown beside it. Triggers and functions are not
+//! evidence, since a dump of one schema and `prisma migrate reset` lose them: adoption creates them again.
+
+use std::collections::BTreeSet;
+
+use serde::Serialize;
+
+use super::objects::{Difference, Effect, SchemaObject, SchemaObjects};
+use super::prisma::PrismaMigration;
+use crate::domain::named::named;
+
+/// A migration of this program, as the database records it.
+#[derive(Clone, Debug)]
+pub struct Candidate {
+    pub version: &'static str,
+    pub name: &'static str,
+    pub effect: Effect,
+    /// Whether it is in our ledger.
+    pub is_recorded: bool,
+    /// Whether the last entry of our log for it applied it.
+    pub is_logged: bool,
+    /// Whether a run of it was interrupted: the next run continues it.
+    pub is_interrupted: bool,
+    /// Its state in Prisma's ledger, if there is one.
+    pub prisma: Option<PrismaMigration>,
+}
+
+named! {
+    AdoptionVerdict, "adoption verdict" {
+        /// Its ledger row and its log entry exist.
+        Recorded = "recorded",
+        /// All its objects exist: it will be recorded.
+        Adopt = "adopt",
+        /// None of its objects exists: it will be applied.
+        Pending = "pending",
+        /// Only some of its objects exist, or with other definitions.
+        Partial = "partial",
+    }
+}
+
+/// The evidence that a migration was applied.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Evidence {
+    pub version: &'static str,
+    pub name: &'static str,
+    pub verdict: AdoptionVerdict,
+    /// The number of objects that it created and that no later migration removed.
+    pub expected: usize,
+    /// How many of them exist with the same definition.
+    pub found: usize,
+    pub differences: Vec<Difference>,
+    /// Its triggers and functions that are missing or different, and will be created again.
+    pub restored: Vec<String>,
+    /// Whether it is in our ledger.
+    pub in_ledger: bool,
+    pub in_log: bool,
+    pub prisma: Option<PrismaMigration>,
+}
+
+impl Evidence {
+    /// Its folder's name: version and name.
+    pub fn full_name(&self) -> String {
+        format!("{}_{}", self.version, self.name)
+    }
+
+    pub fn is_adopted(&self) -> bool {
+        self.verdict == AdoptionVerdict::Adopt
+    }
+
+    pub fn is_pending(&self) -> bool {
+        self.verdict == AdoptionVerdict::Pending
+    }
+
+    /// The text for the log: `54 of 54 objects`, `Prisma: 20260101000000_init applied`.
+    pub fn summary(&self) -> String {
+        let mut text = format!("{} of {} objects", self.found, self.expected);
+        if let Some(prisma) = &self.prisma {
+            text.push_str(&format!("; Prisma: {prisma}"));
+        }
+        text
+    }
+}
+
+/// The evidence for each migration, in the order given, which is that of their versions.
+///
+/// `last` is the version of the last migration that will be applied; all if none.
+pub fn evidence(
+    candidates: Vec<Candidate>,
+    found: &SchemaObjects,
+    last: Option<&str>,
+) -> Vec<Evidence> {
+    // From the last to the first, because a later migration removes objects of an earlier one.
+    let mut removed_by_applied: BTreeSet<String> = BTreeSet::new();
+    let mut removed_by_pending: BTreeSet<String> = BTreeSet::new();
+    let mut result: Vec<Evidence> = Vec::with_capacity(candidates.len());
+    for candidate in candidates.into_iter().rev() {
+        let is_required = |object: &&SchemaObject| {
+            // The runner of a pending migration removes an index whether it exists or not.
+            let is_index = object.parts().0 == "index";
+            !removed_by_applied.contains(&object.what)
+                && !(is_index && removed_by_pending.contains(&object.what))
+        };
+        let required: Vec<&SchemaObject> =
+            candidate.effect.added.iter().filter(is_required).collect();
+        let (restorable, required): (Vec<_>, Vec<_>) = required
+            .into_iter()
+            .partition(|object| is_restorable(object));
+        let compare = |objects: &[&SchemaObject]| {
+            let expected = objects.iter().map(|it| (it.what.clone(), it.how.clone()));
+            expected.collect::<SchemaObjects>().differences(found)
+        };
+        let differences = compare(&required);
+        let changed: BTreeSet<&str> = candidate
+            .effect
+            .removed
+            .iter()
+            .map(|it| it.what.as_str())
+            .collect();
+        let is_present = required.iter().any(|object| {
+            let is_evidence = matches!(object.parts().0, "table" | "column" | "enum");
+            is_evidence
+                && !changed.contains(object.what.as_str())
+                && found.get(&object.what).is_some()
+        });
+        let has_objects = required.iter().any(|object| object.parts().0 != "index");
+        let verdict = match (candidate.is_recorded, candidate.is_logged) {
+            (true, true) => AdoptionVerdict::Recorded,
+            (false, _) if candidate.is_interrupted => AdoptionVerdict::Pending,
+            // A migration of data leaves no objects. Our log is evidence; without it the migration is applied
+            // again, which such a migration must allow.
+            (is_recorded, is_logged) if !has_objects => match is_recorded || is_logged {
+                true => AdoptionVerdict::Adopt,
+                false => AdoptionVerdict::Pending,
+            },
+            _ if differences.is_empty() => AdoptionVerdict::Adopt,
+            (false, _) if !is_present => AdoptionVerdict::Pending,
+            _ => AdoptionVerdict::Partial,
+        };
+        let removed = candidate.effect.removed.iter().map(|it| it.what.clone());
+        match verdict {
+            AdoptionVerdict::Pending if last.is_some_and(|last| candidate.version > last) => {}
+            AdoptionVerdict::Pending => removed_by_pending.extend(removed),
+            _ => removed_by_applied.extend(removed),
+        }
+        let restored = match verdict {
+            AdoptionVerdict::Pending => Vec::new(),
+            _ => compare(&restorable).into_iter().map(|it| it.what).collect(),
+        };
+        // Objects of several lines, such as a missing table with its columns, count as one difference.
+        let missing = required.iter().filter(|object| {
+            let one: SchemaObjects = [(object.what.clone(), object.how.clone())]
+                .into_iter()
+                .collect();
+            !one.differences(found).is_empty()
+        });
+        result.push(Evidence {
+            version: candidate.version,
+            name: candidate.name,
+            verdict,
+            expected: required.len(),
+            found: required.len() - missing.count(),
+            differences: match verdict {
+                AdoptionVerdict::Partial => differences,
+                _ => Vec::new(),
+            },
+            restored,
+            in_ledger: candidate.is_recorded,
+            in_log: candidate.is_logged,
+            prisma: candidate.prisma,
+        });
+    }
+    result.reverse();
+    result
+}
+
+fn is_restorable(object: &SchemaObject) -> bool {
+    matches!(object.parts().0, "trigger" | "function")
+}
+
+/// Who created the tables.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "created_by", rename_all = "snake_case")]
+pub enum Origin {
+    /// `prisma migrate`, by its ledger.
+    PrismaMigrate {
+        /// Applied migrations, the last one last.
+        applied: Vec<String>,
+        /// Failed or unfinished migrations.
+        failed: Vec<String>,
+        /// Migrations that were rolled back and not applied again.
+        rolled_back: Vec<String>,
+    },
+    /// Prisma 8 or newer, by its schema `prisma_contract`.
+    PrismaContract,
+    /// usagectl, whose ledger or log is incomplete.
+    Usagectl,
+    /// No ledger, and every index has the name that Prisma gives it.
+    PrismaDbPush,
+    /// No ledger, and other names.
+    Other,
+}
+
+impl std::fmt::Display for Origin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Origin::PrismaMigrate {
+                applied,
+                failed,
+                rolled_back,
+            } => {
+                f.write_str("prisma migrate (")?;
+                match applied.last() {
+                    Some(last) => write!(f, "{} applied, last {last}", applied.len())?,
+                    None => f.write_str("none applied")?,
+                }
+                if !failed.is_empty() {
+                    write!(f, "; failed: {}", failed.join(", "))?;
+                }
+                if !rolled_back.is_empty() {
+                    write!(f, "; rolled back: {}", rolled_back.join(", "))?;
+                }
+                f.write_str(")")
+            }
+            Origin::PrismaContract => f.write_str("Prisma 8 or newer (schema prisma_contract)"),
+            Origin::Usagectl => f.write_str("usagectl, whose ledger is incomplete"),
+            Origin::PrismaDbPush => {
+                f.write_str("prisma db push (no ledger, index names of Prisma)")
+            }
+            Origin::Other => f.write_str("hand or another tool (no ledger)"),
+        }
+    }
+}
+
+/// The SQL dialect of an engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dialect {
+    Postgres,
+    Sqlite,
+}
+
+/// The statements that close the differences between expected and found objects: types, tables, columns,
+/// unique indexes, indexes. A difference without a statement becomes a comment.
+///
+/// `expected` holds all objects that the database should have, `scripts` the `up.sql` that create them, and
+/// `taken` the names of existing indexes. On PostgreSQL indexes are built concurrently, and the statements
+/// must be run outside a transaction.
+pub fn closing_sql(
+    differences: &[Difference],
+    expected: &SchemaObjects,
+    scripts: &[&str],
+    taken: &BTreeSet<String>,
+    dialect: Dialect,
+) -> Vec<String> {
+    let missing_tables: BTreeSet<&str> = differences
+        .iter()
+        .filter(|it| it.found.is_none())
+        .filter_map(|it| it.what.strip_prefix("table "))
+        .collect();
+    let of_missing_table = |what: &str| missing_tables.contains(table_of(what));
+    let mut groups: [Vec<String>; 5] = Default::default();
+    let mut taken = taken.clone();
+    for difference in differences {
+        let Difference {
+            what,
+            expected,
+            found,
+        } = difference;
+        let (kind, name) = what.split_once(' ').unwrap_or((what, ""));
+        let (group, statements) = match kind {
+            "table" => (
+                1,
+                vec![created_in(scripts, &format!("CREATE TABLE {name}"))],
+            ),
+            _ if of_missing_table(what) => continue,
+            "enum" => (0, enum_values(name, expected, found.as_deref(), scripts)),
+            "column" => (2, column(name, expected, found.as_deref(), dialect)),
+            "unique" | "index" => {
+                let group = if kind == "unique" { 3 } else { 4 };
+                (
+                    group,
+                    vec![index(what, found.as_deref(), &mut taken, dialect)],
+                )
+            }
+            _ => (4, vec![None]),
+        };
+        let no_statement = || format!("-- no statement can be derived: {difference}");
+        let statements = statements.into_iter();
+        groups[group].extend(statements.map(|it| it.unwrap_or_else(no_statement)));
+    }
+    // A missing table brings its primary key; its other indexes are statements of their own.
+    for (what, _) in expected
+        .objects()
+        .filter(|(what, _)| of_missing_table(what))
+    {
+        let group = match what.split_once(' ') {
+            Some(("unique", _)) if !has_constraint(what, scripts) => 3,
+            Some(("index", _)) => 4,
+            _ => continue,
+        };
+        groups[group].extend(index(what, None, &mut taken, dialect));
+    }
+    groups.into_iter().flatten().collect()
+}
+
+/// `api_usage` of `column api_usage.method` and `index api_usage (timestamp)`.
+fn table_of(what: &str) -> &str {
+    let name = what.split_once(' ').map_or(what, |(_, name)| name);
+    name.split(['.', ' ']).next().unwrap_or_default()
+}
+
+/// The columns of `unique api_alerts (api_name, alert_type)`, and its condition.
+fn index_parts(what: &str) -> Option<(&str, &str, &str)> {
+    let (_, rest) = what.split_once(' ')?;
+    let (table, rest) = rest.split_once(" (")?;
+    let (columns, condition) = match rest.split_once(") where ") {
+        Some((columns, condition)) => (columns, condition),
+        None => (rest.strip_suffix(')')?, ""),
+    };
+    Some((table, columns, condition))
+}
+
+/// Whether the statement that creates the table has the unique columns as a constraint.
+fn has_constraint(what: &str, scripts: &[&str]) -> bool {
+    let Some((table, columns, _)) = index_parts(what) else {
+        return false;
+    };
+    let Some(statement) = created_in(scripts, &format!("CREATE TABLE {table}")) else {
+        return false;
+    };
+    let statement = statement.replace('"', "");
+    let on_table = [format!("KEY ({columns})"), format!("UNIQUE ({columns})")];
+    let on_column = |line: &str| {
+        let mut words = line.split_whitespace();
+        let is_unique = line.contains("PRIMARY KEY") || line.contains(" UNIQUE");
+        words.next() == Some(columns) && is_unique
+    };
+    on_table.iter().any(|text| statement.contains(text)) || statement.lines().any(on_column)
+}
+
+/// The statement of a script that begins with this text, quotes and our schema aside.
+fn created_in(scripts: &[&str], beginning: &str) -> Option<String> {
+    scripts.iter().find_map(|script| {
+        let mut lines = script.lines().skip_while(|line| {
+            let line = line.replace('"', "").replace(" usagectl.", " ");
+            let rest = line.strip_prefix(beginning);
+            !rest.is_some_and(|rest| rest.starts_with([' ', '(']))
+        });
+        let mut statement = lines.next()?.to_owned();
+        while !statement.trim_end().ends_with(';') {
+            statement.push('\n');
+            statement.push_str(lines.next()?);
+        }
+        Some(statement)
+    })
+}
+
+fn enum_values(
+    name: &str,
+    expected: &str,
+    found: Option<&str>,
+    scripts: &[&str],
+) -> Vec<Option<String>> {
+    let Some(found) = found else {
+        return vec![created_in(scripts, &format!("CREATE TYPE {name}"))];
+    };
+    let found: BTreeSet<&str> = found.split(", ").collect();
+    let missing = expected.split(", ").filter(|value| !found.contains(value));
+    missing
+        .map(|value| Some(format!("ALTER TYPE {} ADD VALUE '{value}';", quoted(name))))
+        .collect()
+}
+
+fn column(
+    name: &str,
+    expected: &str,
+    found: Option<&str>,
+    dialect: Dialect,
+) -> Vec<Option<String>> {
+    let Some((table, column)) = name.split_once('.') else {
+        return vec![None];
+    };
+    let (table, column) = (quoted(table), quoted(column));
+    let wanted = Definition::parse(expected);
+    let Some(found) = found else {
+        let Definition {
+            data_type,
+            is_required,
+            default,
+        } = wanted;
+        let mut sql = format!("ALTER TABLE {table} ADD COLUMN {column} {data_type}");
+        if is_required {
+            sql.push_str(" NOT NULL");
+        }
+        if let Some(default) = default {
+            sql.push_str(&format!(" DEFAULT {default}"));
+        }
+        return vec![Some(sql + ";")];
+    };
+    if dialect == Dialect::Sqlite {
+        return vec![None];
+    }
+    let found = Definition::parse(found);
+    let alter = |change: String| {
+        Some(format!(
+            "ALTER TABLE {table} ALTER COLUMN {column} {change};"
+        ))
+    };
+    let mut statements = Vec::new();
+    if wanted.data_type != found.data_type {
+        let data_type = wanted.data_type;
+        statements.push(alter(format!(
+            "TYPE {data_type} USING {column}::text::{data_type}"
+        )));
+    }
+    match (wanted.is_required, found.is_required) {
+        (true, false) => statements.push(alter("SET NOT NULL".to_owned())),
+        (false, true) => statements.push(alter("DROP NOT NULL".to_owned())),
+        _ => {}
+    }
+    if wanted.default != found.default {
+        statements.push(alter(match wanted.default {
+            Some(default) => format!("SET DEFAULT {default}"),
+            None => "DROP DEFAULT".to_owned(),
+        }));
+    }
+    statements
+}
+
+/// The parts of a column's definition.
+struct Definition<'a> {
+    data_type: &'a str,
+    is_required: bool,
+    default: Option<&'a str>,
+}
+
+impl Definition<'_> {
+    /// Parses `timestamp(3) without time zone not null default CURRENT_TIMESTAMP`.
+    fn parse(how: &str) -> Definition<'_> {
+        let (rest, default) = match how.split_once(" default ") {
+            Some((rest, default)) => (rest, Some(default)),
+            None => (how, None),
+        };
+        let data_type = rest.strip_suffix(" not null");
+        Definition {
+            data_type: data_type.unwrap_or(rest),
+            is_required: data_type.is_some(),
+            default,
+        }
+    }
+}
+
+fn index(
+    what: &str,
+    found: Option<&str>,
+    taken: &mut BTreeSet<String>,
+    dialect: Dialect,
+) -> Option<String> {
+    let (table, columns, condition) = index_parts(what)?;
+    let is_unique = what.starts_with("unique ");
+    if found.is_some() {
+        // It exists and is invalid.
+        return Some(format!("REINDEX TABLE CONCURRENTLY {};", quoted(table)));
+    }
+    if columns.contains('(') || (!condition.is_empty() && dialect == Dialect::Sqlite) {
+        return None;
+    }
+    let columns: Vec<&str> = columns.split(", ").collect();
+    let bare = |column: &&str| column.trim_end_matches(" desc").to_owned();
+    let bare: Vec<String> = columns.iter().map(bare).collect();
+    // Prisma's name, which its own comparison expects.
+    let ending = if is_unique { "key" } else { "idx" };
+    let prisma_name = format!("{table}_{}_{ending}", bare.join("_"));
+    let numbers = std::iter::once(String::new()).chain((1..).map(|number| format!("_{number}")));
+    let mut names = numbers.map(|number| format!("{prisma_name}{number}"));
+    let name = names.find(|name| !taken.contains(name))?;
+    let columns: Vec<String> = columns
+        .iter()
+        .zip(&bare)
+        .map(|(column, bare)| match column.ends_with(" desc") {
+            true => format!("{} DESC", quoted(bare)),
+            false => quoted(bare),
+        })
+        .collect();
+    let unique = if is_unique { "UNIQUE " } else { "" };
+    let concurrently = match dialect {
+        Dialect::Postgres => "CONCURRENTLY ",
+        Dialect::Sqlite => "",
+    };
+    let condition = match condition {
+        "" => String::new(),
+        condition => format!(" WHERE {condition}"),
+    };
+    let statement = format!(
+        "CREATE {unique}INDEX {concurrently}{} ON {} ({}){condition};",
+        quoted(&name),
+        quoted(table),
+        columns.join(", ")
+    );
+    taken.insert(name);
+    Some(statement)
+}
+
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CREATE: &str = "+ table usage\n+ column usage.id: text not null\n+ column usage.at: timestamp(3)\n\
+                          + unique usage (id)\n+ index usage (at)\n";
+    const ENHANCE: &str = "- index usage (at)\n+ column usage.cost: double precision\n+ index usage (at desc)\n\
+                           + table alerts\n+ column alerts.id: text not null\n+ unique alerts (id)\n";
+    const OWN: &str = "+ table usagectl_marks\n+ trigger usage.mark: AFTER INSERT\n";
+    const DATA: &str = "";
+
+    fn candidates(recorded: &[&str], logged: &[&str]) -> Vec<Candidate> {
+        let all = [
+            ("1", "create", CREATE),
+            ("2", "enhance", ENHANCE),
+            ("3", "own", OWN),
+            ("4", "data", DATA),
+        ];
+        all.iter()
+            .map(|(version, name, effect)| Candidate {
+                version,
+                name,
+                effect: Effect::parse(effect),
+                is_recorded: recorded.contains(version),
+                is_logged: logged.contains(version),
+                is_interrupted: false,
+                prisma: None,
+            })
+            .collect()
+    }
+
+    /// The objects after these migrations, without those of `lost`.
+    fn database(effects: &[&str], lost: &[&str]) -> SchemaObjects {
+        let mut objects = SchemaObjects::default();
+        for effect in effects {
+            objects.apply(&Effect::parse(effect));
+        }
+        let lost: String = lost.iter().map(|what| format!("- {what}\n")).collect();
+        objects.apply(&Effect::parse(&lost));
+        objects
+    }
+
+    /// The verdicts without any record.
+    fn verdicts(found: &SchemaObjects) -> Vec<String> {
+        let evidence = evidence(candidates(&[], &[]), found, None);
+        let line = |it: &Evidence| format!("{} {}/{}", it.verdict, it.found, it.expected);
+        evidence.iter().map(line).collect()
+    }
+
+    #[test]
+    fn empty_database_has_only_pending_migrations() {
+        let expected = ["pending 0/4", "pending 0/5", "pending 0/1", "pending 0/0"];
+        assert_eq!(verdicts(&SchemaObjects::default()), expected);
+    }
+
+    #[test]
+    fn migration_with_all_objects_is_adopted() {
+        let expected = ["adopt 4/4", "pending 0/5", "pending 0/1", "pending 0/0"];
+        assert_eq!(verdicts(&database(&[CREATE], &[])), expected);
+        // The index that `enhance` replaced is not expected any more.
+        let expected = ["adopt 4/4", "adopt 5/5", "pending 0/1", "pending 0/0"];
+        assert_eq!(verdicts(&database(&[CREATE, ENHANCE], &[])), expected);
+    }
+
+    #[test]
+    fn index_that_a_pending_migration_removes_may_be_missing() {
+        let found = database(&[CREATE], &["index usage (at)"]);
+        assert_eq!(verdicts(&found)[0], "adopt 3/3");
+        let until_create = evidence(candidates(&[], &[]), &found, Some("1"));
+        assert_eq!(until_create[0].verdict, AdoptionVerdict::Partial);
+        assert_eq!(until_create[0].differences[0].what, "index usage (at)");
+    }
+
+    #[test]
+    fn missing_or_different_object_makes_a_migration_partial() {
+        for lost in ["column usage.cost", "table alerts", "index usage (at desc)"] {
+            let found = database(&[CREATE, ENHANCE], &[lost]);
+            assert!(verdicts(&found)[1].starts_with("partial 4/5"), "{lost}");
+        }
+        let found = database(&[CREATE, "+ column usage.cost: text\n"], &[]);
+        assert_eq!(verdicts(&found)[1], "partial 0/5");
+    }
+
+    #[test]
+    fn index_alone_is_no_evidence() {
+        let found = database(&[CREATE, "+ index usage (at desc)\n"], &[]);
+        assert_eq!(verdicts(&found)[1], "pending 1/5");
+    }
+
+    #[test]
+    fn missing_trigger_is_created_again() {
+        let found = database(&[CREATE, ENHANCE, OWN], &["trigger usage.mark"]);
+        let evidence = evidence(candidates(&[], &[]), &found, None);
+        assert_eq!(evidence[2].verdict, AdoptionVerdict::Adopt);
+        assert_eq!(evidence[2].restored, ["trigger usage.mark"]);
+    }
+
+    #[test]
+    fn lost_records_are_adopted_and_complete_ones_are_not_judged() {
+        let found = database(&[CREATE, ENHANCE, OWN], &["column usage.cost"]);
+        let verdicts = |recorded: &[&str], logged: &[&str]| -> Vec<String> {
+            let evidence = evidence(candidates(recorded, logged), &found, None);
+            evidence.iter().map(|it| it.verdict.to_string()).collect()
+        };
+        let all = ["1", "2", "3", "4"];
+        assert_eq!(verdicts(&all, &all), ["recorded"; 4]);
+        // Without the log, and without the ledger.
+        assert_eq!(verdicts(&all, &[]), ["adopt", "partial", "adopt", "adopt"]);
+        let expected = ["adopt", "partial", "adopt", "adopt"];
+        assert_eq!(verdicts(&[], &all), expected);
+        assert_eq!(verdicts(&["1", "2", "4"], &all)[2], "adopt");
+    }
+
+    #[test]
+    fn interrupted_migration_is_continued() {
+        let mut candidates = candidates(&["1"], &["1"]);
+        candidates[1].is_interrupted = true;
+        let found = database(&[CREATE, "+ column usage.cost: double precision\n"], &[]);
+        let evidence = evidence(candidates, &found, None);
+        assert_eq!(evidence[1].verdict, AdoptionVerdict::Pending);
+    }
+
+    /// The statements that make `found` the database of CREATE and ENHANCE.
+    fn closing(found: &SchemaObjects, taken: &[&str], dialect: Dialect) -> Vec<String> {
+        let expected = database(&[CREATE, ENHANCE], &[]);
+        let taken = taken.iter().map(|name| (*name).to_owned()).collect();
+        let script = "CREATE TABLE \"alerts\" (\n    \"id\" TEXT NOT NULL PRIMARY KEY\n);\n";
+        closing_sql(
+            &expected.differences(found),
+            &expected,
+            &[script],
+            &taken,
+            dialect,
+        )
+    }
+
+    #[test]
+    fn missing_objects_are_created() {
+        let found = database(&[CREATE], &[]);
+        let expected = [
+            "CREATE TABLE \"alerts\" (\n    \"id\" TEXT NOT NULL PRIMARY KEY\n);",
+            "ALTER TABLE \"usage\" ADD COLUMN \"cost\" double precision;",
+            "CREATE INDEX CONCURRENTLY \"usage_at_idx\" ON \"usage\" (\"at\" DESC);",
+        ];
+        assert_eq!(closing(&found, &[], Dialect::Postgres), expected);
+        let index = "CREATE INDEX \"usage_at_idx_1\" ON \"usage\" (\"at\" DESC);";
+        assert_eq!(
+            closing(&found, &["usage_at_idx"], Dialect::Sqlite)[2],
+            index
+        );
+    }
+
+    #[test]
+    fn different_column_is_altered_where_the_engine_can() {
+        let found = database(
+            &[CREATE, ENHANCE, "+ column usage.id: integer default 0\n"],
+            &[],
+        );
+        let expected = [
+            "ALTER TABLE \"usage\" ALTER COLUMN \"id\" TYPE text USING \"id\"::text::text;",
+            "ALTER TABLE \"usage\" ALTER COLUMN \"id\" SET NOT NULL;",
+            "ALTER TABLE \"usage\" ALTER COLUMN \"id\" DROP DEFAULT;",
+        ];
+        assert_eq!(closing(&found, &[], Dialect::Postgres), expected);
+        let comment = &closing(&found, &[], Dialect::Sqlite)[0];
+        assert!(
+            comment.starts_with("-- no statement can be derived: column usage.id is"),
+            "{comment}"
+        );
+    }
+
+    #[test]
+    fn missing_enum_value_is_added_and_invalid_index_rebuilt() {
+        let differences = [
+            ("enum Color", "RED, GREEN", Some("RED, BLUE")),
+            ("index usage (at)", "", Some("invalid")),
+        ]
+        .map(|(what, expected, found)| Difference {
+            what: what.to_owned(),
+            expected: expected.to_owned(),
+            found: found.map(str::to_owned),
+        });
+        let taken = BTreeSet::new();
+        let objects = SchemaObjects::default();
+        let sql = closing_sql(&differences, &objects, &[], &taken, Dialect::Postgres);
+        let expected = [
+            "ALTER TYPE \"Color\" ADD VALUE 'GREEN';",
+            "REINDEX TABLE CONCURRENTLY \"usage\";",
+        ];
+        assert_eq!(sql, expected);
+    }
+}

@@ -1,0 +1,291 @@
+//! Prisma's migration ledger, `_prisma_migrations`: the state of a migration, and which of its migrations are
+//! ours.
+
+use serde::Serialize;
+
+use crate::domain::named::named;
+
+/// A row of the ledger. A migration has several if it failed or was rolled back and then applied again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PrismaRow {
+    pub name: String,
+    pub checksum: String,
+    pub is_finished: bool,
+    pub is_rolled_back: bool,
+}
+
+named! {
+    PrismaState, "state in Prisma's ledger" {
+        Applied = "applied",
+        /// Failed or still running: Prisma applies nothing until this is resolved.
+        Failed = "failed",
+        RolledBack = "rolled back",
+        /// No row; `prisma migrate deploy` would apply it.
+        Absent = "not recorded",
+    }
+}
+
+/// The migration of Prisma that corresponds to one of ours.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PrismaMigration {
+    pub name: String,
+    pub state: PrismaState,
+    /// Whether it corresponds to nothing but migrations of ours; false if it also creates other tables, or if
+    /// this is unknown.
+    #[serde(skip)]
+    pub is_ours: bool,
+    /// Of its `migration.sql`.
+    #[serde(skip)]
+    pub checksum: String,
+}
+
+impl std::fmt::Display for PrismaMigration {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}", self.name, self.state)
+    }
+}
+
+/// A folder of `prisma/migrations`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PrismaFolder {
+    pub name: String,
+    /// The SHA-256 of the bytes of its `migration.sql`.
+    pub checksum: String,
+    /// The tables that it creates.
+    pub tables: Vec<String>,
+}
+
+/// One of our migrations, as it is matched with Prisma's.
+#[derive(Clone, Debug)]
+pub struct OwnMigration<'a> {
+    pub version: &'a str,
+    pub name: &'a str,
+    /// Of its `up.sql`.
+    pub checksum: &'a str,
+    /// The tables that it creates.
+    pub tables: Vec<&'a str>,
+}
+
+/// The state of the migration `name`.
+pub fn state(rows: &[PrismaRow], name: &str) -> PrismaState {
+    let of_name: Vec<&PrismaRow> = rows.iter().filter(|row| row.name == name).collect();
+    let is_applied = |row: &&PrismaRow| row.is_finished && !row.is_rolled_back;
+    if of_name.iter().any(is_applied) {
+        PrismaState::Applied
+    } else if of_name.iter().any(|row| !row.is_rolled_back) {
+        PrismaState::Failed
+    } else if of_name.is_empty() {
+        PrismaState::Absent
+    } else {
+        PrismaState::RolledBack
+    }
+}
+
+/// The names of the migrations in this state, in the order in which they were started.
+pub fn names_in_state(rows: &[PrismaRow], wanted: PrismaState) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    for row in rows {
+        if !names.contains(&row.name) && state(rows, &row.name) == wanted {
+            names.push(row.name.clone());
+        }
+    }
+    names
+}
+
+/// The migration of Prisma for each of ours: the one of the same name, with any timestamp or none, else the one
+/// that creates our tables, else ours itself, which Prisma does not have.
+///
+/// `rows` are in the order in which they were started; `folders` is nothing if `prisma/migrations` was not
+/// found.
+pub fn matching(
+    own: &[OwnMigration<'_>],
+    rows: &[PrismaRow],
+    folders: Option<&[PrismaFolder]>,
+) -> Vec<PrismaMigration> {
+    let all_tables: Vec<&str> = own
+        .iter()
+        .flat_map(|it| it.tables.iter().copied())
+        .collect();
+    let known = folders.unwrap_or_default();
+    let found = own.iter().enumerate().map(|(index, own)| {
+        let has_name = |name: &str| without_timestamp(name) == own.name;
+        let creates = |folder: &&PrismaFolder| {
+            own.tables
+                .iter()
+                .any(|table| folder.tables.iter().any(|it| it == table))
+        };
+        let folder = known.iter().find(|folder| has_name(&folder.name));
+        if let Some(folder) = folder.or_else(|| known.iter().find(creates)) {
+            let is_ours = folder
+                .tables
+                .iter()
+                .all(|it| all_tables.contains(&it.as_str()));
+            return PrismaMigration {
+                state: state(rows, &folder.name),
+                name: folder.name.clone(),
+                is_ours,
+                checksum: folder.checksum.clone(),
+            };
+        }
+        if let Some(row) = rows.iter().find(|row| has_name(&row.name)) {
+            return PrismaMigration {
+                state: state(rows, &row.name),
+                name: row.name.clone(),
+                is_ours: true,
+                checksum: row.checksum.clone(),
+            };
+        }
+        // Without its folder the application's first migration, of any name, counts as the one that created
+        // the first table.
+        let first = names_in_state(rows, PrismaState::Applied)
+            .into_iter()
+            .next();
+        if let (0, None, Some(name)) = (index, folders, first) {
+            return PrismaMigration {
+                name,
+                state: PrismaState::Applied,
+                is_ours: false,
+                checksum: String::new(),
+            };
+        }
+        let name = format!("{}_{}", own.version, own.name);
+        PrismaMigration {
+            state: state(rows, &name),
+            name,
+            is_ours: true,
+            checksum: own.checksum.to_owned(),
+        }
+    });
+    found.collect()
+}
+
+/// The name of a migration without the timestamp before it.
+fn without_timestamp(name: &str) -> &str {
+    name.trim_start_matches(|c: char| c.is_ascii_digit())
+        .trim_start_matches('_')
+}
+
+/// The tables that a `migration.sql` creates.
+pub fn created_tables(sql: &str) -> Vec<String> {
+    let names = sql.lines().filter_map(|line| {
+        let mut words = line.split([' ', '(']).filter(|word| !word.is_empty());
+        for keyword in ["CREATE", "TABLE"] {
+            words
+                .next()
+                .filter(|word| word.eq_ignore_ascii_case(keyword))?;
+        }
+        let is_keyword = |word: &&str| {
+            ["IF", "NOT", "EXISTS"]
+                .iter()
+                .any(|it| word.eq_ignore_ascii_case(it))
+        };
+        // Prisma writes "schema"."table" for a model with @@schema.
+        let name = words.find(|word| !is_keyword(word))?.rsplit('.').next()?;
+        Some(name.trim_matches('"').to_owned())
+    });
+    names.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(name: &str, is_finished: bool, is_rolled_back: bool) -> PrismaRow {
+        PrismaRow {
+            name: name.to_owned(),
+            checksum: format!("checksum of {name}"),
+            is_finished,
+            is_rolled_back,
+        }
+    }
+
+    fn folder(name: &str, tables: &[&str]) -> PrismaFolder {
+        PrismaFolder {
+            name: name.to_owned(),
+            checksum: format!("checksum of {name}"),
+            tables: tables.iter().map(|it| (*it).to_owned()).collect(),
+        }
+    }
+
+    fn own() -> [OwnMigration<'static>; 2] {
+        [("1", "create", "usage"), ("2", "enhance", "alerts")].map(|(version, name, table)| {
+            OwnMigration {
+                version,
+                name,
+                checksum: "ours",
+                tables: vec![table],
+            }
+        })
+    }
+
+    /// Name, state and whether it is ours.
+    fn matched(rows: &[PrismaRow], folders: Option<&[PrismaFolder]>) -> Vec<String> {
+        let found = matching(&own(), rows, folders);
+        found
+            .iter()
+            .map(|it| format!("{it} {}", it.is_ours))
+            .collect()
+    }
+
+    #[test]
+    fn any_applied_row_makes_a_migration_applied() {
+        let failed = row("a", false, false);
+        let rolled_back = row("a", true, true);
+        let rows = [failed.clone(), rolled_back.clone()];
+        assert_eq!(state(&rows, "a"), PrismaState::Failed);
+        assert_eq!(state(&rows[1..], "a"), PrismaState::RolledBack);
+        assert_eq!(state(&rows, "b"), PrismaState::Absent);
+        let rows = [failed, rolled_back, row("a", true, false)];
+        assert_eq!(state(&rows, "a"), PrismaState::Applied);
+    }
+
+    #[test]
+    fn migration_is_matched_by_name_with_any_timestamp() {
+        let rows = [
+            row("0_init", true, false),
+            row("20260123_enhance", false, false),
+        ];
+        let expected = ["0_init applied false", "20260123_enhance failed true"];
+        assert_eq!(matched(&rows, None), expected);
+        let rows = [row("0_init", true, false), row("enhance", true, true)];
+        assert_eq!(matched(&rows, None)[1], "enhance rolled back true");
+    }
+
+    #[test]
+    fn migration_is_matched_by_the_tables_of_its_folder() {
+        let folders = [
+            folder("0_init", &["usage", "User"]),
+            folder("5_more", &["alerts"]),
+        ];
+        let rows = [row("0_init", true, false)];
+        let expected = ["0_init applied false", "5_more not recorded true"];
+        assert_eq!(matched(&rows, Some(&folders)), expected);
+        // The name counts more than the tables.
+        let folders = [folder("3_alerts", &["alerts"]), folder("4_enhance", &[])];
+        assert_eq!(
+            matched(&[], Some(&folders))[1],
+            "4_enhance not recorded true"
+        );
+        let found = matching(&own(), &[], Some(&folders));
+        assert_eq!(found[1].checksum, "checksum of 4_enhance");
+    }
+
+    #[test]
+    fn migration_unknown_to_prisma_has_our_name() {
+        let expected = ["1_create not recorded true", "2_enhance not recorded true"];
+        assert_eq!(matched(&[], None), expected);
+        let other = [folder("0_users", &["User"])];
+        assert_eq!(
+            matched(&[row("0_users", true, false)], Some(&other)),
+            expected
+        );
+        assert_eq!(matching(&own(), &[], None)[0].checksum, "ours");
+    }
+
+    #[test]
+    fn created_tables_are_read_from_prisma_sql() {
+        let sql = "-- CreateTable\nCREATE TABLE \"public\".\"a\" (\n  id TEXT);\n\
+                   create table if not exists b(\nALTER TABLE \"c\" ADD";
+        assert_eq!(created_tables(sql), ["a", "b"]);
+    }
+}

@@ -1,0 +1,247 @@
+//! Records migrations whose objects exist: the evidence for each, and its rows in our ledger and log and in
+//! Prisma's ledger.
+
+use std::collections::BTreeSet;
+
+use diesel::prelude::*;
+use diesel::sql_types::Text;
+
+use super::ledger::{self, ledger_name};
+use super::prisma::{self, PrismaSync, Recording};
+use super::script::{literal, log_statement};
+use super::{ALL, Direction, LogContext, Migration, Survey, checksum, conflicts, with_versions};
+use crate::domain::schema::adoption::{
+    Candidate, Dialect, Evidence, Origin, closing_sql, evidence,
+};
+use crate::domain::schema::migration::MigrationState;
+use crate::domain::schema::objects::{Difference, SchemaObjects};
+use crate::domain::schema::prisma::{PrismaState, names_in_state};
+use crate::error::Result;
+use crate::store::db::{Db, OWN_SCHEMA, on, quote_identifier};
+
+/// The evidence for all of this program's migrations.
+pub fn gather(
+    db: &Db,
+    survey: &Survey,
+    found: &SchemaObjects,
+    prisma: &PrismaSync,
+    last: Option<&str>,
+) -> Vec<Evidence> {
+    let bookkeeping = &survey.bookkeeping;
+    let candidate = |migration: &'static Migration| Candidate {
+        version: migration.version,
+        name: migration.name,
+        effect: migration.effect(db),
+        is_recorded: bookkeeping
+            .applied
+            .iter()
+            .any(|(version, _)| version == migration.version),
+        is_logged: bookkeeping.is_logged(migration.version),
+        is_interrupted: false,
+        prisma: prisma.find(migration.version).cloned(),
+    };
+    evidence(ALL.iter().map(candidate).collect(), found, last)
+}
+
+/// Whether objects exist that our ledger or log should record and does not.
+pub fn is_needed(db: &Db, survey: &Survey, found: &SchemaObjects) -> bool {
+    let bookkeeping = &survey.bookkeeping;
+    if !bookkeeping.exists && !bookkeeping.applied.is_empty() {
+        return true;
+    }
+    !unrecorded(db, survey, found).is_empty()
+}
+
+/// The existing objects that a pending migration would create.
+pub fn unrecorded(db: &Db, survey: &Survey, found: &SchemaObjects) -> Vec<String> {
+    let pending = survey.statuses.iter();
+    let pending = pending.filter(|status| status.state == MigrationState::Pending);
+    let pending: Vec<String> = pending.map(|status| status.version.clone()).collect();
+    conflicts(db, &with_versions(&pending), found)
+}
+
+/// Who created the tables; nothing if there are none.
+pub fn origin(db: &mut Db, survey: &Survey, found: &SchemaObjects) -> QueryResult<Option<Origin>> {
+    if let Some(rows) = prisma::read(db)? {
+        return Ok(Some(Origin::PrismaMigrate {
+            applied: names_in_state(&rows, PrismaState::Applied),
+            failed: names_in_state(&rows, PrismaState::Failed),
+            rolled_back: names_in_state(&rows, PrismaState::RolledBack),
+        }));
+    }
+    if prisma::has_contract(db)? {
+        return Ok(Some(Origin::PrismaContract));
+    }
+    let is_ours = |what: &str| what.starts_with("table usagectl_");
+    if !survey.bookkeeping.applied.is_empty() || found.objects().any(|(what, _)| is_ours(what)) {
+        return Ok(Some(Origin::Usagectl));
+    }
+    let tables: BTreeSet<String> = ALL
+        .iter()
+        .flat_map(|it| {
+            it.effect(db)
+                .tables()
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        })
+        .filter(|table| found.get(&format!("table {table}")).is_some())
+        .collect();
+    if tables.is_empty() {
+        return Ok(None);
+    }
+    let indexes = indexes(db)?;
+    let mut indexes = indexes.iter().filter(|it| tables.contains(&it.table_name));
+    let is_prisma_name = |index: &Index| {
+        let ending = index
+            .name
+            .strip_prefix(&index.table_name)
+            .unwrap_or_default();
+        ["_pkey", "_key", "_idx"]
+            .iter()
+            .any(|end| ending.ends_with(end))
+    };
+    Ok(Some(match indexes.all(is_prisma_name) {
+        true => Origin::PrismaDbPush,
+        false => Origin::Other,
+    }))
+}
+
+#[derive(QueryableByName)]
+struct Index {
+    #[diesel(sql_type = Text)]
+    name: String,
+    #[diesel(sql_type = Text)]
+    table_name: String,
+}
+
+/// All indexes, without those that SQLite makes by itself.
+fn indexes(db: &mut Db) -> QueryResult<Vec<Index>> {
+    let query = match db {
+        Db::Pg(_) => {
+            "SELECT c.relname::text AS name, t.relname::text AS table_name
+             FROM pg_index i
+             JOIN pg_class c ON c.oid = i.indexrelid
+             JOIN pg_class t ON t.oid = i.indrelid
+             JOIN pg_namespace n ON n.oid = c.relnamespace
+             WHERE n.nspname = ANY (current_schemas(false))"
+        }
+        Db::Sqlite(_) => {
+            "SELECT name, tbl_name AS table_name FROM sqlite_master
+             WHERE type = 'index' AND sql IS NOT NULL"
+        }
+    };
+    on!(db, |conn| diesel::sql_query(query).load(conn))
+}
+
+/// The SQL that closes the differences of partial migrations, for psql or sqlite3.
+pub fn closing_script(
+    db: &mut Db,
+    evidence: &[Evidence],
+    application_schema: &str,
+) -> QueryResult<Vec<String>> {
+    let mut expected = SchemaObjects::default();
+    for found in evidence.iter().filter(|it| !it.is_pending()) {
+        if let Some(migration) = Migration::find(found.version) {
+            expected.apply(&migration.effect(db));
+        }
+    }
+    let differences: Vec<Difference> = evidence
+        .iter()
+        .flat_map(|it| it.differences.iter().cloned())
+        .collect();
+    missing_sql(db, &differences, &expected, application_schema)
+}
+
+/// The SQL that closes `differences` from `expected`.
+pub fn missing_sql(
+    db: &mut Db,
+    differences: &[Difference],
+    expected: &SchemaObjects,
+    application_schema: &str,
+) -> QueryResult<Vec<String>> {
+    let scripts: Vec<_> = ALL.iter().map(|it| it.sql(db, Direction::Up)).collect();
+    let scripts: Vec<&str> = scripts.iter().map(|it| it.as_ref()).collect();
+    let (dialect, mut sql) = match db {
+        Db::Pg(_) => {
+            let schema = quote_identifier(application_schema);
+            let path = format!("SET search_path TO {schema}, {OWN_SCHEMA};");
+            (Dialect::Postgres, vec![path])
+        }
+        Db::Sqlite(_) => (Dialect::Sqlite, Vec::new()),
+    };
+    let taken = indexes(db)?.into_iter().map(|it| it.name).collect();
+    sql.extend(closing_sql(
+        differences,
+        expected,
+        &scripts,
+        &taken,
+        dialect,
+    ));
+    Ok(sql)
+}
+
+/// Writes the missing records of the migrations to be adopted, inside a transaction. Ledger and log exist.
+pub fn record(db: &mut Db, evidence: &[Evidence], entry: LogContext<'_>) -> Result<()> {
+    for found in evidence.iter().filter(|it| it.is_adopted()) {
+        let Some(migration) = Migration::find(found.version) else {
+            continue;
+        };
+        if !found.in_ledger {
+            let insert = format!("INSERT INTO {} (version) VALUES ($1)", ledger_name(db));
+            on!(db, |conn| diesel::sql_query(insert)
+                .bind::<Text, _>(migration.version)
+                .execute(conn))?;
+        }
+        let checksums = checksums(db, migration);
+        let detail = found.summary();
+        log_row(migration, &checksums, &detail, &entry).insert(db)?;
+        entry
+            .prisma
+            .write(db, migration, Recording::Adopted, entry.at)?;
+    }
+    Ok(())
+}
+
+/// The statements of [`record`] for psql or sqlite3.
+pub fn script(db: &Db, evidence: &[Evidence], entry: LogContext<'_>) -> String {
+    let mut text = String::new();
+    for found in evidence.iter().filter(|it| it.is_adopted()) {
+        let Some(migration) = Migration::find(found.version) else {
+            continue;
+        };
+        if !found.in_ledger {
+            let version = literal(migration.version);
+            text.push_str(&format!(
+                "INSERT INTO {} (version) VALUES ({version});\n",
+                ledger_name(db)
+            ));
+        }
+        let checksums = checksums(db, migration);
+        let detail = found.summary();
+        text.push_str(&log_statement(
+            db,
+            &log_row(migration, &checksums, &detail, &entry),
+        ));
+        text.push('\n');
+        let now = super::script::now(db);
+        text.push_str(&entry.prisma.script(db, migration, Recording::Adopted, now));
+    }
+    text
+}
+
+fn checksums(db: &Db, migration: &Migration) -> [String; 2] {
+    [Direction::Up, Direction::Down].map(|way| checksum(&migration.sql(db, way)))
+}
+
+fn log_row<'a>(
+    migration: &'a Migration,
+    checksums: &'a [String; 2],
+    detail: &'a str,
+    entry: &'a LogContext<'_>,
+) -> ledger::NewLogRow<'a> {
+    ledger::NewLogRow {
+        action: "adopt",
+        detail: Some(detail),
+        ..entry.log_row(migration, Direction::Up, checksums)
+    }
+}

@@ -1,0 +1,344 @@
+//! Prisma's migration ledger, `_prisma_migrations` in the application's schema, and its folder
+//! `prisma/migrations`.
+//!
+//! A migration that we apply or adopt is recorded there as Prisma records its own, so that `prisma migrate
+//! deploy` finds nothing to do. Prisma's lock is held while its ledger is written: it is tried, not waited
+//! for, inside the transaction of our own ledger row, and the whole transaction is repeated while Prisma holds
+//! it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use chrono::TimeDelta;
+use diesel::prelude::*;
+use diesel::sql_types::{Bool, Text, Timestamp};
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use super::script::literal;
+use super::{ALL, Direction, Migration};
+use crate::domain::schema::prisma::{
+    OwnMigration, PrismaFolder, PrismaMigration, PrismaRow, PrismaState, created_tables, matching,
+};
+use crate::error::{Error, Exit, Result};
+use crate::store::db::{Db, on};
+use crate::store::time::UtcTimestamp;
+
+/// The key of the advisory lock that `prisma migrate` holds.
+const LOCK_KEY: i64 = 72_707_369;
+
+#[derive(QueryableByName)]
+struct LedgerRow {
+    #[diesel(sql_type = Text)]
+    name: String,
+    #[diesel(sql_type = Text)]
+    checksum: String,
+    #[diesel(sql_type = Bool)]
+    is_finished: bool,
+    #[diesel(sql_type = Bool)]
+    is_rolled_back: bool,
+}
+
+#[derive(QueryableByName)]
+struct Found {
+    #[diesel(sql_type = Bool)]
+    found: bool,
+}
+
+fn is_true(db: &mut Db, query: &str) -> QueryResult<bool> {
+    let row: Found = on!(db, |conn| diesel::sql_query(query).get_result(conn))?;
+    Ok(row.found)
+}
+
+/// Whether the application's schema has Prisma's ledger.
+pub fn exists(db: &mut Db) -> QueryResult<bool> {
+    let query = match db {
+        Db::Pg(_) => {
+            "SELECT EXISTS (SELECT 1 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+                 WHERE c.relname = '_prisma_migrations' AND n.nspname = (current_schemas(false))[1]) AS found"
+        }
+        Db::Sqlite(_) => {
+            "SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = '_prisma_migrations')
+                 AS found"
+        }
+    };
+    is_true(db, query)
+}
+
+/// Whether Prisma 8 or newer manages the database: it has a schema of its own for its ledger.
+pub fn has_contract(db: &mut Db) -> QueryResult<bool> {
+    match db {
+        Db::Pg(_) => is_true(
+            db,
+            "SELECT EXISTS (SELECT 1 FROM pg_namespace WHERE nspname = 'prisma_contract') AS found",
+        ),
+        Db::Sqlite(_) => Ok(false),
+    }
+}
+
+/// The rows in the order in which they were started; nothing if there is no ledger.
+pub fn read(db: &mut Db) -> QueryResult<Option<Vec<PrismaRow>>> {
+    if !exists(db)? {
+        return Ok(None);
+    }
+    let query = "SELECT migration_name AS name, checksum, finished_at IS NOT NULL AS is_finished,
+                     rolled_back_at IS NOT NULL AS is_rolled_back
+                 FROM _prisma_migrations ORDER BY started_at, migration_name";
+    let rows: Vec<LedgerRow> = on!(db, |conn| diesel::sql_query(query).load(conn))?;
+    let row = |row: LedgerRow| PrismaRow {
+        name: row.name,
+        checksum: row.checksum,
+        is_finished: row.is_finished,
+        is_rolled_back: row.is_rolled_back,
+    };
+    Ok(Some(rows.into_iter().map(row).collect()))
+}
+
+/// Reads the folders of `prisma/migrations` in the order of their names.
+pub fn read_folders(directory: &Path) -> Result<Vec<PrismaFolder>> {
+    let failed = |path: &Path, error: std::io::Error| {
+        Error::new(Exit::Usage, error)
+            .context(format!("cannot read {}", path.display()))
+            .with_next("usagectl migrate --help")
+    };
+    let entries = fs::read_dir(directory).map_err(|error| failed(directory, error))?;
+    let mut folders = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(|error| failed(directory, error))?;
+        let path = entry.path().join("migration.sql");
+        if !path.is_file() {
+            continue;
+        }
+        let sql = fs::read(&path).map_err(|error| failed(&path, error))?;
+        folders.push(PrismaFolder {
+            name: entry.file_name().to_string_lossy().into_owned(),
+            checksum: sha256(&sql),
+            tables: created_tables(&String::from_utf8_lossy(&sql)),
+        });
+    }
+    folders.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(folders)
+}
+
+/// Finds `prisma/migrations` in `from` or a directory above it.
+pub fn find_directory(from: &Path) -> Option<PathBuf> {
+    let directories = from.ancestors().map(|it| it.join("prisma/migrations"));
+    directories.into_iter().find(|it| it.is_dir())
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    let digest = Sha256::digest(bytes);
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// How Prisma's ledger is kept true during a run.
+#[derive(Clone, Debug, Default)]
+pub struct PrismaSync {
+    /// Prisma's migration for each of ours, by our version.
+    migrations: BTreeMap<&'static str, PrismaMigration>,
+    /// Whether a reverted migration is marked as rolled back.
+    writes_history: bool,
+}
+
+impl PrismaSync {
+    /// Matches our migrations with Prisma's; nothing is matched if there is no ledger.
+    ///
+    /// `folders` is nothing if `prisma/migrations` was not found.
+    pub fn read(
+        db: &mut Db,
+        folders: Option<&[PrismaFolder]>,
+        writes_history: bool,
+    ) -> QueryResult<PrismaSync> {
+        let migrations = match read(db)? {
+            Some(rows) => match_all(db, &rows, folders),
+            None => BTreeMap::new(),
+        };
+        Ok(PrismaSync {
+            migrations,
+            writes_history,
+        })
+    }
+
+    /// Prisma's migration for one of ours.
+    pub fn find(&self, version: &str) -> Option<&PrismaMigration> {
+        self.migrations.get(version)
+    }
+
+    /// The migrations among `reverted` that Prisma will still take for applied.
+    pub fn left_applied(&self, reverted: &[&Migration]) -> Vec<&str> {
+        let found = reverted.iter().filter_map(|it| self.find(it.version));
+        let is_left = |it: &&PrismaMigration| {
+            it.state == PrismaState::Applied && !(self.writes_history && it.is_ours)
+        };
+        found.filter(is_left).map(|it| it.name.as_str()).collect()
+    }
+
+    /// Records that `migration` was applied or reverted, inside the transaction of our own ledger row.
+    /// [`Exit::Busy`] if `prisma migrate` is running.
+    pub(super) fn write(
+        &self,
+        db: &mut Db,
+        migration: &Migration,
+        how: Recording,
+        at: UtcTimestamp,
+    ) -> Result<()> {
+        let Some(prisma) = self.find(migration.version) else {
+            return Ok(());
+        };
+        let is_true = match how {
+            Recording::Reverted => !(self.writes_history && prisma.is_ours),
+            _ => prisma.state == PrismaState::Applied,
+        };
+        if is_true {
+            return Ok(());
+        }
+        lock(db)?;
+        let update = update(db, how, "$1", "$2");
+        let at = in_order(migration, at);
+        on!(db, |conn| diesel::sql_query(&update)
+            .bind::<Timestamp, _>(at)
+            .bind::<Text, _>(&prisma.name)
+            .execute(conn))?;
+        if how != Recording::Reverted {
+            let insert = insert(db, how, "$1", "$2", "$3", "$4");
+            on!(db, |conn| diesel::sql_query(&insert)
+                .bind::<Text, _>(Uuid::new_v4().to_string())
+                .bind::<Text, _>(&prisma.checksum)
+                .bind::<Timestamp, _>(at)
+                .bind::<Text, _>(&prisma.name)
+                .execute(conn))?;
+        }
+        Ok(())
+    }
+
+    /// The statements of [`PrismaSync::write`] for psql or sqlite3; `now` is the engine's clock.
+    pub(super) fn script(
+        &self,
+        db: &Db,
+        migration: &Migration,
+        how: Recording,
+        now: &str,
+    ) -> String {
+        let Some(prisma) = self.find(migration.version) else {
+            return String::new();
+        };
+        let name = literal(&prisma.name);
+        let lock = match db {
+            Db::Pg(_) => {
+                format!("DO $$ BEGIN PERFORM pg_advisory_xact_lock({LOCK_KEY}); END $$;\n")
+            }
+            Db::Sqlite(_) => String::new(),
+        };
+        let update = update(db, how, now, &name);
+        if how == Recording::Reverted {
+            return match self.writes_history && prisma.is_ours {
+                true => format!("{lock}{update};\n"),
+                false => String::new(),
+            };
+        }
+        let id = literal(&Uuid::new_v4().to_string());
+        let insert = insert(db, how, &id, &literal(&prisma.checksum), now, &name);
+        format!("{lock}{update};\n{insert};\n")
+    }
+}
+
+/// What happened to a migration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Recording {
+    /// Recorded as by `prisma migrate deploy`.
+    Applied,
+    /// Recorded as by `prisma migrate resolve --applied`.
+    Adopted,
+    /// Marked as rolled back, so that `prisma migrate deploy` applies it again.
+    Reverted,
+}
+
+/// Matches our migrations that create tables of the application.
+fn match_all(
+    db: &Db,
+    rows: &[PrismaRow],
+    folders: Option<&[PrismaFolder]>,
+) -> BTreeMap<&'static str, PrismaMigration> {
+    let application = || ALL.iter().filter(|it| it.is_application());
+    let effects: Vec<_> = application().map(|it| it.effect(db)).collect();
+    let up = |it: &Migration| it.sql(db, Direction::Up).into_owned();
+    let checksums: Vec<String> = application().map(|it| sha256(up(it).as_bytes())).collect();
+    let own: Vec<OwnMigration<'_>> = application()
+        .zip(effects.iter().zip(&checksums))
+        .map(|(migration, (effect, checksum))| OwnMigration {
+            version: migration.version,
+            name: migration.name,
+            checksum,
+            tables: effect.tables().collect(),
+        })
+        .collect();
+    let versions = application().map(|it| it.version);
+    versions.zip(matching(&own, rows, folders)).collect()
+}
+
+/// Tries Prisma's lock until the end of the transaction. On SQLite our write transaction excludes Prisma's.
+fn lock(db: &mut Db) -> Result<()> {
+    let is_locked = match db {
+        Db::Pg(_) => {
+            let query = format!("SELECT pg_try_advisory_xact_lock({LOCK_KEY}) AS found");
+            is_true(db, &query)?
+        }
+        Db::Sqlite(_) => true,
+    };
+    if is_locked {
+        return Ok(());
+    }
+    Err(Error::message(
+        Exit::Busy,
+        "`prisma migrate` is running (it holds advisory lock 72707369)",
+    )
+    .with_next("run the same command again"))
+}
+
+/// The time of the row: Prisma reads its ledger in this order.
+fn in_order(migration: &Migration, at: UtcTimestamp) -> UtcTimestamp {
+    let index = ALL.iter().position(|it| it == migration).unwrap_or(0);
+    let milliseconds = i64::try_from(index).unwrap_or_default();
+    UtcTimestamp::new(at.utc() + TimeDelta::milliseconds(milliseconds))
+}
+
+/// Marks rows as rolled back: of a reverted migration the finished ones, else the failed ones.
+fn update(db: &Db, how: Recording, at: &str, name: &str) -> String {
+    let finished = match how {
+        Recording::Reverted => "",
+        Recording::Applied | Recording::Adopted => " AND finished_at IS NULL",
+    };
+    format!(
+        "UPDATE _prisma_migrations SET rolled_back_at = {} \
+         WHERE migration_name = {name} AND rolled_back_at IS NULL{finished}",
+        time(db, at)
+    )
+}
+
+/// Inserts an applied row, unless there is one. The values are SQL expressions.
+fn insert(db: &Db, how: Recording, id: &str, checksum: &str, at: &str, name: &str) -> String {
+    let (logs, steps) = match how {
+        Recording::Adopted => ("''", 0),
+        Recording::Applied | Recording::Reverted => ("NULL", 1),
+    };
+    let at = time(db, at);
+    format!(
+        "INSERT INTO _prisma_migrations (id, checksum, finished_at, migration_name, logs, started_at, \
+             applied_steps_count) \
+         SELECT {id}, {checksum}, {at}, {name}, {logs}, {at}, {steps} WHERE NOT EXISTS ( \
+             SELECT 1 FROM _prisma_migrations \
+             WHERE migration_name = {name} AND finished_at IS NOT NULL AND rolled_back_at IS NULL)"
+    )
+}
+
+/// A time in UTC as Prisma's ledger stores it: on SQLite text, or milliseconds if other rows have them.
+fn time(db: &Db, at: &str) -> String {
+    match db {
+        Db::Pg(_) => format!("CAST({at} AS timestamp) AT TIME ZONE 'UTC'"),
+        Db::Sqlite(_) => format!(
+            "CASE (SELECT typeof(started_at) FROM _prisma_migrations LIMIT 1) \
+             WHEN 'integer' THEN CAST(strftime('%s', {at}) AS INTEGER) * 1000 ELSE {at} END"
+        ),
+    }
+}

@@ -1,0 +1,719 @@
+//! `migrate --adopt`: databases of Prisma at every stage, of other shapes, partial ones, and lost ledgers.
+
+use std::fs;
+
+use diesel::connection::SimpleConnection;
+use diesel::{Connection, ConnectionResult, PgConnection, SqliteConnection};
+use usagectl::store::migrations::ALL;
+use usagectl::store::schema_objects;
+
+use crate::support::Engine::{Postgresql, Sqlite};
+use crate::support::adoption::{
+    PRISMA_MIGRATIONS, copy_prisma_folder, deployed, fixture, insert_prisma_row, prisma_checksum,
+    prisma_rows, pushed,
+};
+use crate::support::{Engine, TestDatabase, assert_snapshot, whole_catalogue};
+use rstest::rstest;
+
+/// The name of one of our tables in SQL.
+fn own(engine: Engine, table: &str) -> String {
+    match engine {
+        Sqlite => table.to_owned(),
+        Postgresql => format!("usagectl.{table}"),
+    }
+}
+
+fn ledger(db: &TestDatabase) -> Vec<String> {
+    let table = own(db.engine(), "__diesel_schema_migrations");
+    db.rows(&format!("SELECT version FROM {table} ORDER BY version"))
+}
+
+fn log(db: &TestDatabase) -> Vec<String> {
+    let table = own(db.engine(), "usagectl_migration_log");
+    db.rows(&format!(
+        "SELECT DISTINCT action, version FROM {table} ORDER BY version, action"
+    ))
+}
+
+fn all_versions() -> Vec<String> {
+    ALL.iter().map(|it| it.version.to_owned()).collect()
+}
+
+/// The objects of the application, without our triggers.
+fn application_objects(db: &TestDatabase) -> Vec<String> {
+    let lines = whole_catalogue(db).into_iter();
+    let lines = lines.filter(|line| !line.contains("usagectl"));
+    lines
+        .filter(|line| !line.contains("_prisma_migrations"))
+        .collect()
+}
+
+/// Adds calls that the application made.
+fn add_calls(db: &TestDatabase) {
+    for (id, hour) in [("a", "08"), ("b", "09")] {
+        db.execute(&format!(
+            "INSERT INTO api_usage (id, api_name, timestamp) VALUES ('{id}', 'tmdb', '2026-01-31T{hour}:00:00.000+00:00')"
+        ));
+    }
+}
+
+fn adopt(db: &TestDatabase) -> crate::support::Run {
+    db.usagectl(["migrate", "--adopt", "--yes"]).run()
+}
+
+/// Runs the main commands on an adopted database.
+fn assert_works(db: &TestDatabase) {
+    let record = db
+        .usagectl(["record", "--api", "tmdb", "--status", "200"])
+        .run();
+    record.success();
+    db.usagectl(["aggregate"]).run().success();
+    db.usagectl(["aggregate", "--verify"]).run().success();
+    db.usagectl(["stats"]).run().success();
+    db.usagectl(["limits", "init", "--plan", "upstash=free"])
+        .run()
+        .success();
+    db.usagectl(["alerts", "check"]).run().success();
+    db.usagectl(["status"]).run().success();
+}
+
+#[rstest]
+fn unadopted_database_is_named_by_every_command(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+    #[values(1, 2, 3)] stage: usize,
+) {
+    let db = deployed(engine, stage);
+    let before = whole_catalogue(&db);
+    let commands: [(&[&str], i32); 13] = [
+        (&["status"], 4),
+        (&["migrate"], 5),
+        (&["migrate", "--dry-run"], 5),
+        (&["migrate", "--sql"], 5),
+        (&["rollback", "--dry-run"], 5),
+        (&["rollback", "--yes", "--accept-data-loss"], 5),
+        (&["record", "--api", "tmdb"], 4),
+        (&["aggregate"], 4),
+        (&["stats"], 4),
+        (&["alerts"], 4),
+        (&["limits"], 4),
+        (&["collect", "run"], 4),
+        (&["recommend", "run"], 4),
+    ];
+    for (command, code) in commands {
+        let run = db.usagectl(command).run();
+        assert_eq!(run.code, code, "{command:?}: {}", run.snapshot());
+        let next = "\nnext: usagectl migrate --adopt\n";
+        assert!(
+            run.stderr.ends_with(next) || run.stderr == next[1..],
+            "{}",
+            run.stderr
+        );
+    }
+    let status = db.usagectl(["status"]).run().stdout;
+    let last = PRISMA_MIGRATIONS[stage - 1];
+    let line = format!("created by prisma migrate ({stage} applied, last {last})\n");
+    assert!(status.contains(&line), "{status}");
+    assert_eq!(whole_catalogue(&db), before);
+}
+
+#[rstest]
+fn database_of_every_stage_is_adopted(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+    #[values(1, 2, 3)] stage: usize,
+) {
+    let db = deployed(engine, stage);
+    copy_prisma_folder(&db);
+    add_calls(&db);
+    let before = application_objects(&db);
+    let refused = db.usagectl(["migrate", "--adopt"]).run();
+    assert_eq!(refused.code, 5, "{}", refused.snapshot());
+    assert!(
+        refused
+            .stderr
+            .ends_with("next: usagectl migrate --adopt --yes\n")
+    );
+    assert_eq!(application_objects(&db), before);
+
+    adopt(&db).success();
+    assert_eq!(ledger(&db), all_versions());
+    let actions: Vec<String> = ALL
+        .iter()
+        .enumerate()
+        .map(|(index, it)| {
+            format!(
+                "{}|{}",
+                if index < stage { "adopt" } else { "up" },
+                it.version
+            )
+        })
+        .collect();
+    assert_eq!(log(&db), actions);
+    if stage == 3 {
+        assert_eq!(application_objects(&db), before);
+    }
+    // As after the application's own `prisma migrate deploy`.
+    let rows = PRISMA_MIGRATIONS.map(|name| format!("{name}|finished|kept|1|NULL"));
+    assert_eq!(prisma_rows(&db), rows);
+    let checksums = db.rows("SELECT checksum FROM _prisma_migrations ORDER BY started_at");
+    assert_eq!(
+        checksums,
+        PRISMA_MIGRATIONS.map(|name| prisma_checksum(engine, name))
+    );
+
+    assert_works(&db);
+    let hours = "SELECT total_requests FROM api_usage_aggregates WHERE aggregation_type = 'HOURLY' ORDER BY period_start";
+    assert_eq!(db.rows(hours), ["1", "1", "1"]);
+    let again = db.usagectl(["migrate", "--adopt"]).run();
+    assert_snapshot!(again.success().stdout.lines().last().unwrap(), @"nothing to do, 0 pending");
+}
+
+#[rstest]
+fn evidence_is_shown_before_the_adoption(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = deployed(engine, 2);
+    let run = db
+        .usagectl(["migrate", "--adopt", "--dry-run"])
+        .run()
+        .success();
+    // The objects of our own tables differ between the engines.
+    let lines: Vec<&str> = run.stdout.lines().collect();
+    let shown = [&lines[..3], &lines[9..]].concat().join("\n");
+    assert_snapshot!(shown, @"
+    VERSION         NAME                           FOUND   OF  PRISMA                                                     VERDICT
+    20260101000000  create_api_usage                   9    9  20260101000000_init applied                                adopt
+    20260123210146  enhance_api_monitoring            50   50  20260123210146_enhance_api_monitoring applied              adopt
+    created by prisma migrate (2 applied, last 20260123210146_enhance_api_monitoring)
+    ");
+    let pending = "20260124093000_add_infrastructure_monitoring not recorded  pending";
+    assert!(lines[3].ends_with(pending), "{}", lines[3]);
+    let json = db
+        .usagectl(["migrate", "--adopt", "--dry-run", "--format", "json"])
+        .run();
+    let answer: serde_json::Value = serde_json::from_str(&json.success().stdout).unwrap();
+    assert_eq!(answer["origin"]["created_by"], "prisma_migrate");
+    assert_eq!(answer["migrations"][1]["verdict"], "adopt");
+    assert_eq!(
+        answer["migrations"][1]["prisma"]["name"],
+        PRISMA_MIGRATIONS[1]
+    );
+    assert_eq!(answer["migrations"][2]["verdict"], "pending");
+    assert_eq!(answer["adopted"], false);
+}
+
+#[rstest]
+fn terminal_is_asked(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = deployed(engine, 2);
+    let no = db.usagectl(["migrate", "--adopt"]).run_on_terminal("n\n");
+    assert_eq!(no.code, 5, "{}", no.snapshot());
+    let question = "Record 2 migrations as applied and apply 6 pending migrations? [y/N] ";
+    assert!(no.stderr.contains(question), "{}", no.stderr);
+    assert_eq!(db.usagectl(["status"]).run().code, 4);
+    db.usagectl(["migrate", "--adopt"])
+        .run_on_terminal("y\n")
+        .success();
+    db.usagectl(["status"]).run().success();
+}
+
+#[rstest]
+fn failed_migration_of_prisma_is_resolved(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let [_, enhance, infrastructure] = PRISMA_MIGRATIONS;
+    // Failed without a trace, and failed after its objects were created.
+    for stage in [1, 2] {
+        let db = deployed(engine, 1);
+        if stage == 2 {
+            db.execute(&fixture(
+                engine,
+                &format!("prisma/migrations/{enhance}/migration.sql"),
+            ));
+        }
+        insert_prisma_row(&db, enhance, "failed");
+        copy_prisma_folder(&db);
+        let status = db.usagectl(["status"]).run();
+        assert!(
+            status.stdout.contains(&format!("; failed: {enhance})")),
+            "{}",
+            status.stdout
+        );
+        adopt(&db).success();
+        let steps = if stage == 2 { "0|" } else { "1|NULL" };
+        let rows = prisma_rows(&db);
+        assert!(
+            rows.contains(&format!("{enhance}|unfinished|rolled back|1|NULL")),
+            "{rows:?}"
+        );
+        assert!(
+            rows.contains(&format!("{enhance}|finished|kept|{steps}")),
+            "{rows:?}"
+        );
+        assert!(
+            rows.contains(&format!("{infrastructure}|finished|kept|1|NULL")),
+            "{rows:?}"
+        );
+        assert_eq!(rows.len(), 4);
+        assert_works(&db);
+    }
+}
+
+#[rstest]
+fn rolled_back_migration_of_prisma_is_applied(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = deployed(engine, 1);
+    insert_prisma_row(&db, PRISMA_MIGRATIONS[1], "rolled_back");
+    adopt(&db).success();
+    let rows = prisma_rows(&db);
+    let again = format!("{}|finished|kept|1|NULL", PRISMA_MIGRATIONS[1]);
+    assert!(rows.contains(&again), "{rows:?}");
+    // Without the folder its name is unknown.
+    assert!(
+        rows.contains(
+            &"20260124093000_add_infrastructure_monitoring|finished|kept|1|NULL".to_owned()
+        ),
+        "{rows:?}"
+    );
+    assert_works(&db);
+}
+
+#[rstest]
+fn ledger_with_integer_dates_keeps_them(#[values(1, 2)] stage: usize) {
+    let db = deployed(Sqlite, stage);
+    db.execute(
+        "UPDATE _prisma_migrations SET started_at = 1769763600000, finished_at = 1769763600000",
+    );
+    add_calls(&db);
+    db.execute("UPDATE api_usage SET timestamp = 1769846400000 WHERE id = 'a'");
+    adopt(&db).success();
+    let types =
+        db.rows("SELECT DISTINCT typeof(started_at), typeof(finished_at) FROM _prisma_migrations");
+    assert_eq!(types, ["integer|integer"]);
+    assert_works(&db);
+}
+
+#[rstest]
+fn database_without_ledger_is_adopted(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+    #[values(1, 2, 3)] stage: usize,
+) {
+    let db = pushed(engine, stage);
+    let status = db.usagectl(["status"]).run().stdout;
+    assert!(status.contains("created by prisma db push"), "{status}");
+    match engine {
+        Sqlite => db.execute("DROP INDEX api_usage_timestamp_idx; CREATE INDEX by_time ON api_usage (timestamp DESC)"),
+        Postgresql => db.execute("ALTER INDEX api_usage_timestamp_idx RENAME TO by_time"),
+    }
+    let status = db.usagectl(["status"]).run().stdout;
+    assert!(
+        status.contains("created by hand or another tool"),
+        "{status}"
+    );
+    adopt(&db).success();
+    assert_works(&db);
+    assert_eq!(db.rows("SELECT count(*) FROM api_usage"), ["1"]);
+}
+
+#[rstest]
+fn first_table_without_indexes_is_adopted(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = pushed(engine, 1);
+    db.execute("DROP INDEX api_usage_timestamp_idx; DROP INDEX api_usage_api_name_timestamp_idx");
+    adopt(&db).success();
+    assert_works(&db);
+}
+
+#[rstest]
+fn shapes_of_the_original_applications_are_adopted(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+    #[values("original.sql", "variant.sql")] shape: &str,
+) {
+    let db = deployed(engine, 3);
+    db.execute(&fixture(engine, shape));
+    add_calls(&db);
+    let before = application_objects(&db);
+    adopt(&db).success();
+    assert_eq!(application_objects(&db), before);
+    assert_works(&db);
+}
+
+#[test]
+fn recommendations_are_written_into_text_arrays() {
+    let db = deployed(Postgresql, 3);
+    db.execute(&fixture(Postgresql, "original.sql"));
+    db.execute(
+        r#"INSERT INTO "UpgradeRecommendation" (id, service, "currentPlan", "recommendedPlan", priority, reason, benefits, risks, "updatedAt")
+           VALUES ('theirs', 'VERCEL_KV', 'free', 'pro', 'HIGH', 'growth', '{"more, \"storage\"",speed}', NULL, '2026-01-30')"#,
+    );
+    adopt(&db).success();
+    db.usagectl(["limits", "init", "--plan", "upstash=free"])
+        .run()
+        .success();
+    let set = [
+        "collect",
+        "set",
+        "--service",
+        "VERCEL_KV",
+        "--metric",
+        "STORAGE_MB",
+    ];
+    db.usagectl(set)
+        .arg("--at")
+        .arg("2026-01-31T11:00:00Z")
+        .arg("250")
+        .run()
+        .success();
+    let run = db.usagectl(["recommend", "run"]).run();
+    assert!([0, 3].contains(&run.code), "{}", run.snapshot());
+    let written = db.rows(
+        r#"SELECT pg_typeof(benefits)::text, array_length(benefits, 1) > 0 FROM "UpgradeRecommendation"
+           WHERE id <> 'theirs'"#,
+    );
+    assert_eq!(written, ["text[]|1"]);
+    let list = db
+        .usagectl(["recommend", "list", "--all", "--format", "json"])
+        .run()
+        .success();
+    assert!(list.stdout.contains("theirs"), "{}", list.stdout);
+    let shown = db.usagectl(["recommend", "show", "theirs"]).run().success();
+    assert!(
+        shown.stdout.contains("more, \"storage\""),
+        "{}",
+        shown.stdout
+    );
+}
+
+/// Runs statements one by one on one connection, as psql does: some must not be in a transaction.
+fn run_script(db: &TestDatabase, script: &str) {
+    match db.engine() {
+        Sqlite => run_on(
+            &mut SqliteConnection::establish(&db.path().display().to_string()),
+            script,
+        ),
+        Postgresql => run_on(&mut PgConnection::establish(db.url()), script),
+    }
+}
+
+fn run_on<C: SimpleConnection>(connection: &mut ConnectionResult<C>, script: &str) {
+    let connection = connection.as_mut().unwrap();
+    let mut statement = String::new();
+    for line in script.lines() {
+        statement.push_str(line);
+        statement.push('\n');
+        if line.trim_end().ends_with(';') {
+            let done = connection.batch_execute(&statement);
+            done.unwrap_or_else(|error| panic!("{statement}: {error}"));
+            statement.clear();
+        }
+    }
+}
+
+#[rstest]
+fn partial_database_is_refused_until_the_printed_sql_is_run(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let mut losses = vec![
+        "DROP INDEX api_usage_success_timestamp_idx",
+        "DROP INDEX api_alerts_api_name_alert_type_period_key",
+        "DROP TABLE api_alerts",
+        "DROP INDEX api_usage_timestamp_idx; CREATE INDEX api_usage_timestamp_idx ON api_usage (timestamp)",
+        "ALTER TABLE api_usage DROP COLUMN user_id",
+        "ALTER TABLE \"InfrastructureMetric\" DROP COLUMN metadata",
+        "ALTER TABLE api_usage DROP COLUMN user_id; DROP TABLE \"InfrastructureLimit\"",
+        "ALTER TABLE api_usage DROP COLUMN cached",
+    ];
+    if engine == Postgresql {
+        losses.extend([
+            "ALTER TABLE api_usage ALTER COLUMN response_time TYPE text",
+            "ALTER TABLE api_usage ALTER COLUMN method DROP DEFAULT",
+            "ALTER TABLE api_usage ALTER COLUMN api_name DROP NOT NULL",
+            "DROP TABLE \"UpgradeRecommendation\"; DROP TYPE \"RecommendationPriority\"",
+            "ALTER TYPE \"MetricType\" RENAME VALUE 'COST_USD' TO 'OLD_COST'",
+        ]);
+    }
+    for loss in losses {
+        let db = deployed(engine, 3);
+        add_calls(&db);
+        db.execute(loss);
+        let before = whole_catalogue(&db);
+        for arguments in [
+            ["migrate", "--adopt", "--yes"],
+            ["migrate", "--adopt", "--dry-run"],
+        ] {
+            let run = db.usagectl(arguments).run();
+            assert_eq!(run.code, 5, "{loss}: {}", run.snapshot());
+            assert!(
+                run.stdout.contains("\ndifference: "),
+                "{loss}: {}",
+                run.stdout
+            );
+        }
+        assert_eq!(whole_catalogue(&db), before, "{loss}");
+        let sql = db.usagectl(["migrate", "--adopt", "--sql"]).run();
+        assert_eq!(sql.code, 5, "{loss}");
+        run_script(&db, &sql.stdout);
+        let run = adopt(&db);
+        assert_eq!(run.code, 0, "{loss}: {}{}", sql.stdout, run.snapshot());
+        assert_works(&db);
+        assert_eq!(db.rows("SELECT count(*) FROM api_usage"), ["3"]);
+    }
+}
+
+#[rstest]
+fn partial_difference_is_printed_with_its_sql(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = pushed(engine, 3);
+    db.execute(
+        "ALTER TABLE api_usage DROP COLUMN user_id; DROP INDEX api_usage_success_timestamp_idx",
+    );
+    let run = db.usagectl(["migrate", "--adopt", "--yes"]).run();
+    let lines = run
+        .stdout
+        .lines()
+        .skip_while(|line| !line.starts_with("created by"));
+    let shown: Vec<&str> = lines
+        .filter(|line| !line.starts_with("SET search_path"))
+        .collect();
+    let shown = shown
+        .join("\n")
+        .replace(" CONCURRENTLY", "")
+        .replace("TEXT;", "text;");
+    assert_snapshot!(shown, @r#"
+    created by prisma db push (no ledger, index names of Prisma)
+    difference: column api_usage.user_id is missing
+    difference: index api_usage (success, timestamp) is missing
+    ALTER TABLE "api_usage" ADD COLUMN "user_id" text;
+    CREATE INDEX "api_usage_success_timestamp_idx" ON "api_usage" ("success", "timestamp");
+    "#);
+    assert_snapshot!(run.stderr, @"
+    error: only partly in the database: 20260123210146_enhance_api_monitoring (48 of 50 objects); nothing was changed
+    next: run the SQL of `usagectl migrate --adopt --sql`, then: usagectl migrate --adopt
+    ");
+}
+
+/// The derived SQL names everything as our migrations, and thus Prisma, do.
+#[rstest]
+fn derived_sql_creates_the_application_tables_of_the_migrations(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let db = pushed(engine, 3);
+    let other = TestDatabase::empty(engine);
+    // One column of each migration is left: the rest is missing.
+    other.execute("CREATE TABLE api_usage (id TEXT NOT NULL PRIMARY KEY)");
+    other.execute("CREATE TABLE api_alerts (id TEXT NOT NULL PRIMARY KEY)");
+    other.execute("CREATE TABLE \"InfrastructureMetric\" (id TEXT NOT NULL PRIMARY KEY)");
+    let sql = other.usagectl(["migrate", "--adopt", "--sql"]).run();
+    assert_eq!(sql.code, 5, "{}", sql.snapshot());
+    run_script(&other, &sql.stdout);
+    let objects = |db: &TestDatabase| schema_objects::read(&mut db.open()).unwrap();
+    assert_eq!(objects(&other), objects(&db));
+    let names = match engine {
+        Sqlite => "SELECT name FROM sqlite_master WHERE type = 'index' ORDER BY name",
+        Postgresql => "SELECT indexname FROM pg_indexes WHERE schemaname = 'public' ORDER BY 1",
+    };
+    assert_eq!(other.rows(names), db.rows(names));
+}
+
+#[rstest]
+fn lost_ledger_or_log_is_repaired(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let ledger_table = own(engine, "__diesel_schema_migrations");
+    let log_table = own(engine, "usagectl_migration_log");
+    let losses = [
+        format!("DROP TABLE {ledger_table}"),
+        format!("DELETE FROM {ledger_table}"),
+        format!("DELETE FROM {ledger_table} WHERE version = '20260123210146'"),
+        format!("DELETE FROM {ledger_table} WHERE version > '20260201'"),
+        format!("DROP TABLE {log_table}"),
+        format!("DROP TABLE {log_table}; DROP TABLE {ledger_table}"),
+        format!("DELETE FROM {log_table}; DELETE FROM {ledger_table}"),
+    ];
+    for loss in losses {
+        let db = TestDatabase::migrated(engine);
+        add_calls(&db);
+        db.usagectl(["limits", "set", "--api", "tmdb", "--per", "MINUTE", "40"])
+            .run()
+            .success();
+        let before = whole_catalogue(&db);
+        db.execute(&loss);
+        for command in [
+            ["status"].as_slice(),
+            &["stats"],
+            &["rollback", "--dry-run"],
+            &["migrate"],
+        ] {
+            let run = db.usagectl(command).run();
+            let next = "next: usagectl migrate --adopt\n";
+            assert!(
+                run.stderr.ends_with(next),
+                "{loss}: {command:?}: {}",
+                run.snapshot()
+            );
+        }
+        adopt(&db).success();
+        assert_eq!(whole_catalogue(&db), before, "{loss}");
+        assert_eq!(ledger(&db), all_versions(), "{loss}");
+        assert_works(&db);
+        let limits = db.usagectl(["limits"]).run().success();
+        assert!(limits.stdout.contains("tmdb"), "{loss}: {}", limits.stdout);
+    }
+}
+
+#[rstest]
+fn printed_script_adopts_as_the_command_does(#[values(Sqlite, Postgresql)] engine: Engine) {
+    for stage in [1, 3] {
+        let db = deployed(engine, stage);
+        let scripted = deployed(engine, stage);
+        copy_prisma_folder(&scripted);
+        copy_prisma_folder(&db);
+        let before = whole_catalogue(&scripted);
+        let sql = scripted
+            .usagectl(["migrate", "--adopt", "--sql"])
+            .run()
+            .success()
+            .stdout;
+        scripted
+            .usagectl(["migrate", "--adopt", "--dry-run"])
+            .run()
+            .success();
+        assert_eq!(whole_catalogue(&scripted), before);
+        let (_, sql) = sql.split_once('\n').unwrap();
+        scripted.execute(sql);
+        adopt(&db).success();
+        assert_eq!(whole_catalogue(&scripted), whole_catalogue(&db));
+        assert_eq!(ledger(&scripted), ledger(&db));
+        assert_eq!(log(&scripted), log(&db));
+        let mut rows = prisma_rows(&scripted);
+        rows.sort();
+        assert_eq!(rows, prisma_rows(&db));
+        assert_works(&scripted);
+    }
+}
+
+#[test]
+fn running_prisma_migrate_is_waited_for() {
+    let db = deployed(Postgresql, 2);
+    let mut prisma = db.open();
+    prisma
+        .batch_execute("SELECT pg_advisory_lock(72707369)")
+        .unwrap();
+    let run = db
+        .usagectl([
+            "migrate",
+            "--adopt",
+            "--yes",
+            "--lock-timeout",
+            "10ms",
+            "--to",
+            "enhance_api_monitoring",
+        ])
+        .run();
+    // Both migrations are in Prisma's ledger already.
+    run.success();
+    let run = db
+        .usagectl([
+            "migrate",
+            "--lock-timeout",
+            "10ms",
+            "--to",
+            "add_infrastructure_monitoring",
+        ])
+        .run();
+    assert_eq!(run.code, 6, "{}", run.snapshot());
+    assert!(
+        run.stderr.contains("`prisma migrate` is running"),
+        "{}",
+        run.stderr
+    );
+    assert_eq!(prisma_rows(&db).len(), 2);
+    assert_eq!(ledger(&db).len(), 2);
+    drop(prisma);
+    db.usagectl(["migrate"]).run().success();
+    assert_eq!(prisma_rows(&db).len(), 3);
+}
+
+#[rstest]
+fn rollback_keeps_history_of_prisma_true(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = deployed(engine, 3);
+    copy_prisma_folder(&db);
+    adopt(&db).success();
+    let rollback = [
+        "rollback",
+        "--to",
+        "enhance_api_monitoring",
+        "--yes",
+        "--accept-data-loss",
+    ];
+    let warned = db.usagectl(rollback).run().success();
+    let name = PRISMA_MIGRATIONS[2];
+    assert!(
+        warned
+            .stderr
+            .contains(&format!("Prisma's ledger keeps {name} as applied")),
+        "{}",
+        warned.stderr
+    );
+    assert!(prisma_rows(&db).contains(&format!("{name}|finished|kept|1|NULL")));
+    // Applied again, the ledger is true.
+    db.usagectl(["migrate"]).run().success();
+    assert_eq!(prisma_rows(&db).len(), 3);
+
+    let silent = db
+        .usagectl(rollback)
+        .arg("--prisma-history")
+        .run()
+        .success();
+    assert!(!silent.stderr.contains("Prisma"), "{}", silent.stderr);
+    assert!(prisma_rows(&db).contains(&format!("{name}|finished|rolled back|1|NULL")));
+    db.usagectl(["migrate"]).run().success();
+    assert!(prisma_rows(&db).contains(&format!("{name}|finished|kept|1|NULL")));
+    assert_eq!(prisma_rows(&db).len(), 4);
+    assert_works(&db);
+}
+
+#[test]
+fn dump_of_the_application_schema_is_adopted() {
+    let db = TestDatabase::migrated(Postgresql);
+    add_calls(&db);
+    // As `pg_dump -n public` leaves it: the functions of the triggers were not there.
+    db.execute("DROP SCHEMA usagectl CASCADE");
+    let status = db.usagectl(["status"]).run();
+    assert!(
+        status.stderr.ends_with("next: usagectl migrate --adopt\n"),
+        "{}",
+        status.stderr
+    );
+    adopt(&db).success();
+    assert_works(&db);
+    assert_eq!(
+        db.rows("SELECT count(*) FROM api_usage_aggregates WHERE aggregation_type = 'HOURLY'"),
+        ["3"]
+    );
+}
+
+#[test]
+fn prisma_8_is_named() {
+    let db = pushed(Postgresql, 3);
+    db.execute("CREATE SCHEMA prisma_contract");
+    let status = db.usagectl(["status"]).run();
+    assert!(
+        status
+            .stdout
+            .contains("created by Prisma 8 or newer (schema prisma_contract)"),
+        "{}",
+        status.stdout
+    );
+    adopt(&db).success();
+    assert_works(&db);
+}
+
+#[rstest]
+fn missing_prisma_folder_is_named(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = deployed(engine, 3);
+    let run = db
+        .usagectl(["migrate", "--adopt", "--prisma-migrations", "nowhere"])
+        .run();
+    assert_eq!(run.code, 2, "{}", run.snapshot());
+    assert!(run.stderr.contains("cannot read nowhere"), "{}", run.stderr);
+    fs::create_dir(db.sandbox().work().join("nowhere")).unwrap();
+    db.usagectl([
+        "migrate",
+        "--adopt",
+        "--yes",
+        "--prisma-migrations",
+        "nowhere",
+    ])
+    .run()
+    .success();
+}
