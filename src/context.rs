@@ -109,7 +109,7 @@ impl Context {
     pub fn database_url(&self, prefer_direct: bool) -> Result<DatabaseUrl> {
         url::find(self.database_url.as_deref(), prefer_direct).map_err(|error: UrlError| {
             let next = error.next_step();
-            Error::new(Exit::Usage, error).with_next(next)
+            Error::new(error.exit(), error).with_next(next)
         })
     }
 

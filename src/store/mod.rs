@@ -3,12 +3,14 @@
 
 pub mod alerting;
 pub mod db;
+mod dot_env;
 pub mod lock;
 pub mod metrics;
 pub mod migrations;
 pub mod plans;
 pub mod postgres;
 mod prelude;
+mod prisma_path;
 pub mod recommendation;
 pub mod schema;
 pub mod schema_objects;

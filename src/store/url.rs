@@ -5,10 +5,13 @@
 
 use std::env::{self, VarError};
 use std::fmt;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+
+use super::dot_env::{self, DotEnv};
+use super::prisma_path::{self, PrismaPath};
+use crate::error::{Exit, shell_word};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UrlSource {
@@ -37,6 +40,8 @@ impl fmt::Display for UrlSource {
 pub struct DatabaseUrl {
     pub source: UrlSource,
     pub target: DatabaseTarget,
+    /// Whether it is a SQLite file in Prisma's spelling, `file:`.
+    pub is_prismas_file: bool,
     /// Dropped and translated parameters, a message each.
     pub notes: Vec<String>,
 }
@@ -116,24 +121,57 @@ pub enum UrlError {
         /// Never quotes the URL.
         reason: &'static str,
     },
+    #[error("{source_name} has the unknown TLS parameter `{name}`")]
+    UnknownTlsParameter { source_name: String, name: String },
     #[error("{source_name} is not valid UTF-8")]
     NotText { source_name: String },
     #[error("cannot read {}: {reason}", path.display())]
     DotEnv { path: PathBuf, reason: String },
+    /// See [`prisma_path`].
+    #[error(
+        "there is no database at {}, where Prisma looks by its schema.prisma, but there is one at {}",
+        expected.display(),
+        found.display()
+    )]
+    Elsewhere { expected: PathBuf, found: PathBuf },
     /// Neither `XDG_DATA_HOME` nor `HOME` is set.
     #[error("no database URL is given, and there is no home directory for the default one")]
     NoHome,
 }
 
+impl From<dot_env::Unreadable> for UrlError {
+    fn from(file: dot_env::Unreadable) -> UrlError {
+        UrlError::DotEnv {
+            path: file.path,
+            reason: file.reason,
+        }
+    }
+}
+
 impl UrlError {
-    pub fn next_step(&self) -> &'static str {
+    pub fn exit(&self) -> Exit {
         match self {
+            UrlError::Elsewhere { .. } => Exit::Refused,
+            _ => Exit::Usage,
+        }
+    }
+
+    pub fn next_step(&self) -> String {
+        let next = match self {
+            UrlError::Elsewhere { found, .. } => {
+                let url = shell_word(&format!("sqlite:{}", found.display()));
+                return format!("usagectl --database-url {url} status");
+            }
             UrlError::Malformed { .. } => {
                 "write it as postgresql://USER:PASSWORD@HOST:5432/DATABASE, with special characters percent-encoded"
             }
+            UrlError::UnknownTlsParameter { .. } => {
+                "correct or remove that parameter: libpq's are sslmode, sslrootcert, sslcert, sslkey and others"
+            }
             UrlError::DotEnv { .. } => "correct the .env file, or give --database-url",
             _ => "give --database-url sqlite:PATH or postgresql://USER@HOST/DATABASE",
-        }
+        };
+        next.to_owned()
     }
 }
 
@@ -142,8 +180,9 @@ impl UrlError {
 /// With `prefer_direct`, `DIRECT_URL` (Prisma's name for the URL that bypasses a pooler) precedes
 /// `DATABASE_URL` of the same source. An invalid URL is an error; no other source replaces it.
 pub fn find(flag: Option<&str>, prefer_direct: bool) -> Result<DatabaseUrl, UrlError> {
+    let working_directory = Path::new("");
     if let Some(url) = flag {
-        return parse(url, UrlSource::Flag);
+        return parse_in(url, UrlSource::Flag, working_directory);
     }
     let names: &[&'static str] = if prefer_direct {
         &["DIRECT_URL", "DATABASE_URL"]
@@ -152,7 +191,7 @@ pub fn find(flag: Option<&str>, prefer_direct: bool) -> Result<DatabaseUrl, UrlE
     };
     for name in names {
         match env::var(name) {
-            Ok(url) => return parse(&url, UrlSource::Environment(name)),
+            Ok(url) => return parse_in(&url, UrlSource::Environment(name), working_directory),
             Err(VarError::NotPresent) => {}
             Err(VarError::NotUnicode(_)) => {
                 return Err(UrlError::NotText {
@@ -161,63 +200,38 @@ pub fn find(flag: Option<&str>, prefer_direct: bool) -> Result<DatabaseUrl, UrlE
             }
         }
     }
-    if let Some((path, variables)) = read_dot_env(names)? {
+    if let Some(DotEnv { path, variables }) = dot_env::read(names)? {
         for name in names {
             if let Some((_, url)) = variables.iter().find(|(key, _)| key == name) {
-                let directory = path.parent().map(Path::to_owned);
-                let mut found = parse(url, UrlSource::DotEnv(name, path))?;
-                if let (DatabaseTarget::Sqlite(file), Some(directory)) =
-                    (&mut found.target, directory)
-                {
-                    // The path is relative to the `.env` file, not to the working directory.
-                    *file = directory.join(&file);
-                }
-                return Ok(found);
+                // A path is relative to the file, not to the working directory.
+                let directory = path.parent().unwrap_or(working_directory).to_owned();
+                return parse_in(url, UrlSource::DotEnv(name, path), &directory);
             }
         }
     }
     Ok(DatabaseUrl {
         source: UrlSource::Default,
         target: DatabaseTarget::Sqlite(default_path()?),
+        is_prismas_file: false,
         notes: Vec::new(),
     })
 }
 
-type Variables = Vec<(String, String)>;
-
-/// The values of `names` in the nearest `.env` upward. Other lines are ignored, even if they do not parse:
-/// the file belongs to another program.
-fn read_dot_env(names: &[&str]) -> Result<Option<(PathBuf, Variables)>, UrlError> {
-    let Ok(directory) = env::current_dir() else {
-        return Ok(None);
-    };
-    let Some(path) = directory
-        .ancestors()
-        .map(|directory| directory.join(".env"))
-        .find(|path| path.is_file())
-    else {
-        return Ok(None);
-    };
-    let failed = |reason: String| UrlError::DotEnv {
-        path: path.clone(),
-        reason,
-    };
-    let text = fs::read_to_string(&path).map_err(|error| failed(error.to_string()))?;
-    // An error is one line that does not parse; iteration continues with the next.
-    let variables: Variables = dotenvy::from_read_iter(text.as_bytes())
-        .flatten()
-        .filter(|(name, _)| names.contains(&name.as_str()))
-        .collect();
-    for line in text.lines() {
-        let line = line.trim_start();
-        let line = line.strip_prefix("export ").unwrap_or(line);
-        let name = line.split('=').next().unwrap_or_default().trim();
-        if names.contains(&name) && !variables.iter().any(|(known, _)| known == name) {
-            // The line itself may contain a password.
-            return Err(failed(format!("the line of {name} does not parse")));
-        }
+/// Parses a URL; a relative path is resolved from `base`.
+fn parse_in(url: &str, source: UrlSource, base: &Path) -> Result<DatabaseUrl, UrlError> {
+    let mut found = parse(url, source)?;
+    if let DatabaseTarget::Sqlite(path) = &mut found.target {
+        *path = match found.is_prismas_file {
+            true => match prisma_path::resolve(base, path) {
+                PrismaPath::At(file) => file,
+                PrismaPath::Elsewhere { expected, found } => {
+                    return Err(UrlError::Elsewhere { expected, found });
+                }
+            },
+            false => base.join(&path),
+        };
     }
-    Ok(Some((path, variables)))
+    Ok(found)
 }
 
 fn default_path() -> Result<PathBuf, UrlError> {
@@ -233,7 +247,7 @@ fn default_path() -> Result<PathBuf, UrlError> {
 }
 
 pub fn parse(url: &str, source: UrlSource) -> Result<DatabaseUrl, UrlError> {
-    let url = url.trim();
+    let (url, quoted) = unquoted(url);
     let source_name = source.to_string();
     if url.is_empty() {
         return Err(UrlError::Empty { source_name });
@@ -241,7 +255,8 @@ pub fn parse(url: &str, source: UrlSource) -> Result<DatabaseUrl, UrlError> {
     let Some((scheme, rest)) = url.split_once(':').filter(|(scheme, _)| is_scheme(scheme)) else {
         return Err(UrlError::NoScheme { source_name });
     };
-    let (target, notes) = match scheme.to_ascii_lowercase().as_str() {
+    let scheme_name = scheme.to_ascii_lowercase();
+    let (target, mut notes) = match scheme_name.as_str() {
         "sqlite" | "file" => {
             let (path, parameters) = split_parameters(rest);
             let path = path.strip_prefix("//").unwrap_or(path);
@@ -266,11 +281,26 @@ pub fn parse(url: &str, source: UrlSource) -> Result<DatabaseUrl, UrlError> {
             });
         }
     };
+    if quoted {
+        notes.push(format!("ignored the quotes around {source_name}"));
+    }
     Ok(DatabaseUrl {
         source,
         target,
+        is_prismas_file: scheme_name == "file",
         notes,
     })
+}
+
+/// The URL without white space and quotes around it, and whether there were quotes: `docker --env-file` keeps those of
+/// the file.
+fn unquoted(url: &str) -> (&str, bool) {
+    let url = url.trim();
+    let inner = |quote: char| url.strip_prefix(quote)?.strip_suffix(quote);
+    match inner('"').or_else(|| inner('\'')) {
+        Some(inner) => (inner.trim(), true),
+        None => (url, false),
+    }
 }
 
 /// RFC 3986: a letter, then letters, digits, `+`, `-`, `.`.
@@ -290,6 +320,63 @@ fn split_parameters(text: &str) -> (&str, impl Iterator<Item = (&str, &str)>) {
     (before, parameters)
 }
 
+type Parameters = Vec<(String, String)>;
+
+/// The parameters that the bundled libpq 18 accepts (`PQconninfoOptions` in fe-connect.c). It refuses a URL with
+/// another one, as the URLs of hosting platforms and of other drivers have: `supa`, `uselibpqcompat`,
+/// `statement_timeout`.
+const LIBPQ_PARAMETERS: &[&str] = &[
+    "application_name",
+    "channel_binding",
+    "client_encoding",
+    "connect_timeout",
+    "dbname",
+    "fallback_application_name",
+    "gssdelegation",
+    "gssencmode",
+    "gsslib",
+    "host",
+    "hostaddr",
+    "keepalives",
+    "keepalives_count",
+    "keepalives_idle",
+    "keepalives_interval",
+    "krbsrvname",
+    "load_balance_hosts",
+    "max_protocol_version",
+    "min_protocol_version",
+    "oauth_client_id",
+    "oauth_client_secret",
+    "oauth_issuer",
+    "oauth_scope",
+    "options",
+    "passfile",
+    "password",
+    "port",
+    "replication",
+    "require_auth",
+    "requirepeer",
+    "scram_client_key",
+    "scram_server_key",
+    "service",
+    "ssl_max_protocol_version",
+    "ssl_min_protocol_version",
+    "sslcertmode",
+    "sslcompression",
+    "sslcrl",
+    "sslcrldir",
+    "sslkey",
+    "sslkeylogfile",
+    "sslmode",
+    "sslnegotiation",
+    "sslpassword",
+    "sslrootcert",
+    "sslsni",
+    "target_session_attrs",
+    "tcp_user_timeout",
+    "user",
+];
+
 fn parse_postgres(
     rest: &str,
     source_name: &str,
@@ -304,11 +391,12 @@ fn parse_postgres(
     };
     check_address(address).map_err(malformed)?;
 
-    let mut kept = Variables::new();
+    let mut kept: Parameters = Vec::new();
     let mut notes = Vec::new();
     let mut application_schema = String::from("public");
     let mut strict = false;
     let mut server_certificate = None;
+    let mut requires_tls = false;
     for (name, value) in parameters {
         let decoded = percent_decode_str(value).decode_utf8_lossy().into_owned();
         match name {
@@ -326,10 +414,24 @@ fn parse_postgres(
                 "ignored Prisma's `sslidentity`: libpq reads PEM files, give `sslcert` and `sslkey`".to_owned(),
             ),
             "sslcert" => server_certificate = Some(decoded),
-            _ => kept.push((name.to_owned(), decoded)),
+            // Of other drivers; libpq has no such mode.
+            "sslmode" if decoded == "no-verify" => {
+                notes.push("read `sslmode=no-verify` as `sslmode=require`".to_owned());
+                kept.push((name.to_owned(), "require".to_owned()));
+            }
+            "ssl" if ["true", "1"].contains(&decoded.as_str()) => requires_tls = true,
+            _ if LIBPQ_PARAMETERS.contains(&name) => kept.push((name.to_owned(), decoded)),
+            // A misspelled `sslmode` must not switch encryption off.
+            _ if name.starts_with("ssl") && name != "ssl" => {
+                return Err(UrlError::UnknownTlsParameter {
+                    source_name: source_name.to_owned(),
+                    name: name.to_owned(),
+                });
+            }
+            _ => notes.push(format!("ignored `{name}`: not a parameter of libpq")),
         }
     }
-    let has = |kept: &Variables, name: &str| kept.iter().any(|(key, _)| key == name);
+    let has = |kept: &Parameters, name: &str| kept.iter().any(|(key, _)| key == name);
     if let Some(file) = server_certificate {
         // To libpq `sslcert` is the client's certificate, used with a key; to Prisma it is the server's CA.
         if has(&kept, "sslkey") {
@@ -343,6 +445,10 @@ fn parse_postgres(
         kept.retain(|(name, _)| name != "sslmode");
         kept.push(("sslmode".to_owned(), "verify-full".to_owned()));
         notes.push("read Prisma's `sslaccept=strict` as `sslmode=verify-full`".to_owned());
+    }
+    if requires_tls && !has(&kept, "sslmode") {
+        kept.push(("sslmode".to_owned(), "require".to_owned()));
+        notes.push("read `ssl` as `sslmode=require`".to_owned());
     }
     use_system_certificates(&mut kept);
     // libpq's default is to wait indefinitely.
@@ -406,7 +512,7 @@ fn is_percent_encoded(text: &str) -> bool {
 }
 
 /// Names the system's certificate bundle: the bundled OpenSSL looks in a directory that does not exist.
-fn use_system_certificates(parameters: &mut Vec<(String, String)>) {
+fn use_system_certificates(parameters: &mut Parameters) {
     let value = |name: &str| {
         let found = parameters.iter().find(|(key, _)| key == name);
         found.map(|(_, value)| value.clone())
@@ -566,6 +672,65 @@ mod tests {
         assert!(target.connection_string().contains("sslcert=%2Fme%2Epem"));
         let (_, notes) = postgres("postgres://h/d?sslidentity=me.p12");
         assert!(notes[0].contains("PEM"));
+    }
+
+    #[test]
+    fn parameters_of_other_drivers_are_ignored_with_a_note() {
+        let (target, notes) = postgres(
+            "postgres://h/d?supa=base-pooler.x&workaround=supabase-pooler.vercel&uselibpqcompat=true&ssl=false\
+             &statement_timeout=5000&max_idle_connection_lifetime=30&connect_timeout=2&application_name=a",
+        );
+        assert_eq!(
+            target.connection_string(),
+            "postgresql://h/d?connect_timeout=2&application_name=a"
+        );
+        let expected = [
+            "supa",
+            "workaround",
+            "uselibpqcompat",
+            "ssl",
+            "statement_timeout",
+            "max_idle_connection_lifetime",
+        ];
+        let expected = expected.map(|name| format!("ignored `{name}`: not a parameter of libpq"));
+        assert_eq!(notes, expected);
+    }
+
+    #[test]
+    fn tls_modes_of_other_drivers_require_tls() {
+        for (url, note) in [
+            (
+                "postgres://h/d?sslmode=no-verify",
+                "read `sslmode=no-verify` as `sslmode=require`",
+            ),
+            ("postgres://h/d?ssl=true", "read `ssl` as `sslmode=require`"),
+        ] {
+            let (target, notes) = postgres(url);
+            assert!(target.connection_string().contains("sslmode=require&"));
+            assert_eq!(notes, [note]);
+        }
+        let (target, _) = postgres("postgres://h/d?ssl=true&sslmode=verify-ca&sslrootcert=a");
+        let text = target.connection_string();
+        assert!(text.contains("sslmode=verify%2Dca") && !text.contains("require"));
+    }
+
+    #[test]
+    fn misspelled_tls_parameter_is_refused() {
+        let refused = parse("postgres://h/d?sslmod=require", UrlSource::Flag).unwrap_err();
+        assert_eq!(
+            refused.to_string(),
+            "--database-url has the unknown TLS parameter `sslmod`"
+        );
+    }
+
+    #[test]
+    fn quotes_around_the_url_are_ignored_with_a_note() {
+        for url in ["\"file:a.db\"", "'file:a.db'", " \"file:a.db\"\n"] {
+            let found = parse(url, UrlSource::Environment("DATABASE_URL")).unwrap();
+            assert_eq!(found.target, DatabaseTarget::Sqlite("a.db".into()));
+            assert_eq!(found.notes, ["ignored the quotes around DATABASE_URL"]);
+        }
+        assert!(parse("\"file:a.db", UrlSource::Flag).is_err());
     }
 
     #[test]

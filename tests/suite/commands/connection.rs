@@ -91,12 +91,12 @@ fn unreachable_postgresql_exits_7() {
     );
 
     let run = migrate(&sandbox, "postgres://app@127.0.0.1:1/shop?sslmod=require");
-    assert_snapshot!(run.snapshot(), @r#"
+    assert_snapshot!(run.snapshot(), @r"
     ------- stderr -------
-    error: cannot connect to postgresql://app@127.0.0.1:1/shop: invalid URI query parameter: "sslmod"
-    next: correct or remove that parameter of the URL
-    [exit status: 7]
-    "#);
+    error: --database-url has the unknown TLS parameter `sslmod`
+    next: correct or remove that parameter: libpq's are sslmode, sslrootcert, sslcert, sslkey and others
+    [exit status: 2]
+    ");
 }
 
 #[test]
@@ -373,7 +373,7 @@ fn dot_env_is_found_upward_and_has_lowest_precedence() {
     let lines: Vec<&str> = run.stderr.lines().take(2).collect();
     // The path is relative to the `.env` file, not to the working directory.
     let work = sandbox.work().display().to_string();
-    let used = format!("using sqlite:{work}/./from-dot-env.db (from DATABASE_URL in {work}/.env)");
+    let used = format!("using sqlite:{work}/from-dot-env.db (from DATABASE_URL in {work}/.env)");
     assert_eq!(
         lines,
         [
@@ -416,6 +416,113 @@ fn invalid_line_of_dot_env_is_not_printed() {
     next: correct the .env file, or give --database-url
     [exit status: 2]
     ");
+}
+
+#[test]
+fn byte_order_mark_in_dot_env_does_not_hide_the_url() {
+    let sandbox = Sandbox::new();
+    sandbox.file(".env", "\u{feff}DATABASE_URL=sqlite:usage.db\r\n");
+    let run = sandbox.usagectl(["migrate"]).run();
+    run.success();
+    assert!(sandbox.work().join("usage.db").exists());
+}
+
+#[test]
+fn unescaped_dollar_in_dot_env_is_named() {
+    let sandbox = Sandbox::new();
+    sandbox.file(".env", "DATABASE_URL=postgres://app:pa$word@h/d\n");
+    assert_snapshot!(sandbox.usagectl(["status"]).run().snapshot(), @r"
+    ------- stderr -------
+    error: cannot read [dir]/app/.env: a `$` in the value of DATABASE_URL names no variable; write it as \$, or put the value in single quotes (a variable is written as ${NAME})
+    next: correct the .env file, or give --database-url
+    [exit status: 2]
+    ");
+}
+
+#[test]
+fn url_of_a_hosting_platform_is_accepted_postgresql() {
+    let db = TestDatabase::empty(Engine::Postgresql);
+    let joint = if db.url().contains('?') { '&' } else { '?' };
+    let url = format!(
+        "\"{}{joint}supa=base-pooler.x&uselibpqcompat=true&statement_timeout=5000\"",
+        db.url()
+    );
+    let run = db
+        .usagectl(["migrate", "-v"])
+        .env("DATABASE_URL", &url)
+        .run()
+        .success();
+    let notes: Vec<&str> = run.stderr.lines().skip(1).take(4).collect();
+    assert_eq!(
+        notes,
+        [
+            "ignored `supa`: not a parameter of libpq",
+            "ignored `uselibpqcompat`: not a parameter of libpq",
+            "ignored `statement_timeout`: not a parameter of libpq",
+            "ignored the quotes around DATABASE_URL",
+        ]
+    );
+}
+
+/// A schema of Prisma up to 6 requires a `url`; from 7 it may not have one.
+fn prisma_schema(url: &str) -> String {
+    format!("datasource db {{\n  provider = \"sqlite\"\n  {url}\n}}\n")
+}
+
+#[rstest]
+#[case::up_to_6("url = env(\"DATABASE_URL\")", "prisma/dev.db")]
+#[case::from_7("", "dev.db")]
+fn file_url_names_the_file_that_prisma_uses(
+    #[case] url: &str,
+    #[case] expected: &str,
+    #[values(true, false)] in_dot_env: bool,
+) {
+    let sandbox = Sandbox::new();
+    let work = sandbox.work();
+    fs::create_dir_all(work.join("prisma")).unwrap();
+    fs::create_dir_all(work.join("src")).unwrap();
+    sandbox.file("prisma/schema.prisma", prisma_schema(url));
+    if in_dot_env {
+        sandbox.file(".env", "DATABASE_URL=\"file:./dev.db\"\n");
+    }
+    let usagectl = |command: &str| {
+        let program = sandbox.usagectl([command]);
+        match in_dot_env {
+            true => program.current_dir(work.join("src")),
+            false => program.env("DATABASE_URL", "file:./dev.db"),
+        }
+    };
+    usagectl("migrate").run().success();
+    assert!(work.join(expected).exists());
+    usagectl("status").run().success();
+    let databases = ["dev.db", "prisma/dev.db"].map(|it| work.join(it).exists());
+    assert_eq!(databases.iter().filter(|exists| **exists).count(), 1);
+}
+
+#[test]
+fn second_database_beside_the_one_of_prisma_is_not_created() {
+    let sandbox = Sandbox::new();
+    let work = sandbox.work();
+    fs::create_dir_all(work.join("prisma")).unwrap();
+    sandbox.file("prisma/schema.prisma", prisma_schema(""));
+    sandbox.file(".env", "DATABASE_URL=file:./dev.db\n");
+    migrate(&sandbox, "sqlite:prisma/dev.db").success();
+    for command in [
+        &["migrate"] as &[&str],
+        &["migrate", "--dry-run"],
+        &["status"],
+    ] {
+        let run = sandbox.usagectl(command).run();
+        assert_snapshot!(run.snapshot(), @r"
+        ------- stderr -------
+        error: there is no database at [dir]/app/dev.db, where Prisma looks by its schema.prisma, but there is one at [dir]/app/prisma/dev.db
+        next: usagectl --database-url sqlite:[dir]/app/prisma/dev.db status
+        [exit status: 5]
+        ");
+    }
+    assert!(!work.join("dev.db").exists());
+    // A `sqlite:` URL is not Prisma's: it is relative to the working directory.
+    migrate(&sandbox, "sqlite:./dev.db").success();
 }
 
 #[test]

@@ -1,0 +1,170 @@
+//! The `.env` file: found upward, read by dotenvy.
+//!
+//! dotenvy reads some files differently than the program that wrote them, without an error. This module reports those
+//! differences where they concern the database URL; other lines are ignored, even if they do not parse, since the
+//! file belongs to another program.
+
+use std::collections::HashMap;
+use std::env;
+use std::fs;
+use std::path::PathBuf;
+
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct DotEnv {
+    pub path: PathBuf,
+    /// The requested variables that the file contains.
+    pub variables: Vec<(String, String)>,
+}
+
+/// The file cannot be used, and why. Never quotes a line, which may contain a password.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Unreadable {
+    pub path: PathBuf,
+    pub reason: String,
+}
+
+/// Reads the values of `names` in the nearest `.env` upward.
+pub(super) fn read(names: &[&str]) -> Result<Option<DotEnv>, Unreadable> {
+    let Ok(directory) = env::current_dir() else {
+        return Ok(None);
+    };
+    let mut files = directory.ancestors().map(|it| it.join(".env"));
+    let Some(path) = files.find(|path| path.is_file()) else {
+        return Ok(None);
+    };
+    let text = fs::read_to_string(&path).map_err(|error| error.to_string());
+    let is_set = |name: &str| env::var_os(name).is_some();
+    match text.and_then(|text| parse(&text, names, is_set)) {
+        Ok(variables) => Ok(Some(DotEnv { path, variables })),
+        Err(reason) => Err(Unreadable { path, reason }),
+    }
+}
+
+fn parse(
+    text: &str,
+    names: &[&str],
+    is_set: impl Fn(&str) -> bool,
+) -> Result<Vec<(String, String)>, String> {
+    // Windows editors write a byte order mark, which dotenvy takes for a part of the first name.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    // An error is one line that does not parse; iteration continues with the next.
+    let all: Vec<(String, String)> = dotenvy::from_read_iter(text.as_bytes()).flatten().collect();
+    let mut found = Vec::new();
+    for name in names {
+        let position = all.iter().position(|(known, _)| known == name);
+        let Some(raw) = text.lines().find_map(|line| raw_value(line, name)) else {
+            continue;
+        };
+        let earlier: HashMap<&str, &str> = all[..position.unwrap_or(all.len())]
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect();
+        let is_defined = |name: &str| is_set(name) || earlier.contains_key(name);
+        if !expansions(raw).into_iter().all(is_defined) {
+            return Err(format!(
+                "a `$` in the value of {name} names no variable; write it as \\$, or put the value in single quotes \
+                 (a variable is written as ${{NAME}})"
+            ));
+        }
+        let Some(position) = position else {
+            return Err(format!("the line of {name} does not parse"));
+        };
+        found.push(all[position].clone());
+    }
+    Ok(found)
+}
+
+/// The text after `NAME=`, if `line` sets that variable.
+fn raw_value<'a>(line: &'a str, name: &str) -> Option<&'a str> {
+    let line = line.trim_start();
+    let line = line.strip_prefix("export ").unwrap_or(line);
+    let (key, value) = line.split_once('=')?;
+    (key.trim() == name).then(|| value.trim_start())
+}
+
+/// The names that dotenvy replaces in a value: letters and digits after an unescaped `$`, or the text in `${}`.
+fn expansions(value: &str) -> Vec<&str> {
+    let mut names = Vec::new();
+    let (mut in_single, mut in_double) = (false, false);
+    let mut characters = value.char_indices();
+    while let Some((at, character)) = characters.next() {
+        match character {
+            '\'' if !in_double => in_single = !in_single,
+            _ if in_single => {}
+            '"' => in_double = !in_double,
+            '\\' => {
+                characters.next();
+            }
+            // A comment may follow.
+            ' ' | '\t' if !in_double => break,
+            '$' => {
+                let rest = &value[at + 1..];
+                let is_name = |c: char| c.is_alphanumeric();
+                names.push(match rest.strip_prefix('{') {
+                    Some(inner) => inner.split('}').next().unwrap_or_default(),
+                    None => &rest[..rest.find(|c| !is_name(c)).unwrap_or(rest.len())],
+                });
+            }
+            _ => {}
+        }
+    }
+    names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The value of `URL`, with the environment variable `HOST` set.
+    fn value(text: &str) -> Result<String, String> {
+        let found = parse(text, &["URL"], |name| name == "HOST")?;
+        Ok(found.into_iter().map(|(_, value)| value).collect())
+    }
+
+    #[test]
+    fn byte_order_mark_is_skipped() {
+        assert_eq!(value("\u{feff}URL=a\r\n"), Ok("a".to_owned()));
+    }
+
+    #[test]
+    fn dollar_without_variable_is_refused_without_quoting_it() {
+        for text in [
+            "URL=pa$word",
+            "URL=\"pa$word\"",
+            "export URL=pa$",
+            // dotenvy would replace `$DB` and keep `_HOST`.
+            "DB_HOST=h\nURL=$DB_HOST",
+            "URL=${LATER}\nLATER=h",
+        ] {
+            let reason = value(text).unwrap_err();
+            assert!(reason.starts_with("a `$` in the value of URL"), "{reason}");
+            assert!(!reason.contains("word"), "{reason}");
+        }
+    }
+
+    #[test]
+    fn escaped_dollar_and_known_variables_are_read() {
+        for (text, expected) in [
+            ("URL='pa$word'", "pa$word"),
+            ("URL=pa\\$word", "pa$word"),
+            ("URL=\"pa\\$word\"", "pa$word"),
+            ("PW=s\nURL=${PW}@h # costs $5", "s@h"),
+            ("OTHER=$none\nURL=a", "a"),
+        ] {
+            assert_eq!(value(text), Ok(expected.to_owned()), "{text}");
+        }
+    }
+
+    #[test]
+    fn line_swallowed_by_an_open_quote_is_an_error() {
+        assert_eq!(
+            value("TITLE=it's\nURL=a\n"),
+            Err("the line of URL does not parse".to_owned())
+        );
+    }
+
+    #[test]
+    fn absent_variable_is_none() {
+        assert_eq!(value("# URL=a\nOTHER=b\n"), Ok(String::new()));
+    }
+}

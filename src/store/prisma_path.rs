@@ -1,0 +1,96 @@
+//! Prisma's SQLite paths. `file:./dev.db` is relative to schema.prisma up to Prisma 6, and to the directory of the
+//! configuration from Prisma 7.
+//!
+//! The schema itself shows the version: up to 6 its `datasource` requires a `url`, from 7 it may not have one.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum PrismaPath {
+    /// The file that Prisma uses, whether or not it exists.
+    At(PathBuf),
+    /// Prisma's file does not exist, but one of the same name where the other versions look.
+    Elsewhere { expected: PathBuf, found: PathBuf },
+}
+
+/// Resolves the relative path of a `file:` URL; `base` is the directory of `.env`, or the working directory.
+pub(super) fn resolve(base: &Path, path: &Path) -> PrismaPath {
+    let beside_base = join(base, path);
+    let Some(schema) = find_schema(base) else {
+        return PrismaPath::At(beside_base);
+    };
+    let beside_schema = join(schema.parent().unwrap_or(base), path);
+    let text = fs::read_to_string(&schema).unwrap_or_default();
+    let (expected, other) = match has_url(&text) {
+        true => (beside_schema, beside_base),
+        false => (beside_base, beside_schema),
+    };
+    // An empty file is what a failed attempt leaves behind.
+    let is_database = |path: &Path| fs::metadata(path).is_ok_and(|it| it.is_file() && it.len() > 0);
+    if !is_database(&expected) && is_database(&other) {
+        PrismaPath::Elsewhere {
+            expected,
+            found: other,
+        }
+    } else {
+        PrismaPath::At(expected)
+    }
+}
+
+fn find_schema(base: &Path) -> Option<PathBuf> {
+    let configured = fs::read_to_string(base.join("package.json")).ok();
+    let configured = configured.and_then(|text| schema_in_package(&text));
+    let usual = ["prisma/schema.prisma", "schema.prisma"].map(str::to_owned);
+    let mut files = configured.into_iter().chain(usual);
+    files
+        .by_ref()
+        .map(|file| join(base, Path::new(&file)))
+        .find(|file| file.is_file())
+}
+
+/// `prisma.schema` of a package.json.
+fn schema_in_package(text: &str) -> Option<String> {
+    let package: serde_json::Value = serde_json::from_str(text).ok()?;
+    Some(package.get("prisma")?.get("schema")?.as_str()?.to_owned())
+}
+
+/// Whether the `datasource` of a schema has a `url`.
+fn has_url(schema: &str) -> bool {
+    let mut lines = schema.lines().map(str::trim);
+    lines.any(|line| line.starts_with("datasource "))
+        && lines
+            .take_while(|line| !line.starts_with('}'))
+            .any(|line| line.split(['=', ' ', '\t']).next() == Some("url"))
+}
+
+/// Joins two paths without `.` between them.
+fn join(base: &Path, path: &Path) -> PathBuf {
+    base.join(path).components().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn url_of_the_datasource_is_found() {
+        let with = |line: &str| {
+            format!(
+                "generator client {{\n  url = 1\n}}\ndatasource db {{\n  provider = \"sqlite\"\n  {line}\n}}\nmodel Url {{\n  url String\n}}\n"
+            )
+        };
+        assert!(has_url(&with("url      = env(\"DATABASE_URL\")")));
+        assert!(has_url(&with("url=\"file:./dev.db\"")));
+        for line in ["", "// url = env(\"X\")", "directUrl = env(\"X\")"] {
+            assert!(!has_url(&with(line)), "{line}");
+        }
+    }
+
+    #[test]
+    fn configured_schema_is_read_from_package() {
+        let found = schema_in_package(r#"{"prisma": {"schema": "db/schema.prisma"}}"#);
+        assert_eq!(found.as_deref(), Some("db/schema.prisma"));
+        assert_eq!(schema_in_package("{}"), None);
+    }
+}
