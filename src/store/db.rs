@@ -9,7 +9,7 @@
 //! transactions, and a failed PostgreSQL connection is silently tried as a SQLite file name.
 
 use std::fs::{self, DirBuilder, OpenOptions};
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -18,6 +18,7 @@ use diesel::result::{ConnectionError, DatabaseErrorKind, Error as DieselError};
 use diesel::sqlite::SqliteConnection;
 use diesel::{Connection, QueryResult};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
+use rustix::fs::{AtFlags, CWD, accessat};
 
 use super::postgres::{Kind, Postgres};
 use super::url::{DatabaseTarget, DatabaseUrl, PostgresTarget, UrlSource};
@@ -268,9 +269,11 @@ fn open_sqlite(path: &Path, access: Access) -> Result<SqliteConnection, OpenErro
     let connect = |parameters: &str| -> Result<SqliteConnection, String> {
         let mut conn = SqliteConnection::establish(&sqlite_uri(path, parameters))
             .map_err(|error| error.to_string())?;
+        let query_only = u8::from(access == Access::Read);
         // The last statement is the first that reads the file, and fails if it is not a SQLite database.
         let settings = format!(
             "PRAGMA busy_timeout = {LOCK_TIMEOUT_MS};
+             PRAGMA query_only = {query_only};
              PRAGMA foreign_keys = ON;
              PRAGMA synchronous = FULL;
              PRAGMA cache_size = -12288;
@@ -279,25 +282,57 @@ fn open_sqlite(path: &Path, access: Access) -> Result<SqliteConnection, OpenErro
         let set = conn.batch_execute(&settings);
         set.map(|()| conn).map_err(|error| error.to_string())
     };
-    let opened = if access == Access::Read {
-        connect("mode=ro").or_else(|reason| {
-            // A reader of a file in WAL mode creates files beside it. Where it may not, and no WAL exists, no
-            // other process writes the file: it can be read as immutable.
-            let mut wal = path.as_os_str().to_owned();
-            wal.push("-wal");
-            if Path::new(&wal).exists() {
-                return Err(reason);
-            }
-            connect("mode=ro&immutable=1").map_err(|_| reason)
-        })
-    } else {
-        connect("mode=rw")
+    let opened = match access {
+        Access::Create | Access::Write => connect("mode=rw"),
+        // A reader of a file in WAL mode creates files beside it. SQLite deletes them when the last connection is
+        // closed, but only if that one may write. Otherwise they would stay, and shut out the application.
+        Access::Read if may_write(path) => {
+            connect("mode=rw").or_else(|_| connect_without_files(path, connect))
+        }
+        Access::Read => connect_without_files(path, connect),
     };
     let path = path.to_owned();
     opened.map_err(|reason| match reason.as_str() {
         NOT_A_DATABASE => OpenError::NotSqlite(path),
         _ => OpenError::Sqlite { path, reason },
     })
+}
+
+/// Opens a file that this user may not write, and creates no other.
+fn connect_without_files<T>(
+    path: &Path,
+    connect: impl Fn(&str) -> Result<T, String>,
+) -> Result<T, String> {
+    let mut wal = path.as_os_str().to_owned();
+    wal.push("-wal");
+    if Path::new(&wal).exists() {
+        connect("mode=ro&readonly_shm=1")
+    } else if is_in_wal_mode(path) {
+        // No other process writes the file now, so it can be read as immutable.
+        connect("mode=ro&immutable=1")
+    } else {
+        connect("mode=ro")
+    }
+}
+
+/// Whether the header of the file requires a WAL.
+fn is_in_wal_mode(path: &Path) -> bool {
+    const READ_VERSION: usize = 19;
+    let mut header = [0; READ_VERSION + 1];
+    let read = fs::File::open(path).and_then(|mut file| file.read_exact(&mut header));
+    read.is_ok() && header[READ_VERSION] == 2
+}
+
+/// Whether this user may write the file and create others beside it.
+fn may_write(path: &Path) -> bool {
+    let file = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let directory = file.parent().unwrap_or(&file);
+    let check = |path: &Path, access| accessat(CWD, path, access, AtFlags::EACCESS).is_ok();
+    check(&file, rustix::fs::Access::WRITE_OK)
+        && check(
+            directory,
+            rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK,
+        )
 }
 
 /// Creates an empty file that only its owner can read, unless it exists by now.
@@ -368,10 +403,8 @@ impl From<DieselError> for Error {
             DieselError::DatabaseError(DatabaseErrorKind::ReadOnlyTransaction, _) => {
                 "use the primary server, or a role that may write"
             }
-            DieselError::DatabaseError(DatabaseErrorKind::Unknown, information)
-                if mentions_privilege(information.message()) =>
-            {
-                "GRANT USAGE ON SCHEMA usagectl, and SELECT or more on its tables, to this role"
+            DieselError::DatabaseError(_, information) if is_full(information.message()) => {
+                "free space on the disk of the database, then run the same command again"
             }
             _ => "usagectl status",
         };
@@ -380,9 +413,9 @@ impl From<DieselError> for Error {
 }
 
 // Diesel passes on neither SQLSTATE nor SQLite's result code, and for these errors no `DatabaseErrorKind`,
-// so the three texts below are compared. SQLite's are never translated. A PostgreSQL server whose
-// `lc_messages` is not English reports a lock timeout as a failure (exit 1, not 6), and a missing privilege
-// with the general next step; only LOCK TABLE (`migrations::lock_tables`) is reported by code everywhere.
+// so the texts below are compared. SQLite's are never translated. A PostgreSQL server whose `lc_messages` is not
+// English reports a lock timeout as a failure (exit 1, not 6), and a full disk with the general next step; only
+// LOCK TABLE (`migrations::lock_tables`) is reported by code everywhere.
 
 const NOT_A_DATABASE: &str = "file is not a database";
 
@@ -399,8 +432,9 @@ pub(super) fn is_busy(error: &DieselError) -> bool {
     }
 }
 
-fn mentions_privilege(message: &str) -> bool {
-    message.contains("permission denied")
+/// Whether a message is about a full disk.
+pub fn is_full(message: &str) -> bool {
+    message.contains("disk is full") || message.contains("No space left on device")
 }
 
 #[cfg(test)]

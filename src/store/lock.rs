@@ -8,10 +8,9 @@
 //! * SQLite: an exclusive lock on a file beside the database, `<database>-migrate-lock` and so on. Not on the
 //!   database itself, since closing any handle of it in this process would release SQLite's locks.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
+use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -20,9 +19,10 @@ use diesel::sql_types::{Bool, Integer};
 
 use super::db;
 use super::db::{Access, Db};
+use super::lock_file;
 use super::postgres::Kind;
 use super::url::{DatabaseTarget, DatabaseUrl};
-use crate::error::{Error, Exit, Result};
+use crate::error::{Error, Exit, Result, shell_word};
 
 /// The kinds of run; runs of different kinds do not exclude each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,11 +94,7 @@ impl RunLock {
         let deadline = Instant::now() + wait;
         let held = match &url.target {
             DatabaseTarget::Postgres(_) => lock_connection(url, kind, deadline)?,
-            DatabaseTarget::Sqlite(path) => {
-                let mut name = path.clone().into_os_string();
-                name.push(format!("-{}-lock", kind.name()));
-                lock_file(PathBuf::from(name), kind, deadline)?
-            }
+            DatabaseTarget::Sqlite(path) => lock_file(path, kind, deadline)?,
         };
         Ok(RunLock { held })
     }
@@ -127,19 +123,21 @@ fn lock_connection(url: &DatabaseUrl, kind: RunKind, deadline: Instant) -> Resul
     Ok(Held::Connection { db })
 }
 
-fn lock_file(path: PathBuf, kind: RunKind, deadline: Instant) -> Result<Held> {
+fn lock_file(database: &Path, kind: RunKind, deadline: Instant) -> Result<Held> {
+    let path = lock_file::path(database, kind.name());
     let failed = |error: io::Error| {
+        let next = match error.kind() {
+            io::ErrorKind::PermissionDenied => format!(
+                "let this user read and write the directory and {}",
+                shell_word(&path.display().to_string())
+            ),
+            _ => "check the database's directory".to_owned(),
+        };
         Error::new(Exit::Failed, error)
             .context(format!("cannot use the lock file {}", path.display()))
-            .with_next("check the permissions of the database's directory")
+            .with_next(next)
     };
-    let opened = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .mode(0o600)
-        .open(&path);
-    let file = opened.map_err(failed)?;
+    let file = lock_file::open(&path, database).map_err(failed)?;
     until_free(kind, deadline, || match file.try_lock() {
         Ok(()) => Ok(true),
         Err(TryLockError::WouldBlock) => Ok(false),

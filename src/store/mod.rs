@@ -5,6 +5,7 @@ pub mod alerting;
 pub mod db;
 mod dot_env;
 pub mod lock;
+mod lock_file;
 pub mod metrics;
 pub mod migrations;
 pub mod plans;

@@ -10,5 +10,6 @@ mod migrate;
 mod recommend;
 mod record;
 mod rollback;
+mod sqlite_files;
 mod stats;
 mod status;
