@@ -11,8 +11,8 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::args::parse_instant;
 use crate::commands::{
-    aggregate, alerts, collect, completions, limits, man, migrate, recommend, record, rollback,
-    stats, status,
+    aggregate, alerts, collect, completions, database_error, limits, man, migrate, recommend,
+    record, rollback, stats, status,
 };
 use crate::context::{Context, Verbosity};
 use crate::error::{ErrorDocument, Exit, Outcome, Result};
@@ -105,6 +105,11 @@ pub fn run() -> Exit {
         context.flush()?;
         Ok(outcome)
     });
+    let result = result.map_err(|error| {
+        let name = command_named(&arguments());
+        let command = name.strip_prefix("usagectl ").unwrap_or_default();
+        database_error::explain(&context, command, error)
+    });
     conclude(&mut context, result)
 }
 
@@ -155,10 +160,7 @@ fn parse_failed(error: &clap::Error) -> Exit {
         let _ = error.print();
         return Exit::Done;
     }
-    let arguments: Vec<String> = env::args_os()
-        .skip(1)
-        .map(|argument| argument.to_string_lossy().into_owned())
-        .collect();
+    let arguments = arguments();
     let next = format!("{} --help", command_named(&arguments));
     let mut stderr = io::stderr();
     let _ = if wants_json(&arguments) {
@@ -170,6 +172,12 @@ fn parse_failed(error: &clap::Error) -> Exit {
         writeln!(stderr, "next: {next}")
     };
     Exit::Usage
+}
+
+fn arguments() -> Vec<String> {
+    let arguments = env::args_os().skip(1);
+    let text = |argument: std::ffi::OsString| argument.to_string_lossy().into_owned();
+    arguments.map(text).collect()
 }
 
 /// Whether `--format json` is among arguments that clap did not accept.

@@ -60,6 +60,7 @@ pub struct Context {
     pub progress: bool,
     verbosity: Verbosity,
     database_url: Option<String>,
+    opened: Option<(DatabaseUrl, Access)>,
     stdout: BufWriter<Stdout>,
     stderr: Stderr,
 }
@@ -78,6 +79,7 @@ impl Context {
             progress: stderr_is_terminal && verbosity > Verbosity::Quiet,
             verbosity,
             database_url,
+            opened: None,
             stdout: BufWriter::new(io::stdout()),
             stderr: io::stderr(),
         }
@@ -98,11 +100,17 @@ impl Context {
     /// Opens the database without checking its schema; for `migrate`, `rollback` and `status`.
     pub fn open_unchecked(&mut self, url: &DatabaseUrl, access: Access) -> Result<Db> {
         let db = db::open(url, access)?;
+        self.opened = Some((url.clone(), access));
         self.detail(format_args!("using {} (from {})", url.target, url.source));
         for note in &url.notes {
             self.detail(note);
         }
         Ok(db)
+    }
+
+    /// The database that was opened last, and how.
+    pub fn opened(&self) -> Option<&(DatabaseUrl, Access)> {
+        self.opened.as_ref()
     }
 
     /// Finds the database URL; `prefer_direct` is for the commands that change the schema.

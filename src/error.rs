@@ -217,6 +217,15 @@ impl Error {
         self.next.as_deref()
     }
 
+    /// Whether a statement failed in the database, for a reason without an exit code of its own.
+    pub fn is_of_database(&self) -> bool {
+        self.exit == Exit::Failed
+            && self
+                .cause
+                .chain()
+                .any(|cause| cause.is::<diesel::result::Error>())
+    }
+
     /// Whether the reader of stdout has closed it (`usagectl ... | head`), which is a success.
     pub fn is_closed_pipe(&self) -> bool {
         self.cause.chain().any(|cause| {

@@ -5,6 +5,7 @@ pub mod aggregate;
 pub mod alerts;
 pub mod collect;
 pub mod completions;
+pub(crate) mod database_error;
 pub(crate) mod known_apis;
 pub mod limits;
 pub mod man;

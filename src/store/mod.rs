@@ -13,6 +13,7 @@ pub mod postgres;
 mod prelude;
 mod prisma_path;
 pub mod recommendation;
+pub mod rights;
 pub mod schema;
 pub mod schema_objects;
 pub mod status;

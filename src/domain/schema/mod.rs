@@ -5,4 +5,5 @@ pub mod migration;
 pub mod objects;
 pub mod plan;
 pub mod prisma;
+pub mod rights;
 pub mod status;

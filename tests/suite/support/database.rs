@@ -206,6 +206,12 @@ impl OtherRole<'_> {
         let program = self.db.usagectl(args);
         program.env("PGOPTIONS", format!("-c role={}", self.name))
     }
+
+    /// Runs statements in the database as the administrator.
+    pub fn administer(&self, statements: &[&str]) {
+        let database = self.db.name.as_deref().expect("only PostgreSQL has roles");
+        postgres::server().administer_in(database, statements);
+    }
 }
 
 impl Drop for OtherRole<'_> {

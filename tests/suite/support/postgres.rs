@@ -61,12 +61,7 @@ pub fn server() -> &'static Server {
 
 impl Server {
     fn given(url: &str) -> Result<Server, String> {
-        let (address, query) = match url.split_once('?') {
-            Some((address, query)) => (address, format!("?{query}")),
-            None => (url, String::new()),
-        };
-        let slash = address.rfind('/').filter(|at| *at > "postgresql://".len());
-        let base = slash.map_or(address, |at| &address[..at]);
+        let (base, query) = split_url(url);
         let server = Server {
             admin_url: url.to_owned(),
             test_url: (format!("{base}/"), query),
@@ -127,13 +122,13 @@ impl Server {
 
     /// Runs statements as the administrator, without a transaction.
     pub fn administer(&self, statements: &[&str]) {
-        let mut connection = PgConnection::establish(&self.admin_url)
-            .unwrap_or_else(|error| panic!("connecting as administrator: {error}"));
-        for sql in statements {
-            connection
-                .batch_execute(sql)
-                .unwrap_or_else(|error| panic!("{sql}: {error}"));
-        }
+        run_statements(&self.admin_url, statements);
+    }
+
+    /// As [`Server::administer`], in the database `name`.
+    pub fn administer_in(&self, name: &str, statements: &[&str]) {
+        let (base, query) = split_url(&self.admin_url);
+        run_statements(&format!("{base}/{name}{query}"), statements);
     }
 
     /// The URL of the database `name`.
@@ -174,4 +169,24 @@ impl Server {
     pub fn drop_database(&self, name: &str) {
         self.administer(&[&format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)")]);
     }
+}
+
+fn run_statements(url: &str, statements: &[&str]) {
+    let mut connection = PgConnection::establish(url)
+        .unwrap_or_else(|error| panic!("connecting as administrator: {error}"));
+    for sql in statements {
+        connection
+            .batch_execute(sql)
+            .unwrap_or_else(|error| panic!("{sql}: {error}"));
+    }
+}
+
+/// The parts of a URL before and after the name of the database, without the `/` between.
+fn split_url(url: &str) -> (&str, String) {
+    let (address, query) = match url.split_once('?') {
+        Some((address, query)) => (address, format!("?{query}")),
+        None => (url, String::new()),
+    };
+    let slash = address.rfind('/').filter(|at| *at > "postgresql://".len());
+    (slash.map_or(address, |at| &address[..at]), query)
 }

@@ -1,0 +1,59 @@
+//! Explains an error of the database that only the whole command can explain: a full disk, missing rights.
+
+use crate::context::Context;
+use crate::domain::schema::migration::MigrationState;
+use crate::domain::schema::rights::{self, Work};
+use crate::error::{Error, Result};
+use crate::store::db::{self, Access, Db};
+use crate::store::migrations;
+use crate::store::schema_objects;
+use crate::store::url::DatabaseUrl;
+
+/// Adds the name of `command` to the error, or the statements that grant its missing rights, if there are any. The catalogue decides, not the message: Diesel passes on no SQLSTATE, the server's language may be any, and a table
+/// in a schema without USAGE is reported as one that does not exist.
+pub(crate) fn explain(context: &Context, command: &str, error: Error) -> Error {
+    let Some((url, access)) = context.opened() else {
+        return error;
+    };
+    if !error.is_of_database() {
+        return error;
+    }
+    if db::is_full(&error.to_string()) {
+        return error.context(format!("{command} failed"));
+    }
+    match missing(url, *access, command) {
+        Ok((role, statements)) if !statements.is_empty() => error
+            .context(format!("the role `{role}` lacks rights"))
+            .with_next(format!("as a superuser, {}", statements.join("; "))),
+        _ => error,
+    }
+}
+
+/// The role, and the statements that grant its missing rights. On a connection of its own, since the failed one may be
+/// in a failed transaction.
+fn missing(url: &DatabaseUrl, access: Access, command: &str) -> Result<(String, Vec<String>)> {
+    let mut db = db::open(url, Access::Read)?;
+    if matches!(db, Db::Sqlite(_)) {
+        return Ok(Default::default());
+    }
+    let held = crate::store::rights::held(&mut db, migrations::application_schema(url))?;
+    let work = match (command, access) {
+        ("migrate", _) => pending(&mut db).unwrap_or(Work::Read(&[])),
+        ("rollback", Access::Create | Access::Write) => Work::Revert,
+        (_, Access::Read) => Work::Read(rights::application_tables(command)),
+        (_, Access::Create | Access::Write) => Work::Write(rights::application_tables(command)),
+    };
+    let statements = rights::missing(&work, &held);
+    Ok((held.role, statements))
+}
+
+/// Nothing if the role may not read the ledger.
+fn pending(db: &mut Db) -> Option<Work> {
+    let survey = migrations::survey(db).ok()?;
+    let pending = survey.statuses.iter();
+    let pending = pending.filter(|status| status.state == MigrationState::Pending);
+    let versions: Vec<String> = pending.map(|status| status.version.clone()).collect();
+    let plan = migrations::with_versions(&versions).into_iter();
+    let effects = plan.map(|migration| migration.effect(db)).collect();
+    Some(Work::Migrate(effects, schema_objects::read(db).ok()?))
+}

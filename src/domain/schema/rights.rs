@@ -1,0 +1,411 @@
+//! The rights on PostgreSQL that a command requires, and the statements that grant those that its role lacks.
+
+use std::collections::BTreeMap;
+
+use super::objects::{Effect, SchemaObjects};
+
+/// The schema of our own tables.
+const OWN: &str = "usagectl";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verb {
+    Select,
+    Insert,
+    Update,
+    Delete,
+    Trigger,
+}
+
+use Verb::{Delete, Insert, Select, Trigger, Update};
+
+/// What may be done with the rows of our own tables by a command that writes.
+const CHANGE: &[Verb] = &[Select, Insert, Update, Delete];
+
+/// The rights that a role has.
+#[derive(Clone, Debug, Default)]
+pub struct Held {
+    pub role: String,
+    pub database: String,
+    pub application_schema: String,
+    pub creates_schemas: bool,
+    pub creates_temporary_tables: bool,
+    /// The application's schema and ours, if they exist.
+    pub schemas: Vec<HeldOnSchema>,
+    /// All tables in them.
+    pub tables: Vec<HeldOnTable>,
+}
+
+#[derive(Clone, Debug)]
+pub struct HeldOnSchema {
+    pub name: String,
+    pub usage: bool,
+    pub create: bool,
+}
+
+#[derive(Clone, Debug)]
+pub struct HeldOnTable {
+    pub schema: String,
+    pub name: String,
+    pub verbs: Vec<Verb>,
+    pub is_owner: bool,
+    pub owner: String,
+    /// Whether membership in the owner can be granted without granting a superuser's rights.
+    pub owner_can_be_granted: bool,
+}
+
+/// A table, and what is done with its rows.
+pub type Rights = (&'static str, &'static [Verb]);
+
+/// What a command does.
+#[derive(Debug)]
+pub enum Work {
+    /// Reads our own tables, and these of the application.
+    Read(&'static [Rights]),
+    /// Writes our own tables, and reads and writes these of the application.
+    Write(&'static [Rights]),
+    /// Applies migrations with these effects to the objects of a schema.
+    Migrate(Vec<Effect>, SchemaObjects),
+    /// Reverts migrations.
+    Revert,
+}
+
+/// The application's tables that a command reads and writes; `command` is its full name.
+pub fn application_tables(command: &str) -> &'static [Rights] {
+    let subject = command.split(' ').next().unwrap_or_default();
+    match (subject, command) {
+        ("record", _) => &[("api_usage", &[Select, Insert])],
+        ("stats", _) => &[
+            ("api_usage", &[Select]),
+            ("api_usage_aggregates", &[Select]),
+        ],
+        ("aggregate", _) => &[("api_usage", &[Select]), ("api_usage_aggregates", CHANGE)],
+        (_, "alerts add" | "alerts init") => &[("api_alerts", &[Select, Insert, Update])],
+        (_, "alerts check") => &[("api_usage", &[Select]), ("api_alerts", &[Select, Update])],
+        (_, "alerts set" | "alerts enable" | "alerts disable") => {
+            &[("api_alerts", &[Select, Update])]
+        }
+        (_, "alerts remove") => &[("api_alerts", &[Select, Delete])],
+        ("alerts", _) => &[("api_usage", &[Select]), ("api_alerts", &[Select])],
+        (_, "limits init" | "limits plan") => &[("InfrastructureLimit", CHANGE)],
+        (_, "limits set" | "limits import") => {
+            &[("InfrastructureLimit", &[Select, Insert, Update])]
+        }
+        (_, "limits remove") => &[("InfrastructureLimit", &[Select, Delete])],
+        ("limits", _) => &[
+            ("InfrastructureLimit", &[Select]),
+            ("InfrastructureMetric", &[Select]),
+        ],
+        (_, "collect prune") => &[("InfrastructureMetric", &[Select, Delete])],
+        ("collect", _) => &[("InfrastructureMetric", &[Select, Insert, Update])],
+        ("recommend", _) => &[
+            ("InfrastructureLimit", &[Select]),
+            ("InfrastructureMetric", &[Select]),
+            ("UpgradeRecommendation", &[Select, Insert, Update]),
+        ],
+        _ => &[
+            ("api_usage", &[Select]),
+            ("api_alerts", &[Select]),
+            ("InfrastructureLimit", &[Select]),
+            ("InfrastructureMetric", &[Select]),
+            ("UpgradeRecommendation", &[Select]),
+        ],
+    }
+}
+
+/// The statements by which a superuser or the owner grants the missing rights to the role.
+pub fn missing(work: &Work, held: &Held) -> Vec<String> {
+    match work {
+        Work::Read(tables) => missing_for_rows(held, &[Select], tables),
+        Work::Write(tables) => {
+            let mut statements = missing_for_rows(held, CHANGE, tables);
+            // `record` has a staging table.
+            let stages = tables.contains(&("api_usage", &[Select, Insert]));
+            if stages && !held.creates_temporary_tables {
+                statements.push(format!(
+                    "GRANT TEMPORARY ON DATABASE {} TO {}",
+                    quoted(&held.database),
+                    quoted(&held.role)
+                ));
+            }
+            statements
+        }
+        Work::Migrate(effects, _) if effects.is_empty() => missing_for_rows(held, &[Select], &[]),
+        Work::Migrate(effects, found) => missing_for_schema(held, |table| {
+            let added = effects.iter().flat_map(|effect| &effect.added);
+            let new = added.filter(|object| found.get(&object.what).is_none());
+            let kinds = new.filter_map(|object| {
+                let (kind, name) = object.parts();
+                let its_table = name.split(['.', ' ']).next();
+                (its_table == Some(table)).then_some(kind)
+            });
+            kinds.fold(Change::None, |change, kind| match (change, kind) {
+                (Change::None, "trigger") => Change::Triggers,
+                (change, "trigger") => change,
+                _ => Change::Definition,
+            })
+        }),
+        Work::Revert => missing_for_schema(held, |_| Change::Definition),
+    }
+}
+
+/// What a migration does to an existing table of the application.
+#[derive(Clone, Copy)]
+enum Change {
+    None,
+    Triggers,
+    /// Columns and indexes, which only the owner may change.
+    Definition,
+}
+
+fn missing_for_rows(held: &Held, own: &[Verb], application: &[Rights]) -> Vec<String> {
+    let role = quoted(&held.role);
+    let closed = held.schemas.iter().filter(|schema| !schema.usage);
+    let closed: Vec<String> = closed.map(|schema| identifier(&schema.name)).collect();
+    let mut statements = Vec::new();
+    if !closed.is_empty() {
+        let schemas = closed.join(", ");
+        statements.push(format!("GRANT USAGE ON SCHEMA {schemas} TO {role}"));
+    }
+    let mut lacking: BTreeMap<Vec<Verb>, Vec<&HeldOnTable>> = BTreeMap::new();
+    for table in &held.tables {
+        let of_application = application.iter().find(|(name, _)| *name == table.name);
+        let required = match of_application {
+            _ if table.schema == OWN => own,
+            // A command that only reads may have a name that stands for writing, too.
+            Some(_) if own == [Select] => own,
+            Some((_, verbs)) => verbs,
+            None => continue,
+        };
+        let required = required.iter().copied();
+        let lacks: Vec<Verb> = required.filter(|it| !table.verbs.contains(it)).collect();
+        if !lacks.is_empty() {
+            lacking.entry(lacks).or_default().push(table);
+        }
+    }
+    let own_tables = held.tables.iter().filter(|it| it.schema == OWN).count();
+    for (verbs, tables) in lacking {
+        let verbs: Vec<String> = verbs
+            .iter()
+            .map(|it| format!("{it:?}").to_uppercase())
+            .collect();
+        let verbs = verbs.join(", ");
+        let (own, others): (Vec<_>, Vec<_>) = tables.into_iter().partition(|it| it.schema == OWN);
+        let mut names: Vec<String> = others.into_iter().map(HeldOnTable::qualified).collect();
+        if own.len() == own_tables && own_tables > 0 {
+            statements.push(format!(
+                "GRANT {verbs} ON ALL TABLES IN SCHEMA {OWN} TO {role}"
+            ));
+        } else {
+            names.extend(own.into_iter().map(HeldOnTable::qualified));
+        }
+        if !names.is_empty() {
+            statements.push(format!("GRANT {verbs} ON {} TO {role}", names.join(", ")));
+        }
+    }
+    statements
+}
+
+fn missing_for_schema(held: &Held, change: impl Fn(&str) -> Change) -> Vec<String> {
+    let role = quoted(&held.role);
+    let mut statements = Vec::new();
+    for name in [held.application_schema.as_str(), OWN] {
+        let schema = identifier(name);
+        match held.schemas.iter().find(|it| it.name == name) {
+            None if !held.creates_schemas => {
+                statements.push(format!("CREATE SCHEMA {schema} AUTHORIZATION {role}"));
+            }
+            Some(found) if !found.usage || !found.create => {
+                statements.push(format!("GRANT USAGE, CREATE ON SCHEMA {schema} TO {role}"));
+            }
+            _ => {}
+        }
+    }
+    for table in held.tables.iter().filter(|table| !table.is_owner) {
+        let change = match table.schema == OWN {
+            true => Change::Definition,
+            false => change(&table.name),
+        };
+        let statement = match change {
+            Change::None => continue,
+            Change::Triggers if table.verbs.contains(&Trigger) => continue,
+            Change::Triggers => format!("GRANT TRIGGER ON {} TO {role}", table.qualified()),
+            Change::Definition if table.owner_can_be_granted => {
+                format!("GRANT {} TO {role}", quoted(&table.owner))
+            }
+            Change::Definition => format!("ALTER TABLE {} OWNER TO {role}", table.qualified()),
+        };
+        if !statements.contains(&statement) {
+            statements.push(statement);
+        }
+    }
+    statements
+}
+
+impl HeldOnTable {
+    fn qualified(&self) -> String {
+        format!("{}.{}", identifier(&self.schema), identifier(&self.name))
+    }
+}
+
+/// Names of tables and of the two usual schemas need quotes only for capitals; any other name may be a keyword.
+fn identifier(name: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_lowercase() || c == '_';
+    if name == OWN || name == "public" || name.contains('_') && name.chars().all(is_plain) {
+        name.to_owned()
+    } else {
+        quoted(name)
+    }
+}
+
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table(schema: &str, name: &str, verbs: &[Verb]) -> HeldOnTable {
+        HeldOnTable {
+            schema: schema.to_owned(),
+            name: name.to_owned(),
+            verbs: verbs.to_vec(),
+            is_owner: false,
+            owner: "owner".to_owned(),
+            owner_can_be_granted: true,
+        }
+    }
+
+    fn schema(name: &str, usage: bool, create: bool) -> HeldOnSchema {
+        HeldOnSchema {
+            name: name.to_owned(),
+            usage,
+            create,
+        }
+    }
+
+    fn held(schemas: Vec<HeldOnSchema>, tables: Vec<HeldOnTable>) -> Held {
+        Held {
+            role: "app".to_owned(),
+            database: "shop".to_owned(),
+            application_schema: "public".to_owned(),
+            creates_schemas: false,
+            creates_temporary_tables: true,
+            schemas,
+            tables,
+        }
+    }
+
+    #[test]
+    fn one_statement_for_each_set_of_missing_rights() {
+        let held = held(
+            vec![
+                schema("public", true, false),
+                schema("usagectl", false, false),
+            ],
+            vec![
+                table("public", "api_usage", &[]),
+                table("public", "api_alerts", &[]),
+                table("public", "InfrastructureLimit", &[Select]),
+                table("public", "orders", &[]),
+                table("usagectl", "usagectl_rollups", &[]),
+                table("usagectl", "usagectl_channels", &[]),
+            ],
+        );
+        assert_eq!(
+            missing(&Work::Write(application_tables("record")), &held),
+            [
+                "GRANT USAGE ON SCHEMA usagectl TO \"app\"",
+                "GRANT SELECT, INSERT ON public.api_usage TO \"app\"",
+                "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA usagectl TO \"app\"",
+            ]
+        );
+        assert_eq!(
+            missing(&Work::Read(application_tables("alerts check")), &held)[1..],
+            [
+                "GRANT SELECT ON ALL TABLES IN SCHEMA usagectl TO \"app\"",
+                "GRANT SELECT ON public.api_usage, public.api_alerts TO \"app\"",
+            ]
+        );
+    }
+
+    #[test]
+    fn tables_that_lack_less_are_named() {
+        let held = held(
+            vec![schema("usagectl", true, false)],
+            vec![
+                table("usagectl", "usagectl_rollups", &[Select]),
+                table("usagectl", "usagectl_channels", &[]),
+            ],
+        );
+        assert_eq!(
+            missing(&Work::Read(&[]), &held),
+            ["GRANT SELECT ON usagectl.usagectl_channels TO \"app\""]
+        );
+    }
+
+    #[test]
+    fn missing_schema_is_created_for_the_role() {
+        let held = held(vec![schema("public", true, false)], Vec::new());
+        let effect = Effect::parse("+ table api_usage\n");
+        let work = Work::Migrate(vec![effect], SchemaObjects::default());
+        assert_eq!(
+            missing(&work, &held),
+            [
+                "GRANT USAGE, CREATE ON SCHEMA public TO \"app\"",
+                "CREATE SCHEMA usagectl AUTHORIZATION \"app\"",
+            ]
+        );
+    }
+
+    #[test]
+    fn changed_tables_require_their_owner_and_triggers_only_a_grant() {
+        let mut of_superuser = table("public", "InfrastructureLimit", &[]);
+        of_superuser.owner_can_be_granted = false;
+        let open = vec![schema("public", true, true), schema("usagectl", true, true)];
+        let held = held(
+            open,
+            vec![
+                table("public", "api_usage", &[]),
+                table("public", "api_alerts", &[]),
+                table("public", "InfrastructureMetric", &[]),
+                table("public", "orders", &[]),
+                of_superuser,
+            ],
+        );
+        let effect = Effect::parse(
+            "+ column api_usage.method: text\n+ index api_usage (method)\n+ column api_alerts.id: text\n\
+             + trigger InfrastructureMetric.t: x\n+ index InfrastructureLimit (id)\n",
+        );
+        let found = [("column api_alerts.id".to_owned(), "text".to_owned())];
+        let work = Work::Migrate(vec![effect], found.into_iter().collect());
+        assert_eq!(
+            missing(&work, &held),
+            [
+                "GRANT \"owner\" TO \"app\"",
+                "GRANT TRIGGER ON public.\"InfrastructureMetric\" TO \"app\"",
+                "ALTER TABLE public.\"InfrastructureLimit\" OWNER TO \"app\"",
+            ]
+        );
+    }
+
+    #[test]
+    fn sufficient_rights_need_no_statement() {
+        let held = held(
+            vec![
+                schema("public", true, false),
+                schema("usagectl", true, false),
+            ],
+            vec![
+                table("public", "api_usage", &[Select]),
+                table("usagectl", "usagectl_rollups", CHANGE),
+            ],
+        );
+        let reads = Work::Read(application_tables("record"));
+        assert_eq!(missing(&reads, &held), [""; 0]);
+        assert_eq!(
+            missing(&Work::Migrate(Vec::new(), SchemaObjects::default()), &held),
+            [""; 0]
+        );
+    }
+}

@@ -1,0 +1,121 @@
+//! Roles that lack rights on PostgreSQL: the printed statements are sufficient.
+
+use rstest::rstest;
+
+use crate::support::Engine::Postgresql;
+use crate::support::{OtherRole, Run, TestDatabase};
+
+/// The exit code of a check whose result is unknown.
+const UNKNOWN: i32 = 12;
+
+/// The statements that the last line of stderr asks for.
+fn statements(run: &Run) -> Vec<String> {
+    let last = run.stderr.lines().last().unwrap_or_default();
+    let list = last.strip_prefix("next: as a superuser, ");
+    let list = list.unwrap_or_else(|| panic!("{}", run.snapshot()));
+    list.split("; ").map(str::to_owned).collect()
+}
+
+/// Runs the command, executes the statements it asks for, and so on, until it succeeds. Returns the statements of each
+/// failed run.
+fn until_success(role: &OtherRole<'_>, command: &[&str], stdin: &str) -> Vec<Vec<String>> {
+    let mut steps = Vec::new();
+    loop {
+        let run = role.usagectl(command).stdin(stdin).run();
+        if !run.stderr.contains("lacks rights") {
+            assert!([0, UNKNOWN].contains(&run.code), "{}", run.snapshot());
+            return steps;
+        }
+        assert_eq!(run.code, 1, "{}", run.snapshot());
+        assert!(run.stderr.contains(&role.name), "{}", run.snapshot());
+        let step = statements(&run);
+        assert!(!steps.contains(&step), "{}", run.snapshot());
+        role.administer(&step.iter().map(String::as_str).collect::<Vec<_>>());
+        steps.push(step);
+    }
+}
+
+/// The statement that takes back what `grant` gives.
+fn revoke(grant: &str) -> String {
+    let revoked = grant.replacen("GRANT ", "REVOKE ", 1);
+    let (what, role) = revoked.rsplit_once(" TO ").expect("a GRANT names a role");
+    format!("{what} FROM {role}")
+}
+
+#[rstest]
+#[case::record(&["record"])]
+#[case::aggregate(&["aggregate"])]
+#[case::stats(&["stats"])]
+#[case::status(&["status"])]
+#[case::alerts_init(&["alerts", "init"])]
+#[case::alerts_check(&["alerts", "check"])]
+#[case::limits_init(&["limits", "init"])]
+#[case::limits_check(&["limits", "check"])]
+#[case::collect_run(&["collect", "run", "--only", "usage", "--usage-api", "finnhub", "--credit-budget", "500"])]
+#[case::recommend_run(&["recommend", "run"])]
+fn printed_grants_are_sufficient_and_complete_postgresql(#[case] command: &[&str]) {
+    let db = TestDatabase::migrated(Postgresql);
+    db.usagectl(["alerts", "init"]).run().success();
+    // Something to do for each command.
+    let record_one = || {
+        let event = "{\"api_name\":\"finnhub\",\"cost_credits\":1}\n";
+        db.usagectl(["record"]).stdin(event).run().success();
+    };
+    record_one();
+    let role = OtherRole::new(&db);
+    let event = "{\"api_name\":\"tmdb\"}\n";
+    let steps = until_success(&role, command, event);
+    assert_eq!(steps.len(), 1, "{steps:?}");
+    // Without any one of them the command asks for that one.
+    for grant in &steps[0] {
+        role.administer(&[&revoke(grant)]);
+        record_one();
+        let run = role.usagectl(command).stdin(event).run();
+        assert_eq!(run.code, 1, "without {grant}: {}", run.snapshot());
+        assert_eq!(statements(&run), [grant.as_str()]);
+        role.administer(&[grant]);
+    }
+}
+
+#[test]
+fn role_without_rights_can_migrate_after_printed_statements_postgresql() {
+    let db = TestDatabase::empty(Postgresql);
+    let role = OtherRole::new(&db);
+    let steps = until_success(&role, &["migrate"], "");
+    let name = &role.name;
+    assert_eq!(
+        steps,
+        [[
+            format!("GRANT USAGE, CREATE ON SCHEMA public TO \"{name}\""),
+            format!("CREATE SCHEMA usagectl AUTHORIZATION \"{name}\""),
+        ]]
+    );
+    role.usagectl(["status"]).run().success();
+}
+
+#[test]
+fn role_that_does_not_own_the_tables_can_migrate_after_printed_statements_postgresql() {
+    let db = TestDatabase::empty(Postgresql);
+    db.usagectl(["migrate", "--to", "create_api_usage"])
+        .run()
+        .success();
+    let role = OtherRole::new(&db);
+    let owner = format!("owner_for_{}", role.name);
+    role.administer(&[
+        &format!("CREATE ROLE {owner}"),
+        &format!("ALTER SCHEMA usagectl OWNER TO {owner}"),
+        &format!(
+            "DO $$ DECLARE name regclass; BEGIN
+                 FOR name IN SELECT c.oid::regclass FROM pg_class c
+                     WHERE relkind = 'r' AND relnamespace IN ('public'::regnamespace, 'usagectl'::regnamespace)
+                 LOOP EXECUTE 'ALTER TABLE ' || name || ' OWNER TO {owner}'; END LOOP;
+             END $$"
+        ),
+    ]);
+    let steps = until_success(&role, &["migrate"], "");
+    let grant = format!("GRANT \"{owner}\" TO \"{}\"", role.name);
+    assert!(steps.len() <= 2, "{steps:?}");
+    assert!(steps.concat().contains(&grant), "{steps:?}");
+    role.usagectl(["status"]).run().success();
+    role.administer(&[&format!("DROP OWNED BY {owner} CASCADE; DROP ROLE {owner}")]);
+}
