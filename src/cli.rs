@@ -88,11 +88,17 @@ enum Command {
 
 /// Runs the program and returns its exit code. Errors are printed.
 pub fn run() -> Exit {
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
+    let parsed = definition().try_get_matches().and_then(|matches| {
+        let cli = <Cli as clap::FromArgMatches>::from_arg_matches(&matches);
+        let cli = cli.map_err(|error| error.format(&mut definition()))?;
+        Ok((cli, command_of(&matches)))
+    });
+    let (cli, command) = match parsed {
+        Ok(parsed) => parsed,
         Err(error) => return parse_failed(&error),
     };
     let mut context = Context::new(
+        command,
         cli.global
             .now
             .unwrap_or_else(|| Utc::now().trunc_subsecs(3)),
@@ -198,6 +204,16 @@ fn command_named(arguments: &[String]) -> String {
         }
     }
     name
+}
+
+/// The command that was given: `usagectl limits set`.
+fn command_of(mut matches: &clap::ArgMatches) -> String {
+    let mut command = "usagectl".to_owned();
+    while let Some((name, inner)) = matches.subcommand() {
+        command = format!("{command} {name}");
+        matches = inner;
+    }
+    command
 }
 
 /// clap's message without its usage line and its hint to `--help`.

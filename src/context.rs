@@ -2,15 +2,18 @@
 
 use std::fmt::Display;
 use std::io::{self, BufRead, BufWriter, Stderr, Stdout, Write};
+use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use rustix::process::getuid;
 use rustix::system::uname;
 
+use crate::domain::format;
 use crate::error::{Error, ErrorDocument, Exit, Outcome, Result, shell_word};
 use crate::output::{Answer, Format};
 use crate::store::db;
 use crate::store::db::{Access, Db};
+use crate::store::lock::{LockRequest, RunKind, RunLock};
 use crate::store::migrations;
 use crate::store::url::{self, DatabaseUrl, UrlError};
 
@@ -61,12 +64,15 @@ pub struct Context {
     verbosity: Verbosity,
     database_url: Option<String>,
     opened: Option<(DatabaseUrl, Access)>,
+    /// The command, such as `usagectl alerts check`.
+    command: String,
     stdout: BufWriter<Stdout>,
     stderr: Stderr,
 }
 
 impl Context {
     pub fn new(
+        command: String,
         now: DateTime<Utc>,
         database_url: Option<String>,
         format: Format,
@@ -80,6 +86,7 @@ impl Context {
             verbosity,
             database_url,
             opened: None,
+            command,
             stdout: BufWriter::new(io::stdout()),
             stderr: io::stderr(),
         }
@@ -115,9 +122,30 @@ impl Context {
 
     /// Finds the database URL; `prefer_direct` is for the commands that change the schema.
     pub fn database_url(&self, prefer_direct: bool) -> Result<DatabaseUrl> {
-        url::find(self.database_url.as_deref(), prefer_direct).map_err(|error: UrlError| {
+        let found = url::find(self.database_url.as_deref(), prefer_direct);
+        let mut url = found.map_err(|error: UrlError| {
             let next = error.next_step();
             Error::new(error.exit(), error).with_next(next)
+        })?;
+        url.application.clone_from(&self.command);
+        Ok(url)
+    }
+
+    /// Acquires the lock of a run that uses `db`, and prints the holder that it waits for.
+    pub fn lock(
+        &mut self,
+        db: &mut Db,
+        url: &DatabaseUrl,
+        kind: RunKind,
+        wait: Duration,
+    ) -> Result<RunLock> {
+        let now = self.now;
+        RunLock::acquire(db, url, LockRequest { kind, wait, now }, &mut |holder| {
+            let limit = format::duration(TimeDelta::from_std(wait).unwrap_or(TimeDelta::MAX));
+            match holder {
+                Some(holder) => self.info(format_args!("waiting up to {limit} for {holder}")),
+                None => self.info(format_args!("waiting up to {limit} for another run")),
+            }
         })
     }
 

@@ -2,7 +2,7 @@
 # Installs what the tests need, runs all of them, and says how many ran on each engine.
 #
 # The tests start servers of their own, privately, and stop them again: PostgreSQL, Redis, Prometheus's
-# Alertmanager and node exporter. Only their programs must be there.
+# Alertmanager and node exporter, PgBouncer. Only their programs must be there.
 # TEST_DATABASE_URL may name an administrator's URL of a running PostgreSQL server instead.
 set -eu
 cd "$(dirname "$0")/.."
@@ -20,6 +20,7 @@ have_any() {
 }
 
 missing=
+have_any pgbouncer /usr/sbin/pgbouncer || missing="$missing pgbouncer"
 have_postgresql || missing="$missing postgresql"
 have_any redis-server || missing="$missing redis-server"
 have_any prometheus-alertmanager alertmanager || missing="$missing prometheus-alertmanager"

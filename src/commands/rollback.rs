@@ -13,7 +13,7 @@ use crate::error::{Error, Exit, Outcome, Result, shell_word};
 use crate::output::Format;
 use crate::output::migrations::{Plan, PlanAction, Script};
 use crate::store::db::{Access, Db};
-use crate::store::lock::{RunKind, RunLock};
+use crate::store::lock::RunKind;
 use crate::store::migrations::prisma::PrismaSync;
 use crate::store::migrations::{self, Direction, LogContext, Migration, SchemaError};
 use crate::store::schema_objects;
@@ -136,7 +136,7 @@ fn revert(
     shown: &[PlanStep],
     prisma: &PrismaSync,
 ) -> Result<()> {
-    let _lock = RunLock::acquire(url, RunKind::Migrate, args.locks.lock_wait)?;
+    let _lock = context.lock(db, url, RunKind::Migrate, args.locks.lock_wait)?;
     if self::plan(db, url, args)? != plan {
         return Err(changed_since("the list of applied migrations"));
     }

@@ -13,6 +13,7 @@ pub mod named;
 pub mod period;
 pub mod plans;
 pub mod recommendation;
+pub mod run_lock;
 pub mod schema;
 #[cfg(test)]
 pub(crate) mod testing;

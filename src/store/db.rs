@@ -21,6 +21,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use rustix::fs::{AtFlags, CWD, accessat};
 
 use super::postgres::{Kind, Postgres};
+use super::run_locks::LeaseLost;
 use super::url::{DatabaseTarget, DatabaseUrl, PostgresTarget, UrlSource};
 use crate::error::{Error, Exit, shell_word};
 
@@ -104,6 +105,14 @@ impl Db {
             Db::Sqlite(conn) => Tx::begin_transaction(conn)?,
         }
         self.finish_tx(work)
+    }
+
+    /// Renews the lock of this run before a pause, such as a delivery.
+    pub fn renew_lock(&mut self) -> QueryResult<()> {
+        match self {
+            Db::Pg(postgres) => postgres.renew_lease(),
+            Db::Sqlite(_) => Ok(()),
+        }
     }
 
     fn finish_tx<T, E: From<DieselError>>(
@@ -228,7 +237,7 @@ pub fn open(url: &DatabaseUrl, access: Access) -> Result<Db, OpenError> {
             }
             open_sqlite(path, access).map(Db::Sqlite)
         }
-        DatabaseTarget::Postgres(target) => open_postgres(target).map(Db::Pg),
+        DatabaseTarget::Postgres(target) => open_postgres(target, &url.application).map(Db::Pg),
     }
 }
 
@@ -364,8 +373,8 @@ fn sqlite_uri(path: &Path, parameters: &str) -> String {
     format!("file:{path}?{parameters}")
 }
 
-fn open_postgres(target: &PostgresTarget) -> Result<Postgres, OpenError> {
-    Postgres::connect(target).map_err(|error| {
+fn open_postgres(target: &PostgresTarget, application: &str) -> Result<Postgres, OpenError> {
+    Postgres::connect(target, application).map_err(|error| {
         let reason = match error {
             ConnectionError::BadConnection(reason) => reason,
             other => other.to_string(),
@@ -390,6 +399,12 @@ fn one_line(text: &str) -> String {
 
 impl From<DieselError> for Error {
     fn from(error: DieselError) -> Error {
+        let error = match error {
+            DieselError::QueryBuilderError(cause) if cause.is::<LeaseLost>() => {
+                return Error::message(Exit::Busy, cause).with_next("run the same command again");
+            }
+            error => error,
+        };
         let exit = match &error {
             DieselError::DatabaseError(DatabaseErrorKind::ClosedConnection, _) => Exit::Unreachable,
             error if is_busy(error) => Exit::Busy,

@@ -1,27 +1,34 @@
-//! The run lock, which admits one run of a kind at a time. It is released when its process ends, so there are
-//! no stale locks.
+//! The run lock, which admits one run of a kind at a time. A run that ends or dies leaves no stale lock.
 //!
-//! * PostgreSQL: an advisory lock of an open transaction on a connection of its own. A transaction keeps
-//!   its server connection behind a pooler, where a session lock could be left behind; an idle READ
-//!   COMMITTED transaction holds no snapshot, so nothing else waits for it. The lock is polled: a blocking
-//!   waiter deadlocks with `CREATE INDEX CONCURRENTLY`.
+//! * PostgreSQL, `migrate` and `rollback`: an advisory lock of an open transaction on a connection of its own,
+//!   since the tables may not exist yet. An idle READ COMMITTED transaction holds no snapshot, so nothing else
+//!   waits for it. The lock is polled: a blocking waiter deadlocks with `CREATE INDEX CONCURRENTLY`. A
+//!   transaction pooler is refused.
+//! * PostgreSQL, other runs: a lease, see `store::run_locks`.
 //! * SQLite: an exclusive lock on a file beside the database, `<database>-migrate-lock` and so on. Not on the
-//!   database itself, since closing any handle of it in this process would release SQLite's locks.
+//!   database itself, since closing any handle of it in this process would release SQLite's locks. The file
+//!   contains its holder.
 
 use std::fs::{File, TryLockError};
-use std::io;
+use std::io::{self, Read, Seek, Write};
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use chrono::{DateTime, Utc};
+use diesel::dsl::sql_query;
+use diesel::pg::PgConnection;
 use diesel::prelude::*;
-use diesel::sql_types::{Bool, Integer};
+use diesel::sql_types::{Bool, Integer, Nullable, Text, Timestamptz};
 
 use super::db;
 use super::db::{Access, Db};
 use super::lock_file;
-use super::postgres::Kind;
+use super::postgres::{Kind, Postgres};
+use super::process;
+use super::run_locks;
 use super::url::{DatabaseTarget, DatabaseUrl};
+use crate::domain::run_lock::Holder;
 use crate::error::{Error, Exit, Result, shell_word};
 
 /// The kinds of run; runs of different kinds do not exclude each other.
@@ -38,7 +45,7 @@ pub enum RunKind {
 }
 
 impl RunKind {
-    fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             RunKind::Migrate => "migrate",
             RunKind::Aggregate => "aggregate",
@@ -64,7 +71,7 @@ pub(super) const KEY_SPACE: i32 = 0x5553_4743;
 /// The polling interval.
 const POLL: Duration = Duration::from_millis(50);
 
-/// A held lock; dropping it releases it.
+/// A held lock; dropping it releases it. A lease is released with its connection.
 #[derive(Debug)]
 pub struct RunLock {
     held: Held,
@@ -72,59 +79,174 @@ pub struct RunLock {
 
 #[derive(Debug)]
 enum Held {
-    Connection { db: Db },
-    File { _file: File },
+    Transaction(Postgres),
+    Lease,
+    File(File),
 }
 
 impl Drop for RunLock {
     fn drop(&mut self) {
-        // Without it the server releases the lock only when it notices the closed connection.
-        if let Held::Connection {
-            db: Db::Pg(postgres),
-        } = &mut self.held
-        {
-            postgres.roll_back();
+        match &mut self.held {
+            // Without it the server releases the lock only when it notices the closed connection.
+            Held::Transaction(postgres) => postgres.roll_back(),
+            // So that a waiting run does not take this one for the next holder.
+            Held::File(file) => {
+                let _ = file.set_len(0);
+            }
+            Held::Lease => {}
         }
     }
 }
 
+/// A lock to acquire.
+#[derive(Clone, Copy, Debug)]
+pub struct LockRequest {
+    pub kind: RunKind,
+    /// [`Exit::Busy`] after it.
+    pub wait: Duration,
+    /// The start of the run.
+    pub now: DateTime<Utc>,
+}
+
 impl RunLock {
-    /// Acquires the lock, or fails with [`Exit::Busy`] after `wait`.
-    pub fn acquire(url: &DatabaseUrl, kind: RunKind, wait: Duration) -> Result<RunLock> {
-        let deadline = Instant::now() + wait;
-        let held = match &url.target {
-            DatabaseTarget::Postgres(_) => lock_connection(url, kind, deadline)?,
-            DatabaseTarget::Sqlite(path) => lock_file(path, kind, deadline)?,
+    /// Acquires the lock for the run that uses `db`. `on_wait` gets the holder that is waited for, if it is
+    /// known, once.
+    pub fn acquire(
+        db: &mut Db,
+        url: &DatabaseUrl,
+        request: LockRequest,
+        on_wait: &mut dyn FnMut(Option<&Holder>),
+    ) -> Result<RunLock> {
+        let kind = request.kind;
+        let held = match (db, &url.target) {
+            (Db::Pg(postgres), _) if kind == RunKind::Migrate => {
+                let mut second = second_connection(postgres, url)?;
+                second.begin(Kind::Write)?;
+                // A server that ends idle transactions would release the lock during the run.
+                second.batch_execute("SET LOCAL idle_in_transaction_session_timeout = 0")?;
+                until_free(request, on_wait, || {
+                    second.run(|conn| try_advisory_lock(conn, kind))
+                })?;
+                Held::Transaction(second)
+            }
+            (Db::Pg(postgres), _) => {
+                until_free(request, on_wait, || {
+                    let leased = postgres.outside_transaction(|conn| {
+                        run_locks::acquire(conn, kind, &url.application, request.now)
+                    })?;
+                    Ok(leased.map(|lease| postgres.set_lease(lease)).map_err(Some))
+                })?;
+                Held::Lease
+            }
+            (Db::Sqlite(_), DatabaseTarget::Sqlite(path)) => {
+                lock_file(path, url, request, on_wait).map(Held::File)?
+            }
+            (Db::Sqlite(_), DatabaseTarget::Postgres(_)) => {
+                let message = "the connection is not to the database that the URL names";
+                return Err(Error::message(Exit::Failed, message));
+            }
         };
         Ok(RunLock { held })
     }
 }
 
-#[derive(QueryableByName)]
-struct Locked {
-    #[diesel(sql_type = Bool)]
-    locked: bool,
-}
-
-fn lock_connection(url: &DatabaseUrl, kind: RunKind, deadline: Instant) -> Result<Held> {
-    let mut db = db::open(url, Access::Write)?;
-    if let Db::Pg(postgres) = &mut db {
-        postgres.begin(Kind::Write)?;
-        // A server that ends idle transactions would release the lock during the run.
-        postgres.batch_execute("SET LOCAL idle_in_transaction_session_timeout = 0")?;
-        until_free(kind, deadline, || {
-            let tried = diesel::sql_query("SELECT pg_try_advisory_xact_lock($1, $2) AS locked")
-                .bind::<Integer, _>(KEY_SPACE)
-                .bind::<Integer, _>(kind.number());
-            let tried: QueryResult<Locked> = postgres.run(|conn| tried.get_result(conn));
-            Ok(tried?.locked)
-        })?;
+/// Opens the connection that holds the lock of `migrate`. Refuses a transaction pooler: statements of
+/// `migrate` run outside a transaction and depend on settings of the session.
+fn second_connection(first: &mut Postgres, url: &DatabaseUrl) -> Result<Postgres> {
+    let Db::Pg(mut second) = db::open(url, Access::Write)? else {
+        return Err(Error::message(Exit::Failed, "not a PostgreSQL database"));
+    };
+    if shares_sessions(first, &mut second)? {
+        let message = "a transaction pooler such as PgBouncer is between this program and the server; \
+                       nothing was changed";
+        return Err(Error::message(Exit::Refused, message).with_next(
+            "set DIRECT_URL to the URL of the server itself, then run the same command again",
+        ));
     }
-    Ok(Held::Connection { db })
+    Ok(second)
 }
 
-fn lock_file(database: &Path, kind: RunKind, deadline: Instant) -> Result<Held> {
-    let path = lock_file::path(database, kind.name());
+/// Whether two connections have the same server session, or one of them another one each time. The session of
+/// a connection to the server itself is its own and never changes.
+fn shares_sessions(first: &mut Postgres, second: &mut Postgres) -> QueryResult<bool> {
+    const ROUNDS: usize = 3;
+    let mut of_first = Vec::new();
+    let mut of_second = Vec::new();
+    for _ in 0..ROUNDS {
+        of_first.push(session(first)?);
+        of_second.push(session(second)?);
+    }
+    let changes = |sessions: &[i32]| sessions.windows(2).any(|pair| pair[0] != pair[1]);
+    Ok(changes(&of_first) || changes(&of_second) || of_first == of_second)
+}
+
+#[derive(QueryableByName)]
+struct Session {
+    #[diesel(sql_type = Integer)]
+    pid: i32,
+}
+
+/// The process id of the server session that a transaction gets.
+fn session(postgres: &mut Postgres) -> QueryResult<i32> {
+    let query = sql_query("SELECT pg_backend_pid() AS pid");
+    let found: Session = postgres.outside_transaction(|conn| query.get_result(conn))?;
+    Ok(found.pid)
+}
+
+/// A try; the inner result is the holder that prevents it.
+type Tried<T> = Result<T, Option<Holder>>;
+
+fn try_advisory_lock(conn: &mut PgConnection, kind: RunKind) -> Result<Tried<()>> {
+    #[derive(QueryableByName)]
+    struct Locked {
+        #[diesel(sql_type = Bool)]
+        locked: bool,
+    }
+    #[derive(QueryableByName)]
+    struct HolderRow {
+        #[diesel(sql_type = Integer)]
+        pid: i32,
+        #[diesel(sql_type = Nullable<Text>)]
+        application: Option<String>,
+        /// Null for sessions of other roles.
+        #[diesel(sql_type = Nullable<Timestamptz>)]
+        since: Option<DateTime<Utc>>,
+    }
+    macro_rules! of_kind {
+        ($query:expr) => {
+            sql_query($query)
+                .bind::<Integer, _>(KEY_SPACE)
+                .bind::<Integer, _>(kind.number())
+        };
+    }
+    let tried: Locked =
+        of_kind!("SELECT pg_try_advisory_xact_lock($1, $2) AS locked").get_result(conn)?;
+    if tried.locked {
+        return Ok(Ok(()));
+    }
+    let holder: Option<HolderRow> = of_kind!(
+        "SELECT pg_locks.pid, nullif(application_name, '') AS application, backend_start AS since
+         FROM pg_locks LEFT JOIN pg_stat_activity USING (pid)
+         WHERE locktype = 'advisory' AND granted AND objsubid = 2
+           AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+           AND classid::bigint = $1 AND objid::bigint = $2"
+    )
+    .get_result(conn)
+    .optional()?;
+    Ok(Err(holder.map(|row| Holder {
+        application: row.application.unwrap_or_else(|| "unknown".to_owned()),
+        process: format!("server process {}", row.pid),
+        since: row.since,
+    })))
+}
+
+fn lock_file(
+    database: &Path,
+    url: &DatabaseUrl,
+    request: LockRequest,
+    on_wait: &mut dyn FnMut(Option<&Holder>),
+) -> Result<File> {
+    let path = lock_file::path(database, request.kind.name());
     let failed = |error: io::Error| {
         let next = match error.kind() {
             io::ErrorKind::PermissionDenied => format!(
@@ -137,30 +259,58 @@ fn lock_file(database: &Path, kind: RunKind, deadline: Instant) -> Result<Held> 
             .context(format!("cannot use the lock file {}", path.display()))
             .with_next(next)
     };
-    let file = lock_file::open(&path, database).map_err(failed)?;
-    until_free(kind, deadline, || match file.try_lock() {
-        Ok(()) => Ok(true),
-        Err(TryLockError::WouldBlock) => Ok(false),
+    let mut file = lock_file::open(&path, database).map_err(failed)?;
+    until_free(request, on_wait, || match file.try_lock() {
+        Ok(()) => Ok(Ok(())),
+        Err(TryLockError::WouldBlock) => Ok(Err(holder_in(&file))),
         Err(TryLockError::Error(error)) => Err(failed(error)),
     })?;
-    Ok(Held::File { _file: file })
+    let holder = Holder {
+        application: url.application.clone(),
+        process: format!("process {} on {}", process::id(), process::host_name()),
+        since: Some(request.now),
+    };
+    let text = serde_json::to_vec(&holder)?;
+    // The content is only for messages: on a full disk, or in a file that may only be read, the lock holds too.
+    let _ = file
+        .rewind()
+        .and_then(|()| file.set_len(0))
+        .and_then(|()| file.write_all(&text));
+    Ok(file)
 }
 
-fn until_free(
-    kind: RunKind,
-    deadline: Instant,
-    mut try_once: impl FnMut() -> Result<bool>,
-) -> Result<()> {
-    while !try_once()? {
+/// The holder that the file names; none while it is being written.
+fn holder_in(mut file: &File) -> Option<Holder> {
+    let mut text = Vec::new();
+    file.rewind().ok()?;
+    file.read_to_end(&mut text).ok()?;
+    serde_json::from_slice(&text).ok()
+}
+
+fn until_free<T>(
+    request: LockRequest,
+    on_wait: &mut dyn FnMut(Option<&Holder>),
+    mut try_once: impl FnMut() -> Result<Tried<T>>,
+) -> Result<T> {
+    let deadline = Instant::now() + request.wait;
+    let mut is_first = true;
+    loop {
+        let holder = match try_once()? {
+            Ok(acquired) => return Ok(acquired),
+            Err(holder) => holder,
+        };
         if Instant::now() >= deadline {
-            let name = kind.name();
-            return Err(Error::message(
-                Exit::Busy,
-                format!("another `usagectl {name}` is running"),
-            )
-            .with_next("run the same command again with --lock-wait 60s"));
+            let name = request.kind.name();
+            let mut message = format!("another `usagectl {name}` is running");
+            if let Some(holder) = holder {
+                message = format!("{message}: {holder}");
+            }
+            return Err(Error::message(Exit::Busy, message)
+                .with_next("run the same command again with --lock-wait 60s"));
+        }
+        if std::mem::take(&mut is_first) {
+            on_wait(holder.as_ref());
         }
         thread::sleep(POLL);
     }
-    Ok(())
 }

@@ -10,6 +10,9 @@
 //! The one exception is Diesel's: `SET TIME ZONE` and `SET CLIENT_ENCODING` when it connects. PgBouncer tracks both
 //! for each of its clients.
 
+use std::fmt;
+use std::fmt::Write;
+
 use diesel::connection::{
     AnsiTransactionManager as Tx, CacheSize, SimpleConnection, TransactionManager,
 };
@@ -17,13 +20,33 @@ use diesel::pg::PgConnection;
 use diesel::result::{ConnectionError, Error as DieselError};
 use diesel::{Connection, QueryResult};
 
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+
 use super::db::{LOCK_TIMEOUT_MS, OWN_SCHEMA, quote_identifier};
+use super::run_locks::Lease;
 use super::url::PostgresTarget;
 
 pub struct Postgres {
     conn: PgConnection,
     /// The settings of every transaction.
     settings: String,
+    /// The run lock, which every transaction of the run checks.
+    lease: Option<Lease>,
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        if let Some(lease) = self.lease.take() {
+            // Fails in a transaction, after a panic: the next run finds that the process has ended.
+            let _ = lease.release(&mut self.conn);
+        }
+    }
+}
+
+impl fmt::Debug for Postgres {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Postgres").finish_non_exhaustive()
+    }
 }
 
 /// The transactions that are not savepoints.
@@ -35,8 +58,17 @@ pub enum Kind {
 }
 
 impl Postgres {
-    pub fn connect(target: &PostgresTarget) -> Result<Postgres, ConnectionError> {
-        let mut conn = PgConnection::establish(target.connection_string())?;
+    /// The server shows `application` for the session, unless the URL or `PGAPPNAME` gives a name.
+    pub fn connect(
+        target: &PostgresTarget,
+        application: &str,
+    ) -> Result<Postgres, ConnectionError> {
+        let url = format!(
+            "{}&fallback_application_name={}",
+            target.connection_string(),
+            utf8_percent_encode(application, NON_ALPHANUMERIC)
+        );
+        let mut conn = PgConnection::establish(&url)?;
         conn.set_prepared_statement_cache_size(CacheSize::Disabled);
         let schema = quote_identifier(&target.application_schema);
         Ok(Postgres {
@@ -44,6 +76,7 @@ impl Postgres {
             settings: format!(
                 "SET LOCAL search_path TO {schema}, {OWN_SCHEMA}; SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}"
             ),
+            lease: None,
         })
     }
 
@@ -76,23 +109,52 @@ impl Postgres {
         work(&mut self.conn)
     }
 
+    /// Makes every transaction from now on check this lease.
+    pub fn set_lease(&mut self, lease: Lease) {
+        self.lease = Some(lease);
+    }
+
+    /// Renews the lease before a pause until the next transaction.
+    pub fn renew_lease(&mut self) -> QueryResult<()> {
+        match &mut self.lease {
+            Some(lease) => lease.renew(&mut self.conn),
+            None => Ok(()),
+        }
+    }
+
     fn in_transaction(&mut self) -> QueryResult<bool> {
         let status = Tx::transaction_manager_status_mut(&mut self.conn);
         Ok(status.transaction_depth()?.is_some())
     }
 
-    /// Begins a transaction, in one round trip.
+    /// Begins a transaction, in one round trip, and checks the lease.
     pub fn begin(&mut self, kind: Kind) -> QueryResult<()> {
         let begin = match kind {
             Kind::Write => "BEGIN ISOLATION LEVEL READ COMMITTED",
+            // It may renew the lease.
+            Kind::Snapshot if self.lease.is_some() => "BEGIN ISOLATION LEVEL REPEATABLE READ",
             Kind::Snapshot => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
         };
-        let sql = format!("{begin}; {}", self.settings);
-        Tx::begin_transaction_sql(&mut self.conn, &sql)
+        let mut sql = format!("{begin}; {}", self.settings);
+        let Some(lease) = &mut self.lease else {
+            return Tx::begin_transaction_sql(&mut self.conn, &sql);
+        };
+        let _ = write!(sql, "; {}", lease.lock_statement());
+        Tx::begin_transaction_sql(&mut self.conn, &sql)?;
+        let checked = lease.check(&mut self.conn);
+        if checked.is_err() {
+            self.roll_back();
+        }
+        checked
     }
 
+    /// Begins a savepoint, or a transaction if there is none.
     pub fn begin_savepoint(&mut self) -> QueryResult<()> {
-        Tx::begin_transaction(&mut self.conn)
+        if self.in_transaction()? {
+            Tx::begin_transaction(&mut self.conn)
+        } else {
+            self.begin(Kind::Write)
+        }
     }
 
     /// Ends the innermost transaction or savepoint without its changes. A lost connection rolls back by itself.
@@ -102,6 +164,11 @@ impl Postgres {
 
     /// Ends the innermost transaction or savepoint: commits it if `done` is a success, else rolls it back.
     pub fn end<T, E: From<DieselError>>(&mut self, done: Result<T, E>) -> Result<T, E> {
+        let renewed = match &mut self.lease {
+            Some(lease) if done.is_ok() => lease.renew_if_due(&mut self.conn),
+            _ => Ok(()),
+        };
+        let done = done.and_then(|value| Ok(renewed.map(|()| value)?));
         super::db::end_transaction(&mut self.conn, done)
     }
 }

@@ -193,6 +193,21 @@ diesel::table! {
 }
 
 diesel::table! {
+    /// On PostgreSQL only.
+    usagectl_run_locks (kind) {
+        kind -> Text,
+        token -> Text,
+        application -> Text,
+        host -> Text,
+        pid -> Integer,
+        process_space -> Nullable<Text>,
+        process_started -> Nullable<Text>,
+        since -> Timestamp,
+        expires_at -> Timestamp,
+    }
+}
+
+diesel::table! {
     usagectl_dirty_hours (hour, api_name) {
         api_name -> Text,
         hour -> Timestamp,

@@ -44,7 +44,13 @@ pub struct DatabaseUrl {
     pub is_prismas_file: bool,
     /// Dropped and translated parameters, a message each.
     pub notes: Vec<String>,
+    /// The command that uses it, such as `usagectl alerts check`, for the server's list of sessions and the
+    /// holders of locks.
+    pub application: String,
 }
+
+/// The application, if no command sets another one.
+const APPLICATION: &str = "usagectl";
 
 #[derive(Clone, PartialEq, Eq)]
 pub enum DatabaseTarget {
@@ -214,6 +220,7 @@ pub fn find(flag: Option<&str>, prefer_direct: bool) -> Result<DatabaseUrl, UrlE
         target: DatabaseTarget::Sqlite(default_path()?),
         is_prismas_file: false,
         notes: Vec::new(),
+        application: APPLICATION.to_owned(),
     })
 }
 
@@ -289,6 +296,7 @@ pub fn parse(url: &str, source: UrlSource) -> Result<DatabaseUrl, UrlError> {
         target,
         is_prismas_file: scheme_name == "file",
         notes,
+        application: APPLICATION.to_owned(),
     })
 }
 
@@ -454,10 +462,6 @@ fn parse_postgres(
     // libpq's default is to wait indefinitely.
     if !has(&kept, "connect_timeout") {
         kept.push(("connect_timeout".to_owned(), "10".to_owned()));
-    }
-    if !has(&kept, "application_name") {
-        let name = "fallback_application_name".to_owned();
-        kept.push((name, "usagectl".to_owned()));
     }
     let query: Vec<String> = kept
         .iter()

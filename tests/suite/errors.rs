@@ -1,10 +1,7 @@
 //! Failures of every command: the JSON object on stderr, and the next step.
 
-use std::time::Duration;
-
 use serde_json::Value;
-use usagectl::store::lock::{RunKind, RunLock};
-use usagectl::store::url::{self, UrlSource};
+use usagectl::store::lock::RunKind;
 
 use crate::support::Engine::{Postgresql, Sqlite};
 use crate::support::adoption::{deployed, pushed};
@@ -60,8 +57,7 @@ fn failure_is_one_json_object(#[values(Sqlite, Postgresql)] engine: Engine) {
         "stdin is not a terminal; nothing was changed"
     );
 
-    let url = url::parse(db.url(), UrlSource::Flag).unwrap();
-    let lock = RunLock::acquire(&url, RunKind::Migrate, Duration::ZERO).unwrap();
+    let lock = db.lock(RunKind::Migrate);
     assert_eq!(
         summary(&json(&["migrate", "--lock-wait", "0s"])),
         expected(
@@ -373,7 +369,6 @@ fn next_steps_of_empty_tables_and_unknown_ids(#[values(Sqlite, Postgresql)] engi
 #[rstest]
 fn next_steps_of_held_locks(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
-    let url = url::parse(db.url(), UrlSource::Flag).unwrap();
     let locked: [(RunKind, &[&str]); 6] = [
         (RunKind::Migrate, &["migrate", "--lock-wait", "0s"]),
         (
@@ -386,7 +381,7 @@ fn next_steps_of_held_locks(#[values(Sqlite, Postgresql)] engine: Engine) {
         (RunKind::Recommend, &["recommend", "run"]),
     ];
     for (kind, command) in locked {
-        let lock = RunLock::acquire(&url, kind, Duration::ZERO).unwrap();
+        let lock = db.lock(kind);
         let run = db.usagectl(command).run();
         assert_eq!(run.code, 6, "{command:?}: {}", run.snapshot());
         follow(&db, command);

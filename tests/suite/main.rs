@@ -23,6 +23,7 @@ mod http;
 mod json_docs;
 mod migrations;
 mod narrative;
+mod pooler;
 mod readme;
 mod schema;
 mod store;

@@ -51,4 +51,22 @@ CREATE TABLE usagectl.usagectl_rollups (
         PRIMARY KEY ("aggregation_type", "scope", "api_name", "period_start", "endpoint")
 );
 
+-- The run locks, one row for each kind of run that is active. A row expires if its run does not renew it; see
+-- src/store/run_locks.rs.
+CREATE TABLE usagectl.usagectl_run_locks (
+    "kind" TEXT NOT NULL,
+    "token" TEXT NOT NULL,
+    "application" TEXT NOT NULL,
+    "host" TEXT NOT NULL,
+    "pid" INTEGER NOT NULL,
+    -- The boot and the namespace in which the process id is valid, and the start of the process in it.
+    "process_space" TEXT,
+    "process_started" TEXT,
+    "since" TIMESTAMP(3) NOT NULL,
+    -- By the server's clock.
+    "expires_at" TIMESTAMP(3) NOT NULL,
+
+    CONSTRAINT usagectl_run_locks_pkey PRIMARY KEY ("kind")
+);
+
 -- The triggers on api_usage follow: migrations/postgres/triggers.sql.

@@ -21,7 +21,7 @@ use crate::domain::format::{self, counted};
 use crate::domain::period::{Granularity, Window};
 use crate::output::Format;
 use crate::output::aggregate::RunAnswer;
-use crate::store::lock::{RunKind, RunLock};
+use crate::store::lock::RunKind;
 use crate::store::usage::dirty::{self, RepairError};
 use crate::store::usage::rollups;
 
@@ -109,7 +109,7 @@ pub fn run(context: &mut Context, args: AggregateArgs) -> Result<Outcome> {
     }
     let started = Instant::now();
     let mut db = context.open_migrated(&url, Access::Write)?;
-    let _lock = RunLock::acquire(&url, RunKind::Aggregate, args.wait.lock_wait)?;
+    let _lock = context.lock(&mut db, &url, RunKind::Aggregate, args.wait.lock_wait)?;
     take_dirty_hours(&mut db, &args, window)?;
     let known = rollups::known_apis(&mut db)?;
     require_known(&mut db, &args.filter.apis, &known)?;

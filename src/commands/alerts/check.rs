@@ -20,7 +20,7 @@ use crate::error::shell_word;
 use crate::output::Format;
 use crate::output::alerts::check::{Check, Finding};
 use crate::store::alerting::{channels, events, notices, rules, silences, states};
-use crate::store::lock::{RunKind, RunLock};
+use crate::store::lock::RunKind;
 use crate::store::plans::api_limits;
 use crate::store::usage::{dirty, rollups};
 
@@ -92,7 +92,7 @@ pub fn run(context: &mut Context, args: CheckArgs) -> Result<Outcome> {
 fn check(context: &mut Context, args: &CheckArgs) -> Result<(Check, Report)> {
     let url = context.database_url(false)?;
     let mut db = context.open_migrated(&url, Access::Write)?;
-    let _lock = RunLock::acquire(&url, RunKind::Alerts, args.lock_wait.lock_wait)?;
+    let _lock = context.lock(&mut db, &url, RunKind::Alerts, args.lock_wait.lock_wait)?;
     let delta = |duration| TimeDelta::from_std(duration).unwrap_or(TimeDelta::MAX);
     let schedule = Schedule {
         now: context.now,

@@ -7,7 +7,7 @@ use crate::domain::alert::delivery::Delivery;
 use crate::domain::format::counted;
 use crate::output::alerts::deliveries::Deliveries;
 use crate::store::alerting::notices;
-use crate::store::lock::{RunKind, RunLock};
+use crate::store::lock::RunKind;
 
 /// Send pending notices
 ///
@@ -39,7 +39,7 @@ pub struct DeliverArgs {
 pub fn run(context: &mut Context, args: DeliverArgs) -> Result<Outcome> {
     let url = context.database_url(false)?;
     let mut db = context.open_migrated(&url, Access::Write)?;
-    let _lock = RunLock::acquire(&url, RunKind::Alerts, args.lock_wait.lock_wait)?;
+    let _lock = context.lock(&mut db, &url, RunKind::Alerts, args.lock_wait.lock_wait)?;
     if args.retry_dropped {
         let now = context.now;
         let revived = db.write_tx(|db| -> Result<usize> {

@@ -114,10 +114,11 @@ impl Report {
 /// The caller holds the lock of [`crate::store::lock::RunKind::Alerts`]: two runs at once would send the same
 /// notices.
 pub(super) fn deliver(context: &mut Context, db: &mut Db, options: Options) -> Result<Report> {
-    let channels = channels::all(db)?;
-    let waiting = notices::find_by_delivery(db, Delivery::Waiting)?;
-    let episodes = episodes_of(&waiting);
-    let mut earlier = notices::find_by_episodes(db, &episodes)?;
+    let (channels, waiting, mut earlier) = db.read_tx(|db| -> Result<_> {
+        let waiting = notices::find_by_delivery(db, Delivery::Waiting)?;
+        let earlier = notices::find_by_episodes(db, &episodes_of(&waiting))?;
+        Ok((channels::all(db)?, waiting, earlier))
+    })?;
     earlier.retain(Notice::may_have_arrived);
     let mut sender = Sender {
         options,
@@ -246,6 +247,7 @@ impl Sender<'_> {
             now: context.now,
         };
         let to_stderr = self.options.to_stderr;
+        db.renew_lock()?;
         let result = transport.send(message, &mut |line| print(context, line, to_stderr));
         self.run.record_attempt(notice, result.as_ref().map(drop));
         let Err(failure) = result else {
@@ -295,6 +297,7 @@ impl Sender<'_> {
             if firing.is_empty() {
                 continue;
             }
+            db.renew_lock()?;
             match alertmanager.hold(&firing, context.now) {
                 Ok(()) => context.detail(format_args!(
                     "{} sent to `{}` again",

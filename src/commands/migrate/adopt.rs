@@ -13,7 +13,7 @@ use crate::output::Format;
 use crate::output::adoption::Adoption;
 use crate::output::migrations::Script;
 use crate::store::db::{Access, Db};
-use crate::store::lock::{RunKind, RunLock};
+use crate::store::lock::RunKind;
 use crate::store::migrations::prisma::PrismaSync;
 use crate::store::migrations::{self, Direction, LogContext, Migration, Survey, adopt};
 use crate::store::schema_objects;
@@ -201,7 +201,7 @@ fn carry_out(
     args: &MigrateArgs,
     shown: &Findings,
 ) -> Result<(crate::output::migrations::Applied, Result<()>)> {
-    let _lock = RunLock::acquire(url, RunKind::Migrate, args.locks.lock_wait)?;
+    let _lock = context.lock(db, url, RunKind::Migrate, args.locks.lock_wait)?;
     let findings = find(db, url, args)?;
     if findings.evidence != shown.evidence {
         let message = "the database changed after the evidence was printed; nothing was changed";

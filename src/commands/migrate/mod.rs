@@ -17,7 +17,7 @@ use crate::error::{Error, Exit, Outcome, Result};
 use crate::output::migrations::{Applied, AppliedMigration, Plan, PlanAction, Script};
 use crate::store::db;
 use crate::store::db::{Access, Db};
-use crate::store::lock::{RunKind, RunLock};
+use crate::store::lock::RunKind;
 use crate::store::migrations::prisma::{self, PrismaSync};
 use crate::store::migrations::{
     self, Direction, LogContext, Migration, SchemaError, Survey, adopt as adoption,
@@ -119,7 +119,7 @@ pub fn run(context: &mut Context, args: MigrateArgs) -> Result<Outcome> {
         return preview(context, &url, &args);
     }
     let mut db = context.open_unchecked(&url, Access::Create)?;
-    let _lock = RunLock::acquire(&url, RunKind::Migrate, args.locks.lock_wait)?;
+    let _lock = context.lock(&mut db, &url, RunKind::Migrate, args.locks.lock_wait)?;
     let survey = migrations::survey(&mut db)?;
     let plan = plan(&mut db, &survey, &url, &args)?;
     let prisma = args.prisma.read(&mut db, false)?;

@@ -11,7 +11,7 @@ use crate::domain::recommendation::reconcile::{
 };
 use crate::domain::recommendation::snapshot::Snapshot;
 use crate::output::recommend::run::{Run, Unknown};
-use crate::store::lock::{RunKind, RunLock};
+use crate::store::lock::RunKind;
 use crate::store::metrics::days;
 use crate::store::plans::{catalogues, limits, selections};
 use crate::store::recommendation::write::{Aborted, retry, write};
@@ -48,12 +48,12 @@ pub fn run(context: &mut Context, args: RunArgs) -> Result<Outcome> {
         None
     } else {
         let wait = args.wait.lock_wait;
-        Some(RunLock::acquire(&url, RunKind::Recommend, wait)?)
+        Some(context.lock(&mut db, &url, RunKind::Recommend, wait)?)
     };
     // Days derive from the measurements, so that a dry run may write them too.
     days::refresh(&mut db)?;
     let now = context.now;
-    let snapshot = load(&mut db, now)?;
+    let snapshot = db.read_tx(|db| load(db, now))?;
     let assessed = snapshot.assess();
     if !args.dry_run {
         db.write_tx(recommendations::release_deleted)?;

@@ -12,10 +12,11 @@ use crate::domain::schema::plan::{Action, DataLoss, PlanStep};
 
 use crate::store::db::{Db, on, quote_identifier};
 
-/// Tables whose content the next `migrate` computes again from `api_usage`.
-const REBUILT: [&str; 3] = [
+/// Tables whose content is not lost: the next `migrate` computes it again from `api_usage`, or it describes runs.
+const REBUILT: [&str; 4] = [
     "usagectl_dirty_hours",
     "usagectl_odd_timestamps",
+    "usagectl_run_locks",
     "usagectl_stale_periods",
 ];
 

@@ -10,8 +10,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use serde_json::Value;
-use usagectl::store::lock::{RunKind, RunLock};
-use usagectl::store::url::{self, UrlSource};
+use usagectl::store::lock::RunKind;
 
 use crate::support::Engine::{Postgresql, Sqlite};
 use crate::support::calls::{
@@ -818,11 +817,10 @@ fn damaged_roll_up_is_reported_and_rebuild_repairs_it(
 fn concurrent_run_waits_as_long_as_lock_wait(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     insert(&db, &steady(20, 60));
-    let url = url::parse(db.url(), UrlSource::Flag).unwrap();
-    let lock = RunLock::acquire(&url, RunKind::Aggregate, Duration::ZERO).unwrap();
+    let lock = db.lock(RunKind::Aggregate);
     assert_snapshot!(aggregate(&db).snapshot(), @"
         ------- stderr -------
-        error: another `usagectl aggregate` is running
+        error: another `usagectl aggregate` is running: `usagectl test` (process [pid] on [host], since 2026-01-31T12:00:00Z)
         next: run the same command again with --lock-wait 60s
         [exit status: 6]
         ");
@@ -830,7 +828,8 @@ fn concurrent_run_waits_as_long_as_lock_wait(#[values(Sqlite, Postgresql)] engin
     let busy = db.usagectl(["aggregate", "--lock-wait", "300ms"]).run();
     assert_eq!(busy.code, 6);
     assert!(started.elapsed() >= Duration::from_millis(300));
-    let waiting = db.usagectl(["aggregate", "--lock-wait", "60s"]).spawn();
+    let mut waiting = db.usagectl(["aggregate", "--lock-wait", "60s"]).spawn();
+    waiting.wait_for_stderr("waiting up to 1m for `usagectl test` (process ");
     drop(lock);
     waiting.wait().success();
     assert_eq!(aggregates(&db), expected_aggregates(&steady(20, 60)));

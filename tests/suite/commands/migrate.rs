@@ -8,7 +8,7 @@ use crate::support::assert_snapshot;
 use usagectl::error::Exit;
 use usagectl::store::db;
 use usagectl::store::db::Access;
-use usagectl::store::lock::{RunKind, RunLock};
+use usagectl::store::lock::RunKind;
 use usagectl::store::migrations::{ALL, require_current};
 use usagectl::store::url::{self, UrlSource};
 
@@ -189,15 +189,21 @@ fn eight_concurrent_runs_apply_each_migration_once(#[values(Sqlite, Postgresql)]
 #[rstest]
 fn run_waits_for_lock_and_then_is_busy(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::empty(engine);
-    let url = url::parse(db.url(), UrlSource::Flag).unwrap();
-    let _lock = RunLock::acquire(&url, RunKind::Migrate, Duration::ZERO).unwrap();
+    let _lock = db.lock(RunKind::Migrate);
     let run = db.usagectl(["migrate", "--lock-wait", "100ms"]).run();
-    assert_snapshot!(run.snapshot(), @"
-        ------- stderr -------
-        error: another `usagectl migrate` is running
-        next: run the same command again with --lock-wait 60s
-        [exit status: 6]
-        ");
+    let holder = match engine {
+        Sqlite => "`usagectl test` (process ",
+        Postgresql => "`usagectl test` (server process ",
+    };
+    assert_eq!(run.code, 6, "{}", run.snapshot());
+    for expected in [
+        &format!("waiting up to 100ms for {holder}"),
+        &format!("error: another `usagectl migrate` is running: {holder}"),
+        ", since 2026-",
+        "next: run the same command again with --lock-wait 60s",
+    ] {
+        assert!(run.stderr.contains(expected), "{}", run.snapshot());
+    }
     assert_eq!(whole_catalogue(&db), [""; 0]);
 }
 
@@ -247,10 +253,9 @@ fn run_lock_survives_idle_transaction_timeout_postgresql() {
              'ALTER DATABASE %I SET idle_in_transaction_session_timeout = 50', current_database()
          ); END $$",
     );
-    let url = url::parse(db.url(), UrlSource::Flag).unwrap();
-    let _lock = RunLock::acquire(&url, RunKind::Migrate, Duration::ZERO).unwrap();
+    let _lock = db.lock(RunKind::Migrate);
     db.rows("SELECT 1 FROM pg_sleep(0.3)");
-    let second = RunLock::acquire(&url, RunKind::Migrate, Duration::ZERO);
+    let second = db.try_lock(RunKind::Migrate);
     assert_eq!(second.unwrap_err().exit(), Exit::Busy);
 }
 
@@ -259,8 +264,7 @@ fn printed_script_waits_for_a_run_postgresql() {
     let db = TestDatabase::empty(Engine::Postgresql);
     let script = db.usagectl(["migrate", "--sql"]).run().success().stdout;
     let (_, script) = script.split_once('\n').unwrap();
-    let url = url::parse(db.url(), UrlSource::Flag).unwrap();
-    let lock = RunLock::acquire(&url, RunKind::Migrate, Duration::ZERO).unwrap();
+    let lock = db.lock(RunKind::Migrate);
     thread::scope(|scope| {
         let done = scope.spawn(|| db.execute(script));
         wait_for_lock(&db, "locktype = 'advisory'");

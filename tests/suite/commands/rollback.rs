@@ -1,12 +1,10 @@
 //! `rollback`: the plan, consent, and that nothing changes without it.
 
 use std::io::{BufRead, BufReader, Read};
-use std::time::Duration;
 
 use crate::support::assert_snapshot;
 use usagectl::store::db::Db;
-use usagectl::store::lock::{RunKind, RunLock};
-use usagectl::store::url::{self, UrlSource};
+use usagectl::store::lock::RunKind;
 
 use crate::support::Engine::{Postgresql, Sqlite};
 use crate::support::{Engine, TestDatabase, wait_for_lock, whole_catalogue};
@@ -197,10 +195,9 @@ fn rows_added_after_the_plan_stop_rollback(#[values(Sqlite, Postgresql)] engine:
     let db = TestDatabase::migrated(engine);
     put_rows(&db);
     let whole = whole_catalogue(&db);
-    let url = url::parse(db.url(), UrlSource::Flag).unwrap();
-    let lock = RunLock::acquire(&url, RunKind::Migrate, Duration::ZERO).unwrap();
+    let lock = db.lock(RunKind::Migrate);
     let mut run = db
-        .usagectl(["rollback", "--all", "--yes", "--accept-data-loss"])
+        .usagectl(["rollback", "--all", "--yes", "--accept-data-loss", "-q"])
         .spawn();
     // The rows are counted before the plan is printed.
     let mut plan = BufReader::new(run.child.stdout.take().unwrap());
@@ -328,9 +325,8 @@ fn data_loss_on_a_terminal_requires_the_name(#[values(Sqlite, Postgresql)] engin
 fn migrations_changed_after_the_plan_stop_rollback(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     let whole = whole_catalogue(&db);
-    let url = url::parse(db.url(), UrlSource::Flag).unwrap();
-    let lock = RunLock::acquire(&url, RunKind::Migrate, Duration::ZERO).unwrap();
-    let mut run = db.usagectl(["rollback", "--yes"]).spawn();
+    let lock = db.lock(RunKind::Migrate);
+    let mut run = db.usagectl(["rollback", "--yes", "-q"]).spawn();
     let mut plan = BufReader::new(run.child.stdout.take().unwrap());
     plan.read_line(&mut String::new()).unwrap();
     // As if another run had reverted it.

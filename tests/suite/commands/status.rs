@@ -3,8 +3,11 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
+use diesel::connection::SimpleConnection;
+
 use crate::support::assert_snapshot;
 use serde_json::Value;
+use usagectl::store::db::Db;
 
 use crate::support::Engine::{Postgresql, Sqlite};
 use crate::support::{Engine, OtherRole, Run, TestDatabase};
@@ -222,9 +225,12 @@ fn disabled_trigger_invalid_index_and_changed_columns_are_drift_postgresql() {
          VALUES ('1', 'tmdb', 'ERROR_SPIKE', 1, 'HOUR', now()), ('2', 'tmdb', 'ERROR_SPIKE', 1, 'HOUR', now())",
     );
     // Fails because of the two equal rows, and leaves an invalid index.
-    let unique =
-        "CREATE UNIQUE INDEX CONCURRENTLY again ON api_alerts (api_name, alert_type, period)";
-    assert!(db.open().batch_execute(unique).is_err());
+    let unique = "CREATE UNIQUE INDEX CONCURRENTLY again ON public.api_alerts (api_name, alert_type, period)";
+    let Db::Pg(mut postgres) = db.open() else {
+        panic!("the test is about PostgreSQL");
+    };
+    let created = postgres.outside_transaction(|connection| connection.batch_execute(unique));
+    assert!(created.is_err());
     let run = db.usagectl(["status"]).run();
     assert_eq!(run.code, 4, "{}", run.snapshot());
     let drift: Vec<&str> = run

@@ -16,11 +16,12 @@ use diesel::sql_types::{BigInt, Binary, Double, Nullable, Text};
 use diesel::sqlite::{Sqlite, SqliteType};
 use usagectl::store::db;
 use usagectl::store::db::{Access, Db, OWN_SCHEMA};
+use usagectl::store::lock::{LockRequest, RunKind, RunLock};
 use usagectl::store::postgres::Kind;
 use usagectl::store::url::{self, UrlSource};
 
 use super::postgres;
-use super::program::{Program, Sandbox};
+use super::program::{NOW, Program, Sandbox};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Engine {
@@ -115,6 +116,26 @@ impl TestDatabase {
         db::open(&url, Access::Create).unwrap_or_else(|error| panic!("{error}"))
     }
 
+    /// Acquires a run lock, as the command `usagectl test` that began at noon.
+    pub fn lock(&self, kind: RunKind) -> HeldLock {
+        self.try_lock(kind)
+            .unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// As [`TestDatabase::lock`], without waiting.
+    pub fn try_lock(&self, kind: RunKind) -> usagectl::error::Result<HeldLock> {
+        let mut url = url::parse(&self.url, UrlSource::Flag).expect("the URL is valid");
+        url.application = "usagectl test".to_owned();
+        let mut db = db::open(&url, Access::Create)?;
+        let request = LockRequest {
+            kind,
+            wait: Duration::ZERO,
+            now: NOW.parse().expect("it is a time"),
+        };
+        let lock = RunLock::acquire(&mut db, &url, request, &mut |_| {})?;
+        Ok(HeldLock { _lock: lock, db })
+    }
+
     /// Runs statements in a transaction that stays open until the connection runs `COMMIT` or `ROLLBACK`. On
     /// SQLite it is a writing one.
     pub fn open_transaction(&self, sql: &str) -> Db {
@@ -179,6 +200,13 @@ impl Drop for TestDatabase {
             postgres::server().drop_database(name);
         }
     }
+}
+
+/// A run lock and the connection of its run.
+#[derive(Debug)]
+pub struct HeldLock {
+    _lock: RunLock,
+    pub db: Db,
 }
 
 /// A PostgreSQL role without rights on the database.

@@ -47,6 +47,13 @@ pub struct Server {
     _keeper: Option<Child>,
 }
 
+pub struct Address {
+    pub host: String,
+    pub port: String,
+    pub user: String,
+    pub password: String,
+}
+
 /// The server, started on first use.
 pub fn server() -> &'static Server {
     static SERVER: OnceLock<Result<Server, String>> = OnceLock::new();
@@ -135,6 +142,25 @@ impl Server {
     pub fn url(&self, name: &str) -> String {
         let (before, after) = &self.test_url;
         format!("{before}{name}{after}")
+    }
+
+    /// The address and the user of the test databases.
+    pub fn address(&self) -> Address {
+        let (base, _) = &self.test_url;
+        let (user, host) = base
+            .trim_start_matches("postgresql://")
+            .trim_end_matches('/')
+            .rsplit_once('@')
+            .unwrap_or(("postgres", base));
+        let (user, password) = user.split_once(':').unwrap_or((user, ""));
+        let (host, port) = host.rsplit_once(':').unwrap_or((host, "5432"));
+        let [host, port, user, password] = [host, port, user, password].map(str::to_owned);
+        Address {
+            host,
+            port,
+            user,
+            password,
+        }
     }
 
     /// The URL of the database `name` with a wrong password.

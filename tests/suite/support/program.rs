@@ -293,12 +293,15 @@ pub fn hide_differences(text: &str) -> String {
         .collect()
 }
 
-/// Replaces measurements: `in 0.3 s`, `12,000 rows/s`, `PostgreSQL 15.18`.
+/// Replaces measurements and processes: `in 0.3 s`, `12,000 rows/s`, `PostgreSQL 15.18`, `process 7 on web-1`.
 fn hide_measurements(line: &str) -> String {
     let words: Vec<&str> = line.split(' ').collect();
     let word = |i: Option<usize>| i.and_then(|i| words.get(i)).copied().unwrap_or_default();
     let bare = |text: &'static str| move |c: char| text.contains(c);
     let hide = |i: usize| {
+        if i >= 3 && words[i - 1] == "on" && words[i - 3].ends_with("process") {
+            return format!("[host]{}", if words[i].ends_with(',') { "," } else { "" });
+        }
         let number = words[i].trim_end_matches(bare(",.;:)"));
         let is_number = number.starts_with(|c: char| c.is_ascii_digit())
             && number.chars().all(|c| c.is_ascii_digit() || bare(".,")(c));
@@ -306,6 +309,7 @@ fn hide_measurements(line: &str) -> String {
         let unit = word(Some(i + 1)).trim_end_matches(bare(",.;:)"));
         let name = match (before, unit) {
             ("PostgreSQL" | "SQLite", _) => "[version]",
+            ("process", "on") => "[pid]",
             ("in" | "after", "s" | "ms") => "[time]",
             (_, unit) if unit.ends_with("/s") => "[rate]",
             _ => "",

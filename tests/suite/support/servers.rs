@@ -1,16 +1,20 @@
-//! Real servers of one test: Redis and Prometheus's node exporter, as packaged by Debian.
+//! Real servers of one test: Redis, Prometheus's node exporter and PgBouncer, as packaged by Debian.
 //!
 //! A shell holds the other end of a pipe, so that a server stops when this process ends, even by `kill -9`.
 
+use std::fs;
 use std::io::ErrorKind;
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use super::postgres::PASSWORD;
+use rustix::process::getuid;
+
+use super::postgres::{self, PASSWORD};
 
 /// A server of one test, stopped after it.
 pub struct Server {
@@ -37,6 +41,32 @@ impl Server {
             format!(
                 "$(command -v prometheus-node-exporter || command -v node_exporter) \
                  --web.listen-address=127.0.0.1:{port} --collector.disable-defaults --collector.meminfo"
+            )
+        })
+    }
+
+    /// PgBouncer in transaction mode: at most `pool_size` sessions of the test server for each database.
+    pub fn pgbouncer(pool_size: usize) -> Server {
+        let to = postgres::server().address();
+        let programs = ["pgbouncer", "/usr/sbin/pgbouncer"];
+        Server::start("pgbouncer", &programs, |port, directory| {
+            let config = format!(
+                "[databases]\n* = host={} port={}\n\
+                 [pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n\
+                 auth_type = trust\nauth_file = {directory}/users\npool_mode = transaction\n\
+                 default_pool_size = {pool_size}\nmax_client_conn = 200\nquery_wait_timeout = 60\n",
+                to.host, to.port
+            );
+            let users = format!("\"{}\" \"{}\"\n", to.user, to.password);
+            // It refuses to run as root.
+            let readable = fs::Permissions::from_mode(0o755);
+            fs::write(format!("{directory}/pgbouncer.ini"), config)
+                .and_then(|()| fs::write(format!("{directory}/users"), users))
+                .and_then(|()| fs::set_permissions(directory, readable))
+                .expect("the temporary directory is writable");
+            let user = if getuid().is_root() { "-u nobody" } else { "" };
+            format!(
+                "$(command -v pgbouncer || echo /usr/sbin/pgbouncer) -q {user} {directory}/pgbouncer.ini"
             )
         })
     }

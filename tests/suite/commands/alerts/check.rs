@@ -9,8 +9,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use serde_json::Value;
-use usagectl::store::lock::{RunKind, RunLock};
-use usagectl::store::url::{UrlSource, parse};
+use usagectl::store::lock::RunKind;
 
 use crate::support::Engine::{Postgresql, Sqlite};
 use crate::support::alerts::{
@@ -480,7 +479,6 @@ fn killed_checks_lose_nothing_and_duplicate_no_key(#[values(Sqlite, Postgresql)]
     // The first check evaluates one step; it is not killed.
     checked(&db, 0).success();
     checked(&twin, 0).success();
-    let url = parse(db.url(), UrlSource::Flag).unwrap();
     let mut killed = 0;
     for minute in 1..=24 {
         checked(&twin, minute).success();
@@ -492,7 +490,7 @@ fn killed_checks_lose_nothing_and_duplicate_no_key(#[values(Sqlite, Postgresql)]
                 .spawn();
             // Killed while it holds the lock, each time a little later. A probe holds the lock for a moment
             // itself, so there is a pause between two.
-            let busy = || RunLock::acquire(&url, RunKind::Alerts, Duration::ZERO).is_err();
+            let busy = || db.try_lock(RunKind::Alerts).is_err();
             let is_over = |run: &mut Running| run.child.try_wait().unwrap().is_some();
             let mut is_locked = busy();
             while !is_locked && !is_over(&mut run) {
@@ -636,10 +634,9 @@ fn rule_with_channel_notifies_no_other(#[values(Sqlite, Postgresql)] engine: Eng
 fn second_check_is_busy(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     put_one_rule(&db);
-    let url = parse(db.url(), UrlSource::Flag).unwrap();
-    let lock = RunLock::acquire(&url, RunKind::Alerts, Duration::ZERO);
+    let lock = db.lock(RunKind::Alerts);
     assert_eq!(checked(&db, 1).code, 6);
-    drop(lock.unwrap());
+    drop(lock);
     checked(&db, 1).success();
 }
 

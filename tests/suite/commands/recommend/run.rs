@@ -1,12 +1,10 @@
 //! `recommend run`, `list` and `inputs`, with the example metrics.
 
 use std::thread;
-use std::time::Duration;
 
 use crate::support::assert_snapshot;
 use serde_json::Value;
-use usagectl::store::lock::{RunKind, RunLock};
-use usagectl::store::url::{self, UrlSource};
+use usagectl::store::lock::RunKind;
 
 use crate::support::Engine::{Postgresql, Sqlite};
 use crate::support::{Engine, Run, TestDatabase};
@@ -147,8 +145,7 @@ fn concurrent_runs_create_one_recommendation(#[values(Sqlite, Postgresql)] engin
 fn run_beside_another_run_is_busy(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     prepare(&db);
-    let url = url::parse(db.url(), UrlSource::Flag).unwrap();
-    let lock = RunLock::acquire(&url, RunKind::Recommend, Duration::ZERO).unwrap();
+    let lock = db.lock(RunKind::Recommend);
     assert_eq!(recommend(&db, &["run"]).code, 6);
     // A dry run writes no recommendation and takes no lock.
     recommend(&db, &["run", "--dry-run"]).success();
