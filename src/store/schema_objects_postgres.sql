@@ -22,11 +22,14 @@ LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
 UNION ALL
 SELECT CASE WHEN i.indisunique THEN 'unique ' ELSE 'index ' END || t.relname || ' ('
         || (SELECT string_agg(
-                coalesce(a.attname, pg_get_indexdef(i.indexrelid, k.n, true))
+                coalesce(
+                    -- Not a join, which would hash all columns of the table for each index.
+                    (SELECT a.attname FROM pg_attribute a
+                     WHERE a.attrelid = i.indrelid AND a.attnum = i.indkey[k.n - 1]),
+                    pg_get_indexdef(i.indexrelid, k.n, true))
                     || CASE i.indoption[k.n - 1] & 1 WHEN 1 THEN ' desc' ELSE '' END,
                 ', ' ORDER BY k.n)
-            FROM generate_series(1, i.indnkeyatts) AS k (n)
-            LEFT JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[k.n - 1])
+            FROM generate_series(1, i.indnkeyatts) AS k (n))
         || ')' || coalesce(' where ' || pg_get_expr(i.indpred, i.indrelid), ''),
     CASE WHEN i.indisvalid THEN '' ELSE 'invalid' END,
     NULL

@@ -659,7 +659,7 @@ mod tests {
         assert_eq!(notes.len(), 5);
         assert_eq!(
             target.connection_string(),
-            "postgresql://app:pw@db:6543/shop?connect_timeout=10&fallback_application_name=usagectl"
+            "postgresql://app:pw@db:6543/shop?connect_timeout=10"
         );
     }
 

@@ -110,15 +110,16 @@ pub fn run(context: &mut Context, args: AggregateArgs) -> Result<Outcome> {
     let started = Instant::now();
     let mut db = context.open_migrated(&url, Access::Write)?;
     let _lock = context.lock(&mut db, &url, RunKind::Aggregate, args.wait.lock_wait)?;
-    take_dirty_hours(&mut db, &args, window)?;
-    let known = rollups::known_apis(&mut db)?;
-    require_known(&mut db, &args.filter.apis, &known)?;
+    let start = db.write_tx(|db| begin(db, &args, window))?;
     let rows_win = args.rebuild.then_some(window);
-    let mut answer = stages::run(context, &mut db, &args, known.len(), rows_win)?;
+    let mut answer = match start.has_stale {
+        true => stages::run(context, &mut db, &args, start.known_apis, rows_win)?,
+        false => RunAnswer::default(),
+    };
     if answer.hours_rewritten >= ANALYZE_FROM {
         rollups::refresh_statistics(&mut db)?;
     }
-    answer.rows_with_unreadable_time = dirty::count_unreadable(&mut db)?;
+    answer.rows_with_unreadable_time = start.rows_with_unreadable_time;
     answer.seconds = started.elapsed().as_secs_f64();
     report(context, &answer)?;
     Ok(outcome(&answer))
@@ -136,29 +137,41 @@ fn window(args: &AggregateArgs) -> Result<Window> {
     Ok(window.widened(Granularity::Hourly))
 }
 
-/// Moves the dirty hours, and the periods that --rebuild adds, to the list of stale periods.
-fn take_dirty_hours(db: &mut Db, args: &AggregateArgs, window: Window) -> Result<()> {
-    let is_complete = args.rebuild && window == Window::ALL && args.filter.apis.is_empty();
-    let in_place = dirty::triggers_are_in_place(db)?;
-    if !in_place && !is_complete {
-        return Err(Error::message(
-            Exit::Untrustworthy,
-            "the triggers on api_usage are missing or disabled: which rows changed is unknown",
-        )
-        .with_next("usagectl aggregate --rebuild"));
+/// What a run begins with.
+struct Start {
+    known_apis: usize,
+    has_stale: bool,
+    rows_with_unreadable_time: u64,
+}
+
+/// Moves the dirty hours, and the periods that --rebuild adds, to the list of stale periods; in one transaction.
+fn begin(db: &mut Db, args: &AggregateArgs, window: Window) -> Result<Start> {
+    let apis = &args.filter.apis;
+    let is_complete = args.rebuild && window == Window::ALL && apis.is_empty();
+    if !dirty::triggers_are_in_place(db)? {
+        if !is_complete {
+            return Err(Error::message(
+                Exit::Untrustworthy,
+                "the triggers on api_usage are missing or disabled: which rows changed is unknown",
+            )
+            .with_next("usagectl aggregate --rebuild"));
+        }
+        dirty::restore_triggers(db).map_err(not_restored)?;
     }
-    db.write_tx(|db| {
-        if !in_place {
-            dirty::restore_triggers(db).map_err(not_restored)?;
-        }
-        if is_complete {
-            dirty::relist_odd_timestamps(db)?;
-        }
-        if args.rebuild {
-            dirty::mark_hours_with_rows(db, window, &args.filter.apis)?;
-            rollups::list_stored_as_stale(db, window, &args.filter.apis)?;
-        }
-        Ok(dirty::move_to_stale(db, &args.filter.apis)?)
+    if is_complete {
+        dirty::relist_odd_timestamps(db)?;
+    }
+    if args.rebuild {
+        dirty::mark_hours_with_rows(db, window, apis)?;
+        rollups::list_stored_as_stale(db, window, apis)?;
+    }
+    dirty::move_to_stale(db, apis)?;
+    let known = rollups::known_apis(db)?;
+    require_known(db, apis, &known)?;
+    Ok(Start {
+        known_apis: known.len(),
+        has_stale: rollups::has_stale(db, apis)?,
+        rows_with_unreadable_time: dirty::count_unreadable(db)?,
     })
 }
 

@@ -43,9 +43,11 @@ pub(super) fn run(
         bar: ProgressBar::hidden(),
     };
     for granularity in args.period.stages() {
-        let stale = rollups::count_stale(stages.db, *granularity, &args.filter.apis)?;
-        if context.progress && stale >= PROGRESS_BAR_FROM {
-            stages.bar = bar(*granularity, stale);
+        if context.progress {
+            let stale = rollups::count_stale(stages.db, *granularity, &args.filter.apis)?;
+            if stale >= PROGRESS_BAR_FROM {
+                stages.bar = bar(*granularity, stale);
+            }
         }
         stages.run(*granularity)?;
         stages.bar.finish_and_clear();

@@ -14,13 +14,13 @@ use std::collections::BTreeSet;
 use chrono::{DateTime, Utc};
 use diesel::connection::SimpleConnection;
 use diesel::dsl::count_star;
-use diesel::sql_types::{Nullable, Text, Timestamp};
+use diesel::sql_types::{BigInt, Nullable, Text, Timestamp};
 
 use crate::domain::period::Window;
 use crate::domain::usage::rollup::ApiPeriod;
 use crate::store::migrations::usage_triggers;
 use crate::store::prelude::*;
-use crate::store::schema::{api_usage, usagectl_dirty_hours, usagectl_odd_timestamps};
+use crate::store::schema::{usagectl_dirty_hours, usagectl_odd_timestamps};
 use crate::store::time::{StoredTimestamp, TimeBoundary};
 
 /// What the text of a canonical timestamp matches, as in the triggers.
@@ -138,17 +138,20 @@ pub fn move_to_stale(db: &mut Db, apis: &[String]) -> QueryResult<()> {
 pub fn count_unreadable(db: &mut Db) -> QueryResult<u64> {
     let count: i64 = match db {
         Db::Pg(postgres) => {
-            use api_usage::dsl;
+            #[derive(QueryableByName)]
+            struct Unreadable {
+                #[diesel(sql_type = BigInt)]
+                rows: i64,
+            }
             // Two searches of the index; also finds infinity.
-            let before = dsl::api_usage
-                .filter(dsl::timestamp.lt(TimeBoundary(Window::ALL.from)))
-                .select(count_star());
-            let after = dsl::api_usage
-                .filter(dsl::timestamp.ge(TimeBoundary(Window::ALL.to)))
-                .select(count_star());
-            postgres.run(|conn| -> QueryResult<i64> {
-                Ok(before.get_result::<i64>(conn)? + after.get_result::<i64>(conn)?)
-            })?
+            let query = diesel::sql_query(
+                "SELECT (SELECT count(*) FROM api_usage WHERE timestamp < $1)
+                      + (SELECT count(*) FROM api_usage WHERE timestamp >= $2) AS rows",
+            )
+            .bind::<Timestamp, _>(TimeBoundary(Window::ALL.from))
+            .bind::<Timestamp, _>(TimeBoundary(Window::ALL.to));
+            let found: Unreadable = postgres.run(|conn| query.get_result(conn))?;
+            found.rows
         }
         Db::Sqlite(conn) => usagectl_odd_timestamps::table
             .filter(usagectl_odd_timestamps::hour.is_null())

@@ -389,6 +389,18 @@ pub fn delete_stale(
     Ok(())
 }
 
+/// Whether a period of these APIs, or of any, is stale.
+pub fn has_stale(db: &mut Db, apis: &[String]) -> QueryResult<bool> {
+    use usagectl_stale_periods::dsl;
+    on!(db, |conn| {
+        let mut rows = dsl::usagectl_stale_periods
+            .select(dsl::api_name)
+            .into_boxed();
+        only_apis!(rows, apis);
+        diesel::select(diesel::dsl::exists(rows)).get_result(conn)
+    })
+}
+
 pub fn count_stale(db: &mut Db, granularity: Granularity, apis: &[String]) -> QueryResult<u64> {
     use usagectl_stale_periods::dsl;
     let count: i64 = on!(db, |conn| {
@@ -476,21 +488,14 @@ pub fn stale_by_api(db: &mut Db, window: Window) -> QueryResult<HashMap<String, 
 /// Every API that has usage: rolled up, stale or dirty.
 pub fn known_apis(db: &mut Db) -> QueryResult<BTreeSet<String>> {
     use usagectl_rollups::dsl;
-    let rolled_up: Vec<String> = on!(db, |conn| dsl::usagectl_rollups
+    let rolled_up = dsl::usagectl_rollups
         .select(dsl::api_name)
         .filter(dsl::aggregation_type.eq(Granularity::Monthly.as_str()))
-        .filter(dsl::scope.eq(Scope::Api.as_str()))
-        .distinct()
-        .load(conn))?;
-    let stale: Vec<String> = on!(db, |conn| usagectl_stale_periods::table
-        .select(usagectl_stale_periods::api_name)
-        .distinct()
-        .load(conn))?;
-    let dirty: Vec<String> = on!(db, |conn| usagectl_dirty_hours::table
-        .select(usagectl_dirty_hours::api_name)
-        .distinct()
-        .load(conn))?;
-    Ok(rolled_up.into_iter().chain(stale).chain(dirty).collect())
+        .filter(dsl::scope.eq(Scope::Api.as_str()));
+    let stale = usagectl_stale_periods::table.select(usagectl_stale_periods::api_name);
+    let dirty = usagectl_dirty_hours::table.select(usagectl_dirty_hours::api_name);
+    let apis: Vec<String> = on!(db, |conn| rolled_up.union(stale).union(dirty).load(conn))?;
+    Ok(apis.into_iter().collect())
 }
 
 /// Every API that has a roll-up of any granularity. Reads all roll-ups.
