@@ -16,6 +16,8 @@ use std::fmt;
 
 use serde::Serialize;
 
+use super::meaning::{Index, column_serves, missing_values};
+
 /// The objects of a database: kind and name, and definition.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SchemaObjects(BTreeMap<String, String>);
@@ -37,12 +39,13 @@ pub struct SchemaObject {
     pub how: String,
 }
 
-/// An object that is missing or differs from its definition in the migrations.
+/// An object that is missing, differs from its definition in the migrations, or is not in them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Difference {
     #[serde(rename = "object")]
     pub what: String,
-    pub expected: String,
+    /// Nothing if no migration creates it.
+    pub expected: Option<String>,
     /// Nothing if it is missing.
     pub found: Option<String>,
 }
@@ -65,14 +68,24 @@ impl fmt::Display for SchemaObject {
 
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Difference {
-            what,
-            expected,
-            found,
-        } = self;
-        let Some(found) = found else {
-            return write!(f, "{what} is missing");
+        let what = &self.what;
+        let (Some(expected), Some(found)) = (&self.expected, &self.found) else {
+            let state = match self.found {
+                None => "is missing",
+                Some(_) => "is in no migration",
+            };
+            return write!(f, "{what} {state}");
         };
+        if what.starts_with("enum ") {
+            let (missing, further) = (
+                missing_values(expected, found),
+                missing_values(found, expected),
+            );
+            return match missing.as_slice() {
+                [] => write!(f, "{what} also has {}", further.join(", ")),
+                missing => write!(f, "{what} lacks {}", missing.join(", ")),
+            };
+        }
         // A disabled trigger or an invalid index has the expected definition and one more word.
         match found.strip_prefix(expected.as_str()).map(str::trim) {
             Some(word @ ("disabled" | "invalid")) => write!(f, "{what} is {word}"),
@@ -109,44 +122,84 @@ impl SchemaObjects {
         }
     }
 
-    /// The objects of `self` that are missing or different in `found`. Further objects in `found` are
-    /// allowed: an operator may add indexes and views.
+    /// The objects of `self` that `found` lacks, and those for which it has an object that does not serve;
+    /// see [`super::meaning`]. A missing table stands for everything that belongs to it.
+    ///
+    /// Further objects in `found` are allowed: they are the application's.
     pub fn differences(&self, found: &SchemaObjects) -> Vec<Difference> {
-        let differs = |what: &str, expected: &str| match found.get(what) {
-            Some(found) => essence(what, found) != essence(what, expected),
-            None => true,
-        };
+        let missing_tables: Vec<&str> = self
+            .tables()
+            .filter(|table| found.get(&format!("table {table}")).is_none())
+            .collect();
+        let is_in_missing_table =
+            |what: &str| table_of(what).is_some_and(|table| missing_tables.contains(&table));
         self.0
             .iter()
-            .filter(|(what, expected)| differs(what, expected))
+            .filter(|(what, _)| !is_in_missing_table(what))
+            .filter(|(what, expected)| !found.serves(what, expected))
             .map(|(what, expected)| Difference {
                 what: what.clone(),
-                expected: expected.clone(),
+                expected: Some(expected.clone()),
                 found: found.get(what).map(str::to_owned),
             })
             .collect()
     }
+
+    /// The objects of `found` that belong to a table or an enum of `self` and that no migration creates.
+    pub fn extras(&self, found: &SchemaObjects) -> Vec<Difference> {
+        let is_extra = |what: &str, how: &str| match (self.get(what), table_of(what)) {
+            (Some(expected), _) => {
+                what.starts_with("enum ") && !missing_values(how, expected).is_empty()
+            }
+            (None, Some(table)) => self.get(&format!("table {table}")).is_some(),
+            (None, None) => false,
+        };
+        found
+            .objects()
+            .filter(|(what, how)| is_extra(what, how))
+            .map(|(what, how)| Difference {
+                what: what.to_owned(),
+                expected: self.get(what).map(str::to_owned),
+                found: Some(how.to_owned()),
+            })
+            .collect()
+    }
+
+    /// The names of the tables.
+    fn tables(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().filter_map(|what| what.strip_prefix("table "))
+    }
+
+    /// Whether an object of `self` serves as the expected one.
+    fn serves(&self, what: &str, expected: &str) -> bool {
+        if self.get(what) == Some(expected) {
+            return true;
+        }
+        if let Some(index) = Index::parse(what) {
+            let valid = self.objects().filter(|(_, how)| *how == expected);
+            let mut valid = valid.filter_map(|(what, _)| Index::parse(what));
+            return valid.any(|found| found.serves(&index));
+        }
+        let Some(found) = self.get(what) else {
+            return false;
+        };
+        match what.split_once(' ') {
+            Some(("column", name)) => column_serves(name, expected, found),
+            Some(("enum", _)) => missing_values(expected, found).is_empty(),
+            _ => false,
+        }
+    }
 }
 
-/// Columns that some applications have as `text[]`, not as JSON; both are read and written.
-const LISTS: [&str; 2] = [
-    "column UpgradeRecommendation.benefits",
-    "column UpgradeRecommendation.risks",
-];
-
-/// The part of a definition that is compared. Accepted differences: a nullable `cached`, a default
-/// for `updated_at`, and [`LISTS`].
-fn essence(what: &str, how: &str) -> String {
-    let how = how.replace("now()", "CURRENT_TIMESTAMP");
-    if what == "column api_usage.cached" {
-        how.replace(" not null", "")
-    } else if LISTS.contains(&what) && how.starts_with("text[]") {
-        "jsonb".to_owned()
-    } else if what.ends_with(".updated_at") {
-        how.split(" default ").next().unwrap_or_default().to_owned()
-    } else {
-        how
-    }
+/// The table that a column, index or trigger belongs to.
+fn table_of(what: &str) -> Option<&str> {
+    let (kind, name) = what.split_once(' ')?;
+    let end = match kind {
+        "column" | "trigger" => name.find('.')?,
+        "index" | "unique" => name.find(" (")?,
+        _ => return None,
+    };
+    Some(&name[..end])
 }
 
 impl Effect {
@@ -313,24 +366,73 @@ mod tests {
         assert_eq!(differences, expected);
     }
 
+    fn lines(differences: &[Difference]) -> Vec<String> {
+        differences.iter().map(Difference::to_string).collect()
+    }
+
     #[test]
-    fn nullable_cached_and_default_of_updated_at_are_accepted() {
+    fn missing_table_is_one_difference() {
         let expected = objects(&[
-            ("column api_usage.cached", "boolean not null default false"),
-            ("column api_alerts.updated_at", "timestamp(3) not null"),
-            (
-                "column api_alerts.created_at",
-                "timestamp(3) default CURRENT_TIMESTAMP",
-            ),
+            ("column t.x", "text"),
+            ("column tt.x", "text"),
+            ("index t (x)", ""),
+            ("table t", ""),
+            ("table tt", ""),
+            ("trigger t.mark", "AFTER INSERT"),
         ]);
-        let found = objects(&[
-            ("column api_usage.cached", "boolean default false"),
-            (
-                "column api_alerts.updated_at",
-                "timestamp(3) not null default now()",
-            ),
-            ("column api_alerts.created_at", "timestamp(3) default now()"),
+        let found = objects(&[("table tt", "")]);
+        assert_eq!(
+            lines(&expected.differences(&found)),
+            ["column tt.x is missing", "table t is missing"]
+        );
+    }
+
+    #[test]
+    fn longer_index_replaces_missing_or_invalid_one() {
+        let expected = objects(&[("index t (a)", ""), ("unique t (b)", "")]);
+        let found = [
+            ("index t (a)", "invalid"),
+            ("index t (a, b)", ""),
+            ("unique t (b)", "invalid"),
+        ];
+        assert_eq!(
+            lines(&expected.differences(&objects(&found))),
+            ["unique t (b) is invalid"]
+        );
+    }
+
+    #[test]
+    fn further_objects_are_extras_and_no_differences() {
+        let expected = objects(&[
+            ("column t.a", "text"),
+            ("enum e", "A, B"),
+            ("index t (a)", ""),
+            ("table t", ""),
         ]);
+        let further = [
+            ("column t.a", "text"),
+            ("column t.own", "integer"),
+            ("column other.c", "text"),
+            ("enum e", "A, B, C"),
+            ("enum other", "A"),
+            ("index t (a)", ""),
+            ("index t (own)", ""),
+            ("table other", ""),
+            ("table t", ""),
+            ("trigger t.audit", "AFTER INSERT"),
+        ];
+        let found = objects(&further);
         assert_eq!(expected.differences(&found), []);
+        assert_eq!(
+            lines(&expected.extras(&found)),
+            [
+                "column t.own is in no migration",
+                "enum e also has C",
+                "index t (own) is in no migration",
+                "trigger t.audit is in no migration",
+            ]
+        );
+        let fewer = objects(&[("enum e", "B, C")]);
+        assert!(lines(&expected.differences(&fewer)).contains(&"enum e lacks A".to_owned()));
     }
 }

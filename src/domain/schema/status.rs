@@ -138,7 +138,7 @@ mod tests {
         let mut drifted = report(&[Applied, Pending]);
         drifted.drift.push(Difference {
             what: "table t".to_owned(),
-            expected: String::new(),
+            expected: Some(String::new()),
             found: None,
         });
         assert_eq!(drifted.verdict(), Verdict::Untrustworthy);

@@ -1,0 +1,433 @@
+//! Whether an object found in a database serves as the one that a migration would have created.
+//!
+//! Databases that the application or a person made differ from the migrations in spelling (`now()` and
+//! `CURRENT_TIMESTAMP`) and in what they have beyond them: more enum values, wider types, longer indexes.
+//! Such an object serves. One that holds less, or that answers an insert differently, does not.
+
+/// Required columns that may be nullable: NULL is read as their default.
+const MAY_BE_NULL: &[&str] = &["api_usage.cached"];
+
+/// Columns of lists: JSON in the migrations, an array of text in the application's first version.
+const LISTS: &[&str] = &[
+    "UpgradeRecommendation.benefits",
+    "UpgradeRecommendation.risks",
+];
+
+/// Types of PostgreSQL and wider ones, each of which holds every value of the former.
+const WIDER: &[(&str, &[&str])] = &[
+    ("integer", &["bigint"]),
+    ("smallint", &["integer", "bigint"]),
+    ("text", &["character varying"]),
+];
+
+/// Types of SQLite and others that store the same values. Lengths are left out; SQLite ignores them.
+const SAME_STORAGE: &[(&str, &[&str])] = &[
+    ("BOOLEAN", &["BOOL"]),
+    ("DATETIME", &["TIMESTAMP"]),
+    ("INTEGER", &["INT", "BIGINT"]),
+    ("JSONB", &["JSON", "TEXT"]),
+    ("REAL", &["DOUBLE", "DOUBLE PRECISION", "FLOAT"]),
+    ("TEXT", &["VARCHAR", "CHARACTER VARYING"]),
+];
+
+/// The definition of a column: `text not null default 'GET'::text`.
+struct Column<'a> {
+    data_type: &'a str,
+    not_null: bool,
+    default: Option<&'a str>,
+}
+
+impl<'a> Column<'a> {
+    fn parse(definition: &'a str) -> Column<'a> {
+        let (head, default) = match definition.split_once(" default ") {
+            Some((head, default)) => (head, Some(default)),
+            None => (definition, None),
+        };
+        let data_type = head.strip_suffix(" not null");
+        Column {
+            data_type: data_type.unwrap_or(head),
+            not_null: data_type.is_some(),
+            default,
+        }
+    }
+}
+
+/// Whether the column `name` (`api_usage.method`) may have the definition `found`.
+pub(super) fn column_serves(name: &str, expected: &str, found: &str) -> bool {
+    let (expected, found) = (Column::parse(expected), Column::parse(found));
+    let is_list = LISTS.contains(&name);
+    let type_serves =
+        is_list && found.data_type == "text[]" || type_holds(expected.data_type, found.data_type);
+    let null_serves = match (expected.not_null, found.not_null) {
+        (true, false) => MAY_BE_NULL.contains(&name),
+        (false, true) => is_list,
+        _ => true,
+    };
+    let default_serves = match (expected.default, found.default) {
+        (None, None) => true,
+        // Every insert gives a required column a value, so that its default is never used.
+        (None, Some(_)) => expected.not_null || is_list,
+        (Some(_), None) => false,
+        (Some(expected), Some(found)) => same_default(expected, found),
+    };
+    type_serves && null_serves && default_serves
+}
+
+fn type_holds(expected: &str, found: &str) -> bool {
+    let is_listed = |types: &[(&str, &[&str])], found: &str| {
+        types
+            .iter()
+            .any(|(narrow, others)| *narrow == expected && others.contains(&found))
+    };
+    // The migrations spell types of SQLite in upper case.
+    if expected.starts_with(|first: char| first.is_ascii_uppercase()) {
+        let found = found.split('(').next().unwrap_or_default().trim();
+        let found = found.to_ascii_uppercase();
+        return found == expected || is_listed(SAME_STORAGE, &found);
+    }
+    found == expected || is_listed(WIDER, found)
+}
+
+fn same_default(expected: &str, found: &str) -> bool {
+    let (expected, found) = (value_of(expected), value_of(found));
+    expected == found
+        || match expected.as_str() {
+            "true" => ["1", "t"].contains(&found.as_str()),
+            "false" => ["0", "f"].contains(&found.as_str()),
+            _ => false,
+        }
+}
+
+/// The value of a default without casts, quotes and parentheses; `now()` for any expression of the current
+/// time in UTC.
+fn value_of(default: &str) -> String {
+    let bare = bare(default);
+    if is_current_time(bare) {
+        return "now()".to_owned();
+    }
+    let text = quoted(bare).unwrap_or(bare);
+    match text.parse::<f64>() {
+        Ok(number) => number.to_string(),
+        Err(_) if quoted(bare).is_some() => text.to_owned(),
+        Err(_) => text.to_ascii_lowercase(),
+    }
+}
+
+/// An expression without the parentheses around it and without casts at its end.
+fn bare(expression: &str) -> &str {
+    let mut bare = expression.trim();
+    loop {
+        let parenthesised = bare.strip_prefix('(').and_then(|it| it.strip_suffix(')'));
+        let cast = bare.rsplit_once("::").filter(|(_, name)| is_type(name));
+        let inner = parenthesised.filter(|inner| is_balanced(inner)).or(cast
+            .map(|(value, _)| value)
+            .filter(|value| is_balanced(value)));
+        match inner {
+            Some(inner) => bare = inner.trim(),
+            None => return bare,
+        }
+    }
+}
+
+fn is_type(name: &str) -> bool {
+    name.chars()
+        .all(|c| c.is_alphanumeric() || " ()[]\"._,".contains(c))
+}
+
+/// Whether parentheses and quotes are closed, and none is closed that was not opened.
+fn is_balanced(expression: &str) -> bool {
+    let mut depth = 0_usize;
+    let mut is_quoted = false;
+    for c in expression.chars() {
+        match c {
+            '\'' => is_quoted = !is_quoted,
+            '(' if !is_quoted => depth += 1,
+            ')' if !is_quoted => match depth.checked_sub(1) {
+                Some(less) => depth = less,
+                None => return false,
+            },
+            _ => {}
+        }
+    }
+    depth == 0 && !is_quoted
+}
+
+fn quoted(expression: &str) -> Option<&str> {
+    expression.strip_prefix('\'')?.strip_suffix('\'')
+}
+
+fn is_current_time(expression: &str) -> bool {
+    const FUNCTIONS: &[&str] = &[
+        "clock_timestamp()",
+        "current_timestamp",
+        "localtimestamp",
+        "now()",
+        "statement_timestamp()",
+        "transaction_timestamp()",
+        // SQLite.
+        "datetime('now')",
+        "datetime('now','subsec')",
+    ];
+    let lower = bare(expression).to_ascii_lowercase();
+    let words: Vec<&str> = lower.split_whitespace().collect();
+    let lower = words.join(" ").replace(", ", ",");
+    if let Some((time, zone)) = lower.rsplit_once(" at time zone ") {
+        return is_utc(zone) && is_current_time(time);
+    }
+    if let Some((name, arguments)) = lower.strip_suffix(')').and_then(|it| it.split_once('(')) {
+        match (name, arguments.split_once(',')) {
+            ("timezone", Some((zone, time))) => return is_utc(zone) && is_current_time(time),
+            ("strftime", Some((format, "'now'"))) => return format.starts_with("'%y-%m-%d"),
+            // The precision.
+            ("current_timestamp" | "localtimestamp", None) => {
+                return arguments.parse::<u8>().is_ok();
+            }
+            _ => {}
+        }
+    }
+    FUNCTIONS.contains(&lower.as_str())
+}
+
+fn is_utc(zone: &str) -> bool {
+    let zone = bare(zone);
+    ["utc", "etc/utc", "gmt", "z"].contains(&quoted(zone).unwrap_or(zone))
+}
+
+/// An index by what it is: `unique api_alerts (api_name, period)`.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Index<'a> {
+    is_unique: bool,
+    table: &'a str,
+    /// With their directions: `timestamp desc`.
+    columns: Vec<&'a str>,
+    /// The rest of its definition: a condition, an access method.
+    rest: &'a str,
+}
+
+impl<'a> Index<'a> {
+    /// Nothing for an object of another kind.
+    pub(super) fn parse(what: &'a str) -> Option<Index<'a>> {
+        let (kind, name) = what.split_once(' ')?;
+        let is_unique = match kind {
+            "unique" => true,
+            "index" => false,
+            _ => return None,
+        };
+        let (table, mut rest) = name.split_once(" (")?;
+        let mut columns = Vec::new();
+        loop {
+            let end = column_end(rest)?;
+            columns.push(rest[..end].trim());
+            let is_last = rest[end..].starts_with(')');
+            rest = &rest[end + 1..];
+            if is_last {
+                break;
+            }
+        }
+        Some(Index {
+            is_unique,
+            table,
+            columns,
+            rest: rest.trim(),
+        })
+    }
+
+    /// Whether this index of a database, if it is valid, does the work of `expected`: it begins with the same
+    /// columns in the same directions. Uniqueness requires exactly the same columns.
+    pub(super) fn serves(&self, expected: &Index<'_>) -> bool {
+        let columns_serve = if expected.is_unique {
+            self.is_unique && self.columns == expected.columns
+        } else {
+            self.columns.starts_with(&expected.columns)
+        };
+        self.table == expected.table && self.rest == expected.rest && columns_serve
+    }
+}
+
+/// The position of the comma or parenthesis that ends the first column of an index.
+fn column_end(columns: &str) -> Option<usize> {
+    let end = |(position, c): (usize, char)| {
+        let is_end = matches!(c, ',' | ')') && is_balanced(&columns[..position]);
+        is_end.then_some(position)
+    };
+    columns.char_indices().find_map(end)
+}
+
+/// The values of `expected` that the enum `found` lacks. Further values and their order are the application's.
+pub(super) fn missing_values<'a>(expected: &'a str, found: &str) -> Vec<&'a str> {
+    let found: Vec<&str> = found.split(", ").collect();
+    let mut missing: Vec<&str> = expected.split(", ").collect();
+    missing.retain(|value| !found.contains(value));
+    missing
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_that_serve() {
+        for (name, expected, found) in [
+            ("t.c", "text not null", "text not null"),
+            (
+                "t.id",
+                "text not null",
+                "text not null default gen_random_uuid()",
+            ),
+            (
+                "t.updatedAt",
+                "timestamp(3) not null",
+                "timestamp(3) not null default now()",
+            ),
+            ("t.n", "integer", "bigint"),
+            (
+                "t.n",
+                "integer not null default 0",
+                "bigint not null default '0'::bigint",
+            ),
+            (
+                "t.n",
+                "double precision default 75",
+                "double precision default '75.0'::double precision",
+            ),
+            (
+                "t.s",
+                "text default 'GET'::text",
+                "character varying default 'GET'::character varying",
+            ),
+            ("t.b", "boolean default false", "boolean default 'f'"),
+            (
+                "api_usage.cached",
+                "boolean not null default false",
+                "boolean default false",
+            ),
+            ("UpgradeRecommendation.risks", "jsonb", "text[]"),
+            (
+                "UpgradeRecommendation.benefits",
+                "jsonb",
+                "text[] not null default '{}'::text[]",
+            ),
+            (
+                "t.e",
+                "\"E\" not null default 'A'::\"E\"",
+                "\"E\" not null default 'A'::\"E\"",
+            ),
+            ("t.c", "TEXT not null", "varchar(50) not null"),
+            ("t.at", "DATETIME", "timestamp"),
+            ("t.n", "INTEGER default 0", "bigint default (0)"),
+            ("t.f", "REAL not null", "double precision not null"),
+            (
+                "t.b",
+                "BOOLEAN not null default true",
+                "boolean not null default 1",
+            ),
+        ] {
+            assert!(column_serves(name, expected, found), "{name}: {found}");
+        }
+    }
+
+    #[test]
+    fn columns_that_do_not_serve() {
+        for (name, expected, found) in [
+            ("t.c", "text", "character varying(50)"),
+            ("t.c", "text", "text default ''::text"),
+            ("t.c", "text", "text not null"),
+            ("t.c", "text not null", "text"),
+            ("t.c", "text not null", "uuid not null"),
+            ("t.n", "bigint", "integer"),
+            ("t.n", "integer", "numeric"),
+            ("t.n", "integer not null", "integer not null generated"),
+            ("t.n", "integer default 0", "integer default 1"),
+            ("t.f", "double precision", "real"),
+            (
+                "t.at",
+                "timestamp(3) without time zone",
+                "timestamp(3) with time zone",
+            ),
+            (
+                "t.s",
+                "text default 'GET'::text",
+                "text default 'get'::text",
+            ),
+            ("t.s", "text default 'GET'::text", "text"),
+            ("t.j", "jsonb", "text[]"),
+            ("t.b", "boolean default false", "boolean default true"),
+            ("t.e", "\"E\" default 'A'::\"E\"", "text default 'A'::text"),
+            ("t.n", "INTEGER", "TEXT"),
+        ] {
+            assert!(!column_serves(name, expected, found), "{name}: {found}");
+        }
+    }
+
+    #[test]
+    fn defaults_of_current_time_are_equal() {
+        for found in [
+            "CURRENT_TIMESTAMP",
+            "CURRENT_TIMESTAMP(3)",
+            "now()",
+            "LOCALTIMESTAMP(3)",
+            "(now() AT TIME ZONE 'utc'::text)",
+            "(CURRENT_TIMESTAMP AT TIME ZONE 'UTC'::text)",
+            "timezone('utc'::text, now())",
+            "((now() AT TIME ZONE 'UTC'::text))::timestamp(3) without time zone",
+            "statement_timestamp()",
+            "(datetime('now'))",
+            "(strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))",
+        ] {
+            assert!(same_default("CURRENT_TIMESTAMP", found), "{found}");
+        }
+        for found in [
+            "(now() AT TIME ZONE 'Asia/Seoul'::text)",
+            "timezone('Asia/Seoul'::text, now())",
+            "'2026-01-01 00:00:00'::timestamp without time zone",
+            "(now() + '01:00:00'::interval)",
+            "(datetime('now', 'localtime'))",
+            "(strftime('%s', 'now'))",
+            "'now()'::text || ''",
+            "(now())::text || (now())::text",
+        ] {
+            assert!(!same_default("CURRENT_TIMESTAMP", found), "{found}");
+        }
+    }
+
+    #[test]
+    fn index_serves_with_same_leading_columns() {
+        let serves = |expected: &str, found: &str| {
+            let [expected, found] = [expected, found].map(|it| Index::parse(it).unwrap());
+            found.serves(&expected)
+        };
+        for (expected, found) in [
+            ("index t (a, b desc)", "index t (a, b desc)"),
+            ("index t (a)", "index t (a, b)"),
+            ("index t (a)", "unique t (a)"),
+            (
+                "index t (lower(a), b)",
+                "index t (lower(a), b, coalesce(c, d))",
+            ),
+            ("unique t (a, b)", "unique t (a, b)"),
+        ] {
+            assert!(serves(expected, found), "{expected}: {found}");
+        }
+        for (expected, found) in [
+            ("index t (a desc)", "index t (a)"),
+            ("index t (a, b)", "index t (b, a)"),
+            ("index t (a, b)", "index t (a)"),
+            ("index t (a)", "index t (a) where (b > 1)"),
+            ("index t (a)", "index t (a) using brin"),
+            ("index t (a)", "index u (a)"),
+            ("unique t (a, b)", "index t (a, b)"),
+            ("unique t (a, b)", "unique t (a, b, c)"),
+            ("unique t (a, b)", "unique t (a)"),
+            ("unique t (a)", "unique t (a) deferrable"),
+        ] {
+            assert!(!serves(expected, found), "{expected}: {found}");
+        }
+        assert_eq!(Index::parse("column t.c"), None);
+    }
+
+    #[test]
+    fn further_enum_values_in_any_order_are_allowed() {
+        assert_eq!(missing_values("A, B", "C, B, A"), [""; 0]);
+        assert_eq!(missing_values("A, B", "AB, A"), ["B"]);
+    }
+}
