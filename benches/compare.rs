@@ -242,14 +242,93 @@ impl Bench {
     fn stats(&mut self) {
         self.need_rolled();
         // No goal is set for `stats` on PostgreSQL, where connecting alone takes several milliseconds.
-        let goals = [self.by_engine(10.0, 20.0), self.by_engine(5.0, 10.0)];
-        for (command, goal) in ["stats", "status"].into_iter().zip(goals) {
-            let mut ours = Times::default();
-            for _ in 0..20 * self.rounds {
-                ours.add(timed(self.usagectl("rolled").arg(command)));
+        let (stats, status) = (self.by_engine(10.0, 20.0), self.by_engine(5.0, 10.0));
+        let ours = self.times(|bench| {
+            let mut command = bench.usagectl("rolled");
+            command.arg("stats");
+            command
+        });
+        self.row("stats", Goal::Ms(stats), None, &ours);
+        let peers =
+            [Peer::Sqlx, Peer::Dbmate, Peer::Refinery].map(|peer| (peer, self.migrate_with(peer)));
+        let ours = self.times(|bench| {
+            let mut command = bench.usagectl("rolled");
+            command.arg("status");
+            command
+        });
+        for (peer, is_there) in peers {
+            let program = peer.program();
+            if !is_there {
+                println!("{program} is not on the PATH, so `status` is not compared with it");
+                continue;
             }
-            self.row(command, Goal::Ms(goal), None, &ours);
+            let theirs = self.times(|bench| bench.peer(peer, peer.status()));
+            let workload = format!("status, nothing pending, against {program}");
+            self.row(&workload, Goal::Ms(status), Some(theirs), &ours);
         }
+        if peers.iter().all(|(_, is_there)| !is_there) {
+            self.row("status, nothing pending", Goal::Ms(status), None, &ours);
+        }
+    }
+
+    fn times(&self, command: impl Fn(&Bench) -> Command) -> Times {
+        let mut times = Times::default();
+        for _ in 0..20 * self.rounds {
+            times.add(timed(&mut command(self)));
+        }
+        times
+    }
+
+    /// Applies as many migrations as ours with another tool; whether it is installed.
+    fn migrate_with(&self, peer: Peer) -> bool {
+        let program = peer.program();
+        let found = Command::new(program).arg("--version").output();
+        if !found.is_ok_and(|output| output.status.success()) {
+            return false;
+        }
+        let folder = self.path(program);
+        fs::create_dir(&folder).unwrap();
+        for number in 1..=usagectl::store::migrations::ALL.len() {
+            let (name, before) = match peer {
+                Peer::Sqlx => (format!("{number}_table.sql"), ""),
+                Peer::Dbmate => (format!("{number}_table.sql"), "-- migrate:up\n"),
+                Peer::Refinery => (format!("V{number}__table.sql"), ""),
+            };
+            let sql = format!("{before}CREATE TABLE t{number} (id INTEGER);\n");
+            fs::write(folder.join(name), sql).unwrap();
+        }
+        self.drop_database(program);
+        match self.engine {
+            Engine::Sqlite => drop(File::create(self.path(&format!("{program}.db"))).unwrap()),
+            Engine::Postgresql => {
+                run(&mut self.sql("postgres", &format!("CREATE DATABASE {program}")));
+            }
+        }
+        let config = match &self.server {
+            None => format!("db_type = \"Sqlite\"\ndb_path = \"{program}.db\"\n"),
+            Some(server) => format!(
+                "db_type = \"Postgres\"\ndb_host = \"127.0.0.1\"\ndb_port = \"{}\"\n\
+                 db_user = \"postgres\"\ndb_name = \"{program}\"\n",
+                server.port
+            ),
+        };
+        fs::write(self.path("refinery.toml"), format!("[main]\n{config}")).unwrap();
+        run(&mut self.peer(peer, peer.migrate()));
+        true
+    }
+
+    fn peer(&self, peer: Peer, arguments: &[&str]) -> Command {
+        let program = peer.program();
+        let url = match &self.server {
+            None => format!("sqlite:{}", self.path(&format!("{program}.db")).display()),
+            Some(server) => format!("{}?sslmode=disable", server.url(program)),
+        };
+        let mut command = Command::new(program);
+        command
+            .args(arguments)
+            .env("DATABASE_URL", url)
+            .current_dir(self.directory.path());
+        command
     }
 
     fn record_into(&self, name: &str) -> Command {
@@ -270,6 +349,41 @@ impl Bench {
         match self.engine {
             Engine::Sqlite => sqlite,
             Engine::Postgresql => postgresql,
+        }
+    }
+}
+
+/// Other tools that apply migrations.
+#[derive(Clone, Copy)]
+enum Peer {
+    Sqlx,
+    Dbmate,
+    Refinery,
+}
+
+impl Peer {
+    fn program(self) -> &'static str {
+        match self {
+            Peer::Sqlx => "sqlx",
+            Peer::Dbmate => "dbmate",
+            Peer::Refinery => "refinery",
+        }
+    }
+
+    fn migrate(self) -> &'static [&'static str] {
+        match self {
+            Peer::Sqlx => &["migrate", "run", "--source", "sqlx"],
+            Peer::Dbmate => &["--migrations-dir", "dbmate", "--no-dump-schema", "migrate"],
+            Peer::Refinery => &["migrate", "-c", "refinery.toml", "-p", "refinery"],
+        }
+    }
+
+    fn status(self) -> &'static [&'static str] {
+        match self {
+            Peer::Sqlx => &["migrate", "info", "--source", "sqlx"],
+            Peer::Dbmate => &["--migrations-dir", "dbmate", "status", "--exit-code"],
+            // It has no status: its migrate finds nothing to do.
+            Peer::Refinery => self.migrate(),
         }
     }
 }

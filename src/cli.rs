@@ -140,6 +140,7 @@ impl Command {
 
 /// Prints how the command ended; the last line is the next command to run.
 fn conclude(context: &mut Context, result: Result<Outcome>) -> Exit {
+    context.warn_of_skipped_rows();
     match result {
         Ok(outcome) => {
             if let Some(next) = outcome.next {

@@ -9,12 +9,14 @@ use rustix::process::getuid;
 use rustix::system::uname;
 
 use crate::domain::format;
+use crate::domain::schema::migration::Use;
 use crate::error::{Error, ErrorDocument, Exit, Outcome, Result, shell_word};
-use crate::output::{Answer, Format};
+use crate::output::{Answer, Format, printable};
 use crate::store::db;
 use crate::store::db::{Access, Db};
 use crate::store::lock::{LockRequest, RunKind, RunLock};
 use crate::store::migrations;
+use crate::store::unknown_values::take_skipped;
 use crate::store::url::{self, DatabaseUrl, UrlError};
 
 /// How much is printed on stderr beside warnings and errors.
@@ -99,8 +101,29 @@ impl Context {
     }
 
     pub fn open_migrated(&mut self, url: &DatabaseUrl, access: Access) -> Result<Db> {
+        let how = match access {
+            Access::Read => Use::Read,
+            Access::Write | Access::Create => Use::Change,
+        };
+        self.open_to(url, access, how)
+    }
+
+    /// Opens the database to insert usage records.
+    pub fn open_to_record(&mut self) -> Result<Db> {
+        let url = self.database_url(false)?;
+        self.open_to(&url, Access::Write, Use::Record)
+    }
+
+    fn open_to(&mut self, url: &DatabaseUrl, access: Access, how: Use) -> Result<Db> {
         let mut db = self.open_unchecked(url, access)?;
-        migrations::require_current(&mut db)?;
+        let newer = migrations::require_current(&mut db, how)?;
+        if !newer.is_empty() {
+            self.warn(format_args!(
+                "a newer version of usagectl has migrated the database ({}); \
+                 the tables this command uses are unchanged",
+                newer.join(", ")
+            ));
+        }
         Ok(db)
     }
 
@@ -199,6 +222,16 @@ impl Context {
     /// Prints a warning on stderr; `-q` does not suppress it.
     pub fn warn(&mut self, text: impl Display) {
         self.stderr_line(format_args!("warning: {text}"));
+    }
+
+    /// Warns of each unknown enum value whose rows the command skipped.
+    pub fn warn_of_skipped_rows(&mut self) {
+        for (set, value) in take_skipped() {
+            self.warn(format_args!(
+                "rows with {set} {} are skipped: unknown to this version of usagectl",
+                printable(&value)
+            ));
+        }
     }
 
     /// Prints an error on stderr that does not end the command.

@@ -13,8 +13,9 @@ use crate::domain::usage::read_plan::{ReadPlan, RowRange, StalePeriods};
 use crate::domain::usage::rollup::LeftOut;
 use crate::domain::usage::stats::{Cells, Lines};
 use crate::output::stats::StatsAnswer;
+use crate::store::migrations::TriggerSet;
 use crate::store::usage::rollups::Scope;
-use crate::store::usage::{aggregates, dirty, read, rollups};
+use crate::store::usage::{aggregates, read, rollups};
 
 /// Show requests, errors, response times, cost and cache hits
 ///
@@ -65,7 +66,7 @@ pub fn run(context: &mut Context, args: StatsArgs) -> Result<Outcome> {
     };
     let in_place = db.read_tx(|db| -> Result<_> {
         count.run(db)?;
-        Ok(dirty::triggers_are_in_place(db)?)
+        Ok(TriggerSet::Usage.is_in_place(db)?)
     })?;
     let left_out = count.lines.left_out;
     if left_out != LeftOut::default() {
@@ -96,10 +97,7 @@ pub fn run(context: &mut Context, args: StatsArgs) -> Result<Outcome> {
     context.warn(
         "the triggers on api_usage are missing or disabled: rows changed since then may not be counted",
     );
-    Ok(Outcome::with_next(
-        Exit::Untrustworthy,
-        "usagectl aggregate --rebuild",
-    ))
+    Ok(Outcome::with_next(Exit::Untrustworthy, "usagectl migrate"))
 }
 
 struct Count<'a> {

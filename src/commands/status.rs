@@ -12,6 +12,7 @@ use crate::context::Context;
 use crate::domain::capacity::limit_status::{LimitState, LimitStatus};
 use crate::domain::metrics::point::Series;
 use crate::domain::schema::migration::MigrationState;
+use crate::domain::schema::objects::Difference;
 use crate::domain::schema::status::{CapacitySummary, StaleMetric, StatusReport, Verdict};
 use crate::error::{Error, Exit, Outcome, Result};
 use crate::output::status::Status;
@@ -19,19 +20,40 @@ use crate::store::db::{Access, Db};
 use crate::store::migrations::{self, adopt};
 use crate::store::url::DatabaseUrl;
 use crate::store::usage::dirty;
-use crate::store::{schema_objects, status};
+use crate::store::{schema_objects, status, unknown_values, verification};
 
 /// Check the schema and show the state of the database
 ///
 /// Lists the migrations, and compares tables, columns, indexes, triggers and types with those that the applied
-/// migrations created. Also shows outdated roll-ups, firing alerts, open recommendations and stale metrics.
-/// Only reads: a SELECT-only role, a replica or a read-only file is sufficient.
+/// migrations created. The application's own columns, indexes and enum values are no difference. Also shows
+/// outdated roll-ups, firing alerts, open recommendations and stale metrics. Only reads: a SELECT-only role, a
+/// replica or a read-only file is sufficient.
 ///
 /// Exits with 3 if migrations are pending, 4 if the schema differs from the migrations or a migration is
-/// edited or unknown, 7 if the database cannot be reached.
+/// edited, unlogged or unknown, 7 if the database cannot be reached.
 #[derive(Args, Debug)]
 #[command(after_help = example!("status --format json"))]
 pub struct StatusArgs {
+    /// Also check for defects
+    ///
+    /// On PostgreSQL: invalid indexes, unvalidated constraints, unlogged tables, row security without a policy,
+    /// missing rights of trigger functions, sequences behind their column, owners. On SQLite: the integrity of
+    /// the file, which takes time in proportion to its size.
+    #[arg(long)]
+    verify: bool,
+
+    /// Also report objects on our tables that no migration creates
+    #[arg(long)]
+    strict: bool,
+
+    /// Exit with 0 when migrations are pending
+    #[arg(long)]
+    allow_pending: bool,
+
+    /// Exit with 0 when a newer version of usagectl has migrated the database
+    #[arg(long)]
+    allow_ahead: bool,
+
     /// Maximum time to wait until the database is reachable and no migration is pending
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     wait: Option<Duration>,
@@ -44,9 +66,9 @@ pub fn run(context: &mut Context, args: StatusArgs) -> Result<Outcome> {
     let url = context.database_url(false)?;
     let deadline = args.wait.and_then(|wait| Instant::now().checked_add(wait));
     let report = loop {
-        let result = open_and_report(context, &url);
+        let result = open_and_report(context, &url, &args);
         let may_change = match &result {
-            Ok(report) => report.verdict() == Verdict::Pending,
+            Ok(report) => report.verdict() == Verdict::Pending && !args.allow_pending,
             Err(error) => error.exit() == Exit::Unreachable,
         };
         if !may_change || deadline.is_none_or(|deadline| Instant::now() >= deadline) {
@@ -54,11 +76,13 @@ pub fn run(context: &mut Context, args: StatusArgs) -> Result<Outcome> {
         }
         thread::sleep(POLL);
     };
+    // The answer lists them.
+    unknown_values::take_skipped();
     context.answer(&Status {
         report: &report,
         now: context.now,
     })?;
-    Ok(outcome(&report))
+    Ok(outcome(&report, &args))
 }
 
 /// An unexpected database error points to `status`, which cannot point to itself.
@@ -70,13 +94,22 @@ fn other_next_step(error: Error) -> Error {
 }
 
 /// Gathers the report in one transaction.
-fn open_and_report(context: &mut Context, url: &DatabaseUrl) -> Result<StatusReport> {
+fn open_and_report(
+    context: &mut Context,
+    url: &DatabaseUrl,
+    args: &StatusArgs,
+) -> Result<StatusReport> {
     let now = context.now;
     let mut db = context.open_unchecked(url, Access::Read)?;
-    db.read_tx(|db| report(db, migrations::application_schema(url), now))
+    db.read_tx(|db| report(db, migrations::application_schema(url), args, now))
 }
 
-fn report(db: &mut Db, application_schema: &str, now: DateTime<Utc>) -> Result<StatusReport> {
+fn report(
+    db: &mut Db,
+    application_schema: &str,
+    args: &StatusArgs,
+    now: DateTime<Utc>,
+) -> Result<StatusReport> {
     let survey = migrations::survey(db)?;
     if let Err(error) = survey.bookkeeping.check_application(application_schema) {
         return Err(Error::from(error).with_exit(Exit::Untrustworthy));
@@ -99,7 +132,8 @@ fn report(db: &mut Db, application_schema: &str, now: DateTime<Utc>) -> Result<S
         let mut names = names.iter();
         names.all(|name| found.get(&format!("table {name}")).is_some())
     };
-    let drift = expected.differences(&found);
+    let mut drift = survey.bookkeeping.differences();
+    drift.extend(expected.differences(&found));
     // Tables that differ cannot be read.
     let has_capacity = drift.is_empty()
         && has_tables(&[
@@ -110,16 +144,33 @@ fn report(db: &mut Db, application_schema: &str, now: DateTime<Utc>) -> Result<S
     let has_rollups = has_tables(&["usagectl_dirty_hours", "usagectl_stale_periods"]);
     let has_alerts = has_tables(&["api_alerts", "usagectl_alert_states", "usagectl_notices"]);
     let has_usage = has_rollups && has_tables(&["api_usage"]);
+    let extras = expected.extras(&found);
+    // PostgreSQL's own types hold only their values.
+    let may_have_unknown_values = match db {
+        Db::Pg(_) => extras.iter().any(|extra| extra.what.starts_with("enum ")),
+        Db::Sqlite(_) => true,
+    };
+    let summary = status::summary(db, has_rollups, has_alerts)?;
     Ok(StatusReport {
         engine: db.engine(),
-        engine_version: status::engine_version(db)?,
+        engine_version: summary.engine_version,
+        defects: args
+            .verify
+            .then(|| verification::defects(db, &expected, survey.bookkeeping.has_log))
+            .transpose()?,
+        extras: if args.strict { extras } else { Vec::new() },
         drift,
         migrations: survey.statuses,
         conflicts: migrations::conflicts(db, &pending, &found),
         origin,
-        freshness: has_rollups.then(|| status::freshness(db)).transpose()?,
-        alerts: has_alerts.then(|| status::alerts(db)).transpose()?,
+        freshness: summary.freshness,
+        alerts: summary.alerts,
         capacity: has_capacity.then(|| capacity(db, now)).transpose()?,
+        unknown_values: if has_capacity && may_have_unknown_values {
+            unknown_values::find(db)?
+        } else {
+            Vec::new()
+        },
         unreadable_timestamps: has_usage.then(|| dirty::count_unreadable(db)).transpose()?,
     })
 }
@@ -144,10 +195,16 @@ fn capacity(db: &mut Db, now: DateTime<Utc>) -> Result<CapacitySummary> {
     })
 }
 
-fn outcome(report: &StatusReport) -> Outcome {
+fn outcome(report: &StatusReport, args: &StatusArgs) -> Outcome {
     match report.verdict() {
         Verdict::InSync => Outcome::DONE,
+        Verdict::Pending if args.allow_pending => Outcome::DONE,
         Verdict::Pending => Outcome::with_next(Exit::Incomplete, "usagectl migrate"),
+        Verdict::Ahead if args.allow_ahead => Outcome::DONE,
+        Verdict::Ahead => Outcome::with_next(
+            Exit::Untrustworthy,
+            "use the version of usagectl that applied the unknown migrations, or add --allow-ahead",
+        ),
         Verdict::Untrustworthy => Outcome::with_next(Exit::Untrustworthy, next_step(report)),
     }
 }
@@ -172,9 +229,27 @@ fn next_step(report: &StatusReport) -> String {
     if report.origin.is_some() {
         return migrations::ADOPT.to_owned();
     }
-    let mut drift = report.drift.iter();
-    if drift.all(|difference| difference.what.starts_with("trigger ")) {
-        return "usagectl aggregate --rebuild".to_owned();
+    let unlogged = find(MigrationState::Unlogged);
+    if unlogged.is_some() || report.has_lost_bookkeeping() {
+        return migrations::ADOPT.to_owned();
     }
-    "restore the objects listed above, then run usagectl status".to_owned()
+    if !report.conflicts.is_empty() {
+        return "use an empty database, or the tool that created this one".to_owned();
+    }
+    let is_restorable = |difference: &Difference| {
+        ["trigger ", "function "]
+            .iter()
+            .any(|kind| difference.what.starts_with(kind))
+    };
+    let next = match report.drift.as_slice() {
+        [] if report.extras.is_empty() => {
+            "remove the defects listed above, then run usagectl status --verify"
+        }
+        [] => {
+            "remove the objects that no migration creates, or run usagectl status without --strict"
+        }
+        drift if drift.iter().all(is_restorable) => "usagectl migrate",
+        _ => "restore the objects listed above, then run usagectl status",
+    };
+    next.to_owned()
 }

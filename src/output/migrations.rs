@@ -122,6 +122,8 @@ fn describe(object: &str, loss: DataLoss) -> String {
 /// What `migrate` did.
 #[derive(Debug, Default, Serialize)]
 pub struct Applied {
+    /// The tables whose triggers were created again.
+    pub restored_triggers: Vec<&'static str>,
     #[serde(rename = "applied")]
     pub migrations: Vec<AppliedMigration>,
     /// The number of migrations that are still pending.
@@ -138,6 +140,9 @@ pub struct AppliedMigration {
 impl Answer for Applied {
     fn table(&self, _width: Option<usize>) -> String {
         let mut text = String::new();
+        for table in &self.restored_triggers {
+            text.push_str(&format!("restored the triggers on {table}\n"));
+        }
         for migration in &self.migrations {
             let AppliedMigration {
                 version,
@@ -147,7 +152,7 @@ impl Answer for Applied {
             text.push_str(&format!("applied {version}_{name} in {duration_ms} ms\n"));
         }
         let done = match self.migrations.len() {
-            0 => "nothing to do".to_owned(),
+            0 if self.restored_triggers.is_empty() => "nothing to do".to_owned(),
             n => format!("{} applied", counted(n as u64, "migration")),
         };
         text + &format!("{done}, {} pending\n", self.pending)

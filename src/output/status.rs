@@ -10,7 +10,7 @@ use crate::domain::format::{self, count, counted, counted_as};
 use crate::domain::metrics::names::Priority;
 use crate::domain::schema::migration::{MigrationState, MigrationStatus};
 use crate::domain::schema::status::{
-    AlertCounts, CapacitySummary, StaleMetric, StatusReport, Verdict,
+    AlertCounts, CapacitySummary, Defect, StaleMetric, StatusReport, UnknownValue, Verdict,
 };
 
 /// The report and its time.
@@ -52,6 +52,11 @@ impl Status<'_> {
         let verdict = match report.verdict() {
             Verdict::InSync => format!("in sync: all {all} migrations are applied"),
             Verdict::Pending => format!("pending: {pending} of {all} migrations"),
+            Verdict::Ahead => {
+                let unknown = report.count(&[MigrationState::Unknown]);
+                let unknown = counted_as(unknown as u64, "migration is", "migrations are");
+                format!("ahead: {unknown} of a newer version")
+            }
             Verdict::Untrustworthy => {
                 "untrustworthy: the schema differs from the migrations, see above".to_owned()
             }
@@ -62,13 +67,25 @@ impl Status<'_> {
     /// Differences and facts, a line each.
     fn findings(&self) -> Vec<String> {
         let report = self.report;
-        let mut lines: Vec<String> = report.drift.iter().map(|d| format!("drift: {d}")).collect();
-        lines.extend(
-            report
-                .origin
-                .iter()
-                .map(|origin| format!("created by {origin}")),
-        );
+        let unlogged = report.migrations.iter();
+        let unlogged = unlogged.filter(|it| it.state == MigrationState::Unlogged);
+        let unlogged = unlogged.map(MigrationStatus::full_name);
+        let mut lines: Vec<String> = unlogged
+            .map(|name| format!("unlogged: {name} is applied, but the log has no record of it"))
+            .collect();
+        let differences = report.drift.iter().chain(&report.extras);
+        lines.extend(differences.map(|difference| format!("drift: {difference}")));
+        for Defect {
+            object,
+            problem,
+            fix,
+        } in report.defects.iter().flatten()
+        {
+            lines.push(format!("defect: {object} {problem}"));
+            lines.extend(fix.iter().map(|sql| format!("  fix: {sql}")));
+        }
+        let origin = report.origin.iter();
+        lines.extend(origin.map(|origin| format!("created by {origin}")));
         let conflicts = report.conflicts.iter();
         lines.extend(conflicts.map(|object| {
             format!("conflict: {object} exists, but no migration of usagectl created it")
@@ -92,6 +109,10 @@ impl Status<'_> {
             lines
                 .extend(stale.map(|metric| format!("stale: {}: {}", metric.series, metric.reason)));
         }
+        let values = report.unknown_values.iter();
+        lines.extend(values.map(|UnknownValue { column, value }| {
+            format!("unknown: {column} has {value}; its rows are kept and skipped")
+        }));
         if let Some(rows @ 1..) = report.unreadable_timestamps {
             lines.push(format!(
                 "timestamps: {} of api_usage unreadable and in no roll-up",
@@ -200,18 +221,88 @@ impl Answer for Status<'_> {
             in_sync: verdict == Verdict::InSync,
             verdict: verdict,
             migrations: migrations.collect::<Vec<_>>(),
-            drift: &report.drift,
+            drift: report.drift.iter().chain(&report.extras).collect::<Vec<_>>(),
+            defects: &report.defects,
             conflicts: &report.conflicts,
             origin: &report.origin,
             rollups: rollups,
             alerts: report.alerts,
             recommendations: recommendations,
             stale_metrics: capacity.map(|it| it.stale.iter().map(stale).collect::<Vec<_>>()),
+            unknown_values: &report.unknown_values,
             unreadable_timestamps: report.unreadable_timestamps,
         }
     }
 
+    /// The migrations, then the findings, then the verdict.
     fn csv(&self) -> Vec<Vec<String>> {
-        csv(&columns(), &self.report.migrations)
+        let report = self.report;
+        let migrations = report.migrations.iter().map(CsvRow::Migration);
+        let differences = report.drift.iter().chain(&report.extras);
+        let defects = report.defects.iter().flatten();
+        let mut rows: Vec<CsvRow<'_>> = migrations.collect();
+        rows.extend(differences.map(|it| CsvRow::Finding("drift", &it.what, it.to_string())));
+        rows.extend(defects.map(|it| CsvRow::Finding("defect", &it.object, it.problem.clone())));
+        rows.extend(
+            report
+                .conflicts
+                .iter()
+                .map(|it| CsvRow::Finding("conflict", it, String::new())),
+        );
+        let values = report.unknown_values.iter();
+        rows.extend(
+            values.map(|it| CsvRow::Finding("unknown_value", &it.column, it.value.clone())),
+        );
+        rows.push(CsvRow::Verdict(report.verdict()));
+        csv(&csv_columns(), &rows)
     }
+}
+
+/// A line of CSV.
+enum CsvRow<'a> {
+    Migration(&'a MigrationStatus),
+    /// Its kind, object and detail.
+    Finding(&'static str, &'a str, String),
+    Verdict(Verdict),
+}
+
+fn csv_columns<'a>() -> [Column<'a, CsvRow<'a>>; 7] {
+    type Col<'a> = Column<'a, CsvRow<'a>>;
+    fn migration<'a>(row: &CsvRow<'a>) -> Option<&'a MigrationStatus> {
+        match row {
+            CsvRow::Migration(migration) => Some(migration),
+            _ => None,
+        }
+    }
+    [
+        Col::left("KIND", "kind", |row| match row {
+            CsvRow::Migration(_) => Cell::text("migration"),
+            CsvRow::Finding(kind, ..) => Cell::text(kind),
+            CsvRow::Verdict(_) => Cell::text("verdict"),
+        }),
+        Col::left("VERSION", "version", |row| {
+            Cell::maybe(migration(row).map(|it| &it.version))
+        }),
+        Col::left("NAME", "name", |row| match row {
+            CsvRow::Migration(migration) => Cell::maybe(migration.name.as_ref()),
+            CsvRow::Finding(_, object, _) => Cell::text(object),
+            CsvRow::Verdict(_) => Cell::text(""),
+        }),
+        Col::left("STATE", "state", |row| match row {
+            CsvRow::Migration(migration) => Cell::text(migration.state),
+            CsvRow::Finding(..) => Cell::text(""),
+            CsvRow::Verdict(verdict) => Cell::text(verdict),
+        }),
+        Col::left("DETAIL", "detail", |row| match row {
+            CsvRow::Finding(.., detail) => Cell::text(detail),
+            _ => Cell::text(""),
+        }),
+        Col::left("APPLIED", "applied_at", |row| {
+            Cell::or_missing(migration(row).and_then(|it| it.applied_at), Cell::Time)
+        }),
+        Col::right("MS", "duration_ms", |row| {
+            let logged = migration(row).and_then(|it| it.logged.as_ref());
+            Cell::or_missing(logged.map(|entry| entry.duration_ms), Cell::count)
+        }),
+    ]
 }

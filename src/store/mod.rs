@@ -21,5 +21,7 @@ pub mod schema_objects;
 pub mod status;
 pub mod time;
 pub mod types;
+pub mod unknown_values;
 pub mod url;
 pub mod usage;
+pub mod verification;

@@ -1,25 +1,27 @@
--- All objects, one row each: kind and name, definition, body.
+-- All objects, one row each: kind, table, name, definition, body; see the query of PostgreSQL.
 WITH tables AS (
     SELECT name FROM sqlite_master
-    WHERE type = 'table' AND name NOT LIKE 'sqlite\_%' ESCAPE '\'
-      AND name NOT IN ('__diesel_schema_migrations', 'usagectl_migration_log')
+    WHERE type = 'table'
+      AND (name LIKE 'usagectl\_%' ESCAPE '\' AND name <> 'usagectl_migration_log'
+           OR name IN ('api_usage', 'api_usage_aggregates', 'api_alerts',
+                       'InfrastructureLimit', 'InfrastructureMetric', 'UpgradeRecommendation'))
 )
-SELECT 'table ' || name AS what, '' AS how, NULL AS body
+SELECT 'table' AS kind, '' AS "table", name, '' AS how, NULL AS body, NULL AS numbers, NULL AS options
 FROM tables
 UNION ALL
-SELECT 'column ' || t.name || '.' || c.name,
+SELECT 'column', t.name, c.name,
     c.type || CASE WHEN c."notnull" THEN ' not null' ELSE '' END || coalesce(' default ' || c.dflt_value, ''),
-    NULL
+    NULL, NULL, NULL
 FROM tables t, pragma_table_xinfo(t.name) c
 UNION ALL
-SELECT CASE WHEN i."unique" THEN 'unique ' ELSE 'index ' END || t.name || ' ('
-        || (SELECT group_concat(coalesce(k.name, '(expression)') || CASE WHEN k."desc" THEN ' desc' ELSE '' END, ', ')
-            FROM (SELECT * FROM pragma_index_xinfo(i.name) WHERE "key" ORDER BY seqno) k)
-        || ')' || CASE WHEN i.partial THEN ' where ...' ELSE '' END,
+SELECT CASE WHEN i."unique" THEN 'unique' ELSE 'index' END, t.name,
+    (SELECT group_concat(coalesce(k.name, '(expression)') || CASE WHEN k."desc" THEN ' desc' ELSE '' END, ', ')
+     FROM (SELECT * FROM pragma_index_xinfo(i.name) WHERE "key" ORDER BY seqno) k),
     '',
-    NULL
+    CASE WHEN i.partial THEN ' where ...' ELSE '' END,
+    NULL, NULL
 FROM tables t, pragma_index_list(t.name) i
 UNION ALL
-SELECT 'trigger ' || tbl_name || '.' || name, '', sql
+SELECT 'trigger', tbl_name, name, '', sql, NULL, NULL
 FROM sqlite_master
 WHERE type = 'trigger'

@@ -130,12 +130,16 @@ impl FromSql<Text, Sqlite> for LenientText {
     }
 }
 
-/// A whole number. In SQLite 64 bits wide; text and blobs are read as `i64::MIN`, which no check accepts.
+/// A whole number, also in a column that was widened to 64 bits. SQLite's text and blobs are read as
+/// `i64::MIN`, which no check accepts.
 #[derive(Clone, Copy, Debug, FromSqlRow)]
 pub struct LenientInt(pub i64);
 
 impl FromSql<Integer, Pg> for LenientInt {
     fn from_sql(value: PgValue<'_>) -> deserialize::Result<LenientInt> {
+        if value.as_bytes().len() == size_of::<i64>() {
+            return <i64 as FromSql<BigInt, Pg>>::from_sql(value).map(LenientInt);
+        }
         let number = <i32 as FromSql<Integer, Pg>>::from_sql(value)?;
         Ok(LenientInt(number.into()))
     }
@@ -239,6 +243,18 @@ impl From<MaybeTimestamp> for Option<UtcTimestamp> {
     }
 }
 
+impl From<LenientInt> for i32 {
+    fn from(number: LenientInt) -> i32 {
+        i32::try_from(number.0).unwrap_or(if number.0 < 0 { i32::MIN } else { i32::MAX })
+    }
+}
+
+impl From<LenientInt> for Option<i32> {
+    fn from(number: LenientInt) -> Option<i32> {
+        i32::try_from(number.0).ok()
+    }
+}
+
 impl From<LenientFloat> for Option<f64> {
     fn from(number: LenientFloat) -> Option<f64> {
         number.0.is_finite().then_some(number.0)
@@ -272,5 +288,6 @@ macro_rules! nullable {
     };
 }
 
+nullable!(LenientInt, Integer, LenientInt(i64::MIN));
 nullable!(LenientFloat, Double, LenientFloat(f64::NAN));
 nullable!(MaybeTimestamp, Timestamp, MaybeTimestamp(None));

@@ -69,4 +69,4 @@ CREATE TABLE usagectl.usagectl_run_locks (
     CONSTRAINT usagectl_run_locks_pkey PRIMARY KEY ("kind")
 );
 
--- The triggers on api_usage follow: migrations/postgres/triggers.sql.
+-- The triggers on api_usage follow: migrations/postgres/usage_triggers.sql.

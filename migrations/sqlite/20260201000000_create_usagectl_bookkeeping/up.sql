@@ -73,4 +73,4 @@ CREATE TABLE "usagectl_rollups" (
     PRIMARY KEY ("aggregation_type", "scope", "api_name", "period_start", "endpoint")
 );
 
--- The triggers on api_usage follow: migrations/sqlite/triggers.sql.
+-- The triggers on api_usage follow: migrations/sqlite/usage_triggers.sql.

@@ -22,8 +22,8 @@ use crate::domain::period::{Granularity, Window};
 use crate::output::Format;
 use crate::output::aggregate::RunAnswer;
 use crate::store::lock::RunKind;
-use crate::store::usage::dirty::{self, RepairError};
-use crate::store::usage::rollups;
+use crate::store::migrations::TriggerSet;
+use crate::store::usage::{dirty, rollups};
 
 /// Roll usage up into hours, days and months
 ///
@@ -51,7 +51,7 @@ pub struct AggregateArgs {
     #[command(flatten)]
     filter: ApiFilter,
 
-    /// Recompute all periods, or those from --from to --to; also restores missing triggers
+    /// Recompute all periods, or those from --from to --to
     #[arg(long)]
     rebuild: bool,
 
@@ -148,15 +148,8 @@ struct Start {
 fn begin(db: &mut Db, args: &AggregateArgs, window: Window) -> Result<Start> {
     let apis = &args.filter.apis;
     let is_complete = args.rebuild && window == Window::ALL && apis.is_empty();
-    if !dirty::triggers_are_in_place(db)? {
-        if !is_complete {
-            return Err(Error::message(
-                Exit::Untrustworthy,
-                "the triggers on api_usage are missing or disabled: which rows changed is unknown",
-            )
-            .with_next("usagectl aggregate --rebuild"));
-        }
-        dirty::restore_triggers(db).map_err(not_restored)?;
+    if !TriggerSet::Usage.is_in_place(db)? {
+        return Err(TriggerSet::Usage.missing());
     }
     if is_complete {
         dirty::relist_odd_timestamps(db)?;
@@ -173,14 +166,6 @@ fn begin(db: &mut Db, args: &AggregateArgs, window: Window) -> Result<Start> {
         has_stale: rollups::has_stale(db, apis)?,
         rows_with_unreadable_time: dirty::count_unreadable(db)?,
     })
-}
-
-fn not_restored(error: RepairError) -> Error {
-    match error {
-        RepairError::NothingCreated => Error::new(Exit::Failed, error)
-            .with_next("usagectl status, which names the differences"),
-        RepairError::Database(error) => error.into(),
-    }
 }
 
 fn report(context: &mut Context, answer: &RunAnswer) -> Result<()> {

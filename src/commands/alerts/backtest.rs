@@ -18,8 +18,9 @@ use crate::domain::plans::{ApiLimit, ApiLimitOrigin, Citation, Unit, api_limit};
 use crate::domain::usage::rollup::ApiPeriod;
 use crate::output::alerts::backtest::{Backtest, Comparison, ReplayResult};
 use crate::store::alerting::{events, rules};
+use crate::store::migrations::TriggerSet;
 use crate::store::plans::api_limits;
-use crate::store::usage::{aggregates, dirty, rollups};
+use crate::store::usage::{aggregates, rollups};
 
 /// Evaluate a rule over past data
 ///
@@ -218,7 +219,7 @@ fn replay(
     range: Window,
     grid: Grid,
 ) -> Result<ReplayResult> {
-    let triggers_are_in_place = dirty::triggers_are_in_place(db)?;
+    let triggers_are_in_place = TriggerSet::Usage.is_in_place(db)?;
     let targets = apis.iter().map(|api| reading::target(rule, api, limits));
     let mut replays: Vec<Replay<'_>> = targets.map(Replay::new).collect();
     let mut from = range.from;

@@ -21,8 +21,9 @@ use crate::output::Format;
 use crate::output::alerts::check::{Check, Finding};
 use crate::store::alerting::{channels, events, notices, rules, silences, states};
 use crate::store::lock::RunKind;
+use crate::store::migrations::TriggerSet;
 use crate::store::plans::api_limits;
-use crate::store::usage::{dirty, rollups};
+use crate::store::usage::rollups;
 
 /// Evaluate all rules since the last check and send notifications
 ///
@@ -128,7 +129,7 @@ fn check(context: &mut Context, args: &CheckArgs) -> Result<(Check, Report)> {
 /// mark stale roll-ups.
 fn evaluate(db: &mut Db, schedule: Schedule) -> Result<(RoundResult, bool)> {
     let stored = load(db, schedule)?;
-    let has_triggers = dirty::triggers_are_in_place(db)?;
+    let has_triggers = TriggerSet::Usage.is_in_place(db)?;
     let round = Round::new(&stored, schedule);
     let usage = reading::read(db, &round.required_windows(), has_triggers)?;
     Ok((round.evaluate(&usage), has_triggers))
@@ -186,7 +187,7 @@ fn warn(context: &mut Context, args: &CheckArgs, round: &RoundResult, has_trigge
     if !has_triggers {
         context.warn(
             "the triggers on api_usage are missing or disabled: all calls are counted from the rows; \
-             `usagectl aggregate --rebuild` restores the triggers",
+             `usagectl migrate` restores the triggers",
         );
     }
     // With these options the caller is notified by the exit code, or sends the notices later.

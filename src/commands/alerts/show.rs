@@ -16,8 +16,9 @@ use crate::domain::api_name::ALL_APIS;
 use crate::domain::period::{Period, Window};
 use crate::output::alerts::show::{ApiReadings, RuleDetails};
 use crate::store::alerting::{events, rules};
+use crate::store::migrations::TriggerSet;
 use crate::store::plans::api_limits;
-use crate::store::usage::{dirty, rollups};
+use crate::store::usage::rollups;
 
 /// Show a rule, its states and a chart of its recent values
 ///
@@ -95,7 +96,7 @@ fn measure(
             (target.api_name, needs.collect())
         })
         .collect();
-    let triggers_are_in_place = dirty::triggers_are_in_place(db)?;
+    let triggers_are_in_place = TriggerSet::Usage.is_in_place(db)?;
     let usage = reading::read(db, &needs, triggers_are_in_place)?;
     let measured = |target: &RuleTarget<'_>| {
         let usage = usage.get(target.api_name)?;

@@ -5,7 +5,6 @@ use std::io::{self, IsTerminal};
 use super::{MigrateArgs, apply, plan_error, report_retry};
 use crate::context::{Context, current_user};
 use crate::domain::format::counted;
-use crate::domain::period::Window;
 use crate::domain::schema::adoption::{Evidence, Origin};
 use crate::domain::schema::migration;
 use crate::error::{Error, Exit, Outcome, Result};
@@ -18,7 +17,6 @@ use crate::store::migrations::prisma::PrismaSync;
 use crate::store::migrations::{self, Direction, LogContext, Migration, Survey, adopt};
 use crate::store::schema_objects;
 use crate::store::url::DatabaseUrl;
-use crate::store::usage::dirty;
 
 /// What was found in the database.
 struct Findings {
@@ -218,17 +216,11 @@ fn carry_out(
         at: context.now.into(),
         prisma: &findings.prisma,
     };
-    let restores = findings.evidence.iter().any(|it| !it.restored.is_empty());
     let on_retry = &mut |pause| report_retry(context, pause);
     migrations::with_lock_retry(db, lock_timeout, on_retry, |db| {
-        adopt::record(db, &findings.evidence, log)?;
-        if restores {
-            dirty::restore_triggers(db).map_err(|error| Error::new(Exit::Failed, error))?;
-            dirty::relist_odd_timestamps(db)?;
-            dirty::mark_hours_with_rows(db, Window::ALL, &[])?;
-        }
-        Ok(())
+        adopt::record(db, &findings.evidence, log)
     })?;
+    // Restores missing triggers too.
     let survey = migrations::survey(db)?;
     Ok(apply(
         context,

@@ -31,7 +31,8 @@ use crate::store::url::{DatabaseTarget, DatabaseUrl};
 /// and find nothing to do. A missing SQLite file, or the PostgreSQL schema that the URL names, is created.
 ///
 /// Fails with exit code 4 if an applied migration was edited or is unknown to this program, and with 5 if an
-/// object that it would create already exists.
+/// object that it would create already exists. Missing or changed triggers on the application's tables are restored,
+/// and all existing rows are marked for the next `aggregate` and `collect`.
 ///
 /// With --adopt it takes over a database whose tables exist but are not in its ledger: created by Prisma, by
 /// hand, or by usagectl whose ledger was lost. It shows the evidence for each migration, asks (or requires
@@ -125,7 +126,8 @@ pub fn run(context: &mut Context, args: MigrateArgs) -> Result<Outcome> {
     let prisma = args.prisma.read(&mut db, false)?;
     let (applied, result) = apply(context, &mut db, &url, &args, &survey, plan, &prisma);
     // When one fails, the earlier ones stay applied.
-    if result.is_ok() || !applied.migrations.is_empty() {
+    let has_done = !applied.migrations.is_empty() || !applied.restored_triggers.is_empty();
+    if result.is_ok() || has_done {
         context.answer(&applied)?;
     }
     result.map(|()| Outcome::DONE)
@@ -143,6 +145,7 @@ fn apply(
 ) -> (Applied, Result<()>) {
     let statuses = survey.statuses.iter();
     let mut applied = Applied {
+        restored_triggers: Vec::new(),
         migrations: Vec::new(),
         pending: statuses.filter(|status| !status.is_applied()).count(),
     };
@@ -155,6 +158,9 @@ fn apply(
         if let Err(error) = prepared {
             return (applied, Err(error));
         }
+    }
+    if let Err(error) = restore_triggers(context, db, args, survey, &mut applied) {
+        return (applied, Err(error));
     }
     let log = LogContext {
         application_schema,
@@ -181,6 +187,26 @@ fn apply(
         }
     }
     (applied, Ok(()))
+}
+
+/// Restores the triggers of applied migrations that are missing or differ.
+fn restore_triggers(
+    context: &mut Context,
+    db: &mut Db,
+    args: &MigrateArgs,
+    survey: &Survey,
+    applied: &mut Applied,
+) -> Result<()> {
+    for triggers in migrations::broken_triggers(db, survey)? {
+        context.detail(format_args!(
+            "restoring the triggers on {}",
+            triggers.table()
+        ));
+        let on_retry = &mut |pause| report_retry(context, pause);
+        triggers.restore(db, args.locks.lock_timeout, on_retry)?;
+        applied.restored_triggers.push(triggers.table());
+    }
+    Ok(())
 }
 
 pub(super) fn report_retry(context: &mut Context, pause: Duration) {

@@ -206,7 +206,7 @@ pub fn run(context: &mut Context, args: RecordArgs) -> Result<Outcome> {
     let began = Instant::now();
     let inputs = inputs(&args)?;
     let refusals = Refusals::open(args.rejects.as_deref(), &inputs)?;
-    let mut db = context.open(Access::Write)?;
+    let mut db = context.open_to_record()?;
     let job = Job {
         inputs,
         format: args.input_format,

@@ -270,6 +270,7 @@ pub fn closing_sql(
             found,
         } = difference;
         let (kind, name) = what.split_once(' ').unwrap_or((what, ""));
+        let expected = expected.as_deref().unwrap_or_default();
         let (group, statements) = match kind {
             "table" => (
                 1,
@@ -687,7 +688,7 @@ mod tests {
         ]
         .map(|(what, expected, found)| Difference {
             what: what.to_owned(),
-            expected: expected.to_owned(),
+            expected: Some(expected.to_owned()),
             found: found.map(str::to_owned),
         });
         let taken = BTreeSet::new();

@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 
+use super::objects::Difference;
 use crate::domain::named::named;
 
 /// A migration of this program.
@@ -31,6 +32,8 @@ named! {
     MigrationState, "migration state" {
         Applied = "applied",
         Pending = "pending",
+        /// Applied, but the log has no record of it.
+        Unlogged = "unlogged",
         /// Applied, but this program has another text under its version.
         Modified = "modified",
         /// Applied, but not a migration of this program.
@@ -96,6 +99,7 @@ pub fn statuses(
             (Some(known), Some(entry)) if entry.checksum != known.checksum => {
                 MigrationState::Modified
             }
+            (Some(_), None) => MigrationState::Unlogged,
             _ => MigrationState::Applied,
         };
         statuses.push(MigrationStatus {
@@ -110,6 +114,41 @@ pub fn statuses(
     }
     statuses.sort_by(|a, b| a.version.cmp(&b.version));
     statuses
+}
+
+/// Whether a newer version of this program migrated the database: all of this program's migrations are applied,
+/// and the unknown ones are later.
+pub fn is_newer(statuses: &[MigrationStatus]) -> bool {
+    let is_unknown = |status: &MigrationStatus| status.state == MigrationState::Unknown;
+    let known = statuses.iter().take_while(|status| !is_unknown(status));
+    let known = known.filter(|status| status.is_applied()).count();
+    let unknown = statuses
+        .iter()
+        .rev()
+        .take_while(|status| is_unknown(status));
+    let unknown = unknown.count();
+    unknown > 0 && known + unknown == statuses.len()
+}
+
+/// How a command uses a database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Use {
+    Read,
+    /// Inserts rows into `api_usage` only.
+    Record,
+    /// Writes roll-ups, states and settings.
+    Change,
+}
+
+/// Whether a command may use a database that a newer version has migrated, given its differences from this
+/// program's schema.
+pub fn may_use_newer(how: Use, differences: &[Difference]) -> bool {
+    match how {
+        Use::Read => differences.is_empty(),
+        Use::Record => differences.iter().all(|it| !it.is_of("api_usage")),
+        // What a newer version keeps consistent is unknown.
+        Use::Change => false,
+    }
 }
 
 /// Why no migration is applied or reverted.
@@ -283,10 +322,44 @@ mod tests {
     }
 
     #[test]
-    fn migration_without_log_entry_has_time_of_ledger() {
+    fn migration_without_log_entry_is_unlogged_and_has_time_of_ledger() {
         let statuses = statuses(&known(), &[("1".to_owned(), at(7))], &[]);
-        assert_eq!(statuses[0].state, MigrationState::Applied);
+        assert_eq!(statuses[0].state, MigrationState::Unlogged);
         assert_eq!(statuses[0].applied_at, Some(at(7)));
+    }
+
+    #[test]
+    fn only_later_unknown_migrations_are_those_of_a_newer_version() {
+        let is_newer = |versions: &[&str]| is_newer(&database(versions).0);
+        assert!(is_newer(&["1", "2", "3", "4"]));
+        assert!(!is_newer(&["1", "2", "3"]));
+        assert!(!is_newer(&["1", "2", "3", "25"]));
+        assert!(!is_newer(&["1", "2", "4"]));
+    }
+
+    #[test]
+    fn newer_database_is_read_and_recorded_into_while_its_tables_are_known() {
+        let differences = |objects: &[&str]| -> Vec<Difference> {
+            let difference = |what: &&str| Difference {
+                what: (*what).to_owned(),
+                expected: Some(String::new()),
+                found: None,
+            };
+            objects.iter().map(difference).collect()
+        };
+        let uses = |objects: &[&str]| {
+            let differences = differences(objects);
+            [Use::Read, Use::Record, Use::Change].map(|how| may_use_newer(how, &differences))
+        };
+        assert_eq!(uses(&[]), [true, true, false]);
+        assert_eq!(uses(&["column api_alerts.period"]), [false, true, false]);
+        for of_usage in [
+            "column api_usage.method",
+            "table api_usage",
+            "trigger api_usage.usagectl_after_insert",
+        ] {
+            assert_eq!(uses(&[of_usage]), [false; 3], "{of_usage}");
+        }
     }
 
     #[test]

@@ -50,6 +50,13 @@ pub struct Difference {
     pub found: Option<String>,
 }
 
+impl Difference {
+    /// Whether the object is this table or belongs to it.
+    pub fn is_of(&self, table: &str) -> bool {
+        self.what.strip_prefix("table ") == Some(table) || table_of(&self.what) == Some(table)
+    }
+}
+
 impl SchemaObject {
     /// The kind and the name: `("column", "api_usage.method")`.
     pub fn parts(&self) -> (&str, &str) {
@@ -166,7 +173,7 @@ impl SchemaObjects {
     }
 
     /// The names of the tables.
-    fn tables(&self) -> impl Iterator<Item = &str> {
+    pub fn tables(&self) -> impl Iterator<Item = &str> {
         self.0.keys().filter_map(|what| what.strip_prefix("table "))
     }
 

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use super::adoption::Origin;
-use super::migration::{MigrationState, MigrationStatus};
+use super::migration::{MigrationState, MigrationStatus, is_newer};
 use super::objects::Difference;
 use crate::domain::metrics::names::Priority;
 use crate::domain::metrics::point::Series;
@@ -19,6 +19,10 @@ pub struct StatusReport {
     pub migrations: Vec<MigrationStatus>,
     /// Differences from the objects that the applied migrations created.
     pub drift: Vec<Difference>,
+    /// `--strict`: objects on the tables of the migrations that no migration creates.
+    pub extras: Vec<Difference>,
+    /// The findings of `--verify`; nothing without it.
+    pub defects: Option<Vec<Defect>>,
     /// Existing objects that a pending migration would create.
     pub conflicts: Vec<String>,
     /// Who created them, if `migrate --adopt` must record them.
@@ -27,8 +31,27 @@ pub struct StatusReport {
     pub freshness: Option<Freshness>,
     pub alerts: Option<AlertCounts>,
     pub capacity: Option<CapacitySummary>,
+    pub unknown_values: Vec<UnknownValue>,
     /// On SQLite, rows of `api_usage` with an unreadable timestamp; they are in no roll-up.
     pub unreadable_timestamps: Option<u64>,
+}
+
+/// A defect of the database that is not a difference from the migrations.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Defect {
+    pub object: String,
+    /// A clause about the object: `is invalid`.
+    pub problem: String,
+    /// SQL that removes it.
+    pub fix: Option<String>,
+}
+
+/// A value of the application's enums that this version does not know; rows with it are skipped.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct UnknownValue {
+    /// `InfrastructureLimit.service`.
+    pub column: String,
+    pub value: String,
 }
 
 /// Roll-ups that are out of date.
@@ -72,6 +95,8 @@ named! {
     Verdict, "verdict" {
         InSync = "in_sync",
         Pending = "pending",
+        /// Migrations of a newer version are applied, and nothing else differs.
+        Ahead = "ahead",
         /// Drift, or migrations that are not this program's.
         Untrustworthy = "untrustworthy",
     }
@@ -80,15 +105,32 @@ named! {
 impl StatusReport {
     /// The verdict about the schema. Roll-ups that are out of date do not count: `aggregate` updates them.
     pub fn verdict(&self) -> Verdict {
-        let untrusted = [MigrationState::Modified, MigrationState::Unknown];
+        use MigrationState::{Modified, Unknown, Unlogged};
+        let is_newer = is_newer(&self.migrations);
+        let has_untrusted = self.count(&[Modified, Unlogged]) > 0
+            || !is_newer && self.count(&[Unknown]) > 0
+            || self
+                .defects
+                .as_ref()
+                .is_some_and(|defects| !defects.is_empty());
+        let differs = [&self.drift, &self.extras].iter().any(|it| !it.is_empty());
         let is_adopted = self.conflicts.is_empty() && self.origin.is_none();
-        if self.count(&untrusted) > 0 || !self.drift.is_empty() || !is_adopted {
+        if has_untrusted || differs || !is_adopted {
             Verdict::Untrustworthy
+        } else if is_newer {
+            Verdict::Ahead
         } else if self.count(&[MigrationState::Pending]) > 0 {
             Verdict::Pending
         } else {
             Verdict::InSync
         }
+    }
+
+    /// Whether the ledger or the log is missing.
+    pub fn has_lost_bookkeeping(&self) -> bool {
+        ["usagectl_migration_log", "__diesel_schema_migrations"]
+            .iter()
+            .any(|table| self.drift.iter().any(|it| it.is_of(table)))
     }
 
     /// The number of migrations in one of these states.
@@ -117,24 +159,44 @@ mod tests {
             engine_version: "3".to_owned(),
             migrations: states.iter().map(standing).collect(),
             drift: Vec::new(),
+            extras: Vec::new(),
+            defects: None,
             conflicts: Vec::new(),
             origin: None,
             freshness: None,
             alerts: None,
             capacity: None,
+            unknown_values: Vec::new(),
             unreadable_timestamps: None,
         }
     }
 
     #[test]
     fn untrustworthy_outweighs_pending() {
-        use MigrationState::{Applied, Modified, Pending, Unknown};
+        use MigrationState::{Applied, Modified, Pending, Unknown, Unlogged};
         assert_eq!(report(&[Applied]).verdict(), Verdict::InSync);
         assert_eq!(report(&[Applied, Pending]).verdict(), Verdict::Pending);
-        for untrusted in [Modified, Unknown] {
+        for untrusted in [Modified, Unknown, Unlogged] {
             let found = report(&[Pending, untrusted]);
             assert_eq!(found.verdict(), Verdict::Untrustworthy);
         }
+        let mut newer = report(&[Applied, Unknown]);
+        assert_eq!(newer.verdict(), Verdict::Ahead);
+        newer.defects = Some(Vec::new());
+        assert_eq!(newer.verdict(), Verdict::Ahead);
+        newer.defects = Some(vec![Defect {
+            object: "index i".to_owned(),
+            problem: "is invalid".to_owned(),
+            fix: None,
+        }]);
+        assert_eq!(newer.verdict(), Verdict::Untrustworthy);
+        let mut strict = report(&[Applied]);
+        strict.extras.push(Difference {
+            what: "column t.own".to_owned(),
+            expected: None,
+            found: Some("text".to_owned()),
+        });
+        assert_eq!(strict.verdict(), Verdict::Untrustworthy);
         let mut drifted = report(&[Applied, Pending]);
         drifted.drift.push(Difference {
             what: "table t".to_owned(),

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use chrono::{DateTime, NaiveDate, NaiveTime, TimeDelta, Utc};
 use diesel::dsl::sql;
+use diesel::expression::SqlLiteral;
 use diesel::sql_types::{BigInt, Bool, Nullable, Text, Timestamp};
 
 use super::points;
@@ -16,6 +17,8 @@ use crate::domain::metrics::day::{DayChanges, Latest, MetricDay, rebuild_days};
 use crate::domain::metrics::names::{Metric, Service};
 use crate::domain::metrics::point::{Point, Reading, Series};
 use crate::domain::period::Window;
+use crate::error::Result;
+use crate::store::migrations::TriggerSet;
 use crate::store::prelude::*;
 use crate::store::schema::infrastructure_metric::dsl::{
     infrastructure_metric as metrics, timestamp,
@@ -24,6 +27,7 @@ use crate::store::schema::{
     usagectl_dirty_metric_days as dirty_days, usagectl_metric_days as days,
 };
 use crate::store::time::{StoredTimestamp, TimeBoundary};
+use crate::store::unknown_values::{is_known, known};
 
 #[derive(Insertable, Queryable, QueryableByName, Selectable)]
 #[diesel(table_name = days, treat_none_as_default_value = false)]
@@ -227,8 +231,11 @@ const STEP: i64 = 500;
 /// Dirty days within this span are read with one query.
 const SPAN: TimeDelta = TimeDelta::days(31);
 
-/// Rebuilds the dirty days.
-pub fn refresh(db: &mut Db) -> QueryResult<Refreshed> {
+/// Rebuilds the dirty days. Fails without the triggers: then it is unknown which days are dirty.
+pub fn refresh(db: &mut Db) -> Result<Refreshed> {
+    if !TriggerSet::Metrics.is_in_place(db)? {
+        return Err(TriggerSet::Metrics.missing());
+    }
     let mut done = Refreshed::default();
     while any_dirty(db)? {
         db.write_tx(|db| refresh_step(db, &mut done))?;
@@ -287,7 +294,7 @@ fn take_dirty(db: &mut Db) -> QueryResult<DirtyDays> {
     .load(conn))?;
     let mut dirty = DirtyDays::new();
     for mark in taken {
-        let series = (Service::named(&mark.service), Metric::named(&mark.metric));
+        let series = (known(&mark.service), known(&mark.metric));
         if let ((Some(service), Some(metric)), Some(day)) = (series, mark.day.instant()) {
             let days = dirty.entry((service, metric)).or_default();
             days.insert(day.date_naive());
@@ -366,25 +373,33 @@ fn save(db: &mut Db, series: &Series, changes: &DayChanges) -> QueryResult<()> {
 const IS_OLD_IN_SQLITE: &str =
     concat!(include_str!("day_sqlite.sql"), " BETWEEN '0001-01-01' AND ");
 
-/// The number of points before a day.
+/// The condition of points of a known service and metric; others are never aggregated.
+fn is_aggregated() -> SqlLiteral<Bool> {
+    let (service, metric) = (is_known::<Service>("service"), is_known::<Metric>("metric"));
+    sql(&format!("({service} AND {metric})"))
+}
+
+/// The number of aggregated points before a day.
 pub fn count_before(db: &mut Db, day: NaiveDate) -> QueryResult<u64> {
     let points = match db {
         Db::Pg(postgres) => postgres.run(|conn| {
             metrics
                 .filter(timestamp.ge(bound(NaiveDate::MIN)))
                 .filter(timestamp.lt(bound(day)))
+                .filter(is_aggregated())
                 .count()
                 .get_result(conn)
         })?,
         Db::Sqlite(conn) => metrics
             .filter(sql::<Bool>(IS_OLD_IN_SQLITE).bind::<Text, _>(last_before(day)))
+            .filter(is_aggregated())
             .count()
             .get_result::<i64>(conn)?,
     };
     Ok(u64::try_from(points).unwrap_or(0))
 }
 
-/// Removes the points before a day, after refreshing their days, and seals these days. It runs in one
+/// Removes the aggregated points before a day, after refreshing their days, and seals these days. It runs in one
 /// transaction with one snapshot, so that no uncounted point is removed.
 pub fn prune(db: &mut Db, day: NaiveDate) -> QueryResult<u64> {
     db.write_tx(|db| {
@@ -408,10 +423,12 @@ pub fn prune(db: &mut Db, day: NaiveDate) -> QueryResult<u64> {
                 diesel::delete(metrics)
                     .filter(timestamp.ge(bound(NaiveDate::MIN)))
                     .filter(timestamp.lt(bound(day)))
+                    .filter(is_aggregated())
                     .execute(conn)
             })?,
             Db::Sqlite(conn) => diesel::delete(metrics)
                 .filter(sql::<Bool>(IS_OLD_IN_SQLITE).bind::<Text, _>(last_before(day)))
+                .filter(is_aggregated())
                 .execute(conn)?,
         };
         Ok(removed as u64)

@@ -46,7 +46,11 @@ pub fn gather(
 /// Whether objects exist that our ledger or log should record and does not.
 pub fn is_needed(db: &Db, survey: &Survey, found: &SchemaObjects) -> bool {
     let bookkeeping = &survey.bookkeeping;
-    if !bookkeeping.exists && !bookkeeping.applied.is_empty() {
+    if !bookkeeping.exists() && !bookkeeping.applied.is_empty() {
+        return true;
+    }
+    let mut statuses = survey.statuses.iter();
+    if statuses.any(|status| status.state == MigrationState::Unlogged) {
         return true;
     }
     !unrecorded(db, survey, found).is_empty()

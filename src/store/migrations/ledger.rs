@@ -11,7 +11,8 @@ use diesel::sql_types::{Bool, Nullable, Text, Timestamp};
 
 use super::{ALL, Migration};
 use crate::domain::format::counted_as;
-use crate::domain::schema::migration::LogEntry;
+use crate::domain::schema::migration::{LogEntry, Use, may_use_newer};
+use crate::domain::schema::objects::{Difference, SchemaObjects};
 use crate::error::{Error, Exit, Result};
 use crate::store::db::{Db, on};
 use crate::store::schema_objects;
@@ -174,8 +175,8 @@ impl NewLogRow<'_> {
 
 #[derive(Debug, Default)]
 pub struct Bookkeeping {
-    /// Whether both exist.
-    pub exists: bool,
+    pub has_ledger: bool,
+    pub has_log: bool,
     /// The ledger: version and time, in the order of versions.
     pub applied: Vec<(String, DateTime<Utc>)>,
     /// The log, oldest row first.
@@ -188,7 +189,7 @@ impl Bookkeeping {
     pub fn read(db: &mut Db) -> QueryResult<Bookkeeping> {
         let mut found = Bookkeeping::default();
         let (has_ledger, has_log) = existing(db)?;
-        found.exists = has_ledger && has_log;
+        (found.has_ledger, found.has_log) = (has_ledger, has_log);
         if has_ledger {
             let query = format!(
                 "SELECT version, run_on FROM {} ORDER BY version",
@@ -232,6 +233,25 @@ impl Bookkeeping {
         .collect()
     }
 
+    /// Whether ledger and log exist.
+    pub fn exists(&self) -> bool {
+        self.has_ledger && self.has_log
+    }
+
+    /// The table that is missing beside the other one, which has rows.
+    pub fn differences(&self) -> Vec<Difference> {
+        let missing = match (self.has_ledger, self.has_log) {
+            (true, false) if !self.applied.is_empty() => "table usagectl_migration_log",
+            (false, true) if !self.log.is_empty() => "table __diesel_schema_migrations",
+            _ => return Vec::new(),
+        };
+        vec![Difference {
+            what: missing.to_owned(),
+            expected: Some(String::new()),
+            found: None,
+        }]
+    }
+
     /// Refuses another application schema than the recorded one.
     pub fn check_application(&self, requested: &str) -> Result<(), SchemaError> {
         match self.log.last() {
@@ -262,25 +282,25 @@ fn existing(db: &mut Db) -> QueryResult<(bool, bool)> {
         #[diesel(sql_type = Bool)]
         log: bool,
     }
-    // Every role may read the catalogue.
-    let tables = match db {
-        Db::Pg(_) => {
-            "SELECT c.relname AS name FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-             WHERE n.nspname = 'usagectl'"
+    let exists = |name: &str| match db {
+        // Fails without the right to use the schema, as reading the table would.
+        Db::Pg(_) => format!("to_regclass('usagectl.{name}') IS NOT NULL"),
+        Db::Sqlite(_) => {
+            format!("EXISTS (SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = '{name}')")
         }
-        Db::Sqlite(_) => "SELECT name FROM sqlite_master WHERE type = 'table'",
     };
     let query = format!(
-        "WITH tables AS ({tables})
-         SELECT EXISTS (SELECT 1 FROM tables WHERE name = '__diesel_schema_migrations') AS ledger,
-                EXISTS (SELECT 1 FROM tables WHERE name = 'usagectl_migration_log') AS log"
+        "SELECT {} AS ledger, {} AS log",
+        exists("__diesel_schema_migrations"),
+        exists("usagectl_migration_log")
     );
     let found: Existing = on!(db, |conn| diesel::sql_query(query).get_result(conn))?;
     Ok((found.ledger, found.log))
 }
 
-/// Checks that exactly this program's migrations are applied, in one query.
-pub fn require_current(db: &mut Db) -> Result<()> {
+/// Checks in one query that exactly this program's migrations are applied. A database that a newer version has
+/// migrated may be enough for `how` it is used; then returns the unknown versions.
+pub fn require_current(db: &mut Db, how: Use) -> Result<Vec<String>> {
     #[derive(QueryableByName)]
     struct Applied {
         #[diesel(sql_type = Text)]
@@ -325,13 +345,25 @@ pub fn require_current(db: &mut Db) -> Result<()> {
     let versions = rows.iter().map(|row| row.version.as_str());
     let (known, unknown): (Vec<&str>, Vec<&str>) =
         versions.partition(|version| Migration::find(version).is_some());
-    if !unknown.is_empty() {
-        return Err(SchemaError::Ahead(unknown.join(", ")).into());
+    let missing = ALL.len() - known.len();
+    if unknown.is_empty() {
+        return match missing {
+            0 => Ok(Vec::new()),
+            missing => Err(not_migrated(db, SchemaError::Behind(missing))?.into()),
+        };
     }
-    match ALL.len() - known.len() {
-        0 => Ok(()),
-        missing => Err(not_migrated(db, SchemaError::Behind(missing))?.into()),
+    let last = ALL.last().map_or("", |migration| migration.version);
+    let is_newer = missing == 0 && unknown.iter().all(|version| *version > last);
+    if is_newer && how != Use::Change {
+        let mut expected = SchemaObjects::default();
+        for migration in ALL {
+            expected.apply(&migration.effect(db));
+        }
+        if may_use_newer(how, &expected.differences(&schema_objects::read(db)?)) {
+            return Ok(unknown.into_iter().map(str::to_owned).collect());
+        }
     }
+    Err(SchemaError::Ahead(unknown.join(", ")).into())
 }
 
 /// `reason`, unless the objects of a pending migration exist.

@@ -12,6 +12,7 @@
 //! script  the statements of `run` as a script for psql or sqlite3
 //! adopt   records migrations whose objects exist
 //! prisma  Prisma's migration ledger and folder
+//! triggers  the triggers that mark changed data, and their repair
 //! ```
 
 pub mod adopt;
@@ -20,6 +21,7 @@ mod losses;
 pub mod prisma;
 mod run;
 mod script;
+mod triggers;
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -42,6 +44,7 @@ pub use losses::{count_losses, lock_tables};
 pub use run::{LogContext, run, with_lock_retry};
 
 pub use script::script;
+pub use triggers::{TriggerSet, broken_triggers, sets_of};
 
 #[derive(Debug, PartialEq, Eq)]
 pub struct Migration {
@@ -111,10 +114,10 @@ pub const ALL: &[Migration] = migrations![
     "20260101000000" "create_api_usage",
     "20260123210146" "enhance_api_monitoring",
     "20260124093000" "add_infrastructure_monitoring",
-    "20260201000000" "create_usagectl_bookkeeping" + "triggers.sql",
+    "20260201000000" "create_usagectl_bookkeeping" + "usage_triggers.sql",
     "20260201000100" "mark_existing_usage",
     "20260202000000" "add_alerting",
-    "20260203000000" "add_capacity",
+    "20260203000000" "add_capacity" + "metric_triggers.sql",
     "20260204000000" "add_drop_reason",
 ];
 
@@ -158,14 +161,6 @@ impl Migration {
             Db::Sqlite(_) => &self.sqlite,
         }
     }
-}
-
-/// The triggers that write dirty hours, as SQL for the engine that `db` is connected to.
-pub fn usage_triggers(db: &Db) -> Cow<'static, str> {
-    lf(match db {
-        Db::Pg(_) => include_str!("../../../migrations/postgres/triggers.sql"),
-        Db::Sqlite(_) => include_str!("../../../migrations/sqlite/triggers.sql"),
-    })
 }
 
 pub fn with_versions(versions: &[String]) -> Vec<&'static Migration> {
@@ -288,7 +283,7 @@ pub fn setup(
             }
         }
     }
-    if !found.exists {
+    if !found.exists() {
         statements.push(ledger::tables(db));
     }
     Ok(statements)

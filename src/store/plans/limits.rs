@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
+use diesel::connection::DefaultLoadingMode;
 
 use super::{catalogues, selections};
 use crate::domain::id;
@@ -16,6 +17,7 @@ use crate::error::Result;
 use crate::store::prelude::*;
 use crate::store::schema::{infrastructure_limit, usagectl_limit_origins};
 use crate::store::types::{EnumColumn, LenientFloat};
+use crate::store::unknown_values::known_rows;
 
 #[derive(AsChangeset, Debug, Insertable, Queryable, Selectable)]
 #[diesel(table_name = usagectl_limit_origins)]
@@ -81,7 +83,7 @@ impl OriginRow {
     }
 }
 
-/// Every row, by service, metric and plan.
+/// Every row of a known service and metric, by service, metric and plan.
 ///
 /// The timestamps are not read: Prisma writes them in several forms, and nothing depends on them.
 pub fn rows(db: &mut Db) -> QueryResult<Vec<LimitRow>> {
@@ -94,13 +96,7 @@ pub fn rows(db: &mut Db) -> QueryResult<Vec<LimitRow>> {
         LenientFloat,
         LenientFloat,
     );
-    let origins: Vec<OriginRow> = on!(db, |conn| usagectl_limit_origins::table
-        .select(OriginRow::as_select())
-        .load(conn))?;
-    let key = |row: &OriginRow| (row.service.clone(), row.metric.clone(), row.plan.clone());
-    let origins = origins.into_iter().map(|row| (key(&row), row));
-    let mut origins: HashMap<_, _> = origins.collect();
-    let found: Vec<Found> = on!(db, |conn| dsl::infrastructure_limit
+    let found = on!(db, |conn| dsl::infrastructure_limit
         .select((
             dsl::service,
             dsl::metric,
@@ -109,7 +105,17 @@ pub fn rows(db: &mut Db) -> QueryResult<Vec<LimitRow>> {
             dsl::warning_percent,
             dsl::critical_percent,
         ))
+        .load_iter::<Found, DefaultLoadingMode>(conn)
+        .and_then(known_rows))?;
+    if found.is_empty() {
+        return Ok(Vec::new());
+    }
+    let origins: Vec<OriginRow> = on!(db, |conn| usagectl_limit_origins::table
+        .select(OriginRow::as_select())
         .load(conn))?;
+    let key = |row: &OriginRow| (row.service.clone(), row.metric.clone(), row.plan.clone());
+    let origins = origins.into_iter().map(|row| (key(&row), row));
+    let mut origins: HashMap<_, _> = origins.collect();
     let row = |(service, metric, plan, value, warning, critical): Found| {
         let key = (service.0.to_string(), metric.0.to_string(), plan.clone());
         LimitRow {
@@ -194,7 +200,11 @@ pub fn listed(db: &mut Db, now: DateTime<Utc>) -> Result<Vec<ListedLimit>> {
 
 /// The limits in force: those of the plans in use, and the budgets.
 pub fn limits_in_force(db: &mut Db, now: DateTime<Utc>) -> Result<Vec<LimitInForce>> {
+    let rows = rows(db)?;
+    if rows.is_empty() {
+        return Ok(Vec::new());
+    }
     let catalogue = catalogues::active(db)?;
-    let (rows, selections) = (rows(db)?, selections::all(db)?);
+    let selections = selections::all(db)?;
     Ok(limit::in_force(&rows, &selections, &catalogue, now))
 }

@@ -6,13 +6,14 @@
 use std::str::FromStr;
 
 use diesel::backend::Backend;
+use diesel::connection::DefaultLoadingMode;
 use diesel::deserialize::{self, FromSql, FromSqlRow};
-use diesel::dsl::AsExprOf;
+use diesel::dsl::{AsExprOf, sql};
 use diesel::expression::{AsExpression, ValidGrouping};
 use diesel::pg::Pg;
 use diesel::query_builder::{AstPass, QueryFragment, QueryId};
 use diesel::result::Error::DeserializationError;
-use diesel::sql_types::{Integer, Nullable, Text};
+use diesel::sql_types::{Bool, Integer, Nullable, Text};
 use diesel::sqlite::Sqlite;
 
 use crate::domain::metrics::names::{Metric, Priority, Service, Status};
@@ -23,7 +24,8 @@ use crate::domain::recommendation::{
 use crate::store::prelude::*;
 use crate::store::schema::sql_types::JsonText;
 use crate::store::schema::{upgrade_recommendation, usagectl_recommendations};
-use crate::store::types::{EnumColumn, Json, LenientFloat, MaybeTimestamp};
+use crate::store::types::{EnumColumn, Json, LenientFloat, LenientInt, MaybeTimestamp};
+use crate::store::unknown_values::{is_known, known_rows};
 
 /// A row of the application's table; unreadable numbers and timestamps are read as missing.
 #[derive(AsChangeset, Clone, Debug, Identifiable, Insertable, PartialEq, Queryable, Selectable)]
@@ -42,6 +44,7 @@ struct Row {
     limit_value: Option<f64>,
     #[diesel(deserialize_as = LenientFloat)]
     usage_percent: Option<f64>,
+    #[diesel(deserialize_as = LenientInt)]
     days_to_limit: Option<i32>,
     #[diesel(deserialize_as = LenientFloat)]
     current_cost: Option<f64>,
@@ -118,17 +121,27 @@ macro_rules! joined {
     };
 }
 
+/// The rows of a query of [`joined`] without unknown values.
+macro_rules! load {
+    ($conn:ident, $query:expr) => {
+        $query
+            .load_iter::<Joined, DefaultLoadingMode>($conn)
+            .and_then(known_rows)
+    };
+}
+
 /// All recommendations, in any order.
 pub fn all(db: &mut Db) -> QueryResult<Vec<Recommendation>> {
-    let rows: Vec<Joined> = on!(db, |conn| joined!().load(conn))?;
+    let rows = on!(db, |conn| load!(conn, joined!()))?;
     rows.into_iter().map(recommendation).collect()
 }
 
 /// The recommendations that answer a question of `topic`, open or not.
 pub fn find_by_topic(db: &mut Db, topic: &Topic) -> QueryResult<Vec<Recommendation>> {
-    let rows: Vec<Joined> = on!(db, |conn| joined!()
-        .filter(usagectl_recommendations::question.eq_any(topic.keys()))
-        .load(conn))?;
+    let rows = on!(db, |conn| load!(
+        conn,
+        joined!().filter(usagectl_recommendations::question.eq_any(topic.keys()))
+    ))?;
     rows.into_iter().map(recommendation).collect()
 }
 
@@ -136,10 +149,12 @@ pub fn find_by_topic(db: &mut Db, topic: &Topic) -> QueryResult<Vec<Recommendati
 pub fn find_by_prefix(db: &mut Db, prefix: &str) -> QueryResult<Vec<Recommendation>> {
     // Another program's ids may contain wildcards of LIKE.
     let length = i32::try_from(prefix.chars().count()).unwrap_or(i32::MAX);
-    let mut rows: Vec<Joined> = on!(db, |conn| joined!()
-        .filter(substr(upgrade_recommendation::id, 1, length).eq(prefix))
-        .order(upgrade_recommendation::id)
-        .load(conn))?;
+    let mut rows = on!(db, |conn| load!(
+        conn,
+        joined!()
+            .filter(substr(upgrade_recommendation::id, 1, length).eq(prefix))
+            .order(upgrade_recommendation::id)
+    ))?;
     if let Some(exact) = rows.iter().position(|(row, _)| row.id == prefix) {
         rows = vec![rows.swap_remove(exact)];
     }
@@ -205,9 +220,18 @@ pub fn update(db: &mut Db, before: &Recommendation, after: &Recommendation) -> Q
     Ok(as_expected)
 }
 
-/// Closes the questions of recommendations that another program deleted, and returns their number.
+/// Closes the questions of recommendations that another program deleted or gave an unknown value, and returns
+/// their number.
 pub fn release_deleted(db: &mut Db) -> QueryResult<usize> {
-    let existing = upgrade_recommendation::table.select(upgrade_recommendation::id);
+    let is_known = [
+        is_known::<Service>("service"),
+        format!("(metric IS NULL OR {})", is_known::<Metric>("metric")),
+        is_known::<Priority>("priority"),
+        is_known::<Status>("status"),
+    ];
+    let existing = upgrade_recommendation::table
+        .filter(sql::<Bool>(&is_known.join(" AND ")))
+        .select(upgrade_recommendation::id);
     on!(db, |conn| diesel::update(
         usagectl_recommendations::table
             .filter(usagectl_recommendations::open_question.is_not_null())

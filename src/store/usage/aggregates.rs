@@ -14,15 +14,16 @@ use crate::domain::usage::rollup::{ApiPeriod, ErrorClasses, Rollup};
 use crate::store::prelude::*;
 use crate::store::schema::api_usage_aggregates;
 use crate::store::time::{StoredTimestamp, TimeBoundary};
+use crate::store::types::LenientInt;
 
 /// Declares the columns of an [`AggregateRow`] once, and the conversions, whose fields have the same names.
 macro_rules! numbers {
-    ($($field:ident: $type:ty,)+) => {
+    ($($(#[$attribute:meta])? $field:ident: $type:ty,)+) => {
         #[derive(AsChangeset, Clone, Debug, Insertable, Queryable, Selectable)]
         #[diesel(table_name = api_usage_aggregates)]
         #[diesel(treat_none_as_null = true, treat_none_as_default_value = false)]
         struct Numbers {
-            $($field: $type,)+
+            $($(#[$attribute])? $field: $type,)+
         }
 
         impl From<AggregateRow> for Numbers {
@@ -40,15 +41,24 @@ macro_rules! numbers {
 }
 
 numbers! {
+    #[diesel(deserialize_as = LenientInt)]
     total_requests: i32,
+    #[diesel(deserialize_as = LenientInt)]
     success_count: i32,
+    #[diesel(deserialize_as = LenientInt)]
     error_count: i32,
+    #[diesel(deserialize_as = LenientInt)]
     cached_count: i32,
     avg_response_time: Option<f64>,
+    #[diesel(deserialize_as = LenientInt)]
     max_response_time: Option<i32>,
+    #[diesel(deserialize_as = LenientInt)]
     min_response_time: Option<i32>,
+    #[diesel(deserialize_as = LenientInt)]
     rate_limit_errors: i32,
+    #[diesel(deserialize_as = LenientInt)]
     timeout_errors: i32,
+    #[diesel(deserialize_as = LenientInt)]
     server_errors: i32,
     total_cost: Option<f64>,
 }

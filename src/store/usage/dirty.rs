@@ -18,74 +18,12 @@ use diesel::sql_types::{BigInt, Nullable, Text, Timestamp};
 
 use crate::domain::period::Window;
 use crate::domain::usage::rollup::ApiPeriod;
-use crate::store::migrations::usage_triggers;
 use crate::store::prelude::*;
 use crate::store::schema::{usagectl_dirty_hours, usagectl_odd_timestamps};
 use crate::store::time::{StoredTimestamp, TimeBoundary};
 
 /// What the text of a canonical timestamp matches, as in the triggers.
 const CANONICAL: &str = "GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]T[0-9][0-9]:[0-5][0-9]:[0-5][0-9].[0-9][0-9][0-9]+00:00'";
-
-fn trigger_names(sql: &str) -> BTreeSet<&str> {
-    sql.lines()
-        .filter_map(|line| line.strip_prefix("CREATE TRIGGER "))
-        .filter_map(|rest| rest.split_whitespace().next())
-        .map(|name| name.trim_matches('"'))
-        .collect()
-}
-
-/// Whether every trigger exists and fires. `prisma migrate reset` and the like drop them silently.
-pub fn triggers_are_in_place(db: &mut Db) -> QueryResult<bool> {
-    #[derive(QueryableByName)]
-    struct Trigger {
-        #[diesel(sql_type = Text)]
-        name: String,
-    }
-    let query = match db {
-        // 'O' fires in ordinary sessions, 'A' always; 'D' is disabled, 'R' for replicas only.
-        Db::Pg(_) => {
-            "SELECT tgname::text AS name FROM pg_trigger
-             WHERE tgrelid = to_regclass('api_usage') AND tgenabled IN ('O', 'A')"
-        }
-        Db::Sqlite(_) => {
-            "SELECT name FROM sqlite_schema WHERE type = 'trigger' AND tbl_name = 'api_usage'"
-        }
-    };
-    let found: Vec<Trigger> = on!(db, |conn| diesel::sql_query(query).load(conn))?;
-    let names = found.iter().map(|trigger| trigger.name.as_str());
-    Ok(trigger_names(&usage_triggers(db)).is_subset(&names.collect()))
-}
-
-#[derive(Debug, thiserror::Error)]
-pub enum RepairError {
-    #[error("the triggers on api_usage are still missing after they were created")]
-    NothingCreated,
-    #[error(transparent)]
-    Database(#[from] diesel::result::Error),
-}
-
-/// Creates the triggers again, in place of those that are left. Which rows changed without them is unknown,
-/// so every hour must be marked as dirty afterwards.
-pub fn restore_triggers(db: &mut Db) -> Result<(), RepairError> {
-    let script = usage_triggers(db);
-    let on_table = match db {
-        Db::Pg(_) => {
-            // Behind a long query the lock would be waited for, and every writer would wait behind us.
-            db.batch_execute("SET LOCAL lock_timeout = '5s'")?;
-            " ON api_usage"
-        }
-        Db::Sqlite(_) => "",
-    };
-    for name in trigger_names(&script) {
-        db.batch_execute(&format!("DROP TRIGGER IF EXISTS {name}{on_table}"))?;
-    }
-    db.batch_execute(&script)?;
-    if triggers_are_in_place(db)? {
-        Ok(())
-    } else {
-        Err(RepairError::NothingCreated)
-    }
-}
 
 /// Moves the dirty hours of some APIs, or of all, to the list of stale periods; in one transaction.
 ///
@@ -265,20 +203,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn trigger_names_are_read_from_both_scripts() {
-        let postgres = trigger_names(include_str!("../../../migrations/postgres/triggers.sql"));
-        let expected = ["delete", "insert", "truncate", "update"]
-            .map(|event| format!("usagectl_after_{event}"));
-        assert!(postgres.iter().eq(&expected));
-        let sqlite = trigger_names(include_str!("../../../migrations/sqlite/triggers.sql"));
-        let expected = ["delete", "insert", "insert_odd", "update"]
-            .map(|event| format!("usagectl_after_{event}"));
-        assert!(sqlite.iter().eq(&expected));
-    }
-
-    #[test]
     fn canonical_form_is_that_of_the_triggers() {
-        let triggers = include_str!("../../../migrations/sqlite/triggers.sql");
+        let triggers = include_str!("../../../migrations/sqlite/usage_triggers.sql");
         assert!(triggers.matches("GLOB").count() == triggers.matches(CANONICAL).count());
     }
 }

@@ -28,7 +28,7 @@ use crate::domain::usage::record::{NewUsage, UsageRecord};
 use crate::store::db::{Db, is_busy, on};
 use crate::store::prelude::*;
 use crate::store::schema::api_usage;
-use crate::store::types::MaybeTimestamp;
+use crate::store::types::{LenientInt, MaybeTimestamp};
 
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Loaded {
@@ -194,11 +194,11 @@ struct Stored {
     timestamp: MaybeTimestamp,
     #[diesel(select_expression = api_usage::success.nullable())]
     success: Option<bool>,
-    status_code: Option<i32>,
+    status_code: Option<LenientInt>,
     method: Option<String>,
-    response_time: Option<i32>,
-    request_size: Option<i32>,
-    response_size: Option<i32>,
+    response_time: Option<LenientInt>,
+    request_size: Option<LenientInt>,
+    response_size: Option<LenientInt>,
     error_type: Option<String>,
     error_message: Option<String>,
     cost_credits: Option<f64>,
@@ -218,10 +218,10 @@ impl Stored {
             // An unreadable one is earlier than that of any record.
             timestamp: self.timestamp.0.unwrap_or(DateTime::<Utc>::MIN_UTC),
             success: self.success.unwrap_or(true),
-            status_code: self.status_code,
-            response_time: self.response_time,
-            request_size: self.request_size,
-            response_size: self.response_size,
+            status_code: self.status_code.map(i32::from),
+            response_time: self.response_time.map(i32::from),
+            request_size: self.request_size.map(i32::from),
+            response_size: self.response_size.map(i32::from),
             error_type: self.error_type.as_deref(),
             error_message: self.error_message.as_deref(),
             cost_credits: self.cost_credits,

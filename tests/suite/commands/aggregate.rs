@@ -455,7 +455,7 @@ fn rebuild_of_a_range_leaves_other_days(#[values(Sqlite, Postgresql)] engine: En
 }
 
 #[rstest]
-fn missing_triggers_are_reported_and_rebuild_restores_them(
+fn missing_triggers_are_reported_and_migrate_restores_them(
     #[values(Sqlite, Postgresql)] engine: Engine,
 ) {
     let db = TestDatabase::migrated(engine);
@@ -471,17 +471,16 @@ fn missing_triggers_are_reported_and_rebuild_restores_them(
     assert_snapshot!(aggregate(&db).snapshot(), @"
         ------- stderr -------
         error: the triggers on api_usage are missing or disabled: which rows changed is unknown
-        next: usagectl aggregate --rebuild
+        next: usagectl migrate
         [exit status: 4]
         ");
     assert_snapshot!(db.usagectl(["stats", "--api", "tmdb", "--format", "csv"]).run().stderr, @"
         warning: the triggers on api_usage are missing or disabled: rows changed since then may not be counted
-        next: usagectl aggregate --rebuild
+        next: usagectl migrate
         ");
-    // A range is not enough: changes outside of it would be lost.
-    let part = ["aggregate", "--rebuild", "--from", "2026-01-01T00:00:00Z"];
-    assert_eq!(db.usagectl(part).run().code, 4);
-    db.usagectl(["aggregate", "--rebuild"]).run().success();
+    assert_eq!(db.usagectl(["aggregate", "--rebuild"]).run().code, 4);
+    db.usagectl(["migrate"]).run().success();
+    aggregate(&db).success();
     assert_eq!(aggregates(&db), expected_aggregates(&calls));
     assert_eq!(crate::support::whole_catalogue(&db), whole);
     db.execute("UPDATE api_usage SET success = false WHERE id = 'unseen'");

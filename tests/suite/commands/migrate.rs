@@ -5,6 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::support::assert_snapshot;
+use usagectl::domain::schema::migration::Use;
 use usagectl::error::Exit;
 use usagectl::store::db;
 use usagectl::store::db::Access;
@@ -462,9 +463,9 @@ fn edited_or_unknown_migration_stops_every_command(#[values(Sqlite, Postgresql)]
 #[rstest]
 fn other_commands_require_exactly_our_migrations(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
-    require_current(&mut db.open()).unwrap();
+    require_current(&mut db.open(), Use::Change).unwrap();
     let refusal = || {
-        let error = require_current(&mut db.open()).unwrap_err();
+        let error = require_current(&mut db.open(), Use::Change).unwrap_err();
         (error.exit(), error.to_string())
     };
     db.execute(&format!(
@@ -542,7 +543,9 @@ fn second_application_schema_is_refused_postgresql() {
     let opened = url::parse(&url, UrlSource::Flag).unwrap();
     let mut opened = db::open(&opened, Access::Write).unwrap();
     assert_eq!(
-        require_current(&mut opened).unwrap_err().exit(),
+        require_current(&mut opened, Use::Change)
+            .unwrap_err()
+            .exit(),
         Exit::Refused
     );
     for (command, code) in [("migrate", 5), ("rollback", 5), ("status", 4)] {

@@ -65,10 +65,12 @@ fn migrated_database_is_in_sync(#[values(Sqlite, Postgresql)] engine: Engine) {
         .stdout;
     assert!(
         csv.starts_with(
-            "version,name,state,applied_at,duration_ms\n20260101000000,create_api_usage,applied,"
+            "kind,version,name,state,detail,applied_at,duration_ms\n\
+             migration,20260101000000,create_api_usage,applied,,2026-01-31T12:00:00.000Z,"
         ),
         "{csv}"
     );
+    assert!(csv.ends_with("\nverdict,,,in_sync,,,\n"), "{csv}");
 }
 
 #[rstest]
@@ -116,14 +118,10 @@ fn drift_names_each_difference_once(#[values(Sqlite, Postgresql)] engine: Engine
         drift,
         [
             "column api_alerts.threshold is missing",
-            "column usagectl_stale_periods.aggregation_type is missing",
-            "column usagectl_stale_periods.api_name is missing",
-            "column usagectl_stale_periods.period_start is missing",
             "index api_usage (success, timestamp) is missing",
             "table usagectl_stale_periods is missing",
             "trigger api_usage.usagectl_after_update is missing",
             "unique api_alerts (api_name, alert_type, period) is missing",
-            "unique usagectl_stale_periods (aggregation_type, period_start, api_name) is missing",
         ]
     );
     assert_eq!(
@@ -213,13 +211,21 @@ fn empty_database_is_pending_postgresql() {
     );
 }
 
+/// The lines of the report that begin with `start: `, without it.
+fn lines<'a>(run: &'a Run, start: &str) -> Vec<&'a str> {
+    let lines = run.stdout.lines();
+    lines
+        .filter_map(|line| line.strip_prefix(start)?.strip_prefix(": "))
+        .collect()
+}
+
 #[test]
 fn disabled_trigger_invalid_index_and_changed_columns_are_drift_postgresql() {
     let db = TestDatabase::migrated(Engine::Postgresql);
     db.execute(
         "ALTER TABLE api_usage DISABLE TRIGGER usagectl_after_insert;
-         ALTER TABLE api_usage ALTER success DROP NOT NULL, ALTER status_code TYPE BIGINT, ALTER method DROP DEFAULT;
-         ALTER TYPE \"MetricType\" ADD VALUE 'WATTS';
+         ALTER TABLE api_usage ALTER success DROP NOT NULL, ALTER method DROP DEFAULT;
+         ALTER TYPE \"MetricType\" RENAME VALUE 'LATENCY_MS' TO 'LATENCY';
          DROP INDEX api_alerts_api_name_alert_type_period_key;
          INSERT INTO api_alerts (id, api_name, alert_type, threshold, period, updated_at)
          VALUES ('1', 'tmdb', 'ERROR_SPIKE', 1, 'HOUR', now()), ('2', 'tmdb', 'ERROR_SPIKE', 1, 'HOUR', now())",
@@ -233,31 +239,576 @@ fn disabled_trigger_invalid_index_and_changed_columns_are_drift_postgresql() {
     assert!(created.is_err());
     let run = db.usagectl(["status"]).run();
     assert_eq!(run.code, 4, "{}", run.snapshot());
-    let drift: Vec<&str> = run
-        .stdout
-        .lines()
-        .filter(|line| line.starts_with("drift: "))
-        .collect();
-    assert_snapshot!(drift.join("\n"), @"
-    drift: column api_usage.method is `text`, expected `text default 'GET'::text`
-    drift: column api_usage.status_code is `bigint`, expected `integer`
-    drift: column api_usage.success is `boolean default true`, expected `boolean not null default true`
-    drift: enum MetricType is `STORAGE_MB, STORAGE_GB, COMMANDS_PER_DAY, CONNECTIONS, LATENCY_MS, BANDWIDTH_GB, INVOCATIONS, BUILD_MINUTES, REQUEST_COUNT, COST_USD, USAGE_PERCENT, WATTS`, expected `STORAGE_MB, STORAGE_GB, COMMANDS_PER_DAY, CONNECTIONS, LATENCY_MS, BANDWIDTH_GB, INVOCATIONS, BUILD_MINUTES, REQUEST_COUNT, COST_USD, USAGE_PERCENT`
-    drift: trigger api_usage.usagectl_after_insert is disabled
-    drift: unique api_alerts (api_name, alert_type, period) is invalid
+    assert_snapshot!(lines(&run, "drift").join("\n"), @"
+    column api_usage.method is `text`, expected `text default 'GET'::text`
+    column api_usage.success is `boolean default true`, expected `boolean not null default true`
+    enum MetricType lacks LATENCY_MS
+    trigger api_usage.usagectl_after_insert is disabled
+    unique api_alerts (api_name, alert_type, period) is invalid
     ");
+    let csv = db.usagectl(["status", "--format", "csv"]).run().stdout;
+    let last: Vec<&str> = csv.lines().rev().take(2).collect();
+    assert_eq!(
+        last,
+        [
+            "verdict,,,untrustworthy,,,",
+            "drift,,\"unique api_alerts (api_name, alert_type, period)\",,\"unique api_alerts (api_name, alert_type, period) is invalid\",,",
+        ]
+    );
 }
 
-/// The two accepted differences of applications' databases.
+/// Each by itself is drift, and is named in exactly one line.
+#[rstest]
+#[case(
+    "DROP INDEX api_usage_timestamp_idx; CREATE INDEX api_usage_timestamp_idx ON api_usage (timestamp)"
+)]
+#[case(
+    "DROP INDEX api_usage_timestamp_idx; CREATE INDEX api_usage_timestamp_idx ON api_usage USING brin (timestamp)"
+)]
+#[case(
+    "DROP INDEX api_usage_timestamp_idx; CREATE INDEX api_usage_timestamp_idx ON api_usage (timestamp DESC) WHERE success"
+)]
+#[case(
+    "DROP INDEX api_alerts_api_name_alert_type_period_key; CREATE INDEX ON api_alerts (api_name, alert_type, period)"
+)]
+#[case(
+    "DROP INDEX api_alerts_api_name_alert_type_period_key;
+        ALTER TABLE api_alerts ADD UNIQUE (api_name, alert_type, period) DEFERRABLE"
+)]
+#[case("ALTER TABLE api_usage ALTER endpoint TYPE varchar(50)")]
+#[case("ALTER TABLE api_usage ALTER created_at TYPE timestamptz(3)")]
+#[case("ALTER TABLE api_usage ALTER response_time TYPE smallint")]
+#[case("ALTER TABLE api_usage ALTER cost_credits TYPE numeric")]
+#[case("ALTER TABLE api_usage ALTER endpoint SET NOT NULL")]
+#[case("ALTER TABLE api_usage ALTER api_name DROP NOT NULL")]
+#[case("ALTER TABLE api_usage ALTER timestamp DROP DEFAULT")]
+#[case("ALTER TABLE api_usage ALTER timestamp SET DEFAULT (now() AT TIME ZONE 'Asia/Seoul')")]
+#[case("ALTER TABLE api_usage ALTER success SET DEFAULT false")]
+#[case("ALTER TABLE api_usage DROP error_message")]
+#[case("ALTER TABLE api_usage RENAME error_message TO message")]
+#[case(
+    "ALTER TABLE api_usage_aggregates DROP cached_count,
+        ADD cached_count integer NOT NULL GENERATED ALWAYS AS (0) STORED"
+)]
+#[case("ALTER TYPE \"RecommendationStatus\" RENAME VALUE 'DISMISSED' TO 'REJECTED'")]
+#[case("ALTER TABLE api_usage DISABLE TRIGGER usagectl_after_delete")]
+#[case("ALTER TABLE api_usage ENABLE REPLICA TRIGGER usagectl_after_delete")]
+#[case("DROP TRIGGER usagectl_metrics_after_update ON \"InfrastructureMetric\"")]
+#[case("CREATE OR REPLACE FUNCTION usagectl.usagectl_mark_new_rows() RETURNS trigger
+        LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'BEGIN RETURN NULL; END'")]
+#[case("ALTER FUNCTION usagectl.usagectl_mark_new_rows() SECURITY INVOKER")]
+#[case("ALTER FUNCTION usagectl.usagectl_mark_new_rows() RESET search_path")]
+#[case("DROP TABLE api_alerts")]
+#[case(
+    "UPDATE usagectl.usagectl_migration_log SET up_sha256 = 'x' WHERE version = '20260202000000'"
+)]
+#[case("INSERT INTO usagectl.__diesel_schema_migrations (version) VALUES ('20260115000000')")]
+#[case("DELETE FROM usagectl.usagectl_migration_log WHERE version = '20260202000000'")]
+#[case("DROP TABLE usagectl.usagectl_migration_log")]
+fn tampering_is_found_postgresql(#[case] sql: &str) {
+    let db = TestDatabase::migrated(Engine::Postgresql);
+    db.execute(sql);
+    let run = db.usagectl(["status", "--format", "json"]).run();
+    assert_eq!(run.code, 4, "{}", run.snapshot());
+    let json = json(&run);
+    assert_eq!(json["in_sync"], false);
+    assert_eq!(json["verdict"], "untrustworthy");
+    let migrations = json["migrations"].as_array().unwrap().iter();
+    let changed = migrations.filter(|it| it["state"] != "applied").count();
+    let drift = json["drift"].as_array().unwrap().len();
+    // Without the log no migration is logged.
+    let expected = if sql.starts_with("DROP TABLE usagectl.") {
+        9
+    } else {
+        1
+    };
+    assert_eq!(changed + drift, expected, "{}", run.stdout);
+}
+
 #[test]
-fn nullable_cached_and_default_of_updated_at_are_no_drift_postgresql() {
+fn other_spellings_and_wider_objects_are_no_drift_postgresql() {
     let db = TestDatabase::migrated(Engine::Postgresql);
     db.execute(
-        "ALTER TABLE api_usage ALTER cached DROP NOT NULL;
-         ALTER TABLE api_alerts ALTER updated_at SET DEFAULT now();
-         ALTER TABLE api_alerts ALTER created_at SET DEFAULT now()",
+        "ALTER TABLE api_usage ALTER cached DROP NOT NULL,
+             ALTER id SET DEFAULT gen_random_uuid(),
+             ALTER created_at SET DEFAULT CURRENT_TIMESTAMP(3),
+             ALTER timestamp SET DEFAULT (now() AT TIME ZONE 'utc'),
+             ALTER status_code TYPE bigint, ALTER response_time TYPE bigint,
+             ALTER endpoint TYPE varchar,
+             ADD COLUMN region text;
+         ALTER TABLE api_alerts ALTER updated_at SET DEFAULT now(),
+             ALTER created_at SET DEFAULT timezone('utc', now());
+         ALTER TABLE \"InfrastructureLimit\" ALTER \"updatedAt\" SET DEFAULT now(),
+             ALTER \"warningPercent\" SET DEFAULT 75.0;
+         ALTER TABLE \"UpgradeRecommendation\" ALTER benefits DROP DEFAULT,
+             ALTER benefits TYPE text[] USING NULL, ALTER risks TYPE text[] USING NULL;
+         ALTER TYPE \"MetricType\" ADD VALUE 'WATTS' BEFORE 'STORAGE_MB';
+         DROP INDEX api_usage_success_timestamp_idx;
+         CREATE INDEX wider ON api_usage (success, timestamp, api_name) INCLUDE (user_id);
+         CREATE INDEX own ON api_usage (user_id);
+         CREATE TABLE notes (id integer)",
+    );
+    let run = db.usagectl(["status"]).run().success();
+    assert_eq!(lines(&run, "drift"), [""; 0], "{}", run.stdout);
+    let strict = db.usagectl(["status", "--strict"]).run();
+    assert_eq!(strict.code, 4);
+    assert_snapshot!(lines(&strict, "drift").join("\n"), @"
+    column api_usage.region is in no migration
+    enum MetricType also has WATTS
+    index api_usage (success, timestamp, api_name) is in no migration
+    index api_usage (user_id) is in no migration
+    ");
+    assert!(
+        strict.stderr.ends_with(
+            "next: remove the objects that no migration creates, or run usagectl status without --strict\n"
+        ),
+        "{}",
+        strict.stderr
+    );
+}
+
+/// Every command reads and writes columns that the application has widened.
+#[test]
+fn widened_integers_are_read_and_written_postgresql() {
+    let db = TestDatabase::migrated(Engine::Postgresql);
+    db.execute(
+        "ALTER TABLE api_usage ALTER status_code TYPE bigint, ALTER response_time TYPE bigint,
+             ALTER request_size TYPE bigint, ALTER response_size TYPE bigint;
+         ALTER TABLE api_usage_aggregates ALTER total_requests TYPE bigint, ALTER success_count TYPE bigint,
+             ALTER error_count TYPE bigint, ALTER cached_count TYPE bigint, ALTER max_response_time TYPE bigint,
+             ALTER min_response_time TYPE bigint, ALTER rate_limit_errors TYPE bigint,
+             ALTER timeout_errors TYPE bigint, ALTER server_errors TYPE bigint;
+         ALTER TABLE \"UpgradeRecommendation\" ALTER \"daysToLimit\" TYPE bigint;
+         INSERT INTO \"UpgradeRecommendation\"
+             (id, service, \"currentPlan\", \"recommendedPlan\", priority, reason, \"daysToLimit\", \"updatedAt\")
+         VALUES ('1', 'VERCEL_KV', 'free', 'pro', 'HIGH', 'full', 12, now())",
     );
     db.usagectl(["status"]).run().success();
+    let call = r#"{"id":"1","api_name":"tmdb","timestamp":"2026-01-31T10:00:00Z","status_code":200,"response_time":7}"#;
+    db.usagectl(["record"]).stdin(call).run().success();
+    db.usagectl(["record"]).stdin(call).run().success();
+    let other = call.replace(":7}", ":8}");
+    let run = db.usagectl(["record"]).stdin(&other).run();
+    assert_eq!(run.code, 3, "{}", run.snapshot());
+    db.usagectl(["aggregate"]).run().success();
+    db.usagectl(["aggregate", "--rebuild"]).run().success();
+    db.usagectl(["aggregate", "--verify"]).run().success();
+    db.usagectl(["stats"]).run().success();
+    let run = db.usagectl(["recommend"]).run().success();
+    assert!(run.stdout.contains("VERCEL_KV"), "{}", run.stdout);
+    assert_eq!(
+        db.rows("SELECT total_requests, max_response_time FROM api_usage_aggregates WHERE aggregation_type = 'HOURLY'"),
+        ["1|7"]
+    );
+}
+
+#[rstest]
+fn missing_triggers_are_restored_by_migrate(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+    #[values(true, false)] of_usage: bool,
+) {
+    let db = TestDatabase::migrated(engine);
+    let whole = crate::support::whole_catalogue(&db);
+    let (table, trigger) = match of_usage {
+        true => ("api_usage", "usagectl_after_insert"),
+        false => ("InfrastructureMetric", "usagectl_metrics_after_insert"),
+    };
+    let dirty = || {
+        db.rows(match of_usage {
+            true => "SELECT DISTINCT api_name, hour FROM usagectl_dirty_hours ORDER BY hour",
+            false => "SELECT DISTINCT metric, day FROM usagectl_dirty_metric_days ORDER BY day",
+        })
+    };
+    let insert = |id: &str, day: &str| {
+        let at = format!("'{day}T10:30:00.000+00:00'");
+        db.execute(&match of_usage {
+            true => format!(
+                "INSERT INTO api_usage (id, api_name, timestamp) VALUES ('{id}', 'tmdb', {at})"
+            ),
+            false => format!(
+                "INSERT INTO \"InfrastructureMetric\" (id, service, metric, value, timestamp)
+                 VALUES ('{id}', 'VERCEL_KV', 'STORAGE_MB', 1, {at})"
+            ),
+        });
+    };
+    db.execute(&match engine {
+        Engine::Sqlite => format!("DROP TRIGGER {trigger}"),
+        Engine::Postgresql => format!("DROP TRIGGER {trigger} ON \"{table}\""),
+    });
+    insert("missed", "2026-01-29");
+    assert_eq!(dirty(), [""; 0]);
+    let run = db.usagectl(["status"]).run();
+    assert_eq!(run.code, 4);
+    assert_eq!(
+        lines(&run, "drift"),
+        [format!("trigger {table}.{trigger} is missing")]
+    );
+    assert!(
+        run.stderr.ends_with("next: usagectl migrate\n"),
+        "{}",
+        run.stderr
+    );
+    // The commands that depend on the marks point to the same cure.
+    let depends = match of_usage {
+        true => "aggregate",
+        false => "collect",
+    };
+    let run = match of_usage {
+        true => db.usagectl([depends]).run(),
+        false => db.usagectl([depends, "status"]).run(),
+    };
+    assert_eq!(run.code, 4, "{}", run.snapshot());
+    assert!(
+        run.stderr.ends_with("next: usagectl migrate\n"),
+        "{}",
+        run.stderr
+    );
+
+    let run = db.usagectl(["migrate"]).run().success();
+    assert!(
+        run.stdout
+            .starts_with(&format!("restored the triggers on {table}\n")),
+        "{}",
+        run.stdout
+    );
+    db.usagectl(["status"]).run().success();
+    assert_eq!(crate::support::whole_catalogue(&db), whole);
+    insert("marked", "2026-01-30");
+    let days: Vec<String> = dirty();
+    assert_eq!(days.len(), 2, "{days:?}");
+    let run = db.usagectl(["migrate"]).run().success();
+    assert_eq!(run.stdout, "nothing to do, 0 pending\n");
+}
+
+#[rstest]
+fn missing_log_or_ledger_row_is_untrustworthy(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let ledger = match engine {
+        Engine::Sqlite => "__diesel_schema_migrations",
+        Engine::Postgresql => "usagectl.__diesel_schema_migrations",
+    };
+    for (sql, line) in [
+        (
+            "DELETE FROM usagectl_migration_log WHERE version = '20260101000000'".to_owned(),
+            "unlogged: 20260101000000_create_api_usage is applied, but the log has no record of it",
+        ),
+        (
+            "DROP TABLE usagectl_migration_log".to_owned(),
+            "drift: table usagectl_migration_log is missing",
+        ),
+        (
+            format!("DROP TABLE {ledger}"),
+            "drift: table __diesel_schema_migrations is missing",
+        ),
+    ] {
+        let db = TestDatabase::migrated(engine);
+        db.execute(&sql);
+        let run = db.usagectl(["status"]).run();
+        assert_eq!(run.code, 4, "{}", run.snapshot());
+        assert!(
+            run.stdout.lines().any(|found| found == line),
+            "{}",
+            run.stdout
+        );
+        assert!(
+            run.stderr.ends_with("next: usagectl migrate --adopt\n"),
+            "{}",
+            run.stderr
+        );
+    }
+}
+
+#[rstest]
+fn pending_migrations_are_allowed_on_request(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    db.usagectl(["rollback", "--yes"]).run().success();
+    assert_eq!(db.usagectl(["status"]).run().code, 3);
+    db.usagectl(["status", "--allow-pending"]).run().success();
+    db.usagectl(["status", "--allow-pending", "--wait", "1h"])
+        .run()
+        .success();
+    db.execute("DROP INDEX api_usage_success_timestamp_idx");
+    assert_eq!(db.usagectl(["status", "--allow-pending"]).run().code, 4);
+}
+
+/// A rollback of the deployment must not stop recording.
+#[rstest]
+fn older_version_reads_and_records_into_newer_database(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let db = TestDatabase::migrated(engine);
+    let ledger = match engine {
+        Engine::Sqlite => "__diesel_schema_migrations",
+        Engine::Postgresql => "usagectl.__diesel_schema_migrations",
+    };
+    db.execute(&format!(
+        "INSERT INTO {ledger} (version) VALUES ('20990101000000')"
+    ));
+    let run = db.usagectl(["status"]).run();
+    assert_eq!(run.code, 4);
+    assert!(
+        run.stdout
+            .contains("ahead: 1 migration is of a newer version ("),
+        "{}",
+        run.stdout
+    );
+    assert!(
+        run.stderr.ends_with("or add --allow-ahead\n"),
+        "{}",
+        run.stderr
+    );
+    let run = db
+        .usagectl(["status", "--allow-ahead", "--format", "json"])
+        .run()
+        .success();
+    assert_eq!(json(&run)["verdict"], "ahead");
+
+    let record = |id: &str| {
+        let call =
+            format!(r#"{{"id":"{id}","api_name":"tmdb","timestamp":"2026-01-31T10:00:00Z"}}"#);
+        db.usagectl(["record"]).stdin(&call).run()
+    };
+    let warning = "warning: a newer version of usagectl has migrated the database (20990101000000); \
+                   the tables this command uses are unchanged\n";
+    let recorded = record("1").success();
+    assert!(recorded.stderr.contains(warning), "{}", recorded.stderr);
+    for reads in [
+        &["stats"][..],
+        &["alerts"],
+        &["limits"],
+        &["recommend"],
+        &["aggregate", "--verify"],
+    ] {
+        let run = db.usagectl(reads).run();
+        assert!(run.stderr.contains(warning), "{reads:?}: {}", run.stderr);
+        assert_ne!(run.code, 4, "{reads:?}");
+    }
+    for changes in [
+        &["aggregate"][..],
+        &["alerts", "check"],
+        &["limits", "init"],
+        &["migrate"],
+    ] {
+        let run = db.usagectl(changes).run();
+        assert_eq!(run.code, 4, "{changes:?}: {}", run.snapshot());
+    }
+    // A table that only other commands use.
+    db.execute("ALTER TABLE api_alerts DROP COLUMN threshold");
+    record("2").success();
+    assert_eq!(db.usagectl(["stats"]).run().code, 4);
+    db.execute("ALTER TABLE api_usage DROP COLUMN error_message");
+    assert_eq!(record("3").code, 4);
+    assert_eq!(db.usagectl(["status", "--allow-ahead"]).run().code, 4);
+    assert_eq!(db.rows("SELECT id FROM api_usage ORDER BY id"), ["1", "2"]);
+}
+
+#[test]
+fn verify_finds_defects_postgresql() {
+    let db = TestDatabase::migrated(Engine::Postgresql);
+    let verify = || db.usagectl(["status", "--verify"]).run();
+    verify().success();
+    let role = OtherRole::new(&db);
+    db.execute(&format!(
+        "INSERT INTO api_usage (id, api_name, endpoint, timestamp) VALUES ('1', 'tmdb', '/', now()), ('2', 'tmdb', '/', now());
+         ALTER TABLE api_usage ADD CONSTRAINT positive CHECK (status_code > 0) NOT VALID;
+         ALTER TABLE api_alerts SET UNLOGGED;
+         ALTER TABLE \"InfrastructureLimit\" ENABLE ROW LEVEL SECURITY;
+         ALTER FUNCTION usagectl.usagectl_mark_new_rows() OWNER TO {role};
+         ALTER TABLE usagectl.usagectl_channels OWNER TO {role};
+         ALTER SEQUENCE usagectl.usagectl_migration_log_id_seq RESTART WITH 3;
+         SELECT nextval('usagectl.usagectl_migration_log_id_seq');
+         GRANT USAGE ON SCHEMA public, usagectl TO {role};
+         GRANT SELECT ON ALL TABLES IN SCHEMA public, usagectl TO {role};
+         GRANT USAGE ON ALL SEQUENCES IN SCHEMA usagectl TO {role}",
+        role = role.name
+    ));
+    let unique = "CREATE UNIQUE INDEX CONCURRENTLY own ON api_usage (endpoint)";
+    assert!(db.open().batch_execute(unique).is_err());
+    db.usagectl(["status"]).run().success();
+    let run = role.usagectl(["status", "--verify"]).run();
+    assert_eq!(run.code, 4, "{}", run.snapshot());
+    assert!(
+        run.stderr.ends_with(
+            "next: remove the defects listed above, then run usagectl status --verify\n"
+        ),
+        "{}",
+        run.stderr
+    );
+    let findings = run.stdout.replace(&role.name, "[role]");
+    let findings: Vec<&str> = findings
+        .lines()
+        .filter(|line| line.starts_with("defect: ") || line.starts_with("  fix: "))
+        .collect();
+    assert_snapshot!(findings.join("\n"), @"");
+    // The SQL that is offered removes them.
+    drop(run);
+    for line in findings {
+        if let Some(sql) = line.strip_prefix("  fix: ") {
+            db.execute("DELETE FROM api_usage WHERE id = '2'");
+            for statement in sql.split_inclusive(';') {
+                db.execute(&statement.replace("[role]", &role.name));
+            }
+        }
+    }
+    let run = role.usagectl(["status", "--verify"]).run();
+    assert_eq!(lines(&run, "defect"), [""; 0], "{}", run.stdout);
+    verify().success();
+}
+
+#[test]
+fn verify_finds_damaged_file_sqlite() {
+    let db = TestDatabase::migrated(Engine::Sqlite);
+    db.usagectl(["status", "--verify"]).run().success();
+    db.execute(
+        "PRAGMA writable_schema = ON;
+         UPDATE sqlite_master SET rootpage = (SELECT rootpage FROM sqlite_master WHERE name = 'usagectl_channels')
+         WHERE name = 'usagectl_counters'",
+    );
+    let run = db.usagectl(["status", "--verify"]).run();
+    assert_eq!(run.code, 4, "{}", run.snapshot());
+    assert!(
+        lines(&run, "defect")
+            .iter()
+            .any(|line| line.starts_with("file is damaged: ")),
+        "{}",
+        run.stdout
+    );
+}
+
+/// Rows that the application writes with values of its own stop no command and are kept.
+#[rstest]
+#[case::service_of_limit(
+    "InfrastructureLimit.service", "VERCEL_CRON",
+    "INSERT INTO \"InfrastructureLimit\" (id, service, metric, \"currentPlan\", \"limitValue\", \"updatedAt\")
+     VALUES ('x', 'VERCEL_CRON', 'STORAGE_MB', 'free', 1, '2026-01-01T00:00:00.000+00:00')"
+)]
+#[case::metric_of_limit(
+    "InfrastructureLimit.metric", "WATTS",
+    "INSERT INTO \"InfrastructureLimit\" (id, service, metric, \"currentPlan\", \"limitValue\", \"updatedAt\")
+     VALUES ('x', 'VERCEL_KV', 'WATTS', 'free', 1, '2026-01-01T00:00:00.000+00:00')"
+)]
+#[case::service_of_metric(
+    "InfrastructureMetric.service",
+    "AI_ANTHROPIC",
+    "INSERT INTO \"InfrastructureMetric\" (id, service, metric, value, timestamp)
+     VALUES ('x', 'AI_ANTHROPIC', 'COST_USD', 1, '2026-01-01T00:00:00.000+00:00')"
+)]
+#[case::metric_of_metric(
+    "InfrastructureMetric.metric",
+    "TOKENS",
+    "INSERT INTO \"InfrastructureMetric\" (id, service, metric, value, timestamp)
+     VALUES ('x', 'AI_OPENAI', 'TOKENS', 1, '2026-01-01T00:00:00.000+00:00')"
+)]
+#[case::service_of_recommendation(
+    "UpgradeRecommendation.service",
+    "VERCEL_CRON",
+    "INSERT INTO \"UpgradeRecommendation\"
+         (id, service, \"currentPlan\", \"recommendedPlan\", priority, reason, \"updatedAt\")
+     VALUES ('x', 'VERCEL_CRON', 'free', 'pro', 'HIGH', 'full', '2026-01-01T00:00:00.000+00:00')"
+)]
+#[case::metric_of_recommendation(
+    "UpgradeRecommendation.metric", "WATTS",
+    "INSERT INTO \"UpgradeRecommendation\"
+         (id, service, metric, \"currentPlan\", \"recommendedPlan\", priority, reason, \"updatedAt\")
+     VALUES ('x', 'VERCEL_KV', 'WATTS', 'free', 'pro', 'HIGH', 'full', '2026-01-01T00:00:00.000+00:00')"
+)]
+#[case::priority(
+    "UpgradeRecommendation.priority",
+    "URGENT",
+    "INSERT INTO \"UpgradeRecommendation\"
+         (id, service, \"currentPlan\", \"recommendedPlan\", priority, reason, \"updatedAt\")
+     VALUES ('x', 'VERCEL_KV', 'free', 'pro', 'URGENT', 'full', '2026-01-01T00:00:00.000+00:00')"
+)]
+#[case::status(
+    "UpgradeRecommendation.status", "ARCHIVED",
+    "INSERT INTO \"UpgradeRecommendation\"
+         (id, service, \"currentPlan\", \"recommendedPlan\", priority, status, reason, \"updatedAt\")
+     VALUES ('x', 'VERCEL_KV', 'free', 'pro', 'HIGH', 'ARCHIVED', 'full', '2026-01-01T00:00:00.000+00:00')"
+)]
+fn rows_with_unknown_values_are_kept_and_skipped(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+    #[case] column: &str,
+    #[case] value: &str,
+    #[case] insert: &str,
+) {
+    let db = TestDatabase::migrated(engine);
+    if engine == Engine::Postgresql {
+        let set = match column.rsplit('.').next().unwrap() {
+            "service" => "InfrastructureService",
+            "metric" => "MetricType",
+            "priority" => "RecommendationPriority",
+            _ => "RecommendationStatus",
+        };
+        db.execute(&format!("ALTER TYPE \"{set}\" ADD VALUE '{value}'"));
+    }
+    db.usagectl(["limits", "init"]).run().success();
+    db.usagectl([
+        "collect",
+        "set",
+        "--service",
+        "VERCEL_KV",
+        "--metric",
+        "STORAGE_MB",
+        "200",
+    ])
+    .run()
+    .success();
+    db.execute(insert);
+    let (table, column_name) = column.split_once('.').unwrap();
+    let set = column_name;
+    let stored = || {
+        db.rows(&format!(
+            "SELECT id, CAST({column_name} AS TEXT) FROM \"{table}\" WHERE id = 'x'"
+        ))
+    };
+    let expected = [format!("x|{value}")];
+    let mut warned = Vec::new();
+    for command in [
+        "limits",
+        "limits list",
+        "limits check",
+        "limits init",
+        "limits audit",
+        "limits show upstash",
+        "limits set --service VERCEL_KV --metric STORAGE_MB --plan free 300",
+        "collect status",
+        "collect prune --keep 1d",
+        "recommend run",
+        "recommend",
+        "recommend list --all",
+        "recommend forecast",
+        "recommend backtest",
+        "status",
+    ] {
+        let arguments: Vec<&str> = command.split(' ').collect();
+        let run = db.usagectl(&arguments).run();
+        // Limits without measurements, or nothing to forecast.
+        assert!(
+            ![1, 2, 4].contains(&run.code),
+            "{command}: {}",
+            run.snapshot()
+        );
+        let warning = format!(
+            "warning: rows with {set} {value} are skipped: unknown to this version of usagectl"
+        );
+        let warnings = run.stderr.lines().filter(|line| **line == warning);
+        match warnings.count() {
+            0 => {}
+            1 => warned.push(command),
+            _ => panic!("{command}: {}", run.stderr),
+        }
+        assert_eq!(stored(), expected, "{command}");
+    }
+    assert!(!warned.is_empty());
+    let run = db.usagectl(["status"]).run().success();
+    assert_eq!(
+        lines(&run, "unknown"),
+        [format!(
+            "{column} has {value}; its rows are kept and skipped"
+        )]
+    );
+    let json = json(&db.usagectl(["status", "--format", "json"]).run());
+    assert_eq!(json["unknown_values"][0]["column"], column);
+    assert_eq!(json["unknown_values"][0]["value"], value);
 }
 
 #[test]

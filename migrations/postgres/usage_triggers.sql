@@ -1,5 +1,6 @@
 -- The triggers that write the dirty hours of api_usage. This text is the end of the migration that creates
--- them; `aggregate --rebuild` runs it again where they are missing, hence OR REPLACE.
+-- them; `migrate` runs it again where they are missing, hence OR REPLACE. The last trigger is a step of its own:
+-- a repair marks the existing rows before it, so that an interrupted one is repeated.
 --
 -- One trigger for each kind of statement, fired once per statement with all its rows. SECURITY DEFINER: the
 -- application may connect as a role without any right on our schema, and its writes must never fail because of
@@ -49,5 +50,7 @@ CREATE TRIGGER usagectl_after_update AFTER UPDATE ON "api_usage"
 CREATE TRIGGER usagectl_after_delete AFTER DELETE ON "api_usage"
     REFERENCING OLD TABLE AS old_rows
     FOR EACH STATEMENT EXECUTE FUNCTION usagectl.usagectl_mark_old_rows();
+
+-- step: add the last trigger
 CREATE TRIGGER usagectl_after_truncate AFTER TRUNCATE ON "api_usage"
     FOR EACH STATEMENT EXECUTE FUNCTION usagectl.usagectl_mark_all_rows();

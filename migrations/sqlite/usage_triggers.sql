@@ -1,5 +1,6 @@
 -- The triggers that write the dirty hours of api_usage. This text is the end of the migration that creates
--- them; `aggregate --rebuild` runs it again where they are missing.
+-- them; `migrate` runs it again where they are missing. The last trigger is a step of its own: a repair marks the
+-- existing rows before it, so that an interrupted one is repeated.
 --
 -- The hour of a canonical timestamp is cut from its text, which is cheap; any other timestamp is listed in
 -- usagectl_odd_timestamps, whose "hour" reads it. ON CONFLICT and not OR IGNORE: an INSERT OR ABORT of the
@@ -37,6 +38,7 @@ BEGIN
     DELETE FROM "usagectl_odd_timestamps" WHERE "usage_id" = OLD."id";
 END;
 
+-- step: add the last trigger
 -- An update deletes the old row and inserts the new one.
 CREATE TRIGGER "usagectl_after_update" AFTER UPDATE ON "api_usage"
 BEGIN

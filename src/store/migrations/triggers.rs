@@ -1,0 +1,265 @@
+//! The triggers that mark changed data, and their repair.
+//!
+//! `prisma migrate reset`, a dump of one schema and the like drop them silently; then it is unknown which rows
+//! changed. A repair creates them again and marks everything that has rows, so that the next `aggregate` and
+//! `collect` count them all.
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use diesel::prelude::*;
+use diesel::sql_types::Text;
+
+use super::run::with_lock_retry;
+use super::{Survey, expected, lf};
+use crate::domain::period::Window;
+use crate::domain::schema::objects::Difference;
+use crate::error::{Error, Exit, Result};
+use crate::store::db::{Db, on, quote_identifier};
+use crate::store::schema_objects;
+use crate::store::usage::dirty;
+
+/// The triggers on one of the application's tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TriggerSet {
+    /// They write the dirty hours of `api_usage`.
+    Usage,
+    /// They write the dirty days of `InfrastructureMetric`.
+    Metrics,
+}
+
+/// The line that ends a part of a script which is a transaction of its own.
+const STEP: &str = "\n-- step: ";
+
+impl TriggerSet {
+    pub const ALL: [TriggerSet; 2] = [TriggerSet::Usage, TriggerSet::Metrics];
+
+    pub fn table(self) -> &'static str {
+        match self {
+            TriggerSet::Usage => "api_usage",
+            TriggerSet::Metrics => "InfrastructureMetric",
+        }
+    }
+
+    /// The end of the migration that creates them.
+    fn sql(self, db: &Db) -> Cow<'static, str> {
+        macro_rules! text {
+            ($engine:literal, $file:literal) => {
+                include_str!(concat!("../../../migrations/", $engine, "/", $file))
+            };
+        }
+        lf(match (self, db) {
+            (TriggerSet::Usage, Db::Pg(_)) => text!("postgres", "usage_triggers.sql"),
+            (TriggerSet::Usage, Db::Sqlite(_)) => text!("sqlite", "usage_triggers.sql"),
+            (TriggerSet::Metrics, Db::Pg(_)) => text!("postgres", "metric_triggers.sql"),
+            (TriggerSet::Metrics, Db::Sqlite(_)) => text!("sqlite", "metric_triggers.sql"),
+        })
+    }
+
+    /// Whether every trigger exists and fires.
+    pub fn is_in_place(self, db: &mut Db) -> QueryResult<bool> {
+        #[derive(QueryableByName)]
+        struct Trigger {
+            #[diesel(sql_type = Text)]
+            name: String,
+        }
+        let table = self.table();
+        let query = match db {
+            // 'O' fires in ordinary sessions, 'A' always; 'D' is disabled, 'R' for replicas only.
+            Db::Pg(_) => format!(
+                "SELECT tgname::text AS name FROM pg_trigger
+                 WHERE tgrelid = to_regclass('{}') AND tgenabled IN ('O', 'A')",
+                quote_identifier(table)
+            ),
+            Db::Sqlite(_) => format!(
+                "SELECT name FROM sqlite_schema WHERE type = 'trigger' AND tbl_name = '{table}'"
+            ),
+        };
+        let found: Vec<Trigger> = on!(db, |conn| diesel::sql_query(query).load(conn))?;
+        let names = found.iter().map(|trigger| trigger.name.as_str());
+        Ok(trigger_names(&self.sql(db)).is_subset(&names.collect()))
+    }
+
+    /// Whether the difference is one of these triggers or of their functions.
+    fn includes(self, sql: &str, difference: &Difference) -> bool {
+        match difference.what.split_once(' ') {
+            Some(("trigger", name)) => {
+                let name = name.strip_prefix(self.table());
+                let name = name.and_then(|name| name.strip_prefix('.'));
+                name.is_some_and(|name| trigger_names(sql).contains(name))
+            }
+            Some(("function", name)) => sql.contains(&format!("FUNCTION usagectl.{name}(")),
+            _ => false,
+        }
+    }
+
+    /// Creates the triggers again, in place of those that are left, and marks all existing rows.
+    ///
+    /// The last trigger is created with the marks: until then the set is not in place, and an interrupted
+    /// repair is repeated.
+    pub fn restore(
+        self,
+        db: &mut Db,
+        lock_timeout: Duration,
+        on_retry: &mut dyn FnMut(Duration),
+    ) -> Result<()> {
+        let script = self.sql(db);
+        let (most, last) = script.split_once(STEP).unwrap_or(("", &script));
+        // The rest of the line is the title of the step.
+        let last = last.split_once('\n').map_or("", |(_, sql)| sql);
+        with_lock_retry(db, lock_timeout, on_retry, |db| {
+            for statement in self.drop_statements(db, &script) {
+                db.batch_execute(&statement)?;
+            }
+            Ok(db.batch_execute(most)?)
+        })?;
+        with_lock_retry(db, lock_timeout, on_retry, |db| {
+            if self == TriggerSet::Usage {
+                dirty::relist_odd_timestamps(db)?;
+                dirty::mark_hours_with_rows(db, Window::ALL, &[])?;
+            }
+            Ok(db.batch_execute(last)?)
+        })?;
+        if self.is_in_place(db)? {
+            return Ok(());
+        }
+        let message = format!(
+            "the triggers on {} are still missing after they were created",
+            self.table()
+        );
+        Err(Error::message(Exit::Failed, message)
+            .with_next("usagectl status, which names the differences"))
+    }
+
+    fn drop_statements(self, db: &Db, script: &str) -> Vec<String> {
+        let on_table = match db {
+            Db::Pg(_) => format!(" ON {}", quote_identifier(self.table())),
+            Db::Sqlite(_) => String::new(),
+        };
+        trigger_names(script)
+            .iter()
+            .map(|name| format!("DROP TRIGGER IF EXISTS {name}{on_table}"))
+            .collect()
+    }
+
+    /// The error of a command that depends on the marks.
+    pub fn missing(self) -> Error {
+        Error::message(Exit::Untrustworthy, self.missing_text()).with_next("usagectl migrate")
+    }
+
+    pub fn missing_text(self) -> String {
+        format!(
+            "the triggers on {} are missing or disabled: which rows changed is unknown",
+            self.table()
+        )
+    }
+}
+
+/// The applied sets of which a trigger or a function is missing or differs, if the tables that they write to
+/// exist.
+pub fn broken_triggers(db: &mut Db, survey: &Survey) -> QueryResult<Vec<TriggerSet>> {
+    let expected = expected(db, &survey.statuses);
+    let differences = expected.differences(&schema_objects::read(db)?);
+    let has_missing_table = differences
+        .iter()
+        .any(|difference| difference.what.starts_with("table usagectl_"));
+    if has_missing_table {
+        return Ok(Vec::new());
+    }
+    Ok(sets_of(db, &differences))
+}
+
+/// The sets to which some of the differences belong.
+pub fn sets_of(db: &Db, differences: &[Difference]) -> Vec<TriggerSet> {
+    let is_broken = |set: &TriggerSet| {
+        let sql = set.sql(db);
+        differences.iter().any(|it| set.includes(&sql, it))
+    };
+    TriggerSet::ALL.into_iter().filter(is_broken).collect()
+}
+
+fn trigger_names(sql: &str) -> BTreeSet<&str> {
+    sql.lines()
+        .filter_map(|line| line.strip_prefix("CREATE TRIGGER "))
+        .filter_map(|rest| rest.split_whitespace().next())
+        .map(|name| name.trim_matches('"'))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SCRIPTS: [(&str, &str, &[&str]); 4] = [
+        (
+            include_str!("../../../migrations/postgres/usage_triggers.sql"),
+            "usagectl_after_",
+            &["delete", "insert", "truncate", "update"],
+        ),
+        (
+            include_str!("../../../migrations/sqlite/usage_triggers.sql"),
+            "usagectl_after_",
+            &["delete", "insert", "insert_odd", "update"],
+        ),
+        (
+            include_str!("../../../migrations/postgres/metric_triggers.sql"),
+            "usagectl_metrics_after_",
+            &["delete", "insert", "truncate", "update"],
+        ),
+        (
+            include_str!("../../../migrations/sqlite/metric_triggers.sql"),
+            "usagectl_metrics_after_",
+            &["delete", "insert", "update"],
+        ),
+    ];
+
+    #[test]
+    fn trigger_names_are_read_from_every_script() {
+        for (script, prefix, events) in SCRIPTS {
+            let expected: Vec<_> = events.iter().map(|it| format!("{prefix}{it}")).collect();
+            assert!(trigger_names(script).iter().eq(&expected), "{prefix}");
+        }
+    }
+
+    #[test]
+    fn exactly_the_last_trigger_is_in_the_second_step() {
+        for (script, prefix, _) in SCRIPTS {
+            let steps: Vec<&str> = script.split(STEP).collect();
+            assert_eq!(steps.len(), 2, "{prefix}");
+            assert_eq!(trigger_names(steps[1]).len(), 1, "{prefix}");
+        }
+    }
+
+    #[test]
+    fn differences_belong_to_their_set() {
+        let difference = |what: &str| Difference {
+            what: what.to_owned(),
+            expected: None,
+            found: None,
+        };
+        let [usage, .., metrics, _] = SCRIPTS.map(|(script, ..)| script);
+        let includes = |what: &str| {
+            let difference = difference(what);
+            [
+                TriggerSet::Usage.includes(usage, &difference),
+                TriggerSet::Metrics.includes(metrics, &difference),
+            ]
+        };
+        for what in [
+            "trigger api_usage.usagectl_after_update",
+            "function usagectl_mark_new_rows",
+        ] {
+            assert_eq!(includes(what), [true, false], "{what}");
+        }
+        for what in [
+            "trigger InfrastructureMetric.usagectl_metrics_after_update",
+            "function usagectl_mark_new_metrics",
+        ] {
+            assert_eq!(includes(what), [false, true], "{what}");
+        }
+        for what in ["trigger api_usage.audit", "table api_usage", "function f"] {
+            assert_eq!(includes(what), [false, false], "{what}");
+        }
+    }
+}

@@ -1,0 +1,64 @@
+-- Defects of the tables named by $1 and of our own, one row each: object, problem, SQL that removes it.
+WITH tables AS (
+    SELECT c.oid, c.relname, c.relpersistence, c.relowner, n.nspname, format('%I.%I', n.nspname, c.relname) AS name
+    FROM pg_class c
+    JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE n.nspname = ANY (current_schemas(false)) AND c.relkind IN ('r', 'p')
+      AND (n.nspname = 'usagectl' OR c.relname = ANY ($1))
+),
+functions AS (
+    SELECT p.oid, p.proowner, p.proname,
+        to_regclass(CASE WHEN p.proname LIKE '%\_metrics' THEN 'usagectl.usagectl_dirty_metric_days'
+                         ELSE 'usagectl.usagectl_dirty_hours' END) AS target
+    FROM pg_proc p
+    JOIN pg_namespace n ON n.oid = p.pronamespace
+    WHERE n.nspname = 'usagectl' AND p.proname LIKE 'usagectl\_mark\_%' AND p.prosecdef
+),
+defects AS (
+    -- An index that is being built is not a defect.
+    SELECT format('index %s', x.relname) AS object, format('on %s is invalid', t.relname) AS problem,
+        format('REINDEX INDEX CONCURRENTLY %I.%I;', t.nspname, x.relname) AS fix
+    FROM tables t
+    JOIN pg_index i ON i.indrelid = t.oid
+    JOIN pg_class x ON x.oid = i.indexrelid
+    WHERE NOT (i.indisvalid AND i.indisready)
+      AND NOT EXISTS (SELECT FROM pg_stat_progress_create_index p WHERE p.index_relid = i.indexrelid)
+    UNION ALL
+    SELECT format('constraint %s', k.conname), format('of %s is not validated', t.relname),
+        format('ALTER TABLE %s VALIDATE CONSTRAINT %I;', t.name, k.conname)
+    FROM tables t
+    JOIN pg_constraint k ON k.conrelid = t.oid
+    WHERE NOT k.convalidated
+    UNION ALL
+    SELECT format('table %s', t.relname), 'is unlogged: a crash empties it', format('ALTER TABLE %s SET LOGGED;', t.name)
+    FROM tables t
+    WHERE t.relpersistence = 'u'
+    UNION ALL
+    SELECT format('table %s', t.relname), format('has row security, and no policy shows its rows to %s', current_user),
+        format('CREATE POLICY usagectl ON %s TO %I USING (true) WITH CHECK (true);', t.name, current_user)
+    FROM tables t
+    WHERE row_security_active(t.oid)
+      AND NOT EXISTS (
+          SELECT FROM pg_policy p
+          WHERE p.polrelid = t.oid AND p.polpermissive AND p.polcmd IN ('r', '*')
+            AND EXISTS (SELECT FROM unnest(p.polroles) AS r WHERE r = 0 OR pg_has_role(r, 'USAGE'))
+      )
+    UNION ALL
+    -- Such a function fails, and with it the application's insert.
+    SELECT format('function %s', f.proname),
+        format('runs as %s, who may not insert into %s', pg_get_userbyid(f.proowner), f.target),
+        format('GRANT USAGE ON SCHEMA usagectl TO %I; GRANT INSERT ON %s TO %I;',
+            pg_get_userbyid(f.proowner), f.target, pg_get_userbyid(f.proowner))
+    FROM functions f
+    WHERE f.target IS NOT NULL
+      AND NOT (has_schema_privilege(f.proowner, 'usagectl', 'USAGE')
+               AND has_table_privilege(f.proowner, f.target, 'INSERT'))
+    UNION ALL
+    SELECT 'table ' || t.relname,
+        format('is owned by %s, the migration ledger by %s', pg_get_userbyid(t.relowner), pg_get_userbyid(ledger.relowner)),
+        format('ALTER TABLE %s OWNER TO %I;', t.name, pg_get_userbyid(ledger.relowner))
+    FROM tables t
+    JOIN tables ledger ON ledger.nspname = 'usagectl' AND ledger.relname = '__diesel_schema_migrations'
+    WHERE t.nspname = 'usagectl' AND t.relowner <> ledger.relowner
+)
+SELECT object, problem, fix FROM defects ORDER BY object, problem
