@@ -1,33 +1,45 @@
 //! `rollback`: reverts migrations after printing the data loss.
 
 use std::io::{self, IsTerminal};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 
-use super::migrate::{LockArgs, PrismaArgs, plan_error, report_retry};
+use super::migrate::{ConfirmDatabase, LockArgs, PrismaArgs, plan_error, report_retry};
+use crate::args::parse_duration;
 use crate::context::{Context, current_user};
+use crate::domain::format;
+use crate::domain::schema::dependents::Dependent;
 use crate::domain::schema::migration;
 use crate::domain::schema::migration::RollbackTarget;
+use crate::domain::schema::place::Place;
 use crate::domain::schema::plan::PlanStep;
 use crate::error::{Error, Exit, Outcome, Result, shell_word};
 use crate::output::Format;
-use crate::output::migrations::{Plan, PlanAction, Script};
+use crate::output::migrations::{Exported, Plan, PlanAction, Script};
 use crate::store::db::{Access, Db};
 use crate::store::lock::RunKind;
 use crate::store::migrations::prisma::PrismaSync;
-use crate::store::migrations::{self, Direction, LogContext, Migration, SchemaError};
+use crate::store::migrations::{
+    self, Direction, Export, ExportOrigin, LogContext, Migration, SchemaError,
+};
 use crate::store::schema_objects;
 use crate::store::url::DatabaseUrl;
 
 /// Revert migrations
 ///
-/// Reverts the last applied migration, or more with --steps, --to or --all, in one transaction. The plan
-/// lists every dropped table with its rows, and every dropped column with the number of its values that are
-/// neither null nor the default.
+/// Reverts the last applied migration, or more with --steps, --to or --all. The plan lists every dropped table
+/// with its rows, every dropped column with the number of its values that are neither null nor the default, and
+/// your own objects that depend on them. An index or trigger of yours would be dropped too; a view or foreign key is
+/// never dropped and prevents the rollback (exit code 5).
 ///
 /// On a terminal it asks for confirmation; if data would be lost, by the name of the migration. Without a
-/// terminal it requires --yes, and --accept-data-loss if data would be lost. Without consent, or if rows were
-/// added after the plan was printed, nothing is changed (exit code 5).
+/// terminal it requires --yes, and --export or --accept-data-loss if data would be lost. Both cover rows that are
+/// written until the drop. Without consent nothing is changed (exit code 5).
+///
+/// --export writes the lost rows, values and indexes to a folder first, including those that the application writes
+/// meanwhile; `migrate --restore` reads it back.
 #[derive(Args, Debug)]
 #[command(after_help = "Example: usagectl --database-url sqlite:usage.db rollback --dry-run")]
 pub struct RollbackArgs {
@@ -66,6 +78,17 @@ pub struct RollbackArgs {
     #[command(flatten)]
     prisma: PrismaArgs,
 
+    /// Export the data that would be lost to this new folder first
+    #[arg(long, value_name = "DIR")]
+    export: Option<PathBuf>,
+
+    /// Maximum time to count rows; uncounted rows are a data loss
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = parse_duration)]
+    count_timeout: Duration,
+
+    #[command(flatten)]
+    confirm: ConfirmDatabase,
+
     #[command(flatten)]
     locks: LockArgs,
 }
@@ -73,6 +96,7 @@ pub struct RollbackArgs {
 pub fn run(context: &mut Context, args: RollbackArgs) -> Result<Outcome> {
     let url = context.database_url(true)?;
     let preview = args.dry_run || args.sql;
+    let place = args.confirm.check(context, &url, preview)?;
     let access = if preview { Access::Read } else { Access::Write };
     let mut db = context.open_unchecked(&url, access)?;
     require_adopted(&mut db)?;
@@ -82,6 +106,8 @@ pub fn run(context: &mut Context, args: RollbackArgs) -> Result<Outcome> {
     for name in prisma.left_applied(&migrations) {
         context.warn(left_applied(name, args.prisma_history));
     }
+    let deadline = Instant::now() + args.count_timeout;
+    let steps = counted_steps(&mut db, &migrations, deadline)?;
     if args.sql {
         let sql = migrations::script(
             &db,
@@ -92,11 +118,11 @@ pub fn run(context: &mut Context, args: RollbackArgs) -> Result<Outcome> {
             &[],
             &prisma,
         );
+        let sql = Plan::new(PlanAction::Rollback, &place, &steps).as_comment() + &sql;
         context.answer(&Script { sql })?;
         return Ok(Outcome::DONE);
     }
-    let steps = counted_steps(&mut db, &migrations)?;
-    let mut shown = Plan::new(PlanAction::Rollback, &steps);
+    let mut shown = Plan::new(PlanAction::Rollback, &place, &steps);
     let is_preview = args.dry_run || migrations.is_empty();
     // A document is printed once, at the end; a table before the prompt.
     let is_document = context.format != Format::Table;
@@ -107,13 +133,20 @@ pub fn run(context: &mut Context, args: RollbackArgs) -> Result<Outcome> {
     if is_preview {
         return Ok(Outcome::DONE);
     }
-    let result = check_consent(context, &args, &steps)
+    let result = check_blockers(&steps)
+        .and_then(|()| check_consent(context, &args, &place, &steps))
         .and_then(|()| revert(context, &mut db, &url, &args, &migrations, &steps, &prisma));
     shown.done = result.is_ok();
+    if let Ok(exported) = &result {
+        shown.export = exported.as_ref().map(|export| Exported {
+            folder: export.folder().display().to_string(),
+            rows: export.rows(),
+        });
+    }
     if is_document || shown.done {
         context.answer(&shown)?;
     }
-    result.map(|()| Outcome::DONE)
+    result.map(|_| Outcome::DONE)
 }
 
 /// Refuses a database whose tables are not in its ledger: nothing there could be reverted.
@@ -126,7 +159,7 @@ fn require_adopted(db: &mut Db) -> Result<()> {
     }
 }
 
-/// Reverts all of `plan` or nothing, if plan and data loss are still as shown.
+/// Reverts `plan`, if it is still as shown. Returns the export.
 fn revert(
     context: &mut Context,
     db: &mut Db,
@@ -135,33 +168,91 @@ fn revert(
     plan: &[&'static Migration],
     shown: &[PlanStep],
     prisma: &PrismaSync,
-) -> Result<()> {
+) -> Result<Option<Export>> {
     let _lock = context.lock(db, url, RunKind::Migrate, args.locks.lock_wait)?;
     if self::plan(db, url, args)? != plan {
         return Err(changed_since("the list of applied migrations"));
     }
+    // Rows may have been added; an index or a view is another loss than the one that was shown.
+    let mut steps = shown.to_vec();
+    for (step, shown) in steps.iter_mut().zip(shown) {
+        step.dependents = dependents(db, step)?;
+        check_blockers(std::slice::from_ref(step))?;
+        if let Some(object) = step.new_loss(shown) {
+            return Err(changed_since(&object));
+        }
+    }
+    let done_by = current_user();
     let log = LogContext {
         application_schema: migrations::application_schema(url),
-        done_by: &current_user(),
+        done_by: &done_by,
         at: context.now.into(),
         prisma,
     };
-    let on_retry = &mut |pause| report_retry(context, pause);
-    migrations::with_lock_retry(db, args.locks.lock_timeout, on_retry, |db| {
-        let found = schema_objects::read(db)?;
-        migrations::lock_tables(db, shown, &found)?;
-        // Counted again, since no row can be added any more.
-        let now = counted_steps(db, plan)?;
-        for (now, shown) in now.iter().zip(shown) {
-            if let Some(object) = now.exceeds(shown) {
-                return Err(changed_since(object));
+    let now = context.now;
+    let lock_timeout = args.locks.lock_timeout;
+    let mut transaction = |db: &mut Db, work: &mut dyn FnMut(&mut Db) -> Result<()>| {
+        let on_retry = &mut |pause| report_retry(context, pause);
+        migrations::with_lock_retry(db, lock_timeout, on_retry, work)
+    };
+    migrations::remove_capture(db, &mut transaction)?;
+    let mut export = match &args.export {
+        Some(folder) => {
+            let origin = ExportOrigin {
+                database: url.target.to_string(),
+                application_schema: log.application_schema.to_owned(),
+                at: format::time_ms(now),
+            };
+            Some(Export::open(folder, db, origin)?)
+        }
+        None => None,
+    };
+    // Consent covers the rows that are written meanwhile. Without it no row may be lost.
+    let consented = steps.iter().any(PlanStep::loses_data);
+    let found = schema_objects::read(db)?;
+    let unchanged = |db: &mut Db, step: &PlanStep| {
+        let object = match consented {
+            true => None,
+            false => migrations::first_loss(db, step, &found)?,
+        };
+        object.map_or(Ok(()), |object| Err(changed_since(&object)))
+    };
+    for step in &steps {
+        unchanged(db, step)?;
+    }
+    let mut reverted = 0;
+    let result = plan.iter().zip(&steps).try_for_each(|(migration, step)| {
+        let mut exporter = match &mut export {
+            Some(export) => Some(export.begin(db, step, &found, &mut transaction)?),
+            None => None,
+        };
+        transaction(db, &mut |db| {
+            migrations::lock_tables(db, step, &found)?;
+            unchanged(db, step)?;
+            if let (Some(export), Some(exporter)) = (&mut export, &mut exporter) {
+                export.finish(db, exporter)?;
             }
+            migrations::drop_indexes(db, step)?;
+            migrations::run(db, migration, Direction::Down, log).map(|_| ())
+        })?;
+        reverted += 1;
+        Ok::<(), Error>(())
+    });
+    if result.is_err() {
+        // The first error is reported; the next run removes what is left.
+        let _ = migrations::remove_capture(db, &mut transaction);
+    }
+    result.map_err(|error| match reverted {
+        0 => error,
+        _ => {
+            let count = format::counted(reverted, "migration");
+            error.context(format!("{count} reverted, the next one failed"))
         }
-        for migration in plan {
-            migrations::run(db, migration, Direction::Down, log)?;
-        }
-        Ok(())
-    })
+    })?;
+    if let Some(export) = &mut export {
+        export.complete()?;
+    }
+    Ok(export)
 }
 
 fn plan(db: &mut Db, url: &DatabaseUrl, args: &RollbackArgs) -> Result<Vec<&'static Migration>> {
@@ -178,21 +269,59 @@ fn plan(db: &mut Db, url: &DatabaseUrl, args: &RollbackArgs) -> Result<Vec<&'sta
     Ok(migrations::with_versions(&versions))
 }
 
-fn counted_steps(db: &mut Db, plan: &[&'static Migration]) -> Result<Vec<PlanStep>> {
+fn counted_steps(
+    db: &mut Db,
+    plan: &[&'static Migration],
+    deadline: Instant,
+) -> Result<Vec<PlanStep>> {
+    // One snapshot, since tables are counted in pieces.
+    db.read_tx(|db| {
+        let found = schema_objects::read(db)?;
+        let mut steps = Vec::with_capacity(plan.len());
+        for migration in plan {
+            let mut step = migration.step(db, Direction::Down);
+            migrations::count_losses(db, &mut step, &found, deadline)?;
+            step.dependents = dependents(db, &step)?;
+            steps.push(step);
+        }
+        Ok(steps)
+    })
+}
+
+fn dependents(db: &mut Db, step: &PlanStep) -> Result<Vec<Dependent>> {
     let found = schema_objects::read(db)?;
-    let mut steps = Vec::with_capacity(plan.len());
-    for migration in plan {
-        let mut step = migration.step(db, Direction::Down);
-        migrations::count_losses(db, &mut step, &found)?;
-        steps.push(step);
+    let statuses = migrations::survey(db)?.statuses;
+    let expected = migrations::expected(db, &statuses);
+    Ok(migrations::dependents(
+        db,
+        &step.dropped(&found),
+        &expected,
+    )?)
+}
+
+/// A view or foreign key of the user is never dropped.
+fn check_blockers(steps: &[PlanStep]) -> Result<()> {
+    match steps.iter().find_map(PlanStep::blocker) {
+        Some(blocker) => {
+            let object = blocker.object();
+            let message = format!("{object} uses {}; nothing was changed", blocker.depends_on);
+            Err(Error::message(Exit::Refused, message).with_next(format!(
+                "drop or change {object}, then run the same command again"
+            )))
+        }
+        None => Ok(()),
     }
-    Ok(steps)
 }
 
 /// Requires consent by flag or at the terminal.
-fn check_consent(context: &mut Context, args: &RollbackArgs, steps: &[PlanStep]) -> Result<()> {
+fn check_consent(
+    context: &mut Context,
+    args: &RollbackArgs,
+    place: &Place,
+    steps: &[PlanStep],
+) -> Result<()> {
     let loses = steps.iter().any(PlanStep::loses_data);
-    let accepts_loss = !loses || args.accept_data_loss;
+    let accepts_loss = !loses || args.accept_data_loss || args.export.is_some();
     if args.yes && accepts_loss {
         return Ok(());
     }
@@ -203,10 +332,10 @@ fn check_consent(context: &mut Context, args: &RollbackArgs, steps: &[PlanStep])
             "data would be lost"
         };
         let mut command = args.without_consent();
-        command.push_str(if loses {
-            " --yes --accept-data-loss"
-        } else {
-            " --yes"
+        command.push_str(match (loses, &args.export) {
+            (true, None) if args.accept_data_loss => " --yes --accept-data-loss",
+            (true, None) => " --yes --export DIR",
+            _ => " --yes",
         });
         let message = format!("{reason}; nothing was changed");
         return Err(Error::message(Exit::Refused, message).with_next(command));
@@ -214,10 +343,11 @@ fn check_consent(context: &mut Context, args: &RollbackArgs, steps: &[PlanStep])
     let oldest = steps.last().map(|step| step.name.as_str());
     let confirmed = match oldest {
         Some(name) if !accepts_loss => {
-            context.prompt(format_args!("This loses data. Type {name} to continue: "))? == name
+            let question = format!("This loses data of {place}. Type {name} to continue: ");
+            context.prompt(question)? == name
         }
         _ => {
-            let answer = context.prompt("Continue? [y/N] ")?;
+            let answer = context.prompt(format_args!("Change {place}? [y/N] "))?;
             matches!(answer.to_lowercase().as_str(), "y" | "yes")
         }
     };
@@ -233,11 +363,18 @@ impl RollbackArgs {
     /// The same command without its consent flags.
     fn without_consent(&self) -> String {
         let command = "usagectl rollback";
-        match (&self.to, self.all, self.steps) {
+        let command = match (&self.to, self.all, self.steps) {
             (Some(to), _, _) => format!("{command} --to {}", shell_word(to)),
             (None, true, _) => format!("{command} --all"),
             (None, false, 1) => command.to_owned(),
             (None, false, steps) => format!("{command} --steps {steps}"),
+        };
+        match &self.export {
+            Some(folder) => {
+                let folder = shell_word(&folder.display().to_string());
+                format!("{command} --export {folder}")
+            }
+            None => command,
         }
     }
 }
@@ -256,7 +393,7 @@ fn left_applied(name: &str, writes_history: bool) -> String {
 fn changed_since(object: &str) -> Error {
     Error::message(
         Exit::Refused,
-        format!("{object} changed after the plan was printed; nothing was reverted"),
+        format!("{object} changed after the plan was printed"),
     )
     .with_next("usagectl rollback --dry-run")
 }

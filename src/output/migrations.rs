@@ -2,20 +2,32 @@
 
 use serde::Serialize;
 
-use super::columns::{Cell, Column, csv};
+use super::columns::{Cell, Column, csv, table};
 use super::{Answer, printable};
 use crate::domain::format::{count, counted, counted_as};
+use crate::domain::named::Named;
+use crate::domain::schema::place::Place;
 use crate::domain::schema::plan::{DataLoss, ObjectChange, PlanStep};
 
 /// A plan, before or after it was carried out.
 #[derive(Debug, Serialize)]
 pub struct Plan<'a> {
     pub action: PlanAction,
+    pub database: &'a Place,
     pub data_loss: bool,
     /// Whether it was carried out.
     pub done: bool,
+    /// Where the data was exported to.
+    pub export: Option<Exported>,
     #[serde(rename = "migrations")]
     pub steps: &'a [PlanStep],
+}
+
+/// A finished export.
+#[derive(Debug, Serialize)]
+pub struct Exported {
+    pub folder: String,
+    pub rows: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -26,11 +38,13 @@ pub enum PlanAction {
 }
 
 impl<'a> Plan<'a> {
-    pub fn new(action: PlanAction, steps: &'a [PlanStep]) -> Plan<'a> {
+    pub fn new(action: PlanAction, database: &'a Place, steps: &'a [PlanStep]) -> Plan<'a> {
         Plan {
             action,
+            database,
             data_loss: steps.iter().any(PlanStep::loses_data),
             done: false,
+            export: None,
             steps,
         }
     }
@@ -42,14 +56,13 @@ impl Answer for Plan<'_> {
             return "nothing to do\n".to_owned();
         }
         if self.done {
-            let migrations = counted(self.steps.len() as u64, "migration");
-            return format!("{migrations} reverted\n");
+            return self.result();
         }
         let verb = match self.action {
             PlanAction::Migrate => "apply",
             PlanAction::Rollback => "revert",
         };
-        let mut text = String::new();
+        let mut text = format!("{}\n", printable(&self.database.to_string()));
         for step in self.steps {
             text.push_str(&format!("{verb} {}\n", step.full_name()));
             let lines = step.changes.iter().map(|change| {
@@ -69,6 +82,15 @@ impl Answer for Plan<'_> {
                 text.push_str(line.trim_end());
                 text.push('\n');
             }
+            for dependent in &step.dependents {
+                let object = dependent.object();
+                let line = if dependent.blocks {
+                    format!("blocked by {object}, which uses {}", dependent.depends_on)
+                } else {
+                    format!("drop {object}, which no migration created")
+                };
+                text.push_str(&format!("  {}\n", printable(&line)));
+            }
         }
         text
     }
@@ -79,40 +101,96 @@ impl Answer for Plan<'_> {
 
     fn csv(&self) -> Vec<Vec<String>> {
         let steps = self.steps.iter();
-        let rows: Vec<(&PlanStep, &ObjectChange)> = steps
-            .flat_map(|step| step.changes.iter().map(move |change| (step, change)))
-            .collect();
+        let rows: Vec<PlanRow<'_>> = steps.flat_map(PlanRow::of).collect();
         csv(&plan_columns(), &rows)
     }
 }
 
-type PlanRow<'a> = (&'a PlanStep, &'a ObjectChange);
+impl Plan<'_> {
+    /// What the plan loses, as comments of an SQL script.
+    pub fn as_comment(&self) -> String {
+        if !self.data_loss {
+            return String::new();
+        }
+        let lines = self.table(None);
+        let lines = lines.lines().map(|line| format!("-- {line}\n"));
+        "-- This script loses data.\n".to_owned() + &lines.collect::<String>()
+    }
+
+    /// The result of a rollback.
+    fn result(&self) -> String {
+        let migrations = counted(self.steps.len() as u64, "migration");
+        let mut text = format!("{migrations} reverted");
+        if let Some(Exported { folder, rows }) = &self.export {
+            let rows = counted_as(*rows, "row", "rows");
+            text.push_str(&format!("; {rows} exported to {}", printable(folder)));
+        }
+        text + "\n"
+    }
+}
+
+struct PlanRow<'a> {
+    step: &'a PlanStep,
+    action: &'static str,
+    object: String,
+    loss: Option<DataLoss>,
+}
+
+impl PlanRow<'_> {
+    /// The changes of a step, then the objects that depend on them.
+    fn of(step: &PlanStep) -> Vec<PlanRow<'_>> {
+        let changes = step.changes.iter().map(|change| PlanRow {
+            step,
+            action: change.action.as_str(),
+            object: change.object.clone(),
+            loss: change.loss,
+        });
+        let dependents = step.dependents.iter().map(|dependent| PlanRow {
+            step,
+            action: if dependent.blocks { "blocked" } else { "drop" },
+            object: dependent.object(),
+            loss: None,
+        });
+        changes.chain(dependents).collect()
+    }
+}
 
 fn plan_columns<'a>() -> [Column<'a, PlanRow<'a>>; 6] {
     type Col<'a> = Column<'a, PlanRow<'a>>;
     let number = |number: Option<i64>| Cell::or_missing(number, Cell::count);
     [
-        Col::left("VERSION", "version", |(step, _)| Cell::text(&step.version)),
-        Col::left("NAME", "name", |(step, _)| Cell::text(&step.name)),
-        Col::left("ACTION", "action", |(_, change)| Cell::text(change.action)),
-        Col::left("OBJECT", "object", |(_, change)| Cell::text(&change.object)),
-        Col::right("LOST", "lost", move |(_, change)| {
-            number(change.loss.map(|loss| loss.lost))
+        Col::left("VERSION", "version", |row| Cell::text(&row.step.version)),
+        Col::left("NAME", "name", |row| Cell::text(&row.step.name)),
+        Col::left("ACTION", "action", |row| Cell::text(row.action)),
+        Col::left("OBJECT", "object", |row| Cell::text(&row.object)),
+        Col::right("LOST", "lost", move |row| {
+            number(row.loss.and_then(|loss| loss.lost))
         }),
-        Col::right("OF", "of", move |(_, change)| {
-            number(change.loss.map(|loss| loss.of))
+        Col::right("OF", "of", move |row| {
+            number(row.loss.and_then(|loss| loss.of))
         }),
     ]
 }
 
-/// `3 rows`, `1,509 of 1,512 values`.
+/// `3 rows`, `1,509 of 1,512 values`, `at least 1,509 values`.
 fn describe(object: &str, loss: DataLoss) -> String {
-    let text = if object.starts_with("column ") {
-        format!("{} of {} values", count(loss.lost), count(loss.of))
-    } else {
-        counted_as(loss.lost.unsigned_abs(), "row", "rows")
+    let is_column = object.starts_with("column ");
+    let text = match (loss.lost, loss.of) {
+        (Some(lost), Some(of)) if is_column && loss.exact => {
+            format!("{} of {} values", count(lost), count(of))
+        }
+        (Some(lost), _) => {
+            let lost = match is_column {
+                true => counted_as(lost.unsigned_abs(), "value", "values"),
+                false => counted_as(lost.unsigned_abs(), "row", "rows"),
+            };
+            let at_least = if loss.exact { "" } else { "at least " };
+            format!("{at_least}{lost}")
+        }
+        (None, _) if is_column => "unknown number of values".to_owned(),
+        (None, _) => "unknown number of rows".to_owned(),
     };
-    if loss.rebuilt && loss.lost > 0 {
+    if loss.rebuilt && loss.lost != Some(0) {
         text + ", rebuilt by the next migrate"
     } else {
         text
@@ -173,6 +251,102 @@ impl Answer for Applied {
     }
 }
 
+/// What `migrate --restore` did.
+#[derive(Debug, Serialize)]
+pub struct Restored {
+    pub folder: String,
+    pub applied: Vec<AppliedMigration>,
+    pub tables: Vec<RestoredTable>,
+    pub objects: Vec<RestoredObject>,
+}
+
+/// The rows of one table's export.
+#[derive(Debug, Serialize)]
+pub struct RestoredTable {
+    pub migration: String,
+    pub table: String,
+    pub written: u64,
+    pub unchanged: u64,
+    /// Written since the rollback, and different.
+    pub kept: u64,
+    /// Deleted since the rollback.
+    pub missing: u64,
+}
+
+/// An index or trigger of the user.
+#[derive(Debug, Serialize)]
+pub struct RestoredObject {
+    pub object: String,
+    /// False if it exists already, or cannot be created.
+    pub created: bool,
+    pub error: Option<String>,
+}
+
+impl Restored {
+    /// Whether the database has everything that was exported, but what was deleted since.
+    pub fn is_complete(&self) -> bool {
+        self.tables.iter().all(|table| table.kept == 0)
+            && self.objects.iter().all(|object| object.error.is_none())
+    }
+}
+
+impl RestoredTable {
+    fn has_rows(&self) -> bool {
+        self.written + self.unchanged + self.kept + self.missing > 0
+    }
+}
+
+fn restored_columns<'a>() -> [Column<'a, &'a RestoredTable>; 6] {
+    type Col<'a> = Column<'a, &'a RestoredTable>;
+    [
+        Col::left("MIGRATION", "migration", |row| Cell::text(&row.migration)),
+        Col::left("TABLE", "table", |row| Cell::text(&row.table)),
+        Col::right("WRITTEN", "written", |row| Cell::count(row.written)),
+        Col::right("UNCHANGED", "unchanged", |row| Cell::count(row.unchanged)),
+        Col::right("KEPT", "kept", |row| Cell::count(row.kept)),
+        Col::right("MISSING", "missing", |row| Cell::count(row.missing)),
+    ]
+}
+
+impl Answer for Restored {
+    fn table(&self, width: Option<usize>) -> String {
+        let mut text = String::new();
+        for migration in &self.applied {
+            let AppliedMigration { version, name, .. } = migration;
+            text.push_str(&format!("applied {version}_{name}\n"));
+        }
+        let with_rows = self.tables.iter().filter(|table| table.has_rows());
+        let with_rows: Vec<&RestoredTable> = with_rows.collect();
+        if !with_rows.is_empty() {
+            text.push_str(&table(&restored_columns(), &with_rows, width));
+        }
+        for object in &self.objects {
+            let RestoredObject {
+                object,
+                created,
+                error,
+            } = object;
+            let line = match (created, error) {
+                (true, _) => format!("created {object}"),
+                (false, None) => format!("{object} exists"),
+                (false, Some(error)) => format!("cannot create {object}: {error}"),
+            };
+            text.push_str(&format!("{}\n", printable(&line)));
+        }
+        let written = self.tables.iter().map(|table| table.written).sum::<u64>();
+        let written = counted_as(written, "row", "rows");
+        text + &format!("restored {written} from {}\n", printable(&self.folder))
+    }
+
+    fn json(&self) -> impl Serialize {
+        self
+    }
+
+    fn csv(&self) -> Vec<Vec<String>> {
+        csv(&restored_columns(), &self.tables.iter().collect::<Vec<_>>())
+    }
+}
+
 /// A plan as SQL for psql or sqlite3.
 #[derive(Debug, Serialize)]
 pub struct Script {
@@ -196,6 +370,7 @@ impl Answer for Script {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::schema::dependents::{Dependent, DependentKind};
     use crate::domain::schema::objects::Effect;
 
     #[test]
@@ -204,19 +379,60 @@ mod tests {
         let mut step = PlanStep::new("1", "one", &effect);
         for (change, lost) in step.changes.iter_mut().zip([1, 1_509]) {
             change.loss = Some(DataLoss {
-                lost,
-                of: 1_512,
+                lost: Some(lost),
+                of: Some(1_512),
+                exact: true,
                 rebuilt: false,
             });
         }
+        step.dependents = [(DependentKind::Index, false), (DependentKind::View, true)]
+            .map(|(kind, blocks)| Dependent {
+                kind,
+                name: "mine".to_owned(),
+                depends_on: "table a".to_owned(),
+                blocks,
+                sql: None,
+            })
+            .to_vec();
         let steps = [step];
-        let plan = Plan::new(PlanAction::Rollback, &steps);
+        let place = Place {
+            host: Some("db:5432".to_owned()),
+            name: "shop".to_owned(),
+            schema: Some("public".to_owned()),
+        };
+        let mut plan = Plan::new(PlanAction::Rollback, &place, &steps);
         assert_eq!(
             plan.table(None),
-            "revert 1_one\n  \
+            "database shop at db:5432, schema public\n\
+             revert 1_one\n  \
                drop table a             1 row\n  \
                drop column b.long_name  1,509 of 1,512 values\n  \
-               drop enum e\n"
+               drop enum e\n  \
+               drop index mine, which no migration created\n  \
+               blocked by view mine, which uses table a\n"
+        );
+        plan.done = true;
+        plan.export = Some(Exported {
+            folder: "dir".to_owned(),
+            rows: 1_510,
+        });
+        let result = "1 migration reverted; 1,510 rows exported to dir\n";
+        assert_eq!(plan.table(None), result);
+    }
+
+    #[test]
+    fn uncounted_loss_is_at_least_or_unknown() {
+        let loss = |lost| DataLoss {
+            lost,
+            of: lost,
+            exact: false,
+            rebuilt: false,
+        };
+        assert_eq!(describe("table t", loss(Some(5))), "at least 5 rows");
+        assert_eq!(describe("column t.c", loss(Some(1))), "at least 1 value");
+        assert_eq!(
+            describe("column t.c", loss(None)),
+            "unknown number of values"
         );
     }
 }

@@ -8,6 +8,7 @@ pub mod lock;
 mod lock_file;
 pub mod metrics;
 pub mod migrations;
+pub mod place;
 pub mod plans;
 pub mod postgres;
 mod prelude;

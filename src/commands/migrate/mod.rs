@@ -1,8 +1,10 @@
 //! `migrate`: applies pending migrations.
 
 mod adopt;
+mod restore;
 
 use std::env;
+use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -13,7 +15,8 @@ use crate::context::{Context, current_user};
 use crate::domain::format;
 use crate::domain::schema::migration;
 use crate::domain::schema::migration::PlanError;
-use crate::error::{Error, Exit, Outcome, Result};
+use crate::domain::schema::place::Place;
+use crate::error::{Error, Exit, Outcome, Result, shell_word};
 use crate::output::migrations::{Applied, AppliedMigration, Plan, PlanAction, Script};
 use crate::store::db;
 use crate::store::db::{Access, Db};
@@ -22,6 +25,7 @@ use crate::store::migrations::prisma::{self, PrismaSync};
 use crate::store::migrations::{
     self, Direction, LogContext, Migration, SchemaError, Survey, adopt as adoption,
 };
+use crate::store::place;
 use crate::store::schema_objects;
 use crate::store::url::{DatabaseTarget, DatabaseUrl};
 
@@ -29,6 +33,9 @@ use crate::store::url::{DatabaseTarget, DatabaseUrl};
 ///
 /// Each migration is one transaction. Concurrent runs are safe: one applies the migrations, the others wait
 /// and find nothing to do. A missing SQLite file, or the PostgreSQL schema that the URL names, is created.
+///
+/// --restore reads back what `rollback --export` wrote: it verifies the files, applies their migrations, and writes
+/// every row and value. What was written since the rollback is kept and counted (exit code 3). It may be repeated.
 ///
 /// Fails with exit code 4 if an applied migration was edited or is unknown to this program, and with 5 if an
 /// object that it would create already exists. Missing or changed triggers on the application's tables are restored,
@@ -42,7 +49,7 @@ use crate::store::url::{DatabaseTarget, DatabaseUrl};
 ///
 /// If Prisma's ledger _prisma_migrations exists, what is applied or adopted is recorded there too, so that
 /// `prisma migrate deploy` has nothing to do.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 #[command(after_help = "Example: usagectl --database-url sqlite:usage.db migrate")]
 pub struct MigrateArgs {
     /// Stop after this migration (version or name)
@@ -72,11 +79,18 @@ pub struct MigrateArgs {
     #[command(flatten)]
     prisma: PrismaArgs,
 
+    /// Restore the data of `rollback --export DIR`, after applying its migrations
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["to", "dry_run", "sql", "adopt"])]
+    restore: Option<PathBuf>,
+
+    #[command(flatten)]
+    confirm: ConfirmDatabase,
+
     #[command(flatten)]
     locks: LockArgs,
 }
 
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub(super) struct PrismaArgs {
     /// Prisma's migrations folder [default: prisma/migrations here or in a directory above]
     #[arg(long, value_name = "DIR")]
@@ -98,7 +112,63 @@ impl PrismaArgs {
     }
 }
 
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
+pub(super) struct ConfirmDatabase {
+    /// Name of the database or file to change, required if DATABASE_URL and DIRECT_URL name different ones
+    #[arg(long, value_name = "NAME")]
+    confirm_database: Option<String>,
+}
+
+impl ConfirmDatabase {
+    /// Returns the place of the database. Requires its name if DATABASE_URL, which all other commands use, is
+    /// another database: by the flag, or at the terminal.
+    pub(super) fn check(
+        &self,
+        context: &mut Context,
+        url: &DatabaseUrl,
+        preview: bool,
+    ) -> Result<Place> {
+        let place = place::of(&url.target);
+        let refused = |message: String| {
+            let next = format!(
+                "correct DIRECT_URL or DATABASE_URL, or add --confirm-database {}",
+                shell_word(&place.name)
+            );
+            Error::message(Exit::Refused, message).with_next(next)
+        };
+        if let Some(given) = &self.confirm_database {
+            if !place.is_named(given) {
+                return Err(refused(format!(
+                    "this would change {place}, not `{given}`; nothing was changed"
+                )));
+            }
+            return Ok(place);
+        }
+        let other = place::other_than(url).map_err(|error| {
+            let next = error.next_step();
+            Error::new(Exit::Usage, error).with_next(next)
+        })?;
+        let Some(other) = other else {
+            return Ok(place);
+        };
+        let differ = format!("DIRECT_URL is {place}, but DATABASE_URL is {other}");
+        if preview {
+            context.warn(differ);
+            return Ok(place);
+        }
+        if !io::stdin().is_terminal() {
+            return Err(refused(format!("{differ}; nothing was changed")));
+        }
+        context.warn(differ);
+        let answer = context.prompt("Type the name of the database to change: ")?;
+        match place.is_named(&answer) {
+            true => Ok(place),
+            false => Err(refused("not confirmed; nothing was changed".to_owned())),
+        }
+    }
+}
+
+#[derive(Args, Clone, Debug)]
 pub(super) struct LockArgs {
     /// Maximum time to wait for another migrate or rollback
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = parse_duration)]
@@ -111,20 +181,22 @@ pub(super) struct LockArgs {
 
 pub fn run(context: &mut Context, args: MigrateArgs) -> Result<Outcome> {
     let url = context.database_url(true)?;
+    let is_preview = args.dry_run || args.sql;
+    let place = args.confirm.check(context, &url, is_preview)?;
     if args.adopt
         && let Some(outcome) = adopt::run(context, &url, &args)?
     {
         return Ok(outcome);
     }
-    if args.dry_run || args.sql {
-        return preview(context, &url, &args);
+    if is_preview {
+        return preview(context, &url, &place, &args);
+    }
+    if let Some(folder) = &args.restore {
+        return restore::run(context, &url, &args, folder);
     }
     let mut db = context.open_unchecked(&url, Access::Create)?;
     let _lock = context.lock(&mut db, &url, RunKind::Migrate, args.locks.lock_wait)?;
-    let survey = migrations::survey(&mut db)?;
-    let plan = plan(&mut db, &survey, &url, &args)?;
-    let prisma = args.prisma.read(&mut db, false)?;
-    let (applied, result) = apply(context, &mut db, &url, &args, &survey, plan, &prisma);
+    let (applied, result) = apply_pending(context, &mut db, &url, &args)?;
     // When one fails, the earlier ones stay applied.
     let has_done = !applied.migrations.is_empty() || !applied.restored_triggers.is_empty();
     if result.is_ok() || has_done {
@@ -209,6 +281,24 @@ fn restore_triggers(
     Ok(())
 }
 
+/// Applies the pending migrations, up to `args.to`. The run lock must be held.
+fn apply_pending(
+    context: &mut Context,
+    db: &mut Db,
+    url: &DatabaseUrl,
+    args: &MigrateArgs,
+) -> Result<(Applied, Result<()>)> {
+    let survey = migrations::survey(db)?;
+    let plan = plan(db, &survey, url, args)?;
+    let prisma = args.prisma.read(db, false)?;
+    let lock_timeout = args.locks.lock_timeout;
+    migrations::remove_capture(db, &mut |db, work| {
+        let on_retry = &mut |pause| report_retry(context, pause);
+        migrations::with_lock_retry(db, lock_timeout, on_retry, work)
+    })?;
+    Ok(apply(context, db, url, args, &survey, plan, &prisma))
+}
+
 pub(super) fn report_retry(context: &mut Context, pause: Duration) {
     let pause = format::duration(chrono::TimeDelta::from_std(pause).unwrap_or_default());
     context.detail(format_args!("a table is locked, retrying in {pause}"));
@@ -240,7 +330,12 @@ fn plan(
     Ok(migrations::with_versions(&versions))
 }
 
-fn preview(context: &mut Context, url: &DatabaseUrl, args: &MigrateArgs) -> Result<Outcome> {
+fn preview(
+    context: &mut Context,
+    url: &DatabaseUrl,
+    place: &Place,
+    args: &MigrateArgs,
+) -> Result<Outcome> {
     let mut db = match &url.target {
         DatabaseTarget::Sqlite(path) if !path.exists() => db::open_in_memory()?,
         _ => context.open_unchecked(url, Access::Read)?,
@@ -267,7 +362,7 @@ fn preview(context: &mut Context, url: &DatabaseUrl, args: &MigrateArgs) -> Resu
         .iter()
         .map(|migration| migration.step(&db, Direction::Up))
         .collect();
-    context.answer(&Plan::new(PlanAction::Migrate, &steps))?;
+    context.answer(&Plan::new(PlanAction::Migrate, place, &steps))?;
     Ok(Outcome::DONE)
 }
 

@@ -1,10 +1,14 @@
 //! The database schema: its objects, the migrations, plans to apply or revert them, and their status.
 
 pub mod adoption;
+pub mod dependents;
+pub mod manifest;
 mod meaning;
 pub mod migration;
 pub mod objects;
+pub mod place;
 pub mod plan;
 pub mod prisma;
 pub mod rights;
 pub mod status;
+pub mod value;

@@ -2,7 +2,8 @@
 
 use serde::Serialize;
 
-use super::objects::{Effect, SchemaObject};
+use super::dependents::{Dependent, Dropped};
+use super::objects::{Effect, SchemaObject, SchemaObjects};
 use crate::domain::named::named;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -11,6 +12,8 @@ pub struct PlanStep {
     pub name: String,
     /// Dropped objects first.
     pub changes: Vec<ObjectChange>,
+    /// Objects of the user that depend on dropped ones.
+    pub dependents: Vec<Dependent>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -34,12 +37,22 @@ named! {
 /// The data lost with a table or a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct DataLoss {
-    /// The rows of the table; of a column the values that are neither null nor its default.
-    pub lost: i64,
+    /// The rows of the table; of a column the values that are neither null nor its default. Nothing if none was
+    /// counted in time.
+    pub lost: Option<i64>,
     /// The rows of the table.
-    pub of: i64,
+    pub of: Option<i64>,
+    /// False if counting was stopped: there may be more.
+    pub exact: bool,
     /// The next `migrate` computes the content again.
     pub rebuilt: bool,
+}
+
+impl DataLoss {
+    /// Whether data is, or may be, lost that the next `migrate` does not rebuild.
+    pub fn is_loss(&self) -> bool {
+        !self.rebuilt && (!self.exact || self.lost != Some(0))
+    }
 }
 
 impl PlanStep {
@@ -62,7 +75,16 @@ impl PlanStep {
             version: version.to_owned(),
             name: name.to_owned(),
             changes: dropped.chain(added).collect(),
+            dependents: Vec::new(),
         }
+    }
+
+    /// The tables, columns and types that it drops and that exist.
+    pub fn dropped(&self, found: &SchemaObjects) -> Dropped {
+        let changes = self.changes.iter();
+        let dropped = changes.filter(|change| change.action == Action::Drop);
+        let names = dropped.map(|change| change.object.as_str());
+        Dropped::new(names.filter(|name| found.get(name).is_some()))
     }
 
     /// Its folder's name: version and name.
@@ -70,10 +92,14 @@ impl PlanStep {
         format!("{}_{}", self.version, self.name)
     }
 
-    /// Whether data is lost that the next `migrate` does not rebuild.
+    /// Whether data is lost that the next `migrate` does not rebuild, or an object of the user.
     pub fn loses_data(&self) -> bool {
-        self.losses()
-            .any(|(_, loss)| loss.lost > 0 && !loss.rebuilt)
+        self.losses().any(|(_, loss)| loss.is_loss()) || self.dependents.iter().any(|it| !it.blocks)
+    }
+
+    /// The first object of the user that prevents the step.
+    pub fn blocker(&self) -> Option<&Dependent> {
+        self.dependents.iter().find(|it| it.blocks)
     }
 
     /// The objects with their data loss, zero included.
@@ -83,30 +109,44 @@ impl PlanStep {
             .filter_map(|change| Some((change.object.as_str(), change.loss?)))
     }
 
-    /// The first object with which more data is lost than in `shown`.
-    pub fn exceeds(&self, shown: &PlanStep) -> Option<&str> {
-        let was_shown = |object: &str| {
-            let found = shown.losses().find(|(shown, _)| *shown == object);
-            found.map_or(0, |(_, loss)| loss.lost)
-        };
-        self.losses()
-            .find(|(object, loss)| !loss.rebuilt && loss.lost > was_shown(object))
-            .map(|(object, _)| object)
+    /// The first object that is lost, or that prevents the step, and was not in `shown`.
+    pub fn new_loss(&self, shown: &PlanStep) -> Option<String> {
+        let dependents = self.dependents.iter();
+        let dependent = dependents
+            .filter(|it| !shown.dependents.contains(it))
+            .map(Dependent::object);
+        let objects = self.losses().map(|(object, _)| object);
+        let object = objects.filter(|object| shown.losses().all(|(shown, _)| shown != *object));
+        dependent.chain(object.map(str::to_owned)).next()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::schema::dependents::DependentKind;
 
-    fn lossy(object: &str, lost: i64, rebuilt: bool) -> PlanStep {
+    fn lossy(object: &str, loss: DataLoss) -> PlanStep {
         let mut step = PlanStep::new("1", "one", &Effect::parse(&format!("- {object}")));
-        step.changes[0].loss = Some(DataLoss {
-            lost,
-            of: 9,
-            rebuilt,
-        });
+        step.changes[0].loss = Some(loss);
         step
+    }
+
+    const ONE_ROW: DataLoss = DataLoss {
+        lost: Some(1),
+        of: Some(9),
+        exact: true,
+        rebuilt: false,
+    };
+
+    fn index(blocks: bool) -> Dependent {
+        Dependent {
+            kind: DependentKind::Index,
+            name: "i".to_owned(),
+            depends_on: "table t".to_owned(),
+            blocks,
+            sql: None,
+        }
     }
 
     #[test]
@@ -130,17 +170,52 @@ mod tests {
 
     #[test]
     fn rebuilt_content_is_no_data_loss() {
-        assert!(lossy("table t", 1, false).loses_data());
-        assert!(!lossy("table t", 0, false).loses_data());
-        assert!(!lossy("table t", 1, true).loses_data());
+        let loses = |loss| lossy("table t", loss).loses_data();
+        let none = DataLoss {
+            lost: Some(0),
+            ..ONE_ROW
+        };
+        assert!(loses(ONE_ROW));
+        assert!(!loses(none));
+        assert!(!loses(DataLoss {
+            rebuilt: true,
+            ..ONE_ROW
+        }));
+        // What was not counted may be lost.
+        assert!(loses(DataLoss {
+            exact: false,
+            ..none
+        }));
+        assert!(loses(DataLoss {
+            lost: None,
+            exact: false,
+            ..none
+        }));
     }
 
     #[test]
-    fn growth_of_loss_is_detected() {
-        let shown = lossy("table t", 3, false);
-        assert_eq!(lossy("table t", 3, false).exceeds(&shown), None);
-        assert_eq!(lossy("table t", 2, false).exceeds(&shown), None);
-        assert_eq!(lossy("table t", 4, false).exceeds(&shown), Some("table t"));
-        assert_eq!(lossy("table u", 1, false).exceeds(&shown), Some("table u"));
+    fn object_of_the_user_is_data_loss_unless_it_blocks() {
+        let mut step = PlanStep::new("1", "one", &Effect::default());
+        step.dependents.push(index(true));
+        assert!(!step.loses_data());
+        assert_eq!(step.blocker(), Some(&index(true)));
+        step.dependents.push(index(false));
+        assert!(step.loses_data());
+    }
+
+    #[test]
+    fn more_rows_are_no_new_loss_and_another_object_is() {
+        let shown = lossy("table t", ONE_ROW);
+        let more = DataLoss {
+            lost: Some(5),
+            ..ONE_ROW
+        };
+        assert_eq!(lossy("table t", more).new_loss(&shown), None);
+        let other = lossy("table u", ONE_ROW);
+        assert_eq!(other.new_loss(&shown).as_deref(), Some("table u"));
+        let mut indexed = lossy("table t", ONE_ROW);
+        indexed.dependents.push(index(false));
+        assert_eq!(indexed.new_loss(&shown).as_deref(), Some("index i"));
+        assert_eq!(indexed.new_loss(&indexed), None);
     }
 }

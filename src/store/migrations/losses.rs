@@ -2,29 +2,37 @@
 
 use std::collections::BTreeSet;
 use std::num::ParseIntError;
+use std::time::Instant;
 
 use diesel::prelude::*;
 use diesel::result::Error as DieselError;
 use diesel::sql_types::{BigInt, Text};
 
+use crate::domain::schema::dependents::DependentKind;
 use crate::domain::schema::objects::SchemaObjects;
 use crate::domain::schema::plan::{Action, DataLoss, PlanStep};
 
 use crate::store::db::{Db, on, quote_identifier};
 
-/// Tables whose content is not lost: the next `migrate` computes it again from `api_usage`, or it describes runs.
-const REBUILT: [&str; 4] = [
+/// Tables whose content is not lost: the next `migrate` computes it again from the application's, or it describes runs.
+pub(super) const REBUILT: [&str; 5] = [
     "usagectl_dirty_hours",
+    "usagectl_dirty_metric_days",
     "usagectl_odd_timestamps",
     "usagectl_run_locks",
     "usagectl_stale_periods",
 ];
 
 /// Columns whose values `down.sql` writes into a column that stays.
-const WRITTEN_BACK: [&str; 1] = ["column usagectl_notices.drop_reason"];
+pub(super) const WRITTEN_BACK: [&str; 1] = ["column usagectl_notices.drop_reason"];
 
-/// Counts the data lost with each existing table and column that a step drops.
-pub fn count_losses(db: &mut Db, step: &mut PlanStep, found: &SchemaObjects) -> QueryResult<()> {
+/// Counts the data lost with each existing table and column that a step drops, until `deadline`.
+pub fn count_losses(
+    db: &mut Db,
+    step: &mut PlanStep,
+    found: &SchemaObjects,
+    deadline: Instant,
+) -> QueryResult<()> {
     for table in tables(step, found) {
         // The dropped columns of this table; none if the table itself is dropped.
         let columns: Vec<String> = dropped(step, "column")
@@ -33,12 +41,12 @@ pub fn count_losses(db: &mut Db, step: &mut PlanStep, found: &SchemaObjects) -> 
             .map(|(_, column)| column.to_owned())
             .filter(|column| found.get(&format!("column {table}.{column}")).is_some())
             .collect();
-        let (of, values) = count(db, &table, &columns, found)?;
+        let counts = count(db, &table, &columns, found, deadline)?;
         let columns = columns
             .iter()
             .map(|column| format!("column {table}.{column}"));
-        let losses = std::iter::once((format!("table {table}"), of)).chain(columns.zip(values));
-        for (what, lost) in losses {
+        let objects = std::iter::once(format!("table {table}")).chain(columns);
+        for (place, what) in objects.enumerate() {
             let change = step
                 .changes
                 .iter_mut()
@@ -46,25 +54,53 @@ pub fn count_losses(db: &mut Db, step: &mut PlanStep, found: &SchemaObjects) -> 
             if let Some(change) = change {
                 let rebuilt = REBUILT.contains(&table.as_str())
                     || WRITTEN_BACK.contains(&change.object.as_str());
-                change.loss = Some(DataLoss { lost, of, rebuilt });
+                // A count of zero that is not exact is no count.
+                let count = |place: usize| {
+                    let count = counts.counts.get(place).copied();
+                    count.filter(|count| counts.exact || *count > 0)
+                };
+                change.loss = Some(DataLoss {
+                    lost: count(place),
+                    of: count(0),
+                    exact: counts.exact,
+                    rebuilt,
+                });
             }
         }
     }
     Ok(())
 }
 
-/// Locks the tables from which data is dropped until the transaction ends, so that no row is added after
-/// counting. On SQLite the transaction itself does that.
-pub fn lock_tables(db: &mut Db, steps: &[PlanStep], found: &SchemaObjects) -> QueryResult<()> {
-    let tables: BTreeSet<String> = steps
+/// Locks the tables from which `step` drops data until the transaction ends, so that no row is added. On SQLite the
+/// transaction itself does that.
+pub fn lock_tables(db: &mut Db, step: &PlanStep, found: &SchemaObjects) -> QueryResult<()> {
+    let dropped: BTreeSet<String> = tables(step, found);
+    // Those that stay last, since the application uses them: they are not locked while the others are waited for.
+    let (dropped, kept): (Vec<&str>, Vec<&str>) = dropped
         .iter()
-        .flat_map(|step| tables(step, found))
-        .map(|table| quote_identifier(&table))
-        .collect();
+        .map(String::as_str)
+        .partition(|table| self::dropped(step, "table").any(|name| name == *table));
+    lock(db, dropped.into_iter().chain(kept))
+}
+
+/// Drops the indexes of the user that SQLite would not drop with their column, as PostgreSQL does.
+pub fn drop_indexes(db: &mut Db, step: &PlanStep) -> QueryResult<()> {
+    let indexes = step.dependents.iter().filter(|it| {
+        it.kind == DependentKind::Index && !it.blocks && it.depends_on.starts_with("column ")
+    });
+    if matches!(db, Db::Sqlite(_)) {
+        for index in indexes {
+            db.batch_execute(&format!("DROP INDEX {}", quote_identifier(&index.name)))?;
+        }
+    }
+    Ok(())
+}
+
+fn lock<'a>(db: &mut Db, tables: impl Iterator<Item = &'a str>) -> QueryResult<()> {
+    let tables: Vec<String> = tables.map(quote_identifier).collect();
     if matches!(db, Db::Sqlite(_)) || tables.is_empty() {
         return Ok(());
     }
-    let tables: Vec<String> = tables.into_iter().collect();
     // A lock timeout has no `DatabaseErrorKind`; a serialization failure has, in every language of the server.
     db.batch_execute(&format!(
         "DO $usagectl$ BEGIN
@@ -74,6 +110,35 @@ pub fn lock_tables(db: &mut Db, steps: &[PlanStep], found: &SchemaObjects) -> Qu
          END $usagectl$",
         tables.join(", ")
     ))
+}
+
+/// The first object with which a row or value would be lost, although none was counted. The tables must be locked.
+pub fn first_loss(
+    db: &mut Db,
+    step: &PlanStep,
+    found: &SchemaObjects,
+) -> QueryResult<Option<String>> {
+    let counted = step.losses().filter(|(_, loss)| !loss.rebuilt);
+    for (object, _) in counted.filter(|(object, _)| found.get(object).is_some()) {
+        let Some((kind, name)) = object.split_once(' ') else {
+            continue;
+        };
+        let (table, condition) = match name.split_once('.') {
+            Some((table, column)) if kind == "column" => {
+                let default = found.get(object).and_then(constant_default);
+                (table, is_value(column, default))
+            }
+            _ => (name, "true".to_owned()),
+        };
+        let query = format!(
+            "SELECT count(*) AS number FROM (SELECT 1 FROM {} WHERE {condition} LIMIT 1) AS found",
+            quote_identifier(table)
+        );
+        if super::rows::number(db, query)? > 0 {
+            return Ok(Some(object.to_owned()));
+        }
+    }
+    Ok(None)
 }
 
 /// The existing tables that the step drops, or of which it drops a column.
@@ -96,48 +161,136 @@ fn dropped<'a>(step: &'a PlanStep, kind: &'a str) -> impl Iterator<Item = &'a st
         .map(|(_, name)| name)
 }
 
-/// The number of rows, then of each column the number of values that are neither null nor its default, in
-/// one pass over the table.
+struct Counts {
+    /// The number of rows, then of each column the number of values that are neither null nor its default.
+    counts: Vec<i64>,
+    /// False if the deadline came first.
+    exact: bool,
+}
+
+/// Counts a table in pieces, so that counting can stop at `deadline`.
 fn count(
     db: &mut Db,
     table: &str,
     columns: &[String],
     found: &SchemaObjects,
-) -> QueryResult<(i64, Vec<i64>)> {
+    deadline: Instant,
+) -> QueryResult<Counts> {
     #[derive(QueryableByName)]
-    struct Counts {
-        #[diesel(sql_type = BigInt)]
-        row_count: i64,
-        /// One for each column, separated by spaces.
+    struct Piece {
+        /// Separated by spaces.
         #[diesel(sql_type = Text)]
-        value_counts: String,
+        counts: String,
     }
     let values = columns.iter().map(|column| {
-        let name = quote_identifier(column);
-        let how = found.get(&format!("column {table}.{column}"));
-        match how.and_then(constant_default) {
-            Some(default) => format!(
-                "count(*) FILTER (WHERE {name} IS NOT NULL AND {name} IS DISTINCT FROM {default})"
-            ),
-            None => format!("count({name})"),
-        }
+        let default = found.get(&format!("column {table}.{column}"));
+        let default = default.and_then(constant_default);
+        format!("count(CASE WHEN {} THEN 1 END)", is_value(column, default))
     });
-    let values: Vec<String> = values.collect();
-    let values = match values.as_slice() {
-        [] => "''".to_owned(),
-        values => format!("'' || {}", values.join(" || ' ' || ")),
+    let counts: Vec<String> = std::iter::once("count(*)".to_owned())
+        .chain(values)
+        .collect();
+    let counts = counts.join(" || ' ' || ");
+    let quoted = quote_identifier(table);
+    let mut sums = vec![0; columns.len() + 1];
+    let pieces = pieces(db, table)?;
+    for piece in &pieces {
+        if Instant::now() >= deadline {
+            return Ok(Counts {
+                counts: sums,
+                exact: false,
+            });
+        }
+        let query = format!("SELECT '' || {counts} AS counts FROM {quoted}{piece}");
+        let piece: Piece = on!(db, |conn| diesel::sql_query(query).get_result(conn))?;
+        let numbers = piece.counts.split_whitespace().map(str::parse);
+        let numbers: Result<Vec<i64>, ParseIntError> = numbers.collect();
+        let numbers =
+            numbers.map_err(|error| DieselError::DeserializationError(Box::new(error)))?;
+        for (sum, number) in sums.iter_mut().zip(numbers) {
+            *sum += number;
+        }
+    }
+    Ok(Counts {
+        counts: sums,
+        exact: true,
+    })
+}
+
+/// Conditions that divide a table into pieces of a fraction of a second each; the last has no upper bound.
+fn pieces(db: &mut Db, table: &str) -> QueryResult<Vec<String>> {
+    #[derive(QueryableByName)]
+    struct Extent {
+        #[diesel(sql_type = BigInt)]
+        first: i64,
+        #[diesel(sql_type = BigInt)]
+        last: i64,
+    }
+    let quoted = quote_identifier(table);
+    let (query, piece) = match db {
+        // In pages of usually 8 KiB.
+        Db::Pg(_) => (
+            "SELECT 0::bigint AS first, pg_relation_size(to_regclass($1)) / 8192 AS last"
+                .to_owned(),
+            8_192,
+        ),
+        Db::Sqlite(_) => (
+            format!(
+                "SELECT coalesce(min(rowid), 0) AS first, coalesce(max(rowid), 0) AS last FROM {quoted}"
+            ),
+            100_000,
+        ),
     };
-    let table = quote_identifier(table);
-    let query = format!("SELECT count(*) AS row_count, {values} AS value_counts FROM {table}");
-    let counts: Counts = on!(db, |conn| diesel::sql_query(query).get_result(conn))?;
-    let values = counts.value_counts.split_whitespace().map(str::parse);
-    let values: Result<_, ParseIntError> = values.collect();
-    let values = values.map_err(|error| DieselError::DeserializationError(Box::new(error)))?;
-    Ok((counts.row_count, values))
+    let extent: QueryResult<Extent> = match db {
+        Db::Pg(postgres) => {
+            let query = diesel::sql_query(query).bind::<Text, _>(&quoted);
+            postgres.run(|conn| query.get_result(conn))
+        }
+        Db::Sqlite(conn) => diesel::sql_query(query).get_result(conn),
+    };
+    let extent = match extent {
+        Ok(extent) => extent,
+        // A SQLite table without rowids is one piece.
+        Err(DieselError::DatabaseError(_, _)) if matches!(db, Db::Sqlite(_)) => {
+            Extent { first: 0, last: 0 }
+        }
+        Err(error) => return Err(error),
+    };
+    let bound = |at: i64| match db {
+        Db::Pg(_) => format!("ctid {{}} '({at},0)'::tid"),
+        Db::Sqlite(_) => format!("rowid {{}} {at}"),
+    };
+    let count = extent.last.saturating_sub(extent.first) / piece + 1;
+    // Rowids may have gaps of any size.
+    let piece = piece * (count / 10_000 + 1);
+    let count = count.min(10_000);
+    let bounds = (1..count).map(|number| extent.first.saturating_add(number * piece));
+    let bounds: Vec<String> = bounds.map(bound).collect();
+    let mut pieces = Vec::with_capacity(bounds.len() + 1);
+    for place in 0..=bounds.len() {
+        let from = place.checked_sub(1).and_then(|place| bounds.get(place));
+        let from = from.map(|bound| bound.replace("{}", ">="));
+        let to = bounds.get(place).map(|bound| bound.replace("{}", "<"));
+        let conditions: Vec<String> = from.into_iter().chain(to).collect();
+        pieces.push(match conditions.as_slice() {
+            [] => String::new(),
+            conditions => format!(" WHERE {}", conditions.join(" AND ")),
+        });
+    }
+    Ok(pieces)
+}
+
+/// The condition that a column has a value that is neither null nor its default.
+pub(super) fn is_value(column: &str, default: Option<&str>) -> String {
+    let name = quote_identifier(column);
+    match default {
+        Some(default) => format!("{name} IS NOT NULL AND {name} IS DISTINCT FROM {default}"),
+        None => format!("{name} IS NOT NULL"),
+    }
 }
 
 /// The default of a column, as SQL, if it is a constant.
-fn constant_default(how: &str) -> Option<&str> {
+pub(super) fn constant_default(how: &str) -> Option<&str> {
     let (_, default) = how.split_once(" default ")?;
     let varies = default.contains('(') || default.to_uppercase().starts_with("CURRENT_");
     (!varies).then_some(default)

@@ -9,6 +9,9 @@
 //! ledger  Diesel's ledger and our log: the applied migrations, their time and author
 //! run     runs a migration up or down, with its ledger and log rows, in one transaction
 //! losses  counts the data that a rollback would drop
+//! dependents  finds the user's objects that depend on it
+//! export  writes that data to files before it is dropped; `archive` is the folder, `rows` the values
+//! restore  writes it back
 //! script  the statements of `run` as a script for psql or sqlite3
 //! adopt   records migrations whose objects exist
 //! prisma  Prisma's migration ledger and folder
@@ -16,9 +19,14 @@
 //! ```
 
 pub mod adopt;
+pub mod archive;
+mod dependents;
+mod export;
 mod ledger;
 mod losses;
 pub mod prisma;
+mod restore;
+mod rows;
 mod run;
 mod script;
 mod triggers;
@@ -39,8 +47,11 @@ use crate::domain::schema::objects::{Effect, SchemaObjects};
 use crate::domain::schema::plan::PlanStep;
 use crate::error::Result;
 
+pub use dependents::read as dependents;
+pub use export::{Export, ExportOrigin, MigrationExporter, remove_capture};
 pub use ledger::{ADOPT, Bookkeeping, SchemaError, require_current};
-pub use losses::{count_losses, lock_tables};
+pub use losses::{count_losses, drop_indexes, first_loss, lock_tables};
+pub use restore::{log_restore, restore_object, restore_table};
 pub use run::{LogContext, run, with_lock_retry};
 
 pub use script::script;

@@ -535,7 +535,9 @@ fn direct_url_is_used_by_migrate_and_rollback_only() {
             .env("DATABASE_URL", "sqlite:pooled.db")
             .env("DIRECT_URL", "sqlite:direct.db")
     };
-    let run = with_both(&["migrate"]).run().success();
+    let run = with_both(&["migrate", "--confirm-database", "direct.db"])
+        .run()
+        .success();
     assert!(
         run.stderr
             .starts_with("using sqlite:direct.db (from DIRECT_URL)\n"),

@@ -9,6 +9,7 @@ mod limits;
 mod migrate;
 mod recommend;
 mod record;
+mod restore;
 mod rights;
 mod rollback;
 mod sqlite_files;

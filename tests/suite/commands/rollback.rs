@@ -99,10 +99,14 @@ fn rollback_without_consent_changes_nothing(#[values(Sqlite, Postgresql)] engine
             .fold(db.usagectl(to_the_start), |run, flag| run.arg(flag))
             .run();
         assert_eq!(run.code, 5, "{}", run.snapshot());
+        let consent = match why {
+            "data would be lost" => "--export DIR",
+            _ => "--accept-data-loss",
+        };
         assert_eq!(
             run.stderr,
             format!(
-                "error: {why}; nothing was changed\nnext: usagectl rollback --to create_api_usage --yes --accept-data-loss\n"
+                "error: {why}; nothing was changed\nnext: usagectl rollback --to create_api_usage --yes {consent}\n"
             )
         );
         // The plan is printed all the same.
@@ -191,14 +195,12 @@ fn migrate_after_rollback_marks_every_hour_dirty(#[values(Sqlite, Postgresql)] e
 }
 
 #[rstest]
-fn rows_added_after_the_plan_stop_rollback(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn row_added_after_a_plan_without_loss_stops_rollback(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
     let db = TestDatabase::migrated(engine);
-    put_rows(&db);
-    let whole = whole_catalogue(&db);
     let lock = db.lock(RunKind::Migrate);
-    let mut run = db
-        .usagectl(["rollback", "--all", "--yes", "--accept-data-loss", "-q"])
-        .spawn();
+    let mut run = db.usagectl(["rollback", "--all", "--yes", "-q"]).spawn();
     // The rows are counted before the plan is printed.
     let mut plan = BufReader::new(run.child.stdout.take().unwrap());
     let mut line = String::new();
@@ -215,38 +217,210 @@ fn rows_added_after_the_plan_stop_rollback(#[values(Sqlite, Postgresql)] engine:
     let run = run.wait();
     assert_snapshot!(run.snapshot(), @"
         ------- stderr -------
-        error: table api_usage changed after the plan was printed; nothing was reverted
+        error: table api_usage changed after the plan was printed
+        next: usagectl rollback --dry-run
+        [exit status: 5]
+        ");
+    assert_eq!(db.rows("SELECT count(*) FROM api_usage"), ["1"]);
+}
+
+#[rstest]
+fn index_created_after_the_plan_stops_rollback(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    put_rows(&db);
+    let lock = db.lock(RunKind::Migrate);
+    let mut run = db
+        .usagectl(["rollback", "--all", "--yes", "--accept-data-loss", "-q"])
+        .spawn();
+    let mut plan = BufReader::new(run.child.stdout.take().unwrap());
+    let mut line = String::new();
+    while !line.contains("drop table api_usage ") {
+        line.clear();
+        assert!(
+            plan.read_line(&mut line).unwrap() > 0,
+            "the plan ends early"
+        );
+    }
+    db.execute("CREATE INDEX mine ON api_usage (response_time)");
+    let whole = whole_catalogue(&db);
+    drop(lock);
+    plan.read_to_end(&mut Vec::new()).unwrap();
+    assert_snapshot!(run.wait().snapshot(), @"
+        ------- stderr -------
+        error: index mine changed after the plan was printed
         next: usagectl rollback --dry-run
         [exit status: 5]
         ");
     assert_eq!(whole_catalogue(&db), whole);
-    assert_eq!(db.rows("SELECT count(*) FROM api_usage"), ["4"]);
 }
 
 #[rstest]
-fn dependent_view_fails_whole_rollback(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn view_that_uses_a_dropped_column_is_refused_in_the_plan(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
     let db = TestDatabase::migrated(engine);
     db.execute("CREATE VIEW slow_calls AS SELECT id FROM api_usage WHERE response_time > 1000");
     let whole = whole_catalogue(&db);
-    let run = db.usagectl(["rollback", "--all", "--yes"]).run();
-    assert_eq!(run.code, 1, "{}", run.snapshot());
-    assert!(
-        run.stderr
-            .contains("20260123210146_enhance_api_monitoring failed and was rolled back")
+    let run = db
+        .usagectl(["rollback", "--all", "--dry-run"])
+        .run()
+        .success();
+    let line = "  blocked by view slow_calls, which uses column api_usage.response_time\n";
+    assert!(run.stdout.contains(line), "{}", run.stdout);
+    let run = db
+        .usagectl(["rollback", "--all", "--yes", "--accept-data-loss"])
+        .run();
+    assert_eq!(run.code, 5, "{}", run.snapshot());
+    assert_eq!(
+        run.stderr,
+        "error: view slow_calls uses column api_usage.response_time; nothing was changed\n\
+         next: drop or change view slow_calls, then run the same command again\n"
     );
-    assert!(run.stderr.contains("slow_calls"), "{}", run.stderr);
     // Nor are the migrations before that one in the plan.
     assert_eq!(whole_catalogue(&db), whole);
     db.usagectl(["status"]).run().success();
 }
 
 #[rstest]
-fn locked_table_is_busy_and_changes_nothing(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn foreign_key_to_a_dropped_table_is_refused_in_the_plan(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
     let db = TestDatabase::migrated(engine);
+    db.execute("CREATE TABLE mine (alert TEXT REFERENCES api_alerts (id))");
+    let run = db
+        .usagectl(["rollback", "--to", "create_api_usage", "--yes"])
+        .run();
+    assert_eq!(run.code, 5, "{}", run.snapshot());
+    assert!(run.stderr.contains("table api_alerts"), "{}", run.stderr);
+    assert!(run.stderr.contains("of mine") || run.stderr.contains("of table mine"));
+}
+
+/// Everything else of PostgreSQL that can depend on a table.
+#[test]
+fn every_kind_of_dependent_is_listed_postgresql() {
+    let db = TestDatabase::migrated(Engine::Postgresql);
+    db.execute(
+        "CREATE TABLE child () INHERITS (api_alerts);
+         CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+         CREATE FUNCTION g(api_alerts) RETURNS int LANGUAGE sql AS 'SELECT 1';
+         CREATE TRIGGER on_alert AFTER INSERT ON api_alerts FOR EACH ROW EXECUTE FUNCTION f();
+         CREATE TRIGGER on_method AFTER UPDATE OF method ON api_usage FOR EACH ROW EXECUTE FUNCTION f();
+         CREATE STATISTICS both_columns ON method, user_id FROM api_usage;
+         CREATE POLICY mine ON api_alerts USING (enabled);
+         CREATE PUBLICATION stream FOR TABLE api_alerts;
+         CREATE RULE quiet AS ON DELETE TO api_alerts DO INSTEAD NOTHING;
+         ALTER TABLE api_usage ADD CONSTRAINT positive CHECK (response_time > 0);
+         ALTER TABLE api_usage ADD COLUMN short text GENERATED ALWAYS AS (left(method, 1)) STORED;
+         ALTER TABLE api_usage ADD COLUMN service \"InfrastructureService\";
+         CREATE MATERIALIZED VIEW counts AS SELECT count(user_id) FROM api_usage",
+    );
+    let run = db
+        .usagectl(["rollback", "--to", "create_api_usage", "--dry-run"])
+        .run()
+        .success();
+    let lines = run
+        .stdout
+        .lines()
+        .filter(|line| line.contains("blocked by") || line.contains("which no migration created"));
+    let lines: Vec<&str> = lines.map(str::trim).collect();
+    assert_snapshot!(lines.join("\n"), @"
+        blocked by column api_usage.service, which uses enum InfrastructureService
+        blocked by column api_usage.short, which uses column api_usage.method
+        drop constraint positive of api_usage, which no migration created
+        blocked by function g(api_alerts), which uses table api_alerts
+        drop policy mine of api_alerts, which no migration created
+        drop publication stream of api_alerts, which no migration created
+        drop rule quiet of api_alerts, which no migration created
+        drop statistics both_columns, which no migration created
+        blocked by table child, which uses table api_alerts
+        drop trigger on_alert of api_alerts, which no migration created
+        blocked by trigger on_method of api_usage, which uses column api_usage.method
+        blocked by view counts, which uses column api_usage.user_id
+        ");
+}
+
+#[rstest]
+fn uncounted_rows_are_a_data_loss(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    let run = db
+        .usagectl(["rollback", "--all", "--yes", "--count-timeout", "0s"])
+        .run();
+    assert_eq!(run.code, 5, "{}", run.snapshot());
+    let line = "drop table api_usage_aggregates      unknown number of rows";
+    assert!(run.stdout.contains(line), "{}", run.stdout);
+}
+
+#[rstest]
+fn script_begins_with_its_data_loss(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    put_rows(&db);
+    let sql = |target| {
+        let arguments = ["rollback", "--to", target, "--sql"];
+        db.usagectl(arguments).run().success().stdout
+    };
+    let lossy = sql("create_api_usage");
+    assert!(
+        lossy.starts_with("-- This script loses data.\n-- database "),
+        "{lossy}"
+    );
+    assert!(
+        lossy.contains("--   drop table api_alerts                1 row\n"),
+        "{lossy}"
+    );
+    assert!(!sql("add_capacity").contains("loses data"));
+}
+
+#[rstest]
+fn other_database_of_direct_url_requires_its_name(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let stage = TestDatabase::migrated(engine);
+    let prod = TestDatabase::migrated(engine);
+    let run = |flags: &[&str]| {
+        let program = stage.usagectl(["rollback", "--yes"]);
+        let program = program.env("DIRECT_URL", prod.url());
+        flags.iter().fold(program, |run, flag| run.arg(flag)).run()
+    };
+    let whole = whole_catalogue(&prod);
+    let refused = run(&[]);
+    assert_eq!(refused.code, 5, "{}", refused.snapshot());
+    assert!(
+        refused.stderr.contains("error: DIRECT_URL is database "),
+        "{}",
+        refused.stderr
+    );
+    assert!(refused.stderr.contains(", but DATABASE_URL is database "));
+    assert!(refused.stderr.contains("--confirm-database "));
+    let wrong = run(&["--confirm-database", "other"]);
+    assert_eq!(wrong.code, 5, "{}", wrong.snapshot());
+    assert_eq!(whole_catalogue(&prod), whole);
+    // A preview only warns.
+    let preview = run(&["--dry-run"]);
+    assert!(
+        preview.stderr.contains("warning: DIRECT_URL is"),
+        "{}",
+        preview.stderr
+    );
+    let migrate = stage.usagectl(["migrate"]).env("DIRECT_URL", prod.url());
+    assert_eq!(migrate.run().code, 5);
+    let name = match engine {
+        Sqlite => prod.url().strip_prefix("sqlite:").unwrap(),
+        Postgresql => prod.url().rsplit('/').next().unwrap(),
+    };
+    let name = name.split('?').next().unwrap();
+    assert_eq!(run(&["--confirm-database", name]).code, 0);
+    assert_ne!(whole_catalogue(&prod), whole);
+    assert_eq!(whole_catalogue(&stage), whole);
+}
+
+#[rstest]
+fn locked_table_is_busy_and_changes_nothing(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::empty(engine);
+    db.usagectl(["migrate", "--to", "enhance_api_monitoring"])
+        .run()
+        .success();
     let whole = whole_catalogue(&db);
     let mut other = db.open_transaction("SELECT count(*) FROM api_usage");
     let run = db
-        .usagectl(["rollback", "--all", "--yes", "--lock-timeout", "20ms"])
+        .usagectl(["rollback", "--yes", "--lock-timeout", "20ms"])
         .run();
     assert_eq!(run.code, 6, "{}", run.snapshot());
     other.batch_execute("ROLLBACK").unwrap();
@@ -284,7 +458,11 @@ fn confirmation_on_a_terminal_is_required(#[values(Sqlite, Postgresql)] engine: 
     for answer in ["n\n", "\n", "yes please\n", "\u{4}"] {
         let run = db.usagectl(["rollback"]).run_on_terminal(answer);
         assert_eq!(run.code, 5, "{answer:?}: {}", run.snapshot());
-        assert!(run.stderr.contains("Continue? [y/N]"), "{}", run.stderr);
+        assert!(
+            run.stderr.contains("? [y/N]") && run.stderr.contains("Change database "),
+            "{}",
+            run.stderr
+        );
         assert!(
             run.stderr
                 .contains("error: not confirmed; nothing was changed"),
@@ -309,7 +487,7 @@ fn data_loss_on_a_terminal_requires_the_name(#[values(Sqlite, Postgresql)] engin
         assert_eq!(run.code, 5, "{answer:?}: {}", run.snapshot());
         assert!(
             run.stderr
-                .contains("This loses data. Type enhance_api_monitoring to continue:"),
+                .contains(". Type enhance_api_monitoring to continue:"),
             "{}",
             run.stderr
         );
@@ -341,21 +519,24 @@ fn migrations_changed_after_the_plan_stop_rollback(#[values(Sqlite, Postgresql)]
     plan.read_to_end(&mut Vec::new()).unwrap();
     assert_snapshot!(run.wait().snapshot(), @"
         ------- stderr -------
-        error: the list of applied migrations changed after the plan was printed; nothing was reverted
+        error: the list of applied migrations changed after the plan was printed
         next: usagectl rollback --dry-run
         [exit status: 5]
         ");
     assert_eq!(whole_catalogue(&db), whole);
 }
 
-/// The tables are locked before the rows are counted again.
+/// The tables are locked before it is checked that they are empty.
 #[test]
 fn uncommitted_row_of_another_session_stops_rollback_postgresql() {
-    let db = TestDatabase::migrated(Engine::Postgresql);
+    let db = TestDatabase::empty(Engine::Postgresql);
+    db.usagectl(["migrate", "--to", "create_api_usage"])
+        .run()
+        .success();
     let mut other =
         db.open_transaction("INSERT INTO api_usage (id, api_name) VALUES ('1', 'tmdb')");
     let run = db
-        .usagectl(["rollback", "--all", "--yes", "--accept-data-loss"])
+        .usagectl(["rollback", "--all", "--yes"])
         .arg("--lock-timeout=60s")
         .spawn();
     wait_for_lock(&db, "relation = 'api_usage'::regclass");

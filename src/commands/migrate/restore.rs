@@ -1,0 +1,112 @@
+//! `migrate --restore`: reads an export of `rollback --export` back.
+
+use std::path::Path;
+
+use super::{Applied, MigrateArgs, apply_pending, report_retry};
+use crate::context::{Context, current_user};
+use crate::domain::schema::manifest::{Manifest, MigrationExport};
+use crate::error::{Error, Exit, Outcome, Result};
+use crate::output::migrations::{Restored, RestoredObject, RestoredTable};
+use crate::store::db::{Access, Db};
+use crate::store::lock::RunKind;
+use crate::store::migrations::prisma::PrismaSync;
+use crate::store::migrations::{self, LogContext, Migration, archive};
+use crate::store::schema_objects;
+use crate::store::url::DatabaseUrl;
+
+pub(super) fn run(
+    context: &mut Context,
+    url: &DatabaseUrl,
+    args: &MigrateArgs,
+    folder: &Path,
+) -> Result<Outcome> {
+    let manifest = archive::read_manifest(folder)?;
+    let exports = exports(&manifest)?;
+    context.detail(format_args!("verifying {}", folder.display()));
+    archive::verify(folder, &manifest)?;
+
+    let mut db = context.open_unchecked(url, Access::Create)?;
+    let lock = context.lock(&mut db, url, RunKind::Migrate, args.locks.lock_wait)?;
+    let mut applied = Applied::default();
+    if let Some(newest) = manifest.newest_version() {
+        let args = MigrateArgs {
+            to: Some(newest.to_owned()),
+            restore: None,
+            ..args.clone()
+        };
+        let (done, result) = apply_pending(context, &mut db, url, &args)?;
+        result?;
+        applied = done;
+    }
+    let log = LogContext {
+        application_schema: migrations::application_schema(url),
+        done_by: &current_user(),
+        at: context.now.into(),
+        prisma: &PrismaSync::default(),
+    };
+    let mut restored = Restored {
+        folder: folder.display().to_string(),
+        applied: applied.migrations,
+        tables: Vec::new(),
+        objects: Vec::new(),
+    };
+    let lock_timeout = args.locks.lock_timeout;
+    let mut transaction = |db: &mut Db, work: &mut dyn FnMut(&mut Db) -> Result<()>| {
+        let on_retry = &mut |pause| report_retry(context, pause);
+        migrations::with_lock_retry(db, lock_timeout, on_retry, work)
+    };
+    let found = schema_objects::read(&mut db)?;
+    for (migration, export) in &exports {
+        for table in &export.tables {
+            let rows = migrations::restore_table(&mut db, folder, table, &found, &mut transaction)?;
+            restored.tables.push(RestoredTable {
+                migration: export.name.clone(),
+                table: table.table.clone(),
+                written: rows.written,
+                unchanged: rows.unchanged,
+                kept: rows.kept,
+                missing: rows.missing,
+            });
+        }
+        transaction(&mut db, &mut |db| {
+            migrations::log_restore(db, migration, log, folder)
+        })?;
+    }
+    // CREATE INDEX CONCURRENTLY waits for the snapshots of other transactions, that of the lock included.
+    drop(lock);
+    for object in exports.iter().flat_map(|(_, export)| &export.objects) {
+        let created = migrations::restore_object(&mut db, object);
+        restored.objects.push(RestoredObject {
+            object: format!("{} {}", object.kind, object.name),
+            created: created.as_ref().is_ok_and(|created| *created),
+            error: created.err().map(|error| error.to_string()),
+        });
+    }
+    let complete = restored.is_complete();
+    context.answer(&restored)?;
+    if complete {
+        return Ok(Outcome::DONE);
+    }
+    Ok(Outcome::with_next(
+        Exit::Incomplete,
+        "compare the kept rows with the files of the export",
+    ))
+}
+
+/// The exports in the order in which they are restored, with their migrations.
+fn exports(manifest: &Manifest) -> Result<Vec<(&'static Migration, &MigrationExport)>> {
+    let exports = manifest.migrations.iter().map(|export| {
+        let migration = Migration::find(&export.version).ok_or_else(|| {
+            let message = format!(
+                "this version of usagectl has no migration {}_{}",
+                export.version, export.name
+            );
+            let next = "use the version of usagectl that wrote the export";
+            Error::message(Exit::Refused, message).with_next(next)
+        })?;
+        Ok((migration, export))
+    });
+    let mut exports: Vec<_> = exports.collect::<Result<_>>()?;
+    exports.sort_by_key(|(migration, _)| migration.version);
+    Ok(exports)
+}

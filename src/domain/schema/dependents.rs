@@ -1,0 +1,392 @@
+//! Objects of the user that depend on tables and columns that a rollback drops.
+//!
+//! PostgreSQL's catalogue knows them. SQLite has only their SQL, so there an object depends on what its SQL
+//! mentions.
+
+use serde::Serialize;
+
+use super::objects::SchemaObject;
+use crate::domain::named::named;
+
+named! {
+    DependentKind, "kind of object" {
+        Index = "index",
+        Constraint = "constraint",
+        ForeignKey = "foreign key",
+        /// A generated column, or one whose type is dropped.
+        Column = "column",
+        Trigger = "trigger",
+        Rule = "rule",
+        View = "view",
+        Policy = "policy",
+        Publication = "publication",
+        Statistics = "statistics",
+        Function = "function",
+        Table = "table",
+        Other = "object",
+    }
+}
+
+/// An object that no migration created.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Dependent {
+    pub kind: DependentKind,
+    pub name: String,
+    /// The dropped object that it depends on: `column api_usage.method`.
+    pub depends_on: String,
+    /// Whether it prevents the drop; otherwise it would be dropped too.
+    pub blocks: bool,
+    /// The statement that creates it, if the engine gives one.
+    #[serde(skip)]
+    pub sql: Option<String>,
+}
+
+impl Dependent {
+    /// Kind and name.
+    pub fn object(&self) -> String {
+        format!("{} {}", self.kind, self.name)
+    }
+
+    /// The table of the object that it depends on.
+    pub fn table(&self) -> &str {
+        let (_, name) = self.depends_on.split_once(' ').unwrap_or_default();
+        name.split_once('.').map_or(name, |(table, _)| table)
+    }
+}
+
+/// The objects that a step drops.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Dropped {
+    pub tables: Vec<String>,
+    /// Table and column, of tables that stay.
+    pub columns: Vec<(String, String)>,
+    pub types: Vec<String>,
+}
+
+impl Dropped {
+    /// The existing objects among those named.
+    pub fn new<'a>(names: impl Iterator<Item = &'a str>) -> Dropped {
+        let mut dropped = Dropped::default();
+        for name in names {
+            let object = SchemaObject {
+                what: name.to_owned(),
+                how: String::new(),
+            };
+            match object.parts() {
+                ("table", table) => dropped.tables.push(table.to_owned()),
+                ("enum", name) => dropped.types.push(name.to_owned()),
+                ("column", name) => {
+                    if let Some((table, column)) = name.split_once('.') {
+                        dropped.columns.push((table.to_owned(), column.to_owned()));
+                    }
+                }
+                _ => {}
+            }
+        }
+        dropped
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.tables.is_empty() && self.columns.is_empty() && self.types.is_empty()
+    }
+
+    /// The first dropped object that `sql` mentions, named as in a plan.
+    fn mentioned_in(&self, sql: &str) -> Option<String> {
+        let words = identifiers(sql);
+        let has = |name: &str| words.iter().any(|word| word.eq_ignore_ascii_case(name));
+        if let Some(table) = self.tables.iter().find(|table| has(table)) {
+            return Some(format!("table {table}"));
+        }
+        let column = self
+            .columns
+            .iter()
+            .find(|(table, column)| has(table) && has(column));
+        column.map(|(table, column)| format!("column {table}.{column}"))
+    }
+}
+
+/// A row of SQLite's catalogue.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CatalogueRow {
+    /// `table`, `index`, `view` or `trigger`.
+    pub kind: String,
+    pub name: String,
+    pub table: String,
+    pub sql: String,
+    /// The tables and columns that the foreign keys of a table refer to; an empty column is the primary key.
+    pub references: Vec<(String, String)>,
+}
+
+/// The dependents in a SQLite database. `is_ours` recognises objects of the migrations.
+pub fn in_sqlite(
+    catalogue: &[CatalogueRow],
+    dropped: &Dropped,
+    is_ours: impl Fn(&CatalogueRow) -> bool,
+) -> Vec<Dependent> {
+    let is_dropped = |table: &str| {
+        dropped
+            .tables
+            .iter()
+            .any(|it| it.eq_ignore_ascii_case(table))
+    };
+    let found = |row: &CatalogueRow, kind, depends_on: String, blocks| Dependent {
+        kind,
+        name: row.name.clone(),
+        depends_on,
+        blocks,
+        sql: (!blocks && !row.sql.is_empty()).then(|| row.sql.clone()),
+    };
+    let mut dependents = Vec::new();
+    for row in catalogue.iter().filter(|row| !is_ours(row)) {
+        match row.kind.as_str() {
+            "table" if is_dropped(&row.table) => {}
+            "table" => {
+                let reference = row.references.iter().find_map(|(table, column)| {
+                    let same = |(t, c): &&(String, String)| {
+                        t.eq_ignore_ascii_case(table) && c.eq_ignore_ascii_case(column)
+                    };
+                    if is_dropped(table) {
+                        return Some(format!("table {table}"));
+                    }
+                    let column = dropped.columns.iter().find(same)?;
+                    Some(format!("column {}.{}", column.0, column.1))
+                });
+                if let Some(reference) = reference {
+                    let mut foreign_key = found(row, DependentKind::ForeignKey, reference, true);
+                    foreign_key.name = format!("of table {}", row.name);
+                    dependents.push(foreign_key);
+                }
+                // Its definition mentions the column where it is declared, and in each expression that uses it.
+                let words = identifiers(&row.sql);
+                for (table, column) in &dropped.columns {
+                    let uses = words
+                        .iter()
+                        .filter(|word| word.eq_ignore_ascii_case(column));
+                    if table.eq_ignore_ascii_case(&row.table) && uses.count() > 1 {
+                        let depends_on = format!("column {table}.{column}");
+                        let mut constraint =
+                            found(row, DependentKind::Constraint, depends_on, true);
+                        constraint.name = format!("or generated column of table {}", row.name);
+                        dependents.push(constraint);
+                    }
+                }
+            }
+            // Both go with their table.
+            "index" if is_dropped(&row.table) => {
+                let table = format!("table {}", row.table);
+                dependents.push(found(row, DependentKind::Index, table, false));
+            }
+            "trigger" if is_dropped(&row.table) => {
+                let table = format!("table {}", row.table);
+                dependents.push(found(row, DependentKind::Trigger, table, false));
+            }
+            "index" => {
+                if let Some(depends_on) = dropped.mentioned_in(&row.sql) {
+                    dependents.push(found(row, DependentKind::Index, depends_on, false));
+                }
+            }
+            kind => {
+                let kind = match kind {
+                    "view" => DependentKind::View,
+                    _ => DependentKind::Trigger,
+                };
+                if let Some(depends_on) = dropped.mentioned_in(&row.sql) {
+                    dependents.push(found(row, kind, depends_on, true));
+                }
+            }
+        }
+    }
+    dependents
+}
+
+/// The words and quoted identifiers of an SQL text, without comments and strings. A string in double quotes counts
+/// as an identifier, as SQLite may read it as either.
+fn identifiers(sql: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut rest = sql;
+    while let Some(first) = rest.chars().next() {
+        let after = &rest[first.len_utf8()..];
+        let quoted = |close: char| {
+            // A doubled quote stands for one.
+            let mut text = String::new();
+            let mut chars = after.char_indices().peekable();
+            while let Some((at, c)) = chars.next() {
+                if c != close {
+                    text.push(c);
+                } else if close != ']' && chars.next_if(|(_, next)| *next == close).is_some() {
+                    text.push(close);
+                } else {
+                    return (text, &after[at + close.len_utf8()..]);
+                }
+            }
+            (text, "")
+        };
+        rest = match first {
+            '\'' => quoted('\'').1,
+            '"' | '`' | '[' => {
+                let close = if first == '[' { ']' } else { first };
+                let (text, after) = quoted(close);
+                found.push(text);
+                after
+            }
+            '-' if after.starts_with('-') => after.split_once('\n').map_or("", |(_, next)| next),
+            '/' if after.starts_with('*') => after.split_once("*/").map_or("", |(_, next)| next),
+            c if c.is_alphanumeric() || c == '_' => {
+                let is_part = |c: char| c.is_alphanumeric() || c == '_' || c == '$';
+                let end = rest.find(|c| !is_part(c)).unwrap_or(rest.len());
+                found.push(rest[..end].to_owned());
+                &rest[end..]
+            }
+            _ => after,
+        };
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn identifiers_are_found_in_any_quotes() {
+        let sql =
+            "SELECT \"a\"\"b\", [c d], `e`, f_1 -- no\n, 'it''s not' /* nor\nthis */ FROM x.Y";
+        let expected = ["SELECT", "a\"b", "c d", "e", "f_1", "FROM", "x", "Y"];
+        assert_eq!(identifiers(sql), expected);
+        assert_eq!(identifiers("'open"), [""; 0]);
+        assert_eq!(identifiers("\"open"), ["open"]);
+    }
+
+    fn row(kind: &str, name: &str, table: &str, sql: &str) -> CatalogueRow {
+        CatalogueRow {
+            kind: kind.to_owned(),
+            name: name.to_owned(),
+            table: table.to_owned(),
+            sql: sql.to_owned(),
+            references: Vec::new(),
+        }
+    }
+
+    fn dependents(catalogue: &[CatalogueRow], dropped: &[&str]) -> Vec<String> {
+        let dropped = Dropped::new(dropped.iter().copied());
+        let found = in_sqlite(catalogue, &dropped, |row| row.name == "ours");
+        let found = found.iter().map(|it| {
+            let how = if it.blocks { "blocks" } else { "goes with" };
+            format!("{} {how} {}", it.object(), it.depends_on)
+        });
+        found.collect()
+    }
+
+    #[test]
+    fn view_and_trigger_that_mention_a_dropped_column_block() {
+        let catalogue = [
+            row(
+                "view",
+                "v",
+                "v",
+                "CREATE VIEW v AS SELECT Method FROM api_usage",
+            ),
+            row(
+                "view",
+                "other",
+                "other",
+                "CREATE VIEW other AS SELECT method FROM calls",
+            ),
+            row(
+                "view",
+                "all",
+                "all",
+                "CREATE VIEW all AS SELECT * FROM api_usage",
+            ),
+            row("trigger", "t", "calls", "... SELECT method FROM api_usage"),
+            row(
+                "index",
+                "i",
+                "api_usage",
+                "CREATE INDEX i ON api_usage (lower(method))",
+            ),
+            row(
+                "index",
+                "ours",
+                "api_usage",
+                "CREATE INDEX ours ON api_usage (method)",
+            ),
+        ];
+        let found = dependents(&catalogue, &["column api_usage.method", "index x (y)"]);
+        let column = "column api_usage.method";
+        let expected = [
+            format!("view v blocks {column}"),
+            format!("trigger t blocks {column}"),
+            format!("index i goes with {column}"),
+        ];
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn index_and_trigger_go_with_their_table_and_a_reference_blocks() {
+        let mut child = row(
+            "table",
+            "child",
+            "child",
+            "CREATE TABLE child (alert REFERENCES api_alerts)",
+        );
+        child.references = vec![("api_alerts".to_owned(), String::new())];
+        let catalogue = [
+            child,
+            row(
+                "table",
+                "api_alerts",
+                "api_alerts",
+                "CREATE TABLE api_alerts (id)",
+            ),
+            row(
+                "index",
+                "i",
+                "api_alerts",
+                "CREATE INDEX i ON api_alerts (threshold)",
+            ),
+            row("trigger", "t", "api_alerts", "CREATE TRIGGER t ..."),
+            row(
+                "view",
+                "v",
+                "v",
+                "CREATE VIEW v AS SELECT * FROM \"api_alerts\"",
+            ),
+        ];
+        let table = "table api_alerts";
+        let expected = [
+            format!("foreign key of table child blocks {table}"),
+            format!("index i goes with {table}"),
+            format!("trigger t goes with {table}"),
+            format!("view v blocks {table}"),
+        ];
+        assert_eq!(dependents(&catalogue, &[table]), expected);
+    }
+
+    #[test]
+    fn generated_column_blocks() {
+        let sql = "CREATE TABLE api_usage (id, method TEXT, short AS (substr(method, 1, 1)))";
+        let table = row("table", "api_usage", "api_usage", sql);
+        let found = dependents(
+            &[table],
+            &["column api_usage.method", "column api_usage.id"],
+        );
+        let expected =
+            ["constraint or generated column of table api_usage blocks column api_usage.method"];
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn table_of_a_dependent_is_that_of_the_dropped_object() {
+        let mut dependent = Dependent {
+            kind: DependentKind::Index,
+            name: "i".to_owned(),
+            depends_on: "column api_usage.method".to_owned(),
+            blocks: false,
+            sql: None,
+        };
+        assert_eq!(dependent.table(), "api_usage");
+        dependent.depends_on = "table api_alerts".to_owned();
+        assert_eq!(dependent.table(), "api_alerts");
+    }
+}

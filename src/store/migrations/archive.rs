@@ -1,0 +1,316 @@
+//! The folder of an export: its files, written so that they survive a crash, and read back verified.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, BufRead, BufReader, BufWriter, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+use zstd::stream::read::Decoder;
+use zstd::stream::write::Encoder;
+
+use crate::domain::schema::manifest::{
+    Line, LineError, MANIFEST, Manifest, ManifestError, Part, TableExport,
+};
+use crate::error::{Error, Exit};
+
+#[derive(Debug, thiserror::Error)]
+pub enum ArchiveError {
+    #[error("{} is not empty", .0.display())]
+    NotEmpty(PathBuf),
+    #[error("{} holds the export of another database: {other}", folder.display())]
+    OtherDatabase { folder: PathBuf, other: String },
+    #[error("there is no {MANIFEST} in {}", .0.display())]
+    NoManifest(PathBuf),
+    #[error("{}: {source}", path.display())]
+    Manifest {
+        path: PathBuf,
+        source: ManifestError,
+    },
+    #[error("{}: cannot {action}", path.display())]
+    File {
+        path: PathBuf,
+        action: &'static str,
+        source: io::Error,
+    },
+    #[error("{} was changed or is damaged: its SHA-256 differs from the manifest's", .0.display())]
+    Checksum(PathBuf),
+    #[error("{} has {found} rows, the manifest {expected}", path.display())]
+    Count {
+        path: PathBuf,
+        found: u64,
+        expected: u64,
+    },
+    #[error("{} line {line}: {source}", path.display())]
+    Line {
+        path: PathBuf,
+        line: u64,
+        source: LineError,
+    },
+}
+
+impl From<ArchiveError> for Error {
+    fn from(error: ArchiveError) -> Error {
+        use ArchiveError::{Checksum, Count, File, Line, Manifest, NoManifest, NotEmpty};
+        let (exit, next) = match &error {
+            NotEmpty(_) | ArchiveError::OtherDatabase { .. } => {
+                (Exit::Refused, "name a new folder with --export")
+            }
+            NoManifest(_) => (Exit::Refused, "name a folder that rollback --export wrote"),
+            Manifest { .. } | Checksum(_) | Count { .. } | Line { .. } => (
+                Exit::Refused,
+                "restore from an unchanged copy of the export",
+            ),
+            File { .. } => (
+                Exit::Failed,
+                "check the path, its permissions and free space",
+            ),
+        };
+        Error::new(exit, error).with_next(next)
+    }
+}
+
+type Result<T, E = ArchiveError> = std::result::Result<T, E>;
+
+fn failed<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> ArchiveError + 'a {
+    move |source| ArchiveError::File {
+        path: path.to_owned(),
+        action,
+        source,
+    }
+}
+
+/// Opens the folder for writing: a new or empty one, or one with an incomplete export of the same database, which
+/// is then continued.
+pub fn open(folder: &Path, new: Manifest) -> Result<Manifest> {
+    let made = DirBuilder::new().mode(0o700).create(folder);
+    match made {
+        Ok(()) => sync_folder(folder.parent().unwrap_or(folder))?,
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(failed("create this folder", folder)(error)),
+    }
+    let mut entries = fs::read_dir(folder).map_err(failed("read this folder", folder))?;
+    let manifest = if entries.next().is_none() {
+        let mode = fs::Permissions::from_mode(0o700);
+        fs::set_permissions(folder, mode).map_err(failed("protect this folder", folder))?;
+        new
+    } else {
+        match read_manifest(folder) {
+            Ok(found) if found.complete => return Err(ArchiveError::NotEmpty(folder.to_owned())),
+            Ok(found) if found.database != new.database => {
+                return Err(ArchiveError::OtherDatabase {
+                    folder: folder.to_owned(),
+                    other: found.database,
+                });
+            }
+            Ok(found) => found,
+            Err(ArchiveError::NoManifest(_)) => {
+                return Err(ArchiveError::NotEmpty(folder.to_owned()));
+            }
+            Err(error) => return Err(error),
+        }
+    };
+    write_manifest(folder, &manifest)?;
+    Ok(manifest)
+}
+
+/// Writes the manifest durably: it is the old or the new one after a crash.
+pub fn write_manifest(folder: &Path, manifest: &Manifest) -> Result<()> {
+    let temporary = folder.join("manifest.json.new");
+    let path = folder.join(MANIFEST);
+    let mut file = create(&temporary)?;
+    let written = serde_json::to_writer_pretty(&mut file, manifest)
+        .map_err(io::Error::from)
+        .and_then(|()| file.write_all(b"\n"))
+        .and_then(|()| file.sync_all());
+    written.map_err(failed("write this file", &temporary))?;
+    fs::rename(&temporary, &path).map_err(failed("replace this file", &path))?;
+    sync_folder(folder)
+}
+
+pub fn read_manifest(folder: &Path) -> Result<Manifest> {
+    let path = folder.join(MANIFEST);
+    match fs::read_to_string(&path) {
+        Ok(text) => {
+            Manifest::parse(&text).map_err(|source| ArchiveError::Manifest { path, source })
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Err(ArchiveError::NoManifest(folder.to_owned()))
+        }
+        Err(error) => Err(failed("read this file", &path)(error)),
+    }
+}
+
+/// Makes the names of the folder's files durable.
+pub fn sync_folder(folder: &Path) -> Result<()> {
+    let folder = if folder.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        folder
+    };
+    let synced = File::open(folder).and_then(|file| file.sync_all());
+    synced.map_err(failed("write this folder to disk", folder))
+}
+
+fn create(path: &Path) -> Result<File> {
+    let opened = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path);
+    opened.map_err(failed("create this file", path))
+}
+
+/// Writes to a file and computes its SHA-256.
+struct Hashed<W> {
+    inner: W,
+    digest: Sha256,
+}
+
+impl<W: Write> Write for Hashed<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.inner.write(bytes)?;
+        self.digest.update(&bytes[..written]);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+fn hex(digest: Sha256) -> String {
+    let digest = digest.finalize();
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A file being written.
+pub struct PartWriter {
+    path: PathBuf,
+    out: Encoder<'static, Hashed<BufWriter<File>>>,
+    rows: u64,
+    deleted: u64,
+    truncated: bool,
+}
+
+impl PartWriter {
+    /// Replaces a file that an interrupted run left.
+    pub fn create(folder: &Path, file: &str) -> Result<PartWriter> {
+        let path = folder.join(file);
+        let hashed = Hashed {
+            inner: BufWriter::new(create(&path)?),
+            digest: Sha256::new(),
+        };
+        let out = Encoder::new(hashed, zstd::DEFAULT_COMPRESSION_LEVEL)
+            .map_err(failed("write this file", &path))?;
+        Ok(PartWriter {
+            path,
+            out,
+            rows: 0,
+            deleted: 0,
+            truncated: false,
+        })
+    }
+
+    pub fn write(&mut self, line: &Line, table: &TableExport) -> Result<()> {
+        match line {
+            Line::Row(_) => self.rows += 1,
+            Line::Deleted(_) => self.deleted += 1,
+            Line::Truncated => self.truncated = true,
+        }
+        let mut text = line.write(table);
+        text.push('\n');
+        let written = self.out.write_all(text.as_bytes());
+        written.map_err(failed("write this file", &self.path))
+    }
+
+    /// Writes it to disk. Nothing if it has no line: the file is then removed.
+    pub fn finish(self) -> Result<Option<Part>> {
+        let PartWriter { path, .. } = self;
+        let hashed = self
+            .out
+            .finish()
+            .map_err(failed("write this file", &path))?;
+        let Hashed { inner, digest } = hashed;
+        if self.rows == 0 && self.deleted == 0 && !self.truncated {
+            fs::remove_file(&path).map_err(failed("remove this file", &path))?;
+            return Ok(None);
+        }
+        let written = inner.into_inner().map_err(io::IntoInnerError::into_error);
+        let synced = written.and_then(|file| file.sync_all());
+        synced.map_err(failed("write this file to disk", &path))?;
+        let file = path.file_name().map(|name| name.to_string_lossy());
+        Ok(Some(Part {
+            file: file.unwrap_or_default().into_owned(),
+            rows: self.rows,
+            deleted: self.deleted,
+            sha256: hex(digest),
+        }))
+    }
+}
+
+/// Compares every file with the manifest: its checksum, lines and counts.
+pub fn verify(folder: &Path, manifest: &Manifest) -> Result<()> {
+    for table in manifest.migrations.iter().flat_map(|it| &it.tables) {
+        for part in &table.parts {
+            let path = folder.join(&part.file);
+            let mut file = File::open(&path).map_err(failed("read this file", &path))?;
+            let mut hashed = Hashed {
+                inner: io::sink(),
+                digest: Sha256::new(),
+            };
+            io::copy(&mut file, &mut hashed).map_err(failed("read this file", &path))?;
+            if hex(hashed.digest) != part.sha256 {
+                return Err(ArchiveError::Checksum(path));
+            }
+            let (mut rows, mut deleted) = (0, 0);
+            for_each_line(folder, table, part, |line| {
+                match line {
+                    Line::Row(_) => rows += 1,
+                    Line::Deleted(_) => deleted += 1,
+                    Line::Truncated => {}
+                }
+                Ok::<(), ArchiveError>(())
+            })?;
+            for (found, expected) in [(rows, part.rows), (deleted, part.deleted)] {
+                if found != expected {
+                    return Err(ArchiveError::Count {
+                        path,
+                        found,
+                        expected,
+                    });
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Calls `work` with each line of a part.
+pub fn for_each_line<E: From<ArchiveError>>(
+    folder: &Path,
+    table: &TableExport,
+    part: &Part,
+    mut work: impl FnMut(Line) -> std::result::Result<(), E>,
+) -> std::result::Result<(), E> {
+    let path = folder.join(&part.file);
+    let file = File::open(&path).map_err(failed("read this file", &path))?;
+    let decoder = Decoder::new(file).map_err(failed("read this file", &path))?;
+    let mut lines = BufReader::new(decoder);
+    let mut text = String::new();
+    for number in 1.. {
+        text.clear();
+        let read = lines.read_line(&mut text);
+        if read.map_err(failed("read this file", &path))? == 0 {
+            break;
+        }
+        let line = Line::parse(&text, table).map_err(|source| ArchiveError::Line {
+            path: path.clone(),
+            line: number,
+            source,
+        })?;
+        work(line)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,133 @@
+-- The objects that depend on the dropped tables ($1), columns ($2, as table.column) and types ($3) of the schemas
+-- in the search path.
+WITH spaces AS (
+    SELECT oid FROM pg_namespace WHERE nspname = ANY (current_schemas(false))
+),
+gone AS (
+    SELECT 'pg_class'::regclass AS classid, c.oid AS objid, 0 AS objsubid, 'table ' || c.relname AS what
+    FROM pg_class c
+    WHERE c.relnamespace IN (SELECT oid FROM spaces) AND c.relkind IN ('r', 'p') AND c.relname = ANY ($1)
+    UNION ALL
+    SELECT 'pg_class'::regclass, c.oid, a.attnum,
+        CASE WHEN c.relname = ANY ($1) THEN 'table ' || c.relname ELSE 'column ' || c.relname || '.' || a.attname END
+    FROM pg_class c
+    JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+    WHERE c.relnamespace IN (SELECT oid FROM spaces) AND c.relkind IN ('r', 'p')
+      AND (c.relname = ANY ($1) OR c.relname || '.' || a.attname = ANY ($2))
+    UNION ALL
+    -- The row type of a table, and arrays of it.
+    SELECT 'pg_type'::regclass, y.oid, 0, 'table ' || c.relname
+    FROM pg_class c
+    JOIN pg_type r ON r.typrelid = c.oid
+    JOIN pg_type y ON y.oid IN (r.oid, r.typarray)
+    WHERE c.relnamespace IN (SELECT oid FROM spaces) AND c.relkind IN ('r', 'p') AND c.relname = ANY ($1)
+    UNION ALL
+    SELECT 'pg_type'::regclass, y.oid, 0, 'enum ' || y.typname
+    FROM pg_type y
+    WHERE y.typnamespace IN (SELECT oid FROM spaces) AND y.typname = ANY ($3)
+),
+depending AS (
+    -- What also depends automatically is dropped without a question.
+    SELECT d.classid, d.objid, d.objsubid, min(g.what) AS what, bool_and(d.deptype = 'n') AS blocks
+    FROM gone g
+    JOIN pg_depend d ON d.refclassid = g.classid AND d.refobjid = g.objid AND d.refobjsubid = g.objsubid
+    WHERE d.deptype IN ('n', 'a')
+      AND NOT EXISTS (
+          SELECT 1 FROM gone own
+          WHERE own.classid = d.classid AND own.objid = d.objid AND own.objsubid IN (0, d.objsubid)
+      )
+    GROUP BY 1, 2, 3
+),
+found AS (
+    SELECT 'index' AS kind, c.relname::text AS name, d.what, d.blocks, pg_get_indexdef(c.oid) AS sql, c.oid AS index
+    FROM depending d
+    JOIN pg_class c ON d.classid = 'pg_class'::regclass AND c.oid = d.objid
+    WHERE d.objsubid = 0 AND c.relkind IN ('i', 'I')
+    UNION ALL
+    -- A generated column is dropped with its source by some versions, and prevents the drop in others.
+    SELECT 'column', d.objid::regclass || '.' || a.attname, d.what, true, NULL, NULL
+    FROM depending d
+    JOIN pg_attribute a ON d.classid = 'pg_class'::regclass AND a.attrelid = d.objid AND a.attnum = d.objsubid
+    JOIN pg_class c ON c.oid = d.objid AND c.relkind IN ('r', 'p', 'f')
+    WHERE d.objsubid > 0
+    UNION ALL
+    SELECT 'column', f.adrelid::regclass || '.' || a.attname, d.what, true, NULL, NULL
+    FROM depending d
+    JOIN pg_attrdef f ON d.classid = 'pg_attrdef'::regclass AND f.oid = d.objid
+    JOIN pg_attribute a ON a.attrelid = f.adrelid AND a.attnum = f.adnum
+    WHERE NOT EXISTS (
+        SELECT 1 FROM gone g
+        WHERE g.classid = 'pg_class'::regclass AND g.objid = f.adrelid AND g.objsubid IN (0, f.adnum)
+    )
+    UNION ALL
+    SELECT 'constraint', o.conname || ' of ' || o.conrelid::regclass, d.what, d.blocks,
+        'ALTER TABLE ' || o.conrelid::regclass || ' ADD CONSTRAINT ' || quote_ident(o.conname) || ' '
+            || pg_get_constraintdef(o.oid),
+        NULLIF(o.conindid, 0)
+    FROM depending d
+    JOIN pg_constraint o ON d.classid = 'pg_constraint'::regclass AND o.oid = d.objid
+    -- The checks of our own tables are part of them.
+    WHERE o.contype IN ('c', 'p', 'u', 'x')
+      AND (o.contype <> 'c' OR o.connamespace <> 'usagectl'::regnamespace)
+    UNION ALL
+    SELECT 'foreign key', o.conname || ' of ' || o.conrelid::regclass, d.what,
+        NOT EXISTS (
+            SELECT 1 FROM gone g
+            WHERE g.classid = 'pg_class'::regclass AND g.objid = o.conrelid AND g.objsubid IN (0, o.conkey[1])
+        ),
+        'ALTER TABLE ' || o.conrelid::regclass || ' ADD CONSTRAINT ' || quote_ident(o.conname) || ' '
+            || pg_get_constraintdef(o.oid),
+        NULL
+    FROM depending d
+    JOIN pg_constraint o ON d.classid = 'pg_constraint'::regclass AND o.oid = d.objid
+    WHERE o.contype = 'f'
+    UNION ALL
+    SELECT 'trigger', g.tgname || ' of ' || g.tgrelid::regclass, d.what, d.blocks, pg_get_triggerdef(g.oid), NULL
+    FROM depending d
+    JOIN pg_trigger g ON d.classid = 'pg_trigger'::regclass AND g.oid = d.objid
+    WHERE NOT g.tgisinternal AND g.tgname NOT LIKE 'usagectl\_%'
+    UNION ALL
+    SELECT CASE c.relkind WHEN 'v' THEN 'view' WHEN 'm' THEN 'view' ELSE 'rule' END,
+        CASE WHEN c.relkind IN ('v', 'm') THEN c.oid::regclass::text ELSE r.rulename || ' of ' || c.oid::regclass END,
+        d.what, c.relkind IN ('v', 'm') OR d.blocks, pg_get_ruledef(r.oid), NULL
+    FROM depending d
+    JOIN pg_rewrite r ON d.classid = 'pg_rewrite'::regclass AND r.oid = d.objid
+    JOIN pg_class c ON c.oid = r.ev_class
+    UNION ALL
+    SELECT 'policy', p.polname || ' of ' || p.polrelid::regclass, d.what, d.blocks, NULL, NULL
+    FROM depending d
+    JOIN pg_policy p ON d.classid = 'pg_policy'::regclass AND p.oid = d.objid
+    UNION ALL
+    SELECT 'publication', p.pubname || ' of ' || r.prrelid::regclass, d.what, d.blocks,
+        'ALTER PUBLICATION ' || quote_ident(p.pubname) || ' ADD TABLE ' || r.prrelid::regclass, NULL
+    FROM depending d
+    JOIN pg_publication_rel r ON d.classid = 'pg_publication_rel'::regclass AND r.oid = d.objid
+    JOIN pg_publication p ON p.oid = r.prpubid
+    UNION ALL
+    SELECT 'statistics', s.stxname::text, d.what, d.blocks, pg_get_statisticsobjdef(s.oid), NULL
+    FROM depending d
+    JOIN pg_statistic_ext s ON d.classid = 'pg_statistic_ext'::regclass AND s.oid = d.objid
+    UNION ALL
+    SELECT 'function', d.objid::regprocedure::text, d.what, d.blocks, NULL, NULL
+    FROM depending d
+    WHERE d.classid = 'pg_proc'::regclass
+    UNION ALL
+    -- Tables that inherit from it, and its partitions.
+    SELECT 'table', c.oid::regclass::text, d.what, true, NULL, NULL
+    FROM depending d
+    JOIN pg_class c ON d.classid = 'pg_class'::regclass AND c.oid = d.objid
+    WHERE d.objsubid = 0 AND c.relkind IN ('r', 'p', 'f', 'c')
+)
+SELECT kind, name, what AS depends_on, blocks, sql,
+    -- As in schema_objects_postgres.sql, to recognise the indexes of the migrations.
+    (SELECT CASE WHEN i.indisunique THEN 'unique ' ELSE 'index ' END || t.relname || ' ('
+            || (SELECT string_agg(
+                    coalesce(a.attname, pg_get_indexdef(i.indexrelid, k.n, true))
+                        || CASE i.indoption[k.n - 1] & 1 WHEN 1 THEN ' desc' ELSE '' END,
+                    ', ' ORDER BY k.n)
+                FROM generate_series(1, i.indnkeyatts) AS k (n)
+                LEFT JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[k.n - 1])
+            || ')' || coalesce(' where ' || pg_get_expr(i.indpred, i.indrelid), '')
+     FROM pg_index i JOIN pg_class t ON t.oid = i.indrelid WHERE i.indexrelid = found.index) AS index
+FROM found
+ORDER BY kind, name

@@ -1,0 +1,537 @@
+//! Exports the data that a migration's revert drops, without blocking the application.
+//!
+//! 1. Triggers begin to record the keys of rows that are inserted, changed and deleted (the capture). Creating one
+//!    waits for the open transactions that write the table, so every later write is recorded.
+//! 2. The first part of each table is written from one snapshot.
+//! 3. While the application writes, further parts follow, each with the rows recorded since the last, until few are
+//!    left.
+//! 4. In the transaction that drops, under its locks, the last rows are written, files and manifest are synced to
+//!    disk, and the capture is dropped. So the export has exactly the rows that are dropped.
+
+use std::path::{Path, PathBuf};
+
+use diesel::prelude::*;
+use diesel::sql_types::Text;
+use serde_json::Value;
+
+use super::archive::{self, ArchiveError, PartWriter};
+use super::losses::{REBUILT, WRITTEN_BACK};
+use super::rows::{self, TableColumns, fix_text_forms, selected};
+use crate::domain::schema::dependents::Dropped;
+use crate::domain::schema::manifest::{
+    self, FORMAT, Line, Manifest, MigrationExport, TableExport, UserObject,
+};
+use crate::domain::schema::objects::SchemaObjects;
+use crate::domain::schema::plan::PlanStep;
+use crate::domain::schema::value::Kind;
+use crate::error::{Error, Exit, Result};
+use crate::store::db::{Db, on, quote_identifier};
+
+/// Names of the capture's tables, functions and triggers begin with it.
+const CAPTURE: &str = "usagectl_export_";
+
+/// Recorded rows that may be left for the transaction that drops: a few milliseconds under its locks.
+const FEW_ROWS: u64 = 500;
+
+/// Rounds of catching up with a writer, if each leaves more than [`FEW_ROWS`].
+const MAX_ROUNDS: usize = 20;
+
+/// An export in progress.
+pub struct Export {
+    folder: PathBuf,
+    manifest: Manifest,
+}
+
+/// Identifies an export in its manifest.
+#[derive(Clone, Debug)]
+pub struct ExportOrigin {
+    /// The database without its password.
+    pub database: String,
+    pub application_schema: String,
+    pub at: String,
+}
+
+impl Export {
+    /// Begins an export, or continues one that was interrupted.
+    pub fn open(folder: &Path, db: &Db, origin: ExportOrigin) -> Result<Export> {
+        let new = Manifest {
+            format: FORMAT,
+            tool_version: env!("CARGO_PKG_VERSION").to_owned(),
+            engine: db.engine().to_owned(),
+            database: origin.database,
+            application_schema: origin.application_schema,
+            exported_at: origin.at,
+            complete: false,
+            migrations: Vec::new(),
+        };
+        Ok(Export {
+            folder: folder.to_owned(),
+            manifest: archive::open(folder, new)?,
+        })
+    }
+
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The rows exported so far, rows that changed meanwhile counted again.
+    pub fn rows(&self) -> u64 {
+        let migrations = self.manifest.migrations.iter();
+        migrations.map(MigrationExport::rows).sum()
+    }
+
+    /// Exports what reverting `step` drops: installs the capture, writes the snapshot, and catches up.
+    /// `transaction` runs a closure in a transaction with a short lock timeout, and retries it.
+    pub fn begin(
+        &mut self,
+        db: &mut Db,
+        step: &PlanStep,
+        found: &SchemaObjects,
+        transaction: &mut dyn FnMut(&mut Db, &mut dyn FnMut(&mut Db) -> Result<()>) -> Result<()>,
+    ) -> Result<MigrationExporter> {
+        // An interrupted run exported it and did not revert it.
+        self.manifest
+            .migrations
+            .retain(|it| it.version != step.version);
+        remove_capture(db, transaction)?;
+        let mut tables = Vec::new();
+        for table in exported_tables(db, step, found)? {
+            let capture = Capture {
+                name: format!("{CAPTURE}{}", tables.len() + 1),
+                table,
+                read_to: 0,
+            };
+            transaction(db, &mut |db| capture.install(db))?;
+            tables.push(capture);
+        }
+        let objects = step.dependents.iter().filter_map(|dependent| {
+            Some(UserObject {
+                kind: dependent.kind,
+                name: dependent.name.clone(),
+                table: dependent.table().to_owned(),
+                sql: dependent.sql.clone()?,
+            })
+        });
+        let mut exporter = MigrationExporter {
+            version: step.version.clone(),
+            name: step.name.clone(),
+            objects: objects.collect(),
+            tables,
+        };
+        let folder = &self.folder;
+        db.read_tx(|db| {
+            fix_text_forms(db)?;
+            for capture in &mut exporter.tables {
+                capture.export_all(db, folder, &exporter.version)?;
+            }
+            Ok::<(), Error>(())
+        })?;
+        exporter.catch_up(db, folder)?;
+        Ok(exporter)
+    }
+
+    /// Writes the rows recorded since, inside the transaction that drops them and has locked their tables, and drops
+    /// the capture. May be called again if that transaction is rolled back.
+    pub fn finish(&mut self, db: &mut Db, exporter: &MigrationExporter) -> Result<()> {
+        fix_text_forms(db)?;
+        let mut tables = Vec::new();
+        for capture in &exporter.tables {
+            let mut last = capture.clone();
+            last.export_changes(db, &self.folder, &exporter.version)?;
+            tables.push(last.table);
+            capture.remove(db)?;
+        }
+        self.manifest
+            .migrations
+            .retain(|it| it.version != exporter.version);
+        self.manifest.migrations.push(MigrationExport {
+            version: exporter.version.clone(),
+            name: exporter.name.clone(),
+            tables,
+            objects: exporter.objects.clone(),
+        });
+        archive::write_manifest(&self.folder, &self.manifest)?;
+        Ok(())
+    }
+
+    /// Marks the export as complete.
+    pub fn complete(&mut self) -> Result<()> {
+        self.manifest.complete = true;
+        archive::write_manifest(&self.folder, &self.manifest)?;
+        Ok(())
+    }
+}
+
+/// The export of one migration's data.
+pub struct MigrationExporter {
+    version: String,
+    name: String,
+    objects: Vec<UserObject>,
+    tables: Vec<Capture>,
+}
+
+impl MigrationExporter {
+    /// Writes the rows recorded so far, until few are left to be written under a lock.
+    pub fn catch_up(&mut self, db: &mut Db, folder: &Path) -> Result<()> {
+        for _ in 0..MAX_ROUNDS {
+            let mut changes = 0;
+            for capture in &mut self.tables {
+                let mut work = |db: &mut Db| {
+                    fix_text_forms(db)?;
+                    capture.export_changes(db, folder, &self.version)
+                };
+                changes += match db {
+                    // It deletes the keys that it reads, hence no read-only transaction.
+                    Db::Pg(_) => db.write_tx(|db| {
+                        db.batch_execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")?;
+                        work(db)
+                    })?,
+                    Db::Sqlite(_) => db.read_tx(work)?,
+                };
+            }
+            if changes <= FEW_ROWS {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A table that is exported, and where the keys of its changed rows are recorded.
+#[derive(Clone)]
+struct Capture {
+    /// Of the table, the function and the triggers.
+    name: String,
+    table: TableExport,
+    /// SQLite: the last sequence number that was exported.
+    read_to: i64,
+}
+
+impl Capture {
+    fn kinds(&self) -> Vec<Kind> {
+        let columns = self.table.columns.iter();
+        columns.map(|column| Kind::of(&column.declared)).collect()
+    }
+
+    /// The key columns' names, quoted.
+    fn key(&self) -> Vec<String> {
+        let names = self.table.key.iter();
+        names.map(|name| quote_identifier(name)).collect()
+    }
+
+    /// Where the keys are recorded.
+    fn recorded(&self, db: &Db) -> String {
+        match db {
+            Db::Pg(_) => format!("usagectl.{}", self.name),
+            Db::Sqlite(_) => self.name.clone(),
+        }
+    }
+
+    fn install(&self, db: &mut Db) -> Result<()> {
+        let Capture { name, .. } = self;
+        let table = quote_identifier(&self.table.table);
+        let recorded = self.recorded(db);
+        let key = self.key();
+        let of = |row: &str| {
+            let columns = key.iter().map(|column| format!("{row}.{column}"));
+            columns.collect::<Vec<_>>().join(", ")
+        };
+        let names = key.join(", ");
+        let sql = match db {
+            Db::Pg(_) => {
+                let columns = self.table.columns.iter().zip(&key);
+                let columns = columns.map(|(column, name)| format!("{name} {}", column.declared));
+                let columns: Vec<String> = columns.collect();
+                // Dropped after a crash of the server, as the export begins again. SECURITY DEFINER, since the
+                // application may have no right on our schema. ALWAYS: also for rows that replication writes.
+                let columns = columns.join(", ");
+                let trigger = |event: &str, rows: &str| {
+                    let trigger = format!("{name}_{}", event.to_lowercase());
+                    format!(
+                        "CREATE TRIGGER {trigger} AFTER {event} ON {table} {rows}
+                             FOR EACH STATEMENT EXECUTE FUNCTION usagectl.{name}();
+                         ALTER TABLE {table} ENABLE ALWAYS TRIGGER {trigger};\n"
+                    )
+                };
+                let old = "OLD TABLE AS old_rows";
+                let new = "NEW TABLE AS new_rows";
+                let triggers = [
+                    trigger("INSERT", &format!("REFERENCING {new}")),
+                    trigger("UPDATE", &format!("REFERENCING {old} {new}")),
+                    trigger("DELETE", &format!("REFERENCING {old}")),
+                    trigger("TRUNCATE", ""),
+                ];
+                format!(
+                    "CREATE UNLOGGED TABLE {recorded} ({columns}, usagectl_truncated boolean);
+                     CREATE FUNCTION usagectl.{name}() RETURNS trigger
+                     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $usagectl$
+                     BEGIN
+                         IF TG_OP = 'TRUNCATE' THEN
+                             INSERT INTO {recorded} (usagectl_truncated) VALUES (true);
+                         END IF;
+                         IF TG_OP IN ('UPDATE', 'DELETE') THEN
+                             INSERT INTO {recorded} ({names}) SELECT {old} FROM old_rows;
+                         END IF;
+                         IF TG_OP IN ('INSERT', 'UPDATE') THEN
+                             INSERT INTO {recorded} ({names}) SELECT {new} FROM new_rows;
+                         END IF;
+                         RETURN NULL;
+                     END $usagectl$;
+                     {triggers}",
+                    old = of("old_rows"),
+                    new = of("new_rows"),
+                    triggers = triggers.concat(),
+                )
+            }
+            Db::Sqlite(_) => {
+                // A single writer: rows become visible in the order of their sequence numbers.
+                let insert = |row| {
+                    let values = of(row);
+                    format!("INSERT INTO {recorded} ({names}) VALUES ({values});")
+                };
+                let trigger = |event: &str, body: String| {
+                    let trigger = format!("{name}_{}", event.to_lowercase());
+                    format!("CREATE TRIGGER {trigger} AFTER {event} ON {table} BEGIN {body} END;\n")
+                };
+                format!(
+                    "CREATE TABLE {recorded} (usagectl_seq INTEGER PRIMARY KEY, {names});\n{}{}{}",
+                    trigger("INSERT", insert("NEW")),
+                    trigger("UPDATE", insert("OLD") + &insert("NEW")),
+                    trigger("DELETE", insert("OLD")),
+                )
+            }
+        };
+        Ok(db.batch_execute(&sql)?)
+    }
+
+    /// Drops triggers and table; the table that they are on must be locked.
+    fn remove(&self, db: &mut Db) -> QueryResult<()> {
+        let table = quote_identifier(&self.table.table);
+        drop_capture(db, &self.name, &[table])
+    }
+
+    fn writer(&self, folder: &Path, version: &str) -> Result<PartWriter, ArchiveError> {
+        let part = self.table.parts.len();
+        let file = manifest::file_name(version, &self.table.table, part);
+        PartWriter::create(folder, &file)
+    }
+
+    /// Writes all rows of the table.
+    fn export_all(&mut self, db: &mut Db, folder: &Path, version: &str) -> Result<()> {
+        let mut writer = self.writer(folder, version)?;
+        self.write_all_rows(db, &mut writer)?;
+        self.table.parts.extend(writer.finish()?);
+        Ok(())
+    }
+
+    fn write_all_rows(&self, db: &mut Db, writer: &mut PartWriter) -> Result<()> {
+        let columns = self.table.columns.iter();
+        let columns = columns.map(|column| selected(db, &quote_identifier(&column.name)));
+        let columns: Vec<String> = columns.collect();
+        let query = format!(
+            "SELECT {} FROM {}",
+            columns.join(", "),
+            quote_identifier(&self.table.table)
+        );
+        rows::for_each(db, query, &self.kinds(), |values| {
+            Ok(writer.write(&Line::Row(values), &self.table)?)
+        })
+    }
+
+    /// Writes the rows whose keys were recorded since the last part; returns their number.
+    fn export_changes(&mut self, db: &mut Db, folder: &Path, version: &str) -> Result<u64> {
+        let recorded = self.recorded(db);
+        let mut writer = self.writer(folder, version)?;
+        let read_to = match db {
+            Db::Pg(_) => 0,
+            Db::Sqlite(_) => {
+                let last =
+                    format!("SELECT coalesce(max(usagectl_seq), 0) AS number FROM {recorded}");
+                rows::number(db, last)?
+            }
+        };
+        let truncated = match db {
+            Db::Pg(_) => {
+                let count =
+                    format!("SELECT count(*) AS number FROM {recorded} WHERE usagectl_truncated");
+                rows::number(db, count)? > 0
+            }
+            // SQLite has no TRUNCATE.
+            Db::Sqlite(_) => false,
+        };
+        if truncated {
+            writer.write(&Line::Truncated, &self.table)?;
+            self.write_all_rows(db, &mut writer)?;
+            db.batch_execute(&format!("DELETE FROM {recorded}"))?;
+        } else {
+            self.write_recorded(db, read_to, &mut writer)?;
+        }
+        self.read_to = read_to;
+        let part = writer.finish()?;
+        let changes = part.as_ref().map_or(0, |part| part.rows + part.deleted);
+        self.table.parts.extend(part);
+        Ok(changes)
+    }
+
+    fn write_recorded(&self, db: &mut Db, to: i64, writer: &mut PartWriter) -> Result<()> {
+        let recorded = self.recorded(db);
+        let key = self.key();
+        let names = key.join(", ");
+        let keys = match db {
+            Db::Pg(_) => format!(
+                "WITH gone AS (DELETE FROM {recorded} RETURNING *), keys AS (SELECT DISTINCT {names} FROM gone)"
+            ),
+            Db::Sqlite(_) => format!(
+                "WITH keys AS (
+                     SELECT DISTINCT {names} FROM {recorded} WHERE usagectl_seq > {} AND usagectl_seq <= {to}
+                 )",
+                self.read_to
+            ),
+        };
+        let columns = self.table.columns.iter().enumerate();
+        let columns = columns.map(|(place, column)| {
+            let from = if place < key.len() { "keys" } else { "t" };
+            selected(db, &format!("{from}.{}", quote_identifier(&column.name)))
+        });
+        let columns: Vec<String> = columns.collect();
+        let same = key.iter().map(|name| format!("t.{name} = keys.{name}"));
+        let same: Vec<String> = same.collect();
+        let exists = selected(
+            db,
+            &format!("(t.{} IS NOT NULL)", key.first().map_or("", |it| it)),
+        );
+        let query = format!(
+            "{keys} SELECT {}, {exists} FROM keys LEFT JOIN {} t ON {}",
+            columns.join(", "),
+            quote_identifier(&self.table.table),
+            same.join(" AND ")
+        );
+        rows::for_each(db, query, &self.kinds(), |mut values| {
+            let exists = values.pop();
+            let line = if exists == Some(Value::from("true")) || exists == Some(Value::from(1)) {
+                Line::Row(values)
+            } else {
+                values.truncate(key.len());
+                Line::Deleted(values)
+            };
+            Ok(writer.write(&line, &self.table)?)
+        })
+    }
+}
+
+/// Whether rows and values of a dropped object are exported: not those that are computed again or written back.
+fn is_exported(object: &str) -> bool {
+    let table = object.strip_prefix("table ");
+    !WRITTEN_BACK.contains(&object) && !table.is_some_and(|table| REBUILT.contains(&table))
+}
+
+/// The tables of which `step` drops rows or values, with the columns to export.
+fn exported_tables(
+    db: &mut Db,
+    step: &PlanStep,
+    found: &SchemaObjects,
+) -> Result<Vec<TableExport>> {
+    let objects = step.losses().map(|(object, _)| object);
+    let objects = objects.filter(|object| is_exported(object) && found.get(object).is_some());
+    let Dropped {
+        tables, columns, ..
+    } = Dropped::new(objects);
+    let mut exported = Vec::new();
+    let mut export = |db: &mut Db, table: &str, columns: Option<&[&str]>| -> Result<()> {
+        let Some(found) = TableColumns::read(db, table)? else {
+            return Ok(());
+        };
+        if found.key.is_empty() {
+            let message =
+                format!("cannot export table {table}: it has no primary key; nothing was changed");
+            return Err(Error::message(Exit::Refused, message)
+                .with_next("add a primary key, or copy the table and use --accept-data-loss"));
+        }
+        let key = found.key.iter().filter_map(|name| found.get(name));
+        let others = found.columns.iter().filter(|column| {
+            let wanted = columns.is_none_or(|columns| columns.contains(&column.name.as_str()));
+            wanted && !found.key.contains(&column.name)
+        });
+        exported.push(TableExport {
+            table: table.to_owned(),
+            dropped: columns.is_none(),
+            columns: key.chain(others).cloned().collect(),
+            key: found.key.clone(),
+            parts: Vec::new(),
+        });
+        Ok(())
+    };
+    let mut of_columns: Vec<&str> = columns.iter().map(|(table, _)| table.as_str()).collect();
+    of_columns.sort_unstable();
+    of_columns.dedup();
+    for table in of_columns {
+        let its = columns.iter().filter(|(its_table, _)| its_table == table);
+        let its: Vec<&str> = its.map(|(_, column)| column.as_str()).collect();
+        export(db, table, Some(&its))?;
+    }
+    for table in &tables {
+        export(db, table, None)?;
+    }
+    Ok(exported)
+}
+
+/// Drops what an interrupted export left: its triggers would record rows for ever.
+pub fn remove_capture(
+    db: &mut Db,
+    transaction: &mut dyn FnMut(&mut Db, &mut dyn FnMut(&mut Db) -> Result<()>) -> Result<()>,
+) -> Result<()> {
+    #[derive(QueryableByName)]
+    struct Left {
+        #[diesel(sql_type = Text)]
+        name: String,
+        /// The table of its triggers, quoted; empty if it has none.
+        #[diesel(sql_type = Text)]
+        table: String,
+    }
+    let query = match db {
+        Db::Pg(_) => {
+            "SELECT p.proname::text AS name, coalesce(min(g.tgrelid::regclass::text), '') AS \"table\"
+             FROM pg_proc p LEFT JOIN pg_trigger g ON g.tgfoid = p.oid
+             WHERE p.pronamespace = to_regnamespace('usagectl') AND p.proname LIKE 'usagectl\\_export\\_%'
+             GROUP BY p.proname"
+        }
+        // Its triggers are found by name.
+        Db::Sqlite(_) => {
+            "SELECT name, '' AS \"table\" FROM sqlite_master
+             WHERE type = 'table' AND name LIKE 'usagectl\\_export\\_%' ESCAPE '\\'"
+        }
+    };
+    let left: Vec<Left> = on!(db, |conn| diesel::sql_query(query).load(conn))?;
+    for Left { name, table } in left {
+        let tables: Vec<String> = [table].into_iter().filter(|it| !it.is_empty()).collect();
+        transaction(db, &mut |db| Ok(drop_capture(db, &name, &tables)?))?;
+    }
+    Ok(())
+}
+
+/// `tables`: the table that the triggers are on, quoted.
+fn drop_capture(db: &mut Db, name: &str, tables: &[String]) -> QueryResult<()> {
+    let events = ["insert", "update", "delete", "truncate"];
+    let mut sql = String::new();
+    match db {
+        Db::Pg(_) => {
+            for table in tables {
+                for event in events {
+                    sql.push_str(&format!(
+                        "DROP TRIGGER IF EXISTS {name}_{event} ON {table};\n"
+                    ));
+                }
+            }
+            sql.push_str(&format!(
+                "DROP FUNCTION IF EXISTS usagectl.{name}();\nDROP TABLE IF EXISTS usagectl.{name};\n"
+            ));
+        }
+        Db::Sqlite(_) => {
+            for event in events {
+                sql.push_str(&format!("DROP TRIGGER IF EXISTS {name}_{event};\n"));
+            }
+            sql.push_str(&format!("DROP TABLE IF EXISTS {name};\n"));
+        }
+    }
+    db.batch_execute(&sql)
+}

@@ -1,0 +1,431 @@
+//! Writes the rows and values of an export back.
+//!
+//! Batches commit one by one, and a second run finds every row as it should be, so an interrupted run is repeated.
+//! A row or value that was written since the rollback is kept: a row is inserted if no row has its keys, a value
+//! is written where its column has the default.
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use diesel::pg::Pg;
+use diesel::prelude::*;
+use diesel::query_builder::BoxedSqlQuery;
+use diesel::result::Error as DieselError;
+use diesel::sql_types::{BigInt, Binary, Double, Nullable, Text};
+use diesel::sqlite::Sqlite;
+use serde_json::Value;
+
+use super::archive;
+use super::losses::constant_default;
+use super::rows::{self, TableColumns, fix_text_forms};
+use super::run::LogContext;
+use super::{Direction, Migration, checksum};
+use crate::domain::schema::dependents::DependentKind;
+use crate::domain::schema::manifest::{ColumnExport, Line, TableExport, UserObject};
+use crate::domain::schema::objects::SchemaObjects;
+use crate::domain::schema::value::{self, InvalidValue, Kind, Stored};
+use crate::error::{Error, Exit, Result};
+use crate::store::db::{Db, on, quote_identifier};
+
+/// What became of the rows of a table's export.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RestoredRows {
+    /// Rows inserted, or with a value written.
+    pub written: u64,
+    /// As exported already.
+    pub unchanged: u64,
+    /// Rows that still differ, because they were written since.
+    pub kept: u64,
+    /// Rows whose values cannot be written, because they were deleted since.
+    pub missing: u64,
+}
+
+/// Rows of one statement: a few milliseconds of locks.
+const BATCH_ROWS: usize = 500;
+
+/// Parameters of one statement; SQLite allows 32,766.
+const BATCH_PARAMETERS: usize = 30_000;
+
+/// Bytes of one statement's values.
+const BATCH_BYTES: usize = 4 << 20;
+
+/// Restores one table. `work` runs a closure in a write transaction, and retries it.
+pub fn restore_table(
+    db: &mut Db,
+    folder: &Path,
+    table: &TableExport,
+    found: &SchemaObjects,
+    transaction: &mut dyn FnMut(&mut Db, &mut dyn FnMut(&mut Db) -> Result<()>) -> Result<()>,
+) -> Result<RestoredRows> {
+    let target = Target::new(db, table, found)?;
+    let mut sum = RestoredRows::default();
+    let mut batch = Batch::default();
+    let limit = BATCH_ROWS.min(BATCH_PARAMETERS / table.columns.len().max(1));
+    let mut flush = |db: &mut Db, batch: &mut Batch| -> Result<()> {
+        let mut done = RestoredRows::default();
+        transaction(db, &mut |db| {
+            done = target.write(db, &batch.rows)?;
+            Ok(())
+        })?;
+        sum.written += done.written;
+        sum.unchanged += done.unchanged;
+        sum.kept += done.kept;
+        sum.missing += done.missing;
+        *batch = Batch::default();
+        Ok(())
+    };
+    // The last parts first: a row of a later part replaces the one of an earlier.
+    let mut replaced: HashSet<String> = HashSet::new();
+    for (place, part) in table.parts.iter().enumerate().rev() {
+        let mut truncated = false;
+        let mut keys = Vec::new();
+        archive::for_each_line(folder, table, part, |line| {
+            let values = match line {
+                Line::Truncated => {
+                    truncated = true;
+                    return Ok(());
+                }
+                Line::Deleted(key) => {
+                    keys.push(key_text(&key));
+                    return Ok(());
+                }
+                Line::Row(values) => values,
+            };
+            let key = key_text(values.get(..table.key.len()).unwrap_or_default());
+            if replaced.contains(&key) {
+                return Ok(());
+            }
+            if place > 0 {
+                keys.push(key);
+            }
+            batch.push(values);
+            if batch.rows.len() >= limit || batch.bytes >= BATCH_BYTES {
+                flush(db, &mut batch)?;
+            }
+            Ok::<(), Error>(())
+        })?;
+        replaced.extend(keys);
+        if truncated {
+            break;
+        }
+    }
+    if !batch.rows.is_empty() {
+        flush(db, &mut batch)?;
+    }
+    Ok(sum)
+}
+
+/// Records that the data of a migration was restored.
+pub fn log_restore(
+    db: &mut Db,
+    migration: &Migration,
+    entry: LogContext<'_>,
+    folder: &Path,
+) -> Result<()> {
+    let checksums = [Direction::Up, Direction::Down].map(|way| checksum(&migration.sql(db, way)));
+    let folder = folder.display().to_string();
+    let mut row = entry.log_row(migration, Direction::Up, &checksums);
+    row.action = "restore";
+    row.detail = Some(&folder);
+    Ok(row.insert(db)?)
+}
+
+/// Creates an object of the user again; false if it exists.
+pub fn restore_object(db: &mut Db, object: &UserObject) -> Result<bool> {
+    let query = match db {
+        Db::Pg(_) => {
+            "WITH definitions (sql) AS (SELECT pg_get_indexdef(indexrelid) FROM pg_index WHERE indisvalid
+             UNION ALL SELECT pg_get_triggerdef(oid) FROM pg_trigger
+             UNION ALL SELECT pg_get_statisticsobjdef(oid) FROM pg_statistic_ext
+             UNION ALL SELECT pg_get_ruledef(oid) FROM pg_rewrite
+             UNION ALL SELECT 'ALTER TABLE ' || conrelid::regclass || ' ADD CONSTRAINT ' || quote_ident(conname) || ' '
+                 || pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid <> 0
+             UNION ALL SELECT 'ALTER PUBLICATION ' || quote_ident(p.pubname) || ' ADD TABLE ' || r.prrelid::regclass
+                 FROM pg_publication_rel r JOIN pg_publication p ON p.oid = r.prpubid)
+             SELECT count(*) AS number FROM definitions WHERE sql = $1"
+        }
+        Db::Sqlite(_) => "SELECT count(*) AS number FROM sqlite_master WHERE sql = ?",
+    };
+    let found: rows::Number = on!(db, |conn| diesel::sql_query(query)
+        .bind::<Text, _>(&object.sql)
+        .get_result(conn))?;
+    if found.number > 0 {
+        return Ok(false);
+    }
+    // One statement: the text is a file's.
+    match db {
+        Db::Pg(postgres) if object.kind == DependentKind::Index => {
+            let sql = object.sql.replacen(" INDEX ", " INDEX CONCURRENTLY ", 1);
+            postgres.outside_transaction(|conn| diesel::sql_query(sql).execute(conn))?;
+        }
+        _ => {
+            on!(db, |conn| diesel::sql_query(&object.sql).execute(conn))?;
+        }
+    }
+    Ok(true)
+}
+
+fn key_text(key: &[Value]) -> String {
+    Value::Array(key.to_vec()).to_string()
+}
+
+#[derive(Default)]
+struct Batch {
+    rows: Vec<Vec<Value>>,
+    bytes: usize,
+}
+
+impl Batch {
+    fn push(&mut self, row: Vec<Value>) {
+        let sizes = row.iter().map(|value| match value {
+            Value::String(text) => text.len(),
+            Value::Object(object) => object.values().map(|it| it.to_string().len()).sum(),
+            _ => 8,
+        });
+        self.bytes += sizes.sum::<usize>();
+        self.rows.push(row);
+    }
+}
+
+/// The table to write to, and its statements.
+struct Target {
+    dropped: bool,
+    /// The columns' kinds here.
+    kinds: Vec<Kind>,
+    statements: Statements,
+}
+
+/// The text before and after the values.
+struct Statements {
+    write: String,
+    /// Counts the rows that exist, and those that are as exported.
+    compare: String,
+    /// `values(v0, v1)`.
+    head: String,
+}
+
+impl Target {
+    fn new(db: &mut Db, table: &TableExport, found: &SchemaObjects) -> Result<Target> {
+        let name = &table.table;
+        let Some(existing) = TableColumns::read(db, name)? else {
+            return Err(Error::message(
+                Exit::Failed,
+                format!("cannot restore table {name}: it does not exist"),
+            )
+            .with_next("usagectl migrate"));
+        };
+        let columns = table.columns.iter().map(|column| {
+            existing.get(&column.name).cloned().ok_or_else(|| {
+                let message = format!(
+                    "cannot restore column {name}.{}: it does not exist",
+                    column.name
+                );
+                Error::message(Exit::Refused, message).with_next(format!(
+                    "add the column, of type {}, then run the same command again",
+                    column.declared
+                ))
+            })
+        });
+        let columns: Vec<ColumnExport> = columns.collect::<Result<_>>()?;
+        Ok(Target {
+            dropped: table.dropped,
+            kinds: columns.iter().map(|it| Kind::of(&it.declared)).collect(),
+            statements: Statements::new(db, table, &columns, found),
+        })
+    }
+
+    fn write(&self, db: &mut Db, rows: &[Vec<Value>]) -> Result<RestoredRows> {
+        #[derive(QueryableByName)]
+        struct Counts {
+            #[diesel(sql_type = BigInt)]
+            existing: i64,
+            #[diesel(sql_type = BigInt)]
+            same: i64,
+        }
+        fix_text_forms(db)?;
+        let Statements {
+            write,
+            compare,
+            head,
+        } = &self.statements;
+        let (written, counts): (usize, Counts) = match db {
+            Db::Pg(postgres) => {
+                let values = postgres_values(rows, &self.kinds).map_err(invalid)?;
+                let list = value_list(rows, |number| format!("${number}"));
+                let query = |text: &str| {
+                    let sql = format!("WITH {head} AS (VALUES {list}) {text}");
+                    let query = diesel::sql_query(sql).into_boxed::<Pg>();
+                    values.iter().fold(query, |query, value| {
+                        query.bind::<Nullable<Text>, _>(value.as_deref())
+                    })
+                };
+                postgres.run(|conn| {
+                    let written = query(write).execute(conn)?;
+                    Ok::<_, DieselError>((written, query(compare).get_result(conn)?))
+                })?
+            }
+            Db::Sqlite(conn) => {
+                let values = rows.iter().flatten().map(value::to_sqlite);
+                let values: Vec<Stored> = values.collect::<Result<_, _>>().map_err(invalid)?;
+                let list = value_list(rows, |_| "?".to_owned());
+                let query = |text: &str| {
+                    let sql = format!("WITH {head} AS (VALUES {list}) {text}");
+                    let query = diesel::sql_query(sql).into_boxed::<Sqlite>();
+                    values.iter().fold(query, bind)
+                };
+                (
+                    query(write).execute(conn)?,
+                    query(compare).get_result(conn)?,
+                )
+            }
+        };
+        let all = rows.len() as u64;
+        let count = |number: i64| u64::try_from(number).unwrap_or_default();
+        let (existing, same, written) =
+            (count(counts.existing), count(counts.same), written as u64);
+        let missing = if self.dropped { 0 } else { all - existing };
+        // What still differs: also a row that exists under another key only.
+        let kept = (all - missing).saturating_sub(same);
+        Ok(RestoredRows {
+            written,
+            unchanged: (all - missing - kept).saturating_sub(written),
+            kept,
+            missing,
+        })
+    }
+}
+
+fn invalid(error: InvalidValue) -> Error {
+    Error::new(Exit::Refused, error).with_next("restore from an unchanged copy of the export")
+}
+
+impl Statements {
+    fn new(
+        db: &Db,
+        table: &TableExport,
+        columns: &[ColumnExport],
+        found: &SchemaObjects,
+    ) -> Statements {
+        let is_postgres = matches!(db, Db::Pg(_));
+        let key_count = table.key.len();
+        let name = quote_identifier(&table.table);
+        let names: Vec<String> = columns
+            .iter()
+            .map(|it| quote_identifier(&it.name))
+            .collect();
+        let value = |place: usize| match columns.get(place) {
+            Some(column) if is_postgres => format!("CAST(v.v{place} AS {})", column.declared),
+            _ => format!("v.v{place}"),
+        };
+        // PostgreSQL's json has no equality.
+        let compared = |place: usize, text: String| match columns.get(place) {
+            Some(column) if is_postgres && column.declared == "json" => format!("({text})::text"),
+            _ => text,
+        };
+        let differs = |place: usize| {
+            let current = compared(place, format!("t.{}", names[place]));
+            format!(
+                "{current} IS DISTINCT FROM {}",
+                compared(place, value(place))
+            )
+        };
+        let any = |conditions: Vec<String>| match conditions.as_slice() {
+            [] => "false".to_owned(),
+            conditions => conditions.join(" OR "),
+        };
+        let same_key: Vec<String> = (0..key_count)
+            .map(|place| format!("t.{} = {}", names[place], value(place)))
+            .collect();
+        let same_key = same_key.join(" AND ");
+        let others = || key_count..columns.len();
+        let write = if table.dropped {
+            let overriding = if is_postgres {
+                " OVERRIDING SYSTEM VALUE"
+            } else {
+                ""
+            };
+            let values: Vec<String> = (0..columns.len()).map(value).collect();
+            format!(
+                "INSERT INTO {name} ({}){overriding} SELECT {} FROM v WHERE true ON CONFLICT DO NOTHING",
+                names.join(", "),
+                values.join(", ")
+            )
+        } else {
+            // The value that a column has after `migrate`.
+            let is_default = |place: usize| {
+                let what = format!("column {}.{}", table.table, columns[place].name);
+                let default = found
+                    .get(&what)
+                    .and_then(constant_default)
+                    .unwrap_or("NULL");
+                let current = compared(place, format!("t.{}", names[place]));
+                format!("{current} IS NOT DISTINCT FROM {default}")
+            };
+            let sets = others().map(|place| {
+                let column = &names[place];
+                let default = is_default(place);
+                format!(
+                    "{column} = CASE WHEN {default} THEN {} ELSE t.{column} END",
+                    value(place)
+                )
+            });
+            let sets: Vec<String> = sets.collect();
+            let changes =
+                others().map(|place| format!("({} AND {})", is_default(place), differs(place)));
+            format!(
+                "UPDATE {name} AS t SET {} FROM v WHERE {same_key} AND ({})",
+                sets.join(", "),
+                any(changes.collect())
+            )
+        };
+        let differences = any(others().map(differs).collect());
+        let compare = format!(
+            "SELECT count(*) AS existing, count(CASE WHEN {differences} THEN NULL ELSE 1 END) AS same
+             FROM v JOIN {name} t ON {same_key}"
+        );
+        let values: Vec<String> = (0..columns.len())
+            .map(|place| format!("v{place}"))
+            .collect();
+        Statements {
+            write,
+            compare,
+            head: format!("v({})", values.join(", ")),
+        }
+    }
+}
+
+/// `($1, $2), ($3, $4)`.
+fn value_list(rows: &[Vec<Value>], parameter: impl Fn(usize) -> String) -> String {
+    let mut number = 0;
+    let rows = rows.iter().map(|row| {
+        let values = row.iter().map(|_| {
+            number += 1;
+            parameter(number)
+        });
+        format!("({})", values.collect::<Vec<_>>().join(", "))
+    });
+    rows.collect::<Vec<_>>().join(", ")
+}
+
+fn postgres_values(
+    rows: &[Vec<Value>],
+    kinds: &[Kind],
+) -> Result<Vec<Option<String>>, InvalidValue> {
+    let values = rows.iter().flat_map(|row| row.iter().zip(kinds));
+    values
+        .map(|(value, kind)| value::to_postgres(*kind, value))
+        .collect()
+}
+
+fn bind<'a, Query>(
+    query: BoxedSqlQuery<'a, Sqlite, Query>,
+    value: &'a Stored,
+) -> BoxedSqlQuery<'a, Sqlite, Query> {
+    match value {
+        Stored::Null => query.bind::<Nullable<Text>, _>(None::<&str>),
+        Stored::Integer(value) => query.bind::<BigInt, _>(*value),
+        Stored::Real(value) => query.bind::<Double, _>(*value),
+        Stored::Text(text) => query.bind::<Text, _>(text.as_str()),
+        Stored::Blob(bytes) => query.bind::<Binary, _>(bytes.as_slice()),
+    }
+}

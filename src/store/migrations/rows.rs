@@ -1,0 +1,186 @@
+//! Rows of any table: its columns from the catalogue, its values as JSON.
+
+use diesel::connection::DefaultLoadingMode;
+use diesel::deserialize::{self, FromSql, QueryableByName};
+use diesel::pg::{Pg, PgRowByRowLoadingMode};
+use diesel::prelude::*;
+use diesel::row::{Field, NamedRow, Row as DieselRow};
+use diesel::sql_types::{BigInt, Binary, Bool, Double, Nullable, Text};
+use diesel::sqlite::{Sqlite, SqliteType};
+use serde_json::Value;
+
+use crate::domain::schema::manifest::ColumnExport;
+use crate::domain::schema::value::{self, Kind, Stored};
+use crate::store::db::{Db, on, quote_identifier};
+
+/// The columns of a table that can be written, in their order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct TableColumns {
+    pub(super) columns: Vec<ColumnExport>,
+    /// The primary key, in its order.
+    pub(super) key: Vec<String>,
+}
+
+impl TableColumns {
+    /// Reads them; nothing if the table does not exist.
+    pub(super) fn read(db: &mut Db, table: &str) -> QueryResult<Option<TableColumns>> {
+        #[derive(QueryableByName)]
+        struct Column {
+            #[diesel(sql_type = Text)]
+            name: String,
+            #[diesel(sql_type = Text)]
+            declared: String,
+            /// From 1; 0 if it is not part of the key.
+            #[diesel(sql_type = BigInt)]
+            key_place: i64,
+            #[diesel(sql_type = Bool)]
+            generated: bool,
+        }
+        let found: Vec<Column> = match db {
+            // An int2vector counts from 0.
+            Db::Pg(postgres) => {
+                let query = diesel::sql_query(
+                "SELECT a.attname::text AS name, format_type(a.atttypid, a.atttypmod) AS declared,
+                     coalesce(array_position(i.indkey::int2[], a.attnum) + 1, 0)::bigint AS key_place,
+                     a.attgenerated <> '' AS generated
+                 FROM pg_attribute a
+                 LEFT JOIN pg_index i ON i.indrelid = a.attrelid AND i.indisprimary
+                 WHERE a.attrelid = to_regclass($1) AND a.attnum > 0 AND NOT a.attisdropped
+                 ORDER BY a.attnum",
+            )
+            .bind::<Text, _>(quote_identifier(table));
+                postgres.run(|conn| query.load(conn))?
+            }
+            Db::Sqlite(conn) => diesel::sql_query(
+                "SELECT name, type AS declared, pk AS key_place, hidden <> 0 AS generated
+                 FROM pragma_table_xinfo(?) ORDER BY cid",
+            )
+            .bind::<Text, _>(table)
+            .load(conn)?,
+        };
+        if found.is_empty() {
+            return Ok(None);
+        }
+        let mut key: Vec<&Column> = found.iter().filter(|it| it.key_place > 0).collect();
+        key.sort_by_key(|it| it.key_place);
+        let key = key.iter().map(|it| it.name.clone()).collect();
+        let columns = found.iter().filter(|it| !it.generated);
+        let columns = columns.map(|it| ColumnExport {
+            name: it.name.clone(),
+            declared: it.declared.clone(),
+        });
+        Ok(Some(TableColumns {
+            columns: columns.collect(),
+            key,
+        }))
+    }
+
+    pub(super) fn get(&self, name: &str) -> Option<&ColumnExport> {
+        self.columns.iter().find(|column| column.name == name)
+    }
+}
+
+/// Makes PostgreSQL write values as text in one form, until the transaction ends.
+pub(super) fn fix_text_forms(db: &mut Db) -> QueryResult<()> {
+    match db {
+        Db::Pg(_) => db.batch_execute(
+            "SET LOCAL DateStyle = 'ISO, YMD'; SET LOCAL IntervalStyle = 'postgres';
+             SET LOCAL TimeZone = 'UTC'; SET LOCAL bytea_output = 'hex'; SET LOCAL extra_float_digits = 1",
+        ),
+        Db::Sqlite(_) => Ok(()),
+    }
+}
+
+/// A column as a value of [`for_each`]: as text on PostgreSQL.
+pub(super) fn selected(db: &Db, expression: &str) -> String {
+    match db {
+        Db::Pg(_) => format!("{expression}::text"),
+        Db::Sqlite(_) => expression.to_owned(),
+    }
+}
+
+/// The values of a row, as the engine has them.
+struct Row(Vec<Stored>);
+
+impl QueryableByName<Sqlite> for Row {
+    fn build<'a>(row: &impl NamedRow<'a, Sqlite>) -> deserialize::Result<Row> {
+        let read = |place| {
+            let field = DieselRow::get(row, place).ok_or("a column is missing")?;
+            let Some(value) = field.value() else {
+                return Ok(Stored::Null);
+            };
+            Ok(match value.value_type() {
+                Some(SqliteType::Double | SqliteType::Float) => {
+                    Stored::Real(<f64 as FromSql<Double, Sqlite>>::from_sql(value)?)
+                }
+                Some(SqliteType::Text) => {
+                    Stored::Text(<String as FromSql<Text, Sqlite>>::from_sql(value)?)
+                }
+                Some(SqliteType::Binary) => {
+                    Stored::Blob(<Vec<u8> as FromSql<Binary, Sqlite>>::from_sql(value)?)
+                }
+                _ => Stored::Integer(<i64 as FromSql<BigInt, Sqlite>>::from_sql(value)?),
+            })
+        };
+        let values: deserialize::Result<_> = (0..row.field_count()).map(read).collect();
+        Ok(Row(values?))
+    }
+}
+
+impl QueryableByName<Pg> for Row {
+    fn build<'a>(row: &impl NamedRow<'a, Pg>) -> deserialize::Result<Row> {
+        let read = |place| {
+            let field = DieselRow::get(row, place).ok_or("a column is missing")?;
+            let text =
+                <Option<String> as FromSql<Nullable<Text>, Pg>>::from_nullable_sql(field.value())?;
+            Ok(text.map_or(Stored::Null, Stored::Text))
+        };
+        let values: deserialize::Result<_> = (0..row.field_count()).map(read).collect();
+        Ok(Row(values?))
+    }
+}
+
+/// Calls `work` with the values of each row of `query`, one at a time. Values beyond `kinds` are text.
+pub(super) fn for_each<E: From<diesel::result::Error>>(
+    db: &mut Db,
+    query: String,
+    kinds: &[Kind],
+    mut work: impl FnMut(Vec<Value>) -> Result<(), E>,
+) -> Result<(), E> {
+    let kind = |place: usize| kinds.get(place).copied().unwrap_or(Kind::Text);
+    match db {
+        Db::Pg(postgres) => postgres.run(|conn| {
+            let rows = diesel::sql_query(query).load_iter::<Row, PgRowByRowLoadingMode>(conn)?;
+            for row in rows {
+                let values = row?.0.into_iter().enumerate();
+                let values = values.map(|(place, stored)| match stored {
+                    Stored::Text(text) => value::from_postgres(kind(place), Some(&text)),
+                    _ => Value::Null,
+                });
+                work(values.collect())?;
+            }
+            Ok(())
+        }),
+        Db::Sqlite(conn) => {
+            let rows = diesel::sql_query(query).load_iter::<Row, DefaultLoadingMode>(conn)?;
+            for row in rows {
+                let values = row?.0.into_iter().enumerate();
+                let values = values.map(|(place, it)| value::from_sqlite(kind(place), it));
+                work(values.collect())?;
+            }
+            Ok(())
+        }
+    }
+}
+
+#[derive(QueryableByName)]
+pub(super) struct Number {
+    #[diesel(sql_type = BigInt)]
+    pub(super) number: i64,
+}
+
+/// The `number` of a query's only row.
+pub(super) fn number(db: &mut Db, query: String) -> QueryResult<i64> {
+    let row: Number = on!(db, |conn| diesel::sql_query(query).get_result(conn))?;
+    Ok(row.number)
+}

@@ -1,0 +1,573 @@
+//! `rollback --export` and `migrate --restore`: every row and value returns.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::{Config, TestRunner};
+use rstest::rstest;
+use usagectl::store::schema_objects;
+
+use crate::support::Engine::{Postgresql, Sqlite};
+use crate::support::calls::{self, Call};
+use crate::support::{Engine, TestDatabase, assert_snapshot, wait_for_lock, whole_catalogue};
+
+/// Tables that `migrate` fills.
+const REBUILT: [&str; 5] = [
+    "usagectl_dirty_hours",
+    "usagectl_dirty_metric_days",
+    "usagectl_odd_timestamps",
+    "usagectl_run_locks",
+    "usagectl_stale_periods",
+];
+
+/// Every row of every table, but of those that are computed again.
+fn contents(db: &TestDatabase) -> BTreeMap<String, Vec<String>> {
+    let found = schema_objects::read(&mut db.open()).unwrap();
+    let tables = found
+        .objects()
+        .filter_map(|(what, _)| what.strip_prefix("table "));
+    tables
+        .filter(|table| !REBUILT.contains(table))
+        .map(|table| {
+            let prefix = format!("column {table}.");
+            let columns = found
+                .objects()
+                .filter_map(|(what, _)| what.strip_prefix(&prefix));
+            let columns: Vec<String> = columns.map(|name| format!("\"{name}\"")).collect();
+            let mut rows = db.rows(&format!("SELECT {} FROM \"{table}\"", columns.join(", ")));
+            rows.sort();
+            (table.to_owned(), rows)
+        })
+        .collect()
+}
+
+fn export_folder(db: &TestDatabase) -> PathBuf {
+    db.sandbox().path().join("export")
+}
+
+/// Fills nearly every table, as a day's work does.
+fn work_a_day(db: &TestDatabase) {
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
+    let usage = examples.join("usage.ndjson").display().to_string();
+    let metrics = examples.join("metrics.ndjson").display().to_string();
+    for command in [
+        format!("record {usage}"),
+        "aggregate".to_owned(),
+        "limits init --plan upstash=free --plan neon=launch".to_owned(),
+        "limits set --api finnhub --per MINUTE 60".to_owned(),
+        format!("collect import {metrics}"),
+        "alerts channel add ops stdout".to_owned(),
+        "alerts init".to_owned(),
+        "alerts add --api finnhub --type ERROR_SPIKE --threshold 1 --period DAY".to_owned(),
+        "alerts silence add --api tmdb --for 2h --reason release".to_owned(),
+    ] {
+        db.usagectl(command.split(' ')).run().success();
+    }
+    for command in ["alerts check", "recommend run"] {
+        let run = db.usagectl(command.split(' ')).run();
+        assert!(matches!(run.code, 0 | 12), "{command}: {}", run.snapshot());
+    }
+}
+
+#[rstest]
+fn export_and_restore_return_every_row_of_every_table(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+    #[values("--all", "--to=create_api_usage")] target: &str,
+) {
+    let db = TestDatabase::migrated(engine);
+    work_a_day(&db);
+    let before = contents(&db);
+    let filled = before.values().filter(|rows| !rows.is_empty()).count();
+    assert!(filled >= 18, "{filled} tables have rows");
+    let catalogue = whole_catalogue(&db);
+    let folder = export_folder(&db);
+    let run = db
+        .usagectl(["rollback", target, "--yes", "--export"])
+        .arg(&folder)
+        .run()
+        .success();
+    assert!(run.stdout.contains("rows exported to"), "{}", run.stdout);
+    // The capture is gone, and so is everything else.
+    let leftovers: Vec<String> = whole_catalogue(&db)
+        .into_iter()
+        .filter(|line| line.contains("export"))
+        .collect();
+    assert_eq!(leftovers, [""; 0]);
+
+    let restore = || db.usagectl(["migrate", "--restore"]).arg(&folder);
+    let run = restore().run().success();
+    assert!(!run.stdout.contains("cannot"), "{}", run.stdout);
+    assert_eq!(contents(&db), before);
+    assert_eq!(whole_catalogue(&db), catalogue);
+    // Repeated, it changes nothing.
+    let run = restore().run().success();
+    assert!(
+        run.stdout.contains("\nrestored 0 rows from"),
+        "{}",
+        run.stdout
+    );
+    assert_eq!(contents(&db), before);
+    db.usagectl(["aggregate"]).run().success();
+    db.usagectl(["aggregate", "--verify"]).run().success();
+    db.usagectl(["status"]).run();
+}
+
+#[rstest]
+fn random_rows_are_restored_to_the_last_bit(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let text = || proptest::option::of("[ -~é\\t\\n\"'\\\\]{0,12}");
+    let value = (
+        text(),
+        proptest::option::of(any::<i32>()),
+        proptest::option::of(
+            proptest::num::f64::NORMAL | proptest::num::f64::ZERO | proptest::num::f64::SUBNORMAL,
+        ),
+        any::<bool>(),
+        0..4_usize,
+    );
+    let db = TestDatabase::migrated(engine);
+    let mut runner = TestRunner::new(Config {
+        cases: 6,
+        failure_persistence: None,
+        ..Config::default()
+    });
+    let result = runner.run(&vec(value, 1..40), |values| {
+        db.execute("DELETE FROM api_usage; DELETE FROM api_alerts");
+        let quoted = |text: &Option<String>| match text {
+            Some(text) => format!("'{}'", text.replace('\'', "''")),
+            None => "NULL".to_owned(),
+        };
+        let number = |number: Option<String>| number.unwrap_or_else(|| "NULL".to_owned());
+        for (id, (text, int, float, bool, form)) in values.iter().enumerate() {
+            // SQLite keeps a timestamp in the form in which it was written.
+            let at = match (engine, form) {
+                (Sqlite, 1) => "1767225600123",
+                (Sqlite, 2) => "'2026-01-01 09:00:00'",
+                (Sqlite, 3) => "'soon'",
+                _ => "'2026-01-31T11:00:00.123+00:00'",
+            };
+            let int = number(int.map(|it| it.to_string()));
+            let float = number(float.map(|it| format!("{it:e}")));
+            let text = quoted(text);
+            db.execute(&format!(
+                "INSERT INTO api_usage (id, api_name, timestamp, method, response_time, error_message, cost_credits,
+                     cached, user_id)
+                 VALUES ('{id}', 'tmdb', {at}, {text}, {int}, {text}, {float}, {bool}, {text});
+                 INSERT INTO api_alerts (id, api_name, alert_type, threshold, period, enabled, updated_at)
+                 VALUES ('{id}', 'tmdb', 'ERROR_SPIKE', coalesce({float}, 1), 'HOUR{id}', {bool},
+                     '2026-01-31T11:00:00.000+00:00')"
+            ));
+        }
+        let before = contents(&db);
+        let folder = export_folder(&db);
+        db.usagectl(["rollback", "--to", "create_api_usage", "--yes", "--export"])
+            .arg(&folder)
+            .run()
+            .success();
+        db.usagectl(["migrate", "--restore"])
+            .arg(&folder)
+            .run()
+            .success();
+        fs::remove_dir_all(&folder).unwrap();
+        prop_assert_eq!(contents(&db), before);
+        Ok(())
+    });
+    result.unwrap();
+}
+
+/// Inserts, updates and deletes rows until its columns are dropped.
+struct Writer {
+    stop: Arc<AtomicBool>,
+    thread: thread::JoinHandle<Written>,
+}
+
+/// The rows that a writer wrote, by id: response_time and user_id.
+#[derive(Default)]
+struct Written {
+    rows: BTreeMap<String, String>,
+    longest_wait: Duration,
+}
+
+impl Writer {
+    fn start(db: &TestDatabase) -> Writer {
+        let mut connection = db.open();
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let thread = thread::spawn(move || {
+            let mut written = Written::default();
+            for number in 0.. {
+                if stopped.load(Ordering::Relaxed) {
+                    break;
+                }
+                let id = format!("live{number}");
+                let (statement, row) = match number % 5 {
+                    3 => {
+                        let id = format!("live{}", number - 3);
+                        (
+                            format!("UPDATE api_usage SET response_time = -1 WHERE id = '{id}'"),
+                            Some((id, format!("-1|u{}", number - 3))),
+                        )
+                    }
+                    4 => {
+                        let id = format!("live{}", number - 3);
+                        (format!("DELETE FROM api_usage WHERE id = '{id}'"), None)
+                    }
+                    _ => (
+                        format!(
+                            "INSERT INTO api_usage (id, api_name, timestamp, response_time, user_id)
+                             VALUES ('{id}', 'tmdb', '2026-01-31T11:00:00.000+00:00', {number}, 'u{number}')"
+                        ),
+                        Some((id, format!("{number}|u{number}"))),
+                    ),
+                };
+                let started = Instant::now();
+                if connection.batch_execute(&statement).is_err() {
+                    // The columns are gone.
+                    break;
+                }
+                written.longest_wait = written.longest_wait.max(started.elapsed());
+                match row {
+                    Some((id, values)) => written.rows.insert(id, values),
+                    None => written.rows.remove(&format!("live{}", number - 3)),
+                };
+            }
+            written
+        });
+        Writer { stop, thread }
+    }
+
+    fn finish(self) -> Written {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.join().unwrap()
+    }
+}
+
+fn put_old_rows(db: &TestDatabase, count: usize) {
+    let values: Vec<String> = (0..count)
+        .map(|id| format!("('old{id}', 'tmdb', '2026-01-30T11:00:00.000+00:00', {id}, 'old')"))
+        .collect();
+    for values in values.chunks(5_000) {
+        db.execute(&format!(
+            "INSERT INTO api_usage (id, api_name, timestamp, response_time, user_id) VALUES {}",
+            values.join(", ")
+        ));
+    }
+}
+
+#[rstest]
+fn rows_of_a_live_writer_are_exported_until_the_drop(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    put_old_rows(&db, 20_000);
+    let writer = Writer::start(&db);
+    let folder = export_folder(&db);
+    let run = db
+        .usagectl(["rollback", "--to", "create_api_usage", "--yes", "--export"])
+        .arg(&folder)
+        .run();
+    let written = writer.finish();
+    assert_eq!(run.code, 0, "{}", run.snapshot());
+    assert!(
+        written.rows.len() > 20,
+        "{} rows were written",
+        written.rows.len()
+    );
+    db.usagectl(["migrate", "--restore"])
+        .arg(&folder)
+        .run()
+        .success();
+    let found: BTreeMap<String, String> = db
+        .rows("SELECT id, response_time, user_id FROM api_usage WHERE id LIKE 'live%'")
+        .into_iter()
+        .map(|row| {
+            let (id, values) = row.split_once('|').unwrap();
+            (id.to_owned(), values.to_owned())
+        })
+        .collect();
+    assert_eq!(found, written.rows);
+    assert_eq!(
+        db.rows("SELECT count(*), sum(response_time), count(user_id) FROM api_usage WHERE id LIKE 'old%'"),
+        ["20000|199990000|20000"]
+    );
+}
+
+#[rstest]
+fn accepted_data_loss_covers_rows_of_a_live_writer(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    put_old_rows(&db, 5_000);
+    let writer = Writer::start(&db);
+    let run = db
+        .usagectl([
+            "rollback",
+            "--to",
+            "create_api_usage",
+            "--yes",
+            "--accept-data-loss",
+        ])
+        .run();
+    let written = writer.finish();
+    assert_eq!(run.code, 0, "{}", run.snapshot());
+    assert_eq!(
+        db.rows("SELECT count(*) FROM api_usage"),
+        [(5_000 + written.rows.len()).to_string()]
+    );
+}
+
+#[test]
+fn truncate_during_export_is_exported_postgresql() {
+    let db = TestDatabase::migrated(Postgresql);
+    put_old_rows(&db, 10);
+    let folder = export_folder(&db);
+    let mut other = db.open_transaction("SELECT count(*) FROM api_alerts");
+    let run = db
+        .usagectl(["rollback", "--to", "create_api_usage", "--yes", "--export"])
+        .arg(&folder)
+        .arg("--lock-timeout=60s")
+        .spawn();
+    // The snapshot is written, and api_usage is not locked yet.
+    wait_for_lock(&db, "relation = 'api_alerts'::regclass");
+    db.execute(
+        "TRUNCATE api_usage;
+         INSERT INTO api_usage (id, api_name, timestamp, user_id)
+         VALUES ('old1', 'tmdb', '2026-01-31T11:00:00.000+00:00', 'after')",
+    );
+    other.batch_execute("COMMIT").unwrap();
+    drop(other);
+    run.wait().success();
+    db.usagectl(["migrate", "--restore"])
+        .arg(&folder)
+        .run()
+        .success();
+    assert_eq!(db.rows("SELECT id, user_id FROM api_usage"), ["old1|after"]);
+}
+
+#[rstest]
+fn export_is_private_and_readable_by_zstd(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    db.execute(
+        "INSERT INTO api_usage (id, api_name, timestamp, method) VALUES ('a', 'tmdb', '2026-01-31T11:00:00.000+00:00', 'PUT')",
+    );
+    let folder = export_folder(&db);
+    db.usagectl(["rollback", "--to", "create_api_usage", "--yes", "--export"])
+        .arg(&folder)
+        .run()
+        .success();
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&folder), 0o700);
+    for entry in fs::read_dir(&folder).unwrap() {
+        assert_eq!(mode(&entry.unwrap().path()), 0o600);
+    }
+    let manifest = fs::read_to_string(folder.join("manifest.json")).unwrap();
+    let manifest: serde_json::Value = serde_json::from_str(&manifest).unwrap();
+    assert_eq!(manifest["complete"], true);
+    let enhance = manifest["migrations"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|it| it["name"] == "enhance_api_monitoring")
+        .unwrap();
+    let part = &enhance["tables"][0]["parts"][0];
+    assert_eq!(part["rows"], 1);
+    let file = fs::read(folder.join(part["file"].as_str().unwrap())).unwrap();
+    let text = String::from_utf8(zstd::decode_all(file.as_slice()).unwrap()).unwrap();
+    assert_eq!(
+        text,
+        "{\"id\":\"a\",\"method\":\"PUT\",\"response_time\":null,\"request_size\":null,\"response_size\":null,\
+         \"error_type\":null,\"error_message\":null,\"cost_credits\":null,\"cached\":false,\"user_id\":null}\n"
+    );
+}
+
+#[rstest]
+fn folder_with_files_is_refused(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    let folder = export_folder(&db);
+    fs::create_dir(&folder).unwrap();
+    fs::write(folder.join("notes.txt"), "mine").unwrap();
+    let whole = whole_catalogue(&db);
+    let run = db
+        .usagectl(["rollback", "--all", "--yes", "--export"])
+        .arg(&folder)
+        .run();
+    assert_eq!(run.code, 5, "{}", run.snapshot());
+    assert!(run.stderr.contains("is not empty"), "{}", run.stderr);
+    assert_eq!(whole_catalogue(&db), whole);
+    // An empty folder is used.
+    fs::remove_file(folder.join("notes.txt")).unwrap();
+    db.usagectl(["rollback", "--all", "--yes", "--export"])
+        .arg(&folder)
+        .run()
+        .success();
+    let run = db
+        .usagectl(["rollback", "--all", "--yes", "--export"])
+        .arg(&folder)
+        .run();
+    // Nothing is left to revert, so nothing is exported.
+    assert_eq!(run.code, 0, "{}", run.snapshot());
+}
+
+#[rstest]
+fn damaged_export_is_refused_before_anything_changes(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    put_old_rows(&db, 3);
+    let folder = export_folder(&db);
+    db.usagectl(["rollback", "--to", "create_api_usage", "--yes", "--export"])
+        .arg(&folder)
+        .run()
+        .success();
+    let whole = whole_catalogue(&db);
+    let file = folder.join("20260123210146_api_usage.0.ndjson.zst");
+    let good = fs::read(&file).unwrap();
+    let manifest = fs::read_to_string(folder.join("manifest.json")).unwrap();
+    let restore = || {
+        let run = db.usagectl(["migrate", "--restore"]).arg(&folder).run();
+        assert_eq!(run.code, 5, "{}", run.snapshot());
+        assert_eq!(whole_catalogue(&db), whole);
+        run.stderr
+    };
+    let mut bad = good.clone();
+    *bad.last_mut().unwrap() ^= 1;
+    fs::write(&file, bad).unwrap();
+    assert!(restore().contains("its SHA-256 differs"));
+    fs::write(&file, &good).unwrap();
+    fs::write(
+        folder.join("manifest.json"),
+        manifest.replace("\"rows\": 3", "\"rows\": 4"),
+    )
+    .unwrap();
+    assert!(restore().contains("has 3 rows, the manifest 4"));
+    fs::write(folder.join("manifest.json"), "{}").unwrap();
+    assert!(restore().contains("is not a manifest"));
+    fs::remove_file(folder.join("manifest.json")).unwrap();
+    assert!(restore().contains("there is no manifest.json"));
+    fs::write(folder.join("manifest.json"), manifest).unwrap();
+    db.usagectl(["migrate", "--restore"])
+        .arg(&folder)
+        .run()
+        .success();
+}
+
+#[rstest]
+fn newer_values_are_kept_and_reported(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    put_old_rows(&db, 3);
+    db.usagectl(["limits", "set", "--api", "finnhub", "--per", "MINUTE", "60"])
+        .run()
+        .success();
+    let folder = export_folder(&db);
+    db.usagectl(["rollback", "--to", "create_api_usage", "--yes", "--export"])
+        .arg(&folder)
+        .run()
+        .success();
+    db.usagectl(["migrate"]).run().success();
+    db.usagectl(["limits", "set", "--api", "finnhub", "--per", "MINUTE", "90"])
+        .run()
+        .success();
+    db.execute("UPDATE api_usage SET response_time = 77 WHERE id = 'old1'; DELETE FROM api_usage WHERE id = 'old2'");
+    let run = db.usagectl(["migrate", "--restore"]).arg(&folder).run();
+    assert_snapshot!(run.snapshot(), @"
+        MIGRATION               TABLE                WRITTEN  UNCHANGED  KEPT  MISSING
+        enhance_api_monitoring  api_usage                  2          0     1        1
+        add_alerting            usagectl_api_limits        0          0     1        0
+        restored 2 rows from [dir]/export
+        ------- stderr -------
+        next: compare the kept rows with the files of the export
+        [exit status: 3]
+        ");
+    assert_eq!(
+        db.rows("SELECT id, response_time, user_id FROM api_usage ORDER BY id"),
+        ["old0|0|old", "old1|77|old"]
+    );
+    assert_eq!(
+        db.rows("SELECT limit_value FROM usagectl_api_limits"),
+        ["90"]
+    );
+}
+
+#[rstest]
+fn index_of_the_user_is_listed_exported_and_restored(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    db.execute(
+        "CREATE INDEX mine ON api_usage (user_id, response_time);
+         CREATE INDEX by_hand ON api_alerts (threshold)",
+    );
+    let whole = whole_catalogue(&db);
+    let to_the_start = ["rollback", "--to", "create_api_usage"];
+    let run = db.usagectl(to_the_start).arg("--yes").run();
+    assert_eq!(run.code, 5, "{}", run.snapshot());
+    for index in ["mine", "by_hand"] {
+        let line = format!("  drop index {index}, which no migration created\n");
+        assert!(run.stdout.contains(&line), "{}", run.stdout);
+    }
+    assert_eq!(whole_catalogue(&db), whole);
+    let folder = export_folder(&db);
+    db.usagectl(to_the_start)
+        .arg("--yes")
+        .arg("--export")
+        .arg(&folder)
+        .run()
+        .success();
+    let run = db
+        .usagectl(["migrate", "--restore"])
+        .arg(&folder)
+        .run()
+        .success();
+    assert!(
+        run.stdout.contains("created index mine\n"),
+        "{}",
+        run.stdout
+    );
+    assert_eq!(whole_catalogue(&db), whole);
+    let run = db
+        .usagectl(["migrate", "--restore"])
+        .arg(&folder)
+        .run()
+        .success();
+    assert!(run.stdout.contains("index mine exists\n"), "{}", run.stdout);
+}
+
+/// An export of one engine is restored into the other.
+#[rstest]
+fn export_is_restored_into_the_other_engine(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    let calls = vec(Call::any(), 50).new_tree(&mut TestRunner::deterministic());
+    let mut calls = calls.unwrap().current();
+    for (id, call) in calls.iter_mut().enumerate() {
+        call.id = format!("{id:03}");
+    }
+    calls::insert(&db, &calls);
+    db.usagectl(["aggregate"]).run().success();
+    let folder = export_folder(&db);
+    let other = TestDatabase::empty(match engine {
+        Sqlite => Postgresql,
+        Postgresql => Sqlite,
+    });
+    db.usagectl(["rollback", "--all", "--yes", "--export"])
+        .arg(&folder)
+        .run()
+        .success();
+    for db in [&db, &other] {
+        db.usagectl(["migrate", "--restore"])
+            .arg(&folder)
+            .run()
+            .success();
+    }
+    let same = |query: &str| assert_eq!(other.rows(query), db.rows(query), "{query}");
+    same(
+        "SELECT id, api_name, success, status_code, response_time, cost_credits, cached FROM api_usage ORDER BY id",
+    );
+    same(
+        "SELECT id, api_name, period_start, total_requests, total_cost FROM api_usage_aggregates ORDER BY id",
+    );
+    same(
+        "SELECT api_name, period_start, endpoint, response_time_histogram FROM usagectl_rollups ORDER BY 1, 2, 3, 4",
+    );
+    other.usagectl(["aggregate"]).run().success();
+    other.usagectl(["aggregate", "--verify"]).run().success();
+}
