@@ -1,13 +1,12 @@
 //! The answer of `recommend list`.
 
-use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
 
 use super::plans;
+use crate::domain::format::time_ms;
+use crate::domain::recommendation::Recommendation;
 use crate::domain::recommendation::figure::Interval;
 use crate::domain::recommendation::lifecycle::transition::version;
-use crate::domain::recommendation::{Facts, Kind, Recommendation};
-use crate::output::json::maybe_time;
 use crate::output::prelude::*;
 
 /// The listed recommendations.
@@ -19,36 +18,18 @@ pub struct List {
 }
 
 /// A recommendation in JSON: the application's columns and ours.
-#[derive(Serialize)]
-pub(super) struct RecommendationJson<'a> {
-    #[serde(flatten)]
-    recommendation: &'a Recommendation,
-    resource: Option<&'a str>,
-    kind: Option<Kind>,
-    version: Option<i32>,
-    #[serde(serialize_with = "maybe_time")]
-    last_seen_at: Option<DateTime<Utc>>,
-    #[serde(serialize_with = "maybe_time")]
-    snoozed_until: Option<DateTime<Utc>>,
-    predecessor_id: Option<&'a str>,
-    facts_hash: Option<&'a str>,
-    facts: Option<&'a Facts>,
-}
-
-impl<'a> From<&'a Recommendation> for RecommendationJson<'a> {
-    fn from(it: &'a Recommendation) -> RecommendationJson<'a> {
-        let tracking = it.tracking.as_ref();
-        RecommendationJson {
-            recommendation: it,
-            resource: tracking.map(|own| own.resource.as_str()),
-            kind: tracking.map(|own| own.kind),
-            version: tracking.map(|_| version(it, 0)),
-            last_seen_at: tracking.map(|own| own.last_seen_at),
-            snoozed_until: tracking.and_then(|own| own.snoozed_until),
-            predecessor_id: tracking.and_then(|own| own.predecessor_id.as_deref()),
-            facts_hash: tracking.map(|own| own.facts.hash.as_str()),
-            facts: it.facts(),
-        }
+pub(super) fn recommendation_json(it: &Recommendation) -> impl Serialize {
+    let tracking = it.tracking.as_ref();
+    object! {
+        ..it,
+        resource: tracking.map(|own| &own.resource),
+        kind: tracking.map(|own| own.kind),
+        version: tracking.map(|_| version(it, 0)),
+        last_seen_at: tracking.map(|own| time_ms(own.last_seen_at)),
+        snoozed_until: tracking.and_then(|own| own.snoozed_until.map(time_ms)),
+        predecessor_id: tracking.and_then(|own| own.predecessor_id.as_ref()),
+        facts_hash: tracking.map(|own| &own.facts.hash),
+        facts: it.facts(),
     }
 }
 
@@ -111,7 +92,7 @@ impl Answer for List {
     }
 
     fn json(&self) -> impl Serialize {
-        let all = self.recommendations.iter().map(RecommendationJson::from);
+        let all = self.recommendations.iter().map(recommendation_json);
         object! { recommendations: all.collect::<Vec<_>>() }
     }
 

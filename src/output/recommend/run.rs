@@ -1,7 +1,7 @@
 //! The answer of `recommend run`.
 
 use super::history::change;
-use super::list::RecommendationJson;
+use super::list::recommendation_json;
 use super::plans;
 use crate::domain::format::counted;
 use crate::domain::recommendation::Topic;
@@ -84,7 +84,7 @@ impl Answer for Run {
 
     fn json(&self) -> impl Serialize {
         let updates = self.updates.iter().map(|update| {
-            object! { action: update.action, ..RecommendationJson::from(&update.after) }
+            object! { action: update.action, ..recommendation_json(&update.after) }
         });
         let unknown = self.unknown.iter().map(|Unknown { topic, gap }| {
             object! {

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use super::forecast::Item;
 use super::history::{self, numbered};
-use super::list::RecommendationJson;
+use super::list::recommendation_json;
 use super::plans;
 use crate::domain::metrics::names::Status;
 use crate::domain::named::Named;
@@ -360,7 +360,7 @@ impl Answer for Show<'_> {
 
     fn json(&self) -> impl Serialize {
         object! {
-            recommendation: RecommendationJson::from(self.recommendation),
+            recommendation: recommendation_json(self.recommendation),
             narrative: self.summary.as_ref(),
             live: self.live.map(Item::json),
             outcome: self.outcome(),
