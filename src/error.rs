@@ -3,9 +3,8 @@
 //! Below the commands errors are typed (`store::db::OpenError`, `ingest::Refusal`, ...). At the boundary
 //! each becomes an [`Error`]: an exit code, a cause, which is the message, and the next command to run.
 
-use std::fmt;
-use std::io;
 use std::process::ExitCode;
+use std::{fmt, io};
 
 use serde::Serialize;
 

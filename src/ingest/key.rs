@@ -63,9 +63,8 @@ pub(super) fn event_hash(source: &str, record: &UsageRecord<'_>, facts: &mut Vec
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ingest::Mapping;
     use crate::ingest::check::{TimeOptions, check};
-    use crate::ingest::json;
+    use crate::ingest::{Mapping, json};
 
     fn hash_of(text: &str, is_csv: bool) -> EventHash {
         let options = TimeOptions {

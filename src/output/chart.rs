@@ -1,7 +1,6 @@
 //! Charts for the terminal.
 
-use crate::domain::forecast::day_date;
-use crate::domain::forecast::{Band, DayNumber};
+use crate::domain::forecast::{Band, DayNumber, day_date};
 use crate::domain::format::number;
 
 /// Blocks from an eighth of a cell to a full one.

@@ -3,8 +3,7 @@
 use chrono::{DateTime, Utc};
 use diesel::QueryResult;
 
-use crate::domain::alert::rule::AlertRef;
-use crate::domain::alert::rule::Rule;
+use crate::domain::alert::rule::{AlertRef, Rule};
 use crate::domain::alert::summary::{Line, lines};
 use crate::store::alerting::{rules, silences, states};
 use crate::store::db::Db;

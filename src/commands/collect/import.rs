@@ -16,9 +16,8 @@ use crate::ingest::{
     self, Format, FromLine, Input, InputFailure, ReadError, Refusal, TimeOptions, TimeUnit,
 };
 use crate::output::collect::ImportReport;
-use crate::store::metrics::days;
-use crate::store::metrics::points;
 use crate::store::metrics::points::OnConflict;
+use crate::store::metrics::{days, points};
 
 /// Import metrics from a file or stdin
 ///

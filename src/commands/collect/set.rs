@@ -8,8 +8,7 @@ use crate::commands::prelude::*;
 use crate::domain::metrics::names::{Metric, Service};
 use crate::domain::metrics::point::{NewPoint, Reading, Series};
 use crate::output::collect::ImportReport;
-use crate::store::metrics::points;
-use crate::store::metrics::points::OnConflict;
+use crate::store::metrics::points::{self, OnConflict};
 
 /// Record one value by hand
 ///

@@ -8,10 +8,9 @@ use crate::args::{Author, parse_instant, parse_text};
 use crate::commands::prelude::*;
 use crate::domain::id;
 use crate::domain::period::start_of_day;
-use crate::domain::plans::Catalogue;
-use crate::domain::plans::selection;
 use crate::domain::plans::selection::{Billing, PlanSelection};
 use crate::domain::plans::sync::Signature;
+use crate::domain::plans::{Catalogue, selection};
 use crate::output::limits::plan::{Selected, Selections};
 use crate::store::plans::{catalogues, selections};
 

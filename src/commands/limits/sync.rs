@@ -2,9 +2,8 @@
 //! `import`.
 
 use crate::commands::prelude::*;
-use crate::domain::plans::Catalogue;
-use crate::domain::plans::sync;
 use crate::domain::plans::sync::{Changes, Signature, SyncAction};
+use crate::domain::plans::{Catalogue, sync};
 use crate::store::plans::{api_limits, limits, selections};
 
 /// Decides and writes, in a transaction of the caller.

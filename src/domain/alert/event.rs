@@ -5,10 +5,9 @@ use serde::Serialize;
 
 use super::rule::{AlertRef, Severity};
 use super::state::{AlertStatus, Change, Observation};
-use crate::domain::format;
-use crate::domain::id;
 use crate::domain::named::{Named, named};
 use crate::domain::period::Window;
+use crate::domain::{format, id};
 
 named! {
     /// What an event reports.

@@ -11,11 +11,9 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::delivery::{Delivery, Notice};
 use super::notice::{CONTENT_SCHEMA, Content, NoticeKind};
-use super::rule::AlertRef;
-use super::rule::{AlertType, Severity};
+use super::rule::{AlertRef, AlertType, Severity};
 use super::state::{AlertState, AlertStatus, Change, Episode, Observation};
-use crate::domain::format;
-use crate::domain::id;
+use crate::domain::{format, id};
 
 /// The part of an episode that lies in a round.
 #[derive(Clone, Debug, PartialEq)]

@@ -15,8 +15,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::rule::AlertRef;
-use super::rule::Severity;
+use super::rule::{AlertRef, Severity};
 use crate::domain::id;
 use crate::domain::named::named;
 

@@ -4,8 +4,7 @@ use chrono::{DateTime, Utc};
 
 use super::{measured, value_cell};
 use crate::domain::alert::event::Event;
-use crate::domain::alert::rule::AlertRef;
-use crate::domain::alert::rule::{AlertType, Severity};
+use crate::domain::alert::rule::{AlertRef, AlertType, Severity};
 use crate::domain::alert::state::{AlertState, AlertStatus};
 use crate::domain::format::{counted, time_ms};
 use crate::domain::nagios::{NagiosAnswer, NagiosStatus};

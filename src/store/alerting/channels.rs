@@ -2,8 +2,7 @@
 
 use crate::domain::alert::channel::{Channel, ChannelKind, Settings};
 use crate::store::prelude::*;
-use crate::store::schema::usagectl_channels;
-use crate::store::schema::usagectl_channels::dsl;
+use crate::store::schema::usagectl_channels::{self, dsl};
 
 #[derive(Insertable, Queryable, Selectable)]
 #[diesel(table_name = usagectl_channels)]

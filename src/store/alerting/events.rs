@@ -3,12 +3,10 @@
 use chrono::{DateTime, Utc};
 
 use crate::domain::alert::event::{Event, EventKind};
-use crate::domain::alert::rule::AlertRef;
-use crate::domain::alert::rule::Severity;
+use crate::domain::alert::rule::{AlertRef, Severity};
 use crate::domain::alert::state::{AlertStatus, Observation};
 use crate::store::prelude::*;
-use crate::store::schema::usagectl_alert_events;
-use crate::store::schema::usagectl_alert_events::dsl;
+use crate::store::schema::usagectl_alert_events::{self, dsl};
 
 #[derive(Insertable, Queryable, Selectable)]
 #[diesel(table_name = usagectl_alert_events, treat_none_as_default_value = false)]

@@ -10,8 +10,7 @@ use crate::domain::alert::delivery::{Delivery, DropReason, Notice};
 use crate::domain::alert::notice::NoticeKind;
 use crate::store::prelude::*;
 use crate::store::schema::usagectl_alert_states::dsl as states;
-use crate::store::schema::usagectl_notices;
-use crate::store::schema::usagectl_notices::dsl;
+use crate::store::schema::usagectl_notices::{self, dsl};
 
 #[derive(Insertable, Queryable, Selectable)]
 #[diesel(table_name = usagectl_notices)]

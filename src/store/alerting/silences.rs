@@ -5,8 +5,7 @@ use chrono::{DateTime, Utc};
 use crate::domain::alert::rule::AlertType;
 use crate::domain::alert::silence::Silence;
 use crate::store::prelude::*;
-use crate::store::schema::usagectl_silences;
-use crate::store::schema::usagectl_silences::dsl;
+use crate::store::schema::usagectl_silences::{self, dsl};
 
 #[derive(Insertable, Queryable, Selectable)]
 #[diesel(table_name = usagectl_silences)]

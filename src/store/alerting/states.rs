@@ -4,8 +4,7 @@ use chrono::{DateTime, Utc};
 use diesel::dsl::case_when;
 use diesel::upsert::excluded;
 
-use crate::domain::alert::rule::AlertRef;
-use crate::domain::alert::rule::Severity;
+use crate::domain::alert::rule::{AlertRef, Severity};
 use crate::domain::alert::state::{
     Acknowledgement, AlertRecord, AlertState, AlertStatus, Episode, Observation,
 };

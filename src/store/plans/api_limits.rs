@@ -3,8 +3,7 @@
 use crate::domain::period::Period;
 use crate::domain::plans::{ApiLimit, ApiLimitOrigin, Citation, Grade, Unit};
 use crate::store::prelude::*;
-use crate::store::schema::usagectl_api_limits;
-use crate::store::schema::usagectl_api_limits::dsl;
+use crate::store::schema::usagectl_api_limits::{self, dsl};
 
 #[derive(AsChangeset, Debug, Insertable, Queryable, Selectable)]
 #[diesel(table_name = usagectl_api_limits)]

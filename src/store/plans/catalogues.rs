@@ -7,8 +7,7 @@ use crate::domain::plans::catalogue::{InvalidCatalogue, Version};
 use crate::domain::plans::parse::{self, EMBEDDED};
 use crate::error::{Error, Exit, Result};
 use crate::store::prelude::*;
-use crate::store::schema::usagectl_catalogues;
-use crate::store::schema::usagectl_catalogues::dsl;
+use crate::store::schema::usagectl_catalogues::{self, dsl};
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct ActiveCatalogue {

@@ -4,8 +4,7 @@ use diesel::result::Error::DeserializationError;
 
 use crate::domain::plans::selection::{Billing, PlanSelection};
 use crate::store::prelude::*;
-use crate::store::schema::usagectl_plan_choices;
-use crate::store::schema::usagectl_plan_choices::dsl;
+use crate::store::schema::usagectl_plan_choices::{self, dsl};
 
 #[derive(Debug, Insertable, Queryable, Selectable)]
 #[diesel(table_name = usagectl_plan_choices, treat_none_as_default_value = false)]

@@ -13,7 +13,6 @@ use self::changes::{material_changes, with_baseline};
 pub use self::outcome::outcome;
 use super::assess::Assessment;
 use super::facts::{Facts, StoredFacts};
-use super::lifecycle;
 use super::lifecycle::history::Entry;
 use super::lifecycle::transition::apply;
 use super::lifecycle::{
@@ -23,7 +22,7 @@ use super::prose::bullets;
 use super::prose::story::Story;
 use super::prose::template::template;
 use super::snapshot::{Assessed, Snapshot};
-use super::{Recommendation, Topic, Tracking, is_open, trigger};
+use super::{Recommendation, Topic, Tracking, is_open, lifecycle, trigger};
 use crate::domain::id;
 use crate::domain::metrics::names::Status;
 use crate::domain::named::named;
