@@ -210,6 +210,8 @@ fn next_step_to_connect(reason: &str) -> &'static str {
     let mentions = |words: &[&str]| words.iter().any(|word| reason.contains(word));
     if mentions(&["password", "authentication", "pg_hba.conf"]) {
         "check user and password in the URL, or set PGPASSWORD"
+    } else if mentions(&["query_wait_timeout"]) {
+        "run the same command again when the pool has a free session, or enlarge the pool"
     } else if mentions(&["does not exist"]) {
         "create the database and its role, or correct the URL"
     } else if mentions(&["query parameter", "invalid sslmode value"]) {

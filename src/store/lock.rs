@@ -121,12 +121,22 @@ impl RunLock {
         let held = match (db, &url.target) {
             (Db::Pg(postgres), _) if kind == RunKind::Migrate => {
                 let mut second = second_connection(postgres, url)?;
-                second.begin(Kind::Write)?;
-                // A server that ends idle transactions would release the lock during the run.
-                second.batch_execute("SET LOCAL idle_in_transaction_session_timeout = 0")?;
+                // Each try is a transaction of its own: CREATE INDEX CONCURRENTLY of the holder would wait for
+                // one that stays open between tries.
                 until_free(request, on_wait, || {
-                    second.run(|conn| try_advisory_lock(conn, kind))
+                    second.begin(Kind::Write)?;
+                    let tried = second.run(|conn| try_advisory_lock(conn, kind))?;
+                    if tried.is_err() {
+                        second.roll_back();
+                    }
+                    Ok(tried)
                 })?;
+                // A server that ends idle or long transactions would release the lock during the run. As a simple query
+                // this also closes the portal of the query before it, which keeps a snapshot.
+                second.batch_execute(
+                    "SELECT set_config(name, '0', true) FROM pg_settings
+                     WHERE name IN ('idle_in_transaction_session_timeout', 'transaction_timeout')",
+                )?;
                 Held::Transaction(second)
             }
             (Db::Pg(postgres), _) => {

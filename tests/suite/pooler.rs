@@ -1,7 +1,6 @@
 //! Every command behind PgBouncer in transaction mode, beside an application that uses the same pool.
 
 use std::collections::BTreeSet;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use diesel::connection::SimpleConnection;
@@ -23,8 +22,12 @@ struct Pooled {
 
 impl Pooled {
     fn new(pool_size: usize) -> Pooled {
+        Pooled::with_wait(pool_size, 60)
+    }
+
+    fn with_wait(pool_size: usize, wait_seconds: u32) -> Pooled {
         let db = TestDatabase::empty(Engine::Postgresql);
-        let pooler = Server::pgbouncer(pool_size);
+        let pooler = Server::pgbouncer(pool_size, wait_seconds);
         let pooled = Pooled {
             db,
             pooler,
@@ -317,16 +320,20 @@ fn concurrent_runs_share_one_session_postgresql() {
 /// The application holds the only session of the pool for a while.
 #[test]
 fn command_waits_for_a_session_of_the_pool_postgresql() {
-    let pooled = Pooled::new(1);
+    let pooled = Pooled::with_wait(1, 2);
     let mut application = pooled.application();
     application.conn.batch_execute("BEGIN").unwrap();
-    thread::scope(|scope| {
-        let run = scope.spawn(|| pooled.usagectl(&["status"], "").run());
-        thread::sleep(Duration::from_millis(300));
-        assert!(!run.is_finished());
-        application.conn.batch_execute("COMMIT").unwrap();
-        run.join().unwrap().success();
-    });
+    let began = Instant::now();
+    for args in [["status"], ["migrate"]] {
+        let run = pooled.usagectl(&args, "").run();
+        assert_eq!(run.code, 7, "{}", run.snapshot());
+        let next = "next: run the same command again when the pool has a free session, or enlarge the pool";
+        assert!(run.stderr.contains(next), "{}", run.snapshot());
+    }
+    assert!(began.elapsed() > Duration::from_secs(2));
+    let run = pooled.usagectl(&["status"], "").spawn();
+    application.conn.batch_execute("COMMIT").unwrap();
+    run.wait().success();
 }
 
 #[rstest]
