@@ -94,6 +94,18 @@ impl Context {
         }
     }
 
+    /// A context for another thread, which prints how the command ends.
+    pub fn for_thread(&self) -> Context {
+        Context::new(
+            self.command.clone(),
+            self.now,
+            self.database_url.clone(),
+            self.format,
+            self.verbosity,
+            false,
+        )
+    }
+
     /// Opens the database and checks that all of this program's migrations are applied.
     pub fn open(&mut self, access: Access) -> Result<Db> {
         let url = self.database_url(false)?;

@@ -18,6 +18,7 @@
 //! store       tables and queries for both engines
 //! output      answers as table, JSON or CSV
 //! error       errors and the table of exit codes
+//! fault       places at which a test ends a debug build
 //! ```
 //!
 //! `cli -> commands -> domain <- store`; commands also call `store`, `ingest`, `collectors`, `notify`,
@@ -30,6 +31,7 @@ pub mod commands;
 pub mod context;
 pub mod domain;
 pub mod error;
+pub mod fault;
 pub mod http;
 pub mod ingest;
 pub mod llm;

@@ -22,6 +22,7 @@ have_any() {
 missing=
 have_any pgbouncer /usr/sbin/pgbouncer || missing="$missing pgbouncer"
 have_postgresql || missing="$missing postgresql"
+have_any sqlite3 || missing="$missing sqlite3"
 have_any redis-server || missing="$missing redis-server"
 have_any prometheus-alertmanager alertmanager || missing="$missing prometheus-alertmanager"
 have_any prometheus-node-exporter node_exporter || missing="$missing prometheus-node-exporter"

@@ -6,13 +6,16 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 
-use super::migrate::{ConfirmDatabase, LockArgs, PrismaArgs, plan_error, report_retry};
+use super::migrate::{
+    ConfirmDatabase, LockArgs, PrismaArgs, interrupt, plan_error, report, report_retry,
+};
 use crate::args::parse_duration;
 use crate::context::{Context, current_user};
 use crate::domain::format;
 use crate::domain::schema::dependents::Dependent;
 use crate::domain::schema::migration;
 use crate::domain::schema::migration::RollbackTarget;
+use crate::domain::schema::objects::SchemaObjects;
 use crate::domain::schema::place::Place;
 use crate::domain::schema::plan::PlanStep;
 use crate::error::{Error, Exit, Outcome, Result, shell_word};
@@ -22,7 +25,8 @@ use crate::store::db::{Access, Db};
 use crate::store::lock::RunKind;
 use crate::store::migrations::prisma::PrismaSync;
 use crate::store::migrations::{
-    self, Direction, Export, ExportOrigin, LogContext, Migration, SchemaError,
+    self, Direction, Event, Export, ExportOrigin, LogContext, Migration, MigrationExporter,
+    Observer, SchemaError, Task,
 };
 use crate::store::schema_objects;
 use crate::store::url::DatabaseUrl;
@@ -109,15 +113,17 @@ pub fn run(context: &mut Context, args: RollbackArgs) -> Result<Outcome> {
     let deadline = Instant::now() + args.count_timeout;
     let steps = counted_steps(&mut db, &migrations, deadline)?;
     if args.sql {
+        let survey = migrations::survey(&mut db)?;
         let sql = migrations::script(
-            &db,
+            &mut db,
+            &survey,
             &migrations,
             Direction::Down,
             migrations::application_schema(&url),
             args.locks.lock_timeout,
             &[],
             &prisma,
-        );
+        )?;
         let sql = Plan::new(PlanAction::Rollback, &place, &steps).as_comment() + &sql;
         context.answer(&Script { sql })?;
         return Ok(Outcome::DONE);
@@ -210,34 +216,37 @@ fn revert(
     // Consent covers the rows that are written meanwhile. Without it no row may be lost.
     let consented = steps.iter().any(PlanStep::loses_data);
     let found = schema_objects::read(db)?;
-    let unchanged = |db: &mut Db, step: &PlanStep| {
-        let object = match consented {
-            true => None,
-            false => migrations::first_loss(db, step, &found)?,
-        };
-        object.map_or(Ok(()), |object| Err(changed_since(&object)))
-    };
     for step in &steps {
-        unchanged(db, step)?;
+        check_unchanged(db, step, &found, consented)?;
     }
+    interrupt::end_on_signals(context, url, db, Direction::Down)?;
+    let survey = migrations::survey(db)?;
     let mut reverted = 0;
     let result = plan.iter().zip(&steps).try_for_each(|(migration, step)| {
-        let mut exporter = match &mut export {
-            Some(export) => Some(export.begin(db, step, &found, &mut transaction)?),
-            None => None,
+        let task = Task {
+            migration,
+            direction: Direction::Down,
+            done: survey.steps_done(migration),
+            log,
+            locks: args.locks.locks(),
         };
-        transaction(db, &mut |db| {
-            migrations::lock_tables(db, step, &found)?;
-            unchanged(db, step)?;
-            if let (Some(export), Some(exporter)) = (&mut export, &mut exporter) {
-                export.finish(db, exporter)?;
-            }
-            migrations::drop_indexes(db, step)?;
-            migrations::run(db, migration, Direction::Down, log).map(|_| ())
-        })?;
+        let mut observer = Reverting {
+            context,
+            export: &mut export,
+            exporter: None,
+            step,
+            found: &found,
+            consented,
+            lock_timeout,
+        };
+        migrations::run(db, task, &mut observer)?;
         reverted += 1;
         Ok::<(), Error>(())
     });
+    let mut transaction = |db: &mut Db, work: &mut dyn FnMut(&mut Db) -> Result<()>| {
+        let on_retry = &mut |pause| report_retry(context, pause);
+        migrations::with_lock_retry(db, lock_timeout, on_retry, work)
+    };
     if result.is_err() {
         // The first error is reported; the next run removes what is left.
         let _ = migrations::remove_capture(db, &mut transaction);
@@ -253,6 +262,61 @@ fn revert(
         export.complete()?;
     }
     Ok(export)
+}
+
+/// Exports and checks what the last step of a migration drops.
+struct Reverting<'a> {
+    context: &'a mut Context,
+    export: &'a mut Option<Export>,
+    /// The export of this migration, once it has begun.
+    exporter: Option<MigrationExporter>,
+    step: &'a PlanStep,
+    found: &'a SchemaObjects,
+    consented: bool,
+    lock_timeout: Duration,
+}
+
+impl Observer for Reverting<'_> {
+    fn event(&mut self, event: Event<'_>) {
+        report(self.context, event);
+    }
+
+    fn before_last_step(&mut self, db: &mut Db) -> Result<()> {
+        let Some(export) = self.export else {
+            return Ok(());
+        };
+        let mut transaction = |db: &mut Db, work: &mut dyn FnMut(&mut Db) -> Result<()>| {
+            let on_retry = &mut |pause| report_retry(self.context, pause);
+            migrations::with_lock_retry(db, self.lock_timeout, on_retry, work)
+        };
+        self.exporter = Some(export.begin(db, self.step, self.found, &mut transaction)?);
+        Ok(())
+    }
+
+    fn in_last_step(&mut self, db: &mut Db) -> Result<()> {
+        migrations::lock_tables(db, self.step, self.found)?;
+        check_unchanged(db, self.step, self.found, self.consented)?;
+        if let (Some(export), Some(exporter)) = (&mut *self.export, &self.exporter) {
+            export.finish(db, exporter)?;
+        }
+        Ok(migrations::drop_indexes(db, self.step)?)
+    }
+}
+
+/// Refuses a loss where none was shown. Consent to a loss covers rows of the same kind.
+fn check_unchanged(
+    db: &mut Db,
+    step: &PlanStep,
+    found: &SchemaObjects,
+    consented: bool,
+) -> Result<()> {
+    if consented {
+        return Ok(());
+    }
+    match migrations::first_loss(db, step, found)? {
+        Some(object) => Err(changed_since(&object)),
+        None => Ok(()),
+    }
 }
 
 fn plan(db: &mut Db, url: &DatabaseUrl, args: &RollbackArgs) -> Result<Vec<&'static Migration>> {

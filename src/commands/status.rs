@@ -11,7 +11,7 @@ use crate::commands::limits::check;
 use crate::context::Context;
 use crate::domain::capacity::limit_status::{LimitState, LimitStatus};
 use crate::domain::metrics::point::Series;
-use crate::domain::schema::migration::MigrationState;
+use crate::domain::schema::migration::{Direction, MigrationState, MigrationStatus};
 use crate::domain::schema::objects::Difference;
 use crate::domain::schema::status::{CapacitySummary, StaleMetric, StatusReport, Verdict};
 use crate::error::{Error, Exit, Outcome, Result};
@@ -225,6 +225,13 @@ fn next_step(report: &StatusReport) -> String {
     if let Some(unknown) = find(MigrationState::Unknown) {
         let name = unknown.full_name();
         return format!("use the version of usagectl that applied {name}");
+    }
+    if let Some(partial) = find(MigrationState::Partial).and_then(MigrationStatus::partial) {
+        return match partial {
+            Direction::Up => "usagectl migrate",
+            Direction::Down => "usagectl rollback",
+        }
+        .to_owned();
     }
     if report.origin.is_some() {
         return migrations::ADOPT.to_owned();

@@ -29,7 +29,15 @@ fn columns() -> [Column<'static, MigrationStatus>; 5] {
         Col::left("NAME", "name", |migration| {
             Cell::maybe(migration.name.as_ref())
         }),
-        Col::left("STATE", "state", |migration| Cell::text(migration.state)),
+        Col::left("STATE", "state", |migration| {
+            Cell::text(match &migration.progress {
+                Some(progress) => format!(
+                    "{} ({} at step {} of {})",
+                    migration.state, progress.direction, progress.step, progress.step_count
+                ),
+                None => migration.state.to_string(),
+            })
+        }),
         Col::left("APPLIED", "applied_at", |migration| {
             Cell::or_missing(migration.applied_at, Cell::Time)
         }),
@@ -182,6 +190,9 @@ impl Answer for Status<'_> {
                 version: &migration.version,
                 name: migration.name.as_deref(),
                 state: migration.state.to_string(),
+                direction: migration.partial(),
+                step: migration.progress.as_ref().map(|progress| progress.step),
+                step_count: migration.progress.as_ref().map(|progress| progress.step_count),
                 applied_at: migration.applied_at.map(format::time_ms),
                 duration_ms: logged.map(|entry| entry.duration_ms),
                 applied_by: logged.map(|entry| entry.by.as_str()),

@@ -1,7 +1,10 @@
+-- step: triggers
 DROP TRIGGER usagectl_after_truncate ON "api_usage";
 DROP TRIGGER usagectl_after_delete ON "api_usage";
 DROP TRIGGER usagectl_after_update ON "api_usage";
 DROP TRIGGER usagectl_after_insert ON "api_usage";
+
+-- step: functions and tables
 DROP FUNCTION usagectl.usagectl_mark_all_rows();
 DROP FUNCTION usagectl.usagectl_mark_changed_rows();
 DROP FUNCTION usagectl.usagectl_mark_old_rows();

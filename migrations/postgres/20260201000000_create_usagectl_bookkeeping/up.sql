@@ -1,3 +1,4 @@
+-- step: tables
 -- The tables of `aggregate`. They are in the schema usagectl, which the migration runner created for its
 -- ledger: Prisma compares its own schema with its model and would report our tables as drift.
 
@@ -69,4 +70,5 @@ CREATE TABLE usagectl.usagectl_run_locks (
     CONSTRAINT usagectl_run_locks_pkey PRIMARY KEY ("kind")
 );
 
+-- step: triggers on api_usage
 -- The triggers on api_usage follow: migrations/postgres/usage_triggers.sql.

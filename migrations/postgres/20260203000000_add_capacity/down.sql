@@ -1,7 +1,10 @@
+-- step: triggers
 DROP TRIGGER usagectl_metrics_after_truncate ON "InfrastructureMetric";
 DROP TRIGGER usagectl_metrics_after_delete ON "InfrastructureMetric";
 DROP TRIGGER usagectl_metrics_after_update ON "InfrastructureMetric";
 DROP TRIGGER usagectl_metrics_after_insert ON "InfrastructureMetric";
+
+-- step: functions and tables
 DROP FUNCTION usagectl.usagectl_mark_all_metrics();
 DROP FUNCTION usagectl.usagectl_mark_changed_metrics();
 DROP FUNCTION usagectl.usagectl_mark_old_metrics();

@@ -1,3 +1,4 @@
+-- step: tables
 -- The tables of limits, collectors and recommendations, beside the application's three.
 
 -- Imported catalogues of plans and prices, as TOML. Of these and the one compiled into the program the
@@ -194,3 +195,5 @@ CREATE TABLE usagectl.usagectl_narratives (
     CONSTRAINT usagectl_narratives_pkey PRIMARY KEY ("recommendation_id")
 );
 
+-- step: triggers on InfrastructureMetric
+-- The triggers follow: migrations/postgres/metric_triggers.sql.

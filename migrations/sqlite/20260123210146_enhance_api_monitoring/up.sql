@@ -1,23 +1,6 @@
--- Performance, error, cost and caching details of every call.
-ALTER TABLE "api_usage" ADD COLUMN "method" TEXT DEFAULT 'GET';
-ALTER TABLE "api_usage" ADD COLUMN "response_time" INTEGER;
-ALTER TABLE "api_usage" ADD COLUMN "request_size" INTEGER;
-ALTER TABLE "api_usage" ADD COLUMN "response_size" INTEGER;
-ALTER TABLE "api_usage" ADD COLUMN "error_type" TEXT;
-ALTER TABLE "api_usage" ADD COLUMN "error_message" TEXT;
-ALTER TABLE "api_usage" ADD COLUMN "cost_credits" REAL;
-ALTER TABLE "api_usage" ADD COLUMN "cached" BOOLEAN NOT NULL DEFAULT false;
-ALTER TABLE "api_usage" ADD COLUMN "user_id" TEXT;
+-- Each index is a transaction of its own, so that writers get their turn in between.
 
--- Newest first: the two old indexes keep their names and turn around.
-DROP INDEX "api_usage_api_name_timestamp_idx";
-DROP INDEX "api_usage_timestamp_idx";
-CREATE INDEX "api_usage_api_name_timestamp_idx" ON "api_usage" ("api_name", "timestamp" DESC);
-CREATE INDEX "api_usage_timestamp_idx" ON "api_usage" ("timestamp" DESC);
-CREATE INDEX "api_usage_api_name_success_timestamp_idx" ON "api_usage" ("api_name", "success", "timestamp");
-CREATE INDEX "api_usage_success_timestamp_idx" ON "api_usage" ("success", "timestamp");
-CREATE INDEX "api_usage_api_name_endpoint_timestamp_idx" ON "api_usage" ("api_name", "endpoint", "timestamp");
-
+-- step: tables and columns
 -- Hourly, daily and monthly roll-ups.
 CREATE TABLE "api_usage_aggregates" (
     "id" TEXT NOT NULL PRIMARY KEY,
@@ -62,3 +45,33 @@ CREATE TABLE "api_alerts" (
 CREATE UNIQUE INDEX "api_alerts_api_name_alert_type_period_key"
     ON "api_alerts" ("api_name", "alert_type", "period");
 CREATE INDEX "api_alerts_api_name_enabled_idx" ON "api_alerts" ("api_name", "enabled");
+
+-- Performance, error, cost and caching details of every call.
+ALTER TABLE "api_usage" ADD COLUMN "method" TEXT DEFAULT 'GET';
+ALTER TABLE "api_usage" ADD COLUMN "response_time" INTEGER;
+ALTER TABLE "api_usage" ADD COLUMN "request_size" INTEGER;
+ALTER TABLE "api_usage" ADD COLUMN "response_size" INTEGER;
+ALTER TABLE "api_usage" ADD COLUMN "error_type" TEXT;
+ALTER TABLE "api_usage" ADD COLUMN "error_message" TEXT;
+ALTER TABLE "api_usage" ADD COLUMN "cost_credits" REAL;
+ALTER TABLE "api_usage" ADD COLUMN "cached" BOOLEAN NOT NULL DEFAULT false;
+ALTER TABLE "api_usage" ADD COLUMN "user_id" TEXT;
+
+-- step: index (api_name, success, timestamp)
+CREATE INDEX "api_usage_api_name_success_timestamp_idx" ON "api_usage" ("api_name", "success", "timestamp");
+
+-- step: index (success, timestamp)
+CREATE INDEX "api_usage_success_timestamp_idx" ON "api_usage" ("success", "timestamp");
+
+-- step: index (api_name, endpoint, timestamp)
+CREATE INDEX "api_usage_api_name_endpoint_timestamp_idx" ON "api_usage" ("api_name", "endpoint", "timestamp");
+
+-- step: index (api_name, timestamp desc) instead of (api_name, timestamp)
+-- index: api_usage (api_name, timestamp)
+DROP INDEX "api_usage_api_name_timestamp_idx";
+CREATE INDEX "api_usage_api_name_timestamp_idx" ON "api_usage" ("api_name", "timestamp" DESC);
+
+-- step: index (timestamp desc) instead of (timestamp)
+-- index: api_usage (timestamp)
+DROP INDEX "api_usage_timestamp_idx";
+CREATE INDEX "api_usage_timestamp_idx" ON "api_usage" ("timestamp" DESC);

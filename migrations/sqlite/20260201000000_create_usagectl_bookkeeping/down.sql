@@ -1,7 +1,10 @@
+-- step: triggers
 DROP TRIGGER "usagectl_after_update";
 DROP TRIGGER "usagectl_after_delete";
 DROP TRIGGER "usagectl_after_insert_odd";
 DROP TRIGGER "usagectl_after_insert";
+
+-- step: tables
 DROP TABLE "usagectl_rollups";
 DROP TABLE "usagectl_stale_periods";
 DROP TABLE "usagectl_odd_timestamps";

@@ -1,3 +1,4 @@
+-- step: tables
 -- The tables of `aggregate`. SQLite has no schemas, so our tables share a prefix.
 
 -- Dirty hours: hours of api_usage in which a row was inserted, updated or deleted since the last run of
@@ -73,4 +74,5 @@ CREATE TABLE "usagectl_rollups" (
     PRIMARY KEY ("aggregation_type", "scope", "api_name", "period_start", "endpoint")
 );
 
+-- step: triggers on api_usage
 -- The triggers on api_usage follow: migrations/sqlite/usage_triggers.sql.

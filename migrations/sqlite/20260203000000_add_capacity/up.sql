@@ -1,3 +1,4 @@
+-- step: tables
 -- The tables of limits, collectors and recommendations, beside the application's three.
 
 -- Imported catalogues of plans and prices, as TOML. Of these and the one compiled into the program the
@@ -195,3 +196,5 @@ CREATE TABLE "usagectl_narratives" (
     PRIMARY KEY ("recommendation_id")
 );
 
+-- step: triggers on InfrastructureMetric
+-- The triggers follow: migrations/sqlite/metric_triggers.sql.

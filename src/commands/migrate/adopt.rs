@@ -2,7 +2,7 @@
 
 use std::io::{self, IsTerminal};
 
-use super::{MigrateArgs, apply, plan_error, report_retry};
+use super::{MigrateArgs, Reported, apply, plan_error, report_retry};
 use crate::context::{Context, current_user};
 use crate::domain::format::counted;
 use crate::domain::schema::adoption::{Evidence, Origin};
@@ -206,10 +206,10 @@ fn carry_out(
         return Err(Error::message(Exit::Refused, message).with_next(migrations::ADOPT));
     }
     let application_schema = migrations::application_schema(url);
-    let lock_timeout = args.locks.lock_timeout;
-    let on_retry = &mut |pause| report_retry(context, pause);
+    let locks = args.locks.locks();
     let bookkeeping = &findings.survey.bookkeeping;
-    migrations::prepare(db, application_schema, bookkeeping, lock_timeout, on_retry)?;
+    let observer = &mut Reported(context);
+    migrations::prepare(db, application_schema, bookkeeping, locks, observer)?;
     let log = LogContext {
         application_schema,
         done_by: &current_user(),
@@ -217,7 +217,7 @@ fn carry_out(
         prisma: &findings.prisma,
     };
     let on_retry = &mut |pause| report_retry(context, pause);
-    migrations::with_lock_retry(db, lock_timeout, on_retry, |db| {
+    migrations::with_lock_retry(db, locks.timeout, on_retry, |db| {
         adopt::record(db, &findings.evidence, log)
     })?;
     // Restores missing triggers too.
@@ -251,11 +251,12 @@ fn script(
     setup.push(adopt::script(db, &findings.evidence, entry));
     Ok(migrations::script(
         db,
+        &findings.survey,
         &findings.pending,
         Direction::Up,
         application_schema,
         args.locks.lock_timeout,
         &setup,
         &findings.prisma,
-    ))
+    )?)
 }

@@ -1,6 +1,7 @@
 //! `migrate`: applies pending migrations.
 
 mod adopt;
+pub(super) mod interrupt;
 mod restore;
 
 use std::env;
@@ -23,7 +24,8 @@ use crate::store::db::{Access, Db};
 use crate::store::lock::RunKind;
 use crate::store::migrations::prisma::{self, PrismaSync};
 use crate::store::migrations::{
-    self, Direction, LogContext, Migration, SchemaError, Survey, adopt as adoption,
+    self, Direction, Event, Locks, LogContext, Migration, Observer, SchemaError, Survey, Task,
+    adopt as adoption,
 };
 use crate::store::place;
 use crate::store::schema_objects;
@@ -31,8 +33,9 @@ use crate::store::url::{DatabaseTarget, DatabaseUrl};
 
 /// Apply pending migrations
 ///
-/// Each migration is one transaction. Concurrent runs are safe: one applies the migrations, the others wait
-/// and find nothing to do. A missing SQLite file, or the PostgreSQL schema that the URL names, is created.
+/// Each migration is applied in steps that do not block the application; an interrupted run is continued at its
+/// first unfinished step. Concurrent runs are safe: one applies the migrations, the others wait and find nothing
+/// to do. A missing SQLite file, or the PostgreSQL schema that the URL names, is created.
 ///
 /// --restore reads back what `rollback --export` wrote: it verifies the files, applies their migrations, and writes
 /// every row and value. What was written since the rollback is kept and counted (exit code 3). It may be repeated.
@@ -170,13 +173,24 @@ impl ConfirmDatabase {
 
 #[derive(Args, Clone, Debug)]
 pub(super) struct LockArgs {
-    /// Maximum time to wait for another migrate or rollback
+    /// Maximum time to wait for another migrate or rollback, and for tables in use
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = parse_duration)]
     pub(super) lock_wait: Duration,
 
     /// Maximum time to wait for a table in use, before a pause and a retry
-    #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = parse_duration)]
+    ///
+    /// Meanwhile other sessions wait behind this one.
+    #[arg(long, value_name = "DURATION", default_value = "200ms", value_parser = parse_duration)]
     pub(super) lock_timeout: Duration,
+}
+
+impl LockArgs {
+    pub(super) fn locks(&self) -> Locks {
+        Locks {
+            timeout: self.lock_timeout,
+            total: self.lock_wait,
+        }
+    }
 }
 
 pub fn run(context: &mut Context, args: MigrateArgs) -> Result<Outcome> {
@@ -222,11 +236,14 @@ fn apply(
         pending: statuses.filter(|status| !status.is_applied()).count(),
     };
     let application_schema = migrations::application_schema(url);
-    let lock_timeout = args.locks.lock_timeout;
+    let locks = args.locks.locks();
+    if let Err(error) = interrupt::end_on_signals(context, url, db, Direction::Up) {
+        return (applied, Err(error));
+    }
     if !plan.is_empty() {
         let found = &survey.bookkeeping;
-        let on_retry = &mut |pause| report_retry(context, pause);
-        let prepared = migrations::prepare(db, application_schema, found, lock_timeout, on_retry);
+        let observer = &mut Reported(context);
+        let prepared = migrations::prepare(db, application_schema, found, locks, observer);
         if let Err(error) = prepared {
             return (applied, Err(error));
         }
@@ -241,11 +258,14 @@ fn apply(
         prisma,
     };
     for migration in plan {
-        context.detail(format_args!("applying {migration}"));
-        let on_retry = &mut |pause| report_retry(context, pause);
-        let run = migrations::with_lock_retry(db, lock_timeout, on_retry, |db| {
-            migrations::run(db, migration, Direction::Up, log)
-        });
+        let task = Task {
+            migration,
+            direction: Direction::Up,
+            done: survey.steps_done(migration),
+            log,
+            locks,
+        };
+        let run = migrations::run(db, task, &mut Reported(context));
         match run {
             Ok(took) => {
                 applied.pending = applied.pending.saturating_sub(1);
@@ -301,7 +321,49 @@ fn apply_pending(
 
 pub(super) fn report_retry(context: &mut Context, pause: Duration) {
     let pause = format::duration(chrono::TimeDelta::from_std(pause).unwrap_or_default());
-    context.detail(format_args!("a table is locked, retrying in {pause}"));
+    context.detail(format_args!("a table is in use, retrying in {pause}"));
+}
+
+/// Prints the events of a run.
+pub(super) struct Reported<'a>(pub(super) &'a mut Context);
+
+impl Observer for Reported<'_> {
+    fn event(&mut self, event: Event<'_>) {
+        report(self.0, event);
+    }
+}
+
+pub(super) fn report(context: &mut Context, event: Event<'_>) {
+    match event {
+        Event::Step {
+            migration,
+            direction,
+            number,
+            count,
+            title,
+        } => {
+            let verb = match direction {
+                Direction::Up => "applying",
+                Direction::Down => "reverting",
+            };
+            context.detail(match count {
+                1 => format!("{verb} {migration}"),
+                _ => format!("{verb} {migration}, step {number} of {count}: {title}"),
+            });
+        }
+        Event::Retry { pause, holder } => {
+            let pause = format::duration(chrono::TimeDelta::from_std(pause).unwrap_or_default());
+            let holder = holder.map_or(String::new(), |holder| format!(" by {holder}"));
+            context.detail(format_args!(
+                "a table is in use{holder}, retrying in {pause}"
+            ));
+        }
+        Event::Building { index } => {
+            context.detail(format_args!(
+                "waiting for the server, which still builds the index {index}"
+            ));
+        }
+    }
 }
 
 /// The migrations to apply. Fails if the database is not one to apply them to.
@@ -347,14 +409,15 @@ fn preview(
         let setup = migrations::setup(&mut db, application_schema, &survey.bookkeeping)?;
         let prisma = args.prisma.read(&mut db, false)?;
         let sql = migrations::script(
-            &db,
+            &mut db,
+            &survey,
             &plan,
             Direction::Up,
             application_schema,
             args.locks.lock_timeout,
             &setup,
             &prisma,
-        );
+        )?;
         context.answer(&Script { sql })?;
         return Ok(Outcome::DONE);
     }
@@ -372,6 +435,13 @@ pub(super) fn plan_error(error: PlanError) -> Error {
         PlanError::NoSuchMigration { .. } => (Exit::Usage, "usagectl status"),
         PlanError::NotApplied(_) => (Exit::Refused, "usagectl status"),
         PlanError::Untrustworthy(_) => (Exit::Untrustworthy, "usagectl status"),
+        PlanError::Partial { direction, .. } => {
+            let next = match direction {
+                Direction::Up => "usagectl migrate",
+                Direction::Down => "usagectl rollback",
+            };
+            (Exit::Untrustworthy, next)
+        }
         PlanError::OutOfOrder(_) => (Exit::Refused, "usagectl migrate --allow-out-of-order"),
         PlanError::AlreadyExists(_) => {
             let message = format!("{error}; nothing was changed");

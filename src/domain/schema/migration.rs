@@ -1,5 +1,7 @@
 //! The migration state of a database, and which migrations to apply or revert.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 
 use super::objects::Difference;
@@ -12,6 +14,99 @@ pub struct KnownMigration {
     pub name: &'static str,
     /// Checksum of its `up.sql`.
     pub checksum: String,
+    /// Checksum of its `down.sql`.
+    pub down_checksum: String,
+}
+
+named! {
+    Direction, "direction" {
+        Up = "up",
+        Down = "down",
+    }
+}
+
+/// A row of the log.
+#[derive(Clone, Debug)]
+pub struct LoggedStep {
+    pub version: String,
+    /// Up, down, adopt or restore.
+    pub action: String,
+    /// Whether the step is done, not only started.
+    pub is_done: bool,
+    /// Of `step_count`, from 1.
+    pub step: i32,
+    pub step_count: i32,
+    /// Of its migration, with the duration of this step.
+    pub entry: LogEntry,
+    /// Checksum of the `down.sql`.
+    pub down_checksum: String,
+}
+
+/// How far a migration has got whose last run did not complete.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Progress {
+    pub direction: Direction,
+    /// The first unfinished step, from 1.
+    pub step: i32,
+    pub step_count: i32,
+    /// Of the script that was run.
+    pub checksum: String,
+}
+
+impl Progress {
+    /// The steps that are done.
+    pub fn done(&self) -> usize {
+        usize::try_from(self.step - 1).unwrap_or(0)
+    }
+}
+
+/// The completed applications in the log, oldest first.
+pub fn applications(log: &[LoggedStep]) -> Vec<LogEntry> {
+    let mut found = Vec::new();
+    let mut duration_ms = BTreeMap::new();
+    for row in log {
+        let sum = duration_ms.entry(row.version.as_str()).or_insert(0);
+        *sum += row.entry.duration_ms;
+        if row.is_done && row.step == row.step_count {
+            let duration_ms = std::mem::take(sum);
+            if matches!(row.action.as_str(), "up" | "adopt") {
+                let entry = row.entry.clone();
+                found.push(LogEntry {
+                    duration_ms,
+                    ..entry
+                });
+            }
+        }
+    }
+    found
+}
+
+/// The progress of each migration that is partly applied or reverted, by version.
+pub fn progress(log: &[LoggedStep]) -> BTreeMap<String, Progress> {
+    let mut found = BTreeMap::new();
+    for row in log {
+        let (direction, checksum) = match row.action.as_str() {
+            "up" => (Direction::Up, &row.entry.checksum),
+            "down" => (Direction::Down, &row.down_checksum),
+            "adopt" => {
+                found.remove(&row.version);
+                continue;
+            }
+            _ => continue,
+        };
+        if row.is_done && row.step == row.step_count {
+            found.remove(&row.version);
+            continue;
+        }
+        let progress = Progress {
+            direction,
+            step: row.step + i32::from(row.is_done),
+            step_count: row.step_count,
+            checksum: checksum.clone(),
+        };
+        found.insert(row.version.clone(), progress);
+    }
+    found
 }
 
 /// The log's record of a migration being applied.
@@ -38,6 +133,8 @@ named! {
         Modified = "modified",
         /// Applied, but not a migration of this program.
         Unknown = "unknown",
+        /// Some of its steps are applied or reverted.
+        Partial = "partial",
     }
 }
 
@@ -52,6 +149,8 @@ pub struct MigrationStatus {
     pub applied_at: Option<DateTime<Utc>>,
     /// Nothing if another tool applied it.
     pub logged: Option<LogEntry>,
+    /// Of a partial migration.
+    pub progress: Option<Progress>,
 }
 
 impl MigrationStatus {
@@ -63,8 +162,14 @@ impl MigrationStatus {
         }
     }
 
+    /// Whether it is in the ledger: its last step adds and removes it.
     pub fn is_applied(&self) -> bool {
-        self.state != MigrationState::Pending
+        self.applied_at.is_some()
+    }
+
+    /// The direction of a partial migration.
+    pub fn partial(&self) -> Option<Direction> {
+        self.progress.as_ref().map(|progress| progress.direction)
     }
 
     /// Whether `given` is its version, its name, or both.
@@ -73,34 +178,57 @@ impl MigrationStatus {
     }
 }
 
-/// Compares this program's migrations with the ledger (`applied`) and the log (oldest entry first). The
-/// result is ordered by version.
+/// Compares this program's migrations with the ledger (`applied`) and the log: its completed applications,
+/// oldest first, and its unfinished runs. The result is ordered by version.
 pub fn statuses(
     known: &[KnownMigration],
     applied: &[(String, DateTime<Utc>)],
     log: &[LogEntry],
+    progress: &BTreeMap<String, Progress>,
 ) -> Vec<MigrationStatus> {
+    // A run can continue only with the script that it began with.
+    let partial = |known: &KnownMigration| {
+        let progress = progress.get(known.version)?.clone();
+        let checksum = match progress.direction {
+            Direction::Up => &known.checksum,
+            Direction::Down => &known.down_checksum,
+        };
+        Some(if progress.checksum == *checksum {
+            (MigrationState::Partial, Some(progress))
+        } else {
+            (MigrationState::Modified, None)
+        })
+    };
     let mut statuses: Vec<MigrationStatus> = known
         .iter()
         .filter(|known| applied.iter().all(|(version, _)| version != known.version))
-        .map(|known| MigrationStatus {
-            version: known.version.to_owned(),
-            name: Some(known.name.to_owned()),
-            state: MigrationState::Pending,
-            applied_at: None,
-            logged: None,
+        .map(|known| {
+            let (state, progress) = partial(known).unwrap_or((MigrationState::Pending, None));
+            MigrationStatus {
+                version: known.version.to_owned(),
+                name: Some(known.name.to_owned()),
+                state,
+                applied_at: None,
+                logged: None,
+                progress,
+            }
         })
         .collect();
     for (version, recorded_at) in applied {
         let logged = log.iter().rfind(|entry| entry.version == *version).cloned();
         let known = known.iter().find(|known| known.version == version);
-        let state = match (known, &logged) {
-            (None, _) => MigrationState::Unknown,
+        let (state, progress) = match (known, &logged) {
+            (None, _) => (MigrationState::Unknown, None),
             (Some(known), Some(entry)) if entry.checksum != known.checksum => {
-                MigrationState::Modified
+                (MigrationState::Modified, None)
             }
-            (Some(_), None) => MigrationState::Unlogged,
-            _ => MigrationState::Applied,
+            (Some(known), _) => partial(known).unwrap_or((
+                match logged {
+                    Some(_) => MigrationState::Applied,
+                    None => MigrationState::Unlogged,
+                },
+                None,
+            )),
         };
         statuses.push(MigrationStatus {
             version: version.clone(),
@@ -110,6 +238,7 @@ pub fn statuses(
             state,
             applied_at: Some(logged.as_ref().map_or(*recorded_at, |entry| entry.at)),
             logged,
+            progress,
         });
     }
     statuses.sort_by(|a, b| a.version.cmp(&b.version));
@@ -151,6 +280,32 @@ pub fn may_use_newer(how: Use, differences: &[Difference]) -> bool {
     }
 }
 
+/// The last applied migration and the partial ones, for a message.
+pub fn summary(statuses: &[MigrationStatus]) -> String {
+    let is_complete = |status: &&MigrationStatus| status.is_applied() && status.progress.is_none();
+    let mut text = match statuses.iter().rfind(is_complete) {
+        Some(last) => format!("{} is applied", last.full_name()),
+        None => "no migration is applied".to_owned(),
+    };
+    for status in statuses {
+        if let Some(progress) = &status.progress {
+            let name = status.full_name();
+            let Progress {
+                direction,
+                step,
+                step_count,
+                ..
+            } = progress;
+            let done = match direction {
+                Direction::Up => "applied",
+                Direction::Down => "reverted",
+            };
+            text += &format!(", {name} is partly {done}, at step {step} of {step_count}");
+        }
+    }
+    text
+}
+
 /// Why no migration is applied or reverted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PlanError {
@@ -161,6 +316,14 @@ pub enum PlanError {
     NotApplied(String),
     #[error("applied migrations differ from this program's: {}", .0.join(", "))]
     Untrustworthy(Vec<String>),
+    #[error("{migration} is partly {}", match direction {
+        Direction::Up => "applied",
+        Direction::Down => "reverted",
+    })]
+    Partial {
+        migration: String,
+        direction: Direction,
+    },
     #[error("objects that a pending migration would create already exist: {}", .0.join(", "))]
     AlreadyExists(Vec<String>),
     #[error("pending migrations are older than an applied one: {}", .0.join(", "))]
@@ -182,7 +345,7 @@ pub fn plan_up(
     to: Option<&str>,
     allow_out_of_order: bool,
 ) -> Result<Vec<String>, PlanError> {
-    check_trust(statuses)?;
+    check_trust(statuses, Direction::Up)?;
     let last = match to {
         Some(given) => Some(&find(statuses, given)?.version),
         None => None,
@@ -211,13 +374,15 @@ pub fn plan_down(
     log: &[LogEntry],
     target: &RollbackTarget,
 ) -> Result<Vec<String>, PlanError> {
-    check_trust(statuses)?;
+    check_trust(statuses, Direction::Down)?;
     let mut applied: Vec<&MigrationStatus> = statuses.iter().filter(|s| s.is_applied()).collect();
     applied.sort_by_key(|status| {
         log.iter()
             .rposition(|entry| entry.version == status.version)
     });
     applied.reverse();
+    // A run that was interrupted is finished first.
+    applied.sort_by_key(|status| status.partial().is_none());
     let count = match target {
         RollbackTarget::Steps(steps) => *steps,
         RollbackTarget::All => applied.len(),
@@ -236,7 +401,8 @@ pub fn plan_down(
         .collect())
 }
 
-fn check_trust(statuses: &[MigrationStatus]) -> Result<(), PlanError> {
+/// Refuses edited and unknown migrations, and those partly run in the other direction.
+fn check_trust(statuses: &[MigrationStatus], direction: Direction) -> Result<(), PlanError> {
     use MigrationState::{Modified, Unknown};
     let untrusted = statuses
         .iter()
@@ -244,10 +410,18 @@ fn check_trust(statuses: &[MigrationStatus]) -> Result<(), PlanError> {
     let untrusted: Vec<String> = untrusted
         .map(|status| format!("{} ({})", status.full_name(), status.state))
         .collect();
-    if untrusted.is_empty() {
-        return Ok(());
+    if !untrusted.is_empty() {
+        return Err(PlanError::Untrustworthy(untrusted));
     }
-    Err(PlanError::Untrustworthy(untrusted))
+    for status in statuses {
+        if let Some(partial) = status.partial().filter(|partial| *partial != direction) {
+            return Err(PlanError::Partial {
+                migration: status.full_name(),
+                direction: partial,
+            });
+        }
+    }
+    Ok(())
 }
 
 fn find<'a>(
@@ -272,6 +446,7 @@ mod tests {
             version,
             name,
             checksum: "same".to_owned(),
+            down_checksum: "down".to_owned(),
         })
     }
 
@@ -296,13 +471,14 @@ mod tests {
         let log: Vec<LogEntry> = versions.iter().map(|v| logged(v, "same")).collect();
         let mut applied: Vec<_> = versions.iter().map(|v| ((*v).to_owned(), at(9))).collect();
         applied.sort();
-        (statuses(&known(), &applied, &log), log)
+        (statuses(&known(), &applied, &log, &BTreeMap::new()), log)
     }
 
     #[test]
     fn edited_or_unknown_migration_stops_every_plan() {
         let applied = [("1".to_owned(), at(1)), ("9".to_owned(), at(2))];
-        let statuses = statuses(&known(), &applied, &[logged("1", "other")]);
+        let log = [logged("1", "other")];
+        let statuses = statuses(&known(), &applied, &log, &BTreeMap::new());
         let states = statuses.iter();
         let states: Vec<_> = states
             .map(|it| format!("{} {}", it.full_name(), it.state))
@@ -323,7 +499,8 @@ mod tests {
 
     #[test]
     fn migration_without_log_entry_is_unlogged_and_has_time_of_ledger() {
-        let statuses = statuses(&known(), &[("1".to_owned(), at(7))], &[]);
+        let applied = [("1".to_owned(), at(7))];
+        let statuses = statuses(&known(), &applied, &[], &BTreeMap::new());
         assert_eq!(statuses[0].state, MigrationState::Unlogged);
         assert_eq!(statuses[0].applied_at, Some(at(7)));
     }
@@ -399,5 +576,83 @@ mod tests {
         let (statuses, log) = database(&["1"]);
         let down = plan_down(&statuses, &log, &RollbackTarget::To("2".into()));
         assert_eq!(down, Err(PlanError::NotApplied("2_two".into())));
+    }
+
+    /// A log row: action and version, step of three, done or only started.
+    fn step(action: &str, version: &str, step: i32, is_done: bool) -> LoggedStep {
+        LoggedStep {
+            version: version.to_owned(),
+            action: action.to_owned(),
+            is_done,
+            step,
+            step_count: 3,
+            entry: logged(version, "same"),
+            down_checksum: "down".to_owned(),
+        }
+    }
+
+    #[test]
+    fn application_is_complete_with_its_last_step() {
+        let mut log = vec![
+            step("up", "1", 1, true),
+            step("up", "1", 2, false),
+            step("up", "1", 2, true),
+        ];
+        assert_eq!(applications(&log).len(), 0);
+        log.push(step("up", "1", 3, true));
+        log.extend([1, 2, 3].map(|number| step("down", "1", number, true)));
+        let found = applications(&log);
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].duration_ms, 4);
+        assert_eq!(progress(&log), BTreeMap::new());
+    }
+
+    #[test]
+    fn progress_is_the_first_unfinished_step() {
+        let at = |log: &[LoggedStep]| {
+            let found = progress(log);
+            found.get("1").map(|it| (it.direction, it.step, it.done()))
+        };
+        let mut log = vec![step("up", "1", 1, true)];
+        assert_eq!(at(&log), Some((Direction::Up, 2, 1)));
+        log.push(step("up", "1", 2, false));
+        assert_eq!(at(&log), Some((Direction::Up, 2, 1)));
+        log.extend([step("up", "1", 3, true), step("down", "1", 1, true)]);
+        assert_eq!(at(&log), Some((Direction::Down, 2, 1)));
+    }
+
+    #[test]
+    fn partial_migration_continues_in_its_direction_only() {
+        let partly = |action, applied: &[(String, DateTime<Utc>)]| {
+            let log = [step(action, "1", 1, true)];
+            statuses(&known(), applied, &[], &progress(&log))
+        };
+        let up = partly("up", &[]);
+        assert_eq!(up[0].state, MigrationState::Partial);
+        assert_eq!(plan_up(&up, Some("1"), false).unwrap(), ["1"]);
+        let refused = plan_down(&up, &[], &RollbackTarget::Steps(1)).unwrap_err();
+        assert_eq!(refused.to_string(), "1_one is partly applied");
+        let expected = "no migration is applied, 1_one is partly applied, at step 2 of 3";
+        assert_eq!(summary(&up), expected);
+
+        let applied = [("1".to_owned(), at(1)), ("2".to_owned(), at(1))];
+        let down = partly("down", &applied);
+        assert_eq!(down[0].state, MigrationState::Partial);
+        // Before the one that was applied later.
+        let plan = plan_down(&down, &[], &RollbackTarget::Steps(1)).unwrap();
+        assert_eq!(plan, ["1"]);
+        let refused = plan_up(&down, None, false).unwrap_err();
+        assert_eq!(refused.to_string(), "1_one is partly reverted");
+        let expected = "2_two is applied, 1_one is partly reverted, at step 2 of 3";
+        assert_eq!(summary(&down), expected);
+    }
+
+    #[test]
+    fn partial_run_of_another_script_is_modified() {
+        let mut log = [step("down", "1", 1, true)];
+        log[0].down_checksum = "other".to_owned();
+        let applied = [("1".to_owned(), at(1))];
+        let found = statuses(&known(), &applied, &[], &progress(&log));
+        assert_eq!(found[0].state, MigrationState::Modified);
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod adoption;
 pub mod dependents;
+pub mod index;
 pub mod manifest;
 mod meaning;
 pub mod migration;
@@ -10,5 +11,6 @@ pub mod place;
 pub mod plan;
 pub mod prisma;
 pub mod rights;
+pub mod script;
 pub mod status;
 pub mod value;

@@ -105,9 +105,9 @@ named! {
 impl StatusReport {
     /// The verdict about the schema. Roll-ups that are out of date do not count: `aggregate` updates them.
     pub fn verdict(&self) -> Verdict {
-        use MigrationState::{Modified, Unknown, Unlogged};
+        use MigrationState::{Modified, Partial, Unknown, Unlogged};
         let is_newer = is_newer(&self.migrations);
-        let has_untrusted = self.count(&[Modified, Unlogged]) > 0
+        let has_untrusted = self.count(&[Modified, Partial, Unlogged]) > 0
             || !is_newer && self.count(&[Unknown]) > 0
             || self
                 .defects
@@ -153,6 +153,7 @@ mod tests {
             state: *state,
             applied_at: None,
             logged: None,
+            progress: None,
         };
         StatusReport {
             engine: "sqlite",
@@ -173,10 +174,10 @@ mod tests {
 
     #[test]
     fn untrustworthy_outweighs_pending() {
-        use MigrationState::{Applied, Modified, Pending, Unknown, Unlogged};
+        use MigrationState::{Applied, Modified, Partial, Pending, Unknown, Unlogged};
         assert_eq!(report(&[Applied]).verdict(), Verdict::InSync);
         assert_eq!(report(&[Applied, Pending]).verdict(), Verdict::Pending);
-        for untrusted in [Modified, Unknown, Unlogged] {
+        for untrusted in [Modified, Partial, Unknown, Unlogged] {
             let found = report(&[Pending, untrusted]);
             assert_eq!(found.verdict(), Verdict::Untrustworthy);
         }

@@ -37,7 +37,7 @@ pub fn gather(
             .iter()
             .any(|(version, _)| version == migration.version),
         is_logged: bookkeeping.is_logged(migration.version),
-        is_interrupted: false,
+        is_interrupted: survey.is_partial(migration),
         prisma: prisma.find(migration.version).cloned(),
     };
     evidence(ALL.iter().map(candidate).collect(), found, last)
@@ -246,6 +246,6 @@ fn log_row<'a>(
     ledger::NewLogRow {
         action: "adopt",
         detail: Some(detail),
-        ..entry.log_row(migration, Direction::Up, checksums)
+        ..entry.log_row(migration, Direction::Up, [1, 1], checksums)
     }
 }

@@ -5,13 +5,17 @@
 //! which Prisma does not look at. The log also records the application's schema: a database has one schema
 //! `usagectl`, so it serves one application.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 use diesel::sql_types::{Bool, Nullable, Text, Timestamp};
 
 use super::{ALL, Migration};
 use crate::domain::format::counted_as;
-use crate::domain::schema::migration::{LogEntry, Use, may_use_newer};
+use crate::domain::schema::migration::{
+    self, Direction, LogEntry, LoggedStep, Progress, Use, may_use_newer,
+};
 use crate::domain::schema::objects::{Difference, SchemaObjects};
 use crate::error::{Error, Exit, Result};
 use crate::store::db::{Db, on};
@@ -77,8 +81,10 @@ CREATE TABLE IF NOT EXISTS {schema}usagectl_migration_log (
 /// The command that records the migrations of tables that exist.
 pub const ADOPT: &str = "usagectl migrate --adopt";
 
-/// The state of a log row that is committed together with its migration, as all are at present.
+/// The state of the log row that is committed together with its step.
 pub(super) const DONE: &str = "done";
+/// The state of the log row that is written before a step that is not a transaction.
+pub(super) const STARTED: &str = "started";
 
 /// The database's migrations are not exactly this program's.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -133,7 +139,10 @@ struct LogRow {
     name: String,
     action: String,
     state: String,
+    step: i32,
+    step_count: i32,
     up_sha256: String,
+    down_sha256: String,
     application_schema: String,
     tool_version: String,
     done_by: String,
@@ -217,20 +226,33 @@ impl Bookkeeping {
 
     /// All migrations ever applied or adopted, oldest first; reverted ones included.
     pub(super) fn applications(&self) -> Vec<LogEntry> {
-        let ups = self
-            .log
-            .iter()
-            .filter(|row| matches!(row.action.as_str(), "up" | "adopt") && row.state == DONE);
-        ups.map(|row| LogEntry {
+        migration::applications(&self.steps())
+    }
+
+    /// The migrations whose last run did not complete, by version.
+    pub(super) fn progress(&self) -> BTreeMap<String, Progress> {
+        migration::progress(&self.steps())
+    }
+
+    fn steps(&self) -> Vec<LoggedStep> {
+        let step = |row: &LogRow| LoggedStep {
             version: row.version.clone(),
-            name: row.name.clone(),
-            checksum: row.up_sha256.clone(),
-            at: row.at.utc(),
-            duration_ms: row.duration_ms,
-            by: row.done_by.clone(),
-            tool_version: row.tool_version.clone(),
-        })
-        .collect()
+            action: row.action.clone(),
+            is_done: row.state == DONE,
+            step: row.step,
+            step_count: row.step_count,
+            entry: LogEntry {
+                version: row.version.clone(),
+                name: row.name.clone(),
+                checksum: row.up_sha256.clone(),
+                at: row.at.utc(),
+                duration_ms: row.duration_ms,
+                by: row.done_by.clone(),
+                tool_version: row.tool_version.clone(),
+            },
+            down_checksum: row.down_sha256.clone(),
+        };
+        self.log.iter().map(step).collect()
     }
 
     /// Whether ledger and log exist.
@@ -255,7 +277,10 @@ impl Bookkeeping {
     /// Refuses another application schema than the recorded one.
     pub fn check_application(&self, requested: &str) -> Result<(), SchemaError> {
         match self.log.last() {
-            Some(last) if !self.applied.is_empty() && last.application_schema != requested => {
+            Some(last)
+                if last.application_schema != requested
+                    && !(self.applied.is_empty() && self.progress().is_empty()) =>
+            {
                 Err(SchemaError::OtherApplication {
                     served: last.application_schema.clone(),
                     requested: requested.to_owned(),
@@ -264,6 +289,19 @@ impl Bookkeeping {
             _ => Ok(()),
         }
     }
+}
+
+/// Adds a migration to Diesel's ledger, or removes it.
+pub(super) fn record(db: &mut Db, version: &str, direction: Direction) -> QueryResult<()> {
+    let ledger = ledger_name(db);
+    let query = match direction {
+        Direction::Up => format!("INSERT INTO {ledger} (version) VALUES ($1)"),
+        Direction::Down => format!("DELETE FROM {ledger} WHERE version = $1"),
+    };
+    on!(db, |conn| diesel::sql_query(query)
+        .bind::<Text, _>(version)
+        .execute(conn))?;
+    Ok(())
 }
 
 /// Diesel's ledger; qualified, since the application's schema may contain one too.

@@ -1,13 +1,14 @@
 //! The migrations: their list, the ledger and log, and running them.
 //!
-//! Diesel's harness runs each migration and writes Diesel's own ledger, so `diesel_cli` works with our
-//! databases. The list is not `embed_migrations!`, which hides its SQL: checksums, `--sql` and `--dry-run`
-//! need the text.
+//! The ledger is Diesel's own, so `diesel_cli` can list our migrations. They are not run by Diesel's harness,
+//! which knows no steps and hides the SQL: checksums, `--sql` and `--dry-run` need it.
 //!
 //! ```text
 //! mod     the list of migrations with their scripts for both engines
 //! ledger  Diesel's ledger and our log: the applied migrations, their time and author
-//! run     runs a migration up or down, with its ledger and log rows, in one transaction
+//! run     runs a migration up or down, step by step, with its ledger and log rows
+//! indexes reads the indexes that steps create and drop
+//! tables  the parts of a script that depend on the table it replaces
 //! losses  counts the data that a rollback would drop
 //! dependents  finds the user's objects that depend on it
 //! export  writes that data to files before it is dropped; `archive` is the folder, `rows` the values
@@ -22,6 +23,7 @@ pub mod adopt;
 pub mod archive;
 mod dependents;
 mod export;
+mod indexes;
 mod ledger;
 mod losses;
 pub mod prisma;
@@ -29,10 +31,10 @@ mod restore;
 mod rows;
 mod run;
 mod script;
+mod tables;
 mod triggers;
 
 use std::borrow::Cow;
-use std::time::Duration;
 
 use diesel::dsl::sql;
 use diesel::prelude::*;
@@ -42,7 +44,10 @@ use sha2::{Digest, Sha256};
 use super::db::{Db, OWN_SCHEMA, quote_identifier};
 use super::url::{DatabaseTarget, DatabaseUrl};
 use crate::domain::schema::migration;
-use crate::domain::schema::migration::{KnownMigration, LogEntry, MigrationStatus};
+pub use crate::domain::schema::migration::Direction;
+use crate::domain::schema::migration::{
+    KnownMigration, LogEntry, MigrationState, MigrationStatus, Progress,
+};
 use crate::domain::schema::objects::{Effect, SchemaObjects};
 use crate::domain::schema::plan::PlanStep;
 use crate::error::Result;
@@ -52,7 +57,7 @@ pub use export::{Export, ExportOrigin, MigrationExporter, remove_capture};
 pub use ledger::{ADOPT, Bookkeeping, SchemaError, require_current};
 pub use losses::{count_losses, drop_indexes, first_loss, lock_tables};
 pub use restore::{log_restore, restore_object, restore_table};
-pub use run::{LogContext, run, with_lock_retry};
+pub use run::{Event, Locks, LogContext, Observer, Task, run, stop, with_lock_retry};
 
 pub use script::script;
 pub use triggers::{TriggerSet, broken_triggers, sets_of};
@@ -71,12 +76,6 @@ struct Script {
     up: &'static str,
     down: &'static str,
     effect: &'static str,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Direction {
-    Up,
-    Down,
 }
 
 macro_rules! text {
@@ -190,6 +189,24 @@ pub struct Survey {
     pub bookkeeping: Bookkeeping,
 }
 
+impl Survey {
+    /// The number of its steps that an interrupted run completed.
+    pub fn steps_done(&self, migration: &Migration) -> usize {
+        self.progress(migration).map_or(0, Progress::done)
+    }
+
+    /// Whether its last run was interrupted.
+    pub fn is_partial(&self, migration: &Migration) -> bool {
+        self.progress(migration).is_some()
+    }
+
+    fn progress(&self, migration: &Migration) -> Option<&Progress> {
+        let mut statuses = self.statuses.iter();
+        let status = statuses.find(|status| status.version == migration.version);
+        status.and_then(|status| status.progress.as_ref())
+    }
+}
+
 /// Reads the migration state; writes nothing.
 pub fn survey(db: &mut Db) -> QueryResult<Survey> {
     let bookkeeping = Bookkeeping::read(db)?;
@@ -197,23 +214,32 @@ pub fn survey(db: &mut Db) -> QueryResult<Survey> {
         version: migration.version,
         name: migration.name,
         checksum: checksum(&migration.sql(db, Direction::Up)),
+        down_checksum: checksum(&migration.sql(db, Direction::Down)),
     };
     let known: Vec<KnownMigration> = ALL.iter().map(known).collect();
     let log = bookkeeping.applications();
     Ok(Survey {
-        statuses: migration::statuses(&known, &bookkeeping.applied, &log),
+        statuses: migration::statuses(&known, &bookkeeping.applied, &log, &bookkeeping.progress()),
         log,
         bookkeeping,
     })
 }
 
-/// The objects that the applied migrations have created, by their effects.
+/// The objects that the applied migrations have created, by their effects. Those that a partial migration
+/// creates or drops may exist or not.
 pub fn expected(db: &Db, statuses: &[MigrationStatus]) -> SchemaObjects {
     let mut expected = SchemaObjects::default();
-    for status in statuses.iter().filter(|status| status.is_applied()) {
-        if let Some(migration) = Migration::find(&status.version) {
-            expected.apply(&migration.effect(db));
+    for status in statuses {
+        let Some(migration) = Migration::find(&status.version) else {
+            continue;
+        };
+        let mut effect = migration.effect(db);
+        if status.state == MigrationState::Partial {
+            effect.added.clear();
+        } else if !status.is_applied() {
+            continue;
         }
+        expected.apply(&effect);
     }
     expected
 }
@@ -255,14 +281,14 @@ pub fn prepare(
     db: &mut Db,
     application_schema: &str,
     found: &Bookkeeping,
-    lock_timeout: Duration,
-    on_retry: &mut dyn FnMut(Duration),
+    locks: Locks,
+    observer: &mut dyn Observer,
 ) -> Result<()> {
     if matches!(db, Db::Sqlite(_)) {
         // The switch requires that no other connection reads.
-        let limit = run::lock_limit(db, lock_timeout);
+        let limit = run::lock_limit(db, locks.timeout);
         db.batch_execute(&limit)?;
-        run::retry_while_busy(lock_timeout, on_retry, || {
+        run::retry_while_busy(db, locks, &[], observer, |db, _| {
             Ok(db.batch_execute("PRAGMA journal_mode = WAL")?)
         })?;
     }

@@ -254,6 +254,15 @@ pub(super) enum Recording {
     Reverted,
 }
 
+impl From<Direction> for Recording {
+    fn from(direction: Direction) -> Recording {
+        match direction {
+            Direction::Up => Recording::Applied,
+            Direction::Down => Recording::Reverted,
+        }
+    }
+}
+
 /// Matches our migrations that create tables of the application.
 fn match_all(
     db: &Db,

@@ -124,7 +124,7 @@ pub fn log_restore(
 ) -> Result<()> {
     let checksums = [Direction::Up, Direction::Down].map(|way| checksum(&migration.sql(db, way)));
     let folder = folder.display().to_string();
-    let mut row = entry.log_row(migration, Direction::Up, &checksums);
+    let mut row = entry.log_row(migration, Direction::Up, [1, 1], &checksums);
     row.action = "restore";
     row.detail = Some(&folder);
     Ok(row.insert(db)?)

@@ -1,20 +1,25 @@
-//! Runs a migration: its SQL, Diesel's ledger row and our log row in one transaction.
+//! Runs the steps of a migration. Each is one transaction with its log row, the last also with Diesel's
+//! ledger row; a concurrent index build is logged before and after.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use diesel::connection::BoxableConnection;
-use diesel::migration::{self, MigrationMetadata, MigrationName, MigrationVersion};
-use diesel::pg::Pg;
+use diesel::connection::SimpleConnection;
+use diesel::prelude::*;
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
-use diesel::sqlite::Sqlite;
-use diesel_migrations::MigrationHarness;
+use diesel::sql_types::{Array, Text};
 
-use super::ledger::{DONE, NewLogRow};
+use super::ledger::{self, DONE, NewLogRow, STARTED};
 use super::prisma::{PrismaSync, Recording};
-use super::{Direction, Migration, checksum};
+use super::{Direction, Migration, checksum, indexes, tables};
+use crate::domain::named::Named;
+use crate::domain::schema::index::{self, IndexAction};
+use crate::domain::schema::script::{self, IndexChange, Step};
 use crate::error::{Error, Exit, Result};
-use crate::store::db::{Db, OWN_SCHEMA, quote_identifier};
+use crate::fault;
+use crate::store::db::{Db, OWN_SCHEMA, on, quote_identifier};
 use crate::store::time::UtcTimestamp;
 
 /// What the log records beside the migration itself.
@@ -28,22 +33,22 @@ pub struct LogContext<'a> {
 }
 
 impl LogContext<'_> {
+    /// The row of a step: its number, from 1, and the number of steps.
     pub(super) fn log_row<'a>(
         &'a self,
         migration: &'a Migration,
         direction: Direction,
+        [number, count]: [usize; 2],
         checksums: &'a [String; 2],
     ) -> NewLogRow<'a> {
+        let number_of = |steps: usize| i32::try_from(steps).unwrap_or(i32::MAX);
         NewLogRow {
             version: migration.version,
             name: migration.name,
-            action: match direction {
-                Direction::Up => "up",
-                Direction::Down => "down",
-            },
+            action: direction.as_str(),
             state: DONE,
-            step: 1,
-            step_count: 1,
+            step: number_of(number),
+            step_count: number_of(count),
             up_sha256: &checksums[0],
             down_sha256: &checksums[1],
             application_schema: self.application_schema,
@@ -56,57 +61,490 @@ impl LogContext<'_> {
     }
 }
 
-/// Pauses before retries while a table is locked, in quarters of the lock timeout. In a pause the sessions
-/// that queue behind us can proceed.
-const PAUSES: [u32; 4] = [1, 2, 4, 8];
+/// How long to wait for tables in use.
+#[derive(Clone, Copy, Debug)]
+pub struct Locks {
+    /// For each attempt: a session that waits for a table blocks all later readers and writers of it.
+    pub timeout: Duration,
+    /// For all attempts of a step together.
+    pub total: Duration,
+}
 
-/// Runs `work` in a transaction that waits at most `lock_timeout` for each table lock, and retries a few
-/// times: a session that waits for a table blocks all later readers and writers of it. `on_retry` gets the
-/// length of each pause. [`Exit::Busy`] if no try got its locks.
+/// A migration to be run.
+#[derive(Clone, Copy, Debug)]
+pub struct Task<'a> {
+    pub migration: &'static Migration,
+    pub direction: Direction,
+    /// The steps that an interrupted run completed.
+    pub done: usize,
+    pub log: LogContext<'a>,
+    pub locks: Locks,
+}
+
+/// What happens during a run.
+#[derive(Clone, Debug)]
+pub enum Event<'a> {
+    Step {
+        migration: &'static Migration,
+        direction: Direction,
+        /// From 1.
+        number: usize,
+        count: usize,
+        title: &'a str,
+    },
+    /// A table is in use; the attempt is repeated after the pause.
+    Retry {
+        pause: Duration,
+        /// The session that uses it, if known.
+        holder: Option<String>,
+    },
+    /// The server still builds the index for a run that was interrupted.
+    Building { index: &'a str },
+}
+
+/// Follows a run, and adds to its last step, in which a rollback drops data.
+pub trait Observer {
+    fn event(&mut self, event: Event<'_>);
+
+    /// Before the last step, outside a transaction.
+    fn before_last_step(&mut self, _db: &mut Db) -> Result<()> {
+        Ok(())
+    }
+
+    /// At the beginning of the last step's transaction; again if it is retried.
+    fn in_last_step(&mut self, _db: &mut Db) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// Held around each commit, and by [`stop`] until the program ends.
+static COMMIT: Mutex<()> = Mutex::new(());
+static IS_STOPPED: AtomicBool = AtomicBool::new(false);
+
+/// Waits for a commit in progress, and prevents all later ones: the next one blocks for ever.
+pub fn stop() -> MutexGuard<'static, ()> {
+    IS_STOPPED.store(true, Ordering::SeqCst);
+    commit_guard()
+}
+
+fn commit_guard() -> MutexGuard<'static, ()> {
+    // Nothing panics while it is held, and it protects no value.
+    COMMIT.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Blocks for ever after [`stop`]: the thread that called it ends the program.
+fn block_if_stopped() {
+    if IS_STOPPED.load(Ordering::SeqCst) {
+        drop(commit_guard());
+    }
+}
+
+/// On SQLite, how long to pause after a transaction that a writer may have waited for. SQLite's busy handler
+/// sleeps up to 100 ms between two attempts, so that a shorter pause could be missed.
+const SQLITE_PAUSE: Duration = Duration::from_millis(120);
+/// Transactions this short leave enough room between them.
+const SHORT: Duration = Duration::from_millis(50);
+
+/// The longest pause between two attempts to lock a table.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// The interval of looking for the end of a concurrent build.
+const POLL: Duration = Duration::from_millis(250);
+
+/// Runs the steps of a migration that are not done yet, and returns their duration.
+pub fn run(db: &mut Db, task: Task<'_>, observer: &mut dyn Observer) -> Result<Duration> {
+    let started = Instant::now();
+    let sql = task.migration.sql(db, task.direction);
+    let steps = script::parse(&sql);
+    if matches!(db, Db::Sqlite(_)) {
+        // Replacing a table would delete the rows that refer to it. It cannot be changed in a transaction.
+        db.batch_execute("PRAGMA foreign_keys = OFF")?;
+    }
+    for (position, step) in steps.iter().enumerate().skip(task.done) {
+        let step = RunningStep {
+            task,
+            script: &sql,
+            step,
+            number: position + 1,
+            count: steps.len(),
+        };
+        observer.event(Event::Step {
+            migration: task.migration,
+            direction: task.direction,
+            number: step.number,
+            count: step.count,
+            title: step.step.title,
+        });
+        match step.step.concurrent() {
+            Some(change) => step.run_concurrently(db, change, observer),
+            None => step.run_in_transactions(db, observer),
+        }
+        .map_err(|error| {
+            // A cancelled statement is not a failure.
+            block_if_stopped();
+            step.explain(error)
+        })?;
+    }
+    Ok(started.elapsed())
+}
+
+/// A step at work.
+struct RunningStep<'a> {
+    task: Task<'a>,
+    /// All steps.
+    script: &'a str,
+    step: &'a Step<'a>,
+    /// From 1.
+    number: usize,
+    count: usize,
+}
+
+impl RunningStep<'_> {
+    fn is_last(&self) -> bool {
+        self.number == self.count
+    }
+
+    fn run_in_transactions(&self, db: &mut Db, observer: &mut dyn Observer) -> Result<()> {
+        if self.is_last() {
+            observer.before_last_step(db)?;
+        }
+        let started = Instant::now();
+        let tables = self.identifiers();
+        loop {
+            let began = Instant::now();
+            let changed =
+                in_locked_transaction(db, self.task.locks, &tables, observer, |db, observer| {
+                    if self.is_last() {
+                        observer.in_last_step(db)?;
+                    }
+                    let changed = self.execute(db)?;
+                    if changed == 0 || self.step.repeat.is_none() {
+                        self.log(db, DONE, started.elapsed())?;
+                    }
+                    fault::point("before commit");
+                    Ok(changed)
+                })?;
+            fault::point("committed");
+            if matches!(db, Db::Sqlite(_)) && began.elapsed() > SHORT {
+                thread::sleep(SQLITE_PAUSE);
+            }
+            if changed == 0 || self.step.repeat.is_none() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Runs the statements, and returns the number of rows that the last one changed.
+    fn execute(&self, db: &mut Db) -> Result<usize> {
+        let others = match self.step.keep {
+            Some(table) => tables::others_objects(db, table, self.script)?,
+            None => Vec::new(),
+        };
+        let mut changed = 0;
+        for statement in &self.step.statements {
+            let sql = match &statement.index {
+                None => tables::expand(db, statement.sql)?,
+                Some(change) => match index::action(change, &indexes::read(db)?) {
+                    IndexAction::Run { name } => {
+                        indexes::statement(statement.sql, change, &name, None).into()
+                    }
+                    // Neither exists outside concurrent builds.
+                    IndexAction::Nothing | IndexAction::Rebuild | IndexAction::Wait => continue,
+                },
+            };
+            fault::point("statement");
+            let done = on!(db, |conn| diesel::sql_query(sql).execute(conn));
+            changed = done.map_err(with_detail)?;
+            fault::point("statement done");
+        }
+        for object in others {
+            db.batch_execute(&object).map_err(with_detail)?;
+        }
+        Ok(changed)
+    }
+
+    /// Builds or drops an index outside a transaction, then checks that it is done.
+    fn run_concurrently(
+        &self,
+        db: &mut Db,
+        change: &IndexChange,
+        observer: &mut dyn Observer,
+    ) -> Result<()> {
+        let started = Instant::now();
+        let sql = self.step.statements.iter().map(|statement| statement.sql);
+        let sql = sql.last().unwrap_or_default();
+        let schema = Some(self.task.log.application_schema);
+        let statement = |name: &str| indexes::statement(sql, change, name, schema);
+        let deadline = started + self.task.locks.total;
+        loop {
+            let statements = match index::action(change, &indexes::read(db)?) {
+                IndexAction::Nothing => break,
+                IndexAction::Run { name } => vec![statement(&name)],
+                IndexAction::Rebuild => {
+                    let leftover = indexes::drop_leftover(change, schema);
+                    vec![leftover, statement(&change.name)]
+                }
+                IndexAction::Wait if Instant::now() < deadline => {
+                    observer.event(Event::Building {
+                        index: &change.name,
+                    });
+                    thread::sleep(POLL);
+                    continue;
+                }
+                IndexAction::Wait => {
+                    let message = format!(
+                        "the server is still building the index {} for an interrupted run",
+                        change.name
+                    );
+                    return Err(
+                        Error::message(Exit::Busy, message).with_next("run the same command again")
+                    );
+                }
+            };
+            commit_guarded(db, |db| self.log(db, STARTED, Duration::ZERO))?;
+            for sql in statements {
+                fault::point("statement");
+                outside_transaction(db, &sql)?;
+                fault::point("statement done");
+            }
+            if index::action(change, &indexes::read(db)?) == IndexAction::Nothing {
+                break;
+            }
+            // Such as a build that ended with an invalid index.
+            let message = format!("the index {} is not in the expected state", change.name);
+            return Err(Error::message(Exit::Failed, message));
+        }
+        commit_guarded(db, |db| self.log(db, DONE, started.elapsed()))?;
+        fault::point("committed");
+        Ok(())
+    }
+
+    /// Writes the log row, and the ledger row if this completes the migration.
+    fn log(&self, db: &mut Db, state: &'static str, took: Duration) -> Result<()> {
+        let migration = self.task.migration;
+        let checksums =
+            [Direction::Up, Direction::Down].map(|way| checksum(&migration.sql(db, way)));
+        let mut row = self.task.log.log_row(
+            migration,
+            self.task.direction,
+            [self.number, self.count],
+            &checksums,
+        );
+        row.state = state;
+        row.duration_ms = i64::try_from(took.as_millis()).unwrap_or(i64::MAX);
+        fault::point("log");
+        row.insert(db)?;
+        if state == DONE && self.is_last() {
+            fault::point("ledger");
+            ledger::record(db, migration.version, self.task.direction)?;
+            let entry = self.task.log;
+            let how = Recording::from(self.task.direction);
+            entry.prisma.write(db, migration, how, entry.at)?;
+        }
+        fault::point("logged");
+        Ok(())
+    }
+
+    /// The names in the statements, among them the tables.
+    fn identifiers(&self) -> Vec<String> {
+        let quoted = |sql: &str| -> Vec<String> {
+            sql.split('"')
+                .skip(1)
+                .step_by(2)
+                .map(str::to_owned)
+                .collect()
+        };
+        let statements = self.step.statements.iter();
+        let mut names: Vec<String> = statements.flat_map(|it| quoted(it.sql)).collect();
+        names.sort();
+        names.dedup();
+        names
+    }
+
+    /// Adds what failed, and the next step.
+    fn explain(&self, error: Error) -> Error {
+        let exit = error.exit();
+        let next = error.next().map(str::to_owned);
+        let what = match (exit, self.step.concurrent()) {
+            // By the observer; its message is complete.
+            (Exit::Refused, _) => return error,
+            (Exit::Busy, _) => "is waiting for another session",
+            (_, Some(_)) => "failed",
+            (_, None) => "failed and was rolled back",
+        };
+        let migration = self.task.migration;
+        let error = match self.count {
+            1 => error.context(format!("{migration} {what}")),
+            count => error.context(format!(
+                "{migration} {what} at step {} of {count}",
+                self.number
+            )),
+        };
+        match next {
+            Some(next) if exit != Exit::Failed => error.with_next(next),
+            _ => error.with_next("remove the cause, then run the same command again"),
+        }
+    }
+}
+
+/// Adds the detail that names a dependent object.
+fn with_detail(error: DieselError) -> Error {
+    let detail = match &error {
+        // Such as the objects that depend on a dropped column. Violated constraints, whose details contain
+        // values of rows, have kinds of their own.
+        DieselError::DatabaseError(DatabaseErrorKind::Unknown, information) => {
+            information.details().map(str::to_owned)
+        }
+        _ => None,
+    };
+    let error = Error::from(error);
+    match detail {
+        Some(detail) => {
+            let next = error.next().map(str::to_owned);
+            let error = Error::message(error.exit(), format!("{error} ({detail})"));
+            next.into_iter().fold(error, Error::with_next)
+        }
+        None => error,
+    }
+}
+
+/// How long to wait for tables in use outside the steps of a migration.
+const TOTAL_WAIT: Duration = Duration::from_secs(60);
+
+/// Runs `work` in a transaction that waits at most `lock_timeout` for each table lock, and repeats it for a while.
+/// `on_retry` gets the length of each pause. [`Exit::Busy`] if no attempt got its locks.
 pub fn with_lock_retry<T>(
     db: &mut Db,
     lock_timeout: Duration,
     on_retry: &mut dyn FnMut(Duration),
     mut work: impl FnMut(&mut Db) -> Result<T>,
 ) -> Result<T> {
-    let limit = lock_limit(db, lock_timeout);
-    match db {
-        Db::Pg(_) => {
-            retry_while_busy(lock_timeout, on_retry, || {
-                db.write_tx(|db| {
-                    db.batch_execute(&limit)?;
-                    // Makes the server release the tables soon after this program is killed. Not every platform
-                    // supports it.
-                    let check = "SET LOCAL client_connection_check_interval = '1s'";
-                    let _ = db.savepoint(|db| db.batch_execute(check));
-                    work(db)
-                })
-            })
+    struct Pauses<'a>(&'a mut dyn FnMut(Duration));
+    impl Observer for Pauses<'_> {
+        fn event(&mut self, event: Event<'_>) {
+            if let Event::Retry { pause, .. } = event {
+                (self.0)(pause);
+            }
         }
-        Db::Sqlite(_) => {
-            db.batch_execute(&limit)?;
-            retry_while_busy(lock_timeout, on_retry, || db.write_tx(&mut work))
+    }
+    let locks = Locks {
+        timeout: lock_timeout,
+        total: TOTAL_WAIT,
+    };
+    in_locked_transaction(db, locks, &[], &mut Pauses(on_retry), |db, _| work(db))
+}
+
+/// Runs `work` in a transaction that waits at most `locks.timeout` for each table lock, and repeats it until
+/// `locks.total` has passed. [`Exit::Busy`] if no attempt got its locks.
+fn in_locked_transaction<T>(
+    db: &mut Db,
+    locks: Locks,
+    tables: &[String],
+    observer: &mut dyn Observer,
+    mut work: impl FnMut(&mut Db, &mut dyn Observer) -> Result<T>,
+) -> Result<T> {
+    let limit = lock_limit(db, locks.timeout);
+    if matches!(db, Db::Sqlite(_)) {
+        db.batch_execute(&limit)?;
+    }
+    retry_while_busy(db, locks, tables, observer, |db, observer| {
+        commit_guarded(db, |db| {
+            if matches!(db, Db::Pg(_)) {
+                db.batch_execute(&limit)?;
+                db.batch_execute(NO_TIME_LIMIT)?;
+                // Makes the server release the tables soon after this program is killed. Not every platform
+                // supports it.
+                let _ = db.savepoint(|db| {
+                    db.batch_execute("SET LOCAL client_connection_check_interval = '1s'")
+                });
+            }
+            work(db, observer)
+        })
+    })
+}
+
+/// Runs `work` in a transaction that is not committed after [`stop`].
+fn commit_guarded<T>(db: &mut Db, work: impl FnOnce(&mut Db) -> Result<T>) -> Result<T> {
+    let mut guard = None;
+    db.write_tx(|db| {
+        let done = work(db)?;
+        guard = Some(commit_guard());
+        Ok(done)
+    })
+}
+
+/// Of a role or a database; it would end a long statement. `transaction_timeout` is new in PostgreSQL 17.
+const NO_TIME_LIMIT: &str = "SELECT set_config(name, '0', true) FROM pg_settings
+     WHERE name IN ('statement_timeout', 'idle_in_transaction_session_timeout', 'transaction_timeout')";
+
+/// Repeats `work` while it fails with [`Exit::Busy`], until `locks.total` has passed.
+pub(super) fn retry_while_busy<T>(
+    db: &mut Db,
+    locks: Locks,
+    tables: &[String],
+    observer: &mut dyn Observer,
+    mut work: impl FnMut(&mut Db, &mut dyn Observer) -> Result<T>,
+) -> Result<T> {
+    let deadline = Instant::now() + locks.total;
+    let mut longest = locks.timeout / 2;
+    loop {
+        let error = match work(db, observer) {
+            Err(error) if error.exit() == Exit::Busy => error,
+            result => return result,
+        };
+        let holder = holder(db, tables);
+        // At least half of the longest, so that those who queued behind us proceed; at random, so that two
+        // programs do not meet again.
+        let pause = longest.mul_f64(0.5 + random() / 2.0);
+        if Instant::now() + pause > deadline {
+            return Err(match holder {
+                Some(holder) => error.context(format!("a table is in use by {holder}")),
+                None => error,
+            });
         }
+        observer.event(Event::Retry { pause, holder });
+        thread::sleep(pause);
+        longest = (longest * 2).min(LONGEST_PAUSE);
     }
 }
 
-/// Calls `work` up to five times, until it does not fail with [`Exit::Busy`].
-pub(super) fn retry_while_busy<T>(
-    lock_timeout: Duration,
-    on_retry: &mut dyn FnMut(Duration),
-    mut work: impl FnMut() -> Result<T>,
-) -> Result<T> {
-    for quarters in PAUSES {
-        match work() {
-            Err(error) if error.exit() == Exit::Busy => {
-                let pause = lock_timeout * quarters / 4;
-                on_retry(pause);
-                thread::sleep(pause);
-            }
-            result => return result,
-        }
+/// A number from 0 to 1. Random enough to keep two programs apart.
+fn random() -> f64 {
+    let (_, low) = uuid::Uuid::new_v4().as_u64_pair();
+    (low % 1024) as f64 / 1023.0
+}
+
+/// The session that has used one of these tables for the longest time, if the server shows it.
+fn holder(db: &mut Db, tables: &[String]) -> Option<String> {
+    #[derive(QueryableByName)]
+    struct Holder {
+        #[diesel(sql_type = Text)]
+        holder: String,
     }
-    work()
+    let Db::Pg(_) = db else { return None };
+    let query = "SELECT concat(coalesce(nullif(a.application_name, ''), a.backend_type), ' (pid ', a.pid,
+             coalesce(', user ' || a.usename, ''),
+             ', since ' || to_char(a.xact_start AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS') || ' UTC', ')') AS holder
+         FROM pg_locks l
+         JOIN pg_class c ON c.oid = l.relation
+         JOIN pg_stat_activity a ON a.pid = l.pid
+         WHERE l.granted AND l.pid <> pg_backend_pid()
+             AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+             AND c.relnamespace IN (SELECT oid FROM pg_namespace WHERE nspname = ANY (current_schemas(false)))
+             AND c.relname = ANY ($1)
+         ORDER BY a.xact_start NULLS LAST
+         LIMIT 1";
+    // Only for a message: a failure here must not hide the one it explains.
+    let found = db.read_tx(|db| match db {
+        Db::Pg(postgres) => postgres.run(|conn| {
+            diesel::sql_query(query)
+                .bind::<Array<Text>, _>(tables)
+                .get_result::<Holder>(conn)
+                .optional()
+        }),
+        Db::Sqlite(_) => Ok(None),
+    });
+    found.ok().flatten().map(|found| found.holder)
 }
 
 /// The statement that sets the lock timeout: on PostgreSQL of the transaction, on SQLite of the connection.
@@ -119,157 +557,38 @@ pub(super) fn lock_limit(db: &Db, lock_timeout: Duration) -> String {
     }
 }
 
-/// Runs `migration` inside the current transaction, and returns the duration of its SQL.
-pub fn run(
-    db: &mut Db,
-    migration: &Migration,
-    direction: Direction,
-    entry: LogContext<'_>,
-) -> Result<Duration> {
-    let started = Instant::now();
-    let up = migration.sql(db, Direction::Up);
-    let down = migration.sql(db, Direction::Down);
-    let runnable = Runnable {
-        migration,
-        up: &up,
-        down: &down,
-        application_schema: entry.application_schema,
+/// Runs a statement that PostgreSQL does not allow in a transaction. It waits for all transactions that can see
+/// the old state, on any table, so it has no time limit; nobody waits for it meanwhile.
+///
+/// Outside a transaction a setting belongs to the session, so it is reset afterwards.
+fn outside_transaction(db: &mut Db, sql: &str) -> Result<()> {
+    let Db::Pg(postgres) = db else {
+        return Ok(db.batch_execute(sql)?);
     };
-    let done = match (&mut *db, direction) {
-        (Db::Pg(postgres), direction) => postgres.run(|conn| {
-            let done = match direction {
-                Direction::Up => conn.run_migration(&runnable),
-                Direction::Down => conn.revert_migration(&runnable),
-            };
-            done.map_err(unbox)
-        }),
-        (Db::Sqlite(conn), Direction::Up) => conn.run_migration(&runnable).map_err(unbox),
-        (Db::Sqlite(conn), Direction::Down) => conn.revert_migration(&runnable).map_err(unbox),
-    };
-    done.map_err(|error| explain(error, migration))?;
-    let took = started.elapsed();
-    let checksums = [checksum(&up), checksum(&down)];
-    let mut row = entry.log_row(migration, direction, &checksums);
-    row.duration_ms = i64::try_from(took.as_millis()).unwrap_or(i64::MAX);
-    row.insert(db)?;
-    let how = match direction {
-        Direction::Up => Recording::Applied,
-        Direction::Down => Recording::Reverted,
-    };
-    entry.prisma.write(db, migration, how, entry.at)?;
-    Ok(took)
+    let [before, after] = SESSION_LIMITS;
+    postgres.outside_transaction(|conn| {
+        conn.batch_execute(before)?;
+        // Makes the server end the build soon after this program is killed. Not every platform supports it.
+        let _ = conn.batch_execute("SET client_connection_check_interval = '1s'");
+        let result = conn.batch_execute(sql);
+        let reset = conn.batch_execute(after);
+        result.map_err(with_detail)?;
+        Ok(reset?)
+    })
 }
 
-/// Adds the migration's name, and the detail that names a dependent object.
-fn explain(error: DieselError, migration: &Migration) -> Error {
-    let detail = match &error {
-        // Such as the objects that depend on a dropped column. Violated constraints, whose details contain
-        // values of rows, have kinds of their own.
-        DieselError::DatabaseError(DatabaseErrorKind::Unknown, information) => {
-            information.details().map(str::to_owned)
-        }
-        _ => None,
-    };
-    let error = Error::from(error);
-    let next = error.next().map(str::to_owned);
-    let name = migration.to_string();
-    let error = match detail {
-        Some(detail) => Error::message(error.exit(), format!("{error} ({detail})")),
-        None => error,
-    };
-    let error = error.context(format!("{name} failed and was rolled back"));
-    match next {
-        Some(next) if error.exit() != Exit::Failed => error.with_next(next),
-        _ => error.with_next("remove the cause, then run the same command again"),
-    }
-}
+/// Statements that lift the time limits of the session, and that restore them.
+pub(super) const SESSION_LIMITS: [&str; 2] = [
+    "SELECT set_config(name, '0', false) FROM pg_settings
+     WHERE name IN ('lock_timeout', 'statement_timeout', 'transaction_timeout')",
+    "SELECT set_config(name, reset_val, false) FROM pg_settings
+     WHERE name IN ('lock_timeout', 'statement_timeout', 'transaction_timeout', 'client_connection_check_interval')",
+];
 
-/// The harness boxes Diesel's errors.
-fn unbox(error: Box<dyn std::error::Error + Send + Sync>) -> DieselError {
-    match error.downcast::<DieselError>() {
-        Ok(error) => *error,
-        Err(other) => DieselError::QueryBuilderError(other),
-    }
-}
-
-/// A migration as Diesel's harness requires it.
-struct Runnable<'a> {
-    migration: &'a Migration,
-    up: &'a str,
-    down: &'a str,
-    application_schema: &'a str,
-}
-
-impl Runnable<'_> {
-    /// Runs a script with the application's schema as search path, then puts `usagectl` first, so that the
-    /// ledger is found even if the application has one too.
-    fn in_application_schema(
-        &self,
-        conn: &mut dyn BoxableConnection<Pg>,
-        sql: &str,
-    ) -> migration::Result<()> {
-        let [before, after] = search_paths(self.application_schema);
-        conn.batch_execute(&before)?;
-        conn.batch_execute(sql)?;
-        conn.batch_execute(&after)?;
-        Ok(())
-    }
-}
-
-/// The search path for a migration's SQL, and for its ledger and log rows.
-pub(super) fn search_paths(application_schema: &str) -> [String; 2] {
+/// The search path for a migration's SQL; ledger and log are qualified.
+pub(super) fn search_path(application_schema: &str) -> String {
     let schema = quote_identifier(application_schema);
-    [
-        format!("SET LOCAL search_path TO {schema}"),
-        format!("SET LOCAL search_path TO {OWN_SCHEMA}, {schema}"),
-    ]
-}
-
-impl migration::Migration<Pg> for Runnable<'_> {
-    fn run(&self, conn: &mut dyn BoxableConnection<Pg>) -> migration::Result<()> {
-        self.in_application_schema(conn, self.up)
-    }
-
-    fn revert(&self, conn: &mut dyn BoxableConnection<Pg>) -> migration::Result<()> {
-        self.in_application_schema(conn, self.down)
-    }
-
-    fn metadata(&self) -> &dyn MigrationMetadata {
-        &InTransaction
-    }
-
-    fn name(&self) -> &dyn MigrationName {
-        self.migration
-    }
-}
-
-impl migration::Migration<Sqlite> for Runnable<'_> {
-    fn run(&self, conn: &mut dyn BoxableConnection<Sqlite>) -> migration::Result<()> {
-        Ok(conn.batch_execute(self.up)?)
-    }
-
-    fn revert(&self, conn: &mut dyn BoxableConnection<Sqlite>) -> migration::Result<()> {
-        Ok(conn.batch_execute(self.down)?)
-    }
-
-    fn metadata(&self) -> &dyn MigrationMetadata {
-        &InTransaction
-    }
-
-    fn name(&self) -> &dyn MigrationName {
-        self.migration
-    }
-}
-
-/// Every migration runs in a transaction; inside the caller's, the harness uses a savepoint.
-struct InTransaction;
-
-impl MigrationMetadata for InTransaction {}
-
-impl MigrationName for Migration {
-    fn version(&self) -> MigrationVersion<'_> {
-        MigrationVersion::from(self.version)
-    }
+    format!("SET LOCAL search_path TO {schema}, {OWN_SCHEMA}")
 }
 
 impl std::fmt::Display for Migration {

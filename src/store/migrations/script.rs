@@ -1,36 +1,36 @@
 //! A plan as a script for psql or sqlite3: the statements and transactions of `run`.
 
+use std::borrow::Cow;
 use std::fmt::Write;
 use std::time::Duration;
 
 use chrono::DateTime;
+use diesel::QueryResult;
 
-use super::ledger::NewLogRow;
+use super::ledger::{self, NewLogRow, STARTED};
 use super::prisma::{PrismaSync, Recording};
-use super::run::{LogContext, lock_limit, search_paths};
-use super::{Direction, Migration, checksum};
+use super::run::{LogContext, SESSION_LIMITS, lock_limit, search_path};
+use super::{Direction, Migration, Survey, checksum, indexes, tables};
+use crate::domain::schema::index::{self, FoundIndex, IndexAction};
+use crate::domain::schema::script::{self, Step};
 use crate::store::db::Db;
 use crate::store::lock;
 
 /// The script that does what running `plan` would do; `setup` is run first.
 pub fn script(
-    db: &Db,
+    db: &mut Db,
+    survey: &Survey,
     plan: &[&Migration],
     direction: Direction,
     application_schema: &str,
     lock_timeout: Duration,
     setup: &[String],
     prisma: &PrismaSync,
-) -> String {
-    let entry = LogContext {
-        application_schema,
-        done_by: "a script",
-        // Unused: the script reads the engine's clock when it is run.
-        at: DateTime::UNIX_EPOCH.into(),
-        prisma,
-    };
+) -> QueryResult<String> {
+    // The indexes at each point of the script.
+    let mut found = indexes::read(db)?;
     let mut out = String::new();
-    // A script that continues after an error would commit part of a migration.
+    // A script that continues after an error would commit part of a step.
     let limit = lock_limit(db, lock_timeout);
     match db {
         Db::Pg(_) => out.push_str("\\set ON_ERROR_STOP on\n"),
@@ -52,54 +52,161 @@ pub fn script(
     if !setup.is_empty() && !plan.is_empty() {
         let _ = write!(out, "\n{begin}{}COMMIT;\n", setup.concat());
     }
-    // One transaction for each migration applied, one for all that are reverted.
-    let groups: Vec<&[&Migration]> = match direction {
-        Direction::Up => plan.chunks(1).collect(),
-        Direction::Down if plan.is_empty() => Vec::new(),
-        Direction::Down => vec![plan],
+    let entry = LogContext {
+        application_schema,
+        done_by: "a script",
+        // Unused: the script reads the engine's clock when it is run.
+        at: DateTime::UNIX_EPOCH.into(),
+        prisma,
     };
-    for group in groups {
-        let _ = write!(out, "\n{begin}");
-        for migration in group {
-            step(&mut out, db, migration, direction, entry);
+    for migration in plan {
+        let sql = migration.sql(db, direction);
+        let steps = script::parse(&sql);
+        for (position, step) in steps.iter().enumerate().skip(survey.steps_done(migration)) {
+            let number = [position + 1, steps.len()];
+            let repetitions = match step.repeat {
+                // One more finds nothing left to do, one more is for rows that are added before the script
+                // is run.
+                Some(repeat) => indexes::count_rows(db, repeat.table)? / repeat.rows + 3,
+                None => 1,
+            };
+            let others = match step.keep {
+                Some(table) => tables::others_objects(db, table, &sql)?,
+                None => Vec::new(),
+            };
+            let expanded = step.statements.iter();
+            let expanded: QueryResult<Vec<_>> = expanded
+                .map(|statement| tables::expand(db, statement.sql))
+                .collect();
+            let written = ScriptStep {
+                db,
+                expanded: expanded?,
+                others,
+                repetitions,
+                migration,
+                direction,
+                step,
+                number,
+                entry,
+                begin: &begin,
+            };
+            written.write(&mut out, &mut found);
         }
-        out.push_str("COMMIT;\n");
     }
-    out
+    Ok(out)
 }
 
-fn step(
-    out: &mut String,
-    db: &Db,
-    migration: &Migration,
+struct ScriptStep<'a> {
+    db: &'a Db,
+    migration: &'a Migration,
     direction: Direction,
-    entry: LogContext<'_>,
-) {
-    let version = literal(migration.version);
-    let ledger = match direction {
-        Direction::Up => {
-            format!("INSERT INTO __diesel_schema_migrations (version) VALUES ({version});")
+    step: &'a Step<'a>,
+    /// The statements with the definitions and columns of existing tables.
+    expanded: Vec<Cow<'a, str>>,
+    /// The statements that create objects again that are not ours.
+    others: Vec<String>,
+    repetitions: u64,
+    /// From 1, and the number of steps.
+    number: [usize; 2],
+    entry: LogContext<'a>,
+    /// The statements that begin a transaction.
+    begin: &'a str,
+}
+
+impl ScriptStep<'_> {
+    fn write(&self, out: &mut String, found: &mut Vec<FoundIndex>) {
+        let [number, count] = self.number;
+        let title = match (count, self.step.title) {
+            (1, _) => self.migration.to_string(),
+            (_, title) => format!("{}, step {number} of {count}: {title}", self.migration),
+        };
+        let _ = write!(out, "\n-- {title}\n");
+        if self.step.concurrent().is_some() {
+            self.write_concurrent(out, found);
+            return;
         }
-        Direction::Down => {
-            format!("DELETE FROM __diesel_schema_migrations WHERE version = {version};")
+        let statements = self.statements(found, None);
+        // The program repeats the step until nothing is left to do; a script cannot.
+        for _ in 1..self.repetitions {
+            let _ = write!(out, "{}{statements}COMMIT;\n", self.begin);
         }
-    };
-    let checksums = [Direction::Up, Direction::Down].map(|way| checksum(&migration.sql(db, way)));
-    let log = log_statement(db, &entry.log_row(migration, direction, &checksums));
-    let how = match direction {
-        Direction::Up => Recording::Applied,
-        Direction::Down => Recording::Reverted,
-    };
-    let prisma = entry.prisma.script(db, migration, how, now(db));
-    let sql = migration.sql(db, direction);
-    let sql = sql.trim_end();
-    let _ = match db {
-        Db::Pg(_) => {
-            let [before, after] = search_paths(entry.application_schema);
-            write!(out, "{before};\n{sql}\n{after};\n{ledger}\n{log}\n{prisma}")
+        let path = match self.db {
+            Db::Pg(_) => search_path(self.entry.application_schema) + ";\n",
+            Db::Sqlite(_) => String::new(),
+        };
+        let log = self.log("done");
+        let _ = write!(out, "{}{path}{statements}{log}COMMIT;\n", self.begin);
+    }
+
+    /// An index that is built or dropped outside a transaction.
+    fn write_concurrent(&self, out: &mut String, found: &mut Vec<FoundIndex>) {
+        let [before, after] = SESSION_LIMITS;
+        let path = search_path(self.entry.application_schema);
+        let started = self.log(STARTED);
+        let statements = self.statements(found, Some(self.entry.application_schema));
+        let done = self.log("done");
+        let begin = format!("{}{path};\n", self.begin);
+        let _ = write!(
+            out,
+            "{begin}{started}COMMIT;\n{before};\n{statements}{after};\n{begin}{done}COMMIT;\n"
+        );
+    }
+
+    /// Each with its semicolon, and their effect on the indexes.
+    fn statements(&self, found: &mut Vec<FoundIndex>, schema: Option<&str>) -> String {
+        let mut text = String::new();
+        for (statement, expanded) in self.step.statements.iter().zip(&self.expanded) {
+            let sql = match &statement.index {
+                None => expanded.to_string(),
+                Some(change) => {
+                    let action = index::action(change, found);
+                    index::apply(change, found);
+                    match action {
+                        IndexAction::Run { name } => {
+                            indexes::statement(statement.sql, change, &name, schema)
+                        }
+                        IndexAction::Rebuild | IndexAction::Wait => {
+                            let drop = indexes::drop_leftover(change, schema);
+                            let name = &change.name;
+                            let sql = indexes::statement(statement.sql, change, name, schema);
+                            format!("{drop};\n{sql}")
+                        }
+                        IndexAction::Nothing => continue,
+                    }
+                }
+            };
+            let _ = writeln!(text, "{sql};");
         }
-        Db::Sqlite(_) => write!(out, "{sql}\n{ledger}\n{log}\n{prisma}"),
-    };
+        for object in &self.others {
+            let _ = writeln!(text, "{object};");
+        }
+        text
+    }
+
+    /// The log row, and the ledger row if this completes the migration.
+    fn log(&self, state: &'static str) -> String {
+        let ways = [Direction::Up, Direction::Down];
+        let checksums = ways.map(|way| checksum(&self.migration.sql(self.db, way)));
+        let mut row = self
+            .entry
+            .log_row(self.migration, self.direction, self.number, &checksums);
+        row.state = state;
+        let log = log_statement(self.db, &row);
+        let [number, count] = self.number;
+        if state == STARTED || number < count {
+            return format!("{log}\n");
+        }
+        let version = literal(self.migration.version);
+        let ledger = ledger::ledger_name(self.db);
+        let ledger = match self.direction {
+            Direction::Up => format!("INSERT INTO {ledger} (version) VALUES ({version});"),
+            Direction::Down => format!("DELETE FROM {ledger} WHERE version = {version};"),
+        };
+        let how = Recording::from(self.direction);
+        let now = now(self.db);
+        let prisma = self.entry.prisma.script(self.db, self.migration, how, now);
+        format!("{log}\n{ledger}\n{prisma}")
+    }
 }
 
 /// The time at which the script is run.
@@ -113,6 +220,10 @@ pub(super) fn now(db: &Db) -> &'static str {
 /// The time is that of running the script, not `row.at`.
 pub(super) fn log_statement(db: &Db, row: &NewLogRow<'_>) -> String {
     let now = now(db);
+    let log = match db {
+        Db::Pg(_) => "usagectl.usagectl_migration_log",
+        Db::Sqlite(_) => "usagectl_migration_log",
+    };
     let texts = [
         row.version,
         row.name,
@@ -126,7 +237,7 @@ pub(super) fn log_statement(db: &Db, row: &NewLogRow<'_>) -> String {
     ];
     let detail = row.detail.map_or("NULL".to_owned(), literal);
     format!(
-        "INSERT INTO usagectl_migration_log (version, name, action, state, up_sha256, down_sha256, \
+        "INSERT INTO {log} (version, name, action, state, up_sha256, down_sha256, \
          application_schema, tool_version, done_by, at, duration_ms, step, step_count, detail)\n    VALUES ({}, {now}, 0, {}, {}, {detail});",
         texts.map(literal).join(", "),
         row.step,

@@ -5,6 +5,7 @@ mod aggregate;
 mod alerts;
 mod collect;
 mod connection;
+mod faults;
 mod limits;
 mod migrate;
 mod recommend;

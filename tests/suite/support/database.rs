@@ -162,6 +162,15 @@ impl TestDatabase {
         done.unwrap_or_else(|error| panic!("{sql}: {error}"));
     }
 
+    /// Runs a script with psql or sqlite3.
+    pub fn run_script(&self, script: &str) {
+        let client = match self.engine {
+            Engine::Sqlite => self.sandbox.command("sqlite3").arg(self.path()),
+            Engine::Postgresql => self.sandbox.command("psql").args(["-q", &self.url]),
+        };
+        client.stdin(script).run().success();
+    }
+
     /// The rows of a query, each as its values joined by `|`.
     ///
     /// Values have the same text on both engines: NULL as `NULL`, booleans as `1` and `0`, timestamps as

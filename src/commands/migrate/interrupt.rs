@@ -1,0 +1,108 @@
+//! SIGINT and SIGTERM during `migrate` and `rollback`: the running step is rolled back, and the state of the
+//! database is printed.
+
+use std::process;
+use std::thread;
+use std::time::Duration;
+
+use diesel::prelude::*;
+use diesel::sql_types::{Bool, Integer};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use crate::context::Context;
+use crate::domain::schema::migration::{self, Direction};
+use crate::error::{Error, Exit, Result};
+use crate::store::db::{self, Access, Db};
+use crate::store::migrations;
+use crate::store::url::DatabaseUrl;
+
+/// How long to wait until the server has cancelled a statement.
+const CANCEL_CHECKS: u32 = 50;
+const CANCEL_POLL: Duration = Duration::from_millis(100);
+
+/// Ends the program when a signal arrives. A second signal ends it at once.
+pub(in crate::commands) fn end_on_signals(
+    context: &Context,
+    url: &DatabaseUrl,
+    db: &mut Db,
+    direction: Direction,
+) -> Result<()> {
+    let server_process = server_process(db)?;
+    let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    let mut context = context.for_thread();
+    let url = url.clone();
+    thread::spawn(move || {
+        if signals.forever().next().is_none() {
+            return;
+        }
+        // From here on nothing is committed, so the state below stays true.
+        let _stopped = migrations::stop();
+        let state = cancel_and_describe(&url, server_process, direction);
+        let (message, next) = state.unwrap_or_else(|error| {
+            let message = format!("interrupted; the state is unknown: {error}");
+            (message, "usagectl status".to_owned())
+        });
+        context.conclude(Exit::Failed, Some(&message), &next);
+        process::exit(i32::from(Exit::Failed.code()));
+    });
+    Ok(())
+}
+
+/// The process of this connection on a PostgreSQL server.
+fn server_process(db: &mut Db) -> Result<Option<i32>> {
+    #[derive(QueryableByName)]
+    struct Process {
+        #[diesel(sql_type = Integer)]
+        pid: i32,
+    }
+    let Db::Pg(postgres) = db else {
+        return Ok(None);
+    };
+    let found = postgres.run(|conn| {
+        diesel::sql_query("SELECT pg_backend_pid() AS pid").get_result::<Process>(conn)
+    });
+    found
+        .map(|found| Some(found.pid))
+        .map_err(|error: diesel::result::Error| Error::from(error))
+}
+
+/// Cancels the running statement, then describes the state of the database and the next step.
+fn cancel_and_describe(
+    url: &DatabaseUrl,
+    server_process: Option<i32>,
+    direction: Direction,
+) -> Result<(String, String)> {
+    #[derive(QueryableByName)]
+    struct Cancelled {
+        #[diesel(sql_type = Bool)]
+        is_idle: bool,
+    }
+    let mut db = db::open(url, Access::Read)?;
+    if let (Db::Pg(postgres), Some(pid)) = (&mut db, server_process) {
+        for _ in 0..CANCEL_CHECKS {
+            let cancelled = postgres.run(|conn| {
+                diesel::sql_query(
+                    "SELECT state <> 'active' OR NOT pg_cancel_backend(pid) AS is_idle
+                     FROM pg_stat_activity WHERE pid = $1",
+                )
+                .bind::<Integer, _>(pid)
+                .get_result::<Cancelled>(conn)
+                .optional()
+            })?;
+            if cancelled.is_none_or(|cancelled| cancelled.is_idle) {
+                break;
+            }
+            thread::sleep(CANCEL_POLL);
+        }
+    }
+    let survey = migrations::survey(&mut db)?;
+    let message = format!("interrupted; {}", migration::summary(&survey.statuses));
+    let partial = survey.statuses.iter().find_map(|status| status.partial());
+    let next = match (partial, direction) {
+        (Some(Direction::Up), _) | (None, Direction::Up) => "usagectl migrate",
+        (Some(Direction::Down), _) => "usagectl rollback",
+        (None, Direction::Down) => "usagectl status",
+    };
+    Ok((message, next.to_owned()))
+}

@@ -1,0 +1,145 @@
+//! Reads the ordinary indexes of a database, and writes the statements about them.
+
+use diesel::prelude::*;
+use diesel::sql_types::{BigInt, Bool, Text};
+
+use crate::domain::schema::index::FoundIndex;
+use crate::domain::schema::script::{IndexChange, IndexChangeKind};
+use crate::store::db::{Db, on, quote_identifier};
+
+#[derive(QueryableByName)]
+struct Row {
+    #[diesel(sql_type = Text)]
+    name: String,
+    #[diesel(sql_type = Text)]
+    object: String,
+    #[diesel(sql_type = Bool)]
+    is_valid: bool,
+    #[diesel(sql_type = Bool)]
+    is_building: bool,
+}
+
+/// Of the tables in the search path. Every role may read the catalogue.
+const POSTGRES: &str = "
+SELECT x.relname::text AS name,
+    CASE WHEN i.indisunique THEN 'unique ' ELSE 'index ' END || t.relname || ' ('
+        || (SELECT string_agg(a.attname || CASE i.indoption[k.n - 1] & 1 WHEN 1 THEN ' desc' ELSE '' END, ', '
+                ORDER BY k.n)
+            FROM generate_series(1, i.indnkeyatts) AS k (n)
+            JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[k.n - 1])
+        || ')' AS object,
+    i.indisvalid AS is_valid,
+    EXISTS (SELECT 1 FROM pg_stat_progress_create_index p WHERE p.index_relid = i.indexrelid) AS is_building
+FROM pg_index i
+JOIN pg_class x ON x.oid = i.indexrelid
+JOIN pg_am m ON m.oid = x.relam AND m.amname = 'btree'
+JOIN pg_class t ON t.oid = i.indrelid
+JOIN pg_namespace s ON s.oid = t.relnamespace
+WHERE s.nspname = ANY (current_schemas(false)) AND i.indpred IS NULL AND i.indexprs IS NULL
+    AND i.indnatts = i.indnkeyatts
+    AND NOT EXISTS (SELECT 1 FROM pg_constraint k WHERE k.conindid = i.indexrelid)
+ORDER BY x.relname";
+
+const SQLITE: &str = r#"
+SELECT i.name AS name,
+    CASE WHEN i."unique" THEN 'unique ' ELSE 'index ' END || t.name || ' ('
+        || (SELECT group_concat(k.name || CASE WHEN k."desc" THEN ' desc' ELSE '' END, ', ')
+            FROM (SELECT * FROM pragma_index_xinfo(i.name) WHERE "key" ORDER BY seqno) k)
+        || ')' AS object,
+    true AS is_valid,
+    false AS is_building
+FROM sqlite_master t, pragma_index_list(t.name) i
+WHERE t.type = 'table' AND i.origin = 'c' AND NOT i.partial
+    AND NOT EXISTS (SELECT 1 FROM pragma_index_xinfo(i.name) k WHERE k."key" AND k.name IS NULL)
+ORDER BY i.name"#;
+
+pub(super) fn read(db: &mut Db) -> QueryResult<Vec<FoundIndex>> {
+    let query = match db {
+        Db::Pg(_) => POSTGRES,
+        Db::Sqlite(_) => SQLITE,
+    };
+    let rows: Vec<Row> = on!(db, |conn| diesel::sql_query(query).load(conn))?;
+    let index = |row: Row| FoundIndex {
+        name: row.name,
+        object: row.object,
+        is_valid: row.is_valid,
+        is_building: row.is_building,
+    };
+    Ok(rows.into_iter().map(index).collect())
+}
+
+/// The number of rows of a table, as far as the engine knows it without counting; 0 if it does not exist.
+pub(super) fn count_rows(db: &mut Db, table: &str) -> QueryResult<u64> {
+    #[derive(QueryableByName)]
+    struct Rows {
+        #[diesel(sql_type = BigInt)]
+        number: i64,
+    }
+    let query = match db {
+        Db::Pg(_) => {
+            "SELECT greatest(reltuples, 0)::bigint AS number FROM pg_class WHERE oid = to_regclass(quote_ident($1))"
+                .to_owned()
+        }
+        Db::Sqlite(conn) => {
+            let exists: Option<Rows> = diesel::sql_query(
+                "SELECT 1 AS number FROM sqlite_master WHERE type = 'table' AND name = $1",
+            )
+            .bind::<Text, _>(table)
+            .get_result(conn)
+            .optional()?;
+            if exists.is_none() {
+                return Ok(0);
+            }
+            let table = quote_identifier(table);
+            format!("SELECT coalesce(max(rowid), 0) AS number FROM {table} WHERE $1 <> ''")
+        }
+    };
+    let found: Option<Rows> = on!(db, |conn| diesel::sql_query(query)
+        .bind::<Text, _>(table)
+        .get_result(conn)
+        .optional())?;
+    Ok(found.map_or(0, |rows| rows.number.unsigned_abs()))
+}
+
+/// The statement of a script, for the index of this name. On PostgreSQL names are qualified with
+/// `schema`, since a statement outside a transaction has no search path.
+pub(super) fn statement(
+    sql: &str,
+    change: &IndexChange,
+    name: &str,
+    schema: Option<&str>,
+) -> String {
+    let schema = schema.map_or(String::new(), |schema| quote_identifier(schema) + ".");
+    let name = quote_identifier(name);
+    match &change.kind {
+        IndexChangeKind::Create { table, .. } => {
+            let (before, after) = sql.split_at(table.start);
+            format!("{before}{schema}{after}")
+        }
+        IndexChangeKind::Drop { .. } => {
+            let concurrently = if change.is_concurrent {
+                "CONCURRENTLY "
+            } else {
+                ""
+            };
+            format!("DROP INDEX {concurrently}{schema}{name}")
+        }
+        IndexChangeKind::Rename { to } => {
+            format!(
+                "ALTER INDEX {schema}{name} RENAME TO {}",
+                quote_identifier(to)
+            )
+        }
+    }
+}
+
+/// Drops the invalid index that an interrupted run left.
+pub(super) fn drop_leftover(change: &IndexChange, schema: Option<&str>) -> String {
+    let drop = IndexChange {
+        kind: IndexChangeKind::Drop {
+            object: String::new(),
+        },
+        ..change.clone()
+    };
+    statement("", &drop, &change.name, schema)
+}

@@ -1,0 +1,87 @@
+//! On SQLite, the parts of a script that depend on the table it replaces: `{definition of TABLE}`,
+//! `{columns of TABLE without A, B}`, and the indexes and triggers on the table.
+
+use std::borrow::Cow;
+
+use diesel::prelude::*;
+use diesel::result::Error as DieselError;
+use diesel::sql_types::Text;
+
+use crate::store::db::{Db, quote_identifier};
+
+#[derive(QueryableByName)]
+struct Line {
+    #[diesel(sql_type = Text)]
+    text: String,
+}
+
+/// Inserts the definition and the columns of existing tables.
+pub(super) fn expand<'a>(db: &mut Db, sql: &'a str) -> QueryResult<Cow<'a, str>> {
+    let Db::Sqlite(conn) = db else {
+        return Ok(sql.into());
+    };
+    let mut text = String::new();
+    let mut rest = sql;
+    while let Some((before, after)) = rest.split_once('{')
+        && let Some((inside, after)) = after.split_once('}')
+    {
+        let columns_of =
+            |inside: &'a str| inside.strip_prefix("columns of ")?.split_once(" without ");
+        text.push_str(before);
+        if let Some(table) = inside.strip_prefix("definition of ") {
+            text.push_str(&definition(conn, table)?);
+        } else if let Some((table, without)) = columns_of(inside) {
+            text.push_str(&columns(conn, table, without)?);
+        } else {
+            let message = format!("unknown placeholder {{{inside}}}");
+            return Err(DieselError::QueryBuilderError(message.into()));
+        }
+        rest = after;
+    }
+    Ok(match text.is_empty() {
+        true => sql.into(),
+        false => (text + rest).into(),
+    })
+}
+
+/// The part of `CREATE TABLE` after the name.
+fn definition(conn: &mut SqliteConnection, table: &str) -> QueryResult<String> {
+    let query = "SELECT substr(sql, instr(sql, '(')) AS text FROM sqlite_master WHERE type = 'table' AND name = $1";
+    let found: Line = diesel::sql_query(query)
+        .bind::<Text, _>(table)
+        .get_result(conn)?;
+    Ok(found.text)
+}
+
+fn columns(conn: &mut SqliteConnection, table: &str, without: &str) -> QueryResult<String> {
+    let query = "SELECT name AS text FROM pragma_table_info($1) ORDER BY cid";
+    let found: Vec<Line> = diesel::sql_query(query).bind::<Text, _>(table).load(conn)?;
+    let table = quote_identifier(table);
+    let columns = found
+        .iter()
+        .filter(|column| without.split(", ").all(|name| name != column.text))
+        .map(|column| format!("{table}.{}", quote_identifier(&column.text)));
+    Ok(columns.collect::<Vec<_>>().join(", "))
+}
+
+/// The statements that create the indexes and triggers on a table, without those that `script` names.
+pub(super) fn others_objects(db: &mut Db, table: &str, script: &str) -> QueryResult<Vec<String>> {
+    #[derive(QueryableByName)]
+    struct Object {
+        #[diesel(sql_type = Text)]
+        name: String,
+        #[diesel(sql_type = Text)]
+        sql: String,
+    }
+    let Db::Sqlite(conn) = db else {
+        return Ok(Vec::new());
+    };
+    let query = "SELECT name, sql FROM sqlite_master
+                 WHERE type IN ('index', 'trigger') AND tbl_name = $1 AND sql IS NOT NULL
+                 ORDER BY name";
+    let found: Vec<Object> = diesel::sql_query(query).bind::<Text, _>(table).load(conn)?;
+    let others = found
+        .into_iter()
+        .filter(|object| !script.contains(&quote_identifier(&object.name)));
+    Ok(others.map(|object| object.sql).collect())
+}
