@@ -33,7 +33,7 @@ named! {
     }
 }
 
-/// The value of a rule in a window, and what it is compared with; null if unknown.
+/// The value of a rule in a window, its threshold and its limit; null if unknown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Observation {
     /// Percent, credits or calls, by the type.
