@@ -72,7 +72,8 @@ impl Answer for Adoption<'_> {
             migrations: self.evidence,
             sql: self.sql,
             adopted: self.adopted,
-            applied: self.applied,
+            applied: self.applied.map(|it| &it.migrations),
+            pending: self.applied.map(|it| it.pending),
         }
     }
 

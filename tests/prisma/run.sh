@@ -1,6 +1,6 @@
 #!/bin/sh
 # Tests usagectl together with the real Prisma Client: builds it, installs Prisma from the npm registry,
-# starts a private PostgreSQL, runs test.ts.
+# starts a private PostgreSQL, runs test.ts and adopt.ts.
 set -eu
 cd "$(dirname "$0")/../.."
 project=$PWD
@@ -28,3 +28,5 @@ export DATABASE_URL="postgresql://postgres@127.0.0.1:$postgresql_port/postgres"
 PRISMA_SCHEMA_ENGINE_BINARY=$USAGECTL npx prisma generate >/dev/null
 # Prisma uses the time zone of the process.
 TZ=UTC npx tsx test.ts
+export PRISMA_MIGRATIONS="$project/tests/data/adopt/postgres/prisma/migrations"
+TZ=UTC npx tsx adopt.ts

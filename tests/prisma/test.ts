@@ -5,11 +5,11 @@ import { spawnSync } from "node:child_process";
 
 import { PrismaPg } from "@prisma/adapter-pg";
 
-import { Drift } from "./drift.ts";
+import { SchemaEngine } from "./engine.ts";
 import { PrismaClient } from "./generated/pg/client.ts";
 
 const url = process.env.DATABASE_URL!;
-const drift = new Drift(url);
+const engine = new SchemaEngine(url);
 const db = new PrismaClient({ adapter: new PrismaPg({ connectionString: url }) });
 
 /** Runs usagectl, which must end in `code`, and returns what it answers. */
@@ -24,9 +24,9 @@ const steps: [string, () => Promise<void>][] = [
     "the database that migrate makes is the one of schema.prisma",
     async () => {
       usagectl(["migrate"]);
-      assert.equal(await drift.find(), "");
+      assert.equal(await engine.drift(), "");
       await db.$executeRawUnsafe("CREATE TABLE public.extra (id integer)");
-      assert.match(await drift.find(), /Removed tables[\s\S]*extra/, "a real difference is seen");
+      assert.match(await engine.drift(), /Removed tables[\s\S]*extra/, "a real difference is seen");
       await db.$executeRawUnsafe("DROP TABLE public.extra");
     },
   ],
@@ -201,7 +201,7 @@ const steps: [string, () => Promise<void>][] = [
   [
     "after all that the database is still the one of schema.prisma",
     async () => {
-      assert.equal(await drift.find(), "");
+      assert.equal(await engine.drift(), "");
       usagectl(["status"]);
     },
   ],
