@@ -576,7 +576,7 @@ mod tests {
     #[test]
     fn index_that_a_pending_migration_removes_may_be_missing() {
         let found = database(&[CREATE], &["index usage (at)"]);
-        assert_eq!(verdicts(&found)[0], "adopt 3/3");
+        assert_eq!(verdicts(&found)[0], "adopt 4/4");
         let until_create = evidence(candidates(&[], &[]), &found, Some("1"));
         assert_eq!(until_create[0].verdict, AdoptionVerdict::Partial);
         assert_eq!(until_create[0].differences[0].what, "index usage (at)");
