@@ -12,11 +12,13 @@ pub struct StatusArgs {}
 pub fn run(context: &mut Context, _: StatusArgs) -> Result<Outcome> {
     let mut db = context.open(Access::Write)?;
     super::import::refresh(context, &mut db)?;
-    let runs = collector_runs::last(&mut db, None)?;
-    let latest = days::latest(&mut db, context.now)?;
-    context.finish(&CollectStatus {
-        now: context.now,
-        runs,
-        latest,
-    })
+    let now = context.now;
+    let status = db.read_tx(|db| -> Result<_> {
+        Ok(CollectStatus {
+            now,
+            runs: collector_runs::last(db, None)?,
+            latest: days::latest(db, now)?,
+        })
+    })?;
+    context.finish(&status)
 }
