@@ -163,6 +163,7 @@ fn report(
         migrations: survey.statuses,
         conflicts: migrations::conflicts(db, &pending, &found),
         origin,
+        orphaned_triggers: schema_objects::orphaned_triggers(db)?,
         freshness: summary.freshness,
         alerts: summary.alerts,
         capacity: has_capacity.then(|| capacity(db, now)).transpose()?,

@@ -367,6 +367,19 @@ impl Answer for Script {
     }
 }
 
+/// The part of prisma.config.ts that keeps `prisma db push` from deleting these tables.
+pub fn external_tables(names: &[String]) -> String {
+    let mut text = "usagectl's tables are among the application's: list them in prisma.config.ts, since \
+                    `prisma db push` deletes tables that it does not know\n  experimental: { externalTables: true },\n  \
+                    tables: {\n    external: [\n"
+        .to_owned();
+    for line in names.chunks(3) {
+        let line: Vec<String> = line.iter().map(|name| format!("\"{name}\",")).collect();
+        text.push_str(&format!("      {}\n", line.join(" ")));
+    }
+    text + "    ],\n  },"
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

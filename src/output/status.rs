@@ -9,6 +9,7 @@ use super::{Answer, printable};
 use crate::domain::format::{self, count, counted, counted_as};
 use crate::domain::metrics::names::Priority;
 use crate::domain::schema::migration::{MigrationState, MigrationStatus};
+use crate::domain::schema::orphaned_triggers::OrphanedTrigger;
 use crate::domain::schema::status::{
     AlertCounts, CapacitySummary, Defect, StaleMetric, StatusReport, UnknownValue, Verdict,
 };
@@ -75,12 +76,21 @@ impl Status<'_> {
     /// Differences and facts, a line each.
     fn findings(&self) -> Vec<String> {
         let report = self.report;
+        let mut lines = Vec::new();
+        for table in OrphanedTrigger::tables(&report.orphaned_triggers) {
+            lines.push(format!(
+                "broken: every write to {table} fails: usagectl's tables were deleted, as `prisma db push` does, but not \
+                 its triggers"
+            ));
+        }
         let unlogged = report.migrations.iter();
         let unlogged = unlogged.filter(|it| it.state == MigrationState::Unlogged);
         let unlogged = unlogged.map(MigrationStatus::full_name);
-        let mut lines: Vec<String> = unlogged
-            .map(|name| format!("unlogged: {name} is applied, but the log has no record of it"))
-            .collect();
+        lines.extend(
+            unlogged.map(|name| {
+                format!("unlogged: {name} is applied, but the log has no record of it")
+            }),
+        );
         let differences = report.drift.iter().chain(&report.extras);
         lines.extend(differences.map(|difference| format!("drift: {difference}")));
         for Defect {
@@ -236,6 +246,7 @@ impl Answer for Status<'_> {
             defects: &report.defects,
             conflicts: &report.conflicts,
             origin: &report.origin,
+            orphaned_triggers: report.orphaned_triggers.iter().map(OrphanedTrigger::qualified).collect::<Vec<_>>(),
             rollups: rollups,
             alerts: report.alerts,
             recommendations: recommendations,

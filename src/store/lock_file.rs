@@ -52,10 +52,12 @@ pub(super) fn open(path: &Path, database: &Path) -> io::Result<File> {
 /// Creates a lock file with the owner and mode of the database, as SQLite does with its own files: one that root left
 /// behind would otherwise lock out the owner.
 fn create(path: &Path, database: &Path) -> io::Result<File> {
-    let owner = fs::metadata(database)?;
     let mut options = OpenOptions::new();
     let new = options.read(true).write(true).create_new(true).mode(0o600);
     let file = new.open(path)?;
+    let Ok(owner) = fs::metadata(database) else {
+        return Ok(file);
+    };
     // Only root can give a file away; another user's file stays readable by the mode.
     let (user, group) = (Uid::from_raw(owner.uid()), Gid::from_raw(owner.gid()));
     let _ = fchown(&file, Some(user), Some(group)).or_else(|_| fchown(&file, None, Some(group)));

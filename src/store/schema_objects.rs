@@ -7,8 +7,9 @@ use diesel::prelude::*;
 use diesel::sql_types::{Nullable, Text};
 use sha2::{Digest, Sha256};
 
-use super::db::{Db, on};
+use super::db::{Db, on, quote_identifier};
 use crate::domain::schema::objects::SchemaObjects;
+use crate::domain::schema::orphaned_triggers::{OrphanedTrigger, TriggerText, orphaned};
 
 /// Covers the connection's search path: the application's schema, then `usagectl`.
 const POSTGRES: &str = include_str!("schema_objects_postgres.sql");
@@ -79,6 +80,51 @@ fn name_index_columns(rows: &mut [Row]) {
         let names: Vec<String> = numbers.filter_map(column).collect();
         row.name = names.join(", ");
     }
+}
+
+/// The triggers of ours that make every write to the application's tables fail. On PostgreSQL there are none: their
+/// functions and tables are in a schema of their own.
+pub fn orphaned_triggers(db: &mut Db) -> QueryResult<Vec<OrphanedTrigger>> {
+    let Db::Sqlite(conn) = db else {
+        return Ok(Vec::new());
+    };
+    #[derive(QueryableByName)]
+    struct StoredTrigger {
+        #[diesel(sql_type = Text)]
+        name: String,
+        #[diesel(sql_type = Text)]
+        tbl_name: String,
+        #[diesel(sql_type = Text)]
+        sql: String,
+    }
+    #[derive(QueryableByName)]
+    struct Name {
+        #[diesel(sql_type = Text)]
+        name: String,
+    }
+    let triggers = "SELECT name, tbl_name, sql FROM sqlite_master WHERE type = 'trigger'";
+    let triggers: Vec<StoredTrigger> = diesel::sql_query(triggers).load(conn)?;
+    let tables = "SELECT name FROM sqlite_master WHERE type = 'table'";
+    let tables: Vec<Name> = diesel::sql_query(tables).load(conn)?;
+    let triggers: Vec<TriggerText> = triggers
+        .into_iter()
+        .map(|it| TriggerText {
+            name: it.name,
+            table: it.tbl_name,
+            sql: it.sql,
+        })
+        .collect();
+    let tables = tables.into_iter().map(|it| it.name).collect();
+    Ok(orphaned(&triggers, &tables))
+}
+
+/// The statements that drop these triggers.
+pub fn drop_triggers(triggers: &[OrphanedTrigger]) -> String {
+    let statement = |trigger: &OrphanedTrigger| {
+        let name = quote_identifier(&trigger.name);
+        format!("DROP TRIGGER IF EXISTS {name};\n")
+    };
+    triggers.iter().map(statement).collect()
 }
 
 impl Row {

@@ -32,6 +32,13 @@ const glue: Promise<any> = (async () => {
   return glue;
 })();
 
+/** The engine on a connection of a driver adapter. */
+export async function schemaEngine(files: { path: string; content: string }[], adapter: any): Promise<any> {
+  const datamodels = files.map((file) => [file.path, file.content]);
+  const bound = bindMigrationAwareSqlAdapterFactory(adapter);
+  return (await glue).SchemaEngine.new({ datamodels }, () => {}, bound);
+}
+
 const filters = { externalTables: [], externalEnums: [] };
 
 /** The schema engine on one PostgreSQL database. Each call is a run of its own, as of the command line. */
@@ -81,9 +88,7 @@ export class SchemaEngine {
   private async run(command: (engine: any) => Promise<any>): Promise<any> {
     const pool: any = new Pool({ connectionString: this.url });
     try {
-      const adapter = bindMigrationAwareSqlAdapterFactory(new PrismaPg(pool));
-      const datamodels = this.files.map((file) => [file.path, file.content]);
-      return await command(await (await glue).SchemaEngine.new({ datamodels }, () => {}, adapter));
+      return await command(await schemaEngine(this.files, new PrismaPg(pool)));
     } finally {
       // Releases the advisory lock of `prisma migrate`.
       await pool.end();

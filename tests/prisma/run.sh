@@ -30,3 +30,4 @@ PRISMA_SCHEMA_ENGINE_BINARY=$USAGECTL npx prisma generate >/dev/null
 TZ=UTC npx tsx test.ts
 export PRISMA_MIGRATIONS="$project/tests/data/adopt/postgres/prisma/migrations"
 TZ=UTC npx tsx adopt.ts
+TZ=UTC npx tsx sqlite.ts

@@ -2,11 +2,12 @@
 
 use std::io::{self, IsTerminal};
 
-use super::{MigrateArgs, Reported, apply, plan_error, report_retry};
+use super::{MigrateArgs, Reported, apply, list_external_tables, plan_error, report_retry};
 use crate::context::{Context, current_user};
 use crate::domain::format::counted;
 use crate::domain::schema::adoption::{Evidence, Origin};
 use crate::domain::schema::migration;
+use crate::domain::schema::orphaned_triggers::OrphanedTrigger;
 use crate::error::{Error, Exit, Outcome, Result};
 use crate::output::Format;
 use crate::output::adoption::Adoption;
@@ -24,6 +25,8 @@ struct Findings {
     prisma: PrismaSync,
     evidence: Vec<Evidence>,
     origin: Option<Origin>,
+    /// They are dropped first; the pending migrations create them again.
+    orphaned_triggers: Vec<OrphanedTrigger>,
     /// The migrations to apply after the adoption.
     pending: Vec<&'static Migration>,
 }
@@ -94,6 +97,9 @@ pub(super) fn run(
             answer.adopted = true;
             answer.applied = (result.is_ok() || !applied.migrations.is_empty()).then_some(&applied);
             context.answer(&answer)?;
+            if result.is_ok() {
+                list_external_tables(context, &db)?;
+            }
             result.map(|()| Some(Outcome::DONE))
         }
         Err(error) => {
@@ -125,6 +131,7 @@ fn find(db: &mut Db, url: &DatabaseUrl, args: &MigrateArgs) -> Result<Findings> 
     let pending: Vec<String> = versions.iter().filter(is_pending).cloned().collect();
     Ok(Findings {
         origin: adopt::origin(db, &survey, &objects)?,
+        orphaned_triggers: schema_objects::orphaned_triggers(db)?,
         pending: migrations::with_versions(&pending),
         survey,
         prisma,
@@ -207,6 +214,14 @@ fn carry_out(
     }
     let application_schema = migrations::application_schema(url);
     let locks = args.locks.locks();
+    if !findings.orphaned_triggers.is_empty() {
+        let tables = OrphanedTrigger::tables(&findings.orphaned_triggers).join(", ");
+        let drops = schema_objects::drop_triggers(&findings.orphaned_triggers);
+        db.write_tx(|db| db.batch_execute(&drops))?;
+        context.info(format_args!(
+            "dropped the triggers that made writes to {tables} fail"
+        ));
+    }
     let bookkeeping = &findings.survey.bookkeeping;
     let observer = &mut Reported(context);
     migrations::prepare(db, application_schema, bookkeeping, locks, observer)?;
@@ -248,6 +263,10 @@ fn script(
         at: chrono::DateTime::UNIX_EPOCH.into(),
         prisma: &findings.prisma,
     };
+    setup.insert(
+        0,
+        schema_objects::drop_triggers(&findings.orphaned_triggers),
+    );
     setup.push(adopt::script(db, &findings.evidence, entry));
     Ok(migrations::script(
         db,

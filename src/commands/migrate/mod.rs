@@ -18,7 +18,9 @@ use crate::domain::schema::migration;
 use crate::domain::schema::migration::PlanError;
 use crate::domain::schema::place::Place;
 use crate::error::{Error, Exit, Outcome, Result, shell_word};
-use crate::output::migrations::{Applied, AppliedMigration, Plan, PlanAction, Script};
+use crate::output::migrations::{
+    Applied, AppliedMigration, Plan, PlanAction, Script, external_tables,
+};
 use crate::store::db;
 use crate::store::db::{Access, Db};
 use crate::store::lock::RunKind;
@@ -216,7 +218,21 @@ pub fn run(context: &mut Context, args: MigrateArgs) -> Result<Outcome> {
     if result.is_ok() || has_done {
         context.answer(&applied)?;
     }
+    let is_prismas = url.is_prismas_file || prisma::exists(&mut db)?;
+    if is_prismas && result.is_ok() && !applied.migrations.is_empty() {
+        list_external_tables(context, &db)?;
+    }
     result.map(|()| Outcome::DONE)
+}
+
+/// On SQLite, prints the part of prisma.config.ts that protects our tables.
+fn list_external_tables(context: &mut Context, db: &Db) -> Result<()> {
+    if matches!(db, Db::Sqlite(_)) {
+        // After the answer, also where both are one stream.
+        context.flush()?;
+        context.info(external_tables(&migrations::own_tables()));
+    }
+    Ok(())
 }
 
 /// Applies `plan` in order, until one fails.

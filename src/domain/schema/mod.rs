@@ -7,6 +7,7 @@ pub mod manifest;
 mod meaning;
 pub mod migration;
 pub mod objects;
+pub mod orphaned_triggers;
 pub mod place;
 pub mod plan;
 pub mod prisma;

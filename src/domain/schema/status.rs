@@ -6,6 +6,7 @@ use serde::Serialize;
 use super::adoption::Origin;
 use super::migration::{MigrationState, MigrationStatus, is_newer};
 use super::objects::Difference;
+use super::orphaned_triggers::OrphanedTrigger;
 use crate::domain::metrics::names::Priority;
 use crate::domain::metrics::point::Series;
 use crate::domain::named::named;
@@ -27,6 +28,8 @@ pub struct StatusReport {
     pub conflicts: Vec<String>,
     /// Who created them, if `migrate --adopt` must record them.
     pub origin: Option<Origin>,
+    /// Triggers of ours that make writes of the application fail.
+    pub orphaned_triggers: Vec<OrphanedTrigger>,
     /// This and the rest: nothing until the migration that creates their tables is applied.
     pub freshness: Option<Freshness>,
     pub alerts: Option<AlertCounts>,
@@ -114,7 +117,8 @@ impl StatusReport {
                 .as_ref()
                 .is_some_and(|defects| !defects.is_empty());
         let differs = [&self.drift, &self.extras].iter().any(|it| !it.is_empty());
-        let is_adopted = self.conflicts.is_empty() && self.origin.is_none();
+        let is_adopted =
+            self.conflicts.is_empty() && self.origin.is_none() && self.orphaned_triggers.is_empty();
         if has_untrusted || differs || !is_adopted {
             Verdict::Untrustworthy
         } else if is_newer {
@@ -164,6 +168,7 @@ mod tests {
             defects: None,
             conflicts: Vec::new(),
             origin: None,
+            orphaned_triggers: Vec::new(),
             freshness: None,
             alerts: None,
             capacity: None,

@@ -42,6 +42,9 @@ diesel::table! {
     }
 }
 
+/// Their names.
+pub(super) const TABLES: [&str; 2] = ["__diesel_schema_migrations", "usagectl_migration_log"];
+
 /// The statements that create both. The ledger's is Diesel's own, so that `diesel_cli` works with it.
 pub(super) fn tables(db: &Db) -> String {
     let (schema, id, time) = match db {

@@ -173,6 +173,21 @@ impl Migration {
     }
 }
 
+/// The names of our tables in a SQLite database, where they stand among the application's.
+pub fn own_tables() -> Vec<String> {
+    let mut all = SchemaObjects::default();
+    for migration in ALL {
+        all.apply(&Effect::parse(&lf(migration.sqlite.effect)));
+    }
+    let tables = all
+        .objects()
+        .filter_map(|(what, _)| what.strip_prefix("table "));
+    let own = tables.filter(|name| name.starts_with("usagectl_"));
+    let mut names: Vec<String> = own.chain(ledger::TABLES).map(str::to_owned).collect();
+    names.sort();
+    names
+}
+
 pub fn with_versions(versions: &[String]) -> Vec<&'static Migration> {
     versions
         .iter()

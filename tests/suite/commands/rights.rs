@@ -60,6 +60,10 @@ fn printed_grants_are_sufficient_and_complete_postgresql(#[case] command: &[&str
     let record_one = || {
         let event = "{\"api_name\":\"finnhub\",\"cost_credits\":1}\n";
         db.usagectl(["record"]).stdin(event).run().success();
+        // The collector reads roll-ups.
+        if command[0] == "collect" {
+            db.usagectl(["aggregate"]).run().success();
+        }
     };
     record_one();
     let role = OtherRole::new(&db);

@@ -1,0 +1,95 @@
+//! SQLite after `prisma db push`, which deletes our tables and keeps our triggers. `tests/prisma/sqlite.ts` tests it with
+//! the real Prisma.
+
+use std::collections::BTreeSet;
+
+use rstest::rstest;
+use usagectl::store::migrations::own_tables;
+
+use crate::support::{Engine, Sandbox, TestDatabase};
+
+const INSERT: &str = "INSERT INTO api_usage (id, api_name, timestamp)
+                      VALUES ('b', 'finnhub', '2026-01-31T11:00:00.000+00:00')";
+
+/// A database with one recorded call, whose own tables were deleted.
+fn pushed() -> TestDatabase {
+    let db = TestDatabase::migrated(Engine::Sqlite);
+    db.usagectl(["record", "--api", "finnhub", "--id", "a"])
+        .run()
+        .success();
+    for table in own_tables() {
+        db.execute(&format!("DROP TABLE {table}"));
+    }
+    db
+}
+
+#[test]
+fn deleted_tables_are_reported_by_status() {
+    let db = pushed();
+    let error = db.open().batch_execute(INSERT).unwrap_err();
+    assert!(error.to_string().contains("no such table"), "{error}");
+    let run = db.usagectl(["status"]).run();
+    assert_eq!(run.code, 4, "{}", run.snapshot());
+    for table in ["api_usage", "InfrastructureMetric"] {
+        let line = format!("broken: every write to {table} fails: usagectl's tables were deleted");
+        assert!(run.stdout.contains(&line), "{}", run.snapshot());
+    }
+    assert!(run.stderr.ends_with("next: usagectl migrate --adopt\n"));
+    let json = db.usagectl(["status", "--format", "json"]).run();
+    assert!(json.stdout.contains("api_usage.usagectl_after_insert"));
+    let run = db.usagectl(["record", "--api", "finnhub"]).run();
+    assert!(
+        run.stderr.ends_with("next: usagectl migrate --adopt\n"),
+        "{}",
+        run.snapshot()
+    );
+}
+
+#[rstest]
+fn adoption_repairs_writes_and_statistics(#[values(false, true)] by_script: bool) {
+    let db = pushed();
+    if by_script {
+        let run = db.usagectl(["migrate", "--adopt", "--sql"]).run().success();
+        let sqlite3 = db.sandbox().command("sqlite3").arg(db.path());
+        sqlite3.stdin(&run.stdout).run().success();
+    } else {
+        let run = db.usagectl(["migrate", "--adopt", "--yes"]).run().success();
+        let dropped =
+            "dropped the triggers that made writes to InfrastructureMetric, api_usage fail\n";
+        assert!(run.stderr.contains(dropped), "{}", run.snapshot());
+    }
+    db.execute(INSERT);
+    db.usagectl(["status"]).run().success();
+    db.usagectl(["aggregate"]).run().success();
+    assert_eq!(
+        db.rows("SELECT total_requests FROM api_usage_aggregates WHERE aggregation_type = 'DAILY'"),
+        ["2"]
+    );
+}
+
+#[test]
+fn migrate_lists_all_tables_that_are_not_of_the_application() {
+    let sandbox = Sandbox::new();
+    let migrate = |url: &str| sandbox.usagectl(["migrate", "--database-url", url]).run();
+    let printed = migrate("file:dev.db").success().stderr;
+    let listed: BTreeSet<&str> = printed.split('"').skip(1).step_by(2).collect();
+    let query = "SELECT name FROM sqlite_master WHERE type = 'table'";
+    let tables = sandbox.command("sqlite3").arg("dev.db").arg(query).run();
+    let of_application = [
+        "api_usage",
+        "api_usage_aggregates",
+        "api_alerts",
+        "InfrastructureMetric",
+        "InfrastructureLimit",
+        "UpgradeRecommendation",
+    ];
+    let tables = tables.success().stdout;
+    let ours: BTreeSet<&str> = tables
+        .lines()
+        .filter(|table| !of_application.contains(table))
+        .collect();
+    assert_eq!(listed, ours);
+    // Nothing new was applied, or Prisma does not use the file.
+    assert_eq!(migrate("file:dev.db").success().stderr, "");
+    assert_eq!(migrate("sqlite:other.db").success().stderr, "");
+}
