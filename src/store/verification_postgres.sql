@@ -8,8 +8,8 @@ WITH tables AS (
 ),
 functions AS (
     SELECT p.oid, p.proowner, p.proname,
-        to_regclass(CASE WHEN p.proname LIKE '%\_metrics' THEN 'usagectl.usagectl_dirty_metric_days'
-                         ELSE 'usagectl.usagectl_dirty_hours' END) AS target
+        CASE WHEN p.proname LIKE '%\_metrics' THEN 'usagectl.usagectl_dirty_metric_days'
+             ELSE 'usagectl.usagectl_dirty_hours' END AS target
     FROM pg_proc p
     JOIN pg_namespace n ON n.oid = p.pronamespace
     WHERE n.nspname = 'usagectl' AND p.proname LIKE 'usagectl\_mark\_%' AND p.prosecdef
@@ -50,7 +50,7 @@ defects AS (
         format('GRANT USAGE ON SCHEMA usagectl TO %I; GRANT INSERT ON %s TO %I;',
             pg_get_userbyid(f.proowner), f.target, pg_get_userbyid(f.proowner))
     FROM functions f
-    WHERE f.target IS NOT NULL
+    WHERE to_regclass(f.target) IS NOT NULL
       AND NOT (has_schema_privilege(f.proowner, 'usagectl', 'USAGE')
                AND has_table_privilege(f.proowner, f.target, 'INSERT'))
     UNION ALL
@@ -61,4 +61,4 @@ defects AS (
     JOIN tables ledger ON ledger.nspname = 'usagectl' AND ledger.relname = '__diesel_schema_migrations'
     WHERE t.nspname = 'usagectl' AND t.relowner <> ledger.relowner
 )
-SELECT object, problem, fix FROM defects ORDER BY object, problem
+SELECT object, problem, fix FROM defects ORDER BY object COLLATE "C", problem COLLATE "C"

@@ -518,7 +518,7 @@ fn disabled_trigger_is_reported_by_every_command_postgresql() {
             assert_eq!(run.code, code, "{command:?}");
         }
     }
-    db.usagectl(["aggregate", "--rebuild"]).run().success();
+    db.usagectl(["migrate"]).run().success();
     for command in ["aggregate", "stats"] {
         db.usagectl([command]).run().success();
     }

@@ -10,7 +10,7 @@ use usagectl::error::Exit;
 use usagectl::store::db;
 use usagectl::store::db::Access;
 use usagectl::store::lock::RunKind;
-use usagectl::store::migrations::{ALL, require_current};
+use usagectl::store::migrations::{ALL, Direction, Migration, checksum, require_current};
 use usagectl::store::url::{self, UrlSource};
 
 use crate::support::Engine::{Postgresql, Sqlite};
@@ -395,6 +395,14 @@ fn out_of_order_migration_requires_flag(#[values(Sqlite, Postgresql)] engine: En
     db.execute(&format!(
         "INSERT INTO {} (version) VALUES ('20260201000100')",
         ledger(&db)
+    ));
+    let later = Migration::find("20260201000100").unwrap();
+    db.execute(&format!(
+        "INSERT INTO usagectl_migration_log (version, name, action, state, step, step_count, up_sha256, down_sha256,
+             application_schema, tool_version, done_by, at, duration_ms)
+         SELECT '20260201000100', 'mark_existing_usage', 'up', 'done', 1, 1, '{}', '', application_schema, '0', 'me', at, 0
+         FROM usagectl_migration_log LIMIT 1",
+        checksum(&later.sql(&db.open(), Direction::Up))
     ));
     assert_snapshot!(db.usagectl(["migrate"]).run().snapshot(), @"
         ------- stderr -------
