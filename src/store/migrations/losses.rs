@@ -74,13 +74,18 @@ pub fn count_losses(
 /// Locks the tables from which `step` drops data until the transaction ends, so that no row is added. On SQLite the
 /// transaction itself does that.
 pub fn lock_tables(db: &mut Db, step: &PlanStep, found: &SchemaObjects) -> QueryResult<()> {
-    let dropped: BTreeSet<String> = tables(step, found);
-    // Those that stay last, since the application uses them: they are not locked while the others are waited for.
-    let (dropped, kept): (Vec<&str>, Vec<&str>) = dropped
-        .iter()
-        .map(String::as_str)
-        .partition(|table| self::dropped(step, "table").any(|name| name == *table));
-    lock(db, dropped.into_iter().chain(kept))
+    let mut tables = tables(step, found);
+    // Dropping a trigger locks its table too.
+    let of_triggers = dropped(step, "trigger").filter_map(|name| name.split_once('.'));
+    tables.extend(of_triggers.map(|(table, _)| table.to_owned()));
+    let mut tables: Vec<&str> = tables.iter().map(String::as_str).collect();
+    // Ours last: a writer of the application holds its table when a trigger writes ours. Of the application's,
+    // those that stay last, so that they are not locked while the others are waited for.
+    tables.sort_by_key(|table| {
+        let is_dropped = dropped(step, "table").any(|name| name == *table);
+        (table.starts_with("usagectl_"), !is_dropped)
+    });
+    lock(db, tables.into_iter())
 }
 
 /// Drops the indexes of the user that SQLite would not drop with their column, as PostgreSQL does.
