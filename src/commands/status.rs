@@ -54,7 +54,7 @@ pub struct StatusArgs {
     #[arg(long)]
     allow_ahead: bool,
 
-    /// Maximum time to wait until the database is reachable and no migration is pending
+    /// Maximum time to wait until the database is reachable and no migration is pending or partial
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     wait: Option<Duration>,
 }
@@ -68,7 +68,11 @@ pub fn run(context: &mut Context, args: StatusArgs) -> Result<Outcome> {
     let report = loop {
         let result = open_and_report(context, &url, &args);
         let may_change = match &result {
-            Ok(report) => report.verdict() == Verdict::Pending && !args.allow_pending,
+            // A partial migration may be running.
+            Ok(report) => {
+                report.count(&[MigrationState::Partial]) > 0
+                    || report.verdict() == Verdict::Pending && !args.allow_pending
+            }
             Err(error) => error.exit() == Exit::Unreachable,
         };
         if !may_change || deadline.is_none_or(|deadline| Instant::now() >= deadline) {

@@ -421,9 +421,10 @@ fn out_of_order_migration_requires_flag(#[values(Sqlite, Postgresql)] engine: En
     assert_eq!(db.usagectl(["status"]).run().code, 3);
     // The last one applied is reverted first, not the one with the greatest version.
     let plan = db.usagectl(["rollback", "--dry-run"]).run().success();
-    assert!(
-        plan.stdout
-            .starts_with("revert 20260201000000_create_usagectl_bookkeeping\n"),
+    let first = plan.stdout.lines().find(|line| line.starts_with("revert "));
+    assert_eq!(
+        first,
+        Some("revert 20260201000000_create_usagectl_bookkeeping"),
         "{}",
         plan.stdout
     );

@@ -622,8 +622,15 @@ fn verify_finds_defects_postgresql() {
          GRANT USAGE ON ALL SEQUENCES IN SCHEMA usagectl TO {role}",
         role = role.name
     ));
-    let unique = "CREATE UNIQUE INDEX CONCURRENTLY own ON api_usage (endpoint)";
-    assert!(db.open().batch_execute(unique).is_err());
+    let unique = "CREATE UNIQUE INDEX CONCURRENTLY own ON public.api_usage (endpoint)";
+    let Db::Pg(mut postgres) = db.open() else {
+        panic!("the test is about PostgreSQL");
+    };
+    let created = postgres.outside_transaction(|connection| connection.batch_execute(unique));
+    assert!(created.is_err());
+    let newest = db
+        .rows("SELECT max(id) FROM usagectl_migration_log")
+        .concat();
     db.usagectl(["status"]).run().success();
     let run = role.usagectl(["status", "--verify"]).run();
     assert_eq!(run.code, 4, "{}", run.snapshot());
@@ -652,7 +659,11 @@ fn verify_finds_defects_postgresql() {
     assert_eq!(lines(&again, "defect"), [""; 0], "{}", again.stdout);
     verify().success();
     assert_eq!(
-        findings.join("\n").replace(&role.name, "[role]"),
+        findings
+            .join("\n")
+            .replace(&role.name, "[role]")
+            .replace(&format!("row {newest},"), "row [newest],")
+            .replace(&format!(" {newest});"), " [newest]);"),
         "\
 defect: constraint positive of api_usage is not validated
   fix: ALTER TABLE public.api_usage VALIDATE CONSTRAINT positive;
@@ -666,8 +677,8 @@ defect: table api_alerts is unlogged: a crash empties it
   fix: ALTER TABLE public.api_alerts SET LOGGED;
 defect: table usagectl_channels is owned by [role], the migration ledger by app
   fix: ALTER TABLE usagectl.usagectl_channels OWNER TO app;
-defect: table usagectl_migration_log has row 8, but its sequence is at 3
-  fix: SELECT setval('usagectl.usagectl_migration_log_id_seq', 8);"
+defect: table usagectl_migration_log has row [newest], but its sequence is at 3
+  fix: SELECT setval('usagectl.usagectl_migration_log_id_seq', [newest]);"
     );
 }
 
