@@ -414,13 +414,20 @@ fn other_database_of_direct_url_requires_its_name(#[values(Sqlite, Postgresql)] 
 #[rstest]
 fn locked_table_is_busy_and_changes_nothing(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::empty(engine);
-    db.usagectl(["migrate", "--to", "enhance_api_monitoring"])
+    db.usagectl(["migrate", "--to", "create_api_usage"])
         .run()
         .success();
     let whole = whole_catalogue(&db);
     let mut other = db.open_transaction("SELECT count(*) FROM api_usage");
     let run = db
-        .usagectl(["rollback", "--yes", "--lock-timeout", "20ms"])
+        .usagectl([
+            "rollback",
+            "--yes",
+            "--lock-timeout",
+            "20ms",
+            "--lock-wait",
+            "1s",
+        ])
         .run();
     assert_eq!(run.code, 6, "{}", run.snapshot());
     other.batch_execute("ROLLBACK").unwrap();
