@@ -214,7 +214,8 @@ fn revert(
         None => None,
     };
     // Consent covers the rows that are written meanwhile. Without it no row may be lost.
-    let consented = steps.iter().any(PlanStep::loses_data);
+    let consented =
+        args.accept_data_loss || args.export.is_some() || steps.iter().any(PlanStep::loses_data);
     let found = schema_objects::read(db)?;
     for step in &steps {
         check_unchanged(db, step, &found, consented)?;
