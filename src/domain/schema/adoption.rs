@@ -101,8 +101,9 @@ pub fn evidence(
         let is_required = |object: &&SchemaObject| {
             // The runner of a pending migration removes an index whether it exists or not.
             let is_index = object.parts().0 == "index";
-            !removed_by_applied.contains(&object.what)
-                && !(is_index && removed_by_pending.contains(&object.what))
+            let is_removed = removed_by_applied.contains(&object.what)
+                || is_index && removed_by_pending.contains(&object.what);
+            !is_removed
         };
         let required: Vec<&SchemaObject> =
             candidate.effect.added.iter().filter(is_required).collect();

@@ -36,6 +36,10 @@ const FEW_ROWS: u64 = 500;
 /// Rounds of catching up with a writer, if each leaves more than [`FEW_ROWS`].
 const MAX_ROUNDS: usize = 20;
 
+/// Runs a closure in a transaction with a short lock timeout, and retries it while a table is locked.
+pub(super) type Transaction<'a> =
+    dyn FnMut(&mut Db, &mut dyn FnMut(&mut Db) -> Result<()>) -> Result<()> + 'a;
+
 /// An export in progress.
 pub struct Export {
     folder: PathBuf,
@@ -87,7 +91,7 @@ impl Export {
         db: &mut Db,
         step: &PlanStep,
         found: &SchemaObjects,
-        transaction: &mut dyn FnMut(&mut Db, &mut dyn FnMut(&mut Db) -> Result<()>) -> Result<()>,
+        transaction: &mut Transaction<'_>,
     ) -> Result<MigrationExporter> {
         // An interrupted run exported it and did not revert it.
         self.manifest
@@ -476,10 +480,7 @@ fn exported_tables(
 }
 
 /// Drops what an interrupted export left: its triggers would record rows for ever.
-pub fn remove_capture(
-    db: &mut Db,
-    transaction: &mut dyn FnMut(&mut Db, &mut dyn FnMut(&mut Db) -> Result<()>) -> Result<()>,
-) -> Result<()> {
+pub fn remove_capture(db: &mut Db, transaction: &mut Transaction<'_>) -> Result<()> {
     #[derive(QueryableByName)]
     struct Left {
         #[diesel(sql_type = Text)]

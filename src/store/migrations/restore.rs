@@ -16,6 +16,7 @@ use diesel::sqlite::Sqlite;
 use serde_json::Value;
 
 use super::archive;
+use super::export::Transaction;
 use super::losses::constant_default;
 use super::rows::{self, TableColumns, fix_text_forms};
 use super::run::LogContext;
@@ -55,7 +56,7 @@ pub fn restore_table(
     folder: &Path,
     table: &TableExport,
     found: &SchemaObjects,
-    transaction: &mut dyn FnMut(&mut Db, &mut dyn FnMut(&mut Db) -> Result<()>) -> Result<()>,
+    transaction: &mut Transaction<'_>,
 ) -> Result<RestoredRows> {
     let target = Target::new(db, table, found)?;
     let mut sum = RestoredRows::default();

@@ -271,8 +271,8 @@ impl RunningStep<'_> {
         observer: &mut dyn Observer,
     ) -> Result<()> {
         let started = Instant::now();
-        let sql = self.step.statements.iter().map(|statement| statement.sql);
-        let sql = sql.last().unwrap_or_default();
+        let sql = self.step.statements.last();
+        let sql = sql.map(|statement| statement.sql).unwrap_or_default();
         let schema = Some(self.task.log.application_schema);
         let statement = |name: &str| indexes::statement(sql, change, name, schema);
         let deadline = started + self.task.locks.total;

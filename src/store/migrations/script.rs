@@ -17,6 +17,7 @@ use crate::store::db::Db;
 use crate::store::lock;
 
 /// The script that does what running `plan` would do; `setup` is run first.
+#[expect(clippy::too_many_arguments, reason = "each is a part of the same plan")]
 pub fn script(
     db: &mut Db,
     survey: &Survey,
@@ -128,14 +129,14 @@ impl ScriptStep<'_> {
         let statements = self.statements(found, None);
         // The program repeats the step until nothing is left to do; a script cannot.
         for _ in 1..self.repetitions {
-            let _ = write!(out, "{}{statements}COMMIT;\n", self.begin);
+            let _ = writeln!(out, "{}{statements}COMMIT;", self.begin);
         }
         let path = match self.db {
             Db::Pg(_) => search_path(self.entry.application_schema) + ";\n",
             Db::Sqlite(_) => String::new(),
         };
         let log = self.log("done");
-        let _ = write!(out, "{}{path}{statements}{log}COMMIT;\n", self.begin);
+        let _ = writeln!(out, "{}{path}{statements}{log}COMMIT;", self.begin);
     }
 
     /// An index that is built or dropped outside a transaction.
