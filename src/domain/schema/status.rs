@@ -155,7 +155,7 @@ mod tests {
             version: "1".to_owned(),
             name: None,
             state: *state,
-            applied_at: None,
+            applied_at: (*state != MigrationState::Pending).then_some(DateTime::UNIX_EPOCH),
             logged: None,
             progress: None,
         };
