@@ -86,7 +86,10 @@ fn dry_run_prints_plan_up_to_a_migration(#[values(Sqlite, Postgresql)] engine: E
     let run = db
         .usagectl(["migrate", "--dry-run", "--to", "20260123210146"])
         .run();
-    assert_snapshot!(run.snapshot(), @"
+    let shown = run.snapshot();
+    let (database, plan) = shown.split_once('\n').unwrap();
+    assert!(database.starts_with("database "), "{database}");
+    assert_snapshot!(plan, @"
         apply 20260123210146_enhance_api_monitoring
           drop index api_usage (api_name, timestamp)
           drop index api_usage (timestamp)
