@@ -22,7 +22,8 @@ defects AS (
     JOIN pg_index i ON i.indrelid = t.oid
     JOIN pg_class x ON x.oid = i.indexrelid
     WHERE NOT (i.indisvalid AND i.indisready)
-      AND NOT EXISTS (SELECT FROM pg_stat_progress_create_index p WHERE p.index_relid = i.indexrelid)
+      AND NOT EXISTS (SELECT FROM pg_stat_progress_create_index p
+                      WHERE p.datname = current_database() AND p.index_relid = i.indexrelid)
     UNION ALL
     SELECT format('constraint %s', k.conname), format('of %s is not validated', t.relname),
         format('ALTER TABLE %s VALIDATE CONSTRAINT %I;', t.name, k.conname)

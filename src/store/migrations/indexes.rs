@@ -29,7 +29,8 @@ SELECT x.relname::text AS name,
             JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[k.n - 1])
         || ')' AS object,
     i.indisvalid AS is_valid,
-    EXISTS (SELECT 1 FROM pg_stat_progress_create_index p WHERE p.index_relid = i.indexrelid) AS is_building
+    EXISTS (SELECT 1 FROM pg_stat_progress_create_index p
+        WHERE p.datname = current_database() AND p.index_relid = i.indexrelid) AS is_building
 FROM pg_index i
 JOIN pg_class x ON x.oid = i.indexrelid
 JOIN pg_am m ON m.oid = x.relam AND m.amname = 'btree'
