@@ -1,12 +1,9 @@
 //! `migrate` and `rollback` ended at every fault point: the next run completes, and the log records it.
 
-use std::thread;
-use std::time::Duration;
-
 use rstest::rstest;
 
 use crate::support::Engine::{Postgresql, Sqlite};
-use crate::support::{Engine, TestDatabase, whole_catalogue};
+use crate::support::{Engine, TestDatabase, wait_for_rows, whole_catalogue};
 
 fn log(db: &TestDatabase) -> Vec<String> {
     let schema = match db.engine() {
@@ -172,20 +169,22 @@ fn interrupted_index_build_is_cancelled_and_repeated_postgresql() {
         .env("USAGECTL_FAULT", "kill:committed:1")
         .run();
     assert_eq!(killed.code, 137, "{}", killed.snapshot());
-    // The build waits for this transaction.
+    let waiting = "SELECT 1 FROM pg_stat_activity
+         WHERE datname = current_database() AND wait_event = 'virtualxid'";
+    // The build waits for this transaction, and so does dropping its leftover.
     let mut writer =
         db.open_transaction("INSERT INTO api_usage (id, api_name) VALUES ('1', 'tmdb')");
     let mut run = db.usagectl(["migrate", "-v"]).spawn();
     run.wait_for_stderr("step 2 of 9");
-    thread::sleep(Duration::from_millis(500));
+    wait_for_rows(&db, waiting);
     run.signal("TERM");
     let run = run.wait();
     assert_eq!(run.code, 1, "{}", run.snapshot());
     let status = db.usagectl(["status"]).run();
     let state = "partial (up at step 2 of 9)";
     assert!(status.stdout.contains(state), "{}", status.stdout);
-    let building = "SELECT count(*) FROM pg_stat_progress_create_index";
-    assert_eq!(db.rows(building), ["0"]);
+    let building = "SELECT 1 FROM pg_stat_progress_create_index WHERE datname = current_database()";
+    assert_eq!(db.rows(building), [""; 0]);
     let invalid = "SELECT relname FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid WHERE NOT indisvalid";
     assert_eq!(
         db.rows(invalid),
@@ -194,7 +193,7 @@ fn interrupted_index_build_is_cancelled_and_repeated_postgresql() {
 
     let mut run = db.usagectl(["migrate", "-v"]).spawn();
     run.wait_for_stderr("step 2 of 9");
-    thread::sleep(Duration::from_millis(500));
+    wait_for_rows(&db, waiting);
     writer.batch_execute("COMMIT").unwrap();
     run.wait().success();
     assert_eq!(db.rows(invalid), [""; 0]);

@@ -266,12 +266,14 @@ pub fn wait_for_lock(db: &TestDatabase, condition: &str) {
         "SELECT 1 FROM pg_locks WHERE NOT granted AND {condition}
              AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
     );
+    wait_for_rows(db, &query);
+}
+
+/// Waits until a query returns a row.
+pub fn wait_for_rows(db: &TestDatabase, query: &str) {
     let deadline = Instant::now() + Duration::from_secs(60);
-    while db.rows(&query).is_empty() {
-        assert!(
-            Instant::now() < deadline,
-            "no session waits for {condition}"
-        );
+    while db.rows(query).is_empty() {
+        assert!(Instant::now() < deadline, "no rows: {query}");
     }
 }
 

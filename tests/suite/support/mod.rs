@@ -15,7 +15,7 @@ pub mod recommendations;
 pub mod servers;
 
 pub use catalogue::whole_catalogue;
-pub use database::{Engine, OtherRole, TestDatabase, wait_for_lock};
+pub use database::{Engine, OtherRole, TestDatabase, wait_for_lock, wait_for_rows};
 pub use program::{Run, Running, Sandbox, hide_differences};
 
 /// `insta::assert_snapshot!` with one inline snapshot for both engines.
