@@ -28,6 +28,6 @@ check() {
 }
 
 check "$steps/up" .squawk.toml
-# `rollback` shows what is lost with each table and column, and requires consent.
+# `rollback` shows the loss with each table and column, and requires consent.
 sed 's/^]/    "ban-drop-table",\n    "ban-drop-column",\n]/' .squawk.toml >"$steps/down.toml"
 check "$steps/down" "$steps/down.toml"

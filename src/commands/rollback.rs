@@ -249,7 +249,7 @@ fn revert(
         migrations::with_lock_retry(db, lock_timeout, on_retry, work)
     };
     if result.is_err() {
-        // The first error is reported; the next run removes what is left.
+        // The first error is reported; the next run removes the rest.
         let _ = migrations::remove_capture(db, &mut transaction);
     }
     result.map_err(|error| match reverted {

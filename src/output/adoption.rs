@@ -8,7 +8,7 @@ use super::migrations::Applied;
 use super::{Answer, printable};
 use crate::domain::schema::adoption::{Evidence, Origin};
 
-/// The evidence, and what was done with it.
+/// The evidence and the actions taken.
 #[derive(Debug)]
 pub struct Adoption<'a> {
     /// Nothing if there are no tables.

@@ -19,7 +19,7 @@ use crate::store::migrations::{self, Direction, LogContext, Migration, Survey, a
 use crate::store::schema_objects;
 use crate::store::url::DatabaseUrl;
 
-/// What was found in the database.
+/// The state of the database.
 struct Findings {
     survey: Survey,
     prisma: PrismaSync,

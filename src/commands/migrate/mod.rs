@@ -39,8 +39,8 @@ use crate::store::url::{DatabaseTarget, DatabaseUrl};
 /// first unfinished step. Concurrent runs are safe: one applies the migrations, the others wait and find nothing
 /// to do. A missing SQLite file, or the PostgreSQL schema that the URL names, is created.
 ///
-/// --restore reads back what `rollback --export` wrote: it verifies the files, applies their migrations, and writes
-/// every row and value. What was written since the rollback is kept and counted (exit code 3). It may be repeated.
+/// --restore reads an export of `rollback --export`: it verifies the files, applies their migrations, and writes every
+/// row and value. Newer values in the database are kept and counted (exit code 3). It may be repeated.
 ///
 /// Fails with exit code 4 if an applied migration was edited or is unknown to this program, and with 5 if an
 /// object that it would create already exists. Missing or changed triggers on the application's tables are restored,
@@ -52,8 +52,8 @@ use crate::store::url::{DatabaseTarget, DatabaseUrl};
 /// changed, except that triggers are added. If only some objects of a migration exist, nothing is changed (exit
 /// code 5), and the SQL that creates the others is printed.
 ///
-/// If Prisma's ledger _prisma_migrations exists, what is applied or adopted is recorded there too, so that
-/// `prisma migrate deploy` has nothing to do.
+/// If Prisma's ledger _prisma_migrations exists, applied and adopted migrations are recorded there too, so that
+/// `prisma migrate deploy` finds no pending migration.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "Example: usagectl --database-url sqlite:usage.db migrate")]
 pub struct MigrateArgs {

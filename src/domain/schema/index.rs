@@ -1,6 +1,6 @@
-//! What a migration's statement about an index means for the indexes that exist.
+//! Decides how a migration's index statement applies to the existing indexes.
 //!
-//! Indexes are found by definition, whatever their name: those of an adopted database have other names.
+//! Indexes are found by definition, not by name: those of an adopted database have other names.
 
 use super::script::{IndexChange, IndexChangeKind};
 
@@ -40,7 +40,7 @@ pub fn action(change: &IndexChange, found: &[FoundIndex]) -> IndexAction {
             if same.any(|index| index.is_valid) {
                 return IndexAction::Nothing;
             }
-            // An invalid index of another name belongs to somebody else.
+            // An invalid index of another name was not created by this program.
             match named(name).filter(|index| index.object == *object) {
                 Some(index) if index.is_building => IndexAction::Wait,
                 Some(_) => IndexAction::Rebuild,

@@ -193,7 +193,7 @@ fn is_utc(zone: &str) -> bool {
     ["utc", "etc/utc", "gmt", "z"].contains(&quoted(zone).unwrap_or(zone))
 }
 
-/// An index by what it is: `unique api_alerts (api_name, period)`.
+/// An index as its definition: `unique api_alerts (api_name, period)`.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Index<'a> {
     is_unique: bool,

@@ -181,7 +181,7 @@ mod tests {
             rebuilt: true,
             ..ONE_ROW
         }));
-        // What was not counted may be lost.
+        // Uncounted data counts as loss.
         assert!(loses(DataLoss {
             exact: false,
             ..none

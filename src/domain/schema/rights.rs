@@ -53,7 +53,7 @@ pub struct HeldOnTable {
     pub owner_can_be_granted: bool,
 }
 
-/// A table, and what is done with its rows.
+/// A table and the access that a command requires.
 pub type Rights = (&'static str, &'static [Verb]);
 
 /// What a command does.

@@ -8,7 +8,7 @@
 //!
 //! * `-- step: TITLE` begins a step; a script without such a line is one step. A step is one transaction.
 //! * `-- repeat: ROWS rows of TABLE`: the step is run again, each time in a transaction of its own, until its
-//!   last statement changes no row. Each run works on so many rows.
+//!   last statement changes no row. Each run changes at most ROWS rows.
 //! * A step whose only statement creates or drops an index CONCURRENTLY runs outside a transaction.
 //! * `-- index: TABLE (COLUMNS)` before `DROP INDEX` gives the definition of the index. Indexes are found by
 //!   definition, since an application or an operator may have given them other names.
