@@ -9,7 +9,7 @@ use diesel::sql_types::Text;
 use super::ledger::{self, ledger_name};
 use super::prisma::{self, PrismaSync, Recording};
 use super::script::{literal, log_statement};
-use super::{ALL, Direction, LogContext, Migration, Survey, checksum, conflicts, with_versions};
+use super::{ALL, Direction, LogContext, Migration, Survey, conflicts, with_versions};
 use crate::domain::schema::adoption::{
     Candidate, Dialect, Evidence, Origin, closing_sql, evidence,
 };
@@ -196,7 +196,7 @@ pub fn record(db: &mut Db, evidence: &[Evidence], entry: LogContext<'_>) -> Resu
                 .bind::<Text, _>(migration.version)
                 .execute(conn))?;
         }
-        let checksums = checksums(db, migration);
+        let checksums = migration.checksums(db);
         let detail = found.summary();
         log_row(migration, &checksums, &detail, &entry).insert(db)?;
         entry
@@ -220,7 +220,7 @@ pub fn script(db: &Db, evidence: &[Evidence], entry: LogContext<'_>) -> String {
                 ledger_name(db)
             ));
         }
-        let checksums = checksums(db, migration);
+        let checksums = migration.checksums(db);
         let detail = found.summary();
         text.push_str(&log_statement(
             db,
@@ -231,10 +231,6 @@ pub fn script(db: &Db, evidence: &[Evidence], entry: LogContext<'_>) -> String {
         text.push_str(&entry.prisma.script(db, migration, Recording::Adopted, now));
     }
     text
-}
-
-fn checksums(db: &Db, migration: &Migration) -> [String; 2] {
-    [Direction::Up, Direction::Down].map(|way| checksum(&migration.sql(db, way)))
 }
 
 fn log_row<'a>(

@@ -149,6 +149,11 @@ impl Migration {
         Effect::parse(&lf(self.script(db).effect))
     }
 
+    /// The checksums of its `up.sql` and `down.sql`.
+    fn checksums(&self, db: &Db) -> [String; 2] {
+        [Direction::Up, Direction::Down].map(|way| checksum(&self.sql(db, way)))
+    }
+
     /// Its step in a plan; data loss is not counted yet.
     pub fn step(&self, db: &Db, direction: Direction) -> PlanStep {
         let effect = self.effect(db);
@@ -225,11 +230,14 @@ impl Survey {
 /// Reads the migration state; writes nothing.
 pub fn survey(db: &mut Db) -> QueryResult<Survey> {
     let bookkeeping = Bookkeeping::read(db)?;
-    let known = |migration: &Migration| KnownMigration {
-        version: migration.version,
-        name: migration.name,
-        checksum: checksum(&migration.sql(db, Direction::Up)),
-        down_checksum: checksum(&migration.sql(db, Direction::Down)),
+    let known = |migration: &Migration| {
+        let [checksum, down_checksum] = migration.checksums(db);
+        KnownMigration {
+            version: migration.version,
+            name: migration.name,
+            checksum,
+            down_checksum,
+        }
     };
     let known: Vec<KnownMigration> = ALL.iter().map(known).collect();
     let log = bookkeeping.applications();

@@ -20,7 +20,7 @@ use super::export::Transaction;
 use super::losses::constant_default;
 use super::rows::{self, TableColumns, fix_text_forms};
 use super::run::LogContext;
-use super::{Direction, Migration, checksum};
+use super::{Direction, Migration};
 use crate::domain::schema::dependents::DependentKind;
 use crate::domain::schema::manifest::{ColumnExport, Line, TableExport, UserObject};
 use crate::domain::schema::objects::SchemaObjects;
@@ -123,7 +123,7 @@ pub fn log_restore(
     entry: LogContext<'_>,
     folder: &Path,
 ) -> Result<()> {
-    let checksums = [Direction::Up, Direction::Down].map(|way| checksum(&migration.sql(db, way)));
+    let checksums = migration.checksums(db);
     let folder = folder.display().to_string();
     let mut row = entry.log_row(migration, Direction::Up, [1, 1], &checksums);
     row.action = "restore";

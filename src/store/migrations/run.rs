@@ -13,7 +13,7 @@ use diesel::sql_types::{Array, Text};
 
 use super::ledger::{self, DONE, NewLogRow, STARTED};
 use super::prisma::{PrismaSync, Recording};
-use super::{Direction, Migration, checksum, indexes, tables};
+use super::{Direction, Migration, indexes, tables};
 use crate::domain::named::Named;
 use crate::domain::schema::index::{self, IndexAction};
 use crate::domain::schema::script::{self, IndexChange, Step};
@@ -322,8 +322,7 @@ impl RunningStep<'_> {
     /// Writes the log row, and the ledger row if this completes the migration.
     fn log(&self, db: &mut Db, state: &'static str, took: Duration) -> Result<()> {
         let migration = self.task.migration;
-        let checksums =
-            [Direction::Up, Direction::Down].map(|way| checksum(&migration.sql(db, way)));
+        let checksums = migration.checksums(db);
         let mut row = self.task.log.log_row(
             migration,
             self.task.direction,

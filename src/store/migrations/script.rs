@@ -10,7 +10,7 @@ use diesel::QueryResult;
 use super::ledger::{self, NewLogRow, STARTED};
 use super::prisma::{PrismaSync, Recording};
 use super::run::{LogContext, SESSION_LIMITS, lock_limit, search_path};
-use super::{Direction, Migration, Survey, checksum, indexes, tables};
+use super::{Direction, Migration, Survey, indexes, tables};
 use crate::domain::schema::index::{self, FoundIndex, IndexAction};
 use crate::domain::schema::script::{self, Step};
 use crate::store::db::Db;
@@ -186,8 +186,7 @@ impl ScriptStep<'_> {
 
     /// The log row, and the ledger row if this completes the migration.
     fn log(&self, state: &'static str) -> String {
-        let ways = [Direction::Up, Direction::Down];
-        let checksums = ways.map(|way| checksum(&self.migration.sql(self.db, way)));
+        let checksums = self.migration.checksums(self.db);
         let mut row = self
             .entry
             .log_row(self.migration, self.direction, self.number, &checksums);
