@@ -191,10 +191,7 @@ pub fn record(db: &mut Db, evidence: &[Evidence], entry: LogContext<'_>) -> Resu
             continue;
         };
         if !found.in_ledger {
-            let insert = format!("INSERT INTO {} (version) VALUES ($1)", ledger_name(db));
-            on!(db, |conn| diesel::sql_query(insert)
-                .bind::<Text, _>(migration.version)
-                .execute(conn))?;
+            ledger::record(db, migration, Direction::Up)?;
         }
         let checksums = migration.checksums(db);
         let detail = found.summary();

@@ -8,8 +8,13 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
+use diesel::backend::Backend;
+use diesel::connection::BoxableConnection;
+use diesel::migration::{MigrationMetadata, MigrationName, MigrationVersion};
 use diesel::prelude::*;
+use diesel::result::Error as DieselError;
 use diesel::sql_types::{Bool, Nullable, Text, Timestamp};
+use diesel_migrations::MigrationHarness;
 
 use super::{ALL, Migration};
 use crate::domain::format::counted_as;
@@ -18,7 +23,7 @@ use crate::domain::schema::migration::{
 };
 use crate::domain::schema::objects::{Difference, SchemaObjects};
 use crate::error::{Error, Exit, Result};
-use crate::store::db::{Db, on};
+use crate::store::db::{Db, OWN_SCHEMA, on};
 use crate::store::schema_objects;
 use crate::store::time::UtcTimestamp;
 
@@ -294,17 +299,74 @@ impl Bookkeeping {
     }
 }
 
-/// Adds a migration to Diesel's ledger, or removes it.
-pub(super) fn record(db: &mut Db, version: &str, direction: Direction) -> QueryResult<()> {
-    let ledger = ledger_name(db);
-    let query = match direction {
-        Direction::Up => format!("INSERT INTO {ledger} (version) VALUES ($1)"),
-        Direction::Down => format!("DELETE FROM {ledger} WHERE version = $1"),
+/// Adds a migration to Diesel's ledger, or removes it; inside a transaction. Diesel's harness writes the row.
+pub(super) fn record(db: &mut Db, migration: &Migration, direction: Direction) -> QueryResult<()> {
+    let migration = Completed(migration);
+    match db {
+        Db::Pg(postgres) => postgres.run(|conn| {
+            // The harness does not qualify its table, and the application's schema may contain one too.
+            let path: String = diesel::select(current_setting("search_path")).get_result(conn)?;
+            let set = |path: &str| diesel::select(set_config("search_path", path.to_owned(), true));
+            set(OWN_SCHEMA).execute(conn)?;
+            write_row(conn, &migration, direction)?;
+            set(&path).execute(conn)?;
+            Ok(())
+        }),
+        Db::Sqlite(conn) => write_row(conn, &migration, direction),
+    }
+}
+
+#[declare_sql_function]
+extern "SQL" {
+    fn current_setting(name: Text) -> Text;
+    fn set_config(name: Text, value: Text, is_local: Bool) -> Text;
+}
+
+fn write_row<DB: Backend>(
+    conn: &mut impl MigrationHarness<DB>,
+    migration: &Completed<'_>,
+    direction: Direction,
+) -> QueryResult<()> {
+    let done = match direction {
+        Direction::Up => conn.run_migration(migration),
+        Direction::Down => conn.revert_migration(migration),
     };
-    on!(db, |conn| diesel::sql_query(query)
-        .bind::<Text, _>(version)
-        .execute(conn))?;
-    Ok(())
+    // The harness boxes Diesel's errors.
+    let unbox = |error: Box<dyn std::error::Error + Send + Sync>| match error.downcast() {
+        Ok(error) => *error,
+        Err(other) => DieselError::QueryBuilderError(other),
+    };
+    done.map(drop).map_err(unbox)
+}
+
+/// A migration whose steps have run, so that the harness only records it: it does not know steps.
+struct Completed<'a>(&'a Migration);
+
+impl<DB: Backend> diesel::migration::Migration<DB> for Completed<'_> {
+    fn run(&self, _: &mut dyn BoxableConnection<DB>) -> diesel::migration::Result<()> {
+        Ok(())
+    }
+
+    fn revert(&self, _: &mut dyn BoxableConnection<DB>) -> diesel::migration::Result<()> {
+        Ok(())
+    }
+
+    fn metadata(&self) -> &dyn MigrationMetadata {
+        self
+    }
+
+    fn name(&self) -> &dyn MigrationName {
+        self.0
+    }
+}
+
+/// With the default: in a transaction.
+impl MigrationMetadata for Completed<'_> {}
+
+impl MigrationName for Migration {
+    fn version(&self) -> MigrationVersion<'_> {
+        MigrationVersion::from(self.version)
+    }
 }
 
 /// Diesel's ledger; qualified, since the application's schema may contain one too.

@@ -1,7 +1,8 @@
 //! The migrations: their list, the ledger and log, and running them.
 //!
-//! The ledger is Diesel's own, so `diesel_cli` can list our migrations. They are not run by Diesel's harness,
-//! which knows no steps and hides the SQL: checksums, `--sql` and `--dry-run` need it.
+//! The ledger is Diesel's own and its rows are written by Diesel's harness, so `diesel_cli` can list our migrations.
+//! The statements are run here: the harness has no steps, and `embed_migrations!` hides the SQL, which checksums,
+//! `--sql` and `--dry-run` need.
 //!
 //! ```text
 //! mod     the list of migrations with their scripts for both engines

@@ -335,7 +335,7 @@ impl RunningStep<'_> {
         row.insert(db)?;
         if state == DONE && self.is_last() {
             fault::point("ledger");
-            ledger::record(db, migration.version, self.task.direction)?;
+            ledger::record(db, migration, self.task.direction)?;
             let entry = self.task.log;
             let how = Recording::from(self.task.direction);
             entry.prisma.write(db, migration, how, entry.at)?;
