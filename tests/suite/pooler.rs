@@ -241,7 +241,7 @@ fn commands_leave_the_applications_sessions_alone_postgresql(
             sandbox.file("calls.ndjson", &calls);
             sandbox.file(
                 "more.ndjson",
-                &calls.replace(r#""id": ""#, r#""id": "more-"#),
+                calls.replace(r#""id": ""#, r#""id": "more-"#),
             );
             let began = Instant::now();
             let run = pooled.usagectl(args, parameters).run();

@@ -140,7 +140,10 @@ mod tests {
         let mut theirs = ours.clone();
         theirs.name = "theirs".to_owned();
         assert_eq!(action(&create, &[theirs]), run("ours"));
-        assert_eq!(action(&create, &[ours.clone()]), IndexAction::Rebuild);
+        assert_eq!(
+            action(&create, std::slice::from_ref(&ours)),
+            IndexAction::Rebuild
+        );
         ours.is_building = true;
         assert_eq!(action(&create, &[ours]), IndexAction::Wait);
     }
@@ -151,7 +154,7 @@ mod tests {
         let ours = index("ours", "index t (a)");
         let theirs = index("theirs", "index t (a)");
         assert_eq!(action(&drop, &[theirs.clone(), ours]), run("ours"));
-        assert_eq!(action(&drop, &[theirs.clone()]), run("theirs"));
+        assert_eq!(action(&drop, std::slice::from_ref(&theirs)), run("theirs"));
         let renamed = [index("ours", "index t (b)"), theirs];
         assert_eq!(action(&drop, &renamed), run("theirs"));
         assert_eq!(
@@ -165,7 +168,7 @@ mod tests {
         let drop = change(DROP);
         let mut ours = index("ours", "index t (a)");
         ours.is_valid = false;
-        assert_eq!(action(&drop, &[ours.clone()]), run("ours"));
+        assert_eq!(action(&drop, std::slice::from_ref(&ours)), run("ours"));
         ours.name = "theirs".to_owned();
         assert_eq!(action(&drop, &[ours]), IndexAction::Nothing);
     }
@@ -174,7 +177,7 @@ mod tests {
     fn rename_requires_a_free_name() {
         let rename = change("ALTER INDEX ours RENAME TO final");
         let ours = index("ours", "index t (a)");
-        assert_eq!(action(&rename, &[ours.clone()]), run("ours"));
+        assert_eq!(action(&rename, std::slice::from_ref(&ours)), run("ours"));
         let taken = [ours, index("final", "index t (b)")];
         assert_eq!(action(&rename, &taken), IndexAction::Nothing);
         assert_eq!(action(&rename, &[]), IndexAction::Nothing);
