@@ -349,6 +349,8 @@ fn counted_steps(
             step.dependents = dependents(db, &step)?;
             steps.push(step);
         }
+        let survey = migrations::survey(db)?;
+        migrations::estimate(db, &survey, plan, Direction::Down, &mut steps)?;
         Ok(steps)
     })
 }

@@ -104,6 +104,18 @@ pub fn usd(amount: Decimal) -> String {
     format!("{sign}${whole}.{cents}")
 }
 
+/// A size in its largest unit of 1024: `512 B`, `62 MiB`.
+pub fn bytes(size: i64) -> String {
+    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let mut rest = size;
+    let mut units = UNITS.iter().peekable();
+    while rest >= 1_024 && units.len() > 1 {
+        rest /= 1_024;
+        units.next();
+    }
+    format!("{} {}", count(rest), units.next().unwrap_or(&"B"))
+}
+
 /// A length of time in its two largest units: `500ms`, `90s` as `1m 30s`, `1d 4h`.
 pub fn duration(span: TimeDelta) -> String {
     const UNITS: [(i64, &str); 5] = [

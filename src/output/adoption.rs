@@ -4,9 +4,10 @@ use serde::Serialize;
 
 use super::columns::{Cell, Column, csv, table};
 use super::json::object;
-use super::migrations::Applied;
+use super::migrations::{Applied, plan_text};
 use super::{Answer, printable};
 use crate::domain::schema::adoption::{Evidence, Origin};
+use crate::domain::schema::plan::{PlanStep, TriggerRepair};
 
 /// The evidence and the actions taken.
 #[derive(Debug)]
@@ -16,6 +17,9 @@ pub struct Adoption<'a> {
     pub evidence: &'a [Evidence],
     /// The statements that close the differences.
     pub sql: &'a [String],
+    /// The pending migrations, and the repair of triggers before them; both with `--dry-run` only.
+    pub plan: &'a [PlanStep],
+    pub repairs: &'a [TriggerRepair],
     /// Whether the migrations were recorded.
     pub adopted: bool,
     /// The migrations applied afterwards; nothing if the first one failed.
@@ -63,7 +67,7 @@ impl Answer for Adoption<'_> {
             text.push_str(statement);
             text.push('\n');
         }
-        text
+        text + &plan_text("apply", self.repairs, self.plan)
     }
 
     fn json(&self) -> impl Serialize {
@@ -71,6 +75,8 @@ impl Answer for Adoption<'_> {
             origin: self.origin,
             migrations: self.evidence,
             sql: self.sql,
+            repairs: self.repairs,
+            plan: self.plan,
             adopted: self.adopted,
             applied: self.applied.map(|it| &it.migrations),
             pending: self.applied.map(|it| it.pending),

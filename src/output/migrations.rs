@@ -1,13 +1,15 @@
 //! The answers of `migrate` and `rollback`: the plan, the completed actions, and the SQL script.
 
+use chrono::TimeDelta;
 use serde::Serialize;
 
 use super::columns::{Cell, Column, csv, table};
 use super::{Answer, printable};
-use crate::domain::format::{count, counted, counted_as};
+use crate::domain::format::{self, count, counted, counted_as};
 use crate::domain::named::Named;
+use crate::domain::schema::locks::{StepEstimate, TableEstimate};
 use crate::domain::schema::place::Place;
-use crate::domain::schema::plan::{DataLoss, ObjectChange, PlanStep};
+use crate::domain::schema::plan::{DataLoss, ObjectChange, PlanStep, TriggerRepair};
 
 /// A plan, before or after it was carried out.
 #[derive(Debug, Serialize)]
@@ -19,6 +21,8 @@ pub struct Plan<'a> {
     pub done: bool,
     /// Where the data was exported to.
     pub export: Option<Exported>,
+    /// Done before the migrations.
+    pub repairs: Vec<TriggerRepair>,
     #[serde(rename = "migrations")]
     pub steps: &'a [PlanStep],
 }
@@ -45,6 +49,7 @@ impl<'a> Plan<'a> {
             data_loss: steps.iter().any(PlanStep::loses_data),
             done: false,
             export: None,
+            repairs: Vec::new(),
             steps,
         }
     }
@@ -52,7 +57,7 @@ impl<'a> Plan<'a> {
 
 impl Answer for Plan<'_> {
     fn table(&self, _width: Option<usize>) -> String {
-        if self.steps.is_empty() {
+        if self.steps.is_empty() && self.repairs.is_empty() {
             return "nothing to do\n".to_owned();
         }
         if self.done {
@@ -62,37 +67,8 @@ impl Answer for Plan<'_> {
             PlanAction::Migrate => "apply",
             PlanAction::Rollback => "revert",
         };
-        let mut text = format!("{}\n", printable(&self.database.to_string()));
-        for step in self.steps {
-            text.push_str(&format!("{verb} {}\n", step.full_name()));
-            let lines = step.changes.iter().map(|change| {
-                let line = format!("  {} {}", change.action, change.object);
-                (line, change)
-            });
-            let lines: Vec<(String, &ObjectChange)> = lines.collect();
-            // Losses are aligned behind the widest object that has one.
-            let with_loss = lines.iter().filter(|(_, change)| change.loss.is_some());
-            let width = with_loss.map(|(line, _)| line.chars().count()).max();
-            let width = width.unwrap_or(0);
-            for (line, change) in &lines {
-                let loss = change
-                    .loss
-                    .map_or(String::new(), |loss| describe(&change.object, loss));
-                let line = format!("{:width$}  {loss}", printable(line));
-                text.push_str(line.trim_end());
-                text.push('\n');
-            }
-            for dependent in &step.dependents {
-                let object = dependent.object();
-                let line = if dependent.blocks {
-                    format!("blocked by {object}, which uses {}", dependent.depends_on)
-                } else {
-                    format!("drop {object}, which no migration created")
-                };
-                text.push_str(&format!("  {}\n", printable(&line)));
-            }
-        }
-        text
+        format!("{}\n", printable(&self.database.to_string()))
+            + &plan_text(verb, &self.repairs, self.steps)
     }
 
     fn json(&self) -> impl Serialize {
@@ -106,13 +82,129 @@ impl Answer for Plan<'_> {
     }
 }
 
+/// The repair of triggers, then the migrations: their changes, their steps and the objects that depend on them.
+pub(super) fn plan_text(verb: &str, repairs: &[TriggerRepair], steps: &[PlanStep]) -> String {
+    let mut text = String::new();
+    for repair in repairs {
+        text.push_str(&format!("restore the triggers on {}\n", repair.table));
+        text.push_str(&steps_table(&repair.steps));
+    }
+    for step in steps {
+        text.push_str(&format!("{verb} {}\n", step.full_name()));
+        text.push_str(&changes(step));
+        text.push_str(&steps_table(&step.steps));
+    }
+    text
+}
+
+/// The changed objects with their data loss, and the objects that depend on them.
+fn changes(step: &PlanStep) -> String {
+    let mut text = String::new();
+    let lines = step.changes.iter().map(|change| {
+        let line = format!("  {} {}", change.action, change.object);
+        (line, change)
+    });
+    let lines: Vec<(String, &ObjectChange)> = lines.collect();
+    // Losses are aligned behind the widest object that has one.
+    let with_loss = lines.iter().filter(|(_, change)| change.loss.is_some());
+    let width = with_loss.map(|(line, _)| line.chars().count()).max();
+    let width = width.unwrap_or(0);
+    for (line, change) in &lines {
+        let loss = change
+            .loss
+            .map_or(String::new(), |loss| describe(&change.object, loss));
+        let line = format!("{:width$}  {loss}", printable(line));
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    for dependent in &step.dependents {
+        let object = dependent.object();
+        let line = if dependent.blocks {
+            format!("blocked by {object}, which uses {}", dependent.depends_on)
+        } else {
+            format!("drop {object}, which no migration created")
+        };
+        text.push_str(&format!("  {}\n", printable(&line)));
+    }
+    text
+}
+
+/// The widest table of steps; titles are shortened.
+const STEPS_WIDTH: usize = 98;
+
+/// One line for each step and each existing table that it uses.
+fn steps_table(steps: &[StepEstimate]) -> String {
+    let lines: Vec<_> = steps
+        .iter()
+        .flat_map(|step| {
+            let tables = step.tables.iter().map(Some);
+            let none = step.tables.is_empty().then_some(None);
+            tables.chain(none).map(move |table| (step, table))
+        })
+        .collect();
+    if lines.is_empty() {
+        return String::new();
+    }
+    let text = (6..=48)
+        .rev()
+        .map(|width| table(&step_columns(width), &lines, None));
+    let is_narrow = |text: &String| text.lines().all(|line| line.chars().count() <= STEPS_WIDTH);
+    let mut widest = text.peekable();
+    let first = widest.peek().cloned().unwrap_or_default();
+    let text = widest.find(is_narrow).unwrap_or(first);
+    text.lines().map(|line| format!("  {line}\n")).collect()
+}
+
+type StepLine<'a> = (&'a StepEstimate, Option<&'a TableEstimate>);
+
+fn step_columns<'a>(title_width: usize) -> [Column<'a, StepLine<'a>>; 7] {
+    type Col<'a> = Column<'a, StepLine<'a>>;
+    let known = |value: Option<String>| value.unwrap_or_else(|| "unknown".to_owned());
+    let of = move |table: Option<&TableEstimate>, value: fn(&TableEstimate) -> Option<String>| {
+        Cell::maybe(table.map(|it| known(value(it))))
+    };
+    let duration = |ms: i64| match ms {
+        ..1_000 => "<1s".to_owned(),
+        _ => format::duration(TimeDelta::milliseconds(ms)),
+    };
+    [
+        Col::left("STEP", "step", move |(step, _)| {
+            let title = format!("{} {}", step.number, step.title);
+            Cell::text(match title.char_indices().nth(title_width) {
+                Some((end, _)) => format!("{}...", title[..end].trim_end()),
+                None => title.trim_end().to_owned(),
+            })
+        }),
+        Col::left("TABLE", "table", |(_, it)| {
+            Cell::maybe(it.map(|it| &it.table))
+        }),
+        Col::left("LOCK", "lock", |(step, it)| {
+            Cell::text(it.map_or(step.lock, |it| it.lock))
+        }),
+        Col::left("WORK", "work", |(_, it)| Cell::maybe(it.map(|it| it.work))),
+        Col::right("ROWS", "rows", move |(_, it)| {
+            of(*it, |it| it.rows.map(count))
+        }),
+        Col::right("SIZE", "bytes", move |(_, it)| {
+            of(*it, |it| it.bytes.map(format::bytes))
+        }),
+        Col::right("TIME", "duration_ms", move |(_, it)| {
+            Cell::maybe(it.map(|it| known(it.duration_ms.map(duration))))
+        }),
+    ]
+}
+
 impl Plan<'_> {
     /// What the plan loses, as comments of an SQL script.
     pub fn as_comment(&self) -> String {
         if !self.data_loss {
             return String::new();
         }
-        let lines = self.table(None);
+        let mut steps = self.steps.to_vec();
+        // They have lines of their own in the script.
+        steps.iter_mut().for_each(|step| step.steps.clear());
+        let plan = Plan::new(self.action, self.database, &steps);
+        let lines = plan.table(None);
         let lines = lines.lines().map(|line| format!("-- {line}\n"));
         "-- This script loses data.\n".to_owned() + &lines.collect::<String>()
     }

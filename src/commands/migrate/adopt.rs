@@ -7,6 +7,7 @@ use crate::context::{Context, current_user};
 use crate::domain::format::counted;
 use crate::domain::schema::adoption::{Evidence, Origin};
 use crate::domain::schema::migration;
+use crate::domain::schema::migration::MigrationState;
 use crate::domain::schema::orphaned_triggers::OrphanedTrigger;
 use crate::error::{Error, Exit, Outcome, Result};
 use crate::output::Format;
@@ -70,7 +71,18 @@ pub(super) fn run(
             Ok(Some(Outcome::DONE))
         };
     }
+    let is_planned = args.dry_run && !is_partial;
+    let planned = match is_planned {
+        true => migrations::planned_steps(&mut db, &findings.survey, &findings.pending)?,
+        false => Vec::new(),
+    };
+    let repairs = match is_planned {
+        true => migrations::estimate_repairs(&mut db, &findings.survey)?,
+        false => Vec::new(),
+    };
     let mut answer = Adoption {
+        repairs: &repairs,
+        plan: &planned,
         origin: findings.origin.as_ref(),
         evidence: &findings.evidence,
         sql: &closing,
@@ -112,7 +124,7 @@ pub(super) fn run(
 }
 
 fn find(db: &mut Db, url: &DatabaseUrl, args: &MigrateArgs) -> Result<Findings> {
-    let survey = migrations::survey(db)?;
+    let mut survey = migrations::survey(db)?;
     survey
         .bookkeeping
         .check_application(migrations::application_schema(url))?;
@@ -121,8 +133,19 @@ fn find(db: &mut Db, url: &DatabaseUrl, args: &MigrateArgs) -> Result<Findings> 
         migration::plan_up(&survey.statuses, args.to.as_deref(), true).map_err(plan_error)?;
     let objects = schema_objects::read(db)?;
     let prisma = args.prisma.read(db, false)?;
+    let origin = adopt::origin(db, &survey, &objects)?;
     let last = args.to.as_ref().and(versions.last()).map(String::as_str);
     let evidence = adopt::gather(db, &survey, &objects, &prisma, last);
+    let is_adopted = |version: &str| {
+        let mut adopted = evidence.iter().filter(|it| it.is_adopted());
+        adopted.any(|it| it.version == version)
+    };
+    // As after the adoption.
+    for status in &mut survey.statuses {
+        if is_adopted(&status.version) {
+            status.state = MigrationState::Applied;
+        }
+    }
     let is_pending = |version: &&String| {
         evidence
             .iter()
@@ -130,7 +153,7 @@ fn find(db: &mut Db, url: &DatabaseUrl, args: &MigrateArgs) -> Result<Findings> 
     };
     let pending: Vec<String> = versions.iter().filter(is_pending).cloned().collect();
     Ok(Findings {
-        origin: adopt::origin(db, &survey, &objects)?,
+        origin,
         orphaned_triggers: schema_objects::orphaned_triggers(db)?,
         pending: migrations::with_versions(&pending),
         survey,

@@ -61,7 +61,7 @@ pub struct MigrateArgs {
     #[arg(long, value_name = "MIGRATION")]
     to: Option<String>,
 
-    /// Print the plan and change nothing
+    /// Print the plan, with locks and estimated durations, and change nothing
     #[arg(long)]
     dry_run: bool,
 
@@ -305,7 +305,7 @@ fn restore_triggers(
     survey: &Survey,
     applied: &mut Applied,
 ) -> Result<()> {
-    for triggers in migrations::broken_triggers(db, survey)? {
+    for triggers in migrations::broken_triggers(db, &survey.statuses)? {
         context.detail(format_args!(
             "restoring the triggers on {}",
             triggers.table()
@@ -437,11 +437,10 @@ fn preview(
         context.answer(&Script { sql })?;
         return Ok(Outcome::DONE);
     }
-    let steps: Vec<_> = plan
-        .iter()
-        .map(|migration| migration.step(&db, Direction::Up))
-        .collect();
-    context.answer(&Plan::new(PlanAction::Migrate, place, &steps))?;
+    let steps = migrations::planned_steps(&mut db, &survey, &plan)?;
+    let mut answer = Plan::new(PlanAction::Migrate, place, &steps);
+    answer.repairs = migrations::estimate_repairs(&mut db, &survey)?;
+    context.answer(&answer)?;
     Ok(Outcome::DONE)
 }
 

@@ -3,6 +3,7 @@
 pub mod adoption;
 pub mod dependents;
 pub mod index;
+pub mod locks;
 pub mod manifest;
 mod meaning;
 pub mod migration;

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::dependents::{Dependent, Dropped};
+use super::locks::StepEstimate;
 use super::objects::{Effect, SchemaObject, SchemaObjects};
 use crate::domain::named::named;
 
@@ -14,6 +15,15 @@ pub struct PlanStep {
     pub changes: Vec<ObjectChange>,
     /// Objects of the user that depend on dropped ones.
     pub dependents: Vec<Dependent>,
+    /// The steps to be run.
+    pub steps: Vec<StepEstimate>,
+}
+
+/// The creation of missing or changed triggers on a table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct TriggerRepair {
+    pub table: &'static str,
+    pub steps: Vec<StepEstimate>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -76,6 +86,7 @@ impl PlanStep {
             name: name.to_owned(),
             changes: dropped.chain(added).collect(),
             dependents: Vec::new(),
+            steps: Vec::new(),
         }
     }
 

@@ -69,6 +69,18 @@ pub enum IndexChangeKind {
     },
 }
 
+impl IndexChange {
+    /// The table of the index; unknown if it is renamed.
+    pub fn table(&self) -> Option<&str> {
+        match &self.kind {
+            IndexChangeKind::Create { object, .. } | IndexChangeKind::Drop { object } => {
+                object.split(' ').nth(1)
+            }
+            IndexChangeKind::Rename { .. } => None,
+        }
+    }
+}
+
 impl Step<'_> {
     /// The statement that runs outside a transaction.
     pub fn concurrent(&self) -> Option<&IndexChange> {
@@ -126,7 +138,7 @@ fn statements(text: &str) -> Vec<Statement<'_>> {
     let mut tokens: Vec<Token<'_>> = Vec::new();
     // The end of the previous statement.
     let mut after = 0;
-    for token in (Tokens { text, at: 0 }) {
+    for token in tokens_of(text) {
         if token.text != ";" || is_open_trigger(&tokens) {
             tokens.push(token);
             continue;
@@ -239,20 +251,25 @@ fn columns<'a>(words: &mut impl Iterator<Item = &'a Token<'a>>) -> Option<String
 
 /// A word, a quoted name or text, or a character.
 #[derive(Clone, Debug)]
-struct Token<'a> {
-    text: &'a str,
+pub(super) struct Token<'a> {
+    pub(super) text: &'a str,
     range: Range<usize>,
 }
 
 impl Token<'_> {
     /// A name without its quotes.
-    fn name(&self) -> String {
+    pub(super) fn name(&self) -> String {
         let inner = self.text.strip_prefix('"');
         match inner.and_then(|inner| inner.strip_suffix('"')) {
             Some(inner) => inner.replace("\"\"", "\""),
             None => self.text.to_owned(),
         }
     }
+}
+
+/// The tokens of a script, without comments.
+pub(super) fn tokens_of(text: &str) -> impl Iterator<Item = Token<'_>> {
+    Tokens { text, at: 0 }
 }
 
 struct Tokens<'a> {

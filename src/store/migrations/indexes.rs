@@ -1,7 +1,7 @@
 //! Reads the ordinary indexes of a database, and writes the statements about them.
 
 use diesel::prelude::*;
-use diesel::sql_types::{BigInt, Bool, Text};
+use diesel::sql_types::{Bool, Text};
 
 use crate::domain::schema::index::FoundIndex;
 use crate::domain::schema::script::{IndexChange, IndexChangeKind};
@@ -67,39 +67,6 @@ pub(super) fn read(db: &mut Db) -> QueryResult<Vec<FoundIndex>> {
         is_building: row.is_building,
     };
     Ok(rows.into_iter().map(index).collect())
-}
-
-/// The number of rows of a table, as far as the engine knows it without counting; 0 if it does not exist.
-pub(super) fn count_rows(db: &mut Db, table: &str) -> QueryResult<u64> {
-    #[derive(QueryableByName)]
-    struct Rows {
-        #[diesel(sql_type = BigInt)]
-        number: i64,
-    }
-    let query = match db {
-        Db::Pg(_) => {
-            "SELECT greatest(reltuples, 0)::bigint AS number FROM pg_class WHERE oid = to_regclass(quote_ident($1))"
-                .to_owned()
-        }
-        Db::Sqlite(conn) => {
-            let exists: Option<Rows> = diesel::sql_query(
-                "SELECT 1 AS number FROM sqlite_master WHERE type = 'table' AND name = $1",
-            )
-            .bind::<Text, _>(table)
-            .get_result(conn)
-            .optional()?;
-            if exists.is_none() {
-                return Ok(0);
-            }
-            let table = quote_identifier(table);
-            format!("SELECT coalesce(max(rowid), 0) AS number FROM {table} WHERE $1 <> ''")
-        }
-    };
-    let found: Option<Rows> = on!(db, |conn| diesel::sql_query(query)
-        .bind::<Text, _>(table)
-        .get_result(conn)
-        .optional())?;
-    Ok(found.map_or(0, |rows| rows.number.unsigned_abs()))
 }
 
 /// The statement of a script, for the index of this name. On PostgreSQL names are qualified with

@@ -74,10 +74,7 @@ pub fn count_losses(
 /// Locks the tables from which `step` drops data until the transaction ends, so that no row is added. On SQLite the
 /// transaction itself does that.
 pub fn lock_tables(db: &mut Db, step: &PlanStep, found: &SchemaObjects) -> QueryResult<()> {
-    let mut tables = tables(step, found);
-    // Dropping a trigger locks its table too.
-    let of_triggers = dropped(step, "trigger").filter_map(|name| name.split_once('.'));
-    tables.extend(of_triggers.map(|(table, _)| table.to_owned()));
+    let tables = locked_tables(step, found);
     let mut tables: Vec<&str> = tables.iter().map(String::as_str).collect();
     // Ours last: a writer of the application holds its table when a trigger writes ours. Of the application's,
     // those that stay last, so that they are not locked while the others are waited for.
@@ -86,6 +83,15 @@ pub fn lock_tables(db: &mut Db, step: &PlanStep, found: &SchemaObjects) -> Query
         (table.starts_with("usagectl_"), !is_dropped)
     });
     lock(db, tables.into_iter())
+}
+
+/// The tables that [`lock_tables`] locks.
+pub(super) fn locked_tables(step: &PlanStep, found: &SchemaObjects) -> BTreeSet<String> {
+    let mut tables = tables(step, found);
+    // Dropping a trigger locks its table too.
+    let of_triggers = dropped(step, "trigger").filter_map(|name| name.split_once('.'));
+    tables.extend(of_triggers.map(|(table, _)| table.to_owned()));
+    tables
 }
 
 /// Drops the indexes of the user that SQLite would not drop with their column, as PostgreSQL does.

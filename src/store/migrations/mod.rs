@@ -10,6 +10,7 @@
 //! run     runs a migration up or down, step by step, with its ledger and log rows
 //! indexes reads the indexes that steps create and drop
 //! tables  the parts of a script that depend on the table it replaces
+//! estimate  the locks and the duration of the steps of a plan
 //! losses  counts the data that a rollback would drop
 //! dependents  finds the user's objects that depend on it
 //! export  writes that data to files before it is dropped; `archive` is the folder, `rows` the values
@@ -23,6 +24,7 @@
 pub mod adopt;
 pub mod archive;
 mod dependents;
+mod estimate;
 mod export;
 mod indexes;
 mod ledger;
@@ -44,6 +46,7 @@ use sha2::{Digest, Sha256};
 
 use super::db::{Db, OWN_SCHEMA, quote_identifier};
 use super::url::{DatabaseTarget, DatabaseUrl};
+use crate::domain::schema::adoption::Dialect;
 use crate::domain::schema::migration;
 pub use crate::domain::schema::migration::Direction;
 use crate::domain::schema::migration::{
@@ -54,6 +57,7 @@ use crate::domain::schema::plan::PlanStep;
 use crate::error::Result;
 
 pub use dependents::read as dependents;
+pub use estimate::{estimate, estimate_repairs, planned_steps};
 pub use export::{Export, ExportOrigin, MigrationExporter, remove_capture};
 pub use ledger::{ADOPT, Bookkeeping, SchemaError, require_current};
 pub use losses::{count_losses, drop_indexes, first_loss, lock_tables};
@@ -266,6 +270,13 @@ pub fn expected(db: &Db, statuses: &[MigrationStatus]) -> SchemaObjects {
         expected.apply(&effect);
     }
     expected
+}
+
+fn dialect(db: &Db) -> Dialect {
+    match db {
+        Db::Pg(_) => Dialect::Postgres,
+        Db::Sqlite(_) => Dialect::Sqlite,
+    }
 }
 
 /// Normalises line ends to LF, so that a checkout on another system has the same checksums.

@@ -7,9 +7,11 @@ use std::time::Duration;
 use chrono::DateTime;
 use diesel::QueryResult;
 
+use super::estimate::table_size;
 use super::ledger::{self, NewLogRow, STARTED};
 use super::prisma::{PrismaSync, Recording};
 use super::run::{LogContext, SESSION_LIMITS, lock_limit, search_path};
+use super::triggers::broken_triggers;
 use super::{Direction, Migration, Survey, indexes, tables};
 use crate::domain::schema::index::{self, FoundIndex, IndexAction};
 use crate::domain::schema::script::{self, Step};
@@ -60,6 +62,21 @@ pub fn script(
         at: DateTime::UNIX_EPOCH.into(),
         prisma,
     };
+    if direction == Direction::Up {
+        let path = match db {
+            Db::Pg(_) => search_path(application_schema) + ";\n",
+            Db::Sqlite(_) => String::new(),
+        };
+        for triggers in broken_triggers(db, &survey.statuses)? {
+            let table = triggers.table();
+            for sql in triggers.repair(db) {
+                let _ = write!(
+                    out,
+                    "\n-- restore the triggers on {table}\n{begin}{path}{sql}\nCOMMIT;\n"
+                );
+            }
+        }
+    }
     for migration in plan {
         let sql = migration.sql(db, direction);
         let steps = script::parse(&sql);
@@ -68,7 +85,10 @@ pub fn script(
             let repetitions = match step.repeat {
                 // One more finds nothing left to do, one more is for rows that are added before the script
                 // is run.
-                Some(repeat) => indexes::count_rows(db, repeat.table)? / repeat.rows + 3,
+                Some(repeat) => {
+                    let size = table_size(db, repeat.table)?.unwrap_or_default();
+                    size.rows.unwrap_or(0).unsigned_abs() / repeat.rows + 3
+                }
                 None => 1,
             };
             let others = match step.keep {

@@ -12,8 +12,8 @@ use diesel::prelude::*;
 use diesel::sql_types::Text;
 
 use super::run::with_lock_retry;
-use super::{Survey, expected, lf};
-use crate::domain::period::Window;
+use super::{expected, lf};
+use crate::domain::schema::migration::MigrationStatus;
 use crate::domain::schema::objects::Difference;
 use crate::error::{Error, Exit, Result};
 use crate::store::db::{Db, on, quote_identifier};
@@ -94,33 +94,36 @@ impl TriggerSet {
         }
     }
 
-    /// Creates the triggers again, in place of those that are left, and marks all existing rows.
+    /// The SQL that creates the triggers again, in place of those that are left, and marks all existing rows. Each
+    /// text is a transaction.
     ///
     /// The last trigger is created with the marks: until then the set is not in place, and an interrupted
     /// repair is repeated.
+    pub(super) fn repair(self, db: &Db) -> [String; 2] {
+        let script = self.sql(db);
+        let (most, last) = script.split_once(STEP).unwrap_or(("", &script));
+        // The rest of the line is the title of the step.
+        let last = last.split_once('\n').map_or("", |(_, sql)| sql);
+        let marks = match self {
+            TriggerSet::Usage => dirty::mark_all_sql(db),
+            TriggerSet::Metrics => String::new(),
+        };
+        [
+            self.drop_statements(db, &script).join("\n") + "\n" + most,
+            marks + last,
+        ]
+    }
+
+    /// Runs [`TriggerSet::repair`].
     pub fn restore(
         self,
         db: &mut Db,
         lock_timeout: Duration,
         on_retry: &mut dyn FnMut(Duration),
     ) -> Result<()> {
-        let script = self.sql(db);
-        let (most, last) = script.split_once(STEP).unwrap_or(("", &script));
-        // The rest of the line is the title of the step.
-        let last = last.split_once('\n').map_or("", |(_, sql)| sql);
-        with_lock_retry(db, lock_timeout, on_retry, |db| {
-            for statement in self.drop_statements(db, &script) {
-                db.batch_execute(&statement)?;
-            }
-            Ok(db.batch_execute(most)?)
-        })?;
-        with_lock_retry(db, lock_timeout, on_retry, |db| {
-            if self == TriggerSet::Usage {
-                dirty::relist_odd_timestamps(db)?;
-                dirty::mark_hours_with_rows(db, Window::ALL, &[])?;
-            }
-            Ok(db.batch_execute(last)?)
-        })?;
+        for sql in self.repair(db) {
+            with_lock_retry(db, lock_timeout, on_retry, |db| Ok(db.batch_execute(&sql)?))?;
+        }
         if self.is_in_place(db)? {
             return Ok(());
         }
@@ -139,7 +142,7 @@ impl TriggerSet {
         };
         trigger_names(script)
             .iter()
-            .map(|name| format!("DROP TRIGGER IF EXISTS {name}{on_table}"))
+            .map(|name| format!("DROP TRIGGER IF EXISTS {name}{on_table};"))
             .collect()
     }
 
@@ -158,8 +161,8 @@ impl TriggerSet {
 
 /// The applied sets of which a trigger or a function is missing or differs, if the tables that they write to
 /// exist.
-pub fn broken_triggers(db: &mut Db, survey: &Survey) -> QueryResult<Vec<TriggerSet>> {
-    let expected = expected(db, &survey.statuses);
+pub fn broken_triggers(db: &mut Db, statuses: &[MigrationStatus]) -> QueryResult<Vec<TriggerSet>> {
+    let expected = expected(db, statuses);
     let differences = expected.differences(&schema_objects::read(db)?);
     let has_missing_table = differences
         .iter()

@@ -12,7 +12,6 @@
 use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
-use diesel::connection::SimpleConnection;
 use diesel::dsl::count_star;
 use diesel::sql_types::{BigInt, Nullable, Text, Timestamp};
 
@@ -101,41 +100,25 @@ pub fn count_unreadable(db: &mut Db) -> QueryResult<u64> {
 
 /// Lists the rows with odd timestamps again: without the triggers none were listed.
 pub fn relist_odd_timestamps(db: &mut Db) -> QueryResult<()> {
+    db.batch_execute(&relist_sql(db))
+}
+
+fn relist_sql(db: &Db) -> String {
     match db {
-        Db::Pg(_) => Ok(()),
-        Db::Sqlite(conn) => conn.batch_execute(&format!(
+        Db::Pg(_) => String::new(),
+        Db::Sqlite(_) => format!(
             "DELETE FROM usagectl_odd_timestamps;
              INSERT INTO usagectl_odd_timestamps (usage_id, timestamp)
              SELECT id, timestamp FROM api_usage WHERE timestamp NOT {CANONICAL};"
-        )),
+        ),
     }
 }
 
 /// Marks every hour of `window` that has rows as dirty.
 pub fn mark_hours_with_rows(db: &mut Db, window: Window, apis: &[String]) -> QueryResult<()> {
-    let statements = match db {
-        Db::Pg(_) => vec![
-            "INSERT INTO usagectl_dirty_hours (api_name, hour)
-             SELECT DISTINCT api_name, date_trunc('hour', timestamp) FROM api_usage
-             WHERE timestamp >= $1 AND timestamp < $2 AND ($3 IS NULL OR api_name = $3)"
-                .to_owned(),
-        ],
-        Db::Sqlite(_) => vec![
-            format!(
-                "INSERT INTO usagectl_dirty_hours (api_name, hour)
-                 SELECT DISTINCT api_name, substr(timestamp, 1, 13) || ':00:00.000+00:00' FROM api_usage
-                 WHERE timestamp >= ?1 AND timestamp < ?2 AND (?3 IS NULL OR api_name = ?3)
-                   AND timestamp {CANONICAL}
-                 ON CONFLICT DO NOTHING"
-            ),
-            "INSERT INTO usagectl_dirty_hours (api_name, hour)
-             SELECT DISTINCT api_name, hour
-             FROM usagectl_odd_timestamps CROSS JOIN api_usage ON id = usage_id
-             WHERE hour >= ?1 AND hour < ?2 AND (?3 IS NULL OR api_name = ?3)
-             ON CONFLICT DO NOTHING"
-                .to_owned(),
-        ],
-    };
+    let statements = mark_statements(db, |at| {
+        format!("{at} >= $1 AND {at} < $2 AND ($3 IS NULL OR api_name = $3)")
+    });
     for api in each(apis) {
         for statement in &statements {
             on!(db, |conn| diesel::sql_query(statement)
@@ -146,6 +129,41 @@ pub fn mark_hours_with_rows(db: &mut Db, window: Window, apis: &[String]) -> Que
         }
     }
     Ok(())
+}
+
+/// The statements that list all rows with odd timestamps again and mark every hour that has rows as dirty.
+pub fn mark_all_sql(db: &Db) -> String {
+    let marks = mark_statements(db, |at| format!("{at} IS NOT NULL"));
+    let marks = marks.iter().map(|statement| format!("{statement};\n"));
+    relist_sql(db) + &marks.collect::<String>()
+}
+
+/// The statements that mark hours; `condition` selects rows by a column with their time.
+fn mark_statements(db: &Db, condition: impl Fn(&str) -> String) -> Vec<String> {
+    let of_rows = condition("timestamp");
+    match db {
+        Db::Pg(_) => vec![format!(
+            "INSERT INTO usagectl_dirty_hours (api_name, hour)
+             SELECT DISTINCT api_name, date_trunc('hour', timestamp) FROM api_usage
+             WHERE {of_rows}"
+        )],
+        Db::Sqlite(_) => vec![
+            format!(
+                "INSERT INTO usagectl_dirty_hours (api_name, hour)
+                 SELECT DISTINCT api_name, substr(timestamp, 1, 13) || ':00:00.000+00:00' FROM api_usage
+                 WHERE {of_rows} AND timestamp {CANONICAL}
+                 ON CONFLICT DO NOTHING"
+            ),
+            format!(
+                "INSERT INTO usagectl_dirty_hours (api_name, hour)
+                 SELECT DISTINCT api_name, hour
+                 FROM usagectl_odd_timestamps CROSS JOIN api_usage ON id = usage_id
+                 WHERE {}
+                 ON CONFLICT DO NOTHING",
+                condition("hour")
+            ),
+        ],
+    }
 }
 
 /// The value to bind for each API; a single null, which stands for all of them, if none is named.

@@ -8,6 +8,7 @@ mod connection;
 mod faults;
 mod limits;
 mod migrate;
+mod plan;
 mod prisma_push;
 mod recommend;
 mod record;

@@ -38,7 +38,9 @@ fn plan_counts_lost_rows_and_values(#[values(Sqlite, Postgresql)] engine: Engine
         .run()
         .success();
     let enhance = run.stdout.find("revert 20260123210146").unwrap();
-    assert_snapshot!(run.stdout[enhance..], @"
+    // The steps differ between the engines.
+    let (enhance, _) = run.stdout[enhance..].split_once("  STEP ").unwrap();
+    assert_snapshot!(enhance, @"
         revert 20260123210146_enhance_api_monitoring
           drop table api_alerts                1 row
           drop table api_usage_aggregates      0 rows

@@ -1,0 +1,210 @@
+//! Adds the steps, with their locks and the sizes of their tables, to a plan.
+
+use std::collections::BTreeMap;
+
+use diesel::prelude::*;
+use diesel::sql_types::{BigInt, Nullable, Text};
+
+use super::triggers::broken_triggers;
+use super::{Direction, Migration, Survey, dialect, indexes, losses};
+use crate::domain::schema::index::{self, FoundIndex, IndexAction};
+use crate::domain::schema::locks::{Access, Lock, StepEstimate, TableSize, Work, accesses};
+use crate::domain::schema::plan::{PlanStep, TriggerRepair};
+use crate::domain::schema::script::{self, Step};
+use crate::store::db::{Db, quote_identifier};
+use crate::store::schema_objects;
+
+/// The plan of applying these migrations.
+pub fn planned_steps(
+    db: &mut Db,
+    survey: &Survey,
+    plan: &[&Migration],
+) -> QueryResult<Vec<PlanStep>> {
+    let steps = plan.iter().map(|it| it.step(db, Direction::Up));
+    let mut steps: Vec<PlanStep> = steps.collect();
+    estimate(db, survey, plan, Direction::Up, &mut steps)?;
+    Ok(steps)
+}
+
+/// Adds the steps that are not done yet to `steps`, which are those of `plan`.
+pub fn estimate(
+    db: &mut Db,
+    survey: &Survey,
+    plan: &[&Migration],
+    direction: Direction,
+    steps: &mut [PlanStep],
+) -> QueryResult<()> {
+    let objects = schema_objects::read(db)?;
+    let mut estimator = Estimator::new(db)?;
+    for (migration, planned) in plan.iter().zip(steps) {
+        let sql = migration.sql(estimator.db, direction);
+        for (position, step) in script::parse(&sql)
+            .iter()
+            .enumerate()
+            .skip(survey.steps_done(migration))
+        {
+            planned.steps.push(estimator.step(position + 1, step)?);
+        }
+        let access = |table| Access {
+            table,
+            lock: Lock::AccessExclusive,
+            work: Work::Metadata,
+        };
+        let locked = losses::locked_tables(planned, &objects);
+        let locked = locked.into_iter().map(access);
+        let is_locked = direction == Direction::Down && matches!(estimator.db, Db::Pg(_));
+        if let Some(last) = planned.steps.last_mut().filter(|_| is_locked) {
+            estimator.add(last, locked)?;
+        }
+    }
+    Ok(())
+}
+
+/// The repair of missing and changed triggers, which `migrate` does first.
+pub fn estimate_repairs(db: &mut Db, survey: &Survey) -> QueryResult<Vec<TriggerRepair>> {
+    let broken = broken_triggers(db, &survey.statuses)?;
+    let mut estimator = Estimator::new(db)?;
+    let mut repairs = Vec::with_capacity(broken.len());
+    for triggers in broken {
+        let mut steps = Vec::new();
+        for sql in triggers.repair(estimator.db) {
+            for step in script::parse(&sql) {
+                steps.push(estimator.step(steps.len() + 1, &step)?);
+            }
+        }
+        let table = triggers.table();
+        repairs.push(TriggerRepair { table, steps });
+    }
+    Ok(repairs)
+}
+
+struct Estimator<'a> {
+    db: &'a mut Db,
+    /// The indexes at each point of the plan.
+    indexes: Vec<FoundIndex>,
+    /// Of existing tables; nothing if there is no such table.
+    sizes: BTreeMap<String, Option<TableSize>>,
+}
+
+impl Estimator<'_> {
+    fn new(db: &mut Db) -> QueryResult<Estimator<'_>> {
+        Ok(Estimator {
+            indexes: indexes::read(db)?,
+            db,
+            sizes: BTreeMap::new(),
+        })
+    }
+
+    fn step(&mut self, number: usize, step: &Step<'_>) -> QueryResult<StepEstimate> {
+        let dialect = dialect(self.db);
+        let transaction_rows = step.repeat.map(|repeat| repeat.rows);
+        let mut estimate = StepEstimate::new(number, step.title, transaction_rows, dialect);
+        for statement in &step.statements {
+            if let Some(change) = &statement.index {
+                let action = index::action(change, &self.indexes);
+                index::apply(change, &mut self.indexes);
+                if action == IndexAction::Nothing {
+                    continue;
+                }
+            }
+            self.add(&mut estimate, accesses(statement, dialect))?;
+        }
+        Ok(estimate)
+    }
+
+    /// Adds the uses of existing tables.
+    fn add(
+        &mut self,
+        estimate: &mut StepEstimate,
+        accesses: impl IntoIterator<Item = Access>,
+    ) -> QueryResult<()> {
+        for access in accesses {
+            let size = match self.sizes.get(&access.table) {
+                Some(size) => *size,
+                None => {
+                    let size = table_size(self.db, &access.table)?;
+                    self.sizes.insert(access.table.clone(), size);
+                    size
+                }
+            };
+            if let Some(size) = size {
+                estimate.add(access, size, dialect(self.db));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[derive(QueryableByName)]
+struct Row {
+    #[diesel(sql_type = Nullable<BigInt>)]
+    rows: Option<i64>,
+    #[diesel(sql_type = Nullable<BigInt>)]
+    bytes: Option<i64>,
+}
+
+/// The pages that are counted in a table whose density is unknown.
+const SAMPLE_PAGES: i64 = 128;
+/// dbstat reads each page of a table.
+const LARGEST_FILE_BYTES: i64 = 1 << 30;
+
+/// The size of a table without reading all of it; nothing if it does not exist.
+///
+/// On PostgreSQL rows are estimated as its planner does: the density at the last ANALYZE, or VACUUM, times the current
+/// pages; without either, the density of the first pages. On SQLite rows are those up to the greatest rowid.
+pub(super) fn table_size(db: &mut Db, table: &str) -> QueryResult<Option<TableSize>> {
+    let quoted = quote_identifier(table);
+    let row: Option<Row> = match db {
+        Db::Pg(postgres) => postgres.run(|conn| {
+            let sized = diesel::sql_query(
+                "SELECT CASE WHEN relpages > 0 AND reltuples >= 0 THEN (reltuples / relpages * pages)::bigint
+                         WHEN NOT has_table_privilege(oid, 'SELECT') THEN -1 END AS rows,
+                     bytes
+                 FROM pg_class,
+                     pg_relation_size(oid) AS bytes,
+                     LATERAL (SELECT bytes / current_setting('block_size')::integer AS pages) AS size
+                 WHERE oid = to_regclass($1) AND relkind IN ('r', 'p')",
+            );
+            let row: Option<Row> = sized.bind::<Text, _>(&quoted).get_result(conn).optional()?;
+            let Some(Row { rows: None, bytes }) = row else {
+                return Ok(row);
+            };
+            let sampled = diesel::sql_query(format!(
+                "SELECT count(*) * greatest($1 / ($2 * current_setting('block_size')::bigint), 1) AS rows, $1 AS bytes
+                 FROM {quoted} WHERE ctid < format('(%s,0)', $2)::tid"
+            ));
+            let sampled = sampled
+                .bind::<Nullable<BigInt>, _>(bytes)
+                .bind::<BigInt, _>(SAMPLE_PAGES);
+            sampled.get_result(conn).optional()
+        })?,
+        Db::Sqlite(conn) => {
+            let exists = diesel::sql_query(
+                "SELECT NULL AS rows, NULL AS bytes FROM sqlite_schema WHERE type = 'table' AND name = $1",
+            );
+            let row: Option<Row> = exists.bind::<Text, _>(table).get_result(conn).optional()?;
+            row.map(|_| {
+                // Neither is known of a table without rowids, or where SQLite was built without dbstat.
+                let rows = format!(
+                    "SELECT coalesce(max(rowid) - min(rowid) + 1, 0) AS rows, NULL AS bytes FROM {quoted}"
+                );
+                let rows: Option<Row> = diesel::sql_query(rows).get_result(conn).ok();
+                let bytes = diesel::sql_query(
+                    "SELECT NULL AS rows, pgsize AS bytes FROM dbstat, pragma_page_count, pragma_page_size
+                     WHERE name = $1 AND aggregate = TRUE AND page_count * page_size <= $2",
+                );
+                let bytes = bytes.bind::<Text, _>(table).bind::<BigInt, _>(LARGEST_FILE_BYTES);
+                let bytes: Option<Row> = bytes.get_result(conn).ok();
+                Row {
+                    rows: rows.and_then(|it| it.rows),
+                    bytes: bytes.and_then(|it| it.bytes),
+                }
+            })
+        }
+    };
+    Ok(row.map(|Row { rows, bytes }| TableSize {
+        // Negative if they may not be counted.
+        rows: rows.filter(|rows| *rows >= 0),
+        bytes,
+    }))
+}
