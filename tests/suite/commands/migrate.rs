@@ -203,10 +203,14 @@ fn eight_concurrent_runs_apply_each_migration_once(#[values(Sqlite, Postgresql)]
 }
 
 #[rstest]
-fn run_waits_for_lock_and_then_is_busy(#[values(Sqlite, Postgresql)] engine: Engine) {
-    let db = TestDatabase::empty(engine);
+fn run_waits_for_lock_and_then_is_busy(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+    #[values(&["migrate"], &["rollback", "--yes"])] command: &[&str],
+) {
+    let db = TestDatabase::migrated(engine);
+    let whole = whole_catalogue(&db);
     let _lock = db.lock(RunKind::Migrate);
-    let run = db.usagectl(["migrate", "--lock-wait", "100ms"]).run();
+    let run = db.usagectl(command).args(["--lock-wait", "100ms"]).run();
     let holder = match engine {
         Sqlite => "`usagectl test` (process ",
         Postgresql => "`usagectl test` (server process ",
@@ -220,7 +224,7 @@ fn run_waits_for_lock_and_then_is_busy(#[values(Sqlite, Postgresql)] engine: Eng
     ] {
         assert!(run.stderr.contains(expected), "{}", run.snapshot());
     }
-    assert_eq!(whole_catalogue(&db), [""; 0]);
+    assert_eq!(whole_catalogue(&db), whole);
 }
 
 #[rstest]
