@@ -3,11 +3,11 @@
 //! Only debug builds have them. `USAGECTL_FAULT=kill:statement:3` sends SIGKILL at the third point named
 //! `statement`; `term` and `int` send SIGTERM and SIGINT, `*` counts points of every name.
 
-/// A place before or after a statement or a ledger write.
+/// A place before or after a statement, a ledger write, or the writing of a file.
 #[cfg(not(debug_assertions))]
 pub fn point(_name: &str) {}
 
-/// A place before or after a statement or a ledger write.
+/// A place before or after a statement, a ledger write, or the writing of a file.
 #[cfg(debug_assertions)]
 pub fn point(name: &str) {
     use std::sync::OnceLock;

@@ -42,9 +42,9 @@ use crate::store::url::DatabaseUrl;
 /// terminal it requires --yes, and --export or --accept-data-loss if data would be lost. Both cover rows that are
 /// written until the drop. Without consent nothing is changed (exit code 5).
 ///
-/// --export writes the lost rows, values and indexes to a folder first, including those that the application writes
-/// meanwhile; `migrate --restore` reads it back.
-#[derive(Args, Debug)]
+/// --export writes the lost rows, values and indexes to a folder first, including those that the application
+/// writes meanwhile; `migrate --restore` reads it back. The same command continues an interrupted export.
+#[derive(Args, Clone, Debug)]
 #[command(after_help = "Example: usagectl --database-url sqlite:usage.db rollback --dry-run")]
 pub struct RollbackArgs {
     /// Number of migrations to revert
@@ -129,6 +129,11 @@ pub fn run(context: &mut Context, args: RollbackArgs) -> Result<Outcome> {
         return Ok(Outcome::DONE);
     }
     let mut shown = Plan::new(PlanAction::Rollback, &place, &steps);
+    if let (true, false, Some(folder)) = (migrations.is_empty(), args.dry_run, &args.export) {
+        let _lock = context.lock(&mut db, &url, RunKind::Migrate, args.locks.lock_wait)?;
+        let export = Export::complete_interrupted(folder, &url.target.to_string())?;
+        shown.export = export.as_ref().map(exported);
+    }
     let is_preview = args.dry_run || migrations.is_empty();
     // A document is printed once, at the end; a table before the prompt.
     let is_document = context.format != Format::Table;
@@ -144,15 +149,19 @@ pub fn run(context: &mut Context, args: RollbackArgs) -> Result<Outcome> {
         .and_then(|()| revert(context, &mut db, &url, &args, &migrations, &steps, &prisma));
     shown.done = result.is_ok();
     if let Ok(exported) = &result {
-        shown.export = exported.as_ref().map(|export| Exported {
-            folder: export.folder().display().to_string(),
-            rows: export.rows(),
-        });
+        shown.export = exported.as_ref().map(self::exported);
     }
     if is_document || shown.done {
         context.answer(&shown)?;
     }
     result.map(|_| Outcome::DONE)
+}
+
+fn exported(export: &Export) -> Exported {
+    Exported {
+        folder: export.folder().display().to_string(),
+        rows: export.rows(),
+    }
 }
 
 /// Refuses a database whose tables are not in its ledger: nothing there could be reverted.
@@ -197,11 +206,13 @@ fn revert(
     };
     let now = context.now;
     let lock_timeout = args.locks.lock_timeout;
+    interrupt::end_on_signals(context, url, db, args.after_interrupt())?;
     let mut transaction = |db: &mut Db, work: &mut dyn FnMut(&mut Db) -> Result<()>| {
         let on_retry = &mut |pause| report_retry(context, pause);
         migrations::with_lock_retry(db, lock_timeout, on_retry, work)
     };
     migrations::remove_capture(db, &mut transaction)?;
+    let survey = migrations::survey(db)?;
     let mut export = match &args.export {
         Some(folder) => {
             let origin = ExportOrigin {
@@ -209,7 +220,9 @@ fn revert(
                 application_schema: log.application_schema.to_owned(),
                 at: format::time_ms(now),
             };
-            Some(Export::open(folder, db, origin)?)
+            let export = Export::open(folder, db, origin)?;
+            export.check_replaced(plan, &survey.bookkeeping)?;
+            Some(export)
         }
         None => None,
     };
@@ -220,8 +233,6 @@ fn revert(
     for step in &steps {
         check_unchanged(db, step, &found, consented)?;
     }
-    interrupt::end_on_signals(context, url, db, Direction::Down)?;
-    let survey = migrations::survey(db)?;
     let mut reverted = 0;
     let result = plan.iter().zip(&steps).try_for_each(|(migration, step)| {
         let task = Task {
@@ -301,6 +312,13 @@ impl Observer for Reverting<'_> {
             export.finish(db, exporter)?;
         }
         Ok(migrations::drop_indexes(db, self.step)?)
+    }
+
+    fn before_retry(&mut self, db: &mut Db) {
+        if let (Some(export), Some(exporter)) = (&*self.export, &mut self.exporter) {
+            // Rows were written meanwhile. What this does not write, the next attempt does, under its locks.
+            let _ = exporter.catch_up(db, export.folder(), Some(self.lock_timeout));
+        }
     }
 }
 
@@ -427,6 +445,23 @@ fn check_consent(
 }
 
 impl RollbackArgs {
+    fn after_interrupt(&self) -> interrupt::NextStep {
+        let command = self.without_consent();
+        if self.all || self.to.is_some() {
+            return command.into();
+        }
+        // The same steps again would revert more.
+        let one = RollbackArgs {
+            steps: 1,
+            ..self.clone()
+        };
+        interrupt::NextStep {
+            if_partial: one.without_consent(),
+            otherwise: "usagectl status".to_owned(),
+            restored: None,
+        }
+    }
+
     /// The same command without its consent flags.
     fn without_consent(&self) -> String {
         let command = "usagectl rollback";

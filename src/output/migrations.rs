@@ -57,6 +57,10 @@ impl<'a> Plan<'a> {
 
 impl Answer for Plan<'_> {
     fn table(&self, _width: Option<usize>) -> String {
+        if let (true, Some(Exported { folder, rows })) = (self.steps.is_empty(), &self.export) {
+            let rows = counted_as(*rows, "row", "rows");
+            return format!("nothing to do; {rows} exported to {}\n", printable(folder));
+        }
         if self.steps.is_empty() && self.repairs.is_empty() {
             return "nothing to do\n".to_owned();
         }

@@ -2,7 +2,9 @@
 
 use std::io::{self, IsTerminal};
 
-use super::{MigrateArgs, Reported, apply, list_external_tables, plan_error, report_retry};
+use super::{
+    MigrateArgs, Reported, apply, interrupt, list_external_tables, plan_error, report_retry,
+};
 use crate::context::{Context, current_user};
 use crate::domain::format::counted;
 use crate::domain::schema::adoption::{Evidence, Origin};
@@ -10,6 +12,7 @@ use crate::domain::schema::migration;
 use crate::domain::schema::migration::MigrationState;
 use crate::domain::schema::orphaned_triggers::OrphanedTrigger;
 use crate::error::{Error, Exit, Outcome, Result};
+use crate::fault;
 use crate::output::Format;
 use crate::output::adoption::Adoption;
 use crate::output::migrations::Script;
@@ -235,12 +238,17 @@ fn carry_out(
         let message = "the database changed after the evidence was printed; nothing was changed";
         return Err(Error::message(Exit::Refused, message).with_next(migrations::ADOPT));
     }
+    interrupt::end_on_signals(context, url, db, migrations::ADOPT.to_owned().into())?;
     let application_schema = migrations::application_schema(url);
     let locks = args.locks.locks();
     if !findings.orphaned_triggers.is_empty() {
         let tables = OrphanedTrigger::tables(&findings.orphaned_triggers).join(", ");
         let drops = schema_objects::drop_triggers(&findings.orphaned_triggers);
-        db.write_tx(|db| db.batch_execute(&drops))?;
+        let on_retry = &mut |pause| report_retry(context, pause);
+        migrations::with_lock_retry(db, locks.timeout, on_retry, |db| {
+            fault::point("trigger");
+            Ok(db.batch_execute(&drops)?)
+        })?;
         context.info(format_args!(
             "dropped the triggers that made writes to {tables} fail"
         ));

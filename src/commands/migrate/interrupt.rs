@@ -2,16 +2,19 @@
 //! database is printed.
 
 use std::process;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::thread;
 use std::time::Duration;
 
 use diesel::prelude::*;
 use diesel::sql_types::{Bool, Integer};
 use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
 use signal_hook::iterator::Signals;
 
 use crate::context::Context;
-use crate::domain::schema::migration::{self, Direction};
+use crate::domain::schema::migration;
 use crate::error::{Error, Exit, Result};
 use crate::store::db::{self, Access, Db};
 use crate::store::migrations;
@@ -21,12 +24,32 @@ use crate::store::url::DatabaseUrl;
 const CANCEL_CHECKS: u32 = 50;
 const CANCEL_POLL: Duration = Duration::from_millis(100);
 
+/// The command that continues an interrupted run.
+#[derive(Clone, Debug)]
+pub(in crate::commands) struct NextStep {
+    /// If a migration is partly applied or reverted.
+    pub(in crate::commands) if_partial: String,
+    pub(in crate::commands) otherwise: String,
+    /// The export that is restored.
+    pub(in crate::commands) restored: Option<String>,
+}
+
+impl From<String> for NextStep {
+    fn from(command: String) -> NextStep {
+        NextStep {
+            if_partial: command.clone(),
+            otherwise: command,
+            restored: None,
+        }
+    }
+}
+
 /// Ends the program when a signal arrives. A second signal ends it at once.
 pub(in crate::commands) fn end_on_signals(
     context: &Context,
     url: &DatabaseUrl,
     db: &mut Db,
-    direction: Direction,
+    next: NextStep,
 ) -> Result<()> {
     let server_process = server_process(db)?;
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
@@ -36,9 +59,14 @@ pub(in crate::commands) fn end_on_signals(
         if signals.forever().next().is_none() {
             return;
         }
+        for signal in [SIGINT, SIGTERM] {
+            let at_once = Arc::new(AtomicBool::new(true));
+            let code = i32::from(Exit::Failed.code());
+            let _ = flag::register_conditional_shutdown(signal, code, at_once);
+        }
         // From here on nothing is committed, so the state below stays true.
         let _stopped = migrations::stop();
-        let state = cancel_and_describe(&url, server_process, direction);
+        let state = cancel_and_describe(&url, server_process, &next);
         let (message, next) = state.unwrap_or_else(|error| {
             let message = format!("interrupted; the state is unknown: {error}");
             (message, "usagectl status".to_owned())
@@ -71,7 +99,7 @@ fn server_process(db: &mut Db) -> Result<Option<i32>> {
 fn cancel_and_describe(
     url: &DatabaseUrl,
     server_process: Option<i32>,
-    direction: Direction,
+    next: &NextStep,
 ) -> Result<(String, String)> {
     #[derive(QueryableByName)]
     struct Cancelled {
@@ -97,12 +125,18 @@ fn cancel_and_describe(
         }
     }
     let survey = migrations::survey(&mut db)?;
-    let message = format!("interrupted; {}", migration::summary(&survey.statuses));
-    let partial = survey.statuses.iter().find_map(|status| status.partial());
-    let next = match (partial, direction) {
-        (Some(Direction::Up), _) | (None, Direction::Up) => "usagectl migrate",
-        (Some(Direction::Down), _) => "usagectl rollback",
-        (None, Direction::Down) => "usagectl status",
+    let mut message = format!("interrupted; {}", migration::summary(&survey.statuses));
+    if let Some(folder) = &next.restored {
+        message.push_str(&format!("; the restore of {folder} is not complete"));
+    }
+    if migrations::has_capture(&mut db)? {
+        message.push_str("; the next rollback or migrate removes the triggers of the export");
+    }
+    let statuses = survey.statuses.iter();
+    let is_partial = statuses.filter_map(|status| status.partial()).count() > 0;
+    let command = match is_partial {
+        true => &next.if_partial,
+        false => &next.otherwise,
     };
-    Ok((message, next.to_owned()))
+    Ok((message, command.clone()))
 }

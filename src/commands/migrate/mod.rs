@@ -253,9 +253,6 @@ fn apply(
     };
     let application_schema = migrations::application_schema(url);
     let locks = args.locks.locks();
-    if let Err(error) = interrupt::end_on_signals(context, url, db, Direction::Up) {
-        return (applied, Err(error));
-    }
     if !plan.is_empty() {
         let found = &survey.bookkeeping;
         let observer = &mut Reported(context);
@@ -327,6 +324,13 @@ fn apply_pending(
     let survey = migrations::survey(db)?;
     let plan = plan(db, &survey, url, args)?;
     let prisma = args.prisma.read(db, false)?;
+    let mut next = interrupt::NextStep::from("usagectl migrate".to_owned());
+    if let Some(folder) = &args.restore {
+        let folder = folder.display().to_string();
+        next = format!("usagectl migrate --restore {}", shell_word(&folder)).into();
+        next.restored = Some(folder);
+    }
+    interrupt::end_on_signals(context, url, db, next)?;
     let lock_timeout = args.locks.lock_timeout;
     migrations::remove_capture(db, &mut |db, work| {
         let on_retry = &mut |pause| report_retry(context, pause);

@@ -31,7 +31,6 @@ pub(super) fn run(
     if let Some(newest) = manifest.newest_version() {
         let args = MigrateArgs {
             to: Some(newest.to_owned()),
-            restore: None,
             ..args.clone()
         };
         let (done, result) = apply_pending(context, &mut db, url, &args)?;

@@ -17,6 +17,7 @@ use crate::domain::schema::migration::MigrationState;
 use crate::domain::schema::objects::{Difference, SchemaObjects};
 use crate::domain::schema::prisma::{PrismaState, names_in_state};
 use crate::error::Result;
+use crate::fault;
 use crate::store::db::{Db, OWN_SCHEMA, on, quote_identifier};
 
 /// The evidence for all of this program's migrations.
@@ -191,14 +192,17 @@ pub fn record(db: &mut Db, evidence: &[Evidence], entry: LogContext<'_>) -> Resu
             continue;
         };
         if !found.in_ledger {
+            fault::point("ledger");
             ledger::record(db, migration, Direction::Up)?;
         }
         let checksums = migration.checksums(db);
         let detail = found.summary();
+        fault::point("log");
         log_row(migration, &checksums, &detail, &entry).insert(db)?;
         entry
             .prisma
             .write(db, migration, Recording::Adopted, entry.at)?;
+        fault::point("logged");
     }
     Ok(())
 }

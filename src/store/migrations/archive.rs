@@ -13,6 +13,10 @@ use crate::domain::schema::manifest::{
     Line, LineError, MANIFEST, Manifest, ManifestError, Part, TableExport,
 };
 use crate::error::{Error, Exit};
+use crate::fault;
+
+/// The manifest until it is complete.
+const NEW_MANIFEST: &str = "manifest.json.new";
 
 #[derive(Debug, thiserror::Error)]
 pub enum ArchiveError {
@@ -84,13 +88,19 @@ fn failed<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(io::Error) ->
 /// is then continued.
 pub fn open(folder: &Path, new: Manifest) -> Result<Manifest> {
     let made = DirBuilder::new().mode(0o700).create(folder);
+    fault::point("folder");
     match made {
         Ok(()) => sync_folder(folder.parent().unwrap_or(folder))?,
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
         Err(error) => return Err(failed("create this folder", folder)(error)),
     }
-    let mut entries = fs::read_dir(folder).map_err(failed("read this folder", folder))?;
-    let manifest = if entries.next().is_none() {
+    // A run that was killed while it wrote its first manifest exported nothing.
+    let mut is_empty = true;
+    for entry in fs::read_dir(folder).map_err(failed("read this folder", folder))? {
+        let entry = entry.map_err(failed("read this folder", folder))?;
+        is_empty &= entry.file_name() == NEW_MANIFEST;
+    }
+    let manifest = if is_empty {
         let mode = fs::Permissions::from_mode(0o700);
         fs::set_permissions(folder, mode).map_err(failed("protect this folder", folder))?;
         new
@@ -116,16 +126,34 @@ pub fn open(folder: &Path, new: Manifest) -> Result<Manifest> {
 
 /// Writes the manifest durably: it is the old or the new one after a crash.
 pub fn write_manifest(folder: &Path, manifest: &Manifest) -> Result<()> {
-    let temporary = folder.join("manifest.json.new");
+    let temporary = folder.join(NEW_MANIFEST);
     let path = folder.join(MANIFEST);
     let mut file = create(&temporary)?;
+    fault::point("manifest");
     let written = serde_json::to_writer_pretty(&mut file, manifest)
         .map_err(io::Error::from)
         .and_then(|()| file.write_all(b"\n"))
         .and_then(|()| file.sync_all());
     written.map_err(failed("write this file", &temporary))?;
+    fault::point("manifest");
     fs::rename(&temporary, &path).map_err(failed("replace this file", &path))?;
-    sync_folder(folder)
+    sync_folder(folder)?;
+    fault::point("manifest");
+    Ok(())
+}
+
+/// Removes the parts of a migration that an interrupted run wrote.
+pub fn remove_parts(folder: &Path, version: &str) -> Result<()> {
+    let prefix = format!("{version}_");
+    for entry in fs::read_dir(folder).map_err(failed("read this folder", folder))? {
+        let path = entry.map_err(failed("read this folder", folder))?.path();
+        let name = path.file_name().map(|name| name.to_string_lossy());
+        if name.is_some_and(|name| name.starts_with(&prefix) && name.ends_with(".ndjson.zst")) {
+            fault::point("file");
+            fs::remove_file(&path).map_err(failed("remove this file", &path))?;
+        }
+    }
+    Ok(())
 }
 
 pub fn read_manifest(folder: &Path) -> Result<Manifest> {
@@ -228,6 +256,7 @@ impl PartWriter {
     /// Writes it to disk. Nothing if it has no line: the file is then removed.
     pub fn finish(self) -> Result<Option<Part>> {
         let PartWriter { path, .. } = self;
+        fault::point("file");
         let hashed = self
             .out
             .finish()
@@ -240,6 +269,7 @@ impl PartWriter {
         let written = inner.into_inner().map_err(io::IntoInnerError::into_error);
         let synced = written.and_then(|file| file.sync_all());
         synced.map_err(failed("write this file to disk", &path))?;
+        fault::point("file");
         let file = path.file_name().map(|name| name.to_string_lossy());
         Ok(Some(Part {
             file: file.unwrap_or_default().into_owned(),

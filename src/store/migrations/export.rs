@@ -9,6 +9,7 @@
 //!    disk, and the capture is dropped. So the export has exactly the rows that are dropped.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use diesel::prelude::*;
 use diesel::sql_types::Text;
@@ -17,6 +18,8 @@ use serde_json::Value;
 use super::archive::{self, ArchiveError, PartWriter};
 use super::losses::{REBUILT, WRITTEN_BACK};
 use super::rows::{self, TableColumns, fix_text_forms, selected};
+use super::run::lock_limit;
+use super::{Bookkeeping, Migration};
 use crate::domain::schema::dependents::Dropped;
 use crate::domain::schema::manifest::{
     self, FORMAT, Line, Manifest, MigrationExport, TableExport, UserObject,
@@ -25,10 +28,11 @@ use crate::domain::schema::objects::SchemaObjects;
 use crate::domain::schema::plan::PlanStep;
 use crate::domain::schema::value::Kind;
 use crate::error::{Error, Exit, Result};
+use crate::fault;
 use crate::store::db::{Db, on, quote_identifier};
 
 /// Names of the capture's tables, functions and triggers begin with it.
-const CAPTURE: &str = "usagectl_export_";
+pub(super) const CAPTURE: &str = "usagectl_export_";
 
 /// Recorded rows that may be left for the transaction that drops: a few milliseconds under its locks.
 const FEW_ROWS: u64 = 500;
@@ -78,6 +82,42 @@ impl Export {
         &self.folder
     }
 
+    /// Marks an export as complete whose run was killed after the last migration was reverted. Nothing if `folder`
+    /// is no such export of `database`.
+    pub fn complete_interrupted(folder: &Path, database: &str) -> Result<Option<Export>> {
+        let manifest = match archive::read_manifest(folder) {
+            Ok(manifest) if !manifest.complete && manifest.database == database => manifest,
+            _ => return Ok(None),
+        };
+        let mut export = Export {
+            folder: folder.to_owned(),
+            manifest,
+        };
+        export.complete()?;
+        Ok(Some(export))
+    }
+
+    /// Refuses to replace rows that were dropped: an interrupted run exported and reverted the migration, and it
+    /// was applied again since.
+    pub fn check_replaced(&self, plan: &[&Migration], found: &Bookkeeping) -> Result<()> {
+        let exported = self.manifest.migrations.iter();
+        let mut exported = exported.filter(|it| plan.iter().any(|step| step.version == it.version));
+        let since = &self.manifest.exported_at;
+        match exported.find(|it| found.is_reverted_since(&it.version, since)) {
+            Some(kept) => {
+                let message = format!(
+                    "{} has the rows of {}_{}, which was applied again since; nothing was changed",
+                    self.folder.display(),
+                    kept.version,
+                    kept.name
+                );
+                Err(Error::message(Exit::Refused, message)
+                    .with_next("name a new folder with --export"))
+            }
+            None => Ok(()),
+        }
+    }
+
     /// The rows exported so far, rows that changed meanwhile counted again.
     pub fn rows(&self) -> u64 {
         let migrations = self.manifest.migrations.iter();
@@ -93,10 +133,15 @@ impl Export {
         found: &SchemaObjects,
         transaction: &mut Transaction<'_>,
     ) -> Result<MigrationExporter> {
-        // An interrupted run exported it and did not revert it.
+        // An interrupted run exported it and did not revert it. The manifest first, which has checksums of the files.
+        let exported = self.manifest.migrations.len();
         self.manifest
             .migrations
             .retain(|it| it.version != step.version);
+        if self.manifest.migrations.len() < exported {
+            archive::write_manifest(&self.folder, &self.manifest)?;
+        }
+        archive::remove_parts(&self.folder, &step.version)?;
         remove_capture(db, transaction)?;
         let mut tables = Vec::new();
         for table in exported_tables(db, step, found)? {
@@ -130,7 +175,7 @@ impl Export {
             }
             Ok::<(), Error>(())
         })?;
-        exporter.catch_up(db, folder)?;
+        exporter.catch_up(db, folder, None)?;
         Ok(exporter)
     }
 
@@ -143,6 +188,7 @@ impl Export {
             let mut last = capture.clone();
             last.export_changes(db, &self.folder, &exporter.version)?;
             tables.push(last.table);
+            fault::point("capture");
             capture.remove(db)?;
         }
         self.manifest
@@ -175,8 +221,15 @@ pub struct MigrationExporter {
 }
 
 impl MigrationExporter {
-    /// Writes the rows recorded so far, until few are left to be written under a lock.
-    pub fn catch_up(&mut self, db: &mut Db, folder: &Path) -> Result<()> {
+    /// Writes the rows recorded so far, until few are left to be written under a lock. Waits at most `lock_timeout` for
+    /// a table.
+    pub fn catch_up(
+        &mut self,
+        db: &mut Db,
+        folder: &Path,
+        lock_timeout: Option<Duration>,
+    ) -> Result<()> {
+        let limit = lock_timeout.map(|timeout| lock_limit(db, timeout));
         for _ in 0..MAX_ROUNDS {
             let mut changes = 0;
             for capture in &mut self.tables {
@@ -184,10 +237,14 @@ impl MigrationExporter {
                     fix_text_forms(db)?;
                     capture.export_changes(db, folder, &self.version)
                 };
+                fault::point("catch up");
                 changes += match db {
                     // It deletes the keys that it reads, hence no read-only transaction.
                     Db::Pg(_) => db.write_tx(|db| {
                         db.batch_execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")?;
+                        if let Some(limit) = &limit {
+                            db.batch_execute(limit)?;
+                        }
                         work(db)
                     })?,
                     Db::Sqlite(_) => db.read_tx(work)?,
@@ -305,6 +362,7 @@ impl Capture {
                 )
             }
         };
+        fault::point("capture");
         Ok(db.batch_execute(&sql)?)
     }
 
@@ -479,16 +537,17 @@ fn exported_tables(
     Ok(exported)
 }
 
-/// Drops what an interrupted export left: its triggers would record rows for ever.
-pub fn remove_capture(db: &mut Db, transaction: &mut Transaction<'_>) -> Result<()> {
-    #[derive(QueryableByName)]
-    struct Left {
-        #[diesel(sql_type = Text)]
-        name: String,
-        /// The table of its triggers, quoted; empty if it has none.
-        #[diesel(sql_type = Text)]
-        table: String,
-    }
+/// A capture of an interrupted export.
+#[derive(QueryableByName)]
+struct Left {
+    #[diesel(sql_type = Text)]
+    name: String,
+    /// The table of its triggers, quoted; empty if it has none.
+    #[diesel(sql_type = Text)]
+    table: String,
+}
+
+fn captures(db: &mut Db) -> QueryResult<Vec<Left>> {
     let query = match db {
         Db::Pg(_) => {
             "SELECT p.proname::text AS name, coalesce(min(g.tgrelid::regclass::text), '') AS \"table\"
@@ -502,9 +561,19 @@ pub fn remove_capture(db: &mut Db, transaction: &mut Transaction<'_>) -> Result<
              WHERE type = 'table' AND name LIKE 'usagectl\\_export\\_%' ESCAPE '\\'"
         }
     };
-    let left: Vec<Left> = on!(db, |conn| diesel::sql_query(query).load(conn))?;
-    for Left { name, table } in left {
+    on!(db, |conn| diesel::sql_query(query).load(conn))
+}
+
+/// Whether an interrupted export left triggers.
+pub fn has_capture(db: &mut Db) -> QueryResult<bool> {
+    Ok(!captures(db)?.is_empty())
+}
+
+/// Drops what an interrupted export left: its triggers would record rows for ever.
+pub fn remove_capture(db: &mut Db, transaction: &mut Transaction<'_>) -> Result<()> {
+    for Left { name, table } in captures(db)? {
         let tables: Vec<String> = [table].into_iter().filter(|it| !it.is_empty()).collect();
+        fault::point("capture");
         transaction(db, &mut |db| Ok(drop_capture(db, &name, &tables)?))?;
     }
     Ok(())

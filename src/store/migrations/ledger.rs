@@ -17,7 +17,7 @@ use diesel::sql_types::{Bool, Nullable, Text, Timestamp};
 use diesel_migrations::MigrationHarness;
 
 use super::{ALL, Migration};
-use crate::domain::format::counted_as;
+use crate::domain::format::{counted_as, time_ms};
 use crate::domain::schema::migration::{
     self, Direction, LogEntry, LoggedStep, Progress, Use, may_use_newer,
 };
@@ -230,6 +230,17 @@ impl Bookkeeping {
         let mut entries = self.log.iter();
         let last = entries.rfind(|row| row.version == version && row.state == DONE);
         last.is_some_and(|row| row.action != "down")
+    }
+
+    /// Whether the migration was reverted at this time, in RFC 3339 with milliseconds, or later.
+    pub(super) fn is_reverted_since(&self, version: &str, time: &str) -> bool {
+        self.log.iter().any(|row| {
+            let is_last_step = row.state == DONE && row.step == row.step_count;
+            row.version == version
+                && row.action == "down"
+                && is_last_step
+                && time_ms(row.at.utc()).as_str() >= time
+        })
     }
 
     /// All migrations ever applied or adopted, oldest first; reverted ones included.

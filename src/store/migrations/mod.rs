@@ -55,10 +55,11 @@ use crate::domain::schema::migration::{
 use crate::domain::schema::objects::{Effect, SchemaObjects};
 use crate::domain::schema::plan::PlanStep;
 use crate::error::Result;
+use crate::fault;
 
 pub use dependents::read as dependents;
 pub use estimate::{estimate, estimate_repairs, planned_steps};
-pub use export::{Export, ExportOrigin, MigrationExporter, remove_capture};
+pub use export::{Export, ExportOrigin, MigrationExporter, has_capture, remove_capture};
 pub use ledger::{ADOPT, Bookkeeping, SchemaError, require_current};
 pub use losses::{count_losses, drop_indexes, first_loss, lock_tables};
 pub use restore::{log_restore, restore_object, restore_table};
@@ -327,9 +328,19 @@ pub fn prepare(
             Ok(db.batch_execute("PRAGMA journal_mode = WAL")?)
         })?;
     }
-    for statement in setup(db, application_schema, found)? {
-        db.batch_execute(&statement)?;
+    let statements = setup(db, application_schema, found)?;
+    if statements.is_empty() {
+        return Ok(());
     }
+    run::commit_guarded(db, |db| {
+        for statement in &statements {
+            fault::point("prepare");
+            db.batch_execute(statement)?;
+        }
+        fault::point("before commit");
+        Ok(())
+    })?;
+    fault::point("prepared");
     Ok(())
 }
 

@@ -22,6 +22,7 @@ use crate::domain::schema::prisma::{
     OwnMigration, PrismaFolder, PrismaMigration, PrismaRow, PrismaState, created_tables, matching,
 };
 use crate::error::{Error, Exit, Result};
+use crate::fault;
 use crate::store::db::{Db, on};
 use crate::store::time::UtcTimestamp;
 
@@ -196,12 +197,14 @@ impl PrismaSync {
         lock(db)?;
         let update = update(db, how, "$1", "$2");
         let at = in_order(migration, at);
+        fault::point("prisma");
         on!(db, |conn| diesel::sql_query(&update)
             .bind::<Timestamp, _>(at)
             .bind::<Text, _>(&prisma.name)
             .execute(conn))?;
         if how != Recording::Reverted {
             let insert = insert(db, how, "$1", "$2", "$3", "$4");
+            fault::point("prisma");
             on!(db, |conn| diesel::sql_query(&insert)
                 .bind::<Text, _>(Uuid::new_v4().to_string())
                 .bind::<Text, _>(&prisma.checksum)

@@ -26,6 +26,7 @@ use crate::domain::schema::manifest::{ColumnExport, Line, TableExport, UserObjec
 use crate::domain::schema::objects::SchemaObjects;
 use crate::domain::schema::value::{self, InvalidValue, Kind, Stored};
 use crate::error::{Error, Exit, Result};
+use crate::fault;
 use crate::store::db::{Db, on, quote_identifier};
 
 /// What became of the rows of a table's export.
@@ -64,6 +65,7 @@ pub fn restore_table(
     let limit = BATCH_ROWS.min(BATCH_PARAMETERS / table.columns.len().max(1));
     let mut flush = |db: &mut Db, batch: &mut Batch| -> Result<()> {
         let mut done = RestoredRows::default();
+        fault::point("batch");
         transaction(db, &mut |db| {
             done = target.write(db, &batch.rows)?;
             Ok(())
@@ -128,6 +130,7 @@ pub fn log_restore(
     let mut row = entry.log_row(migration, Direction::Up, [1, 1], &checksums);
     row.action = "restore";
     row.detail = Some(&folder);
+    fault::point("log");
     Ok(row.insert(db)?)
 }
 
@@ -157,13 +160,37 @@ pub fn restore_object(db: &mut Db, object: &UserObject) -> Result<bool> {
     match db {
         Db::Pg(postgres) if object.kind == DependentKind::Index => {
             let sql = object.sql.replacen(" INDEX ", " INDEX CONCURRENTLY ", 1);
-            postgres.outside_transaction(|conn| diesel::sql_query(sql).execute(conn))?;
+            postgres.outside_transaction(|conn| {
+                // Of a restore that was killed. If the server still builds it, this waits for its end.
+                let leftover: Option<Name> = diesel::sql_query(INVALID_INDEX)
+                    .bind::<Text, _>(&object.sql)
+                    .get_result(conn)
+                    .optional()?;
+                if let Some(Name { name }) = leftover {
+                    let drop = format!("DROP INDEX CONCURRENTLY IF EXISTS {name}");
+                    diesel::sql_query(drop).execute(conn)?;
+                }
+                fault::point("object");
+                diesel::sql_query(sql).execute(conn)
+            })?;
         }
         _ => {
+            fault::point("object");
             on!(db, |conn| diesel::sql_query(&object.sql).execute(conn))?;
         }
     }
+    fault::point("object");
     Ok(true)
+}
+
+/// An index with this definition, quoted, that was not built to its end.
+const INVALID_INDEX: &str = "SELECT indexrelid::regclass::text AS name FROM pg_index
+     WHERE NOT indisvalid AND pg_get_indexdef(indexrelid) = $1";
+
+#[derive(QueryableByName)]
+struct Name {
+    #[diesel(sql_type = Text)]
+    name: String,
 }
 
 fn key_text(key: &[Value]) -> String {

@@ -115,6 +115,9 @@ pub trait Observer {
     fn in_last_step(&mut self, _db: &mut Db) -> Result<()> {
         Ok(())
     }
+
+    /// Before a transaction that waited for a table is retried.
+    fn before_retry(&mut self, _db: &mut Db) {}
 }
 
 /// Held around each commit, and by [`stop`] until the program ends.
@@ -221,7 +224,6 @@ impl RunningStep<'_> {
                     if changed == 0 || self.step.repeat.is_none() {
                         self.log(db, DONE, started.elapsed())?;
                     }
-                    fault::point("before commit");
                     Ok(changed)
                 })?;
             fault::point("committed");
@@ -430,7 +432,9 @@ pub fn with_lock_retry<T>(
         timeout: lock_timeout,
         total: TOTAL_WAIT,
     };
-    in_locked_transaction(db, locks, &[], &mut Pauses(on_retry), |db, _| work(db))
+    let done = in_locked_transaction(db, locks, &[], &mut Pauses(on_retry), |db, _| work(db))?;
+    fault::point("committed");
+    Ok(done)
 }
 
 /// Runs `work` in a transaction that waits at most `locks.timeout` for each table lock, and repeats it until
@@ -457,13 +461,15 @@ fn in_locked_transaction<T>(
                     db.batch_execute("SET LOCAL client_connection_check_interval = '1s'")
                 });
             }
-            work(db, observer)
+            let done = work(db, observer)?;
+            fault::point("before commit");
+            Ok(done)
         })
     })
 }
 
 /// Runs `work` in a transaction that is not committed after [`stop`].
-fn commit_guarded<T>(db: &mut Db, work: impl FnOnce(&mut Db) -> Result<T>) -> Result<T> {
+pub(super) fn commit_guarded<T>(db: &mut Db, work: impl FnOnce(&mut Db) -> Result<T>) -> Result<T> {
     let mut guard = None;
     db.write_tx(|db| {
         let done = work(db)?;
@@ -503,6 +509,7 @@ pub(super) fn retry_while_busy<T>(
         }
         observer.event(Event::Retry { pause, holder });
         thread::sleep(pause);
+        observer.before_retry(db);
         longest = (longest * 2).min(LONGEST_PAUSE);
     }
 }

@@ -16,6 +16,7 @@ use super::{expected, lf};
 use crate::domain::schema::migration::MigrationStatus;
 use crate::domain::schema::objects::Difference;
 use crate::error::{Error, Exit, Result};
+use crate::fault;
 use crate::store::db::{Db, on, quote_identifier};
 use crate::store::schema_objects;
 use crate::store::usage::dirty;
@@ -122,7 +123,12 @@ impl TriggerSet {
         on_retry: &mut dyn FnMut(Duration),
     ) -> Result<()> {
         for sql in self.repair(db) {
-            with_lock_retry(db, lock_timeout, on_retry, |db| Ok(db.batch_execute(&sql)?))?;
+            with_lock_retry(db, lock_timeout, on_retry, |db| {
+                fault::point("trigger");
+                db.batch_execute(&sql)?;
+                fault::point("trigger done");
+                Ok(())
+            })?;
         }
         if self.is_in_place(db)? {
             return Ok(());

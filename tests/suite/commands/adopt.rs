@@ -49,7 +49,7 @@ fn application_objects(db: &TestDatabase) -> Vec<String> {
 }
 
 /// Adds calls that the application made.
-fn add_calls(db: &TestDatabase) {
+pub(super) fn add_calls(db: &TestDatabase) {
     for (id, hour) in [("a", "08"), ("b", "09")] {
         db.execute(&format!(
             "INSERT INTO api_usage (id, api_name, timestamp) VALUES ('{id}', 'tmdb', '2026-01-31T{hour}:00:00.000+00:00')"

@@ -1,8 +1,17 @@
 //! `migrate` and `rollback` ended at every fault point: the next run completes, and the log records it.
 
+use std::fs;
+use std::path::Path;
+
 use rstest::rstest;
 
+use super::adopt::add_calls;
+use super::prisma_push::pushed as pushed_after_migrate;
+use super::restore::{contents, export_folder};
 use crate::support::Engine::{Postgresql, Sqlite};
+use crate::support::adoption::{
+    PRISMA_MIGRATIONS, copy_prisma_folder, fixture, insert_prisma_row, prisma_rows, pushed,
+};
 use crate::support::{Engine, TestDatabase, wait_for_rows, whole_catalogue};
 
 fn log(db: &TestDatabase) -> Vec<String> {
@@ -10,6 +19,15 @@ fn log(db: &TestDatabase) -> Vec<String> {
         Sqlite => "",
         Postgresql => "usagectl.",
     };
+    let exists = match db.engine() {
+        Sqlite => "SELECT 1 FROM sqlite_master WHERE name = 'usagectl_migration_log'",
+        Postgresql => {
+            "SELECT 1 FROM pg_class WHERE oid = to_regclass('usagectl.usagectl_migration_log')"
+        }
+    };
+    if db.rows(exists).is_empty() {
+        return Vec::new();
+    }
     db.rows(&format!(
         "SELECT version, action, step, step_count, state FROM {schema}usagectl_migration_log ORDER BY id"
     ))
@@ -19,8 +37,9 @@ fn log(db: &TestDatabase) -> Vec<String> {
 /// the points of the next run begin behind it. Returns the number of ended runs.
 fn end_at_every_point(db: &TestDatabase, command: &[&str], signal: &str, code: i32) -> usize {
     let mut ended = 0;
-    // A concurrent step that is begun again is no progress.
-    let steps_done = || log(db).iter().filter(|row| row.ends_with("|done")).count();
+    // A concurrent step that is begun again is no progress, nor is a restore that is repeated.
+    let is_progress = |row: &&String| row.ends_with("|done") && !row.contains("|restore|");
+    let steps_done = || log(db).iter().filter(is_progress).count();
     let mut done = steps_done();
     let mut point = 1;
     loop {
@@ -242,4 +261,254 @@ fn renamed_and_missing_indexes_are_reverted_and_foreign_ones_stay(
     db.usagectl(["migrate"]).run().success();
     db.usagectl(["status"]).run().success();
     assert!(db.rows(indexes).contains(&"mine".to_owned()));
+}
+
+/// Two migrations of Prisma, the second recorded as failed, with rows.
+fn half_deployed(engine: Engine) -> TestDatabase {
+    let db = pushed(engine, 2);
+    db.execute(&fixture(engine, "prisma/ledger.sql"));
+    insert_prisma_row(&db, PRISMA_MIGRATIONS[0], "finished");
+    insert_prisma_row(&db, PRISMA_MIGRATIONS[1], "failed");
+    copy_prisma_folder(&db);
+    add_calls(&db);
+    db
+}
+
+/// One migration is applied after the adoption of two.
+const ADOPT: [&str; 5] = [
+    "migrate",
+    "--adopt",
+    "--yes",
+    "--to",
+    "add_infrastructure_monitoring",
+];
+
+/// The rows that were there before the adoption.
+fn calls(db: &TestDatabase) -> Vec<String> {
+    db.rows("SELECT id, api_name, timestamp, created_at FROM api_usage ORDER BY id")
+}
+
+fn assert_adopted(db: &TestDatabase) {
+    let whole = half_deployed(db.engine());
+    whole.usagectl(ADOPT).run().success();
+    assert_eq!(whole_catalogue(db), whole_catalogue(&whole));
+    assert_eq!(prisma_rows(db), prisma_rows(&whole));
+    let adopted = |db: &TestDatabase| {
+        let log = log(db).into_iter();
+        log.filter(|row| row.contains("|adopt|"))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(adopted(db).len(), 2);
+    assert_eq!(adopted(db), adopted(&whole));
+    db.usagectl(["migrate"]).run().success();
+    db.usagectl(["status"]).run().success();
+    whole.usagectl(["migrate"]).run().success();
+    assert_eq!(whole_catalogue(db), whole_catalogue(&whole));
+}
+
+#[rstest]
+fn adoption_killed_at_every_point_is_completed(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = half_deployed(engine);
+    let before = calls(&db);
+    let ended = end_at_every_point(&db, &ADOPT, "kill", 137);
+    assert!(ended > 15, "{ended}");
+    assert_adopted(&db);
+    assert_eq!(calls(&db), before);
+}
+
+#[rstest]
+fn signal_during_adoption_prints_state(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+    #[values("int", "term")] signal: &str,
+) {
+    let db = half_deployed(engine);
+    for (point, state) in [
+        ("prepare:1", "no migration is applied"),
+        ("prisma:1", "no migration is applied"),
+        (
+            "statement:1",
+            "20260123210146_enhance_api_monitoring is applied",
+        ),
+    ] {
+        let fault = format!("{signal}:{point}");
+        let run = db.usagectl(ADOPT).env("USAGECTL_FAULT", fault).run();
+        assert_eq!(run.code, 1, "{}", run.snapshot());
+        let printed = format!("error: interrupted; {state}\nnext: usagectl migrate --adopt\n");
+        assert!(run.stderr.ends_with(&printed), "{}", run.stderr);
+    }
+    db.usagectl(ADOPT).run().success();
+    assert_adopted(&db);
+}
+
+/// Orphaned triggers are dropped first.
+#[test]
+fn adoption_after_prisma_db_push_killed_at_every_point_is_completed_sqlite() {
+    let db = pushed_after_migrate();
+    let whole = pushed_after_migrate();
+    let adopt = ["migrate", "--adopt", "--yes"];
+    whole.usagectl(adopt).run().success();
+    let ended = end_at_every_point(&db, &adopt, "kill", 137);
+    assert!(ended > 50, "{ended}");
+    assert_eq!(whole_catalogue(&db), whole_catalogue(&whole));
+    db.usagectl(["status"]).run().success();
+    let dirty = "SELECT api_name, hour FROM usagectl_dirty_hours";
+    assert_eq!(db.rows(dirty), whole.rows(dirty));
+}
+
+#[rstest]
+fn trigger_repair_killed_at_every_point_is_completed(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    let whole = whole_catalogue(&db);
+    for (trigger, table) in [
+        ("usagectl_after_insert", "api_usage"),
+        ("usagectl_metrics_after_update", "\"InfrastructureMetric\""),
+    ] {
+        let on_table = match engine {
+            Sqlite => String::new(),
+            Postgresql => format!(" ON {table}"),
+        };
+        db.execute(&format!("DROP TRIGGER {trigger}{on_table}"));
+        if table == "api_usage" {
+            add_calls(&db);
+        }
+        let ended = end_at_every_point(&db, &["migrate"], "kill", 137);
+        assert!(ended > 6, "{ended}");
+        assert_eq!(whole_catalogue(&db), whole);
+    }
+    db.usagectl(["status"]).run().success();
+    let dirty = match engine {
+        Sqlite => "usagectl_dirty_hours",
+        Postgresql => "usagectl.usagectl_dirty_hours",
+    };
+    assert_eq!(
+        db.rows(&format!("SELECT DISTINCT hour FROM {dirty}")).len(),
+        2
+    );
+}
+
+/// Migrations with data and an index of the user in them.
+fn with_rows(engine: Engine) -> TestDatabase {
+    let db = TestDatabase::empty(engine);
+    db.usagectl(["migrate", "--to", "mark_existing_usage"])
+        .run()
+        .success();
+    db.execute(
+        "INSERT INTO api_usage (id, api_name, timestamp, method, cached, response_time, user_id) VALUES
+             ('1', 'tmdb', '2026-01-31T11:00:00.000+00:00', 'GET', false, 12, NULL),
+             ('2', 'tmdb', '2026-01-31T11:00:00.000+00:00', 'POST', true, 0, 'u'),
+             ('3', 'tmdb', '2026-01-31T11:00:00.000+00:00', NULL, false, NULL, 'v');
+         INSERT INTO api_alerts (id, api_name, alert_type, threshold, period, updated_at) VALUES
+             ('1', 'tmdb', 'ERROR_SPIKE', 1, 'HOUR', '2026-01-31T11:00:00.000+00:00');
+         CREATE INDEX mine ON api_usage (user_id, response_time)",
+    );
+    db
+}
+
+const EXPORT: [&str; 5] = ["rollback", "--to", "create_api_usage", "--yes", "--export"];
+
+fn assert_no_capture(db: &TestDatabase) {
+    let catalogue = whole_catalogue(db);
+    let left = catalogue
+        .iter()
+        .filter(|line| line.contains("usagectl_export"));
+    assert_eq!(left.collect::<Vec<_>>(), [""; 0]);
+}
+
+/// The manifest is complete, and names all files of the folder.
+fn assert_export_is_complete(folder: &Path) {
+    let manifest = fs::read_to_string(folder.join("manifest.json")).unwrap();
+    assert!(manifest.contains("\"complete\": true"), "{manifest}");
+    for entry in fs::read_dir(folder).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        assert!(
+            name == "manifest.json" || manifest.contains(&name),
+            "{name}"
+        );
+    }
+}
+
+#[rstest]
+fn export_and_restore_killed_at_every_point_are_completed(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let db = with_rows(engine);
+    let start = TestDatabase::empty(engine);
+    start
+        .usagectl(["migrate", "--to", "create_api_usage"])
+        .run()
+        .success();
+    let before = contents(&db);
+    let whole = whole_catalogue(&db);
+    let folder = export_folder(&db);
+    let export = [&EXPORT[..], &[folder.to_str().unwrap()]].concat();
+    let ended = end_at_every_point(&db, &export, "kill", 137);
+    assert!(ended > 100, "{ended}");
+    assert_eq!(whole_catalogue(&db), whole_catalogue(&start));
+    assert_log_is_complete(&log(&db));
+    assert_export_is_complete(&folder);
+
+    db.usagectl(["migrate", "--to", "mark_existing_usage"])
+        .run()
+        .success();
+    let restore = ["migrate", "--restore", folder.to_str().unwrap()];
+    let ended = end_at_every_point(&db, &restore, "kill", 137);
+    assert!(ended > 15, "{ended}");
+    assert_eq!(contents(&db), before);
+    assert_eq!(whole_catalogue(&db), whole);
+    let log = log(&db);
+    let restored = |version: &str| {
+        let entry = format!("{version}|restore|1|1|done");
+        log.contains(&entry)
+    };
+    assert!(restored("20260123210146"), "{log:#?}");
+    db.usagectl(["migrate"]).run().success();
+    db.usagectl(["status"]).run().success();
+}
+
+#[rstest]
+fn signal_during_export_and_restore_prints_state(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+    #[values("int", "term")] signal: &str,
+) {
+    let db = with_rows(engine);
+    let before = contents(&db);
+    let whole = whole_catalogue(&db);
+    let folder = export_folder(&db);
+    let folder = folder.to_str().unwrap();
+    let interrupted = |command: &[&str], point: &str, state: &str| {
+        let fault = format!("{signal}:{point}");
+        let run = db.usagectl(command).env("USAGECTL_FAULT", fault).run();
+        assert_eq!(run.code, 1, "{}", run.snapshot());
+        assert!(run.stderr.contains(state), "{}", run.stderr);
+        run.stderr
+    };
+    let export = [&EXPORT[..], &[folder]].concat();
+    let next = format!("next: usagectl rollback --to create_api_usage --export {folder}\n");
+    let triggers = "; the next rollback or migrate removes the triggers of the export\n";
+    for (point, state) in [
+        (
+            "manifest:1",
+            "error: interrupted; 20260201000100_mark_existing_usage is applied\n",
+        ),
+        ("catch up:1", triggers),
+        ("manifest:8", triggers),
+        ("file:3", triggers),
+    ] {
+        let printed = interrupted(&export, point, state);
+        assert!(printed.ends_with(&next), "{printed}");
+    }
+    db.usagectl(&export).run().success();
+    assert_no_capture(&db);
+    assert_export_is_complete(Path::new(folder));
+
+    let restore = ["migrate", "--restore", folder];
+    let state = format!("; the restore of {folder} is not complete\n");
+    for point in ["statement:2", "batch:1", "batch:2"] {
+        let printed = interrupted(&restore, point, &state);
+        let next = format!("next: usagectl migrate --restore {folder}\n");
+        assert!(printed.ends_with(&next), "{printed}");
+    }
+    db.usagectl(restore).run().success();
+    assert_eq!(contents(&db), before);
+    assert_eq!(whole_catalogue(&db), whole);
 }

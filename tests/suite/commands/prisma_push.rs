@@ -12,7 +12,7 @@ const INSERT: &str = "INSERT INTO api_usage (id, api_name, timestamp)
                       VALUES ('b', 'finnhub', '2026-01-31T11:00:00.000+00:00')";
 
 /// A database with one recorded call, whose own tables were deleted.
-fn pushed() -> TestDatabase {
+pub(super) fn pushed() -> TestDatabase {
     let db = TestDatabase::migrated(Engine::Sqlite);
     db.usagectl(["record", "--api", "finnhub", "--id", "a"])
         .run()

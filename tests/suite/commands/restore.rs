@@ -18,7 +18,9 @@ use usagectl::store::schema_objects;
 
 use crate::support::Engine::{Postgresql, Sqlite};
 use crate::support::calls::{self, Call};
-use crate::support::{Engine, TestDatabase, assert_snapshot, wait_for_lock, whole_catalogue};
+use crate::support::{
+    Engine, OtherRole, TestDatabase, assert_snapshot, wait_for_lock, wait_for_rows, whole_catalogue,
+};
 
 /// Tables that `migrate` fills.
 const REBUILT: [&str; 5] = [
@@ -30,7 +32,7 @@ const REBUILT: [&str; 5] = [
 ];
 
 /// Every row of every table, but of those that are computed again.
-fn contents(db: &TestDatabase) -> BTreeMap<String, Vec<String>> {
+pub(super) fn contents(db: &TestDatabase) -> BTreeMap<String, Vec<String>> {
     let found = schema_objects::read(&mut db.open()).unwrap();
     let tables = found
         .objects()
@@ -50,7 +52,7 @@ fn contents(db: &TestDatabase) -> BTreeMap<String, Vec<String>> {
         .collect()
 }
 
-fn export_folder(db: &TestDatabase) -> PathBuf {
+pub(super) fn export_folder(db: &TestDatabase) -> PathBuf {
     db.sandbox().path().join("export")
 }
 
@@ -570,4 +572,103 @@ fn export_is_restored_into_the_other_engine(#[values(Sqlite, Postgresql)] engine
     );
     other.usagectl(["aggregate"]).run().success();
     other.usagectl(["aggregate", "--verify"]).run().success();
+}
+
+/// The last transaction is retried while another session reads the table, and rows are written meanwhile.
+#[test]
+fn rows_written_between_retries_are_exported_postgresql() {
+    let db = TestDatabase::empty(Postgresql);
+    db.usagectl(["migrate", "--to", "enhance_api_monitoring"])
+        .run()
+        .success();
+    put_old_rows(&db, 3);
+    let folder = export_folder(&db);
+    let mut reader = db.open_transaction("SELECT count(*) FROM api_alerts");
+    let mut run = db
+        .usagectl(["rollback", "--yes", "-v", "--lock-timeout=50ms", "--export"])
+        .arg(&folder)
+        .spawn();
+    run.wait_for_stderr("a table is in use");
+    // More than are left for the transaction that drops.
+    for block in ["a", "b"] {
+        db.execute(&format!(
+            "INSERT INTO api_usage (id, api_name, timestamp, response_time)
+             SELECT '{block}' || n, 'tmdb', '2026-01-31T11:00:00', n FROM generate_series(1, 600) n;
+             UPDATE api_usage SET user_id = '{block}' WHERE id = 'old1';
+             DELETE FROM api_usage WHERE id = '{block}7'"
+        ));
+        // They are written before the next attempt.
+        let recorded = "SELECT 1 FROM usagectl.usagectl_export_1 HAVING count(*) <= 500";
+        wait_for_rows(&db, recorded);
+    }
+    db.execute("UPDATE api_usage SET user_id = 'c' WHERE id = 'old2'");
+    let query = "SELECT id, response_time, user_id FROM api_usage ORDER BY id";
+    let before = db.rows(query);
+    reader.batch_execute("COMMIT").unwrap();
+    drop(reader);
+    run.wait().success();
+    db.usagectl(["migrate", "--restore"])
+        .arg(&folder)
+        .run()
+        .success();
+    assert_eq!(before.len(), 1_201);
+    assert_eq!(db.rows(query), before);
+}
+
+/// An interrupted export whose migration was applied again has the only copy of the dropped rows.
+#[rstest]
+fn dropped_rows_are_not_replaced_by_a_later_export(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    put_old_rows(&db, 3);
+    let folder = export_folder(&db);
+    let rollback = || {
+        let command = ["rollback", "--to", "create_api_usage", "--yes", "--export"];
+        db.usagectl(command).arg(&folder)
+    };
+    rollback().run().success();
+    // As a run that was killed before it completed the manifest leaves it.
+    let path = folder.join("manifest.json");
+    let manifest = fs::read_to_string(&path).unwrap();
+    let manifest = manifest.replace("\"complete\": true", "\"complete\": false");
+    fs::write(&path, &manifest).unwrap();
+    db.usagectl(["migrate"]).run().success();
+    let whole = whole_catalogue(&db);
+    let run = rollback().run();
+    assert_eq!(run.code, 5, "{}", run.snapshot());
+    let expected = "which was applied again since; nothing was changed\n\
+                    next: name a new folder with --export\n";
+    assert!(run.stderr.ends_with(expected), "{}", run.stderr);
+    assert_eq!(whole_catalogue(&db), whole);
+    assert_eq!(fs::read_to_string(&path).unwrap(), manifest);
+    db.usagectl(["migrate", "--restore"])
+        .arg(&folder)
+        .run()
+        .success();
+    assert_eq!(db.rows("SELECT count(user_id) FROM api_usage"), ["3"]);
+}
+
+#[test]
+fn index_whose_build_was_interrupted_is_built_again_postgresql() {
+    let db = TestDatabase::empty(Postgresql);
+    db.usagectl(["migrate", "--to", "enhance_api_monitoring"])
+        .run()
+        .success();
+    db.execute("CREATE INDEX mine ON api_usage (user_id)");
+    let folder = export_folder(&db);
+    db.usagectl(["rollback", "--yes", "--export"])
+        .arg(&folder)
+        .run()
+        .success();
+    db.usagectl(["migrate", "--to", "enhance_api_monitoring"])
+        .run()
+        .success();
+    db.execute("CREATE INDEX mine ON api_usage (user_id)");
+    OtherRole::new(&db).administer(&[
+        "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'mine'::regclass",
+    ]);
+    let run = db.usagectl(["migrate", "--restore"]).arg(&folder).run();
+    let restored = run.success().stdout;
+    assert!(restored.contains("created index mine\n"), "{restored}");
+    let valid = "SELECT indisvalid FROM pg_index WHERE indexrelid = 'mine'::regclass";
+    assert_eq!(db.rows(valid), ["1"]);
 }
