@@ -42,7 +42,7 @@ use crate::store::url::DatabaseUrl;
 /// terminal it requires --yes, and --export or --accept-data-loss if data would be lost. Both cover rows that are
 /// written until the drop. Without consent nothing is changed (exit code 5).
 ///
-/// --export writes the lost rows, values and indexes to a folder first, including those that the application
+/// --export writes the lost rows, values, indexes and grants to a folder first, including those that the application
 /// writes meanwhile; `migrate --restore` reads it back. The same command continues an interrupted export.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "Example: usagectl --database-url sqlite:usage.db rollback --dry-run")]

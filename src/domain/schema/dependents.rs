@@ -20,6 +20,8 @@ named! {
         View = "view",
         Policy = "policy",
         Publication = "publication",
+        /// Rights of a role on a table or column.
+        Grant = "grant",
         Statistics = "statistics",
         Function = "function",
         Table = "table",

@@ -10,6 +10,9 @@ use crate::store::db::Db;
 
 const POSTGRES: &str = include_str!("dependents_postgres.sql");
 
+/// Granted rights, each with its statement.
+pub(super) const GRANTS: &str = include_str!("grants_postgres.sql");
+
 /// The rows of `sqlite_master`; an index that a constraint implies has no SQL and goes with its table.
 const SQLITE: &str = "SELECT type AS kind, name, tbl_name AS \"table\", sql FROM sqlite_master
      WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY type, name";
@@ -77,7 +80,7 @@ fn in_postgres(
         index.is_some_and(|index| expected.get(index).is_some())
     };
     let rows = rows.into_iter().filter(|row| !is_ours(row));
-    Ok(rows
+    let mut found: Vec<Dependent> = rows
         .map(|row| Dependent {
             kind: row.kind.parse().unwrap_or(DependentKind::Other),
             name: row.name,
@@ -85,7 +88,43 @@ fn in_postgres(
             sql: row.sql.filter(|_| !row.blocks),
             blocks: row.blocks,
         })
-        .collect())
+        .collect();
+    found.extend(grants(conn, dropped)?);
+    Ok(found)
+}
+
+/// The rights that are dropped with their tables and columns.
+fn grants(conn: &mut PgConnection, dropped: &Dropped) -> QueryResult<Vec<Dependent>> {
+    #[derive(QueryableByName)]
+    struct Grant {
+        #[diesel(sql_type = Text)]
+        object: String,
+        #[diesel(sql_type = Text)]
+        name: String,
+        #[diesel(sql_type = Text)]
+        sql: String,
+    }
+    let query = format!("SELECT * FROM ({GRANTS}) AS grants ORDER BY name");
+    let grants: Vec<Grant> = diesel::sql_query(query).load(conn)?;
+    let depends_on = |grant: &Grant| {
+        let (table, column) = grant.object.split_once('.').unwrap_or((&grant.object, ""));
+        if dropped.tables.iter().any(|it| it == table) {
+            return Some(format!("table {table}"));
+        }
+        let mut columns = dropped.columns.iter();
+        let is_dropped = columns.any(|(its_table, it)| its_table == table && it == column);
+        is_dropped.then(|| format!("column {}", grant.object))
+    };
+    let dependent = |grant: Grant| {
+        Some(Dependent {
+            depends_on: depends_on(&grant)?,
+            kind: DependentKind::Grant,
+            name: grant.name,
+            blocks: false,
+            sql: Some(grant.sql),
+        })
+    };
+    Ok(grants.into_iter().filter_map(dependent).collect())
 }
 
 fn sqlite(

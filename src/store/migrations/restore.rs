@@ -16,6 +16,7 @@ use diesel::sqlite::Sqlite;
 use serde_json::Value;
 
 use super::archive;
+use super::dependents::GRANTS;
 use super::export::Transaction;
 use super::losses::constant_default;
 use super::rows::{self, TableColumns, fix_text_forms};
@@ -138,19 +139,24 @@ pub fn log_restore(
 pub fn restore_object(db: &mut Db, object: &UserObject) -> Result<bool> {
     let query = match db {
         Db::Pg(_) => {
-            "WITH definitions (sql) AS (SELECT pg_get_indexdef(indexrelid) FROM pg_index WHERE indisvalid
+            "definitions (sql) AS (SELECT pg_get_indexdef(indexrelid) FROM pg_index WHERE indisvalid
              UNION ALL SELECT pg_get_triggerdef(oid) FROM pg_trigger
              UNION ALL SELECT pg_get_statisticsobjdef(oid) FROM pg_statistic_ext
              UNION ALL SELECT pg_get_ruledef(oid) FROM pg_rewrite
              UNION ALL SELECT 'ALTER TABLE ' || conrelid::regclass || ' ADD CONSTRAINT ' || quote_ident(conname) || ' '
                  || pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid <> 0
              UNION ALL SELECT 'ALTER PUBLICATION ' || quote_ident(p.pubname) || ' ADD TABLE ' || r.prrelid::regclass
-                 FROM pg_publication_rel r JOIN pg_publication p ON p.oid = r.prpubid)
+                 FROM pg_publication_rel r JOIN pg_publication p ON p.oid = r.prpubid
+             UNION ALL SELECT sql FROM grants)
              SELECT count(*) AS number FROM definitions WHERE sql = $1"
         }
         Db::Sqlite(_) => "SELECT count(*) AS number FROM sqlite_master WHERE sql = ?",
     };
-    let found: rows::Number = on!(db, |conn| diesel::sql_query(query)
+    let query = match db {
+        Db::Pg(_) => format!("WITH grants AS ({GRANTS}), {query}"),
+        Db::Sqlite(_) => query.to_owned(),
+    };
+    let found: rows::Number = on!(db, |conn| diesel::sql_query(&query)
         .bind::<Text, _>(&object.sql)
         .get_result(conn))?;
     if found.number > 0 {

@@ -648,6 +648,70 @@ fn dropped_rows_are_not_replaced_by_a_later_export(#[values(Sqlite, Postgresql)]
 }
 
 #[test]
+fn grants_are_listed_exported_and_restored_postgresql() {
+    let db = TestDatabase::empty(Postgresql);
+    let role = OtherRole::new(&db);
+    let name = &role.name;
+    db.usagectl(["migrate", "--to", "create_api_usage"])
+        .run()
+        .success();
+    // Given again with each table, hence not lost.
+    db.execute(&format!(
+        "ALTER DEFAULT PRIVILEGES IN SCHEMA usagectl GRANT SELECT ON TABLES TO {name}"
+    ));
+    db.usagectl(["migrate"]).run().success();
+    let plan = || {
+        let command = ["rollback", "--to", "create_api_usage", "--dry-run"];
+        db.usagectl(command).run().success().stdout
+    };
+    assert!(!plan().contains("drop grant"), "{}", plan());
+    db.execute(&format!(
+        "GRANT SELECT, INSERT ON api_alerts TO {name} WITH GRANT OPTION;
+         GRANT SELECT ON api_usage TO {name};
+         GRANT UPDATE (user_id, api_name) ON api_usage TO {name};
+         GRANT SELECT ON usagectl.usagectl_rollups TO PUBLIC"
+    ));
+    let rights = || {
+        db.rows(
+            "SELECT c.oid::regclass, a.attname, p.grantee, p.privilege_type, p.is_grantable
+             FROM pg_class c
+             CROSS JOIN LATERAL (
+                 SELECT NULL AS attname, c.relacl AS acl
+                 UNION ALL SELECT attname, attacl FROM pg_attribute WHERE attrelid = c.oid AND NOT attisdropped
+             ) a
+             CROSS JOIN LATERAL aclexplode(a.acl) p
+             WHERE c.relkind = 'r' AND p.grantee <> c.relowner
+               AND c.relnamespace IN ('public'::regnamespace, 'usagectl'::regnamespace)
+             ORDER BY 1, 2, 3, 4",
+        )
+    };
+    let before = rights();
+    let plan = plan();
+    let listed = plan.lines().filter(|line| line.contains("drop grant"));
+    let listed: Vec<String> = listed.map(|line| line.replace(name, "[role]")).collect();
+    assert_snapshot!(listed.join("\n"), @"
+    drop grant SELECT on usagectl_rollups to PUBLIC, which no migration created
+    drop grant INSERT, SELECT on api_alerts to [role] WITH GRANT OPTION, which no migration created
+    drop grant UPDATE (user_id) on api_usage to [role], which no migration created
+    ");
+    let folder = export_folder(&db);
+    db.usagectl(["rollback", "--to", "create_api_usage", "--yes", "--export"])
+        .arg(&folder)
+        .run()
+        .success();
+    let restore = || {
+        let program = db.usagectl(["migrate", "--restore"]).arg(&folder);
+        program.run().success().stdout
+    };
+    let restored = restore();
+    let created = format!("created grant UPDATE (user_id) on api_usage to {name}\n");
+    assert!(restored.contains(&created), "{restored}");
+    assert_eq!(rights(), before);
+    assert!(!restore().contains("created"));
+    assert_eq!(rights(), before);
+}
+
+#[test]
 fn index_whose_build_was_interrupted_is_built_again_postgresql() {
     let db = TestDatabase::empty(Postgresql);
     db.usagectl(["migrate", "--to", "enhance_api_monitoring"])
