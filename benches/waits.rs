@@ -1,0 +1,254 @@
+//! The longest wait of an application's statements beside each command that changes the schema.
+//!
+//! ```text
+//! cargo bench --bench waits                                  2,000,000 rows on PostgreSQL, 1,500,000 on SQLite
+//! cargo bench --bench waits -- --engine sqlite --rows 100000
+//! ```
+//!
+//! One connection inserts a row at a time and another one reads by an index, without a pause longer than 2 ms, from a
+//! second before the command to its end. On SQLite both wait up to 5 s for a lock, as Prisma does.
+//!
+//! `USAGECTL` names another program to measure. Requires PostgreSQL's server programs.
+
+// A development program: it prints, and it panics on any error.
+#![allow(clippy::expect_used, clippy::print_stdout, clippy::unwrap_used)]
+#![allow(missing_docs)]
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use clap::{Parser, ValueEnum};
+use diesel::connection::SimpleConnection;
+use diesel::{Connection, PgConnection, SqliteConnection};
+use tempfile::TempDir;
+
+#[derive(Parser)]
+struct Args {
+    /// Number of rows of api_usage
+    #[arg(long)]
+    rows: Option<u64>,
+    /// Only this engine
+    #[arg(long, value_enum)]
+    engine: Option<Engine>,
+    /// Passed by cargo
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
+enum Engine {
+    Sqlite,
+    Postgresql,
+}
+
+/// The commands in order; each begins with the database that the one before left.
+const COMMANDS: [(&str, &str); 5] = [
+    ("", "migrate"),
+    (
+        CHANGE_VALUES,
+        "rollback --to create_api_usage --yes --export EXPORT",
+    ),
+    ("", "migrate --restore EXPORT"),
+    (
+        "",
+        "rollback --to create_api_usage --yes --accept-data-loss",
+    ),
+    (FORGET, "migrate --adopt --yes"),
+];
+
+/// Gives every tenth row values that a rollback would lose.
+const CHANGE_VALUES: &str =
+    "UPDATE api_usage SET method = 'POST', response_time = 12 WHERE id LIKE '%7'";
+
+/// Marks the place where the ledger is deleted.
+const FORGET: &str = "forget";
+
+fn main() {
+    let args = Args::parse();
+    println!(
+        "{:<64} {:>8} {:>8} {:>11} {:>9} {:>7}",
+        "command", "took", "inserts", "longest", "read", "failed"
+    );
+    for (engine, rows) in [(Engine::Postgresql, 2_000_000), (Engine::Sqlite, 1_500_000)] {
+        if args.engine.is_none_or(|only| only == engine) {
+            measure(engine, args.rows.unwrap_or(rows));
+        }
+    }
+}
+
+fn measure(engine: Engine, rows: u64) {
+    let directory = TempDir::new().unwrap();
+    let server = (engine == Engine::Postgresql).then(Server::start);
+    let url = match &server {
+        Some(server) => server.url.clone(),
+        None => directory.path().join("usage.db").display().to_string(),
+    };
+    let export = directory.path().join("export").display().to_string();
+    run(&url, "migrate --to create_api_usage", &export);
+    let mut connection = App::open(engine, &url);
+    connection.execute(&fill(engine, rows));
+    for (before, command) in COMMANDS {
+        match before {
+            "" => {}
+            FORGET => connection.execute(match engine {
+                Engine::Postgresql => "DROP SCHEMA usagectl CASCADE",
+                Engine::Sqlite => {
+                    "DROP TABLE usagectl_migration_log; DROP TABLE __diesel_schema_migrations"
+                }
+            }),
+            sql => connection.execute(sql),
+        }
+        let stop = AtomicBool::new(false);
+        let (took, inserts, reads) = thread::scope(|scope| {
+            let inserts = scope.spawn(|| App::open(engine, &url).repeat(&stop, insert));
+            let reads = scope.spawn(|| App::open(engine, &url).repeat(&stop, |_| READ.to_owned()));
+            thread::sleep(Duration::from_secs(1));
+            let started = Instant::now();
+            run(&url, command, &export);
+            let took = started.elapsed();
+            stop.store(true, Ordering::SeqCst);
+            (took, inserts.join().unwrap(), reads.join().unwrap())
+        });
+        println!(
+            "{:<64} {:>6.1} s {:>8} {:>8} ms {:>6} ms {:>7}",
+            format!("{engine:?}, {rows} rows: {command}"),
+            took.as_secs_f64(),
+            inserts.count,
+            inserts.longest.as_millis(),
+            reads.longest.as_millis(),
+            inserts.failed + reads.failed,
+        );
+    }
+}
+
+const READ: &str = "SELECT count(*) FROM api_usage WHERE api_name = 'api7'
+    AND timestamp >= '2026-01-31T11:00:00.000+00:00' AND timestamp < '2026-01-31T11:01:00.000+00:00'";
+
+fn insert(number: u64) -> String {
+    format!(
+        "INSERT INTO api_usage (id, api_name, timestamp) VALUES
+         ('new-{}-{number}', 'api{}', '2026-01-31T12:00:00.000+00:00')",
+        uuid::Uuid::new_v4(),
+        number % 20
+    )
+}
+
+/// Fills api_usage with a month of calls to twenty APIs.
+fn fill(engine: Engine, rows: u64) -> String {
+    let columns = "INSERT INTO api_usage (id, api_name, endpoint, success, status_code, timestamp)";
+    let step_ms = 30 * 24 * 3_600_000 / rows;
+    match engine {
+        Engine::Postgresql => format!(
+            "{columns} SELECT 'call-' || n, 'api' || n % 20, '/v1/quote', true, 200,
+                 timestamp '2026-01-01' + n * interval '{step_ms} ms'
+             FROM generate_series(1, {rows}) AS n; ANALYZE api_usage"
+        ),
+        Engine::Sqlite => format!(
+            "WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < {rows})
+             {columns} SELECT 'call-' || n, 'api' || n % 20, '/v1/quote', 1, 200,
+                 strftime('%Y-%m-%dT%H:%M:%f+00:00', '2026-01-01', (n * {step_ms} / 1000.0) || ' seconds')
+             FROM numbers"
+        ),
+    }
+}
+
+fn run(url: &str, command: &str, export: &str) {
+    let arguments = command
+        .split(' ')
+        .map(|word| if word == "EXPORT" { export } else { word });
+    let program = std::env::var("USAGECTL");
+    let output = Command::new(program.as_deref().unwrap_or(env!("CARGO_BIN_EXE_usagectl")))
+        .args(["--database-url", url])
+        .args(arguments)
+        .output()
+        .unwrap();
+    let code = output.status.code();
+    // A restore of values that the application has changed ends with 3.
+    assert!(matches!(code, Some(0 | 3)), "{command}: {output:?}");
+}
+
+/// The statements of one connection.
+#[derive(Default)]
+struct Waits {
+    count: u64,
+    failed: u64,
+    longest: Duration,
+}
+
+/// A connection of the application.
+enum App {
+    Postgresql(PgConnection),
+    Sqlite(SqliteConnection),
+}
+
+impl App {
+    fn open(engine: Engine, url: &str) -> App {
+        match engine {
+            Engine::Postgresql => App::Postgresql(PgConnection::establish(url).unwrap()),
+            Engine::Sqlite => {
+                let mut connection = SqliteConnection::establish(url).unwrap();
+                connection
+                    .batch_execute("PRAGMA busy_timeout = 5000")
+                    .unwrap();
+                App::Sqlite(connection)
+            }
+        }
+    }
+
+    fn try_execute(&mut self, sql: &str) -> diesel::QueryResult<()> {
+        match self {
+            App::Postgresql(connection) => connection.batch_execute(sql),
+            App::Sqlite(connection) => connection.batch_execute(sql),
+        }
+    }
+
+    fn execute(&mut self, sql: &str) {
+        self.try_execute(sql).expect(sql);
+    }
+
+    fn repeat(&mut self, stop: &AtomicBool, statement: impl Fn(u64) -> String) -> Waits {
+        let mut waits = Waits::default();
+        while !stop.load(Ordering::SeqCst) {
+            let sql = statement(waits.count);
+            let started = Instant::now();
+            waits.failed += u64::from(self.try_execute(&sql).is_err());
+            waits.longest = waits.longest.max(started.elapsed());
+            waits.count += 1;
+            thread::sleep(Duration::from_millis(2));
+        }
+        waits
+    }
+}
+
+/// A private PostgreSQL server, for as long as its standard input is open.
+struct Server {
+    url: String,
+    _keeper: Child,
+}
+
+impl Server {
+    fn start() -> Server {
+        let script = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/tests/suite/support/postgres.sh"
+        );
+        let mut keeper = Command::new("sh")
+            .arg(script)
+            .env("SETTINGS", "shared_buffers = 512MB\nmax_wal_size = 8GB")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        let mut ready = BufReader::new(keeper.stdout.take().unwrap());
+        ready.read_line(&mut line).unwrap();
+        let port = line.split(' ').nth(1).expect("PostgreSQL starts");
+        Server {
+            url: format!("postgresql://postgres@127.0.0.1:{port}/postgres"),
+            _keeper: keeper,
+        }
+    }
+}
