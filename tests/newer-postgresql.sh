@@ -24,5 +24,5 @@ if [ ! -x "$programs/postgres" ]; then
     chmod -R a+rX "$work"
 fi
 "$programs/postgres" --version
-[ $# -gt 0 ] || set -- migrat rollback status pooler schema
+[ $# -gt 0 ] || set -- adopt migrat rollback status schema
 PATH=$programs:$PATH cargo test --locked --no-default-features --test suite -- "$@" --skip Sqlite
