@@ -8,16 +8,18 @@ use clap::Args;
 
 use crate::args::{example, parse_duration};
 use crate::commands::limits::check;
+use crate::commands::migrate::PrismaArgs;
 use crate::context::Context;
 use crate::domain::capacity::limit_status::{LimitState, LimitStatus};
 use crate::domain::metrics::point::Series;
 use crate::domain::schema::migration::{Direction, MigrationState, MigrationStatus};
-use crate::domain::schema::objects::Difference;
-use crate::domain::schema::status::{CapacitySummary, StaleMetric, StatusReport, Verdict};
+use crate::domain::schema::objects::{Difference, SchemaObjects};
+use crate::domain::schema::status::{CapacitySummary, Defect, StaleMetric, StatusReport, Verdict};
 use crate::error::{Error, Exit, Outcome, Result};
 use crate::output::status::Status;
 use crate::store::db::{Access, Db};
-use crate::store::migrations::{self, adopt};
+use crate::store::lock;
+use crate::store::migrations::{self, Survey, adopt};
 use crate::store::url::DatabaseUrl;
 use crate::store::usage::dirty;
 use crate::store::{schema_objects, status, unknown_values, verification};
@@ -36,11 +38,15 @@ use crate::store::{schema_objects, status, unknown_values, verification};
 pub struct StatusArgs {
     /// Also check for defects
     ///
-    /// On PostgreSQL: invalid indexes, unvalidated constraints, unlogged tables, row security without a policy,
-    /// missing rights of trigger functions, sequences behind their column, owners. On SQLite: the integrity of
-    /// the file, which takes time in proportion to its size.
+    /// On both engines: migrations that Prisma's ledger records otherwise than ours. On PostgreSQL: invalid indexes,
+    /// unvalidated constraints, unlogged tables, row security without a policy, missing rights of trigger functions,
+    /// sequences behind their column, owners. On SQLite: the integrity of the file, which takes time in proportion to
+    /// its size.
     #[arg(long)]
     verify: bool,
+
+    #[command(flatten)]
+    prisma: PrismaArgs,
 
     /// Also report objects on our tables that no migration creates
     #[arg(long)]
@@ -105,16 +111,17 @@ fn open_and_report(
 ) -> Result<StatusReport> {
     let now = context.now;
     let mut db = context.open_unchecked(url, Access::Read)?;
-    db.read_tx(|db| report(db, migrations::application_schema(url), args, now))
+    db.read_tx(|db| report(db, url, args, now))
 }
 
 fn report(
     db: &mut Db,
-    application_schema: &str,
+    url: &DatabaseUrl,
     args: &StatusArgs,
     now: DateTime<Utc>,
 ) -> Result<StatusReport> {
     let survey = migrations::survey(db)?;
+    let application_schema = migrations::application_schema(url);
     if let Err(error) = survey.bookkeeping.check_application(application_schema) {
         return Err(Error::from(error).with_exit(Exit::Untrustworthy));
     }
@@ -160,10 +167,11 @@ fn report(
         engine_version: summary.engine_version,
         defects: args
             .verify
-            .then(|| verification::defects(db, &expected, survey.bookkeeping.has_log))
+            .then(|| defects(db, args, &survey, &expected))
             .transpose()?,
         extras: if args.strict { extras } else { Vec::new() },
         drift,
+        running: lock::running_migrate(db, url)?,
         migrations: survey.statuses,
         conflicts: migrations::conflicts(db, &pending, &found),
         origin,
@@ -178,6 +186,19 @@ fn report(
         },
         unreadable_timestamps: has_usage.then(|| dirty::count_unreadable(db)).transpose()?,
     })
+}
+
+/// The findings of `--verify`.
+fn defects(
+    db: &mut Db,
+    args: &StatusArgs,
+    survey: &Survey,
+    expected: &SchemaObjects,
+) -> Result<Vec<Defect>> {
+    let mut defects = verification::defects(db, expected, survey.bookkeeping.has_log)?;
+    let prisma = args.prisma.read(db, false)?;
+    defects.extend(prisma.defects(db, &survey.statuses));
+    Ok(defects)
 }
 
 /// Open recommendations, and the stale metrics of `limits check`.

@@ -83,6 +83,8 @@ impl Status<'_> {
                  its triggers"
             ));
         }
+        let running = report.running.iter();
+        lines.extend(running.map(|holder| format!("running: {holder}")));
         let unlogged = report.migrations.iter();
         let unlogged = unlogged.filter(|it| it.state == MigrationState::Unlogged);
         let unlogged = unlogged.map(MigrationStatus::full_name);
@@ -242,6 +244,7 @@ impl Answer for Status<'_> {
             in_sync: verdict == Verdict::InSync,
             verdict: verdict,
             migrations: migrations.collect::<Vec<_>>(),
+            lock: object! { held_by: report.running.as_ref().map(ToString::to_string) },
             drift: report.drift.iter().chain(&report.extras).collect::<Vec<_>>(),
             defects: &report.defects,
             conflicts: &report.conflicts,

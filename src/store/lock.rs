@@ -212,6 +212,17 @@ fn try_advisory_lock(conn: &mut PgConnection, kind: RunKind) -> Result<Tried<()>
         #[diesel(sql_type = Bool)]
         locked: bool,
     }
+    let tried: Locked = sql_query("SELECT pg_try_advisory_xact_lock($1, $2) AS locked")
+        .bind::<Integer, _>(KEY_SPACE)
+        .bind::<Integer, _>(kind.number())
+        .get_result(conn)?;
+    if tried.locked {
+        return Ok(Ok(()));
+    }
+    Ok(Err(advisory_lock_holder(conn, kind)?))
+}
+
+fn advisory_lock_holder(conn: &mut PgConnection, kind: RunKind) -> QueryResult<Option<Holder>> {
     #[derive(QueryableByName)]
     struct HolderRow {
         #[diesel(sql_type = Integer)]
@@ -222,32 +233,38 @@ fn try_advisory_lock(conn: &mut PgConnection, kind: RunKind) -> Result<Tried<()>
         #[diesel(sql_type = Nullable<Timestamptz>)]
         since: Option<DateTime<Utc>>,
     }
-    macro_rules! of_kind {
-        ($query:expr) => {
-            sql_query($query)
-                .bind::<Integer, _>(KEY_SPACE)
-                .bind::<Integer, _>(kind.number())
-        };
-    }
-    let tried: Locked =
-        of_kind!("SELECT pg_try_advisory_xact_lock($1, $2) AS locked").get_result(conn)?;
-    if tried.locked {
-        return Ok(Ok(()));
-    }
-    let holder: Option<HolderRow> = of_kind!(
+    let holder: Option<HolderRow> = sql_query(
         "SELECT pg_locks.pid, nullif(application_name, '') AS application, backend_start AS since
          FROM pg_locks LEFT JOIN pg_stat_activity USING (pid)
          WHERE locktype = 'advisory' AND granted AND objsubid = 2
            AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-           AND classid::bigint = $1 AND objid::bigint = $2"
+           AND classid::bigint = $1 AND objid::bigint = $2",
     )
+    .bind::<Integer, _>(KEY_SPACE)
+    .bind::<Integer, _>(kind.number())
     .get_result(conn)
     .optional()?;
-    Ok(Err(holder.map(|row| Holder {
+    Ok(holder.map(|row| Holder {
         application: row.application.unwrap_or_else(|| "unknown".to_owned()),
         process: format!("server process {}", row.pid),
         since: row.since,
-    })))
+    }))
+}
+
+/// The `migrate` or `rollback` that is running. Waits for nothing and creates no file.
+pub fn running_migrate(db: &mut Db, url: &DatabaseUrl) -> Result<Option<Holder>> {
+    let path = match (db, &url.target) {
+        (Db::Pg(postgres), _) => {
+            return Ok(postgres.run(|conn| advisory_lock_holder(conn, RunKind::Migrate))?);
+        }
+        (Db::Sqlite(_), DatabaseTarget::Sqlite(path)) => path,
+        (Db::Sqlite(_), DatabaseTarget::Postgres(_)) => return Ok(None),
+    };
+    let file = File::open(lock_file::path(path, RunKind::Migrate.name()));
+    Ok(file.ok().and_then(|file| match file.try_lock_shared() {
+        Err(TryLockError::WouldBlock) => holder_in(&file),
+        _ => None,
+    }))
 }
 
 fn lock_file(

@@ -10,6 +10,7 @@ use super::orphaned_triggers::OrphanedTrigger;
 use crate::domain::metrics::names::Priority;
 use crate::domain::metrics::point::Series;
 use crate::domain::named::named;
+use crate::domain::run_lock::Holder;
 
 /// The findings of `status`, all of one moment.
 #[derive(Clone, Debug)]
@@ -18,6 +19,8 @@ pub struct StatusReport {
     pub engine_version: String,
     /// In the order of versions.
     pub migrations: Vec<MigrationStatus>,
+    /// The `migrate` or `rollback` that is running now.
+    pub running: Option<Holder>,
     /// Differences from the objects that the applied migrations created.
     pub drift: Vec<Difference>,
     /// `--strict`: objects on the tables of the migrations that no migration creates.
@@ -163,6 +166,7 @@ mod tests {
             engine: "sqlite",
             engine_version: "3".to_owned(),
             migrations: states.iter().map(standing).collect(),
+            running: None,
             drift: Vec::new(),
             extras: Vec::new(),
             defects: None,

@@ -16,11 +16,13 @@ use diesel::sql_types::{Bool, Text, Timestamp};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use super::script::literal;
+use super::script::{self, literal};
 use super::{ALL, Direction, Migration};
+use crate::domain::schema::migration::{MigrationState, MigrationStatus};
 use crate::domain::schema::prisma::{
     OwnMigration, PrismaFolder, PrismaMigration, PrismaRow, PrismaState, created_tables, matching,
 };
+use crate::domain::schema::status::Defect;
 use crate::error::{Error, Exit, Result};
 use crate::fault;
 use crate::store::db::{Db, on};
@@ -173,6 +175,45 @@ impl PrismaSync {
             it.state == PrismaState::Applied && !(self.writes_history && it.is_ours)
         };
         found.filter(is_left).map(|it| it.name.as_str()).collect()
+    }
+
+    /// The migrations whose state in Prisma's ledger is not that in ours, with the SQL that makes them agree.
+    pub fn defects(&self, db: &Db, statuses: &[MigrationStatus]) -> Vec<Defect> {
+        let defect = |status: &MigrationStatus| {
+            let migration = Migration::find(&status.version)?;
+            let prisma = self.find(migration.version)?;
+            let (problem, how) = match (status.state, prisma.state) {
+                (MigrationState::Partial, _) => return None,
+                (MigrationState::Pending, PrismaState::Applied) => (
+                    "is pending, but applied in Prisma's ledger",
+                    Recording::Reverted,
+                ),
+                (MigrationState::Pending, _) | (_, PrismaState::Applied) => return None,
+                (_, PrismaState::Failed) => (
+                    "is applied, but failed in Prisma's ledger",
+                    Recording::Adopted,
+                ),
+                (_, PrismaState::RolledBack) => (
+                    "is applied, but rolled back in Prisma's ledger",
+                    Recording::Adopted,
+                ),
+                (_, PrismaState::Absent) => (
+                    "is applied, but not recorded in Prisma's ledger",
+                    Recording::Adopted,
+                ),
+            };
+            let sync = PrismaSync {
+                writes_history: true,
+                ..self.clone()
+            };
+            let fix = sync.script(db, migration, how, script::now(db));
+            Some(Defect {
+                object: format!("migration {migration}"),
+                problem: problem.to_owned(),
+                fix: Some(fix.trim_end().to_owned()).filter(|fix| !fix.is_empty()),
+            })
+        };
+        statuses.iter().filter_map(defect).collect()
     }
 
     /// Records that `migration` was applied or reverted, inside the transaction of our own ledger row.

@@ -726,3 +726,46 @@ fn missing_prisma_folder_is_named(#[values(Sqlite, Postgresql)] engine: Engine) 
     .run()
     .success();
 }
+
+/// The printed SQL makes the two ledgers agree.
+#[rstest]
+fn verify_compares_the_ledgers(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = deployed(engine, 3);
+    copy_prisma_folder(&db);
+    adopt(&db).success();
+    let name = PRISMA_MIGRATIONS[2];
+    let repair = |problem: &str| {
+        let run = db
+            .usagectl(["status", "--verify", "--format", "json"])
+            .run();
+        assert_eq!(run.code, 4, "{}", run.snapshot());
+        let report: serde_json::Value = serde_json::from_str(&run.stdout).unwrap();
+        let [defect] = report["defects"].as_array().unwrap().as_slice() else {
+            panic!("{}", run.stdout);
+        };
+        assert_eq!(
+            defect["object"],
+            "migration 20260124093000_add_infrastructure_monitoring"
+        );
+        assert_eq!(defect["problem"], problem);
+        db.execute(defect["fix"].as_str().unwrap());
+    };
+    let verify = || db.usagectl(["status", "--verify"]).run();
+    verify().success();
+    for (change, problem) in [
+        ("DELETE FROM _prisma_migrations", "not recorded"),
+        (
+            "UPDATE _prisma_migrations SET rolled_back_at = started_at",
+            "rolled back",
+        ),
+        ("UPDATE _prisma_migrations SET finished_at = NULL", "failed"),
+    ] {
+        db.execute(&format!("{change} WHERE migration_name = '{name}'"));
+        repair(&format!("is applied, but {problem} in Prisma's ledger"));
+        verify().success();
+    }
+    let to = ["rollback", "--yes", "--to", "enhance_api_monitoring"];
+    db.usagectl(to).run().success();
+    repair("is pending, but applied in Prisma's ledger");
+    assert_eq!(verify().code, 3);
+}

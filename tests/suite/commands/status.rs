@@ -8,6 +8,7 @@ use diesel::connection::SimpleConnection;
 use crate::support::assert_snapshot;
 use serde_json::Value;
 use usagectl::store::db::Db;
+use usagectl::store::lock::RunKind;
 
 use crate::support::Engine::{Postgresql, Sqlite};
 use crate::support::{Engine, OtherRole, Run, TestDatabase};
@@ -180,6 +181,28 @@ fn wait_ends_when_migrations_are_applied(#[values(Sqlite, Postgresql)] engine: E
     db.usagectl(["rollback", "--yes"]).run().success();
     let run = db.usagectl(["status", "--wait", "10ms"]).run();
     assert_eq!(run.code, 3, "{}", run.snapshot());
+}
+
+/// Neither run waits for the other.
+#[rstest]
+fn running_migrate_is_named(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    let held_by =
+        || json(&db.usagectl(["status", "--format", "json"]).run())["lock"]["held_by"].clone();
+    assert_eq!(held_by(), serde_json::Value::Null);
+    let lock = db.lock(RunKind::Migrate);
+    let holder = held_by();
+    let holder = holder.as_str().unwrap();
+    assert!(holder.starts_with("`usagectl test` ("), "{holder}");
+    let text = db.usagectl(["status"]).run();
+    assert_eq!(text.code, 0, "{}", text.snapshot());
+    assert!(
+        text.stdout.contains(&format!("\nrunning: {holder}\n")),
+        "{}",
+        text.stdout
+    );
+    drop(lock);
+    assert_eq!(held_by(), serde_json::Value::Null);
 }
 
 #[test]
