@@ -1,9 +1,9 @@
 //! Tallies of the calls in many overlapping windows, each period of time read once.
 //!
 //! A check asks for the windows of all rules of an API in all steps since the last check: a thousand windows
-//! that overlap nearly everywhere. [`Demand`] lists the periods to read: whole months, days and hours from
-//! fresh roll-ups, the rest from the rows, each period once. [`Series`] holds running sums of the calls, so
-//! that the tally of a window is the difference of two sums.
+//! that overlap nearly everywhere. [`Demand`] cuts time at the boundaries of all windows: an hour with a boundary inside
+//! is counted from the rows, the rest is read from fresh roll-ups, each period once. [`Series`] holds the running sum of
+//! the calls at each cut, so that the tally of a window is the difference of two sums.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -56,12 +56,12 @@ impl Tally {
 /// The periods of one API that must be read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Demand {
-    plans: BTreeMap<Window, ReadPlan>,
-    /// Whole periods to be read from the roll-ups; those of one granularity do not overlap.
+    /// Whole periods to be read from the roll-ups; they do not overlap.
     pub stored: Vec<(Granularity, Window)>,
     /// Periods to be counted from the rows; they do not overlap.
     pub rows: Vec<Window>,
-    /// The boundaries of all windows within `rows`.
+    /// The instants between which calls are summed, in order: the boundaries of all windows, and of the hours that
+    /// are counted from the rows.
     cuts: Vec<DateTime<Utc>>,
     /// Periods whose seconds are tallied one by one.
     seconds: Vec<Window>,
@@ -74,9 +74,37 @@ impl Demand {
         seconds: impl IntoIterator<Item = Window>,
         stale: &StalePeriods,
     ) -> Demand {
-        Demand::planned(windows, seconds, |window| {
-            ReadPlan::new(window, Granularity::Monthly, stale)
-        })
+        let (mut demand, covered) = Demand::divided(windows, seconds);
+        let hour = |at: &DateTime<Utc>| Granularity::Hourly.start_of(*at);
+        // An hour with a boundary inside is counted from the rows, and so is each second.
+        let cuts = demand.cuts.iter();
+        let divided: BTreeSet<_> = cuts.filter(|at| hour(at) != **at).map(hour).collect();
+        let ends = divided.iter().map(|hour| Granularity::Hourly.end_of(*hour));
+        let edges: Vec<_> = ends.chain(divided.iter().copied()).collect();
+        demand.add_cuts(edges);
+        let (mut stored, mut rows) = (Vec::new(), Vec::new());
+        for pair in demand.cuts.windows(2) {
+            let part = Window::new(pair[0], pair[1]);
+            if !is_in(&covered, part.from) {
+                continue;
+            }
+            if divided.contains(&hour(&part.from)) || is_in(&demand.seconds, part.from) {
+                rows.push(part);
+            } else {
+                let plan = ReadPlan::new(part, Granularity::Monthly, stale);
+                stored.extend(plan.stored);
+                rows.extend(plan.rows);
+            }
+        }
+        demand.rows = merged(rows);
+        for granularity in Granularity::ALL {
+            let of_this = stored.iter().filter(|(of, _)| *of == granularity);
+            let merged = merged(of_this.map(|(_, window)| *window)).into_iter();
+            demand
+                .stored
+                .extend(merged.map(|window| (granularity, window)));
+        }
+        demand
     }
 
     /// The same, from the rows alone.
@@ -84,52 +112,39 @@ impl Demand {
         windows: impl IntoIterator<Item = Window>,
         seconds: impl IntoIterator<Item = Window>,
     ) -> Demand {
-        Demand::planned(windows, seconds, |window| ReadPlan {
-            stored: Vec::new(),
-            rows: vec![window],
-        })
+        let (demand, rows) = Demand::divided(windows, seconds);
+        Demand { rows, ..demand }
     }
 
-    fn planned(
+    /// A demand with the boundaries of all windows, and the periods that these cover.
+    fn divided(
         windows: impl IntoIterator<Item = Window>,
         seconds: impl IntoIterator<Item = Window>,
-        plan: impl Fn(Window) -> ReadPlan,
-    ) -> Demand {
-        let mut plans = BTreeMap::new();
-        for window in windows {
-            plans.entry(window).or_insert_with(|| plan(window));
-        }
+    ) -> (Demand, Vec<Window>) {
         let seconds = merged(seconds);
-        let pieces = plans
-            .values()
-            .flat_map(|plan: &ReadPlan| plan.rows.iter().copied());
-        let pieces: BTreeSet<Window> = pieces.chain(seconds.iter().copied()).collect();
-        let cuts: BTreeSet<_> = pieces
-            .iter()
-            .flat_map(|rows| [rows.from, rows.to])
-            .collect();
-        let mut stored = Vec::new();
-        for granularity in Granularity::ALL {
-            let of_all = plans.values().flat_map(|plan| &plan.stored);
-            let of_this = of_all.filter(|(of, _)| *of == granularity);
-            let stretches = merged(of_this.map(|(_, window)| *window));
-            stored.extend(stretches.into_iter().map(|window| (granularity, window)));
-        }
-        Demand {
-            stored,
-            rows: merged(pieces),
-            cuts: cuts.into_iter().collect(),
+        let windows: Vec<Window> = windows.into_iter().chain(seconds.iter().copied()).collect();
+        let mut demand = Demand {
             seconds,
-            plans,
-        }
+            ..Demand::default()
+        };
+        demand.add_cuts(windows.iter().flat_map(|window| [window.from, window.to]));
+        (demand, merged(windows))
+    }
+
+    fn add_cuts(&mut self, cuts: impl IntoIterator<Item = DateTime<Utc>>) {
+        self.cuts.extend(cuts);
+        self.cuts.sort_unstable();
+        self.cuts.dedup();
     }
 }
 
 /// The union of `windows`, in order; no two touch.
 pub fn merged(windows: impl IntoIterator<Item = Window>) -> Vec<Window> {
-    let sorted: BTreeSet<Window> = windows.into_iter().collect();
+    let windows = windows.into_iter().filter(|window| !window.is_empty());
+    let mut sorted: Vec<Window> = windows.collect();
+    sorted.sort_unstable();
     let mut merged: Vec<Window> = Vec::new();
-    for window in sorted.into_iter().filter(|window| !window.is_empty()) {
+    for window in sorted {
         match merged.last_mut() {
             Some(last) if window.from <= last.to => last.to = last.to.max(window.to),
             _ => merged.push(window),
@@ -138,25 +153,27 @@ pub fn merged(windows: impl IntoIterator<Item = Window>) -> Vec<Window> {
     merged
 }
 
+/// Whether one of `windows`, which are in order, contains `at`.
+fn is_in(windows: &[Window], at: DateTime<Utc>) -> bool {
+    let next = windows.partition_point(|window| window.to <= at);
+    windows.get(next).is_some_and(|window| window.contains(at))
+}
+
 /// The calls of one API: made from a [`Demand`], filled while reading, then queried.
 #[derive(Clone, Debug)]
 pub struct Series {
     demand: Demand,
-    stored: BTreeMap<Granularity, BTreeMap<DateTime<Utc>, Tally>>,
     /// The calls from each cut to the next; after [`Series::finish`], all calls before the cut.
-    rows: Vec<Tally>,
+    sums: Vec<Tally>,
     seconds: BTreeMap<DateTime<Utc>, Tally>,
-    running: BTreeMap<Granularity, Vec<(DateTime<Utc>, Tally)>>,
 }
 
 impl Series {
     pub fn new(demand: Demand) -> Series {
         Series {
-            rows: vec![Tally::default(); demand.cuts.len()],
+            sums: vec![Tally::default(); demand.cuts.len()],
             demand,
-            stored: BTreeMap::new(),
             seconds: BTreeMap::new(),
-            running: BTreeMap::new(),
         }
     }
 
@@ -164,27 +181,18 @@ impl Series {
         &self.demand
     }
 
-    pub fn add_stored(&mut self, granularity: Granularity, start: DateTime<Utc>, tally: Tally) {
-        self.stored
-            .entry(granularity)
-            .or_default()
-            .insert(start, tally);
+    /// Counts the calls of a roll-up that starts at `start`, in [`Demand::stored`].
+    pub fn add_stored(&mut self, start: DateTime<Utc>, tally: Tally) {
+        let after = self.demand.cuts.partition_point(|cut| *cut <= start);
+        if let Some(sum) = after.checked_sub(1).and_then(|cut| self.sums.get_mut(cut)) {
+            *sum = sum.plus(tally);
+        }
     }
 
     /// Counts calls of one instant, which lies in [`Demand::rows`].
     pub fn add_rows(&mut self, at: DateTime<Utc>, tally: Tally) {
-        let after = self.demand.cuts.partition_point(|cut| *cut <= at);
-        if let Some(sum) = after.checked_sub(1).and_then(|cut| self.rows.get_mut(cut)) {
-            *sum = sum.plus(tally);
-        }
-        let after = self
-            .demand
-            .seconds
-            .partition_point(|seconds| seconds.from <= at);
-        let stretch = after
-            .checked_sub(1)
-            .and_then(|n| self.demand.seconds.get(n));
-        if stretch.is_some_and(|seconds| seconds.contains(at)) {
+        self.add_stored(at, tally);
+        if is_in(&self.demand.seconds, at) {
             let second = DateTime::from_timestamp_secs(at.timestamp()).unwrap_or(at);
             let sum = self.seconds.entry(second).or_default();
             *sum = sum.plus(tally);
@@ -195,49 +203,20 @@ impl Series {
     #[must_use]
     pub fn finish(mut self) -> Series {
         let mut sum = Tally::default();
-        for of_cut in &mut self.rows {
+        for of_cut in &mut self.sums {
             let next = sum.plus(*of_cut);
             *of_cut = std::mem::replace(&mut sum, next);
-        }
-        for (granularity, periods) in std::mem::take(&mut self.stored) {
-            let mut sum = Tally::default();
-            let mut running = Vec::with_capacity(periods.len() + 1);
-            for (start, tally) in periods {
-                running.push((start, sum));
-                sum = sum.plus(tally);
-            }
-            running.push((DateTime::<Utc>::MAX_UTC, sum));
-            self.running.insert(granularity, running);
         }
         self
     }
 
     /// The tally of a window, which must be one given to [`Demand::new`].
     pub fn tally(&self, window: Window) -> Tally {
-        let mut tally = Tally::default();
-        let Some(plan) = self.demand.plans.get(&window) else {
-            return tally;
+        let before = |at| {
+            let cut = self.demand.cuts.partition_point(|cut| *cut < at);
+            self.sums.get(cut).copied().unwrap_or_default()
         };
-        for rows in &plan.rows {
-            let before = |at| {
-                let cut = self.demand.cuts.partition_point(|cut| *cut < at);
-                self.rows.get(cut).copied().unwrap_or_default()
-            };
-            tally = tally.plus(before(rows.to).minus(before(rows.from)));
-        }
-        for (granularity, stretch) in &plan.stored {
-            let Some(running) = self.running.get(granularity) else {
-                continue;
-            };
-            let before = |at| {
-                let period = running.partition_point(|(start, _)| *start < at);
-                running
-                    .get(period)
-                    .map_or(Tally::default(), |(_, sum)| *sum)
-            };
-            tally = tally.plus(before(stretch.to).minus(before(stretch.from)));
-        }
-        tally
+        before(window.to).minus(before(window.from))
     }
 
     /// The tally of the second of `window` with the greatest `measure`; zero without calls.
@@ -303,7 +282,7 @@ mod tests {
                 *sum = sum.plus(*tally);
             }
             for (start, tally) in periods {
-                series.add_stored(*granularity, start, tally);
+                series.add_stored(start, tally);
             }
         }
         for rows in &demand.rows {

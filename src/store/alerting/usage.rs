@@ -110,7 +110,7 @@ fn read_stored(
             let what = format!("a {granularity} roll-up of {api_name} is damaged");
             Error::message(Exit::Untrustworthy, what).with_next("usagectl aggregate --rebuild")
         };
-        series.add_stored(granularity, start.utc(), tally().ok_or_else(damaged)?);
+        series.add_stored(start.utc(), tally().ok_or_else(damaged)?);
     }
     Ok(())
 }
