@@ -107,6 +107,7 @@ pub fn run() -> Exit {
         Verbosity::new(cli.global.verbose, cli.global.quiet),
         io::stderr().is_terminal(),
     );
+    context.now_is_given = cli.global.now.is_some();
     let result = cli.command.run(&mut context).and_then(|outcome| {
         context.flush()?;
         Ok(outcome)

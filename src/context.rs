@@ -60,6 +60,8 @@ fn output_failed(error: Error) -> Error {
 pub struct Context {
     /// The time the program started, or `--now`. Nothing below the commands reads a clock.
     pub now: DateTime<Utc>,
+    /// Whether `now` is `--now` and not the clock of this host.
+    pub now_is_given: bool,
     pub format: Format,
     /// Whether progress bars are drawn on stderr.
     pub progress: bool,
@@ -83,6 +85,7 @@ impl Context {
     ) -> Context {
         Context {
             now,
+            now_is_given: false,
             format,
             progress: stderr_is_terminal && verbosity > Verbosity::Quiet,
             verbosity,

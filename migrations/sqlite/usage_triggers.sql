@@ -10,7 +10,7 @@ WHEN NEW."timestamp" GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]T[0-9][0-9]
 BEGIN
     INSERT INTO "usagectl_dirty_hours" ("api_name", "hour")
     VALUES (NEW."api_name", substr(NEW."timestamp", 1, 13) || ':00:00.000+00:00')
-    ON CONFLICT DO NOTHING;
+    ON CONFLICT DO UPDATE SET "seen" = 0 WHERE "seen";
 END;
 
 CREATE TRIGGER "usagectl_after_insert_odd" AFTER INSERT ON "api_usage"
@@ -22,7 +22,7 @@ BEGIN
     INSERT INTO "usagectl_dirty_hours" ("api_name", "hour")
     SELECT NEW."api_name", "hour" FROM "usagectl_odd_timestamps"
     WHERE "usage_id" = NEW."id" AND "hour" IS NOT NULL
-    ON CONFLICT DO NOTHING;
+    ON CONFLICT DO UPDATE SET "seen" = 0 WHERE "seen";
 END;
 
 CREATE TRIGGER "usagectl_after_delete" AFTER DELETE ON "api_usage"
@@ -30,11 +30,11 @@ BEGIN
     INSERT INTO "usagectl_dirty_hours" ("api_name", "hour")
     SELECT OLD."api_name", substr(OLD."timestamp", 1, 13) || ':00:00.000+00:00'
     WHERE OLD."timestamp" GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]T[0-9][0-9]:[0-5][0-9]:[0-5][0-9].[0-9][0-9][0-9]+00:00'
-    ON CONFLICT DO NOTHING;
+    ON CONFLICT DO UPDATE SET "seen" = 0 WHERE "seen";
     INSERT INTO "usagectl_dirty_hours" ("api_name", "hour")
     SELECT OLD."api_name", "hour" FROM "usagectl_odd_timestamps"
     WHERE "usage_id" = OLD."id" AND "hour" IS NOT NULL
-    ON CONFLICT DO NOTHING;
+    ON CONFLICT DO UPDATE SET "seen" = 0 WHERE "seen";
     DELETE FROM "usagectl_odd_timestamps" WHERE "usage_id" = OLD."id";
 END;
 
@@ -45,11 +45,11 @@ BEGIN
     INSERT INTO "usagectl_dirty_hours" ("api_name", "hour")
     SELECT OLD."api_name", substr(OLD."timestamp", 1, 13) || ':00:00.000+00:00'
     WHERE OLD."timestamp" GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]T[0-9][0-9]:[0-5][0-9]:[0-5][0-9].[0-9][0-9][0-9]+00:00'
-    ON CONFLICT DO NOTHING;
+    ON CONFLICT DO UPDATE SET "seen" = 0 WHERE "seen";
     INSERT INTO "usagectl_dirty_hours" ("api_name", "hour")
     SELECT OLD."api_name", "hour" FROM "usagectl_odd_timestamps"
     WHERE "usage_id" = OLD."id" AND "hour" IS NOT NULL
-    ON CONFLICT DO NOTHING;
+    ON CONFLICT DO UPDATE SET "seen" = 0 WHERE "seen";
     DELETE FROM "usagectl_odd_timestamps" WHERE "usage_id" = OLD."id";
 
     INSERT INTO "usagectl_odd_timestamps" ("usage_id", "timestamp")
@@ -59,9 +59,9 @@ BEGIN
     INSERT INTO "usagectl_dirty_hours" ("api_name", "hour")
     SELECT NEW."api_name", "hour" FROM "usagectl_odd_timestamps"
     WHERE "usage_id" = NEW."id" AND "hour" IS NOT NULL
-    ON CONFLICT DO NOTHING;
+    ON CONFLICT DO UPDATE SET "seen" = 0 WHERE "seen";
     INSERT INTO "usagectl_dirty_hours" ("api_name", "hour")
     SELECT NEW."api_name", substr(NEW."timestamp", 1, 13) || ':00:00.000+00:00'
     WHERE NEW."timestamp" GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]T[0-9][0-9]:[0-5][0-9]:[0-5][0-9].[0-9][0-9][0-9]+00:00'
-    ON CONFLICT DO NOTHING;
+    ON CONFLICT DO UPDATE SET "seen" = 0 WHERE "seen";
 END;

@@ -23,6 +23,13 @@ pub fn unique(at: DateTime<Utc>) -> Uuid {
     build(at, tail)
 }
 
+/// The time with which an id begins.
+pub fn time_of(id: &str) -> Option<DateTime<Utc>> {
+    let time = Uuid::parse_str(id).ok()?.get_timestamp()?;
+    let (seconds, nanoseconds) = time.to_unix();
+    DateTime::from_timestamp(i64::try_from(seconds).ok()?, nanoseconds)
+}
+
 /// As [`derived`], but of version 8 and without a time, for rows that users name by the first characters of
 /// their id.
 pub fn scattered(at: DateTime<Utc>, facts: &[u8]) -> Uuid {

@@ -61,7 +61,8 @@ impl Receiver<'_> {
         earlier: &[&Notice],
         now: DateTime<Utc>,
     ) -> Result<(), Failure> {
-        if content.kind == NoticeKind::Missed && !earlier.is_empty() {
+        let is_missed = matches!(content.kind, NoticeKind::Missed | NoticeKind::Late);
+        if is_missed && !earlier.is_empty() {
             // A failed attempt may have created an alert that ends much later.
             let end = content.ended_at.unwrap_or(content.created_at);
             self.post(&self.ended(content, earlier, end))?;
@@ -116,7 +117,7 @@ impl Receiver<'_> {
                     ended
                 }
             }
-            NoticeKind::Missed => {
+            NoticeKind::Missed | NoticeKind::Late | NoticeKind::Skipped => {
                 vec![self.alert(content, content.severity, later(now, MISSED_LASTS))]
             }
         }

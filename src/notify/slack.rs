@@ -21,7 +21,8 @@ fn message(content: &Content) -> Value {
         NoticeKind::Firing => ":large_orange_circle:",
         NoticeKind::Reminder => ":repeat:",
         NoticeKind::Resolved => ":large_green_circle:",
-        NoticeKind::Missed => ":white_circle:",
+        NoticeKind::Missed | NoticeKind::Late => ":white_circle:",
+        NoticeKind::Skipped => ":warning:",
     };
     let summary = escaped(&content.summary);
     let when = |at: chrono::DateTime<chrono::Utc>| {

@@ -211,6 +211,7 @@ diesel::table! {
     usagectl_dirty_hours (hour, api_name) {
         api_name -> Text,
         hour -> Timestamp,
+        seen -> Bool,
     }
 }
 
@@ -288,6 +289,7 @@ diesel::table! {
         include_cached -> Bool,
         baseline_ms -> Nullable<BigInt>,
         baseline_factor -> Nullable<Double>,
+        settle_ms -> Nullable<BigInt>,
         updated_at -> Timestamp,
     }
 }
@@ -327,6 +329,9 @@ diesel::table! {
         acknowledged_by -> Nullable<Text>,
         acknowledged_at -> Nullable<Timestamp>,
         acknowledged_note -> Nullable<Text>,
+        conditions -> Nullable<Text>,
+        origin_at -> Nullable<Timestamp>,
+        origin_state -> Nullable<Text>,
     }
 }
 
@@ -349,6 +354,15 @@ diesel::table! {
         limit_value -> Nullable<Double>,
         actor -> Nullable<Text>,
         note -> Nullable<Text>,
+        withdrawn_at -> Nullable<Timestamp>,
+    }
+}
+
+diesel::table! {
+    usagectl_late_hours (id) {
+        id -> Integer,
+        api_name -> Text,
+        hour -> Timestamp,
     }
 }
 

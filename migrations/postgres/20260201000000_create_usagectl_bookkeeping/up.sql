@@ -8,7 +8,9 @@
 -- into the same hour would wait for each other.
 CREATE TABLE usagectl.usagectl_dirty_hours (
     "api_name" TEXT NOT NULL,
-    "hour" TIMESTAMP(3) NOT NULL
+    "hour" TIMESTAMP(3) NOT NULL,
+    -- Whether `alerts check` listed the hour in usagectl_late_hours.
+    "seen" BOOLEAN NOT NULL DEFAULT false
 );
 
 -- The work list of `aggregate`: dirty hours, each once, and the days and months that follow from them.

@@ -1,5 +1,6 @@
 DROP TABLE usagectl.usagectl_silences;
 DROP TABLE usagectl.usagectl_notices;
+DROP TABLE usagectl.usagectl_late_hours;
 DROP TABLE usagectl.usagectl_alert_events;
 DROP TABLE usagectl.usagectl_alert_states;
 DROP TABLE usagectl.usagectl_alert_channels;

@@ -37,6 +37,8 @@ CREATE TABLE usagectl.usagectl_alert_settings (
     -- ERROR_SPIKE relative to an earlier window: fires at baseline_factor times its average.
     "baseline_ms" BIGINT,
     "baseline_factor" DOUBLE PRECISION,
+    -- The age of a step at which it is evaluated; null is that of `alerts check --settle`.
+    "settle_ms" BIGINT,
     "updated_at" TIMESTAMP(3) NOT NULL,
 
     CONSTRAINT usagectl_alert_settings_pkey PRIMARY KEY ("alert_id")
@@ -85,11 +87,16 @@ CREATE TABLE usagectl.usagectl_alert_states (
     "acknowledged_by" TEXT,
     "acknowledged_at" TIMESTAMP(3),
     "acknowledged_note" TEXT,
+    -- The hash of the rule and limit in force, the step after which they apply, and the state at that step (JSON):
+    -- from there on steps are evaluated again when their data changes.
+    "conditions" TEXT,
+    "origin_at" TIMESTAMP(3),
+    "origin_state" TEXT,
 
     CONSTRAINT usagectl_alert_states_pkey PRIMARY KEY ("alert_id", "api_name")
 );
 
--- The history, append-only: changes of state, acknowledgements, gaps that were not evaluated.
+-- The history: changes of state, acknowledgements, gaps that were not evaluated. Rows are never deleted.
 CREATE TABLE usagectl.usagectl_alert_events (
     "id" TEXT NOT NULL,
     "alert_id" TEXT NOT NULL,
@@ -110,19 +117,36 @@ CREATE TABLE usagectl.usagectl_alert_events (
     "limit_value" DOUBLE PRECISION,
     "actor" TEXT,
     "note" TEXT,
+    -- When a check found that the event did not happen, because data arrived late or changed.
+    "withdrawn_at" TIMESTAMP(3),
 
     CONSTRAINT usagectl_alert_events_pkey PRIMARY KEY ("id")
 );
 CREATE INDEX usagectl_alert_events_at_idx ON usagectl.usagectl_alert_events ("at", "id");
+CREATE INDEX usagectl_alert_events_alert_idx
+    ON usagectl.usagectl_alert_events ("alert_id", "api_name", "at");
+
+-- Hours of APIs with rules in which rows changed since the last check: it evaluates them again. Written when their
+-- dirty hours are taken, by `aggregate` or `alerts check`, and deleted by id once the result is saved.
+CREATE TABLE usagectl.usagectl_late_hours (
+    "id" INTEGER GENERATED ALWAYS AS IDENTITY,
+    "api_name" TEXT NOT NULL,
+    "hour" TIMESTAMP(3) NOT NULL,
+
+    CONSTRAINT usagectl_late_hours_pkey PRIMARY KEY ("id")
+);
 
 -- Notifications, one row for each channel. Receivers see the id, the same on every attempt.
 CREATE TABLE usagectl.usagectl_notices (
     "id" TEXT NOT NULL,
     "alert_id" TEXT NOT NULL,
     "api_name" TEXT NOT NULL,
+    -- The episode by the current data; receivers see the one in "content", which stays the same.
     "episode" TEXT NOT NULL,
-    -- FIRING, REMINDER, RESOLVED, or MISSED: it fired and ended between two checks.
-    "kind" TEXT NOT NULL CHECK ("kind" IN ('FIRING', 'REMINDER', 'RESOLVED', 'MISSED')),
+    -- FIRING, REMINDER, RESOLVED, MISSED: it fired and ended between two checks, LATE: it was found in data that
+    -- arrived late, or SKIPPED: a period was not evaluated.
+    "kind" TEXT NOT NULL
+        CHECK ("kind" IN ('FIRING', 'REMINDER', 'RESOLVED', 'MISSED', 'LATE', 'SKIPPED')),
     -- Sequence number of its kind within the episode, from 1.
     "number" INTEGER NOT NULL,
     "channel" TEXT NOT NULL,

@@ -7,6 +7,8 @@
 CREATE TABLE "usagectl_dirty_hours" (
     "api_name" TEXT NOT NULL,
     "hour" DATETIME NOT NULL,
+    -- Whether `alerts check` listed the hour in usagectl_late_hours since its last change.
+    "seen" BOOLEAN NOT NULL DEFAULT 0,
 
     PRIMARY KEY ("hour", "api_name")
 ) WITHOUT ROWID;

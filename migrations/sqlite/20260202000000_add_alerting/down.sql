@@ -1,5 +1,6 @@
 DROP TABLE "usagectl_silences";
 DROP TABLE "usagectl_notices";
+DROP TABLE "usagectl_late_hours";
 DROP TABLE "usagectl_alert_events";
 DROP TABLE "usagectl_alert_states";
 DROP TABLE "usagectl_alert_channels";

@@ -29,8 +29,8 @@ use crate::store::usage::{aggregates, rollups};
 /// --type and --period.
 ///
 /// --diff compares the rule changed by --set with the original; without --set, it compares with the episodes that
-/// `alerts check` recorded. These differ if calls were recorded late, or if limits or the rule changed since: a
-/// backtest uses the current data, limits and rule.
+/// `alerts check` recorded. These differ if limits or the rule changed since, or if data changed that is older than its
+/// --max-catch-up: a backtest uses the current data, limits and rule.
 ///
 /// Exits with 3 if api_usage has fewer rows than api_usage_aggregates counts: values are too low there.
 #[derive(Args, Debug)]

@@ -1,24 +1,29 @@
 //! `alerts check`: evaluates the rules, saves what changed and sends notifications.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use chrono::TimeDelta;
+use chrono::{TimeDelta, Utc};
 
 use super::delivery::{self, Options, Report};
 use super::reading;
 use crate::args::{FailOn, LockWait, parse_duration};
 use crate::commands::answer_nagios;
 use crate::commands::prelude::*;
+use crate::domain::alert::clock::ClockProblem;
 use crate::domain::alert::delivery::{Delivery, DropReason};
 use crate::domain::alert::round::{Round, RoundResult, Schedule, StoredAlerts};
-use crate::domain::alert::rule::{ALL_APIS, AlertRef, Severity};
+use crate::domain::alert::rule::{ALL_APIS, AlertRef, Rule, Severity};
 use crate::domain::alert::state::{AlertRecord, AlertStatus};
 use crate::domain::alert::window::Grid;
 use crate::domain::format;
+use crate::domain::period::Granularity;
 use crate::error::shell_word;
 use crate::output::Format;
 use crate::output::alerts::check::{Check, Finding};
-use crate::store::alerting::{channels, events, notices, rules, silences, states};
+use crate::store::alerting::{
+    channels, clock, events, late_hours, notices, rules, silences, states,
+};
 use crate::store::lock::RunKind;
 use crate::store::migrations::TriggerSet;
 use crate::store::plans::api_limits;
@@ -27,10 +32,13 @@ use crate::store::usage::rollups;
 /// Evaluate all rules since the last check and send notifications
 ///
 /// Run it from cron once a minute, or in CI. Every full minute since the last check is evaluated, so that missed
-/// runs are caught up automatically. Changes and notices are saved in one transaction; then the notices are sent.
-/// Prints nothing when all rules are OK, otherwise the rules that are not.
+/// runs are caught up automatically. Minutes whose data changed since they were evaluated, because rows arrived late or
+/// were updated or deleted, are evaluated again: the history is corrected, and an episode found late is notified once.
+/// Changes and notices are saved in one transaction; then the notices are sent. Prints nothing when all rules are OK,
+/// otherwise the rules that are not.
 ///
-/// Exits with 12 if a rule cannot be evaluated or a notice was not delivered. A firing rule does not change the
+/// Exits with 12 if a rule cannot be evaluated, a notice was not delivered, or the clock of this host differs from that of
+/// the database server, or from the newest call, by two minutes. A firing rule does not change the
 /// exit code unless --fail-on is given.
 ///
 /// For crontab: * * * * * DATABASE_URL=file:/srv/app/usage.db usagectl alerts check --lock-wait 50s
@@ -56,8 +64,11 @@ pub struct CheckArgs {
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "10s")]
     settle: Duration,
 
-    /// Maximum time to catch up; earlier steps are skipped and recorded as skipped
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "24h")]
+    /// Maximum time to catch up
+    ///
+    /// Earlier steps are not evaluated, not even when their data arrives late: a gap is recorded and notified as
+    /// skipped.
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "7d")]
     max_catch_up: Duration,
 
     #[command(flatten)]
@@ -100,9 +111,21 @@ fn check(context: &mut Context, args: &CheckArgs) -> Result<(Check, Report)> {
         settle: delta(args.settle),
         max_catch_up: delta(args.max_catch_up),
     };
-    let (round, has_triggers) = db.read_tx(|db| evaluate(db, schedule))?;
-    db.write_tx(|db| save(db, &round, schedule))?;
+    let clock = clock_problem(context, &mut db)?;
+    if late_hours::is_any_unseen(&mut db)? {
+        db.write_tx(late_hours::list_unseen)?;
+    }
+    let evaluation = db.read_tx(|db| evaluate(db, schedule))?;
+    db.write_tx(|db| save(db, &evaluation, schedule))?;
+    let Evaluation {
+        round,
+        has_triggers,
+        ..
+    } = evaluation;
     warn(context, args, &round, has_triggers);
+    if let Some(problem) = &clock {
+        context.warn(problem);
+    }
     let mut report = Report::default();
     if !args.no_send {
         let options = Options {
@@ -116,54 +139,116 @@ fn check(context: &mut Context, args: &CheckArgs) -> Result<(Check, Report)> {
     let check = Check {
         now: context.now,
         rules: round.rules,
+        clock,
         new_notices: round.notifications.new.len(),
         findings: findings(&round),
+        withdrawn: round.withdrawn.len(),
+        skipped: round.gap,
         events: round.events,
         undelivered: report.count(Delivery::Waiting),
     };
     Ok((check, report))
 }
 
-/// Evaluates the rules by one snapshot of the database. The second value is whether the triggers exist that
-/// mark stale roll-ups.
-fn evaluate(db: &mut Db, schedule: Schedule) -> Result<(RoundResult, bool)> {
-    let stored = load(db, schedule)?;
+/// Whether the clock of this host is wrong.
+fn clock_problem(context: &Context, db: &mut Db) -> Result<Option<ClockProblem>> {
+    if context.now_is_given {
+        return Ok(None);
+    }
+    let server = clock::server_time(db)?;
+    // The check may have waited for the lock.
+    let host = Utc::now();
+    let newest_row = clock::newest_row(db, host)?;
+    Ok(ClockProblem::find(host, server, newest_row))
+}
+
+/// The evaluation of one snapshot of the database.
+struct Evaluation {
+    round: RoundResult,
+    /// The ids of the late hours that were evaluated.
+    late_hours: Vec<i32>,
+    /// Whether the triggers exist that mark stale roll-ups.
+    has_triggers: bool,
+}
+
+fn evaluate(db: &mut Db, schedule: Schedule) -> Result<Evaluation> {
     let has_triggers = TriggerSet::Usage.is_in_place(db)?;
+    let late = late_hours::all(db)?;
+    let mut stored = load(db, schedule)?;
+    stored.late_hours = late.by_api;
+    if !has_triggers {
+        look_back(&mut stored, schedule);
+    }
+    load_history(db, &mut stored, schedule)?;
     let round = Round::new(&stored, schedule);
     let usage = reading::read(db, &round.required_windows(), has_triggers)?;
-    Ok((round.evaluate(&usage), has_triggers))
+    Ok(Evaluation {
+        round: round.evaluate(&usage),
+        late_hours: late.ids,
+        has_triggers,
+    })
 }
 
 fn load(db: &mut Db, schedule: Schedule) -> Result<StoredAlerts> {
     let rules = rules::all(db)?;
-    let records = states::all(db)?;
-    let is_for_all = |api_name: &str| api_name == ALL_APIS;
+    let is_for_all = |rule: &Rule| rule.enabled && rule.api_name == ALL_APIS;
     let mut stored = StoredAlerts {
+        records: states::all(db)?,
         silences: silences::find_unexpired(db, schedule.now)?,
         channels: channels::all(db)?.into_iter().map(|it| it.name).collect(),
         limits: reading::allowances(&api_limits::all(db)?),
         ..StoredAlerts::default()
     };
-    if rules
-        .iter()
-        .any(|rule| rule.enabled && is_for_all(&rule.api_name))
-    {
+    if rules.iter().any(is_for_all) {
         stored.known_apis = rollups::known_apis(db)?;
     }
-    let episodes = records.iter().filter_map(|it| it.state.episode.as_ref());
-    let episodes = episodes.map(|episode| episode.id.clone()).collect();
-    stored.notices = notices::find_by_episodes(db, &episodes)?;
-    (stored.rules, stored.records) = (rules, records);
+    stored.rules = rules;
     Ok(stored)
 }
 
+/// Without the triggers late rows leave no mark: the last hour is evaluated again.
+fn look_back(stored: &mut StoredAlerts, schedule: Schedule) {
+    let hours = [schedule.now - TimeDelta::hours(1), schedule.now];
+    let hours = hours.map(|at| Granularity::Hourly.start_of(at));
+    for record in &stored.records {
+        let api = record.alert.api_name.clone();
+        stored.late_hours.insert(api, hours.to_vec());
+    }
+}
+
+/// Loads the events of the steps that may be evaluated again, and the notices of their episodes.
+fn load_history(db: &mut Db, stored: &mut StoredAlerts, schedule: Schedule) -> Result<()> {
+    let changed_from = stored.history_from(schedule);
+    if let Some(from) = changed_from {
+        stored.history = events::history(db, from)?;
+    }
+    let evaluated = stored.records.iter().map(|it| it.state.evaluated_to);
+    let mut episodes = match evaluated.chain(changed_from).min() {
+        Some(from) => events::withdrawn_episodes(db, from)?,
+        None => BTreeSet::new(),
+    };
+    let open = stored.records.iter();
+    let open = open.filter_map(|it| it.state.episode.as_ref().map(|episode| &episode.id));
+    let events = stored.history.values().flatten();
+    let known = events.filter_map(|event| event.episode.as_ref());
+    episodes.extend(known.chain(open).cloned());
+    stored.notices = notices::find_by_episodes(db, &episodes)?;
+    Ok(())
+}
+
 /// Saves the result of a round; in one transaction.
-fn save(db: &mut Db, round: &RoundResult, schedule: Schedule) -> Result<()> {
+fn save(db: &mut Db, evaluation: &Evaluation, schedule: Schedule) -> Result<()> {
+    let round = &evaluation.round;
     for alert in &round.removed {
         states::delete(db, alert)?;
     }
+    for (old, new) in &round.replaced {
+        states::replace_episode(db, old, new)?;
+        notices::move_to_episode(db, old, new)?;
+    }
     let records: Vec<AlertRecord> = round.alerts.iter().map(|it| it.record.clone()).collect();
     states::save(db, &records)?;
+    events::withdraw(db, &round.withdrawn, schedule.now)?;
     events::insert(db, &round.events)?;
     let notifications = &round.notifications;
     notices::insert(db, &notifications.new)?;
@@ -172,13 +257,14 @@ fn save(db: &mut Db, round: &RoundResult, schedule: Schedule) -> Result<()> {
     for (alert_id, fired_at) in &round.fired {
         states::set_last_triggered(db, alert_id, *fired_at, schedule.now)?;
     }
+    late_hours::delete(db, &evaluation.late_hours)?;
     Ok(())
 }
 
 fn warn(context: &mut Context, args: &CheckArgs, round: &RoundResult, has_triggers: bool) {
     if let Some(until) = round.evaluated_ahead_to {
         context.warn(format_args!(
-            "it is {}, but rules were evaluated up to {}: the clock was set back; nothing is evaluated until then",
+            "it is {}, but rules were evaluated up to {}: the clock was wrong; later events were withdrawn",
             format::time(context.now),
             format::time(until)
         ));
@@ -224,6 +310,9 @@ fn outcome(check: &Check, fail_on: Option<FailOn>, report: &Report) -> Outcome {
     if let Some(finding) = findings.find(|it| it.state.status == AlertStatus::Unknown) {
         let cure = check.findings.iter().find_map(|it| it.cure.clone());
         return Outcome::with_next(Exit::Unknown, cure.unwrap_or_else(|| show(finding)));
+    }
+    if check.clock.is_some() {
+        return Outcome::with_next(Exit::Unknown, "correct the clock, for example by NTP");
     }
     let delivery = report.outcome();
     if delivery.exit != Exit::Done {

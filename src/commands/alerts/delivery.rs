@@ -193,7 +193,7 @@ pub(super) fn revive(db: &mut Db, dropped: &[Notice], now: DateTime<Utc>) -> Res
 }
 
 fn episodes_of(notices: &[Notice]) -> BTreeSet<String> {
-    let episodes = notices.iter().map(|notice| notice.content.episode.clone());
+    let episodes = notices.iter().map(|notice| notice.episode.clone());
     episodes.collect()
 }
 

@@ -11,7 +11,7 @@ use crate::store::alerting::{events, notices};
 /// Show state changes of rules and the notices sent
 ///
 /// Events are never deleted, not even those of removed rules. Value, threshold and limit are those at the
-/// time of the event.
+/// time of the event. An event that did not happen by data that arrived or changed later is shown as corrected.
 #[derive(Args, Debug)]
 #[command(
     mut_arg("last", |last| last.default_value("7d")),

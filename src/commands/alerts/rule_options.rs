@@ -56,6 +56,12 @@ pub(super) struct RuleOptions {
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     repeat: Option<Duration>,
 
+    /// Delay before a step is evaluated, so that its calls are complete
+    ///
+    /// `none`, as in a new rule, is the delay of `alerts check --settle`.
+    #[arg(long, value_name = "DURATION", value_parser = or_none(parse_duration))]
+    settle: Option<Setting<Duration>>,
+
     /// Minimum calls in the window; below it the rule stays OK
     ///
     /// 0 in a new rule.
@@ -130,6 +136,7 @@ impl RuleOptions {
             clear_below: None,
             clear_for: None,
             repeat: None,
+            settle: None,
             min_requests: None,
             include_cached: None,
             window: None,
@@ -157,6 +164,9 @@ impl RuleOptions {
         }
         if let Some(clear_below) = self.clear_below {
             settings.clear_below = clear_below.value();
+        }
+        if let Some(settle) = self.settle {
+            settings.settle = settle.value().map(delta);
         }
         if let Some(over) = self.baseline {
             let factor = settings.baseline.map_or(DEFAULT_FACTOR, |base| base.factor);

@@ -109,7 +109,8 @@ impl<'a> Replay<'a> {
                 repeat: self.target.rule.settings.repeat,
             };
             let mut notifications = Notifications::default();
-            notifications.add(&self.alert, &progress, policy, &self.so_far);
+            let so_far: Vec<&Notice> = self.so_far.iter().collect();
+            notifications.add(&self.alert, &progress, policy, &so_far);
             if progress.ended_at.is_some() {
                 self.so_far.clear();
             }
@@ -134,7 +135,7 @@ fn greater(a: Option<f64>, b: Option<f64>) -> Option<f64> {
 /// The episodes of recorded events, in order; an episode whose start is missing is left out.
 pub fn recorded_episodes(events: &[Event]) -> Vec<PastEpisode> {
     let mut episodes: Vec<PastEpisode> = Vec::new();
-    for event in events {
+    for event in events.iter().filter(|it| it.withdrawn_at.is_none()) {
         let Some(id) = &event.episode else {
             continue;
         };

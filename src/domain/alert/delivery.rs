@@ -35,6 +35,8 @@ named! {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Notice {
     pub content: Content,
+    /// The episode by the current data. Receivers see [`Content::episode`], which stays the same.
+    pub episode: String,
     /// Sequence number of its kind within the episode, from 1.
     pub number: i32,
     pub channel: String,
@@ -52,6 +54,7 @@ impl Notice {
     /// A notice that is due at once.
     pub fn new(content: Content, number: i32, channel: &str) -> Notice {
         Notice {
+            episode: content.episode.clone(),
             number,
             channel: channel.to_owned(),
             delivery: Delivery::Waiting,
@@ -72,7 +75,12 @@ impl Notice {
 
     /// Whether it was dropped although its receiver should have got it.
     pub fn is_lost(&self) -> bool {
-        self.delivery == Delivery::Dropped && self.drop_reason != Some(DropReason::Superseded)
+        self.delivery == Delivery::Dropped && !self.is_superseded()
+    }
+
+    /// Whether it was dropped because a later notice replaces it.
+    pub fn is_superseded(&self) -> bool {
+        self.drop_reason == Some(DropReason::Superseded)
     }
 
     /// Whether it may be sent now. The first attempt never waits, and a wait longer than [`LONGEST_WAIT`] means
@@ -248,14 +256,22 @@ pub fn backoff(key: &str, attempts: i32) -> TimeDelta {
     TimeDelta::milliseconds(half + half * part / i64::from(u16::MAX))
 }
 
-/// The keys of notices whose episode has ended: the end is a notice of its own, and a resolved rule must not
+/// The keys of notices whose episode has ended since: the end is a notice of its own, and a resolved rule must not
 /// begin to fire.
 fn superseded(waiting: &[Notice]) -> BTreeSet<String> {
     let last = waiting.iter().filter(|it| it.content.kind.is_last());
-    let ended: BTreeSet<_> = last.map(episode_on_channel).collect();
+    let mut ended: BTreeMap<_, DateTime<Utc>> = BTreeMap::new();
+    for notice in last {
+        let at = ended.entry(episode_on_channel(notice)).or_default();
+        *at = notice.content.created_at.max(*at);
+    }
+    let is_ended = |it: &&Notice| {
+        let ended = ended.get(&episode_on_channel(it));
+        ended.is_some_and(|at| it.content.created_at <= *at)
+    };
     waiting
         .iter()
-        .filter(|it| !it.content.kind.is_last() && ended.contains(&episode_on_channel(it)))
+        .filter(|it| !it.content.kind.is_last() && is_ended(it))
         .map(|notice| notice.content.key.clone())
         .collect()
 }
@@ -268,7 +284,7 @@ pub fn is_worth_retrying(notice: &Notice, of_episode: &[Notice], open: &BTreeSet
         let mut others = of_episode.iter();
         others.any(|it| it.content.kind.is_last() && episode_on_channel(it) == place)
     };
-    notice.content.kind.is_last() || (open.contains(&notice.content.episode) && !has_end())
+    notice.content.kind.is_last() || (open.contains(&notice.episode) && !has_end())
 }
 
 /// The last delivered notice of each episode that still fires, from the notices of one channel in order.

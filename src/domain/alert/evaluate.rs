@@ -279,18 +279,39 @@ impl RuleTarget<'_> {
         series: &Series,
         begins: Option<DateTime<Utc>>,
     ) -> (Option<AlertState>, Vec<Change>) {
-        let holds = HoldTimes {
-            fire: self.rule.settings.hold,
-            clear: self.rule.settings.clear_hold,
-        };
         let mut changes = Vec::new();
         for at in steps {
-            let reading = self.read(at, grid, series, begins);
-            let (next, change) = AlertState::step(state, reading, holds, self.place());
+            let (next, change) = self.step(state, at, grid, series, begins);
             changes.extend(change);
             state = Some(next);
         }
         (state, changes)
+    }
+
+    /// Evaluates one step.
+    pub fn step(
+        &self,
+        before: Option<AlertState>,
+        at: DateTime<Utc>,
+        grid: Grid,
+        series: &Series,
+        begins: Option<DateTime<Utc>>,
+    ) -> (AlertState, Option<Change>) {
+        let holds = HoldTimes {
+            fire: self.rule.settings.hold,
+            clear: self.rule.settings.clear_hold,
+        };
+        let reading = self.read(at, grid, series, begins);
+        AlertState::step(before, reading, holds, self.place())
+    }
+
+    /// The start of the data that the step `at` depends on.
+    pub fn reach(&self, at: DateTime<Utc>, grid: Grid) -> DateTime<Utc> {
+        let Some(window) = self.window(at, grid) else {
+            return at;
+        };
+        let baseline = self.baseline(window).unwrap_or(window);
+        window.from.min(baseline.from)
     }
 }
 
@@ -305,68 +326,6 @@ pub struct RequiredWindows {
     pub baseline: Option<Window>,
     /// A window of which each second is tallied.
     pub seconds: Option<Window>,
-}
-
-/// The steps that are due.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Due {
-    /// Those after this instant.
-    After(DateTime<Utc>),
-    /// Those after a gap that is too long ago to be caught up.
-    AfterGap(Window),
-    /// Those after this instant, because the last evaluated step lies far in the future: a clock was wrong.
-    Reset {
-        after: DateTime<Utc>,
-        evaluated_to: DateTime<Utc>,
-    },
-    /// None up to this instant: the clock was set back a little.
-    NotBefore(DateTime<Utc>),
-}
-
-impl Due {
-    /// The due steps up to `last`. A rule that was never evaluated starts with one step.
-    pub fn new(
-        evaluated_to: Option<DateTime<Utc>>,
-        last: DateTime<Utc>,
-        grid: Grid,
-        max_catch_up: TimeDelta,
-    ) -> Due {
-        let newest = last - grid.step();
-        let Some(evaluated_to) = evaluated_to else {
-            return Due::After(newest);
-        };
-        if evaluated_to > last {
-            return if evaluated_to - last > max_catch_up {
-                Due::Reset {
-                    after: newest,
-                    evaluated_to,
-                }
-            } else {
-                Due::NotBefore(evaluated_to)
-            };
-        }
-        let reach = last
-            .checked_sub_signed(max_catch_up)
-            .unwrap_or(evaluated_to);
-        // A partial step is within reach, and at least one step is.
-        let reach = grid.at_or_before(reach).min(newest);
-        if evaluated_to < reach {
-            Due::AfterGap(Window {
-                from: evaluated_to,
-                to: reach,
-            })
-        } else {
-            Due::After(evaluated_to)
-        }
-    }
-
-    /// The instant after which steps are due.
-    pub fn after(self) -> DateTime<Utc> {
-        match self {
-            Due::After(after) | Due::Reset { after, .. } | Due::NotBefore(after) => after,
-            Due::AfterGap(gap) => gap.to,
-        }
-    }
 }
 
 #[cfg(test)]
@@ -582,25 +541,6 @@ mod tests {
         let states: Vec<_> = changes.iter().map(|change| change.to).collect();
         assert_eq!(states, [AlertStatus::Firing, AlertStatus::Ok]);
         assert_eq!(state.unwrap().status, AlertStatus::Ok);
-    }
-
-    #[test]
-    fn steps_since_last_check_are_due_up_to_the_bound() {
-        let day = TimeDelta::days(1);
-        let due = |evaluated_to: &str| Due::new(Some(at(evaluated_to)), noon(), GRID, day);
-        let never = Due::new(None, noon(), GRID, day);
-        assert_eq!(never.after(), at("01-31T11:59"));
-        for after in ["01-31T06:00", "01-31T12:00", "01-30T12:00"] {
-            assert_eq!(due(after), Due::After(at(after)));
-        }
-        let gap = Window::new(at("01-29T06:00"), at("01-30T12:00"));
-        assert_eq!(due("01-29T06:00"), Due::AfterGap(gap));
-        let ahead = at("01-31T13:00");
-        assert_eq!(due("01-31T13:00"), Due::NotBefore(ahead));
-        assert!(matches!(due("2030-01-31T13:00:00Z"), Due::Reset { .. }));
-        let earlier = Some(at("01-31T11:00"));
-        let none = Due::new(earlier, noon(), GRID, TimeDelta::zero());
-        assert_eq!(none.after(), at("01-31T11:59"));
     }
 
     fn any_rule() -> impl Strategy<Value = Rule> {

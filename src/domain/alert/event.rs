@@ -46,6 +46,9 @@ pub struct Event {
     /// The author of an acknowledgement.
     pub actor: Option<String>,
     pub note: Option<String>,
+    /// When a check found that it did not happen, because data arrived late or changed.
+    #[serde(serialize_with = "format::serialize_maybe_time")]
+    pub withdrawn_at: Option<DateTime<Utc>>,
 }
 
 impl Event {
@@ -69,6 +72,7 @@ impl Event {
             observed: Observation::default(),
             actor: None,
             note: None,
+            withdrawn_at: None,
         };
         event.identify();
         event
@@ -107,13 +111,14 @@ impl Event {
             alert_id, api_name, ..
         } = &self.alert;
         let facts = format!(
-            "{}:{alert_id}|{}:{api_name}|{}|{:?}|{:?}|{:?}",
+            "{}:{alert_id}|{}:{api_name}|{}|{:?}|{:?}|{:?}|{:?}",
             alert_id.len(),
             api_name.len(),
             self.kind.as_str(),
             self.from_state,
             self.to_state,
             self.severity,
+            self.episode,
         );
         self.id = id::derived(self.at, facts.as_bytes()).to_string();
     }

@@ -2,17 +2,25 @@
 
 pub mod backtest;
 pub mod channel;
+pub mod clock;
+pub mod correction;
 pub mod defaults;
 pub mod delivery;
 pub mod evaluate;
 pub mod event;
+pub mod history;
 pub mod lookup;
 pub mod notice;
 pub mod notification_policy;
+pub mod origin;
+pub mod reevaluation;
+pub mod replacement;
 pub mod round;
 pub mod rule;
 pub mod series;
 pub mod silence;
+#[cfg(test)]
+mod simulation;
 pub mod state;
 pub mod summary;
 pub mod validate;

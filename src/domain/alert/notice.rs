@@ -16,13 +16,17 @@ named! {
         Resolved = "RESOLVED",
         /// The rule fired and resolved before its channel was notified.
         Missed = "MISSED",
+        /// The rule fired and resolved, found in data that arrived late.
+        Late = "LATE",
+        /// A period was not evaluated.
+        Skipped = "SKIPPED",
     }
 }
 
 impl NoticeKind {
     /// Whether it ends its episode.
     pub fn is_last(self) -> bool {
-        matches!(self, NoticeKind::Resolved | NoticeKind::Missed)
+        !matches!(self, NoticeKind::Firing | NoticeKind::Reminder)
     }
 }
 
@@ -51,6 +55,9 @@ pub struct Content {
     /// When the notice was stored.
     #[serde(serialize_with = "format::serialize_time")]
     pub created_at: DateTime<Utc>,
+    /// Why the notice differs from that of an evaluation in time: late or changed data.
+    #[serde(default)]
+    pub note: Option<String>,
     pub summary: String,
 }
 
@@ -75,6 +82,7 @@ pub(crate) fn sample(kind: NoticeKind) -> Content {
         fired_at: at,
         ended_at: None,
         created_at: at,
+        note: None,
         summary: "finnhub uses 91.7% of its limit of 60 calls a minute".to_owned(),
     }
 }

@@ -2,8 +2,11 @@
 //!
 //! Each channel is notified depending on its earlier notices: FIRING once, and again when the severity rises; a
 //! REMINDER after each `--repeat`; RESOLVED at the end, if FIRING was delivered. A channel that was sent nothing
-//! when an episode ends gets one notice, MISSED. A silence holds FIRING back; if the rule still fires when the
-//! silence ends, the notice is released.
+//! when an episode ends gets one notice: MISSED, or LATE if its data arrived late. A silence holds FIRING back; if the
+//! rule still fires when the silence ends, the notice is released.
+//!
+//! Late data may also reopen an episode whose end was notified, which sends a REMINDER, or show that an episode did not
+//! take place, which sends RESOLVED.
 
 use std::collections::BTreeSet;
 
@@ -11,8 +14,9 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::delivery::{Delivery, Notice};
 use super::notice::{CONTENT_SCHEMA, Content, NoticeKind};
-use super::rule::{AlertRef, AlertType, Severity};
+use super::rule::{ALL_APIS, AlertRef, AlertType, Severity};
 use super::state::{AlertState, AlertStatus, Change, Episode, Observation};
+use crate::domain::period::Window;
 use crate::domain::{format, id};
 
 /// The part of an episode that lies in a round.
@@ -21,6 +25,8 @@ pub struct EpisodeProgress {
     pub episode: Episode,
     /// Whether it began in this round.
     pub began: bool,
+    /// Whether it began at a step that was evaluated before: its data arrived late.
+    pub late: bool,
     pub ended_at: Option<DateTime<Utc>>,
     /// The current severity; the highest if it ended.
     pub severity: Severity,
@@ -56,6 +62,7 @@ pub fn episode_progress(
             None => episodes.push(EpisodeProgress {
                 episode: episode.clone(),
                 began: true,
+                late: false,
                 ended_at: None,
                 severity,
                 recovering: false,
@@ -78,6 +85,7 @@ pub fn open_episode(state: &AlertState) -> Option<EpisodeProgress> {
     Some(EpisodeProgress {
         episode: state.episode.clone()?,
         began: false,
+        late: false,
         ended_at: None,
         severity: state.severity.unwrap_or(Severity::Warning),
         recovering: state.status == AlertStatus::Recovering,
@@ -102,45 +110,108 @@ pub struct Notifications {
     pub new: Vec<Notice>,
     /// The keys of notices that a silence held back and that are sent now.
     pub released: Vec<String>,
-    /// The keys of notices that are not sent any more, because their episode has ended.
+    /// The keys of notices that are not sent any more, because their episode has ended or was withdrawn.
     pub dropped: Vec<String>,
 }
 
 impl Notifications {
-    /// Adds the notices of an episode. `stored` holds those that exist already.
+    /// Adds the notices of an episode. `stored` holds those that exist already, in order.
     pub fn add(
         &mut self,
         alert: &AlertRef,
         progress: &EpisodeProgress,
         policy: NotificationPolicy<'_>,
-        stored: &[Notice],
+        stored: &[&Notice],
     ) {
-        let is_of_episode = |notice: &&Notice| notice.content.episode == progress.episode.id;
-        let stored: Vec<&Notice> = stored.iter().filter(is_of_episode).collect();
         let notified = stored.iter().map(|notice| &notice.channel);
         let channels: BTreeSet<&String> = notified.chain(policy.channels).collect();
         for channel in channels {
-            let of_channel = stored.iter().filter(|notice| notice.channel == *channel);
-            let of_channel: Vec<&Notice> = of_channel.copied().collect();
-            let notifier = ChannelNotifier {
+            let of_channel = of_channel(stored, channel);
+            let mut notifier = ChannelNotifier {
                 alert,
                 progress,
                 policy,
                 channel,
                 stored: &of_channel,
             };
-            if of_channel
-                .iter()
-                .any(|notice| notice.content.kind.is_last())
-            {
-                continue;
-            }
-            if progress.ended_at.is_some() {
-                notifier.end(self);
-            } else if policy.channels.contains(channel) {
-                notifier.go_on(self);
+            let end = of_channel.iter().rposition(|it| is_end(it));
+            let is_ended =
+                end.is_some_and(|end| of_channel[end + 1..].iter().all(|it| it.is_superseded()));
+            match end {
+                _ if progress.ended_at.is_some() => {
+                    if !is_ended {
+                        notifier.stored = &of_channel[end.map_or(0, |end| end + 1)..];
+                        notifier.end(self, &of_channel);
+                    }
+                }
+                Some(end) if is_ended => notifier.reopen(self, of_channel[end]),
+                _ if policy.channels.contains(channel) => notifier.go_on(self),
+                _ => {}
             }
         }
+    }
+
+    /// Adds the notices of an episode that, by the current data, did not take place. `stored` holds those that exist.
+    pub fn withdraw(&mut self, alert: &AlertRef, stored: &[&Notice], now: DateTime<Utc>) {
+        let channels: BTreeSet<&String> = stored.iter().map(|notice| &notice.channel).collect();
+        for channel in channels {
+            let of_channel = of_channel(stored, channel);
+            let is_unsent = |it: &&&Notice| is_pending(it) && !it.may_have_arrived();
+            let unsent = of_channel.iter().filter(is_unsent);
+            self.dropped.extend(unsent.map(|it| it.content.key.clone()));
+            let sent = of_channel.iter().rev().find(|it| it.may_have_arrived());
+            if let Some(last) = sent.filter(|last| !last.content.kind.is_last()) {
+                self.new.push(withdrawal(alert, last, &of_channel, now));
+            }
+        }
+    }
+}
+
+fn of_channel<'a>(stored: &[&'a Notice], channel: &str) -> Vec<&'a Notice> {
+    let of_channel = stored.iter().filter(|notice| notice.channel == channel);
+    of_channel.copied().collect()
+}
+
+fn is_end(notice: &Notice) -> bool {
+    notice.content.kind.is_last() && !notice.is_superseded()
+}
+
+/// Whether it announces its episode, be it open or over.
+fn is_announcement(notice: &Notice) -> bool {
+    let kind = notice.content.kind;
+    kind != NoticeKind::Reminder && kind != NoticeKind::Resolved && !notice.is_superseded()
+}
+
+/// Whether it is still to be sent.
+fn is_pending(notice: &Notice) -> bool {
+    matches!(notice.delivery, Delivery::Waiting | Delivery::Silenced)
+}
+
+/// The notice that the episode of `last` did not take place.
+fn withdrawal(
+    alert: &AlertRef,
+    last: &Notice,
+    of_channel: &[&Notice],
+    now: DateTime<Utc>,
+) -> Notice {
+    let kind = NoticeKind::Resolved;
+    let resolved = of_channel.iter().filter(|it| it.content.kind == kind);
+    let number = i32::try_from(resolved.count() + 1).unwrap_or(i32::MAX);
+    let fired_at = last.content.fired_at;
+    let now = created_at(now, of_channel);
+    let mut content = Content {
+        key: key(&last.episode, fired_at, kind, number, &last.channel, None),
+        kind,
+        alert: alert.clone(),
+        ended_at: Some(now),
+        created_at: now,
+        note: Some("its data changed: by the current data it did not fire".to_owned()),
+        ..last.content.clone()
+    };
+    content.summary = summary(&content);
+    Notice {
+        episode: last.episode.clone(),
+        ..Notice::new(content, number, &last.channel)
     }
 }
 
@@ -159,35 +230,58 @@ impl ChannelNotifier<'_> {
         stored.filter(move |notice| notice.content.kind == kind)
     }
 
-    fn keys(&self, is_wanted: impl Fn(Delivery) -> bool) -> impl Iterator<Item = String> {
-        let wanted = self.stored.iter().filter(move |it| is_wanted(it.delivery));
+    fn keys(&self, is_wanted: impl Fn(&Notice) -> bool) -> impl Iterator<Item = String> {
+        let wanted = self.stored.iter().filter(move |it| is_wanted(it));
         wanted.map(|notice| notice.content.key.clone())
     }
 
-    fn end(&self, notifications: &mut Notifications) {
+    /// `all` are the notices of the channel; those in `stored` follow an earlier end.
+    fn end(&self, notifications: &mut Notifications, all: &[&Notice]) {
         // A reminder may have been delivered although the first notice was not.
         let mut stored = self.stored.iter();
         let is_delivered = stored.any(|notice| notice.delivery == Delivery::Delivered);
         let is_undelivered = self
             .of_kind(NoticeKind::Firing)
             .any(|notice| notice.delivery == Delivery::Waiting || notice.is_lost());
-        let is_open = |delivery| matches!(delivery, Delivery::Waiting | Delivery::Silenced);
-        notifications.dropped.extend(self.keys(is_open));
-        let is_new = self.stored.is_empty() && self.progress.began;
+        notifications.dropped.extend(self.keys(is_pending));
+        let is_new = all.iter().all(|it| it.is_superseded()) && self.progress.began;
+        let all = ChannelNotifier {
+            stored: all,
+            ..*self
+        };
         if is_delivered {
-            notifications.new.push(self.notice(NoticeKind::Resolved));
+            notifications.new.push(all.notice(NoticeKind::Resolved));
         } else if (is_undelivered || is_new) && !self.policy.silenced {
-            notifications.new.push(self.notice(NoticeKind::Missed));
+            let is_late = is_new && self.progress.late;
+            let kind = if is_late {
+                NoticeKind::Late
+            } else {
+                NoticeKind::Missed
+            };
+            notifications.new.push(all.notice(kind));
+        }
+    }
+
+    /// The episode goes on, although `end` was or will be notified.
+    fn reopen(&self, notifications: &mut Notifications, end: &Notice) {
+        if is_pending(end) && !end.may_have_arrived() {
+            notifications.dropped.push(end.content.key.clone());
+        } else if !self.policy.silenced && self.policy.channels.iter().any(|it| it == self.channel)
+        {
+            let mut notice = self.notice(NoticeKind::Reminder);
+            notice.content.note = Some("it has not resolved: its data changed".to_owned());
+            notice.content.summary = summary(&notice.content);
+            notifications.new.push(notice);
         }
     }
 
     fn go_on(&self, notifications: &mut Notifications) {
         if !self.policy.silenced {
-            let held_back = self.keys(|delivery| delivery == Delivery::Silenced);
+            let held_back = self.keys(|notice| notice.delivery == Delivery::Silenced);
             notifications.released.extend(held_back);
         }
-        let severities = self.of_kind(NoticeKind::Firing);
-        let worst = severities.map(|notice| notice.content.severity).max();
+        let announced = self.stored.iter().filter(|it| is_announcement(it));
+        let worst = announced.map(|notice| notice.content.severity).max();
         if worst.is_none_or(|worst| worst < self.progress.severity) {
             let mut notice = self.notice(NoticeKind::Firing);
             if self.policy.silenced {
@@ -211,9 +305,7 @@ impl ChannelNotifier<'_> {
             return false;
         }
         // A notice that is still to be delivered makes a reminder superfluous.
-        let is_open =
-            |notice: &&Notice| matches!(notice.delivery, Delivery::Waiting | Delivery::Silenced);
-        if self.stored.iter().any(is_open) {
+        if self.stored.iter().any(|notice| is_pending(notice)) {
             return false;
         }
         let notified_at = |notice: &&Notice| {
@@ -229,28 +321,89 @@ impl ChannelNotifier<'_> {
             alert, progress, ..
         } = self;
         let number = i32::try_from(self.of_kind(kind).count() + 1).unwrap_or(i32::MAX);
+        let (episode, now) = (&progress.episode, created_at(self.policy.now, self.stored));
+        // Receivers know the episode by its first id.
+        let known = self.stored.last().map(|notice| &notice.content.episode);
+        let late = progress.late.then_some(now);
         let mut content = Content {
             schema: CONTENT_SCHEMA,
-            key: key(&progress.episode, kind, number, self.channel),
+            key: key(
+                &episode.id,
+                episode.fired_at,
+                kind,
+                number,
+                self.channel,
+                late,
+            ),
             kind,
-            episode: progress.episode.id.clone(),
+            episode: known.unwrap_or(&episode.id).clone(),
             alert: (*alert).clone(),
             severity: progress.severity,
             observed: progress.observed,
-            fired_at: progress.episode.fired_at,
+            fired_at: episode.fired_at,
             ended_at: progress.ended_at,
-            created_at: self.policy.now,
+            created_at: now,
+            note: late
+                .map(|now| format!("found at {} in data that arrived late", format::time(now))),
             summary: String::new(),
         };
         content.summary = summary(&content);
-        Notice::new(content, number, self.channel)
+        Notice {
+            episode: episode.id.clone(),
+            ..Notice::new(content, number, self.channel)
+        }
     }
 }
 
-/// The key of a notice, derived from its episode: a notice that is decided again has the same key.
-fn key(episode: &Episode, kind: NoticeKind, number: i32, channel: &str) -> String {
-    let facts = format!("{}|{}|{number}|{channel}", episode.id, kind);
-    id::derived(episode.fired_at, facts.as_bytes()).to_string()
+/// The time of a notice that follows `stored`: later than theirs, even if the clock was ahead.
+fn created_at(now: DateTime<Utc>, stored: &[&Notice]) -> DateTime<Utc> {
+    let last = stored.iter().map(|notice| notice.content.created_at).max();
+    last.map_or(now, |last| now.max(last + TimeDelta::milliseconds(1)))
+}
+
+/// The key of a notice, derived from its episode: a notice that is decided again has the same key. One that is found
+/// `late` also depends on when: its episode may have been found, withdrawn and found again.
+fn key(
+    episode: &str,
+    fired_at: DateTime<Utc>,
+    kind: NoticeKind,
+    number: i32,
+    channel: &str,
+    late: Option<DateTime<Utc>>,
+) -> String {
+    let late = late.map_or(String::new(), |at| format!("|{}", at.timestamp_millis()));
+    let facts = format!("{episode}|{kind}|{number}|{channel}{late}");
+    id::derived(fired_at, facts.as_bytes()).to_string()
+}
+
+/// The notice to a channel that rules were not evaluated in a period.
+pub fn skipped(channel: &str, gap: Window, rules: usize, now: DateTime<Utc>) -> Notice {
+    let episode = id::derived(gap.from, b"skipped").to_string();
+    let rules = format::counted(rules as u64, "rule");
+    let (from, to) = (format::time(gap.from), format::time(gap.to));
+    let late = Some(now);
+    let content = Content {
+        schema: CONTENT_SCHEMA,
+        key: key(&episode, gap.from, NoticeKind::Skipped, 1, channel, late),
+        kind: NoticeKind::Skipped,
+        episode,
+        alert: AlertRef {
+            alert_id: "usagectl".to_owned(),
+            api_name: ALL_APIS.to_owned(),
+            alert_type: "EVALUATION".to_owned(),
+            period: String::new(),
+        },
+        severity: Severity::Warning,
+        observed: Observation::default(),
+        fired_at: gap.from,
+        ended_at: Some(gap.to),
+        created_at: now,
+        note: None,
+        summary: format!(
+            "SKIPPED: {rules} not evaluated from {from} to {to}, longer ago than the maximum catch-up time"
+        ),
+    };
+    Notice::new(content, 1, channel)
 }
 
 /// The notice in one sentence.
@@ -283,7 +436,7 @@ fn summary(content: &Content) -> String {
         .ended_at
         .map_or_else(|| format::DASH.to_owned(), format::time);
     let severity = content.severity;
-    match content.kind {
+    let text = match content.kind {
         NoticeKind::Firing => format!("{severity}: {api_name} {finding}, firing since {fired}"),
         NoticeKind::Reminder => {
             format!("{severity} (reminder): {api_name} {finding}, firing since {fired}")
@@ -291,9 +444,13 @@ fn summary(content: &Content) -> String {
         NoticeKind::Resolved => {
             format!("RESOLVED: {api_name} {finding}; fired from {fired} to {ended}")
         }
-        NoticeKind::Missed => {
-            format!("MISSED: {api_name} {finding}; fired from {fired} to {ended} and has resolved")
+        kind @ (NoticeKind::Missed | NoticeKind::Late | NoticeKind::Skipped) => {
+            format!("{kind}: {api_name} {finding}; fired from {fired} to {ended} and has resolved")
         }
+    };
+    match &content.note {
+        Some(note) => format!("{text}; {note}"),
+        None => text,
     }
 }
 
@@ -307,6 +464,7 @@ mod tests {
         EpisodeProgress {
             episode: Episode::new("rule", "finnhub", at(0)),
             began,
+            late: false,
             ended_at: ended.map(at),
             severity: Severity::Warning,
             recovering: false,
@@ -365,7 +523,8 @@ mod tests {
                 repeat: TimeDelta::hours(1),
             };
             let mut notifications = Notifications::default();
-            notifications.add(&AlertRef::sample(), progress, policy, &self.so_far);
+            let so_far: Vec<&Notice> = self.so_far.iter().collect();
+            notifications.add(&AlertRef::sample(), progress, policy, &so_far);
             for notice in &mut self.so_far {
                 if notifications.released.contains(&notice.content.key) {
                     notice.delivery = Delivery::Waiting;

@@ -7,31 +7,43 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use chrono::{DateTime, TimeDelta, Utc};
 
+use super::correction::Correction;
 use super::delivery::Notice;
-use super::evaluate::{Allowance, ApiUsage, Due, RequiredWindows, RuleTarget};
+use super::evaluate::{Allowance, ApiUsage, RequiredWindows, RuleTarget};
 use super::event::{Event, EventKind};
-use super::notification_policy::{self, NotificationPolicy, Notifications};
-use super::rule::{ALL_APIS, AlertRef, Rule};
+use super::notification_policy::{self, EpisodeProgress, NotificationPolicy, Notifications};
+use super::reevaluation::{Due, Plan};
+use super::rule::{ALL_APIS, AlertRef, AlertType, Rule};
 use super::silence::{Silence, matching};
-use super::state::{AlertRecord, AlertState, AlertStatus};
+use super::state::{Acknowledgement, AlertRecord, AlertStatus};
 use super::window::Grid;
-use crate::domain::format;
-use crate::domain::period::Period;
+use crate::domain::period::{Period, Window};
 
 /// When a round takes place, and how far it looks back.
 #[derive(Clone, Copy, Debug)]
 pub struct Schedule {
     pub now: DateTime<Utc>,
     pub grid: Grid,
-    /// The age of a step at which its calls are complete.
+    /// The age of a step at which its calls are complete, unless a rule has its own.
     pub settle: TimeDelta,
     pub max_catch_up: TimeDelta,
 }
 
 impl Schedule {
     /// The last step that is evaluated.
-    fn last(&self) -> DateTime<Utc> {
-        self.grid.at_or_before(self.now - self.settle)
+    pub fn last(&self, settle: Option<TimeDelta>) -> DateTime<Utc> {
+        let settle = settle.unwrap_or(self.settle);
+        let last = self.now.checked_sub_signed(settle);
+        self.grid.at_or_before(last.unwrap_or(Window::ALL.from))
+    }
+
+    fn due(&self, rule: &Rule) -> Due {
+        Due {
+            now: self.now,
+            last: self.last(rule.settings.settle),
+            grid: self.grid,
+            max_catch_up: self.max_catch_up,
+        }
     }
 }
 
@@ -47,8 +59,35 @@ pub struct StoredAlerts {
     pub limits: HashMap<(String, Period), Allowance>,
     /// The APIs that a rule for all APIs is about.
     pub known_apis: BTreeSet<String>,
-    /// The notices of the episodes in `records`.
+    /// The starts of the hours of each API in which data changed since the last check.
+    pub late_hours: BTreeMap<String, Vec<DateTime<Utc>>>,
+    /// The events from the last change of state before the first of these hours on, in order; by rule and API. Rules
+    /// without an event since are left out.
+    pub history: HashMap<(String, String), Vec<Event>>,
+    /// The notices of the episodes in `records` and `history`, in order.
     pub notices: Vec<Notice>,
+}
+
+impl StoredAlerts {
+    /// The instant after which steps may be evaluated again, if any may.
+    pub fn history_from(&self, schedule: Schedule) -> Option<DateTime<Utc>> {
+        let is_ahead = |record: &AlertRecord| record.state.evaluated_to > schedule.now;
+        if self.late_hours.is_empty() && !self.records.iter().any(is_ahead) {
+            return None;
+        }
+        let settles = self.rules.iter().filter_map(|rule| rule.settings.settle);
+        let settle = settles
+            .max()
+            .unwrap_or(schedule.settle)
+            .max(schedule.settle);
+        let step = schedule.grid.step();
+        let newest = schedule.last(Some(settle)) - step;
+        let reach = newest.checked_sub_signed(schedule.max_catch_up);
+        let reach = reach.map_or(Window::ALL.from, |at| schedule.grid.at_or_before(at));
+        let late = self.late_hours.values().flatten().min();
+        let late = late.map(|hour| schedule.grid.at_or_before(*hour).max(reach));
+        Some(late.map_or(newest, |late| late.min(newest)))
+    }
 }
 
 /// The state of a rule for one API after a round.
@@ -66,8 +105,14 @@ pub struct RoundResult {
     pub rules: usize,
     /// By rule and API.
     pub alerts: Vec<EvaluatedAlert>,
-    /// In order of time.
+    /// The new events, in order of time.
     pub events: Vec<Event>,
+    /// The ids of the events that did not happen by the current data.
+    pub withdrawn: Vec<String>,
+    /// Episodes that did not take place as they were recorded, and the episodes that replace them.
+    pub replaced: Vec<(String, String)>,
+    /// The period in which rules were not evaluated, because it is too long ago.
+    pub gap: Option<Window>,
     pub notifications: Notifications,
     /// Alerts whose rule was removed, disabled or changed.
     pub removed: Vec<AlertRef>,
@@ -85,15 +130,17 @@ struct Turn<'a> {
     target: RuleTarget<'a>,
     alert: AlertRef,
     record: Option<&'a AlertRecord>,
-    /// The state from which the evaluation continues.
-    before: Option<AlertState>,
-    due: Due,
+    history: &'a [Event],
+    plan: Plan,
 }
 
 /// A round that has been prepared.
 #[derive(Debug)]
 pub struct Round<'a> {
     stored: &'a StoredAlerts,
+    records: HashMap<&'a AlertRef, &'a AlertRecord>,
+    /// By episode.
+    notices: HashMap<&'a str, Vec<&'a Notice>>,
     schedule: Schedule,
     turns: Vec<Turn<'a>>,
     evaluated: BTreeSet<AlertRef>,
@@ -103,8 +150,15 @@ pub struct Round<'a> {
 impl<'a> Round<'a> {
     /// Determines the due steps of each rule and API.
     pub fn new(stored: &'a StoredAlerts, schedule: Schedule) -> Round<'a> {
+        let records = stored.records.iter().map(|record| (&record.alert, record));
+        let mut notices: HashMap<&str, Vec<&Notice>> = HashMap::new();
+        for notice in &stored.notices {
+            notices.entry(&notice.episode).or_default().push(notice);
+        }
         let mut round = Round {
             stored,
+            records: records.collect(),
+            notices,
             schedule,
             turns: Vec::new(),
             evaluated: BTreeSet::new(),
@@ -125,11 +179,25 @@ impl<'a> Round<'a> {
 
     /// The windows of each API whose calls must be read.
     pub fn required_windows(&self) -> BTreeMap<&'a str, Vec<RequiredWindows>> {
+        // Rules with the same windows require them once, at the steps of all of them.
+        let mut alike: HashMap<_, (RuleTarget<'a>, DateTime<Utc>, DateTime<Utc>)> = HashMap::new();
+        for Turn { target, plan, .. } in &self.turns {
+            let settings = &target.rule.settings;
+            let has_baseline = target.rule.alert_type == AlertType::ErrorSpike;
+            let baseline = settings.baseline.filter(|_| has_baseline);
+            let baseline = baseline.map(|baseline| baseline.over);
+            let windows = (&target.rule.period, settings.window, settings.time_zone);
+            let kind = (target.api_name, windows, baseline);
+            let all = alike
+                .entry(kind)
+                .or_insert((*target, plan.after, plan.last));
+            (all.1, all.2) = (all.1.min(plan.after), all.2.max(plan.last));
+        }
         let mut required: BTreeMap<&str, Vec<RequiredWindows>> = BTreeMap::new();
-        for turn in &self.turns {
-            let windows = required.entry(turn.target.api_name).or_default();
+        for (target, after, last) in alike.into_values() {
             let grid = self.schedule.grid;
-            windows.extend(self.steps(turn).map(|at| turn.target.needs(at, grid)));
+            let windows = required.entry(target.api_name).or_default();
+            windows.extend(grid.steps(after, last).map(|at| target.needs(at, grid)));
         }
         required
     }
@@ -142,132 +210,161 @@ impl<'a> Round<'a> {
             }
         }
         self.settle_removed();
+        self.notify_of_gap();
         let events = &mut self.result.events;
         events.sort_by(|a, b| (a.at, &a.id).cmp(&(b.at, &b.id)));
         self.result
     }
 
     fn prepare(&mut self, rule: &'a Rule, api_name: &'a str) {
+        let (stored, schedule) = (self.stored, self.schedule);
         let key = (api_name.to_owned(), rule.period.clone());
         let target = RuleTarget {
             rule,
             api_name,
-            limit: self.stored.limits.get(&key).copied(),
+            limit: stored.limits.get(&key).copied(),
         };
-        let (alert, schedule) = (AlertRef::new(target.rule, target.api_name), self.schedule);
-        let mut records = self.stored.records.iter();
-        let record = records.find(|record| record.alert == alert);
-        let mut before = record.map(|record| record.state.clone());
-        let due = Due::new(
-            before.as_ref().map(|state| state.evaluated_to),
-            schedule.last(),
-            schedule.grid,
-            schedule.max_catch_up,
-        );
-        let skipped = match due {
-            Due::AfterGap(gap) => {
-                let reason = "longer ago than the maximum catch-up time";
-                Some(Event::skipped(alert.clone(), gap, reason, schedule.now))
-            }
-            Due::Reset { evaluated_to, .. } => {
-                let (at, now) = (schedule.last(), schedule.now);
-                let mut event = Event::new(alert.clone(), EventKind::Skipped, at, now);
-                event.note = Some(format!(
-                    "the clock was wrong: already evaluated up to {}",
-                    format::time(evaluated_to)
-                ));
-                Some(event)
-            }
-            Due::NotBefore(at) if at > schedule.now => {
-                let ahead = &mut self.result.evaluated_ahead_to;
-                *ahead = (*ahead).max(Some(at));
-                None
-            }
-            Due::After(_) | Due::NotBefore(_) => None,
-        };
-        if skipped.is_some() {
-            let first = due.after() + schedule.grid.step();
-            before = before.map(|state| state.after_gap(first));
+        let alert = AlertRef::new(target.rule, target.api_name);
+        let record = self.records.get(&alert).copied();
+        let place = (alert.alert_id.clone(), alert.api_name.clone());
+        let history = stored.history.get(&place).map_or(&[][..], Vec::as_slice);
+        let late = stored
+            .late_hours
+            .get(api_name)
+            .map_or(&[][..], Vec::as_slice);
+        let plan = Plan::new(&target, record, history, late, schedule.due(rule));
+        if let Some(gap) = plan.gap {
+            let reason = "longer ago than the maximum catch-up time";
+            let skipped = Event::skipped(alert.clone(), gap, reason, schedule.now);
+            self.result.events.push(skipped);
+            let whole = self.result.gap.get_or_insert(gap);
+            *whole = Window::new(whole.from.min(gap.from), whole.to.max(gap.to));
         }
-        self.result.events.extend(skipped);
+        if plan.went_back {
+            let ahead = &mut self.result.evaluated_ahead_to;
+            *ahead = (*ahead).max(plan.evaluated_to);
+        }
         self.evaluated.insert(alert.clone());
         self.turns.push(Turn {
             target,
             alert,
             record,
-            before,
-            due,
+            history,
+            plan,
         });
     }
 
-    fn steps(&self, turn: &Turn<'_>) -> impl Iterator<Item = DateTime<Utc>> + use<> {
-        let last = match turn.due {
-            Due::NotBefore(after) => after,
-            _ => self.schedule.last(),
-        };
-        self.schedule.grid.steps(turn.due.after(), last)
-    }
-
     fn evaluate_turn(&mut self, turn: Turn<'_>, usage: &ApiUsage) {
-        let (stored, now, rule) = (self.stored, self.schedule.now, turn.target.rule);
-        let (after, changes) = turn.target.advance(
-            turn.before.clone(),
-            self.steps(&turn),
-            self.schedule.grid,
-            &usage.series,
-            usage.begins,
-        );
+        let Turn {
+            target,
+            record,
+            history,
+            plan,
+            ..
+        } = &turn;
+        let (rule, now, grid) = (target.rule, self.schedule.now, self.schedule.grid);
+        let before = record.map(|record| &record.state);
+        let (after, changes) = plan.evaluate(target, before, history, usage, grid);
         let Some(after) = after else {
             return;
         };
-        let events = changes
-            .iter()
-            .map(|change| Event::of_change(turn.alert.clone(), change, now));
-        self.result.events.extend(events);
-        let acknowledged = turn.record.and_then(|record| record.acknowledged.clone());
+        let correction = Correction::new(&turn.alert, history, plan.after, &changes, now);
+        let before = plan.state.as_ref();
+        for mut progress in notification_policy::episode_progress(before, &changes, Some(&after)) {
+            let id = &progress.episode.id;
+            progress.began = correction.begins(id);
+            if progress.ended_at.is_none() || correction.adds_to(id) {
+                let fired_at = progress.episode.fired_at;
+                progress.late =
+                    progress.began && plan.evaluated_to.is_some_and(|to| fired_at <= to);
+                self.notify(&turn, &progress, &correction);
+            }
+        }
+        for (episode, replacement) in &correction.replaced {
+            match replacement {
+                Some(new) => self.result.replaced.push((episode.clone(), new.clone())),
+                None => {
+                    let notices = self.notices.get(episode.as_str());
+                    let notices = notices.map_or(&[][..], Vec::as_slice);
+                    let notifications = &mut self.result.notifications;
+                    notifications.withdraw(&turn.alert, notices, now);
+                }
+            }
+        }
+        let is_unknown = after.status == AlertStatus::Unknown;
+        let is_open = |episode: &str| {
+            let open = after.episode.as_ref();
+            open.is_some_and(|open| correction.is_same_episode(episode, &open.id))
+        };
+        self.result.alerts.push(EvaluatedAlert {
+            lacks_limit: is_unknown && rule.needs_limit() && target.limit.is_none(),
+            record: AlertRecord {
+                acknowledged: acknowledged(*record, is_open),
+                origin: Some(plan.origin.clone()),
+                alert: turn.alert.clone(),
+                state: after,
+            },
+        });
+        self.result.events.extend(correction.added);
+        self.result.withdrawn.extend(correction.withdrawn);
+    }
+
+    fn notify(&mut self, turn: &Turn<'_>, progress: &EpisodeProgress, correction: &Correction) {
+        let (stored, now, rule) = (self.stored, self.schedule.now, turn.target.rule);
         let channels = if rule.channels.is_empty() {
             &stored.channels
         } else {
             &rule.channels
         };
-        let silence = matching(&stored.silences, rule, turn.target.api_name, now);
-        let before = turn.before.as_ref();
-        for progress in notification_policy::episode_progress(before, &changes, Some(&after)) {
-            self.result.has_no_channel |= channels.is_empty();
-            if progress.began {
-                let fired_at = progress.episode.fired_at;
-                let last = self.result.fired.entry(rule.id.clone()).or_insert(fired_at);
-                *last = fired_at.max(*last);
-            }
-            let policy = NotificationPolicy {
-                now,
-                channels,
-                silenced: silence.is_some(),
-                acknowledged: acknowledged.is_some() && !progress.began,
-                repeat: rule.settings.repeat,
-            };
-            let notifications = &mut self.result.notifications;
-            notifications.add(&turn.alert, &progress, policy, &stored.notices);
+        self.result.has_no_channel |= channels.is_empty();
+        let fired_at = progress.episode.fired_at;
+        if progress.began && rule.last_triggered.is_none_or(|last| last < fired_at) {
+            let last = self.result.fired.entry(rule.id.clone()).or_insert(fired_at);
+            *last = fired_at.max(*last);
         }
-        let is_unknown = after.status == AlertStatus::Unknown;
-        self.result.alerts.push(EvaluatedAlert {
-            lacks_limit: is_unknown && rule.needs_limit() && turn.target.limit.is_none(),
-            record: AlertRecord {
-                acknowledged,
-                alert: turn.alert,
-                state: after,
-            },
-        });
+        let is_same = |episode: &str| correction.is_same_episode(episode, &progress.episode.id);
+        let policy = NotificationPolicy {
+            now,
+            channels,
+            silenced: matching(&stored.silences, rule, turn.target.api_name, now).is_some(),
+            acknowledged: acknowledged(turn.record, is_same).is_some(),
+            repeat: rule.settings.repeat,
+        };
+        let mut notices: Vec<&Notice> = Vec::new();
+        let replaced = correction.replaced.keys().filter(|old| is_same(old));
+        let ids = replaced
+            .map(String::as_str)
+            .chain([progress.episode.id.as_str()]);
+        for id in ids {
+            notices.extend(self.notices.get(id).into_iter().flatten());
+        }
+        notices.sort_by_key(|notice| notice.content.created_at);
+        let notifications = &mut self.result.notifications;
+        notifications.add(&turn.alert, progress, policy, &notices);
+    }
+
+    /// Notifies each channel once that rules were not evaluated.
+    fn notify_of_gap(&mut self) {
+        let Some(gap) = self.result.gap else {
+            return;
+        };
+        let is_skipped = |event: &&Event| event.kind == EventKind::Skipped;
+        let rules = self.result.events.iter().filter(is_skipped).count();
+        let now = self.schedule.now;
+        let channels = self.stored.channels.iter();
+        let notices =
+            channels.map(|channel| notification_policy::skipped(channel, gap, rules, now));
+        self.result.notifications.new.extend(notices);
     }
 
     /// Closes the alerts whose rule was removed, disabled or changed.
     fn settle_removed(&mut self) {
         let (stored, now) = (self.stored, self.schedule.now);
         for AlertRecord { alert, state, .. } in &stored.records {
-            let rule = stored.rules.iter().find(|rule| rule.id == alert.alert_id);
             if self.evaluated.contains(alert) {
                 continue;
             }
+            let rule = stored.rules.iter().find(|rule| rule.id == alert.alert_id);
             let is_known = stored.known_apis.contains(&alert.api_name);
             let reason = match rule {
                 None => "the rule was removed",
@@ -295,21 +392,32 @@ impl<'a> Round<'a> {
                     acknowledged: false,
                     repeat: TimeDelta::zero(),
                 };
+                let notices = self.notices.get(progress.episode.id.as_str());
+                let notices = notices.map_or(&[][..], Vec::as_slice);
                 let notifications = &mut self.result.notifications;
-                notifications.add(alert, &progress, policy, &stored.notices);
+                notifications.add(alert, &progress, policy, notices);
             }
             self.result.removed.push(alert.clone());
         }
     }
 }
 
+/// The acknowledgement of a rule's open episode, if that `is_same`.
+fn acknowledged(
+    record: Option<&AlertRecord>,
+    is_same: impl Fn(&str) -> bool,
+) -> Option<Acknowledgement> {
+    let record = record?;
+    let episode = record.state.episode.as_ref();
+    let episode = episode.filter(|episode| is_same(&episode.id));
+    record.acknowledged.clone().filter(|_| episode.is_some())
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::delivery::Delivery;
     use super::super::notice::NoticeKind;
-    use super::super::rule::AlertType;
     use super::super::series::{Demand, Series, Tally};
-    use super::super::state::Acknowledgement;
     use super::*;
     use crate::domain::testing::at_minute as at;
 
@@ -355,6 +463,10 @@ mod tests {
         let result = round.evaluate(&usage);
         let records = result.alerts.iter().map(|alert| alert.record.clone());
         stored.records = records.collect();
+        for event in &result.events {
+            let alert = (event.alert.alert_id.clone(), event.alert.api_name.clone());
+            stored.history.entry(alert).or_default().push(event.clone());
+        }
         for notice in &mut stored.notices {
             if result.notifications.released.contains(&notice.content.key) {
                 notice.delivery = Delivery::Waiting;
@@ -448,21 +560,24 @@ mod tests {
     }
 
     #[test]
-    fn gap_beyond_catch_up_is_skipped_and_reported() {
+    fn gap_beyond_catch_up_is_skipped_recorded_and_notified() {
         let mut stored = stored();
         run(&mut stored, 0, 0..0);
         let result = run(&mut stored, 1_500, 0..0);
         let skipped = "2026-01-31T12:00:00Z to 2026-01-31T13:00:00Z: longer ago than the maximum catch-up time";
         assert_eq!(notes(&result), [skipped]);
+        assert_eq!(sent(&result), [(NoticeKind::Skipped, "ops")]);
     }
 
     #[test]
-    fn clock_set_back_repeats_nothing() {
+    fn clock_set_back_withdraws_later_events() {
         let mut stored = stored();
         run(&mut stored, 100, 99..100);
         let back = run(&mut stored, 50, 99..100);
         assert_eq!(back.evaluated_ahead_to, Some(at(100)));
-        assert_eq!((back.events.len(), sent(&back).len()), (0, 0));
+        assert_eq!((back.events.len(), back.withdrawn.len()), (0, 1));
+        assert_eq!(sent(&back), [(NoticeKind::Resolved, "ops")]);
+        assert_eq!(stored.records[0].state.evaluated_to, at(50));
     }
 
     #[test]

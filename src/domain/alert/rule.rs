@@ -105,6 +105,8 @@ pub struct Settings {
     /// Whether calls that a cache answered count against the limit.
     pub include_cached: bool,
     pub baseline: Option<Baseline>,
+    /// The age of a step at which it is evaluated, if it differs from that of the check.
+    pub settle: Option<TimeDelta>,
 }
 
 impl Default for Settings {
@@ -121,6 +123,7 @@ impl Default for Settings {
             min_requests: 0,
             include_cached: false,
             baseline: None,
+            settle: None,
         }
     }
 }
@@ -137,6 +140,8 @@ pub struct Rule {
     pub enabled: bool,
     /// When it last began to fire.
     pub last_triggered: Option<DateTime<Utc>>,
+    /// When the rule was created or last changed; unknown for a described one.
+    pub updated_at: Option<DateTime<Utc>>,
     pub settings: Settings,
     /// The channels that are notified; empty means all.
     pub channels: Vec<String>,
@@ -176,6 +181,7 @@ impl Rule {
             period,
             enabled: true,
             last_triggered: None,
+            updated_at: None,
             settings: Settings::default(),
             channels: Vec::new(),
             unreadable: None,

@@ -15,6 +15,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
+use super::origin::Origin;
 use super::rule::{AlertRef, Severity};
 use crate::domain::id;
 use crate::domain::named::named;
@@ -66,7 +67,7 @@ pub enum Level {
 }
 
 /// An episode: from FIRING to OK.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Episode {
     pub id: String,
     /// When the rule began to fire, by the data.
@@ -82,10 +83,18 @@ impl Episode {
             fired_at,
         }
     }
+
+    /// The episode of an id; its start is part of the id.
+    pub fn of_id(id: &str) -> Option<Episode> {
+        Some(Episode {
+            id: id.to_owned(),
+            fired_at: id::time_of(id)?,
+        })
+    }
 }
 
 /// The state of a rule for one API after a step.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AlertState {
     pub status: AlertStatus,
     pub since: DateTime<Utc>,
@@ -104,6 +113,8 @@ pub struct AlertRecord {
     /// The rule and the API, as they were when the rule was last evaluated.
     pub alert: AlertRef,
     pub state: AlertState,
+    /// Unknown if the state was not written by a check.
+    pub origin: Option<Origin>,
     /// The acknowledgement of the current episode.
     pub acknowledged: Option<Acknowledgement>,
 }
@@ -212,6 +223,25 @@ impl AlertState {
             reason,
         };
         (state, change)
+    }
+
+    /// The state of a rule that has been OK since its first step.
+    pub fn ok_since(first: DateTime<Utc>) -> AlertState {
+        AlertState {
+            status: AlertStatus::Ok,
+            since: first,
+            severity: None,
+            episode: None,
+            evaluated_to: first,
+            observed: Observation::default(),
+            reason: None,
+        }
+    }
+
+    /// Whether the same steps lead to the same states from here on.
+    pub fn continues_as(&self, other: &AlertState) -> bool {
+        let facts = |it: &AlertState| (it.status, it.since, it.severity);
+        facts(self) == facts(other) && self.episode == other.episode
     }
 
     #[cfg(test)]

@@ -3,11 +3,13 @@
 use chrono::{DateTime, Utc};
 
 use super::{measured, value_cell};
+use crate::domain::alert::clock::ClockProblem;
 use crate::domain::alert::event::Event;
 use crate::domain::alert::rule::{AlertRef, AlertType, Severity};
 use crate::domain::alert::state::{AlertState, AlertStatus};
-use crate::domain::format::{counted, time_ms};
+use crate::domain::format::{counted, time, time_ms};
 use crate::domain::nagios::{NagiosAnswer, NagiosStatus};
+use crate::domain::period::Window;
 use crate::output::prelude::*;
 
 #[derive(Debug)]
@@ -15,9 +17,15 @@ pub struct Check {
     pub now: DateTime<Utc>,
     /// The number of enabled rules.
     pub rules: usize,
+    /// Why the time of the check is wrong.
+    pub clock: Option<ClockProblem>,
     pub findings: Vec<Finding>,
-    /// The events since the last check.
+    /// The new events.
     pub events: Vec<Event>,
+    /// The number of events that did not happen by the current data.
+    pub withdrawn: usize,
+    /// The period that was not evaluated.
+    pub skipped: Option<Window>,
     pub new_notices: usize,
     pub undelivered: u64,
 }
@@ -35,7 +43,7 @@ impl Check {
     /// Whether there is nothing to report.
     pub fn is_ok(&self) -> bool {
         let all_ok = self.count(AlertStatus::Ok) == self.findings.len();
-        all_ok && self.events.is_empty() && self.undelivered == 0
+        all_ok && self.events.is_empty() && self.withdrawn == 0 && self.undelivered == 0
     }
 
     fn firing(&self) -> impl DoubleEndedIterator<Item = &Finding> {
@@ -74,6 +82,10 @@ impl Check {
                 (status, finding.line() + &more)
             }
             (None, Some(finding)) => (NagiosStatus::Unknown, finding.line()),
+            (None, None) if self.clock.is_some() => {
+                let problem = self.clock.iter().map(ToString::to_string);
+                (NagiosStatus::Unknown, problem.collect())
+            }
             (None, None) if self.undelivered > 0 => {
                 let notices = counted(self.undelivered, "notice");
                 (NagiosStatus::Unknown, format!("{notices} not delivered"))
@@ -161,11 +173,21 @@ impl Answer for Check {
         let events = counted(self.events.len() as u64, "event");
         let notices = counted(self.new_notices as u64, "new notice");
         text.push_str(&format!("{events}, {notices}"));
+        if self.withdrawn > 0 {
+            let withdrawn = counted(self.withdrawn as u64, "event");
+            text.push_str(&format!(", {withdrawn} withdrawn"));
+        }
         if self.undelivered > 0 {
             let undelivered = counted(self.undelivered, "notice");
             text.push_str(&format!(", {undelivered} not delivered"));
         }
         text.push('\n');
+        if let Some(Window { from, to }) = self.skipped {
+            let (from, to) = (time(from), time(to));
+            text.push_str(&format!(
+                "skipped: {from} to {to}, longer ago than --max-catch-up\n"
+            ));
+        }
         text
     }
 
@@ -197,6 +219,10 @@ impl Answer for Check {
             unknown: self.count(AlertStatus::Unknown),
             new_notices: self.new_notices,
             undelivered: self.undelivered,
+            clock_problem: self.clock.as_ref().map(ToString::to_string),
+            withdrawn: self.withdrawn,
+            skipped_from: self.skipped.map(|gap| time_ms(gap.from)),
+            skipped_to: self.skipped.map(|gap| time_ms(gap.to)),
             findings: findings.collect::<Vec<_>>(),
             events: &self.events,
         }

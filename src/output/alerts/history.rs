@@ -36,10 +36,13 @@ fn event_text(event: &Event) -> String {
     }
 }
 
-/// Author and note.
+/// Author and note, and whether it was withdrawn.
 fn detail(event: &Event) -> String {
+    let withdrawn = event.withdrawn_at;
+    let withdrawn = withdrawn.map(|at| format!("corrected at {}", time(at)));
     let by = event.actor.as_ref().map(|actor| format!("by {actor}"));
-    let parts: Vec<String> = by.into_iter().chain(event.note.clone()).collect();
+    let parts = withdrawn.into_iter().chain(by).chain(event.note.clone());
+    let parts: Vec<String> = parts.collect();
     parts.join(": ")
 }
 
@@ -84,6 +87,9 @@ fn event_columns() -> Vec<columns::Column<'static, Event>> {
         Column::csv_only("episode", |event| Cell::maybe(event.episode.as_ref())),
         Column::csv_only("actor", |event| Cell::maybe(event.actor.as_ref())),
         Column::csv_only("note", |event| Cell::maybe(event.note.as_ref())),
+        Column::csv_only("withdrawn_at", |event| {
+            Cell::or_missing(event.withdrawn_at, Cell::Time)
+        }),
         Column::table_only("NOTE", |event| Cell::text(detail(event))).dropped(1),
     ]
 }

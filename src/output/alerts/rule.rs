@@ -27,6 +27,7 @@ impl Serialize for Rule {
             clear_below: settings.clear_below.and_then(finite),
             clear_for_ms: settings.clear_hold.num_milliseconds(),
             repeat_ms: settings.repeat.num_milliseconds(),
+            settle_ms: settings.settle.map(|settle| settle.num_milliseconds()),
             min_requests: settings.min_requests,
             include_cached: settings.include_cached,
             baseline_ms: settings.baseline.map(|base| base.over.num_milliseconds()),
@@ -76,6 +77,9 @@ pub(super) fn settings_line(rule: &Rule) -> String {
             settings.repeat != default.repeat,
             format!("repeat {}", duration(settings.repeat)),
         ),
+        settings
+            .settle
+            .map(|settle| format!("settle {}", duration(settle))),
         set(
             settings.min_requests != default.min_requests,
             format!("min requests {}", count(settings.min_requests)),
@@ -121,12 +125,13 @@ mod tests {
                 over: TimeDelta::days(7),
                 factor: 2.5,
             }),
+            settle: Some(TimeDelta::minutes(5)),
         };
         rule.channels = vec!["desk".to_owned(), "ops".to_owned()];
         assert_eq!(
             settings_line(&rule),
             "threshold 10, critical 2,000, severity critical, 2.5 times the average of 7d, for 1m 30s, \
-             clear below 7.5, clear for 2m, repeat 1d, min requests 1,000, cached calls included, \
+             clear below 7.5, clear for 2m, repeat 1d, settle 5m, min requests 1,000, cached calls included, \
              calendar of Europe/Madrid, to desk ops"
         );
     }

@@ -1,4 +1,6 @@
-//! `usagectl_alert_events`: the history of rules. Rows are added and never changed.
+//! `usagectl_alert_events`: the history of rules. Rows are added, and withdrawn when their data changed.
+
+use std::collections::{BTreeSet, HashMap};
 
 use chrono::{DateTime, Utc};
 
@@ -28,6 +30,7 @@ struct Row {
     limit_value: Option<f64>,
     actor: Option<String>,
     note: Option<String>,
+    withdrawn_at: Option<UtcTimestamp>,
 }
 
 impl From<&Event> for Row {
@@ -52,6 +55,7 @@ impl From<&Event> for Row {
             limit_value: event.observed.limit_value,
             actor: event.actor.clone(),
             note: event.note.clone(),
+            withdrawn_at: event.withdrawn_at.map(UtcTimestamp::from),
         }
     }
 }
@@ -81,6 +85,7 @@ impl From<Row> for Event {
             },
             actor: row.actor,
             note: row.note,
+            withdrawn_at: row.withdrawn_at.map(UtcTimestamp::utc),
         }
     }
 }
@@ -88,16 +93,104 @@ impl From<Row> for Event {
 /// Fewer than any engine's limit for the values of one statement.
 const PER_STATEMENT: usize = 200;
 
-/// Inserts events; one that exists stays unchanged.
+/// Inserts events. One that exists was withdrawn and found again, or stays unchanged.
 pub fn insert(db: &mut Db, events: &[Event]) -> QueryResult<()> {
     for events in events.chunks(PER_STATEMENT) {
         let rows: Vec<Row> = events.iter().map(Row::from).collect();
         on!(db, |conn| diesel::insert_into(dsl::usagectl_alert_events)
             .values(&rows)
-            .on_conflict_do_nothing()
+            .on_conflict(dsl::id)
+            .do_update()
+            .set(dsl::withdrawn_at.eq(None::<UtcTimestamp>))
             .execute(conn))?;
     }
     Ok(())
+}
+
+/// Marks events as withdrawn.
+pub fn withdraw(db: &mut Db, ids: &[String], now: DateTime<Utc>) -> QueryResult<()> {
+    for ids in ids.chunks(PER_STATEMENT) {
+        on!(db, |conn| diesel::update(dsl::usagectl_alert_events)
+            .filter(dsl::id.eq_any(ids))
+            .set(dsl::withdrawn_at.eq(Some(UtcTimestamp::new(now))))
+            .execute(conn))?;
+    }
+    Ok(())
+}
+
+/// The events of each rule and API after `after`, preceded by those from its last change of state up to `after` on, in
+/// order. Withdrawn events, and rules without an event after `after`, are left out.
+pub fn history(
+    db: &mut Db,
+    after: DateTime<Utc>,
+) -> QueryResult<HashMap<(String, String), Vec<Event>>> {
+    let changes = [EventKind::State.as_str(), EventKind::Severity.as_str()];
+    let rows: Vec<Row> = on!(db, |conn| dsl::usagectl_alert_events
+        .filter(dsl::at.gt(UtcTimestamp::new(after)))
+        .filter(dsl::kind.eq_any(changes))
+        .filter(dsl::withdrawn_at.is_null())
+        .order((dsl::at, dsl::id))
+        .select(Row::as_select())
+        .load(conn))?;
+    let mut history: HashMap<(String, String), Vec<Event>> = HashMap::new();
+    for event in rows.into_iter().map(Event::from) {
+        let alert = (event.alert.alert_id.clone(), event.alert.api_name.clone());
+        history.entry(alert).or_default().push(event);
+    }
+    for (alert, events) in &mut history {
+        let mut earlier = state_before(db, alert, after)?;
+        earlier.append(events);
+        *events = earlier;
+    }
+    Ok(history)
+}
+
+/// The episodes of withdrawn events after `after`, which may be found again.
+pub fn withdrawn_episodes(db: &mut Db, after: DateTime<Utc>) -> QueryResult<BTreeSet<String>> {
+    let episodes: Vec<Option<String>> = on!(db, |conn| dsl::usagectl_alert_events
+        .filter(dsl::at.gt(UtcTimestamp::new(after)))
+        .filter(dsl::withdrawn_at.is_not_null())
+        .filter(dsl::episode.is_not_null())
+        .select(dsl::episode)
+        .load(conn))?;
+    Ok(episodes.into_iter().flatten().collect())
+}
+
+/// The events of a rule and API from its last change of state up to `at` on, up to `at`.
+fn state_before(
+    db: &mut Db,
+    alert: &(String, String),
+    at: DateTime<Utc>,
+) -> QueryResult<Vec<Event>> {
+    let Some(state) = last(db, alert, EventKind::State, at)? else {
+        return Ok(Vec::new());
+    };
+    let severity = match state.episode {
+        Some(_) => last(db, alert, EventKind::Severity, at)?,
+        None => None,
+    };
+    let severity = severity.filter(|severity| severity.at > state.at);
+    Ok(std::iter::once(state).chain(severity).collect())
+}
+
+/// The last event of a kind of a rule and API up to `at`.
+fn last(
+    db: &mut Db,
+    (alert_id, api_name): &(String, String),
+    kind: EventKind,
+    at: DateTime<Utc>,
+) -> QueryResult<Option<Event>> {
+    let row: Option<Row> = on!(db, |conn| dsl::usagectl_alert_events
+        .filter(dsl::alert_id.eq(alert_id))
+        .filter(dsl::api_name.eq(api_name))
+        .filter(dsl::at.le(UtcTimestamp::new(at)))
+        .filter(dsl::kind.eq(kind.as_str()))
+        .filter(dsl::withdrawn_at.is_null())
+        .order((dsl::at.desc(), dsl::id.desc()))
+        .select(Row::as_select())
+        .first(conn)
+        .optional())?;
+    Ok(row.map(Event::from))
 }
 
 /// The events from `from` to before `to`, in order.

@@ -40,7 +40,7 @@ impl Row {
             id: content.key.clone(),
             alert_id: content.alert.alert_id.clone(),
             api_name: content.alert.api_name.clone(),
-            episode: content.episode.clone(),
+            episode: notice.episode.clone(),
             kind: content.kind.as_str().to_owned(),
             number: notice.number,
             channel: notice.channel.clone(),
@@ -62,6 +62,7 @@ impl Row {
         })?;
         Ok(Notice {
             content,
+            episode: self.episode,
             number: self.number,
             channel: self.channel,
             // A CHECK of the column excludes other states.
@@ -151,6 +152,15 @@ pub fn find_by_episodes(db: &mut Db, episodes: &BTreeSet<String>) -> QueryResult
         found.extend(rows);
     }
     notices(found)
+}
+
+/// Makes the notices of an episode those of another, which was found instead.
+pub fn move_to_episode(db: &mut Db, old: &str, new: &str) -> QueryResult<()> {
+    on!(db, |conn| diesel::update(dsl::usagectl_notices)
+        .filter(dsl::episode.eq(old))
+        .set(dsl::episode.eq(new))
+        .execute(conn))?;
+    Ok(())
 }
 
 /// The notices of open episodes, in order, without reminders.

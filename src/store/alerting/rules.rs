@@ -25,6 +25,7 @@ struct AlertRow {
     period: LenientText,
     enabled: LenientBool,
     last_triggered: Option<MaybeTimestamp>,
+    updated_at: MaybeTimestamp,
 }
 
 #[derive(AsChangeset, Identifiable, Insertable, Queryable)]
@@ -43,6 +44,7 @@ struct SettingsRow {
     include_cached: bool,
     baseline_ms: Option<i64>,
     baseline_factor: Option<f64>,
+    settle_ms: Option<i64>,
     updated_at: UtcTimestamp,
 }
 
@@ -63,6 +65,7 @@ impl SettingsRow {
             include_cached: settings.include_cached,
             baseline_ms: settings.baseline.map(|base| base.over.num_milliseconds()),
             baseline_factor: settings.baseline.map(|base| base.factor),
+            settle_ms: settings.settle.map(|settle| settle.num_milliseconds()),
             updated_at: UtcTimestamp::new(now),
         }
     }
@@ -88,6 +91,7 @@ impl SettingsRow {
                     over: span(ms),
                     factor,
                 }),
+            settle: self.settle_ms.map(span),
         };
         let unreadable = zone.is_none().then_some(RuleFault::Zone(self.time_zone));
         (settings, unreadable)
@@ -108,6 +112,7 @@ pub fn all(db: &mut Db) -> QueryResult<Vec<Rule>> {
         api_alerts::period,
         api_alerts::enabled,
         api_alerts::last_triggered,
+        api_alerts::updated_at,
     ));
     let alerts: Vec<AlertRow> = on!(db, |conn| alerts.load(conn))?;
     let settings = usagectl_alert_settings::table;
@@ -134,6 +139,7 @@ pub fn all(db: &mut Db) -> QueryResult<Vec<Rule>> {
             period: Period::named(&row.period.0),
             enabled: row.enabled.0,
             last_triggered: row.last_triggered.and_then(|moment| moment.0),
+            updated_at: row.updated_at.0,
             settings,
             unreadable,
         }

@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use diesel::dsl::case_when;
 use diesel::upsert::excluded;
 
+use crate::domain::alert::origin::Origin;
 use crate::domain::alert::rule::{AlertRef, Severity};
 use crate::domain::alert::state::{
     Acknowledgement, AlertRecord, AlertState, AlertStatus, Episode, Observation,
@@ -31,6 +32,9 @@ struct Row {
     acknowledged_by: Option<String>,
     acknowledged_at: Option<UtcTimestamp>,
     acknowledged_note: Option<String>,
+    conditions: Option<String>,
+    origin_at: Option<UtcTimestamp>,
+    origin_state: Option<String>,
 }
 
 impl From<&AlertRecord> for Row {
@@ -38,6 +42,8 @@ impl From<&AlertRecord> for Row {
         let AlertRecord { alert, state, .. } = stored;
         let episode = state.episode.as_ref();
         let acknowledged = stored.acknowledged.as_ref();
+        let origin = stored.origin.as_ref();
+        let origin_state = origin.and_then(|origin| origin.state.as_ref());
         Row {
             alert_id: alert.alert_id.clone(),
             api_name: alert.api_name.clone(),
@@ -56,6 +62,9 @@ impl From<&AlertRecord> for Row {
             acknowledged_by: acknowledged.map(|it| it.by.clone()),
             acknowledged_at: acknowledged.map(|it| it.at.into()),
             acknowledged_note: acknowledged.and_then(|it| it.note.clone()),
+            conditions: origin.map(|origin| origin.conditions.clone()),
+            origin_at: origin.map(|origin| origin.at.into()),
+            origin_state: origin_state.and_then(|state| serde_json::to_string(state).ok()),
         }
     }
 }
@@ -63,6 +72,15 @@ impl From<&AlertRecord> for Row {
 impl From<Row> for AlertRecord {
     fn from(row: Row) -> AlertRecord {
         let acknowledged = row.acknowledged_by.zip(row.acknowledged_at);
+        let origin_state = row.origin_state.as_deref().map(serde_json::from_str);
+        let origin = match (row.conditions, row.origin_at, origin_state.transpose()) {
+            (Some(conditions), Some(at), Ok(state)) => Some(Origin {
+                conditions,
+                at: at.utc(),
+                state,
+            }),
+            _ => None,
+        };
         AlertRecord {
             alert: AlertRef {
                 alert_id: row.alert_id,
@@ -87,6 +105,7 @@ impl From<Row> for AlertRecord {
                 },
                 reason: row.reason,
             },
+            origin,
             acknowledged: acknowledged.map(|(by, at)| Acknowledgement {
                 by,
                 at: at.utc(),
@@ -133,12 +152,25 @@ pub fn save(db: &mut Db, states: &[AlertRecord]) -> QueryResult<()> {
                 dsl::limit_value.eq(excluded(dsl::limit_value)),
                 dsl::threshold.eq(excluded(dsl::threshold)),
                 dsl::reason.eq(excluded(dsl::reason)),
+                dsl::conditions.eq(excluded(dsl::conditions)),
+                dsl::origin_at.eq(excluded(dsl::origin_at)),
+                dsl::origin_state.eq(excluded(dsl::origin_state)),
                 dsl::acknowledged_by.eq(case_when(same_episode(), dsl::acknowledged_by)),
                 dsl::acknowledged_at.eq(case_when(same_episode(), dsl::acknowledged_at)),
                 dsl::acknowledged_note.eq(case_when(same_episode(), dsl::acknowledged_note)),
             ))
             .execute(conn))?;
     }
+    Ok(())
+}
+
+/// Makes an open episode another, which was found instead: it keeps its acknowledgement.
+pub fn replace_episode(db: &mut Db, old: &str, new: &str) -> QueryResult<()> {
+    use usagectl_alert_states::dsl;
+    on!(db, |conn| diesel::update(dsl::usagectl_alert_states)
+        .filter(dsl::episode.eq(old))
+        .set(dsl::episode.eq(new))
+        .execute(conn))?;
     Ok(())
 }
 

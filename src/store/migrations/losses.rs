@@ -15,9 +15,10 @@ use crate::domain::schema::plan::{Action, DataLoss, PlanStep};
 use crate::store::db::{Db, on, quote_identifier};
 
 /// Tables whose content is not lost: the next `migrate` computes it again from the application's, or it describes runs.
-pub(super) const REBUILT: [&str; 5] = [
+pub(super) const REBUILT: [&str; 6] = [
     "usagectl_dirty_hours",
     "usagectl_dirty_metric_days",
+    "usagectl_late_hours",
     "usagectl_odd_timestamps",
     "usagectl_run_locks",
     "usagectl_stale_periods",

@@ -24,7 +24,19 @@ use crate::store::time::{StoredTimestamp, TimeBoundary};
 /// What the text of a canonical timestamp matches, as in the triggers.
 const CANONICAL: &str = "GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]T[0-9][0-9]:[0-5][0-9]:[0-5][0-9].[0-9][0-9][0-9]+00:00'";
 
-/// Moves the dirty hours of some APIs, or of all, to the list of stale periods; in one transaction.
+/// Keeps another run from taking dirty hours until the end of the transaction; the triggers go on writing them.
+pub fn lock_for_taking(db: &mut Db) -> QueryResult<()> {
+    match db {
+        Db::Pg(postgres) => {
+            postgres.batch_execute("LOCK TABLE usagectl_dirty_hours IN SHARE UPDATE EXCLUSIVE MODE")
+        }
+        // Writers take turns.
+        Db::Sqlite(_) => Ok(()),
+    }
+}
+
+/// Moves the dirty hours of some APIs, or of all, to the list of stale periods, and those that `alerts check` has not
+/// seen also to its list of late hours; in one transaction.
 ///
 /// Dirty hours that no roll-up can have are dropped; [`count_unreadable`] counts their rows.
 pub fn move_to_stale(db: &mut Db, apis: &[String]) -> QueryResult<()> {
@@ -32,13 +44,23 @@ pub fn move_to_stale(db: &mut Db, apis: &[String]) -> QueryResult<()> {
     // meanwhile stays for the next run.
     const POSTGRES: [&str; 1] = ["WITH taken AS (
              DELETE FROM usagectl_dirty_hours WHERE $1 IS NULL OR api_name = $1
-             RETURNING api_name, hour
+             RETURNING api_name, hour, seen
+         ),
+         late AS (
+             INSERT INTO usagectl_late_hours (api_name, hour)
+             SELECT DISTINCT api_name, hour FROM taken
+             WHERE NOT seen AND api_name IN (SELECT api_name FROM usagectl_alert_states)
+               AND hour >= '0001-01-01' AND hour < '10000-01-01'
          )
          INSERT INTO usagectl_stale_periods (aggregation_type, period_start, api_name)
          SELECT DISTINCT 'HOURLY', hour, api_name FROM taken
          WHERE hour >= '0001-01-01' AND hour < '10000-01-01'
          ON CONFLICT DO NOTHING"];
-    const SQLITE: [&str; 3] = [
+    const SQLITE: [&str; 4] = [
+        "INSERT INTO usagectl_late_hours (api_name, hour)
+         SELECT api_name, hour FROM usagectl_dirty_hours
+         WHERE (?1 IS NULL OR api_name = ?1) AND NOT seen
+           AND api_name IN (SELECT api_name FROM usagectl_alert_states)",
         // A date that does not exist comes out of strftime as another one, or as null.
         "INSERT INTO usagectl_stale_periods (aggregation_type, period_start, api_name)
          SELECT 'HOURLY', hour, api_name FROM usagectl_dirty_hours
@@ -61,6 +83,7 @@ pub fn move_to_stale(db: &mut Db, apis: &[String]) -> QueryResult<()> {
         Db::Pg(_) => POSTGRES.as_slice(),
         Db::Sqlite(_) => SQLITE.as_slice(),
     };
+    lock_for_taking(db)?;
     for api in each(apis) {
         for statement in statements {
             on!(db, |conn| diesel::sql_query(*statement)

@@ -41,6 +41,7 @@ fn notice(key: &str, kind: NoticeKind, minute: i64) -> Notice {
         fired_at: at(0),
         ended_at: None,
         created_at: at(minute),
+        note: None,
         summary: "it fires".to_owned(),
     };
     Notice::new(content, 1, "ops")

@@ -41,6 +41,7 @@ pub fn run(context: &mut Context, args: TestArgs) -> Result<Outcome> {
         fired_at: now,
         ended_at: Some(now),
         created_at: now,
+        note: None,
         summary: format!(
             "TEST: {} tests the channel {}",
             context::current_user(),

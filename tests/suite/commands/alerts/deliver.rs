@@ -51,6 +51,7 @@ fn notice_at(at: DateTime<Utc>, key: &str, kind: NoticeKind, episode: &str) -> N
         fired_at: at,
         ended_at: kind.is_last().then_some(at),
         created_at: at,
+        note: None,
         summary: format!("{}: finnhub 92% of the limit of 60", kind.as_str()),
     };
     Notice::new(content, 1, "ops")

@@ -114,9 +114,9 @@ fn history_filters_by_time_api_and_rule(#[values(Sqlite, Postgresql)] engine: En
     2026-01-31T12:00:00Z  tmdb     RATE_LIMIT_WARNING  MINUTE  OK -> FIRING  81.2%      80.0%
     ");
     assert_snapshot!(db.usagectl(["alerts", "history", "--format", "csv"]).run().success().stdout, @"
-    at,kind,alert_id,api_name,alert_type,period,from_state,to_state,severity,value,threshold,limit_value,episode,actor,note
-    2026-01-31T11:00:00.000Z,STATE,aaaaaaaa-1,finnhub,RATE_LIMIT_WARNING,MINUTE,OK,FIRING,WARNING,81.25,80,60,,,
-    2026-01-31T12:00:00.000Z,STATE,aaaaaaaa-1,tmdb,RATE_LIMIT_WARNING,MINUTE,OK,FIRING,WARNING,81.25,80,60,,,
+    at,kind,alert_id,api_name,alert_type,period,from_state,to_state,severity,value,threshold,limit_value,episode,actor,note,withdrawn_at
+    2026-01-31T11:00:00.000Z,STATE,aaaaaaaa-1,finnhub,RATE_LIMIT_WARNING,MINUTE,OK,FIRING,WARNING,81.25,80,60,,,,
+    2026-01-31T12:00:00.000Z,STATE,aaaaaaaa-1,tmdb,RATE_LIMIT_WARNING,MINUTE,OK,FIRING,WARNING,81.25,80,60,,,,
     ");
     assert_snapshot!(db.usagectl(["alerts", "history", "--notices"]).run().success().stdout, @"no notices from 2026-01-24T12:00:00Z to 2026-01-31T12:00:00Z");
     let backwards = [

@@ -6,6 +6,7 @@ mod check;
 mod deliver;
 mod formats;
 mod history;
+mod late_data;
 mod rules;
 mod silence;
 mod states;

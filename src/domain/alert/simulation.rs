@@ -1,0 +1,479 @@
+//! Tests of late data: a store in memory, in which rows are recorded, changed and deleted between checks.
+
+use std::collections::{BTreeMap, HashMap};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::delivery::{Delivery, DropReason, Notice};
+use super::evaluate::{ApiUsage, RequiredWindows};
+use super::event::Event;
+use super::history::{change_of, state_at};
+use super::notice::NoticeKind;
+use super::origin::Origin;
+use super::replacement::{EpisodeSpan, spans};
+use super::round::{Round, RoundResult, Schedule, StoredAlerts};
+use super::rule::{AlertType, Rule, TimeWindow};
+use super::series::{Demand, Series, Tally};
+use super::state::{AlertState, Change};
+use super::window::Grid;
+use crate::domain::period::{Granularity, Period};
+use crate::domain::testing::at_minute as at;
+
+/// A database of one rule on tmdb and the channel `ops`, which accepts every notice.
+#[derive(Default)]
+struct Simulation {
+    stored: StoredAlerts,
+    events: BTreeMap<String, Event>,
+    /// The failed calls.
+    rows: Vec<DateTime<Utc>>,
+    dirty_hours: Vec<DateTime<Utc>>,
+}
+
+impl Simulation {
+    fn new(rule: Rule) -> Simulation {
+        Simulation {
+            stored: StoredAlerts {
+                rules: vec![rule],
+                channels: vec!["ops".to_owned()],
+                ..StoredAlerts::default()
+            },
+            ..Simulation::default()
+        }
+    }
+
+    fn mark(&mut self, row: DateTime<Utc>) {
+        self.dirty_hours.push(Granularity::Hourly.start_of(row));
+    }
+
+    fn record(&mut self, row: DateTime<Utc>) {
+        self.rows.push(row);
+        self.mark(row);
+    }
+
+    fn delete(&mut self, n: usize) {
+        if !self.rows.is_empty() {
+            let row = self.rows.swap_remove(n % self.rows.len());
+            self.mark(row);
+        }
+    }
+
+    /// Lists the dirty hours of a rule that has a state.
+    fn take_dirty_hours(&mut self) {
+        let mut dirty = std::mem::take(&mut self.dirty_hours);
+        if !self.stored.records.is_empty() {
+            let late = &mut self.stored.late_hours;
+            late.entry("tmdb".to_owned())
+                .or_default()
+                .append(&mut dirty);
+        }
+    }
+
+    /// The events that are not withdrawn, in order.
+    fn history(&self) -> Vec<Event> {
+        let valid = self.events.values().filter(|it| it.withdrawn_at.is_none());
+        let mut history: Vec<Event> = valid
+            .filter(|it| change_of(it).is_some())
+            .cloned()
+            .collect();
+        history.sort_by(|a, b| (a.at, &a.id).cmp(&(b.at, &b.id)));
+        history
+    }
+
+    fn episodes(&self) -> Vec<EpisodeSpan> {
+        spans(&self.history())
+    }
+
+    fn schedule(now: DateTime<Utc>) -> Schedule {
+        Schedule {
+            now,
+            grid: Grid::MINUTES,
+            settle: TimeDelta::seconds(10),
+            max_catch_up: TimeDelta::days(7),
+        }
+    }
+
+    fn evaluate(&mut self, now: DateTime<Utc>) -> RoundResult {
+        self.take_dirty_hours();
+        let schedule = Simulation::schedule(now);
+        self.stored.history.clear();
+        if let Some(from) = self.stored.history_from(schedule) {
+            let history = self.history();
+            if history.iter().any(|event| event.at > from) {
+                let alert = ("rule".to_owned(), "tmdb".to_owned());
+                self.stored.history.insert(alert, history);
+            }
+        }
+        let round = Round::new(&self.stored, schedule);
+        let mut usage = HashMap::new();
+        for (api, required) in round.required_windows() {
+            let series = self.series(&required);
+            let begins = Some(at(-100_000));
+            usage.insert(api, ApiUsage { series, begins });
+        }
+        round.evaluate(&usage)
+    }
+
+    fn series(&self, required: &[RequiredWindows]) -> Series {
+        let windows = required.iter().flat_map(|it| [it.window, it.baseline]);
+        let demand = Demand::of_rows(windows.flatten(), []);
+        let rows = demand.rows.clone();
+        let mut series = Series::new(demand);
+        for row in &self.rows {
+            if rows.iter().any(|rows| rows.contains(*row)) {
+                series.add_rows(*row, Tally::of_call(false, false, None));
+            }
+        }
+        series.finish()
+    }
+
+    /// A check that saves its result.
+    fn check_without_delivery(&mut self, now: DateTime<Utc>) -> RoundResult {
+        let result = self.evaluate(now);
+        self.stored.late_hours.clear();
+        for id in &result.withdrawn {
+            self.events.get_mut(id).unwrap().withdrawn_at = Some(now);
+        }
+        for event in &result.events {
+            self.events.insert(event.id.clone(), event.clone());
+        }
+        for (old, new) in &result.replaced {
+            let notices = self.stored.notices.iter_mut();
+            notices
+                .filter(|it| it.episode == *old)
+                .for_each(|it| it.episode.clone_from(new));
+        }
+        let records = result.alerts.iter().map(|alert| alert.record.clone());
+        self.stored.records = records.collect();
+        for notice in &mut self.stored.notices {
+            if result.notifications.dropped.contains(&notice.content.key) {
+                notice.drop_for(DropReason::Superseded);
+            }
+        }
+        self.check_new_notices(&result);
+        self.stored.notices.extend(result.notifications.new.clone());
+        result
+    }
+
+    fn deliver(&mut self, now: DateTime<Utc>) {
+        for notice in &mut self.stored.notices {
+            if notice.delivery == Delivery::Waiting {
+                notice.delivery = Delivery::Delivered;
+                notice.delivered_at = Some(now);
+            }
+        }
+    }
+
+    /// A check that delivers its notices.
+    fn check(&mut self, now: DateTime<Utc>) -> RoundResult {
+        let result = self.check_without_delivery(now);
+        self.deliver(now);
+        result
+    }
+
+    /// An episode is notified once, and no key is used twice.
+    fn check_new_notices(&self, result: &RoundResult) {
+        for new in &result.notifications.new {
+            let mut earlier = self.stored.notices.iter();
+            let same = earlier.find(|it| it.content.key == new.content.key);
+            assert_eq!(same, None);
+            let mut earlier = self.stored.notices.iter();
+            let known = |it: &&Notice| it.episode == new.episode && is_announcement(it);
+            assert_eq!(earlier.find(known).filter(|_| is_announcement(new)), None);
+        }
+    }
+
+    fn kinds(&self) -> Vec<NoticeKind> {
+        let notices = self.stored.notices.iter();
+        notices.map(|notice| notice.content.kind).collect()
+    }
+}
+
+fn is_announcement(notice: &Notice) -> bool {
+    let kind = notice.content.kind;
+    let is_first = matches!(
+        kind,
+        NoticeKind::Firing | NoticeKind::Missed | NoticeKind::Late
+    );
+    is_first && !notice.is_superseded()
+}
+
+fn rule(period: Period) -> Rule {
+    Rule {
+        id: "rule".to_owned(),
+        ..Rule::new("tmdb", AlertType::ErrorSpike, period, 3.0)
+    }
+}
+
+fn second(minute: i64, second: i64) -> DateTime<Utc> {
+    at(minute) + TimeDelta::seconds(second)
+}
+
+/// `count` failed calls in a minute.
+fn fail(simulation: &mut Simulation, minute: i64, count: i64) {
+    for n in 0..count {
+        simulation.record(second(minute, n));
+    }
+}
+
+#[test]
+fn batch_that_arrives_after_its_minute_is_notified_once_as_late() {
+    let mut late = Simulation::new(rule(Period::Minute));
+    late.stored.rules[0].updated_at = Some(at(0));
+    late.check(second(5, 30));
+    fail(&mut late, 3, 5);
+    let found = late.check(second(6, 30));
+    assert_eq!(late.kinds(), [NoticeKind::Late]);
+    let notice = &found.notifications.new[0].content;
+    assert_eq!((notice.fired_at, notice.ended_at), (at(4), Some(at(5))));
+    assert!(
+        notice.summary.contains("in data that arrived late"),
+        "{}",
+        notice.summary
+    );
+    late.check(second(7, 30));
+    fail(&mut late, 3, 1);
+    late.check(second(90, 30));
+    assert_eq!(late.kinds(), [NoticeKind::Late]);
+}
+
+#[test]
+fn late_episode_that_still_fires_is_notified_as_firing() {
+    let mut late = Simulation::new(rule(Period::Hour));
+    late.check(second(0, 30));
+    late.check(second(5, 30));
+    fail(&mut late, 3, 5);
+    let found = late.check(second(6, 30));
+    assert_eq!(late.kinds(), [NoticeKind::Firing]);
+    assert!(found.notifications.new[0].content.note.is_some());
+    assert_eq!(found.alerts[0].record.state.since, at(4));
+}
+
+#[test]
+fn deleted_rows_correct_an_episode_and_resolve_it() {
+    let mut corrected = Simulation::new(rule(Period::Hour));
+    corrected.check(second(1, 30));
+    fail(&mut corrected, 3, 5);
+    corrected.check(second(5, 30));
+    for _ in 0..5 {
+        corrected.delete(0);
+    }
+    let found = corrected.check(second(6, 30));
+    assert_eq!(
+        corrected.kinds(),
+        [NoticeKind::Firing, NoticeKind::Resolved]
+    );
+    assert!(
+        corrected.stored.notices[1]
+            .content
+            .summary
+            .contains("its data changed")
+    );
+    assert_eq!((found.withdrawn.len(), corrected.episodes()), (1, vec![]));
+}
+
+#[test]
+fn earlier_start_replaces_the_episode_without_a_second_notice() {
+    let mut late = Simulation::new(rule(Period::Hour));
+    late.check(second(1, 30));
+    fail(&mut late, 10, 5);
+    late.check(second(12, 30));
+    let first = late.stored.notices[0].content.episode.clone();
+    fail(&mut late, 5, 5);
+    late.check(second(13, 30));
+    assert_eq!(late.kinds(), [NoticeKind::Firing]);
+    assert_eq!(late.episodes()[0].fired_at, at(6));
+    late.check(second(90, 30));
+    assert_eq!(late.kinds(), [NoticeKind::Firing, NoticeKind::Resolved]);
+    // The receiver knows the episode by its first id.
+    assert_eq!(late.stored.notices[1].content.episode, first);
+}
+
+#[test]
+fn late_data_reopens_a_resolved_episode_with_a_reminder() {
+    let mut late = Simulation::new(rule(Period::Minute));
+    late.check(second(0, 30));
+    fail(&mut late, 1, 5);
+    late.check(second(2, 30));
+    late.check(second(4, 30));
+    assert_eq!(late.kinds(), [NoticeKind::Firing, NoticeKind::Resolved]);
+    for minute in 2..5 {
+        fail(&mut late, minute, 5);
+    }
+    late.check(second(5, 30));
+    assert_eq!(late.kinds()[2..], [NoticeKind::Reminder]);
+    late.check(second(7, 30));
+    assert_eq!(late.kinds()[3..], [NoticeKind::Resolved]);
+}
+
+#[test]
+fn clock_a_day_ahead_loses_nothing() {
+    let mut wrong = Simulation::new(rule(Period::Minute));
+    wrong.check(second(0, 30));
+    let ahead = wrong.check(second(1_200, 30));
+    assert_eq!(ahead.alerts[0].record.state.evaluated_to, at(1_200));
+    fail(&mut wrong, 9, 5);
+    let back = wrong.check(second(12, 30));
+    assert_eq!(back.evaluated_ahead_to, Some(at(1_200)));
+    assert_eq!(wrong.episodes().len(), 1);
+    assert_eq!(wrong.kinds(), [NoticeKind::Late]);
+    wrong.check(second(13, 30));
+    fail(&mut wrong, 13, 5);
+    wrong.check(second(14, 30));
+    assert_eq!(wrong.kinds(), [NoticeKind::Late, NoticeKind::Firing]);
+}
+
+#[test]
+fn changed_threshold_applies_to_later_steps_only() {
+    let mut changed = Simulation::new(rule(Period::Minute));
+    changed.check(second(0, 30));
+    fail(&mut changed, 1, 5);
+    changed.check(second(5, 30));
+    changed.stored.rules[0].threshold = 10.0;
+    fail(&mut changed, 2, 1);
+    let found = changed.check(second(6, 30));
+    assert_eq!((found.withdrawn.len(), changed.episodes().len()), (0, 1));
+}
+
+/// What happens between two checks.
+#[derive(Clone, Debug)]
+enum Step {
+    /// Failed calls: age in seconds, number.
+    Record(i64, usize),
+    Delete(usize),
+    /// Moves a row: which, seconds.
+    Move(usize, i64),
+    /// A check, a number of seconds later.
+    Check(i64),
+    /// A check at the same time, whose notices are not delivered.
+    Undelivered,
+    /// A check that dies before it saves.
+    Crash,
+    /// A check by a clock that is a number of minutes ahead.
+    WrongClock(i64),
+}
+
+fn any_step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => (0..9_000_i64, 1..6_usize).prop_map(|(age, count)| Step::Record(age, count)),
+        2 => any::<usize>().prop_map(Step::Delete),
+        1 => (any::<usize>(), -4_000..4_000_i64).prop_map(|(row, by)| Step::Move(row, by)),
+        5 => (0..900_i64).prop_map(Step::Check),
+        1 => Just(Step::Crash),
+        2 => Just(Step::Undelivered),
+        1 => (0..30_i64).prop_map(Step::WrongClock),
+    ]
+}
+
+fn any_rule() -> impl Strategy<Value = Rule> {
+    let periods = proptest::sample::select(vec![Period::Minute, Period::Hour, Period::Day]);
+    (periods, any::<bool>(), 0..4_i64, 0..4_i64, any::<bool>()).prop_map(
+        |(period, is_calendar, hold, clear_hold, has_hysteresis)| {
+            let mut rule = rule(period);
+            let settings = &mut rule.settings;
+            settings.hold = TimeDelta::minutes(hold);
+            settings.clear_hold = TimeDelta::minutes(clear_hold);
+            settings.clear_below = has_hysteresis.then_some(2.0);
+            // No reminders, which the repeat interval would send at other times.
+            settings.repeat = TimeDelta::zero();
+            if is_calendar {
+                settings.window = TimeWindow::Calendar;
+            }
+            rule
+        },
+    )
+}
+
+/// Runs the steps, then two checks an hour later. Returns the time of the last.
+fn run(simulation: &mut Simulation, steps: &[Step]) -> DateTime<Utc> {
+    let mut now = second(0, 30);
+    simulation.check(now);
+    for step in steps {
+        match *step {
+            Step::Record(age, count) => {
+                for n in 0..count {
+                    let age = TimeDelta::seconds(age) + TimeDelta::milliseconds(n as i64);
+                    simulation.record(now - age);
+                }
+            }
+            Step::Delete(row) => simulation.delete(row),
+            Step::Move(row, by) if !simulation.rows.is_empty() => {
+                let moved = simulation.rows[row % simulation.rows.len()] + TimeDelta::seconds(by);
+                simulation.delete(row);
+                simulation.record(moved.min(now));
+            }
+            Step::Move(..) => {}
+            Step::Check(later) => {
+                now += TimeDelta::seconds(later);
+                simulation.check(now);
+            }
+            Step::Undelivered => {
+                simulation.check_without_delivery(now);
+            }
+            Step::Crash => {
+                simulation.evaluate(now);
+            }
+            Step::WrongClock(ahead) => {
+                simulation.check(now + TimeDelta::minutes(ahead));
+            }
+        }
+    }
+    now += TimeDelta::hours(1);
+    simulation.check(now);
+    now
+}
+
+proptest! {
+    #[test]
+    fn any_interleaving_ends_as_one_check(
+        rule in any_rule(),
+        steps in vec(any_step(), 1..40),
+    ) {
+        let mut simulation = Simulation::new(rule.clone());
+        let now = run(&mut simulation, &steps);
+
+        let mut once = Simulation::new(rule);
+        once.rows.clone_from(&simulation.rows);
+        once.check(second(0, 30));
+        once.check(now);
+
+        prop_assert_eq!(simulation.episodes(), once.episodes());
+        let (state, expected) = (&simulation.stored.records[0].state, &once.stored.records[0].state);
+        prop_assert!(state.continues_as(expected), "{:?} instead of {:?}", state, expected);
+        // Each episode was notified, and the channel knows whether it is open.
+        for episode in simulation.episodes() {
+            let notices = simulation.stored.notices.iter();
+            let notices = notices.filter(|it| it.episode == episode.id && !it.is_superseded());
+            let last = notices.last().map(|it| it.content.kind.is_last());
+            prop_assert_eq!(last, Some(episode.ended_at.is_some()), "{:?}", episode);
+        }
+    }
+
+    #[test]
+    fn state_of_any_step_is_reconstructed_from_events(
+        rule in any_rule(),
+        rows in vec(0..14_400_i64, 0..60),
+    ) {
+        let mut simulation = Simulation::new(rule.clone());
+        simulation.rows.extend(rows.into_iter().map(|seconds| second(0, seconds)));
+        simulation.check(second(0, 30));
+        simulation.check(second(300, 30));
+        let history = simulation.history();
+        let origin: Origin = simulation.stored.records[0].origin.clone().unwrap();
+        let target = super::evaluate::RuleTarget { rule: &rule, api_name: "tmdb", limit: None };
+        let required: Vec<_> = (0..=300).map(|minute| target.needs(at(minute), Grid::MINUTES)).collect();
+        let series = simulation.series(&required);
+        let mut state: Option<AlertState> = None;
+        prop_assert_eq!(state_at(Some(&origin), &history, at(-1), Grid::MINUTES), None);
+        for minute in 0..=300 {
+            let step = at(minute);
+            let next: (AlertState, Option<Change>) =
+                target.step(state, step, Grid::MINUTES, &series, Some(at(-100_000)));
+            let found = state_at(Some(&origin), &history, step, Grid::MINUTES).unwrap();
+            prop_assert!(found.continues_as(&next.0), "{:?} instead of {:?}", found, next.0);
+            prop_assert_eq!(found.evaluated_to, step);
+            state = Some(next.0);
+        }
+    }
+}
