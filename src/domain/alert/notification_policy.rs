@@ -127,27 +127,14 @@ impl Notifications {
         let channels: BTreeSet<&String> = notified.chain(policy.channels).collect();
         for channel in channels {
             let of_channel = of_channel(stored, channel);
-            let mut notifier = ChannelNotifier {
+            let notifier = ChannelNotifier {
                 alert,
                 progress,
                 policy,
                 channel,
                 stored: &of_channel,
             };
-            let end = of_channel.iter().rposition(|it| is_end(it));
-            let is_ended =
-                end.is_some_and(|end| of_channel[end + 1..].iter().all(|it| it.is_superseded()));
-            match end {
-                _ if progress.ended_at.is_some() => {
-                    if !is_ended {
-                        notifier.stored = &of_channel[end.map_or(0, |end| end + 1)..];
-                        notifier.end(self, &of_channel);
-                    }
-                }
-                Some(end) if is_ended => notifier.reopen(self, of_channel[end]),
-                _ if policy.channels.contains(channel) => notifier.go_on(self),
-                _ => {}
-            }
+            notifier.notify(self);
         }
     }
 
@@ -233,6 +220,30 @@ impl ChannelNotifier<'_> {
     fn keys(&self, is_wanted: impl Fn(&Notice) -> bool) -> impl Iterator<Item = String> {
         let wanted = self.stored.iter().filter(move |it| is_wanted(it));
         wanted.map(|notice| notice.content.key.clone())
+    }
+
+    fn notify(&self, notifications: &mut Notifications) {
+        // Late data may have reopened the episode since its last end.
+        let end = self.stored.iter().rposition(|it| is_end(it));
+        let (before, since) = self.stored.split_at(end.map_or(0, |end| end + 1));
+        let notified_end = before
+            .last()
+            .filter(|_| since.iter().all(|it| it.is_superseded()));
+        match (self.progress.ended_at, notified_end) {
+            (Some(_), Some(_)) => {}
+            (Some(_), None) => {
+                let current = ChannelNotifier {
+                    stored: since,
+                    ..*self
+                };
+                current.end(notifications, self.stored);
+            }
+            (None, Some(end)) => self.reopen(notifications, end),
+            (None, None) if self.policy.channels.iter().any(|it| it == self.channel) => {
+                self.go_on(notifications);
+            }
+            (None, None) => {}
+        }
     }
 
     /// `all` are the notices of the channel; those in `stored` follow an earlier end.

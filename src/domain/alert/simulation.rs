@@ -444,8 +444,8 @@ proptest! {
         // Each episode was notified, and the channel knows whether it is open.
         for episode in simulation.episodes() {
             let notices = simulation.stored.notices.iter();
-            let notices = notices.filter(|it| it.episode == episode.id && !it.is_superseded());
-            let last = notices.last().map(|it| it.content.kind.is_last());
+            let mut notices = notices.filter(|it| it.episode == episode.id && !it.is_superseded());
+            let last = notices.next_back().map(|it| it.content.kind.is_last());
             prop_assert_eq!(last, Some(episode.ended_at.is_some()), "{:?}", episode);
         }
     }
