@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 use std::io::{self, BufRead, BufWriter, Stderr, Stdout, Write};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use rustix::process::getuid;
@@ -63,6 +63,8 @@ pub struct Context {
     /// Whether `now` is `--now` and not the clock of this host.
     pub now_is_given: bool,
     pub format: Format,
+    /// When the program started, for [`Context::time`].
+    started: Instant,
     /// Whether progress bars are drawn on stderr.
     pub progress: bool,
     verbosity: Verbosity,
@@ -86,6 +88,7 @@ impl Context {
         Context {
             now,
             now_is_given: false,
+            started: Instant::now(),
             format,
             progress: stderr_is_terminal && verbosity > Verbosity::Quiet,
             verbosity,
@@ -95,6 +98,13 @@ impl Context {
             stdout: BufWriter::new(io::stdout()),
             stderr: io::stderr(),
         }
+    }
+
+    /// The time of an action that may be much later than `now`: the whole seconds since then are added, so that a
+    /// quick command has one time.
+    pub fn time(&self) -> DateTime<Utc> {
+        let seconds = i64::try_from(self.started.elapsed().as_secs()).unwrap_or(0);
+        self.now + TimeDelta::seconds(seconds)
     }
 
     /// A context for another thread, which prints how the command ends.

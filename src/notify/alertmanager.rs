@@ -12,12 +12,13 @@
 //! ignores alerts that had ended before it received them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 
-use super::Failure;
 use super::endpoint::Endpoint;
+use super::{Failure, Message};
 use crate::domain::alert::channel::Alertmanager;
 use crate::domain::alert::delivery::{Notice, later};
 use crate::domain::alert::notice::{Content, NoticeKind};
@@ -54,8 +55,20 @@ impl Receiver<'_> {
         })
     }
 
+    /// The time after which a notice is sent: in at most two requests.
+    pub(super) fn timeout(&self) -> Duration {
+        self.endpoint.timeout().saturating_mul(2)
+    }
+
+    pub(super) fn send(&self, message: &Message) -> Result<(), Failure> {
+        let earlier: Vec<&Notice> = message.earlier.iter().collect();
+        message
+            .contents()
+            .try_for_each(|content| self.send_one(content, &earlier, message.at))
+    }
+
     /// Sends a notice. `earlier` are those of its episode that may have been sent before.
-    pub(super) fn send(
+    fn send_one(
         &self,
         content: &Content,
         earlier: &[&Notice],
@@ -65,13 +78,13 @@ impl Receiver<'_> {
         if is_missed && !earlier.is_empty() {
             // A failed attempt may have created an alert that ends much later.
             let end = content.ended_at.unwrap_or(content.created_at);
-            self.post(&self.ended(content, earlier, end))?;
+            self.post(&self.ended(content, earlier, end), now)?;
         }
-        self.post(&self.alerts(content, earlier, now))
+        self.post(&self.alerts(content, earlier, now), now)
     }
 
     /// Sends firing alerts again.
-    pub fn hold(&self, firing: &[&Notice], now: DateTime<Utc>) -> Result<(), Failure> {
+    pub(super) fn hold(&self, firing: &[Notice], now: DateTime<Utc>) -> Result<(), Failure> {
         let end = self.held_until(now);
         let alerts: Vec<Alert> = firing
             .iter()
@@ -79,12 +92,12 @@ impl Receiver<'_> {
             .collect();
         alerts
             .chunks(PER_REQUEST)
-            .try_for_each(|alerts| self.post(alerts))
+            .try_for_each(|alerts| self.post(alerts, now))
     }
 
-    fn post(&self, alerts: &[Alert]) -> Result<(), Failure> {
+    fn post(&self, alerts: &[Alert], at: DateTime<Utc>) -> Result<(), Failure> {
         let body = serde_json::to_vec(alerts).map_err(Failure::of_notice)?;
-        self.endpoint.post(body, &[])
+        self.endpoint.post(body, &[], at)
     }
 
     fn held_until(&self, now: DateTime<Utc>) -> DateTime<Utc> {

@@ -2,23 +2,21 @@
 
 use std::time::Duration;
 
-use chrono::TimeDelta;
+use chrono::{DateTime, Utc};
 
-use super::Failure;
+use super::{Failure, retry_after};
 use crate::domain::alert::channel::{Address, Auth, HttpSettings, SecretPlace};
 use crate::http::{Client, Limit, Policy, Request, Response, Secret, Url};
 
 /// The part of a response body that is read, in bytes.
 const RESPONSE_LIMIT: u64 = 64 << 10;
 
-/// The longest `Retry-After` that is respected.
-const LONGEST_RETRY_AFTER: TimeDelta = TimeDelta::hours(1);
-
 /// A channel's address with all its secrets read.
 pub struct Endpoint {
     client: Client,
     url: Url,
     login: Option<Login>,
+    timeout: Duration,
 }
 
 enum Login {
@@ -65,11 +63,26 @@ impl Endpoint {
             response: Limit::Beginning(RESPONSE_LIMIT),
         });
         client.allows(&url).map_err(|error| error.to_string())?;
-        Ok(Endpoint { client, url, login })
+        Ok(Endpoint {
+            client,
+            url,
+            login,
+            timeout: total,
+        })
     }
 
-    /// Posts JSON with these headers; anything but a 2xx is a failure.
-    pub(super) fn post(&self, body: Vec<u8>, headers: &[(&str, String)]) -> Result<(), Failure> {
+    /// The timeout of an attempt.
+    pub(super) fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// Posts JSON with these headers at the time `at`; anything but a 2xx is a failure.
+    pub(super) fn post(
+        &self,
+        body: Vec<u8>,
+        headers: &[(&str, String)],
+        at: DateTime<Utc>,
+    ) -> Result<(), Failure> {
         let mut request = Request::post_json(self.url.clone(), body);
         for (name, value) in headers {
             request = request.header(*name, value);
@@ -83,14 +96,13 @@ impl Endpoint {
         if response.is_success() {
             return Ok(());
         }
-        Err(self.refused(&response))
+        Err(self.refused(&response, at))
     }
 
-    fn refused(&self, response: &Response) -> Failure {
+    fn refused(&self, response: &Response, at: DateTime<Utc>) -> Failure {
         let status = response.status;
-        let seconds = response.header("retry-after");
-        let seconds = seconds.and_then(|text| text.trim().parse::<i64>().ok());
-        let wait = seconds.and_then(TimeDelta::try_seconds);
+        // These statuses reject the notice; all others are faults of the channel or the server.
+        let channel_is_down = !matches!(status, 400 | 413 | 422);
         // The first line of the answer, such as `invalid_payload` or `no_service`.
         let text = String::from_utf8_lossy(&response.body);
         let line = text.trim().lines().next().unwrap_or_default();
@@ -98,9 +110,8 @@ impl Endpoint {
         Failure {
             reason: format!("{} answered {status}", self.url),
             detail: (!detail.is_empty()).then_some(detail),
-            // These statuses reject the notice; all others are faults of the channel or the server.
-            channel_is_down: !matches!(status, 400 | 413 | 422),
-            retry_after: wait.map(|wait| wait.clamp(TimeDelta::zero(), LONGEST_RETRY_AFTER)),
+            channel_is_down,
+            retry_after: retry_after::wait(response, at).filter(|_| channel_is_down),
         }
     }
 }

@@ -1,21 +1,57 @@
 //! Slack's incoming webhooks: a message of blocks, and a text for notifications.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
-use super::Failure;
 use super::endpoint::Endpoint;
+use super::{Failure, Message};
 use crate::domain::alert::notice::{Content, NoticeKind};
 use crate::domain::alert::rule::Severity;
 
 /// Slack refuses a block whose text is longer than 3000 characters.
 const LONGEST_TEXT: usize = 2_000;
 
-pub(super) fn send(endpoint: &Endpoint, content: &Content) -> Result<(), Failure> {
-    let body = serde_json::to_vec(&message(content)).map_err(Failure::of_notice)?;
-    endpoint.post(body, &[("Idempotency-Key", content.key.clone())])
+/// Slack refuses more blocks in a message; several notices have one block each.
+pub(super) const PER_MESSAGE: usize = 50;
+
+/// Slack accepts one message per second.
+pub(super) const PACE: Duration = Duration::from_secs(1);
+
+pub(super) fn send(endpoint: &Endpoint, message: &Message) -> Result<(), Failure> {
+    let contents: Vec<&Content> = message.contents().collect();
+    let value = match &contents[..] {
+        [content] => single(content),
+        contents => group(contents),
+    };
+    let body = serde_json::to_vec(&value).map_err(Failure::of_notice)?;
+    endpoint.post(body, &[("Idempotency-Key", message.key())], message.at)
 }
 
-fn message(content: &Content) -> Value {
+fn single(content: &Content) -> Value {
+    json!({
+        "text": escaped(&content.summary),
+        "blocks": [
+            {"type": "section", "text": {"type": "mrkdwn", "text": headline(content)}},
+            {"type": "context", "elements": [{"type": "mrkdwn", "text": about(content)}]},
+        ],
+    })
+}
+
+fn group(contents: &[&Content]) -> Value {
+    let first = contents.first().map(|content| escaped(&content.summary));
+    let block = |content: &&Content| {
+        let text = format!("{}\n{}", headline(content), about(content));
+        json!({"type": "section", "text": {"type": "mrkdwn", "text": text}})
+    };
+    json!({
+        "text": format!("{} notices: {}, ...", contents.len(), first.unwrap_or_default()),
+        "blocks": contents.iter().map(block).collect::<Vec<_>>(),
+    })
+}
+
+/// The summary, with a sign for its kind and severity.
+fn headline(content: &Content) -> String {
     let sign = match content.kind {
         NoticeKind::Firing if content.severity == Severity::Critical => ":red_circle:",
         NoticeKind::Firing => ":large_orange_circle:",
@@ -24,7 +60,11 @@ fn message(content: &Content) -> Value {
         NoticeKind::Missed | NoticeKind::Late => ":white_circle:",
         NoticeKind::Skipped => ":warning:",
     };
-    let summary = escaped(&content.summary);
+    format!("{sign} {}", escaped(&content.summary))
+}
+
+/// The rule and the times of the episode.
+fn about(content: &Content) -> String {
     let when = |at: chrono::DateTime<chrono::Utc>| {
         // Slack shows it in the reader's time zone; the text after the bar is the fallback.
         let (seconds, text) = (at.timestamp(), at.format("%F %T UTC"));
@@ -40,13 +80,7 @@ fn message(content: &Content) -> Value {
     if let Some(ended_at) = content.ended_at {
         about.push_str(&format!(" until {}", when(ended_at)));
     }
-    json!({
-        "text": summary,
-        "blocks": [
-            {"type": "section", "text": {"type": "mrkdwn", "text": format!("{sign} {summary}")}},
-            {"type": "context", "elements": [{"type": "mrkdwn", "text": about}]},
-        ],
-    })
+    about
 }
 
 /// Text without mentions and links, at most [`LONGEST_TEXT`] characters.
@@ -71,7 +105,7 @@ mod tests {
         let mut content = sample(NoticeKind::Firing);
         content.alert.api_name = "<!channel>\n&".to_owned();
         content.summary = "<@U1> <https://x|y>".to_owned();
-        let shown = message(&content).to_string();
+        let shown = single(&content).to_string();
         for harm in ["<!channel", "<@", "<https", "\\n"] {
             assert!(!shown.contains(harm), "{harm}: {shown}");
         }
@@ -84,7 +118,7 @@ mod tests {
             ended_at: Some(sample(NoticeKind::Resolved).fired_at),
             ..sample(NoticeKind::Resolved)
         };
-        let message = message(&resolved);
+        let message = single(&resolved);
         let date = "<!date^1769860800^{date_short_pretty} {time_secs}|2026-01-31 12:00:00 UTC>";
         assert_eq!(
             message["blocks"][1]["elements"][0]["text"],
@@ -94,12 +128,27 @@ mod tests {
     }
 
     #[test]
+    fn group_has_one_block_per_notice() {
+        let [firing, resolved] = [NoticeKind::Firing, NoticeKind::Resolved].map(sample);
+        let message = group(&[&firing, &resolved]);
+        let blocks = message["blocks"].as_array().unwrap();
+        assert_eq!(blocks.len(), 2);
+        let text = blocks[1]["text"]["text"].as_str().unwrap();
+        assert!(
+            text.starts_with(":large_green_circle: finnhub uses"),
+            "{text}"
+        );
+        let shown = message["text"].as_str().unwrap();
+        assert!(shown.starts_with("2 notices: finnhub uses"), "{shown}");
+    }
+
+    #[test]
     fn long_summary_is_cut() {
         let content = Content {
             summary: "x".repeat(10_000),
             ..sample(NoticeKind::Firing)
         };
-        let text = message(&content)["blocks"][0]["text"]["text"].to_string();
+        let text = single(&content)["blocks"][0]["text"]["text"].to_string();
         assert!(text.len() < 3_000);
     }
 }

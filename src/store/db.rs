@@ -107,14 +107,6 @@ impl Db {
         self.finish_tx(work)
     }
 
-    /// Renews the lock of this run before a pause, such as a delivery.
-    pub fn renew_lock(&mut self) -> QueryResult<()> {
-        match self {
-            Db::Pg(postgres) => postgres.renew_lease(),
-            Db::Sqlite(_) => Ok(()),
-        }
-    }
-
     fn finish_tx<T, E: From<DieselError>>(
         &mut self,
         work: impl FnOnce(&mut Db) -> Result<T, E>,

@@ -38,7 +38,7 @@ pub enum RunKind {
     Migrate,
     /// `aggregate`.
     Aggregate,
-    /// `alerts check` and `alerts deliver`, so that no notification is sent twice.
+    /// The evaluation of `alerts check`.
     Alerts,
     /// `recommend run`.
     Recommend,
@@ -71,7 +71,7 @@ pub(super) const KEY_SPACE: i32 = 0x5553_4743;
 /// The polling interval.
 const POLL: Duration = Duration::from_millis(50);
 
-/// A held lock; dropping it releases it. A lease is released with its connection.
+/// A held lock; dropping it releases it. A lease is released with its connection, or by [`RunLock::release`].
 #[derive(Debug)]
 pub struct RunLock {
     held: Held,
@@ -109,6 +109,14 @@ pub struct LockRequest {
 }
 
 impl RunLock {
+    /// Releases the lock before the connection of the run is closed.
+    pub fn release(self, db: &mut Db) -> QueryResult<()> {
+        match (&self.held, db) {
+            (Held::Lease, Db::Pg(postgres)) => postgres.release_lease(),
+            _ => Ok(()),
+        }
+    }
+
     /// Acquires the lock for the run that uses `db`. `on_wait` gets the holder that is waited for, if it is
     /// known, once.
     pub fn acquire(

@@ -36,10 +36,8 @@ pub struct Postgres {
 
 impl Drop for Postgres {
     fn drop(&mut self) {
-        if let Some(lease) = self.lease.take() {
-            // Fails in a transaction, after a panic: the next run finds that the process has ended.
-            let _ = lease.release(&mut self.conn);
-        }
+        // Fails in a transaction, after a panic: the next run finds that the process has ended.
+        let _ = self.release_lease();
     }
 }
 
@@ -116,10 +114,10 @@ impl Postgres {
         self.lease = Some(lease);
     }
 
-    /// Renews the lease before a pause until the next transaction.
-    pub fn renew_lease(&mut self) -> QueryResult<()> {
-        match &mut self.lease {
-            Some(lease) => lease.renew(&mut self.conn),
+    /// Releases the lease; transactions no longer check it.
+    pub fn release_lease(&mut self) -> QueryResult<()> {
+        match self.lease.take() {
+            Some(lease) => lease.release(&mut self.conn),
             None => Ok(()),
         }
     }

@@ -26,7 +26,7 @@ use super::process;
 use super::time::UtcTimestamp;
 use crate::domain::run_lock::{Holder, Liveness, ProcessIdentity, liveness};
 
-/// Longer than a pause between two transactions of a run, such as the default timeouts of a delivery.
+/// Longer than a pause between two transactions of a run.
 const LEASE: Duration = Duration::from_secs(60);
 
 /// A lease that this process holds.
@@ -218,7 +218,7 @@ impl Lease {
         self.renewed_at.elapsed() > LEASE / 3
     }
 
-    pub fn renew(&mut self, conn: &mut PgConnection) -> QueryResult<()> {
+    fn renew(&mut self, conn: &mut PgConnection) -> QueryResult<()> {
         let renewed_at = Instant::now();
         let query = format!(
             "UPDATE usagectl.usagectl_run_locks SET expires_at = {NOW} + $3 * interval '1 ms'

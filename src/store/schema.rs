@@ -300,6 +300,7 @@ diesel::table! {
         kind -> Text,
         settings -> Text,
         created_at -> Timestamp,
+        not_before -> Nullable<Timestamp>,
     }
 }
 

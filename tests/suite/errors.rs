@@ -369,7 +369,7 @@ fn next_steps_of_empty_tables_and_unknown_ids(#[values(Sqlite, Postgresql)] engi
 #[rstest]
 fn next_steps_of_held_locks(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
-    let locked: [(RunKind, &[&str]); 6] = [
+    let locked: [(RunKind, &[&str]); 5] = [
         (RunKind::Migrate, &["migrate", "--lock-wait", "0s"]),
         (
             RunKind::Migrate,
@@ -377,7 +377,6 @@ fn next_steps_of_held_locks(#[values(Sqlite, Postgresql)] engine: Engine) {
         ),
         (RunKind::Aggregate, &["aggregate"]),
         (RunKind::Alerts, &["alerts", "check"]),
-        (RunKind::Alerts, &["alerts", "deliver"]),
         (RunKind::Recommend, &["recommend", "run"]),
     ];
     for (kind, command) in locked {

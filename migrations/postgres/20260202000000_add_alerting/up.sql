@@ -51,6 +51,8 @@ CREATE TABLE usagectl.usagectl_channels (
     -- JSON, see src/domain/alert/channel.rs.
     "settings" TEXT NOT NULL,
     "created_at" TIMESTAMP(3) NOT NULL,
+    -- The time before which it accepts nothing, as its receiver asked (Retry-After).
+    "not_before" TIMESTAMP(3),
 
     CONSTRAINT usagectl_channels_pkey PRIMARY KEY ("name")
 );

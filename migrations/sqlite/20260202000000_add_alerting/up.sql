@@ -51,6 +51,8 @@ CREATE TABLE "usagectl_channels" (
     -- JSON, see src/domain/alert/channel.rs.
     "settings" TEXT NOT NULL,
     "created_at" DATETIME NOT NULL,
+    -- The time before which it accepts nothing, as its receiver asked (Retry-After).
+    "not_before" DATETIME,
 
     PRIMARY KEY ("name")
 );

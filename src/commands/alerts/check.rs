@@ -5,13 +5,12 @@ use std::time::Duration;
 
 use chrono::{TimeDelta, Utc};
 
-use super::delivery::{self, Options, Report};
+use super::delivery::{self, DeliverWithin, MAX_ATTEMPTS, Options, Report};
 use super::reading;
 use crate::args::{FailOn, LockWait, parse_duration};
 use crate::commands::answer_nagios;
 use crate::commands::prelude::*;
 use crate::domain::alert::clock::ClockProblem;
-use crate::domain::alert::delivery::{Delivery, DropReason};
 use crate::domain::alert::round::{Round, RoundResult, Schedule, StoredAlerts};
 use crate::domain::alert::rule::{ALL_APIS, AlertRef, Rule, Severity};
 use crate::domain::alert::state::{AlertRecord, AlertStatus};
@@ -34,8 +33,8 @@ use crate::store::usage::rollups;
 /// Run it from cron once a minute, or in CI. Every full minute since the last check is evaluated, so that missed
 /// runs are caught up automatically. Minutes whose data changed since they were evaluated, because rows arrived late or
 /// were updated or deleted, are evaluated again: the history is corrected, and an episode found late is notified once.
-/// Changes and notices are saved in one transaction; then the notices are sent. Prints nothing when all rules are OK,
-/// otherwise the rules that are not.
+/// Changes and notices are saved in one transaction; then the notices are sent, during which the next check may begin.
+/// Prints nothing when all rules are OK, otherwise the rules that are not.
 ///
 /// Exits with 12 if a rule cannot be evaluated, a notice was not delivered, or the clock of this host differs from that of
 /// the database server, or from the newest call, by two minutes. A firing rule does not change the
@@ -72,6 +71,9 @@ pub struct CheckArgs {
     max_catch_up: Duration,
 
     #[command(flatten)]
+    within: DeliverWithin,
+
+    #[command(flatten)]
     lock_wait: LockWait,
 }
 
@@ -103,7 +105,7 @@ pub fn run(context: &mut Context, args: CheckArgs) -> Result<Outcome> {
 fn check(context: &mut Context, args: &CheckArgs) -> Result<(Check, Report)> {
     let url = context.database_url(false)?;
     let mut db = context.open_migrated(&url, Access::Write)?;
-    let _lock = context.lock(&mut db, &url, RunKind::Alerts, args.lock_wait.lock_wait)?;
+    let lock = context.lock(&mut db, &url, RunKind::Alerts, args.lock_wait.lock_wait)?;
     let delta = |duration| TimeDelta::from_std(duration).unwrap_or(TimeDelta::MAX);
     let schedule = Schedule {
         now: context.now,
@@ -117,6 +119,7 @@ fn check(context: &mut Context, args: &CheckArgs) -> Result<(Check, Report)> {
     }
     let evaluation = db.read_tx(|db| evaluate(db, schedule))?;
     db.write_tx(|db| save(db, &evaluation, schedule))?;
+    lock.release(&mut db)?;
     let Evaluation {
         round,
         has_triggers,
@@ -129,8 +132,10 @@ fn check(context: &mut Context, args: &CheckArgs) -> Result<(Check, Report)> {
     let mut report = Report::default();
     if !args.no_send {
         let options = Options {
+            max_attempts: MAX_ATTEMPTS,
+            force: false,
             to_stderr: args.nagios,
-            ..Options::default()
+            within: args.within,
         };
         report = delivery::deliver(context, &mut db, options).map_err(|error| {
             error.context("the evaluation was saved, but not all notices were sent")
@@ -145,7 +150,7 @@ fn check(context: &mut Context, args: &CheckArgs) -> Result<(Check, Report)> {
         withdrawn: round.withdrawn.len(),
         skipped: round.gap,
         events: round.events,
-        undelivered: report.count(Delivery::Waiting),
+        undelivered: report.undelivered(),
     };
     Ok((check, report))
 }
@@ -253,7 +258,7 @@ fn save(db: &mut Db, evaluation: &Evaluation, schedule: Schedule) -> Result<()> 
     let notifications = &round.notifications;
     notices::insert(db, &notifications.new)?;
     notices::set_waiting(db, &notifications.released, schedule.now)?;
-    notices::set_dropped(db, &notifications.dropped, DropReason::Superseded)?;
+    notices::set_superseded(db, &notifications.dropped, schedule.now)?;
     for (alert_id, fired_at) in &round.fired {
         states::set_last_triggered(db, alert_id, *fired_at, schedule.now)?;
     }

@@ -1,13 +1,11 @@
 //! `alerts deliver`: sends pending notices.
 
-use super::delivery::{self, MAX_ATTEMPTS, Options};
-use crate::args::LockWait;
+use super::delivery::{self, DeliverWithin, MAX_ATTEMPTS, Options};
 use crate::commands::prelude::*;
 use crate::domain::alert::delivery::Delivery;
 use crate::domain::format::counted;
 use crate::output::alerts::deliveries::Deliveries;
 use crate::store::alerting::notices;
-use crate::store::lock::RunKind;
 
 /// Send pending notices
 ///
@@ -15,6 +13,10 @@ use crate::store::lock::RunKind;
 /// after at most 30 seconds, then after twice as long each time, up to an hour; each wait is shortened by a
 /// random part of up to a half. Every attempt carries the same key. After --max-attempts failed attempts the
 /// notice is dropped, which the history shows.
+///
+/// Several notices to a webhook or to Slack are sent as one message. A receiver that answers with Retry-After gets
+/// nothing before that time; waits of up to 5 seconds are waited for. It is safe to run this command during a check or
+/// another delivery: each notice is sent by one of them.
 ///
 /// Exits with 12 if a notice was not delivered.
 #[derive(Args, Debug)]
@@ -33,13 +35,11 @@ pub struct DeliverArgs {
     retry_dropped: bool,
 
     #[command(flatten)]
-    lock_wait: LockWait,
+    within: DeliverWithin,
 }
 
 pub fn run(context: &mut Context, args: DeliverArgs) -> Result<Outcome> {
-    let url = context.database_url(false)?;
-    let mut db = context.open_migrated(&url, Access::Write)?;
-    let _lock = context.lock(&mut db, &url, RunKind::Alerts, args.lock_wait.lock_wait)?;
+    let mut db = context.open(Access::Write)?;
     if args.retry_dropped {
         let now = context.now;
         let revived = db.write_tx(|db| -> Result<usize> {
@@ -53,6 +53,7 @@ pub fn run(context: &mut Context, args: DeliverArgs) -> Result<Outcome> {
         max_attempts: args.max_attempts,
         force: args.force,
         to_stderr: false,
+        within: args.within,
     };
     let report = delivery::deliver(context, &mut db, options)?;
     context.answer(&Deliveries {

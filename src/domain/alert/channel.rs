@@ -206,6 +206,8 @@ pub struct Channel {
     /// None if the stored settings cannot be read; a newer version may have written them.
     pub settings: Option<Settings>,
     pub created_at: DateTime<Utc>,
+    /// The time before which it accepts nothing, as its receiver asked.
+    pub not_before: Option<DateTime<Utc>>,
 }
 
 #[cfg(test)]

@@ -83,11 +83,18 @@ impl Notice {
         self.drop_reason == Some(DropReason::Superseded)
     }
 
-    /// Whether it may be sent now. The first attempt never waits, and a wait longer than [`LONGEST_WAIT`] means
-    /// that the clock was set back.
+    /// Whether it may be sent now. The first attempt never waits.
     pub fn is_due(&self, now: DateTime<Utc>) -> bool {
-        let wait = self.next_attempt_at - now;
-        self.attempts == 0 || wait <= TimeDelta::zero() || wait > LONGEST_WAIT
+        self.attempts == 0 || !is_in_future(self.next_attempt_at, now)
+    }
+
+    /// Whether a run is sending it: its attempt is counted and has no result yet. It is no more once
+    /// `next_attempt_at` has passed, since the run may have died.
+    pub fn is_in_flight(&self, now: DateTime<Utc>) -> bool {
+        self.delivery == Delivery::Waiting
+            && self.attempts > 0
+            && self.error.is_none()
+            && is_in_future(self.next_attempt_at, now)
     }
 
     /// Whether its receiver has it or may have it: an attempt may have succeeded without being recorded.
@@ -104,7 +111,7 @@ pub struct Failure {
     pub detail: Option<String>,
     /// Whether other notices to the channel would fail too.
     pub channel_is_down: bool,
-    /// How long the receiver asks not to be called.
+    /// How long the receiver asks not to be called, at most [`LONGEST_WAIT`].
     pub retry_after: Option<TimeDelta>,
 }
 
@@ -131,22 +138,25 @@ impl Failure {
 pub enum NextStep {
     Send,
     Drop(DropReason),
-    /// It is not due, an earlier notice of its episode waits, or its channel failed in this run.
+    /// It or its channel is not due, an earlier notice of its episode waits, or its channel failed in this run.
     Wait,
 }
 
-/// The decisions of one delivery run. Notices of an episode reach a channel in order: while one waits, those
-/// after it wait too. A channel that is down is tried once in a run.
+/// The decisions of one delivery run. Notices of an episode reach a channel in order: while one waits or is in
+/// flight, those after it wait too. A channel that is down is tried once in a run.
 #[derive(Debug)]
 pub struct DeliveryRun {
     now: DateTime<Utc>,
     max_attempts: i32,
     /// Whether notices are sent before their next attempt is due.
     force: bool,
-    channels: BTreeSet<String>,
+    /// The channels, and the time before which each accepts nothing.
+    channels: BTreeMap<String, Option<DateTime<Utc>>>,
     superseded: BTreeSet<String>,
     /// Channel and episode of notices that still wait.
     blocked: BTreeSet<(String, String)>,
+    /// Channel and episode of notices that another run is sending.
+    in_flight: BTreeSet<(String, String)>,
     /// The channels that failed, with the reason.
     pub failures: BTreeMap<String, String>,
 }
@@ -154,7 +164,7 @@ pub struct DeliveryRun {
 impl DeliveryRun {
     pub fn new(
         waiting: &[Notice],
-        channels: impl IntoIterator<Item = String>,
+        channels: impl IntoIterator<Item = (String, Option<DateTime<Utc>>)>,
         now: DateTime<Utc>,
         max_attempts: i32,
         force: bool,
@@ -164,8 +174,9 @@ impl DeliveryRun {
             max_attempts,
             force,
             channels: channels.into_iter().collect(),
-            superseded: superseded(waiting),
+            superseded: superseded(waiting, now),
             blocked: BTreeSet::new(),
+            in_flight: BTreeSet::new(),
             failures: BTreeMap::new(),
         }
     }
@@ -174,18 +185,40 @@ impl DeliveryRun {
         if self.superseded.contains(&notice.content.key) {
             return NextStep::Drop(DropReason::Superseded);
         }
-        if !self.channels.contains(&notice.channel) {
+        if !self.channels.contains_key(&notice.channel) {
             return NextStep::Drop(DropReason::NoChannel);
         }
-        let is_due = self.force || notice.is_due(self.now);
-        let can_send = is_due
-            && !self.failures.contains_key(&notice.channel)
-            && !self.blocked.contains(&episode_on_channel(notice));
-        if can_send {
+        let is_due = notice.is_due(self.now) && self.accepts(&notice.channel);
+        let can_send = (self.force || is_due) && !notice.is_in_flight(self.now);
+        if can_send && self.is_unblocked(notice) {
             NextStep::Send
         } else {
             NextStep::Wait
         }
+    }
+
+    /// Whether a channel accepts requests now, or is to be sent them before it does.
+    pub fn accepts(&self, channel: &str) -> bool {
+        let not_before = self.channels.get(channel).copied().flatten();
+        self.force || not_before.is_none_or(|at| !is_in_future(at, self.now))
+    }
+
+    /// Whether its channel has not failed in this run and no earlier notice of its episode waits.
+    pub fn is_unblocked(&self, notice: &Notice) -> bool {
+        !self.failures.contains_key(&notice.channel)
+            && !self.blocked.contains(&episode_on_channel(notice))
+    }
+
+    /// Records that a channel accepts nothing before `at`.
+    pub fn postpone(&mut self, channel: &str, at: DateTime<Utc>) {
+        self.channels.insert(channel.to_owned(), Some(at));
+    }
+
+    /// The earliest time of the next attempt, of the notice and of its channel.
+    pub fn next_attempt_at(&self, notice: &Notice) -> DateTime<Utc> {
+        let not_before = self.channels.get(&notice.channel).copied().flatten();
+        let postponed = not_before.filter(|at| is_in_future(*at, self.now));
+        postponed.map_or(notice.next_attempt_at, |at| notice.next_attempt_at.max(at))
     }
 
     /// Counts an attempt, before it is made: a run that dies in it has counted it.
@@ -195,17 +228,22 @@ impl DeliveryRun {
         notice.next_attempt_at = later(self.now, wait);
     }
 
-    /// Records the result of an attempt.
-    pub fn record_attempt(&mut self, notice: &mut Notice, result: Result<(), &Failure>) {
+    /// Records the result of an attempt, at the time `at`.
+    pub fn record_attempt(
+        &mut self,
+        notice: &mut Notice,
+        result: Result<(), &Failure>,
+        at: DateTime<Utc>,
+    ) {
         let Err(failure) = result else {
             notice.delivery = Delivery::Delivered;
-            notice.delivered_at = Some(self.now);
+            notice.delivered_at = Some(at);
             notice.error = None;
             return;
         };
         notice.error = Some(failure.reason.clone());
         if let Some(wait) = failure.retry_after {
-            notice.next_attempt_at = notice.next_attempt_at.max(later(self.now, wait));
+            notice.next_attempt_at = notice.next_attempt_at.max(later(at, wait));
         }
         if notice.attempts >= self.max_attempts {
             notice.drop_for(DropReason::GaveUp);
@@ -225,6 +263,20 @@ impl DeliveryRun {
         if notice.delivery == Delivery::Waiting {
             self.blocked.insert(episode_on_channel(notice));
         }
+        if notice.is_in_flight(self.now) {
+            self.leave_to_other_run(notice);
+        }
+    }
+
+    /// Leaves a notice, and those after it, to another run that is sending it.
+    pub fn leave_to_other_run(&mut self, notice: &Notice) {
+        self.blocked.insert(episode_on_channel(notice));
+        self.in_flight.insert(episode_on_channel(notice));
+    }
+
+    /// Whether another run is sending it or an earlier notice of its episode.
+    pub fn is_left_to_other_run(&self, notice: &Notice) -> bool {
+        self.in_flight.contains(&episode_on_channel(notice))
     }
 }
 
@@ -241,7 +293,15 @@ pub fn later(at: DateTime<Utc>, by: TimeDelta) -> DateTime<Utc> {
 /// The wait after the first failure.
 const FIRST_WAIT_MS: i64 = 30_000;
 
-const LONGEST_WAIT: TimeDelta = TimeDelta::hours(1);
+pub const LONGEST_WAIT: TimeDelta = TimeDelta::hours(1);
+
+/// A longer wait means that the clock was set back. It includes the duration of the run that set the wait.
+pub const CLOCK_WAS_SET_BACK: TimeDelta = TimeDelta::minutes(65);
+
+/// Whether an attempt must wait until `at`.
+fn is_in_future(at: DateTime<Utc>, now: DateTime<Utc>) -> bool {
+    at > now && at - now <= CLOCK_WAS_SET_BACK
+}
 
 /// The wait after a number of failed attempts: it doubles each time, up to an hour, and lies between a half and
 /// all of that. The key decides where, so that notices that failed together are not tried again together.
@@ -257,8 +317,8 @@ pub fn backoff(key: &str, attempts: i32) -> TimeDelta {
 }
 
 /// The keys of notices whose episode has ended since: the end is a notice of its own, and a resolved rule must not
-/// begin to fire.
-fn superseded(waiting: &[Notice]) -> BTreeSet<String> {
+/// begin to fire. One in flight may have arrived already.
+fn superseded(waiting: &[Notice], now: DateTime<Utc>) -> BTreeSet<String> {
     let last = waiting.iter().filter(|it| it.content.kind.is_last());
     let mut ended: BTreeMap<_, DateTime<Utc>> = BTreeMap::new();
     for notice in last {
@@ -272,6 +332,7 @@ fn superseded(waiting: &[Notice]) -> BTreeSet<String> {
     waiting
         .iter()
         .filter(|it| !it.content.kind.is_last() && is_ended(it))
+        .filter(|it| !it.is_in_flight(now))
         .map(|notice| notice.content.key.clone())
         .collect()
 }
@@ -323,7 +384,7 @@ mod tests {
             next_attempt_at: at(10),
             ..notice("a", NoticeKind::Firing, "1", "x")
         };
-        let due = [-51, -50, 9, 10, 11].map(|minute| tried.is_due(at(minute)));
+        let due = [-56, -55, 9, 10, 11].map(|minute| tried.is_due(at(minute)));
         assert_eq!(due, [true, false, false, true, true]);
         let new = Notice {
             attempts: 0,
@@ -342,7 +403,50 @@ mod tests {
             notice("e", NoticeKind::Missed, "1", "x"),
         ];
         let expected = ["a", "d"].map(str::to_owned);
-        assert_eq!(superseded(&waiting), BTreeSet::from(expected));
+        let now = waiting[0].content.created_at;
+        assert_eq!(superseded(&waiting, now), BTreeSet::from(expected));
+    }
+
+    #[test]
+    fn notice_in_flight_blocks_its_episode_and_is_not_superseded() {
+        let first = notice("a", NoticeKind::Firing, "1", "x");
+        let created_at = first.content.created_at;
+        let mut notices = [
+            Notice {
+                attempts: 1,
+                next_attempt_at: created_at + TimeDelta::minutes(1),
+                ..first
+            },
+            notice("b", NoticeKind::Resolved, "1", "x"),
+        ];
+        let mut early = run(&notices, 0);
+        early.force = true;
+        assert_eq!(early.next_step(&notices[0]), NextStep::Wait);
+        early.finish(&notices[0]);
+        assert_eq!(early.next_step(&notices[1]), NextStep::Wait);
+        assert!(early.is_left_to_other_run(&notices[1]));
+        // The run has died.
+        let superseded = NextStep::Drop(DropReason::Superseded);
+        assert_eq!(run(&notices, 1).next_step(&notices[0]), superseded);
+        // It has failed.
+        notices[0].error = Some("no".to_owned());
+        assert_eq!(run(&notices, 0).next_step(&notices[0]), superseded);
+    }
+
+    #[test]
+    fn channel_that_asked_to_wait_gets_no_notice_before() {
+        let notices = [notice("a", NoticeKind::Firing, "1", "x")];
+        let mut run = run(&notices, 0);
+        let at = |minutes| notices[0].content.created_at + TimeDelta::minutes(minutes);
+        run.postpone("x", at(30));
+        assert_eq!(run.next_step(&notices[0]), NextStep::Wait);
+        assert_eq!(run.next_attempt_at(&notices[0]), at(30));
+        // The clock was set back.
+        run.postpone("x", at(66));
+        assert_eq!(run.next_step(&notices[0]), NextStep::Send);
+        run.postpone("x", at(30));
+        run.force = true;
+        assert_eq!(run.next_step(&notices[0]), NextStep::Send);
     }
 
     #[test]
@@ -398,7 +502,8 @@ mod tests {
 
     fn run(waiting: &[Notice], minute: i64) -> DeliveryRun {
         let now = waiting[0].content.created_at + TimeDelta::minutes(minute);
-        DeliveryRun::new(waiting, ["x".to_owned(), "y".to_owned()], now, 3, false)
+        let channels = ["x", "y"].map(|name| (name.to_owned(), None));
+        DeliveryRun::new(waiting, channels, now, 3, false)
     }
 
     #[test]
@@ -409,9 +514,10 @@ mod tests {
             notice("c", NoticeKind::Firing, "2", "x"),
             notice("d", NoticeKind::Firing, "1", "y"),
         ];
+        let at = notices[0].content.created_at;
         let mut run = run(&notices, 0);
         run.count_attempt(&mut notices[0]);
-        run.record_attempt(&mut notices[0], Err(&Failure::of_notice("refused")));
+        run.record_attempt(&mut notices[0], Err(&Failure::of_notice("refused")), at);
         run.finish(&notices[0]);
         let steps = notices.each_ref().map(|notice| run.next_step(notice));
         assert_eq!(steps[1..], [NextStep::Wait, NextStep::Send, NextStep::Send]);
@@ -424,9 +530,10 @@ mod tests {
             notice("b", NoticeKind::Firing, "2", "x"),
             notice("c", NoticeKind::Firing, "3", "y"),
         ];
+        let at = notices[0].content.created_at;
         let mut run = run(&notices, 0);
         run.count_attempt(&mut notices[0]);
-        run.record_attempt(&mut notices[0], Err(&Failure::of_channel("no route")));
+        run.record_attempt(&mut notices[0], Err(&Failure::of_channel("no route")), at);
         assert_eq!(run.next_step(&notices[1]), NextStep::Wait);
         assert_eq!(run.next_step(&notices[2]), NextStep::Send);
         assert_eq!(run.failures["x"], "no route");
@@ -436,6 +543,7 @@ mod tests {
     fn retry_after_postpones_the_next_attempt() {
         let mut notices = [notice("a", NoticeKind::Firing, "1", "x")];
         let mut run = run(&notices, 0);
+        let at = notices[0].content.created_at;
         let failure = Failure {
             retry_after: Some(TimeDelta::minutes(30)),
             ..Failure::of_channel("busy")
@@ -443,7 +551,7 @@ mod tests {
         run.count_attempt(&mut notices[0]);
         let created_at = notices[0].content.created_at;
         assert!(notices[0].next_attempt_at <= created_at + TimeDelta::seconds(30));
-        run.record_attempt(&mut notices[0], Err(&failure));
+        run.record_attempt(&mut notices[0], Err(&failure), at);
         let expected = created_at + TimeDelta::minutes(30);
         assert_eq!(notices[0].next_attempt_at, expected);
     }
@@ -451,11 +559,12 @@ mod tests {
     #[test]
     fn notice_is_dropped_after_the_last_attempt() {
         let mut notices = [notice("a", NoticeKind::Firing, "1", "x")];
+        let at = notices[0].content.created_at;
         let mut run = run(&notices, 0);
         for attempt in 1..=3 {
             assert_eq!(notices[0].delivery, Delivery::Waiting, "{attempt}");
             run.count_attempt(&mut notices[0]);
-            run.record_attempt(&mut notices[0], Err(&Failure::of_notice("no")));
+            run.record_attempt(&mut notices[0], Err(&Failure::of_notice("no")), at);
         }
         assert_eq!(notices[0].delivery, Delivery::Dropped);
         assert_eq!(notices[0].drop_reason, Some(DropReason::GaveUp));

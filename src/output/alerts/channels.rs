@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 
 use super::Action;
 use crate::domain::alert::channel::{Channel, SecretPlace};
+use crate::domain::format::time_ms;
 use crate::output::prelude::*;
 
 /// A channel, its secrets and the notices that wait for it.
@@ -17,6 +18,7 @@ pub struct ChannelStatus {
     notices_waiting: u64,
     #[serde(serialize_with = "json::time")]
     created_at: DateTime<Utc>,
+    not_before: Option<String>,
 }
 
 /// Where a secret is read from, and whether this process can read it.
@@ -45,6 +47,7 @@ impl ChannelStatus {
             name: channel.name,
             notices_waiting,
             created_at: channel.created_at,
+            not_before: channel.not_before.map(time_ms),
         }
     }
 

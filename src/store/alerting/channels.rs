@@ -1,5 +1,7 @@
 //! `usagectl_channels`: the destinations of notices.
 
+use chrono::{DateTime, Utc};
+
 use crate::domain::alert::channel::{Channel, ChannelKind, Settings};
 use crate::store::prelude::*;
 use crate::store::schema::usagectl_channels::{self, dsl};
@@ -11,6 +13,7 @@ struct Row {
     kind: String,
     settings: String,
     created_at: UtcTimestamp,
+    not_before: Option<UtcTimestamp>,
 }
 
 /// The channels, by name.
@@ -27,6 +30,7 @@ pub fn all(db: &mut Db) -> QueryResult<Vec<Channel>> {
             kind,
             name: row.name,
             created_at: row.created_at.utc(),
+            not_before: row.not_before.map(UtcTimestamp::utc),
         })
     };
     Ok(rows.into_iter().filter_map(channel).collect())
@@ -39,12 +43,22 @@ pub fn add(db: &mut Db, channel: &Channel, settings: &str) -> QueryResult<bool> 
         kind: channel.kind.as_str().to_owned(),
         settings: settings.to_owned(),
         created_at: channel.created_at.into(),
+        not_before: channel.not_before.map(UtcTimestamp::from),
     };
     let added = on!(db, |conn| diesel::insert_into(dsl::usagectl_channels)
         .values(&row)
         .on_conflict_do_nothing()
         .execute(conn))?;
     Ok(added > 0)
+}
+
+/// Saves the time before which a channel accepts nothing.
+pub fn set_not_before(db: &mut Db, name: &str, at: DateTime<Utc>) -> QueryResult<()> {
+    on!(db, |conn| diesel::update(dsl::usagectl_channels)
+        .filter(dsl::name.eq(name))
+        .set(dsl::not_before.eq(Some(UtcTimestamp::new(at))))
+        .execute(conn))?;
+    Ok(())
 }
 
 /// Removes a channel; returns whether it existed. Rules keep its name: a rule without channels notifies all of them.

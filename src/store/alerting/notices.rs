@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use diesel::dsl::count_star;
 use diesel::result::Error as DieselError;
 
-use crate::domain::alert::delivery::{Delivery, DropReason, Notice};
+use crate::domain::alert::delivery::{CLOCK_WAS_SET_BACK, Delivery, DropReason, Notice, later};
 use crate::domain::alert::notice::NoticeKind;
 use crate::store::prelude::*;
 use crate::store::schema::usagectl_alert_states::dsl as states;
@@ -180,20 +180,23 @@ pub fn open_episodes(db: &mut Db) -> QueryResult<BTreeSet<String>> {
     Ok(episodes.into_iter().flatten().collect())
 }
 
-/// Counts an attempt that is about to be made, and sets the time of the next. From here on the notice may have
-/// arrived.
-pub fn count_attempt(db: &mut Db, key: &str, next_attempt_at: DateTime<Utc>) -> QueryResult<()> {
-    on!(db, |conn| diesel::update(dsl::usagectl_notices)
-        .filter(dsl::id.eq(key))
+/// Counts an attempt that is about to be made, after which the notice may have arrived. No other run sends it before
+/// `until`. Returns whether the notice is still as it was read: another run may have claimed or dropped it.
+pub fn claim(db: &mut Db, notice: &Notice, until: DateTime<Utc>) -> QueryResult<bool> {
+    let claimed = on!(db, |conn| diesel::update(dsl::usagectl_notices)
+        .filter(dsl::id.eq(&notice.content.key))
+        .filter(dsl::attempts.eq(notice.attempts))
+        .filter(dsl::delivery.eq(Delivery::Waiting.as_str()))
         .set((
             dsl::attempts.eq(dsl::attempts + 1),
-            dsl::next_attempt_at.eq(UtcTimestamp::new(next_attempt_at)),
+            dsl::error.eq(None::<String>),
+            dsl::next_attempt_at.eq(UtcTimestamp::new(until)),
         ))
         .execute(conn))?;
-    Ok(())
+    Ok(claimed > 0)
 }
 
-/// Marks a notice as delivered.
+/// Marks a notice as delivered, even one that was dropped while it was sent.
 pub fn set_delivered(db: &mut Db, key: &str, at: DateTime<Utc>) -> QueryResult<()> {
     on!(db, |conn| diesel::update(dsl::usagectl_notices)
         .filter(dsl::id.eq(key))
@@ -201,25 +204,59 @@ pub fn set_delivered(db: &mut Db, key: &str, at: DateTime<Utc>) -> QueryResult<(
             dsl::delivery.eq(Delivery::Delivered.as_str()),
             dsl::delivered_at.eq(Some(UtcTimestamp::new(at))),
             dsl::error.eq(None::<String>),
+            dsl::drop_reason.eq(None::<String>),
         ))
         .execute(conn))?;
     Ok(())
 }
 
-/// Saves the error of an attempt and the time of the next.
-pub fn set_failed(
-    db: &mut Db,
-    key: &str,
-    error: &str,
-    next_attempt_at: DateTime<Utc>,
-) -> QueryResult<()> {
+/// Saves the error of an attempt and the time of the next, unless another attempt was made since.
+pub fn set_failed(db: &mut Db, notice: &Notice) -> QueryResult<()> {
     on!(db, |conn| diesel::update(dsl::usagectl_notices)
-        .filter(dsl::id.eq(key))
+        .filter(dsl::id.eq(&notice.content.key))
+        .filter(dsl::attempts.eq(notice.attempts))
         .set((
-            dsl::error.eq(Some(error)),
-            dsl::next_attempt_at.eq(UtcTimestamp::new(next_attempt_at)),
+            dsl::error.eq(notice.error.as_deref()),
+            dsl::next_attempt_at.eq(UtcTimestamp::new(notice.next_attempt_at)),
         ))
         .execute(conn))?;
+    Ok(())
+}
+
+/// Makes the waiting notices of a channel due, except those in flight.
+pub fn clear_backoff(db: &mut Db, channel: &str, now: DateTime<Utc>) -> QueryResult<()> {
+    on!(db, |conn| diesel::update(dsl::usagectl_notices)
+        .filter(dsl::channel.eq(channel))
+        .filter(dsl::delivery.eq(Delivery::Waiting.as_str()))
+        .filter(dsl::error.is_not_null())
+        .set(dsl::next_attempt_at.eq(UtcTimestamp::new(now)))
+        .execute(conn))?;
+    Ok(())
+}
+
+/// Drops notices whose episode has ended, except those in flight: a later notice must wait for them.
+pub fn set_superseded(
+    db: &mut Db,
+    keys: &[impl AsRef<str>],
+    now: DateTime<Utc>,
+) -> QueryResult<()> {
+    let keys: Vec<&str> = keys.iter().map(AsRef::as_ref).collect();
+    for keys in keys.chunks(PER_STATEMENT) {
+        // The opposite of Notice::is_in_flight.
+        let is_at_rest = dsl::attempts
+            .eq(0)
+            .or(dsl::error.is_not_null())
+            .or(dsl::next_attempt_at.le(UtcTimestamp::new(now)))
+            .or(dsl::next_attempt_at.gt(UtcTimestamp::new(later(now, CLOCK_WAS_SET_BACK))));
+        on!(db, |conn| diesel::update(dsl::usagectl_notices)
+            .filter(dsl::id.eq_any(keys))
+            .filter(is_at_rest)
+            .set((
+                dsl::delivery.eq(Delivery::Dropped.as_str()),
+                dsl::drop_reason.eq(Some(DropReason::Superseded.as_str())),
+            ))
+            .execute(conn))?;
+    }
     Ok(())
 }
 

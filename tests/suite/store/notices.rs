@@ -76,8 +76,18 @@ fn notice_saved_again_is_unchanged(#[values(Sqlite, Postgresql)] engine: Engine)
     let db = TestDatabase::migrated(engine);
     let mut db = db.open();
     notices::insert(&mut db, &[notice("a", NoticeKind::Firing, 1)]).unwrap();
-    notices::count_attempt(&mut db, "a", at(5)).unwrap();
-    notices::set_failed(&mut db, "a", "busy", at(6)).unwrap();
+    let mut first = notice("a", NoticeKind::Firing, 1);
+    assert!(notices::claim(&mut db, &first, at(5)).unwrap());
+    // It is claimed once.
+    assert!(!notices::claim(&mut db, &first, at(5)).unwrap());
+    first.error = Some("busy".to_owned());
+    first.next_attempt_at = at(6);
+    notices::set_failed(&mut db, &first).unwrap();
+    let found = notices::find_by_delivery(&mut db, Delivery::Waiting).unwrap();
+    // Not the attempt that was made since.
+    assert_eq!(found[0].error, None);
+    first.attempts = 1;
+    notices::set_failed(&mut db, &first).unwrap();
     notices::insert(&mut db, &[notice("a", NoticeKind::Firing, 1)]).unwrap();
     let found = notices::find_by_delivery(&mut db, Delivery::Waiting).unwrap();
     assert_eq!((found[0].attempts, found[0].next_attempt_at), (1, at(6)));
@@ -88,6 +98,20 @@ fn notice_saved_again_is_unchanged(#[values(Sqlite, Postgresql)] engine: Engine)
         (found[0].delivered_at, found[0].error.as_deref()),
         (Some(at(7)), None)
     );
+}
+
+#[rstest]
+fn notice_in_flight_is_not_superseded(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    let mut db = db.open();
+    let first = notice("a", NoticeKind::Firing, 1);
+    notices::insert(&mut db, std::slice::from_ref(&first)).unwrap();
+    notices::claim(&mut db, &first, at(5)).unwrap();
+    let mut waiting = |minute| {
+        notices::set_superseded(&mut db, &["a"], at(minute)).unwrap();
+        notices::count(&mut db, Delivery::Waiting).unwrap()
+    };
+    assert_eq!([4, 5].map(&mut waiting), [1, 0]);
 }
 
 #[rstest]
@@ -113,10 +137,14 @@ fn channel_name_is_unique_and_unreadable_settings_are_kept(
         kind: ChannelKind::Stdout,
         settings: Some(Settings::Stdout(Stdout { json: false })),
         created_at: at(0),
+        not_before: None,
     };
     assert!(channels::add(&mut own, &channel, r#"{"json":false}"#).unwrap());
     assert!(!channels::add(&mut own, &channel, r#"{"json":true}"#).unwrap());
     assert_eq!(channels::all(&mut own).unwrap(), [channel]);
+    channels::set_not_before(&mut own, "console", at(7)).unwrap();
+    let found = channels::all(&mut own).unwrap();
+    assert_eq!(found[0].not_before, Some(at(7)));
     db.execute("UPDATE usagectl_channels SET settings = 'garbage'");
     assert_eq!(channels::all(&mut own).unwrap()[0].settings, None);
     assert!(channels::remove(&mut own, "console").unwrap());

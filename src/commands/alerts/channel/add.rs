@@ -35,7 +35,7 @@ pub struct AddArgs {
     #[arg(value_parser = channel_name)]
     name: String,
 
-    /// Replace a channel of the same name; it takes over the waiting notices
+    /// Replace a channel of the same name; it takes over the waiting notices, which are due at once
     #[arg(long)]
     replace: bool,
 
@@ -52,11 +52,14 @@ enum Kind {
     Stdout(StdoutArgs),
 }
 
-/// Post each notice as JSON to a URL
+/// Post notices as JSON to a URL
 ///
-/// The header Idempotency-Key is unique to a notice and the same on every attempt. With --secret-env or
+/// One notice is an object; several that are due at once are an array of at most 100, with the header
+/// X-Usagectl-Event: GROUP. If an array is rejected (400, 413 or 422), its notices are sent one by one. The header
+/// Idempotency-Key is unique to a notice or a group, and the same on every attempt. With --secret-env or
 /// --secret-file the header X-Usagectl-Signature is `sha256=` and the HMAC-SHA256, in hexadecimal, of the
-/// header X-Usagectl-Timestamp, a full stop and the body. Status 200 to 299 is success.
+/// header X-Usagectl-Timestamp, a full stop and the body; webhook-signature is that of Standard Webhooks, for which
+/// a secret whsec_BASE64 is decoded. Status 200 to 299 is success.
 #[derive(Args, Debug)]
 #[command(after_help = example!("alerts channel add desk webhook --url https://desk.example.com/hooks/usage --secret-env WEBHOOK_SECRET"))]
 struct WebhookArgs {
@@ -75,7 +78,9 @@ struct WebhookArgs {
     http: HttpOptions,
 }
 
-/// Post each notice as a message to a Slack incoming webhook
+/// Post notices as messages to a Slack incoming webhook
+///
+/// Several notices that are due at once are one message of up to 50. At most one message per second is sent.
 ///
 /// The URL of the webhook is a secret, so it is read from an environment variable or a file only.
 #[derive(Args, Debug)]
@@ -250,12 +255,14 @@ pub fn run(context: &mut Context, args: AddArgs) -> Result<Outcome> {
         kind: settings.kind(),
         settings: Some(settings),
         created_at: context.now,
+        not_before: None,
     };
     let mut db = context.open(Access::Write)?;
     let now = context.now;
     let revived = db.write_tx(|db| -> Result<usize> {
         if args.replace {
             channels::remove(db, &channel.name)?;
+            notices::clear_backoff(db, &channel.name, now)?;
         }
         if !channels::add(db, &channel, &stored)? {
             let message = format!("channel `{}` already exists", shell_word(&channel.name));

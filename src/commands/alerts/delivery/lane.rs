@@ -1,0 +1,257 @@
+//! The lane of a channel in a delivery run: its notices in order, and when its next request may begin.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use crate::domain::alert::delivery::Failure;
+use crate::notify::Limits;
+
+/// The longest `Retry-After` that is waited for within a run.
+const SHORT_WAIT: Duration = Duration::from_secs(5);
+
+/// The wait after an answer with `Retry-After: 0`.
+const LEAST_WAIT: Duration = Duration::from_secs(1);
+
+/// The number of waits without a success in between, after which the channel has failed: a receiver that refuses
+/// every request must not use up the attempts of a notice in one run.
+const MAX_WAITS: u32 = 3;
+
+/// The time limit of a run.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Budget {
+    /// None if it is later than the clock can show.
+    end: Option<Instant>,
+}
+
+impl Budget {
+    pub(super) fn new(start: Instant, time: Duration) -> Budget {
+        Budget {
+            end: start.checked_add(time),
+        }
+    }
+
+    /// Whether a request that takes up to `time` ends within the budget.
+    fn allows(self, start: Instant, time: Duration) -> bool {
+        let end = start.checked_add(time);
+        self.end
+            .is_none_or(|limit| end.is_some_and(|end| end <= limit))
+    }
+}
+
+/// What a lane does next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    Send,
+    WaitUntil(Instant),
+    /// Its request has no answer yet.
+    Busy,
+    Done,
+}
+
+#[derive(Debug)]
+pub(super) struct Lane {
+    /// The indices of the notices to be sent.
+    pub(super) queue: VecDeque<usize>,
+    /// Whether its firing alerts are to be sent again after the queue.
+    pub(super) needs_refresh: bool,
+    limits: Limits,
+    ready_at: Instant,
+    is_busy: bool,
+    has_sent: bool,
+    one_by_one: bool,
+    waits: u32,
+}
+
+impl Lane {
+    pub(super) fn new(limits: Limits, start: Instant) -> Lane {
+        Lane {
+            queue: VecDeque::new(),
+            needs_refresh: false,
+            limits,
+            ready_at: start,
+            is_busy: false,
+            has_sent: false,
+            one_by_one: false,
+            waits: 0,
+        }
+    }
+
+    /// The time after which a request has ended.
+    pub(super) fn time_limit(&self) -> Duration {
+        self.limits.time
+    }
+
+    /// The maximum number of notices in the next request.
+    pub(super) fn group(&self) -> usize {
+        if self.one_by_one {
+            1
+        } else {
+            self.limits.group
+        }
+    }
+
+    /// The next step. No request begins that could end after the budget, except the first.
+    pub(super) fn step(&self, now: Instant, budget: Budget) -> Step {
+        if self.is_busy {
+            return Step::Busy;
+        }
+        if self.queue.is_empty() && !self.needs_refresh {
+            return Step::Done;
+        }
+        let start = self.ready_at.max(now);
+        if self.has_sent && !budget.allows(start, self.limits.time) {
+            Step::Done
+        } else if start > now {
+            Step::WaitUntil(start)
+        } else {
+            Step::Send
+        }
+    }
+
+    /// Records the beginning of a request.
+    pub(super) fn begin(&mut self, now: Instant) {
+        self.is_busy = true;
+        self.has_sent = true;
+        self.ready_at = now + self.limits.pace;
+    }
+
+    /// Records the success of a request.
+    pub(super) fn succeed(&mut self) {
+        self.is_busy = false;
+        self.waits = 0;
+    }
+
+    /// Records the failure of a request. If its notices are to be sent again in this run, puts them back and returns
+    /// the wait, which is zero for a rejected group: its notices are sent one by one.
+    pub(super) fn fail(
+        &mut self,
+        sent: &[usize],
+        failure: &Failure,
+        now: Instant,
+        budget: Budget,
+    ) -> Option<Duration> {
+        self.is_busy = false;
+        let wait = if sent.is_empty() {
+            return None;
+        } else if failure.channel_is_down {
+            self.short_wait(failure, now, budget)?
+        } else if sent.len() > 1 {
+            self.one_by_one = true;
+            Duration::ZERO
+        } else {
+            return None;
+        };
+        for index in sent.iter().rev() {
+            self.queue.push_front(*index);
+        }
+        Some(wait)
+    }
+
+    /// The wait that the receiver asks for, if it is short enough.
+    fn short_wait(&mut self, failure: &Failure, now: Instant, budget: Budget) -> Option<Duration> {
+        let wait = failure.retry_after?.to_std().ok()?.max(LEAST_WAIT);
+        if wait > SHORT_WAIT || self.waits == MAX_WAITS {
+            return None;
+        }
+        let start = self.ready_at.max(now + wait);
+        if !budget.allows(start, self.limits.time) {
+            return None;
+        }
+        self.waits += 1;
+        self.ready_at = start;
+        Some(wait)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use chrono::TimeDelta;
+
+    fn seconds(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    fn lane(start: Instant) -> Lane {
+        let limits = Limits {
+            group: 100,
+            pace: seconds(1),
+            time: seconds(10),
+        };
+        let mut lane = Lane::new(limits, start);
+        lane.queue.extend([0, 1, 2]);
+        lane
+    }
+
+    fn busy(retry_after: i64) -> Failure {
+        Failure {
+            retry_after: Some(TimeDelta::seconds(retry_after)),
+            ..Failure::of_channel("busy")
+        }
+    }
+
+    #[test]
+    fn only_the_first_request_may_end_after_the_budget() {
+        let start = Instant::now();
+        let mut lane = lane(start);
+        let short = Budget::new(start, seconds(5));
+        assert_eq!(lane.step(start, short), Step::Send);
+        lane.begin(start);
+        assert_eq!(lane.step(start, short), Step::Busy);
+        lane.succeed();
+        assert_eq!(lane.step(start, short), Step::Done);
+        let endless = Budget::new(start, Duration::MAX);
+        let next = start + seconds(1);
+        assert_eq!(lane.step(start, endless), Step::WaitUntil(next));
+        let exact = Budget::new(start, seconds(11));
+        assert_eq!(lane.step(next, exact), Step::Send);
+        assert_eq!(
+            lane.step(next + Duration::from_millis(1), exact),
+            Step::Done
+        );
+    }
+
+    #[test]
+    fn short_wait_is_waited_for_and_long_wait_is_not() {
+        let start = Instant::now();
+        let budget = Budget::new(start, seconds(50));
+        let mut lane = lane(start);
+        lane.queue.clear();
+        lane.begin(start);
+        assert_eq!(lane.fail(&[0, 1], &busy(6), start, budget), None);
+        assert_eq!(
+            lane.fail(&[0, 1], &busy(5), start, budget),
+            Some(seconds(5))
+        );
+        assert_eq!(lane.queue, [0, 1]);
+        let next = start + seconds(5);
+        assert_eq!(lane.step(start, budget), Step::WaitUntil(next));
+        let late = Budget::new(start, seconds(14));
+        assert_eq!(lane.fail(&[0], &busy(5), start, late), None);
+    }
+
+    #[test]
+    fn receiver_that_always_asks_to_wait_has_failed() {
+        let start = Instant::now();
+        let budget = Budget::new(start, seconds(50));
+        let mut lane = lane(start);
+        let waits = [0, 1, 1, 1].map(|wait| lane.fail(&[0], &busy(wait), start, budget));
+        let second = Some(seconds(1));
+        assert_eq!(waits, [second, second, second, None]);
+        lane.succeed();
+        assert_eq!(lane.fail(&[0], &busy(1), start, budget), second);
+    }
+
+    #[test]
+    fn rejected_group_is_sent_one_by_one() {
+        let start = Instant::now();
+        let budget = Budget::new(start, seconds(50));
+        let mut lane = lane(start);
+        lane.queue.clear();
+        let rejected = Failure::of_notice("400");
+        let again = lane.fail(&[0, 1], &rejected, start, budget);
+        assert_eq!((again, lane.group()), (Some(Duration::ZERO), 1));
+        assert_eq!(lane.queue, [0, 1]);
+        assert_eq!(lane.fail(&[0], &rejected, start, budget), None);
+    }
+}

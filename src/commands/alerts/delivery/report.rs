@@ -1,0 +1,102 @@
+//! The result of a delivery run, its warnings and its next step.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+
+use crate::commands::prelude::*;
+use crate::domain::alert::delivery::{Delivery, DropReason, Notice};
+use crate::domain::format::{self, counted};
+use crate::error::shell_word;
+use crate::output::alerts::deliveries::detail;
+
+#[derive(Debug, Default)]
+pub(in crate::commands::alerts) struct Report {
+    /// The notices that were waiting, as they are now; without those that another run is sending.
+    pub(in crate::commands::alerts) notices: Vec<Notice>,
+    /// The channels that failed, with the reason.
+    pub(super) failures: BTreeMap<String, String>,
+    /// A channel whose settings or secrets are wrong here.
+    pub(super) misconfigured: Option<String>,
+    /// The end of the run.
+    pub(super) at: DateTime<Utc>,
+}
+
+impl Report {
+    /// The number of notices that wait.
+    pub(in crate::commands::alerts) fn undelivered(&self) -> u64 {
+        self.waiting().count() as u64
+    }
+
+    fn waiting(&self) -> impl Iterator<Item = &Notice> {
+        let notices = self.notices.iter();
+        notices.filter(|notice| notice.delivery == Delivery::Waiting)
+    }
+
+    fn lost(&self) -> impl Iterator<Item = &Notice> {
+        self.notices.iter().filter(|notice| notice.is_lost())
+    }
+
+    fn next_attempt_at(&self) -> Option<DateTime<Utc>> {
+        self.waiting().map(|notice| notice.next_attempt_at).min()
+    }
+
+    /// [`Exit::Unknown`] if a notice was not delivered or a channel failed.
+    pub(in crate::commands::alerts) fn outcome(&self) -> Outcome {
+        self.next().map_or(Outcome::DONE, |next| {
+            Outcome::with_next(Exit::Unknown, next)
+        })
+    }
+
+    fn next(&self) -> Option<String> {
+        let mut lost = self.lost();
+        if let Some(notice) = lost.find(|it| it.drop_reason == Some(DropReason::NoChannel)) {
+            let name = shell_word(&notice.channel);
+            return Some(format!(
+                "usagectl alerts channel add {name} ..., which sends them"
+            ));
+        }
+        if self.lost().next().is_some() {
+            return Some("usagectl alerts deliver --retry-dropped".to_owned());
+        }
+        if let Some(channel) = &self.misconfigured {
+            let name = shell_word(channel);
+            return Some(format!(
+                "usagectl alerts channel test {name}, and when it succeeds usagectl alerts deliver"
+            ));
+        }
+        match self.next_attempt_at() {
+            Some(next) if next > self.at => Some(format!(
+                "usagectl alerts deliver --force; without --force the next attempt is at {}",
+                format::time(next)
+            )),
+            None if self.failures.is_empty() => None,
+            _ => Some("usagectl alerts deliver".to_owned()),
+        }
+    }
+
+    /// Warns of failed channels, and of notices that wait or were dropped.
+    pub(super) fn warn(&self, context: &mut Context) {
+        for (channel, reason) in &self.failures {
+            let (channel, reason) = (printable(channel), printable(reason));
+            context.warn(format_args!("the channel `{channel}` failed: {reason}"));
+        }
+        if let Some(next) = self.next_attempt_at() {
+            context.warn(format_args!(
+                "{} not delivered yet; next attempt at {}",
+                counted(self.undelivered(), "notice"),
+                format::time(next)
+            ));
+        }
+        let mut dropped: BTreeMap<(&str, String), u64> = BTreeMap::new();
+        for notice in self.lost() {
+            let reason = detail(notice).unwrap_or_default();
+            *dropped.entry((&notice.channel, reason)).or_default() += 1;
+        }
+        for ((channel, reason), count) in dropped {
+            let (channel, reason) = (printable(channel), printable(&reason));
+            let count = counted(count, "notice");
+            context.warn(format_args!("{count} to `{channel}` dropped: {reason}"));
+        }
+    }
+}
