@@ -239,9 +239,7 @@ impl ChannelNotifier<'_> {
                 current.end(notifications, self.stored);
             }
             (None, Some(end)) => self.reopen(notifications, end),
-            (None, None) if self.policy.channels.iter().any(|it| it == self.channel) => {
-                self.go_on(notifications);
-            }
+            (None, None) if self.is_in_use() => self.go_on(notifications),
             (None, None) => {}
         }
     }
@@ -277,13 +275,26 @@ impl ChannelNotifier<'_> {
     fn reopen(&self, notifications: &mut Notifications, end: &Notice) {
         if is_pending(end) && !end.may_have_arrived() {
             notifications.dropped.push(end.content.key.clone());
-        } else if !self.policy.silenced && self.policy.channels.iter().any(|it| it == self.channel)
-        {
+            let others = self.stored.iter().copied();
+            let others: Vec<&Notice> = others.filter(|it| *it != end).collect();
+            let without_end = ChannelNotifier {
+                stored: &others,
+                ..*self
+            };
+            if self.is_in_use() {
+                without_end.go_on(notifications);
+            }
+        } else if !self.policy.silenced && self.is_in_use() {
             let mut notice = self.notice(NoticeKind::Reminder);
             notice.content.note = Some("it has not resolved: its data changed".to_owned());
             notice.content.summary = summary(&notice.content);
             notifications.new.push(notice);
         }
+    }
+
+    /// Whether the rule still notifies the channel.
+    fn is_in_use(&self) -> bool {
+        self.policy.channels.iter().any(|it| it == self.channel)
     }
 
     fn go_on(&self, notifications: &mut Notifications) {

@@ -308,6 +308,20 @@ fn late_data_reopens_a_resolved_episode_with_a_reminder() {
 }
 
 #[test]
+fn episode_reopened_before_its_notice_was_sent_is_notified_as_firing() {
+    let mut late = Simulation::new(rule(Period::Minute));
+    late.check(second(0, 30));
+    late.check(second(5, 30));
+    fail(&mut late, 3, 5);
+    late.check_without_delivery(second(5, 30));
+    assert_eq!(late.kinds(), [NoticeKind::Late]);
+    fail(&mut late, 4, 5);
+    late.check(second(5, 30));
+    assert_eq!(late.kinds(), [NoticeKind::Late, NoticeKind::Firing]);
+    assert!(late.stored.notices[0].is_superseded());
+}
+
+#[test]
 fn clock_a_day_ahead_loses_nothing() {
     let mut wrong = Simulation::new(rule(Period::Minute));
     wrong.check(second(0, 30));
