@@ -52,7 +52,7 @@ fn add_channel(db: &TestDatabase, name: &str, words: &[&str]) {
 /// A Slack channel, whose URL is in a file.
 fn add_slack(db: &TestDatabase, server: &HttpServer) {
     db.sandbox().file("slack", server.url("/"));
-    add_channel(db, "slack", &["slack", "--url-file", "slack"]);
+    add_channel(db, "team", &["slack", "--url-file", "slack"]);
 }
 
 fn check(db: &TestDatabase, at: DateTime<Utc>) -> Run {
@@ -127,7 +127,7 @@ fn groups_are_limited_and_slack_is_paced(#[values(Sqlite, Postgresql)] engine: E
     let desk = HttpServer::with([]);
     add_slack(&db, &slack);
     add_channel(&db, "desk", &["webhook", "--url", &desk.url("/")]);
-    put(&db, &notices_to("slack", 101));
+    put(&db, &notices_to("team", 101));
     put(&db, &notices_to("desk", 101));
     let run = deliver(&db, 0);
     assert_eq!(run.code, 0, "{}", run.snapshot());
