@@ -88,8 +88,8 @@ impl Notice {
         self.attempts == 0 || !is_in_future(self.next_attempt_at, now)
     }
 
-    /// Whether a run is sending it: its attempt is counted and has no result yet. It is no more once
-    /// `next_attempt_at` has passed, since the run may have died.
+    /// Whether a run is sending it: its attempt is counted and has no result yet. False after `next_attempt_at`, since
+    /// the run may have died.
     pub fn is_in_flight(&self, now: DateTime<Utc>) -> bool {
         self.delivery == Delivery::Waiting
             && self.attempts > 0

@@ -19,7 +19,7 @@ const MAX_WAITS: u32 = 3;
 /// The time limit of a run.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Budget {
-    /// None if it is later than the clock can show.
+    /// `None` is no limit.
     end: Option<Instant>,
 }
 
@@ -38,7 +38,7 @@ impl Budget {
     }
 }
 
-/// What a lane does next.
+/// The next step of a lane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
     Send,
