@@ -289,12 +289,15 @@ impl Bench {
         let folder = self.path(program);
         fs::create_dir(&folder).unwrap();
         for number in 1..=usagectl::store::migrations::ALL.len() {
-            let (name, before) = match peer {
-                Peer::Sqlx => (format!("{number}_table.sql"), ""),
-                Peer::Dbmate => (format!("{number}_table.sql"), "-- migrate:up\n"),
-                Peer::Refinery => (format!("V{number}__table.sql"), ""),
+            let table = format!("CREATE TABLE t{number} (id INTEGER);\n");
+            let (name, sql) = match peer {
+                Peer::Sqlx => (format!("{number}_table.sql"), table),
+                Peer::Dbmate => (
+                    format!("{number}_table.sql"),
+                    format!("-- migrate:up\n{table}-- migrate:down\n"),
+                ),
+                Peer::Refinery => (format!("V{number}__table.sql"), table),
             };
-            let sql = format!("{before}CREATE TABLE t{number} (id INTEGER);\n");
             fs::write(folder.join(name), sql).unwrap();
         }
         self.drop_database(program);

@@ -197,7 +197,7 @@ impl DeliveryRun {
         }
     }
 
-    /// Whether a channel accepts requests now, or is to be sent them before it does.
+    /// Whether a channel accepts requests now, or `--force` sends them before it does.
     pub fn accepts(&self, channel: &str) -> bool {
         let not_before = self.channels.get(channel).copied().flatten();
         self.force || not_before.is_none_or(|at| !is_in_future(at, self.now))

@@ -47,7 +47,7 @@ pub struct Access {
     pub work: Work,
 }
 
-/// What is known about the size of a table.
+/// The estimated size of a table; unknown parts are none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TableSize {
     pub rows: Option<i64>,

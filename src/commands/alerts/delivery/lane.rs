@@ -52,7 +52,7 @@ pub(super) enum Step {
 pub(super) struct Lane {
     /// The indices of the notices to be sent.
     pub(super) queue: VecDeque<usize>,
-    /// Whether its firing alerts are to be sent again after the queue.
+    /// Whether its firing alerts are sent again after the queue.
     pub(super) needs_refresh: bool,
     limits: Limits,
     ready_at: Instant,
@@ -121,7 +121,7 @@ impl Lane {
         self.waits = 0;
     }
 
-    /// Records the failure of a request. If its notices are to be sent again in this run, puts them back and returns
+    /// Records the failure of a request. If its notices can be sent again in this run, puts them back and returns
     /// the wait, which is zero for a rejected group: its notices are sent one by one.
     pub(super) fn fail(
         &mut self,

@@ -192,7 +192,7 @@ fn slow_channel_delays_no_other_and_no_run(#[values(Sqlite, Postgresql)] engine:
     let range = Duration::from_secs(6)..Duration::from_secs(10);
     assert!(range.contains(&time), "{time:?}");
     assert_eq!(deliveries(&db), ["DELIVERED|10", "WAITING|6"]);
-    // The first request of a channel is made whatever the time limit.
+    // The time limit does not apply to the first request of a channel.
     let short = ["alerts", "deliver", "--deliver-within", "0s"];
     db.usagectl(short).run();
     assert_eq!(deliveries(&db), ["DELIVERED|11", "WAITING|5"]);
