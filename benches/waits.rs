@@ -69,7 +69,7 @@ const FORGET: &str = "forget";
 fn main() {
     let args = Args::parse();
     println!(
-        "{:<64} {:>8} {:>8} {:>11} {:>9} {:>7}",
+        "{:<84} {:>8} {:>8} {:>11} {:>9} {:>7}",
         "command", "took", "inserts", "longest", "read", "failed"
     );
     for (engine, rows) in [(Engine::Postgresql, 2_000_000), (Engine::Sqlite, 1_500_000)] {
@@ -84,7 +84,7 @@ fn measure(engine: Engine, rows: u64) {
     let server = (engine == Engine::Postgresql).then(Server::start);
     let url = match &server {
         Some(server) => server.url.clone(),
-        None => directory.path().join("usage.db").display().to_string(),
+        None => format!("sqlite:{}", directory.path().join("usage.db").display()),
     };
     let export = directory.path().join("export").display().to_string();
     run(&url, "migrate --to create_api_usage", &export);
@@ -113,7 +113,7 @@ fn measure(engine: Engine, rows: u64) {
             (took, inserts.join().unwrap(), reads.join().unwrap())
         });
         println!(
-            "{:<64} {:>6.1} s {:>8} {:>8} ms {:>6} ms {:>7}",
+            "{:<84} {:>6.1} s {:>8} {:>8} ms {:>6} ms {:>7}",
             format!("{engine:?}, {rows} rows: {command}"),
             took.as_secs_f64(),
             inserts.count,
@@ -189,7 +189,8 @@ impl App {
         match engine {
             Engine::Postgresql => App::Postgresql(PgConnection::establish(url).unwrap()),
             Engine::Sqlite => {
-                let mut connection = SqliteConnection::establish(url).unwrap();
+                let path = url.trim_start_matches("sqlite:");
+                let mut connection = SqliteConnection::establish(path).unwrap();
                 connection
                     .batch_execute("PRAGMA busy_timeout = 5000")
                     .unwrap();
