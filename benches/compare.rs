@@ -20,11 +20,12 @@
 #[allow(dead_code)]
 #[path = "../examples/generate/data/mod.rs"]
 mod data;
+mod server;
 
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader, BufWriter, Write};
+use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -34,6 +35,7 @@ use tempfile::TempDir;
 
 use data::lines::{self, Case};
 use data::usage::{self, Call, Calls, Plan, Summary};
+use server::Server;
 
 /// The end of the generated data and the clock of every command.
 const NOW: &str = "2026-01-31T12:00:00Z";
@@ -514,7 +516,7 @@ impl Bench {
             records,
             rounds,
             directory: TempDir::with_prefix("usagectl-bench-").unwrap(),
-            server: (engine == Engine::Postgresql).then(Server::start),
+            server: (engine == Engine::Postgresql).then(|| Server::start(SETTINGS)),
             summary: Summary::new(),
             raw: false,
             rolled: false,
@@ -820,43 +822,6 @@ impl Bench {
 }
 
 /// A private PostgreSQL server, which ends with this process (see the script).
-struct Server {
-    port: String,
-    _keeper: Child,
-}
-
-impl Server {
-    fn start() -> Server {
-        let script = concat!(
-            env!("CARGO_MANIFEST_DIR"),
-            "/tests/suite/support/postgres.sh"
-        );
-        let mut keeper = Command::new("sh")
-            .arg(script)
-            .env("SETTINGS", SETTINGS)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        let mut ready = BufReader::new(keeper.stdout.take().unwrap());
-        ready.read_line(&mut line).unwrap();
-        let port = line
-            .split(' ')
-            .nth(1)
-            .expect("PostgreSQL starts")
-            .to_owned();
-        Server {
-            port,
-            _keeper: keeper,
-        }
-    }
-
-    fn url(&self, name: &str) -> String {
-        format!("postgresql://postgres@127.0.0.1:{}/{name}", self.port)
-    }
-}
-
 // ------------------------------------------------------------------------------------------- measuring
 
 #[derive(Default)]

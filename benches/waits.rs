@@ -12,10 +12,11 @@
 
 // A development program: it prints, and it panics on any error.
 #![allow(clippy::expect_used, clippy::print_stdout, clippy::unwrap_used)]
-#![allow(missing_docs)]
+#![allow(missing_docs, unreachable_pub)]
 
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
+mod server;
+
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -24,6 +25,8 @@ use clap::{Parser, ValueEnum};
 use diesel::connection::SimpleConnection;
 use diesel::{Connection, PgConnection, SqliteConnection};
 use tempfile::TempDir;
+
+use server::Server;
 
 #[derive(Parser)]
 struct Args {
@@ -66,6 +69,9 @@ const CHANGE_VALUES: &str =
 /// Marks the place where the ledger is deleted.
 const FORGET: &str = "forget";
 
+/// Server settings for a machine of this size.
+const SETTINGS: &str = "shared_buffers = 512MB\nmax_wal_size = 8GB";
+
 fn main() {
     let args = Args::parse();
     println!(
@@ -81,9 +87,9 @@ fn main() {
 
 fn measure(engine: Engine, rows: u64) {
     let directory = TempDir::new().unwrap();
-    let server = (engine == Engine::Postgresql).then(Server::start);
+    let server = (engine == Engine::Postgresql).then(|| Server::start(SETTINGS));
     let url = match &server {
-        Some(server) => server.url.clone(),
+        Some(server) => server.url("postgres"),
         None => format!("sqlite:{}", directory.path().join("usage.db").display()),
     };
     let export = directory.path().join("export").display().to_string();
@@ -221,35 +227,5 @@ impl App {
             thread::sleep(Duration::from_millis(2));
         }
         waits
-    }
-}
-
-/// A private PostgreSQL server, for as long as its standard input is open.
-struct Server {
-    url: String,
-    _keeper: Child,
-}
-
-impl Server {
-    fn start() -> Server {
-        let script = concat!(
-            env!("CARGO_MANIFEST_DIR"),
-            "/tests/suite/support/postgres.sh"
-        );
-        let mut keeper = Command::new("sh")
-            .arg(script)
-            .env("SETTINGS", "shared_buffers = 512MB\nmax_wal_size = 8GB")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        let mut ready = BufReader::new(keeper.stdout.take().unwrap());
-        ready.read_line(&mut line).unwrap();
-        let port = line.split(' ').nth(1).expect("PostgreSQL starts");
-        Server {
-            url: format!("postgresql://postgres@127.0.0.1:{port}/postgres"),
-            _keeper: keeper,
-        }
     }
 }
