@@ -179,6 +179,10 @@ impl PrismaSync {
 
     /// The migrations whose state in Prisma's ledger is not that in ours, with the SQL that makes them agree.
     pub fn defects(&self, db: &Db, statuses: &[MigrationStatus]) -> Vec<Defect> {
+        let sync = PrismaSync {
+            writes_history: true,
+            ..self.clone()
+        };
         let defect = |status: &MigrationStatus| {
             let migration = Migration::find(&status.version)?;
             let prisma = self.find(migration.version)?;
@@ -201,10 +205,6 @@ impl PrismaSync {
                     "is applied, but not recorded in Prisma's ledger",
                     Recording::Adopted,
                 ),
-            };
-            let sync = PrismaSync {
-                writes_history: true,
-                ..self.clone()
             };
             let fix = sync.script(db, migration, how, script::now(db));
             Some(Defect {
