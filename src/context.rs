@@ -1,7 +1,7 @@
 //! What a command receives: the current time, the database to open, the streams to print to.
 
 use std::fmt::Display;
-use std::io::{self, BufRead, BufWriter, Stderr, Stdout, Write};
+use std::io::{self, BufRead, BufWriter, IsTerminal, Stderr, Stdout, Write};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -217,6 +217,16 @@ impl Context {
         self.stdout
             .flush()
             .map_err(|error| output_failed(error.into()))
+    }
+
+    /// Whether `-q` is given.
+    pub fn is_quiet(&self) -> bool {
+        self.verbosity == Verbosity::Quiet
+    }
+
+    /// Whether a person reads the answer: on a terminal, or under `-v`.
+    pub fn is_watched(&self) -> bool {
+        self.verbosity == Verbosity::Verbose || io::stdout().is_terminal()
     }
 
     /// Prints a detail on stderr under `-v`.

@@ -141,7 +141,8 @@ impl From<Exit> for ExitCode {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
     pub exit: Exit,
-    /// The next command to run; present whenever `exit` is not [`Exit::Done`].
+    /// The next command to run; printed if present. Without news, and for Nagios, a command may be silent at any exit
+    /// code.
     pub next: Option<String>,
 }
 

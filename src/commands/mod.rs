@@ -24,17 +24,15 @@ use crate::context::Context;
 use crate::domain::nagios::{NagiosAnswer, NagiosStatus};
 use crate::error::{Exit, Outcome, Result};
 
-/// Prints the line of a `--nagios` check, whose status becomes the exit code. A check that failed is UNKNOWN.
-fn answer_nagios(
-    context: &mut Context,
-    check: Result<NagiosAnswer>,
-    next: &str,
-) -> Result<Outcome> {
-    let failed = |error| NagiosAnswer::new(NagiosStatus::Unknown, &format!("{error}"), "");
-    let answer = check.unwrap_or_else(failed);
-    writeln!(context.stdout(), "{}", answer.line)?;
-    if answer.status == NagiosStatus::Ok {
-        return Ok(Outcome::DONE);
-    }
-    Ok(Outcome::with_next(Exit::Nagios(answer.status), next))
+/// Prints the answer of a `--nagios` check, whose status becomes the exit code. A check that failed is UNKNOWN.
+///
+/// Nagios reads stdout only: nothing is printed on stderr.
+fn answer_nagios(context: &mut Context, check: Result<NagiosAnswer>) -> Result<Outcome> {
+    let answer = check.unwrap_or_else(|error| NagiosAnswer::failed(&error.to_string()));
+    writeln!(context.stdout(), "{}", answer.text)?;
+    let exit = match answer.status {
+        NagiosStatus::Ok => Exit::Done,
+        status => Exit::Nagios(status),
+    };
+    Ok(Outcome { exit, next: None })
 }

@@ -1,4 +1,6 @@
-//! What a Nagios plugin answers: a status and one line.
+//! What a Nagios plugin answers: a status, a line with performance data, and details.
+
+use std::fmt;
 
 use super::named::{Named, named};
 
@@ -22,20 +24,79 @@ impl NagiosStatus {
     }
 }
 
+/// A value of the performance data.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PerformanceValue {
+    pub label: String,
+    /// None if unknown.
+    pub value: Option<f64>,
+    /// `%`, or nothing.
+    pub unit: &'static str,
+    pub warning: Option<f64>,
+    pub critical: Option<f64>,
+}
+
+impl PerformanceValue {
+    pub fn count(label: &str, count: u64) -> PerformanceValue {
+        PerformanceValue {
+            label: label.to_owned(),
+            value: Some(count as f64),
+            ..PerformanceValue::default()
+        }
+    }
+}
+
+impl fmt::Display for PerformanceValue {
+    /// `'label'=value%;warning;critical`, where an unknown value is `U`, by the Monitoring Plugins Development
+    /// Guidelines, "Performance data".
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // An equals sign ends the label even within quotes.
+        let label = self.label.replace('=', "_");
+        if label.contains(|c: char| !c.is_ascii_alphanumeric() && c != '_') {
+            write!(f, "'{}'=", label.replace('\'', "''"))?;
+        } else {
+            write!(f, "{label}=")?;
+        }
+        match self.value {
+            Some(value) => write!(f, "{value}{}", self.unit)?,
+            None => f.write_str("U")?,
+        }
+        let text = |number: Option<f64>| number.map_or(String::new(), |number| number.to_string());
+        let range = format!(";{};{}", text(self.warning), text(self.critical));
+        f.write_str(range.trim_end_matches(';'))
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NagiosAnswer {
     pub status: NagiosStatus,
-    pub line: String,
+    pub text: String,
 }
 
 impl NagiosAnswer {
-    /// `STATUS - text | performance data`. Nagios splits the line at the bar, so a bar in `text` is replaced.
-    pub fn new(status: NagiosStatus, text: &str, performance_data: &str) -> NagiosAnswer {
-        let mut line = format!("{} - {}", status.as_str(), text.replace('|', "/"));
-        if !performance_data.is_empty() {
-            line = format!("{line} | {performance_data}");
+    /// `STATUS - text | performance data`, then a line for each detail. Nagios splits the text at bars, so those of
+    /// `text` and `details` are replaced.
+    pub fn new(
+        status: NagiosStatus,
+        text: &str,
+        details: &[String],
+        performance: &[PerformanceValue],
+    ) -> NagiosAnswer {
+        let mut text = format!("{} - {}", status.as_str(), text.replace('|', "/"));
+        for (index, value) in performance.iter().enumerate() {
+            text.push_str(if index == 0 { " | " } else { " " });
+            text.push_str(&value.to_string());
         }
-        NagiosAnswer { status, line }
+        for detail in details {
+            text.push('\n');
+            text.push_str(&detail.replace('|', "/"));
+        }
+        NagiosAnswer { status, text }
+    }
+
+    /// The answer of a check that could not be made.
+    pub fn failed(reason: &str) -> NagiosAnswer {
+        NagiosAnswer::new(NagiosStatus::Unknown, reason, &[], &[])
     }
 }
 
@@ -45,8 +106,29 @@ mod tests {
 
     #[test]
     fn bar_separates_text_from_performance_data() {
-        let line = |text, data| NagiosAnswer::new(NagiosStatus::Warning, text, data).line;
-        assert_eq!(line("a|b", "firing=1"), "WARNING - a/b | firing=1");
-        assert_eq!(line("no channel", ""), "WARNING - no channel");
+        let answer = |data: &[PerformanceValue]| {
+            let details = ["c|d".to_owned()];
+            NagiosAnswer::new(NagiosStatus::Warning, "a|b", &details, data).text
+        };
+        let firing = [PerformanceValue::count("firing", 1)];
+        assert_eq!(answer(&firing), "WARNING - a/b | firing=1\nc/d");
+        assert_eq!(answer(&[]), "WARNING - a/b\nc/d");
+        assert_eq!(NagiosAnswer::failed("no rule").text, "UNKNOWN - no rule");
+    }
+
+    #[test]
+    fn performance_value_has_unit_and_thresholds() {
+        let mut value = PerformanceValue {
+            label: "finnhub/it's=1".to_owned(),
+            value: Some(83.5),
+            unit: "%",
+            warning: Some(80.0),
+            critical: Some(95.0),
+        };
+        assert_eq!(value.to_string(), "'finnhub/it''s_1'=83.5%;80;95");
+        value.warning = None;
+        assert_eq!(value.to_string(), "'finnhub/it''s_1'=83.5%;;95");
+        (value.value, value.critical) = (None, None);
+        assert_eq!(value.to_string(), "'finnhub/it''s_1'=U");
     }
 }

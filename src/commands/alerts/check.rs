@@ -1,6 +1,6 @@
 //! `alerts check`: evaluates the rules, saves what changed and sends notifications.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use chrono::{TimeDelta, Utc};
@@ -11,7 +11,7 @@ use crate::args::{FailOn, LockWait, parse_duration};
 use crate::commands::answer_nagios;
 use crate::commands::prelude::*;
 use crate::domain::alert::clock::ClockProblem;
-use crate::domain::alert::round::{Round, RoundResult, Schedule, StoredAlerts};
+use crate::domain::alert::round::{EvaluatedAlert, Round, RoundResult, Schedule, StoredAlerts};
 use crate::domain::alert::rule::{ALL_APIS, AlertRef, Rule, Severity};
 use crate::domain::alert::state::{AlertRecord, AlertStatus};
 use crate::domain::alert::window::Grid;
@@ -19,7 +19,7 @@ use crate::domain::format;
 use crate::domain::period::Granularity;
 use crate::error::shell_word;
 use crate::output::Format;
-use crate::output::alerts::check::{Check, Finding};
+use crate::output::alerts::check::{Check, Finding, Scope};
 use crate::store::alerting::{
     channels, clock, events, late_hours, notices, rules, silences, states,
 };
@@ -34,7 +34,8 @@ use crate::store::usage::rollups;
 /// runs are caught up automatically. Minutes whose data changed since they were evaluated, because rows arrived late or
 /// were updated or deleted, are evaluated again: the history is corrected, and an episode found late is notified once.
 /// Changes and notices are saved in one transaction; then the notices are sent, during which the next check may begin.
-/// Prints nothing when all rules are OK, otherwise the rules that are not.
+/// Prints what changed since the last check, and nothing without changes; with -v, on a terminal and when --fail-on
+/// decides the exit code also the rules that are not OK. With -q it prints errors only.
 ///
 /// Exits with 12 if a rule cannot be evaluated, a notice was not delivered, or the clock of this host differs from that of
 /// the database server, or from the newest call, by two minutes. A firing rule does not change the
@@ -52,7 +53,7 @@ pub struct CheckArgs {
     #[arg(long)]
     no_send: bool,
 
-    /// Print one line and exit with 0 to 3, as a Nagios plugin
+    /// Answer as a Nagios plugin, with exit code 0 to 3; `alerts status --nagios` only reads
     #[arg(long, conflicts_with = "fail_on")]
     nagios: bool,
 
@@ -93,13 +94,21 @@ fn parse_grid(text: &str) -> Result<Grid, String> {
 pub fn run(context: &mut Context, args: CheckArgs) -> Result<Outcome> {
     if args.nagios {
         let answer = check(context, &args).map(|(check, _)| check.nagios());
-        return answer_nagios(context, answer, "usagectl alerts list");
+        return answer_nagios(context, answer);
     }
-    let (check, report) = check(context, &args)?;
-    if !check.is_ok() || context.format != Format::Table {
+    let (mut check, report) = check(context, &args)?;
+    let mut outcome = outcome(&check, args.fail_on, &report);
+    if matches!(outcome.exit, Exit::Warning | Exit::Critical) || context.is_watched() {
+        check.scope = Scope::States;
+    }
+    let is_news = check.has_changes() || report.has_failed() || check.scope == Scope::States;
+    let is_program = context.format != Format::Table;
+    if context.is_quiet() || !(is_news || is_program) {
+        outcome.next = None;
+    } else {
         context.answer(&check)?;
     }
-    Ok(outcome(&check, args.fail_on, &report))
+    Ok(outcome)
 }
 
 fn check(context: &mut Context, args: &CheckArgs) -> Result<(Check, Report)> {
@@ -122,10 +131,13 @@ fn check(context: &mut Context, args: &CheckArgs) -> Result<(Check, Report)> {
     lock.release(&mut db)?;
     let Evaluation {
         round,
+        rules,
         has_triggers,
         ..
     } = evaluation;
-    warn(context, args, &round, has_triggers);
+    if !context.is_quiet() {
+        warn(context, args, &round, has_triggers);
+    }
     if let Some(problem) = &clock {
         context.warn(problem);
     }
@@ -140,13 +152,18 @@ fn check(context: &mut Context, args: &CheckArgs) -> Result<(Check, Report)> {
         report = delivery::deliver(context, &mut db, options).map_err(|error| {
             error.context("the evaluation was saved, but not all notices were sent")
         })?;
+        // What waits since an earlier failure was reported then.
+        if report.has_failed() {
+            report.warn(context);
+        }
     }
     let check = Check {
+        scope: Scope::Changes,
         now: context.now,
         rules: round.rules,
         clock,
         new_notices: round.notifications.new.len(),
-        findings: findings(&round),
+        findings: findings(&round, &rules),
         withdrawn: round.withdrawn.len(),
         skipped: round.gap,
         events: round.events,
@@ -170,6 +187,8 @@ fn clock_problem(context: &Context, db: &mut Db) -> Result<Option<ClockProblem>>
 /// The evaluation of one snapshot of the database.
 struct Evaluation {
     round: RoundResult,
+    /// All rules, by their ids.
+    rules: BTreeMap<String, Rule>,
     /// The ids of the late hours that were evaluated.
     late_hours: Vec<i32>,
     /// Whether the triggers exist that mark stale roll-ups.
@@ -187,8 +206,11 @@ fn evaluate(db: &mut Db, schedule: Schedule) -> Result<Evaluation> {
     load_history(db, &mut stored, schedule)?;
     let round = Round::new(&stored, schedule);
     let usage = reading::read(db, &round.required_windows(), has_triggers)?;
+    let result = round.evaluate(&usage);
+    let rules = stored.rules.into_iter();
     Ok(Evaluation {
-        round: round.evaluate(&usage),
+        round: result,
+        rules: rules.map(|rule| (rule.id.clone(), rule)).collect(),
         late_hours: late.ids,
         has_triggers,
     })
@@ -290,15 +312,21 @@ fn warn(context: &mut Context, args: &CheckArgs, round: &RoundResult, has_trigge
     }
 }
 
-fn findings(round: &RoundResult) -> Vec<Finding> {
-    let finding = |evaluated: &crate::domain::alert::round::EvaluatedAlert| {
+fn findings(round: &RoundResult, rules: &BTreeMap<String, Rule>) -> Vec<Finding> {
+    let finding = |evaluated: &EvaluatedAlert| {
         let AlertRef {
-            api_name, period, ..
+            alert_id,
+            api_name,
+            period,
+            ..
         } = &evaluated.record.alert;
         let api = shell_word(api_name);
         let set_limit = format!("usagectl limits set --api {api} --per {period} N");
+        let threshold = |severity| rules.get(alert_id)?.threshold_of(severity);
         Finding {
             cure: evaluated.lacks_limit.then_some(set_limit),
+            warning: threshold(Severity::Warning),
+            critical: threshold(Severity::Critical),
             alert: evaluated.record.alert.clone(),
             state: evaluated.record.state.clone(),
         }

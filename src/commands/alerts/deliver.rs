@@ -56,6 +56,7 @@ pub fn run(context: &mut Context, args: DeliverArgs) -> Result<Outcome> {
         within: args.within,
     };
     let report = delivery::deliver(context, &mut db, options)?;
+    report.warn(context);
     context.answer(&Deliveries {
         notices: &report.notices,
     })?;

@@ -1,13 +1,12 @@
 //! `alerts init`: adds default rules.
 
-use super::rule_warnings;
 use crate::commands::prelude::*;
 use crate::domain::alert::defaults::{DefaultRule, default_rules};
-use crate::domain::alert::rule::Rule;
 use crate::domain::id;
 use crate::output::alerts::Action;
 use crate::output::alerts::rule_changes::{RuleChange, RuleChanges};
 use crate::store::alerting::rules;
+use crate::store::plans::api_limits;
 
 /// Add default rules for seven common APIs
 ///
@@ -15,7 +14,8 @@ use crate::store::alerting::rules;
 /// limit of calls per minute, and for some of them a rule for daily calls, costs or failures. The answer
 /// gives the reason for each threshold.
 ///
-/// A rule that exists already for the same API, type and period is left unchanged.
+/// A rule that exists already for the same API, type and period is left unchanged. A rule whose limit is not set is
+/// left out, and listed with the command that sets the limit.
 #[derive(Args, Debug)]
 #[command(after_help = example!("alerts init"))]
 pub struct InitArgs {}
@@ -25,32 +25,46 @@ pub fn run(context: &mut Context, _: InitArgs) -> Result<Outcome> {
     let now = context.now;
     let changes = db.write_tx(|db| -> Result<Vec<RuleChange>> {
         let existing = rules::all(db)?;
+        let limits = api_limits::all(db)?;
         let mut changes = Vec::new();
         for DefaultRule { mut rule, why } in default_rules() {
             let same = existing.iter().find(|known| known.place() == rule.place());
-            if let Some(same) = same {
-                changes.push(RuleChange {
-                    action: Action::Unchanged,
-                    rule: same.clone(),
-                    reason: None,
-                });
-                continue;
-            }
-            rule.id = id::scattered(now, rule.to_string().as_bytes()).to_string();
-            rules::add(db, &rule, now)?;
+            let has_limit = limits
+                .iter()
+                .any(|limit| limit.api_name == rule.api_name && limit.period == rule.period);
+            let (action, reason) = match same {
+                Some(same) => {
+                    rule = same.clone();
+                    (Action::Unchanged, None)
+                }
+                None if rule.needs_limit() && !has_limit => {
+                    let set = format!(
+                        "no limit is set: usagectl limits set --api {} --per {} N",
+                        rule.api_name, rule.period
+                    );
+                    (Action::LeftOut, Some(set))
+                }
+                None => {
+                    rule.id = id::scattered(now, rule.to_string().as_bytes()).to_string();
+                    rules::add(db, &rule, now)?;
+                    (Action::Added, Some(why.to_owned()))
+                }
+            };
             changes.push(RuleChange {
-                action: Action::Added,
+                action,
                 rule,
-                reason: Some(why),
+                reason,
             });
         }
         Ok(changes)
     })?;
     let answer = RuleChanges { changes };
     context.answer(&answer)?;
-    let added = answer.changes.into_iter();
-    let added = added.filter(|change| change.action == Action::Added);
-    let added: Vec<Rule> = added.map(|change| change.rule).collect();
-    rule_warnings::warn_of_limits(context, &mut db, &added)?;
+    if answer.changes.iter().any(|it| it.action == Action::LeftOut) {
+        context.info(
+            "rules without a limit were left out: `usagectl limits init` sets published limits; \
+             then run `usagectl alerts init` again",
+        );
+    }
     Ok(Outcome::DONE)
 }

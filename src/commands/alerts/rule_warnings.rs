@@ -38,7 +38,7 @@ pub(super) fn warn(context: &mut Context, db: &mut Db, rules: &[Rule]) -> Result
 }
 
 /// Warns of limits that the rules need and that are not set.
-pub(super) fn warn_of_limits(context: &mut Context, db: &mut Db, rules: &[Rule]) -> Result<()> {
+fn warn_of_limits(context: &mut Context, db: &mut Db, rules: &[Rule]) -> Result<()> {
     let limits = api_limits::all(db)?;
     let known = rollups::known_apis(db)?;
     let mut missing = BTreeSet::new();

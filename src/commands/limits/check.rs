@@ -53,7 +53,7 @@ pub struct CheckArgs {
 pub fn run(context: &mut Context, args: CheckArgs) -> Result<Outcome> {
     if args.nagios {
         let answer = check(context, &args).map(|check| check.nagios());
-        return answer_nagios(context, answer, "usagectl limits check");
+        return answer_nagios(context, answer);
     }
     let check = check(context, &args)?;
     context.answer(&check)?;

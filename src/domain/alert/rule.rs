@@ -193,6 +193,15 @@ impl Rule {
         self.alert_type == AlertType::RateLimitWarning
     }
 
+    /// The threshold from which on it fires with this severity.
+    pub fn threshold_of(&self, severity: Severity) -> Option<f64> {
+        let critical = self.settings.critical_threshold;
+        match severity {
+            Severity::Critical if self.settings.severity == Severity::Warning => critical,
+            _ => (self.settings.severity == severity).then_some(self.threshold),
+        }
+    }
+
     /// Its name on the command line: `finnhub/RATE_LIMIT_WARNING/MINUTE`.
     pub fn reference(&self) -> String {
         format!("{}/{}/{}", self.api_name, self.alert_type, self.period)

@@ -2,18 +2,29 @@
 
 use chrono::{DateTime, Utc};
 
-use super::{measured, value_cell};
+use super::history::event_table;
+use super::{measured, nagios, value_cell};
 use crate::domain::alert::clock::ClockProblem;
 use crate::domain::alert::event::Event;
 use crate::domain::alert::rule::{AlertRef, AlertType, Severity};
 use crate::domain::alert::state::{AlertState, AlertStatus};
 use crate::domain::format::{counted, time, time_ms};
-use crate::domain::nagios::{NagiosAnswer, NagiosStatus};
+use crate::domain::nagios::NagiosAnswer;
 use crate::domain::period::Window;
 use crate::output::prelude::*;
 
+/// What the table shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// The events of this check.
+    Changes,
+    /// The rules that are not OK.
+    States,
+}
+
 #[derive(Debug)]
 pub struct Check {
+    pub scope: Scope,
     pub now: DateTime<Utc>,
     /// The number of enabled rules.
     pub rules: usize,
@@ -37,24 +48,33 @@ pub struct Finding {
     pub state: AlertState,
     /// The command that makes an unknown state known.
     pub cure: Option<String>,
+    /// The thresholds of each severity, as far as the rule has them.
+    pub warning: Option<f64>,
+    pub critical: Option<f64>,
 }
 
 impl Check {
-    /// Whether there is nothing to report.
-    pub fn is_ok(&self) -> bool {
-        let all_ok = self.count(AlertStatus::Ok) == self.findings.len();
-        all_ok && self.events.is_empty() && self.withdrawn == 0 && self.undelivered == 0
+    /// Whether the state of a rule changed, or events were withdrawn or steps skipped.
+    pub fn has_changes(&self) -> bool {
+        !self.events.is_empty() || self.withdrawn > 0 || self.skipped.is_some()
     }
 
-    fn firing(&self) -> impl DoubleEndedIterator<Item = &Finding> {
-        let findings = self.findings.iter();
-        findings.filter(|finding| finding.state.episode.is_some())
+    /// All rules that are not OK.
+    fn states(&self, width: Option<usize>) -> String {
+        let is_wanted = |finding: &&Finding| finding.state.status != AlertStatus::Ok;
+        let not_ok: Vec<&Finding> = self.findings.iter().filter(is_wanted).collect();
+        if not_ok.is_empty() {
+            return "all rules are OK\n".to_owned();
+        }
+        columns::table(&columns(), &not_ok, width)
     }
 
     /// The most severe firing rule; of several the first.
     pub fn worst(&self) -> Option<(Severity, &Finding)> {
         let severity = |finding: &Finding| finding.state.severity.unwrap_or(Severity::Warning);
-        let firing = self.firing().map(|finding| (severity(finding), finding));
+        let findings = self.findings.iter();
+        let firing = findings.filter(|finding| finding.state.episode.is_some());
+        let firing = firing.map(|finding| (severity(finding), finding));
         firing.rev().max_by_key(|(severity, _)| *severity)
     }
 
@@ -63,50 +83,16 @@ impl Check {
         findings.filter(|it| it.state.status == status).count()
     }
 
-    /// The answer under `--nagios`. Nagios ranks critical above warning, and warning above unknown.
+    /// The answer under `--nagios`.
     pub fn nagios(&self) -> NagiosAnswer {
-        let firing = self.firing().count();
-        let mut findings = self.findings.iter();
-        let unknown = findings.find(|it| it.state.status == AlertStatus::Unknown);
-        let (status, text) = match (self.worst(), unknown) {
-            (Some((severity, finding)), _) => {
-                let status = match severity {
-                    Severity::Warning => NagiosStatus::Warning,
-                    Severity::Critical => NagiosStatus::Critical,
-                };
-                let more = if firing > 1 {
-                    format!(", and {} more", firing - 1)
-                } else {
-                    String::new()
-                };
-                (status, finding.line() + &more)
-            }
-            (None, Some(finding)) => (NagiosStatus::Unknown, finding.line()),
-            (None, None) if self.clock.is_some() => {
-                let problem = self.clock.iter().map(ToString::to_string);
-                (NagiosStatus::Unknown, problem.collect())
-            }
-            (None, None) if self.undelivered > 0 => {
-                let notices = counted(self.undelivered, "notice");
-                (NagiosStatus::Unknown, format!("{notices} not delivered"))
-            }
-            (None, None) => {
-                let rules = counted(self.rules as u64, "rule");
-                (NagiosStatus::Ok, format!("{rules}, none firing"))
-            }
-        };
-        let data = format!(
-            "firing={firing} pending={} unknown={} undelivered={}",
-            self.count(AlertStatus::Pending),
-            self.count(AlertStatus::Unknown),
-            self.undelivered
-        );
-        NagiosAnswer::new(status, &text, &data)
+        let problem = self.clock.as_ref().map(ToString::to_string);
+        nagios::answer(&self.findings, self.undelivered, problem)
     }
 }
 
 impl Finding {
-    fn line(&self) -> String {
+    /// The rule, and its value and threshold or why they are unknown.
+    pub(super) fn line(&self) -> String {
         let AlertRef {
             api_name,
             alert_type,
@@ -161,14 +147,10 @@ fn columns<'a>() -> Vec<Column<'a, &'a Finding>> {
 
 impl Answer for Check {
     fn table(&self, width: Option<usize>) -> String {
-        let findings = self.findings.iter();
-        let not_ok: Vec<&Finding> = findings
-            .filter(|finding| finding.state.status != AlertStatus::Ok)
-            .collect();
-        let mut text = if not_ok.is_empty() {
-            "all rules are OK\n".to_owned()
-        } else {
-            columns::table(&columns(), &not_ok, width)
+        let mut text = match self.scope {
+            Scope::States => self.states(width),
+            Scope::Changes if self.events.is_empty() => String::new(),
+            Scope::Changes => event_table(&self.events, width),
         };
         let events = counted(self.events.len() as u64, "event");
         let notices = counted(self.new_notices as u64, "new notice");
@@ -192,7 +174,10 @@ impl Answer for Check {
     }
 
     fn json(&self) -> impl Serialize {
-        let findings = self.findings.iter().map(|Finding { alert, state, cure }| {
+        let findings = self.findings.iter().map(|it| {
+            let Finding {
+                alert, state, cure, ..
+            } = it;
             let episode = state.episode.as_ref();
             object! {
                 ..alert,

@@ -7,6 +7,7 @@ pub mod check;
 pub mod deliveries;
 pub mod history;
 pub mod list;
+pub mod nagios;
 mod rule;
 pub mod rule_changes;
 pub mod show;
@@ -26,6 +27,9 @@ pub enum Action {
     Disabled,
     Removed,
     Expired,
+    /// Not added, because it could not be evaluated.
+    #[serde(rename = "left_out")]
+    LeftOut,
     /// It was so already.
     Unchanged,
 }
@@ -39,6 +43,7 @@ impl Action {
             Action::Disabled => "disabled",
             Action::Removed => "removed",
             Action::Expired => "expired",
+            Action::LeftOut => "left out",
             Action::Unchanged => "unchanged",
         }
     }

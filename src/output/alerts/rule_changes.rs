@@ -10,8 +10,8 @@ use crate::output::prelude::*;
 #[derive(Debug, Serialize)]
 pub struct RuleChange {
     pub action: Action,
-    /// Why a default rule has its threshold.
-    pub reason: Option<&'static str>,
+    /// Why a default rule has its threshold, or was left out.
+    pub reason: Option<String>,
     /// The rule after the change; a removed one as it was.
     #[serde(flatten)]
     pub rule: Rule,
@@ -47,9 +47,17 @@ impl Answer for RuleChanges {
                         rule,
                         reason,
                     }: &RuleChange| {
-            let reason = reason.map_or(String::new(), |reason| format!(" ({reason})"));
+            let reason = reason
+                .as_ref()
+                .map_or(String::new(), |reason| format!(" ({reason})"));
             let (action, id) = (action.as_str(), short_id(&rule.id, &ids));
-            let text = format!("{action} {id}  {rule}, {}{reason}", settings_line(rule));
+            // A rule that was not added has no id.
+            let name = format!("{action} {id}");
+            let text = format!(
+                "{}  {rule}, {}{reason}",
+                name.trim_end(),
+                settings_line(rule)
+            );
             printable(&text).into_owned() + "\n"
         };
         self.changes.iter().map(line).collect()

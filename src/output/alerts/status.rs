@@ -1,14 +1,17 @@
 //! The answer of `alerts status`.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
+use super::check::Finding;
 use super::list::{NO_RULES, age_cell, detail, evaluated_to, status_name, value};
-use super::value_cell;
+use super::{nagios, value_cell};
 use crate::domain::alert::delivery::Notice;
-use crate::domain::alert::rule::Severity;
+use crate::domain::alert::rule::{AlertRef, Severity};
 use crate::domain::alert::silence::Silence;
+use crate::domain::alert::state::{AlertState, AlertStatus};
 use crate::domain::alert::summary::{Condition, Line};
-use crate::domain::format::{count, counted, time, time_ms};
+use crate::domain::format::{count, counted, duration, time, time_ms};
+use crate::domain::nagios::NagiosAnswer;
 use crate::output::prelude::*;
 
 /// The states of all rules, undelivered notices and silences.
@@ -65,6 +68,22 @@ impl AlertsStatus {
         }
     }
 
+    /// The answer under `--nagios`; UNKNOWN if the last check is older than `max_age`.
+    pub fn nagios(&self, max_age: TimeDelta) -> NagiosAnswer {
+        let enabled = self.lines.iter().filter(|line| line.rule.enabled);
+        let findings: Vec<Finding> = enabled.map(|line| finding(line, self.now)).collect();
+        if findings.is_empty() {
+            return NagiosAnswer::failed("no enabled rules");
+        }
+        let failed = self.waiting.iter().filter(|notice| notice.attempts > 0);
+        let stale = evaluated_to(&self.lines).filter(|to| self.now - *to > max_age);
+        let problem = stale.map(|to| {
+            let age = duration(self.now - to);
+            format!("the last check was {age} ago, at {}", time(to))
+        });
+        nagios::answer(&findings, failed.count() as u64, problem)
+    }
+
     fn active_silences(&self) -> u64 {
         let silences = self.silences.iter();
         let active = silences.filter(|silence| silence.is_active(self.now));
@@ -77,6 +96,27 @@ impl AlertsStatus {
         let mut lines: Vec<&Line> = self.lines.iter().filter(is_urgent).collect();
         lines.sort_by_key(|line| urgency(line.condition()));
         lines
+    }
+}
+
+/// The state of an enabled rule; UNKNOWN if it was never evaluated.
+fn finding(line: &Line, now: DateTime<Utc>) -> Finding {
+    let unchecked = AlertState {
+        status: AlertStatus::Unknown,
+        reason: Some("not evaluated yet".to_owned()),
+        ..AlertState::ok_since(now)
+    };
+    let mut state = line.state.clone().unwrap_or(unchecked);
+    if line.condition() == Condition::Unknown {
+        state.status = AlertStatus::Unknown;
+        state.reason = line.reason().or(state.reason);
+    }
+    Finding {
+        alert: AlertRef::new(&line.rule, &line.api_name),
+        state,
+        cure: None,
+        warning: line.rule.threshold_of(Severity::Warning),
+        critical: line.rule.threshold_of(Severity::Critical),
     }
 }
 

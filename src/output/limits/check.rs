@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 
 use crate::domain::capacity::limit_status::{LimitState, LimitStatus};
 use crate::domain::format::counted;
-use crate::domain::nagios::{NagiosAnswer, NagiosStatus};
+use crate::domain::nagios::{NagiosAnswer, NagiosStatus, PerformanceValue};
 use crate::output::chart::bar;
 use crate::output::prelude::*;
 
@@ -47,16 +47,15 @@ impl Check {
             let limits = counted(self.limits.len() as u64, "limit");
             (NagiosStatus::Ok, format!("{limits} OK"))
         };
-        let data = self.limits.iter().filter_map(|it| {
-            let label = name(it).replace([' ', '\'', '='], "_");
-            let (warning, critical) = (it.limit.warning_percent, it.limit.critical_percent);
-            Some(format!(
-                "'{label}'={:.1}%;{warning};{critical}",
-                it.percent?
-            ))
+        let data = self.limits.iter().map(|it| PerformanceValue {
+            label: name(it),
+            value: it.percent,
+            unit: "%",
+            warning: Some(it.limit.warning_percent),
+            critical: Some(it.limit.critical_percent),
         });
-        let data: Vec<String> = data.collect();
-        NagiosAnswer::new(status, &printable(&text), &printable(&data.join(" ")))
+        let data: Vec<PerformanceValue> = data.collect();
+        NagiosAnswer::new(status, &printable(&text), &[], &data)
     }
 
     fn columns(&self) -> Vec<Column<'_, LimitStatus>> {

@@ -55,7 +55,7 @@ pub(super) struct Options {
     pub(super) within: DeliverWithin,
 }
 
-/// Sends the due notices, saves each result, and warns of undelivered notices.
+/// Sends the due notices and saves each result.
 pub(super) fn deliver(context: &mut Context, db: &mut Db, options: Options) -> Result<Report> {
     let start = Instant::now();
     let (channels, waiting, mut earlier) = db.read_tx(|db| -> Result<_> {
@@ -101,14 +101,12 @@ pub(super) fn deliver(context: &mut Context, db: &mut Db, options: Options) -> R
     let notices = dispatcher.outcome();
     let failures = dispatcher.run.failures;
     let mut broken = broken.into_iter().map(|(channel, _)| channel);
-    let report = Report {
+    Ok(Report {
         misconfigured: broken.find(|channel| failures.contains_key(channel)),
         notices,
         failures,
         at: context.time(),
-    };
-    report.warn(context);
-    Ok(report)
+    })
 }
 
 /// The transports of the channels, and the channels that cannot be used here, with the reason.

@@ -41,6 +41,11 @@ impl Report {
         self.waiting().map(|notice| notice.next_attempt_at).min()
     }
 
+    /// Whether a channel failed or a notice was dropped in this run.
+    pub(in crate::commands::alerts) fn has_failed(&self) -> bool {
+        !self.failures.is_empty() || self.lost().next().is_some()
+    }
+
     /// [`Exit::Unknown`] if a notice was not delivered or a channel failed.
     pub(in crate::commands::alerts) fn outcome(&self) -> Outcome {
         self.next().map_or(Outcome::DONE, |next| {
@@ -76,7 +81,7 @@ impl Report {
     }
 
     /// Warns of failed channels, and of notices that wait or were dropped.
-    pub(super) fn warn(&self, context: &mut Context) {
+    pub(in crate::commands::alerts) fn warn(&self, context: &mut Context) {
         for (channel, reason) in &self.failures {
             let (channel, reason) = (printable(channel), printable(reason));
             context.warn(format_args!("the channel `{channel}` failed: {reason}"));

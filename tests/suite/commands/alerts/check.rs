@@ -78,8 +78,8 @@ fn rule_goes_through_pending_firing_recovering_to_ok(#[values(Sqlite, Postgresql
     let quiet = checked(&db, 1).success();
     assert_eq!((quiet.stdout.as_str(), quiet.stderr.as_str()), ("", ""));
     assert_snapshot!(checked(&db, 2).success().stdout, @"
-        STATE    SEVERITY  API      TYPE                PERIOD  SINCE                 DETAIL
-        PENDING  -         finnhub  RATE_LIMIT_WARNING  MINUTE  2026-01-31T12:02:00Z  83.3%, threshold 80.0%
+        AT                    API      TYPE                PERIOD  EVENT          VALUE  THRESHOLD  NOTE
+        2026-01-31T12:02:00Z  finnhub  RATE_LIMIT_WARNING  MINUTE  OK -> PENDING  83.3%      80.0%
         1 event, 0 new notices
         ");
     for minute in 3..=4 {
@@ -196,6 +196,35 @@ fn gap_beyond_catch_up_is_recorded_as_skipped(#[values(Sqlite, Postgresql)] engi
 }
 
 #[rstest]
+fn states_are_printed_under_verbose_and_when_they_decide_the_exit_code(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let db = TestDatabase::migrated(engine);
+    put_one_rule(&db);
+    put_calls(&db, "finnhub", 1, 50);
+    assert_eq!(
+        check_with(&db, 2, &["--quiet"]).snapshot(),
+        "[exit status: 0]\n"
+    );
+    // Without changes.
+    assert_eq!(checked(&db, 2).snapshot(), "[exit status: 0]\n");
+    let states = "FIRING  WARNING   finnhub  RATE_LIMIT_WARNING  MINUTE  2026-01-31T12:02:00Z  83.3%, threshold 80.0%\n\
+                  0 events, 0 new notices\n";
+    let verbose = check_with(&db, 2, &["--verbose"]).success();
+    assert!(verbose.stdout.ends_with(states), "{verbose:?}");
+    let failing = check_with(&db, 2, &["--fail-on", "warning"]);
+    assert_eq!(failing.code, 10);
+    assert!(failing.stdout.ends_with(states), "{failing:?}");
+    assert_eq!(failing.stderr, "next: usagectl alerts show rule\n");
+    check_with(&db, 3, &["--quiet"]).success();
+    let verbose = check_with(&db, 3, &["--verbose"]).success();
+    assert_eq!(
+        verbose.stdout,
+        "all rules are OK\n0 events, 0 new notices\n"
+    );
+}
+
+#[rstest]
 fn rule_without_limit_is_unknown_and_names_next_command(
     #[values(Sqlite, Postgresql)] engine: Engine,
 ) {
@@ -204,8 +233,8 @@ fn rule_without_limit_is_unknown_and_names_next_command(
     put_calls(&db, "finnhub", 0, 1);
     let unknown = checked(&db, 1);
     assert_snapshot!(unknown.snapshot(), @"
-        STATE    SEVERITY  API      TYPE                PERIOD  SINCE                 DETAIL
-        UNKNOWN  -         finnhub  RATE_LIMIT_WARNING  MINUTE  2026-01-31T12:01:00Z  no limit per MINUTE is known
+        AT                    API      TYPE                PERIOD  EVENT         VALUE  THRESHOLD  NOTE
+        2026-01-31T12:01:00Z  finnhub  RATE_LIMIT_WARNING  MINUTE  - -> UNKNOWN      -      80.0%  no limit per MINUTE is known
         1 event, 0 new notices
         ------- stderr -------
         next: usagectl limits set --api finnhub --per MINUTE N
@@ -222,7 +251,8 @@ fn rule_without_limit_is_unknown_and_names_next_command(
     checked(&db, 2).success();
     assert_eq!(
         check_with(&db, 2, &["--nagios"]).success().stdout,
-        "OK - 1 rule, none firing | firing=0 pending=0 unknown=0 undelivered=0\n"
+        "OK - 1 rule, none firing | firing=0 pending=0 unknown=0 undelivered=0 \
+         'finnhub/RATE_LIMIT_WARNING/MINUTE'=0%;80\n"
     );
 }
 
@@ -417,8 +447,8 @@ fn missing_channel_warns_unless_exit_code_notifies(#[values(Sqlite, Postgresql)]
     };
     assert_eq!(run(1, &[]).success().stderr, "");
     assert_snapshot!(run(2, &[]).snapshot(), @"
-        STATE   SEVERITY  API      TYPE                PERIOD  SINCE                 DETAIL
-        FIRING  WARNING   finnhub  RATE_LIMIT_WARNING  MINUTE  2026-01-31T12:02:00Z  83.3%, threshold 80.0%
+        AT                    API      TYPE                PERIOD  EVENT         VALUE  THRESHOLD  NOTE
+        2026-01-31T12:02:00Z  finnhub  RATE_LIMIT_WARNING  MINUTE  OK -> FIRING  83.3%      80.0%
         1 event, 0 new notices
         ------- stderr -------
         warning: a rule fires, but no notification was sent: there is no channel; add one with `usagectl alerts channel add`

@@ -3,6 +3,7 @@
 mod backtest;
 mod channel;
 mod check;
+mod cron;
 mod deliver;
 mod flood;
 mod formats;

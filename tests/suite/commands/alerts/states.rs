@@ -5,10 +5,11 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::Value;
 
 use crate::support::Engine::{Postgresql, Sqlite};
-use crate::support::alerts::put_rules_with_states;
+use crate::support::alerts::{at, put_limit, put_rules_with_states};
 use crate::support::calls::{Call, insert};
 use crate::support::{Engine, TestDatabase};
 use rstest::rstest;
+use usagectl::store::lock::RunKind;
 
 #[rstest]
 fn list_shows_state_of_each_rule(#[values(Sqlite, Postgresql)] engine: Engine) {
@@ -88,6 +89,39 @@ fn status_lists_most_urgent_rules_first(#[values(Sqlite, Postgresql)] engine: En
 }
 
 #[rstest]
+fn status_answers_nagios_without_a_lock(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    let nagios = |minute: i64, args: &[&str]| {
+        let status = ["alerts", "status", "--nagios"];
+        let command = db.usagectl(status.iter().chain(args));
+        command.now(&at(minute).to_rfc3339()).run()
+    };
+    assert_snapshot!(nagios(0, &[]).snapshot(), @"
+    UNKNOWN - no enabled rules
+    [exit status: 3]
+    ");
+    put_rules_with_states(&db);
+    let lock = db.lock(RunKind::Alerts);
+    assert_snapshot!(nagios(1, &[]).snapshot(), @r#"
+    CRITICAL - finnhub RATE_LIMIT_WARNING MINUTE: 96.7%, threshold 80.0%, and 1 more | firing=2 pending=1 unknown=2 undelivered=0 'finnhub/ERROR_SPIKE/HOUR'=12;10 'tmdb/ERROR_SPIKE/HOUR'=2;10 'coinmarketcap/COST_THRESHOLD/DAY'=1234.5;8000 'espn/RATE_LIMIT_WARNING/MINUTE'=U;60 'finnhub/RATE_LIMIT_WARNING/MINUTE'=96.6666%;80 'tmdb/LATENCY/WEEK'=U;500
+    CRITICAL: finnhub RATE_LIMIT_WARNING MINUTE: 96.7%, threshold 80.0%
+    WARNING: tmdb ERROR_SPIKE HOUR: 2, threshold 10
+    UNKNOWN: espn RATE_LIMIT_WARNING MINUTE: no limit per MINUTE is known
+    UNKNOWN: tmdb LATENCY WEEK: unknown alert type "LATENCY"
+    [exit status: 2]
+    "#);
+    drop(lock);
+    db.execute("DELETE FROM api_alerts WHERE id NOT LIKE 'bbbb%'");
+    db.execute("UPDATE usagectl_alert_states SET state = 'OK', severity = NULL, episode = NULL, fired_at = NULL");
+    assert_eq!(nagios(10, &[]).code, 0);
+    let stale = nagios(11, &[]);
+    let text = "UNKNOWN - the last check was 11m ago, at 2026-01-31T12:00:00Z | firing=0 ";
+    assert!(stale.stdout.starts_with(text), "{stale:?}");
+    assert_eq!(stale.code, 3);
+    assert_eq!(nagios(11, &["--max-age", "1h"]).code, 0);
+}
+
+#[rstest]
 fn top_level_status_counts_rules(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     let line = |db: &TestDatabase| {
@@ -145,21 +179,30 @@ fn init_adds_default_rules_once(#[values(Sqlite, Postgresql)] engine: Engine) {
         "MINUTE",
     ];
     db.usagectl(own).run().success();
+    for (api, period) in [("finnhub", "MINUTE"), ("openweather", "DAY")] {
+        put_limit(&db, api, period, 60);
+    }
     assert_snapshot!(db.usagectl(["alerts", "init"]).run().success().snapshot(), @"
     added 3992eda7  finnhub RATE_LIMIT_WARNING per MINUTE, threshold 80.0% (calls beyond the limit are answered with 429 and work again a minute later)
-    added 3f5fa8f5  coinmarketcap RATE_LIMIT_WARNING per MINUTE, threshold 70.0% (how many calls a minute allows depends on the key, and its pages disagree)
-    added 40255226  rawg RATE_LIMIT_WARNING per MINUTE, threshold 80.0% (it counts by the month; the minute is a pace of your own)
-    added f3a58261  tmdb RATE_LIMIT_WARNING per MINUTE, threshold 80.0% (its ceiling is soft and far away)
+    left out  coinmarketcap RATE_LIMIT_WARNING per MINUTE, threshold 70.0% (no limit is set: usagectl limits set --api coinmarketcap --per MINUTE N)
+    left out  rawg RATE_LIMIT_WARNING per MINUTE, threshold 80.0% (no limit is set: usagectl limits set --api rawg --per MINUTE N)
+    left out  tmdb RATE_LIMIT_WARNING per MINUTE, threshold 80.0% (no limit is set: usagectl limits set --api tmdb --per MINUTE N)
     unchanged 58f9049c  jikan RATE_LIMIT_WARNING per MINUTE, threshold 50.0%
-    added 72e6b2bd  espn RATE_LIMIT_WARNING per MINUTE, threshold 60.0% (nothing is promised: who is noticed may be shut out for good)
-    added 16b6ca86  openweather RATE_LIMIT_WARNING per MINUTE, threshold 70.0% (a key that goes on beyond the limit is blocked)
+    left out  espn RATE_LIMIT_WARNING per MINUTE, threshold 60.0% (no limit is set: usagectl limits set --api espn --per MINUTE N)
+    left out  openweather RATE_LIMIT_WARNING per MINUTE, threshold 70.0% (no limit is set: usagectl limits set --api openweather --per MINUTE N)
     added 7cdd44ab  openweather RATE_LIMIT_WARNING per DAY, threshold 90.0% (calls beyond the free ones of a day are charged)
     added 860fb200  finnhub ERROR_SPIKE per HOUR, threshold 10 (a few failures an hour are usual, ten are not)
     added 037dcb96  coinmarketcap COST_THRESHOLD per DAY, threshold 8,000 (more than half of a month's free credits in a day)
     ------- stderr -------
-    warning: no limit for coinmarketcap per MINUTE, espn per MINUTE, finnhub per MINUTE, openweather per MINUTE, openweather per DAY, rawg per MINUTE, tmdb per MINUTE: rules that need it stay UNKNOWN; `usagectl limits init` sets published limits, `usagectl limits set --api coinmarketcap --per MINUTE N` any other
+    rules without a limit were left out: `usagectl limits init` sets published limits; then run `usagectl alerts init` again
     [exit status: 0]
     ");
+    for api in ["coinmarketcap", "rawg", "tmdb", "espn", "openweather"] {
+        put_limit(&db, api, "MINUTE", 60);
+    }
+    let rest = db.usagectl(["alerts", "init"]).run().success();
+    let added = rest.stdout.lines().filter(|it| it.starts_with("added "));
+    assert_eq!((added.count(), rest.stderr.as_str()), (5, ""));
     let rows = "SELECT * FROM api_alerts ORDER BY id";
     let before = db.rows(rows);
     assert_eq!(before.len(), 10);

@@ -99,9 +99,7 @@ fn limits_are_shown_as_bars_and_numbers(#[values(Sqlite, Postgresql)] engine: En
     );
     let nagios = ["limits", "check", "--nagios"];
     assert_snapshot!(db.usagectl(&nagios).run().snapshot(), @"
-        CRITICAL - VERCEL_KV STORAGE_MB free CRITICAL 92.0% | 'VERCEL_KV_STORAGE_MB_free'=92.0%;75;90 'VERCEL_KV_CONNECTIONS_free'=20.0%;75;90 'VERCEL_KV_REQUEST_COUNT_free'=80.0%;75;90
-        ------- stderr -------
-        next: usagectl limits check
+        CRITICAL - VERCEL_KV STORAGE_MB free CRITICAL 92.0% | 'VERCEL_KV STORAGE_MB free'=92%;75;90 'VERCEL_KV CONNECTIONS free'=20%;75;90 'VERCEL_KV REQUEST_COUNT free'=80%;75;90
         [exit status: 2]
         ");
     assert_eq!(code(&["--nagios", "--metric", "connections"]), 0);
