@@ -198,6 +198,7 @@ fn defects(
     let mut defects = verification::defects(db, expected, survey.bookkeeping.has_log)?;
     let prisma = args.prisma.read(db, false)?;
     defects.extend(prisma.defects(db, &survey.statuses));
+    defects.extend(migrations::capture_defects(db)?);
     Ok(defects)
 }
 

@@ -26,6 +26,7 @@ use crate::domain::schema::manifest::{
 };
 use crate::domain::schema::objects::SchemaObjects;
 use crate::domain::schema::plan::PlanStep;
+use crate::domain::schema::status::Defect;
 use crate::domain::schema::value::Kind;
 use crate::error::{Error, Exit, Result};
 use crate::fault;
@@ -579,29 +580,47 @@ pub fn remove_capture(db: &mut Db, transaction: &mut Transaction<'_>) -> Result<
     Ok(())
 }
 
-/// `tables`: the table that the triggers are on, quoted.
+/// The triggers that an interrupted export left, or that a running one uses.
+pub fn capture_defects(db: &mut Db) -> QueryResult<Vec<Defect>> {
+    let is_postgresql = matches!(db, Db::Pg(_));
+    let defect = |Left { name, table }| {
+        let tables: Vec<String> = [table].into_iter().filter(|it| !it.is_empty()).collect();
+        Defect {
+            object: format!("capture {name}"),
+            problem: "records each change for an export: unless `usagectl rollback` is running, it was left by an \
+                      interrupted one"
+                .to_owned(),
+            fix: Some(drop_sql(is_postgresql, &name, &tables).trim_end().replace('\n', " ")),
+        }
+    };
+    Ok(captures(db)?.into_iter().map(defect).collect())
+}
+
 fn drop_capture(db: &mut Db, name: &str, tables: &[String]) -> QueryResult<()> {
+    let sql = drop_sql(matches!(db, Db::Pg(_)), name, tables);
+    db.batch_execute(&sql)
+}
+
+/// The statements that drop a capture. `tables`: the table that the triggers are on, quoted.
+fn drop_sql(is_postgresql: bool, name: &str, tables: &[String]) -> String {
     let events = ["insert", "update", "delete", "truncate"];
     let mut sql = String::new();
-    match db {
-        Db::Pg(_) => {
-            for table in tables {
-                for event in events {
-                    sql.push_str(&format!(
-                        "DROP TRIGGER IF EXISTS {name}_{event} ON {table};\n"
-                    ));
-                }
-            }
-            sql.push_str(&format!(
-                "DROP FUNCTION IF EXISTS usagectl.{name}();\nDROP TABLE IF EXISTS usagectl.{name};\n"
-            ));
-        }
-        Db::Sqlite(_) => {
+    if is_postgresql {
+        for table in tables {
             for event in events {
-                sql.push_str(&format!("DROP TRIGGER IF EXISTS {name}_{event};\n"));
+                sql.push_str(&format!(
+                    "DROP TRIGGER IF EXISTS {name}_{event} ON {table};\n"
+                ));
             }
-            sql.push_str(&format!("DROP TABLE IF EXISTS {name};\n"));
         }
+        sql.push_str(&format!(
+            "DROP FUNCTION IF EXISTS usagectl.{name}();\nDROP TABLE IF EXISTS usagectl.{name};\n"
+        ));
+    } else {
+        for event in events {
+            sql.push_str(&format!("DROP TRIGGER IF EXISTS {name}_{event};\n"));
+        }
+        sql.push_str(&format!("DROP TABLE IF EXISTS {name};\n"));
     }
-    db.batch_execute(&sql)
+    sql
 }

@@ -59,7 +59,9 @@ use crate::fault;
 
 pub use dependents::read as dependents;
 pub use estimate::{estimate, estimate_repairs, planned_steps};
-pub use export::{Export, ExportOrigin, MigrationExporter, has_capture, remove_capture};
+pub use export::{
+    Export, ExportOrigin, MigrationExporter, capture_defects, has_capture, remove_capture,
+};
 pub use ledger::{ADOPT, Bookkeeping, SchemaError, require_current};
 pub use losses::{count_losses, drop_indexes, first_loss, lock_tables};
 pub use restore::{log_restore, restore_object, restore_table};

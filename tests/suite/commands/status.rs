@@ -705,6 +705,34 @@ defect: table usagectl_migration_log has row [newest], but its sequence is at 3
     );
 }
 
+#[rstest]
+fn verify_finds_triggers_of_an_interrupted_export(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    db.execute(match engine {
+        Sqlite => {
+            "CREATE TABLE usagectl_export_1 (key);
+             CREATE TRIGGER usagectl_export_1_delete AFTER DELETE ON api_alerts
+             BEGIN INSERT INTO usagectl_export_1 VALUES (old.id); END"
+        }
+        Postgresql => {
+            "CREATE TABLE usagectl.usagectl_export_1 (key text);
+             CREATE FUNCTION usagectl.usagectl_export_1() RETURNS trigger LANGUAGE plpgsql AS
+             'BEGIN INSERT INTO usagectl.usagectl_export_1 VALUES (old.id); RETURN NULL; END';
+             CREATE TRIGGER usagectl_export_1_delete AFTER DELETE ON api_alerts
+             FOR EACH ROW EXECUTE FUNCTION usagectl.usagectl_export_1()"
+        }
+    });
+    let verify = || db.usagectl(["status", "--verify"]).run();
+    let run = verify();
+    assert_eq!(run.code, 4, "{}", run.snapshot());
+    let defect = "capture usagectl_export_1 records each change for an export: unless `usagectl rollback` is running, \
+                  it was left by an interrupted one";
+    assert_eq!(lines(&run, "defect"), [defect]);
+    let fix = run.stdout.lines().find_map(|it| it.strip_prefix("  fix: "));
+    db.execute(fix.unwrap());
+    verify().success();
+}
+
 #[test]
 fn verify_finds_damaged_file_sqlite() {
     let db = TestDatabase::migrated(Engine::Sqlite);
