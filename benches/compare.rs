@@ -23,7 +23,7 @@ mod data;
 mod server;
 
 use std::fs::{self, File};
-use std::io::{BufWriter, Write};
+use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
@@ -82,7 +82,7 @@ enum Workload {
     Triggers,
     /// `stats` and `status`
     Stats,
-    /// A hundred alert rules, against one query per rule
+    /// A hundred and a thousand alert rules, against one query per rule; a day of late rows
     Alerts,
 }
 
@@ -393,40 +393,76 @@ impl Peer {
     }
 }
 
-/// The number of rules checked, out of the types and periods of seven APIs.
-const RULES: usize = 100;
-
 impl Bench {
     fn alerts(&mut self) {
         self.need_rolled();
-        // Half past the hour: rolling windows begin and end within hours, whose rows are counted.
-        let now = until() - chrono::Duration::minutes(30);
-        let queries = self.put_rules(now);
-        let path = self.path("queries.sql");
-        fs::write(&path, queries).unwrap();
-        let check = |minute: i64| {
-            let now = now + chrono::Duration::seconds(60 * minute + 20);
-            let mut command = self.usagectl("rolled");
-            command.args(["alerts", "check", "--no-send", "--quiet", "--now"]);
-            command.arg(now.to_rfc3339());
-            command
-        };
-        // Each check after the first evaluates one minute.
-        run(&mut check(-1));
-        let (mut peer, mut ours) = (Times::default(), Times::default());
-        for minute in 0..self.rounds.into() {
-            ours.add(timed(&mut check(minute)));
-            peer.add(timed(&mut self.script("rolled", &path)));
-        }
-        let goal = self.by_engine(50.0, 200.0);
-        let workload = format!("{RULES} alert rules, against one query per rule");
-        self.row(&workload, Goal::Ms(goal), Some(peer), &ours);
+        self.check_rules("rolled", 100, 50.0);
+        self.need_many_apis();
+        self.check_rules("many", 1_000, 250.0);
+        self.check_late_day("many");
     }
 
-    /// Inserts a rule for each API, type and period, with limits out of reach. Returns a query for each rule.
-    fn put_rules(&self, now: DateTime<Utc>) -> String {
+    /// Half past the hour: rolling windows begin and end within hours, whose rows are counted.
+    fn time_of_check() -> DateTime<Utc> {
+        until() - chrono::Duration::minutes(30)
+    }
+
+    fn check(&self, database: &str, minute: i64) -> Command {
+        let now = Self::time_of_check() + chrono::Duration::seconds(60 * minute + 20);
+        let mut command = self.usagectl(database);
+        command.args(["alerts", "check", "--no-send", "--quiet", "--now"]);
+        command.arg(now.to_rfc3339());
+        command
+    }
+
+    fn check_rules(&self, database: &str, rules: usize, goal_ms: f64) {
+        let queries = self.put_rules(database, rules);
+        let path = self.path("queries.sql");
+        fs::write(&path, queries).unwrap();
+        // Each check after the first evaluates one minute.
+        run(&mut self.check(database, -1));
+        let (mut peer, mut ours) = (Times::default(), Times::default());
+        for minute in 0..self.rounds.into() {
+            ours.add(timed(&mut self.check(database, minute)));
+            peer.add(timed(&mut self.script(database, &path)));
+        }
+        let workload = format!("{rules} alert rules, against one query per rule");
+        self.row(&workload, Goal::Ms(goal_ms), Some(peer), &ours);
+    }
+
+    /// A late row in each hour of the last day, of each API.
+    fn check_late_day(&self, database: &str) {
+        let rounds = i64::from(self.rounds);
+        let mut ours = Times::default();
+        for round in 0..rounds {
+            let rows = (1..=24).map(|hour| {
+                let at = Self::time_of_check() - chrono::Duration::hours(hour);
+                format!("('{round}-{hour}', '{at}')", at = self.instant(at))
+            });
+            let rows: Vec<String> = rows.collect();
+            let time = match self.engine {
+                Engine::Sqlite => "late.at",
+                Engine::Postgresql => "late.at::timestamp",
+            };
+            let insert = format!(
+                "WITH late(id, at) AS (VALUES {})
+                 INSERT INTO api_usage (id, api_name, endpoint, timestamp, created_at)
+                 SELECT late.id || '-' || api.api_name, api.api_name, '/', {time}, {time}
+                 FROM late, (SELECT DISTINCT api_name FROM api_usage_aggregates) AS api",
+                rows.join(", ")
+            );
+            run(&mut self.sql(database, &insert));
+            ours.add(timed(&mut self.check(database, rounds + round)));
+        }
+        let workload = "1,000 alert rules, a late row in each hour of a day";
+        self.row(workload, Goal::Ms(2_000.0), None, &ours);
+    }
+
+    /// Inserts rules for each API, type and period, with limits out of reach. Returns a query for each rule.
+    fn put_rules(&self, database: &str, number: usize) -> String {
+        let now = Self::time_of_check();
         let apis = output(&mut self.sql(
-            "rolled",
+            database,
             "SELECT DISTINCT api_name FROM api_usage_aggregates",
         ));
         let periods = ["SECOND", "MINUTE", "HOUR", "DAY", "MONTH"];
@@ -460,8 +496,9 @@ impl Bench {
                 }
             }
         }
-        rules.truncate(RULES);
-        queries.truncate(RULES);
+        assert!(rules.len() >= number, "{} rules", rules.len());
+        rules.truncate(number);
+        queries.truncate(number);
         let statement = format!(
             "INSERT INTO api_alerts (id, api_name, alert_type, threshold, period, enabled, updated_at)
              VALUES {};
@@ -475,7 +512,7 @@ impl Bench {
             Engine::Sqlite => statement,
             Engine::Postgresql => statement.replace("INTO usagectl_", "INTO usagectl.usagectl_"),
         };
-        run(&mut self.sql("rolled", &statement));
+        run(&mut self.sql(database, &statement));
         queries.join("\n")
     }
 }
@@ -559,6 +596,30 @@ impl Bench {
             run(&mut self.aggregate());
             self.rolled = true;
         }
+    }
+
+    /// Makes the database `many`: the same records, of ten times as many APIs.
+    fn need_many_apis(&self) {
+        let (from, to) = (self.path("usage.ndjson"), self.path("many.ndjson"));
+        let mut out = BufWriter::new(File::create(&to).unwrap());
+        for (number, line) in BufReader::new(File::open(from).unwrap())
+            .lines()
+            .enumerate()
+        {
+            let (start, rest) = line
+                .as_deref()
+                .unwrap()
+                .split_once("\"api_name\":\"")
+                .unwrap();
+            let (api, end) = rest.split_once('"').unwrap();
+            writeln!(out, "{start}\"api_name\":\"{api}-{}\"{end}", number % 10).unwrap();
+        }
+        out.flush().unwrap();
+        self.fresh("many");
+        run(self.usagectl("many").args(["record", "--quiet"]).arg(&to));
+        run(self.usagectl("many").args(["aggregate", "--quiet"]));
+        run(&mut self.sql("many", "ANALYZE"));
+        fs::remove_file(to).unwrap();
     }
 
     /// Writes the rows of `raw` as CSV for the peer's loader.
