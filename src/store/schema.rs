@@ -256,6 +256,7 @@ diesel::table! {
         max_response_time -> Nullable<Integer>,
         response_time_histogram -> Binary,
         total_cost -> Text,
+        cached_cost -> Text,
     }
 }
 

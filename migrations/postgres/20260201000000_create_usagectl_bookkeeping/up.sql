@@ -49,6 +49,8 @@ CREATE TABLE usagectl.usagectl_rollups (
     "response_time_histogram" BYTEA NOT NULL,
     -- A decimal number as text, so that sums of sums are exact on both engines.
     "total_cost" TEXT NOT NULL,
+    -- The part of it that calls answered from a cache cost, which no limit of the provider counts.
+    "cached_cost" TEXT NOT NULL,
 
     CONSTRAINT usagectl_rollups_pkey
         PRIMARY KEY ("aggregation_type", "scope", "api_name", "period_start", "endpoint")

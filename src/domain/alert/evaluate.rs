@@ -230,18 +230,14 @@ impl RuleTarget<'_> {
 
     /// The amount of some calls: calls, failed calls or credits.
     fn amount(&self, tally: &Tally) -> f64 {
-        let counts_credits = match self.rule.alert_type {
-            AlertType::RateLimitWarning => self.limit.is_some_and(|limit| limit.of_credits),
-            AlertType::CostThreshold => true,
-            _ => false,
-        };
-        if counts_credits {
-            return tally.cost.to_f64();
-        }
+        let of_credits = self.limit.is_some_and(|limit| limit.of_credits);
         match self.rule.alert_type {
+            AlertType::CostThreshold => tally.cost.to_f64(),
             AlertType::ErrorSpike => tally.failed as f64,
-            // A call that a cache answers never reaches the provider.
+            _ if self.rule.settings.include_cached && of_credits => tally.cost.to_f64(),
             _ if self.rule.settings.include_cached => tally.calls as f64,
+            // A call that a cache answers never reaches the provider.
+            _ if of_credits => tally.cost.minus(tally.cached_cost).to_f64(),
             _ => tally.calls.saturating_sub(tally.cached) as f64,
         }
     }
@@ -414,14 +410,21 @@ mod tests {
 
     #[test]
     fn limit_in_credits_compares_with_cost() {
-        let rule = rule(AlertType::RateLimitWarning, 80.0, Period::Day);
-        let cost = |credits| (noon() - TimeDelta::hours(3), true, false, Some(credits));
+        let mut rule = rule(AlertType::RateLimitWarning, 80.0, Period::Day);
+        let call = |cached, credits| (noon() - TimeDelta::hours(3), true, cached, Some(credits));
         let limit = Some(Allowance {
             value: 1.0,
             of_credits: true,
         });
-        let reading = read(&rule, limit, &[cost(0.1), cost(0.2), cost(0.6)]);
-        assert_eq!(reading.observed.value, Some(90.0));
+        let calls = [
+            call(false, 0.1),
+            call(false, 0.2),
+            call(false, 0.6),
+            call(true, 0.5),
+        ];
+        assert_eq!(read(&rule, limit, &calls).observed.value, Some(90.0));
+        rule.settings.include_cached = true;
+        assert_eq!(read(&rule, limit, &calls).observed.value, Some(140.0));
     }
 
     #[test]

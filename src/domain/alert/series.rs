@@ -21,16 +21,20 @@ pub struct Tally {
     pub cached: u64,
     pub failed: u64,
     pub cost: Credits,
+    /// The part of it that calls answered from a cache cost.
+    pub cached_cost: Credits,
 }
 
 impl Tally {
     /// One call. A cost that is not a number counts as 0, as in roll-ups.
     pub fn of_call(success: bool, cached: bool, cost: Option<f64>) -> Tally {
+        let cost = cost.and_then(Credits::from_f64).unwrap_or_default();
         Tally {
             calls: 1,
             cached: u64::from(cached),
             failed: u64::from(!success),
-            cost: cost.and_then(Credits::from_f64).unwrap_or_default(),
+            cost,
+            cached_cost: if cached { cost } else { Credits::default() },
         }
     }
 
@@ -40,6 +44,7 @@ impl Tally {
             cached: self.cached.saturating_add(other.cached),
             failed: self.failed.saturating_add(other.failed),
             cost: self.cost.plus(other.cost),
+            cached_cost: self.cached_cost.plus(other.cached_cost),
         }
     }
 
@@ -49,6 +54,7 @@ impl Tally {
             cached: self.cached.saturating_sub(other.cached),
             failed: self.failed.saturating_sub(other.failed),
             cost: self.cost.minus(other.cost),
+            cached_cost: self.cached_cost.minus(other.cached_cost),
         }
     }
 }

@@ -43,6 +43,8 @@ pub struct Rollup {
     pub response_times: ResponseTimes,
     /// Zero when no call has a cost.
     pub total_cost: Credits,
+    /// The part of it that calls answered from a cache cost. The application's table lacks it.
+    pub cached_cost: Credits,
 }
 
 /// The roll-up of an API and those of its endpoints.
@@ -103,7 +105,12 @@ impl Rollup {
         }
         if let Some(cost) = call.cost_credits {
             match Credits::from_f64(cost) {
-                Some(cost) => self.total_cost = self.total_cost.plus(cost),
+                Some(cost) => {
+                    self.total_cost = self.total_cost.plus(cost);
+                    if call.cached {
+                        self.cached_cost = self.cached_cost.plus(cost);
+                    }
+                }
                 None => left_out.costs += 1,
             }
         }
@@ -117,6 +124,7 @@ impl Rollup {
         self.errors.merge(&other.errors);
         self.response_times.merge(&other.response_times);
         self.total_cost = self.total_cost.plus(other.total_cost);
+        self.cached_cost = self.cached_cost.plus(other.cached_cost);
     }
 
     /// The first number in which the roll-up differs from the `found` one.
@@ -138,6 +146,7 @@ impl Rollup {
                 ("network_errors", rollup.errors.network.to_string()),
                 ("other_errors", rollup.errors.other.to_string()),
                 ("total_cost", rollup.total_cost.to_string()),
+                ("cached_cost", rollup.cached_cost.to_string()),
                 ("response_time_count", times.count.to_string()),
                 ("response_time_sum", times.sum.to_string()),
                 ("min_response_time", or_dash(times.min)),

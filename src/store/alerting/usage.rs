@@ -81,7 +81,7 @@ fn read_stored(
     series: &mut Series,
 ) -> Result<()> {
     use usagectl_rollups::dsl;
-    type Read = (UtcTimestamp, i64, i64, i64, String);
+    type Read = (UtcTimestamp, i64, i64, i64, String, String);
     let rows: Vec<Read> = on!(db, |conn| dsl::usagectl_rollups
         .filter(dsl::aggregation_type.eq(granularity.as_str()))
         .filter(dsl::scope.eq("API"))
@@ -94,9 +94,10 @@ fn read_stored(
             dsl::cached_count,
             dsl::error_count,
             dsl::total_cost,
+            dsl::cached_cost,
         ))
         .load(conn))?;
-    for (start, calls, cached, failed, cost) in rows {
+    for (start, calls, cached, failed, cost, cached_cost) in rows {
         let count = |number: i64| u64::try_from(number).ok();
         let tally = || {
             Some(Tally {
@@ -104,6 +105,7 @@ fn read_stored(
                 cached: count(cached)?,
                 failed: count(failed)?,
                 cost: cost.parse::<Credits>().ok()?,
+                cached_cost: cached_cost.parse::<Credits>().ok()?,
             })
         };
         let damaged = || {

@@ -62,6 +62,7 @@ macro_rules! row {
             max_response_time: Option<i32>,
             response_time_histogram: Vec<u8>,
             total_cost: String,
+            cached_cost: String,
         }
 
         impl Row {
@@ -86,6 +87,7 @@ macro_rules! row {
                     max_response_time: rollup.response_times.max.map(ms),
                     response_time_histogram: rollup.response_times.histogram.encode(),
                     total_cost: rollup.total_cost.to_string(),
+                    cached_cost: rollup.cached_cost.to_string(),
                 }
             }
 
@@ -97,6 +99,7 @@ macro_rules! row {
                 rollup.response_times.max = ms(self.max_response_time)?;
                 rollup.response_times.histogram = Histogram::decode(&self.response_time_histogram)?;
                 rollup.total_cost = self.total_cost.parse()?;
+                rollup.cached_cost = self.cached_cost.parse()?;
                 Ok(rollup)
             }
         }

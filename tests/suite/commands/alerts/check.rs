@@ -17,6 +17,7 @@ use crate::support::alerts::{
 };
 use crate::support::calls::{Call, insert};
 use crate::support::http::{HttpServer, Received};
+use crate::support::program::NOW;
 use crate::support::{Engine, Run, Running, TestDatabase};
 use rstest::rstest;
 
@@ -779,4 +780,27 @@ fn roll_ups_change_no_value_sqlite() {
 #[test]
 fn roll_ups_change_no_value_postgresql() {
     roll_ups_change_no_value(Engine::Postgresql);
+}
+
+#[rstest]
+fn limit_in_credits_excludes_cached_calls(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    put_rule(&db, "rule", "finnhub", "RATE_LIMIT_WARNING", "80", "DAY");
+    put_limit(&db, "finnhub", "DAY", 100);
+    db.execute("UPDATE usagectl_api_limits SET unit = 'CREDITS'");
+    let call = |number: i64| Call {
+        at: at(-600 + number),
+        cost: Some(20),
+        cached: number % 2 == 0,
+        ..Call::new(&format!("c{number}"), "finnhub", NOW)
+    };
+    insert(&db, &(0..80).map(call).collect::<Vec<_>>());
+    let value = |minute: i64| {
+        checked(&db, minute);
+        db.rows("SELECT value FROM usagectl_alert_states")
+    };
+    // 40 calls of 2 credits each; 40 cached ones.
+    assert_eq!(value(1), ["80"]);
+    db.usagectl(["aggregate"]).run().success();
+    assert_eq!(value(2), ["80"]);
 }
