@@ -15,6 +15,7 @@ use crate::commands::{
     record, rollback, stats, status,
 };
 use crate::context::{Context, Verbosity};
+use crate::domain::nagios::NagiosAnswer;
 use crate::error::{ErrorDocument, Exit, Outcome, Result};
 use crate::output::Format;
 
@@ -171,6 +172,13 @@ fn parse_failed(error: &clap::Error) -> Exit {
     let arguments = arguments();
     let next = format!("{} --help", command_named(&arguments));
     let mut stderr = io::stderr();
+    if arguments.iter().any(|argument| argument == "--nagios") {
+        // Code 2 would be a critical state.
+        let answer = NagiosAnswer::failed(&one_line(error));
+        let _ = writeln!(io::stdout(), "{}", answer.text);
+        let _ = writeln!(stderr, "next: {next}");
+        return Exit::Nagios(answer.status);
+    }
     let _ = if wants_json(&arguments) {
         let message = one_line(error);
         let document = ErrorDocument::new(Exit::Usage, &message, &next);

@@ -425,3 +425,25 @@ fn next_steps_of_refused_input(#[values(Sqlite, Postgresql)] engine: Engine) {
         follow(&db, command);
     }
 }
+
+#[test]
+fn usage_error_under_nagios_is_unknown() {
+    let sandbox = Sandbox::new();
+    for command in [
+        &["alerts", "check", "--nagios", "--nope"][..],
+        &["alerts", "check", "--nagios", "--now", "noon"],
+        &["limits", "check", "--nagios", "--format", "json", "--nope"],
+        &[
+            "limits",
+            "check",
+            "--database-url",
+            "mysql://x/",
+            "--nagios",
+        ],
+    ] {
+        let run = sandbox.usagectl(command).run();
+        assert_eq!(run.code, 3, "{}", run.snapshot());
+        assert!(run.stdout.starts_with("UNKNOWN - "), "{}", run.snapshot());
+        assert_eq!(run.stdout.lines().count(), 1, "{}", run.snapshot());
+    }
+}
