@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use crate::commands::prelude::*;
-use crate::store::usage::aggregates;
+use crate::store::plans::catalogues;
+use crate::store::usage::{aggregates, rollups};
 
 /// A named API without any usage.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -25,7 +26,7 @@ impl UnknownApi {
 }
 
 /// The names, no more than fit into a message; `None` if there are none.
-pub(super) fn first_names(known: &BTreeSet<String>) -> Option<String> {
+fn first_names(known: &BTreeSet<String>) -> Option<String> {
     const SHOWN: usize = 20;
     let names: Vec<_> = known.iter().take(SHOWN).map(|it| printable(it)).collect();
     let more = if known.len() > SHOWN { ", ..." } else { "" };
@@ -53,9 +54,75 @@ pub(crate) fn require_known(db: &mut Db, named: &[String], known: &BTreeSet<Stri
     Ok(())
 }
 
+/// Warns of each named API that has no usage and is not in the catalogue: it is most likely mistyped. Nothing is
+/// compared before the first record, unless the catalogue has a similar name.
+pub(crate) fn warn_of_unknown(
+    context: &mut Context,
+    db: &mut Db,
+    named: impl IntoIterator<Item = impl AsRef<str>>,
+) -> Result<()> {
+    let mut known: Option<(BTreeSet<String>, BTreeSet<String>)> = None;
+    for api in named {
+        let api = api.as_ref();
+        let (used, published) = match &mut known {
+            Some(known) => known,
+            None => {
+                let catalogue = catalogues::active(db)?;
+                let plans = catalogue.plans.into_iter();
+                let plans = plans.filter(|plan| !plan.api_limits.is_empty());
+                let published = plans.map(|plan| plan.provider).collect();
+                known.insert((rollups::known_apis(db)?, published))
+            }
+        };
+        let is_known = used.contains(api) || published.contains(api);
+        if is_known || aggregates::exist_for(db, api)? {
+            continue;
+        }
+        if let Some(warning) = warning(api, used, published) {
+            context.warn(warning);
+        }
+    }
+    Ok(())
+}
+
+fn warning(api: &str, used: &BTreeSet<String>, published: &BTreeSet<String>) -> Option<String> {
+    let known = match nearest(api, used.iter().chain(published)) {
+        Some(name) => format!("did you mean `{}`?", printable(name)),
+        None => format!("known APIs: {}", first_names(used)?),
+    };
+    let api = printable(api);
+    Some(format!("no calls to `{api}` are recorded; {known}"))
+}
+
+/// The most similar name, if one is so similar that the other may be a typing error.
+fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a String>) -> Option<&'a String> {
+    let similar = |known: &String| strsim::normalized_damerau_levenshtein(name, known);
+    let best = known.max_by(|a, b| similar(a).total_cmp(&similar(b)))?;
+    (similar(best) >= 0.7).then_some(best)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn names<const N: usize>(names: [&str; N]) -> BTreeSet<String> {
+        names.map(str::to_owned).into()
+    }
+
+    #[test]
+    fn warning_has_the_nearest_name_or_the_known_ones() {
+        let warning = |api: &str, used: &BTreeSet<String>| {
+            super::warning(api, used, &names(["coinmarketcap", "finnhub"]))
+        };
+        let used = names(["billing", "tmdb"]);
+        let expected = "no calls to `tmbd` are recorded; did you mean `tmdb`?";
+        assert_eq!(warning("tmbd", &used).as_deref(), Some(expected));
+        let expected = "no calls to `finhub` are recorded; did you mean `finnhub`?";
+        assert_eq!(warning("finhub", &names([])).as_deref(), Some(expected));
+        let expected = "no calls to `weather` are recorded; known APIs: billing, tmdb";
+        assert_eq!(warning("weather", &used).as_deref(), Some(expected));
+        assert_eq!(warning("weather", &names([])), None);
+    }
 
     #[test]
     fn at_most_twenty_known_apis_are_listed() {

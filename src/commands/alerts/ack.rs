@@ -2,6 +2,7 @@
 
 use super::RuleRefs;
 use crate::args::{ApiFilter, Author, parse_text};
+use crate::commands::known_apis::warn_of_unknown;
 use crate::commands::prelude::*;
 use crate::domain::alert::event::{Event, EventKind};
 use crate::domain::alert::state::Acknowledgement;
@@ -38,6 +39,7 @@ pub fn run(context: &mut Context, args: AckArgs) -> Result<Outcome> {
     };
     let apis = &args.filter.apis;
     let mut db = context.open(Access::Write)?;
+    warn_of_unknown(context, &mut db, apis)?;
     let acknowledged = db.write_tx(|db| -> Result<Vec<AcknowledgedAlert>> {
         let rules = args.rules.find(&rules::all(db)?)?;
         let states = states::all(db)?;

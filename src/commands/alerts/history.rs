@@ -3,6 +3,7 @@
 use chrono::TimeDelta;
 
 use crate::args::{ApiFilter, Lookback};
+use crate::commands::known_apis::warn_of_unknown;
 use crate::commands::prelude::*;
 use crate::domain::alert::rule::AlertRef;
 use crate::output::alerts::history::{Events, Notices};
@@ -56,6 +57,7 @@ pub fn run(context: &mut Context, args: HistoryArgs) -> Result<Outcome> {
     let until = context.now + TimeDelta::milliseconds(1);
     let window = args.lookback.window(until)?;
     let mut db = context.open(Access::Read)?;
+    warn_of_unknown(context, &mut db, &args.filter.apis)?;
     if args.notices {
         let mut notices = notices::created_between(&mut db, window.from, window.to)?;
         notices.retain(|notice| args.includes(&notice.content.alert));

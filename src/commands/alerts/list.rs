@@ -2,6 +2,7 @@
 
 use super::rule_states;
 use crate::args::ApiFilter;
+use crate::commands::known_apis::warn_of_unknown;
 use crate::commands::prelude::*;
 use crate::domain::alert::rule::Rule;
 use crate::output::alerts::list::RuleList;
@@ -24,6 +25,7 @@ pub fn run(context: &mut Context, args: ListArgs) -> Result<Outcome> {
     let mut db = context.open(Access::Read)?;
     let now = context.now;
     let apis = &args.filter.apis;
+    warn_of_unknown(context, &mut db, apis)?;
     let is_asked_for = |rule: &Rule| apis.is_empty() || apis.contains(&rule.api_name);
     let lines = db.read_tx(|db| rule_states::read(db, now, is_asked_for))?;
     context.finish(&RuleList {

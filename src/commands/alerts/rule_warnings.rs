@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::commands::known_apis::first_names;
+use crate::commands::known_apis::warn_of_unknown;
 use crate::commands::prelude::*;
 use crate::domain::alert::rule::Rule;
 use crate::domain::alert::validate::RuleWarning;
@@ -11,11 +11,10 @@ use crate::domain::api_name::ALL_APIS;
 use crate::error::shell_word;
 use crate::store::alerting::channels;
 use crate::store::plans::api_limits;
-use crate::store::usage::{aggregates, rollups};
+use crate::store::usage::rollups;
 
 /// Warns of surprising thresholds, APIs without calls and missing limits.
 pub(super) fn warn(context: &mut Context, db: &mut Db, rules: &[Rule]) -> Result<()> {
-    let known = rollups::known_apis(db)?;
     for rule in rules {
         match rule.warning() {
             Some(RuleWarning::Fraction(threshold)) => context.warn(format_args!(
@@ -27,13 +26,9 @@ pub(super) fn warn(context: &mut Context, db: &mut Db, rules: &[Rule]) -> Result
             )),
             None => {}
         }
-        if rule.api_name != ALL_APIS
-            && !known.contains(&rule.api_name)
-            && !aggregates::exist_for(db, &rule.api_name)?
-        {
-            context.warn(unrecorded_api(&rule.api_name, &known));
-        }
     }
+    let apis = rules.iter().map(|rule| rule.api_name.as_str());
+    warn_of_unknown(context, db, apis.filter(|api| *api != ALL_APIS))?;
     warn_of_limits(context, db, rules)
 }
 
@@ -71,14 +66,6 @@ fn warn_of_limits(context: &mut Context, db: &mut Db, rules: &[Rule]) -> Result<
     Ok(())
 }
 
-fn unrecorded_api(api: &str, known: &BTreeSet<String>) -> String {
-    let known = match first_names(known) {
-        None => "no calls are recorded yet".to_owned(),
-        Some(names) => format!("known APIs: {names}"),
-    };
-    format!("no calls to `{}` are recorded; {known}", printable(api))
-}
-
 /// Refuses channels that do not exist: a mistyped name would suppress all notices.
 pub(super) fn require_channels(db: &mut Db, rules: &[Rule]) -> Result<()> {
     let known = channels::all(db)?;
@@ -91,24 +78,4 @@ pub(super) fn require_channels(db: &mut Db, rules: &[Rule]) -> Result<()> {
         }
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn unrecorded_api_lists_known_names() {
-        let names = |count: usize| (0..count).map(|n| format!("api{n:02}")).collect();
-        assert_eq!(
-            unrecorded_api("tmbd", &names(0)),
-            "no calls to `tmbd` are recorded; no calls are recorded yet"
-        );
-        assert_eq!(
-            unrecorded_api("tmbd", &names(2)),
-            "no calls to `tmbd` are recorded; known APIs: api00, api01"
-        );
-        let many = unrecorded_api("tmbd", &names(21));
-        assert!(many.ends_with("api18, api19, ..."), "{many}");
-    }
 }

@@ -6,6 +6,7 @@ use chrono::{DateTime, Months, TimeDelta, Utc};
 
 use super::{find_rules, reading, rule_states};
 use crate::args::ApiFilter;
+use crate::commands::known_apis::warn_of_unknown;
 use crate::commands::prelude::*;
 use crate::domain::alert::evaluate::{RequiredWindows, RuleTarget};
 use crate::domain::alert::event::Event;
@@ -50,6 +51,7 @@ pub fn run(context: &mut Context, args: ShowArgs) -> Result<Outcome> {
     let now = context.now;
     let apis = &args.filter.apis;
     let mut db = context.open(Access::Read)?;
+    warn_of_unknown(context, &mut db, apis)?;
     let details = db.read_tx(|db| -> Result<RuleDetails> {
         let mut rules = find_rules(&rules::all(db)?, std::slice::from_ref(&args.rule))?;
         let rule = rules.remove(0);

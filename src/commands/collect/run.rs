@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use super::import;
 use super::targets::{TargetArgs, Targets};
 use crate::collectors::{self, CollectContext, Finished};
+use crate::commands::known_apis::warn_of_unknown;
 use crate::commands::prelude::*;
 use crate::domain::metrics::collector::{CollectorRun, MetricSource, RunResult};
 use crate::domain::metrics::point::Saved;
@@ -84,10 +85,11 @@ pub fn run(context: &mut Context, args: RunArgs) -> Result<Outcome> {
 
 /// Queries all targets. This database is read here, since a connection serves one thread.
 pub(super) fn collect(
-    context: &Context,
+    context: &mut Context,
     db: &mut Db,
     args: &TargetArgs,
 ) -> Result<(Vec<Finished>, Vec<NotConfigured>)> {
+    warn_of_unknown(context, db, &args.usage_api)?;
     let runs = collector_runs::last(db, Some(RunResult::Ok))?;
     let last = runs
         .iter()

@@ -1,6 +1,7 @@
 //! `limits list`: the stored limits.
 
 use crate::args::ApiFilter;
+use crate::commands::known_apis::warn_of_unknown;
 use crate::commands::prelude::*;
 use crate::domain::metrics::names::{Metric, Service};
 use crate::output::limits::list::LimitList;
@@ -36,6 +37,7 @@ pub struct ListArgs {
 pub fn run(context: &mut Context, args: ListArgs) -> Result<Outcome> {
     let mut db = context.open(Access::Read)?;
     let (now, apis) = (context.now, &args.apis.apis);
+    warn_of_unknown(context, &mut db, apis)?;
     let of_services = args.service.is_some() || args.metric.is_some() || args.plan.is_some();
     let answer = db.read_tx(|db| -> Result<LimitList> {
         let mut limits = limits::listed(db, now)?;

@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use clap::ArgGroup;
 
 use crate::args::{Author, parse_api_name, parse_text};
+use crate::commands::known_apis::warn_of_unknown;
 use crate::commands::prelude::*;
 use crate::domain::metrics::names::{Metric, MetricKind, Service};
 use crate::domain::period::Period;
@@ -157,6 +158,7 @@ fn set_api_limit(context: &mut Context, api: &str, args: SetArgs) -> Result<Limi
         api_limits::set(db, &limit)?;
         Ok(limit)
     })?;
+    warn_of_unknown(context, &mut db, [api])?;
     Ok(LimitList {
         api_limits: vec![limit],
         ..LimitList::default()

@@ -7,6 +7,7 @@ use clap::ArgGroup;
 
 use crate::args::{Author, parse_api_name, parse_duration, parse_instant, parse_text};
 use crate::commands::alerts::rule_options::alert_type;
+use crate::commands::known_apis::warn_of_unknown;
 use crate::commands::prelude::*;
 use crate::domain::alert::lookup::find_rule;
 use crate::domain::alert::rule::{AlertType, Rule};
@@ -100,6 +101,7 @@ pub fn run(context: &mut Context, args: AddArgs) -> Result<Outcome> {
         silences::add(db, &silence)?;
         Ok(rules.iter().any(|rule| may_match(&silence, rule)))
     })?;
+    warn_of_unknown(context, &mut db, &silence.api_name)?;
     if !has_match {
         context.warn("no rule matches the silence now");
     }

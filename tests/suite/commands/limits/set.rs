@@ -4,6 +4,7 @@ use crate::support::assert_snapshot;
 
 use super::{json, words};
 use crate::support::Engine::{Postgresql, Sqlite};
+use crate::support::alerts::put_calls;
 use crate::support::{Engine, TestDatabase};
 use rstest::rstest;
 
@@ -288,4 +289,50 @@ fn invalid_rows_are_listed_with_their_fault(#[values(Sqlite, Postgresql)] engine
     db.usagectl(["limits", "init", "--plan", "upstash=free"])
         .run()
         .success();
+}
+
+#[rstest]
+fn unknown_api_is_a_warning(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    let set = ["limits", "set", "--per", "MINUTE", "60", "--api"];
+    let warned = |command: &[&str], api: &str| {
+        let run = db.usagectl(command).arg(api).run().success();
+        run.stderr
+    };
+    let near = "warning: no calls to `finhub` are recorded; did you mean `finnhub`?\n";
+    assert_eq!(warned(&set, "finhub"), near);
+    for known in ["finnhub", "weather"] {
+        assert_eq!(warned(&set, known), "", "before the first record");
+    }
+    put_calls(&db, "billing", 0, 1);
+    for command in [
+        &set[..],
+        &["limits", "list", "--api"],
+        &["alerts", "list", "--api"],
+        &["alerts", "history", "--api"],
+        &["collect", "run", "--usage-api"],
+        &["collect", "doctor", "--usage-api"],
+    ] {
+        let expected = "warning: no calls to `weather` are recorded; known APIs: billing\n";
+        assert_eq!(warned(command, "weather"), expected, "{command:?}");
+        assert_eq!(warned(command, "billing"), "", "{command:?}");
+    }
+    let silence = [
+        "alerts", "silence", "add", "--for", "1h", "--reason", "x", "--api",
+    ];
+    let warning = warned(&silence, "biling");
+    assert!(warning.contains("did you mean `billing`?"), "{warning}");
+    let rule = [
+        "alerts",
+        "add",
+        "--type",
+        "ERROR_SPIKE",
+        "--threshold",
+        "1",
+        "--period",
+        "HOUR",
+        "--api",
+    ];
+    let warning = warned(&rule, "biling");
+    assert!(warning.contains("did you mean `billing`?"), "{warning}");
 }
