@@ -100,11 +100,10 @@ pub(super) fn deliver(context: &mut Context, db: &mut Db, options: Options) -> R
     })?;
     let notices = dispatcher.outcome();
     let failures = dispatcher.run.failures;
-    let mut broken = broken.into_iter().map(|(channel, _)| channel);
     Ok(Report {
-        misconfigured: broken.find(|channel| failures.contains_key(channel)),
         notices,
         failures,
+        forced: options.force,
         at: context.time(),
     })
 }

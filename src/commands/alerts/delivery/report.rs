@@ -16,8 +16,8 @@ pub(in crate::commands::alerts) struct Report {
     pub(in crate::commands::alerts) notices: Vec<Notice>,
     /// The channels that failed, with the reason.
     pub(super) failures: BTreeMap<String, String>,
-    /// A channel whose settings or secrets are wrong here.
-    pub(super) misconfigured: Option<String>,
+    /// Whether notices were sent before their next attempt was due.
+    pub(super) forced: bool,
     /// The end of the run.
     pub(super) at: DateTime<Utc>,
 }
@@ -53,6 +53,7 @@ impl Report {
         })
     }
 
+    /// The next step, which is never the same run again: a failed channel is tested first.
     fn next(&self) -> Option<String> {
         let mut lost = self.lost();
         if let Some(notice) = lost.find(|it| it.drop_reason == Some(DropReason::NoChannel)) {
@@ -61,22 +62,30 @@ impl Report {
                 "usagectl alerts channel add {name} ..., which sends them"
             ));
         }
-        if self.lost().next().is_some() {
-            return Some("usagectl alerts deliver --retry-dropped".to_owned());
-        }
-        if let Some(channel) = &self.misconfigured {
-            let name = shell_word(channel);
+        let lost = self.lost().next();
+        let refused = lost.or_else(|| self.waiting().find(|_| self.forced));
+        let failed = self.failures.keys().next();
+        if let Some(channel) = failed.or(refused.map(|notice| &notice.channel)) {
+            let (name, options) = (shell_word(channel), self.delivery_options(lost.is_some()));
             return Some(format!(
-                "usagectl alerts channel test {name}, and when it succeeds usagectl alerts deliver"
+                "usagectl alerts channel test {name}, and when it succeeds usagectl alerts deliver{options}"
             ));
         }
-        match self.next_attempt_at() {
-            Some(next) if next > self.at => Some(format!(
+        self.next_attempt_at().map(|next| match next > self.at {
+            true => format!(
                 "usagectl alerts deliver --force; without --force the next attempt is at {}",
                 format::time(next)
-            )),
-            None if self.failures.is_empty() => None,
-            _ => Some("usagectl alerts deliver".to_owned()),
+            ),
+            false => "usagectl alerts deliver --deliver-within 10m".to_owned(),
+        })
+    }
+
+    /// The options that make `alerts deliver` send these notices now.
+    fn delivery_options(&self, has_lost: bool) -> &'static str {
+        match self.next_attempt_at() {
+            _ if has_lost => " --retry-dropped",
+            Some(next) if next > self.at => " --force",
+            _ => "",
         }
     }
 

@@ -187,7 +187,7 @@ fn failed_notice_backs_off_and_is_finally_dropped(#[values(Sqlite, Postgresql)] 
         ------- stderr -------
         warning: the channel `ops` failed: [server] answered 503
         warning: 2 notices not delivered yet; next attempt at 2026-01-31T12:00:18Z
-        next: usagectl alerts deliver --force; without --force the next attempt is at 2026-01-31T12:00:18Z
+        next: usagectl alerts channel test ops, and when it succeeds usagectl alerts deliver --force
         [exit status: 12]
         ");
     assert_eq!(server.received().len(), 1);

@@ -184,7 +184,8 @@ fn slow_channel_delays_no_other_and_no_run(#[values(Sqlite, Postgresql)] engine:
         "{run:?}"
     );
     assert!(
-        run.stderr.ends_with("next: usagectl alerts deliver\n"),
+        run.stderr
+            .ends_with("next: usagectl alerts deliver --deliver-within 10m\n"),
         "{run:?}"
     );
     let delay = arrivals.lock().unwrap()[0] - start;
