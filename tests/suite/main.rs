@@ -24,6 +24,7 @@ mod json_docs;
 mod migrations;
 mod narrative;
 mod pooler;
+mod proxy;
 mod readme;
 mod schema;
 mod store;

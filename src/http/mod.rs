@@ -3,17 +3,24 @@
 //! * https with the system's certificates; plain http only to this machine, unless allowed;
 //! * time limits for connecting and for the whole request; a size limit for the answer;
 //! * redirects only within the same scheme, host and port, and only if no request body is lost;
+//! * proxies as in curl, see [`proxy`];
 //! * errors contain no more of a URL than its origin, since paths and queries may be secrets.
+
+mod proxy;
 
 use std::fmt;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ureq::http::{HeaderName, HeaderValue, Request as UreqRequest, Response as UreqResponse, Uri};
+use ureq::http::{Request as UreqRequest, Response as UreqResponse, Uri};
+use ureq::unversioned::resolver::DefaultResolver;
+use ureq::unversioned::transport::{Connector, DefaultConnector};
 use ureq::{Agent, AsSendBody, Body, Proxy};
 
-pub use ureq::http::Method;
+use self::proxy::AbsoluteForm;
+
+pub use ureq::http::{HeaderName, HeaderValue, Method};
 
 #[derive(Clone, Debug)]
 pub struct Policy {
@@ -237,13 +244,17 @@ impl Request {
         }
     }
 
-    pub fn post_json(url: Url, body: Vec<u8>) -> Request {
+    pub fn post(url: Url, body: Vec<u8>, content_type: &str) -> Request {
         let request = Request {
             method: Method::POST,
             body,
             ..Request::get(url)
         };
-        request.header("Content-Type", "application/json")
+        request.header("Content-Type", content_type)
+    }
+
+    pub fn post_json(url: Url, body: Vec<u8>) -> Request {
+        Request::post(url, body, "application/json")
     }
 
     #[must_use]
@@ -309,8 +320,24 @@ pub enum Error {
     Timeout { host: String, limit: Duration },
     #[error("{host} answered with more than {limit} bytes")]
     TooLarge { host: String, limit: u64 },
-    #[error("{host} redirects ({status}) to another origin or loses the request body")]
-    Redirect { host: String, status: u16 },
+    /// `to` is the origin of the target, if it has one.
+    #[error(
+        "{host} redirects ({status}) to {to}, which is not followed: give the URL of the target"
+    )]
+    Redirect {
+        host: String,
+        status: u16,
+        to: String,
+    },
+    #[error("{host} redirects ({status}) a request with a body so that the body is lost")]
+    RedirectLosesBody { host: String, status: u16 },
+    #[error("{host} redirects more than {MAX_REDIRECTS} times")]
+    RedirectLoop { host: String },
+    #[error("cannot use the proxy in {variable}: {reason}")]
+    Proxy {
+        variable: &'static str,
+        reason: String,
+    },
     #[error("{host} does not answer in HTTP: {reason}")]
     Protocol { host: String, reason: String },
 }
@@ -369,21 +396,28 @@ impl Client {
             let to = response
                 .header("location")
                 .and_then(|location| request.url.redirected(location));
+            let host = request.url.to_string();
             match to {
-                Some(to) if keeps_body && to.has_origin_of(&request.url) => request.url = to,
-                _ => {
-                    let host = request.url.to_string();
-                    return Err(Error::Redirect { host, status });
+                Some(to) if !to.has_origin_of(&request.url) => {
+                    let to = to.to_string();
+                    return Err(Error::Redirect { host, status, to });
+                }
+                Some(_) if !keeps_body => return Err(Error::RedirectLosesBody { host, status }),
+                Some(to) => request.url = to,
+                None => {
+                    let to = "an address that is not a URL of http or https".to_owned();
+                    return Err(Error::Redirect { host, status, to });
                 }
             }
         }
         let host = request.url.to_string();
-        Err(Error::Redirect { host, status: 302 })
+        Err(Error::RedirectLoop { host })
     }
 
     fn send_once(&self, request: &Request) -> Result<Response, Error> {
         let url = &request.url;
         self.allows(url)?;
+        let (variable, proxy) = proxy::for_url(url)?.unzip();
         let mut prepared = UreqRequest::builder()
             .method(request.method.clone())
             .uri(url.uri.clone());
@@ -394,17 +428,17 @@ impl Client {
             value.set_sensitive(true);
             prepared = prepared.header(header, value);
         }
-        // Requests to this machine bypass the proxy.
-        let proxy = if url.is_loopback() {
-            None
-        } else {
-            Proxy::try_from_env()
-        };
         let sent = match &request.body[..] {
             [] => self.run(prepared.body(()), proxy),
             body => self.run(prepared.body(body), proxy),
         };
-        let response = sent.map_err(|error| self.error(url, error))?;
+        let response = sent.map_err(|error| match (self.error(url, error), variable) {
+            (Error::Connection { host, reason }, Some(variable)) => Error::Connection {
+                host,
+                reason: format!("{reason}, through the proxy in {variable}"),
+            },
+            (error, _) => error,
+        })?;
         let (head, body) = response.into_parts();
         let headers = head.headers.iter().map(|(name, value)| {
             let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
@@ -422,7 +456,19 @@ impl Client {
         request: ureq::http::Result<UreqRequest<impl AsSendBody>>,
         proxy: Option<Proxy>,
     ) -> Result<UreqResponse<Body>, ureq::Error> {
-        let configured = self.agent.configure_request(request?);
+        let mut request = request?;
+        if let Some(proxy) = proxy
+            .as_ref()
+            .filter(|_| request.uri().scheme_str() == Some("http"))
+            && let Some(form) = AbsoluteForm::direct_to(proxy, &mut request)?
+        {
+            let connector = DefaultConnector::default().chain(form);
+            let config = self.agent.config().clone();
+            let agent = Agent::with_parts(config, connector, DefaultResolver::default());
+            let configured = agent.configure_request(request);
+            return agent.run(configured.proxy(None).build());
+        }
+        let configured = self.agent.configure_request(request);
         self.agent.run(configured.proxy(proxy).build())
     }
 
