@@ -89,11 +89,14 @@ enum Command {
 
 /// Runs the program and returns its exit code. Errors are printed.
 pub fn run() -> Exit {
-    let parsed = definition().try_get_matches().and_then(|matches| {
-        let cli = <Cli as clap::FromArgMatches>::from_arg_matches(&matches);
-        let cli = cli.map_err(|error| error.format(&mut definition()))?;
-        Ok((cli, command_of(&matches)))
-    });
+    let words = alerts::channel::add::with_marked_name(env::args_os().collect());
+    let parsed = definition()
+        .try_get_matches_from(words)
+        .and_then(|matches| {
+            let cli = <Cli as clap::FromArgMatches>::from_arg_matches(&matches);
+            let cli = cli.map_err(|error| error.format(&mut definition()))?;
+            Ok((cli, command_of(&matches)))
+        });
     let (cli, command) = match parsed {
         Ok(parsed) => parsed,
         Err(error) => return parse_failed(&error),

@@ -15,6 +15,7 @@
 //! notify      transports for notifications
 //! llm         optional prose by a language model
 //! http        the HTTP client and its security policy
+//! dot_env     variables in a `.env` file
 //! store       tables and queries for both engines
 //! output      answers as table, JSON or CSV
 //! error       errors and the table of exit codes
@@ -30,6 +31,7 @@ pub mod collectors;
 pub mod commands;
 pub mod context;
 pub mod domain;
+mod dot_env;
 pub mod error;
 pub mod fault;
 pub mod http;

@@ -19,6 +19,7 @@ use ureq::unversioned::transport::{Connector, DefaultConnector};
 use ureq::{Agent, AsSendBody, Body, Proxy};
 
 use self::proxy::AbsoluteForm;
+use crate::dot_env;
 
 pub use ureq::http::{HeaderName, HeaderValue, Method};
 
@@ -166,6 +167,12 @@ pub enum SecretError {
     /// Or empty.
     #[error("the environment variable {0} is not set")]
     Unset(String),
+    #[error("the environment variable {0} is not set, and there is no .env file")]
+    NoDotEnv(String),
+    #[error("the environment variable {name} is not set, and neither is {name} in {}", path.display())]
+    NotInDotEnv { name: String, path: PathBuf },
+    #[error("the environment variable {name} is not set, and {reason}")]
+    UnreadableDotEnv { name: String, reason: String },
     #[error("cannot read the secret in {}: {reason}", path.display())]
     Unreadable { path: PathBuf, reason: String },
     #[error("{} is empty, expected a secret", .0.display())]
@@ -180,6 +187,29 @@ impl Secret {
         match std::env::var(name) {
             Ok(value) if !value.trim().is_empty() => Ok(Secret(value.trim().to_owned())),
             _ => Err(SecretError::Unset(name.to_owned())),
+        }
+    }
+
+    /// The variable of the environment, or else of the nearest `.env`, as for the database URL.
+    pub fn from_variable(name: &str) -> Result<Secret, SecretError> {
+        if let Ok(secret) = Secret::from_env(name) {
+            return Ok(secret);
+        }
+        let file = dot_env::read(&[name]);
+        let name = name.to_owned();
+        match file {
+            Ok(None) => Err(SecretError::NoDotEnv(name)),
+            Ok(Some(file)) => match file.variables.into_iter().next() {
+                Some((_, value)) if !value.trim().is_empty() => Ok(Secret(value.trim().to_owned())),
+                _ => Err(SecretError::NotInDotEnv {
+                    name,
+                    path: file.path,
+                }),
+            },
+            Err(error) => Err(SecretError::UnreadableDotEnv {
+                name,
+                reason: error.to_string(),
+            }),
         }
     }
 

@@ -27,7 +27,7 @@ enum Login {
 /// Reads a secret from its source.
 pub(super) fn secret(place: &SecretPlace) -> Result<Secret, String> {
     let secret = match place {
-        SecretPlace::Env(name) => Secret::from_env(name),
+        SecretPlace::Env(name) => Secret::from_variable(name),
         SecretPlace::File(path) => Secret::from_file(path),
     };
     secret.map_err(|error| error.to_string())

@@ -15,6 +15,7 @@ use super::Failure;
 use crate::domain::alert::channel::Exec;
 use crate::domain::alert::notice::Content;
 use crate::domain::named::Named;
+use crate::http::Secret;
 
 /// The variables that every program gets; the channel names all others.
 const ENVIRONMENT: [&str; 5] = ["PATH", "HOME", "LANG", "LC_ALL", "TZ"];
@@ -42,10 +43,16 @@ pub(super) fn run(exec: &Exec, content: &Content) -> Result<(), Failure> {
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .process_group(0);
-    let passed = exec.pass_env.iter().map(String::as_str);
-    for name in ENVIRONMENT.into_iter().chain(passed) {
+    for name in ENVIRONMENT {
         if let Some(value) = std::env::var_os(name) {
             command.env(name, value);
+        }
+    }
+    for name in &exec.pass_env {
+        if let Some(value) = std::env::var_os(name) {
+            command.env(name, value);
+        } else if let Ok(secret) = Secret::from_variable(name) {
+            command.env(name, secret.expose());
         }
     }
     let mut child = command

@@ -3,7 +3,6 @@
 
 pub mod alerting;
 pub mod db;
-mod dot_env;
 pub mod lock;
 mod lock_file;
 pub mod metrics;

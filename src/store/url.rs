@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
-use super::dot_env::{self, DotEnv};
 use super::prisma_path::{self, PrismaPath};
+use crate::dot_env::{self, DotEnv};
 use crate::error::{Exit, shell_word};
 
 #[derive(Clone, Debug, PartialEq, Eq)]

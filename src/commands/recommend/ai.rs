@@ -115,7 +115,7 @@ pub(super) fn summary(
         return Ok(Some(stored.into()));
     }
     if let Some(variable) = &args.ai_key_variable {
-        let key = Secret::from_env(variable).map_err(|error| {
+        let key = Secret::from_variable(variable).map_err(|error| {
             Error::usage(error).with_next("set the variable, or omit --ai-key-variable")
         })?;
         endpoint.key = Some(key);

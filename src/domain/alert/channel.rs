@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use super::token_url;
 use crate::domain::named::named;
 
 named! {
@@ -134,13 +135,13 @@ impl Settings {
         }
     }
 
-    /// Where notices are sent, without secrets: a URL has no query.
+    /// Where notices are sent, without secrets.
     pub fn destination(&self) -> String {
         match self {
             Settings::Webhook(Webhook { http, .. })
             | Settings::Alertmanager(Alertmanager { http, .. })
             | Settings::Slack(http) => match &http.address {
-                Address::Url(url) => url.split('?').next().unwrap_or_default().to_owned(),
+                Address::Url(url) => token_url::masked(url),
                 Address::Secret(place) => place.to_string(),
             },
             Settings::Exec(exec) => exec.command.join(" "),

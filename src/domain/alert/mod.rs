@@ -23,5 +23,6 @@ pub mod silence;
 mod simulation;
 pub mod state;
 pub mod summary;
+pub mod token_url;
 pub mod validate;
 pub mod window;

@@ -1,5 +1,6 @@
 //! `alerts channel add`.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -9,11 +10,13 @@ use crate::args::parse_duration;
 use crate::commands::alerts::delivery;
 use crate::commands::prelude::*;
 use crate::domain::alert::channel::{
-    Address, Alertmanager, Auth, Channel, Exec, HttpSettings, SecretPlace, Settings, Stdout,
-    Webhook,
+    Address, Alertmanager, Auth, Channel, ChannelKind, Exec, HttpSettings, SecretPlace, Settings,
+    Stdout, Webhook,
 };
 use crate::domain::alert::delivery::{Delivery, DropReason};
+use crate::domain::alert::token_url;
 use crate::domain::format::counted;
+use crate::domain::named::Named;
 use crate::error::shell_word;
 use crate::http::Url;
 use crate::output::alerts::Action;
@@ -28,6 +31,7 @@ use crate::store::alerting::{channels, notices};
 #[command(
     subcommand_value_name = "KIND",
     subcommand_help_heading = "Kinds",
+    disable_help_subcommand = true,
     after_help = example!("alerts channel add ops slack --url-env SLACK_WEBHOOK_URL")
 )]
 pub struct AddArgs {
@@ -41,6 +45,30 @@ pub struct AddArgs {
 
     #[command(subcommand)]
     kind: Kind,
+}
+
+/// Marks a name that clap would take for a kind. No argument of a program contains it.
+const NAME_MARK: &str = "\0";
+
+/// Marks the name of the channel where it is also the name of a kind: clap takes the first word that names a
+/// subcommand for it, as in `alerts channel add slack slack`.
+pub fn with_marked_name(mut arguments: Vec<OsString>) -> Vec<OsString> {
+    let is_kind = |at: &usize| {
+        let mut kinds = ChannelKind::ALL.iter();
+        kinds.any(|kind| arguments[*at] == kind.word())
+    };
+    let mut pairs = arguments.windows(2);
+    let command = pairs.position(|pair| *pair == ["channel", "add"]);
+    let start = command.map_or(arguments.len(), |at| at + 2);
+    let words = (start..arguments.len()).take_while(|at| arguments[*at] != "--");
+    let words: Vec<usize> = words.filter(|at| arguments[*at] != "--replace").collect();
+    let name = words.windows(2).find(|pair| pair.iter().all(is_kind));
+    if let Some(at) = name.map(|pair| pair[0]) {
+        let mut marked = OsString::from(NAME_MARK);
+        marked.push(&arguments[at]);
+        arguments[at] = marked;
+    }
+    arguments
 }
 
 #[derive(Debug, Subcommand)]
@@ -153,7 +181,7 @@ struct StdoutArgs {
 #[derive(Args, Debug)]
 #[group(id = "address", required = true, multiple = false)]
 struct UrlOptions {
-    /// URL: https, or http on this machine
+    /// URL: https, or http on this machine; refused if it carries a token
     #[arg(long, value_name = "URL")]
     url: Option<String>,
 
@@ -214,6 +242,7 @@ struct HttpOptions {
 }
 
 fn channel_name(text: &str) -> Result<String, String> {
+    let text = text.strip_prefix(NAME_MARK).unwrap_or(text);
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
     let starts_plain = text.starts_with(|c: char| c.is_ascii_alphanumeric());
     if starts_plain && text.len() <= 64 && text.chars().all(is_plain) {
@@ -279,7 +308,8 @@ pub fn run(context: &mut Context, args: AddArgs) -> Result<Outcome> {
     let status = ChannelStatus::new(channel, super::is_present, revived);
     for place in status.missing_secrets() {
         context.warn(format_args!(
-            "{} has no secret here; notices wait until it has one where they are sent",
+            "{} has no secret here, neither in the environment nor in a .env file; notices wait until it has one \
+             where they are sent",
             printable(place)
         ));
     }
@@ -370,6 +400,12 @@ fn check_url(text: &str, insecure_http: bool) -> Result<()> {
         let next = "use https, or add --allow-insecure-http";
         return Err(Error::message(Exit::Refused, message).with_next(next));
     }
+    if token_url::carries_token(text) {
+        let message =
+            format!("the URL on {url} carries a token, which would be stored in the database");
+        let next = "set an environment variable, or a line of .env, to the URL and give its name: --url-env VAR";
+        return Err(Error::usage(message).with_next(next));
+    }
     Ok(())
 }
 
@@ -410,6 +446,36 @@ mod tests {
         }
         for name in ["", ".ops", "ops/../x", "bücher", &"a".repeat(65)] {
             assert!(channel_name(name).is_err(), "{name}");
+        }
+    }
+
+    #[test]
+    fn channel_name_that_is_a_kind_is_marked() {
+        let arguments = |line: &str| line.split(' ').map(OsString::from).collect::<Vec<_>>();
+        for (given, expected) in [
+            (
+                "alerts channel add slack slack --url-env X",
+                "alerts channel add \0slack slack --url-env X",
+            ),
+            (
+                "-v alerts --now T channel add --replace exec webhook",
+                "-v alerts --now T channel add --replace \0exec webhook",
+            ),
+            (
+                "alerts channel add stdout --replace exec -- slack slack",
+                "alerts channel add \0stdout --replace exec -- slack slack",
+            ),
+        ] {
+            assert_eq!(with_marked_name(arguments(given)), arguments(expected));
+        }
+        for same in [
+            "alerts channel add ops slack --url-env X",
+            "alerts channel add slack --url-env X",
+            "alerts channel add ops exec -- slack slack",
+            "alerts channel test slack",
+            "limits set slack slack",
+        ] {
+            assert_eq!(with_marked_name(arguments(same)), arguments(same));
         }
     }
 

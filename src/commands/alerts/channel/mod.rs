@@ -15,8 +15,8 @@ use crate::http::Secret;
 ///
 /// A rule notifies the channels it names; a rule that names none notifies all of them. Secrets are never
 /// stored: a channel has the name of the environment variable or of the file that holds each. They are read
-/// when notices are sent, so the variables must be set where `usagectl alerts check` runs. Without a command,
-/// the channels are listed.
+/// when notices are sent, so the variables must be set where `usagectl alerts check` runs, in the environment or in a
+/// .env file found upward. Without a command, the channels are listed.
 #[derive(Args, Debug)]
 #[command(after_help = example!("alerts channel"))]
 pub struct ChannelArgs {
@@ -59,7 +59,7 @@ fn find(channels: Vec<Channel>, name: &str) -> Result<Channel> {
 /// Whether this process can read a secret.
 fn is_present(place: &SecretPlace) -> bool {
     match place {
-        SecretPlace::Env(name) => Secret::from_env(name).is_ok(),
+        SecretPlace::Env(name) => Secret::from_variable(name).is_ok(),
         SecretPlace::File(path) => Secret::from_file(path).is_ok(),
     }
 }

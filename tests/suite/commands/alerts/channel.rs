@@ -23,14 +23,14 @@ fn list_marks_missing_secrets(#[values(Sqlite, Postgresql)] engine: Engine) {
     assert_snapshot!(slack.snapshot(), @"
     added ops  slack to $SLACK_WEBHOOK_URL
     ------- stderr -------
-    warning: $SLACK_WEBHOOK_URL has no secret here; notices wait until it has one where they are sent
+    warning: $SLACK_WEBHOOK_URL has no secret here, neither in the environment nor in a .env file; notices wait until it has one where they are sent
     [exit status: 0]
     ");
     add(&[
         "desk",
         "webhook",
         "--url",
-        "https://desk.example.com/hook?token=s3cret",
+        "https://desk.example.com/hook?team=a",
         "--bearer-env",
         "TOKEN",
     ]);
@@ -251,4 +251,63 @@ fn removing_only_channel_of_rule_warns(#[values(Sqlite, Postgresql)] engine: Eng
             .code,
         1
     );
+}
+
+#[rstest]
+fn url_with_token_is_refused_and_masked_where_stored(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    let urls = [
+        "https://hooks.slack.com/services/T0/B0/s3cret",
+        "https://desk.example.com/hook?token=s3cret",
+        "https://desk.example.com/5ebe2294ecd0e0f08eab7690d2a6ee69",
+    ];
+    for url in urls {
+        for kind in ["webhook", "alertmanager"] {
+            let command = ["alerts", "channel", "add", "ops", kind, "--url", url];
+            let run = db.usagectl(command).run();
+            assert_eq!(run.code, 2, "{}", run.snapshot());
+            assert!(run.stderr.contains("carries a token"), "{}", run.snapshot());
+            assert!(run.stderr.contains("--url-env VAR"), "{}", run.snapshot());
+            assert!(!run.stderr.contains("s3cret"), "{}", run.snapshot());
+        }
+    }
+    let settings = format!(
+        r#"{{"http":{{"address":{{"url":"{}"}},"auth":null,"insecure_http":false,"timeout_ms":1}},"secret":null}}"#,
+        urls[0]
+    );
+    db.execute(&format!(
+        "INSERT INTO usagectl_channels (name, kind, settings, created_at)
+         VALUES ('ops', 'WEBHOOK', '{settings}', '2026-01-31T12:00:00.000+00:00')"
+    ));
+    for format in ["table", "json", "csv"] {
+        let list = ["alerts", "channel", "list", "--format", format];
+        let list = db.usagectl(list).run().success().stdout;
+        assert!(list.contains("https://hooks.slack.com/***"), "{list}");
+        assert!(!list.contains("s3cret"), "{list}");
+    }
+}
+
+#[rstest]
+fn channel_may_be_named_like_a_kind(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    let add = |words: &[&str]| {
+        let command = ["alerts", "channel", "add"].iter().chain(words);
+        db.usagectl(command).run()
+    };
+    add(&["slack", "slack", "--url-env", "X"]).success();
+    add(&["webhook", "exec", "--", "true"]).success();
+    add(&["stdout", "stdout"]).success();
+    add(&["--replace", "stdout", "stdout", "--json"]).success();
+    add(&["help", "stdout"]).success();
+    let names = db.rows("SELECT name, kind FROM usagectl_channels ORDER BY name");
+    let expected = [
+        "help|STDOUT",
+        "slack|SLACK",
+        "stdout|STDOUT",
+        "webhook|EXEC",
+    ];
+    assert_eq!(names, expected);
+    let missing = add(&["slack", "--url-env", "X"]);
+    assert_eq!(missing.code, 2);
+    assert!(missing.stderr.contains("<NAME>"), "{}", missing.snapshot());
 }

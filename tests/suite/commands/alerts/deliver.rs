@@ -233,6 +233,7 @@ fn unresponsive_receiver_costs_one_timeout_per_run(#[values(Sqlite, Postgresql)]
     .enumerate()
     {
         let server = HttpServer::with([reply.clone()]);
+        db.sandbox().file("url", server.url("/?token=s3cret"));
         add(
             &db,
             &[
@@ -240,8 +241,8 @@ fn unresponsive_receiver_costs_one_timeout_per_run(#[values(Sqlite, Postgresql)]
                 "webhook",
                 "--timeout",
                 "500ms",
-                "--url",
-                &server.url("/?token=s3cret"),
+                "--url-file",
+                "url",
             ],
         );
         let keys = [format!("{n}a"), format!("{n}b")];

@@ -1,7 +1,7 @@
 //! The `.env` file: found upward, read by dotenvy.
 //!
 //! dotenvy reads some files differently than the program that wrote them, without an error. This module reports those
-//! differences where they concern the database URL; other lines are ignored, even if they do not parse, since the
+//! differences where they concern a requested variable; other lines are ignored, even if they do not parse, since the
 //! file belongs to another program.
 
 use std::collections::HashMap;
@@ -10,21 +10,22 @@ use std::fs;
 use std::path::PathBuf;
 
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct DotEnv {
+pub(crate) struct DotEnv {
     pub path: PathBuf,
     /// The requested variables that the file contains.
     pub variables: Vec<(String, String)>,
 }
 
 /// The file cannot be used, and why. Never quotes a line, which may contain a password.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Unreadable {
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("cannot read {}: {reason}", path.display())]
+pub(crate) struct Unreadable {
     pub path: PathBuf,
     pub reason: String,
 }
 
 /// Reads the values of `names` in the nearest `.env` upward.
-pub(super) fn read(names: &[&str]) -> Result<Option<DotEnv>, Unreadable> {
+pub(crate) fn read(names: &[&str]) -> Result<Option<DotEnv>, Unreadable> {
     let Ok(directory) = env::current_dir() else {
         return Ok(None);
     };
