@@ -25,6 +25,7 @@ have_postgresql || missing="$missing postgresql"
 have_any sqlite3 || missing="$missing sqlite3"
 have_any redis-server || missing="$missing redis-server"
 have_any prometheus-alertmanager alertmanager || missing="$missing prometheus-alertmanager"
+have_any python3 || missing="$missing python3"
 have_any prometheus-node-exporter node_exporter || missing="$missing prometheus-node-exporter"
 
 install_missing() {

@@ -8,6 +8,9 @@ use super::{Failure, retry_after};
 use crate::domain::alert::channel::{Address, Auth, HttpSettings, SecretPlace};
 use crate::http::{Client, Limit, Policy, Request, Response, Secret, Url};
 
+/// The content type of JSON.
+pub(super) const JSON: &str = "application/json";
+
 /// The part of a response body that is read, in bytes.
 const RESPONSE_LIMIT: u64 = 64 << 10;
 
@@ -83,7 +86,18 @@ impl Endpoint {
         headers: &[(&str, String)],
         at: DateTime<Utc>,
     ) -> Result<(), Failure> {
-        let mut request = Request::post_json(self.url.clone(), body);
+        self.post_as(JSON, body, headers, at)
+    }
+
+    /// Posts a body of any type.
+    pub(super) fn post_as(
+        &self,
+        content_type: &str,
+        body: Vec<u8>,
+        headers: &[(&str, String)],
+        at: DateTime<Utc>,
+    ) -> Result<(), Failure> {
+        let mut request = Request::post(self.url.clone(), body, content_type);
         for (name, value) in headers {
             request = request.header(*name, value);
         }

@@ -1,4 +1,4 @@
-//! Programs: the notice as JSON on standard input, the exit code as the answer.
+//! Programs: the notice as JSON on standard input, its main fields in the environment, the exit code as the answer.
 //!
 //! The program runs without a shell and with a minimal environment. On timeout its process group is killed.
 
@@ -14,7 +14,6 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use super::Failure;
 use crate::domain::alert::channel::Exec;
 use crate::domain::alert::notice::Content;
-use crate::domain::named::Named;
 use crate::http::Secret;
 
 /// The variables that every program gets; the channel names all others.
@@ -37,8 +36,7 @@ pub(super) fn run(exec: &Exec, content: &Content) -> Result<(), Failure> {
     command
         .args(arguments)
         .env_clear()
-        .env("USAGECTL_NOTICE_KEY", &content.key)
-        .env("USAGECTL_NOTICE_KIND", content.kind.as_str())
+        .envs(variables(content))
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
@@ -80,6 +78,26 @@ pub(super) fn run(exec: &Exec, content: &Content) -> Result<(), Failure> {
         detail: (!line.is_empty()).then(|| line.chars().take(200).collect()),
         ..Failure::of_notice(format!("{program} {}", ending(status)))
     })
+}
+
+/// The fields of a notice that a script uses. An unknown number is empty.
+fn variables(content: &Content) -> [(&'static str, String); 8] {
+    let number = |number: Option<f64>| number.map_or(String::new(), |it| it.to_string());
+    // A variable cannot contain NUL, which the name of an API may.
+    let text = |text: &str| text.replace('\0', "");
+    [
+        ("USAGECTL_NOTICE_KEY", content.key.clone()),
+        ("USAGECTL_NOTICE_KIND", content.kind.to_string()),
+        ("USAGECTL_NOTICE_EPISODE", content.episode.clone()),
+        ("USAGECTL_NOTICE_API", text(&content.alert.api_name)),
+        ("USAGECTL_NOTICE_SEVERITY", content.severity.to_string()),
+        ("USAGECTL_NOTICE_VALUE", number(content.observed.value)),
+        (
+            "USAGECTL_NOTICE_THRESHOLD",
+            number(content.observed.threshold),
+        ),
+        ("USAGECTL_NOTICE_SUMMARY", text(&content.summary)),
+    ]
 }
 
 /// Reads standard error to the end and sends its beginning.
@@ -151,7 +169,23 @@ mod tests {
         let read = |name: &str| std::fs::read_to_string(file(name)).unwrap();
         let content: Content = serde_json::from_str(&read("in")).unwrap();
         assert_eq!(content, sample(NoticeKind::Firing));
-        assert!(read("env").contains("USAGECTL_NOTICE_KIND=FIRING"));
+        let env = read("env");
+        let mut own: Vec<&str> = env
+            .lines()
+            .filter(|it| it.starts_with("USAGECTL"))
+            .collect();
+        own.sort_unstable();
+        let expected = [
+            "API=finnhub",
+            "EPISODE=019c0000",
+            "KEY=019c1234",
+            "KIND=FIRING",
+            "SEVERITY=WARNING",
+            "SUMMARY=finnhub uses 91.7% of its limit of 60 calls a minute",
+            "THRESHOLD=80",
+            "VALUE=91.7",
+        ];
+        assert_eq!(own, expected.map(|it| format!("USAGECTL_NOTICE_{it}")));
         assert!(!read("env").contains("CARGO"), "{}", read("env"));
     }
 

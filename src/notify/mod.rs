@@ -8,6 +8,7 @@ mod retry_after;
 mod signature;
 mod slack;
 mod stdout;
+pub mod template;
 mod webhook;
 
 use std::time::Duration;
@@ -119,7 +120,7 @@ impl Remote<'_> {
     fn limits(&self) -> Limits {
         match self {
             Remote::Webhook(webhook) => Limits {
-                group: webhook::PER_REQUEST,
+                group: webhook.per_request(),
                 time: webhook.endpoint.timeout(),
                 ..ONE_AT_ONCE
             },

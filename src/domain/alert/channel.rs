@@ -95,6 +95,30 @@ pub struct Webhook {
     pub http: HttpSettings,
     /// The key of the signature.
     pub secret: Option<SecretPlace>,
+    /// Headers by name, and the environment variables with their values.
+    #[serde(default)]
+    pub headers: Vec<(String, String)>,
+    /// The body, if it is not the notice itself.
+    #[serde(default)]
+    pub template: Option<BodyTemplate>,
+}
+
+/// A body by a template, see [`crate::notify::template`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BodyTemplate {
+    pub text: String,
+    pub content_type: String,
+    /// The environment variables that the template uses.
+    pub variables: Vec<String>,
+}
+
+impl BodyTemplate {
+    /// Whether the body is JSON.
+    pub fn is_json(&self) -> bool {
+        let media_type = self.content_type.split(';').next().unwrap_or_default();
+        let media_type = media_type.trim().to_ascii_lowercase();
+        media_type.ends_with("/json") || media_type.ends_with("+json")
+    }
 }
 
 /// Alerts to a Prometheus Alertmanager.
@@ -154,9 +178,13 @@ impl Settings {
     pub fn secrets(&self) -> Vec<SecretPlace> {
         let mut places = Vec::new();
         let http = match self {
-            Settings::Webhook(Webhook { http, secret }) => {
-                places.extend(secret.clone());
-                http
+            Settings::Webhook(webhook) => {
+                places.extend(webhook.secret.clone());
+                let headers = webhook.headers.iter().map(|(_, variable)| variable);
+                let template = webhook.template.iter();
+                let variables = headers.chain(template.flat_map(|it| &it.variables));
+                places.extend(variables.map(|name| SecretPlace::Env(name.clone())));
+                &webhook.http
             }
             Settings::Alertmanager(Alertmanager { http, .. }) | Settings::Slack(http) => http,
             Settings::Exec(_) | Settings::Stdout(_) => return places,
@@ -232,6 +260,12 @@ mod tests {
             Settings::Webhook(Webhook {
                 http: http.clone(),
                 secret: Some(SecretPlace::Env("KEY".to_owned())),
+                headers: vec![("X-Team".to_owned(), "TEAM".to_owned())],
+                template: Some(BodyTemplate {
+                    text: "{{ summary }}".to_owned(),
+                    content_type: "text/plain".to_owned(),
+                    variables: vec!["ROUTING_KEY".to_owned()],
+                }),
             }),
             Settings::Alertmanager(Alertmanager {
                 http,
@@ -251,5 +285,19 @@ mod tests {
             assert_eq!(read, settings);
             assert_eq!(ChannelKind::named(read.kind().as_str()), Some(read.kind()));
         }
+    }
+
+    #[test]
+    fn body_is_json_by_its_content_type() {
+        let is_json = |content_type: &str| {
+            let template = BodyTemplate {
+                text: String::new(),
+                content_type: content_type.to_owned(),
+                variables: Vec::new(),
+            };
+            template.is_json()
+        };
+        assert!(is_json("application/JSON; charset=utf-8") && is_json("application/x+json"));
+        assert!(!is_json("text/plain") && !is_json("application/jsonlines"));
     }
 }

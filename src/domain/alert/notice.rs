@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::rule::{AlertRef, Severity};
 use super::state::Observation;
 use crate::domain::format;
-use crate::domain::named::named;
+use crate::domain::named::{Named, named};
 
 named! {
     NoticeKind, "kind of notice" {
@@ -64,7 +64,21 @@ pub struct Content {
 /// The version of [`Content`].
 pub const CONTENT_SCHEMA: u32 = 1;
 
-#[cfg(test)]
+/// Notices of all kinds, with and without values, to try templates with.
+pub fn samples() -> impl Iterator<Item = Content> {
+    NoticeKind::ALL.iter().flat_map(|kind| {
+        let content = sample(*kind);
+        let unknown = Content {
+            observed: Observation::default(),
+            ended_at: Some(content.fired_at),
+            note: Some("found in data that arrived late".to_owned()),
+            severity: Severity::Critical,
+            ..content.clone()
+        };
+        [content, unknown]
+    })
+}
+
 pub(crate) fn sample(kind: NoticeKind) -> Content {
     let at = DateTime::from_timestamp_millis(1_769_860_800_000).unwrap_or_default();
     Content {

@@ -246,7 +246,7 @@ impl AlertRef {
         }
     }
 
-    #[cfg(test)]
+    /// See [`super::notice::sample`].
     pub(crate) fn sample() -> AlertRef {
         let mut rule = Rule::new("finnhub", AlertType::RateLimitWarning, Period::Minute, 80.0);
         rule.id = "rule-1".to_owned();

@@ -1,6 +1,7 @@
 //! `alerts channel add`.
 
 use std::ffi::OsString;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,15 +11,16 @@ use crate::args::parse_duration;
 use crate::commands::alerts::delivery;
 use crate::commands::prelude::*;
 use crate::domain::alert::channel::{
-    Address, Alertmanager, Auth, Channel, ChannelKind, Exec, HttpSettings, SecretPlace, Settings,
-    Stdout, Webhook,
+    Address, Alertmanager, Auth, BodyTemplate, Channel, ChannelKind, Exec, HttpSettings,
+    SecretPlace, Settings, Stdout, Webhook,
 };
 use crate::domain::alert::delivery::{Delivery, DropReason};
 use crate::domain::alert::token_url;
 use crate::domain::format::counted;
 use crate::domain::named::Named;
 use crate::error::shell_word;
-use crate::http::Url;
+use crate::http::{HeaderName, HeaderValue, Url};
+use crate::notify;
 use crate::output::alerts::Action;
 use crate::output::alerts::channels::{ChannelStatus, Channels};
 use crate::store::alerting::{channels, notices};
@@ -88,6 +90,11 @@ enum Kind {
 /// --secret-file the header X-Usagectl-Signature is `sha256=` and the HMAC-SHA256, in hexadecimal, of the
 /// header X-Usagectl-Timestamp, a full stop and the body; webhook-signature is that of Standard Webhooks, for which
 /// a secret whsec_BASE64 is decoded. Status 200 to 299 is success.
+///
+/// With --template the body is what the template makes of a notice, one request for each. The template is written in
+/// the language of Jinja; it has the fields of the notice (docs/json.md, "webhook body") and, as env.VAR, the
+/// variables of --template-env. In a JSON body each {{ value }} is written as JSON, with quotes. The file is checked
+/// and stored with the channel. Examples for PagerDuty, Teams, Discord and ntfy are in examples/notify.
 #[derive(Args, Debug)]
 #[command(after_help = example!("alerts channel add desk webhook --url https://desk.example.com/hooks/usage --secret-env WEBHOOK_SECRET"))]
 struct WebhookArgs {
@@ -101,6 +108,27 @@ struct WebhookArgs {
     /// File with the signing secret
     #[arg(long, value_name = "FILE")]
     secret_file: Option<PathBuf>,
+
+    /// Header, and the environment variable with its value; repeat for more
+    #[arg(long = "header-env", value_name = "NAME=VAR")]
+    headers: Vec<String>,
+
+    /// File with a template of the body
+    #[arg(long, value_name = "FILE")]
+    template: Option<PathBuf>,
+
+    /// Environment variable that the template uses, such as a routing key; repeat for more
+    #[arg(long, value_name = "VAR", requires = "template")]
+    template_env: Vec<String>,
+
+    /// Content type of the body
+    #[arg(
+        long,
+        value_name = "TYPE",
+        requires = "template",
+        default_value = "application/json"
+    )]
+    content_type: String,
 
     #[command(flatten)]
     http: HttpOptions,
@@ -147,9 +175,10 @@ struct AlertmanagerArgs {
 
 /// Run a program for each notice
 ///
-/// The program reads the notice as JSON on standard input. Its environment has PATH, HOME, LANG, LC_ALL, TZ,
-/// USAGECTL_NOTICE_KEY, USAGECTL_NOTICE_KIND and the variables of --pass-env. Exit code 0 is success. The
-/// program is not run by a shell.
+/// The program reads the notice as JSON on standard input. Its environment has PATH, HOME, LANG, LC_ALL, TZ, the
+/// variables of --pass-env, and of the notice USAGECTL_NOTICE_SUMMARY, _SEVERITY, _API, _VALUE, _THRESHOLD, _KIND,
+/// _EPISODE and _KEY; an unknown number is empty. Exit code 0 is success. The program is not run by a shell.
+/// examples/notify/mail.sh sends mail.
 #[derive(Args, Debug)]
 #[command(after_help = example!("alerts channel add mail exec -- /bin/sh -c 'mail -s usage ops@example.com'"))]
 struct ExecArgs {
@@ -327,10 +356,18 @@ pub fn run(context: &mut Context, args: AddArgs) -> Result<Outcome> {
 
 fn settings(kind: Kind) -> Result<Settings> {
     Ok(match kind {
-        Kind::Webhook(args) => Settings::Webhook(Webhook {
-            http: http(args.url, args.http)?,
-            secret: place(args.secret_env, args.secret_file)?,
-        }),
+        Kind::Webhook(args) => {
+            let headers = args.headers.iter().map(|text| header(text));
+            Settings::Webhook(Webhook {
+                headers: headers.collect::<Result<_>>()?,
+                template: match args.template {
+                    Some(file) => Some(template(&file, args.content_type, args.template_env)?),
+                    None => None,
+                },
+                secret: place(args.secret_env, args.secret_file)?,
+                http: http(args.url, args.http)?,
+            })
+        }
         Kind::Slack(args) => {
             let url = UrlOptions {
                 url: None,
@@ -347,6 +384,75 @@ fn settings(kind: Kind) -> Result<Settings> {
         Kind::Exec(args) => Settings::Exec(exec(args)?),
         Kind::Stdout(args) => Settings::Stdout(Stdout { json: args.json }),
     })
+}
+
+/// The name of a header and its variable.
+fn header(text: &str) -> Result<(String, String)> {
+    let Some((name, variable)) = text.split_once('=') else {
+        return Err(Error::usage("--header-env: expected NAME=VAR")
+            .with_next("give the name of the variable that holds the header's value"));
+    };
+    if HeaderName::from_bytes(name.as_bytes()).is_err() {
+        return Err(Error::usage("--header-env: invalid name of a header"));
+    }
+    if OWN_HEADERS.iter().any(|own| own.eq_ignore_ascii_case(name)) {
+        let message = format!("--header-env: usagectl itself sets the header {name}");
+        return Err(Error::usage(message).with_next("omit it; --content-type sets Content-Type"));
+    }
+    check_variable(variable)?;
+    Ok((name.to_owned(), variable.to_owned()))
+}
+
+/// The headers of a webhook that no option may set.
+const OWN_HEADERS: [&str; 12] = [
+    "Connection",
+    "Content-Length",
+    "Content-Type",
+    "Host",
+    "Idempotency-Key",
+    "Transfer-Encoding",
+    "webhook-id",
+    "webhook-signature",
+    "webhook-timestamp",
+    "X-Usagectl-Event",
+    "X-Usagectl-Signature",
+    "X-Usagectl-Timestamp",
+];
+
+/// The maximum size of a template, in bytes.
+const TEMPLATE_LIMIT: u64 = 64 << 10;
+
+/// Reads and checks a template.
+fn template(file: &Path, content_type: String, variables: Vec<String>) -> Result<BodyTemplate> {
+    variables.iter().try_for_each(|name| check_variable(name))?;
+    if HeaderValue::from_str(&content_type).is_err() || !content_type.contains('/') {
+        return Err(Error::usage(
+            "--content-type: expected a type such as text/plain",
+        ));
+    }
+    let name = file.display();
+    let unreadable = |error: std::io::Error| {
+        Error::usage(format_args!("cannot read the template {name}: {error}"))
+    };
+    let mut text = String::new();
+    let opened = std::fs::File::open(file).map_err(unreadable)?;
+    let mut bounded = opened.take(TEMPLATE_LIMIT + 1);
+    bounded.read_to_string(&mut text).map_err(unreadable)?;
+    if text.len() as u64 > TEMPLATE_LIMIT {
+        let message = format!("the template {name} has more than {TEMPLATE_LIMIT} bytes");
+        return Err(Error::usage(message));
+    }
+    let template = BodyTemplate {
+        text,
+        content_type,
+        variables,
+    };
+    notify::template::check(&template).map_err(|error| {
+        Error::usage(format_args!("the template {name}: {error}")).with_next(
+            "correct it: the fields are those of the webhook body in docs/json.md, and env.VAR for each --template-env VAR",
+        )
+    })?;
+    Ok(template)
 }
 
 fn exec(args: ExecArgs) -> Result<Exec> {
@@ -476,6 +582,23 @@ mod tests {
             "limits set slack slack",
         ] {
             assert_eq!(with_marked_name(arguments(same)), arguments(same));
+        }
+    }
+
+    #[test]
+    fn header_has_name_and_variable() {
+        let expected = ("X-Team".to_owned(), "TEAM".to_owned());
+        assert_eq!(header("X-Team=TEAM").unwrap(), expected);
+        for text in [
+            "X-Team",
+            "X Team=A",
+            "=A",
+            "host=A",
+            "Webhook-Id=A",
+            "A=s3cret!",
+        ] {
+            let message = header(text).unwrap_err().to_string();
+            assert!(!message.contains("s3cret"), "{message}");
         }
     }
 

@@ -8,6 +8,7 @@ mod deliver;
 mod flood;
 mod formats;
 mod history;
+mod integrations;
 mod late_data;
 mod overlap;
 mod rules;
