@@ -18,6 +18,7 @@ mod commands;
 mod errors;
 mod examples;
 mod forecast;
+mod heartbeat;
 mod help;
 mod http;
 mod json_docs;

@@ -15,6 +15,7 @@ use chrono::{DateTime, Utc};
 use clap::{ArgGroup, ValueEnum};
 
 use crate::args::{ApiFilter, LockWait, parse_instant};
+use crate::commands::heartbeat::{HeartbeatArgs, with_heartbeat};
 use crate::commands::known_apis::require_known;
 use crate::commands::prelude::*;
 use crate::domain::format::{self, counted};
@@ -69,6 +70,9 @@ pub struct AggregateArgs {
 
     #[command(flatten)]
     wait: LockWait,
+
+    #[command(flatten)]
+    heartbeat: HeartbeatArgs,
 }
 
 /// The longest periods that a run brings up to date.
@@ -101,19 +105,25 @@ const ANALYZE_FROM: u64 = 1_000;
 const NAMED: usize = 20;
 
 pub fn run(context: &mut Context, args: AggregateArgs) -> Result<Outcome> {
-    let window = window(&args)?;
+    with_heartbeat(context, &args.heartbeat, |context| {
+        aggregate(context, &args)
+    })
+}
+
+fn aggregate(context: &mut Context, args: &AggregateArgs) -> Result<Outcome> {
+    let window = window(args)?;
     let url = context.database_url(false)?;
     if args.verify {
         let mut db = context.open_migrated(&url, Access::Read)?;
-        return verify::run(context, &mut db, &args, window);
+        return verify::run(context, &mut db, args, window);
     }
     let started = Instant::now();
     let mut db = context.open_migrated(&url, Access::Write)?;
     let _lock = context.lock(&mut db, &url, RunKind::Aggregate, args.wait.lock_wait)?;
-    let start = db.write_tx(|db| begin(db, &args, window))?;
+    let start = db.write_tx(|db| begin(db, args, window))?;
     let rows_win = args.rebuild.then_some(window);
     let mut answer = match start.has_stale {
-        true => stages::run(context, &mut db, &args, start.known_apis, rows_win)?,
+        true => stages::run(context, &mut db, args, start.known_apis, rows_win)?,
         false => RunAnswer::default(),
     };
     if answer.hours_rewritten >= ANALYZE_FROM {

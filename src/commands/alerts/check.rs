@@ -9,6 +9,7 @@ use super::delivery::{self, DeliverWithin, MAX_ATTEMPTS, Options, Report};
 use super::reading;
 use crate::args::{FailOn, LockWait, parse_duration};
 use crate::commands::answer_nagios;
+use crate::commands::heartbeat::{HeartbeatArgs, with_heartbeat};
 use crate::commands::prelude::*;
 use crate::domain::alert::clock::ClockProblem;
 use crate::domain::alert::round::{EvaluatedAlert, Round, RoundResult, Schedule, StoredAlerts};
@@ -76,6 +77,9 @@ pub struct CheckArgs {
 
     #[command(flatten)]
     lock_wait: LockWait,
+
+    #[command(flatten)]
+    heartbeat: HeartbeatArgs,
 }
 
 /// The instants at which rules are evaluated.
@@ -92,11 +96,15 @@ fn parse_grid(text: &str) -> Result<Grid, String> {
 }
 
 pub fn run(context: &mut Context, args: CheckArgs) -> Result<Outcome> {
+    with_heartbeat(context, &args.heartbeat, |context| answer(context, &args))
+}
+
+fn answer(context: &mut Context, args: &CheckArgs) -> Result<Outcome> {
     if args.nagios {
-        let answer = check(context, &args).map(|(check, _)| check.nagios());
+        let answer = check(context, args).map(|(check, _)| check.nagios());
         return answer_nagios(context, answer);
     }
-    let (mut check, report) = check(context, &args)?;
+    let (mut check, report) = check(context, args)?;
     let mut outcome = outcome(&check, args.fail_on, &report);
     if matches!(outcome.exit, Exit::Warning | Exit::Critical) || context.is_watched() {
         check.scope = Scope::States;

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use super::import;
 use super::targets::{TargetArgs, Targets};
 use crate::collectors::{self, CollectContext, Finished};
+use crate::commands::heartbeat::{HeartbeatArgs, with_heartbeat};
 use crate::commands::known_apis::warn_of_unknown;
 use crate::commands::prelude::*;
 use crate::domain::metrics::collector::{CollectorRun, MetricSource, RunResult};
@@ -51,9 +52,18 @@ pub struct RunArgs {
     /// Show the values, and write nothing
     #[arg(long)]
     dry_run: bool,
+
+    #[command(flatten)]
+    heartbeat: HeartbeatArgs,
 }
 
 pub fn run(context: &mut Context, args: RunArgs) -> Result<Outcome> {
+    with_heartbeat(context, &args.heartbeat, |context| {
+        collect_and_save(context, &args)
+    })
+}
+
+fn collect_and_save(context: &mut Context, args: &RunArgs) -> Result<Outcome> {
     let access = if args.dry_run {
         Access::Read
     } else {
