@@ -83,6 +83,14 @@ pub fn percent(percent: f64) -> String {
     }
 }
 
+/// A percentage in a sentence, with at most one decimal: `82.5 %`, `1,600 %`.
+pub fn percentage(percent: f64) -> String {
+    if !percent.is_finite() {
+        return DASH.to_owned();
+    }
+    format!("{} %", group(&format!("{percent:.1}")))
+}
+
 /// US dollars: two decimals and commas between thousands, more decimals below a cent: `$1,234.50`, `$0.0023`.
 pub fn usd(amount: Decimal) -> String {
     let sign = if amount.is_sign_negative() && !amount.is_zero() {

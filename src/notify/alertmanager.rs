@@ -5,7 +5,7 @@
 //! one request; routing trees distinguish them by `severity`, as they do for Prometheus's own alerts.
 //!
 //! Alertmanager resolves an alert that is not sent again. Each `check` and `deliver` therefore repeats the firing
-//! alerts, each time with an end as far ahead as the channel's `--hold`. A resolved alert is sent
+//! alerts with their current values, each time with an end as far ahead as the channel's `--hold`. A resolved alert is sent
 //! with its end in the data; Alertmanager notifies of it if it notified of the firing one.
 //!
 //! An episode that began and ended between two checks is sent as an alert that ends soon after: Alertmanager
@@ -28,6 +28,9 @@ use crate::domain::named::Named;
 
 /// The lifetime of an alert that has already resolved: longer than the usual `group_wait`.
 const MISSED_LASTS: TimeDelta = TimeDelta::minutes(5);
+
+/// The labels that every alert has.
+pub const OWN_LABELS: [&str; 6] = ["alertname", "api", "type", "period", "severity", "rule"];
 
 /// The maximum number of alerts in one request.
 const PER_REQUEST: usize = 200;
@@ -130,7 +133,7 @@ impl Receiver<'_> {
                     ended
                 }
             }
-            NoticeKind::Missed | NoticeKind::Late | NoticeKind::Skipped => {
+            NoticeKind::Missed | NoticeKind::Late | NoticeKind::Skipped | NoticeKind::Test => {
                 vec![self.alert(content, content.severity, later(now, MISSED_LASTS))]
             }
         }
@@ -167,6 +170,7 @@ impl Receiver<'_> {
             ("value", number(content.observed.value)),
             ("threshold", number(content.observed.threshold)),
             ("limit", number(content.observed.limit_value)),
+            ("reason", content.reason.map(|reason| reason.to_string())),
             ("episode", Some(content.episode.clone())),
             ("key", Some(content.key.clone())),
             ("ended_at", content.ended_at.map(format::time_ms)),

@@ -20,6 +20,8 @@ use crate::domain::alert::channel::{Channel, Exec, Settings, Stdout};
 use crate::domain::alert::delivery::{Failure, Notice};
 use crate::domain::alert::notice::Content;
 
+pub use alertmanager::OWN_LABELS;
+
 /// The notices of one request.
 #[derive(Clone, Debug)]
 pub struct Message {

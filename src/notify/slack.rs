@@ -57,7 +57,7 @@ fn headline(content: &Content) -> String {
         NoticeKind::Firing => ":large_orange_circle:",
         NoticeKind::Reminder => ":repeat:",
         NoticeKind::Resolved => ":large_green_circle:",
-        NoticeKind::Missed | NoticeKind::Late => ":white_circle:",
+        NoticeKind::Missed | NoticeKind::Late | NoticeKind::Test => ":white_circle:",
         NoticeKind::Skipped => ":warning:",
     };
     format!("{sign} {}", escaped(&content.summary))

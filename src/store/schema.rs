@@ -280,8 +280,7 @@ diesel::table! {
         alert_id -> Text,
         time_window -> Text,
         time_zone -> Text,
-        severity -> Text,
-        critical_threshold -> Nullable<Double>,
+        thresholds -> Text,
         for_ms -> BigInt,
         clear_below -> Nullable<Double>,
         clear_for_ms -> BigInt,
@@ -302,6 +301,7 @@ diesel::table! {
         settings -> Text,
         created_at -> Timestamp,
         not_before -> Nullable<Timestamp>,
+        min_severity -> Nullable<Text>,
     }
 }
 
@@ -334,6 +334,7 @@ diesel::table! {
         conditions -> Nullable<Text>,
         origin_at -> Nullable<Timestamp>,
         origin_state -> Nullable<Text>,
+        stages -> Nullable<Text>,
     }
 }
 
@@ -357,6 +358,7 @@ diesel::table! {
         actor -> Nullable<Text>,
         note -> Nullable<Text>,
         withdrawn_at -> Nullable<Timestamp>,
+        stages -> Nullable<Text>,
     }
 }
 
@@ -395,10 +397,11 @@ diesel::table! {
         alert_type -> Nullable<Text>,
         alert_id -> Nullable<Text>,
         starts_at -> Timestamp,
-        ends_at -> Timestamp,
+        ends_at -> Nullable<Timestamp>,
         reason -> Text,
         created_by -> Text,
         created_at -> Timestamp,
+        episodes -> Nullable<Text>,
     }
 }
 

@@ -25,9 +25,8 @@ CREATE TABLE usagectl.usagectl_alert_settings (
     -- ROLLING or CALENDAR; days and months of a calendar begin at midnight of time_zone.
     "time_window" TEXT NOT NULL CHECK ("time_window" IN ('ROLLING', 'CALENDAR')),
     "time_zone" TEXT NOT NULL,
-    -- The severity at the threshold; at critical_threshold, if any, it is CRITICAL.
-    "severity" TEXT NOT NULL CHECK ("severity" IN ('WARNING', 'CRITICAL')),
-    "critical_threshold" DOUBLE PRECISION,
+    -- JSON: value, severity and channels of each threshold, the lowest first; the value of that is in api_alerts.
+    "thresholds" TEXT NOT NULL,
     "for_ms" BIGINT NOT NULL,
     "clear_below" DOUBLE PRECISION,
     "clear_for_ms" BIGINT NOT NULL,
@@ -53,6 +52,8 @@ CREATE TABLE usagectl.usagectl_channels (
     "created_at" TIMESTAMP(3) NOT NULL,
     -- The time before which it accepts nothing, as its receiver asked (Retry-After).
     "not_before" TIMESTAMP(3),
+    -- The channel is notified of this severity and higher ones only.
+    "min_severity" TEXT CHECK ("min_severity" IN ('WARNING', 'CRITICAL')),
 
     CONSTRAINT usagectl_channels_pkey PRIMARY KEY ("name")
 );
@@ -94,6 +95,8 @@ CREATE TABLE usagectl.usagectl_alert_states (
     "conditions" TEXT,
     "origin_at" TIMESTAMP(3),
     "origin_state" TEXT,
+    -- JSON: the thresholds above the lowest that are reached, and since when.
+    "stages" TEXT,
 
     CONSTRAINT usagectl_alert_states_pkey PRIMARY KEY ("alert_id", "api_name")
 );
@@ -121,6 +124,8 @@ CREATE TABLE usagectl.usagectl_alert_events (
     "note" TEXT,
     -- When a check found that the event did not happen, because data arrived late or changed.
     "withdrawn_at" TIMESTAMP(3),
+    -- As in usagectl_alert_states.
+    "stages" TEXT,
 
     CONSTRAINT usagectl_alert_events_pkey PRIMARY KEY ("id")
 );
@@ -171,15 +176,18 @@ CREATE INDEX usagectl_notices_episode_idx ON usagectl.usagectl_notices ("episode
 -- Silences: matching rules are evaluated and send no notification.
 CREATE TABLE usagectl.usagectl_silences (
     "id" TEXT NOT NULL,
-    -- Null matches any.
+    -- A name or a pattern with * and ?. Null matches any.
     "api_name" TEXT,
     "alert_type" TEXT,
     "alert_id" TEXT,
     "starts_at" TIMESTAMP(3) NOT NULL,
-    "ends_at" TIMESTAMP(3) NOT NULL,
+    -- Null while it waits for "episodes" to end.
+    "ends_at" TIMESTAMP(3),
     "reason" TEXT NOT NULL,
     "created_by" TEXT NOT NULL,
     "created_at" TIMESTAMP(3) NOT NULL,
+    -- JSON: the ids of the episodes at whose end it ends; null if it has a fixed end.
+    "episodes" TEXT,
 
     CONSTRAINT usagectl_silences_pkey PRIMARY KEY ("id")
 );

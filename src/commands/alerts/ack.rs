@@ -11,7 +11,7 @@ use crate::store::alerting::{events, rules, states};
 
 /// Acknowledge firing rules
 ///
-/// An acknowledged rule sends no reminders until it is OK again. A rise to critical and the resolution are
+/// An acknowledged rule sends no reminders until it is OK again. A higher threshold and the resolution are
 /// still sent. The acknowledgement is recorded in the history.
 #[derive(Args, Debug)]
 #[command(after_help = example!("alerts ack finnhub/ERROR_SPIKE/HOUR --note 'the key was exchanged' || echo 'it is not firing'"))]

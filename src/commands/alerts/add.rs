@@ -1,6 +1,6 @@
 //! `alerts add`: adds a rule.
 
-use super::rule_options::{RuleOptions, alert_period, alert_type, number};
+use super::rule_options::{RuleOptions, ThresholdOption, alert_period, alert_type, threshold};
 use super::rule_warnings;
 use crate::commands::prelude::*;
 use crate::domain::alert::rule::{AlertType, Rule};
@@ -33,9 +33,13 @@ pub struct AddArgs {
     #[arg(long = "type", value_name = "TYPE", value_parser = alert_type(), ignore_case = true)]
     alert_type: AlertType,
 
-    /// Threshold: percent, credits or failed calls, by --type
-    #[arg(long, value_name = "N", value_parser = number, allow_negative_numbers = true)]
-    threshold: f64,
+    /// Threshold: percent, credits or failed calls, by --type; repeat for more
+    ///
+    /// Each may have a severity and channels of its own: 80:warning:slack, 100:critical:pager,mail. A channel is
+    /// notified when the value reaches a threshold that names it, and of the end when it falls below all of
+    /// those.
+    #[arg(long = "threshold", value_name = "N[:SEVERITY[:CHANNEL,...]]", value_parser = threshold, required = true, allow_hyphen_values = true)]
+    thresholds: Vec<ThresholdOption>,
 
     /// Evaluation window
     #[arg(long, value_name = "PERIOD", value_parser = alert_period(), ignore_case = true)]
@@ -46,7 +50,8 @@ pub struct AddArgs {
 }
 
 pub fn run(context: &mut Context, args: AddArgs) -> Result<Outcome> {
-    let mut rule = Rule::new(&args.api, args.alert_type, args.period, args.threshold);
+    let mut rule = Rule::new(&args.api, args.alert_type, args.period, f64::NAN);
+    args.options.set_thresholds(&mut rule, &args.thresholds)?;
     args.options.apply(&mut rule)?;
     rule.id = id::scattered(context.now, rule.to_string().as_bytes()).to_string();
     let mut db = context.open(Access::Write)?;

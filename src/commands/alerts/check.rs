@@ -13,6 +13,7 @@ use crate::commands::heartbeat::{HeartbeatArgs, with_heartbeat};
 use crate::commands::prelude::*;
 use crate::domain::alert::clock::ClockProblem;
 use crate::domain::alert::round::{EvaluatedAlert, Round, RoundResult, Schedule, StoredAlerts};
+use crate::domain::alert::event::Event;
 use crate::domain::alert::rule::{ALL_APIS, AlertRef, Rule, Severity};
 use crate::domain::alert::state::{AlertRecord, AlertStatus};
 use crate::domain::alert::window::Grid;
@@ -230,10 +231,16 @@ fn load(db: &mut Db, schedule: Schedule) -> Result<StoredAlerts> {
     let mut stored = StoredAlerts {
         records: states::all(db)?,
         silences: silences::find_unexpired(db, schedule.now)?,
-        channels: channels::all(db)?.into_iter().map(|it| it.name).collect(),
         limits: reading::allowances(&api_limits::all(db)?),
         ..StoredAlerts::default()
     };
+    for channel in channels::all(db)? {
+        let least = channel
+            .min_severity
+            .map(|least| (channel.name.clone(), least));
+        stored.min_severities.extend(least);
+        stored.channels.push(channel.name);
+    }
     if rules.iter().any(is_for_all) {
         stored.known_apis = rollups::known_apis(db)?;
     }
@@ -262,11 +269,9 @@ fn load_history(db: &mut Db, stored: &mut StoredAlerts, schedule: Schedule) -> R
         Some(from) => events::withdrawn_episodes(db, from)?,
         None => BTreeSet::new(),
     };
-    let open = stored.records.iter();
-    let open = open.filter_map(|it| it.state.episode.as_ref().map(|episode| &episode.id));
+    let open = stored.records.iter().flat_map(AlertRecord::episodes);
     let events = stored.history.values().flatten();
-    let known = events.filter_map(|event| event.episode.as_ref());
-    episodes.extend(known.chain(open).cloned());
+    episodes.extend(events.flat_map(Event::episodes).chain(open));
     stored.notices = notices::find_by_episodes(db, &episodes)?;
     Ok(())
 }
@@ -287,7 +292,9 @@ fn save(db: &mut Db, evaluation: &Evaluation, schedule: Schedule) -> Result<()> 
     events::insert(db, &round.events)?;
     let notifications = &round.notifications;
     notices::insert(db, &notifications.new)?;
-    notices::set_waiting(db, &notifications.released, schedule.now)?;
+    for silence in &round.silences {
+        silences::follow(db, silence)?;
+    }
     notices::set_superseded(db, &notifications.dropped, schedule.now)?;
     for (alert_id, fired_at) in &round.fired {
         states::set_last_triggered(db, alert_id, *fired_at, schedule.now)?;

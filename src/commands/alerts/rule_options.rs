@@ -9,8 +9,9 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 use crate::args::parse_duration;
 use crate::commands::prelude::*;
-use crate::domain::alert::rule::{AlertType, Baseline, Rule, Severity, TimeWindow};
+use crate::domain::alert::rule::{AlertType, Baseline, Rule, Severity, Threshold, TimeWindow};
 use crate::domain::alert::validate::{RuleError, RuleField};
+use crate::domain::named::Named;
 use crate::domain::period::Period;
 
 const DEFAULT_FACTOR: f64 = 3.0;
@@ -19,13 +20,13 @@ const DEFAULT_FACTOR: f64 = 3.0;
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Rule options")]
 pub(super) struct RuleOptions {
-    /// Critical threshold, above --threshold
+    /// Critical threshold, above the others: the same as --threshold N:critical
     ///
-    /// `none` removes it.
+    /// Replaces the critical thresholds above the lowest; `none` removes them.
     #[arg(long, value_name = "N", value_parser = or_none(number), allow_negative_numbers = true)]
     critical: Option<Setting<f64>>,
 
-    /// Severity at the threshold
+    /// Severity at the lowest threshold, and at those without one
     ///
     /// A new rule has severity warning.
     #[arg(long, value_parser = severity(), ignore_case = true)]
@@ -33,14 +34,14 @@ pub(super) struct RuleOptions {
 
     /// Pending period before the rule fires
     ///
-    /// The threshold must be reached for this long. 0s in a new rule, which then fires at once.
+    /// The lowest threshold must be reached for this long. 0s in a new rule, which then fires at once.
     #[arg(long = "for", value_name = "DURATION", value_parser = parse_duration)]
     hold: Option<Duration>,
 
     /// Resolve only below this value (hysteresis)
     ///
-    /// Keeps a value that oscillates around the threshold from firing again and again. `none` resolves below
-    /// the threshold itself.
+    /// Keeps a value that oscillates around the threshold from firing again and again. Higher thresholds are left
+    /// as far below them. `none` resolves below the threshold itself.
     #[arg(long, value_name = "N", value_parser = or_none(number), allow_negative_numbers = true)]
     clear_below: Option<Setting<f64>>,
 
@@ -102,13 +103,46 @@ pub(super) struct RuleOptions {
 
     /// Notify only this channel; repeat for more
     ///
-    /// A rule without channels notifies all of them.
+    /// A rule without channels notifies all of them. A threshold that names channels notifies those instead.
     #[arg(long = "channel", value_name = "NAME", conflicts_with = "all_channels")]
     channels: Vec<String>,
 
     /// Notify all channels
     #[arg(long)]
     all_channels: bool,
+}
+
+/// A threshold as it is given: `N`, `N:SEVERITY` or `N:SEVERITY:CHANNEL[,CHANNEL]`.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct ThresholdOption {
+    value: f64,
+    severity: Option<Severity>,
+    channels: Vec<String>,
+}
+
+pub(super) fn threshold(text: &str) -> Result<ThresholdOption, String> {
+    let mut parts = text.splitn(3, ':');
+    let value = number(parts.next().unwrap_or_default())?;
+    let severity = parts.next().map(|name| {
+        let severity = Severity::named(name);
+        severity.ok_or("expected the severity warning or critical after the number")
+    });
+    let names = parts
+        .next()
+        .map_or(Vec::new(), |names| names.split(',').collect());
+    if names.iter().any(|name| name.is_empty()) {
+        return Err("expected channels after the severity, separated by commas".to_owned());
+    }
+    Ok(ThresholdOption {
+        value,
+        severity: severity.transpose()?,
+        channels: names.into_iter().map(str::to_owned).collect(),
+    })
+}
+
+/// Whether a threshold names channels.
+pub(super) fn names_channels(thresholds: &[ThresholdOption]) -> bool {
+    thresholds.iter().any(|it| !it.channels.is_empty())
 }
 
 /// A value, or `none`, which removes it.
@@ -156,11 +190,56 @@ impl RuleOptions {
         !self.channels.is_empty()
     }
 
+    /// Replaces the thresholds of `rule`. A single number changes the value of the lowest only.
+    pub(super) fn set_thresholds(
+        &self,
+        rule: &mut Rule,
+        thresholds: &[ThresholdOption],
+    ) -> Result<()> {
+        if let [
+            ThresholdOption {
+                value,
+                severity: None,
+                channels,
+            },
+        ] = thresholds
+            && channels.is_empty()
+        {
+            rule.threshold = *value;
+            return Ok(());
+        }
+        if self.severity.is_some() && thresholds.iter().any(|it| it.severity.is_some()) {
+            return Err(Error::usage(
+                "give the severity either in each --threshold or by --severity",
+            ));
+        }
+        let default = self.severity.unwrap_or(rule.settings.severity);
+        let threshold = |it: &ThresholdOption| Threshold {
+            value: it.value,
+            severity: it.severity.unwrap_or(default),
+            channels: it.channels.clone(),
+        };
+        rule.set_thresholds(thresholds.iter().map(threshold).collect());
+        Ok(())
+    }
+
     /// Changes `rule` and validates it.
     pub(super) fn apply(&self, rule: &mut Rule) -> Result<()> {
         let settings = &mut rule.settings;
         if let Some(critical) = self.critical {
-            settings.critical_threshold = critical.value();
+            let is_critical = |it: &Threshold| it.severity == Severity::Critical;
+            let channels = match settings.higher.iter().find(|it| is_critical(it)) {
+                Some(known) => known.channels.clone(),
+                None => Vec::new(),
+            };
+            settings.higher.retain(|it| !is_critical(it));
+            settings
+                .higher
+                .extend(critical.value().map(|value| Threshold {
+                    value,
+                    severity: Severity::Critical,
+                    channels,
+                }));
         }
         if let Some(clear_below) = self.clear_below {
             settings.clear_below = clear_below.value();
@@ -204,7 +283,6 @@ impl RuleOptions {
 pub(super) fn usage_error(error: RuleError) -> Error {
     let option = |field| match field {
         RuleField::Threshold => "--threshold",
-        RuleField::CriticalThreshold => "--critical",
         RuleField::ClearBelow => "--clear-below",
         RuleField::IncludeCached => "--include-cached",
         RuleField::Baseline => "--baseline",
@@ -218,13 +296,14 @@ pub(super) fn usage_error(error: RuleError) -> Error {
             "invalid {} {value}: expected a number above 0 and below 2^53",
             option(field)
         ),
-        RuleError::CriticalNotAboveThreshold {
-            critical,
-            threshold,
-        } => format!("invalid --critical {critical}: expected more than --threshold {threshold}"),
-        RuleError::CriticalThresholdOfCriticalRule => {
-            "--critical requires --severity warning: the rule is critical at --threshold".to_owned()
+        RuleError::NotAbove { below, threshold } => {
+            format!(
+                "invalid threshold {threshold}: expected more than the threshold below it, {below}"
+            )
         }
+        RuleError::SeverityFalls { below, threshold } => format!(
+            "invalid threshold {threshold}: its severity is lower than that of {below}, which is below it"
+        ),
         RuleError::ClearBelowAboveThreshold {
             clear_below,
             threshold,
@@ -286,7 +365,7 @@ pub(super) fn alert_period() -> impl TypedValueParser<Value = Period> {
         .map(|name| Period::named(&name.to_ascii_uppercase()))
 }
 
-fn severity() -> impl TypedValueParser<Value = Severity> {
+pub(super) fn severity() -> impl TypedValueParser<Value = Severity> {
     PossibleValuesParser::new(["warning", "critical"]).map(|name| {
         if name.eq_ignore_ascii_case("critical") {
             Severity::Critical
@@ -342,12 +421,17 @@ mod tests {
         assert_eq!(changed, before);
         options(&["--factor", "4"]).apply(&mut changed).unwrap();
         assert_eq!(changed.settings.baseline.map(|base| base.factor), Some(4.0));
-        assert_eq!(changed.settings.critical_threshold, Some(20.0));
+        let critical = Threshold {
+            value: 20.0,
+            severity: Severity::Critical,
+            channels: Vec::new(),
+        };
+        assert_eq!(changed.settings.higher, [critical]);
         assert_eq!(changed.settings.hold, TimeDelta::minutes(2));
         options(&["--critical", "none", "--baseline", "none"])
             .apply(&mut changed)
             .unwrap();
-        assert_eq!(changed.settings.critical_threshold, None);
+        assert_eq!(changed.settings.higher, []);
         assert_eq!(changed.settings.baseline, None);
     }
 
@@ -359,7 +443,7 @@ mod tests {
         };
         assert_eq!(
             message(&["--critical", "10"]),
-            "invalid --critical 10: expected more than --threshold 10"
+            "invalid threshold 10: expected more than the threshold below it, 10"
         );
         assert_eq!(
             message(&["--clear-below", "-1"]),
@@ -369,6 +453,33 @@ mod tests {
             message(&["--include-cached"]),
             "--include-cached requires a rule of type RATE_LIMIT_WARNING"
         );
+    }
+
+    #[test]
+    fn thresholds_have_severities_and_channels() {
+        let set = |words: &[&str], thresholds: &[&str]| {
+            let mut rule = rule();
+            let thresholds: Vec<_> = thresholds.iter().map(|it| threshold(it).unwrap()).collect();
+            let options = options(words);
+            options.set_thresholds(&mut rule, &thresholds)?;
+            options.apply(&mut rule).map(|()| rule)
+        };
+        let routed = ["100:critical:pager", "50:warning:slack,mail", "80"];
+        let thresholds = set(&[], &routed).unwrap().thresholds();
+        let shown = thresholds
+            .iter()
+            .map(|it| format!("{} {} {}", it.value, it.severity, it.channels.join(" ")));
+        let expected = ["50 WARNING slack mail", "80 WARNING ", "100 CRITICAL pager"];
+        assert_eq!(shown.collect::<Vec<_>>(), expected);
+        let plain = set(&["--severity", "critical"], &["5", "7"]).unwrap();
+        let severities: Vec<_> = plain.thresholds().iter().map(|it| it.severity).collect();
+        assert_eq!(severities, [Severity::Critical; 2]);
+        assert!(set(&["--severity", "critical"], &["5", "7:critical"]).is_err());
+        assert!(set(&[], &["5", "5"]).is_err());
+        assert!(set(&[], &["5:critical", "7:warning"]).is_err());
+        for text in ["", "x", "5:", "5:high", "5:critical:", "5:critical:a,,b"] {
+            assert!(threshold(text).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -69,9 +69,14 @@ fn warn_of_limits(context: &mut Context, db: &mut Db, rules: &[Rule]) -> Result<
 /// Refuses channels that do not exist: a mistyped name would suppress all notices.
 pub(super) fn require_channels(db: &mut Db, rules: &[Rule]) -> Result<()> {
     let known = channels::all(db)?;
-    for name in rules.iter().flat_map(|rule| &rule.channels) {
-        if known.iter().all(|channel| channel.name != *name) {
-            let message = format!("no channel `{}`; nothing was changed", printable(name));
+    let of_rule = |rule: &Rule| {
+        let thresholds = rule.thresholds().into_iter();
+        let named = thresholds.flat_map(|threshold| threshold.channels);
+        named.chain(rule.channels.clone()).collect::<Vec<String>>()
+    };
+    for name in rules.iter().flat_map(of_rule) {
+        if known.iter().all(|channel| channel.name != name) {
+            let message = format!("no channel `{}`; nothing was changed", printable(&name));
             return Err(
                 Error::message(Exit::Failed, message).with_next("usagectl alerts channel list")
             );

@@ -1,6 +1,6 @@
 //! `alerts set`: changes rules.
 
-use super::rule_options::{RuleOptions, number};
+use super::rule_options::{RuleOptions, ThresholdOption, names_channels, threshold};
 use super::{RuleRefs, gone, rule_warnings};
 use crate::commands::prelude::*;
 use crate::domain::alert::rule::Rule;
@@ -20,9 +20,12 @@ pub struct SetArgs {
     #[command(flatten)]
     rules: RuleRefs,
 
-    /// Threshold: percent, credits or failed calls, by type
-    #[arg(long, value_name = "N", value_parser = number, allow_negative_numbers = true)]
-    threshold: Option<f64>,
+    /// Threshold: percent, credits or failed calls, by type; repeat for more
+    ///
+    /// A single number changes the lowest threshold and keeps the others. Anything else replaces all of them;
+    /// see `usagectl alerts add --help`.
+    #[arg(long = "threshold", value_name = "N[:SEVERITY[:CHANNEL,...]]", value_parser = threshold, allow_hyphen_values = true)]
+    thresholds: Vec<ThresholdOption>,
 
     #[command(flatten)]
     options: RuleOptions,
@@ -30,7 +33,7 @@ pub struct SetArgs {
 
 /// Changes all of the rules or none.
 pub fn run(context: &mut Context, args: SetArgs) -> Result<Outcome> {
-    if args.threshold.is_none() && args.options.is_empty() {
+    if args.thresholds.is_empty() && args.options.is_empty() {
         return Err(Error::usage("expected at least one option to change")
             .with_next("usagectl alerts set --help"));
     }
@@ -39,10 +42,10 @@ pub fn run(context: &mut Context, args: SetArgs) -> Result<Outcome> {
     let rules = db.write_tx(|db| -> Result<Vec<Rule>> {
         let mut rules = args.rules.find(&rules::all(db)?)?;
         for rule in &mut rules {
-            rule.threshold = args.threshold.unwrap_or(rule.threshold);
+            args.options.set_thresholds(rule, &args.thresholds)?;
             args.options.apply(rule)?;
         }
-        if args.options.names_channels() {
+        if args.options.names_channels() || names_channels(&args.thresholds) {
             rule_warnings::require_channels(db, &rules)?;
         }
         for rule in &rules {

@@ -9,6 +9,7 @@ use super::evaluate::RuleTarget;
 use super::event::{Event, EventKind};
 use super::notice::NoticeKind;
 use super::notification_policy::{NotificationPolicy, Notifications, episode_progress};
+use super::route::Route;
 use super::rule::{AlertRef, Severity};
 use super::series::Series;
 use super::state::{AlertState, AlertStatus};
@@ -38,7 +39,7 @@ impl PastEpisode {
 pub struct Replay<'a> {
     target: RuleTarget<'a>,
     alert: AlertRef,
-    channel: [String; 1],
+    routes: [Route; 1],
     state: Option<AlertState>,
     so_far: Vec<Notice>,
     pub events: Vec<Event>,
@@ -54,7 +55,7 @@ impl<'a> Replay<'a> {
         Replay {
             alert: AlertRef::new(target.rule, target.api_name),
             target,
-            channel: ["backtest".to_owned()],
+            routes: [Route::whole(target.rule, "backtest")],
             state: None,
             so_far: Vec::new(),
             events: Vec::new(),
@@ -103,10 +104,12 @@ impl<'a> Replay<'a> {
             }
             let policy = NotificationPolicy {
                 now: at,
-                channels: &self.channel,
+                routes: &self.routes,
                 silenced: false,
                 acknowledged: false,
                 repeat: self.target.rule.settings.repeat,
+                limit_unit: self.target.limit_unit(),
+                end_reason: None,
             };
             let mut notifications = Notifications::default();
             let so_far: Vec<&Notice> = self.so_far.iter().collect();

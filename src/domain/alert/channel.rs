@@ -8,6 +8,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::token_url;
+use super::rule::Severity;
 use crate::domain::named::named;
 
 named! {
@@ -237,6 +238,8 @@ pub struct Channel {
     pub created_at: DateTime<Utc>,
     /// The time before which it accepts nothing, as its receiver asked.
     pub not_before: Option<DateTime<Utc>>,
+    /// It is notified of this severity and higher ones only.
+    pub min_severity: Option<Severity>,
 }
 
 #[cfg(test)]

@@ -5,12 +5,15 @@ use std::fmt;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::rule::{AlertType, Rule, RuleFault, Severity};
+use super::rule::{AlertType, Rule, RuleFault};
 use super::series::{Series, Tally};
-use super::state::{AlertKey, AlertState, Change, HoldTimes, Level, Measurement, Observation};
+use super::state::{
+    AlertKey, AlertState, Change, HoldTimes, Level, Measurement, Observation, ThresholdReading,
+};
 use super::window::{Grid, window};
 use crate::domain::format;
 use crate::domain::period::{Period, Window};
+use crate::domain::plans::Unit;
 
 /// The limit of an API for a period.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -58,7 +61,7 @@ impl fmt::Display for UnknownReason {
         match self {
             UnknownReason::RuleFault(fault) => fault.fmt(f),
             UnknownReason::NoLimit(period) => {
-                write!(f, "no limit per {period} is known")
+                write!(f, "no limit per {period} is set")
             }
             UnknownReason::BadLimit(limit) => {
                 write!(f, "invalid limit {limit}: expected a number above 0")
@@ -91,6 +94,15 @@ impl RuleTarget<'_> {
             alert_id: &self.rule.id,
             api_name: self.api_name,
         }
+    }
+
+    /// The unit of its limit, if its value is a percentage of one.
+    pub fn limit_unit(&self) -> Option<Unit> {
+        let limit = self.limit.filter(|_| self.rule.needs_limit())?;
+        Some(match limit.of_credits {
+            true => Unit::Credits,
+            false => Unit::Calls,
+        })
     }
 
     /// The windows that the step `at` requires.
@@ -150,10 +162,12 @@ impl RuleTarget<'_> {
                 limit_value: limit_value.filter(|limit| limit.is_finite()),
             },
             level: Level::Clear,
+            severity: self.rule.settings.severity,
+            thresholds: Vec::new(),
         };
         match self.measure(at, grid, series, begins) {
             Ok(measured) => {
-                reading.level = self.level(&measured);
+                (reading.level, reading.thresholds) = self.level(&measured);
                 reading.observed.value = Some(measured.value);
                 reading.observed.threshold = Some(measured.threshold);
             }
@@ -242,27 +256,39 @@ impl RuleTarget<'_> {
         }
     }
 
-    fn level(&self, measured: &Measured) -> Level {
+    /// The level, and the thresholds above the lowest that are not clear. Each is left as far below it as the resolve
+    /// threshold is below the lowest.
+    fn level(&self, measured: &Measured) -> (Level, Vec<ThresholdReading>) {
         let settings = &self.rule.settings;
-        let threshold = measured.threshold;
-        let critical = settings
-            .critical_threshold
-            .filter(|critical| critical.is_finite())
-            .map(|critical| critical.max(threshold));
+        let (value, threshold) = (measured.value, measured.threshold);
         let clear_below = settings
             .clear_below
             .filter(|clear| clear.is_finite())
             .map_or(threshold, |clear| clear.min(threshold));
-        if measured.calls < settings.min_requests {
-            Level::Clear
-        } else if critical.is_some_and(|critical| measured.value >= critical) {
-            Level::Over(Severity::Critical)
-        } else if measured.value >= threshold {
-            Level::Over(settings.severity)
-        } else if measured.value < clear_below {
-            Level::Clear
+        if measured.calls < settings.min_requests || value < clear_below {
+            return (Level::Clear, Vec::new());
+        }
+        let mut severity = settings.severity;
+        let mut higher = Vec::new();
+        for it in settings.higher.iter().filter(|it| it.value.is_finite()) {
+            let in_force = it.value.max(threshold);
+            let is_reached = value >= in_force;
+            if is_reached {
+                severity = it.severity;
+            }
+            if value >= in_force - (threshold - clear_below) {
+                higher.push(ThresholdReading {
+                    threshold: it.value,
+                    in_force,
+                    severity: it.severity,
+                    is_reached,
+                });
+            }
+        }
+        if value >= threshold {
+            (Level::Over(severity), higher)
         } else {
-            Level::Between
+            (Level::Between, higher)
         }
     }
 
@@ -329,7 +355,7 @@ mod tests {
     use proptest::collection::vec;
     use proptest::prelude::*;
 
-    use super::super::rule::{Baseline, TimeWindow};
+    use super::super::rule::{Baseline, Severity, Threshold, TimeWindow};
     use super::super::series::Demand;
     use super::super::state::AlertStatus;
     use super::*;
@@ -508,7 +534,7 @@ mod tests {
     #[test]
     fn value_is_clear_between_warning_or_critical() {
         let mut rule = rule(AlertType::ErrorSpike, 4.0, Period::Minute);
-        rule.settings.critical_threshold = Some(8.0);
+        rule.settings.higher = vec![critical(8.0)];
         rule.settings.clear_below = Some(2.0);
         let level = |count| {
             let failed = failed(noon() - TimeDelta::seconds(30), count);
@@ -546,6 +572,43 @@ mod tests {
         assert_eq!(state.unwrap().status, AlertStatus::Ok);
     }
 
+    fn critical(value: f64) -> Threshold {
+        Threshold {
+            value,
+            severity: Severity::Critical,
+            channels: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn higher_threshold_is_left_with_the_same_hysteresis() {
+        let mut rule = rule(AlertType::ErrorSpike, 50.0, Period::Minute);
+        rule.settings.higher = vec![critical(100.0)];
+        rule.settings.clear_below = Some(40.0);
+        let target = RuleTarget {
+            rule: &rule,
+            api_name: "finnhub",
+            limit: None,
+        };
+        let mut state = None;
+        let mut reached = Vec::new();
+        for (minute, count) in [(0, 60), (1, 100), (2, 90), (3, 89), (4, 95), (5, 45)] {
+            let at = noon() + TimeDelta::minutes(minute);
+            let calls = failed(at - TimeDelta::seconds(30), count);
+            let series = series(target, &[at], &calls);
+            let (next, _) =
+                target.step(state, at, GRID, &series, Some(noon() - TimeDelta::days(1)));
+            reached.push((next.stages.len(), next.severity, next.observed.threshold));
+            state = Some(next);
+        }
+        let warning = (0, Some(Severity::Warning), Some(50.0));
+        let critical = (1, Some(Severity::Critical), Some(100.0));
+        assert_eq!(
+            reached,
+            [warning, critical, critical, warning, warning, warning]
+        );
+    }
+
     fn any_rule() -> impl Strategy<Value = Rule> {
         let types = proptest::sample::select(AlertType::KNOWN.to_vec());
         let periods = proptest::sample::select(Period::KNOWN.to_vec());
@@ -569,8 +632,9 @@ mod tests {
                     settings.hold = TimeDelta::minutes(hold);
                     settings.clear_hold = TimeDelta::minutes(clear_hold);
                     settings.clear_below = (threshold % 2 == 0).then(|| f64::from(threshold) / 2.0);
-                    settings.critical_threshold =
-                        (threshold % 3 == 0).then(|| f64::from(threshold) * 2.0);
+                    if threshold % 3 == 0 {
+                        settings.higher = vec![critical(f64::from(threshold) * 2.0)];
+                    }
                     settings.baseline = baseline.then_some(Baseline {
                         over: TimeDelta::hours(2),
                         factor: 2.0,

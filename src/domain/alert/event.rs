@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use super::rule::{AlertRef, Severity};
-use super::state::{AlertStatus, Change, Observation};
+use super::state::{AlertStatus, Change, Episode, Observation, Stage};
 use crate::domain::named::{Named, named};
 use crate::domain::period::Window;
 use crate::domain::{format, id};
@@ -14,7 +14,7 @@ named! {
     EventKind, "event kind" {
         /// The status changed.
         State = "STATE",
-        /// The severity changed while it fires.
+        /// The severity or the reached thresholds changed while it fires.
         Severity = "SEVERITY",
         Acknowledged = "ACKNOWLEDGED",
         /// A period that was not evaluated.
@@ -41,6 +41,9 @@ pub struct Event {
     pub to_state: Option<AlertStatus>,
     pub severity: Option<Severity>,
     pub episode: Option<String>,
+    /// The thresholds above the lowest that are reached since.
+    #[serde(skip)]
+    pub stages: Vec<Stage>,
     #[serde(flatten)]
     pub observed: Observation,
     /// The author of an acknowledgement.
@@ -69,6 +72,7 @@ impl Event {
             to_state: None,
             severity: None,
             episode: None,
+            stages: Vec::new(),
             observed: Observation::default(),
             actor: None,
             note: None,
@@ -89,12 +93,23 @@ impl Event {
             to_state: Some(change.to),
             severity: change.severity,
             episode: change.episode.as_ref().map(|episode| episode.id.clone()),
+            stages: change.stages.clone(),
             observed: change.observed,
             note: change.reason.clone(),
             ..Event::new(alert, kind, change.at, recorded_at)
         };
         event.identify();
         event
+    }
+
+    /// The ids of its episodes: that of the rule, and those of the thresholds above the lowest.
+    pub fn episodes(&self) -> impl Iterator<Item = String> {
+        let AlertRef {
+            alert_id, api_name, ..
+        } = &self.alert;
+        let stages = self.stages.iter();
+        let stages = stages.map(move |stage| Episode::of_stage(alert_id, api_name, *stage).id);
+        self.episode.clone().into_iter().chain(stages)
     }
 
     /// A period that was not evaluated, and the reason.
@@ -120,6 +135,9 @@ impl Event {
             self.severity,
             self.episode,
         );
+        let stage = |it: &Stage| format!("|{}@{}", it.threshold, it.since.timestamp_millis());
+        let stages = self.stages.iter().map(stage);
+        let facts = stages.fold(facts, |facts, stage| facts + &stage);
         self.id = id::derived(self.at, facts.as_bytes()).to_string();
     }
 }

@@ -43,6 +43,7 @@ pub fn apply(state: &mut Option<AlertState>, event: &Event) {
                 since: event.at,
                 severity: event.severity.filter(|_| is_open),
                 episode: episode.map(|id| episode_of(id, event)),
+                stages: event.stages.clone(),
                 evaluated_to: event.at,
                 observed: event.observed,
                 reason: event
@@ -53,6 +54,7 @@ pub fn apply(state: &mut Option<AlertState>, event: &Event) {
         }
         (EventKind::Severity, _, Some(state)) => {
             state.severity = event.severity;
+            state.stages.clone_from(&event.stages);
             state.observed = event.observed;
         }
         (EventKind::Settled, ..) => *state = None,
@@ -92,6 +94,7 @@ pub fn change_of(event: &Event) -> Option<Change> {
         to,
         severity: event.severity,
         episode: event.episode.as_deref().map(|id| episode_of(id, event)),
+        stages: event.stages.clone(),
         ended: ends_episode(event),
         observed: event.observed,
         reason: event.note.clone(),

@@ -16,13 +16,16 @@ pub mod origin;
 pub mod reevaluation;
 pub mod replacement;
 pub mod round;
+pub mod route;
 pub mod rule;
 pub mod series;
 pub mod silence;
 #[cfg(test)]
 mod simulation;
+pub mod stage;
 pub mod state;
 pub mod summary;
 pub mod token_url;
 pub mod validate;
 pub mod window;
+pub mod wording;

@@ -7,10 +7,11 @@ use super::rule::{AlertRef, Severity};
 use super::state::Observation;
 use crate::domain::format;
 use crate::domain::named::{Named, named};
+use crate::domain::plans::Unit;
 
 named! {
     NoticeKind, "kind of notice" {
-        /// The rule fires, or its severity rose.
+        /// The rule fires, or it reached a higher threshold.
         Firing = "FIRING",
         Reminder = "REMINDER",
         Resolved = "RESOLVED",
@@ -20,6 +21,44 @@ named! {
         Late = "LATE",
         /// A period was not evaluated.
         Skipped = "SKIPPED",
+        /// The channel is tested; nothing fires.
+        Test = "TEST",
+    }
+}
+
+named! {
+    /// Why an episode ended.
+    EndReason, "reason of the end" {
+        /// The value fell below the threshold.
+        Value = "VALUE",
+        /// The window had fewer calls than the rule requires.
+        FewCalls = "FEW_CALLS",
+        /// The limit was raised.
+        LimitChanged = "LIMIT_CHANGED",
+        /// The threshold or another setting was changed, or the threshold was removed.
+        RuleChanged = "RULE_CHANGED",
+        RuleDisabled = "RULE_DISABLED",
+        RuleRemoved = "RULE_REMOVED",
+        /// The API of a rule for all APIs is not known any more.
+        ApiRemoved = "API_REMOVED",
+        /// The data changed: by the current data the rule did not fire.
+        DataChanged = "DATA_CHANGED",
+    }
+}
+
+impl EndReason {
+    /// The reason in words; none where the note of the notice explains it.
+    pub fn text(self) -> Option<&'static str> {
+        match self {
+            EndReason::Value => Some("the value fell below the threshold"),
+            EndReason::FewCalls => Some("fewer calls than the rule requires"),
+            EndReason::LimitChanged => Some("the limit was changed"),
+            EndReason::RuleChanged => Some("the rule was changed"),
+            EndReason::RuleDisabled => Some("the rule is disabled"),
+            EndReason::RuleRemoved => Some("the rule was removed"),
+            EndReason::ApiRemoved => Some("the API is not known any more"),
+            EndReason::DataChanged => None,
+        }
     }
 }
 
@@ -46,6 +85,18 @@ pub struct Content {
     pub severity: Severity,
     #[serde(flatten)]
     pub observed: Observation,
+    /// The unit of the limit, if it is known.
+    #[serde(default)]
+    pub limit_unit: Option<Unit>,
+    /// Why the value is unknown.
+    #[serde(default)]
+    pub unknown_reason: Option<String>,
+    /// The number of the channel's thresholds that are reached; the highest number if the episode ended.
+    #[serde(default)]
+    pub level: u32,
+    /// Why the episode ended; only for RESOLVED.
+    #[serde(default)]
+    pub reason: Option<EndReason>,
     /// When the rule began to fire, by the data.
     #[serde(serialize_with = "format::serialize_time")]
     pub fired_at: DateTime<Utc>,
@@ -55,7 +106,7 @@ pub struct Content {
     /// When the notice was stored.
     #[serde(serialize_with = "format::serialize_time")]
     pub created_at: DateTime<Utc>,
-    /// Why the notice differs from that of an evaluation in time: late or changed data.
+    /// Why the notice differs from that of an evaluation in time: late or changed data, or a changed limit or threshold.
     #[serde(default)]
     pub note: Option<String>,
     pub summary: String,
@@ -93,6 +144,10 @@ pub(crate) fn sample(kind: NoticeKind) -> Content {
             threshold: Some(80.0),
             limit_value: Some(60.0),
         },
+        limit_unit: Some(Unit::Calls),
+        unknown_reason: None,
+        level: 1,
+        reason: None,
         fired_at: at,
         ended_at: None,
         created_at: at,

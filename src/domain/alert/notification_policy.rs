@@ -1,9 +1,18 @@
 //! The notification policy: which notices follow from what a round found.
 //!
-//! Each channel is notified depending on its earlier notices: FIRING once, and again when the severity rises; a
-//! REMINDER after each `--repeat`; RESOLVED at the end, if FIRING was delivered. A channel that was sent nothing
-//! when an episode ends gets one notice: MISSED, or LATE if its data arrived late. A silence holds FIRING back; if the
-//! rule still fires when the silence ends, the notice is released.
+//! Each channel is notified depending on its earlier notices: FIRING once, and again when a higher threshold is reached
+//! or the severity rises; a REMINDER after each `--repeat`; RESOLVED at the end, if FIRING was delivered. A channel that
+//! was sent nothing when an episode ends gets one notice: MISSED, or LATE if its data arrived late. A silence holds
+//! FIRING back; if the rule still fires when the silence ends, FIRING is sent with the state of then, unless the channel
+//! was notified of that before the silence.
+//!
+//! A channel of which only higher thresholds notify has episodes of its own, see [`super::route`]: FIRING when the
+//! lowest of them is reached, RESOLVED when that is left, and FIRING of another episode when it is reached again. The
+//! rules above apply to each. Their ids, and so the keys of their notices, are derived from rule, API, threshold and
+//! the time at which it was reached.
+//!
+//! A notice of the end has the threshold and the limit of the end. A limit or a threshold that the channel knows by
+//! another value is the reason of the end if the value would not have fallen below the threshold otherwise.
 //!
 //! Late data may also reopen an episode whose end was notified, which sends a REMINDER, or show that an episode did not
 //! take place, which sends RESOLVED.
@@ -13,10 +22,13 @@ use std::collections::BTreeSet;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::delivery::{Delivery, Notice};
-use super::notice::{CONTENT_SCHEMA, Content, NoticeKind};
-use super::rule::{ALL_APIS, AlertRef, AlertType, Severity};
-use super::state::{AlertState, AlertStatus, Change, Episode, Observation};
+use super::notice::{CONTENT_SCHEMA, Content, EndReason, NoticeKind};
+use super::route::Route;
+use super::rule::{ALL_APIS, AlertRef, Severity};
+use super::state::{AlertState, AlertStatus, Change, Episode, Observation, Stage};
+use super::wording::{limit, summary};
 use crate::domain::period::Window;
+use crate::domain::plans::Unit;
 use crate::domain::{format, id};
 
 /// The part of an episode that lies in a round.
@@ -30,9 +42,15 @@ pub struct EpisodeProgress {
     pub ended_at: Option<DateTime<Utc>>,
     /// The current severity; the highest if it ended.
     pub severity: Severity,
+    /// The highest threshold above the lowest that is reached; the highest that was if it ended.
+    pub stage: Option<f64>,
     pub recovering: bool,
     /// At the last step; at the first if it began and ended in this round.
     pub observed: Observation,
+    /// At the step at which it ended.
+    pub end: Option<Observation>,
+    /// Why the value is unknown.
+    pub unknown_reason: Option<String>,
 }
 
 /// The episodes of a round: from the state before it, through its changes, to the state after it.
@@ -48,14 +66,20 @@ pub fn episode_progress(
             continue;
         };
         let severity = change.severity.unwrap_or(Severity::Warning);
+        let stage = highest(&change.stages);
         let known = episodes.last_mut();
         match known.filter(|progress| progress.episode == *episode) {
             Some(progress) => {
                 progress.severity = progress.severity.max(severity);
+                if stage > progress.stage {
+                    progress.stage = stage;
+                }
                 if change.ended {
                     progress.ended_at = Some(change.at);
+                    progress.end = Some(change.observed);
                     if !progress.began {
-                        progress.observed.value = change.observed.value;
+                        progress.observed = change.observed;
+                        progress.unknown_reason = None;
                     }
                 }
             }
@@ -65,8 +89,11 @@ pub fn episode_progress(
                 late: false,
                 ended_at: None,
                 severity,
+                stage,
                 recovering: false,
                 observed: change.observed,
+                end: None,
+                unknown_reason: None,
             }),
         }
     }
@@ -88,29 +115,40 @@ pub fn open_episode(state: &AlertState) -> Option<EpisodeProgress> {
         late: false,
         ended_at: None,
         severity: state.severity.unwrap_or(Severity::Warning),
+        stage: highest(&state.stages),
         recovering: state.status == AlertStatus::Recovering,
         observed: state.observed,
+        end: None,
+        unknown_reason: state.reason.clone(),
     })
+}
+
+fn highest(stages: &[Stage]) -> Option<f64> {
+    stages.last().map(|stage| stage.threshold)
 }
 
 /// How a rule notifies in a round.
 #[derive(Clone, Copy, Debug)]
 pub struct NotificationPolicy<'a> {
     pub now: DateTime<Utc>,
-    pub channels: &'a [String],
+    /// The channels that are notified, and from which thresholds on.
+    pub routes: &'a [Route],
     pub silenced: bool,
     pub acknowledged: bool,
     /// The reminder interval; zero sends no reminders.
     pub repeat: TimeDelta,
+    /// The unit of the limit, if there is one.
+    pub limit_unit: Option<Unit>,
+    /// Why the episode ends, if not by its value.
+    pub end_reason: Option<EndReason>,
 }
 
 /// The notices to be saved.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Notifications {
     pub new: Vec<Notice>,
-    /// The keys of notices that a silence held back and that are sent now.
-    pub released: Vec<String>,
-    /// The keys of notices that are not sent any more, because their episode has ended or was withdrawn.
+    /// The keys of notices that are not sent any more, because their episode has ended or was withdrawn, or because a
+    /// silence held them back that has ended.
     pub dropped: Vec<String>,
 }
 
@@ -124,7 +162,8 @@ impl Notifications {
         stored: &[&Notice],
     ) {
         let notified = stored.iter().map(|notice| &notice.channel);
-        let channels: BTreeSet<&String> = notified.chain(policy.channels).collect();
+        let routed = policy.routes.iter().map(|route| &route.channel);
+        let channels: BTreeSet<&String> = notified.chain(routed).collect();
         for channel in channels {
             let of_channel = of_channel(stored, channel);
             let notifier = ChannelNotifier {
@@ -132,6 +171,7 @@ impl Notifications {
                 progress,
                 policy,
                 channel,
+                route: policy.routes.iter().find(|it| it.channel == *channel),
                 stored: &of_channel,
             };
             notifier.notify(self);
@@ -163,10 +203,10 @@ fn is_end(notice: &Notice) -> bool {
     notice.content.kind.is_last() && !notice.is_superseded()
 }
 
-/// Whether it announces its episode, be it open or over.
+/// Whether it notifies of its episode at its level, be it open or over.
 fn is_announcement(notice: &Notice) -> bool {
     let kind = notice.content.kind;
-    kind != NoticeKind::Reminder && kind != NoticeKind::Resolved && !notice.is_superseded()
+    kind != NoticeKind::Resolved && !notice.is_superseded()
 }
 
 /// Whether it is still to be sent.
@@ -192,6 +232,7 @@ fn withdrawal(
         alert: alert.clone(),
         ended_at: Some(now),
         created_at: now,
+        reason: Some(EndReason::DataChanged),
         note: Some("its data changed: by the current data it did not fire".to_owned()),
         ..last.content.clone()
     };
@@ -208,6 +249,8 @@ struct ChannelNotifier<'a> {
     progress: &'a EpisodeProgress,
     policy: NotificationPolicy<'a>,
     channel: &'a str,
+    /// Which thresholds notify the channel; none if it is not notified any more.
+    route: Option<&'a Route>,
     stored: &'a [&'a Notice],
 }
 
@@ -239,7 +282,7 @@ impl ChannelNotifier<'_> {
                 current.end(notifications, self.stored);
             }
             (None, Some(end)) => self.reopen(notifications, end),
-            (None, None) if self.is_in_use() => self.go_on(notifications),
+            (None, None) if self.route.is_some() => self.go_on(notifications),
             (None, None) => {}
         }
     }
@@ -281,10 +324,10 @@ impl ChannelNotifier<'_> {
                 stored: &others,
                 ..*self
             };
-            if self.is_in_use() {
+            if self.route.is_some() {
                 without_end.go_on(notifications);
             }
-        } else if !self.policy.silenced && self.is_in_use() {
+        } else if !self.policy.silenced && self.route.is_some() {
             let mut notice = self.notice(NoticeKind::Reminder);
             notice.content.note = Some("it has not resolved: its data changed".to_owned());
             notice.content.summary = summary(&notice.content);
@@ -292,19 +335,15 @@ impl ChannelNotifier<'_> {
         }
     }
 
-    /// Whether the rule still notifies the channel.
-    fn is_in_use(&self) -> bool {
-        self.policy.channels.iter().any(|it| it == self.channel)
-    }
-
     fn go_on(&self, notifications: &mut Notifications) {
-        if !self.policy.silenced {
-            let held_back = self.keys(|notice| notice.delivery == Delivery::Silenced);
-            notifications.released.extend(held_back);
-        }
+        let is_held_back = |it: &Notice| !self.policy.silenced && it.delivery == Delivery::Silenced;
+        notifications.dropped.extend(self.keys(is_held_back));
         let announced = self.stored.iter().filter(|it| is_announcement(it));
-        let worst = announced.map(|notice| notice.content.severity).max();
-        if worst.is_none_or(|worst| worst < self.progress.severity) {
+        let announced = announced.filter(|it| !is_held_back(it));
+        let worst = announced.map(|it| (it.content.severity, it.content.level));
+        let worst = worst.reduce(|a, b| (a.0.max(b.0), a.1.max(b.1)));
+        let (severity, level) = self.reached();
+        if worst.is_none_or(|worst| worst.0 < severity || worst.1 < level) {
             let mut notice = self.notice(NoticeKind::Firing);
             if self.policy.silenced {
                 notice.delivery = Delivery::Silenced;
@@ -338,6 +377,89 @@ impl ChannelNotifier<'_> {
         last.is_some_and(|last| now - last >= repeat)
     }
 
+    /// The severity that the channel sees, and the number of its thresholds that are reached.
+    fn reached(&self) -> (Severity, u32) {
+        let last = self.stored.last().map_or(0, |last| last.content.level);
+        let reached = self.route.map(|route| route.reached(self.progress.stage));
+        reached.map_or((self.progress.severity, last), |(highest, level)| {
+            (highest.severity, level)
+        })
+    }
+
+    /// The values of a notice. The threshold is the highest one that is reached, or the one that was left.
+    fn observed(&self, kind: NoticeKind) -> Observation {
+        let (stage, is_end) = (self.progress.stage, kind == NoticeKind::Resolved);
+        let observed = self.progress.end.filter(|_| is_end);
+        let observed = observed.unwrap_or(self.progress.observed);
+        let threshold = match self.route {
+            // The channel is not notified any more: as it knows the threshold.
+            None => {
+                let known = self.stored.last().map(|it| it.content.observed.threshold);
+                known.unwrap_or(observed.threshold)
+            }
+            Some(route) => {
+                let shown = match kind.is_last() {
+                    true => route.first(),
+                    false => route.reached(stage).0,
+                };
+                match shown.stage() {
+                    None if is_end || stage.is_none() => observed.threshold,
+                    Some(value) if stage == Some(value) => {
+                        observed.threshold.map(|it| it.max(value))
+                    }
+                    _ => Some(shown.value),
+                }
+            }
+        };
+        Observation {
+            threshold,
+            ..observed
+        }
+    }
+
+    /// Why the episode ended, and the value that the channel knows of a limit or threshold that was changed.
+    fn end_reason(&self, end: &Content) -> (EndReason, Option<String>) {
+        if let Some(reason) = self.policy.end_reason {
+            return (reason, None);
+        }
+        let mut known = self.stored.iter().rev().map(|notice| &notice.content);
+        let known = known.find(|content| !content.kind.is_last());
+        let Some((known, value)) = known.zip(end.observed.value) else {
+            return (EndReason::Value, None);
+        };
+        let then = known.observed;
+        let is_reached =
+            |value: f64, threshold: Option<f64>| threshold.is_some_and(|it| value >= it);
+        let limits = then.limit_value.zip(end.observed.limit_value);
+        if let Some((before, now)) = limits.filter(|(before, now)| before != now) {
+            // The value is a percentage of the limit.
+            if is_reached(value * now / before, then.threshold) {
+                let before = limit(before, known.limit_unit);
+                return (
+                    EndReason::LimitChanged,
+                    Some(format!("the limit was {before}")),
+                );
+            }
+        }
+        if is_reached(value, end.observed.threshold) {
+            // A channel without a route was notified from a threshold on that was removed.
+            return match then.threshold == end.observed.threshold && self.route.is_some() {
+                true => (EndReason::FewCalls, None),
+                false => (EndReason::RuleChanged, None),
+            };
+        }
+        match then.threshold.filter(|then| value >= *then) {
+            Some(then) => {
+                let before = super::wording::value(&end.alert, then);
+                (
+                    EndReason::RuleChanged,
+                    Some(format!("the threshold was {before}")),
+                )
+            }
+            None => (EndReason::Value, None),
+        }
+    }
+
     fn notice(&self, kind: NoticeKind) -> Notice {
         let ChannelNotifier {
             alert, progress, ..
@@ -347,6 +469,8 @@ impl ChannelNotifier<'_> {
         // Receivers know the episode by its first id.
         let known = self.stored.last().map(|notice| &notice.content.episode);
         let late = progress.late.then_some(now);
+        let (severity, level) = self.reached();
+        let unit = self.stored.last().and_then(|it| it.content.limit_unit);
         let mut content = Content {
             schema: CONTENT_SCHEMA,
             key: key(
@@ -360,8 +484,12 @@ impl ChannelNotifier<'_> {
             kind,
             episode: known.unwrap_or(&episode.id).clone(),
             alert: (*alert).clone(),
-            severity: progress.severity,
-            observed: progress.observed,
+            severity,
+            observed: self.observed(kind),
+            limit_unit: self.policy.limit_unit.or(unit),
+            unknown_reason: progress.unknown_reason.clone(),
+            level,
+            reason: None,
             fired_at: episode.fired_at,
             ended_at: progress.ended_at,
             created_at: now,
@@ -369,6 +497,12 @@ impl ChannelNotifier<'_> {
                 .map(|now| format!("found at {} in data that arrived late", format::time(now))),
             summary: String::new(),
         };
+        if kind == NoticeKind::Resolved {
+            let (reason, note) = self.end_reason(&content);
+            content.reason = Some(reason);
+            let notes: Vec<String> = content.note.take().into_iter().chain(note).collect();
+            content.note = Some(notes.join("; ")).filter(|note| !note.is_empty());
+        }
         content.summary = summary(&content);
         Notice {
             episode: episode.id.clone(),
@@ -398,6 +532,19 @@ fn key(
     id::derived(fired_at, facts.as_bytes()).to_string()
 }
 
+/// A delivered notice of an open episode with the current value, for a receiver that is sent it again.
+pub fn refreshed(notice: &Notice, state: &AlertState) -> Notice {
+    let mut notice = notice.clone();
+    let content = &mut notice.content;
+    content.observed = Observation {
+        threshold: content.observed.threshold,
+        ..state.observed
+    };
+    content.unknown_reason.clone_from(&state.reason);
+    content.summary = summary(content);
+    notice
+}
+
 /// The notice to a channel that rules were not evaluated in a period.
 pub fn skipped(channel: &str, gap: Window, rules: usize, now: DateTime<Utc>) -> Notice {
     let episode = id::derived(gap.from, b"skipped").to_string();
@@ -417,6 +564,10 @@ pub fn skipped(channel: &str, gap: Window, rules: usize, now: DateTime<Utc>) -> 
         },
         severity: Severity::Warning,
         observed: Observation::default(),
+        limit_unit: None,
+        unknown_reason: None,
+        level: 0,
+        reason: None,
         fired_at: gap.from,
         ended_at: Some(gap.to),
         created_at: now,
@@ -428,58 +579,12 @@ pub fn skipped(channel: &str, gap: Window, rules: usize, now: DateTime<Utc>) -> 
     Notice::new(content, 1, channel)
 }
 
-/// The notice in one sentence.
-fn summary(content: &Content) -> String {
-    let AlertRef {
-        api_name, period, ..
-    } = &content.alert;
-    let alert_type = AlertType::named(&content.alert.alert_type);
-    let shown = |value: Option<f64>| match (value, &alert_type) {
-        (None, _) => "unknown".to_owned(),
-        (Some(value), AlertType::RateLimitWarning) => format::percent(value),
-        (Some(value), _) => format::number(value),
-    };
-    let observed = content.observed;
-    let [value, threshold] = [observed.value, observed.threshold].map(shown);
-    let finding = match &alert_type {
-        AlertType::RateLimitWarning => {
-            let limit = observed.limit_value;
-            let limit = limit.map_or(String::new(), |it| format!(" of {}", format::number(it)));
-            format!("{value} of the limit{limit} per {period}, threshold {threshold}")
-        }
-        AlertType::CostThreshold => format!("{value} credits per {period}, threshold {threshold}"),
-        AlertType::ErrorSpike => {
-            format!("{value} failed calls per {period}, threshold {threshold}")
-        }
-        AlertType::Other(name) => format!("{name} {value} per {period}, threshold {threshold}"),
-    };
-    let fired = format::time(content.fired_at);
-    let ended = content
-        .ended_at
-        .map_or_else(|| format::DASH.to_owned(), format::time);
-    let severity = content.severity;
-    let text = match content.kind {
-        NoticeKind::Firing => format!("{severity}: {api_name} {finding}, firing since {fired}"),
-        NoticeKind::Reminder => {
-            format!("{severity} (reminder): {api_name} {finding}, firing since {fired}")
-        }
-        NoticeKind::Resolved => {
-            format!("RESOLVED: {api_name} {finding}; fired from {fired} to {ended}")
-        }
-        kind @ (NoticeKind::Missed | NoticeKind::Late | NoticeKind::Skipped) => {
-            format!("{kind}: {api_name} {finding}; fired from {fired} to {ended} and has resolved")
-        }
-    };
-    match &content.note {
-        Some(note) => format!("{text}; {note}"),
-        None => text,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::domain::alert::delivery::DropReason;
+    use crate::domain::alert::rule::{AlertType, Rule, Threshold};
+    use crate::domain::period::Period;
     use crate::domain::testing::at_minute as at;
 
     fn progress(began: bool, ended: Option<i64>) -> EpisodeProgress {
@@ -489,12 +594,50 @@ mod tests {
             late: false,
             ended_at: ended.map(at),
             severity: Severity::Warning,
+            stage: None,
             recovering: false,
-            observed: Observation {
-                value: Some(82.5),
-                threshold: Some(80.0),
-                limit_value: Some(60.0),
+            observed: observed(82.5, 80.0, 60.0),
+            end: None,
+            unknown_reason: None,
+        }
+    }
+
+    fn observed(value: f64, threshold: f64, limit_value: f64) -> Observation {
+        Observation {
+            value: Some(value),
+            threshold: Some(threshold),
+            limit_value: Some(limit_value),
+        }
+    }
+
+    fn higher(value: f64, severity: Severity) -> Threshold {
+        Threshold {
+            value,
+            severity,
+            channels: Vec::new(),
+        }
+    }
+
+    /// A rule with thresholds of 80, 90 and, critical, 100.
+    fn rule() -> Rule {
+        let mut rule = Rule::new("finnhub", AlertType::RateLimitWarning, Period::Minute, 80.0);
+        rule.settings.higher = vec![
+            higher(90.0, Severity::Warning),
+            higher(100.0, Severity::Critical),
+        ];
+        rule
+    }
+
+    /// The episode goes on with a threshold above the lowest reached.
+    fn at_stage(value: f64) -> EpisodeProgress {
+        EpisodeProgress {
+            stage: Some(value),
+            severity: match value < 100.0 {
+                true => Severity::Warning,
+                false => Severity::Critical,
             },
+            observed: observed(value + 1.0, value, 60.0),
+            ..continues()
         }
     }
 
@@ -512,18 +655,20 @@ mod tests {
 
     /// A rule with one channel, and the notices so far.
     struct Story {
-        channels: Vec<String>,
+        channels: Vec<&'static str>,
         silenced: bool,
         acknowledged: bool,
+        end_reason: Option<EndReason>,
         so_far: Vec<Notice>,
     }
 
     impl Story {
         fn new() -> Story {
             Story {
-                channels: vec!["ops".to_owned()],
+                channels: vec!["ops"],
                 silenced: false,
                 acknowledged: false,
+                end_reason: None,
                 so_far: Vec::new(),
             }
         }
@@ -537,20 +682,21 @@ mod tests {
 
         /// One round, saved.
         fn run(&mut self, minute: i64, progress: &EpisodeProgress) -> Notifications {
+            let routes = self.channels.iter();
+            let routes: Vec<Route> = routes.map(|it| Route::whole(&rule(), it)).collect();
             let policy = NotificationPolicy {
                 now: at(minute),
-                channels: &self.channels,
+                routes: &routes,
                 silenced: self.silenced,
                 acknowledged: self.acknowledged,
                 repeat: TimeDelta::hours(1),
+                limit_unit: Some(Unit::Calls),
+                end_reason: self.end_reason,
             };
             let mut notifications = Notifications::default();
             let so_far: Vec<&Notice> = self.so_far.iter().collect();
             notifications.add(&AlertRef::sample(), progress, policy, &so_far);
             for notice in &mut self.so_far {
-                if notifications.released.contains(&notice.content.key) {
-                    notice.delivery = Delivery::Waiting;
-                }
                 if notifications.dropped.contains(&notice.content.key) {
                     notice.drop_for(DropReason::Superseded);
                 }
@@ -631,7 +777,7 @@ mod tests {
         assert_eq!(story.arrived(), [Missed]);
         assert_eq!(
             story.so_far[1].content.summary,
-            "MISSED: finnhub 82.5% of the limit of 60 per MINUTE, threshold 80.0%; fired from \
+            "MISSED: finnhub 82.5 % of 60 calls per minute, threshold 80 %; fired from \
              2026-01-31T12:00:00Z to 2026-01-31T13:59:00Z and has resolved"
         );
     }
@@ -679,20 +825,127 @@ mod tests {
     fn rise_to_critical_fires_once_more() {
         let mut story = Story::new();
         for minute in 0..10 {
-            let mut progress = continues();
-            if minute % 2 == 1 {
-                progress.severity = Severity::Critical;
-            }
-            story.run_and_deliver(minute, &progress);
+            let progress = [continues(), at_stage(100.0)];
+            story.run_and_deliver(minute, &progress[usize::from(minute % 2 == 1)]);
         }
         assert_eq!(story.arrived(), [Firing, Firing]);
         assert_eq!(story.so_far[1].number, 2);
     }
 
     #[test]
+    fn higher_threshold_of_equal_severity_fires_once_more() {
+        let mut story = Story::firing();
+        for (minute, progress) in [at_stage(90.0), continues(), at_stage(90.0), at_stage(100.0)]
+            .iter()
+            .enumerate()
+        {
+            story.run_and_deliver(minute as i64 + 1, progress);
+        }
+        assert_eq!(story.arrived(), [Firing, Firing, Firing]);
+        let contents = story.delivered().map(|it| &it.content);
+        let sent = contents.map(|it| (it.level, it.severity, it.observed.threshold));
+        let expected = [
+            (1, Severity::Warning, Some(80.0)),
+            (2, Severity::Warning, Some(90.0)),
+            (3, Severity::Critical, Some(100.0)),
+        ];
+        assert_eq!(sent.collect::<Vec<_>>(), expected);
+        // The end has the threshold that was left.
+        let mut end = ends(9);
+        (end.stage, end.observed) = (Some(100.0), observed(10.0, 80.0, 60.0));
+        story.run_and_deliver(9, &end);
+        let resolved = &story.so_far[3].content;
+        assert_eq!(resolved.reason, Some(EndReason::Value));
+        assert_eq!(
+            resolved.summary,
+            "RESOLVED: finnhub 10 % of 60 calls per minute, threshold 80 %: the value fell below the threshold; \
+             fired from 2026-01-31T12:00:00Z to 2026-01-31T12:09:00Z"
+        );
+    }
+
+    #[test]
+    fn end_of_silence_sends_the_current_state() {
+        let mut story = Story::new();
+        story.silenced = true;
+        story.run_and_deliver(10, &at_stage(100.0));
+        story.silenced = false;
+        story.run_and_deliver(61, &continues());
+        let sent: Vec<_> = story.delivered().map(|it| &it.content).collect();
+        assert_eq!(sent.len(), 1);
+        assert_eq!((sent[0].severity, sent[0].level), (Severity::Warning, 1));
+        assert!(
+            sent[0].summary.starts_with("WARNING: finnhub 82.5 %"),
+            "{}",
+            sent[0].summary
+        );
+        // A rise that is over when the silence ends is not sent.
+        let mut story = Story::firing();
+        story.silenced = true;
+        story.run_and_deliver(10, &at_stage(100.0));
+        story.silenced = false;
+        story.run_and_deliver(20, &continues());
+        story.run_and_deliver(21, &at_stage(100.0));
+        assert_eq!(story.arrived(), [Firing, Firing]);
+        let keys = story.so_far.iter().map(|notice| &notice.content.key);
+        assert_eq!(keys.collect::<BTreeSet<_>>().len(), story.so_far.len());
+    }
+
+    #[test]
+    fn resolved_has_the_values_and_the_reason_of_the_end() {
+        let end = |observed: Observation, end_reason| {
+            let mut story = Story::firing();
+            story.end_reason = end_reason;
+            let mut end = ends(9);
+            end.observed = observed;
+            story.run(9, &end).new.remove(0).content
+        };
+        let limit = end(observed(9.166, 80.0, 600.0), None);
+        assert_eq!(limit.reason, Some(EndReason::LimitChanged));
+        assert_eq!(
+            limit.summary,
+            "RESOLVED: finnhub 9.2 % of 600 calls per minute, threshold 80 %: the limit was changed; \
+             fired from 2026-01-31T12:00:00Z to 2026-01-31T12:09:00Z; the limit was 60 calls"
+        );
+        // It would have resolved by the old limit as well.
+        let both = end(observed(1.0, 80.0, 600.0), None);
+        assert_eq!((both.reason, both.note), (Some(EndReason::Value), None));
+        let threshold = end(observed(82.0, 95.0, 60.0), None);
+        assert_eq!(threshold.reason, Some(EndReason::RuleChanged));
+        assert_eq!(threshold.note.as_deref(), Some("the threshold was 80 %"));
+        let few = end(observed(82.0, 80.0, 60.0), None);
+        assert_eq!(few.reason, Some(EndReason::FewCalls));
+        let disabled = end(observed(82.5, 80.0, 60.0), Some(EndReason::RuleDisabled));
+        assert!(
+            disabled
+                .summary
+                .contains("82.5 % of 60 calls per minute, threshold 80 %: the rule is disabled;"),
+            "{}",
+            disabled.summary
+        );
+    }
+
+    #[test]
+    fn repeated_notice_has_the_current_value() {
+        let mut story = Story::firing();
+        story.run_and_deliver(1, &continues());
+        let state = AlertState {
+            observed: observed(1_012.0, 80.0, 60.0),
+            ..AlertState::sample(AlertStatus::Firing, at(0))
+        };
+        let repeated = refreshed(&story.so_far[0], &state).content;
+        assert_eq!(repeated.key, story.so_far[0].content.key);
+        assert_eq!(repeated.observed.value, Some(1_012.0));
+        assert!(
+            repeated.summary.contains("1,012 % of 60 calls"),
+            "{}",
+            repeated.summary
+        );
+    }
+
+    #[test]
     fn removed_channel_gets_the_end_and_new_channel_gets_firing() {
         let mut story = Story::firing();
-        story.channels = vec!["new".to_owned()];
+        story.channels = vec!["new"];
         story.run_and_deliver(1, &continues());
         story.run_and_deliver(2, &ends(2));
         let arrived = story.delivered().map(|it| (&*it.channel, it.content.kind));
@@ -712,6 +965,7 @@ mod tests {
             since: at(0),
             severity: Some(Severity::Warning),
             episode: Some(Episode::new("rule", "finnhub", at(fired))),
+            stages: Vec::new(),
             evaluated_to: at(minute),
             observed: observed(90),
             reason: None,
@@ -726,6 +980,7 @@ mod tests {
             },
             severity: Some(Severity::Warning),
             episode: Some(Episode::new("rule", "finnhub", at(fired))),
+            stages: Vec::new(),
             ended,
             observed: observed(minute),
             reason: None,
@@ -776,11 +1031,12 @@ mod tests {
     fn unknown_threshold_stays_unknown() {
         let mut unknown = begins();
         (unknown.observed.value, unknown.observed.threshold) = (None, None);
+        unknown.unknown_reason = Some("no limit per MINUTE is set".to_owned());
         let notice = Story::new().run(0, &unknown).new.remove(0);
         assert_eq!(notice.content.observed.threshold, None);
         assert_eq!(
             notice.content.summary,
-            "WARNING: finnhub unknown of the limit of 60 per MINUTE, threshold unknown, firing since \
+            "WARNING: finnhub value unknown: no limit per MINUTE is set, threshold unknown, firing since \
              2026-01-31T12:00:00Z"
         );
     }

@@ -22,11 +22,15 @@ pub struct Origin {
 /// A hash of everything except usage that decides the result of a step.
 pub fn conditions(target: &RuleTarget<'_>) -> String {
     let rule = target.rule;
-    let settings = Settings {
+    let mut settings = Settings {
         repeat: TimeDelta::zero(),
         settle: None,
+        lowest_channels: Vec::new(),
         ..rule.settings.clone()
     };
+    for threshold in &mut settings.higher {
+        threshold.channels.clear();
+    }
     let facts = format!(
         "{:?}|{:?}|{}|{settings:?}|{:?}|{:?}",
         rule.alert_type, rule.period, rule.threshold, rule.unreadable, target.limit

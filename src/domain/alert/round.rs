@@ -11,11 +11,16 @@ use super::correction::Correction;
 use super::delivery::Notice;
 use super::evaluate::{Allowance, ApiUsage, RequiredWindows, RuleTarget};
 use super::event::{Event, EventKind};
+use super::notice::EndReason;
 use super::notification_policy::{self, EpisodeProgress, NotificationPolicy, Notifications};
 use super::reevaluation::{Due, Plan};
-use super::rule::{ALL_APIS, AlertRef, AlertType, Rule};
+use super::route::{Route, routes};
+use super::rule::{ALL_APIS, AlertRef, AlertType, Rule, Severity};
 use super::silence::{Silence, matching};
-use super::state::{Acknowledgement, AlertRecord, AlertStatus};
+use super::stage;
+use super::state::{
+    Acknowledgement, AlertKey, AlertRecord, AlertState, AlertStatus, Change, Episode,
+};
 use super::window::Grid;
 use crate::domain::period::{Period, Window};
 
@@ -56,6 +61,8 @@ pub struct StoredAlerts {
     pub silences: Vec<Silence>,
     /// The names of all channels.
     pub channels: Vec<String>,
+    /// The channels that are notified of this severity and higher ones only.
+    pub min_severities: BTreeMap<String, Severity>,
     pub limits: HashMap<(String, Period), Allowance>,
     /// The APIs that a rule for all APIs is about.
     pub known_apis: BTreeSet<String>,
@@ -114,6 +121,8 @@ pub struct RoundResult {
     /// The period in which rules were not evaluated, because it is too long ago.
     pub gap: Option<Window>,
     pub notifications: Notifications,
+    /// The silences that wait for episodes and that ended or changed.
+    pub silences: Vec<Silence>,
     /// Alerts whose rule was removed, disabled or changed.
     pub removed: Vec<AlertRef>,
     /// The rules that began to fire, and when they last did.
@@ -132,6 +141,18 @@ struct Turn<'a> {
     record: Option<&'a AlertRecord>,
     history: &'a [Event],
     plan: Plan,
+}
+
+/// The episodes of a rule, or of one of its thresholds above the lowest, in a round.
+struct Episodes<'a> {
+    /// The channels that are notified of them.
+    routes: Vec<Route>,
+    before: Option<AlertState>,
+    changes: &'a [Change],
+    after: AlertState,
+    correction: &'a Correction,
+    /// Whether the open episode of the rule is acknowledged.
+    is_acknowledged: bool,
 }
 
 /// A round that has been prepared.
@@ -210,6 +231,7 @@ impl<'a> Round<'a> {
             }
         }
         self.settle_removed();
+        self.follow_silences();
         self.notify_of_gap();
         let events = &mut self.result.events;
         events.sort_by(|a, b| (a.at, &a.id).cmp(&(b.at, &b.id)));
@@ -270,26 +292,44 @@ impl<'a> Round<'a> {
         };
         let correction = Correction::new(&turn.alert, history, plan.after, &changes, now);
         let before = plan.state.as_ref();
-        for mut progress in notification_policy::episode_progress(before, &changes, Some(&after)) {
-            let id = &progress.episode.id;
-            progress.began = correction.begins(id);
-            if progress.ended_at.is_none() || correction.adds_to(id) {
-                let fired_at = progress.episode.fired_at;
-                progress.late =
-                    progress.began && plan.evaluated_to.is_some_and(|to| fired_at <= to);
-                self.notify(&turn, &progress, &correction);
-            }
-        }
-        for (episode, replacement) in &correction.replaced {
-            match replacement {
-                Some(new) => self.result.replaced.push((episode.clone(), new.clone())),
-                None => {
-                    let notices = self.notices.get(episode.as_str());
-                    let notices = notices.map_or(&[][..], Vec::as_slice);
-                    let notifications = &mut self.result.notifications;
-                    notifications.withdraw(&turn.alert, notices, now);
-                }
-            }
+        let routes = routes(rule, &self.stored.channels, &self.stored.min_severities);
+        let is_notified =
+            after.episode.is_some() || correction.added.iter().any(|event| event.episode.is_some());
+        let has_no_channel = routes.is_empty() && self.stored.channels.is_empty();
+        self.result.has_no_channel |= has_no_channel && is_notified;
+        let is_same = |old: &str, new: &str| correction.is_same_episode(old, new);
+        let acknowledged_episode =
+            |open: &Episode| acknowledged(*record, |episode| is_same(episode, &open.id)).is_some();
+        let is_acknowledged = after.episode.as_ref().is_some_and(acknowledged_episode);
+        let from = |stage: Option<f64>| {
+            let mut routes = routes.clone();
+            routes.retain(|route| route.first().stage() == stage);
+            routes
+        };
+        let episodes = Episodes {
+            routes: from(None),
+            before: before.cloned(),
+            changes: &changes,
+            after: after.clone(),
+            correction: &correction,
+            is_acknowledged,
+        };
+        self.notify_episodes(&turn, &episodes);
+        self.record_fired(&turn, &changes, &correction);
+        for threshold in stage::thresholds(before.into_iter().chain([&after]), &changes, history) {
+            let place = target.place();
+            let history = stage::history_of(&turn.alert, before, history, plan.after, threshold);
+            let changes = stage::changes_of(before, &changes, threshold, place);
+            let state = |state: &AlertState| stage::state_of(state, threshold, place);
+            let episodes = Episodes {
+                routes: from(Some(threshold)),
+                before: before.map(state),
+                after: state(&after),
+                correction: &Correction::new(&turn.alert, &history, plan.after, &changes, now),
+                changes: &changes,
+                is_acknowledged,
+            };
+            self.notify_episodes(&turn, &episodes);
         }
         let is_unknown = after.status == AlertStatus::Unknown;
         let is_open = |episode: &str| {
@@ -309,26 +349,44 @@ impl<'a> Round<'a> {
         self.result.withdrawn.extend(correction.withdrawn);
     }
 
-    fn notify(&mut self, turn: &Turn<'_>, progress: &EpisodeProgress, correction: &Correction) {
-        let (stored, now, rule) = (self.stored, self.schedule.now, turn.target.rule);
-        let channels = if rule.channels.is_empty() {
-            &stored.channels
-        } else {
-            &rule.channels
-        };
-        self.result.has_no_channel |= channels.is_empty();
-        let fired_at = progress.episode.fired_at;
-        if progress.began && rule.last_triggered.is_none_or(|last| last < fired_at) {
-            let last = self.result.fired.entry(rule.id.clone()).or_insert(fired_at);
-            *last = fired_at.max(*last);
+    /// Adds the notices of the episodes of a rule, or of one of its thresholds.
+    fn notify_episodes(&mut self, turn: &Turn<'_>, episodes: &Episodes<'_>) {
+        let (correction, evaluated_to) = (episodes.correction, turn.plan.evaluated_to);
+        let (before, after) = (episodes.before.as_ref(), Some(&episodes.after));
+        for mut progress in notification_policy::episode_progress(before, episodes.changes, after) {
+            let id = &progress.episode.id;
+            progress.began = correction.begins(id);
+            if progress.ended_at.is_none() || correction.adds_to(id) {
+                let fired_at = progress.episode.fired_at;
+                progress.late = progress.began && evaluated_to.is_some_and(|to| fired_at <= to);
+                self.notify(turn, &progress, episodes);
+            }
         }
+        for (episode, replacement) in &correction.replaced {
+            match replacement {
+                Some(new) => self.result.replaced.push((episode.clone(), new.clone())),
+                None => {
+                    let notices = self.notices.get(episode.as_str());
+                    let notices = notices.map_or(&[][..], Vec::as_slice);
+                    let notifications = &mut self.result.notifications;
+                    notifications.withdraw(&turn.alert, notices, self.schedule.now);
+                }
+            }
+        }
+    }
+
+    fn notify(&mut self, turn: &Turn<'_>, progress: &EpisodeProgress, episodes: &Episodes<'_>) {
+        let (stored, now, target) = (self.stored, self.schedule.now, &turn.target);
+        let correction = episodes.correction;
         let is_same = |episode: &str| correction.is_same_episode(episode, &progress.episode.id);
         let policy = NotificationPolicy {
             now,
-            channels,
-            silenced: matching(&stored.silences, rule, turn.target.api_name, now).is_some(),
-            acknowledged: acknowledged(turn.record, is_same).is_some(),
-            repeat: rule.settings.repeat,
+            routes: &episodes.routes,
+            silenced: matching(&stored.silences, target.rule, target.api_name, now).is_some(),
+            acknowledged: episodes.is_acknowledged && progress.ended_at.is_none(),
+            repeat: target.rule.settings.repeat,
+            limit_unit: target.limit_unit(),
+            end_reason: None,
         };
         let mut notices: Vec<&Notice> = Vec::new();
         let replaced = correction.replaced.keys().filter(|old| is_same(old));
@@ -341,6 +399,34 @@ impl<'a> Round<'a> {
         notices.sort_by_key(|notice| notice.content.created_at);
         let notifications = &mut self.result.notifications;
         notifications.add(&turn.alert, progress, policy, &notices);
+    }
+
+    /// Records when the rule last began to fire.
+    fn record_fired(&mut self, turn: &Turn<'_>, changes: &[Change], correction: &Correction) {
+        let rule = turn.target.rule;
+        let episodes = changes.iter().filter_map(|change| change.episode.as_ref());
+        let began = episodes.filter(|episode| correction.begins(&episode.id));
+        let Some(fired_at) = began.map(|episode| episode.fired_at).max() else {
+            return;
+        };
+        if rule.last_triggered.is_none_or(|last| last < fired_at) {
+            let last = self.result.fired.entry(rule.id.clone()).or_insert(fired_at);
+            *last = fired_at.max(*last);
+        }
+    }
+
+    /// Ends the silences whose episodes have resolved.
+    fn follow_silences(&mut self) {
+        let (result, now) = (&mut self.result, self.schedule.now);
+        let states = result.alerts.iter().map(|alert| &alert.record.state);
+        let open = states.filter_map(|state| Some(state.episode.as_ref()?.id.clone()));
+        let open: BTreeSet<String> = open.collect();
+        for silence in &self.stored.silences {
+            let mut silence = silence.clone();
+            if silence.follow(&result.replaced, &open, now) {
+                result.silences.push(silence);
+            }
+        }
     }
 
     /// Notifies each channel once that rules were not evaluated.
@@ -367,30 +453,39 @@ impl<'a> Round<'a> {
             let rule = stored.rules.iter().find(|rule| rule.id == alert.alert_id);
             let is_known = stored.known_apis.contains(&alert.api_name);
             let reason = match rule {
-                None => "the rule was removed",
-                Some(rule) if !rule.enabled => "the rule is disabled",
-                Some(rule) if rule.api_name == ALL_APIS && !is_known => {
-                    "the API is not known any more"
-                }
-                Some(_) => "the rule was changed",
+                None => EndReason::RuleRemoved,
+                Some(rule) if !rule.enabled => EndReason::RuleDisabled,
+                Some(rule) if rule.api_name == ALL_APIS && !is_known => EndReason::ApiRemoved,
+                Some(_) => EndReason::RuleChanged,
             };
-            if let Some(mut progress) = notification_policy::open_episode(state) {
-                progress.ended_at = Some(now);
+            if let Some(episode) = &state.episode {
                 self.result.events.push(Event {
                     from_state: Some(state.status),
                     severity: state.severity,
-                    episode: Some(progress.episode.id.clone()),
+                    episode: Some(episode.id.clone()),
                     observed: state.observed,
-                    note: Some(reason.to_owned()),
+                    note: reason.text().map(str::to_owned),
                     ..Event::new(alert.clone(), EventKind::Settled, now, now)
                 });
+            }
+            for episode in state.episodes(AlertKey::of(alert)) {
+                let state = AlertState {
+                    episode: Some(episode),
+                    ..state.clone()
+                };
+                let Some(mut progress) = notification_policy::open_episode(&state) else {
+                    continue;
+                };
+                progress.ended_at = Some(now);
                 // Only channels that were notified of it are notified of the end.
                 let policy = NotificationPolicy {
                     now,
-                    channels: &[],
+                    routes: &[],
                     silenced: false,
                     acknowledged: false,
                     repeat: TimeDelta::zero(),
+                    limit_unit: None,
+                    end_reason: Some(reason),
                 };
                 let notices = self.notices.get(progress.episode.id.as_str());
                 let notices = notices.map_or(&[][..], Vec::as_slice);
@@ -415,7 +510,7 @@ fn acknowledged(
 
 #[cfg(test)]
 mod tests {
-    use super::super::delivery::Delivery;
+    use super::super::delivery::{Delivery, DropReason};
     use super::super::notice::NoticeKind;
     use super::super::series::{Demand, Series, Tally};
     use super::*;
@@ -468,8 +563,8 @@ mod tests {
             stored.history.entry(alert).or_default().push(event.clone());
         }
         for notice in &mut stored.notices {
-            if result.notifications.released.contains(&notice.content.key) {
-                notice.delivery = Delivery::Waiting;
+            if result.notifications.dropped.contains(&notice.content.key) {
+                notice.drop_for(DropReason::Superseded);
             }
         }
         stored.notices.extend(result.notifications.new.clone());
@@ -529,8 +624,32 @@ mod tests {
         assert_eq!(sent(&run(&mut stored, 1, 0..20)), []);
         assert_eq!(stored.notices[0].delivery, Delivery::Silenced);
         let after = run(&mut stored, 10, 0..20);
-        let key = stored.notices[0].content.key.clone();
-        assert_eq!(after.notifications.released, [key]);
+        let held_back = stored.notices[0].content.key.clone();
+        assert_eq!(after.notifications.dropped, [held_back]);
+        assert_eq!(sent(&after), [(NoticeKind::Firing, "ops")]);
+    }
+
+    #[test]
+    fn silence_until_resolved_ends_with_its_last_episode() {
+        let mut stored = stored();
+        run(&mut stored, 1, 0..10);
+        let open = stored.records[0].state.episode.clone().unwrap();
+        stored.silences.push(Silence {
+            ends_at: None,
+            episodes: BTreeSet::from([open.id]),
+            ..Silence::sample(at(1), at(1))
+        });
+        assert_eq!(run(&mut stored, 5, 0..10).silences, []);
+        // The channel was notified of the episode, so it is of the end.
+        let resolved = run(&mut stored, 12, 0..10);
+        assert_eq!(sent(&resolved), [(NoticeKind::Resolved, "ops")]);
+        assert_eq!(
+            resolved.silences[0].ends_at,
+            Some(at(12) + TimeDelta::seconds(20))
+        );
+        stored.silences.clone_from(&resolved.silences);
+        let again = run(&mut stored, 14, 13..20);
+        assert_eq!(sent(&again), [(NoticeKind::Firing, "ops")]);
     }
 
     #[test]
@@ -605,6 +724,12 @@ mod tests {
             let resolved = (NoticeKind::Resolved, "ops");
             assert!(sent(&result).contains(&resolved), "{reason}");
             assert_eq!(result.removed.len(), 1, "{reason}");
+            let mut new = result.notifications.new.iter();
+            let resolved = new
+                .find(|it| it.content.kind == NoticeKind::Resolved)
+                .unwrap();
+            let summary = &resolved.content.summary;
+            assert!(summary.contains(&format!(": {reason};")), "{summary}");
         }
     }
 

@@ -82,16 +82,28 @@ pub struct Baseline {
     pub factor: f64,
 }
 
+/// A threshold of a rule.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Threshold {
+    /// Percent, credits or calls, by the type of the rule.
+    pub value: f64,
+    pub severity: Severity,
+    /// The channels that are notified from this threshold on; empty means those of the rule.
+    pub channels: Vec<String>,
+}
+
 /// The settings of a rule beyond the columns of `api_alerts`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
     pub window: TimeWindow,
     /// The zone of calendar days.
     pub time_zone: Tz,
-    /// The severity at the threshold.
+    /// The severity at the lowest threshold, [`Rule::threshold`].
     pub severity: Severity,
-    /// A higher threshold, at which the rule is critical.
-    pub critical_threshold: Option<f64>,
+    /// The channels that the lowest threshold names.
+    pub lowest_channels: Vec<String>,
+    /// The thresholds above the lowest, in order.
+    pub higher: Vec<Threshold>,
     /// The pending period.
     pub hold: TimeDelta,
     /// The resolve threshold; by default the threshold itself.
@@ -115,7 +127,8 @@ impl Default for Settings {
             window: TimeWindow::Rolling,
             time_zone: Tz::UTC,
             severity: Severity::Warning,
-            critical_threshold: None,
+            lowest_channels: Vec::new(),
+            higher: Vec::new(),
             hold: TimeDelta::zero(),
             clear_below: None,
             clear_hold: TimeDelta::zero(),
@@ -133,7 +146,7 @@ pub struct Rule {
     pub id: String,
     pub api_name: String,
     pub alert_type: AlertType,
-    /// Percent, credits or calls, by the type.
+    /// The lowest threshold: percent, credits or calls, by the type. All are [`Rule::thresholds`].
     pub threshold: f64,
     /// The length of the evaluation window.
     pub period: Period,
@@ -185,6 +198,29 @@ impl Rule {
             settings: Settings::default(),
             channels: Vec::new(),
             unreadable: None,
+        }
+    }
+
+    /// Its thresholds, the lowest first.
+    pub fn thresholds(&self) -> Vec<Threshold> {
+        let lowest = Threshold {
+            value: self.threshold,
+            severity: self.settings.severity,
+            channels: self.settings.lowest_channels.clone(),
+        };
+        let higher = self.settings.higher.iter().cloned();
+        std::iter::once(lowest).chain(higher).collect()
+    }
+
+    /// Replaces the thresholds, in any order; an empty list changes nothing.
+    pub fn set_thresholds(&mut self, mut thresholds: Vec<Threshold>) {
+        thresholds.sort_by(|a, b| a.value.total_cmp(&b.value));
+        let mut thresholds = thresholds.into_iter();
+        if let Some(lowest) = thresholds.next() {
+            self.threshold = lowest.value;
+            self.settings.severity = lowest.severity;
+            self.settings.lowest_channels = lowest.channels;
+            self.settings.higher = thresholds.collect();
         }
     }
 

@@ -10,12 +10,14 @@ use super::delivery::{Delivery, DropReason, Notice};
 use super::evaluate::{ApiUsage, RequiredWindows};
 use super::event::Event;
 use super::history::{change_of, state_at};
-use super::notice::NoticeKind;
+use super::notice::{EndReason, NoticeKind};
 use super::origin::Origin;
 use super::replacement::{EpisodeSpan, spans};
 use super::round::{Round, RoundResult, Schedule, StoredAlerts};
-use super::rule::{AlertType, Rule, TimeWindow};
+use super::route::routes;
+use super::rule::{AlertRef, AlertType, Rule, Severity, Threshold, TimeWindow};
 use super::series::{Demand, Series, Tally};
+use super::stage;
 use super::state::{AlertState, Change};
 use super::window::Grid;
 use crate::domain::period::{Granularity, Period};
@@ -83,6 +85,36 @@ impl Simulation {
 
     fn episodes(&self) -> Vec<EpisodeSpan> {
         spans(&self.history())
+    }
+
+    /// The episodes of a threshold above the lowest.
+    fn stage_episodes(&self, threshold: f64) -> Vec<EpisodeSpan> {
+        let rule = &self.stored.rules[0];
+        let alert = AlertRef::new(rule, "tmdb");
+        let (history, all) = (self.history(), at(-1_000_000));
+        spans(&stage::history_of(&alert, None, &history, all, threshold))
+    }
+
+    /// The episodes that a channel is notified of.
+    fn episodes_of(&self, channel: &str) -> Vec<EpisodeSpan> {
+        let stored = &self.stored;
+        let routes = routes(&stored.rules[0], &stored.channels, &stored.min_severities);
+        let route = routes.iter().find(|route| route.channel == channel);
+        let first = route.map(|route| route.first().stage());
+        match first {
+            None => Vec::new(),
+            Some(None) => self.episodes(),
+            Some(Some(threshold)) => self.stage_episodes(threshold),
+        }
+    }
+
+    /// The notices to a channel, without those that were replaced.
+    fn notices_to(&self, channel: &str) -> Vec<(NoticeKind, u32)> {
+        let notices = self.stored.notices.iter();
+        let notices = notices.filter(|it| it.channel == channel && !it.is_superseded());
+        notices
+            .map(|it| (it.content.kind, it.content.level))
+            .collect()
     }
 
     fn schedule(now: DateTime<Utc>) -> Schedule {
@@ -172,14 +204,19 @@ impl Simulation {
         result
     }
 
-    /// An episode is notified once, and no key is used twice.
+    /// An episode is notified once at each level, and no key is used twice.
     fn check_new_notices(&self, result: &RoundResult) {
         for new in &result.notifications.new {
             let mut earlier = self.stored.notices.iter();
             let same = earlier.find(|it| it.content.key == new.content.key);
             assert_eq!(same, None);
             let mut earlier = self.stored.notices.iter();
-            let known = |it: &&Notice| it.episode == new.episode && is_announcement(it);
+            let known = |it: &&Notice| {
+                it.episode == new.episode
+                    && it.channel == new.channel
+                    && it.content.level >= new.content.level
+                    && is_announcement(it)
+            };
             assert_eq!(earlier.find(known).filter(|_| is_announcement(new)), None);
         }
     }
@@ -350,6 +387,123 @@ fn changed_threshold_applies_to_later_steps_only() {
     assert_eq!((found.withdrawn.len(), changed.episodes().len()), (0, 1));
 }
 
+fn threshold(value: f64, severity: Severity, channels: &[&str]) -> Threshold {
+    Threshold {
+        value,
+        severity,
+        channels: channels.iter().map(ToString::to_string).collect(),
+    }
+}
+
+/// Warnings at 3 and 5 to ops, critical from 8 on to the pager.
+fn routed(period: Period) -> Simulation {
+    let mut rule = rule(period);
+    rule.set_thresholds(vec![
+        threshold(3.0, Severity::Warning, &["ops"]),
+        threshold(5.0, Severity::Warning, &["ops"]),
+        threshold(8.0, Severity::Critical, &["pager"]),
+    ]);
+    let mut simulation = Simulation::new(rule);
+    simulation.stored.channels.push("pager".to_owned());
+    simulation
+}
+
+#[test]
+fn each_channel_is_notified_from_its_own_threshold_on() {
+    use NoticeKind::{Firing, Resolved};
+    let mut routed = routed(Period::Minute);
+    routed.check(second(0, 30));
+    for (minute, failures) in [(1, 3), (2, 6), (3, 9), (4, 4), (5, 10), (6, 0)] {
+        fail(&mut routed, minute, failures);
+        routed.check(second(minute + 1, 30));
+    }
+    let to_ops = [(Firing, 1), (Firing, 2), (Resolved, 2)];
+    assert_eq!(routed.notices_to("ops"), to_ops);
+    let to_pager = [(Firing, 1), (Resolved, 1), (Firing, 1), (Resolved, 1)];
+    assert_eq!(routed.notices_to("pager"), to_pager);
+    let notices = routed.stored.notices.iter();
+    let pager: Vec<_> = notices.filter(|it| it.channel == "pager").collect();
+    assert_eq!(pager[0].content.episode, pager[1].content.episode);
+    assert_ne!(pager[0].content.episode, pager[2].content.episode);
+    let facts = |it: &Notice| (it.content.severity, it.content.observed.threshold);
+    assert!(
+        pager
+            .iter()
+            .all(|it| facts(it) == (Severity::Critical, Some(8.0)))
+    );
+    let notices = routed.stored.notices.iter();
+    let mut ops = notices.filter(|it| it.channel == "ops");
+    assert!(ops.all(|it| it.content.severity == Severity::Warning));
+}
+
+#[test]
+fn minimum_severity_of_a_channel_is_its_first_threshold() {
+    use NoticeKind::{Firing, Resolved};
+    let mut rule = rule(Period::Minute);
+    rule.settings.higher = vec![threshold(8.0, Severity::Critical, &[])];
+    let mut simulation = Simulation::new(rule);
+    simulation.stored.channels.push("pager".to_owned());
+    let least = ("pager".to_owned(), Severity::Critical);
+    simulation.stored.min_severities.extend([least]);
+    simulation.check(second(0, 30));
+    for (minute, failures) in [(1, 3), (2, 9), (3, 4), (4, 4)] {
+        fail(&mut simulation, minute, failures);
+        simulation.check(second(minute + 1, 30));
+    }
+    assert_eq!(simulation.notices_to("pager"), [(Firing, 1), (Resolved, 1)]);
+    assert_eq!(simulation.notices_to("ops"), [(Firing, 1), (Firing, 2)]);
+}
+
+#[test]
+fn higher_threshold_between_two_checks_is_missed_or_late_once() {
+    let mut routed = routed(Period::Minute);
+    routed.check(second(0, 30));
+    for (minute, failures) in [(1, 3), (2, 9), (3, 4)] {
+        fail(&mut routed, minute, failures);
+    }
+    routed.check(second(4, 30));
+    assert_eq!(routed.notices_to("pager"), [(NoticeKind::Missed, 1)]);
+    // Rows that arrive later reach it in another minute.
+    fail(&mut routed, 1, 6);
+    routed.check(second(5, 30));
+    routed.check(second(6, 30));
+    let pager = routed.notices_to("pager");
+    assert_eq!(pager, [(NoticeKind::Missed, 1)]);
+    fail(&mut routed, 4, 9);
+    routed.check(second(7, 30));
+    let late = (NoticeKind::Late, 1);
+    assert_eq!(routed.notices_to("pager"), [(NoticeKind::Missed, 1), late]);
+}
+
+#[test]
+fn removed_threshold_and_removed_rule_end_the_episodes_of_a_channel() {
+    use NoticeKind::{Firing, Resolved};
+    for is_rule in [true, false] {
+        let mut routed = routed(Period::Hour);
+        routed.check(second(0, 30));
+        fail(&mut routed, 1, 9);
+        routed.check(second(2, 30));
+        if is_rule {
+            routed.stored.rules.clear();
+        } else {
+            routed.stored.rules[0].settings.higher.truncate(1);
+        }
+        routed.check(second(3, 30));
+        assert_eq!(routed.notices_to("pager"), [(Firing, 1), (Resolved, 1)]);
+        let last = routed
+            .stored
+            .notices
+            .iter()
+            .rfind(|it| it.channel == "pager");
+        let reason = last.and_then(|it| it.content.reason);
+        let expected = match is_rule {
+            true => EndReason::RuleRemoved,
+            false => EndReason::RuleChanged,
+        };
+        assert_eq!(reason, Some(expected));
+    }
+}
+
 /// What happens between two checks.
 #[derive(Clone, Debug)]
 enum Step {
@@ -382,21 +536,48 @@ fn any_step() -> impl Strategy<Value = Step> {
 
 fn any_rule() -> impl Strategy<Value = Rule> {
     let periods = proptest::sample::select(vec![Period::Minute, Period::Hour, Period::Day]);
-    (periods, any::<bool>(), 0..4_i64, 0..4_i64, any::<bool>()).prop_map(
-        |(period, is_calendar, hold, clear_hold, has_hysteresis)| {
-            let mut rule = rule(period);
-            let settings = &mut rule.settings;
-            settings.hold = TimeDelta::minutes(hold);
-            settings.clear_hold = TimeDelta::minutes(clear_hold);
-            settings.clear_below = has_hysteresis.then_some(2.0);
-            // No reminders, which the repeat interval would send at other times.
-            settings.repeat = TimeDelta::zero();
-            if is_calendar {
-                settings.window = TimeWindow::Calendar;
-            }
-            rule
-        },
+    let thresholds = proptest::sample::subsequence(vec![5.0, 8.0, 11.0], 0..3);
+    let names = vec(proptest::sample::select(vec!["", "ops", "pager"]), 4);
+    let more = (thresholds, names, any::<bool>());
+    (
+        periods,
+        any::<bool>(),
+        0..4_i64,
+        0..4_i64,
+        any::<bool>(),
+        more,
     )
+        .prop_map(
+            |(
+                period,
+                is_calendar,
+                hold,
+                clear_hold,
+                has_hysteresis,
+                (higher, names, is_critical),
+            )| {
+                let mut rule = rule(period);
+                let values = std::iter::once(rule.threshold).chain(higher);
+                let thresholds = values.zip(names).map(|(value, name)| {
+                    let is_critical = is_critical && value > 6.0;
+                    let severity =
+                        [Severity::Warning, Severity::Critical][usize::from(is_critical)];
+                    let name = Some(name).filter(|name| !name.is_empty());
+                    threshold(value, severity, name.as_slice())
+                });
+                rule.set_thresholds(thresholds.collect());
+                let settings = &mut rule.settings;
+                settings.hold = TimeDelta::minutes(hold);
+                settings.clear_hold = TimeDelta::minutes(clear_hold);
+                settings.clear_below = has_hysteresis.then_some(2.0);
+                // No reminders, which the repeat interval would send at other times.
+                settings.repeat = TimeDelta::zero();
+                if is_calendar {
+                    settings.window = TimeWindow::Calendar;
+                }
+                rule
+            },
+        )
 }
 
 /// Runs the steps, then two checks an hour later. Returns the time of the last.
@@ -442,9 +623,14 @@ proptest! {
     #[test]
     fn any_interleaving_ends_as_one_check(
         rule in any_rule(),
+        has_least in any::<bool>(),
         steps in vec(any_step(), 1..40),
     ) {
         let mut simulation = Simulation::new(rule.clone());
+        simulation.stored.channels.push("pager".to_owned());
+        if has_least {
+            simulation.stored.min_severities.insert("pager".to_owned(), Severity::Critical);
+        }
         let now = run(&mut simulation, &steps);
 
         let mut once = Simulation::new(rule);
@@ -455,12 +641,25 @@ proptest! {
         prop_assert_eq!(simulation.episodes(), once.episodes());
         let (state, expected) = (&simulation.stored.records[0].state, &once.stored.records[0].state);
         prop_assert!(state.continues_as(expected), "{:?} instead of {:?}", state, expected);
-        // Each episode was notified, and the channel knows whether it is open.
-        for episode in simulation.episodes() {
-            let notices = simulation.stored.notices.iter();
-            let mut notices = notices.filter(|it| it.episode == episode.id && !it.is_superseded());
-            let last = notices.next_back().map(|it| it.content.kind.is_last());
-            prop_assert_eq!(last, Some(episode.ended_at.is_some()), "{:?}", episode);
+        // Each channel was notified of each of its episodes, and knows whether it is open.
+        for channel in ["ops", "pager"] {
+            let episodes = simulation.episodes_of(channel);
+            for episode in &episodes {
+                let notices = simulation.stored.notices.iter();
+                let notices = notices.filter(|it| it.channel == channel && !it.is_superseded());
+                let mut notices = notices.filter(|it| it.episode == episode.id);
+                let last = notices.next_back().map(|it| it.content.kind.is_last());
+                prop_assert_eq!(last, Some(episode.ended_at.is_some()), "{} {:?}", channel, episode);
+            }
+            // It was notified of the end of everything else that it was notified of.
+            let mut ends: BTreeMap<&str, bool> = BTreeMap::new();
+            for notice in simulation.stored.notices.iter() {
+                let is_known = episodes.iter().any(|episode| episode.id == notice.episode);
+                if notice.channel == channel && !is_known && !notice.is_superseded() {
+                    ends.insert(&notice.content.episode, notice.content.kind.is_last());
+                }
+            }
+            prop_assert!(ends.values().all(|is_last| *is_last), "{} {:?}", channel, ends);
         }
     }
 

@@ -11,6 +11,9 @@
 //! Over is at or above the threshold, clear is below the resolve threshold. Between the two the status stays, so
 //! that a value that oscillates about the threshold does not notify again and again. An episode lasts from FIRING
 //! to OK. A step whose value is unknown makes the rule UNKNOWN and ends no episode.
+//!
+//! During an episode the thresholds above the lowest are reached and left at once, without pending and recovery
+//! periods. While the rule recovers or is UNKNOWN they stay as they are.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
@@ -51,6 +54,28 @@ pub struct Measurement {
     pub at: DateTime<Utc>,
     pub observed: Observation,
     pub level: Level,
+    /// The severity at the lowest threshold.
+    pub severity: Severity,
+    /// The thresholds above the lowest that the value reaches, or has not left if it reached them before; in order.
+    pub thresholds: Vec<ThresholdReading>,
+}
+
+/// A value against a threshold above the lowest.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ThresholdReading {
+    /// As it is set.
+    pub threshold: f64,
+    /// As it is compared with: not below the lowest threshold.
+    pub in_force: f64,
+    pub severity: Severity,
+    pub is_reached: bool,
+}
+
+/// A threshold above the lowest that is reached, and since when.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Stage {
+    pub threshold: f64,
+    pub since: DateTime<Utc>,
 }
 
 /// A value against the thresholds of its rule.
@@ -60,7 +85,7 @@ pub enum Level {
     Clear,
     /// Below the threshold, but not clear.
     Between,
-    /// At or above the threshold.
+    /// At or above the threshold; the severity of the highest one that is reached.
     Over(Severity),
     /// Unknown, with the reason.
     Unknown(String),
@@ -78,6 +103,20 @@ impl Episode {
     /// The same data gives the same id.
     pub fn new(alert_id: &str, api_name: &str, fired_at: DateTime<Utc>) -> Episode {
         let facts = format!("{}:{alert_id}|{api_name}", alert_id.len());
+        Episode::of_facts(&facts, fired_at)
+    }
+
+    /// The episode of a threshold above the lowest, as the channels see it that are notified from there on.
+    pub fn of_stage(alert_id: &str, api_name: &str, stage: Stage) -> Episode {
+        let facts = format!(
+            "{}:{alert_id}|{api_name}|{}",
+            alert_id.len(),
+            stage.threshold
+        );
+        Episode::of_facts(&facts, stage.since)
+    }
+
+    fn of_facts(facts: &str, fired_at: DateTime<Utc>) -> Episode {
         Episode {
             id: id::derived(fired_at, facts.as_bytes()).to_string(),
             fired_at,
@@ -102,6 +141,9 @@ pub struct AlertState {
     pub severity: Option<Severity>,
     /// The open episode; it stays open while the status is UNKNOWN.
     pub episode: Option<Episode>,
+    /// The thresholds above the lowest that are reached, in order.
+    #[serde(default)]
+    pub stages: Vec<Stage>,
     pub evaluated_to: DateTime<Utc>,
     pub observed: Observation,
     pub reason: Option<String>,
@@ -132,11 +174,13 @@ pub struct Change {
     pub at: DateTime<Utc>,
     /// The status before; none if the rule was never evaluated.
     pub from: Option<AlertStatus>,
-    /// The status after; the same if only the severity changed.
+    /// The status after; the same if only the severity or the reached thresholds changed.
     pub to: AlertStatus,
     pub severity: Option<Severity>,
     /// The episode that began, changed or ended.
     pub episode: Option<Episode>,
+    /// The thresholds above the lowest that are reached since; none if it ended.
+    pub stages: Vec<Stage>,
     pub ended: bool,
     pub observed: Observation,
     pub reason: Option<String>,
@@ -155,6 +199,23 @@ pub struct HoldTimes {
 pub struct AlertKey<'a> {
     pub alert_id: &'a str,
     pub api_name: &'a str,
+}
+
+impl AlertRecord {
+    /// The ids of its open episodes.
+    pub fn episodes(&self) -> impl Iterator<Item = String> {
+        let place = AlertKey::of(&self.alert);
+        self.state.episodes(place).map(|episode| episode.id)
+    }
+}
+
+impl<'a> AlertKey<'a> {
+    pub fn of(alert: &'a AlertRef) -> AlertKey<'a> {
+        AlertKey {
+            alert_id: &alert.alert_id,
+            api_name: &alert.api_name,
+        }
+    }
 }
 
 impl AlertState {
@@ -190,13 +251,44 @@ impl AlertState {
             .then(|| Episode::new(place.alert_id, place.api_name, at));
         let ended = to == AlertStatus::Ok && episode.is_some();
         let episode = began.or(episode);
+        let stages = before.map_or(Vec::new(), |before| before.stages);
+        let is_stage = |it: &&ThresholdReading| {
+            it.is_reached || stages.iter().any(|stage| stage.threshold == it.threshold)
+        };
+        let reached: Vec<&ThresholdReading> = reading.thresholds.iter().filter(is_stage).collect();
+        let highest = reached.last();
         let severity_now = match (&reading.level, &episode) {
             (_, None) => None,
-            (Level::Over(severity), _) => Some(*severity),
+            (Level::Over(severity), _) => {
+                Some(highest.map_or(*severity, |highest| highest.severity))
+            }
+            (Level::Between, _) => {
+                Some(highest.map_or(reading.severity, |highest| highest.severity))
+            }
             _ => severity,
         };
+        let stages_now: Vec<Stage> = match (&reading.level, &episode) {
+            (_, None) => Vec::new(),
+            (Level::Over(_) | Level::Between, Some(_)) => {
+                let since = |threshold: f64| {
+                    let known = stages.iter().find(|stage| stage.threshold == threshold);
+                    known.map_or(at, |stage| stage.since)
+                };
+                let stage = |it: &&ThresholdReading| Stage {
+                    threshold: it.threshold,
+                    since: since(it.threshold),
+                };
+                reached.iter().map(stage).collect()
+            }
+            _ if ended => Vec::new(),
+            _ => stages.clone(),
+        };
+        let mut observed = reading.observed;
+        observed.threshold = highest.map_or(observed.threshold, |it| Some(it.in_force));
         let has_changed = match state {
-            Some(state) => state != to || (severity_now != severity && !ended),
+            Some(state) => {
+                state != to || (!ended && (severity_now != severity || stages_now != stages))
+            }
             None => to != AlertStatus::Ok,
         };
         let reason = match reading.level {
@@ -209,8 +301,9 @@ impl AlertState {
             to,
             severity: severity_now,
             episode: episode.clone(),
+            stages: stages_now.clone(),
             ended,
-            observed: reading.observed,
+            observed,
             reason: reason.clone(),
         });
         let state = AlertState {
@@ -218,8 +311,9 @@ impl AlertState {
             since: if state == Some(to) { since } else { at },
             severity: severity_now.filter(|_| !ended),
             episode: episode.filter(|_| !ended),
+            stages: stages_now,
             evaluated_to: at,
-            observed: reading.observed,
+            observed,
             reason,
         };
         (state, change)
@@ -232,16 +326,24 @@ impl AlertState {
             since: first,
             severity: None,
             episode: None,
+            stages: Vec::new(),
             evaluated_to: first,
             observed: Observation::default(),
             reason: None,
         }
     }
 
+    /// Its open episodes: that of the rule, and those of the thresholds above the lowest.
+    pub fn episodes(&self, place: AlertKey<'_>) -> impl Iterator<Item = Episode> {
+        let stages = self.stages.iter();
+        let stages = stages.map(move |it| Episode::of_stage(place.alert_id, place.api_name, *it));
+        self.episode.clone().into_iter().chain(stages)
+    }
+
     /// Whether the same steps lead to the same states from here on.
     pub fn continues_as(&self, other: &AlertState) -> bool {
         let facts = |it: &AlertState| (it.status, it.since, it.severity);
-        facts(self) == facts(other) && self.episode == other.episode
+        facts(self) == facts(other) && self.episode == other.episode && self.stages == other.stages
     }
 
     #[cfg(test)]
@@ -251,6 +353,7 @@ impl AlertState {
             since,
             severity: None,
             episode: None,
+            stages: Vec::new(),
             evaluated_to: since,
             observed: Observation::default(),
             reason: None,
@@ -308,6 +411,8 @@ mod tests {
                 at: at(minute as i64),
                 observed: Observation::default(),
                 level: level(sign),
+                severity: Severity::Warning,
+                thresholds: Vec::new(),
             };
             let (next, change) = AlertState::step(state, reading, holds, KEY);
             states.push(match next.status {

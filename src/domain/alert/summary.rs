@@ -17,6 +17,8 @@ pub struct Line {
     /// The API's limit for the rule's period.
     pub limit_value: Option<f64>,
     pub acknowledged_by: Option<String>,
+    pub is_silenced: bool,
+    /// The end of the silence, if it is known.
     pub silenced_until: Option<DateTime<Utc>>,
 }
 
@@ -49,10 +51,12 @@ pub fn lines(
             .iter()
             .filter(|(id, api, ..)| *id == rule.id && is_about(api));
         let before = lines.len();
+        let silence = |api: &str| matching(silences, &rule, api, now);
         let line = |api: &str, state: Option<AlertState>, acknowledged_by: Option<String>| Line {
             api_name: api.to_owned(),
             limit_value: limit_of(&rule, api),
-            silenced_until: matching(silences, &rule, api, now).map(|silence| silence.ends_at),
+            is_silenced: silence(api).is_some(),
+            silenced_until: silence(api).and_then(|silence| silence.ends_at),
             state,
             acknowledged_by,
             rule: rule.clone(),

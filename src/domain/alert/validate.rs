@@ -1,7 +1,7 @@
 //! Validation of rules that are added or changed. Rules that other programs wrote need not be valid: they are
 //! evaluated as far as [`Rule::check`] allows.
 
-use super::rule::{AlertType, Rule, Severity, TimeWindow};
+use super::rule::{AlertType, Rule, TimeWindow};
 use crate::domain::period::Period;
 
 /// From here on floating-point numbers no longer distinguish consecutive whole numbers: 2^53.
@@ -11,7 +11,6 @@ pub const NUMBER_LIMIT: f64 = 9_007_199_254_740_992.0;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RuleField {
     Threshold,
-    CriticalThreshold,
     ClearBelow,
     IncludeCached,
     Baseline,
@@ -23,26 +22,15 @@ pub enum RuleError {
     /// The API name is empty, or has control characters or space around it.
     ApiName,
     /// Not above 0 and below [`NUMBER_LIMIT`].
-    Number {
-        field: RuleField,
-        value: f64,
-    },
-    CriticalNotAboveThreshold {
-        critical: f64,
-        threshold: f64,
-    },
-    /// A critical threshold beside severity critical has no effect.
-    CriticalThresholdOfCriticalRule,
+    Number { field: RuleField, value: f64 },
+    /// A threshold is not above the one below it.
+    NotAbove { below: f64, threshold: f64 },
+    /// A threshold has a lower severity than the one below it.
+    SeverityFalls { below: f64, threshold: f64 },
     /// The rule would resolve while it fires.
-    ClearBelowAboveThreshold {
-        clear_below: f64,
-        threshold: f64,
-    },
+    ClearBelowAboveThreshold { clear_below: f64, threshold: f64 },
     /// The setting belongs to rules of another type.
-    OtherType {
-        field: RuleField,
-        type_: AlertType,
-    },
+    OtherType { field: RuleField, type_: AlertType },
     /// Not above 1.
     Factor(f64),
     /// The baseline is shorter than two periods.
@@ -67,17 +55,24 @@ impl Rule {
         if name.is_empty() || name.trim() != name || name.contains(char::is_control) {
             return Err(RuleError::ApiName);
         }
-        number(RuleField::Threshold, threshold)?;
-        if let Some(critical) = settings.critical_threshold {
-            number(RuleField::CriticalThreshold, critical)?;
-            if settings.severity == Severity::Critical {
-                return Err(RuleError::CriticalThresholdOfCriticalRule);
-            }
-            if critical <= threshold {
-                return Err(RuleError::CriticalNotAboveThreshold {
-                    critical,
-                    threshold,
-                });
+        let thresholds = self.thresholds();
+        for threshold in &thresholds {
+            number(RuleField::Threshold, threshold.value)?;
+        }
+        for pair in thresholds.windows(2) {
+            if let [below, above] = pair {
+                if above.value <= below.value {
+                    return Err(RuleError::NotAbove {
+                        below: below.value,
+                        threshold: above.value,
+                    });
+                }
+                if above.severity < below.severity {
+                    return Err(RuleError::SeverityFalls {
+                        below: below.value,
+                        threshold: above.value,
+                    });
+                }
             }
         }
         if let Some(clear_below) = settings.clear_below {
@@ -150,10 +145,18 @@ mod tests {
     use chrono::TimeDelta;
 
     use super::*;
-    use crate::domain::alert::rule::Baseline;
+    use crate::domain::alert::rule::{Baseline, Severity, Threshold};
 
     fn rule() -> Rule {
         Rule::new("finnhub", AlertType::RateLimitWarning, Period::Minute, 80.0)
+    }
+
+    fn threshold(value: f64, severity: Severity) -> Threshold {
+        Threshold {
+            value,
+            severity,
+            channels: Vec::new(),
+        }
     }
 
     fn refused(change: impl FnOnce(&mut Rule)) -> RuleError {
@@ -176,27 +179,29 @@ mod tests {
         ] {
             let fields = [
                 refused(|rule| rule.threshold = value),
-                refused(|rule| rule.settings.critical_threshold = Some(value)),
+                refused(|rule| {
+                    rule.settings.higher = vec![threshold(value, Severity::Critical)];
+                }),
                 refused(|rule| rule.settings.clear_below = Some(value)),
             ];
             let fields = fields.map(|error| match error {
                 RuleError::Number { field, .. } => field,
                 error => panic!("{error:?}"),
             });
-            use RuleField::{ClearBelow, CriticalThreshold, Threshold};
-            assert_eq!(fields, [Threshold, CriticalThreshold, ClearBelow]);
+            use RuleField::{ClearBelow, Threshold};
+            assert_eq!(fields, [Threshold, Threshold, ClearBelow]);
         }
     }
 
     #[test]
     fn contradictory_settings_are_refused() {
         let refusals = [
-            refused(|rule| rule.settings.critical_threshold = Some(80.0)),
+            refused(|rule| rule.settings.higher = vec![threshold(80.0, Severity::Critical)]),
             refused(|rule| rule.settings.clear_below = Some(80.5)),
             refused(|rule| rule.api_name = " finnhub".to_owned()),
             refused(|rule| {
                 rule.settings.severity = Severity::Critical;
-                rule.settings.critical_threshold = Some(95.0);
+                rule.settings.higher = vec![threshold(95.0, Severity::Warning)];
             }),
             refused(|rule| {
                 rule.settings.baseline = Some(Baseline {
@@ -210,8 +215,8 @@ mod tests {
             }),
         ];
         let expected = [
-            RuleError::CriticalNotAboveThreshold {
-                critical: 80.0,
+            RuleError::NotAbove {
+                below: 80.0,
                 threshold: 80.0,
             },
             RuleError::ClearBelowAboveThreshold {
@@ -219,7 +224,10 @@ mod tests {
                 threshold: 80.0,
             },
             RuleError::ApiName,
-            RuleError::CriticalThresholdOfCriticalRule,
+            RuleError::SeverityFalls {
+                below: 80.0,
+                threshold: 95.0,
+            },
             RuleError::OtherType {
                 field: RuleField::Baseline,
                 type_: AlertType::ErrorSpike,

@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 
 use super::Action;
 use crate::domain::alert::channel::{Channel, SecretPlace};
+use crate::domain::alert::rule::Severity;
 use crate::domain::format::time_ms;
 use crate::output::prelude::*;
 
@@ -19,6 +20,7 @@ pub struct ChannelStatus {
     #[serde(serialize_with = "json::time")]
     created_at: DateTime<Utc>,
     not_before: Option<String>,
+    min_severity: Option<Severity>,
 }
 
 /// Where a secret is read from, and whether this process can read it.
@@ -48,6 +50,7 @@ impl ChannelStatus {
             notices_waiting,
             created_at: channel.created_at,
             not_before: channel.not_before.map(time_ms),
+            min_severity: channel.min_severity,
         }
     }
 
@@ -62,9 +65,14 @@ impl ChannelStatus {
     }
 
     fn secrets_cell(&self) -> Cell {
-        let secrets = self.secrets.iter().map(|secret| match secret.present {
-            true => secret.place.clone(),
-            false => format!("{} (missing)", secret.place),
+        let secrets = self.secrets.iter().map(|secret| {
+            // The column before shows its place.
+            let is_url = self.to.as_ref() == Some(&secret.place);
+            let place = if is_url { "URL" } else { &secret.place };
+            match secret.present {
+                true => place.to_owned(),
+                false => format!("{place} (missing)"),
+            }
         });
         let secrets: Vec<String> = secrets.collect();
         Cell::maybe(Some(secrets.join(", ")).filter(|text| !text.is_empty()))

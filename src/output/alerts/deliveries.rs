@@ -41,7 +41,7 @@ pub fn detail(notice: &Notice) -> Option<String> {
     match notice.drop_reason {
         None => error.map(str::to_owned),
         Some(DropReason::NoChannel) => Some("no channel of this name".to_owned()),
-        Some(DropReason::Superseded) => Some("the episode ended first".to_owned()),
+        Some(DropReason::Superseded) => Some("a later notice replaces it".to_owned()),
         Some(DropReason::GaveUp) => {
             let attempts = counted(u64::from(notice.attempts.unsigned_abs()), "attempt");
             let error = error.map_or(String::new(), |error| format!(": {error}"));

@@ -1,7 +1,7 @@
 //! The answers of `alerts history`.
 
 use super::deliveries::detail as notice_detail;
-use super::value_cell;
+use super::{measured, value_cell};
 use crate::domain::alert::delivery::Notice;
 use crate::domain::alert::event::{Event, EventKind};
 use crate::domain::alert::rule::{AlertType, Severity};
@@ -27,11 +27,20 @@ pub struct Notices {
     pub notices: Vec<Notice>,
 }
 
-/// The change that an event records: `OK -> FIRING`, `now CRITICAL`, `ACKNOWLEDGED`.
+fn alert_type(event: &Event) -> AlertType {
+    AlertType::named(&event.alert.alert_type)
+}
+
+/// The change that an event records: `OK -> FIRING`, `now CRITICAL at 100.0%`, `ACKNOWLEDGED`.
 fn event_text(event: &Event) -> String {
     match (event.kind, event.to_state, event.severity) {
         (EventKind::State, Some(to), _) => change(event.from_state, to),
-        (EventKind::Severity, _, Some(severity)) => format!("now {}", severity.as_str()),
+        (EventKind::Severity, _, Some(severity)) => {
+            let threshold = event.observed.threshold;
+            let threshold = threshold.map(|it| measured(&alert_type(event), it));
+            let at = threshold.map_or(String::new(), |threshold| format!(" at {threshold}"));
+            format!("now {}{at}", severity.as_str())
+        }
         (kind, ..) => kind.as_str().to_owned(),
     }
 }
@@ -56,8 +65,7 @@ fn none_in(things: &str, window: Window) -> String {
 
 fn event_columns() -> Vec<columns::Column<'static, Event>> {
     type Column = columns::Column<'static, Event>;
-    let value =
-        |event: &Event, value| value_cell(&AlertType::named(&event.alert.alert_type), value);
+    let value = |event: &Event, value| value_cell(&alert_type(event), value);
     let state = |state: Option<AlertStatus>| Cell::maybe(state.map(AlertStatus::as_str));
     vec![
         Column::left("AT", "at", |event| Cell::Time(event.at)),
@@ -197,6 +205,8 @@ mod tests {
         assert_eq!(event_text(&worse), "SEVERITY");
         worse.severity = Some(Severity::Critical);
         assert_eq!(event_text(&worse), "now CRITICAL");
+        worse.observed.threshold = Some(100.0);
+        assert_eq!(event_text(&worse), "now CRITICAL at 100.0%");
         assert_eq!(event_text(&event(EventKind::Skipped)), "SKIPPED");
     }
 

@@ -42,6 +42,7 @@ impl Serialize for Line {
             fired_at: episode.map(|episode| time_ms(episode.fired_at)),
             evaluated_to: state.map(|state| time_ms(state.evaluated_to)),
             acknowledged_by: &self.acknowledged_by,
+            silenced: self.is_silenced,
             silenced_until: self.silenced_until.map(time_ms),
         };
         state.serialize(serializer)
@@ -91,8 +92,9 @@ pub(super) fn detail(line: &Line) -> String {
     if let Some(by) = &line.acknowledged_by {
         parts.push(format!("acknowledged by {by}"));
     }
-    if let Some(until) = line.silenced_until {
-        parts.push(format!("silenced until {}", time(until)));
+    if line.is_silenced {
+        let until = line.silenced_until.map_or("resolved".to_owned(), time);
+        parts.push(format!("silenced until {until}"));
     }
     parts.join("; ")
 }
@@ -101,8 +103,11 @@ pub(super) fn detail(line: &Line) -> String {
 fn value_bar(line: &Line) -> Option<String> {
     const WIDTH: usize = 20;
     let threshold = line.state.as_ref()?.observed.threshold?;
-    let critical = line.rule.settings.critical_threshold;
-    let highest = critical.map_or(threshold, |critical| critical.max(threshold));
+    let thresholds = line.rule.thresholds();
+    let highest = thresholds
+        .iter()
+        .map(|it| it.value)
+        .fold(threshold, f64::max);
     let full = match line.rule.alert_type {
         AlertType::RateLimitWarning => highest.max(100.0),
         _ => highest * 1.25,

@@ -5,7 +5,7 @@ use serde::{Serialize, Serializer};
 
 use super::super::json::object;
 use super::measured;
-use crate::domain::alert::rule::{Rule, Settings};
+use crate::domain::alert::rule::{Rule, Settings, Severity, Threshold};
 use crate::domain::format::{count, duration, number, time_ms};
 
 impl Serialize for Rule {
@@ -18,8 +18,7 @@ impl Serialize for Rule {
             alert_type: self.alert_type.as_str(),
             period: self.period.as_str(),
             threshold: finite(self.threshold),
-            critical_threshold: settings.critical_threshold.and_then(finite),
-            severity: settings.severity.as_str(),
+            thresholds: self.thresholds(),
             enabled: self.enabled,
             window: settings.window.as_str(),
             time_zone: settings.time_zone.name(),
@@ -41,20 +40,30 @@ impl Serialize for Rule {
     }
 }
 
+/// `threshold 80.0%`, `thresholds 50.0% to slack, 100.0% critical to pager`.
+fn thresholds(rule: &Rule) -> String {
+    let thresholds = rule.thresholds();
+    let threshold = |it: &Threshold| {
+        let severity = match it.severity {
+            Severity::Warning => "",
+            Severity::Critical => " critical",
+        };
+        let to = if it.channels.is_empty() { "" } else { " to " };
+        let value = measured(&rule.alert_type, it.value);
+        format!("{value}{severity}{to}{}", it.channels.join(" "))
+    };
+    let texts: Vec<String> = thresholds.iter().map(threshold).collect();
+    let plural = if texts.len() == 1 { "" } else { "s" };
+    format!("threshold{plural} {}", texts.join(", "))
+}
+
 /// The threshold and the settings that differ from those of a new rule, in the order of the options.
 pub(super) fn settings_line(rule: &Rule) -> String {
     let (settings, default) = (&rule.settings, Settings::default());
     let value = |value| measured(&rule.alert_type, value);
     let set = |is_set: bool, text: String| is_set.then_some(text);
     let parts = [
-        Some(format!("threshold {}", value(rule.threshold))),
-        settings
-            .critical_threshold
-            .map(|critical| format!("critical {}", value(critical))),
-        set(
-            settings.severity != default.severity,
-            "severity critical".to_owned(),
-        ),
+        Some(thresholds(rule)),
         settings.baseline.map(|base| {
             format!(
                 "{} times the average of {}",
@@ -103,7 +112,7 @@ mod tests {
     use chrono::TimeDelta;
 
     use super::*;
-    use crate::domain::alert::rule::{AlertType, Baseline, Severity, TimeWindow};
+    use crate::domain::alert::rule::{AlertType, Baseline, TimeWindow};
     use crate::domain::period::Period;
 
     #[test]
@@ -113,8 +122,13 @@ mod tests {
         rule.settings = Settings {
             window: TimeWindow::Calendar,
             time_zone: "Europe/Madrid".parse().unwrap(),
-            severity: Severity::Critical,
-            critical_threshold: Some(2_000.0),
+            severity: Severity::Warning,
+            lowest_channels: vec!["slack".to_owned(), "mail".to_owned()],
+            higher: vec![Threshold {
+                value: 2_000.0,
+                severity: Severity::Critical,
+                channels: Vec::new(),
+            }],
             hold: TimeDelta::seconds(90),
             clear_below: Some(7.5),
             clear_hold: TimeDelta::minutes(2),
@@ -130,7 +144,7 @@ mod tests {
         rule.channels = vec!["desk".to_owned(), "ops".to_owned()];
         assert_eq!(
             settings_line(&rule),
-            "threshold 10, critical 2,000, severity critical, 2.5 times the average of 7d, for 1m 30s, \
+            "thresholds 10 to slack mail, 2,000 critical, 2.5 times the average of 7d, for 1m 30s, \
              clear below 7.5, clear for 2m, repeat 1d, settle 5m, min requests 1,000, cached calls included, \
              calendar of Europe/Madrid, to desk ops"
         );

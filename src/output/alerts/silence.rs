@@ -22,7 +22,10 @@ pub struct Silences {
 fn state(silence: &Silence, now: DateTime<Utc>) -> &'static str {
     if silence.is_active(now) {
         "ACTIVE"
-    } else if silence.ends_at <= now || silence.ends_at <= silence.starts_at {
+    } else if silence
+        .ends_at
+        .is_some_and(|end| end <= now || end <= silence.starts_at)
+    {
         "EXPIRED"
     } else {
         "PENDING"
@@ -42,6 +45,12 @@ fn matchers(silence: &Silence) -> String {
     } else {
         parts.join(", ")
     }
+}
+
+/// When it ends.
+fn end(silence: &Silence) -> String {
+    let ends_at = silence.ends_at.map(time);
+    ends_at.unwrap_or_else(|| "when resolved".to_owned())
 }
 
 impl Silences {
@@ -68,7 +77,10 @@ impl Silences {
                 Cell::Time(silence.starts_at)
             })
             .dropped(2),
-            Column::left("ENDS", "ends_at", |silence| Cell::Time(silence.ends_at)),
+            Column::table_only("ENDS", |silence| Cell::text(end(silence))),
+            Column::csv_only("ends_at", |silence| {
+                Cell::or_missing(silence.ends_at, Cell::Time)
+            }),
             Column::left("BY", "created_by", |silence| {
                 Cell::text(&silence.created_by)
             })
@@ -89,7 +101,7 @@ impl Answer for Silences {
                     short_id(&silence.id, &ids),
                     matchers(silence),
                     time(silence.starts_at),
-                    time(silence.ends_at),
+                    end(silence),
                     silence.reason
                 );
                 printable(&text).into_owned() + "\n"
@@ -111,7 +123,8 @@ impl Answer for Silences {
                 alert_type: silence.alert_type.as_ref().map(AlertType::as_str),
                 alert_id: &silence.alert_id,
                 starts_at: time_ms(silence.starts_at),
-                ends_at: time_ms(silence.ends_at),
+                ends_at: silence.ends_at.map(time_ms),
+                until_resolved: !silence.episodes.is_empty(),
                 reason: &silence.reason,
                 created_by: &silence.created_by,
                 created_at: time_ms(silence.created_at),

@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 
 use crate::domain::alert::channel::{Channel, ChannelKind, Settings};
+use crate::domain::alert::rule::Severity;
 use crate::store::prelude::*;
 use crate::store::schema::usagectl_channels::{self, dsl};
 
@@ -14,6 +15,7 @@ struct Row {
     settings: String,
     created_at: UtcTimestamp,
     not_before: Option<UtcTimestamp>,
+    min_severity: Option<String>,
 }
 
 /// The channels, by name.
@@ -31,6 +33,7 @@ pub fn all(db: &mut Db) -> QueryResult<Vec<Channel>> {
             name: row.name,
             created_at: row.created_at.utc(),
             not_before: row.not_before.map(UtcTimestamp::utc),
+            min_severity: row.min_severity.as_deref().and_then(Severity::named),
         })
     };
     Ok(rows.into_iter().filter_map(channel).collect())
@@ -44,6 +47,7 @@ pub fn add(db: &mut Db, channel: &Channel, settings: &str) -> QueryResult<bool> 
         settings: settings.to_owned(),
         created_at: channel.created_at.into(),
         not_before: channel.not_before.map(UtcTimestamp::from),
+        min_severity: channel.min_severity.map(|least| least.to_string()),
     };
     let added = on!(db, |conn| diesel::insert_into(dsl::usagectl_channels)
         .values(&row)

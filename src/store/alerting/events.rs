@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use chrono::{DateTime, Utc};
 
+use super::states::{read_stages, stages_json};
 use crate::domain::alert::event::{Event, EventKind};
 use crate::domain::alert::rule::{AlertRef, Severity};
 use crate::domain::alert::state::{AlertStatus, Observation};
@@ -31,6 +32,7 @@ struct Row {
     actor: Option<String>,
     note: Option<String>,
     withdrawn_at: Option<UtcTimestamp>,
+    stages: Option<String>,
 }
 
 impl From<&Event> for Row {
@@ -56,6 +58,7 @@ impl From<&Event> for Row {
             actor: event.actor.clone(),
             note: event.note.clone(),
             withdrawn_at: event.withdrawn_at.map(UtcTimestamp::from),
+            stages: stages_json(&event.stages),
         }
     }
 }
@@ -78,6 +81,7 @@ impl From<Row> for Event {
             to_state: row.to_state.as_deref().and_then(AlertStatus::named),
             severity: row.severity.as_deref().and_then(Severity::named),
             episode: row.episode,
+            stages: read_stages(row.stages),
             observed: Observation {
                 value: row.value,
                 threshold: row.threshold,
@@ -147,13 +151,14 @@ pub fn history(
 
 /// The episodes of withdrawn events after `after`, which may be found again.
 pub fn withdrawn_episodes(db: &mut Db, after: DateTime<Utc>) -> QueryResult<BTreeSet<String>> {
-    let episodes: Vec<Option<String>> = on!(db, |conn| dsl::usagectl_alert_events
+    let rows: Vec<Row> = on!(db, |conn| dsl::usagectl_alert_events
         .filter(dsl::at.gt(UtcTimestamp::new(after)))
         .filter(dsl::withdrawn_at.is_not_null())
         .filter(dsl::episode.is_not_null())
-        .select(dsl::episode)
+        .select(Row::as_select())
         .load(conn))?;
-    Ok(episodes.into_iter().flatten().collect())
+    let events: Vec<Event> = rows.into_iter().map(Event::from).collect();
+    Ok(events.iter().flat_map(Event::episodes).collect())
 }
 
 /// The events of a rule and API from its last change of state up to `at` on, up to `at`.

@@ -1,15 +1,17 @@
 //! `usagectl_notices`: notices and their delivery.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use chrono::{DateTime, Utc};
 use diesel::dsl::count_star;
 use diesel::result::Error as DieselError;
 
+use super::states;
 use crate::domain::alert::delivery::{CLOCK_WAS_SET_BACK, Delivery, DropReason, Notice, later};
 use crate::domain::alert::notice::NoticeKind;
+use crate::domain::alert::notification_policy::refreshed;
+use crate::domain::alert::state::{AlertRecord, AlertState};
 use crate::store::prelude::*;
-use crate::store::schema::usagectl_alert_states::dsl as states;
 use crate::store::schema::usagectl_notices::{self, dsl};
 
 #[derive(Insertable, Queryable, Selectable)]
@@ -163,21 +165,28 @@ pub fn move_to_episode(db: &mut Db, old: &str, new: &str) -> QueryResult<()> {
     Ok(())
 }
 
-/// The notices of open episodes, in order, without reminders.
+/// The notices of open episodes with their current values, in order, without reminders.
 pub fn find_open_episode_notices(db: &mut Db) -> QueryResult<Vec<Notice>> {
-    let open = open_episodes(db)?;
-    let mut notices = find_by_episodes(db, &open)?;
+    let records = states::all(db)?;
+    let episodes = records.iter().flat_map(|record| {
+        let episodes = record.episodes();
+        episodes.map(|episode| (episode, &record.state))
+    });
+    let open: HashMap<String, &AlertState> = episodes.collect();
+    let mut notices = find_by_episodes(db, &open.keys().cloned().collect())?;
     notices.retain(|notice| notice.content.kind != NoticeKind::Reminder);
+    for notice in &mut notices {
+        if let Some(state) = open.get(&notice.episode) {
+            *notice = refreshed(notice, state);
+        }
+    }
     Ok(notices)
 }
 
 /// The ids of open episodes.
 pub fn open_episodes(db: &mut Db) -> QueryResult<BTreeSet<String>> {
-    let episodes: Vec<Option<String>> = on!(db, |conn| states::usagectl_alert_states
-        .filter(states::episode.is_not_null())
-        .select(states::episode)
-        .load(conn))?;
-    Ok(episodes.into_iter().flatten().collect())
+    let records = states::all(db)?;
+    Ok(records.iter().flat_map(AlertRecord::episodes).collect())
 }
 
 /// Counts an attempt that is about to be made, after which the notice may have arrived. No other run sends it before

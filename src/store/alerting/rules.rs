@@ -9,7 +9,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
 
 use crate::domain::alert::rule::{
-    AlertType, Baseline, Rule, RuleFault, Settings, Severity, TimeWindow,
+    AlertType, Baseline, Rule, RuleFault, Settings, Threshold, TimeWindow,
 };
 use crate::domain::period::Period;
 use crate::store::prelude::*;
@@ -34,8 +34,8 @@ struct SettingsRow {
     alert_id: String,
     time_window: String,
     time_zone: String,
-    severity: String,
-    critical_threshold: Option<f64>,
+    /// JSON; the value of the first is in `api_alerts`.
+    thresholds: String,
     for_ms: i64,
     clear_below: Option<f64>,
     clear_for_ms: i64,
@@ -55,8 +55,7 @@ impl SettingsRow {
             alert_id: rule.id.clone(),
             time_window: settings.window.as_str().to_owned(),
             time_zone: settings.time_zone.name().to_owned(),
-            severity: settings.severity.as_str().to_owned(),
-            critical_threshold: settings.critical_threshold,
+            thresholds: serde_json::json!(rule.thresholds()).to_string(),
             for_ms: settings.hold.num_milliseconds(),
             clear_below: settings.clear_below,
             clear_for_ms: settings.clear_hold.num_milliseconds(),
@@ -73,11 +72,17 @@ impl SettingsRow {
     /// The settings, and a fault if one is unreadable.
     fn read(self) -> (Settings, Option<RuleFault>) {
         let zone: Option<Tz> = self.time_zone.parse().ok();
+        let thresholds: Option<Vec<Threshold>> = serde_json::from_str(&self.thresholds).ok();
+        let readable = thresholds.is_some();
+        let mut higher = thresholds.unwrap_or_default().into_iter();
+        let lowest = higher.next();
+        let default = Settings::default();
         let settings = Settings {
             window: TimeWindow::named(&self.time_window).unwrap_or(TimeWindow::Rolling),
             time_zone: zone.unwrap_or(Tz::UTC),
-            severity: Severity::named(&self.severity).unwrap_or(Severity::Warning),
-            critical_threshold: self.critical_threshold,
+            severity: lowest.as_ref().map_or(default.severity, |it| it.severity),
+            lowest_channels: lowest.map_or(default.lowest_channels, |it| it.channels),
+            higher: higher.collect(),
             hold: span(self.for_ms),
             clear_below: self.clear_below,
             clear_hold: span(self.clear_for_ms),
@@ -93,7 +98,11 @@ impl SettingsRow {
                 }),
             settle: self.settle_ms.map(span),
         };
-        let unreadable = zone.is_none().then_some(RuleFault::Zone(self.time_zone));
+        let unreadable = match (zone, readable) {
+            (None, _) => Some(RuleFault::Zone(self.time_zone)),
+            (_, false) => Some(RuleFault::Threshold(self.thresholds)),
+            _ => None,
+        };
         (settings, unreadable)
     }
 }

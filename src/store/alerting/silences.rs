@@ -15,10 +15,11 @@ struct Row {
     alert_type: Option<String>,
     alert_id: Option<String>,
     starts_at: UtcTimestamp,
-    ends_at: UtcTimestamp,
+    ends_at: Option<UtcTimestamp>,
     reason: String,
     created_by: String,
     created_at: UtcTimestamp,
+    episodes: Option<String>,
 }
 
 impl From<&Silence> for Row {
@@ -30,10 +31,11 @@ impl From<&Silence> for Row {
             alert_type: alert_type.map(|alert_type| alert_type.as_str().to_owned()),
             alert_id: silence.alert_id.clone(),
             starts_at: silence.starts_at.into(),
-            ends_at: silence.ends_at.into(),
+            ends_at: silence.ends_at.map(UtcTimestamp::from),
             reason: silence.reason.clone(),
             created_by: silence.created_by.clone(),
             created_at: silence.created_at.into(),
+            episodes: episodes(silence),
         }
     }
 }
@@ -46,12 +48,22 @@ impl From<Row> for Silence {
             alert_type: row.alert_type.as_deref().map(AlertType::named),
             alert_id: row.alert_id,
             starts_at: row.starts_at.utc(),
-            ends_at: row.ends_at.utc(),
+            ends_at: row.ends_at.map(UtcTimestamp::utc),
             reason: row.reason,
             created_by: row.created_by,
             created_at: row.created_at.utc(),
+            episodes: row
+                .episodes
+                .and_then(|ids| serde_json::from_str(&ids).ok())
+                .unwrap_or_default(),
         }
     }
+}
+
+/// The ids of its episodes as a JSON array, if it has any.
+fn episodes(silence: &Silence) -> Option<String> {
+    let waits = !silence.episodes.is_empty();
+    waits.then(|| serde_json::json!(silence.episodes).to_string())
 }
 
 pub fn add(db: &mut Db, silence: &Silence) -> QueryResult<()> {
@@ -65,7 +77,11 @@ pub fn add(db: &mut Db, silence: &Silence) -> QueryResult<()> {
 /// The silences that end after `at`, by creation.
 pub fn find_unexpired(db: &mut Db, at: DateTime<Utc>) -> QueryResult<Vec<Silence>> {
     let rows: Vec<Row> = on!(db, |conn| dsl::usagectl_silences
-        .filter(dsl::ends_at.gt(UtcTimestamp::new(at)))
+        .filter(
+            dsl::ends_at
+                .gt(UtcTimestamp::new(at))
+                .or(dsl::ends_at.is_null())
+        )
         .order((dsl::created_at, dsl::id))
         .select(Row::as_select())
         .load(conn))?;
@@ -86,7 +102,20 @@ pub fn expire(db: &mut Db, id: &str, at: DateTime<Utc>) -> QueryResult<bool> {
     let end = silence.starts_at.max(at);
     let ended = on!(db, |conn| diesel::update(dsl::usagectl_silences)
         .filter(dsl::id.eq(id))
-        .set(dsl::ends_at.eq(UtcTimestamp::new(end)))
+        .set(dsl::ends_at.eq(Some(UtcTimestamp::new(end))))
         .execute(conn))?;
     Ok(ended > 0)
+}
+
+/// Saves the end and the episodes of a silence, unless it was ended since.
+pub fn follow(db: &mut Db, silence: &Silence) -> QueryResult<()> {
+    on!(db, |conn| diesel::update(dsl::usagectl_silences)
+        .filter(dsl::id.eq(&silence.id))
+        .filter(dsl::ends_at.is_null())
+        .set((
+            dsl::ends_at.eq(silence.ends_at.map(UtcTimestamp::from)),
+            dsl::episodes.eq(episodes(silence)),
+        ))
+        .execute(conn))?;
+    Ok(())
 }

@@ -7,7 +7,7 @@ use diesel::upsert::excluded;
 use crate::domain::alert::origin::Origin;
 use crate::domain::alert::rule::{AlertRef, Severity};
 use crate::domain::alert::state::{
-    Acknowledgement, AlertRecord, AlertState, AlertStatus, Episode, Observation,
+    Acknowledgement, AlertRecord, AlertState, AlertStatus, Episode, Observation, Stage,
 };
 use crate::store::prelude::*;
 use crate::store::schema::{api_alerts, usagectl_alert_states};
@@ -35,6 +35,7 @@ struct Row {
     conditions: Option<String>,
     origin_at: Option<UtcTimestamp>,
     origin_state: Option<String>,
+    stages: Option<String>,
 }
 
 impl From<&AlertRecord> for Row {
@@ -65,6 +66,7 @@ impl From<&AlertRecord> for Row {
             conditions: origin.map(|origin| origin.conditions.clone()),
             origin_at: origin.map(|origin| origin.at.into()),
             origin_state: origin_state.and_then(|state| serde_json::to_string(state).ok()),
+            stages: stages_json(&state.stages),
         }
     }
 }
@@ -97,6 +99,7 @@ impl From<Row> for AlertRecord {
                     id,
                     fired_at: row.fired_at.unwrap_or(row.since).utc(),
                 }),
+                stages: read_stages(row.stages),
                 evaluated_to: row.evaluated_to.utc(),
                 observed: Observation {
                     value: row.value,
@@ -113,6 +116,17 @@ impl From<Row> for AlertRecord {
             }),
         }
     }
+}
+
+/// Reached thresholds as a JSON array, if there are any.
+pub(super) fn stages_json(stages: &[Stage]) -> Option<String> {
+    let some = Some(stages).filter(|stages| !stages.is_empty())?;
+    serde_json::to_string(some).ok()
+}
+
+pub(super) fn read_stages(json: Option<String>) -> Vec<Stage> {
+    let stages = json.and_then(|json| serde_json::from_str(&json).ok());
+    stages.unwrap_or_default()
 }
 
 /// All states, by rule and API.
@@ -152,6 +166,7 @@ pub fn save(db: &mut Db, states: &[AlertRecord]) -> QueryResult<()> {
                 dsl::limit_value.eq(excluded(dsl::limit_value)),
                 dsl::threshold.eq(excluded(dsl::threshold)),
                 dsl::reason.eq(excluded(dsl::reason)),
+                dsl::stages.eq(excluded(dsl::stages)),
                 dsl::conditions.eq(excluded(dsl::conditions)),
                 dsl::origin_at.eq(excluded(dsl::origin_at)),
                 dsl::origin_state.eq(excluded(dsl::origin_state)),

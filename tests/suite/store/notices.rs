@@ -38,6 +38,10 @@ fn notice(key: &str, kind: NoticeKind, minute: i64) -> Notice {
             threshold: Some(80.0),
             limit_value: None,
         },
+        limit_unit: None,
+        unknown_reason: None,
+        level: 1,
+        reason: None,
         fired_at: at(0),
         ended_at: None,
         created_at: at(minute),
@@ -138,6 +142,7 @@ fn channel_name_is_unique_and_unreadable_settings_are_kept(
         settings: Some(Settings::Stdout(Stdout { json: false })),
         created_at: at(0),
         not_before: None,
+        min_severity: Some(Severity::Critical),
     };
     assert!(channels::add(&mut own, &channel, r#"{"json":false}"#).unwrap());
     assert!(!channels::add(&mut own, &channel, r#"{"json":true}"#).unwrap());
@@ -161,7 +166,8 @@ fn silence_lasts_until_its_end_or_expiry(#[values(Sqlite, Postgresql)] engine: E
         alert_type: Some(AlertType::ErrorSpike),
         alert_id: None,
         starts_at: at(from),
-        ends_at: at(to),
+        ends_at: Some(at(to)),
+        episodes: BTreeSet::new(),
         reason: "a release".to_owned(),
         created_by: "me".to_owned(),
         created_at: at(from),
@@ -178,6 +184,19 @@ fn silence_lasts_until_its_end_or_expiry(#[values(Sqlite, Postgresql)] engine: E
     assert!(!silences::expire(&mut db, "now", at(10)).unwrap());
     assert!(silences::expire(&mut db, "later", at(4)).unwrap());
     let ended = &silences::all(&mut db).unwrap()[1];
-    assert_eq!(ended.ends_at, at(5));
+    assert_eq!(ended.ends_at, Some(at(5)));
     assert!(!ended.is_active(at(5)));
+    let mut waiting = Silence {
+        ends_at: None,
+        episodes: BTreeSet::from(["e".to_owned()]),
+        ..silence("waiting", 30, 30)
+    };
+    silences::add(&mut db, &waiting).unwrap();
+    assert_eq!(
+        silences::find_unexpired(&mut db, at(99)).unwrap(),
+        [waiting.clone()]
+    );
+    waiting.ends_at = Some(at(40));
+    silences::follow(&mut db, &waiting).unwrap();
+    assert_eq!(silences::find_unexpired(&mut db, at(99)).unwrap(), []);
 }

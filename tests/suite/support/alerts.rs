@@ -37,9 +37,9 @@ pub fn put_rule(
 pub fn put_settings(db: &TestDatabase, id: &str, hold: i64, clear_below: &str, clear_hold: i64) {
     let (hold, clear_hold, then) = (hold * 60_000, clear_hold * 60_000, text(at(-1_000)));
     db.execute(&format!(
-        "INSERT INTO usagectl_alert_settings (alert_id, time_window, time_zone, severity, for_ms,
+        "INSERT INTO usagectl_alert_settings (alert_id, time_window, time_zone, thresholds, for_ms,
              clear_below, clear_for_ms, repeat_ms, min_requests, include_cached, updated_at)
-         VALUES ('{id}', 'ROLLING', 'UTC', 'WARNING', {hold}, {clear_below}, {clear_hold}, 3600000, 0, false,
+         VALUES ('{id}', 'ROLLING', 'UTC', '[]', {hold}, {clear_below}, {clear_hold}, 3600000, 0, false,
              '{then}')"
     ));
 }
@@ -199,7 +199,7 @@ pub fn put_rules_with_states(db: &TestDatabase) {
         value: None,
         limit: None,
         threshold: 60.0,
-        reason: Some("no limit per MINUTE is known"),
+        reason: Some("no limit per MINUTE is set"),
         ..firing
     };
     for state in [firing, ok, pending, recovering, unknown] {

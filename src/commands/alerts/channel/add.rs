@@ -9,6 +9,7 @@ use clap::Subcommand;
 
 use crate::args::parse_duration;
 use crate::commands::alerts::delivery;
+use crate::commands::alerts::rule_options::severity;
 use crate::commands::prelude::*;
 use crate::domain::alert::channel::{
     Address, Alertmanager, Auth, BodyTemplate, Channel, ChannelKind, Exec, HttpSettings,
@@ -16,11 +17,13 @@ use crate::domain::alert::channel::{
 };
 use crate::domain::alert::delivery::{Delivery, DropReason};
 use crate::domain::alert::token_url;
+use crate::domain::alert::rule::Severity;
 use crate::domain::format::counted;
 use crate::domain::named::Named;
 use crate::error::shell_word;
 use crate::http::{HeaderName, HeaderValue, Url};
 use crate::notify;
+use crate::notify::OWN_LABELS;
 use crate::output::alerts::Action;
 use crate::output::alerts::channels::{ChannelStatus, Channels};
 use crate::store::alerting::{channels, notices};
@@ -44,6 +47,13 @@ pub struct AddArgs {
     /// Replace a channel of the same name; it takes over the waiting notices, which are due at once
     #[arg(long)]
     replace: bool,
+
+    /// Notify the channel only while an alert has at least this severity
+    ///
+    /// It is notified when the severity is reached, and of the end when it falls below. A rule or a threshold
+    /// that names the channel changes nothing about that.
+    #[arg(long, value_name = "SEVERITY", value_parser = severity(), ignore_case = true)]
+    min_severity: Option<Severity>,
 
     #[command(subcommand)]
     kind: Kind,
@@ -298,6 +308,12 @@ fn is_variable_name(text: &str) -> bool {
 
 fn label(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
+        Some((name, _)) if OWN_LABELS.contains(&name) => {
+            let own = OWN_LABELS.join(", ");
+            Err(format!(
+                "every alert has a label {name}; expected another name than {own}"
+            ))
+        }
         Some((name, value)) if is_variable_name(name) && !value.is_empty() => {
             Ok((name.to_owned(), value.to_owned()))
         }
@@ -314,6 +330,7 @@ pub fn run(context: &mut Context, args: AddArgs) -> Result<Outcome> {
         settings: Some(settings),
         created_at: context.now,
         not_before: None,
+        min_severity: args.min_severity,
     };
     let mut db = context.open(Access::Write)?;
     let now = context.now;
@@ -614,7 +631,15 @@ mod tests {
     #[test]
     fn label_has_name_and_value() {
         assert_eq!(label("team=a=b"), Ok(("team".to_owned(), "a=b".to_owned())));
-        for text in ["team", "team=", "=x", "a-b=c", "9a=c"] {
+        for text in [
+            "team",
+            "team=",
+            "=x",
+            "a-b=c",
+            "9a=c",
+            "severity=x",
+            "alertname=x",
+        ] {
             assert!(label(text).is_err(), "{text}");
         }
     }

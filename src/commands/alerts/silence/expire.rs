@@ -37,7 +37,7 @@ pub fn run(context: &mut Context, args: ExpireArgs) -> Result<Outcome> {
         };
         for silence in &mut expired {
             silences::expire(db, &silence.id, now)?;
-            silence.ends_at = now.max(silence.starts_at);
+            silence.ends_at = Some(now.max(silence.starts_at));
         }
         Ok(expired)
     })?;

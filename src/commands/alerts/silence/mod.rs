@@ -11,7 +11,7 @@ use clap::Subcommand;
 /// Silence rules for a while
 ///
 /// Silenced rules are evaluated as usual, but send nothing. A rule that is still firing when the silence ends
-/// sends its notice then. Channels that were notified before the silence are notified of the resolution.
+/// sends a notice of its state of then. Channels that were notified before the silence are notified of the resolution.
 /// Without a command, active and pending silences are listed.
 #[derive(Args, Debug)]
 #[command(

