@@ -71,7 +71,6 @@ struct GlobalArgs {
 }
 
 #[derive(Debug, Subcommand)]
-#[expect(clippy::large_enum_variant, reason = "there is one of it")]
 enum Command {
     Migrate(migrate::MigrateArgs),
     Rollback(rollback::RollbackArgs),

@@ -396,7 +396,8 @@ impl<'a> Round<'a> {
         for id in ids {
             notices.extend(self.notices.get(id).into_iter().flatten());
         }
-        notices.sort_by_key(|notice| notice.content.created_at);
+        // At one time, the end of one episode precedes the beginning of another that was replaced since.
+        notices.sort_by_key(|it| (it.content.created_at, !it.content.kind.is_last()));
         let notifications = &mut self.result.notifications;
         notifications.add(&turn.alert, progress, policy, &notices);
     }

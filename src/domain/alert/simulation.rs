@@ -514,7 +514,7 @@ enum Step {
     Move(usize, i64),
     /// A check, a number of seconds later.
     Check(i64),
-    /// A check at the same time, whose notices are not delivered.
+    /// A check a moment later, whose notices are not delivered.
     Undelivered,
     /// A check that dies before it saves.
     Crash,
@@ -600,10 +600,11 @@ fn run(simulation: &mut Simulation, steps: &[Step]) -> DateTime<Utc> {
             }
             Step::Move(..) => {}
             Step::Check(later) => {
-                now += TimeDelta::seconds(later);
+                now += TimeDelta::seconds(later) + TimeDelta::milliseconds(1);
                 simulation.check(now);
             }
             Step::Undelivered => {
+                now += TimeDelta::milliseconds(1);
                 simulation.check_without_delivery(now);
             }
             Step::Crash => {
