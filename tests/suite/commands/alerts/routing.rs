@@ -144,7 +144,7 @@ fn late_rows_and_repeated_checks_notify_the_pager_once(
 }
 
 #[rstest]
-fn channel_with_minimum_severity_hears_critical_alerts_only(
+fn channel_with_minimum_severity_gets_critical_alerts_only(
     #[values(Sqlite, Postgresql)] engine: Engine,
 ) {
     let db = TestDatabase::migrated(engine);
