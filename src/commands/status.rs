@@ -153,7 +153,12 @@ fn report(
             "usagectl_limit_origins",
         ]);
     let has_rollups = has_tables(&["usagectl_dirty_hours", "usagectl_stale_periods"]);
-    let has_alerts = has_tables(&["api_alerts", "usagectl_alert_states", "usagectl_notices"]);
+    let has_alerts = has_tables(&[
+        "api_alerts",
+        "usagectl_alert_rules",
+        "usagectl_alert_states",
+        "usagectl_notices",
+    ]);
     let has_usage = has_rollups && has_tables(&["api_usage"]);
     let extras = expected.extras(&found);
     // PostgreSQL's own types hold only their values.

@@ -136,6 +136,18 @@ impl Period {
             Period::Other(name) => name,
         }
     }
+
+    /// Its length; a month has 30 days.
+    pub fn length(&self) -> Option<TimeDelta> {
+        match self {
+            Period::Second => Some(TimeDelta::seconds(1)),
+            Period::Minute => Some(TimeDelta::minutes(1)),
+            Period::Hour => Some(TimeDelta::hours(1)),
+            Period::Day => Some(TimeDelta::days(1)),
+            Period::Month => Some(TimeDelta::days(30)),
+            Period::Other(_) => None,
+        }
+    }
 }
 
 impl FromStr for Period {

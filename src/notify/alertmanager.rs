@@ -114,7 +114,7 @@ impl Receiver<'_> {
 
     fn alerts(&self, content: &Content, earlier: &[&Notice], now: DateTime<Utc>) -> Vec<Alert> {
         match content.kind {
-            NoticeKind::Firing | NoticeKind::Reminder => {
+            NoticeKind::Firing | NoticeKind::Reminder | NoticeKind::Unknown => {
                 let others: Vec<&Notice> = earlier
                     .iter()
                     .filter(|notice| notice.content.severity != content.severity)
@@ -124,7 +124,7 @@ impl Receiver<'_> {
                 alerts.push(self.alert(content, content.severity, self.held_until(now)));
                 alerts
             }
-            NoticeKind::Resolved => {
+            NoticeKind::Resolved | NoticeKind::Known => {
                 let end = content.ended_at.unwrap_or(content.created_at);
                 let ended = self.ended(content, earlier, end);
                 if ended.is_empty() {
@@ -153,10 +153,15 @@ impl Receiver<'_> {
 
     fn alert(&self, content: &Content, severity: Severity, end: DateTime<Utc>) -> Alert {
         let number = |value: Option<f64>| value.map(|value| value.to_string());
+        // A rule that fires may be unknown at the same time: these are two alerts.
+        let name = match content.kind {
+            NoticeKind::Unknown | NoticeKind::Known => "UNKNOWN",
+            _ => &content.alert.alert_type,
+        };
         let own = self.settings.labels.iter().cloned();
         let mut labels: BTreeMap<String, String> = own.collect();
         for (name, value) in [
-            ("alertname", alert_name(&content.alert.alert_type)),
+            ("alertname", alert_name(name)),
             ("api", content.alert.api_name.clone()),
             ("type", content.alert.alert_type.clone()),
             ("period", content.alert.period.clone()),
@@ -286,8 +291,14 @@ mod tests {
             alerts.remove(0).labels
         };
         let first = labels(NoticeKind::Firing);
+        let unknown = labels(NoticeKind::Unknown);
+        assert_eq!(unknown["alertname"], "ApiUnknown");
         for kind in NoticeKind::ALL {
-            assert_eq!(labels(*kind), first);
+            let expected = match kind {
+                NoticeKind::Unknown | NoticeKind::Known => &unknown,
+                _ => &first,
+            };
+            assert_eq!(labels(*kind), *expected);
         }
         assert_eq!(first["alertname"], "ApiRateLimitWarning");
         assert_eq!(first["team"], "payments");

@@ -59,6 +59,8 @@ fn headline(content: &Content) -> String {
         NoticeKind::Resolved => ":large_green_circle:",
         NoticeKind::Missed | NoticeKind::Late | NoticeKind::Test => ":white_circle:",
         NoticeKind::Skipped => ":warning:",
+        NoticeKind::Unknown => ":grey_question:",
+        NoticeKind::Known => ":information_source:",
     };
     format!("{sign} {}", escaped(&content.summary))
 }

@@ -278,18 +278,35 @@ diesel::table! {
 diesel::table! {
     usagectl_alert_settings (alert_id) {
         alert_id -> Text,
-        time_window -> Text,
-        time_zone -> Text,
+        time_window -> Nullable<Text>,
+        time_zone -> Nullable<Text>,
+        month_starts -> Nullable<Integer>,
         thresholds -> Text,
         for_ms -> BigInt,
         clear_below -> Nullable<Double>,
         clear_for_ms -> BigInt,
-        repeat_ms -> BigInt,
+        repeat_ms -> Nullable<BigInt>,
         min_requests -> BigInt,
         include_cached -> Bool,
         baseline_ms -> Nullable<BigInt>,
         baseline_factor -> Nullable<Double>,
         settle_ms -> Nullable<BigInt>,
+        no_data_ms -> Nullable<BigInt>,
+        percent -> Bool,
+        updated_at -> Timestamp,
+    }
+}
+
+diesel::table! {
+    usagectl_alert_rules (id) {
+        id -> Text,
+        api_name -> Text,
+        alert_type -> Text,
+        threshold -> Double,
+        period -> Text,
+        enabled -> Bool,
+        last_triggered -> Nullable<Timestamp>,
+        created_at -> Timestamp,
         updated_at -> Timestamp,
     }
 }

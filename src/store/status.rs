@@ -29,19 +29,24 @@ const FRESHNESS: &str = "SELECT count(*) AS hours, min(hour) AS oldest FROM (
 
 /// The alert rules by state, and undelivered notifications. States of deleted, disabled and renamed rules are
 /// left to the next `alerts check`.
-const ALERTS: &str = "SELECT (SELECT count(*) FROM api_alerts WHERE enabled) AS rules,
+const ALERTS: &str = "WITH all_rules AS (
+         SELECT id, api_name, enabled FROM api_alerts
+         UNION ALL
+         SELECT id, api_name, enabled FROM usagectl_alert_rules
+     )
+     SELECT (SELECT count(*) FROM all_rules WHERE enabled) AS rules,
          count(CASE WHEN state IN ('FIRING', 'RECOVERING') THEN 1 END) AS firing,
          count(CASE WHEN state IN ('FIRING', 'RECOVERING') AND severity = 'CRITICAL' THEN 1 END) AS critical,
          count(CASE WHEN state = 'UNKNOWN' THEN 1 END) AS unknown,
-         (SELECT count(*) FROM api_alerts
+         (SELECT count(*) FROM all_rules
           WHERE enabled AND NOT EXISTS (
               SELECT 1 FROM usagectl_alert_states AS found
-              WHERE found.alert_id = api_alerts.id AND api_alerts.api_name IN ('*', found.api_name)
+              WHERE found.alert_id = all_rules.id AND all_rules.api_name IN ('*', found.api_name)
           )) AS unchecked,
          (SELECT count(*) FROM usagectl_notices WHERE delivery = 'WAITING') AS notices_waiting
      FROM usagectl_alert_states AS states
-     JOIN api_alerts ON api_alerts.id = states.alert_id
-     WHERE api_alerts.enabled AND api_alerts.api_name IN ('*', states.api_name)";
+     JOIN all_rules ON all_rules.id = states.alert_id
+     WHERE all_rules.enabled AND all_rules.api_name IN ('*', states.api_name)";
 
 /// Reads the summary in one query; the tables of each part must exist if it is wanted.
 pub fn summary(db: &mut Db, has_rollups: bool, has_alerts: bool) -> QueryResult<Summary> {

@@ -225,7 +225,13 @@ fn observed(sections: &BTreeMap<String, Fields>) -> BTreeMap<String, Fields> {
         }
     }
     for request in server.received() {
-        add("Object webhook body", &request.json());
+        // Several notices are one array.
+        match request.json() {
+            Value::Array(bodies) => bodies
+                .iter()
+                .for_each(|body| add("Object webhook body", body)),
+            body => add("Object webhook body", &body),
+        }
     }
     found
 }

@@ -5,5 +5,6 @@ DROP TABLE usagectl.usagectl_alert_events;
 DROP TABLE usagectl.usagectl_alert_states;
 DROP TABLE usagectl.usagectl_alert_channels;
 DROP TABLE usagectl.usagectl_channels;
+DROP TABLE usagectl.usagectl_alert_rules;
 DROP TABLE usagectl.usagectl_alert_settings;
 DROP TABLE usagectl.usagectl_api_limits;

@@ -22,15 +22,18 @@ CREATE TABLE usagectl.usagectl_api_limits (
 -- Settings of a rule beyond the columns of api_alerts; a rule without a row has the defaults.
 CREATE TABLE usagectl.usagectl_alert_settings (
     "alert_id" TEXT NOT NULL,
-    -- ROLLING or CALENDAR; days and months of a calendar begin at midnight of time_zone.
-    "time_window" TEXT NOT NULL CHECK ("time_window" IN ('ROLLING', 'CALENDAR')),
-    "time_zone" TEXT NOT NULL,
+    -- ROLLING or CALENDAR; days of a calendar begin at midnight of time_zone, months on the day month_starts. Null is
+    -- the default of the rule's type and period, and the calendar of the provider.
+    "time_window" TEXT CHECK ("time_window" IN ('ROLLING', 'CALENDAR')),
+    "time_zone" TEXT,
+    "month_starts" INTEGER CHECK ("month_starts" BETWEEN 1 AND 31),
     -- JSON: value, severity and channels of each threshold, the lowest first; the value of that is in api_alerts.
     "thresholds" TEXT NOT NULL,
     "for_ms" BIGINT NOT NULL,
     "clear_below" DOUBLE PRECISION,
     "clear_for_ms" BIGINT NOT NULL,
-    "repeat_ms" BIGINT NOT NULL,
+    -- Null is the default of the period.
+    "repeat_ms" BIGINT,
     "min_requests" BIGINT NOT NULL,
     "include_cached" BOOLEAN NOT NULL,
     -- ERROR_SPIKE relative to an earlier window: fires at baseline_factor times its average.
@@ -38,10 +41,32 @@ CREATE TABLE usagectl.usagectl_alert_settings (
     "baseline_factor" DOUBLE PRECISION,
     -- The age of a step at which it is evaluated; null is that of `alerts check --settle`.
     "settle_ms" BIGINT,
+    -- The time without a call after which the rule is UNKNOWN; 0 is never, null is the default of the period, which
+    -- applies during an episode.
+    "no_data_ms" BIGINT,
+    -- Whether the thresholds of an ERROR_SPIKE are percentages of the calls.
+    "percent" BOOLEAN NOT NULL DEFAULT false,
     "updated_at" TIMESTAMP(3) NOT NULL,
 
     CONSTRAINT usagectl_alert_settings_pkey PRIMARY KEY ("alert_id")
 );
+
+-- Rules of the types that the application does not have (NO_DATA), in the columns of api_alerts.
+CREATE TABLE usagectl.usagectl_alert_rules (
+    "id" TEXT NOT NULL,
+    "api_name" TEXT NOT NULL,
+    "alert_type" TEXT NOT NULL,
+    "threshold" DOUBLE PRECISION NOT NULL,
+    "period" TEXT NOT NULL,
+    "enabled" BOOLEAN NOT NULL,
+    "last_triggered" TIMESTAMP(3),
+    "created_at" TIMESTAMP(3) NOT NULL,
+    "updated_at" TIMESTAMP(3) NOT NULL,
+
+    CONSTRAINT usagectl_alert_rules_pkey PRIMARY KEY ("id")
+);
+CREATE UNIQUE INDEX usagectl_alert_rules_place_key
+    ON usagectl.usagectl_alert_rules ("api_name", "alert_type", "period");
 
 -- Notification channels. Secrets are not stored, only the names of environment variables.
 CREATE TABLE usagectl.usagectl_channels (
@@ -151,9 +176,11 @@ CREATE TABLE usagectl.usagectl_notices (
     -- The episode by the current data; receivers see the one in "content", which stays the same.
     "episode" TEXT NOT NULL,
     -- FIRING, REMINDER, RESOLVED, MISSED: it fired and ended between two checks, LATE: it was found in data that
-    -- arrived late, or SKIPPED: a period was not evaluated.
+    -- arrived late, SKIPPED: a period was not evaluated, UNKNOWN: the rule cannot be evaluated, or KNOWN: it can again.
     "kind" TEXT NOT NULL
-        CHECK ("kind" IN ('FIRING', 'REMINDER', 'RESOLVED', 'MISSED', 'LATE', 'SKIPPED')),
+        CHECK ("kind" IN (
+            'FIRING', 'REMINDER', 'RESOLVED', 'MISSED', 'LATE', 'SKIPPED', 'UNKNOWN', 'KNOWN'
+        )),
     -- Sequence number of its kind within the episode, from 1.
     "number" INTEGER NOT NULL,
     "channel" TEXT NOT NULL,

@@ -21,7 +21,12 @@ use crate::store::alerting::rules;
 ///
 /// COST_THRESHOLD: credits spent.
 ///
-/// ERROR_SPIKE: failed calls.
+/// ERROR_SPIKE: failed calls, or with --percent their share of the calls.
+///
+/// NO_DATA: the time since the last call, in periods: `--threshold 30 --period MINUTE` fires after 30 minutes without
+/// a call. The application does not have this type: its rules are in a table of usagectl.
+///
+/// A rule that fires resolves when a call succeeds. If calls are missing altogether it is UNKNOWN, see --no-data.
 #[derive(Args, Debug)]
 #[command(after_help = example!("alerts add --api finnhub --type RATE_LIMIT_WARNING --threshold 90 --period DAY --for 2m"))]
 pub struct AddArgs {
@@ -33,12 +38,12 @@ pub struct AddArgs {
     #[arg(long = "type", value_name = "TYPE", value_parser = alert_type(), ignore_case = true)]
     alert_type: AlertType,
 
-    /// Threshold: percent, credits or failed calls, by --type; repeat for more
+    /// Threshold: percent, credits, failed calls or periods, by --type; repeat for more
     ///
     /// Each may have a severity and channels of its own: 80:warning:slack, 100:critical:pager,mail. A channel is
     /// notified when the value reaches a threshold that names it, and of the end when it falls below all of
     /// those.
-    #[arg(long = "threshold", value_name = "N[:SEVERITY[:CHANNEL,...]]", value_parser = threshold, required = true, allow_hyphen_values = true)]
+    #[arg(long = "threshold", value_name = "N[:SEVERITY[:CHANNEL,...]]", value_parser = threshold, required_unless_present = "percent", conflicts_with = "percent", allow_hyphen_values = true)]
     thresholds: Vec<ThresholdOption>,
 
     /// Evaluation window
@@ -50,6 +55,7 @@ pub struct AddArgs {
 }
 
 pub fn run(context: &mut Context, args: AddArgs) -> Result<Outcome> {
+    // Without a threshold, --percent is one.
     let mut rule = Rule::new(&args.api, args.alert_type, args.period, f64::NAN);
     args.options.set_thresholds(&mut rule, &args.thresholds)?;
     args.options.apply(&mut rule)?;
@@ -73,9 +79,11 @@ pub fn run(context: &mut Context, args: AddArgs) -> Result<Outcome> {
 fn already_exists(rule: &Rule) -> Error {
     let reference = shell_word(&rule.reference());
     let message = format!("a rule for {rule} already exists; nothing was changed");
-    let next = format!(
-        "usagectl alerts set {reference} --threshold {}",
-        rule.threshold
-    );
+    let option = match rule.settings.percent {
+        true => "--percent",
+        false => "--threshold",
+    };
+    let threshold = rule.threshold;
+    let next = format!("usagectl alerts set {reference} {option} {threshold}");
     Error::message(Exit::Refused, message).with_next(next)
 }

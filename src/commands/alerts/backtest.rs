@@ -1,6 +1,6 @@
 //! `alerts backtest`: replays a rule over past data, without writing.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use clap::FromArgMatches;
@@ -11,9 +11,11 @@ use super::{find_rules, reading};
 use crate::args::parse_instant;
 use crate::commands::prelude::*;
 use crate::domain::alert::backtest::{PastEpisode, Replay, recorded_episodes};
+use crate::domain::alert::evaluate::RuleTarget;
 use crate::domain::alert::rule::{ALL_APIS, AlertType, Rule};
-use crate::domain::alert::window::{Grid, window};
+use crate::domain::alert::window::Grid;
 use crate::domain::period::{Granularity, Period, Window};
+use crate::domain::plans::selection::Billing;
 use crate::domain::plans::{ApiLimit, ApiLimitOrigin, Citation, Unit, api_limit};
 use crate::domain::usage::rollup::ApiPeriod;
 use crate::output::alerts::backtest::{Backtest, Comparison, ReplayResult};
@@ -114,17 +116,21 @@ fn backtest(db: &mut Db, args: &BacktestArgs, range: Window) -> Result<Backtest>
         api => vec![api],
     };
     let (changed, changed_limits) = changed(&original, &limits, &apis, &args.set)?;
-    let result = replay(db, &changed, &apis, &changed_limits, range, grid)?;
+    let billing = reading::billing(db, range.to)?;
+    let targets = targets(&changed, &apis, &changed_limits, &billing);
+    let missing = missing_rows(db, &targets, range, grid)?;
+    let result = replay(db, targets, range, grid)?;
     let compared_with = if !args.diff {
         None
     } else if args.set.is_empty() {
         Some(Comparison::History(recorded(db, &original, range)?))
     } else {
-        let result = replay(db, &original, &apis, &limits, range, grid)?;
+        let targets = self::targets(&original, &apis, &limits, &billing);
+        let result = replay(db, targets, range, grid)?;
         Some(Comparison::Original(result))
     };
     Ok(Backtest {
-        missing: missing_rows(db, &changed, &apis, range, grid)?,
+        missing,
         rule: changed,
         from: args.from,
         to: range.to,
@@ -171,7 +177,10 @@ fn changed(
         })?;
         let invalid = |reason: String| Error::usage(format_args!("--set {change}: {reason}"));
         match key {
-            "threshold" => rule.threshold = number(value).map_err(invalid)?,
+            "threshold" => {
+                rule.threshold = number(value).map_err(invalid)?;
+                rule.settings.percent = false;
+            }
             "limit" => {
                 let value = number(value).map_err(invalid)?;
                 let value =
@@ -211,17 +220,24 @@ fn changed(
 /// The period read at once, so that memory does not grow with the range.
 const CHUNK: TimeDelta = TimeDelta::days(1);
 
+fn targets<'a>(
+    rule: &'a Rule,
+    apis: &[&'a str],
+    limits: &[ApiLimit],
+    billing: &HashMap<String, Billing>,
+) -> Vec<RuleTarget<'a>> {
+    let target = |api: &&'a str| reading::target(rule, api, limits, billing);
+    apis.iter().map(target).collect()
+}
+
 fn replay(
     db: &mut Db,
-    rule: &Rule,
-    apis: &[&str],
-    limits: &[ApiLimit],
+    targets: Vec<RuleTarget<'_>>,
     range: Window,
     grid: Grid,
 ) -> Result<ReplayResult> {
     let triggers_are_in_place = TriggerSet::Usage.is_in_place(db)?;
-    let targets = apis.iter().map(|api| reading::target(rule, api, limits));
-    let mut replays: Vec<Replay<'_>> = targets.map(Replay::new).collect();
+    let mut replays: Vec<Replay<'_>> = targets.into_iter().map(Replay::new).collect();
     let mut from = range.from;
     while from < range.to {
         let to = range.to.min(from + CHUNK);
@@ -236,7 +252,7 @@ fn replay(
         for replay in &mut replays {
             if let Some(usage) = usage.get(replay.target().api_name) {
                 for at in grid.steps(from, to) {
-                    replay.step(at, grid, &usage.series, usage.begins);
+                    replay.step(at, grid, usage);
                 }
             }
         }
@@ -268,36 +284,23 @@ fn recorded(db: &mut Db, rule: &Rule, range: Window) -> Result<Vec<PastEpisode>>
 /// The periods of the evaluated data for which api_usage_aggregates counts more calls than there are rows.
 fn missing_rows(
     db: &mut Db,
-    rule: &Rule,
-    apis: &[&str],
+    targets: &[RuleTarget<'_>],
     range: Window,
     grid: Grid,
 ) -> Result<Vec<Window>> {
-    let settings = &rule.settings;
     let first = grid.at_or_before(range.from) + grid.step();
-    let reach = window(
-        &rule.period,
-        settings.window,
-        settings.time_zone,
-        first,
-        grid,
-    );
-    let baseline = settings
-        .baseline
-        .map_or(TimeDelta::zero(), |baseline| baseline.over);
-    let from = reach
-        .map_or(first, |window| window.from)
-        .checked_sub_signed(baseline);
+    let reach = targets.iter().map(|target| target.reach(first, grid));
     let evaluated = Window {
-        from: from.unwrap_or(first),
+        from: reach.min().unwrap_or(first),
         to: range.to,
     };
+    let is_evaluated = |api: &str| targets.iter().any(|target| target.api_name == api);
     let stale = rollups::stale_by_api(db, evaluated)?;
     let mut missing = BTreeSet::new();
     for granularity in Granularity::ALL {
         for surplus in aggregates::surplus(db, granularity, evaluated.widened(granularity))? {
             let ApiPeriod { start, api_name } = &surplus.period;
-            if apis.contains(&api_name.as_str()) && surplus.lacks_rows(stale.get(api_name)) {
+            if is_evaluated(api_name) && surplus.lacks_rows(stale.get(api_name)) {
                 missing.insert(Window {
                     from: *start,
                     to: granularity.end_of(*start),

@@ -13,7 +13,6 @@ use crate::commands::heartbeat::{HeartbeatArgs, with_heartbeat};
 use crate::commands::prelude::*;
 use crate::domain::alert::clock::ClockProblem;
 use crate::domain::alert::round::{EvaluatedAlert, Round, RoundResult, Schedule, StoredAlerts};
-use crate::domain::alert::event::Event;
 use crate::domain::alert::rule::{ALL_APIS, AlertRef, Rule, Severity};
 use crate::domain::alert::state::{AlertRecord, AlertStatus};
 use crate::domain::alert::window::Grid;
@@ -232,6 +231,7 @@ fn load(db: &mut Db, schedule: Schedule) -> Result<StoredAlerts> {
         records: states::all(db)?,
         silences: silences::find_unexpired(db, schedule.now)?,
         limits: reading::allowances(&api_limits::all(db)?),
+        billing: reading::billing(db, schedule.now)?,
         ..StoredAlerts::default()
     };
     for channel in channels::all(db)? {
@@ -269,9 +269,14 @@ fn load_history(db: &mut Db, stored: &mut StoredAlerts, schedule: Schedule) -> R
         Some(from) => events::withdrawn_episodes(db, from)?,
         None => BTreeSet::new(),
     };
-    let open = stored.records.iter().flat_map(AlertRecord::episodes);
-    let events = stored.history.values().flatten();
-    episodes.extend(events.flat_map(Event::episodes).chain(open));
+    for record in &stored.records {
+        let unknown = record.unknown_episode().map(|episode| episode.id);
+        episodes.extend(record.episodes().chain(unknown));
+    }
+    for event in stored.history.values().flatten() {
+        let unknown = event.unknown_episode().map(|episode| episode.id);
+        episodes.extend(event.episodes().chain(unknown));
+    }
     stored.notices = notices::find_by_episodes(db, &episodes)?;
     Ok(())
 }

@@ -30,9 +30,9 @@ use crate::domain::alert::rule::Rule;
 
 /// Manage alert rules, evaluate them and send notifications
 ///
-/// A rule watches one API, or each of them: how much of the rate limit is used, what the calls cost, or how
-/// many fail. Rules are the rows of api_alerts, including those that the application writes. Without a
-/// command, the rules are listed.
+/// A rule watches one API, or each of them: how much of the rate limit is used, what the calls cost, how many
+/// fail, or whether they cease. Rules are the rows of api_alerts, including those that the application writes; those
+/// of type NO_DATA are in a table of usagectl. Without a command, the rules are listed.
 #[derive(Args, Debug)]
 #[command(
     args_conflicts_with_subcommands = true,

@@ -2,14 +2,19 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use chrono::{DateTime, TimeDelta, Utc};
+
 use crate::commands::prelude::*;
 use crate::domain::alert::evaluate::{Allowance, ApiUsage, RequiredWindows, RuleTarget};
+use crate::domain::alert::gaps::Gaps;
 use crate::domain::alert::rule::Rule;
-use crate::domain::alert::series::Demand;
+use crate::domain::alert::series::{Demand, Series};
 use crate::domain::period::{Period, Window};
+use crate::domain::plans::selection::{self, Billing};
 use crate::domain::plans::{ApiLimit, Unit};
 use crate::domain::usage::read_plan::StalePeriods;
 use crate::store::alerting::usage;
+use crate::store::plans::selections;
 use crate::store::usage::rollups;
 
 /// The limits, as rules compare with them.
@@ -26,13 +31,26 @@ fn allowance(limit: &ApiLimit) -> Allowance {
     }
 }
 
-/// A rule, applied to an API and its limit.
-pub(super) fn target<'a>(rule: &'a Rule, api_name: &'a str, limits: &[ApiLimit]) -> RuleTarget<'a> {
+/// The calendar of each provider that a plan is in use of.
+pub(super) fn billing(db: &mut Db, now: DateTime<Utc>) -> Result<HashMap<String, Billing>> {
+    let selections = selections::all(db)?;
+    let in_use = selection::in_use(&selections, now);
+    Ok(in_use.map(|it| (it.provider.clone(), it.billing)).collect())
+}
+
+/// A rule, applied to an API, its limit and its provider's calendar.
+pub(super) fn target<'a>(
+    rule: &'a Rule,
+    api_name: &'a str,
+    limits: &[ApiLimit],
+    billing: &HashMap<String, Billing>,
+) -> RuleTarget<'a> {
     let fits = |limit: &&ApiLimit| limit.api_name == api_name && limit.period == rule.period;
     RuleTarget {
         rule,
         api_name,
         limit: limits.iter().find(fits).map(allowance),
+        billing: billing.get(api_name).copied().unwrap_or_default(),
     }
 }
 
@@ -44,9 +62,7 @@ pub(super) fn read<'a>(
     triggers_are_in_place: bool,
 ) -> Result<HashMap<&'a str, ApiUsage>> {
     let windows = needs.values().flatten();
-    let windows = windows
-        .flat_map(|needs| [needs.window, needs.baseline])
-        .flatten();
+    let windows = windows.flat_map(RequiredWindows::tallied);
     let whole = windows.reduce(|a, b| Window::new(a.from.min(b.from), a.to.max(b.to)));
     let stale = match whole {
         Some(whole) => rollups::stale_by_api(db, whole)?,
@@ -55,19 +71,46 @@ pub(super) fn read<'a>(
     let fresh = StalePeriods::default();
     let mut usage = HashMap::new();
     for (api_name, needs) in needs {
-        let windows = needs
-            .iter()
-            .flat_map(|needs| [needs.window, needs.baseline]);
+        let windows = needs.iter().flat_map(RequiredWindows::tallied);
         let seconds = needs.iter().filter_map(|needs| needs.seconds);
         let demand = if triggers_are_in_place {
             let stale = stale.get(*api_name).unwrap_or(&fresh);
-            Demand::new(windows.flatten(), seconds, stale)
+            Demand::new(windows, seconds, stale)
         } else {
-            Demand::of_rows(windows.flatten(), seconds)
+            Demand::of_rows(windows, seconds)
         };
         let series = usage::read(db, api_name, demand)?;
         let begins = usage::first_call_hour(db, api_name)?;
-        usage.insert(*api_name, ApiUsage { series, begins });
+        let mut gaps = Gaps::default();
+        for (least, window) in RequiredWindows::gaps(needs) {
+            let found = match has_recent_call(needs, &series, least, window) {
+                true => Vec::new(),
+                false => usage::gaps(db, api_name, least, window)?,
+            };
+            gaps.insert(least, found);
+        }
+        let api_usage = ApiUsage {
+            series,
+            begins,
+            gaps,
+        };
+        usage.insert(*api_name, api_usage);
     }
     Ok(usage)
+}
+
+/// Whether a call since the previous step shows that there is no gap at the only step of the window.
+fn has_recent_call(
+    needs: &[RequiredWindows],
+    series: &Series,
+    least: TimeDelta,
+    window: Window,
+) -> bool {
+    let mut recent = needs.iter().filter_map(|needs| needs.recent);
+    window.to - window.from == least
+        && recent.any(|recent| {
+            recent.to == window.to
+                && recent.to - recent.from < least
+                && series.tally(recent).calls > 0
+        })
 }

@@ -53,7 +53,7 @@ pub(super) struct RuleOptions {
 
     /// Reminder interval while firing
     ///
-    /// 1h in a new rule; 0s sends no reminders.
+    /// In a new rule 12h for days, 24h for months and 1h for shorter periods; 0s sends no reminders.
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     repeat: Option<Duration>,
 
@@ -62,6 +62,20 @@ pub(super) struct RuleOptions {
     /// `none`, as in a new rule, is the delay of `alerts check --settle`.
     #[arg(long, value_name = "DURATION", value_parser = or_none(parse_duration))]
     settle: Option<Setting<Duration>>,
+
+    /// Time without calls after which the rule is UNKNOWN
+    ///
+    /// It does not resolve then, but is UNKNOWN until a call is recorded. In a new rule, and after `none`, this applies
+    /// only while the rule fires: after 30m, for hours after 1h, for days and months after 24h. With 0s the rule
+    /// resolves without calls, with a note in its notice.
+    #[arg(long, value_name = "DURATION", value_parser = or_none(parse_duration))]
+    no_data: Option<Setting<Duration>>,
+
+    /// Threshold of an ERROR_SPIKE rule in percent of the calls, instead of --threshold
+    ///
+    /// Use it with --min-requests: one failure of two calls is 50 %.
+    #[arg(long, value_name = "N", value_parser = number, allow_negative_numbers = true)]
+    percent: Option<f64>,
 
     /// Minimum calls in the window; below it the rule stays OK
     ///
@@ -77,16 +91,24 @@ pub(super) struct RuleOptions {
 
     /// Type of the evaluation window
     ///
-    /// `rolling`, as in a new rule, is the last minute, hour, ... up to now; `calendar` is the current minute,
-    /// hour, ... so far.
+    /// `rolling` is the last minute, hour, ... up to now: a month is 30 days, and of rolling minutes the busiest since
+    /// the previous step counts. `calendar` is the current minute, hour, ... so far. A new rule is rolling, but
+    /// RATE_LIMIT_WARNING and COST_THRESHOLD of days and months follow the calendar, by which providers reset quotas.
     #[arg(long, value_parser = time_window(), ignore_case = true)]
     window: Option<TimeWindow>,
 
     /// Time zone of calendar windows, such as Europe/Madrid
     ///
-    /// UTC in a new rule.
+    /// In a new rule that of the provider's plan, see `usagectl limits plan`, or else UTC.
     #[arg(long, value_name = "ZONE", value_parser = time_zone)]
     tz: Option<Tz>,
+
+    /// First day of calendar months, 1 to 31
+    ///
+    /// A billing cycle; in a shorter month it begins on the last day. In a new rule that of the provider's plan, or
+    /// else 1.
+    #[arg(long, value_name = "DAY", value_parser = clap::value_parser!(u32).range(1..=31))]
+    month_starts: Option<u32>,
 
     /// Compare failed calls with their average over this time
     ///
@@ -171,10 +193,13 @@ impl RuleOptions {
             clear_for: None,
             repeat: None,
             settle: None,
+            no_data: None,
+            percent: None,
             min_requests: None,
             include_cached: None,
             window: None,
             tz: None,
+            month_starts: None,
             baseline: None,
             factor: None,
             channels,
@@ -226,6 +251,13 @@ impl RuleOptions {
     /// Changes `rule` and validates it.
     pub(super) fn apply(&self, rule: &mut Rule) -> Result<()> {
         let settings = &mut rule.settings;
+        if let Some(percent) = self.percent {
+            rule.threshold = percent;
+            settings.percent = true;
+        }
+        if let Some(no_data) = self.no_data {
+            settings.no_data = no_data.value().map(delta);
+        }
         if let Some(critical) = self.critical {
             let is_critical = |it: &Threshold| it.severity == Severity::Critical;
             let channels = match settings.higher.iter().find(|it| is_critical(it)) {
@@ -262,14 +294,15 @@ impl RuleOptions {
         replace(&mut settings.severity, self.severity);
         replace(&mut settings.hold, self.hold.map(delta));
         replace(&mut settings.clear_hold, self.clear_for.map(delta));
-        replace(&mut settings.repeat, self.repeat.map(delta));
+        settings.repeat = self.repeat.map(delta).or(settings.repeat);
         replace(&mut settings.min_requests, self.min_requests.map(u64::from));
         replace(&mut settings.include_cached, self.include_cached);
-        replace(&mut settings.window, self.window);
+        settings.window = self.window.or(settings.window);
         if self.tz.is_some() {
             rule.unreadable = None;
         }
-        replace(&mut settings.time_zone, self.tz);
+        settings.time_zone = self.tz.or(settings.time_zone);
+        settings.month_starts = self.month_starts.or(settings.month_starts);
         if self.all_channels || self.names_channels() {
             rule.channels.clone_from(&self.channels);
             rule.channels.sort_unstable();
@@ -286,6 +319,7 @@ pub(super) fn usage_error(error: RuleError) -> Error {
         RuleField::ClearBelow => "--clear-below",
         RuleField::IncludeCached => "--include-cached",
         RuleField::Baseline => "--baseline",
+        RuleField::Percent => "--percent",
     };
     Error::usage(match error {
         RuleError::ApiName => {
@@ -322,6 +356,17 @@ pub(super) fn usage_error(error: RuleError) -> Error {
         RuleError::CalendarSecond => {
             "--window calendar requires a period of MINUTE or longer".to_owned()
         }
+        RuleError::MonthStarts => {
+            "--month-starts requires --period MONTH and --window calendar".to_owned()
+        }
+        RuleError::NotAPercentage(value) => {
+            format!("invalid --percent {value}: expected at most 100")
+        }
+        RuleError::PercentBaseline => "--baseline requires --threshold, not --percent".to_owned(),
+        RuleError::NoDataOfNoData => {
+            "--no-data requires a rule of another type: --threshold of NO_DATA is the time"
+                .to_owned()
+        }
     })
 }
 
@@ -356,8 +401,13 @@ fn time_zone(text: &str) -> Result<Tz, String> {
 }
 
 pub(super) fn alert_type() -> impl TypedValueParser<Value = AlertType> {
-    PossibleValuesParser::new(["RATE_LIMIT_WARNING", "COST_THRESHOLD", "ERROR_SPIKE"])
-        .map(|name| AlertType::named(&name.to_ascii_uppercase()))
+    let names = [
+        "RATE_LIMIT_WARNING",
+        "COST_THRESHOLD",
+        "ERROR_SPIKE",
+        "NO_DATA",
+    ];
+    PossibleValuesParser::new(names).map(|name| AlertType::named(&name.to_ascii_uppercase()))
 }
 
 pub(super) fn alert_period() -> impl TypedValueParser<Value = Period> {

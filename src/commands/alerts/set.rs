@@ -20,11 +20,11 @@ pub struct SetArgs {
     #[command(flatten)]
     rules: RuleRefs,
 
-    /// Threshold: percent, credits or failed calls, by type; repeat for more
+    /// Threshold: percent, credits, failed calls or periods, by type; repeat for more
     ///
     /// A single number changes the lowest threshold and keeps the others. Anything else replaces all of them;
     /// see `usagectl alerts add --help`.
-    #[arg(long = "threshold", value_name = "N[:SEVERITY[:CHANNEL,...]]", value_parser = threshold, allow_hyphen_values = true)]
+    #[arg(long = "threshold", value_name = "N[:SEVERITY[:CHANNEL,...]]", value_parser = threshold, conflicts_with = "percent", allow_hyphen_values = true)]
     thresholds: Vec<ThresholdOption>,
 
     #[command(flatten)]
@@ -42,6 +42,9 @@ pub fn run(context: &mut Context, args: SetArgs) -> Result<Outcome> {
     let rules = db.write_tx(|db| -> Result<Vec<Rule>> {
         let mut rules = args.rules.find(&rules::all(db)?)?;
         for rule in &mut rules {
+            if !args.thresholds.is_empty() {
+                rule.settings.percent = false;
+            }
             args.options.set_thresholds(rule, &args.thresholds)?;
             args.options.apply(rule)?;
         }

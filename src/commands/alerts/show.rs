@@ -86,10 +86,11 @@ fn measure(
     let grid = Grid::MINUTES;
     let ends = window_ends(&rule.period, grid.at_or_before(now - SETTLE));
     let limits = api_limits::all(db)?;
+    let billing = reading::billing(db, now)?;
     let targets: Vec<_> = apis
         .iter()
         .take(CHARTS)
-        .map(|api| reading::target(rule, api, &limits))
+        .map(|api| reading::target(rule, api, &limits, &billing))
         .collect();
     let needs: BTreeMap<&str, Vec<RequiredWindows>> = targets
         .iter()
@@ -102,7 +103,7 @@ fn measure(
     let usage = reading::read(db, &needs, triggers_are_in_place)?;
     let measured = |target: &RuleTarget<'_>| {
         let usage = usage.get(target.api_name)?;
-        let read = |at: &DateTime<Utc>| target.read(*at, grid, &usage.series, usage.begins);
+        let read = |at: &DateTime<Utc>| target.read(*at, grid, usage);
         Some(ApiReadings {
             api_name: target.api_name.to_owned(),
             readings: ends.iter().map(read).collect(),

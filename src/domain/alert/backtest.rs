@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::delivery::{Delivery, Notice};
-use super::evaluate::RuleTarget;
+use super::evaluate::{ApiUsage, RuleTarget};
 use super::event::{Event, EventKind};
 use super::notice::NoticeKind;
-use super::notification_policy::{NotificationPolicy, Notifications, episode_progress};
+use super::notification_policy::{
+    EpisodeProgress, NotificationPolicy, Notifications, episode_progress, unknown_progress,
+};
 use super::route::Route;
 use super::rule::{AlertRef, Severity};
-use super::series::Series;
 use super::state::{AlertState, AlertStatus};
 use super::window::Grid;
 
@@ -69,18 +70,10 @@ impl<'a> Replay<'a> {
         self.target
     }
 
-    /// Evaluates the next step. `begins` is the time of the first known call.
-    pub fn step(
-        &mut self,
-        at: DateTime<Utc>,
-        grid: Grid,
-        series: &Series,
-        begins: Option<DateTime<Utc>>,
-    ) {
+    /// Evaluates the next step.
+    pub fn step(&mut self, at: DateTime<Utc>, grid: Grid, usage: &ApiUsage) {
         let before = self.state.take();
-        let (after, changes) = self
-            .target
-            .advance(before.clone(), [at], grid, series, begins);
+        let (after, changes) = self.target.advance(before.clone(), [at], grid, usage);
         let changed = changes.iter();
         self.events
             .extend(changed.map(|change| Event::of_change(self.alert.clone(), change, at)));
@@ -102,31 +95,40 @@ impl<'a> Replay<'a> {
                 past.severity = past.severity.max(progress.severity);
                 past.peak = greater(past.peak, progress.observed.value);
             }
-            let policy = NotificationPolicy {
-                now: at,
-                routes: &self.routes,
-                silenced: false,
-                acknowledged: false,
-                repeat: self.target.rule.settings.repeat,
-                limit_unit: self.target.limit_unit(),
-                end_reason: None,
-            };
-            let mut notifications = Notifications::default();
-            let so_far: Vec<&Notice> = self.so_far.iter().collect();
-            notifications.add(&self.alert, &progress, policy, &so_far);
-            if progress.ended_at.is_some() {
-                self.so_far.clear();
-            }
-            for mut notice in notifications.new {
-                *self.notices.entry(notice.content.kind).or_default() += 1;
-                notice.delivery = Delivery::Delivered;
-                notice.delivered_at = Some(at);
-                if progress.ended_at.is_none() {
-                    self.so_far.push(notice);
-                }
-            }
+            self.notify(&progress, at);
+        }
+        for progress in unknown_progress(&self.alert, before.as_ref(), &changes, after.as_ref()) {
+            self.notify(&progress, at);
         }
         self.state = after;
+    }
+
+    fn notify(&mut self, progress: &EpisodeProgress, at: DateTime<Utc>) {
+        let policy = NotificationPolicy {
+            now: at,
+            routes: &self.routes,
+            silenced: false,
+            acknowledged: false,
+            repeat: self.target.rule.repeat(),
+            limit_unit: self.target.limit_unit(),
+            end_reason: None,
+        };
+        let is_of_episode = |notice: &&Notice| notice.episode == progress.episode.id;
+        let so_far: Vec<&Notice> = self.so_far.iter().filter(is_of_episode).collect();
+        let mut notifications = Notifications::default();
+        notifications.add(&self.alert, progress, policy, &so_far);
+        if progress.ended_at.is_some() {
+            self.so_far
+                .retain(|notice| notice.episode != progress.episode.id);
+        }
+        for mut notice in notifications.new {
+            *self.notices.entry(notice.content.kind).or_default() += 1;
+            notice.delivery = Delivery::Delivered;
+            notice.delivered_at = Some(at);
+            if progress.ended_at.is_none() {
+                self.so_far.push(notice);
+            }
+        }
     }
 }
 
@@ -170,8 +172,9 @@ pub fn recorded_episodes(events: &[Event]) -> Vec<PastEpisode> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::alert::evaluate::usage_of;
     use crate::domain::alert::rule::{AlertType, Rule};
-    use crate::domain::alert::series::{Demand, Tally};
+    use crate::domain::alert::series::Tally;
     use crate::domain::period::Period;
 
     #[test]
@@ -182,13 +185,12 @@ mod tests {
             rule: &rule,
             api_name: "finnhub",
             limit: None,
+            billing: Default::default(),
         };
         let minute = |n: i64| noon + TimeDelta::minutes(n);
         let steps: Vec<_> = Grid::MINUTES.steps(noon, minute(200)).collect();
-        let needs = steps
-            .iter()
-            .filter_map(|at| target.needs(*at, Grid::MINUTES).window);
-        let mut series = Series::new(Demand::of_rows(needs, []));
+        let needs = steps.iter().map(|at| target.needs(*at, Grid::MINUTES));
+        let needs: Vec<_> = needs.collect();
         // Failures in each minute: a short spike, then one of more than an hour.
         let failures = |n: i64| match n {
             2 => 4,
@@ -196,15 +198,16 @@ mod tests {
             50..=120 => 5,
             _ => 0,
         };
-        for n in 0..200 {
-            for _ in 0..failures(n) {
-                series.add_rows(minute(n), Tally::of_call(false, false, None));
-            }
+        let call = |n, success| (minute(n), Tally::of_call(success, false, None));
+        let mut calls = Vec::new();
+        for n in 0..150 {
+            calls.push(call(n, true));
+            calls.extend((0..failures(n)).map(|_| call(n, false)));
         }
-        let series = series.finish();
+        let usage = usage_of(&needs, &calls, Some(noon));
         let mut replay = Replay::new(target);
         for at in steps {
-            replay.step(at, Grid::MINUTES, &series, Some(noon));
+            replay.step(at, Grid::MINUTES, &usage);
         }
         let episodes: Vec<_> = replay
             .episodes

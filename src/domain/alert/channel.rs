@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::token_url;
 use super::rule::Severity;
+use super::token_url;
 use crate::domain::named::named;
 
 named! {

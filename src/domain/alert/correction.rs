@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 
 use super::event::Event;
 use super::history::{begins_episode, change_of};
-use super::replacement::{replaced, spans};
+use super::replacement::{replaced, spans, unknown_spans};
 use super::rule::AlertRef;
 use super::state::Change;
 
@@ -16,7 +16,8 @@ pub struct Correction {
     pub added: Vec<Event>,
     /// The ids of the events of the history that were not found again.
     pub withdrawn: Vec<String>,
-    /// The episodes that began in withdrawn events, and the episode found instead.
+    /// The episodes that began in withdrawn events, and the episode found instead; likewise the times in which the rule
+    /// is UNKNOWN.
     pub replaced: BTreeMap<String, Option<String>>,
 }
 
@@ -38,7 +39,10 @@ impl Correction {
         let replaced = if stored.is_empty() {
             BTreeMap::new()
         } else {
-            replaced(&spans(stored.iter().copied()), &spans(&found))
+            let before = || stored.iter().copied();
+            let mut all = replaced(&spans(before()), &spans(&found));
+            all.extend(replaced(&unknown_spans(before()), &unknown_spans(&found)));
+            all
         };
         let found_ids: BTreeSet<&str> = found.iter().map(|event| event.id.as_str()).collect();
         let stored_ids: BTreeSet<&str> = stored.iter().map(|event| event.id.as_str()).collect();
@@ -63,6 +67,18 @@ impl Correction {
     pub fn adds_to(&self, episode: &str) -> bool {
         let mut added = self.added.iter();
         added.any(|event| event.episode.as_deref() == Some(episode))
+    }
+
+    /// Whether the history does not have the beginning of a time in which the rule is UNKNOWN.
+    pub fn begins_unknown(&self, episode: &str) -> bool {
+        let mut began = self.added.iter().filter_map(Event::unknown_episode);
+        began.any(|began| began.id == episode)
+    }
+
+    /// Whether the history does not have the end of such a time.
+    pub fn ends_unknown(&self, ended_at: DateTime<Utc>) -> bool {
+        let mut added = self.added.iter();
+        added.any(|event| event.at == ended_at && event.ends_unknown())
     }
 
     /// Whether `new` is the episode `old`, or the one found instead.

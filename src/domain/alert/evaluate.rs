@@ -1,19 +1,22 @@
 //! The evaluation of one rule for one API: which steps are due, which windows they require, and the value, level
 //! and state of each step. `alerts check` and `alerts backtest` share it.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
+use super::gaps::Gaps;
 use super::rule::{AlertType, Rule, RuleFault};
 use super::series::{Series, Tally};
 use super::state::{
     AlertKey, AlertState, Change, HoldTimes, Level, Measurement, Observation, ThresholdReading,
 };
-use super::window::{Grid, window};
+use super::window::{Grid, stretch, window};
 use crate::domain::format;
 use crate::domain::period::{Period, Window};
 use crate::domain::plans::Unit;
+use crate::domain::plans::selection::Billing;
 
 /// The limit of an API for a period.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -29,6 +32,7 @@ pub struct ApiUsage {
     pub series: Series,
     /// The first known call.
     pub begins: Option<DateTime<Utc>>,
+    pub gaps: Gaps,
 }
 
 /// A rule, applied to one API.
@@ -38,6 +42,8 @@ pub struct RuleTarget<'a> {
     pub api_name: &'a str,
     /// The API's limit for the rule's period.
     pub limit: Option<Allowance>,
+    /// The calendar of the provider.
+    pub billing: Billing,
 }
 
 /// Why the value of a rule is unknown.
@@ -49,6 +55,8 @@ pub enum UnknownReason {
     BadBaseline,
     /// The API has no calls: its name may be mistyped.
     NoCalls,
+    /// The API has been without calls since then, longer than the rule allows.
+    NoCallSince(DateTime<Utc>),
     /// The baseline begins before the first known call.
     ShortHistory {
         needed: DateTime<Utc>,
@@ -70,6 +78,9 @@ impl fmt::Display for UnknownReason {
                 f.write_str("invalid baseline: expected a duration and a factor above 0")
             }
             UnknownReason::NoCalls => f.write_str("no call to this API was recorded"),
+            UnknownReason::NoCallSince(last) => {
+                write!(f, "no call was recorded since {}", format::time(*last))
+            }
             UnknownReason::ShortHistory { needed, begins } => write!(
                 f,
                 "not enough history: the baseline begins at {}, the first call was at {}",
@@ -82,14 +93,18 @@ impl fmt::Display for UnknownReason {
 
 /// The value of a step.
 struct Measured {
-    value: f64,
+    /// None without a call whose percentage it would be, or if it is too small to be known.
+    value: Option<f64>,
     threshold: f64,
+    /// The calls in the window.
     calls: u64,
+    /// What the value is a percentage of, unless that is the limit.
+    whole: Option<f64>,
 }
 
-impl RuleTarget<'_> {
+impl<'a> RuleTarget<'a> {
     /// The key of its state.
-    pub fn place(&self) -> AlertKey<'_> {
+    pub fn place(&self) -> AlertKey<'a> {
         AlertKey {
             alert_id: &self.rule.id,
             api_name: self.api_name,
@@ -107,28 +122,60 @@ impl RuleTarget<'_> {
 
     /// The windows that the step `at` requires.
     pub fn needs(&self, at: DateTime<Utc>, grid: Grid) -> RequiredWindows {
-        let mut needs = RequiredWindows::default();
+        let mut needs = RequiredWindows {
+            gap: self.gap_length().map(|least| (least, at)),
+            ..RequiredWindows::default()
+        };
+        if self.rule.alert_type == AlertType::NoData {
+            return needs;
+        }
         let Some(window) = self.window(at, grid) else {
             return needs;
         };
-        if self.rule.period == Period::Second {
+        if self.stretch().is_some() {
             needs.seconds = Some(window);
         } else {
             needs.window = Some(window);
         }
         needs.baseline = self.baseline(window);
+        needs.recent = Some(Window::new(at - grid.step(), at));
         needs
     }
 
-    fn window(&self, at: DateTime<Utc>, grid: Grid) -> Option<Window> {
+    /// The calendar of its windows.
+    pub fn billing(&self) -> Billing {
         let settings = &self.rule.settings;
-        window(
-            &self.rule.period,
-            settings.window,
-            settings.time_zone,
-            at,
-            grid,
-        )
+        Billing {
+            anchor_day: settings.month_starts.unwrap_or(self.billing.anchor_day),
+            zone: settings.time_zone.unwrap_or(self.billing.zone),
+        }
+    }
+
+    fn window(&self, at: DateTime<Utc>, grid: Grid) -> Option<Window> {
+        let rule = self.rule;
+        window(&rule.period, rule.window(), self.billing(), at, grid)
+    }
+
+    fn stretch(&self) -> Option<TimeDelta> {
+        stretch(&self.rule.period, self.rule.window())
+    }
+
+    /// The length of the gaps between calls that the rule depends on.
+    fn gap_length(&self) -> Option<TimeDelta> {
+        let rule = self.rule;
+        if rule.alert_type != AlertType::NoData {
+            return rule.no_data().map(|no_data| no_data.after);
+        }
+        let clear_below = rule.settings.clear_below.unwrap_or(rule.threshold);
+        self.periods(rule.threshold.min(clear_below))
+    }
+
+    /// A number of periods of the rule.
+    fn periods(&self, number: f64) -> Option<TimeDelta> {
+        let length_ms = ms(self.rule.period.length()?) * number;
+        // A number out of range becomes the nearest one in it.
+        let length_ms = (length_ms.ceil() as i64).clamp(1, LONGEST_GAP_MS);
+        Some(TimeDelta::milliseconds(length_ms))
     }
 
     fn baseline(&self, window: Window) -> Option<Window> {
@@ -142,18 +189,14 @@ impl RuleTarget<'_> {
         (asked && !baseline.is_empty()).then_some(baseline)
     }
 
-    /// Evaluates the step `at`. `begins` is the time of the first known call.
-    pub fn read(
-        &self,
-        at: DateTime<Utc>,
-        grid: Grid,
-        series: &Series,
-        begins: Option<DateTime<Utc>>,
-    ) -> Measurement {
+    /// Evaluates the step `at`.
+    pub fn read(&self, at: DateTime<Utc>, grid: Grid, usage: &ApiUsage) -> Measurement {
         let limit_value = match self.rule.alert_type {
             AlertType::RateLimitWarning => self.limit.map(|limit| limit.value),
             _ => None,
         };
+        let no_data = self.rule.no_data().filter(|no_data| !no_data.always);
+        let last_call = no_data.and_then(|no_data| usage.gaps.last_call(at, no_data.after));
         let mut reading = Measurement {
             at,
             observed: Observation {
@@ -164,46 +207,78 @@ impl RuleTarget<'_> {
             level: Level::Clear,
             severity: self.rule.settings.severity,
             thresholds: Vec::new(),
+            succeeded: self.has_success(at, grid, &usage.series),
+            no_data: last_call.map(|last| UnknownReason::NoCallSince(last).to_string()),
         };
-        match self.measure(at, grid, series, begins) {
+        match self.measure(at, grid, usage) {
             Ok(measured) => {
                 (reading.level, reading.thresholds) = self.level(&measured);
-                reading.observed.value = Some(measured.value);
+                reading.observed.value = measured.value;
                 reading.observed.threshold = Some(measured.threshold);
+                reading.observed.limit_value = reading.observed.limit_value.or(measured.whole);
             }
             Err(reason) => reading.level = Level::Unknown(reason.to_string()),
         }
         reading
     }
 
+    /// Whether a call succeeded since the previous step. Any call ends a gap.
+    fn has_success(&self, at: DateTime<Utc>, grid: Grid, series: &Series) -> bool {
+        if self.rule.alert_type == AlertType::NoData {
+            return true;
+        }
+        let recent = series.tally(Window::new(at - grid.step(), at));
+        recent.calls > recent.failed
+    }
+
     fn measure(
         &self,
         at: DateTime<Utc>,
         grid: Grid,
-        series: &Series,
-        begins: Option<DateTime<Utc>>,
+        usage: &ApiUsage,
     ) -> Result<Measured, UnknownReason> {
-        let rule = self.rule;
+        let (rule, series) = (self.rule, &usage.series);
         rule.check().map_err(UnknownReason::RuleFault)?;
         let unknown_period =
             || UnknownReason::RuleFault(RuleFault::Period(rule.period.to_string()));
         let window = self.window(at, grid).ok_or_else(unknown_period)?;
         let limit = self.limit()?;
-        let begins = begins
-            .filter(|begins| *begins < at)
-            .ok_or(UnknownReason::NoCalls)?;
-        let tally = match rule.period {
-            Period::Second => series.busiest_second(window, |tally| self.amount(tally)),
-            _ => series.tally(window),
+        let begins = usage.begins.filter(|begins| *begins < at);
+        let begins = begins.ok_or(UnknownReason::NoCalls)?;
+        let gap = self.gap_length().unwrap_or(TimeDelta::MAX);
+        let last_call = usage.gaps.last_call(at, gap);
+        if rule.alert_type == AlertType::NoData {
+            let length = rule.period.length().ok_or_else(unknown_period)?;
+            return Ok(Measured {
+                value: last_call.map(|last| ms(at - last) / ms(length)),
+                threshold: rule.threshold,
+                calls: u64::MAX,
+                whole: None,
+            });
+        }
+        if let Some(last) = last_call.filter(|_| rule.no_data().is_some_and(|it| it.always)) {
+            return Err(UnknownReason::NoCallSince(last));
+        }
+        let tally = match self.stretch() {
+            Some(length) => series.busiest(window, length, |tally| self.rank(tally)),
+            None => series.tally(window),
+        };
+        let whole = if rule.settings.percent {
+            Some(tally.calls as f64)
+        } else {
+            limit
         };
         let amount = self.amount(&tally);
         let mut measured = Measured {
             // Divided last, so that 48 of 60 are 80 percent and not a little less.
-            value: limit
-                .map_or(amount, |limit| 100.0 * amount / limit)
-                .min(f64::MAX),
+            value: match whole {
+                Some(whole) if whole > 0.0 => Some((100.0 * amount / whole).min(f64::MAX)),
+                Some(_) => None,
+                None => Some(amount.min(f64::MAX)),
+            },
             threshold: rule.threshold,
             calls: tally.calls,
+            whole,
         };
         if let (Some(settings), AlertType::ErrorSpike) = (rule.settings.baseline, &rule.alert_type)
         {
@@ -216,16 +291,25 @@ impl RuleTarget<'_> {
                     begins,
                 });
             }
-            let length = match rule.period {
-                Period::Second => TimeDelta::seconds(1),
-                _ => window.to - window.from,
-            };
+            let length = self.stretch().unwrap_or(window.to - window.from);
             let share = ms(length) / ms(baseline.to - baseline.from);
             let usual = self.amount(&series.tally(baseline)) * share;
             // A multiple of almost nothing is no spike: the threshold is a lower bound.
             measured.threshold = rule.threshold.max(settings.factor * usual).min(f64::MAX);
         }
         Ok(measured)
+    }
+
+    /// The order of the stretches of which the worst counts: those with too few calls come last.
+    fn rank(&self, tally: &Tally) -> f64 {
+        let amount = self.amount(tally);
+        if tally.calls < self.rule.settings.min_requests || tally.calls == 0 {
+            -1.0
+        } else if self.rule.settings.percent {
+            amount / tally.calls as f64
+        } else {
+            amount
+        }
     }
 
     /// The limit, for a rule whose value is a percentage of it.
@@ -260,11 +344,14 @@ impl RuleTarget<'_> {
     /// threshold is below the lowest.
     fn level(&self, measured: &Measured) -> (Level, Vec<ThresholdReading>) {
         let settings = &self.rule.settings;
-        let (value, threshold) = (measured.value, measured.threshold);
+        let threshold = measured.threshold;
         let clear_below = settings
             .clear_below
             .filter(|clear| clear.is_finite())
             .map_or(threshold, |clear| clear.min(threshold));
+        let Some(value) = measured.value else {
+            return (Level::Clear, Vec::new());
+        };
         if measured.calls < settings.min_requests || value < clear_below {
             return (Level::Clear, Vec::new());
         }
@@ -298,12 +385,11 @@ impl RuleTarget<'_> {
         mut state: Option<AlertState>,
         steps: impl IntoIterator<Item = DateTime<Utc>>,
         grid: Grid,
-        series: &Series,
-        begins: Option<DateTime<Utc>>,
+        usage: &ApiUsage,
     ) -> (Option<AlertState>, Vec<Change>) {
         let mut changes = Vec::new();
         for at in steps {
-            let (next, change) = self.step(state, at, grid, series, begins);
+            let (next, change) = self.step(state, at, grid, usage);
             changes.extend(change);
             state = Some(next);
         }
@@ -316,14 +402,14 @@ impl RuleTarget<'_> {
         before: Option<AlertState>,
         at: DateTime<Utc>,
         grid: Grid,
-        series: &Series,
-        begins: Option<DateTime<Utc>>,
+        usage: &ApiUsage,
     ) -> (AlertState, Option<Change>) {
         let holds = HoldTimes {
             fire: self.rule.settings.hold,
             clear: self.rule.settings.clear_hold,
+            requires_success: self.rule.no_data().is_some(),
         };
-        let reading = self.read(at, grid, series, begins);
+        let reading = self.read(at, grid, usage);
         AlertState::step(before, reading, holds, self.place())
     }
 
@@ -332,22 +418,100 @@ impl RuleTarget<'_> {
         let Some(window) = self.window(at, grid) else {
             return at;
         };
+        let rule = self.rule;
+        let is_no_data = rule.alert_type == AlertType::NoData;
+        let gap = if is_no_data {
+            self.periods(rule.highest_threshold())
+        } else {
+            self.gap_length()
+        };
+        let gap = at.checked_sub_signed(gap.unwrap_or_default());
+        let gap = gap.unwrap_or(Window::ALL.from);
+        if is_no_data {
+            return gap;
+        }
         let baseline = self.baseline(window).unwrap_or(window);
-        window.from.min(baseline.from)
+        window.from.min(baseline.from).min(gap)
     }
 }
+
+/// A thousand years.
+const LONGEST_GAP_MS: i64 = 1_000 * 365 * 86_400_000;
 
 fn ms(span: TimeDelta) -> f64 {
     span.num_milliseconds() as f64
 }
 
-/// The windows that a step requires.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// The usage that a step requires.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct RequiredWindows {
     pub window: Option<Window>,
     pub baseline: Option<Window>,
+    /// The time since the previous step.
+    pub recent: Option<Window>,
     /// A window of which each second is tallied.
     pub seconds: Option<Window>,
+    /// The least length of gaps between calls, and the end of the time to search.
+    pub gap: Option<(TimeDelta, DateTime<Utc>)>,
+}
+
+impl RequiredWindows {
+    /// The windows that are tallied as a whole.
+    pub fn tallied(&self) -> impl Iterator<Item = Window> + use<> {
+        let windows = [self.window, self.baseline, self.recent];
+        windows.into_iter().flatten()
+    }
+
+    /// The least lengths of gaps that steps require, each with the time to search.
+    pub fn gaps(needs: &[RequiredWindows]) -> BTreeMap<TimeDelta, Window> {
+        let mut gaps: BTreeMap<TimeDelta, Window> = BTreeMap::new();
+        for (least, at) in needs.iter().filter_map(|needs| needs.gap) {
+            let from = at.checked_sub_signed(least).unwrap_or(Window::ALL.from);
+            let from = from.max(Window::ALL.from);
+            let all = gaps.entry(least).or_insert(Window::new(from, at));
+            *all = Window::new(all.from.min(from), all.to.max(at));
+        }
+        gaps
+    }
+}
+
+/// The usage of these calls, for tests.
+#[cfg(test)]
+pub(crate) fn usage_of(
+    needs: &[RequiredWindows],
+    calls: &[(DateTime<Utc>, Tally)],
+    begins: Option<DateTime<Utc>>,
+) -> ApiUsage {
+    use super::series::Demand;
+    let windows = needs.iter().flat_map(RequiredWindows::tallied);
+    let seconds = needs.iter().filter_map(|needs| needs.seconds);
+    let mut series = Series::new(Demand::of_rows(windows, seconds));
+    let rows: Vec<Window> = series.demand().rows.clone();
+    for (at, tally) in calls {
+        if rows.iter().any(|rows| rows.contains(*at)) {
+            series.add_rows(*at, *tally);
+        }
+    }
+    let mut times: Vec<DateTime<Utc>> = calls.iter().map(|(at, _)| *at).collect();
+    times.sort_unstable();
+    let mut gaps = Gaps::default();
+    for (least, window) in RequiredWindows::gaps(needs) {
+        let place = |at: DateTime<Utc>| times.partition_point(|time| *time < at);
+        let before = |at| {
+            let call = place(at).checked_sub(1).map(|place| times[place]);
+            Ok::<_, ()>(call.or(begins.filter(|begins| *begins < at)))
+        };
+        let from = |at| Ok(times.get(place(at)).copied());
+        gaps.insert(
+            least,
+            super::gaps::find(least, window, before, from).unwrap(),
+        );
+    }
+    ApiUsage {
+        series: series.finish(),
+        begins,
+        gaps,
+    }
 }
 
 #[cfg(test)]
@@ -356,7 +520,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::super::rule::{Baseline, Severity, Threshold, TimeWindow};
-    use super::super::series::Demand;
     use super::super::state::AlertStatus;
     use super::*;
     use crate::domain::testing::at;
@@ -384,31 +547,28 @@ mod tests {
     /// A call: time, success, cached, cost.
     type Call = (DateTime<Utc>, bool, bool, Option<f64>);
 
-    /// The series that these steps of this target need.
-    fn series(target: RuleTarget<'_>, steps: &[DateTime<Utc>], calls: &[Call]) -> Series {
-        let needs: Vec<RequiredWindows> = steps.iter().map(|at| target.needs(*at, GRID)).collect();
-        let windows = needs
-            .iter()
-            .flat_map(|needs| [needs.window, needs.baseline]);
-        let seconds = needs.iter().filter_map(|needs| needs.seconds);
-        let mut series = Series::new(Demand::of_rows(windows.flatten(), seconds));
-        let rows: Vec<Window> = series.demand().rows.clone();
-        for (at, success, cached, cost) in calls {
-            if rows.iter().any(|rows| rows.contains(*at)) {
-                series.add_rows(*at, Tally::of_call(*success, *cached, *cost));
-            }
-        }
-        series.finish()
-    }
-
-    fn read(rule: &Rule, limit: Option<Allowance>, calls: &[Call]) -> Measurement {
-        let target = RuleTarget {
+    fn target(rule: &Rule, limit: Option<Allowance>) -> RuleTarget<'_> {
+        RuleTarget {
             rule,
             api_name: "finnhub",
             limit,
-        };
+            billing: Billing::default(),
+        }
+    }
+
+    /// The usage that these steps of this target need.
+    fn usage(target: RuleTarget<'_>, steps: &[DateTime<Utc>], calls: &[Call]) -> ApiUsage {
+        let needs: Vec<RequiredWindows> = steps.iter().map(|at| target.needs(*at, GRID)).collect();
+        let tally =
+            |&(at, success, cached, cost): &Call| (at, Tally::of_call(success, cached, cost));
         let begins = calls.iter().map(|call| call.0).min();
-        target.read(noon(), GRID, &series(target, &[noon()], calls), begins)
+        let calls: Vec<_> = calls.iter().map(tally).collect();
+        usage_of(&needs, &calls, begins)
+    }
+
+    fn read(rule: &Rule, limit: Option<Allowance>, calls: &[Call]) -> Measurement {
+        let target = target(rule, limit);
+        target.read(noon(), GRID, &usage(target, &[noon()], calls))
     }
 
     fn succeeded(count: i64, cached: bool) -> Vec<Call> {
@@ -532,6 +692,106 @@ mod tests {
     }
 
     #[test]
+    fn failures_count_as_percentage_of_the_calls() {
+        let mut rule = rule(AlertType::ErrorSpike, 5.0, Period::Hour);
+        rule.settings.percent = true;
+        let calls = [
+            succeeded(19, false),
+            failed(noon() - TimeDelta::minutes(3), 1),
+        ]
+        .concat();
+        let reading = read(&rule, None, &calls);
+        let observed = reading.observed;
+        assert_eq!(
+            (observed.value, observed.limit_value),
+            (Some(5.0), Some(20.0))
+        );
+        assert_eq!(reading.level, Level::Over(Severity::Warning));
+        rule.settings.min_requests = 21;
+        assert_eq!(read(&rule, None, &calls).level, Level::Clear);
+        // Without calls there is no percentage.
+        let earlier = failed(noon() - TimeDelta::hours(3), 1);
+        let none = read(&rule, None, &earlier);
+        assert_eq!((none.observed.value, none.level), (None, Level::Clear));
+    }
+
+    #[test]
+    fn burst_across_the_full_minute_fires() {
+        let rule = rule(AlertType::RateLimitWarning, 100.0, Period::Minute);
+        // 40 in the last seconds of a minute and 40 in the first of the next.
+        let burst = |from: i64| {
+            let at = move |n| noon() - TimeDelta::seconds(from) + TimeDelta::milliseconds(n);
+            (0..40).map(move |n| (at(n), true, false, None))
+        };
+        let calls: Vec<Call> = burst(62).chain(burst(57)).collect();
+        let value = read(&rule, calls_per_period(60.0), &calls).observed.value;
+        assert_eq!(value, Some(100.0 * 80.0 / 60.0));
+        // More than 60 s apart they never meet.
+        let calls: Vec<Call> = burst(70).chain(burst(2)).collect();
+        let value = read(&rule, calls_per_period(60.0), &calls).observed.value;
+        assert_eq!(value, Some(100.0 * 40.0 / 60.0));
+    }
+
+    #[test]
+    fn api_without_calls_is_unknown_during_an_episode_or_as_the_rule_says() {
+        let mut rule = rule(AlertType::ErrorSpike, 1.0, Period::Minute);
+        let silent = |rule: &Rule, minutes: i64| {
+            let calls = failed(noon() - TimeDelta::minutes(minutes), 1);
+            let reading = read(rule, None, &calls);
+            let reason = Some("no call was recorded since 2026-01-31T11:30:00Z".to_owned());
+            let is_unknown = reading.level == Level::Unknown(reason.clone().unwrap_or_default());
+            (is_unknown, reading.no_data == reason)
+        };
+        assert_eq!(silent(&rule, 29), (false, false));
+        assert_eq!(silent(&rule, 30), (false, true));
+        rule.settings.no_data = Some(TimeDelta::minutes(30));
+        assert_eq!(silent(&rule, 29), (false, false));
+        assert_eq!(silent(&rule, 30), (true, false));
+        rule.settings.no_data = Some(TimeDelta::zero());
+        assert_eq!(silent(&rule, 30), (false, false));
+    }
+
+    #[test]
+    fn time_without_calls_is_the_value_of_a_no_data_rule() {
+        let mut rule = rule(AlertType::NoData, 2.0, Period::Hour);
+        rule.settings.higher = vec![critical(6.0)];
+        let after = |minutes: i64| {
+            let reading = read(
+                &rule,
+                None,
+                &failed(noon() - TimeDelta::minutes(minutes), 1),
+            );
+            (reading.observed.value, reading.level)
+        };
+        assert_eq!(after(119), (None, Level::Clear));
+        assert_eq!(after(150), (Some(2.5), Level::Over(Severity::Warning)));
+        assert_eq!(after(360), (Some(6.0), Level::Over(Severity::Critical)));
+        assert!(matches!(read(&rule, None, &[]).level, Level::Unknown(_)));
+    }
+
+    #[test]
+    fn provider_calendar_applies_unless_the_rule_has_its_own() {
+        let mut rule = rule(AlertType::CostThreshold, 1.0, Period::Month);
+        let billing = Billing {
+            anchor_day: 17,
+            zone: chrono_tz::Tz::Europe__Madrid,
+        };
+        let from = |rule: &Rule| {
+            let target = RuleTarget {
+                billing,
+                ..target(rule, None)
+            };
+            target.needs(noon(), GRID).window.unwrap().from
+        };
+        assert_eq!(from(&rule), at("01-16T23:00"));
+        rule.settings.month_starts = Some(1);
+        rule.settings.time_zone = Some(chrono_tz::Tz::UTC);
+        assert_eq!(from(&rule), at("01-01T00:00"));
+        rule.settings.window = Some(TimeWindow::Rolling);
+        assert_eq!(from(&rule), at("01-01T12:00"));
+    }
+
+    #[test]
     fn value_is_clear_between_warning_or_critical() {
         let mut rule = rule(AlertType::ErrorSpike, 4.0, Period::Minute);
         rule.settings.higher = vec![critical(8.0)];
@@ -557,18 +817,24 @@ mod tests {
             (0..count).map(move |call| (from + TimeDelta::milliseconds(call), true, false, None))
         };
         let calls: Vec<Call> = (0..60).flat_map(minute).collect();
-        let target = RuleTarget {
-            rule: &rule,
-            api_name: "finnhub",
-            limit: calls_per_period(60.0),
-        };
+        let calls = [
+            calls,
+            vec![(noon() + TimeDelta::minutes(70), true, false, None)],
+        ]
+        .concat();
+        let target = target(&rule, calls_per_period(60.0));
         let steps: Vec<_> = GRID
             .steps(noon(), noon() + TimeDelta::minutes(90))
             .collect();
-        let series = series(target, &steps, &calls);
-        let (state, changes) = target.advance(None, steps, GRID, &series, Some(noon()));
-        let states: Vec<_> = changes.iter().map(|change| change.to).collect();
-        assert_eq!(states, [AlertStatus::Firing, AlertStatus::Ok]);
+        let usage = usage(target, &steps, &calls);
+        let (state, changes) = target.advance(None, steps, GRID, &usage);
+        let states: Vec<_> = changes
+            .iter()
+            .map(|change| (change.to, change.at))
+            .collect();
+        let resolved = (AlertStatus::Ok, noon() + TimeDelta::minutes(71));
+        let fired = (AlertStatus::Firing, noon() + TimeDelta::minutes(2));
+        assert_eq!(states, [fired, resolved]);
         assert_eq!(state.unwrap().status, AlertStatus::Ok);
     }
 
@@ -585,19 +851,14 @@ mod tests {
         let mut rule = rule(AlertType::ErrorSpike, 50.0, Period::Minute);
         rule.settings.higher = vec![critical(100.0)];
         rule.settings.clear_below = Some(40.0);
-        let target = RuleTarget {
-            rule: &rule,
-            api_name: "finnhub",
-            limit: None,
-        };
+        let target = target(&rule, None);
         let mut state = None;
         let mut reached = Vec::new();
         for (minute, count) in [(0, 60), (1, 100), (2, 90), (3, 89), (4, 95), (5, 45)] {
             let at = noon() + TimeDelta::minutes(minute);
             let calls = failed(at - TimeDelta::seconds(30), count);
-            let series = series(target, &[at], &calls);
-            let (next, _) =
-                target.step(state, at, GRID, &series, Some(noon() - TimeDelta::days(1)));
+            let usage = usage(target, &[at], &calls);
+            let (next, _) = target.step(state, at, GRID, &usage);
             reached.push((next.stages.len(), next.severity, next.observed.threshold));
             state = Some(next);
         }
@@ -626,8 +887,8 @@ mod tests {
                     let mut rule = rule(alert_type, f64::from(threshold), period);
                     let settings = &mut rule.settings;
                     if calendar {
-                        settings.window = TimeWindow::Calendar;
-                        settings.time_zone = chrono_tz::Tz::Asia__Kathmandu;
+                        settings.window = Some(TimeWindow::Calendar);
+                        settings.time_zone = Some(chrono_tz::Tz::Asia__Kathmandu);
                     }
                     settings.hold = TimeDelta::minutes(hold);
                     settings.clear_hold = TimeDelta::minutes(clear_hold);
@@ -639,6 +900,9 @@ mod tests {
                         over: TimeDelta::hours(2),
                         factor: 2.0,
                     });
+                    settings.percent = !baseline && threshold % 5 == 0;
+                    settings.no_data =
+                        (threshold % 4 == 1).then(|| TimeDelta::minutes(i64::from(threshold) / 2));
                     rule
                 },
             )
@@ -659,18 +923,17 @@ mod tests {
                     (at, success, cached, Some(f64::from(cost)))
                 })
                 .collect();
-            let begins = calls.iter().map(|call| call.0).min();
-            let target = RuleTarget { rule: &rule, api_name: "finnhub", limit: calls_per_period(7.0) };
+            let target = target(&rule, calls_per_period(7.0));
             let steps: Vec<_> = GRID.steps(noon(), noon() + TimeDelta::minutes(300)).collect();
-            let whole = series(target, &steps, &calls);
-            let (expected, changes) = target.advance(None, steps.clone(), GRID, &whole, begins);
+            let whole = usage(target, &steps, &calls);
+            let (expected, changes) = target.advance(None, steps.clone(), GRID, &whole);
 
             chunks.push(300);
             let (mut rest, mut state, mut found) = (steps.as_slice(), None, Vec::new());
             for chunk in chunks {
                 let (now, later) = rest.split_at(chunk.min(rest.len()));
-                let part = series(target, now, &calls);
-                let (next, more) = target.advance(state, now.to_vec(), GRID, &part, begins);
+                let part = usage(target, now, &calls);
+                let (next, more) = target.advance(state, now.to_vec(), GRID, &part);
                 found.extend(more);
                 (state, rest) = (next, later);
             }

@@ -112,6 +112,22 @@ impl Event {
         self.episode.clone().into_iter().chain(stages)
     }
 
+    /// The time in which the rule is UNKNOWN, if it begins here.
+    pub fn unknown_episode(&self) -> Option<Episode> {
+        let unknown = Some(AlertStatus::Unknown);
+        let begins =
+            self.kind == EventKind::State && self.to_state == unknown && self.from_state != unknown;
+        let AlertRef {
+            alert_id, api_name, ..
+        } = &self.alert;
+        begins.then(|| Episode::of_unknown(alert_id, api_name, self.at))
+    }
+
+    /// Whether the rule ceases to be UNKNOWN.
+    pub fn ends_unknown(&self) -> bool {
+        self.kind == EventKind::State && self.from_state == Some(AlertStatus::Unknown)
+    }
+
     /// A period that was not evaluated, and the reason.
     pub fn skipped(alert: AlertRef, gap: Window, why: &str, recorded_at: DateTime<Utc>) -> Event {
         let (from, to) = (format::time(gap.from), format::time(gap.to));

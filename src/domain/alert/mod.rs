@@ -8,6 +8,7 @@ pub mod defaults;
 pub mod delivery;
 pub mod evaluate;
 pub mod event;
+pub mod gaps;
 pub mod history;
 pub mod lookup;
 pub mod notice;

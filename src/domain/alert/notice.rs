@@ -21,6 +21,10 @@ named! {
         Late = "LATE",
         /// A period was not evaluated.
         Skipped = "SKIPPED",
+        /// The rule cannot be evaluated.
+        Unknown = "UNKNOWN",
+        /// It can be evaluated again.
+        Known = "KNOWN",
         /// The channel is tested; nothing fires.
         Test = "TEST",
     }
@@ -31,6 +35,8 @@ named! {
     EndReason, "reason of the end" {
         /// The value fell below the threshold.
         Value = "VALUE",
+        /// Calls are missing: none succeeded since the value was at the threshold.
+        NoData = "NO_DATA",
         /// The window had fewer calls than the rule requires.
         FewCalls = "FEW_CALLS",
         /// The limit was raised.
@@ -51,6 +57,7 @@ impl EndReason {
     pub fn text(self) -> Option<&'static str> {
         match self {
             EndReason::Value => Some("the value fell below the threshold"),
+            EndReason::NoData => Some("for lack of data: no call has succeeded since"),
             EndReason::FewCalls => Some("fewer calls than the rule requires"),
             EndReason::LimitChanged => Some("the limit was changed"),
             EndReason::RuleChanged => Some("the rule was changed"),
@@ -65,7 +72,8 @@ impl EndReason {
 impl NoticeKind {
     /// Whether it ends its episode.
     pub fn is_last(self) -> bool {
-        !matches!(self, NoticeKind::Firing | NoticeKind::Reminder)
+        use NoticeKind::{Firing, Reminder, Unknown};
+        !matches!(self, Firing | Reminder | Unknown)
     }
 }
 

@@ -14,6 +14,8 @@
 //! A notice of the end has the threshold and the limit of the end. A limit or a threshold that the channel knows by
 //! another value is the reason of the end if the value would not have fallen below the threshold otherwise.
 //!
+//! A time in which a rule is UNKNOWN is notified likewise, by UNKNOWN and KNOWN, without reminders.
+//!
 //! Late data may also reopen an episode whose end was notified, which sends a REMINDER, or show that an episode did not
 //! take place, which sends RESOLVED.
 
@@ -25,7 +27,7 @@ use super::delivery::{Delivery, Notice};
 use super::notice::{CONTENT_SCHEMA, Content, EndReason, NoticeKind};
 use super::route::Route;
 use super::rule::{ALL_APIS, AlertRef, Severity};
-use super::state::{AlertState, AlertStatus, Change, Episode, Observation, Stage};
+use super::state::{AlertState, AlertStatus, Change, Episode, Observation, Stage, unknown_episode};
 use super::wording::{limit, summary};
 use crate::domain::period::Window;
 use crate::domain::plans::Unit;
@@ -44,13 +46,18 @@ pub struct EpisodeProgress {
     pub severity: Severity,
     /// The highest threshold above the lowest that is reached; the highest that was if it ended.
     pub stage: Option<f64>,
-    pub recovering: bool,
+    /// Whether its status is RECOVERING or UNKNOWN: it sends no reminders then.
+    pub is_suspended: bool,
     /// At the last step; at the first if it began and ended in this round.
     pub observed: Observation,
     /// At the step at which it ended.
     pub end: Option<Observation>,
+    /// Whether it is a time in which the rule is UNKNOWN.
+    pub is_unknown: bool,
     /// Why the value is unknown.
     pub unknown_reason: Option<String>,
+    /// Whether it ended without a successful call.
+    pub without_data: bool,
 }
 
 /// The episodes of a round: from the state before it, through its changes, to the state after it.
@@ -77,6 +84,7 @@ pub fn episode_progress(
                 if change.ended {
                     progress.ended_at = Some(change.at);
                     progress.end = Some(change.observed);
+                    progress.without_data = change.reason.is_some();
                     if !progress.began {
                         progress.observed = change.observed;
                         progress.unknown_reason = None;
@@ -90,10 +98,12 @@ pub fn episode_progress(
                 ended_at: None,
                 severity,
                 stage,
-                recovering: false,
+                is_suspended: false,
                 observed: change.observed,
                 end: None,
+                is_unknown: false,
                 unknown_reason: None,
+                without_data: false,
             }),
         }
     }
@@ -116,10 +126,79 @@ pub fn open_episode(state: &AlertState) -> Option<EpisodeProgress> {
         ended_at: None,
         severity: state.severity.unwrap_or(Severity::Warning),
         stage: highest(&state.stages),
-        recovering: state.status == AlertStatus::Recovering,
+        is_suspended: matches!(state.status, AlertStatus::Recovering | AlertStatus::Unknown),
         observed: state.observed,
         end: None,
+        is_unknown: false,
+        unknown_reason: state
+            .reason
+            .clone()
+            .filter(|_| state.observed.value.is_none()),
+        without_data: false,
+    })
+}
+
+/// The times of a round in which the rule is UNKNOWN.
+pub fn unknown_progress(
+    alert: &AlertRef,
+    before: Option<&AlertState>,
+    changes: &[Change],
+    after: Option<&AlertState>,
+) -> Vec<EpisodeProgress> {
+    let unknown = |episode, change: &Change| EpisodeProgress {
+        episode,
+        began: true,
+        late: false,
+        ended_at: None,
+        severity: Severity::Warning,
+        stage: None,
+        is_suspended: true,
+        observed: change.observed,
+        end: None,
+        is_unknown: true,
+        unknown_reason: change.reason.clone(),
+        without_data: false,
+    };
+    let mut found: Vec<EpisodeProgress> = Vec::new();
+    found.extend(before.and_then(|state| open_unknown(alert, state)));
+    for change in changes {
+        let last = found.last_mut().filter(|last| last.ended_at.is_none());
+        match (last, change.to) {
+            (Some(_), AlertStatus::Unknown) => {}
+            (Some(last), _) => {
+                last.ended_at = Some(change.at);
+                last.observed = change.observed;
+                last.unknown_reason = None;
+            }
+            (None, AlertStatus::Unknown) => {
+                let episode = Episode::of_unknown(&alert.alert_id, &alert.api_name, change.at);
+                found.push(unknown(episode, change));
+            }
+            (None, _) => {}
+        }
+    }
+    let last = found.last_mut().filter(|last| last.ended_at.is_none());
+    if let (Some(last), Some(after)) = (last, after) {
+        last.observed = after.observed;
+        last.unknown_reason.clone_from(&after.reason);
+    }
+    found
+}
+
+pub fn open_unknown(alert: &AlertRef, state: &AlertState) -> Option<EpisodeProgress> {
+    Some(EpisodeProgress {
+        episode: unknown_episode(alert, state)?,
+        began: false,
+        late: false,
+        ended_at: None,
+        severity: Severity::Warning,
+        stage: None,
+        is_suspended: true,
+        observed: state.observed,
+        end: None,
+        is_unknown: true,
         unknown_reason: state.reason.clone(),
+        without_data: false,
     })
 }
 
@@ -206,7 +285,7 @@ fn is_end(notice: &Notice) -> bool {
 /// Whether it notifies of its episode at its level, be it open or over.
 fn is_announcement(notice: &Notice) -> bool {
     let kind = notice.content.kind;
-    kind != NoticeKind::Resolved && !notice.is_superseded()
+    !matches!(kind, NoticeKind::Resolved | NoticeKind::Known) && !notice.is_superseded()
 }
 
 /// Whether it is still to be sent.
@@ -221,7 +300,11 @@ fn withdrawal(
     of_channel: &[&Notice],
     now: DateTime<Utc>,
 ) -> Notice {
-    let kind = NoticeKind::Resolved;
+    let is_unknown = last.content.kind == NoticeKind::Unknown;
+    let (kind, what) = match is_unknown {
+        true => (NoticeKind::Known, "was known"),
+        false => (NoticeKind::Resolved, "did not fire"),
+    };
     let resolved = of_channel.iter().filter(|it| it.content.kind == kind);
     let number = i32::try_from(resolved.count() + 1).unwrap_or(i32::MAX);
     let fired_at = last.content.fired_at;
@@ -233,7 +316,7 @@ fn withdrawal(
         ended_at: Some(now),
         created_at: now,
         reason: Some(EndReason::DataChanged),
-        note: Some("its data changed: by the current data it did not fire".to_owned()),
+        note: Some(format!("its data changed: by the current data it {what}")),
         ..last.content.clone()
     };
     content.summary = summary(&content);
@@ -292,6 +375,7 @@ impl ChannelNotifier<'_> {
         // A reminder may have been delivered although the first notice was not.
         let mut stored = self.stored.iter();
         let is_delivered = stored.any(|notice| notice.delivery == Delivery::Delivered);
+        let is_unknown = self.progress.is_unknown;
         let is_undelivered = self
             .of_kind(NoticeKind::Firing)
             .any(|notice| notice.delivery == Delivery::Waiting || notice.is_lost());
@@ -302,8 +386,12 @@ impl ChannelNotifier<'_> {
             ..*self
         };
         if is_delivered {
-            notifications.new.push(all.notice(NoticeKind::Resolved));
-        } else if (is_undelivered || is_new) && !self.policy.silenced {
+            let kind = match is_unknown {
+                true => NoticeKind::Known,
+                false => NoticeKind::Resolved,
+            };
+            notifications.new.push(all.notice(kind));
+        } else if (is_undelivered || is_new) && !is_unknown && !self.policy.silenced {
             let is_late = is_new && self.progress.late;
             let kind = if is_late {
                 NoticeKind::Late
@@ -328,8 +416,12 @@ impl ChannelNotifier<'_> {
                 without_end.go_on(notifications);
             }
         } else if !self.policy.silenced && self.route.is_some() {
-            let mut notice = self.notice(NoticeKind::Reminder);
-            notice.content.note = Some("it has not resolved: its data changed".to_owned());
+            let (kind, what) = match self.progress.is_unknown {
+                true => (NoticeKind::Unknown, "is still unknown"),
+                false => (NoticeKind::Reminder, "has not resolved"),
+            };
+            let mut notice = self.notice(kind);
+            notice.content.note = Some(format!("it {what}: its data changed"));
             notice.content.summary = summary(&notice.content);
             notifications.new.push(notice);
         }
@@ -344,7 +436,11 @@ impl ChannelNotifier<'_> {
         let worst = worst.reduce(|a, b| (a.0.max(b.0), a.1.max(b.1)));
         let (severity, level) = self.reached();
         if worst.is_none_or(|worst| worst.0 < severity || worst.1 < level) {
-            let mut notice = self.notice(NoticeKind::Firing);
+            let kind = match self.progress.is_unknown {
+                true => NoticeKind::Unknown,
+                false => NoticeKind::Firing,
+            };
+            let mut notice = self.notice(kind);
             if self.policy.silenced {
                 notice.delivery = Delivery::Silenced;
             }
@@ -362,7 +458,7 @@ impl ChannelNotifier<'_> {
             acknowledged,
             ..
         } = self.policy;
-        if silenced || acknowledged || self.progress.recovering || repeat <= TimeDelta::zero() {
+        if silenced || acknowledged || self.progress.is_suspended || repeat <= TimeDelta::zero() {
             return false;
         }
         // A notice that is still to be delivered makes a reminder superfluous.
@@ -379,6 +475,9 @@ impl ChannelNotifier<'_> {
 
     /// The severity that the channel sees, and the number of its thresholds that are reached.
     fn reached(&self) -> (Severity, u32) {
+        if self.progress.is_unknown {
+            return (self.progress.severity, 0);
+        }
         let last = self.stored.last().map_or(0, |last| last.content.level);
         let reached = self.route.map(|route| route.reached(self.progress.stage));
         reached.map_or((self.progress.severity, last), |(highest, level)| {
@@ -422,6 +521,9 @@ impl ChannelNotifier<'_> {
         if let Some(reason) = self.policy.end_reason {
             return (reason, None);
         }
+        if self.progress.without_data {
+            return (EndReason::NoData, None);
+        }
         let mut known = self.stored.iter().rev().map(|notice| &notice.content);
         let known = known.find(|content| !content.kind.is_last());
         let Some((known, value)) = known.zip(end.observed.value) else {
@@ -450,7 +552,7 @@ impl ChannelNotifier<'_> {
         }
         match then.threshold.filter(|then| value >= *then) {
             Some(then) => {
-                let before = super::wording::value(&end.alert, then);
+                let before = super::wording::value(&end.alert, &end.observed, then);
                 (
                     EndReason::RuleChanged,
                     Some(format!("the threshold was {before}")),
@@ -497,6 +599,9 @@ impl ChannelNotifier<'_> {
                 .map(|now| format!("found at {} in data that arrived late", format::time(now))),
             summary: String::new(),
         };
+        if kind == NoticeKind::Known {
+            content.reason = self.policy.end_reason;
+        }
         if kind == NoticeKind::Resolved {
             let (reason, note) = self.end_reason(&content);
             content.reason = Some(reason);
@@ -595,10 +700,12 @@ mod tests {
             ended_at: ended.map(at),
             severity: Severity::Warning,
             stage: None,
-            recovering: false,
+            is_suspended: false,
             observed: observed(82.5, 80.0, 60.0),
             end: None,
+            is_unknown: false,
             unknown_reason: None,
+            without_data: false,
         }
     }
 
@@ -1020,7 +1127,7 @@ mod tests {
     #[test]
     fn recovering_rule_sends_no_reminder() {
         let recovering = EpisodeProgress {
-            recovering: true,
+            is_suspended: true,
             ..continues()
         };
         let sent = Story::firing().run(90, &recovering);

@@ -3,7 +3,7 @@
 //! Steps after it are evaluated again when their data changes. Those before it were evaluated by another threshold,
 //! setting or limit, or not at all.
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use sha2::{Digest, Sha256};
 
 use super::evaluate::RuleTarget;
@@ -23,7 +23,7 @@ pub struct Origin {
 pub fn conditions(target: &RuleTarget<'_>) -> String {
     let rule = target.rule;
     let mut settings = Settings {
-        repeat: TimeDelta::zero(),
+        repeat: None,
         settle: None,
         lowest_channels: Vec::new(),
         ..rule.settings.clone()
@@ -32,8 +32,8 @@ pub fn conditions(target: &RuleTarget<'_>) -> String {
         threshold.channels.clear();
     }
     let facts = format!(
-        "{:?}|{:?}|{}|{settings:?}|{:?}|{:?}",
-        rule.alert_type, rule.period, rule.threshold, rule.unreadable, target.limit
+        "{:?}|{:?}|{}|{settings:?}|{:?}|{:?}|{:?}",
+        rule.alert_type, rule.period, rule.threshold, rule.unreadable, target.limit, target.billing
     );
     let hash = Sha256::digest(facts.as_bytes());
     hash[..8].iter().map(|byte| format!("{byte:02x}")).collect()
@@ -41,6 +41,8 @@ pub fn conditions(target: &RuleTarget<'_>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use chrono::TimeDelta;
+
     use super::*;
     use crate::domain::alert::evaluate::Allowance;
     use crate::domain::alert::rule::{AlertType, Rule};
@@ -54,11 +56,12 @@ mod tests {
                 rule,
                 api_name: "tmdb",
                 limit,
+                billing: Default::default(),
             })
         };
         let before = of(&rule, None);
         let mut changed = rule.clone();
-        changed.settings.repeat = TimeDelta::hours(7);
+        changed.settings.repeat = Some(TimeDelta::hours(7));
         assert_eq!(of(&changed, None), before);
         changed.settings.hold = TimeDelta::minutes(1);
         assert_ne!(of(&changed, None), before);

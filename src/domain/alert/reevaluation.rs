@@ -167,7 +167,6 @@ impl Plan {
         usage: &ApiUsage,
         grid: Grid,
     ) -> (Option<AlertState>, Vec<Change>) {
-        let (series, begins) = (&usage.series, usage.begins);
         let mut known = history
             .iter()
             .filter(|event| event.at > self.after)
@@ -175,7 +174,7 @@ impl Plan {
         let (mut before, mut after) = (self.state.clone(), self.state.clone());
         let mut changes = Vec::new();
         for at in self.steps(grid) {
-            let (next, change) = target.step(after.take(), at, grid, series, begins);
+            let (next, change) = target.step(after.take(), at, grid, usage);
             changes.extend(change);
             let Some(evaluated) = state.filter(|state| self.may_agree(target, at, state, grid))
             else {
@@ -191,8 +190,7 @@ impl Plan {
                 // From here on nothing changed.
                 changes.extend(known.filter_map(change_of));
                 let steps = grid.steps(evaluated.evaluated_to, self.last);
-                let (after, new) =
-                    target.advance(Some(evaluated.clone()), steps, grid, series, begins);
+                let (after, new) = target.advance(Some(evaluated.clone()), steps, grid, usage);
                 changes.extend(new);
                 return (after, changes);
             }

@@ -46,6 +46,22 @@ pub fn spans<'a>(events: impl IntoIterator<Item = &'a Event>) -> Vec<EpisodeSpan
     spans
 }
 
+/// The times in which the rule is UNKNOWN that begin in `events`, which are in order.
+pub fn unknown_spans<'a>(events: impl IntoIterator<Item = &'a Event>) -> Vec<EpisodeSpan> {
+    let mut spans: Vec<EpisodeSpan> = Vec::new();
+    for event in events {
+        if let Some(span) = spans.last_mut().filter(|_| event.ends_unknown()) {
+            span.ended_at.get_or_insert(event.at);
+        }
+        spans.extend(event.unknown_episode().map(|episode| EpisodeSpan {
+            id: episode.id,
+            fired_at: event.at,
+            ended_at: None,
+        }));
+    }
+    spans
+}
+
 /// The episodes of `before` that are not in `after`, each with the first new episode that overlaps it.
 pub fn replaced(before: &[EpisodeSpan], after: &[EpisodeSpan]) -> BTreeMap<String, Option<String>> {
     let is_in = |spans: &[EpisodeSpan], id: &str| spans.iter().any(|span| span.id == id);

@@ -15,7 +15,7 @@ use super::notice::EndReason;
 use super::notification_policy::{self, EpisodeProgress, NotificationPolicy, Notifications};
 use super::reevaluation::{Due, Plan};
 use super::route::{Route, routes};
-use super::rule::{ALL_APIS, AlertRef, AlertType, Rule, Severity};
+use super::rule::{ALL_APIS, AlertRef, Rule, Severity};
 use super::silence::{Silence, matching};
 use super::stage;
 use super::state::{
@@ -23,6 +23,7 @@ use super::state::{
 };
 use super::window::Grid;
 use crate::domain::period::{Period, Window};
+use crate::domain::plans::selection::Billing;
 
 /// When a round takes place, and how far it looks back.
 #[derive(Clone, Copy, Debug)]
@@ -64,6 +65,8 @@ pub struct StoredAlerts {
     /// The channels that are notified of this severity and higher ones only.
     pub min_severities: BTreeMap<String, Severity>,
     pub limits: HashMap<(String, Period), Allowance>,
+    /// The calendars of the providers whose plan in use has one.
+    pub billing: HashMap<String, Billing>,
     /// The APIs that a rule for all APIs is about.
     pub known_apis: BTreeSet<String>,
     /// The starts of the hours of each API in which data changed since the last check.
@@ -203,14 +206,11 @@ impl<'a> Round<'a> {
         // Rules with the same windows require them once, at the steps of all of them.
         let mut alike: HashMap<_, (RuleTarget<'a>, DateTime<Utc>, DateTime<Utc>)> = HashMap::new();
         for Turn { target, plan, .. } in &self.turns {
-            let settings = &target.rule.settings;
-            let has_baseline = target.rule.alert_type == AlertType::ErrorSpike;
-            let baseline = settings.baseline.filter(|_| has_baseline);
-            let baseline = baseline.map(|baseline| baseline.over);
-            let windows = (&target.rule.period, settings.window, settings.time_zone);
-            let kind = (target.api_name, windows, baseline);
+            // The needs of any one step are those of all of them.
+            let kind = target.needs(plan.last, self.schedule.grid);
+            let windows = (&target.rule.period, target.rule.window(), target.billing());
             let all = alike
-                .entry(kind)
+                .entry((target.api_name, windows, kind))
                 .or_insert((*target, plan.after, plan.last));
             (all.1, all.2) = (all.1.min(plan.after), all.2.max(plan.last));
         }
@@ -245,6 +245,7 @@ impl<'a> Round<'a> {
             rule,
             api_name,
             limit: stored.limits.get(&key).copied(),
+            billing: stored.billing.get(api_name).copied().unwrap_or_default(),
         };
         let alert = AlertRef::new(target.rule, target.api_name);
         let record = self.records.get(&alert).copied();
@@ -315,6 +316,7 @@ impl<'a> Round<'a> {
             is_acknowledged,
         };
         self.notify_episodes(&turn, &episodes);
+        self.notify_unknown(&turn, &episodes);
         self.record_fired(&turn, &changes, &correction);
         for threshold in stage::thresholds(before.into_iter().chain([&after]), &changes, history) {
             let place = target.place();
@@ -375,6 +377,23 @@ impl<'a> Round<'a> {
         }
     }
 
+    /// Adds the notices of the times in which the rule is UNKNOWN.
+    fn notify_unknown(&mut self, turn: &Turn<'_>, episodes: &Episodes<'_>) {
+        let (correction, evaluated_to) = (episodes.correction, turn.plan.evaluated_to);
+        let (before, after) = (episodes.before.as_ref(), Some(&episodes.after));
+        let (alert, changes) = (&turn.alert, episodes.changes);
+        let unknown = notification_policy::unknown_progress(alert, before, changes, after);
+        for mut progress in unknown {
+            progress.began = correction.begins_unknown(&progress.episode.id);
+            let ended_at = progress.ended_at;
+            if ended_at.is_none_or(|at| progress.began || correction.ends_unknown(at)) {
+                let since = progress.episode.fired_at;
+                progress.late = progress.began && evaluated_to.is_some_and(|to| since <= to);
+                self.notify(turn, &progress, episodes);
+            }
+        }
+    }
+
     fn notify(&mut self, turn: &Turn<'_>, progress: &EpisodeProgress, episodes: &Episodes<'_>) {
         let (stored, now, target) = (self.stored, self.schedule.now, &turn.target);
         let correction = episodes.correction;
@@ -384,7 +403,7 @@ impl<'a> Round<'a> {
             routes: &episodes.routes,
             silenced: matching(&stored.silences, target.rule, target.api_name, now).is_some(),
             acknowledged: episodes.is_acknowledged && progress.ended_at.is_none(),
-            repeat: target.rule.settings.repeat,
+            repeat: target.rule.repeat(),
             limit_unit: target.limit_unit(),
             end_reason: None,
         };
@@ -469,14 +488,14 @@ impl<'a> Round<'a> {
                     ..Event::new(alert.clone(), EventKind::Settled, now, now)
                 });
             }
-            for episode in state.episodes(AlertKey::of(alert)) {
-                let state = AlertState {
+            let episodes = state.episodes(AlertKey::of(alert)).filter_map(|episode| {
+                notification_policy::open_episode(&AlertState {
                     episode: Some(episode),
                     ..state.clone()
-                };
-                let Some(mut progress) = notification_policy::open_episode(&state) else {
-                    continue;
-                };
+                })
+            });
+            let unknown = notification_policy::open_unknown(alert, state);
+            for mut progress in episodes.chain(unknown) {
                 progress.ended_at = Some(now);
                 // Only channels that were notified of it are notified of the end.
                 let policy = NotificationPolicy {
@@ -512,8 +531,10 @@ fn acknowledged(
 #[cfg(test)]
 mod tests {
     use super::super::delivery::{Delivery, DropReason};
+    use super::super::evaluate::usage_of;
     use super::super::notice::NoticeKind;
-    use super::super::series::{Demand, Series, Tally};
+    use super::super::rule::AlertType;
+    use super::super::series::Tally;
     use super::*;
     use crate::domain::testing::at_minute as at;
 
@@ -545,16 +566,13 @@ mod tests {
         let round = Round::new(stored, schedule);
         let mut usage = HashMap::new();
         for (api, required) in round.required_windows() {
-            let windows = required.iter().filter_map(|required| required.window);
-            let mut series = Series::new(Demand::of_rows(windows, []));
-            for minute in failing.clone() {
-                for _ in 0..5 {
-                    series.add_rows(at(minute), Tally::of_call(false, false, None));
-                }
-            }
-            let begins = Some(at(-1_000));
-            let series = series.finish();
-            usage.insert(api, ApiUsage { series, begins });
+            let failed = failing.clone().flat_map(|minute| [(at(minute), false); 5]);
+            // A call succeeds in every minute.
+            let succeeded = (-2_000..minute).map(|minute| (at(minute), true));
+            let calls = failed.chain(succeeded);
+            let calls = calls.map(|(at, success)| (at, Tally::of_call(success, false, None)));
+            let calls: Vec<_> = calls.collect();
+            usage.insert(api, usage_of(&required, &calls, Some(at(-1_000))));
         }
         let result = round.evaluate(&usage);
         let records = result.alerts.iter().map(|alert| alert.record.clone());
@@ -657,7 +675,7 @@ mod tests {
     fn reminder_follows_repeat_interval_unless_acknowledged() {
         let reminders = |acknowledged: bool| {
             let mut stored = stored();
-            stored.rules[0].settings.repeat = TimeDelta::minutes(30);
+            stored.rules[0].settings.repeat = Some(TimeDelta::minutes(30));
             run(&mut stored, 1, 0..100);
             if acknowledged {
                 acknowledge(&mut stored.records[0]);
@@ -745,6 +763,43 @@ mod tests {
         };
         stored.limits = HashMap::from([(("tmdb".to_owned(), Period::Minute), allowance)]);
         assert!(!run(&mut stored, 2, 0..1).alerts[0].lacks_limit);
+    }
+
+    #[test]
+    fn unknown_rule_is_notified_once_and_when_it_is_known_again() {
+        let mut stored = stored();
+        stored.rules[0].alert_type = AlertType::RateLimitWarning;
+        assert_eq!(
+            sent(&run(&mut stored, 1, 0..0)),
+            [(NoticeKind::Unknown, "ops")]
+        );
+        let summary = &stored.notices[0].content.summary;
+        let expected = "UNKNOWN: tmdb RATE_LIMIT_WARNING per MINUTE since 2026-01-31T12:01:00Z: \
+             no limit per MINUTE is set";
+        assert_eq!(summary, expected);
+        assert_eq!(sent(&run(&mut stored, 2_000, 0..0)).len(), 1, "the gap");
+        let limit = |value| Allowance {
+            value,
+            of_credits: false,
+        };
+        let key = ("tmdb".to_owned(), Period::Minute);
+        stored.limits.insert(key.clone(), limit(60.0));
+        assert_eq!(
+            sent(&run(&mut stored, 2_001, 0..0)),
+            [(NoticeKind::Known, "ops")]
+        );
+        assert_eq!(sent(&run(&mut stored, 2_002, 0..0)), []);
+        stored.limits.remove(&key);
+        assert_eq!(
+            sent(&run(&mut stored, 2_003, 0..0)),
+            [(NoticeKind::Unknown, "ops")]
+        );
+        stored.rules.clear();
+        let removed = run(&mut stored, 2_004, 0..0);
+        assert_eq!(sent(&removed), [(NoticeKind::Known, "ops")]);
+        let reason = removed.notifications.new[0].content.reason;
+        assert_eq!(reason, Some(EndReason::RuleRemoved));
+        assert_eq!(removed.events, []);
     }
 
     #[test]

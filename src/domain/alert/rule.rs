@@ -18,17 +18,20 @@ pub enum AlertType {
     RateLimitWarning,
     /// `COST_THRESHOLD`: credits spent in the period.
     CostThreshold,
-    /// `ERROR_SPIKE`: failed calls in the period.
+    /// `ERROR_SPIKE`: failed calls in the period, or their percentage.
     ErrorSpike,
+    /// `NO_DATA`: the time since the last call, in periods. The application does not have it: its rules are in our table.
+    NoData,
     /// A type that another program wrote and that this one does not know.
     Other(String),
 }
 
 impl AlertType {
-    pub const KNOWN: [AlertType; 3] = [
+    pub const KNOWN: [AlertType; 4] = [
         AlertType::RateLimitWarning,
         AlertType::CostThreshold,
         AlertType::ErrorSpike,
+        AlertType::NoData,
     ];
 
     /// The type of this name. It never fails, since any program may write any name.
@@ -44,6 +47,7 @@ impl AlertType {
             AlertType::RateLimitWarning => "RATE_LIMIT_WARNING",
             AlertType::CostThreshold => "COST_THRESHOLD",
             AlertType::ErrorSpike => "ERROR_SPIKE",
+            AlertType::NoData => "NO_DATA",
             AlertType::Other(name) => name,
         }
     }
@@ -68,7 +72,8 @@ named! {
     TimeWindow, "time window" {
         /// It ends at the evaluated step.
         Rolling = "ROLLING",
-        /// The calendar hour, day or month up to the step; days begin at midnight of the rule's zone.
+        /// The calendar hour, day or month up to the step; days begin at midnight of the rule's zone, months on its
+        /// first day.
         Calendar = "CALENDAR",
     }
 }
@@ -95,9 +100,12 @@ pub struct Threshold {
 /// The settings of a rule beyond the columns of `api_alerts`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
-    pub window: TimeWindow,
-    /// The zone of calendar days.
-    pub time_zone: Tz,
+    /// By default that of the type and period, see [`Rule::window`].
+    pub window: Option<TimeWindow>,
+    /// The zone of calendar days; by default the provider's.
+    pub time_zone: Option<Tz>,
+    /// The first day of calendar months, 1 to 31; by default the provider's.
+    pub month_starts: Option<u32>,
     /// The severity at the lowest threshold, [`Rule::threshold`].
     pub severity: Severity,
     /// The channels that the lowest threshold names.
@@ -110,8 +118,8 @@ pub struct Settings {
     pub clear_below: Option<f64>,
     /// The recovery period: how long the value stays below the resolve threshold before the rule resolves.
     pub clear_hold: TimeDelta,
-    /// The reminder interval while firing.
-    pub repeat: TimeDelta,
+    /// The reminder interval while firing; by default that of the period, see [`Rule::repeat`].
+    pub repeat: Option<TimeDelta>,
     /// With fewer calls in the window the rule is OK at any value.
     pub min_requests: u64,
     /// Whether calls that a cache answered count against the limit.
@@ -119,26 +127,42 @@ pub struct Settings {
     pub baseline: Option<Baseline>,
     /// The age of a step at which it is evaluated, if it differs from that of the check.
     pub settle: Option<TimeDelta>,
+    /// The time without a call after which the value is unknown; zero is never. By default see [`Rule::no_data`].
+    pub no_data: Option<TimeDelta>,
+    /// Whether the values of an `ERROR_SPIKE` are percentages of the calls.
+    pub percent: bool,
 }
 
 impl Default for Settings {
     fn default() -> Settings {
         Settings {
-            window: TimeWindow::Rolling,
-            time_zone: Tz::UTC,
+            window: None,
+            time_zone: None,
+            month_starts: None,
             severity: Severity::Warning,
             lowest_channels: Vec::new(),
             higher: Vec::new(),
             hold: TimeDelta::zero(),
             clear_below: None,
             clear_hold: TimeDelta::zero(),
-            repeat: TimeDelta::hours(1),
+            repeat: None,
             min_requests: 0,
             include_cached: false,
             baseline: None,
             settle: None,
+            no_data: None,
+            percent: false,
         }
     }
+}
+
+/// When a rule is unknown for lack of calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoData {
+    /// The time without a call.
+    pub after: TimeDelta,
+    /// Whether also outside of an episode.
+    pub always: bool,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -212,6 +236,11 @@ impl Rule {
         std::iter::once(lowest).chain(higher).collect()
     }
 
+    pub fn highest_threshold(&self) -> f64 {
+        let higher = self.settings.higher.iter().map(|it| it.value);
+        higher.fold(self.threshold, f64::max)
+    }
+
     /// Replaces the thresholds, in any order; an empty list changes nothing.
     pub fn set_thresholds(&mut self, mut thresholds: Vec<Threshold>) {
         thresholds.sort_by(|a, b| a.value.total_cmp(&b.value));
@@ -229,13 +258,55 @@ impl Rule {
         self.alert_type == AlertType::RateLimitWarning
     }
 
-    /// The threshold from which on it fires with this severity.
+    /// The lowest threshold from which on it fires with this severity.
     pub fn threshold_of(&self, severity: Severity) -> Option<f64> {
-        let critical = self.settings.critical_threshold;
-        match severity {
-            Severity::Critical if self.settings.severity == Severity::Warning => critical,
-            _ => (self.settings.severity == severity).then_some(self.threshold),
-        }
+        let thresholds = self.thresholds();
+        let of_severity = thresholds.iter().find(|it| it.severity == severity);
+        of_severity.map(|it| it.value)
+    }
+
+    /// Whether its values are percentages: of the limit, or of the calls.
+    pub fn is_percentage(&self) -> bool {
+        self.needs_limit() || self.settings.percent
+    }
+
+    /// The type of its window. Quotas of days and months are reset by the calendar.
+    pub fn window(&self) -> TimeWindow {
+        use AlertType::{CostThreshold, RateLimitWarning};
+        let is_quota = matches!(self.alert_type, RateLimitWarning | CostThreshold)
+            && matches!(self.period, Period::Day | Period::Month);
+        let default = if is_quota || self.settings.month_starts.is_some() {
+            TimeWindow::Calendar
+        } else {
+            TimeWindow::Rolling
+        };
+        self.settings.window.unwrap_or(default)
+    }
+
+    /// The reminder interval; zero sends no reminders.
+    pub fn repeat(&self) -> TimeDelta {
+        let default = match self.period {
+            Period::Day => TimeDelta::hours(12),
+            Period::Month => TimeDelta::hours(24),
+            _ => TimeDelta::hours(1),
+        };
+        self.settings.repeat.unwrap_or(default)
+    }
+
+    /// When it is unknown for lack of calls. By default only during an episode, which may not end because its calls
+    /// are missing: an API that is seldom called is no incident.
+    pub fn no_data(&self) -> Option<NoData> {
+        let default = match self.period {
+            Period::Hour => TimeDelta::hours(1),
+            Period::Day | Period::Month => TimeDelta::hours(24),
+            _ => TimeDelta::minutes(30),
+        };
+        let no_data = NoData {
+            after: self.settings.no_data.unwrap_or(default),
+            always: self.settings.no_data.is_some(),
+        };
+        let counts = self.alert_type != AlertType::NoData && no_data.after > TimeDelta::zero();
+        counts.then_some(no_data)
     }
 
     /// Its name on the command line: `finnhub/RATE_LIMIT_WARNING/MINUTE`.
@@ -293,6 +364,41 @@ impl AlertRef {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn defaults_follow_type_and_period() {
+        use AlertType::{CostThreshold, ErrorSpike, RateLimitWarning};
+        use TimeWindow::{Calendar, Rolling};
+        let hours = TimeDelta::hours;
+        for (alert_type, period, window, repeat, no_data) in [
+            (RateLimitWarning, Period::Minute, Rolling, 1, 0),
+            (RateLimitWarning, Period::Hour, Rolling, 1, 1),
+            (RateLimitWarning, Period::Day, Calendar, 12, 24),
+            (CostThreshold, Period::Month, Calendar, 24, 24),
+            (ErrorSpike, Period::Month, Rolling, 24, 24),
+        ] {
+            let mut rule = Rule::new("tmdb", alert_type, period, 80.0);
+            assert_eq!(
+                (rule.window(), rule.repeat()),
+                (window, hours(repeat)),
+                "{rule}"
+            );
+            let after = hours(no_data).max(TimeDelta::minutes(30));
+            let default = NoData {
+                after,
+                always: false,
+            };
+            assert_eq!(rule.no_data(), Some(default), "{rule}");
+            rule.settings.window = Some(Rolling);
+            rule.settings.repeat = Some(TimeDelta::zero());
+            rule.settings.no_data = Some(TimeDelta::zero());
+            assert_eq!((rule.window(), rule.repeat()), (Rolling, TimeDelta::zero()));
+            assert_eq!(rule.no_data(), None);
+        }
+        let mut cycle = Rule::new("tmdb", ErrorSpike, Period::Month, 80.0);
+        cycle.settings.month_starts = Some(17);
+        assert_eq!(cycle.window(), Calendar);
+    }
 
     #[test]
     fn unknown_names_are_kept_and_rejected_by_check() {

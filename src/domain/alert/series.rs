@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::domain::period::{Granularity, Window};
 use crate::domain::usage::credits::Credits;
@@ -24,6 +24,9 @@ pub struct Tally {
     /// The part of it that calls answered from a cache cost.
     pub cached_cost: Credits,
 }
+
+/// The resolution of the busiest stretch.
+const SECOND: TimeDelta = TimeDelta::seconds(1);
 
 impl Tally {
     /// One call. A cost that is not a number counts as 0, as in roll-ups.
@@ -171,7 +174,10 @@ pub struct Series {
     demand: Demand,
     /// The calls from each cut to the next; after [`Series::finish`], all calls before the cut.
     sums: Vec<Tally>,
+    /// The calls of each second in [`Demand::seconds`].
     seconds: BTreeMap<DateTime<Utc>, Tally>,
+    /// After [`Series::finish`], these seconds in order, and the calls before each; at last all calls.
+    before_seconds: Vec<(DateTime<Utc>, Tally)>,
 }
 
 impl Series {
@@ -180,6 +186,7 @@ impl Series {
             sums: vec![Tally::default(); demand.cuts.len()],
             demand,
             seconds: BTreeMap::new(),
+            before_seconds: Vec::new(),
         }
     }
 
@@ -213,6 +220,12 @@ impl Series {
             let next = sum.plus(*of_cut);
             *of_cut = std::mem::replace(&mut sum, next);
         }
+        let mut sum = Tally::default();
+        for (second, tally) in std::mem::take(&mut self.seconds) {
+            self.before_seconds.push((second, sum));
+            sum = sum.plus(tally);
+        }
+        self.before_seconds.push((DateTime::<Utc>::MAX_UTC, sum));
         self
     }
 
@@ -225,17 +238,39 @@ impl Series {
         before(window.to).minus(before(window.from))
     }
 
-    /// The tally of the second of `window` with the greatest `measure`; zero without calls.
-    pub fn busiest_second(&self, window: Window, measure: impl Fn(&Tally) -> f64) -> Tally {
-        let seconds = self.seconds.range(window.from..window.to);
-        let busiest = seconds.max_by(|(_, a), (_, b)| measure(a).total_cmp(&measure(b)));
-        busiest.map_or(Tally::default(), |(_, tally)| *tally)
+    /// The tally of the stretch of `length` in `window` with the greatest `measure`. Stretches begin at full seconds.
+    pub fn busiest(
+        &self,
+        window: Window,
+        length: TimeDelta,
+        measure: impl Fn(&Tally) -> f64,
+    ) -> Tally {
+        let place = |at| {
+            self.before_seconds
+                .partition_point(|(second, _)| *second < at)
+        };
+        let before = |at| {
+            let sum = self.before_seconds.get(place(at));
+            sum.map_or(Tally::default(), |(_, sum)| *sum)
+        };
+        let seconds = self
+            .before_seconds
+            .get(place(window.from)..place(window.to));
+        let seconds = seconds.unwrap_or_default().iter();
+        // The calls of a stretch change where it reaches a second and where it leaves one.
+        let changes = seconds.flat_map(|(at, _)| [*at + SECOND, *at + SECOND + length]);
+        let first = window.from + length;
+        let ends = changes.filter(|end| *end > first && *end <= window.to);
+        let tallies = std::iter::once(first)
+            .chain(ends)
+            .map(|end| before(end).minus(before(end - length)));
+        let busiest = tallies.max_by(|a, b| measure(a).total_cmp(&measure(b)));
+        busiest.unwrap_or_default()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use chrono::TimeDelta;
     use proptest::collection::vec;
     use proptest::prelude::*;
 
@@ -259,23 +294,48 @@ mod tests {
         assert_eq!(demand.stored, [(Granularity::Hourly, hours)]);
     }
 
+    fn of_calls(stretch: Window, calls: &[(&str, bool)]) -> Series {
+        let mut series = Series::new(Demand::new([], [stretch], &StalePeriods::default()));
+        for (time, failed) in calls {
+            series.add_rows(at(time), Tally::of_call(!failed, false, None));
+        }
+        series.finish()
+    }
+
     #[test]
     fn busiest_second_lies_in_the_window() {
         let minute = window("01-31T12:00", "01-31T12:01");
-        let mut series = Series::new(Demand::new([], [minute], &StalePeriods::default()));
-        let call = |failed: bool| Tally::of_call(!failed, false, None);
-        for (time, failed) in [
+        let calls = [
             ("2026-01-31T12:00:07.000Z", true),
             ("2026-01-31T12:00:08.999Z", false),
             ("2026-01-31T12:00:09.000Z", false),
             ("2026-01-31T12:00:09.999Z", false),
             ("2026-01-31T12:01:00.000Z", true),
-        ] {
-            series.add_rows(at(time), call(failed));
-        }
-        let series = series.finish();
-        assert_eq!(series.busiest_second(minute, |t| t.calls as f64).calls, 2);
-        assert_eq!(series.busiest_second(minute, |t| t.failed as f64).failed, 1);
+        ];
+        let series = of_calls(minute, &calls);
+        let busiest = |measure: fn(&Tally) -> f64| series.busiest(minute, SECOND, measure);
+        assert_eq!(busiest(|t| t.calls as f64).calls, 2);
+        assert_eq!(busiest(|t| t.failed as f64).failed, 1);
+    }
+
+    #[test]
+    fn busiest_minute_crosses_the_full_minute() {
+        let two = Window::new(at("2026-01-31T12:00:01Z"), at("01-31T12:02"));
+        let calls = [
+            ("2026-01-31T12:00:01.000Z", false),
+            ("2026-01-31T12:00:50.000Z", true),
+            ("2026-01-31T12:01:00.000Z", true),
+            ("2026-01-31T12:01:49.999Z", true),
+            ("2026-01-31T12:01:50.000Z", false),
+        ];
+        let series = of_calls(two, &calls);
+        let minute = TimeDelta::minutes(1);
+        assert_eq!(series.busiest(two, minute, |t| t.calls as f64).calls, 3);
+        let rate = |t: &Tally| t.failed as f64 / t.calls as f64;
+        let worst = series.busiest(two, minute, rate);
+        assert_eq!((worst.failed, worst.calls), (3, 3));
+        let none = Window::new(at("01-31T12:00"), at("2026-01-31T12:00:01Z"));
+        assert_eq!(series.busiest(none, SECOND, rate), Tally::default());
     }
 
     /// Aggregates calls as `aggregate` does.
@@ -300,6 +360,33 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn busiest_stretch_is_that_of_all_seconds(
+            calls in vec((0..180_000_i64, any::<bool>()), 0..60),
+            length in 1..60_i64,
+        ) {
+            let (from, length) = (at("01-31T12:00"), TimeDelta::seconds(length));
+            let minutes = Window::new(from, from + TimeDelta::minutes(3));
+            let mut series = Series::new(Demand::of_rows([], [minutes]));
+            let calls = calls.iter().map(|(ms, failed)| (from + TimeDelta::milliseconds(*ms), *failed));
+            for (at, failed) in calls.clone() {
+                series.add_rows(at, Tally::of_call(!failed, false, None));
+            }
+            let series = series.finish();
+            for measure in [|t: &Tally| t.failed as f64, |t: &Tally| t.failed as f64 / t.calls.max(1) as f64] {
+                let ends = (0..=180).map(|second| from + TimeDelta::seconds(second));
+                let stretches = ends.filter(|end| *end - length >= from).map(|end| {
+                    let mut tally = Tally::default();
+                    for (_, failed) in calls.clone().filter(|(at, _)| (end - length..end).contains(at)) {
+                        tally = tally.plus(Tally::of_call(!failed, false, None));
+                    }
+                    measure(&tally)
+                });
+                let expected = stretches.fold(0.0, f64::max);
+                prop_assert_eq!(measure(&series.busiest(minutes, length, measure)), expected);
+            }
+        }
+
         #[test]
         fn roll_ups_and_rows_equal_rows_alone(
             calls in vec((0..5_000_000_000_i64, any::<bool>(), any::<bool>(), proptest::option::of(0..50_i32)), 0..200),

@@ -1,13 +1,14 @@
 //! Tests of late data: a store in memory, in which rows are recorded, changed and deleted between checks.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Range;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::delivery::{Delivery, DropReason, Notice};
-use super::evaluate::{ApiUsage, RequiredWindows};
+use super::evaluate::{ApiUsage, RequiredWindows, usage_of};
 use super::event::Event;
 use super::history::{change_of, state_at};
 use super::notice::{EndReason, NoticeKind};
@@ -16,9 +17,9 @@ use super::replacement::{EpisodeSpan, spans};
 use super::round::{Round, RoundResult, Schedule, StoredAlerts};
 use super::route::routes;
 use super::rule::{AlertRef, AlertType, Rule, Severity, Threshold, TimeWindow};
-use super::series::{Demand, Series, Tally};
+use super::series::Tally;
 use super::stage;
-use super::state::{AlertState, Change};
+use super::state::{AlertState, AlertStatus, Change, Episode};
 use super::window::Grid;
 use crate::domain::period::{Granularity, Period};
 use crate::domain::testing::at_minute as at;
@@ -28,12 +29,22 @@ use crate::domain::testing::at_minute as at;
 struct Simulation {
     stored: StoredAlerts,
     events: BTreeMap<String, Event>,
-    /// The failed calls.
-    rows: Vec<DateTime<Utc>>,
+    /// The calls, and whether they succeeded.
+    rows: Vec<(DateTime<Utc>, bool)>,
     dirty_hours: Vec<DateTime<Utc>>,
+    /// The minutes in each of which a call succeeds, beside the recorded rows.
+    steady: Range<i64>,
 }
 
 impl Simulation {
+    /// With a call in each of the first 200 minutes.
+    fn steady(rule: Rule) -> Simulation {
+        Simulation {
+            steady: -10..200,
+            ..Simulation::new(rule)
+        }
+    }
+
     fn new(rule: Rule) -> Simulation {
         Simulation {
             stored: StoredAlerts {
@@ -49,14 +60,14 @@ impl Simulation {
         self.dirty_hours.push(Granularity::Hourly.start_of(row));
     }
 
-    fn record(&mut self, row: DateTime<Utc>) {
-        self.rows.push(row);
+    fn record(&mut self, row: DateTime<Utc>, success: bool) {
+        self.rows.push((row, success));
         self.mark(row);
     }
 
     fn delete(&mut self, n: usize) {
         if !self.rows.is_empty() {
-            let row = self.rows.swap_remove(n % self.rows.len());
+            let (row, _) = self.rows.swap_remove(n % self.rows.len());
             self.mark(row);
         }
     }
@@ -140,24 +151,17 @@ impl Simulation {
         let round = Round::new(&self.stored, schedule);
         let mut usage = HashMap::new();
         for (api, required) in round.required_windows() {
-            let series = self.series(&required);
-            let begins = Some(at(-100_000));
-            usage.insert(api, ApiUsage { series, begins });
+            usage.insert(api, self.usage(&required));
         }
         round.evaluate(&usage)
     }
 
-    fn series(&self, required: &[RequiredWindows]) -> Series {
-        let windows = required.iter().flat_map(|it| [it.window, it.baseline]);
-        let demand = Demand::of_rows(windows.flatten(), []);
-        let rows = demand.rows.clone();
-        let mut series = Series::new(demand);
-        for row in &self.rows {
-            if rows.iter().any(|rows| rows.contains(*row)) {
-                series.add_rows(*row, Tally::of_call(false, false, None));
-            }
-        }
-        series.finish()
+    fn usage(&self, required: &[RequiredWindows]) -> ApiUsage {
+        let call = |&(at, success): &_| (at, Tally::of_call(success, false, None));
+        let steady = self.steady.clone().map(|minute| (second(minute, 30), true));
+        let rows: Vec<_> = self.rows.iter().copied().chain(steady).collect();
+        let calls: Vec<_> = rows.iter().map(call).collect();
+        usage_of(required, &calls, Some(at(-100_000)))
     }
 
     /// A check that saves its result.
@@ -247,16 +251,16 @@ fn second(minute: i64, second: i64) -> DateTime<Utc> {
     at(minute) + TimeDelta::seconds(second)
 }
 
-/// `count` failed calls in a minute.
+/// `count` failed calls in the first second of a minute.
 fn fail(simulation: &mut Simulation, minute: i64, count: i64) {
     for n in 0..count {
-        simulation.record(second(minute, n));
+        simulation.record(at(minute) + TimeDelta::milliseconds(n), false);
     }
 }
 
 #[test]
 fn batch_that_arrives_after_its_minute_is_notified_once_as_late() {
-    let mut late = Simulation::new(rule(Period::Minute));
+    let mut late = Simulation::steady(rule(Period::Minute));
     late.stored.rules[0].updated_at = Some(at(0));
     late.check(second(5, 30));
     fail(&mut late, 3, 5);
@@ -277,7 +281,7 @@ fn batch_that_arrives_after_its_minute_is_notified_once_as_late() {
 
 #[test]
 fn late_episode_that_still_fires_is_notified_as_firing() {
-    let mut late = Simulation::new(rule(Period::Hour));
+    let mut late = Simulation::steady(rule(Period::Hour));
     late.check(second(0, 30));
     late.check(second(5, 30));
     fail(&mut late, 3, 5);
@@ -289,7 +293,7 @@ fn late_episode_that_still_fires_is_notified_as_firing() {
 
 #[test]
 fn deleted_rows_correct_an_episode_and_resolve_it() {
-    let mut corrected = Simulation::new(rule(Period::Hour));
+    let mut corrected = Simulation::steady(rule(Period::Hour));
     corrected.check(second(1, 30));
     fail(&mut corrected, 3, 5);
     corrected.check(second(5, 30));
@@ -312,7 +316,7 @@ fn deleted_rows_correct_an_episode_and_resolve_it() {
 
 #[test]
 fn earlier_start_replaces_the_episode_without_a_second_notice() {
-    let mut late = Simulation::new(rule(Period::Hour));
+    let mut late = Simulation::steady(rule(Period::Hour));
     late.check(second(1, 30));
     fail(&mut late, 10, 5);
     late.check(second(12, 30));
@@ -329,7 +333,7 @@ fn earlier_start_replaces_the_episode_without_a_second_notice() {
 
 #[test]
 fn late_data_reopens_a_resolved_episode_with_a_reminder() {
-    let mut late = Simulation::new(rule(Period::Minute));
+    let mut late = Simulation::steady(rule(Period::Minute));
     late.check(second(0, 30));
     fail(&mut late, 1, 5);
     late.check(second(2, 30));
@@ -346,7 +350,7 @@ fn late_data_reopens_a_resolved_episode_with_a_reminder() {
 
 #[test]
 fn episode_reopened_before_its_notice_was_sent_is_notified_as_firing() {
-    let mut late = Simulation::new(rule(Period::Minute));
+    let mut late = Simulation::steady(rule(Period::Minute));
     late.check(second(0, 30));
     late.check(second(5, 30));
     fail(&mut late, 3, 5);
@@ -360,7 +364,7 @@ fn episode_reopened_before_its_notice_was_sent_is_notified_as_firing() {
 
 #[test]
 fn clock_a_day_ahead_loses_nothing() {
-    let mut wrong = Simulation::new(rule(Period::Minute));
+    let mut wrong = Simulation::steady(rule(Period::Minute));
     wrong.check(second(0, 30));
     let ahead = wrong.check(second(1_200, 30));
     assert_eq!(ahead.alerts[0].record.state.evaluated_to, at(1_200));
@@ -377,7 +381,7 @@ fn clock_a_day_ahead_loses_nothing() {
 
 #[test]
 fn changed_threshold_applies_to_later_steps_only() {
-    let mut changed = Simulation::new(rule(Period::Minute));
+    let mut changed = Simulation::steady(rule(Period::Minute));
     changed.check(second(0, 30));
     fail(&mut changed, 1, 5);
     changed.check(second(5, 30));
@@ -413,10 +417,12 @@ fn each_channel_is_notified_from_its_own_threshold_on() {
     use NoticeKind::{Firing, Resolved};
     let mut routed = routed(Period::Minute);
     routed.check(second(0, 30));
-    for (minute, failures) in [(1, 3), (2, 6), (3, 9), (4, 4), (5, 10), (6, 0)] {
+    for (minute, failures) in [(1, 3), (2, 6), (3, 9), (4, 4), (5, 10)] {
         fail(&mut routed, minute, failures);
         routed.check(second(minute + 1, 30));
     }
+    routed.record(second(6, 30), true);
+    routed.check(second(7, 30));
     let to_ops = [(Firing, 1), (Firing, 2), (Resolved, 2)];
     assert_eq!(routed.notices_to("ops"), to_ops);
     let to_pager = [(Firing, 1), (Resolved, 1), (Firing, 1), (Resolved, 1)];
@@ -470,6 +476,7 @@ fn higher_threshold_between_two_checks_is_missed_or_late_once() {
     let pager = routed.notices_to("pager");
     assert_eq!(pager, [(NoticeKind::Missed, 1)]);
     fail(&mut routed, 4, 9);
+    routed.record(second(5, 30), true);
     routed.check(second(7, 30));
     let late = (NoticeKind::Late, 1);
     assert_eq!(routed.notices_to("pager"), [(NoticeKind::Missed, 1), late]);
@@ -504,11 +511,67 @@ fn removed_threshold_and_removed_rule_end_the_episodes_of_a_channel() {
     }
 }
 
+#[test]
+fn api_that_goes_silent_is_unknown_until_a_call_succeeds() {
+    use NoticeKind::{Firing, Known, Reminder, Resolved, Unknown};
+    let mut silent = Simulation::new(rule(Period::Minute));
+    silent.check(second(0, 30));
+    for minute in 0..5 {
+        fail(&mut silent, minute, 12);
+        silent.check(second(minute + 1, 30));
+    }
+    silent.check(second(10, 30));
+    assert_eq!(silent.kinds(), [Firing]);
+    silent.check(second(40, 30));
+    silent.check(second(72 * 60, 30));
+    assert_eq!(silent.kinds(), [Firing, Unknown]);
+    let notice = &silent.stored.notices[1].content;
+    assert_eq!(notice.fired_at, at(35));
+    let reason = "no call was recorded since 2026-01-31T12:04:00Z";
+    assert!(notice.summary.ends_with(reason), "{}", notice.summary);
+    fail(&mut silent, 72 * 60, 1);
+    silent.check(second(72 * 60 + 1, 30));
+    assert_eq!(silent.kinds()[2..], [Reminder, Known]);
+    assert_eq!(silent.stored.records[0].state.status, AlertStatus::Firing);
+    silent.record(second(72 * 60 + 1, 30), true);
+    silent.check(second(72 * 60 + 2, 30));
+    assert_eq!(silent.kinds()[4..], [Resolved]);
+    assert_eq!(silent.episodes().len(), 1);
+}
+
+#[test]
+fn late_call_moves_the_unknown_time_without_a_second_notice() {
+    use NoticeKind::{Known, Unknown};
+    let mut late = Simulation::new(rule(Period::Minute));
+    late.stored.rules[0].settings.no_data = Some(TimeDelta::minutes(10));
+    late.record(second(0, 0), true);
+    late.check(second(1, 30));
+    late.check(second(20, 30));
+    assert_eq!(late.kinds(), [Unknown]);
+    late.record(second(4, 0), true);
+    late.check(second(21, 30));
+    assert_eq!(late.kinds(), [Unknown]);
+    assert_eq!(late.stored.records[0].state.since, at(14));
+    late.record(second(15, 0), true);
+    late.check(second(22, 30));
+    late.check(second(40, 30));
+    assert_eq!(late.kinds(), [Unknown, Known, Unknown]);
+}
+
+#[test]
+fn quiet_api_whose_rule_never_fired_stays_ok() {
+    let mut quiet = Simulation::new(rule(Period::Minute));
+    fail(&mut quiet, 0, 1);
+    quiet.check(second(1, 30));
+    quiet.check(second(72 * 60, 30));
+    assert_eq!((quiet.kinds(), quiet.events.len()), (vec![], 0));
+}
+
 /// What happens between two checks.
 #[derive(Clone, Debug)]
 enum Step {
-    /// Failed calls: age in seconds, number.
-    Record(i64, usize),
+    /// Calls: age in seconds, number, whether they succeed.
+    Record(i64, usize, bool),
     Delete(usize),
     /// Moves a row: which, seconds.
     Move(usize, i64),
@@ -524,7 +587,8 @@ enum Step {
 
 fn any_step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        4 => (0..9_000_i64, 1..6_usize).prop_map(|(age, count)| Step::Record(age, count)),
+        6 => (0..9_000_i64, 1..6_usize, any::<bool>())
+            .prop_map(|(age, count, success)| Step::Record(age, count, success)),
         2 => any::<usize>().prop_map(Step::Delete),
         1 => (any::<usize>(), -4_000..4_000_i64).prop_map(|(row, by)| Step::Move(row, by)),
         5 => (0..900_i64).prop_map(Step::Check),
@@ -535,49 +599,59 @@ fn any_step() -> impl Strategy<Value = Step> {
 }
 
 fn any_rule() -> impl Strategy<Value = Rule> {
-    let periods = proptest::sample::select(vec![Period::Minute, Period::Hour, Period::Day]);
+    let periods = vec![Period::Minute, Period::Hour, Period::Day, Period::Month];
+    let periods = proptest::sample::select(periods);
+    let no_data = proptest::option::of(0..60_i64);
+    let kind = (periods, any::<bool>(), 0..5_u8, no_data);
     let thresholds = proptest::sample::subsequence(vec![5.0, 8.0, 11.0], 0..3);
     let names = vec(proptest::sample::select(vec!["", "ops", "pager"]), 4);
     let more = (thresholds, names, any::<bool>());
-    (
-        periods,
-        any::<bool>(),
-        0..4_i64,
-        0..4_i64,
-        any::<bool>(),
-        more,
-    )
-        .prop_map(
-            |(
-                period,
-                is_calendar,
-                hold,
-                clear_hold,
-                has_hysteresis,
-                (higher, names, is_critical),
-            )| {
-                let mut rule = rule(period);
-                let values = std::iter::once(rule.threshold).chain(higher);
-                let thresholds = values.zip(names).map(|(value, name)| {
-                    let is_critical = is_critical && value > 6.0;
-                    let severity =
-                        [Severity::Warning, Severity::Critical][usize::from(is_critical)];
-                    let name = Some(name).filter(|name| !name.is_empty());
-                    threshold(value, severity, name.as_slice())
-                });
-                rule.set_thresholds(thresholds.collect());
-                let settings = &mut rule.settings;
-                settings.hold = TimeDelta::minutes(hold);
-                settings.clear_hold = TimeDelta::minutes(clear_hold);
-                settings.clear_below = has_hysteresis.then_some(2.0);
-                // No reminders, which the repeat interval would send at other times.
-                settings.repeat = TimeDelta::zero();
-                if is_calendar {
-                    settings.window = TimeWindow::Calendar;
+    (kind, 0..4_i64, 0..4_i64, any::<bool>(), more).prop_map(
+        |(
+            (period, is_calendar, kind, no_data),
+            hold,
+            clear_hold,
+            has_hysteresis,
+            (higher, names, is_critical),
+        )| {
+            let mut rule = rule(period);
+            match kind {
+                0 => {
+                    rule.alert_type = AlertType::NoData;
+                    rule.threshold = 15.0;
+                    rule.period = Period::Minute;
                 }
-                rule
-            },
-        )
+                1 => {
+                    rule.settings.percent = true;
+                    rule.settings.min_requests = 4;
+                    rule.threshold = 40.0;
+                }
+                _ => {
+                    rule.settings.no_data = no_data.map(TimeDelta::minutes);
+                    let values = std::iter::once(rule.threshold).chain(higher);
+                    let thresholds = values.zip(names).map(|(value, name)| {
+                        let is_critical = is_critical && value > 6.0;
+                        let severity =
+                            [Severity::Warning, Severity::Critical][usize::from(is_critical)];
+                        let name = Some(name).filter(|name| !name.is_empty());
+                        threshold(value, severity, name.as_slice())
+                    });
+                    rule.set_thresholds(thresholds.collect());
+                }
+            }
+            let settings = &mut rule.settings;
+            settings.hold = TimeDelta::minutes(hold);
+            settings.clear_hold = TimeDelta::minutes(clear_hold);
+            settings.clear_below = has_hysteresis.then_some(2.0);
+            // No reminders, which the repeat interval would send at other times.
+            settings.repeat = Some(TimeDelta::zero());
+            if is_calendar {
+                settings.window = Some(TimeWindow::Calendar);
+                settings.month_starts = Some(31);
+            }
+            rule
+        },
+    )
 }
 
 /// Runs the steps, then two checks an hour later. Returns the time of the last.
@@ -586,17 +660,17 @@ fn run(simulation: &mut Simulation, steps: &[Step]) -> DateTime<Utc> {
     simulation.check(now);
     for step in steps {
         match *step {
-            Step::Record(age, count) => {
+            Step::Record(age, count, success) => {
                 for n in 0..count {
                     let age = TimeDelta::seconds(age) + TimeDelta::milliseconds(n as i64);
-                    simulation.record(now - age);
+                    simulation.record(now - age, success);
                 }
             }
             Step::Delete(row) => simulation.delete(row),
             Step::Move(row, by) if !simulation.rows.is_empty() => {
-                let moved = simulation.rows[row % simulation.rows.len()] + TimeDelta::seconds(by);
+                let (at, success) = simulation.rows[row % simulation.rows.len()];
                 simulation.delete(row);
-                simulation.record(moved.min(now));
+                simulation.record((at + TimeDelta::seconds(by)).min(now), success);
             }
             Step::Move(..) => {}
             Step::Check(later) => {
@@ -655,35 +729,58 @@ proptest! {
             // It was notified of the end of everything else that it was notified of.
             let mut ends: BTreeMap<&str, bool> = BTreeMap::new();
             for notice in simulation.stored.notices.iter() {
-                let is_known = episodes.iter().any(|episode| episode.id == notice.episode);
+                let is_known = episodes.iter().any(|episode| episode.id == notice.episode)
+                    || matches!(notice.content.kind, NoticeKind::Unknown | NoticeKind::Known);
                 if notice.channel == channel && !is_known && !notice.is_superseded() {
                     ends.insert(&notice.content.episode, notice.content.kind.is_last());
                 }
             }
             prop_assert!(ends.values().all(|is_last| *is_last), "{} {:?}", channel, ends);
         }
+        // The channels of the lowest threshold know whether the rule is unknown.
+        let mut open = BTreeSet::new();
+        for notice in simulation.stored.notices.iter().filter(|it| !it.is_superseded()) {
+            let episode = (notice.channel.clone(), notice.episode.clone());
+            match notice.content.kind {
+                NoticeKind::Unknown => prop_assert!(open.insert(episode)),
+                NoticeKind::Known => prop_assert!(open.remove(&episode)),
+                _ => {}
+            }
+        }
+        let stored = &simulation.stored;
+        let mut routes = routes(&stored.rules[0], &stored.channels, &stored.min_severities);
+        routes.retain(|route| route.first().is_lowest);
+        let unknown = stored.records[0].unknown_episode();
+        let notified = |episode: Episode| {
+            let channels = routes.iter().map(|route| route.channel.clone());
+            channels.map(move |channel| (channel, episode.id.clone())).collect()
+        };
+        let unknown: BTreeSet<(String, String)> = unknown.map(notified).unwrap_or_default();
+        prop_assert_eq!(open, unknown);
     }
 
     #[test]
     fn state_of_any_step_is_reconstructed_from_events(
         rule in any_rule(),
-        rows in vec(0..14_400_i64, 0..60),
+        rows in vec((0..14_400_i64, any::<bool>()), 0..60),
     ) {
         let mut simulation = Simulation::new(rule.clone());
-        simulation.rows.extend(rows.into_iter().map(|seconds| second(0, seconds)));
+        let rows = rows.into_iter().map(|(seconds, success)| (second(0, seconds), success));
+        simulation.rows.extend(rows);
         simulation.check(second(0, 30));
         simulation.check(second(300, 30));
         let history = simulation.history();
         let origin: Origin = simulation.stored.records[0].origin.clone().unwrap();
-        let target = super::evaluate::RuleTarget { rule: &rule, api_name: "tmdb", limit: None };
+        let billing = Default::default();
+        let target = super::evaluate::RuleTarget { rule: &rule, api_name: "tmdb", limit: None, billing };
         let required: Vec<_> = (0..=300).map(|minute| target.needs(at(minute), Grid::MINUTES)).collect();
-        let series = simulation.series(&required);
+        let usage = simulation.usage(&required);
         let mut state: Option<AlertState> = None;
         prop_assert_eq!(state_at(Some(&origin), &history, at(-1), Grid::MINUTES), None);
         for minute in 0..=300 {
             let step = at(minute);
             let next: (AlertState, Option<Change>) =
-                target.step(state, step, Grid::MINUTES, &series, Some(at(-100_000)));
+                target.step(state, step, Grid::MINUTES, &usage);
             let found = state_at(Some(&origin), &history, step, Grid::MINUTES).unwrap();
             prop_assert!(found.continues_as(&next.0), "{:?} instead of {:?}", found, next.0);
             prop_assert_eq!(found.evaluated_to, step);

@@ -10,7 +10,8 @@
 //!
 //! Over is at or above the threshold, clear is below the resolve threshold. Between the two the status stays, so
 //! that a value that oscillates about the threshold does not notify again and again. An episode lasts from FIRING
-//! to OK. A step whose value is unknown makes the rule UNKNOWN and ends no episode.
+//! to OK. A step whose value is unknown makes the rule UNKNOWN and ends no episode; neither does a step without a
+//! successful call, since a value is also low when calls are not recorded.
 //!
 //! During an episode the thresholds above the lowest are reached and left at once, without pending and recovery
 //! periods. While the rule recovers or is UNKNOWN they stay as they are.
@@ -19,7 +20,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::origin::Origin;
-use super::rule::{AlertRef, Severity};
+use super::rule::{AlertRef, AlertType, Severity};
 use crate::domain::id;
 use crate::domain::named::named;
 
@@ -44,8 +45,19 @@ pub struct Observation {
     pub value: Option<f64>,
     /// In the unit of `value`.
     pub threshold: Option<f64>,
-    /// The API's limit for the period, where the type has one.
+    /// What the value is a percentage of: the API's limit for the period, or the calls in the window.
     pub limit_value: Option<f64>,
+}
+
+impl Observation {
+    /// Whether the numbers of a rule of this type are percentages: of the limit, or of the calls in the window, which
+    /// then stand in its place.
+    pub fn is_percentage(&self, alert_type: &AlertType) -> bool {
+        match alert_type {
+            AlertType::RateLimitWarning => true,
+            _ => self.limit_value.is_some(),
+        }
+    }
 }
 
 /// The result of a step.
@@ -54,6 +66,10 @@ pub struct Measurement {
     pub at: DateTime<Utc>,
     pub observed: Observation,
     pub level: Level,
+    /// Whether a call succeeded since the previous step.
+    pub succeeded: bool,
+    /// Why the value is unknown during an episode.
+    pub no_data: Option<String>,
     /// The severity at the lowest threshold.
     pub severity: Severity,
     /// The thresholds above the lowest that the value reaches, or has not left if it reached them before; in order.
@@ -123,6 +139,15 @@ impl Episode {
         }
     }
 
+    /// The time since `since` in which a rule is UNKNOWN: it is notified as an episode of its own.
+    pub fn of_unknown(alert_id: &str, api_name: &str, since: DateTime<Utc>) -> Episode {
+        let facts = format!("unknown|{}:{alert_id}|{api_name}", alert_id.len());
+        Episode {
+            id: id::derived(since, facts.as_bytes()).to_string(),
+            fired_at: since,
+        }
+    }
+
     /// The episode of an id; its start is part of the id.
     pub fn of_id(id: &str) -> Option<Episode> {
         Some(Episode {
@@ -161,6 +186,19 @@ pub struct AlertRecord {
     pub acknowledged: Option<Acknowledgement>,
 }
 
+impl AlertRecord {
+    /// The time in which the rule is UNKNOWN, if it is.
+    pub fn unknown_episode(&self) -> Option<Episode> {
+        unknown_episode(&self.alert, &self.state)
+    }
+}
+
+/// The time in which a rule is UNKNOWN, if it is.
+pub fn unknown_episode(alert: &AlertRef, state: &AlertState) -> Option<Episode> {
+    let is_unknown = state.status == AlertStatus::Unknown;
+    is_unknown.then(|| Episode::of_unknown(&alert.alert_id, &alert.api_name, state.since))
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Acknowledgement {
     pub by: String,
@@ -193,7 +231,15 @@ pub struct HoldTimes {
     pub fire: TimeDelta,
     /// The recovery period.
     pub clear: TimeDelta,
+    /// Whether an episode ends only with a successful call.
+    pub requires_success: bool,
 }
+
+/// Why a rule still fires although its value is low.
+const NO_SUCCESS: &str = "below the threshold, but no call has succeeded since";
+
+/// Why an episode ended without a successful call.
+const RESOLVED_WITHOUT_DATA: &str = "resolved for lack of data: no call has succeeded since";
 
 #[derive(Clone, Copy, Debug)]
 pub struct AlertKey<'a> {
@@ -232,8 +278,13 @@ impl AlertState {
         let episode = before.as_ref().and_then(|before| before.episode.clone());
         let severity = before.as_ref().and_then(|before| before.severity);
         let lasts = at - since;
+        let level = match reading.no_data {
+            Some(reason) if episode.is_some() => Level::Unknown(reason),
+            _ => reading.level,
+        };
+        let is_evident = reading.succeeded || !holds.requires_success;
         // An episode continues after UNKNOWN.
-        let to = match (&reading.level, state, episode.is_some()) {
+        let to = match (&level, state, episode.is_some()) {
             (Level::Unknown(_), ..) => AlertStatus::Unknown,
             (Level::Over(_), _, true) | (Level::Between, _, true) => AlertStatus::Firing,
             (Level::Over(_), Some(AlertStatus::Pending), false) if lasts >= holds.fire => {
@@ -241,6 +292,10 @@ impl AlertState {
             }
             (Level::Over(_), ..) if holds.fire <= TimeDelta::zero() => AlertStatus::Firing,
             (Level::Over(_), ..) => AlertStatus::Pending,
+            (Level::Clear, Some(AlertStatus::Recovering), true) if !is_evident => {
+                AlertStatus::Recovering
+            }
+            (Level::Clear, _, true) if !is_evident => AlertStatus::Firing,
             (Level::Clear, Some(AlertStatus::Recovering), true) if lasts >= holds.clear => {
                 AlertStatus::Ok
             }
@@ -257,7 +312,7 @@ impl AlertState {
         };
         let reached: Vec<&ThresholdReading> = reading.thresholds.iter().filter(is_stage).collect();
         let highest = reached.last();
-        let severity_now = match (&reading.level, &episode) {
+        let severity_now = match (&level, &episode) {
             (_, None) => None,
             (Level::Over(severity), _) => {
                 Some(highest.map_or(*severity, |highest| highest.severity))
@@ -267,7 +322,7 @@ impl AlertState {
             }
             _ => severity,
         };
-        let stages_now: Vec<Stage> = match (&reading.level, &episode) {
+        let stages_now: Vec<Stage> = match (&level, &episode) {
             (_, None) => Vec::new(),
             (Level::Over(_) | Level::Between, Some(_)) => {
                 let since = |threshold: f64| {
@@ -291,8 +346,10 @@ impl AlertState {
             }
             None => to != AlertStatus::Ok,
         };
-        let reason = match reading.level {
+        let reason = match level {
             Level::Unknown(reason) => Some(reason),
+            Level::Clear if ended && !reading.succeeded => Some(RESOLVED_WITHOUT_DATA.to_owned()),
+            Level::Clear if to == AlertStatus::Firing => Some(NO_SUCCESS.to_owned()),
             _ => None,
         };
         let change = has_changed.then(|| Change {
@@ -314,7 +371,7 @@ impl AlertState {
             stages: stages_now,
             evaluated_to: at,
             observed,
-            reason,
+            reason: reason.filter(|_| !ended),
         };
         (state, change)
     }
@@ -388,11 +445,14 @@ mod tests {
         HoldTimes {
             fire: TimeDelta::minutes(fire),
             clear: TimeDelta::minutes(clear),
+            requires_success: true,
         }
     }
 
+    /// Clear is `_` with a successful call and `.` without a call; `n` is clear and without calls for too long.
     fn level(sign: char) -> Level {
         match sign {
+            '.' | 'n' => Level::Clear,
             '_' => Level::Clear,
             '-' => Level::Between,
             'w' => Level::Over(Severity::Warning),
@@ -413,6 +473,8 @@ mod tests {
                 level: level(sign),
                 severity: Severity::Warning,
                 thresholds: Vec::new(),
+                succeeded: sign != '.' && sign != 'n',
+                no_data: (sign == 'n').then(|| "no call".to_owned()),
             };
             let (next, change) = AlertState::step(state, reading, holds, KEY);
             states.push(match next.status {
@@ -487,6 +549,21 @@ mod tests {
     }
 
     #[test]
+    fn episode_ends_only_with_a_successful_call() {
+        assert_eq!(states("w.._.", holds(0, 0)), "FFFoo");
+        assert_eq!(states("w..nn._", holds(0, 0)), "FFF??Fo");
+        assert_eq!(states("w_...__", holds(0, 2)), "Frrrroo");
+        assert_eq!(states(".n_n", holds(0, 0)), "oooo");
+        let without = HoldTimes {
+            requires_success: false,
+            ..holds(0, 0)
+        };
+        let (found, changes) = run("w.", without);
+        assert_eq!(found, "Fo");
+        assert_eq!(changes[1].reason.as_deref(), Some(RESOLVED_WITHOUT_DATA));
+    }
+
+    #[test]
     fn first_step_changes_unless_ok() {
         assert_eq!(run("_", holds(0, 0)).1, []);
         assert_eq!(run("w", holds(0, 0)).1.len(), 1);
@@ -504,7 +581,7 @@ mod tests {
     proptest! {
         #[test]
         fn episodes_begin_and_end_in_turn(
-            levels in vec(proptest::sample::select(vec!['_', '-', 'w', 'c', '?']), 0..200),
+            levels in vec(proptest::sample::select(vec!['_', '-', 'w', 'c', '?', '.', 'n']), 0..200),
             fire in 0..4_i64,
             clear in 0..4_i64,
         ) {

@@ -1,6 +1,8 @@
 //! Validation of rules that are added or changed. Rules that other programs wrote need not be valid: they are
 //! evaluated as far as [`Rule::check`] allows.
 
+use chrono::TimeDelta;
+
 use super::rule::{AlertType, Rule, TimeWindow};
 use crate::domain::period::Period;
 
@@ -14,6 +16,7 @@ pub enum RuleField {
     ClearBelow,
     IncludeCached,
     Baseline,
+    Percent,
 }
 
 /// Why a rule is invalid.
@@ -37,6 +40,14 @@ pub enum RuleError {
     ShortBaseline,
     /// Windows of a second cannot be calendar seconds.
     CalendarSecond,
+    /// The window has no first day of the month.
+    MonthStarts,
+    /// A threshold above 100 percent of the calls.
+    NotAPercentage(f64),
+    /// A baseline is an average of counts.
+    PercentBaseline,
+    /// The threshold of a `NO_DATA` rule is the time without calls.
+    NoDataOfNoData,
 }
 
 /// A surprising threshold of a valid rule, in percent of the limit.
@@ -92,19 +103,31 @@ impl Rule {
             if !(baseline.factor > 1.0 && baseline.factor < NUMBER_LIMIT) {
                 return Err(RuleError::Factor(baseline.factor));
             }
-            let period_s = match self.period {
-                Period::Second | Period::Other(_) => 1,
-                Period::Minute => 60,
-                Period::Hour => 3_600,
-                Period::Day => 86_400,
-                Period::Month => 31 * 86_400,
-            };
-            if baseline.over.num_seconds() < 2 * period_s {
+            let period = self.period.length().unwrap_or(TimeDelta::seconds(1));
+            if baseline.over < period * 2 {
                 return Err(RuleError::ShortBaseline);
             }
+            if settings.percent {
+                return Err(RuleError::PercentBaseline);
+            }
         }
-        if settings.window == TimeWindow::Calendar && self.period == Period::Second {
+        if settings.percent {
+            self.require_type(RuleField::Percent, AlertType::ErrorSpike)?;
+            let highest = self.highest_threshold();
+            if highest > 100.0 {
+                return Err(RuleError::NotAPercentage(highest));
+            }
+        }
+        if settings.no_data.is_some() && self.alert_type == AlertType::NoData {
+            return Err(RuleError::NoDataOfNoData);
+        }
+        if self.window() == TimeWindow::Calendar && self.period == Period::Second {
             return Err(RuleError::CalendarSecond);
+        }
+        let is_calendar_month =
+            self.window() == TimeWindow::Calendar && self.period == Period::Month;
+        if settings.month_starts.is_some() && !is_calendar_month {
+            return Err(RuleError::MonthStarts);
         }
         Ok(())
     }
@@ -142,8 +165,6 @@ fn number(field: RuleField, value: f64) -> Result<(), RuleError> {
 
 #[cfg(test)]
 mod tests {
-    use chrono::TimeDelta;
-
     use super::*;
     use crate::domain::alert::rule::{Baseline, Severity, Threshold};
 
@@ -213,6 +234,22 @@ mod tests {
                 rule.alert_type = AlertType::CostThreshold;
                 rule.settings.include_cached = true;
             }),
+            refused(|rule| rule.settings.month_starts = Some(17)),
+            refused(|rule| {
+                rule.period = Period::Month;
+                rule.settings.month_starts = Some(17);
+                rule.settings.window = Some(TimeWindow::Rolling);
+            }),
+            refused(|rule| rule.settings.percent = true),
+            refused(|rule| {
+                rule.alert_type = AlertType::ErrorSpike;
+                rule.threshold = 101.0;
+                rule.settings.percent = true;
+            }),
+            refused(|rule| {
+                rule.alert_type = AlertType::NoData;
+                rule.settings.no_data = Some(TimeDelta::hours(1));
+            }),
         ];
         let expected = [
             RuleError::NotAbove {
@@ -236,6 +273,14 @@ mod tests {
                 field: RuleField::IncludeCached,
                 type_: AlertType::RateLimitWarning,
             },
+            RuleError::MonthStarts,
+            RuleError::MonthStarts,
+            RuleError::OtherType {
+                field: RuleField::Percent,
+                type_: AlertType::ErrorSpike,
+            },
+            RuleError::NotAPercentage(101.0),
+            RuleError::NoDataOfNoData,
         ];
         assert_eq!(refusals, expected);
     }

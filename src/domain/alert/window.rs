@@ -3,11 +3,12 @@
 //! Steps are the multiples of `--step`, by default the full minutes of UTC. The window of a step ends before it:
 //! at 12:00 the last call that counts is that of 11:59:59.999.
 
-use chrono::{DateTime, Datelike, Months, TimeDelta, Timelike, Utc};
-use chrono_tz::Tz;
+use chrono::{DateTime, TimeDelta, Timelike, Utc};
 
 use super::rule::TimeWindow;
 use crate::domain::period::{Period, Window, start_of_day};
+use crate::domain::plans::catalogue::LimitPeriod;
+use crate::domain::plans::selection::Billing;
 
 /// The instants at which rules are evaluated: the multiples of a number of whole seconds since 1970.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,37 +50,41 @@ impl Grid {
     }
 }
 
+/// The length of the stretches of which the busiest in the evaluation window counts; none if the window counts as a whole.
+pub fn stretch(period: &Period, kind: TimeWindow) -> Option<TimeDelta> {
+    match (period, kind) {
+        (Period::Second, _) | (Period::Minute, TimeWindow::Rolling) => period.length(),
+        _ => None,
+    }
+}
+
 /// The evaluation window of the step `at`; none for an unknown period.
 ///
-/// For the period SECOND it reaches back to the previous step; the busiest second counts.
+/// For a second or a rolling minute it holds every stretch of that length that ends after the previous step.
 pub fn window(
     period: &Period,
     kind: TimeWindow,
-    zone: Tz,
+    billing: Billing,
     at: DateTime<Utc>,
     grid: Grid,
 ) -> Option<Window> {
-    let from = match (period, kind) {
-        (Period::Second, _) => at.checked_sub_signed(grid.step()),
-        (Period::Other(_), _) => return None,
-        (Period::Minute, TimeWindow::Rolling) => at.checked_sub_signed(TimeDelta::minutes(1)),
-        (Period::Hour, TimeWindow::Rolling) => at.checked_sub_signed(TimeDelta::hours(1)),
-        (Period::Day, TimeWindow::Rolling) => at.checked_sub_signed(TimeDelta::days(1)),
-        (Period::Month, TimeWindow::Rolling) => at.checked_sub_months(Months::new(1)),
-        (_, TimeWindow::Calendar) => Some(calendar_start(period, zone, at)),
+    let length = period.length()?;
+    let from = match (stretch(period, kind), kind) {
+        (Some(stretch), _) => at.checked_sub_signed(grid.step() + stretch - TimeDelta::seconds(1)),
+        (None, TimeWindow::Rolling) => at.checked_sub_signed(length),
+        (None, TimeWindow::Calendar) => Some(calendar_start(period, billing, at)),
     };
     Some(Window::new(from.unwrap_or(at).max(Window::ALL.from), at))
 }
 
 /// The start of the calendar period that contains the instant before `at`: at midnight the window is the whole day
 /// that ends.
-fn calendar_start(period: &Period, zone: Tz, at: DateTime<Utc>) -> DateTime<Utc> {
+fn calendar_start(period: &Period, billing: Billing, at: DateTime<Utc>) -> DateTime<Utc> {
     let within = at - TimeDelta::milliseconds(1);
-    let local = within.with_timezone(&zone);
-    let date = local.date_naive();
+    let local = within.with_timezone(&billing.zone);
     match period {
-        Period::Month => start_of_day(zone, date.with_day(1).unwrap_or(date)),
-        Period::Day => start_of_day(zone, date),
+        Period::Month => billing.period(LimitPeriod::BillingMonth, within).from,
+        Period::Day => start_of_day(billing.zone, local.date_naive()),
         _ => {
             let minutes = match period {
                 Period::Hour => local.minute(),
@@ -95,13 +100,18 @@ fn calendar_start(period: &Period, zone: Tz, at: DateTime<Utc>) -> DateTime<Utc>
 
 #[cfg(test)]
 mod tests {
+    use chrono_tz::Tz;
     use proptest::prelude::*;
 
     use super::*;
     use crate::domain::testing::at;
 
+    fn months_of(zone: Tz, anchor_day: u32) -> Billing {
+        Billing { anchor_day, zone }
+    }
+
     fn from(period: Period, kind: TimeWindow, zone: Tz, end: &str) -> DateTime<Utc> {
-        let window = window(&period, kind, zone, at(end), Grid::MINUTES).unwrap();
+        let window = window(&period, kind, months_of(zone, 1), at(end), Grid::MINUTES).unwrap();
         assert_eq!(window.to, at(end));
         window.from
     }
@@ -123,11 +133,11 @@ mod tests {
     fn rolling_window_is_as_long_as_its_period() {
         for (period, expected) in [
             (Period::Second, "03-31T12:33"),
-            (Period::Minute, "03-31T12:33"),
+            // The first stretch of 60 s that ends after 12:33.
+            (Period::Minute, "2026-03-31T12:32:01Z"),
             (Period::Hour, "03-31T11:34"),
             (Period::Day, "03-30T12:34"),
-            // A month back from the 31st of March is the last of February.
-            (Period::Month, "02-28T12:34"),
+            (Period::Month, "03-01T12:34"),
         ] {
             let from = from(period, TimeWindow::Rolling, Tz::UTC, "03-31T12:34");
             assert_eq!(from, at(expected));
@@ -164,12 +174,28 @@ mod tests {
     }
 
     #[test]
+    fn billing_cycle_begins_on_its_day_or_the_last_of_a_short_month() {
+        for (day, end, expected) in [
+            (17, "03-17T00:00", "02-17T00:00"),
+            (17, "03-17T00:01", "03-17T00:00"),
+            (31, "03-01T12:00", "02-28T00:00"),
+            (31, "03-31T00:00", "02-28T00:00"),
+            (31, "05-01T00:00", "04-30T00:00"),
+        ] {
+            let billing = months_of(Tz::UTC, day);
+            let (calendar, end) = (TimeWindow::Calendar, at(end));
+            let window = window(&Period::Month, calendar, billing, end, Grid::MINUTES).unwrap();
+            assert_eq!(window.from, at(expected), "day {day}, {end}");
+        }
+    }
+
+    #[test]
     fn unknown_period_has_no_window() {
         let (fortnight, end) = (Period::named("FORTNIGHT"), at("03-31T12:00"));
         let window = window(
             &fortnight,
             TimeWindow::Calendar,
-            Tz::UTC,
+            Billing::default(),
             end,
             Grid::MINUTES,
         );
@@ -184,7 +210,8 @@ mod tests {
         ) {
             // From 1990 on. The window one step after its start begins there; the one at its start, before.
             let end = at("1990-01-01T00:00:00Z") + TimeDelta::minutes(minutes);
-            let day = |end| window(&Period::Day, TimeWindow::Calendar, zone, end, Grid::MINUTES).unwrap();
+            let billing = months_of(zone, 1);
+            let day = |end| window(&Period::Day, TimeWindow::Calendar, billing, end, Grid::MINUTES).unwrap();
             let today = day(end);
             prop_assert!(today.from < today.to && today.to - today.from <= TimeDelta::hours(26));
             prop_assert_eq!(day(today.from + TimeDelta::minutes(1)).from, today.from);

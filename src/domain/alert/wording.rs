@@ -1,8 +1,12 @@
 //! The text of a notice: its value with unit, limit and threshold, in one sentence.
 
 use super::notice::{Content, EndReason, NoticeKind};
+use chrono::TimeDelta;
+
 use super::rule::{AlertRef, AlertType};
+use super::state::Observation;
 use crate::domain::format;
+use crate::domain::period::Period;
 use crate::domain::plans::Unit;
 
 /// The notice in one sentence.
@@ -24,6 +28,19 @@ pub fn summary(content: &Content) -> String {
             let reason = reason.map_or(String::new(), |reason| format!(": {reason}"));
             format!("RESOLVED: {api} {measured}{reason}; fired from {fired} to {ended}")
         }
+        NoticeKind::Unknown => {
+            let AlertRef {
+                alert_type, period, ..
+            } = &content.alert;
+            let reason = content.unknown_reason.as_ref();
+            let reason = reason.map_or(String::new(), |reason| format!(": {reason}"));
+            format!("UNKNOWN: {api} {alert_type} per {period} since {fired}{reason}")
+        }
+        NoticeKind::Known => {
+            let reason = content.reason.and_then(EndReason::text);
+            let reason = reason.map_or(String::new(), |reason| format!(": {reason}"));
+            format!("KNOWN: {api} {measured}{reason}; unknown from {fired} to {ended}")
+        }
         kind @ (NoticeKind::Missed | NoticeKind::Late | NoticeKind::Skipped | NoticeKind::Test) => {
             format!("{kind}: {api} {measured}; fired from {fired} to {ended} and has resolved")
         }
@@ -41,7 +58,7 @@ fn measured(content: &Content) -> String {
     } = &content.alert;
     let alert_type = AlertType::named(alert_type);
     let observed = content.observed;
-    let number = |it| value(&content.alert, it);
+    let number = |it| value(&content.alert, &observed, it);
     let threshold = observed.threshold;
     let threshold = threshold.map_or_else(|| "unknown".to_owned(), number);
     let Some(value) = observed.value else {
@@ -60,6 +77,17 @@ fn measured(content: &Content) -> String {
             format!("{shown} of {limit}")
         }
         AlertType::CostThreshold => amount(value, Unit::Credits),
+        AlertType::ErrorSpike if observed.is_percentage(&alert_type) => {
+            let calls = observed.limit_value.unwrap_or_default();
+            format!("{shown} of {} failed", self::amount(calls, Unit::Calls))
+        }
+        AlertType::NoData => {
+            let threshold = observed.threshold.and_then(|it| lasting(it, period));
+            return match lasting(value, period).zip(threshold) {
+                Some((value, threshold)) => format!("no call for {value}, threshold {threshold}"),
+                None => "calls recorded".to_owned(),
+            };
+        }
         AlertType::ErrorSpike if shown == "1" => "1 failed call".to_owned(),
         AlertType::ErrorSpike => format!("{shown} failed calls"),
         AlertType::Other(name) => format!("{name} {shown}"),
@@ -69,11 +97,18 @@ fn measured(content: &Content) -> String {
 }
 
 /// A value or threshold of a rule.
-pub fn value(alert: &AlertRef, value: f64) -> String {
-    match AlertType::named(&alert.alert_type) {
-        AlertType::RateLimitWarning => format::percentage(value),
-        _ => format::number(value),
+pub fn value(alert: &AlertRef, observed: &Observation, value: f64) -> String {
+    match observed.is_percentage(&AlertType::named(&alert.alert_type)) {
+        true => format::percentage(value),
+        false => format::number(value),
     }
+}
+
+/// The length of a number of periods.
+fn lasting(periods: f64, period: &str) -> Option<String> {
+    let length = Period::named(period).length()?;
+    let ms = length.num_milliseconds() as f64 * periods;
+    TimeDelta::try_milliseconds(ms as i64).map(format::duration)
 }
 
 /// A limit with its unit, if that is known: `100 credits`.

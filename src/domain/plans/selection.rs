@@ -7,7 +7,7 @@ use super::catalogue::LimitPeriod;
 use crate::domain::period::{Window, start_of_day};
 
 /// When the billing periods of a provider begin.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Billing {
     /// The day of the month; in a shorter month, its last day.
     pub anchor_day: u32,

@@ -115,7 +115,7 @@ impl Backtest {
 
     fn columns(&self) -> Vec<Column<'_, Row<'_>>> {
         type Col<'a> = Column<'a, Row<'a>>;
-        let alert_type = &self.rule.alert_type;
+        let is_percentage = self.rule.is_percentage();
         vec![
             Col::csv_only("episode", |row| Cell::text(&row.past.id)),
             Col::left("API", "api_name", |row| Cell::text(&row.past.api_name)),
@@ -127,7 +127,9 @@ impl Backtest {
                 Cell::Duration(row.past.lasted(self.to))
             }),
             Col::left("SEVERITY", "severity", |row| Cell::text(row.past.severity)),
-            Col::right("PEAK", "peak", |row| value_cell(alert_type, row.past.peak)),
+            Col::right("PEAK", "peak", move |row| {
+                value_cell(is_percentage, row.past.peak)
+            }),
             Col::left("ONLY IN", "only_in", |row| Cell::maybe(row.only_in))
                 .in_table(self.compared_with.is_some()),
         ]
@@ -168,7 +170,7 @@ impl Answer for Backtest {
         let mut text = format!(
             "{}, threshold {}: {} to {}, {}\n\n",
             printable(&self.rule.to_string()),
-            measured(&self.rule.alert_type, self.rule.threshold),
+            measured(self.rule.is_percentage(), self.rule.threshold),
             format::time(self.from),
             format::time(self.to),
             counted(self.steps, "step"),
@@ -233,6 +235,8 @@ impl Answer for Backtest {
                 reminder: notices(NoticeKind::Reminder),
                 resolved: notices(NoticeKind::Resolved),
                 missed: notices(NoticeKind::Missed),
+                unknown: notices(NoticeKind::Unknown),
+                known: notices(NoticeKind::Known),
             },
             episodes: side(compared.map(Comparison::name)),
             events: &self.result.events,

@@ -108,23 +108,25 @@ impl Finding {
         if let Some(reason) = &self.state.reason {
             return reason.clone();
         }
-        let alert_type = self.alert_type();
-        let shown = |value: Option<f64>| {
-            value.map_or(format::DASH.to_owned(), |it| measured(&alert_type, it))
-        };
         let observed = self.state.observed;
+        let shown = |value: Option<f64>| {
+            value.map_or(format::DASH.to_owned(), |it| {
+                measured(self.is_percentage(), it)
+            })
+        };
         let [value, threshold] = [observed.value, observed.threshold].map(shown);
         format!("{value}, threshold {threshold}")
     }
 
-    fn alert_type(&self) -> AlertType {
-        AlertType::named(&self.alert.alert_type)
+    fn is_percentage(&self) -> bool {
+        let alert_type = AlertType::named(&self.alert.alert_type);
+        self.state.observed.is_percentage(&alert_type)
     }
 }
 
 fn columns<'a>() -> Vec<Column<'a, &'a Finding>> {
     type Col<'a> = Column<'a, &'a Finding>;
-    let number = |it: &&Finding, value| value_cell(&it.alert_type(), value);
+    let number = |it: &&Finding, value| value_cell(it.is_percentage(), value);
     vec![
         Col::left("STATE", "state", |it| Cell::text(it.state.status)),
         Col::left("SEVERITY", "severity", |it| Cell::maybe(it.state.severity)),

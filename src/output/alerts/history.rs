@@ -27,8 +27,9 @@ pub struct Notices {
     pub notices: Vec<Notice>,
 }
 
-fn alert_type(event: &Event) -> AlertType {
-    AlertType::named(&event.alert.alert_type)
+fn is_percentage(event: &Event) -> bool {
+    let alert_type = AlertType::named(&event.alert.alert_type);
+    event.observed.is_percentage(&alert_type)
 }
 
 /// The change that an event records: `OK -> FIRING`, `now CRITICAL at 100.0%`, `ACKNOWLEDGED`.
@@ -37,7 +38,7 @@ fn event_text(event: &Event) -> String {
         (EventKind::State, Some(to), _) => change(event.from_state, to),
         (EventKind::Severity, _, Some(severity)) => {
             let threshold = event.observed.threshold;
-            let threshold = threshold.map(|it| measured(&alert_type(event), it));
+            let threshold = threshold.map(|it| measured(is_percentage(event), it));
             let at = threshold.map_or(String::new(), |threshold| format!(" at {threshold}"));
             format!("now {}{at}", severity.as_str())
         }
@@ -65,7 +66,7 @@ fn none_in(things: &str, window: Window) -> String {
 
 fn event_columns() -> Vec<columns::Column<'static, Event>> {
     type Column = columns::Column<'static, Event>;
-    let value = |event: &Event, value| value_cell(&alert_type(event), value);
+    let value = |event: &Event, value| value_cell(is_percentage(event), value);
     let state = |state: Option<AlertStatus>| Cell::maybe(state.map(AlertStatus::as_str));
     vec![
         Column::left("AT", "at", |event| Cell::Time(event.at)),

@@ -5,7 +5,7 @@ use serde::Serializer;
 
 use super::super::chart::bar;
 use super::value_cell;
-use crate::domain::alert::rule::{AlertType, Severity};
+use crate::domain::alert::rule::Severity;
 use crate::domain::alert::summary::{Condition, Line};
 use crate::domain::format::{short_id, time, time_ms};
 use crate::domain::named::Named;
@@ -103,14 +103,10 @@ pub(super) fn detail(line: &Line) -> String {
 fn value_bar(line: &Line) -> Option<String> {
     const WIDTH: usize = 20;
     let threshold = line.state.as_ref()?.observed.threshold?;
-    let thresholds = line.rule.thresholds();
-    let highest = thresholds
-        .iter()
-        .map(|it| it.value)
-        .fold(threshold, f64::max);
-    let full = match line.rule.alert_type {
-        AlertType::RateLimitWarning => highest.max(100.0),
-        _ => highest * 1.25,
+    let highest = line.rule.highest_threshold().max(threshold);
+    let full = match line.rule.is_percentage() {
+        true => highest.max(100.0),
+        false => highest * 1.25,
     };
     let has_scale = full.is_finite() && full > 0.0;
     let value = value(line).filter(|_| has_scale)?;
@@ -134,10 +130,10 @@ impl RuleList {
             }),
             Column::left("PERIOD", "period", |line| Cell::text(&line.rule.period)),
             Column::right("VALUE", "value", |line| {
-                value_cell(&line.rule.alert_type, value(line))
+                value_cell(line.rule.is_percentage(), value(line))
             }),
             Column::right("THRESHOLD", "threshold", |line| {
-                value_cell(&line.rule.alert_type, Some(line.rule.threshold))
+                value_cell(line.rule.is_percentage(), Some(line.rule.threshold))
             }),
         ];
         let limit = |line: &Line| Cell::or_missing(limit(line), Cell::Number);

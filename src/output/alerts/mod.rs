@@ -14,7 +14,6 @@ pub mod show;
 pub mod silence;
 pub mod status;
 
-use crate::domain::alert::rule::AlertType;
 use crate::output::prelude::*;
 
 /// The action of a command on a rule, a channel or a silence.
@@ -49,18 +48,18 @@ impl Action {
     }
 }
 
-/// A value or threshold of a rule of this type: a percentage of the limit, or a number.
-fn value_cell(alert_type: &AlertType, value: Option<f64>) -> Cell {
-    Cell::or_missing(value, |value| match alert_type {
-        AlertType::RateLimitWarning => Cell::Percent(value),
-        _ => Cell::Number(value),
+/// A value or threshold of a rule: a percentage of the limit or of the calls, or a number.
+fn value_cell(is_percentage: bool, value: Option<f64>) -> Cell {
+    Cell::or_missing(value, |value| match is_percentage {
+        true => Cell::Percent(value),
+        false => Cell::Number(value),
     })
 }
 
 /// The same as text.
-fn measured(alert_type: &AlertType, value: f64) -> String {
-    match alert_type {
-        AlertType::RateLimitWarning => format::percent(value),
-        _ => format::number(value),
+fn measured(is_percentage: bool, value: f64) -> String {
+    match is_percentage {
+        true => format::percent(value),
+        false => format::number(value),
     }
 }

@@ -105,13 +105,13 @@ fn performance(finding: &Finding) -> PerformanceValue {
         period,
         ..
     } = &finding.alert;
-    let is_percent = AlertType::named(alert_type) == AlertType::RateLimitWarning;
-    let value = finding.state.observed.value;
+    let observed = finding.state.observed;
+    let is_percentage = observed.is_percentage(&AlertType::named(alert_type));
     PerformanceValue {
         label: printable(&format!("{api_name}/{alert_type}/{period}")).into_owned(),
         // More places would be digits of binary fractions.
-        value: value.map(|value| (value * 1e4).round() / 1e4),
-        unit: if is_percent { "%" } else { "" },
+        value: observed.value.map(|value| (value * 1e4).round() / 1e4),
+        unit: if is_percentage { "%" } else { "" },
         warning: finding.warning,
         critical: finding.critical,
     }

@@ -5,7 +5,7 @@ use serde::{Serialize, Serializer};
 
 use super::super::json::object;
 use super::measured;
-use crate::domain::alert::rule::{Rule, Settings, Severity, Threshold};
+use crate::domain::alert::rule::{Rule, Settings, Severity, Threshold, TimeWindow};
 use crate::domain::format::{count, duration, number, time_ms};
 
 impl Serialize for Rule {
@@ -20,12 +20,15 @@ impl Serialize for Rule {
             threshold: finite(self.threshold),
             thresholds: self.thresholds(),
             enabled: self.enabled,
-            window: settings.window.as_str(),
-            time_zone: settings.time_zone.name(),
+            percent: settings.percent,
+            window: self.window().as_str(),
+            time_zone: settings.time_zone.map(|zone| zone.name()),
+            month_starts: settings.month_starts,
             for_ms: settings.hold.num_milliseconds(),
             clear_below: settings.clear_below.and_then(finite),
             clear_for_ms: settings.clear_hold.num_milliseconds(),
-            repeat_ms: settings.repeat.num_milliseconds(),
+            repeat_ms: self.repeat().num_milliseconds(),
+            no_data_ms: settings.no_data.map(|no_data| no_data.num_milliseconds()),
             settle_ms: settings.settle.map(|settle| settle.num_milliseconds()),
             min_requests: settings.min_requests,
             include_cached: settings.include_cached,
@@ -49,7 +52,7 @@ fn thresholds(rule: &Rule) -> String {
             Severity::Critical => " critical",
         };
         let to = if it.channels.is_empty() { "" } else { " to " };
-        let value = measured(&rule.alert_type, it.value);
+        let value = measured(rule.is_percentage(), it.value);
         format!("{value}{severity}{to}{}", it.channels.join(" "))
     };
     let texts: Vec<String> = thresholds.iter().map(threshold).collect();
@@ -60,7 +63,13 @@ fn thresholds(rule: &Rule) -> String {
 /// The threshold and the settings that differ from those of a new rule, in the order of the options.
 pub(super) fn settings_line(rule: &Rule) -> String {
     let (settings, default) = (&rule.settings, Settings::default());
-    let value = |value| measured(&rule.alert_type, value);
+    let value = |value| measured(rule.is_percentage(), value);
+    let zone = settings.time_zone.map(|zone| zone.name());
+    let window = match (settings.window, zone) {
+        (Some(TimeWindow::Rolling), _) => Some("rolling".to_owned()),
+        (Some(TimeWindow::Calendar), None) => Some("calendar".to_owned()),
+        (_, zone) => zone.map(|zone| format!("calendar of {zone}")),
+    };
     let set = |is_set: bool, text: String| is_set.then_some(text);
     let parts = [
         Some(thresholds(rule)),
@@ -82,22 +91,24 @@ pub(super) fn settings_line(rule: &Rule) -> String {
             settings.clear_hold != default.clear_hold,
             format!("clear for {}", duration(settings.clear_hold)),
         ),
-        set(
-            settings.repeat != default.repeat,
-            format!("repeat {}", duration(settings.repeat)),
-        ),
+        settings
+            .repeat
+            .map(|repeat| format!("repeat {}", duration(repeat))),
         settings
             .settle
             .map(|settle| format!("settle {}", duration(settle))),
+        settings
+            .no_data
+            .map(|no_data| format!("no data after {}", duration(no_data))),
         set(
             settings.min_requests != default.min_requests,
             format!("min requests {}", count(settings.min_requests)),
         ),
         set(settings.include_cached, "cached calls included".to_owned()),
-        set(
-            settings.window != default.window,
-            format!("calendar of {}", settings.time_zone),
-        ),
+        window,
+        settings
+            .month_starts
+            .map(|day| format!("months start on day {day}")),
         set(
             !rule.channels.is_empty(),
             format!("to {}", rule.channels.join(" ")),
@@ -112,7 +123,7 @@ mod tests {
     use chrono::TimeDelta;
 
     use super::*;
-    use crate::domain::alert::rule::{AlertType, Baseline, TimeWindow};
+    use crate::domain::alert::rule::{AlertType, Baseline};
     use crate::domain::period::Period;
 
     #[test]
@@ -120,8 +131,9 @@ mod tests {
         let mut rule = Rule::new("tmdb", AlertType::ErrorSpike, Period::Hour, 10.0);
         assert_eq!(settings_line(&rule), "threshold 10");
         rule.settings = Settings {
-            window: TimeWindow::Calendar,
-            time_zone: "Europe/Madrid".parse().unwrap(),
+            window: Some(TimeWindow::Calendar),
+            time_zone: "Europe/Madrid".parse().ok(),
+            month_starts: Some(17),
             severity: Severity::Warning,
             lowest_channels: vec!["slack".to_owned(), "mail".to_owned()],
             higher: vec![Threshold {
@@ -132,7 +144,7 @@ mod tests {
             hold: TimeDelta::seconds(90),
             clear_below: Some(7.5),
             clear_hold: TimeDelta::minutes(2),
-            repeat: TimeDelta::days(1),
+            repeat: Some(TimeDelta::days(1)),
             min_requests: 1_000,
             include_cached: true,
             baseline: Some(Baseline {
@@ -140,13 +152,18 @@ mod tests {
                 factor: 2.5,
             }),
             settle: Some(TimeDelta::minutes(5)),
+            no_data: Some(TimeDelta::minutes(30)),
+            percent: false,
         };
         rule.channels = vec!["desk".to_owned(), "ops".to_owned()];
         assert_eq!(
             settings_line(&rule),
             "thresholds 10 to slack mail, 2,000 critical, 2.5 times the average of 7d, for 1m 30s, \
-             clear below 7.5, clear for 2m, repeat 1d, settle 5m, min requests 1,000, cached calls included, \
-             calendar of Europe/Madrid, to desk ops"
+             clear below 7.5, clear for 2m, repeat 1d, settle 5m, no data after 30m, min requests 1,000, \
+             cached calls included, calendar of Europe/Madrid, months start on day 17, to desk ops"
         );
+        let mut percent = Rule::new("tmdb", AlertType::ErrorSpike, Period::Hour, 5.0);
+        percent.settings.percent = true;
+        assert_eq!(settings_line(&percent), "threshold 5.0%");
     }
 }

@@ -83,7 +83,7 @@ impl RuleDetails {
             let value = now
                 .observed
                 .value
-                .map(|value| measured(&self.rule.alert_type, value));
+                .map(|value| measured(self.rule.is_percentage(), value));
             parts.push(match (&now.level, value, now.observed.limit_value) {
                 (Level::Unknown(reason), ..) => format!("now unknown: {reason}"),
                 (_, Some(value), Some(limit)) => format!("now {value} of {}", number(limit)),
@@ -107,14 +107,15 @@ impl RuleDetails {
         if values.iter().all(Option::is_none) {
             return String::new();
         }
-        let label = |value| measured(&self.rule.alert_type, value);
+        let label = |value| measured(self.rule.is_percentage(), value);
         let chart = chart::columns(&values, last.observed.threshold, HEIGHT, label);
         let column = match self.rule.period {
             Period::Second => "minute (its busiest second)",
+            Period::Minute => "minute (its busiest 60 seconds)",
             Period::Hour => "hour",
             Period::Day => "day",
             Period::Month => "month",
-            Period::Minute | Period::Other(_) => "minute",
+            Period::Other(_) => "minute",
         };
         let (first, last) = (time(first.at), time(last.at));
         format!("{chart}windows ending {first} to {last}, one column per {column}\n")

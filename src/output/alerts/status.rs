@@ -135,7 +135,7 @@ impl Answer for AlertsStatus {
                 Col::table_only("TYPE", |line| Cell::text(&line.rule.alert_type)),
                 Col::table_only("PERIOD", |line| Cell::text(&line.rule.period)),
                 Col::right("VALUE", "", |line| {
-                    value_cell(&line.rule.alert_type, value(line))
+                    value_cell(line.rule.is_percentage(), value(line))
                 }),
                 Col::table_only("AGE", |line| age_cell(line, self.now)).dropped(1),
                 Col::table_only("DETAIL", |line| Cell::text(detail(line))),

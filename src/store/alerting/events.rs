@@ -149,16 +149,21 @@ pub fn history(
     Ok(history)
 }
 
-/// The episodes of withdrawn events after `after`, which may be found again.
+/// The episodes of withdrawn events after `after`, and the times in which a rule was UNKNOWN: they may be found again.
 pub fn withdrawn_episodes(db: &mut Db, after: DateTime<Utc>) -> QueryResult<BTreeSet<String>> {
     let rows: Vec<Row> = on!(db, |conn| dsl::usagectl_alert_events
         .filter(dsl::at.gt(UtcTimestamp::new(after)))
         .filter(dsl::withdrawn_at.is_not_null())
-        .filter(dsl::episode.is_not_null())
         .select(Row::as_select())
         .load(conn))?;
     let events: Vec<Event> = rows.into_iter().map(Event::from).collect();
-    Ok(events.iter().flat_map(Event::episodes).collect())
+    let unknown = events.iter().filter_map(Event::unknown_episode);
+    let unknown = unknown.map(|episode| episode.id);
+    Ok(events
+        .iter()
+        .flat_map(Event::episodes)
+        .chain(unknown)
+        .collect())
 }
 
 /// The events of a rule and API from its last change of state up to `at` on, up to `at`.

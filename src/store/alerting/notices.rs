@@ -183,10 +183,13 @@ pub fn find_open_episode_notices(db: &mut Db) -> QueryResult<Vec<Notice>> {
     Ok(notices)
 }
 
-/// The ids of open episodes.
+/// The ids of open episodes, and of the times in which a rule is UNKNOWN.
 pub fn open_episodes(db: &mut Db) -> QueryResult<BTreeSet<String>> {
     let records = states::all(db)?;
-    Ok(records.iter().flat_map(AlertRecord::episodes).collect())
+    let unknown = records.iter().filter_map(AlertRecord::unknown_episode);
+    let unknown = unknown.map(|episode| episode.id);
+    let episodes = records.iter().flat_map(AlertRecord::episodes);
+    Ok(episodes.chain(unknown).collect())
 }
 
 /// Counts an attempt that is about to be made, after which the notice may have arrived. No other run sends it before

@@ -1,4 +1,5 @@
-//! `api_alerts`, the application's rules, with their settings and channels from our own tables.
+//! `api_alerts`, the application's rules, with their settings and channels from our own tables; and
+//! `usagectl_alert_rules`, the rules of the types that the application does not have.
 //!
 //! The application may insert, change and delete its rows at any time: a rule without settings has the defaults,
 //! settings without their rule are kept, and any column value can be read.
@@ -13,7 +14,9 @@ use crate::domain::alert::rule::{
 };
 use crate::domain::period::Period;
 use crate::store::prelude::*;
-use crate::store::schema::{api_alerts, usagectl_alert_channels, usagectl_alert_settings};
+use crate::store::schema::{
+    api_alerts, usagectl_alert_channels, usagectl_alert_rules, usagectl_alert_settings,
+};
 use crate::store::types::{LenientBool, LenientFloat, LenientText, MaybeTimestamp};
 
 #[derive(Queryable)]
@@ -32,19 +35,22 @@ struct AlertRow {
 #[diesel(table_name = usagectl_alert_settings, primary_key(alert_id), treat_none_as_null = true)]
 struct SettingsRow {
     alert_id: String,
-    time_window: String,
-    time_zone: String,
+    time_window: Option<String>,
+    time_zone: Option<String>,
+    month_starts: Option<i32>,
     /// JSON; the value of the first is in `api_alerts`.
     thresholds: String,
     for_ms: i64,
     clear_below: Option<f64>,
     clear_for_ms: i64,
-    repeat_ms: i64,
+    repeat_ms: Option<i64>,
     min_requests: i64,
     include_cached: bool,
     baseline_ms: Option<i64>,
     baseline_factor: Option<f64>,
     settle_ms: Option<i64>,
+    no_data_ms: Option<i64>,
+    percent: bool,
     updated_at: UtcTimestamp,
 }
 
@@ -53,40 +59,44 @@ impl SettingsRow {
         let settings = &rule.settings;
         SettingsRow {
             alert_id: rule.id.clone(),
-            time_window: settings.window.as_str().to_owned(),
-            time_zone: settings.time_zone.name().to_owned(),
+            time_window: settings.window.map(|window| window.as_str().to_owned()),
+            time_zone: settings.time_zone.map(|zone| zone.name().to_owned()),
+            month_starts: settings.month_starts.and_then(|day| day.try_into().ok()),
             thresholds: serde_json::json!(rule.thresholds()).to_string(),
             for_ms: settings.hold.num_milliseconds(),
             clear_below: settings.clear_below,
             clear_for_ms: settings.clear_hold.num_milliseconds(),
-            repeat_ms: settings.repeat.num_milliseconds(),
+            repeat_ms: settings.repeat.map(|repeat| repeat.num_milliseconds()),
             min_requests: settings.min_requests.try_into().unwrap_or(i64::MAX),
             include_cached: settings.include_cached,
             baseline_ms: settings.baseline.map(|base| base.over.num_milliseconds()),
             baseline_factor: settings.baseline.map(|base| base.factor),
             settle_ms: settings.settle.map(|settle| settle.num_milliseconds()),
+            no_data_ms: settings.no_data.map(|no_data| no_data.num_milliseconds()),
+            percent: settings.percent,
             updated_at: UtcTimestamp::new(now),
         }
     }
 
     /// The settings, and a fault if one is unreadable.
     fn read(self) -> (Settings, Option<RuleFault>) {
-        let zone: Option<Tz> = self.time_zone.parse().ok();
+        let zone: Option<Tz> = self.time_zone.as_ref().and_then(|zone| zone.parse().ok());
         let thresholds: Option<Vec<Threshold>> = serde_json::from_str(&self.thresholds).ok();
-        let readable = thresholds.is_some();
+        let is_readable = thresholds.is_some();
         let mut higher = thresholds.unwrap_or_default().into_iter();
         let lowest = higher.next();
         let default = Settings::default();
         let settings = Settings {
-            window: TimeWindow::named(&self.time_window).unwrap_or(TimeWindow::Rolling),
-            time_zone: zone.unwrap_or(Tz::UTC),
+            window: self.time_window.as_deref().and_then(TimeWindow::named),
+            time_zone: zone,
+            month_starts: self.month_starts.and_then(|day| day.try_into().ok()),
             severity: lowest.as_ref().map_or(default.severity, |it| it.severity),
             lowest_channels: lowest.map_or(default.lowest_channels, |it| it.channels),
             higher: higher.collect(),
             hold: span(self.for_ms),
             clear_below: self.clear_below,
             clear_hold: span(self.clear_for_ms),
-            repeat: span(self.repeat_ms),
+            repeat: self.repeat_ms.map(span),
             min_requests: self.min_requests.try_into().unwrap_or(0),
             include_cached: self.include_cached,
             baseline: self
@@ -97,12 +107,14 @@ impl SettingsRow {
                     factor,
                 }),
             settle: self.settle_ms.map(span),
+            no_data: self.no_data_ms.map(span),
+            percent: self.percent,
         };
-        let unreadable = match (zone, readable) {
-            (None, _) => Some(RuleFault::Zone(self.time_zone)),
-            (_, false) => Some(RuleFault::Threshold(self.thresholds)),
-            _ => None,
-        };
+        let unknown_zone = self.time_zone.filter(|_| zone.is_none());
+        let unreadable = unknown_zone.map(RuleFault::Zone).or_else(|| {
+            let fault = RuleFault::Threshold(self.thresholds);
+            (!is_readable).then_some(fault)
+        });
         (settings, unreadable)
     }
 }
@@ -123,7 +135,19 @@ pub fn all(db: &mut Db) -> QueryResult<Vec<Rule>> {
         api_alerts::last_triggered,
         api_alerts::updated_at,
     ));
-    let alerts: Vec<AlertRow> = on!(db, |conn| alerts.load(conn))?;
+    let mut alerts: Vec<AlertRow> = on!(db, |conn| alerts.load(conn))?;
+    let own = usagectl_alert_rules::table.select((
+        usagectl_alert_rules::id,
+        usagectl_alert_rules::api_name,
+        usagectl_alert_rules::alert_type,
+        usagectl_alert_rules::threshold,
+        usagectl_alert_rules::period,
+        usagectl_alert_rules::enabled,
+        usagectl_alert_rules::last_triggered,
+        usagectl_alert_rules::updated_at,
+    ));
+    let own: Vec<AlertRow> = on!(db, |conn| own.load(conn))?;
+    alerts.extend(own);
     let settings = usagectl_alert_settings::table;
     let settings: Vec<SettingsRow> = on!(db, |conn| settings.load(conn))?;
     let mut settings: HashMap<String, SettingsRow> = settings
@@ -161,20 +185,28 @@ pub fn all(db: &mut Db) -> QueryResult<Vec<Rule>> {
 
 /// Adds a rule, unless one exists for its API, type and period; returns whether it did.
 pub fn add(db: &mut Db, rule: &Rule, now: DateTime<Utc>) -> QueryResult<bool> {
-    let row = (
-        api_alerts::id.eq(&rule.id),
-        api_alerts::api_name.eq(&rule.api_name),
-        api_alerts::alert_type.eq(rule.alert_type.as_str()),
-        api_alerts::threshold.eq(rule.threshold),
-        api_alerts::period.eq(rule.period.as_str()),
-        api_alerts::enabled.eq(rule.enabled),
-        api_alerts::created_at.eq(UtcTimestamp::new(now)),
-        api_alerts::updated_at.eq(UtcTimestamp::new(now)),
-    );
-    let added = diesel::insert_into(api_alerts::table)
-        .values(row)
-        .on_conflict_do_nothing();
-    if on!(db, |conn| added.execute(conn))? == 0 {
+    macro_rules! insert_into {
+        ($table:ident) => {{
+            let row = (
+                $table::id.eq(&rule.id),
+                $table::api_name.eq(&rule.api_name),
+                $table::alert_type.eq(rule.alert_type.as_str()),
+                $table::threshold.eq(rule.threshold),
+                $table::period.eq(rule.period.as_str()),
+                $table::enabled.eq(rule.enabled),
+                $table::created_at.eq(UtcTimestamp::new(now)),
+                $table::updated_at.eq(UtcTimestamp::new(now)),
+            );
+            let added = diesel::insert_into($table::table).values(row);
+            let added = added.on_conflict_do_nothing();
+            on!(db, |conn| added.execute(conn))?
+        }};
+    }
+    let added = match rule.alert_type {
+        AlertType::NoData => insert_into!(usagectl_alert_rules),
+        _ => insert_into!(api_alerts),
+    };
+    if added == 0 {
         return Ok(false);
     }
     save_settings(db, rule, now)?;
@@ -183,11 +215,16 @@ pub fn add(db: &mut Db, rule: &Rule, now: DateTime<Utc>) -> QueryResult<bool> {
 
 /// Saves the threshold, settings and channels of a rule; returns whether it still exists.
 pub fn set(db: &mut Db, rule: &Rule, now: DateTime<Utc>) -> QueryResult<bool> {
-    let change = diesel::update(api_alerts::table.find(&rule.id)).set((
-        api_alerts::threshold.eq(rule.threshold),
-        api_alerts::updated_at.eq(UtcTimestamp::new(now)),
-    ));
-    if on!(db, |conn| change.execute(conn))? == 0 {
+    macro_rules! update {
+        ($table:ident) => {{
+            let change = diesel::update($table::table.find(&rule.id)).set((
+                $table::threshold.eq(rule.threshold),
+                $table::updated_at.eq(UtcTimestamp::new(now)),
+            ));
+            on!(db, |conn| change.execute(conn))?
+        }};
+    }
+    if update!(api_alerts) == 0 && update!(usagectl_alert_rules) == 0 {
         return Ok(false);
     }
     save_settings(db, rule, now)?;
@@ -224,20 +261,29 @@ fn remove_channels(db: &mut Db, alert_id: &str) -> QueryResult<()> {
 
 /// Enables or disables a rule; returns whether it still exists.
 pub fn set_enabled(db: &mut Db, id: &str, enabled: bool, now: DateTime<Utc>) -> QueryResult<bool> {
-    let change = diesel::update(api_alerts::table.find(id)).set((
-        api_alerts::enabled.eq(enabled),
-        api_alerts::updated_at.eq(UtcTimestamp::new(now)),
-    ));
-    Ok(on!(db, |conn| change.execute(conn))? > 0)
+    macro_rules! update {
+        ($table:ident) => {{
+            let change = diesel::update($table::table.find(id)).set((
+                $table::enabled.eq(enabled),
+                $table::updated_at.eq(UtcTimestamp::new(now)),
+            ));
+            on!(db, |conn| change.execute(conn))?
+        }};
+    }
+    Ok(update!(api_alerts) > 0 || update!(usagectl_alert_rules) > 0)
 }
 
 /// Removes a rule with its settings; returns whether it existed. Its states and notices stay: the next check
 /// settles them.
 pub fn remove(db: &mut Db, id: &str) -> QueryResult<bool> {
     let rule = diesel::delete(api_alerts::table.find(id));
-    let removed = on!(db, |conn| rule.execute(conn))? > 0;
+    let mut removed = on!(db, |conn| rule.execute(conn))?;
+    if removed == 0 {
+        let own = diesel::delete(usagectl_alert_rules::table.find(id));
+        removed = on!(db, |conn| own.execute(conn))?;
+    }
     let settings = diesel::delete(usagectl_alert_settings::table.find(id));
     on!(db, |conn| settings.execute(conn))?;
     remove_channels(db, id)?;
-    Ok(removed)
+    Ok(removed > 0)
 }

@@ -1,4 +1,4 @@
-//! `usagectl_alert_states`: the state of each rule per API; and `last_triggered` in the application's table.
+//! `usagectl_alert_states`: the state of each rule per API; and `last_triggered` beside its rule.
 
 use chrono::{DateTime, Utc};
 use diesel::dsl::case_when;
@@ -10,7 +10,7 @@ use crate::domain::alert::state::{
     Acknowledgement, AlertRecord, AlertState, AlertStatus, Episode, Observation, Stage,
 };
 use crate::store::prelude::*;
-use crate::store::schema::{api_alerts, usagectl_alert_states};
+use crate::store::schema::{api_alerts, usagectl_alert_rules, usagectl_alert_states};
 
 #[derive(Insertable, Queryable, Selectable)]
 #[diesel(table_name = usagectl_alert_states, treat_none_as_default_value = false)]
@@ -219,12 +219,17 @@ pub fn set_last_triggered(
     fired_at: DateTime<Utc>,
     now: DateTime<Utc>,
 ) -> QueryResult<()> {
-    use api_alerts::dsl;
-    on!(db, |conn| diesel::update(dsl::api_alerts.find(alert_id))
-        .set((
-            dsl::last_triggered.eq(Some(UtcTimestamp::new(fired_at))),
-            dsl::updated_at.eq(UtcTimestamp::new(now)),
-        ))
-        .execute(conn))?;
+    macro_rules! update {
+        ($table:ident) => {{
+            let change = diesel::update($table::table.find(alert_id)).set((
+                $table::last_triggered.eq(Some(UtcTimestamp::new(fired_at))),
+                $table::updated_at.eq(UtcTimestamp::new(now)),
+            ));
+            on!(db, |conn| change.execute(conn))?
+        }};
+    }
+    if update!(api_alerts) == 0 {
+        update!(usagectl_alert_rules);
+    }
     Ok(())
 }

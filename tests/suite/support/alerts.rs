@@ -62,10 +62,10 @@ pub fn put_channel(db: &TestDatabase, name: &str) {
     ));
 }
 
-/// `count` calls in one minute.
+/// `count` calls in the first second of a minute, up to 100.
 pub fn put_calls(db: &TestDatabase, api: &str, minute: i64, count: i64) {
     let call = |n: i64| Call {
-        at: at(minute) + TimeDelta::milliseconds(n * 500),
+        at: at(minute) + TimeDelta::milliseconds(n * 10),
         ..Call::new(&format!("{api}-{minute}-{n}"), api, NOW)
     };
     insert(db, &(0..count).map(call).collect::<Vec<_>>());

@@ -16,8 +16,8 @@ use crate::domain::alert::channel::{
     SecretPlace, Settings, Stdout, Webhook,
 };
 use crate::domain::alert::delivery::{Delivery, DropReason};
-use crate::domain::alert::token_url;
 use crate::domain::alert::rule::Severity;
+use crate::domain::alert::token_url;
 use crate::domain::format::counted;
 use crate::domain::named::Named;
 use crate::error::shell_word;

@@ -19,7 +19,7 @@ fn backtest(db: &TestDatabase, args: &[&str]) -> Run {
 /// Two episodes: three minutes of 83 percent, then one of 75.
 fn put_episodes(db: &TestDatabase) {
     put_one_rule(db);
-    for (minute, count) in [(10, 50), (11, 55), (12, 49), (30, 45)] {
+    for (minute, count) in [(10, 50), (11, 55), (12, 49), (13, 1), (30, 45), (31, 1)] {
         put_calls(db, "finnhub", minute, count);
     }
 }

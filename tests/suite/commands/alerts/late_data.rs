@@ -5,22 +5,24 @@ use rstest::rstest;
 
 use super::check::{check_with, checked, json};
 use crate::support::Engine::{Postgresql, Sqlite};
-use crate::support::alerts::{at, put_channel, put_rule};
+use crate::support::alerts::{at, put_calls, put_channel, put_rule};
 use crate::support::calls::{Call, insert, insert_sql};
 use crate::support::{Engine, Run, TestDatabase};
 
-/// A rule of tmdb that fires at ten failed calls a minute, checked at minute 5.
+/// A rule of tmdb that fires at ten failed calls a minute, checked at minute 5. One call succeeds each minute.
 fn put_spike(db: &TestDatabase) {
     put_rule(db, "rule", "tmdb", "ERROR_SPIKE", "10", "MINUTE");
     put_channel(db, "ops");
-    insert(db, &failures(0, 1));
+    for minute in 0..15 {
+        put_calls(db, "tmdb", minute, 1);
+    }
     checked(db, 5).success();
 }
 
 /// `count` failed calls in a minute.
 fn failures(minute: i64, count: i64) -> Vec<Call> {
     let call = |n: i64| Call {
-        at: at(minute) + TimeDelta::milliseconds(n * 100),
+        at: at(minute) + TimeDelta::milliseconds(n),
         success: false,
         status: Some(500),
         ..Call::new(
@@ -144,6 +146,7 @@ fn nightly_import_fires_the_rule_of_yesterday(#[values(Sqlite, Postgresql)] engi
         check(&format!("2026-01-31T{hour:02}:00:20Z")).success();
     }
     check("2026-02-01T00:00:20Z").success();
+    record(&line(23, 0.01), "2026-02-01T00:00:50Z");
     let day: String = (0..10).map(|hour| line(hour + 8, 50.0)).collect();
     record(&day, "2026-02-01T00:10:00Z");
     check("2026-02-01T00:10:20Z").success();
@@ -192,11 +195,11 @@ fn check_keeps_the_dirty_hours_for_aggregate(#[values(Sqlite, Postgresql)] engin
     assert_eq!(late_hours(&db), ["0"]);
     let rolled_up =
         "SELECT total_requests FROM api_usage_aggregates WHERE aggregation_type = 'HOURLY'";
-    assert_eq!(db.rows(rolled_up), ["52"]);
+    assert_eq!(db.rows(rolled_up), ["66"]);
     delete(&db, 4);
     checked(&db, 7).success();
     db.usagectl(["aggregate"]).run().success();
-    assert_eq!(db.rows(rolled_up), ["51"]);
+    assert_eq!(db.rows(rolled_up), ["65"]);
 }
 
 #[rstest]

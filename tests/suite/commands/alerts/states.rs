@@ -263,7 +263,7 @@ fn show_draws_chart_of_last_windows(#[values(Sqlite, Postgresql)] engine: Engine
      50.0% ┤                                 ▁▂▄▅▆▇█████████████████████
      33.3% ┤                          ▁▂▃▄▆▇████████████████████████████
      16.7% ┤                    ▂▃▄▅▆███████████████████████████████████
-    windows ending 2026-01-31T11:01:00Z to 2026-01-31T12:00:00Z, one column per minute
+    windows ending 2026-01-31T11:01:00Z to 2026-01-31T12:00:00Z, one column per minute (its busiest 60 seconds)
 
     last events
     AT                    API      TYPE                PERIOD  EVENT         VALUE  THRESHOLD  NOTE
