@@ -71,6 +71,7 @@ struct GlobalArgs {
 }
 
 #[derive(Debug, Subcommand)]
+#[allow(clippy::large_enum_variant, reason = "there is one of it")]
 enum Command {
     Migrate(migrate::MigrateArgs),
     Rollback(rollback::RollbackArgs),

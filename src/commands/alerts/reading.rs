@@ -8,7 +8,7 @@ use crate::commands::prelude::*;
 use crate::domain::alert::evaluate::{Allowance, ApiUsage, RequiredWindows, RuleTarget};
 use crate::domain::alert::gaps::Gaps;
 use crate::domain::alert::rule::Rule;
-use crate::domain::alert::series::{Demand, Series};
+use crate::domain::alert::series::Demand;
 use crate::domain::period::{Period, Window};
 use crate::domain::plans::selection::{self, Billing};
 use crate::domain::plans::{ApiLimit, Unit};
@@ -82,10 +82,20 @@ pub(super) fn read<'a>(
         let series = usage::read(db, api_name, demand)?;
         let begins = usage::first_call_hour(db, api_name)?;
         let mut gaps = Gaps::default();
+        let mut recent: Vec<Window> = needs.iter().filter_map(|needs| needs.recent).collect();
+        recent.sort_unstable();
+        recent.dedup();
         for (least, window) in RequiredWindows::gaps(needs) {
-            let found = match has_recent_call(needs, &series, least, window) {
-                true => Vec::new(),
-                false => usage::gaps(db, api_name, least, window)?,
+            let steps = steps_of(&recent, least, window);
+            let has_calls = |part: &Window| series.tally(*part).calls > 0;
+            let found = match steps {
+                Some(steps) => {
+                    let active: Vec<Window> = steps.iter().copied().filter(has_calls).collect();
+                    let from = steps.first().map_or(window.to, |first| first.from);
+                    let window = Window::new(from, window.to);
+                    usage::gaps(db, api_name, least, window, Some(&active))?
+                }
+                None => usage::gaps(db, api_name, least, window, None)?,
             };
             gaps.insert(least, found);
         }
@@ -99,18 +109,17 @@ pub(super) fn read<'a>(
     Ok(usage)
 }
 
-/// Whether a call since the previous step shows that there is no gap at the only step of the window.
-fn has_recent_call(
-    needs: &[RequiredWindows],
-    series: &Series,
-    least: TimeDelta,
-    window: Window,
-) -> bool {
-    let mut recent = needs.iter().filter_map(|needs| needs.recent);
-    window.to - window.from == least
-        && recent.any(|recent| {
-            recent.to == window.to
-                && recent.to - recent.from < least
-                && series.tally(recent).calls > 0
-        })
+/// The intervals between the steps that require gaps in `window`, if all of them are tallied. `recent` are in order.
+fn steps_of(recent: &[Window], least: TimeDelta, window: Window) -> Option<Vec<Window>> {
+    let first_step = window.from.checked_add_signed(least)?;
+    let mut steps = Vec::new();
+    let mut end = window.to;
+    for step in recent.iter().rev() {
+        if step.to == end && end >= first_step {
+            end = step.from;
+            steps.push(*step);
+        }
+    }
+    steps.reverse();
+    (end < first_step).then_some(steps)
 }

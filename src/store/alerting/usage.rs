@@ -56,20 +56,22 @@ pub fn first_call_hour(db: &mut Db, api_name: &str) -> QueryResult<Option<DateTi
     Ok(first.map(|at| Granularity::Hourly.start_of(at)))
 }
 
-/// The gaps of at least `least` between the calls of an API, as far as they reach into `window`.
+/// The gaps of at least `least` between the calls of an API, as far as they reach into `window`. `active` are the parts
+/// of the window with calls, if they are known.
 pub fn gaps(
     db: &mut Db,
     api_name: &str,
     least: TimeDelta,
     window: Window,
+    active: Option<&[Window]>,
 ) -> QueryResult<Vec<Window>> {
     let db = std::cell::RefCell::new(db);
-    gaps::find(
-        least,
-        window,
-        |at| call_beside(&mut db.borrow_mut(), api_name, at, Side::Before),
-        |at| call_beside(&mut db.borrow_mut(), api_name, at, Side::From),
-    )
+    let before = |at| call_beside(&mut db.borrow_mut(), api_name, at, Side::Before);
+    let from = |at| call_beside(&mut db.borrow_mut(), api_name, at, Side::From);
+    match active {
+        Some(active) => gaps::find_between(least, window, active, before, from),
+        None => gaps::find(least, window, before, from),
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -103,6 +103,23 @@ fn month_of_a_quota_begins_with_the_calendar_or_on_its_day(
 }
 
 #[rstest]
+fn billing_cycle_of_the_plan_in_use_is_the_default(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    let then = "2026-01-01T00:00:00.000+00:00";
+    db.execute(&format!(
+        "INSERT INTO usagectl_plan_choices (id, provider, plan, anchor_day, time_zone, valid_from, chosen_by, created_at)
+         VALUES ('1', 'openai', 'tier', 17, 'UTC', '{then}', 'ops', '{then}')"
+    ));
+    spend(&db, "2026-01-16T12:00:00Z", 1);
+    spend(&db, "2026-01-20T12:00:00Z", 2);
+    add(
+        &db,
+        "openai --type COST_THRESHOLD --threshold 100 --period MONTH",
+    );
+    assert_eq!(value(&db, "2026-02-01T00:00:20Z"), json!(2.0));
+}
+
+#[rstest]
 fn burst_across_the_full_minute_fires(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     put_rule(
