@@ -6,7 +6,7 @@ use super::vendor::encoded;
 use super::{CollectContext, Collected, Collector, Endpoint};
 use crate::domain::format;
 use crate::domain::metrics::collector::{CollectorError, MetricSource};
-use crate::domain::metrics::focus_bill::{Bill, Charge};
+use crate::domain::metrics::focus_bill::{Bill, Charge, CostKind};
 use crate::domain::metrics::point::midnight;
 use crate::ingest::{self, Format, Input, InputFailure, ReadError, TimeOptions};
 
@@ -45,7 +45,7 @@ impl Collector for Vercel {
         let bill = self.bill(body, context)?;
         let unknown = bill.unknown_services();
         Ok(Collected {
-            points: bill.points("vercel", ""),
+            points: bill.points("vercel", "", CostKind::Billed),
             warnings: unknown.iter().map(ToString::to_string).collect(),
             revises: true,
             ..Collected::default()

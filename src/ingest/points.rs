@@ -6,7 +6,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, FixedOffset, TimeDelta, Utc};
 use rust_decimal::Decimal;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::{Map, Value};
@@ -18,7 +18,7 @@ use super::json::explain;
 use super::read_loop::{Consumer, Format, RawLine, ReadError, read_input};
 use super::source::Input;
 use super::{Code, LineError, Refusal};
-use crate::domain::metrics::focus_bill::Charge;
+use crate::domain::metrics::focus_bill::{Charge, Owner};
 use crate::domain::metrics::names::{Metric, Service};
 use crate::domain::metrics::point::{NewPoint, Reading, Series};
 
@@ -29,6 +29,9 @@ pub trait FromLine: Sized {
 
     /// What to do with other fields. Bills have dozens of columns.
     const UNKNOWN: UnknownFields;
+
+    /// Text that stands for a missing value.
+    const NULL: Option<&'static str> = None;
 
     fn from_fields(fields: &Fields, times: &TimeOptions) -> Result<Self, LineError>;
 }
@@ -73,7 +76,11 @@ impl<L: FromLine, E> Consumer for LineReader<'_, L, E> {
                 Some(header) => Fields::from_row(text, header),
                 None => Fields::from_object::<L>(text),
             })
-            .and_then(|fields| L::from_fields(&fields, self.times));
+            .and_then(|mut fields| {
+                let is_null = |value: &Value| L::NULL.is_some_and(|null| value == null);
+                fields.values.retain(|(_, value)| !is_null(value));
+                L::from_fields(&fields, self.times)
+            });
         (self.take)(content.map_err(|problem| line.refusal(problem)))
     }
 }
@@ -318,8 +325,17 @@ impl FromLine for NewPoint {
 impl FromLine for Charge {
     const FIELDS: &'static [&'static str] = &[
         "ServiceName",
+        "ProviderName",
+        "ServiceProviderName",
+        "InvoiceIssuerName",
+        "BillingAccountId",
+        "SubAccountId",
+        "RegionId",
+        "Tags",
         "ChargePeriodStart",
+        "ChargePeriodEnd",
         "BilledCost",
+        "EffectiveCost",
         "BillingCurrency",
         "ConsumedQuantity",
         "ConsumedUnit",
@@ -327,13 +343,21 @@ impl FromLine for Charge {
 
     const UNKNOWN: UnknownFields = UnknownFields::Ignore;
 
+    const NULL: Option<&'static str> = Some("NULL");
+
     fn from_fields(fields: &Fields, times: &TimeOptions) -> Result<Charge, LineError> {
-        let service = fields
-            .text("ServiceName")?
-            .unwrap_or("(no name)")
-            .to_owned();
-        let start = fields.time("ChargePeriodStart", times)?;
-        let start = required(start, "ChargePeriodStart")?;
+        // FOCUS prescribes UTC, and some exports leave the zone out.
+        let times = TimeOptions {
+            assumed_zone: times.assumed_zone.or(FixedOffset::east_opt(0)),
+            // A purchase may last for years.
+            max_future: TimeDelta::MAX,
+            ..times.clone()
+        };
+        let text = |field| Ok::<_, LineError>(fields.text(field)?.unwrap_or_default().to_owned());
+        let from = required(
+            fields.time("ChargePeriodStart", &times)?,
+            "ChargePeriodStart",
+        )?;
         let billed = required(fields.decimal("BilledCost")?, "BilledCost")?;
         if let Some(currency) = fields.text("BillingCurrency")?
             && !currency.eq_ignore_ascii_case("USD")
@@ -341,12 +365,37 @@ impl FromLine for Charge {
             let message = format!("is {}, expected USD", shown(currency));
             return Err(LineError::with(Code::Range, "BillingCurrency", message));
         }
+        let providers = ["ProviderName", "ServiceProviderName", "InvoiceIssuerName"];
+        let providers = providers.map(|field| fields.text(field));
+        let [provider, other, issuer] = providers;
+        let provider = provider?.or(other?).or(issuer?).unwrap_or_default();
+        // Vercel names the project in the tags only.
+        let tags = fields.object("Tags").ok().flatten().unwrap_or_default();
+        let project = tags
+            .get("ProjectId")
+            .and_then(Value::as_str)
+            .unwrap_or_default();
+        let accounts = [
+            text("BillingAccountId")?,
+            text("SubAccountId")?,
+            project.to_owned(),
+        ];
         let quantity = fields.decimal("ConsumedQuantity")?;
         let unit = fields.text("ConsumedUnit")?.map(str::to_owned);
         Ok(Charge {
-            service,
-            day: start.date_naive(),
+            owner: Owner {
+                provider: provider.to_owned(),
+                account: accounts.join("/"),
+                service: fields
+                    .text("ServiceName")?
+                    .unwrap_or("(no name)")
+                    .to_owned(),
+                region: text("RegionId")?,
+            },
+            from,
+            to: fields.time("ChargePeriodEnd", &times)?,
             billed,
+            effective: fields.decimal("EffectiveCost")?,
             consumed: quantity.zip(unit),
         })
     }
@@ -354,8 +403,6 @@ impl FromLine for Charge {
 
 #[cfg(test)]
 mod tests {
-    use chrono::TimeDelta;
-
     use super::*;
 
     fn times() -> TimeOptions {

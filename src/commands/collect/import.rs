@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use chrono::{FixedOffset, TimeDelta};
 use clap::ValueEnum;
 
-use crate::args::parse_duration;
+use crate::args::{parse_duration, parse_text};
 use crate::commands::prelude::*;
 use crate::commands::refused::Refusals;
 use crate::domain::format::counted;
-use crate::domain::metrics::focus_bill::{Bill, Charge, UnknownService};
+use crate::domain::metrics::focus_bill::{self, Bill, Charge, CostKind};
 use crate::domain::metrics::point::{NewPoint, Saved};
 use crate::ingest::{
     self, Format, FromLine, Input, InputFailure, ReadError, Refusal, TimeOptions, TimeUnit,
@@ -26,8 +26,10 @@ use crate::store::metrics::{days, points};
 /// metadata (an object), resource (database or project), id, and reading: level (state at the time),
 /// cumulative (usage since period_start) or amount (usage since the previous value).
 ///
-/// With `--input focus` the lines are charges of a bill in the FOCUS format, which Vercel and the large clouds
-/// export. They are summed by day.
+/// With `--kind focus` the lines are charges of a bill in the FOCUS format (1.0 and later), which Vercel and the large
+/// clouds export. COST_USD has their cost by day, with the provider as its resource (Vercel's own has none); a charge
+/// for several days is spread over them. Several files of one bill add up; a file of the same name replaces what it
+/// stored for its days. A bill with a rejected line is not stored, unless --partial is given.
 ///
 /// A rejected line is reported, counted and skipped; the exit code is then 3. Importing a file again changes
 /// nothing; a corrected value replaces the stored one of the same series and time.
@@ -42,8 +44,20 @@ pub struct ImportArgs {
     file: Option<PathBuf>,
 
     /// Content of the input
-    #[arg(long, value_enum, value_name = "CONTENT", default_value_t = Content::Metrics)]
-    input: Content,
+    #[arg(long, alias = "input", value_enum, value_name = "KIND", default_value_t = Content::Metrics)]
+    kind: Content,
+
+    /// Resource of a bill: database, project or team [default: its provider]
+    #[arg(long, value_name = "NAME", value_parser = parse_text::<200>)]
+    resource: Option<String>,
+
+    /// Cost of a bill that COST_USD has
+    #[arg(long, value_enum, value_name = "COST", default_value_t = Cost::Billed)]
+    cost: Cost,
+
+    /// Store a bill although lines of it were rejected
+    #[arg(long)]
+    partial: bool,
 
     /// Format of the input [default: detected]
     #[arg(long, value_enum, value_name = "FORMAT")]
@@ -75,6 +89,15 @@ enum Content {
     Focus,
 }
 
+/// The cost of a charge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Cost {
+    /// What is invoiced
+    Billed,
+    /// With discounts and prepaid amounts spread
+    Effective,
+}
+
 /// The default of `--max-future`.
 pub(super) const MAX_FUTURE: TimeDelta = TimeDelta::minutes(5);
 
@@ -82,6 +105,11 @@ pub(super) const MAX_FUTURE: TimeDelta = TimeDelta::minutes(5);
 const BATCH: usize = 5_000;
 
 pub fn run(context: &mut Context, args: ImportArgs) -> Result<Outcome> {
+    let is_bill = args.kind == Content::Focus;
+    if !is_bill && (args.partial || args.resource.is_some() || args.cost != Cost::Billed) {
+        let message = "--resource, --cost and --partial require --kind focus";
+        return Err(Error::usage(message).with_next("usagectl collect import --help"));
+    }
     let input = open(args.file.as_deref())?;
     let refusals = Refusals::open(args.rejects.as_deref(), std::slice::from_ref(&input))?;
     let mut db = context.open(Access::Write)?;
@@ -100,12 +128,13 @@ pub fn run(context: &mut Context, args: ImportArgs) -> Result<Outcome> {
         read: 0,
         refused: 0,
         saved: Saved::default(),
+        bill: None,
     };
-    let (broken, unknown) = match args.input {
-        Content::Metrics => (import.metrics(input)?, Vec::new()),
-        Content::Focus => import.bill(input)?,
+    let broken = match args.kind {
+        Content::Metrics => import.metrics(input)?,
+        Content::Focus => import.bill(input, &args)?,
     };
-    import.finish(broken, unknown)
+    import.finish(broken)
 }
 
 fn open(file: Option<&Path>) -> Result<Input> {
@@ -145,6 +174,8 @@ struct Import<'a> {
     read: u64,
     refused: u64,
     saved: Saved,
+    /// The bill that was read, and whether it is stored.
+    bill: Option<(Bill, bool)>,
 }
 
 impl Import<'_> {
@@ -160,18 +191,29 @@ impl Import<'_> {
         Ok(broken)
     }
 
-    /// Saves nothing of a truncated bill, since its sums would be wrong.
-    fn bill(&mut self, input: Input) -> Result<(Option<InputFailure>, Vec<UnknownService>)> {
+    /// Saves nothing of a truncated bill, and by default nothing of one with rejected lines: its sums would be wrong.
+    fn bill(&mut self, input: Input, args: &ImportArgs) -> Result<Option<InputFailure>> {
         let mut bill = Bill::default();
         let broken = self.read(input, |_, charge: Charge| {
             bill.add(&charge);
             Ok(())
         })?;
-        if broken.is_none() {
-            self.pending = bill.points("focus", "");
-            self.save()?;
+        let is_stored = broken.is_none() && (self.refused == 0 || args.partial);
+        if is_stored {
+            let file = args.file.as_deref().and_then(Path::file_name);
+            let file = file.map_or("-".into(), |name| name.to_string_lossy());
+            let source = format!("focus:{file}");
+            let cost = match args.cost {
+                Cost::Billed => CostKind::Billed,
+                Cost::Effective => CostKind::Effective,
+            };
+            let resource = args.resource.as_deref().unwrap_or("");
+            let new = bill.points(&source, resource, cost);
+            let meters: Vec<_> = focus_bill::meters().collect();
+            self.saved = points::replace_bill(self.db, &new, &source, &meters)?;
         }
-        Ok((broken, bill.unknown_services()))
+        self.bill = Some((bill, is_stored));
+        Ok(broken)
     }
 
     fn read<L: FromLine>(
@@ -218,11 +260,7 @@ impl Import<'_> {
         Ok(())
     }
 
-    fn finish(
-        self,
-        broken: Option<InputFailure>,
-        unknown_services: Vec<UnknownService>,
-    ) -> Result<Outcome> {
+    fn finish(self, broken: Option<InputFailure>) -> Result<Outcome> {
         let Import {
             context,
             db,
@@ -230,8 +268,11 @@ impl Import<'_> {
             refused,
             saved,
             refusals,
+            bill,
             ..
         } = self;
+        let unknown_services = bill.as_ref().map(|(bill, _)| bill.unknown_services());
+        let unknown_services = unknown_services.unwrap_or_default();
         for unknown in &unknown_services {
             context.warn(printable(&unknown.to_string()));
         }
@@ -243,7 +284,14 @@ impl Import<'_> {
             saved,
             days,
             unknown_services,
+            bill: bill
+                .as_ref()
+                .filter(|(_, is_stored)| *is_stored)
+                .map(|(bill, _)| bill.totals()),
         })?;
+        if let Some((_, false)) = bill {
+            context.warn("the bill cannot be read whole: nothing of it was stored");
+        }
         let kept = refusals.close()?;
         let again = "run the same command again: imported lines are skipped";
         Ok(match (broken, refused, kept) {
@@ -251,6 +299,10 @@ impl Import<'_> {
                 Outcome::with_next(Exit::Failed, format!("correct the input, then {again}"))
             }
             (None, 0, _) => Outcome::DONE,
+            (None, _, _) if bill.is_some_and(|(_, is_stored)| !is_stored) => Outcome::with_next(
+                Exit::Incomplete,
+                "correct the rejected lines, or add --partial",
+            ),
             (None, _, Some(kept)) => Outcome::with_next(
                 Exit::Incomplete,
                 format!("correct the lines listed in {kept}, then {again}"),

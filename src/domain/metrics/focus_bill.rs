@@ -1,33 +1,48 @@
-//! Bills in the FOCUS format (focus.finops.org): charges, summed to amounts for each day.
+//! Bills in the FOCUS format (focus.finops.org), 1.0 and later: charges, summed to amounts for each day.
 //!
-//! Money is added in decimals. A table maps the bill's service names to metrics. The cost of a service that is
-//! not in it counts in the sum, and its quantities are kept in the sum's metadata.
+//! Money is added in decimals. A charge for several days is spread over them. The amounts of one account, service and
+//! region in one file are one point a day, so that several files of a bill add up and a file that is imported again
+//! replaces what it wrote. A table maps service names to metrics; other quantities are kept in the metadata.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use chrono::{NaiveDate, NaiveTime};
+use chrono::{DateTime, NaiveDate, NaiveTime, TimeDelta, Utc};
 use rust_decimal::Decimal;
 use rust_decimal::prelude::ToPrimitive;
 use serde::Serialize;
-use serde_json::{Value, json};
 
 use super::names::{Metric, Service};
 use super::point::{NewPoint, Reading, Series};
+use crate::domain::id;
 
 /// One line of a bill.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Charge {
-    /// The provider's name of the service.
-    pub service: String,
-    pub day: NaiveDate,
-    /// In US dollars; credits are negative.
+    pub owner: Owner,
+    pub from: DateTime<Utc>,
+    /// Exclusive; where the line has none, the charge is of one day.
+    pub to: Option<DateTime<Utc>>,
+    /// What is invoiced, in US dollars; credits are negative.
     pub billed: Decimal,
+    /// The cost with discounts and prepaid amounts spread; as billed, where the line has none.
+    pub effective: Option<Decimal>,
     /// Quantity and unit.
     pub consumed: Option<(Decimal, String)>,
 }
 
-/// A service on a bill that no metric stands for.
+/// What a charge is for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Owner {
+    pub provider: String,
+    /// The accounts and the project.
+    pub account: String,
+    /// The provider's name of the service.
+    pub service: String,
+    pub region: String,
+}
+
+/// A quantity on a bill that no metric stands for.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct UnknownService(pub String);
 
@@ -36,23 +51,35 @@ impl fmt::Display for UnknownService {
         let UnknownService(name) = self;
         write!(
             f,
-            "unknown service `{name}` on the bill: its cost is in COST_USD, its quantity only in the metadata"
+            "unknown service or unit `{name}` on the bill: its cost is in COST_USD, its quantity only in the metadata"
         )
     }
 }
 
-/// Charges, summed by day and service.
+/// The cost that COST_USD holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CostKind {
+    #[default]
+    Billed,
+    Effective,
+}
+
+/// Charges, summed by day and owner.
 #[derive(Clone, Debug, Default)]
 pub struct Bill {
-    days: BTreeMap<NaiveDate, BTreeMap<String, Line>>,
+    lines: BTreeMap<(NaiveDate, Owner), Line>,
     unknown: BTreeSet<UnknownService>,
 }
 
 #[derive(Clone, Debug, Default)]
 struct Line {
     billed: Decimal,
+    effective: Decimal,
     consumed: BTreeMap<String, Decimal>,
 }
+
+/// The provider whose services have metrics; other providers are resources of its platform.
+const VERCEL: &str = "vercel";
 
 /// Vercel's names of services, and their metrics.
 const SERVICES: [(&str, Service, Metric); 6] = {
@@ -70,26 +97,40 @@ const SERVICES: [(&str, Service, Metric); 6] = {
 
 impl Bill {
     pub fn add(&mut self, charge: &Charge) {
-        let day = self.days.entry(charge.day).or_default();
-        let line = day.entry(charge.service.clone()).or_default();
-        // Saturates at 96 bits, which no bill reaches.
-        line.billed = line.billed.saturating_add(charge.billed);
-        if let Some((quantity, unit)) = &charge.consumed {
-            let sum = line.consumed.entry(unit.clone()).or_default();
-            *sum = sum.saturating_add(*quantity);
+        let shares = days(charge.from, charge.to);
+        let split = |amount: Decimal| split(amount, &shares);
+        let effective = charge.effective.unwrap_or(charge.billed);
+        let quantity = charge
+            .consumed
+            .as_ref()
+            .map(|(quantity, _)| split(*quantity));
+        let amounts = split(charge.billed).into_iter().zip(split(effective));
+        for (index, ((day, _), (billed, effective))) in shares.iter().zip(amounts).enumerate() {
+            let key = (*day, charge.owner.clone());
+            let line = self.lines.entry(key).or_default();
+            // Saturates at 96 bits, which no bill reaches.
+            line.billed = line.billed.saturating_add(billed);
+            line.effective = line.effective.saturating_add(effective);
+            if let (Some((_, unit)), Some(parts)) = (&charge.consumed, &quantity) {
+                let sum = line.consumed.entry(unit.clone()).or_default();
+                *sum = sum.saturating_add(parts[index]);
+            }
         }
-        // A charge without a quantity, such as for seats, needs no metric.
-        let is_known = match &charge.consumed {
-            Some((_, unit)) => meter(&charge.service, unit).is_some(),
-            None => true,
-        };
-        if !is_known {
-            self.unknown.insert(UnknownService(charge.service.clone()));
+        // A charge without a quantity, such as for seats, needs no metric, and other providers have none.
+        let Owner {
+            provider, service, ..
+        } = &charge.owner;
+        if let Some((_, unit)) = &charge.consumed
+            && is_vercel(provider)
+            && meter(service, unit).is_none()
+        {
+            let name = format!("{service} ({unit})");
+            self.unknown.insert(UnknownService(name));
         }
     }
 
     pub fn is_empty(&self) -> bool {
-        self.days.is_empty()
+        self.lines.is_empty()
     }
 
     /// In the order of their names.
@@ -97,48 +138,136 @@ impl Bill {
         self.unknown.iter().cloned().collect()
     }
 
-    /// The amounts and the cost of each day.
-    pub fn points(&self, source: &str, resource: &str) -> Vec<NewPoint> {
+    /// The sums as billed and as effective.
+    pub fn totals(&self) -> (Decimal, Decimal) {
+        let lines = self.lines.values();
+        (
+            lines.clone().map(|line| line.billed).sum(),
+            lines.map(|line| line.effective).sum(),
+        )
+    }
+
+    /// The amounts and the cost of each day and owner. `source` is the file or the collector.
+    pub fn points(&self, source: &str, resource: &str, cost: CostKind) -> Vec<NewPoint> {
         let mut points = Vec::new();
-        for (day, lines) in &self.days {
+        for ((day, owner), line) in &self.lines {
             let at = day.and_time(NaiveTime::MIN).and_utc();
+            let resource = match (resource, is_vercel(&owner.provider)) {
+                ("", true) => "",
+                ("", false) => owner.provider.as_str(),
+                (resource, _) => resource,
+            };
             let point = |service, metric, value: Decimal| {
                 let series = Series::new(service, metric, resource);
-                NewPoint::new(series, value.to_f64().unwrap_or(f64::NAN), at)
+                let facts = [
+                    series.to_string().as_str(),
+                    &owner.provider,
+                    &owner.account,
+                    &owner.service,
+                    &owner.region,
+                    source,
+                ]
+                .join("|");
+                let value = value.to_f64().unwrap_or(f64::NAN);
+                let mut point = NewPoint::new(series, value, at)
                     .with_reading(Reading::Amount)
                     .with("source", source)
                     .with("quality", "measured")
+                    .with("service_name", owner.service.as_str());
+                point.id = Some(id::derived(at, facts.as_bytes()).to_string());
+                point
             };
             let mut amounts: BTreeMap<(Service, Metric), Decimal> = BTreeMap::new();
-            let mut total = Decimal::ZERO;
-            for (name, line) in lines {
-                total = total.saturating_add(line.billed);
-                for (unit, quantity) in &line.consumed {
-                    if let Some((service, metric, factor)) = meter(name, unit) {
-                        let sum = amounts.entry((service, metric)).or_default();
-                        *sum = sum.saturating_add(quantity.saturating_mul(factor));
-                    }
+            for (unit, quantity) in &line.consumed {
+                if let (Some((service, metric, factor)), true) =
+                    (meter(&owner.service, unit), is_vercel(&owner.provider))
+                {
+                    let sum = amounts.entry((service, metric)).or_default();
+                    *sum = sum.saturating_add(quantity.saturating_mul(factor));
                 }
             }
             let of_day = amounts.iter();
             points.extend(of_day.map(|((service, metric), sum)| point(*service, *metric, *sum)));
-            let cost = point(Service::VercelPlatform, Metric::CostUsd, total);
-            points.push(cost.with("services", itemised(lines)));
+            let text = |sum: &Decimal| sum.normalize().to_string();
+            let consumed = line
+                .consumed
+                .iter()
+                .map(|(unit, sum)| (unit.clone(), text(sum).into()));
+            let consumed: serde_json::Map<String, serde_json::Value> = consumed.collect();
+            let usd = match cost {
+                CostKind::Billed => line.billed,
+                CostKind::Effective => line.effective,
+            };
+            let mut cost = point(Service::VercelPlatform, Metric::CostUsd, usd)
+                .with("billed_usd", text(&line.billed))
+                .with("effective_usd", text(&line.effective));
+            if !consumed.is_empty() {
+                cost = cost.with("consumed", consumed);
+            }
+            points.push(cost);
         }
         points
     }
 }
 
-/// The lines of a day as billed, to keep quantities that have no metric.
-fn itemised(lines: &BTreeMap<String, Line>) -> Value {
-    let item = |(name, line): (&String, &Line)| {
-        let text = |sum: &Decimal| sum.normalize().to_string();
-        let consumed = line.consumed.iter().map(|(unit, sum)| (unit, text(sum)));
-        let consumed: BTreeMap<&String, String> = consumed.collect();
-        let value = json!({ "billed_usd": text(&line.billed), "consumed": consumed });
-        (name.clone(), value)
+/// A bill without a provider is Vercel's own.
+fn is_vercel(provider: &str) -> bool {
+    provider.is_empty() || provider.to_ascii_lowercase().starts_with(VERCEL)
+}
+
+/// The days of a charge, each with its seconds.
+fn days(from: DateTime<Utc>, to: Option<DateTime<Utc>>) -> Vec<(NaiveDate, i64)> {
+    /// A longer charge is a mistake.
+    const LONGEST: TimeDelta = TimeDelta::days(3 * 366);
+    let first = from.date_naive();
+    let to = to.filter(|to| *to > from && *to - from <= LONGEST);
+    let Some(to) = to else {
+        return vec![(first, 1)];
     };
-    Value::Object(lines.iter().map(item).collect())
+    let mut days = Vec::new();
+    let mut begin = from;
+    while begin < to {
+        let day = begin.date_naive();
+        let next = day.succ_opt().unwrap_or(NaiveDate::MAX);
+        let end = next.and_time(NaiveTime::MIN).and_utc().min(to);
+        days.push((day, (end - begin).num_seconds()));
+        if end <= begin {
+            break;
+        }
+        begin = end;
+    }
+    days
+}
+
+/// The parts of an amount by the seconds of each day; they add up to it exactly.
+fn split(amount: Decimal, days: &[(NaiveDate, i64)]) -> Vec<Decimal> {
+    const DIGITS: u32 = 12;
+    let all: Decimal = days
+        .iter()
+        .map(|(_, seconds)| Decimal::from(*seconds))
+        .sum();
+    let mut left = amount;
+    let mut parts = Vec::with_capacity(days.len());
+    for (index, (_, seconds)) in days.iter().enumerate() {
+        let part = amount.checked_mul(Decimal::from(*seconds));
+        let part = part
+            .and_then(|part| part.checked_div(all))
+            .unwrap_or_default();
+        let is_last = index + 1 == days.len();
+        let part = if is_last { left } else { part.round_dp(DIGITS) };
+        left -= part;
+        parts.push(part);
+    }
+    parts
+}
+
+/// The metrics that a bill has points of.
+pub fn meters() -> impl Iterator<Item = (Service, Metric)> {
+    let cost = (Service::VercelPlatform, Metric::CostUsd);
+    let metered = SERVICES
+        .iter()
+        .map(|(_, service, metric)| (*service, *metric));
+    std::iter::once(cost).chain(metered)
 }
 
 /// The metric of a service, and the factor from `unit` to the metric's unit.
@@ -164,6 +293,8 @@ fn factor(metric: Metric, unit: &str) -> Option<Decimal> {
             (1, 0)
         }
         (Metric::Invocations | Metric::RequestCount, "units" | "unit" | "count" | "each") => (1, 0),
+        (Metric::Invocations, "million invocations")
+        | (Metric::RequestCount, "million requests" | "million reads") => (1_000_000, 0),
         _ => return None,
     };
     Some(Decimal::new(number, scale))
@@ -175,9 +306,14 @@ mod tests {
 
     fn charge(service: &str, day: u32, billed: &str, consumed: Option<(&str, &str)>) -> Charge {
         Charge {
-            service: service.to_owned(),
-            day: NaiveDate::from_ymd_opt(2026, 1, day).unwrap(),
+            owner: Owner {
+                service: service.to_owned(),
+                ..Owner::default()
+            },
+            from: format!("2026-01-{day:02}T00:00:00Z").parse().unwrap(),
+            to: None,
             billed: billed.parse().unwrap(),
+            effective: None,
             consumed: consumed.map(|(quantity, unit)| (quantity.parse().unwrap(), unit.to_owned())),
         }
     }
@@ -188,10 +324,18 @@ mod tests {
         bill
     }
 
-    fn points(bill: &Bill) -> Vec<(String, f64)> {
-        let points = bill.points("vercel", "").into_iter();
-        let name = |point: &NewPoint| format!("{} {}", point.at.date_naive(), point.series);
-        points.map(|point| (name(&point), point.value)).collect()
+    /// The sums of each series and day.
+    fn sums(points: Vec<NewPoint>) -> Vec<(String, f64)> {
+        let mut sums: BTreeMap<String, f64> = BTreeMap::new();
+        for point in points {
+            let name = format!("{} {}", point.at.date_naive(), point.series);
+            *sums.entry(name).or_default() += point.value;
+        }
+        sums.into_iter().collect()
+    }
+
+    fn points(bill: &Bill) -> Vec<NewPoint> {
+        bill.points("vercel", "", CostKind::Billed)
     }
 
     #[test]
@@ -204,15 +348,60 @@ mod tests {
             charge("Fast Data Transfer", 6, "1", Some(("2", "GB"))),
         ]);
         let expected = [
-            ("2026-01-05 VERCEL_FUNCTIONS INVOCATIONS", 12.0),
             ("2026-01-05 VERCEL_BANDWIDTH BANDWIDTH_GB", 2.0),
+            ("2026-01-05 VERCEL_FUNCTIONS INVOCATIONS", 12.0),
             ("2026-01-05 VERCEL_PLATFORM COST_USD", 0.05),
             ("2026-01-06 VERCEL_BANDWIDTH BANDWIDTH_GB", 2.0),
             ("2026-01-06 VERCEL_PLATFORM COST_USD", 1.0),
         ];
-        let expected = expected.map(|(name, value)| (name.to_owned(), value));
-        assert_eq!(points(&bill), expected);
+        let found = sums(points(&bill));
+        for ((name, value), (expected, sum)) in found.iter().zip(expected) {
+            assert!(
+                name == expected && (value - sum).abs() < 1e-12,
+                "{name} {value}"
+            );
+        }
+        assert_eq!(found.len(), expected.len());
         assert_eq!(bill.unknown_services(), []);
+        assert_eq!(bill.totals().0.to_string(), "1.05");
+    }
+
+    #[test]
+    fn purchase_is_spread_over_its_period_and_adds_up() {
+        let mut year = charge("Commitment", 1, "100", None);
+        year.to = Some("2026-01-04T00:00:00Z".parse().unwrap());
+        year.effective = Some(Decimal::ZERO);
+        let year = bill(&[year]);
+        let days: Vec<f64> = points(&year).iter().map(|point| point.value).collect();
+        assert_eq!(days.len(), 3);
+        assert_eq!(days.iter().sum::<f64>(), 100.0);
+        assert!((days[0] - 100.0 / 3.0).abs() < 1e-9);
+        let effective = year.points("vercel", "", CostKind::Effective);
+        assert!(effective.iter().all(|point| point.value == 0.0));
+        // An hour is of its day.
+        let mut hour = charge("Commitment", 1, "100", None);
+        hour.to = Some("2026-01-01T01:00:00Z".parse().unwrap());
+        assert_eq!(points(&bill(&[hour])).len(), 1);
+    }
+
+    #[test]
+    fn owner_and_source_make_the_id_and_the_provider_the_resource() {
+        let of = |provider: &str, account: &str, source: &str| {
+            let mut one = charge("EC2", 5, "1", None);
+            (one.owner.provider, one.owner.account) = (provider.to_owned(), account.to_owned());
+            bill(&[one]).points(source, "", CostKind::Billed).remove(0)
+        };
+        let aws = of("AWS", "a", "bill.csv");
+        assert_eq!(aws.id(), of("AWS", "a", "bill.csv").id());
+        for other in [
+            of("Microsoft", "a", "bill.csv"),
+            of("AWS", "b", "bill.csv"),
+            of("AWS", "a", "part-2.csv"),
+        ] {
+            assert_ne!(other.id(), aws.id());
+        }
+        assert_eq!(aws.series.resource, "AWS");
+        assert_eq!(of("Vercel Inc.", "a", "bill.csv").series.resource, "");
     }
 
     #[test]
@@ -221,13 +410,12 @@ mod tests {
             charge("Warp Drive", 5, "7", Some(("3", "Parsecs"))),
             charge("Edge Requests", 5, "1", Some(("3", "Bushels"))),
         ]);
-        let unknown = ["Edge Requests", "Warp Drive"];
+        let unknown = ["Edge Requests (Bushels)", "Warp Drive (Parsecs)"];
         let unknown = unknown.map(|name| UnknownService(name.to_owned()));
         assert_eq!(bill.unknown_services(), unknown);
         let cost = "2026-01-05 VERCEL_PLATFORM COST_USD".to_owned();
-        assert_eq!(points(&bill), [(cost, 8.0)]);
-        let kept = &bill.points("vercel", "")[0].metadata["services"]["Warp Drive"];
-        let expected = json!({ "billed_usd": "7", "consumed": { "Parsecs": "3" } });
-        assert_eq!(*kept, expected);
+        assert_eq!(sums(points(&bill)), [(cost, 8.0)]);
+        let kept = &points(&bill)[1].metadata["consumed"];
+        assert_eq!(*kept, serde_json::json!({ "Parsecs": "3" }));
     }
 }

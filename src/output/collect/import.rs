@@ -1,5 +1,7 @@
 //! The answer of `collect import` and `collect set`: every line is accounted for.
 
+use rust_decimal::Decimal;
+
 use crate::domain::format::count;
 use crate::domain::metrics::focus_bill::UnknownService;
 use crate::domain::metrics::point::Saved;
@@ -16,6 +18,9 @@ pub struct ImportReport {
     /// Daily summaries that were rebuilt.
     pub days: u64,
     pub unknown_services: Vec<UnknownService>,
+    /// The stored cost of a bill in US dollars: as billed, and as effective.
+    #[serde(skip)]
+    pub bill: Option<(Decimal, Decimal)>,
 }
 
 impl ImportReport {
@@ -31,14 +36,29 @@ impl ImportReport {
     }
 }
 
+impl ImportReport {
+    fn costs(&self) -> impl Iterator<Item = (&'static str, Decimal)> {
+        let costs = self.bill.into_iter();
+        costs.flat_map(|(billed, effective)| [("billed", billed), ("effective", effective)])
+    }
+}
+
 impl Answer for ImportReport {
     fn table(&self, _width: Option<usize>) -> String {
         let line = |(name, number): (&str, u64)| format!("{name:<14}{:>10}\n", count(number));
-        self.counts().into_iter().map(line).collect()
+        let mut text: String = self.counts().into_iter().map(line).collect();
+        for (name, usd) in self.costs() {
+            text.push_str(&format!("{name:<14}{:>10}\n", format::usd(usd)));
+        }
+        text
     }
 
     fn json(&self) -> impl Serialize {
-        self
+        let [billed, effective] = ["billed", "effective"].map(|wanted| {
+            let mut costs = self.costs();
+            costs.find_map(|(name, usd)| (name == wanted).then(|| usd.normalize().to_string()))
+        });
+        object! { ..self, billed_usd: billed, effective_usd: effective }
     }
 
     fn csv(&self) -> Vec<Vec<String>> {

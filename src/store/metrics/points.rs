@@ -3,7 +3,7 @@
 //! On SQLite a timestamp may be in any form that Prisma writes, and a column may hold a value of another type.
 //! Unreadable rows are left out and never read as zero.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use chrono::{Datelike, Days, NaiveDate, NaiveTime};
 use diesel::dsl::sql;
@@ -102,6 +102,50 @@ pub fn save_in(db: &mut Db, points: &[NewPoint], on_conflict: OnConflict) -> Que
         }
     }
     Ok(saved)
+}
+
+/// Saves the points of a bill and removes those that an earlier import of the same source stored for its days and that
+/// it no longer has, in one transaction.
+pub fn replace_bill(
+    db: &mut Db,
+    points: &[NewPoint],
+    source: &str,
+    meters: &[(Service, Metric)],
+) -> QueryResult<Saved> {
+    use infrastructure_metric::dsl;
+    let days = points.iter().map(|point| point.at.date_naive());
+    let (Some(from), Some(to)) = (days.clone().min(), days.max()) else {
+        return Ok(Saved::default());
+    };
+    let end = to.succ_opt().unwrap_or(NaiveDate::MAX);
+    db.write_tx(|db| {
+        let kept: HashSet<String> = points.iter().map(NewPoint::id).collect();
+        let mut gone: Vec<String> = Vec::new();
+        for (service, metric) in meters {
+            let found: Vec<(String, Option<Json>)> = on!(db, |conn| dsl::infrastructure_metric
+                .filter(dsl::service.eq(EnumColumn(*service)))
+                .filter(dsl::metric.eq(EnumColumn(*metric)))
+                .filter(dsl::timestamp.ge(DayBoundary(from)))
+                .filter(dsl::timestamp.lt(DayBoundary(end)))
+                .select((dsl::id, dsl::metadata))
+                .load(conn))?;
+            let is_gone = |(id, metadata): &(String, Option<Json>)| {
+                let text = metadata.as_ref().map(|Json(text)| text.as_str());
+                let parsed = PointMetadata::parse(text);
+                parsed.source.as_deref() == Some(source) && !kept.contains(id)
+            };
+            gone.extend(found.into_iter().filter(is_gone).map(|(id, _)| id));
+        }
+        for ids in gone.chunks(ROWS) {
+            on!(db, |conn| diesel::delete(
+                dsl::infrastructure_metric.filter(dsl::id.eq_any(ids))
+            )
+            .execute(conn))?;
+        }
+        let mut saved = save_in(db, points, OnConflict::Replace)?;
+        saved.updated += gone.len() as u64;
+        Ok(saved)
+    })
 }
 
 type Row = (MaybeTimestamp, LenientFloat, Option<Json>);

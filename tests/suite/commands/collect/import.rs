@@ -114,12 +114,12 @@ fn bill_is_summed_and_revised(#[values(Sqlite, Postgresql)] engine: Engine) {
         charge("Fast Data Transfer", "0.2", "2.5", "GB"),
         charge("Warp Drive", "7", "1", "Parsecs"),
     ];
-    let import = ["collect", "import", "--input", "focus"];
+    let import = ["collect", "import", "--kind", "focus"];
     let first = db.usagectl(import).stdin(&bill.concat()).run().success();
     assert!(
         first
             .stderr
-            .contains("unknown service `Warp Drive` on the bill"),
+            .contains("unknown service or unit `Warp Drive (Parsecs)` on the bill"),
         "{}",
         first.stderr
     );
@@ -138,8 +138,76 @@ fn bill_is_summed_and_revised(#[values(Sqlite, Postgresql)] engine: Engine) {
     );
     let cut = db.usagectl(import).stdin("[{\"ServiceName\":").run();
     assert_eq!(cut.code, 1, "{}", cut.snapshot());
+    // A bill with a rejected line is not stored, unless asked for.
     let euro = bill[0].replace("USD", "EUR");
-    assert_eq!(db.usagectl(import).stdin(&euro).run().code, 3);
+    let half = [bill[0].replace("0.1", "5"), euro].concat();
+    let run = db.usagectl(import).stdin(&half).run();
+    assert_eq!(run.code, 3, "{}", run.snapshot());
+    let cost = "SELECT value FROM \"InfrastructureMetric\" WHERE metric = 'COST_USD'";
+    assert_eq!(db.rows(cost), ["0.3"]);
+    let partial = db.usagectl(import).arg("--partial").stdin(&half).run();
+    assert_eq!(partial.code, 3);
+    assert_eq!(db.rows(cost), ["5"]);
+}
+
+#[rstest]
+fn bills_of_providers_and_files_add_up(#[values(Sqlite, Postgresql)] engine: Engine) {
+    const BILL: &str = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/data/focus/focus-1.0-sample.csv"
+    );
+    let db = TestDatabase::migrated(engine);
+    let import = |more: &[&str]| {
+        let args = [&["collect", "import", "--kind", "focus"], more].concat();
+        db.usagectl(args).run().success()
+    };
+    let total = || {
+        let sums = "SELECT CAST(round(CAST(sum(value) * 100 AS NUMERIC)) AS INTEGER)
+             FROM \"InfrastructureMetric\" WHERE metric = 'COST_USD'";
+        db.rows(sums).remove(0)
+    };
+    let first = import(&[BILL]);
+    assert!(
+        first.stdout.contains("billed            $14.67\n"),
+        "{}",
+        first.stdout
+    );
+    assert!(
+        first.stdout.contains("effective         $13.16\n"),
+        "{}",
+        first.stdout
+    );
+    assert_eq!(total(), "1467");
+    let second = import(&[BILL]);
+    assert!(
+        second.stdout.contains("inserted               0\n"),
+        "{}",
+        second.stdout
+    );
+    assert_eq!(total(), "1467");
+    let resources = "SELECT DISTINCT resource FROM usagectl_metric_days ORDER BY 1";
+    assert_eq!(db.rows(resources), ["AWS", "Microsoft", "Oracle"]);
+    // Another file of the same bill, and a bill of another provider on the same day.
+    let line = |service: &str, provider: &str, cost: &str| {
+        format!(
+            "{{\"ServiceName\":\"{service}\",\"ProviderName\":\"{provider}\",\"BilledCost\":{cost},\
+             \"ChargePeriodStart\":\"2024-09-18T00:00:00Z\"}}\n"
+        )
+    };
+    let part = line("Amazon EC2", "AWS", "100") + &line("Fast Data Transfer", "Vercel", "1.5");
+    let args = ["collect", "import", "--kind", "focus", "-"];
+    db.usagectl(args).stdin(&part).run().success();
+    assert_eq!(total(), "11617");
+    let of_day = "SELECT resource, CAST(round(CAST(sum(used) AS NUMERIC)) AS INTEGER) FROM usagectl_metric_days
+         WHERE resource IN ('', 'AWS') GROUP BY resource ORDER BY 1";
+    assert_eq!(db.rows(of_day), ["|2", "AWS|114"]);
+    let own = import(&["--resource", "billing", "--cost", "effective", BILL]);
+    assert!(
+        own.stdout.contains("billed            $14.67\n"),
+        "{}",
+        own.stdout
+    );
+    assert_eq!(db.rows(resources), ["", "AWS", "billing"]);
 }
 
 #[rstest]
