@@ -202,6 +202,14 @@ impl Context {
         crate::output::print(&mut self.stdout, self.format, answer).map_err(output_failed)
     }
 
+    /// As [`Self::answer`], of a command that runs unattended: nothing with --quiet.
+    pub fn answer_unless_quiet(&mut self, answer: &impl Answer) -> Result<()> {
+        match self.verbosity {
+            Verbosity::Quiet => Ok(()),
+            _ => self.answer(answer),
+        }
+    }
+
     /// Prints the answer of a command that is done.
     pub fn finish(&mut self, answer: &impl Answer) -> Result<Outcome> {
         self.answer(answer)?;

@@ -167,10 +167,11 @@ impl MapRule {
             collected.warnings.push(warning);
             return Ok(());
         }
-        let new = |value| -> NewPoint {
+        let new_at = |value, at| -> NewPoint {
             let source = MetricSource::Prometheus;
-            point(source, self.service, self.metric, value, context.now).with("rule", text.as_str())
+            point(source, self.service, self.metric, value, at).with("rule", text.as_str())
         };
+        let new = |value| new_at(value, context.now);
         if !exposition.is_counter(&self.name) {
             collected.points.push(new(value));
             return Ok(());
@@ -180,21 +181,27 @@ impl MapRule {
         let start = exposition.samples.iter().find(start);
         let epoch = start.map_or_else(String::new, |sample| sample.value.to_string());
         let name = format!("prometheus {text}");
-        let read = increase(&context.counters, &name, &epoch, value, context.now);
-        let point = match (read.since_last, read.today) {
-            (_, Some(today)) if self.metric == Metric::CommandsPerDay => {
-                Some(new(today).with_period_start(midnight(context.now)))
+        let read = increase(&context.counters, &name, &epoch, value, None, context.now);
+        let points: Vec<NewPoint> = match read.today {
+            Some(today) if self.metric == Metric::CommandsPerDay => {
+                vec![new(today).with_period_start(midnight(context.now))]
             }
-            (Some(amount), _) => Some(new(amount).with_reading(Reading::Amount)),
-            (None, _) => None,
+            _ => {
+                let amounts = read.amounts.iter();
+                let point =
+                    |(at, amount): &(_, f64)| new_at(*amount, *at).with_reading(Reading::Amount);
+                amounts.map(point).collect()
+            }
         };
-        if point.is_none() && !read.remember.is_empty() {
+        if points.is_empty() && !read.remember.is_empty() {
             let note =
                 format!("`{text}`: first reading of a counter; values begin with the next one");
             collected.notes.push(note);
         }
-        let point = point.map(|point| point.with("quality", "derived"));
-        collected.points.extend(point);
+        let points = points.into_iter();
+        collected
+            .points
+            .extend(points.map(|point| point.with("quality", "derived")));
         collected.counters.extend(read.remember);
         Ok(())
     }

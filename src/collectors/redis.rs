@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use chrono::TimeDelta;
 use redis::{Client, Connection};
 
 use super::{CollectContext, Collected, Collector, median_ms, point};
@@ -138,7 +139,16 @@ pub(super) fn from_info(
     if let Some(commands) = info.number("total_commands_processed") {
         let epoch = info.0.get("run_id").copied().unwrap_or_default();
         let name = format!("{source} commands");
-        let read = increase(&context.counters, &name, epoch, commands, context.now);
+        let uptime = info.number("uptime_in_seconds");
+        let uptime = uptime.and_then(|seconds| TimeDelta::try_seconds(seconds as i64));
+        let read = increase(
+            &context.counters,
+            &name,
+            epoch,
+            commands,
+            uptime,
+            context.now,
+        );
         if let Some(today) = read.today {
             let mut point = new(Metric::CommandsPerDay, today)
                 .with_period_start(midnight(context.now))

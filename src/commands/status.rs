@@ -10,8 +10,8 @@ use crate::args::{example, parse_duration};
 use crate::commands::limits::check;
 use crate::commands::migrate::PrismaArgs;
 use crate::context::Context;
-use crate::domain::capacity::limit_status::{LimitState, LimitStatus};
-use crate::domain::metrics::point::Series;
+use crate::domain::capacity::Capacity;
+use crate::domain::capacity::state::LimitState;
 use crate::domain::schema::migration::{Direction, MigrationState, MigrationStatus};
 use crate::domain::schema::objects::{Difference, SchemaObjects};
 use crate::domain::schema::status::{CapacitySummary, Defect, StaleMetric, StatusReport, Verdict};
@@ -209,15 +209,15 @@ fn defects(
 
 /// Open recommendations, and the stale metrics of `limits check`.
 fn capacity(db: &mut Db, now: DateTime<Utc>) -> Result<CapacitySummary> {
-    let stale = |it: LimitStatus| {
-        let series = Series::new(it.limit.service, it.limit.metric, it.resource);
+    let stale = |it: Capacity| {
+        let series = it.series;
         let reason = it
             .reason
             .map_or_else(String::new, |reason| reason.to_string());
         let stale = StaleMetric { series, reason };
         (it.state == LimitState::Stale).then_some(stale)
     };
-    let standings = check::statuses(db, |_| true, now, None)?;
+    let standings = check::limited(db, (None, None), now, None)?;
     let mut stale: Vec<StaleMetric> = standings.into_iter().filter_map(stale).collect();
     // A series may have a budget beside the limit of its plan.
     stale.dedup_by(|a, b| a.series == b.series);

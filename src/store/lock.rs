@@ -42,6 +42,8 @@ pub enum RunKind {
     Alerts,
     /// `recommend run`.
     Recommend,
+    /// `collect run`: two at once would count the same increase twice.
+    Collect,
 }
 
 impl RunKind {
@@ -51,6 +53,7 @@ impl RunKind {
             RunKind::Aggregate => "aggregate",
             RunKind::Alerts => "alerts",
             RunKind::Recommend => "recommend",
+            RunKind::Collect => "collect",
         }
     }
 
@@ -61,6 +64,7 @@ impl RunKind {
             RunKind::Aggregate => 2,
             RunKind::Alerts => 3,
             RunKind::Recommend => 4,
+            RunKind::Collect => 5,
         }
     }
 }

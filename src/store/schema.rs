@@ -569,17 +569,6 @@ diesel::table! {
     }
 }
 
-diesel::table! {
-    usagectl_narratives (recommendation_id) {
-        recommendation_id -> Text,
-        facts_hash -> Text,
-        model -> Text,
-        text -> Text,
-        refused -> Nullable<Text>,
-        created_at -> Timestamp,
-    }
-}
-
 diesel::allow_tables_to_appear_in_same_query!(api_usage, usagectl_odd_timestamps);
 diesel::allow_tables_to_appear_in_same_query!(api_usage_aggregates, usagectl_rollups);
 diesel::allow_tables_to_appear_in_same_query!(upgrade_recommendation, usagectl_recommendations);

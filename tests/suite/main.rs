@@ -23,7 +23,6 @@ mod help;
 mod http;
 mod json_docs;
 mod migrations;
-mod narrative;
 mod pooler;
 mod proxy;
 mod readme;

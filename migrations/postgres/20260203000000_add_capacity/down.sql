@@ -9,7 +9,6 @@ DROP FUNCTION usagectl.usagectl_mark_all_metrics();
 DROP FUNCTION usagectl.usagectl_mark_changed_metrics();
 DROP FUNCTION usagectl.usagectl_mark_old_metrics();
 DROP FUNCTION usagectl.usagectl_mark_new_metrics();
-DROP TABLE usagectl.usagectl_narratives;
 DROP TABLE usagectl.usagectl_recommendation_history;
 DROP TABLE usagectl.usagectl_recommendations;
 DROP TABLE usagectl.usagectl_inputs;

@@ -182,18 +182,5 @@ CREATE TABLE usagectl.usagectl_recommendation_history (
     CONSTRAINT usagectl_recommendation_history_pkey PRIMARY KEY ("recommendation_id", "number")
 );
 
--- Prose about a recommendation, with the facts it is based on.
-CREATE TABLE usagectl.usagectl_narratives (
-    "recommendation_id" TEXT NOT NULL,
-    "facts_hash" TEXT NOT NULL,
-    "model" TEXT NOT NULL,
-    "text" TEXT NOT NULL,
-    -- The reason why the template was used; null for the text of the model.
-    "refused" TEXT,
-    "created_at" TIMESTAMP(3) NOT NULL,
-
-    CONSTRAINT usagectl_narratives_pkey PRIMARY KEY ("recommendation_id")
-);
-
 -- step: triggers on InfrastructureMetric
 -- The triggers follow: migrations/postgres/metric_triggers.sql.

@@ -4,7 +4,6 @@ DROP TRIGGER "usagectl_metrics_after_update";
 DROP TRIGGER "usagectl_metrics_after_insert";
 
 -- step: tables
-DROP TABLE "usagectl_narratives";
 DROP TABLE "usagectl_recommendation_history";
 DROP TABLE "usagectl_recommendations";
 DROP TABLE "usagectl_inputs";

@@ -183,18 +183,5 @@ CREATE TABLE "usagectl_recommendation_history" (
     PRIMARY KEY ("recommendation_id", "number")
 );
 
--- Prose about a recommendation, with the facts it is based on.
-CREATE TABLE "usagectl_narratives" (
-    "recommendation_id" TEXT NOT NULL,
-    "facts_hash" TEXT NOT NULL,
-    "model" TEXT NOT NULL,
-    "text" TEXT NOT NULL,
-    -- The reason why the template was used; null for the text of the model.
-    "refused" TEXT,
-    "created_at" DATETIME NOT NULL,
-
-    PRIMARY KEY ("recommendation_id")
-);
-
 -- step: triggers on InfrastructureMetric
 -- The triggers follow: migrations/sqlite/metric_triggers.sql.

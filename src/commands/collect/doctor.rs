@@ -9,7 +9,7 @@ use crate::output::collect::DoctorReport;
 /// Check credentials, permissions and latency of every source
 ///
 /// Queries the sources as `collect run` does and writes nothing. Shows how to fix a failure and how to configure a
-/// missing source.
+/// missing source; without any, it lists them all.
 #[derive(Args, Debug)]
 #[command(after_help = "Example: usagectl collect doctor --only usage --usage-api finnhub")]
 pub struct DoctorArgs {

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::import;
 use super::targets::{TargetArgs, Targets};
+use crate::args::LockWait;
 use crate::collectors::{self, CollectContext, Finished};
 use crate::commands::heartbeat::{HeartbeatArgs, with_heartbeat};
 use crate::commands::known_apis::warn_of_unknown;
@@ -12,6 +13,7 @@ use crate::domain::metrics::collector::{CollectorRun, MetricSource, RunResult};
 use crate::domain::metrics::point::Saved;
 use crate::domain::named::Named;
 use crate::output::collect::{CollectReport, CollectorReport, NotConfigured};
+use crate::store::lock::RunKind;
 use crate::store::metrics::points::OnConflict;
 use crate::store::metrics::{collector_runs, counters, points};
 
@@ -55,6 +57,9 @@ pub struct RunArgs {
 
     #[command(flatten)]
     heartbeat: HeartbeatArgs,
+
+    #[command(flatten)]
+    wait: LockWait,
 }
 
 pub fn run(context: &mut Context, args: RunArgs) -> Result<Outcome> {
@@ -69,8 +74,19 @@ fn collect_and_save(context: &mut Context, args: &RunArgs) -> Result<Outcome> {
     } else {
         Access::Write
     };
-    let mut db = context.open(access)?;
+    let url = context.database_url(false)?;
+    let mut db = context.open_migrated(&url, access)?;
+    let _lock = if args.dry_run {
+        None
+    } else {
+        let wait = args.wait.lock_wait;
+        Some(context.lock(&mut db, &url, RunKind::Collect, wait)?)
+    };
     let (finished, not_configured) = collect(context, &mut db, &args.targets)?;
+    if finished.is_empty() {
+        return Err(Error::usage("no source is configured")
+            .with_next("usagectl collect doctor lists how to configure each source"));
+    }
     for NotConfigured { collector, next } in not_configured {
         context.detail(format_args!("{collector} is not configured: {next}"));
     }
@@ -89,7 +105,7 @@ fn collect_and_save(context: &mut Context, args: &RunArgs) -> Result<Outcome> {
     if !args.dry_run {
         import::refresh(context, &mut db)?;
     }
-    context.answer(&answer)?;
+    context.answer_unless_quiet(&answer)?;
     Ok(outcome(&finished))
 }
 

@@ -131,10 +131,6 @@ impl TargetArgs {
                     .push(Box::new(Misconfigured(source, error))),
             }
         }
-        if targets.collectors.is_empty() && targets.usage.is_none() {
-            return Err(Error::usage("no source is configured")
-                .with_next("usagectl collect run --help lists how to configure each source"));
-        }
         Ok(targets)
     }
 

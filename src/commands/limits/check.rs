@@ -1,26 +1,25 @@
 //! `limits check`: the status of the limits in force.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use chrono::{DateTime, Days, NaiveDate, TimeDelta, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::args::{FailOn, parse_duration};
 use crate::commands::answer_nagios;
 use crate::commands::prelude::*;
-use crate::domain::capacity::limit_status::{self, LimitState, LimitStatus};
-use crate::domain::metrics::names::{Metric, MetricKind, Service};
-use crate::domain::metrics::point::Point;
-use crate::domain::plans::LimitInForce;
+use crate::domain::capacity::Capacity;
+use crate::domain::capacity::state::{LimitState, UnknownReason};
+use crate::domain::metrics::names::{Metric, Service};
 use crate::output::limits::check::Check;
-use crate::store::metrics::points;
+use crate::store::metrics::readings;
 use crate::store::plans::limits;
 
 /// Show the utilization of the limits in force
 ///
-/// Utilization is that of the newest measurement; of a rate, the peak of the last 24 hours. PERIOD is the share of the
-/// billing period that has passed. A value is STALE when three expected measurements are missing, or when it is of an
-/// earlier period. A missing measurement never counts as zero.
+/// Utilization is that of the newest measurement; of connections and latency, the peak of the last 24 hours; of
+/// amounts, the sum of the billing period, of which PERIOD has passed. A value is STALE when three expected
+/// measurements are missing, or when it is of an earlier period. A missing measurement never counts as zero: if days of
+/// the period are missing and could change the state, it is UNKNOWN. COMMANDS_PER_DAY is a pace and never critical.
 ///
 /// Exits with 12 if a state is unknown or there are no limits. Warning and critical states exit with 0 unless
 /// --fail-on is given.
@@ -56,7 +55,7 @@ pub fn run(context: &mut Context, args: CheckArgs) -> Result<Outcome> {
         return answer_nagios(context, answer);
     }
     let check = check(context, &args)?;
-    context.answer(&check)?;
+    context.answer_unless_quiet(&check)?;
     Ok(outcome(&check, args.fail_on))
 }
 
@@ -65,12 +64,9 @@ fn check(context: &mut Context, args: &CheckArgs) -> Result<Check> {
     let stale_after = args
         .stale_after
         .map(|span| TimeDelta::from_std(span).unwrap_or(TimeDelta::MAX));
-    let is_wanted = |limit: &LimitInForce| {
-        args.service.is_none_or(|service| service == limit.service)
-            && args.metric.is_none_or(|metric| metric == limit.metric)
-    };
     let mut db = context.open(Access::Read)?;
-    let limits = db.read_tx(|db| statuses(db, is_wanted, now, stale_after))?;
+    let of = (args.service, args.metric);
+    let limits = db.read_tx(|db| limited(db, of, now, stale_after))?;
     Ok(Check { limits, now })
 }
 
@@ -81,12 +77,17 @@ fn outcome(check: &Check, fail_on: Option<FailOn>) -> Outcome {
         let next = "usagectl limits init --plan PROVIDER=PLAN";
         return Outcome::with_next(Exit::Unknown, next);
     }
-    if with_state(LimitState::Unknown).is_some() {
+    let is_faulty = |it: &Capacity| matches!(it.reason, Some(UnknownReason::Fault(_)));
+    if check.limits.iter().any(is_faulty) {
         return Outcome::with_next(Exit::Unknown, "usagectl limits list");
     }
+    if check.any(|state| state == LimitState::Unknown) {
+        let next = "usagectl collect import FILE, with the missing days";
+        return Outcome::with_next(Exit::Unknown, next);
+    }
     let unmeasured = with_state(LimitState::NoData).or_else(|| with_state(LimitState::Stale));
-    if let Some(LimitStatus { limit, .. }) = unmeasured {
-        let (service, metric) = (limit.service, limit.metric);
+    if let Some(it) = unmeasured {
+        let (service, metric) = (it.series.service, it.series.metric);
         let next = format!(
             "usagectl collect run, or usagectl collect set --service {service} --metric {metric} VALUE"
         );
@@ -100,73 +101,48 @@ fn outcome(check: &Check, fail_on: Option<FailOn>) -> Outcome {
     }
 }
 
-/// The status of the wanted limits in force, one for each series; NO_DATA for a limit without measurements.
-pub(crate) fn statuses(
+/// The capacity of the limits in force, one for each series; NO_DATA for a limit without measurements.
+pub(crate) fn limited(
     db: &mut Db,
-    is_wanted: impl Fn(&LimitInForce) -> bool,
+    (service, metric): (Option<Service>, Option<Metric>),
     now: DateTime<Utc>,
     stale_after: Option<TimeDelta>,
-) -> Result<Vec<LimitStatus>> {
-    let mut statuses = Vec::new();
-    let limits = limits::limits_in_force(db, now)?;
-    for limit in limits.iter().filter(|limit| is_wanted(limit)) {
-        let mut series = series(db, limit, now)?;
-        if series.is_empty() {
-            series.insert(String::new(), Vec::new());
-        }
-        statuses.extend(series.iter().map(|(resource, points)| {
-            limit_status::status(limit, resource, points, now, stale_after)
-        }));
+) -> Result<Vec<Capacity>> {
+    let mut limits = limits::limits_in_force(db, now)?;
+    limits.retain(|limit| {
+        service.is_none_or(|service| service == limit.service)
+            && metric.is_none_or(|metric| metric == limit.metric)
+    });
+    if limits.is_empty() {
+        return Ok(Vec::new());
     }
-    Ok(statuses)
-}
-
-/// The points of a limit by resource, no more than needed.
-fn series(
-    db: &mut Db,
-    limit: &LimitInForce,
-    now: DateTime<Utc>,
-) -> Result<BTreeMap<String, Vec<Point>>> {
-    // A few days give the interval between values; if they are empty, older ones the age of the newest.
-    const DAYS: [u64; 3] = [4, 70, 800];
-    let today = now.date_naive();
-    let tomorrow = today.checked_add_days(Days::new(1)).unwrap_or(today);
-    let period = limit.period.filter(|_| limit.kind == MetricKind::Period);
-    let start = period.map(|period| limit.billing.period(period, now).from.date_naive());
-    let mut series: BTreeMap<String, Vec<Point>> = BTreeMap::new();
-    for days in DAYS {
-        let back = today
-            .checked_sub_days(Days::new(days))
-            .unwrap_or(NaiveDate::MIN);
-        let from = start.map_or(back, |start| start.min(back));
-        for (of, point) in points::points(db, limit.service, limit.metric, from, tomorrow)? {
-            series.entry(of.resource).or_default().push(point);
-        }
-        if !series.is_empty() {
-            break;
-        }
-    }
-    Ok(series)
+    // Commands by the month may only be measured by the day.
+    let metric = metric.filter(|metric| *metric != Metric::RequestCount);
+    let mut all = readings::capacities(db, (service, metric), &limits, now, stale_after)?;
+    all.retain(|it| it.limit.is_some());
+    Ok(all)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::metrics::point::Reading;
+    use crate::domain::capacity::readings::SeriesDays;
+    use crate::domain::metrics::point::Series;
+    use crate::domain::plans::LimitInForce;
+    use crate::domain::plans::limit::LimitFault;
 
     /// A check with a limit in each of the states.
     fn check(states: &[LimitState]) -> Check {
         let now = DateTime::UNIX_EPOCH;
-        let point = Point {
-            at: now,
-            value: 10.0,
-            reading: Reading::Level,
-            period_start: None,
-        };
-        let status = limit_status::status(&LimitInForce::sample(), "", &[point], now, None);
-        let limits = states.iter().map(|state| LimitStatus {
-            state: *state,
-            ..status.clone()
+        let limit = LimitInForce::sample();
+        let none = SeriesDays::empty(Series::new(limit.service, limit.metric, ""));
+        let capacity = Capacity::new(&none, Some(&limit), now, None);
+        let limits = states.iter().map(|state| {
+            let fault = UnknownReason::Fault(LimitFault::Value(0.0));
+            let mut one = capacity.clone();
+            one.state = *state;
+            one.reason = (*state == LimitState::Unknown).then_some(fault);
+            one
         });
         Check {
             limits: limits.collect(),

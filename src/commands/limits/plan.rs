@@ -131,6 +131,8 @@ pub(super) fn select(
     terms: PlanTerms,
     signature: Signature<'_>,
 ) -> Result<bool> {
+    // Names of the catalogue are lower case.
+    let (provider, plan) = (&provider.to_lowercase(), &plan.to_lowercase());
     require_plan(catalogue, provider, plan)?;
     let all = selections::all(db)?;
     let before = selection::current(&all, provider, signature.now);
@@ -141,8 +143,8 @@ pub(super) fn select(
     };
     let selected = PlanSelection {
         id: id::unique(signature.now).to_string(),
-        provider: provider.to_owned(),
-        plan: plan.to_owned(),
+        provider: provider.clone(),
+        plan: plan.clone(),
         seats: terms.seats.or(before.and_then(|it| it.seats)),
         region: terms
             .region
@@ -179,7 +181,7 @@ pub(super) fn require_provider(catalogue: &Catalogue, provider: &str) -> Result<
         catalogue.version,
         providers.join(", ")
     );
-    Err(Error::message(Exit::Failed, message).with_next(
+    Err(Error::usage(message).with_next(
         "name one of these, or import a catalogue that has it: usagectl limits import FILE",
     ))
 }
@@ -204,7 +206,7 @@ fn require_plan(catalogue: &Catalogue, provider: &str, plan: &str) -> Result<()>
                 printable(plan),
                 plans.join(", ")
             );
-            Err(Error::message(Exit::Failed, message).with_next("name one of these"))
+            Err(Error::usage(message).with_next("name one of these"))
         }
     }
 }

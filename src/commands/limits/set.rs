@@ -203,6 +203,18 @@ fn set_limit(
             }
         };
         let stored = stored_limit(&rows, service, metric, &plan);
+        let provider = catalogue.provider_of(service).filter(|_| !edit.is_budget);
+        let mut edit = edit;
+        if let (None, Some(provider)) = (stored, provider) {
+            let mut plans = catalogue.plans_of(provider);
+            let Some(listed) = plans.find(|it| it.name.eq_ignore_ascii_case(&plan)) else {
+                return Err(unknown_plan(&catalogue, provider, &plan));
+            };
+            // What the catalogue publishes beside the number stays.
+            if let Some(limit) = listed.limit(service, metric) {
+                edit.at_limit = edit.at_limit.or(Some(limit.at_limit));
+            }
+        }
         let plan = stored.map_or(plan.as_str(), |row| row.plan.as_str());
         let edited = edit.apply((service, metric, plan), stored, signature);
         let row = edited.map_err(usage)?;
@@ -216,6 +228,16 @@ fn set_limit(
             ..LimitList::default()
         })
     })
+}
+
+fn unknown_plan(catalogue: &Catalogue, provider: &str, plan: &str) -> Error {
+    let plans = catalogue.plans_of(provider).map(|plan| plan.name.as_str());
+    let message = format!(
+        "unknown plan `{}`; {provider} has {}",
+        printable(plan),
+        plans.collect::<Vec<_>>().join(", ")
+    );
+    Error::usage(message).with_next("name one of these, or give --budget")
 }
 
 fn usage(fault: EditFault) -> Error {

@@ -1,17 +1,16 @@
-//! The summary of `recommend show`: the template, or with `--ai` the verified text of a language model.
+//! The summary of `recommend show`: the template, or with `--ai` the text of a language model.
 
 use std::time::Duration;
 
 use crate::args::parse_duration;
 use crate::commands::prelude::*;
-use crate::domain::recommendation::Recommendation;
-use crate::domain::recommendation::prose::narrative::Narrative;
-use crate::domain::recommendation::prose::story::Story;
-use crate::domain::recommendation::prose::template::template;
+use crate::domain::recommendation::prose::model::facts_json;
+use crate::domain::recommendation::prose::summary::summary as template;
+use crate::domain::recommendation::{Facts, Recommendation};
 use crate::http::{Client, Policy, Secret, Url};
-use crate::llm::{self, Endpoint};
+use crate::llm::Endpoint;
 use crate::output::recommend::show::{AiRequest, Summary};
-use crate::store::recommendation::narratives;
+use crate::store::plans::catalogues;
 
 /// The language model and its endpoint.
 #[derive(Args, Debug)]
@@ -19,9 +18,9 @@ use crate::store::recommendation::narratives;
 pub struct AiArgs {
     /// Let a language model write the summary
     ///
-    /// The model receives names of slots, which this program fills; it never receives figures, plans or names. An
-    /// answer with numbers or unsupported claims is refused and requested once more; then the template is used. An
-    /// accepted summary is stored until the figures change.
+    /// The model receives the facts as JSON, without resources, ids and names, and answers with short fields. A field
+    /// with a number or plan that is not in the facts is dropped; its other words are not checked, so the text is
+    /// labelled with the name of the model. If too little is left, the summary is the template.
     #[arg(long)]
     pub ai: bool,
 
@@ -46,17 +45,12 @@ pub struct AiArgs {
     #[arg(long, value_name = "VAR", env = "USAGECTL_AI_KEY_VARIABLE")]
     ai_key_variable: Option<String>,
 
-    /// Maximum time for both attempts together
+    /// Maximum time for the answer
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "30s")]
     ai_timeout: Duration,
 }
 
 impl AiArgs {
-    /// Whether the command stores a summary.
-    pub fn writes(&self) -> bool {
-        self.ai && !self.ai_dry_run
-    }
-
     /// The endpoint, without its key.
     fn endpoint(&self) -> Result<Endpoint> {
         let missing = |what: &str| {
@@ -82,60 +76,56 @@ impl AiArgs {
 /// The request that `--ai` would send.
 pub(super) fn request(it: &Recommendation, args: &AiArgs) -> Result<AiRequest> {
     let facts = it.facts().ok_or_else(|| without_facts(it))?;
-    let (url, body) = llm::request(&args.endpoint()?, &Story::of(facts)).map_err(Error::usage)?;
+    let endpoint = args.endpoint()?;
+    let url = endpoint.url().map_err(Error::usage)?;
     Ok(AiRequest {
-        url,
+        url: url.without_query(),
         key_variable: args.ai_key_variable.clone(),
-        body,
+        body: endpoint.body(&facts_json(facts)),
     })
 }
 
-/// The summary; none if another program created the recommendation. With `--ai` it is stored.
+/// The summary; none if another program created the recommendation.
 pub(super) fn summary(
     context: &mut Context,
     db: &mut Db,
     it: &Recommendation,
     args: &AiArgs,
 ) -> Result<Option<Summary>> {
-    let (Some(facts), Some(tracking)) = (it.facts(), it.tracking.as_ref()) else {
+    let Some(facts) = it.facts() else {
         return if args.ai {
             Err(without_facts(it))
         } else {
             Ok(None)
         };
     };
-    let story = Story::of(facts);
     if !args.ai {
-        return Ok(Some(Summary::by_template(template(&story))));
+        return Ok(Some(Summary::by_template(template(facts), None)));
     }
     let mut endpoint = args.endpoint()?;
-    let stored = narratives::find(db, &it.id)?;
-    let is_current = |it: &Narrative| it.is_current(&tracking.facts.hash, &endpoint.model);
-    if let Some(stored) = stored.filter(is_current) {
-        return Ok(Some(stored.into()));
-    }
     if let Some(variable) = &args.ai_key_variable {
         let key = Secret::from_variable(variable).map_err(|error| {
             Error::usage(error).with_next("set the variable, or omit --ai-key-variable")
         })?;
         endpoint.key = Some(key);
     }
-    let (text, refused) = match llm::ask(&endpoint, &story) {
-        Ok(text) => (text, None),
+    let catalogue = catalogues::active(db)?;
+    let plans: Vec<String> = catalogue.plans.into_iter().map(|plan| plan.name).collect();
+    Ok(Some(match text(&endpoint, facts, &plans) {
+        Ok(text) => Summary::by_model(text, endpoint.model),
         Err(reason) => {
             context.warn(format_args!("the summary is the template: {reason}"));
-            (template(&story), Some(reason))
+            Summary::by_template(template(facts), Some(reason))
         }
-    };
-    let narrative = Narrative {
-        facts_hash: tracking.facts.hash.clone(),
-        model: endpoint.model,
-        text,
-        refused,
-        created_at: context.now,
-    };
-    narratives::upsert(db, &it.id, &narrative)?;
-    Ok(Some(narrative.into()))
+    }))
+}
+
+/// The text of the model, or why it is not used.
+fn text(endpoint: &Endpoint, facts: &Facts, plans: &[String]) -> Result<String, String> {
+    let json = facts_json(facts);
+    let fields = endpoint.ask(&json)?;
+    let text = fields.text(&json, plans);
+    text.ok_or_else(|| "the answer has a number or plan that is not in the facts".to_owned())
 }
 
 fn without_facts(it: &Recommendation) -> Error {

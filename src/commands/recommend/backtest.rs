@@ -4,32 +4,32 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 
 use crate::commands::prelude::*;
-use crate::domain::capacity::forecast::{LimitedSeries, by_series, days_of};
+use crate::domain::capacity::readings::days_of;
 use crate::domain::forecast::backtest::{Plan, backtest};
 use crate::domain::forecast::{DailySeries, day_number};
-use crate::domain::metrics::day::MetricDay;
 use crate::domain::metrics::names::{Metric, MetricKind, Service};
 use crate::output::recommend::backtest::{Backtest, Tested};
-use crate::store::metrics::days;
+use crate::store::metrics::readings;
 use crate::store::plans::limits;
 use crate::store::time::UtcTimestamp;
 
 /// Backtest forecasts against actual values
 ///
-/// Makes forecasts from evenly spaced days in the past (--origins) with the data up to that day, and compares
-/// them with the actual values and with baselines: the last value persists, the line from first to last value
-/// continues, or a period continues at its rate so far (pro rata).
+/// Makes forecasts from evenly spaced days in the past (--origins) with the data up to that day, and compares them with
+/// the actual values and with plain rules: the mean of 28 days, the mean of the same weekdays, the rate of the period so
+/// far (pro rata), and the regression line.
 ///
 /// Levels are forecast --horizons days ahead. Amounts are forecast for periods of that length, of which the first
 /// third is known.
 ///
-/// 80% is the share of outcomes in the 80% band. ERROR is the median absolute error. WINKLER scores the 80% band
-/// (width plus ten times the distance of a miss), BRIER the probability of reaching limits (0 to 1, 0.25 for a
-/// coin flip); lower is better for both. BASE is the same score of the common baseline: first-last for levels,
-/// pro rata for amounts. BASE BAND gives the baseline a band of the 80% quantile of its past errors.
+/// 80% is the share of outcomes in the 80% band. ERROR is the median absolute error, beside that of each rule. With
+/// --wide: WINKLER scores the 80% band (width plus ten times the distance of a miss), BRIER the probability of reaching
+/// limits (0 to 1, 0.25 for a coin flip); lower is better for both. BASE is the same score of the common rule: the line
+/// for levels, pro rata for amounts. BASE BAND gives it a band of the 80% quantile of its past errors. JSON and CSV list
+/// each forecast.
 #[derive(Args, Debug)]
 #[command(
     after_help = "Examples:\n  usagectl --database-url sqlite:usage.db recommend backtest --metric STORAGE_MB\n  \
@@ -111,27 +111,26 @@ pub fn run(context: &mut Context, args: BacktestArgs) -> Result<Outcome> {
 
 /// The series of the database, without rates, which are not forecast.
 fn read_database(context: &mut Context, args: &BacktestArgs) -> Result<Vec<DailySeries>> {
-    /// Older days only take time.
-    const DAYS: i64 = 400;
     let now = context.now;
-    let mut db = context.open(Access::Write)?;
-    days::refresh(&mut db)?;
-    let today = now.date_naive();
-    let (days, limits) = db.read_tx(|db| -> Result<_> {
-        let from = today - TimeDelta::days(DAYS);
-        let days = days::days(db, args.service, args.metric, from, today)?;
-        Ok((days, limits::limits_in_force(db, now)?))
+    let mut db = context.open(Access::Read)?;
+    let of = (args.service, args.metric);
+    let mut capacities = db.read_tx(|db| -> Result<_> {
+        let limits = limits::limits_in_force(db, now)?;
+        readings::capacities(db, of, &limits, now, None)
     })?;
-    let series = |days: &[MetricDay]| {
-        let subject = LimitedSeries::new(days.first()?.series.clone(), &limits);
-        let mut series = subject.daily(days, now);
+    // A series may have a budget beside the limit of its plan.
+    capacities.dedup_by(|a, b| a.series == b.series);
+    capacities.retain(|it| it.measured_at.is_some() && it.kind != MetricKind::Rate);
+    let today = day_number(now.date_naive());
+    let series = capacities.into_iter().map(|it| {
+        let mut series = it.daily;
         if series.kind == MetricKind::Period {
             // The amount of the current day is incomplete.
-            series.days.retain(|day| day.day < day_number(today));
+            series.days.retain(|day| day.day < today);
         }
-        (series.kind != MetricKind::Rate).then_some(series)
-    };
-    Ok(by_series(&days).filter_map(series).collect())
+        series
+    });
+    Ok(series.collect())
 }
 
 fn read_file(path: &Path, kind: MetricKind) -> Result<DailySeries> {

@@ -64,8 +64,9 @@ enum RecommendCommand {
 
     /// Mark a recommendation as implemented
     ///
-    /// Moves it from APPROVED to IMPLEMENTED, which is final. From 14 days later on, `usagectl recommend run` compares
-    /// the predicted values with measured ones.
+    /// Moves it from APPROVED to IMPLEMENTED, which is final. Select the new plan with `usagectl limits plan`: its limits
+    /// are assessed from then on. If the old plan is still in use a day later and its limits are near, it is recommended
+    /// again. From 14 days later on, `usagectl recommend run` compares the predicted values with measured ones.
     #[command(after_help = example!("recommend implement 019c0d2e --by ann"))]
     Implement(MoveArgs<Note>),
 

@@ -1,41 +1,43 @@
 //! `recommend run`: assesses every limit, and reconciles the stored recommendations.
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 
 use crate::args::LockWait;
 use crate::commands::prelude::*;
-use crate::domain::recommendation::Recommendation;
-use crate::domain::recommendation::assess::Assessment;
+use crate::domain::metrics::names::Priority;
+use crate::domain::recommendation::{Recommendation, is_open};
 use crate::domain::recommendation::reconcile::{
     Update, moved_by_application, reconcile, reconcile_rest,
 };
 use crate::domain::recommendation::snapshot::Snapshot;
-use crate::output::recommend::run::{Run, Unknown};
+use crate::output::recommend::run::Run;
 use crate::store::lock::RunKind;
-use crate::store::metrics::days;
+use crate::store::metrics::{days, readings};
 use crate::store::plans::{catalogues, limits, selections};
 use crate::store::recommendation::write::{Aborted, retry, write};
 use crate::store::recommendation::{inputs, recommendations};
 
-/// Days of history that are read; forecasts use fewer.
-const HISTORY: TimeDelta = TimeDelta::days(400);
-
 /// Assess all limits, and create, refresh or expire recommendations
 ///
-/// A limit that is critical, likely to be reached within 30 days, or likely to be exceeded in this billing period
-/// gets a recommendation: the cheapest plan of the provider that is large enough in the simulated cases. A smaller
-/// plan is recommended where one is certain to suffice.
+/// The plan of a provider's resource gets a recommendation if one of its limits is critical, likely to be reached
+/// within 30 days (or the horizon of a short history), or likely to be exceeded in this billing period: the cheapest
+/// plan that is large enough in the simulated cases. A plan with an unmeasured price is only recommended if no other is
+/// large enough. A smaller plan is recommended where one is certain to suffice.
 ///
-/// A question has one open answer. Later runs refresh it and record only material changes in the history. The
+/// Each resource and each budget has one open recommendation. Later runs refresh it and record only material changes in the history. The
 /// figures of an approved recommendation are frozen. Decisions by people and by the application are kept.
 ///
-/// Run it from cron after `usagectl collect run`, for example every 15 minutes.
+/// Run it from cron after `usagectl collect run`, for example every 15 minutes. With --quiet it prints nothing.
 #[derive(Args, Debug)]
 #[command(after_help = example!("recommend run --dry-run"))]
 pub struct RunArgs {
     /// Show the result without writing recommendations
     #[arg(long)]
     dry_run: bool,
+
+    /// Exit with 10 if a recommendation of at least this priority is open, or with 11 if one is CRITICAL
+    #[arg(long, value_name = "PRIORITY")]
+    fail_on: Option<Priority>,
 
     #[command(flatten)]
     wait: LockWait,
@@ -74,35 +76,43 @@ pub fn run(context: &mut Context, args: RunArgs) -> Result<Outcome> {
         Ok(reconcile_rest(all, &assessed, &snapshot, now))
     })?;
     let updates = writer.updates;
-    let unknown = assessed.into_iter().filter_map(|one| match one.assessment {
-        Assessment::Unknown(gap) => Some(Unknown {
-            topic: one.topic,
-            gap,
-        }),
-        _ => None,
-    });
-    let unknown = unknown.collect();
+    let unknown = snapshot.unknown();
     if snapshot.limits.is_empty() {
         context.info("no limits are set: run usagectl limits init");
     }
-    context.finish(&Run {
+    let mut open: Vec<Recommendation> = if args.dry_run {
+        updates.iter().map(|update| update.after.clone()).collect()
+    } else {
+        recommendations::all(&mut db)?
+    };
+    open.retain(|it| is_open(it.status));
+    context.answer_unless_quiet(&Run {
         dry_run: args.dry_run,
         limits: snapshot.limits.len(),
         updates,
         unknown,
+    })?;
+    let worst = open.iter().map(|it| it.priority).max();
+    Ok(match (args.fail_on, worst) {
+        (Some(fail_on), Some(worst)) if worst >= fail_on => {
+            let is_critical = worst == Priority::Critical;
+            let exit = if is_critical { Exit::Critical } else { Exit::Warning };
+            Outcome::with_next(exit, "usagectl recommend list")
+        }
+        _ => Outcome::DONE,
     })
 }
 
-/// Reads the state of all limits. The days must be up to date.
+/// Reads the state of all limits.
 fn load(db: &mut Db, now: DateTime<Utc>) -> Result<Snapshot> {
-    let today = now.date_naive();
-    let from = today.checked_sub_signed(HISTORY).unwrap_or(today);
+    let limits = limits::limits_in_force(db, now)?;
+    let series = readings::series(db, (None, None), &limits, now)?;
     Ok(Snapshot::new(
-        limits::limits_in_force(db, now)?,
+        limits,
         inputs::all(db)?,
         catalogues::active(db)?,
         selections::all(db)?,
-        days::days(db, None, None, from, today)?,
+        &series,
         now,
     ))
 }

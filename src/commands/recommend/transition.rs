@@ -7,6 +7,7 @@ use crate::args::{Author, Note, RequiredNote};
 use crate::commands::prelude::*;
 use crate::domain::format;
 use crate::domain::metrics::names::Status;
+use crate::domain::recommendation::facts::Choice;
 use crate::domain::recommendation::inputs::InputName;
 use crate::domain::recommendation::lifecycle::transition::{
     Request, Transition, carry_out, version,
@@ -100,6 +101,13 @@ pub(super) fn run_until<N: NoteText>(
     // On a terminal the answer stands before the next steps.
     context.flush()?;
     let allowed: Vec<&str> = actions(transition.after.status).collect();
+    if let (Some(Status::Implemented), Some(facts)) = (to, transition.after.facts())
+        && let (Choice::Change { plan }, Some(provider)) = (&facts.target, &facts.provider)
+    {
+        context.info(format_args!(
+            "select the new plan: usagectl limits plan {provider} {plan}"
+        ));
+    }
     if to.is_some() && !allowed.is_empty() {
         context.info(format_args!("next actions: {}", allowed.join(", ")));
     }

@@ -1,5 +1,333 @@
-//! Capacity: how much of a limit is used, and when it will be reached.
+//! How much of each limit is used, and when it will be reached: the one calculation behind every command.
+//!
+//! A [`Capacity`] is a series of measurements beside a limit. Its usage, state, billing period, missing days and
+//! forecast derive from the same days (`readings.rs`), so that no two commands can disagree.
 
-pub mod forecast;
-pub mod limit_status;
-pub mod trend;
+pub mod readings;
+pub mod state;
+
+use std::sync::OnceLock;
+
+use chrono::{DateTime, NaiveDate, TimeDelta, Timelike, Utc};
+
+use self::readings::{Readings, SeriesDays};
+use self::state::{LimitState, UnknownReason};
+use super::forecast::{
+    self, DailySeries, DayNumber, Forecast, ForecastRequest, InsufficientData, Pace, day_number,
+};
+use super::metrics::day::MetricDay;
+use super::metrics::names::{Measure, MetricKind};
+use super::metrics::point::{Reading, Series};
+use super::period::Window;
+use super::plans::{Billing, LimitInForce, LimitPeriod, default_kind};
+
+/// Days of history that are used.
+pub const HISTORY_DAYS: i64 = 180;
+
+/// Days that are simulated: the rest of a billing month and three whole ones.
+pub const DAYS_AHEAD: usize = 125;
+
+/// Days of a billing period without a measurement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct MissingDays {
+    pub missing: u32,
+    /// Number of days of the period up to the newest measurement.
+    pub of: u32,
+}
+
+/// A series of measurements, and a limit of it if there is one.
+#[derive(Clone, Debug)]
+pub struct Capacity {
+    pub series: Series,
+    pub limit: Option<LimitInForce>,
+    pub kind: MetricKind,
+    pub measure: Measure,
+    /// The current period of an amount.
+    pub period: Option<Window>,
+    /// The usage; `None` if it is unknown. With missing days it is at least this.
+    pub usage: Option<f64>,
+    pub measured_at: Option<DateTime<Utc>>,
+    pub missing: Option<MissingDays>,
+    pub state: LimitState,
+    /// Why the state is unknown, if so.
+    pub reason: Option<UnknownReason>,
+    /// The daily values that forecasts are made from.
+    pub daily: DailySeries,
+    request: ForecastRequest,
+    forecast: OnceLock<Result<Forecast, InsufficientData>>,
+}
+
+/// The capacity of every limit, one for each series of its metric, and of every series without a limit, in the order
+/// of services and metrics. A limit without measurements has one without a resource.
+pub fn capacities(
+    limits: &[LimitInForce],
+    series: &[SeriesDays],
+    now: DateTime<Utc>,
+    stale_after: Option<TimeDelta>,
+) -> Vec<Capacity> {
+    let derived: Vec<SeriesDays> = readings::monthly_commands(series).collect();
+    let series: Vec<&SeriesDays> = series.iter().chain(&derived).collect();
+    let mut all = Vec::new();
+    for limit in limits {
+        let meter = (limit.service, limit.metric);
+        let of_meter = series.iter().filter(|it| it.meter() == Some(meter));
+        let before = all.len();
+        all.extend(of_meter.map(|it| Capacity::new(it, Some(limit), now, stale_after)));
+        if all.len() == before {
+            let none = Series::new(limit.service, limit.metric, "");
+            let none = SeriesDays::empty(none);
+            all.push(Capacity::new(&none, Some(limit), now, stale_after));
+        }
+    }
+    let is_limited = |it: &&&SeriesDays| {
+        let mut limits = limits.iter();
+        limits.any(|limit| it.meter() == Some((limit.service, limit.metric)))
+    };
+    let others = series.iter().filter(|it| !is_limited(it));
+    all.extend(others.map(|it| Capacity::new(it, None, now, stale_after)));
+    all.sort_by_key(|it| (it.series.service, it.series.metric));
+    all
+}
+
+/// The billing period that contains `now`, and those that follow it.
+pub fn periods(
+    billing: Billing,
+    length: LimitPeriod,
+    now: DateTime<Utc>,
+    count: usize,
+) -> Vec<Window> {
+    let mut periods = vec![billing.period(length, now)];
+    while periods.len() < count {
+        let Some(last) = periods.last() else { break };
+        let next = billing.period(length, last.to);
+        // Periods end with the supported years.
+        if next.to <= last.to {
+            break;
+        }
+        periods.push(next);
+    }
+    periods
+}
+
+impl Capacity {
+    pub fn new(
+        series: &SeriesDays,
+        limit: Option<&LimitInForce>,
+        now: DateTime<Utc>,
+        stale_after: Option<TimeDelta>,
+    ) -> Capacity {
+        let metric = series.series.metric;
+        let (kind, length) =
+            limit.map_or_else(|| default_kind(metric), |limit| (limit.kind, limit.period));
+        let measure = Measure::of(metric, kind);
+        let kind = match measure {
+            // The paces of whole days follow each other as levels do.
+            Measure::Pace => MetricKind::Gauge,
+            Measure::Level | Measure::Peak | Measure::Amount => kind,
+        };
+        let length = length.unwrap_or(LimitPeriod::BillingMonth);
+        let billing = limit.map(|limit| limit.billing).unwrap_or_default();
+        let period = (measure == Measure::Amount).then(|| billing.period(length, now));
+        let readings = Readings::new(series, now);
+        let missing = period.and_then(|period| readings.missing_days(period));
+        let usage = readings.usage(measure, period);
+        let unread = readings.unknown(period, now, stale_after);
+        let (state, reason) = state::of(limit, measure, usage, missing, unread);
+        let daily = readings.daily(measure, kind);
+        let request = request(&readings, measure, period, usage, missing, limit, now);
+        let request = ForecastRequest {
+            periods: period.map_or(Vec::new(), |_| period_starts(billing, length, now)),
+            pace: readings.pace(measure, period, usage),
+            ..request
+        };
+        Capacity {
+            series: series.series.clone(),
+            limit: limit.cloned(),
+            kind,
+            measure,
+            period,
+            usage,
+            measured_at: readings.newest().map(|day| day.last_at),
+            missing,
+            state,
+            reason,
+            daily: DailySeries::new(series.series.to_string(), kind, daily),
+            request,
+            forecast: OnceLock::new(),
+        }
+    }
+
+    /// The name of the database, project or team; empty where the series has no name of its own.
+    pub fn resource(&self) -> &str {
+        &self.series.resource
+    }
+
+    pub fn limit_value(&self) -> Option<f64> {
+        self.limit.as_ref().map(|limit| limit.value)
+    }
+
+    /// The usage in percent of the limit; `None` if its state is unknown.
+    pub fn percent(&self) -> Option<f64> {
+        let percent = self.usage? / self.limit_value()? * 100.0;
+        (!self.state.is_unknown() && percent.is_finite()).then_some(percent)
+    }
+
+    /// The share of the period that has passed, in percent.
+    pub fn elapsed_percent(&self, now: DateTime<Utc>) -> Option<f64> {
+        let period = self.period?;
+        let all = (period.to - period.from).num_milliseconds() as f64;
+        Some((now - period.from).num_milliseconds() as f64 / all * 100.0)
+    }
+
+    /// The crossings of warning, critical and limit, and the totals of periods. Rates are compared with their limit
+    /// and not forecast.
+    pub fn forecast(&self) -> Result<&Forecast, InsufficientData> {
+        let made = || forecast::forecast(&self.daily, &self.request);
+        self.forecast
+            .get_or_init(made)
+            .as_ref()
+            .map_err(|error| *error)
+    }
+
+    /// The forecast, where the metric is one that is forecast and has enough data.
+    pub fn known_forecast(&self) -> Option<&Forecast> {
+        (self.kind != MetricKind::Rate).then(|| self.forecast().ok())?
+    }
+
+    /// The usage between two days on each path: the sum of an amount, the highest level otherwise. Without a
+    /// forecast, a level stays and an amount is unknown.
+    pub fn uses(&self, from: DayNumber, to: DayNumber) -> Option<Vec<f64>> {
+        let Some(forecast) = self.known_forecast() else {
+            let level = self.usage.filter(|_| self.kind != MetricKind::Period);
+            return level.map(|level| vec![level]);
+        };
+        Some(match self.kind {
+            MetricKind::Period => forecast.paths.sums(from, to),
+            MetricKind::Gauge | MetricKind::Rate => forecast
+                .paths
+                .fold(from, to, |levels| levels.fold(0.0, f64::max)),
+        })
+    }
+
+    /// On each path, the hours between two days from which on the threshold is reached.
+    pub fn hours_beyond(&self, threshold: f64, from: DayNumber, to: DayNumber) -> Option<Vec<f64>> {
+        let hours = f64::from(to - from) * 24.0;
+        let Some(forecast) = self.known_forecast() else {
+            let level = self.usage.filter(|_| self.kind != MetricKind::Period);
+            return level.map(|level| vec![if level >= threshold { hours } else { 0.0 }]);
+        };
+        let counts = self.kind == MetricKind::Period;
+        Some(forecast.paths.fold(from, to, |levels| {
+            let mut sum = 0.0;
+            let mut reached = levels.enumerate().filter_map(|(index, value)| {
+                sum = if counts { sum + value } else { value };
+                (sum >= threshold).then_some(index)
+            });
+            let first = reached.next();
+            first.map_or(0.0, |index| (hours - index as f64 * 24.0).max(0.0))
+        }))
+    }
+}
+
+/// The request without the periods and the pace.
+fn request(
+    readings: &Readings<'_>,
+    measure: Measure,
+    period: Option<Window>,
+    usage: Option<f64>,
+    missing: Option<MissingDays>,
+    limit: Option<&LimitInForce>,
+    now: DateTime<Utc>,
+) -> ForecastRequest {
+    let today = now.date_naive();
+    let read_today = readings.newest().filter(|day| day.day == today);
+    let valid = limit.filter(|limit| limit.fault.is_none());
+    let thresholds = valid.map(|limit| {
+        let percents = [limit.warning_percent, limit.critical_percent, 100.0];
+        percents.map(|percent| limit.value * percent / 100.0)
+    });
+    // Usage of an earlier period says nothing about this one.
+    let used = match (measure, period, readings.newest()) {
+        (Measure::Amount, Some(period), Some(newest)) if newest.last_at < period.from => None,
+        _ => usage,
+    };
+    ForecastRequest {
+        today: day_number(today),
+        // Usage since the newest reading is not measured yet.
+        elapsed: read_today.map_or(0.0, elapsed_part),
+        days: DAYS_AHEAD,
+        thresholds: thresholds.into_iter().flatten().collect(),
+        used,
+        missing: missing.map_or(0, |days| days.missing),
+        periods: Vec::new(),
+        pace: None::<Pace>,
+    }
+}
+
+/// The part of a day that its amount covers.
+fn elapsed_part(day: &MetricDay) -> f64 {
+    let seconds = f64::from(day.last_at.num_seconds_from_midnight());
+    // The amount of a whole day is dated at its start.
+    if day.reading == Reading::Amount && seconds == 0.0 {
+        1.0
+    } else {
+        seconds / 86_400.0
+    }
+}
+
+/// The first days of the current period and of those that begin within the simulated days.
+fn period_starts(billing: Billing, length: LimitPeriod, now: DateTime<Utc>) -> Vec<DayNumber> {
+    let count = match length {
+        LimitPeriod::Day => DAYS_AHEAD + 3,
+        LimitPeriod::Month | LimitPeriod::BillingMonth => 6,
+    };
+    let windows = periods(billing, length, now, count).into_iter();
+    windows.map(|window| nearest_day(window.from)).collect()
+}
+
+/// The UTC day whose start is nearest to `at`: periods in other time zones start within a UTC day.
+pub(crate) fn nearest_day(at: DateTime<Utc>) -> DayNumber {
+    day_number(at.date_naive()) + DayNumber::from(at.hour() >= 12)
+}
+
+/// The UTC days whose points are needed beside the daily summaries: those that a period or the last 24 hours begin
+/// within, and those with points of the future.
+pub fn partial_days(
+    days: &[MetricDay],
+    limits: &[LimitInForce],
+    now: DateTime<Utc>,
+) -> Vec<NaiveDate> {
+    let Some(last) = days.iter().rev().find(|day| day.day <= now.date_naive()) else {
+        return Vec::new();
+    };
+    let metric = last.series.metric;
+    let (default, _) = default_kind(metric);
+    let mut needed: Vec<NaiveDate> = Vec::new();
+    let mut need = |measure, starts: Option<DateTime<Utc>>| match measure {
+        Measure::Peak | Measure::Pace => {
+            needed.push((last.last_at - readings::PEAK).date_naive());
+        }
+        Measure::Amount => needed.extend(starts.map(|start| start.date_naive())),
+        Measure::Level => {}
+    };
+    need(Measure::of(metric, default), None);
+    let meter = (last.series.service, metric);
+    for limit in limits.iter().filter(|it| (it.service, it.metric) == meter) {
+        let length = limit.period.unwrap_or(LimitPeriod::BillingMonth);
+        let start = limit.billing.period(length, now).from;
+        let within = start.num_seconds_from_midnight() > 0;
+        need(Measure::of(metric, limit.kind), within.then_some(start));
+    }
+    let future = days
+        .iter()
+        .filter(|day| day.last_at > now)
+        .map(|day| day.day);
+    needed.extend(future.filter(|day| *day <= now.date_naive()));
+    needed.retain(|day| days.iter().any(|it| it.day == *day));
+    needed.sort_unstable();
+    needed.dedup();
+    needed
+}
+
+#[cfg(test)]
+mod tests;

@@ -6,13 +6,15 @@ use super::calibrate::{Calibration, calibrate};
 use super::paths::{Paths, prepare};
 use super::random::Random;
 use super::robust::quantile_of;
-use super::series::{DailySeries, DayNumber, ForecastRequest, MetricKind};
+use super::series::{DailySeries, DayNumber, ForecastRequest, MetricKind, Pace};
 
 /// The longest horizon.
 pub const HORIZON_DAYS: usize = 90;
 /// Days of history that a forecast requires, and below which its confidence is low.
 const FEWEST_DAYS: usize = 7;
-const CONFIDENT_DAYS: usize = 14;
+const CONFIDENT_DAYS: usize = 28;
+/// The horizon of a pace between two readings, in days.
+const PACE_HORIZON: usize = 7;
 /// Number of simulated paths.
 const PATHS: usize = 500;
 
@@ -27,9 +29,9 @@ pub struct InsufficientData {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Confidence {
-    /// Less than two weeks.
+    /// Less than four weeks.
     Low,
-    /// Two weeks or more.
+    /// Four weeks or more.
     Normal,
 }
 
@@ -62,6 +64,8 @@ pub struct Crossing {
     pub days: [Option<u32>; 3],
     /// The shares of paths that reach it within 7, 30 and 90 days; `None` beyond the horizon.
     pub probabilities: [Option<f64>; 3],
+    /// Days of the furthest horizon up to 30 days, and the share of paths that reach it within.
+    pub soon: (usize, f64),
 }
 
 /// The forecast total of a billing period.
@@ -152,7 +156,10 @@ impl Forecast {
         let Some(period) = self.periods.first() else {
             return Vec::new();
         };
-        let mut sums = vec![period.used; self.paths.iter().len()];
+        // The totals less what is still to come.
+        let ahead = self.paths.sums(period.from, period.to);
+        let sums = period.totals.iter().zip(ahead);
+        let mut sums: Vec<f64> = sums.map(|(total, ahead)| total - ahead).collect();
         let days = self.days_ahead(self.paths.days);
         let days = days.take_while(|day| *day < period.to);
         let band = |day| {
@@ -185,7 +192,11 @@ pub fn forecast(
     let (Some((first, _)), Some((last, _)), Some((_, latest)), FEWEST_DAYS..) =
         (whole.first(), whole.last(), newest, whole.len())
     else {
-        return Err(InsufficientData {
+        let known: Vec<(DayNumber, f64)> = whole.iter().copied().chain(under_way).collect();
+        let pace = request
+            .pace
+            .map(|pace| at_pace(series.kind, &known, pace, request));
+        return pace.ok_or(InsufficientData {
             days: whole.len(),
             needed: FEWEST_DAYS,
         });
@@ -196,6 +207,7 @@ pub fn forecast(
     let calibration = calibrate(&prepared, &mut random);
     let ahead = request.days.max(1) + usize::try_from(request.today - last).unwrap_or(0);
     let mut paths = prepared.simulate(&fit, ahead, PATHS, &mut random);
+    prepared.shrink(&mut paths, calibration.rule_weight);
     prepared.scale(&mut paths, calibration.factor);
     if under_way.is_some() {
         paths.shorten(request.today, 1.0 - request.elapsed.clamp(0.0, 1.0));
@@ -230,20 +242,75 @@ pub fn forecast(
         },
     };
     let known: Vec<(DayNumber, f64)> = whole.into_iter().chain(under_way).collect();
-    match series.kind {
-        MetricKind::Gauge => forecast.crossings = levels_reach(&forecast, request),
-        MetricKind::Period => {
-            let used = used_so_far(&known, request);
-            forecast.crossings = sums_reach(&forecast, request, used);
-            forecast.periods = totals(&forecast.paths, request, used);
-        }
-        MetricKind::Rate => {}
-    }
+    forecast.answer(&known, request);
     Ok(forecast)
 }
 
-/// The usage of the current period.
-fn used_so_far(known: &[(DayNumber, f64)], request: &ForecastRequest) -> f64 {
+/// The forecast that the pace so far continues.
+fn at_pace(
+    kind: MetricKind,
+    known: &[(DayNumber, f64)],
+    pace: Pace,
+    request: &ForecastRequest,
+) -> Forecast {
+    let days = request.days.max(1);
+    let last = known.last().map_or(request.today, |(day, _)| *day);
+    let under_way = kind == MetricKind::Period && request.elapsed > 0.0;
+    let first = if under_way { request.today } else { last + 1 };
+    let mut paths = Paths::at_pace(kind, pace, first, days, PATHS);
+    if under_way {
+        paths.shorten(request.today, 1.0 - request.elapsed.clamp(0.0, 1.0));
+    }
+    let mut forecast = Forecast {
+        kind,
+        confidence: Confidence::Low,
+        horizon: PACE_HORIZON.max((pace.span * 1.5) as usize).min(days),
+        latest: pace.level,
+        crossings: Vec::new(),
+        periods: Vec::new(),
+        paths,
+        basis: Basis {
+            days: known.len(),
+            first: known.first().map_or(request.today, |(day, _)| *day),
+            last,
+            under_way,
+            spikes: 0,
+            resets: Vec::new(),
+            weekdays: false,
+            drift: pace.per_day,
+            recent_drift: pace.per_day,
+            recent_share: 0.0,
+            drift_is_share: false,
+            alpha: 0.0,
+            calibration: Calibration {
+                factor: 1.0,
+                checks: 0,
+                rule_weight: 0.0,
+            },
+        },
+    };
+    forecast.answer(known, request);
+    forecast
+}
+
+impl Forecast {
+    /// Answers a request from the paths.
+    fn answer(&mut self, known: &[(DayNumber, f64)], request: &ForecastRequest) {
+        match self.kind {
+            MetricKind::Gauge => self.crossings = levels_reach(self, request),
+            MetricKind::Period => {
+                let measured = measured(known, request);
+                let used = used_so_far(self, measured, request);
+                self.crossings = sums_reach(self, request, measured, &used);
+                self.periods = totals(&self.paths, request, measured, used);
+            }
+            MetricKind::Rate => {}
+        }
+    }
+}
+
+/// The measured usage of the current period.
+fn measured(known: &[(DayNumber, f64)], request: &ForecastRequest) -> f64 {
     let start = request.periods.first().copied().unwrap_or(request.today);
     let in_period = known.iter().filter(|(day, _)| *day >= start);
     request
@@ -251,16 +318,36 @@ fn used_so_far(known: &[(DayNumber, f64)], request: &ForecastRequest) -> f64 {
         .unwrap_or_else(|| in_period.map(|(_, amount)| amount).sum())
 }
 
+/// The usage of the current period on each path: what was measured, and for days without a measurement what the
+/// path uses in as many days.
+fn used_so_far(forecast: &Forecast, measured: f64, request: &ForecastRequest) -> Vec<f64> {
+    const WEEK: DayNumber = 7;
+    // The rest of a day that has begun is no whole day.
+    let from = forecast.paths.first + DayNumber::from(forecast.basis.under_way);
+    let weeks = forecast.paths.sums(from, from + WEEK);
+    let missing = f64::from(request.missing) / f64::from(WEEK);
+    weeks
+        .into_iter()
+        .map(|week| measured + missing * week)
+        .collect()
+}
+
 fn levels_reach(forecast: &Forecast, request: &ForecastRequest) -> Vec<Crossing> {
     let crossing = |threshold: &f64| {
-        let reached = |path: &[f64]| path.iter().position(|level| level >= threshold);
-        crossing(forecast, request, *threshold, forecast.latest, reached)
+        let reached = |_, path: &[f64]| path.iter().position(|level| level >= threshold);
+        let now = request.used.unwrap_or(forecast.latest);
+        crossing(forecast, request, *threshold, now, reached)
     };
     request.thresholds.iter().map(crossing).collect()
 }
 
 /// When the running total of a billing period reaches each threshold, in this period or a later one.
-fn sums_reach(forecast: &Forecast, request: &ForecastRequest, used: f64) -> Vec<Crossing> {
+fn sums_reach(
+    forecast: &Forecast,
+    request: &ForecastRequest,
+    measured: f64,
+    used: &[f64],
+) -> Vec<Crossing> {
     let paths = &forecast.paths;
     let mut begins = vec![false; paths.days];
     for start in request.periods.iter().skip(1) {
@@ -269,14 +356,14 @@ fn sums_reach(forecast: &Forecast, request: &ForecastRequest, used: f64) -> Vec<
         }
     }
     let crossing = |threshold: &f64| {
-        let reached = |path: &[f64]| {
-            let mut sum = used;
+        let reached = |index: usize, path: &[f64]| {
+            let mut sum = used[index];
             path.iter().zip(&begins).position(|(amount, begins)| {
                 sum = if *begins { *amount } else { sum + amount };
                 sum >= *threshold
             })
         };
-        crossing(forecast, request, *threshold, used, reached)
+        crossing(forecast, request, *threshold, measured, reached)
     };
     request.thresholds.iter().map(crossing).collect()
 }
@@ -287,58 +374,72 @@ fn crossing(
     request: &ForecastRequest,
     threshold: f64,
     now: f64,
-    first_at: impl Fn(&[f64]) -> Option<usize>,
+    first_at: impl Fn(usize, &[f64]) -> Option<usize>,
 ) -> Crossing {
     let reached = now >= threshold;
     let count = forecast.paths.iter().len();
     // Days of the paths before today, for which there is no data.
     let passed = usize::try_from(request.today - forecast.paths.first).unwrap_or(0);
     let early = usize::try_from(forecast.paths.first - request.today).unwrap_or(0);
-    let days_to = |path: &[f64]| {
+    let days_to = |(index, path): (usize, &[f64])| {
         if reached {
             return Some(0);
         }
-        Some((first_at(path)? + early).saturating_sub(passed))
+        Some((first_at(index, path)? + early).saturating_sub(passed))
     };
     let mut days: Vec<u32> = forecast
         .paths
         .iter()
+        .enumerate()
         .filter_map(days_to)
         .filter(|days| *days <= forecast.horizon)
         .filter_map(|days| u32::try_from(days).ok())
         .collect();
     days.sort_unstable();
     let rank = |share: f64| (share * count as f64).ceil() as usize - 1;
-    let chance = |within: usize| {
+    let share = |within: usize| {
         let reached = days.partition_point(|days| *days as usize <= within);
-        (within <= forecast.horizon).then(|| reached as f64 / count.max(1) as f64)
+        reached as f64 / count.max(1) as f64
     };
+    let chance = |within: usize| (within <= forecast.horizon).then(|| share(within));
+    let soon = forecast.horizon.min(30);
     Crossing {
         threshold,
         reached,
         days: [0.1, 0.5, 0.9].map(|share| days.get(rank(share)).copied()),
         probabilities: [7, 30, 90].map(chance),
+        soon: (soon, share(soon)),
     }
 }
 
 /// The totals of the current period and of those that end within the paths.
-fn totals(paths: &Paths, request: &ForecastRequest, used: f64) -> Vec<PeriodTotal> {
+fn totals(
+    paths: &Paths,
+    request: &ForecastRequest,
+    mut measured: f64,
+    mut used: Vec<f64>,
+) -> Vec<PeriodTotal> {
     let end = paths.first + DayNumber::try_from(paths.days).unwrap_or(0);
-    let mut used = used;
     let periods = request.periods.windows(2).map(|it| (it[0], it[1]));
     let mut totals = Vec::new();
     for (from, to) in periods.take_while(|(_, to)| *to <= end) {
-        let sums: Vec<f64> = paths.sums(from, to).iter().map(|sum| used + sum).collect();
+        let sums = paths.sums(from, to);
+        let sums: Vec<f64> = sums
+            .iter()
+            .zip(&used)
+            .map(|(sum, used)| used + sum)
+            .collect();
         if let Some(total) = Band::of(&mut sums.clone()) {
             totals.push(PeriodTotal {
                 from,
                 to,
-                used,
+                used: measured,
                 total,
                 totals: sums,
             });
         }
-        used = 0.0;
+        measured = 0.0;
+        used.fill(0.0);
     }
     totals
 }
@@ -363,6 +464,8 @@ mod tests {
                 .filter(|start| start + 30 > today)
                 .collect(),
             used: None,
+            missing: 0,
+            pace: None,
         }
     }
 
@@ -397,10 +500,49 @@ mod tests {
         assert_eq!(ask(6).unwrap_err(), InsufficientData { days: 6, needed: 7 });
         let short = ask(10).unwrap();
         assert_eq!((short.confidence, short.horizon), (Confidence::Low, 15));
+        assert_eq!(short.crossings[0].soon, (15, 0.0));
+        assert_eq!(ask(27).unwrap().confidence, Confidence::Low);
         let known = short.crossings[0].probabilities.map(|it| it.is_some());
         assert_eq!(known, [true, false, false]);
         let long = ask(80).unwrap();
         assert_eq!((long.confidence, long.horizon), (Confidence::Normal, 90));
+    }
+
+    #[test]
+    fn pace_of_two_readings_has_a_forecast_of_low_confidence() {
+        let request = ForecastRequest {
+            pace: Some(Pace {
+                per_day: 10.0,
+                level: 220.0,
+                span: 1.0,
+            }),
+            ..request(1, &[192.0, 256.0])
+        };
+        let two = series(MetricKind::Gauge, 2, |day| 210.0 + 10.0 * f64::from(day));
+        let forecast = forecast(&two, &request).unwrap();
+        assert_eq!(
+            (forecast.confidence, forecast.horizon),
+            (Confidence::Low, 7)
+        );
+        let limit = &forecast.crossings[1];
+        assert_eq!(limit.days[1], Some(4));
+        assert!(limit.soon.1 > 0.5, "{limit:?}");
+    }
+
+    #[test]
+    fn missing_days_raise_and_widen_the_total() {
+        let amount = |day: i32| 100.0 + f64::from(day * 7 % 5) - 2.0;
+        let total = |missing| {
+            let request = ForecastRequest {
+                missing,
+                ..request(40, &[])
+            };
+            let series = series(MetricKind::Period, 40, amount);
+            forecast(&series, &request).unwrap().periods[0].total
+        };
+        let (whole, gaps) = (total(0), total(5));
+        assert!((gaps.p50 - whole.p50 - 500.0).abs() < 20.0, "{gaps:?}");
+        assert!(gaps.p90 - gaps.p10 > whole.p90 - whole.p10);
     }
 
     #[test]

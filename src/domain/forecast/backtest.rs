@@ -1,13 +1,13 @@
 //! Backtests: forecasts from days in the past, compared with the actual values.
 //!
-//! The forecast at an origin uses only the days up to it, also for its calibration. It is compared with baselines:
-//! the last value persists; the line from the first value to the last continues; a period continues at its rate so
-//! far (pro rata).
+//! The forecast at an origin uses only the days up to it, also for its calibration. It is compared with plain rules;
+//! the common one is the regression line for levels, and the rate of the period so far (pro rata) for amounts.
 
 use serde::Serialize;
 
 use super::answer::forecast;
 use super::robust::{mean, median, quantile_of, spread};
+use super::rules::{Begun, Rules};
 use super::score::{
     BANDS, Coverage, EventForecast, Interval, Reliability, brier, median_error, reliability,
 };
@@ -25,23 +25,6 @@ pub struct Plan {
     pub to: Option<DayNumber>,
 }
 
-/// Forecasts of simple methods.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Baselines {
-    pub last: f64,
-    /// The line from the first value to the last, continued.
-    pub first_last: f64,
-    /// The rate of the period so far, continued; only for counters.
-    pub pro_rata: Option<f64>,
-}
-
-impl Baselines {
-    /// The common one for this kind of series.
-    fn usual(&self) -> f64 {
-        self.pro_rata.unwrap_or(self.first_last)
-    }
-}
-
 /// One forecast and the actual value.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Trial {
@@ -54,7 +37,7 @@ pub struct Trial {
     pub median: f64,
     /// In the order of [`BANDS`].
     pub bands: [Interval; 3],
-    pub baselines: Baselines,
+    pub rules: Rules,
     /// The common baseline with a band of the 80 % quantile of its own past errors.
     pub baseline_band: Interval,
     /// The probability of reaching each of a few limits.
@@ -194,6 +177,8 @@ impl HorizonTest<'_> {
             thresholds: Vec::new(),
             periods: Vec::new(),
             used: None,
+            missing: 0,
+            pace: None,
         };
         let paths = forecast(&series, &request).ok()?.paths;
         let end = origin.day + origin.ahead;
@@ -205,7 +190,7 @@ impl HorizonTest<'_> {
                 .map(|sum| origin.used + sum)
                 .collect(),
         };
-        let baselines = self.baselines(origin);
+        let rules = self.rules(origin);
         let (events, baseline_events) = match self.kind {
             MetricKind::Gauge | MetricKind::Rate => {
                 let most: Vec<f64> = paths
@@ -216,18 +201,18 @@ impl HorizonTest<'_> {
                     .iter()
                     .take_while(|(day, _)| *day <= end);
                 let actual = actual.map(|(_, level)| *level).fold(f64::MIN, f64::max);
-                let baseline = known[origin.index].1.max(baselines.first_last);
+                let baseline = known[origin.index].1.max(rules.linear);
                 self.events(&self.levels(known), &most, actual, baseline)
             }
             MetricKind::Period => self.events(
                 &self.allowances(known),
                 &outcomes,
                 origin.actual,
-                baselines.usual(),
+                rules.usual(),
             ),
         };
         let half = self.past_error(origin, possible);
-        let baseline = baselines.usual();
+        let baseline = rules.usual();
         Some(Trial {
             origin: origin.day,
             horizon: self.horizon,
@@ -237,7 +222,7 @@ impl HorizonTest<'_> {
                 low: quantile_of(&mut outcomes, (1.0 - share) / 2.0),
                 high: quantile_of(&mut outcomes, (1.0 + share) / 2.0),
             }),
-            baselines,
+            rules,
             baseline_band: Interval {
                 low: baseline - half,
                 high: baseline + half,
@@ -247,22 +232,12 @@ impl HorizonTest<'_> {
         })
     }
 
-    fn baselines(&self, origin: &Origin) -> Baselines {
-        let ((first_day, first), (day, last)) = (self.days[0], self.days[origin.index]);
-        let slope = (last - first) / f64::from((day - first_day).max(1));
-        let ahead = f64::from(origin.ahead);
-        match self.kind {
-            MetricKind::Gauge | MetricKind::Rate => Baselines {
-                last,
-                first_last: last + slope * ahead,
-                pro_rata: None,
-            },
-            MetricKind::Period => Baselines {
-                last: origin.used + last * ahead,
-                first_last: origin.used + last * ahead + slope * ahead * (ahead + 1.0) / 2.0,
-                pro_rata: Some(origin.used * f64::from(self.horizon) / f64::from(origin.used_days)),
-            },
-        }
+    fn rules(&self, origin: &Origin) -> Rules {
+        let begun = Begun {
+            used: origin.used,
+            days: origin.used_days,
+        };
+        Rules::after(&self.days[..=origin.index], self.kind, origin.ahead, begun)
     }
 
     /// The 80 % quantile of the common baseline's errors that were known at the origin.
@@ -271,7 +246,7 @@ impl HorizonTest<'_> {
             .iter()
             .filter(|past| past.day + past.ahead <= origin.day);
         let mut errors: Vec<f64> = checked
-            .map(|past| (self.baselines(past).usual() - past.actual).abs())
+            .map(|past| (self.rules(past).usual() - past.actual).abs())
             .collect();
         quantile_of(&mut errors, 0.8)
     }
@@ -354,12 +329,8 @@ pub struct Scores {
     /// The same of the common baseline with [`Trial::baseline_band`].
     pub baseline_band_winkler: f64,
     pub median_error: f64,
-    /// The same of the last value.
-    pub last_median_error: f64,
-    /// The same of the continued line.
-    pub first_last_median_error: f64,
-    /// The same pro rata; only for counters.
-    pub pro_rata_median_error: Option<f64>,
+    /// The same of the plain rules.
+    pub rules: Rules,
     /// The Brier score of reaching limits.
     pub brier: Option<f64>,
     /// The same of the common baseline.
@@ -390,7 +361,7 @@ impl Scores {
         let events: Vec<EventForecast> = events.collect();
         let baseline_events = trials.iter().flat_map(|it| it.baseline_events.clone());
         let baseline_events: Vec<EventForecast> = baseline_events.collect();
-        let pro_rata = trials.iter().all(|it| it.baselines.pro_rata.is_some());
+        let pro_rata = trials.iter().all(|it| it.rules.pro_rata.is_some());
         Some(Scores {
             forecasts: trials.len(),
             coverage: Coverage {
@@ -400,15 +371,18 @@ impl Scores {
             },
             winkler: mean_of(&|trial| trial.bands[1].winkler(trial.actual, BANDS[1])),
             baseline_winkler: mean_of(&|trial| {
-                point(trial.baselines.usual()).winkler(trial.actual, BANDS[1])
+                point(trial.rules.usual()).winkler(trial.actual, BANDS[1])
             }),
             baseline_band_winkler: mean_of(&|trial| {
                 trial.baseline_band.winkler(trial.actual, BANDS[1])
             }),
             median_error: error_of(&|trial| trial.median)?,
-            last_median_error: error_of(&|trial| trial.baselines.last)?,
-            first_last_median_error: error_of(&|trial| trial.baselines.first_last)?,
-            pro_rata_median_error: error_of(&|trial| trial.baselines.usual()).filter(|_| pro_rata),
+            rules: Rules {
+                mean_28d: error_of(&|trial| trial.rules.mean_28d)?,
+                same_weekday: error_of(&|trial| trial.rules.same_weekday)?,
+                pro_rata: error_of(&|trial| trial.rules.usual()).filter(|_| pro_rata),
+                linear: error_of(&|trial| trial.rules.linear)?,
+            },
             brier: brier(&events),
             baseline_brier: brier(&baseline_events),
             reliability: reliability(&events),
@@ -448,7 +422,7 @@ mod tests {
         let after = backtest(&series(MetricKind::Gauge, wild), &plan(7));
         let known = |tested: &[Trials]| -> Vec<_> {
             let trials = tested[0].trials.iter().filter(|it| it.origin <= 30);
-            let forecast = |it: &Trial| (it.bands, it.baselines, it.baseline_band);
+            let forecast = |it: &Trial| (it.bands, it.rules, it.baseline_band);
             trials.map(forecast).collect()
         };
         assert!(known(&before).len() >= 2);
@@ -476,12 +450,12 @@ mod tests {
         let trials = &backtest(&usage, &plan(30))[0].trials;
         for trial in trials {
             assert_eq!(trial.actual, 315.0);
-            assert_eq!(trial.baselines.pro_rata, Some(315.0));
+            assert_eq!(trial.rules.pro_rata, Some(315.0));
             assert!((trial.median - 315.0).abs() < 8.0, "{}", trial.median);
         }
         let scores = Scores::of(trials).unwrap();
         assert_eq!(scores.forecasts, 5);
-        assert_eq!(scores.pro_rata_median_error, Some(0.0));
+        assert_eq!(scores.rules.pro_rata, Some(0.0));
         // A period with a missing day has no actual total.
         let mut gap = series(MetricKind::Period, |_| 10.0);
         gap.days.remove(30);

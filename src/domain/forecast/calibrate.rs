@@ -7,6 +7,7 @@ use super::paths::{Paths, Prepared};
 use super::random::Random;
 use super::robust::quantile_of;
 use super::series::MetricKind;
+use super::smooth::shortness;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Calibration {
@@ -14,6 +15,8 @@ pub struct Calibration {
     pub factor: f64,
     /// Number of past forecasts.
     pub checks: usize,
+    /// Weight of the plain rules, from 0 to 1: the mean of 28 days and of the same weekdays.
+    pub rule_weight: f64,
 }
 
 /// The factor without past forecasts, and the number of checks that weighs as much.
@@ -26,6 +29,9 @@ const HORIZONS: [usize; 2] = [7, 14];
 /// The first origin needs a week of data, or two weeks if available, to see weekdays.
 const FEWEST_POINTS: usize = 7;
 const PATHS: usize = 64;
+/// Factors on the width from four weeks of history on, and with one week: what the checks above leave of the coverage.
+const GAUGE_WIDTHS: (f64, f64) = (1.05, 1.1);
+const PERIOD_WIDTHS: (f64, f64) = (1.1, 0.85);
 
 pub(super) fn calibrate(prepared: &Prepared, random: &mut Random) -> Calibration {
     let count = prepared.points.len();
@@ -33,23 +39,65 @@ pub(super) fn calibrate(prepared: &Prepared, random: &mut Random) -> Calibration
     let fewest = weeks * FEWEST_POINTS;
     let newest = count.saturating_sub(1);
     let every = (newest.saturating_sub(fewest) / ORIGINS).max(1);
-    let mut errors = Vec::new();
     // Backwards from the newest day, so that the origins move with it.
-    for known in (fewest..=newest).rev().step_by(every) {
-        let past = prepared.known_at(known);
-        let paths = past.simulate(&past.fit(), HORIZONS[1], PATHS, random);
+    let origins = (fewest..=newest).rev().step_by(every);
+    let mut past: Vec<(usize, Prepared, Paths)> = Vec::new();
+    for known in origins {
+        let before = prepared.known_at(known);
+        let paths = before.simulate(&before.fit(), HORIZONS[1], PATHS, random);
+        past.push((known, before, paths));
+    }
+    let rule_weight = rule_weight(prepared, &past);
+    let mut errors = Vec::new();
+    for (known, before, paths) in &mut past {
+        before.shrink(paths, rule_weight);
         for horizon in HORIZONS {
-            errors.extend(error(prepared, known, horizon, &paths));
+            errors.extend(error(prepared, *known, horizon, paths));
         }
     }
     let checks = errors.len();
     let (unchecked, as_many) = UNCHECKED;
     let weight = checks as f64 / (checks + as_many) as f64;
     let factor = weight * quantile_of(&mut errors, 0.8) + (1.0 - weight) * unchecked;
+    let (usual, week) = match prepared.kind {
+        MetricKind::Period => PERIOD_WIDTHS,
+        MetricKind::Gauge | MetricKind::Rate => GAUGE_WIDTHS,
+    };
+    let short = usual + (week - usual) * shortness(count);
     Calibration {
-        factor: factor.clamp(FACTORS.0, FACTORS.1),
+        factor: factor.clamp(FACTORS.0, FACTORS.1) * short,
         checks,
+        rule_weight,
     }
+}
+
+/// The weight of the plain rules in the forecast of amounts: the more, the better they did in the past.
+fn rule_weight(prepared: &Prepared, past: &[(usize, Prepared, Paths)]) -> f64 {
+    if prepared.kind != MetricKind::Period {
+        return 0.0;
+    }
+    /// Both are equally good in as many forecasts before the first one.
+    const PRIOR: f64 = 4.0;
+    /// A rule without parameters is preferred until the model is clearly better.
+    const CAUTION: f64 = 2.2;
+    let (mut own, mut plain, mut checks) = (0.0, 0.0, 0.0);
+    for (known, before, paths) in past {
+        for horizon in HORIZONS {
+            let to = paths.first + horizon as i32;
+            let Some(actual) = prepared.sum(*known, to, horizon) else {
+                continue;
+            };
+            let model = quantile_of(&mut paths.sums(paths.first, to), 0.5);
+            let rule: f64 = (paths.first..to).map(|day| before.plain_amount(day)).sum();
+            let scale = actual.abs().max(f64::MIN_POSITIVE);
+            own += (model - actual).abs() / scale;
+            plain += (rule - actual).abs() / scale;
+            checks += 1.0;
+        }
+    }
+    let prior = PRIOR * (own + plain + 0.01) / (2.0 * checks + 1.0);
+    let (own, plain) = ((CAUTION * (own + prior)).powi(2), (plain + prior).powi(2));
+    own / (own + plain)
 }
 
 /// The distance of the actual value from the median of the paths, in half widths of the 80 % band on that side;
@@ -63,12 +111,7 @@ fn error(prepared: &Prepared, known: usize, horizon: usize, paths: &Paths) -> Op
             (prepared.value(at), paths.on(end))
         }
         MetricKind::Period => {
-            // Only complete sums can be compared.
-            let to = points.partition_point(|(day, _)| *day <= end);
-            if to - known < horizon {
-                return None;
-            }
-            let actual = (known..to).map(|at| prepared.value(at)).sum();
+            let actual = prepared.sum(known, end + 1, horizon)?;
             (actual, paths.sums(paths.first, end + 1))
         }
     };

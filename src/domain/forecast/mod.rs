@@ -11,6 +11,7 @@ mod math;
 mod paths;
 mod random;
 mod robust;
+mod rules;
 mod series;
 mod smooth;
 
@@ -22,6 +23,7 @@ pub use answer::{
     forecast,
 };
 pub use paths::Paths;
+pub use rules::Rules;
 pub use series::{
-    DailySeries, DailyValue, DayNumber, ForecastRequest, MetricKind, day_date, day_number,
+    DailySeries, DailyValue, DayNumber, ForecastRequest, MetricKind, Pace, day_date, day_number,
 };

@@ -5,10 +5,11 @@
 //! modelled by the logarithms of its daily amounts, since weekends, growth and bursts are proportional; a counter
 //! that is often zero, by the amounts.
 
-use super::math::{exp, ln};
+use super::math::{exp, ln, normal_quantile};
 use super::random::Random;
 use super::robust::{mean, median_of, spikes, spread};
-use super::series::{DayNumber, MetricKind};
+use super::rules::{mean_28d, of_weekday, regression};
+use super::series::{DayNumber, MetricKind, Pace};
 use super::smooth::{Fit, Point, Shape, fit, increments};
 
 /// Equally likely paths of future daily values: levels of a gauge, amounts of a counter.
@@ -38,11 +39,48 @@ impl Paths {
 
     /// The sum of each path from `from` to `to`, exclusive.
     pub fn sums(&self, from: DayNumber, to: DayNumber) -> Vec<f64> {
+        self.fold(from, to, |days| days.sum())
+    }
+
+    /// A value of each path, made from its days from `from` to `to`, exclusive.
+    pub fn fold(
+        &self,
+        from: DayNumber,
+        to: DayNumber,
+        fold: impl Fn(&mut dyn Iterator<Item = f64>) -> f64,
+    ) -> Vec<f64> {
         let at = |day| self.index(day).unwrap_or(0).min(self.days);
         let (from, to) = (at(from), at(to).max(at(from)));
-        self.iter()
-            .map(|path| path[from..to].iter().sum())
-            .collect()
+        let folded = |path: &[f64]| fold(&mut path[from..to].iter().copied());
+        self.iter().map(folded).collect()
+    }
+
+    /// Paths that continue with a pace, which may as well be less than half or more than twice as fast. Two readings
+    /// say no more.
+    pub(super) fn at_pace(
+        kind: MetricKind,
+        pace: Pace,
+        first: DayNumber,
+        days: usize,
+        count: usize,
+    ) -> Paths {
+        const SPREAD: f64 = 0.7;
+        let mut values = Vec::with_capacity(count * days);
+        for path in 0..count {
+            let share = (path as f64 + 0.5) / count as f64;
+            let per_day = pace.per_day * exp(SPREAD * normal_quantile(share));
+            values.extend((0..days).map(|day| match kind {
+                MetricKind::Period => per_day,
+                MetricKind::Gauge | MetricKind::Rate => {
+                    (pace.level + per_day * (day + 1) as f64).max(0.0)
+                }
+            }));
+        }
+        Paths {
+            first,
+            days,
+            values,
+        }
     }
 
     /// The index of a day in each path; `None` before the first.
@@ -105,6 +143,8 @@ pub(super) struct Prepared {
     pub spikes: usize,
     /// Days of the closed drops.
     pub resets: Vec<DayNumber>,
+    /// A level that drops again and again, as with a retention.
+    cycle: Option<Cycle>,
     /// No value was negative, so no path will be.
     not_negative: bool,
 }
@@ -132,6 +172,7 @@ pub(super) fn prepare(kind: MetricKind, days: &[Point]) -> Prepared {
         points: days.to_vec(),
         spikes: 0,
         resets: Vec::new(),
+        cycle: None,
         not_negative: days.iter().all(|(_, value)| *value >= 0.0),
     };
     match kind {
@@ -145,6 +186,21 @@ fn prepare_gauge(mut prepared: Prepared) -> Prepared {
     let mut spikes = spikes(&values, SPIKE).into_iter();
     prepared.points.retain(|_| !spikes.next().unwrap_or(false));
     prepared.spikes = values.len() - prepared.points.len();
+    if let Some(cycle) = Cycle::of(&prepared.points) {
+        for (day, value) in &mut prepared.points {
+            *value -= cycle.offset(*day);
+        }
+        prepared.cycle = Some(cycle);
+        return prepared;
+    }
+    if compounds(&prepared.points) {
+        prepared.scale = Scale::Log { plus: 0.0 };
+        prepared
+            .points
+            .iter_mut()
+            .for_each(|(_, value)| *value = ln(*value));
+        return prepared;
+    }
     let resets = resets(&prepared.points);
     if resets.len() <= MOST_RESETS {
         for (at, drop) in resets {
@@ -155,6 +211,114 @@ fn prepare_gauge(mut prepared: Prepared) -> Prepared {
         }
     }
     prepared
+}
+
+/// Whether the growth is a share of the level: a line through the logarithms fits far better.
+fn compounds(points: &[Point]) -> bool {
+    const FEWEST: usize = 14;
+    const GROWN: f64 = 1.15;
+    let points = &points[points.len().saturating_sub(56)..];
+    let (Some((_, first)), Some((_, last))) = (points.first(), points.last()) else {
+        return false;
+    };
+    if points.len() < FEWEST || *first <= 0.0 || *last < first * GROWN {
+        return false;
+    }
+    if points.iter().any(|(_, value)| *value <= 0.0) {
+        return false;
+    }
+    let logs: Vec<Point> = points
+        .iter()
+        .map(|(day, value)| (*day, ln(*value)))
+        .collect();
+    let miss = |line: &[Point], measured: &dyn Fn(f64) -> f64| {
+        let (at, slope) = regression(line);
+        let squares = points.iter().map(|(day, value)| {
+            let error = measured(at + slope * f64::from(*day - points[0].0)) - value;
+            error * error
+        });
+        squares.sum::<f64>()
+    };
+    miss(&logs, &exp) < 0.6 * miss(points, &|value| value)
+}
+
+/// A level that grows and drops at regular intervals.
+#[derive(Clone, Debug, PartialEq)]
+struct Cycle {
+    /// Days of the drops.
+    drops: Vec<DayNumber>,
+    /// The usual days between drops.
+    length: DayNumber,
+    /// The offset from the mean on each day since the drop.
+    offsets: Vec<f64>,
+}
+
+impl Cycle {
+    /// The cycle, after three drops of similar size and distance.
+    fn of(points: &[Point]) -> Option<Cycle> {
+        const DROPS: usize = 2;
+        let steps: Vec<f64> = increments(points).map(|(_, gain)| gain).collect();
+        let far = median_of(&mut steps.clone()) - DROP * spread(&steps);
+        let fell = (1..points.len()).filter(|at| steps[at - 1] < far);
+        let drops: Vec<(DayNumber, f64)> = fell.map(|at| (points[at].0, -steps[at - 1])).collect();
+        if drops.len() < DROPS {
+            return None;
+        }
+        let gaps: Vec<f64> = drops
+            .windows(2)
+            .map(|two| f64::from(two[1].0 - two[0].0))
+            .collect();
+        let length = median_of(&mut gaps.clone());
+        let size = median_of(&mut drops.iter().map(|(_, size)| *size).collect::<Vec<f64>>());
+        let regular = gaps
+            .iter()
+            .all(|gap| (gap - length).abs() <= (0.15 * length).max(1.5))
+            && drops.iter().all(|(_, of)| (of - size).abs() <= 0.35 * size);
+        let last = f64::from(points.last()?.0 - drops.last()?.0);
+        let first = f64::from(drops[0].0 - points.first()?.0);
+        // One gap must be followed by as long a cycle before or after it.
+        let seen = drops.len() > DROPS || first >= 0.6 * length || last >= 0.6 * length;
+        if !regular || length < 3.0 || last > 1.3 * length || !seen {
+            return None;
+        }
+        let mut cycle = Cycle {
+            drops: drops.into_iter().map(|(day, _)| day).collect(),
+            length: length.round() as DayNumber,
+            offsets: Vec::new(),
+        };
+        let levels: Vec<f64> = points.iter().map(|(_, value)| *value).collect();
+        let centre = mean(&levels);
+        let mut by_phase: Vec<Vec<f64>> = Vec::new();
+        for (day, value) in points {
+            let phase = cycle.phase(*day);
+            by_phase.resize(by_phase.len().max(phase + 1), Vec::new());
+            by_phase[phase].push(value - centre);
+        }
+        let mut before = 0.0;
+        for mut values in by_phase {
+            if !values.is_empty() {
+                before = median_of(&mut values);
+            }
+            cycle.offsets.push(before);
+        }
+        Some(cycle)
+    }
+
+    /// Days since the last drop.
+    fn phase(&self, day: DayNumber) -> usize {
+        let at = self.drops.partition_point(|drop| *drop <= day);
+        let phase = match at.checked_sub(1) {
+            Some(last) if last + 1 == self.drops.len() => (day - self.drops[last]) % self.length,
+            Some(last) => day - self.drops[last],
+            None => (day - self.drops[0]).rem_euclid(self.length),
+        };
+        usize::try_from(phase).unwrap_or(0)
+    }
+
+    fn offset(&self, day: DayNumber) -> f64 {
+        let phase = self.phase(day).min(self.offsets.len().saturating_sub(1));
+        self.offsets.get(phase).copied().unwrap_or(0.0)
+    }
 }
 
 /// Lasting drops: the index of the first lower value, and the size.
@@ -196,6 +360,7 @@ impl Prepared {
     fn shape(&self) -> Shape {
         // One percent a day is a fast growth.
         let percent = match self.scale {
+            Scale::Log { .. } if self.kind == MetricKind::Gauge => 0.05,
             Scale::Log { .. } => 0.01,
             Scale::Plain => {
                 let sizes: Vec<f64> = self.points.iter().map(|(_, value)| value.abs()).collect();
@@ -208,7 +373,9 @@ impl Prepared {
                 clip: f64::INFINITY,
                 damping: 1.0,
                 usual_drift: percent,
-                unseen_week: 0.0,
+                unseen: 0.0,
+                unseen_short: 0.0,
+                unseen_errors: 1.2,
                 widen_errors: true,
             },
             MetricKind::Period => Shape {
@@ -218,8 +385,9 @@ impl Prepared {
                 // Half of the growth is left after 60 days.
                 damping: 0.988_514,
                 usual_drift: percent,
-                // A typical weekend effect.
-                unseen_week: 20.0 * percent,
+                unseen: 2.8 * percent,
+                unseen_short: 0.0,
+                unseen_errors: 0.0,
                 widen_errors: self.scale == Scale::Plain,
             },
         }
@@ -234,16 +402,57 @@ impl Prepared {
         Prepared {
             points: self.points[..count].to_vec(),
             resets: Vec::new(),
+            cycle: self.cycle.clone(),
             ..*self
+        }
+    }
+
+    /// The sum of the amounts from the point `known` to the day `to`, exclusive; `None` unless all days are measured.
+    pub(super) fn sum(&self, known: usize, to: DayNumber, days: usize) -> Option<f64> {
+        let end = self.points.partition_point(|(day, _)| *day < to);
+        let is_whole = end.checked_sub(known).is_some_and(|count| count >= days);
+        is_whole.then(|| (known..end).map(|at| self.value(at)).sum())
+    }
+
+    /// The amount of a day by plain rules: between the mean of the last 28 days and that of the same weekdays.
+    pub(super) fn plain_amount(&self, day: DayNumber) -> f64 {
+        let measured = |at: usize| (self.points[at].0, self.value(at));
+        let known: Vec<Point> = (0..self.points.len()).map(measured).collect();
+        let all = mean_28d(&known);
+        let weekday = of_weekday(&known, day);
+        // One or two weekdays say little.
+        let share = weekday.len() as f64 / (weekday.len() as f64 + 1.0);
+        all + share * (mean(&weekday) - all)
+    }
+
+    /// Moves the amounts of each day towards the plain rules.
+    pub(super) fn shrink(&self, paths: &mut Paths, weight: f64) {
+        if self.kind != MetricKind::Period || weight <= 0.0 {
+            return;
+        }
+        let days = paths.days.max(1);
+        let count = paths.iter().len().max(1) as f64;
+        for index in 0..days {
+            let day = paths.first + index as DayNumber;
+            let own = paths.iter().map(|path| path[index]).sum::<f64>() / count;
+            let plain = self.plain_amount(day);
+            if own > 0.0 && plain > 0.0 {
+                let factor = exp(weight * ln(plain / own)).clamp(0.1, 10.0);
+                for path in paths.values.chunks_exact_mut(days) {
+                    path[index] *= factor;
+                }
+            }
         }
     }
 
     /// The measured value of a point.
     pub(super) fn value(&self, index: usize) -> f64 {
-        self.measured(self.points[index].1)
+        let (day, value) = self.points[index];
+        self.measured(day, value)
     }
 
-    fn measured(&self, value: f64) -> f64 {
+    fn measured(&self, day: DayNumber, value: f64) -> f64 {
+        let value = value + self.cycle.as_ref().map_or(0.0, |cycle| cycle.offset(day));
         match self.scale {
             Scale::Plain if self.not_negative => value.max(0.0),
             Scale::Plain => value,
@@ -262,20 +471,24 @@ impl Prepared {
         let futures = fit.simulate(count, days, random);
         let (factor, max) = match self.scale {
             Scale::Plain => (1.0, f64::INFINITY),
+            // Growth is not made up by a single large error.
+            Scale::Log { .. } if self.kind == MetricKind::Gauge => (1.0, 20.0 * self.max_amount()),
             Scale::Log { .. } => (bias(fit, &self.points), self.max_amount()),
         };
-        let measured = |value| (self.measured(value) * factor).min(max);
+        let first = fit.last + 1;
+        let ahead = (0..days).map(|day| first + day as DayNumber).cycle();
+        let measured = |(value, day)| (self.measured(day, value) * factor).min(max);
         Paths {
-            first: fit.last + 1,
+            first,
             days,
-            values: futures.into_iter().map(measured).collect(),
+            values: futures.into_iter().zip(ahead).map(measured).collect(),
         }
     }
 
     /// The largest simulated amount of a day: 1.5 times the largest one seen. Without it, errors of logarithms
     /// sometimes add up to absurd amounts.
     fn max_amount(&self) -> f64 {
-        let amounts = self.points.iter().map(|(_, value)| self.measured(*value));
+        let amounts = (0..self.points.len()).map(|index| self.value(index));
         1.5 * amounts.fold(0.0, f64::max)
     }
 

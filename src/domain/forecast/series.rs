@@ -78,8 +78,22 @@ pub struct ForecastRequest {
     /// The first days of the billing periods, from the current one to the first that begins after the last
     /// simulated day; only for counters.
     pub periods: Vec<DayNumber>,
-    /// The usage of the current period, if it is known better than from the sum of its days.
+    /// The current level, or the usage of the current period, if it is known better than from the days.
     pub used: Option<f64>,
+    /// Number of days of the current period whose amounts are not in `used`.
+    pub missing: u32,
+    /// The pace so far, for histories that are too short for the model.
+    pub pace: Option<Pace>,
+}
+
+/// The pace between the first and the last reading.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Pace {
+    pub per_day: f64,
+    /// The newest level; not used for amounts.
+    pub level: f64,
+    /// Days between the readings.
+    pub span: f64,
 }
 
 #[cfg(test)]

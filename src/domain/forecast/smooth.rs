@@ -25,8 +25,12 @@ pub(super) struct Shape {
     pub damping: f64,
     /// The prior standard deviation of the drift, towards which uncertain drifts are shrunk.
     pub usual_drift: f64,
-    /// Additional uncertainty of the level with less than two weeks of data.
-    pub unseen_week: f64,
+    /// Additional uncertainty of the level, which the errors do not show.
+    pub unseen: f64,
+    /// More of it for a history of one week; it decreases to none at four weeks.
+    pub unseen_short: f64,
+    /// The same, as a share of the errors.
+    pub unseen_errors: f64,
     /// Whether errors from few weeks of data are scaled up. Errors of logarithms are not, since they would grow
     /// exponentially.
     pub widen_errors: bool,
@@ -99,11 +103,11 @@ pub(super) fn fit(points: &[Point], shape: Shape) -> Fit {
     let count = plain.len().max(1) as f64;
     let known = (alpha / (2.0 - alpha)).max(1.0 / count).sqrt() * (1.0 - alpha);
     let level_sd = deviation(&run.errors) * known;
-    let unseen = if plain.len() < 2 * BLOCK {
-        shape.unseen_week
-    } else {
-        0.0
-    };
+    let short = shortness(plain.len());
+    // Few weeks do not show how a level wanders.
+    let unseen = shape.unseen
+        + shape.unseen_short * short
+        + shape.unseen_errors * deviation(&run.errors) * short;
     let wander = STEADIEST * drift;
     let centre = mean(&run.errors);
     let days = plain.iter().skip(1).map(|(day, _)| *day);
@@ -122,6 +126,11 @@ pub(super) fn fit(points: &[Point], shape: Shape) -> Fit {
         residuals: run.errors.iter().map(|error| error - centre).collect(),
         predicted: predicted.map(|(value, day)| value + offset(day)).collect(),
     }
+}
+
+/// How short a history is: 1 for a week, 0 from four weeks on.
+pub(super) fn shortness(points: usize) -> f64 {
+    ((4.0 * BLOCK as f64 - points as f64) / (3.0 * BLOCK as f64)).clamp(0.0, 1.0)
 }
 
 /// The drift of the last two weeks and the share of paths that continue with it, which is 0 unless it differs from
@@ -390,7 +399,9 @@ mod tests {
         clip: f64::INFINITY,
         damping: 1.0,
         usual_drift: 10.0,
-        unseen_week: 0.0,
+        unseen: 0.0,
+        unseen_short: 0.0,
+        unseen_errors: 0.0,
         widen_errors: true,
     };
 

@@ -1,6 +1,6 @@
 //! Cumulative counters of servers: the increase since the last reading.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
 use super::point::midnight;
 use crate::domain::format;
@@ -19,6 +19,8 @@ pub struct Counter {
 pub struct Increase {
     /// Since the last reading. `None` for the first reading, and for a second one at the same instant.
     pub since_last: Option<f64>,
+    /// Since the last reading, by UTC day: the last instant of an earlier day, or that of this reading.
+    pub amounts: Vec<(DateTime<Utc>, f64)>,
     /// On this UTC day, as far as it was observed.
     pub today: Option<f64>,
     /// Whether the counter restarted in between, so that some of the increase may be missing.
@@ -27,14 +29,17 @@ pub struct Increase {
     pub remember: Vec<Counter>,
 }
 
-/// The increase of a counter that now reads `value`.
+/// The increase of a counter that now reads `value`, of a server that has been up for `uptime` if that is known.
 ///
-/// An increase across midnight is attributed to the new day, since its split is unknown.
+/// An increase over several days, such as after an outage of the collector, belongs to none of them alone: it is spread
+/// over them. A server that was up before the last reading and has another epoch is another server, whose increase since
+/// then is unknown.
 pub fn increase(
     known: &[Counter],
     name: &str,
     epoch: &str,
     value: f64,
+    uptime: Option<TimeDelta>,
     now: DateTime<Utc>,
 ) -> Increase {
     let daily_name = format!("{name} today");
@@ -46,7 +51,11 @@ pub fn increase(
         value,
         read_at: now,
     };
-    let Some(last) = find(name) else {
+    let is_other = |last: &&Counter| {
+        let started = uptime.map(|uptime| now - uptime);
+        last.epoch != epoch && started.is_some_and(|started| started < last.read_at)
+    };
+    let Some(last) = find(name).filter(|last| !is_other(last)) else {
         return Increase {
             remember: vec![counter(name, epoch, value)],
             ..Increase::default()
@@ -58,9 +67,12 @@ pub fn increase(
     let reset = last.epoch != epoch || value < last.value;
     let since_last = if reset { value } else { value - last.value };
     let earlier_today = find(&daily_name).filter(|counter| counter.epoch == day);
-    let today = earlier_today.map_or(0.0, |counter| counter.value) + since_last;
+    let amounts = spread(since_last, last.read_at, now);
+    let of_today = amounts.last().map_or(0.0, |(_, amount)| *amount);
+    let today = earlier_today.map_or(0.0, |counter| counter.value) + of_today;
     Increase {
         since_last: Some(since_last),
+        amounts,
         today: Some(today),
         reset,
         remember: vec![
@@ -68,6 +80,26 @@ pub fn increase(
             counter(&daily_name, &day, today),
         ],
     }
+}
+
+/// An amount between two instants, by UTC day.
+fn spread(amount: f64, from: DateTime<Utc>, to: DateTime<Utc>) -> Vec<(DateTime<Utc>, f64)> {
+    /// Longer ago, an amount says nothing about single days.
+    const LONGEST: TimeDelta = TimeDelta::days(31);
+    let all = (to - from).num_milliseconds() as f64;
+    if to - from > LONGEST || all <= 0.0 {
+        return vec![(to, amount)];
+    }
+    let mut amounts = Vec::new();
+    let mut begin = from;
+    while begin < midnight(to) {
+        let end = midnight(begin) + TimeDelta::days(1);
+        let share = (end - begin).num_milliseconds() as f64 / all;
+        amounts.push((end - TimeDelta::milliseconds(1), amount * share));
+        begin = end;
+    }
+    amounts.push((to, amount * (to - begin).num_milliseconds() as f64 / all));
+    amounts
 }
 
 #[cfg(test)]
@@ -83,7 +115,7 @@ mod tests {
         time: &str,
     ) -> (Option<f64>, Option<f64>, bool) {
         let now = at(&format!("2026-01-{time}:00Z"));
-        let read = increase(known, "commands", epoch, value, now);
+        let read = increase(known, "commands", epoch, value, None, now);
         for counter in read.remember {
             known.retain(|old| old.name != counter.name);
             known.push(counter);
@@ -100,10 +132,42 @@ mod tests {
             (135.0, "30T18:15", Some(5.0), Some(35.0)),
             // A second reading at the same instant.
             (137.0, "30T18:15", None, None),
-            (145.0, "31T06:00", Some(10.0), Some(10.0)),
+            // A quarter of the time since then is of the new day.
+            (159.0, "31T02:00", Some(24.0), Some(6.193548387096774)),
         ] {
             assert_eq!(read(known, "a", value, time), (since_last, today, false));
         }
+    }
+
+    #[test]
+    fn increase_over_an_outage_is_spread_over_its_days() {
+        let at = |text: &str| at(&format!("2026-01-{text}:00Z"));
+        let amounts = spread(60_000.0, at("20T12:00"), at("25T12:00"));
+        let days: Vec<f64> = amounts.iter().map(|(_, amount)| *amount).collect();
+        assert_eq!(
+            days,
+            [6_000.0, 12_000.0, 12_000.0, 12_000.0, 12_000.0, 6_000.0]
+        );
+        assert_eq!(amounts[5].0, at("25T12:00"));
+    }
+
+    #[test]
+    fn server_that_was_up_before_is_another_one() {
+        let now = at("2026-01-30T13:00:00Z");
+        let known = read_at("a", 100.0, now - TimeDelta::hours(1));
+        let of = |uptime| increase(&known, "commands", "b", 200_000.0, Some(uptime), now);
+        assert_eq!(of(TimeDelta::minutes(5)).since_last, Some(200_000.0));
+        let other = of(TimeDelta::days(5));
+        assert_eq!((other.since_last, other.remember.len()), (None, 1));
+    }
+
+    fn read_at(epoch: &str, value: f64, read_at: DateTime<Utc>) -> Vec<Counter> {
+        vec![Counter {
+            name: "commands".to_owned(),
+            epoch: epoch.to_owned(),
+            value,
+            read_at,
+        }]
     }
 
     #[test]

@@ -64,6 +64,33 @@ named! {
 }
 
 named! {
+    /// How the usage of a limit follows from the measurements of its metric.
+    Measure, "measure" {
+        /// The newest reading.
+        Level = "LEVEL",
+        /// The highest reading of the last day.
+        Peak = "PEAK",
+        /// The sum of a billing period, in the provider's zone and from its anchor day.
+        Amount = "AMOUNT",
+        /// A rate derived from another limit: advisory, never critical.
+        Pace = "PACE",
+    }
+}
+
+impl Measure {
+    /// The measure of a metric whose values are of this kind.
+    pub fn of(metric: Metric, kind: MetricKind) -> Measure {
+        match (metric, kind) {
+            (Metric::CommandsPerDay, _) => Measure::Pace,
+            // A pool is exhausted at its peak.
+            (Metric::Connections, MetricKind::Gauge) | (_, MetricKind::Rate) => Measure::Peak,
+            (_, MetricKind::Gauge) => Measure::Level,
+            (_, MetricKind::Period) => Measure::Amount,
+        }
+    }
+}
+
+named! {
     /// How urgent a recommendation is, from the least.
     Priority, "priority" {
         Low = "LOW",

@@ -319,7 +319,11 @@ impl Reader<'_> {
         if let (Some(Included::Amount(included)), Some(ceiling)) = (included, ceiling) {
             self.require(ceiling >= included, "ceiling: below the included amount");
         }
-        let at_limit = self.read_or("at_limit", row.at_limit, AtLimit::Unknown);
+        // An unknown consequence must be stated: it is never taken for one that only costs money.
+        let at_limit = match (row.at_limit, included) {
+            (None, Some(Included::Unlimited)) => Some(AtLimit::Unknown),
+            (at_limit, _) => self.read("at_limit", at_limit.unwrap_or_default()),
+        };
         let overage = row.overage.and_then(|overage| self.overage(overage));
         self.require(
             overage.is_none() || at_limit == Some(AtLimit::Bill),
@@ -596,6 +600,7 @@ read_on = 2026-01-03 > read_on = 2026 > SOURCE read_on: expected a day, found 20
 source = "page" > source = "other" > LIMIT BANDWIDTH_GB: source: unknown source `other`
 source = "page" >  > LIMIT BANDWIDTH_GB: source: missing
 critical_pct = 90 > critical_pct = 75 > LIMIT BANDWIDTH_GB: warning_pct 75, critical_pct 75: expected 0 < warning_pct < critical_pct <= 100
+at_limit = "bill" >  > LIMIT BANDWIDTH_GB: at_limit: missing
 unit = "1",  >  > LIMIT BANDWIDTH_GB: overage.unit: missing
 high = "0.35" > high = "0.1" > LIMIT BANDWIDTH_GB: overage.high: below overage.low
 period = "billing_month" >  > LIMIT BANDWIDTH_GB: period: required with kind PERIOD
@@ -660,6 +665,7 @@ metric = "REQUEST_COUNT"
 kind = "period"
 period = "billing_month"
 included = "10000000"
+at_limit = "bill"
 source = "page"
 "#;
         let both = format!("{VALID}{more}");

@@ -13,15 +13,17 @@ use super::facts::Choice;
 /// Why a plan is not recommended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Against {
-    /// It includes no more of the metric than the plan in use.
+    /// It holds no more of the metric than the plan in use.
     Smaller,
-    /// The included amount of the metric is unknown.
+    /// How much of the metric it holds is unknown.
     SizeUnknown,
     /// It is exceeded in more than the tolerated share of the cases.
     Exceeded {
         percent: Decimal,
     },
     PriceUnknown,
+    /// Something that it bills is not measured, so that it cannot win by its price.
+    Unmeasured(Vec<String>),
     /// Another choice costs no more.
     CostsMore,
 }
@@ -29,10 +31,11 @@ pub enum Against {
 impl fmt::Display for Against {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Against::Smaller => f.write_str("includes no more than the plan in use"),
+            Against::Smaller => f.write_str("holds no more than the plan in use"),
             Against::SizeUnknown => f.write_str("included amount unknown"),
             Against::Exceeded { percent } => write!(f, "too small in {percent}% of cases"),
             Against::PriceUnknown => f.write_str("price not published"),
+            Against::Unmeasured(names) => write!(f, "not measured: {}", names.join(", ")),
             Against::CostsMore => f.write_str("costs more"),
         }
     }
@@ -44,8 +47,10 @@ pub struct Candidate<'a> {
     pub tariff: &'a Tariff,
     /// The share of the cases in which it is too small, from 0 to 1.
     pub chance_exceeded: f64,
-    /// Its mean cost in a billing period.
+    /// Its mean cost in a billing period, without what is not measured.
     pub expected: Option<Decimal>,
+    /// What it bills and is not measured.
+    pub unmeasured: Vec<String>,
     /// Why it is not recommended; none for the recommended one.
     pub against: Option<Against>,
 }
@@ -75,6 +80,8 @@ pub struct Search<'a> {
     pub plans: &'a [Tariff],
     /// The metric whose limit is assessed.
     pub meter: Meter,
+    /// Whether usage beyond the limit of the plan in use only costs money.
+    pub may_stay: bool,
     pub cases: &'a Cases,
     /// The share of the cases in which a plan may be too small, from 0 to 1.
     pub tolerance: f64,
@@ -83,30 +90,31 @@ pub struct Search<'a> {
 impl<'a> Search<'a> {
     /// The plan to change to when the one in use is too small, or to stay on it and pay.
     ///
-    /// A plan that includes no more of the metric is never recommended at any price.
+    /// A plan that holds no more of the metric is never recommended at any price. One with an unmeasured price is
+    /// only recommended if no other is large enough.
     pub fn larger(&self) -> Selection<'a> {
         let size = self.size(self.current);
         let mut candidates = self.candidates(|tariff| match (self.size(tariff), size) {
             (Size::Unknown, _) => Some(Against::SizeUnknown),
-            (Size::Unlimited, _) => None,
-            (Size::Amount(_), Size::Unknown) => None,
+            (Size::Unlimited, _) | (Size::Amount(_), Size::Unknown) => None,
             (Size::Amount(size), Size::Amount(now)) if size > now => None,
             (Size::Amount(_), _) => Some(Against::Smaller),
         });
+        let lasts = self.current.chance_exceeded(self.cases) <= self.tolerance;
         // Staying competes with the plans if it only costs money.
-        let stays = self.current.chance_exceeded(self.cases) <= self.tolerance;
-        let stay = self.current.expected(self.cases).filter(|_| stays);
-        let best = cheapest(&candidates);
+        let stay = self.current.expected(self.cases);
+        let stay = stay.filter(|_| lasts && self.may_stay);
+        let best = cheapest(&candidates, true);
+        let best = match (best, stay) {
+            (Some((_, cost)), Some(stay)) if cost >= stay => None,
+            (best, None) => best.or_else(|| cheapest(&candidates, false)),
+            (best, Some(_)) => best,
+        };
         let choice = match (best, stay) {
-            (Some((index, cost)), stay) if stay.is_none_or(|stay| cost < stay) => {
-                choose(&mut candidates, Some(index))
-            }
-            (_, Some(_)) => {
-                choose(&mut candidates, None);
-                Choice::Stay
-            }
-            _ if stays => Choice::UseLess,
-            _ => Choice::Contract,
+            (Some((index, _)), _) => choose(&mut candidates, Some(index)),
+            (None, Some(_)) => choose(&mut candidates, None),
+            (None, None) if lasts => Choice::UseLess,
+            (None, None) => Choice::Contract,
         };
         Selection { choice, candidates }
     }
@@ -121,7 +129,7 @@ impl<'a> Search<'a> {
                 meters.into_iter().all(|meter| {
                     let uses = period.iter().filter_map(|case| case.get(meter).copied());
                     let used = quantile(&mut uses.collect::<Vec<Decimal>>(), 90);
-                    let size = tariff.allowances.get(meter).and_then(Allowance::size);
+                    let size = tariff.allowances.get(meter).and_then(Allowance::stops_at);
                     used.zip(size)
                         .is_none_or(|(used, size)| used < size * share)
                 })
@@ -132,7 +140,7 @@ impl<'a> Search<'a> {
             _ if !roomy(tariff) => Some(Against::Smaller),
             _ => None,
         });
-        let (index, best) = cheapest(&candidates)?;
+        let (index, best) = cheapest(&candidates, true)?;
         (best < cost).then(|| Selection {
             choice: choose(&mut candidates, Some(index)),
             candidates,
@@ -142,7 +150,7 @@ impl<'a> Search<'a> {
     fn size(&self, tariff: &Tariff) -> Size {
         match tariff.allowances.get(&self.meter) {
             None => Size::Unknown,
-            Some(allowance) => allowance.size().map_or(Size::Unlimited, Size::Amount),
+            Some(allowance) => allowance.stops_at().map_or(Size::Unlimited, Size::Amount),
         }
     }
 
@@ -166,6 +174,7 @@ impl<'a> Search<'a> {
                 tariff,
                 chance_exceeded,
                 expected,
+                unmeasured: tariff.unmeasured(self.cases),
                 against,
             }
         };
@@ -173,27 +182,29 @@ impl<'a> Search<'a> {
     }
 }
 
-/// How much of the metric a plan includes.
+/// How much of the metric a plan holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Size {
     /// The plan does not mention the metric.
     Unknown,
-    /// This amount, before usage stops or is billed.
+    /// This amount, before usage stops or may stop.
     Amount(Decimal),
+    /// Also where usage beyond the included amount only costs money.
     Unlimited,
 }
 
-/// The first of the cheapest candidates that remain.
-fn cheapest(candidates: &[Candidate<'_>]) -> Option<(usize, Decimal)> {
+/// The first of the cheapest candidates that remain; if `measured`, of those whose whole price is known.
+fn cheapest(candidates: &[Candidate<'_>], measured: bool) -> Option<(usize, Decimal)> {
     let fits = |(index, candidate): (usize, &Candidate<'_>)| {
         let fits = candidate.against.is_none();
-        fits.then_some((index, candidate.expected?))
+        let is_known = !measured || candidate.unmeasured.is_empty();
+        (fits && is_known).then_some((index, candidate.expected?))
     };
     let fits = candidates.iter().enumerate().filter_map(fits);
     fits.min_by_key(|(_, cost)| *cost)
 }
 
-/// Marks the chosen candidate; the others that remain cost more.
+/// Marks the chosen candidate; the others that remain cost more, or as much as is not measured.
 fn choose(candidates: &mut [Candidate<'_>], chosen: Option<usize>) -> Choice {
     let mut choice = Choice::Stay;
     for (index, candidate) in candidates.iter_mut().enumerate() {
@@ -202,7 +213,10 @@ fn choose(candidates: &mut [Candidate<'_>], chosen: Option<usize>) -> Choice {
                 plan: candidate.tariff.plan.clone(),
             };
         } else if candidate.against.is_none() {
-            candidate.against = Some(Against::CostsMore);
+            candidate.against = Some(match candidate.unmeasured.as_slice() {
+                [] => Against::CostsMore,
+                names => Against::Unmeasured(names.to_vec()),
+            });
         }
     }
     choice
@@ -218,6 +232,7 @@ mod tests {
     const STORAGE: Meter = (Service::VercelKv, Metric::StorageMb);
     const COMMANDS: Meter = (Service::VercelKv, Metric::RequestCount);
     const TRANSFER: Meter = (Service::VercelBandwidth, Metric::BandwidthGb);
+    const KV_TRANSFER: Meter = (Service::VercelKv, Metric::BandwidthGb);
 
     fn tariffs(provider: &str) -> Vec<Tariff> {
         let catalogue = Catalogue::embedded().unwrap();
@@ -237,6 +252,7 @@ mod tests {
             current: plans.iter().find(|tariff| tariff.plan == now).unwrap(),
             plans,
             meter,
+            may_stay: now == "pro",
             cases,
             tolerance: 0.05,
         }
@@ -270,11 +286,11 @@ mod tests {
         let plans = tariffs("upstash");
         for used in [200, 250, 255, 256, 300] {
             for commands in [0, 100_000, 10_000_000, 100_000_000] {
-                let uses = [(STORAGE, used), (COMMANDS, commands)];
+                let uses = [(STORAGE, used), (COMMANDS, commands), (KV_TRANSFER, 1)];
                 let (choice, verdicts) = larger(&plans, "free", STORAGE, &uses);
                 assert_ne!(choice, change("fixed-250mb"));
                 assert!(
-                    verdicts.contains("fixed-250mb: includes no more than the plan in use"),
+                    verdicts.contains("fixed-250mb: holds no more than the plan in use"),
                     "{verdicts}"
                 );
             }
@@ -284,7 +300,7 @@ mod tests {
     #[test]
     fn cheapest_large_enough_plan_depends_on_usage() {
         let plans = tariffs("upstash");
-        let uses = |storage, commands| [(STORAGE, storage), (COMMANDS, commands)];
+        let uses = |storage, commands| [(STORAGE, storage), (COMMANDS, commands), (KV_TRANSFER, 1)];
         let few = larger(&plans, "free", STORAGE, &uses(300, 180_000));
         assert_eq!(few.0, change("payg"));
         // At $0.20 for 100,000 commands the fixed price of $20 is less from ten million on.
@@ -298,12 +314,50 @@ mod tests {
     }
 
     #[test]
+    fn plan_with_an_unmeasured_price_wins_only_if_no_other_is_large_enough() {
+        let plans = tariffs("upstash");
+        let storage = [(STORAGE, 300)];
+        let (choice, verdicts) = larger(&plans, "free", STORAGE, &storage);
+        assert_eq!(choice, change("fixed-1gb"));
+        let unmeasured = "payg: not measured: VERCEL_KV BANDWIDTH_GB, VERCEL_KV REQUEST_COUNT";
+        assert!(verdicts.contains(unmeasured), "{verdicts}");
+        let payg: Vec<Tariff> = plans.iter().take(2).cloned().collect();
+        let (choice, _) = larger(&payg, "free", STORAGE, &storage);
+        assert_eq!(choice, change("payg"));
+    }
+
+    #[test]
+    fn billing_from_zero_is_room_for_money() {
+        let plans = tariffs("upstash");
+        // 900,000 commands, of which the free plan takes 500,000.
+        let uses = [(STORAGE, 100), (COMMANDS, 900_000), (KV_TRANSFER, 1)];
+        let (choice, verdicts) = larger(&plans, "free", COMMANDS, &uses);
+        assert_eq!(choice, change("payg"), "{verdicts}");
+    }
+
+    #[test]
+    fn unknown_consequence_is_never_stay_and_pay() {
+        let mut plans = tariffs("upstash");
+        plans.truncate(1);
+        let allowance = plans[0].allowances.get_mut(&STORAGE).unwrap();
+        allowance.at_limit = crate::domain::plans::AtLimit::Unknown;
+        assert_eq!(
+            larger(&plans, "free", STORAGE, &[(STORAGE, 300)]).0,
+            Choice::Contract
+        );
+        assert_eq!(
+            larger(&plans, "free", STORAGE, &[(STORAGE, 250)]).0,
+            Choice::UseLess
+        );
+    }
+
+    #[test]
     fn staying_and_paying_is_chosen_where_cheaper() {
         let plans = tariffs("vercel");
         let (choice, verdicts) = larger(&plans, "pro", TRANSFER, &[(TRANSFER, 1_200)]);
         assert_eq!(choice, Choice::Stay);
         assert!(
-            verdicts.contains("hobby: includes no more than the plan in use"),
+            verdicts.contains("hobby: holds no more than the plan in use"),
             "{verdicts}"
         );
         let (choice, _) = larger(&plans, "hobby", TRANSFER, &[(TRANSFER, 120)]);
@@ -314,7 +368,8 @@ mod tests {
     fn downgrade_must_be_cheaper_and_large_enough() {
         let plans = tariffs("upstash");
         let smaller = |storage, commands| {
-            let cases = cases(&[(STORAGE, storage), (COMMANDS, commands)]);
+            let uses = [(STORAGE, storage), (COMMANDS, commands), (KV_TRANSFER, 1)];
+            let cases = cases(&uses);
             let search = search(&plans, "fixed-5gb", STORAGE, &cases);
             let share = Decimal::new(6, 1);
             search.smaller(share).map(|found| found.choice)

@@ -10,7 +10,7 @@ use rust_decimal::prelude::FromPrimitive;
 
 use super::facts::Part;
 use super::figure::{Figure, Unit};
-use crate::domain::metrics::names::{Metric, Service};
+use crate::domain::metrics::names::{Measure, Metric, Service};
 use crate::domain::plans::AtLimit;
 use crate::domain::plans::catalogue::{Included, Overage, Plan, PlanLimit};
 
@@ -36,15 +36,11 @@ pub struct Allowance {
 }
 
 impl Allowance {
-    /// The amount at which usage stops: the included amount, or the ceiling of billed usage.
+    /// The amount at which usage stops, or may stop if the consequence is unknown: the included amount, or the ceiling
+    /// of billed usage. None where usage only costs money.
     pub fn stops_at(&self) -> Option<Decimal> {
-        let included = self.included.filter(|_| self.at_limit.blocks());
+        let included = self.included.filter(|_| self.at_limit != AtLimit::Bill);
         included.or(self.ceiling)
-    }
-
-    /// The size by which plans are compared: where usage stops, or else where billing begins.
-    pub fn size(&self) -> Option<Decimal> {
-        self.stops_at().or(self.included)
     }
 }
 
@@ -58,6 +54,8 @@ pub struct Tariff {
     pub credit: Decimal,
     /// Meters that are not listed are neither limited nor billed.
     pub allowances: BTreeMap<Meter, Allowance>,
+    /// Everything that is billed by usage, by name; none for what the application has no metric for.
+    pub billed: Vec<(String, Option<Meter>)>,
 }
 
 /// Which end of a price range counts.
@@ -130,6 +128,15 @@ impl Tariff {
             at_limit: limit.at_limit,
             overage: limit.overage,
         };
+        let is_billed = |limit: &&PlanLimit| {
+            limit.at_limit == AtLimit::Bill && matches!(limit.included, Included::Amount(_))
+        };
+        let billed = plan.limits_in_use().filter(is_billed);
+        // A pace is derived from another limit.
+        let is_pace = |limit: &PlanLimit| {
+            let metric = limit.application().map(|(_, metric)| metric);
+            metric.is_some_and(|metric| Measure::of(metric, limit.kind) == Measure::Pace)
+        };
         Tariff {
             plan: plan.name.clone(),
             fixed,
@@ -138,9 +145,24 @@ impl Tariff {
             allowances: plan
                 .limits_in_use()
                 .filter(|limit| limit.included != Included::Unknown || limit.ceiling.is_some())
+                .filter(|limit| !is_pace(limit))
                 .filter_map(|limit| Some((limit.application()?, allowance(limit))))
                 .collect(),
+            billed: billed
+                .map(|limit| (limit.limited.to_string(), limit.application()))
+                .collect(),
         }
+    }
+
+    /// What is billed by usage and not measured: on top of every cost comes an unknown amount for it.
+    pub fn unmeasured(&self, cases: &Cases) -> Vec<String> {
+        let case = cases.first().and_then(|cases| cases.first());
+        let is_measured = |meter: &Option<Meter>| {
+            let meter = meter.as_ref();
+            meter.is_some_and(|meter| case.is_some_and(|case| case.contains_key(meter)))
+        };
+        let unmeasured = self.billed.iter().filter(|(_, meter)| !is_measured(meter));
+        unmeasured.map(|(name, _)| name.clone()).collect()
     }
 
     /// The bill for one case; none if it needs a price that is unknown.
@@ -195,7 +217,8 @@ impl Tariff {
     /// at low prices to high usage at high prices.
     pub fn cost(&self, cases: &Cases, periods: usize) -> Figure {
         let at = |prices| self.totals(cases, periods, prices);
-        spread(at(Prices::Low), at(Prices::Middle), at(Prices::High))
+        let cost = spread(at(Prices::Low), at(Prices::Middle), at(Prices::High));
+        cost.at_least(!self.unmeasured(cases).is_empty())
     }
 
     /// The mean cost of a period, over all periods with cases.
@@ -221,7 +244,8 @@ impl Tariff {
         let stops = |case: &Case| {
             case.iter().any(|(meter, used)| {
                 let line = self.allowances.get(meter).and_then(Allowance::stops_at);
-                line.is_some_and(|line| *used > line)
+                // Exactly at the limit is at the limit.
+                line.is_some_and(|line| *used >= line && *used > Decimal::ZERO)
             })
         };
         let exceeded = (0..paths).filter(|path| {
@@ -233,7 +257,7 @@ impl Tariff {
 }
 
 /// The cost of `target` minus that of `now` over the first `periods` periods, case by case. A saving never
-/// exceeds the cost of `now`.
+/// exceeds the cost of `now`. What is not measured makes a saving unknown, and an extra cost a lower bound.
 pub fn extra(target: &Tariff, now: &Tariff, cases: &Cases, periods: usize) -> Figure {
     let at = |prices| {
         let target = target.totals(cases, periods, prices)?;
@@ -245,7 +269,15 @@ pub fn extra(target: &Tariff, now: &Tariff, cases: &Cases, periods: usize) -> Fi
     if let (Some(value), Some(cost)) = (&mut extra.value, now.cost(cases, periods).value) {
         *value = (*value).max(-cost);
     }
-    extra
+    let [more, less] = [target, now].map(|tariff| tariff.unmeasured(cases));
+    // What both bill is on both sides.
+    let is_more = more.iter().any(|name| !less.contains(name));
+    let is_less = less.iter().any(|name| !more.contains(name));
+    let saves = extra.value.is_some_and(|value| value.is_sign_negative());
+    if (is_less || is_more && saves) && target != now {
+        return Figure::unknown(Unit::Usd);
+    }
+    extra.at_least(is_more)
 }
 
 /// The usage of a meter above which `target` is cheaper than the overage of `now`.
@@ -363,6 +395,7 @@ mod tests {
             fixed: Some(d(fixed)),
             credit: d(credit),
             allowances: allowances.iter().cloned().collect(),
+            billed: Vec::new(),
         }
     }
 
@@ -458,6 +491,46 @@ mod tests {
     }
 
     #[test]
+    fn unmeasured_meter_makes_cost_a_lower_bound_and_saving_unknown() {
+        let mut plan = tariff("5", "0", &[(TRANSFER, billed("0", "1", "1", "1"))]);
+        plan.billed = vec![
+            ("transfer".to_owned(), Some(TRANSFER)),
+            ("compute (hours)".to_owned(), None),
+        ];
+        let fixed = tariff("20", "0", &[]);
+        let cases = |case| [vec![case]];
+        let unmeasured = cases(Case::new());
+        assert_eq!(
+            plan.unmeasured(&unmeasured),
+            ["transfer", "compute (hours)"]
+        );
+        assert_eq!(plan.cost(&unmeasured, 1).to_string(), "at least $5.00");
+        assert_eq!(extra(&plan, &fixed, &unmeasured, 1).value, None);
+        assert_eq!(extra(&fixed, &plan, &unmeasured, 1).value, None);
+        let free = tariff("0", "0", &[]);
+        let more = extra(&plan, &free, &unmeasured, 1);
+        assert_eq!(more.to_string(), "at least $5.00");
+        plan.billed.pop();
+        let measured = cases(case(&[(TRANSFER, "7")]));
+        assert_eq!(plan.cost(&measured, 1).to_string(), "$12.00");
+        assert_eq!(extra(&plan, &fixed, &measured, 1).to_string(), "-$8.00");
+    }
+
+    #[test]
+    fn usage_at_the_limit_or_at_an_unknown_consequence_is_exceeded() {
+        let chance = |at_limit, used| {
+            let mut allowance = billed("256", "1", "1", "1");
+            allowance.at_limit = at_limit;
+            let plan = tariff("0", "0", &[(STORAGE, allowance)]);
+            plan.chance_exceeded(&[vec![case(&[(STORAGE, used)])]])
+        };
+        assert_eq!(chance(AtLimit::Reject, "256"), 1.0);
+        assert_eq!(chance(AtLimit::Reject, "255.9"), 0.0);
+        assert_eq!(chance(AtLimit::Unknown, "300"), 1.0);
+        assert_eq!(chance(AtLimit::Bill, "300"), 0.0);
+    }
+
+    #[test]
     fn equal_prices_have_no_extra_cost() {
         let plan = tariff("20", "0", &[]);
         let nothing = tariff("0", "0", &[]);
@@ -541,6 +614,7 @@ mod tests {
                 fixed,
                 credit,
                 allowances: [(STORAGE, storage), (TRANSFER, transfer)].into(),
+                billed: Vec::new(),
             })
     }
 

@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 
 use super::figure::{Figure, Input};
 use super::{Numbers, hex};
+use crate::domain::capacity::state::LimitState;
 use crate::domain::format::{serialize_maybe_time, serialize_time};
 use crate::domain::metrics::names::{Metric, Priority, Service};
 use crate::domain::named::named;
@@ -70,6 +71,9 @@ pub struct Compared {
     pub expected_cost: Figure,
     /// The parts of the median cost, which they add up to.
     pub parts: Vec<Part>,
+    /// What the plan bills and is not measured.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unmeasured: Vec<String>,
     /// Why it is not recommended; none for the recommended one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub against: Option<String>,
@@ -81,6 +85,22 @@ pub struct Part {
     pub name: String,
     /// Negative for a credit.
     pub amount: Figure,
+}
+
+/// One limit of the plan.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MeterFacts {
+    pub service: Service,
+    pub metric: Metric,
+    pub resource: String,
+    pub state: LimitState,
+    pub usage: Figure,
+    pub limit: Figure,
+    pub usage_percent: Figure,
+    /// The median; unknown: not reached within the horizon.
+    pub days_to_limit: Figure,
+    /// Chance of reaching the limit within 30 days, or within the horizon if that is nearer.
+    pub chance: Figure,
 }
 
 /// The forecast of the metric.
@@ -186,6 +206,9 @@ pub struct Facts {
     pub limit: Figure,
     pub usage_percent: Figure,
     pub at_limit: AtLimit,
+    /// All limits of the plan, this one first.
+    #[serde(default)]
+    pub meters: Vec<MeterFacts>,
     pub outlook: Outlook,
     /// All compared choices, the recommended one first.
     pub compared: Vec<Compared>,

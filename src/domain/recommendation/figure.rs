@@ -71,6 +71,9 @@ pub struct Figure {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interval: Option<Interval>,
     pub unit: Unit,
+    /// Whether something that is not measured comes on top.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub at_least: bool,
     /// Names of the inputs it was computed from, as in [`super::facts::Facts::inputs`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub inputs: Vec<String>,
@@ -83,6 +86,7 @@ impl Figure {
             value,
             interval: None,
             unit,
+            at_least: false,
             inputs: Vec::new(),
         }
     }
@@ -102,6 +106,13 @@ impl Figure {
         Figure::new(None, unit)
     }
 
+    /// Marks a known value as a lower bound.
+    #[must_use]
+    pub fn at_least(mut self, at_least: bool) -> Figure {
+        self.at_least = at_least && self.value.is_some();
+        self
+    }
+
     /// Names the inputs it was computed from.
     pub fn from_inputs<S: Into<String>>(mut self, inputs: impl IntoIterator<Item = S>) -> Figure {
         self.inputs = inputs.into_iter().map(Into::into).collect();
@@ -115,7 +126,8 @@ impl Figure {
 
     /// The number with its unit and without its interval.
     pub fn short(&self) -> String {
-        let text = |value| with_unit(value, self.unit);
+        let at_least = if self.at_least { "at least " } else { "" };
+        let text = |value| format!("{at_least}{}", with_unit(value, self.unit));
         self.value.map_or_else(|| "unknown".to_owned(), text)
     }
 

@@ -7,10 +7,13 @@ use crate::domain::metrics::names::Priority;
 pub struct Risk {
     /// Chance of reaching the limit within 7 days, the time that a change takes.
     pub chance_7: Option<f64>,
-    pub chance_30: Option<f64>,
+    /// Chance within 30 days, or within the horizon if that is nearer.
+    pub soon: Option<f64>,
     pub chance_90: Option<f64>,
-    /// Usage exceeds the limit now.
+    /// Usage is at the limit or beyond.
     pub is_over: bool,
+    /// Usage is at the critical threshold or beyond.
+    pub is_critical: bool,
     /// Usage beyond the limit is billed: it costs money and stops nothing.
     pub is_billed: bool,
     /// The change saves money.
@@ -19,11 +22,13 @@ pub struct Risk {
 
 pub fn priority(risk: Risk) -> Priority {
     let at_least = |chance: Option<f64>, share| chance.is_some_and(|chance| chance >= share);
-    let priority = if risk.is_over || at_least(risk.chance_7, 0.5) {
+    // A single measurement has no forecast that could say that there is time.
+    let no_time = risk.is_critical && risk.soon.is_none();
+    let priority = if risk.is_over || no_time || at_least(risk.chance_7, 0.5) {
         Priority::Critical
-    } else if at_least(risk.chance_30, 0.5) {
+    } else if risk.is_critical || at_least(risk.soon, 0.5) {
         Priority::High
-    } else if at_least(risk.chance_30, 0.2) || at_least(risk.chance_90, 0.5) || risk.saves {
+    } else if at_least(risk.soon, 0.2) || at_least(risk.chance_90, 0.5) || risk.saves {
         Priority::Medium
     } else {
         Priority::Low
@@ -42,10 +47,10 @@ pub fn priority(risk: Risk) -> Priority {
 mod tests {
     use super::*;
 
-    fn chances(chance_7: f64, chance_30: f64, chance_90: f64) -> Risk {
+    fn chances(chance_7: f64, soon: f64, chance_90: f64) -> Risk {
         Risk {
             chance_7: Some(chance_7),
-            chance_30: Some(chance_30),
+            soon: Some(soon),
             chance_90: Some(chance_90),
             ..Risk::default()
         }
@@ -64,6 +69,20 @@ mod tests {
         for (risk, expected) in cases {
             assert_eq!(priority(risk), expected, "{risk:?}");
         }
+    }
+
+    #[test]
+    fn critical_usage_without_a_forecast_is_critical() {
+        let critical = Risk {
+            is_critical: true,
+            ..Risk::default()
+        };
+        assert_eq!(priority(critical), Priority::Critical);
+        let steady = Risk {
+            soon: Some(0.0),
+            ..critical
+        };
+        assert_eq!(priority(steady), Priority::High);
     }
 
     #[test]

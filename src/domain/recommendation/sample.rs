@@ -10,11 +10,13 @@ use super::inputs::Business;
 use super::reconcile::reconcile;
 use super::snapshot::Assessed;
 use super::{Recommendation, Topic};
-use crate::domain::capacity::trend::{Trend, TrendRequest};
+use crate::domain::capacity;
+use crate::domain::capacity::Capacity;
+use crate::domain::capacity::readings::SeriesDays;
 use crate::domain::metrics::day::MetricDay;
-use crate::domain::metrics::names::{Metric, MetricKind, Service};
+use crate::domain::metrics::names::{Metric, Service};
 use crate::domain::metrics::point::{Reading, Series};
-use crate::domain::plans::catalogue::{Catalogue, LimitPeriod};
+use crate::domain::plans::catalogue::Catalogue;
 use crate::domain::plans::{Citation, LimitInForce, Origin};
 
 pub(crate) fn now() -> DateTime<Utc> {
@@ -23,10 +25,10 @@ pub(crate) fn now() -> DateTime<Utc> {
 
 pub(crate) fn topic() -> Topic {
     Topic {
-        service: Service::VercelKv,
-        metric: Metric::StorageMb,
+        provider: "upstash".to_owned(),
         resource: String::new(),
         plan: "free".to_owned(),
+        budget: None,
     }
 }
 
@@ -83,37 +85,21 @@ pub(crate) fn assessed_with(
     business: Business,
     now: DateTime<Utc>,
 ) -> Assessment {
-    let thresholds = [75.0, 90.0, 100.0].map(|percent| limit.value * percent / 100.0);
-    let request = TrendRequest {
-        kind: limit.kind,
-        period: limit.period,
-        billing: limit.billing,
-        thresholds: &thresholds,
-        now,
-    };
     let storage = days(Metric::StorageMb, Reading::Level, levels, now);
-    let storage = Trend::of(&storage, request).unwrap();
-    let by_day = TrendRequest {
-        kind: MetricKind::Period,
-        period: Some(LimitPeriod::Day),
-        thresholds: &[],
-        ..request
-    };
-    let commands = commands.map(|commands| {
-        let days = days(
-            Metric::CommandsPerDay,
-            Reading::Amount,
-            &[commands; 40],
-            now,
-        );
-        Trend::of(&days, by_day).unwrap()
-    });
-    let trends: Vec<&Trend> = std::iter::once(&storage).chain(&commands).collect();
+    let amounts = |metric, amount| days(metric, Reading::Amount, &[amount; 40], now);
+    let commands = commands.map(|commands| amounts(Metric::CommandsPerDay, commands));
+    let transfer = amounts(Metric::BandwidthGb, 0.01);
+    let series = [storage, transfer].into_iter().chain(commands);
+    let series: Vec<SeriesDays> = series
+        .filter_map(|days| SeriesDays::of_days(&days))
+        .collect();
+    let all = capacity::capacities(&[limit.clone()], &series, now, None);
+    let billed: Vec<&Capacity> = all.iter().collect();
+    let limited = all.iter().filter(|it| it.limit.is_some());
+    let limited: Vec<&Capacity> = limited.collect();
     assess(Evidence {
-        limit,
-        resource: "",
-        trend: &storage,
-        trends: &trends,
+        limited: &limited,
+        billed: &billed,
         catalogue: &Catalogue::embedded().unwrap(),
         seats: None,
         business,

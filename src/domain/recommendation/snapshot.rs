@@ -1,18 +1,16 @@
 //! Everything that recommendations are made from, as of one moment: limits, measurements, plans and inputs.
 
-use std::collections::BTreeMap;
-
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
 use super::Topic;
-use super::assess::{Assessment, Evidence, Gap, assess};
+use super::assess::{Assessment, Evidence, Gap, assess, gap};
 use super::inputs::{Business, StoredInput};
-use crate::domain::capacity::trend::{Trend, TrendRequest};
-use crate::domain::metrics::day::MetricDay;
-use crate::domain::metrics::names::{Metric, Service};
+use crate::domain::capacity::readings::SeriesDays;
+use crate::domain::capacity::{self, Capacity};
+use crate::domain::metrics::names::{Measure, Metric, Service};
 use crate::domain::metrics::point::Series;
-use crate::domain::plans::catalogue::{Catalogue, default_kind};
-use crate::domain::plans::{LimitInForce, selection};
+use crate::domain::named::Named;
+use crate::domain::plans::{Catalogue, LimitInForce, Origin, PriceScope, selection};
 
 /// The state of all limits and series.
 #[derive(Debug)]
@@ -21,9 +19,7 @@ pub struct Snapshot {
     inputs: Vec<StoredInput>,
     catalogue: Catalogue,
     selections: Vec<selection::PlanSelection>,
-    days: BTreeMap<Series, Vec<MetricDay>>,
-    /// The trend of every series, as its provider bills it.
-    trends: BTreeMap<Series, Trend>,
+    capacities: Vec<Capacity>,
     now: DateTime<Utc>,
 }
 
@@ -34,48 +30,99 @@ pub struct Assessed {
     pub assessment: Assessment,
 }
 
+/// A limit that cannot be assessed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Unknown {
+    pub series: Series,
+    pub plan: String,
+    pub gap: Gap,
+}
+
 impl Snapshot {
-    /// `days` are those of all series, each in order.
     pub fn new(
         limits: Vec<LimitInForce>,
         inputs: Vec<StoredInput>,
         catalogue: Catalogue,
         selections: Vec<selection::PlanSelection>,
-        days: Vec<MetricDay>,
+        series: &[SeriesDays],
         now: DateTime<Utc>,
     ) -> Snapshot {
-        let mut by_series: BTreeMap<Series, Vec<MetricDay>> = BTreeMap::new();
-        for day in days {
-            by_series.entry(day.series.clone()).or_default().push(day);
-        }
-        let trend = |(series, days): (&Series, &Vec<MetricDay>)| {
-            let (kind, period) = default_kind(series.metric);
-            let provider = catalogue.provider_of(series.service);
-            let plan = provider.and_then(|it| selection::current(&selections, it, now));
-            let request = TrendRequest {
-                kind,
-                period,
-                billing: plan.map(|plan| plan.billing).unwrap_or_default(),
-                thresholds: &[],
-                now,
-            };
-            Some((series.clone(), Trend::of(days, request)?))
-        };
         Snapshot {
-            trends: by_series.iter().filter_map(trend).collect(),
+            capacities: capacity::capacities(&limits, series, now, None::<TimeDelta>),
             limits,
             inputs,
             catalogue,
             selections,
-            days: by_series,
             now,
         }
     }
 
-    /// Assesses every limit, in the order of services and metrics.
+    /// Assesses every question: the plan of each provider's resource, and each budget.
     pub fn assess(&self) -> Vec<Assessed> {
-        let limits = self.limits.iter();
-        limits.flat_map(|limit| self.assess_limit(limit)).collect()
+        let mut questions: Vec<(Topic, Vec<&Capacity>)> = Vec::new();
+        for capacity in self
+            .capacities
+            .iter()
+            .filter(|it| it.measure != Measure::Pace)
+        {
+            let Some(limit) = &capacity.limit else {
+                continue;
+            };
+            let topic = self.topic(limit, capacity.resource());
+            match questions.iter_mut().find(|(known, _)| *known == topic) {
+                Some((_, limited)) => limited.push(capacity),
+                None => questions.push((topic, vec![capacity])),
+            }
+        }
+        // A limit without any series is one of every resource that has series.
+        let is_empty = |limited: &[&Capacity]| limited.iter().all(|it| it.measured_at.is_none());
+        let others: Vec<Topic> = questions
+            .iter()
+            .filter(|(_, limited)| !is_empty(limited))
+            .map(|(topic, _)| topic.clone())
+            .collect();
+        questions.retain(|(topic, limited)| {
+            let same = |it: &Topic| {
+                (&it.provider, &it.plan, it.budget) == (&topic.provider, &topic.plan, topic.budget)
+            };
+            !(is_empty(limited) && topic.resource.is_empty() && others.iter().any(same))
+        });
+        let assessed = questions.into_iter().map(|(topic, limited)| Assessed {
+            assessment: self.assess_question(&topic, &limited),
+            topic,
+        });
+        assessed.collect()
+    }
+
+    /// The limits that cannot be assessed, and why.
+    pub fn unknown(&self) -> Vec<Unknown> {
+        let unknown = |capacity: &Capacity| {
+            let limit = capacity.limit.as_ref()?;
+            Some(Unknown {
+                series: capacity.series.clone(),
+                plan: limit.plan.clone(),
+                gap: gap(capacity, limit)?,
+            })
+        };
+        self.capacities.iter().filter_map(unknown).collect()
+    }
+
+    fn topic(&self, limit: &LimitInForce, resource: &str) -> Topic {
+        let is_budget = limit.origin == Origin::Budget;
+        let provider = limit.provider.as_deref();
+        let plan = provider.and_then(|provider| self.catalogue.plan(provider, &limit.plan));
+        // One price for all resources is one question.
+        let is_shared = plan.is_some_and(|plan| plan.scope == PriceScope::Provider);
+        Topic {
+            provider: provider.unwrap_or(limit.service.as_str()).to_owned(),
+            resource: if is_shared && !is_budget {
+                String::new()
+            } else {
+                resource.to_owned()
+            },
+            plan: limit.plan.clone(),
+            budget: is_budget.then_some((limit.service, limit.metric)),
+        }
     }
 
     /// The newest measurement of a series.
@@ -85,59 +132,31 @@ impl Snapshot {
         metric: Metric,
         resource: &str,
     ) -> Option<(DateTime<Utc>, f64)> {
-        let trend = self.trends.get(&Series::new(service, metric, resource))?;
-        Some((trend.measured_at, trend.usage))
+        let series = Series::new(service, metric, resource);
+        let found = self.capacities.iter().find(|it| it.series == series)?;
+        found.measured_at.zip(found.usage)
     }
 
-    fn assess_limit(&self, limit: &LimitInForce) -> Vec<Assessed> {
-        let assessed = |resource: &str, assessment| Assessed {
-            topic: Topic {
-                service: limit.service,
-                metric: limit.metric,
-                resource: resource.to_owned(),
-                plan: limit.plan.clone(),
-            },
-            assessment,
+    fn assess_question(&self, topic: &Topic, limited: &[&Capacity]) -> Assessment {
+        let Some(limit) = limited.first().and_then(|it| it.limit.as_ref()) else {
+            return Assessment::Unknown(Gap::NotMeasured);
         };
-        let thresholds = [limit.warning_percent, limit.critical_percent, 100.0]
-            .map(|percent| limit.value * percent / 100.0);
-        let request = TrendRequest {
-            kind: limit.kind,
-            period: limit.period,
-            billing: limit.billing,
-            thresholds: &thresholds,
-            now: self.now,
-        };
-        let of_metric = self
-            .days
-            .iter()
-            .filter(|(series, _)| (series.service, series.metric) == (limit.service, limit.metric));
-        let mut all: Vec<Assessed> = of_metric
-            .filter_map(|(series, days)| {
-                let trend = Trend::of(days, request)?;
-                let assessment = self.assess_series(limit, series, &trend);
-                Some(assessed(&series.resource, assessment))
-            })
-            .collect();
-        if all.is_empty() {
-            all.push(assessed("", Assessment::Unknown(Gap::NotMeasured)));
-        }
-        all
-    }
-
-    fn assess_series(&self, limit: &LimitInForce, series: &Series, trend: &Trend) -> Assessment {
         let provider = limit.provider.as_deref();
-        let all: Vec<&Series> = self.trends.keys().collect();
+        let mut billed: Vec<&Capacity> = self.capacities.iter().collect();
+        billed.retain(|it| it.measured_at.is_some());
+        // A series may have a budget beside the limit of its plan.
+        billed.dedup_by(|a, b| a.series == b.series);
+        let is_shared = limited.iter().any(|it| it.resource() != topic.resource);
         let has_provider = |service| self.catalogue.provider_of(service) == provider;
-        let together = billed_together(&series.resource, &all, has_provider);
-        let trends = together.filter_map(|series| self.trends.get(series));
-        let trends: Vec<&Trend> = trends.collect();
+        let all: Vec<&Series> = billed.iter().map(|it| &it.series).collect();
+        let together: Vec<&Series> = billed_together(&topic.resource, &all, has_provider).collect();
+        billed.retain(|it| {
+            together.contains(&&it.series) || is_shared && has_provider(it.series.service)
+        });
         let plan = provider.and_then(|it| selection::current(&self.selections, it, self.now));
         assess(Evidence {
-            limit,
-            resource: &series.resource,
-            trend,
-            trends: &trends,
+            limited,
+            billed: &billed,
             catalogue: &self.catalogue,
             seats: plan.and_then(|plan| plan.seats),
             business: Business::of(&self.inputs, limit.service),

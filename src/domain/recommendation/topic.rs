@@ -2,30 +2,32 @@
 
 use sha2::{Digest, Sha256};
 
-use super::{Kind, Recommendation, hex};
+use super::{Recommendation, hex};
 use crate::domain::metrics::names::{Metric, Service};
-use crate::domain::named::Named;
 
-/// One limit of one plan, which recommendations of any kind may be about.
+/// The plan of a provider's resource, with all its metrics; or one budget of it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Topic {
-    pub service: Service,
-    pub metric: Metric,
-    /// Database, project or team; empty where it has no name of its own.
+    /// The provider, or the service where no provider is known.
+    pub provider: String,
+    /// Database, project or team; empty where it has no name of its own, and for a plan of all resources together.
     pub resource: String,
+    /// The plan in use; of a budget, its name.
     pub plan: String,
+    pub budget: Option<(Service, Metric)>,
 }
 
 impl Topic {
-    /// The key of the question "what to do about this topic, by an answer of this kind": a SHA-256 in
-    /// hexadecimal digits. At most one answer to a question is open.
-    pub fn key(&self, kind: Kind) -> String {
+    /// The key of the question: a SHA-256 in hexadecimal digits. At most one answer to a question is open, whatever
+    /// it recommends and whatever plan is in use.
+    pub fn key(&self) -> String {
+        let budget = self
+            .budget
+            .map(|(service, metric)| format!("{service} {metric}"));
         let parts = [
-            self.service.as_str(),
+            self.provider.as_str(),
             &self.resource,
-            self.metric.as_str(),
-            &self.plan,
-            kind.as_str(),
+            budget.as_deref().unwrap_or(""),
         ];
         // Each part is preceded by its length, so that no part can contain a separator.
         let mut hash = Sha256::new();
@@ -36,19 +38,12 @@ impl Topic {
         hex(&hash.finalize())
     }
 
-    /// The keys of its questions, for all kinds.
-    pub fn keys(&self) -> Vec<String> {
-        Kind::ALL.iter().map(|kind| self.key(*kind)).collect()
-    }
-
-    /// Whether a recommendation is about this topic.
+    /// Whether a recommendation answers it.
     pub fn matches(&self, it: &Recommendation) -> bool {
-        it.tracking.as_ref().is_some_and(|tracking| {
-            it.service == self.service
-                && it.metric == Some(self.metric)
-                && it.current_plan == self.plan
-                && tracking.resource == self.resource
-        })
+        let key = self.key();
+        it.tracking
+            .as_ref()
+            .is_some_and(|tracking| tracking.question == key)
     }
 }
 
@@ -56,21 +51,23 @@ impl Topic {
 mod tests {
     use super::*;
 
-    fn key(resource: &str, plan: &str) -> String {
-        let topic = Topic {
-            service: Service::VercelKv,
-            metric: Metric::StorageMb,
-            resource: resource.to_owned(),
-            plan: plan.to_owned(),
-        };
-        topic.key(Kind::Upgrade)
-    }
-
     #[test]
-    fn key_differs_for_every_question() {
-        assert_eq!(key("", "free").len(), 64);
-        assert_eq!(key("", "free"), key("", "free"));
-        assert_ne!(key("", "free"), key("free", ""));
-        assert_ne!(key("cache", "free"), key("cach", "efree"));
+    fn key_differs_for_every_resource_and_not_for_the_plan() {
+        let key = |provider: &str, resource: &str, plan: &str| {
+            let topic = Topic {
+                provider: provider.to_owned(),
+                resource: resource.to_owned(),
+                plan: plan.to_owned(),
+                budget: None,
+            };
+            topic.key()
+        };
+        assert_eq!(key("upstash", "", "free").len(), 64);
+        assert_eq!(key("upstash", "", "free"), key("upstash", "", "payg"));
+        assert_ne!(key("upstash", "", "free"), key("", "upstash", "free"));
+        assert_ne!(
+            key("upstash", "cache", "free"),
+            key("upstashcach", "e", "free")
+        );
     }
 }

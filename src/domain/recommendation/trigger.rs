@@ -1,6 +1,6 @@
 //! When a recommendation is made, and when its condition has cleared.
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::TimeDelta;
 
 use crate::domain::metrics::names::Priority;
 
@@ -10,33 +10,25 @@ pub struct Signals {
     /// Usage in percent of the limit.
     pub used_percent: f64,
     pub critical_percent: f64,
-    /// Chance of reaching the limit within 30 days.
-    pub chance_30: Option<f64>,
+    /// Chance of reaching the limit within 30 days, or within the horizon if that is nearer.
+    pub soon: Option<f64>,
     /// Chance that the current billing period ends over the limit.
     pub chance_over: Option<f64>,
     /// The priority that a recommendation would have.
     pub priority: Priority,
 }
 
-/// What follows from the state of a limit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What follows from the state of a limit, from the least.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Decision {
-    Recommend,
+    Clear,
     /// Create nothing new, but keep an open recommendation.
     Keep,
-    Clear,
+    Recommend,
 }
-
-/// Older measurements are no evidence of the current state.
-const FRESH: TimeDelta = TimeDelta::hours(24);
 
 /// Older measurements expire the recommendation that was made from them.
 pub const USABLE: TimeDelta = TimeDelta::days(14);
-
-/// Whether something measured at `measured` is evidence of the state at `now`.
-pub fn is_fresh(measured: DateTime<Utc>, now: DateTime<Utc>) -> bool {
-    now - measured <= FRESH
-}
 
 /// Decides from the state of a limit.
 ///
@@ -47,7 +39,7 @@ pub fn decide(signals: Signals) -> Decision {
     const UNLIKELY: f64 = 0.1;
     const HALF: f64 = 50.0;
     // Of a level and a period, the greater risk counts.
-    let chance = match (signals.chance_30, signals.chance_over) {
+    let chance = match (signals.soon, signals.chance_over) {
         (Some(soon), Some(period)) => Some(soon.max(period)),
         (soon, period) => soon.or(period),
     };
@@ -70,11 +62,11 @@ pub fn decide(signals: Signals) -> Decision {
 mod tests {
     use super::*;
 
-    fn level(used_percent: f64, chance_30: Option<f64>) -> Signals {
+    fn level(used_percent: f64, soon: Option<f64>) -> Signals {
         Signals {
             used_percent,
             critical_percent: 90.0,
-            chance_30,
+            soon,
             chance_over: None,
             priority: Priority::High,
         }
@@ -110,13 +102,5 @@ mod tests {
         assert_eq!(decide(period(95.0, 0.3)), Decision::Recommend);
         assert_eq!(decide(period(101.0, 1.0)), Decision::Recommend);
         assert_eq!(decide(period(60.0, 0.2)), Decision::Recommend);
-    }
-
-    #[test]
-    fn measurement_is_fresh_for_24_hours() {
-        let now: DateTime<Utc> = "2026-01-31T12:00:00Z".parse().unwrap();
-        assert!(is_fresh(now - TimeDelta::hours(24), now));
-        assert!(!is_fresh(now - TimeDelta::hours(25), now));
-        assert!(is_fresh(now + TimeDelta::minutes(1), now));
     }
 }

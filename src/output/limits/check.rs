@@ -2,15 +2,17 @@
 
 use chrono::{DateTime, Utc};
 
-use crate::domain::capacity::limit_status::{LimitState, LimitStatus};
+use crate::domain::capacity::state::LimitState;
+use crate::domain::capacity::{Capacity, MissingDays};
 use crate::domain::format::counted;
+use crate::domain::metrics::point::Series;
 use crate::domain::nagios::{NagiosAnswer, NagiosStatus, PerformanceValue};
 use crate::output::chart::bar;
 use crate::output::prelude::*;
 
 #[derive(Debug)]
 pub struct Check {
-    pub limits: Vec<LimitStatus>,
+    pub limits: Vec<Capacity>,
     pub now: DateTime<Utc>,
 }
 
@@ -31,7 +33,7 @@ impl Check {
         let worst = |is_wanted: fn(LimitState) -> bool| {
             let of_state = self.limits.iter().filter(|it| is_wanted(it.state));
             of_state.max_by(|a, b| {
-                let order = |it: &LimitStatus| it.percent.unwrap_or(f64::NEG_INFINITY);
+                let order = |it: &Capacity| it.percent().unwrap_or(f64::NEG_INFINITY);
                 order(a).total_cmp(&order(b))
             })
         };
@@ -49,24 +51,26 @@ impl Check {
         };
         let data = self.limits.iter().map(|it| PerformanceValue {
             label: name(it),
-            value: it.percent,
+            value: it.percent().map(|percent| (percent * 10.0).round() / 10.0),
             unit: "%",
-            warning: Some(it.limit.warning_percent),
-            critical: Some(it.limit.critical_percent),
+            warning: percents(it).map(|(warning, _)| warning),
+            critical: percents(it).map(|(_, critical)| critical),
         });
         let data: Vec<PerformanceValue> = data.collect();
         NagiosAnswer::new(status, &printable(&text), &[], &data)
     }
 
-    fn columns(&self) -> Vec<Column<'_, LimitStatus>> {
-        type Col<'a> = Column<'a, LimitStatus>;
-        let has_resources = self.limits.iter().any(|it| !it.resource.is_empty());
-        let resource = |it: &LimitStatus| Cell::text(&it.resource);
+    fn columns(&self) -> Vec<Column<'_, Capacity>> {
+        type Col<'a> = Column<'a, Capacity>;
+        let has_resources = self.limits.iter().any(|it| !it.resource().is_empty());
+        let resource = |it: &Capacity| Cell::text(it.resource());
         let percent = |percent: Option<f64>| Cell::or_missing(percent, Cell::Percent);
         vec![
-            Col::left("SERVICE", "service", |it| Cell::text(it.limit.service)),
-            Col::left("METRIC", "metric", |it| Cell::text(it.limit.metric)),
-            Col::left("PLAN", "plan", |it| Cell::text(&it.limit.plan)),
+            Col::left("SERVICE", "service", |it| Cell::text(it.series.service)),
+            Col::left("METRIC", "metric", |it| Cell::text(it.series.metric)),
+            Col::left("PLAN", "plan", |it| {
+                Cell::maybe(it.limit.as_ref().map(|limit| &limit.plan))
+            }),
             if has_resources {
                 Col::left("RESOURCE", "resource", resource)
             } else {
@@ -74,24 +78,30 @@ impl Check {
             },
             Col::left("STATE", "state", |it| Cell::text(it.state)),
             Col::right("USED", "value", |it| {
-                Cell::or_missing(it.value, Cell::Number)
+                Cell::or_missing(it.usage, Cell::Number)
             }),
-            Col::right("LIMIT", "limit_value", |it| Cell::Number(it.limit.value)),
-            Col::right("% OF LIMIT", "percent", move |it| percent(it.percent)),
+            Col::right("LIMIT", "limit_value", |it| {
+                Cell::or_missing(it.limit_value(), Cell::Number)
+            }),
+            Col::right("% OF LIMIT", "percent", move |it| percent(it.percent())),
             Col::table_only("", |it| {
-                let marks = [it.limit.warning_percent, it.limit.critical_percent];
-                Cell::maybe(it.percent.map(|percent| bar(percent, &marks, 100.0, WIDTH)))
+                let marks =
+                    percents(it).map_or(Vec::new(), |(warning, critical)| vec![warning, critical]);
+                let bar = |percent| bar(percent, &marks, 100.0, WIDTH);
+                Cell::maybe(it.percent().map(bar))
             })
             .dropped(1),
-            Col::csv_only("warning_percent", |it| {
-                Cell::Number(it.limit.warning_percent)
+            Col::csv_only("warning_percent", move |it| {
+                percent(percents(it).map(|(warning, _)| warning))
             }),
-            Col::csv_only("critical_percent", |it| {
-                Cell::Number(it.limit.critical_percent)
+            Col::csv_only("critical_percent", move |it| {
+                percent(percents(it).map(|(_, critical)| critical))
             }),
-            Col::csv_only("period", |it| Cell::maybe(it.limit.period)),
+            Col::csv_only("period", |it| {
+                Cell::maybe(it.limit.as_ref().and_then(|limit| limit.period))
+            }),
             Col::right("PERIOD", "elapsed_percent", move |it| {
-                percent(it.elapsed_percent)
+                percent(it.elapsed_percent(self.now))
             })
             .dropped(3),
             Col::table_only("AGE", |it| {
@@ -106,17 +116,26 @@ impl Check {
     }
 }
 
-fn name(status: &LimitStatus) -> String {
-    let limit = &status.limit;
-    let name = format!("{} {} {}", limit.service, limit.metric, limit.plan);
-    match status.resource.as_str() {
+/// The warning and critical thresholds.
+fn percents(status: &Capacity) -> Option<(f64, f64)> {
+    let limit = status.limit.as_ref()?;
+    Some((limit.warning_percent, limit.critical_percent))
+}
+
+fn name(status: &Capacity) -> String {
+    let Series {
+        service, metric, ..
+    } = status.series;
+    let plan = status.limit.as_ref().map_or("", |limit| &limit.plan);
+    let name = format!("{service} {metric} {plan}");
+    match status.resource() {
         "" => name,
         resource => format!("{name} {resource}"),
     }
 }
 
-fn summary(status: &LimitStatus) -> String {
-    let detail = match (status.percent, &status.reason) {
+fn summary(status: &Capacity) -> String {
+    let detail = match (status.percent(), &status.reason) {
         (Some(percent), _) => format::percent(percent),
         (None, Some(reason)) => reason.to_string(),
         (None, None) => format::DASH.to_owned(),
@@ -131,9 +150,15 @@ impl Answer for Check {
         }
         let table = columns::table(&self.columns(), &self.limits, width);
         let unknown = self.limits.iter().filter(|it| it.reason.is_some());
-        let unknown: String = unknown
+        let mut unknown: String = unknown
             .map(|it| printable(&summary(it)).into_owned() + "\n")
             .collect();
+        let partial = self.limits.iter().filter(|it| it.reason.is_none());
+        for (it, days) in partial.filter_map(|it| Some((it, it.missing?))) {
+            let MissingDays { missing, of } = days;
+            let line = format!("{}: {missing} of {of} days missing\n", name(it));
+            unknown.push_str(&printable(&line));
+        }
         let gap = if unknown.is_empty() { "" } else { "\n" };
         format!(
             "{table}{gap}{unknown}\n{}: {} OK, {} warning, {} critical or over, {} unknown\n",
@@ -149,11 +174,13 @@ impl Answer for Check {
         let limits = self.limits.iter().map(|it| {
             object! {
                 ..&it.limit,
-                resource: &it.resource,
+                resource: it.resource(),
+                measure: it.measure,
                 state: it.state,
-                value: it.value,
-                percent: it.percent,
-                elapsed_percent: it.elapsed_percent,
+                value: it.usage,
+                percent: it.percent(),
+                elapsed_percent: it.elapsed_percent(self.now),
+                missing_days: it.missing,
                 measured_at: it.measured_at.map(format::time_ms),
                 reason: it.reason.as_ref().map(ToString::to_string),
             }

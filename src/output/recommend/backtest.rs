@@ -34,8 +34,15 @@ struct Line<'a> {
 
 impl Backtest {
     fn trials(&self) -> impl Iterator<Item = &Trial> {
-        let horizons = self.tested.iter().flat_map(|tested| &tested.horizons);
-        horizons.flat_map(|horizon| &horizon.trials)
+        self.rows().map(|(_, trial)| trial)
+    }
+
+    /// Every trial with its series.
+    fn rows(&self) -> impl Iterator<Item = (&Tested, &Trial)> {
+        self.tested.iter().flat_map(|tested| {
+            let trials = tested.horizons.iter().flat_map(|horizon| &horizon.trials);
+            trials.map(move |trial| (tested, trial))
+        })
     }
 
     fn lines(&self) -> Vec<Line<'_>> {
@@ -63,10 +70,6 @@ impl Backtest {
         let share = |header, get: Get| score(header, |share| Cell::Percent(share * 100.0), get);
         let value = |header, get: Get| score(header, Cell::Number, get);
         let brier = |header, get: Get| score(header, |brier| Cell::text(brier_text(brier)), get);
-        let base = |it: &Scores| {
-            it.pro_rata_median_error
-                .or(Some(it.first_last_median_error))
-        };
         let wide = self.wide;
         vec![
             Col::left("SERIES", "", |it| Cell::text(&it.tested.name)),
@@ -78,15 +81,15 @@ impl Backtest {
             share("80%", |it| Some(it.coverage.band_80)),
             share("95%", |it| Some(it.coverage.band_95)).in_table(wide),
             value("ERROR", |it| Some(it.median_error)),
-            value("BASE", base),
-            value("LAST", |it| Some(it.last_median_error)).in_table(wide),
-            value("FIRST-LAST", |it| Some(it.first_last_median_error)).in_table(wide),
-            value("PRO RATA", |it| it.pro_rata_median_error).in_table(wide),
-            value("WINKLER", |it| Some(it.winkler)),
-            value("BASE", |it| Some(it.baseline_winkler)),
+            value("28D MEAN", |it| Some(it.rules.mean_28d)),
+            value("WEEKDAY", |it| Some(it.rules.same_weekday)),
+            value("PRO RATA", |it| it.rules.pro_rata),
+            value("LINEAR", |it| Some(it.rules.linear)),
+            value("WINKLER", |it| Some(it.winkler)).in_table(wide),
+            value("BASE", |it| Some(it.baseline_winkler)).in_table(wide),
             value("BASE BAND", |it| Some(it.baseline_band_winkler)).in_table(wide),
-            brier("BRIER", |it| it.brier),
-            brier("BASE", |it| it.baseline_brier),
+            brier("BRIER", |it| it.brier).in_table(wide),
+            brier("BASE", |it| it.baseline_brier).in_table(wide),
         ]
     }
 }
@@ -141,7 +144,23 @@ impl Answer for Backtest {
                 reliability: scores.reliability,
             }
         });
-        object! { series: series.collect::<Vec<_>>(), all: all }
+        let trials = self.rows().map(|(tested, trial)| {
+            object! {
+                series: &tested.name,
+                origin: day_date(trial.origin),
+                horizon_days: trial.horizon,
+                low: trial.bands[1].low,
+                high: trial.bands[1].high,
+                forecast: trial.median,
+                actual: trial.actual,
+                rules: trial.rules,
+            }
+        });
+        object! {
+            series: series.collect::<Vec<_>>(),
+            all: all,
+            trials: trials.collect::<Vec<_>>(),
+        }
     }
 
     fn csv(&self) -> Vec<Vec<String>> {
@@ -163,17 +182,14 @@ impl Answer for Backtest {
             value("p75", |it| it.bands[0].high),
             value("p90", |it| it.bands[1].high),
             value("p97_5", |it| it.bands[2].high),
-            value("last", |it| it.baselines.last),
-            value("first_last", |it| it.baselines.first_last),
+            value("mean_28d", |it| it.rules.mean_28d),
+            value("same_weekday", |it| it.rules.same_weekday),
             Col::csv_only("pro_rata", |(_, trial)| {
-                Cell::or_missing(trial.baselines.pro_rata, Cell::Number)
+                Cell::or_missing(trial.rules.pro_rata, Cell::Number)
             }),
+            value("linear", |it| it.rules.linear),
         ];
-        let rows = self.tested.iter().flat_map(|tested| {
-            let trials = tested.horizons.iter().flat_map(|horizon| &horizon.trials);
-            trials.map(move |trial| (tested, trial))
-        });
-        columns::csv(&columns, &rows.collect::<Vec<Row<'_>>>())
+        columns::csv(&columns, &self.rows().collect::<Vec<Row<'_>>>())
     }
 }
 

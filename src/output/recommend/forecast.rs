@@ -2,14 +2,13 @@
 
 use chrono::{DateTime, Utc};
 
-use crate::domain::capacity::forecast::{LimitedSeries, RecentRate};
+use crate::domain::capacity::{Capacity, MissingDays};
 use crate::domain::forecast::{
-    Band, Basis, Confidence, Crossing, DailyValue, DayNumber, Forecast, InsufficientData,
-    PeriodTotal, day_date, day_number,
+    Band, Basis, Confidence, Crossing, DayNumber, Forecast, InsufficientData, PeriodTotal,
+    day_date, day_number,
 };
 use crate::domain::format::{DASH, count, counted, number, percent, time, time_ms};
 use crate::domain::metrics::names::MetricKind;
-use crate::domain::metrics::point::Point;
 use crate::domain::plans::LimitPeriod;
 use crate::output::chart::{self, ForecastChart};
 use crate::output::prelude::*;
@@ -25,15 +24,7 @@ pub struct Forecasts {
 
 /// The forecast of one series.
 #[derive(Debug)]
-pub struct Item {
-    pub series: LimitedSeries,
-    pub newest: Option<Point>,
-    /// The daily values that the forecast is made from.
-    pub past: Vec<DailyValue>,
-    pub forecast: Result<Forecast, InsufficientData>,
-    /// Only for rates.
-    pub recent: Option<RecentRate>,
-}
+pub struct Item(pub Capacity);
 
 /// Days of history in a chart.
 const CHART_DAYS: DayNumber = 60;
@@ -43,30 +34,11 @@ const THRESHOLDS: [&str; 3] = ["warning", "critical", "limit"];
 impl Item {
     /// `None` for rates, which are not forecast, and with insufficient data.
     fn forecast(&self) -> Option<&Forecast> {
-        let forecast = self.forecast.as_ref().ok()?;
-        (self.series.kind != MetricKind::Rate).then_some(forecast)
-    }
-
-    /// The value that is compared with the limit: the level, the usage of the period, or the recent rate.
-    fn now(&self) -> Option<f64> {
-        match (self.series.kind, self.forecast()) {
-            (MetricKind::Gauge, Some(forecast)) => Some(forecast.latest),
-            (MetricKind::Gauge, None) => Some(self.past.last()?.value),
-            (MetricKind::Period, forecast) => Some(forecast?.periods.first()?.used),
-            (MetricKind::Rate, _) => Some(self.recent?.p95),
-        }
-    }
-
-    fn limit(&self) -> Option<f64> {
-        self.series.limit.as_ref().map(|limit| limit.value)
+        self.0.known_forecast()
     }
 
     fn plan(&self) -> Option<&str> {
-        self.series.limit.as_ref().map(|limit| limit.plan.as_str())
-    }
-
-    fn percent_of_limit(&self) -> Option<f64> {
-        Some(self.now()? / self.limit()? * 100.0)
+        self.0.limit.as_ref().map(|limit| limit.plan.as_str())
     }
 
     fn crossing(&self, threshold: usize) -> Option<&Crossing> {
@@ -84,11 +56,11 @@ impl Item {
     }
 
     pub(super) fn now_in_words(&self) -> String {
-        self.now().map_or_else(|| DASH.to_owned(), number)
+        self.0.usage.map_or_else(|| DASH.to_owned(), number)
     }
 
     pub(super) fn share_in_words(&self) -> String {
-        let share = self.percent_of_limit();
+        let share = self.0.percent();
         share.map_or_else(|| DASH.to_owned(), percent)
     }
 
@@ -102,33 +74,28 @@ impl Item {
     }
 
     /// What limits the reliability of the forecast.
-    fn caveat(&self) -> Option<String> {
-        match &self.forecast {
-            _ if self.series.kind == MetricKind::Rate => None,
+    fn caveats(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        notes.extend(self.0.reason.as_ref().map(ToString::to_string));
+        if let (None, Some(MissingDays { missing, of })) = (&self.0.reason, self.0.missing) {
+            notes.push(format!("{missing} of {of} days missing"));
+        }
+        match self.0.forecast() {
+            _ if self.0.kind == MetricKind::Rate => {}
             Err(InsufficientData { days, needed }) => {
-                Some(format!("insufficient data: {days} of {needed} days"))
+                notes.push(format!("insufficient data: {days} of {needed} days"));
             }
             Ok(forecast) if forecast.confidence == Confidence::Low => {
-                Some("low confidence".to_owned())
+                notes.push("low confidence".to_owned());
             }
-            Ok(_) => None,
+            Ok(_) => {}
         }
+        notes
     }
 
     fn note(&self) -> String {
-        let mut notes: Vec<String> = self.caveat().into_iter().collect();
-        if let Some(recent) = self.recent {
-            let days = counted(recent.days as u64, "day");
-            notes.push(format!(
-                "median p95 of {days}, worst {}",
-                number(recent.worst)
-            ));
-            if self.limit().is_some() {
-                let days = counted(recent.days_over as u64, "day");
-                notes.push(format!("limit reached on {days}"));
-            }
-        }
-        if self.series.limit.is_none() {
+        let mut notes = self.caveats();
+        if self.0.limit.is_none() {
             notes.push("no limit".to_owned());
         }
         notes.join(", ")
@@ -167,20 +134,18 @@ fn item_columns(items: &[Item]) -> Vec<Column<'_, Item>> {
          limit_chance_7d limit_chance_30d limit_chance_90d",
     ];
     let value = |value: Option<f64>| Cell::or_missing(value, Cell::Number);
-    let resource = |it: &Item| Cell::text(&it.series.series.resource);
-    let has_resources = items.iter().any(|it| !it.series.series.resource.is_empty());
+    let resource = |it: &Item| Cell::text(&it.0.series.resource);
+    let has_resources = items.iter().any(|it| !it.0.series.resource.is_empty());
     let mut columns = vec![
-        Col::left("SERVICE", "service", |it| {
-            Cell::text(it.series.series.service)
-        }),
-        Col::left("METRIC", "metric", |it| Cell::text(it.series.series.metric)),
+        Col::left("SERVICE", "service", |it| Cell::text(it.0.series.service)),
+        Col::left("METRIC", "metric", |it| Cell::text(it.0.series.metric)),
         Col::left("RESOURCE", "resource", resource).in_table(has_resources),
-        Col::csv_only("kind", |it| Cell::text(it.series.kind)),
+        Col::csv_only("kind", |it| Cell::text(it.0.kind)),
         Col::csv_only("plan", |it| Cell::maybe(it.plan())),
-        Col::right("NOW", "value", move |it| value(it.now())),
-        Col::right("LIMIT", "limit_value", move |it| value(it.limit())),
+        Col::right("NOW", "value", move |it| value(it.0.usage)),
+        Col::right("LIMIT", "limit_value", move |it| value(it.0.limit_value())),
         Col::right("USED", "percent_of_limit", |it| {
-            Cell::or_missing(it.percent_of_limit(), Cell::Percent)
+            Cell::or_missing(it.0.percent(), Cell::Percent)
         }),
         Col::table_only("DAYS TO LIMIT", |it| Cell::maybe(it.days_to_limit())),
     ];
@@ -205,13 +170,17 @@ fn item_columns(items: &[Item]) -> Vec<Column<'_, Item>> {
         }),
         Col::csv_only("total_p90", move |it| value(total(it).map(|it| it.p90))),
         Col::csv_only("chance_over", move |it| {
-            let period = it.current_period().zip(it.limit());
+            let period = it.current_period().zip(it.0.limit_value());
             value(period.map(|(period, limit)| period.chance_over(limit)))
         }),
         Col::csv_only("note", |it| Cell::text(it.note())),
     ]);
-    if items.iter().any(|it| it.caveat().is_some()) {
-        columns.push(Col::table_only("NOTE", |it| Cell::maybe(it.caveat())).dropped(1));
+    if items.iter().any(|it| !it.caveats().is_empty()) {
+        let note = |it: &Item| match it.caveats().join(", ") {
+            none if none.is_empty() => Cell::Missing,
+            notes => Cell::Text(notes),
+        };
+        columns.push(Col::table_only("NOTE", note).dropped(1));
     }
     columns
 }
@@ -243,18 +212,18 @@ impl Answer for Forecasts {
 
 /// One series with its chart, and with the basis of its forecast if asked for.
 fn page(item: &Item, explain: bool) -> String {
-    let mut text = printable(&item.series.series.to_string()).into_owned();
+    let mut text = printable(&item.0.series.to_string()).into_owned();
     if let Some(plan) = item.plan() {
         text.push_str(&format!(", plan {}", printable(plan)));
     }
-    if let Some(now) = item.now() {
+    if let Some(now) = item.0.usage {
         text.push_str(&format!(": {}", number(now)));
     }
-    if let (Some(share), Some(limit)) = (item.percent_of_limit(), item.limit()) {
+    if let (Some(share), Some(limit)) = (item.0.percent(), item.0.limit_value()) {
         text.push_str(&format!(" of {} ({})", number(limit), percent(share)));
     }
-    if let Some(newest) = &item.newest {
-        text.push_str(&format!(", measured {}", time(newest.at)));
+    if let Some(at) = item.0.measured_at {
+        text.push_str(&format!(", measured {}", time(at)));
     }
     text.push('\n');
     let note = item.note();
@@ -268,7 +237,10 @@ fn page(item: &Item, explain: bool) -> String {
         text.push_str(&format!("\n{}", crossings_table(forecast)));
     }
     if let Some(period) = forecast.periods.first().filter(|_| !is_daily_limit(item)) {
-        text.push_str(&format!("\n{}\n", period_text(period, item.limit())));
+        text.push_str(&format!(
+            "\n{}\n",
+            period_text(period, item.0.limit_value())
+        ));
     }
     let chart = chart(item, forecast);
     if !chart.is_empty() {
@@ -285,7 +257,8 @@ fn page(item: &Item, explain: bool) -> String {
 
 /// A period of one day is too short for a chart.
 fn is_daily_limit(item: &Item) -> bool {
-    item.series.period == Some(LimitPeriod::Day)
+    let limit = item.0.limit.as_ref();
+    limit.is_some_and(|limit| limit.period == Some(LimitPeriod::Day))
 }
 
 fn crossings_table(forecast: &Forecast) -> String {
@@ -332,8 +305,8 @@ fn chart(item: &Item, forecast: &Forecast) -> String {
         .iter()
         .map(|(at, name)| (*at, name.as_str()))
         .collect();
-    let days = item.past.iter().map(|day| (day.day, day.value));
-    let cumulative = item.series.kind == MetricKind::Period && !is_daily_limit(item);
+    let days = item.0.daily.days.iter().map(|day| (day.day, day.value));
+    let cumulative = item.0.kind == MetricKind::Period && !is_daily_limit(item);
     let (past, ahead) = match forecast.periods.first().filter(|_| cumulative) {
         Some(period) => (running_total(period, days), forecast.period_bands()),
         None => {
@@ -422,9 +395,14 @@ fn basis_text(basis: &Basis) -> Vec<String> {
 
 impl Item {
     pub(super) fn json(&self) -> impl Serialize {
-        let LimitedSeries { series, kind, .. } = &self.series;
+        let Capacity {
+            series,
+            kind,
+            measure,
+            ..
+        } = &self.0;
         let forecast = self.forecast();
-        let missing = self.forecast.as_ref().err();
+        let missing = self.0.forecast().err();
         let crossings = forecast.map_or(&[][..], |it| &it.crossings).iter();
         let thresholds = THRESHOLDS.into_iter().zip(crossings).map(threshold_json);
         let bands = forecast.map(Forecast::daily_bands).unwrap_or_default();
@@ -436,33 +414,36 @@ impl Item {
             metric: series.metric,
             resource: &series.resource,
             kind: kind,
+            measure: measure,
             plan: self.plan(),
-            value: self.now(),
-            measured_at: self.newest.as_ref().map(|newest| time_ms(newest.at)),
-            limit_value: self.limit(),
+            value: self.0.usage,
+            measured_at: self.0.measured_at.map(time_ms),
+            limit_value: self.0.limit_value(),
+            percent: self.0.percent(),
+            state: self.0.limit.as_ref().map(|_| self.0.state),
+            missing_days: self.0.missing,
             outcome: match (kind, missing) {
                 (MetricKind::Rate, _) => "not forecast",
                 (_, Some(_)) => "insufficient data",
                 (_, None) => "forecast",
             },
-            days_of_data: missing.map_or(self.past.len(), |missing| missing.days),
+            days_of_data: missing.map_or(self.0.daily.days.len(), |missing| missing.days),
             days_needed: missing.map(|missing| missing.needed),
             confidence: forecast.map(|forecast| forecast.confidence),
             horizon_days: forecast.map(|forecast| forecast.horizon),
             thresholds: thresholds.collect::<Vec<_>>(),
             period: self.current_period().map(|period| self.period_json(period)),
-            recent: self.recent,
             basis: forecast.map(|forecast| basis_json(&forecast.basis)),
             bands: bands.collect::<Vec<_>>(),
         }
     }
 
     fn period_json(&self, period: &PeriodTotal) -> impl Serialize {
-        let measured = self.newest.as_ref();
-        let measured = measured.map_or(0, |newest| day_number(newest.at.date_naive()));
+        let measured = self.0.measured_at;
+        let measured = measured.map_or(0, |at| day_number(at.date_naive()));
         let length = f64::from(period.to - period.from).max(1.0);
         let elapsed = f64::from(measured - period.from) / length;
-        let limit = self.limit();
+        let limit = self.0.limit_value();
         object! {
             from: day_date(period.from),
             to: day_date(period.to),

@@ -2,17 +2,38 @@
 
 use rust_decimal::Decimal;
 
-use super::plans;
+use super::{plans, resource};
+use crate::domain::capacity::Capacity;
 use crate::domain::format::time_ms;
 use crate::domain::recommendation::Recommendation;
 use crate::domain::recommendation::figure::Interval;
 use crate::domain::recommendation::lifecycle::transition::version;
 use crate::output::prelude::*;
 
+/// A recommendation, and the capacity of its metric now, if it was measured.
+#[derive(Debug)]
+pub struct Listed {
+    pub it: Recommendation,
+    pub now: Option<Capacity>,
+}
+
+impl Listed {
+    fn now(&self) -> impl Serialize + use<'_> {
+        self.now.as_ref().map(|now| {
+            object! {
+                value: now.usage,
+                percent: now.percent(),
+                state: now.state,
+                measured_at: now.measured_at.map(time_ms),
+            }
+        })
+    }
+}
+
 /// The listed recommendations.
 #[derive(Debug)]
 pub struct List {
-    pub recommendations: Vec<Recommendation>,
+    pub recommendations: Vec<Listed>,
     /// The ids of all recommendations, for unique short ids.
     pub ids: Vec<String>,
 }
@@ -49,37 +70,60 @@ fn days_to_limit(it: &Recommendation) -> Option<String> {
 }
 
 fn extra_cost(it: &Recommendation) -> Cell {
-    let extra = it.facts().map(|facts| facts.money.extra.value);
-    let extra = extra.unwrap_or_else(|| Decimal::try_from(it.numbers.upgrade_cost?).ok());
-    Cell::or_missing(extra, Cell::Usd)
+    match it.facts().map(|facts| &facts.money.extra) {
+        Some(extra) if extra.at_least => Cell::text(extra.short()),
+        Some(extra) => Cell::or_missing(extra.value, Cell::Usd),
+        None => {
+            let cost = it.numbers.upgrade_cost;
+            Cell::or_missing(cost.and_then(|it| Decimal::try_from(it).ok()), Cell::Usd)
+        }
+    }
 }
 
-fn columns(ids: &[String]) -> Vec<Column<'_, Recommendation>> {
-    type Col<'a> = Column<'a, Recommendation>;
+fn columns<'a>(ids: &'a [String], listed: &[Listed]) -> Vec<Column<'a, Listed>> {
+    type Col<'a> = Column<'a, Listed>;
     let number = |number: Option<f64>| Cell::or_missing(number, Cell::Number);
+    let has_resources = listed.iter().any(|row| !resource(&row.it).is_empty());
+    let now = |row: &Listed| row.now.as_ref().and_then(Capacity::percent);
     vec![
-        Col::table_only("ID", |it| Cell::text(format::short_id(&it.id, ids))),
-        Col::csv_only("id", |it| Cell::text(&it.id)),
-        Col::left("PRIORITY", "priority", |it| Cell::text(it.priority)),
-        Col::left("STATUS", "status", |it| Cell::text(it.status)),
-        Col::left("SERVICE", "service", |it| Cell::text(it.service)),
-        Col::left("METRIC", "metric", |it| Cell::maybe(it.metric)),
-        Col::table_only("PLAN", |it| Cell::text(plans(it))),
-        Col::csv_only("current_plan", |it| Cell::text(&it.current_plan)),
-        Col::csv_only("recommended_plan", |it| Cell::text(&it.recommended_plan)),
-        Col::right("USED", "usage_percent", |it| {
-            Cell::or_missing(it.numbers.usage_percent, Cell::Percent)
+        Col::table_only("ID", |row| Cell::text(format::short_id(&row.it.id, ids))),
+        Col::csv_only("id", |row| Cell::text(&row.it.id)),
+        Col::left("PRIORITY", "priority", |row| Cell::text(row.it.priority)),
+        Col::left("STATUS", "status", |row| Cell::text(row.it.status)),
+        Col::left("SERVICE", "service", |row| Cell::text(row.it.service)),
+        Col::left("METRIC", "metric", |row| Cell::maybe(row.it.metric)),
+        Col::left("RESOURCE", "resource", |row| Cell::text(resource(&row.it)))
+            .in_table(has_resources),
+        Col::table_only("PLAN", |row| Cell::text(plans(&row.it))),
+        Col::csv_only("current_plan", |row| Cell::text(&row.it.current_plan)),
+        Col::csv_only("recommended_plan", |row| {
+            Cell::text(&row.it.recommended_plan)
+        }),
+        Col::right("USED", "usage_percent", |row| {
+            Cell::or_missing(row.it.numbers.usage_percent, Cell::Percent)
+        }),
+        Col::right("NOW", "now_percent", move |row| {
+            Cell::or_missing(now(row), Cell::Percent)
+        }),
+        Col::csv_only("now_state", |row| {
+            Cell::maybe(row.now.as_ref().map(|now| now.state))
+        }),
+        Col::table_only("DAYS TO LIMIT", |row| Cell::maybe(days_to_limit(&row.it))).dropped(2),
+        Col::csv_only("days_to_limit", |row| {
+            Cell::maybe(row.it.numbers.days_to_limit)
+        }),
+        Column::right("EXTRA COST", "upgrade_cost", |row: &Listed| {
+            extra_cost(&row.it)
         })
         .dropped(1),
-        Col::table_only("DAYS TO LIMIT", |it| Cell::maybe(days_to_limit(it))).dropped(3),
-        Col::csv_only("days_to_limit", |it| Cell::maybe(it.numbers.days_to_limit)),
-        Column::right("EXTRA COST", "upgrade_cost", extra_cost).dropped(2),
-        Col::csv_only("current_cost", move |it| number(it.numbers.current_cost)),
-        Col::csv_only("projected_cost", move |it| {
-            number(it.numbers.projected_cost)
+        Col::csv_only("current_cost", move |row| {
+            number(row.it.numbers.current_cost)
         }),
-        Col::csv_only("roi", move |it| number(it.numbers.roi)),
-        Col::csv_only("reason", |it| Cell::text(&it.reason)),
+        Col::csv_only("projected_cost", move |row| {
+            number(row.it.numbers.projected_cost)
+        }),
+        Col::csv_only("roi", move |row| number(row.it.numbers.roi)),
+        Col::csv_only("reason", |row| Cell::text(&row.it.reason)),
     ]
 }
 
@@ -88,15 +132,23 @@ impl Answer for List {
         if self.recommendations.is_empty() {
             return "no recommendations\n".to_owned();
         }
-        columns::table(&columns(&self.ids), &self.recommendations, width)
+        columns::table(
+            &columns(&self.ids, &self.recommendations),
+            &self.recommendations,
+            width,
+        )
     }
 
     fn json(&self) -> impl Serialize {
-        let all = self.recommendations.iter().map(recommendation_json);
+        let all = self.recommendations.iter();
+        let all = all.map(|row| object! { now: row.now(), ..recommendation_json(&row.it) });
         object! { recommendations: all.collect::<Vec<_>>() }
     }
 
     fn csv(&self) -> Vec<Vec<String>> {
-        columns::csv(&columns(&self.ids), &self.recommendations)
+        columns::csv(
+            &columns(&self.ids, &self.recommendations),
+            &self.recommendations,
+        )
     }
 }

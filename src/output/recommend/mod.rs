@@ -21,3 +21,8 @@ fn plans(it: &Recommendation) -> String {
         None => format::change(current, &it.recommended_plan),
     }
 }
+
+/// Database, project or team; empty where it has no name of its own.
+fn resource(it: &Recommendation) -> &str {
+    it.tracking.as_ref().map_or("", |own| own.resource.as_str())
+}

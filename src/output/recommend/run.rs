@@ -2,19 +2,11 @@
 
 use super::history::change;
 use super::list::recommendation_json;
-use super::plans;
+use super::{plans, resource};
 use crate::domain::format::counted;
-use crate::domain::recommendation::Topic;
-use crate::domain::recommendation::assess::Gap;
 use crate::domain::recommendation::reconcile::Update;
+use crate::domain::recommendation::snapshot::Unknown;
 use crate::output::prelude::*;
-
-/// A limit that could not be assessed.
-#[derive(Debug)]
-pub struct Unknown {
-    pub topic: Topic,
-    pub gap: Gap,
-}
 
 /// The result of a run.
 #[derive(Debug)]
@@ -26,8 +18,9 @@ pub struct Run {
     pub unknown: Vec<Unknown>,
 }
 
-fn columns(ids: &[String]) -> Vec<Column<'_, Update>> {
+fn columns<'a>(ids: &'a [String], updates: &[Update]) -> Vec<Column<'a, Update>> {
     type Col<'a> = Column<'a, Update>;
+    let has_resources = updates.iter().any(|it| !resource(&it.after).is_empty());
     vec![
         Col::table_only("ID", |it| Cell::text(format::short_id(&it.after.id, ids))),
         Col::csv_only("id", |it| Cell::text(&it.after.id)),
@@ -36,6 +29,8 @@ fn columns(ids: &[String]) -> Vec<Column<'_, Update>> {
         Col::left("STATUS", "status", |it| Cell::text(it.after.status)),
         Col::left("SERVICE", "service", |it| Cell::text(it.after.service)),
         Col::left("METRIC", "metric", |it| Cell::maybe(it.after.metric)),
+        Col::left("RESOURCE", "resource", |it| Cell::text(resource(&it.after)))
+            .in_table(has_resources),
         Col::table_only("PLAN", |it| Cell::text(plans(&it.after))),
         Col::csv_only("current_plan", |it| Cell::text(&it.after.current_plan)),
         Col::csv_only("recommended_plan", |it| {
@@ -57,12 +52,11 @@ impl Answer for Run {
         if !self.updates.is_empty() {
             lines.push(String::new());
         }
-        lines.extend(self.unknown.iter().map(|Unknown { topic, gap }| {
-            format!(
-                "unknown: {} {} ({}): {gap}",
-                topic.service, topic.metric, topic.plan
-            )
-        }));
+        lines.extend(
+            self.unknown
+                .iter()
+                .map(|Unknown { series, plan, gap }| format!("unknown: {series} ({plan}): {gap}")),
+        );
         let limits = counted(self.limits as u64, "limit");
         let updates = counted(self.updates.len() as u64, "recommendation");
         let dry = if self.dry_run {
@@ -73,7 +67,11 @@ impl Answer for Run {
         lines.push(format!("{limits} assessed, {updates} updated{dry}"));
         let mut text = String::new();
         if !self.updates.is_empty() {
-            text.push_str(&columns::table(&columns(&ids), &self.updates, width));
+            text.push_str(&columns::table(
+                &columns(&ids, &self.updates),
+                &self.updates,
+                width,
+            ));
         }
         for line in lines {
             text.push_str(&printable(&line));
@@ -86,12 +84,12 @@ impl Answer for Run {
         let updates = self.updates.iter().map(|update| {
             object! { action: update.action, ..recommendation_json(&update.after) }
         });
-        let unknown = self.unknown.iter().map(|Unknown { topic, gap }| {
+        let unknown = self.unknown.iter().map(|Unknown { series, plan, gap }| {
             object! {
-                service: topic.service,
-                metric: topic.metric,
-                plan: &topic.plan,
-                resource: &topic.resource,
+                service: series.service,
+                metric: series.metric,
+                plan: plan,
+                resource: &series.resource,
                 reason: gap.to_string(),
             }
         });
@@ -104,6 +102,6 @@ impl Answer for Run {
     }
 
     fn csv(&self) -> Vec<Vec<String>> {
-        columns::csv(&columns(&[]), &self.updates)
+        columns::csv(&columns(&[], &self.updates), &self.updates)
     }
 }

@@ -1,6 +1,5 @@
 //! The answer of `recommend show`: one page about one recommendation.
 
-use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 
 use super::forecast::Item;
@@ -10,12 +9,13 @@ use super::plans;
 use crate::domain::metrics::names::Status;
 use crate::domain::named::Named;
 use crate::domain::recommendation::Recommendation;
-use crate::domain::recommendation::facts::{Choice, Compared, Facts, Missing, Projection};
+use crate::domain::recommendation::facts::{
+    Choice, Compared, Facts, MeterFacts, Missing, Projection,
+};
 use crate::domain::recommendation::figure::{Figure, Input, Needed, Provenance};
 use crate::domain::recommendation::lifecycle::history::Entry;
+use crate::domain::recommendation::lifecycle::is_frozen;
 use crate::domain::recommendation::lifecycle::transition::version;
-use crate::domain::recommendation::prose::narrative::Narrative;
-use crate::output::json::maybe_time;
 use crate::output::prelude::*;
 
 /// The summary of a recommendation.
@@ -27,31 +27,24 @@ pub struct Summary {
     model: Option<String>,
     /// Why the model's text was refused.
     refused: Option<String>,
-    #[serde(serialize_with = "maybe_time")]
-    written_at: Option<DateTime<Utc>>,
 }
 
 impl Summary {
-    pub fn by_template(text: String) -> Summary {
+    pub fn by_template(text: String, refused: Option<String>) -> Summary {
         Summary {
             source: "template",
             text,
             model: None,
-            refused: None,
-            written_at: None,
+            refused,
         }
     }
-}
 
-impl From<Narrative> for Summary {
-    fn from(narrative: Narrative) -> Summary {
-        let is_refused = narrative.refused.is_some();
+    pub fn by_model(text: String, model: String) -> Summary {
         Summary {
-            source: if is_refused { "template" } else { "model" },
-            text: narrative.text,
-            model: (!is_refused).then_some(narrative.model),
-            refused: narrative.refused,
-            written_at: Some(narrative.created_at),
+            source: "model",
+            text,
+            model: Some(model),
+            refused: None,
         }
     }
 }
@@ -65,6 +58,8 @@ pub struct Show<'a> {
     /// The current forecast of its metric; none if it was not measured.
     pub live: Option<&'a Item>,
     pub history: &'a [Entry],
+    /// Whether the table has everything, and not only one screen.
+    pub all: bool,
 }
 
 /// Characters in a line of a paragraph.
@@ -124,7 +119,7 @@ impl Show<'_> {
         let mut text = wrap(&summary.text);
         if let Some(model) = &summary.model {
             let model = printable(model);
-            text.push_str(&format!("(sentences by {model}, figures by usagectl)\n"));
+            text.push_str(&format!("(written by {model})\n"));
         }
         text
     }
@@ -155,8 +150,8 @@ fn outcome_table(outcome: &Map<String, Value>) -> String {
 fn approved_and_current(facts: &Facts, live: Option<&Item>) -> String {
     let current = |text: fn(&Item) -> String| live.map_or_else(|| "unknown".to_owned(), text);
     let measured = |item: &Item| {
-        let newest = item.newest.as_ref();
-        newest.map_or_else(|| format::DASH.to_owned(), |newest| format::time(newest.at))
+        let at = item.0.measured_at;
+        at.map_or_else(|| format::DASH.to_owned(), format::time)
     };
     let usage_percent = facts.usage_percent.short();
     let days_to_limit = facts.outlook.days_to_limit.to_string();
@@ -217,7 +212,7 @@ fn figures(facts: &Facts) -> String {
     pairs(["FIGURE", "VALUE"], rows)
 }
 
-fn compared(facts: &Facts, width: Option<usize>) -> String {
+fn compared(facts: &Facts, choices: &[Compared], width: Option<usize>) -> String {
     type Col<'a> = Column<'a, Compared>;
     let current = &facts.current_plan;
     let columns = [
@@ -239,10 +234,16 @@ fn compared(facts: &Facts, width: Option<usize>) -> String {
             Cell::text(one.chance_exceeded.short())
         })
         .dropped(1),
-        Col::right("COST", "", |one| Cell::text(one.cost.short())),
+        Col::right("COST", "", |one| {
+            // One range of costs is enough: that of the recommended choice.
+            Cell::text(match &one.against {
+                None => one.cost.to_string(),
+                Some(_) => one.cost.short(),
+            })
+        }),
         Col::table_only("WHY NOT", |one| Cell::maybe(one.against.as_ref())),
     ];
-    let mut text = columns::table(&columns, &facts.compared, width);
+    let mut text = columns::table(&columns, choices, width);
     if let Some(first) = facts.compared.first()
         && first.parts.len() > 1
     {
@@ -252,6 +253,46 @@ fn compared(facts: &Facts, width: Option<usize>) -> String {
         text.push_str(&wrap(&format!("Cost of {}: {parts}", first.choice)));
     }
     text
+}
+
+/// The recommended choice, staying, and the plan that costs the least of the others that are large enough.
+fn three(facts: &Facts) -> Vec<Compared> {
+    let all = &facts.compared;
+    let stay = all.iter().position(|one| one.choice == Choice::Stay);
+    let is_large = |one: &Compared| {
+        let against = one.against.as_deref().unwrap_or("");
+        matches!(one.choice, Choice::Change { .. })
+            && (against == "costs more" || against.starts_with("not measured"))
+    };
+    let others = (1..all.len()).filter(|index| is_large(&all[*index]));
+    let next = others.min_by_key(|index| all[*index].expected_cost.value);
+    let mut shown: Vec<usize> = [Some(0), stay, next].into_iter().flatten().collect();
+    shown.sort_unstable();
+    shown.dedup();
+    shown.into_iter().map(|index| all[index].clone()).collect()
+}
+
+fn meters(facts: &Facts) -> String {
+    /// A plan with more limits needs more than one screen.
+    const SHOWN: usize = 4;
+    type Col<'a> = Column<'a, MeterFacts>;
+    let shown = &facts.meters[..facts.meters.len().min(SHOWN)];
+    let has_resources = shown.iter().any(|it| !it.resource.is_empty());
+    let columns = [
+        Col::table_only("METRIC", |it| {
+            Cell::text(format!("{} {}", it.service, it.metric))
+        }),
+        Col::table_only("RESOURCE", |it| Cell::text(&it.resource)).in_table(has_resources),
+        Col::table_only("STATE", |it| Cell::text(it.state)),
+        Col::right("USED", "", |it| Cell::text(it.usage.short())),
+        Col::right("LIMIT", "", |it| Cell::text(it.limit.short())),
+        Col::right("% OF LIMIT", "", |it| Cell::text(it.usage_percent.short())),
+        Col::right("DAYS TO LIMIT", "", |it| {
+            let days = it.days_to_limit.value.map(|days| days.to_string());
+            Cell::maybe(days)
+        }),
+    ];
+    columns::table(&columns, shown, None)
 }
 
 fn projections(facts: &Facts) -> String {
@@ -318,8 +359,39 @@ fn missing(facts: &Facts) -> String {
     pairs(["MISSING INPUT", "USED FOR"], rows)
 }
 
+impl Show<'_> {
+    /// One screen: the paragraph, the limits, three plans and one range of costs.
+    fn screen(&self, width: Option<usize>) -> String {
+        let it = self.recommendation;
+        let mut text = self.head() + &self.paragraph();
+        if let (true, Some(live)) = (is_frozen(it.status), self.live) {
+            let state = live.0.state;
+            let (then, now) = (it.numbers.usage_percent, live.share_in_words());
+            let then = then.map_or_else(|| "unknown".to_owned(), format::percent);
+            let status = it.status;
+            text.push_str(&format!(
+                "{status} at {then} of the limit; now {now}, {state}\n"
+            ));
+        }
+        if let Some(facts) = it.facts() {
+            if !facts.meters.is_empty() {
+                text.push_str(&format!("\n{}", meters(facts)));
+            }
+            if !facts.compared.is_empty() {
+                text.push_str(&format!("\n{}", compared(facts, &three(facts), width)));
+            }
+        }
+        let id = printable(&it.id);
+        text.push_str(&format!("\nMore: usagectl recommend show {id} --all\n"));
+        text
+    }
+}
+
 impl Answer for Show<'_> {
     fn table(&self, width: Option<usize>) -> String {
+        if !self.all {
+            return self.screen(width);
+        }
         let it = self.recommendation;
         let mut sections = Vec::new();
         if it.metric.is_some() {
@@ -332,7 +404,7 @@ impl Answer for Show<'_> {
             }
             sections.push(figures(facts));
             if !facts.compared.is_empty() {
-                sections.push(compared(facts, width));
+                sections.push(compared(facts, &facts.compared, width));
             }
             if !facts.money.projections.is_empty() {
                 sections.push(projections(facts));
@@ -389,7 +461,7 @@ impl Answer for Show<'_> {
 pub struct AiRequest {
     pub url: String,
     pub key_variable: Option<String>,
-    pub body: String,
+    pub body: Value,
 }
 
 impl Answer for AiRequest {
@@ -405,13 +477,16 @@ impl Answer for AiRequest {
         object! {
             url: &self.url,
             key_variable: self.key_variable.as_deref(),
-            body: serde_json::from_str(&self.body).unwrap_or(Value::Null),
+            body: &self.body,
         }
     }
 
     fn csv(&self) -> Vec<Vec<String>> {
         let header = ["url", "body"].map(str::to_owned);
-        vec![header.to_vec(), vec![self.url.clone(), self.body.clone()]]
+        vec![
+            header.to_vec(),
+            vec![self.url.clone(), self.body.to_string()],
+        ]
     }
 }
 

@@ -135,6 +135,46 @@ pub fn days(
     Ok(rows.into_iter().filter_map(Row::into_day).collect())
 }
 
+/// As [`days`], with dirty days rebuilt in memory: up to date without writing. A series whose last day is earlier has
+/// that day.
+pub fn current_days(
+    db: &mut Db,
+    service: Option<Service>,
+    metric: Option<Metric>,
+    from: NaiveDate,
+    to: NaiveDate,
+) -> Result<Vec<MetricDay>> {
+    if !TriggerSet::Metrics.is_in_place(db)? {
+        return Err(TriggerSet::Metrics.missing());
+    }
+    let is_wanted = |series: &Series| {
+        service.is_none_or(|it| it == series.service) && metric.is_none_or(|it| it == series.metric)
+    };
+    let mut all: BTreeMap<(Series, NaiveDate), MetricDay> = BTreeMap::new();
+    let key = |day: &MetricDay| (day.series.clone(), day.day);
+    let old = days_before(db, bound_after(to), None)?;
+    let old = old.into_iter().filter(|day| is_wanted(&day.series));
+    all.extend(old.map(|day| (key(&day), day)));
+    let stored = days(db, service, metric, from, to)?;
+    all.extend(stored.into_iter().map(|day| (key(&day), day)));
+    let marks: Vec<DirtyDay> = on!(db, |conn| diesel::sql_query(include_str!("dirty_days.sql"))
+        .bind::<Timestamp, _>(bound(from))
+        .bind::<Timestamp, _>(bound_after(to))
+        .load(conn))?;
+    for ((service, metric), span) in spans(by_metric(marks)) {
+        for (series, changes) in rebuild_span(db, service, metric, &span)? {
+            for day in changes.remove {
+                all.remove(&(series.clone(), day));
+            }
+            all.extend(changes.store.into_iter().map(|day| (key(&day), day)));
+        }
+    }
+    let kept = all
+        .into_values()
+        .filter(|day| is_wanted(&day.series) && day.day <= to);
+    Ok(kept.collect())
+}
+
 /// The start of a day as a bound, clamped to the years that both engines can store.
 fn bound(day: NaiveDate) -> TimeBoundary {
     let at = day.and_time(NaiveTime::MIN).and_utc();
@@ -254,17 +294,30 @@ fn refresh_step(db: &mut Db, done: &mut Refreshed) -> QueryResult<()> {
         // Readers do not wait for this lock.
         postgres.batch_execute("LOCK TABLE usagectl_metric_days IN SHARE ROW EXCLUSIVE MODE")?;
     }
-    for ((service, metric), dirty) in take_dirty(db)? {
+    for ((service, metric), span) in spans(take_dirty(db)?) {
+        for (series, changes) in rebuild_span(db, service, metric, &span)? {
+            done.days += (changes.store.len() + changes.remove.len()) as u64;
+            done.sealed += changes.sealed;
+            save(db, &series, &changes)?;
+        }
+    }
+    Ok(())
+}
+
+/// The dirty days of each metric, in spans that are read with one query each.
+fn spans(dirty: DirtyDays) -> Vec<((Service, Metric), BTreeSet<NaiveDate>)> {
+    let mut spans = Vec::new();
+    for (of, dirty) in dirty {
         let mut dirty: VecDeque<NaiveDate> = dirty.into_iter().collect();
         while let Some(first) = dirty.pop_front() {
             let mut span = BTreeSet::from([first]);
             while let Some(day) = dirty.pop_front_if(|day| *day - first < SPAN) {
                 span.insert(day);
             }
-            refresh_span(db, service, metric, &span, done)?;
+            spans.push((of, span));
         }
     }
-    Ok(())
+    spans
 }
 
 #[derive(QueryableByName)]
@@ -292,15 +345,19 @@ fn take_dirty(db: &mut Db) -> QueryResult<DirtyDays> {
     ))
     .bind::<BigInt, _>(STEP)
     .load(conn))?;
+    Ok(by_metric(taken))
+}
+
+fn by_metric(marks: Vec<DirtyDay>) -> DirtyDays {
     let mut dirty = DirtyDays::new();
-    for mark in taken {
+    for mark in marks {
         let series = (known(&mark.service), known(&mark.metric));
         if let ((Some(service), Some(metric)), Some(day)) = (series, mark.day.instant()) {
             let days = dirty.entry((service, metric)).or_default();
             days.insert(day.date_naive());
         }
     }
-    Ok(dirty)
+    dirty
 }
 
 /// The stored days and points of one series around its dirty days.
@@ -310,15 +367,15 @@ struct Rebuild {
     points: BTreeMap<NaiveDate, Vec<Point>>,
 }
 
-fn refresh_span(
+/// The changes to the stored days of every series of a metric that follow from its points.
+fn rebuild_span(
     db: &mut Db,
     service: Service,
     metric: Metric,
     dirty: &BTreeSet<NaiveDate>,
-    done: &mut Refreshed,
-) -> QueryResult<()> {
+) -> QueryResult<Vec<(Series, DayChanges)>> {
     let (Some(first), Some(last)) = (dirty.first().copied(), dirty.last().copied()) else {
-        return Ok(());
+        return Ok(Vec::new());
     };
     let of = (service, metric);
     let after = days_after(db, last, of)?;
@@ -340,13 +397,13 @@ fn refresh_span(
         let of_day = of_series.points.entry(point.at.date_naive()).or_default();
         of_day.push(point);
     }
-    for (series, Rebuild { stored, points }) in by_series {
-        let changes = rebuild_days(&series, &stored, &points, dirty);
-        done.days += (changes.store.len() + changes.remove.len()) as u64;
-        done.sealed += changes.sealed;
-        save(db, &series, &changes)?;
-    }
-    Ok(())
+    let changes = by_series
+        .into_iter()
+        .map(|(series, Rebuild { stored, points })| {
+            let changes = rebuild_days(&series, &stored, &points, dirty);
+            (series, changes)
+        });
+    Ok(changes.collect())
 }
 
 fn save(db: &mut Db, series: &Series, changes: &DayChanges) -> QueryResult<()> {

@@ -4,3 +4,4 @@ pub mod collector_runs;
 pub mod counters;
 pub mod days;
 pub mod points;
+pub mod readings;

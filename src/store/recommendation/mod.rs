@@ -2,6 +2,5 @@
 
 pub mod history;
 pub mod inputs;
-pub mod narratives;
 pub mod recommendations;
 pub mod write;

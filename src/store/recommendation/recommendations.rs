@@ -136,11 +136,11 @@ pub fn all(db: &mut Db) -> QueryResult<Vec<Recommendation>> {
     rows.into_iter().map(recommendation).collect()
 }
 
-/// The recommendations that answer a question of `topic`, open or not.
+/// The recommendations that answer the question, open or not.
 pub fn find_by_topic(db: &mut Db, topic: &Topic) -> QueryResult<Vec<Recommendation>> {
     let rows = on!(db, |conn| load!(
         conn,
-        joined!().filter(usagectl_recommendations::question.eq_any(topic.keys()))
+        joined!().filter(usagectl_recommendations::question.eq(topic.key()))
     ))?;
     rows.into_iter().map(recommendation).collect()
 }

@@ -1,7 +1,7 @@
 //! Recommendations: two rows read and written as one, with at most one open answer to a question.
 
-use usagectl::domain::metrics::names::{Metric, Priority, Service, Status};
-use usagectl::domain::recommendation::{Kind, Topic};
+use usagectl::domain::metrics::names::{Priority, Status};
+use usagectl::domain::recommendation::Topic;
 use usagectl::store::recommendation::recommendations::{
     all, find_by_prefix, find_by_topic, insert, release_deleted, update,
 };
@@ -98,17 +98,17 @@ fn topic_finds_its_answers_only(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     let mut conn = db.open();
     let topic = Topic {
-        service: Service::VercelKv,
-        metric: Metric::StorageMb,
+        provider: "upstash".to_owned(),
         resource: String::new(),
         plan: "free".to_owned(),
+        budget: None,
     };
     let mut put = |id: &str, question: String, status| {
         let it = recommendation(id, &question, status);
         conn.write_tx(|db| insert(db, &it)).unwrap();
     };
-    put("a", topic.key(Kind::Upgrade), Status::Pending);
-    put("b", topic.key(Kind::Downgrade), Status::Expired);
+    put("a", topic.key(), Status::Pending);
+    put("b", topic.key(), Status::Expired);
     put("c", "other".to_owned(), Status::Pending);
     let found = find_by_topic(&mut conn, &topic).unwrap();
     let mut ids: Vec<_> = found.iter().map(|it| it.id.as_str()).collect();

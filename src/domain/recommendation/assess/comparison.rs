@@ -4,10 +4,11 @@ use rust_decimal::Decimal;
 
 use super::outlook::percent;
 use super::{Assessor, provenance};
+use crate::domain::capacity::Capacity;
 use crate::domain::plans::AtLimit;
 use crate::domain::recommendation::candidates::{Candidate, Selection};
-use crate::domain::recommendation::cost::{Tariff, quantile};
-use crate::domain::recommendation::facts::{Choice, Compared, Part};
+use crate::domain::recommendation::cost::{Tariff, decimal, quantile};
+use crate::domain::recommendation::facts::{Choice, Compared, MeterFacts, Part};
 use crate::domain::recommendation::figure::{Figure, Unit};
 
 impl Assessor<'_> {
@@ -26,10 +27,10 @@ impl Assessor<'_> {
             self.compare(candidate.tariff, choice, against)
         };
         let mut all: Vec<Compared> = selection.candidates.iter().map(plan).collect();
-        let stay = if self.evidence.limit.at_limit == AtLimit::Bill {
-            against(&Choice::Stay, "costs more")
-        } else {
-            Some("stops at its limit".to_owned())
+        let stay = match self.in_force.at_limit {
+            AtLimit::Bill => against(&Choice::Stay, "costs more"),
+            AtLimit::Unknown => Some("the consequence at its limit is unknown".to_owned()),
+            _ => Some("stops at its limit".to_owned()),
         };
         all.push(self.compare(&self.current, Choice::Stay, stay));
         let reduction = format!("requires {} less usage", self.reduction().short());
@@ -49,6 +50,7 @@ impl Assessor<'_> {
             cost: Figure::unknown(Unit::Usd),
             expected_cost: Figure::unknown(Unit::Usd),
             parts: Vec::new(),
+            unmeasured: Vec::new(),
             against: against(&Choice::Contract, "price by negotiation"),
             choice: Choice::Contract,
         });
@@ -62,17 +64,50 @@ impl Assessor<'_> {
         let parts = tariff.middle_bill(&self.cases).map(|bill| bill.parts());
         let included = allowance.and_then(|allowance| allowance.included);
         let inputs = provenance::of_price(tariff);
+        let unmeasured = tariff.unmeasured(&self.cases);
         Compared {
             included: Figure::new(included, self.unit),
-            unlimited: allowance.is_some_and(|allowance| allowance.size().is_none()),
-            chance_exceeded: percent(Some(tariff.chance_exceeded(&self.cases))),
+            unlimited: allowance.is_some_and(|it| it.included.is_none() && it.ceiling.is_none()),
+            // A plan without known terms may be too small in any share of the cases.
+            chance_exceeded: percent(allowance.map(|_| tariff.chance_exceeded(&self.cases))),
             cost: tariff.cost(&self.cases, 1).from_inputs(inputs.clone()),
-            expected_cost: Figure::new(tariff.expected(&self.cases), Unit::Usd).from_inputs(inputs),
+            expected_cost: Figure::new(tariff.expected(&self.cases), Unit::Usd)
+                .from_inputs(inputs)
+                .at_least(!unmeasured.is_empty()),
+            unmeasured,
             // Without a bill the cost is unknown, and has no parts.
             parts: parts.unwrap_or_default(),
             choice,
             against,
         }
+    }
+
+    /// Every limit of the plan, the most urgent first.
+    pub(super) fn meters(&self) -> Vec<MeterFacts> {
+        let meter = |capacity: &&Capacity| {
+            let limit = capacity.limit.as_ref()?;
+            let unit = Unit::Of(limit.metric);
+            let crossing = capacity.known_forecast().and_then(|it| it.crossings.get(2));
+            let days = crossing.and_then(|crossing| crossing.days[1]);
+            let known = capacity.usage.filter(|_| capacity.measured_at.is_some());
+            Some(MeterFacts {
+                service: limit.service,
+                metric: limit.metric,
+                resource: capacity.resource().to_owned(),
+                state: capacity.state,
+                usage: Figure::new(known.and_then(decimal), unit),
+                limit: Figure::new(decimal(limit.value), unit),
+                usage_percent: Figure::new(capacity.percent().and_then(decimal), Unit::Percent),
+                days_to_limit: Figure::new(days.map(Decimal::from), Unit::Days),
+                chance: percent(crossing.map(|crossing| crossing.soon.1)),
+            })
+        };
+        let mut meters: Vec<MeterFacts> = self.evidence.limited.iter().filter_map(meter).collect();
+        let lead = self.meter();
+        let resource = self.capacity.resource();
+        meters
+            .sort_by_key(|it| ((it.service, it.metric), it.resource.as_str()) != (lead, resource));
+        meters
     }
 
     fn fixed_part(&self) -> Vec<Part> {

@@ -1,5 +1,5 @@
-//! Assesses one limit: from the limit, the trend of its metric and the prices of the plans to [`Facts`], or to
-//! why there are none.
+//! Assesses one question: from the capacities of a resource and the prices of the plans to [`Facts`], or to why there
+//! are none.
 
 mod cases;
 mod comparison;
@@ -20,23 +20,21 @@ use super::facts::{Choice, Facts, Kind, Missing};
 use super::figure::{Figure, Unit};
 use super::inputs::{Business, DEFAULT_TOLERANCE};
 use super::priority::{Risk, priority};
-use super::trigger::{self, Decision, Signals, decide};
-use crate::domain::capacity::trend::{Trend, periods};
+use super::trigger::{Decision, Signals, decide};
+use crate::domain::capacity::state::UnknownReason;
+use crate::domain::capacity::{Capacity, periods};
 use crate::domain::forecast::Crossing;
-use crate::domain::format;
 use crate::domain::period::Window;
 use crate::domain::plans::catalogue::{Catalogue, LimitPeriod};
 use crate::domain::plans::{AtLimit, LimitInForce, Origin};
 
-/// A limit, and everything known about it.
+/// The limits of one plan or budget, and everything known about them.
 #[derive(Clone, Copy, Debug)]
 pub struct Evidence<'a> {
-    pub limit: &'a LimitInForce,
-    /// Database, project or team; empty where it has no name of its own.
-    pub resource: &'a str,
-    pub trend: &'a Trend,
-    /// The trends of everything on the same bill, this metric included.
-    pub trends: &'a [&'a Trend],
+    /// Each with a limit; at least one.
+    pub limited: &'a [&'a Capacity],
+    /// Everything measured on the same bill, these included.
+    pub billed: &'a [&'a Capacity],
     pub catalogue: &'a Catalogue,
     /// Number of paid seats, if the user set it.
     pub seats: Option<u32>,
@@ -61,8 +59,8 @@ pub enum Gap {
     /// The limit itself is faulty.
     Limit(String),
     NotMeasured,
-    /// Its newest measurement is too old.
-    Stale(DateTime<Utc>),
+    /// Its measurements are too old, or too few.
+    Measurements(UnknownReason),
     OutOfRange,
 }
 
@@ -71,7 +69,7 @@ impl fmt::Display for Gap {
         match self {
             Gap::Limit(fault) => f.write_str(fault),
             Gap::NotMeasured => f.write_str("not measured"),
-            Gap::Stale(at) => write!(f, "not measured since {}", format::time(*at)),
+            Gap::Measurements(reason) => reason.fmt(f),
             Gap::OutOfRange => f.write_str("usage or limit out of range"),
         }
     }
@@ -83,24 +81,86 @@ const WHOLE_PERIODS: usize = 3;
 /// The largest share of a smaller plan that usage may take.
 const MOST_USED: Decimal = Decimal::from_parts(6, 0, 0, false, 1);
 
-/// Assesses one limit.
+/// The risk of a limit, and what follows from it.
+pub fn risk(capacity: &Capacity, limit: &LimitInForce) -> (Risk, Decision) {
+    let used_percent = capacity.usage.unwrap_or(0.0) / limit.value * 100.0;
+    let forecast = capacity.known_forecast();
+    let crossing = forecast.and_then(|forecast| forecast.crossings.get(2));
+    let chance = |index: usize| crossing.and_then(|crossing| crossing.probabilities[index]);
+    let risk = Risk {
+        chance_7: chance(0),
+        soon: crossing.map(|crossing| crossing.soon.1),
+        chance_90: chance(2),
+        is_over: used_percent >= 100.0,
+        is_critical: used_percent >= limit.critical_percent,
+        is_billed: limit.at_limit == AtLimit::Bill,
+        saves: false,
+    };
+    let period = forecast.and_then(|forecast| forecast.periods.first());
+    let decision = decide(Signals {
+        used_percent,
+        critical_percent: limit.critical_percent,
+        soon: risk.soon,
+        chance_over: period.map(|period| period.chance_over(limit.value)),
+        priority: priority(risk),
+    });
+    (risk, decision)
+}
+
+/// Assesses one question.
+///
+/// The limit that is most urgent leads: the answer states its figures, and a plan must hold more of its metric.
 pub fn assess(evidence: Evidence<'_>) -> Assessment {
-    if let Some(fault) = &evidence.limit.fault {
-        return Assessment::Unknown(Gap::Limit(fault.to_string()));
+    let limited = evidence.limited.iter();
+    let mut limited: Vec<(&Capacity, &LimitInForce)> = limited
+        .filter_map(|it| Some((*it, it.limit.as_ref()?)))
+        .collect();
+    let unknown = |(capacity, limit): &(&Capacity, &LimitInForce)| gap(capacity, limit);
+    let gap = limited.iter().find_map(unknown);
+    // What was never measured keeps no other limit from being assessed; what was measured once does.
+    let was_measured = limited
+        .iter()
+        .any(|it| matches!(unknown(it), Some(Gap::Measurements(_))) && it.0.measured_at.is_some());
+    limited.retain(|it| unknown(it).is_none());
+    let rank = |(capacity, limit): &(&Capacity, &LimitInForce)| {
+        let (risk, decision) = risk(capacity, limit);
+        let percent = capacity.usage.unwrap_or(0.0) / limit.value;
+        (decision, priority(risk), percent)
+    };
+    let lead = limited.iter().max_by(|a, b| {
+        let (a, b) = (rank(a), rank(b));
+        (a.0, a.1).cmp(&(b.0, b.1)).then(a.2.total_cmp(&b.2))
+    });
+    let Some((capacity, limit)) = lead else {
+        return Assessment::Unknown(gap.unwrap_or(Gap::NotMeasured));
+    };
+    let assessed = Assessor::new(evidence, capacity, limit).map(Assessor::assess);
+    match (assessed, gap) {
+        // A limit that cannot be assessed may be the reason of an open recommendation.
+        (Some(Assessment::Clear), Some(gap)) if was_measured => Assessment::Unknown(gap),
+        (Some(assessed), _) => assessed,
+        (None, _) => Assessment::Unknown(Gap::OutOfRange),
     }
-    let measured_at = evidence.trend.measured_at;
-    if !trigger::is_fresh(measured_at, evidence.now) {
-        return Assessment::Unknown(Gap::Stale(measured_at));
+}
+
+/// Why a limit cannot be assessed, if so.
+pub fn gap(capacity: &Capacity, limit: &LimitInForce) -> Option<Gap> {
+    if let Some(fault) = &limit.fault {
+        return Some(Gap::Limit(fault.to_string()));
     }
-    match Assessor::new(evidence) {
-        Some(assessor) => assessor.assess(),
-        None => Assessment::Unknown(Gap::OutOfRange),
+    match &capacity.reason {
+        Some(UnknownReason::NoData) => Some(Gap::NotMeasured),
+        Some(reason) => Some(Gap::Measurements(reason.clone())),
+        None => None,
     }
 }
 
 /// The evidence, with the plans and the simulated cases.
 struct Assessor<'a> {
     evidence: Evidence<'a>,
+    /// The most urgent limit.
+    capacity: &'a Capacity,
+    in_force: &'a LimitInForce,
     limit: Decimal,
     usage: Decimal,
     unit: Unit,
@@ -116,28 +176,34 @@ struct Assessor<'a> {
 
 impl<'a> Assessor<'a> {
     /// None if the numbers are out of range.
-    fn new(evidence: Evidence<'a>) -> Option<Assessor<'a>> {
-        let (limit, trend) = (evidence.limit, evidence.trend);
+    fn new(
+        evidence: Evidence<'a>,
+        capacity: &'a Capacity,
+        limit: &'a LimitInForce,
+    ) -> Option<Assessor<'a>> {
+        let usage = capacity.usage?;
         let provider = limit.provider.as_deref().unwrap_or("");
         let listed = evidence.catalogue.plans_of(provider);
         let listed = listed.filter(|plan| plan.enabled);
         let plans: Vec<Tariff> = listed.map(|it| Tariff::of(it, evidence.seats)).collect();
-        let periods = whole_periods(&evidence);
+        let periods = whole_periods(capacity, limit, evidence.now);
         Some(Assessor {
             limit: decimal(limit.value)?,
-            usage: decimal(trend.usage)?,
+            usage: decimal(usage)?,
             unit: Unit::Of(limit.metric),
-            used_percent: trend.usage / limit.value * 100.0,
-            current: current_tariff(limit, &plans),
+            used_percent: usage / limit.value * 100.0,
+            current: current_tariff(evidence.limited, limit, &plans),
             plans,
-            cases: cases(evidence.trends, &periods),
+            capacity,
+            in_force: limit,
+            cases: cases(evidence.billed, &periods),
             periods,
             evidence,
         })
     }
 
     fn meter(&self) -> Meter {
-        (self.evidence.limit.service, self.evidence.limit.metric)
+        (self.in_force.service, self.in_force.metric)
     }
 
     /// The share of the cases in which a plan may be too small.
@@ -149,7 +215,7 @@ impl<'a> Assessor<'a> {
 
     /// The crossing of the warning line (0), the critical line (1) or the limit (2).
     fn crossing(&self, line: usize) -> Option<&Crossing> {
-        let forecast = self.evidence.trend.forecast.as_ref()?;
+        let forecast = self.capacity.known_forecast()?;
         forecast.crossings.get(line)
     }
 
@@ -160,28 +226,14 @@ impl<'a> Assessor<'a> {
 
     /// The chance that the current billing period ends over the limit.
     fn chance_over(&self) -> Option<f64> {
-        let forecast = self.evidence.trend.forecast.as_ref()?;
+        let forecast = self.capacity.known_forecast()?;
         let period = forecast.periods.first()?;
-        Some(period.chance_over(self.evidence.limit.value))
+        Some(period.chance_over(self.in_force.value))
     }
 
     fn assess(self) -> Assessment {
-        let limit = self.evidence.limit;
-        let risk = Risk {
-            chance_7: self.chance(0),
-            chance_30: self.chance(1),
-            chance_90: self.chance(2),
-            is_over: self.used_percent >= 100.0,
-            is_billed: limit.at_limit == AtLimit::Bill,
-            saves: false,
-        };
-        let decision = decide(Signals {
-            used_percent: self.used_percent,
-            critical_percent: limit.critical_percent,
-            chance_30: self.chance(1),
-            chance_over: self.chance_over(),
-            priority: priority(risk),
-        });
+        let limit = self.in_force;
+        let (risk, decision) = risk(self.capacity, limit);
         if decision == Decision::Clear {
             return self.downgrade(risk);
         }
@@ -211,21 +263,23 @@ impl<'a> Assessor<'a> {
             current: &self.current,
             plans,
             meter: self.meter(),
+            may_stay: self.in_force.at_limit == AtLimit::Bill,
             cases: &self.cases,
             tolerance: self.tolerance(),
         }
     }
 
     /// A smaller plan, if one is certain to be large enough: with two forecast periods at least, and with every
-    /// metric measured at which the plan stops.
+    /// metric measured that the plan limits or bills.
     fn downgrade(&self, risk: Risk) -> Assessment {
-        let is_certain = self.cases.len() >= 2 && self.evidence.limit.origin == Origin::Catalogue;
+        let is_certain = self.cases.len() >= 2 && self.in_force.origin == Origin::Catalogue;
         let first = self.cases.first().and_then(|cases| cases.first());
         let is_measured = |meter: &Meter| first.is_some_and(|case| case.contains_key(meter));
         let all_measured = |tariff: &&Tariff| {
             let stops = |allowance: &Allowance| allowance.stops_at().is_some();
             let mut allowances = tariff.allowances.iter();
             allowances.all(|(meter, allowance)| !stops(allowance) || is_measured(meter))
+                && tariff.unmeasured(&self.cases).is_empty()
         };
         let plans: Vec<Tariff> = self.plans.iter().filter(all_measured).cloned().collect();
         let selection = self.search(&plans).smaller(MOST_USED);
@@ -241,7 +295,7 @@ impl<'a> Assessor<'a> {
     }
 
     fn facts(&self, kind: Kind, selection: &Selection<'_>, risk: Risk) -> Facts {
-        let (limit, trend) = (self.evidence.limit, self.evidence.trend);
+        let (limit, capacity) = (self.in_force, self.capacity);
         let target = match &selection.choice {
             Choice::Change { plan } => self.plans.iter().find(|tariff| tariff.plan == *plan),
             Choice::Stay | Choice::UseLess => Some(&self.current),
@@ -251,18 +305,19 @@ impl<'a> Assessor<'a> {
         Facts {
             service: limit.service,
             metric: limit.metric,
-            resource: self.evidence.resource.to_owned(),
+            resource: capacity.resource().to_owned(),
             kind,
             provider: limit.provider.clone(),
             current_plan: limit.plan.clone(),
             target: selection.choice.clone(),
             priority: priority(risk),
-            measured_at: trend.measured_at,
+            measured_at: capacity.measured_at.unwrap_or(self.evidence.now),
             usage: Figure::exact(self.usage, self.unit).from_inputs(["usage"]),
             limit: Figure::exact(self.limit, self.unit).from_inputs(["limit"]),
             usage_percent: Figure::new(decimal(self.used_percent), Unit::Percent)
                 .from_inputs(["usage", "limit"]),
             at_limit: limit.at_limit,
+            meters: self.meters(),
             outlook: self.outlook(),
             compared: self.compared(selection),
             money: self.money(target, selection),
@@ -280,16 +335,18 @@ impl<'a> Assessor<'a> {
     }
 }
 
-/// The tariff of the plan in use. The limit in force takes precedence over the catalogue.
-fn current_tariff(limit: &LimitInForce, plans: &[Tariff]) -> Tariff {
-    let listed = plans.iter().find(|tariff| tariff.plan == limit.plan);
+/// The tariff of the plan in use. The limits in force take precedence over the catalogue.
+fn current_tariff(limited: &[&Capacity], lead: &LimitInForce, plans: &[Tariff]) -> Tariff {
+    let listed = plans.iter().find(|tariff| tariff.plan == lead.plan);
     let mut current = listed.cloned().unwrap_or_else(|| Tariff {
-        plan: limit.plan.clone(),
+        plan: lead.plan.clone(),
         fixed: None,
         credit: Decimal::ZERO,
         allowances: Default::default(),
+        billed: Vec::new(),
     });
-    if limit.origin != Origin::Catalogue {
+    let limits = limited.iter().filter_map(|it| it.limit.as_ref());
+    for limit in limits.filter(|limit| limit.origin != Origin::Catalogue) {
         let meter = (limit.service, limit.metric);
         let listed = current.allowances.get(&meter);
         let allowance = Allowance {
@@ -304,13 +361,13 @@ fn current_tariff(limit: &LimitInForce, plans: &[Tariff]) -> Tariff {
 }
 
 /// The whole billing periods after the current one, as far as the forecast of the metric reaches; at least one.
-fn whole_periods(evidence: &Evidence<'_>) -> Vec<Window> {
-    let (billing, month) = (evidence.limit.billing, LimitPeriod::BillingMonth);
-    let mut whole = periods(billing, month, evidence.now, WHOLE_PERIODS + 1);
+fn whole_periods(capacity: &Capacity, limit: &LimitInForce, now: DateTime<Utc>) -> Vec<Window> {
+    let month = LimitPeriod::BillingMonth;
+    let mut whole = periods(limit.billing, month, now, WHOLE_PERIODS + 1);
     whole.remove(0);
-    let forecast = evidence.trend.forecast.as_ref();
+    let forecast = capacity.known_forecast();
     let horizon = forecast.map_or(0, |forecast| forecast.horizon as i64);
-    let is_near = |window: &&Window| (window.from - evidence.now).num_days() + 15 <= horizon;
+    let is_near = |window: &&Window| (window.from - now).num_days() + 15 <= horizon;
     let count = whole.iter().take_while(is_near).count();
     whole.truncate(count.max(1));
     whole

@@ -86,7 +86,7 @@ impl Assessor<'_> {
         let fitting = selection.fitting().chain(may_stay.then_some(&self.current));
         let priced = fitting.filter_map(|tariff| Some((tariff.expected(&self.cases)?, tariff)));
         let cheapest = priced.min_by_key(|(cost, _)| *cost).map(|(_, it)| it);
-        let history = self.evidence.trend.days;
+        let history = self.capacity.daily.days.len();
         [1_u32, 3, 12]
             .into_iter()
             .filter(|periods| *periods <= 3 || history >= DAYS_FOR_A_YEAR)
@@ -106,7 +106,7 @@ impl Assessor<'_> {
 
     /// On each path, the hours of the next whole period in which the plan in use stops the service.
     fn hours_blocked(&self) -> Option<Vec<Decimal>> {
-        let limit = self.evidence.limit;
+        let limit = self.in_force;
         if limit.at_limit == AtLimit::Unknown || limit.origin == Origin::Budget {
             return None;
         }
@@ -118,7 +118,7 @@ impl Assessor<'_> {
         // Without a time to fix, an outage lasts to the end of the period.
         let most = self.evidence.business.time_to_fix_hours;
         let most = most.unwrap_or(Decimal::MAX);
-        let hours = self.evidence.trend.hours_beyond(limit.value, from, to)?;
+        let hours = self.capacity.hours_beyond(limit.value, from, to)?;
         hours
             .into_iter()
             .map(|hours| Some(Decimal::from_f64(hours)?.min(most)))

@@ -12,7 +12,7 @@ const INPUTS: [&str; 3] = ["usage", "history", "limit"];
 
 impl Assessor<'_> {
     pub(super) fn outlook(&self) -> Outlook {
-        let forecast = self.evidence.trend.forecast.as_ref();
+        let forecast = self.capacity.known_forecast();
         let horizon = forecast.map_or(0, |forecast| forecast.horizon);
         let chance = |index| percent(self.chance(index)).from_inputs(INPUTS);
         Outlook {
@@ -45,12 +45,15 @@ impl Assessor<'_> {
     }
 
     fn period_outlook(&self) -> Option<PeriodOutlook> {
-        let trend = self.evidence.trend;
-        let (total, window) = (trend.forecast.as_ref()?.periods.first()?, trend.period?);
+        let capacity = self.capacity;
+        let (total, window) = (
+            capacity.known_forecast()?.periods.first()?,
+            capacity.period?,
+        );
         let elapsed = (self.evidence.now - window.from).num_seconds() as f64
             / (window.to - window.from).num_seconds().max(1) as f64;
         let [low, middle, high] = [total.total.p10, total.total.p50, total.total.p90].map(decimal);
-        let overage = decimal(total.expected_overage(self.evidence.limit.value))?;
+        let overage = decimal(total.expected_overage(self.in_force.value))?;
         Some(PeriodOutlook {
             from: window.from,
             to: window.to,

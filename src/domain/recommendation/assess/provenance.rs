@@ -31,9 +31,9 @@ fn unknown(needs: Needed) -> Provenance {
 
 impl Assessor<'_> {
     pub(super) fn inputs(&self, selection: &Selection<'_>) -> Vec<Input> {
-        let (limit, trend) = (self.evidence.limit, self.evidence.trend);
+        let (limit, capacity) = (self.in_force, self.capacity);
         let measured = Provenance::Measured {
-            at: trend.measured_at,
+            at: capacity.measured_at.unwrap_or(self.evidence.now),
         };
         let limit_provenance = match limit.origin {
             Origin::Catalogue => Provenance::Catalogue {
@@ -44,7 +44,7 @@ impl Assessor<'_> {
             Origin::User | Origin::Budget | Origin::Application => Provenance::User,
         };
         let usage = with_unit(self.usage, self.unit);
-        let history = format::counted(trend.days as u64, "day");
+        let history = format::counted(capacity.daily.days.len() as u64, "day");
         let limit = with_unit(self.limit, self.unit);
         let mut inputs = vec![
             input("usage", Some(usage), measured.clone()),
@@ -54,31 +54,47 @@ impl Assessor<'_> {
         let selected = selection.candidates.iter();
         let selected = selected.filter(|candidate| candidate.against.is_none());
         let tariffs = std::iter::once(&self.current).chain(selected.map(|one| one.tariff));
-        inputs.extend(tariffs.flat_map(|tariff| self.price_inputs(tariff)));
+        let tariffs: Vec<&Tariff> = tariffs.collect();
+        inputs.extend(tariffs.iter().flat_map(|tariff| self.price_inputs(tariff)));
         inputs.extend(self.other_usage());
+        // Every priced meter of these plans is listed, measured or not.
+        for name in tariffs
+            .iter()
+            .flat_map(|tariff| tariff.unmeasured(&self.cases))
+        {
+            let name = format!("usage of {name}");
+            if !inputs.iter().any(|input| input.name == name) {
+                inputs.push(input(name, None, unknown(Needed::Measurement)));
+            }
+        }
         inputs.extend(self.evidence.business.inputs());
         inputs
     }
 
     /// The usage of the other meters on the same bill.
     fn other_usage(&self) -> impl Iterator<Item = Input> {
-        let others = self.evidence.trends.iter();
-        let others = others.filter(|other| other.meter != self.evidence.trend.meter);
+        let others = self.evidence.billed.iter();
+        let others = others.filter(|other| other.series != self.capacity.series);
         others.map(|other| {
-            let (service, metric) = other.meter;
+            let (service, metric) = (other.series.service, other.series.metric);
             let name = format!("usage of {service} {metric}");
-            if !other.has_begun() {
-                return input(name, None, unknown(Needed::Measurement));
+            let usage = other
+                .usage
+                .filter(|_| !other.state.is_unknown())
+                .and_then(decimal);
+            match (usage, other.measured_at) {
+                (Some(usage), Some(at)) => {
+                    let usage = with_unit(usage, Unit::Of(metric));
+                    input(name, Some(usage), Provenance::Measured { at })
+                }
+                _ => input(name, None, unknown(Needed::Measurement)),
             }
-            let usage = decimal(other.usage).map(|usage| with_unit(usage, Unit::Of(metric)));
-            let at = other.measured_at;
-            input(name, usage, Provenance::Measured { at })
         })
     }
 
     fn price_inputs(&self, tariff: &Tariff) -> Vec<Input> {
         let catalogue = self.evidence.catalogue;
-        let provider = self.evidence.limit.provider.as_deref();
+        let provider = self.in_force.provider.as_deref();
         let plan = provider.and_then(|provider| catalogue.plan(provider, &tariff.plan));
         let Some(plan) = plan else {
             return vec![input(price_name(tariff), None, unknown(Needed::Plan))];

@@ -44,7 +44,7 @@ const fn row(from: Status, to: Status, by: Actor, needs_note: bool) -> Move {
 }
 
 /// Every allowed move. IMPLEMENTED is final: if the condition returns, that is a new recommendation.
-pub const MOVES: [Move; 14] = {
+pub const MOVES: [Move; 15] = {
     use Actor::{Engine, Person};
     use Status::{Approved, Dismissed, Expired, Implemented, Pending, Reviewed};
     [
@@ -63,6 +63,8 @@ pub const MOVES: [Move; 14] = {
         // See `is_cleared` and `is_unseen_too_long`.
         row(Pending, Expired, Engine, false),
         row(Reviewed, Expired, Engine, false),
+        // Another plan is in use.
+        row(Approved, Expired, Engine, false),
         // See `dismissal_has_ended` and `may_return`.
         row(Dismissed, Pending, Engine, false),
         row(Expired, Pending, Engine, false),
@@ -206,7 +208,7 @@ mod tests {
             // PEND REV APPR IMPL DISM EXP
             ["", "p", "", "", "n", "e"],
             ["e", "", "p", "", "n", "e"],
-            ["", "p", "", "p", "n", ""],
+            ["", "p", "", "p", "n", "e"],
             ["", "", "", "", "", ""],
             ["ne", "", "", "", "", ""],
             ["ne", "", "", "", "", ""],

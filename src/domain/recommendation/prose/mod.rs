@@ -1,7 +1,5 @@
-//! The text of a recommendation: from a template, or from a language model and verified.
+//! The text of a recommendation: its summary, benefits and risks by template, and the fields of a language model.
 
 pub mod bullets;
-pub mod narrative;
-pub mod story;
-pub mod template;
-pub mod verifier;
+pub mod model;
+pub mod summary;

@@ -7,7 +7,7 @@ mod outcome;
 use std::cmp::Reverse;
 use std::collections::HashSet;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
 use self::changes::{material_changes, with_baseline};
 pub use self::outcome::outcome;
@@ -19,8 +19,7 @@ use super::lifecycle::{
     Actor, dismissal_has_ended, is_cleared, is_frozen, is_unseen_too_long, may_return,
 };
 use super::prose::bullets;
-use super::prose::story::Story;
-use super::prose::template::template;
+use super::prose::summary::summary;
 use super::snapshot::{Assessed, Snapshot};
 use super::{Recommendation, Topic, Tracking, is_open, lifecycle, trigger};
 use crate::domain::id;
@@ -116,7 +115,7 @@ pub fn moved_by_application(all: &[Recommendation], now: DateTime<Utc>) -> Vec<U
     moved.into_iter().map(update).collect()
 }
 
-/// The updates for one topic, given the recommendations that answer its questions.
+/// The updates for one question, given the recommendations that answer it.
 pub fn reconcile(
     assessed: &Assessed,
     stored: &[Recommendation],
@@ -125,23 +124,19 @@ pub fn reconcile(
     let topic = &assessed.topic;
     let open = stored
         .iter()
-        .filter(|it| is_open(it.status) && topic.matches(it));
-    let (facts, is_new) = match &assessed.assessment {
-        Assessment::Recommend(facts) => (Some(facts), true),
-        Assessment::Keep(facts) => (Some(facts), false),
-        Assessment::Unknown(_) => (None, false),
-        Assessment::Clear => return Ok(open.filter_map(|it| cleared(it, now)).collect()),
+        .find(|it| is_open(it.status) && topic.matches(it));
+    // An answer about another plan makes room before a new one opens.
+    let (open, other) = match open {
+        Some(open) if open.current_plan != topic.plan => (None, plan_changed(open, now)),
+        open => (open, None),
     };
-    let question = facts.map(|facts| topic.key(facts.kind));
-    let mut updates = Vec::new();
-    if let Some(facts) = facts {
-        updates.extend(answer(topic, facts, is_new, stored, now)?);
-    }
-    // Open answers of another kind were not reproduced.
-    let others =
-        open.filter(|it| it.tracking.as_ref().map(|own| &own.question) != question.as_ref());
-    updates.extend(others.filter_map(|it| unseen(it, now)));
-    Ok(updates)
+    let answer = match &assessed.assessment {
+        Assessment::Recommend(facts) => answer(topic, facts, open, stored, now)?,
+        Assessment::Keep(facts) => open.map(|it| refresh(it, facts, now)).transpose()?,
+        Assessment::Unknown(_) => open.and_then(|it| unseen(it, now)),
+        Assessment::Clear => open.and_then(|it| cleared(it, now)),
+    };
+    Ok(other.into_iter().chain(answer).collect())
 }
 
 /// The updates for recommendations of topics that have no limit any more, and of implemented ones.
@@ -155,7 +150,10 @@ pub fn reconcile_rest(
         let tracking = it.tracking.as_ref()?;
         let metric = it.metric?;
         if !is_open(it.status) {
-            let newest = snapshot.newest(it.service, metric, &tracking.resource);
+            let resource = it
+                .facts()
+                .map_or(&tracking.resource, |facts| &facts.resource);
+            let newest = snapshot.newest(it.service, metric, resource);
             return outcome(it, newest, now);
         }
         if assessed.iter().any(|one| one.topic.matches(it)) {
@@ -173,23 +171,21 @@ pub fn reconcile_rest(
 fn answer(
     topic: &Topic,
     facts: &Facts,
-    is_new: bool,
+    open: Option<&Recommendation>,
     stored: &[Recommendation],
     now: DateTime<Utc>,
 ) -> Result<Option<Update>, serde_json::Error> {
-    let key = topic.key(facts.kind);
-    let answers_it =
-        |it: &&Recommendation| it.tracking.as_ref().is_some_and(|own| own.question == key);
-    let answers = || stored.iter().filter(answers_it);
-    if let Some(open) = answers().find(|it| is_open(it.status)) {
+    /// The plan in use is changed within a day of the implementation, or the question is open again.
+    const SETTLES: TimeDelta = TimeDelta::days(1);
+    if let Some(open) = open {
         return refresh(open, facts, now).map(Some);
     }
-    if !is_new {
-        return Ok(None);
-    }
-    let newest = answers().max_by_key(|it| (it.created_at, &it.id));
+    let answers = stored.iter().filter(|it| topic.matches(it));
+    let newest = answers.max_by_key(|it| (it.created_at, &it.id));
     Ok(match newest {
         None => Some(create(topic, facts, None, now)?),
+        // Another plan is another decision.
+        Some(old) if old.current_plan != topic.plan => Some(create(topic, facts, Some(old), now)?),
         Some(old) => match old.status {
             Status::Dismissed => {
                 let tracking = old.tracking.as_ref();
@@ -204,8 +200,9 @@ fn answer(
             Status::Expired if old.updated_at.is_some_and(|at| may_return(at, now)) => {
                 Some(reopen(old, facts, now)?)
             }
-            // The effect of a change shows in the measurements only after a while.
-            Status::Implemented if !outcome::is_measurable(old, now) => None,
+            Status::Implemented if old.implemented_at.is_some_and(|done| now - done < SETTLES) => {
+                None
+            }
             _ => Some(create(topic, facts, Some(old), now)?),
         },
     })
@@ -218,11 +215,11 @@ fn create(
     now: DateTime<Utc>,
 ) -> Result<Update, serde_json::Error> {
     let facts = with_baseline(facts, None);
-    let question = topic.key(facts.kind);
+    let question = topic.key();
     let mut after = Recommendation {
         id: id::derived(now, question.as_bytes()).to_string(),
-        service: topic.service,
-        metric: Some(topic.metric),
+        service: facts.service,
+        metric: Some(facts.metric),
         current_plan: topic.plan.clone(),
         recommended_plan: String::new(),
         priority: facts.priority,
@@ -341,7 +338,12 @@ fn cleared(before: &Recommendation, now: DateTime<Utc>) -> Option<Update> {
     tracking.unseen_count = 0;
     tracking.unseen_since = None;
     let reason = is_cleared(tracking.cleared_count).then_some("the limit is no longer near");
-    expired_or_waiting(before, after, reason, now)
+    expired_or_waiting(
+        before,
+        after,
+        reason.filter(|_| !is_frozen(before.status)),
+        now,
+    )
 }
 
 /// The run did not reproduce the recommendation.
@@ -359,7 +361,12 @@ fn unseen(before: &Recommendation, now: DateTime<Utc>) -> Option<Update> {
     } else {
         None
     };
-    expired_or_waiting(before, after, reason, now)
+    expired_or_waiting(
+        before,
+        after,
+        reason.filter(|_| !is_frozen(before.status)),
+        now,
+    )
 }
 
 /// Another plan is in use now.
@@ -403,6 +410,7 @@ fn touch(before: &Recommendation, after: &mut Recommendation, now: DateTime<Utc>
 fn set_facts(it: &mut Recommendation, facts: &Facts) -> Result<(), serde_json::Error> {
     if let Some(tracking) = &mut it.tracking {
         tracking.facts = StoredFacts::new(facts.clone())?;
+        tracking.kind = facts.kind;
         tracking
             .catalogue_version
             .clone_from(&facts.catalogue_version);
@@ -413,10 +421,11 @@ fn set_facts(it: &mut Recommendation, facts: &Facts) -> Result<(), serde_json::E
 
 /// Sets the application's columns from the facts.
 fn set_columns(it: &mut Recommendation, facts: &Facts) {
+    (it.service, it.metric) = (facts.service, Some(facts.metric));
     it.recommended_plan = facts.recommended_plan().to_owned();
     it.priority = facts.priority;
     it.numbers = facts.numbers();
-    it.reason = template(&Story::of(facts));
+    it.reason = summary(facts);
     it.benefits = bullets::benefits(facts);
     it.risks = bullets::risks(facts);
     it.expires_at = Some(facts.measured_at + trigger::USABLE);

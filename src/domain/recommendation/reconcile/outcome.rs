@@ -10,13 +10,6 @@ use crate::domain::recommendation::Recommendation;
 use crate::domain::recommendation::figure::Figure;
 use crate::domain::recommendation::lifecycle::Actor;
 use crate::domain::recommendation::lifecycle::history::Entry;
-use crate::domain::recommendation::trigger::is_fresh;
-
-/// Whether the effect of an implemented recommendation can be measured by now.
-pub(super) fn is_measurable(it: &Recommendation, now: DateTime<Utc>) -> bool {
-    const AFTER: TimeDelta = TimeDelta::days(14);
-    it.implemented_at.is_none_or(|done| now - done >= AFTER)
-}
 
 /// Records the outcome once, 14 days after the change or later; without a fresh measurement after 30 days.
 pub fn outcome(
@@ -24,13 +17,15 @@ pub fn outcome(
     measured: Option<(DateTime<Utc>, f64)>,
     now: DateTime<Utc>,
 ) -> Option<Update> {
+    const AFTER: TimeDelta = TimeDelta::days(14);
     const LATEST: TimeDelta = TimeDelta::days(30);
+    const FRESH: TimeDelta = TimeDelta::hours(24);
     let tracking = before.tracking.as_ref()?;
     let implemented_at = before.implemented_at?;
     let is_due = before.status == Status::Implemented && tracking.outcome.is_none();
-    let fresh = measured.filter(|(at, _)| is_fresh(*at, now));
+    let fresh = measured.filter(|(at, _)| now - *at <= FRESH);
     let must_wait = fresh.is_none() && now - implemented_at < LATEST;
-    if !is_due || !is_measurable(before, now) || must_wait {
+    if !is_due || now - implemented_at < AFTER || must_wait {
         return None;
     }
     let predicted = before.facts().map(|facts| &facts.outlook.days_to_limit);

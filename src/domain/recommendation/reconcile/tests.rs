@@ -178,12 +178,13 @@ fn unseen_for_three_runs_and_a_week_expires() {
 }
 
 #[test]
-fn implemented_is_measured_after_14_days_and_assessed_again_then() {
+fn implemented_is_assessed_again_after_a_day_and_measured_after_14() {
     let mut store = Store::default();
     store.run(&holds(facts()), now());
     store.put(Status::Implemented, now());
     store.one().implemented_at = Some(now());
-    assert_eq!(store.run(&holds(facts()), later(13)), []);
+    let soon = now() + TimeDelta::hours(23);
+    assert_eq!(store.run(&holds(facts()), soon), []);
     assert_eq!(
         outcome(store.one(), Some((later(13), 300.0)), later(13)),
         None
@@ -253,11 +254,20 @@ fn second_open_answer_by_application_expires_at_once() {
 }
 
 #[test]
-fn change_of_plan_expires_pending_and_leaves_approved() {
+fn change_of_plan_expires_and_answers_again() {
     let mut store = Store::default();
     store.run(&holds(facts()), now());
-    let step = plan_changed(store.one(), now()).unwrap();
-    assert_eq!((step.action, step.after.status), (Expired, Status::Expired));
     store.put(Status::Approved, now());
-    assert_eq!(plan_changed(store.one(), now()), None);
+    let assessed = Assessed {
+        topic: Topic {
+            plan: "fixed-1gb".to_owned(),
+            ..topic()
+        },
+        assessment: holds(facts()),
+    };
+    let steps = reconcile(&assessed, &store.all, later(1)).unwrap();
+    let actions: Vec<_> = steps.into_iter().map(|it| store.take(it)).collect();
+    assert_eq!(actions, [Expired, Created]);
+    let open = store.all.iter().filter(|it| is_open(it.status)).count();
+    assert_eq!(open, 1);
 }

@@ -129,6 +129,7 @@ fn invalid_catalogue_is_refused_with_its_lines(#[values(Sqlite, Postgresql)] eng
           line 9: plan vercel pro, limit BANDWIDTH_GB: service: required with metric
           line 9: plan vercel pro, limit BANDWIDTH_GB: period: required with kind PERIOD
           line 9: plan vercel pro, limit BANDWIDTH_GB: included: invalid amount `-1`; expected a decimal from 0 to 10^15
+          line 9: plan vercel pro, limit BANDWIDTH_GB: at_limit: missing
           line 9: plan vercel pro, limit BANDWIDTH_GB: source: missing
         next: correct the file, then run the same command again
         [exit status: 1]

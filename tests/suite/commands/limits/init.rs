@@ -241,13 +241,13 @@ fn unknown_plans_are_refused_with_the_known_ones(#[values(Sqlite, Postgresql)] e
         ------- stderr -------
         error: unknown plan `gold`; upstash has free, payg, fixed-250mb, fixed-1gb, fixed-5gb, fixed-10gb, fixed-50gb, fixed-100gb, fixed-500gb
         next: name one of these
-        [exit status: 1]
+        [exit status: 2]
         ");
     assert_snapshot!(db.usagectl(["limits", "plan", "heroku", "free"]).run().snapshot(), @"
         ------- stderr -------
         error: unknown provider `heroku`; catalogue 2026.11.21 has vercel, upstash, redis-cloud, neon, openai, finnhub, coinmarketcap, rawg, tmdb, jikan, espn, openweather
         next: name one of these, or import a catalogue that has it: usagectl limits import FILE
-        [exit status: 1]
+        [exit status: 2]
         ");
     assert_snapshot!(db.usagectl(["limits", "plan", "coinmarketcap", "startup"]).run().snapshot(), @"
         ------- stderr -------

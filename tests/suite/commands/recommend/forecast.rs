@@ -134,28 +134,32 @@ fn one_series_is_drawn_and_explained(#[values(Sqlite, Postgresql)] engine: Engin
 }
 
 #[rstest]
-fn forecast_is_deterministic_and_requires_seven_days(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn forecast_is_deterministic_and_short_history_has_low_confidence(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
     let db = TestDatabase::migrated(engine);
     put_example(&db);
     let forecast = ["recommend", "forecast"];
     assert_eq!(json(&db, &forecast), json(&db, &forecast));
-    let early = db
-        .usagectl(forecast)
-        .now("2025-12-07T12:00:00Z")
-        .arg("--format")
-        .arg("json");
-    let early: Value = serde_json::from_str(&early.run().success().stdout).unwrap();
+    let early = json(
+        &db,
+        &["recommend", "forecast", "--now", "2025-12-07T12:00:00Z"],
+    );
     let storage = early["series"]
         .as_array()
         .unwrap()
         .iter()
         .find(|it| it["metric"] == "STORAGE_MB")
         .unwrap();
+    // The pace between the first and the last of five days.
     assert_eq!(
-        (&storage["outcome"], &storage["days_of_data"]),
-        (&"insufficient data".into(), &5.into())
+        (
+            &storage["outcome"],
+            &storage["confidence"],
+            &storage["horizon_days"]
+        ),
+        (&"forecast".into(), &"low".into(), &7.into())
     );
-    assert_eq!(storage["thresholds"], Value::Array(Vec::new()));
     let sooner = json(
         &db,
         &["recommend", "forecast", "--now", "2025-12-12T12:00:00Z"],
@@ -207,9 +211,23 @@ fn database_series_are_backtested(#[values(Sqlite, Postgresql)] engine: Engine) 
         .collect();
     assert_eq!(
         names,
-        ["VERCEL_KV COMMANDS_PER_DAY", "VERCEL_KV STORAGE_MB"]
+        [
+            "VERCEL_KV STORAGE_MB",
+            "VERCEL_KV COMMANDS_PER_DAY",
+            "VERCEL_KV REQUEST_COUNT"
+        ]
     );
-    assert_eq!(answer["all"]["forecasts"], 8);
+    assert_eq!(answer["all"]["forecasts"], 12);
+    let trials = answer["trials"].as_array().unwrap();
+    assert_eq!(trials.len(), 12);
+    let last = &trials[11];
+    assert_eq!(last["horizon_days"], 7);
+    for name in ["low", "high", "forecast", "actual"] {
+        assert!(last[name].is_number(), "{last}");
+    }
+    for rule in ["mean_28d", "same_weekday", "pro_rata", "linear"] {
+        assert!(last["rules"][rule].is_number(), "{last}");
+    }
 }
 
 /// The coverage of the 80 % bands must be 70 to 93 % pooled and at least 60 % for each series, with a better Winkler
@@ -284,8 +302,8 @@ fn invalid_file_is_rejected_with_its_line() {
     [exit status: 1]
     ");
     assert_snapshot!(backtest(&["--file", "short.csv", "--kind", "period", "--horizons", "7"]).snapshot(), @"
-    SERIES  DAYS  N  80%  ERROR  BASE  WINKLER  BASE  BRIER  BASE
-    short      7  0    -      -     -        -     -      -     -
+    SERIES  DAYS  N  80%  ERROR  28D MEAN  WEEKDAY  PRO RATA  LINEAR
+    short      7  0    -      -         -        -         -       -
     [exit status: 0]
     ");
     for wrong in [

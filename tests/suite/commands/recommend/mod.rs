@@ -1,5 +1,6 @@
 //! `recommend` and its subcommands.
 
+mod agreement;
 mod forecast;
 mod lifecycle;
 mod run;

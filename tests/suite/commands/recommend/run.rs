@@ -44,8 +44,8 @@ fn repeated_runs_keep_one_recommendation(#[values(Sqlite, Postgresql)] engine: E
         .success()
         .stdout;
     assert_snapshot!(list, @"
-        ID        PRIORITY  STATUS   SERVICE    METRIC      PLAN           USED  DAYS TO LIMIT  EXTRA COST
-        019c13ec  HIGH      PENDING  VERCEL_KV  STORAGE_MB  free -> payg  89.2%  21 (19 to 23)       $0.45
+        ID        PRIORITY  STATUS   SERVICE    METRIC      PLAN                USED    NOW  DAYS TO LIMIT  EXTRA COST
+        019c13ec  HIGH      PENDING  VERCEL_KV  STORAGE_MB  free -> fixed-1gb  89.2%  89.2%  21 (19 to 23)      $20.00
         ");
     assert_eq!(count(&db, "usagectl_recommendation_history"), "1");
     assert_eq!(
@@ -53,7 +53,7 @@ fn repeated_runs_keep_one_recommendation(#[values(Sqlite, Postgresql)] engine: E
             "SELECT \"recommendedPlan\", \"currentCost\", \"revenueImpact\", \"profitImpact\", roi, \"expiresAt\"
                  FROM \"UpgradeRecommendation\""
         ),
-        ["payg|0|NULL|NULL|NULL|2026-02-14T11:55:00.000+00:00"]
+        ["fixed-1gb|0|NULL|NULL|NULL|2026-02-14T11:55:00.000+00:00"]
     );
     let json = recommend(&db, &["list", "--format", "json"])
         .success()
@@ -261,8 +261,13 @@ fn approved_figures_are_frozen(#[values(Sqlite, Postgresql)] engine: Engine) {
     let run = later(&["recommend", "run"]).run().success();
     assert!(run.stdout.contains("frozen"), "{}", run.stdout);
     assert_eq!(db.rows(figures), decided);
-    // Approved values are shown beside current ones.
-    let show = ["recommend", "show", "019c13ec"];
+    // The list and the screen have the current utilization beside the approved one.
+    let list = later(&["recommend"]).run().success().stdout;
+    assert!(list.contains("89.2%  99.6%"), "{list}");
+    let screen = later(&["recommend", "show", "019c13ec"]).run().success();
+    let beside = "APPROVED at 89.2% of the limit; now 99.6%, CRITICAL\n";
+    assert!(screen.stdout.contains(beside), "{}", screen.stdout);
+    let show = ["recommend", "show", "019c13ec", "--all"];
     let page = later(&show).run().success().stdout;
     let row = |name: &str| {
         let line = page.lines().find(|line| line.starts_with(name)).unwrap();
@@ -287,10 +292,7 @@ fn approved_figures_are_frozen(#[values(Sqlite, Postgresql)] engine: Engine) {
     db.execute("DELETE FROM \"InfrastructureMetric\" WHERE timestamp < '2026-01-30'");
     later(&["recommend", "run"]).run().success();
     let page = later(&show).run().success().stdout;
-    assert!(
-        page.contains("\ninsufficient data: 3 of 7 days\n"),
-        "{page}"
-    );
+    assert!(page.contains("\nVERCEL_KV STORAGE_MB"), "{page}");
 }
 
 #[rstest]

@@ -41,7 +41,7 @@ fn metrics_lead_to_an_implemented_recommendation_with_outcome(
             "recommended_plan"
         ]
         .map(|name| &it[name]),
-        ["VERCEL_KV", "STORAGE_MB", "PENDING", "free", "payg"]
+        ["VERCEL_KV", "STORAGE_MB", "PENDING", "free", "fixed-1gb"]
     );
     let id = it["id"].as_str().unwrap();
 
@@ -134,7 +134,7 @@ fn metrics_lead_to_an_implemented_recommendation_with_outcome(
         (&243.5.into(), &false.into())
     );
     let page = db
-        .usagectl(["recommend", "show", id])
+        .usagectl(["recommend", "show", id, "--all"])
         .run()
         .success()
         .stdout;

@@ -1,0 +1,344 @@
+//! The days of a series, as far as they were measured at a moment, and the usage that follows from them.
+
+use chrono::{DateTime, Datelike, NaiveDate, TimeDelta, Timelike, Utc};
+
+use super::state::UnknownReason;
+use super::{MissingDays, nearest_day};
+use crate::domain::forecast::{DailyValue, DayNumber, Pace, day_number};
+use crate::domain::metrics::day::MetricDay;
+use crate::domain::metrics::names::{Measure, Metric, MetricKind, Service};
+use crate::domain::metrics::point::{Point, Reading, Series, midnight};
+use crate::domain::period::Window;
+
+/// The shortest time that a value counts, so that a late run raises no alarm.
+const SHORTEST: TimeDelta = TimeDelta::hours(1);
+
+/// How long a value counts where the interval between values is unknown.
+const DEFAULT: TimeDelta = TimeDelta::hours(24);
+
+/// The number of expected values that may be missing.
+const MISSED: i32 = 3;
+
+/// A peak is the highest value of this time.
+pub(super) const PEAK: TimeDelta = TimeDelta::hours(24);
+
+/// A value this far in the future comes from a clock that is ahead.
+const AHEAD: TimeDelta = TimeDelta::minutes(5);
+
+/// The daily summaries of a series, in order, and the points of the days of [`super::partial_days`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct SeriesDays {
+    pub series: Series,
+    pub days: Vec<MetricDay>,
+    pub points: Vec<Point>,
+}
+
+impl SeriesDays {
+    pub fn empty(series: Series) -> SeriesDays {
+        SeriesDays {
+            series,
+            days: Vec::new(),
+            points: Vec::new(),
+        }
+    }
+
+    /// Days without points, which are sufficient for calendar periods of UTC.
+    pub fn of_days(days: &[MetricDay]) -> Option<SeriesDays> {
+        Some(SeriesDays {
+            days: days.to_vec(),
+            ..SeriesDays::empty(days.first()?.series.clone())
+        })
+    }
+
+    pub(super) fn meter(&self) -> Option<(Service, Metric)> {
+        Some((self.series.service, self.series.metric))
+    }
+}
+
+/// The month's commands of series that are only measured by the day: plans limit and bill them by the month.
+pub(super) fn monthly_commands(series: &[SeriesDays]) -> impl Iterator<Item = SeriesDays> {
+    let is_measured = |wanted: &Series| series.iter().any(|it| it.series == *wanted);
+    let by_day = series
+        .iter()
+        .filter(|it| it.series.metric == Metric::CommandsPerDay);
+    by_day.filter_map(move |it| {
+        let monthly = Series {
+            metric: Metric::RequestCount,
+            ..it.series.clone()
+        };
+        let day = |day: &MetricDay| MetricDay {
+            series: monthly.clone(),
+            reading: Reading::Amount,
+            period_start: None,
+            ..day.clone()
+        };
+        let days = it.days.iter().filter(|day| day.used.is_some()).map(day);
+        (!is_measured(&monthly)).then(|| SeriesDays {
+            days: days.collect(),
+            ..SeriesDays::empty(monthly.clone())
+        })
+    })
+}
+
+/// The days of a series up to a moment.
+pub(super) struct Readings<'a> {
+    days: Vec<MetricDay>,
+    points: &'a [Point],
+    today: NaiveDate,
+}
+
+impl<'a> Readings<'a> {
+    pub(super) fn new(series: &'a SeriesDays, now: DateTime<Utc>) -> Readings<'a> {
+        let latest = now + AHEAD;
+        let mut days: Vec<MetricDay> = Vec::with_capacity(series.days.len());
+        for day in series.days.iter().filter(|day| day.first_at <= latest) {
+            if day.last_at <= latest {
+                days.push(day.clone());
+                continue;
+            }
+            let seen = series.points.iter();
+            let seen = seen.filter(|it| it.at.date_naive() == day.day && it.at <= latest);
+            let seen = MetricDay::from_points(&day.series, seen.cloned().collect(), days.last());
+            days.extend(seen);
+        }
+        Readings {
+            days,
+            points: &series.points,
+            today: now.date_naive(),
+        }
+    }
+
+    pub(super) fn newest(&self) -> Option<&MetricDay> {
+        self.days.last()
+    }
+
+    /// The points of a day from `from` on; `None` if they are not known one by one.
+    fn points_from(&self, day: &MetricDay, from: DateTime<Utc>) -> Option<Vec<&'a Point>> {
+        let mut of_day = self
+            .points
+            .iter()
+            .filter(|it| it.at.date_naive() == day.day);
+        let known = of_day.clone().next().is_some();
+        let upto = day.last_at;
+        known.then(|| {
+            let mut found = Vec::new();
+            found.extend(of_day.by_ref().filter(|it| it.at >= from && it.at <= upto));
+            found
+        })
+    }
+
+    /// The usage: the newest level, the peak or pace of the last day, or the amount of the period.
+    pub(super) fn usage(&self, measure: Measure, period: Option<Window>) -> Option<f64> {
+        let newest = self.newest()?;
+        match (measure, newest.reading) {
+            (Measure::Level, _) => Some(newest.last_value),
+            (Measure::Peak, _) | (Measure::Pace, Reading::Level) => {
+                Some(self.highest(newest, |day| day.max_value))
+            }
+            (Measure::Pace, _) => {
+                Some(self.highest(newest, |day| day.used.unwrap_or(day.max_value)))
+            }
+            (Measure::Amount, Reading::Amount) => Some(self.sum_from(period?.from)),
+            (Measure::Amount, _) => Some(newest.last_value),
+        }
+    }
+
+    /// The highest value of the 24 hours before the newest one.
+    fn highest(&self, newest: &MetricDay, of_day: impl Fn(&MetricDay) -> f64) -> f64 {
+        let after = newest.last_at - PEAK;
+        let recent = self.days.iter().rev().take_while(|day| day.last_at > after);
+        let value =
+            |day: &MetricDay| match self.points_from(day, after + TimeDelta::milliseconds(1)) {
+                Some(points) if day.first_at <= after && day.reading != Reading::Amount => {
+                    points.iter().map(|it| it.value).fold(f64::MIN, f64::max)
+                }
+                _ => of_day(day),
+            };
+        recent.map(value).fold(f64::MIN, f64::max)
+    }
+
+    /// The amounts since `from`.
+    fn sum_from(&self, from: DateTime<Utc>) -> f64 {
+        let since = self.days.iter().filter(|day| day.last_at >= from);
+        let amounts = since.filter(|day| day.reading == Reading::Amount);
+        let amount = |day: &MetricDay| {
+            let begin = midnight(day.last_at);
+            let used = day.used.unwrap_or(0.0);
+            if begin >= from {
+                return used;
+            }
+            match self.points_from(day, from) {
+                Some(points) => points.iter().map(|it| it.value).sum(),
+                // The points were pruned: the part of the day counts.
+                None => used * (1.0 - (from - begin).num_seconds() as f64 / 86_400.0),
+            }
+        };
+        amounts.map(amount).sum()
+    }
+
+    /// The days without an amount between the start of the period and the newest one. A counter has none: it counts
+    /// while it is not read.
+    pub(super) fn missing_days(&self, period: Window) -> Option<MissingDays> {
+        let newest = self.newest().filter(|day| day.reading == Reading::Amount)?;
+        let (first, last) = (nearest_day(period.from), day_number(newest.day));
+        let of = u32::try_from(last - first + 1)
+            .ok()
+            .filter(|days| *days > 0)?;
+        let inside = |day: &&MetricDay| day_number(day.day) >= first && day.used.is_some();
+        let known = self.days.iter().filter(inside).count();
+        let missing = of.saturating_sub(u32::try_from(known).unwrap_or(u32::MAX));
+        (missing > 0).then_some(MissingDays { missing, of })
+    }
+
+    /// Why the readings say nothing about the present, if so.
+    pub(super) fn unknown(
+        &self,
+        period: Option<Window>,
+        now: DateTime<Utc>,
+        stale_after: Option<TimeDelta>,
+    ) -> Option<UnknownReason> {
+        let Some(newest) = self.newest() else {
+            return Some(UnknownReason::NoData);
+        };
+        if period.is_some_and(|period| is_before(newest, period.from)) {
+            return Some(UnknownReason::EarlierPeriod);
+        }
+        let longest = stale_after.unwrap_or_else(|| (self.interval() * MISSED).max(SHORTEST));
+        let age = now - newest.last_at;
+        (age > longest).then_some(UnknownReason::Old(age))
+    }
+
+    /// The usual time between two values: the median of the newest.
+    fn interval(&self) -> TimeDelta {
+        const DAYS: usize = 5;
+        const NEWEST: usize = 20;
+        let recent = &self.days[self.days.len().saturating_sub(DAYS)..];
+        let mut gaps: Vec<TimeDelta> = Vec::new();
+        for (index, day) in recent.iter().enumerate().rev() {
+            let inside = day.points.saturating_sub(1);
+            let gap = (day.last_at - day.first_at) / i32::try_from(inside.max(1)).unwrap_or(1);
+            gaps.extend(std::iter::repeat_n(gap, (inside as usize).min(NEWEST)));
+            let before = index.checked_sub(1).and_then(|before| recent.get(before));
+            gaps.extend(before.map(|before| day.first_at - before.last_at));
+        }
+        gaps.retain(|gap| *gap > TimeDelta::zero());
+        gaps.truncate(NEWEST);
+        gaps.sort_unstable();
+        let median = gaps.get(gaps.len() / 2);
+        median.copied().unwrap_or(DEFAULT / MISSED)
+    }
+
+    /// The values that forecasts are made from.
+    pub(super) fn daily(&self, measure: Measure, kind: MetricKind) -> Vec<(DayNumber, f64)> {
+        let mut values = Vec::with_capacity(self.days.len());
+        let mut before: Option<&MetricDay> = None;
+        for day in &self.days {
+            let number = day_number(day.day);
+            // The peak and the pace of the current day are not known yet.
+            let is_whole = day.day < self.today;
+            match measure {
+                Measure::Peak if kind == MetricKind::Rate => values.push((number, day.p95_value)),
+                Measure::Level => values.push((number, day.last_value)),
+                Measure::Peak if is_whole => values.push((number, day.max_value)),
+                Measure::Pace if is_whole => {
+                    let value = match day.reading {
+                        Reading::Level => Some(day.max_value),
+                        Reading::Cumulative | Reading::Amount => day.used,
+                    };
+                    values.extend(value.map(|value| (number, value)));
+                }
+                Measure::Peak | Measure::Pace => {}
+                Measure::Amount => values.extend(spread(before, day)),
+            }
+            before = Some(day);
+        }
+        values
+    }
+
+    /// The pace between the first and the last reading, for histories too short for the model.
+    pub(super) fn pace(
+        &self,
+        measure: Measure,
+        period: Option<Window>,
+        usage: Option<f64>,
+    ) -> Option<Pace> {
+        const SHORTEST_DAYS: f64 = 1.0 / 24.0;
+        let (first, last) = (self.days.first()?, self.newest()?);
+        let days = |from: DateTime<Utc>| (last.last_at - from).num_seconds() as f64 / 86_400.0;
+        let (gain, days) = match (measure, last.reading) {
+            (Measure::Level, _) => (last.last_value - first.first_value, days(first.first_at)),
+            (Measure::Peak, _) => (last.max_value - first.max_value, days(first.last_at)),
+            (Measure::Pace, _) => return None,
+            (Measure::Amount, Reading::Amount) => {
+                let from = period?.from.max(midnight(first.first_at));
+                let whole = last.last_at.num_seconds_from_midnight() == 0;
+                (usage?, days(from) + f64::from(u8::from(whole)))
+            }
+            // The period's usage, since it began.
+            (Measure::Amount, _) if first.last_at == last.last_at => return None,
+            (Measure::Amount, _) => (usage?, days(period?.from)),
+        };
+        let readings: u32 = self.days.iter().map(|day| day.points).sum();
+        (readings > 1 && days >= SHORTEST_DAYS).then(|| Pace {
+            per_day: gain / days,
+            level: usage.unwrap_or(last.last_value),
+            span: days,
+        })
+    }
+}
+
+fn is_before(newest: &MetricDay, start: DateTime<Utc>) -> bool {
+    // A provider's period may begin some hours before or after the one that is configured.
+    let earliest = start - TimeDelta::days(1);
+    newest.last_at < start || newest.period_start.is_some_and(|since| since < earliest)
+}
+
+/// The amounts of a day and of the days without a reading before it. The growth of a counter over such days belongs
+/// to no single one and is spread; if the counter restarted in between, it is unknown.
+fn spread(before: Option<&MetricDay>, day: &MetricDay) -> Vec<(DayNumber, f64)> {
+    /// A longer gap says nothing about single days.
+    const LONGEST: i32 = 31;
+    let Some(used) = day.used else {
+        return Vec::new();
+    };
+    let number = day_number(day.day);
+    let before = before.filter(|_| day.reading == Reading::Cumulative);
+    let gap = before.map_or(1, |before| {
+        day.day.num_days_from_ce() - before.day.num_days_from_ce()
+    });
+    if gap <= 1 {
+        return vec![(number, used)];
+    }
+    let restarted = before.is_some_and(|before| {
+        before.period_start != day.period_start || day.first_value < before.last_value
+    });
+    if restarted || gap > LONGEST {
+        return Vec::new();
+    }
+    let each = used / f64::from(gap);
+    (0..gap).rev().map(|back| (number - back, each)).collect()
+}
+
+/// Daily values from single values: the last level of each day, or the sum of its amounts.
+///
+/// A day with fewer than 60 % of the usual number of amounts is incomplete and left out.
+pub fn days_of(kind: MetricKind, values: &[(DateTime<Utc>, f64)]) -> Vec<DailyValue> {
+    use std::collections::BTreeMap;
+    let mut by_day: BTreeMap<DayNumber, Vec<(DateTime<Utc>, f64)>> = BTreeMap::new();
+    for (at, value) in values {
+        let day = by_day.entry(day_number(at.date_naive())).or_default();
+        day.push((*at, *value));
+    }
+    let mut counts: Vec<usize> = by_day.values().map(Vec::len).collect();
+    counts.sort_unstable();
+    let usual = counts.get(counts.len() / 2).copied().unwrap_or(0);
+    let day = |(day, values): (DayNumber, Vec<(DateTime<Utc>, f64)>)| {
+        let value = match kind {
+            MetricKind::Period if values.len() * 5 < usual * 3 => return None,
+            MetricKind::Period => values.iter().map(|(_, value)| value).sum(),
+            MetricKind::Gauge | MetricKind::Rate => values.iter().max_by_key(|(at, _)| *at)?.1,
+        };
+        Some(DailyValue { day, value })
+    };
+    by_day.into_iter().filter_map(day).collect()
+}

@@ -1,0 +1,106 @@
+//! The state of a limit.
+//!
+//! A missing measurement is never taken for zero, and an old one never for a current one.
+
+use chrono::TimeDelta;
+
+use super::MissingDays;
+use crate::domain::format;
+use crate::domain::metrics::names::Measure;
+use crate::domain::named::named;
+use crate::domain::plans::limit::{LimitFault, LimitInForce};
+
+named! {
+    /// The state of a limit.
+    LimitState, "state" {
+        Ok = "OK",
+        Warning = "WARNING",
+        Critical = "CRITICAL",
+        /// At the limit or beyond.
+        Over = "OVER",
+        /// The newest value is too old.
+        Stale = "STALE",
+        NoData = "NO_DATA",
+        /// The limit is invalid or ambiguous, or too many measurements are missing.
+        Unknown = "UNKNOWN",
+    }
+}
+
+impl LimitState {
+    pub fn is_unknown(self) -> bool {
+        matches!(
+            self,
+            LimitState::Stale | LimitState::NoData | LimitState::Unknown
+        )
+    }
+
+    pub fn is_critical(self) -> bool {
+        matches!(self, LimitState::Critical | LimitState::Over)
+    }
+
+    /// The state at a usage. A pace is advisory: it never stops anything by itself.
+    fn at(usage: f64, limit: &LimitInForce, measure: Measure) -> LimitState {
+        let percent = usage / limit.value * 100.0;
+        let state = if percent >= 100.0 {
+            LimitState::Over
+        } else if percent >= limit.critical_percent {
+            LimitState::Critical
+        } else if percent >= limit.warning_percent {
+            LimitState::Warning
+        } else {
+            LimitState::Ok
+        };
+        match measure {
+            Measure::Pace if state.is_critical() => LimitState::Warning,
+            _ => state,
+        }
+    }
+}
+
+/// Why the state of a limit is unknown.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum UnknownReason {
+    #[error("no measurements")]
+    NoData,
+    #[error("newest value is of an earlier period")]
+    EarlierPeriod,
+    #[error("newest value is {} old", format::duration(*.0))]
+    Old(TimeDelta),
+    #[error("{} of {} days missing", .0.missing, .0.of)]
+    Missing(MissingDays),
+    #[error(transparent)]
+    Fault(#[from] LimitFault),
+}
+
+/// The state, and why it is unknown if so. `unread` is why the measurements say nothing about the present.
+pub(super) fn of(
+    limit: Option<&LimitInForce>,
+    measure: Measure,
+    usage: Option<f64>,
+    missing: Option<MissingDays>,
+    unread: Option<UnknownReason>,
+) -> (LimitState, Option<UnknownReason>) {
+    if let Some(fault) = limit.and_then(|limit| limit.fault.clone()) {
+        return (LimitState::Unknown, Some(fault.into()));
+    }
+    let (usage, limit) = match (unread, usage, limit) {
+        (Some(UnknownReason::NoData), _, _) | (None, None, _) => {
+            return (LimitState::NoData, Some(UnknownReason::NoData));
+        }
+        (Some(reason), _, _) => return (LimitState::Stale, Some(reason)),
+        (None, Some(_), None) => return (LimitState::Ok, None),
+        (None, Some(usage), Some(limit)) => (usage, limit),
+    };
+    let state = LimitState::at(usage, limit, measure);
+    let Some(days) = missing else {
+        return (state, None);
+    };
+    // The missing days may hold as much as the others: if that would change the state, it is unknown.
+    let known = f64::from(days.of.saturating_sub(days.missing).max(1));
+    let estimate = usage * f64::from(days.of) / known;
+    if LimitState::at(estimate, limit, measure) == state {
+        (state, None)
+    } else {
+        (LimitState::Unknown, Some(UnknownReason::Missing(days)))
+    }
+}

@@ -1,0 +1,316 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::domain::metrics::names::{Metric, Service};
+use crate::domain::metrics::point::{Point, PointMetadata};
+use crate::domain::plans::limit::LimitFault;
+use crate::domain::testing::at;
+
+fn now() -> DateTime<Utc> {
+    at("2026-01-16T12:00:00Z")
+}
+
+/// A limit of 256 of this metric.
+fn limit(metric: Metric) -> LimitInForce {
+    let (kind, period) = default_kind(metric);
+    LimitInForce {
+        metric,
+        kind,
+        period,
+        ..LimitInForce::sample()
+    }
+}
+
+/// A series with a point at each of these times.
+fn series(metric: Metric, reading: Reading, points: &[(DateTime<Utc>, f64)]) -> SeriesDays {
+    let series = Series::new(Service::VercelKv, metric, "");
+    let metadata = PointMetadata {
+        reading: Some(reading),
+        ..PointMetadata::default()
+    };
+    let points = points
+        .iter()
+        .filter_map(|(at, value)| Point::from_row(metric, *at, *value, &metadata));
+    let mut points: Vec<Point> = points.collect();
+    points.sort_by_key(|point| point.at);
+    let mut days: Vec<MetricDay> = Vec::new();
+    for of_day in points.chunk_by(|a, b| a.at.date_naive() == b.at.date_naive()) {
+        let day = MetricDay::from_points(&series, of_day.to_vec(), days.last());
+        days.extend(day);
+    }
+    SeriesDays {
+        series,
+        days,
+        points,
+    }
+}
+
+fn hours_ago(points: &[(i64, f64)]) -> Vec<(DateTime<Utc>, f64)> {
+    let at = |hours: i64| now() - TimeDelta::hours(hours);
+    points
+        .iter()
+        .map(|(hours, value)| (at(*hours), *value))
+        .collect()
+}
+
+/// The capacity of a limit of 256 at `now`.
+fn capacity(metric: Metric, reading: Reading, points: &[(i64, f64)]) -> Capacity {
+    let series = series(metric, reading, &hours_ago(points));
+    Capacity::new(&series, Some(&limit(metric)), now(), None)
+}
+
+fn levels(points: &[(i64, f64)]) -> Capacity {
+    capacity(Metric::StorageMb, Reading::Level, points)
+}
+
+#[test]
+fn percent_of_limit_decides_state() {
+    for (value, expected) in [
+        (0.0, LimitState::Ok),
+        (191.9, LimitState::Ok),
+        (192.0, LimitState::Warning),
+        (230.4, LimitState::Critical),
+        (256.0, LimitState::Over),
+        (1e9, LimitState::Over),
+    ] {
+        assert_eq!(levels(&[(1, value)]).state, expected, "{value}");
+    }
+}
+
+#[test]
+fn missing_and_future_values_are_no_data() {
+    for points in [&[][..], &[(-1, 5.0)]] {
+        let found = levels(points);
+        assert_eq!((found.state, found.usage), (LimitState::NoData, None));
+    }
+    let both = levels(&[(2, 5.0), (-1, 500.0)]);
+    assert_eq!((both.state, both.usage), (LimitState::Ok, Some(5.0)));
+}
+
+#[test]
+fn value_is_stale_after_three_missing_ones() {
+    let every = |hours: i64, newest: i64| {
+        let points: Vec<_> = (0..5).map(|n| (newest + n * hours, 10.0)).collect();
+        levels(&points)
+    };
+    assert_eq!(every(24, 71).state, LimitState::Ok);
+    assert_eq!(every(24, 73).state, LimitState::Stale);
+    let stale = every(1, 4);
+    assert_eq!((stale.state, stale.percent()), (LimitState::Stale, None));
+    // The interval of a single value is unknown.
+    assert_eq!(levels(&[(23, 10.0)]).state, LimitState::Ok);
+    assert_eq!(levels(&[(25, 10.0)]).state, LimitState::Stale);
+    let series = series(
+        Metric::StorageMb,
+        Reading::Level,
+        &hours_ago(&[(71, 1.0), (95, 1.0)]),
+    );
+    let limit = limit(Metric::StorageMb);
+    let given = Capacity::new(&series, Some(&limit), now(), Some(TimeDelta::hours(2)));
+    assert_eq!(given.state, LimitState::Stale);
+}
+
+#[test]
+fn value_of_earlier_period_is_stale() {
+    let half = capacity(Metric::BandwidthGb, Reading::Cumulative, &[(1, 128.0)]);
+    assert_eq!((half.state, half.percent()), (LimitState::Ok, Some(50.0)));
+    assert_eq!(half.elapsed_percent(now()), Some(50.0));
+    // Measured before this period began.
+    let mut anchored = limit(Metric::BandwidthGb);
+    anchored.billing.anchor_day = 16;
+    let points = hours_ago(&[(13, 128.0)]);
+    let mut counter = series(Metric::BandwidthGb, Reading::Cumulative, &points);
+    let before = Capacity::new(&counter, Some(&anchored), now(), None);
+    assert_eq!(before.reason, Some(UnknownReason::EarlierPeriod));
+    for day in &mut counter.days {
+        day.last_at = now();
+        day.period_start = Some(at("2025-12-16T00:00:00Z"));
+    }
+    let before = Capacity::new(&counter, Some(&anchored), now(), None);
+    assert_eq!(before.state, LimitState::Stale);
+}
+
+#[test]
+fn amounts_are_summed_in_the_zone_of_the_provider() {
+    // Every hour one, from New Year in UTC on.
+    let hours = (now() - at("2026-01-01T00:00:00Z")).num_hours();
+    let points: Vec<(i64, f64)> = (0..=hours).map(|hour| (hour, 1.0)).collect();
+    let series = series(Metric::BandwidthGb, Reading::Amount, &hours_ago(&points));
+    let used = |zone, series: &SeriesDays| {
+        let mut limit = limit(Metric::BandwidthGb);
+        limit.billing.zone = zone;
+        Capacity::new(series, Some(&limit), now(), None).usage
+    };
+    assert_eq!(used(chrono_tz::Tz::UTC, &series), Some(hours as f64 + 1.0));
+    // The month began five hours later in New York.
+    let new_york = chrono_tz::Tz::America__New_York;
+    assert_eq!(used(new_york, &series), Some(hours as f64 - 4.0));
+    // Without points, the part of the day counts.
+    let days = SeriesDays::of_days(&series.days).unwrap();
+    assert_eq!(used(new_york, &days), Some(hours as f64 - 4.0));
+    let partial = partial_days(&series.days, &[limit(Metric::BandwidthGb)], now());
+    assert_eq!(partial, []);
+}
+
+#[test]
+fn connections_count_with_the_peak_of_a_day() {
+    let peaks = [(30, 999.0), (20, 240.0), (1, 5.0)];
+    for metric in [Metric::Connections, Metric::LatencyMs] {
+        let found = capacity(metric, Reading::Level, &peaks);
+        assert_eq!(
+            (found.usage, found.state),
+            (Some(240.0), LimitState::Critical)
+        );
+    }
+    let daily = capacity(Metric::Connections, Reading::Level, &peaks).daily;
+    let values: Vec<f64> = daily.days.iter().map(|day| day.value).collect();
+    // The peak of the current day is not known yet.
+    assert_eq!(values, [999.0]);
+}
+
+#[test]
+fn pace_is_never_critical() {
+    let found = capacity(Metric::CommandsPerDay, Reading::Cumulative, &[(1, 261.0)]);
+    assert_eq!(
+        (found.usage, found.state),
+        (Some(261.0), LimitState::Warning)
+    );
+    // The month's commands are derived from it.
+    let series = series(
+        Metric::CommandsPerDay,
+        Reading::Cumulative,
+        &hours_ago(&[(1, 261.0)]),
+    );
+    let limits = [limit(Metric::RequestCount)];
+    let all = capacities(&limits, &[series], now(), None);
+    let month = all
+        .iter()
+        .find(|it| it.series.metric == Metric::RequestCount);
+    assert_eq!(month.map(|it| it.usage), Some(Some(261.0)));
+}
+
+#[test]
+fn invalid_limit_is_unknown() {
+    for points in [&[(1, 10.0)][..], &[]] {
+        let mut limit = limit(Metric::StorageMb);
+        limit.fault = Some(LimitFault::Value(0.0));
+        let series = series(Metric::StorageMb, Reading::Level, &hours_ago(points));
+        let found = Capacity::new(&series, Some(&limit), now(), None);
+        assert_eq!((found.state, found.percent()), (LimitState::Unknown, None));
+    }
+}
+
+#[test]
+fn missing_days_that_could_change_the_state_make_it_unknown() {
+    let amounts = |each: f64| {
+        // Sixteen days, of which the 4th to the 10th are missing.
+        let days = (0..16).filter(|day| !(6..=12).contains(day));
+        let points: Vec<(i64, f64)> = days.map(|day| (12 + 24 * day, each)).collect();
+        capacity(Metric::BandwidthGb, Reading::Amount, &points)
+    };
+    let missing = Some(MissingDays { missing: 7, of: 16 });
+    let near = amounts(16.0);
+    assert_eq!((near.state, near.missing), (LimitState::Unknown, missing));
+    let reason = near.reason.unwrap().to_string();
+    assert_eq!(reason, "7 of 16 days missing");
+    let far = amounts(1.0);
+    assert_eq!((far.state, far.missing), (LimitState::Ok, missing));
+    let over = amounts(40.0);
+    assert_eq!((over.state, over.usage), (LimitState::Over, Some(360.0)));
+    // The forecast adds them.
+    let total = far.forecast().unwrap().periods[0].total.p50;
+    assert!((total - 31.0).abs() < 1.0, "{total}");
+}
+
+#[test]
+fn growth_across_a_gap_is_spread() {
+    // A counter that grows by ten a day and is not read for five days.
+    let days = (0..16).filter(|day| !(3..8).contains(day));
+    let points: Vec<(i64, f64)> = days
+        .map(|day| (24 * day, 200.0 - 10.0 * day as f64))
+        .collect();
+    let found = capacity(Metric::BandwidthGb, Reading::Cumulative, &points);
+    let values: Vec<f64> = found.daily.days.iter().map(|day| day.value).collect();
+    assert_eq!(values, [10.0; 15]);
+    // A counter that restarted in the gap grew by an unknown amount.
+    let restarted = [(0, 30.0), (24, 20.0), (96, 200.0)];
+    let found = capacity(Metric::BandwidthGb, Reading::Cumulative, &restarted);
+    assert_eq!(found.daily.days.len(), 1);
+}
+
+#[test]
+fn two_readings_have_a_pace() {
+    let found = levels(&[(1, 220.0), (25, 210.0)]);
+    let forecast = found.forecast().unwrap();
+    assert_eq!(forecast.crossings[2].days[1], Some(4));
+    assert!(levels(&[(1, 220.0)]).forecast().is_err());
+}
+
+#[test]
+fn periods_in_another_zone_start_on_the_nearest_day() {
+    let mut seoul = limit(Metric::BandwidthGb).billing;
+    seoul.zone = chrono_tz::Tz::Asia__Seoul;
+    let starts = period_starts(seoul, LimitPeriod::BillingMonth, at("2026-01-10T00:00:00Z"));
+    assert_eq!(forecast::day_date(starts[0]).to_string(), "2026-01-01");
+    let starts = period_starts(seoul, LimitPeriod::Day, at("2026-01-10T00:00:00Z"));
+    assert_eq!(starts.len(), DAYS_AHEAD + 3);
+}
+
+#[test]
+fn incomplete_day_is_a_level_but_no_amount() {
+    let start = at("2026-01-01T00:00:00Z");
+    let values: Vec<_> = (0..60)
+        .map(|hour| (start + TimeDelta::hours(hour), hour as f64))
+        .collect();
+    let of = |kind| -> Vec<f64> {
+        let days = readings::days_of(kind, &values).into_iter();
+        days.map(|day| day.value).collect()
+    };
+    assert_eq!(of(MetricKind::Gauge), [23.0, 47.0, 59.0]);
+    assert_eq!(of(MetricKind::Period), [276.0, 852.0]);
+}
+
+fn any_metric() -> impl Strategy<Value = Metric> {
+    prop::sample::select(vec![
+        Metric::StorageMb,
+        Metric::Connections,
+        Metric::BandwidthGb,
+        Metric::CommandsPerDay,
+        Metric::LatencyMs,
+    ])
+}
+
+fn any_reading() -> impl Strategy<Value = Reading> {
+    prop::sample::select(vec![Reading::Level, Reading::Cumulative, Reading::Amount])
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    /// State, percentage, crossings and period of one capacity say the same.
+    #[test]
+    fn answers_of_one_capacity_agree(
+        metric in any_metric(),
+        reading in any_reading(),
+        points in prop::collection::vec((0_i64..30 * 24, 0.0_f64..400.0), 0..60),
+    ) {
+        let found = capacity(metric, reading, &points);
+        if let (Some(percent), false) = (found.percent(), found.measure == Measure::Pace) {
+            prop_assert_eq!(percent >= 100.0, found.state == LimitState::Over);
+            prop_assert_eq!(percent >= 90.0, found.state.is_critical());
+        }
+        prop_assert_eq!(found.state.is_unknown(), found.reason.is_some());
+        if let (Some(forecast), Some(usage)) = (found.known_forecast(), found.usage) {
+            let is_current = found.reason != Some(UnknownReason::EarlierPeriod);
+            for crossing in &forecast.crossings {
+                if is_current {
+                    prop_assert_eq!(crossing.reached, usage >= crossing.threshold);
+                }
+                prop_assert!(crossing.probabilities.iter().flatten().is_sorted());
+            }
+            if let (Some(period), true) = (forecast.periods.first(), is_current) {
+                prop_assert_eq!(period.used, usage);
+            }
+        }
+    }
+}

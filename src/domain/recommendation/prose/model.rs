@@ -1,0 +1,144 @@
+//! The fields that a language model writes about a recommendation.
+//!
+//! The model receives the facts as JSON and answers with short fields in a fixed form. A field with a number or a plan
+//! that is not in the facts is dropped. The other words are the model's own and unchecked, so its text is labelled
+//! with its name.
+
+use std::collections::BTreeSet;
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use super::summary::{effect, subject};
+use crate::domain::recommendation::facts::Facts;
+
+/// The longest field, in characters.
+pub const FIELD_LENGTH: usize = 240;
+
+/// The answer of the model.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Fields {
+    /// How near the limit is.
+    pub situation: String,
+    /// What to do, and at what cost.
+    pub action: String,
+    /// What may go wrong.
+    pub risk: String,
+}
+
+impl Fields {
+    pub const NAMES: [&str; 3] = ["situation", "action", "risk"];
+
+    /// The accepted fields as one text; `None` without the first two, which every summary requires.
+    pub fn text(&self, facts: &Map<String, Value>, plans: &[String]) -> Option<String> {
+        let known = Known::of(facts);
+        let fields = [&self.situation, &self.action, &self.risk];
+        let [situation, action, risk] = fields.map(|field| {
+            let field = field.trim();
+            known.accepts(field, plans).then_some(field)
+        });
+        let fields = [Some(situation?), Some(action?), risk];
+        Some(fields.into_iter().flatten().collect::<Vec<_>>().join(" "))
+    }
+}
+
+/// The facts that the model receives: formatted figures by name.
+pub fn facts_json(facts: &Facts) -> Map<String, Value> {
+    let mut json = Map::new();
+    let mut put = |name: &str, text: String| json.insert(name.to_owned(), Value::String(text));
+    put("metric", subject(facts.service, facts.metric, ""));
+    put("current_plan", facts.current_plan.clone());
+    put("recommendation", facts.target.to_string());
+    put("priority", facts.priority.to_string());
+    put("at_the_limit", effect(facts.at_limit).to_owned());
+    for (name, figure) in facts.figures() {
+        if figure.value.is_some() {
+            put(name, figure.to_string());
+        }
+    }
+    json
+}
+
+/// The numbers and words of the facts.
+struct Known {
+    numbers: BTreeSet<String>,
+    words: BTreeSet<String>,
+}
+
+impl Known {
+    fn of(facts: &Map<String, Value>) -> Known {
+        let texts = facts.values().filter_map(Value::as_str);
+        let text = texts.collect::<Vec<_>>().join(" ");
+        Known {
+            numbers: numbers(&text).collect(),
+            words: words(&text).collect(),
+        }
+    }
+
+    fn accepts(&self, field: &str, plans: &[String]) -> bool {
+        const SPELLED: &str = "two three four five six seven eight nine ten eleven twelve twenty thirty forty \
+             fifty sixty seventy eighty ninety hundred thousand million billion dozen half twice double triple";
+        let is_plain = !field.is_empty()
+            && field.chars().count() <= FIELD_LENGTH
+            && !field.chars().any(|c| c.is_control() || "<>{}|".contains(c));
+        // Digits of other scripts are numbers of no fact.
+        let is_foreign = |c: char| c.is_numeric() && !c.is_ascii_digit();
+        is_plain
+            && !field.chars().any(is_foreign)
+            && numbers(field).all(|number| self.numbers.contains(&number))
+            && words(field).all(|word| {
+                let is_number = SPELLED.split_whitespace().any(|spelled| spelled == word);
+                let is_plan = plans.contains(&word);
+                self.words.contains(&word) || !(is_number || is_plan)
+            })
+    }
+}
+
+/// The numbers in a text, without separators of thousands.
+fn numbers(text: &str) -> impl Iterator<Item = String> {
+    let parts = text.split(|c: char| !(c.is_ascii_digit() || c == '.' || c == ','));
+    let numbers = parts.map(|part| part.trim_matches(['.', ',']).replace(',', ""));
+    numbers.filter(|number| !number.is_empty())
+}
+
+/// The words in a text, as plans are spelled.
+fn words(text: &str) -> impl Iterator<Item = String> {
+    let parts = text.split(|c: char| !(c.is_alphanumeric() || matches!(c, '-' | '_')));
+    parts.filter(|word| !word.is_empty()).map(str::to_lowercase)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::recommendation::sample::facts;
+
+    fn text(situation: &str) -> Option<String> {
+        let fields = Fields {
+            situation: situation.to_owned(),
+            action: "Change the plan.".to_owned(),
+            risk: "It may cost 77 dollars.".to_owned(),
+        };
+        let plans = ["free", "fixed-1gb", "fixed-5gb"].map(str::to_owned);
+        fields.text(&facts_json(&facts()), &plans)
+    }
+
+    #[test]
+    fn field_with_a_number_or_plan_outside_the_facts_is_dropped() {
+        let usage = facts().usage.short();
+        let good = format!("Storage is at {usage} on the plan free.");
+        // The risk has a number that is not in the facts.
+        assert_eq!(text(&good), Some(format!("{good} Change the plan.")));
+        for bad in [
+            "",
+            "Storage is at 999 MB.",
+            "Storage is at ⅓ of the limit.",
+            "Storage is at ninety percent.",
+            "Move to fixed-5gb.",
+            "See <b>this</b>.",
+            &"a".repeat(FIELD_LENGTH + 1),
+        ] {
+            assert_eq!(text(bad), None, "{bad}");
+        }
+    }
+}

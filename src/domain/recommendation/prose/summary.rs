@@ -1,0 +1,133 @@
+//! The summary by template: always available, and always the same for the same facts.
+
+use rust_decimal::Decimal;
+
+use crate::domain::metrics::names::{Metric, Service};
+use crate::domain::plans::AtLimit;
+use crate::domain::recommendation::facts::{Choice, Facts};
+use crate::domain::recommendation::figure::Figure;
+
+/// The metric and its resource: `VERCEL_KV STORAGE_MB of cache`.
+pub fn subject(service: Service, metric: Metric, resource: &str) -> String {
+    match resource {
+        "" => format!("{service} {metric}"),
+        resource => format!("{service} {metric} of {resource}"),
+    }
+}
+
+/// The consequence of reaching the limit, as a main clause.
+pub fn effect(at_limit: AtLimit) -> &'static str {
+    match at_limit {
+        AtLimit::Bill => "usage continues and is billed",
+        AtLimit::Pause => "the service pauses until the period ends",
+        AtLimit::Throttle => "the service becomes slow",
+        AtLimit::Reject => "the service answers with errors",
+        AtLimit::Evict => "old data is removed",
+        AtLimit::Unknown => "the consequence is unknown",
+    }
+}
+
+/// The summary, one sentence after the other.
+pub fn summary(facts: &Facts) -> String {
+    let subject = subject(facts.service, facts.metric, &facts.resource);
+    let (usage, limit) = (facts.usage.short(), facts.limit.short());
+    let percent = facts.usage_percent.short();
+    let plan = &facts.current_plan;
+    let sentences = [
+        Some(format!(
+            "{subject} is at {usage}, {percent} of the limit of {limit} on the plan {plan}."
+        )),
+        Some(forecast(facts)),
+        Some(format!("At the limit, {}.", effect(facts.at_limit))),
+        Some(action(facts)),
+        benefit(facts),
+    ];
+    let sentences: Vec<String> = sentences.into_iter().flatten().collect();
+    sentences.join(" ")
+}
+
+fn forecast(facts: &Facts) -> String {
+    let outlook = &facts.outlook;
+    let days = &outlook.days_to_limit;
+    let mut text = if let Some(period) = &outlook.period {
+        format!(
+            "The billing period is forecast to end at {}, with a chance of {} to exceed the limit",
+            period.total,
+            period.chance_over.short()
+        )
+    } else if days.value.is_some_and(|days| days.is_zero()) {
+        "The limit is reached".to_owned()
+    } else if days.value.is_some() {
+        format!("At this pace the limit is reached in {days}")
+    } else if outlook.horizon.value.is_some_and(|days| !days.is_zero()) {
+        let horizon = outlook.horizon.short();
+        format!("The limit is not expected to be reached within {horizon}")
+    } else {
+        "A single measurement has no forecast".to_owned()
+    };
+    if outlook.low_confidence && outlook.horizon.value.is_some_and(|days| !days.is_zero()) {
+        text.push_str("; the confidence is low with less than 28 days of history");
+    }
+    text + "."
+}
+
+fn action(facts: &Facts) -> String {
+    let money = &facts.money;
+    let plan = &facts.current_plan;
+    let text = match &facts.target {
+        Choice::Change { plan } => {
+            let cost = cost(&money.target);
+            format!(
+                "Recommended: change to the plan {plan}, {cost}{}",
+                extra(&money.extra)
+            )
+        }
+        Choice::Stay => format!(
+            "Recommended: stay on the plan {plan} and pay for usage beyond the limit, {}",
+            cost(&money.current)
+        ),
+        Choice::UseLess => format!("Recommended: stay on the plan {plan} and use less"),
+        Choice::Contract => "Recommended: ask the provider for a contract, because no listed plan \
+             is large enough"
+            .to_owned(),
+    };
+    let unmeasured = facts
+        .compared
+        .first()
+        .map_or(&[][..], |one| &one.unmeasured);
+    match unmeasured {
+        [] => text + ".",
+        names => format!("{text}; not measured: {}.", names.join(", ")),
+    }
+}
+
+fn cost(figure: &Figure) -> String {
+    match figure.value {
+        Some(_) => format!("at {figure} a billing period"),
+        None => "at an unknown cost".to_owned(),
+    }
+}
+
+/// `, $10.00 more than now`, or nothing if it is unknown.
+fn extra(extra: &Figure) -> String {
+    match extra.value {
+        None => String::new(),
+        Some(value) if value.is_zero() => ", as much as now".to_owned(),
+        Some(value) if value.is_sign_negative() => {
+            format!(", {} less than now", extra.negated().short())
+        }
+        Some(_) => format!(", {} more than now", extra.short()),
+    }
+}
+
+fn benefit(facts: &Facts) -> Option<String> {
+    let money = &facts.money;
+    if money.avoided_loss.value.is_some() {
+        return Some(format!("It avoids a loss of {}.", money.avoided_loss));
+    }
+    let even = &money.break_even_revenue;
+    let pays = even.value.filter(|even| *even > Decimal::ZERO)?;
+    let changes = matches!(facts.target, Choice::Change { .. });
+    let even = Figure::exact(pays, even.unit).short();
+    changes.then(|| format!("It pays from a revenue of {even} on."))
+}

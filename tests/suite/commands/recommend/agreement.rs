@@ -1,0 +1,506 @@
+//! `limits check`, `recommend forecast`, `run`, `list` and `show` say the same about the same data.
+
+use std::fmt::Write as _;
+
+use chrono::{DateTime, TimeDelta, Timelike, Utc};
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+use rstest::rstest;
+use serde_json::{Value, json};
+
+use crate::support::Engine::{Postgresql, Sqlite};
+use crate::support::{Engine, TestDatabase};
+
+const NOW: &str = "2026-11-25T12:30:00Z";
+
+fn at(text: &str) -> DateTime<Utc> {
+    text.parse().unwrap()
+}
+
+/// Lines for `collect import`: a value every `hours` hours of a number of days up to now.
+fn lines(
+    (service, metric): (&str, &str),
+    from: &str,
+    hours: i64,
+    extra: &[(&str, &str)],
+    value: impl Fn(f64, DateTime<Utc>) -> Option<f64>,
+) -> String {
+    let (start, end) = (at(from), at(NOW));
+    let mut text = String::new();
+    let mut time = start;
+    while time <= end {
+        let days = (time - start).num_seconds() as f64 / 86_400.0;
+        if let Some(value) = value(days, time) {
+            let mut line = json!({
+                "service": service,
+                "metric": metric,
+                "value": value,
+                "timestamp": time.to_rfc3339(),
+            });
+            for (name, value) in extra {
+                line[*name] = (*value).into();
+            }
+            writeln!(text, "{line}").unwrap();
+        }
+        time += TimeDelta::hours(hours);
+    }
+    text
+}
+
+struct Case {
+    db: TestDatabase,
+}
+
+impl Case {
+    fn new(engine: Engine, plan: &str) -> Case {
+        let case = Case {
+            db: TestDatabase::migrated(engine),
+        };
+        case.run(&["limits", "init", "--plan", plan]);
+        case
+    }
+
+    fn run(&self, args: &[&str]) -> String {
+        self.db.usagectl(args).now(NOW).run().success().stdout
+    }
+
+    fn import(&self, lines: &str) {
+        let import = self.db.usagectl(["collect", "import", "-"]).now(NOW);
+        import.stdin(lines).run().success();
+    }
+
+    fn json(&self, args: &[&str]) -> Value {
+        let run = self.db.usagectl(args).arg("--format=json").now(NOW).run();
+        serde_json::from_str(&run.stdout).unwrap_or_else(|_| panic!("{}", run.snapshot()))
+    }
+
+    /// The limit of a metric as `limits check` reports it.
+    fn check(&self, metric: &str) -> Value {
+        let answer = self.json(&["limits", "check"]);
+        let limits = answer["limits"].as_array().unwrap().iter();
+        let mut found = limits.filter(|limit| limit["metric"] == metric);
+        found.next().unwrap().clone()
+    }
+
+    fn forecast(&self, metric: &str) -> Value {
+        let answer = self.json(&["recommend", "forecast", "--metric", metric]);
+        answer["series"][0].clone()
+    }
+
+    /// Runs, and returns the open recommendations.
+    fn recommend(&self) -> Vec<Value> {
+        self.run(&["recommend", "run"]);
+        let answer = self.json(&["recommend", "list"]);
+        answer["recommendations"].as_array().unwrap().clone()
+    }
+}
+
+fn facts(it: &Value) -> &Value {
+    &it["facts"]
+}
+
+fn compared<'a>(it: &'a Value, plan: &str) -> &'a Value {
+    let mut all = facts(it)["compared"].as_array().unwrap().iter();
+    all.find(|one| one["choice"]["plan"] == plan).unwrap()
+}
+
+#[rstest]
+fn plan_that_rejects_at_its_limit_is_never_stay_and_pay(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let case = Case::new(engine, "neon=free");
+    let storage = ("VERCEL_POSTGRES", "STORAGE_MB");
+    let growth = |days, _| Some(300.0 + 3.0 * days);
+    case.import(&lines(storage, "2026-09-25T00:00:00Z", 6, &[], growth));
+    let [it] = &case.recommend()[..] else {
+        panic!()
+    };
+    assert_eq!(
+        (&it["priority"], &it["kind"]),
+        (&"CRITICAL".into(), &"UPGRADE".into())
+    );
+    // Launch bills by usage, and its compute is not measured.
+    assert_eq!(it["recommended_plan"], "launch");
+    assert_eq!(facts(it)["money"]["target"]["at_least"], true);
+    let unmeasured = compared(it, "launch")["unmeasured"].as_array().unwrap();
+    assert!(
+        unmeasured.contains(&"Compute (CU hour)".into()),
+        "{unmeasured:?}"
+    );
+    let page = case.run(&["recommend", "show", it["id"].as_str().unwrap()]);
+    assert!(page.lines().count() <= 24, "{page}");
+    assert!(page.contains("not measured: Compute (CU hour)"), "{page}");
+    assert!(!page.contains("no added cost"), "{page}");
+}
+
+#[rstest]
+fn limit_set_by_hand_keeps_its_consequence(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let case = Case::new(engine, "upstash=free");
+    let set = "limits set --service VERCEL_KV --metric STORAGE_MB 252";
+    case.run(&set.split(' ').collect::<Vec<_>>());
+    assert_eq!(case.check("STORAGE_MB")["at_limit"], "REJECT");
+    let storage = ("VERCEL_KV", "STORAGE_MB");
+    let growth = |days: f64, _| Some(248.0 - 2.1 * (61.5 - days));
+    case.import(&lines(storage, "2026-09-25T00:00:00Z", 6, &[], growth));
+    let [it] = &case.recommend()[..] else {
+        panic!()
+    };
+    assert_eq!(it["recommended_plan"], "fixed-1gb");
+    assert_eq!(compared(it, "payg")["cost"]["at_least"], true);
+}
+
+#[rstest]
+fn what_is_not_measured_saves_nothing(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let case = Case::new(engine, "upstash=fixed-250mb");
+    let storage = ("VERCEL_KV", "STORAGE_MB");
+    let growth = |days: f64, _| Some(120.0 + 2.1 * days + 3.0 * (days * 24.0 / 7.0).sin());
+    case.import(&lines(storage, "2026-09-25T00:00:00Z", 1, &[], growth));
+    let [it] = &case.recommend()[..] else {
+        panic!()
+    };
+    assert_eq!(it["recommended_plan"], "fixed-1gb");
+    let payg = compared(it, "payg");
+    assert_eq!(
+        payg["against"],
+        "not measured: VERCEL_KV BANDWIDTH_GB, VERCEL_KV REQUEST_COUNT"
+    );
+    // With all its meters measured, its price is known.
+    let amount = [("reading", "amount")];
+    let commands = ("VERCEL_KV", "REQUEST_COUNT");
+    let start = "2026-09-25T00:00:00Z";
+    case.import(&lines(commands, start, 1, &amount, |_, _| Some(2e6 / 24.0)));
+    case.import(&lines(
+        ("VERCEL_KV", "BANDWIDTH_GB"),
+        start,
+        24,
+        &amount,
+        |_, _| Some(0.1),
+    ));
+    let [it] = &case.recommend()[..] else {
+        panic!()
+    };
+    assert_eq!(it["recommended_plan"], "fixed-1gb");
+    let payg = compared(it, "payg");
+    assert_eq!(
+        (&payg["against"], &payg["unmeasured"]),
+        (&"costs more".into(), &Value::Null)
+    );
+    let cost: f64 = payg["cost"]["value"].as_str().unwrap().parse().unwrap();
+    assert!((110.0..130.0).contains(&cost), "{cost}");
+}
+
+#[rstest]
+fn certain_exhaustion_is_recommended_from_two_readings_on(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    for from in [
+        "2026-11-24T12:00:00Z",
+        "2026-11-18T12:00:00Z",
+        "2026-11-06T12:00:00Z",
+    ] {
+        let case = Case::new(engine, "upstash=free");
+        let days = (at("2026-11-25T12:00:00Z") - at(from)).num_days() as f64;
+        let growth = |day: f64, _| Some(220.0 - 10.0 * (days - day));
+        case.import(&lines(("VERCEL_KV", "STORAGE_MB"), from, 6, &[], growth));
+        let forecast = case.forecast("STORAGE_MB");
+        assert_eq!(forecast["thresholds"][2]["days"]["p50"], 4, "{from}");
+        assert_eq!(forecast["confidence"], "low");
+        let [it] = &case.recommend()[..] else {
+            panic!("{from}")
+        };
+        assert_eq!(it["priority"], "CRITICAL", "{from}");
+        assert_eq!(it["days_to_limit"], 4, "{from}");
+    }
+    let case = Case::new(engine, "upstash=free");
+    let set = "collect set --service VERCEL_KV --metric STORAGE_MB 250";
+    case.run(&set.split(' ').collect::<Vec<_>>());
+    let [it] = &case.recommend()[..] else {
+        panic!()
+    };
+    assert_eq!(it["priority"], "CRITICAL");
+    assert_eq!(case.check("STORAGE_MB")["state"], "CRITICAL");
+}
+
+#[rstest]
+fn connections_count_with_their_peak_everywhere(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let case = Case::new(engine, "neon=free");
+    let set = "limits set --service VERCEL_POSTGRES --metric CONNECTIONS --plan free --at-limit REJECT 100";
+    case.run(&set.split(' ').collect::<Vec<_>>());
+    let noon = |days: f64, time: DateTime<Utc>| {
+        let hour = f64::from(time.hour()) - 14.0;
+        Some((5.0 + (30.0 + days) * (-(hour / 3.0).powi(2)).exp()).round())
+    };
+    case.import(&lines(
+        ("VERCEL_POSTGRES", "CONNECTIONS"),
+        "2026-09-25T00:00:00Z",
+        1,
+        &[],
+        noon,
+    ));
+    let check = case.check("CONNECTIONS");
+    assert_eq!(
+        (&check["value"], &check["state"]),
+        (&96.0.into(), &"CRITICAL".into())
+    );
+    let forecast = case.forecast("CONNECTIONS");
+    assert_eq!(forecast["value"], check["value"]);
+    assert_eq!(forecast["thresholds"][1]["reached"], true);
+    let [it] = &case.recommend()[..] else {
+        panic!()
+    };
+    assert_eq!(
+        (&it["metric"], &it["current_usage"]),
+        (&"CONNECTIONS".into(), &96.0.into())
+    );
+    assert_eq!(it["now"]["percent"], check["percent"]);
+}
+
+#[rstest]
+fn missing_days_are_reported_and_widen_the_answer(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let case = Case::new(engine, "vercel=hobby");
+    let amounts = |days: f64, _| (days <= 70.0 || days >= 80.0).then_some(3.2);
+    let transfer = ("VERCEL_BANDWIDTH", "BANDWIDTH_GB");
+    let amount = [("reading", "amount")];
+    case.import(&lines(
+        transfer,
+        "2026-09-01T00:00:00Z",
+        24,
+        &amount,
+        amounts,
+    ));
+    let check = case.check("BANDWIDTH_GB");
+    assert_eq!(check["state"], "UNKNOWN");
+    assert_eq!(check["reason"], "9 of 25 days missing");
+    let total = case.forecast("BANDWIDTH_GB")["period"]["total"]["p50"]
+        .as_f64()
+        .unwrap();
+    assert!((total - 96.0).abs() < 2.0, "{total}");
+    assert_eq!(case.recommend(), [Value::Null; 0]);
+    let run = case.run(&["recommend", "run"]);
+    let unknown = "unknown: VERCEL_BANDWIDTH BANDWIDTH_GB (hobby): 9 of 25 days missing";
+    assert!(run.contains(unknown), "{run}");
+}
+
+#[rstest]
+fn outage_of_a_counter_is_no_usage_of_one_day(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let case = Case::new(engine, "upstash=free");
+    let month = |days: f64, time: DateTime<Utc>| {
+        let begin = at(&time.format("%Y-%m-01T00:00:00Z").to_string());
+        let used = 15_000.0 * (time - begin).num_seconds() as f64 / 86_400.0;
+        (days <= 70.0 || days >= 80.0).then_some(used.round())
+    };
+    case.import(&lines(
+        ("VERCEL_KV", "REQUEST_COUNT"),
+        "2026-09-01T00:00:00Z",
+        6,
+        &[],
+        month,
+    ));
+    let forecast = case.forecast("REQUEST_COUNT");
+    let chance = forecast["thresholds"][2]["chance_within_30_days"]
+        .as_f64()
+        .unwrap();
+    assert!(chance < 0.1, "{chance}");
+    assert_eq!(case.recommend(), [Value::Null; 0]);
+}
+
+#[rstest]
+fn pace_is_advisory_and_a_resource_has_one_recommendation(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let case = Case::new(engine, "upstash=free");
+    let start = "2026-11-25T06:00:00Z";
+    case.import(&lines(
+        ("VERCEL_KV", "COMMANDS_PER_DAY"),
+        start,
+        6,
+        &[],
+        |_, _| Some(17_000.0),
+    ));
+    case.import(&lines(
+        ("VERCEL_KV", "REQUEST_COUNT"),
+        start,
+        6,
+        &[],
+        |_, _| Some(100_000.0),
+    ));
+    assert_eq!(case.check("COMMANDS_PER_DAY")["state"], "WARNING");
+    assert_eq!(case.recommend(), [Value::Null; 0]);
+
+    let case = Case::new(engine, "upstash=fixed-1gb");
+    let start = "2026-09-25T00:00:00Z";
+    let amount = [("reading", "amount")];
+    case.import(&lines(
+        ("VERCEL_KV", "STORAGE_MB"),
+        start,
+        24,
+        &[],
+        |_, _| Some(50.0),
+    ));
+    case.import(&lines(
+        ("VERCEL_KV", "REQUEST_COUNT"),
+        start,
+        24,
+        &amount,
+        |_, _| Some(100.0),
+    ));
+    case.import(&lines(
+        ("VERCEL_KV", "BANDWIDTH_GB"),
+        start,
+        24,
+        &amount,
+        |_, _| Some(0.01),
+    ));
+    let [it] = &case.recommend()[..] else {
+        panic!()
+    };
+    assert_eq!(
+        (&it["kind"], &it["recommended_plan"]),
+        (&"DOWNGRADE".into(), &"free".into())
+    );
+    // The resource of the plan is in the lists once there is more than one.
+    let second = [("resource", "sessions")];
+    case.import(&lines(
+        ("VERCEL_KV", "STORAGE_MB"),
+        start,
+        24,
+        &second,
+        |_, _| Some(990.0),
+    ));
+    let all = case.recommend();
+    let mut resources: Vec<_> = all
+        .iter()
+        .map(|it| it["resource"].as_str().unwrap())
+        .collect();
+    resources.sort_unstable();
+    assert_eq!(resources, ["", "sessions"]);
+    assert!(case.run(&["recommend"]).contains("RESOURCE"));
+}
+
+#[rstest]
+fn implemented_asks_for_the_new_plan(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let case = Case::new(engine, "upstash=free");
+    let growth = |days: f64, _| Some(248.0 - 2.1 * (61.5 - days));
+    case.import(&lines(
+        ("VERCEL_KV", "STORAGE_MB"),
+        "2026-09-25T00:00:00Z",
+        6,
+        &[],
+        growth,
+    ));
+    let [it] = &case.recommend()[..] else {
+        panic!()
+    };
+    let id = it["id"].as_str().unwrap().to_owned();
+    case.run(&["recommend", "review", &id]);
+    case.run(&["recommend", "approve", &id]);
+    let done = case
+        .db
+        .usagectl(["recommend", "implement", &id])
+        .now(NOW)
+        .run()
+        .success();
+    let next = "select the new plan: usagectl limits plan upstash fixed-1gb";
+    assert!(done.stderr.contains(next), "{}", done.stderr);
+    // The plan in use is still the old one a day later.
+    let day_later = |args: &[&str]| {
+        let run = case.db.usagectl(args).now("2026-11-26T13:00:00Z").run();
+        run.success().stdout
+    };
+    let more = r#"{"service":"VERCEL_KV","metric":"STORAGE_MB","value":270,"timestamp":"2026-11-26T12:00:00Z"}"#;
+    let import = case
+        .db
+        .usagectl(["collect", "import", "-"])
+        .now("2026-11-26T13:00:00Z");
+    import.stdin(more).run().success();
+    assert!(day_later(&["recommend", "run"]).contains("new"));
+    day_later(&["limits", "plan", "upstash", "fixed-1gb"]);
+    assert!(day_later(&["recommend", "run"]).contains("expired"));
+}
+
+/// The commands agree about any data.
+#[rstest]
+fn commands_agree_about_any_data(#[values(Sqlite, Postgresql)] engine: Engine) {
+    const CASES: u32 = 6;
+    let metric = prop::sample::select(vec![
+        ("STORAGE_MB", "level"),
+        ("CONNECTIONS", "level"),
+        ("REQUEST_COUNT", "amount"),
+        ("REQUEST_COUNT", "cumulative"),
+        ("BANDWIDTH_GB", "amount"),
+    ]);
+    let values = prop::collection::vec(
+        (0_i64..60, prop::option::weighted(0.9, 0.0_f64..90.0)),
+        1..60,
+    );
+    let config = Config {
+        failure_persistence: None,
+        max_shrink_iters: 0,
+        ..Config::with_cases(CASES)
+    };
+    let mut runner = TestRunner::new_with_rng(
+        config,
+        proptest::test_runner::TestRng::deterministic_rng(
+            proptest::test_runner::RngAlgorithm::ChaCha,
+        ),
+    );
+    let agree = |((metric, reading), values): ((&str, &str), Vec<(i64, Option<f64>)>)| {
+        let case = Case::new(engine, "upstash=free");
+        let set = format!(
+            "limits set --service VERCEL_KV --metric {metric} --plan free --at-limit REJECT 100"
+        );
+        case.run(&set.split(' ').collect::<Vec<_>>());
+        let mut text = String::new();
+        for (days, value) in values {
+            let Some(value) = value else { continue };
+            let time = at(NOW) - TimeDelta::hours(18 * days + 1);
+            let line = json!({
+                "service": "VERCEL_KV", "metric": metric, "value": value, "reading": reading,
+                "timestamp": time.to_rfc3339(),
+            });
+            writeln!(text, "{line}").unwrap();
+        }
+        if text.is_empty() {
+            return Ok(());
+        }
+        let import = case.db.usagectl(["collect", "import", "-"]).now(NOW);
+        import.stdin(&text).run();
+        let (check, forecast) = (case.check(metric), case.forecast(metric));
+        for field in [
+            "value",
+            "percent",
+            "state",
+            "measured_at",
+            "missing_days",
+            "measure",
+        ] {
+            prop_assert_eq!(&check[field], &forecast[field], "{}", field);
+        }
+        let state = check["state"].as_str().unwrap_or_default().to_owned();
+        if let (Some(percent), Some(limit)) =
+            (check["percent"].as_f64(), forecast["thresholds"].get(2))
+        {
+            prop_assert_eq!(&limit["reached"], &Value::Bool(percent >= 100.0));
+        }
+        let all = case.recommend();
+        prop_assert!(all.len() <= 1, "{all:?}");
+        if let [it] = &all[..] {
+            // Money and amounts are kept to four places.
+            let [stated, used] =
+                [&it["current_usage"], &check["value"]].map(|it| it.as_f64().unwrap());
+            prop_assert!((stated - used).abs() < 1e-4, "{} {}", stated, used);
+            prop_assert_eq!(&it["now"]["percent"], &check["percent"]);
+            prop_assert_eq!(&it["now"]["state"], &check["state"]);
+            let show = case.json(&["recommend", "show", it["id"].as_str().unwrap()]);
+            prop_assert_eq!(&show["live"], &forecast);
+        }
+        if ["CRITICAL", "OVER"].contains(&state.as_str()) && reading == "level" {
+            prop_assert_eq!(all.len(), 1, "{} without a recommendation", state);
+        }
+        if ["STALE", "NO_DATA", "UNKNOWN"].contains(&state.as_str()) {
+            prop_assert_eq!(all.len(), 0);
+        }
+        Ok(())
+    };
+    runner.run(&(metric, values), agree).unwrap();
+}
