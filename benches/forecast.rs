@@ -98,6 +98,8 @@ fn speed() {
         thresholds: vec![300.0, 360.0, 400.0],
         periods: (0..5).map(|month| 80 + 30 * month).collect(),
         used: None,
+        missing: 0,
+        pace: None,
     };
     let start = Instant::now();
     let made = all
@@ -118,8 +120,8 @@ fn speed() {
 
 fn families(seeds: u64) {
     println!(
-        "\n{:<16} {:>4} {:>5} {:>5} {:>5} {:>5} {:>9} {:>9} {:>6} {:>6}",
-        "family", "days", "n", "50%", "80%", "95%", "winkler", "base band", "brier", "base"
+        "\n{:<16} {:>4} {:>5} {:>5} {:>5} {:>5} {:>9} {:>9}",
+        "family", "days", "n", "50%", "80%", "95%", "error", "linear"
     );
     let gauges = GAUGES.map(|family| (family, MetricKind::Gauge, [7, 14, 30]));
     let periods = PERIODS.map(|family| (family, MetricKind::Period, [7, 14, 30]));
@@ -164,11 +166,7 @@ fn line(family: &str, horizon: &str, trials: &[Trial]) {
         band_95: nearly_all,
     } = scores.coverage;
     println!(
-        "{family:<16} {horizon:>4} {:>5} {half:>5.2} {most:>5.2} {nearly_all:>5.2} {:>9.1} {:>9.1} {:>6.3} {:>6.3}",
-        scores.forecasts,
-        scores.winkler,
-        scores.baseline_band_winkler,
-        scores.brier.unwrap_or(f64::NAN),
-        scores.baseline_brier.unwrap_or(f64::NAN)
+        "{family:<16} {horizon:>4} {:>5} {half:>5.2} {most:>5.2} {nearly_all:>5.2} {:>9.1} {:>9.1}",
+        scores.forecasts, scores.median_error, scores.rules.linear
     );
 }

@@ -1,7 +1,7 @@
 //! Asks a language model about a recommendation, at any endpoint with OpenAI's chat completions.
 //!
-//! The model receives the facts as JSON and answers in a fixed form; `recommendation::prose::model` drops what is not
-//! in the facts.
+//! The model receives the facts as JSON and answers in a fixed form; `recommendation::prose::model` drops fields that are
+//! not in the facts.
 
 use std::time::Duration;
 
@@ -107,16 +107,9 @@ mod tests {
             fields(json.to_string().as_bytes())
         };
         let bare = r#"{"situation": "It is so.", "action": "Wait.", "risk": ""}"#;
-        for content in [
-            bare.to_owned(),
-            format!("```json\n{bare}\n```"),
-            format!("<think>What is {{asked}}?</think>{bare} "),
-        ] {
-            assert_eq!(
-                answer(&content).unwrap().situation,
-                "It is so.",
-                "{content}"
-            );
+        let fenced = format!("<think>What is {{asked}}?</think>\n```json\n{bare}\n```");
+        for content in [bare.to_owned(), fenced] {
+            assert_eq!(answer(&content).unwrap().situation, "It is so.");
         }
         for content in ["", "It is so.", r#"{"situation": 7}"#, "}\"situation\"{"] {
             assert_eq!(answer(content), None, "{content}");

@@ -92,7 +92,7 @@ enum Content {
 /// The cost of a charge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Cost {
-    /// What is invoiced
+    /// As invoiced
     Billed,
     /// With discounts and prepaid amounts spread
     Effective,

@@ -25,11 +25,8 @@ use crate::store::time::UtcTimestamp;
 /// Levels are forecast --horizons days ahead. Amounts are forecast for periods of that length, of which the first
 /// third is known.
 ///
-/// 80% is the share of outcomes in the 80% band. ERROR is the median absolute error, beside that of each rule. With
-/// --wide: WINKLER scores the 80% band (width plus ten times the distance of a miss), BRIER the probability of reaching
-/// limits (0 to 1, 0.25 for a coin flip); lower is better for both. BASE is the same score of the common rule: the line
-/// for levels, pro rata for amounts. BASE BAND gives it a band of the 80% quantile of its past errors. JSON and CSV list
-/// each forecast.
+/// 80% is the share of outcomes in the 80% band. ERROR is the median absolute error, beside that of each rule. JSON and
+/// CSV list each forecast.
 #[derive(Args, Debug)]
 #[command(
     after_help = "Examples:\n  usagectl --database-url sqlite:usage.db recommend backtest --metric STORAGE_MB\n  \

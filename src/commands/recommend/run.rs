@@ -5,11 +5,11 @@ use chrono::{DateTime, Utc};
 use crate::args::LockWait;
 use crate::commands::prelude::*;
 use crate::domain::metrics::names::Priority;
-use crate::domain::recommendation::{Recommendation, is_open};
 use crate::domain::recommendation::reconcile::{
     Update, moved_by_application, reconcile, reconcile_rest,
 };
 use crate::domain::recommendation::snapshot::Snapshot;
+use crate::domain::recommendation::{Recommendation, is_open};
 use crate::output::recommend::run::Run;
 use crate::store::lock::RunKind;
 use crate::store::metrics::{days, readings};
@@ -96,7 +96,11 @@ pub fn run(context: &mut Context, args: RunArgs) -> Result<Outcome> {
     Ok(match (args.fail_on, worst) {
         (Some(fail_on), Some(worst)) if worst >= fail_on => {
             let is_critical = worst == Priority::Critical;
-            let exit = if is_critical { Exit::Critical } else { Exit::Warning };
+            let exit = if is_critical {
+                Exit::Critical
+            } else {
+                Exit::Warning
+            };
             Outcome::with_next(exit, "usagectl recommend list")
         }
         _ => Outcome::DONE,

@@ -156,7 +156,7 @@ impl Forecast {
         let Some(period) = self.periods.first() else {
             return Vec::new();
         };
-        // The totals less what is still to come.
+        // The totals less the days ahead.
         let ahead = self.paths.sums(period.from, period.to);
         let sums = period.totals.iter().zip(ahead);
         let mut sums: Vec<f64> = sums.map(|(total, ahead)| total - ahead).collect();
@@ -318,8 +318,8 @@ fn measured(known: &[(DayNumber, f64)], request: &ForecastRequest) -> f64 {
         .unwrap_or_else(|| in_period.map(|(_, amount)| amount).sum())
 }
 
-/// The usage of the current period on each path: what was measured, and for days without a measurement what the
-/// path uses in as many days.
+/// The usage of the current period on each path: the measured amount, and for days without a
+/// measurement the amount of as many days of the path.
 fn used_so_far(forecast: &Forecast, measured: f64, request: &ForecastRequest) -> Vec<f64> {
     const WEEK: DayNumber = 7;
     // The rest of a day that has begun is no whole day.

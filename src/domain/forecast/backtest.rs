@@ -1,16 +1,13 @@
 //! Backtests: forecasts from days in the past, compared with the actual values.
 //!
-//! The forecast at an origin uses only the days up to it, also for its calibration. It is compared with plain rules;
-//! the common one is the regression line for levels, and the rate of the period so far (pro rata) for amounts.
+//! The forecast at an origin uses only the days up to it, also for its calibration. It is compared with plain rules.
 
 use serde::Serialize;
 
 use super::answer::forecast;
-use super::robust::{mean, median, quantile_of, spread};
+use super::robust::{mean, quantile_of};
 use super::rules::{Begun, Rules};
-use super::score::{
-    BANDS, Coverage, EventForecast, Interval, Reliability, brier, median_error, reliability,
-};
+use super::score::{BANDS, Coverage, Interval, median_error};
 use super::series::{DailySeries, DayNumber, ForecastRequest, MetricKind};
 
 /// The forecasts to make.
@@ -38,12 +35,6 @@ pub struct Trial {
     /// In the order of [`BANDS`].
     pub bands: [Interval; 3],
     pub rules: Rules,
-    /// The common baseline with a band of the 80 % quantile of its own past errors.
-    pub baseline_band: Interval,
-    /// The probability of reaching each of a few limits.
-    pub events: Vec<EventForecast>,
-    /// The same of the common baseline, with probabilities 0 and 1.
-    pub baseline_events: Vec<EventForecast>,
 }
 
 /// The forecasts of one series for one horizon.
@@ -109,7 +100,7 @@ impl HorizonTest<'_> {
             refused: 0,
         };
         for origin in evenly(&chosen, plan.origins) {
-            match self.trial(origin, &possible) {
+            match self.trial(origin) {
                 Some(trial) => trials.trials.push(trial),
                 None => trials.refused += 1,
             }
@@ -162,7 +153,7 @@ impl HorizonTest<'_> {
         }
     }
 
-    fn trial(&self, origin: &Origin, possible: &[Origin]) -> Option<Trial> {
+    fn trial(&self, origin: &Origin) -> Option<Trial> {
         let known = &self.days[..=origin.index];
         let series = DailySeries::new(self.name, self.kind, known.iter().copied());
         let today = match self.kind {
@@ -191,28 +182,6 @@ impl HorizonTest<'_> {
                 .collect(),
         };
         let rules = self.rules(origin);
-        let (events, baseline_events) = match self.kind {
-            MetricKind::Gauge | MetricKind::Rate => {
-                let most: Vec<f64> = paths
-                    .iter()
-                    .map(|path| path.iter().copied().fold(f64::MIN, f64::max))
-                    .collect();
-                let actual = self.days[origin.index + 1..]
-                    .iter()
-                    .take_while(|(day, _)| *day <= end);
-                let actual = actual.map(|(_, level)| *level).fold(f64::MIN, f64::max);
-                let baseline = known[origin.index].1.max(rules.linear);
-                self.events(&self.levels(known), &most, actual, baseline)
-            }
-            MetricKind::Period => self.events(
-                &self.allowances(known),
-                &outcomes,
-                origin.actual,
-                rules.usual(),
-            ),
-        };
-        let half = self.past_error(origin, possible);
-        let baseline = rules.usual();
         Some(Trial {
             origin: origin.day,
             horizon: self.horizon,
@@ -223,12 +192,6 @@ impl HorizonTest<'_> {
                 high: quantile_of(&mut outcomes, (1.0 + share) / 2.0),
             }),
             rules,
-            baseline_band: Interval {
-                low: baseline - half,
-                high: baseline + half,
-            },
-            events,
-            baseline_events,
         })
     }
 
@@ -238,68 +201,6 @@ impl HorizonTest<'_> {
             days: origin.used_days,
         };
         Rules::after(&self.days[..=origin.index], self.kind, origin.ahead, begun)
-    }
-
-    /// The 80 % quantile of the common baseline's errors that were known at the origin.
-    fn past_error(&self, origin: &Origin, possible: &[Origin]) -> f64 {
-        let checked = possible
-            .iter()
-            .filter(|past| past.day + past.ahead <= origin.day);
-        let mut errors: Vec<f64> = checked
-            .map(|past| (self.rules(past).usual() - past.actual).abs())
-            .collect();
-        quantile_of(&mut errors, 0.8)
-    }
-
-    /// Limits at 0.5, 1 and 2 typical moves over the horizon above the newest level.
-    fn levels(&self, known: &[(DayNumber, f64)]) -> Vec<f64> {
-        let moves: Vec<f64> = known
-            .iter()
-            .filter_map(|(day, level)| {
-                let later = known
-                    .binary_search_by_key(&(day + self.horizon as i32), |(day, _)| *day)
-                    .ok()?;
-                Some((known[later].1 - level).abs())
-            })
-            .collect();
-        let values: Vec<f64> = known.iter().map(|(_, level)| *level).collect();
-        let step = if moves.is_empty() {
-            spread(&values)
-        } else {
-            median(&moves)
-        };
-        let newest = values[values.len() - 1];
-        [0.5, 1.0, 2.0].map(|times| newest + times * step).to_vec()
-    }
-
-    /// Limits around the average total of a period so far.
-    fn allowances(&self, known: &[(DayNumber, f64)]) -> Vec<f64> {
-        let amounts: Vec<f64> = known.iter().map(|(_, amount)| *amount).collect();
-        let period = mean(&amounts) * f64::from(self.horizon);
-        [0.8, 0.9, 1.0, 1.1, 1.25]
-            .map(|share| share * period)
-            .to_vec()
-    }
-
-    fn events(
-        &self,
-        limits: &[f64],
-        outcomes: &[f64],
-        actual: f64,
-        baseline: f64,
-    ) -> (Vec<EventForecast>, Vec<EventForecast>) {
-        let both = limits.iter().map(|limit| {
-            let reached = outcomes.iter().filter(|outcome| *outcome >= limit).count();
-            let happened = actual >= *limit;
-            let probability = reached as f64 / outcomes.len().max(1) as f64;
-            let certain = f64::from(u8::from(baseline >= *limit));
-            let event = |probability| EventForecast {
-                probability,
-                happened,
-            };
-            (event(probability), event(certain))
-        });
-        both.unzip()
     }
 }
 
@@ -322,20 +223,9 @@ fn evenly<'a, T>(all: &[&'a T], count: usize) -> Vec<&'a T> {
 pub struct Scores {
     pub forecasts: usize,
     pub coverage: Coverage,
-    /// The mean Winkler score of the 80 % band.
-    pub winkler: f64,
-    /// The same of the common baseline without a band.
-    pub baseline_winkler: f64,
-    /// The same of the common baseline with [`Trial::baseline_band`].
-    pub baseline_band_winkler: f64,
     pub median_error: f64,
     /// The same of the plain rules.
     pub rules: Rules,
-    /// The Brier score of reaching limits.
-    pub brier: Option<f64>,
-    /// The same of the common baseline.
-    pub baseline_brier: Option<f64>,
-    pub reliability: Vec<Reliability>,
 }
 
 impl Scores {
@@ -353,14 +243,6 @@ impl Scores {
         let covered = |band: usize| {
             mean_of(&|trial| f64::from(u8::from(trial.bands[band].contains(trial.actual))))
         };
-        let point = |value: f64| Interval {
-            low: value,
-            high: value,
-        };
-        let events = trials.iter().flat_map(|it| it.events.clone());
-        let events: Vec<EventForecast> = events.collect();
-        let baseline_events = trials.iter().flat_map(|it| it.baseline_events.clone());
-        let baseline_events: Vec<EventForecast> = baseline_events.collect();
         let pro_rata = trials.iter().all(|it| it.rules.pro_rata.is_some());
         Some(Scores {
             forecasts: trials.len(),
@@ -369,13 +251,6 @@ impl Scores {
                 band_80: covered(1),
                 band_95: covered(2),
             },
-            winkler: mean_of(&|trial| trial.bands[1].winkler(trial.actual, BANDS[1])),
-            baseline_winkler: mean_of(&|trial| {
-                point(trial.rules.usual()).winkler(trial.actual, BANDS[1])
-            }),
-            baseline_band_winkler: mean_of(&|trial| {
-                trial.baseline_band.winkler(trial.actual, BANDS[1])
-            }),
             median_error: error_of(&|trial| trial.median)?,
             rules: Rules {
                 mean_28d: error_of(&|trial| trial.rules.mean_28d)?,
@@ -383,9 +258,6 @@ impl Scores {
                 pro_rata: error_of(&|trial| trial.rules.usual()).filter(|_| pro_rata),
                 linear: error_of(&|trial| trial.rules.linear)?,
             },
-            brier: brier(&events),
-            baseline_brier: brier(&baseline_events),
-            reliability: reliability(&events),
         })
     }
 }
@@ -422,7 +294,7 @@ mod tests {
         let after = backtest(&series(MetricKind::Gauge, wild), &plan(7));
         let known = |tested: &[Trials]| -> Vec<_> {
             let trials = tested[0].trials.iter().filter(|it| it.origin <= 30);
-            let forecast = |it: &Trial| (it.bands, it.rules, it.baseline_band);
+            let forecast = |it: &Trial| (it.bands, it.rules);
             trials.map(forecast).collect()
         };
         assert!(known(&before).len() >= 2);

@@ -2,7 +2,7 @@
 //!
 //! Money is added in decimals. A charge for several days is spread over them. The amounts of one account, service and
 //! region in one file are one point a day, so that several files of a bill add up and a file that is imported again
-//! replaces what it wrote. A table maps service names to metrics; other quantities are kept in the metadata.
+//! replaces its points. A table maps service names to metrics; other quantities are kept in the metadata.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -23,7 +23,7 @@ pub struct Charge {
     pub from: DateTime<Utc>,
     /// Exclusive; where the line has none, the charge is of one day.
     pub to: Option<DateTime<Utc>>,
-    /// What is invoiced, in US dollars; credits are negative.
+    /// The invoiced cost in US dollars; credits are negative.
     pub billed: Decimal,
     /// The cost with discounts and prepaid amounts spread; as billed, where the line has none.
     pub effective: Option<Decimal>,

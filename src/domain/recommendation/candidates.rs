@@ -47,9 +47,9 @@ pub struct Candidate<'a> {
     pub tariff: &'a Tariff,
     /// The share of the cases in which it is too small, from 0 to 1.
     pub chance_exceeded: f64,
-    /// Its mean cost in a billing period, without what is not measured.
+    /// Its mean cost in a billing period, without the unmeasured meters.
     pub expected: Option<Decimal>,
-    /// What it bills and is not measured.
+    /// Its billed meters without measurements.
     pub unmeasured: Vec<String>,
     /// Why it is not recommended; none for the recommended one.
     pub against: Option<Against>,

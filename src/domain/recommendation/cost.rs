@@ -154,7 +154,7 @@ impl Tariff {
         }
     }
 
-    /// What is billed by usage and not measured: on top of every cost comes an unknown amount for it.
+    /// The billed meters without measurements: each adds an unknown amount to every cost.
     pub fn unmeasured(&self, cases: &Cases) -> Vec<String> {
         let case = cases.first().and_then(|cases| cases.first());
         let is_measured = |meter: &Option<Meter>| {
@@ -257,7 +257,7 @@ impl Tariff {
 }
 
 /// The cost of `target` minus that of `now` over the first `periods` periods, case by case. A saving never
-/// exceeds the cost of `now`. What is not measured makes a saving unknown, and an extra cost a lower bound.
+/// exceeds the cost of `now`. An unmeasured meter makes a saving unknown, and an extra cost a lower bound.
 pub fn extra(target: &Tariff, now: &Tariff, cases: &Cases, periods: usize) -> Figure {
     let at = |prices| {
         let target = target.totals(cases, periods, prices)?;

@@ -134,7 +134,11 @@ impl Figure {
     /// ` (80%: 22 to 58)`, or nothing.
     pub fn interval_text(&self) -> String {
         let bare = |value| number(value, self.unit);
-        let text = |it: Interval| format!(" (80%: {} to {})", bare(it.low), bare(it.high));
+        let text = |it: Interval| match (bare(it.low), bare(it.high)) {
+            // Too narrow to show.
+            (low, high) if low == high => String::new(),
+            (low, high) => format!(" (80%: {low} to {high})"),
+        };
         self.interval.map_or_else(String::new, text)
     }
 

@@ -18,8 +18,8 @@ pub struct Topic {
 }
 
 impl Topic {
-    /// The key of the question: a SHA-256 in hexadecimal digits. At most one answer to a question is open, whatever
-    /// it recommends and whatever plan is in use.
+    /// The key of the question: a SHA-256 in hexadecimal digits. At most one answer to a question is open, of any
+    /// kind and about any plan.
     pub fn key(&self) -> String {
         let budget = self
             .budget

@@ -2,8 +2,7 @@
 
 use crate::domain::forecast::backtest::{Scores, Trial, Trials};
 use crate::domain::forecast::day_date;
-use crate::domain::forecast::score::Reliability;
-use crate::domain::format::{DASH, percent};
+use crate::domain::format::percent;
 use crate::domain::metrics::names::MetricKind;
 use crate::output::prelude::*;
 
@@ -69,7 +68,6 @@ impl Backtest {
         };
         let share = |header, get: Get| score(header, |share| Cell::Percent(share * 100.0), get);
         let value = |header, get: Get| score(header, Cell::Number, get);
-        let brier = |header, get: Get| score(header, |brier| Cell::text(brier_text(brier)), get);
         let wide = self.wide;
         vec![
             Col::left("SERIES", "", |it| Cell::text(&it.tested.name)),
@@ -85,17 +83,8 @@ impl Backtest {
             value("WEEKDAY", |it| Some(it.rules.same_weekday)),
             value("PRO RATA", |it| it.rules.pro_rata),
             value("LINEAR", |it| Some(it.rules.linear)),
-            value("WINKLER", |it| Some(it.winkler)).in_table(wide),
-            value("BASE", |it| Some(it.baseline_winkler)).in_table(wide),
-            value("BASE BAND", |it| Some(it.baseline_band_winkler)).in_table(wide),
-            brier("BRIER", |it| it.brier).in_table(wide),
-            brier("BASE", |it| it.baseline_brier).in_table(wide),
         ]
     }
-}
-
-fn brier_text(brier: f64) -> String {
-    format!("{brier:.3}")
 }
 
 impl Answer for Backtest {
@@ -105,14 +94,10 @@ impl Answer for Backtest {
             let it = all.coverage;
             let bands = [it.band_50, it.band_80, it.band_95];
             let [half, most, nearly_all] = bands.map(|share| percent(share * 100.0));
-            let brier = |score: Option<f64>| score.map_or_else(|| DASH.to_owned(), brier_text);
             text.push_str(&format!(
-                "\nall {}: {half}, {most} and {nearly_all} of outcomes in the 50%, 80% and 95% bands; Brier {}, baseline {}\n\n",
+                "\nall {}: {half}, {most} and {nearly_all} of outcomes in the 50%, 80% and 95% bands\n",
                 all.forecasts,
-                brier(all.brier),
-                brier(all.baseline_brier)
             ));
-            text.push_str(&reliability_table(&all.reliability));
         }
         text
     }
@@ -139,9 +124,6 @@ impl Answer for Backtest {
             object! {
                 forecasts: scores.forecasts,
                 coverage: scores.coverage,
-                brier: scores.brier,
-                baseline_brier: scores.baseline_brier,
-                reliability: scores.reliability,
             }
         });
         let trials = self.rows().map(|(tested, trial)| {
@@ -191,20 +173,4 @@ impl Answer for Backtest {
         ];
         columns::csv(&columns, &self.rows().collect::<Vec<Row<'_>>>())
     }
-}
-
-fn reliability_table(bins: &[Reliability]) -> String {
-    type Col<'a> = Column<'a, Reliability>;
-    let share = |share: f64| Cell::Percent(share * 100.0);
-    let range = |bin: &Reliability| {
-        let [from, to] = [bin.from, bin.to].map(|share| percent(share * 100.0));
-        Cell::text(format!("{from} to {to}"))
-    };
-    let columns = [
-        Column::left("FORECAST", "", range),
-        Col::right("LIMITS", "", |bin| Cell::count(bin.limits)),
-        Col::right("MEAN FORECAST", "", move |bin| share(bin.mean_chance)),
-        Col::right("REACHED", "", move |bin| share(bin.reached)),
-    ];
-    columns::table(&columns, bins, None)
 }

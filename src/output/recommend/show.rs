@@ -6,6 +6,7 @@ use super::forecast::Item;
 use super::history::{self, numbered};
 use super::list::recommendation_json;
 use super::plans;
+use crate::domain::format::counted;
 use crate::domain::metrics::names::Status;
 use crate::domain::named::Named;
 use crate::domain::recommendation::Recommendation;
@@ -241,7 +242,13 @@ fn compared(facts: &Facts, choices: &[Compared], width: Option<usize>) -> String
                 Some(_) => one.cost.short(),
             })
         }),
-        Col::table_only("WHY NOT", |one| Cell::maybe(one.against.as_ref())),
+        Col::table_only("WHY NOT", |one| match one.unmeasured.len() {
+            // The paragraph of the recommended plan, and --all, name them.
+            count @ 1.. if one.against.is_some() && choices.len() <= 3 => {
+                Cell::text(format!("{} not measured", counted(count as u64, "meter")))
+            }
+            _ => Cell::maybe(one.against.as_ref()),
+        }),
     ];
     let mut text = columns::table(&columns, choices, width);
     if let Some(first) = facts.compared.first()

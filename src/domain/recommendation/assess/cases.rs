@@ -7,7 +7,7 @@ use crate::domain::period::Window;
 use crate::domain::recommendation::cost::{Case, decimal};
 
 /// For each period, one case per path of the forecasts. A series without a forecast is the same on all paths; a
-/// series of unknown usage is left out. A pace is no usage of its own.
+/// series of unknown usage is left out. A pace is derived from the usage of another meter.
 pub(super) fn cases(billed: &[&Capacity], periods: &[Window]) -> Vec<Vec<Case>> {
     let paths = |it: &&Capacity| {
         let forecast = it.known_forecast();

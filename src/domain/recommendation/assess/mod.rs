@@ -117,7 +117,7 @@ pub fn assess(evidence: Evidence<'_>) -> Assessment {
         .collect();
     let unknown = |(capacity, limit): &(&Capacity, &LimitInForce)| gap(capacity, limit);
     let gap = limited.iter().find_map(unknown);
-    // What was never measured keeps no other limit from being assessed; what was measured once does.
+    // A limit that was measured once blocks the others; one that was never measured does not.
     let was_measured = limited
         .iter()
         .any(|it| matches!(unknown(it), Some(Gap::Measurements(_))) && it.0.measured_at.is_some());

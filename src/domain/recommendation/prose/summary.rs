@@ -103,7 +103,7 @@ fn action(facts: &Facts) -> String {
 
 fn cost(figure: &Figure) -> String {
     match figure.value {
-        Some(_) => format!("at {figure} a billing period"),
+        Some(_) => format!("for {figure} a billing period"),
         None => "at an unknown cost".to_owned(),
     }
 }

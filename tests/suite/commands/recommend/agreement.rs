@@ -150,7 +150,7 @@ fn limit_set_by_hand_keeps_its_consequence(#[values(Sqlite, Postgresql)] engine:
 }
 
 #[rstest]
-fn what_is_not_measured_saves_nothing(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn unmeasured_meter_makes_no_saving(#[values(Sqlite, Postgresql)] engine: Engine) {
     let case = Case::new(engine, "upstash=fixed-250mb");
     let storage = ("VERCEL_KV", "STORAGE_MB");
     let growth = |days: f64, _| Some(120.0 + 2.1 * days + 3.0 * (days * 24.0 / 7.0).sin());
@@ -282,7 +282,7 @@ fn missing_days_are_reported_and_widen_the_answer(#[values(Sqlite, Postgresql)] 
 }
 
 #[rstest]
-fn outage_of_a_counter_is_no_usage_of_one_day(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn growth_of_a_counter_over_an_outage_is_spread(#[values(Sqlite, Postgresql)] engine: Engine) {
     let case = Case::new(engine, "upstash=free");
     let month = |days: f64, time: DateTime<Utc>| {
         let begin = at(&time.format("%Y-%m-01T00:00:00Z").to_string());
