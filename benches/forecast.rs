@@ -45,7 +45,7 @@ struct Args {
 enum Work {
     /// 5,000 series of 90 days
     Speed,
-    /// Coverage, Winkler's and Brier's scores of each family
+    /// Coverage and errors of each family
     Families,
 }
 

@@ -96,7 +96,13 @@ fn rule_weight(prepared: &Prepared, past: &[(usize, Prepared, Paths)]) -> f64 {
         }
     }
     let prior = PRIOR * (own + plain + 0.01) / (2.0 * checks + 1.0);
-    let (own, plain) = ((CAUTION * (own + prior)).powi(2), (plain + prior).powi(2));
+    // The rules know no growth.
+    let caution = if prepared.grows() {
+        1.0 / CAUTION
+    } else {
+        CAUTION
+    };
+    let (own, plain) = ((caution * (own + prior)).powi(2), (plain + prior).powi(2));
     own / (own + plain)
 }
 

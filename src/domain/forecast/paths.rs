@@ -425,6 +425,33 @@ impl Prepared {
         all + share * (mean(&weekday) - all)
     }
 
+    /// Whether a line through the weeks says that amounts grow, beyond doubt.
+    pub(super) fn grows(&self) -> bool {
+        const WEEKS: usize = 8;
+        const FEWEST: usize = 5;
+        const SURE: f64 = 3.5;
+        let values: Vec<f64> = self.points.iter().map(|(_, value)| *value).collect();
+        let weeks = values.rchunks_exact(7).take(WEEKS).map(mean).enumerate();
+        let weeks: Vec<Point> = weeks
+            .map(|(week, mean)| (-(week as DayNumber), mean))
+            .collect();
+        let weeks: Vec<Point> = weeks.into_iter().rev().collect();
+        if weeks.len() < FEWEST {
+            return false;
+        }
+        let (at, slope) = regression(&weeks);
+        let first = weeks[0].0;
+        let (mut squares, mut days) = (0.0, 0.0);
+        let middle = (weeks.len() - 1) as f64 / 2.0;
+        for (week, value) in &weeks {
+            let x = f64::from(week - first);
+            squares += (value - at - slope * x).powi(2);
+            days += (x - middle).powi(2);
+        }
+        let error = (squares / (weeks.len() - 2) as f64 / days).sqrt();
+        slope > SURE * error
+    }
+
     /// Moves the amounts of each day towards the plain rules.
     pub(super) fn shrink(&self, paths: &mut Paths, weight: f64) {
         if self.kind != MetricKind::Period || weight <= 0.0 {
