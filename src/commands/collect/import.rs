@@ -28,8 +28,8 @@ use crate::store::metrics::{days, points};
 ///
 /// With `--kind focus` the lines are charges of a bill in the FOCUS format (1.0 and later), which Vercel and the large
 /// clouds export. COST_USD has their cost by day, with the provider as its resource (Vercel's own has none); a charge
-/// for several days is spread over them. Several files of one bill add up; a file of the same name replaces what it
-/// stored for its days. A bill with a rejected line is not stored, unless --partial is given.
+/// for several days is spread over them. Several files of one bill add up; a later file of the same name replaces
+/// the values of its days. A bill with a rejected line is not stored, unless --partial is given.
 ///
 /// A rejected line is reported, counted and skipped; the exit code is then 3. Importing a file again changes
 /// nothing; a corrected value replaces the stored one of the same series and time.

@@ -43,17 +43,17 @@ fn every_series_is_listed(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     put_example(&db);
     assert_snapshot!(db.usagectl(["recommend", "forecast"]).run().snapshot(), @"
-        SERVICE           METRIC                 NOW   LIMIT   USED  DAYS TO LIMIT   30D     PERIOD END
-        VERCEL_KV         STORAGE_MB          228.39     256  89.2%  21 (19 to 23)   100.0%           -
-        VERCEL_KV         COMMANDS_PER_DAY     5,887  10,000  58.9%  38 (20 to 53)   23.2%            -
-        VERCEL_KV         REQUEST_COUNT      206,433       -      -  -               -       209,195.68
-        VERCEL_POSTGRES   STORAGE_MB          195.02       -      -  -               -                -
-        VERCEL_POSTGRES   CONNECTIONS             11       -      -  -               -                -
-        VERCEL_POSTGRES   LATENCY_MS            3.63       5  72.6%  -               -                -
-        VERCEL_BUILD      BUILD_MINUTES     1,935.55       -      -  -               -         1,958.76
-        VERCEL_FUNCTIONS  INVOCATIONS        791,941       -      -  -               -       801,469.03
-        VERCEL_BANDWIDTH  BANDWIDTH_GB        582.29     600  97.0%  59 (56 to >87)  3.6%        589.25
-        AI_OPENAI         COST_USD             41.29       -      -  -               -            41.76
+        SERVICE           METRIC                 NOW   LIMIT   USED  DAYS TO LIMIT  30D     PERIOD END
+        VERCEL_KV         STORAGE_MB          228.39     256  89.2%  21 (19 to 23)  100.0%           -
+        VERCEL_KV         COMMANDS_PER_DAY     5,887  10,000  58.9%  38 (20 to 53)  23.2%            -
+        VERCEL_KV         REQUEST_COUNT      206,433       -      -  -              -        209,283.7
+        VERCEL_POSTGRES   STORAGE_MB          195.02       -      -  -              -                -
+        VERCEL_POSTGRES   CONNECTIONS             11       -      -  -              -                -
+        VERCEL_POSTGRES   LATENCY_MS            3.63       5  72.6%  -              -                -
+        VERCEL_BUILD      BUILD_MINUTES     1,935.55       -      -  -              -         1,958.76
+        VERCEL_FUNCTIONS  INVOCATIONS        791,941       -      -  -              -       801,623.37
+        VERCEL_BANDWIDTH  BANDWIDTH_GB        582.29     600  97.0%  54 (27 to 58)  39.6%       589.55
+        AI_OPENAI         COST_USD             41.29       -      -  -              -            41.76
         [exit status: 0]
         ");
 }
