@@ -644,5 +644,5 @@ mod tests {
         assert_eq!(bits, BITS, "{bits:#x}");
     }
 
-    const BITS: u64 = 0x808b_323e_e2d1_cab4;
+    const BITS: u64 = 0x13cf_e794_5cdd_b8b2;
 }
