@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use chrono::{DateTime, Datelike, TimeDelta, Utc};
+use chrono::{DateTime, Datelike, Utc};
 use usagectl::collectors::exposition::Exposition;
 use usagectl::domain::metrics::focus_bill::{Bill, Charge};
 use usagectl::domain::metrics::point::NewPoint;
@@ -16,7 +16,7 @@ use usagectl::domain::plans::parse as catalogue;
 use usagectl::domain::usage::record::{UsageRecord, limits};
 use usagectl::ingest::{
     Format, FromLine, Input, Job, Mapping, ReadError, Refusal, RejectsFile, TimeOptions, TimeUnit,
-    UnknownFields, read, read_lines,
+    UnknownFields, parse_zone, read, read_lines,
 };
 use usagectl::store::url::{self, DatabaseTarget, UrlSource};
 
@@ -232,14 +232,13 @@ fn now() -> DateTime<Utc> {
 fn times(input: &[u8]) -> TimeOptions {
     let choice = input.iter().fold(0_u8, |sum, byte| sum.wrapping_add(*byte));
     TimeOptions {
-        now: now(),
-        max_future: TimeDelta::minutes(5),
         time_unit: match choice % 3 {
             0 => None,
             1 => Some(TimeUnit::S),
             _ => Some(TimeUnit::Ms),
         },
-        assumed_zone: chrono::FixedOffset::east_opt(3_600).filter(|_| choice & 1 == 0),
+        assumed_zone: parse_zone("Europe/Berlin").ok().filter(|_| choice & 1 == 0),
+        ..TimeOptions::new(now())
     }
 }
 
@@ -298,13 +297,10 @@ fn read_usage(
     let job = Job {
         inputs: vec![input],
         format: Some(format),
-        mapping: Mapping {
-            unknown: match times.time_unit {
-                Some(_) => UnknownFields::Ignore,
-                None => UnknownFields::Refuse,
-            },
-            ..Mapping::default()
-        },
+        mapping: Mapping::own(match times.time_unit {
+            Some(_) => UnknownFields::Ignore,
+            None => UnknownFields::Refuse,
+        }),
         times: times.clone(),
         is_replay,
         stop: Arc::new(AtomicBool::new(false)),

@@ -57,10 +57,8 @@ impl Vercel {
     /// Reads the whole bill, or fails: a part of it would add up to a wrong sum.
     fn bill(&self, body: Vec<u8>, context: &CollectContext) -> Result<Bill, CollectorError> {
         let times = TimeOptions {
-            now: context.now,
             max_future: TimeDelta::days(1),
-            time_unit: None,
-            assumed_zone: None,
+            ..TimeOptions::new(context.now)
         };
         let mut bill = Bill::default();
         let input = Input::text("the answer", body);

@@ -45,6 +45,8 @@ struct Place {
 pub struct Replayed {
     /// Its index among the records.
     pub index: usize,
+    /// Its time for derived ids.
+    pub at: DateTime<Utc>,
     pub hash: EventHash,
     /// Its ordinal among the refused lines of its input.
     pub ordinal: u32,

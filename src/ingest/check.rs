@@ -7,54 +7,22 @@
 use std::borrow::Cow;
 use std::ops::RangeInclusive;
 
-use chrono::{DateTime, Datelike, FixedOffset, NaiveDateTime, Offset, TimeDelta, TimeZone, Utc};
+use chrono::{DateTime, Utc};
 
 use super::fields::{Field, RawEvent, Value};
+use super::time::{FoundTime, TimeHints, TimeOptions};
 use super::{Code, LineError};
-use crate::domain::format;
 use crate::domain::usage::record::{
-    self, DEFAULT_METHOD, Defaulted, NewUsage, UsageRecord, limits,
+    self, DEFAULT_METHOD, Defaulted, NewUsage, UsageRecord, error_type, limits,
 };
-
-/// How times are read.
-#[derive(Clone, Debug)]
-pub struct TimeOptions {
-    /// The time of a record without one.
-    pub now: DateTime<Utc>,
-    /// Times further ahead of `now` are refused.
-    pub max_future: TimeDelta,
-    /// The unit of numeric times.
-    pub time_unit: Option<TimeUnit>,
-    /// The zone of times without one.
-    pub assumed_zone: Option<FixedOffset>,
-}
-
-/// The unit of numeric times, counted since 1970.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum TimeUnit {
-    /// Seconds
-    S,
-    /// Milliseconds
-    Ms,
-}
-
-/// Parses `UTC` or an offset such as `+02:00`.
-///
-/// Named zones are not supported: around their clock changes some local times are ambiguous and others do
-/// not exist.
-pub fn parse_zone(text: &str) -> Result<FixedOffset, String> {
-    if text.eq_ignore_ascii_case("UTC") || text.eq_ignore_ascii_case("Z") {
-        return Ok(Utc.fix());
-    }
-    text.parse()
-        .map_err(|_| "expected UTC or an offset such as +02:00".to_owned())
-}
 
 /// A record that passed.
 #[derive(Debug, PartialEq)]
 pub(super) struct Checked<'e> {
     /// Its id is empty where the line has none.
     pub(super) usage: NewUsage<'e>,
+    /// Its time for derived ids.
+    pub(super) time_for_id: DateTime<Utc>,
     /// Whether its error message was truncated.
     pub(super) was_truncated: bool,
 }
@@ -82,21 +50,28 @@ pub(super) fn check<'e>(
     let endpoint = text(event, Field::Endpoint, limits::ENDPOINT_BYTES)?;
     let given_method = text(event, Field::Method, limits::METHOD_BYTES)?;
     let given_success = boolean(event, Field::Success)?;
-    let status_code = integer(event, Field::StatusCode, limits::STATUS_CODES)?;
-    let response_time = integer(event, Field::ResponseTime, limits::AMOUNTS)?;
-    let request_size = integer(event, Field::RequestSize, limits::AMOUNTS)?;
-    let response_size = integer(event, Field::ResponseSize, limits::AMOUNTS)?;
+    let status_code = status(event)?;
+    let response_time = integer(event, Field::ResponseTime, limits::AMOUNTS, Fractions::Rounded)?;
+    let request_size = integer(event, Field::RequestSize, limits::AMOUNTS, Fractions::Refused)?;
+    let response_size = integer(event, Field::ResponseSize, limits::AMOUNTS, Fractions::Refused)?;
     let given_error_type = text(event, Field::ErrorType, limits::ERROR_TYPE_BYTES)?;
+    // Servers log such a status for a call without a response.
+    let has_no_response = status_code == Some(0);
+    let status_code = status_code.filter(|_| !has_no_response);
     let full_message = text(event, Field::ErrorMessage, usize::MAX)?;
     let cost_credits = cost(event)?;
     let cached = boolean(event, Field::Cached)?;
     let user_id = text(event, Field::UserId, limits::USER_ID_BYTES)?;
     let id = text(event, Field::Id, limits::ID_BYTES)?;
 
-    let success = given_success
-        .unwrap_or_else(|| record::default_success(status_code, given_error_type.is_some()));
-    let error_type =
-        given_error_type.or_else(|| (!success).then(|| record::default_error_type(status_code)));
+    let success = given_success.unwrap_or_else(|| {
+        !has_no_response && record::default_success(status_code, given_error_type.is_some())
+    });
+    let default_error_type = || match has_no_response {
+        true => error_type::NETWORK_ERROR,
+        false => record::default_error_type(status_code),
+    };
+    let error_type = given_error_type.or_else(|| (!success).then(default_error_type));
     let error_message = full_message.map(record::truncate_error_message);
     Ok(Checked {
         usage: NewUsage {
@@ -105,7 +80,7 @@ pub(super) fn check<'e>(
                 api_name,
                 endpoint,
                 method: given_method.or(Some(DEFAULT_METHOD)),
-                timestamp: given_time.unwrap_or(default_time),
+                timestamp: given_time.map_or(default_time, |time| time.at),
                 success,
                 status_code,
                 response_time,
@@ -123,6 +98,7 @@ pub(super) fn check<'e>(
                 error_type: given_error_type.is_none(),
             },
         },
+        time_for_id: given_time.map_or(default_time, |time| time.for_id),
         was_truncated: error_message.map(str::len) != full_message.map(str::len),
     })
 }
@@ -135,7 +111,7 @@ fn text<'e>(
 ) -> Result<Option<&'e str>, LineError> {
     match event.get(field) {
         Value::Absent => Ok(None),
-        Value::Text(text) | Value::Cell(text) => {
+        Value::Text(text) => {
             let text = storable_text(field.name(), text, max_bytes)?;
             Ok((!text.is_empty()).then_some(text))
         }
@@ -167,17 +143,20 @@ pub(super) fn storable_text<'t>(
 }
 
 fn boolean(event: &RawEvent<'_>, field: Field) -> Result<Option<bool>, LineError> {
+    const YES: [&str; 3] = ["true", "1", "t"];
+    const NO: [&str; 3] = ["false", "0", "f"];
+    let is_one_of = |words: [&str; 3], text: &str| {
+        words.iter().any(|word| word.eq_ignore_ascii_case(text.trim()))
+    };
     let found = match event.get(field) {
         Value::Absent => return Ok(None),
         Value::Bool(value) => return Ok(Some(*value)),
-        Value::Cell(cell) => match cell.trim() {
-            // psql writes t and f.
-            "1" | "t" => return Ok(Some(true)),
-            "0" | "f" => return Ok(Some(false)),
-            word if word.eq_ignore_ascii_case("true") => return Ok(Some(true)),
-            word if word.eq_ignore_ascii_case("false") => return Ok(Some(false)),
-            _ => shown(cell),
-        },
+        Value::Int(0) => return Ok(Some(false)),
+        Value::Int(1) => return Ok(Some(true)),
+        Value::Text(text) if text.trim().is_empty() => return Ok(None),
+        Value::Text(text) if is_one_of(YES, text) => return Ok(Some(true)),
+        Value::Text(text) if is_one_of(NO, text) => return Ok(Some(false)),
+        Value::Text(text) => shown(text),
         other => other.kind().into(),
     };
     Err(wrong_type(
@@ -186,10 +165,25 @@ fn boolean(event: &RawEvent<'_>, field: Field) -> Result<Option<bool>, LineError
     ))
 }
 
+/// The status; 0 where the log says that there was no response.
+fn status(event: &RawEvent<'_>) -> Result<Option<i32>, LineError> {
+    match number(event, Field::StatusCode)? {
+        Some(number) if number.to_f64() <= 0.0 => Ok(Some(0)),
+        _ => integer(event, Field::StatusCode, limits::STATUS_CODES, Fractions::Refused),
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fractions {
+    Rounded,
+    Refused,
+}
+
 fn integer(
     event: &RawEvent<'_>,
     field: Field,
     range: RangeInclusive<i32>,
+    fractions: Fractions,
 ) -> Result<Option<i32>, LineError> {
     let Some(number) = number(event, field)? else {
         return Ok(None);
@@ -198,6 +192,11 @@ fn integer(
     let whole = match number {
         Number::Whole(whole) => whole,
         Number::Fraction(value) if value.fract() == 0.0 => value as i64,
+        // Not below zero, which would become zero.
+        Number::Fraction(value) if fractions == Fractions::Rounded && value > 0.0 => {
+            value.round() as i64
+        }
+        Number::Fraction(value) if fractions == Fractions::Rounded => value.floor() as i64,
         Number::Fraction(_) => {
             let message = format!("is {number}, expected a whole number");
             return Err(wrong_type(field, message));
@@ -218,10 +217,7 @@ fn cost(event: &RawEvent<'_>) -> Result<Option<f64>, LineError> {
     let Some(number) = number(event, field)? else {
         return Ok(None);
     };
-    let value = match number {
-        Number::Whole(whole) => whole as f64,
-        Number::Fraction(value) => value,
-    };
+    let value = number.to_f64();
     if !limits::COSTS.contains(&value) {
         let message = format!("is {number}, expected 0 to {:e}", limits::COSTS.end());
         return Err(LineError::with(Code::Range, field.name(), message));
@@ -235,6 +231,15 @@ fn cost(event: &RawEvent<'_>) -> Result<Option<f64>, LineError> {
 pub(super) enum Number {
     Whole(i64),
     Fraction(f64),
+}
+
+impl Number {
+    pub(super) fn to_f64(self) -> f64 {
+        match self {
+            Number::Whole(whole) => whole as f64,
+            Number::Fraction(value) => value,
+        }
+    }
 }
 
 impl std::fmt::Display for Number {
@@ -252,18 +257,15 @@ fn number(event: &RawEvent<'_>, field: Field) -> Result<Option<Number>, LineErro
         Value::Absent => return Ok(None),
         Value::Int(whole) => return Ok(Some(Number::Whole(*whole))),
         Value::Float(value) => *value,
-        Value::Cell(cell) => {
-            let cell = cell.trim();
-            if let Ok(whole) = cell.parse() {
-                return Ok(Some(Number::Whole(whole)));
-            }
-            cell.parse()
-                .map_err(|_| wrong_type(field, format!("is {}, expected a number", shown(cell))))?
-        }
-        Value::Text(_) => {
-            let message = "is text, expected a number; remove the quotes";
-            return Err(wrong_type(field, message));
-        }
+        Value::Text(text) => match text.trim() {
+            "" => return Ok(None),
+            text => match text.parse() {
+                Ok(whole) => return Ok(Some(Number::Whole(whole))),
+                Err(_) => text.parse().map_err(|_| {
+                    wrong_type(field, format!("is {}, expected a number", shown(text)))
+                })?,
+            },
+        },
         other => {
             let message = format!("is {}, expected a number", other.kind());
             return Err(wrong_type(field, message));
@@ -278,14 +280,22 @@ fn number(event: &RawEvent<'_>, field: Field) -> Result<Option<Number>, LineErro
 }
 
 /// The time of the call, to the millisecond.
-fn time(event: &RawEvent<'_>, times: &TimeOptions) -> Result<Option<DateTime<Utc>>, LineError> {
+fn time(event: &RawEvent<'_>, times: &TimeOptions) -> Result<Option<FoundTime>, LineError> {
     let field = Field::Timestamp;
-    let at = match event.get(field) {
+    let hints = TimeHints {
+        unit: event.time_unit,
+        is_dump: event.has(Field::CreatedAt) && event.has(Field::Id),
+    };
+    let found = match event.get(field) {
         Value::Absent => return Ok(None),
-        Value::Text(text) => times.parse(text),
-        Value::Cell(cell) if cell.trim().parse::<f64>().is_err() => times.parse(cell.trim()),
-        Value::Cell(_) | Value::Int(_) | Value::Float(_) => match number(event, field)? {
-            Some(number) => times.parse_number(number),
+        Value::Text(text) if times.format.is_some() || text.trim().parse::<f64>().is_err() => {
+            match text.trim() {
+                "" => return Ok(None),
+                text => times.find(text, hints),
+            }
+        }
+        Value::Text(_) | Value::Int(_) | Value::Float(_) => match number(event, field)? {
+            Some(number) => times.find_number(number, hints),
             None => return Ok(None),
         },
         other => {
@@ -295,75 +305,9 @@ fn time(event: &RawEvent<'_>, times: &TimeOptions) -> Result<Option<DateTime<Utc
             ));
         }
     };
-    at.map(Some)
+    found
+        .map(Some)
         .map_err(|message| LineError::with(Code::Time, field.name(), message))
-}
-
-impl TimeOptions {
-    /// Reads a time that is text: RFC 3339, or without a zone if one is assumed.
-    pub(super) fn parse(&self, text: &str) -> Result<DateTime<Utc>, String> {
-        if let Ok(at) = DateTime::parse_from_rfc3339(text) {
-            return self.plausible(at.to_utc());
-        }
-        let forms = ["%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f"];
-        let naive = forms
-            .iter()
-            .find_map(|form| NaiveDateTime::parse_from_str(text, form).ok());
-        match (naive, self.assumed_zone) {
-            (Some(naive), Some(zone)) => match zone.from_local_datetime(&naive).single() {
-                Some(at) => self.plausible(at.to_utc()),
-                None => Err(format!("is {}, out of range", shown(text))),
-            },
-            (Some(_), None) => {
-                Err("has no zone; set one with --assume-tz UTC or --assume-tz +02:00".to_owned())
-            }
-            (None, _) => Err(format!(
-                "is {}, expected an RFC 3339 time such as 2026-01-31T12:00:00Z",
-                shown(text)
-            )),
-        }
-    }
-
-    /// Reads a time that is a number.
-    pub(super) fn parse_number(&self, number: Number) -> Result<DateTime<Utc>, String> {
-        let unit_ms = match self.time_unit {
-            Some(TimeUnit::S) => 1_000,
-            Some(TimeUnit::Ms) => 1,
-            None => {
-                return Err(
-                    "is a number; set its unit with --time-unit s or --time-unit ms".to_owned(),
-                );
-            }
-        };
-        let ms = match number {
-            Number::Whole(whole) => whole.checked_mul(unit_ms),
-            // `as` saturates, and chrono refuses what lies outside its years.
-            Number::Fraction(value) => Some((value * unit_ms as f64).round() as i64),
-        };
-        let at = ms.and_then(DateTime::from_timestamp_millis);
-        self.plausible(at.ok_or_else(|| format!("is {number}, out of range"))?)
-    }
-
-    /// Cuts a time to the millisecond, and refuses one that cannot be true.
-    fn plausible(&self, at: DateTime<Utc>) -> Result<DateTime<Utc>, String> {
-        // A leap second, 23:59:60, becomes the second after it: databases have none.
-        let at = DateTime::from_timestamp_millis(at.timestamp_millis()).unwrap_or(at);
-        if !limits::YEARS.contains(&at.year()) {
-            let (first, last) = limits::YEARS.into_inner();
-            return Err(format!(
-                "is in the year {}, expected {first} to {last}; set the unit of numeric times with --time-unit",
-                at.year()
-            ));
-        }
-        let ahead = at - self.now;
-        if ahead > self.max_future {
-            return Err(format!(
-                "is {} ahead of now; allow more with --max-future",
-                format::duration(ahead)
-            ));
-        }
-        Ok(at)
-    }
 }
 
 fn wrong_type(field: Field, message: impl Into<String>) -> LineError {
@@ -383,16 +327,13 @@ pub(super) fn shown(text: &str) -> Cow<'_, str> {
 mod tests {
     use super::*;
     use crate::domain::testing::at;
-    use crate::ingest::fields::Mapping;
+    use crate::ingest::csv::Dialect;
+    use crate::ingest::mapping::Mapping;
+    use crate::ingest::time::{TimeUnit, parse_zone};
     use crate::ingest::json;
 
     fn times() -> TimeOptions {
-        TimeOptions {
-            now: at("01-31T12:00"),
-            max_future: TimeDelta::minutes(5),
-            time_unit: None,
-            assumed_zone: None,
-        }
+        TimeOptions::new(at("01-31T12:00"))
     }
 
     /// Checks a JSON object.
@@ -419,9 +360,10 @@ mod tests {
     }
 
     fn of_cell(field: Field, cell: &str, times: &TimeOptions) -> Result<(), LineError> {
-        let header = Mapping::default().header(&format!("api_name,{}", field.name()));
-        let (header, row) = (header.unwrap(), format!("tmdb,{cell}"));
-        let event = header.event(&row).unwrap();
+        let (mapping, row) = (Mapping::default(), format!("tmdb,{cell}"));
+        let header = format!("api_name,{}", field.name());
+        let header = mapping.header(&header, Dialect::Delimiter(b',')).unwrap();
+        let event = header.event(&row, &mapping).unwrap();
         check(&event, times, times.now).map(|_| ())
     }
 
@@ -453,12 +395,14 @@ mod tests {
     fn number_must_have_type_and_range_of_field() {
         use Code::{Range, Type};
         for (field, value, code, part) in [
-            ("status_code", r#""200""#, Type, "remove the quotes"),
+            ("status_code", r#""2x""#, Type, "is `2x`, expected a number"),
             ("status_code", "99", Range, "expected 100 to 599"),
             ("status_code", "600", Range, "is 600"),
             ("status_code", "true", Type, "expected a number"),
-            ("response_time", "1.5", Type, "expected a whole number"),
+            ("status_code", "200.5", Type, "expected a whole number"),
+            ("request_size", "1.5", Type, "expected a whole number"),
             ("response_time", "-1", Range, "expected 0 to"),
+            ("response_time", "-0.4", Range, "expected 0 to"),
             ("response_time", "2147483648", Range, "2147483647"),
             ("request_size", "99999999999999999999", Range, "1e20"),
             ("response_size", "[1]", Type, "a list"),
@@ -482,7 +426,8 @@ mod tests {
     #[test]
     fn text_with_nul_or_too_long_is_refused() {
         for (fields, code) in [
-            (r#","user_id":7"#, Code::Type),
+            (r#","user_id":1.5"#, Code::Type),
+            (r#","method":7"#, Code::Type),
             (r#","endpoint":false"#, Code::Type),
             (r#","endpoint":"a\u0000b""#, Code::Nul),
             (r#","error_message":"\u0000""#, Code::Nul),
@@ -495,6 +440,39 @@ mod tests {
             assert_eq!(problem.code, Code::TooLong, "{field}");
             assert_eq!(problem.field.as_deref(), Some(field));
         }
+    }
+
+    #[test]
+    fn value_of_another_json_type_is_read() {
+        let fields = r#","status_code":"200","response_time":12.5,"request_size":"7","success":0,"cached":"True",
+            "user_id":42,"id":"","cost_credits":"0.1""#;
+        let record = accepted(fields).usage.record;
+        assert_eq!((record.status_code, record.response_time), (Some(200), Some(13)));
+        assert_eq!((record.request_size, record.cost_credits), (Some(7), Some(0.1)));
+        assert_eq!((record.success, record.cached, record.user_id), (false, true, Some("42")));
+        assert_eq!(accepted(r#","response_time":"0.4""#).usage.record.response_time, Some(0));
+        assert_eq!(problem(r#","cached":2"#).code, Code::Type);
+    }
+
+    #[test]
+    fn status_of_zero_or_below_is_a_call_without_response() {
+        for status in ["0", "-1", r#""0""#, r#""-1""#] {
+            let record = accepted(&format!(r#","status_code":{status}"#)).usage.record;
+            assert_eq!((record.status_code, record.success), (None, false), "{status}");
+            assert_eq!(record.error_type, Some("NETWORK_ERROR"), "{status}");
+        }
+        let given = accepted(r#","status_code":0,"error_type":"TIMEOUT""#).usage.record;
+        assert_eq!(given.error_type, Some("TIMEOUT"));
+    }
+
+    #[test]
+    fn times_of_a_dump_need_no_options() {
+        let dump = r#","id":"a","createdAt":"2026-01-31T11:00:00.000Z","timestamp":"#;
+        for timestamp in [r#""2026-01-31 11:00:00""#, r#""2026-01-31T11:00:00.000Z""#, "1769857200000"] {
+            let fields = format!("{dump}{timestamp}");
+            assert_eq!(time(&fields, &times()), Ok(at("01-31T11:00")), "{timestamp}");
+        }
+        assert!(problem(r#","id":"a","timestamp":"2026-01-31 11:00:00""#).message.contains("--assume-tz"));
     }
 
     #[test]
@@ -577,12 +555,6 @@ mod tests {
         ] {
             accepted(&format!(r#","timestamp":"{time}""#));
         }
-    }
-
-    #[test]
-    fn leap_second_becomes_next_second() {
-        let leap = time(r#","timestamp":"2016-12-31T23:59:60.5Z""#, &times());
-        assert_eq!(leap, Ok(at("2017-01-01T00:00:00.500Z")));
     }
 
     #[test]

@@ -1,34 +1,84 @@
-//! CSV: a header of field names, and rows under it.
+//! CSV: a header of field names, and rows under it; and lines of words, as web servers log them.
 
 use std::borrow::Cow;
 
-use super::fields::{Field, Mapping, RawEvent, UnknownFields, Value};
+use super::fields::{RawEvent, Target, Value};
+use super::mapping::Mapping;
 use super::{Code, LineError};
 
-/// The columns of a file, from its first line, each with the field it holds; nothing where it is ignored.
+/// How the cells of a row are separated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Dialect {
+    /// By this byte; in quotes, where quotes are doubled.
+    Delimiter(u8),
+    /// By spaces; in quotes, where a backslash escapes, or in brackets.
+    Words,
+}
+
+/// Separators to detect, the most likely first.
+const DELIMITERS: [u8; 4] = [b',', b';', b'\t', b'|'];
+
+impl Dialect {
+    /// The separator that a header line has most often outside quotes.
+    pub(super) fn detect(header: &[u8]) -> Dialect {
+        let count = |delimiter: u8| {
+            let mut in_quotes = false;
+            let found = header.iter().filter(|byte| {
+                in_quotes ^= **byte == b'"';
+                **byte == delimiter && !in_quotes
+            });
+            found.count()
+        };
+        // Of equals the last is the greatest.
+        let best = DELIMITERS.into_iter().rev().max_by_key(|delimiter| count(*delimiter));
+        Dialect::Delimiter(best.unwrap_or(b','))
+    }
+
+    pub(super) fn delimiter(self) -> u8 {
+        match self {
+            Dialect::Delimiter(delimiter) => delimiter,
+            Dialect::Words => b' ',
+        }
+    }
+}
+
+/// The columns of a file, each with what it holds; nothing where it is ignored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Header<F> {
     columns: Vec<Option<F>>,
+    dialect: Dialect,
 }
 
 impl<F: Copy + PartialEq> Header<F> {
-    /// Reads a header line; `field` finds the field of a name, nothing for one to ignore.
+    pub(super) fn new(columns: Vec<Option<F>>, dialect: Dialect) -> Header<F> {
+        Header { columns, dialect }
+    }
+
+    /// Reads a header line; `field` finds the field of a name, nothing for one to ignore. Trailing columns
+    /// without a name are dropped.
     ///
     /// An invalid header makes every row unreadable, so it is an error of the file.
     pub(super) fn parse(
         text: &str,
+        dialect: Dialect,
         field: impl Fn(&str) -> Result<Option<F>, String>,
     ) -> Result<Header<F>, String> {
+        let names: Result<Vec<_>, _> = Cells::new(text, dialect).collect();
+        let names = names.map_err(|problem| format!("the header {problem}"))?;
+        let named = names.iter().rposition(|name| !name.trim().is_empty());
         let mut columns = Vec::new();
-        for name in Cells::new(text) {
-            let name = name.map_err(|problem| format!("the header {problem}"))?;
+        for name in &names[..named.map_or(0, |last| last + 1)] {
             let field = field(name.trim())?;
             if field.is_some() && columns.contains(&field) {
-                return Err(format!("the header has two columns `{}`", name.trim()));
+                return Err(format!("the header has two columns for `{}`", name.trim()));
             }
             columns.push(field);
         }
-        Ok(Header { columns })
+        Ok(Header { columns, dialect })
+    }
+
+    pub(super) fn has(&self, field: F) -> bool {
+        self.columns.contains(&Some(field))
     }
 
     /// Reads a row and passes on its cells that are not empty.
@@ -38,64 +88,70 @@ impl<F: Copy + PartialEq> Header<F> {
         mut set: impl FnMut(F, Cow<'a, str>),
     ) -> Result<(), LineError> {
         let mut count = 0;
-        for cell in Cells::new(text) {
+        let mut has_more = false;
+        for cell in Cells::new(text, self.dialect) {
             let cell = cell.map_err(|problem| LineError::new(Code::Csv, problem))?;
-            if let Some(Some(field)) = self.columns.get(count)
-                && !cell.is_empty()
-            {
-                set(*field, cell);
+            match self.columns.get(count) {
+                Some(Some(field)) if !cell.is_empty() => set(*field, cell),
+                Some(_) => {}
+                None => has_more |= !cell.is_empty(),
             }
             count += 1;
         }
         let expected = self.columns.len();
-        if count != expected {
-            let message = format!("has {count} cells, expected {expected} as in the header");
-            return Err(LineError::new(Code::Csv, message));
+        match self.dialect {
+            Dialect::Delimiter(_) if count < expected || has_more => {
+                let message = format!("has {count} cells, expected {expected} as in the header");
+                Err(LineError::new(Code::Csv, message))
+            }
+            // Servers add words to their lines from version to version.
+            Dialect::Words if count < self.used() => {
+                let message = format!("has {count} words, expected at least {}", self.used());
+                Err(LineError::new(Code::Csv, message))
+            }
+            _ => Ok(()),
         }
-        Ok(())
+    }
+
+    /// The number of columns up to the last that is not ignored.
+    fn used(&self) -> usize {
+        let last = self.columns.iter().rposition(Option::is_some);
+        last.map_or(0, |last| last + 1)
     }
 }
 
-impl Mapping {
-    /// Reads the header of a file of usage records.
-    pub(super) fn header(&self, text: &str) -> Result<Header<Field>, String> {
-        let header = Header::parse(text, |name| match self.field(name) {
-            None if self.unknown == UnknownFields::Refuse => Err(format!(
-                "the header has an unknown column `{}`; rename it with --map, or drop it with --unknown ignore",
-                name.chars().take(60).collect::<String>()
-            )),
-            field => Ok(field),
-        })?;
-        if header.columns.contains(&Some(Field::ApiName)) {
-            Ok(header)
-        } else {
-            Err("the header has no column `api_name`".to_owned())
-        }
-    }
-}
-
-impl Header<Field> {
+impl Header<Target> {
     /// Reads a row as a usage record.
-    pub(super) fn event<'a>(&self, text: &'a str) -> Result<RawEvent<'a>, LineError> {
-        let mut event = RawEvent::default();
-        self.read_row(text, |field, cell| event.set(field, Value::Cell(cell)))?;
+    pub(super) fn event<'a>(&self, text: &'a str, mapping: &Mapping) -> Result<RawEvent<'a>, LineError> {
+        let mut event = mapping.event();
+        self.read_row(text, |target, cell| {
+            // PostgreSQL and MySQL write these for NULL.
+            let is_null = matches!(cell.as_ref(), "\\N" | "NULL");
+            let value = if is_null { Value::Absent } else { Value::Text(cell) };
+            event.put(target, mapping.clean(value));
+        })?;
+        mapping.apply(&mut event);
         Ok(event)
     }
 }
 
-/// The cells of one row: separated by commas; in quotes, where quotes are doubled.
+/// The cells of one row.
 struct Cells<'a> {
     /// The unread part of the row; nothing after its last cell.
     rest: Option<&'a str>,
+    dialect: Dialect,
 }
 
 impl<'a> Cells<'a> {
-    fn new(row: &'a str) -> Cells<'a> {
-        Cells { rest: Some(row) }
+    fn new(row: &'a str, dialect: Dialect) -> Cells<'a> {
+        Cells {
+            rest: Some(row),
+            dialect,
+        }
     }
 
     /// Takes a quoted cell from `text`, which begins after the opening quote.
-    fn quoted(&mut self, text: &'a str) -> Result<Cow<'a, str>, &'static str> {
+    fn quoted(&mut self, text: &'a str, delimiter: char) -> Result<Cow<'a, str>, &'static str> {
         let mut from = 0;
         let mut doubled = false;
         loop {
@@ -106,7 +162,7 @@ impl<'a> Cells<'a> {
                 from = end + 2;
                 continue;
             }
-            self.rest = match behind.strip_prefix(',') {
+            self.rest = match behind.strip_prefix(delimiter) {
                 Some(rest) => Some(rest),
                 None if behind.is_empty() => None,
                 None => return Err("has text after a closing quote"),
@@ -119,6 +175,37 @@ impl<'a> Cells<'a> {
             });
         }
     }
+
+    /// Takes a word: up to a space, or in quotes or brackets.
+    fn word(&mut self, row: &'a str) -> Option<Result<Cow<'a, str>, &'static str>> {
+        let row = row.trim_start_matches(' ');
+        let (open, close) = match row.as_bytes().first()? {
+            b'"' => (1, '"'),
+            b'[' => (1, ']'),
+            _ => (0, ' '),
+        };
+        let text = &row[open..];
+        let mut is_escaped = false;
+        let mut has_escape = false;
+        let end = text.find(|c| {
+            let ends = c == close && !is_escaped;
+            is_escaped = close == '"' && c == '\\' && !is_escaped;
+            has_escape |= is_escaped;
+            ends
+        });
+        let word = match end {
+            None if open > 0 => return Some(Err("has an unclosed quote or bracket")),
+            None => text,
+            Some(end) => {
+                self.rest = Some(&text[end + 1..]);
+                &text[..end]
+            }
+        };
+        Some(Ok(match has_escape {
+            true => word.replace("\\\"", "\"").replace("\\\\", "\\").into(),
+            false => word.into(),
+        }))
+    }
 }
 
 impl<'a> Iterator for Cells<'a> {
@@ -126,10 +213,14 @@ impl<'a> Iterator for Cells<'a> {
 
     fn next(&mut self) -> Option<Self::Item> {
         let row = self.rest.take()?;
+        let Dialect::Delimiter(delimiter) = self.dialect else {
+            return self.word(row);
+        };
+        let delimiter = char::from(delimiter);
         if let Some(text) = row.strip_prefix('"') {
-            return Some(self.quoted(text));
+            return Some(self.quoted(text, delimiter));
         }
-        let cell = match row.split_once(',') {
+        let cell = match row.split_once(delimiter) {
             Some((cell, rest)) => {
                 self.rest = Some(rest);
                 cell
@@ -143,15 +234,27 @@ impl<'a> Iterator for Cells<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ingest::UnknownFields;
+    use crate::ingest::fields::Field;
+
+    const COMMA: Dialect = Dialect::Delimiter(b',');
 
     fn cells(row: &str) -> Vec<Result<String, &'static str>> {
-        Cells::new(row)
+        Cells::new(row, COMMA)
             .map(|cell| cell.map(Cow::into_owned))
             .collect()
     }
 
     fn texts(row: &str) -> Vec<String> {
         cells(row).into_iter().map(Result::unwrap).collect()
+    }
+
+    fn header(text: &str) -> Result<Header<Target>, String> {
+        Mapping::default().header(text, Dialect::detect(text.as_bytes()))
+    }
+
+    fn event<'a>(header: &Header<Target>, row: &'a str) -> Result<RawEvent<'a>, LineError> {
+        header.event(row, &Mapping::default())
     }
 
     #[test]
@@ -169,35 +272,68 @@ mod tests {
     }
 
     #[test]
-    fn header_accepts_both_spellings() {
-        let header = Mapping::default().header("apiName, status_code ,\"cached\"");
-        let event = header.as_ref().unwrap().event("tmdb,200,").unwrap();
-        assert_eq!(*event.get(Field::ApiName), Value::Cell("tmdb".into()));
-        assert_eq!(*event.get(Field::StatusCode), Value::Cell("200".into()));
-        assert_eq!(*event.get(Field::Cached), Value::Absent);
+    fn words_are_split_at_spaces_outside_quotes_and_brackets() {
+        let words = |row| {
+            let words = Cells::new(row, Dialect::Words).map(|word| word.unwrap().into_owned());
+            words.collect::<Vec<_>>()
+        };
+        assert_eq!(
+            words(r#"1.2.3.4 - [30/Jan/2026:10:00:00 +0000]  "GET /a?q=\"x y\\\" HTTP/1.1" 200 """#),
+            ["1.2.3.4", "-", "30/Jan/2026:10:00:00 +0000", r#"GET /a?q="x y\" HTTP/1.1"#, "200", ""]
+        );
+        assert!(Cells::new("a [b c", Dialect::Words).nth(1).unwrap().is_err());
+    }
+
+    #[test]
+    fn header_accepts_any_spelling_of_names() {
+        for text in [
+            "apiName, status_code ,\"cached\"",
+            "API Name;STATUS_CODE;Cached",
+            "api-name\tStatus Code\tcached",
+            "api_name|status_code|cached|",
+        ] {
+            let header = header(text).unwrap();
+            let row = "tmdb,200,".replace(',', &char::from(header.dialect.delimiter()).to_string());
+            let event = event(&header, &row).unwrap();
+            assert_eq!(*event.get(Field::ApiName), Value::Text("tmdb".into()), "{text}");
+            assert_eq!(*event.get(Field::StatusCode), Value::Text("200".into()), "{text}");
+            assert_eq!(*event.get(Field::Cached), Value::Absent);
+        }
     }
 
     #[test]
     fn invalid_header_is_an_error() {
-        let wrong = |text| Mapping::default().header(text).unwrap_err();
+        let wrong = |text| header(text).unwrap_err();
         assert!(wrong("api_name,region").contains("unknown column `region`"));
         assert!(wrong("api_name,apiName").contains("two columns"));
         assert!(wrong("endpoint,method").contains("no column `api_name`"));
-        assert!(wrong("api_name,").contains("unknown column ``"));
+        assert!(wrong(",api_name").contains("unknown column ``"));
         assert!(wrong("\"api_name").contains("quote"));
-        let ignore = Mapping {
-            unknown: UnknownFields::Ignore,
-            ..Mapping::default()
-        };
-        let header = ignore.header("region,api_name,,region").unwrap();
-        assert!(header.event("eu,tmdb,,x").is_ok());
+        let ignore = Mapping::own(UnknownFields::Ignore);
+        let header = ignore.header("region,api_name,,region", COMMA).unwrap();
+        assert!(header.event("eu,tmdb,,x", &ignore).is_ok());
+    }
+
+    #[test]
+    fn mapped_column_must_exist() {
+        let mut mapping = Mapping::default();
+        mapping.map("path", Field::Endpoint, None).unwrap();
+        let missing = mapping.header("api_name,url", COMMA).unwrap_err();
+        assert!(missing.contains("unknown column `url`"), "{missing}");
+        mapping.map("url", Field::Endpoint, None).unwrap();
+        let header = mapping.header("api_name,url", COMMA).unwrap();
+        let event = header.event("tmdb,/x", &mapping).unwrap();
+        assert_eq!(*event.get(Field::Endpoint), Value::Text("/x".into()));
+        let missing = mapping.header("api_name", COMMA).unwrap_err();
+        assert!(missing.contains("no column `path`"), "{missing}");
     }
 
     #[test]
     fn row_has_as_many_cells_as_header() {
-        let header = Mapping::default().header("api_name,method").unwrap();
-        let ragged = header.event("tmdb").unwrap_err();
+        let header = header("api_name,method").unwrap();
+        let ragged = event(&header, "tmdb").unwrap_err();
         assert_eq!(ragged.message, "has 1 cells, expected 2 as in the header");
-        assert_eq!(header.event("tmdb,GET,1").unwrap_err().code, Code::Csv);
+        assert_eq!(event(&header, "tmdb,GET,1").unwrap_err().code, Code::Csv);
+        assert!(event(&header, "tmdb,GET,,").is_ok());
     }
 }

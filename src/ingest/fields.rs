@@ -1,8 +1,8 @@
 //! The fields of a usage record, and their values in one line.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 
+use super::time::TimeUnit;
 use super::{Code, LineError};
 
 macro_rules! fields {
@@ -51,6 +51,53 @@ fields! {
     Cached "cached",
     UserId "user_id" or "userId",
     Id "id",
+    // In dumps of the table. A row gets the time at which it is recorded here.
+    CreatedAt "created_at" or "createdAt",
+}
+
+impl Field {
+    /// The field of a column: its name with any case, spaces, hyphens or underscores.
+    pub(super) fn of_column(name: &str) -> Option<Field> {
+        let mut fields = Field::ALL.iter().copied();
+        fields.find(|field| same_name(field.name(), name))
+    }
+
+    /// A field that options and mappings may name.
+    pub fn parse(name: &str) -> Result<Field, String> {
+        let settable = |field: &Field| *field != Field::CreatedAt;
+        Field::named(name).filter(settable).ok_or_else(|| {
+            let names = Field::ALL.iter().copied().filter(settable).map(Field::name);
+            let names: Vec<_> = names.collect();
+            format!("`{name}` is not a field; expected one of {}", names.join(", "))
+        })
+    }
+
+    /// The field whose name is most like `name`, if any is.
+    fn nearest(name: &str) -> Option<Field> {
+        let name = name.to_lowercase();
+        let likeness = |field: Field| {
+            let known = field.name();
+            match strsim::jaro_winkler(&name, known) {
+                // Such as `status`.
+                _ if known.starts_with(&name) => 0.95,
+                likeness if known.contains(&name) || name.contains(known) => likeness.max(0.9),
+                likeness => likeness,
+            }
+        };
+        let fields = Field::ALL.iter().map(|field| (likeness(*field), *field));
+        let best = fields.max_by(|a, b| a.0.total_cmp(&b.0));
+        best.filter(|(likeness, _)| name.len() > 2 && *likeness >= 0.85)
+            .map(|(_, field)| field)
+    }
+}
+
+/// Whether two names of columns differ at most in case, spaces, hyphens and underscores.
+pub(super) fn same_name(a: &str, b: &str) -> bool {
+    fn plain(name: &str) -> impl Iterator<Item = char> {
+        let letters = name.chars().filter(|c| !matches!(c, '_' | '-' | ' '));
+        letters.map(|c| c.to_ascii_lowercase())
+    }
+    plain(a).eq(plain(b))
 }
 
 /// What to do with unknown fields.
@@ -63,36 +110,14 @@ pub enum UnknownFields {
     Ignore,
 }
 
-/// How the names in the input become fields.
-#[derive(Clone, Debug, Default)]
-pub struct Mapping {
-    /// Names of other logs; they take precedence over the fields' own names.
-    pub renamed: HashMap<String, Field>,
-    pub unknown: UnknownFields,
-}
-
-impl Mapping {
-    /// The field that `name` stands for, if it is one.
-    pub fn field(&self, name: &str) -> Option<Field> {
-        if !self.renamed.is_empty()
-            && let Some(field) = self.renamed.get(name)
-        {
-            return Some(*field);
-        }
-        Field::named(name)
-    }
-}
-
 /// The value of one field in a line.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) enum Value<'a> {
     /// Nothing, or `null`.
     #[default]
     Absent,
-    /// Text in JSON.
+    /// Text: in JSON, a cell of CSV or an argument. It may hold a value of any type.
     Text(Cow<'a, str>),
-    /// A cell of CSV or an argument: text for a value of any type.
-    Cell(Cow<'a, str>),
     Bool(bool),
     Int(i64),
     /// Any other number; also a whole one that is large or has a decimal point.
@@ -102,11 +127,19 @@ pub(super) enum Value<'a> {
 }
 
 impl Value<'_> {
+    pub(super) fn is_empty(&self) -> bool {
+        match self {
+            Value::Absent => true,
+            Value::Text(text) => text.is_empty(),
+            _ => false,
+        }
+    }
+
     /// The type, for messages.
     pub(super) fn kind(&self) -> &'static str {
         match self {
             Value::Absent => "missing",
-            Value::Text(_) | Value::Cell(_) => "text",
+            Value::Text(_) => "text",
             Value::Bool(_) => "a boolean",
             Value::Int(_) | Value::Float(_) => "a number",
             Value::List => "a list",
@@ -115,45 +148,93 @@ impl Value<'_> {
     }
 }
 
+/// What a name in the input stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Target {
+    Field(Field),
+    /// A path of the mapping, by its number.
+    Path(usize),
+}
+
 /// The values of one line, unchecked.
 #[derive(Debug, Default)]
 pub(super) struct RawEvent<'a> {
     values: [Value<'a>; Field::ALL.len()],
     /// One bit for each field in the line, null or not.
     named: u16,
+    /// The values at the paths of the mapping.
+    pub(super) paths: Vec<Value<'a>>,
+    /// The unit of a numeric time, if the mapping gives it for this field.
+    pub(super) time_unit: Option<TimeUnit>,
     /// The first thing that is wrong with the names.
     pub(super) problem: Option<LineError>,
 }
 
 impl<'a> RawEvent<'a> {
+    /// An event for this many paths.
+    pub(super) fn with_paths(count: usize) -> RawEvent<'a> {
+        RawEvent {
+            paths: vec![Value::Absent; count],
+            ..RawEvent::default()
+        }
+    }
+
     pub(super) fn get(&self, field: Field) -> &Value<'a> {
         &self.values[field as usize]
     }
 
+    pub(super) fn has(&self, field: Field) -> bool {
+        self.named & (1 << field as u16) != 0
+    }
+
+    pub(super) fn put(&mut self, target: Target, value: Value<'a>) {
+        match target {
+            Target::Field(field) => self.set(field, value),
+            Target::Path(path) => {
+                if let Some(known) = self.paths.get_mut(path) {
+                    *known = value;
+                }
+            }
+        }
+    }
+
     /// Sets a field; setting it twice is a problem.
     pub(super) fn set(&mut self, field: Field, value: Value<'a>) {
-        let bit = 1 << field as u16;
-        if self.named & bit != 0 {
+        if self.has(field) {
             self.problem.get_or_insert_with(|| {
                 LineError::with(Code::DuplicateField, field.name(), "appears twice")
             });
         }
-        self.named |= bit;
-        self.values[field as usize] = value;
+        self.replace(field, value);
+    }
+
+    /// Sets a field, whether or not it is set.
+    pub(super) fn replace(&mut self, field: Field, value: Value<'a>) {
+        self.named |= 1 << field as u16;
+        self.values[field as usize] = match (field, value) {
+            // Ids are numbers in most programs.
+            (Field::Id | Field::UserId, Value::Int(id)) => Value::Text(id.to_string().into()),
+            (_, value) => value,
+        };
     }
 
     /// Records a name that is not a field.
     pub(super) fn unknown(&mut self, name: &str) {
-        self.problem.get_or_insert_with(|| {
-            // A name is data: it may be a whole line of some log.
-            let name: String = name.chars().take(60).collect();
-            LineError::with(
-                Code::UnknownField,
-                name,
-                "is not a known field; rename it with --map, or drop it with --unknown ignore",
-            )
-        });
+        self.problem
+            .get_or_insert_with(|| LineError::with(Code::UnknownField, shortened(name), unknown(name)));
     }
+}
+
+/// A name is data: it may be a whole line of some log.
+pub(super) fn shortened(name: &str) -> String {
+    name.chars().take(60).collect()
+}
+
+/// What to do about an unknown name, to follow it in a sentence.
+pub(super) fn unknown(name: &str) -> String {
+    let name = shortened(name);
+    let nearest = Field::nearest(&name).map_or("FIELD", Field::name);
+    format!("is not a known field; read it with --map {name}={nearest}, or drop it with --unknown ignore")
 }
 
 #[cfg(test)]
@@ -168,16 +249,23 @@ mod tests {
         for field in Field::ALL {
             assert_eq!(Field::named(field.name()), Some(*field));
         }
+        for name in ["API Name", "api-name", "APINAME", "apiName"] {
+            assert_eq!(Field::of_column(name), Some(Field::ApiName), "{name}");
+        }
     }
 
     #[test]
-    fn renamed_field_takes_precedence() {
-        let mapping = Mapping {
-            renamed: HashMap::from([("id".to_owned(), Field::UserId)]),
-            ..Mapping::default()
-        };
-        assert_eq!(mapping.field("id"), Some(Field::UserId));
-        assert_eq!(mapping.field("cached"), Some(Field::Cached));
+    fn nearest_field_is_suggested() {
+        for (name, field) in [
+            ("status", "status_code"),
+            ("respone_time", "response_time"),
+            ("time", "timestamp"),
+            ("user", "user_id"),
+            ("apiname", "api_name"),
+        ] {
+            assert!(unknown(name).contains(&format!("--map {name}={field},")), "{}", unknown(name));
+        }
+        assert!(unknown("region").contains("--map region=FIELD,"));
     }
 
     #[test]

@@ -1,26 +1,32 @@
 //! One JSON object as the values of its fields.
 
-use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::{
-    Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor,
-};
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::error::Category;
 
-use super::fields::{Field, Mapping, RawEvent, UnknownFields, Value};
+use super::fields::{RawEvent, Target, UnknownFields, Value};
+use super::mapping::{Mapping, Node};
 use super::{Code, LineError};
 
 /// Reads one object.
 ///
-/// Strings are borrowed from `text` unless they contain escapes. Nested values are skipped without
-/// recursion, so depth costs no stack.
+/// Strings are borrowed from `text` unless they contain escapes. Values nested deeper than the paths of the
+/// mapping are skipped without recursion, so depth costs no stack.
 pub(super) fn parse<'a>(text: &'a str, mapping: &Mapping) -> Result<RawEvent<'a>, LineError> {
+    let mut event = mapping.event();
     let mut deserializer = serde_json::Deserializer::from_str(text);
-    let event = Event { mapping }.deserialize(&mut deserializer);
-    event
-        .and_then(|event| deserializer.end().map(|()| event))
-        .map_err(|error| explain(&error))
+    let object = Object {
+        mapping,
+        node: mapping.tree(),
+        is_top: true,
+        event: &mut event,
+    };
+    let read = deserializer.deserialize_map(object);
+    read.and_then(|()| deserializer.end())
+        .map_err(|error| explain(&error))?;
+    mapping.apply(&mut event);
+    Ok(event)
 }
 
 /// The reason, without the content of the line.
@@ -44,32 +50,37 @@ pub(super) fn explain(error: &serde_json::Error) -> LineError {
     LineError::new(Code::Json, message)
 }
 
-struct Event<'m> {
+/// Reads the members of an object into an event.
+struct Object<'e, 'de, 'm> {
     mapping: &'m Mapping,
+    node: &'m Node,
+    is_top: bool,
+    event: &'e mut RawEvent<'de>,
 }
 
-impl<'de> DeserializeSeed<'de> for Event<'_> {
-    type Value = RawEvent<'de>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_map(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Event<'_> {
-    type Value = RawEvent<'de>;
+impl<'de> Visitor<'de> for Object<'_, 'de, '_> {
+    type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut event = RawEvent::default();
-        while let Some(name) = map.next_key_seed(Name(self.mapping))? {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let name = || Name {
+            mapping: self.mapping,
+            node: self.node,
+            is_top: self.is_top,
+        };
+        while let Some(name) = map.next_key_seed(name())? {
             match name {
-                Named::Field(field) => event.set(field, map.next_value()?),
+                Named::Known(target, below) => map.next_value_seed(AnyValue {
+                    mapping: self.mapping,
+                    target,
+                    below,
+                    event: self.event,
+                })?,
                 Named::Unknown(name) => {
-                    event.unknown(&name);
+                    self.event.unknown(&name);
                     map.next_value::<IgnoredAny>()?;
                 }
                 Named::Ignored => {
@@ -77,101 +88,136 @@ impl<'de> Visitor<'de> for Event<'_> {
                 }
             }
         }
-        Ok(event)
+        Ok(())
     }
 }
 
-/// Reads a key as a field.
-struct Name<'m>(&'m Mapping);
+/// Reads a key as what it stands for.
+struct Name<'m> {
+    mapping: &'m Mapping,
+    node: &'m Node,
+    is_top: bool,
+}
 
-enum Named {
-    Field(Field),
+enum Named<'m> {
+    Known(Option<Target>, Option<&'m Node>),
     Unknown(String),
     Ignored,
 }
 
-impl<'de> DeserializeSeed<'de> for Name<'_> {
-    type Value = Named;
+impl<'de, 'm> DeserializeSeed<'de> for Name<'m> {
+    type Value = Named<'m>;
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Named, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Named<'m>, D::Error> {
         deserializer.deserialize_identifier(self)
     }
 }
 
-impl Visitor<'_> for Name<'_> {
-    type Value = Named;
+impl<'m> Visitor<'_> for Name<'m> {
+    type Value = Named<'m>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a name")
     }
 
-    fn visit_str<E>(self, name: &str) -> Result<Named, E> {
-        Ok(match (self.0.field(name), self.0.unknown) {
-            (Some(field), _) => Named::Field(field),
-            (None, UnknownFields::Refuse) => Named::Unknown(name.to_owned()),
-            (None, UnknownFields::Ignore) => Named::Ignored,
+    fn visit_str<E>(self, name: &str) -> Result<Named<'m>, E> {
+        let known = self.mapping.resolve(self.node, self.is_top, name);
+        Ok(match known {
+            Some((target, below)) => Named::Known(target, below),
+            None if self.is_top && self.mapping.unknown == UnknownFields::Refuse => {
+                Named::Unknown(name.to_owned())
+            }
+            None => Named::Ignored,
         })
     }
 }
 
-impl<'de> Deserialize<'de> for Value<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(AnyValue)
+/// Reads the value of a field or path, or the object that holds others.
+struct AnyValue<'e, 'de, 'm> {
+    mapping: &'m Mapping,
+    target: Option<Target>,
+    /// The names below it that have a meaning.
+    below: Option<&'m Node>,
+    event: &'e mut RawEvent<'de>,
+}
+
+impl<'de> AnyValue<'_, 'de, '_> {
+    fn put<E>(self, value: Value<'de>) -> Result<(), E> {
+        if let Some(target) = self.target {
+            self.event.put(target, self.mapping.clean(value));
+        }
+        Ok(())
     }
 }
 
-struct AnyValue;
+impl<'de> DeserializeSeed<'de> for AnyValue<'_, 'de, '_> {
+    type Value = ();
 
-impl<'de> Visitor<'de> for AnyValue {
-    type Value = Value<'de>;
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for AnyValue<'_, 'de, '_> {
+    type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a value")
     }
 
-    fn visit_unit<E>(self) -> Result<Self::Value, E> {
-        Ok(Value::Absent)
+    fn visit_unit<E>(self) -> Result<(), E> {
+        self.put(Value::Absent)
     }
 
-    fn visit_bool<E>(self, value: bool) -> Result<Self::Value, E> {
-        Ok(Value::Bool(value))
+    fn visit_bool<E>(self, value: bool) -> Result<(), E> {
+        self.put(Value::Bool(value))
     }
 
-    fn visit_i64<E>(self, value: i64) -> Result<Self::Value, E> {
-        Ok(Value::Int(value))
+    fn visit_i64<E>(self, value: i64) -> Result<(), E> {
+        self.put(Value::Int(value))
     }
 
-    fn visit_u64<E>(self, value: u64) -> Result<Self::Value, E> {
+    fn visit_u64<E>(self, value: u64) -> Result<(), E> {
         // A number that does not fit is out of every range; as a float it is still a number.
-        Ok(i64::try_from(value).map_or(Value::Float(value as f64), Value::Int))
+        self.put(i64::try_from(value).map_or(Value::Float(value as f64), Value::Int))
     }
 
-    fn visit_f64<E>(self, value: f64) -> Result<Self::Value, E> {
-        Ok(Value::Float(value))
+    fn visit_f64<E>(self, value: f64) -> Result<(), E> {
+        self.put(Value::Float(value))
     }
 
-    fn visit_borrowed_str<E>(self, value: &'de str) -> Result<Self::Value, E> {
-        Ok(Value::Text(Cow::Borrowed(value)))
+    fn visit_borrowed_str<E>(self, value: &'de str) -> Result<(), E> {
+        self.put(Value::Text(value.into()))
     }
 
-    fn visit_str<E>(self, value: &str) -> Result<Self::Value, E> {
-        Ok(Value::Text(Cow::Owned(value.to_owned())))
+    fn visit_str<E>(self, value: &str) -> Result<(), E> {
+        self.put(Value::Text(value.to_owned().into()))
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
         while seq.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(Value::List)
+        self.put(Value::List)
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        if let Some(node) = self.below {
+            let object = Object {
+                mapping: self.mapping,
+                node,
+                is_top: false,
+                event: self.event,
+            };
+            return object.visit_map(map);
+        }
         while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-        Ok(Value::Object)
+        self.put(Value::Object)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ingest::fields::Field;
 
     fn event(text: &str) -> RawEvent<'_> {
         parse(text, &Mapping::default()).unwrap()
@@ -210,10 +256,7 @@ mod tests {
         let text = r#"{"api_name":"a","region":{"x":[1]},"region":2}"#;
         let problem = event(text).problem.unwrap();
         assert_eq!(problem.field.as_deref(), Some("region"));
-        let mapping = Mapping {
-            unknown: UnknownFields::Ignore,
-            ..Mapping::default()
-        };
+        let mapping = Mapping::own(UnknownFields::Ignore);
         assert_eq!(parse(text, &mapping).unwrap().problem, None);
     }
 

@@ -5,8 +5,10 @@
 //! happened twice within it is recorded twice.
 //!
 //! The hash covers the record after all checks and defaults: the order of the fields, the spelling of
-//! their names and numbers, and the format of the input make no difference. Any change here makes inputs
-//! that were recorded look new.
+//! their names and numbers, and the format of the input make no difference. Under a mapping it covers the
+//! line instead, and in both cases the time as the line has it: so with a corrected mapping or zone a line
+//! keeps its id, and its record is a conflict with the one stored before, not a second call. Any change here
+//! makes inputs that were recorded look new.
 
 use chrono::{DateTime, Utc};
 use sha2::{Digest, Sha256};
@@ -26,8 +28,19 @@ pub fn derived_id(at: DateTime<Utc>, hash: &EventHash, ordinal: u32) -> Uuid {
     id::derived(at, &facts)
 }
 
-/// Hashes `source` and all fields of `record` but its id. `facts` is a buffer to reuse.
-pub(super) fn event_hash(source: &str, record: &UsageRecord<'_>, facts: &mut Vec<u8>) -> EventHash {
+/// Hashes `source` and a line whose meaning depends on a mapping.
+pub(super) fn line_hash(source: &str, line: &str) -> EventHash {
+    let hash = Sha256::new().chain_update((source.len() as u64).to_be_bytes());
+    hash.chain_update(source).chain_update(line.trim()).finalize().into()
+}
+
+/// Hashes `source` and all fields of `record` but its id, with `time` as its time. `facts` is a buffer to reuse.
+pub(super) fn event_hash(
+    source: &str,
+    record: &UsageRecord<'_>,
+    time: DateTime<Utc>,
+    facts: &mut Vec<u8>,
+) -> EventHash {
     facts.clear();
     // Lengths stand before texts, so that no two records run together into the same bytes.
     let text = |facts: &mut Vec<u8>, text: Option<&str>| match text {
@@ -41,7 +54,7 @@ pub(super) fn event_hash(source: &str, record: &UsageRecord<'_>, facts: &mut Vec
     text(facts, Some(record.api_name));
     text(facts, record.endpoint);
     text(facts, record.method);
-    facts.extend_from_slice(&record.timestamp.timestamp_millis().to_be_bytes());
+    facts.extend_from_slice(&time.timestamp_millis().to_be_bytes());
     facts.extend_from_slice(&[u8::from(record.success), u8::from(record.cached)]);
     for number in [
         record.status_code,
@@ -63,25 +76,27 @@ pub(super) fn event_hash(source: &str, record: &UsageRecord<'_>, facts: &mut Vec
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ingest::check::{TimeOptions, check};
-    use crate::ingest::{Mapping, json};
+    use crate::ingest::check::check;
+    use crate::ingest::csv::Dialect;
+    use crate::ingest::{Mapping, TimeOptions, json};
 
     /// The hash of a JSON object, or of a header and a row of CSV.
     fn hash_of(text: &str) -> EventHash {
         let options = TimeOptions {
-            now: DateTime::UNIX_EPOCH,
             max_future: chrono::TimeDelta::days(36_500),
-            time_unit: None,
-            assumed_zone: None,
+            ..TimeOptions::new(DateTime::UNIX_EPOCH)
         };
         let mapping = Mapping::default();
         let event = match text.split_once('\n') {
-            Some((header, row)) => mapping.header(header).unwrap().event(row),
+            Some((header, row)) => {
+                let header = mapping.header(header, Dialect::Delimiter(b',')).unwrap();
+                header.event(row, &mapping)
+            }
             None => json::parse(text, &mapping),
         };
         let event = event.unwrap();
         let checked = check(&event, &options, options.now).unwrap();
-        event_hash("access.log", &checked.usage.record, &mut Vec::new())
+        event_hash("access.log", &checked.usage.record, checked.time_for_id, &mut Vec::new())
     }
 
     #[test]

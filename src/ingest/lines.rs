@@ -117,11 +117,12 @@ pub(super) enum Splitter {
 }
 
 impl Splitter {
-    pub(super) fn new(format: Format) -> Splitter {
+    /// A splitter for records in the array at `root`, if there is one, or for rows with this separator.
+    pub(super) fn new(format: Format, root: Vec<String>, delimiter: u8) -> Splitter {
         match format {
-            Format::Ndjson => Splitter::Lines(Lines::default()),
-            Format::Json => Splitter::Array(Array::default()),
-            Format::Csv => Splitter::Rows(Rows::default()),
+            Format::Ndjson | Format::Text => Splitter::Lines(Lines::default()),
+            Format::Json => Splitter::Array(Array::new(root)),
+            Format::Csv => Splitter::Rows(Rows::new(delimiter)),
         }
     }
 
@@ -170,10 +171,10 @@ impl Lines {
     }
 }
 
-/// Every element of an array is a record; it may span lines.
+/// Every element of an array is a record, and every object outside of one; it may span lines.
 ///
-/// Elements are found by brackets, quotes and commas alone and parsed later, so an invalid one does not
-/// hide the next. After an array there may be more arrays, or lines with one object each.
+/// They are found by brackets, quotes and commas alone and parsed later, so an invalid one does not
+/// hide the next. After an array there may be more arrays and objects.
 #[derive(Debug, Default)]
 pub(super) struct Array {
     state: ArrayState,
@@ -185,6 +186,8 @@ pub(super) struct Array {
     /// Within an element that is too long.
     skipping: bool,
     outside: Lines,
+    /// Finds the array within an object.
+    root: Option<Root>,
 }
 
 /// The position of the window relative to an array.
@@ -192,6 +195,8 @@ pub(super) struct Array {
 enum ArrayState {
     #[default]
     Outside,
+    /// Within an object outside of an array.
+    Object,
     /// After `[` or after an element: `]` may follow.
     MayEnd,
     /// After a comma: an element must follow.
@@ -201,21 +206,56 @@ enum ArrayState {
 }
 
 impl Array {
+    fn new(root: Vec<String>) -> Array {
+        Array {
+            root: (!root.is_empty()).then(|| Root {
+                names: root,
+                ..Root::default()
+            }),
+            ..Array::default()
+        }
+    }
+
     fn step(&mut self, bytes: &[u8], at_end: bool) -> Step {
-        let inside_record = self.scanned > 0 || self.skipping || self.outside.skipping;
+        let inside_record = self.scanned > 0
+            || self.skipping
+            || self.outside.skipping
+            || self.root.as_ref().is_some_and(|root| root.in_text);
         if !inside_record {
-            let blank = bytes.len() - bytes.trim_ascii_start().len();
+            let blank = bytes.len() - skip_blank(bytes).len();
             if blank > 0 {
                 return Step::Skip(blank);
             }
         }
         match (self.state, bytes.first()) {
             (ArrayState::CutOff, _) => Step::Unfinished("ends inside the array"),
-            (ArrayState::Outside, Some(b'[')) if !inside_record => {
-                self.state = ArrayState::MayEnd;
-                Step::Skip(1)
-            }
-            (ArrayState::Outside, _) => self.outside.step(bytes, at_end),
+            (ArrayState::Outside, first) => match &mut self.root {
+                _ if first == Some(&b'[') && !inside_record => {
+                    self.state = ArrayState::MayEnd;
+                    Step::Skip(1)
+                }
+                Some(root)
+                    if first == Some(&b'{')
+                        || root.depth > 0
+                        || (first.is_none() && at_end && !root.was_found) =>
+                {
+                    let (length, is_found) = root.seek(bytes);
+                    if is_found {
+                        self.state = ArrayState::MayEnd;
+                    }
+                    match length {
+                        0 if at_end && root.was_found => Step::Unfinished("ends inside an object"),
+                        0 if at_end => Step::Unfinished("has no array at the root of the mapping"),
+                        0 => Step::Wait,
+                        length => Step::Skip(length),
+                    }
+                }
+                None if first == Some(&b'{') && !inside_record => {
+                    self.state = ArrayState::Object;
+                    self.element(bytes, at_end)
+                }
+                _ => self.outside.step(bytes, at_end),
+            },
             (ArrayState::MayEnd, Some(b']')) if !inside_record => {
                 self.state = ArrayState::Outside;
                 Step::Skip(1)
@@ -230,8 +270,14 @@ impl Array {
     }
 
     fn element(&mut self, bytes: &[u8], at_end: bool) -> Step {
+        let is_object = self.state == ArrayState::Object;
         while let Some(byte) = bytes.get(self.scanned) {
             match byte {
+                // A text does not span lines, nor does an object begin without indentation in another.
+                b'\n' if is_object && (self.in_text || bytes.get(self.scanned + 1) == Some(&b'{')) => {
+                    return self.end_of_object(bytes, self.scanned);
+                }
+                b'\n' if is_object && self.scanned + 1 == bytes.len() && !at_end => break,
                 _ if self.escaped => self.escaped = false,
                 b'\\' if self.in_text => self.escaped = true,
                 b'"' => self.in_text = !self.in_text,
@@ -239,7 +285,12 @@ impl Array {
                 b'[' | b'{' => self.depth += 1,
                 b',' if self.depth == 0 => return self.end_of_element(bytes, ArrayState::MustGoOn),
                 b']' if self.depth == 0 => return self.end_of_element(bytes, ArrayState::MayEnd),
-                b']' | b'}' => self.depth = self.depth.saturating_sub(1),
+                b']' | b'}' => {
+                    self.depth = self.depth.saturating_sub(1);
+                    if is_object && self.depth == 0 {
+                        return self.end_of_object(bytes, self.scanned + 1);
+                    }
+                }
                 _ => {}
             }
             self.scanned += 1;
@@ -258,8 +309,24 @@ impl Array {
         if !at_end {
             return Step::Wait;
         }
+        if is_object {
+            return self.end_of_object(bytes, bytes.len());
+        }
         self.state = ArrayState::CutOff;
         record(bytes, bytes.len())
+    }
+
+    /// An object outside of an array ends at `end`, whole or not.
+    fn end_of_object(&mut self, bytes: &[u8], end: usize) -> Step {
+        let was_skipping = self.skipping;
+        *self = Array {
+            root: self.root.take(),
+            ..Array::default()
+        };
+        if was_skipping {
+            return Step::Skip(end);
+        }
+        record(&bytes[..end], end)
     }
 
     /// The element ends at the scan position; a comma is consumed with it, a bracket is not.
@@ -278,12 +345,79 @@ impl Array {
     }
 }
 
+/// Finds the array at a path of names within an object.
+#[derive(Debug, Default)]
+struct Root {
+    names: Vec<String>,
+    /// The number of names whose objects are open.
+    matched: usize,
+    depth: usize,
+    in_text: bool,
+    escaped: bool,
+    /// The last text, as long as a name may be.
+    text: Vec<u8>,
+    /// Whether the next value is that of the next name.
+    is_next: bool,
+    was_found: bool,
+}
+
+impl Root {
+    /// Scans up to the array, to the end of the object, or all bytes. Returns the number of bytes, and whether
+    /// the array begins after them.
+    fn seek(&mut self, bytes: &[u8]) -> (usize, bool) {
+        for (at, byte) in bytes.iter().enumerate() {
+            match byte {
+                _ if self.escaped => self.escaped = false,
+                b'\\' if self.in_text => self.escaped = true,
+                b'"' => {
+                    self.in_text = !self.in_text;
+                    if self.in_text {
+                        self.text.clear();
+                    }
+                }
+                byte if self.in_text => {
+                    if self.text.len() < 256 {
+                        self.text.push(*byte);
+                    }
+                }
+                b':' => {
+                    let name = self.names.get(self.matched).map(String::as_bytes);
+                    self.is_next =
+                        self.depth == self.matched + 1 && name == Some(self.text.as_slice());
+                }
+                b'{' | b'[' => {
+                    if std::mem::take(&mut self.is_next) {
+                        let is_last = self.matched + 1 == self.names.len();
+                        if *byte == b'[' && is_last {
+                            self.was_found = true;
+                            return (at + 1, true);
+                        }
+                        self.matched += usize::from(*byte == b'{' && !is_last);
+                    }
+                    self.depth += 1;
+                }
+                b'}' | b']' => {
+                    self.depth = self.depth.saturating_sub(1);
+                    self.matched = self.matched.min(self.depth.saturating_sub(1));
+                    if self.depth == 0 && self.was_found {
+                        return (at + 1, false);
+                    }
+                }
+                b',' => self.is_next = false,
+                _ => {}
+            }
+        }
+        (bytes.len(), false)
+    }
+}
+
 /// Every row of CSV is a record; it may contain line ends in quotes.
 ///
 /// A stray quote would swallow the lines after it, up to the next quote or the end. So when quotes do
 /// not match, only the line in which the row began is refused, and the next one starts a new row.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Rows {
+    delimiter: u8,
     /// The length of the window's beginning that was scanned.
     scanned: usize,
     state: RowState,
@@ -304,6 +438,15 @@ enum RowState {
 }
 
 impl Rows {
+    fn new(delimiter: u8) -> Rows {
+        Rows {
+            delimiter,
+            scanned: 0,
+            state: RowState::Start,
+            skipping: false,
+        }
+    }
+
     fn step(&mut self, bytes: &[u8], at_end: bool) -> Step {
         if self.skipping {
             let end = find_line_end(bytes, 0);
@@ -322,10 +465,10 @@ impl Rows {
                 (RowState::Quoted, _) => RowState::Quoted,
                 (_, b'\n') => {
                     let end = self.scanned;
-                    *self = Rows::default();
+                    *self = Rows::new(self.delimiter);
                     return record(&bytes[..end], end + 1);
                 }
-                (_, b',') => RowState::Start,
+                (_, byte) if *byte == self.delimiter => RowState::Start,
                 // Before a line end it is part of the line end, elsewhere of the cell.
                 (RowState::Quote, b'\r') => RowState::Quote,
                 (RowState::Quote, _) => RowState::Broken,
@@ -343,7 +486,7 @@ impl Rows {
             _ if !at_end => return Step::Wait,
             _ if bytes.is_empty() => return Step::End,
             _ => {
-                *self = Rows::default();
+                *self = Rows::new(self.delimiter);
                 return record(bytes, bytes.len());
             }
         };
@@ -356,7 +499,7 @@ impl Rows {
             }
             None => return Step::Wait,
         };
-        *self = Rows::default();
+        *self = Rows::new(self.delimiter);
         match text {
             _ if text > MAX_RECORD_BYTES => Step::TooLong(length),
             _ => Step::Broken {
@@ -370,7 +513,7 @@ impl Rows {
     fn skip(&mut self, bytes: &[u8]) -> Step {
         *self = Rows {
             skipping: true,
-            ..Rows::default()
+            ..Rows::new(self.delimiter)
         };
         Step::TooLong(bytes.len())
     }
@@ -394,7 +537,12 @@ fn skip_all(bytes: &[u8], at_end: bool) -> Step {
     }
 }
 
-fn find_line_end(bytes: &[u8], from: usize) -> Option<usize> {
+/// The bytes after the blanks at the beginning.
+pub(super) fn skip_blank(bytes: &[u8]) -> &[u8] {
+    bytes.trim_ascii_start()
+}
+
+pub(super) fn find_line_end(bytes: &[u8], from: usize) -> Option<usize> {
     let found = bytes[from..].iter().position(|byte| *byte == b'\n');
     found.map(|at| from + at)
 }
@@ -412,6 +560,10 @@ mod tests {
     /// The records, each with its line, and the errors found in `input` when it arrives in
     /// pieces of `piece` bytes.
     fn found(format: Format, input: &[u8], piece: usize) -> Vec<(u64, String)> {
+        found_at("", format, input, piece)
+    }
+
+    fn found_at(root: &str, format: Format, input: &[u8], piece: usize) -> Vec<(u64, String)> {
         struct Trickle<'a>(&'a [u8], usize);
         impl Read for Trickle<'_> {
             fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
@@ -419,7 +571,8 @@ mod tests {
                 self.0.read(&mut into[..count])
             }
         }
-        let mut splitter = Splitter::new(format);
+        let root = root.split('.').filter(|name| !name.is_empty());
+        let mut splitter = Splitter::new(format, root.map(str::to_owned).collect(), b',');
         let mut window = Window::new(Trickle(input, piece));
         let mut found = Vec::new();
         loop {
@@ -493,6 +646,42 @@ mod tests {
         assert_finds(Format::Json, "[]", &[]);
         let expected = [(1, "1"), (1, "2"), (2, "{}")];
         assert_finds(Format::Json, "[1][2]\n{}\n", &expected);
+    }
+
+    #[test]
+    fn object_may_span_lines() {
+        let input = "{\n \"a\": {\"b\": \"}\"}\n}\n{\"c\":1} {}\n[{}, 2]\n";
+        let expected = [
+            (1, "{\n \"a\": {\"b\": \"}\"}\n}"),
+            (4, "{\"c\":1}"),
+            (4, "{}"),
+            (5, "{}"),
+            (5, "2"),
+        ];
+        assert_finds(Format::Json, input, &expected);
+    }
+
+    #[test]
+    fn broken_object_does_not_hide_the_next() {
+        let expected = [(1, "{\"a\": \"x"), (2, "{\"b\":"), (3, "{\"c\":1}"), (4, "{")];
+        assert_finds(Format::Json, "{\"a\": \"x\n{\"b\":\n{\"c\":1}\n{", &expected);
+    }
+
+    #[test]
+    fn array_within_an_object_is_found() {
+        let input = br#"{"entries":[{"no":1}],"log":{"x":{"entries":[0]}, "entries" : [{"a":[1]},
+            {"b":2}],"pages":[{"entries":[3]}]},"z":"]"}
+            {"log":{"entries":[4]}}"#;
+        for piece in [1, 7, usize::MAX] {
+            let found = found_at("log.entries", Format::Json, input, piece);
+            let expected = [(1, "{\"a\":[1]}"), (2, "{\"b\":2}"), (3, "4")];
+            let expected = expected.map(|(line, text)| (line, text.to_owned()));
+            assert_eq!(found, expected, "in pieces of {piece}");
+            for input in ["{\"log\":[1]}", "{\"log\":{\"entries\":[1"] {
+                let found = found_at("log.entries", Format::Json, input.as_bytes(), piece);
+                assert_eq!(found.last().unwrap().1, "<unfinished>", "{input}");
+            }
+        }
     }
 
     #[test]

@@ -10,9 +10,12 @@
 //! read_loop  reads one input and passes its records to a consumer
 //! reader     the consumer for usage records: checks, ids, blocks, replay of rejects files
 //! points     the consumer for metric points and bills
+//! layout     the format of an input, from its first lines
+//! mapping    how the names and values of foreign logs become fields; presets
 //! json, csv  one object or row as the values of its fields
 //! fields     the fields of a usage record
-//! check      values to a record: types, ranges, times, defaults
+//! check      values to a record: types, ranges, defaults
+//! time       forms, units and zones of times
 //! key        the ids of records that have none
 //! spill      ordinals of identical records, on disk when memory is full
 //! rejects    refused lines, kept in a file and read back
@@ -25,23 +28,28 @@ mod csv;
 mod fields;
 mod json;
 mod key;
+mod layout;
 mod lines;
+mod mapping;
 mod points;
 mod read_loop;
 mod reader;
 mod rejects;
 mod source;
 mod spill;
+mod time;
 
 pub use block::{Block, Replayed};
-pub use check::{TimeOptions, TimeUnit, parse_zone};
-pub use fields::{Field, Mapping, UnknownFields};
+pub use fields::{Field, UnknownFields};
 pub use key::{EventHash, derived_id};
+pub use layout::Format;
+pub use mapping::{Mapping, parse_delimiter, presets};
 pub use points::{FromLine, read_lines};
-pub use read_loop::{Format, InputFailure, ReadError};
+pub use read_loop::{InputFailure, ReadError};
 pub use reader::{Job, ReadSummary, read};
 pub use rejects::{RawIs, RejectsFile};
 pub use source::{Input, OpenError};
+pub use time::{TimeOptions, TimeUnit, Zone, parse_time_format, parse_zone};
 
 use std::sync::Arc;
 
@@ -69,6 +77,8 @@ pub enum Syntax {
     Csv {
         header: String,
     },
+    /// Words, whose columns the mapping names.
+    Text,
 }
 
 /// A refused line, and why.

@@ -11,12 +11,14 @@ use rust_decimal::Decimal;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::{Map, Value};
 
-use super::check::{Number, TimeOptions, shown, storable_text};
-use super::csv::Header;
-use super::fields::UnknownFields;
+use super::check::{Number, shown, storable_text};
+use super::csv::{Dialect, Header};
+use super::fields::{UnknownFields, same_name};
 use super::json::explain;
-use super::read_loop::{Consumer, Format, RawLine, ReadError, read_input};
+use super::layout::{Format, Layout};
+use super::read_loop::{Consumer, RawLine, ReadError, read_input};
 use super::source::Input;
+use super::time::TimeOptions;
 use super::{Code, LineError, Refusal};
 use crate::domain::metrics::focus_bill::{Charge, Owner};
 use crate::domain::metrics::names::{Metric, Service};
@@ -48,7 +50,11 @@ pub fn read_lines<L: FromLine, E>(
         header: None,
         take,
     };
-    read_input(input, format, &mut reader)
+    let layout = Layout {
+        format,
+        ..Layout::default()
+    };
+    read_input(input, &layout, &mut reader)
 }
 
 struct LineReader<'r, L, E> {
@@ -60,8 +66,12 @@ struct LineReader<'r, L, E> {
 impl<L: FromLine, E> Consumer for LineReader<'_, L, E> {
     type Stop = E;
 
-    fn header(&mut self, header: &str) -> Result<(), String> {
-        self.header = Some(Header::parse(header, |name| {
+    fn knows(&self, name: &str) -> bool {
+        matches!(known_field::<L>(name), Ok(Some(_)))
+    }
+
+    fn header(&mut self, header: &str, dialect: Dialect) -> Result<(), String> {
+        self.header = Some(Header::parse(header, dialect, |name| {
             known_field::<L>(name).map_err(|expected| {
                 let name = shown(name);
                 format!("the header has an unknown column {name}; {expected}")
@@ -85,11 +95,9 @@ impl<L: FromLine, E> Consumer for LineReader<'_, L, E> {
     }
 }
 
-/// The field of this name, ignoring case and underscores; nothing for one to ignore.
+/// The field of this name, in any spelling; nothing for one to ignore.
 fn known_field<L: FromLine>(name: &str) -> Result<Option<&'static str>, String> {
-    let plain = name.replace('_', "");
-    let is_same = |field: &&&str| field.replace('_', "").eq_ignore_ascii_case(&plain);
-    match L::FIELDS.iter().find(is_same) {
+    match L::FIELDS.iter().find(|field| same_name(field, name)) {
         None if L::UNKNOWN == UnknownFields::Refuse => {
             Err(format!("expected one of {}", L::FIELDS.join(", ")))
         }
@@ -406,12 +414,7 @@ mod tests {
     use super::*;
 
     fn times() -> TimeOptions {
-        TimeOptions {
-            now: "2026-01-31T12:00:00Z".parse().unwrap(),
-            max_future: TimeDelta::minutes(5),
-            time_unit: None,
-            assumed_zone: None,
-        }
+        TimeOptions::new("2026-01-31T12:00:00Z".parse().unwrap())
     }
 
     /// The values of points, and refusals as `line: field message`.

@@ -5,21 +5,12 @@
 use std::io::Read;
 use std::sync::Arc;
 
-use super::lines::{Splitter, Step, Window};
+use super::csv::Dialect;
+use super::layout::{Format, Layout, preamble};
+use super::lines::{Splitter, Step, Window, skip_blank};
 use super::rejects::RawIs;
 use super::source::{Input, explain};
 use super::{Code, LineError, MAX_RECORD_BYTES, Origin, Refusal, Syntax};
-
-/// How records are written in an input.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Format {
-    /// A JSON object on each line
-    Ndjson,
-    /// A JSON array of objects
-    Json,
-    /// Rows under a header line
-    Csv,
-}
 
 /// Takes the records of one input.
 pub(super) trait Consumer {
@@ -31,8 +22,11 @@ pub(super) trait Consumer {
         Ok(())
     }
 
+    /// Whether a column or a name in JSON has a meaning.
+    fn knows(&self, name: &str) -> bool;
+
     /// Takes the header of a CSV input, or says why no row under it can be read.
-    fn header(&mut self, header: &str) -> Result<(), String>;
+    fn header(&mut self, header: &str, dialect: Dialect) -> Result<(), String>;
 
     /// Takes one record: its text, or why it is refused.
     fn record(
@@ -90,10 +84,10 @@ const KEPT_BYTES: usize = 1_000;
 
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// Reads an input to its end, in `format` or in the one its first byte indicates.
+/// Reads an input to its end, in the format of `layout` or in the one its first lines indicate.
 pub(super) fn read_input<C: Consumer>(
     input: Input,
-    format: Option<Format>,
+    layout: &Layout,
     consumer: &mut C,
 ) -> Result<(), ReadError<C::Stop>> {
     let (name, source) = (input.name.clone(), input.source.clone());
@@ -115,22 +109,41 @@ pub(super) fn read_input<C: Consumer>(
             .fill()
             .map_err(|error| failure(line, explain(&error)))
     };
-    let detected = loop {
-        match detect_format(&mut window) {
-            Some(detected) => break detected,
-            None if window.at_end() => return Ok(()),
-            None => fill(&mut window, consumer)?,
+    let (format, root) = loop {
+        skip_beginning(&mut window);
+        let at_end = window.at_end();
+        let knows = |name: &str| consumer.knows(name);
+        match window.bytes().first() {
+            None if at_end => return Ok(()),
+            None => {}
+            Some(_) => {
+                if let Some(found) = layout.detect(window.bytes(), at_end, &knows) {
+                    break found;
+                }
+            }
         }
+        fill(&mut window, consumer)?;
     };
-    let hint = match format {
-        None if detected == Format::Csv => {
+    let hint = match layout.format {
+        None if format == Format::Csv => {
             " (read as CSV because it starts with neither { nor [; set another format with --input-format)"
         }
         _ => "",
     };
-    let format = format.unwrap_or(detected);
-    let mut splitter = Splitter::new(format);
     let mut awaits_header = format == Format::Csv;
+    let dialect = loop {
+        if !awaits_header {
+            break Dialect::Words;
+        }
+        match preamble(window.bytes(), window.at_end(), layout.delimiter) {
+            Some((dialect, length)) => {
+                window.consume(length);
+                break dialect;
+            }
+            None => fill(&mut window, consumer)?,
+        }
+    };
+    let mut splitter = Splitter::new(format, root, dialect.delimiter());
     let origin = |syntax| {
         Arc::new(Origin {
             input: name.clone(),
@@ -138,7 +151,10 @@ pub(super) fn read_input<C: Consumer>(
             syntax,
         })
     };
-    let mut current = origin(Syntax::Json);
+    let mut current = origin(match format {
+        Format::Text => Syntax::Text,
+        _ => Syntax::Json,
+    });
     loop {
         let bytes = window.bytes();
         let mut raw_is = None;
@@ -174,7 +190,7 @@ pub(super) fn read_input<C: Consumer>(
         if awaits_header {
             let header = text
                 .map_err(|problem| format!("the header {}", problem.message))
-                .and_then(|header| consumer.header(header).map(|()| header));
+                .and_then(|header| consumer.header(header, dialect).map(|()| header));
             let header = header.map_err(|reason| failure(window.line(), reason + hint))?;
             current = origin(Syntax::Csv {
                 header: header.to_owned(),
@@ -194,24 +210,17 @@ pub(super) fn read_input<C: Consumer>(
     }
 }
 
-/// The format that the first byte indicates, after a byte order mark and blanks; nothing while more must be
-/// read, or at the end of an empty input.
-fn detect_format(window: &mut Window<impl Read>) -> Option<Format> {
+/// Skips a byte order mark and blanks.
+fn skip_beginning(window: &mut Window<impl Read>) {
     if window.byte() == 0 {
         if window.bytes().len() < BYTE_ORDER_MARK.len() && !window.at_end() {
-            return None;
+            return;
         }
         if window.bytes().starts_with(BYTE_ORDER_MARK) {
             window.consume(BYTE_ORDER_MARK.len());
         }
     }
-    let blank = window.bytes().len() - window.bytes().trim_ascii_start().len();
-    window.consume(blank);
-    Some(match window.bytes().first()? {
-        b'{' => Format::Ndjson,
-        b'[' => Format::Json,
-        _ => Format::Csv,
-    })
+    window.consume(window.bytes().len() - skip_blank(window.bytes()).len());
 }
 
 fn utf8(raw: &[u8]) -> Result<&str, LineError> {

@@ -7,14 +7,17 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::block::{Block, Replayed};
-use super::check::{TimeOptions, check};
-use super::csv::Header;
-use super::fields::{Field, Mapping};
-use super::key::{derived_id, event_hash};
+use super::check::check;
+use super::csv::{Dialect, Header};
+use super::fields::{Target, Value};
+use super::key::{derived_id, event_hash, line_hash};
+use super::layout::Layout;
+use super::mapping::Mapping;
 use super::read_loop::{Consumer, InputFailure, RawLine, ReadError, read_input};
 use super::rejects::{RawIs, Reject};
 use super::source::Input;
 use super::spill::{Ordinals, SpillError};
+use super::time::TimeOptions;
 use super::{Code, Format, LineError, Origin, Syntax, json};
 use crate::domain::id;
 
@@ -23,7 +26,7 @@ use crate::domain::id;
 pub struct Job {
     /// The inputs, one after the other.
     pub inputs: Vec<Input>,
-    /// The format of all inputs; by default each input's first byte decides.
+    /// The format of all inputs; by default each input's first lines decide.
     pub format: Option<Format>,
     pub mapping: Mapping,
     pub times: TimeOptions,
@@ -40,6 +43,8 @@ pub struct ReadSummary {
     pub is_complete: bool,
     /// The inputs that could not be read to their ends.
     pub failures: Vec<InputFailure>,
+    /// The rules of `--map` that found nothing in any input.
+    pub unmatched: Vec<String>,
 }
 
 impl ReadSummary {
@@ -59,8 +64,22 @@ const BLOCK_BYTES: usize = 512 * 1024;
 /// It ends early when the job is stopped or `emit` returns false. An input that cannot be read to its
 /// end does not stop the others.
 pub fn read(job: Job, emit: &mut dyn FnMut(Block) -> bool) -> ReadSummary {
+    let mut layout = Layout {
+        format: job.format,
+        delimiter: job.mapping.delimiter,
+        root: job.mapping.root.clone(),
+        has_words: !job.mapping.columns.is_empty(),
+    };
+    if job.is_replay {
+        layout = Layout {
+            format: Some(Format::Ndjson),
+            ..Layout::default()
+        };
+    }
     let mut reader = Reader {
         records: Records {
+            words: job.mapping.words(),
+            seen: vec![false; job.mapping.event().paths.len()],
             mapping: job.mapping,
             times: job.times,
             ordinals: Ordinals::default(),
@@ -77,12 +96,7 @@ pub fn read(job: Job, emit: &mut dyn FnMut(Block) -> bool) -> ReadSummary {
         reader.records.ordinals.restart();
         reader.header = None;
         reader.replay = job.is_replay.then(Replay::default);
-        let format = if job.is_replay {
-            Some(Format::Ndjson)
-        } else {
-            job.format
-        };
-        match read_input(input, format, &mut reader) {
+        match read_input(input, &layout, &mut reader) {
             Ok(()) => {}
             Err(ReadError::Stopped(Stop::Requested)) => return summary,
             Err(ReadError::Input(failure) | ReadError::Stopped(Stop::Failed(failure))) => {
@@ -91,6 +105,7 @@ pub fn read(job: Job, emit: &mut dyn FnMut(Block) -> bool) -> ReadSummary {
         }
     }
     summary.is_complete = reader.emit().is_ok();
+    summary.unmatched = reader.records.mapping.unmatched(&reader.records.seen);
     summary
 }
 
@@ -104,7 +119,7 @@ enum Stop {
 struct Reader<'e> {
     records: Records,
     /// The header of the current input, in CSV.
-    header: Option<Header<Field>>,
+    header: Option<Header<Target>>,
     /// Reads the lines of a rejects file.
     replay: Option<Replay>,
     stop: Arc<AtomicBool>,
@@ -133,8 +148,12 @@ impl Consumer for Reader<'_> {
         Ok(())
     }
 
-    fn header(&mut self, header: &str) -> Result<(), String> {
-        self.header = Some(self.records.mapping.header(header)?);
+    fn knows(&self, name: &str) -> bool {
+        self.records.mapping.knows(name)
+    }
+
+    fn header(&mut self, header: &str, dialect: Dialect) -> Result<(), String> {
+        self.header = Some(self.records.mapping.header(header, dialect)?);
         Ok(())
     }
 
@@ -165,6 +184,10 @@ impl Consumer for Reader<'_> {
 /// Checks lines, gives records their ids and collects them in a block.
 struct Records {
     mapping: Mapping,
+    /// The columns of lines of words.
+    words: Header<Target>,
+    /// Whether each path of the mapping had a value in any line.
+    seen: Vec<bool>,
     times: TimeOptions,
     ordinals: Ordinals,
     /// A buffer for [`event_hash`].
@@ -183,13 +206,19 @@ impl Records {
         &mut self,
         line: &RawLine<'_>,
         text: &str,
-        header: Option<&Header<Field>>,
+        header: Option<&Header<Target>>,
         refused_at: Option<DateTime<Utc>>,
     ) -> Result<(), SpillError> {
-        let event = match header {
-            Some(header) => header.event(text),
-            None => json::parse(text, &self.mapping),
+        let event = match (&line.origin.syntax, header) {
+            (Syntax::Text, _) => self.words.event(text, &self.mapping),
+            (_, Some(header)) => header.event(text, &self.mapping),
+            (_, None) => json::parse(text, &self.mapping),
         };
+        if let Ok(event) = &event {
+            for (seen, value) in self.seen.iter_mut().zip(&event.paths) {
+                *seen |= *value != Value::Absent;
+            }
+        }
         let default_time = refused_at.unwrap_or(self.times.now);
         let checked = match &event {
             Ok(event) => check(event, &self.times, default_time),
@@ -203,18 +232,24 @@ impl Records {
             }
         };
         let mut usage = checked.usage;
-        let at = usage.record.timestamp;
+        let at = checked.time_for_id;
         let mut id = Uuid::encode_buffer();
         if usage.record.id.is_empty() {
             let uuid = if usage.defaulted.timestamp && refused_at.is_none() {
                 self.block.unrepeatable += 1;
                 id::unique(at)
             } else {
-                let hash = event_hash(&line.origin.source, &usage.record, &mut self.facts);
+                let source = &line.origin.source;
+                let hash = if self.mapping.is_plain() {
+                    event_hash(source, &usage.record, at, &mut self.facts)
+                } else {
+                    line_hash(source, text)
+                };
                 let ordinal = self.ordinals.next(at, &hash)?;
                 if let Some(recorded_at) = refused_at {
                     self.block.replayed.push(Replayed {
                         index: self.block.usage.len(),
+                        at,
                         hash,
                         ordinal,
                         recorded_at,
@@ -235,7 +270,7 @@ impl Records {
 struct Replay {
     /// Of the previous line.
     origin: Option<Arc<Origin>>,
-    header: Option<Header<Field>>,
+    header: Option<Header<Target>>,
     byte: u64,
 }
 
@@ -286,7 +321,11 @@ impl Replay {
         if let Syntax::Csv { header } = &origin.syntax
             && self.header.is_none()
         {
-            match records.mapping.header(header) {
+            let dialect = match records.mapping.delimiter {
+                Some(delimiter) => Dialect::Delimiter(delimiter),
+                None => Dialect::detect(header.as_bytes()),
+            };
+            match records.mapping.header(header, dialect) {
                 Ok(header) => self.header = Some(header),
                 Err(reason) => {
                     records.refuse(&line, LineError::new(Code::Csv, reason));

@@ -53,6 +53,7 @@ pub enum RawIs {
 pub(super) enum RejectFormat {
     Json,
     Csv,
+    Text,
 }
 
 impl Reject {
@@ -65,6 +66,7 @@ impl Reject {
         };
         let (format, header) = match &refusal.origin.syntax {
             Syntax::Json => (RejectFormat::Json, None),
+            Syntax::Text => (RejectFormat::Text, None),
             Syntax::Csv { header } => (RejectFormat::Csv, Some(header.clone())),
         };
         Reject {
@@ -89,6 +91,7 @@ impl Reject {
             (RejectFormat::Csv, Some(header)) => Syntax::Csv {
                 header: header.clone(),
             },
+            (RejectFormat::Text, _) => Syntax::Text,
             _ => Syntax::Json,
         };
         Origin {

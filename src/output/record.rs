@@ -107,6 +107,39 @@ impl Answer for Summary {
     }
 }
 
+/// The answer of `record --list-presets`.
+pub struct PresetList(pub Vec<(&'static str, String)>);
+
+impl PresetList {
+    fn columns() -> [Column<'static, (&'static str, String)>; 2] {
+        [
+            Column::left("PRESET", "preset", |it: &(&str, String)| Cell::text(it.0)),
+            Column::left("INPUT", "input", |it: &(&str, String)| Cell::text(&it.1)),
+        ]
+    }
+}
+
+impl Answer for PresetList {
+    fn table(&self, width: Option<usize>) -> String {
+        columns::table(&Self::columns(), &self.0, width)
+    }
+
+    fn json(&self) -> impl Serialize {
+        #[derive(Serialize)]
+        struct Presets {
+            presets: Vec<columns::Object>,
+        }
+        let rows = self.0.iter();
+        Presets {
+            presets: rows.map(|row| columns::object(&Self::columns(), row)).collect(),
+        }
+    }
+
+    fn csv(&self) -> Vec<Vec<String>> {
+        columns::csv(&Self::columns(), &self.0)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

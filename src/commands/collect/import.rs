@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 
-use chrono::{FixedOffset, TimeDelta};
+use chrono::TimeDelta;
 use clap::ValueEnum;
 
 use crate::args::{parse_duration, parse_text};
@@ -13,7 +13,7 @@ use crate::domain::format::counted;
 use crate::domain::metrics::focus_bill::{self, Bill, Charge, CostKind};
 use crate::domain::metrics::point::{NewPoint, Saved};
 use crate::ingest::{
-    self, Format, FromLine, Input, InputFailure, ReadError, Refusal, TimeOptions, TimeUnit,
+    self, Format, FromLine, Input, InputFailure, ReadError, Refusal, TimeOptions, TimeUnit, Zone,
 };
 use crate::output::collect::ImportReport;
 use crate::store::metrics::points::OnConflict;
@@ -71,9 +71,9 @@ pub struct ImportArgs {
     #[arg(long, value_enum, value_name = "UNIT")]
     time_unit: Option<TimeUnit>,
 
-    /// Zone of times without one: UTC, or an offset such as +02:00
+    /// Zone of times without one: UTC, an offset such as +02:00, or a name such as Europe/Berlin
     #[arg(long, value_name = "ZONE", value_parser = ingest::parse_zone, allow_hyphen_values = true)]
-    assume_tz: Option<FixedOffset>,
+    assume_tz: Option<Zone>,
 
     /// Reject times further in the future than this
     #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = parse_duration)]
@@ -115,10 +115,10 @@ pub fn run(context: &mut Context, args: ImportArgs) -> Result<Outcome> {
     let mut db = context.open(Access::Write)?;
     let mut import = Import {
         times: TimeOptions {
-            now: context.now,
             max_future: TimeDelta::from_std(args.max_future).unwrap_or(TimeDelta::MAX),
             time_unit: args.time_unit,
             assumed_zone: args.assume_tz,
+            ..TimeOptions::new(context.now)
         },
         format: args.input_format,
         context,

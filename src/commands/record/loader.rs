@@ -223,11 +223,7 @@ impl Loader<'_> {
     /// count: their ids are the ones computed here.
     fn restore_ids(&mut self, db: &mut Db) -> Result<()> {
         for replayed in &self.pending.replayed {
-            let Some(usage) = self.pending.usage.get(replayed.index) else {
-                continue;
-            };
-            let at = usage.record.timestamp;
-            let id = |ordinal| ingest::derived_id(at, &replayed.hash, ordinal).to_string();
+            let id = |ordinal| ingest::derived_id(replayed.at, &replayed.hash, ordinal).to_string();
             let until = UtcTimestamp::new(replayed.recorded_at);
             let mut accepted = 0;
             while insert::was_recorded(db, &id(accepted + 1), until)? {

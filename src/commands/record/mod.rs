@@ -1,25 +1,29 @@
 //! `record`: inserts usage records from files, stdin or the command line into `api_usage`.
 
+mod event;
 mod loader;
+mod mapping;
 
-use std::collections::HashMap;
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use chrono::{FixedOffset, TimeDelta};
+use chrono::TimeDelta;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
+use self::event::EventArgs;
 use self::loader::Loader;
+use self::mapping::MappingArgs;
 use super::refused::Refusals;
 use crate::args::parse_duration;
 use crate::commands::prelude::*;
 use crate::error::shell_word;
 use crate::ingest::{
-    self, Field, Format, Input, Job, Mapping, ReadSummary, TimeOptions, TimeUnit, UnknownFields,
+    self, Format, Input, Job, Mapping, ReadSummary, TimeOptions, TimeUnit, Zone,
 };
+use crate::output::record::PresetList;
 
 /// Record API usage
 ///
@@ -27,7 +31,7 @@ use crate::ingest::{
 /// bytes. Each record is one call. Its fields are api_name (required), endpoint, method, timestamp,
 /// success, status_code, response_time (ms), request_size, response_size (bytes), error_type,
 /// error_message, cost_credits, cached, user_id and id, in snake_case or camelCase. An empty CSV cell
-/// is an absent value. Blank lines are ignored.
+/// is an absent value. Blank lines are ignored. Other logs are read with a preset, a mapping file or --map.
 ///
 /// A rejected line is reported, counted as refused and skipped; the exit code is then 3.
 ///
@@ -39,7 +43,8 @@ use crate::ingest::{
 Examples:
   usagectl record usage.ndjson.gz --rejects refused.ndjson
   tail -F api.log | usagectl record --source api.log
-  usagectl record export.csv --map ts=timestamp --map api=api_name --time-unit s
+  usagectl record access.log --preset combined --set api_name=shop
+  usagectl record export.csv --map ts=timestamp:s --map api=api_name
   usagectl record --api finnhub --endpoint /quote --status 429 --response-time 120
   usagectl record --replay refused.ndjson")]
 pub struct RecordArgs {
@@ -51,13 +56,8 @@ pub struct RecordArgs {
     #[arg(long, value_enum, value_name = "FORMAT")]
     input_format: Option<Format>,
 
-    /// Read field or column COL as FIELD; repeat for more
-    #[arg(long, value_name = "COL=FIELD", value_parser = parse_map)]
-    map: Vec<(String, Field)>,
-
-    /// What to do with unknown fields
-    #[arg(long, value_enum, value_name = "ACTION", default_value_t)]
-    unknown: UnknownFields,
+    #[command(flatten)]
+    mapping: MappingArgs,
 
     /// Name of the source, part of derived ids [default: name of the file, or -]
     #[arg(long, value_name = "NAME")]
@@ -67,13 +67,21 @@ pub struct RecordArgs {
     #[arg(long, value_enum, value_name = "UNIT")]
     time_unit: Option<TimeUnit>,
 
-    /// Zone of times without one: UTC or an offset such as +02:00
+    /// Form of times that are text: clf, or strftime such as %d.%m.%Y %H:%M:%S [default: detected]
+    #[arg(long, value_name = "FORMAT", value_parser = ingest::parse_time_format, allow_hyphen_values = true)]
+    time_format: Option<String>,
+
+    /// Zone of times without one: UTC, an offset such as +02:00, or a name such as Europe/Berlin
     #[arg(long, value_name = "ZONE", value_parser = ingest::parse_zone, allow_hyphen_values = true)]
-    assume_tz: Option<FixedOffset>,
+    assume_tz: Option<Zone>,
 
     /// Reject times further in the future than this
     #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = parse_duration)]
     max_future: Duration,
+
+    /// Reject times further in the past than this
+    #[arg(long, value_name = "DURATION", default_value = "7300d", value_parser = parse_duration)]
+    max_past: Duration,
 
     /// Append rejected lines to this file
     #[arg(long, value_name = "FILE")]
@@ -96,127 +104,22 @@ pub struct RecordArgs {
     event: EventArgs,
 }
 
-/// One record, instead of files.
-#[derive(Args, Debug)]
-#[command(next_help_heading = "One record, instead of files")]
-struct EventArgs {
-    /// API called
-    #[arg(long, value_name = "NAME", conflicts_with_all = ["files", "replay", "input_format", "map", "unknown"])]
-    api: Option<String>,
-    /// Path called
-    #[arg(long, value_name = "PATH", requires = "api")]
-    endpoint: Option<String>,
-    /// HTTP method [default: GET]
-    #[arg(long, requires = "api")]
-    method: Option<String>,
-    /// Time of the call [default: now]
-    #[arg(long, value_name = "TIME", requires = "api")]
-    timestamp: Option<String>,
-    /// Whether the call succeeded [default: by status and error type]
-    #[arg(long, value_name = "BOOL", requires = "api")]
-    success: Option<String>,
-    /// HTTP status
-    #[arg(long, requires = "api")]
-    status: Option<String>,
-    /// Response time in milliseconds
-    #[arg(long, value_name = "MS", requires = "api")]
-    response_time: Option<String>,
-    /// Size of the request
-    #[arg(long, value_name = "BYTES", requires = "api")]
-    request_size: Option<String>,
-    /// Size of the response
-    #[arg(long, value_name = "BYTES", requires = "api")]
-    response_size: Option<String>,
-    /// Class of the error [default: by status]
-    #[arg(long, value_name = "TYPE", requires = "api")]
-    error_type: Option<String>,
-    /// Message of the error
-    #[arg(long, value_name = "TEXT", requires = "api")]
-    error_message: Option<String>,
-    /// Cost in credits
-    #[arg(
-        long,
-        value_name = "CREDITS",
-        requires = "api",
-        allow_hyphen_values = true
-    )]
-    cost: Option<String>,
-    /// The response came from a cache
-    #[arg(long, requires = "api")]
-    cached: bool,
-    /// User on whose behalf the API was called
-    #[arg(long, value_name = "USER", requires = "api")]
-    user_id: Option<String>,
-    /// Unique id of the call
-    #[arg(long, requires = "api")]
-    id: Option<String>,
-}
-
-impl EventArgs {
-    /// The record as CSV, in which values of any type are text, as on the command line.
-    fn input(&self) -> Result<Option<Input>> {
-        if self.api.is_none() {
-            return Ok(None);
-        }
-        let cached = self.cached.then(|| "true".to_owned());
-        let values = [
-            (Field::ApiName, &self.api),
-            (Field::Endpoint, &self.endpoint),
-            (Field::Method, &self.method),
-            (Field::Timestamp, &self.timestamp),
-            (Field::Success, &self.success),
-            (Field::StatusCode, &self.status),
-            (Field::ResponseTime, &self.response_time),
-            (Field::RequestSize, &self.request_size),
-            (Field::ResponseSize, &self.response_size),
-            (Field::ErrorType, &self.error_type),
-            (Field::ErrorMessage, &self.error_message),
-            (Field::CostCredits, &self.cost),
-            (Field::Cached, &cached),
-            (Field::UserId, &self.user_id),
-            (Field::Id, &self.id),
-        ];
-        let given = values
-            .iter()
-            .filter_map(|(field, value)| Some((field, value.as_ref()?)));
-        let mut csv = csv::Writer::from_writer(Vec::new());
-        csv.write_record(given.clone().map(|(field, _)| field.name()))?;
-        csv.write_record(given.map(|(_, value)| value))?;
-        let csv = csv.into_inner().map_err(|error| error.into_error())?;
-        Ok(Some(Input::text("", csv)))
-    }
-}
-
-fn parse_map(text: &str) -> Result<(String, Field), String> {
-    let (name, field) = text
-        .rsplit_once('=')
-        .ok_or("expected COL=FIELD, such as ts=timestamp")?;
-    let known = Field::named(field).ok_or_else(|| {
-        let names: Vec<_> = Field::ALL.iter().map(|field| field.name()).collect();
-        format!(
-            "`{field}` is not a field; expected one of {}",
-            names.join(", ")
-        )
-    })?;
-    Ok((name.to_owned(), known))
-}
-
 /// Records what the arguments name.
 pub fn run(context: &mut Context, args: RecordArgs) -> Result<Outcome> {
+    if args.mapping.list_presets {
+        let presets = ingest::presets().map_err(|reason| Error::message(Exit::Failed, reason))?;
+        return context.finish(&PresetList(presets));
+    }
     let began = Instant::now();
+    let mapping = args.mapping.mapping()?;
     let inputs = inputs(&args)?;
     let refusals = Refusals::open(args.rejects.as_deref(), &inputs)?;
     let mut db = context.open_to_record()?;
     let job = Job {
         inputs,
         format: args.input_format,
-        mapping: mapping(&args)?,
-        times: TimeOptions {
-            now: context.now,
-            max_future: TimeDelta::from_std(args.max_future).unwrap_or(TimeDelta::MAX),
-            time_unit: args.time_unit,
-            assumed_zone: args.assume_tz,
-        },
+        times: times(context, &args, &mapping),
+        mapping,
         is_replay: args.replay.is_some(),
         stop: stop_on_signals()?,
     };
@@ -243,6 +146,18 @@ pub fn run(context: &mut Context, args: RecordArgs) -> Result<Outcome> {
         ));
     }
     Ok(outcome)
+}
+
+fn times(context: &Context, args: &RecordArgs, mapping: &Mapping) -> TimeOptions {
+    let span = |span| TimeDelta::from_std(span).unwrap_or(TimeDelta::MAX);
+    TimeOptions {
+        max_future: span(args.max_future),
+        max_past: span(args.max_past),
+        time_unit: args.time_unit.or(mapping.time_unit),
+        assumed_zone: args.assume_tz.or(mapping.assumed_zone),
+        format: args.time_format.clone().or_else(|| mapping.time_format.clone()),
+        ..TimeOptions::new(context.now)
+    }
 }
 
 /// Opens all inputs, so that a missing file is found before anything is recorded.
@@ -275,23 +190,6 @@ fn open(path: &Path) -> Result<Input> {
     };
     opened.map_err(|error| {
         Error::new(Exit::Failed, error).with_next("give a readable file; nothing was recorded")
-    })
-}
-
-fn mapping(args: &RecordArgs) -> Result<Mapping> {
-    let mut renamed = HashMap::new();
-    for (name, field) in &args.map {
-        if renamed
-            .insert(name.clone(), *field)
-            .is_some_and(|other| other != *field)
-        {
-            let message = format!("--map takes `{name}` as two different fields");
-            return Err(Error::usage(message).with_next("usagectl record --help"));
-        }
-    }
-    Ok(Mapping {
-        renamed,
-        unknown: args.unknown,
     })
 }
 
@@ -351,7 +249,7 @@ mod tests {
     fn next_step_names_rejects_file_or_same_command() {
         let whole = ReadSummary {
             is_complete: true,
-            failures: Vec::new(),
+            ..ReadSummary::default()
         };
         assert_eq!(next(&whole, 0, None, true), (Exit::Done, String::new()));
         let (exit, text) = next(&whole, 1, Some("my file"), false);
@@ -381,6 +279,7 @@ mod tests {
                 line: 1,
                 reason: "is broken".to_owned(),
             }],
+            ..ReadSummary::default()
         };
         let (exit, text) = next(&failed, 1, Some("kept"), false);
         assert_eq!(exit, Exit::Failed);

@@ -9,6 +9,7 @@ mod faults;
 mod limits;
 mod migrate;
 mod plan;
+mod presets;
 mod prisma_push;
 mod recommend;
 mod record;

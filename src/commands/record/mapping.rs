@@ -1,0 +1,132 @@
+//! The options that name the fields of a foreign log.
+
+use std::fs;
+use std::path::PathBuf;
+
+use crate::commands::prelude::*;
+use crate::error::shell_word;
+use crate::ingest::{self, Field, Mapping, TimeUnit, UnknownFields};
+
+/// How the input names its fields.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Foreign logs")]
+pub(super) struct MappingArgs {
+    /// Embedded mapping of a known log; see --list-presets
+    #[arg(long, value_name = "NAME", value_parser = parse_preset)]
+    pub(super) preset: Option<String>,
+
+    /// Mapping of names, units and values to fields: a TOML file
+    #[arg(long, value_name = "FILE", conflicts_with = "preset")]
+    mapping: Option<PathBuf>,
+
+    /// List the presets
+    #[arg(long, exclusive = true)]
+    pub(super) list_presets: bool,
+
+    /// Read the column or path in JSON, such as request.uri, as FIELD; repeat for more
+    ///
+    /// Times and response times may have a unit: s, ms, us or ns. Of several paths of one field the first
+    /// with a value is taken.
+    #[arg(long, value_name = "PATH=FIELD[:UNIT]", value_parser = parse_map)]
+    map: Vec<(String, Field, Option<TimeUnit>)>,
+
+    /// Set FIELD to VALUE in every record; repeat for more
+    #[arg(long, value_name = "FIELD=VALUE", value_parser = parse_set)]
+    set: Vec<(Field, String)>,
+
+    /// Word that stands for a missing value; repeat for more
+    #[arg(long, value_name = "WORD", allow_hyphen_values = true)]
+    null: Vec<String>,
+
+    /// Separator of CSV columns, one character or `tab` [default: detected]
+    #[arg(long, value_name = "CHAR", value_parser = parse_delimiter)]
+    delimiter: Option<u8>,
+
+    /// What to do with unknown fields
+    #[arg(long, value_enum, value_name = "ACTION", default_value_t)]
+    unknown: UnknownFields,
+}
+
+impl MappingArgs {
+    pub(super) fn mapping(&self) -> Result<Mapping> {
+        let help = |message: String| Error::usage(message).with_next("usagectl record --help");
+        let mut mapping = match (&self.preset, &self.mapping) {
+            (Some(name), _) => Mapping::preset(name).map_err(help)?,
+            (None, Some(path)) => {
+                let shown = path.display().to_string();
+                let text = fs::read_to_string(path).map_err(|error| {
+                    Error::new(Exit::Failed, error)
+                        .context(format!("cannot read {}", printable(&shown)))
+                        .with_next("give a readable file; nothing was recorded")
+                })?;
+                Mapping::parse(&text).map_err(|reason| {
+                    Error::usage(format!("{}: {}", printable(&shown), printable(&reason)))
+                        .with_next("correct the mapping; `usagectl record --help` has an example")
+                })?
+            }
+            (None, None) => Mapping::own(self.unknown),
+        };
+        for (path, field, unit) in &self.map {
+            mapping.map(path, *field, *unit).map_err(help)?;
+        }
+        for (field, value) in &self.set {
+            mapping.set(*field, value.clone());
+        }
+        mapping.nulls.extend(self.null.iter().cloned());
+        mapping.delimiter = self.delimiter.or(mapping.delimiter);
+        if !mapping.provides(Field::ApiName) {
+            let message = "the mapping does not name the API of a call";
+            return Err(Error::usage(message).with_next("add --set api_name=NAME"));
+        }
+        Ok(mapping)
+    }
+
+    /// The options that name the mapping, for another command on the same input.
+    pub(super) fn repeat(&self) -> String {
+        let mut words = String::new();
+        let mut add = |option: &str, value: &str| {
+            words.push_str(&format!(" {option} {}", shell_word(value)));
+        };
+        if let Some(preset) = &self.preset {
+            add("--preset", preset);
+        }
+        if let Some(path) = &self.mapping {
+            add("--mapping", &path.display().to_string());
+        }
+        for (field, value) in &self.set {
+            add("--set", &format!("{}={value}", field.name()));
+        }
+        words
+    }
+}
+
+fn parse_preset(name: &str) -> Result<String, String> {
+    Mapping::preset(name).map(|_| name.to_owned())
+}
+
+fn parse_map(text: &str) -> Result<(String, Field, Option<TimeUnit>), String> {
+    let (path, field) = text
+        .rsplit_once('=')
+        .ok_or("expected PATH=FIELD, such as ts=timestamp or took=response_time:us")?;
+    let (field, unit) = match field.split_once(':') {
+        Some((field, unit)) => (field, Some(clap::ValueEnum::from_str(unit, false)?)),
+        None => (field, None),
+    };
+    Ok((path.to_owned(), Field::parse(field)?, unit))
+}
+
+fn parse_set(text: &str) -> Result<(Field, String), String> {
+    let (field, value) = text
+        .split_once('=')
+        .ok_or("expected FIELD=VALUE, such as api_name=openai")?;
+    Ok((Field::parse(field)?, value.to_owned()))
+}
+
+fn parse_delimiter(text: &str) -> Result<u8, String> {
+    let mut characters = text.chars();
+    match (characters.next(), characters.next()) {
+        _ if matches!(text, "tab" | "\\t") => Ok(b'\t'),
+        (Some(delimiter), None) => ingest::parse_delimiter(delimiter),
+        _ => Err("expected one character, or `tab`".to_owned()),
+    }
+}
