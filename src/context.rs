@@ -284,8 +284,10 @@ impl Context {
 
     /// Prints a line on stderr at any verbosity.
     pub fn stderr_line(&mut self, text: impl Display) {
+        let text = text.to_string();
+        let lines: Vec<_> = text.split('\n').map(printable).collect();
         // Nothing can be reported when stderr is closed.
-        let _ = writeln!(self.stderr, "{text}");
+        let _ = writeln!(self.stderr, "{}", lines.join("\n"));
     }
 
     /// Prints how the command ended: an error, if it failed, and the next step; one JSON object under
@@ -294,7 +296,8 @@ impl Context {
         let next = self.for_this_database(next);
         if self.format == Format::Json {
             let message = error.unwrap_or(exit.meaning());
-            self.stderr_line(ErrorDocument::new(exit, message, &next));
+            // JSON escapes by itself.
+            let _ = writeln!(self.stderr, "{}", ErrorDocument::new(exit, message, &next));
             return;
         }
         if let Some(error) = error {

@@ -312,7 +312,7 @@ fn read_usage(
         failures: 0,
     };
     let mut wrong = None;
-    let summary = read(job, &mut |mut block| {
+    let summary = read(job, &mut |block| {
         found.unrepeatable += block.unrepeatable;
         for usage in block.usage.iter() {
             if let Err(reason) = check_record(&usage.record, times) {
@@ -320,7 +320,7 @@ fn read_usage(
             }
             found.ids.push(usage.record.id.to_owned());
         }
-        found.refused.extend(block.take_refusals(Vec::new()));
+        found.refused.extend(block.refusals(Vec::new()));
         true
     });
     found.failures = summary.failures.len();

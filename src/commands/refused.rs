@@ -6,16 +6,29 @@ use chrono::{DateTime, Utc};
 
 use crate::commands::prelude::*;
 use crate::domain::format::counted;
-use crate::ingest::{Input, InputFailure, Refusal, RejectsFile};
+use crate::ingest::{Code, Input, InputFailure, Refusal, RejectsFile};
 
-/// This many refused lines are printed; the others are only counted.
+/// This many refused lines are printed, and this many for one reason; the others are only counted.
 const PRINTED_LINES: u64 = 20;
+const PRINTED_OF_REASON: u64 = 3;
 
 /// The refused lines of a run.
 #[derive(Default)]
 pub(super) struct Refusals {
     rejects: Option<RejectsFile>,
+    printed: u64,
+    reasons: Vec<Reason>,
+}
+
+/// Refused lines with one problem in one field.
+struct Reason {
+    code: Code,
+    field: Option<String>,
+    /// The first line.
+    place: String,
+    message: String,
     count: u64,
+    printed: u64,
 }
 
 impl Refusals {
@@ -24,25 +37,27 @@ impl Refusals {
         let Some(path) = path else {
             return Ok(Refusals::default());
         };
+        let shown = printable(&path.display().to_string()).into_owned();
         let failed = |error: std::io::Error| {
-            Error::new(Exit::Failed, error)
-                .context(format!("cannot write {}", path.display()))
-                .with_next("give a writable file; nothing was changed")
+            let exit = match error.kind() {
+                std::io::ErrorKind::InvalidInput => Exit::Usage,
+                _ => Exit::Failed,
+            };
+            Error::new(exit, error)
+                .context(format!("cannot write {shown}"))
+                .with_next("give another file with --rejects; nothing was changed")
         };
-        let file = RejectsFile::open(path).map_err(failed)?;
-        for input in inputs {
-            if input.is_file(&file).map_err(failed)? {
-                let message = format!(
-                    "--rejects {} is also the input {}",
-                    path.display(),
-                    printable(&input.name)
-                );
-                return Err(Error::usage(message).with_next("give another file with --rejects"));
-            }
+        if let Some(input) = inputs.iter().find(|input| input.is_at(path)) {
+            let message = format!(
+                "--rejects {shown} is also the input {}",
+                printable(&input.name)
+            );
+            return Err(Error::usage(message).with_next("give another file with --rejects"));
         }
+        let file = RejectsFile::open(path).map_err(failed)?;
         Ok(Refusals {
             rejects: Some(file),
-            count: 0,
+            ..Refusals::default()
         })
     }
 
@@ -64,17 +79,38 @@ impl Refusals {
 
     /// Prints a line, unless enough were printed.
     pub(super) fn report(&mut self, context: &mut Context, refusal: &Refusal) {
-        if self.count < PRINTED_LINES {
+        let problem = &refusal.problem;
+        let mut reasons = self.reasons.iter_mut();
+        let known = reasons.find(|it| it.code == problem.code && it.field == problem.field);
+        let reason = match known {
+            Some(reason) => reason,
+            None => self.reasons.push_mut(Reason::new(refusal)),
+        };
+        reason.count += 1;
+        if reason.printed < PRINTED_OF_REASON && self.printed < PRINTED_LINES {
+            reason.printed += 1;
+            self.printed += 1;
             context.warn(describe(refusal));
         }
-        self.count += 1;
     }
 
-    /// Prints the number of lines that were not printed, and the inputs that could not be read.
+    /// The option that the message of the most frequent reason names.
+    pub(super) fn missing_option(&self) -> Option<&str> {
+        let reason = self.reasons.iter().max_by_key(|reason| reason.count)?;
+        let from = reason.message.find(" --")?;
+        let option = &reason.message[from + 1..];
+        let end = option.find([',', ';']).unwrap_or(option.len());
+        Some(&option[..end])
+    }
+
+    /// Prints the number of lines that were not printed, by reason, and the inputs that could not be read.
     pub(super) fn report_rest(&self, context: &mut Context, failures: &[InputFailure]) {
-        if self.count > PRINTED_LINES {
-            let more = counted(self.count - PRINTED_LINES, "more line");
-            context.warn(format_args!("{more} rejected"));
+        for reason in self.reasons.iter().filter(|it| it.count > it.printed) {
+            let more = counted(reason.count - reason.printed, "more line");
+            context.warn(format_args!(
+                "{more} rejected for the reason of {}",
+                reason.place
+            ));
         }
         for failure in failures {
             context.error(format_args!(
@@ -94,6 +130,19 @@ impl Refusals {
         let kept = (!file.is_empty()).then(|| file.path().display().to_string());
         file.close()?;
         Ok(kept)
+    }
+}
+
+impl Reason {
+    fn new(refusal: &Refusal) -> Reason {
+        Reason {
+            code: refusal.problem.code,
+            field: refusal.problem.field.clone(),
+            place: format!("{}:{}", printable(&refusal.origin.input), refusal.line),
+            message: refusal.problem.message.clone(),
+            count: 0,
+            printed: 0,
+        }
     }
 }
 

@@ -144,11 +144,10 @@ impl Block {
         }
     }
 
-    /// Takes all refusals in the order of their lines: those of the checks, and `more`, found later for the
+    /// All refusals in the order of their lines: those of the checks, and `more`, found later for the
     /// records at these indexes, in their order.
-    pub fn take_refusals(&mut self, more: Vec<(usize, LineError)>) -> Vec<Refusal> {
-        let mut all = std::mem::take(&mut self.refused);
-        self.refused_bytes = 0;
+    pub fn refusals(&self, more: Vec<(usize, LineError)>) -> Vec<Refusal> {
+        let mut all = self.refused.clone();
         // Refused lines come before the record of the same index: a stable sort keeps that.
         all.extend(more.into_iter().filter_map(|(index, problem)| {
             let place = self.places.get(index)?;

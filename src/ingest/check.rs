@@ -37,8 +37,13 @@ pub(super) fn check<'e>(
     if let Some(problem) = &event.problem {
         return Err(problem.clone());
     }
-    let api_name = text(event, Field::ApiName, limits::API_NAME_BYTES)?
-        .ok_or_else(|| LineError::with(Code::Missing, Field::ApiName.name(), "is missing"))?;
+    let api_name = text(event, Field::ApiName, limits::API_NAME_BYTES)?.ok_or_else(|| {
+        LineError::with(
+            Code::Missing,
+            Field::ApiName.name(),
+            "is missing; set it with --set api_name=NAME",
+        )
+    })?;
     if api_name.trim().is_empty() {
         return Err(LineError::with(
             Code::Missing,
@@ -51,9 +56,24 @@ pub(super) fn check<'e>(
     let given_method = text(event, Field::Method, limits::METHOD_BYTES)?;
     let given_success = boolean(event, Field::Success)?;
     let status_code = status(event)?;
-    let response_time = integer(event, Field::ResponseTime, limits::AMOUNTS, Fractions::Rounded)?;
-    let request_size = integer(event, Field::RequestSize, limits::AMOUNTS, Fractions::Refused)?;
-    let response_size = integer(event, Field::ResponseSize, limits::AMOUNTS, Fractions::Refused)?;
+    let response_time = integer(
+        event,
+        Field::ResponseTime,
+        limits::AMOUNTS,
+        Fractions::Rounded,
+    )?;
+    let request_size = integer(
+        event,
+        Field::RequestSize,
+        limits::AMOUNTS,
+        Fractions::Refused,
+    )?;
+    let response_size = integer(
+        event,
+        Field::ResponseSize,
+        limits::AMOUNTS,
+        Fractions::Refused,
+    )?;
     let given_error_type = text(event, Field::ErrorType, limits::ERROR_TYPE_BYTES)?;
     // Servers log such a status for a call without a response.
     let has_no_response = status_code == Some(0);
@@ -146,7 +166,9 @@ fn boolean(event: &RawEvent<'_>, field: Field) -> Result<Option<bool>, LineError
     const YES: [&str; 3] = ["true", "1", "t"];
     const NO: [&str; 3] = ["false", "0", "f"];
     let is_one_of = |words: [&str; 3], text: &str| {
-        words.iter().any(|word| word.eq_ignore_ascii_case(text.trim()))
+        words
+            .iter()
+            .any(|word| word.eq_ignore_ascii_case(text.trim()))
     };
     let found = match event.get(field) {
         Value::Absent => return Ok(None),
@@ -169,7 +191,12 @@ fn boolean(event: &RawEvent<'_>, field: Field) -> Result<Option<bool>, LineError
 fn status(event: &RawEvent<'_>) -> Result<Option<i32>, LineError> {
     match number(event, Field::StatusCode)? {
         Some(number) if number.to_f64() <= 0.0 => Ok(Some(0)),
-        _ => integer(event, Field::StatusCode, limits::STATUS_CODES, Fractions::Refused),
+        _ => integer(
+            event,
+            Field::StatusCode,
+            limits::STATUS_CODES,
+            Fractions::Refused,
+        ),
     }
 }
 
@@ -328,9 +355,9 @@ mod tests {
     use super::*;
     use crate::domain::testing::at;
     use crate::ingest::csv::Dialect;
+    use crate::ingest::json;
     use crate::ingest::mapping::Mapping;
     use crate::ingest::time::{TimeUnit, parse_zone};
-    use crate::ingest::json;
 
     fn times() -> TimeOptions {
         TimeOptions::new(at("01-31T12:00"))
@@ -447,40 +474,79 @@ mod tests {
         let fields = r#","status_code":"200","response_time":12.5,"request_size":"7","success":0,"cached":"True",
             "user_id":42,"id":"","cost_credits":"0.1""#;
         let record = accepted(fields).usage.record;
-        assert_eq!((record.status_code, record.response_time), (Some(200), Some(13)));
-        assert_eq!((record.request_size, record.cost_credits), (Some(7), Some(0.1)));
-        assert_eq!((record.success, record.cached, record.user_id), (false, true, Some("42")));
-        assert_eq!(accepted(r#","response_time":"0.4""#).usage.record.response_time, Some(0));
+        assert_eq!(
+            (record.status_code, record.response_time),
+            (Some(200), Some(13))
+        );
+        assert_eq!(
+            (record.request_size, record.cost_credits),
+            (Some(7), Some(0.1))
+        );
+        assert_eq!(
+            (record.success, record.cached, record.user_id),
+            (false, true, Some("42"))
+        );
+        assert_eq!(
+            accepted(r#","response_time":"0.4""#)
+                .usage
+                .record
+                .response_time,
+            Some(0)
+        );
         assert_eq!(problem(r#","cached":2"#).code, Code::Type);
     }
 
     #[test]
     fn status_of_zero_or_below_is_a_call_without_response() {
         for status in ["0", "-1", r#""0""#, r#""-1""#] {
-            let record = accepted(&format!(r#","status_code":{status}"#)).usage.record;
-            assert_eq!((record.status_code, record.success), (None, false), "{status}");
+            let record = accepted(&format!(r#","status_code":{status}"#))
+                .usage
+                .record;
+            assert_eq!(
+                (record.status_code, record.success),
+                (None, false),
+                "{status}"
+            );
             assert_eq!(record.error_type, Some("NETWORK_ERROR"), "{status}");
         }
-        let given = accepted(r#","status_code":0,"error_type":"TIMEOUT""#).usage.record;
+        let given = accepted(r#","status_code":0,"error_type":"TIMEOUT""#)
+            .usage
+            .record;
         assert_eq!(given.error_type, Some("TIMEOUT"));
     }
 
     #[test]
     fn times_of_a_dump_need_no_options() {
         let dump = r#","id":"a","createdAt":"2026-01-31T11:00:00.000Z","timestamp":"#;
-        for timestamp in [r#""2026-01-31 11:00:00""#, r#""2026-01-31T11:00:00.000Z""#, "1769857200000"] {
+        for timestamp in [
+            r#""2026-01-31 11:00:00""#,
+            r#""2026-01-31T11:00:00.000Z""#,
+            "1769857200000",
+        ] {
             let fields = format!("{dump}{timestamp}");
-            assert_eq!(time(&fields, &times()), Ok(at("01-31T11:00")), "{timestamp}");
+            assert_eq!(
+                time(&fields, &times()),
+                Ok(at("01-31T11:00")),
+                "{timestamp}"
+            );
         }
-        assert!(problem(r#","id":"a","timestamp":"2026-01-31 11:00:00""#).message.contains("--assume-tz"));
+        assert!(
+            problem(r#","id":"a","timestamp":"2026-01-31 11:00:00""#)
+                .message
+                .contains("--assume-tz")
+        );
     }
 
     #[test]
     fn api_name_is_required() {
         let of = |text: &str| check_json(text.to_owned(), &times()).unwrap_err();
-        assert_eq!(of("{}").message, "is missing");
+        assert!(
+            of("{}")
+                .message
+                .starts_with("is missing; set it with --set")
+        );
         assert_eq!(of(r#"{"api_name":null}"#).code, Code::Missing);
-        assert_eq!(of(r#"{"api_name":""}"#).message, "is missing");
+        assert_eq!(of(r#"{"api_name":""}"#).code, Code::Missing);
         assert_eq!(of(r#"{"api_name":" \t"}"#).message, "is blank");
     }
 

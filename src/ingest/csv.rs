@@ -30,7 +30,10 @@ impl Dialect {
             found.count()
         };
         // Of equals the last is the greatest.
-        let best = DELIMITERS.into_iter().rev().max_by_key(|delimiter| count(*delimiter));
+        let best = DELIMITERS
+            .into_iter()
+            .rev()
+            .max_by_key(|delimiter| count(*delimiter));
         Dialect::Delimiter(best.unwrap_or(b','))
     }
 
@@ -42,7 +45,7 @@ impl Dialect {
     }
 }
 
-/// The columns of a file, each with what it holds; nothing where it is ignored.
+/// The columns of a file, each with its meaning; nothing where it is ignored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Header<F> {
     columns: Vec<Option<F>>,
@@ -122,12 +125,20 @@ impl<F: Copy + PartialEq> Header<F> {
 
 impl Header<Target> {
     /// Reads a row as a usage record.
-    pub(super) fn event<'a>(&self, text: &'a str, mapping: &Mapping) -> Result<RawEvent<'a>, LineError> {
+    pub(super) fn event<'a>(
+        &self,
+        text: &'a str,
+        mapping: &Mapping,
+    ) -> Result<RawEvent<'a>, LineError> {
         let mut event = mapping.event();
         self.read_row(text, |target, cell| {
             // PostgreSQL and MySQL write these for NULL.
             let is_null = matches!(cell.as_ref(), "\\N" | "NULL");
-            let value = if is_null { Value::Absent } else { Value::Text(cell) };
+            let value = if is_null {
+                Value::Absent
+            } else {
+                Value::Text(cell)
+            };
             event.put(target, mapping.clean(value));
         })?;
         mapping.apply(&mut event);
@@ -278,10 +289,24 @@ mod tests {
             words.collect::<Vec<_>>()
         };
         assert_eq!(
-            words(r#"1.2.3.4 - [30/Jan/2026:10:00:00 +0000]  "GET /a?q=\"x y\\\" HTTP/1.1" 200 """#),
-            ["1.2.3.4", "-", "30/Jan/2026:10:00:00 +0000", r#"GET /a?q="x y\" HTTP/1.1"#, "200", ""]
+            words(
+                r#"1.2.3.4 - [30/Jan/2026:10:00:00 +0000]  "GET /a?q=\"x y\\\" HTTP/1.1" 200 """#
+            ),
+            [
+                "1.2.3.4",
+                "-",
+                "30/Jan/2026:10:00:00 +0000",
+                r#"GET /a?q="x y\" HTTP/1.1"#,
+                "200",
+                ""
+            ]
         );
-        assert!(Cells::new("a [b c", Dialect::Words).nth(1).unwrap().is_err());
+        assert!(
+            Cells::new("a [b c", Dialect::Words)
+                .nth(1)
+                .unwrap()
+                .is_err()
+        );
     }
 
     #[test]
@@ -295,8 +320,16 @@ mod tests {
             let header = header(text).unwrap();
             let row = "tmdb,200,".replace(',', &char::from(header.dialect.delimiter()).to_string());
             let event = event(&header, &row).unwrap();
-            assert_eq!(*event.get(Field::ApiName), Value::Text("tmdb".into()), "{text}");
-            assert_eq!(*event.get(Field::StatusCode), Value::Text("200".into()), "{text}");
+            assert_eq!(
+                *event.get(Field::ApiName),
+                Value::Text("tmdb".into()),
+                "{text}"
+            );
+            assert_eq!(
+                *event.get(Field::StatusCode),
+                Value::Text("200".into()),
+                "{text}"
+            );
             assert_eq!(*event.get(Field::Cached), Value::Absent);
         }
     }

@@ -68,7 +68,10 @@ impl Field {
         Field::named(name).filter(settable).ok_or_else(|| {
             let names = Field::ALL.iter().copied().filter(settable).map(Field::name);
             let names: Vec<_> = names.collect();
-            format!("`{name}` is not a field; expected one of {}", names.join(", "))
+            format!(
+                "`{name}` is not a field; expected one of {}",
+                names.join(", ")
+            )
         })
     }
 
@@ -220,8 +223,9 @@ impl<'a> RawEvent<'a> {
 
     /// Records a name that is not a field.
     pub(super) fn unknown(&mut self, name: &str) {
-        self.problem
-            .get_or_insert_with(|| LineError::with(Code::UnknownField, shortened(name), unknown(name)));
+        self.problem.get_or_insert_with(|| {
+            LineError::with(Code::UnknownField, shortened(name), unknown(name))
+        });
     }
 }
 
@@ -234,7 +238,9 @@ pub(super) fn shortened(name: &str) -> String {
 pub(super) fn unknown(name: &str) -> String {
     let name = shortened(name);
     let nearest = Field::nearest(&name).map_or("FIELD", Field::name);
-    format!("is not a known field; read it with --map {name}={nearest}, or drop it with --unknown ignore")
+    format!(
+        "is not a known field; read it with --map {name}={nearest}, or drop it with --unknown ignore"
+    )
 }
 
 #[cfg(test)]
@@ -263,7 +269,11 @@ mod tests {
             ("user", "user_id"),
             ("apiname", "api_name"),
         ] {
-            assert!(unknown(name).contains(&format!("--map {name}={field},")), "{}", unknown(name));
+            assert!(
+                unknown(name).contains(&format!("--map {name}={field},")),
+                "{}",
+                unknown(name)
+            );
         }
         assert!(unknown("region").contains("--map region=FIELD,"));
     }

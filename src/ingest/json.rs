@@ -92,7 +92,7 @@ impl<'de> Visitor<'de> for Object<'_, 'de, '_> {
     }
 }
 
-/// Reads a key as what it stands for.
+/// Reads a key and looks up its meaning.
 struct Name<'m> {
     mapping: &'m Mapping,
     node: &'m Node,

@@ -31,7 +31,10 @@ pub fn derived_id(at: DateTime<Utc>, hash: &EventHash, ordinal: u32) -> Uuid {
 /// Hashes `source` and a line whose meaning depends on a mapping.
 pub(super) fn line_hash(source: &str, line: &str) -> EventHash {
     let hash = Sha256::new().chain_update((source.len() as u64).to_be_bytes());
-    hash.chain_update(source).chain_update(line.trim()).finalize().into()
+    hash.chain_update(source)
+        .chain_update(line.trim())
+        .finalize()
+        .into()
 }
 
 /// Hashes `source` and all fields of `record` but its id, with `time` as its time. `facts` is a buffer to reuse.
@@ -96,7 +99,12 @@ mod tests {
         };
         let event = event.unwrap();
         let checked = check(&event, &options, options.now).unwrap();
-        event_hash("access.log", &checked.usage.record, checked.time_for_id, &mut Vec::new())
+        event_hash(
+            "access.log",
+            &checked.usage.record,
+            checked.time_for_id,
+            &mut Vec::new(),
+        )
     }
 
     #[test]

@@ -20,7 +20,7 @@ pub enum Format {
     Text,
 }
 
-/// What is known of an input before it is read.
+/// Options for detecting the format of an input.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Layout {
     pub(super) format: Option<Format>,
@@ -77,11 +77,7 @@ impl Layout {
 }
 
 /// An input that begins with an object: one on each line, over several lines, or around an array.
-fn object(
-    bytes: &[u8],
-    more: bool,
-    knows: &dyn Fn(&str) -> bool,
-) -> Option<(Format, Vec<String>)> {
+fn object(bytes: &[u8], more: bool, knows: &dyn Fn(&str) -> bool) -> Option<(Format, Vec<String>)> {
     if let Some(root) = wrapper(bytes, knows) {
         return Some((Format::Json, vec![root]));
     }
@@ -146,7 +142,11 @@ fn wrapper(bytes: &[u8], knows: &dyn Fn(&str) -> bool) -> Option<String> {
             b'\\' if in_text => escaped = true,
             b'"' => {
                 in_text = !in_text;
-                name = if in_text { at + 1..at + 1 } else { name.start..at };
+                name = if in_text {
+                    at + 1..at + 1
+                } else {
+                    name.start..at
+                };
             }
             _ if in_text => {}
             b'{' | b'[' => depth += 1,
@@ -216,16 +216,28 @@ mod tests {
             ("{\"api_name\":\"a\"}", Format::Ndjson, ""),
             ("{\n  \"api_name\": \"a\"\n}\n", Format::Json, ""),
             ("{\"api_name\": \"a\",\n \"b\": 1}", Format::Json, ""),
-            ("{\"api_name\":\"a\n{\"api_name\":\"b\"}\n", Format::Ndjson, ""),
+            (
+                "{\"api_name\":\"a\n{\"api_name\":\"b\"}\n",
+                Format::Ndjson,
+                "",
+            ),
             ("{\"api_name\":\n{\"api_name\":\"b\"}\n", Format::Ndjson, ""),
             ("[{}]", Format::Json, ""),
             ("[\n{", Format::Json, ""),
             ("[info] started\n{\"api_name\":\"b\"}\n", Format::Ndjson, ""),
-            ("Server started on :3000\n\n{\"api_name\":\"b\"}\n", Format::Ndjson, ""),
+            (
+                "Server started on :3000\n\n{\"api_name\":\"b\"}\n",
+                Format::Ndjson,
+                "",
+            ),
             ("api_name,endpoint\n{x},y\n", Format::Csv, ""),
             ("a,b\n1,2\n", Format::Csv, ""),
             ("sep=;\na;b\n", Format::Csv, ""),
-            ("{\"object\":\"list\",\"data\":[{\"a\":1}]}", Format::Json, "data"),
+            (
+                "{\"object\":\"list\",\"data\":[{\"a\":1}]}",
+                Format::Json,
+                "data",
+            ),
             ("{\n \"data\" : [\n {\"a\":1}]}", Format::Json, "data"),
             ("{\"data\":[1]}\n", Format::Ndjson, ""),
             ("{\"api_name\":\"a\",\"data\":[{}]}\n", Format::Ndjson, ""),
@@ -237,8 +249,19 @@ mod tests {
 
     #[test]
     fn more_is_read_while_format_is_open() {
-        let open = |text: &str| Layout::default().detect(text.as_bytes(), false, &knows).is_none();
-        for text in ["[", "{\"a\":1", "Server started", "Server started\n", "{\n", "a,b\n"] {
+        let open = |text: &str| {
+            Layout::default()
+                .detect(text.as_bytes(), false, &knows)
+                .is_none()
+        };
+        for text in [
+            "[",
+            "{\"a\":1",
+            "Server started",
+            "Server started\n",
+            "{\n",
+            "a,b\n",
+        ] {
             assert!(open(text), "{text}");
         }
         for text in ["{\"a\":1}\n", "api_name,b\n", "{\n \"a", "[{"] {
@@ -248,12 +271,18 @@ mod tests {
 
     #[test]
     fn given_layout_takes_precedence() {
-        let words = Layout { has_words: true, ..Layout::default() };
+        let words = Layout {
+            has_words: true,
+            ..Layout::default()
+        };
         let format = |text: &str| words.detect(text.as_bytes(), true, &knows).unwrap().0;
         assert_eq!(format("1.2.3.4 - -\n"), Format::Text);
         assert_eq!(format("[2026-01-30T10:00:00Z] \"GET"), Format::Text);
         assert_eq!(format("{\"a\":1}\n"), Format::Ndjson);
-        let json = Layout { format: Some(Format::Json), ..Layout::default() };
+        let json = Layout {
+            format: Some(Format::Json),
+            ..Layout::default()
+        };
         let found = json.detect(b"{\"data\":[{}]}", true, &knows).unwrap();
         assert_eq!(found, (Format::Json, vec!["data".to_owned()]));
     }
@@ -265,9 +294,18 @@ mod tests {
         assert_eq!(preamble(b"a,b", false, None), None);
         assert_eq!(preamble(b"a,b", true, None), Some((comma, 0)));
         let semicolon = Dialect::Delimiter(b';');
-        assert_eq!(preamble(b"sep=;\r\na,b\n", true, None), Some((semicolon, 7)));
-        assert_eq!(preamble(b"# export\n\na;b\n", true, None), Some((semicolon, 10)));
+        assert_eq!(
+            preamble(b"sep=;\r\na,b\n", true, None),
+            Some((semicolon, 7))
+        );
+        assert_eq!(
+            preamble(b"# export\n\na;b\n", true, None),
+            Some((semicolon, 10))
+        );
         assert_eq!(preamble(b"a,b\n", true, Some(b';')), Some((semicolon, 0)));
-        assert_eq!(preamble(b"sep=\t\na\tb\n", true, None), Some((Dialect::Delimiter(b'\t'), 6)));
+        assert_eq!(
+            preamble(b"sep=\t\na\tb\n", true, None),
+            Some((Dialect::Delimiter(b'\t'), 6))
+        );
     }
 }

@@ -230,10 +230,6 @@ impl Array {
         match (self.state, bytes.first()) {
             (ArrayState::CutOff, _) => Step::Unfinished("ends inside the array"),
             (ArrayState::Outside, first) => match &mut self.root {
-                _ if first == Some(&b'[') && !inside_record => {
-                    self.state = ArrayState::MayEnd;
-                    Step::Skip(1)
-                }
                 Some(root)
                     if first == Some(&b'{')
                         || root.depth > 0
@@ -249,6 +245,10 @@ impl Array {
                         0 => Step::Wait,
                         length => Step::Skip(length),
                     }
+                }
+                _ if first == Some(&b'[') && !inside_record => {
+                    self.state = ArrayState::MayEnd;
+                    Step::Skip(1)
                 }
                 None if first == Some(&b'{') && !inside_record => {
                     self.state = ArrayState::Object;
@@ -274,7 +274,10 @@ impl Array {
         while let Some(byte) = bytes.get(self.scanned) {
             match byte {
                 // A text does not span lines, nor does an object begin without indentation in another.
-                b'\n' if is_object && (self.in_text || bytes.get(self.scanned + 1) == Some(&b'{')) => {
+                b'\n'
+                    if is_object
+                        && (self.in_text || bytes.get(self.scanned + 1) == Some(&b'{')) =>
+                {
                     return self.end_of_object(bytes, self.scanned);
                 }
                 b'\n' if is_object && self.scanned + 1 == bytes.len() && !at_end => break,
@@ -375,11 +378,8 @@ impl Root {
                         self.text.clear();
                     }
                 }
-                byte if self.in_text => {
-                    if self.text.len() < 256 {
-                        self.text.push(*byte);
-                    }
-                }
+                byte if self.in_text && self.text.len() < 256 => self.text.push(*byte),
+                _ if self.in_text => {}
                 b':' => {
                     let name = self.names.get(self.matched).map(String::as_bytes);
                     self.is_next =
@@ -663,8 +663,17 @@ mod tests {
 
     #[test]
     fn broken_object_does_not_hide_the_next() {
-        let expected = [(1, "{\"a\": \"x"), (2, "{\"b\":"), (3, "{\"c\":1}"), (4, "{")];
-        assert_finds(Format::Json, "{\"a\": \"x\n{\"b\":\n{\"c\":1}\n{", &expected);
+        let expected = [
+            (1, "{\"a\": \"x"),
+            (2, "{\"b\":"),
+            (3, "{\"c\":1}"),
+            (4, "{"),
+        ];
+        assert_finds(
+            Format::Json,
+            "{\"a\": \"x\n{\"b\":\n{\"c\":1}\n{",
+            &expected,
+        );
     }
 
     #[test]

@@ -221,7 +221,11 @@ impl Mapping {
             root: names(&file.root),
             columns: file.columns,
             time_unit: file.time_unit,
-            time_format: file.time_format.as_deref().map(parse_time_format).transpose()?,
+            time_format: file
+                .time_format
+                .as_deref()
+                .map(parse_time_format)
+                .transpose()?,
             assumed_zone: zone.map_err(|reason| format!("assume_tz: {reason}"))?,
             is_foreign: true,
             ..Mapping::default()
@@ -229,8 +233,14 @@ impl Mapping {
         for (name, entry) in file.fields {
             let field = Field::parse(&name)?;
             let entry = match entry {
-                FieldEntry::Path(path) => RuleEntry { from: Some(Paths::One(path)), ..RuleEntry::default() },
-                FieldEntry::Paths(paths) => RuleEntry { from: Some(Paths::Many(paths)), ..RuleEntry::default() },
+                FieldEntry::Path(path) => RuleEntry {
+                    from: Some(Paths::One(path)),
+                    ..RuleEntry::default()
+                },
+                FieldEntry::Paths(paths) => RuleEntry {
+                    from: Some(Paths::Many(paths)),
+                    ..RuleEntry::default()
+                },
                 FieldEntry::Rule(entry) => entry,
             };
             let is_sum = !entry.sum.is_empty();
@@ -280,7 +290,13 @@ impl Mapping {
         self.add(field, Vec::new(), Some(value), None);
     }
 
-    fn add(&mut self, field: Field, from: Vec<usize>, value: Option<String>, unit: Option<TimeUnit>) {
+    fn add(
+        &mut self,
+        field: Field,
+        from: Vec<usize>,
+        value: Option<String>,
+        unit: Option<TimeUnit>,
+    ) {
         self.rules.retain(|rule| rule.field != field);
         self.rules.push(Rule {
             field,
@@ -302,7 +318,9 @@ impl Mapping {
         let number = self.paths.len();
         self.paths.push(path.to_owned());
         let names = names(path).into_iter();
-        let leaf = names.fold(&mut self.tree, |node, name| node.children.entry(name).or_default());
+        let leaf = names.fold(&mut self.tree, |node, name| {
+            node.children.entry(name).or_default()
+        });
         leaf.path = Some(number);
         // Some logs have names with dots in them.
         self.tree.children.entry(path.to_owned()).or_default().path = Some(number);
@@ -374,19 +392,30 @@ impl Mapping {
     /// Reads the header of a CSV file.
     pub(super) fn header(&self, text: &str, dialect: Dialect) -> Result<Header<Target>, String> {
         let header = Header::parse(text, dialect, |name| match self.column(name) {
-            None if self.unknown == UnknownFields::Refuse => {
-                Err(format!("the header has an unknown column `{}`, which {}", shortened(name), unknown(name)))
-            }
+            None if self.unknown == UnknownFields::Refuse => Err(format!(
+                "the header has an unknown column `{}`, which {}",
+                shortened(name),
+                unknown(name)
+            )),
             target => Ok(target),
         })?;
         let has_path = |path: &usize| header.has(Target::Path(*path));
-        for rule in self.rules.iter().filter(|rule| rule.is_option && !rule.from.is_empty()) {
+        for rule in self
+            .rules
+            .iter()
+            .filter(|rule| rule.is_option && !rule.from.is_empty())
+        {
             if !rule.from.iter().any(has_path) {
                 let path = &self.paths[rule.from[0]];
-                return Err(format!("the header has no column `{path}`, which --map names"));
+                return Err(format!(
+                    "the header has no column `{path}`, which --map names"
+                ));
             }
         }
-        let mut rules = self.rules.iter().filter(|rule| rule.field == Field::ApiName);
+        let mut rules = self
+            .rules
+            .iter()
+            .filter(|rule| rule.field == Field::ApiName);
         let is_set = rules.any(|rule| rule.value.is_some() || rule.from.iter().any(has_path));
         if is_set || header.has(Target::Field(Field::ApiName)) {
             Ok(header)
@@ -398,7 +427,10 @@ impl Mapping {
     /// The columns of lines of words.
     pub(super) fn words(&self) -> Header<Target> {
         let columns = self.columns.iter();
-        Header::new(columns.map(|name| self.column(name)).collect(), Dialect::Words)
+        Header::new(
+            columns.map(|name| self.column(name)).collect(),
+            Dialect::Words,
+        )
     }
 
     /// The value, unless it is a word for none.
@@ -434,10 +466,15 @@ impl Mapping {
                 _ => {}
             }
         }
-        let calls = self.calls.and_then(|path| event.paths.get(path)).and_then(number);
+        let calls = self
+            .calls
+            .and_then(|path| event.paths.get(path))
+            .and_then(number);
         if let Some(calls) = calls.filter(|calls| *calls != 1.0) {
             let message = format!("is the sum of {calls} calls, expected a row for each call");
-            event.problem.get_or_insert(LineError::new(Code::Range, message));
+            event
+                .problem
+                .get_or_insert(LineError::new(Code::Range, message));
         }
     }
 }
@@ -490,7 +527,10 @@ impl Rule {
                 Value::Float(value) => value.to_string().into(),
                 Value::Absent | Value::List | Value::Object => "".into(),
             };
-            let mapped = self.values.get(text.as_ref()).or_else(|| self.values.get("*"));
+            let mapped = self
+                .values
+                .get(text.as_ref())
+                .or_else(|| self.values.get("*"));
             if let Some(mapped) = mapped {
                 value = Value::Text(mapped.clone().into());
             }
@@ -522,7 +562,9 @@ impl Take {
             Take::Target if path.is_empty() => "/",
             Take::Target => path,
             Take::Host => {
-                let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+                let host = authority
+                    .rsplit_once('@')
+                    .map_or(authority, |(_, host)| host);
                 match host.rsplit_once(':') {
                     Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
                     _ => host,
@@ -552,7 +594,10 @@ mod tests {
     fn presets_are_valid_and_described() {
         for (name, about) in presets().unwrap() {
             assert!(!about.is_empty(), "{name}");
-            assert!(Mapping::preset(name).unwrap().provides(Field::Timestamp), "{name}");
+            assert!(
+                Mapping::preset(name).unwrap().provides(Field::Timestamp),
+                "{name}"
+            );
         }
         assert!(Mapping::preset("apache").unwrap_err().contains("combined"));
     }
@@ -579,22 +624,34 @@ mod tests {
         assert_eq!(*first.get(Field::ResponseTime), Value::Float(45.123456));
         assert_eq!(text(&first, Field::Success), "false");
         assert_eq!(text(&first, Field::UserId), "7");
-        let second = event(&mapping, r#"{"status":"ok","request":{"uri":"/y"},"path":"/x","endpoint":"/own"}"#);
+        let second = event(
+            &mapping,
+            r#"{"status":"ok","request":{"uri":"/y"},"path":"/x","endpoint":"/own"}"#,
+        );
         assert_eq!(text(&second, Field::Success), "true");
         assert_eq!(text(&second, Field::Endpoint), "/y");
     }
 
     #[test]
     fn options_take_precedence_over_file() {
-        let mut mapping = Mapping::parse("[fields]\napi_name = \"host\"\nuser_id = \"user\"").unwrap();
+        let mut mapping =
+            Mapping::parse("[fields]\napi_name = \"host\"\nuser_id = \"user\"").unwrap();
         mapping.set(Field::ApiName, "tmdb".to_owned());
         mapping.map("account", Field::UserId, None).unwrap();
         mapping.map("client", Field::UserId, None).unwrap();
         let line = event(&mapping, r#"{"host":"x","user":"a","client":"c"}"#);
         assert_eq!(text(&line, Field::ApiName), "tmdb");
         assert_eq!(text(&line, Field::UserId), "c");
-        assert!(mapping.map("x", Field::Endpoint, Some(TimeUnit::S)).is_err());
-        let seen: Vec<bool> = line.paths.iter().map(|value| *value != Value::Absent).collect();
+        assert!(
+            mapping
+                .map("x", Field::Endpoint, Some(TimeUnit::S))
+                .is_err()
+        );
+        let seen: Vec<bool> = line
+            .paths
+            .iter()
+            .map(|value| *value != Value::Absent)
+            .collect();
         assert_eq!(mapping.unmatched(&seen), ["account=user_id"]);
     }
 
@@ -613,7 +670,12 @@ mod tests {
     fn part_of_request_or_url_is_taken() {
         for (text, method, target, host) in [
             ("GET /a?b=1 HTTP/1.1", "GET", "/a?b=1", "/a?b=1"),
-            ("POST https://user:pw@api.x.io:443/v1 HTTP/2.0", "POST", "/v1", "api.x.io"),
+            (
+                "POST https://user:pw@api.x.io:443/v1 HTTP/2.0",
+                "POST",
+                "/v1",
+                "api.x.io",
+            ),
             ("https://api.x.io", "", "/", "api.x.io"),
             ("https://api.x.io?q=1", "", "?q=1", "api.x.io"),
             ("api.x.io:8080", "", "api.x.io:8080", "api.x.io"),
@@ -641,7 +703,10 @@ mod tests {
             ("[fields]\nregion = \"x\"", "`region` is not a field"),
             ("[fields]\nendpoint = 7", "expected a path"),
             ("rot = \"x\"\n[fields]", "rot"),
-            ("[fields]\nendpoint = { from = \"x\", unit = \"s\" }", "endpoint has no unit"),
+            (
+                "[fields]\nendpoint = { from = \"x\", unit = \"s\" }",
+                "endpoint has no unit",
+            ),
             ("assume_tz = \"Mars\"\n[fields]", "assume_tz"),
             ("delimiter = \"é\"\n[fields]", "ASCII"),
         ] {

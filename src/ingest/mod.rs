@@ -5,7 +5,7 @@
 //! line never stops the others.
 //!
 //! ```text
-//! source     opens files and stdin, decompresses gzip and zstd
+//! source     opens files and stdin, decompresses gzip and zstd; source_name is their name in ids
 //! lines      finds the records in a stream: lines, array elements, CSV rows, in bounded memory
 //! read_loop  reads one input and passes its records to a consumer
 //! reader     the consumer for usage records: checks, ids, blocks, replay of rejects files
@@ -36,6 +36,7 @@ mod read_loop;
 mod reader;
 mod rejects;
 mod source;
+mod source_name;
 mod spill;
 mod time;
 
@@ -64,7 +65,7 @@ pub const MAX_RECORD_BYTES: usize = 1 << 20;
 pub struct Origin {
     /// The input as messages name it.
     pub input: String,
-    /// The name that goes into derived ids: a file's name without its directories, `-` for stdin.
+    /// The name that goes into derived ids: a file's name without directories and rotation, `-` for stdin.
     pub source: String,
     pub syntax: Syntax,
 }

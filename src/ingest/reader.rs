@@ -92,8 +92,13 @@ pub fn read(job: Job, emit: &mut dyn FnMut(Block) -> bool) -> ReadSummary {
         emit,
     };
     let mut summary = ReadSummary::default();
-    for input in job.inputs {
-        reader.records.ordinals.restart();
+    let is_new: Vec<bool> = (0..job.inputs.len())
+        .map(|at| begins_source(&job.inputs[..=at]))
+        .collect();
+    for (input, is_new) in job.inputs.into_iter().zip(is_new) {
+        if is_new || job.is_replay {
+            reader.records.ordinals.restart();
+        }
         reader.header = None;
         reader.replay = job.is_replay.then(Replay::default);
         match read_input(input, &layout, &mut reader) {
@@ -107,6 +112,18 @@ pub fn read(job: Job, emit: &mut dyn FnMut(Block) -> bool) -> ReadSummary {
     summary.is_complete = reader.emit().is_ok();
     summary.unmatched = reader.records.mapping.unmatched(&reader.records.seen);
     summary
+}
+
+/// Whether the last of some inputs is the first of its source, or was read before. Otherwise its lines follow
+/// those of the previous input: a rotated log is one log.
+fn begins_source(inputs: &[Input]) -> bool {
+    let Some((last, before)) = inputs.split_last() else {
+        return true;
+    };
+    before
+        .last()
+        .is_none_or(|previous| previous.source != last.source)
+        || before.iter().any(|input| input.is_same(last))
 }
 
 /// Why reading stops within an input.

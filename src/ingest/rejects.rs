@@ -5,14 +5,14 @@
 
 use std::borrow::Cow;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufWriter, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::{Code, Origin, Refusal, Syntax};
+use super::{Code, MAX_RECORD_BYTES, Origin, Refusal, Syntax};
 
 /// A refused line in a rejects file.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -114,9 +114,26 @@ pub struct RejectsFile {
     is_empty: bool,
 }
 
+/// Whether a file is empty or begins with a refused line.
+fn is_rejects_file(path: &Path) -> io::Result<bool> {
+    let mut line = Vec::new();
+    let file = BufReader::new(File::open(path)?);
+    file.take(4 * MAX_RECORD_BYTES as u64)
+        .read_until(b'\n', &mut line)?;
+    Ok(line.is_empty() || serde_json::from_slice::<Reject>(&line).is_ok())
+}
+
 impl RejectsFile {
     /// Opens the file, or creates one that only its owner may read.
+    ///
+    /// A file with other content is not touched.
     pub fn open(path: &Path) -> io::Result<RejectsFile> {
+        if path.is_file() && !is_rejects_file(path)? {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "it has other content than rejected lines",
+            ));
+        }
         let make = OpenOptions::new()
             .append(true)
             .create_new(true)
@@ -135,12 +152,6 @@ impl RejectsFile {
             was_made,
             is_empty: true,
         })
-    }
-
-    /// Whether `other` is this file, by any path. A device is not: its input is not its output.
-    pub(super) fn is_same(&self, other: &File) -> io::Result<bool> {
-        let (ours, other) = (self.file.get_ref().metadata()?, other.metadata()?);
-        Ok(ours.is_file() && (ours.dev(), ours.ino()) == (other.dev(), other.ino()))
     }
 
     /// Its path, as it was given.

@@ -3,11 +3,12 @@
 use std::fs::File;
 use std::io::{self, BufReader, Cursor, Read};
 use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use flate2::read::MultiGzDecoder;
 
-use super::rejects::RejectsFile;
+use super::source_name::source_name;
 
 /// An opened input.
 #[derive(Debug)]
@@ -33,7 +34,7 @@ pub struct OpenError {
 }
 
 impl Input {
-    /// Opens a file; its source is its name without directories.
+    /// Opens a file; its source is its name without directories, and without what rotation adds.
     pub fn open(path: &Path) -> Result<Input, OpenError> {
         let failed = |source| OpenError {
             path: path.to_owned(),
@@ -46,7 +47,7 @@ impl Input {
         let file_name = path.file_name().unwrap_or(path.as_os_str());
         Ok(Input {
             name: path.display().to_string(),
-            source: file_name.to_string_lossy().into_owned(),
+            source: source_name(&file_name.to_string_lossy()),
             stream: Stream::File(file),
         })
     }
@@ -83,11 +84,21 @@ impl Input {
         self
     }
 
-    /// Whether it is the file that refused lines are written to.
-    pub fn is_file(&self, rejects: &RejectsFile) -> io::Result<bool> {
+    /// Whether both are the same file, by any path.
+    pub fn is_same(&self, other: &Input) -> bool {
+        self.file_id().is_some_and(|id| Some(id) == other.file_id())
+    }
+
+    /// Whether it is the file at this path. A device is not: its input is not its output.
+    pub fn is_at(&self, path: &Path) -> bool {
+        let at = path.metadata().ok().filter(|at| at.is_file());
+        at.is_some_and(|at| self.file_id() == Some((at.dev(), at.ino())))
+    }
+
+    fn file_id(&self) -> Option<(u64, u64)> {
         match &self.stream {
-            Stream::File(file) => rejects.is_same(file),
-            Stream::Text(_) => Ok(false),
+            Stream::File(file) => file.metadata().ok().map(|file| (file.dev(), file.ino())),
+            Stream::Text(_) => None,
         }
     }
 

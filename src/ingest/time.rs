@@ -140,7 +140,7 @@ pub(super) struct TimeHints {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct FoundTime {
     pub(super) at: DateTime<Utc>,
-    /// The time for derived ids: the same whatever zone and unit the options give.
+    /// The time for derived ids: independent of the zone and unit in the options.
     pub(super) for_id: DateTime<Utc>,
 }
 
@@ -350,7 +350,12 @@ mod tests {
         ] {
             assert_eq!(options().parse(text), Ok(at("01-30T10:00")), "{text}");
         }
-        for text in ["2026-01-30", "yesterday", "2026-01-30 10:00:00 CET", "2026-01-30T10:00:00+1"] {
+        for text in [
+            "2026-01-30",
+            "yesterday",
+            "2026-01-30 10:00:00 CET",
+            "2026-01-30T10:00:00+1",
+        ] {
             assert!(options().parse(text).is_err(), "{text}");
         }
     }
@@ -358,7 +363,11 @@ mod tests {
     #[test]
     fn time_without_zone_is_in_assumed_zone() {
         let berlin = in_zone("Europe/Berlin");
-        for text in ["2026-01-30 11:00:00", "2026-01-30T11:00:00,000", "2026-01-30T11:00"] {
+        for text in [
+            "2026-01-30 11:00:00",
+            "2026-01-30T11:00:00,000",
+            "2026-01-30T11:00",
+        ] {
             assert!(options().parse(text).unwrap_err().contains("--assume-tz"));
             assert_eq!(berlin.parse(text), Ok(at("01-30T10:00")), "{text}");
         }
@@ -368,22 +377,42 @@ mod tests {
     #[test]
     fn only_the_hours_of_a_clock_change_are_refused() {
         let berlin = in_zone("Europe/Berlin");
-        let now = TimeOptions { now: at("2027-01-01T00:00:00Z"), ..berlin };
+        let now = TimeOptions {
+            now: at("2027-01-01T00:00:00Z"),
+            ..berlin
+        };
         assert!(now.parse("2026-10-25 01:59:59").is_ok());
-        assert!(now.parse("2026-10-25 02:30:00").unwrap_err().contains("occurs twice"));
-        assert!(now.parse("2026-03-29 02:30:00").unwrap_err().contains("does not exist"));
+        assert!(
+            now.parse("2026-10-25 02:30:00")
+                .unwrap_err()
+                .contains("occurs twice")
+        );
+        assert!(
+            now.parse("2026-03-29 02:30:00")
+                .unwrap_err()
+                .contains("does not exist")
+        );
         assert!(now.parse("2026-03-29 03:00:00").is_ok());
     }
 
     #[test]
     fn time_for_ids_does_not_depend_on_options() {
-        let found = |options: &TimeOptions| options.find("2026-01-30 11:00:00", TimeHints::default());
-        let (utc, berlin) = (found(&in_zone("UTC")).unwrap(), found(&in_zone("Europe/Berlin")).unwrap());
+        let found =
+            |options: &TimeOptions| options.find("2026-01-30 11:00:00", TimeHints::default());
+        let (utc, berlin) = (
+            found(&in_zone("UTC")).unwrap(),
+            found(&in_zone("Europe/Berlin")).unwrap(),
+        );
         assert_ne!(utc.at, berlin.at);
         assert_eq!(utc.for_id, berlin.for_id);
         let seconds = |unit| {
-            let options = TimeOptions { time_unit: Some(unit), ..options() };
-            options.find_number(Number::Whole(1_769_767_200), TimeHints::default()).unwrap()
+            let options = TimeOptions {
+                time_unit: Some(unit),
+                ..options()
+            };
+            options
+                .find_number(Number::Whole(1_769_767_200), TimeHints::default())
+                .unwrap()
         };
         assert_ne!(seconds(TimeUnit::S).at, seconds(TimeUnit::Ms).at);
         assert_eq!(seconds(TimeUnit::S).for_id, seconds(TimeUnit::Ms).for_id);
@@ -391,11 +420,20 @@ mod tests {
 
     #[test]
     fn given_format_is_the_only_one() {
-        let strftime = TimeOptions { format: Some("%d.%m.%Y %H:%M:%S".to_owned()), ..in_zone("UTC") };
+        let strftime = TimeOptions {
+            format: Some("%d.%m.%Y %H:%M:%S".to_owned()),
+            ..in_zone("UTC")
+        };
         assert_eq!(strftime.parse("30.01.2026 10:00:00"), Ok(at("01-30T10:00")));
         assert!(strftime.parse("2026-01-30T10:00:00Z").is_err());
-        let clf = TimeOptions { format: Some("clf".to_owned()), ..options() };
-        assert_eq!(clf.parse("30/Jan/2026:11:00:00 +0100"), Ok(at("01-30T10:00")));
+        let clf = TimeOptions {
+            format: Some("clf".to_owned()),
+            ..options()
+        };
+        assert_eq!(
+            clf.parse("30/Jan/2026:11:00:00 +0100"),
+            Ok(at("01-30T10:00"))
+        );
     }
 
     #[test]
@@ -406,23 +444,46 @@ mod tests {
             (1_769_767_200_000_000, TimeUnit::Us),
             (1_769_767_200_000_000_000, TimeUnit::Ns),
         ] {
-            let options = TimeOptions { time_unit: Some(unit), ..options() };
-            assert_eq!(options.parse_number(Number::Whole(number)), Ok(at("01-30T10:00")));
+            let options = TimeOptions {
+                time_unit: Some(unit),
+                ..options()
+            };
+            assert_eq!(
+                options.parse_number(Number::Whole(number)),
+                Ok(at("01-30T10:00"))
+            );
             assert_eq!(TimeUnit::plausible(Number::Whole(number)), unit);
         }
     }
 
     #[test]
     fn long_past_is_refused_with_option() {
-        let options = TimeOptions { max_past: TimeDelta::days(7_300), time_unit: Some(TimeUnit::Ms), ..options() };
-        let mistaken = options.parse_number(Number::Whole(1_769_767_200)).unwrap_err();
-        assert!(mistaken.contains("--time-unit") && mistaken.contains("--max-past"), "{mistaken}");
+        let options = TimeOptions {
+            max_past: TimeDelta::days(7_300),
+            time_unit: Some(TimeUnit::Ms),
+            ..options()
+        };
+        let mistaken = options
+            .parse_number(Number::Whole(1_769_767_200))
+            .unwrap_err();
+        assert!(
+            mistaken.contains("--time-unit") && mistaken.contains("--max-past"),
+            "{mistaken}"
+        );
         assert!(options.parse("2010-01-01T00:00:00Z").is_ok());
     }
 
     #[test]
     fn leap_second_exists_at_midnight_only() {
-        assert_eq!(options().parse("2016-12-31T23:59:60.5Z"), Ok(at("2017-01-01T00:00:00.500Z")));
-        assert!(options().parse("2026-01-30T10:00:60Z").unwrap_err().contains("second 60"));
+        assert_eq!(
+            options().parse("2016-12-31T23:59:60.5Z"),
+            Ok(at("2017-01-01T00:00:00.500Z"))
+        );
+        assert!(
+            options()
+                .parse("2026-01-30T10:00:60Z")
+                .unwrap_err()
+                .contains("second 60")
+        );
     }
 }

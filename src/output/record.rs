@@ -5,11 +5,15 @@ use crate::output::prelude::*;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use serde::Serializer;
+
+use crate::domain::usage::batch::UsageBatch;
+use crate::domain::usage::record::NewUsage;
 
 /// The lines that were read, by outcome.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct Summary {
-    /// Lines that are not blank: the sum of the next four and `rolled_back`.
+    /// Lines that are not blank: the sum of the next four, `rolled_back` and `unwritten`.
     pub read: u64,
     pub inserted: u64,
     /// Stored before, with the same content.
@@ -20,6 +24,8 @@ pub struct Summary {
     pub refused: u64,
     /// Not inserted, with `--atomic`, because of other lines.
     pub rolled_back: u64,
+    /// Read, but not written because the database failed.
+    pub unwritten: u64,
     /// Records whose error message was truncated.
     pub cut: u64,
     /// Records that a second run would insert again.
@@ -30,6 +36,14 @@ pub struct Summary {
     /// The latest one.
     #[serde(serialize_with = "super::json::maybe_time")]
     pub to: Option<DateTime<Utc>>,
+    /// The `created_at` of the rows inserted.
+    #[serde(serialize_with = "super::json::maybe_time")]
+    pub created_at: Option<DateTime<Utc>>,
+    /// Whether nothing was written.
+    pub dry_run: bool,
+    /// The first records of a dry run.
+    #[serde(serialize_with = "records")]
+    pub records: UsageBatch,
     /// Whether all inputs were read to their ends.
     pub complete: bool,
     pub seconds: f64,
@@ -51,25 +65,127 @@ impl Summary {
     }
 }
 
+type Usage<'a> = NewUsage<'a>;
+type RecordColumn<'a> = (Column<'static, Usage<'a>>, fn(&Usage<'a>) -> bool);
+
+/// The columns of records, each with whether a record has a value in it.
+fn record_columns<'a>() -> Vec<RecordColumn<'a>> {
+    type C<'a> = Column<'static, Usage<'a>>;
+    let whole = |value: Option<i32>| Cell::or_missing(value, Cell::count);
+    vec![
+        (
+            C::left("TIME", "timestamp", |it| Cell::Time(it.record.timestamp)),
+            |_| true,
+        ),
+        (
+            C::left("API", "api_name", |it| Cell::text(it.record.api_name)),
+            |_| true,
+        ),
+        (
+            C::left("METHOD", "method", |it| Cell::maybe(it.record.method)),
+            |_| true,
+        ),
+        (
+            C::left("ENDPOINT", "endpoint", |it| Cell::maybe(it.record.endpoint)),
+            |_| true,
+        ),
+        (
+            C::right("STATUS", "status_code", move |it| {
+                whole(it.record.status_code)
+            }),
+            |_| true,
+        ),
+        (
+            C::left("SUCCESS", "success", |it| Cell::Bool(it.record.success)),
+            |_| true,
+        ),
+        (
+            C::left("ERROR", "error_type", |it| {
+                Cell::maybe(it.record.error_type)
+            }),
+            |it| it.record.error_type.is_some(),
+        ),
+        (
+            C::left("MESSAGE", "error_message", |it| {
+                Cell::maybe(it.record.error_message)
+            }),
+            |it| it.record.error_message.is_some(),
+        ),
+        (
+            C::right("MS", "response_time", move |it| {
+                whole(it.record.response_time)
+            }),
+            |_| true,
+        ),
+        (
+            C::right("SENT", "request_size", move |it| {
+                whole(it.record.request_size)
+            }),
+            |it| it.record.request_size.is_some(),
+        ),
+        (
+            C::right("RECEIVED", "response_size", move |it| {
+                whole(it.record.response_size)
+            }),
+            |it| it.record.response_size.is_some(),
+        ),
+        (
+            C::right("COST", "cost_credits", |it| {
+                Cell::or_missing(it.record.cost_credits, Cell::Number)
+            }),
+            |it| it.record.cost_credits.is_some(),
+        ),
+        (
+            C::left("CACHED", "cached", |it| Cell::Bool(it.record.cached)),
+            |it| it.record.cached,
+        ),
+        (
+            C::left("USER", "user_id", |it| Cell::maybe(it.record.user_id)),
+            |it| it.record.user_id.is_some(),
+        ),
+    ]
+}
+
+fn records<S: Serializer>(records: &UsageBatch, serializer: S) -> Result<S::Ok, S::Error> {
+    let columns: Vec<_> = record_columns()
+        .into_iter()
+        .map(|(column, _)| column)
+        .collect();
+    serializer.collect_seq(
+        records
+            .iter()
+            .map(|usage| columns::object(&columns, &usage)),
+    )
+}
+
 type Count = (&'static str, fn(&Summary) -> u64);
 
-const COUNTS: [Count; 8] = [
+const COUNTS: [Count; 9] = [
     ("read", |it| it.read),
     ("inserted", |it| it.inserted),
     ("duplicate", |it| it.duplicate),
     ("conflict", |it| it.conflict),
     ("refused", |it| it.refused),
     ("rolled_back", |it| it.rolled_back),
+    ("unwritten", |it| it.unwritten),
     ("cut", |it| it.cut),
     ("unrepeatable", |it| it.unrepeatable),
 ];
 
 impl Answer for Summary {
-    fn table(&self, _width: Option<usize>) -> String {
+    fn table(&self, width: Option<usize>) -> String {
         let mut text = String::new();
+        if self.dry_run {
+            let records: Vec<NewUsage<'_>> = self.records.iter().collect();
+            let columns = record_columns().into_iter();
+            let columns: Vec<_> = columns
+                .map(|(column, is_shown)| column.in_table(records.iter().any(&is_shown)))
+                .collect();
+            text = columns::table(&columns, &records, width) + "\n";
+        }
         for (index, (name, number)) in COUNTS.into_iter().enumerate() {
             let number = number(self);
-            // The last three are exceptions.
+            // The last four are exceptions.
             if index < 5 || number > 0 {
                 let name = name.replace('_', " ");
                 text.push_str(&format!("{name:<13}{:>13}\n", format::count(number)));
@@ -78,6 +194,9 @@ impl Answer for Summary {
         if let Some((from, to)) = self.from.zip(self.to) {
             let (from, to) = (format::time(from), format::time(to));
             text.push_str(&format!("from  {from}\nto    {to}\n"));
+        }
+        if self.dry_run {
+            text.push_str("dry run: nothing was written\n");
         }
         let rate = format::number(self.lines_per_second);
         let seconds = format::number(self.seconds);
@@ -99,6 +218,8 @@ impl Answer for Summary {
         list.extend([
             Col::csv_only("from", move |it| time(it.from)),
             Col::csv_only("to", move |it| time(it.to)),
+            Col::csv_only("created_at", move |it| time(it.created_at)),
+            Col::csv_only("dry_run", |it| Cell::Bool(it.dry_run)),
             Col::csv_only("complete", |it| Cell::Bool(it.complete)),
             Col::csv_only("seconds", |it| Cell::Number(it.seconds)),
             Col::csv_only("lines_per_second", |it| Cell::Number(it.lines_per_second)),
@@ -131,7 +252,9 @@ impl Answer for PresetList {
         }
         let rows = self.0.iter();
         Presets {
-            presets: rows.map(|row| columns::object(&Self::columns(), row)).collect(),
+            presets: rows
+                .map(|row| columns::object(&Self::columns(), row))
+                .collect(),
         }
     }
 
@@ -179,7 +302,7 @@ mod tests {
             panic!("a header and a row");
         };
         assert_eq!(header.len(), row.len());
-        assert_eq!(row[8], "1970-01-01T00:00:00.000Z");
-        assert_eq!(row[10..], ["true", "0.5", "2400"]);
+        assert_eq!(row[9], "1970-01-01T00:00:00.000Z");
+        assert_eq!(row[11..], ["", "false", "true", "0.5", "2400"]);
     }
 }

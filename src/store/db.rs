@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use diesel::connection::{AnsiTransactionManager as Tx, SimpleConnection, TransactionManager};
 use diesel::result::{ConnectionError, DatabaseErrorKind, Error as DieselError};
 use diesel::sqlite::SqliteConnection;
-use diesel::{Connection, QueryResult};
+use diesel::{Connection, QueryResult, RunQueryDsl};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use rustix::fs::{AtFlags, CWD, accessat};
 
@@ -62,6 +62,22 @@ impl Db {
             Db::Pg(_) => "postgresql",
             Db::Sqlite(_) => "sqlite",
         }
+    }
+
+    /// Whether the connection still has a server that takes writes: not after a restart or a failover.
+    pub fn is_connected(&mut self) -> bool {
+        let Db::Pg(postgres) = self else {
+            return true;
+        };
+        #[derive(diesel::QueryableByName)]
+        struct Server {
+            #[diesel(sql_type = diesel::sql_types::Bool)]
+            is_replica: bool,
+        }
+        let server = postgres.run(|conn| {
+            diesel::sql_query("SELECT pg_is_in_recovery() AS is_replica").get_result::<Server>(conn)
+        });
+        server.is_ok_and(|server: Server| !server.is_replica)
     }
 
     pub fn batch_execute(&mut self, sql: &str) -> QueryResult<()> {

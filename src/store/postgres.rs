@@ -18,7 +18,8 @@ use diesel::connection::{
 };
 use diesel::pg::PgConnection;
 use diesel::result::{ConnectionError, Error as DieselError};
-use diesel::{Connection, QueryResult};
+use diesel::sql_types::{Bool, Integer};
+use diesel::{Connection, OptionalExtension, QueryResult, QueryableByName, RunQueryDsl, sql_query};
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
@@ -95,6 +96,36 @@ impl Postgres {
 
     pub fn batch_execute(&mut self, sql: &str) -> QueryResult<()> {
         self.run(|conn| conn.batch_execute(sql))
+    }
+
+    /// The server's process of this session; behind a pooler, of this transaction.
+    pub fn server_process(&mut self) -> QueryResult<i32> {
+        #[derive(QueryableByName)]
+        struct Process {
+            #[diesel(sql_type = Integer)]
+            pid: i32,
+        }
+        let found = self.run(|conn| sql_query("SELECT pg_backend_pid() AS pid").get_result(conn));
+        found.map(|found: Process| found.pid)
+    }
+
+    /// Cancels the statement that another process of the server runs; false if it runs none.
+    pub fn cancel(&mut self, pid: i32) -> QueryResult<bool> {
+        #[derive(QueryableByName)]
+        struct Cancelled {
+            #[diesel(sql_type = Bool)]
+            was_active: bool,
+        }
+        let cancelled = self.run(|conn| {
+            sql_query(
+                "SELECT state = 'active' AND pg_cancel_backend(pid) AS was_active
+                 FROM pg_stat_activity WHERE pid = $1",
+            )
+            .bind::<Integer, _>(pid)
+            .get_result(conn)
+            .optional()
+        })?;
+        Ok(cancelled.is_some_and(|cancelled: Cancelled| cancelled.was_active))
     }
 
     /// Runs `work` without a transaction: it saves two round trips, and `CREATE INDEX CONCURRENTLY` requires it.

@@ -113,6 +113,7 @@ fn run_example(example: &str) {
     packed.write_all(&fs::read(data).unwrap()).unwrap();
     sandbox.file("usage.ndjson.gz", packed.finish().unwrap());
     sandbox.file("export.csv", "ts,api\n1769860000,finnhub\n");
+    sandbox.file("access.log", include_str!("../logs/combined.log"));
     sandbox.file("requests.csv", "timestamp,value\n2026-01-01,700\n");
     let completions = sandbox
         .home()
@@ -135,7 +136,7 @@ fn run_example(example: &str) {
     shell(prepare).success();
     put_recommendation(&sandbox, example);
     // `tail -F` does not end.
-    let example = &example.replace("tail -F", "cat");
+    let example = &example.replace("tail -n +1 -F", "cat");
     // A program that reads the output need not be installed.
     let (example, _) = example
         .split_once(" | ")

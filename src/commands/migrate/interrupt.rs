@@ -7,15 +7,13 @@ use std::sync::atomic::AtomicBool;
 use std::thread;
 use std::time::Duration;
 
-use diesel::prelude::*;
-use diesel::sql_types::{Bool, Integer};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 use signal_hook::iterator::Signals;
 
 use crate::context::Context;
 use crate::domain::schema::migration;
-use crate::error::{Error, Exit, Result};
+use crate::error::{Exit, Result};
 use crate::store::db::{self, Access, Db};
 use crate::store::migrations;
 use crate::store::url::DatabaseUrl;
@@ -79,20 +77,10 @@ pub(in crate::commands) fn end_on_signals(
 
 /// The process of this connection on a PostgreSQL server.
 fn server_process(db: &mut Db) -> Result<Option<i32>> {
-    #[derive(QueryableByName)]
-    struct Process {
-        #[diesel(sql_type = Integer)]
-        pid: i32,
+    match db {
+        Db::Pg(postgres) => Ok(Some(postgres.server_process()?)),
+        Db::Sqlite(_) => Ok(None),
     }
-    let Db::Pg(postgres) = db else {
-        return Ok(None);
-    };
-    let found = postgres.run(|conn| {
-        diesel::sql_query("SELECT pg_backend_pid() AS pid").get_result::<Process>(conn)
-    });
-    found
-        .map(|found| Some(found.pid))
-        .map_err(|error: diesel::result::Error| Error::from(error))
 }
 
 /// Cancels the running statement, then describes the state of the database and the next step.
@@ -101,24 +89,10 @@ fn cancel_and_describe(
     server_process: Option<i32>,
     next: &NextStep,
 ) -> Result<(String, String)> {
-    #[derive(QueryableByName)]
-    struct Cancelled {
-        #[diesel(sql_type = Bool)]
-        is_idle: bool,
-    }
     let mut db = db::open(url, Access::Read)?;
     if let (Db::Pg(postgres), Some(pid)) = (&mut db, server_process) {
         for _ in 0..CANCEL_CHECKS {
-            let cancelled = postgres.run(|conn| {
-                diesel::sql_query(
-                    "SELECT state <> 'active' OR NOT pg_cancel_backend(pid) AS is_idle
-                     FROM pg_stat_activity WHERE pid = $1",
-                )
-                .bind::<Integer, _>(pid)
-                .get_result::<Cancelled>(conn)
-                .optional()
-            })?;
-            if cancelled.is_none_or(|cancelled| cancelled.is_idle) {
+            if !postgres.cancel(pid)? {
                 break;
             }
             thread::sleep(CANCEL_POLL);

@@ -14,13 +14,13 @@ pub(super) struct EventArgs {
     #[arg(long, value_name = "PATH", requires = "api")]
     endpoint: Option<String>,
     /// HTTP method [default: GET]
-    #[arg(long, requires = "api")]
+    #[arg(long, requires = "api", hide_short_help = true)]
     method: Option<String>,
     /// Time of the call [default: now]
-    #[arg(long, value_name = "TIME", requires = "api")]
+    #[arg(long, value_name = "TIME", requires = "api", hide_short_help = true)]
     timestamp: Option<String>,
     /// Whether the call succeeded [default: by status and error type]
-    #[arg(long, value_name = "BOOL", requires = "api")]
+    #[arg(long, value_name = "BOOL", requires = "api", hide_short_help = true)]
     success: Option<String>,
     /// HTTP status
     #[arg(long, requires = "api")]
@@ -29,33 +29,34 @@ pub(super) struct EventArgs {
     #[arg(long, value_name = "MS", requires = "api")]
     response_time: Option<String>,
     /// Size of the request
-    #[arg(long, value_name = "BYTES", requires = "api")]
+    #[arg(long, value_name = "BYTES", requires = "api", hide_short_help = true)]
     request_size: Option<String>,
     /// Size of the response
-    #[arg(long, value_name = "BYTES", requires = "api")]
+    #[arg(long, value_name = "BYTES", requires = "api", hide_short_help = true)]
     response_size: Option<String>,
     /// Class of the error [default: by status]
-    #[arg(long, value_name = "TYPE", requires = "api")]
+    #[arg(long, value_name = "TYPE", requires = "api", hide_short_help = true)]
     error_type: Option<String>,
     /// Message of the error
-    #[arg(long, value_name = "TEXT", requires = "api")]
+    #[arg(long, value_name = "TEXT", requires = "api", hide_short_help = true)]
     error_message: Option<String>,
     /// Cost in credits
     #[arg(
         long,
         value_name = "CREDITS",
         requires = "api",
+        hide_short_help = true,
         allow_hyphen_values = true
     )]
     cost: Option<String>,
     /// The response came from a cache
-    #[arg(long, requires = "api")]
+    #[arg(long, requires = "api", hide_short_help = true)]
     cached: bool,
     /// User on whose behalf the API was called
-    #[arg(long, value_name = "USER", requires = "api")]
+    #[arg(long, value_name = "USER", requires = "api", hide_short_help = true)]
     user_id: Option<String>,
     /// Unique id of the call
-    #[arg(long, requires = "api")]
+    #[arg(long, requires = "api", hide_short_help = true)]
     id: Option<String>,
 }
 

@@ -9,9 +9,10 @@ use std::time::{Duration, Instant};
 use chrono::TimeDelta;
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::interrupt::Cancel;
 use crate::commands::prelude::*;
 use crate::commands::refused::Refusals;
-use crate::domain::format::counted;
+use crate::domain::format::{self, counted};
 use crate::ingest::{self, Block, Code, Job, LineError, ReadSummary, Refusal};
 use crate::output::record::Summary;
 use crate::store::time::UtcTimestamp;
@@ -32,9 +33,34 @@ const BLOCKS_AHEAD: usize = 4;
 /// How often a run that waits for input checks whether to stop.
 const POLL: Duration = Duration::from_millis(100);
 
+/// The pauses before a batch is tried again.
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// A response time from which on it may be in another unit, in milliseconds.
+const LONG_CALL_MS: i32 = 3_600_000;
+
+/// A batch of fewer records takes no time that is worth a cancellation.
+const LONG_BATCH: usize = 1_000;
+
+/// The number of records that a dry run shows.
+const SAMPLE: usize = 10;
+
 enum Message {
     Block(Block),
     End(ReadSummary),
+}
+
+/// What becomes of batches.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LoadOptions {
+    pub(super) is_atomic: bool,
+    /// Whether every batch is rolled back.
+    pub(super) is_dry_run: bool,
+    /// How long to try again without a connection.
+    pub(super) retry: Duration,
+    /// How long to try again while the database is locked.
+    pub(super) lock_wait: Duration,
 }
 
 /// Reads in a thread of its own.
@@ -67,15 +93,22 @@ pub(super) struct Loader<'c> {
     context: &'c mut Context,
     messages: Receiver<Message>,
     stop: Arc<AtomicBool>,
+    cancel: Cancel,
+    /// Set by SIGHUP.
+    report: Arc<AtomicBool>,
     /// Lines read and not yet in the database.
     pending: Block,
+    /// The number of its refusals that are in the rejects file.
+    kept: usize,
     /// When the first pending line came.
     pending_since: Option<Instant>,
     /// The `created_at` of the rows; later than that of the rows recorded beside replayed lines.
     created_at: UtcTimestamp,
     pub(super) refusals: Refusals,
-    is_atomic: bool,
+    options: LoadOptions,
     pub(super) summary: Summary,
+    /// The number of calls that took very long.
+    pub(super) long_calls: u64,
     /// The input and line up to which everything is committed.
     committed: Option<(String, u64)>,
     progress: ProgressBar,
@@ -99,17 +132,27 @@ impl Loader<'_> {
         context: &mut Context,
         job: Job,
         refusals: Refusals,
-        is_atomic: bool,
+        options: LoadOptions,
+        report: Arc<AtomicBool>,
+        cancel: Cancel,
     ) -> Loader<'_> {
+        let created_at = UtcTimestamp::new(job.times.now);
         Loader {
             stop: Arc::clone(&job.stop),
-            created_at: UtcTimestamp::new(job.times.now),
+            cancel,
+            report,
+            created_at,
             messages: read_ahead(job),
             pending: Block::default(),
+            kept: 0,
             pending_since: None,
             refusals,
-            is_atomic,
-            summary: Summary::default(),
+            options,
+            summary: Summary {
+                dry_run: options.is_dry_run,
+                ..Summary::default()
+            },
+            long_calls: 0,
             committed: None,
             progress: progress_bar(context),
             context,
@@ -118,17 +161,20 @@ impl Loader<'_> {
 
     /// Loads everything and returns how reading ended.
     pub(super) fn load(&mut self, db: &mut Db) -> Result<ReadSummary> {
-        let read = if self.is_atomic {
+        let read = if self.options.is_atomic {
             self.load_all_or_nothing(db)
         } else {
-            self.load_batches(db)
+            self.load_batches(db).or_else(|error| {
+                self.keep_unwritten(&error)?;
+                Err(error)
+            })
         };
         self.progress.finish_and_clear();
         read.map_err(|error| {
             error.context(match &self.committed {
                 Some((input, line)) => format!(
                     "recording stopped after {}, at line {line} of {}",
-                    counted(self.summary.read, "line"),
+                    counted(self.summary.read - self.summary.unwritten, "line"),
                     printable(input),
                 ),
                 None => "recording stopped; nothing was recorded".to_owned(),
@@ -161,6 +207,9 @@ impl Loader<'_> {
     /// Collects blocks into batches and saves each batch when it is due.
     fn load_batches(&mut self, db: &mut Db) -> Result<ReadSummary> {
         loop {
+            if self.report.swap(false, Ordering::Relaxed) {
+                self.report_progress();
+            }
             let waited = self.pending_since.map(|since| since.elapsed());
             let left = waited.map_or(POLL, |waited| BATCH_WAIT.saturating_sub(waited).min(POLL));
             let end = match self.messages.recv_timeout(left) {
@@ -188,7 +237,10 @@ impl Loader<'_> {
                     .pending_since
                     .is_some_and(|since| since.elapsed() >= BATCH_WAIT);
             if is_due || end.is_some() {
-                self.save(db)?;
+                match self.save(db) {
+                    Err(_) if self.cancel.was_sent() => return Ok(ReadSummary::default()),
+                    saved => saved?,
+                }
             }
             if let Some(summary) = end {
                 return Ok(summary);
@@ -202,18 +254,117 @@ impl Loader<'_> {
         if self.pending.lines() == 0 {
             return Ok(());
         }
-        self.restore_ids(db)?;
         let last_line = self.pending.last_line();
         let last_line = last_line.map(|(input, line)| (input.to_owned(), line));
-        let (loaded, refusals) = if self.is_atomic {
+        let (loaded, refusals) = if self.options.is_atomic {
             self.insert(db)?
         } else {
-            db.write_tx(|db| self.insert(db))?
+            self.insert_with_retries(db)?
         };
         self.committed = last_line;
         self.count(&loaded, &refusals);
         self.pending.clear();
+        self.kept = 0;
         Ok(())
+    }
+
+    /// Inserts in a transaction, and again if the connection is lost or the database locked. Meanwhile nothing
+    /// more is read than fits into memory. The ids are the same in each attempt, so a batch whose commit was not
+    /// confirmed is not inserted twice.
+    fn insert_with_retries(&mut self, db: &mut Db) -> Result<(Loaded, Vec<Refusal>)> {
+        let began = Instant::now();
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let error = match self.insert_in_transaction(db) {
+                Ok(done) => return Ok(done),
+                Err(error) if error.exit() != Exit::Busy && !db.is_connected() => {
+                    error.with_exit(Exit::Unreachable)
+                }
+                Err(error) => error,
+            };
+            let limit = match error.exit() {
+                Exit::Unreachable => self.options.retry,
+                Exit::Busy => self.options.lock_wait,
+                _ => return Err(error),
+            };
+            loop {
+                if began.elapsed() + pause > limit || !self.pause(pause) {
+                    return Err(error);
+                }
+                if pause == FIRST_PAUSE {
+                    let text = format!(
+                        "{error}; trying again for up to {}",
+                        format::duration(TimeDelta::from_std(limit).unwrap_or(TimeDelta::MAX))
+                    );
+                    self.progress
+                        .suspend(|| self.context.info(printable(&text)));
+                }
+                pause = (pause * 2).min(LONGEST_PAUSE);
+                if error.exit() == Exit::Busy {
+                    break;
+                }
+                match self.context.open_to_record() {
+                    Ok(opened) => {
+                        *db = opened;
+                        break;
+                    }
+                    Err(error) if error.exit().is_retryable() => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+    }
+
+    /// Waits; false if a signal ends the run.
+    fn pause(&self, pause: Duration) -> bool {
+        let began = Instant::now();
+        while began.elapsed() < pause {
+            if self.stop.load(Ordering::Relaxed) {
+                return false;
+            }
+            thread::sleep(POLL.min(pause));
+        }
+        true
+    }
+
+    fn insert_in_transaction(&mut self, db: &mut Db) -> Result<(Loaded, Vec<Refusal>)> {
+        self.restore_ids(db)?;
+        let mut tried = None;
+        let ended = db.write_tx(|db| {
+            let done = self.insert(db)?;
+            if self.options.is_dry_run {
+                tried = Some(done);
+                return Err(Error::message(Exit::Failed, "a dry run is rolled back"));
+            }
+            Ok(done)
+        });
+        tried.map_or(ended, Ok)
+    }
+
+    /// Keeps the lines that were read and could not be written in the rejects file.
+    fn keep_unwritten(&mut self, error: &Error) -> Result<()> {
+        self.stop.store(true, Ordering::Relaxed);
+        while let Ok(Message::Block(block)) = self.messages.recv_timeout(2 * POLL) {
+            self.pending.append(block);
+        }
+        let problem = LineError::new(Code::Database, format!("was not written: {error}"));
+        let records = (0..self.pending.usage.len()).map(|index| (index, problem.clone()));
+        let refusals = self.pending.refusals(records.collect());
+        let unkept = refusals.get(self.kept..).unwrap_or_default();
+        self.refusals.keep(unkept, self.created_at.utc())?;
+        self.summary.unwritten = refusals.len() as u64;
+        self.summary.read += refusals.len() as u64;
+        Ok(())
+    }
+
+    /// Prints how far the run is.
+    fn report_progress(&mut self) {
+        let mut text = format!("{} so far", counted(self.summary.read, "line"));
+        if let Some((input, line)) = &self.committed {
+            text.push_str(&format!(", up to line {line} of {}", printable(input)));
+        }
+        let context = &mut *self.context;
+        self.progress.suspend(|| context.stderr_line(text));
     }
 
     /// Gives replayed records without an id the ids that they would have had in their input.
@@ -240,13 +391,21 @@ impl Loader<'_> {
 
     /// Inserts the pending records and keeps the refused lines.
     fn insert(&mut self, db: &mut Db) -> Result<(Loaded, Vec<Refusal>)> {
-        let loaded = insert::load(db, &self.pending.usage, self.created_at)?;
+        let (usage, created_at) = (&self.pending.usage, self.created_at);
+        let load = |db: &mut Db| Ok(insert::load(db, usage, created_at)?);
+        let loaded = match usage.len() {
+            ..LONG_BATCH => load(db)?,
+            _ => self.cancel.during(db, load)?,
+        };
         let problems = loaded
             .refused
             .iter()
             .map(|(index, refused)| (*index, line_error(refused)));
-        let refusals = self.pending.take_refusals(problems.collect());
-        self.refusals.keep(&refusals, self.created_at.utc())?;
+        let refusals = self.pending.refusals(problems.collect());
+        // An attempt that failed may have kept them.
+        let unkept = refusals.get(self.kept..).unwrap_or_default();
+        self.refusals.keep(unkept, self.created_at.utc())?;
+        self.kept = self.kept.max(refusals.len());
         Ok((loaded, refusals))
     }
 
@@ -260,6 +419,7 @@ impl Loader<'_> {
             .filter(|refusal| refusal.problem.code == Code::Conflict)
             .count() as u64;
         let summary = &mut self.summary;
+        summary.created_at = Some(self.created_at.utc());
         summary.inserted += loaded.inserted;
         summary.duplicate += loaded.duplicate;
         summary.conflict += conflicts;
@@ -271,6 +431,11 @@ impl Loader<'_> {
         for (index, usage) in self.pending.usage.iter().enumerate() {
             if refused.next_if_eq(&index).is_none() {
                 summary.extend(usage.record.timestamp);
+                let is_long = usage.record.response_time > Some(LONG_CALL_MS);
+                self.long_calls += u64::from(is_long);
+                if self.options.is_dry_run && summary.records.len() < SAMPLE {
+                    summary.records.push(&usage);
+                }
             }
         }
         self.progress.set_position(summary.read);

@@ -20,7 +20,7 @@ pub(super) struct MappingArgs {
     mapping: Option<PathBuf>,
 
     /// List the presets
-    #[arg(long, exclusive = true)]
+    #[arg(long, conflicts_with_all = ["files", "replay"])]
     pub(super) list_presets: bool,
 
     /// Read the column or path in JSON, such as request.uri, as FIELD; repeat for more
@@ -35,15 +35,26 @@ pub(super) struct MappingArgs {
     set: Vec<(Field, String)>,
 
     /// Word that stands for a missing value; repeat for more
-    #[arg(long, value_name = "WORD", allow_hyphen_values = true)]
+    #[arg(
+        long,
+        value_name = "WORD",
+        allow_hyphen_values = true,
+        hide_short_help = true
+    )]
     null: Vec<String>,
 
     /// Separator of CSV columns, one character or `tab` [default: detected]
-    #[arg(long, value_name = "CHAR", value_parser = parse_delimiter)]
+    #[arg(long, value_name = "CHAR", value_parser = parse_delimiter, hide_short_help = true)]
     delimiter: Option<u8>,
 
     /// What to do with unknown fields
-    #[arg(long, value_enum, value_name = "ACTION", default_value_t)]
+    #[arg(
+        long,
+        value_enum,
+        value_name = "ACTION",
+        default_value_t,
+        hide_short_help = true
+    )]
     unknown: UnknownFields,
 }
 

@@ -1,6 +1,7 @@
 //! `record`: inserts usage records from files, stdin or the command line into `api_usage`.
 
 mod event;
+mod interrupt;
 mod loader;
 mod mapping;
 
@@ -11,18 +12,18 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use chrono::TimeDelta;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use self::event::EventArgs;
-use self::loader::Loader;
+use self::interrupt::Cancel;
+use self::loader::{LoadOptions, Loader};
 use self::mapping::MappingArgs;
 use super::refused::Refusals;
 use crate::args::parse_duration;
 use crate::commands::prelude::*;
+use crate::domain::format::counted;
 use crate::error::shell_word;
-use crate::ingest::{
-    self, Format, Input, Job, Mapping, ReadSummary, TimeOptions, TimeUnit, Zone,
-};
+use crate::ingest::{self, Format, Input, Job, Mapping, ReadSummary, TimeOptions, TimeUnit, Zone};
 use crate::output::record::PresetList;
 
 /// Record API usage
@@ -36,13 +37,21 @@ use crate::output::record::PresetList;
 /// A rejected line is reported, counted as refused and skipped; the exit code is then 3.
 ///
 /// Each call is recorded once, so an interrupted command can be run again. A call is identified by its
-/// id, or by its content, time, source and ordinal among identical lines of the input. Records with
-/// neither id nor time get the current time, and are inserted again by each run.
+/// id, or by its content, time, source and ordinal among identical lines of the input. The source is the
+/// name of the file without directories, .gz, .zst, .1 or a date, so a rotated log stays the same source.
+/// Records with neither id nor time get the current time, and are inserted again by each run.
+///
+/// A line that is recorded again with another mapping, zone or unit is a conflict: the earlier row stays.
+/// To undo a run, delete its rows by the created_at that its answer has under `--format json`, then run the
+/// corrected command: DELETE FROM api_usage WHERE created_at = '2026-01-31T12:00:00.000+00:00'
+///
+/// While the server restarts or the database is locked, reading pauses and the batch is tried again. SIGINT
+/// and SIGTERM record the complete lines read so far; SIGHUP prints the progress.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
   usagectl record usage.ndjson.gz --rejects refused.ndjson
-  tail -F api.log | usagectl record --source api.log
+  tail -n +1 -F api.log | usagectl record --source api.log
   usagectl record access.log --preset combined --set api_name=shop
   usagectl record export.csv --map ts=timestamp:s --map api=api_name
   usagectl record --api finnhub --endpoint /quote --status 429 --response-time 120
@@ -56,9 +65,6 @@ pub struct RecordArgs {
     #[arg(long, value_enum, value_name = "FORMAT")]
     input_format: Option<Format>,
 
-    #[command(flatten)]
-    mapping: MappingArgs,
-
     /// Name of the source, part of derived ids [default: name of the file, or -]
     #[arg(long, value_name = "NAME")]
     source: Option<String>,
@@ -68,7 +74,7 @@ pub struct RecordArgs {
     time_unit: Option<TimeUnit>,
 
     /// Form of times that are text: clf, or strftime such as %d.%m.%Y %H:%M:%S [default: detected]
-    #[arg(long, value_name = "FORMAT", value_parser = ingest::parse_time_format, allow_hyphen_values = true)]
+    #[arg(long, value_name = "FORMAT", value_parser = ingest::parse_time_format, allow_hyphen_values = true, hide_short_help = true)]
     time_format: Option<String>,
 
     /// Zone of times without one: UTC, an offset such as +02:00, or a name such as Europe/Berlin
@@ -76,11 +82,11 @@ pub struct RecordArgs {
     assume_tz: Option<Zone>,
 
     /// Reject times further in the future than this
-    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = parse_duration)]
+    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = parse_duration, hide_short_help = true)]
     max_future: Duration,
 
     /// Reject times further in the past than this
-    #[arg(long, value_name = "DURATION", default_value = "7300d", value_parser = parse_duration)]
+    #[arg(long, value_name = "DURATION", default_value = "7300d", value_parser = parse_duration, hide_short_help = true)]
     max_past: Duration,
 
     /// Append rejected lines to this file
@@ -99,6 +105,21 @@ pub struct RecordArgs {
     /// Everything is one transaction; on SQLite it blocks all other writers until it ends.
     #[arg(long)]
     atomic: bool,
+
+    /// Check everything, print the first ten records and the counts, and write nothing
+    #[arg(long, conflicts_with_all = ["atomic", "rejects"])]
+    dry_run: bool,
+
+    /// How long to reconnect when the server restarts or fails over; not with --atomic
+    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = parse_duration, hide_short_help = true)]
+    retry: Duration,
+
+    /// How long to wait while another program locks the database; not with --atomic
+    #[arg(long, value_name = "DURATION", default_value = "1m", value_parser = parse_duration, hide_short_help = true)]
+    lock_wait: Duration,
+
+    #[command(flatten)]
+    mapping: MappingArgs,
 
     #[command(flatten)]
     event: EventArgs,
@@ -123,22 +144,53 @@ pub fn run(context: &mut Context, args: RecordArgs) -> Result<Outcome> {
         is_replay: args.replay.is_some(),
         stop: stop_on_signals()?,
     };
-    let mut loader = Loader::new(context, job, refusals, args.atomic);
-    let read = loader.load(&mut db)?;
-    let (mut summary, refusals) = (loader.summary, loader.refusals);
+    let report = Arc::new(AtomicBool::new(false));
+    signal_hook::flag::register(SIGHUP, Arc::clone(&report))?;
+    let options = LoadOptions {
+        is_atomic: args.atomic,
+        is_dry_run: args.dry_run,
+        retry: args.retry,
+        lock_wait: args.lock_wait,
+    };
+    let cancel = Cancel::when(&job.stop, context.database_url(false)?);
+    let mut loader = Loader::new(context, job, refusals, options, report, cancel);
+    let loaded = loader.load(&mut db);
+    let (mut summary, refusals, long_calls) = (loader.summary, loader.refusals, loader.long_calls);
+    let (read, error) = match loaded {
+        Ok(read) => (read, None),
+        Err(error) => (ReadSummary::default(), Some(error)),
+    };
     summary.complete = read.is_whole();
     summary.set_elapsed(began.elapsed());
 
     refusals.report_rest(context, &read.failures);
+    warn(context, &read, long_calls);
     context.answer(&summary)?;
-    let outcome = outcome(
-        &read,
-        summary.refused + summary.conflict,
-        refusals.close()?.as_deref(),
-        args.atomic,
-    );
+    let option = refusals.missing_option().map(str::to_owned);
+    let kept = refusals.close()?;
+    if let Some(error) = error {
+        return Err(match (summary.unwritten, kept) {
+            (1.., Some(path)) => {
+                let path = shell_word(&path);
+                let next = format!("usagectl record --replay {path}{}", args.mapping.repeat());
+                error.with_next(next)
+            }
+            _ => error,
+        });
+    }
+    let ended = Ended {
+        refused: summary.refused,
+        conflict: summary.conflict,
+        kept: kept.as_deref(),
+        option: option.as_deref(),
+        repeat: &args.mapping.repeat(),
+        is_atomic: args.atomic,
+        is_dry_run: args.dry_run,
+    };
+    let outcome = outcome(&read, &ended);
     if let Some(path) = args.replay
         && outcome.exit == Exit::Done
+        && !args.dry_run
     {
         let path = path.display();
         context.info(format_args!(
@@ -155,7 +207,10 @@ fn times(context: &Context, args: &RecordArgs, mapping: &Mapping) -> TimeOptions
         max_past: span(args.max_past),
         time_unit: args.time_unit.or(mapping.time_unit),
         assumed_zone: args.assume_tz.or(mapping.assumed_zone),
-        format: args.time_format.clone().or_else(|| mapping.time_format.clone()),
+        format: args
+            .time_format
+            .clone()
+            .or_else(|| mapping.time_format.clone()),
         ..TimeOptions::new(context.now)
     }
 }
@@ -177,9 +232,54 @@ fn inputs(args: &RecordArgs) -> Result<Vec<Input>> {
         return Ok(vec![open(Path::new("-"))?.with_source(source)]);
     }
     let files = args.files.iter();
-    files
+    let inputs: Vec<Input> = files
         .map(|path| Ok(open(path)?.with_source(source)))
-        .collect()
+        .collect::<Result<_>>()?;
+    if source.is_none() {
+        one_log_each(&args.files, &inputs)?;
+    }
+    Ok(inputs)
+}
+
+/// Refuses files of one name in several directories: the calls of one host would be taken for those of another.
+fn one_log_each(paths: &[PathBuf], inputs: &[Input]) -> Result<()> {
+    let directory = |path: &Path| match path.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => Path::new(".").canonicalize().ok(),
+        Some(parent) => parent.canonicalize().ok(),
+        None => None,
+    };
+    for (at, input) in inputs.iter().enumerate() {
+        let other = (0..at).find(|other| {
+            inputs[*other].source == input.source
+                && !inputs[*other].is_same(input)
+                && directory(&paths[*other]) != directory(&paths[at])
+        });
+        if let Some(other) = other {
+            let message = format!(
+                "{} and {} have one source, `{}`",
+                printable(&inputs[other].name),
+                printable(&input.name),
+                printable(&input.source)
+            );
+            let next =
+                "run the command once for each, with its own --source NAME; the same in every run";
+            return Err(Error::usage(message).with_next(next));
+        }
+    }
+    Ok(())
+}
+
+/// Warns of options that had no effect, and of values that may be in another unit.
+fn warn(context: &mut Context, read: &ReadSummary, long_calls: u64) {
+    for rule in &read.unmatched {
+        context.warn(format_args!("--map {rule} matched nothing"));
+    }
+    if long_calls > 0 {
+        context.warn(format_args!(
+            "{} took more than an hour; if the input has another unit, read it with --map PATH=response_time:ns",
+            counted(long_calls, "call")
+        ));
+    }
 }
 
 fn open(path: &Path) -> Result<Input> {
@@ -203,8 +303,23 @@ fn stop_on_signals() -> Result<Arc<AtomicBool>> {
     Ok(stop)
 }
 
-/// The exit code and the next step; `kept` is the rejects file that has the refused lines.
-fn outcome(read: &ReadSummary, refused: u64, kept: Option<&str>, is_atomic: bool) -> Outcome {
+/// What the exit code and the next step depend on.
+#[derive(Clone, Copy, Default)]
+struct Ended<'a> {
+    refused: u64,
+    conflict: u64,
+    /// The rejects file that has the refused lines.
+    kept: Option<&'a str>,
+    /// The option that would make most of them valid.
+    option: Option<&'a str>,
+    /// The options of this run that a replay needs too.
+    repeat: &'a str,
+    is_atomic: bool,
+    is_dry_run: bool,
+}
+
+/// The exit code and the next step.
+fn outcome(read: &ReadSummary, ended: &Ended<'_>) -> Outcome {
     let again = "run the same command again: recorded lines are skipped";
     if !read.failures.is_empty() {
         let next = format!("fix the input that could not be read, then {again}");
@@ -213,19 +328,26 @@ fn outcome(read: &ReadSummary, refused: u64, kept: Option<&str>, is_atomic: bool
     if !read.is_complete {
         return Outcome::with_next(Exit::Incomplete, again);
     }
-    if refused == 0 {
+    if ended.refused + ended.conflict == 0 {
         return Outcome::DONE;
     }
-    let next = match kept {
-        _ if is_atomic => {
-            "correct the rejected lines, then run the same command again: nothing was recorded"
+    let or_add = match ended.option {
+        Some(option) => format!(" or add {option}"),
+        None => String::new(),
+    };
+    let next = match ended.kept {
+        _ if ended.is_atomic || ended.is_dry_run => {
+            format!("correct the rejected lines{or_add}, then run the same command again: nothing was recorded")
+        }
+        _ if ended.refused == 0 => {
+            "if the options or the input were corrected, delete the rows of the earlier run first: usagectl record --help"
                 .to_owned()
         }
         Some(path) => {
-            let path = shell_word(path);
-            format!("correct the lines in {path}, then usagectl record --replay {path}")
+            let (path, repeat) = (shell_word(path), ended.repeat);
+            format!("correct the lines in {path}{or_add}, then usagectl record --replay {path}{repeat}")
         }
-        None => format!("correct the rejected lines, then {again}"),
+        None => format!("correct the rejected lines{or_add}, then {again}"),
     };
     Outcome::with_next(Exit::Incomplete, next)
 }
@@ -241,7 +363,13 @@ mod tests {
         kept: Option<&str>,
         is_atomic: bool,
     ) -> (Exit, String) {
-        let outcome = outcome(read, refused, kept, is_atomic);
+        let ended = Ended {
+            refused,
+            kept,
+            is_atomic,
+            ..Ended::default()
+        };
+        let outcome = outcome(read, &ended);
         (outcome.exit, outcome.next.unwrap_or_default())
     }
 
@@ -264,6 +392,22 @@ mod tests {
         let (exit, text) = next(&whole, 1, None, false);
         assert_eq!(exit, Exit::Incomplete);
         assert!(text.starts_with("correct the rejected lines"), "{text}");
+        let ended = Ended {
+            refused: 1,
+            kept: Some("kept"),
+            option: Some("--assume-tz"),
+            repeat: " --preset combined",
+            ..Ended::default()
+        };
+        let text = outcome(&whole, &ended).next.unwrap_or_default();
+        let expected = "correct the lines in kept or add --assume-tz, then usagectl record --replay kept --preset combined";
+        assert_eq!(text, expected);
+        let conflict = Ended {
+            conflict: 1,
+            ..Ended::default()
+        };
+        let text = outcome(&whole, &conflict).next.unwrap_or_default();
+        assert!(text.contains("delete the rows"), "{text}");
     }
 
     #[test]

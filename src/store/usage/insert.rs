@@ -14,6 +14,7 @@
 //! application, a character its encoding lacks) does not fail the batch: it is moved in halves, and these in
 //! halves, until the row stands alone.
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::ops::Range;
@@ -21,11 +22,11 @@ use std::ops::Range;
 use chrono::{DateTime, Utc};
 use diesel::connection::SimpleConnection;
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
-use diesel::sql_types::{BigInt, Bool, Timestamp};
+use diesel::sql_types::{BigInt, Integer, Timestamp};
 
 use crate::domain::usage::batch::UsageBatch;
 use crate::domain::usage::record::{NewUsage, UsageRecord};
-use crate::store::db::{Db, is_busy, on};
+use crate::store::db::{Db, is_busy, is_full, on};
 use crate::store::prelude::*;
 use crate::store::schema::api_usage;
 use crate::store::types::{LenientInt, MaybeTimestamp};
@@ -139,11 +140,14 @@ impl Load {
             .collect();
         let mut duplicate = self.passed - self.moved;
         if duplicate > 0 {
-            for (place, stored) in differing(db)? {
-                let index = order[place.unsigned_abs() as usize];
-                let field = batch
-                    .get(index)
-                    .and_then(|usage| stored.first_difference(&usage));
+            let (places, stored) = differing(db, batch, order)?;
+            for place in places {
+                let index = order[place];
+                let stored = stored.get(batch.id(index));
+                let usage = batch.get(index);
+                let field = stored
+                    .zip(usage)
+                    .and_then(|(stored, usage)| stored.first_difference(&usage));
                 if let Some(field) = field {
                     refused.push((index, Refused::Conflict(field)));
                     duplicate -= 1;
@@ -180,7 +184,13 @@ fn blame(error: &DieselError) -> Blame {
             | Kind::ExclusionViolation,
             _,
         ) => Blame::Row,
-        DieselError::DatabaseError(Kind::Unknown, _) if !is_busy(error) => Blame::InDoubt,
+        DieselError::DatabaseError(Kind::Unknown, information)
+            if !is_busy(error)
+                && !is_full(information.message())
+                && !information.message().contains("canceling statement") =>
+        {
+            Blame::InDoubt
+        }
         _ => Blame::Elsewhere,
     }
 }
@@ -273,9 +283,7 @@ macro_rules! staged_table {
     };
 }
 usage_columns!(staged_table);
-use staging::usagectl_staged_usage::{self, self as staged};
-
-diesel::allow_tables_to_appear_in_same_query!(api_usage, usagectl_staged_usage);
+use staging::usagectl_staged_usage as staged;
 
 macro_rules! staged_values {
     ([$place:ident, $record:ident] $($column:ident [$($sql_type:tt)+] $type:literal $($convert:path)?,)+) => {
@@ -289,6 +297,14 @@ fn columns(prefix: &str) -> String {
     names.join(", ")
 }
 
+/// A batch of this many rows may take seconds on a slow server.
+const LONG_BATCH: usize = 1_000;
+
+/// Lets the server notice within a second that the client was killed, for the rest of the transaction. The
+/// setting is new in PostgreSQL 14, and some platforms refuse it.
+const END_WITH_CLIENT: &str = "SELECT set_config(name, '1s', true) FROM pg_settings
+     WHERE name = 'client_connection_check_interval' AND version() LIKE '%linux%'";
+
 /// Fills the temporary table with the rows of a batch, in this order. Behind a pooler it must not outlive
 /// the transaction.
 fn stage(db: &mut Db, batch: &UsageBatch, order: &[usize]) -> QueryResult<()> {
@@ -300,6 +316,9 @@ fn stage(db: &mut Db, batch: &UsageBatch, order: &[usize]) -> QueryResult<()> {
     };
     match db {
         Db::Pg(postgres) => postgres.run(|conn| -> QueryResult<()> {
+            if batch.len() >= LONG_BATCH {
+                conn.batch_execute(END_WITH_CLIENT)?;
+            }
             conn.batch_execute(&prepare("", "ON COMMIT DROP; TRUNCATE pg_temp"))?;
             diesel::copy_from(staged::table)
                 .from_raw_data(staged::all_columns, |out: &mut dyn Write| {
@@ -362,32 +381,51 @@ fn move_staged(db: &mut Db, places: &Range<usize>, created_at: UtcTimestamp) -> 
     }
 }
 
-/// The stored rows that differ from those in the temporary table, with their places there. Rows that were
-/// moved just now differ in nothing.
-fn differing(db: &mut Db) -> QueryResult<Vec<(i32, Stored)>> {
-    let (stored, staged) = (columns("api_usage."), columns("usagectl_staged_usage."));
-    let differs = format!("({stored}) IS DISTINCT FROM ({staged})");
-    let rows = staged::table
-        .inner_join(api_usage::table.on(api_usage::id.eq(staged::id)))
-        .filter(diesel::dsl::sql::<Bool>(&differs))
-        .order(staged::place);
-    // Without statistics on the temporary table PostgreSQL would rather read all of api_usage.
-    let planner = |db: &mut Db, setting| match db {
-        Db::Pg(postgres) => postgres.batch_execute(setting),
+/// The stored rows that differ from those in the temporary table: the places there, and the rows by id. Rows
+/// that were moved just now differ in nothing.
+fn differing(
+    db: &mut Db,
+    batch: &UsageBatch,
+    order: &[usize],
+) -> QueryResult<(Vec<usize>, HashMap<String, Stored>)> {
+    // Each staged row looks its id up. The order is fixed, because statistics may be missing or those of an empty
+    // table, and then the planner reads one table for each row of the other.
+    let from = match db {
+        Db::Pg(_) => format!(
+            "usagectl_staged_usage staged
+             CROSS JOIN LATERAL (SELECT {} FROM api_usage WHERE api_usage.id = staged.id OFFSET 0) stored",
+            columns("api_usage.")
+        ),
+        Db::Sqlite(_) => {
+            "usagectl_staged_usage staged CROSS JOIN api_usage stored ON stored.id = staged.id".to_owned()
+        }
+    };
+    let sql = format!(
+        "SELECT staged.place FROM {from} WHERE ({}) IS DISTINCT FROM ({}) ORDER BY staged.place",
+        columns("stored."),
+        columns("staged."),
+    );
+    let index_only = |db: &mut Db, setting: &str| match db {
+        Db::Pg(postgres) => postgres.batch_execute(&format!("SET LOCAL enable_seqscan {setting}")),
         Db::Sqlite(_) => Ok(()),
     };
-    planner(
-        db,
-        "SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off",
-    )?;
-    let found = on!(db, |conn| rows
-        .select((staged::place, Stored::as_select()))
+    index_only(db, "= off")?;
+    let places: Vec<Place> = on!(db, |conn| diesel::sql_query(&sql).load(conn))?;
+    let places = places.iter().map(|row| row.place.unsigned_abs() as usize);
+    let places: Vec<usize> = places.collect();
+    let ids: Vec<&str> = places.iter().map(|place| batch.id(order[*place])).collect();
+    let rows: Vec<(String, Stored)> = on!(db, |conn| api_usage::table
+        .filter(api_usage::id.eq_any(&ids))
+        .select((api_usage::id, Stored::as_select()))
         .load(conn))?;
-    planner(
-        db,
-        "SET LOCAL enable_hashjoin TO DEFAULT; SET LOCAL enable_mergejoin TO DEFAULT",
-    )?;
-    Ok(found)
+    index_only(db, "TO DEFAULT")?;
+    Ok((places, rows.into_iter().collect()))
+}
+
+#[derive(QueryableByName)]
+struct Place {
+    #[diesel(sql_type = Integer)]
+    place: i32,
 }
 
 /// Diesel's COPY requires an error that an I/O error converts into.

@@ -13,6 +13,7 @@ mod presets;
 mod prisma_push;
 mod recommend;
 mod record;
+mod record_logs;
 mod restore;
 mod rights;
 mod rollback;

@@ -7,7 +7,11 @@ use crate::support::{Engine, TestDatabase};
 
 /// A file of `tests/logs`, its options, and its rows: time on 2026-01-30, API, method, endpoint, status, success,
 /// error type and message, response time, request and response size, cost, cached, user.
-type Sample = (&'static str, &'static [&'static str], &'static [&'static str]);
+type Sample = (
+    &'static str,
+    &'static [&'static str],
+    &'static [&'static str],
+);
 
 const SAMPLES: &[Sample] = &[
     (
@@ -152,7 +156,11 @@ fn sample_of_each_preset_is_recorded(#[values(Sqlite, Postgresql)] engine: Engin
         );
         let stored: Vec<String> = stored
             .iter()
-            .map(|row| row.replace("2026-01-30T", "").replace("+00:00", "").replace('|', " "))
+            .map(|row| {
+                row.replace("2026-01-30T", "")
+                    .replace("+00:00", "")
+                    .replace('|', " ")
+            })
             .collect();
         assert_eq!(stored, *rows, "{file}");
     }
@@ -161,7 +169,9 @@ fn sample_of_each_preset_is_recorded(#[values(Sqlite, Postgresql)] engine: Engin
 #[test]
 fn presets_are_listed() {
     let db = TestDatabase::migrated(Sqlite);
-    let run = db.usagectl(["record", "--list-presets", "--format", "csv"]).run();
+    let run = db
+        .usagectl(["record", "--list-presets", "--format", "csv"])
+        .run();
     let names: Vec<&str> = run
         .stdout
         .lines()
@@ -170,7 +180,9 @@ fn presets_are_listed() {
         .collect();
     assert_eq!(run.code, 0);
     for name in names {
-        let sampled = SAMPLES.iter().any(|(_, options, _)| options.contains(&name));
+        let sampled = SAMPLES
+            .iter()
+            .any(|(_, options, _)| options.contains(&name));
         assert!(sampled, "{name} has no sample");
     }
     let unknown = db.usagectl(["record", "--preset", "apache", "x.log"]).run();
