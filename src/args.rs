@@ -6,11 +6,14 @@
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 
 use crate::context::current_user;
 use crate::domain::api_name;
-use crate::domain::period::Window;
+use crate::domain::moment::{Moment, Span};
+use crate::domain::named::Named;
+use crate::domain::period::{Calendar, Window};
 use crate::error::{Error, Exit, Result};
 
 /// The help text with one example: a command on the database `usage.db`.
@@ -40,28 +43,30 @@ pub struct ApiFilter {
 /// The evaluation window of a report: `--last` back from `--to`, or `--from` to `--to`.
 #[derive(Args, Clone, Debug)]
 pub struct Lookback {
-    /// Length of the window, counted back from --to
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "24h", conflicts_with = "from")]
-    pub last: Duration,
+    /// Length of the window, counted back from --to; or today, yesterday or this-month
+    #[arg(long, value_name = "DURATION", value_parser = parse_span, default_value = "24h", conflicts_with = "from")]
+    pub last: Span,
 
-    /// Start of the window (RFC 3339)
-    #[arg(long, value_name = "TIME", value_parser = parse_instant)]
-    pub from: Option<DateTime<Utc>>,
+    /// Start of the window: RFC 3339, a date, today, yesterday or this-month
+    #[arg(long, value_name = "TIME")]
+    pub from: Option<Moment>,
 
-    /// End of the window (RFC 3339) [default: now]
-    #[arg(long, value_name = "TIME", value_parser = parse_instant)]
-    pub to: Option<DateTime<Utc>>,
+    /// End of the window, which is not in it: as --from [default: now]
+    #[arg(long, value_name = "TIME")]
+    pub to: Option<Moment>,
 }
 
 impl Lookback {
-    /// The window, which ends at `until` when `--to` is not given. An empty window is a usage error.
-    pub fn window(&self, until: DateTime<Utc>) -> Result<Window> {
-        let to = self.to.unwrap_or(until);
-        let back = TimeDelta::from_std(self.last).unwrap_or(TimeDelta::MAX);
-        let from = self.from.or_else(|| to.checked_sub_signed(back));
+    /// The window, whose dates are those of `calendar`. An empty window is a usage error.
+    pub fn window(&self, now: DateTime<Utc>, calendar: Calendar) -> Result<Window> {
+        let to = self.to.map_or(now, |to| to.start(now, calendar));
+        let asked = match self.from {
+            Some(from) => Window::new(from.start(now, calendar), to),
+            None => self.last.window(to, now, calendar),
+        };
         let window = Window::new(
-            from.unwrap_or(Window::ALL.from).max(Window::ALL.from),
-            to.min(Window::ALL.to),
+            asked.from.max(Window::ALL.from),
+            asked.to.min(Window::ALL.to),
         );
         if window.is_empty() {
             return Err(Error::usage("--from must be earlier than --to"));
@@ -133,6 +138,12 @@ impl FailOn {
     }
 }
 
+/// Parses a name of a closed set, which the help lists.
+pub fn one_of<T: Named + Send + Sync>() -> impl TypedValueParser<Value = T> {
+    let names = T::ALL.iter().map(|member| member.as_str());
+    PossibleValuesParser::new(names).try_map(|name| T::named(&name).ok_or("unknown name"))
+}
+
 /// Parses an RFC 3339 instant.
 pub fn parse_instant(text: &str) -> Result<DateTime<Utc>, String> {
     DateTime::parse_from_rfc3339(text)
@@ -140,7 +151,18 @@ pub fn parse_instant(text: &str) -> Result<DateTime<Utc>, String> {
         .map_err(|_| "expected an RFC 3339 time such as 2026-01-31T12:00:00Z".to_owned())
 }
 
-/// Parses a whole number with a unit: `500ms`, `90s`, `15m`, `24h`, `7d`; at most a thousand years.
+/// Parses a duration, or the name of a window.
+fn parse_span(text: &str) -> Result<Span, String> {
+    match text.parse() {
+        Ok(moment @ (Moment::Today | Moment::Yesterday | Moment::ThisMonth)) => {
+            Ok(Span::Since(moment))
+        }
+        _ => parse_duration(text)
+            .map(|length| Span::Length(TimeDelta::from_std(length).unwrap_or(TimeDelta::MAX))),
+    }
+}
+
+/// Parses a whole number with a unit: `500ms`, `90s`, `15m`, `24h`, `7d`, `1w`; at most a thousand years.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
     const LONGEST_MS: u64 = 365_250 * 86_400_000;
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
@@ -151,6 +173,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
         "m" => 60_000,
         "h" => 3_600_000,
         "d" => 86_400_000,
+        "w" => 7 * 86_400_000,
         _ => return Err("expected a number and a unit, such as 90s, 15m, 24h or 7d".to_owned()),
     };
     let number: Option<u64> = number.parse().ok();
@@ -181,6 +204,7 @@ mod tests {
         assert_eq!(seconds("500ms"), Ok(0.5));
         assert_eq!(seconds("90s"), Ok(90.0));
         assert_eq!(seconds("7d"), Ok(604_800.0));
+        assert_eq!(seconds("1w"), seconds("7d"));
         for text in "|7|d|-1s|1.5h|1h30m|7 d|99999999999999999999s|400000d".split('|') {
             assert!(seconds(text).is_err(), "{text}");
         }

@@ -11,8 +11,8 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::args::parse_instant;
 use crate::commands::{
-    aggregate, alerts, collect, completions, database_error, limits, man, migrate, recommend,
-    record, rollback, stats, status,
+    aggregate, alerts, collect, completions, database_error, limits, man, migrate, prune,
+    recommend, record, rollback, stats, status,
 };
 use crate::context::{Context, Verbosity};
 use crate::domain::nagios::NagiosAnswer;
@@ -78,6 +78,7 @@ enum Command {
     Status(status::StatusArgs),
     Record(record::RecordArgs),
     Aggregate(aggregate::AggregateArgs),
+    Prune(prune::PruneArgs),
     Stats(stats::StatsArgs),
     Alerts(alerts::AlertsArgs),
     Limits(limits::LimitsArgs),
@@ -95,7 +96,12 @@ pub fn run() -> Exit {
         .and_then(|matches| {
             let cli = <Cli as clap::FromArgMatches>::from_arg_matches(&matches);
             let cli = cli.map_err(|error| error.format(&mut definition()))?;
-            Ok((cli, command_of(&matches)))
+            let command = command_of(&matches);
+            if cli.global.format == Format::Prometheus && command != "usagectl stats" {
+                let message = "--format prometheus is an option of `usagectl stats` only";
+                return Err(definition().error(ErrorKind::InvalidValue, message));
+            }
+            Ok((cli, command))
         });
     let (cli, command) = match parsed {
         Ok(parsed) => parsed,
@@ -132,6 +138,7 @@ impl Command {
             Command::Status(args) => status::run(context, args),
             Command::Record(args) => record::run(context, args),
             Command::Aggregate(args) => aggregate::run(context, args),
+            Command::Prune(args) => prune::run(context, args),
             Command::Stats(args) => stats::run(context, args),
             Command::Alerts(args) => alerts::run(context, args),
             Command::Limits(args) => limits::run(context, args),

@@ -10,7 +10,7 @@ use std::sync::atomic::AtomicBool;
 
 use chrono::{DateTime, Datelike, Utc};
 use usagectl::collectors::exposition::Exposition;
-use usagectl::domain::metrics::focus_bill::{Bill, Charge};
+use usagectl::domain::metrics::focus_bill::{Bill, Charge, CostKind};
 use usagectl::domain::metrics::point::NewPoint;
 use usagectl::domain::plans::parse as catalogue;
 use usagectl::domain::usage::record::{UsageRecord, limits};
@@ -453,7 +453,10 @@ fn lines<L: FromLine>(
 ) -> Result<Vec<String>, String> {
     let mut words = Vec::new();
     let text = Input::text("fuzz", input.to_vec());
-    let ended = read_lines::<L, String>(text, None, &times(input), &mut |line| match line {
+    // Each line is then a value, even if the first is invalid.
+    let is_ndjson = input.trim_ascii_start().first() == Some(&b'{');
+    let format = is_ndjson.then_some(Format::Ndjson);
+    let ended = read_lines::<L, String>(text, format, &times(input), &mut |line| match line {
         Ok(line) => {
             words.push("ok".to_owned());
             check(line)
@@ -472,7 +475,7 @@ fn lines<L: FromLine>(
         }
         Err(ReadError::Stopped(reason)) => return Err(reason),
     }
-    if input.trim_ascii_start().first() == Some(&b'{') {
+    if is_ndjson {
         let lines = input.split(|byte| *byte == b'\n');
         let lines = lines.filter(|line| !line.trim_ascii().is_empty()).count();
         ensure(words.len() == lines, || {
@@ -498,7 +501,7 @@ fn focus(input: &[u8]) -> Result<u64, String> {
         bill.add(&charge);
         Ok(())
     })?;
-    for point in bill.points("fuzz", "") {
+    for point in bill.points("fuzz", "", CostKind::Billed) {
         ensure(point.value.is_finite(), || {
             format!("invalid point: {point:?}")
         })?;

@@ -27,14 +27,14 @@ END;
 
 CREATE TRIGGER "usagectl_after_delete" AFTER DELETE ON "api_usage"
 BEGIN
-    INSERT INTO "usagectl_dirty_hours" ("api_name", "hour")
-    SELECT OLD."api_name", substr(OLD."timestamp", 1, 13) || ':00:00.000+00:00'
+    INSERT INTO "usagectl_dirty_hours" ("api_name", "hour", "deleted")
+    SELECT OLD."api_name", substr(OLD."timestamp", 1, 13) || ':00:00.000+00:00', 1
     WHERE OLD."timestamp" GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]T[0-9][0-9]:[0-5][0-9]:[0-5][0-9].[0-9][0-9][0-9]+00:00'
-    ON CONFLICT DO UPDATE SET "seen" = 0 WHERE "seen";
-    INSERT INTO "usagectl_dirty_hours" ("api_name", "hour")
-    SELECT OLD."api_name", "hour" FROM "usagectl_odd_timestamps"
+    ON CONFLICT DO UPDATE SET "seen" = 0, "deleted" = 1 WHERE "seen" OR NOT "deleted";
+    INSERT INTO "usagectl_dirty_hours" ("api_name", "hour", "deleted")
+    SELECT OLD."api_name", "hour", 1 FROM "usagectl_odd_timestamps"
     WHERE "usage_id" = OLD."id" AND "hour" IS NOT NULL
-    ON CONFLICT DO UPDATE SET "seen" = 0 WHERE "seen";
+    ON CONFLICT DO UPDATE SET "seen" = 0, "deleted" = 1 WHERE "seen" OR NOT "deleted";
     DELETE FROM "usagectl_odd_timestamps" WHERE "usage_id" = OLD."id";
 END;
 

@@ -38,8 +38,7 @@ pub fn usage(
     let window = Window::new(month.min(today - REVISED_DAYS), today + TimeDelta::days(1));
     let apis: BTreeSet<&str> = apis.iter().map(String::as_str).collect();
     let failed = |error: Error| CollectorError::new(error, "usagectl aggregate --verify");
-    let hours = rollups::merge(db, Granularity::Hourly, Granularity::Hourly, &apis, window)
-        .map_err(failed)?;
+    let hours = rollups::merge(db, Granularity::Hourly, Some, &apis, window).map_err(failed)?;
     let mut days: BTreeMap<DateTime<Utc>, (u64, Credits)> = BTreeMap::new();
     for (hour, rollup) in &hours {
         let (requests, credits) = days.entry(midnight(hour.start)).or_default();

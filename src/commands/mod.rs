@@ -12,6 +12,7 @@ pub mod limits;
 pub mod man;
 pub mod migrate;
 mod prelude;
+pub mod prune;
 pub mod recommend;
 pub mod record;
 mod refused;

@@ -1,30 +1,44 @@
 //! `stats`: usage of a window, from roll-ups and rows.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
-use clap::ValueEnum;
+use chrono::{DateTime, TimeDelta, Utc};
+use chrono_tz::Tz;
+use indicatif::ProgressBar;
 
-use crate::args::{ApiFilter, Lookback};
+use crate::args::{ApiFilter, Lookback, one_of};
 use crate::commands::known_apis::require_known;
 use crate::commands::prelude::*;
+use crate::domain::alert::rule::TimeWindow;
+use crate::domain::alert::series::{Demand, Tally};
+use crate::domain::alert::window::{self, Grid};
 use crate::domain::format::counted;
-use crate::domain::period::{Granularity, Window};
-use crate::domain::usage::read_plan::{ReadPlan, RowRange, StalePeriods};
+use crate::domain::period::{Calendar, Granularity, Period, Window};
+use crate::domain::plans::selection::Billing;
+use crate::domain::plans::{ApiLimit, Unit};
+use crate::domain::usage::read_plan::{ReadPlan, RowRange};
 use crate::domain::usage::rollup::LeftOut;
-use crate::domain::usage::stats::{Cells, Lines};
+use crate::domain::usage::settings::Settings;
+use crate::domain::usage::stats::{Cells, Grouping, LimitUse, Lines, Sort, WITHOUT_ROWS};
 use crate::output::stats::StatsAnswer;
+use crate::store::alerting::usage;
 use crate::store::migrations::TriggerSet;
-use crate::store::usage::rollups::Scope;
-use crate::store::usage::{aggregates, read, rollups};
+use crate::store::plans::api_limits;
+use crate::store::usage::rollups::{Level, Scope, StaleByApi};
+use crate::store::usage::{aggregates, read, rollups, settings};
 
 /// Show requests, errors, response times, cost and cache hits
 ///
-/// Shows each API, or each endpoint, over the last 24 hours or another window. The numbers are exact whether or
-/// not `usagectl aggregate` has run: fresh roll-ups are read, the rest is counted from the rows. Percentiles come
-/// from a histogram and are off by at most 0.8%. Response times are in milliseconds, costs in credits.
+/// Shows each API, endpoint, user, method, status, error type, hour or day over the last 24 hours or another window. The
+/// numbers are exact whether or not `usagectl aggregate` has run: fresh roll-ups are read, the rest is counted from the
+/// rows. Users, methods, statuses and error types are counted from the rows, which takes longer; calls whose rows are
+/// gone are one line, (pruned). Percentiles come from a histogram and are off by at most 0.8%. Response times are in
+/// milliseconds, costs in credits, sizes in bytes.
 ///
-/// The table fits the terminal, or 100 characters if stdout is not a terminal: TREND (requests over time) gets
-/// shorter, then TREND, CACHED, COST, P99, P50 and RATE are left out, in this order. --wide shows all columns.
+/// The table fits the terminal, or 100 characters if stdout is not a terminal: TREND (requests over time; a dot is none)
+/// gets shorter, then TREND, CACHED, COST, P99, P50 and RATE are left out, in this order. --wide shows all columns.
+///
+/// `--format prometheus` prints metrics for the textfile collector of the node exporter.
 ///
 /// Requests that another program aggregated and whose rows were deleted are included; their response times are
 /// unknown. If the triggers that record changed rows are missing, the exit code is 4.
@@ -38,37 +52,60 @@ pub struct StatsArgs {
     lookback: Lookback,
 
     /// What a line of the answer stands for
-    #[arg(long, value_enum, value_name = "GROUP", default_value_t = GroupBy::Api)]
-    group_by: GroupBy,
+    #[arg(long, value_name = "DIMENSION", value_parser = one_of::<Grouping>(), default_value = "api")]
+    group_by: Grouping,
 
-    /// Show all columns: also successes, error classes, and average, shortest and longest response time
+    /// Show the first lines only, by requests or --sort; the total is that of all
+    #[arg(long, value_name = "N")]
+    top: Option<usize>,
+
+    /// Order of the lines: the largest number first
+    #[arg(long, value_name = "COLUMN", value_parser = one_of::<Sort>())]
+    sort: Option<Sort>,
+
+    /// Compare with the window of the same length before
+    #[arg(long)]
+    compare: bool,
+
+    /// Time zone of days, dates and the trend [default: that of `usagectl aggregate --tz`]
+    #[arg(long, value_name = "ZONE")]
+    tz: Option<Tz>,
+
+    /// Show all columns: also successes, error classes, sizes, share, and average, shortest and longest response time
     #[arg(long)]
     wide: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum GroupBy {
-    /// Each API
-    Api,
-    /// Each endpoint of each API
-    Endpoint,
-}
+/// From this number of hours of rows on, a progress bar is shown.
+const PROGRESS_BAR_FROM_HOURS: i64 = 24;
 
 pub fn run(context: &mut Context, args: StatsArgs) -> Result<Outcome> {
-    let window = args.lookback.window(context.now)?;
+    if args.compare && args.group_by.is_of_time() {
+        return Err(
+            Error::usage("--compare needs a dimension other than hour and day")
+                .with_next("usagectl stats --compare"),
+        );
+    }
     let mut db = context.open(Access::Read)?;
-    let cells = Cells::new(window);
-    let mut count = Count {
-        args: &args,
-        window,
-        longest: cells.granularity,
-        lines: Lines::new(cells),
-    };
-    let in_place = db.read_tx(|db| -> Result<_> {
-        count.run(db)?;
-        Ok(TriggerSet::Usage.is_in_place(db)?)
+    let (window, cells, lines, limits, in_place) = db.read_tx(|db| -> Result<_> {
+        let settings = settings::load(db)?;
+        let calendar = args.tz.map_or(settings.calendar, |zone| Calendar { zone });
+        let window = args.lookback.window(context.now, calendar)?;
+        let cells = Cells::new(window, calendar);
+        let mut lines = count(context, db, &args, settings, window)?;
+        if args.compare {
+            let before = window.from - (window.to - window.from);
+            let before = Window::new(before.max(Window::ALL.from), window.from);
+            lines.compare(count(context, db, &args, settings, before)?);
+        }
+        let limits = match args.group_by {
+            Grouping::Api => limit_use(db, &args, settings, calendar, window.to)?,
+            _ => BTreeMap::new(),
+        };
+        let in_place = TriggerSet::Usage.is_in_place(db)?;
+        Ok((window, cells, lines, limits, in_place))
     })?;
-    let left_out = count.lines.left_out;
+    let left_out = lines.left_out;
     if left_out != LeftOut::default() {
         context.warn(format_args!(
             "left out {} and {} with invalid values",
@@ -76,20 +113,21 @@ pub fn run(context: &mut Context, args: StatsArgs) -> Result<Outcome> {
             counted(left_out.response_times, "response time")
         ));
     }
-    let (lines, total) = count.lines.finish();
-    if total.surplus > 0 {
+    let found = lines.finish(args.sort, args.top);
+    if found.total.surplus > 0 {
         context.info(format_args!(
             "{} known only from api_usage_aggregates, without response times",
-            counted(total.surplus, "request")
+            counted(found.total.surplus, "request")
         ));
     }
     context.answer(&StatsAnswer {
         window,
         cells,
-        by_endpoint: args.group_by == GroupBy::Endpoint,
+        grouping: args.group_by,
+        compared: args.compare,
         wide: args.wide,
-        lines,
-        total,
+        found,
+        limits,
     })?;
     if in_place {
         return Ok(Outcome::DONE);
@@ -100,12 +138,112 @@ pub fn run(context: &mut Context, args: StatsArgs) -> Result<Outcome> {
     Ok(Outcome::with_next(Exit::Untrustworthy, "usagectl migrate"))
 }
 
+/// The use of the rate limits of each API, in the windows that end at `to`.
+fn limit_use(
+    db: &mut Db,
+    args: &StatsArgs,
+    settings: Settings,
+    calendar: Calendar,
+    to: DateTime<Utc>,
+) -> Result<BTreeMap<String, Vec<LimitUse>>> {
+    let only = &args.filter.apis;
+    let mut by_api: BTreeMap<String, Vec<(Option<TimeDelta>, ApiLimit, Window)>> = BTreeMap::new();
+    for limit in api_limits::all(db)? {
+        let kind = match limit.period {
+            Period::Day | Period::Month => TimeWindow::Calendar,
+            _ => TimeWindow::Rolling,
+        };
+        let billing = Billing {
+            zone: calendar.zone,
+            ..Billing::default()
+        };
+        let window = window::window(&limit.period, kind, billing, to, Grid::MINUTES);
+        if let Some(window) = window.filter(|_| only.is_empty() || only.contains(&limit.api_name)) {
+            let of_api = by_api.entry(limit.api_name.clone()).or_default();
+            of_api.push((window::stretch(&limit.period, kind), limit, window));
+        }
+    }
+    let windows = by_api.values().flatten().map(|(_, _, window)| *window);
+    let Some(whole) = windows.reduce(|a, b| Window::new(a.from.min(b.from), to)) else {
+        return Ok(BTreeMap::new());
+    };
+    let stale = rollups::stale_by_api(db, settings.calendar, whole)?;
+    let mut found = BTreeMap::new();
+    for (api, limits) in by_api {
+        let (seconds, others): (Vec<_>, Vec<_>) = limits
+            .iter()
+            .map(|(stretch, _, window)| (stretch.is_some(), *window))
+            .partition(|(has_stretch, _)| *has_stretch);
+        let windows = |windows: Vec<(bool, Window)>| windows.into_iter().map(|(_, window)| window);
+        let demand = Demand::new(windows(others), windows(seconds), stale.of(&api));
+        let series = usage::read(db, &api, demand)?;
+        let uses = limits.into_iter().map(|(stretch, limit, window)| {
+            let measure = |tally: &Tally| match limit.unit {
+                Unit::Credits => tally.cost.minus(tally.cached_cost).to_f64(),
+                Unit::Calls => tally.calls.saturating_sub(tally.cached) as f64,
+            };
+            let used = match stretch {
+                Some(stretch) => series.busiest(window, stretch, measure),
+                None => series.tally(window),
+            };
+            LimitUse {
+                used: measure(&used),
+                limit: limit.value,
+                period: limit.period,
+                window,
+            }
+        });
+        found.insert(api, uses.collect());
+    }
+    Ok(found)
+}
+
+fn count(
+    context: &Context,
+    db: &mut Db,
+    args: &StatsArgs,
+    settings: Settings,
+    window: Window,
+) -> Result<Lines> {
+    let calendar = args.tz.map_or(settings.calendar, |zone| Calendar { zone });
+    let cells = Cells::new(window, calendar);
+    let longest = match args.group_by {
+        Grouping::Hour => Granularity::Hourly,
+        // The stored days are those of another zone.
+        _ if calendar != settings.calendar => Granularity::Hourly,
+        Grouping::Day => cells.granularity.min(Granularity::Daily),
+        _ => cells.granularity,
+    };
+    let mut count = Count {
+        args,
+        settings,
+        calendar,
+        window,
+        longest,
+        lines: Lines::new(cells, args.group_by),
+        bar: ProgressBar::hidden(),
+    };
+    if context.progress && args.group_by.is_of_rows() {
+        let hours = (window.to - window.from).num_hours();
+        if hours >= PROGRESS_BAR_FROM_HOURS {
+            count.bar = ProgressBar::new(u64::try_from(hours).unwrap_or(0));
+        }
+    }
+    count.run(db)?;
+    count.bar.finish_and_clear();
+    Ok(count.lines)
+}
+
 struct Count<'a> {
     args: &'a StatsArgs,
+    settings: Settings,
+    /// Of the answer.
+    calendar: Calendar,
     window: Window,
     /// No periods longer than those of the trend's cells are read.
     longest: Granularity,
     lines: Lines,
+    bar: ProgressBar,
 }
 
 impl Count<'_> {
@@ -117,72 +255,140 @@ impl Count<'_> {
         } else {
             self.args.filter.apis.iter().map(String::as_str).collect()
         };
-        let stale = rollups::stale_by_api(db, self.window)?;
-        let none = StalePeriods::default();
+        let grouping = self.args.group_by;
+        let stale = rollups::stale_by_api(db, self.settings.calendar, self.window)?;
+        let midnights = self.midnights_in_hours();
         // APIs whose numbers come from the same sources are read together.
         let mut plans: BTreeMap<ReadPlan, BTreeSet<&str>> = BTreeMap::new();
         for api in apis {
-            let stale = stale.get(api).unwrap_or(&none);
-            let plan = ReadPlan::new(self.window, self.longest, stale);
+            let mut stale = stale.of(api).clone();
+            for hour in &midnights {
+                stale.insert(Granularity::Hourly, *hour);
+            }
+            let plan = match grouping.is_of_rows() {
+                true => ReadPlan {
+                    rows: self.days(),
+                    ..ReadPlan::default()
+                },
+                false => ReadPlan::new(self.window, self.longest, &stale),
+            };
             plans.entry(plan).or_default().insert(api);
         }
         for (plan, apis) in &plans {
             for (granularity, window) in &plan.stored {
-                self.read_stored(db, *granularity, *window, apis)?;
+                self.read_stored(db, (*granularity).into(), &[*window], apis)?;
             }
             for window in &plan.rows {
                 for range in RowRange::of_apis(apis, *window, known.len()) {
                     self.read_rows(db, &range, apis)?;
                 }
+                self.bar
+                    .inc(u64::try_from((window.to - window.from).num_hours()).unwrap_or(0));
+            }
+            for level in rollups::WITHOUT_ROWS {
+                self.read_stored(db, level, &plan.rows, apis)?;
             }
         }
-        if self.args.group_by == GroupBy::Api {
+        if grouping == Grouping::Api {
             self.read_surplus(db, &stale)?;
         }
         Ok(())
     }
 
+    /// The hours in which a day of the answer begins, unless these are the stored days: their rows are counted.
+    fn midnights_in_hours(&self) -> Vec<DateTime<Utc>> {
+        let mut hours = Vec::new();
+        if self.calendar == self.settings.calendar {
+            return hours;
+        }
+        let mut day = self.calendar.start_of(Granularity::Daily, self.window.from);
+        while day < self.window.to {
+            let hour = Granularity::Hourly.start_of(day);
+            hours.extend((hour != day).then_some(hour));
+            day = self.calendar.end_of(Granularity::Daily, day);
+        }
+        hours
+    }
+
+    /// The window in parts of a day, so that progress is seen.
+    fn days(&self) -> Vec<Window> {
+        let mut days = Vec::new();
+        let mut from = self.window.from;
+        while from < self.window.to {
+            let to = Granularity::Daily
+                .end_of(Granularity::Daily.start_of(from))
+                .min(self.window.to);
+            days.push(Window::new(from, to));
+            from = to;
+        }
+        days
+    }
+
+    /// Adds the stored roll-ups of a level that start in `windows`, which are in order.
     fn read_stored(
         &mut self,
         db: &mut Db,
-        granularity: Granularity,
-        window: Window,
+        level: Level,
+        windows: &[Window],
         apis: &BTreeSet<&str>,
     ) -> Result<()> {
-        let scope = match self.args.group_by {
-            GroupBy::Api => Scope::Api,
-            GroupBy::Endpoint => Scope::Endpoint,
+        let (Some(first), Some(last)) = (windows.first(), windows.last()) else {
+            return Ok(());
         };
-        rollups::for_each(db, granularity, &[scope], apis, window, |stored| {
-            let (api, endpoint) = (stored.api_name, stored.endpoint);
-            self.lines
-                .add_stored(api, endpoint, stored.start, &stored.rollup?);
+        let scope = match self.args.group_by {
+            Grouping::Endpoint => Scope::Endpoint,
+            _ => Scope::Api,
+        };
+        let whole = Window::new(first.from, last.to);
+        let is_of_rows = self.args.group_by.is_of_rows();
+        rollups::for_each(db, level, &[scope], apis, whole, |stored| {
+            let next = windows.partition_point(|window| window.to <= stored.start);
+            if windows
+                .get(next)
+                .is_some_and(|window| window.contains(stored.start))
+            {
+                let value = if is_of_rows {
+                    WITHOUT_ROWS
+                } else {
+                    stored.endpoint
+                };
+                self.lines
+                    .add_stored(stored.api_name, value, stored.start, &stored.rollup?);
+            }
             Ok(())
         })
     }
 
     fn read_rows(&mut self, db: &mut Db, range: &RowRange, apis: &BTreeSet<&str>) -> Result<()> {
-        read::for_each(db, range, |row| {
+        let column = match self.args.group_by {
+            Grouping::User => "user_id",
+            Grouping::Method => "method",
+            Grouping::Status => "CAST(status_code AS TEXT)",
+            Grouping::ErrorType => "error_type",
+            Grouping::Api | Grouping::Endpoint | Grouping::Hour | Grouping::Day => "NULL",
+        };
+        let names = self.settings.endpoints;
+        read::for_each_with(db, range, column, |row| {
             if apis.contains(row.api_name) {
-                let endpoint = match self.args.group_by {
-                    GroupBy::Api => "",
-                    GroupBy::Endpoint => row.endpoint,
+                let value = match self.args.group_by {
+                    Grouping::Endpoint => names.of(row.endpoint),
+                    _ => row.group.unwrap_or_default().into(),
                 };
-                self.lines
-                    .add_call(row.api_name, endpoint, row.at, &row.call);
+                self.lines.add_call(row.api_name, &value, row.at, &row.call);
             }
         })?;
         Ok(())
     }
 
     /// Adds the requests that only the application's table counts.
-    fn read_surplus(&mut self, db: &mut Db, stale: &HashMap<String, StalePeriods>) -> Result<()> {
+    fn read_surplus(&mut self, db: &mut Db, stale: &StaleByApi) -> Result<()> {
         let only = &self.args.filter.apis;
-        for (granularity, window) in Lines::surplus_windows(self.window) {
-            for surplus in aggregates::surplus(db, granularity, window)? {
+        let calendar = self.settings.calendar;
+        for (granularity, window) in Lines::surplus_windows(self.window, calendar) {
+            for surplus in aggregates::surplus(db, granularity, calendar, window)? {
                 let api = &surplus.period.api_name;
                 if only.is_empty() || only.contains(api) {
-                    self.lines.add_surplus(&surplus, stale.get(api));
+                    self.lines.add_surplus(&surplus, stale.of(api));
                 }
             }
         }

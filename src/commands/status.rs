@@ -15,6 +15,7 @@ use crate::domain::capacity::state::LimitState;
 use crate::domain::schema::migration::{Direction, MigrationState, MigrationStatus};
 use crate::domain::schema::objects::{Difference, SchemaObjects};
 use crate::domain::schema::status::{CapacitySummary, Defect, StaleMetric, StatusReport, Verdict};
+use crate::domain::usage::retention;
 use crate::error::{Error, Exit, Outcome, Result};
 use crate::output::status::Status;
 use crate::store::db::{Access, Db};
@@ -32,7 +33,8 @@ use crate::store::{schema_objects, status, unknown_values, verification};
 /// replica or a read-only file is sufficient.
 ///
 /// Exits with 3 if migrations are pending, 4 if the schema differs from the migrations or a migration is
-/// edited, unlogged or unknown, 7 if the database cannot be reached.
+/// edited, unlogged or unknown, or if another program deleted the oldest rows and whether their calls still count is
+/// undecided, 7 if the database cannot be reached.
 #[derive(Args, Debug)]
 #[command(after_help = example!("status --format json"))]
 pub struct StatusArgs {
@@ -152,7 +154,11 @@ fn report(
             "InfrastructureMetric",
             "usagectl_limit_origins",
         ]);
-    let has_rollups = has_tables(&["usagectl_dirty_hours", "usagectl_stale_periods"]);
+    let has_rollups = has_tables(&[
+        "usagectl_dirty_hours",
+        "usagectl_stale_periods",
+        "usagectl_rollups",
+    ]);
     let has_alerts = has_tables(&[
         "api_alerts",
         "usagectl_alert_rules",
@@ -228,8 +234,12 @@ fn capacity(db: &mut Db, now: DateTime<Utc>) -> Result<CapacitySummary> {
 }
 
 fn outcome(report: &StatusReport, args: &StatusArgs) -> Outcome {
+    let undecided = report.freshness.and_then(|found| found.undecided);
     match report.verdict() {
-        Verdict::InSync => Outcome::DONE,
+        Verdict::InSync => match undecided {
+            None => Outcome::DONE,
+            Some(window) => Outcome::with_next(Exit::Untrustworthy, retention::next_step(window)),
+        },
         Verdict::Pending if args.allow_pending => Outcome::DONE,
         Verdict::Pending => Outcome::with_next(Exit::Incomplete, "usagectl migrate"),
         Verdict::Ahead if args.allow_ahead => Outcome::DONE,

@@ -9,6 +9,7 @@
 )]
 
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+use chrono_tz::Tz;
 use rust_decimal::Decimal;
 use serde::{Serialize, Serializer};
 
@@ -158,6 +159,12 @@ pub fn duration(span: TimeDelta) -> String {
 /// An instant in tables and messages: RFC 3339 in UTC, to the second.
 pub fn time(at: DateTime<Utc>) -> String {
     at.to_rfc3339_opts(SecondsFormat::Secs, true)
+}
+
+/// An instant in a time zone, to the second: `2026-01-31T13:00:00+01:00`.
+pub fn local_time(at: DateTime<Utc>, zone: Tz) -> String {
+    at.with_timezone(&zone)
+        .to_rfc3339_opts(SecondsFormat::Secs, true)
 }
 
 /// An instant in JSON and CSV: RFC 3339 in UTC, to the millisecond.

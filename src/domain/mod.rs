@@ -8,6 +8,7 @@ pub mod forecast;
 pub mod format;
 pub mod id;
 pub mod metrics;
+pub mod moment;
 pub mod nagios;
 pub mod named;
 pub mod period;

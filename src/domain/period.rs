@@ -1,10 +1,11 @@
-//! Hours, days and months in UTC, and windows of time.
+//! Hours, days and months, in UTC or in a time zone, and windows of time.
 
 use std::fmt;
 use std::str::FromStr;
 
 use chrono::{
-    DateTime, Datelike, Months, NaiveDate, NaiveTime, TimeDelta, TimeZone, Timelike, Utc,
+    DateTime, Datelike, DurationRound, Months, NaiveDate, NaiveTime, TimeDelta, TimeZone, Timelike,
+    Utc,
 };
 use chrono_tz::Tz;
 
@@ -93,6 +94,132 @@ impl Granularity {
             Granularity::Monthly => months(to) - months(from),
         };
         usize::try_from(count).unwrap_or(0)
+    }
+}
+
+/// The shortest part of an hour that is kept apart: every time zone in use today is a multiple of it away from UTC.
+const QUARTER: TimeDelta = TimeDelta::minutes(15);
+
+/// The start of the quarter of an hour that contains `at`.
+pub fn quarter_of(at: DateTime<Utc>) -> DateTime<Utc> {
+    at.duration_trunc(QUARTER).unwrap_or(at)
+}
+
+/// The periods of roll-ups: hours in UTC, and the days and months of a time zone.
+///
+/// A day begins at local midnight, rounded down to a quarter of an hour, so days of 23 and 25 hours are right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Calendar {
+    pub zone: Tz,
+}
+
+impl Default for Calendar {
+    fn default() -> Calendar {
+        Calendar::UTC
+    }
+}
+
+impl Calendar {
+    pub const UTC: Calendar = Calendar { zone: Tz::UTC };
+
+    fn is_utc(self, granularity: Granularity) -> bool {
+        granularity == Granularity::Hourly || self.zone == Tz::UTC
+    }
+
+    /// The start of a local day.
+    pub fn midnight(self, date: NaiveDate) -> DateTime<Utc> {
+        quarter_of(start_of_day(self.zone, date))
+    }
+
+    /// The local date of an instant.
+    pub fn date_of(self, at: DateTime<Utc>) -> NaiveDate {
+        let date = at.with_timezone(&self.zone).date_naive();
+        // Midnight is rounded down.
+        match date.succ_opt() {
+            Some(next) if self.midnight(next) <= at => next,
+            _ => date,
+        }
+    }
+
+    /// The start of the period that contains `at`.
+    pub fn start_of(self, granularity: Granularity, at: DateTime<Utc>) -> DateTime<Utc> {
+        if self.is_utc(granularity) {
+            return granularity.start_of(at);
+        }
+        let date = self.date_of(at);
+        self.midnight(match granularity {
+            Granularity::Monthly => date.with_day(1).unwrap_or(date),
+            Granularity::Hourly | Granularity::Daily => date,
+        })
+    }
+
+    /// The end of the period that contains `at`: the start of the next.
+    pub fn end_of(self, granularity: Granularity, at: DateTime<Utc>) -> DateTime<Utc> {
+        if self.is_utc(granularity) {
+            return granularity.end_of(granularity.start_of(at));
+        }
+        let date = self.date_of(at);
+        let first = match granularity {
+            Granularity::Monthly => date
+                .with_day(1)
+                .and_then(|it| it.checked_add_months(Months::new(1))),
+            Granularity::Hourly | Granularity::Daily => date.succ_opt(),
+        };
+        // A change of zone may skip a date.
+        let mut next = first.into_iter().flat_map(|date| date.iter_days().take(3));
+        let end = next.find_map(|date| Some(self.midnight(date)).filter(|start| *start > at));
+        end.unwrap_or(DateTime::<Utc>::MAX_UTC)
+    }
+
+    /// The number of periods from the start `from` to the start `to`.
+    pub fn count_between(
+        self,
+        granularity: Granularity,
+        from: DateTime<Utc>,
+        to: DateTime<Utc>,
+    ) -> usize {
+        if self.is_utc(granularity) {
+            return granularity.count_between(from, to);
+        }
+        let local = |at| self.date_of(at).and_time(NaiveTime::MIN).and_utc();
+        granularity.count_between(local(from), local(to))
+    }
+
+    /// The periods that overlap `window`.
+    pub fn widened(self, granularity: Granularity, window: Window) -> Window {
+        let start = self.start_of(granularity, window.to);
+        let to = if start == window.to {
+            start
+        } else {
+            self.end_of(granularity, start)
+        };
+        Window::new(self.start_of(granularity, window.from), to)
+    }
+
+    /// The whole periods in `window`.
+    pub fn narrowed(self, granularity: Granularity, window: Window) -> Window {
+        let start = self.start_of(granularity, window.from);
+        let from = if start == window.from {
+            start
+        } else {
+            self.end_of(granularity, start)
+        };
+        Window::new(from, self.start_of(granularity, window.to))
+    }
+
+    /// The local midnight inside an hour, if there is one.
+    pub fn cut_of(self, hour: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        if self.zone == Tz::UTC {
+            return None;
+        }
+        let next = self.end_of(Granularity::Daily, hour);
+        (next < Granularity::Hourly.end_of(hour)).then_some(next)
+    }
+
+    /// The start of the hour that contains `at`, or the midnight inside it if that is not after `at`.
+    pub fn piece_of(self, at: DateTime<Utc>) -> DateTime<Utc> {
+        let hour = Granularity::Hourly.start_of(at);
+        self.cut_of(hour).filter(|cut| *cut <= at).unwrap_or(hour)
     }
 }
 
@@ -194,11 +321,6 @@ impl Window {
 
     pub fn contains(&self, at: DateTime<Utc>) -> bool {
         self.from <= at && at < self.to
-    }
-
-    /// Whether the whole period that starts at `start` is in the window.
-    pub fn encloses(&self, granularity: Granularity, start: DateTime<Utc>) -> bool {
-        self.from <= start && granularity.end_of(start) <= self.to
     }
 
     pub fn is_empty(&self) -> bool {
@@ -309,7 +431,106 @@ mod tests {
         assert_eq!(hours.without(months)[0], hours);
     }
 
+    #[test]
+    fn local_days_have_23_to_25_hours() {
+        let hours = |zone: Tz, at_noon: &str| {
+            let calendar = Calendar { zone };
+            let start = calendar.start_of(Granularity::Daily, at(at_noon));
+            (
+                start,
+                (calendar.end_of(Granularity::Daily, start) - start).num_minutes(),
+            )
+        };
+        for (zone, noon, start, minutes) in [
+            (
+                Tz::Europe__Madrid,
+                "2026-03-29T12:00:00Z",
+                "2026-03-28T23:00:00Z",
+                23 * 60,
+            ),
+            (
+                Tz::Europe__Madrid,
+                "2026-10-25T12:00:00Z",
+                "2026-10-24T22:00:00Z",
+                25 * 60,
+            ),
+            (
+                Tz::America__New_York,
+                "2026-03-08T12:00:00Z",
+                "2026-03-08T05:00:00Z",
+                23 * 60,
+            ),
+            (
+                Tz::Asia__Kathmandu,
+                "2026-01-31T12:00:00Z",
+                "2026-01-30T18:15:00Z",
+                24 * 60,
+            ),
+            (
+                Tz::Asia__Seoul,
+                "2026-01-31T12:00:00Z",
+                "2026-01-30T15:00:00Z",
+                24 * 60,
+            ),
+            (
+                Tz::Australia__Lord_Howe,
+                "2026-04-05T06:00:00Z",
+                "2026-04-04T13:00:00Z",
+                24 * 60 + 30,
+            ),
+            (
+                Tz::Australia__Lord_Howe,
+                "2026-10-04T06:00:00Z",
+                "2026-10-03T13:30:00Z",
+                24 * 60 - 30,
+            ),
+            // The 30th of December 2011 did not exist there.
+            (
+                Tz::Pacific__Apia,
+                "2011-12-29T22:00:00Z",
+                "2011-12-29T10:00:00Z",
+                24 * 60,
+            ),
+        ] {
+            assert_eq!(hours(zone, noon), (at(start), minutes), "{zone} {noon}");
+        }
+        let kathmandu = Calendar {
+            zone: Tz::Asia__Kathmandu,
+        };
+        assert_eq!(kathmandu.cut_of(at("01-30T18:00")), Some(at("01-30T18:15")));
+        assert_eq!(kathmandu.piece_of(at("01-30T18:14")), at("01-30T18:00"));
+        assert_eq!(kathmandu.piece_of(at("01-30T18:40")), at("01-30T18:15"));
+        assert_eq!(kathmandu.cut_of(at("01-30T19:00")), None);
+        let month = kathmandu.start_of(Granularity::Monthly, at("01-31T18:14"));
+        assert_eq!(month, at("2025-12-31T18:15:00Z"));
+        assert_eq!(
+            kathmandu.end_of(Granularity::Monthly, month),
+            at("01-31T18:15")
+        );
+    }
+
     proptest! {
+        #[test]
+        fn local_periods_are_contiguous_and_nested(
+            ms in -62_100_000_000_000..253_400_000_000_000_i64,
+            zone in proptest::sample::select(chrono_tz::TZ_VARIANTS.to_vec()),
+        ) {
+            let instant = DateTime::from_timestamp_millis(ms).unwrap();
+            let calendar = Calendar { zone };
+            for granularity in Granularity::ALL {
+                let start = calendar.start_of(granularity, instant);
+                let end = calendar.end_of(granularity, start);
+                prop_assert!(start <= instant && instant < end, "{} {} {}", zone, start, end);
+                prop_assert_eq!(calendar.start_of(granularity, start), start);
+                prop_assert_eq!(calendar.start_of(granularity, end), end);
+                prop_assert_eq!(calendar.end_of(granularity, instant), end);
+                prop_assert_eq!(quarter_of(start), start);
+            }
+            prop_assert!(calendar.piece_of(instant) <= instant);
+            let day = calendar.start_of(Granularity::Daily, instant);
+            prop_assert_eq!(calendar.start_of(Granularity::Daily, calendar.piece_of(instant)), day);
+        }
+
         #[test]
         fn periods_are_contiguous_and_nested(ms in -62_135_596_800_000..253_402_300_800_000_i64) {
             let instant = DateTime::from_timestamp_millis(ms).unwrap();

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use chrono::{DateTime, FixedOffset, TimeDelta, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use rust_decimal::Decimal;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::{Map, Value};
@@ -18,7 +18,7 @@ use super::json::explain;
 use super::layout::{Format, Layout};
 use super::read_loop::{Consumer, RawLine, ReadError, read_input};
 use super::source::Input;
-use super::time::TimeOptions;
+use super::time::{TimeOptions, Zone};
 use super::{Code, LineError, Refusal};
 use crate::domain::metrics::focus_bill::{Charge, Owner};
 use crate::domain::metrics::names::{Metric, Service};
@@ -356,7 +356,7 @@ impl FromLine for Charge {
     fn from_fields(fields: &Fields, times: &TimeOptions) -> Result<Charge, LineError> {
         // FOCUS prescribes UTC, and some exports leave the zone out.
         let times = TimeOptions {
-            assumed_zone: times.assumed_zone.or(FixedOffset::east_opt(0)),
+            assumed_zone: times.assumed_zone.or(Some(Zone::UTC)),
             // A purchase may last for years.
             max_future: TimeDelta::MAX,
             ..times.clone()

@@ -22,7 +22,31 @@ pub struct RunAnswer {
     pub response_times_left_out: u64,
     pub rows_with_unreadable_time: u64,
     pub kept: Vec<KeptRow>,
+    /// Calls that stay counted although another program deleted their rows.
+    pub deleted: Option<DeletedRows>,
+    /// Differences that `--repair` corrected.
+    pub differences: u64,
     pub seconds: f64,
+}
+
+/// The oldest rows, deleted by another program.
+#[derive(Clone, Debug, Serialize)]
+pub struct DeletedRows {
+    #[serde(flatten, serialize_with = "super::json::window")]
+    pub window: Window,
+    pub requests: u64,
+}
+
+impl fmt::Display for DeletedRows {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "another program deleted the rows of {} from {} to {}; their roll-ups are kept",
+            counted(self.requests, "request"),
+            format::time(self.window.from),
+            format::time(self.window.to)
+        )
+    }
 }
 
 /// A row of `api_usage_aggregates` that another program wrote and that stays.
@@ -32,6 +56,8 @@ pub struct KeptRow {
     pub aggregation_type: Granularity,
     #[serde(serialize_with = "super::json::time")]
     pub period_start: DateTime<Utc>,
+    #[serde(skip)]
+    pub period_end: DateTime<Utc>,
     pub published_requests: i32,
     /// Requests whose rows exist.
     pub counted_requests: u64,
@@ -60,12 +86,25 @@ impl RunAnswer {
         }
     }
 
+    /// Adds calls of a part of an hour whose rows are gone.
+    pub fn add_gone(&mut self, start: DateTime<Utc>, requests: u64) {
+        let hour = Granularity::Hourly.start_of(start);
+        let hour = Window::new(hour, Granularity::Hourly.end_of(hour));
+        let deleted = self.deleted.get_or_insert(DeletedRows {
+            window: hour,
+            requests: 0,
+        });
+        deleted.requests += requests;
+        deleted.window.from = deleted.window.from.min(hour.from);
+        deleted.window.to = deleted.window.to.max(hour.to);
+    }
+
     /// The window of the kept rows.
     pub fn kept_span(&self) -> Option<Window> {
         span(
             self.kept
                 .iter()
-                .map(|row| (row.aggregation_type, row.period_start)),
+                .map(|row| Window::new(row.period_start, row.period_end)),
         )
     }
 
@@ -107,12 +146,8 @@ impl RunAnswer {
 }
 
 /// From the start of the first period to the end of the last one.
-fn span(periods: impl Iterator<Item = (Granularity, DateTime<Utc>)> + Clone) -> Option<Window> {
-    let ends = periods.clone().map(|(of, start)| of.end_of(start));
-    Some(Window::new(
-        periods.map(|(_, start)| start).min()?,
-        ends.max()?,
-    ))
+fn span(periods: impl Iterator<Item = Window>) -> Option<Window> {
+    periods.reduce(|all, next| Window::new(all.from.min(next.from), all.to.max(next.to)))
 }
 
 impl Answer for RunAnswer {
@@ -126,7 +161,7 @@ impl Answer for RunAnswer {
 
     fn csv(&self) -> Vec<Vec<String>> {
         type Number = (&'static str, fn(&RunAnswer) -> u64);
-        let numbers: [Number; 9] = [
+        let numbers: [Number; 11] = [
             ("hours_rewritten", |run| run.hours_rewritten),
             ("days_rewritten", |run| run.days_rewritten),
             ("months_rewritten", |run| run.months_rewritten),
@@ -138,6 +173,10 @@ impl Answer for RunAnswer {
                 run.rows_with_unreadable_time
             }),
             ("kept", |run| run.kept.len() as u64),
+            ("requests_without_rows", |run| {
+                run.deleted.as_ref().map_or(0, |deleted| deleted.requests)
+            }),
+            ("differences", |run| run.differences),
         ];
         let columns = numbers.map(|(name, number)| {
             Column::csv_only(name, move |run: &&RunAnswer| Cell::count(number(run)))
@@ -163,6 +202,8 @@ pub struct FoundDifference {
     pub aggregation_type: Granularity,
     #[serde(serialize_with = "super::json::time")]
     pub period_start: DateTime<Utc>,
+    #[serde(skip)]
+    pub period_end: DateTime<Utc>,
     /// `rows`, `HOURLY`, `DAILY` or `api_usage_aggregates`.
     pub compared_with: &'static str,
     #[serde(flatten)]
@@ -175,7 +216,7 @@ impl VerifyAnswer {
         span(
             self.differences
                 .iter()
-                .map(|found| (found.aggregation_type, found.period_start)),
+                .map(|found| Window::new(found.period_start, found.period_end)),
         )
     }
 }

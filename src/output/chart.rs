@@ -6,21 +6,18 @@ use crate::domain::format::number;
 /// Blocks from an eighth of a cell to a full one.
 const BLOCKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
-/// One character per value, from the lowest block to the highest; an unknown value is a space.
+/// One character per value: a dot for zero, else from the lowest block to the highest.
 ///
 /// The scale starts at zero, so that a flat line of large numbers does not look like noise.
-pub fn sparkline(values: &[Option<f64>]) -> String {
-    let max = values.iter().flatten().copied().fold(0.0, f64::max);
-    let block = |value: f64| {
-        if max <= 0.0 {
-            return BLOCKS[0];
-        }
-        let step = (value / max * (BLOCKS.len() - 1) as f64).round();
+pub fn sparkline(values: &[u64]) -> String {
+    let max = values.iter().copied().max().unwrap_or(0).max(1);
+    let block = |value: u64| {
+        let step = (value as f64 / max as f64 * (BLOCKS.len() - 1) as f64).round();
         BLOCKS[(step as usize).min(BLOCKS.len() - 1)]
     };
     values
         .iter()
-        .map(|value| value.map_or(' ', block))
+        .map(|value| if *value == 0 { '·' } else { block(*value) })
         .collect()
 }
 
@@ -223,8 +220,8 @@ mod tests {
 
     #[test]
     fn maximum_has_highest_block() {
-        assert_eq!(sparkline(&[Some(0.0), Some(5.0), Some(10.0), None]), "▁▅█ ");
-        assert_eq!(sparkline(&[Some(0.0), Some(0.0)]), "▁▁");
+        assert_eq!(sparkline(&[0, 1, 500, 1_000]), "·▁▅█");
+        assert_eq!(sparkline(&[0, 0]), "··");
         assert_eq!(sparkline(&[]), "");
     }
 

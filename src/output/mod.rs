@@ -8,10 +8,12 @@ pub mod alerts;
 pub mod chart;
 pub mod collect;
 pub mod columns;
+mod exposition;
 pub mod json;
 pub mod limits;
 pub mod migrations;
 mod prelude;
+pub mod prune;
 pub mod recommend;
 pub mod record;
 pub mod stats;
@@ -34,6 +36,9 @@ pub enum Format {
     Json,
     /// A header line, then a line for each row
     Csv,
+    /// Metrics in Prometheus's text format; `stats` only
+    #[value(hide = true)]
+    Prometheus,
 }
 
 pub trait Answer {
@@ -46,6 +51,11 @@ pub trait Answer {
 
     /// The header and the rows of the CSV.
     fn csv(&self) -> Vec<Vec<String>>;
+
+    /// Metrics in Prometheus's text format, if the answer has any.
+    fn prometheus(&self) -> Option<String> {
+        None
+    }
 }
 
 /// The width of the terminal, if stdout is one.
@@ -78,6 +88,10 @@ pub fn print(out: &mut impl Write, format: Format, answer: &impl Answer) -> Resu
                 writer.write_record(row.iter().map(|cell| inert(cell).into_owned()))?;
             }
             writer.flush()?;
+        }
+        Format::Prometheus => {
+            let text = answer.prometheus().unwrap_or_default();
+            out.write_all(text.as_bytes())?;
         }
     }
     Ok(())

@@ -1,11 +1,14 @@
 //! The answer of `stats`.
 
+use std::collections::BTreeMap;
+
 use super::chart::sparkline;
+use super::exposition::exposition;
 use crate::domain::format::counted;
 use crate::domain::period::{Granularity, Window};
 use crate::domain::usage::histogram;
 use crate::domain::usage::rollup::{ResponseTimes, Rollup};
-use crate::domain::usage::stats::{Cells, Line};
+use crate::domain::usage::stats::{Cells, Grouping, LimitUse, Line, Ordered};
 use crate::output::prelude::*;
 
 #[derive(Debug)]
@@ -13,12 +16,14 @@ pub struct StatsAnswer {
     pub window: Window,
     /// The cells of each line's trend.
     pub cells: Cells,
-    pub by_endpoint: bool,
+    pub grouping: Grouping,
+    /// Whether lines have the numbers of the window before.
+    pub compared: bool,
     /// Whether the table has all columns, however wide it is.
     pub wide: bool,
-    /// With API and endpoint, which is empty where endpoints are summed.
-    pub lines: Vec<(String, String, Line)>,
-    pub total: Line,
+    pub found: Ordered,
+    /// The use of each API's rate limits.
+    pub limits: BTreeMap<String, Vec<LimitUse>>,
 }
 
 /// The width of the table where stdout is not a terminal.
@@ -28,9 +33,13 @@ const WIDTH: usize = 100;
 const SHORTEST_TREND: usize = 8;
 
 struct Row<'a> {
+    /// Empty where APIs are summed.
     api: &'a str,
-    endpoint: Option<&'a str>,
+    value: Option<&'a str>,
     line: &'a Line,
+    limits: &'a [LimitUse],
+    /// Requests of all lines.
+    all: u64,
 }
 
 type Columns<'a> = Vec<Column<'a, Row<'a>>>;
@@ -66,22 +75,52 @@ fn time<'a>(
     })
 }
 
-/// The columns of API and endpoint.
-fn names<'a>(by_endpoint: bool) -> Columns<'a> {
-    let endpoint = |row: &Row<'_>| Cell::maybe(row.endpoint);
+/// The columns of API, endpoint and any other dimension.
+fn names<'a>(grouping: Grouping) -> Columns<'a> {
+    let header = match grouping {
+        Grouping::Api | Grouping::Endpoint => "",
+        Grouping::User => "USER",
+        Grouping::Method => "METHOD",
+        Grouping::Status => "STATUS",
+        Grouping::ErrorType => "ERROR TYPE",
+        Grouping::Hour => "HOUR",
+        Grouping::Day => "DAY",
+    };
+    let of_apis = grouping.is_of_apis();
+    let api = move |row: &Row<'_>| Cell::maybe(Some(row.api).filter(|api| !api.is_empty()));
+    let endpoint = move |row: &Row<'_>| Cell::maybe(row.value.filter(|_| of_apis));
+    let value = move |row: &Row<'_>| Cell::maybe(row.value.filter(|_| !of_apis));
     vec![
-        Column::left("API", "api_name", |row: &Row<'_>| Cell::text(row.api)),
-        Column::left("ENDPOINT", "endpoint", endpoint).in_table(by_endpoint),
+        Column::left("API", "api_name", api).in_table(of_apis),
+        Column::left("ENDPOINT", "endpoint", endpoint).in_table(grouping == Grouping::Endpoint),
+        Column::left(header, "group", value).in_table(!of_apis),
     ]
 }
 
 /// The columns of the numbers; only `wide` tables have all of them.
-fn numbers<'a>(wide: bool) -> Columns<'a> {
+fn numbers<'a>(wide: bool, compared: bool) -> Columns<'a> {
+    let share = |row: &Row<'_>| {
+        let share = (row.all > 0).then(|| row.line.rollup.total_requests as f64 / row.all as f64);
+        Cell::or_missing(share, Cell::Ratio)
+    };
+    let previous = |row: &Row<'_>| {
+        Cell::or_missing(row.line.previous.as_ref(), |it| {
+            Cell::count(it.total_requests)
+        })
+    };
+    let change = |row: &Row<'_>| Cell::or_missing(row.line.change(), Cell::Ratio);
+    let bytes = |header, name, bytes: fn(&Rollup) -> Option<u64>| {
+        let cell = move |row: &Row<'_>| Cell::or_missing(bytes(&row.line.rollup), Cell::count);
+        Column::right(header, name, cell).in_table(wide)
+    };
     let average =
         |row: &Row<'_>| Cell::or_missing(row.line.rollup.response_times.average(), Cell::Number);
     let cost = |row: &Row<'_>| Cell::Number(row.line.rollup.total_cost.to_f64());
     vec![
         count("REQUESTS", "total_requests", |sum| sum.total_requests),
+        Column::right("SHARE", "share", share).in_table(wide),
+        Column::right("BEFORE", "previous_requests", previous).in_table(compared),
+        Column::right("CHANGE", "change", change).in_table(compared),
         count("SUCCESS", "success_count", |sum| sum.success_count).in_table(wide),
         count("ERRORS", "error_count", |sum| sum.error_count),
         ratio("RATE", "error_rate", Rollup::error_rate).dropped(6),
@@ -100,17 +139,33 @@ fn numbers<'a>(wide: bool) -> Columns<'a> {
         time("P50", "p50_response_time", |times| times.quantile(500)).dropped(5),
         time("P95", "p95_response_time", |times| times.quantile(950)),
         time("P99", "p99_response_time", |times| times.quantile(990)).dropped(4),
+        bytes("SENT", "request_bytes", |sum| sum.request_bytes),
+        bytes("RECEIVED", "response_bytes", |sum| sum.response_bytes),
         Column::right("COST", "total_cost", cost).dropped(3),
         count("", "cached_count", |sum| sum.cached_count).in_table(false),
         ratio("CACHED", "cache_hit_rate", Rollup::cache_hit_rate).dropped(2),
     ]
 }
 
+/// The column of the rate limit that is used most.
+fn limit_use<'a>() -> Column<'a, Row<'a>> {
+    Column::table_only("LIMIT USE", |row: &Row<'_>| {
+        let uses = row
+            .limits
+            .iter()
+            .filter_map(|it| Some((it.utilization()?, &it.period)));
+        let most = uses.max_by(|a, b| a.0.total_cmp(&b.0));
+        Cell::maybe(
+            most.map(|(used, period)| format!("{} {period}", format::percent(used * 100.0))),
+        )
+    })
+}
+
 /// The column of the trend, which draws `merged` cells as one.
 fn trend<'a>(merged: usize) -> Column<'a, Row<'a>> {
-    let merge = |cells: &[u64]| Some(cells.iter().sum::<u64>() as f64);
     let trend = Column::table_only("TREND", move |row: &Row<'_>| {
-        let values: Vec<_> = row.line.over_time.chunks(merged).map(merge).collect();
+        let cells = row.line.over_time.chunks(merged);
+        let values: Vec<u64> = cells.map(|cells| cells.iter().sum()).collect();
         Cell::Text(sparkline(&values))
     });
     trend.dropped(1)
@@ -118,26 +173,33 @@ fn trend<'a>(merged: usize) -> Column<'a, Row<'a>> {
 
 impl StatsAnswer {
     fn columns<'a>(&self, merged: usize) -> Columns<'a> {
-        let columns = names(self.by_endpoint)
-            .into_iter()
-            .chain(numbers(self.wide));
+        let columns = names(self.grouping).into_iter();
+        let columns = columns.chain(numbers(self.wide, self.compared));
+        let has_limits = self.wide && !self.limits.is_empty();
+        let columns = columns.chain(has_limits.then(limit_use));
         columns.chain([trend(merged)]).collect()
     }
 
     fn rows(&self) -> Vec<Row<'_>> {
-        let rows = self.lines.iter().map(|(api, endpoint, line)| Row {
+        let rows = self.found.lines.iter().map(|((api, value), line)| Row {
             api,
-            endpoint: Some(endpoint.as_str()).filter(|endpoint| !endpoint.is_empty()),
+            value: Some(value.as_str()).filter(|value| !value.is_empty()),
             line,
+            limits: self.limits.get(api).map_or(&[], Vec::as_slice),
+            all: self.found.total.rollup.total_requests,
         });
         rows.collect()
     }
 
     fn total_row(&self) -> Row<'_> {
+        let name = |shown: bool| if shown { "TOTAL" } else { "" };
+        let of_apis = self.grouping.is_of_apis();
         Row {
-            api: "all",
-            endpoint: None,
-            line: &self.total,
+            api: name(of_apis),
+            value: Some(name(!of_apis)).filter(|name| !name.is_empty()),
+            line: &self.found.total,
+            limits: &[],
+            all: self.found.total.rollup.total_requests,
         }
     }
 
@@ -155,14 +217,15 @@ impl Answer for StatsAnswer {
     fn table(&self, width: Option<usize>) -> String {
         let span = format!(
             "{} to {}",
-            format::time(self.window.from),
-            format::time(self.window.to)
+            format::local_time(self.window.from, self.cells.calendar.zone),
+            format::local_time(self.window.to, self.cells.calendar.zone)
         );
-        if self.total.rollup.total_requests == 0 {
+        if self.found.lines.is_empty() {
             return format!("no requests from {span}\n");
         }
         let mut rows = self.rows();
-        if rows.len() > 1 {
+        let has_total = rows.len() + self.found.more > 1;
+        if has_total {
             rows.push(self.total_row());
         }
         let width = (!self.wide).then(|| width.unwrap_or(WIDTH));
@@ -183,7 +246,23 @@ impl Answer for StatsAnswer {
         } else {
             String::new()
         };
-        format!("{span}{trend}\n\n{table}")
+        let (lines, total) = match table.trim_end().rsplit_once('\n') {
+            Some((lines, total)) if has_total => (lines, Some(total)),
+            _ => (table.trim_end(), None),
+        };
+        let mut text = format!("{span}{trend}\n\n{lines}\n");
+        if self.found.more > 0 {
+            text += &format!(
+                "{} not shown\n",
+                counted(self.found.more as u64, "more line")
+            );
+        }
+        // A line that no name can be, so that the total is no API.
+        if let Some(total) = total {
+            let width = table.lines().map(|line| line.chars().count()).max();
+            text += &format!("{}\n{total}\n", "─".repeat(width.unwrap_or(0)));
+        }
+        text
     }
 
     fn json(&self) -> impl Serialize {
@@ -192,7 +271,8 @@ impl Answer for StatsAnswer {
         object! {
             from: format::time_ms(self.window.from),
             to: format::time_ms(self.window.to),
-            group_by: if self.by_endpoint { "endpoint" } else { "api" },
+            time_zone: self.cells.calendar.zone.name(),
+            group_by: self.grouping,
             percentiles: object! {
                 method: "histogram",
                 relative_error: histogram::RELATIVE_ERROR,
@@ -204,18 +284,34 @@ impl Answer for StatsAnswer {
                 length: self.cells.per_cell,
             },
             lines: lines.collect::<Vec<_>>(),
-            total: line_json(&numbers(true), &self.total_row()),
+            lines_left_out: self.found.more,
+            total: line_json(&numbers(true, true), &self.total_row()),
         }
     }
 
     fn csv(&self) -> Vec<Vec<String>> {
         columns::csv(&self.columns(1), &self.rows())
     }
+
+    fn prometheus(&self) -> Option<String> {
+        Some(exposition(self))
+    }
+}
+
+fn limit_json(used: &LimitUse) -> impl Serialize + use<> {
+    object! {
+        period: used.period.to_string(),
+        from: format::time_ms(used.window.from),
+        limit: used.limit,
+        used: used.used,
+        utilization: used.utilization(),
+    }
 }
 
 fn line_json<'a>(columns: &[Column<'a, Row<'a>>], row: &Row<'a>) -> impl Serialize + use<> {
     object! {
         ..columns::object(columns, row),
+        limits: row.limits.iter().map(limit_json).collect::<Vec<_>>(),
         // Known only from the application's aggregates.
         requests_without_rows: row.line.surplus,
         requests_over_time: row.line.over_time.clone(),
@@ -225,6 +321,19 @@ fn line_json<'a>(columns: &[Column<'a, Row<'a>>], row: &Row<'a>) -> impl Seriali
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::period::Calendar;
+
+    #[test]
+    fn total_is_no_api() {
+        let mut answer = answer("/quote", false);
+        let mut other = answer.found.lines[0].clone();
+        other.0.0 = "TOTAL".to_owned();
+        answer.found.lines.push(other);
+        let table = answer.table(None);
+        let lines: Vec<&str> = table.lines().rev().take(3).collect();
+        assert!(lines[0].starts_with("TOTAL") && lines[2].starts_with("TOTAL"));
+        assert!(lines[1].chars().all(|c| c == '─'), "{table}");
+    }
 
     fn answer(endpoint: &str, wide: bool) -> StatsAnswer {
         let window = Window::new(
@@ -238,14 +347,20 @@ mod tests {
             },
             over_time: vec![1; 24],
             surplus: 0,
+            previous: None,
         };
         StatsAnswer {
             window,
-            cells: Cells::new(window),
-            by_endpoint: true,
+            cells: Cells::new(window, Calendar::UTC),
+            grouping: Grouping::Endpoint,
+            compared: false,
             wide,
-            lines: vec![("finnhub".to_owned(), endpoint.to_owned(), line.clone())],
-            total: line,
+            found: Ordered {
+                lines: vec![(("finnhub".to_owned(), endpoint.to_owned()), line.clone())],
+                total: line,
+                more: 0,
+            },
+            limits: BTreeMap::new(),
         }
     }
 

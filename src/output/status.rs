@@ -119,6 +119,13 @@ impl Status<'_> {
                     age(self.now, oldest)
                 ),
             });
+            lines.extend(found.undecided.map(|window| {
+                format!(
+                    "roll-ups: another program deleted the rows from {} to {}; they still count",
+                    format::time(window.from),
+                    format::time(window.to)
+                )
+            }));
         }
         if let Some(found) = report.alerts.filter(|found| found.rules > 0) {
             lines.push(alerts_line(found));
@@ -215,6 +222,8 @@ impl Answer for Status<'_> {
             object! {
                 hours_waiting: found.hours_waiting,
                 oldest: found.oldest.map(format::time_ms),
+                undecided_from: found.undecided.map(|window| format::time_ms(window.from)),
+                undecided_to: found.undecided.map(|window| format::time_ms(window.to)),
             }
         });
         let recommendations = capacity.map(|CapacitySummary { open, .. }| {

@@ -212,6 +212,7 @@ diesel::table! {
         api_name -> Text,
         hour -> Timestamp,
         seen -> Bool,
+        deleted -> Bool,
     }
 }
 
@@ -230,6 +231,14 @@ diesel::table! {
         aggregation_type -> Text,
         period_start -> Timestamp,
         api_name -> Text,
+        deleted -> Bool,
+    }
+}
+
+diesel::table! {
+    usagectl_settings (name) {
+        name -> Text,
+        value -> Text,
     }
 }
 
@@ -255,6 +264,8 @@ diesel::table! {
         min_response_time -> Nullable<Integer>,
         max_response_time -> Nullable<Integer>,
         response_time_histogram -> Binary,
+        request_bytes -> Nullable<BigInt>,
+        response_bytes -> Nullable<BigInt>,
         total_cost -> Text,
         cached_cost -> Text,
     }

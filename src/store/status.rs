@@ -1,5 +1,6 @@
 //! Queries of `status`: engine version, outdated roll-ups, alert rules and open recommendations.
 
+use chrono::TimeDelta;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Nullable, Text, Timestamp};
 
@@ -8,6 +9,7 @@ use super::time::UtcTimestamp;
 use super::unknown_values::known;
 use crate::domain::metrics::names::{Priority, Status};
 use crate::domain::named::Named;
+use crate::domain::period::{Granularity, Window};
 use crate::domain::recommendation::is_open;
 use crate::domain::schema::status::{AlertCounts, Freshness};
 
@@ -20,7 +22,12 @@ pub struct Summary {
 }
 
 /// The dirty hours and those that a running `aggregate` has taken over.
-const FRESHNESS: &str = "SELECT count(*) AS hours, min(hour) AS oldest FROM (
+const FRESHNESS: &str = "SELECT count(*) AS hours, min(hour) AS oldest,
+         (SELECT min(period_start) FROM usagectl_rollups
+          WHERE aggregation_type = 'UNDECIDED' AND scope = 'API') AS undecided_from,
+         (SELECT max(period_start) FROM usagectl_rollups
+          WHERE aggregation_type = 'UNDECIDED' AND scope = 'API') AS undecided_to
+     FROM (
          SELECT api_name, hour FROM usagectl_dirty_hours
          UNION
          SELECT api_name, period_start FROM usagectl_stale_periods
@@ -58,6 +65,11 @@ pub fn summary(db: &mut Db, has_rollups: bool, has_alerts: bool) -> QueryResult<
         hours: i64,
         #[diesel(sql_type = Nullable<Timestamp>)]
         oldest: Option<UtcTimestamp>,
+        #[diesel(sql_type = Nullable<Timestamp>)]
+        undecided_from: Option<UtcTimestamp>,
+        /// The last quarter of an hour.
+        #[diesel(sql_type = Nullable<Timestamp>)]
+        undecided_to: Option<UtcTimestamp>,
         #[diesel(sql_type = BigInt)]
         rules: i64,
         #[diesel(sql_type = BigInt)]
@@ -79,7 +91,10 @@ pub fn summary(db: &mut Db, has_rollups: bool, has_alerts: bool) -> QueryResult<
     let nothing = |columns: &str| format!("SELECT CAST(0 AS BIGINT) AS {columns}");
     let freshness = match has_rollups {
         true => FRESHNESS.to_owned(),
-        false => nothing("hours, CAST(NULL AS TIMESTAMP) AS oldest"),
+        false => nothing(
+            "hours, CAST(NULL AS TIMESTAMP) AS oldest, CAST(NULL AS TIMESTAMP) AS undecided_from,
+             CAST(NULL AS TIMESTAMP) AS undecided_to",
+        ),
     };
     let alerts = match has_alerts {
         true => ALERTS.to_owned(),
@@ -108,6 +123,13 @@ pub fn summary(db: &mut Db, has_rollups: bool, has_alerts: bool) -> QueryResult<
         freshness: has_rollups.then(|| Freshness {
             hours_waiting: found.hours,
             oldest: found.oldest.map(UtcTimestamp::utc),
+            undecided: found
+                .undecided_from
+                .zip(found.undecided_to)
+                .map(|(from, to)| {
+                    let after = to.utc() + TimeDelta::milliseconds(1);
+                    Window::new(from.utc(), after).widened(Granularity::Hourly)
+                }),
         }),
         alerts: has_alerts.then(|| AlertCounts {
             rules: count(found.rules),

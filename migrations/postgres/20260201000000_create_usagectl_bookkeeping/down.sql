@@ -9,6 +9,7 @@ DROP FUNCTION usagectl.usagectl_mark_all_rows();
 DROP FUNCTION usagectl.usagectl_mark_changed_rows();
 DROP FUNCTION usagectl.usagectl_mark_old_rows();
 DROP FUNCTION usagectl.usagectl_mark_new_rows();
+DROP TABLE usagectl.usagectl_settings;
 DROP TABLE usagectl.usagectl_run_locks;
 DROP TABLE usagectl.usagectl_rollups;
 DROP TABLE usagectl.usagectl_stale_periods;

@@ -10,7 +10,9 @@ CREATE TABLE usagectl.usagectl_dirty_hours (
     "api_name" TEXT NOT NULL,
     "hour" TIMESTAMP(3) NOT NULL,
     -- Whether `alerts check` listed the hour in usagectl_late_hours.
-    "seen" BOOLEAN NOT NULL DEFAULT false
+    "seen" BOOLEAN NOT NULL DEFAULT false,
+    -- Whether rows were deleted, not only changed. `aggregate` does not follow a deletion of the oldest rows.
+    "deleted" BOOLEAN NOT NULL DEFAULT false
 );
 
 -- The work list of `aggregate`: dirty hours, each once, and the days and months that follow from them.
@@ -18,6 +20,8 @@ CREATE TABLE usagectl.usagectl_stale_periods (
     "aggregation_type" TEXT NOT NULL CHECK ("aggregation_type" IN ('HOURLY', 'DAILY', 'MONTHLY')),
     "period_start" TIMESTAMP(3) NOT NULL,
     "api_name" TEXT NOT NULL,
+    -- As in usagectl_dirty_hours.
+    "deleted" BOOLEAN NOT NULL DEFAULT false,
 
     CONSTRAINT usagectl_stale_periods_pkey PRIMARY KEY ("aggregation_type", "period_start", "api_name")
 );
@@ -25,7 +29,12 @@ CREATE TABLE usagectl.usagectl_stale_periods (
 -- The complete state of every roll-up, mergeable without loss: hours merge into days, days into
 -- months. The application reads api_usage_aggregates, which is derived from it.
 CREATE TABLE usagectl.usagectl_rollups (
-    "aggregation_type" TEXT NOT NULL CHECK ("aggregation_type" IN ('HOURLY', 'DAILY', 'MONTHLY')),
+    -- SEALED: calls whose rows were pruned. UNDECIDED: calls whose rows another program deleted, until
+    -- `aggregate --seal` or `--rebuild` decides. Both are in quarters of an hour. PIECE: the parts of an hour in which
+    -- a local day begins.
+    "aggregation_type" TEXT NOT NULL CHECK (
+        "aggregation_type" IN ('HOURLY', 'DAILY', 'MONTHLY', 'PIECE', 'SEALED', 'UNDECIDED')
+    ),
     -- API: all endpoints together, endpoint is ''. ENDPOINT: one endpoint, '' for calls without one.
     "scope" TEXT NOT NULL CHECK ("scope" IN ('API', 'ENDPOINT')),
     "api_name" TEXT NOT NULL,
@@ -47,6 +56,9 @@ CREATE TABLE usagectl.usagectl_rollups (
     "min_response_time" INTEGER,
     "max_response_time" INTEGER,
     "response_time_histogram" BYTEA NOT NULL,
+    -- Null if no call has a size.
+    "request_bytes" BIGINT,
+    "response_bytes" BIGINT,
     -- A decimal number as text, so that sums of sums are exact on both engines.
     "total_cost" TEXT NOT NULL,
     -- The part of it that calls answered from a cache cost, which no limit of the provider counts.
@@ -72,6 +84,15 @@ CREATE TABLE usagectl.usagectl_run_locks (
     "expires_at" TIMESTAMP(3) NOT NULL,
 
     CONSTRAINT usagectl_run_locks_pkey PRIMARY KEY ("kind")
+);
+
+-- Choices that `aggregate` makes once for a database: the time zone of days and months, and whether deletions of
+-- the oldest rows by another program are kept out of the roll-ups. A setting that is missing has its default.
+CREATE TABLE usagectl.usagectl_settings (
+    "name" TEXT NOT NULL,
+    "value" TEXT NOT NULL,
+
+    CONSTRAINT usagectl_settings_pkey PRIMARY KEY ("name")
 );
 
 -- step: triggers on api_usage

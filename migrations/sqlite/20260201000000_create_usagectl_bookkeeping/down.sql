@@ -5,6 +5,7 @@ DROP TRIGGER "usagectl_after_insert_odd";
 DROP TRIGGER "usagectl_after_insert";
 
 -- step: tables
+DROP TABLE "usagectl_settings";
 DROP TABLE "usagectl_rollups";
 DROP TABLE "usagectl_stale_periods";
 DROP TABLE "usagectl_odd_timestamps";

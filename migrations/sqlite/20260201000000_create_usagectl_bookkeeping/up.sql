@@ -9,6 +9,8 @@ CREATE TABLE "usagectl_dirty_hours" (
     "hour" DATETIME NOT NULL,
     -- Whether `alerts check` listed the hour in usagectl_late_hours since its last change.
     "seen" BOOLEAN NOT NULL DEFAULT 0,
+    -- Whether rows were deleted, not only changed. `aggregate` does not follow a deletion of the oldest rows.
+    "deleted" BOOLEAN NOT NULL DEFAULT 0,
 
     PRIMARY KEY ("hour", "api_name")
 ) WITHOUT ROWID;
@@ -41,6 +43,8 @@ CREATE TABLE "usagectl_stale_periods" (
     "aggregation_type" TEXT NOT NULL CHECK ("aggregation_type" IN ('HOURLY', 'DAILY', 'MONTHLY')),
     "period_start" DATETIME NOT NULL,
     "api_name" TEXT NOT NULL,
+    -- As in usagectl_dirty_hours.
+    "deleted" BOOLEAN NOT NULL DEFAULT 0,
 
     PRIMARY KEY ("aggregation_type", "period_start", "api_name")
 ) WITHOUT ROWID;
@@ -48,7 +52,12 @@ CREATE TABLE "usagectl_stale_periods" (
 -- The complete state of every roll-up, mergeable without loss: hours merge into days, days into
 -- months. The application reads api_usage_aggregates, which is derived from it.
 CREATE TABLE "usagectl_rollups" (
-    "aggregation_type" TEXT NOT NULL CHECK ("aggregation_type" IN ('HOURLY', 'DAILY', 'MONTHLY')),
+    -- SEALED: calls whose rows were pruned. UNDECIDED: calls whose rows another program deleted, until
+    -- `aggregate --seal` or `--rebuild` decides. Both are in quarters of an hour. PIECE: the parts of an hour in which
+    -- a local day begins.
+    "aggregation_type" TEXT NOT NULL CHECK (
+        "aggregation_type" IN ('HOURLY', 'DAILY', 'MONTHLY', 'PIECE', 'SEALED', 'UNDECIDED')
+    ),
     -- API: all endpoints together, endpoint is ''. ENDPOINT: one endpoint, '' for calls without one.
     "scope" TEXT NOT NULL CHECK ("scope" IN ('API', 'ENDPOINT')),
     "api_name" TEXT NOT NULL,
@@ -70,6 +79,9 @@ CREATE TABLE "usagectl_rollups" (
     "min_response_time" INTEGER,
     "max_response_time" INTEGER,
     "response_time_histogram" BLOB NOT NULL,
+    -- Null if no call has a size.
+    "request_bytes" BIGINT,
+    "response_bytes" BIGINT,
     -- A decimal number as text, so that sums of sums are exact on both engines.
     "total_cost" TEXT NOT NULL,
     -- The part of it that calls answered from a cache cost, which no limit of the provider counts.
@@ -77,6 +89,13 @@ CREATE TABLE "usagectl_rollups" (
 
     PRIMARY KEY ("aggregation_type", "scope", "api_name", "period_start", "endpoint")
 );
+
+-- Choices that `aggregate` makes once for a database: the time zone of days and months, and whether deletions of
+-- the oldest rows by another program are kept out of the roll-ups. A setting that is missing has its default.
+CREATE TABLE "usagectl_settings" (
+    "name" TEXT NOT NULL PRIMARY KEY,
+    "value" TEXT NOT NULL
+) WITHOUT ROWID;
 
 -- step: triggers on api_usage
 -- The triggers on api_usage follow: migrations/sqlite/usage_triggers.sql.

@@ -12,25 +12,37 @@ mod verify;
 use std::time::Instant;
 
 use chrono::{DateTime, Utc};
+use chrono_tz::Tz;
 use clap::{ArgGroup, ValueEnum};
 
-use crate::args::{ApiFilter, LockWait, parse_instant};
+use crate::args::{ApiFilter, LockWait, one_of, parse_instant};
 use crate::commands::heartbeat::{HeartbeatArgs, with_heartbeat};
 use crate::commands::known_apis::require_known;
 use crate::commands::prelude::*;
 use crate::domain::format::{self, counted};
-use crate::domain::period::{Granularity, Window};
+use crate::domain::period::{Calendar, Granularity, Window};
+use crate::domain::usage::endpoint::EndpointNames;
+use crate::domain::usage::retention;
+use crate::domain::usage::settings::Settings;
 use crate::output::Format;
 use crate::output::aggregate::RunAnswer;
 use crate::store::lock::RunKind;
 use crate::store::migrations::TriggerSet;
-use crate::store::usage::{dirty, rollups};
+use crate::store::usage::rollups::Level;
+use crate::store::usage::{dirty, rollups, settings};
 
 /// Roll usage up into hours, days and months
 ///
 /// Only hours in which a row was inserted, updated or deleted since the last run are counted, by any writer
 /// and however old they are; the days and months that contain them follow. A second run has nothing to do.
 /// The current hour, day and month are included and change with the next run.
+///
+/// Days and months are those of UTC, or of the time zone that --tz sets for the database; changing it rolls them up
+/// again. Days with a change of clocks have 23 or 25 hours.
+///
+/// Where another program deleted the oldest rows, up to any moment, the roll-ups are the only record of their calls:
+/// they stay, a warning names the range, and the exit code is 4. --seal keeps them, also in the future; --rebuild
+/// follows the rows. Deletions inside the kept history are followed.
 ///
 /// The results are in api_usage_aggregates. A row there that another program wrote and that counts more
 /// requests than there are rows is the last record of deleted rows: it stays, a warning names it, and the exit
@@ -42,7 +54,7 @@ use crate::store::usage::{dirty, rollups};
 #[derive(Args, Debug)]
 #[command(
     after_help = example!("aggregate --period daily"),
-    group = ArgGroup::new("range").args(["rebuild", "verify"])
+    group = ArgGroup::new("range").args(["rebuild", "verify", "repair"])
 )]
 pub struct AggregateArgs {
     /// Aggregation period; the shorter periods that it consists of are rolled up first
@@ -52,7 +64,9 @@ pub struct AggregateArgs {
     #[command(flatten)]
     filter: ApiFilter,
 
-    /// Recompute all periods, or those from --from to --to
+    /// Recompute all periods from the rows, or those from --from to --to
+    ///
+    /// Pruned hours keep their counts; calls whose rows another program deleted are no longer counted.
     #[arg(long)]
     rebuild: bool,
 
@@ -60,11 +74,35 @@ pub struct AggregateArgs {
     #[arg(long)]
     verify: bool,
 
-    /// Start of --rebuild or --verify (RFC 3339)
+    /// Recompute and compare, and correct each difference
+    #[arg(long)]
+    repair: bool,
+
+    /// Keep the calls whose rows another program deleted, from now on without a report
+    #[arg(long, conflicts_with = "range")]
+    seal: bool,
+
+    /// Time zone of days and months, such as Europe/Madrid; stored in the database [default: UTC]
+    #[arg(long, value_name = "ZONE")]
+    tz: Option<Tz>,
+
+    /// Names of endpoints in roll-ups; stored in the database [default: template]
+    ///
+    /// template leaves out the query and replaces numbers, UUIDs, hashes and long tokens: /movie/{id}. raw keeps
+    /// endpoints as written. Changing it rolls everything up again.
+    #[arg(long, value_name = "NAMES", value_parser = one_of::<EndpointNames>())]
+    endpoints: Option<EndpointNames>,
+
+    /// Maximum number of endpoints of an API in a period; the calls of the others are one endpoint, (other); stored in
+    /// the database [default: 1000]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    max_endpoints: Option<u32>,
+
+    /// Start of --rebuild, --verify or --repair (RFC 3339)
     #[arg(long, value_name = "TIME", value_parser = parse_instant, requires = "range")]
     from: Option<DateTime<Utc>>,
 
-    /// End of --rebuild or --verify (RFC 3339)
+    /// End of --rebuild, --verify or --repair (RFC 3339)
     #[arg(long, value_name = "TIME", value_parser = parse_instant, requires = "range")]
     to: Option<DateTime<Utc>>,
 
@@ -120,19 +158,52 @@ fn aggregate(context: &mut Context, args: &AggregateArgs) -> Result<Outcome> {
     let started = Instant::now();
     let mut db = context.open_migrated(&url, Access::Write)?;
     let _lock = context.lock(&mut db, &url, RunKind::Aggregate, args.wait.lock_wait)?;
-    let start = db.write_tx(|db| begin(db, args, window))?;
-    let rows_win = args.rebuild.then_some(window);
-    let mut answer = match start.has_stale {
-        true => stages::run(context, &mut db, args, start.known_apis, rows_win)?,
-        false => RunAnswer::default(),
+    let mut answer = RunAnswer::default();
+    let mut settings = settings::load(&mut db)?;
+    let wanted = Settings {
+        calendar: args.tz.map_or(settings.calendar, |zone| Calendar { zone }),
+        keep_deleted: settings.keep_deleted || args.seal,
+        endpoints: args.endpoints.unwrap_or(settings.endpoints),
+        max_endpoints: args.max_endpoints.unwrap_or(settings.max_endpoints),
     };
+    if wanted.calendar != settings.calendar {
+        // In the old zone first, in whose pieces deleted calls are found.
+        let start = db.write_tx(|db| begin(db, args, window, settings))?;
+        stages::run(context, &mut db, args, settings, &start, &mut answer)?;
+    }
+    if wanted != settings {
+        db.write_tx(|db| change_settings(db, settings, wanted))?;
+        settings = wanted;
+    }
+    let mut start = db.write_tx(|db| begin(db, args, window, settings))?;
+    if args.repair {
+        let found = db.read_tx(|db| verify::differences(db, args, settings, window))?;
+        start.rows_win = found.span();
+        answer.differences = found.differences.len() as u64;
+        db.write_tx(|db| verify::list_as_stale(db, &found))?;
+    }
+    stages::run(context, &mut db, args, settings, &start, &mut answer)?;
     if answer.hours_rewritten >= ANALYZE_FROM {
         rollups::refresh_statistics(&mut db)?;
     }
     answer.rows_with_unreadable_time = start.rows_with_unreadable_time;
     answer.seconds = started.elapsed().as_secs_f64();
-    report(context, &answer)?;
-    Ok(outcome(&answer))
+    report(context, &answer, settings)?;
+    Ok(outcome(&answer, settings))
+}
+
+fn change_settings(db: &mut Db, old: Settings, new: Settings) -> Result<()> {
+    if new.calendar != old.calendar {
+        rollups::change_calendar(db, old.calendar, new.calendar)?;
+    }
+    if new.keep_deleted {
+        rollups::seal_undecided(db)?;
+    }
+    if (new.endpoints, new.max_endpoints) != (old.endpoints, old.max_endpoints) {
+        let hours = [Granularity::Hourly];
+        rollups::list_stored_as_stale(db, &hours, new.calendar, Window::ALL, &[])?;
+    }
+    Ok(settings::save(db, old, new)?)
 }
 
 /// The window from --from to --to in whole hours; all of time if they are not given.
@@ -150,12 +221,13 @@ fn window(args: &AggregateArgs) -> Result<Window> {
 /// What a run begins with.
 struct Start {
     known_apis: usize,
-    has_stale: bool,
     rows_with_unreadable_time: u64,
+    /// Where other programs' rows in the application's table are replaced, and deletions are followed.
+    rows_win: Option<Window>,
 }
 
 /// Moves the dirty hours, and the periods that --rebuild adds, to the list of stale periods; in one transaction.
-fn begin(db: &mut Db, args: &AggregateArgs, window: Window) -> Result<Start> {
+fn begin(db: &mut Db, args: &AggregateArgs, window: Window, settings: Settings) -> Result<Start> {
     let apis = &args.filter.apis;
     let is_complete = args.rebuild && window == Window::ALL && apis.is_empty();
     if !TriggerSet::Usage.is_in_place(db)? {
@@ -166,20 +238,32 @@ fn begin(db: &mut Db, args: &AggregateArgs, window: Window) -> Result<Start> {
     }
     if args.rebuild {
         dirty::mark_hours_with_rows(db, window, apis)?;
-        rollups::list_stored_as_stale(db, window, apis)?;
+        rollups::forget(db, Level::Undecided, window, apis)?;
+        rollups::list_stored_as_stale(db, &Granularity::ALL, settings.calendar, window, apis)?;
     }
     dirty::move_to_stale(db, apis)?;
     let known = rollups::known_apis(db)?;
     require_known(db, apis, &known)?;
     Ok(Start {
         known_apis: known.len(),
-        has_stale: rollups::has_stale(db, apis)?,
+        rows_win: args.rebuild.then_some(window),
         rows_with_unreadable_time: dirty::count_unreadable(db)?,
     })
 }
 
-fn report(context: &mut Context, answer: &RunAnswer) -> Result<()> {
+fn report(context: &mut Context, answer: &RunAnswer, settings: Settings) -> Result<()> {
     context.detail(answer.summary());
+    if answer.differences > 0 {
+        context.info(format_args!(
+            "repaired {}",
+            counted(answer.differences, "difference")
+        ));
+    }
+    match &answer.deleted {
+        Some(deleted) if settings.keep_deleted => context.info(deleted),
+        Some(deleted) => context.warn(deleted),
+        None => {}
+    }
     if answer.hours_emptied > 0 {
         context.info(format_args!(
             "removed the roll-ups of {} whose rows are gone",
@@ -202,7 +286,10 @@ fn report(context: &mut Context, answer: &RunAnswer) -> Result<()> {
     Ok(())
 }
 
-fn outcome(answer: &RunAnswer) -> Outcome {
+fn outcome(answer: &RunAnswer, settings: Settings) -> Outcome {
+    if let Some(deleted) = answer.deleted.as_ref().filter(|_| !settings.keep_deleted) {
+        return Outcome::with_next(Exit::Untrustworthy, retention::next_step(deleted.window));
+    }
     match answer.kept_span() {
         None => Outcome::DONE,
         Some(span) => Outcome::with_next(

@@ -5,41 +5,49 @@
 //! Counting reads outside of that transaction, so writers do not wait for it. A row that is inserted meanwhile
 //! brings a dirty hour, and the next run counts that hour again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use chrono::{DateTime, Utc};
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::AggregateArgs;
+use super::{AggregateArgs, Start};
 use crate::commands::prelude::*;
 use crate::domain::format;
-use crate::domain::period::{Granularity, Window};
+use crate::domain::period::{Calendar, Granularity, Window};
 use crate::domain::usage::aggregate_row::{self, Counts, RowChange, TooLarge};
 use crate::domain::usage::aggregate_step::AggregateStep;
 use crate::domain::usage::read_plan::RowRange;
+use crate::domain::usage::retention::{self, DeletedHead};
 use crate::domain::usage::rollup::{ApiPeriod, ApiRollup, Tally};
+use crate::domain::usage::settings::Settings;
 use crate::output::aggregate::{KeptRow, RunAnswer};
-use crate::store::usage::{aggregates, read, rollups};
+use crate::store::usage::rollups::Level;
+use crate::store::usage::{aggregates, dirty, read, rollups};
 
 /// A run with fewer stale periods ends before a progress bar could be read.
 const PROGRESS_BAR_FROM: u64 = 2_000;
 
-/// Runs the stages. In the window `rows_win` other programs' rows in the application's table are replaced.
+/// Runs the stages.
 pub(super) fn run(
     context: &Context,
     db: &mut Db,
     args: &AggregateArgs,
-    known_apis: usize,
-    rows_win: Option<Window>,
-) -> Result<RunAnswer> {
+    settings: Settings,
+    start: &Start,
+    answer: &mut RunAnswer,
+) -> Result<()> {
+    if !rollups::has_stale(db, &args.filter.apis)? {
+        return Ok(());
+    }
     let mut stages = Stages {
         db,
         apis: &args.filter.apis,
-        rows_win,
+        settings,
+        rows_win: start.rows_win,
         now: context.now,
-        known_apis,
-        answer: RunAnswer::default(),
+        known_apis: start.known_apis,
+        answer,
         bar: ProgressBar::hidden(),
     };
     for granularity in args.period.stages() {
@@ -53,7 +61,7 @@ pub(super) fn run(
         stages.bar.finish_and_clear();
         stages.bar = ProgressBar::hidden();
     }
-    Ok(stages.answer)
+    Ok(())
 }
 
 fn bar(granularity: Granularity, length: u64) -> ProgressBar {
@@ -68,10 +76,11 @@ fn bar(granularity: Granularity, length: u64) -> ProgressBar {
 struct Stages<'a> {
     db: &'a mut Db,
     apis: &'a [String],
+    settings: Settings,
     rows_win: Option<Window>,
     now: DateTime<Utc>,
     known_apis: usize,
-    answer: RunAnswer,
+    answer: &'a mut RunAnswer,
     bar: ProgressBar,
 }
 
@@ -81,31 +90,60 @@ impl Stages<'_> {
         loop {
             let most = AggregateStep::MOST;
             let stale = rollups::stale(self.db, granularity, self.apis, from, most)?;
-            let Some(step) = AggregateStep::first(granularity, stale) else {
+            let calendar = self.settings.calendar;
+            let Some(step) = AggregateStep::first(granularity, calendar, stale) else {
                 return Ok(());
             };
-            let counts = self.count(&step)?;
-            self.save(&step, &counts)?;
+            let found = self.count(&step)?;
+            self.save(&step, &found)?;
             self.bar.inc(step.periods.len() as u64);
             // All earlier ones are done; looking there again would search through deleted rows.
             from = step.last.start;
         }
     }
 
-    fn count(&mut self, step: &AggregateStep) -> Result<Counts> {
+    fn count(&mut self, step: &AggregateStep) -> Result<Found> {
         let (granularity, window, apis) = (step.granularity, step.window, step.apis());
+        let settings = self.settings;
+        let calendar = settings.calendar;
+        let (answer, known_apis, rows_win) = (&mut *self.answer, self.known_apis, self.rows_win);
         self.db.read_tx(|db| {
             let before = rollups::load_to_replace(db, granularity, &apis, window)?;
-            let after = match granularity.below() {
-                None => count_rows(db, &step.periods, self.known_apis, &mut self.answer)?,
-                Some(below) => rollups::merge(db, below, granularity, &apis, window)?,
-            };
-            Ok(Counts::of(&step.periods, before, after))
+            if granularity != Granularity::Hourly {
+                let after = rollups::merge_shorter(db, granularity, settings, &apis, window)?;
+                return Ok(Found {
+                    counts: Counts::of(&step.periods, before, after),
+                    ..Found::default()
+                });
+            }
+            let mut pieces = count_rows(db, settings, &step.periods, known_apis, answer)?;
+            rollups::add_calls_without_rows(db, settings, &apis, window, &mut pieces)?;
+            let mut gone = gone(db, calendar, step, &before, &pieces)?;
+            gone.retain(|part, _| rows_win.is_none_or(|window| !window.contains(part.start)));
+            for (quarter, calls) in &gone {
+                let piece = quarter.at(calendar.piece_of(quarter.start));
+                pieces.entry(piece).or_default().merge(calls);
+            }
+            let mut hours: BTreeMap<ApiPeriod, ApiRollup> = BTreeMap::new();
+            for (piece, calls) in &pieces {
+                let hour = piece.at(granularity.start_of(piece.start));
+                hours.entry(hour).or_default().merge(calls);
+            }
+            let most = settings.max_endpoints;
+            let capped = hours.values_mut().chain(pieces.values_mut());
+            capped.for_each(|rollup| rollup.cap(most));
+            pieces.retain(|piece, _| calendar.cut_of(granularity.start_of(piece.start)).is_some());
+            Ok(Found {
+                counts: Counts::of(&step.periods, before, hours),
+                pieces,
+                gone,
+            })
         })
     }
 
-    fn save(&mut self, step: &AggregateStep, counts: &Counts) -> Result<()> {
-        let granularity = step.granularity;
+    fn save(&mut self, step: &AggregateStep, found: &Found) -> Result<()> {
+        let (granularity, calendar) = (step.granularity, self.settings.calendar);
+        let Found { counts, .. } = found;
         let (rewritten, kept) = self.db.write_tx(|db| -> Result<_> {
             let mut rewritten = step.changed(counts);
             for period in &rewritten {
@@ -115,18 +153,27 @@ impl Stages<'_> {
             }
             let new = counts.after.iter();
             rollups::insert(db, granularity, new.filter(|new| rewritten.contains(new.0)))?;
+            save_parts(db, self.settings, step, found)?;
 
             let mut new = Vec::new();
             let mut kept = Vec::new();
             // In the same transaction, since the application writes to the table at any time.
             let found = aggregates::find(db, granularity, &step.apis(), step.window)?;
-            let changes =
-                aggregate_row::changes(granularity, &step.periods, counts, &found, self.rows_win);
+            let changes = aggregate_row::changes(
+                granularity,
+                calendar,
+                &step.periods,
+                counts,
+                &found,
+                self.rows_win,
+            );
             for (period, change) in changes.map_err(|e| too_large(granularity, e))? {
                 match change {
                     RowChange::Insert(row) => new.push((period, row)),
                     RowChange::Replace(id, row) => {
-                        aggregates::replace(db, granularity, &id, period.start, row, self.now)?;
+                        let end = calendar.end_of(granularity, period.start);
+                        let window = Window::new(period.start, end);
+                        aggregates::replace(db, &id, window, row, self.now)?;
                     }
                     RowChange::Delete(id) => aggregates::delete(db, &id)?,
                     RowChange::Keep { published, counted } => {
@@ -134,6 +181,7 @@ impl Stages<'_> {
                             api_name: period.api_name.clone(),
                             aggregation_type: granularity,
                             period_start: period.start,
+                            period_end: calendar.end_of(granularity, period.start),
                             published_requests: published,
                             counted_requests: counted,
                         });
@@ -142,7 +190,8 @@ impl Stages<'_> {
                 }
                 rewritten.insert(period);
             }
-            aggregates::insert(db, granularity, new, self.now).map_err(inserted_meanwhile)?;
+            aggregates::insert(db, granularity, calendar, new, self.now)
+                .map_err(inserted_meanwhile)?;
 
             if let Some((above, containing)) = step.above() {
                 rollups::add_stale(db, above, &containing)?;
@@ -157,22 +206,102 @@ impl Stages<'_> {
             self.answer.hours_emptied += emptied.count() as u64;
         }
         self.answer.kept.extend(kept);
+        for (quarter, calls) in &found.gone {
+            self.answer
+                .add_gone(quarter.start, calls.total.total_requests);
+        }
         Ok(())
     }
 }
 
-/// Counts hours from their rows.
+/// The counts of the periods of a step.
+#[derive(Default)]
+struct Found {
+    counts: Counts,
+    /// Of hours in which a local day begins.
+    pieces: BTreeMap<ApiPeriod, ApiRollup>,
+    /// Calls whose rows another program deleted from the head of the table, by quarter of an hour. They stay counted.
+    gone: BTreeMap<ApiPeriod, ApiRollup>,
+}
+
+/// Saves the pieces of hours, and the calls without rows.
+fn save_parts(db: &mut Db, settings: Settings, step: &AggregateStep, found: &Found) -> Result<()> {
+    if step.granularity != Granularity::Hourly {
+        return Ok(());
+    }
+    for hour in &step.periods {
+        if let Some(cut) = settings.calendar.cut_of(hour.start) {
+            rollups::delete(db, Level::Piece, hour)?;
+            rollups::delete(db, Level::Piece, &hour.at(cut))?;
+        }
+    }
+    rollups::insert(db, Level::Piece, &found.pieces)?;
+    let level = match settings.keep_deleted {
+        true => Level::Sealed,
+        false => Level::Undecided,
+    };
+    rollups::change_calls_without_rows(db, level, &found.gone, ApiRollup::merge)
+}
+
+/// The calls of hours at the head of the table that were counted before and whose rows are gone.
+fn gone(
+    db: &mut Db,
+    calendar: Calendar,
+    step: &AggregateStep,
+    before: &BTreeMap<ApiPeriod, ApiRollup>,
+    found: &BTreeMap<ApiPeriod, ApiRollup>,
+) -> Result<BTreeMap<ApiPeriod, ApiRollup>> {
+    // Also rows that were deleted after this run took the dirty hours.
+    let mut deleted = dirty::hours_with_deletions(db, step.window)?;
+    deleted.extend(step.deleted.iter().cloned());
+    let periods: BTreeSet<&ApiPeriod> = step.periods.iter().collect();
+    deleted.retain(|hour| periods.contains(hour) && before.contains_key(hour));
+    if deleted.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let head = DeletedHead::before(dirty::oldest_row(db, Window::ALL)?);
+    let before_pieces = rollups::load_to_replace(db, Level::Piece, &step.apis(), step.window)?;
+    let mut gone = BTreeMap::new();
+    for hour in deleted.iter().filter(|hour| head.contains(hour.start)) {
+        let parts = match calendar.cut_of(hour.start) {
+            Some(cut) => vec![
+                (hour.clone(), &before_pieces),
+                (hour.at(cut), &before_pieces),
+            ],
+            None => vec![(hour.clone(), before)],
+        };
+        for (part, before) in parts {
+            let missing = retention::missing(before.get(&part), found.get(&part));
+            gone.extend(missing.map(|calls| (part, calls)));
+        }
+    }
+    Ok(gone)
+}
+
+/// Counts hours from their rows: whole, or in two pieces where a local day begins.
 fn count_rows(
     db: &mut Db,
+    settings: Settings,
     hours: &[ApiPeriod],
     known_apis: usize,
     answer: &mut RunAnswer,
 ) -> Result<BTreeMap<ApiPeriod, ApiRollup>> {
-    let mut tally = Tally::of(hours);
+    let calendar = settings.calendar;
+    // Not for each row: the clocks of a zone are slow.
+    let cuts = hours
+        .iter()
+        .filter_map(|hour| Some((hour.start, calendar.cut_of(hour.start)?)));
+    let cuts: HashMap<DateTime<Utc>, DateTime<Utc>> = cuts.collect();
+    let pieces = hours.iter().flat_map(|hour| {
+        let cut = cuts.get(&hour.start).map(|cut| hour.at(*cut));
+        std::iter::once(hour.clone()).chain(cut)
+    });
+    let mut tally = Tally::of(settings.endpoints, &pieces.collect::<Vec<_>>());
     for range in RowRange::of_hours(hours, known_apis) {
         read::for_each(db, &range, |row| {
             let hour = Granularity::Hourly.start_of(row.at);
-            tally.add(row.api_name, row.endpoint, hour, &row.call);
+            let cut = cuts.get(&hour).filter(|cut| **cut <= row.at);
+            tally.add(row.api_name, row.endpoint, *cut.unwrap_or(&hour), &row.call);
         })?;
     }
     answer.rows_read += tally.rows;

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
 use super::AggregateArgs;
 use crate::commands::prelude::*;
@@ -16,9 +16,11 @@ use crate::domain::period::{Granularity, Window};
 use crate::domain::usage::aggregate_row::{AggregateRow, FoundRow};
 use crate::domain::usage::read_plan::RowRange;
 use crate::domain::usage::rollup::{ApiPeriod, ApiRollup, Difference, Rollup, Tally};
+use crate::domain::usage::settings::Settings;
 use crate::output::Format;
 use crate::output::aggregate::{FoundDifference, VerifyAnswer};
-use crate::store::usage::{aggregates, dirty, read, rollups};
+use crate::store::usage::rollups::Level;
+use crate::store::usage::{aggregates, dirty, read, rollups, settings};
 
 pub(super) fn run(
     context: &mut Context,
@@ -26,12 +28,9 @@ pub(super) fn run(
     args: &AggregateArgs,
     window: Window,
 ) -> Result<Outcome> {
-    let answer = db.read_tx(|db| -> Result<_> {
-        let mut verification = Verification::new(db, args, window)?;
-        for granularity in args.period.stages() {
-            verification.compare(db, *granularity)?;
-        }
-        Ok(verification.answer)
+    let answer = db.read_tx(|db| {
+        let settings = settings::load(db)?;
+        differences(db, args, settings, window)
     })?;
     context.detail(format_args!(
         "compared {}, found {}; skipped {} changed since the last run",
@@ -47,7 +46,7 @@ pub(super) fn run(
         Some(span) => Outcome::with_next(
             Exit::Untrustworthy,
             format!(
-                "usagectl aggregate --rebuild --from {} --to {}",
+                "usagectl aggregate --repair --from {} --to {}",
                 format::time(span.from),
                 format::time(span.to)
             ),
@@ -55,8 +54,37 @@ pub(super) fn run(
     })
 }
 
+/// Compares all roll-ups of a window; in one transaction.
+pub(super) fn differences(
+    db: &mut Db,
+    args: &AggregateArgs,
+    settings: Settings,
+    window: Window,
+) -> Result<VerifyAnswer> {
+    let mut verification = Verification::new(db, args, settings, window)?;
+    for granularity in args.period.stages() {
+        verification.compare(db, *granularity)?;
+    }
+    Ok(verification.answer)
+}
+
+/// Lists the periods that differ as stale; in a transaction.
+pub(super) fn list_as_stale(db: &mut Db, found: &VerifyAnswer) -> Result<()> {
+    for granularity in Granularity::ALL {
+        let differences = found.differences.iter();
+        let of_this = differences.filter(|it| it.aggregation_type == granularity);
+        let periods = of_this.map(|it| ApiPeriod {
+            start: it.period_start,
+            api_name: it.api_name.clone(),
+        });
+        rollups::add_stale(db, granularity, &periods.collect())?;
+    }
+    Ok(())
+}
+
 struct Verification<'a> {
     only: &'a [String],
+    settings: Settings,
     window: Window,
     apis: BTreeSet<String>,
     days: BTreeSet<DateTime<Utc>>,
@@ -65,34 +93,38 @@ struct Verification<'a> {
 }
 
 impl<'a> Verification<'a> {
-    fn new(db: &mut Db, args: &'a AggregateArgs, window: Window) -> Result<Verification<'a>> {
-        let months = window.widened(Granularity::Monthly);
+    fn new(
+        db: &mut Db,
+        args: &'a AggregateArgs,
+        settings: Settings,
+        window: Window,
+    ) -> Result<Verification<'a>> {
+        let calendar = settings.calendar;
+        let months = calendar.widened(Granularity::Monthly, window);
+        let months = months.widened(Granularity::Hourly);
         let dirty = dirty::dirty_hours(db, months)?;
         let mut stale: BTreeSet<_> = rollups::stale_in(db, months)?.into_iter().collect();
         stale.extend(dirty.into_iter().map(|hour| (Granularity::Hourly, hour)));
         let hours = stale.iter().filter(|(of, _)| *of == Granularity::Hourly);
         let hours_waiting = hours.count() as u64;
         // A period that contains a stale one is stale too.
-        for granularity in [Granularity::Daily, Granularity::Monthly] {
-            let parts = stale
-                .iter()
-                .filter(|(of, _)| Some(*of) == granularity.below());
-            let above: Vec<_> = parts
-                .map(|(_, period)| (granularity, period.within(granularity)))
+        for granularity in [Granularity::Hourly, Granularity::Daily] {
+            let parts = stale.iter().filter(|(of, _)| *of == granularity);
+            let within = parts.flat_map(|(_, part)| part.within(granularity, calendar));
+            let above: Vec<_> = within
+                .filter_map(|period| Some((granularity.above()?, period)))
                 .collect();
             stale.extend(above);
         }
         let mut days = dirty::days_with_rows(db, window)?;
         for granularity in Granularity::ALL {
-            let starts = rollups::stored_starts(db, granularity, window.widened(granularity))?;
-            days.extend(
-                starts
-                    .into_iter()
-                    .map(|start| Granularity::Daily.start_of(start)),
-            );
+            let window = calendar.widened(granularity, window);
+            let starts = rollups::stored_starts(db, granularity, window)?.into_iter();
+            days.extend(starts.map(|start| Granularity::Daily.start_of(start)));
         }
         Ok(Verification {
             only: &args.filter.apis,
+            settings,
             window,
             apis: rollups::all_apis(db)?,
             days,
@@ -106,18 +138,24 @@ impl<'a> Verification<'a> {
 
     /// Compares all roll-ups of a granularity, a day or a month at a time.
     fn compare(&mut self, db: &mut Db, granularity: Granularity) -> Result<()> {
-        let unit = granularity.max(Granularity::Daily);
-        let units: BTreeSet<_> = self.days.iter().map(|day| unit.start_of(*day)).collect();
-        for start in units {
-            let unit = Window::new(start, unit.end_of(start));
+        let (settings, calendar) = (self.settings, self.settings.calendar);
+        for unit in self.units(granularity) {
             let apis: BTreeSet<&str> = self.apis.iter().map(String::as_str).collect();
-            let stored = rollups::merge(db, granularity, granularity, &apis, unit)?;
+            let stored = rollups::merge(db, granularity, Some, &apis, unit)?;
+            let mut in_pieces = BTreeMap::new();
             let (expected, compared_with) = match granularity.below() {
-                None => (count_rows(db, unit)?, "rows"),
+                None => {
+                    let hours = count_rows(db, settings, &apis, unit, &mut in_pieces)?;
+                    (hours, "rows")
+                }
                 Some(below) => (
-                    rollups::merge(db, below, granularity, &apis, unit)?,
+                    rollups::merge_shorter(db, granularity, settings, &apis, unit)?,
                     below.as_str(),
                 ),
+            };
+            let stored_pieces = match in_pieces.is_empty() {
+                true => BTreeMap::new(),
+                false => rollups::merge(db, Level::Piece, Some, &apis, unit)?,
             };
             let published = aggregates::find(db, granularity, &apis, unit)?;
             let none = ApiRollup::default();
@@ -128,9 +166,19 @@ impl<'a> Verification<'a> {
                 }
                 self.answer.compared += 1;
                 let rollup = stored.get(period);
+                let from_pieces = || {
+                    let cut = calendar
+                        .cut_of(period.start)
+                        .filter(|_| granularity == Granularity::Hourly)?;
+                    [period.clone(), period.at(cut)].iter().find_map(|piece| {
+                        let stored = stored_pieces.get(piece).unwrap_or(&none);
+                        stored.difference(in_pieces.get(piece).unwrap_or(&none))
+                    })
+                };
                 let from_parts = rollup
                     .unwrap_or(&none)
-                    .difference(expected.get(period).unwrap_or(&none));
+                    .difference(expected.get(period).unwrap_or(&none))
+                    .or_else(from_pieces);
                 let from_row =
                     rollup.and_then(|rollup| row_difference(&rollup.total, published.get(period)));
                 let differences = [
@@ -144,6 +192,7 @@ impl<'a> Verification<'a> {
                             api_name: period.api_name.clone(),
                             aggregation_type: granularity,
                             period_start: period.start,
+                            period_end: calendar.end_of(granularity, period.start),
                             compared_with,
                             difference,
                         }));
@@ -153,8 +202,25 @@ impl<'a> Verification<'a> {
         Ok(())
     }
 
+    /// The windows that are compared at a time: UTC days of hours, days, months.
+    fn units(&self, granularity: Granularity) -> BTreeSet<Window> {
+        let last_moment = TimeDelta::days(1) - TimeDelta::milliseconds(1);
+        let days = self.days.iter().flat_map(|day| [*day, *day + last_moment]);
+        let unit = |at| match granularity {
+            Granularity::Hourly => {
+                let start = Granularity::Daily.start_of(at);
+                Window::new(start, Granularity::Daily.end_of(start))
+            }
+            _ => {
+                let start = self.settings.calendar.start_of(granularity, at);
+                Window::new(start, self.settings.calendar.end_of(granularity, start))
+            }
+        };
+        days.map(unit).collect()
+    }
+
     fn is_compared(&self, granularity: Granularity, period: &ApiPeriod) -> bool {
-        let end = granularity.end_of(period.start);
+        let end = self.settings.calendar.end_of(granularity, period.start);
         let is_wanted = self.only.is_empty() || self.only.contains(&period.api_name);
         is_wanted
             && period.start < self.window.to
@@ -175,12 +241,40 @@ fn row_difference(stored: &Rollup, found: Option<&FoundRow>) -> Option<Differenc
     }
 }
 
-/// Counts the hours of a window from their rows.
-fn count_rows(db: &mut Db, window: Window) -> Result<BTreeMap<ApiPeriod, ApiRollup>> {
-    let mut tally = Tally::default();
+/// Counts the hours of a window from their rows and the calls without rows; `pieces` gets the parts of hours in which a
+/// local day begins.
+fn count_rows(
+    db: &mut Db,
+    settings: Settings,
+    apis: &BTreeSet<&str>,
+    window: Window,
+    pieces: &mut BTreeMap<ApiPeriod, ApiRollup>,
+) -> Result<BTreeMap<ApiPeriod, ApiRollup>> {
+    let calendar = settings.calendar;
+    let mut tally = Tally::new(settings.endpoints);
+    let mut last = (window.to, None);
     read::for_each(db, &RowRange::of_all(window), |row| {
         let hour = Granularity::Hourly.start_of(row.at);
-        tally.add(row.api_name, row.endpoint, hour, &row.call);
+        if last.0 != hour {
+            last = (hour, calendar.cut_of(hour));
+        }
+        let piece = last.1.filter(|cut| *cut <= row.at).unwrap_or(hour);
+        tally.add(row.api_name, row.endpoint, piece, &row.call);
     })?;
-    Ok(tally.finish())
+    let mut counted = tally.finish();
+    rollups::add_calls_without_rows(db, settings, apis, window, &mut counted)?;
+    let mut hours: BTreeMap<ApiPeriod, ApiRollup> = BTreeMap::new();
+    for (piece, calls) in counted {
+        let hour = piece.at(Granularity::Hourly.start_of(piece.start));
+        hours.entry(hour).or_default().merge(&calls);
+        if calendar
+            .cut_of(Granularity::Hourly.start_of(piece.start))
+            .is_some()
+        {
+            pieces.insert(piece, calls);
+        }
+    }
+    let capped = hours.values_mut().chain(pieces.values_mut());
+    capped.for_each(|rollup| rollup.cap(settings.max_endpoints));
+    Ok(hours)
 }

@@ -22,7 +22,7 @@ use crate::output::alerts::backtest::{Backtest, Comparison, ReplayResult};
 use crate::store::alerting::{events, rules};
 use crate::store::migrations::TriggerSet;
 use crate::store::plans::api_limits;
-use crate::store::usage::{aggregates, rollups};
+use crate::store::usage::{aggregates, rollups, settings};
 
 /// Evaluate a rule over past data
 ///
@@ -295,15 +295,17 @@ fn missing_rows(
         to: range.to,
     };
     let is_evaluated = |api: &str| targets.iter().any(|target| target.api_name == api);
-    let stale = rollups::stale_by_api(db, evaluated)?;
+    let calendar = settings::load(db)?.calendar;
+    let stale = rollups::stale_by_api(db, calendar, evaluated)?;
     let mut missing = BTreeSet::new();
     for granularity in Granularity::ALL {
-        for surplus in aggregates::surplus(db, granularity, evaluated.widened(granularity))? {
+        let window = calendar.widened(granularity, evaluated);
+        for surplus in aggregates::surplus(db, granularity, calendar, window)? {
             let ApiPeriod { start, api_name } = &surplus.period;
-            if is_evaluated(api_name) && surplus.lacks_rows(stale.get(api_name)) {
+            if is_evaluated(api_name) && surplus.lacks_rows(stale.of(api_name)) {
                 missing.insert(Window {
                     from: *start,
-                    to: granularity.end_of(*start),
+                    to: calendar.end_of(granularity, *start),
                 });
             }
         }

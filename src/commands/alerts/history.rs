@@ -6,6 +6,7 @@ use crate::args::{ApiFilter, Lookback};
 use crate::commands::known_apis::warn_of_unknown;
 use crate::commands::prelude::*;
 use crate::domain::alert::rule::AlertRef;
+use crate::domain::period::Calendar;
 use crate::output::alerts::history::{Events, Notices};
 use crate::store::alerting::{events, notices};
 
@@ -55,7 +56,7 @@ impl HistoryArgs {
 pub fn run(context: &mut Context, args: HistoryArgs) -> Result<Outcome> {
     // The default end includes what another run writes at this very instant.
     let until = context.now + TimeDelta::milliseconds(1);
-    let window = args.lookback.window(until)?;
+    let window = args.lookback.window(until, Calendar::UTC)?;
     let mut db = context.open(Access::Read)?;
     warn_of_unknown(context, &mut db, &args.filter.apis)?;
     if args.notices {

@@ -12,10 +12,9 @@ use crate::domain::alert::series::Demand;
 use crate::domain::period::{Period, Window};
 use crate::domain::plans::selection::{self, Billing};
 use crate::domain::plans::{ApiLimit, Unit};
-use crate::domain::usage::read_plan::StalePeriods;
 use crate::store::alerting::usage;
 use crate::store::plans::selections;
-use crate::store::usage::rollups;
+use crate::store::usage::{rollups, settings};
 
 /// The limits, as rules compare with them.
 pub(super) fn allowances(limits: &[ApiLimit]) -> HashMap<(String, Period), Allowance> {
@@ -64,18 +63,15 @@ pub(super) fn read<'a>(
     let windows = needs.values().flatten();
     let windows = windows.flat_map(RequiredWindows::tallied);
     let whole = windows.reduce(|a, b| Window::new(a.from.min(b.from), a.to.max(b.to)));
-    let stale = match whole {
-        Some(whole) => rollups::stale_by_api(db, whole)?,
-        None => HashMap::new(),
-    };
-    let fresh = StalePeriods::default();
+    let calendar = settings::load(db)?.calendar;
+    let whole = whole.unwrap_or(Window::new(Window::ALL.from, Window::ALL.from));
+    let stale = rollups::stale_by_api(db, calendar, whole)?;
     let mut usage = HashMap::new();
     for (api_name, needs) in needs {
         let windows = needs.iter().flat_map(RequiredWindows::tallied);
         let seconds = needs.iter().filter_map(|needs| needs.seconds);
         let demand = if triggers_are_in_place {
-            let stale = stale.get(*api_name).unwrap_or(&fresh);
-            Demand::new(windows, seconds, stale)
+            Demand::new(windows, seconds, stale.of(api_name))
         } else {
             Demand::of_rows(windows, seconds)
         };

@@ -93,7 +93,7 @@ pub(crate) fn assessed_with(
     let series: Vec<SeriesDays> = series
         .filter_map(|days| SeriesDays::of_days(&days))
         .collect();
-    let all = capacity::capacities(&[limit.clone()], &series, now, None);
+    let all = capacity::capacities(std::slice::from_ref(limit), &series, now, None);
     let billed: Vec<&Capacity> = all.iter().collect();
     let limited = all.iter().filter(|it| it.limit.is_some());
     let limited: Vec<&Capacity> = limited.collect();

@@ -96,6 +96,25 @@ pub enum ManifestError {
 }
 
 impl Manifest {
+    /// A manifest without any data.
+    pub fn new(
+        engine: &str,
+        database: String,
+        application_schema: String,
+        exported_at: String,
+    ) -> Manifest {
+        Manifest {
+            format: FORMAT,
+            tool_version: env!("CARGO_PKG_VERSION").to_owned(),
+            engine: engine.to_owned(),
+            database,
+            application_schema,
+            exported_at,
+            complete: false,
+            migrations: Vec::new(),
+        }
+    }
+
     pub fn parse(text: &str) -> Result<Manifest, ManifestError> {
         #[derive(Deserialize)]
         struct Version {

@@ -78,6 +78,7 @@ pub fn application_tables(command: &str) -> &'static [Rights] {
             ("api_usage", &[Select]),
             ("api_usage_aggregates", &[Select]),
         ],
+        ("prune", _) => &[("api_usage", &[Select, Insert, Delete])],
         ("aggregate", _) => &[("api_usage", &[Select]), ("api_usage_aggregates", CHANGE)],
         (_, "alerts add" | "alerts init") => &[("api_alerts", &[Select, Insert, Update])],
         (_, "alerts check") => &[("api_usage", &[Select]), ("api_alerts", &[Select, Update])],

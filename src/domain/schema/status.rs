@@ -10,6 +10,7 @@ use super::orphaned_triggers::OrphanedTrigger;
 use crate::domain::metrics::names::Priority;
 use crate::domain::metrics::point::Series;
 use crate::domain::named::named;
+use crate::domain::period::Window;
 use crate::domain::run_lock::Holder;
 
 /// The findings of `status`, all of one moment.
@@ -66,6 +67,8 @@ pub struct Freshness {
     /// Hours of an API with changes since the last `aggregate`.
     pub hours_waiting: i64,
     pub oldest: Option<DateTime<Utc>>,
+    /// Where another program deleted the oldest rows, and the user has not decided whether their calls still count.
+    pub undecided: Option<Window>,
 }
 
 /// Alert rules by state. A rule for all APIs counts once for each API.
@@ -225,6 +228,7 @@ mod tests {
         behind.freshness = Some(Freshness {
             hours_waiting: 9,
             oldest: None,
+            undecided: None,
         });
         assert_eq!(behind.verdict(), Verdict::InSync);
     }

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::read_plan::StalePeriods;
 use super::rollup::{ApiPeriod, ApiRollup, Difference, Rollup, first_difference, or_dash};
-use crate::domain::period::{Granularity, Window};
+use crate::domain::period::{Calendar, Granularity, Window};
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct AggregateRow {
@@ -95,9 +95,8 @@ pub struct Surplus {
 
 impl Surplus {
     /// Whether its rows were deleted. The rows of a stale period that was never rolled up may exist.
-    pub fn lacks_rows(&self, stale: Option<&StalePeriods>) -> bool {
-        self.is_rolled_up
-            || stale.is_none_or(|stale| stale.is_fresh(self.granularity, self.period.start))
+    pub fn lacks_rows(&self, stale: &StalePeriods) -> bool {
+        self.is_rolled_up || stale.is_fresh(self.granularity, self.period.start)
     }
 }
 
@@ -168,6 +167,7 @@ impl Counts {
 /// replaced; an error names the period whose numbers do not fit.
 pub fn changes<'a>(
     granularity: Granularity,
+    calendar: Calendar,
     periods: &'a [ApiPeriod],
     counts: &Counts,
     found: &HashMap<ApiPeriod, FoundRow>,
@@ -179,7 +179,10 @@ pub fn changes<'a>(
             found.get(period),
             counts.before.get(period).map(|rollup| &rollup.total),
             counts.after.get(period).map(|rollup| &rollup.total),
-            rows_win.is_some_and(|window| window.encloses(granularity, period.start)),
+            rows_win.is_some_and(|window| {
+                window.from <= period.start
+                    && calendar.end_of(granularity, period.start) <= window.to
+            }),
         );
         let change = change.map_err(|error| (period, error))?;
         changes.extend(change.map(|change| (period, change)));
@@ -295,7 +298,14 @@ mod tests {
             .collect();
         let window = Some(window("01-30T01:00", "02-01T00:00"));
         let none = Counts::default();
-        let changes = changes(Granularity::Daily, &periods, &none, &rows, window);
+        let changes = changes(
+            Granularity::Daily,
+            Calendar::UTC,
+            &periods,
+            &none,
+            &rows,
+            window,
+        );
         let keep = RowChange::Keep {
             published: 1500,
             counted: 0,

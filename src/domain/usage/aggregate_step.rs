@@ -6,16 +6,19 @@ use chrono::TimeDelta;
 
 use super::aggregate_row::Counts;
 use super::rollup::ApiPeriod;
-use crate::domain::period::{Granularity, Window};
+use crate::domain::period::{Calendar, Granularity, Window};
 
 #[derive(Debug)]
 pub struct AggregateStep {
     pub granularity: Granularity,
+    calendar: Calendar,
     /// Ordered by start and API.
     pub periods: Vec<ApiPeriod>,
     pub last: ApiPeriod,
     /// From the start of the first period to the end of the last.
     pub window: Window,
+    /// Periods of which rows were deleted.
+    pub deleted: BTreeSet<ApiPeriod>,
 }
 
 impl AggregateStep {
@@ -24,20 +27,29 @@ impl AggregateStep {
     pub const MOST: usize = 500;
 
     /// The first step of `stale`, which is ordered by start and API; nothing if nothing is stale.
-    pub fn first(granularity: Granularity, mut stale: Vec<ApiPeriod>) -> Option<AggregateStep> {
+    ///
+    /// Each stale period is given with whether rows of it were deleted.
+    pub fn first(
+        granularity: Granularity,
+        calendar: Calendar,
+        mut stale: Vec<(ApiPeriod, bool)>,
+    ) -> Option<AggregateStep> {
         // All that is stored between the periods of a step is read to compare.
         let longest = match granularity {
             Granularity::Hourly => TimeDelta::days(3),
             Granularity::Daily => TimeDelta::days(62),
             Granularity::Monthly => TimeDelta::days(732),
         };
-        let from = stale.first()?.start;
-        stale.retain(|period| period.start < from + longest);
-        let last = stale.last()?.clone();
+        let from = stale.first()?.0.start;
+        stale.retain(|(period, _)| period.start < from + longest);
+        let last = stale.last()?.0.clone();
+        let deleted = stale.iter().filter(|(_, deleted)| *deleted);
         Some(AggregateStep {
             granularity,
-            window: Window::new(from, granularity.end_of(last.start)),
-            periods: stale,
+            calendar,
+            window: Window::new(from, calendar.end_of(granularity, last.start)),
+            deleted: deleted.map(|(period, _)| period.clone()).collect(),
+            periods: stale.into_iter().map(|(period, _)| period).collect(),
             last,
         })
     }
@@ -58,8 +70,8 @@ impl AggregateStep {
     /// The longer periods that contain those of the step, which become stale with it.
     pub fn above(&self) -> Option<(Granularity, BTreeSet<ApiPeriod>)> {
         let above = self.granularity.above()?;
-        let containing = self.periods.iter().map(|period| period.within(above));
-        Some((above, containing.collect()))
+        let within = |period: &ApiPeriod| period.within(self.granularity, self.calendar);
+        Some((above, self.periods.iter().flat_map(within).collect()))
     }
 }
 
@@ -76,6 +88,11 @@ mod tests {
         starts.iter().map(period).collect()
     }
 
+    fn first(granularity: Granularity, stale: &[ApiPeriod]) -> Option<AggregateStep> {
+        let stale = stale.iter().map(|period| (period.clone(), false));
+        AggregateStep::first(granularity, Calendar::UTC, stale.collect())
+    }
+
     #[test]
     fn step_ends_before_a_gap_of_days() {
         let stale = hours(&[
@@ -84,13 +101,13 @@ mod tests {
             ("tmdb", "2026-02-02T22:00:00Z"),
             ("tmdb", "2026-02-02T23:00:00Z"),
         ]);
-        let step = AggregateStep::first(Granularity::Hourly, stale.clone()).unwrap();
+        let step = first(Granularity::Hourly, &stale).unwrap();
         assert_eq!(step.periods, stale[..3]);
         assert_eq!(step.last, stale[2]);
         assert_eq!(step.window.from, stale[0].start);
         assert_eq!(step.window.to, stale[3].start);
         assert_eq!(step.apis(), BTreeSet::from(["finnhub", "tmdb"]));
-        assert!(AggregateStep::first(Granularity::Hourly, vec![]).is_none());
+        assert!(first(Granularity::Hourly, &[]).is_none());
     }
 
     #[test]
@@ -100,13 +117,13 @@ mod tests {
             hours(&starts)
         };
         let stale = starts(&["01-31T22:00", "01-31T23:00", "02-01T00:00"]);
-        let step = AggregateStep::first(Granularity::Hourly, stale).unwrap();
+        let step = first(Granularity::Hourly, &stale).unwrap();
         let days = starts(&["01-31T00:00", "02-01T00:00"])
             .into_iter()
             .collect();
         assert_eq!(step.above(), Some((Granularity::Daily, days)));
         let month = starts(&["01-01T00:00"]);
-        let step = AggregateStep::first(Granularity::Monthly, month).unwrap();
+        let step = first(Granularity::Monthly, &month).unwrap();
         assert_eq!(step.above(), None);
     }
 }

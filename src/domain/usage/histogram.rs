@@ -66,6 +66,16 @@ impl Histogram {
         self.counts = merged;
     }
 
+    /// Removes the counts of a histogram that was merged before.
+    pub fn subtract(&mut self, other: &Histogram) {
+        for (bucket, n) in &other.counts {
+            if let Ok(place) = self.counts.binary_search_by_key(bucket, |(at, _)| *at) {
+                self.counts[place].1 = self.counts[place].1.saturating_sub(*n);
+            }
+        }
+        self.counts.retain(|(_, n)| *n > 0);
+    }
+
     pub fn count(&self) -> u64 {
         self.counts
             .iter()

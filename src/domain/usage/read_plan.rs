@@ -6,23 +6,46 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{DateTime, Utc};
 
 use super::rollup::ApiPeriod;
-use crate::domain::period::{Granularity, Window};
+use crate::domain::period::{Calendar, Granularity, Window};
 
 /// Periods of one API whose rows changed since they were rolled up.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct StalePeriods(BTreeSet<(Granularity, DateTime<Utc>)>);
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StalePeriods {
+    periods: BTreeSet<(Granularity, DateTime<Utc>)>,
+    /// Of the stored days and months.
+    calendar: Calendar,
+}
 
 impl StalePeriods {
+    /// No stale periods.
+    pub fn none(calendar: Calendar) -> StalePeriods {
+        StalePeriods {
+            periods: BTreeSet::new(),
+            calendar,
+        }
+    }
+
+    pub fn calendar(&self) -> Calendar {
+        self.calendar
+    }
+
     /// Adds the period that starts at `start`; the periods that contain it are stale with it.
     pub fn insert(&mut self, granularity: Granularity, start: DateTime<Utc>) {
-        self.0.insert((granularity, start));
+        self.periods.insert((granularity, start));
     }
 
     /// Whether neither the period nor a part of it is stale.
     pub fn is_fresh(&self, granularity: Granularity, start: DateTime<Utc>) -> bool {
-        let end = granularity.end_of(start);
+        let end = self.calendar.end_of(granularity, start);
         let mut parts = Granularity::ALL.iter().filter(|part| **part <= granularity);
-        parts.all(|part| self.0.range((*part, start)..(*part, end)).next().is_none())
+        parts.all(|part| {
+            // An hour in which the period begins is a part of it.
+            let from = self.calendar.start_of(*part, start);
+            self.periods
+                .range((*part, from)..(*part, end))
+                .next()
+                .is_none()
+        })
     }
 }
 
@@ -46,8 +69,8 @@ impl ReadPlan {
     fn cover(&mut self, window: Window, granularity: Granularity, stale: &StalePeriods) {
         let mut at = window.from;
         while at < window.to {
-            let start = granularity.start_of(at);
-            let end = granularity.end_of(start);
+            let start = stale.calendar.start_of(granularity, at);
+            let end = stale.calendar.end_of(granularity, start);
             let piece = Window::new(at, end.min(window.to));
             let is_whole = piece.from == start && piece.to == end;
             if is_whole && stale.is_fresh(granularity, start) {
@@ -144,6 +167,7 @@ impl RowRange {
 #[cfg(test)]
 mod tests {
     use chrono::TimeDelta;
+    use chrono_tz::Tz;
     use proptest::collection::vec;
     use proptest::prelude::*;
 
@@ -201,13 +225,15 @@ mod tests {
             length in 1..40_000_000_000_i64,
             changes in vec((0..3_usize, 0..40_000_000_000_i64), 0..20),
             longest in 0..3_usize,
+            zone in proptest::sample::select(vec![Tz::UTC, Tz::Asia__Kathmandu, Tz::Europe__Madrid]),
         ) {
+            let calendar = Calendar { zone };
             let from = DateTime::from_timestamp_millis(start).unwrap();
             let asked = Window { from, to: from + TimeDelta::milliseconds(length) };
-            let mut stale = StalePeriods::default();
+            let mut stale = StalePeriods::none(calendar);
             for (granularity, ms) in changes {
                 let granularity = Granularity::ALL[granularity];
-                stale.insert(granularity, granularity.start_of(from + TimeDelta::milliseconds(ms)));
+                stale.insert(granularity, calendar.start_of(granularity, from + TimeDelta::milliseconds(ms)));
             }
             let longest = Granularity::ALL[longest];
             let plan = ReadPlan::new(asked, longest, &stale);
@@ -215,11 +241,11 @@ mod tests {
             let mut pieces = plan.rows.clone();
             for (granularity, piece) in &plan.stored {
                 prop_assert!(*granularity <= longest);
-                prop_assert_eq!(piece.widened(*granularity), *piece);
+                prop_assert_eq!(calendar.widened(*granularity, *piece), *piece);
                 let mut start = piece.from;
                 while start < piece.to {
                     prop_assert!(stale.is_fresh(*granularity, start));
-                    start = granularity.end_of(start);
+                    start = calendar.end_of(*granularity, start);
                 }
                 pieces.push(*piece);
             }

@@ -8,16 +8,18 @@
 //! status, whether or not the row is marked as a success, and the classes overlap: a TIMEOUT with status 504
 //! is a timeout and a server error. The classes may therefore sum to more than `error_count`.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use super::credits::Credits;
+use super::endpoint::{EndpointNames, OTHER, template};
 use super::histogram::Histogram;
 use super::record::error_type;
 use crate::domain::format::DASH;
-use crate::domain::period::Granularity;
+use crate::domain::period::{Calendar, Granularity};
 
 /// The columns of a row of `api_usage` that a roll-up counts.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -26,6 +28,10 @@ pub struct Call<'a> {
     pub status_code: Option<i64>,
     /// Milliseconds.
     pub response_time: Option<i64>,
+    /// Bytes.
+    pub request_size: Option<i64>,
+    /// Bytes.
+    pub response_size: Option<i64>,
     pub error_type: Option<&'a str>,
     /// Credits the provider charges for this call.
     pub cost_credits: Option<f64>,
@@ -41,6 +47,9 @@ pub struct Rollup {
     pub cached_count: u64,
     pub errors: ErrorClasses,
     pub response_times: ResponseTimes,
+    /// Nothing if no call has a size.
+    pub request_bytes: Option<u64>,
+    pub response_bytes: Option<u64>,
     /// Zero when no call has a cost.
     pub total_cost: Credits,
     /// The part of it that calls answered from a cache cost. The application's table lacks it.
@@ -103,6 +112,15 @@ impl Rollup {
                 None => left_out.response_times += 1,
             }
         }
+        let bytes = [&mut self.request_bytes, &mut self.response_bytes];
+        for (sum, size) in bytes
+            .into_iter()
+            .zip([call.request_size, call.response_size])
+        {
+            // A negative size is not a size.
+            let size = size.and_then(|size| u64::try_from(size).ok());
+            *sum = combined(*sum, size, u64::saturating_add);
+        }
         if let Some(cost) = call.cost_credits {
             match Credits::from_f64(cost) {
                 Some(cost) => {
@@ -117,14 +135,77 @@ impl Rollup {
     }
 
     pub fn merge(&mut self, other: &Rollup) {
-        grow(&mut self.total_requests, other.total_requests);
-        grow(&mut self.success_count, other.success_count);
-        grow(&mut self.error_count, other.error_count);
-        grow(&mut self.cached_count, other.cached_count);
-        self.errors.merge(&other.errors);
-        self.response_times.merge(&other.response_times);
+        self.combine(other, u64::saturating_add);
+        let (times, others) = (&mut self.response_times, &other.response_times);
+        // Not Option's own order, in which None is the smallest.
+        times.min = times.min.into_iter().chain(others.min).min();
+        times.max = times.max.max(others.max);
+        times.histogram.merge(&others.histogram);
         self.total_cost = self.total_cost.plus(other.total_cost);
         self.cached_cost = self.cached_cost.plus(other.cached_cost);
+    }
+
+    /// Takes away calls that were counted. The shortest and the longest response time stay, unless no call with a
+    /// response time is left.
+    pub fn subtract(&mut self, other: &Rollup) {
+        self.combine(other, u64::saturating_sub);
+        let times = &mut self.response_times;
+        times.histogram.subtract(&other.response_times.histogram);
+        if times.count == 0 {
+            (times.min, times.max) = (None, None);
+        }
+        self.total_cost = self.total_cost.minus(other.total_cost);
+        self.cached_cost = self.cached_cost.minus(other.cached_cost);
+    }
+
+    /// Combines each count. Without overflow: stored counts that were tampered with may have any size.
+    fn combine(&mut self, other: &Rollup, combine: fn(u64, u64) -> u64) {
+        let counts = |rollup: &Rollup| {
+            let Rollup {
+                errors,
+                response_times: times,
+                ..
+            } = rollup;
+            [
+                rollup.total_requests,
+                rollup.success_count,
+                rollup.error_count,
+                rollup.cached_count,
+                errors.rate_limit,
+                errors.timeout,
+                errors.server,
+                errors.client,
+                errors.network,
+                errors.other,
+                times.count,
+                times.sum,
+            ]
+        };
+        let others = counts(other);
+        let Rollup {
+            errors,
+            response_times: times,
+            ..
+        } = self;
+        let counts = [
+            &mut self.total_requests,
+            &mut self.success_count,
+            &mut self.error_count,
+            &mut self.cached_count,
+            &mut errors.rate_limit,
+            &mut errors.timeout,
+            &mut errors.server,
+            &mut errors.client,
+            &mut errors.network,
+            &mut errors.other,
+            &mut times.count,
+            &mut times.sum,
+        ];
+        for (count, other) in counts.into_iter().zip(others) {
+            *count = combine(*count, other);
+        }
+        self.request_bytes = combined(self.request_bytes, other.request_bytes, combine);
+        self.response_bytes = combined(self.response_bytes, other.response_bytes, combine);
     }
 
     /// The first number in which the roll-up differs from the `found` one.
@@ -152,6 +233,8 @@ impl Rollup {
                 ("min_response_time", or_dash(times.min)),
                 ("max_response_time", or_dash(times.max)),
                 ("median_response_time", or_dash(times.quantile(500))),
+                ("request_bytes", or_dash(rollup.request_bytes)),
+                ("response_bytes", or_dash(rollup.response_bytes)),
             ]
         };
         first_difference(numbers(self), numbers(found)).or_else(|| {
@@ -226,6 +309,45 @@ impl ApiRollup {
         self.endpoints.entry(endpoint.to_owned()).or_default()
     }
 
+    pub fn merge(&mut self, other: &ApiRollup) {
+        self.total.merge(&other.total);
+        for (endpoint, rollup) in &other.endpoints {
+            self.endpoint(endpoint).merge(rollup);
+        }
+    }
+
+    /// Takes away calls that were counted.
+    pub fn subtract(&mut self, other: &ApiRollup) {
+        self.total.subtract(&other.total);
+        for (endpoint, rollup) in &other.endpoints {
+            // They may have been counted under another name.
+            let names = [endpoint, &*template(endpoint)];
+            let name = names
+                .into_iter()
+                .find(|name| self.endpoints.contains_key(*name));
+            if let Some(own) = name.and_then(|name| self.endpoints.get_mut(name)) {
+                own.subtract(rollup);
+            }
+        }
+        self.endpoints.retain(|_, own| own.total_requests > 0);
+    }
+
+    /// Keeps the endpoints with the most requests, and counts the calls of the others as one.
+    pub fn cap(&mut self, most: u32) {
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
+        if self.endpoints.len() <= most {
+            return;
+        }
+        let mut by_requests: Vec<(String, Rollup)> =
+            std::mem::take(&mut self.endpoints).into_iter().collect();
+        // A stable sort: of equal ones the first by name stay.
+        by_requests.sort_by_key(|(name, rollup)| (name == OTHER, Reverse(rollup.total_requests)));
+        let rest = by_requests.split_off(most);
+        self.endpoints = by_requests.into_iter().collect();
+        rest.iter()
+            .for_each(|(_, rollup)| self.endpoint(OTHER).merge(rollup));
+    }
+
     fn of(endpoints: BTreeMap<String, Rollup>) -> ApiRollup {
         let mut total = Rollup::default();
         endpoints.values().for_each(|rollup| total.merge(rollup));
@@ -241,29 +363,55 @@ pub struct ApiPeriod {
 }
 
 impl ApiPeriod {
-    /// The period of `granularity` that contains it.
-    pub fn within(&self, granularity: Granularity) -> ApiPeriod {
+    pub fn at(&self, start: DateTime<Utc>) -> ApiPeriod {
         ApiPeriod {
-            start: granularity.start_of(self.start),
+            start,
             api_name: self.api_name.clone(),
         }
+    }
+
+    /// The next longer periods that overlap it, as a period of `granularity`: two for an hour in which a day begins.
+    pub fn within(&self, granularity: Granularity, calendar: Calendar) -> Vec<ApiPeriod> {
+        let Some(above) = granularity.above() else {
+            return Vec::new();
+        };
+        let begins = match granularity {
+            Granularity::Hourly => calendar.cut_of(self.start),
+            Granularity::Daily | Granularity::Monthly => None,
+        };
+        let starts = std::iter::once(calendar.start_of(above, self.start)).chain(begins);
+        starts
+            .map(|start| self.at(calendar.start_of(above, start)))
+            .collect()
     }
 }
 
 /// Counts calls into hours.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Tally {
     hours: HashMap<String, HashMap<DateTime<Utc>, BTreeMap<String, Rollup>>>,
     /// Whether other hours than those in `hours` are ignored.
     only_wanted: bool,
+    names: EndpointNames,
     /// Calls counted.
     pub rows: u64,
     pub left_out: LeftOut,
 }
 
 impl Tally {
+    /// A tally of any hours.
+    pub fn new(names: EndpointNames) -> Tally {
+        Tally {
+            hours: HashMap::new(),
+            only_wanted: false,
+            names,
+            rows: 0,
+            left_out: LeftOut::default(),
+        }
+    }
+
     /// A tally that ignores all other hours.
-    pub fn of<'a>(wanted: impl IntoIterator<Item = &'a ApiPeriod>) -> Tally {
+    pub fn of<'a>(names: EndpointNames, wanted: impl IntoIterator<Item = &'a ApiPeriod>) -> Tally {
         let mut hours: HashMap<String, HashMap<_, _>> = HashMap::new();
         for ApiPeriod { start, api_name } in wanted {
             hours
@@ -274,7 +422,7 @@ impl Tally {
         Tally {
             hours,
             only_wanted: true,
-            ..Tally::default()
+            ..Tally::new(names)
         }
     }
 
@@ -290,12 +438,13 @@ impl Tally {
             }
         };
         self.rows += 1;
-        match endpoints.get_mut(endpoint) {
+        let endpoint = self.names.of(endpoint);
+        match endpoints.get_mut(&*endpoint) {
             Some(rollup) => rollup.add(call, &mut self.left_out),
             None => {
                 let mut rollup = Rollup::default();
                 rollup.add(call, &mut self.left_out);
-                endpoints.insert(endpoint.to_owned(), rollup);
+                endpoints.insert(endpoint.into_owned(), rollup);
             }
         }
     }
@@ -332,15 +481,6 @@ impl ErrorClasses {
         self.network += u64::from(network);
         self.other += u64::from(other);
     }
-
-    fn merge(&mut self, other: &ErrorClasses) {
-        grow(&mut self.rate_limit, other.rate_limit);
-        grow(&mut self.timeout, other.timeout);
-        grow(&mut self.server, other.server);
-        grow(&mut self.client, other.client);
-        grow(&mut self.network, other.network);
-        grow(&mut self.other, other.other);
-    }
 }
 
 impl ResponseTimes {
@@ -350,15 +490,6 @@ impl ResponseTimes {
         self.min = Some(self.min.map_or(ms, |min| min.min(ms)));
         self.max = Some(self.max.map_or(ms, |max| max.max(ms)));
         self.histogram.add(ms);
-    }
-
-    fn merge(&mut self, other: &ResponseTimes) {
-        grow(&mut self.count, other.count);
-        grow(&mut self.sum, other.sum);
-        // Not Option's own order, in which None is the smallest.
-        self.min = self.min.into_iter().chain(other.min).min();
-        self.max = self.max.max(other.max);
-        self.histogram.merge(&other.histogram);
     }
 
     /// The mean; unknown if no call has a response time.
@@ -374,9 +505,12 @@ impl ResponseTimes {
     }
 }
 
-/// Adds without overflow: stored counts that were tampered with may have any size.
-fn grow(sum: &mut u64, more: u64) {
-    *sum = sum.saturating_add(more);
+/// Two sums of values that may be missing.
+fn combined(sum: Option<u64>, other: Option<u64>, combine: fn(u64, u64) -> u64) -> Option<u64> {
+    match (sum, other) {
+        (sum, None) => sum,
+        (sum, Some(other)) => Some(combine(sum.unwrap_or(0), other)),
+    }
 }
 
 fn ratio(part: u64, whole: u64) -> Option<f64> {
@@ -394,6 +528,8 @@ mod tests {
         success: true,
         status_code: Some(200),
         response_time: None,
+        request_size: None,
+        response_size: None,
         error_type: None,
         cost_credits: None,
         cached: false,
@@ -482,6 +618,24 @@ mod tests {
     }
 
     #[test]
+    fn endpoints_beyond_the_largest_number_are_one() {
+        let rollup = |total_requests| Rollup {
+            total_requests,
+            ..Rollup::default()
+        };
+        let counts = [("/a", 3), ("/b", 9), ("/c", 3), ("/d", 1)];
+        let endpoints = counts.map(|(name, count)| (name.to_owned(), rollup(count)));
+        let mut api = ApiRollup::of(endpoints.into_iter().collect());
+        api.cap(4);
+        assert_eq!(api.endpoints.len(), 4);
+        api.cap(2);
+        let expected = [("(other)", 4), ("/a", 3), ("/b", 9)];
+        let expected = expected.map(|(name, count)| (name.to_owned(), rollup(count)));
+        assert_eq!(api.endpoints, expected.into_iter().collect());
+        assert_eq!(api.total, rollup(16));
+    }
+
+    #[test]
     fn rates_without_calls_are_unknown() {
         let nothing = Rollup::default();
         let rates = (nothing.error_rate(), nothing.cache_hit_rate());
@@ -496,15 +650,20 @@ mod tests {
             proptest::option::of(-5..100_000_i64),
             proptest::option::of(proptest::sample::select(types.to_vec())),
             proptest::option::of(-1e16..1e16_f64),
+            proptest::option::of(0..5_000_i64),
         );
         let call = call.prop_map(
-            |((success, cached), status_code, response_time, error_type, cost_credits)| Call {
-                success,
-                status_code,
-                response_time,
-                error_type,
-                cost_credits,
-                cached,
+            |((success, cached), status_code, response_time, error_type, cost_credits, size)| {
+                Call {
+                    request_size: size,
+                    response_size: size.map(|size| size * 7),
+                    success,
+                    status_code,
+                    response_time,
+                    error_type,
+                    cost_credits,
+                    cached,
+                }
             },
         );
         vec(call, 0..40)
@@ -523,6 +682,19 @@ mod tests {
             prop_assert_eq!(&first, &whole);
             prop_assert_eq!(&last, &whole);
             prop_assert_eq!(whole.response_times.histogram.count(), whole.response_times.count);
+            let mut rest = whole.clone();
+            rest.subtract(&of(&a));
+            let mut expected = of(&b);
+            expected.merge(&of(&c));
+            // Whether a rest without bytes has sizes is unknown.
+            rest.request_bytes = rest.request_bytes.filter(|_| expected.request_bytes.is_some());
+            rest.response_bytes = rest.response_bytes.filter(|_| expected.response_bytes.is_some());
+            if expected.response_times.count > 0 {
+                // The extremes of the rest are unknown.
+                expected.response_times.min = whole.response_times.min;
+                expected.response_times.max = whole.response_times.max;
+            }
+            prop_assert_eq!(rest, expected);
         }
     }
 }

@@ -36,33 +36,34 @@ pub fn is_any_unseen(db: &mut Db) -> QueryResult<bool> {
 pub fn list_unseen(db: &mut Db) -> QueryResult<()> {
     dirty::lock_for_taking(db)?;
     // On PostgreSQL a dirty hour has a row for each change: they become one.
-    const POSTGRES: [&str; 1] = ["WITH changed AS (
-             SELECT DISTINCT api_name, hour FROM usagectl_dirty_hours WHERE NOT seen
-         ),
-         taken AS (
-             DELETE FROM usagectl_dirty_hours AS dirty USING changed
-             WHERE dirty.api_name = changed.api_name AND dirty.hour = changed.hour
-         ),
-         late AS (
-             INSERT INTO usagectl_late_hours (api_name, hour)
-             SELECT api_name, hour FROM changed
-             WHERE api_name IN (SELECT api_name FROM usagectl_alert_states)
-               AND hour >= '0001-01-01' AND hour < '10000-01-01'
-         )
-         INSERT INTO usagectl_dirty_hours (api_name, hour, seen)
-         SELECT api_name, hour, true FROM changed"];
-    const SQLITE: [&str; 2] = [
-        "INSERT INTO usagectl_late_hours (api_name, hour)
-         SELECT api_name, hour FROM usagectl_dirty_hours
-         WHERE NOT seen AND api_name IN (SELECT api_name FROM usagectl_alert_states)",
-        "UPDATE usagectl_dirty_hours SET seen = 1 WHERE NOT seen",
-    ];
+    let is_late = dirty::is_late(db);
     let statements = match db {
-        Db::Pg(_) => POSTGRES.as_slice(),
-        Db::Sqlite(_) => SQLITE.as_slice(),
+        Db::Pg(_) => vec![format!(
+            "WITH changed AS (
+                 SELECT DISTINCT api_name, hour FROM usagectl_dirty_hours WHERE NOT seen
+             ),
+             taken AS (
+                 DELETE FROM usagectl_dirty_hours AS dirty USING changed
+                 WHERE dirty.api_name = changed.api_name AND dirty.hour = changed.hour
+                 RETURNING dirty.api_name, dirty.hour, dirty.deleted
+             ),
+             late AS (
+                 INSERT INTO usagectl_late_hours (api_name, hour)
+                 SELECT api_name, hour FROM changed AS dirty WHERE {is_late}
+             )
+             INSERT INTO usagectl_dirty_hours (api_name, hour, seen, deleted)
+             SELECT api_name, hour, true, bool_or(deleted) FROM taken GROUP BY api_name, hour"
+        )],
+        Db::Sqlite(_) => vec![
+            format!(
+                "INSERT INTO usagectl_late_hours (api_name, hour)
+                 SELECT api_name, hour FROM usagectl_dirty_hours AS dirty WHERE NOT seen AND {is_late}"
+            ),
+            "UPDATE usagectl_dirty_hours SET seen = 1 WHERE NOT seen".to_owned(),
+        ],
     };
     for statement in statements {
-        on!(db, |conn| diesel::sql_query(*statement).execute(conn))?;
+        on!(db, |conn| diesel::sql_query(statement).execute(conn))?;
     }
     Ok(())
 }

@@ -14,6 +14,7 @@ use crate::store::schema::{
 };
 use crate::store::time::{StoredTimestamp, TimeBoundary};
 use crate::store::usage::read::{self, UsageRow};
+use crate::store::usage::rollups::{Level, WITHOUT_ROWS};
 
 /// The hour of the first known call to an API, from rows, roll-ups or dirty hours.
 pub fn first_call_hour(db: &mut Db, api_name: &str) -> QueryResult<Option<DateTime<Utc>>> {
@@ -198,7 +199,7 @@ pub fn read(db: &mut Db, api_name: &str, demand: Demand) -> Result<Series> {
     let (stored, rows) = (demand.stored.clone(), demand.rows.clone());
     let mut series = Series::new(demand);
     for (granularity, window) in stored {
-        read_stored(db, api_name, granularity, window, &mut series)?;
+        read_stored(db, api_name, granularity.into(), window, &mut series)?;
     }
     for window in rows {
         let range = RowRange {
@@ -209,6 +210,9 @@ pub fn read(db: &mut Db, api_name: &str, demand: Demand) -> Result<Series> {
             let tally = Tally::of_call(call.success, call.cached, call.cost_credits);
             series.add_rows(at, tally);
         })?;
+        for level in WITHOUT_ROWS {
+            read_stored(db, api_name, level, window, &mut series)?;
+        }
     }
     Ok(series.finish())
 }
@@ -216,14 +220,14 @@ pub fn read(db: &mut Db, api_name: &str, demand: Demand) -> Result<Series> {
 fn read_stored(
     db: &mut Db,
     api_name: &str,
-    granularity: Granularity,
+    level: Level,
     window: Window,
     series: &mut Series,
 ) -> Result<()> {
     use usagectl_rollups::dsl;
     type Read = (UtcTimestamp, i64, i64, i64, String, String);
     let rows: Vec<Read> = on!(db, |conn| dsl::usagectl_rollups
-        .filter(dsl::aggregation_type.eq(granularity.as_str()))
+        .filter(dsl::aggregation_type.eq(level.as_str()))
         .filter(dsl::scope.eq("API"))
         .filter(dsl::api_name.eq(api_name))
         .filter(dsl::period_start.ge(TimeBoundary(window.from)))
@@ -249,7 +253,7 @@ fn read_stored(
             })
         };
         let damaged = || {
-            let what = format!("a {granularity} roll-up of {api_name} is damaged");
+            let what = format!("a {level} roll-up of {api_name} is damaged");
             Error::message(Exit::Untrustworthy, what).with_next("usagectl aggregate --rebuild")
         };
         series.add_stored(start.utc(), tally().ok_or_else(damaged)?);

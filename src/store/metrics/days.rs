@@ -135,7 +135,7 @@ pub fn days(
     Ok(rows.into_iter().filter_map(Row::into_day).collect())
 }
 
-/// As [`days`], with dirty days rebuilt in memory: up to date without writing. A series whose last day is earlier has
+/// As [`days()`], with dirty days rebuilt in memory: up to date without writing. A series whose last day is earlier has
 /// that day.
 pub fn current_days(
     db: &mut Db,

@@ -22,7 +22,7 @@ use super::run::lock_limit;
 use super::{Bookkeeping, Migration};
 use crate::domain::schema::dependents::Dropped;
 use crate::domain::schema::manifest::{
-    self, FORMAT, Line, Manifest, MigrationExport, TableExport, UserObject,
+    self, Line, Manifest, MigrationExport, TableExport, UserObject,
 };
 use crate::domain::schema::objects::SchemaObjects;
 use crate::domain::schema::plan::PlanStep;
@@ -63,16 +63,12 @@ pub struct ExportOrigin {
 impl Export {
     /// Begins an export, or continues one that was interrupted.
     pub fn open(folder: &Path, db: &Db, origin: ExportOrigin) -> Result<Export> {
-        let new = Manifest {
-            format: FORMAT,
-            tool_version: env!("CARGO_PKG_VERSION").to_owned(),
-            engine: db.engine().to_owned(),
-            database: origin.database,
-            application_schema: origin.application_schema,
-            exported_at: origin.at,
-            complete: false,
-            migrations: Vec::new(),
-        };
+        let new = Manifest::new(
+            db.engine(),
+            origin.database,
+            origin.application_schema,
+            origin.at,
+        );
         Ok(Export {
             folder: folder.to_owned(),
             manifest: archive::open(folder, new)?,

@@ -31,7 +31,7 @@ mod ledger;
 mod losses;
 pub mod prisma;
 mod restore;
-mod rows;
+pub(super) mod rows;
 mod run;
 mod script;
 mod tables;
@@ -64,7 +64,7 @@ pub use export::{
 };
 pub use ledger::{ADOPT, Bookkeeping, SchemaError, require_current};
 pub use losses::{count_losses, drop_indexes, first_loss, lock_tables};
-pub use restore::{log_restore, restore_object, restore_table};
+pub use restore::{Target, log_restore, restore_object, restore_table};
 pub use run::{Event, Locks, LogContext, Observer, Task, run, stop, with_lock_retry};
 
 pub use script::script;

@@ -222,7 +222,7 @@ impl Batch {
 }
 
 /// The table to write to, and its statements.
-struct Target {
+pub struct Target {
     dropped: bool,
     /// The columns' kinds here.
     kinds: Vec<Kind>,
@@ -239,7 +239,7 @@ struct Statements {
 }
 
 impl Target {
-    fn new(db: &mut Db, table: &TableExport, found: &SchemaObjects) -> Result<Target> {
+    pub fn new(db: &mut Db, table: &TableExport, found: &SchemaObjects) -> Result<Target> {
         let name = &table.table;
         let Some(existing) = TableColumns::read(db, name)? else {
             return Err(Error::message(
@@ -268,7 +268,8 @@ impl Target {
         })
     }
 
-    fn write(&self, db: &mut Db, rows: &[Vec<Value>]) -> Result<RestoredRows> {
+    /// Writes some rows; in a transaction.
+    pub fn write(&self, db: &mut Db, rows: &[Vec<Value>]) -> Result<RestoredRows> {
         #[derive(QueryableByName)]
         struct Counts {
             #[diesel(sql_type = BigInt)]

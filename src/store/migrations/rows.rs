@@ -15,15 +15,15 @@ use crate::store::db::{Db, on, quote_identifier};
 
 /// The columns of a table that can be written, in their order.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct TableColumns {
-    pub(super) columns: Vec<ColumnExport>,
+pub(in crate::store) struct TableColumns {
+    pub(in crate::store) columns: Vec<ColumnExport>,
     /// The primary key, in its order.
-    pub(super) key: Vec<String>,
+    pub(in crate::store) key: Vec<String>,
 }
 
 impl TableColumns {
     /// Reads them; nothing if the table does not exist.
-    pub(super) fn read(db: &mut Db, table: &str) -> QueryResult<Option<TableColumns>> {
+    pub(in crate::store) fn read(db: &mut Db, table: &str) -> QueryResult<Option<TableColumns>> {
         #[derive(QueryableByName)]
         struct Column {
             #[diesel(sql_type = Text)]
@@ -75,13 +75,13 @@ impl TableColumns {
         }))
     }
 
-    pub(super) fn get(&self, name: &str) -> Option<&ColumnExport> {
+    pub(in crate::store) fn get(&self, name: &str) -> Option<&ColumnExport> {
         self.columns.iter().find(|column| column.name == name)
     }
 }
 
 /// Makes PostgreSQL write values as text in one form, until the transaction ends.
-pub(super) fn fix_text_forms(db: &mut Db) -> QueryResult<()> {
+pub(in crate::store) fn fix_text_forms(db: &mut Db) -> QueryResult<()> {
     match db {
         Db::Pg(_) => db.batch_execute(
             "SET LOCAL DateStyle = 'ISO, YMD'; SET LOCAL IntervalStyle = 'postgres';
@@ -92,7 +92,7 @@ pub(super) fn fix_text_forms(db: &mut Db) -> QueryResult<()> {
 }
 
 /// A column as a value of [`for_each`]: as text on PostgreSQL.
-pub(super) fn selected(db: &Db, expression: &str) -> String {
+pub(in crate::store) fn selected(db: &Db, expression: &str) -> String {
     match db {
         Db::Pg(_) => format!("{expression}::text"),
         Db::Sqlite(_) => expression.to_owned(),
@@ -141,7 +141,7 @@ impl QueryableByName<Pg> for Row {
 }
 
 /// Calls `work` with the values of each row of `query`, one at a time. Values beyond `kinds` are text.
-pub(super) fn for_each<E: From<diesel::result::Error>>(
+pub(in crate::store) fn for_each<E: From<diesel::result::Error>>(
     db: &mut Db,
     query: String,
     kinds: &[Kind],
@@ -174,13 +174,13 @@ pub(super) fn for_each<E: From<diesel::result::Error>>(
 }
 
 #[derive(QueryableByName)]
-pub(super) struct Number {
+pub(in crate::store) struct Number {
     #[diesel(sql_type = BigInt)]
-    pub(super) number: i64,
+    pub(in crate::store) number: i64,
 }
 
 /// The `number` of a query's only row.
-pub(super) fn number(db: &mut Db, query: String) -> QueryResult<i64> {
+pub(in crate::store) fn number(db: &mut Db, query: String) -> QueryResult<i64> {
     let row: Number = on!(db, |conn| diesel::sql_query(query).get_result(conn))?;
     Ok(row.number)
 }

@@ -7,7 +7,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use diesel::sql_types::{BigInt, Bool, Double, Nullable, Text, Timestamp};
 
 use crate::domain::id;
-use crate::domain::period::{Granularity, Window};
+use crate::domain::period::{Calendar, Granularity, Window};
 use crate::domain::usage::aggregate_row::{AggregateRow, FoundRow, Surplus};
 use crate::domain::usage::credits::Credits;
 use crate::domain::usage::rollup::{ApiPeriod, ErrorClasses, Rollup};
@@ -153,7 +153,12 @@ pub fn exist_for(db: &mut Db, api: &str) -> QueryResult<bool> {
 }
 
 /// The rows with a [`Surplus`] whose periods start in `window`.
-pub fn surplus(db: &mut Db, granularity: Granularity, window: Window) -> QueryResult<Vec<Surplus>> {
+pub fn surplus(
+    db: &mut Db,
+    granularity: Granularity,
+    calendar: Calendar,
+    window: Window,
+) -> QueryResult<Vec<Surplus>> {
     #[derive(QueryableByName)]
     struct Row {
         #[diesel(sql_type = Text)]
@@ -233,7 +238,7 @@ pub fn surplus(db: &mut Db, granularity: Granularity, window: Window) -> QueryRe
         };
         // The application's days begin at its own midnight. Such a day overlaps two of ours, whose rows count
         // already: counting it too would count calls twice.
-        if granularity.start_of(start) != start {
+        if calendar.start_of(granularity, start) != start {
             return None;
         }
         // A row without a cost, or a period without a roll-up, adds none.
@@ -272,6 +277,7 @@ pub fn surplus(db: &mut Db, granularity: Granularity, window: Window) -> QueryRe
 pub fn insert(
     db: &mut Db,
     granularity: Granularity,
+    calendar: Calendar,
     rows: Vec<(&ApiPeriod, AggregateRow)>,
     now: DateTime<Utc>,
 ) -> QueryResult<()> {
@@ -284,7 +290,7 @@ pub fn insert(
             endpoint: None,
             aggregation_type: granularity.as_str(),
             period_start: start.into(),
-            period_end: granularity.end_of(start).into(),
+            period_end: calendar.end_of(granularity, start).into(),
             numbers: row.into(),
             created_at: now.into(),
             updated_at: now.into(),
@@ -313,9 +319,8 @@ pub fn insert(
 /// Replaces the numbers of a row, which keeps its id and becomes the row of all endpoints.
 pub fn replace(
     db: &mut Db,
-    granularity: Granularity,
     id: &str,
-    start: DateTime<Utc>,
+    period: Window,
     row: AggregateRow,
     now: DateTime<Utc>,
 ) -> QueryResult<()> {
@@ -324,8 +329,8 @@ pub fn replace(
         diesel::update(dsl::api_usage_aggregates.find(id))
             .set((
                 dsl::endpoint.eq(None::<String>),
-                dsl::period_start.eq(UtcTimestamp::new(start)),
-                dsl::period_end.eq(UtcTimestamp::new(granularity.end_of(start))),
+                dsl::period_start.eq(UtcTimestamp::new(period.from)),
+                dsl::period_end.eq(UtcTimestamp::new(period.to)),
                 Numbers::from(row),
                 dsl::updated_at.eq(UtcTimestamp::new(now)),
             ))

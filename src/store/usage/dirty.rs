@@ -22,7 +22,7 @@ use crate::store::schema::{usagectl_dirty_hours, usagectl_odd_timestamps};
 use crate::store::time::{StoredTimestamp, TimeBoundary};
 
 /// What the text of a canonical timestamp matches, as in the triggers.
-const CANONICAL: &str = "GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]T[0-9][0-9]:[0-5][0-9]:[0-5][0-9].[0-9][0-9][0-9]+00:00'";
+pub(super) const CANONICAL: &str = "GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]T[0-9][0-9]:[0-5][0-9]:[0-5][0-9].[0-9][0-9][0-9]+00:00'";
 
 /// Keeps another run from taking dirty hours until the end of the transaction; the triggers go on writing them.
 pub fn lock_for_taking(db: &mut Db) -> QueryResult<()> {
@@ -35,6 +35,32 @@ pub fn lock_for_taking(db: &mut Db) -> QueryResult<()> {
     }
 }
 
+/// Whether `alerts check` evaluates the hour of `dirty` again. Not an hour without all of its rows: the minutes in it are
+/// unknown.
+pub fn is_late(db: &Db) -> &'static str {
+    match db {
+        Db::Pg(_) => {
+            "dirty.api_name IN (SELECT api_name FROM usagectl_alert_states)
+             AND dirty.hour >= '0001-01-01' AND dirty.hour < '10000-01-01'
+             AND NOT EXISTS (
+                 SELECT 1 FROM usagectl_rollups AS gone
+                 WHERE gone.aggregation_type IN ('SEALED', 'UNDECIDED') AND gone.scope = 'API'
+                   AND gone.api_name = dirty.api_name
+                   AND gone.period_start >= dirty.hour AND gone.period_start < dirty.hour + interval '1 hour'
+             )"
+        }
+        Db::Sqlite(_) => {
+            "dirty.api_name IN (SELECT api_name FROM usagectl_alert_states)
+             AND NOT EXISTS (
+                 SELECT 1 FROM usagectl_rollups AS gone
+                 WHERE gone.aggregation_type IN ('SEALED', 'UNDECIDED') AND gone.scope = 'API'
+                   AND gone.api_name = dirty.api_name
+                   AND gone.period_start >= dirty.hour AND gone.period_start < substr(dirty.hour, 1, 13) || ';'
+             )"
+        }
+    }
+}
+
 /// Moves the dirty hours of some APIs, or of all, to the list of stale periods, and those that `alerts check` has not
 /// seen also to its list of late hours; in one transaction.
 ///
@@ -42,31 +68,36 @@ pub fn lock_for_taking(db: &mut Db) -> QueryResult<()> {
 pub fn move_to_stale(db: &mut Db, apis: &[String]) -> QueryResult<()> {
     // One statement sees one instant: it deletes the dirty hours that it copies, and one that is committed
     // meanwhile stays for the next run.
-    const POSTGRES: [&str; 1] = ["WITH taken AS (
+    let postgres = [format!(
+        "WITH taken AS (
              DELETE FROM usagectl_dirty_hours WHERE $1 IS NULL OR api_name = $1
-             RETURNING api_name, hour, seen
+             RETURNING api_name, hour, seen, deleted
          ),
          late AS (
              INSERT INTO usagectl_late_hours (api_name, hour)
-             SELECT DISTINCT api_name, hour FROM taken
-             WHERE NOT seen AND api_name IN (SELECT api_name FROM usagectl_alert_states)
-               AND hour >= '0001-01-01' AND hour < '10000-01-01'
+             SELECT DISTINCT api_name, hour FROM taken AS dirty WHERE NOT seen AND {}
          )
-         INSERT INTO usagectl_stale_periods (aggregation_type, period_start, api_name)
-         SELECT DISTINCT 'HOURLY', hour, api_name FROM taken
-         WHERE hour >= '0001-01-01' AND hour < '10000-01-01'
-         ON CONFLICT DO NOTHING"];
-    const SQLITE: [&str; 4] = [
+         INSERT INTO usagectl_stale_periods AS stale (aggregation_type, period_start, api_name, deleted)
+         SELECT 'HOURLY', hour, api_name, bool_or(deleted) FROM taken
+         WHERE hour >= '0001-01-01' AND hour < '10000-01-01' GROUP BY hour, api_name
+         ON CONFLICT (aggregation_type, period_start, api_name)
+         DO UPDATE SET deleted = stale.deleted OR excluded.deleted",
+        is_late(db)
+    )];
+    let late = format!(
         "INSERT INTO usagectl_late_hours (api_name, hour)
-         SELECT api_name, hour FROM usagectl_dirty_hours
-         WHERE (?1 IS NULL OR api_name = ?1) AND NOT seen
-           AND api_name IN (SELECT api_name FROM usagectl_alert_states)",
+         SELECT api_name, hour FROM usagectl_dirty_hours AS dirty
+         WHERE (?1 IS NULL OR api_name = ?1) AND NOT seen AND {}",
+        is_late(db)
+    );
+    let sqlite = [
+        late.as_str(),
         // A date that does not exist comes out of strftime as another one, or as null.
-        "INSERT INTO usagectl_stale_periods (aggregation_type, period_start, api_name)
-         SELECT 'HOURLY', hour, api_name FROM usagectl_dirty_hours
+        "INSERT INTO usagectl_stale_periods (aggregation_type, period_start, api_name, deleted)
+         SELECT 'HOURLY', hour, api_name, deleted FROM usagectl_dirty_hours
          WHERE (?1 IS NULL OR api_name = ?1) AND hour >= '0001'
            AND hour = strftime('%Y-%m-%dT%H:00:00.000+00:00', hour)
-         ON CONFLICT DO NOTHING",
+         ON CONFLICT DO UPDATE SET deleted = deleted OR excluded.deleted",
         // Rows with such a date look canonical to the triggers: list them as odd.
         // CROSS JOIN keeps SQLite from beginning with the rows: such dirty hours are rare.
         "INSERT INTO usagectl_odd_timestamps (usage_id, timestamp)
@@ -79,13 +110,13 @@ pub fn move_to_stale(db: &mut Db, apis: &[String]) -> QueryResult<()> {
          ON CONFLICT DO NOTHING",
         "DELETE FROM usagectl_dirty_hours WHERE ?1 IS NULL OR api_name = ?1",
     ];
-    let statements = match db {
-        Db::Pg(_) => POSTGRES.as_slice(),
-        Db::Sqlite(_) => SQLITE.as_slice(),
+    let statements: Vec<&str> = match db {
+        Db::Pg(_) => postgres.iter().map(String::as_str).collect(),
+        Db::Sqlite(_) => sqlite.to_vec(),
     };
     lock_for_taking(db)?;
     for api in each(apis) {
-        for statement in statements {
+        for statement in &statements {
             on!(db, |conn| diesel::sql_query(*statement)
                 .bind::<Nullable<Text>, _>(api)
                 .execute(conn))?;
@@ -203,18 +234,78 @@ fn each(apis: &[String]) -> Vec<Option<&str>> {
 }
 
 pub fn dirty_hours(db: &mut Db, window: Window) -> QueryResult<BTreeSet<ApiPeriod>> {
+    let hours = marked(db, window)?;
+    Ok(hours.into_iter().map(|(hour, _)| hour).collect())
+}
+
+/// Forgets the changes of this transaction in a window that had no dirty hour before.
+pub fn forget_own(db: &mut Db, window: Window) -> QueryResult<()> {
+    let query = match db {
+        Db::Pg(_) => {
+            "DELETE FROM usagectl_dirty_hours
+             WHERE hour >= $1 AND hour < $2 AND xmin = pg_current_xact_id()::xid"
+        }
+        Db::Sqlite(_) => "DELETE FROM usagectl_dirty_hours WHERE hour >= $1 AND hour < $2",
+    };
+    on!(db, |conn| diesel::sql_query(query)
+        .bind::<Timestamp, _>(TimeBoundary(window.from))
+        .bind::<Timestamp, _>(TimeBoundary(window.to))
+        .execute(conn))?;
+    Ok(())
+}
+
+/// The dirty hours of which rows were deleted.
+pub fn hours_with_deletions(db: &mut Db, window: Window) -> QueryResult<BTreeSet<ApiPeriod>> {
+    let hours = marked(db, window)?.into_iter();
+    Ok(hours
+        .filter_map(|(hour, deleted)| deleted.then_some(hour))
+        .collect())
+}
+
+/// The dirty hours of a window, and whether rows of them were deleted.
+fn marked(db: &mut Db, window: Window) -> QueryResult<Vec<(ApiPeriod, bool)>> {
     use usagectl_dirty_hours::dsl;
-    let hours: Vec<(StoredTimestamp, String)> = on!(db, |conn| dsl::usagectl_dirty_hours
-        .select((dsl::hour, dsl::api_name))
+    let hours: Vec<(StoredTimestamp, String, bool)> = on!(db, |conn| dsl::usagectl_dirty_hours
+        .select((dsl::hour, dsl::api_name, dsl::deleted))
         .filter(dsl::hour.ge(TimeBoundary(window.from)))
         .filter(dsl::hour.lt(TimeBoundary(window.to)))
         .distinct()
         .load(conn))?;
-    let readable = |(hour, api_name): (StoredTimestamp, String)| {
+    let readable = |(hour, api_name, deleted): (StoredTimestamp, String, bool)| {
         let start = hour.instant()?;
-        Some(ApiPeriod { start, api_name })
+        Some((ApiPeriod { start, api_name }, deleted))
     };
     Ok(hours.into_iter().filter_map(readable).collect())
+}
+
+/// The time of the oldest row of a window.
+pub fn oldest_row(db: &mut Db, window: Window) -> QueryResult<Option<DateTime<Utc>>> {
+    #[derive(QueryableByName)]
+    struct Oldest {
+        #[diesel(sql_type = Timestamp)]
+        at: StoredTimestamp,
+    }
+    let query = match db {
+        Db::Pg(_) => {
+            "SELECT timestamp AS at FROM api_usage WHERE timestamp >= $1 AND timestamp < $2
+             ORDER BY timestamp LIMIT 1"
+                .to_owned()
+        }
+        Db::Sqlite(_) => format!(
+            "SELECT * FROM (
+                 SELECT timestamp AS at FROM api_usage
+                 WHERE timestamp >= $1 AND timestamp < $2 AND timestamp {CANONICAL} ORDER BY timestamp LIMIT 1
+             )
+             UNION ALL
+             SELECT min(hour) FROM usagectl_odd_timestamps
+             WHERE hour >= $1 AND hour < $2 HAVING min(hour) IS NOT NULL"
+        ),
+    };
+    let found: Vec<Oldest> = on!(db, |conn| diesel::sql_query(query)
+        .bind::<Timestamp, _>(TimeBoundary(window.from))
+        .bind::<Timestamp, _>(TimeBoundary(window.to))
+        .load(conn))?;
+    Ok(found.iter().filter_map(|row| row.at.instant()).min())
 }
 
 pub fn days_with_rows(db: &mut Db, window: Window) -> QueryResult<BTreeSet<DateTime<Utc>>> {

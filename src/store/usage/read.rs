@@ -1,16 +1,19 @@
 //! Reading `api_usage`: only the columns that are counted, row by row, so that memory stays flat.
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use diesel::connection::DefaultLoadingMode;
 use diesel::dsl::sql;
 use diesel::pg::PgRowByRowLoadingMode;
 use diesel::prelude::*;
-use diesel::sql_types::{BigInt, Bool, Nullable};
+use diesel::sql_types::{BigInt, Bool, Nullable, Text};
 
-use crate::domain::period::Granularity;
+use super::dirty::CANONICAL;
+use crate::domain::period::{Granularity, Window};
 use crate::domain::usage::read_plan::RowRange;
 use crate::domain::usage::rollup::Call;
-use crate::store::db::Db;
+use crate::store::db::{Db, on};
 use crate::store::schema::{api_usage, usagectl_odd_timestamps};
 use crate::store::time::{StoredTimestamp, TimeBoundary, UtcTimestamp};
 use crate::store::types::{LenientBool, LenientFloat, LenientInt};
@@ -23,6 +26,8 @@ pub struct UsageRow<'a> {
     pub endpoint: &'a str,
     pub at: DateTime<Utc>,
     pub call: Call<'a>,
+    /// The value that [`for_each_with`] reads.
+    pub group: Option<&'a str>,
 }
 
 /// The range of rowids that holds the rows of a window, if few other rows are in it.
@@ -57,21 +62,38 @@ struct Found {
     success: LenientBool,
     status_code: Option<LenientInt>,
     response_time: Option<LenientInt>,
+    request_size: Option<LenientInt>,
+    response_size: Option<LenientInt>,
     error_type: Option<String>,
     cost_credits: Option<LenientFloat>,
     cached: LenientBool,
 }
 
 impl Found {
+    /// When it is counted. `hour` is that of an odd timestamp: the database decides it; ours must not differ.
+    fn instant(&self, hour: Option<DateTime<Utc>>) -> Option<DateTime<Utc>> {
+        match (self.timestamp, hour) {
+            (StoredTimestamp::Canonical(at), _) => Some(at),
+            (StoredTimestamp::NonCanonical(at), Some(hour)) => {
+                let within = at.filter(|at| Granularity::Hourly.start_of(*at) == hour);
+                Some(within.unwrap_or(hour))
+            }
+            (StoredTimestamp::NonCanonical(_), None) => None,
+        }
+    }
+
     fn row(&self, at: DateTime<Utc>) -> UsageRow<'_> {
         UsageRow {
             api_name: &self.api_name,
             endpoint: self.endpoint.as_deref().unwrap_or_default(),
             at,
+            group: None,
             call: Call {
                 success: self.success.0,
                 status_code: self.status_code.map(|status| status.0),
                 response_time: self.response_time.map(|ms| ms.0),
+                request_size: self.request_size.map(|bytes| bytes.0),
+                response_size: self.response_size.map(|bytes| bytes.0),
                 error_type: self.error_type.as_deref(),
                 cost_credits: self.cost_credits.map(|cost| cost.0),
                 cached: self.cached.0,
@@ -80,19 +102,116 @@ impl Found {
     }
 }
 
+/// Deletes at most `most` rows of a window and calls `work` with each; returns their number. In a write transaction.
+pub fn delete_some(
+    db: &mut Db,
+    window: Window,
+    most: i64,
+    mut work: impl FnMut(UsageRow<'_>),
+) -> QueryResult<usize> {
+    let (from, to) = (TimeBoundary(window.from), TimeBoundary(window.to));
+    let ranged = || {
+        api_usage::timestamp
+            .ge(from)
+            .and(api_usage::timestamp.lt(to))
+    };
+    let canonical = api_usage::table
+        .filter(ranged())
+        .select(api_usage::id)
+        .limit(most);
+    let (mut ids, odd): (Vec<String>, HashMap<String, UtcTimestamp>) = match db {
+        Db::Pg(postgres) => (postgres.run(|conn| canonical.load(conn))?, HashMap::new()),
+        Db::Sqlite(conn) => {
+            let form = canonical.filter(sql::<Bool>(&format!("timestamp {CANONICAL}")));
+            let odd: Vec<(String, UtcTimestamp)> = usagectl_odd_timestamps::table
+                .filter(usagectl_odd_timestamps::hour.ge(from))
+                .filter(usagectl_odd_timestamps::hour.lt(to))
+                .select((
+                    usagectl_odd_timestamps::usage_id,
+                    usagectl_odd_timestamps::hour.assume_not_null(),
+                ))
+                .limit(most)
+                .load(conn)?;
+            (form.load(conn)?, odd.into_iter().collect())
+        }
+    };
+    ids.extend(odd.keys().cloned());
+    let by_id = api_usage::id.eq_any(&ids);
+    macro_rules! columns {
+        () => {
+            (api_usage::id, Found::as_select())
+        };
+    }
+    let deleted: Vec<(String, Found)> = match db {
+        // A row may have been moved since.
+        Db::Pg(postgres) => postgres.run(|conn| {
+            diesel::delete(api_usage::table.filter(by_id).filter(ranged()))
+                .returning(columns!())
+                .load(conn)
+        })?,
+        Db::Sqlite(conn) => diesel::delete(api_usage::table.filter(by_id))
+            .returning(columns!())
+            .load(conn)?,
+    };
+    for (id, row) in &deleted {
+        if let Some(at) = row.instant(odd.get(id).map(|hour| hour.utc())) {
+            work(row.row(at));
+        }
+    }
+    Ok(deleted.len())
+}
+
+/// Calls `work` with the ids and rows of these ids.
+pub fn for_ids(
+    db: &mut Db,
+    ids: &[String],
+    mut work: impl FnMut(&str, UsageRow<'_>),
+) -> QueryResult<()> {
+    let rows: Vec<(String, Found)> = on!(db, |conn| api_usage::table
+        .filter(api_usage::id.eq_any(ids))
+        .select((api_usage::id, Found::as_select()))
+        .load(conn))?;
+    let odd: Vec<(String, Option<UtcTimestamp>)> = match db {
+        Db::Pg(_) => Vec::new(),
+        Db::Sqlite(conn) => usagectl_odd_timestamps::table
+            .filter(usagectl_odd_timestamps::usage_id.eq_any(ids))
+            .select((
+                usagectl_odd_timestamps::usage_id,
+                usagectl_odd_timestamps::hour,
+            ))
+            .load(conn)?,
+    };
+    let odd: HashMap<String, Option<UtcTimestamp>> = odd.into_iter().collect();
+    for (id, row) in &rows {
+        let hour = odd.get(id).copied().flatten();
+        if let Some(at) = row.instant(hour.map(UtcTimestamp::utc)) {
+            work(id, row.row(at));
+        }
+    }
+    Ok(())
+}
+
 /// Calls `work` with each row of `range`, in no particular order.
-pub fn for_each(
+pub fn for_each(db: &mut Db, range: &RowRange, work: impl FnMut(UsageRow<'_>)) -> QueryResult<()> {
+    for_each_with(db, range, "NULL", work)
+}
+
+/// The same, and reads a further column as text.
+pub fn for_each_with(
     db: &mut Db,
     range: &RowRange,
+    group: &'static str,
     mut work: impl FnMut(UsageRow<'_>),
 ) -> QueryResult<()> {
+    type Row = (Found, Option<String>);
+    let group = || sql::<Nullable<Text>>(group);
     let from = TimeBoundary(range.window.from);
     // Stored timestamps have milliseconds: a bound between two of them is rounded up.
     let to = TimeBoundary(range.window.to + TimeDelta::nanoseconds(999_999));
     macro_rules! ranged {
         () => {{
             let rows = api_usage::table
-                .select(Found::as_select())
+                .select((Found::as_select(), group()))
                 .filter(api_usage::timestamp.ge(from))
                 .filter(api_usage::timestamp.lt(to))
                 .into_boxed();
@@ -102,16 +221,20 @@ pub fn for_each(
             }
         }};
     }
-    let mut emit = |found: &Found, at: DateTime<Utc>| {
+    let mut emit = |(found, group): &Row, at: DateTime<Utc>| {
         if range.window.contains(at) {
-            work(found.row(at));
+            let group = group.as_deref();
+            work(UsageRow {
+                group,
+                ..found.row(at)
+            });
         }
     };
     match db {
         Db::Pg(postgres) => postgres.run(|conn| {
-            for row in ranged!().load_iter::<Found, PgRowByRowLoadingMode>(conn)? {
+            for row in ranged!().load_iter::<Row, PgRowByRowLoadingMode>(conn)? {
                 let row = row?;
-                if let StoredTimestamp::Canonical(at) = row.timestamp {
+                if let StoredTimestamp::Canonical(at) = row.0.timestamp {
                     emit(&row, at);
                 }
             }
@@ -125,7 +248,7 @@ pub fn for_each(
             let rows = match dense {
                 // Without another filter, or SQLite might prefer an index.
                 Some((first, last)) => api_usage::table
-                    .select(Found::as_select())
+                    .select((Found::as_select(), group()))
                     .filter(
                         sql::<Bool>("api_usage.rowid BETWEEN ")
                             .bind::<BigInt, _>(first)
@@ -135,10 +258,10 @@ pub fn for_each(
                     .into_boxed(),
                 None => ranged!(),
             };
-            for row in rows.load_iter::<Found, DefaultLoadingMode>(conn)? {
+            for row in rows.load_iter::<Row, DefaultLoadingMode>(conn)? {
                 let row = row?;
                 // Others are listed as odd and follow below.
-                if let StoredTimestamp::Canonical(at) = row.timestamp {
+                if let StoredTimestamp::Canonical(at) = row.0.timestamp {
                     emit(&row, at);
                 }
             }
@@ -151,23 +274,21 @@ pub fn for_each(
                 )
                 .select((
                     usagectl_odd_timestamps::hour.assume_not_null(),
-                    Found::as_select(),
+                    (Found::as_select(), group()),
                 ))
                 .filter(usagectl_odd_timestamps::hour.ge(TimeBoundary(hours.from)))
                 .filter(usagectl_odd_timestamps::hour.lt(TimeBoundary(hours.to)));
-            for row in odd.load_iter::<(UtcTimestamp, Found), DefaultLoadingMode>(conn)? {
+            for row in odd.load_iter::<(UtcTimestamp, Row), DefaultLoadingMode>(conn)? {
                 let (hour, row) = row?;
                 let is_wanted = range
                     .api_name
                     .as_ref()
-                    .is_none_or(|api| *api == row.api_name);
-                if let StoredTimestamp::NonCanonical(at) = row.timestamp
+                    .is_none_or(|api| *api == row.0.api_name);
+                if let StoredTimestamp::NonCanonical(_) = row.0.timestamp
                     && is_wanted
+                    && let Some(at) = row.0.instant(Some(hour.utc()))
                 {
-                    // The database decides the hour of an odd timestamp; ours must not differ.
-                    let hour = hour.utc();
-                    let within = at.filter(|at| Granularity::Hourly.start_of(*at) == hour);
-                    emit(&row, within.unwrap_or(hour));
+                    emit(&row, at);
                 }
             }
         }

@@ -10,11 +10,12 @@ use diesel::pg::PgRowByRowLoadingMode;
 use super::dirty;
 use crate::domain::format;
 use crate::domain::named::{Named, named};
-use crate::domain::period::{Granularity, Window};
+use crate::domain::period::{Calendar, Granularity, Window};
 use crate::domain::usage::credits;
 use crate::domain::usage::histogram::{self, Histogram};
 use crate::domain::usage::read_plan::StalePeriods;
 use crate::domain::usage::rollup::{ApiPeriod, ApiRollup, Rollup};
+use crate::domain::usage::settings::Settings;
 use crate::error::{Error, Exit};
 use crate::store::prelude::*;
 use crate::store::schema::{usagectl_dirty_hours, usagectl_rollups, usagectl_stale_periods};
@@ -27,6 +28,35 @@ named! {
         Endpoint = "ENDPOINT",
     }
 }
+
+named! {
+    /// The part of time that a stored roll-up covers; its name in `aggregation_type`.
+    Level, "roll-up level" {
+        Hourly = "HOURLY",
+        Daily = "DAILY",
+        Monthly = "MONTHLY",
+        /// A part of an hour in which a local day begins.
+        Piece = "PIECE",
+        /// Calls of a quarter of an hour whose rows were pruned. An hour is the sum of these, of the next and of its
+        /// rows.
+        Sealed = "SEALED",
+        /// Calls of a quarter of an hour whose rows another program deleted; the user has not decided about them.
+        Undecided = "UNDECIDED",
+    }
+}
+
+impl From<Granularity> for Level {
+    fn from(granularity: Granularity) -> Level {
+        match granularity {
+            Granularity::Hourly => Level::Hourly,
+            Granularity::Daily => Level::Daily,
+            Granularity::Monthly => Level::Monthly,
+        }
+    }
+}
+
+/// The calls that are counted although their rows are gone.
+pub const WITHOUT_ROWS: [Level; 2] = [Level::Sealed, Level::Undecided];
 
 /// Restricts a boxed query to some APIs, or to none if none is named.
 macro_rules! only_apis {
@@ -61,13 +91,15 @@ macro_rules! row {
             min_response_time: Option<i32>,
             max_response_time: Option<i32>,
             response_time_histogram: Vec<u8>,
+            request_bytes: Option<i64>,
+            response_bytes: Option<i64>,
             total_cost: String,
             cached_cost: String,
         }
 
         impl Row {
             fn new(
-                granularity: Granularity,
+                level: Level,
                 scope: Scope,
                 period: &ApiPeriod,
                 endpoint: &str,
@@ -77,7 +109,7 @@ macro_rules! row {
                 let count = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
                 let ms = |ms: u32| i32::try_from(ms).unwrap_or(i32::MAX);
                 Row {
-                    aggregation_type: granularity.as_str().to_owned(),
+                    aggregation_type: level.as_str().to_owned(),
                     scope: scope.as_str().to_owned(),
                     api_name: period.api_name.clone(),
                     period_start: period.start.into(),
@@ -86,6 +118,8 @@ macro_rules! row {
                     min_response_time: rollup.response_times.min.map(ms),
                     max_response_time: rollup.response_times.max.map(ms),
                     response_time_histogram: rollup.response_times.histogram.encode(),
+                    request_bytes: rollup.request_bytes.map(count),
+                    response_bytes: rollup.response_bytes.map(count),
                     total_cost: rollup.total_cost.to_string(),
                     cached_cost: rollup.cached_cost.to_string(),
                 }
@@ -97,6 +131,9 @@ macro_rules! row {
                 $(rollup.$first$(.$rest)? = u64::try_from(self.$column)?;)+
                 rollup.response_times.min = ms(self.min_response_time)?;
                 rollup.response_times.max = ms(self.max_response_time)?;
+                let bytes = |sum: Option<i64>| sum.map(u64::try_from).transpose();
+                rollup.request_bytes = bytes(self.request_bytes)?;
+                rollup.response_bytes = bytes(self.response_bytes)?;
                 rollup.response_times.histogram = Histogram::decode(&self.response_time_histogram)?;
                 rollup.total_cost = self.total_cost.parse()?;
                 rollup.cached_cost = self.cached_cost.parse()?;
@@ -171,13 +208,14 @@ pub struct Stored<'a> {
 /// Calls `work` with each stored roll-up of some APIs and periods, in no particular order.
 pub fn for_each(
     db: &mut Db,
-    granularity: Granularity,
+    level: impl Into<Level>,
     scopes: &[Scope],
     apis: &BTreeSet<&str>,
     window: Window,
     mut work: impl FnMut(Stored<'_>) -> Result<(), Damaged>,
 ) -> Result<(), Error> {
     use usagectl_rollups::dsl;
+    let level = level.into();
     let mut emit = |row: &Row| {
         work(Stored {
             api_name: &row.api_name,
@@ -191,7 +229,7 @@ pub fn for_each(
     macro_rules! rows {
         () => {
             dsl::usagectl_rollups
-                .filter(dsl::aggregation_type.eq(granularity.as_str()))
+                .filter(dsl::aggregation_type.eq(level.as_str()))
                 .filter(dsl::scope.eq_any(scopes.iter().map(|scope| scope.as_str())))
                 .filter(dsl::api_name.eq_any(apis.iter().copied()))
                 .filter(within!(dsl::period_start, window))
@@ -218,40 +256,101 @@ pub fn for_each(
 /// and so counts as changed.
 pub fn load_to_replace(
     db: &mut Db,
-    granularity: Granularity,
+    level: impl Into<Level>,
     apis: &BTreeSet<&str>,
     window: Window,
 ) -> Result<BTreeMap<ApiPeriod, ApiRollup>, Error> {
-    gather(db, granularity, granularity, apis, window, |_| {
-        Ok(Rollup::default())
-    })
+    let mut found = BTreeMap::new();
+    gather(
+        db,
+        level.into(),
+        Some,
+        apis,
+        window,
+        |_| Ok(Rollup::default()),
+        &mut found,
+    )?;
+    Ok(found)
 }
 
-/// The stored roll-ups of the periods of `below`, merged into the periods of `granularity` that contain them.
+/// The stored roll-ups of a level, merged into the periods that `into` assigns their starts to.
 /// They are merged as they are read, so that not all of them are in memory at once.
 pub fn merge(
     db: &mut Db,
-    below: Granularity,
-    granularity: Granularity,
+    level: impl Into<Level>,
+    into: impl Fn(DateTime<Utc>) -> Option<DateTime<Utc>>,
     apis: &BTreeSet<&str>,
     window: Window,
 ) -> Result<BTreeMap<ApiPeriod, ApiRollup>, Error> {
-    gather(db, below, granularity, apis, window, Err)
+    let mut found = BTreeMap::new();
+    gather(db, level.into(), into, apis, window, Err, &mut found)?;
+    Ok(found)
+}
+
+/// Adds the calls without rows to the pieces of hours that contain them.
+pub fn add_calls_without_rows(
+    db: &mut Db,
+    settings: Settings,
+    apis: &BTreeSet<&str>,
+    window: Window,
+    pieces: &mut BTreeMap<ApiPeriod, ApiRollup>,
+) -> Result<(), Error> {
+    let piece = |start| Some(settings.calendar.piece_of(start));
+    for level in WITHOUT_ROWS {
+        for (piece, calls) in merge(db, level, piece, apis, window)? {
+            let sum = pieces.entry(piece).or_default();
+            sum.total.merge(&calls.total);
+            for (endpoint, calls) in &calls.endpoints {
+                // They may have been counted under other names.
+                sum.endpoint(&settings.endpoints.of(endpoint)).merge(calls);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The days or months of `window`, merged from the next shorter periods: an hour in which a day begins from its pieces.
+pub fn merge_shorter(
+    db: &mut Db,
+    granularity: Granularity,
+    settings: Settings,
+    apis: &BTreeSet<&str>,
+    window: Window,
+) -> Result<BTreeMap<ApiPeriod, ApiRollup>, Error> {
+    let calendar = settings.calendar;
+    let into = |start| Some(calendar.start_of(granularity, start));
+    let mut found = BTreeMap::new();
+    if granularity == Granularity::Monthly {
+        gather(db, Level::Daily, into, apis, window, Err, &mut found)?;
+    } else {
+        let whole = |hour| calendar.cut_of(hour).map_or_else(|| into(hour), |_| None);
+        gather(db, Level::Hourly, whole, apis, window, Err, &mut found)?;
+        if calendar != Calendar::UTC {
+            gather(db, Level::Piece, into, apis, window, Err, &mut found)?;
+        }
+    }
+    found
+        .values_mut()
+        .for_each(|rollup| rollup.cap(settings.max_endpoints));
+    Ok(found)
 }
 
 fn gather(
     db: &mut Db,
-    of: Granularity,
-    into: Granularity,
+    level: Level,
+    into: impl Fn(DateTime<Utc>) -> Option<DateTime<Utc>>,
     apis: &BTreeSet<&str>,
     window: Window,
     if_damaged: impl Fn(Damaged) -> Result<Rollup, Damaged>,
-) -> Result<BTreeMap<ApiPeriod, ApiRollup>, Error> {
-    let mut found: BTreeMap<ApiPeriod, ApiRollup> = BTreeMap::new();
+    found: &mut BTreeMap<ApiPeriod, ApiRollup>,
+) -> Result<(), Error> {
     let both = [Scope::Api, Scope::Endpoint];
-    for_each(db, of, &both, apis, window, |stored| {
+    for_each(db, level, &both, apis, window, |stored| {
+        let Some(start) = into(stored.start) else {
+            return Ok(());
+        };
         let period = ApiPeriod {
-            start: into.start_of(stored.start),
+            start,
             api_name: stored.api_name.to_owned(),
         };
         let of_period = found.entry(period).or_default();
@@ -262,15 +361,15 @@ fn gather(
         };
         sum.merge(&rollup);
         Ok(())
-    })?;
-    Ok(found)
+    })
 }
 
-pub fn delete(db: &mut Db, granularity: Granularity, period: &ApiPeriod) -> QueryResult<()> {
+pub fn delete(db: &mut Db, level: impl Into<Level>, period: &ApiPeriod) -> QueryResult<()> {
     use usagectl_rollups::dsl;
+    let level = level.into();
     on!(db, |conn| {
         diesel::delete(dsl::usagectl_rollups)
-            .filter(dsl::aggregation_type.eq(granularity.as_str()))
+            .filter(dsl::aggregation_type.eq(level.as_str()))
             .filter(dsl::scope.eq_any([Scope::Api.as_str(), Scope::Endpoint.as_str()]))
             .filter(dsl::api_name.eq(&period.api_name))
             .filter(dsl::period_start.eq(UtcTimestamp::new(period.start)))
@@ -279,16 +378,109 @@ pub fn delete(db: &mut Db, granularity: Granularity, period: &ApiPeriod) -> Quer
     Ok(())
 }
 
+/// The stored calls without rows of the same quarters of hours as `calls`.
+pub fn calls_without_rows(
+    db: &mut Db,
+    level: Level,
+    calls: &BTreeMap<ApiPeriod, ApiRollup>,
+) -> Result<BTreeMap<ApiPeriod, ApiRollup>, Error> {
+    let (Some(first), Some(last)) = (calls.keys().next(), calls.keys().next_back()) else {
+        return Ok(BTreeMap::new());
+    };
+    let window = Window::new(first.start, Granularity::Hourly.end_of(last.start));
+    let apis = calls
+        .keys()
+        .map(|period| period.api_name.as_str())
+        .collect();
+    let mut stored = merge(db, level, Some, &apis, window)?;
+    stored.retain(|period, _| calls.contains_key(period));
+    Ok(stored)
+}
+
+/// Changes the calls without rows: `change` merges or subtracts those of some quarters of hours. In one transaction.
+pub fn change_calls_without_rows(
+    db: &mut Db,
+    level: Level,
+    calls: &BTreeMap<ApiPeriod, ApiRollup>,
+    change: fn(&mut ApiRollup, &ApiRollup),
+) -> Result<(), Error> {
+    let mut stored = calls_without_rows(db, level, calls)?;
+    for period in stored.keys() {
+        delete(db, level, period)?;
+    }
+    for (period, calls) in calls {
+        change(stored.entry(period.clone()).or_default(), calls);
+    }
+    stored.retain(|_, rollup| rollup.total.total_requests > 0);
+    Ok(insert(db, level, &stored)?)
+}
+
+/// Seals the undecided calls; in a transaction.
+pub fn seal_undecided(db: &mut Db) -> Result<(), Error> {
+    // Nearly always all of them; those of a quarter of an hour with sealed calls are added to these.
+    on!(db, |conn| {
+        diesel::sql_query(
+        "UPDATE usagectl_rollups SET aggregation_type = 'SEALED'
+         WHERE aggregation_type = 'UNDECIDED' AND NOT EXISTS (
+             SELECT 1 FROM usagectl_rollups AS sealed
+             WHERE sealed.aggregation_type = 'SEALED' AND sealed.api_name = usagectl_rollups.api_name
+               AND sealed.period_start = usagectl_rollups.period_start
+         )"
+    )
+    .execute(conn)
+    })?;
+    let apis = all_apis(db)?;
+    let apis = apis.iter().map(String::as_str).collect();
+    let rest = merge(db, Level::Undecided, Some, &apis, Window::ALL)?;
+    change_calls_without_rows(db, Level::Sealed, &rest, ApiRollup::merge)?;
+    Ok(forget(db, Level::Undecided, Window::ALL, &[])?)
+}
+
+/// Deletes the roll-ups of a level in a window.
+pub fn forget(db: &mut Db, level: Level, window: Window, apis: &[String]) -> QueryResult<()> {
+    use usagectl_rollups::dsl;
+    on!(db, |conn| {
+        let mut rows = diesel::delete(dsl::usagectl_rollups)
+            .filter(dsl::aggregation_type.eq(level.as_str()))
+            .filter(within!(dsl::period_start, window))
+            .into_boxed();
+        only_apis!(rows, apis);
+        rows.execute(conn)
+    })?;
+    Ok(())
+}
+
+/// Cuts days and months again in another time zone; in a transaction.
+pub fn change_calendar(db: &mut Db, old: Calendar, new: Calendar) -> QueryResult<()> {
+    use usagectl_rollups::dsl;
+    forget(db, Level::Piece, Window::ALL, &[])?;
+    let longer = [Granularity::Daily, Granularity::Monthly];
+    list_stored_as_stale(db, &longer, old, Window::ALL, &[])?;
+    let hours: Vec<(UtcTimestamp, String)> = on!(db, |conn| dsl::usagectl_rollups
+        .select((dsl::period_start, dsl::api_name))
+        .filter(dsl::aggregation_type.eq(Level::Hourly.as_str()))
+        .filter(dsl::scope.eq(Scope::Api.as_str()))
+        .load(conn))?;
+    let hours: Vec<ApiPeriod> = hours.into_iter().map(period).collect();
+    let days = hours
+        .iter()
+        .flat_map(|hour| hour.within(Granularity::Hourly, new));
+    add_stale(db, Granularity::Daily, &days.collect())?;
+    let in_pieces = hours.iter().filter(|hour| new.cut_of(hour.start).is_some());
+    add_stale(db, Granularity::Hourly, &in_pieces.cloned().collect())
+}
+
 /// Inserts roll-ups of periods that have none.
 pub fn insert<'a>(
     db: &mut Db,
-    granularity: Granularity,
+    level: impl Into<Level>,
     rollups: impl IntoIterator<Item = (&'a ApiPeriod, &'a ApiRollup)>,
 ) -> QueryResult<()> {
+    let level = level.into();
     let rows = rollups.into_iter().flat_map(|(period, rollup)| {
-        let total = Row::new(granularity, Scope::Api, period, "", &rollup.total);
+        let total = Row::new(level, Scope::Api, period, "", &rollup.total);
         let endpoints = rollup.endpoints.iter().map(move |(endpoint, rollup)| {
-            Row::new(granularity, Scope::Endpoint, period, endpoint, rollup)
+            Row::new(level, Scope::Endpoint, period, endpoint, rollup)
         });
         std::iter::once(total).chain(endpoints)
     });
@@ -319,6 +511,9 @@ fn period((start, api_name): (UtcTimestamp, String)) -> ApiPeriod {
     }
 }
 
+/// A stale period, and whether rows of it were deleted.
+pub type Stale = (ApiPeriod, bool);
+
 /// The first stale periods of a granularity that start at `from` or later, at most `limit`, ordered by start and
 /// API.
 pub fn stale(
@@ -327,12 +522,12 @@ pub fn stale(
     apis: &[String],
     from: DateTime<Utc>,
     limit: usize,
-) -> QueryResult<Vec<ApiPeriod>> {
+) -> QueryResult<Vec<Stale>> {
     use usagectl_stale_periods::dsl;
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let rows: Vec<(UtcTimestamp, String)> = on!(db, |conn| {
+    let rows: Vec<(UtcTimestamp, String, bool)> = on!(db, |conn| {
         let mut rows = dsl::usagectl_stale_periods
-            .select((dsl::period_start, dsl::api_name))
+            .select((dsl::period_start, dsl::api_name, dsl::deleted))
             .filter(dsl::aggregation_type.eq(granularity.as_str()))
             .filter(dsl::period_start.ge(TimeBoundary(from)))
             .order((dsl::period_start, dsl::api_name))
@@ -341,7 +536,8 @@ pub fn stale(
         only_apis!(rows, apis);
         rows.load(conn)
     })?;
-    Ok(rows.into_iter().map(period).collect())
+    let stale = |(start, api_name, deleted)| (period((start, api_name)), deleted);
+    Ok(rows.into_iter().map(stale).collect())
 }
 
 pub fn add_stale(
@@ -350,9 +546,6 @@ pub fn add_stale(
     periods: &BTreeSet<ApiPeriod>,
 ) -> QueryResult<()> {
     use usagectl_stale_periods::dsl;
-    if periods.is_empty() {
-        return Ok(());
-    }
     let row = |period: &ApiPeriod| {
         (
             dsl::aggregation_type.eq(granularity.as_str()),
@@ -361,10 +554,13 @@ pub fn add_stale(
         )
     };
     let rows: Vec<_> = periods.iter().map(row).collect();
-    on!(db, |conn| diesel::insert_into(dsl::usagectl_stale_periods)
-        .values(&rows)
-        .on_conflict_do_nothing()
-        .execute(conn))?;
+    // Of one statement; SQLite allows 32,766 values.
+    for rows in rows.chunks(5_000) {
+        on!(db, |conn| diesel::insert_into(dsl::usagectl_stale_periods)
+            .values(rows)
+            .on_conflict_do_nothing()
+            .execute(conn))?;
+    }
     Ok(())
 }
 
@@ -417,10 +613,16 @@ pub fn count_stale(db: &mut Db, granularity: Granularity, apis: &[String]) -> Qu
 }
 
 /// Lists all stored periods that overlap `window` as stale.
-pub fn list_stored_as_stale(db: &mut Db, window: Window, apis: &[String]) -> QueryResult<()> {
+pub fn list_stored_as_stale(
+    db: &mut Db,
+    granularities: &[Granularity],
+    calendar: Calendar,
+    window: Window,
+    apis: &[String],
+) -> QueryResult<()> {
     use usagectl_rollups::dsl;
-    for granularity in Granularity::ALL {
-        let whole = window.widened(granularity);
+    for granularity in granularities {
+        let whole = calendar.widened(*granularity, window);
         on!(db, |conn| {
             let mut stored = dsl::usagectl_rollups
                 .select((dsl::aggregation_type, dsl::period_start, dsl::api_name))
@@ -475,17 +677,35 @@ pub fn stale_in(db: &mut Db, window: Window) -> QueryResult<Vec<(Granularity, Ap
     Ok(found)
 }
 
+/// The stale periods of each API.
+#[derive(Debug)]
+pub struct StaleByApi {
+    by_api: HashMap<String, StalePeriods>,
+    none: StalePeriods,
+}
+
+impl StaleByApi {
+    pub fn of(&self, api: &str) -> &StalePeriods {
+        self.by_api.get(api).unwrap_or(&self.none)
+    }
+}
+
 /// The stale periods and dirty hours of each API in the months that `window` touches.
-pub fn stale_by_api(db: &mut Db, window: Window) -> QueryResult<HashMap<String, StalePeriods>> {
-    let months = window.widened(Granularity::Monthly);
-    let mut stale: HashMap<String, StalePeriods> = HashMap::new();
+pub fn stale_by_api(db: &mut Db, calendar: Calendar, window: Window) -> QueryResult<StaleByApi> {
+    let months = calendar
+        .widened(Granularity::Monthly, window)
+        .widened(Granularity::Hourly);
+    let none = StalePeriods::none(calendar);
+    let mut by_api: HashMap<String, StalePeriods> = HashMap::new();
     let dirty = dirty::dirty_hours(db, months)?.into_iter();
     let dirty = dirty.map(|hour| (Granularity::Hourly, hour));
     for (granularity, period) in stale_in(db, months)?.into_iter().chain(dirty) {
-        let of_api = stale.entry(period.api_name).or_default();
+        let of_api = by_api
+            .entry(period.api_name)
+            .or_insert_with(|| none.clone());
         of_api.insert(granularity, period.start);
     }
-    Ok(stale)
+    Ok(StaleByApi { by_api, none })
 }
 
 /// Every API that has usage: rolled up, stale or dirty.

@@ -6,6 +6,7 @@ use std::{slice, thread};
 
 use crate::support::assert_snapshot;
 use chrono::{DateTime, TimeDelta, Utc};
+use chrono_tz::Tz;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -14,12 +15,13 @@ use usagectl::store::lock::RunKind;
 
 use crate::support::Engine::{Postgresql, Sqlite};
 use crate::support::calls::{
-    Call, Sum, TimeForm, aggregates, expected_aggregates, insert, insert_sql, update_sql,
+    Call, Sum, TimeForm, aggregates, expected_aggregates, expected_aggregates_in, insert,
+    insert_sql, update_sql,
 };
 use crate::support::{Engine, OtherRole, Run, TestDatabase};
 use rstest::rstest;
 
-fn aggregate(db: &TestDatabase) -> Run {
+pub(super) fn aggregate(db: &TestDatabase) -> Run {
     db.usagectl(["aggregate"]).run()
 }
 
@@ -29,7 +31,7 @@ fn report(run: &Run) -> Value {
 }
 
 /// The content of every table that holds roll-ups.
-fn everything(db: &TestDatabase) -> Vec<String> {
+pub(super) fn everything(db: &TestDatabase) -> Vec<String> {
     let mut rows = db.rows("SELECT * FROM api_usage_aggregates ORDER BY id");
     rows.extend(db.rows(
         "SELECT * FROM usagectl_rollups ORDER BY aggregation_type, scope, api_name, period_start, endpoint",
@@ -46,6 +48,10 @@ enum Event {
     Update(usize, Call),
     Delete(usize),
     Aggregate(&'static str),
+    /// Prunes the rows before an hour, counted from 2024-02-28T21:00:00Z, with an archive.
+    Prune(i64),
+    Restore,
+    Zone(Tz),
 }
 
 fn events() -> impl Strategy<Value = Vec<Event>> {
@@ -58,15 +64,53 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
     vec(event, 1..12)
 }
 
-/// Applies the events to the database and returns the remaining rows.
-fn play(db: &TestDatabase, events: &[Event]) -> Vec<Call> {
+/// Also with retention and changes of the time zone.
+fn events_of_a_long_life() -> impl Strategy<Value = Vec<Event>> {
+    let zones = vec![
+        Tz::UTC,
+        Tz::Europe__Madrid,
+        Tz::Asia__Kathmandu,
+        Tz::Australia__Lord_Howe,
+    ];
+    let event = prop_oneof![
+        4 => vec(Call::any(), 1..12).prop_map(Event::Insert),
+        1 => (any::<usize>(), Call::any()).prop_map(|(which, call)| Event::Update(which, call)),
+        1 => any::<usize>().prop_map(Event::Delete),
+        2 => proptest::sample::select(vec!["hourly", "all"]).prop_map(Event::Aggregate),
+        3 => (1..70_i64).prop_map(Event::Prune),
+        1 => Just(Event::Restore),
+        2 => proptest::sample::select(zones).prop_map(Event::Zone),
+    ];
+    vec(event, 1..14)
+}
+
+/// Applies the events to the database and returns the calls that count, and the time zone.
+fn play(db: &TestDatabase, events: &[Event]) -> (Vec<Call>, Tz) {
     let mut rows: BTreeMap<String, Call> = BTreeMap::new();
+    // Calls whose rows are pruned.
+    let mut pruned: BTreeMap<String, Call> = BTreeMap::new();
+    let archive = tempfile::tempdir().unwrap();
+    let archive = archive.path().join("archive");
+    let mut zone = Tz::UTC;
     let mut next = 0;
     let mut id = || {
         next += 1;
         format!("call-{next}")
     };
+    // The oldest row is never deleted: deletions of the oldest are tested in `prune`.
+    let anchor: DateTime<Utc> = "2024-02-27T00:00:00Z".parse().unwrap();
+    let oldest = |db: &TestDatabase, id: String, rows: &mut BTreeMap<String, Call>| {
+        let oldest = Call::new(&id, "tmdb", "2024-02-27T00:00:00Z");
+        insert(db, slice::from_ref(&oldest));
+        rows.insert(id, oldest);
+    };
+    oldest(db, id(), &mut rows);
     for event in events {
+        let row = |which: &usize| {
+            let others = rows.values().filter(|call| call.at > anchor);
+            let ids: Vec<&String> = others.map(|call| &call.id).collect();
+            ids.get(which % ids.len().max(1)).map(|id| (*id).clone())
+        };
         match event {
             Event::Insert(calls) => {
                 let named = calls.iter().map(|call| Call {
@@ -78,7 +122,7 @@ fn play(db: &TestDatabase, events: &[Event]) -> Vec<Call> {
                 rows.extend(named.into_iter().map(|call| (call.id.clone(), call)));
             }
             Event::Update(which, call) => {
-                if let Some(old) = rows.keys().nth(which % rows.len().max(1)).cloned() {
+                if let Some(old) = row(which) {
                     let new = Call {
                         id: id(),
                         ..call.clone()
@@ -89,7 +133,7 @@ fn play(db: &TestDatabase, events: &[Event]) -> Vec<Call> {
                 }
             }
             Event::Delete(which) => {
-                if let Some(old) = rows.keys().nth(which % rows.len().max(1)).cloned() {
+                if let Some(old) = row(which) {
                     db.execute(&format!("DELETE FROM api_usage WHERE id = '{old}'"));
                     rows.remove(&old);
                 }
@@ -99,15 +143,47 @@ fn play(db: &TestDatabase, events: &[Event]) -> Vec<Call> {
                     .run()
                     .success();
             }
+            Event::Prune(hours) => {
+                let start: DateTime<Utc> = "2024-02-28T21:00:00Z".parse().unwrap();
+                let now = (start + TimeDelta::hours(*hours)).to_rfc3339();
+                let run = db
+                    .usagectl(["prune", "--older-than", "0s", "--archive"])
+                    .arg(&archive)
+                    .now(&now)
+                    .run();
+                assert!([0, 3].contains(&run.code), "{}", run.stderr);
+                let left = db.rows("SELECT id FROM api_usage");
+                let gone = rows.keys().filter(|id| !left.contains(id)).cloned();
+                for id in gone.collect::<Vec<_>>() {
+                    pruned.insert(id.clone(), rows.remove(&id).unwrap());
+                }
+                oldest(db, id(), &mut rows);
+            }
+            Event::Restore => {
+                if archive.exists() {
+                    db.usagectl(["prune", "--restore"])
+                        .arg(&archive)
+                        .run()
+                        .success();
+                    rows.append(&mut pruned);
+                }
+            }
+            Event::Zone(new) => {
+                db.usagectl(["aggregate", "--tz", new.name()])
+                    .run()
+                    .success();
+                zone = *new;
+            }
         }
     }
-    rows.into_values().collect()
+    let all = rows.into_values().chain(pruned.into_values());
+    (all.collect(), zone)
 }
 
 fn forget_everything(db: &TestDatabase) {
     db.execute(
         "DELETE FROM api_usage; DELETE FROM api_usage_aggregates; DELETE FROM usagectl_rollups;
-         DELETE FROM usagectl_stale_periods; DELETE FROM usagectl_dirty_hours",
+         DELETE FROM usagectl_stale_periods; DELETE FROM usagectl_dirty_hours; DELETE FROM usagectl_settings",
     );
 }
 
@@ -162,7 +238,14 @@ fn check_stats(db: &TestDatabase, rows: &[Call], query: &Query) {
     let mut groups: BTreeMap<(&str, &str), Vec<&Call>> = BTreeMap::new();
     for call in rows.iter().filter(|call| from <= call.at && call.at < to) {
         let endpoint = match group_by {
-            "endpoint" => call.endpoint.as_deref().unwrap_or(""),
+            // The query is left out.
+            "endpoint" => call
+                .endpoint
+                .as_deref()
+                .unwrap_or("")
+                .split('?')
+                .next()
+                .unwrap(),
             _ => "",
         };
         groups.entry((&call.api, endpoint)).or_default().push(call);
@@ -235,7 +318,7 @@ fn roll_ups_equal_their_rows_after_any_events(#[values(Sqlite, Postgresql)] engi
     });
     let checked = runner.run(&(events(), vec(queries(), 3)), |(events, queries)| {
         forget_everything(&db);
-        let rows = play(&db, &events);
+        let (rows, _) = play(&db, &events);
         // Before the last run, from roll-ups and rows; after it, from roll-ups.
         queries
             .iter()
@@ -252,8 +335,32 @@ fn roll_ups_equal_their_rows_after_any_events(#[values(Sqlite, Postgresql)] engi
     checked.unwrap();
 }
 
+#[rstest]
+fn roll_ups_equal_all_calls_after_prune_restore_and_change_of_zone(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let db = TestDatabase::migrated(engine);
+    let mut runner = TestRunner::new(Config {
+        cases: 16,
+        failure_persistence: None,
+        ..Config::default()
+    });
+    let checked = runner.run(&events_of_a_long_life(), |events| {
+        forget_everything(&db);
+        let (calls, zone) = play(&db, &events);
+        aggregate(&db).success();
+        assert_eq!(aggregates(&db), expected_aggregates_in(zone, &calls));
+        let verified = db.usagectl(["aggregate", "--verify"]).run();
+        assert_eq!((verified.code, verified.stdout.as_str()), (0, ""));
+        db.usagectl(["aggregate", "--rebuild"]).run().success();
+        assert_eq!(aggregates(&db), expected_aggregates_in(zone, &calls));
+        Ok(())
+    });
+    checked.unwrap();
+}
+
 /// `count` calls to three APIs, one every `minutes`.
-fn steady(count: i64, minutes: i64) -> Vec<Call> {
+pub(super) fn steady(count: i64, minutes: i64) -> Vec<Call> {
     let call = |n: i64| {
         let api = ["finnhub", "tmdb", "jikan"][n as usize % 3];
         let mut call = Call::new(&format!("steady-{n}"), api, "2026-01-01T00:00:00Z");
@@ -368,7 +475,7 @@ fn late_row_rewrites_only_its_own_periods(#[values(Sqlite, Postgresql)] engine: 
 }
 
 #[rstest]
-fn deleted_rows_remove_roll_ups(#[values(Sqlite, Postgresql)] engine: Engine) {
+fn deletion_of_all_rows_is_followed_on_rebuild(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     insert(&db, &steady(200, 60));
     aggregate(&db).success();
@@ -376,7 +483,15 @@ fn deleted_rows_remove_roll_ups(#[values(Sqlite, Postgresql)] engine: Engine) {
         Engine::Postgresql => "TRUNCATE api_usage",
         Engine::Sqlite => "DELETE FROM api_usage",
     });
+    let all = everything(&db).len();
     assert_snapshot!(aggregate(&db).snapshot(), @"
+        ------- stderr -------
+        warning: another program deleted the rows of 200 requests from 2026-01-01T00:00:00Z to 2026-01-09T08:00:00Z; their roll-ups are kept
+        next: keep them: usagectl aggregate --seal; or follow the rows: usagectl aggregate --rebuild --from 2026-01-01T00:00:00Z --to 2026-01-09T08:00:00Z
+        [exit status: 4]
+        ");
+    assert!(everything(&db).len() > all);
+    assert_snapshot!(db.usagectl(["aggregate", "--rebuild"]).run().snapshot(), @"
         ------- stderr -------
         removed the roll-ups of 200 hours whose rows are gone
         [exit status: 0]
@@ -564,7 +679,7 @@ fn verify_finds_unmarked_changes_and_writes_nothing(#[values(Sqlite, Postgresql)
         finnhub  MONTHLY  2026-01-01T00:00:00Z  total_cost           1000    5.9  DAILY
         finnhub  MONTHLY  2026-01-01T00:00:00Z  total_cost           1000    5.9  api_usage_aggregates
         ------- stderr -------
-        next: usagectl aggregate --rebuild --from 2026-01-01T00:00:00Z --to 2026-02-01T00:00:00Z
+        next: usagectl aggregate --repair --from 2026-01-01T00:00:00Z --to 2026-02-01T00:00:00Z
         [exit status: 4]
         ");
     assert_eq!(everything(&db), before);
@@ -626,7 +741,7 @@ fn larger_row_of_another_program_is_kept_and_counted_by_stats(
         2026-01-30T00:00:00Z to 2026-01-31T00:00:00Z; one cell of TREND is 1 hour
 
         API      REQUESTS  ERRORS  RATE  P50  P95  P99  COST  CACHED  TREND
-        finnhub     1,500      50  3.3%  120  245  245  0.15   13.3%  ▁▁▁▁▁▁▁▁▁█▁▁▁▁▁▁▁▁▁▁▁▁▁▁
+        finnhub     1,500      50  3.3%  120  245  245  0.15   13.3%  ·········█··············
         ------- stderr -------
         1,498 requests known only from api_usage_aggregates, without response times
         [exit status: 0]
@@ -641,9 +756,9 @@ fn larger_row_of_another_program_is_kept_and_counted_by_stats(
         "csv",
     ];
     assert_snapshot!(db.usagectl(year).run().success().stdout, @"
-        api_name,endpoint,total_requests,success_count,error_count,error_rate,rate_limit_errors,timeout_errors,server_errors,client_errors,network_errors,other_errors,avg_response_time,min_response_time,max_response_time,p50_response_time,p95_response_time,p99_response_time,total_cost,cached_count,cache_hit_rate
-        finnhub,,1500,1450,50,0.03333333333333333,10,5,35,0,0,0,182.5,120,245,120,245,245,0.15,200,0.13333333333333333
-        tmdb,,70,70,0,0,0,0,0,0,0,0,,,,,,,0,0,0
+        api_name,endpoint,group,total_requests,share,previous_requests,change,success_count,error_count,error_rate,rate_limit_errors,timeout_errors,server_errors,client_errors,network_errors,other_errors,avg_response_time,min_response_time,max_response_time,p50_response_time,p95_response_time,p99_response_time,request_bytes,response_bytes,total_cost,cached_count,cache_hit_rate
+        finnhub,,,1500,0.9554140127388535,,,1450,50,0.03333333333333333,10,5,35,0,0,0,182.5,120,245,120,245,245,,,0.15,200,0.13333333333333333
+        tmdb,,,70,0.044585987261146494,,,70,0,0,0,0,0,0,0,0,,,,,,,,,0,0,0
         ");
 
     // The row counts more until the user replaces it.
@@ -896,18 +1011,20 @@ fn verbose_and_json_report_the_work(#[values(Sqlite, Postgresql)] engine: Engine
           "response_times_left_out": 0,
           "rows_with_unreadable_time": 0,
           "kept": [],
+          "deleted": null,
+          "differences": 0,
         }
         "#);
     assert_snapshot!(db.usagectl(["aggregate", "--format", "csv"]).run().stdout, @"
-        hours_rewritten,days_rewritten,months_rewritten,hours_emptied,rows_read,costs_left_out,response_times_left_out,rows_with_unreadable_time,kept
-        0,0,0,0,0,0,0,0,0
+        hours_rewritten,days_rewritten,months_rewritten,hours_emptied,rows_read,costs_left_out,response_times_left_out,rows_with_unreadable_time,kept,requests_without_rows,differences
+        0,0,0,0,0,0,0,0,0,0,0
         ");
     assert_snapshot!(db.usagectl(["aggregate", "--from", "2026-01-01T00:00:00Z"]).run().snapshot(), @"
         ------- stderr -------
         error: the following required arguments were not provided:
-          <--rebuild|--verify>
+          <--rebuild|--verify|--repair>
 
-        Usage: usagectl aggregate --from <TIME> --now <TIME> <--rebuild|--verify>
+        Usage: usagectl aggregate --from <TIME> --now <TIME> <--rebuild|--verify|--repair>
 
         For more information, try '--help'.
         next: usagectl aggregate --help

@@ -159,6 +159,7 @@ fn plan_shows_locks_and_work_of_each_step_sqlite() {
     assert_snapshot!(steps(&db, &["rollback"]), @"
     STEP        TABLE                    LOCK            WORK     ROWS   SIZE     TIME
     1 triggers  -                        database write  -           -      -        -
+    2 tables    usagectl_settings        database write  scan  unknown  4 KiB  unknown
     2 tables    usagectl_rollups         database write  scan        0  4 KiB      <1s
     2 tables    usagectl_stale_periods   database write  scan  unknown  4 KiB  unknown
     2 tables    usagectl_odd_timestamps  database write  scan  unknown  4 KiB  unknown

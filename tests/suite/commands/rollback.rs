@@ -175,7 +175,7 @@ fn roll_ups_are_data_loss_and_dirty_hours_are_not(#[values(Sqlite, Postgresql)] 
     };
     db.execute(&format!(
         "INSERT INTO usagectl_rollups VALUES ('HOURLY', 'API', 'tmdb', '2026-01-31T11:00:00.000+00:00', '',
-                 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, NULL, NULL, {bytes}, '0', '0')"
+                 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, NULL, NULL, {bytes}, NULL, NULL, '0', '0')"
     ));
     let run = db.usagectl(TO_APPLICATION_TABLES).arg("--yes").run();
     assert_eq!(run.code, 5, "{}", run.snapshot());

@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chrono::{DateTime, Datelike, Months, TimeDelta, Utc};
+use chrono::{DateTime, Datelike, Months, NaiveDate, NaiveTime, TimeDelta, TimeZone, Utc};
+use chrono_tz::Tz;
 use proptest::prelude::*;
 
 use super::{Engine, TestDatabase};
@@ -232,9 +233,17 @@ impl Sum {
 
 /// The rows that `api_usage_aggregates` should have, as [`aggregates`] reads them.
 pub fn expected_aggregates<'a>(calls: impl IntoIterator<Item = &'a Call>) -> BTreeSet<String> {
+    expected_aggregates_in(Tz::UTC, calls)
+}
+
+/// The same with the days and months of a time zone.
+pub fn expected_aggregates_in<'a>(
+    zone: Tz,
+    calls: impl IntoIterator<Item = &'a Call>,
+) -> BTreeSet<String> {
     let mut groups: BTreeMap<_, Vec<&Call>> = BTreeMap::new();
     for call in calls {
-        for (kind, start, end) in periods_of(call.at) {
+        for (kind, start, end) in periods_of(call.at, zone) {
             let key = (call.api.clone(), kind, text_form(start), text_form(end));
             groups.entry(key).or_default().push(call);
         }
@@ -267,15 +276,20 @@ pub fn expected_aggregates<'a>(calls: impl IntoIterator<Item = &'a Call>) -> BTr
 }
 
 /// The hour, day and month of an instant: type, start and end.
-fn periods_of(at: DateTime<Utc>) -> [(&'static str, DateTime<Utc>, DateTime<Utc>); 3] {
+fn periods_of(at: DateTime<Utc>, zone: Tz) -> [(&'static str, DateTime<Utc>, DateTime<Utc>); 3] {
     let hour = at - TimeDelta::milliseconds(at.timestamp_millis().rem_euclid(3_600_000));
-    let midnight = hour.date_naive().and_hms_opt(0, 0, 0);
-    let day = midnight.expect("midnight").and_utc();
+    let midnight = |date: NaiveDate| {
+        let local = zone.from_local_datetime(&date.and_time(NaiveTime::MIN));
+        local.earliest().expect("no clock changes then").to_utc()
+    };
+    let day = at.with_timezone(&zone).date_naive();
     let month = day.with_day(1).expect("the first");
+    let next_day = day.succ_opt().expect("a date");
+    let next_month = month.checked_add_months(Months::new(1)).expect("a date");
     [
         ("HOURLY", hour, hour + TimeDelta::hours(1)),
-        ("DAILY", day, day + TimeDelta::days(1)),
-        ("MONTHLY", month, month + Months::new(1)),
+        ("DAILY", midnight(day), midnight(next_day)),
+        ("MONTHLY", midnight(month), midnight(next_month)),
     ]
 }
 

@@ -221,6 +221,7 @@ fn states_are_printed_under_verbose_and_when_they_decide_the_exit_code(
     assert_eq!(failing.code, 10);
     assert!(failing.stdout.ends_with(states), "{failing:?}");
     assert_eq!(failing.stderr, "next: usagectl alerts show rule\n");
+    put_calls(&db, "finnhub", 2, 1);
     check_with(&db, 3, &["--quiet"]).success();
     let verbose = check_with(&db, 3, &["--verbose"]).success();
     assert_eq!(
@@ -738,6 +739,7 @@ fn roll_ups_change_no_value(engine: Engine) {
     proptest!(config, |((before, after, hour, second) in strategy)| {
         seen.set(seen.get() + 1);
         db.execute("DELETE FROM api_usage");
+        db.usagectl(["aggregate", "--rebuild"]).run().success();
         let named = |calls: Vec<Call>, part: &str| {
             let name = |(n, call): (usize, Call)| Call { id: format!("{}-{part}-{n}", seen.get()), ..call };
             calls.into_iter().enumerate().map(name).collect::<Vec<_>>()

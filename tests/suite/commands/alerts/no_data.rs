@@ -176,7 +176,7 @@ fn zero_resolves_without_calls_with_a_note(#[values(Sqlite, Postgresql)] engine:
     assert_eq!(kinds(&db), ["FIRING", "RESOLVED"]);
     let contents = db.rows("SELECT content FROM usagectl_notices WHERE kind = 'RESOLVED'");
     assert!(
-        contents[0].contains("resolved for lack of data"),
+        contents[0].contains("for lack of data: no call has succeeded since"),
         "{contents:?}"
     );
 }

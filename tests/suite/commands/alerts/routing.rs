@@ -68,7 +68,7 @@ fn warning_goes_to_slack_and_critical_to_the_pager(#[values(Sqlite, Postgresql)]
     let db = TestDatabase::migrated(engine);
     put_routed_rule(&db);
     check(&db, 0);
-    for (minute, calls) in [(0, 60), (1, 85), (2, 105), (3, 70), (4, 110), (5, 0)] {
+    for (minute, calls) in [(0, 60), (1, 85), (2, 105), (3, 70), (4, 110), (5, 1)] {
         put_calls(&db, "finnhub", minute, calls);
         check(&db, minute + 1);
     }
@@ -91,7 +91,7 @@ fn warning_goes_to_slack_and_critical_to_the_pager(#[values(Sqlite, Postgresql)]
     assert_ne!(episode(0), episode(2));
     assert_eq!(
         pager[1]["summary"],
-        "RESOLVED: finnhub 70 % of 100 calls per minute, threshold 100 %: the value fell below the threshold; \
+        "RESOLVED: finnhub 75 % of 100 calls per minute, threshold 100 %: the value fell below the threshold; \
          fired from 2026-01-31T12:03:00Z to 2026-01-31T12:04:00Z"
     );
     // The rule has one episode, and its changes are events.
@@ -122,6 +122,7 @@ fn late_rows_and_repeated_checks_notify_the_pager_once(
     check(&db, 0);
     put_calls(&db, "finnhub", 1, 60);
     check(&db, 2);
+    put_calls(&db, "finnhub", 3, 1);
     check(&db, 5);
     // Rows of the same minute arrive late: it had reached 100 %.
     db.execute(
@@ -207,6 +208,7 @@ fn silence_by_pattern_lasts_until_the_alert_has_resolved(
     check(&db, 2);
     let ends = || db.rows("SELECT ends_at FROM usagectl_silences");
     assert_eq!(ends(), ["NULL"]);
+    put_calls(&db, "finnhub", 2, 1);
     check(&db, 3);
     assert_eq!(ends(), ["2026-01-31T12:03:20.000+00:00"]);
     put_calls(&db, "finnhub", 5, 50);
@@ -258,11 +260,15 @@ fn resolved_names_the_limit_of_then_and_the_reason(#[values(Sqlite, Postgresql)]
     db.usagectl(words("limits remove --api finnhub --per MINUTE"))
         .run()
         .success();
+    let now = at(5).to_rfc3339();
+    let unknown = db.usagectl(["alerts", "check"]).now(&now).run().stdout;
+    let expected = "UNKNOWN: finnhub RATE_LIMIT_WARNING per MINUTE since 2026-01-31T12:04:00Z: \
+                    no limit per MINUTE is set";
+    assert!(unknown.contains(expected), "{unknown}");
+    // It sends no reminders while it is unknown.
     let now = at(70).to_rfc3339();
-    let reminder = db.usagectl(["alerts", "check"]).now(&now).run().stdout;
-    let unknown =
-        "WARNING (reminder): finnhub value unknown: no limit per MINUTE is set, threshold 80 %";
-    assert!(reminder.contains(unknown), "{reminder}");
+    let later = db.usagectl(["alerts", "check"]).now(&now).run().stdout;
+    assert_eq!(later, "");
     db.usagectl(words("alerts disable rule")).run().success();
     let now = at(71).to_rfc3339();
     let disabled = db.usagectl(["alerts", "check"]).now(&now).run().stdout;

@@ -106,7 +106,7 @@ fn status_answers_nagios_without_a_lock(#[values(Sqlite, Postgresql)] engine: En
     CRITICAL - finnhub RATE_LIMIT_WARNING MINUTE: 96.7%, threshold 80.0%, and 1 more | firing=2 pending=1 unknown=2 undelivered=0 'finnhub/ERROR_SPIKE/HOUR'=12;10 'tmdb/ERROR_SPIKE/HOUR'=2;10 'coinmarketcap/COST_THRESHOLD/DAY'=1234.5;8000 'espn/RATE_LIMIT_WARNING/MINUTE'=U;60 'finnhub/RATE_LIMIT_WARNING/MINUTE'=96.6666%;80 'tmdb/LATENCY/WEEK'=U;500
     CRITICAL: finnhub RATE_LIMIT_WARNING MINUTE: 96.7%, threshold 80.0%
     WARNING: tmdb ERROR_SPIKE HOUR: 2, threshold 10
-    UNKNOWN: espn RATE_LIMIT_WARNING MINUTE: no limit per MINUTE is known
+    UNKNOWN: espn RATE_LIMIT_WARNING MINUTE: no limit per MINUTE is set
     UNKNOWN: tmdb LATENCY WEEK: unknown alert type "LATENCY"
     [exit status: 2]
     "#);

@@ -165,9 +165,12 @@ fn error_spike_in_percent_shows_percentages(#[values(Sqlite, Postgresql)] engine
     assert_eq!(checked(&db, 3).success().stdout, "");
     insert(&db, &[failed(60)]);
     let firing = checked(&db, 4).success().stdout;
-    assert!(firing.contains("15.0%, threshold 5.0%"), "{firing}");
+    assert!(
+        firing.contains("OK -> FIRING  15.0%       5.0%"),
+        "{firing}"
+    );
     let summary = db.rows("SELECT content FROM usagectl_notices").remove(0);
-    let expected = "WARNING: tmdb 15.0% of 20 calls failed per HOUR, threshold 5.0%";
+    let expected = "WARNING: tmdb 15 % of 20 calls failed per hour, threshold 5 %";
     assert!(summary.contains(expected), "{summary}");
     let list = db.usagectl(["alerts", "list"]).run().success().stdout;
     assert!(list.contains("15.0%       5.0%  FIRING"), "{list}");

@@ -418,6 +418,9 @@ fn implemented_asks_for_the_new_plan(#[values(Sqlite, Postgresql)] engine: Engin
     assert!(day_later(&["recommend", "run"]).contains("expired"));
 }
 
+/// A metric with the kind of its values, and values by their age in days.
+type Generated<'a> = ((&'a str, &'a str), Vec<(i64, Option<f64>)>);
+
 /// The commands agree about any data.
 #[rstest]
 fn commands_agree_about_any_data(#[values(Sqlite, Postgresql)] engine: Engine) {
@@ -444,7 +447,7 @@ fn commands_agree_about_any_data(#[values(Sqlite, Postgresql)] engine: Engine) {
             proptest::test_runner::RngAlgorithm::ChaCha,
         ),
     );
-    let agree = |((metric, reading), values): ((&str, &str), Vec<(i64, Option<f64>)>)| {
+    let agree = |((metric, reading), values): Generated<'_>| {
         let case = Case::new(engine, "upstash=free");
         let set = format!(
             "limits set --service VERCEL_KV --metric {metric} --plan free --at-limit REJECT 100"

@@ -1,0 +1,26 @@
+//! Choices that hold for all roll-ups of a database.
+
+use super::endpoint::EndpointNames;
+use crate::domain::period::Calendar;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Of days and months.
+    pub calendar: Calendar,
+    /// Whether roll-ups keep the calls of the oldest rows when another program deletes these rows.
+    pub keep_deleted: bool,
+    pub endpoints: EndpointNames,
+    /// The most endpoints of an API in a period; the calls of the others are counted as one.
+    pub max_endpoints: u32,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            calendar: Calendar::UTC,
+            keep_deleted: false,
+            endpoints: EndpointNames::Template,
+            max_endpoints: 1_000,
+        }
+    }
+}

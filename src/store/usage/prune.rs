@@ -1,0 +1,375 @@
+//! Deletes rows that are rolled up, and keeps their calls: they are added to the sealed calls of their quarter of an hour
+//! in the transaction that deletes them. Archives them before, and puts them back.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use chrono::{DateTime, Utc};
+use diesel::sql_types::Timestamp;
+use serde_json::Value;
+
+use super::rollups::{self, Level};
+use super::{dirty, read};
+use crate::domain::period::{Granularity, Window, quarter_of};
+use crate::domain::schema::manifest::{self, Line, Manifest, MigrationExport, Part, TableExport};
+use crate::domain::schema::value::Kind;
+use crate::domain::usage::endpoint::EndpointNames;
+use crate::domain::usage::rollup::{ApiPeriod, ApiRollup, Tally};
+use crate::error::{Error, Exit, Result};
+use crate::store::migrations::archive::{self, PartWriter};
+use crate::store::migrations::rows::{self, TableColumns, fix_text_forms, selected};
+use crate::store::migrations::{ExportOrigin, Target};
+use crate::store::prelude::*;
+use crate::store::schema::api_usage;
+use crate::store::schema_objects;
+use crate::store::time::TimeBoundary;
+
+const TABLE: &str = "api_usage";
+
+/// What became of some rows of an hour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Slice {
+    /// The number of deleted rows; 0 if none is left.
+    Deleted(usize),
+    /// A row of the hour changed since it was rolled up.
+    Changed,
+}
+
+/// Rolls the transaction back: a row of the hour changed meanwhile.
+#[derive(Debug)]
+enum Undone {
+    Changed,
+    Failed(Error),
+}
+
+impl<E: Into<Error>> From<E> for Undone {
+    fn from(error: E) -> Undone {
+        Undone::Failed(error.into())
+    }
+}
+
+/// Deletes at most `most` rows of an hour that is rolled up and did not change since, in one transaction.
+pub fn prune_some(
+    db: &mut Db,
+    names: EndpointNames,
+    hour: DateTime<Utc>,
+    most: i64,
+) -> Result<Slice> {
+    let window = Window::new(hour, Granularity::Hourly.end_of(hour));
+    let done = db.write_tx(|db| -> Result<usize, Undone> {
+        dirty::lock_for_taking(db)?;
+        if is_changed(db, window)? {
+            return Err(Undone::Changed);
+        }
+        let mut tally = Tally::new(names);
+        let deleted = read::delete_some(db, window, most, |row| {
+            tally.add(row.api_name, row.endpoint, quarter_of(row.at), &row.call);
+        })?;
+        dirty::forget_own(db, window)?;
+        // On PostgreSQL a row may have changed after the first look, before it was deleted.
+        if is_changed(db, window)? {
+            return Err(Undone::Changed);
+        }
+        let calls = tally.finish();
+        rollups::change_calls_without_rows(db, Level::Sealed, &calls, ApiRollup::merge)?;
+        Ok(deleted)
+    });
+    match done {
+        Ok(deleted) => Ok(Slice::Deleted(deleted)),
+        Err(Undone::Changed) => Ok(Slice::Changed),
+        Err(Undone::Failed(error)) => Err(error),
+    }
+}
+
+fn is_changed(db: &mut Db, window: Window) -> QueryResult<bool> {
+    Ok(!changed_hours(db, window)?.is_empty())
+}
+
+/// The hours of a window that changed since they were rolled up.
+fn changed_hours(db: &mut Db, window: Window) -> QueryResult<BTreeSet<DateTime<Utc>>> {
+    let stale = rollups::stale_in(db, window)?.into_iter();
+    let stale = stale.filter(|(of, _)| *of == Granularity::Hourly);
+    let dirty = dirty::dirty_hours(db, window)?.into_iter();
+    let hours = stale.map(|(_, hour)| hour.start);
+    Ok(hours.chain(dirty.map(|hour| hour.start)).collect())
+}
+
+/// The number of rows of a window.
+pub fn count_rows(db: &mut Db, window: Window) -> QueryResult<u64> {
+    let query = match db {
+        Db::Pg(_) => "SELECT count(*) AS number FROM api_usage WHERE timestamp >= $1 AND timestamp < $2".to_owned(),
+        Db::Sqlite(_) => format!(
+            "SELECT (SELECT count(*) FROM api_usage WHERE timestamp >= $1 AND timestamp < $2 AND timestamp {})
+                  + (SELECT count(*) FROM usagectl_odd_timestamps WHERE hour >= $1 AND hour < $2) AS number",
+            dirty::CANONICAL
+        ),
+    };
+    let found: rows::Number = on!(db, |conn| diesel::sql_query(query)
+        .bind::<Timestamp, _>(TimeBoundary(window.from))
+        .bind::<Timestamp, _>(TimeBoundary(window.to))
+        .get_result(conn))?;
+    Ok(u64::try_from(found.number).unwrap_or(0))
+}
+
+/// The bytes on disk: of the table with its indexes on PostgreSQL, of the file on SQLite.
+pub fn size_bytes(db: &mut Db) -> QueryResult<u64> {
+    let query = match db {
+        Db::Pg(_) => "SELECT pg_total_relation_size('api_usage') AS number",
+        Db::Sqlite(_) => {
+            "SELECT page_count * page_size AS number FROM pragma_page_count(), pragma_page_size()"
+        }
+    };
+    let found: rows::Number = on!(db, |conn| diesel::sql_query(query).get_result(conn))?;
+    Ok(u64::try_from(found.number).unwrap_or(0))
+}
+
+/// Returns the space of deleted rows: to the table on PostgreSQL, to the file system on SQLite.
+pub fn vacuum(db: &mut Db, application_schema: &str) -> QueryResult<()> {
+    match db {
+        Db::Pg(postgres) => {
+            let table = crate::store::db::quote_identifier(application_schema) + ".api_usage";
+            postgres.outside_transaction(|conn| {
+                diesel::sql_query(format!("VACUUM {table}")).execute(conn)
+            })?;
+            Ok(())
+        }
+        Db::Sqlite(_) => db.batch_execute("VACUUM; PRAGMA wal_checkpoint(TRUNCATE)"),
+    }
+}
+
+/// An archive folder: a file for each day, and a manifest.
+pub struct Archive<'a> {
+    folder: &'a Path,
+    manifest: Manifest,
+}
+
+impl<'a> Archive<'a> {
+    /// Opens a new folder, or one with earlier days of this database.
+    pub fn open(db: &mut Db, folder: &'a Path, origin: ExportOrigin) -> Result<Archive<'a>> {
+        let columns = TableColumns::read(db, TABLE)?;
+        let columns =
+            columns.ok_or_else(|| Error::message(Exit::Failed, "there is no table api_usage"))?;
+        let key = columns.key.iter().filter_map(|name| columns.get(name));
+        let others = columns
+            .columns
+            .iter()
+            .filter(|it| !columns.key.contains(&it.name));
+        let table = TableExport {
+            table: TABLE.to_owned(),
+            dropped: true,
+            columns: key.chain(others).cloned().collect(),
+            key: columns.key.clone(),
+            parts: Vec::new(),
+        };
+        let mut new = Manifest::new(
+            db.engine(),
+            origin.database,
+            origin.application_schema,
+            origin.at,
+        );
+        new.migrations.push(MigrationExport {
+            version: "prune".to_owned(),
+            name: TABLE.to_owned(),
+            tables: vec![table],
+            objects: Vec::new(),
+        });
+        let mut manifest = archive::open(folder, new)?;
+        if table_of(&mut manifest).is_none() {
+            return Err(archive::ArchiveError::NotEmpty(folder.to_owned()).into());
+        }
+        Ok(Archive { folder, manifest })
+    }
+
+    /// Writes the rows of a window of one day to disk; returns their number. Not those of hours that changed since they
+    /// were rolled up, which are not pruned: the application may delete them, and they must not come back.
+    pub fn write(&mut self, db: &mut Db, window: Window) -> Result<u64> {
+        let Some(table) = table_of(&mut self.manifest) else {
+            return Ok(0);
+        };
+        let day = window.from.date_naive().to_string();
+        let parts = table
+            .parts
+            .iter()
+            .filter(|part| part.file.starts_with(&day))
+            .count();
+        let kinds: Vec<Kind> = table
+            .columns
+            .iter()
+            .map(|it| Kind::of(&it.declared))
+            .collect();
+        let columns = table.columns.iter();
+        let columns = columns.map(|it| selected(db, &crate::store::db::quote_identifier(&it.name)));
+        let columns: Vec<String> = columns.collect();
+        let changed = changed_hours(db, window)?;
+        let mut ranges: Vec<Window> = Vec::new();
+        let mut hour = window.from;
+        while hour < window.to {
+            let end = Granularity::Hourly.end_of(hour);
+            match ranges.last_mut() {
+                _ if changed.contains(&hour) => {}
+                Some(last) if last.to == hour => last.to = end,
+                _ => ranges.push(Window::new(hour, end)),
+            }
+            hour = end;
+        }
+        if ranges.is_empty() {
+            return Ok(0);
+        }
+        let ranges = ranges.into_iter().map(|range| rows_within(db, range));
+        let ranges: Vec<String> = ranges.collect();
+        let mut writer = PartWriter::create(self.folder, &manifest::file_name(&day, TABLE, parts))?;
+        let query = format!(
+            "SELECT {} FROM api_usage WHERE {} ORDER BY timestamp, id",
+            columns.join(", "),
+            ranges.join(" OR ")
+        );
+        let table = &*table;
+        db.read_tx(|db| {
+            fix_text_forms(db)?;
+            rows::for_each(db, query, &kinds, |values| -> Result<()> {
+                Ok(writer.write(&Line::Row(values), table)?)
+            })
+        })?;
+        let Some(part) = writer.finish()? else {
+            return Ok(0);
+        };
+        let rows = part.rows;
+        if let Some(table) = table_of(&mut self.manifest) {
+            table.parts.push(part);
+        }
+        archive::write_manifest(self.folder, &self.manifest)?;
+        Ok(rows)
+    }
+}
+
+fn table_of(manifest: &mut Manifest) -> Option<&mut TableExport> {
+    let export = manifest
+        .migrations
+        .iter_mut()
+        .find(|it| it.version == "prune")?;
+    export.tables.first_mut()
+}
+
+/// A condition for the rows of a window.
+fn rows_within(db: &Db, window: Window) -> String {
+    // The canonical form of an instant has no character to escape.
+    let [from, to] = [window.from, window.to].map(|at| at.format("%Y-%m-%dT%H:%M").to_string());
+    match db {
+        Db::Pg(_) => format!("timestamp >= '{from}' AND timestamp < '{to}'"),
+        Db::Sqlite(_) => format!(
+            "(timestamp >= '{from}' AND timestamp < '{to}' AND timestamp {} OR id IN (
+                 SELECT usage_id FROM usagectl_odd_timestamps WHERE hour >= '{from}' AND hour < '{to}'
+             ))",
+            dirty::CANONICAL
+        ),
+    }
+}
+
+/// The numbers of rows put back, of those that exist, and of those that no pruned hour lacks: they were archived and not
+/// pruned, or put back before, and are deleted since.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RestoredRows {
+    pub restored: u64,
+    pub existing: u64,
+    pub deleted_since: u64,
+}
+
+/// Rows of one transaction.
+const BATCH_ROWS: usize = 500;
+
+/// Puts the rows of an archive back, the newest files first: of a row that is in several, the newest version counts.
+pub fn restore(db: &mut Db, folder: &Path) -> Result<RestoredRows> {
+    let mut manifest = archive::read_manifest(folder)?;
+    archive::verify(folder, &manifest)?;
+    let found = schema_objects::read(db)?;
+    let Some(table) = table_of(&mut manifest) else {
+        return Err(archive::ArchiveError::NoManifest(folder.to_owned()).into());
+    };
+    let target = Target::new(db, table, &found)?;
+    let mut sum = RestoredRows::default();
+    let parts: Vec<Part> = table.parts.iter().rev().cloned().collect();
+    for part in &parts {
+        let mut batch = Vec::new();
+        let mut flush = |db: &mut Db, batch: &mut Vec<Vec<Value>>| -> Result<()> {
+            let rows = std::mem::take(batch);
+            let done = db.write_tx(|db| restore_some(db, &target, rows))?;
+            sum.restored += done.restored;
+            sum.existing += done.existing;
+            sum.deleted_since += done.deleted_since;
+            Ok(())
+        };
+        archive::for_each_line(folder, table, part, |line| -> Result<()> {
+            if let Line::Row(values) = line {
+                batch.push(values);
+            }
+            match batch.len() {
+                BATCH_ROWS => flush(db, &mut batch),
+                _ => Ok(()),
+            }
+        })?;
+        flush(db, &mut batch)?;
+    }
+    Ok(sum)
+}
+
+fn restore_some(db: &mut Db, target: &Target, mut rows: Vec<Vec<Value>>) -> Result<RestoredRows> {
+    let all = rows.len() as u64;
+    if rows.is_empty() {
+        return Ok(RestoredRows::default());
+    }
+    let id = |row: &Vec<Value>| {
+        row.first()
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned()
+    };
+    let ids: Vec<String> = rows.iter().map(id).collect();
+    let existing: Vec<String> = on!(db, |conn| api_usage::table
+        .filter(api_usage::id.eq_any(&ids))
+        .select(api_usage::id)
+        .load(conn))?;
+    let existing: BTreeSet<String> = existing.into_iter().collect();
+    rows.retain(|row| !existing.contains(&id(row)));
+    if rows.is_empty() {
+        return Ok(RestoredRows {
+            existing: all,
+            ..RestoredRows::default()
+        });
+    }
+    let written = target.write(db, &rows)?.written;
+    if written != rows.len() as u64 {
+        return Err(Error::message(
+            Exit::Busy,
+            "another program inserted the same rows meanwhile",
+        )
+        .with_next("run the same command again"));
+    }
+    let ids: Vec<String> = rows.iter().map(id).collect();
+    // Subtraction finds the names under which they were counted.
+    let mut tally = Tally::new(EndpointNames::Raw);
+    let mut ids_of: BTreeMap<ApiPeriod, Vec<String>> = BTreeMap::new();
+    read::for_ids(db, &ids, |id, row| {
+        let period = ApiPeriod {
+            start: quarter_of(row.at),
+            api_name: row.api_name.to_owned(),
+        };
+        tally.add(row.api_name, row.endpoint, period.start, &row.call);
+        ids_of.entry(period).or_default().push(id.to_owned());
+    })?;
+    let mut calls = tally.finish();
+    let sealed = rollups::calls_without_rows(db, Level::Sealed, &calls)?;
+    let requests = |calls: Option<&ApiRollup>| calls.map_or(0, |calls| calls.total.total_requests);
+    ids_of.retain(|period, _| requests(sealed.get(period)) < requests(calls.get(period)));
+    calls.retain(|period, _| !ids_of.contains_key(period));
+    let deleted_since: Vec<String> = ids_of.into_values().flatten().collect();
+    on!(db, |conn| diesel::delete(api_usage::table)
+        .filter(api_usage::id.eq_any(&deleted_since))
+        .execute(conn))?;
+    rollups::change_calls_without_rows(db, Level::Sealed, &calls, ApiRollup::subtract)?;
+    let deleted_since = deleted_since.len() as u64;
+    Ok(RestoredRows {
+        restored: written - deleted_since,
+        existing: all - written,
+        deleted_since,
+    })
+}
