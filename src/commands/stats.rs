@@ -14,8 +14,8 @@ use crate::domain::alert::series::{Demand, Tally};
 use crate::domain::alert::window::{self, Grid};
 use crate::domain::format::counted;
 use crate::domain::period::{Calendar, Granularity, Period, Window};
+use crate::domain::plans::ApiLimit;
 use crate::domain::plans::selection::Billing;
-use crate::domain::plans::{ApiLimit, Unit};
 use crate::domain::usage::read_plan::{ReadPlan, RowRange};
 use crate::domain::usage::rollup::LeftOut;
 use crate::domain::usage::settings::Settings;
@@ -178,10 +178,7 @@ fn limit_use(
         let demand = Demand::new(windows(others), windows(seconds), stale.of(&api));
         let series = usage::read(db, &api, demand)?;
         let uses = limits.into_iter().map(|(stretch, limit, window)| {
-            let measure = |tally: &Tally| match limit.unit {
-                Unit::Credits => tally.cost.minus(tally.cached_cost).to_f64(),
-                Unit::Calls => tally.calls.saturating_sub(tally.cached) as f64,
-            };
+            let measure = |tally: &Tally| tally.counted(limit.unit);
             let used = match stretch {
                 Some(stretch) => series.busiest(window, stretch, measure),
                 None => series.tally(window),

@@ -334,9 +334,8 @@ impl<'a> RuleTarget<'a> {
             AlertType::ErrorSpike => tally.failed as f64,
             _ if self.rule.settings.include_cached && of_credits => tally.cost.to_f64(),
             _ if self.rule.settings.include_cached => tally.calls as f64,
-            // A call that a cache answers never reaches the provider.
-            _ if of_credits => tally.cost.minus(tally.cached_cost).to_f64(),
-            _ => tally.calls.saturating_sub(tally.cached) as f64,
+            _ if of_credits => tally.counted(Unit::Credits),
+            _ => tally.counted(Unit::Calls),
         }
     }
 

@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::domain::period::{Granularity, Window};
+use crate::domain::plans::Unit;
 use crate::domain::usage::credits::Credits;
 use crate::domain::usage::read_plan::{ReadPlan, StalePeriods};
 
@@ -38,6 +39,14 @@ impl Tally {
             failed: u64::from(!success),
             cost,
             cached_cost: if cached { cost } else { Credits::default() },
+        }
+    }
+
+    /// What counts against a limit of the provider. A call that a cache answers never reaches it.
+    pub fn counted(&self, unit: Unit) -> f64 {
+        match unit {
+            Unit::Calls => self.calls.saturating_sub(self.cached) as f64,
+            Unit::Credits => self.cost.minus(self.cached_cost).to_f64(),
         }
     }
 
