@@ -186,8 +186,9 @@ pub(super) fn preamble(bytes: &[u8], at_end: bool, given: Option<u8>) -> Option<
             // A tab ends as a blank.
             b"sep=" => delimiter = delimiter.or(Some(b'\t')),
             [b'#', ..] | [] if !line.is_empty() => {}
-            header => {
-                let detected = Dialect::detect(header);
+            _ => {
+                // As it stands: a separator at its end may be the only one.
+                let detected = Dialect::detect(line);
                 return Some((delimiter.map_or(detected, Dialect::Delimiter), skipped));
             }
         }
@@ -303,9 +304,11 @@ mod tests {
             Some((semicolon, 10))
         );
         assert_eq!(preamble(b"a,b\n", true, Some(b';')), Some((semicolon, 0)));
+        let tab = Dialect::Delimiter(b'\t');
+        assert_eq!(preamble(b"api_name\t\n", true, None), Some((tab, 0)));
         assert_eq!(
             preamble(b"sep=\t\na\tb\n", true, None),
-            Some((Dialect::Delimiter(b'\t'), 6))
+            Some((tab, 6))
         );
     }
 }
