@@ -306,9 +306,6 @@ mod tests {
         assert_eq!(preamble(b"a,b\n", true, Some(b';')), Some((semicolon, 0)));
         let tab = Dialect::Delimiter(b'\t');
         assert_eq!(preamble(b"api_name\t\n", true, None), Some((tab, 0)));
-        assert_eq!(
-            preamble(b"sep=\t\na\tb\n", true, None),
-            Some((tab, 6))
-        );
+        assert_eq!(preamble(b"sep=\t\na\tb\n", true, None), Some((tab, 6)));
     }
 }
