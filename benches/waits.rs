@@ -6,7 +6,9 @@
 //! ```
 //!
 //! One connection inserts a row at a time and another one reads by an index, without a pause longer than 2 ms, from a
-//! second before the command to its end. On SQLite both wait up to 5 s for a lock, as Prisma does.
+//! second before the command to its end. On SQLite both wait up to 5 s for a lock, as Prisma does. The first line of
+//! an engine is a peer: an index build by hand in the mildest form, which takes no lock that an insert waits for on
+//! PostgreSQL. It shows how long the inserts wait for the disk alone.
 //!
 //! `USAGECTL` names another program to measure. Requires PostgreSQL's server programs.
 
@@ -69,6 +71,12 @@ const CHANGE_VALUES: &str =
 /// Marks the place where the ledger is deleted.
 const FORGET: &str = "forget";
 
+/// The peer on each engine.
+const INDEX_BY_HAND: [&str; 2] = [
+    "CREATE INDEX CONCURRENTLY by_hand ON api_usage (api_name, timestamp, success)",
+    "CREATE INDEX by_hand ON api_usage (api_name, timestamp, success)",
+];
+
 /// Server settings for a machine of this size.
 const SETTINGS: &str = "shared_buffers = 512MB\nmax_wal_size = 8GB";
 
@@ -96,6 +104,9 @@ fn measure(engine: Engine, rows: u64) {
     run(&url, "migrate --to create_api_usage", &export);
     let mut connection = App::open(engine, &url);
     connection.execute(&fill(engine, rows));
+    let by_hand = INDEX_BY_HAND[usize::from(engine == Engine::Sqlite)];
+    watch(engine, &url, rows, by_hand, || connection.execute(by_hand));
+    connection.execute("DROP INDEX by_hand");
     for (before, command) in COMMANDS {
         match before {
             "" => {}
@@ -107,27 +118,32 @@ fn measure(engine: Engine, rows: u64) {
             }),
             sql => connection.execute(sql),
         }
-        let stop = AtomicBool::new(false);
-        let (took, inserts, reads) = thread::scope(|scope| {
-            let inserts = scope.spawn(|| App::open(engine, &url).repeat(&stop, insert));
-            let reads = scope.spawn(|| App::open(engine, &url).repeat(&stop, |_| READ.to_owned()));
-            thread::sleep(Duration::from_secs(1));
-            let started = Instant::now();
-            run(&url, command, &export);
-            let took = started.elapsed();
-            stop.store(true, Ordering::SeqCst);
-            (took, inserts.join().unwrap(), reads.join().unwrap())
-        });
-        println!(
-            "{:<84} {:>6.1} s {:>8} {:>8} ms {:>6} ms {:>7}",
-            format!("{engine:?}, {rows} rows: {command}"),
-            took.as_secs_f64(),
-            inserts.count,
-            inserts.longest.as_millis(),
-            reads.longest.as_millis(),
-            inserts.failed + reads.failed,
-        );
+        watch(engine, &url, rows, command, || run(&url, command, &export));
     }
+}
+
+/// Inserts and reads while `work` runs, and prints the waits.
+fn watch(engine: Engine, url: &str, rows: u64, name: &str, work: impl FnOnce()) {
+    let stop = AtomicBool::new(false);
+    let (took, inserts, reads) = thread::scope(|scope| {
+        let inserts = scope.spawn(|| App::open(engine, url).repeat(&stop, insert));
+        let reads = scope.spawn(|| App::open(engine, url).repeat(&stop, |_| READ.to_owned()));
+        thread::sleep(Duration::from_secs(1));
+        let started = Instant::now();
+        work();
+        let took = started.elapsed();
+        stop.store(true, Ordering::SeqCst);
+        (took, inserts.join().unwrap(), reads.join().unwrap())
+    });
+    println!(
+        "{:<84} {:>6.1} s {:>8} {:>8} ms {:>6} ms {:>7}",
+        format!("{engine:?}, {rows} rows: {name}"),
+        took.as_secs_f64(),
+        inserts.count,
+        inserts.longest.as_millis(),
+        reads.longest.as_millis(),
+        inserts.failed + reads.failed,
+    );
 }
 
 const READ: &str = "SELECT count(*) FROM api_usage WHERE api_name = 'api7'
