@@ -77,8 +77,8 @@ pub struct MigrateArgs {
     #[arg(long)]
     adopt: bool,
 
-    /// Do not ask for confirmation (with --adopt)
-    #[arg(long, short, requires = "adopt")]
+    /// Do not ask for confirmation; only --adopt asks
+    #[arg(long, short)]
     yes: bool,
 
     #[command(flatten)]

@@ -69,7 +69,7 @@ fn second_run_finds_nothing_to_do(#[values(Sqlite, Postgresql)] engine: Engine) 
         8 migrations applied, 0 pending
         [exit status: 0]
         ");
-    assert_snapshot!(db.usagectl(["migrate"]).run().snapshot(), @"
+    assert_snapshot!(db.usagectl(["migrate", "--yes"]).run().snapshot(), @"
         nothing to do, 0 pending
         [exit status: 0]
         ");
