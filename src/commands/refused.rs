@@ -97,10 +97,7 @@ impl Refusals {
     /// The option that the message of the most frequent reason names.
     pub(super) fn missing_option(&self) -> Option<&str> {
         let reason = self.reasons.iter().max_by_key(|reason| reason.count)?;
-        let from = reason.message.find(" --")?;
-        let option = &reason.message[from + 1..];
-        let end = option.find([',', ';']).unwrap_or(option.len());
-        Some(&option[..end])
+        option_in(&reason.message)
     }
 
     /// Prints the number of lines that were not printed, by reason, and the inputs that could not be read.
@@ -144,6 +141,14 @@ impl Reason {
             printed: 0,
         }
     }
+}
+
+/// The first option that a message names, with its value.
+pub(super) fn option_in(message: &str) -> Option<&str> {
+    let from = message.find(" --")? + 1;
+    let option = &message[from..];
+    let end = option.find([',', ';', '(']).unwrap_or(option.len());
+    Some(option[..end].trim_end())
 }
 
 /// A refusal on one line: `usage.csv:7: status_code is 999, expected 100 to 599`.

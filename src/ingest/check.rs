@@ -10,7 +10,7 @@ use std::ops::RangeInclusive;
 use chrono::{DateTime, Utc};
 
 use super::fields::{Field, RawEvent, Value};
-use super::time::{FoundTime, TimeHints, TimeOptions};
+use super::time::{FoundTime, TimeHints, TimeOptions, duration_ms};
 use super::{Code, LineError};
 use crate::domain::usage::record::{
     self, DEFAULT_METHOD, Defaulted, NewUsage, UsageRecord, error_type, limits,
@@ -163,9 +163,9 @@ pub(super) fn storable_text<'t>(
 }
 
 fn boolean(event: &RawEvent<'_>, field: Field) -> Result<Option<bool>, LineError> {
-    const YES: [&str; 3] = ["true", "1", "t"];
-    const NO: [&str; 3] = ["false", "0", "f"];
-    let is_one_of = |words: [&str; 3], text: &str| {
+    const YES: [&str; 5] = ["true", "1", "t", "yes", "y"];
+    const NO: [&str; 5] = ["false", "0", "f", "no", "n"];
+    let is_one_of = |words: [&str; 5], text: &str| {
         words
             .iter()
             .any(|word| word.eq_ignore_ascii_case(text.trim()))
@@ -288,9 +288,13 @@ fn number(event: &RawEvent<'_>, field: Field) -> Result<Option<Number>, LineErro
             "" => return Ok(None),
             text => match text.parse() {
                 Ok(whole) => return Ok(Some(Number::Whole(whole))),
-                Err(_) => text.parse().map_err(|_| {
-                    wrong_type(field, format!("is {}, expected a number", shown(text)))
-                })?,
+                Err(_) => text
+                    .parse()
+                    .ok()
+                    .or_else(|| duration_ms(text).filter(|_| field == Field::ResponseTime))
+                    .ok_or_else(|| {
+                        wrong_type(field, format!("is {}, expected a number", shown(text)))
+                    })?,
             },
         },
         other => {
@@ -429,6 +433,8 @@ mod tests {
             ("status_code", "200.5", Type, "expected a whole number"),
             ("request_size", "1.5", Type, "expected a whole number"),
             ("response_time", "-1", Range, "expected 0 to"),
+            ("response_time", "\"5 parsecs\"", Type, "expected a number"),
+            ("request_size", "\"5ms\"", Type, "expected a number"),
             ("response_time", "-0.4", Range, "expected 0 to"),
             ("response_time", "2147483648", Range, "2147483647"),
             ("request_size", "99999999999999999999", Range, "1e20"),
@@ -471,7 +477,7 @@ mod tests {
 
     #[test]
     fn value_of_another_json_type_is_read() {
-        let fields = r#","status_code":"200","response_time":12.5,"request_size":"7","success":0,"cached":"True",
+        let fields = r#","status_code":"200","response_time":12.5,"request_size":"7","success":"no","cached":"True",
             "user_id":42,"id":"","cost_credits":"0.1""#;
         let record = accepted(fields).usage.record;
         assert_eq!(
@@ -486,13 +492,11 @@ mod tests {
             (record.success, record.cached, record.user_id),
             (false, true, Some("42"))
         );
-        assert_eq!(
-            accepted(r#","response_time":"0.4""#)
-                .usage
-                .record
-                .response_time,
-            Some(0)
-        );
+        for (text, time_ms) in [("0.4", 0), ("31.6ms", 32), ("45 µs", 0), ("1m2.5s", 62_500)] {
+            let fields = format!(r#","response_time":"{text}""#);
+            let record = accepted(&fields).usage.record;
+            assert_eq!(record.response_time, Some(time_ms), "{text}");
+        }
         assert_eq!(problem(r#","cached":2"#).code, Code::Type);
     }
 
@@ -638,7 +642,7 @@ mod tests {
             assert_eq!(of_cell(field, cell, &times()), Ok(()), "{cell}");
         }
         for (field, cell) in [
-            (Field::Success, "yes"),
+            (Field::Success, "perhaps"),
             (Field::StatusCode, "2x"),
             (Field::ResponseTime, "NaN"),
             (Field::CostCredits, "inf"),

@@ -408,7 +408,7 @@ impl Mapping {
             if !rule.from.iter().any(has_path) {
                 let path = &self.paths[rule.from[0]];
                 return Err(format!(
-                    "the header has no column `{path}`, which --map names"
+                    "the header has no column `{path}`; correct --map {path}"
                 ));
             }
         }

@@ -70,6 +70,30 @@ impl TimeUnit {
     }
 }
 
+/// A duration with units, such as `31.6ms`, `45µs` or Go's `1m2.5s`, in milliseconds.
+pub(super) fn duration_ms(text: &str) -> Option<f64> {
+    let mut rest = text;
+    let mut sum_ms = 0.0;
+    while !rest.is_empty() {
+        let is_of_number = |c: char| c.is_ascii_digit() || c == '.';
+        let (number, after) = rest.split_at(rest.find(|c| !is_of_number(c))?);
+        let after = after.trim_start();
+        let (unit, after) = after.split_at(after.find(is_of_number).unwrap_or(after.len()));
+        let unit_ms = match unit {
+            "h" => 3_600_000.0,
+            "m" => 60_000.0,
+            "s" => 1_000.0,
+            "ms" => 1.0,
+            "us" | "µs" | "μs" => 1e-3,
+            "ns" => 1e-6,
+            _ => return None,
+        };
+        sum_ms += number.parse::<f64>().ok()? * unit_ms;
+        rest = after;
+    }
+    (!text.is_empty()).then_some(sum_ms)
+}
+
 /// The zone of times without one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Zone {
@@ -192,7 +216,7 @@ impl TimeOptions {
         }
         let for_id = offset.map_or(local.and_utc(), |_| at);
         Ok(FoundTime {
-            at: self.plausible(at)?,
+            at: self.plausible(at, "")?,
             for_id: cut(for_id),
         })
     }
@@ -209,7 +233,7 @@ impl TimeOptions {
         let found = instant(number, unit).ok_or_else(|| format!("is {number}, out of range"))?;
         let for_id = instant(number, TimeUnit::plausible(number)).unwrap_or(found);
         Ok(FoundTime {
-            at: self.plausible(found)?,
+            at: self.plausible(found, "correct --time-unit, or ")?,
             for_id,
         })
     }
@@ -233,13 +257,14 @@ impl TimeOptions {
             .or_else(|| DateTime::parse_from_rfc2822(text).ok().map(zoned))
     }
 
-    /// Cuts a time to the millisecond, and refuses one that cannot be true.
-    fn plausible(&self, at: DateTime<Utc>) -> Result<DateTime<Utc>, String> {
+    /// Cuts a time to the millisecond, and refuses one that cannot be true. `cure` comes before the option that
+    /// allows it.
+    fn plausible(&self, at: DateTime<Utc>, cure: &str) -> Result<DateTime<Utc>, String> {
         let at = cut(at);
         if !limits::YEARS.contains(&at.year()) {
             let (first, last) = limits::YEARS.into_inner();
             return Err(format!(
-                "is in the year {}, expected {first} to {last}; set the unit of numeric times with --time-unit",
+                "is in the year {}, expected {first} to {last}; numeric times have the unit of --time-unit",
                 at.year()
             ));
         }
@@ -252,7 +277,7 @@ impl TimeOptions {
         }
         if -ahead > self.max_past {
             return Err(format!(
-                "is {}, {} ago; correct --time-unit, or allow it with --max-past",
+                "is {}, {} ago; {cure}allow it with --max-past",
                 format::time(at),
                 format::duration(-ahead)
             ));
@@ -471,6 +496,8 @@ mod tests {
             "{mistaken}"
         );
         assert!(options.parse("2010-01-01T00:00:00Z").is_ok());
+        let old = options.parse("1980-01-01T00:00:00Z").unwrap_err();
+        assert!(old.ends_with("ago; allow it with --max-past"), "{old}");
     }
 
     #[test]

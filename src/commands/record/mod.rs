@@ -18,7 +18,7 @@ use self::event::EventArgs;
 use self::interrupt::Cancel;
 use self::loader::{LoadOptions, Loader};
 use self::mapping::MappingArgs;
-use super::refused::Refusals;
+use super::refused::{Refusals, option_in};
 use crate::args::parse_duration;
 use crate::commands::prelude::*;
 use crate::domain::format::counted;
@@ -321,8 +321,13 @@ struct Ended<'a> {
 /// The exit code and the next step.
 fn outcome(read: &ReadSummary, ended: &Ended<'_>) -> Outcome {
     let again = "run the same command again: recorded lines are skipped";
-    if !read.failures.is_empty() {
-        let next = format!("fix the input that could not be read, then {again}");
+    if let Some(failure) = read.failures.first() {
+        let reason = printable(&failure.reason);
+        let or_correct = match option_in(&reason) {
+            Some(option) => format!(", or add or correct {option}"),
+            None => String::new(),
+        };
+        let next = format!("fix the input that could not be read{or_correct}, then {again}");
         return Outcome::with_next(Exit::Failed, next);
     }
     if !read.is_complete {

@@ -78,7 +78,7 @@ const BAD: &[(&str, &str, &str)] = &[
     (r#""timestamp":1769860800"#, "timestamp", "time"),
     (r#""timestamp":"2026-01-31T12:06:00Z""#, "timestamp", "time"),
     (r#""timestamp":"1969-12-31T00:00:00Z""#, "timestamp", "time"),
-    (r#""success":"yes""#, "success", "type"),
+    (r#""success":"perhaps""#, "success", "type"),
     (r#""success":2"#, "success", "type"),
     (r#""statusCode":99"#, "status_code", "range"),
     (r#""status_code":"2x""#, "status_code", "type"),
@@ -472,7 +472,7 @@ fn replay(db: &TestDatabase, now: &str) -> Run {
 fn replayed_lines_get_the_ids_of_their_input(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     // Two good lines and two that will be corrected to the same: four calls.
-    let bad = good(1).replace("tmdb\"", "tmdb\",\"cached\":\"no\"");
+    let bad = good(1).replace("tmdb\"", "tmdb\",\"cached\":\"never\"");
     let text = format!("{}\n{bad}\n{}\n{bad}\n", good(1), good(1));
     db.sandbox().file("calls.ndjson", &text);
     let run = record_file(&db, "calls.ndjson", &["--rejects", "refused.ndjson"]);
@@ -481,7 +481,7 @@ fn replayed_lines_get_the_ids_of_their_input(#[values(Sqlite, Postgresql)] engin
         "correct the lines in refused.ndjson, then usagectl record --replay refused.ndjson"
     ));
 
-    correct(&db, "\\\"no\\\"", "false");
+    correct(&db, "\\\"never\\\"", "false");
     assert_eq!(outcomes(&replay(&db, "2026-01-31T13:00:00Z")), [2, 0, 0, 0]);
     // Again, by another clock, and in the corrected file itself: they are the same four calls.
     for now in [
@@ -492,7 +492,7 @@ fn replayed_lines_get_the_ids_of_their_input(#[values(Sqlite, Postgresql)] engin
         assert_eq!(outcomes(&replay(&db, now)), [0, 2, 0, 0]);
     }
     db.sandbox()
-        .file("calls.ndjson", text.replace("\"no\"", "false"));
+        .file("calls.ndjson", text.replace("\"never\"", "false"));
     assert_eq!(
         outcomes(&record_file(&db, "calls.ndjson", &[])),
         [0, 4, 0, 0]
@@ -503,16 +503,16 @@ fn replayed_lines_get_the_ids_of_their_input(#[values(Sqlite, Postgresql)] engin
 #[rstest]
 fn corrected_file_may_be_recorded_before_the_replay(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
-    let bad = good(1).replace("tmdb\"", "tmdb\",\"cached\":\"no\"");
+    let bad = good(1).replace("tmdb\"", "tmdb\",\"cached\":\"never\"");
     let text = format!("{}\n{bad}\n", good(1));
     db.sandbox().file("calls.ndjson", &text);
     record_file(&db, "calls.ndjson", &["--rejects", "refused.ndjson"]);
     db.sandbox()
-        .file("calls.ndjson", text.replace("\"no\"", "false"));
+        .file("calls.ndjson", text.replace("\"never\"", "false"));
     let later = ["record", "--format", "json", "calls.ndjson"];
     let run = db.usagectl(later).now("2026-01-31T12:30:00Z").run();
     assert_eq!(outcomes(&run), [1, 1, 0, 0]);
-    correct(&db, "\\\"no\\\"", "false");
+    correct(&db, "\\\"never\\\"", "false");
     assert_eq!(outcomes(&replay(&db, "2026-01-31T13:00:00Z")), [0, 1, 0, 0]);
 }
 
@@ -857,13 +857,13 @@ fn rejects_file_must_not_be_an_input(#[values(Sqlite, Postgresql)] engine: Engin
 #[rstest]
 fn line_refused_by_two_runs_is_replayed_once(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
-    let bad = good(1).replace("tmdb\"", "tmdb\",\"cached\":\"no\"");
+    let bad = good(1).replace("tmdb\"", "tmdb\",\"cached\":\"never\"");
     db.sandbox().file("calls.ndjson", &bad);
     for _ in 0..2 {
         let run = record_file(&db, "calls.ndjson", &["--rejects", "refused.ndjson"]);
         assert_eq!(outcomes(&run), [0, 0, 0, 1]);
     }
-    correct(&db, "\\\"no\\\"", "false");
+    correct(&db, "\\\"never\\\"", "false");
     let run = replay(&db, "2026-01-31T13:00:00Z");
     assert_eq!((outcomes(&run), count(&db)), ([1, 1, 0, 0], 1));
     assert_eq!(
@@ -875,10 +875,10 @@ fn line_refused_by_two_runs_is_replayed_once(#[values(Sqlite, Postgresql)] engin
 #[rstest]
 fn replayed_line_without_time_gets_time_of_refusal(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
-    let bad = r#"{"api_name":"tmdb","cached":"no"}"#;
+    let bad = r#"{"api_name":"tmdb","cached":"never"}"#;
     let run = record(&db, bad, &["--rejects", "refused.ndjson"]);
     assert_eq!(outcomes(&run), [0, 0, 0, 1]);
-    correct(&db, "\\\"no\\\"", "false");
+    correct(&db, "\\\"never\\\"", "false");
     assert_eq!(outcomes(&replay(&db, "2026-01-31T14:00:00Z")), [1, 0, 0, 0]);
     assert_eq!(outcomes(&replay(&db, "2026-01-31T15:00:00Z")), [0, 1, 0, 0]);
     assert_eq!(

@@ -179,6 +179,11 @@ fn option_without_effect_and_implausible_value_are_reported(
     let run = record(&db, csv, &["--map", "nosuch=endpoint"]);
     assert_eq!((run.code, outcomes(&run)), (1, [0, 0, 0, 0]));
     assert!(run.stderr.contains("no column `nosuch`"), "{}", run.stderr);
+    assert!(
+        run.stderr.contains("or add or correct --map nosuch, then"),
+        "{}",
+        run.stderr
+    );
 
     let seconds = r#"{"api_name":"tmdb","timestamp":1769769045}"#;
     let run = record(&db, seconds, &["--time-unit", "ms"]);
