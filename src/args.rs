@@ -10,10 +10,10 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 
 use crate::context::current_user;
-use crate::domain::api_name;
 use crate::domain::moment::{Moment, Span};
 use crate::domain::named::Named;
 use crate::domain::period::{Calendar, Window};
+use crate::domain::{api_name, format};
 use crate::error::{Error, Exit, Result};
 
 /// The help text with one example: a command on the database `usage.db`.
@@ -69,7 +69,10 @@ impl Lookback {
             asked.to.min(Window::ALL.to),
         );
         if window.is_empty() {
-            return Err(Error::usage("--from must be earlier than --to"));
+            let [from, to] = [window.from, window.to].map(format::time);
+            return Err(Error::usage(format!(
+                "the window is empty: from {from} to {to}"
+            )));
         }
         Ok(window)
     }

@@ -199,7 +199,13 @@ fn unknown_api_and_empty_window_are_rejected(#[values(Sqlite, Postgresql)] engin
         "2026-01-01T00:00:00Z",
     ];
     assert_eq!(db.usagectl(backwards).run().code, 2);
-    assert_eq!(db.usagectl(["stats", "--last", "0s"]).run().code, 2);
+    let none = db.usagectl(["stats", "--last", "0s"]).run();
+    assert_eq!(none.code, 2);
+    assert!(
+        none.stderr.contains("the window is empty: from 2026-01-31"),
+        "{}",
+        none.stderr
+    );
     assert_eq!(
         db.usagectl(["stats", "--last", "1d", "--from", "2026-01-02T00:00:00Z"])
             .run()
