@@ -164,8 +164,8 @@ fn conclude(context: &mut Context, result: Result<Outcome>) -> Exit {
         Err(error) => {
             // Output written before the failure is kept.
             let _ = context.flush();
-            let next = error.next().unwrap_or("usagectl --help");
-            context.conclude(error.exit(), Some(&error.to_string()), next);
+            let next = error.next().map_or_else(|| context.help(), str::to_owned);
+            context.conclude(error.exit(), Some(&error.to_string()), &next);
             error.exit()
         }
     }
@@ -263,6 +263,16 @@ mod tests {
     #[test]
     fn definition_passes_clap_checks() {
         definition().debug_assert();
+    }
+
+    #[test]
+    fn subcommands_are_known_to_next_steps() {
+        let mut names: Vec<_> = definition()
+            .get_subcommands()
+            .map(|it| it.get_name().to_owned())
+            .collect();
+        names.sort();
+        assert_eq!(names, crate::context::SUBCOMMANDS);
     }
 
     #[test]

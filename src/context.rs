@@ -13,11 +13,11 @@ use crate::domain::schema::migration::Use;
 use crate::error::{Error, ErrorDocument, Exit, Outcome, Result, shell_word};
 use crate::output::{Answer, Format, printable};
 use crate::store::db;
-use crate::store::db::{Access, Db};
+use crate::store::db::{Access, Db, OpenError};
 use crate::store::lock::{LockRequest, RunKind, RunLock};
 use crate::store::migrations;
 use crate::store::unknown_values::take_skipped;
-use crate::store::url::{self, DatabaseUrl, UrlError};
+use crate::store::url::{self, DatabaseUrl, UrlError, UrlSource};
 
 /// How much is printed on stderr beside warnings and errors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -49,6 +49,23 @@ pub fn current_user() -> String {
     let user = named.unwrap_or_else(|| format!("uid{}", getuid().as_raw()));
     format!("{user}@{}", uname().nodename().to_string_lossy())
 }
+
+/// The subcommands, by which commands of ours are found in a sentence.
+pub(crate) const SUBCOMMANDS: [&str; 13] = [
+    "aggregate",
+    "alerts",
+    "collect",
+    "completions",
+    "limits",
+    "man",
+    "migrate",
+    "prune",
+    "recommend",
+    "record",
+    "rollback",
+    "stats",
+    "status",
+];
 
 fn output_failed(error: Error) -> Error {
     error
@@ -154,7 +171,14 @@ impl Context {
 
     /// Opens the database without checking its schema; for `migrate`, `rollback` and `status`.
     pub fn open_unchecked(&mut self, url: &DatabaseUrl, access: Access) -> Result<Db> {
-        let db = db::open(url, access)?;
+        let db = db::open(url, access).map_err(|error| {
+            let is_missing = matches!(error, OpenError::Missing(_));
+            match Error::from(error) {
+                error if is_missing && url.source == UrlSource::Default => error
+                    .with_next("set DATABASE_URL; or, to create this file: usagectl migrate"),
+                error => error,
+            }
+        })?;
         self.opened = Some((url.clone(), access));
         self.detail(format_args!("using {} (from {})", url.target, url.source));
         for note in &url.notes {
@@ -306,15 +330,26 @@ impl Context {
         self.stderr_line(format_args!("next: {next}"));
     }
 
-    /// Adds this run's `--database-url`, masked, to a command of ours.
+    /// Adds this run's `--database-url`, masked, to each command of ours in a next step.
     fn for_this_database(&self, next: &str) -> String {
-        let database = self.database_url.as_deref().map(url::mask);
-        match (database, next.strip_prefix("usagectl ")) {
-            (Some(database), Some(arguments)) if !arguments.starts_with("--") => {
-                let database = shell_word(&database);
-                format!("usagectl --database-url {database} {arguments}")
-            }
-            _ => next.to_owned(),
+        let Some(url) = self.database_url.as_deref().map(url::mask) else {
+            return next.to_owned();
+        };
+        let with_url = format!("usagectl --database-url {} ", shell_word(&url));
+        let mut parts = next.split("usagectl ");
+        let mut text = parts.next().unwrap_or_default().to_owned();
+        for part in parts {
+            let word = part.split(|c: char| !c.is_ascii_lowercase()).next();
+            let is_command = word.is_some_and(|word| SUBCOMMANDS.contains(&word));
+            let opens = is_command && !part.ends_with(" --help");
+            text.push_str(if opens { &with_url } else { "usagectl " });
+            text.push_str(part);
         }
+        text
+    }
+
+    /// The command whose help explains its arguments.
+    pub fn help(&self) -> String {
+        format!("{} --help", self.command)
     }
 }

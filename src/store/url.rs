@@ -478,15 +478,15 @@ fn parse_postgres(
 }
 
 /// Refuses URLs that libpq would misread and quote in its message: it takes part of a password with an
-/// unencoded `/`, `?` or `@` for a port.
+/// unencoded `/`, `?` or `@` for a host or a port.
 fn check_address(address: &str) -> Result<(), &'static str> {
     if !is_percent_encoded(address) {
         return Err("a `%` is not followed by two hexadecimal digits; write it as %25");
     }
     let authority = address.split('/').next().unwrap_or_default();
-    if address[authority.len()..].contains('@') {
+    if address.matches('@').count() > 1 || address[authority.len()..].contains('@') {
         return Err(
-            "there is an `@` after the first `/`; percent-encode the special characters of the password",
+            "the user or the password holds an `@` or `/`; percent-encode its special characters",
         );
     }
     let hosts = authority
@@ -580,7 +580,7 @@ pub fn mask(url: &str) -> String {
     let shown: Vec<&str> = query
         .split('&')
         .filter(|pair| {
-            ["host=", "port=", "dbname=", "user="]
+            ["host=", "port=", "dbname=", "user=", "schema="]
                 .iter()
                 .any(|name| pair.starts_with(name))
         })
@@ -752,7 +752,7 @@ mod tests {
     fn password_is_masked() {
         for url in [
             "postgres://user:s3cret@host/db",
-            "postgres://user:s3c@ret@host:5432/db",
+            "postgres://user:s3c%40ret@host:5432/db",
             "postgres://user@host/db?password=s3cret",
             "postgres://user:s3cret@a,b:5433/db?sslpassword=s3cret",
         ] {
@@ -763,12 +763,17 @@ mod tests {
             target("postgres://user:s3cret@host/db").to_string(),
             "postgresql://user:***@host/db"
         );
+        assert_eq!(
+            mask("postgresql://user:s3cret@host/db?sslpassword=s3cret&schema=app"),
+            "postgresql://user:***@host/db?schema=app"
+        );
     }
 
     #[test]
     fn unencoded_password_is_refused_without_quoting_it() {
         for url in [
             "postgres://user:s3/cret@host/db",
+            "postgres://user:pa@s3@host/db",
             "postgres://user:s3cret",
             "postgres://u:a:s3@h:x/db",
             "postgres://u:s3%zz@h/db",

@@ -1041,7 +1041,7 @@ fn verbose_and_json_report_the_work(#[values(Sqlite, Postgresql)] engine: Engine
     assert_snapshot!(db.usagectl(backwards).run().snapshot(), @"
         ------- stderr -------
         error: --from must be earlier than --to
-        next: usagectl --help
+        next: usagectl aggregate --help
         [exit status: 2]
         ");
 }

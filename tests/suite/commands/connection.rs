@@ -301,7 +301,7 @@ fn default_is_a_private_file_in_the_data_directory() {
     assert_snapshot!(sandbox.usagectl(["stats"]).run().snapshot(), @r"
     ------- stderr -------
     error: there is no database at [dir]/home/.local/share/usagectl/usagectl.db
-    next: usagectl migrate
+    next: set DATABASE_URL; or, to create this file: usagectl migrate
     [exit status: 7]
     ");
     let run = sandbox.usagectl(["migrate", "-v"]).run().success();
