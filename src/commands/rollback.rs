@@ -6,9 +6,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 
-use super::migrate::{
-    ConfirmDatabase, LockArgs, PrismaArgs, interrupt, plan_error, report, report_retry,
-};
+use super::migrate::{ConfirmDatabase, LockArgs, PrismaArgs, interrupt, not_confirmed, plan_error};
 use crate::args::parse_duration;
 use crate::context::{Context, current_user};
 use crate::domain::format;
@@ -114,19 +112,11 @@ pub fn run(context: &mut Context, args: RollbackArgs) -> Result<Outcome> {
     let steps = counted_steps(&mut db, &migrations, deadline)?;
     if args.sql {
         let survey = migrations::survey(&mut db)?;
-        let sql = migrations::script(
-            &mut db,
-            &survey,
-            &migrations,
-            Direction::Down,
-            migrations::application_schema(&url),
-            args.locks.lock_timeout,
-            &[],
-            &prisma,
-        )?;
+        let (down, entry) = (Direction::Down, LogContext::of_script(&url, &prisma));
+        let timeout = args.locks.lock_timeout;
+        let sql = migrations::script(&mut db, &survey, &migrations, down, entry, timeout, &[])?;
         let sql = Plan::new(PlanAction::Rollback, &place, &steps).as_comment() + &sql;
-        context.answer(&Script { sql })?;
-        return Ok(Outcome::DONE);
+        return context.finish(&Script { sql });
     }
     let mut shown = Plan::new(PlanAction::Rollback, &place, &steps);
     if let (true, false, Some(folder)) = (migrations.is_empty(), args.dry_run, &args.export) {
@@ -197,35 +187,22 @@ fn revert(
             return Err(changed_since(&object));
         }
     }
-    let done_by = current_user();
-    let log = LogContext {
-        application_schema: migrations::application_schema(url),
-        done_by: &done_by,
-        at: context.now.into(),
-        prisma,
-    };
-    let now = context.now;
-    let lock_timeout = args.locks.lock_timeout;
+    let user = current_user();
+    let log = LogContext::new(url, &user, context.now, prisma);
     interrupt::end_on_signals(context, url, db, args.after_interrupt())?;
-    let mut transaction = |db: &mut Db, work: &mut dyn FnMut(&mut Db) -> Result<()>| {
-        let on_retry = &mut |pause| report_retry(context, pause);
-        migrations::with_lock_retry(db, lock_timeout, on_retry, work)
-    };
-    migrations::remove_capture(db, &mut transaction)?;
+    migrations::remove_capture(db, &mut args.locks.retry(context))?;
     let survey = migrations::survey(db)?;
-    let mut export = match &args.export {
-        Some(folder) => {
-            let origin = ExportOrigin {
-                database: url.target.to_string(),
-                application_schema: log.application_schema.to_owned(),
-                at: format::time_ms(now),
-            };
-            let export = Export::open(folder, db, origin)?;
-            export.check_replaced(plan, &survey.bookkeeping)?;
-            Some(export)
-        }
-        None => None,
-    };
+    let mut export = None;
+    if let Some(folder) = &args.export {
+        let origin = ExportOrigin {
+            database: url.target.to_string(),
+            application_schema: log.application_schema.to_owned(),
+            at: format::time_ms(context.now),
+        };
+        let opened = Export::open(folder, db, origin)?;
+        opened.check_replaced(plan, &survey.bookkeeping)?;
+        export = Some(opened);
+    }
     // Consent covers the rows that are written meanwhile. Without it no row may be lost.
     let consented =
         args.accept_data_loss || args.export.is_some() || steps.iter().any(PlanStep::loses_data);
@@ -249,19 +226,15 @@ fn revert(
             step,
             found: &found,
             consented,
-            lock_timeout,
+            locks: &args.locks,
         };
         migrations::run(db, task, &mut observer)?;
         reverted += 1;
         Ok::<(), Error>(())
     });
-    let mut transaction = |db: &mut Db, work: &mut dyn FnMut(&mut Db) -> Result<()>| {
-        let on_retry = &mut |pause| report_retry(context, pause);
-        migrations::with_lock_retry(db, lock_timeout, on_retry, work)
-    };
     if result.is_err() {
         // The first error is reported; the next run removes the rest.
-        let _ = migrations::remove_capture(db, &mut transaction);
+        let _ = migrations::remove_capture(db, &mut args.locks.retry(context));
     }
     result.map_err(|error| match reverted {
         0 => error,
@@ -285,23 +258,20 @@ struct Reverting<'a> {
     step: &'a PlanStep,
     found: &'a SchemaObjects,
     consented: bool,
-    lock_timeout: Duration,
+    locks: &'a LockArgs,
 }
 
 impl Observer for Reverting<'_> {
     fn event(&mut self, event: Event<'_>) {
-        report(self.context, event);
+        self.context.event(event);
     }
 
     fn before_last_step(&mut self, db: &mut Db) -> Result<()> {
         let Some(export) = self.export else {
             return Ok(());
         };
-        let mut transaction = |db: &mut Db, work: &mut dyn FnMut(&mut Db) -> Result<()>| {
-            let on_retry = &mut |pause| report_retry(self.context, pause);
-            migrations::with_lock_retry(db, self.lock_timeout, on_retry, work)
-        };
-        self.exporter = Some(export.begin(db, self.step, self.found, &mut transaction)?);
+        let mut retry = self.locks.retry(self.context);
+        self.exporter = Some(export.begin(db, self.step, self.found, &mut retry)?);
         Ok(())
     }
 
@@ -317,7 +287,7 @@ impl Observer for Reverting<'_> {
     fn before_retry(&mut self, db: &mut Db) {
         if let (Some(export), Some(exporter)) = (&*self.export, &mut self.exporter) {
             // Rows were written meanwhile. What this does not write, the next attempt does, under its locks.
-            let _ = exporter.catch_up(db, export.folder(), Some(self.lock_timeout));
+            let _ = exporter.catch_up(db, export.folder(), Some(self.locks.lock_timeout));
         }
     }
 }
@@ -386,16 +356,13 @@ fn dependents(db: &mut Db, step: &PlanStep) -> Result<Vec<Dependent>> {
 
 /// A view or foreign key of the user is never dropped.
 fn check_blockers(steps: &[PlanStep]) -> Result<()> {
-    match steps.iter().find_map(PlanStep::blocker) {
-        Some(blocker) => {
-            let object = blocker.object();
-            let message = format!("{object} uses {}; nothing was changed", blocker.depends_on);
-            Err(Error::message(Exit::Refused, message).with_next(format!(
-                "drop or change {object}, then run the same command again"
-            )))
-        }
-        None => Ok(()),
-    }
+    let Some(blocker) = steps.iter().find_map(PlanStep::blocker) else {
+        return Ok(());
+    };
+    let object = blocker.object();
+    let message = format!("{object} uses {}; nothing was changed", blocker.depends_on);
+    let next = format!("drop or change {object}, then run the same command again");
+    Err(Error::message(Exit::Refused, message).with_next(next))
 }
 
 /// Requires consent by flag or at the terminal.
@@ -411,10 +378,9 @@ fn check_consent(
         return Ok(());
     }
     if args.yes || !io::stdin().is_terminal() {
-        let reason = if accepts_loss {
-            "stdin is not a terminal"
-        } else {
-            "data would be lost"
+        let reason = match accepts_loss {
+            true => "stdin is not a terminal",
+            false => "data would be lost",
         };
         let mut command = args.without_consent();
         command.push_str(match (loses, &args.export) {
@@ -436,11 +402,9 @@ fn check_consent(
             matches!(answer.to_lowercase().as_str(), "y" | "yes")
         }
     };
-    if confirmed {
-        Ok(())
-    } else {
-        let message = "not confirmed; nothing was changed";
-        Err(Error::message(Exit::Refused, message).with_next("usagectl status"))
+    match confirmed {
+        true => Ok(()),
+        false => Err(not_confirmed()),
     }
 }
 
@@ -493,9 +457,6 @@ fn left_applied(name: &str, writes_history: bool) -> String {
 }
 
 fn changed_since(object: &str) -> Error {
-    Error::message(
-        Exit::Refused,
-        format!("{object} changed after the plan was printed"),
-    )
-    .with_next("usagectl rollback --dry-run")
+    let message = format!("{object} changed after the plan was printed");
+    Error::message(Exit::Refused, message).with_next("usagectl rollback --dry-run")
 }

@@ -172,10 +172,9 @@ fn report(
         Db::Pg(_) => extras.iter().any(|extra| extra.what.starts_with("enum ")),
         Db::Sqlite(_) => true,
     };
-    let summary = status::summary(db, has_rollups, has_alerts)?;
     Ok(StatusReport {
         engine: db.engine(),
-        engine_version: summary.engine_version,
+        engine_version: status::engine_version(db)?,
         defects: args
             .verify
             .then(|| defects(db, args, &survey, &expected))
@@ -187,8 +186,8 @@ fn report(
         conflicts: migrations::conflicts(db, &pending, &found),
         origin,
         orphaned_triggers: schema_objects::orphaned_triggers(db)?,
-        freshness: summary.freshness,
-        alerts: summary.alerts,
+        freshness: has_rollups.then(|| status::freshness(db)).transpose()?,
+        alerts: has_alerts.then(|| status::alerts(db)).transpose()?,
         capacity: has_capacity.then(|| capacity(db, now)).transpose()?,
         unknown_values: if has_capacity && may_have_unknown_values {
             unknown_values::find(db)?

@@ -217,6 +217,11 @@ pub fn short_id<'a>(id: &'a str, all: &[String]) -> &'a str {
     (end..id.len()).find_map(|end| id.get(..end)).unwrap_or(id)
 }
 
+/// Bytes as hexadecimal digits.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -16,13 +16,15 @@ use std::path::{Path, PathBuf};
 use diesel::connection::{AnsiTransactionManager as Tx, SimpleConnection, TransactionManager};
 use diesel::result::{ConnectionError, DatabaseErrorKind, Error as DieselError};
 use diesel::sqlite::SqliteConnection;
-use diesel::{Connection, QueryResult, RunQueryDsl};
+use diesel::{Connection, QueryResult, sql_query};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use rustix::fs::{AtFlags, CWD, accessat};
 
 use super::postgres::{Kind, Postgres};
 use super::run_locks::LeaseLost;
+use super::tuples::LoadTuples;
 use super::url::{DatabaseTarget, DatabaseUrl, PostgresTarget, UrlSource};
+pub use crate::domain::schema::objects::quoted as quote_identifier;
 use crate::error::{Error, Exit, shell_word};
 
 /// The PostgreSQL schema of usagectl's own tables.
@@ -69,15 +71,8 @@ impl Db {
         let Db::Pg(postgres) = self else {
             return true;
         };
-        #[derive(diesel::QueryableByName)]
-        struct Server {
-            #[diesel(sql_type = diesel::sql_types::Bool)]
-            is_replica: bool,
-        }
-        let server = postgres.run(|conn| {
-            diesel::sql_query("SELECT pg_is_in_recovery() AS is_replica").get_result::<Server>(conn)
-        });
-        server.is_ok_and(|server: Server| !server.is_replica)
+        let is_replica = postgres.run(|conn| sql_query("SELECT pg_is_in_recovery()").row(conn));
+        is_replica.is_ok_and(|is_replica: bool| !is_replica)
     }
 
     pub fn batch_execute(&mut self, sql: &str) -> QueryResult<()> {
@@ -396,11 +391,6 @@ fn open_postgres(target: &PostgresTarget, application: &str) -> Result<Postgres,
     })
 }
 
-/// Quotes an identifier for either engine.
-pub fn quote_identifier(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
-}
-
 /// Joins the lines of libpq's message, which has a line for each address tried.
 fn one_line(text: &str) -> String {
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
@@ -472,10 +462,5 @@ mod tests {
             sqlite_uri(Path::new("/tmp/a b?c#d%.db"), "mode=rw"),
             "file:/tmp/a%20b%3Fc%23d%25.db?mode=rw"
         );
-    }
-
-    #[test]
-    fn identifiers_are_quoted() {
-        assert_eq!(quote_identifier(r#"we"ird"#), r#""we""ird""#);
     }
 }

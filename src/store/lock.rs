@@ -19,7 +19,7 @@ use chrono::{DateTime, Utc};
 use diesel::dsl::sql_query;
 use diesel::pg::PgConnection;
 use diesel::prelude::*;
-use diesel::sql_types::{Bool, Integer, Nullable, Text, Timestamptz};
+use diesel::sql_types::Integer;
 
 use super::db;
 use super::db::{Access, Db};
@@ -27,45 +27,31 @@ use super::lock_file;
 use super::postgres::{Kind, Postgres};
 use super::process;
 use super::run_locks;
+use super::tuples::LoadTuples;
 use super::url::{DatabaseTarget, DatabaseUrl};
+use crate::domain::named::{Named, named};
 use crate::domain::run_lock::Holder;
 use crate::error::{Error, Exit, Result, shell_word};
 
-/// The kinds of run; runs of different kinds do not exclude each other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RunKind {
-    /// `migrate` and `rollback`.
-    Migrate,
-    /// `aggregate`.
-    Aggregate,
-    /// The evaluation of `alerts check`.
-    Alerts,
-    /// `recommend run`.
-    Recommend,
-    /// `collect run`: two at once would count the same increase twice.
-    Collect,
+named! {
+    /// The kinds of run; runs of different kinds do not exclude each other.
+    RunKind, "kind of run" {
+        /// `migrate` and `rollback`.
+        Migrate = "migrate",
+        Aggregate = "aggregate",
+        /// The evaluation of `alerts check`.
+        Alerts = "alerts",
+        /// `recommend run`.
+        Recommend = "recommend",
+        /// `collect run`: two at once would count the same increase twice.
+        Collect = "collect",
+    }
 }
 
 impl RunKind {
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            RunKind::Migrate => "migrate",
-            RunKind::Aggregate => "aggregate",
-            RunKind::Alerts => "alerts",
-            RunKind::Recommend => "recommend",
-            RunKind::Collect => "collect",
-        }
-    }
-
     /// The second half of the PostgreSQL key.
     pub(super) fn number(self) -> i32 {
-        match self {
-            RunKind::Migrate => 1,
-            RunKind::Aggregate => 2,
-            RunKind::Alerts => 3,
-            RunKind::Recommend => 4,
-            RunKind::Collect => 5,
-        }
+        self as i32 + 1
     }
 }
 
@@ -202,51 +188,30 @@ fn shares_sessions(first: &mut Postgres, second: &mut Postgres) -> QueryResult<b
     Ok(changes(&of_first) || changes(&of_second) || of_first == of_second)
 }
 
-#[derive(QueryableByName)]
-struct Session {
-    #[diesel(sql_type = Integer)]
-    pid: i32,
-}
-
 /// The process id of the server session that a transaction gets.
 fn session(postgres: &mut Postgres) -> QueryResult<i32> {
-    let query = sql_query("SELECT pg_backend_pid() AS pid");
-    let found: Session = postgres.outside_transaction(|conn| query.get_result(conn))?;
-    Ok(found.pid)
+    postgres.outside_transaction(|conn| sql_query("SELECT pg_backend_pid()").row(conn))
 }
 
 /// A try; the inner result is the holder that prevents it.
 type Tried<T> = Result<T, Option<Holder>>;
 
 fn try_advisory_lock(conn: &mut PgConnection, kind: RunKind) -> Result<Tried<()>> {
-    #[derive(QueryableByName)]
-    struct Locked {
-        #[diesel(sql_type = Bool)]
-        locked: bool,
-    }
-    let tried: Locked = sql_query("SELECT pg_try_advisory_xact_lock($1, $2) AS locked")
+    let is_locked: bool = sql_query("SELECT pg_try_advisory_xact_lock($1, $2)")
         .bind::<Integer, _>(KEY_SPACE)
         .bind::<Integer, _>(kind.number())
-        .get_result(conn)?;
-    if tried.locked {
+        .row(conn)?;
+    if is_locked {
         return Ok(Ok(()));
     }
     Ok(Err(advisory_lock_holder(conn, kind)?))
 }
 
 fn advisory_lock_holder(conn: &mut PgConnection, kind: RunKind) -> QueryResult<Option<Holder>> {
-    #[derive(QueryableByName)]
-    struct HolderRow {
-        #[diesel(sql_type = Integer)]
-        pid: i32,
-        #[diesel(sql_type = Nullable<Text>)]
-        application: Option<String>,
-        /// Null for sessions of other roles.
-        #[diesel(sql_type = Nullable<Timestamptz>)]
-        since: Option<DateTime<Utc>>,
-    }
-    let holder: Option<HolderRow> = sql_query(
-        "SELECT pg_locks.pid, nullif(application_name, '') AS application, backend_start AS since
+    // Null for sessions of other roles.
+    type Found = (i32, Option<String>, Option<DateTime<Utc>>);
+    let holder: Option<Found> = sql_query(
+        "SELECT pg_locks.pid, nullif(application_name, ''), backend_start
          FROM pg_locks LEFT JOIN pg_stat_activity USING (pid)
          WHERE locktype = 'advisory' AND granted AND objsubid = 2
            AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
@@ -254,12 +219,12 @@ fn advisory_lock_holder(conn: &mut PgConnection, kind: RunKind) -> QueryResult<O
     )
     .bind::<Integer, _>(KEY_SPACE)
     .bind::<Integer, _>(kind.number())
-    .get_result(conn)
+    .row(conn)
     .optional()?;
-    Ok(holder.map(|row| Holder {
-        application: row.application.unwrap_or_else(|| "unknown".to_owned()),
-        process: format!("server process {}", row.pid),
-        since: row.since,
+    Ok(holder.map(|(pid, application, since)| Holder {
+        application: application.unwrap_or_else(|| "unknown".to_owned()),
+        process: format!("server process {pid}"),
+        since,
     }))
 }
 
@@ -272,7 +237,7 @@ pub fn running_migrate(db: &mut Db, url: &DatabaseUrl) -> Result<Option<Holder>>
         (Db::Sqlite(_), DatabaseTarget::Sqlite(path)) => path,
         (Db::Sqlite(_), DatabaseTarget::Postgres(_)) => return Ok(None),
     };
-    let file = File::open(lock_file::path(path, RunKind::Migrate.name()));
+    let file = File::open(lock_file::path(path, RunKind::Migrate.as_str()));
     Ok(file.ok().and_then(|file| match file.try_lock_shared() {
         Err(TryLockError::WouldBlock) => holder_in(&file),
         _ => None,
@@ -285,7 +250,7 @@ fn lock_file(
     request: LockRequest,
     on_wait: &mut dyn FnMut(Option<&Holder>),
 ) -> Result<File> {
-    let path = lock_file::path(database, request.kind.name());
+    let path = lock_file::path(database, request.kind.as_str());
     let failed = |error: io::Error| {
         let next = match error.kind() {
             io::ErrorKind::PermissionDenied => format!(
@@ -339,8 +304,7 @@ fn until_free<T>(
             Err(holder) => holder,
         };
         if Instant::now() >= deadline {
-            let name = request.kind.name();
-            let mut message = format!("another `usagectl {name}` is running");
+            let mut message = format!("another `usagectl {}` is running", request.kind);
             if let Some(holder) = holder {
                 message = format!("{message}: {holder}");
             }

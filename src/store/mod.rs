@@ -20,6 +20,7 @@ pub mod schema;
 pub mod schema_objects;
 pub mod status;
 pub mod time;
+pub mod tuples;
 pub mod types;
 pub mod unknown_values;
 pub mod url;

@@ -18,13 +18,13 @@ use diesel::connection::{
 };
 use diesel::pg::PgConnection;
 use diesel::result::{ConnectionError, Error as DieselError};
-use diesel::sql_types::{Bool, Integer};
-use diesel::{Connection, OptionalExtension, QueryResult, QueryableByName, RunQueryDsl, sql_query};
-
+use diesel::sql_types::Integer;
+use diesel::{Connection, OptionalExtension, QueryResult, sql_query};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::db::{LOCK_TIMEOUT_MS, OWN_SCHEMA, quote_identifier};
 use super::run_locks::Lease;
+use super::tuples::LoadTuples;
 use super::url::PostgresTarget;
 
 pub struct Postgres {
@@ -100,32 +100,20 @@ impl Postgres {
 
     /// The server's process of this session; behind a pooler, of this transaction.
     pub fn server_process(&mut self) -> QueryResult<i32> {
-        #[derive(QueryableByName)]
-        struct Process {
-            #[diesel(sql_type = Integer)]
-            pid: i32,
-        }
-        let found = self.run(|conn| sql_query("SELECT pg_backend_pid() AS pid").get_result(conn));
-        found.map(|found: Process| found.pid)
+        self.run(|conn| sql_query("SELECT pg_backend_pid()").row(conn))
     }
 
     /// Cancels the statement that another process of the server runs; false if it runs none.
     pub fn cancel(&mut self, pid: i32) -> QueryResult<bool> {
-        #[derive(QueryableByName)]
-        struct Cancelled {
-            #[diesel(sql_type = Bool)]
-            was_active: bool,
-        }
-        let cancelled = self.run(|conn| {
+        let was_active = self.run(|conn| {
             sql_query(
-                "SELECT state = 'active' AND pg_cancel_backend(pid) AS was_active
-                 FROM pg_stat_activity WHERE pid = $1",
+                "SELECT state = 'active' AND pg_cancel_backend(pid) FROM pg_stat_activity WHERE pid = $1",
             )
             .bind::<Integer, _>(pid)
-            .get_result(conn)
+            .row(conn)
             .optional()
         })?;
-        Ok(cancelled.is_some_and(|cancelled: Cancelled| cancelled.was_active))
+        Ok(was_active.unwrap_or(false))
     }
 
     /// Runs `work` without a transaction: it saves two round trips, and `CREATE INDEX CONCURRENTLY` requires it.

@@ -24,6 +24,8 @@ use diesel::sql_types::{BigInt, Bool, Integer, Nullable, Text, Timestamp};
 use super::lock::{KEY_SPACE, RunKind};
 use super::process;
 use super::time::UtcTimestamp;
+use super::tuples::LoadTuples;
+use crate::domain::named::Named;
 use crate::domain::run_lock::{Holder, Liveness, ProcessIdentity, liveness};
 
 /// Longer than a pause between two transactions of a run.
@@ -39,48 +41,16 @@ pub struct Lease {
 
 /// Another run took over the lease.
 #[derive(Debug, thiserror::Error)]
-#[error("another `usagectl {}` took over: this run did not reach the server for {} seconds", .0.name(), LEASE.as_secs())]
+#[error("another `usagectl {}` took over: this run did not reach the server for {} seconds", .0, LEASE.as_secs())]
 pub(super) struct LeaseLost(RunKind);
 
-#[derive(QueryableByName)]
-struct Row {
-    #[diesel(sql_type = Text)]
+/// The lease that another run holds, or held.
+struct Found {
     token: String,
-    #[diesel(sql_type = Text)]
-    application: String,
-    #[diesel(sql_type = Text)]
-    host: String,
-    #[diesel(sql_type = Integer)]
-    pid: i32,
-    #[diesel(sql_type = Nullable<Text>)]
-    process_space: Option<String>,
-    #[diesel(sql_type = Nullable<Text>)]
-    process_started: Option<String>,
-    #[diesel(sql_type = Timestamp)]
-    since: UtcTimestamp,
-    #[diesel(sql_type = Bool)]
+    holder: Holder,
+    /// Of the holder.
+    liveness: Liveness,
     has_expired: bool,
-}
-
-impl Row {
-    fn liveness(&self) -> Liveness {
-        let identity = self.process_space.clone().zip(self.process_started.clone());
-        let identity = identity.map(|(space, started)| ProcessIdentity {
-            space,
-            pid: self.pid,
-            started,
-        });
-        let space = process::space();
-        liveness(identity.as_ref(), space.as_deref(), process::started)
-    }
-
-    fn holder(self) -> Holder {
-        Holder {
-            application: self.application,
-            process: format!("process {} on {}", self.pid, self.host),
-            since: Some(self.since.utc()),
-        }
-    }
 }
 
 /// The server's clock in UTC, as it advances within a transaction.
@@ -105,7 +75,7 @@ pub fn acquire(
     macro_rules! bound {
         ($query:expr) => {
             sql_query($query)
-                .bind::<Text, _>(kind.name())
+                .bind::<Text, _>(kind.as_str())
                 .bind::<Text, _>(&token)
                 .bind::<Text, _>(application)
                 .bind::<Text, _>(process::host_name())
@@ -123,12 +93,12 @@ pub fn acquire(
     );
     let mut acquired = bound!(insert).execute(conn)?;
     if acquired == 0 {
-        let Some(row) = find(conn, kind)? else {
+        let Some(found) = find(conn, kind)? else {
             // Released in between.
             return acquire(conn, kind, application, since);
         };
-        let has_ended = row.liveness() == Liveness::Ended;
-        if has_ended || (row.has_expired && row.liveness() == Liveness::Unknown) {
+        let has_ended = found.liveness == Liveness::Ended;
+        if has_ended || (found.has_expired && found.liveness == Liveness::Unknown) {
             // The lock is tried last, for a row that may be taken over.
             let take_over = format!(
                 "UPDATE usagectl.usagectl_run_locks SET ({columns}) = ROW ({values})
@@ -136,14 +106,14 @@ pub fn acquire(
                      THEN pg_try_advisory_xact_lock($12, $13) ELSE false END"
             );
             acquired = bound!(take_over)
-                .bind::<Text, _>(&row.token)
+                .bind::<Text, _>(&found.token)
                 .bind::<Bool, _>(has_ended)
                 .bind::<Integer, _>(KEY_SPACE)
                 .bind::<Integer, _>(kind.number())
                 .execute(conn)?;
         }
         if acquired == 0 {
-            return Ok(Err(row.holder()));
+            return Ok(Err(found.holder));
         }
     }
     Ok(Ok(Lease {
@@ -153,12 +123,47 @@ pub fn acquire(
     }))
 }
 
-fn find(conn: &mut PgConnection, kind: RunKind) -> QueryResult<Option<Row>> {
+fn find(conn: &mut PgConnection, kind: RunKind) -> QueryResult<Option<Found>> {
     let query = format!(
-        "SELECT *, expires_at <= {NOW} AS has_expired FROM usagectl.usagectl_run_locks WHERE kind = $1"
+        "SELECT token, application, host, pid, process_space, process_started, since, expires_at <= {NOW}
+         FROM usagectl.usagectl_run_locks WHERE kind = $1"
     );
-    let query = sql_query(query).bind::<Text, _>(kind.name());
-    query.get_result(conn).optional()
+    type Row = (
+        String,
+        String,
+        String,
+        i32,
+        Option<String>,
+        Option<String>,
+        UtcTimestamp,
+        bool,
+    );
+    let query = sql_query(query).bind::<Text, _>(kind.as_str());
+    let row: Option<Row> = query.row(conn).optional()?;
+    Ok(row.map(
+        |(token, application, host, pid, space, started, since, has_expired)| {
+            let identity = space.zip(started);
+            let identity = identity.map(|(space, started)| ProcessIdentity {
+                space,
+                pid,
+                started,
+            });
+            Found {
+                token,
+                holder: Holder {
+                    application,
+                    process: format!("process {pid} on {host}"),
+                    since: Some(since.utc()),
+                },
+                liveness: liveness(
+                    identity.as_ref(),
+                    process::space().as_deref(),
+                    process::started,
+                ),
+                has_expired,
+            }
+        },
+    ))
 }
 
 fn lease_ms() -> i64 {
@@ -168,7 +173,7 @@ fn lease_ms() -> i64 {
 macro_rules! of_lease {
     ($lease:ident, $query:expr) => {
         sql_query($query)
-            .bind::<Text, _>($lease.kind.name())
+            .bind::<Text, _>($lease.kind.as_str())
             .bind::<Text, _>(&$lease.token)
     };
 }
@@ -185,16 +190,11 @@ impl Lease {
         if self.is_due() {
             return self.renew(conn);
         }
-        #[derive(QueryableByName)]
-        struct Held {
-            #[diesel(sql_type = Bool)]
-            #[expect(dead_code, reason = "the row is the answer")]
-            held: bool,
+        let query = "SELECT EXISTS (SELECT 1 FROM usagectl.usagectl_run_locks WHERE kind = $1 AND token = $2)";
+        match of_lease!(self, query).row(conn)? {
+            true => Ok(()),
+            false => Err(self.lost()),
         }
-        let query =
-            "SELECT true AS held FROM usagectl.usagectl_run_locks WHERE kind = $1 AND token = $2";
-        let found = of_lease!(self, query).get_result::<Held>(conn).optional()?;
-        found.map(drop).ok_or_else(|| self.lost())
     }
 
     /// Renews the lease if the transaction was long, before it is committed.

@@ -1,25 +1,17 @@
 //! Queries of `status`: engine version, outdated roll-ups, alert rules and open recommendations.
 
 use chrono::TimeDelta;
-use diesel::prelude::*;
-use diesel::sql_types::{BigInt, Nullable, Text, Timestamp};
+use diesel::{QueryResult, sql_query};
 
 use super::db::{Db, on};
 use super::time::UtcTimestamp;
+use super::tuples::LoadTuples;
 use super::unknown_values::known;
 use crate::domain::metrics::names::{Priority, Status};
 use crate::domain::named::Named;
 use crate::domain::period::{Granularity, Window};
 use crate::domain::recommendation::is_open;
 use crate::domain::schema::status::{AlertCounts, Freshness};
-
-/// The version of the engine, and the counts of the parts whose tables exist.
-#[derive(Debug)]
-pub struct Summary {
-    pub engine_version: String,
-    pub freshness: Option<Freshness>,
-    pub alerts: Option<AlertCounts>,
-}
 
 /// The dirty hours and those that a running `aggregate` has taken over.
 const FRESHNESS: &str = "SELECT count(*) AS hours, min(hour) AS oldest,
@@ -55,118 +47,66 @@ const ALERTS: &str = "WITH all_rules AS (
      JOIN all_rules ON all_rules.id = states.alert_id
      WHERE all_rules.enabled AND all_rules.api_name IN ('*', states.api_name)";
 
-/// Reads the summary in one query; the tables of each part must exist if it is wanted.
-pub fn summary(db: &mut Db, has_rollups: bool, has_alerts: bool) -> QueryResult<Summary> {
-    #[derive(QueryableByName)]
-    struct Row {
-        #[diesel(sql_type = Text)]
-        version: String,
-        #[diesel(sql_type = BigInt)]
-        hours: i64,
-        #[diesel(sql_type = Nullable<Timestamp>)]
-        oldest: Option<UtcTimestamp>,
-        #[diesel(sql_type = Nullable<Timestamp>)]
-        undecided_from: Option<UtcTimestamp>,
-        /// The last quarter of an hour.
-        #[diesel(sql_type = Nullable<Timestamp>)]
-        undecided_to: Option<UtcTimestamp>,
-        #[diesel(sql_type = BigInt)]
-        rules: i64,
-        #[diesel(sql_type = BigInt)]
-        firing: i64,
-        #[diesel(sql_type = BigInt)]
-        critical: i64,
-        #[diesel(sql_type = BigInt)]
-        unknown: i64,
-        #[diesel(sql_type = BigInt)]
-        unchecked: i64,
-        #[diesel(sql_type = BigInt)]
-        notices_waiting: i64,
-    }
+pub fn engine_version(db: &mut Db) -> QueryResult<String> {
     let version = match db {
-        Db::Pg(_) => "current_setting('server_version')",
-        Db::Sqlite(_) => "sqlite_version()",
+        Db::Pg(_) => "SELECT current_setting('server_version')",
+        Db::Sqlite(_) => "SELECT sqlite_version()",
     };
-    // In place of a part whose tables are missing; its values are not used.
-    let nothing = |columns: &str| format!("SELECT CAST(0 AS BIGINT) AS {columns}");
-    let freshness = match has_rollups {
-        true => FRESHNESS.to_owned(),
-        false => nothing(
-            "hours, CAST(NULL AS TIMESTAMP) AS oldest, CAST(NULL AS TIMESTAMP) AS undecided_from,
-             CAST(NULL AS TIMESTAMP) AS undecided_to",
-        ),
-    };
-    let alerts = match has_alerts {
-        true => ALERTS.to_owned(),
-        false => nothing(
-            &[
-                "rules",
-                "firing",
-                "critical",
-                "unknown",
-                "unchecked",
-                "notices_waiting",
-            ]
-            .join(", CAST(0 AS BIGINT) AS "),
-        ),
-    };
-    let query = format!(
-        "SELECT {version} AS version, freshness.*, alerts.*
-         FROM ({freshness}) AS freshness CROSS JOIN ({alerts}) AS alerts"
-    );
-    let found: Row = on!(db, |conn| diesel::sql_query(query).get_result(conn))?;
-    let count = |number: i64| u64::try_from(number).unwrap_or(0);
+    let version: String = on!(db, |conn| sql_query(version).row(conn))?;
     // A package name may follow the number.
-    let number = found.version.split(' ').next();
-    Ok(Summary {
-        engine_version: number.unwrap_or_default().to_owned(),
-        freshness: has_rollups.then(|| Freshness {
-            hours_waiting: found.hours,
-            oldest: found.oldest.map(UtcTimestamp::utc),
-            undecided: found
-                .undecided_from
-                .zip(found.undecided_to)
-                .map(|(from, to)| {
-                    let after = to.utc() + TimeDelta::milliseconds(1);
-                    Window::new(from.utc(), after).widened(Granularity::Hourly)
-                }),
-        }),
-        alerts: has_alerts.then(|| AlertCounts {
-            rules: count(found.rules),
-            firing: count(found.firing),
-            critical: count(found.critical),
-            unknown: count(found.unknown),
-            unchecked: count(found.unchecked),
-            notices_waiting: count(found.notices_waiting),
-        }),
+    Ok(version.split(' ').next().unwrap_or_default().to_owned())
+}
+
+pub fn freshness(db: &mut Db) -> QueryResult<Freshness> {
+    type Found = (
+        i64,
+        Option<UtcTimestamp>,
+        Option<UtcTimestamp>,
+        Option<UtcTimestamp>,
+    );
+    let (hours_waiting, oldest, from, last): Found =
+        on!(db, |conn| sql_query(FRESHNESS).row(conn))?;
+    let undecided = |(from, last): (UtcTimestamp, UtcTimestamp)| {
+        let after = last.utc() + TimeDelta::milliseconds(1);
+        Window::new(from.utc(), after).widened(Granularity::Hourly)
+    };
+    Ok(Freshness {
+        hours_waiting,
+        oldest: oldest.map(UtcTimestamp::utc),
+        undecided: from.zip(last).map(undecided),
     })
+}
+
+pub fn alerts(db: &mut Db) -> QueryResult<AlertCounts> {
+    let counts: (i64, i64, i64, i64, i64, i64) = on!(db, |conn| sql_query(ALERTS).row(conn))?;
+    let (rules, firing, critical, unknown, unchecked, notices_waiting) = counts;
+    Ok(AlertCounts {
+        rules: unsigned(rules),
+        firing: unsigned(firing),
+        critical: unsigned(critical),
+        unknown: unsigned(unknown),
+        unchecked: unsigned(unchecked),
+        notices_waiting: unsigned(notices_waiting),
+    })
+}
+
+fn unsigned(count: i64) -> u64 {
+    u64::try_from(count).unwrap_or(0)
 }
 
 /// Counts the open recommendations by priority, the most urgent first.
 ///
 /// The enums are compared as text: Diesel would ask PostgreSQL for the type of an array of them first.
 pub fn open_recommendations(db: &mut Db) -> QueryResult<Vec<(Priority, u64)>> {
-    #[derive(QueryableByName)]
-    struct Row {
-        #[diesel(sql_type = Text)]
-        priority: String,
-        #[diesel(sql_type = BigInt)]
-        number: i64,
-    }
     let open = Status::ALL.iter().filter(|status| is_open(**status));
     let open: Vec<String> = open.map(|status| format!("'{status}'")).collect();
     let query = format!(
-        "SELECT CAST(priority AS TEXT) AS priority, count(*) AS number FROM \"UpgradeRecommendation\"
+        "SELECT CAST(priority AS TEXT), count(*) FROM \"UpgradeRecommendation\"
          WHERE CAST(status AS TEXT) IN ({}) GROUP BY 1",
         open.join(", ")
     );
-    let found: Vec<Row> = on!(db, |conn| diesel::sql_query(query).load(conn))?;
-    let count = |row: Row| {
-        Some((
-            known(&row.priority)?,
-            u64::try_from(row.number).unwrap_or(0),
-        ))
-    };
+    let found: Vec<(String, i64)> = on!(db, |conn| sql_query(query).rows(conn))?;
+    let count = |(priority, count): (String, i64)| Some((known(&priority)?, unsigned(count)));
     let mut counts: Vec<_> = found.into_iter().filter_map(count).collect();
     counts.sort_by(|a, b| b.cmp(a));
     Ok(counts)

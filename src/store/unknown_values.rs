@@ -9,9 +9,9 @@ use std::error::Error as StdError;
 
 use diesel::prelude::*;
 use diesel::result::Error as DieselError;
-use diesel::sql_types::Text;
 
 use super::db::{Db, on};
+use super::tuples::LoadTuples;
 use crate::domain::metrics::names::{Metric, Priority, Service, Status};
 use crate::domain::named::{Named, UnknownName};
 use crate::domain::schema::status::UnknownValue;
@@ -80,27 +80,17 @@ pub fn is_known<T: Named>(column: &str) -> String {
 
 /// Reads the unknown values in the application's infrastructure tables.
 pub fn find(db: &mut Db) -> QueryResult<Vec<UnknownValue>> {
-    #[derive(QueryableByName)]
-    struct Value {
-        #[diesel(sql_type = Text)]
-        place: String,
-        #[diesel(sql_type = Text)]
-        value: String,
-    }
     let query = include_str!("unknown_values.sql");
-    let values: Vec<Value> = on!(db, |conn| diesel::sql_query(query).load(conn))?;
+    let found: Vec<(String, String)> = on!(db, |conn| diesel::sql_query(query).rows(conn))?;
     let is_known = |place: &str, value: &str| match place.rsplit('.').next() {
         Some("service") => Service::named(value).is_some(),
         Some("metric") => Metric::named(value).is_some(),
         Some("priority") => Priority::named(value).is_some(),
         _ => Status::named(value).is_some(),
     };
-    Ok(values
+    let found = found
         .into_iter()
-        .filter(|found| !is_known(&found.place, &found.value))
-        .map(|Value { place, value }| UnknownValue {
-            column: place,
-            value,
-        })
-        .collect())
+        .filter(|(column, value)| !is_known(column, value));
+    let unknown = found.map(|(column, value)| UnknownValue { column, value });
+    Ok(unknown.collect())
 }

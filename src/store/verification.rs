@@ -1,9 +1,10 @@
 //! The checks of `status --verify`: defects that are not differences from the migrations.
 
-use diesel::prelude::*;
-use diesel::sql_types::{Array, Nullable, Text};
+use diesel::sql_types::{Array, Text};
+use diesel::{QueryResult, sql_query};
 
 use super::db::Db;
+use super::tuples::LoadTuples;
 use crate::domain::schema::objects::SchemaObjects;
 use crate::domain::schema::status::Defect;
 
@@ -21,44 +22,28 @@ const LOG_SEQUENCE: &str = "SELECT 'table usagectl_migration_log' AS object,
 pub fn defects(db: &mut Db, expected: &SchemaObjects, has_log: bool) -> QueryResult<Vec<Defect>> {
     match db {
         Db::Pg(postgres) => {
-            #[derive(QueryableByName)]
-            struct Row {
-                #[diesel(sql_type = Text)]
-                object: String,
-                #[diesel(sql_type = Text)]
-                problem: String,
-                #[diesel(sql_type = Nullable<Text>)]
-                fix: Option<String>,
-            }
             let tables: Vec<&str> = expected.tables().collect();
-            let mut rows: Vec<Row> = postgres.run(|conn| {
-                diesel::sql_query(include_str!("verification_postgres.sql"))
-                    .bind::<Array<Text>, _>(tables)
-                    .load(conn)
-            })?;
+            let query = sql_query(include_str!("verification_postgres.sql"));
+            let query = query.bind::<Array<Text>, _>(tables);
+            let mut found: Vec<(String, String, Option<String>)> =
+                postgres.run(|conn| query.rows(conn))?;
             if has_log {
-                let of_log = postgres.run(|conn| diesel::sql_query(LOG_SEQUENCE).load(conn))?;
-                rows.extend::<Vec<Row>>(of_log);
+                found.extend(postgres.run(|conn| sql_query(LOG_SEQUENCE).rows(conn))?);
             }
-            let defect = |row: Row| Defect {
-                object: row.object,
-                problem: row.problem,
-                fix: row.fix,
+            let defect = |(object, problem, fix)| Defect {
+                object,
+                problem,
+                fix,
             };
-            Ok(rows.into_iter().map(defect).collect())
+            Ok(found.into_iter().map(defect).collect())
         }
         Db::Sqlite(conn) => {
-            #[derive(QueryableByName)]
-            struct Row {
-                #[diesel(sql_type = Text)]
-                quick_check: String,
-            }
             // The length of the list.
-            let rows: Vec<Row> = diesel::sql_query("PRAGMA quick_check(20)").load(conn)?;
-            let damages = rows.into_iter().filter(|row| row.quick_check != "ok");
-            let defect = |row: Row| Defect {
+            let results: Vec<String> = sql_query("PRAGMA quick_check(20)").rows(conn)?;
+            let damages = results.into_iter().filter(|result| result != "ok");
+            let defect = |damage: String| Defect {
                 object: "file".to_owned(),
-                problem: format!("is damaged: {}", row.quick_check),
+                problem: format!("is damaged: {damage}"),
                 fix: None,
             };
             Ok(damages.map(defect).collect())

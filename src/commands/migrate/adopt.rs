@@ -2,9 +2,7 @@
 
 use std::io::{self, IsTerminal};
 
-use super::{
-    MigrateArgs, Reported, apply, interrupt, list_external_tables, plan_error, report_retry,
-};
+use super::{MigrateArgs, Run, interrupt, list_external_tables, not_confirmed, plan_error};
 use crate::context::{Context, current_user};
 use crate::domain::format::counted;
 use crate::domain::schema::adoption::{Evidence, Origin};
@@ -15,7 +13,7 @@ use crate::error::{Error, Exit, Outcome, Result};
 use crate::fault;
 use crate::output::Format;
 use crate::output::adoption::Adoption;
-use crate::output::migrations::Script;
+use crate::output::migrations::{Applied, Script};
 use crate::store::db::{Access, Db};
 use crate::store::lock::RunKind;
 use crate::store::migrations::prisma::PrismaSync;
@@ -58,31 +56,24 @@ pub(super) fn run(
         .evidence
         .iter()
         .any(|it| !it.differences.is_empty());
-    let closing = match is_partial {
-        true => adopt::closing_script(&mut db, &findings.evidence, schema)?,
-        false => Vec::new(),
-    };
-    if args.sql {
-        let sql = match is_partial {
-            true => closing.join("\n") + "\n",
-            false => script(&mut db, url, args, &findings)?,
-        };
-        context.answer(&Script { sql })?;
-        return if is_partial {
-            Err(partial(&findings))
-        } else {
-            Ok(Some(Outcome::DONE))
-        };
+    let mut closing = Vec::new();
+    if is_partial {
+        closing = adopt::closing_script(&mut db, &findings.evidence, schema)?;
     }
-    let is_planned = args.dry_run && !is_partial;
-    let planned = match is_planned {
-        true => migrations::planned_steps(&mut db, &findings.survey, &findings.pending)?,
-        false => Vec::new(),
-    };
-    let repairs = match is_planned {
-        true => migrations::estimate_repairs(&mut db, &findings.survey)?,
-        false => Vec::new(),
-    };
+    if args.sql && is_partial {
+        let sql = closing.join("\n") + "\n";
+        context.answer(&Script { sql })?;
+        return Err(partial(&findings));
+    }
+    if args.sql {
+        let sql = script(&mut db, url, args, &findings)?;
+        return context.finish(&Script { sql }).map(Some);
+    }
+    let (mut planned, mut repairs) = (Vec::new(), Vec::new());
+    if args.dry_run && !is_partial {
+        planned = migrations::planned_steps(&mut db, &findings.survey, &findings.pending)?;
+        repairs = migrations::estimate_repairs(&mut db, &findings.survey)?;
+    }
     let mut answer = Adoption {
         repairs: &repairs,
         plan: &planned,
@@ -105,25 +96,26 @@ pub(super) fn run(
     if args.dry_run {
         return Ok(Some(Outcome::DONE));
     }
-    let result = check_consent(context, args, &findings)
-        .and_then(|()| carry_out(context, &mut db, url, args, &findings));
-    match result {
-        Ok((applied, result)) => {
-            answer.adopted = true;
-            answer.applied = (result.is_ok() || !applied.migrations.is_empty()).then_some(&applied);
-            context.answer(&answer)?;
-            if result.is_ok() {
-                list_external_tables(context, &db)?;
-            }
-            result.map(|()| Some(Outcome::DONE))
-        }
-        Err(error) => {
-            if is_document {
-                context.answer(&answer)?;
-            }
-            Err(error)
-        }
+    let (mut adopted, mut applied) = (false, Applied::default());
+    let result = check_consent(context, args, &findings).and_then(|()| {
+        let db = &mut db;
+        let mut run = Run {
+            context,
+            db,
+            url,
+            args,
+        };
+        run.adopt(&findings, &mut adopted, &mut applied)
+    });
+    answer.adopted = adopted;
+    let is_shown = result.is_ok() || !applied.migrations.is_empty();
+    answer.applied = (adopted && is_shown).then_some(&applied);
+    if adopted || is_document {
+        context.answer(&answer)?;
     }
+    result?;
+    list_external_tables(context, &db)?;
+    Ok(Some(Outcome::DONE))
 }
 
 fn find(db: &mut Db, url: &DatabaseUrl, args: &MigrateArgs) -> Result<Findings> {
@@ -205,10 +197,7 @@ fn check_consent(context: &mut Context, args: &MigrateArgs, findings: &Findings)
     );
     match context.prompt(question)?.to_lowercase().as_str() {
         "y" | "yes" => Ok(()),
-        _ => {
-            let message = "not confirmed; nothing was changed";
-            Err(Error::message(Exit::Refused, message).with_next("usagectl status"))
-        }
+        _ => Err(not_confirmed()),
     }
 }
 
@@ -224,59 +213,41 @@ impl Findings {
     }
 }
 
-/// Records and applies, if the evidence is still as shown. The second result is that of applying.
-fn carry_out(
-    context: &mut Context,
-    db: &mut Db,
-    url: &DatabaseUrl,
-    args: &MigrateArgs,
-    shown: &Findings,
-) -> Result<(crate::output::migrations::Applied, Result<()>)> {
-    let _lock = context.lock(db, url, RunKind::Migrate, args.locks.lock_wait)?;
-    let findings = find(db, url, args)?;
-    if findings.evidence != shown.evidence {
-        let message = "the database changed after the evidence was printed; nothing was changed";
-        return Err(Error::message(Exit::Refused, message).with_next(migrations::ADOPT));
+impl Run<'_> {
+    /// Records and applies, if the evidence is still as shown.
+    fn adopt(&mut self, shown: &Findings, adopted: &mut bool, applied: &mut Applied) -> Result<()> {
+        let Run { url, args, .. } = *self;
+        let wait = args.locks.lock_wait;
+        let _lock = self.context.lock(self.db, url, RunKind::Migrate, wait)?;
+        let findings = find(self.db, url, args)?;
+        if findings.evidence != shown.evidence {
+            let message =
+                "the database changed after the evidence was printed; nothing was changed";
+            return Err(Error::message(Exit::Refused, message).with_next(migrations::ADOPT));
+        }
+        let next = migrations::ADOPT.to_owned();
+        interrupt::end_on_signals(self.context, url, self.db, next.into())?;
+        if !findings.orphaned_triggers.is_empty() {
+            let tables = OrphanedTrigger::tables(&findings.orphaned_triggers).join(", ");
+            let drops = schema_objects::drop_triggers(&findings.orphaned_triggers);
+            args.locks.retry(self.context).transaction(self.db, |db| {
+                fault::point("trigger");
+                Ok(db.batch_execute(&drops)?)
+            })?;
+            let message = format_args!("dropped the triggers that made writes to {tables} fail");
+            self.context.info(message);
+        }
+        let user = current_user();
+        let log = LogContext::new(url, &user, self.context.now, &findings.prisma);
+        let (schema, found) = (log.application_schema, &findings.survey.bookkeeping);
+        migrations::prepare(self.db, schema, found, args.locks.locks(), self.context)?;
+        let mut retry = args.locks.retry(self.context);
+        retry.transaction(self.db, |db| adopt::record(db, &findings.evidence, log))?;
+        *adopted = true;
+        // Restores missing triggers too.
+        let survey = migrations::survey(self.db)?;
+        self.apply(&survey, findings.pending, &findings.prisma, applied)
     }
-    interrupt::end_on_signals(context, url, db, migrations::ADOPT.to_owned().into())?;
-    let application_schema = migrations::application_schema(url);
-    let locks = args.locks.locks();
-    if !findings.orphaned_triggers.is_empty() {
-        let tables = OrphanedTrigger::tables(&findings.orphaned_triggers).join(", ");
-        let drops = schema_objects::drop_triggers(&findings.orphaned_triggers);
-        let on_retry = &mut |pause| report_retry(context, pause);
-        migrations::with_lock_retry(db, locks.timeout, on_retry, |db| {
-            fault::point("trigger");
-            Ok(db.batch_execute(&drops)?)
-        })?;
-        context.info(format_args!(
-            "dropped the triggers that made writes to {tables} fail"
-        ));
-    }
-    let bookkeeping = &findings.survey.bookkeeping;
-    let observer = &mut Reported(context);
-    migrations::prepare(db, application_schema, bookkeeping, locks, observer)?;
-    let log = LogContext {
-        application_schema,
-        done_by: &current_user(),
-        at: context.now.into(),
-        prisma: &findings.prisma,
-    };
-    let on_retry = &mut |pause| report_retry(context, pause);
-    migrations::with_lock_retry(db, locks.timeout, on_retry, |db| {
-        adopt::record(db, &findings.evidence, log)
-    })?;
-    // Restores missing triggers too.
-    let survey = migrations::survey(db)?;
-    Ok(apply(
-        context,
-        db,
-        url,
-        args,
-        &survey,
-        findings.pending,
-        &findings.prisma,
-    ))
 }
 
 fn script(
@@ -285,28 +256,23 @@ fn script(
     args: &MigrateArgs,
     findings: &Findings,
 ) -> Result<String> {
-    let application_schema = migrations::application_schema(url);
-    let mut setup = migrations::setup(db, application_schema, &findings.survey.bookkeeping)?;
-    let entry = LogContext {
-        application_schema,
-        done_by: "a script",
-        // Unused: the script reads the engine's clock when it is run.
-        at: chrono::DateTime::UNIX_EPOCH.into(),
-        prisma: &findings.prisma,
-    };
-    setup.insert(
-        0,
-        schema_objects::drop_triggers(&findings.orphaned_triggers),
-    );
-    setup.push(adopt::script(db, &findings.evidence, entry));
-    Ok(migrations::script(
+    let Findings {
+        survey,
+        prisma,
+        pending,
+        ..
+    } = findings;
+    let entry = LogContext::of_script(url, prisma);
+    let mut setup = vec![schema_objects::drop_triggers(&findings.orphaned_triggers)];
+    setup.extend(migrations::setup(
         db,
-        &findings.survey,
-        &findings.pending,
-        Direction::Up,
-        application_schema,
-        args.locks.lock_timeout,
-        &setup,
-        &findings.prisma,
+        entry.application_schema,
+        &survey.bookkeeping,
+    )?);
+    setup.push(adopt::script(db, &findings.evidence, entry));
+    let timeout = args.locks.lock_timeout;
+    let direction = Direction::Up;
+    Ok(migrations::script(
+        db, survey, pending, direction, entry, timeout, &setup,
     )?)
 }

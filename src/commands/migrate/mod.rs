@@ -26,8 +26,8 @@ use crate::store::db::{Access, Db};
 use crate::store::lock::RunKind;
 use crate::store::migrations::prisma::{self, PrismaSync};
 use crate::store::migrations::{
-    self, Direction, Event, Locks, LogContext, Migration, Observer, SchemaError, Survey, Task,
-    adopt as adoption,
+    self, Direction, Event, Locks, LogContext, Migration, Observer, Retry, SchemaError, Survey,
+    Task, adopt as adoption,
 };
 use crate::store::place;
 use crate::store::schema_objects;
@@ -193,6 +193,12 @@ impl LockArgs {
             total: self.lock_wait,
         }
     }
+
+    /// For transactions outside the steps of a migration.
+    pub(super) fn retry<'a>(&self, observer: &'a mut dyn Observer) -> Retry<'a> {
+        let timeout = self.lock_timeout;
+        Retry { timeout, observer }
+    }
 }
 
 pub fn run(context: &mut Context, args: MigrateArgs) -> Result<Outcome> {
@@ -212,17 +218,25 @@ pub fn run(context: &mut Context, args: MigrateArgs) -> Result<Outcome> {
     }
     let mut db = context.open_unchecked(&url, Access::Create)?;
     let _lock = context.lock(&mut db, &url, RunKind::Migrate, args.locks.lock_wait)?;
-    let (applied, result) = apply_pending(context, &mut db, &url, &args)?;
+    let mut applied = Applied::default();
+    let result = Run {
+        context,
+        db: &mut db,
+        url: &url,
+        args: &args,
+    }
+    .apply_pending(&mut applied);
     // When one fails, the earlier ones stay applied.
     let has_done = !applied.migrations.is_empty() || !applied.restored_triggers.is_empty();
     if result.is_ok() || has_done {
         context.answer(&applied)?;
     }
+    result?;
     let is_prismas = url.is_prismas_file || prisma::exists(&mut db)?;
-    if is_prismas && result.is_ok() && !applied.migrations.is_empty() {
+    if is_prismas && !applied.migrations.is_empty() {
         list_external_tables(context, &db)?;
     }
-    result.map(|()| Outcome::DONE)
+    Ok(Outcome::DONE)
 }
 
 /// On SQLite, prints the part of prisma.config.ts that protects our tables.
@@ -235,154 +249,106 @@ fn list_external_tables(context: &mut Context, db: &Db) -> Result<()> {
     Ok(())
 }
 
-/// Applies `plan` in order, until one fails.
-fn apply(
-    context: &mut Context,
-    db: &mut Db,
-    url: &DatabaseUrl,
-    args: &MigrateArgs,
-    survey: &Survey,
-    plan: Vec<&'static Migration>,
-    prisma: &PrismaSync,
-) -> (Applied, Result<()>) {
-    let statuses = survey.statuses.iter();
-    let mut applied = Applied {
-        restored_triggers: Vec::new(),
-        migrations: Vec::new(),
-        pending: statuses.filter(|status| !status.is_applied()).count(),
-    };
-    let application_schema = migrations::application_schema(url);
-    let locks = args.locks.locks();
-    if !plan.is_empty() {
-        let found = &survey.bookkeeping;
-        let observer = &mut Reported(context);
-        let prepared = migrations::prepare(db, application_schema, found, locks, observer);
-        if let Err(error) = prepared {
-            return (applied, Err(error));
+/// A run that changes the database. The run lock must be held.
+struct Run<'a> {
+    context: &'a mut Context,
+    db: &'a mut Db,
+    url: &'a DatabaseUrl,
+    args: &'a MigrateArgs,
+}
+
+impl Run<'_> {
+    /// Applies the pending migrations, up to `args.to`.
+    fn apply_pending(&mut self, applied: &mut Applied) -> Result<()> {
+        let survey = migrations::survey(self.db)?;
+        let plan = plan(self.db, &survey, self.url, self.args)?;
+        let prisma = self.args.prisma.read(self.db, false)?;
+        let mut next = interrupt::NextStep::from("usagectl migrate".to_owned());
+        if let Some(folder) = &self.args.restore {
+            let folder = folder.display().to_string();
+            next = format!("usagectl migrate --restore {}", shell_word(&folder)).into();
+            next.restored = Some(folder);
         }
+        interrupt::end_on_signals(self.context, self.url, self.db, next)?;
+        migrations::remove_capture(self.db, &mut self.args.locks.retry(self.context))?;
+        self.apply(&survey, plan, &prisma, applied)
     }
-    if let Err(error) = restore_triggers(context, db, args, survey, &mut applied) {
-        return (applied, Err(error));
-    }
-    let log = LogContext {
-        application_schema,
-        done_by: &current_user(),
-        at: context.now.into(),
-        prisma,
-    };
-    for migration in plan {
-        let task = Task {
-            migration,
-            direction: Direction::Up,
-            done: survey.steps_done(migration),
-            log,
-            locks,
-        };
-        let run = migrations::run(db, task, &mut Reported(context));
-        match run {
-            Ok(took) => {
-                applied.pending = applied.pending.saturating_sub(1);
-                applied.migrations.push(AppliedMigration {
-                    version: migration.version,
-                    name: migration.name,
-                    duration_ms: took.as_millis().try_into().unwrap_or(i64::MAX),
-                });
-            }
-            Err(error) => return (applied, Err(error)),
+
+    /// Restores the triggers of applied migrations that are missing or differ, then applies `plan` in order, until
+    /// one fails.
+    fn apply(
+        &mut self,
+        survey: &Survey,
+        plan: Vec<&'static Migration>,
+        prisma: &PrismaSync,
+        applied: &mut Applied,
+    ) -> Result<()> {
+        let statuses = survey.statuses.iter();
+        applied.pending = statuses.filter(|status| !status.is_applied()).count();
+        let user = current_user();
+        let log = LogContext::new(self.url, &user, self.context.now, prisma);
+        let locks = self.args.locks.locks();
+        if !plan.is_empty() {
+            let found = &survey.bookkeeping;
+            migrations::prepare(self.db, log.application_schema, found, locks, self.context)?;
         }
+        for triggers in migrations::broken_triggers(self.db, &survey.statuses)? {
+            let table = triggers.table();
+            let message = format_args!("restoring the triggers on {table}");
+            self.context.detail(message);
+            triggers.restore(self.db, &mut self.args.locks.retry(self.context))?;
+            applied.restored_triggers.push(table);
+        }
+        for migration in plan {
+            let task = Task {
+                migration,
+                direction: Direction::Up,
+                done: survey.steps_done(migration),
+                log,
+                locks,
+            };
+            let took = migrations::run(self.db, task, self.context)?;
+            applied.pending = applied.pending.saturating_sub(1);
+            applied.migrations.push(AppliedMigration {
+                version: migration.version,
+                name: migration.name,
+                duration_ms: took.as_millis().try_into().unwrap_or(i64::MAX),
+            });
+        }
+        Ok(())
     }
-    (applied, Ok(()))
-}
-
-/// Restores the triggers of applied migrations that are missing or differ.
-fn restore_triggers(
-    context: &mut Context,
-    db: &mut Db,
-    args: &MigrateArgs,
-    survey: &Survey,
-    applied: &mut Applied,
-) -> Result<()> {
-    for triggers in migrations::broken_triggers(db, &survey.statuses)? {
-        context.detail(format_args!(
-            "restoring the triggers on {}",
-            triggers.table()
-        ));
-        let on_retry = &mut |pause| report_retry(context, pause);
-        triggers.restore(db, args.locks.lock_timeout, on_retry)?;
-        applied.restored_triggers.push(triggers.table());
-    }
-    Ok(())
-}
-
-/// Applies the pending migrations, up to `args.to`. The run lock must be held.
-fn apply_pending(
-    context: &mut Context,
-    db: &mut Db,
-    url: &DatabaseUrl,
-    args: &MigrateArgs,
-) -> Result<(Applied, Result<()>)> {
-    let survey = migrations::survey(db)?;
-    let plan = plan(db, &survey, url, args)?;
-    let prisma = args.prisma.read(db, false)?;
-    let mut next = interrupt::NextStep::from("usagectl migrate".to_owned());
-    if let Some(folder) = &args.restore {
-        let folder = folder.display().to_string();
-        next = format!("usagectl migrate --restore {}", shell_word(&folder)).into();
-        next.restored = Some(folder);
-    }
-    interrupt::end_on_signals(context, url, db, next)?;
-    let lock_timeout = args.locks.lock_timeout;
-    migrations::remove_capture(db, &mut |db, work| {
-        let on_retry = &mut |pause| report_retry(context, pause);
-        migrations::with_lock_retry(db, lock_timeout, on_retry, work)
-    })?;
-    Ok(apply(context, db, url, args, &survey, plan, &prisma))
-}
-
-pub(super) fn report_retry(context: &mut Context, pause: Duration) {
-    let pause = format::duration(chrono::TimeDelta::from_std(pause).unwrap_or_default());
-    context.detail(format_args!("a table is in use, retrying in {pause}"));
 }
 
 /// Prints the events of a run.
-pub(super) struct Reported<'a>(pub(super) &'a mut Context);
-
-impl Observer for Reported<'_> {
+impl Observer for Context {
     fn event(&mut self, event: Event<'_>) {
-        report(self.0, event);
-    }
-}
-
-pub(super) fn report(context: &mut Context, event: Event<'_>) {
-    match event {
-        Event::Step {
-            migration,
-            direction,
-            number,
-            count,
-            title,
-        } => {
-            let verb = match direction {
-                Direction::Up => "applying",
-                Direction::Down => "reverting",
-            };
-            context.detail(match count {
-                1 => format!("{verb} {migration}"),
-                _ => format!("{verb} {migration}, step {number} of {count}: {title}"),
-            });
-        }
-        Event::Retry { pause, holder } => {
-            let pause = format::duration(chrono::TimeDelta::from_std(pause).unwrap_or_default());
-            let holder = holder.map_or(String::new(), |holder| format!(" by {holder}"));
-            context.detail(format_args!(
-                "a table is in use{holder}, retrying in {pause}"
-            ));
-        }
-        Event::Building { index } => {
-            context.detail(format_args!(
-                "waiting for the server, which still builds the index {index}"
-            ));
-        }
+        self.detail(match event {
+            Event::Step {
+                migration,
+                direction,
+                number,
+                count,
+                title,
+            } => {
+                let verb = match direction {
+                    Direction::Up => "applying",
+                    Direction::Down => "reverting",
+                };
+                match count {
+                    1 => format!("{verb} {migration}"),
+                    _ => format!("{verb} {migration}, step {number} of {count}: {title}"),
+                }
+            }
+            Event::Retry { pause, holder } => {
+                let pause = chrono::TimeDelta::from_std(pause).unwrap_or_default();
+                let holder = holder.map_or(String::new(), |holder| format!(" by {holder}"));
+                let pause = format::duration(pause);
+                format!("a table is in use{holder}, retrying in {pause}")
+            }
+            Event::Building { index } => {
+                format!("waiting for the server, which still builds the index {index}")
+            }
+        });
     }
 }
 
@@ -425,27 +391,23 @@ fn preview(
     let survey = migrations::survey(&mut db)?;
     let plan = plan(&mut db, &survey, url, args)?;
     if args.sql {
-        let application_schema = migrations::application_schema(url);
-        let setup = migrations::setup(&mut db, application_schema, &survey.bookkeeping)?;
         let prisma = args.prisma.read(&mut db, false)?;
-        let sql = migrations::script(
-            &mut db,
-            &survey,
-            &plan,
-            Direction::Up,
-            application_schema,
-            args.locks.lock_timeout,
-            &setup,
-            &prisma,
-        )?;
-        context.answer(&Script { sql })?;
-        return Ok(Outcome::DONE);
+        let entry = LogContext::of_script(url, &prisma);
+        let setup = migrations::setup(&mut db, entry.application_schema, &survey.bookkeeping)?;
+        let timeout = args.locks.lock_timeout;
+        let direction = Direction::Up;
+        let sql = migrations::script(&mut db, &survey, &plan, direction, entry, timeout, &setup)?;
+        return context.finish(&Script { sql });
     }
     let steps = migrations::planned_steps(&mut db, &survey, &plan)?;
     let mut answer = Plan::new(PlanAction::Migrate, place, &steps);
     answer.repairs = migrations::estimate_repairs(&mut db, &survey)?;
-    context.answer(&answer)?;
-    Ok(Outcome::DONE)
+    context.finish(&answer)
+}
+
+pub(super) fn not_confirmed() -> Error {
+    let message = "not confirmed; nothing was changed";
+    Error::message(Exit::Refused, message).with_next("usagectl status")
 }
 
 /// Adds exit code and next step.

@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
-use super::{Applied, MigrateArgs, apply_pending, report_retry};
+use super::{Applied, MigrateArgs, Run};
 use crate::context::{Context, current_user};
 use crate::domain::schema::manifest::{Manifest, MigrationExport};
 use crate::error::{Error, Exit, Outcome, Result};
 use crate::output::migrations::{Restored, RestoredObject, RestoredTable};
-use crate::store::db::{Access, Db};
+use crate::store::db::Access;
 use crate::store::lock::RunKind;
 use crate::store::migrations::prisma::PrismaSync;
 use crate::store::migrations::{self, LogContext, Migration, archive};
@@ -29,35 +29,32 @@ pub(super) fn run(
     let lock = context.lock(&mut db, url, RunKind::Migrate, args.locks.lock_wait)?;
     let mut applied = Applied::default();
     if let Some(newest) = manifest.newest_version() {
-        let args = MigrateArgs {
+        let args = &MigrateArgs {
             to: Some(newest.to_owned()),
             ..args.clone()
         };
-        let (done, result) = apply_pending(context, &mut db, url, &args)?;
-        result?;
-        applied = done;
+        let db = &mut db;
+        let mut run = Run {
+            context,
+            db,
+            url,
+            args,
+        };
+        run.apply_pending(&mut applied)?;
     }
-    let log = LogContext {
-        application_schema: migrations::application_schema(url),
-        done_by: &current_user(),
-        at: context.now.into(),
-        prisma: &PrismaSync::default(),
-    };
+    let (user, prisma) = (current_user(), PrismaSync::default());
+    let log = LogContext::new(url, &user, context.now, &prisma);
     let mut restored = Restored {
         folder: folder.display().to_string(),
         applied: applied.migrations,
         tables: Vec::new(),
         objects: Vec::new(),
     };
-    let lock_timeout = args.locks.lock_timeout;
-    let mut transaction = |db: &mut Db, work: &mut dyn FnMut(&mut Db) -> Result<()>| {
-        let on_retry = &mut |pause| report_retry(context, pause);
-        migrations::with_lock_retry(db, lock_timeout, on_retry, work)
-    };
+    let mut retry = args.locks.retry(context);
     let found = schema_objects::read(&mut db)?;
     for (migration, export) in &exports {
         for table in &export.tables {
-            let rows = migrations::restore_table(&mut db, folder, table, &found, &mut transaction)?;
+            let rows = migrations::restore_table(&mut db, folder, table, &found, &mut retry)?;
             restored.tables.push(RestoredTable {
                 migration: export.name.clone(),
                 table: table.table.clone(),
@@ -67,7 +64,7 @@ pub(super) fn run(
                 missing: rows.missing,
             });
         }
-        transaction(&mut db, &mut |db| {
+        retry.transaction(&mut db, |db| {
             migrations::log_restore(db, migration, log, folder)
         })?;
     }

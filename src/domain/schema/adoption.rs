@@ -9,7 +9,8 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use super::objects::{Difference, Effect, SchemaObject, SchemaObjects};
+use super::meaning::{Column, missing_values};
+use super::objects::{Difference, Effect, SchemaObject, SchemaObjects, quoted};
 use super::prisma::PrismaMigration;
 use crate::domain::named::named;
 
@@ -369,8 +370,7 @@ fn enum_values(
     let Some(found) = found else {
         return vec![created_in(scripts, &format!("CREATE TYPE {name}"))];
     };
-    let found: BTreeSet<&str> = found.split(", ").collect();
-    let missing = expected.split(", ").filter(|value| !found.contains(value));
+    let missing = missing_values(expected, found).into_iter();
     missing
         .map(|value| Some(format!("ALTER TYPE {} ADD VALUE '{value}';", quoted(name))))
         .collect()
@@ -386,26 +386,21 @@ fn column(
         return vec![None];
     };
     let (table, column) = (quoted(table), quoted(column));
-    let wanted = Definition::parse(expected);
+    let wanted = Column::parse(expected);
     let Some(found) = found else {
-        let Definition {
-            data_type,
-            is_required,
-            default,
-        } = wanted;
-        let mut sql = format!("ALTER TABLE {table} ADD COLUMN {column} {data_type}");
-        if is_required {
-            sql.push_str(" NOT NULL");
-        }
-        if let Some(default) = default {
-            sql.push_str(&format!(" DEFAULT {default}"));
-        }
-        return vec![Some(sql + ";")];
+        let not_null = if wanted.not_null { " NOT NULL" } else { "" };
+        let default = wanted
+            .default
+            .map_or(String::new(), |it| format!(" DEFAULT {it}"));
+        let data_type = wanted.data_type;
+        return vec![Some(format!(
+            "ALTER TABLE {table} ADD COLUMN {column} {data_type}{not_null}{default};"
+        ))];
     };
     if dialect == Dialect::Sqlite {
         return vec![None];
     }
-    let found = Definition::parse(found);
+    let found = Column::parse(found);
     let alter = |change: String| {
         Some(format!(
             "ALTER TABLE {table} ALTER COLUMN {column} {change};"
@@ -418,7 +413,7 @@ fn column(
             "TYPE {data_type} USING {column}::text::{data_type}"
         )));
     }
-    match (wanted.is_required, found.is_required) {
+    match (wanted.not_null, found.not_null) {
         (true, false) => statements.push(alter("SET NOT NULL".to_owned())),
         (false, true) => statements.push(alter("DROP NOT NULL".to_owned())),
         _ => {}
@@ -430,29 +425,6 @@ fn column(
         }));
     }
     statements
-}
-
-/// The parts of a column's definition.
-struct Definition<'a> {
-    data_type: &'a str,
-    is_required: bool,
-    default: Option<&'a str>,
-}
-
-impl Definition<'_> {
-    /// Parses `timestamp(3) without time zone not null default CURRENT_TIMESTAMP`.
-    fn parse(how: &str) -> Definition<'_> {
-        let (rest, default) = match how.split_once(" default ") {
-            Some((rest, default)) => (rest, Some(default)),
-            None => (how, None),
-        };
-        let data_type = rest.strip_suffix(" not null");
-        Definition {
-            data_type: data_type.unwrap_or(rest),
-            is_required: data_type.is_some(),
-            default,
-        }
-    }
 }
 
 fn index(
@@ -504,10 +476,6 @@ fn index(
     );
     taken.insert(name);
     Some(statement)
-}
-
-fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 #[cfg(test)]

@@ -31,14 +31,14 @@ const SAME_STORAGE: &[(&str, &[&str])] = &[
 ];
 
 /// The definition of a column: `text not null default 'GET'::text`.
-struct Column<'a> {
-    data_type: &'a str,
-    not_null: bool,
-    default: Option<&'a str>,
+pub(super) struct Column<'a> {
+    pub(super) data_type: &'a str,
+    pub(super) not_null: bool,
+    pub(super) default: Option<&'a str>,
 }
 
 impl<'a> Column<'a> {
-    fn parse(definition: &'a str) -> Column<'a> {
+    pub(super) fn parse(definition: &'a str) -> Column<'a> {
         let (head, default) = match definition.split_once(" default ") {
             Some((head, default)) => (head, Some(default)),
             None => (definition, None),

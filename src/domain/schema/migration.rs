@@ -28,7 +28,6 @@ named! {
 /// A row of the log.
 #[derive(Clone, Debug)]
 pub struct LoggedStep {
-    pub version: String,
     /// Up, down, adopt or restore.
     pub action: String,
     /// Whether the step is done, not only started.
@@ -40,6 +39,13 @@ pub struct LoggedStep {
     pub entry: LogEntry,
     /// Checksum of the `down.sql`.
     pub down_checksum: String,
+}
+
+impl LoggedStep {
+    /// Whether it completes its migration.
+    pub fn is_last(&self) -> bool {
+        self.is_done && self.step == self.step_count
+    }
 }
 
 /// How far a migration has got whose last run did not complete.
@@ -65,9 +71,9 @@ pub fn applications(log: &[LoggedStep]) -> Vec<LogEntry> {
     let mut found = Vec::new();
     let mut duration_ms = BTreeMap::new();
     for row in log {
-        let sum = duration_ms.entry(row.version.as_str()).or_insert(0);
+        let sum = duration_ms.entry(row.entry.version.as_str()).or_insert(0);
         *sum += row.entry.duration_ms;
-        if row.is_done && row.step == row.step_count {
+        if row.is_last() {
             let duration_ms = std::mem::take(sum);
             if matches!(row.action.as_str(), "up" | "adopt") {
                 let entry = row.entry.clone();
@@ -85,26 +91,23 @@ pub fn applications(log: &[LoggedStep]) -> Vec<LogEntry> {
 pub fn progress(log: &[LoggedStep]) -> BTreeMap<String, Progress> {
     let mut found = BTreeMap::new();
     for row in log {
+        let version = &row.entry.version;
         let (direction, checksum) = match row.action.as_str() {
-            "up" => (Direction::Up, &row.entry.checksum),
-            "down" => (Direction::Down, &row.down_checksum),
-            "adopt" => {
-                found.remove(&row.version);
+            "up" if !row.is_last() => (Direction::Up, &row.entry.checksum),
+            "down" if !row.is_last() => (Direction::Down, &row.down_checksum),
+            "up" | "down" | "adopt" => {
+                found.remove(version);
                 continue;
             }
             _ => continue,
         };
-        if row.is_done && row.step == row.step_count {
-            found.remove(&row.version);
-            continue;
-        }
         let progress = Progress {
             direction,
             step: row.step + i32::from(row.is_done),
             step_count: row.step_count,
             checksum: checksum.clone(),
         };
-        found.insert(row.version.clone(), progress);
+        found.insert(version.clone(), progress);
     }
     found
 }
@@ -581,7 +584,6 @@ mod tests {
     /// A log row: action and version, step of three, done or only started.
     fn step(action: &str, version: &str, step: i32, is_done: bool) -> LoggedStep {
         LoggedStep {
-            version: version.to_owned(),
             action: action.to_owned(),
             is_done,
             step,

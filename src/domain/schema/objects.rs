@@ -209,6 +209,11 @@ fn table_of(what: &str) -> Option<&str> {
     Some(&name[..end])
 }
 
+/// An SQL identifier in quotes.
+pub fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
 impl Effect {
     /// The effect that turns `before` into `after`.
     pub fn between(before: &SchemaObjects, after: &SchemaObjects) -> Effect {

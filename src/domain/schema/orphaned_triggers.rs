@@ -19,8 +19,6 @@ pub struct TriggerText {
 pub struct OrphanedTrigger {
     pub name: String,
     pub table: String,
-    /// The tables that it writes and that do not exist.
-    pub missing: Vec<String>,
 }
 
 impl OrphanedTrigger {
@@ -39,24 +37,15 @@ impl OrphanedTrigger {
 const PREFIX: &str = "usagectl_";
 
 /// The triggers of ours that name a missing table of ours.
-pub fn orphaned(triggers: &[TriggerText], tables: &BTreeSet<String>) -> Vec<OrphanedTrigger> {
-    let ours = triggers.iter().filter(|it| it.name.starts_with(PREFIX));
-    ours.filter_map(|trigger| {
-        let named: BTreeSet<&str> = own_names(&trigger.sql)
-            .filter(|name| *name != trigger.name)
-            .collect();
-        let missing: Vec<String> = named
-            .into_iter()
-            .filter(|name| !tables.contains(*name))
-            .map(str::to_owned)
-            .collect();
-        (!missing.is_empty()).then(|| OrphanedTrigger {
-            name: trigger.name.clone(),
-            table: trigger.table.clone(),
-            missing,
-        })
-    })
-    .collect()
+pub fn orphaned(
+    triggers: impl IntoIterator<Item = TriggerText>,
+    tables: &BTreeSet<String>,
+) -> Vec<OrphanedTrigger> {
+    let orphaned = |TriggerText { name, table, sql }: TriggerText| {
+        let missing = own_names(&sql).any(|it| it != name && !tables.contains(it));
+        (missing && name.starts_with(PREFIX)).then_some(OrphanedTrigger { name, table })
+    };
+    triggers.into_iter().filter_map(orphaned).collect()
 }
 
 /// The quoted identifiers with our prefix.
@@ -81,17 +70,19 @@ mod tests {
     fn own_trigger_that_names_a_missing_table_is_orphaned() {
         let sql = r#"CREATE TRIGGER "usagectl_a" AFTER INSERT ON "api_usage" BEGIN
             INSERT INTO "usagectl_marks" ("api_name") SELECT "x" FROM "usagectl_odd"; END"#;
-        let triggers = [
-            trigger("usagectl_a", sql),
-            trigger("audit", r#"INSERT INTO "usagectl_none" VALUES (1)"#),
-        ];
-        let tables = |names: &[&str]| names.iter().map(|it| (*it).to_owned()).collect();
-        assert_eq!(
-            orphaned(&triggers, &tables(&["usagectl_marks", "usagectl_odd"])),
-            []
-        );
-        let found = orphaned(&triggers, &tables(&["usagectl_odd"]));
+        let orphaned = |tables: &[&str]| {
+            let triggers = [
+                trigger("usagectl_a", sql),
+                trigger("audit", r#"INSERT INTO "usagectl_none" VALUES (1)"#),
+            ];
+            super::orphaned(
+                triggers,
+                &tables.iter().map(|it| (*it).to_owned()).collect(),
+            )
+        };
+        assert_eq!(orphaned(&["usagectl_marks", "usagectl_odd"]), []);
+        let found = orphaned(&["usagectl_odd"]);
         assert_eq!(found.len(), 1);
-        assert_eq!(found[0].missing, ["usagectl_marks"]);
+        assert_eq!(found[0].qualified(), "api_usage.usagectl_a");
     }
 }

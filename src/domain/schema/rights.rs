@@ -2,18 +2,20 @@
 
 use std::collections::BTreeMap;
 
-use super::objects::{Effect, SchemaObjects};
+use super::objects::{Effect, SchemaObjects, quoted};
+use crate::domain::named::{Named, named};
 
 /// The schema of our own tables.
 const OWN: &str = "usagectl";
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Verb {
-    Select,
-    Insert,
-    Update,
-    Delete,
-    Trigger,
+named! {
+    Verb, "right" {
+        Select = "SELECT",
+        Insert = "INSERT",
+        Update = "UPDATE",
+        Delete = "DELETE",
+        Trigger = "TRIGGER",
+    }
 }
 
 use Verb::{Delete, Insert, Select, Trigger, Update};
@@ -185,10 +187,7 @@ fn missing_for_rows(held: &Held, own: &[Verb], application: &[Rights]) -> Vec<St
     }
     let own_tables = held.tables.iter().filter(|it| it.schema == OWN).count();
     for (verbs, tables) in lacking {
-        let verbs: Vec<String> = verbs
-            .iter()
-            .map(|it| format!("{it:?}").to_uppercase())
-            .collect();
+        let verbs: Vec<&str> = verbs.iter().map(|it| it.as_str()).collect();
         let verbs = verbs.join(", ");
         let (own, others): (Vec<_>, Vec<_>) = tables.into_iter().partition(|it| it.schema == OWN);
         let mut names: Vec<String> = others.into_iter().map(HeldOnTable::qualified).collect();
@@ -256,10 +255,6 @@ fn identifier(name: &str) -> String {
     } else {
         quoted(name)
     }
-}
-
-fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 #[cfg(test)]

@@ -7,6 +7,8 @@ use base64::prelude::{BASE64_STANDARD, Engine};
 use chrono::DateTime;
 use serde_json::{Map, Number, Value};
 
+use crate::domain::format::hex;
+
 /// The kind of a column, by its declared type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -176,10 +178,6 @@ fn in_utc(text: &str) -> String {
         Ok(at) => at.to_utc().format("%Y-%m-%dT%H:%M:%S%.f+00:00").to_string(),
         Err(_) => text.to_owned(),
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn unhex(text: &str) -> Option<Vec<u8>> {

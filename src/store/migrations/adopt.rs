@@ -3,8 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use diesel::prelude::*;
-use diesel::sql_types::Text;
+use diesel::{QueryResult, sql_query};
 
 use super::ledger::{self, ledger_name};
 use super::prisma::{self, PrismaSync, Recording};
@@ -19,6 +18,7 @@ use crate::domain::schema::prisma::{PrismaState, names_in_state};
 use crate::error::Result;
 use crate::fault;
 use crate::store::db::{Db, OWN_SCHEMA, on, quote_identifier};
+use crate::store::tuples::LoadTuples;
 
 /// The evidence for all of this program's migrations.
 pub fn gather(
@@ -95,15 +95,11 @@ pub fn origin(db: &mut Db, survey: &Survey, found: &SchemaObjects) -> QueryResul
         return Ok(None);
     }
     let indexes = indexes(db)?;
-    let mut indexes = indexes.iter().filter(|it| tables.contains(&it.table_name));
-    let is_prisma_name = |index: &Index| {
-        let ending = index
-            .name
-            .strip_prefix(&index.table_name)
-            .unwrap_or_default();
-        ["_pkey", "_key", "_idx"]
-            .iter()
-            .any(|end| ending.ends_with(end))
+    let mut indexes = indexes.iter().filter(|it| tables.contains(&it.1));
+    let is_prisma_name = |(name, table): &(String, String)| {
+        let ending = name.strip_prefix(table).unwrap_or_default();
+        let endings = ["_pkey", "_key", "_idx"];
+        endings.iter().any(|end| ending.ends_with(end))
     };
     Ok(Some(match indexes.all(is_prisma_name) {
         true => Origin::PrismaDbPush,
@@ -111,19 +107,11 @@ pub fn origin(db: &mut Db, survey: &Survey, found: &SchemaObjects) -> QueryResul
     }))
 }
 
-#[derive(QueryableByName)]
-struct Index {
-    #[diesel(sql_type = Text)]
-    name: String,
-    #[diesel(sql_type = Text)]
-    table_name: String,
-}
-
-/// All indexes, without those that SQLite makes by itself.
-fn indexes(db: &mut Db) -> QueryResult<Vec<Index>> {
+/// The names of all indexes and their tables, without those that SQLite makes by itself.
+fn indexes(db: &mut Db) -> QueryResult<Vec<(String, String)>> {
     let query = match db {
         Db::Pg(_) => {
-            "SELECT c.relname::text AS name, t.relname::text AS table_name
+            "SELECT c.relname::text, t.relname::text
              FROM pg_index i
              JOIN pg_class c ON c.oid = i.indexrelid
              JOIN pg_class t ON t.oid = i.indrelid
@@ -131,11 +119,11 @@ fn indexes(db: &mut Db) -> QueryResult<Vec<Index>> {
              WHERE n.nspname = ANY (current_schemas(false))"
         }
         Db::Sqlite(_) => {
-            "SELECT name, tbl_name AS table_name FROM sqlite_master
+            "SELECT name, tbl_name FROM sqlite_master
              WHERE type = 'index' AND sql IS NOT NULL"
         }
     };
-    on!(db, |conn| diesel::sql_query(query).load(conn))
+    on!(db, |conn| sql_query(query).rows(conn))
 }
 
 /// The SQL that closes the differences of partial migrations, for psql or sqlite3.
@@ -174,7 +162,7 @@ pub fn missing_sql(
         }
         Db::Sqlite(_) => (Dialect::Sqlite, Vec::new()),
     };
-    let taken = indexes(db)?.into_iter().map(|it| it.name).collect();
+    let taken = indexes(db)?.into_iter().map(|(name, _)| name).collect();
     sql.extend(closing_sql(
         differences,
         expected,

@@ -1,12 +1,13 @@
 //! Reads the objects of the user that depend on what a rollback drops.
 
-use diesel::prelude::*;
-use diesel::sql_types::{Array, Bool, Nullable, Text};
+use diesel::sql_types::{Array, Text};
+use diesel::{PgConnection, QueryResult, SqliteConnection, sql_query};
 
 use super::export::CAPTURE;
 use crate::domain::schema::dependents::{self, CatalogueRow, Dependent, DependentKind, Dropped};
 use crate::domain::schema::objects::SchemaObjects;
 use crate::store::db::Db;
+use crate::store::tuples::LoadTuples;
 
 const POSTGRES: &str = include_str!("dependents_postgres.sql");
 
@@ -14,20 +15,19 @@ const POSTGRES: &str = include_str!("dependents_postgres.sql");
 pub(super) const GRANTS: &str = include_str!("grants_postgres.sql");
 
 /// The rows of `sqlite_master`; an index that a constraint implies has no SQL and goes with its table.
-const SQLITE: &str = "SELECT type AS kind, name, tbl_name AS \"table\", sql FROM sqlite_master
+const SQLITE: &str = "SELECT type, name, tbl_name, sql FROM sqlite_master
      WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY type, name";
 
-const SQLITE_REFERENCES: &str =
-    "SELECT m.name AS name, f.\"table\" AS \"table\", coalesce(f.\"to\", '') AS \"column\"
+const SQLITE_REFERENCES: &str = "SELECT m.name, f.\"table\", coalesce(f.\"to\", '')
      FROM sqlite_master m, pragma_foreign_key_list(m.name) f
      WHERE m.type = 'table' ORDER BY 1, f.id, f.seq";
 
 /// The columns of each index, as [`SchemaObjects`] names it.
-const SQLITE_INDEXES: &str = "SELECT i.name AS name, '' AS \"table\",
+const SQLITE_INDEXES: &str = "SELECT i.name,
          CASE WHEN i.\"unique\" THEN 'unique ' ELSE 'index ' END || m.name || ' ('
              || (SELECT group_concat(coalesce(k.name, '(expression)') || CASE WHEN k.\"desc\" THEN ' desc' ELSE '' END, ', ')
                  FROM (SELECT * FROM pragma_index_xinfo(i.name) WHERE \"key\" ORDER BY seqno) k)
-             || ')' || CASE WHEN i.partial THEN ' where ...' ELSE '' END AS \"column\"
+             || ')' || CASE WHEN i.partial THEN ' where ...' ELSE '' END
      FROM sqlite_master m, pragma_index_list(m.name) i
      WHERE m.type = 'table'";
 
@@ -51,77 +51,52 @@ fn in_postgres(
     dropped: &Dropped,
     expected: &SchemaObjects,
 ) -> QueryResult<Vec<Dependent>> {
-    #[derive(QueryableByName)]
-    struct Row {
-        #[diesel(sql_type = Text)]
-        kind: String,
-        #[diesel(sql_type = Text)]
-        name: String,
-        #[diesel(sql_type = Text)]
-        depends_on: String,
-        #[diesel(sql_type = Bool)]
-        blocks: bool,
-        #[diesel(sql_type = Nullable<Text>)]
-        sql: Option<String>,
-        #[diesel(sql_type = Nullable<Text>)]
-        index: Option<String>,
-    }
     let columns = dropped.columns.iter();
     let columns: Vec<String> = columns
         .map(|(table, column)| format!("{table}.{column}"))
         .collect();
-    let rows: Vec<Row> = diesel::sql_query(POSTGRES)
+    // Kind, name, the dropped object, whether it blocks, its statement, and an index as `SchemaObjects` names it.
+    type Row = (String, String, String, bool, Option<String>, Option<String>);
+    let rows: Vec<Row> = sql_query(POSTGRES)
         .bind::<Array<Text>, _>(&dropped.tables)
         .bind::<Array<Text>, _>(columns)
         .bind::<Array<Text>, _>(&dropped.types)
-        .load(conn)?;
-    let is_ours = |row: &Row| {
-        let index = row.index.as_deref();
-        index.is_some_and(|index| expected.get(index).is_some())
-    };
-    let rows = rows.into_iter().filter(|row| !is_ours(row));
-    let mut found: Vec<Dependent> = rows
-        .map(|row| Dependent {
-            kind: row.kind.parse().unwrap_or(DependentKind::Other),
-            name: row.name,
-            depends_on: row.depends_on,
-            sql: row.sql.filter(|_| !row.blocks),
-            blocks: row.blocks,
+        .rows(conn)?;
+    let dependent = |(kind, name, depends_on, blocks, sql, index): Row| {
+        let is_ours = index.is_some_and(|index| expected.get(&index).is_some());
+        (!is_ours).then(|| Dependent {
+            kind: kind.parse().unwrap_or(DependentKind::Other),
+            name,
+            depends_on,
+            sql: sql.filter(|_| !blocks),
+            blocks,
         })
-        .collect();
+    };
+    let mut found: Vec<Dependent> = rows.into_iter().filter_map(dependent).collect();
     found.extend(grants(conn, dropped)?);
     Ok(found)
 }
 
 /// The rights that are dropped with their tables and columns.
 fn grants(conn: &mut PgConnection, dropped: &Dropped) -> QueryResult<Vec<Dependent>> {
-    #[derive(QueryableByName)]
-    struct Grant {
-        #[diesel(sql_type = Text)]
-        object: String,
-        #[diesel(sql_type = Text)]
-        name: String,
-        #[diesel(sql_type = Text)]
-        sql: String,
-    }
-    let query = format!("SELECT * FROM ({GRANTS}) AS grants ORDER BY name");
-    let grants: Vec<Grant> = diesel::sql_query(query).load(conn)?;
-    let depends_on = |grant: &Grant| {
-        let (table, column) = grant.object.split_once('.').unwrap_or((&grant.object, ""));
-        if dropped.tables.iter().any(|it| it == table) {
-            return Some(format!("table {table}"));
-        }
+    let query = format!("SELECT object, name, sql FROM ({GRANTS}) AS grants ORDER BY name");
+    let grants: Vec<(String, String, String)> = sql_query(query).rows(conn)?;
+    let dependent = |(object, name, sql): (String, String, String)| {
+        let (table, column) = object.split_once('.').unwrap_or((&object, ""));
         let mut columns = dropped.columns.iter();
-        let is_dropped = columns.any(|(its_table, it)| its_table == table && it == column);
-        is_dropped.then(|| format!("column {}", grant.object))
-    };
-    let dependent = |grant: Grant| {
+        let depends_on = if dropped.tables.iter().any(|it| it == table) {
+            format!("table {table}")
+        } else if columns.any(|(its_table, it)| its_table == table && it == column) {
+            format!("column {object}")
+        } else {
+            return None;
+        };
         Some(Dependent {
-            depends_on: depends_on(&grant)?,
+            depends_on,
             kind: DependentKind::Grant,
-            name: grant.name,
+            name,
             blocks: false,
-            sql: Some(grant.sql),
+            sql: Some(sql),
         })
     };
     Ok(grants.into_iter().filter_map(dependent).collect())
@@ -132,48 +107,28 @@ fn sqlite(
     dropped: &Dropped,
     expected: &SchemaObjects,
 ) -> QueryResult<Vec<Dependent>> {
-    #[derive(QueryableByName)]
-    struct Row {
-        #[diesel(sql_type = Text)]
-        kind: String,
-        #[diesel(sql_type = Text)]
-        name: String,
-        #[diesel(sql_type = Text)]
-        table: String,
-        #[diesel(sql_type = Text)]
-        sql: String,
-    }
-    #[derive(QueryableByName)]
-    struct Part {
-        #[diesel(sql_type = Text)]
-        name: String,
-        #[diesel(sql_type = Text)]
-        table: String,
-        #[diesel(sql_type = Text)]
-        column: String,
-    }
-    let rows: Vec<Row> = diesel::sql_query(SQLITE).load(conn)?;
-    let references: Vec<Part> = diesel::sql_query(SQLITE_REFERENCES).load(conn)?;
-    let indexes: Vec<Part> = diesel::sql_query(SQLITE_INDEXES).load(conn)?;
-    let catalogue = rows.into_iter().map(|row| CatalogueRow {
-        references: match row.kind.as_str() {
-            "table" => references
-                .iter()
-                .filter(|it| it.name == row.name)
-                .map(|it| (it.table.clone(), it.column.clone()))
+    let rows: Vec<(String, String, String, String)> = sql_query(SQLITE).rows(conn)?;
+    let references: Vec<(String, String, String)> = sql_query(SQLITE_REFERENCES).rows(conn)?;
+    let indexes: Vec<(String, String)> = sql_query(SQLITE_INDEXES).rows(conn)?;
+    let catalogue = rows.into_iter().map(|(kind, name, table, sql)| {
+        let references = references
+            .iter()
+            .filter(|it| kind == "table" && it.0 == name);
+        CatalogueRow {
+            references: references
+                .map(|(_, table, column)| (table.clone(), column.clone()))
                 .collect(),
-            _ => Vec::new(),
-        },
-        kind: row.kind,
-        name: row.name,
-        table: row.table,
-        sql: row.sql,
+            kind,
+            name,
+            table,
+            sql,
+        }
     });
     let catalogue: Vec<CatalogueRow> = catalogue.collect();
     let is_ours = |row: &CatalogueRow| match row.kind.as_str() {
         "index" => indexes
             .iter()
-            .any(|it| it.name == row.name && expected.get(&it.column).is_some()),
+            .any(|(name, object)| *name == row.name && expected.get(object).is_some()),
         "trigger" => {
             let what = format!("trigger {}.{}", row.table, row.name);
             row.name.starts_with(CAPTURE) || expected.get(&what).is_some()

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Nullable, Text};
+use diesel::{OptionalExtension, QueryResult, sql_query};
 
 use super::triggers::broken_triggers;
 use super::{Direction, Migration, Survey, dialect, indexes, losses};
@@ -13,6 +13,7 @@ use crate::domain::schema::plan::{PlanStep, TriggerRepair};
 use crate::domain::schema::script::{self, Step};
 use crate::store::db::{Db, quote_identifier};
 use crate::store::schema_objects;
+use crate::store::tuples::LoadTuples;
 
 /// The plan of applying these migrations.
 pub fn planned_steps(
@@ -135,14 +136,6 @@ impl Estimator<'_> {
     }
 }
 
-#[derive(QueryableByName)]
-struct Row {
-    #[diesel(sql_type = Nullable<BigInt>)]
-    rows: Option<i64>,
-    #[diesel(sql_type = Nullable<BigInt>)]
-    bytes: Option<i64>,
-}
-
 /// The pages that are counted in a table whose density is unknown.
 const SAMPLE_PAGES: i64 = 128;
 /// dbstat reads each page of a table.
@@ -154,55 +147,46 @@ const LARGEST_FILE_BYTES: i64 = 1 << 30;
 /// pages; without either, the density of the first pages. On SQLite rows are those up to the greatest rowid.
 pub(super) fn table_size(db: &mut Db, table: &str) -> QueryResult<Option<TableSize>> {
     let quoted = quote_identifier(table);
-    let row: Option<Row> = match db {
+    let size = match db {
         Db::Pg(postgres) => postgres.run(|conn| {
-            let sized = diesel::sql_query(
+            let sized = sql_query(
                 "SELECT CASE WHEN relpages > 0 AND reltuples >= 0 THEN (reltuples / relpages * pages)::bigint
-                         WHEN NOT has_table_privilege(oid, 'SELECT') THEN -1 END AS rows,
+                         WHEN NOT has_table_privilege(oid, 'SELECT') THEN -1 END,
                      bytes
                  FROM pg_class,
                      pg_relation_size(oid) AS bytes,
                      LATERAL (SELECT bytes / current_setting('block_size')::integer AS pages) AS size
                  WHERE oid = to_regclass($1) AND relkind IN ('r', 'p')",
             );
-            let row: Option<Row> = sized.bind::<Text, _>(&quoted).get_result(conn).optional()?;
-            let Some(Row { rows: None, bytes }) = row else {
-                return Ok(row);
+            let size: Option<(Option<i64>, Option<i64>)> =
+                sized.bind::<Text, _>(&quoted).row(conn).optional()?;
+            let Some((None, bytes)) = size else {
+                return Ok(size);
             };
-            let sampled = diesel::sql_query(format!(
-                "SELECT count(*) * greatest($1 / ($2 * current_setting('block_size')::bigint), 1) AS rows, $1 AS bytes
+            let sampled = sql_query(format!(
+                "SELECT count(*) * greatest($1 / ($2 * current_setting('block_size')::bigint), 1), $1
                  FROM {quoted} WHERE ctid < format('(%s,0)', $2)::tid"
             ));
             let sampled = sampled
                 .bind::<Nullable<BigInt>, _>(bytes)
                 .bind::<BigInt, _>(SAMPLE_PAGES);
-            sampled.get_result(conn).optional()
+            sampled.row(conn).optional()
         })?,
         Db::Sqlite(conn) => {
-            let exists = diesel::sql_query(
-                "SELECT NULL AS rows, NULL AS bytes FROM sqlite_schema WHERE type = 'table' AND name = $1",
+            let tables =
+                sql_query("SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = $1");
+            let tables: i64 = tables.bind::<Text, _>(table).row(conn)?;
+            // Neither is known of a table without rowids, or where SQLite was built without dbstat.
+            let rows = format!("SELECT coalesce(max(rowid) - min(rowid) + 1, 0) FROM {quoted}");
+            let bytes = sql_query(
+                "SELECT pgsize FROM dbstat, pragma_page_count, pragma_page_size
+                 WHERE name = $1 AND aggregate = TRUE AND page_count * page_size <= $2",
             );
-            let row: Option<Row> = exists.bind::<Text, _>(table).get_result(conn).optional()?;
-            row.map(|_| {
-                // Neither is known of a table without rowids, or where SQLite was built without dbstat.
-                let rows = format!(
-                    "SELECT coalesce(max(rowid) - min(rowid) + 1, 0) AS rows, NULL AS bytes FROM {quoted}"
-                );
-                let rows: Option<Row> = diesel::sql_query(rows).get_result(conn).ok();
-                let bytes = diesel::sql_query(
-                    "SELECT NULL AS rows, pgsize AS bytes FROM dbstat, pragma_page_count, pragma_page_size
-                     WHERE name = $1 AND aggregate = TRUE AND page_count * page_size <= $2",
-                );
-                let bytes = bytes.bind::<Text, _>(table).bind::<BigInt, _>(LARGEST_FILE_BYTES);
-                let bytes: Option<Row> = bytes.get_result(conn).ok();
-                Row {
-                    rows: rows.and_then(|it| it.rows),
-                    bytes: bytes.and_then(|it| it.bytes),
-                }
-            })
+            let bytes = bytes.bind::<Text, _>(table).bind::<BigInt, _>(LARGEST_FILE_BYTES);
+            (tables > 0).then(|| (sql_query(rows).row(conn).ok(), bytes.row(conn).ok()))
         }
     };
-    Ok(row.map(|Row { rows, bytes }| TableSize {
+    Ok(size.map(|(rows, bytes)| TableSize {
         // Negative if they may not be counted.
         rows: rows.filter(|rows| *rows >= 0),
         bytes,

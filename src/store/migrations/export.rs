@@ -11,14 +11,13 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use diesel::prelude::*;
-use diesel::sql_types::Text;
+use diesel::{QueryResult, sql_query};
 use serde_json::Value;
 
 use super::archive::{self, ArchiveError, PartWriter};
 use super::losses::{REBUILT, WRITTEN_BACK};
 use super::rows::{self, TableColumns, fix_text_forms, selected};
-use super::run::lock_limit;
+use super::run::{Retry, lock_limit};
 use super::{Bookkeeping, Migration};
 use crate::domain::schema::dependents::Dropped;
 use crate::domain::schema::manifest::{
@@ -31,6 +30,7 @@ use crate::domain::schema::value::Kind;
 use crate::error::{Error, Exit, Result};
 use crate::fault;
 use crate::store::db::{Db, on, quote_identifier};
+use crate::store::tuples::LoadTuples;
 
 /// Names of the capture's tables, functions and triggers begin with it.
 pub(super) const CAPTURE: &str = "usagectl_export_";
@@ -40,10 +40,6 @@ const FEW_ROWS: u64 = 500;
 
 /// Rounds of catching up with a writer, if each leaves more than [`FEW_ROWS`].
 const MAX_ROUNDS: usize = 20;
-
-/// Runs a closure in a transaction with a short lock timeout, and retries it while a table is locked.
-pub(super) type Transaction<'a> =
-    dyn FnMut(&mut Db, &mut dyn FnMut(&mut Db) -> Result<()>) -> Result<()> + 'a;
 
 /// An export in progress.
 pub struct Export {
@@ -63,12 +59,12 @@ pub struct ExportOrigin {
 impl Export {
     /// Begins an export, or continues one that was interrupted.
     pub fn open(folder: &Path, db: &Db, origin: ExportOrigin) -> Result<Export> {
-        let new = Manifest::new(
-            db.engine(),
-            origin.database,
-            origin.application_schema,
-            origin.at,
-        );
+        let ExportOrigin {
+            database,
+            application_schema,
+            at,
+        } = origin;
+        let new = Manifest::new(db.engine(), database, application_schema, at);
         Ok(Export {
             folder: folder.to_owned(),
             manifest: archive::open(folder, new)?,
@@ -122,13 +118,12 @@ impl Export {
     }
 
     /// Exports what reverting `step` drops: installs the capture, writes the snapshot, and catches up.
-    /// `transaction` runs a closure in a transaction with a short lock timeout, and retries it.
     pub fn begin(
         &mut self,
         db: &mut Db,
         step: &PlanStep,
         found: &SchemaObjects,
-        transaction: &mut Transaction<'_>,
+        retry: &mut Retry<'_>,
     ) -> Result<MigrationExporter> {
         // An interrupted run exported it and did not revert it. The manifest first, which has checksums of the files.
         let exported = self.manifest.migrations.len();
@@ -139,7 +134,7 @@ impl Export {
             archive::write_manifest(&self.folder, &self.manifest)?;
         }
         archive::remove_parts(&self.folder, &step.version)?;
-        remove_capture(db, transaction)?;
+        remove_capture(db, retry)?;
         let mut tables = Vec::new();
         for table in exported_tables(db, step, found)? {
             let capture = Capture {
@@ -147,7 +142,7 @@ impl Export {
                 table,
                 read_to: 0,
             };
-            transaction(db, &mut |db| capture.install(db))?;
+            retry.transaction(db, |db| capture.install(db))?;
             tables.push(capture);
         }
         let objects = step.dependents.iter().filter_map(|dependent| {
@@ -366,7 +361,8 @@ impl Capture {
     /// Drops triggers and table; the table that they are on must be locked.
     fn remove(&self, db: &mut Db) -> QueryResult<()> {
         let table = quote_identifier(&self.table.table);
-        drop_capture(db, &self.name, &[table])
+        let drop = drop_sql(db, &self.name, Some(&table)).concat();
+        db.batch_execute(&drop)
     }
 
     fn writer(&self, folder: &Path, version: &str) -> Result<PartWriter, ArchiveError> {
@@ -404,15 +400,13 @@ impl Capture {
         let read_to = match db {
             Db::Pg(_) => 0,
             Db::Sqlite(_) => {
-                let last =
-                    format!("SELECT coalesce(max(usagectl_seq), 0) AS number FROM {recorded}");
+                let last = format!("SELECT coalesce(max(usagectl_seq), 0) FROM {recorded}");
                 rows::number(db, last)?
             }
         };
         let truncated = match db {
             Db::Pg(_) => {
-                let count =
-                    format!("SELECT count(*) AS number FROM {recorded} WHERE usagectl_truncated");
+                let count = format!("SELECT count(*) FROM {recorded} WHERE usagectl_truncated");
                 rows::number(db, count)? > 0
             }
             // SQLite has no TRUNCATE.
@@ -534,31 +528,22 @@ fn exported_tables(
     Ok(exported)
 }
 
-/// A capture of an interrupted export.
-#[derive(QueryableByName)]
-struct Left {
-    #[diesel(sql_type = Text)]
-    name: String,
-    /// The table of its triggers, quoted; empty if it has none.
-    #[diesel(sql_type = Text)]
-    table: String,
-}
-
-fn captures(db: &mut Db) -> QueryResult<Vec<Left>> {
+/// The captures of interrupted exports: their names, and the tables of their triggers, quoted.
+fn captures(db: &mut Db) -> QueryResult<Vec<(String, Option<String>)>> {
     let query = match db {
         Db::Pg(_) => {
-            "SELECT p.proname::text AS name, coalesce(min(g.tgrelid::regclass::text), '') AS \"table\"
+            "SELECT p.proname::text, min(g.tgrelid::regclass::text)
              FROM pg_proc p LEFT JOIN pg_trigger g ON g.tgfoid = p.oid
              WHERE p.pronamespace = to_regnamespace('usagectl') AND p.proname LIKE 'usagectl\\_export\\_%'
              GROUP BY p.proname"
         }
         // Its triggers are found by name.
         Db::Sqlite(_) => {
-            "SELECT name, '' AS \"table\" FROM sqlite_master
+            "SELECT name, NULL FROM sqlite_master
              WHERE type = 'table' AND name LIKE 'usagectl\\_export\\_%' ESCAPE '\\'"
         }
     };
-    on!(db, |conn| diesel::sql_query(query).load(conn))
+    on!(db, |conn| sql_query(query).rows(conn))
 }
 
 /// Whether an interrupted export left triggers.
@@ -567,56 +552,44 @@ pub fn has_capture(db: &mut Db) -> QueryResult<bool> {
 }
 
 /// Drops what an interrupted export left: its triggers would record rows for ever.
-pub fn remove_capture(db: &mut Db, transaction: &mut Transaction<'_>) -> Result<()> {
-    for Left { name, table } in captures(db)? {
-        let tables: Vec<String> = [table].into_iter().filter(|it| !it.is_empty()).collect();
+pub fn remove_capture(db: &mut Db, retry: &mut Retry<'_>) -> Result<()> {
+    for (name, table) in captures(db)? {
+        let drop = drop_sql(db, &name, table.as_deref()).concat();
         fault::point("capture");
-        transaction(db, &mut |db| Ok(drop_capture(db, &name, &tables)?))?;
+        retry.transaction(db, |db| Ok(db.batch_execute(&drop)?))?;
     }
     Ok(())
 }
 
 /// The triggers that an interrupted export left, or that a running one uses.
 pub fn capture_defects(db: &mut Db) -> QueryResult<Vec<Defect>> {
-    let is_postgresql = matches!(db, Db::Pg(_));
-    let defect = |Left { name, table }| {
-        let tables: Vec<String> = [table].into_iter().filter(|it| !it.is_empty()).collect();
+    let captures = captures(db)?.into_iter();
+    let defect = |(name, table): (String, Option<String>)| {
         Defect {
-            object: format!("capture {name}"),
-            problem: "records each change for an export: unless `usagectl rollback` is running, it was left by an \
-                      interrupted one"
-                .to_owned(),
-            fix: Some(drop_sql(is_postgresql, &name, &tables).trim_end().replace('\n', " ")),
-        }
-    };
-    Ok(captures(db)?.into_iter().map(defect).collect())
-}
-
-fn drop_capture(db: &mut Db, name: &str, tables: &[String]) -> QueryResult<()> {
-    let sql = drop_sql(matches!(db, Db::Pg(_)), name, tables);
-    db.batch_execute(&sql)
-}
-
-/// The statements that drop a capture. `tables`: the table that the triggers are on, quoted.
-fn drop_sql(is_postgresql: bool, name: &str, tables: &[String]) -> String {
-    let events = ["insert", "update", "delete", "truncate"];
-    let mut sql = String::new();
-    if is_postgresql {
-        for table in tables {
-            for event in events {
-                sql.push_str(&format!(
-                    "DROP TRIGGER IF EXISTS {name}_{event} ON {table};\n"
-                ));
-            }
-        }
-        sql.push_str(&format!(
-            "DROP FUNCTION IF EXISTS usagectl.{name}();\nDROP TABLE IF EXISTS usagectl.{name};\n"
-        ));
-    } else {
-        for event in events {
-            sql.push_str(&format!("DROP TRIGGER IF EXISTS {name}_{event};\n"));
-        }
-        sql.push_str(&format!("DROP TABLE IF EXISTS {name};\n"));
+        object: format!("capture {name}"),
+        problem: "records each change for an export: unless `usagectl rollback` is running, it was left by an \
+                  interrupted one"
+            .to_owned(),
+        fix: Some(drop_sql(db, &name, table.as_deref()).join(" ")),
     }
-    sql
+    };
+    Ok(captures.map(defect).collect())
+}
+
+/// The statements that drop a capture. `table`: the one that its triggers are on, quoted.
+fn drop_sql(db: &Db, name: &str, table: Option<&str>) -> Vec<String> {
+    let (schema, on) = match (db, table) {
+        (Db::Pg(_), table) => ("usagectl.", table.map(|table| format!(" ON {table}"))),
+        (Db::Sqlite(_), _) => ("", Some(String::new())),
+    };
+    let triggers = on.into_iter().flat_map(|on| {
+        let events = ["insert", "update", "delete", "truncate"];
+        events.map(|event| format!("DROP TRIGGER IF EXISTS {name}_{event}{on};"))
+    });
+    let mut statements: Vec<String> = triggers.collect();
+    if matches!(db, Db::Pg(_)) {
+        statements.push(format!("DROP FUNCTION IF EXISTS usagectl.{name}();"));
+    }
+    statements.push(format!("DROP TABLE IF EXISTS {schema}{name};"));
+    statements
 }

@@ -1,36 +1,24 @@
 //! Reads the ordinary indexes of a database, and writes the statements about them.
 
-use diesel::prelude::*;
-use diesel::sql_types::{Bool, Text};
+use diesel::{QueryResult, sql_query};
 
 use crate::domain::schema::index::FoundIndex;
 use crate::domain::schema::script::{IndexChange, IndexChangeKind};
 use crate::store::db::{Db, on, quote_identifier};
-
-#[derive(QueryableByName)]
-struct Row {
-    #[diesel(sql_type = Text)]
-    name: String,
-    #[diesel(sql_type = Text)]
-    object: String,
-    #[diesel(sql_type = Bool)]
-    is_valid: bool,
-    #[diesel(sql_type = Bool)]
-    is_building: bool,
-}
+use crate::store::tuples::LoadTuples;
 
 /// Of the tables in the search path. Every role may read the catalogue.
 const POSTGRES: &str = "
-SELECT x.relname::text AS name,
+SELECT x.relname::text,
     CASE WHEN i.indisunique THEN 'unique ' ELSE 'index ' END || t.relname || ' ('
         || (SELECT string_agg(a.attname || CASE i.indoption[k.n - 1] & 1 WHEN 1 THEN ' desc' ELSE '' END, ', '
                 ORDER BY k.n)
             FROM generate_series(1, i.indnkeyatts) AS k (n)
             JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[k.n - 1])
-        || ')' AS object,
-    i.indisvalid AS is_valid,
+        || ')',
+    i.indisvalid,
     EXISTS (SELECT 1 FROM pg_stat_progress_create_index p
-        WHERE p.datname = current_database() AND p.index_relid = i.indexrelid) AS is_building
+        WHERE p.datname = current_database() AND p.index_relid = i.indexrelid)
 FROM pg_index i
 JOIN pg_class x ON x.oid = i.indexrelid
 JOIN pg_am m ON m.oid = x.relam AND m.amname = 'btree'
@@ -42,13 +30,13 @@ WHERE s.nspname = ANY (current_schemas(false)) AND i.indpred IS NULL AND i.index
 ORDER BY x.relname";
 
 const SQLITE: &str = r#"
-SELECT i.name AS name,
+SELECT i.name,
     CASE WHEN i."unique" THEN 'unique ' ELSE 'index ' END || t.name || ' ('
         || (SELECT group_concat(k.name || CASE WHEN k."desc" THEN ' desc' ELSE '' END, ', ')
             FROM (SELECT * FROM pragma_index_xinfo(i.name) WHERE "key" ORDER BY seqno) k)
-        || ')' AS object,
-    true AS is_valid,
-    false AS is_building
+        || ')',
+    true,
+    false
 FROM sqlite_master t, pragma_index_list(t.name) i
 WHERE t.type = 'table' AND i.origin = 'c' AND NOT i.partial
     AND NOT EXISTS (SELECT 1 FROM pragma_index_xinfo(i.name) k WHERE k."key" AND k.name IS NULL)
@@ -59,12 +47,12 @@ pub(super) fn read(db: &mut Db) -> QueryResult<Vec<FoundIndex>> {
         Db::Pg(_) => POSTGRES,
         Db::Sqlite(_) => SQLITE,
     };
-    let rows: Vec<Row> = on!(db, |conn| diesel::sql_query(query).load(conn))?;
-    let index = |row: Row| FoundIndex {
-        name: row.name,
-        object: row.object,
-        is_valid: row.is_valid,
-        is_building: row.is_building,
+    let rows: Vec<(String, String, bool, bool)> = on!(db, |conn| sql_query(query).rows(conn))?;
+    let index = |(name, object, is_valid, is_building)| FoundIndex {
+        name,
+        object,
+        is_valid,
+        is_building,
     };
     Ok(rows.into_iter().map(index).collect())
 }
@@ -84,19 +72,13 @@ pub(super) fn statement(
             let (before, after) = sql.split_at(table.start);
             format!("{before}{schema}{after}")
         }
-        IndexChangeKind::Drop { .. } => {
-            let concurrently = if change.is_concurrent {
-                "CONCURRENTLY "
-            } else {
-                ""
-            };
-            format!("DROP INDEX {concurrently}{schema}{name}")
+        IndexChangeKind::Drop { .. } if change.is_concurrent => {
+            format!("DROP INDEX CONCURRENTLY {schema}{name}")
         }
+        IndexChangeKind::Drop { .. } => format!("DROP INDEX {schema}{name}"),
         IndexChangeKind::Rename { to } => {
-            format!(
-                "ALTER INDEX {schema}{name} RENAME TO {}",
-                quote_identifier(to)
-            )
+            let to = quote_identifier(to);
+            format!("ALTER INDEX {schema}{name} RENAME TO {to}")
         }
     }
 }

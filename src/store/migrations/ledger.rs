@@ -13,7 +13,8 @@ use diesel::connection::BoxableConnection;
 use diesel::migration::{MigrationMetadata, MigrationName, MigrationVersion};
 use diesel::prelude::*;
 use diesel::result::Error as DieselError;
-use diesel::sql_types::{Bool, Nullable, Text, Timestamp};
+use diesel::sql_query;
+use diesel::sql_types::{Bool, Text};
 use diesel_migrations::MigrationHarness;
 
 use super::{ALL, Migration};
@@ -26,6 +27,7 @@ use crate::error::{Error, Exit, Result};
 use crate::store::db::{Db, OWN_SCHEMA, on};
 use crate::store::schema_objects;
 use crate::store::time::UtcTimestamp;
+use crate::store::tuples::LoadTuples;
 
 diesel::table! {
     usagectl_migration_log (id) {
@@ -132,14 +134,6 @@ impl From<SchemaError> for Error {
     }
 }
 
-#[derive(Debug, QueryableByName)]
-struct LedgerRow {
-    #[diesel(sql_type = Text)]
-    version: String,
-    #[diesel(sql_type = Timestamp)]
-    run_on: UtcTimestamp,
-}
-
 #[derive(Debug, Queryable, Selectable)]
 #[diesel(table_name = usagectl_migration_log)]
 struct LogRow {
@@ -156,6 +150,27 @@ struct LogRow {
     done_by: String,
     at: UtcTimestamp,
     duration_ms: i64,
+}
+
+impl LogRow {
+    fn step(self) -> LoggedStep {
+        LoggedStep {
+            action: self.action,
+            is_done: self.state == DONE,
+            step: self.step,
+            step_count: self.step_count,
+            entry: LogEntry {
+                version: self.version,
+                name: self.name,
+                checksum: self.up_sha256,
+                at: self.at.utc(),
+                duration_ms: self.duration_ms,
+                by: self.done_by,
+                tool_version: self.tool_version,
+            },
+            down_checksum: self.down_sha256,
+        }
+    }
 }
 
 #[derive(Debug, Insertable)]
@@ -197,30 +212,35 @@ pub struct Bookkeeping {
     /// The ledger: version and time, in the order of versions.
     pub applied: Vec<(String, DateTime<Utc>)>,
     /// The log, oldest row first.
-    log: Vec<LogRow>,
+    log: Vec<LoggedStep>,
+    /// Of the last row of the log.
+    served: Option<String>,
 }
 
 impl Bookkeeping {
     /// Reads ledger and log. Diesel's own reader begins with CREATE TABLE, which fails for a read-only role
     /// and on a replica.
     pub fn read(db: &mut Db) -> QueryResult<Bookkeeping> {
-        let mut found = Bookkeeping::default();
         let (has_ledger, has_log) = existing(db)?;
-        (found.has_ledger, found.has_log) = (has_ledger, has_log);
+        let mut found = Bookkeeping {
+            has_ledger,
+            has_log,
+            ..Bookkeeping::default()
+        };
         if has_ledger {
-            let query = format!(
-                "SELECT version, run_on FROM {} ORDER BY version",
-                ledger_name(db)
-            );
-            let rows: Vec<LedgerRow> = on!(db, |conn| diesel::sql_query(query).load(conn))?;
+            let ledger = ledger_name(db);
+            let query = format!("SELECT version, run_on FROM {ledger} ORDER BY version");
+            let rows: Vec<(String, UtcTimestamp)> = on!(db, |conn| sql_query(query).rows(conn))?;
             let rows = rows.into_iter();
-            found.applied = rows.map(|row| (row.version, row.run_on.utc())).collect();
+            found.applied = rows.map(|(version, at)| (version, at.utc())).collect();
         }
         if has_log {
-            found.log = on!(db, |conn| usagectl_migration_log::table
+            let rows: Vec<LogRow> = on!(db, |conn| usagectl_migration_log::table
                 .select(LogRow::as_select())
                 .order(usagectl_migration_log::id)
                 .load(conn))?;
+            found.served = rows.last().map(|row| row.application_schema.clone());
+            found.log = rows.into_iter().map(LogRow::step).collect();
         }
         Ok(found)
     }
@@ -228,50 +248,27 @@ impl Bookkeeping {
     /// Whether the log's last entry for this version is not that it was reverted.
     pub(super) fn is_logged(&self, version: &str) -> bool {
         let mut entries = self.log.iter();
-        let last = entries.rfind(|row| row.version == version && row.state == DONE);
+        let last = entries.rfind(|row| row.entry.version == version && row.is_done);
         last.is_some_and(|row| row.action != "down")
     }
 
     /// Whether the migration was reverted at this time, in RFC 3339 with milliseconds, or later.
     pub(super) fn is_reverted_since(&self, version: &str, time: &str) -> bool {
-        self.log.iter().any(|row| {
-            let is_last_step = row.state == DONE && row.step == row.step_count;
-            row.version == version
-                && row.action == "down"
-                && is_last_step
-                && time_ms(row.at.utc()).as_str() >= time
-        })
+        let mut reverted = self
+            .log
+            .iter()
+            .filter(|row| row.action == "down" && row.is_last());
+        reverted.any(|row| row.entry.version == version && time_ms(row.entry.at).as_str() >= time)
     }
 
     /// All migrations ever applied or adopted, oldest first; reverted ones included.
     pub(super) fn applications(&self) -> Vec<LogEntry> {
-        migration::applications(&self.steps())
+        migration::applications(&self.log)
     }
 
     /// The migrations whose last run did not complete, by version.
     pub(super) fn progress(&self) -> BTreeMap<String, Progress> {
-        migration::progress(&self.steps())
-    }
-
-    fn steps(&self) -> Vec<LoggedStep> {
-        let step = |row: &LogRow| LoggedStep {
-            version: row.version.clone(),
-            action: row.action.clone(),
-            is_done: row.state == DONE,
-            step: row.step,
-            step_count: row.step_count,
-            entry: LogEntry {
-                version: row.version.clone(),
-                name: row.name.clone(),
-                checksum: row.up_sha256.clone(),
-                at: row.at.utc(),
-                duration_ms: row.duration_ms,
-                by: row.done_by.clone(),
-                tool_version: row.tool_version.clone(),
-            },
-            down_checksum: row.down_sha256.clone(),
-        };
-        self.log.iter().map(step).collect()
+        migration::progress(&self.log)
     }
 
     /// Whether ledger and log exist.
@@ -295,13 +292,13 @@ impl Bookkeeping {
 
     /// Refuses another application schema than the recorded one.
     pub fn check_application(&self, requested: &str) -> Result<(), SchemaError> {
-        match self.log.last() {
-            Some(last)
-                if last.application_schema != requested
+        match &self.served {
+            Some(served)
+                if served != requested
                     && !(self.applied.is_empty() && self.progress().is_empty()) =>
             {
                 Err(SchemaError::OtherApplication {
-                    served: last.application_schema.clone(),
+                    served: served.clone(),
                     requested: requested.to_owned(),
                 })
             }
@@ -389,13 +386,6 @@ pub(super) fn ledger_name(db: &Db) -> &'static str {
 }
 
 fn existing(db: &mut Db) -> QueryResult<(bool, bool)> {
-    #[derive(QueryableByName)]
-    struct Existing {
-        #[diesel(sql_type = Bool)]
-        ledger: bool,
-        #[diesel(sql_type = Bool)]
-        log: bool,
-    }
     let exists = |name: &str| match db {
         // Fails without the right to use the schema, as reading the table would.
         Db::Pg(_) => format!("to_regclass('usagectl.{name}') IS NOT NULL"),
@@ -404,37 +394,29 @@ fn existing(db: &mut Db) -> QueryResult<(bool, bool)> {
         }
     };
     let query = format!(
-        "SELECT {} AS ledger, {} AS log",
+        "SELECT {}, {}",
         exists("__diesel_schema_migrations"),
         exists("usagectl_migration_log")
     );
-    let found: Existing = on!(db, |conn| diesel::sql_query(query).get_result(conn))?;
-    Ok((found.ledger, found.log))
+    on!(db, |conn| sql_query(query).row(conn))
 }
 
 /// Checks in one query that exactly this program's migrations are applied. A database that a newer version has
 /// migrated may be enough for `how` it is used; then returns the unknown versions.
 pub fn require_current(db: &mut Db, how: Use) -> Result<Vec<String>> {
-    #[derive(QueryableByName)]
-    struct Applied {
-        #[diesel(sql_type = Text)]
-        version: String,
-        #[diesel(sql_type = Nullable<Text>)]
-        served: Option<String>,
-        #[diesel(sql_type = Nullable<Text>)]
-        requested: Option<String>,
-    }
+    // Version, served and requested schema.
+    type Applied = (String, Option<String>, Option<String>);
     let ledger = ledger_name(db);
     let requested = match db {
         Db::Pg(_) => "(current_schemas(false))[1]::text",
         Db::Sqlite(_) => "'main'",
     };
     let query = format!(
-        "SELECT version, {requested} AS requested,
-                (SELECT application_schema FROM usagectl_migration_log ORDER BY id DESC LIMIT 1) AS served
+        "SELECT version,
+                (SELECT application_schema FROM usagectl_migration_log ORDER BY id DESC LIMIT 1), {requested}
          FROM {ledger}"
     );
-    let rows: Vec<Applied> = match on!(db, |conn| diesel::sql_query(query).load(conn)) {
+    let rows: Vec<Applied> = match on!(db, |conn| sql_query(query).rows(conn)) {
         Ok(rows) => rows,
         // Not by the message, which is in the server's language.
         Err(error) => {
@@ -447,7 +429,7 @@ pub fn require_current(db: &mut Db, how: Use) -> Result<Vec<String>> {
     let Some(first) = rows.first() else {
         return Err(not_migrated(db, SchemaError::NotMigrated)?.into());
     };
-    if let (Some(served), Some(requested)) = (&first.served, &first.requested)
+    if let (_, Some(served), Some(requested)) = first
         && served != requested
     {
         return Err(SchemaError::OtherApplication {
@@ -456,7 +438,7 @@ pub fn require_current(db: &mut Db, how: Use) -> Result<Vec<String>> {
         }
         .into());
     }
-    let versions = rows.iter().map(|row| row.version.as_str());
+    let versions = rows.iter().map(|(version, ..)| version.as_str());
     let (known, unknown): (Vec<&str>, Vec<&str>) =
         versions.partition(|version| Migration::find(version).is_some());
     let missing = ALL.len() - known.len();

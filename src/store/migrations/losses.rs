@@ -4,15 +4,15 @@ use std::collections::BTreeSet;
 use std::num::ParseIntError;
 use std::time::Instant;
 
-use diesel::prelude::*;
 use diesel::result::Error as DieselError;
-use diesel::sql_types::{BigInt, Text};
+use diesel::sql_types::Text;
+use diesel::{QueryResult, sql_query};
 
 use crate::domain::schema::dependents::DependentKind;
 use crate::domain::schema::objects::SchemaObjects;
 use crate::domain::schema::plan::{Action, DataLoss, PlanStep};
-
 use crate::store::db::{Db, on, quote_identifier};
+use crate::store::tuples::LoadTuples;
 
 /// Tables whose content is not lost: the next `migrate` computes it again from the application's, or it describes runs.
 pub(super) const REBUILT: [&str; 6] = [
@@ -143,7 +143,7 @@ pub fn first_loss(
             _ => (name, "true".to_owned()),
         };
         let query = format!(
-            "SELECT count(*) AS number FROM (SELECT 1 FROM {} WHERE {condition} LIMIT 1) AS found",
+            "SELECT count(*) FROM (SELECT 1 FROM {} WHERE {condition} LIMIT 1) AS found",
             quote_identifier(table)
         );
         if super::rows::number(db, query)? > 0 {
@@ -188,12 +188,6 @@ fn count(
     found: &SchemaObjects,
     deadline: Instant,
 ) -> QueryResult<Counts> {
-    #[derive(QueryableByName)]
-    struct Piece {
-        /// Separated by spaces.
-        #[diesel(sql_type = Text)]
-        counts: String,
-    }
     let values = columns.iter().map(|column| {
         let default = found.get(&format!("column {table}.{column}"));
         let default = default.and_then(constant_default);
@@ -213,9 +207,9 @@ fn count(
                 exact: false,
             });
         }
-        let query = format!("SELECT '' || {counts} AS counts FROM {quoted}{piece}");
-        let piece: Piece = on!(db, |conn| diesel::sql_query(query).get_result(conn))?;
-        let numbers = piece.counts.split_whitespace().map(str::parse);
+        let query = format!("SELECT '' || {counts} FROM {quoted}{piece}");
+        let counts: String = on!(db, |conn| sql_query(query).row(conn))?;
+        let numbers = counts.split(' ').map(str::parse);
         let numbers: Result<Vec<i64>, ParseIntError> = numbers.collect();
         let numbers =
             numbers.map_err(|error| DieselError::DeserializationError(Box::new(error)))?;
@@ -231,52 +225,38 @@ fn count(
 
 /// Conditions that divide a table into pieces of a fraction of a second each; the last has no upper bound.
 fn pieces(db: &mut Db, table: &str) -> QueryResult<Vec<String>> {
-    #[derive(QueryableByName)]
-    struct Extent {
-        #[diesel(sql_type = BigInt)]
-        first: i64,
-        #[diesel(sql_type = BigInt)]
-        last: i64,
-    }
     let quoted = quote_identifier(table);
     let (query, piece) = match db {
         // In pages of usually 8 KiB.
         Db::Pg(_) => (
-            "SELECT 0::bigint AS first, pg_relation_size(to_regclass($1)) / 8192 AS last"
-                .to_owned(),
+            "SELECT 0::bigint, pg_relation_size(to_regclass($1)) / 8192".to_owned(),
             8_192,
         ),
         Db::Sqlite(_) => (
-            format!(
-                "SELECT coalesce(min(rowid), 0) AS first, coalesce(max(rowid), 0) AS last FROM {quoted}"
-            ),
+            format!("SELECT coalesce(min(rowid), 0), coalesce(max(rowid), 0) FROM {quoted}"),
             100_000,
         ),
     };
-    let extent: QueryResult<Extent> = match db {
+    let (first, last): (i64, i64) = match db {
         Db::Pg(postgres) => {
-            let query = diesel::sql_query(query).bind::<Text, _>(&quoted);
-            postgres.run(|conn| query.get_result(conn))
+            let query = sql_query(query).bind::<Text, _>(&quoted);
+            postgres.run(|conn| query.row(conn))?
         }
-        Db::Sqlite(conn) => diesel::sql_query(query).get_result(conn),
-    };
-    let extent = match extent {
-        Ok(extent) => extent,
-        // A SQLite table without rowids is one piece.
-        Err(DieselError::DatabaseError(_, _)) if matches!(db, Db::Sqlite(_)) => {
-            Extent { first: 0, last: 0 }
-        }
-        Err(error) => return Err(error),
+        Db::Sqlite(conn) => match sql_query(query).row(conn) {
+            // A table without rowids is one piece.
+            Err(DieselError::DatabaseError(_, _)) => (0, 0),
+            extent => extent?,
+        },
     };
     let bound = |at: i64| match db {
         Db::Pg(_) => format!("ctid {{}} '({at},0)'::tid"),
         Db::Sqlite(_) => format!("rowid {{}} {at}"),
     };
-    let count = extent.last.saturating_sub(extent.first) / piece + 1;
+    let count = last.saturating_sub(first) / piece + 1;
     // Rowids may have gaps of any size.
     let piece = piece * (count / 10_000 + 1);
     let count = count.min(10_000);
-    let bounds = (1..count).map(|number| extent.first.saturating_add(number * piece));
+    let bounds = (1..count).map(|number| first.saturating_add(number * piece));
     let bounds: Vec<String> = bounds.map(bound).collect();
     let mut pieces = Vec::with_capacity(bounds.len() + 1);
     for place in 0..=bounds.len() {

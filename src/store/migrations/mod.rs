@@ -46,6 +46,7 @@ use sha2::{Digest, Sha256};
 
 use super::db::{Db, OWN_SCHEMA, quote_identifier};
 use super::url::{DatabaseTarget, DatabaseUrl};
+use crate::domain::format::hex;
 use crate::domain::schema::adoption::Dialect;
 use crate::domain::schema::migration;
 pub use crate::domain::schema::migration::Direction;
@@ -65,7 +66,7 @@ pub use export::{
 pub use ledger::{ADOPT, Bookkeeping, SchemaError, require_current};
 pub use losses::{count_losses, drop_indexes, first_loss, lock_tables};
 pub use restore::{Target, log_restore, restore_object, restore_table};
-pub use run::{Event, Locks, LogContext, Observer, Task, run, stop, with_lock_retry};
+pub use run::{Event, Locks, LogContext, Observer, Retry, Task, run, stop};
 
 pub use script::script;
 pub use triggers::{TriggerSet, broken_triggers, sets_of};
@@ -293,8 +294,7 @@ fn lf(text: &'static str) -> Cow<'static, str> {
 
 /// The SHA-256 of a script without white space at its end.
 pub fn checksum(text: &str) -> String {
-    let digest = Sha256::digest(text.trim_end().as_bytes());
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&Sha256::digest(text.trim_end()))
 }
 
 pub fn application_schema(url: &DatabaseUrl) -> &str {

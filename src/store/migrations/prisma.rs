@@ -11,13 +11,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use chrono::TimeDelta;
-use diesel::prelude::*;
-use diesel::sql_types::{Bool, Text, Timestamp};
+use diesel::sql_types::{Text, Timestamp};
+use diesel::{QueryResult, RunQueryDsl, sql_query};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::script::{self, literal};
 use super::{ALL, Direction, Migration};
+use crate::domain::format::hex;
 use crate::domain::schema::migration::{MigrationState, MigrationStatus};
 use crate::domain::schema::prisma::{
     OwnMigration, PrismaFolder, PrismaMigration, PrismaRow, PrismaState, created_tables, matching,
@@ -27,31 +28,13 @@ use crate::error::{Error, Exit, Result};
 use crate::fault;
 use crate::store::db::{Db, on};
 use crate::store::time::UtcTimestamp;
+use crate::store::tuples::LoadTuples;
 
 /// The key of the advisory lock that `prisma migrate` holds.
 const LOCK_KEY: i64 = 72_707_369;
 
-#[derive(QueryableByName)]
-struct LedgerRow {
-    #[diesel(sql_type = Text)]
-    name: String,
-    #[diesel(sql_type = Text)]
-    checksum: String,
-    #[diesel(sql_type = Bool)]
-    is_finished: bool,
-    #[diesel(sql_type = Bool)]
-    is_rolled_back: bool,
-}
-
-#[derive(QueryableByName)]
-struct Found {
-    #[diesel(sql_type = Bool)]
-    found: bool,
-}
-
 fn is_true(db: &mut Db, query: &str) -> QueryResult<bool> {
-    let row: Found = on!(db, |conn| diesel::sql_query(query).get_result(conn))?;
-    Ok(row.found)
+    on!(db, |conn| sql_query(query).row(conn))
 }
 
 /// Whether the application's schema has Prisma's ledger.
@@ -59,11 +42,10 @@ pub fn exists(db: &mut Db) -> QueryResult<bool> {
     let query = match db {
         Db::Pg(_) => {
             "SELECT EXISTS (SELECT 1 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-                 WHERE c.relname = '_prisma_migrations' AND n.nspname = (current_schemas(false))[1]) AS found"
+                 WHERE c.relname = '_prisma_migrations' AND n.nspname = (current_schemas(false))[1])"
         }
         Db::Sqlite(_) => {
-            "SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = '_prisma_migrations')
-                 AS found"
+            "SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = '_prisma_migrations')"
         }
     };
     is_true(db, query)
@@ -74,7 +56,7 @@ pub fn has_contract(db: &mut Db) -> QueryResult<bool> {
     match db {
         Db::Pg(_) => is_true(
             db,
-            "SELECT EXISTS (SELECT 1 FROM pg_namespace WHERE nspname = 'prisma_contract') AS found",
+            "SELECT EXISTS (SELECT 1 FROM pg_namespace WHERE nspname = 'prisma_contract')",
         ),
         Db::Sqlite(_) => Ok(false),
     }
@@ -85,15 +67,15 @@ pub fn read(db: &mut Db) -> QueryResult<Option<Vec<PrismaRow>>> {
     if !exists(db)? {
         return Ok(None);
     }
-    let query = "SELECT migration_name AS name, checksum, finished_at IS NOT NULL AS is_finished,
-                     rolled_back_at IS NOT NULL AS is_rolled_back
+    let query =
+        "SELECT migration_name, checksum, finished_at IS NOT NULL, rolled_back_at IS NOT NULL
                  FROM _prisma_migrations ORDER BY started_at, migration_name";
-    let rows: Vec<LedgerRow> = on!(db, |conn| diesel::sql_query(query).load(conn))?;
-    let row = |row: LedgerRow| PrismaRow {
-        name: row.name,
-        checksum: row.checksum,
-        is_finished: row.is_finished,
-        is_rolled_back: row.is_rolled_back,
+    let rows: Vec<(String, String, bool, bool)> = on!(db, |conn| sql_query(query).rows(conn))?;
+    let row = |(name, checksum, is_finished, is_rolled_back)| PrismaRow {
+        name,
+        checksum,
+        is_finished,
+        is_rolled_back,
     };
     Ok(Some(rows.into_iter().map(row).collect()))
 }
@@ -116,7 +98,7 @@ pub fn read_folders(directory: &Path) -> Result<Vec<PrismaFolder>> {
         let sql = fs::read(&path).map_err(|error| failed(&path, error))?;
         folders.push(PrismaFolder {
             name: entry.file_name().to_string_lossy().into_owned(),
-            checksum: sha256(&sql),
+            checksum: hex(&Sha256::digest(&sql)),
             tables: created_tables(&String::from_utf8_lossy(&sql)),
         });
     }
@@ -128,11 +110,6 @@ pub fn read_folders(directory: &Path) -> Result<Vec<PrismaFolder>> {
 pub fn find_directory(from: &Path) -> Option<PathBuf> {
     let directories = from.ancestors().map(|it| it.join("prisma/migrations"));
     directories.into_iter().find(|it| it.is_dir())
-}
-
-fn sha256(bytes: &[u8]) -> String {
-    let digest = Sha256::digest(bytes);
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// How Prisma's ledger is kept true during a run.
@@ -239,14 +216,14 @@ impl PrismaSync {
         let update = update(db, how, "$1", "$2");
         let at = in_order(migration, at);
         fault::point("prisma");
-        on!(db, |conn| diesel::sql_query(&update)
+        on!(db, |conn| sql_query(&update)
             .bind::<Timestamp, _>(at)
             .bind::<Text, _>(&prisma.name)
             .execute(conn))?;
         if how != Recording::Reverted {
             let insert = insert(db, how, "$1", "$2", "$3", "$4");
             fault::point("prisma");
-            on!(db, |conn| diesel::sql_query(&insert)
+            on!(db, |conn| sql_query(&insert)
                 .bind::<Text, _>(Uuid::new_v4().to_string())
                 .bind::<Text, _>(&prisma.checksum)
                 .bind::<Timestamp, _>(at)
@@ -316,7 +293,9 @@ fn match_all(
     let application = || ALL.iter().filter(|it| it.is_application());
     let effects: Vec<_> = application().map(|it| it.effect(db)).collect();
     let up = |it: &Migration| it.sql(db, Direction::Up).into_owned();
-    let checksums: Vec<String> = application().map(|it| sha256(up(it).as_bytes())).collect();
+    let checksums: Vec<String> = application()
+        .map(|it| hex(&Sha256::digest(up(it).as_bytes())))
+        .collect();
     let own: Vec<OwnMigration<'_>> = application()
         .zip(effects.iter().zip(&checksums))
         .map(|(migration, (effect, checksum))| OwnMigration {
@@ -334,7 +313,7 @@ fn match_all(
 fn lock(db: &mut Db) -> Result<()> {
     let is_locked = match db {
         Db::Pg(_) => {
-            let query = format!("SELECT pg_try_advisory_xact_lock({LOCK_KEY}) AS found");
+            let query = format!("SELECT pg_try_advisory_xact_lock({LOCK_KEY})");
             is_true(db, &query)?
         }
         Db::Sqlite(_) => true,

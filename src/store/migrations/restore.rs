@@ -11,16 +11,16 @@ use diesel::pg::Pg;
 use diesel::prelude::*;
 use diesel::query_builder::BoxedSqlQuery;
 use diesel::result::Error as DieselError;
+use diesel::sql_query;
 use diesel::sql_types::{BigInt, Binary, Double, Nullable, Text};
 use diesel::sqlite::Sqlite;
 use serde_json::Value;
 
 use super::archive;
 use super::dependents::GRANTS;
-use super::export::Transaction;
 use super::losses::constant_default;
-use super::rows::{self, TableColumns, fix_text_forms};
-use super::run::LogContext;
+use super::rows::{TableColumns, fix_text_forms};
+use super::run::{LogContext, Retry};
 use super::{Direction, Migration};
 use crate::domain::schema::dependents::DependentKind;
 use crate::domain::schema::manifest::{ColumnExport, Line, TableExport, UserObject};
@@ -29,6 +29,7 @@ use crate::domain::schema::value::{self, InvalidValue, Kind, Stored};
 use crate::error::{Error, Exit, Result};
 use crate::fault;
 use crate::store::db::{Db, on, quote_identifier};
+use crate::store::tuples::LoadTuples;
 
 /// What became of the rows of a table's export.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -52,25 +53,21 @@ const BATCH_PARAMETERS: usize = 30_000;
 /// Bytes of one statement's values.
 const BATCH_BYTES: usize = 4 << 20;
 
-/// Restores one table. `work` runs a closure in a write transaction, and retries it.
+/// Restores one table.
 pub fn restore_table(
     db: &mut Db,
     folder: &Path,
     table: &TableExport,
     found: &SchemaObjects,
-    transaction: &mut Transaction<'_>,
+    retry: &mut Retry<'_>,
 ) -> Result<RestoredRows> {
     let target = Target::new(db, table, found)?;
     let mut sum = RestoredRows::default();
     let mut batch = Batch::default();
     let limit = BATCH_ROWS.min(BATCH_PARAMETERS / table.columns.len().max(1));
     let mut flush = |db: &mut Db, batch: &mut Batch| -> Result<()> {
-        let mut done = RestoredRows::default();
         fault::point("batch");
-        transaction(db, &mut |db| {
-            done = target.write(db, &batch.rows)?;
-            Ok(())
-        })?;
+        let done = retry.transaction(db, |db| target.write(db, &batch.rows))?;
         sum.written += done.written;
         sum.unchanged += done.unchanged;
         sum.kept += done.kept;
@@ -148,18 +145,17 @@ pub fn restore_object(db: &mut Db, object: &UserObject) -> Result<bool> {
              UNION ALL SELECT 'ALTER PUBLICATION ' || quote_ident(p.pubname) || ' ADD TABLE ' || r.prrelid::regclass
                  FROM pg_publication_rel r JOIN pg_publication p ON p.oid = r.prpubid
              UNION ALL SELECT sql FROM grants)
-             SELECT count(*) AS number FROM definitions WHERE sql = $1"
+             SELECT count(*) FROM definitions WHERE sql = $1"
         }
-        Db::Sqlite(_) => "SELECT count(*) AS number FROM sqlite_master WHERE sql = ?",
+        Db::Sqlite(_) => "SELECT count(*) FROM sqlite_master WHERE sql = ?",
     };
     let query = match db {
         Db::Pg(_) => format!("WITH grants AS ({GRANTS}), {query}"),
         Db::Sqlite(_) => query.to_owned(),
     };
-    let found: rows::Number = on!(db, |conn| diesel::sql_query(&query)
-        .bind::<Text, _>(&object.sql)
-        .get_result(conn))?;
-    if found.number > 0 {
+    let found = sql_query(&query).bind::<Text, _>(&object.sql);
+    let found: i64 = on!(db, |conn| found.row(conn))?;
+    if found > 0 {
         return Ok(false);
     }
     // One statement: the text is a file's.
@@ -168,21 +164,19 @@ pub fn restore_object(db: &mut Db, object: &UserObject) -> Result<bool> {
             let sql = object.sql.replacen(" INDEX ", " INDEX CONCURRENTLY ", 1);
             postgres.outside_transaction(|conn| {
                 // Of a restore that was killed. If the server still builds it, this waits for its end.
-                let leftover: Option<Name> = diesel::sql_query(INVALID_INDEX)
-                    .bind::<Text, _>(&object.sql)
-                    .get_result(conn)
-                    .optional()?;
-                if let Some(Name { name }) = leftover {
+                let leftover = sql_query(INVALID_INDEX).bind::<Text, _>(&object.sql);
+                let leftover: Option<String> = leftover.row(conn).optional()?;
+                if let Some(name) = leftover {
                     let drop = format!("DROP INDEX CONCURRENTLY IF EXISTS {name}");
-                    diesel::sql_query(drop).execute(conn)?;
+                    sql_query(drop).execute(conn)?;
                 }
                 fault::point("object");
-                diesel::sql_query(sql).execute(conn)
+                sql_query(sql).execute(conn)
             })?;
         }
         _ => {
             fault::point("object");
-            on!(db, |conn| diesel::sql_query(&object.sql).execute(conn))?;
+            on!(db, |conn| sql_query(&object.sql).execute(conn))?;
         }
     }
     fault::point("object");
@@ -190,14 +184,8 @@ pub fn restore_object(db: &mut Db, object: &UserObject) -> Result<bool> {
 }
 
 /// An index with this definition, quoted, that was not built to its end.
-const INVALID_INDEX: &str = "SELECT indexrelid::regclass::text AS name FROM pg_index
+const INVALID_INDEX: &str = "SELECT indexrelid::regclass::text FROM pg_index
      WHERE NOT indisvalid AND pg_get_indexdef(indexrelid) = $1";
-
-#[derive(QueryableByName)]
-struct Name {
-    #[diesel(sql_type = Text)]
-    name: String,
-}
 
 fn key_text(key: &[Value]) -> String {
     Value::Array(key.to_vec()).to_string()
@@ -270,33 +258,26 @@ impl Target {
 
     /// Writes some rows; in a transaction.
     pub fn write(&self, db: &mut Db, rows: &[Vec<Value>]) -> Result<RestoredRows> {
-        #[derive(QueryableByName)]
-        struct Counts {
-            #[diesel(sql_type = BigInt)]
-            existing: i64,
-            #[diesel(sql_type = BigInt)]
-            same: i64,
-        }
         fix_text_forms(db)?;
         let Statements {
             write,
             compare,
             head,
         } = &self.statements;
-        let (written, counts): (usize, Counts) = match db {
+        let (written, (existing, same)): (usize, (i64, i64)) = match db {
             Db::Pg(postgres) => {
                 let values = postgres_values(rows, &self.kinds).map_err(invalid)?;
                 let list = value_list(rows, |number| format!("${number}"));
                 let query = |text: &str| {
                     let sql = format!("WITH {head} AS (VALUES {list}) {text}");
-                    let query = diesel::sql_query(sql).into_boxed::<Pg>();
+                    let query = sql_query(sql).into_boxed::<Pg>();
                     values.iter().fold(query, |query, value| {
                         query.bind::<Nullable<Text>, _>(value.as_deref())
                     })
                 };
                 postgres.run(|conn| {
                     let written = query(write).execute(conn)?;
-                    Ok::<_, DieselError>((written, query(compare).get_result(conn)?))
+                    Ok::<_, DieselError>((written, query(compare).row(conn)?))
                 })?
             }
             Db::Sqlite(conn) => {
@@ -305,19 +286,15 @@ impl Target {
                 let list = value_list(rows, |_| "?".to_owned());
                 let query = |text: &str| {
                     let sql = format!("WITH {head} AS (VALUES {list}) {text}");
-                    let query = diesel::sql_query(sql).into_boxed::<Sqlite>();
+                    let query = sql_query(sql).into_boxed::<Sqlite>();
                     values.iter().fold(query, bind)
                 };
-                (
-                    query(write).execute(conn)?,
-                    query(compare).get_result(conn)?,
-                )
+                (query(write).execute(conn)?, query(compare).row(conn)?)
             }
         };
         let all = rows.len() as u64;
         let count = |number: i64| u64::try_from(number).unwrap_or_default();
-        let (existing, same, written) =
-            (count(counts.existing), count(counts.same), written as u64);
+        let (existing, same, written) = (count(existing), count(same), written as u64);
         let missing = if self.dropped { 0 } else { all - existing };
         // What still differs: also a row that exists under another key only.
         let kept = (all - missing).saturating_sub(same);
@@ -415,7 +392,7 @@ impl Statements {
         };
         let differences = any(others().map(differs).collect());
         let compare = format!(
-            "SELECT count(*) AS existing, count(CASE WHEN {differences} THEN NULL ELSE 1 END) AS same
+            "SELECT count(*), count(CASE WHEN {differences} THEN NULL ELSE 1 END)
              FROM v JOIN {name} t ON {same_key}"
         );
         let values: Vec<String> = (0..columns.len())

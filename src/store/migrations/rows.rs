@@ -5,13 +5,15 @@ use diesel::deserialize::{self, FromSql, QueryableByName};
 use diesel::pg::{Pg, PgRowByRowLoadingMode};
 use diesel::prelude::*;
 use diesel::row::{Field, NamedRow, Row as DieselRow};
-use diesel::sql_types::{BigInt, Binary, Bool, Double, Nullable, Text};
+use diesel::sql_query;
+use diesel::sql_types::{BigInt, Binary, Double, Nullable, Text};
 use diesel::sqlite::{Sqlite, SqliteType};
 use serde_json::Value;
 
 use crate::domain::schema::manifest::ColumnExport;
 use crate::domain::schema::value::{self, Kind, Stored};
 use crate::store::db::{Db, on, quote_identifier};
+use crate::store::tuples::LoadTuples;
 
 /// The columns of a table that can be written, in their order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,51 +26,36 @@ pub(in crate::store) struct TableColumns {
 impl TableColumns {
     /// Reads them; nothing if the table does not exist.
     pub(in crate::store) fn read(db: &mut Db, table: &str) -> QueryResult<Option<TableColumns>> {
-        #[derive(QueryableByName)]
-        struct Column {
-            #[diesel(sql_type = Text)]
-            name: String,
-            #[diesel(sql_type = Text)]
-            declared: String,
-            /// From 1; 0 if it is not part of the key.
-            #[diesel(sql_type = BigInt)]
-            key_place: i64,
-            #[diesel(sql_type = Bool)]
-            generated: bool,
-        }
-        let found: Vec<Column> = match db {
+        // Name, declared type, place in the key from 1, and whether it is generated.
+        let found: Vec<(String, String, i64, bool)> = match db {
             // An int2vector counts from 0.
             Db::Pg(postgres) => {
-                let query = diesel::sql_query(
-                "SELECT a.attname::text AS name, format_type(a.atttypid, a.atttypmod) AS declared,
-                     coalesce(array_position(i.indkey::int2[], a.attnum) + 1, 0)::bigint AS key_place,
-                     a.attgenerated <> '' AS generated
-                 FROM pg_attribute a
-                 LEFT JOIN pg_index i ON i.indrelid = a.attrelid AND i.indisprimary
-                 WHERE a.attrelid = to_regclass($1) AND a.attnum > 0 AND NOT a.attisdropped
-                 ORDER BY a.attnum",
-            )
-            .bind::<Text, _>(quote_identifier(table));
-                postgres.run(|conn| query.load(conn))?
+                let query = sql_query(
+                    "SELECT a.attname::text, format_type(a.atttypid, a.atttypmod),
+                         coalesce(array_position(i.indkey::int2[], a.attnum) + 1, 0)::bigint,
+                         a.attgenerated <> ''
+                     FROM pg_attribute a
+                     LEFT JOIN pg_index i ON i.indrelid = a.attrelid AND i.indisprimary
+                     WHERE a.attrelid = to_regclass($1) AND a.attnum > 0 AND NOT a.attisdropped
+                     ORDER BY a.attnum",
+                );
+                let query = query.bind::<Text, _>(quote_identifier(table));
+                postgres.run(|conn| query.rows(conn))?
             }
-            Db::Sqlite(conn) => diesel::sql_query(
-                "SELECT name, type AS declared, pk AS key_place, hidden <> 0 AS generated
-                 FROM pragma_table_xinfo(?) ORDER BY cid",
-            )
-            .bind::<Text, _>(table)
-            .load(conn)?,
+            Db::Sqlite(conn) => {
+                let query =
+                    "SELECT name, type, pk, hidden <> 0 FROM pragma_table_xinfo(?) ORDER BY cid";
+                sql_query(query).bind::<Text, _>(table).rows(conn)?
+            }
         };
         if found.is_empty() {
             return Ok(None);
         }
-        let mut key: Vec<&Column> = found.iter().filter(|it| it.key_place > 0).collect();
-        key.sort_by_key(|it| it.key_place);
-        let key = key.iter().map(|it| it.name.clone()).collect();
-        let columns = found.iter().filter(|it| !it.generated);
-        let columns = columns.map(|it| ColumnExport {
-            name: it.name.clone(),
-            declared: it.declared.clone(),
-        });
+        let mut key: Vec<_> = found.iter().filter(|(_, _, place, _)| *place > 0).collect();
+        key.sort_by_key(|(_, _, place, _)| *place);
+        let key = key.into_iter().map(|(name, ..)| name.clone()).collect();
+        let columns = found.into_iter().filter(|(.., is_generated)| !is_generated);
+        let columns = columns.map(|(name, declared, ..)| ColumnExport { name, declared });
         Ok(Some(TableColumns {
             columns: columns.collect(),
             key,
@@ -150,7 +137,7 @@ pub(in crate::store) fn for_each<E: From<diesel::result::Error>>(
     let kind = |place: usize| kinds.get(place).copied().unwrap_or(Kind::Text);
     match db {
         Db::Pg(postgres) => postgres.run(|conn| {
-            let rows = diesel::sql_query(query).load_iter::<Row, PgRowByRowLoadingMode>(conn)?;
+            let rows = sql_query(query).load_iter::<Row, PgRowByRowLoadingMode>(conn)?;
             for row in rows {
                 let values = row?.0.into_iter().enumerate();
                 let values = values.map(|(place, stored)| match stored {
@@ -162,7 +149,7 @@ pub(in crate::store) fn for_each<E: From<diesel::result::Error>>(
             Ok(())
         }),
         Db::Sqlite(conn) => {
-            let rows = diesel::sql_query(query).load_iter::<Row, DefaultLoadingMode>(conn)?;
+            let rows = sql_query(query).load_iter::<Row, DefaultLoadingMode>(conn)?;
             for row in rows {
                 let values = row?.0.into_iter().enumerate();
                 let values = values.map(|(place, it)| value::from_sqlite(kind(place), it));
@@ -179,8 +166,7 @@ pub(in crate::store) struct Number {
     pub(in crate::store) number: i64,
 }
 
-/// The `number` of a query's only row.
+/// The only value of a query's only row.
 pub(in crate::store) fn number(db: &mut Db, query: String) -> QueryResult<i64> {
-    let row: Number = on!(db, |conn| diesel::sql_query(query).get_result(conn))?;
-    Ok(row.number)
+    on!(db, |conn| sql_query(query).row(conn))
 }

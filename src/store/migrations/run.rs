@@ -6,14 +6,16 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use chrono::{DateTime, Utc};
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
+use diesel::sql_query;
 use diesel::sql_types::{Array, Text};
 
 use super::ledger::{self, DONE, NewLogRow, STARTED};
 use super::prisma::{PrismaSync, Recording};
-use super::{Direction, Migration, indexes, tables};
+use super::{Direction, Migration, application_schema, indexes, tables};
 use crate::domain::named::Named;
 use crate::domain::schema::index::{self, IndexAction};
 use crate::domain::schema::script::{self, IndexChange, Step};
@@ -21,6 +23,8 @@ use crate::error::{Error, Exit, Result};
 use crate::fault;
 use crate::store::db::{Db, OWN_SCHEMA, on, quote_identifier};
 use crate::store::time::UtcTimestamp;
+use crate::store::tuples::LoadTuples;
+use crate::store::url::DatabaseUrl;
 
 /// What the log records beside the migration itself.
 #[derive(Clone, Copy, Debug)]
@@ -32,10 +36,29 @@ pub struct LogContext<'a> {
     pub prisma: &'a PrismaSync,
 }
 
-impl LogContext<'_> {
+impl<'a> LogContext<'a> {
+    pub fn new(
+        url: &'a DatabaseUrl,
+        done_by: &'a str,
+        now: DateTime<Utc>,
+        prisma: &'a PrismaSync,
+    ) -> LogContext<'a> {
+        LogContext {
+            application_schema: application_schema(url),
+            done_by,
+            at: now.into(),
+            prisma,
+        }
+    }
+
+    /// Of a script, which reads the engine's clock when it is run.
+    pub fn of_script(url: &'a DatabaseUrl, prisma: &'a PrismaSync) -> LogContext<'a> {
+        LogContext::new(url, "a script", DateTime::UNIX_EPOCH, prisma)
+    }
+
     /// The row of a step: its number, from 1, and the number of steps.
-    pub(super) fn log_row<'a>(
-        &'a self,
+    pub(super) fn log_row(
+        &self,
         migration: &'a Migration,
         direction: Direction,
         [number, count]: [usize; 2],
@@ -255,7 +278,7 @@ impl RunningStep<'_> {
                 },
             };
             fault::point("statement");
-            let done = on!(db, |conn| diesel::sql_query(sql).execute(conn));
+            let done = on!(db, |conn| sql_query(sql).execute(conn));
             changed = done.map_err(with_detail)?;
             fault::point("statement done");
         }
@@ -412,29 +435,29 @@ fn with_detail(error: DieselError) -> Error {
 /// How long to wait for tables in use outside the steps of a migration.
 const TOTAL_WAIT: Duration = Duration::from_secs(60);
 
-/// Runs `work` in a transaction that waits at most `lock_timeout` for each table lock, and repeats it for a while.
-/// `on_retry` gets the length of each pause. [`Exit::Busy`] if no attempt got its locks.
-pub fn with_lock_retry<T>(
-    db: &mut Db,
-    lock_timeout: Duration,
-    on_retry: &mut dyn FnMut(Duration),
-    mut work: impl FnMut(&mut Db) -> Result<T>,
-) -> Result<T> {
-    struct Pauses<'a>(&'a mut dyn FnMut(Duration));
-    impl Observer for Pauses<'_> {
-        fn event(&mut self, event: Event<'_>) {
-            if let Event::Retry { pause, .. } = event {
-                (self.0)(pause);
-            }
-        }
+/// Transactions outside the steps of a migration that wait for tables in use.
+pub struct Retry<'a> {
+    /// For each attempt.
+    pub timeout: Duration,
+    pub observer: &'a mut dyn Observer,
+}
+
+impl Retry<'_> {
+    /// Runs `work` in a transaction that waits at most the timeout for each table lock, and repeats it for a while.
+    /// [`Exit::Busy`] if no attempt got its locks.
+    pub fn transaction<T>(
+        &mut self,
+        db: &mut Db,
+        mut work: impl FnMut(&mut Db) -> Result<T>,
+    ) -> Result<T> {
+        let locks = Locks {
+            timeout: self.timeout,
+            total: TOTAL_WAIT,
+        };
+        let done = in_locked_transaction(db, locks, &[], self.observer, |db, _| work(db))?;
+        fault::point("committed");
+        Ok(done)
     }
-    let locks = Locks {
-        timeout: lock_timeout,
-        total: TOTAL_WAIT,
-    };
-    let done = in_locked_transaction(db, locks, &[], &mut Pauses(on_retry), |db, _| work(db))?;
-    fault::point("committed");
-    Ok(done)
 }
 
 /// Runs `work` in a transaction that waits at most `locks.timeout` for each table lock, and repeats it until
@@ -522,15 +545,10 @@ fn random() -> f64 {
 
 /// The session that has used one of these tables for the longest time, if the server shows it.
 fn holder(db: &mut Db, tables: &[String]) -> Option<String> {
-    #[derive(QueryableByName)]
-    struct Holder {
-        #[diesel(sql_type = Text)]
-        holder: String,
-    }
     let Db::Pg(_) = db else { return None };
     let query = "SELECT concat(coalesce(nullif(a.application_name, ''), a.backend_type), ' (pid ', a.pid,
              coalesce(', user ' || a.usename, ''),
-             ', since ' || to_char(a.xact_start AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS') || ' UTC', ')') AS holder
+             ', since ' || to_char(a.xact_start AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS') || ' UTC', ')')
          FROM pg_locks l
          JOIN pg_class c ON c.oid = l.relation
          JOIN pg_stat_activity a ON a.pid = l.pid
@@ -543,14 +561,12 @@ fn holder(db: &mut Db, tables: &[String]) -> Option<String> {
     // Only for a message: a failure here must not hide the one it explains.
     let found = db.read_tx(|db| match db {
         Db::Pg(postgres) => postgres.run(|conn| {
-            diesel::sql_query(query)
-                .bind::<Array<Text>, _>(tables)
-                .get_result::<Holder>(conn)
-                .optional()
+            let query = sql_query(query).bind::<Array<Text>, _>(tables);
+            query.row(conn).optional()
         }),
         Db::Sqlite(_) => Ok(None),
     });
-    found.ok().flatten().map(|found| found.holder)
+    found.ok().flatten()
 }
 
 /// The statement that sets the lock timeout: on PostgreSQL of the transaction, on SQLite of the connection.

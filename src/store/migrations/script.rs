@@ -4,12 +4,11 @@ use std::borrow::Cow;
 use std::fmt::Write;
 use std::time::Duration;
 
-use chrono::DateTime;
 use diesel::QueryResult;
 
 use super::estimate::table_size;
 use super::ledger::{self, NewLogRow, STARTED};
-use super::prisma::{PrismaSync, Recording};
+use super::prisma::Recording;
 use super::run::{LogContext, SESSION_LIMITS, lock_limit, search_path};
 use super::triggers::broken_triggers;
 use super::{Direction, Migration, Survey, indexes, tables};
@@ -19,16 +18,14 @@ use crate::store::db::Db;
 use crate::store::lock;
 
 /// The script that does what running `plan` would do; `setup` is run first.
-#[expect(clippy::too_many_arguments, reason = "each is a part of the same plan")]
 pub fn script(
     db: &mut Db,
     survey: &Survey,
     plan: &[&Migration],
     direction: Direction,
-    application_schema: &str,
+    entry: LogContext<'_>,
     lock_timeout: Duration,
     setup: &[String],
-    prisma: &PrismaSync,
 ) -> QueryResult<String> {
     // The indexes at each point of the script.
     let mut found = indexes::read(db)?;
@@ -55,16 +52,9 @@ pub fn script(
     if !setup.is_empty() && !plan.is_empty() {
         let _ = write!(out, "\n{begin}{}COMMIT;\n", setup.concat());
     }
-    let entry = LogContext {
-        application_schema,
-        done_by: "a script",
-        // Unused: the script reads the engine's clock when it is run.
-        at: DateTime::UNIX_EPOCH.into(),
-        prisma,
-    };
     if direction == Direction::Up {
         let path = match db {
-            Db::Pg(_) => search_path(application_schema) + ";\n",
+            Db::Pg(_) => search_path(entry.application_schema) + ";\n",
             Db::Sqlite(_) => String::new(),
         };
         for triggers in broken_triggers(db, &survey.statuses)? {

@@ -3,17 +3,12 @@
 
 use std::borrow::Cow;
 
-use diesel::prelude::*;
 use diesel::result::Error as DieselError;
 use diesel::sql_types::Text;
+use diesel::{QueryResult, SqliteConnection, sql_query};
 
 use crate::store::db::{Db, quote_identifier};
-
-#[derive(QueryableByName)]
-struct Line {
-    #[diesel(sql_type = Text)]
-    text: String,
-}
+use crate::store::tuples::LoadTuples;
 
 /// Inserts the definition and the columns of existing tables.
 pub(super) fn expand<'a>(db: &mut Db, sql: &'a str) -> QueryResult<Cow<'a, str>> {
@@ -46,42 +41,31 @@ pub(super) fn expand<'a>(db: &mut Db, sql: &'a str) -> QueryResult<Cow<'a, str>>
 
 /// The part of `CREATE TABLE` after the name.
 fn definition(conn: &mut SqliteConnection, table: &str) -> QueryResult<String> {
-    let query = "SELECT substr(sql, instr(sql, '(')) AS text FROM sqlite_master WHERE type = 'table' AND name = $1";
-    let found: Line = diesel::sql_query(query)
-        .bind::<Text, _>(table)
-        .get_result(conn)?;
-    Ok(found.text)
+    let query =
+        "SELECT substr(sql, instr(sql, '(')) FROM sqlite_master WHERE type = 'table' AND name = $1";
+    sql_query(query).bind::<Text, _>(table).row(conn)
 }
 
 fn columns(conn: &mut SqliteConnection, table: &str, without: &str) -> QueryResult<String> {
-    let query = "SELECT name AS text FROM pragma_table_info($1) ORDER BY cid";
-    let found: Vec<Line> = diesel::sql_query(query).bind::<Text, _>(table).load(conn)?;
+    let query = "SELECT name FROM pragma_table_info($1) ORDER BY cid";
+    let found: Vec<String> = sql_query(query).bind::<Text, _>(table).rows(conn)?;
     let table = quote_identifier(table);
     let columns = found
         .iter()
-        .filter(|column| without.split(", ").all(|name| name != column.text))
-        .map(|column| format!("{table}.{}", quote_identifier(&column.text)));
+        .filter(|column| without.split(", ").all(|name| name != *column))
+        .map(|column| format!("{table}.{}", quote_identifier(column)));
     Ok(columns.collect::<Vec<_>>().join(", "))
 }
 
 /// The statements that create the indexes and triggers on a table, without those that `script` names.
 pub(super) fn others_objects(db: &mut Db, table: &str, script: &str) -> QueryResult<Vec<String>> {
-    #[derive(QueryableByName)]
-    struct Object {
-        #[diesel(sql_type = Text)]
-        name: String,
-        #[diesel(sql_type = Text)]
-        sql: String,
-    }
     let Db::Sqlite(conn) = db else {
         return Ok(Vec::new());
     };
     let query = "SELECT name, sql FROM sqlite_master
                  WHERE type IN ('index', 'trigger') AND tbl_name = $1 AND sql IS NOT NULL
                  ORDER BY name";
-    let found: Vec<Object> = diesel::sql_query(query).bind::<Text, _>(table).load(conn)?;
-    let others = found
-        .into_iter()
-        .filter(|object| !script.contains(&quote_identifier(&object.name)));
-    Ok(others.map(|object| object.sql).collect())
+    let mut found: Vec<(String, String)> = sql_query(query).bind::<Text, _>(table).rows(conn)?;
+    found.retain(|(name, _)| !script.contains(&quote_identifier(name)));
+    Ok(found.into_iter().map(|(_, sql)| sql).collect())
 }

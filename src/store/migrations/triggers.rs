@@ -6,12 +6,10 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
-use std::time::Duration;
 
-use diesel::prelude::*;
-use diesel::sql_types::Text;
+use diesel::{QueryResult, sql_query};
 
-use super::run::with_lock_retry;
+use super::run::Retry;
 use super::{expected, lf};
 use crate::domain::schema::migration::MigrationStatus;
 use crate::domain::schema::objects::Difference;
@@ -19,6 +17,7 @@ use crate::error::{Error, Exit, Result};
 use crate::fault;
 use crate::store::db::{Db, on, quote_identifier};
 use crate::store::schema_objects;
+use crate::store::tuples::LoadTuples;
 use crate::store::usage::dirty;
 
 /// The triggers on one of the application's tables.
@@ -60,16 +59,11 @@ impl TriggerSet {
 
     /// Whether every trigger exists and fires.
     pub fn is_in_place(self, db: &mut Db) -> QueryResult<bool> {
-        #[derive(QueryableByName)]
-        struct Trigger {
-            #[diesel(sql_type = Text)]
-            name: String,
-        }
         let table = self.table();
         let query = match db {
             // 'O' fires in ordinary sessions, 'A' always; 'D' is disabled, 'R' for replicas only.
             Db::Pg(_) => format!(
-                "SELECT tgname::text AS name FROM pg_trigger
+                "SELECT tgname::text FROM pg_trigger
                  WHERE tgrelid = to_regclass('{}') AND tgenabled IN ('O', 'A')",
                 quote_identifier(table)
             ),
@@ -77,9 +71,9 @@ impl TriggerSet {
                 "SELECT name FROM sqlite_schema WHERE type = 'trigger' AND tbl_name = '{table}'"
             ),
         };
-        let found: Vec<Trigger> = on!(db, |conn| diesel::sql_query(query).load(conn))?;
-        let names = found.iter().map(|trigger| trigger.name.as_str());
-        Ok(trigger_names(&self.sql(db)).is_subset(&names.collect()))
+        let found: Vec<String> = on!(db, |conn| sql_query(query).rows(conn))?;
+        let found = found.iter().map(String::as_str).collect();
+        Ok(trigger_names(&self.sql(db)).is_subset(&found))
     }
 
     /// Whether the difference is one of these triggers or of their functions.
@@ -116,14 +110,9 @@ impl TriggerSet {
     }
 
     /// Runs [`TriggerSet::repair`].
-    pub fn restore(
-        self,
-        db: &mut Db,
-        lock_timeout: Duration,
-        on_retry: &mut dyn FnMut(Duration),
-    ) -> Result<()> {
+    pub fn restore(self, db: &mut Db, retry: &mut Retry<'_>) -> Result<()> {
         for sql in self.repair(db) {
-            with_lock_retry(db, lock_timeout, on_retry, |db| {
+            retry.transaction(db, |db| {
                 fault::point("trigger");
                 db.batch_execute(&sql)?;
                 fault::point("trigger done");
