@@ -12,7 +12,7 @@ use crate::commands::migrate::PrismaArgs;
 use crate::context::Context;
 use crate::domain::capacity::Capacity;
 use crate::domain::capacity::state::LimitState;
-use crate::domain::schema::migration::{Direction, MigrationState, MigrationStatus};
+use crate::domain::schema::migration::{MigrationState, MigrationStatus};
 use crate::domain::schema::objects::{Difference, SchemaObjects};
 use crate::domain::schema::status::{CapacitySummary, Defect, StaleMetric, StatusReport, Verdict};
 use crate::domain::usage::retention;
@@ -141,31 +141,19 @@ fn report(
         true => adopt::origin(db, &survey, &found)?,
         false => None,
     };
-    let has_tables = |names: &[&str]| {
-        let mut names = names.iter();
+    let has_tables = |names: &str| {
+        let mut names = names.split(' ');
         names.all(|name| found.get(&format!("table {name}")).is_some())
     };
     let mut drift = survey.bookkeeping.differences();
     drift.extend(expected.differences(&found));
     // Tables that differ cannot be read.
     let has_capacity = drift.is_empty()
-        && has_tables(&[
-            "UpgradeRecommendation",
-            "InfrastructureMetric",
-            "usagectl_limit_origins",
-        ]);
-    let has_rollups = has_tables(&[
-        "usagectl_dirty_hours",
-        "usagectl_stale_periods",
-        "usagectl_rollups",
-    ]);
-    let has_alerts = has_tables(&[
-        "api_alerts",
-        "usagectl_alert_rules",
-        "usagectl_alert_states",
-        "usagectl_notices",
-    ]);
-    let has_usage = has_rollups && has_tables(&["api_usage"]);
+        && has_tables("UpgradeRecommendation InfrastructureMetric usagectl_limit_origins");
+    let has_rollups = has_tables("usagectl_dirty_hours usagectl_stale_periods usagectl_rollups");
+    let has_alerts =
+        has_tables("api_alerts usagectl_alert_rules usagectl_alert_states usagectl_notices");
+    let has_usage = has_rollups && has_tables("api_usage");
     let extras = expected.extras(&found);
     // PostgreSQL's own types hold only their values.
     let may_have_unknown_values = match db {
@@ -215,12 +203,10 @@ fn defects(
 /// Open recommendations, and the stale metrics of `limits check`.
 fn capacity(db: &mut Db, now: DateTime<Utc>) -> Result<CapacitySummary> {
     let stale = |it: Capacity| {
-        let series = it.series;
-        let reason = it
-            .reason
-            .map_or_else(String::new, |reason| reason.to_string());
-        let stale = StaleMetric { series, reason };
-        (it.state == LimitState::Stale).then_some(stale)
+        (it.state == LimitState::Stale).then(|| StaleMetric {
+            series: it.series,
+            reason: it.reason.map_or_else(String::new, |it| it.to_string()),
+        })
     };
     let standings = check::limited(db, (None, None), now, None)?;
     let mut stale: Vec<StaleMetric> = standings.into_iter().filter_map(stale).collect();
@@ -268,27 +254,17 @@ fn next_step(report: &StatusReport) -> String {
         return format!("use the version of usagectl that applied {name}");
     }
     if let Some(partial) = find(MigrationState::Partial).and_then(MigrationStatus::partial) {
-        return match partial {
-            Direction::Up => "usagectl migrate",
-            Direction::Down => "usagectl rollback",
-        }
-        .to_owned();
-    }
-    if report.origin.is_some() {
-        return migrations::ADOPT.to_owned();
+        return partial.command().to_owned();
     }
     let unlogged = find(MigrationState::Unlogged);
-    if unlogged.is_some() || report.has_lost_bookkeeping() {
+    if report.origin.is_some() || unlogged.is_some() || report.has_lost_bookkeeping() {
         return migrations::ADOPT.to_owned();
     }
     if !report.conflicts.is_empty() {
         return "use an empty database, or the tool that created this one".to_owned();
     }
-    let is_restorable = |difference: &Difference| {
-        ["trigger ", "function "]
-            .iter()
-            .any(|kind| difference.what.starts_with(kind))
-    };
+    let is_restorable =
+        |it: &Difference| it.what.starts_with("trigger ") || it.what.starts_with("function ");
     let next = match report.drift.as_slice() {
         [] if report.extras.is_empty() => {
             "remove the defects listed above, then run usagectl status --verify"

@@ -25,3 +25,11 @@ pub(crate) fn at_minute(minute: i64) -> DateTime<Utc> {
 pub(crate) fn window(from: &str, to: &str) -> Window {
     Window::new(at(from), at(to))
 }
+
+/// The lines of a table of cases, each divided at `|` into trimmed cells.
+pub(crate) fn cases<const N: usize>(table: &str) -> impl Iterator<Item = [&str; N]> {
+    table.trim().lines().map(|line| {
+        let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+        cells.try_into().unwrap()
+    })
+}

@@ -7,35 +7,24 @@
 
 /// SQL types that Diesel does not have: the application's enums, and JSON as text.
 pub mod sql_types {
-    /// PostgreSQL enum `InfrastructureService`; text with a CHECK in SQLite.
-    #[derive(Clone, Copy, Debug, diesel::query_builder::QueryId, diesel::sql_types::SqlType)]
-    #[diesel(postgres_type(name = "InfrastructureService"))]
-    #[diesel(sqlite_type(name = "Text"))]
-    pub struct InfrastructureService;
+    /// A type of PostgreSQL, in SQLite text.
+    macro_rules! text_in_sqlite {
+        ($($name:ident = $postgres:literal,)+) => {
+            $(#[derive(Clone, Copy, Debug, diesel::query_builder::QueryId, diesel::sql_types::SqlType)]
+            #[diesel(postgres_type(name = $postgres))]
+            #[diesel(sqlite_type(name = "Text"))]
+            pub struct $name;)+
+        };
+    }
 
-    /// PostgreSQL enum `MetricType`; text with a CHECK in SQLite.
-    #[derive(Clone, Copy, Debug, diesel::query_builder::QueryId, diesel::sql_types::SqlType)]
-    #[diesel(postgres_type(name = "MetricType"))]
-    #[diesel(sqlite_type(name = "Text"))]
-    pub struct MetricType;
-
-    /// PostgreSQL enum `RecommendationPriority`; text with a CHECK in SQLite.
-    #[derive(Clone, Copy, Debug, diesel::query_builder::QueryId, diesel::sql_types::SqlType)]
-    #[diesel(postgres_type(name = "RecommendationPriority"))]
-    #[diesel(sqlite_type(name = "Text"))]
-    pub struct RecommendationPriority;
-
-    /// PostgreSQL enum `RecommendationStatus`; text with a CHECK in SQLite.
-    #[derive(Clone, Copy, Debug, diesel::query_builder::QueryId, diesel::sql_types::SqlType)]
-    #[diesel(postgres_type(name = "RecommendationStatus"))]
-    #[diesel(sqlite_type(name = "Text"))]
-    pub struct RecommendationStatus;
-
-    /// PostgreSQL `jsonb`; in SQLite the compact JSON text that Prisma writes.
-    #[derive(Clone, Copy, Debug, diesel::query_builder::QueryId, diesel::sql_types::SqlType)]
-    #[diesel(postgres_type(name = "jsonb"))]
-    #[diesel(sqlite_type(name = "Text"))]
-    pub struct JsonText;
+    text_in_sqlite! {
+        InfrastructureService = "InfrastructureService",
+        MetricType = "MetricType",
+        RecommendationPriority = "RecommendationPriority",
+        RecommendationStatus = "RecommendationStatus",
+        // The compact JSON that Prisma writes.
+        JsonText = "jsonb",
+    }
 }
 
 diesel::table! {

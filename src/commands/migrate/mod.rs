@@ -416,13 +416,7 @@ pub(super) fn plan_error(error: PlanError) -> Error {
         PlanError::NoSuchMigration { .. } => (Exit::Usage, "usagectl status"),
         PlanError::NotApplied(_) => (Exit::Refused, "usagectl status"),
         PlanError::Untrustworthy(_) => (Exit::Untrustworthy, "usagectl status"),
-        PlanError::Partial { direction, .. } => {
-            let next = match direction {
-                Direction::Up => "usagectl migrate",
-                Direction::Down => "usagectl rollback",
-            };
-            (Exit::Untrustworthy, next)
-        }
+        PlanError::Partial { direction, .. } => (Exit::Untrustworthy, direction.command()),
         PlanError::OutOfOrder(_) => (Exit::Refused, "usagectl migrate --allow-out-of-order"),
         PlanError::AlreadyExists(_) => {
             let message = format!("{error}; nothing was changed");

@@ -9,8 +9,8 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use super::meaning::{Column, missing_values};
-use super::objects::{Difference, Effect, SchemaObject, SchemaObjects, quoted};
+use super::meaning::{Column, Index, missing_values};
+use super::objects::{Difference, Effect, SchemaObject, SchemaObjects, quoted, table_of};
 use super::prisma::PrismaMigration;
 use crate::domain::named::named;
 
@@ -116,12 +116,8 @@ pub fn evidence(
             expected.collect::<SchemaObjects>().differences(found)
         };
         let differences = compare(&required);
-        let changed: BTreeSet<&str> = candidate
-            .effect
-            .removed
-            .iter()
-            .map(|it| it.what.as_str())
-            .collect();
+        let removed = candidate.effect.removed.iter();
+        let changed: BTreeSet<&str> = removed.map(|it| it.what.as_str()).collect();
         let is_present = required.iter().any(|object| {
             let is_evidence = matches!(object.parts().0, "table" | "column" | "enum");
             is_evidence
@@ -153,12 +149,7 @@ pub fn evidence(
             _ => compare(&restorable).into_iter().map(|it| it.what).collect(),
         };
         // Objects of several lines, such as a missing table with its columns, count as one difference.
-        let missing = required.iter().filter(|object| {
-            let one: SchemaObjects = [(object.what.clone(), object.how.clone())]
-                .into_iter()
-                .collect();
-            !one.differences(found).is_empty()
-        });
+        let missing = required.iter().filter(|it| !compare(&[**it]).is_empty());
         result.push(Evidence {
             version: candidate.version,
             name: candidate.name,
@@ -262,7 +253,8 @@ pub fn closing_sql(
         .filter(|it| it.found.is_none())
         .filter_map(|it| it.what.strip_prefix("table "))
         .collect();
-    let of_missing_table = |what: &str| missing_tables.contains(table_of(what));
+    let of_missing_table =
+        |what: &str| table_of(what).is_some_and(|table| missing_tables.contains(table));
     let mut groups: [Vec<String>; 5] = Default::default();
     let mut taken = taken.clone();
     for difference in differences {
@@ -274,19 +266,17 @@ pub fn closing_sql(
         let (kind, name) = what.split_once(' ').unwrap_or((what, ""));
         let expected = expected.as_deref().unwrap_or_default();
         let (group, statements) = match kind {
-            "table" => (
-                1,
-                vec![created_in(scripts, &format!("CREATE TABLE {name}"))],
-            ),
+            "table" => {
+                let statement = created_in(scripts, &format!("CREATE TABLE {name}"));
+                (1, vec![statement])
+            }
             _ if of_missing_table(what) => continue,
             "enum" => (0, enum_values(name, expected, found.as_deref(), scripts)),
             "column" => (2, column(name, expected, found.as_deref(), dialect)),
             "unique" | "index" => {
                 let group = if kind == "unique" { 3 } else { 4 };
-                (
-                    group,
-                    vec![index(what, found.as_deref(), &mut taken, dialect)],
-                )
+                let statement = index(what, found.as_deref(), &mut taken, dialect);
+                (group, vec![statement])
             }
             _ => (4, vec![None]),
         };
@@ -309,37 +299,20 @@ pub fn closing_sql(
     groups.into_iter().flatten().collect()
 }
 
-/// `api_usage` of `column api_usage.method` and `index api_usage (timestamp)`.
-fn table_of(what: &str) -> &str {
-    let name = what.split_once(' ').map_or(what, |(_, name)| name);
-    name.split(['.', ' ']).next().unwrap_or_default()
-}
-
-/// The columns of `unique api_alerts (api_name, alert_type)`, and its condition.
-fn index_parts(what: &str) -> Option<(&str, &str, &str)> {
-    let (_, rest) = what.split_once(' ')?;
-    let (table, rest) = rest.split_once(" (")?;
-    let (columns, condition) = match rest.split_once(") where ") {
-        Some((columns, condition)) => (columns, condition),
-        None => (rest.strip_suffix(')')?, ""),
-    };
-    Some((table, columns, condition))
-}
-
 /// Whether the statement that creates the table has the unique columns as a constraint.
 fn has_constraint(what: &str, scripts: &[&str]) -> bool {
-    let Some((table, columns, _)) = index_parts(what) else {
+    let Some(Index { table, columns, .. }) = Index::parse(what) else {
         return false;
     };
     let Some(statement) = created_in(scripts, &format!("CREATE TABLE {table}")) else {
         return false;
     };
     let statement = statement.replace('"', "");
+    let columns = columns.join(", ");
     let on_table = [format!("KEY ({columns})"), format!("UNIQUE ({columns})")];
     let on_column = |line: &str| {
-        let mut words = line.split_whitespace();
         let is_unique = line.contains("PRIMARY KEY") || line.contains(" UNIQUE");
-        words.next() == Some(columns) && is_unique
+        line.split_whitespace().next() == Some(&columns) && is_unique
     };
     on_table.iter().any(|text| statement.contains(text)) || statement.lines().any(on_column)
 }
@@ -409,9 +382,8 @@ fn column(
     let mut statements = Vec::new();
     if wanted.data_type != found.data_type {
         let data_type = wanted.data_type;
-        statements.push(alter(format!(
-            "TYPE {data_type} USING {column}::text::{data_type}"
-        )));
+        let change = format!("TYPE {data_type} USING {column}::text::{data_type}");
+        statements.push(alter(change));
     }
     match (wanted.not_null, found.not_null) {
         (true, false) => statements.push(alter("SET NOT NULL".to_owned())),
@@ -433,49 +405,51 @@ fn index(
     taken: &mut BTreeSet<String>,
     dialect: Dialect,
 ) -> Option<String> {
-    let (table, columns, condition) = index_parts(what)?;
-    let is_unique = what.starts_with("unique ");
+    let Index {
+        is_unique,
+        table,
+        columns,
+        rest,
+    } = Index::parse(what)?;
+    let quoted_table = quoted(table);
     if found.is_some() {
         // It exists and is invalid.
-        return Some(format!("REINDEX TABLE CONCURRENTLY {};", quoted(table)));
+        return Some(format!("REINDEX TABLE CONCURRENTLY {quoted_table};"));
     }
-    if columns.contains('(') || (!condition.is_empty() && dialect == Dialect::Sqlite) {
+    let condition = match (rest.strip_prefix("where "), dialect) {
+        (None, _) if rest.is_empty() => String::new(),
+        (Some(condition), Dialect::Postgres) => format!(" WHERE {condition}"),
+        _ => return None,
+    };
+    if columns.iter().any(|column| column.contains('(')) {
         return None;
     }
-    let columns: Vec<&str> = columns.split(", ").collect();
-    let bare = |column: &&str| column.trim_end_matches(" desc").to_owned();
-    let bare: Vec<String> = columns.iter().map(bare).collect();
     // Prisma's name, which its own comparison expects.
     let ending = if is_unique { "key" } else { "idx" };
+    let bare = columns.iter().map(|it| it.trim_end_matches(" desc"));
+    let bare: Vec<&str> = bare.collect();
     let prisma_name = format!("{table}_{}_{ending}", bare.join("_"));
-    let numbers = std::iter::once(String::new()).chain((1..).map(|number| format!("_{number}")));
-    let mut names = numbers.map(|number| format!("{prisma_name}{number}"));
+    let numbered = (1..).map(|number| format!("{prisma_name}_{number}"));
+    let mut names = std::iter::once(prisma_name.clone()).chain(numbered);
     let name = names.find(|name| !taken.contains(name))?;
-    let columns: Vec<String> = columns
+    let columns = columns
         .iter()
-        .zip(&bare)
-        .map(|(column, bare)| match column.ends_with(" desc") {
-            true => format!("{} DESC", quoted(bare)),
-            false => quoted(bare),
-        })
-        .collect();
+        .map(|column| match column.strip_suffix(" desc") {
+            Some(bare) => format!("{} DESC", quoted(bare)),
+            None => quoted(column),
+        });
+    let columns: Vec<String> = columns.collect();
+    let columns = columns.join(", ");
     let unique = if is_unique { "UNIQUE " } else { "" };
     let concurrently = match dialect {
         Dialect::Postgres => "CONCURRENTLY ",
         Dialect::Sqlite => "",
     };
-    let condition = match condition {
-        "" => String::new(),
-        condition => format!(" WHERE {condition}"),
-    };
-    let statement = format!(
-        "CREATE {unique}INDEX {concurrently}{} ON {} ({}){condition};",
-        quoted(&name),
-        quoted(table),
-        columns.join(", ")
-    );
+    let quoted_name = quoted(&name);
     taken.insert(name);
-    Some(statement)
+    Some(format!(
+        "CREATE {unique}INDEX {concurrently}{quoted_name} ON {quoted_table} ({columns}){condition};"
+    ))
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 
 use serde::Serialize;
 
-use super::objects::SchemaObject;
+use super::script::{Token, tokens_of};
 use crate::domain::named::named;
 
 named! {
@@ -70,17 +70,12 @@ impl Dropped {
     pub fn new<'a>(names: impl Iterator<Item = &'a str>) -> Dropped {
         let mut dropped = Dropped::default();
         for name in names {
-            let object = SchemaObject {
-                what: name.to_owned(),
-                how: String::new(),
-            };
-            match object.parts() {
-                ("table", table) => dropped.tables.push(table.to_owned()),
-                ("enum", name) => dropped.types.push(name.to_owned()),
-                ("column", name) => {
-                    if let Some((table, column)) = name.split_once('.') {
-                        dropped.columns.push((table.to_owned(), column.to_owned()));
-                    }
+            let (kind, name) = name.split_once(' ').unwrap_or_default();
+            match (kind, name.split_once('.')) {
+                ("table", _) => dropped.tables.push(name.to_owned()),
+                ("enum", _) => dropped.types.push(name.to_owned()),
+                ("column", Some((table, column))) => {
+                    dropped.columns.push((table.to_owned(), column.to_owned()));
                 }
                 _ => {}
             }
@@ -90,6 +85,24 @@ impl Dropped {
 
     pub fn is_empty(&self) -> bool {
         self.tables.is_empty() && self.columns.is_empty() && self.types.is_empty()
+    }
+
+    fn has_table(&self, name: &str) -> bool {
+        let mut tables = self.tables.iter();
+        tables.any(|table| table.eq_ignore_ascii_case(name))
+    }
+
+    /// The dropped object that a foreign key refers to.
+    fn referenced(&self, (table, column): &(String, String)) -> Option<String> {
+        if self.has_table(table) {
+            return Some(format!("table {table}"));
+        }
+        let mut columns = self.columns.iter();
+        let same = |(t, c): &&(String, String)| {
+            t.eq_ignore_ascii_case(table) && c.eq_ignore_ascii_case(column)
+        };
+        let (table, column) = columns.find(same)?;
+        Some(format!("column {table}.{column}"))
     }
 
     /// The first dropped object that `sql` mentions, named as in a plan.
@@ -125,39 +138,24 @@ pub fn in_sqlite(
     dropped: &Dropped,
     is_ours: impl Fn(&CatalogueRow) -> bool,
 ) -> Vec<Dependent> {
-    let is_dropped = |table: &str| {
-        dropped
-            .tables
-            .iter()
-            .any(|it| it.eq_ignore_ascii_case(table))
-    };
-    let found = |row: &CatalogueRow, kind, depends_on: String, blocks| Dependent {
+    let is_dropped = |table: &str| dropped.has_table(table);
+    let found = |row: &CatalogueRow, kind, name: String, depends_on, blocks| Dependent {
         kind,
-        name: row.name.clone(),
+        name,
         depends_on,
         blocks,
         sql: (!blocks && !row.sql.is_empty()).then(|| row.sql.clone()),
     };
     let mut dependents = Vec::new();
     for row in catalogue.iter().filter(|row| !is_ours(row)) {
-        match row.kind.as_str() {
-            "table" if is_dropped(&row.table) => {}
+        let kind = match row.kind.as_str() {
+            "table" if is_dropped(&row.table) => continue,
             "table" => {
-                let reference = row.references.iter().find_map(|(table, column)| {
-                    let same = |(t, c): &&(String, String)| {
-                        t.eq_ignore_ascii_case(table) && c.eq_ignore_ascii_case(column)
-                    };
-                    if is_dropped(table) {
-                        return Some(format!("table {table}"));
-                    }
-                    let column = dropped.columns.iter().find(same)?;
-                    Some(format!("column {}.{}", column.0, column.1))
-                });
-                if let Some(reference) = reference {
-                    let mut foreign_key = found(row, DependentKind::ForeignKey, reference, true);
-                    foreign_key.name = format!("of table {}", row.name);
-                    dependents.push(foreign_key);
-                }
+                let reference = row.references.iter().find_map(|it| dropped.referenced(it));
+                dependents.extend(reference.map(|reference| {
+                    let name = format!("of table {}", row.name);
+                    found(row, DependentKind::ForeignKey, name, reference, true)
+                }));
                 // Its definition mentions the column where it is declared, and in each expression that uses it.
                 let words = identifiers(&row.sql);
                 for (table, column) in &dropped.columns {
@@ -165,38 +163,27 @@ pub fn in_sqlite(
                         .iter()
                         .filter(|word| word.eq_ignore_ascii_case(column));
                     if table.eq_ignore_ascii_case(&row.table) && uses.count() > 1 {
+                        let name = format!("or generated column of table {}", row.name);
                         let depends_on = format!("column {table}.{column}");
-                        let mut constraint =
-                            found(row, DependentKind::Constraint, depends_on, true);
-                        constraint.name = format!("or generated column of table {}", row.name);
-                        dependents.push(constraint);
+                        let kind = DependentKind::Constraint;
+                        dependents.push(found(row, kind, name, depends_on, true));
                     }
                 }
+                continue;
             }
-            // Both go with their table.
-            "index" if is_dropped(&row.table) => {
-                let table = format!("table {}", row.table);
-                dependents.push(found(row, DependentKind::Index, table, false));
-            }
-            "trigger" if is_dropped(&row.table) => {
-                let table = format!("table {}", row.table);
-                dependents.push(found(row, DependentKind::Trigger, table, false));
-            }
-            "index" => {
-                if let Some(depends_on) = dropped.mentioned_in(&row.sql) {
-                    dependents.push(found(row, DependentKind::Index, depends_on, false));
-                }
-            }
-            kind => {
-                let kind = match kind {
-                    "view" => DependentKind::View,
-                    _ => DependentKind::Trigger,
-                };
-                if let Some(depends_on) = dropped.mentioned_in(&row.sql) {
-                    dependents.push(found(row, kind, depends_on, true));
-                }
-            }
-        }
+            "index" => DependentKind::Index,
+            "view" => DependentKind::View,
+            _ => DependentKind::Trigger,
+        };
+        // An index and a trigger go with their table, an index also with its columns.
+        let goes = kind != DependentKind::View && is_dropped(&row.table);
+        let depends_on = match goes {
+            true => Some(format!("table {}", row.table)),
+            false => dropped.mentioned_in(&row.sql),
+        };
+        let blocks = !goes && kind != DependentKind::Index;
+        let name = || row.name.clone();
+        dependents.extend(depends_on.map(|it| found(row, kind, name(), it, blocks)));
     }
     dependents
 }
@@ -204,50 +191,14 @@ pub fn in_sqlite(
 /// The words and quoted identifiers of an SQL text, without comments and strings. A string in double quotes counts
 /// as an identifier, as SQLite may read it as either.
 fn identifiers(sql: &str) -> Vec<String> {
-    let mut found = Vec::new();
-    let mut rest = sql;
-    while let Some(first) = rest.chars().next() {
-        let after = &rest[first.len_utf8()..];
-        let quoted = |close: char| {
-            // A doubled quote stands for one.
-            let mut text = String::new();
-            let mut chars = after.char_indices().peekable();
-            while let Some((at, c)) = chars.next() {
-                if c != close {
-                    text.push(c);
-                } else if close != ']' && chars.next_if(|(_, next)| *next == close).is_some() {
-                    text.push(close);
-                } else {
-                    return (text, &after[at + close.len_utf8()..]);
-                }
-            }
-            (text, "")
-        };
-        rest = match first {
-            '\'' => quoted('\'').1,
-            '"' | '`' | '[' => {
-                let close = if first == '[' { ']' } else { first };
-                let (text, after) = quoted(close);
-                found.push(text);
-                after
-            }
-            '-' if after.starts_with('-') => after.split_once('\n').map_or("", |(_, next)| next),
-            '/' if after.starts_with('*') => after.split_once("*/").map_or("", |(_, next)| next),
-            c if c.is_alphanumeric() || c == '_' => {
-                let is_part = |c: char| c.is_alphanumeric() || c == '_' || c == '$';
-                let end = rest.find(|c| !is_part(c)).unwrap_or(rest.len());
-                found.push(rest[..end].to_owned());
-                &rest[end..]
-            }
-            _ => after,
-        };
-    }
-    found
+    let names = tokens_of(sql).filter(Token::is_name);
+    names.map(|token| token.name()).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::testing::cases;
 
     #[test]
     fn identifiers_are_found_in_any_quotes() {
@@ -259,14 +210,19 @@ mod tests {
         assert_eq!(identifiers("\"open"), ["open"]);
     }
 
-    fn row(kind: &str, name: &str, table: &str, sql: &str) -> CatalogueRow {
-        CatalogueRow {
-            kind: kind.to_owned(),
-            name: name.to_owned(),
-            table: table.to_owned(),
-            sql: sql.to_owned(),
-            references: Vec::new(),
-        }
+    /// Rows of the catalogue: kind, name, table and SQL.
+    fn catalogue(table: &str) -> Vec<CatalogueRow> {
+        let row = |cells: [&str; 4]| {
+            let [kind, name, table, sql] = cells.map(str::to_owned);
+            CatalogueRow {
+                kind,
+                name,
+                table,
+                sql,
+                references: Vec::new(),
+            }
+        };
+        cases(table).map(row).collect()
     }
 
     fn dependents(catalogue: &[CatalogueRow], dropped: &[&str]) -> Vec<String> {
@@ -281,39 +237,15 @@ mod tests {
 
     #[test]
     fn view_and_trigger_that_mention_a_dropped_column_block() {
-        let catalogue = [
-            row(
-                "view",
-                "v",
-                "v",
-                "CREATE VIEW v AS SELECT Method FROM api_usage",
-            ),
-            row(
-                "view",
-                "other",
-                "other",
-                "CREATE VIEW other AS SELECT method FROM calls",
-            ),
-            row(
-                "view",
-                "all",
-                "all",
-                "CREATE VIEW all AS SELECT * FROM api_usage",
-            ),
-            row("trigger", "t", "calls", "... SELECT method FROM api_usage"),
-            row(
-                "index",
-                "i",
-                "api_usage",
-                "CREATE INDEX i ON api_usage (lower(method))",
-            ),
-            row(
-                "index",
-                "ours",
-                "api_usage",
-                "CREATE INDEX ours ON api_usage (method)",
-            ),
-        ];
+        let catalogue = catalogue(
+            "
+            view | v | v | CREATE VIEW v AS SELECT Method FROM api_usage
+            view | other | other | CREATE VIEW other AS SELECT method FROM calls
+            view | all | all | CREATE VIEW all AS SELECT * FROM api_usage
+            trigger | t | calls | ... SELECT method FROM api_usage
+            index | i | api_usage | CREATE INDEX i ON api_usage (lower(method))
+            index | ours | api_usage | CREATE INDEX ours ON api_usage (method)",
+        );
         let found = dependents(&catalogue, &["column api_usage.method", "index x (y)"]);
         let column = "column api_usage.method";
         let expected = [
@@ -326,35 +258,15 @@ mod tests {
 
     #[test]
     fn index_and_trigger_go_with_their_table_and_a_reference_blocks() {
-        let mut child = row(
-            "table",
-            "child",
-            "child",
-            "CREATE TABLE child (alert REFERENCES api_alerts)",
+        let mut catalogue = catalogue(
+            "
+            table | child | child | CREATE TABLE child (alert REFERENCES api_alerts)
+            table | api_alerts | api_alerts | CREATE TABLE api_alerts (id)
+            index | i | api_alerts | CREATE INDEX i ON api_alerts (threshold)
+            trigger | t | api_alerts | CREATE TRIGGER t ...
+            view | v | v | CREATE VIEW v AS SELECT * FROM \"api_alerts\"",
         );
-        child.references = vec![("api_alerts".to_owned(), String::new())];
-        let catalogue = [
-            child,
-            row(
-                "table",
-                "api_alerts",
-                "api_alerts",
-                "CREATE TABLE api_alerts (id)",
-            ),
-            row(
-                "index",
-                "i",
-                "api_alerts",
-                "CREATE INDEX i ON api_alerts (threshold)",
-            ),
-            row("trigger", "t", "api_alerts", "CREATE TRIGGER t ..."),
-            row(
-                "view",
-                "v",
-                "v",
-                "CREATE VIEW v AS SELECT * FROM \"api_alerts\"",
-            ),
-        ];
+        catalogue[0].references = vec![("api_alerts".to_owned(), String::new())];
         let table = "table api_alerts";
         let expected = [
             format!("foreign key of table child blocks {table}"),
@@ -368,11 +280,8 @@ mod tests {
     #[test]
     fn generated_column_blocks() {
         let sql = "CREATE TABLE api_usage (id, method TEXT, short AS (substr(method, 1, 1)))";
-        let table = row("table", "api_usage", "api_usage", sql);
-        let found = dependents(
-            &[table],
-            &["column api_usage.method", "column api_usage.id"],
-        );
+        let table = catalogue(&format!("table | api_usage | api_usage | {sql}"));
+        let found = dependents(&table, &["column api_usage.method", "column api_usage.id"]);
         let expected =
             ["constraint or generated column of table api_usage blocks column api_usage.method"];
         assert_eq!(found, expected);

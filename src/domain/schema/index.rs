@@ -50,15 +50,9 @@ pub fn action(change: &IndexChange, found: &[FoundIndex]) -> IndexAction {
         IndexChangeKind::Drop { object } => {
             let same = |index: &&FoundIndex| index.object == *object;
             // A concurrent drop that was interrupted leaves an invalid index.
-            match named(name).filter(same) {
-                Some(_) => run(name),
-                None => {
-                    let mut others = found.iter().filter(same).filter(|index| index.is_valid);
-                    others
-                        .next()
-                        .map_or(IndexAction::Nothing, |index| run(&index.name))
-                }
-            }
+            let other = || found.iter().filter(same).find(|index| index.is_valid);
+            let index = named(name).filter(same).or_else(other);
+            index.map_or(IndexAction::Nothing, |index| run(&index.name))
         }
         IndexChangeKind::Rename { to } => match (named(name), named(to)) {
             (Some(_), None) => run(name),

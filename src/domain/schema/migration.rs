@@ -1,6 +1,6 @@
 //! The migration state of a database, and which migrations to apply or revert.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 
@@ -22,6 +22,23 @@ named! {
     Direction, "direction" {
         Up = "up",
         Down = "down",
+    }
+}
+
+impl Direction {
+    fn participle(self) -> &'static str {
+        match self {
+            Direction::Up => "applied",
+            Direction::Down => "reverted",
+        }
+    }
+
+    /// The command that runs migrations in this direction.
+    pub fn command(self) -> &'static str {
+        match self {
+            Direction::Up => "usagectl migrate",
+            Direction::Down => "usagectl rollback",
+        }
     }
 }
 
@@ -202,50 +219,40 @@ pub fn statuses(
             (MigrationState::Modified, None)
         })
     };
-    let mut statuses: Vec<MigrationStatus> = known
-        .iter()
-        .filter(|known| applied.iter().all(|(version, _)| version != known.version))
-        .map(|known| {
-            let (state, progress) = partial(known).unwrap_or((MigrationState::Pending, None));
-            MigrationStatus {
-                version: known.version.to_owned(),
-                name: Some(known.name.to_owned()),
-                state,
-                applied_at: None,
-                logged: None,
-                progress,
-            }
-        })
+    let versions = known.iter().map(|known| known.version);
+    let versions: BTreeSet<&str> = versions
+        .chain(applied.iter().map(|(version, _)| version.as_str()))
         .collect();
-    for (version, recorded_at) in applied {
-        let logged = log.iter().rfind(|entry| entry.version == *version).cloned();
+    let status = |version: &str| {
         let known = known.iter().find(|known| known.version == version);
-        let (state, progress) = match (known, &logged) {
+        let recorded = applied.iter().find(|(it, _)| it == version);
+        let logged = recorded.and_then(|_| log.iter().rfind(|entry| entry.version == version));
+        let (state, progress) = match (known, logged) {
             (None, _) => (MigrationState::Unknown, None),
             (Some(known), Some(entry)) if entry.checksum != known.checksum => {
                 (MigrationState::Modified, None)
             }
             (Some(known), _) => partial(known).unwrap_or((
-                match logged {
-                    Some(_) => MigrationState::Applied,
-                    None => MigrationState::Unlogged,
+                match (recorded, logged) {
+                    (None, _) => MigrationState::Pending,
+                    (Some(_), Some(_)) => MigrationState::Applied,
+                    (Some(_), None) => MigrationState::Unlogged,
                 },
                 None,
             )),
         };
-        statuses.push(MigrationStatus {
-            version: version.clone(),
-            name: known
-                .map(|known| known.name.to_owned())
-                .or_else(|| logged.as_ref().map(|entry| entry.name.clone())),
+        let name = known.map(|known| known.name);
+        let name = name.or(logged.map(|entry| entry.name.as_str()));
+        MigrationStatus {
+            version: version.to_owned(),
+            name: name.map(str::to_owned),
             state,
-            applied_at: Some(logged.as_ref().map_or(*recorded_at, |entry| entry.at)),
-            logged,
+            applied_at: recorded.map(|(_, at)| logged.map_or(*at, |entry| entry.at)),
+            logged: logged.cloned(),
             progress,
-        });
-    }
-    statuses.sort_by(|a, b| a.version.cmp(&b.version));
-    statuses
+        }
+    };
+    versions.into_iter().map(status).collect()
 }
 
 /// Whether a newer version of this program migrated the database: all of this program's migrations are applied,
@@ -292,18 +299,9 @@ pub fn summary(statuses: &[MigrationStatus]) -> String {
     };
     for status in statuses {
         if let Some(progress) = &status.progress {
-            let name = status.full_name();
-            let Progress {
-                direction,
-                step,
-                step_count,
-                ..
-            } = progress;
-            let done = match direction {
-                Direction::Up => "applied",
-                Direction::Down => "reverted",
-            };
-            text += &format!(", {name} is partly {done}, at step {step} of {step_count}");
+            let (name, done) = (status.full_name(), progress.direction.participle());
+            let (step, count) = (progress.step, progress.step_count);
+            text += &format!(", {name} is partly {done}, at step {step} of {count}");
         }
     }
     text
@@ -319,10 +317,7 @@ pub enum PlanError {
     NotApplied(String),
     #[error("applied migrations differ from this program's: {}", .0.join(", "))]
     Untrustworthy(Vec<String>),
-    #[error("{migration} is partly {}", match direction {
-        Direction::Up => "applied",
-        Direction::Down => "reverted",
-    })]
+    #[error("{migration} is partly {}", direction.participle())]
     Partial {
         migration: String,
         direction: Direction,
@@ -397,11 +392,8 @@ pub fn plan_down(
                 .ok_or_else(|| PlanError::NotApplied(kept.full_name()))?
         }
     };
-    Ok(applied
-        .iter()
-        .take(count)
-        .map(|status| status.version.clone())
-        .collect())
+    let reverted = applied.iter().take(count);
+    Ok(reverted.map(|status| status.version.clone()).collect())
 }
 
 /// Refuses edited and unknown migrations, and those partly run in the other direction.
@@ -482,17 +474,11 @@ mod tests {
         let applied = [("1".to_owned(), at(1)), ("9".to_owned(), at(2))];
         let log = [logged("1", "other")];
         let statuses = statuses(&known(), &applied, &log, &BTreeMap::new());
-        let states = statuses.iter();
-        let states: Vec<_> = states
-            .map(|it| format!("{} {}", it.full_name(), it.state))
-            .collect();
-        let expected = [
-            "1_one modified",
-            "2_two pending",
-            "3_three pending",
-            "9 unknown",
-        ];
-        assert_eq!(states, expected);
+        let states = statuses
+            .iter()
+            .map(|it| format!("{} {}", it.full_name(), it.state));
+        let expected = "1_one modified, 2_two pending, 3_three pending, 9 unknown";
+        assert_eq!(states.collect::<Vec<_>>().join(", "), expected);
         let refused =
             PlanError::Untrustworthy(vec!["1_one (modified)".into(), "9 (unknown)".into()]);
         assert_eq!(plan_up(&statuses, None, true), Err(refused.clone()));

@@ -199,7 +199,7 @@ impl SchemaObjects {
 }
 
 /// The table that a column, index or trigger belongs to.
-fn table_of(what: &str) -> Option<&str> {
+pub(super) fn table_of(what: &str) -> Option<&str> {
     let (kind, name) = what.split_once(' ')?;
     let end = match kind {
         "column" | "trigger" => name.find('.')?,
@@ -368,8 +368,7 @@ mod tests {
             ("index t (x)", ""),
             ("trigger t.mark", "AFTER INSERT disabled"),
         ]);
-        let differences = expected.differences(&found);
-        let differences: Vec<_> = differences.iter().map(Difference::to_string).collect();
+        let differences = lines(&expected.differences(&found));
         let expected = [
             "column t.x is `text`, expected `text not null`",
             "trigger t.mark is disabled",

@@ -115,45 +115,28 @@ pub fn matching(
                 .any(|table| folder.tables.iter().any(|it| it == table))
         };
         let folder = known.iter().find(|folder| has_name(&folder.name));
-        if let Some(folder) = folder.or_else(|| known.iter().find(creates)) {
-            let is_ours = folder
-                .tables
-                .iter()
-                .all(|it| all_tables.contains(&it.as_str()));
-            return PrismaMigration {
-                state: state(rows, &folder.name),
-                name: folder.name.clone(),
-                is_ours,
-                checksum: folder.checksum.clone(),
-            };
-        }
-        if let Some(row) = rows.iter().find(|row| has_name(&row.name)) {
-            return PrismaMigration {
-                state: state(rows, &row.name),
-                name: row.name.clone(),
-                is_ours: true,
-                checksum: row.checksum.clone(),
-            };
-        }
-        // Without its folder the application's first migration, of any name, counts as the one that created
-        // the first table.
-        let first = names_in_state(rows, PrismaState::Applied)
-            .into_iter()
-            .next();
-        if let (0, None, Some(name)) = (index, folders, first) {
-            return PrismaMigration {
-                name,
-                state: PrismaState::Applied,
-                is_ours: false,
-                checksum: String::new(),
-            };
-        }
-        let name = format!("{}_{}", own.version, own.name);
+        let folder = folder.or_else(|| known.iter().find(creates));
+        let row = rows.iter().find(|row| has_name(&row.name));
+        let mut applied = names_in_state(rows, PrismaState::Applied).into_iter();
+        let (name, checksum, is_ours) = if let Some(folder) = folder {
+            let mut tables = folder.tables.iter();
+            let is_ours = tables.all(|it| all_tables.contains(&it.as_str()));
+            (folder.name.clone(), folder.checksum.clone(), is_ours)
+        } else if let Some(row) = row {
+            (row.name.clone(), row.checksum.clone(), true)
+        } else if let (0, None, Some(first)) = (index, folders, applied.next()) {
+            // Without its folder the application's first migration, of any name, counts as the one that created
+            // the first table.
+            (first, String::new(), false)
+        } else {
+            let name = format!("{}_{}", own.version, own.name);
+            (name, own.checksum.to_owned(), true)
+        };
         PrismaMigration {
             state: state(rows, &name),
             name,
-            is_ours: true,
-            checksum: own.checksum.to_owned(),
+            is_ours,
+            checksum,
         }
     });
     found.collect()

@@ -124,11 +124,8 @@ pub fn missing(work: &Work, held: &Held) -> Vec<String> {
             // `record` has a staging table.
             let stages = tables.contains(&("api_usage", &[Select, Insert]));
             if stages && !held.creates_temporary_tables {
-                statements.push(format!(
-                    "GRANT TEMPORARY ON DATABASE {} TO {}",
-                    quoted(&held.database),
-                    quoted(&held.role)
-                ));
+                let (database, role) = (quoted(&held.database), quoted(&held.role));
+                statements.push(format!("GRANT TEMPORARY ON DATABASE {database} TO {role}"));
             }
             statements
         }
@@ -261,147 +258,110 @@ fn identifier(name: &str) -> String {
 mod tests {
     use super::*;
 
-    fn table(schema: &str, name: &str, verbs: &[Verb]) -> HeldOnTable {
-        HeldOnTable {
-            schema: schema.to_owned(),
-            name: name.to_owned(),
-            verbs: verbs.to_vec(),
-            is_owner: false,
-            owner: "owner".to_owned(),
-            owner_can_be_granted: true,
-        }
-    }
-
-    fn schema(name: &str, usage: bool, create: bool) -> HeldOnSchema {
-        HeldOnSchema {
-            name: name.to_owned(),
-            usage,
-            create,
-        }
-    }
-
-    fn held(schemas: Vec<HeldOnSchema>, tables: Vec<HeldOnTable>) -> Held {
+    /// The rights of `app`: schemas as `public usage create`, and tables as `public.api_usage SELECT`.
+    fn held(schemas: &str, tables: &str) -> Held {
+        let schema = |line: &str| HeldOnSchema {
+            name: line.split(' ').next().unwrap().to_owned(),
+            usage: line.contains("usage"),
+            create: line.contains("create"),
+        };
+        let table = |line: &str| {
+            let (name, verbs) = line.split_once(' ').unwrap_or((line, ""));
+            let (schema, name) = name.split_once('.').unwrap();
+            HeldOnTable {
+                schema: schema.to_owned(),
+                name: name.to_owned(),
+                verbs: verbs.split(' ').filter_map(Verb::named).collect(),
+                is_owner: false,
+                owner: "owner".to_owned(),
+                owner_can_be_granted: true,
+            }
+        };
         Held {
             role: "app".to_owned(),
             database: "shop".to_owned(),
             application_schema: "public".to_owned(),
             creates_schemas: false,
             creates_temporary_tables: true,
-            schemas,
-            tables,
+            schemas: schemas.split(", ").map(schema).collect(),
+            tables: tables.split_terminator(", ").map(table).collect(),
         }
     }
 
     #[test]
     fn one_statement_for_each_set_of_missing_rights() {
         let held = held(
-            vec![
-                schema("public", true, false),
-                schema("usagectl", false, false),
-            ],
-            vec![
-                table("public", "api_usage", &[]),
-                table("public", "api_alerts", &[]),
-                table("public", "InfrastructureLimit", &[Select]),
-                table("public", "orders", &[]),
-                table("usagectl", "usagectl_rollups", &[]),
-                table("usagectl", "usagectl_channels", &[]),
-            ],
+            "public usage, usagectl",
+            "public.api_usage, public.api_alerts, public.InfrastructureLimit SELECT, public.orders, \
+             usagectl.usagectl_rollups, usagectl.usagectl_channels",
         );
-        assert_eq!(
-            missing(&Work::Write(application_tables("record")), &held),
-            [
-                "GRANT USAGE ON SCHEMA usagectl TO \"app\"",
-                "GRANT SELECT, INSERT ON public.api_usage TO \"app\"",
-                "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA usagectl TO \"app\"",
-            ]
-        );
-        assert_eq!(
-            missing(&Work::Read(application_tables("alerts check")), &held)[1..],
-            [
-                "GRANT SELECT ON ALL TABLES IN SCHEMA usagectl TO \"app\"",
-                "GRANT SELECT ON public.api_usage, public.api_alerts TO \"app\"",
-            ]
-        );
+        let expected = [
+            "GRANT USAGE ON SCHEMA usagectl TO \"app\"",
+            "GRANT SELECT, INSERT ON public.api_usage TO \"app\"",
+            "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA usagectl TO \"app\"",
+        ];
+        let record = Work::Write(application_tables("record"));
+        assert_eq!(missing(&record, &held), expected);
+        let expected = [
+            "GRANT SELECT ON ALL TABLES IN SCHEMA usagectl TO \"app\"",
+            "GRANT SELECT ON public.api_usage, public.api_alerts TO \"app\"",
+        ];
+        let check = Work::Read(application_tables("alerts check"));
+        assert_eq!(missing(&check, &held)[1..], expected);
     }
 
     #[test]
     fn tables_that_lack_less_are_named() {
-        let held = held(
-            vec![schema("usagectl", true, false)],
-            vec![
-                table("usagectl", "usagectl_rollups", &[Select]),
-                table("usagectl", "usagectl_channels", &[]),
-            ],
-        );
+        let tables = "usagectl.usagectl_rollups SELECT, usagectl.usagectl_channels";
+        let expected = ["GRANT SELECT ON usagectl.usagectl_channels TO \"app\""];
         assert_eq!(
-            missing(&Work::Read(&[]), &held),
-            ["GRANT SELECT ON usagectl.usagectl_channels TO \"app\""]
+            missing(&Work::Read(&[]), &held("usagectl usage", tables)),
+            expected
         );
     }
 
     #[test]
     fn missing_schema_is_created_for_the_role() {
-        let held = held(vec![schema("public", true, false)], Vec::new());
         let effect = Effect::parse("+ table api_usage\n");
         let work = Work::Migrate(vec![effect], SchemaObjects::default());
-        assert_eq!(
-            missing(&work, &held),
-            [
-                "GRANT USAGE, CREATE ON SCHEMA public TO \"app\"",
-                "CREATE SCHEMA usagectl AUTHORIZATION \"app\"",
-            ]
-        );
+        let expected = [
+            "GRANT USAGE, CREATE ON SCHEMA public TO \"app\"",
+            "CREATE SCHEMA usagectl AUTHORIZATION \"app\"",
+        ];
+        assert_eq!(missing(&work, &held("public usage", "")), expected);
     }
 
     #[test]
     fn changed_tables_require_their_owner_and_triggers_only_a_grant() {
-        let mut of_superuser = table("public", "InfrastructureLimit", &[]);
-        of_superuser.owner_can_be_granted = false;
-        let open = vec![schema("public", true, true), schema("usagectl", true, true)];
-        let held = held(
-            open,
-            vec![
-                table("public", "api_usage", &[]),
-                table("public", "api_alerts", &[]),
-                table("public", "InfrastructureMetric", &[]),
-                table("public", "orders", &[]),
-                of_superuser,
-            ],
+        let mut held = held(
+            "public usage create, usagectl usage create",
+            "public.api_usage, public.api_alerts, public.InfrastructureMetric, public.orders, \
+             public.InfrastructureLimit",
         );
+        // Of a superuser.
+        held.tables[4].owner_can_be_granted = false;
         let effect = Effect::parse(
             "+ column api_usage.method: text\n+ index api_usage (method)\n+ column api_alerts.id: text\n\
              + trigger InfrastructureMetric.t: x\n+ index InfrastructureLimit (id)\n",
         );
         let found = [("column api_alerts.id".to_owned(), "text".to_owned())];
         let work = Work::Migrate(vec![effect], found.into_iter().collect());
-        assert_eq!(
-            missing(&work, &held),
-            [
-                "GRANT \"owner\" TO \"app\"",
-                "GRANT TRIGGER ON public.\"InfrastructureMetric\" TO \"app\"",
-                "ALTER TABLE public.\"InfrastructureLimit\" OWNER TO \"app\"",
-            ]
-        );
+        let expected = [
+            "GRANT \"owner\" TO \"app\"",
+            "GRANT TRIGGER ON public.\"InfrastructureMetric\" TO \"app\"",
+            "ALTER TABLE public.\"InfrastructureLimit\" OWNER TO \"app\"",
+        ];
+        assert_eq!(missing(&work, &held), expected);
     }
 
     #[test]
     fn sufficient_rights_need_no_statement() {
-        let held = held(
-            vec![
-                schema("public", true, false),
-                schema("usagectl", true, false),
-            ],
-            vec![
-                table("public", "api_usage", &[Select]),
-                table("usagectl", "usagectl_rollups", CHANGE),
-            ],
-        );
+        let tables =
+            "public.api_usage SELECT, usagectl.usagectl_rollups SELECT INSERT UPDATE DELETE";
+        let held = held("public usage, usagectl usage", tables);
         let reads = Work::Read(application_tables("record"));
         assert_eq!(missing(&reads, &held), [""; 0]);
-        assert_eq!(
-            missing(&Work::Migrate(Vec::new(), SchemaObjects::default()), &held),
-            [""; 0]
-        );
+        let nothing = Work::Migrate(Vec::new(), SchemaObjects::default());
+        assert_eq!(missing(&nothing, &held), [""; 0]);
     }
 }

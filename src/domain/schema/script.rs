@@ -257,14 +257,30 @@ pub(super) struct Token<'a> {
 }
 
 impl Token<'_> {
-    /// A name without its quotes.
+    /// A name without its quotes, which in SQLite are of four kinds.
     pub(super) fn name(&self) -> String {
-        let inner = self.text.strip_prefix('"');
-        match inner.and_then(|inner| inner.strip_suffix('"')) {
-            Some(inner) => inner.replace("\"\"", "\""),
-            None => self.text.to_owned(),
-        }
+        let Some(open) = self.text.chars().next().filter(|c| "\"`[".contains(*c)) else {
+            return self.text.to_owned();
+        };
+        let close = closing(open);
+        let inner = &self.text[1..];
+        let inner = inner.strip_suffix(close).unwrap_or(inner);
+        inner.replace(&format!("{close}{close}"), &close.to_string())
     }
+
+    /// Whether it is a word or a quoted name.
+    pub(super) fn is_name(&self) -> bool {
+        self.text
+            .starts_with(|c: char| is_word(c) || "\"`[".contains(c))
+    }
+}
+
+fn is_word(c: char) -> bool {
+    c.is_alphanumeric() || c == '_'
+}
+
+fn closing(quote: char) -> char {
+    if quote == '[' { ']' } else { quote }
 }
 
 /// The tokens of a script, without comments.
@@ -285,7 +301,6 @@ impl<'a> Iterator for Tokens<'a> {
             let rest = &self.text[self.at..];
             let first = rest.chars().next()?;
             let until = |found: Option<usize>| found.unwrap_or(rest.len());
-            let is_word = |c: char| c.is_alphanumeric() || c == '_';
             let skipped = if first.is_whitespace() {
                 until(rest.find(|c: char| !c.is_whitespace()))
             } else if rest.starts_with("--") {
@@ -300,10 +315,9 @@ impl<'a> Iterator for Tokens<'a> {
                 continue;
             }
             let length = match first {
-                // A doubled quote begins a token of its own, which is enough to find the end.
-                '\'' | '"' => until(rest[1..].find(first).map(|end| end + 2)),
+                '\'' | '"' | '`' | '[' => quoted(rest, closing(first)),
                 '$' => dollar_quoted(rest).unwrap_or(1),
-                c if is_word(c) => until(rest.find(|c| !is_word(c))),
+                c if is_word(c) => until(rest.find(|c| !is_word(c) && c != '$')),
                 c => c.len_utf8(),
             };
             let range = self.at..self.at + length;
@@ -316,12 +330,23 @@ impl<'a> Iterator for Tokens<'a> {
     }
 }
 
+/// The length of a text in quotes; a doubled quote stands for one. To the end if it is not closed.
+fn quoted(rest: &str, close: char) -> usize {
+    let mut end = 1;
+    while let Some(at) = rest[end..].find(close) {
+        end += at + 1;
+        match rest[end..].starts_with(close) && close != ']' {
+            true => end += 1,
+            false => return end,
+        }
+    }
+    rest.len()
+}
+
 /// The length of a text in dollar quotes: `$$...$$`, `$tag$...$tag$`.
 fn dollar_quoted(rest: &str) -> Option<usize> {
     let tag = &rest[..=rest[1..].find('$')? + 1];
-    let is_tag = tag[1..tag.len() - 1]
-        .chars()
-        .all(|c| c.is_alphanumeric() || c == '_');
+    let is_tag = tag[1..tag.len() - 1].chars().all(is_word);
     let end = rest[tag.len()..].find(tag).filter(|_| is_tag)?;
     Some(tag.len() + end + tag.len())
 }

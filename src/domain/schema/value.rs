@@ -188,6 +188,7 @@ fn unhex(text: &str) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::testing::cases;
 
     fn round_trip_postgres(declared: &str, text: &str) -> String {
         let kind = Kind::of(declared);
@@ -199,63 +200,36 @@ mod tests {
 
     #[test]
     fn postgres_text_becomes_json_and_back() {
-        for (declared, text, expected) in [
-            ("boolean", "true", "true true"),
-            (
-                "bigint",
-                "9223372036854775807",
-                "9223372036854775807 9223372036854775807",
-            ),
-            ("double precision", "0.1", "0.1 0.1"),
-            ("double precision", "5e-324", "5e-324 5e-324"),
-            (
-                "double precision",
-                "-Infinity",
-                "{\"number\":\"-Infinity\"} -inf",
-            ),
-            ("double precision", "NaN", "{\"number\":\"NaN\"} NaN"),
-            (
-                "timestamp(3) without time zone",
-                "2026-01-31 12:00:00.5",
-                "\"2026-01-31T12:00:00.500+00:00\" 2026-01-31T12:00:00.500+00:00",
-            ),
-            (
-                "timestamp(6) with time zone",
-                "2026-01-31 12:00:00.000001+00",
-                "\"2026-01-31T12:00:00.000001+00:00\" 2026-01-31T12:00:00.000001+00:00",
-            ),
-            (
-                "timestamp(3) without time zone",
-                "infinity",
-                "\"infinity\" infinity",
-            ),
-            ("bytea", "\\x00ff", "{\"base64\":\"AP8=\"} \\x00ff"),
-            ("text", "12", "\"12\" 12"),
-            ("text[]", "{a,b}", "\"{a,b}\" {a,b}"),
-            ("jsonb", "{\"a\": 1}", "\"{\\\"a\\\": 1}\" {\"a\": 1}"),
-        ] {
-            assert_eq!(round_trip_postgres(declared, text), expected, "{declared}");
+        let table = r#"
+            boolean | true | true true
+            bigint | 9223372036854775807 | 9223372036854775807 9223372036854775807
+            double precision | 0.1 | 0.1 0.1
+            double precision | 5e-324 | 5e-324 5e-324
+            double precision | -Infinity | {"number":"-Infinity"} -inf
+            double precision | NaN | {"number":"NaN"} NaN
+            timestamp(3) | 2026-01-31 12:00:00.5 | "2026-01-31T12:00:00.500+00:00" 2026-01-31T12:00:00.500+00:00
+            timestamp(6) with time zone | 2026-01-31 12:00:00.000001+00 | "2026-01-31T12:00:00.000001+00:00" 2026-01-31T12:00:00.000001+00:00
+            timestamp(3) without time zone | infinity | "infinity" infinity
+            bytea | \x00ff | {"base64":"AP8="} \x00ff
+            text | 12 | "12" 12
+            text[] | {a,b} | "{a,b}" {a,b}
+            jsonb | {"a": 1} | "{\"a\": 1}" {"a": 1}"#;
+        for [declared, text, expected] in cases(table) {
+            assert_eq!(round_trip_postgres(declared, text), expected, "{text}");
         }
         assert_eq!(from_postgres(Kind::Integer, None), Value::Null);
     }
 
     #[test]
     fn sqlite_value_keeps_its_storage_class() {
+        const INFINITY: &str = r#"{"number":"Infinity"}"#;
         for (declared, value, json) in [
             ("BOOLEAN", Stored::Integer(1), "true"),
             ("BOOLEAN", Stored::Integer(2), "2"),
             ("REAL", Stored::Real(10.0), "10.0"),
-            (
-                "REAL",
-                Stored::Real(f64::INFINITY),
-                "{\"number\":\"Infinity\"}",
-            ),
+            ("REAL", Stored::Real(f64::INFINITY), INFINITY),
             ("INTEGER", Stored::Integer(i64::MIN), "-9223372036854775808"),
-            (
-                "DATETIME",
-                Stored::Integer(1_767_225_600_123),
-                "1767225600123",
-            ),
+            ("DATETIME", Stored::Integer(1_767_225_600), "1767225600"),
             ("DATETIME", Stored::Text("soon".to_owned()), "\"soon\""),
             ("TEXT", Stored::Blob(vec![0, 255]), "{\"base64\":\"AP8=\"}"),
             ("TEXT", Stored::Null, "null"),
@@ -269,23 +243,24 @@ mod tests {
 
     #[test]
     fn sqlite_export_is_readable_by_postgres() {
-        let text = |declared, json: &str| {
-            let value = serde_json::from_str(json).unwrap();
-            to_postgres(Kind::of(declared), &value).unwrap().unwrap()
-        };
-        assert_eq!(
-            text("timestamp(3) without time zone", "1767225600123"),
-            "2026-01-01T00:00:00.123+00:00"
-        );
-        assert_eq!(
-            text(
-                "timestamp(3) without time zone",
-                "\"2026-01-01T09:00:00+09:00\""
+        for (declared, json, text) in [
+            (
+                "timestamp(3)",
+                "1767225600123",
+                "2026-01-01T00:00:00.123+00:00",
             ),
-            "2026-01-01T00:00:00+00:00"
-        );
-        assert_eq!(text("boolean", "2"), "true");
-        assert_eq!(text("double precision", "10.0"), "10.0");
+            (
+                "timestamp(3)",
+                "\"2026-01-01T09:00:00+09:00\"",
+                "2026-01-01T00:00:00+00:00",
+            ),
+            ("boolean", "2", "true"),
+            ("double precision", "10.0", "10.0"),
+        ] {
+            let value = serde_json::from_str(json).unwrap();
+            let written = to_postgres(Kind::of(declared), &value);
+            assert_eq!(written.unwrap().unwrap(), text, "{json}");
+        }
     }
 
     #[test]

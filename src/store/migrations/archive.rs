@@ -1,5 +1,6 @@
 //! The folder of an export: its files, written so that they survive a crash, and read back verified.
 
+use std::fmt::Display;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, BufWriter, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
@@ -9,9 +10,8 @@ use sha2::{Digest, Sha256};
 use zstd::stream::read::Decoder;
 use zstd::stream::write::Encoder;
 
-use crate::domain::schema::manifest::{
-    Line, LineError, MANIFEST, Manifest, ManifestError, Part, TableExport,
-};
+use crate::domain::format::hex;
+use crate::domain::schema::manifest::{Line, MANIFEST, Manifest, Part, TableExport};
 use crate::error::{Error, Exit};
 use crate::fault;
 
@@ -26,55 +26,40 @@ pub enum ArchiveError {
     OtherDatabase { folder: PathBuf, other: String },
     #[error("there is no {MANIFEST} in {}", .0.display())]
     NoManifest(PathBuf),
-    #[error("{}: {source}", path.display())]
-    Manifest {
-        path: PathBuf,
-        source: ManifestError,
-    },
     #[error("{}: cannot {action}", path.display())]
     File {
         path: PathBuf,
         action: &'static str,
         source: io::Error,
     },
-    #[error("{} was changed or is damaged: its SHA-256 differs from the manifest's", .0.display())]
-    Checksum(PathBuf),
-    #[error("{} has {found} rows, the manifest {expected}", path.display())]
-    Count {
-        path: PathBuf,
-        found: u64,
-        expected: u64,
-    },
-    #[error("{} line {line}: {source}", path.display())]
-    Line {
-        path: PathBuf,
-        line: u64,
-        source: LineError,
-    },
+    /// It is not as it was written.
+    #[error("{0}")]
+    Damaged(String),
 }
 
 impl From<ArchiveError> for Error {
     fn from(error: ArchiveError) -> Error {
-        use ArchiveError::{Checksum, Count, File, Line, Manifest, NoManifest, NotEmpty};
-        let (exit, next) = match &error {
-            NotEmpty(_) | ArchiveError::OtherDatabase { .. } => {
-                (Exit::Refused, "name a new folder with --export")
+        let exit = match &error {
+            ArchiveError::File { .. } => Exit::Failed,
+            _ => Exit::Refused,
+        };
+        let next = match &error {
+            ArchiveError::NotEmpty(_) | ArchiveError::OtherDatabase { .. } => {
+                "name a new folder with --export"
             }
-            NoManifest(_) => (Exit::Refused, "name a folder that rollback --export wrote"),
-            Manifest { .. } | Checksum(_) | Count { .. } | Line { .. } => (
-                Exit::Refused,
-                "restore from an unchanged copy of the export",
-            ),
-            File { .. } => (
-                Exit::Failed,
-                "check the path, its permissions and free space",
-            ),
+            ArchiveError::NoManifest(_) => "name a folder that rollback --export wrote",
+            ArchiveError::Damaged(_) => "restore from an unchanged copy of the export",
+            ArchiveError::File { .. } => "check the path, its permissions and free space",
         };
         Error::new(exit, error).with_next(next)
     }
 }
 
 type Result<T, E = ArchiveError> = std::result::Result<T, E>;
+
+fn damaged(path: &Path, problem: impl Display) -> ArchiveError {
+    ArchiveError::Damaged(format!("{}{problem}", path.display()))
+}
 
 fn failed<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> ArchiveError + 'a {
     move |source| ArchiveError::File {
@@ -105,20 +90,19 @@ pub fn open(folder: &Path, new: Manifest) -> Result<Manifest> {
         fs::set_permissions(folder, mode).map_err(failed("protect this folder", folder))?;
         new
     } else {
-        match read_manifest(folder) {
-            Ok(found) if found.complete => return Err(ArchiveError::NotEmpty(folder.to_owned())),
-            Ok(found) if found.database != new.database => {
-                return Err(ArchiveError::OtherDatabase {
-                    folder: folder.to_owned(),
-                    other: found.database,
-                });
-            }
-            Ok(found) => found,
-            Err(ArchiveError::NoManifest(_)) => {
-                return Err(ArchiveError::NotEmpty(folder.to_owned()));
-            }
-            Err(error) => return Err(error),
+        let found = match read_manifest(folder) {
+            Err(ArchiveError::NoManifest(folder)) => Err(ArchiveError::NotEmpty(folder)),
+            found => found,
+        }?;
+        let folder = folder.to_owned();
+        if found.complete {
+            return Err(ArchiveError::NotEmpty(folder));
         }
+        if found.database != new.database {
+            let other = found.database;
+            return Err(ArchiveError::OtherDatabase { folder, other });
+        }
+        found
     };
     write_manifest(folder, &manifest)?;
     Ok(manifest)
@@ -160,7 +144,7 @@ pub fn read_manifest(folder: &Path) -> Result<Manifest> {
     let path = folder.join(MANIFEST);
     match fs::read_to_string(&path) {
         Ok(text) => {
-            Manifest::parse(&text).map_err(|source| ArchiveError::Manifest { path, source })
+            Manifest::parse(&text).map_err(|error| damaged(&path, format_args!(": {error}")))
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             Err(ArchiveError::NoManifest(folder.to_owned()))
@@ -206,11 +190,6 @@ impl<W: Write> Write for Hashed<W> {
     fn flush(&mut self) -> io::Result<()> {
         self.inner.flush()
     }
-}
-
-fn hex(digest: Sha256) -> String {
-    let digest = digest.finalize();
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A file being written.
@@ -275,7 +254,7 @@ impl PartWriter {
             file: file.unwrap_or_default().into_owned(),
             rows: self.rows,
             deleted: self.deleted,
-            sha256: hex(digest),
+            sha256: hex(&digest.finalize()),
         }))
     }
 }
@@ -291,8 +270,9 @@ pub fn verify(folder: &Path, manifest: &Manifest) -> Result<()> {
                 digest: Sha256::new(),
             };
             io::copy(&mut file, &mut hashed).map_err(failed("read this file", &path))?;
-            if hex(hashed.digest) != part.sha256 {
-                return Err(ArchiveError::Checksum(path));
+            if hex(&hashed.digest.finalize()) != part.sha256 {
+                let problem = " was changed or is damaged: its SHA-256 differs from the manifest's";
+                return Err(damaged(&path, problem));
             }
             let (mut rows, mut deleted) = (0, 0);
             for_each_line(folder, table, part, |line| {
@@ -305,11 +285,8 @@ pub fn verify(folder: &Path, manifest: &Manifest) -> Result<()> {
             })?;
             for (found, expected) in [(rows, part.rows), (deleted, part.deleted)] {
                 if found != expected {
-                    return Err(ArchiveError::Count {
-                        path,
-                        found,
-                        expected,
-                    });
+                    let problem = format_args!(" has {found} rows, the manifest {expected}");
+                    return Err(damaged(&path, problem));
                 }
             }
         }
@@ -335,11 +312,8 @@ pub fn for_each_line<E: From<ArchiveError>>(
         if read.map_err(failed("read this file", &path))? == 0 {
             break;
         }
-        let line = Line::parse(&text, table).map_err(|source| ArchiveError::Line {
-            path: path.clone(),
-            line: number,
-            source,
-        })?;
+        let line = Line::parse(&text, table)
+            .map_err(|error| damaged(&path, format_args!(" line {number}: {error}")))?;
         work(line)?;
     }
     Ok(())

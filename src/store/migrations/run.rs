@@ -1,6 +1,7 @@
 //! Runs the steps of a migration. Each is one transaction with its log row, the last also with Diesel's
 //! ledger row; a concurrent index build is logged before and after.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -317,13 +318,12 @@ impl RunningStep<'_> {
                     continue;
                 }
                 IndexAction::Wait => {
+                    let name = &change.name;
                     let message = format!(
-                        "the server is still building the index {} for an interrupted run",
-                        change.name
+                        "the server is still building the index {name} for an interrupted run"
                     );
-                    return Err(
-                        Error::message(Exit::Busy, message).with_next("run the same command again")
-                    );
+                    let error = Error::message(Exit::Busy, message);
+                    return Err(error.with_next("run the same command again"));
                 }
             };
             commit_guarded(db, |db| self.log(db, STARTED, Duration::ZERO))?;
@@ -371,18 +371,10 @@ impl RunningStep<'_> {
 
     /// The names in the statements, among them the tables.
     fn identifiers(&self) -> Vec<String> {
-        let quoted = |sql: &str| -> Vec<String> {
-            sql.split('"')
-                .skip(1)
-                .step_by(2)
-                .map(str::to_owned)
-                .collect()
-        };
         let statements = self.step.statements.iter();
-        let mut names: Vec<String> = statements.flat_map(|it| quoted(it.sql)).collect();
-        names.sort();
-        names.dedup();
-        names
+        let quoted = statements.flat_map(|it| it.sql.split('"').skip(1).step_by(2));
+        let names: BTreeSet<&str> = quoted.collect();
+        names.into_iter().map(str::to_owned).collect()
     }
 
     /// Adds what failed, and the next step.
@@ -413,23 +405,18 @@ impl RunningStep<'_> {
 
 /// Adds the detail that names a dependent object.
 fn with_detail(error: DieselError) -> Error {
-    let detail = match &error {
-        // Such as the objects that depend on a dropped column. Violated constraints, whose details contain
-        // values of rows, have kinds of their own.
-        DieselError::DatabaseError(DatabaseErrorKind::Unknown, information) => {
-            information.details().map(str::to_owned)
-        }
-        _ => None,
+    // Such as the objects that depend on a dropped column. Violated constraints, whose details contain
+    // values of rows, have kinds of their own.
+    let DieselError::DatabaseError(DatabaseErrorKind::Unknown, information) = &error else {
+        return error.into();
+    };
+    let Some(detail) = information.details().map(str::to_owned) else {
+        return error.into();
     };
     let error = Error::from(error);
-    match detail {
-        Some(detail) => {
-            let next = error.next().map(str::to_owned);
-            let error = Error::message(error.exit(), format!("{error} ({detail})"));
-            next.into_iter().fold(error, Error::with_next)
-        }
-        None => error,
-    }
+    let next = error.next().map(str::to_owned);
+    let error = Error::message(error.exit(), format!("{error} ({detail})"));
+    next.into_iter().fold(error, Error::with_next)
 }
 
 /// How long to wait for tables in use outside the steps of a migration.
