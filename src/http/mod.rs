@@ -10,7 +10,7 @@ mod proxy;
 
 use std::fmt;
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use ureq::http::{Request as UreqRequest, Response as UreqResponse, Uri};
@@ -162,22 +162,10 @@ impl fmt::Debug for Url {
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
+/// Why there is no secret, as a sentence without it.
 #[derive(Debug, thiserror::Error)]
-pub enum SecretError {
-    /// Or empty.
-    #[error("the environment variable {0} is not set")]
-    Unset(String),
-    #[error("the environment variable {0} is not set, and there is no .env file")]
-    NoDotEnv(String),
-    #[error("the environment variable {name} is not set, and neither is {name} in {}", path.display())]
-    NotInDotEnv { name: String, path: PathBuf },
-    #[error("the environment variable {name} is not set, and {reason}")]
-    UnreadableDotEnv { name: String, reason: String },
-    #[error("cannot read the secret in {}: {reason}", path.display())]
-    Unreadable { path: PathBuf, reason: String },
-    #[error("{} is empty, expected a secret", .0.display())]
-    Empty(PathBuf),
-}
+#[error("{0}")]
+pub struct SecretError(String);
 
 /// Bounds the read of a path to an endless file.
 const MAX_SECRET_BYTES: u64 = 1 << 16;
@@ -186,7 +174,8 @@ impl Secret {
     pub fn from_env(name: &str) -> Result<Secret, SecretError> {
         match std::env::var(name) {
             Ok(value) if !value.trim().is_empty() => Ok(Secret(value.trim().to_owned())),
-            _ => Err(SecretError::Unset(name.to_owned())),
+            // Or empty.
+            _ => Err(SecretError(not_set(name))),
         }
     }
 
@@ -195,38 +184,37 @@ impl Secret {
         if let Ok(secret) = Secret::from_env(name) {
             return Ok(secret);
         }
-        let file = dot_env::read(&[name]);
-        let name = name.to_owned();
-        match file {
-            Ok(None) => Err(SecretError::NoDotEnv(name)),
+        let reason = match dot_env::read(&[name]) {
+            Ok(None) => "there is no .env file".to_owned(),
             Ok(Some(file)) => match file.variables.into_iter().next() {
-                Some((_, value)) if !value.trim().is_empty() => Ok(Secret(value.trim().to_owned())),
-                _ => Err(SecretError::NotInDotEnv {
-                    name,
-                    path: file.path,
-                }),
+                Some((_, value)) if !value.trim().is_empty() => {
+                    return Ok(Secret(value.trim().to_owned()));
+                }
+                _ => format!("neither is {name} in {}", file.path.display()),
             },
-            Err(error) => Err(SecretError::UnreadableDotEnv {
-                name,
-                reason: error.to_string(),
-            }),
-        }
+            Err(error) => error.to_string(),
+        };
+        Err(SecretError(format!("{}, and {reason}", not_set(name))))
     }
 
     /// The content of a file, without the space around it.
     pub fn from_file(path: &Path) -> Result<Secret, SecretError> {
-        let unreadable = |reason: String| SecretError::Unreadable {
-            path: path.to_owned(),
-            reason,
+        let unreadable = |error: std::io::Error| {
+            SecretError(format!(
+                "cannot read the secret in {}: {error}",
+                path.display()
+            ))
         };
-        let file = std::fs::File::open(path).map_err(|error| unreadable(error.to_string()))?;
+        let file = std::fs::File::open(path).map_err(unreadable)?;
         let mut text = String::new();
         // The error of invalid UTF-8 does not contain the bytes.
-        file.take(MAX_SECRET_BYTES)
-            .read_to_string(&mut text)
-            .map_err(|error| unreadable(error.to_string()))?;
+        let read = file.take(MAX_SECRET_BYTES).read_to_string(&mut text);
+        read.map_err(unreadable)?;
         match text.trim() {
-            "" => Err(SecretError::Empty(path.to_owned())),
+            "" => Err(SecretError(format!(
+                "{} is empty, expected a secret",
+                path.display()
+            ))),
             secret => Ok(Secret(secret.to_owned())),
         }
     }
@@ -234,6 +222,10 @@ impl Secret {
     pub fn expose(&self) -> &str {
         &self.0
     }
+}
+
+fn not_set(variable: &str) -> String {
+    format!("the environment variable {variable} is not set")
 }
 
 impl From<String> for Secret {
@@ -332,45 +324,10 @@ impl Response {
     }
 }
 
-/// Why there is no answer. `host` is the origin of the URL.
+/// Why there is no answer: a sentence that names the origin of the URL, and no more of it.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
-    #[error("plain HTTP to {host} is refused: use https")]
-    Insecure { host: String },
-    /// Built with `--no-default-features`.
-    #[error("{host} needs TLS, which this build does not have")]
-    NoTls { host: String },
-    #[error("invalid characters in the header {name}")]
-    Header { name: String },
-    #[error("unknown host {host}")]
-    UnknownHost { host: String },
-    #[error("cannot talk to {host}: {reason}")]
-    Connection { host: String, reason: String },
-    #[error("{host} did not answer within {} s", limit.as_secs_f64())]
-    Timeout { host: String, limit: Duration },
-    #[error("{host} answered with more than {limit} bytes")]
-    TooLarge { host: String, limit: u64 },
-    /// `to` is the origin of the target, if it has one.
-    #[error(
-        "{host} redirects ({status}) to {to}, which is not followed: give the URL of the target"
-    )]
-    Redirect {
-        host: String,
-        status: u16,
-        to: String,
-    },
-    #[error("{host} redirects ({status}) a request with a body so that the body is lost")]
-    RedirectLosesBody { host: String, status: u16 },
-    #[error("{host} redirects more than {MAX_REDIRECTS} times")]
-    RedirectLoop { host: String },
-    #[error("cannot use the proxy in {variable}: {reason}")]
-    Proxy {
-        variable: &'static str,
-        reason: String,
-    },
-    #[error("{host} does not answer in HTTP: {reason}")]
-    Protocol { host: String, reason: String },
-}
+#[error("{0}")]
+pub struct Error(String);
 
 #[derive(Debug)]
 pub struct Client {
@@ -404,12 +361,11 @@ impl Client {
 
     /// Checks that the policy allows requests to this URL.
     pub fn allows(&self, url: &Url) -> Result<(), Error> {
-        let host = url.to_string();
         if url.https && !cfg!(feature = "tls") {
-            return Err(Error::NoTls { host });
+            return Err(no_tls(url));
         }
         if !url.https && !url.is_loopback() && !self.policy.insecure_http {
-            return Err(Error::Insecure { host });
+            return Err(Error(format!("plain HTTP to {url} is refused: use https")));
         }
         Ok(())
     }
@@ -423,25 +379,24 @@ impl Client {
                 301..=303 => request.method == Method::GET,
                 _ => return Ok(response),
             };
-            let to = response
-                .header("location")
-                .and_then(|location| request.url.redirected(location));
-            let host = request.url.to_string();
-            match to {
-                Some(to) if !to.has_origin_of(&request.url) => {
-                    let to = to.to_string();
-                    return Err(Error::Redirect { host, status, to });
+            let url = &request.url;
+            let location = response.header("location");
+            let to = location.and_then(|location| url.redirected(location));
+            let problem = match to {
+                Some(to) if !to.has_origin_of(url) => not_followed(&to),
+                Some(to) if keeps_body => {
+                    request.url = to;
+                    continue;
                 }
-                Some(_) if !keeps_body => return Err(Error::RedirectLosesBody { host, status }),
-                Some(to) => request.url = to,
-                None => {
-                    let to = "an address that is not a URL of http or https".to_owned();
-                    return Err(Error::Redirect { host, status, to });
-                }
-            }
+                Some(_) => "a request with a body so that the body is lost".to_owned(),
+                None => not_followed(&"an address that is not a URL of http or https"),
+            };
+            return Err(Error(format!("{url} redirects ({status}) {problem}")));
         }
-        let host = request.url.to_string();
-        Err(Error::RedirectLoop { host })
+        let url = request.url;
+        Err(Error(format!(
+            "{url} redirects more than {MAX_REDIRECTS} times"
+        )))
     }
 
     fn send_once(&self, request: &Request) -> Result<Response, Error> {
@@ -452,7 +407,7 @@ impl Client {
             .method(request.method.clone())
             .uri(url.uri.clone());
         for (name, value) in &request.headers {
-            let bad = || Error::Header { name: name.clone() };
+            let bad = || Error(format!("invalid characters in the header {name}"));
             let header = HeaderName::from_bytes(name.as_bytes()).map_err(|_| bad())?;
             let mut value = HeaderValue::from_str(value).map_err(|_| bad())?;
             value.set_sensitive(true);
@@ -462,13 +417,7 @@ impl Client {
             [] => self.run(prepared.body(()), proxy),
             body => self.run(prepared.body(body), proxy),
         };
-        let response = sent.map_err(|error| match (self.error(url, error), variable) {
-            (Error::Connection { host, reason }, Some(variable)) => Error::Connection {
-                host,
-                reason: format!("{reason}, through the proxy in {variable}"),
-            },
-            (error, _) => error,
-        })?;
+        let response = sent.map_err(|error| self.error(url, error, variable))?;
         let (head, body) = response.into_parts();
         let headers = head.headers.iter().map(|(name, value)| {
             let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
@@ -508,12 +457,12 @@ impl Client {
             Limit::Whole(limit) => {
                 // One byte more than allowed, of the decompressed body.
                 let mut reader = body.into_reader().take(limit.saturating_add(1));
-                reader
-                    .read_to_end(&mut bytes)
-                    .map_err(|error| self.error(url, ureq::Error::from(error)))?;
+                let read = reader.read_to_end(&mut bytes);
+                read.map_err(|error| self.error(url, error.into(), None))?;
                 if bytes.len() as u64 > limit {
-                    let host = url.to_string();
-                    return Err(Error::TooLarge { host, limit });
+                    return Err(Error(format!(
+                        "{url} answered with more than {limit} bytes"
+                    )));
                 }
             }
             Limit::Beginning(limit) => {
@@ -524,29 +473,41 @@ impl Client {
         Ok(bytes)
     }
 
-    /// The error without the parts of the URL that may be secret.
-    fn error(&self, url: &Url, error: impl Into<ureq::Error>) -> Error {
-        let host = url.to_string();
-        let reason = match error.into() {
+    /// The error without the parts of the URL that may be secret; `proxy` is the variable that names the proxy.
+    fn error(&self, url: &Url, error: ureq::Error, proxy: Option<&str>) -> Error {
+        let reason = match error {
             ureq::Error::Timeout(at) => {
-                let is_connect = matches!(at, ureq::Timeout::Connect | ureq::Timeout::Resolve);
-                let (connect, total) = (self.policy.connect, self.policy.total);
-                let limit = if is_connect { connect } else { total };
-                return Error::Timeout { host, limit };
+                let limit = match at {
+                    ureq::Timeout::Connect | ureq::Timeout::Resolve => self.policy.connect,
+                    _ => self.policy.total,
+                };
+                return Error(format!(
+                    "{url} did not answer within {} s",
+                    limit.as_secs_f64()
+                ));
             }
-            ureq::Error::HostNotFound => return Error::UnknownHost { host },
-            ureq::Error::TlsRequired => return Error::NoTls { host },
+            ureq::Error::HostNotFound => return Error(format!("unknown host {url}")),
+            ureq::Error::TlsRequired => return no_tls(url),
             error @ (ureq::Error::Protocol(_) | ureq::Error::LargeResponseHeader(..)) => {
-                let reason = error.to_string();
-                return Error::Protocol { host, reason };
+                return Error(format!("{url} does not answer in HTTP: {error}"));
             }
             ureq::Error::Io(error) => error.to_string(),
             // Both contain the URL.
             ureq::Error::BadUri(_) | ureq::Error::RequireHttpsOnly(_) => "invalid URL".to_owned(),
             error => error.to_string(),
         };
-        Error::Connection { host, reason }
+        let proxy = proxy.map_or(String::new(), |it| format!(", through the proxy in {it}"));
+        Error(format!("cannot talk to {url}: {reason}{proxy}"))
     }
+}
+
+fn no_tls(url: &Url) -> Error {
+    // Built with `--no-default-features`.
+    Error(format!("{url} needs TLS, which this build does not have"))
+}
+
+fn not_followed(to: &dyn fmt::Display) -> String {
+    format!("to {to}, which is not followed: give the URL of the target")
 }
 
 #[cfg(test)]
@@ -623,10 +584,14 @@ mod tests {
             "s3cret *** ***"
         );
         std::fs::write(&path, "\n").unwrap();
-        let empty = Secret::from_file(&path);
-        assert!(matches!(empty, Err(SecretError::Empty(_))));
-        let unset = Secret::from_env("USAGECTL_NO_SUCH_VARIABLE");
-        assert!(matches!(unset, Err(SecretError::Unset(_))));
+        assert!(
+            Secret::from_file(&path)
+                .unwrap_err()
+                .0
+                .ends_with("is empty, expected a secret")
+        );
+        let unset = Secret::from_env("USAGECTL_NO_SUCH_VARIABLE").unwrap_err();
+        assert!(unset.0.ends_with("USAGECTL_NO_SUCH_VARIABLE is not set"));
     }
 
     #[test]

@@ -24,12 +24,12 @@ pub(super) fn for_url(url: &Url) -> Result<Option<(&'static str, Proxy)>, Error>
     let Some((name, address)) = choose(url, variable) else {
         return Ok(None);
     };
-    let proxy = Proxy::new(&address).map_err(|_| Error::Proxy {
-        variable: name,
-        // The address may contain a password.
-        reason:
-            "expected http://HOST:PORT, https://, socks4://, socks4a://, socks5:// or socks5h://"
-                .to_owned(),
+    // The address may contain a password.
+    let proxy = Proxy::new(&address).map_err(|_| {
+        Error(format!(
+            "cannot use the proxy in {name}: expected http://HOST:PORT, https://, socks4://, socks4a://, socks5:// or \
+             socks5h://"
+        ))
     })?;
     Ok(Some((name, proxy)))
 }
@@ -218,83 +218,43 @@ impl<In: Transport> Transport for ToProxy<In> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::testing::cases;
 
     /// The variable from which the proxy of `url` is taken.
-    fn chosen(url: &str, environment: &[(&str, &str)]) -> Option<&'static str> {
-        let variable = |name: &str| {
-            let mut found = environment.iter().filter(|(key, _)| *key == name);
-            found.next().map(|(_, value)| (*value).to_owned())
-        };
+    fn chosen(url: &str, environment: &[&str]) -> Option<&'static str> {
+        let variable = |name: &str| environment.contains(&name).then(|| "proxy".to_owned());
         choose(&Url::parse(url).unwrap(), variable).map(|(name, _)| name)
     }
 
     #[test]
     fn proxy_is_chosen_by_scheme() {
-        let all = [
-            ("HTTP_PROXY", "1"),
-            ("https_proxy", "2"),
-            ("HTTPS_PROXY", "3"),
-            ("ALL_PROXY", "4"),
-        ];
+        let all = ["HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "ALL_PROXY"];
         assert_eq!(chosen("https://x.com/", &all), Some("https_proxy"));
         assert_eq!(chosen("https://x.com/", &all[2..]), Some("HTTPS_PROXY"));
         assert_eq!(chosen("http://x.com/", &all), Some("ALL_PROXY"));
         assert_eq!(chosen("http://x.com/", &all[..3]), None);
-        let lower = [("http_proxy", "1"), ("ALL_PROXY", "2")];
+        let lower = ["http_proxy", "ALL_PROXY"];
         assert_eq!(chosen("http://x.com/", &lower), Some("http_proxy"));
         assert_eq!(chosen("http://127.0.0.1/", &lower), None);
     }
 
     #[test]
     fn hosts_in_no_proxy_are_reached_directly() {
-        let is_direct = |url: &str, list: &str| {
-            let url = Url::parse(url).unwrap();
-            is_listed(list, &url)
-        };
-        for list in [
-            "example.com",
-            ".example.com",
-            "*.example.com",
-            "EXAMPLE.com.",
-            "com",
-            "a.org, desk.example.com",
-            "a.org example.com:443",
-            "*",
-        ] {
-            assert!(is_direct("https://desk.example.com/", list), "{list}");
+        let is_direct = |url: &str, list: &str| is_listed(list, &Url::parse(url).unwrap());
+        let table = "
+            desk.example.com | yes | example.com; .example.com; *.example.com; EXAMPLE.com.; com; *
+            desk.example.com | yes | a.org, desk.example.com; a.org example.com:443
+            desk.example.com | no | ample.com; example.com:8443; desk.example.com.org; *sk.example.com
+            10.1.2.3 | yes | 10.1.0.0/16; 10.1.2.3; 10.1.2.3:443; 0.0.0.0/0; x,10.1.2.3/32
+            10.1.2.3 | no | 10.2.0.0/16; 1.2.3; 10.1.2.30; 10.1.2.3:80; ::/0; 10.0.0.0/x
+            [fd00::1] | yes | fd00::/8; fd00::1; [fd00::1]; [fd00::1]:443
+            [fd00::1] | no | [fd00::1]:80; fd01::/16";
+        for [host, expected, lists] in cases(table) {
+            for list in lists.split("; ") {
+                let found = is_direct(&format!("https://{host}/"), list);
+                assert_eq!(found, expected == "yes", "{host}: {list}");
+            }
         }
-        for list in [
-            "",
-            "ample.com",
-            "example.com:8443",
-            "desk.example.com.org",
-            "*sk.example.com",
-        ] {
-            assert!(!is_direct("https://desk.example.com/", list), "{list}");
-        }
-        for list in [
-            "10.1.0.0/16",
-            "10.1.2.3",
-            "10.1.2.3:443",
-            "0.0.0.0/0",
-            "x,10.1.2.3/32",
-        ] {
-            assert!(is_direct("https://10.1.2.3/", list), "{list}");
-        }
-        for list in [
-            "10.2.0.0/16",
-            "1.2.3",
-            "10.1.2.30",
-            "10.1.2.3:80",
-            "::/0",
-            "10.0.0.0/x",
-        ] {
-            assert!(!is_direct("https://10.1.2.3/", list), "{list}");
-        }
-        for list in ["fd00::/8", "fd00::1", "[fd00::1]", "[fd00::1]:443"] {
-            assert!(is_direct("https://[fd00::1]/", list), "{list}");
-        }
-        assert!(!is_direct("https://[fd00::1]/", "[fd00::1]:80"));
-        assert!(!is_direct("https://[fd00::1]/", "fd01::/16"));
+        assert!(!is_direct("https://desk.example.com/", ""));
     }
 }
