@@ -57,15 +57,16 @@ impl<'a> Plan<'a> {
 
 impl Answer for Plan<'_> {
     fn table(&self, _width: Option<usize>) -> String {
-        if let (true, Some(Exported { folder, rows })) = (self.steps.is_empty(), &self.export) {
-            let rows = counted_as(*rows, "row", "rows");
-            return format!("nothing to do; {rows} exported to {}\n", printable(folder));
-        }
+        let exported = self.export.as_ref().map_or(String::new(), |export| {
+            let rows = counted_as(export.rows, "row", "rows");
+            format!("; {rows} exported to {}", printable(&export.folder))
+        });
         if self.steps.is_empty() && self.repairs.is_empty() {
-            return "nothing to do\n".to_owned();
+            return format!("nothing to do{exported}\n");
         }
         if self.done {
-            return self.result();
+            let migrations = counted(self.steps.len() as u64, "migration");
+            return format!("{migrations} reverted{exported}\n");
         }
         let verb = match self.action {
             PlanAction::Migrate => "apply",
@@ -81,7 +82,7 @@ impl Answer for Plan<'_> {
 
     fn csv(&self) -> Vec<Vec<String>> {
         let steps = self.steps.iter();
-        let rows: Vec<PlanRow<'_>> = steps.flat_map(PlanRow::of).collect();
+        let rows: Vec<PlanRow<'_>> = steps.flat_map(plan_rows).collect();
         csv(&plan_columns(), &rows)
     }
 }
@@ -212,59 +213,34 @@ impl Plan<'_> {
         let lines = lines.lines().map(|line| format!("-- {line}\n"));
         "-- This script loses data.\n".to_owned() + &lines.collect::<String>()
     }
-
-    /// The result of a rollback.
-    fn result(&self) -> String {
-        let migrations = counted(self.steps.len() as u64, "migration");
-        let mut text = format!("{migrations} reverted");
-        if let Some(Exported { folder, rows }) = &self.export {
-            let rows = counted_as(*rows, "row", "rows");
-            text.push_str(&format!("; {rows} exported to {}", printable(folder)));
-        }
-        text + "\n"
-    }
 }
 
-struct PlanRow<'a> {
-    step: &'a PlanStep,
-    action: &'static str,
-    object: String,
-    loss: Option<DataLoss>,
-}
+/// A step, and what it does to an object.
+type PlanRow<'a> = (&'a PlanStep, &'static str, String, Option<DataLoss>);
 
-impl PlanRow<'_> {
-    /// The changes of a step, then the objects that depend on them.
-    fn of(step: &PlanStep) -> Vec<PlanRow<'_>> {
-        let changes = step.changes.iter().map(|change| PlanRow {
-            step,
-            action: change.action.as_str(),
-            object: change.object.clone(),
-            loss: change.loss,
-        });
-        let dependents = step.dependents.iter().map(|dependent| PlanRow {
-            step,
-            action: if dependent.blocks { "blocked" } else { "drop" },
-            object: dependent.object(),
-            loss: None,
-        });
-        changes.chain(dependents).collect()
-    }
+/// The changes of a step, then the objects that depend on them.
+fn plan_rows(step: &PlanStep) -> Vec<PlanRow<'_>> {
+    let changes = step.changes.iter();
+    let changes = changes.map(|it| (step, it.action.as_str(), it.object.clone(), it.loss));
+    let dependents = step.dependents.iter().map(|it| {
+        let action = if it.blocks { "blocked" } else { "drop" };
+        (step, action, it.object(), None)
+    });
+    changes.chain(dependents).collect()
 }
 
 fn plan_columns<'a>() -> [Column<'a, PlanRow<'a>>; 6] {
     type Col<'a> = Column<'a, PlanRow<'a>>;
-    let number = |number: Option<i64>| Cell::or_missing(number, Cell::count);
+    let number = |loss: &Option<DataLoss>, number: fn(DataLoss) -> Option<i64>| {
+        Cell::or_missing(loss.and_then(number), Cell::count)
+    };
     [
-        Col::left("VERSION", "version", |row| Cell::text(&row.step.version)),
-        Col::left("NAME", "name", |row| Cell::text(&row.step.name)),
-        Col::left("ACTION", "action", |row| Cell::text(row.action)),
-        Col::left("OBJECT", "object", |row| Cell::text(&row.object)),
-        Col::right("LOST", "lost", move |row| {
-            number(row.loss.and_then(|loss| loss.lost))
-        }),
-        Col::right("OF", "of", move |row| {
-            number(row.loss.and_then(|loss| loss.of))
-        }),
+        Col::left("VERSION", "version", |row| Cell::text(&row.0.version)),
+        Col::left("NAME", "name", |row| Cell::text(&row.0.name)),
+        Col::left("ACTION", "action", |row| Cell::text(row.1)),
+        Col::left("OBJECT", "object", |row| Cell::text(&row.2)),
+        Col::right("LOST", "lost", move |row| number(&row.3, |loss| loss.lost)),
+        Col::right("OF", "of", move |row| number(&row.3, |loss| loss.of)),
     ]
 }
 
@@ -311,6 +287,12 @@ pub struct AppliedMigration {
     pub duration_ms: i64,
 }
 
+impl AppliedMigration {
+    fn full_name(&self) -> String {
+        format!("{}_{}", self.version, self.name)
+    }
+}
+
 impl Answer for Applied {
     fn table(&self, _width: Option<usize>) -> String {
         let mut text = String::new();
@@ -318,12 +300,8 @@ impl Answer for Applied {
             text.push_str(&format!("restored the triggers on {table}\n"));
         }
         for migration in &self.migrations {
-            let AppliedMigration {
-                version,
-                name,
-                duration_ms,
-            } = migration;
-            text.push_str(&format!("applied {version}_{name} in {duration_ms} ms\n"));
+            let duration_ms = migration.duration_ms;
+            text += &format!("applied {} in {duration_ms} ms\n", migration.full_name());
         }
         let done = match self.migrations.len() {
             0 if self.restored_triggers.is_empty() => "nothing to do".to_owned(),
@@ -408,8 +386,7 @@ impl Answer for Restored {
     fn table(&self, width: Option<usize>) -> String {
         let mut text = String::new();
         for migration in &self.applied {
-            let AppliedMigration { version, name, .. } = migration;
-            text.push_str(&format!("applied {version}_{name}\n"));
+            text += &format!("applied {}\n", migration.full_name());
         }
         let with_rows = self.tables.iter().filter(|table| table.has_rows());
         let with_rows: Vec<&RestoredTable> = with_rows.collect();
@@ -417,15 +394,11 @@ impl Answer for Restored {
             text.push_str(&table(&restored_columns(), &with_rows, width));
         }
         for object in &self.objects {
-            let RestoredObject {
-                object,
-                created,
-                error,
-            } = object;
-            let line = match (created, error) {
-                (true, _) => format!("created {object}"),
-                (false, None) => format!("{object} exists"),
-                (false, Some(error)) => format!("cannot create {object}: {error}"),
+            let name = &object.object;
+            let line = match (object.created, &object.error) {
+                (true, _) => format!("created {name}"),
+                (false, None) => format!("{name} exists"),
+                (false, Some(error)) => format!("cannot create {name}: {error}"),
             };
             text.push_str(&format!("{}\n", printable(&line)));
         }

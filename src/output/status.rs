@@ -3,15 +3,16 @@
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-use super::columns::{Cell, Column, csv, table};
+use super::columns::{Cell, Column, table};
 use super::json::object;
 use super::{Answer, printable};
 use crate::domain::format::{self, count, counted, counted_as};
 use crate::domain::metrics::names::Priority;
+use crate::domain::named::Named;
 use crate::domain::schema::migration::{MigrationState, MigrationStatus};
 use crate::domain::schema::orphaned_triggers::OrphanedTrigger;
 use crate::domain::schema::status::{
-    AlertCounts, CapacitySummary, Defect, StaleMetric, StatusReport, UnknownValue, Verdict,
+    AlertCounts, CapacitySummary, StaleMetric, StatusReport, UnknownValue, Verdict,
 };
 
 /// The report and its time.
@@ -24,26 +25,22 @@ pub struct Status<'a> {
 fn columns() -> [Column<'static, MigrationStatus>; 5] {
     type Col<'a> = Column<'a, MigrationStatus>;
     [
-        Col::left("VERSION", "version", |migration| {
-            Cell::text(&migration.version)
+        Col::left("VERSION", "version", |it| Cell::text(&it.version)),
+        Col::left("NAME", "name", |it| Cell::maybe(it.name.as_ref())),
+        Col::left("STATE", "state", |it| {
+            let progress = it.progress.as_ref().map_or(String::new(), |at| {
+                format!(
+                    " ({} at step {} of {})",
+                    at.direction, at.step, at.step_count
+                )
+            });
+            Cell::text(format!("{}{progress}", it.state))
         }),
-        Col::left("NAME", "name", |migration| {
-            Cell::maybe(migration.name.as_ref())
+        Col::left("APPLIED", "applied_at", |it| {
+            Cell::or_missing(it.applied_at, Cell::Time)
         }),
-        Col::left("STATE", "state", |migration| {
-            Cell::text(match &migration.progress {
-                Some(progress) => format!(
-                    "{} ({} at step {} of {})",
-                    migration.state, progress.direction, progress.step, progress.step_count
-                ),
-                None => migration.state.to_string(),
-            })
-        }),
-        Col::left("APPLIED", "applied_at", |migration| {
-            Cell::or_missing(migration.applied_at, Cell::Time)
-        }),
-        Col::right("MS", "duration_ms", |migration| {
-            let logged = migration.logged.as_ref();
+        Col::right("MS", "duration_ms", |it| {
+            let logged = it.logged.as_ref();
             Cell::or_missing(logged.map(|entry| entry.duration_ms), Cell::count)
         }),
     ]
@@ -87,22 +84,15 @@ impl Status<'_> {
         lines.extend(running.map(|holder| format!("running: {holder}")));
         let unlogged = report.migrations.iter();
         let unlogged = unlogged.filter(|it| it.state == MigrationState::Unlogged);
-        let unlogged = unlogged.map(MigrationStatus::full_name);
-        lines.extend(
-            unlogged.map(|name| {
-                format!("unlogged: {name} is applied, but the log has no record of it")
-            }),
-        );
+        lines.extend(unlogged.map(|it| {
+            let name = it.full_name();
+            format!("unlogged: {name} is applied, but the log has no record of it")
+        }));
         let differences = report.drift.iter().chain(&report.extras);
         lines.extend(differences.map(|difference| format!("drift: {difference}")));
-        for Defect {
-            object,
-            problem,
-            fix,
-        } in report.defects.iter().flatten()
-        {
-            lines.push(format!("defect: {object} {problem}"));
-            lines.extend(fix.iter().map(|sql| format!("  fix: {sql}")));
+        for defect in report.defects.iter().flatten() {
+            lines.push(format!("defect: {} {}", defect.object, defect.problem));
+            lines.extend(defect.fix.iter().map(|sql| format!("  fix: {sql}")));
         }
         let origin = report.origin.iter();
         lines.extend(origin.map(|origin| format!("created by {origin}")));
@@ -162,8 +152,7 @@ fn alerts_line(found: AlertCounts) -> String {
     let others = others.iter().filter(|(number, _)| *number > 0);
     parts.extend(others.map(|(number, state)| format!("{} {state}", count(*number))));
     if found.notices_waiting > 0 {
-        let notifications = counted(found.notices_waiting, "undelivered notification");
-        parts.push(notifications);
+        parts.push(counted(found.notices_waiting, "undelivered notification"));
     }
     let rules = counted(found.rules, "rule");
     format!("alerts: {rules}, {}", parts.join(", "))
@@ -271,72 +260,43 @@ impl Answer for Status<'_> {
     /// The migrations, then the findings, then the verdict.
     fn csv(&self) -> Vec<Vec<String>> {
         let report = self.report;
-        let migrations = report.migrations.iter().map(CsvRow::Migration);
-        let differences = report.drift.iter().chain(&report.extras);
-        let defects = report.defects.iter().flatten();
-        let mut rows: Vec<CsvRow<'_>> = migrations.collect();
-        rows.extend(differences.map(|it| CsvRow::Finding("drift", &it.what, it.to_string())));
-        rows.extend(defects.map(|it| CsvRow::Finding("defect", &it.object, it.problem.clone())));
-        rows.extend(
-            report
-                .conflicts
-                .iter()
-                .map(|it| CsvRow::Finding("conflict", it, String::new())),
-        );
-        let values = report.unknown_values.iter();
-        rows.extend(
-            values.map(|it| CsvRow::Finding("unknown_value", &it.column, it.value.clone())),
-        );
-        rows.push(CsvRow::Verdict(report.verdict()));
-        csv(&csv_columns(), &rows)
-    }
-}
-
-/// A line of CSV.
-enum CsvRow<'a> {
-    Migration(&'a MigrationStatus),
-    /// Its kind, object and detail.
-    Finding(&'static str, &'a str, String),
-    Verdict(Verdict),
-}
-
-fn csv_columns<'a>() -> [Column<'a, CsvRow<'a>>; 7] {
-    type Col<'a> = Column<'a, CsvRow<'a>>;
-    fn migration<'a>(row: &CsvRow<'a>) -> Option<&'a MigrationStatus> {
-        match row {
-            CsvRow::Migration(migration) => Some(migration),
-            _ => None,
+        let header = "kind version name state detail applied_at duration_ms";
+        let mut rows: Vec<Vec<String>> = vec![header.split(' ').map(str::to_owned).collect()];
+        rows.extend(report.migrations.iter().map(|it| {
+            let duration_ms = it
+                .logged
+                .as_ref()
+                .map(|entry| entry.duration_ms.to_string());
+            vec![
+                "migration".to_owned(),
+                it.version.clone(),
+                it.name.clone().unwrap_or_default(),
+                it.state.to_string(),
+                String::new(),
+                it.applied_at.map(format::time_ms).unwrap_or_default(),
+                duration_ms.unwrap_or_default(),
+            ]
+        }));
+        let mut finding = |kind: &str, object: &str, state: &str, detail: &str| {
+            rows.push(
+                [kind, "", object, state, detail, "", ""]
+                    .map(str::to_owned)
+                    .to_vec(),
+            );
+        };
+        for it in report.drift.iter().chain(&report.extras) {
+            finding("drift", &it.what, "", &it.to_string());
         }
+        for it in report.defects.iter().flatten() {
+            finding("defect", &it.object, "", &it.problem);
+        }
+        for object in &report.conflicts {
+            finding("conflict", object, "", "");
+        }
+        for it in &report.unknown_values {
+            finding("unknown_value", &it.column, "", &it.value);
+        }
+        finding("verdict", "", report.verdict().as_str(), "");
+        rows
     }
-    [
-        Col::left("KIND", "kind", |row| match row {
-            CsvRow::Migration(_) => Cell::text("migration"),
-            CsvRow::Finding(kind, ..) => Cell::text(kind),
-            CsvRow::Verdict(_) => Cell::text("verdict"),
-        }),
-        Col::left("VERSION", "version", |row| {
-            Cell::maybe(migration(row).map(|it| &it.version))
-        }),
-        Col::left("NAME", "name", |row| match row {
-            CsvRow::Migration(migration) => Cell::maybe(migration.name.as_ref()),
-            CsvRow::Finding(_, object, _) => Cell::text(object),
-            CsvRow::Verdict(_) => Cell::text(""),
-        }),
-        Col::left("STATE", "state", |row| match row {
-            CsvRow::Migration(migration) => Cell::text(migration.state),
-            CsvRow::Finding(..) => Cell::text(""),
-            CsvRow::Verdict(verdict) => Cell::text(verdict),
-        }),
-        Col::left("DETAIL", "detail", |row| match row {
-            CsvRow::Finding(.., detail) => Cell::text(detail),
-            _ => Cell::text(""),
-        }),
-        Col::left("APPLIED", "applied_at", |row| {
-            Cell::or_missing(migration(row).and_then(|it| it.applied_at), Cell::Time)
-        }),
-        Col::right("MS", "duration_ms", |row| {
-            let logged = migration(row).and_then(|it| it.logged.as_ref());
-            Cell::or_missing(logged.map(|entry| entry.duration_ms), Cell::count)
-        }),
-    ]
 }
