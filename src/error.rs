@@ -44,28 +44,28 @@ pub enum Exit {
 }
 
 impl Exit {
-    /// The table of exit codes: number, rank (of two results the lower is reported), `error.code`, and the
-    /// message under `--format json` when the command itself did not fail.
-    fn row(self) -> (u8, u8, &'static str, &'static str) {
+    /// The table of exit codes: number, `error.code`, and the message under `--format json` when the command itself
+    /// did not fail.
+    fn row(self) -> (u8, &'static str, &'static str) {
         match self {
-            Exit::Unreachable => (7, 0, "unreachable", "cannot connect to the database"),
-            Exit::Failed => (1, 1, "failed", "the command failed"),
-            Exit::Usage => (2, 2, "usage", "the command line is invalid"),
-            Exit::Refused => (5, 3, "refused", "refused; nothing was changed"),
-            Exit::Busy => (6, 4, "busy", "another run or a table lock is in the way"),
+            Exit::Done => (0, "done", "done"),
+            Exit::Failed => (1, "failed", "the command failed"),
+            Exit::Usage => (2, "usage", "the command line is invalid"),
+            Exit::Incomplete => (3, "incomplete", "part of the work is pending or failed"),
             Exit::Untrustworthy => {
                 let meaning = "the database differs from what this program or its rows require";
-                (4, 5, "untrustworthy", meaning)
+                (4, "untrustworthy", meaning)
             }
+            Exit::Refused => (5, "refused", "refused; nothing was changed"),
+            Exit::Busy => (6, "busy", "another run or a table lock is in the way"),
+            Exit::Unreachable => (7, "unreachable", "cannot connect to the database"),
+            Exit::Warning => (10, "warning", "a warning state was found"),
+            Exit::Critical => (11, "critical", "a critical state was found"),
             Exit::Unknown => {
                 let meaning = "a state is unknown or a notification is undelivered";
-                (12, 6, "unknown", meaning)
+                (12, "unknown", meaning)
             }
-            Exit::Critical => (11, 7, "critical", "a critical state was found"),
-            Exit::Warning => (10, 8, "warning", "a warning state was found"),
-            Exit::Incomplete => (3, 9, "incomplete", "part of the work is pending or failed"),
-            Exit::Done => (0, 10, "done", "done"),
-            Exit::Nagios(status) => (status.code(), 11, "nagios", "the check is not OK"),
+            Exit::Nagios(status) => (status.code(), "nagios", "the check is not OK"),
         }
     }
 
@@ -73,22 +73,13 @@ impl Exit {
         self.row().0
     }
 
-    /// The more severe of two results: 7, 1, 4, 12, 11, 10, 3, then the rest.
-    pub fn worse(self, other: Exit) -> Exit {
-        if self.row().1 <= other.row().1 {
-            self
-        } else {
-            other
-        }
-    }
-
     /// `error.code` in JSON.
     pub fn name(self) -> &'static str {
-        self.row().2
+        self.row().1
     }
 
     pub fn meaning(self) -> &'static str {
-        self.row().3
+        self.row().2
     }
 
     pub fn is_retryable(self) -> bool {
@@ -293,26 +284,6 @@ pub fn shell_word(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn worse_follows_documented_order() {
-        let order = [
-            Exit::Unreachable,
-            Exit::Failed,
-            Exit::Untrustworthy,
-            Exit::Unknown,
-            Exit::Critical,
-            Exit::Warning,
-            Exit::Incomplete,
-            Exit::Done,
-        ];
-        for (i, worse) in order.iter().enumerate() {
-            for better in &order[i..] {
-                assert_eq!(worse.worse(*better), *worse);
-                assert_eq!(better.worse(*worse), *worse);
-            }
-        }
-    }
 
     #[test]
     fn error_document_is_one_line_of_json() {

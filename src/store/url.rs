@@ -522,17 +522,12 @@ fn secrets(url: &str) -> Vec<String> {
 /// The URL with its password replaced by `***`, and only the parameters that identify the database.
 pub fn mask(url: &str) -> String {
     let (address, query) = url.split_once('?').unwrap_or((url, ""));
-    let mut masked = match (address.find("://"), address.rfind('@')) {
-        (Some(scheme_end), Some(at)) if scheme_end + 3 <= at => {
-            let (scheme, rest) = address.split_at(scheme_end + 3);
-            let (user_and_password, host) = rest.split_at(at - scheme_end - 3);
-            match user_and_password.split_once(':') {
-                Some((user, _)) => format!("{scheme}{user}:***{host}"),
-                None => address.to_owned(),
-            }
-        }
-        _ => address.to_owned(),
-    };
+    let masked = address.split_once("://").and_then(|(scheme, rest)| {
+        let (credentials, host) = rest.rsplit_once('@')?;
+        let (user, _) = credentials.split_once(':')?;
+        Some(format!("{scheme}://{user}:***@{host}"))
+    });
+    let mut masked = masked.unwrap_or_else(|| address.to_owned());
     let shown: Vec<&str> = query
         .split('&')
         .filter(|pair| {

@@ -247,55 +247,32 @@ mod tests {
 
     use super::*;
 
-    fn table() -> TableExport {
-        let column = |(name, declared): (&str, &str)| ColumnExport {
-            name: name.to_owned(),
-            declared: declared.to_owned(),
-        };
-        TableExport {
-            table: "api_usage".to_owned(),
-            dropped: false,
-            key: vec!["id".to_owned()],
-            columns: [("id", "text"), ("method", "text")].map(column).to_vec(),
-            parts: vec![Part {
-                file: "1_api_usage.0.ndjson.zst".to_owned(),
-                rows: 2,
-                deleted: 0,
-                sha256: "00".to_owned(),
-            }],
-        }
-    }
+    const TEXT: &str = r#"{
+        "format": 1, "tool_version": "1.0.0", "engine": "sqlite", "database": "sqlite:a.db",
+        "application_schema": "main", "exported_at": "2026-01-31T12:00:00.000Z", "complete": true,
+        "migrations": [{"version": "1", "name": "one", "objects": [], "tables": [{
+            "table": "api_usage", "dropped": false, "key": ["id"],
+            "columns": [{"name": "id", "type": "text"}, {"name": "method", "type": "text"}],
+            "parts": [{"file": "1_api_usage.0.ndjson.zst", "rows": 2, "deleted": 0, "sha256": "00"}]
+        }]}]
+    }"#;
 
     fn manifest() -> Manifest {
-        Manifest {
-            format: FORMAT,
-            tool_version: "1.0.0".to_owned(),
-            engine: "sqlite".to_owned(),
-            database: "sqlite:a.db".to_owned(),
-            application_schema: "main".to_owned(),
-            exported_at: "2026-01-31T12:00:00.000Z".to_owned(),
-            complete: true,
-            migrations: vec![MigrationExport {
-                version: "1".to_owned(),
-                name: "one".to_owned(),
-                tables: vec![table()],
-                objects: Vec::new(),
-            }],
-        }
+        Manifest::parse(TEXT).unwrap()
+    }
+
+    fn table() -> TableExport {
+        manifest().migrations.remove(0).tables.remove(0)
     }
 
     #[test]
     fn line_keeps_values_in_column_order() {
         let table = table();
+        let row = Line::Row(vec![json!("a\n1"), json!(null)]);
+        let deleted = Line::Deleted(vec![json!("a")]);
         for (line, text) in [
-            (
-                Line::Row(vec![json!("a\n1"), json!(null)]),
-                r#"{"id":"a\n1","method":null}"#,
-            ),
-            (
-                Line::Deleted(vec![json!("a")]),
-                r#"{"$deleted":{"id":"a"}}"#,
-            ),
+            (row, r#"{"id":"a\n1","method":null}"#),
+            (deleted, r#"{"$deleted":{"id":"a"}}"#),
             (Line::Truncated, r#"{"$truncated":true}"#),
         ] {
             assert_eq!(line.write(&table), text);
@@ -330,10 +307,8 @@ mod tests {
         assert_eq!(Manifest::parse(&text), refused);
         let newer = r#"{"format":2,"anything":[]}"#;
         assert_eq!(Manifest::parse(newer), Err(ManifestError::Format(2)));
-        assert!(matches!(
-            Manifest::parse("{}"),
-            Err(ManifestError::Malformed(_))
-        ));
+        let malformed = Manifest::parse("{}");
+        assert!(matches!(malformed, Err(ManifestError::Malformed(_))));
     }
 
     #[test]

@@ -505,16 +505,9 @@ mod tests {
 
     #[test]
     fn newer_database_is_read_and_recorded_into_while_its_tables_are_known() {
-        let differences = |objects: &[&str]| -> Vec<Difference> {
-            let difference = |what: &&str| Difference {
-                what: (*what).to_owned(),
-                expected: Some(String::new()),
-                found: None,
-            };
-            objects.iter().map(difference).collect()
-        };
         let uses = |objects: &[&str]| {
-            let differences = differences(objects);
+            let differences = objects.iter().map(|what| Difference::missing(what));
+            let differences: Vec<Difference> = differences.collect();
             [Use::Read, Use::Record, Use::Change].map(|how| may_use_newer(how, &differences))
         };
         assert_eq!(uses(&[]), [true, true, false]);

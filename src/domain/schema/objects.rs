@@ -51,6 +51,15 @@ pub struct Difference {
 }
 
 impl Difference {
+    /// The absence of an object without a definition.
+    pub fn missing(what: &str) -> Difference {
+        Difference {
+            what: what.to_owned(),
+            expected: Some(String::new()),
+            found: None,
+        }
+    }
+
     /// Whether the object is this table or belongs to it.
     pub fn is_of(&self, table: &str) -> bool {
         self.what.strip_prefix("table ") == Some(table) || table_of(&self.what) == Some(table)
@@ -307,17 +316,25 @@ impl fmt::Display for Effect {
 mod tests {
     use super::*;
 
-    fn objects(lines: &[(&str, &str)]) -> SchemaObjects {
-        lines
-            .iter()
-            .map(|(what, how)| ((*what).to_owned(), (*how).to_owned()))
-            .collect()
+    /// The objects `table a; column a.x: text`.
+    fn objects(lines: &str) -> SchemaObjects {
+        let added: String = lines
+            .split("; ")
+            .map(|line| format!("+ {line}\n"))
+            .collect();
+        let mut objects = SchemaObjects::default();
+        objects.apply(&Effect::parse(&added));
+        objects
+    }
+
+    fn lines(differences: &[Difference]) -> Vec<String> {
+        differences.iter().map(Difference::to_string).collect()
     }
 
     #[test]
     fn effect_applies_and_reverses() {
-        let before = objects(&[("table a", ""), ("column a.x", "text"), ("index a (x)", "")]);
-        let after = objects(&[("table a", ""), ("column a.x", "integer"), ("table b", "")]);
+        let before = objects("table a; column a.x: text; index a (x)");
+        let after = objects("table a; column a.x: integer; table b");
         let effect = Effect::between(&before, &after);
         let expected = "- column a.x: text\n- index a (x)\n+ column a.x: integer\n+ table b\n";
         assert_eq!(effect.to_string(), expected);
@@ -340,110 +357,71 @@ mod tests {
 
     #[test]
     fn existing_object_is_conflict() {
-        let effect = Effect::parse(ADDING);
-        let conflicts = |lines: &[(&str, &str)]| -> Vec<String> {
-            let found = objects(lines);
+        let conflicts = |effect: &str, found: &str| -> Vec<String> {
+            let (effect, found) = (Effect::parse(effect), objects(found));
             effect.conflicts(&found).map(str::to_owned).collect()
         };
-        let allowed = [("table old", ""), ("index old (y)", "")];
-        assert_eq!(conflicts(&allowed), [""; 0]);
-        let found = ["table new", "column new.x", "column old.y"].map(|what| (what, ""));
-        assert_eq!(conflicts(&found), ["table new", "column old.y"]);
-        let changed = Effect::parse("- column t.x: text\n+ column t.x: integer\n");
-        let found = objects(&[("column t.x", "text")]);
-        assert_eq!(changed.conflicts(&found).next(), None);
+        assert_eq!(conflicts(ADDING, "table old; index old (y)"), [""; 0]);
+        let found = conflicts(ADDING, "table new; column new.x; column old.y");
+        assert_eq!(found, ["table new", "column old.y"]);
+        let changed = "- column t.x: text\n+ column t.x: integer\n";
+        assert_eq!(conflicts(changed, "column t.x: text"), [""; 0]);
     }
 
     #[test]
     fn difference_names_found_and_expected_definition() {
-        let expected = objects(&[
-            ("column t.x", "text not null"),
-            ("column t.y", "text"),
-            ("trigger t.mark", "AFTER INSERT"),
-            ("unique t (x)", ""),
-        ]);
-        let found = objects(&[
-            ("column t.x", "text"),
-            ("column t.y", "text"),
-            ("index t (x)", ""),
-            ("trigger t.mark", "AFTER INSERT disabled"),
-        ]);
-        let differences = lines(&expected.differences(&found));
-        let expected = [
+        let expected = objects(
+            "column t.x: text not null; column t.y: text; trigger t.mark: AFTER INSERT; unique t (x)",
+        );
+        let found = objects(
+            "column t.x: text; column t.y: text; index t (x); trigger t.mark: AFTER INSERT disabled",
+        );
+        let differences = [
             "column t.x is `text`, expected `text not null`",
             "trigger t.mark is disabled",
             "unique t (x) is missing",
         ];
-        assert_eq!(differences, expected);
-    }
-
-    fn lines(differences: &[Difference]) -> Vec<String> {
-        differences.iter().map(Difference::to_string).collect()
+        assert_eq!(lines(&expected.differences(&found)), differences);
     }
 
     #[test]
     fn missing_table_is_one_difference() {
-        let expected = objects(&[
-            ("column t.x", "text"),
-            ("column tt.x", "text"),
-            ("index t (x)", ""),
-            ("table t", ""),
-            ("table tt", ""),
-            ("trigger t.mark", "AFTER INSERT"),
-        ]);
-        let found = objects(&[("table tt", "")]);
+        let expected = objects(
+            "column t.x: text; column tt.x: text; index t (x); table t; table tt; trigger t.mark: AFTER",
+        );
+        let differences = lines(&expected.differences(&objects("table tt")));
         assert_eq!(
-            lines(&expected.differences(&found)),
+            differences,
             ["column tt.x is missing", "table t is missing"]
         );
     }
 
     #[test]
     fn longer_index_replaces_missing_or_invalid_one() {
-        let expected = objects(&[("index t (a)", ""), ("unique t (b)", "")]);
-        let found = [
-            ("index t (a)", "invalid"),
-            ("index t (a, b)", ""),
-            ("unique t (b)", "invalid"),
-        ];
+        let expected = objects("index t (a); unique t (b)");
+        let found = objects("index t (a): invalid; index t (a, b); unique t (b): invalid");
         assert_eq!(
-            lines(&expected.differences(&objects(&found))),
+            lines(&expected.differences(&found)),
             ["unique t (b) is invalid"]
         );
     }
 
     #[test]
     fn further_objects_are_extras_and_no_differences() {
-        let expected = objects(&[
-            ("column t.a", "text"),
-            ("enum e", "A, B"),
-            ("index t (a)", ""),
-            ("table t", ""),
-        ]);
-        let further = [
-            ("column t.a", "text"),
-            ("column t.own", "integer"),
-            ("column other.c", "text"),
-            ("enum e", "A, B, C"),
-            ("enum other", "A"),
-            ("index t (a)", ""),
-            ("index t (own)", ""),
-            ("table other", ""),
-            ("table t", ""),
-            ("trigger t.audit", "AFTER INSERT"),
-        ];
-        let found = objects(&further);
-        assert_eq!(expected.differences(&found), []);
-        assert_eq!(
-            lines(&expected.extras(&found)),
-            [
-                "column t.own is in no migration",
-                "enum e also has C",
-                "index t (own) is in no migration",
-                "trigger t.audit is in no migration",
-            ]
+        let expected = objects("column t.a: text; enum e: A, B; index t (a); table t");
+        let found = objects(
+            "column t.a: text; column t.own: integer; column other.c: text; enum e: A, B, C; enum other: A; \
+             index t (a); index t (own); table other; table t; trigger t.audit: AFTER INSERT",
         );
-        let fewer = objects(&[("enum e", "B, C")]);
-        assert!(lines(&expected.differences(&fewer)).contains(&"enum e lacks A".to_owned()));
+        assert_eq!(expected.differences(&found), []);
+        let extras = [
+            "column t.own is in no migration",
+            "enum e also has C",
+            "index t (own) is in no migration",
+            "trigger t.audit is in no migration",
+        ];
+        assert_eq!(lines(&expected.extras(&found)), extras);
+        let fewer = expected.differences(&objects("enum e: B, C"));
+        assert!(lines(&fewer).contains(&"enum e lacks A".to_owned()));
     }
 }

@@ -262,8 +262,8 @@ mod tests {
     fn held(schemas: &str, tables: &str) -> Held {
         let schema = |line: &str| HeldOnSchema {
             name: line.split(' ').next().unwrap().to_owned(),
-            usage: line.contains("usage"),
-            create: line.contains("create"),
+            usage: line.contains(" usage"),
+            create: line.contains(" create"),
         };
         let table = |line: &str| {
             let (name, verbs) = line.split_once(' ').unwrap_or((line, ""));

@@ -14,7 +14,7 @@ use crate::domain::period::Window;
 use crate::domain::run_lock::Holder;
 
 /// The findings of `status`, all of one moment.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct StatusReport {
     pub engine: &'static str,
     pub engine_version: String,
@@ -166,21 +166,8 @@ mod tests {
             progress: None,
         };
         StatusReport {
-            engine: "sqlite",
-            engine_version: "3".to_owned(),
             migrations: states.iter().map(standing).collect(),
-            running: None,
-            drift: Vec::new(),
-            extras: Vec::new(),
-            defects: None,
-            conflicts: Vec::new(),
-            origin: None,
-            orphaned_triggers: Vec::new(),
-            freshness: None,
-            alerts: None,
-            capacity: None,
-            unknown_values: Vec::new(),
-            unreadable_timestamps: None,
+            ..StatusReport::default()
         }
     }
 
@@ -204,18 +191,10 @@ mod tests {
         }]);
         assert_eq!(newer.verdict(), Verdict::Untrustworthy);
         let mut strict = report(&[Applied]);
-        strict.extras.push(Difference {
-            what: "column t.own".to_owned(),
-            expected: None,
-            found: Some("text".to_owned()),
-        });
+        strict.extras.push(Difference::missing("column t.own"));
         assert_eq!(strict.verdict(), Verdict::Untrustworthy);
         let mut drifted = report(&[Applied, Pending]);
-        drifted.drift.push(Difference {
-            what: "table t".to_owned(),
-            expected: Some(String::new()),
-            found: None,
-        });
+        drifted.drift.push(Difference::missing("table t"));
         assert_eq!(drifted.verdict(), Verdict::Untrustworthy);
         let mut foreign = report(&[Pending]);
         foreign.conflicts.push("table t".to_owned());

@@ -138,20 +138,10 @@ pub fn closing_script(
             expected.apply(&migration.effect(db));
         }
     }
-    let differences: Vec<Difference> = evidence
+    let differences = evidence
         .iter()
-        .flat_map(|it| it.differences.iter().cloned())
-        .collect();
-    missing_sql(db, &differences, &expected, application_schema)
-}
-
-/// The SQL that closes `differences` from `expected`.
-pub fn missing_sql(
-    db: &mut Db,
-    differences: &[Difference],
-    expected: &SchemaObjects,
-    application_schema: &str,
-) -> QueryResult<Vec<String>> {
+        .flat_map(|it| it.differences.iter().cloned());
+    let differences: Vec<Difference> = differences.collect();
     let scripts: Vec<_> = ALL.iter().map(|it| it.sql(db, Direction::Up)).collect();
     let scripts: Vec<&str> = scripts.iter().map(|it| it.as_ref()).collect();
     let (dialect, mut sql) = match db {
@@ -164,8 +154,8 @@ pub fn missing_sql(
     };
     let taken = indexes(db)?.into_iter().map(|(name, _)| name).collect();
     sql.extend(closing_sql(
-        differences,
-        expected,
+        &differences,
+        &expected,
         &scripts,
         &taken,
         dialect,

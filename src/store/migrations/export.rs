@@ -8,6 +8,7 @@
 //! 4. In the transaction that drops, under its locks, the last rows are written, files and manifest are synced to
 //!    disk, and the capture is dropped. So the export has exactly the rows that are dropped.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -96,19 +97,17 @@ impl Export {
         let exported = self.manifest.migrations.iter();
         let mut exported = exported.filter(|it| plan.iter().any(|step| step.version == it.version));
         let since = &self.manifest.exported_at;
-        match exported.find(|it| found.is_reverted_since(&it.version, since)) {
-            Some(kept) => {
-                let message = format!(
-                    "{} has the rows of {}_{}, which was applied again since; nothing was changed",
-                    self.folder.display(),
-                    kept.version,
-                    kept.name
-                );
-                Err(Error::message(Exit::Refused, message)
-                    .with_next("name a new folder with --export"))
-            }
-            None => Ok(()),
-        }
+        let Some(kept) = exported.find(|it| found.is_reverted_since(&it.version, since)) else {
+            return Ok(());
+        };
+        let (folder, name) = (
+            self.folder.display(),
+            format!("{}_{}", kept.version, kept.name),
+        );
+        let message = format!(
+            "{folder} has the rows of {name}, which was applied again since; nothing was changed"
+        );
+        Err(Error::message(Exit::Refused, message).with_next("name a new folder with --export"))
     }
 
     /// The rows exported so far, rows that changed meanwhile counted again.
@@ -153,17 +152,18 @@ impl Export {
                 sql: dependent.sql.clone()?,
             })
         });
-        let mut exporter = MigrationExporter {
+        let export = MigrationExport {
             version: step.version.clone(),
             name: step.name.clone(),
+            tables: Vec::new(),
             objects: objects.collect(),
-            tables,
         };
+        let mut exporter = MigrationExporter { export, tables };
         let folder = &self.folder;
         db.read_tx(|db| {
             fix_text_forms(db)?;
             for capture in &mut exporter.tables {
-                capture.export_all(db, folder, &exporter.version)?;
+                capture.export_all(db, folder, &step.version)?;
             }
             Ok::<(), Error>(())
         })?;
@@ -175,23 +175,17 @@ impl Export {
     /// the capture. May be called again if that transaction is rolled back.
     pub fn finish(&mut self, db: &mut Db, exporter: &MigrationExporter) -> Result<()> {
         fix_text_forms(db)?;
-        let mut tables = Vec::new();
+        let mut export = exporter.export.clone();
         for capture in &exporter.tables {
             let mut last = capture.clone();
-            last.export_changes(db, &self.folder, &exporter.version)?;
-            tables.push(last.table);
+            last.export_changes(db, &self.folder, &export.version)?;
+            export.tables.push(last.table);
             fault::point("capture");
             capture.remove(db)?;
         }
-        self.manifest
-            .migrations
-            .retain(|it| it.version != exporter.version);
-        self.manifest.migrations.push(MigrationExport {
-            version: exporter.version.clone(),
-            name: exporter.name.clone(),
-            tables,
-            objects: exporter.objects.clone(),
-        });
+        let migrations = &mut self.manifest.migrations;
+        migrations.retain(|it| it.version != export.version);
+        migrations.push(export);
         archive::write_manifest(&self.folder, &self.manifest)?;
         Ok(())
     }
@@ -206,9 +200,8 @@ impl Export {
 
 /// The export of one migration's data.
 pub struct MigrationExporter {
-    version: String,
-    name: String,
-    objects: Vec<UserObject>,
+    /// Without its tables.
+    export: MigrationExport,
     tables: Vec<Capture>,
 }
 
@@ -227,7 +220,7 @@ impl MigrationExporter {
             for capture in &mut self.tables {
                 let mut work = |db: &mut Db| {
                     fix_text_forms(db)?;
-                    capture.export_changes(db, folder, &self.version)
+                    capture.export_changes(db, folder, &self.export.version)
                 };
                 fault::point("catch up");
                 changes += match db {
@@ -489,10 +482,18 @@ fn exported_tables(
     let Dropped {
         tables, columns, ..
     } = Dropped::new(objects);
+    let mut of_columns: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (table, column) in &columns {
+        of_columns.entry(table).or_default().push(column);
+    }
+    let of_columns = of_columns
+        .into_iter()
+        .map(|(table, columns)| (table, Some(columns)));
+    let whole = tables.iter().map(|table| (table.as_str(), None));
     let mut exported = Vec::new();
-    let mut export = |db: &mut Db, table: &str, columns: Option<&[&str]>| -> Result<()> {
+    for (table, columns) in of_columns.chain(whole) {
         let Some(found) = TableColumns::read(db, table)? else {
-            return Ok(());
+            continue;
         };
         if found.key.is_empty() {
             let message =
@@ -502,7 +503,8 @@ fn exported_tables(
         }
         let key = found.key.iter().filter_map(|name| found.get(name));
         let others = found.columns.iter().filter(|column| {
-            let wanted = columns.is_none_or(|columns| columns.contains(&column.name.as_str()));
+            let names = columns.as_ref();
+            let wanted = names.is_none_or(|names| names.contains(&column.name.as_str()));
             wanted && !found.key.contains(&column.name)
         });
         exported.push(TableExport {
@@ -512,18 +514,6 @@ fn exported_tables(
             key: found.key.clone(),
             parts: Vec::new(),
         });
-        Ok(())
-    };
-    let mut of_columns: Vec<&str> = columns.iter().map(|(table, _)| table.as_str()).collect();
-    of_columns.sort_unstable();
-    of_columns.dedup();
-    for table in of_columns {
-        let its = columns.iter().filter(|(its_table, _)| its_table == table);
-        let its: Vec<&str> = its.map(|(_, column)| column.as_str()).collect();
-        export(db, table, Some(&its))?;
-    }
-    for table in &tables {
-        export(db, table, None)?;
     }
     Ok(exported)
 }

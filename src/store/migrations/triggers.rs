@@ -231,14 +231,9 @@ mod tests {
 
     #[test]
     fn differences_belong_to_their_set() {
-        let difference = |what: &str| Difference {
-            what: what.to_owned(),
-            expected: None,
-            found: None,
-        };
         let [usage, .., metrics, _] = SCRIPTS.map(|(script, ..)| script);
         let includes = |what: &str| {
-            let difference = difference(what);
+            let difference = Difference::missing(what);
             [
                 TriggerSet::Usage.includes(usage, &difference),
                 TriggerSet::Metrics.includes(metrics, &difference),
