@@ -215,7 +215,7 @@ impl Plan<'_> {
     }
 }
 
-/// A step, and what it does to an object.
+/// A step, and the change of an object: action, object and data loss.
 type PlanRow<'a> = (&'a PlanStep, &'static str, String, Option<DataLoss>);
 
 /// The changes of a step, then the objects that depend on them.

@@ -93,97 +93,78 @@ pub fn apply(change: &IndexChange, found: &mut Vec<FoundIndex>) {
 mod tests {
     use super::*;
     use crate::domain::schema::script;
+    use crate::domain::testing::cases;
 
     fn change(sql: &str) -> IndexChange {
         script::parse(sql)[0].statements[0].index.clone().unwrap()
     }
 
-    fn index(name: &str, object: &str) -> FoundIndex {
-        FoundIndex {
-            name: name.to_owned(),
-            object: object.to_owned(),
-            is_valid: true,
-            is_building: false,
-        }
-    }
-
-    fn run(name: &str) -> IndexAction {
-        IndexAction::Run {
-            name: name.to_owned(),
-        }
+    /// The indexes `NAME OBJECT`, separated by semicolons; `invalid NAME OBJECT` and `building NAME OBJECT`.
+    fn indexes(text: &str) -> Vec<FoundIndex> {
+        let index = |text: &str| {
+            let (state, rest) = text.split_once(' ').unwrap();
+            let is_valid = !matches!(state, "invalid" | "building");
+            let (name, object) = match is_valid {
+                true => (state, rest),
+                false => rest.split_once(' ').unwrap(),
+            };
+            FoundIndex {
+                name: name.to_owned(),
+                object: object.to_owned(),
+                is_valid,
+                is_building: state == "building",
+            }
+        };
+        text.split_terminator("; ").map(index).collect()
     }
 
     const CREATE: &str = "CREATE INDEX ours ON t (a)";
     const DROP: &str = "-- index: t (a)\nDROP INDEX ours";
+    const RENAME: &str = "ALTER INDEX ours RENAME TO final";
+
+    /// A statement, the indexes that exist, and the action or the index on which the statement is run.
+    const ACTIONS: &str = "
+        create | | ours
+        create | theirs index t (a desc) | ours
+        create | theirs index t (a) | nothing
+        create | invalid theirs index t (a) | ours
+        create | invalid ours index t (a) | rebuild
+        create | building ours index t (a) | wait
+        drop | theirs index t (a); ours index t (a) | ours
+        drop | theirs index t (a) | theirs
+        drop | ours index t (b); theirs index t (a) | theirs
+        drop | ours index t (b) | nothing
+        drop | invalid ours index t (a) | ours
+        drop | invalid theirs index t (a) | nothing
+        rename | ours index t (a) | ours
+        rename | ours index t (a); final index t (b) | nothing
+        rename | | nothing";
 
     #[test]
-    fn index_of_same_definition_is_not_built_again() {
-        let create = change(CREATE);
-        assert_eq!(action(&create, &[]), run("ours"));
-        let other = [index("theirs", "index t (a desc)")];
-        assert_eq!(action(&create, &other), run("ours"));
-        let same = [index("theirs", "index t (a)")];
-        assert_eq!(action(&create, &same), IndexAction::Nothing);
-    }
-
-    #[test]
-    fn only_our_invalid_index_is_rebuilt() {
-        let create = change(CREATE);
-        let mut ours = index("ours", "index t (a)");
-        ours.is_valid = false;
-        let mut theirs = ours.clone();
-        theirs.name = "theirs".to_owned();
-        assert_eq!(action(&create, &[theirs]), run("ours"));
-        assert_eq!(
-            action(&create, std::slice::from_ref(&ours)),
-            IndexAction::Rebuild
-        );
-        ours.is_building = true;
-        assert_eq!(action(&create, &[ours]), IndexAction::Wait);
-    }
-
-    #[test]
-    fn index_to_drop_is_found_by_name_then_by_definition() {
-        let drop = change(DROP);
-        let ours = index("ours", "index t (a)");
-        let theirs = index("theirs", "index t (a)");
-        assert_eq!(action(&drop, &[theirs.clone(), ours]), run("ours"));
-        assert_eq!(action(&drop, std::slice::from_ref(&theirs)), run("theirs"));
-        let renamed = [index("ours", "index t (b)"), theirs];
-        assert_eq!(action(&drop, &renamed), run("theirs"));
-        assert_eq!(
-            action(&drop, &[index("ours", "index t (b)")]),
-            IndexAction::Nothing
-        );
-    }
-
-    #[test]
-    fn interrupted_drop_is_finished_and_foreign_invalid_index_stays() {
-        let drop = change(DROP);
-        let mut ours = index("ours", "index t (a)");
-        ours.is_valid = false;
-        assert_eq!(action(&drop, std::slice::from_ref(&ours)), run("ours"));
-        ours.name = "theirs".to_owned();
-        assert_eq!(action(&drop, &[ours]), IndexAction::Nothing);
-    }
-
-    #[test]
-    fn rename_requires_a_free_name() {
-        let rename = change("ALTER INDEX ours RENAME TO final");
-        let ours = index("ours", "index t (a)");
-        assert_eq!(action(&rename, std::slice::from_ref(&ours)), run("ours"));
-        let taken = [ours, index("final", "index t (b)")];
-        assert_eq!(action(&rename, &taken), IndexAction::Nothing);
-        assert_eq!(action(&rename, &[]), IndexAction::Nothing);
+    fn action_follows_from_the_existing_indexes() {
+        for [statement, found, expected] in cases(ACTIONS) {
+            let statement = match statement {
+                "create" => CREATE,
+                "drop" => DROP,
+                _ => RENAME,
+            };
+            let action = match action(&change(statement), &indexes(found)) {
+                IndexAction::Nothing => "nothing".to_owned(),
+                IndexAction::Rebuild => "rebuild".to_owned(),
+                IndexAction::Wait => "wait".to_owned(),
+                IndexAction::Run { name } => name,
+            };
+            assert_eq!(action, expected, "{statement}: {found}");
+        }
     }
 
     #[test]
     fn script_of_several_changes_follows_their_effects() {
-        let mut found = vec![index("theirs", "index t (a)")];
+        let mut found = indexes("theirs index t (a)");
         apply(&change(DROP), &mut found);
         assert_eq!(found, []);
         apply(&change(CREATE), &mut found);
-        apply(&change("ALTER INDEX ours RENAME TO final"), &mut found);
-        assert_eq!(found, [index("final", "index t (a)")]);
+        apply(&change(RENAME), &mut found);
+        assert_eq!(found, indexes("final index t (a)"));
     }
 }
