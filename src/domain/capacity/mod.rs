@@ -13,7 +13,8 @@ use chrono::{DateTime, NaiveDate, TimeDelta, Timelike, Utc};
 use self::readings::{Readings, SeriesDays};
 use self::state::{LimitState, UnknownReason};
 use super::forecast::{
-    self, DailySeries, DayNumber, Forecast, ForecastRequest, InsufficientData, Pace, day_number,
+    self, Crossing, DailySeries, DayNumber, Forecast, ForecastRequest, InsufficientData, Pace,
+    day_number,
 };
 use super::metrics::day::MetricDay;
 use super::metrics::names::{Measure, MetricKind};
@@ -192,6 +193,17 @@ impl Capacity {
     /// The forecast, where the metric is one that is forecast and has enough data.
     pub fn known_forecast(&self) -> Option<&Forecast> {
         (self.kind != MetricKind::Rate).then(|| self.forecast().ok())?
+    }
+
+    /// The forecast crossing of the warning line (0), the critical line (1) or the limit (2).
+    pub fn crossing(&self, line: usize) -> Option<&Crossing> {
+        self.known_forecast()?.crossings.get(line)
+    }
+
+    /// The chance that the current period ends over the limit.
+    pub fn chance_over(&self) -> Option<f64> {
+        let period = self.known_forecast()?.periods.first()?;
+        Some(period.chance_over(self.limit_value()?))
     }
 
     /// The usage between two days on each path: the sum of an amount, the highest level otherwise. Without a

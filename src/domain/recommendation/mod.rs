@@ -10,14 +10,13 @@ pub mod facts;
 pub mod figure;
 pub mod inputs;
 pub mod lifecycle;
-pub mod priority;
 pub mod prose;
 pub mod reconcile;
+pub mod risk;
 #[cfg(test)]
 pub(crate) mod sample;
 pub mod snapshot;
 pub mod topic;
-pub mod trigger;
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;

@@ -87,7 +87,7 @@ impl Assessor<'_> {
         let meter = |capacity: &&Capacity| {
             let limit = capacity.limit.as_ref()?;
             let unit = Unit::Of(limit.metric);
-            let crossing = capacity.known_forecast().and_then(|it| it.crossings.get(2));
+            let crossing = capacity.crossing(2);
             let days = crossing.and_then(|crossing| crossing.days[1]);
             let known = capacity.usage.filter(|_| capacity.measured_at.is_some());
             Some(MeterFacts {

@@ -19,11 +19,9 @@ use super::cost::{Allowance, Case, Meter, Tariff, decimal};
 use super::facts::{Choice, Facts, Kind, Missing};
 use super::figure::{Figure, Unit};
 use super::inputs::{Business, DEFAULT_TOLERANCE};
-use super::priority::{Risk, priority};
-use super::trigger::{Decision, Signals, decide};
+use super::risk::{Decision, Risk};
 use crate::domain::capacity::state::UnknownReason;
 use crate::domain::capacity::{Capacity, periods};
-use crate::domain::forecast::Crossing;
 use crate::domain::period::Window;
 use crate::domain::plans::catalogue::{Catalogue, LimitPeriod};
 use crate::domain::plans::{AtLimit, LimitInForce, Origin};
@@ -81,32 +79,6 @@ const WHOLE_PERIODS: usize = 3;
 /// The largest share of a smaller plan that usage may take.
 const MOST_USED: Decimal = Decimal::from_parts(6, 0, 0, false, 1);
 
-/// The risk of a limit, and what follows from it.
-pub fn risk(capacity: &Capacity, limit: &LimitInForce) -> (Risk, Decision) {
-    let used_percent = capacity.usage.unwrap_or(0.0) / limit.value * 100.0;
-    let forecast = capacity.known_forecast();
-    let crossing = forecast.and_then(|forecast| forecast.crossings.get(2));
-    let chance = |index: usize| crossing.and_then(|crossing| crossing.probabilities[index]);
-    let risk = Risk {
-        chance_7: chance(0),
-        soon: crossing.map(|crossing| crossing.soon.1),
-        chance_90: chance(2),
-        is_over: used_percent >= 100.0,
-        is_critical: used_percent >= limit.critical_percent,
-        is_billed: limit.at_limit == AtLimit::Bill,
-        saves: false,
-    };
-    let period = forecast.and_then(|forecast| forecast.periods.first());
-    let decision = decide(Signals {
-        used_percent,
-        critical_percent: limit.critical_percent,
-        soon: risk.soon,
-        chance_over: period.map(|period| period.chance_over(limit.value)),
-        priority: priority(risk),
-    });
-    (risk, decision)
-}
-
 /// Assesses one question.
 ///
 /// The limit that is most urgent leads: the answer states its figures, and a plan must hold more of its metric.
@@ -123,9 +95,8 @@ pub fn assess(evidence: Evidence<'_>) -> Assessment {
         .any(|it| matches!(unknown(it), Some(Gap::Measurements(_))) && it.0.measured_at.is_some());
     limited.retain(|it| unknown(it).is_none());
     let rank = |(capacity, limit): &(&Capacity, &LimitInForce)| {
-        let (risk, decision) = risk(capacity, limit);
-        let percent = capacity.usage.unwrap_or(0.0) / limit.value;
-        (decision, priority(risk), percent)
+        let risk = Risk::of(capacity, limit);
+        (risk.decision(), risk.priority(), risk.used_percent)
     };
     let lead = limited.iter().max_by(|a, b| {
         let (a, b) = (rank(a), rank(b));
@@ -213,27 +184,10 @@ impl<'a> Assessor<'a> {
         share.unwrap_or(DEFAULT_TOLERANCE).to_f64().unwrap_or(0.0)
     }
 
-    /// The crossing of the warning line (0), the critical line (1) or the limit (2).
-    fn crossing(&self, line: usize) -> Option<&Crossing> {
-        let forecast = self.capacity.known_forecast()?;
-        forecast.crossings.get(line)
-    }
-
-    /// The chance of reaching the limit within 7 (0), 30 (1) or 90 days (2).
-    fn chance(&self, index: usize) -> Option<f64> {
-        *self.crossing(2)?.probabilities.get(index)?
-    }
-
-    /// The chance that the current billing period ends over the limit.
-    fn chance_over(&self) -> Option<f64> {
-        let forecast = self.capacity.known_forecast()?;
-        let period = forecast.periods.first()?;
-        Some(period.chance_over(self.in_force.value))
-    }
-
     fn assess(self) -> Assessment {
         let limit = self.in_force;
-        let (risk, decision) = risk(self.capacity, limit);
+        let risk = Risk::of(self.capacity, limit);
+        let decision = risk.decision();
         if decision == Decision::Clear {
             return self.downgrade(risk);
         }
@@ -310,7 +264,7 @@ impl<'a> Assessor<'a> {
             provider: limit.provider.clone(),
             current_plan: limit.plan.clone(),
             target: selection.choice.clone(),
-            priority: priority(risk),
+            priority: risk.priority(),
             measured_at: capacity.measured_at.unwrap_or(self.evidence.now),
             usage: Figure::exact(self.usage, self.unit).from_inputs(["usage"]),
             limit: Figure::exact(self.limit, self.unit).from_inputs(["limit"]),

@@ -14,7 +14,11 @@ impl Assessor<'_> {
     pub(super) fn outlook(&self) -> Outlook {
         let forecast = self.capacity.known_forecast();
         let horizon = forecast.map_or(0, |forecast| forecast.horizon);
-        let chance = |index| percent(self.chance(index)).from_inputs(INPUTS);
+        let chance = |index: usize| {
+            let crossing = self.capacity.crossing(2);
+            let chance = crossing.and_then(|crossing| crossing.probabilities[index]);
+            percent(chance).from_inputs(INPUTS)
+        };
         Outlook {
             low_confidence: forecast.is_none_or(|it| it.confidence == Confidence::Low),
             horizon: Figure::exact(Decimal::from(horizon), Unit::Days),
@@ -30,7 +34,7 @@ impl Assessor<'_> {
 
     fn days_to(&self, line: usize) -> Figure {
         let figure = || {
-            let [early, middle, late] = self.crossing(line)?.days;
+            let [early, middle, late] = self.capacity.crossing(line)?.days;
             let middle = Decimal::from(middle?);
             // Where the latest paths do not cross, the interval has no end.
             Some(match (early, late) {
@@ -59,7 +63,7 @@ impl Assessor<'_> {
             to: window.to,
             elapsed: percent(Some(elapsed)),
             total: Figure::between(middle?, low?, high?, self.unit).from_inputs(INPUTS),
-            chance_over: percent(self.chance_over()).from_inputs(INPUTS),
+            chance_over: percent(capacity.chance_over()).from_inputs(INPUTS),
             overage: Figure::exact(overage, self.unit).from_inputs(INPUTS),
         })
     }

@@ -21,13 +21,16 @@ use super::lifecycle::{
 use super::prose::bullets;
 use super::prose::summary::summary;
 use super::snapshot::{Assessed, Snapshot};
-use super::{Recommendation, Topic, Tracking, is_open, lifecycle, trigger};
+use super::{Recommendation, Topic, Tracking, is_open, lifecycle};
 use crate::domain::id;
 use crate::domain::metrics::names::Status;
 use crate::domain::named::named;
 
 /// The engine's name in the history.
 const ENGINE: &str = "recommend run";
+
+/// Older measurements expire the recommendation that was made from them.
+const USABLE: TimeDelta = TimeDelta::days(14);
 
 /// A recommendation to be written, with its new history entries.
 #[derive(Clone, Debug, PartialEq)]
@@ -349,7 +352,7 @@ fn cleared(before: &Recommendation, now: DateTime<Utc>) -> Option<Update> {
 /// The run did not reproduce the recommendation.
 fn unseen(before: &Recommendation, now: DateTime<Utc>) -> Option<Update> {
     let measured = before.facts().map(|facts| facts.measured_at);
-    let is_stale = measured.is_some_and(|measured| now - measured > trigger::USABLE);
+    let is_stale = measured.is_some_and(|measured| now - measured > USABLE);
     let mut after = before.clone();
     let tracking = after.tracking.as_mut()?;
     tracking.unseen_count = tracking.unseen_count.saturating_add(1);
@@ -428,7 +431,7 @@ fn set_columns(it: &mut Recommendation, facts: &Facts) {
     it.reason = summary(facts);
     it.benefits = bullets::benefits(facts);
     it.risks = bullets::risks(facts);
-    it.expires_at = Some(facts.measured_at + trigger::USABLE);
+    it.expires_at = Some(facts.measured_at + USABLE);
 }
 
 #[cfg(test)]

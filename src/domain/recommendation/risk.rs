@@ -1,0 +1,196 @@
+//! What follows from the state of a limit: whether a recommendation is made, and its priority. The priority depends on
+//! risk and remaining time, never on money.
+
+use crate::domain::capacity::Capacity;
+use crate::domain::metrics::names::Priority;
+use crate::domain::plans::{AtLimit, LimitInForce};
+
+/// The state of a limit. Chances are shares from 0 to 1; none if unknown.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Risk {
+    /// Usage in percent of the limit.
+    pub used_percent: f64,
+    pub critical_percent: f64,
+    /// Chance of reaching the limit within 7 days, the time that a change takes.
+    pub chance_7: Option<f64>,
+    /// Chance within 30 days, or within the horizon if that is nearer.
+    pub soon: Option<f64>,
+    pub chance_90: Option<f64>,
+    /// Chance that the current billing period ends over the limit.
+    pub chance_over: Option<f64>,
+    /// Usage beyond the limit is billed: it costs money and stops nothing.
+    pub is_billed: bool,
+    /// The change saves money.
+    pub saves: bool,
+}
+
+/// What follows from the state of a limit, from the least.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Decision {
+    Clear,
+    /// Create nothing new, but keep an open recommendation.
+    Keep,
+    Recommend,
+}
+
+impl Risk {
+    pub fn of(capacity: &Capacity, limit: &LimitInForce) -> Risk {
+        let crossing = capacity.crossing(2);
+        let chance = |index: usize| crossing.and_then(|crossing| crossing.probabilities[index]);
+        Risk {
+            used_percent: capacity.usage.unwrap_or(0.0) / limit.value * 100.0,
+            critical_percent: limit.critical_percent,
+            chance_7: chance(0),
+            soon: crossing.map(|crossing| crossing.soon.1),
+            chance_90: chance(2),
+            chance_over: capacity.chance_over(),
+            is_billed: limit.at_limit == AtLimit::Bill,
+            saves: false,
+        }
+    }
+
+    fn is_over(self) -> bool {
+        self.used_percent >= 100.0
+    }
+
+    fn is_critical(self) -> bool {
+        self.used_percent >= self.critical_percent
+    }
+
+    pub fn priority(self) -> Priority {
+        let at_least = |chance: Option<f64>, share| chance.is_some_and(|chance| chance >= share);
+        // A single measurement has no forecast that could say that there is time.
+        let no_time = self.is_critical() && self.soon.is_none();
+        let priority = if self.is_over() || no_time || at_least(self.chance_7, 0.5) {
+            Priority::Critical
+        } else if self.is_critical() || at_least(self.soon, 0.5) {
+            Priority::High
+        } else if at_least(self.soon, 0.2) || at_least(self.chance_90, 0.5) || self.saves {
+            Priority::Medium
+        } else {
+            Priority::Low
+        };
+        match priority {
+            // A saving is about money anyway.
+            Priority::Medium if self.saves => Priority::Medium,
+            Priority::Critical if self.is_billed => Priority::High,
+            Priority::High if self.is_billed => Priority::Medium,
+            Priority::Medium if self.is_billed => Priority::Low,
+            other => other,
+        }
+    }
+
+    /// Below half of the limit a forecast must be critical, or every new project would get a recommendation. A
+    /// billing period that is nearly used up is no reason when it is nearly over too.
+    pub fn decision(self) -> Decision {
+        const LIKELY: f64 = 0.2;
+        const UNLIKELY: f64 = 0.1;
+        const HALF: f64 = 50.0;
+        // Of a level and a period, the greater risk counts. Without a forecast only the level counts.
+        let chance = [self.soon, self.chance_over].into_iter().flatten();
+        let chance = chance.fold(0.0, f64::max);
+        let lasts = self.chance_over.is_some_and(|chance| chance < UNLIKELY) && !self.is_over();
+        let forecast_counts = self.used_percent >= HALF || self.priority() == Priority::Critical;
+        if self.is_critical() && !lasts || chance >= LIKELY && forecast_counts {
+            Decision::Recommend
+        } else if chance >= UNLIKELY {
+            Decision::Keep
+        } else {
+            Decision::Clear
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CALM: Risk = Risk {
+        used_percent: 60.0,
+        critical_percent: 90.0,
+        chance_7: None,
+        soon: None,
+        chance_90: None,
+        chance_over: None,
+        is_billed: false,
+        saves: false,
+    };
+
+    fn chances(chance_7: f64, soon: f64, chance_90: f64) -> Risk {
+        Risk {
+            chance_7: Some(chance_7),
+            soon: Some(soon),
+            chance_90: Some(chance_90),
+            ..CALM
+        }
+    }
+
+    fn level(used_percent: f64, soon: impl Into<Option<f64>>) -> Risk {
+        Risk {
+            used_percent,
+            soon: soon.into(),
+            ..CALM
+        }
+    }
+
+    #[test]
+    fn priority_rises_with_chance_and_nearness_and_is_lower_if_billed() {
+        use Priority::{Critical, High, Low, Medium};
+        for (risk, expected, if_billed) in [
+            (chances(0.5, 1.0, 1.0), Critical, High),
+            (chances(0.49, 0.5, 1.0), High, Medium),
+            (chances(0.0, 0.2, 0.2), Medium, Low),
+            (chances(0.0, 0.19, 0.5), Medium, Low),
+            (chances(0.0, 0.19, 0.49), Low, Low),
+            (CALM, Low, Low),
+            // Without a forecast there may be no time left.
+            (level(90.0, None), Critical, High),
+            (level(90.0, 0.0), High, Medium),
+            (level(100.0, 0.0), Critical, High),
+            (
+                Risk {
+                    saves: true,
+                    ..CALM
+                },
+                Medium,
+                Medium,
+            ),
+        ] {
+            assert_eq!(risk.priority(), expected, "{risk:?}");
+            let billed = Risk {
+                is_billed: true,
+                ..risk
+            };
+            assert_eq!(billed.priority(), if_billed, "{billed:?}");
+        }
+    }
+
+    #[test]
+    fn forecast_counts_from_half_of_limit_and_critical_level_alone() {
+        let period = |used, over: f64| Risk {
+            chance_over: Some(over),
+            ..level(used, over)
+        };
+        let urgent = Risk {
+            used_percent: 40.0,
+            ..chances(0.5, 0.9, 1.0)
+        };
+        for (risk, expected) in [
+            (level(60.0, 0.2), Decision::Recommend),
+            (level(40.0, 0.9), Decision::Keep),
+            (urgent, Decision::Recommend),
+            (level(90.0, None), Decision::Recommend),
+            (level(89.0, None), Decision::Clear),
+            (level(80.0, 0.19), Decision::Keep),
+            (level(80.0, 0.1), Decision::Keep),
+            (level(80.0, 0.09), Decision::Clear),
+            // A period that ends within the limit is clear.
+            (period(95.0, 0.02), Decision::Clear),
+            (period(95.0, 0.3), Decision::Recommend),
+            (period(101.0, 1.0), Decision::Recommend),
+            (period(60.0, 0.2), Decision::Recommend),
+        ] {
+            assert_eq!(risk.decision(), expected, "{risk:?}");
+        }
+    }
+}
