@@ -99,8 +99,13 @@ pub(super) fn summary(
             Ok(None)
         };
     };
+    let by_template = |refused| Summary {
+        text: template(facts),
+        model: None,
+        refused,
+    };
     if !args.ai {
-        return Ok(Some(Summary::by_template(template(facts), None)));
+        return Ok(Some(by_template(None)));
     }
     let mut endpoint = args.endpoint()?;
     if let Some(variable) = &args.ai_key_variable {
@@ -112,10 +117,14 @@ pub(super) fn summary(
     let catalogue = catalogues::active(db)?;
     let plans: Vec<String> = catalogue.plans.into_iter().map(|plan| plan.name).collect();
     Ok(Some(match text(&endpoint, facts, &plans) {
-        Ok(text) => Summary::by_model(text, endpoint.model),
+        Ok(text) => Summary {
+            text,
+            model: Some(endpoint.model),
+            refused: None,
+        },
         Err(reason) => {
             context.warn(format_args!("the summary is the template: {reason}"));
-            Summary::by_template(template(facts), Some(reason))
+            by_template(Some(reason))
         }
     }))
 }

@@ -181,13 +181,6 @@ pub struct Projection {
     pub extra: Figure,
 }
 
-/// A business input that is not set.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Missing {
-    pub name: String,
-    pub used_for: String,
-}
-
 /// Everything a recommendation states.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Facts {
@@ -215,7 +208,6 @@ pub struct Facts {
     pub money: Money,
     /// Sources of the figures.
     pub inputs: Vec<Input>,
-    pub missing: Vec<Missing>,
     pub catalogue_version: String,
     /// The state in the newest history entry; later facts are compared with it.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -122,21 +122,18 @@ impl Business {
         }
     }
 
-    /// The inputs that figures are computed from, with their formatted values.
-    fn values(&self) -> [(InputName, Option<String>); 3] {
+    /// The inputs that figures are computed from.
+    pub fn inputs(&self) -> impl Iterator<Item = Input> {
         let formatted = |value: Option<Decimal>, unit| value.map(|value| with_unit(value, unit));
         let revenue = formatted(self.revenue_per_hour, Unit::UsdPerHour);
         let fraction = self.affected_fraction.map(format::decimal);
         let hours = formatted(self.time_to_fix_hours, Unit::Hours);
-        [
+        let inputs = [
             (InputName::RevenuePerHour, revenue),
             (InputName::AffectedFraction, fraction),
             (InputName::TimeToFixHours, hours),
-        ]
-    }
-
-    pub fn inputs(&self) -> impl Iterator<Item = Input> {
-        self.values().into_iter().map(|(name, value)| Input {
+        ];
+        inputs.into_iter().map(|(name, value)| Input {
             name: name.to_string(),
             provenance: match value {
                 Some(_) => Provenance::User,
@@ -146,12 +143,6 @@ impl Business {
             },
             value,
         })
-    }
-
-    /// Those that are not set.
-    pub fn missing(&self) -> impl Iterator<Item = InputName> {
-        let unset = |(name, value): (InputName, Option<String>)| value.is_none().then_some(name);
-        self.values().into_iter().filter_map(unset)
     }
 }
 
@@ -205,7 +196,8 @@ mod tests {
         // An invalid stored value counts as missing.
         let kv = Business::of(&all, Service::VercelKv);
         assert_eq!(kv.affected_fraction, None);
-        let missing = [InputName::AffectedFraction, InputName::TimeToFixHours];
-        assert_eq!(kv.missing().collect::<Vec<_>>(), missing);
+        let values = kv.inputs().map(|input| input.value);
+        let revenue = Some("$20.00 an hour".to_owned());
+        assert_eq!(values.collect::<Vec<_>>(), [revenue, None, None]);
     }
 }

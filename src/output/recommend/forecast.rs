@@ -41,10 +41,6 @@ impl Item {
         self.0.limit.as_ref().map(|limit| limit.plan.as_str())
     }
 
-    fn crossing(&self, threshold: usize) -> Option<&Crossing> {
-        self.forecast()?.crossings.get(threshold)
-    }
-
     fn current_period(&self) -> Option<&PeriodTotal> {
         self.forecast()?.periods.first()
     }
@@ -55,17 +51,9 @@ impl Item {
         chart.unwrap_or_else(|| format!("{}\n", self.note()))
     }
 
-    pub(super) fn now_in_words(&self) -> String {
-        self.0.usage.map_or_else(|| DASH.to_owned(), number)
-    }
-
     pub(super) fn share_in_words(&self) -> String {
         let share = self.0.percent();
         share.map_or_else(|| DASH.to_owned(), percent)
-    }
-
-    pub(super) fn days_to_limit_in_words(&self) -> String {
-        self.days_to_limit().unwrap_or_else(|| DASH.to_owned())
     }
 
     fn days_to_limit(&self) -> Option<String> {
@@ -152,7 +140,7 @@ fn item_columns(items: &[Item]) -> Vec<Column<'_, Item>> {
     for (threshold, names) in CSV.into_iter().enumerate() {
         for (index, name) in names.split(' ').enumerate() {
             columns.push(Col::csv_only(name, move |it| {
-                let crossing = it.crossing(threshold);
+                let crossing = it.0.crossing(threshold);
                 if index < 3 {
                     Cell::or_missing(crossing.and_then(|it| it.days[index]), Cell::count)
                 } else {
@@ -163,16 +151,13 @@ fn item_columns(items: &[Item]) -> Vec<Column<'_, Item>> {
     }
     let total = |it: &Item| it.current_period().map(|it| it.total);
     columns.extend([
-        Col::table_only("30D", |it| probability(it.crossing(2), 1)),
+        Col::table_only("30D", |it| probability(it.0.crossing(2), 1)),
         Col::csv_only("total_p10", move |it| value(total(it).map(|it| it.p10))),
         Col::right("PERIOD END", "total_p50", move |it| {
             value(total(it).map(|it| it.p50))
         }),
         Col::csv_only("total_p90", move |it| value(total(it).map(|it| it.p90))),
-        Col::csv_only("chance_over", move |it| {
-            let period = it.current_period().zip(it.0.limit_value());
-            value(period.map(|(period, limit)| period.chance_over(limit)))
-        }),
+        Col::csv_only("chance_over", move |it| value(it.0.chance_over())),
         Col::csv_only("note", |it| Cell::text(it.note())),
     ]);
     if items.iter().any(|it| !it.caveats().is_empty()) {
@@ -449,7 +434,7 @@ impl Item {
             to: day_date(period.to),
             used: period.used,
             total: period.total,
-            chance_over: limit.map(|limit| period.chance_over(limit)),
+            chance_over: self.0.chance_over(),
             expected_overage: limit.map(|limit| period.expected_overage(limit)),
             elapsed_percent: (elapsed * 100.0).clamp(0.0, 100.0),
         }

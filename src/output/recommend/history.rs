@@ -29,7 +29,7 @@ pub fn numbered(entries: &[Entry]) -> Vec<Numbered<'_>> {
 
 type Row<'a> = Numbered<'a>;
 
-fn columns<'a>() -> Vec<Column<'a, Row<'a>>> {
+pub(super) fn columns<'a>() -> Vec<Column<'a, Row<'a>>> {
     type Col<'a> = Column<'a, Row<'a>>;
     vec![
         Col::right("#", "number", |it| Cell::count(it.number as u64)),
@@ -72,15 +72,11 @@ fn status(entry: &Entry) -> String {
     }
 }
 
-pub fn table(entries: &[Entry], width: Option<usize>) -> String {
-    columns::table(&columns(), &numbered(entries), width)
-}
-
 impl Answer for History<'_> {
     fn table(&self, width: Option<usize>) -> String {
         match self.entries {
             [] => "no history yet\n".to_owned(),
-            entries => table(entries, width),
+            entries => columns::table(&columns(), &numbered(entries), width),
         }
     }
 

@@ -5,14 +5,11 @@ use serde_json::{Map, Value};
 use super::forecast::Item;
 use super::history::{self, numbered};
 use super::list::recommendation_json;
-use super::plans;
+use super::{plans, resource};
 use crate::domain::format::counted;
-use crate::domain::metrics::names::Status;
 use crate::domain::named::Named;
 use crate::domain::recommendation::Recommendation;
-use crate::domain::recommendation::facts::{
-    Choice, Compared, Facts, MeterFacts, Missing, Projection,
-};
+use crate::domain::recommendation::facts::{Choice, Compared, Facts, MeterFacts, Projection};
 use crate::domain::recommendation::figure::{Figure, Input, Needed, Provenance};
 use crate::domain::recommendation::lifecycle::history::Entry;
 use crate::domain::recommendation::lifecycle::is_frozen;
@@ -22,32 +19,11 @@ use crate::output::prelude::*;
 /// The summary of a recommendation.
 #[derive(Debug, Serialize)]
 pub struct Summary {
-    /// `template` or `model`.
-    source: &'static str,
-    text: String,
-    model: Option<String>,
+    pub text: String,
+    /// The model that wrote it; none for the template.
+    pub model: Option<String>,
     /// Why the model's text was refused.
-    refused: Option<String>,
-}
-
-impl Summary {
-    pub fn by_template(text: String, refused: Option<String>) -> Summary {
-        Summary {
-            source: "template",
-            text,
-            model: None,
-            refused,
-        }
-    }
-
-    pub fn by_model(text: String, model: String) -> Summary {
-        Summary {
-            source: "model",
-            text,
-            model: Some(model),
-            refused: None,
-        }
-    }
+    pub refused: Option<String>,
 }
 
 /// A recommendation with everything known about it.
@@ -91,10 +67,9 @@ impl Show<'_> {
     fn head(&self) -> String {
         let it = self.recommendation;
         let version = version(it, self.history.len());
-        let resource = it.tracking.as_ref().map(|own| own.resource.as_str());
-        let resource = match resource {
-            None | Some("") => String::new(),
-            Some(resource) => format!(" of {}", printable(resource)),
+        let resource = match resource(it) {
+            "" => String::new(),
+            resource => format!(" of {}", printable(resource)),
         };
         let metric = it.metric.map_or(format::DASH, Named::as_str);
         format!(
@@ -108,7 +83,7 @@ impl Show<'_> {
     }
 
     /// The measured outcome of an implemented recommendation.
-    fn outcome(&self) -> Option<Value> {
+    fn outcome(&self) -> Option<Map<String, Value>> {
         let tracking = self.recommendation.tracking.as_ref()?;
         serde_json::from_str(tracking.outcome.as_ref()?).ok()
     }
@@ -123,6 +98,14 @@ impl Show<'_> {
             text.push_str(&format!("(written by {model})\n"));
         }
         text
+    }
+}
+
+/// The table of `rows`; nothing without any.
+fn table<T>(columns: &[Column<'_, T>], rows: &[T], width: Option<usize>) -> String {
+    match rows {
+        [] => String::new(),
+        rows => columns::table(columns, rows, width),
     }
 }
 
@@ -145,38 +128,6 @@ fn outcome_table(outcome: &Map<String, Value>) -> String {
         (name.replace('_', " "), value)
     };
     pairs(["OUTCOME", "VALUE"], outcome.iter().map(row).collect())
-}
-
-/// Approved values beside current ones.
-fn approved_and_current(facts: &Facts, live: Option<&Item>) -> String {
-    let current = |text: fn(&Item) -> String| live.map_or_else(|| "unknown".to_owned(), text);
-    let measured = |item: &Item| {
-        let at = item.0.measured_at;
-        at.map_or_else(|| format::DASH.to_owned(), format::time)
-    };
-    let usage_percent = facts.usage_percent.short();
-    let days_to_limit = facts.outlook.days_to_limit.to_string();
-    let rows = [
-        ("usage", facts.usage.short(), current(Item::now_in_words)),
-        ("% of limit", usage_percent, current(Item::share_in_words)),
-        (
-            "days to limit",
-            days_to_limit,
-            current(Item::days_to_limit_in_words),
-        ),
-        (
-            "measured",
-            format::time(facts.measured_at),
-            current(measured),
-        ),
-    ];
-    type Row = (&'static str, String, String);
-    let columns = [
-        Column::table_only("FIGURE", |row: &Row| Cell::text(row.0)),
-        Column::table_only("APPROVED", |row: &Row| Cell::text(&row.1)),
-        Column::table_only("CURRENT", |row: &Row| Cell::text(&row.2)),
-    ];
-    columns::table(&columns, &rows, None)
 }
 
 fn label(figure: &str) -> &str {
@@ -250,7 +201,7 @@ fn compared(facts: &Facts, choices: &[Compared], width: Option<usize>) -> String
             _ => Cell::maybe(one.against.as_ref()),
         }),
     ];
-    let mut text = columns::table(&columns, choices, width);
+    let mut text = table(&columns, choices, width);
     if let Some(first) = facts.compared.first()
         && first.parts.len() > 1
     {
@@ -276,7 +227,8 @@ fn three(facts: &Facts) -> Vec<Compared> {
     let mut shown: Vec<usize> = [Some(0), stay, next].into_iter().flatten().collect();
     shown.sort_unstable();
     shown.dedup();
-    shown.into_iter().map(|index| all[index].clone()).collect()
+    let shown = shown.into_iter().filter_map(|index| all.get(index));
+    shown.cloned().collect()
 }
 
 fn meters(facts: &Facts) -> String {
@@ -295,11 +247,10 @@ fn meters(facts: &Facts) -> String {
         Col::right("LIMIT", "", |it| Cell::text(it.limit.short())),
         Col::right("% OF LIMIT", "", |it| Cell::text(it.usage_percent.short())),
         Col::right("DAYS TO LIMIT", "", |it| {
-            let days = it.days_to_limit.value.map(|days| days.to_string());
-            Cell::maybe(days)
+            Cell::maybe(it.days_to_limit.value)
         }),
     ];
-    columns::table(&columns, shown, None)
+    table(&columns, shown, None)
 }
 
 fn projections(facts: &Facts) -> String {
@@ -319,7 +270,7 @@ fn projections(facts: &Facts) -> String {
             })
         }),
     ];
-    columns::table(&columns, &facts.money.projections, None)
+    table(&columns, &facts.money.projections, None)
 }
 
 /// The source of an input; for an unknown one, how to make it known.
@@ -357,82 +308,53 @@ fn inputs(facts: &Facts) -> String {
         }),
         Col::table_only("SOURCE", |input| Cell::text(source(input, facts))),
     ];
-    columns::table(&columns, &facts.inputs, None)
-}
-
-fn missing(facts: &Facts) -> String {
-    let row = |missing: &Missing| (missing.name.clone(), missing.used_for.clone());
-    let rows = facts.missing.iter().map(row).collect();
-    pairs(["MISSING INPUT", "USED FOR"], rows)
+    table(&columns, &facts.inputs, None)
 }
 
 impl Show<'_> {
-    /// One screen: the paragraph, the limits, three plans and one range of costs.
-    fn screen(&self, width: Option<usize>) -> String {
+    /// The utilization that was decided on, beside the current one.
+    fn decided_and_now(&self) -> Option<String> {
         let it = self.recommendation;
-        let mut text = self.head() + &self.paragraph();
-        if let (true, Some(live)) = (is_frozen(it.status), self.live) {
-            let state = live.0.state;
-            let (then, now) = (it.numbers.usage_percent, live.share_in_words());
-            let then = then.map_or_else(|| "unknown".to_owned(), format::percent);
-            let status = it.status;
-            text.push_str(&format!(
-                "{status} at {then} of the limit; now {now}, {state}\n"
-            ));
-        }
-        if let Some(facts) = it.facts() {
-            if !facts.meters.is_empty() {
-                text.push_str(&format!("\n{}", meters(facts)));
-            }
-            if !facts.compared.is_empty() {
-                text.push_str(&format!("\n{}", compared(facts, &three(facts), width)));
-            }
-        }
-        let id = printable(&it.id);
-        text.push_str(&format!("\nMore: usagectl recommend show {id} --all\n"));
-        text
+        let live = self.live.filter(|_| is_frozen(it.status))?;
+        let then = it.numbers.usage_percent;
+        let then = then.map_or_else(|| "unknown".to_owned(), format::percent);
+        let (now, state) = (live.share_in_words(), live.0.state);
+        let status = it.status;
+        Some(format!(
+            "{status} at {then} of the limit; now {now}, {state}\n"
+        ))
     }
 }
 
 impl Answer for Show<'_> {
+    /// One screen: the paragraph, the limits, three plans and one range of costs; or everything.
     fn table(&self, width: Option<usize>) -> String {
-        if !self.all {
-            return self.screen(width);
-        }
         let it = self.recommendation;
-        let mut sections = Vec::new();
-        if it.metric.is_some() {
-            let chart = self.live.map(Item::drawn);
-            sections.push(chart.unwrap_or_else(|| "not measured\n".to_owned()));
-        }
-        if let Some(facts) = it.facts() {
-            if it.status == Status::Approved {
-                sections.push(approved_and_current(facts, self.live));
-            }
-            sections.push(figures(facts));
-            if !facts.compared.is_empty() {
-                sections.push(compared(facts, &facts.compared, width));
-            }
-            if !facts.money.projections.is_empty() {
-                sections.push(projections(facts));
-            }
-            if !facts.inputs.is_empty() {
-                sections.push(inputs(facts));
-            }
-            if !facts.missing.is_empty() {
-                sections.push(missing(facts));
-            }
-        }
-        if let Some(Value::Object(outcome)) = &self.outcome() {
-            sections.push(outcome_table(outcome));
-        }
-        if !self.history.is_empty() {
-            sections.push(history::table(self.history, width));
-        }
+        let facts = it.facts();
+        let section = |table: &dyn Fn(&Facts) -> String| facts.map(table);
+        let sections = if self.all {
+            let chart = || self.live.map_or("not measured\n".to_owned(), Item::drawn);
+            vec![
+                it.metric.map(|_| chart()),
+                section(&figures),
+                section(&|facts| compared(facts, &facts.compared, width)),
+                section(&projections),
+                section(&inputs),
+                self.outcome().as_ref().map(outcome_table),
+                table(&history::columns(), &numbered(self.history), width).into(),
+            ]
+        } else {
+            let id = printable(&it.id);
+            vec![
+                section(&meters),
+                section(&|facts| compared(facts, &three(facts), width)),
+                Some(format!("More: usagectl recommend show {id} --all\n")),
+            ]
+        };
         let mut text = self.head() + &self.paragraph();
-        for section in sections {
-            text.push('\n');
-            text.push_str(&section);
+        text.extend(self.decided_and_now());
+        for section in sections.into_iter().flatten().filter(|it| !it.is_empty()) {
+            text.push_str(&format!("\n{section}"));
         }
         text
     }
@@ -440,7 +362,10 @@ impl Answer for Show<'_> {
     fn json(&self) -> impl Serialize {
         object! {
             recommendation: recommendation_json(self.recommendation),
-            narrative: self.summary.as_ref(),
+            narrative: self.summary.as_ref().map(|it| {
+                let source = it.model.as_ref().map_or("template", |_| "model");
+                object! { source: source, ..it }
+            }),
             live: self.live.map(Item::json),
             outcome: self.outcome(),
             history: numbered(self.history),
@@ -451,12 +376,11 @@ impl Answer for Show<'_> {
     fn csv(&self) -> Vec<Vec<String>> {
         type Row<'a> = (&'static str, &'a Figure);
         type Col<'a> = Column<'a, Row<'a>>;
-        let bound = |bound: Option<rust_decimal::Decimal>| Cell::maybe(bound);
         let columns = [
             Col::csv_only("figure", |row| Cell::text(row.0)),
-            Col::csv_only("value", |row| bound(row.1.value)),
-            Col::csv_only("low", |row| bound(row.1.interval.map(|it| it.low))),
-            Col::csv_only("high", |row| bound(row.1.interval.map(|it| it.high))),
+            Col::csv_only("value", |row| Cell::maybe(row.1.value)),
+            Col::csv_only("low", |row| Cell::maybe(row.1.interval.map(|it| it.low))),
+            Col::csv_only("high", |row| Cell::maybe(row.1.interval.map(|it| it.high))),
         ];
         let figures = self.recommendation.facts().map(Facts::figures);
         columns::csv(&columns, &figures.unwrap_or_default())

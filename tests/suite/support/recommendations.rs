@@ -108,7 +108,6 @@ pub fn facts() -> Facts {
             break_even_revenue: exact("0.01", Unit::UsdPerHour),
         },
         inputs: Vec::new(),
-        missing: Vec::new(),
         catalogue_version: "2026.11.21".to_owned(),
         baseline: None,
     }

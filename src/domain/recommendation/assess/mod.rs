@@ -16,7 +16,7 @@ use rust_decimal::prelude::ToPrimitive;
 use self::cases::cases;
 use super::candidates::{Search, Selection};
 use super::cost::{Allowance, Case, Meter, Tariff, decimal};
-use super::facts::{Choice, Facts, Kind, Missing};
+use super::facts::{Choice, Facts, Kind};
 use super::figure::{Figure, Unit};
 use super::inputs::{Business, DEFAULT_TOLERANCE};
 use super::risk::{Decision, Risk};
@@ -255,7 +255,6 @@ impl<'a> Assessor<'a> {
             Choice::Stay | Choice::UseLess => Some(&self.current),
             Choice::Contract => None,
         };
-        let missing = self.evidence.business.missing();
         Facts {
             service: limit.service,
             metric: limit.metric,
@@ -276,13 +275,6 @@ impl<'a> Assessor<'a> {
             compared: self.compared(selection),
             money: self.money(target, selection),
             inputs: self.inputs(selection),
-            missing: missing
-                .filter(|_| limit.at_limit.blocks())
-                .map(|name| Missing {
-                    name: name.to_string(),
-                    used_for: name.used_for().to_owned(),
-                })
-                .collect(),
             catalogue_version: self.evidence.catalogue.version.to_string(),
             baseline: None,
         }

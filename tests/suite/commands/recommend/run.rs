@@ -269,19 +269,9 @@ fn approved_figures_are_frozen(#[values(Sqlite, Postgresql)] engine: Engine) {
     assert!(screen.stdout.contains(beside), "{}", screen.stdout);
     let show = ["recommend", "show", "019c13ec", "--all"];
     let page = later(&show).run().success().stdout;
-    let row = |name: &str| {
-        let line = page.lines().find(|line| line.starts_with(name)).unwrap();
-        line.split_whitespace().collect::<Vec<_>>().join(" ")
-    };
-    assert!(row("usage ").ends_with(" 255"), "{page}");
-    assert_eq!(
-        row("measured"),
-        "measured 2026-01-31T11:55:00Z 2026-02-01T11:55:00Z"
-    );
-    assert!(
-        page.contains(" limit 256\n") && page.contains("░"),
-        "{page}"
-    );
+    for part in [beside, " limit 256\n", "░"] {
+        assert!(page.contains(part), "{part}\n{page}");
+    }
     let json = later(&[&show[..], &["--format", "json"]].concat())
         .run()
         .success()
