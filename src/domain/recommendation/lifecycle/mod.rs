@@ -25,56 +25,37 @@ named! {
     }
 }
 
-/// One row of the table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Move {
-    pub from: Status,
-    pub to: Status,
-    pub by: Actor,
-    pub needs_note: bool,
-}
-
-const fn row(from: Status, to: Status, by: Actor, needs_note: bool) -> Move {
-    Move {
-        from,
-        to,
-        by,
-        needs_note,
-    }
-}
-
-/// Every allowed move. IMPLEMENTED is final: if the condition returns, that is a new recommendation.
-pub const MOVES: [Move; 15] = {
+/// Every allowed move: from, to, by whom. IMPLEMENTED is final: if the condition returns, that is a new
+/// recommendation. A dismissal and a reopening by a person require a note, as the command line checks.
+pub const MOVES: [(Status, Status, Actor); 15] = {
     use Actor::{Engine, Person};
     use Status::{Approved, Dismissed, Expired, Implemented, Pending, Reviewed};
     [
-        row(Pending, Reviewed, Person, false),
-        row(Pending, Dismissed, Person, true),
-        row(Reviewed, Approved, Person, false),
-        row(Reviewed, Dismissed, Person, true),
-        row(Approved, Implemented, Person, false),
+        (Pending, Reviewed, Person),
+        (Pending, Dismissed, Person),
+        (Reviewed, Approved, Person),
+        (Reviewed, Dismissed, Person),
+        (Approved, Implemented, Person),
         // The approval is withdrawn.
-        row(Approved, Reviewed, Person, false),
-        row(Approved, Dismissed, Person, true),
-        row(Dismissed, Pending, Person, true),
-        row(Expired, Pending, Person, true),
+        (Approved, Reviewed, Person),
+        (Approved, Dismissed, Person),
+        (Dismissed, Pending, Person),
+        (Expired, Pending, Person),
         // The figures changed materially.
-        row(Reviewed, Pending, Engine, false),
+        (Reviewed, Pending, Engine),
         // See `is_cleared` and `is_unseen_too_long`.
-        row(Pending, Expired, Engine, false),
-        row(Reviewed, Expired, Engine, false),
+        (Pending, Expired, Engine),
+        (Reviewed, Expired, Engine),
         // Another plan is in use.
-        row(Approved, Expired, Engine, false),
+        (Approved, Expired, Engine),
         // See `dismissal_has_ended` and `may_return`.
-        row(Dismissed, Pending, Engine, false),
-        row(Expired, Pending, Engine, false),
+        (Dismissed, Pending, Engine),
+        (Expired, Pending, Engine),
     ]
 };
 
-/// The move from one status to another by `by`, if it is allowed.
-pub fn find(from: Status, to: Status, by: Actor) -> Option<&'static Move> {
-    let same = |row: &&Move| (row.from, row.to, row.by) == (from, to, by);
-    MOVES.iter().find(same)
+pub fn is_allowed(from: Status, to: Status, by: Actor) -> bool {
+    MOVES.contains(&(from, to, by))
 }
 
 /// Whether a recommendation of this status is open: at most one answer to a question is.
@@ -93,23 +74,14 @@ pub fn is_frozen(status: Status) -> bool {
 /// The statuses through which a person moves a recommendation to `to`.
 ///
 /// It is one move, except that a `single_reviewer` reviews and approves in one go; both moves are recorded.
-pub fn path(
-    from: Status,
-    to: Status,
-    note: Option<&str>,
-    single_reviewer: bool,
-) -> Result<Vec<Status>, Refusal> {
+pub fn path(from: Status, to: Status, single_reviewer: bool) -> Result<Vec<Status>, Refusal> {
     if single_reviewer && (from, to) == (Status::Pending, Status::Approved) {
-        return Ok(vec![Status::Reviewed, Status::Approved]);
+        Ok(vec![Status::Reviewed, Status::Approved])
+    } else if is_allowed(from, to, Actor::Person) {
+        Ok(vec![to])
+    } else {
+        Err(Refusal { from, to })
     }
-    let Some(row) = find(from, to, Actor::Person) else {
-        return Err(Refusal::NotAllowed { from, to });
-    };
-    let has_note = note.is_some_and(|note| !note.trim().is_empty());
-    if row.needs_note && !has_note {
-        return Err(Refusal::NoNote { to });
-    }
-    Ok(vec![to])
 }
 
 /// The name of the action that leads to a status; only the engine lets a recommendation expire.
@@ -125,40 +97,37 @@ fn action(to: Status) -> Option<&'static str> {
 }
 
 /// The actions that a person may take on a recommendation of this status.
-pub fn actions(from: Status) -> impl Iterator<Item = &'static str> {
+pub fn actions(of: Status) -> impl Iterator<Item = &'static str> {
+    let by_person =
+        move |(from, _, by): &&(Status, Status, Actor)| (*from, *by) == (of, Actor::Person);
     MOVES
         .iter()
-        .filter(move |row| row.from == from && row.by == Actor::Person)
-        .filter_map(|row| action(row.to))
+        .filter(by_person)
+        .filter_map(|(_, to, _)| action(*to))
 }
 
-/// Why a person's move is refused.
+/// A person's move that the table does not allow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
-    NotAllowed { from: Status, to: Status },
-    NoNote { to: Status },
+pub struct Refusal {
+    pub from: Status,
+    pub to: Status,
 }
 
 impl fmt::Display for Refusal {
     /// The text follows the id of the recommendation.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Refusal::NoNote { to } => write!(f, "cannot become {to} without a note"),
-            Refusal::NotAllowed { from, to } if from == to => write!(f, "is already {from}"),
-            Refusal::NotAllowed {
-                from: Status::Implemented,
-                ..
-            } => write!(f, "is IMPLEMENTED, which is final"),
-            Refusal::NotAllowed { from, to } => {
-                let allowed: Vec<&str> = actions(from).collect();
-                let allowed = allowed.join(", ");
-                write!(f, "is {from} and cannot become {to}; allowed: {allowed}")
-            }
+        let Refusal { from, to } = *self;
+        if from == to {
+            write!(f, "is already {from}")
+        } else if from == Status::Implemented {
+            write!(f, "is IMPLEMENTED, which is final")
+        } else {
+            let allowed: Vec<&str> = actions(from).collect();
+            let allowed = allowed.join(", ");
+            write!(f, "is {from} and cannot become {to}; allowed: {allowed}")
         }
     }
 }
-
-impl std::error::Error for Refusal {}
 
 /// Whether a recommendation that was not reproduced expires. One failed collection is not enough, and neither
 /// are many within a few days.
@@ -203,69 +172,39 @@ mod tests {
     #[test]
     fn only_moves_of_the_table_are_allowed() {
         // A row for each status before, a column for each after, in the order of the application's enum.
-        // p: a person; n: a person with a note; e: the engine.
+        // p: a person; s: a single reviewer; e: the engine.
         let table = [
             // PEND REV APPR IMPL DISM EXP
-            ["", "p", "", "", "n", "e"],
-            ["e", "", "p", "", "n", "e"],
-            ["", "p", "", "p", "n", "e"],
+            ["", "p", "s", "", "p", "e"],
+            ["e", "", "p", "", "p", "e"],
+            ["", "p", "", "p", "p", "e"],
             ["", "", "", "", "", ""],
-            ["ne", "", "", "", "", ""],
-            ["ne", "", "", "", "", ""],
+            ["pe", "", "", "", "", ""],
+            ["pe", "", "", "", "", ""],
         ];
         for (row, from) in table.iter().zip(Status::ALL) {
             for (who, to) in row.iter().zip(Status::ALL) {
                 let pair = format!("{from} to {to}");
-                let bare = path(*from, *to, None, false);
-                let noted = path(*from, *to, Some("why"), false);
-                assert_eq!(bare.is_ok(), who.contains('p'), "{pair}");
-                assert_eq!(noted.is_ok(), who.contains(['p', 'n']), "{pair}");
-                assert_eq!(path(*from, *to, Some(" \n"), false), bare, "{pair}");
-                let engine = find(*from, *to, Actor::Engine);
-                assert_eq!(engine.is_some(), who.contains('e'), "{pair}");
-                assert_eq!(find(*from, *to, Actor::Application), None, "{pair}");
+                let [usual, single] = [false, true].map(|single| path(*from, *to, single));
+                assert_eq!(usual.is_ok(), who.contains('p'), "{pair}");
+                assert_eq!(single.is_ok(), who.contains(['p', 's']), "{pair}");
+                let by = |actor| is_allowed(*from, *to, actor);
+                assert_eq!(by(Actor::Engine), who.contains('e'), "{pair}");
+                assert!(!by(Actor::Application), "{pair}");
             }
-        }
-    }
-
-    #[test]
-    fn single_reviewer_approves_pending_in_two_moves() {
-        for from in Status::ALL {
-            for to in Status::ALL {
-                let usual = path(*from, *to, Some("why"), false);
-                let single = path(*from, *to, Some("why"), true);
-                if (*from, *to) == (Status::Pending, Status::Approved) {
-                    assert!(usual.is_err());
-                    assert_eq!(single, Ok(vec![Status::Reviewed, Status::Approved]));
-                } else {
-                    assert_eq!(single, usual);
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn every_move_is_listed_once() {
-        for row in MOVES {
-            assert_eq!(find(row.from, row.to, row.by), Some(&row));
-            assert_ne!(row.from, row.to);
-            let same = MOVES.iter().filter(|other| **other == row);
-            assert_eq!(same.count(), 1, "{row:?}");
         }
     }
 
     #[test]
     fn refusal_names_allowed_actions() {
-        let refused = |from, to| path(from, to, None, false).unwrap_err().to_string();
-        use Status::{Approved, Dismissed, Implemented, Pending};
+        use Status::{Approved, Implemented, Pending};
         let not_allowed = "is PENDING and cannot become APPROVED; allowed: review, dismiss";
         for (from, to, text) in [
             (Pending, Approved, not_allowed),
             (Approved, Approved, "is already APPROVED"),
             (Implemented, Pending, "is IMPLEMENTED, which is final"),
-            (Pending, Dismissed, "cannot become DISMISSED without a note"),
         ] {
-            assert_eq!(refused(from, to), text);
+            assert_eq!(Refusal { from, to }.to_string(), text);
         }
     }
 

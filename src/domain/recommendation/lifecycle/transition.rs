@@ -49,7 +49,7 @@ pub fn carry_out(
     now: DateTime<Utc>,
 ) -> Result<Transition, Refusal> {
     let path = match request.to {
-        Some(to) => path(before.status, to, request.note, request.single_reviewer)?,
+        Some(to) => path(before.status, to, request.single_reviewer)?,
         None => vec![before.status],
     };
     let mut after = before.clone();

@@ -383,7 +383,7 @@ fn expired_or_waiting(
     reason: Option<&str>,
     now: DateTime<Utc>,
 ) -> Option<Update> {
-    let may_expire = lifecycle::find(before.status, Status::Expired, Actor::Engine).is_some();
+    let may_expire = lifecycle::is_allowed(before.status, Status::Expired, Actor::Engine);
     let mut update = Update::of(before, after, RunAction::Waiting);
     if let Some(reason) = reason.filter(|_| may_expire) {
         update.expire(reason, now);
