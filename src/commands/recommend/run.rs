@@ -65,15 +65,13 @@ pub fn run(context: &mut Context, args: RunArgs) -> Result<Outcome> {
         dry_run: args.dry_run,
         updates: Vec::new(),
     };
-    writer.write(recommendations::all, |all| {
-        Ok(moved_by_application(all, now))
-    })?;
+    writer.write(recommendations::all, |all| moved_by_application(all, now))?;
     for one in &assessed {
         let answers = |db: &mut Db| recommendations::find_by_topic(db, &one.topic);
         writer.write(answers, |answers| reconcile(one, answers, now))?;
     }
     writer.write(recommendations::all, |all| {
-        Ok(reconcile_rest(all, &assessed, &snapshot, now))
+        reconcile_rest(all, &assessed, &snapshot, now)
     })?;
     let updates = writer.updates;
     let unknown = snapshot.unknown();
@@ -133,31 +131,26 @@ impl Writer<'_> {
     fn write(
         &mut self,
         read: impl Fn(&mut Db) -> diesel::QueryResult<Vec<Recommendation>>,
-        decide: impl Fn(&[Recommendation]) -> serde_json::Result<Vec<Update>>,
+        decide: impl Fn(&[Recommendation]) -> Vec<Update>,
     ) -> Result<()> {
+        let attempt = |db: &mut Db| {
+            let updates = decide(&read(db)?);
+            for update in updates.iter().filter(|_| !self.dry_run) {
+                let written = write(db, update.before.as_ref(), &update.after, &update.entries);
+                written.map_err(|aborted| match aborted {
+                    // The application opened an answer in between: decide again.
+                    Aborted::OtherOpenAnswer(_) => Aborted::Conflict,
+                    other => other,
+                })?;
+            }
+            Ok::<_, Aborted>(updates)
+        };
         let updates = if self.dry_run {
-            self.db.read_tx(|db| Ok::<_, Aborted>(decide(&read(db)?)?))
+            self.db.read_tx(attempt)
         } else {
-            retry(self.db, |db| attempt(db, &read, &decide))
+            retry(self.db, attempt)
         };
         self.updates.extend(updates?);
         Ok(())
     }
-}
-
-fn attempt(
-    db: &mut Db,
-    read: impl Fn(&mut Db) -> diesel::QueryResult<Vec<Recommendation>>,
-    decide: impl Fn(&[Recommendation]) -> serde_json::Result<Vec<Update>>,
-) -> Result<Vec<Update>, Aborted> {
-    let updates = decide(&read(db)?)?;
-    for update in &updates {
-        let written = write(db, update.before.as_ref(), &update.after, &update.entries);
-        written.map_err(|aborted| match aborted {
-            // The application opened an answer in between: decide again.
-            Aborted::OtherOpenAnswer(_) => Aborted::Conflict,
-            other => other,
-        })?;
-    }
-    Ok(updates)
 }

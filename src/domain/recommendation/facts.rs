@@ -314,13 +314,14 @@ pub struct StoredFacts {
 }
 
 impl StoredFacts {
-    pub fn new(facts: Facts) -> Result<StoredFacts, serde_json::Error> {
-        let json = serde_json::to_string(&facts)?;
-        Ok(StoredFacts {
+    pub fn new(facts: Facts) -> StoredFacts {
+        // Facts hold text, numbers and lists of them, which always have a JSON form.
+        let json = serde_json::to_string(&facts).unwrap_or_default();
+        StoredFacts {
             hash: hex(&Sha256::digest(&json)),
             json,
             read: Some(facts),
-        })
+        }
     }
 
     /// Facts as they were read from the database.

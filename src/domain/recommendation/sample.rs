@@ -141,5 +141,5 @@ pub(crate) fn recommendation() -> Recommendation {
         topic: topic(),
         assessment: Assessment::Recommend(Box::new(facts())),
     };
-    reconcile(&assessed, &[], now()).unwrap().remove(0).after
+    reconcile(&assessed, &[], now()).remove(0).after
 }

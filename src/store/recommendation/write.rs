@@ -35,12 +35,6 @@ impl From<Error> for Aborted {
     }
 }
 
-impl From<serde_json::Error> for Aborted {
-    fn from(error: serde_json::Error) -> Aborted {
-        Aborted::Failed(error.into())
-    }
-}
-
 impl From<Aborted> for Error {
     fn from(aborted: Aborted) -> Error {
         match aborted {

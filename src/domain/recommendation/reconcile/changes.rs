@@ -21,12 +21,10 @@ pub(super) fn with_baseline(facts: &Facts, unchanged: Option<&Facts>) -> Facts {
 pub(super) fn material_changes(old: &Facts, new: &Facts) -> Vec<Change> {
     let before = old.baseline.clone().unwrap_or_else(|| Baseline::of(old));
     let after = Baseline::of(new);
-    let change = |is_material: bool, name: &str, from: String, to: String| {
-        is_material.then(|| Change {
-            name: name.to_owned(),
-            from,
-            to,
-        })
+    let change = |name: &str, is_material: bool, text: &dyn Fn(&Baseline) -> String| {
+        let (from, to) = (text(&before), text(&after));
+        let name = name.to_owned();
+        (is_material && from != to).then_some(Change { name, from, to })
     };
     let day = |at: Option<DateTime<Utc>>| {
         let day = at.map(|at| at.date_naive().to_string());
@@ -52,30 +50,10 @@ pub(super) fn material_changes(old: &Facts, new: &Facts) -> Vec<Change> {
         value.map_or_else(|| "unknown".to_owned(), |value| with_unit(value, Unit::Usd))
     };
     let changes = [
-        change(
-            before.priority != after.priority,
-            "priority",
-            before.priority.to_string(),
-            after.priority.to_string(),
-        ),
-        change(
-            before.target != after.target,
-            "answer",
-            before.target.to_string(),
-            after.target.to_string(),
-        ),
-        change(
-            moves,
-            "limit reached",
-            day(before.reaches),
-            day(after.reaches),
-        ),
-        change(
-            costs_differ,
-            "extra cost",
-            dollars(before.extra),
-            dollars(after.extra),
-        ),
+        change("priority", true, &|it| it.priority.to_string()),
+        change("answer", true, &|it| it.target.to_string()),
+        change("limit reached", moves, &|it| day(it.reaches)),
+        change("extra cost", costs_differ, &|it| dollars(it.extra)),
     ];
     changes.into_iter().flatten().collect()
 }

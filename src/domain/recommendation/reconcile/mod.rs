@@ -21,7 +21,7 @@ use super::lifecycle::{
 use super::prose::bullets;
 use super::prose::summary::summary;
 use super::snapshot::{Assessed, Snapshot};
-use super::{Recommendation, Topic, Tracking, is_open, lifecycle};
+use super::{Recommendation, Topic, Tracking, is_open};
 use crate::domain::id;
 use crate::domain::metrics::names::Status;
 use crate::domain::named::named;
@@ -123,23 +123,23 @@ pub fn reconcile(
     assessed: &Assessed,
     stored: &[Recommendation],
     now: DateTime<Utc>,
-) -> Result<Vec<Update>, serde_json::Error> {
+) -> Vec<Update> {
     let topic = &assessed.topic;
     let open = stored
         .iter()
         .find(|it| is_open(it.status) && topic.matches(it));
     // An answer about another plan makes room before a new one opens.
     let (open, other) = match open {
-        Some(open) if open.current_plan != topic.plan => (None, plan_changed(open, now)),
+        Some(open) if open.current_plan != topic.plan => (None, Some(plan_changed(open, now))),
         open => (open, None),
     };
     let answer = match &assessed.assessment {
-        Assessment::Recommend(facts) => answer(topic, facts, open, stored, now)?,
-        Assessment::Keep(facts) => open.map(|it| refresh(it, facts, now)).transpose()?,
+        Assessment::Recommend(facts) => answer(topic, facts, open, stored, now),
+        Assessment::Keep(facts) => open.map(|it| refresh(it, facts, now)),
         Assessment::Unknown(_) => open.and_then(|it| unseen(it, now)),
         Assessment::Clear => open.and_then(|it| cleared(it, now)),
     };
-    Ok(other.into_iter().chain(answer).collect())
+    other.into_iter().chain(answer).collect()
 }
 
 /// The updates for recommendations of topics that have no limit any more, and of implemented ones.
@@ -164,7 +164,7 @@ pub fn reconcile_rest(
         }
         let mut limits = snapshot.limits.iter();
         match limits.find(|limit| (limit.service, limit.metric) == (it.service, metric)) {
-            Some(limit) if limit.plan != it.current_plan => plan_changed(it, now),
+            Some(limit) if limit.plan != it.current_plan => Some(plan_changed(it, now)),
             _ => unseen(it, now),
         }
     };
@@ -177,38 +177,37 @@ fn answer(
     open: Option<&Recommendation>,
     stored: &[Recommendation],
     now: DateTime<Utc>,
-) -> Result<Option<Update>, serde_json::Error> {
+) -> Option<Update> {
     /// The plan in use is changed within a day of the implementation, or the question is open again.
     const SETTLES: TimeDelta = TimeDelta::days(1);
-    if let Some(open) = open {
-        return refresh(open, facts, now).map(Some);
-    }
     let answers = stored.iter().filter(|it| topic.matches(it));
-    let newest = answers.max_by_key(|it| (it.created_at, &it.id));
-    Ok(match newest {
-        None => Some(create(topic, facts, None, now)?),
-        // Another plan is another decision.
-        Some(old) if old.current_plan != topic.plan => Some(create(topic, facts, Some(old), now)?),
-        Some(old) => match old.status {
-            Status::Dismissed => {
-                let tracking = old.tracking.as_ref();
-                let ended = dismissal_has_ended(
-                    tracking.and_then(|own| own.snoozed_until),
-                    tracking.and_then(|own| own.dismissed_priority),
-                    facts.priority,
-                    now,
-                );
-                ended.then(|| reopen(old, facts, now)).transpose()?
-            }
-            Status::Expired if old.updated_at.is_some_and(|at| may_return(at, now)) => {
-                Some(reopen(old, facts, now)?)
-            }
-            Status::Implemented if old.implemented_at.is_some_and(|done| now - done < SETTLES) => {
-                None
-            }
-            _ => Some(create(topic, facts, Some(old), now)?),
+    let newest = || answers.max_by_key(|it| (it.created_at, &it.id));
+    let Some(old) = open.or_else(newest) else {
+        return Some(create(topic, facts, None, now));
+    };
+    let new = || Some(create(topic, facts, Some(old), now));
+    // Another plan is another decision.
+    if old.current_plan != topic.plan {
+        return new();
+    }
+    match old.status {
+        Status::Pending | Status::Reviewed | Status::Approved => Some(refresh(old, facts, now)),
+        Status::Dismissed => {
+            let own = old.tracking.as_ref();
+            let snoozed_until = own.and_then(|own| own.snoozed_until);
+            let dismissed = own.and_then(|own| own.dismissed_priority);
+            let ended = dismissal_has_ended(snoozed_until, dismissed, facts.priority, now);
+            ended.then(|| refresh(old, facts, now))
+        }
+        Status::Expired => match old.updated_at {
+            Some(at) if may_return(at, now) => Some(refresh(old, facts, now)),
+            _ => new(),
         },
-    })
+        Status::Implemented => match old.implemented_at {
+            Some(done) if now - done < SETTLES => None,
+            _ => new(),
+        },
+    }
 }
 
 fn create(
@@ -216,7 +215,7 @@ fn create(
     facts: &Facts,
     predecessor: Option<&Recommendation>,
     now: DateTime<Utc>,
-) -> Result<Update, serde_json::Error> {
+) -> Update {
     let facts = with_baseline(facts, None);
     let question = topic.key();
     let mut after = Recommendation {
@@ -244,7 +243,7 @@ fn create(
             kind: facts.kind,
             version: 1,
             status: Status::Pending,
-            facts: StoredFacts::new(facts.clone())?,
+            facts: StoredFacts::new(facts.clone()),
             catalogue_version: facts.catalogue_version.clone(),
             last_seen_at: now,
             seen_count: 1,
@@ -263,77 +262,65 @@ fn create(
         from: None,
         ..Entry::new(&after, Actor::Engine, ENGINE, Status::Pending, now)
     };
-    Ok(Update {
+    Update {
         before: None,
         after,
         entries: vec![first],
         action: RunAction::Created,
-    })
+    }
 }
 
-fn refresh(
-    before: &Recommendation,
-    facts: &Facts,
-    now: DateTime<Utc>,
-) -> Result<Update, serde_json::Error> {
+/// Gives a recommendation new facts; a closed one reopens.
+fn refresh(before: &Recommendation, facts: &Facts, now: DateTime<Utc>) -> Update {
     let old = before.facts();
     let changes = old.map_or(Vec::new(), |old| material_changes(old, facts));
-    let facts = with_baseline(facts, old.filter(|_| changes.is_empty()));
+    let snooze = before.tracking.as_ref().and_then(|own| own.snoozed_until);
+    let note = match before.status {
+        Status::Dismissed if snooze.is_some_and(|until| until <= now) => {
+            Some("the dismissal ended and the condition persists")
+        }
+        Status::Dismissed => Some("the priority is higher than when it was dismissed"),
+        Status::Expired => Some("the condition returned"),
+        Status::Reviewed if !changes.is_empty() => Some("the figures changed since the review"),
+        _ => None,
+    };
     let mut update = Update::of(before, before.clone(), RunAction::Refreshed);
     let after = &mut update.after;
     if let Some(tracking) = &mut after.tracking {
         tracking.count_seen(now);
     }
-    if is_frozen(before.status) {
+    if before.status == Status::Approved {
         update.action = RunAction::Frozen;
-        return Ok(update);
+        return update;
     }
-    set_facts(after, &facts)?;
-    if !changes.is_empty() {
-        update.action = RunAction::Changed;
-        let reviewed = before.status == Status::Reviewed;
+    let is_material = note.is_some() || !changes.is_empty();
+    let facts = with_baseline(facts, old.filter(|_| !is_material));
+    if let Some(tracking) = &mut after.tracking {
+        tracking.kind = facts.kind;
+        tracking
+            .catalogue_version
+            .clone_from(&facts.catalogue_version);
+        tracking.facts = StoredFacts::new(facts.clone());
+    }
+    set_columns(after, &facts);
+    if is_material {
         update.entries.push(Entry {
-            note: reviewed.then(|| "the figures changed since the review".to_owned()),
+            note: note.map(str::to_owned),
             changes,
             ..Entry::new(after, Actor::Engine, ENGINE, Status::Pending, now)
         });
         apply(after, Status::Pending);
+        update.action = if is_open(before.status) {
+            RunAction::Changed
+        } else {
+            RunAction::Reopened
+        };
     }
     touch(before, after, now);
-    Ok(update)
+    update
 }
 
-fn reopen(
-    before: &Recommendation,
-    facts: &Facts,
-    now: DateTime<Utc>,
-) -> Result<Update, serde_json::Error> {
-    let tracking = before.tracking.as_ref();
-    let snooze = tracking.and_then(|own| own.snoozed_until);
-    let still_snoozed = snooze.is_none_or(|until| until > now);
-    let note = match before.status {
-        Status::Dismissed if still_snoozed => "the priority is higher than when it was dismissed",
-        Status::Dismissed => "the dismissal ended and the condition persists",
-        _ => "the condition returned",
-    };
-    let old = before.facts();
-    let mut update = Update::of(before, before.clone(), RunAction::Reopened);
-    let after = &mut update.after;
-    if let Some(tracking) = &mut after.tracking {
-        tracking.count_seen(now);
-    }
-    set_facts(after, &with_baseline(facts, None))?;
-    update.entries.push(Entry {
-        note: Some(note.to_owned()),
-        changes: old.map_or(Vec::new(), |old| material_changes(old, facts)),
-        ..Entry::new(after, Actor::Engine, ENGINE, Status::Pending, now)
-    });
-    apply(after, Status::Pending);
-    touch(before, after, now);
-    Ok(update)
-}
-
-/// The condition cleared. An approved recommendation stays open.
+/// The condition cleared.
 fn cleared(before: &Recommendation, now: DateTime<Utc>) -> Option<Update> {
     let mut after = before.clone();
     let tracking = after.tracking.as_mut()?;
@@ -341,12 +328,7 @@ fn cleared(before: &Recommendation, now: DateTime<Utc>) -> Option<Update> {
     tracking.unseen_count = 0;
     tracking.unseen_since = None;
     let reason = is_cleared(tracking.cleared_count).then_some("the limit is no longer near");
-    expired_or_waiting(
-        before,
-        after,
-        reason.filter(|_| !is_frozen(before.status)),
-        now,
-    )
+    expired_or_waiting(before, after, reason, now)
 }
 
 /// The run did not reproduce the recommendation.
@@ -364,28 +346,28 @@ fn unseen(before: &Recommendation, now: DateTime<Utc>) -> Option<Update> {
     } else {
         None
     };
-    expired_or_waiting(
-        before,
-        after,
-        reason.filter(|_| !is_frozen(before.status)),
-        now,
-    )
+    expired_or_waiting(before, after, reason, now)
 }
 
 /// Another plan is in use now.
-fn plan_changed(before: &Recommendation, now: DateTime<Utc>) -> Option<Update> {
-    expired_or_waiting(before, before.clone(), Some("another plan is in use"), now)
+fn plan_changed(before: &Recommendation, now: DateTime<Utc>) -> Update {
+    let mut update = Update::of(before, before.clone(), RunAction::Expired);
+    update.expire("another plan is in use", now);
+    update
 }
 
+/// Expires for a reason, or counts the run. An approved recommendation stays open.
 fn expired_or_waiting(
     before: &Recommendation,
     after: Recommendation,
     reason: Option<&str>,
     now: DateTime<Utc>,
 ) -> Option<Update> {
-    let may_expire = lifecycle::is_allowed(before.status, Status::Expired, Actor::Engine);
+    if is_frozen(before.status) {
+        return None;
+    }
     let mut update = Update::of(before, after, RunAction::Waiting);
-    if let Some(reason) = reason.filter(|_| may_expire) {
+    if let Some(reason) = reason {
         update.expire(reason, now);
         return Some(update);
     }
@@ -395,8 +377,7 @@ fn expired_or_waiting(
         let (cleared, unseen) = (tracking.cleared_count.min(2), tracking.unseen_count.min(3));
         Some((cleared, unseen, tracking.unseen_since))
     };
-    let counted = counts(before) != counts(&update.after);
-    (counted && !is_frozen(before.status)).then_some(update)
+    (counts(before) != counts(&update.after)).then_some(update)
 }
 
 /// Sets `updated_at` if any of the application's columns changed.
@@ -408,18 +389,6 @@ fn touch(before: &Recommendation, after: &mut Recommendation, now: DateTime<Utc>
     if columns(before) != columns(after) {
         after.updated_at = Some(now);
     }
-}
-
-fn set_facts(it: &mut Recommendation, facts: &Facts) -> Result<(), serde_json::Error> {
-    if let Some(tracking) = &mut it.tracking {
-        tracking.facts = StoredFacts::new(facts.clone())?;
-        tracking.kind = facts.kind;
-        tracking
-            .catalogue_version
-            .clone_from(&facts.catalogue_version);
-    }
-    set_columns(it, facts);
-    Ok(())
 }
 
 /// Sets the application's columns from the facts.

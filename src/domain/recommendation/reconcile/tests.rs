@@ -22,7 +22,7 @@ impl Store {
             topic: topic(),
             assessment: assessment.clone(),
         };
-        let updates = reconcile(&assessed, &self.all, now).unwrap();
+        let updates = reconcile(&assessed, &self.all, now);
         updates.into_iter().map(|it| self.take(it)).collect()
     }
 
@@ -265,7 +265,7 @@ fn change_of_plan_expires_and_answers_again() {
         },
         assessment: holds(facts()),
     };
-    let steps = reconcile(&assessed, &store.all, later(1)).unwrap();
+    let steps = reconcile(&assessed, &store.all, later(1));
     let actions: Vec<_> = steps.into_iter().map(|it| store.take(it)).collect();
     assert_eq!(actions, [Expired, Created]);
     let open = store.all.iter().filter(|it| is_open(it.status)).count();

@@ -15,7 +15,7 @@ use rstest::rstest;
 
 fn put(db: &TestDatabase, facts: Facts) {
     let mut it = recommendation("abc", "q", Status::Pending);
-    it.tracking.as_mut().unwrap().facts = StoredFacts::new(facts).unwrap();
+    it.tracking.as_mut().unwrap().facts = StoredFacts::new(facts);
     db.open().write_tx(|db| insert(db, &it)).unwrap();
 }
 
