@@ -45,14 +45,20 @@ impl fmt::Display for Against {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Candidate<'a> {
     pub tariff: &'a Tariff,
-    /// The share of the cases in which it is too small, from 0 to 1.
-    pub chance_exceeded: f64,
     /// Its mean cost in a billing period, without the unmeasured meters.
     pub expected: Option<Decimal>,
     /// Its billed meters without measurements.
     pub unmeasured: Vec<String>,
     /// Why it is not recommended; none for the recommended one.
     pub against: Option<Against>,
+}
+
+impl Candidate<'_> {
+    pub fn choice(&self) -> Choice {
+        Choice::Change {
+            plan: self.tariff.plan.clone(),
+        }
+    }
 }
 
 /// The recommended choice, and the plans that were considered, in the order of the catalogue.
@@ -104,18 +110,18 @@ impl<'a> Search<'a> {
         // Staying competes with the plans if it only costs money.
         let stay = self.current.expected(self.cases);
         let stay = stay.filter(|_| lasts && self.may_stay);
-        let best = cheapest(&candidates, true);
-        let best = match (best, stay) {
-            (Some((_, cost)), Some(stay)) if cost >= stay => None,
-            (best, None) => best.or_else(|| cheapest(&candidates, false)),
-            (best, Some(_)) => best,
+        let measured = cheapest(&candidates, true);
+        let best = match stay {
+            Some(stay) => measured.filter(|(_, cost)| *cost < stay),
+            None => measured.or_else(|| cheapest(&candidates, false)),
         };
-        let choice = match (best, stay) {
-            (Some((index, _)), _) => choose(&mut candidates, Some(index)),
-            (None, Some(_)) => choose(&mut candidates, None),
-            (None, None) if lasts => Choice::UseLess,
-            (None, None) => Choice::Contract,
+        let choice = match best {
+            Some((index, _)) => candidates[index].choice(),
+            None if stay.is_some() => Choice::Stay,
+            None if lasts => Choice::UseLess,
+            None => Choice::Contract,
         };
+        reject_others(&mut candidates, &choice);
         Selection { choice, candidates }
     }
 
@@ -141,10 +147,9 @@ impl<'a> Search<'a> {
             _ => None,
         });
         let (index, best) = cheapest(&candidates, true)?;
-        (best < cost).then(|| Selection {
-            choice: choose(&mut candidates, Some(index)),
-            candidates,
-        })
+        let choice = candidates[index].choice();
+        reject_others(&mut candidates, &choice);
+        (best < cost).then_some(Selection { choice, candidates })
     }
 
     fn size(&self, tariff: &Tariff) -> Size {
@@ -172,7 +177,6 @@ impl<'a> Search<'a> {
             });
             Candidate {
                 tariff,
-                chance_exceeded,
                 expected,
                 unmeasured: tariff.unmeasured(self.cases),
                 against,
@@ -204,22 +208,15 @@ fn cheapest(candidates: &[Candidate<'_>], measured: bool) -> Option<(usize, Deci
     fits.min_by_key(|(_, cost)| *cost)
 }
 
-/// Marks the chosen candidate; the others that remain cost more, or as much as is not measured.
-fn choose(candidates: &mut [Candidate<'_>], chosen: Option<usize>) -> Choice {
-    let mut choice = Choice::Stay;
-    for (index, candidate) in candidates.iter_mut().enumerate() {
-        if Some(index) == chosen {
-            choice = Choice::Change {
-                plan: candidate.tariff.plan.clone(),
-            };
-        } else if candidate.against.is_none() {
-            candidate.against = Some(match candidate.unmeasured.as_slice() {
-                [] => Against::CostsMore,
-                names => Against::Unmeasured(names.to_vec()),
-            });
-        }
+/// The candidates that remain beside the chosen one cost more, or as much as is not measured.
+fn reject_others(candidates: &mut [Candidate<'_>], chosen: &Choice) {
+    let others = candidates.iter_mut().filter(|it| it.choice() != *chosen);
+    for candidate in others.filter(|it| it.against.is_none()) {
+        candidate.against = Some(match candidate.unmeasured.as_slice() {
+            [] => Against::CostsMore,
+            names => Against::Unmeasured(names.to_vec()),
+        });
     }
-    choice
 }
 
 #[cfg(test)]

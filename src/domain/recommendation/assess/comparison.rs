@@ -20,11 +20,8 @@ impl Assessor<'_> {
             rejected.then(|| reason.to_owned())
         };
         let plan = |candidate: &Candidate<'_>| {
-            let choice = Choice::Change {
-                plan: candidate.tariff.plan.clone(),
-            };
             let against = candidate.against.as_ref().map(ToString::to_string);
-            self.compare(candidate.tariff, choice, against)
+            self.compare(candidate.tariff, candidate.choice(), against)
         };
         let mut all: Vec<Compared> = selection.candidates.iter().map(plan).collect();
         let stay = match self.in_force.at_limit {
