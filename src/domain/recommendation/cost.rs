@@ -217,7 +217,7 @@ impl Tariff {
     /// at low prices to high usage at high prices.
     pub fn cost(&self, cases: &Cases, periods: usize) -> Figure {
         let at = |prices| self.totals(cases, periods, prices);
-        let cost = spread(at(Prices::Low), at(Prices::Middle), at(Prices::High));
+        let cost = spread(at);
         cost.at_least(!self.unmeasured(cases).is_empty())
     }
 
@@ -264,7 +264,7 @@ pub fn extra(target: &Tariff, now: &Tariff, cases: &Cases, periods: usize) -> Fi
         let now = now.totals(cases, periods, prices)?;
         Some(target.iter().zip(&now).map(|(a, b)| a - b).collect())
     };
-    let mut extra = spread(at(Prices::Low), at(Prices::Middle), at(Prices::High));
+    let mut extra = spread(at);
     // With an even number of cases, the difference may take the other of the two median ones.
     if let (Some(value), Some(cost)) = (&mut extra.value, now.cost(cases, periods).value) {
         *value = (*value).max(-cost);
@@ -305,13 +305,11 @@ pub fn break_even_use(target: &Tariff, now: &Tariff, meter: Meter) -> Figure {
     }
 }
 
-fn spread(
-    low: Option<Vec<Decimal>>,
-    middle: Option<Vec<Decimal>>,
-    high: Option<Vec<Decimal>>,
-) -> Figure {
+/// The median at middle prices, and the interval from low to high prices.
+fn spread(at: impl Fn(Prices) -> Option<Vec<Decimal>>) -> Figure {
     let figure = || {
-        let (mut low, mut middle, mut high) = (low?, middle?, high?);
+        let mut middle = at(Prices::Middle)?;
+        let (mut low, mut high) = (at(Prices::Low)?, at(Prices::High)?);
         let value = quantile(&mut middle, 50)?;
         // Extra cost may fall as prices rise, so either end can be at either price.
         let least = quantile(&mut low, 10)?

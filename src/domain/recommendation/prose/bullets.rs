@@ -2,7 +2,7 @@
 
 use rust_decimal::Decimal;
 
-use crate::domain::plans::AtLimit;
+use super::summary::effect;
 use crate::domain::recommendation::facts::{Choice, Facts, Kind};
 use crate::domain::recommendation::figure::{Figure, with_unit};
 
@@ -52,19 +52,9 @@ pub fn benefits(facts: &Facts) -> Vec<String> {
 pub fn risks(facts: &Facts) -> Vec<String> {
     let mut points = Vec::new();
     let money = &facts.money;
-    let effect = match facts.at_limit {
-        AtLimit::Bill => "usage beyond it is billed",
-        AtLimit::Pause => "the service is paused",
-        AtLimit::Throttle => "the service becomes slow",
-        AtLimit::Reject => "usage beyond it is refused",
-        AtLimit::Evict => "the oldest data is deleted",
-        AtLimit::Unknown => "the effect is unknown",
-    };
     if facts.kind != Kind::Downgrade {
-        points.push(format!(
-            "without a change: at {}, {effect}",
-            facts.limit.short()
-        ));
+        let (limit, effect) = (facts.limit.short(), effect(facts.at_limit));
+        points.push(format!("without a change: at {limit}, {effect}"));
     }
     if let Some(answer) = facts.compared.first()
         && is_positive(&answer.chance_exceeded)
