@@ -1,15 +1,10 @@
-use chrono::TimeDelta;
 use proptest::prelude::*;
 
 use super::*;
-use crate::domain::capacity::readings::SeriesDays;
 use crate::domain::metrics::names::{Metric, Priority, Service};
-use crate::domain::metrics::point::Reading;
 use crate::domain::plans::limit::LimitFault;
 use crate::domain::recommendation::prose::summary::summary;
-use crate::domain::recommendation::sample::{
-    assessed, assessed_with, days, facts, growing, limit, now,
-};
+use crate::domain::recommendation::sample::{assessed, assessed_with, facts, growing, limit, now};
 
 fn d(text: &str) -> Decimal {
     text.parse().unwrap()
@@ -147,26 +142,6 @@ fn plan_outside_catalogue_has_unknown_price() {
     assert_eq!(facts.recommended_plan(), "payg");
 }
 
-#[test]
-fn measurement_of_four_days_ago_is_stale() {
-    let days = days(Metric::StorageMb, Reading::Level, &[250.0; 20], now());
-    let series = SeriesDays::of_days(&days).unwrap();
-    let assessed = |now| {
-        let capacity = Capacity::new(&series, Some(&limit()), now, None);
-        assess(Evidence {
-            limited: &[&capacity],
-            billed: &[&capacity],
-            catalogue: &Catalogue::embedded().unwrap(),
-            seats: None,
-            business: Business::default(),
-            now,
-        })
-    };
-    let stale = assessed(now() + TimeDelta::days(4));
-    let old = UnknownReason::Old(TimeDelta::days(4) + TimeDelta::minutes(5));
-    assert_eq!(stale, Assessment::Unknown(Gap::Measurements(old)));
-}
-
 /// The limit of a larger plan of the catalogue.
 fn limit_of(plan: &str) -> LimitInForce {
     let value = Catalogue::embedded().unwrap();
@@ -224,50 +199,6 @@ fn unknown_consequence_is_reported_and_not_paid() {
     let against = stay.against.as_deref();
     assert_eq!(against, Some("the consequence at its limit is unknown"));
     assert!(summary(&facts).contains("At the limit, the consequence is unknown."));
-}
-
-#[test]
-fn single_critical_reading_is_critical_and_never_stay_and_pay() {
-    for level in [250.0, 256.0] {
-        let facts = match assessed(&limit(), &[level], Business::default(), now()) {
-            Assessment::Recommend(facts) => facts,
-            other => panic!("{other:?}"),
-        };
-        assert_eq!(facts.priority, Priority::Critical);
-        assert_ne!(facts.target, Choice::Stay);
-    }
-}
-
-#[test]
-fn history_of_two_weeks_is_enough_for_a_certain_exhaustion() {
-    for days in [2, 5, 7, 14, 20] {
-        let level = |day: i32| 220.0 - 10.0 * f64::from(days - 1 - day);
-        let levels: Vec<f64> = (0..days).map(level).collect();
-        let facts = match assessed(&limit(), &levels, Business::default(), now()) {
-            Assessment::Recommend(facts) => facts,
-            other => panic!("{days}: {other:?}"),
-        };
-        assert_eq!(facts.priority, Priority::Critical, "{days}");
-        assert_eq!(facts.outlook.days_to_limit.value, Some(d("4")), "{days}");
-        assert!(facts.outlook.low_confidence);
-    }
-}
-
-#[test]
-fn unmeasured_price_is_a_lower_bound_that_names_the_meter() {
-    let levels = growing(145.0, 1.4);
-    let assessment = assessed_with(&limit(), &levels, None, Business::default(), now());
-    let Assessment::Recommend(facts) = assessment else {
-        panic!("{assessment:?}")
-    };
-    assert_eq!(facts.target.to_string(), "fixed-1gb");
-    let payg = facts
-        .compared
-        .iter()
-        .find(|one| one.choice.to_string() == "payg");
-    let payg = payg.unwrap();
-    assert_eq!(payg.cost.short(), "at least $0.00");
-    assert_eq!(payg.unmeasured, ["VERCEL_KV REQUEST_COUNT"]);
 }
 
 #[test]

@@ -129,16 +129,6 @@ mod tests {
     use crate::domain::recommendation::sample::{now, recommendation};
 
     #[test]
-    fn change_by_application_increments_version() {
-        let mut it = recommendation();
-        let ours = version(&it, 0);
-        it.status = Status::Dismissed;
-        assert_eq!(version(&it, 0), ours + 1);
-        it.tracking = None;
-        assert_eq!(version(&it, 4), 4);
-    }
-
-    #[test]
     fn reopening_clears_dismissal_review_and_counters() {
         let mut it = recommendation();
         apply(&mut it, Status::Dismissed);

@@ -205,20 +205,6 @@ fn implemented_is_assessed_again_after_a_day_and_measured_after_14() {
 }
 
 #[test]
-fn change_by_application_is_recorded() {
-    let mut store = Store::default();
-    store.run(&holds(facts()), now());
-    // The application writes only its own column.
-    store.one().status = Status::Dismissed;
-    let mut steps = moved_by_application(&store.all, later(1));
-    assert_eq!(steps[0].entries[0].actor_kind, Actor::Application);
-    store.take(steps.remove(0));
-    assert_eq!(moved_by_application(&store.all, later(1)), []);
-    assert_eq!(store.run(&holds(facts()), later(1)), []);
-    assert_eq!(store.one().tracking.as_ref().unwrap().version, 2);
-}
-
-#[test]
 fn second_open_answer_by_application_expires_at_once() {
     let mut store = Store::default();
     store.run(&holds(facts()), now());
