@@ -6,7 +6,7 @@ use crate::args::Author;
 use crate::commands::prelude::*;
 use crate::domain::metrics::names::Service;
 use crate::domain::recommendation::inputs::{InputName, StoredInput};
-use crate::output::recommend::inputs::{InputChange, Inputs};
+use crate::output::recommend::inputs::{InputLine, Inputs};
 use crate::store::recommendation::inputs;
 
 /// Manage business inputs, such as the revenue of an hour
@@ -92,12 +92,7 @@ fn set(context: &mut Context, args: SetArgs) -> Result<Outcome> {
     };
     let now = context.now;
     db.write_tx(|db| inputs::upsert(db, &input, now))?;
-    context.finish(&InputChange {
-        name: args.name,
-        service: args.service,
-        value: Some(input.value),
-        updated_by: Some(input.updated_by),
-    })
+    context.finish(&InputLine::new(args.name, &input))
 }
 
 fn remove(context: &mut Context, args: &RemoveArgs) -> Result<Outcome> {
@@ -110,10 +105,5 @@ fn remove(context: &mut Context, args: &RemoveArgs) -> Result<Outcome> {
         };
         return Err(Error::message(Exit::Failed, message).with_next("usagectl recommend inputs"));
     }
-    context.finish(&InputChange {
-        name: args.name,
-        service: args.service,
-        value: None,
-        updated_by: None,
-    })
+    context.finish(&InputLine::unset(args.name, args.service))
 }

@@ -11,37 +11,51 @@ pub struct Inputs {
     inputs: Vec<InputLine>,
 }
 
+/// An input; without a value it is not set, or was removed.
 #[derive(Debug, Serialize)]
-struct InputLine {
-    name: InputName,
-    service: Option<Service>,
-    value: Option<String>,
-    updated_by: Option<String>,
+pub struct InputLine {
+    pub name: InputName,
+    pub service: Option<Service>,
+    pub value: Option<String>,
+    pub updated_by: Option<String>,
     used_for: &'static str,
+}
+
+impl InputLine {
+    pub fn unset(name: InputName, service: Option<Service>) -> InputLine {
+        InputLine {
+            name,
+            service,
+            value: None,
+            updated_by: None,
+            used_for: name.used_for(),
+        }
+    }
+
+    pub fn new(name: InputName, stored: &StoredInput) -> InputLine {
+        InputLine {
+            value: Some(stored.value.clone()),
+            updated_by: Some(stored.updated_by.clone()),
+            ..InputLine::unset(name, stored.service)
+        }
+    }
 }
 
 impl Inputs {
     /// A line for each stored input, and one for each name that is not set at all.
     pub fn new(stored: &[StoredInput]) -> Inputs {
-        let line = |name: InputName, stored: Option<&StoredInput>| InputLine {
-            name,
-            service: stored.and_then(|it| it.service),
-            value: stored.map(|it| it.value.clone()),
-            updated_by: stored.map(|it| it.updated_by.clone()),
-            used_for: name.used_for(),
-        };
-        let mut inputs = Vec::new();
-        for name in InputName::ALL.iter().copied() {
-            let of_name: Vec<_> = stored
-                .iter()
-                .filter(|it| it.name == name.as_str())
-                .collect();
-            if of_name.is_empty() {
-                inputs.push(line(name, None));
+        let lines = |name: &InputName| {
+            let of_name = stored.iter().filter(|it| it.name == name.as_str());
+            let lines: Vec<_> = of_name.map(|it| InputLine::new(*name, it)).collect();
+            match lines.is_empty() {
+                true => vec![InputLine::unset(*name, None)],
+                false => lines,
             }
-            inputs.extend(of_name.into_iter().map(|it| line(name, Some(it))));
+        };
+        let inputs = InputName::ALL.iter().flat_map(lines);
+        Inputs {
+            inputs: inputs.collect(),
         }
-        Inputs { inputs }
     }
 }
 
@@ -77,16 +91,7 @@ impl Answer for Inputs {
     }
 }
 
-/// An input that was set, or without a value removed.
-#[derive(Debug, Serialize)]
-pub struct InputChange {
-    pub name: InputName,
-    pub service: Option<Service>,
-    pub value: Option<String>,
-    pub updated_by: Option<String>,
-}
-
-impl Answer for InputChange {
+impl Answer for InputLine {
     fn table(&self, _width: Option<usize>) -> String {
         let scope = self
             .service
@@ -102,14 +107,6 @@ impl Answer for InputChange {
     }
 
     fn csv(&self) -> Vec<Vec<String>> {
-        let header = ["name", "service", "value", "updated_by"].map(str::to_owned);
-        let text = |value: Option<String>| value.unwrap_or_default();
-        let row = [
-            self.name.to_string(),
-            text(self.service.map(|service| service.to_string())),
-            text(self.value.clone()),
-            text(self.updated_by.clone()),
-        ];
-        vec![header.to_vec(), row.to_vec()]
+        columns::csv(&columns(), std::slice::from_ref(self))
     }
 }
