@@ -20,7 +20,7 @@ use std::time::Instant;
 use clap::{Parser, ValueEnum};
 use usagectl::domain::forecast::backtest::{Plan, Scores, Trial, backtest};
 use usagectl::domain::forecast::score::Coverage;
-use usagectl::domain::forecast::{DailySeries, DailyValue, ForecastRequest, forecast};
+use usagectl::domain::forecast::{DailySeries, ForecastRequest, forecast};
 use usagectl::domain::metrics::names::MetricKind;
 
 use data::families::{GAUGES, PERIODS, Point, gauge, period};
@@ -61,14 +61,7 @@ fn main() {
 }
 
 fn series(name: String, kind: MetricKind, points: Vec<Point>) -> DailySeries {
-    let days = points
-        .into_iter()
-        .map(|(day, value)| DailyValue { day, value });
-    DailySeries {
-        name,
-        kind,
-        days: days.collect(),
-    }
+    DailySeries::new(name, kind, points)
 }
 
 fn speed() {

@@ -3,8 +3,8 @@
 //! The coverage of the 80 % bands must be near 80 % in every family.
 //! The model was not tuned with these seeds. `cargo bench -- families` does the same with more of them.
 
+use usagectl::domain::forecast::DailySeries;
 use usagectl::domain::forecast::backtest::{Plan, Scores, Trial, backtest};
-use usagectl::domain::forecast::{DailySeries, DailyValue};
 use usagectl::domain::metrics::names::MetricKind;
 
 use crate::examples::data::families::{GAUGES, PERIODS, gauge, period};
@@ -19,14 +19,7 @@ fn trial(family: &str, kind: MetricKind, seed: u64) -> Trial {
         MetricKind::Period => (period(family, seed, 90), [14, 21, 30]),
         MetricKind::Gauge | MetricKind::Rate => (gauge(family, seed, 90), [7, 14, 30]),
     };
-    let series = DailySeries {
-        name: format!("{family} {seed}"),
-        kind,
-        days: values
-            .into_iter()
-            .map(|(day, value)| DailyValue { day, value })
-            .collect(),
-    };
+    let series = DailySeries::new(format!("{family} {seed}"), kind, values);
     let plan = Plan {
         origins: 1,
         horizons: vec![horizons[(seed % 3) as usize]],

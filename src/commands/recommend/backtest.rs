@@ -123,7 +123,7 @@ fn read_database(context: &mut Context, args: &BacktestArgs) -> Result<Vec<Daily
         let mut series = it.daily;
         if series.kind == MetricKind::Period {
             // The amount of the current day is incomplete.
-            series.days.retain(|day| day.day < today);
+            series.days.retain(|(day, _)| *day < today);
         }
         series
     });

@@ -338,7 +338,7 @@ pub fn days_of(kind: MetricKind, values: &[(DateTime<Utc>, f64)]) -> Vec<DailyVa
             MetricKind::Period => values.iter().map(|(_, value)| value).sum(),
             MetricKind::Gauge | MetricKind::Rate => values.iter().max_by_key(|(at, _)| *at)?.1,
         };
-        Some(DailyValue { day, value })
+        Some((day, value))
     };
     by_day.into_iter().filter_map(day).collect()
 }

@@ -163,7 +163,7 @@ fn connections_count_with_the_peak_of_a_day() {
         );
     }
     let daily = capacity(Metric::Connections, Reading::Level, &peaks).daily;
-    let values: Vec<f64> = daily.days.iter().map(|day| day.value).collect();
+    let values: Vec<f64> = daily.days.iter().map(|(_, value)| *value).collect();
     // The peak of the current day is not known yet.
     assert_eq!(values, [999.0]);
 }
@@ -230,7 +230,7 @@ fn growth_across_a_gap_is_spread() {
         .map(|day| (24 * day, 200.0 - 10.0 * day as f64))
         .collect();
     let found = capacity(Metric::BandwidthGb, Reading::Cumulative, &points);
-    let values: Vec<f64> = found.daily.days.iter().map(|day| day.value).collect();
+    let values: Vec<f64> = found.daily.days.iter().map(|(_, value)| *value).collect();
     assert_eq!(values, [10.0; 15]);
     // A counter that restarted in the gap grew by an unknown amount.
     let restarted = [(0, 30.0), (24, 20.0), (96, 200.0)];
@@ -264,7 +264,7 @@ fn incomplete_day_is_a_level_but_no_amount() {
         .collect();
     let of = |kind| -> Vec<f64> {
         let days = readings::days_of(kind, &values).into_iter();
-        days.map(|day| day.value).collect()
+        days.map(|(_, value)| value).collect()
     };
     assert_eq!(of(MetricKind::Gauge), [23.0, 47.0, 59.0]);
     assert_eq!(of(MetricKind::Period), [276.0, 852.0]);

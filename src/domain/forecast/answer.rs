@@ -97,7 +97,7 @@ impl PeriodTotal {
 }
 
 /// The inputs and the fitted model of a forecast, to explain it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Basis {
     /// Number of days with values.
     pub days: usize,
@@ -274,19 +274,9 @@ fn at_pace(
             first: known.first().map_or(request.today, |(day, _)| *day),
             last,
             under_way,
-            spikes: 0,
-            resets: Vec::new(),
-            weekdays: false,
             drift: pace.per_day,
             recent_drift: pace.per_day,
-            recent_share: 0.0,
-            drift_is_share: false,
-            alpha: 0.0,
-            calibration: Calibration {
-                factor: 1.0,
-                checks: 0,
-                rule_weight: 0.0,
-            },
+            ..Basis::default()
         },
     };
     forecast.answer(known, request);
@@ -572,7 +562,7 @@ mod tests {
     #[test]
     fn current_day_contributes_only_its_rest() {
         let mut used = series(MetricKind::Period, 41, |_| 100.0);
-        used.days[40].value = 75.0;
+        used.days[40].1 = 75.0;
         let request = ForecastRequest {
             elapsed: 0.75,
             ..request(40, &[])
@@ -621,8 +611,8 @@ mod tests {
         for value in [0.0, -1.0, 1e-300, 1e300, 7.0] {
             for kind in [MetricKind::Gauge, MetricKind::Period] {
                 let mut odd = series(kind, 40, |day| if day % 3 == 0 { value } else { 7.0 });
-                odd.days[20].value = f64::NAN;
-                odd.days[21].value = f64::INFINITY;
+                odd.days[20].1 = f64::NAN;
+                odd.days[21].1 = f64::INFINITY;
                 let forecast = forecast(&odd, &request(40, &[7.5])).unwrap();
                 assert_eq!(forecast.basis.days, 38);
                 let mut values = forecast.paths.iter().flatten();

@@ -337,7 +337,7 @@ mod tests {
     #[test]
     fn origin_with_little_history_is_refused() {
         let mut sparse = series(MetricKind::Gauge, f64::from);
-        sparse.days.retain(|day| day.day >= 30 || day.day % 10 == 0);
+        sparse.days.retain(|(day, _)| *day >= 30 || day % 10 == 0);
         let many = Plan {
             origins: 100,
             ..plan(7)

@@ -19,6 +19,17 @@ pub struct Calibration {
     pub rule_weight: f64,
 }
 
+impl Default for Calibration {
+    /// Bands as simulated.
+    fn default() -> Calibration {
+        Calibration {
+            factor: 1.0,
+            checks: 0,
+            rule_weight: 0.0,
+        }
+    }
+}
+
 /// The factor without past forecasts, and the number of checks that weighs as much.
 const UNCHECKED: (f64, usize) = (1.2, 8);
 /// A band becomes only a little narrower, since too narrow is the worse mistake.

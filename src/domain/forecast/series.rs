@@ -19,13 +19,8 @@ pub fn day_date(day: DayNumber) -> NaiveDate {
         .unwrap_or(NaiveDate::MAX)
 }
 
-/// The value of one day.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct DailyValue {
-    pub day: DayNumber,
-    /// Depends on the kind: the level at the end of the day, the amount of the day, or the rate.
-    pub value: f64,
-}
+/// A day and its value: by the kind, the level at the end of the day, the amount of the day, or the rate.
+pub type DailyValue = (DayNumber, f64);
 
 /// A series, in the order of its days.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,21 +36,19 @@ impl DailySeries {
     pub fn new(
         name: impl Into<String>,
         kind: MetricKind,
-        days: impl IntoIterator<Item = (DayNumber, f64)>,
+        days: impl IntoIterator<Item = DailyValue>,
     ) -> DailySeries {
-        let value = |(day, value)| DailyValue { day, value };
         DailySeries {
             name: name.into(),
             kind,
-            days: days.into_iter().map(value).collect(),
+            days: days.into_iter().collect(),
         }
     }
 
     /// The finite values up to `today`, in order, the last one for each day.
-    pub fn usable(&self, today: DayNumber) -> Vec<(DayNumber, f64)> {
-        let days = self.days.iter().map(|day| (day.day, day.value));
-        let usable = days.filter(|(day, value)| value.is_finite() && *day <= today);
-        let mut days: Vec<(DayNumber, f64)> = usable.collect();
+    pub fn usable(&self, today: DayNumber) -> Vec<DailyValue> {
+        let mut days = self.days.clone();
+        days.retain(|(day, value)| value.is_finite() && *day <= today);
         days.sort_by_key(|(day, _)| *day);
         days.reverse();
         days.dedup_by_key(|(day, _)| *day);

@@ -12,7 +12,7 @@ use super::random::Random;
 use super::robust::{deviation, mean, median, median_of, slope, spread};
 
 /// A value on a day.
-pub(super) type Point = (i32, f64);
+pub(super) use super::series::DailyValue as Point;
 
 /// Prior assumptions about a kind of series.
 #[derive(Clone, Copy, Debug)]
@@ -27,9 +27,7 @@ pub(super) struct Shape {
     pub usual_drift: f64,
     /// Additional uncertainty of the level, which the errors do not show.
     pub unseen: f64,
-    /// More of it for a history of one week; it decreases to none at four weeks.
-    pub unseen_short: f64,
-    /// The same, as a share of the errors.
+    /// More of it for a history of one week, as a share of the errors; it decreases to none at four weeks.
     pub unseen_errors: f64,
     /// Whether errors from few weeks of data are scaled up. Errors of logarithms are not, since they would grow
     /// exponentially.
@@ -105,9 +103,7 @@ pub(super) fn fit(points: &[Point], shape: Shape) -> Fit {
     let level_sd = deviation(&run.errors) * known;
     let short = shortness(plain.len());
     // Few weeks do not show how a level wanders.
-    let unseen = shape.unseen
-        + shape.unseen_short * short
-        + shape.unseen_errors * deviation(&run.errors) * short;
+    let unseen = shape.unseen + shape.unseen_errors * deviation(&run.errors) * short;
     let wander = STEADIEST * drift;
     let centre = mean(&run.errors);
     let days = plain.iter().skip(1).map(|(day, _)| *day);
@@ -400,7 +396,6 @@ mod tests {
         damping: 1.0,
         usual_drift: 10.0,
         unseen: 0.0,
-        unseen_short: 0.0,
         unseen_errors: 0.0,
         widen_errors: true,
     };

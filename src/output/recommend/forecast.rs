@@ -290,7 +290,7 @@ fn chart(item: &Item, forecast: &Forecast) -> String {
         .iter()
         .map(|(at, name)| (*at, name.as_str()))
         .collect();
-    let days = item.0.daily.days.iter().map(|day| (day.day, day.value));
+    let days = item.0.daily.days.iter().copied();
     let cumulative = item.0.kind == MetricKind::Period && !is_daily_limit(item);
     let (past, ahead) = match forecast.periods.first().filter(|_| cumulative) {
         Some(period) => (running_total(period, days), forecast.period_bands()),

@@ -2,7 +2,6 @@
 
 use rust_decimal::Decimal;
 
-use super::{plans, resource};
 use crate::domain::capacity::Capacity;
 use crate::domain::format::time_ms;
 use crate::domain::recommendation::Recommendation;
@@ -83,22 +82,9 @@ fn extra_cost(it: &Recommendation) -> Cell {
 fn columns<'a>(ids: &'a [String], listed: &[Listed]) -> Vec<Column<'a, Listed>> {
     type Col<'a> = Column<'a, Listed>;
     let number = |number: Option<f64>| Cell::or_missing(number, Cell::Number);
-    let has_resources = listed.iter().any(|row| !resource(&row.it).is_empty());
     let now = |row: &Listed| row.now.as_ref().and_then(Capacity::percent);
-    vec![
-        Col::table_only("ID", |row| Cell::text(format::short_id(&row.it.id, ids))),
-        Col::csv_only("id", |row| Cell::text(&row.it.id)),
-        Col::left("PRIORITY", "priority", |row| Cell::text(row.it.priority)),
-        Col::left("STATUS", "status", |row| Cell::text(row.it.status)),
-        Col::left("SERVICE", "service", |row| Cell::text(row.it.service)),
-        Col::left("METRIC", "metric", |row| Cell::maybe(row.it.metric)),
-        Col::left("RESOURCE", "resource", |row| Cell::text(resource(&row.it)))
-            .in_table(has_resources),
-        Col::table_only("PLAN", |row| Cell::text(plans(&row.it))),
-        Col::csv_only("current_plan", |row| Cell::text(&row.it.current_plan)),
-        Col::csv_only("recommended_plan", |row| {
-            Cell::text(&row.it.recommended_plan)
-        }),
+    let mut columns = super::columns(listed, ids, |row| &row.it);
+    columns.extend([
         Col::right("USED", "usage_percent", |row| {
             Cell::or_missing(row.it.numbers.usage_percent, Cell::Percent)
         }),
@@ -124,7 +110,8 @@ fn columns<'a>(ids: &'a [String], listed: &[Listed]) -> Vec<Column<'a, Listed>> 
         }),
         Col::csv_only("roi", move |row| number(row.it.numbers.roi)),
         Col::csv_only("reason", |row| Cell::text(&row.it.reason)),
-    ]
+    ]);
+    columns
 }
 
 impl Answer for List {

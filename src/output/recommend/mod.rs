@@ -9,8 +9,8 @@ pub mod run;
 pub mod show;
 pub mod transition;
 
-use crate::domain::format;
 use crate::domain::recommendation::Recommendation;
+use crate::output::prelude::*;
 
 /// The plan in use and the recommended plan or other choice: `free -> payg`, `pro -> stay and pay`.
 fn plans(it: &Recommendation) -> String {
@@ -25,4 +25,33 @@ fn plans(it: &Recommendation) -> String {
 /// Database, project or team; empty where it has no name of its own.
 fn resource(it: &Recommendation) -> &str {
     it.tracking.as_ref().map_or("", |own| own.resource.as_str())
+}
+
+/// The columns of a list of recommendations: what each is about.
+fn columns<'a, T: 'a>(
+    rows: &[T],
+    ids: &'a [String],
+    of: fn(&T) -> &Recommendation,
+) -> Vec<Column<'a, T>> {
+    let has_resources = rows.iter().any(|row| !resource(of(row)).is_empty());
+    let left = |header, name, cell: fn(&Recommendation) -> Cell| {
+        Column::left(header, name, move |row| cell(of(row)))
+    };
+    vec![
+        Column::table_only("ID", move |row| {
+            Cell::text(format::short_id(&of(row).id, ids))
+        }),
+        left("", "id", |it| Cell::text(&it.id)).in_table(false),
+        left("PRIORITY", "priority", |it| Cell::text(it.priority)),
+        left("STATUS", "status", |it| Cell::text(it.status)),
+        left("SERVICE", "service", |it| Cell::text(it.service)),
+        left("METRIC", "metric", |it| Cell::maybe(it.metric)),
+        left("RESOURCE", "resource", |it| Cell::text(resource(it))).in_table(has_resources),
+        Column::table_only("PLAN", move |row| Cell::text(plans(of(row)))),
+        left("", "current_plan", |it| Cell::text(&it.current_plan)).in_table(false),
+        left("", "recommended_plan", |it| {
+            Cell::text(&it.recommended_plan)
+        })
+        .in_table(false),
+    ]
 }

@@ -2,7 +2,6 @@
 
 use super::history::change;
 use super::list::recommendation_json;
-use super::{plans, resource};
 use crate::domain::format::counted;
 use crate::domain::recommendation::reconcile::Update;
 use crate::domain::recommendation::snapshot::Unknown;
@@ -19,24 +18,10 @@ pub struct Run {
 }
 
 fn columns<'a>(ids: &'a [String], updates: &[Update]) -> Vec<Column<'a, Update>> {
-    type Col<'a> = Column<'a, Update>;
-    let has_resources = updates.iter().any(|it| !resource(&it.after).is_empty());
-    vec![
-        Col::table_only("ID", |it| Cell::text(format::short_id(&it.after.id, ids))),
-        Col::csv_only("id", |it| Cell::text(&it.after.id)),
-        Col::left("ACTION", "action", |it| Cell::text(it.action)),
-        Col::left("PRIORITY", "priority", |it| Cell::text(it.after.priority)),
-        Col::left("STATUS", "status", |it| Cell::text(it.after.status)),
-        Col::left("SERVICE", "service", |it| Cell::text(it.after.service)),
-        Col::left("METRIC", "metric", |it| Cell::maybe(it.after.metric)),
-        Col::left("RESOURCE", "resource", |it| Cell::text(resource(&it.after)))
-            .in_table(has_resources),
-        Col::table_only("PLAN", |it| Cell::text(plans(&it.after))),
-        Col::csv_only("current_plan", |it| Cell::text(&it.after.current_plan)),
-        Col::csv_only("recommended_plan", |it| {
-            Cell::text(&it.after.recommended_plan)
-        }),
-    ]
+    let mut columns = super::columns(updates, ids, |it| &it.after);
+    let action = Column::left("ACTION", "action", |it: &Update| Cell::text(it.action));
+    columns.insert(2, action);
+    columns
 }
 
 impl Answer for Run {
