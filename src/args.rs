@@ -105,22 +105,6 @@ impl Author {
     }
 }
 
-/// An optional note, recorded with a change.
-#[derive(Args, Clone, Debug)]
-pub struct Note {
-    /// Note recorded with the change
-    #[arg(long, value_name = "TEXT", value_parser = parse_text::<2000>)]
-    pub note: Option<String>,
-}
-
-/// A note that a change requires.
-#[derive(Args, Clone, Debug)]
-pub struct RequiredNote {
-    /// Note recorded with the change
-    #[arg(long, value_name = "TEXT", value_parser = parse_text::<2000>)]
-    pub note: String,
-}
-
 /// The state from which on a check exits non-zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum FailOn {

@@ -3,7 +3,7 @@
 use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
 
 use super::transition::{self, MoveArgs};
-use crate::args::{RequiredNote, parse_instant};
+use crate::args::parse_instant;
 use crate::commands::prelude::*;
 use crate::domain::format;
 use crate::domain::metrics::names::Status;
@@ -13,10 +13,11 @@ use crate::domain::metrics::names::Status;
 /// Moves it from PENDING, REVIEWED or APPROVED to DISMISSED. It reopens automatically when its priority rises, and
 /// with --until also when that time has passed and its condition persists.
 #[derive(Args, Debug)]
+#[command(mut_arg("note", |note| note.required(true)))]
 #[command(after_help = example!("recommend dismiss 019c0d2e --note \"clean-up planned\" --until 2026-03-01"))]
 pub struct DismissArgs {
     #[command(flatten)]
-    target: MoveArgs<RequiredNote>,
+    target: MoveArgs,
 
     /// End of the dismissal: a date (UTC) or an RFC 3339 time
     #[arg(long, value_name = "TIME", value_parser = parse_day)]
@@ -39,6 +40,5 @@ pub fn run(context: &mut Context, args: DismissArgs) -> Result<Outcome> {
         );
         return Err(Error::usage(message).with_next("usagectl recommend dismiss --help"));
     }
-    let to = Some(Status::Dismissed);
-    transition::run_until(context, &args.target, to, args.until)
+    transition::run(context, &args.target, Status::Dismissed, args.until)
 }

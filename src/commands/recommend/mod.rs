@@ -14,7 +14,6 @@ pub mod transition;
 use clap::Subcommand;
 
 use self::transition::MoveArgs;
-use crate::args::{Note, RequiredNote};
 use crate::commands::prelude::*;
 use crate::domain::metrics::names::Status;
 use crate::domain::recommendation::Recommendation;
@@ -53,14 +52,14 @@ enum RecommendCommand {
     /// Moves it from PENDING to REVIEWED, or from APPROVED back to REVIEWED to withdraw the approval. Its figures are
     /// still refreshed; if they change materially, it becomes PENDING again.
     #[command(after_help = example!("recommend review 019c0d2e --by ann"))]
-    Review(MoveArgs<Note>),
+    Review(MoveArgs),
 
     /// Approve a recommendation
     ///
     /// Moves it from REVIEWED to APPROVED and freezes its figures as the basis of the decision. If the input
     /// `single_reviewer` is true, a PENDING recommendation is reviewed and approved in one go; both moves are recorded.
     #[command(after_help = example!("recommend approve 019c0d2e --by ann"))]
-    Approve(MoveArgs<Note>),
+    Approve(MoveArgs),
 
     /// Mark a recommendation as implemented
     ///
@@ -68,7 +67,7 @@ enum RecommendCommand {
     /// are assessed from then on. If the old plan is still in use a day later and its limits are near, it is recommended
     /// again. From 14 days later on, `usagectl recommend run` compares the predicted values with measured ones.
     #[command(after_help = example!("recommend implement 019c0d2e --by ann"))]
-    Implement(MoveArgs<Note>),
+    Implement(MoveArgs),
 
     Dismiss(dismiss::DismissArgs),
 
@@ -77,13 +76,15 @@ enum RecommendCommand {
     /// Moves it from DISMISSED or EXPIRED to PENDING. Refused while another open recommendation answers the same
     /// question.
     #[command(after_help = example!("recommend reopen 019c0d2e --note \"the contract ended\""))]
-    Reopen(MoveArgs<RequiredNote>),
+    #[command(mut_arg("note", |note| note.required(true)))]
+    Reopen(MoveArgs),
 
     /// Add a note to the history of a recommendation
     ///
     /// The status does not change.
     #[command(after_help = example!("recommend note 019c0d2e --note \"asked the provider\""))]
-    Note(MoveArgs<RequiredNote>),
+    #[command(mut_arg("note", |note| note.required(true)))]
+    Note(MoveArgs),
 
     History(history::HistoryArgs),
     Forecast(forecast::ForecastArgs),
@@ -102,11 +103,13 @@ pub fn run(context: &mut Context, args: RecommendArgs) -> Result<Outcome> {
         Some(Command::Show(args)) => show::run(context, args),
         Some(Command::Dismiss(args)) => dismiss::run(context, args),
         Some(Command::History(args)) => history::run(context, args),
-        Some(Command::Review(args)) => transition::run(context, &args, Status::Reviewed),
-        Some(Command::Approve(args)) => transition::run(context, &args, Status::Approved),
-        Some(Command::Implement(args)) => transition::run(context, &args, Status::Implemented),
-        Some(Command::Reopen(args)) => transition::run(context, &args, Status::Pending),
-        Some(Command::Note(args)) => transition::run(context, &args, None),
+        Some(Command::Review(args)) => transition::run(context, &args, Status::Reviewed, None),
+        Some(Command::Approve(args)) => transition::run(context, &args, Status::Approved, None),
+        Some(Command::Implement(args)) => {
+            transition::run(context, &args, Status::Implemented, None)
+        }
+        Some(Command::Reopen(args)) => transition::run(context, &args, Status::Pending, None),
+        Some(Command::Note(args)) => transition::run(context, &args, None, None),
     }
 }
 

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 
 use super::{IdArg, one};
-use crate::args::{Author, Note, RequiredNote};
+use crate::args::{Author, parse_text};
 use crate::commands::prelude::*;
 use crate::domain::format;
 use crate::domain::metrics::names::Status;
@@ -18,63 +18,39 @@ use crate::output::recommend::transition::Moved;
 use crate::store::recommendation::write::{Aborted, retry, write};
 use crate::store::recommendation::{history, inputs, recommendations};
 
-/// The arguments of every move; `N` is [`Note`] or [`RequiredNote`].
+/// The arguments of every move. A command that requires a note makes `note` required.
 #[derive(Args, Debug)]
-pub struct MoveArgs<N: Args> {
+pub struct MoveArgs {
     #[command(flatten)]
     target: IdArg,
 
     #[command(flatten)]
     author: Author,
 
-    #[command(flatten)]
-    note: N,
+    /// Note recorded with the change
+    #[arg(long, value_name = "TEXT", value_parser = parse_text::<2000>)]
+    note: Option<String>,
 
     /// Fail unless the recommendation is at this version
     #[arg(long, value_name = "N")]
     if_version: Option<i32>,
 }
 
-/// A note that may be required.
-pub trait NoteText: Args {
-    fn text(&self) -> Option<&str>;
-}
-
-impl NoteText for Note {
-    fn text(&self) -> Option<&str> {
-        self.note.as_deref()
-    }
-}
-
-impl NoteText for RequiredNote {
-    fn text(&self) -> Option<&str> {
-        Some(&self.note)
-    }
-}
-
-/// Moves a recommendation to `to`, or without it only adds a note, and answers.
-pub(super) fn run<N: NoteText>(
+/// Moves a recommendation to `to`, or without it only adds a note, and answers. A dismissal may end.
+pub(super) fn run(
     context: &mut Context,
-    args: &MoveArgs<N>,
+    args: &MoveArgs,
     to: impl Into<Option<Status>>,
-) -> Result<Outcome> {
-    run_until(context, args, to.into(), None)
-}
-
-/// As [`run`], for a dismissal that may end.
-pub(super) fn run_until<N: NoteText>(
-    context: &mut Context,
-    args: &MoveArgs<N>,
-    to: Option<Status>,
     until: Option<DateTime<Utc>>,
 ) -> Result<Outcome> {
+    let to = to.into();
     let by = args.author.name();
     let mut db = context.open(Access::Write)?;
     let now = context.now;
     let request = Request {
         to,
         by: &by,
-        note: args.note.text(),
+        note: args.note.as_deref(),
         until,
         single_reviewer: false,
     };
@@ -127,9 +103,8 @@ fn attempt(
     if if_version.is_some_and(|expected| expected != version) {
         return Err(stale(&before, version).into());
     }
-    let single_reviewer = inputs::find(db, InputName::SingleReviewer, before.service)?;
-    request.single_reviewer =
-        single_reviewer.is_some_and(|value| value.eq_ignore_ascii_case("true"));
+    let single_reviewer = InputName::SingleReviewer.of(&inputs::all(db)?, before.service);
+    request.single_reviewer = single_reviewer.unwrap_or(false);
     let transition =
         carry_out(&before, version, &request, now).map_err(|refusal| refused(&before, refusal))?;
     write(db, Some(&before), &transition.after, &transition.entries)?;

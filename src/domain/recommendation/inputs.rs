@@ -1,5 +1,7 @@
 //! Business inputs: what only the user knows, such as the revenue of an hour.
 
+use std::str::FromStr;
+
 use rust_decimal::Decimal;
 
 use super::figure::{Input, Needed, Provenance, Unit, with_unit};
@@ -79,6 +81,17 @@ impl InputName {
             value: text.to_owned(),
         })
     }
+
+    /// Its value for a service; one for this service takes precedence over one for all.
+    pub fn of<T: FromStr>(self, stored: &[StoredInput], service: Service) -> Option<T> {
+        let find = |service: Option<Service>| {
+            let same = |it: &&StoredInput| it.name == self.as_str() && it.service == service;
+            stored.iter().find(same)
+        };
+        let found = find(Some(service)).or_else(|| find(None))?;
+        // Another program may have written an invalid value.
+        self.parse(&found.value).ok()?.parse().ok()
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,22 +116,12 @@ pub struct Business {
 }
 
 impl Business {
-    /// The inputs of a service; one for this service takes precedence over one for all.
     pub fn of(stored: &[StoredInput], service: Service) -> Business {
-        let value = |name: InputName| {
-            let find = |service: Option<Service>| {
-                let same = |it: &&StoredInput| it.name == name.as_str() && it.service == service;
-                stored.iter().find(same)
-            };
-            let found = find(Some(service)).or_else(|| find(None))?;
-            // Another program may have written an invalid value.
-            name.parse(&found.value).ok()?.parse().ok()
-        };
         Business {
-            revenue_per_hour: value(InputName::RevenuePerHour),
-            affected_fraction: value(InputName::AffectedFraction),
-            time_to_fix_hours: value(InputName::TimeToFixHours),
-            tolerance: value(InputName::Tolerance),
+            revenue_per_hour: InputName::RevenuePerHour.of(stored, service),
+            affected_fraction: InputName::AffectedFraction.of(stored, service),
+            time_to_fix_hours: InputName::TimeToFixHours.of(stored, service),
+            tolerance: InputName::Tolerance.of(stored, service),
         }
     }
 

@@ -7,17 +7,6 @@ use crate::domain::recommendation::inputs::{InputName, StoredInput};
 use crate::store::prelude::*;
 use crate::store::schema::usagectl_inputs;
 
-/// The value of an input for a service, or else for all services.
-pub fn find(db: &mut Db, name: InputName, service: Service) -> QueryResult<Option<String>> {
-    let found: Vec<(String, String)> = on!(db, |conn| usagectl_inputs::table
-        .filter(usagectl_inputs::name.eq(name.as_str()))
-        .filter(usagectl_inputs::service.eq_any([service.as_str(), ""]))
-        .select((usagectl_inputs::service, usagectl_inputs::value))
-        .load(conn))?;
-    // The one for all services has an empty service, and sorts first.
-    Ok(found.into_iter().max().map(|(_, value)| value))
-}
-
 /// All inputs, ordered by name and service.
 pub fn all(db: &mut Db) -> QueryResult<Vec<StoredInput>> {
     let rows: Vec<(String, String, String, String)> = on!(db, |conn| usagectl_inputs::table
