@@ -50,13 +50,6 @@ mod tests {
     }
 
     #[test]
-    fn name_determines_the_numbers() {
-        let first = |name| Random::named(name).next();
-        assert_eq!(first("a"), first("a"));
-        assert_ne!(first("a"), first("b"));
-    }
-
-    #[test]
     fn numbers_below_a_bound_are_uniform() {
         let mut random = Random::named("x");
         let mut counts = [0; 7];

@@ -15,7 +15,7 @@ use crate::domain::capacity::Capacity;
 use crate::domain::capacity::readings::SeriesDays;
 use crate::domain::metrics::day::MetricDay;
 use crate::domain::metrics::names::{Metric, Service};
-use crate::domain::metrics::point::{Reading, Series};
+use crate::domain::metrics::point::{Point, Reading, Series};
 use crate::domain::plans::catalogue::Catalogue;
 use crate::domain::plans::{Citation, LimitInForce, Origin};
 
@@ -46,35 +46,19 @@ pub(crate) fn limit() -> LimitInForce {
 }
 
 /// One value a day, the last one five minutes before `now`.
-pub(crate) fn days(
-    metric: Metric,
-    reading: Reading,
-    values: &[f64],
-    now: DateTime<Utc>,
-) -> Vec<MetricDay> {
+fn days(metric: Metric, reading: Reading, values: &[f64], now: DateTime<Utc>) -> Vec<MetricDay> {
     let last = now - TimeDelta::minutes(5);
+    let series = Series::new(Service::VercelKv, metric, "");
     let day = |(index, value): (usize, &f64)| {
-        let at = last - TimeDelta::days((values.len() - 1 - index) as i64);
-        MetricDay {
-            series: Series::new(Service::VercelKv, metric, ""),
-            day: at.date_naive(),
-            points: 1,
-            first_value: *value,
-            last_value: *value,
-            min_value: *value,
-            median_value: *value,
-            max_value: *value,
-            p95_value: *value,
-            used: (reading != Reading::Level).then_some(*value),
-            resets: 0,
-            first_at: at,
-            last_at: at,
+        let point = Point {
+            at: last - TimeDelta::days((values.len() - 1 - index) as i64),
+            value: *value,
             reading,
             period_start: None,
-            sealed: false,
-        }
+        };
+        MetricDay::from_points(&series, vec![point], None)
     };
-    values.iter().enumerate().map(day).collect()
+    values.iter().enumerate().filter_map(day).collect()
 }
 
 /// The assessment of a store with these daily sizes, and with this number of commands a day if measured.

@@ -209,27 +209,6 @@ mod tests {
     }
 
     #[test]
-    fn undecided_is_open_and_refreshed_approved_is_open_and_frozen() {
-        let open = Status::ALL.iter().filter(|status| is_open(**status));
-        assert_eq!(
-            open.copied().collect::<Vec<_>>(),
-            [Status::Pending, Status::Reviewed, Status::Approved]
-        );
-        assert!(!is_frozen(Status::Reviewed) && is_frozen(Status::Approved));
-    }
-
-    #[test]
-    fn dismissal_ends_with_its_snooze_or_a_higher_priority() {
-        let now = now();
-        let ended =
-            |until, priority| dismissal_has_ended(until, Some(Priority::Medium), priority, now);
-        assert!(!ended(None, Priority::Medium));
-        assert!(ended(None, Priority::High));
-        assert!(!ended(Some(now + TimeDelta::seconds(1)), Priority::Low));
-        assert!(ended(Some(now), Priority::Low));
-    }
-
-    #[test]
     fn expiry_takes_several_runs_and_days() {
         let now = now();
         let week_ago = Some(now - TimeDelta::days(7));

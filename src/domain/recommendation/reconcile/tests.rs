@@ -205,38 +205,21 @@ fn implemented_is_assessed_again_after_a_day_and_measured_after_14() {
 }
 
 #[test]
-fn second_open_answer_by_application_expires_at_once() {
+fn answer_closed_by_application_makes_room_for_one_that_it_opens() {
     let mut store = Store::default();
     store.run(&holds(facts()), now());
     store.put(Status::Expired, now());
     assert_eq!(store.run(&holds(facts()), later(31)), [Created]);
-    let old = |store: &Store| store.all.iter().position(|it| it.created_at == Some(now()));
-    let index = old(&store).unwrap();
-    store.all[index].status = Status::Pending;
-    let mut steps = moved_by_application(&store.all, later(32));
-    assert_eq!(steps.len(), 1);
-    let step = steps.remove(0);
-    let entries = step.entries.iter();
-    let moves: Vec<_> = entries.map(|it| (it.actor_kind, it.from, it.to)).collect();
-    let expected = [
-        (Actor::Application, Some(Status::Expired), Status::Pending),
-        (Actor::Engine, Some(Status::Pending), Status::Expired),
-    ];
-    assert_eq!(moves, expected);
-    assert_eq!(step.after.status, Status::Expired);
-    store.take(step);
-    assert_eq!(moved_by_application(&store.all, later(32)), []);
-    assert_eq!(store.run(&holds(facts()), later(32)), [Refreshed]);
-
-    // Closing one answer makes room for the other, in this order.
-    let index = old(&store).unwrap();
-    for (at, it) in store.all.iter_mut().enumerate() {
-        let status = [Status::Dismissed, Status::Pending];
-        it.status = status[usize::from(at == index)];
+    for it in &mut store.all {
+        let is_old = it.created_at == Some(now());
+        it.status = [Status::Dismissed, Status::Pending][usize::from(is_old)];
     }
     let steps = moved_by_application(&store.all, later(33));
-    let now: Vec<_> = steps.iter().map(|step| step.after.status).collect();
-    assert_eq!(now, [Status::Dismissed, Status::Pending]);
+    let moves = steps.iter().map(|step| step.after.status);
+    assert_eq!(
+        moves.collect::<Vec<_>>(),
+        [Status::Dismissed, Status::Pending]
+    );
 }
 
 #[test]
