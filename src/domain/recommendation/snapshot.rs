@@ -3,9 +3,10 @@
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::Topic;
-use super::assess::{Assessment, Evidence, Gap, assess, gap};
+use super::assess::{Assessment, Evidence, assess};
 use super::inputs::{Business, StoredInput};
 use crate::domain::capacity::readings::SeriesDays;
+use crate::domain::capacity::state::UnknownReason;
 use crate::domain::capacity::{self, Capacity};
 use crate::domain::metrics::names::{Measure, Metric, Service};
 use crate::domain::metrics::point::Series;
@@ -35,7 +36,7 @@ pub struct Assessed {
 pub struct Unknown {
     pub series: Series,
     pub plan: String,
-    pub gap: Gap,
+    pub reason: UnknownReason,
 }
 
 impl Snapshot {
@@ -101,7 +102,7 @@ impl Snapshot {
             Some(Unknown {
                 series: capacity.series.clone(),
                 plan: limit.plan.clone(),
-                gap: gap(capacity, limit)?,
+                reason: capacity.reason.clone()?,
             })
         };
         self.capacities.iter().filter_map(unknown).collect()
@@ -139,7 +140,7 @@ impl Snapshot {
 
     fn assess_question(&self, topic: &Topic, limited: &[&Capacity]) -> Assessment {
         let Some(limit) = limited.first().and_then(|it| it.limit.as_ref()) else {
-            return Assessment::Unknown(Gap::NotMeasured);
+            return Assessment::Unknown;
         };
         let provider = limit.provider.as_deref();
         let mut billed: Vec<&Capacity> = self.capacities.iter().collect();

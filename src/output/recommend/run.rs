@@ -37,11 +37,14 @@ impl Answer for Run {
         if !self.updates.is_empty() {
             lines.push(String::new());
         }
-        lines.extend(
-            self.unknown
-                .iter()
-                .map(|Unknown { series, plan, gap }| format!("unknown: {series} ({plan}): {gap}")),
-        );
+        lines.extend(self.unknown.iter().map(|it| {
+            let Unknown {
+                series,
+                plan,
+                reason,
+            } = it;
+            format!("unknown: {series} ({plan}): {reason}")
+        }));
         let limits = counted(self.limits as u64, "limit");
         let updates = counted(self.updates.len() as u64, "recommendation");
         let dry = if self.dry_run {
@@ -69,13 +72,18 @@ impl Answer for Run {
         let updates = self.updates.iter().map(|update| {
             object! { action: update.action, ..recommendation_json(&update.after) }
         });
-        let unknown = self.unknown.iter().map(|Unknown { series, plan, gap }| {
+        let unknown = self.unknown.iter().map(|it| {
+            let Unknown {
+                series,
+                plan,
+                reason,
+            } = it;
             object! {
                 service: series.service,
                 metric: series.metric,
                 plan: plan,
                 resource: &series.resource,
-                reason: gap.to_string(),
+                reason: reason.to_string(),
             }
         });
         object! {

@@ -7,8 +7,6 @@ mod money;
 mod outlook;
 mod provenance;
 
-use std::fmt;
-
 use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
 use rust_decimal::prelude::ToPrimitive;
@@ -48,29 +46,8 @@ pub enum Assessment {
     Keep(Box<Facts>),
     /// The limit is not near.
     Clear,
-    Unknown(Gap),
-}
-
-/// Why a limit cannot be assessed.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Gap {
-    /// The limit itself is faulty.
-    Limit(String),
-    NotMeasured,
-    /// Its measurements are too old, or too few.
-    Measurements(UnknownReason),
-    OutOfRange,
-}
-
-impl fmt::Display for Gap {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Gap::Limit(fault) => f.write_str(fault),
-            Gap::NotMeasured => f.write_str("not measured"),
-            Gap::Measurements(reason) => reason.fmt(f),
-            Gap::OutOfRange => f.write_str("usage or limit out of range"),
-        }
-    }
+    /// No limit can be assessed.
+    Unknown,
 }
 
 /// Number of whole billing periods after the current one whose costs are estimated.
@@ -87,13 +64,13 @@ pub fn assess(evidence: Evidence<'_>) -> Assessment {
     let mut limited: Vec<(&Capacity, &LimitInForce)> = limited
         .filter_map(|it| Some((*it, it.limit.as_ref()?)))
         .collect();
-    let unknown = |(capacity, limit): &(&Capacity, &LimitInForce)| gap(capacity, limit);
-    let gap = limited.iter().find_map(unknown);
     // A limit that was measured once blocks the others; one that was never measured does not.
-    let was_measured = limited
-        .iter()
-        .any(|it| matches!(unknown(it), Some(Gap::Measurements(_))) && it.0.measured_at.is_some());
-    limited.retain(|it| unknown(it).is_none());
+    let is_blocked = |(capacity, _): &(&Capacity, &LimitInForce)| match capacity.reason {
+        None | Some(UnknownReason::NoData | UnknownReason::Fault(_)) => false,
+        Some(_) => capacity.measured_at.is_some(),
+    };
+    let is_any_blocked = limited.iter().any(is_blocked);
+    limited.retain(|(capacity, _)| capacity.reason.is_none());
     let rank = |(capacity, limit): &(&Capacity, &LimitInForce)| {
         let risk = Risk::of(capacity, limit);
         (risk.decision(), risk.priority(), risk.used_percent)
@@ -103,26 +80,13 @@ pub fn assess(evidence: Evidence<'_>) -> Assessment {
         (a.0, a.1).cmp(&(b.0, b.1)).then(a.2.total_cmp(&b.2))
     });
     let Some((capacity, limit)) = lead else {
-        return Assessment::Unknown(gap.unwrap_or(Gap::NotMeasured));
+        return Assessment::Unknown;
     };
-    let assessed = Assessor::new(evidence, capacity, limit).map(Assessor::assess);
-    match (assessed, gap) {
+    match Assessor::new(evidence, capacity, limit).map(Assessor::assess) {
         // A limit that cannot be assessed may be the reason of an open recommendation.
-        (Some(Assessment::Clear), Some(gap)) if was_measured => Assessment::Unknown(gap),
-        (Some(assessed), _) => assessed,
-        (None, _) => Assessment::Unknown(Gap::OutOfRange),
-    }
-}
-
-/// Why a limit cannot be assessed, if so.
-pub fn gap(capacity: &Capacity, limit: &LimitInForce) -> Option<Gap> {
-    if let Some(fault) = &limit.fault {
-        return Some(Gap::Limit(fault.to_string()));
-    }
-    match &capacity.reason {
-        Some(UnknownReason::NoData) => Some(Gap::NotMeasured),
-        Some(reason) => Some(Gap::Measurements(reason.clone())),
-        None => None,
+        Some(Assessment::Clear) if is_any_blocked => Assessment::Unknown,
+        Some(assessed) => assessed,
+        None => Assessment::Unknown,
     }
 }
 

@@ -136,7 +136,7 @@ pub fn reconcile(
     let answer = match &assessed.assessment {
         Assessment::Recommend(facts) => answer(topic, facts, open, stored, now),
         Assessment::Keep(facts) => open.map(|it| refresh(it, facts, now)),
-        Assessment::Unknown(_) => open.and_then(|it| unseen(it, now)),
+        Assessment::Unknown => open.and_then(|it| unseen(it, now)),
         Assessment::Clear => open.and_then(|it| cleared(it, now)),
     };
     other.into_iter().chain(answer).collect()

@@ -5,7 +5,6 @@ use super::RunAction::{Changed, Created, Expired, Frozen, Refreshed, Reopened, W
 use super::*;
 use crate::domain::metrics::names::Priority;
 use crate::domain::recommendation::assess::Assessment::Clear;
-use crate::domain::recommendation::assess::Gap;
 use crate::domain::recommendation::sample::{facts, now, topic};
 
 /// The stored recommendations, and the number of their history entries.
@@ -161,7 +160,7 @@ fn cleared_twice_expires_and_returned_condition_reopens() {
 fn unseen_for_three_runs_and_a_week_expires() {
     let mut store = Store::default();
     store.run(&holds(facts()), now());
-    let unknown = Assessment::Unknown(Gap::NotMeasured);
+    let unknown = Assessment::Unknown;
     for day in 1..8 {
         let done = store.run(&unknown, later(day));
         // After the third run nothing more is counted or written.

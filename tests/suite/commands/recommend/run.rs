@@ -318,7 +318,7 @@ fn unmeasured_limit_is_reported_as_unknown(#[values(Sqlite, Postgresql)] engine:
         .run()
         .success();
     let run = recommend(&db, &["run"]).success();
-    let unknown = "unknown: VERCEL_KV STORAGE_MB (free): not measured";
+    let unknown = "unknown: VERCEL_KV STORAGE_MB (free): no measurements";
     assert!(run.stdout.contains(unknown), "{}", run.stdout);
 }
 
