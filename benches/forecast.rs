@@ -18,8 +18,7 @@ mod data;
 use std::time::Instant;
 
 use clap::{Parser, ValueEnum};
-use usagectl::domain::forecast::backtest::{Plan, Scores, Trial, backtest};
-use usagectl::domain::forecast::score::Coverage;
+use usagectl::domain::forecast::backtest::{Coverage, Plan, Scores, Trial, backtest};
 use usagectl::domain::forecast::{DailySeries, ForecastRequest, forecast};
 use usagectl::domain::metrics::names::MetricKind;
 

@@ -5,9 +5,8 @@
 use serde::Serialize;
 
 use super::answer::forecast;
-use super::robust::{mean, quantile_of};
+use super::robust::{mean, median_of, quantile_of};
 use super::rules::{Begun, Rules};
-use super::score::{BANDS, Coverage, Interval, median_error};
 use super::series::{DailySeries, DayNumber, ForecastRequest, MetricKind};
 
 /// The forecasts to make.
@@ -32,7 +31,7 @@ pub struct Trial {
     /// The level at the horizon, or the period's total.
     pub actual: f64,
     pub median: f64,
-    /// In the order of [`BANDS`].
+    /// Those of 50, 80 and 95 %.
     pub bands: [Interval; 3],
     pub rules: Rules,
 }
@@ -181,7 +180,10 @@ impl HorizonTest<'_> {
                 .map(|sum| origin.used + sum)
                 .collect(),
         };
-        let rules = self.rules(origin);
+        let begun = Begun {
+            used: origin.used,
+            days: origin.used_days,
+        };
         Some(Trial {
             origin: origin.day,
             horizon: self.horizon,
@@ -191,16 +193,8 @@ impl HorizonTest<'_> {
                 low: quantile_of(&mut outcomes, (1.0 - share) / 2.0),
                 high: quantile_of(&mut outcomes, (1.0 + share) / 2.0),
             }),
-            rules,
+            rules: Rules::after(known, self.kind, origin.ahead, begun),
         })
-    }
-
-    fn rules(&self, origin: &Origin) -> Rules {
-        let begun = Begun {
-            used: origin.used,
-            days: origin.used_days,
-        };
-        Rules::after(&self.days[..=origin.index], self.kind, origin.ahead, begun)
     }
 }
 
@@ -218,6 +212,32 @@ fn evenly<'a, T>(all: &[&'a T], count: usize) -> Vec<&'a T> {
     }
 }
 
+/// The nominal coverage of the three bands.
+const BANDS: [f64; 3] = [0.5, 0.8, 0.95];
+
+/// The share of outcomes inside each band.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Coverage {
+    pub band_50: f64,
+    pub band_80: f64,
+    pub band_95: f64,
+}
+
+/// A forecast band.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Interval {
+    pub low: f64,
+    pub high: f64,
+}
+
+impl Interval {
+    /// Whether `value` lies inside, up to rounding errors.
+    fn contains(self, value: f64) -> bool {
+        let slack = 1e-9 * value.abs();
+        self.low - slack <= value && value <= self.high + slack
+    }
+}
+
 /// Scores of several forecasts.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Scores {
@@ -232,13 +252,16 @@ impl Scores {
     /// The scores of these forecasts; `None` without any. Only shares can be pooled across series.
     pub fn of<'a>(trials: impl IntoIterator<Item = &'a Trial>) -> Option<Scores> {
         let trials: Vec<&Trial> = trials.into_iter().collect();
+        if trials.is_empty() {
+            return None;
+        }
         let mean_of = |score: &dyn Fn(&Trial) -> f64| {
             let scores: Vec<f64> = trials.iter().map(|trial| score(trial)).collect();
             mean(&scores)
         };
         let error_of = |said: &dyn Fn(&Trial) -> f64| {
             let errors = trials.iter().map(|trial| said(trial) - trial.actual);
-            median_error(&errors.collect::<Vec<f64>>())
+            median_of(&mut errors.map(f64::abs).collect::<Vec<f64>>())
         };
         let covered = |band: usize| {
             mean_of(&|trial| f64::from(u8::from(trial.bands[band].contains(trial.actual))))
@@ -251,12 +274,12 @@ impl Scores {
                 band_80: covered(1),
                 band_95: covered(2),
             },
-            median_error: error_of(&|trial| trial.median)?,
+            median_error: error_of(&|trial| trial.median),
             rules: Rules {
-                mean_28d: error_of(&|trial| trial.rules.mean_28d)?,
-                same_weekday: error_of(&|trial| trial.rules.same_weekday)?,
-                pro_rata: error_of(&|trial| trial.rules.usual()).filter(|_| pro_rata),
-                linear: error_of(&|trial| trial.rules.linear)?,
+                mean_28d: error_of(&|trial| trial.rules.mean_28d),
+                same_weekday: error_of(&|trial| trial.rules.same_weekday),
+                pro_rata: pro_rata.then(|| error_of(&|trial| trial.rules.usual())),
+                linear: error_of(&|trial| trial.rules.linear),
             },
         })
     }

@@ -2,7 +2,7 @@
 //!
 //! Forecasts are arithmetic on daily values; the same series and request give the same bits on every machine.
 //! `series` is the input, `answer` the result, `smooth` the model, `paths` its use for gauges and counters;
-//! `calibrate` scales the bands by the model's past errors; `backtest` and `score` measure the accuracy.
+//! `calibrate` scales the bands by the model's past errors; `backtest` measures the accuracy.
 //! `docs/forecast.md` describes the method and its evidence.
 
 mod answer;
@@ -16,7 +16,6 @@ mod series;
 mod smooth;
 
 pub mod backtest;
-pub mod score;
 
 pub use answer::{
     Band, Basis, Confidence, Crossing, Forecast, HORIZON_DAYS, InsufficientData, PeriodTotal,

@@ -45,17 +45,14 @@ impl Backtest {
     }
 
     fn lines(&self) -> Vec<Line<'_>> {
-        let mut lines = Vec::new();
-        for tested in &self.tested {
-            for trials in &tested.horizons {
-                lines.push(Line {
-                    tested,
-                    trials,
-                    scores: Scores::of(&trials.trials),
-                });
-            }
-        }
-        lines
+        let lines = self.tested.iter().flat_map(|tested| {
+            tested.horizons.iter().map(move |trials| Line {
+                tested,
+                trials,
+                scores: Scores::of(&trials.trials),
+            })
+        });
+        lines.collect()
     }
 
     fn columns(&self) -> Vec<Column<'_, Line<'_>>> {
