@@ -287,7 +287,12 @@ impl Forecast {
     /// Answers a request from the paths.
     fn answer(&mut self, known: &[(DayNumber, f64)], request: &ForecastRequest) {
         match self.kind {
-            MetricKind::Gauge => self.crossings = levels_reach(self, request),
+            MetricKind::Gauge => {
+                let reaches =
+                    |_, path: &[f64], line: f64| path.iter().position(|level| *level >= line);
+                let now = request.used.unwrap_or(self.latest);
+                self.crossings = crossings(self, request, now, reaches);
+            }
             MetricKind::Period => {
                 let measured = measured(known, request);
                 let used = used_so_far(self, measured, request);
@@ -322,15 +327,6 @@ fn used_so_far(forecast: &Forecast, measured: f64, request: &ForecastRequest) ->
         .collect()
 }
 
-fn levels_reach(forecast: &Forecast, request: &ForecastRequest) -> Vec<Crossing> {
-    let crossing = |threshold: &f64| {
-        let reached = |_, path: &[f64]| path.iter().position(|level| level >= threshold);
-        let now = request.used.unwrap_or(forecast.latest);
-        crossing(forecast, request, *threshold, now, reached)
-    };
-    request.thresholds.iter().map(crossing).collect()
-}
-
 /// When the running total of a billing period reaches each threshold, in this period or a later one.
 fn sums_reach(
     forecast: &Forecast,
@@ -345,61 +341,57 @@ fn sums_reach(
             *begins = true;
         }
     }
-    let crossing = |threshold: &f64| {
-        let reached = |index: usize, path: &[f64]| {
-            let mut sum = used[index];
-            path.iter().zip(&begins).position(|(amount, begins)| {
-                sum = if *begins { *amount } else { sum + amount };
-                sum >= *threshold
-            })
-        };
-        crossing(forecast, request, *threshold, measured, reached)
+    let reaches = |index: usize, path: &[f64], threshold: f64| {
+        let mut sum = used[index];
+        path.iter().zip(&begins).position(|(amount, begins)| {
+            sum = if *begins { *amount } else { sum + amount };
+            sum >= threshold
+        })
     };
-    request.thresholds.iter().map(crossing).collect()
+    crossings(forecast, request, measured, reaches)
 }
 
-/// When `threshold` is reached; `first_at` is the index of the day at which a path first reaches it.
-fn crossing(
+/// When each threshold is reached; `first_at` is the index of the day at which a path first reaches it.
+fn crossings(
     forecast: &Forecast,
     request: &ForecastRequest,
-    threshold: f64,
     now: f64,
-    first_at: impl Fn(usize, &[f64]) -> Option<usize>,
-) -> Crossing {
-    let reached = now >= threshold;
+    first_at: impl Fn(usize, &[f64], f64) -> Option<usize>,
+) -> Vec<Crossing> {
     let count = forecast.paths.iter().len();
     // Days of the paths before today, for which there is no data.
     let passed = usize::try_from(request.today - forecast.paths.first).unwrap_or(0);
     let early = usize::try_from(forecast.paths.first - request.today).unwrap_or(0);
-    let days_to = |(index, path): (usize, &[f64])| {
-        if reached {
-            return Some(0);
-        }
-        Some((first_at(index, path)? + early).saturating_sub(passed))
-    };
-    let mut days: Vec<u32> = forecast
-        .paths
-        .iter()
-        .enumerate()
-        .filter_map(days_to)
-        .filter(|days| *days <= forecast.horizon)
-        .filter_map(|days| u32::try_from(days).ok())
-        .collect();
-    days.sort_unstable();
     let rank = |share: f64| (share * count as f64).ceil() as usize - 1;
-    let share = |within: usize| {
-        let reached = days.partition_point(|days| *days as usize <= within);
-        reached as f64 / count.max(1) as f64
-    };
-    let chance = |within: usize| (within <= forecast.horizon).then(|| share(within));
     let soon = forecast.horizon.min(30);
-    Crossing {
-        threshold,
-        reached,
-        days: [0.1, 0.5, 0.9].map(|share| days.get(rank(share)).copied()),
-        probabilities: [7, 30, 90].map(chance),
-        soon: (soon, share(soon)),
-    }
+    let crossing = |threshold: &f64| {
+        let reached = now >= *threshold;
+        let days_to = |(index, path): (usize, &[f64])| {
+            if reached {
+                return Some(0);
+            }
+            Some((first_at(index, path, *threshold)? + early).saturating_sub(passed))
+        };
+        let days = forecast.paths.iter().enumerate().filter_map(days_to);
+        let mut days: Vec<u32> = days
+            .filter(|days| *days <= forecast.horizon)
+            .filter_map(|days| u32::try_from(days).ok())
+            .collect();
+        days.sort_unstable();
+        let share = |within: usize| {
+            let reached = days.partition_point(|days| *days as usize <= within);
+            reached as f64 / count.max(1) as f64
+        };
+        let chance = |within: usize| (within <= forecast.horizon).then(|| share(within));
+        Crossing {
+            threshold: *threshold,
+            reached,
+            days: [0.1, 0.5, 0.9].map(|share| days.get(rank(share)).copied()),
+            probabilities: [7, 30, 90].map(chance),
+            soon: (soon, share(soon)),
+        }
+    };
+    request.thresholds.iter().map(crossing).collect()
 }
 
 /// The totals of the current period and of those that end within the paths.

@@ -278,7 +278,7 @@ impl Scores {
             rules: Rules {
                 mean_28d: error_of(&|trial| trial.rules.mean_28d),
                 same_weekday: error_of(&|trial| trial.rules.same_weekday),
-                pro_rata: pro_rata.then(|| error_of(&|trial| trial.rules.usual())),
+                pro_rata: pro_rata.then(|| error_of(&|trial| trial.rules.pro_rata.unwrap_or(0.0))),
                 linear: error_of(&|trial| trial.rules.linear),
             },
         })

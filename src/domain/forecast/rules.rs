@@ -57,11 +57,6 @@ impl Rules {
             }
         }
     }
-
-    /// The common one for this kind of series.
-    pub(super) fn usual(&self) -> f64 {
-        self.pro_rata.unwrap_or(self.linear)
-    }
 }
 
 fn recent(known: &[Point], days: usize) -> &[Point] {
