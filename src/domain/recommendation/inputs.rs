@@ -26,7 +26,7 @@ named! {
 }
 
 /// The tolerance where the user set none.
-pub const DEFAULT_TOLERANCE: Decimal = Decimal::from_parts(5, 0, 0, false, 2);
+pub const DEFAULT_TOLERANCE: f64 = 0.05;
 
 /// A value outside the range of its input.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -104,7 +104,7 @@ pub struct StoredInput {
 }
 
 /// The inputs that hold for one service.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Business {
     /// In US dollars.
     pub revenue_per_hour: Option<Decimal>,
@@ -112,7 +112,7 @@ pub struct Business {
     pub affected_fraction: Option<Decimal>,
     pub time_to_fix_hours: Option<Decimal>,
     /// From 0 to 1.
-    pub tolerance: Option<Decimal>,
+    pub tolerance: Option<f64>,
 }
 
 impl Business {

@@ -186,25 +186,17 @@ pub fn update(db: &mut Db, before: &Recommendation, after: &Recommendation) -> Q
     let (old_row, old_tracking) = split(before);
     let (row, tracking) = split(after);
     let mut as_expected = true;
-    match (&old_tracking, &tracking) {
-        (Some(old), Some(new)) if old != new => {
-            let changed = on!(db, |conn| diesel::update(
-                usagectl_recommendations::table
-                    .find(&new.recommendation_id)
-                    .filter(usagectl_recommendations::version.eq(old.version))
-            )
-            .set(new)
-            .execute(conn))?;
-            as_expected &= changed == 1;
-        }
-        (None, Some(new)) => {
-            on!(db, |conn| diesel::insert_into(
-                usagectl_recommendations::table
-            )
-            .values(new)
-            .execute(conn))?;
-        }
-        _ => {}
+    if let (Some(old), Some(new)) = (&old_tracking, &tracking)
+        && old != new
+    {
+        let changed = on!(db, |conn| diesel::update(
+            usagectl_recommendations::table
+                .find(&new.recommendation_id)
+                .filter(usagectl_recommendations::version.eq(old.version))
+        )
+        .set(new)
+        .execute(conn))?;
+        as_expected &= changed == 1;
     }
     if old_row != row {
         // The application may have changed the status since it was read.

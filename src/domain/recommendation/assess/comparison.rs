@@ -21,7 +21,7 @@ impl Assessor<'_> {
         };
         let plan = |candidate: &Candidate<'_>| {
             let against = candidate.against.as_ref().map(ToString::to_string);
-            self.compare(candidate.tariff, candidate.choice(), against)
+            self.compare(Some(candidate.tariff), candidate.choice(), against)
         };
         let mut all: Vec<Compared> = selection.candidates.iter().map(plan).collect();
         let stay = match self.in_force.at_limit {
@@ -29,7 +29,7 @@ impl Assessor<'_> {
             AtLimit::Unknown => Some("the consequence at its limit is unknown".to_owned()),
             _ => Some("stops at its limit".to_owned()),
         };
-        all.push(self.compare(&self.current, Choice::Stay, stay));
+        all.push(self.compare(Some(&self.current), Choice::Stay, stay));
         let reduction = format!("requires {} less usage", self.reduction().short());
         let use_less = against(&Choice::UseLess, &reduction);
         let fixed = Figure::new(self.current.fixed, Unit::Usd);
@@ -38,42 +38,40 @@ impl Assessor<'_> {
             cost: fixed.clone(),
             expected_cost: fixed,
             chance_exceeded: Figure::unknown(Unit::Percent),
-            ..self.compare(&self.current, Choice::UseLess, use_less)
+            ..self.compare(Some(&self.current), Choice::UseLess, use_less)
         });
-        all.push(Compared {
-            included: Figure::unknown(self.unit),
-            unlimited: false,
-            chance_exceeded: Figure::unknown(Unit::Percent),
-            cost: Figure::unknown(Unit::Usd),
-            expected_cost: Figure::unknown(Unit::Usd),
-            parts: Vec::new(),
-            unmeasured: Vec::new(),
-            against: against(&Choice::Contract, "price by negotiation"),
-            choice: Choice::Contract,
-        });
+        let contract = against(&Choice::Contract, "price by negotiation");
+        all.push(self.compare(None, Choice::Contract, contract));
         // The sort is stable: the others keep their order.
         all.sort_by_key(|one| !is_selected(&one.choice));
         all
     }
 
-    fn compare(&self, tariff: &Tariff, choice: Choice, against: Option<String>) -> Compared {
-        let allowance = tariff.allowances.get(&self.meter());
-        let parts = tariff.middle_bill(&self.cases).map(|bill| bill.parts());
-        let included = allowance.and_then(|allowance| allowance.included);
-        let inputs = provenance::of_price(tariff);
-        let unmeasured = tariff.unmeasured(&self.cases);
+    /// A choice with its tariff; a contract has none.
+    fn compare(
+        &self,
+        tariff: Option<&Tariff>,
+        choice: Choice,
+        against: Option<String>,
+    ) -> Compared {
+        let allowance = tariff.and_then(|tariff| tariff.allowances.get(&self.meter()));
+        let inputs = tariff.map_or(Vec::new(), provenance::of_price);
+        let unmeasured = tariff.map_or(Vec::new(), |tariff| tariff.unmeasured(&self.cases));
+        let exceeded = tariff.filter(|_| allowance.is_some());
+        let expected = tariff.and_then(|tariff| tariff.expected(&self.cases));
+        let bill = tariff.and_then(|tariff| tariff.middle_bill(&self.cases));
         Compared {
-            included: Figure::new(included, self.unit),
+            included: Figure::new(allowance.and_then(|it| it.included), self.unit),
             unlimited: allowance.is_some_and(|it| it.included.is_none() && it.ceiling.is_none()),
             // A plan without known terms may be too small in any share of the cases.
-            chance_exceeded: percent(allowance.map(|_| tariff.chance_exceeded(&self.cases))),
-            cost: tariff.cost(&self.cases, 1).from_inputs(inputs.clone()),
-            expected_cost: Figure::new(tariff.expected(&self.cases), Unit::Usd)
+            chance_exceeded: percent(exceeded.map(|tariff| tariff.chance_exceeded(&self.cases))),
+            cost: self.cost(tariff, 1).from_inputs(inputs.clone()),
+            expected_cost: Figure::new(expected, Unit::Usd)
                 .from_inputs(inputs)
                 .at_least(!unmeasured.is_empty()),
             unmeasured,
             // Without a bill the cost is unknown, and has no parts.
-            parts: parts.unwrap_or_default(),
+            parts: bill.map_or(Vec::new(), |bill| bill.parts()),
             choice,
             against,
         }

@@ -9,7 +9,6 @@ mod provenance;
 
 use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
-use rust_decimal::prelude::ToPrimitive;
 
 use self::cases::cases;
 use super::candidates::{Search, Selection};
@@ -99,7 +98,6 @@ struct Assessor<'a> {
     limit: Decimal,
     usage: Decimal,
     unit: Unit,
-    used_percent: f64,
     /// The plan in use.
     current: Tariff,
     /// All plans of the provider.
@@ -116,7 +114,6 @@ impl<'a> Assessor<'a> {
         capacity: &'a Capacity,
         limit: &'a LimitInForce,
     ) -> Option<Assessor<'a>> {
-        let usage = capacity.usage?;
         let provider = limit.provider.as_deref().unwrap_or("");
         let listed = evidence.catalogue.plans_of(provider);
         let listed = listed.filter(|plan| plan.enabled);
@@ -124,9 +121,8 @@ impl<'a> Assessor<'a> {
         let periods = whole_periods(capacity, limit, evidence.now);
         Some(Assessor {
             limit: decimal(limit.value)?,
-            usage: decimal(usage)?,
+            usage: decimal(capacity.usage?)?,
             unit: Unit::Of(limit.metric),
-            used_percent: usage / limit.value * 100.0,
             current: current_tariff(evidence.limited, limit, &plans),
             plans,
             capacity,
@@ -143,9 +139,10 @@ impl<'a> Assessor<'a> {
 
     /// The share of the cases in which a plan may be too small.
     fn tolerance(&self) -> f64 {
-        let share = self.evidence.business.tolerance;
-        // A decimal from 0 to 1 is always a float.
-        share.unwrap_or(DEFAULT_TOLERANCE).to_f64().unwrap_or(0.0)
+        self.evidence
+            .business
+            .tolerance
+            .unwrap_or(DEFAULT_TOLERANCE)
     }
 
     fn assess(self) -> Assessment {
@@ -231,7 +228,7 @@ impl<'a> Assessor<'a> {
             measured_at: capacity.measured_at.unwrap_or(self.evidence.now),
             usage: Figure::exact(self.usage, self.unit).from_inputs(["usage"]),
             limit: Figure::exact(self.limit, self.unit).from_inputs(["limit"]),
-            usage_percent: Figure::new(decimal(self.used_percent), Unit::Percent)
+            usage_percent: Figure::new(capacity.percent().and_then(decimal), Unit::Percent)
                 .from_inputs(["usage", "limit"]),
             at_limit: limit.at_limit,
             meters: self.meters(),

@@ -69,7 +69,7 @@ impl Assessor<'_> {
         }
     }
 
-    fn cost(&self, tariff: Option<&Tariff>, periods: usize) -> Figure {
+    pub(super) fn cost(&self, tariff: Option<&Tariff>, periods: usize) -> Figure {
         let unknown = || Figure::unknown(Unit::Usd);
         tariff.map_or_else(unknown, |tariff| tariff.cost(&self.cases, periods))
     }

@@ -1,4 +1,5 @@
 use proptest::prelude::*;
+use rust_decimal::prelude::ToPrimitive;
 
 use super::*;
 use crate::domain::metrics::names::{Metric, Priority, Service};
