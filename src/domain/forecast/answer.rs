@@ -1,12 +1,13 @@
 //! The result of a forecast: dates, probabilities and totals, computed from the simulated paths.
 
+use chrono::NaiveDate;
 use serde::Serialize;
 
 use super::calibrate::{Calibration, calibrate};
 use super::paths::{Paths, prepare};
 use super::random::Random;
 use super::robust::quantile_of;
-use super::series::{DailySeries, DayNumber, ForecastRequest, MetricKind, Pace};
+use super::series::{DailySeries, DayNumber, ForecastRequest, MetricKind, Pace, day_date};
 
 /// The longest horizon.
 pub const HORIZON_DAYS: usize = 90;
@@ -97,19 +98,21 @@ impl PeriodTotal {
 }
 
 /// The inputs and the fitted model of a forecast, to explain it.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Basis {
     /// Number of days with values.
+    #[serde(skip)]
     pub days: usize,
-    pub first: DayNumber,
+    pub first: NaiveDate,
     /// The last complete day.
-    pub last: DayNumber,
+    pub last: NaiveDate,
     /// Whether the first day of the paths has begun, so that they only contain the rest of it.
+    #[serde(skip)]
     pub under_way: bool,
     /// Number of isolated spikes that were ignored.
     pub spikes: usize,
     /// Days on which the level dropped and stayed down.
-    pub resets: Vec<DayNumber>,
+    pub resets: Vec<NaiveDate>,
     /// Whether there is a weekly pattern.
     pub weekdays: bool,
     /// The increase per day.
@@ -122,6 +125,7 @@ pub struct Basis {
     pub drift_is_share: bool,
     /// The smoothing parameter: 0 is a fixed line, 1 a random walk.
     pub alpha: f64,
+    #[serde(flatten)]
     pub calibration: Calibration,
 }
 
@@ -227,8 +231,8 @@ pub fn forecast(
         paths,
         basis: Basis {
             days: whole.len(),
-            first: *first,
-            last: *last,
+            first: day_date(*first),
+            last: day_date(*last),
             under_way: under_way.is_some(),
             spikes: prepared.spikes,
             weekdays: fit.weekday.is_some(),
@@ -238,7 +242,7 @@ pub fn forecast(
             drift_is_share: prepared.is_logarithmic(),
             alpha: fit.alpha,
             calibration,
-            resets: prepared.resets,
+            resets: prepared.resets.into_iter().map(day_date).collect(),
         },
     };
     let known: Vec<(DayNumber, f64)> = whole.into_iter().chain(under_way).collect();
@@ -271,8 +275,8 @@ fn at_pace(
         paths,
         basis: Basis {
             days: known.len(),
-            first: known.first().map_or(request.today, |(day, _)| *day),
-            last,
+            first: day_date(known.first().map_or(request.today, |(day, _)| *day)),
+            last: day_date(last),
             under_way,
             drift: pace.per_day,
             recent_drift: pace.per_day,
@@ -560,7 +564,7 @@ mod tests {
             ..request(40, &[])
         };
         let forecast = forecast(&used, &request).unwrap();
-        assert_eq!(forecast.basis.last, 39);
+        assert_eq!(forecast.basis.last, day_date(39));
         assert!((forecast.periods[0].total.p50 - 3_000.0).abs() < 10.0);
         let known_better = ForecastRequest {
             used: Some(2_000.0),

@@ -3,19 +3,24 @@
 //! The model is fitted to the data up to earlier days, and its bands are compared with the actual values. That
 //! covers what one fit cannot see: changes of pace, long memory, errors of changing size.
 
+use serde::Serialize;
+
 use super::paths::{Paths, Prepared};
 use super::random::Random;
 use super::robust::quantile_of;
 use super::series::MetricKind;
 use super::smooth::shortness;
 
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Calibration {
     /// Factor on the distance of every path from the median.
+    #[serde(rename = "calibration_factor")]
     pub factor: f64,
     /// Number of past forecasts.
+    #[serde(rename = "calibration_checks")]
     pub checks: usize,
     /// Weight of the plain rules, from 0 to 1: the mean of 28 days and of the same weekdays.
+    #[serde(skip)]
     pub rule_weight: f64,
 }
 

@@ -295,7 +295,7 @@ fn chart(item: &Item, forecast: &Forecast) -> String {
     let (past, ahead) = match forecast.periods.first().filter(|_| cumulative) {
         Some(period) => (running_total(period, days), forecast.period_bands()),
         None => {
-            let from = forecast.basis.last - CHART_DAYS;
+            let from = day_number(forecast.basis.last) - CHART_DAYS;
             let past = days.filter(|(day, _)| *day > from);
             (past.collect(), forecast.daily_bands())
         }
@@ -346,8 +346,8 @@ fn basis_text(basis: &Basis) -> Vec<String> {
         format!(
             "history: {}, {} to {}",
             counted(basis.days as u64, "day"),
-            day_date(basis.first),
-            day_date(basis.last)
+            basis.first,
+            basis.last
         ),
         trend,
         format!(
@@ -365,10 +365,8 @@ fn basis_text(basis: &Basis) -> Vec<String> {
         ));
     }
     for day in &basis.resets {
-        lines.push(format!(
-            "drop on {}: earlier values are lowered to match",
-            day_date(*day)
-        ));
+        let what = "earlier values are lowered to match";
+        lines.push(format!("drop on {day}: {what}"));
     }
     lines.push(format!(
         "band: {:.2} times the model's own, calibrated on {}",
@@ -418,7 +416,7 @@ impl Item {
             horizon_days: forecast.map(|forecast| forecast.horizon),
             thresholds: thresholds.collect::<Vec<_>>(),
             period: self.current_period().map(|period| self.period_json(period)),
-            basis: forecast.map(|forecast| basis_json(&forecast.basis)),
+            basis: forecast.map(|forecast| &forecast.basis),
             bands: bands.collect::<Vec<_>>(),
         }
     }
@@ -453,23 +451,5 @@ fn threshold_json((name, crossing): (&'static str, &Crossing)) -> impl Serialize
         chance_within_7_days: week,
         chance_within_30_days: month,
         chance_within_90_days: quarter,
-    }
-}
-
-fn basis_json(basis: &Basis) -> impl Serialize + use<> {
-    let resets = basis.resets.iter().map(|day| day_date(*day));
-    object! {
-        first: day_date(basis.first),
-        last: day_date(basis.last),
-        spikes: basis.spikes,
-        resets: resets.collect::<Vec<_>>(),
-        weekdays: basis.weekdays,
-        drift: basis.drift,
-        recent_drift: basis.recent_drift,
-        recent_share: basis.recent_share,
-        drift_is_share: basis.drift_is_share,
-        alpha: basis.alpha,
-        calibration_factor: basis.calibration.factor,
-        calibration_checks: basis.calibration.checks,
     }
 }
