@@ -6,14 +6,13 @@ use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, NaiveDate, Utc};
 
+use super::measured;
 use crate::commands::prelude::*;
 use crate::domain::capacity::readings::days_of;
 use crate::domain::forecast::backtest::{Plan, backtest};
 use crate::domain::forecast::{DailySeries, day_number};
 use crate::domain::metrics::names::{Metric, MetricKind, Service};
 use crate::output::recommend::backtest::{Backtest, Tested};
-use crate::store::metrics::readings;
-use crate::store::plans::limits;
 use crate::store::time::UtcTimestamp;
 
 /// Backtest forecasts against actual values
@@ -111,13 +110,10 @@ fn read_database(context: &mut Context, args: &BacktestArgs) -> Result<Vec<Daily
     let now = context.now;
     let mut db = context.open(Access::Read)?;
     let of = (args.service, args.metric);
-    let mut capacities = db.read_tx(|db| -> Result<_> {
-        let limits = limits::limits_in_force(db, now)?;
-        readings::capacities(db, of, &limits, now, None)
-    })?;
+    let mut capacities = db.read_tx(|db| measured(db, of, now))?;
     // A series may have a budget beside the limit of its plan.
     capacities.dedup_by(|a, b| a.series == b.series);
-    capacities.retain(|it| it.measured_at.is_some() && it.kind != MetricKind::Rate);
+    capacities.retain(|it| it.kind != MetricKind::Rate);
     let today = day_number(now.date_naive());
     let series = capacities.into_iter().map(|it| {
         let mut series = it.daily;

@@ -1,10 +1,9 @@
 //! `recommend forecast`: forecasts each metric.
 
+use super::measured;
 use crate::commands::prelude::*;
 use crate::domain::metrics::names::{Metric, Service};
 use crate::output::recommend::forecast::{Forecasts, Item};
-use crate::store::metrics::readings;
-use crate::store::plans::limits;
 
 /// Forecast when metrics reach their limits, and the totals of billing periods
 ///
@@ -37,11 +36,7 @@ pub fn run(context: &mut Context, args: ForecastArgs) -> Result<Outcome> {
     let now = context.now;
     let mut db = context.open(Access::Read)?;
     let of = (args.service, args.metric);
-    let mut capacities = db.read_tx(|db| -> Result<_> {
-        let limits = limits::limits_in_force(db, now)?;
-        readings::capacities(db, of, &limits, now, None)
-    })?;
-    capacities.retain(|it| it.measured_at.is_some());
+    let capacities = db.read_tx(|db| measured(db, of, now))?;
     if capacities.is_empty() {
         context.info("no measurements: run `usagectl collect run` or `usagectl collect import`");
     }

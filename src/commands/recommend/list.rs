@@ -1,12 +1,11 @@
 //! `recommend list`.
 
+use super::measured;
 use crate::commands::prelude::*;
 use crate::domain::capacity::Capacity;
 use crate::domain::metrics::names::{Service, Status};
 use crate::domain::recommendation::{Recommendation, by_urgency, is_open};
 use crate::output::recommend::list::{List, Listed};
-use crate::store::metrics::readings;
-use crate::store::plans::limits;
 use crate::store::recommendation::recommendations;
 
 /// List recommendations by priority
@@ -34,12 +33,10 @@ pub fn run(context: &mut Context, args: ListArgs) -> Result<Outcome> {
     let now = context.now;
     let (mut recommendations, capacities) = db.read_tx(|db| -> Result<_> {
         let all = recommendations::all(db)?;
-        let limits = limits::limits_in_force(db, now)?;
-        let of = (args.service, None);
         // Without a recommendation nothing is measured for it.
         let capacities = match all.as_slice() {
             [] => Vec::new(),
-            _ => readings::capacities(db, of, &limits, now, None)?,
+            _ => measured(db, (args.service, None), now)?,
         };
         Ok((all, capacities))
     })?;
@@ -69,7 +66,6 @@ pub(super) fn current(all: &[Capacity], it: &Recommendation) -> Option<Capacity>
     let is_it = |capacity: &&Capacity| {
         (capacity.series.service, Some(capacity.series.metric)) == (it.service, it.metric)
             && resource.is_none_or(|resource| capacity.resource() == resource)
-            && capacity.measured_at.is_some()
     };
     let is_plan = |capacity: &&Capacity| {
         let limit = capacity.limit.as_ref();

@@ -11,12 +11,16 @@ pub mod run;
 pub mod show;
 pub mod transition;
 
+use chrono::{DateTime, Utc};
 use clap::Subcommand;
 
 use self::transition::MoveArgs;
 use crate::commands::prelude::*;
-use crate::domain::metrics::names::Status;
+use crate::domain::capacity::Capacity;
+use crate::domain::metrics::names::{Metric, Service, Status};
 use crate::domain::recommendation::Recommendation;
+use crate::store::metrics::readings;
+use crate::store::plans::limits;
 use crate::store::recommendation::recommendations;
 
 /// Recommend plan changes from forecasts and published prices
@@ -111,6 +115,18 @@ pub fn run(context: &mut Context, args: RecommendArgs) -> Result<Outcome> {
         Some(Command::Reopen(args)) => transition::run(context, &args, Status::Pending, None),
         Some(Command::Note(args)) => transition::run(context, &args, None, None),
     }
+}
+
+/// The capacities of all measured metrics, or of those of one service or metric.
+fn measured(
+    db: &mut Db,
+    of: (Option<Service>, Option<Metric>),
+    now: DateTime<Utc>,
+) -> Result<Vec<Capacity>> {
+    let limits = limits::limits_in_force(db, now)?;
+    let mut all = readings::capacities(db, of, &limits, now, None)?;
+    all.retain(|it| it.measured_at.is_some());
+    Ok(all)
 }
 
 /// Finds the recommendation with this id or unique prefix.

@@ -3,13 +3,11 @@
 use chrono::{DateTime, Utc};
 
 use super::ai::{self, AiArgs};
-use super::{IdArg, list, one};
+use super::{IdArg, list, measured, one};
 use crate::commands::prelude::*;
 use crate::domain::recommendation::Recommendation;
 use crate::output::recommend::forecast::Item;
 use crate::output::recommend::show::Show;
-use crate::store::metrics::readings;
-use crate::store::plans::limits;
 use crate::store::recommendation::history;
 
 /// Show a recommendation in detail
@@ -57,9 +55,7 @@ pub fn run(context: &mut Context, args: ShowArgs) -> Result<Outcome> {
 
 /// The current forecast of its metric; none if it was not measured.
 fn live(db: &mut Db, it: &Recommendation, now: DateTime<Utc>) -> Result<Option<Item>> {
-    let limits = limits::limits_in_force(db, now)?;
-    let all = readings::capacities(db, (Some(it.service), None), &limits, now, None)?;
-    Ok(list::current(&all, it)
-        .filter(|_| it.metric.is_some())
-        .map(Item))
+    let all = measured(db, (Some(it.service), None), now)?;
+    let current = list::current(&all, it);
+    Ok(current.filter(|_| it.metric.is_some()).map(Item))
 }
