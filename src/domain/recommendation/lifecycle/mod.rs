@@ -8,9 +8,7 @@ pub mod transition;
 
 use std::fmt;
 
-use chrono::{DateTime, TimeDelta, Utc};
-
-use crate::domain::metrics::names::{Priority, Status};
+use crate::domain::metrics::names::Status;
 use crate::domain::named::named;
 
 named! {
@@ -43,12 +41,12 @@ pub const MOVES: [(Status, Status, Actor); 15] = {
         (Expired, Pending, Person),
         // The figures changed materially.
         (Reviewed, Pending, Engine),
-        // See `is_cleared` and `is_unseen_too_long`.
+        // The condition cleared, or was not reproduced for long.
         (Pending, Expired, Engine),
         (Reviewed, Expired, Engine),
         // Another plan is in use.
         (Approved, Expired, Engine),
-        // See `dismissal_has_ended` and `may_return`.
+        // The dismissal ended, or the condition returned.
         (Dismissed, Pending, Engine),
         (Expired, Pending, Engine),
     ]
@@ -129,45 +127,10 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// Whether a recommendation that was not reproduced expires. One failed collection is not enough, and neither
-/// are many within a few days.
-pub fn is_unseen_too_long(
-    unseen_count: i32,
-    unseen_since: Option<DateTime<Utc>>,
-    now: DateTime<Utc>,
-) -> bool {
-    const RUNS: i32 = 3;
-    const DAYS: i64 = 7;
-    unseen_count >= RUNS && unseen_since.is_some_and(|since| now - since >= TimeDelta::days(DAYS))
-}
-
-/// Whether a recommendation whose condition cleared expires. A single run may be noise of the forecast.
-pub fn is_cleared(cleared_count: i32) -> bool {
-    cleared_count >= 2
-}
-
-/// Whether the engine may reopen a dismissed recommendation: its snooze has ended, or its priority is higher
-/// than when it was dismissed.
-pub fn dismissal_has_ended(
-    snoozed_until: Option<DateTime<Utc>>,
-    dismissed: Option<Priority>,
-    priority: Priority,
-    now: DateTime<Utc>,
-) -> bool {
-    let awake = snoozed_until.is_some_and(|until| until <= now);
-    awake || dismissed.is_some_and(|dismissed| priority > dismissed)
-}
-
-/// Whether an expired recommendation is reopened; later a new one with a predecessor is created.
-pub fn may_return(expired_at: DateTime<Utc>, now: DateTime<Utc>) -> bool {
-    now - expired_at <= TimeDelta::days(30)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::domain::named::Named;
-    use crate::domain::recommendation::sample::now;
 
     #[test]
     fn only_moves_of_the_table_are_allowed() {
@@ -206,18 +169,5 @@ mod tests {
         ] {
             assert_eq!(Refusal { from, to }.to_string(), text);
         }
-    }
-
-    #[test]
-    fn expiry_takes_several_runs_and_days() {
-        let now = now();
-        let week_ago = Some(now - TimeDelta::days(7));
-        assert!(is_unseen_too_long(3, week_ago, now));
-        assert!(!is_unseen_too_long(2, week_ago, now));
-        assert!(!is_unseen_too_long(99, Some(now - TimeDelta::days(6)), now));
-        assert!(!is_unseen_too_long(3, None, now));
-        assert!(is_cleared(2) && !is_cleared(1));
-        assert!(may_return(now - TimeDelta::days(30), now));
-        assert!(!may_return(now - TimeDelta::days(31), now));
     }
 }

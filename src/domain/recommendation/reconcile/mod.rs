@@ -15,9 +15,7 @@ use super::assess::Assessment;
 use super::facts::{Facts, StoredFacts};
 use super::lifecycle::history::Entry;
 use super::lifecycle::transition::apply;
-use super::lifecycle::{
-    Actor, dismissal_has_ended, is_cleared, is_frozen, is_unseen_too_long, may_return,
-};
+use super::lifecycle::{Actor, is_frozen};
 use super::prose::bullets;
 use super::prose::summary::summary;
 use super::snapshot::{Assessed, Snapshot};
@@ -28,6 +26,18 @@ use crate::domain::named::named;
 
 /// The engine's name in the history.
 const ENGINE: &str = "recommend run";
+
+/// The number of runs that find the limit no longer near, after which a recommendation expires. A single run may be
+/// noise of the forecast.
+const CLEARED_RUNS: i32 = 2;
+
+/// The number of runs that do not reproduce a recommendation, and their time, after which it expires. One failed
+/// collection is not enough, and neither are many within a few days.
+const UNSEEN_RUNS: i32 = 3;
+const UNSEEN_TIME: TimeDelta = TimeDelta::days(7);
+
+/// An expired recommendation may return for this time; later it is a new one with a predecessor.
+const RETURNS: TimeDelta = TimeDelta::days(30);
 
 /// Older measurements expire the recommendation that was made from them.
 const USABLE: TimeDelta = TimeDelta::days(14);
@@ -193,14 +203,14 @@ fn answer(
     match old.status {
         Status::Pending | Status::Reviewed | Status::Approved => Some(refresh(old, facts, now)),
         Status::Dismissed => {
-            let own = old.tracking.as_ref();
-            let snoozed_until = own.and_then(|own| own.snoozed_until);
-            let dismissed = own.and_then(|own| own.dismissed_priority);
-            let ended = dismissal_has_ended(snoozed_until, dismissed, facts.priority, now);
+            let own = old.tracking.as_ref()?;
+            let awake = own.snoozed_until.is_some_and(|until| until <= now);
+            let dismissed = own.dismissed_priority;
+            let ended = awake || dismissed.is_some_and(|dismissed| facts.priority > dismissed);
             ended.then(|| refresh(old, facts, now))
         }
         Status::Expired => match old.updated_at {
-            Some(at) if may_return(at, now) => Some(refresh(old, facts, now)),
+            Some(at) if now - at <= RETURNS => Some(refresh(old, facts, now)),
             _ => new(),
         },
         Status::Implemented => match old.implemented_at {
@@ -327,7 +337,8 @@ fn cleared(before: &Recommendation, now: DateTime<Utc>) -> Option<Update> {
     tracking.cleared_count = tracking.cleared_count.saturating_add(1);
     tracking.unseen_count = 0;
     tracking.unseen_since = None;
-    let reason = is_cleared(tracking.cleared_count).then_some("the limit is no longer near");
+    let is_cleared = tracking.cleared_count >= CLEARED_RUNS;
+    let reason = is_cleared.then_some("the limit is no longer near");
     expired_or_waiting(before, after, reason, now)
 }
 
@@ -338,10 +349,10 @@ fn unseen(before: &Recommendation, now: DateTime<Utc>) -> Option<Update> {
     let mut after = before.clone();
     let tracking = after.tracking.as_mut()?;
     tracking.unseen_count = tracking.unseen_count.saturating_add(1);
-    tracking.unseen_since = tracking.unseen_since.or(Some(now));
+    let since = *tracking.unseen_since.get_or_insert(now);
     let reason = if is_stale {
         Some("the measurements are older than 14 days")
-    } else if is_unseen_too_long(tracking.unseen_count, tracking.unseen_since, now) {
+    } else if tracking.unseen_count >= UNSEEN_RUNS && now - since >= UNSEEN_TIME {
         Some("not reproduced for a week")
     } else {
         None
@@ -374,8 +385,12 @@ fn expired_or_waiting(
     // Beyond the number of runs that an expiry takes, counting would only cause writes.
     let counts = |it: &Recommendation| {
         let tracking = it.tracking.as_ref()?;
-        let (cleared, unseen) = (tracking.cleared_count.min(2), tracking.unseen_count.min(3));
-        Some((cleared, unseen, tracking.unseen_since))
+        let cleared = tracking.cleared_count.min(CLEARED_RUNS);
+        Some((
+            cleared,
+            tracking.unseen_count.min(UNSEEN_RUNS),
+            tracking.unseen_since,
+        ))
     };
     (counts(before) != counts(&update.after)).then_some(update)
 }

@@ -170,6 +170,11 @@ fn unseen_for_three_runs_and_a_week_expires() {
         );
     }
     assert_eq!(store.run(&unknown, later(8)), [Expired]);
+    // Two runs are not enough.
+    let mut store = Store::default();
+    store.run(&holds(facts()), now());
+    assert_eq!(store.run(&unknown, later(1)), [Waiting]);
+    assert_eq!(store.run(&unknown, later(9)), [Waiting]);
     // With measurements that are too old it expires at once.
     let mut store = Store::default();
     store.run(&holds(facts()), now());
