@@ -1,7 +1,9 @@
 //! `usagectl_recommendation_history`: rows are only ever appended.
 
 use diesel::dsl::max;
+use diesel::result::Error::{DeserializationError, SerializationError};
 
+use super::recommendations::parse;
 use crate::domain::recommendation::lifecycle::history::Entry;
 use crate::store::prelude::*;
 use crate::store::schema::usagectl_recommendation_history as history;
@@ -49,10 +51,8 @@ pub fn find(db: &mut Db, id: &str) -> QueryResult<Vec<Entry>> {
 }
 
 fn row(id: &str, number: i32, entry: &Entry) -> QueryResult<Row> {
-    let changes = match entry.changes.as_slice() {
-        [] => None,
-        changes => Some(serde_json::to_string(changes).map_err(unwritable)?),
-    };
+    let changes = (!entry.changes.is_empty()).then(|| serde_json::to_string(&entry.changes));
+    let changes = changes.transpose();
     Ok(Row {
         recommendation_id: id.to_owned(),
         number,
@@ -62,34 +62,26 @@ fn row(id: &str, number: i32, entry: &Entry) -> QueryResult<Row> {
         from_status: entry.from.map(|status| status.as_str().to_owned()),
         to_status: entry.to.as_str().to_owned(),
         note: entry.note.clone(),
-        changes,
+        changes: changes.map_err(|error| SerializationError(error.into()))?,
         catalogue_version: entry.catalogue_version.clone(),
         facts_hash: entry.facts_hash.clone(),
     })
 }
 
 fn entry(row: Row) -> QueryResult<Entry> {
-    let status = |name: &str| name.parse().map_err(unreadable);
     let changes = row.changes.as_deref().map(serde_json::from_str);
+    let changes = changes.transpose();
     Ok(Entry {
         at: row.at.utc(),
-        actor_kind: row.actor_kind.parse().map_err(unreadable)?,
+        actor_kind: parse(&row.actor_kind)?,
         actor: row.actor,
-        from: row.from_status.as_deref().map(status).transpose()?,
-        to: status(&row.to_status)?,
+        from: row.from_status.as_deref().map(parse).transpose()?,
+        to: parse(&row.to_status)?,
         note: row.note,
-        changes: changes.transpose().map_err(unreadable)?.unwrap_or_default(),
+        changes: changes
+            .map_err(|error| DeserializationError(error.into()))?
+            .unwrap_or_default(),
         catalogue_version: row.catalogue_version,
         facts_hash: row.facts_hash,
     })
-}
-
-type Cause = Box<dyn std::error::Error + Send + Sync>;
-
-fn unreadable(cause: impl Into<Cause>) -> diesel::result::Error {
-    diesel::result::Error::DeserializationError(cause.into())
-}
-
-fn unwritable(cause: impl Into<Cause>) -> diesel::result::Error {
-    diesel::result::Error::SerializationError(cause.into())
 }

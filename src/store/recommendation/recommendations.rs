@@ -234,7 +234,7 @@ pub fn release_deleted(db: &mut Db) -> QueryResult<usize> {
 }
 
 /// A name of a closed set, as the column holds it. A name that is not in the set is an error, never a default.
-fn parse<T: FromStr<Err = UnknownName>>(name: &str) -> QueryResult<T> {
+pub(super) fn parse<T: FromStr<Err = UnknownName>>(name: &str) -> QueryResult<T> {
     name.parse()
         .map_err(|error: UnknownName| DeserializationError(error.into()))
 }
