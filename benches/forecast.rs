@@ -89,9 +89,7 @@ fn speed() {
         days: 90,
         thresholds: vec![300.0, 360.0, 400.0],
         periods: (0..5).map(|month| 80 + 30 * month).collect(),
-        used: None,
-        missing: 0,
-        pace: None,
+        ..ForecastRequest::default()
     };
     let start = Instant::now();
     let made = all

@@ -442,16 +442,13 @@ mod tests {
     fn request(today: DayNumber, thresholds: &[f64]) -> ForecastRequest {
         ForecastRequest {
             today,
-            elapsed: 0.0,
             days: 90,
             thresholds: thresholds.to_vec(),
             periods: (0..8)
                 .map(|month| month * 30)
                 .filter(|start| start + 30 > today)
                 .collect(),
-            used: None,
-            missing: 0,
-            pace: None,
+            ..ForecastRequest::default()
         }
     }
 

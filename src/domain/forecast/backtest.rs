@@ -5,7 +5,7 @@
 use serde::Serialize;
 
 use super::answer::forecast;
-use super::robust::{mean, median_of, quantile_of};
+use super::robust::{median_of, quantile_of};
 use super::rules::{Begun, Rules};
 use super::series::{DailySeries, DayNumber, ForecastRequest, MetricKind};
 
@@ -75,9 +75,8 @@ struct Origin {
     /// The index of the last known day.
     index: usize,
     day: DayNumber,
-    /// Usage in the known part of the period.
-    used: f64,
-    used_days: i32,
+    /// The known part of the period.
+    begun: Begun,
     /// Number of days to forecast.
     ahead: i32,
     actual: f64,
@@ -120,8 +119,7 @@ impl HorizonTest<'_> {
             MetricKind::Gauge | MetricKind::Rate => Some(Origin {
                 index,
                 day,
-                used: 0.0,
-                used_days: 0,
+                begun: Begun::default(),
                 ahead: horizon,
                 actual: self.days[at(day + horizon)?].1,
             }),
@@ -143,8 +141,10 @@ impl HorizonTest<'_> {
                 Some(Origin {
                     index,
                     day,
-                    used: sum(start, index),
-                    used_days,
+                    begun: Begun {
+                        used: sum(start, index),
+                        days: used_days,
+                    },
                     ahead,
                     actual: sum(start, end),
                 })
@@ -162,13 +162,8 @@ impl HorizonTest<'_> {
         };
         let request = ForecastRequest {
             today,
-            elapsed: 0.0,
             days: usize::try_from(origin.ahead).ok()?,
-            thresholds: Vec::new(),
-            periods: Vec::new(),
-            used: None,
-            missing: 0,
-            pace: None,
+            ..ForecastRequest::default()
         };
         let paths = forecast(&series, &request).ok()?.paths;
         let end = origin.day + origin.ahead;
@@ -177,12 +172,8 @@ impl HorizonTest<'_> {
             MetricKind::Period => paths
                 .sums(origin.day + 1, end + 1)
                 .iter()
-                .map(|sum| origin.used + sum)
+                .map(|sum| origin.begun.used + sum)
                 .collect(),
-        };
-        let begun = Begun {
-            used: origin.used,
-            days: origin.used_days,
         };
         Some(Trial {
             origin: origin.day,
@@ -193,7 +184,7 @@ impl HorizonTest<'_> {
                 low: quantile_of(&mut outcomes, (1.0 - share) / 2.0),
                 high: quantile_of(&mut outcomes, (1.0 + share) / 2.0),
             }),
-            rules: Rules::after(known, self.kind, origin.ahead, begun),
+            rules: Rules::after(known, self.kind, origin.ahead, origin.begun),
         })
     }
 }
@@ -255,16 +246,15 @@ impl Scores {
         if trials.is_empty() {
             return None;
         }
-        let mean_of = |score: &dyn Fn(&Trial) -> f64| {
-            let scores: Vec<f64> = trials.iter().map(|trial| score(trial)).collect();
-            mean(&scores)
-        };
         let error_of = |said: &dyn Fn(&Trial) -> f64| {
             let errors = trials.iter().map(|trial| said(trial) - trial.actual);
             median_of(&mut errors.map(f64::abs).collect::<Vec<f64>>())
         };
         let covered = |band: usize| {
-            mean_of(&|trial| f64::from(u8::from(trial.bands[band].contains(trial.actual))))
+            let inside = trials
+                .iter()
+                .filter(|it| it.bands[band].contains(it.actual));
+            inside.count() as f64 / trials.len() as f64
         };
         let pro_rata = trials.iter().all(|it| it.rules.pro_rata.is_some());
         Some(Scores {

@@ -23,7 +23,7 @@ pub struct Rules {
 }
 
 /// The known part of a period.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Begun {
     pub used: f64,
     pub days: i32,

@@ -58,7 +58,7 @@ impl DailySeries {
 }
 
 /// The forecast to make.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct ForecastRequest {
     /// The current day.
     pub today: DayNumber,
