@@ -276,9 +276,9 @@ impl Facts {
             ("days_to_warning", &outlook.days_to_warning),
             ("days_to_critical", &outlook.days_to_critical),
             ("days_to_limit", &outlook.days_to_limit),
-            ("chance_7", &outlook.chance_7),
-            ("chance_30", &outlook.chance_30),
-            ("chance_90", &outlook.chance_90),
+            ("chance_within_7_days", &outlook.chance_7),
+            ("chance_within_30_days", &outlook.chance_30),
+            ("chance_within_90_days", &outlook.chance_90),
         ];
         if let Some(period) = &outlook.period {
             figures.extend([

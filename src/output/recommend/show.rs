@@ -130,36 +130,8 @@ fn outcome_table(outcome: &Map<String, Value>) -> String {
     pairs(["OUTCOME", "VALUE"], outcome.iter().map(row).collect())
 }
 
-fn label(figure: &str) -> &str {
-    match figure {
-        "usage" => "current usage",
-        "limit" => "limit of the current plan",
-        "usage_percent" => "usage in percent of the limit",
-        "days_to_warning" => "time to the warning line",
-        "days_to_critical" => "time to the critical line",
-        "days_to_limit" => "time to limit",
-        "chance_7" => "chance of reaching the limit within 7 days",
-        "chance_30" => "chance of reaching the limit within 30 days",
-        "chance_90" => "chance of reaching the limit within 90 days",
-        "period_elapsed" => "elapsed share of the billing period",
-        "period_total" => "forecast usage of the billing period",
-        "chance_over" => "chance of exceeding the limit in the period",
-        "overage" => "expected usage beyond the limit",
-        "current_cost" => "current cost per billing period",
-        "target_cost" => "cost per billing period after the change",
-        "extra_cost" => "extra cost per billing period",
-        "break_even_use" => "usage above which the change is cheaper",
-        "hours_blocked" => "hours of outage on the current plan",
-        "avoided_loss" => "avoided loss",
-        "net" => "avoided loss minus extra cost",
-        "roi" => "return per dollar of extra cost",
-        "break_even_revenue" => "revenue from which on the change pays",
-        other => other,
-    }
-}
-
 fn figures(facts: &Facts) -> String {
-    let row = |(name, figure): (&str, &Figure)| (label(name).to_owned(), figure.to_string());
+    let row = |(name, figure): (&str, &Figure)| (name.replace('_', " "), figure.to_string());
     let rows = facts.figures().into_iter().map(row).collect();
     pairs(["FIGURE", "VALUE"], rows)
 }
