@@ -16,10 +16,10 @@ use super::origin::Origin;
 use super::replacement::{EpisodeSpan, spans};
 use super::round::{Round, RoundResult, Schedule, StoredAlerts};
 use super::route::routes;
-use super::rule::{AlertRef, AlertType, Rule, Severity, Threshold, TimeWindow};
+use super::rule::{ALL_APIS, AlertRef, AlertType, Rule, Severity, Threshold, TimeWindow};
 use super::series::Tally;
 use super::stage;
-use super::state::{AlertState, AlertStatus, Change, Episode};
+use super::state::{Acknowledgement, AlertState, Change, Episode};
 use super::window::Grid;
 use crate::domain::period::{Granularity, Period};
 use crate::domain::testing::at_minute as at;
@@ -117,15 +117,6 @@ impl Simulation {
             Some(None) => self.episodes(),
             Some(Some(threshold)) => self.stage_episodes(threshold),
         }
-    }
-
-    /// The notices to a channel, without those that were replaced.
-    fn notices_to(&self, channel: &str) -> Vec<(NoticeKind, u32)> {
-        let notices = self.stored.notices.iter();
-        let notices = notices.filter(|it| it.channel == channel && !it.is_superseded());
-        notices
-            .map(|it| (it.content.kind, it.content.level))
-            .collect()
     }
 
     fn schedule(now: DateTime<Utc>) -> Schedule {
@@ -259,27 +250,6 @@ fn fail(simulation: &mut Simulation, minute: i64, count: i64) {
 }
 
 #[test]
-fn batch_that_arrives_after_its_minute_is_notified_once_as_late() {
-    let mut late = Simulation::steady(rule(Period::Minute));
-    late.stored.rules[0].updated_at = Some(at(0));
-    late.check(second(5, 30));
-    fail(&mut late, 3, 5);
-    let found = late.check(second(6, 30));
-    assert_eq!(late.kinds(), [NoticeKind::Late]);
-    let notice = &found.notifications.new[0].content;
-    assert_eq!((notice.fired_at, notice.ended_at), (at(4), Some(at(5))));
-    assert!(
-        notice.summary.contains("in data that arrived late"),
-        "{}",
-        notice.summary
-    );
-    late.check(second(7, 30));
-    fail(&mut late, 3, 1);
-    late.check(second(90, 30));
-    assert_eq!(late.kinds(), [NoticeKind::Late]);
-}
-
-#[test]
 fn late_episode_that_still_fires_is_notified_as_firing() {
     let mut late = Simulation::steady(rule(Period::Hour));
     late.check(second(0, 30));
@@ -289,29 +259,6 @@ fn late_episode_that_still_fires_is_notified_as_firing() {
     assert_eq!(late.kinds(), [NoticeKind::Firing]);
     assert!(found.notifications.new[0].content.note.is_some());
     assert_eq!(found.alerts[0].record.state.since, at(4));
-}
-
-#[test]
-fn deleted_rows_correct_an_episode_and_resolve_it() {
-    let mut corrected = Simulation::steady(rule(Period::Hour));
-    corrected.check(second(1, 30));
-    fail(&mut corrected, 3, 5);
-    corrected.check(second(5, 30));
-    for _ in 0..5 {
-        corrected.delete(0);
-    }
-    let found = corrected.check(second(6, 30));
-    assert_eq!(
-        corrected.kinds(),
-        [NoticeKind::Firing, NoticeKind::Resolved]
-    );
-    assert!(
-        corrected.stored.notices[1]
-            .content
-            .summary
-            .contains("its data changed")
-    );
-    assert_eq!((found.withdrawn.len(), corrected.episodes()), (1, vec![]));
 }
 
 #[test]
@@ -363,23 +310,6 @@ fn episode_reopened_before_its_notice_was_sent_is_notified_as_firing() {
 }
 
 #[test]
-fn clock_a_day_ahead_loses_nothing() {
-    let mut wrong = Simulation::steady(rule(Period::Minute));
-    wrong.check(second(0, 30));
-    let ahead = wrong.check(second(1_200, 30));
-    assert_eq!(ahead.alerts[0].record.state.evaluated_to, at(1_200));
-    fail(&mut wrong, 9, 5);
-    let back = wrong.check(second(12, 30));
-    assert_eq!(back.evaluated_ahead_to, Some(at(1_200)));
-    assert_eq!(wrong.episodes().len(), 1);
-    assert_eq!(wrong.kinds(), [NoticeKind::Late]);
-    wrong.check(second(13, 30));
-    fail(&mut wrong, 13, 5);
-    wrong.check(second(14, 30));
-    assert_eq!(wrong.kinds(), [NoticeKind::Late, NoticeKind::Firing]);
-}
-
-#[test]
 fn changed_threshold_applies_to_later_steps_only() {
     let mut changed = Simulation::steady(rule(Period::Minute));
     changed.check(second(0, 30));
@@ -413,158 +343,68 @@ fn routed(period: Period) -> Simulation {
 }
 
 #[test]
-fn each_channel_is_notified_from_its_own_threshold_on() {
-    use NoticeKind::{Firing, Resolved};
-    let mut routed = routed(Period::Minute);
-    routed.check(second(0, 30));
-    for (minute, failures) in [(1, 3), (2, 6), (3, 9), (4, 4), (5, 10)] {
-        fail(&mut routed, minute, failures);
-        routed.check(second(minute + 1, 30));
-    }
-    routed.record(second(6, 30), true);
-    routed.check(second(7, 30));
-    let to_ops = [(Firing, 1), (Firing, 2), (Resolved, 2)];
-    assert_eq!(routed.notices_to("ops"), to_ops);
-    let to_pager = [(Firing, 1), (Resolved, 1), (Firing, 1), (Resolved, 1)];
-    assert_eq!(routed.notices_to("pager"), to_pager);
-    let notices = routed.stored.notices.iter();
-    let pager: Vec<_> = notices.filter(|it| it.channel == "pager").collect();
-    assert_eq!(pager[0].content.episode, pager[1].content.episode);
-    assert_ne!(pager[0].content.episode, pager[2].content.episode);
-    let facts = |it: &Notice| (it.content.severity, it.content.observed.threshold);
-    assert!(
-        pager
-            .iter()
-            .all(|it| facts(it) == (Severity::Critical, Some(8.0)))
-    );
-    let notices = routed.stored.notices.iter();
-    let mut ops = notices.filter(|it| it.channel == "ops");
-    assert!(ops.all(|it| it.content.severity == Severity::Warning));
-}
-
-#[test]
-fn minimum_severity_of_a_channel_is_its_first_threshold() {
-    use NoticeKind::{Firing, Resolved};
-    let mut rule = rule(Period::Minute);
-    rule.settings.higher = vec![threshold(8.0, Severity::Critical, &[])];
-    let mut simulation = Simulation::new(rule);
-    simulation.stored.channels.push("pager".to_owned());
-    let least = ("pager".to_owned(), Severity::Critical);
-    simulation.stored.min_severities.extend([least]);
-    simulation.check(second(0, 30));
-    for (minute, failures) in [(1, 3), (2, 9), (3, 4), (4, 4)] {
-        fail(&mut simulation, minute, failures);
-        simulation.check(second(minute + 1, 30));
-    }
-    assert_eq!(simulation.notices_to("pager"), [(Firing, 1), (Resolved, 1)]);
-    assert_eq!(simulation.notices_to("ops"), [(Firing, 1), (Firing, 2)]);
-}
-
-#[test]
-fn higher_threshold_between_two_checks_is_missed_or_late_once() {
-    let mut routed = routed(Period::Minute);
-    routed.check(second(0, 30));
-    for (minute, failures) in [(1, 3), (2, 9), (3, 4)] {
-        fail(&mut routed, minute, failures);
-    }
-    routed.check(second(4, 30));
-    assert_eq!(routed.notices_to("pager"), [(NoticeKind::Missed, 1)]);
-    // Rows that arrive later reach it in another minute.
-    fail(&mut routed, 1, 6);
-    routed.check(second(5, 30));
-    routed.check(second(6, 30));
-    let pager = routed.notices_to("pager");
-    assert_eq!(pager, [(NoticeKind::Missed, 1)]);
-    fail(&mut routed, 4, 9);
-    routed.record(second(5, 30), true);
-    routed.check(second(7, 30));
-    let late = (NoticeKind::Late, 1);
-    assert_eq!(routed.notices_to("pager"), [(NoticeKind::Missed, 1), late]);
-}
-
-#[test]
-fn removed_threshold_and_removed_rule_end_the_episodes_of_a_channel() {
-    use NoticeKind::{Firing, Resolved};
-    for is_rule in [true, false] {
+fn removed_disabled_and_changed_rules_end_the_episodes_of_each_channel() {
+    type Case = (EndReason, usize, fn(&mut StoredAlerts));
+    let cases: [Case; 5] = [
+        (EndReason::RuleRemoved, 2, |stored| stored.rules.clear()),
+        (EndReason::RuleDisabled, 2, |stored| {
+            stored.rules[0].enabled = false
+        }),
+        (EndReason::RuleChanged, 2, |stored| {
+            stored.rules[0].period = Period::Day
+        }),
+        (EndReason::ApiRemoved, 2, |stored| {
+            stored.rules[0].api_name = ALL_APIS.to_owned();
+        }),
+        // Only the threshold that notifies the pager.
+        (EndReason::RuleChanged, 1, |stored| {
+            stored.rules[0].settings.higher.truncate(1)
+        }),
+    ];
+    for (reason, ended, change) in cases {
         let mut routed = routed(Period::Hour);
         routed.check(second(0, 30));
         fail(&mut routed, 1, 9);
         routed.check(second(2, 30));
-        if is_rule {
-            routed.stored.rules.clear();
-        } else {
-            routed.stored.rules[0].settings.higher.truncate(1);
-        }
+        change(&mut routed.stored);
         routed.check(second(3, 30));
-        assert_eq!(routed.notices_to("pager"), [(Firing, 1), (Resolved, 1)]);
-        let last = routed
-            .stored
-            .notices
-            .iter()
-            .rfind(|it| it.channel == "pager");
-        let reason = last.and_then(|it| it.content.reason);
-        let expected = match is_rule {
-            true => EndReason::RuleRemoved,
-            false => EndReason::RuleChanged,
-        };
-        assert_eq!(reason, Some(expected));
+        routed.check(second(4, 30));
+        let notices = routed.stored.notices.iter();
+        let resolved = notices.filter(|it| it.content.kind == NoticeKind::Resolved);
+        let reasons: Vec<_> = resolved.map(|it| it.content.reason).collect();
+        assert_eq!(reasons, vec![Some(reason); ended]);
     }
 }
 
 #[test]
-fn api_that_goes_silent_is_unknown_until_a_call_succeeds() {
-    use NoticeKind::{Firing, Known, Reminder, Resolved, Unknown};
-    let mut silent = Simulation::new(rule(Period::Minute));
-    silent.check(second(0, 30));
-    for minute in 0..5 {
-        fail(&mut silent, minute, 12);
-        silent.check(second(minute + 1, 30));
-    }
-    silent.check(second(10, 30));
-    assert_eq!(silent.kinds(), [Firing]);
-    silent.check(second(40, 30));
-    silent.check(second(72 * 60, 30));
-    assert_eq!(silent.kinds(), [Firing, Unknown]);
-    let notice = &silent.stored.notices[1].content;
-    assert_eq!(notice.fired_at, at(35));
-    let reason = "no call was recorded since 2026-01-31T12:04:00Z";
-    assert!(notice.summary.ends_with(reason), "{}", notice.summary);
-    fail(&mut silent, 72 * 60, 1);
-    silent.check(second(72 * 60 + 1, 30));
-    assert_eq!(silent.kinds()[2..], [Reminder, Known]);
-    assert_eq!(silent.stored.records[0].state.status, AlertStatus::Firing);
-    silent.record(second(72 * 60 + 1, 30), true);
-    silent.check(second(72 * 60 + 2, 30));
-    assert_eq!(silent.kinds()[4..], [Resolved]);
-    assert_eq!(silent.episodes().len(), 1);
+fn unknown_rule_that_is_removed_is_notified_as_known() {
+    let mut unknown = Simulation::steady(rule(Period::Minute));
+    unknown.stored.rules[0].alert_type = AlertType::RateLimitWarning;
+    unknown.check(second(1, 30));
+    unknown.stored.rules.clear();
+    let removed = unknown.check(second(2, 30));
+    assert_eq!(unknown.kinds(), [NoticeKind::Unknown, NoticeKind::Known]);
+    let reason = unknown.stored.notices[1].content.reason;
+    assert_eq!(reason, Some(EndReason::RuleRemoved));
+    assert_eq!(removed.events, []);
 }
 
 #[test]
-fn late_call_moves_the_unknown_time_without_a_second_notice() {
-    use NoticeKind::{Known, Unknown};
-    let mut late = Simulation::new(rule(Period::Minute));
-    late.stored.rules[0].settings.no_data = Some(TimeDelta::minutes(10));
-    late.record(second(0, 0), true);
-    late.check(second(1, 30));
-    late.check(second(20, 30));
-    assert_eq!(late.kinds(), [Unknown]);
-    late.record(second(4, 0), true);
-    late.check(second(21, 30));
-    assert_eq!(late.kinds(), [Unknown]);
-    assert_eq!(late.stored.records[0].state.since, at(14));
-    late.record(second(15, 0), true);
-    late.check(second(22, 30));
-    late.check(second(40, 30));
-    assert_eq!(late.kinds(), [Unknown, Known, Unknown]);
-}
-
-#[test]
-fn quiet_api_whose_rule_never_fired_stays_ok() {
-    let mut quiet = Simulation::new(rule(Period::Minute));
-    fail(&mut quiet, 0, 1);
-    quiet.check(second(1, 30));
-    quiet.check(second(72 * 60, 30));
-    assert_eq!((quiet.kinds(), quiet.events.len()), (vec![], 0));
+fn acknowledgement_ends_with_its_episode() {
+    let mut acknowledged = Simulation::steady(rule(Period::Hour));
+    acknowledged.check(second(0, 30));
+    fail(&mut acknowledged, 1, 5);
+    acknowledged.check(second(2, 30));
+    acknowledged.stored.records[0].acknowledged = Some(Acknowledgement {
+        by: "anna".to_owned(),
+        at: at(2),
+        note: None,
+    });
+    let mut is_acknowledged = |minute| {
+        acknowledged.check(second(minute, 30));
+        acknowledged.stored.records[0].acknowledged.is_some()
+    };
+    assert_eq!([3, 90].map(&mut is_acknowledged), [true, false]);
 }
 
 /// What happens between two checks.

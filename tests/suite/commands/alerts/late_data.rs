@@ -217,6 +217,11 @@ fn deleted_rows_correct_the_history(#[values(Sqlite, Postgresql)] engine: Engine
         (&1.into(), &0.into())
     );
     assert_eq!(notices(&db), ["FIRING 12:06 -", "RESOLVED 12:06 12:07"]);
+    let resolved = db.rows("SELECT content FROM usagectl_notices WHERE kind = 'RESOLVED'");
+    assert!(
+        resolved[0].contains("its data changed: by the current data it did not fire"),
+        "{resolved:?}"
+    );
     let history = db
         .usagectl(["alerts", "history"])
         .now("2026-01-31T13:00:00Z")
