@@ -531,26 +531,4 @@ mod tests {
             assert!(threshold(text).is_err(), "{text}");
         }
     }
-
-    #[test]
-    fn factor_without_baseline_is_refused() {
-        assert!(options(&["--factor", "3"]).apply(&mut rule()).is_err());
-    }
-
-    #[test]
-    fn channels_are_sorted_replaced_and_removed() {
-        let mut changed = rule();
-        options(&["--channel", "ops", "--channel", "desk", "--channel", "ops"])
-            .apply(&mut changed)
-            .unwrap();
-        assert_eq!(changed.channels, ["desk", "ops"]);
-        options(&["--channel", "pager"])
-            .apply(&mut changed)
-            .unwrap();
-        assert_eq!(changed.channels, ["pager"]);
-        options(&["--for", "1m"]).apply(&mut changed).unwrap();
-        assert_eq!(changed.channels, ["pager"]);
-        options(&["--all-channels"]).apply(&mut changed).unwrap();
-        assert!(changed.channels.is_empty());
-    }
 }

@@ -245,50 +245,6 @@ pub struct Channel {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::named::Named;
-
-    #[test]
-    fn settings_survive_storage() {
-        let http = HttpSettings {
-            address: Address::Secret(SecretPlace::Env("SLACK_URL".to_owned())),
-            auth: Some(Auth::Basic {
-                user: "me".to_owned(),
-                password: SecretPlace::File("/run/secrets/am".into()),
-            }),
-            insecure_http: false,
-            timeout_ms: 10_000,
-        };
-        let all = [
-            Settings::Slack(http.clone()),
-            Settings::Webhook(Webhook {
-                http: http.clone(),
-                secret: Some(SecretPlace::Env("KEY".to_owned())),
-                headers: vec![("X-Team".to_owned(), "TEAM".to_owned())],
-                template: Some(BodyTemplate {
-                    text: "{{ summary }}".to_owned(),
-                    content_type: "text/plain".to_owned(),
-                    variables: vec!["ROUTING_KEY".to_owned()],
-                }),
-            }),
-            Settings::Alertmanager(Alertmanager {
-                http,
-                hold_ms: 1,
-                labels: vec![("team".to_owned(), "payments".to_owned())],
-            }),
-            Settings::Exec(Exec {
-                command: vec!["mail".to_owned()],
-                pass_env: Vec::new(),
-                timeout_ms: 1,
-            }),
-            Settings::Stdout(Stdout { json: true }),
-        ];
-        for settings in all {
-            let stored = settings.to_json().unwrap();
-            let read = Settings::from_json(settings.kind(), &stored).unwrap();
-            assert_eq!(read, settings);
-            assert_eq!(ChannelKind::named(read.kind().as_str()), Some(read.kind()));
-        }
-    }
 
     #[test]
     fn body_is_json_by_its_content_type() {

@@ -450,6 +450,29 @@ mod tests {
     }
 
     #[test]
+    fn failure_blocks_the_episode_of_the_notice_or_its_channel() {
+        let notices = [
+            notice("a", NoticeKind::Firing, "1", "x"),
+            notice("b", NoticeKind::Reminder, "1", "x"),
+            notice("c", NoticeKind::Firing, "2", "x"),
+            notice("d", NoticeKind::Firing, "1", "y"),
+        ];
+        let (send, wait) = (NextStep::Send, NextStep::Wait);
+        for (failure, expected) in [
+            (Failure::of_notice("refused"), [wait, send, send]),
+            (Failure::of_channel("no route"), [wait, wait, send]),
+        ] {
+            let mut run = run(&notices, 0);
+            let (mut first, at) = (notices[0].clone(), notices[0].content.created_at);
+            run.count_attempt(&mut first);
+            run.record_attempt(&mut first, Err(&failure), at);
+            run.finish(&first);
+            let steps = notices.each_ref().map(|notice| run.next_step(notice));
+            assert_eq!(steps[1..], expected);
+        }
+    }
+
+    #[test]
     fn dropped_end_and_dropped_notice_of_open_episode_are_retried() {
         let open = BTreeSet::from(["1".to_owned(), "2".to_owned()]);
         let family = [
@@ -504,86 +527,5 @@ mod tests {
         let now = waiting[0].content.created_at + TimeDelta::minutes(minute);
         let channels = ["x", "y"].map(|name| (name.to_owned(), None));
         DeliveryRun::new(waiting, channels, now, 3, false)
-    }
-
-    #[test]
-    fn failed_notice_blocks_its_episode_on_its_channel_only() {
-        let mut notices = [
-            notice("a", NoticeKind::Firing, "1", "x"),
-            notice("b", NoticeKind::Reminder, "1", "x"),
-            notice("c", NoticeKind::Firing, "2", "x"),
-            notice("d", NoticeKind::Firing, "1", "y"),
-        ];
-        let at = notices[0].content.created_at;
-        let mut run = run(&notices, 0);
-        run.count_attempt(&mut notices[0]);
-        run.record_attempt(&mut notices[0], Err(&Failure::of_notice("refused")), at);
-        run.finish(&notices[0]);
-        let steps = notices.each_ref().map(|notice| run.next_step(notice));
-        assert_eq!(steps[1..], [NextStep::Wait, NextStep::Send, NextStep::Send]);
-    }
-
-    #[test]
-    fn channel_that_is_down_is_tried_once() {
-        let mut notices = [
-            notice("a", NoticeKind::Firing, "1", "x"),
-            notice("b", NoticeKind::Firing, "2", "x"),
-            notice("c", NoticeKind::Firing, "3", "y"),
-        ];
-        let at = notices[0].content.created_at;
-        let mut run = run(&notices, 0);
-        run.count_attempt(&mut notices[0]);
-        run.record_attempt(&mut notices[0], Err(&Failure::of_channel("no route")), at);
-        assert_eq!(run.next_step(&notices[1]), NextStep::Wait);
-        assert_eq!(run.next_step(&notices[2]), NextStep::Send);
-        assert_eq!(run.failures["x"], "no route");
-    }
-
-    #[test]
-    fn retry_after_postpones_the_next_attempt() {
-        let mut notices = [notice("a", NoticeKind::Firing, "1", "x")];
-        let mut run = run(&notices, 0);
-        let at = notices[0].content.created_at;
-        let failure = Failure {
-            retry_after: Some(TimeDelta::minutes(30)),
-            ..Failure::of_channel("busy")
-        };
-        run.count_attempt(&mut notices[0]);
-        let created_at = notices[0].content.created_at;
-        assert!(notices[0].next_attempt_at <= created_at + TimeDelta::seconds(30));
-        run.record_attempt(&mut notices[0], Err(&failure), at);
-        let expected = created_at + TimeDelta::minutes(30);
-        assert_eq!(notices[0].next_attempt_at, expected);
-    }
-
-    #[test]
-    fn notice_is_dropped_after_the_last_attempt() {
-        let mut notices = [notice("a", NoticeKind::Firing, "1", "x")];
-        let at = notices[0].content.created_at;
-        let mut run = run(&notices, 0);
-        for attempt in 1..=3 {
-            assert_eq!(notices[0].delivery, Delivery::Waiting, "{attempt}");
-            run.count_attempt(&mut notices[0]);
-            run.record_attempt(&mut notices[0], Err(&Failure::of_notice("no")), at);
-        }
-        assert_eq!(notices[0].delivery, Delivery::Dropped);
-        assert_eq!(notices[0].drop_reason, Some(DropReason::GaveUp));
-    }
-
-    #[test]
-    fn notice_without_channel_or_superseded_is_dropped() {
-        let notices = [
-            notice("a", NoticeKind::Firing, "1", "x"),
-            notice("b", NoticeKind::Missed, "1", "x"),
-            notice("c", NoticeKind::Firing, "1", "gone"),
-        ];
-        let run = run(&notices, 0);
-        let steps = notices.each_ref().map(|notice| run.next_step(notice));
-        let expected = [
-            NextStep::Drop(DropReason::Superseded),
-            NextStep::Send,
-            NextStep::Drop(DropReason::NoChannel),
-        ];
-        assert_eq!(steps, expected);
     }
 }

@@ -474,6 +474,19 @@ impl RequiredWindows {
     }
 }
 
+#[cfg(test)]
+impl RuleTarget<'_> {
+    /// A rule and its own API, without a limit.
+    pub(crate) fn sample(rule: &Rule) -> RuleTarget<'_> {
+        RuleTarget {
+            rule,
+            api_name: &rule.api_name,
+            limit: None,
+            billing: Billing::default(),
+        }
+    }
+}
+
 /// The usage of these calls, for tests.
 #[cfg(test)]
 pub(crate) fn usage_of(
@@ -515,11 +528,7 @@ pub(crate) fn usage_of(
 
 #[cfg(test)]
 mod tests {
-    use proptest::collection::vec;
-    use proptest::prelude::*;
-
-    use super::super::rule::{Baseline, Severity, Threshold, TimeWindow};
-    use super::super::state::AlertStatus;
+    use super::super::rule::{Baseline, Severity, Threshold};
     use super::*;
     use crate::domain::testing::at;
 
@@ -548,10 +557,8 @@ mod tests {
 
     fn target(rule: &Rule, limit: Option<Allowance>) -> RuleTarget<'_> {
         RuleTarget {
-            rule,
-            api_name: "finnhub",
             limit,
-            billing: Billing::default(),
+            ..RuleTarget::sample(rule)
         }
     }
 
@@ -581,35 +588,30 @@ mod tests {
     }
 
     #[test]
-    fn cached_calls_count_only_if_included() {
+    fn cached_calls_and_their_credits_count_only_if_included() {
         let mut rule = rule(AlertType::RateLimitWarning, 80.0, Period::Minute);
-        let calls = [succeeded(48, false), succeeded(30, true)].concat();
-        let reading = read(&rule, calls_per_period(60.0), &calls);
-        assert_eq!(reading.observed.value, Some(80.0));
-        assert_eq!(reading.level, Level::Over(Severity::Warning));
-        assert_eq!(reading.observed.limit_value, Some(60.0));
-        rule.settings.include_cached = true;
-        let reading = read(&rule, calls_per_period(60.0), &calls);
-        assert_eq!(reading.observed.value, Some(130.0));
-    }
-
-    #[test]
-    fn limit_in_credits_compares_with_cost() {
-        let mut rule = rule(AlertType::RateLimitWarning, 80.0, Period::Day);
-        let call = |cached, credits| (noon() - TimeDelta::hours(3), true, cached, Some(credits));
-        let limit = Some(Allowance {
-            value: 1.0,
-            of_credits: true,
-        });
+        let call = |cached, credits| (noon() - TimeDelta::seconds(9), true, cached, Some(credits));
         let calls = [
             call(false, 0.1),
             call(false, 0.2),
             call(false, 0.6),
             call(true, 0.5),
         ];
-        assert_eq!(read(&rule, limit, &calls).observed.value, Some(90.0));
-        rule.settings.include_cached = true;
-        assert_eq!(read(&rule, limit, &calls).observed.value, Some(140.0));
+        for (of_credits, limit, include_cached, expected) in [
+            (false, 4.0, false, 75.0),
+            (false, 4.0, true, 100.0),
+            (true, 1.0, false, 90.0),
+            (true, 1.0, true, 140.0),
+        ] {
+            rule.settings.include_cached = include_cached;
+            let allowance = Allowance {
+                value: limit,
+                of_credits,
+            };
+            let observed = read(&rule, Some(allowance), &calls).observed;
+            let found = (observed.value, observed.limit_value);
+            assert_eq!(found, (Some(expected), Some(limit)));
+        }
     }
 
     #[test]
@@ -679,18 +681,6 @@ mod tests {
     }
 
     #[test]
-    fn fewer_calls_than_minimum_are_clear() {
-        let mut rule = rule(AlertType::ErrorSpike, 1.0, Period::Minute);
-        let calls = failed(noon() - TimeDelta::seconds(30), 3);
-        let warning = Level::Over(Severity::Warning);
-        assert_eq!(read(&rule, None, &calls).level, warning);
-        rule.settings.min_requests = 4;
-        assert_eq!(read(&rule, None, &calls).level, Level::Clear);
-        rule.settings.min_requests = 3;
-        assert_eq!(read(&rule, None, &calls).level, warning);
-    }
-
-    #[test]
     fn failures_count_as_percentage_of_the_calls() {
         let mut rule = rule(AlertType::ErrorSpike, 5.0, Period::Hour);
         rule.settings.percent = true;
@@ -715,23 +705,6 @@ mod tests {
     }
 
     #[test]
-    fn burst_across_the_full_minute_fires() {
-        let rule = rule(AlertType::RateLimitWarning, 100.0, Period::Minute);
-        // 40 in the last seconds of a minute and 40 in the first of the next.
-        let burst = |from: i64| {
-            let at = move |n| noon() - TimeDelta::seconds(from) + TimeDelta::milliseconds(n);
-            (0..40).map(move |n| (at(n), true, false, None))
-        };
-        let calls: Vec<Call> = burst(62).chain(burst(57)).collect();
-        let value = read(&rule, calls_per_period(60.0), &calls).observed.value;
-        assert_eq!(value, Some(100.0 * 80.0 / 60.0));
-        // More than 60 s apart they never meet.
-        let calls: Vec<Call> = burst(70).chain(burst(2)).collect();
-        let value = read(&rule, calls_per_period(60.0), &calls).observed.value;
-        assert_eq!(value, Some(100.0 * 40.0 / 60.0));
-    }
-
-    #[test]
     fn api_without_calls_is_unknown_during_an_episode_or_as_the_rule_says() {
         let mut rule = rule(AlertType::ErrorSpike, 1.0, Period::Minute);
         let silent = |rule: &Rule, minutes: i64| {
@@ -753,7 +726,7 @@ mod tests {
     #[test]
     fn time_without_calls_is_the_value_of_a_no_data_rule() {
         let mut rule = rule(AlertType::NoData, 2.0, Period::Hour);
-        rule.settings.higher = vec![critical(6.0)];
+        rule.settings.higher = vec![Threshold::sample(6.0, Severity::Critical, &[])];
         let after = |minutes: i64| {
             let reading = read(
                 &rule,
@@ -769,31 +742,9 @@ mod tests {
     }
 
     #[test]
-    fn provider_calendar_applies_unless_the_rule_has_its_own() {
-        let mut rule = rule(AlertType::CostThreshold, 1.0, Period::Month);
-        let billing = Billing {
-            anchor_day: 17,
-            zone: chrono_tz::Tz::Europe__Madrid,
-        };
-        let from = |rule: &Rule| {
-            let target = RuleTarget {
-                billing,
-                ..target(rule, None)
-            };
-            target.needs(noon(), GRID).window.unwrap().from
-        };
-        assert_eq!(from(&rule), at("01-16T23:00"));
-        rule.settings.month_starts = Some(1);
-        rule.settings.time_zone = Some(chrono_tz::Tz::UTC);
-        assert_eq!(from(&rule), at("01-01T00:00"));
-        rule.settings.window = Some(TimeWindow::Rolling);
-        assert_eq!(from(&rule), at("01-01T12:00"));
-    }
-
-    #[test]
     fn value_is_clear_between_warning_or_critical() {
         let mut rule = rule(AlertType::ErrorSpike, 4.0, Period::Minute);
-        rule.settings.higher = vec![critical(8.0)];
+        rule.settings.higher = vec![Threshold::sample(8.0, Severity::Critical, &[])];
         rule.settings.clear_below = Some(2.0);
         let level = |count| {
             let failed = failed(noon() - TimeDelta::seconds(30), count);
@@ -806,49 +757,9 @@ mod tests {
     }
 
     #[test]
-    fn oscillation_with_hysteresis_is_one_episode() {
-        let mut rule = rule(AlertType::RateLimitWarning, 80.0, Period::Minute);
-        rule.settings.clear_below = Some(60.0);
-        // 47, 49, 47, 49 ... calls a minute of 60: 78 and 82 percent; then quiet.
-        let minute = |n: i64| {
-            let count = if n % 2 == 0 { 47 } else { 49 };
-            let from = noon() + TimeDelta::minutes(n);
-            (0..count).map(move |call| (from + TimeDelta::milliseconds(call), true, false, None))
-        };
-        let calls: Vec<Call> = (0..60).flat_map(minute).collect();
-        let calls = [
-            calls,
-            vec![(noon() + TimeDelta::minutes(70), true, false, None)],
-        ]
-        .concat();
-        let target = target(&rule, calls_per_period(60.0));
-        let steps: Vec<_> = GRID
-            .steps(noon(), noon() + TimeDelta::minutes(90))
-            .collect();
-        let usage = usage(target, &steps, &calls);
-        let (state, changes) = target.advance(None, steps, GRID, &usage);
-        let states: Vec<_> = changes
-            .iter()
-            .map(|change| (change.to, change.at))
-            .collect();
-        let resolved = (AlertStatus::Ok, noon() + TimeDelta::minutes(71));
-        let fired = (AlertStatus::Firing, noon() + TimeDelta::minutes(2));
-        assert_eq!(states, [fired, resolved]);
-        assert_eq!(state.unwrap().status, AlertStatus::Ok);
-    }
-
-    fn critical(value: f64) -> Threshold {
-        Threshold {
-            value,
-            severity: Severity::Critical,
-            channels: Vec::new(),
-        }
-    }
-
-    #[test]
     fn higher_threshold_is_left_with_the_same_hysteresis() {
         let mut rule = rule(AlertType::ErrorSpike, 50.0, Period::Minute);
-        rule.settings.higher = vec![critical(100.0)];
+        rule.settings.higher = vec![Threshold::sample(100.0, Severity::Critical, &[])];
         rule.settings.clear_below = Some(40.0);
         let target = target(&rule, None);
         let mut state = None;
@@ -867,77 +778,5 @@ mod tests {
             reached,
             [warning, critical, critical, warning, warning, warning]
         );
-    }
-
-    fn any_rule() -> impl Strategy<Value = Rule> {
-        let types = proptest::sample::select(AlertType::KNOWN.to_vec());
-        let periods = proptest::sample::select(Period::KNOWN.to_vec());
-        (
-            types,
-            periods,
-            1..40_i32,
-            any::<bool>(),
-            0..4_i64,
-            0..4_i64,
-            any::<bool>(),
-        )
-            .prop_map(
-                |(alert_type, period, threshold, calendar, hold, clear_hold, baseline)| {
-                    let mut rule = rule(alert_type, f64::from(threshold), period);
-                    let settings = &mut rule.settings;
-                    if calendar {
-                        settings.window = Some(TimeWindow::Calendar);
-                        settings.time_zone = Some(chrono_tz::Tz::Asia__Kathmandu);
-                    }
-                    settings.hold = TimeDelta::minutes(hold);
-                    settings.clear_hold = TimeDelta::minutes(clear_hold);
-                    settings.clear_below = (threshold % 2 == 0).then(|| f64::from(threshold) / 2.0);
-                    if threshold % 3 == 0 {
-                        settings.higher = vec![critical(f64::from(threshold) * 2.0)];
-                    }
-                    settings.baseline = baseline.then_some(Baseline {
-                        over: TimeDelta::hours(2),
-                        factor: 2.0,
-                    });
-                    settings.percent = !baseline && threshold % 5 == 0;
-                    settings.no_data =
-                        (threshold % 4 == 1).then(|| TimeDelta::minutes(i64::from(threshold) / 2));
-                    rule
-                },
-            )
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(64))]
-        #[test]
-        fn chunked_evaluation_equals_stepwise_evaluation(
-            rule in any_rule(),
-            calls in vec((-180..300_i64, 0..60_000_i64, any::<bool>(), any::<bool>(), 0..9_i32), 0..150),
-            mut chunks in vec(1..300_usize, 0..8),
-        ) {
-            let calls: Vec<Call> = calls
-                .into_iter()
-                .map(|(minute, ms, success, cached, cost)| {
-                    let at = noon() + TimeDelta::minutes(minute) + TimeDelta::milliseconds(ms);
-                    (at, success, cached, Some(f64::from(cost)))
-                })
-                .collect();
-            let target = target(&rule, calls_per_period(7.0));
-            let steps: Vec<_> = GRID.steps(noon(), noon() + TimeDelta::minutes(300)).collect();
-            let whole = usage(target, &steps, &calls);
-            let (expected, changes) = target.advance(None, steps.clone(), GRID, &whole);
-
-            chunks.push(300);
-            let (mut rest, mut state, mut found) = (steps.as_slice(), None, Vec::new());
-            for chunk in chunks {
-                let (now, later) = rest.split_at(chunk.min(rest.len()));
-                let part = usage(target, now, &calls);
-                let (next, more) = target.advance(state, now.to_vec(), GRID, &part);
-                found.extend(more);
-                (state, rest) = (next, later);
-            }
-            prop_assert_eq!(found, changes);
-            prop_assert_eq!(state, expected);
-        }
     }
 }

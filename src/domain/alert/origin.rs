@@ -53,10 +53,8 @@ mod tests {
         let rule = Rule::new("tmdb", AlertType::ErrorSpike, Period::Minute, 3.0);
         let of = |rule: &Rule, limit| {
             conditions(&RuleTarget {
-                rule,
-                api_name: "tmdb",
                 limit,
-                billing: Default::default(),
+                ..RuleTarget::sample(rule)
             })
         };
         let before = of(&rule, None);

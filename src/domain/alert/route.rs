@@ -128,14 +128,6 @@ mod tests {
     use crate::domain::alert::rule::{AlertType, Threshold};
     use crate::domain::period::Period;
 
-    fn threshold(value: f64, severity: Severity, channels: &[&str]) -> Threshold {
-        Threshold {
-            value,
-            severity,
-            channels: channels.iter().map(ToString::to_string).collect(),
-        }
-    }
-
     fn shown(rule: &Rule, all: &[&str], min: &[(&str, Severity)]) -> Vec<(String, Vec<f64>)> {
         let all: Vec<String> = all.iter().map(ToString::to_string).collect();
         let min = min.iter().map(|(name, least)| ((*name).to_owned(), *least));
@@ -158,9 +150,9 @@ mod tests {
     fn threshold_notifies_its_channels_or_those_of_the_rule() {
         let mut rule = Rule::new("tmdb", AlertType::CostThreshold, Period::Day, 1.0);
         rule.set_thresholds(vec![
-            threshold(100.0, Severity::Critical, &["pager"]),
-            threshold(50.0, Severity::Warning, &["slack"]),
-            threshold(80.0, Severity::Warning, &[]),
+            Threshold::sample(100.0, Severity::Critical, &["pager"]),
+            Threshold::sample(50.0, Severity::Warning, &["slack"]),
+            Threshold::sample(80.0, Severity::Warning, &[]),
         ]);
         let all = ["mail", "pager", "slack"];
         let expected = [
@@ -175,26 +167,12 @@ mod tests {
     }
 
     #[test]
-    fn minimum_severity_leaves_lower_thresholds_out() {
-        let mut rule = Rule::new("tmdb", AlertType::CostThreshold, Period::Day, 1.0);
-        rule.set_thresholds(vec![
-            threshold(50.0, Severity::Warning, &[]),
-            threshold(100.0, Severity::Critical, &[]),
-        ]);
-        let routes = shown(&rule, &["a", "b"], &[("b", Severity::Critical)]);
-        assert_eq!(routes, [to("a", &[50.0, 100.0]), to("b", &[100.0])]);
-        rule.settings.higher.clear();
-        let routes = shown(&rule, &["b"], &[("b", Severity::Critical)]);
-        assert_eq!(routes, []);
-    }
-
-    #[test]
     fn reached_threshold_is_the_highest_of_the_route() {
         let mut rule = Rule::new("tmdb", AlertType::CostThreshold, Period::Day, 1.0);
         rule.set_thresholds(vec![
-            threshold(50.0, Severity::Warning, &[]),
-            threshold(80.0, Severity::Warning, &["x"]),
-            threshold(100.0, Severity::Critical, &[]),
+            Threshold::sample(50.0, Severity::Warning, &[]),
+            Threshold::sample(80.0, Severity::Warning, &["x"]),
+            Threshold::sample(100.0, Severity::Critical, &[]),
         ]);
         let all = ["ops".to_owned()];
         let routes = routes(&rule, &all, &BTreeMap::new());

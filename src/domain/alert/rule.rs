@@ -97,6 +97,17 @@ pub struct Threshold {
     pub channels: Vec<String>,
 }
 
+#[cfg(test)]
+impl Threshold {
+    pub(crate) fn sample(value: f64, severity: Severity, channels: &[&str]) -> Threshold {
+        Threshold {
+            value,
+            severity,
+            channels: channels.iter().map(ToString::to_string).collect(),
+        }
+    }
+}
+
 /// The settings of a rule beyond the columns of `api_alerts`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
@@ -366,53 +377,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn defaults_follow_type_and_period() {
-        use AlertType::{CostThreshold, ErrorSpike, RateLimitWarning};
-        use TimeWindow::{Calendar, Rolling};
-        let hours = TimeDelta::hours;
-        for (alert_type, period, window, repeat, no_data) in [
-            (RateLimitWarning, Period::Minute, Rolling, 1, 0),
-            (RateLimitWarning, Period::Hour, Rolling, 1, 1),
-            (RateLimitWarning, Period::Day, Calendar, 12, 24),
-            (CostThreshold, Period::Month, Calendar, 24, 24),
-            (ErrorSpike, Period::Month, Rolling, 24, 24),
+    fn default_time_without_calls_follows_the_period() {
+        for (period, minutes) in [
+            (Period::Second, 30),
+            (Period::Minute, 30),
+            (Period::Hour, 60),
+            (Period::Day, 24 * 60),
+            (Period::Month, 24 * 60),
         ] {
-            let mut rule = Rule::new("tmdb", alert_type, period, 80.0);
-            assert_eq!(
-                (rule.window(), rule.repeat()),
-                (window, hours(repeat)),
-                "{rule}"
-            );
-            let after = hours(no_data).max(TimeDelta::minutes(30));
-            let default = NoData {
-                after,
-                always: false,
-            };
-            assert_eq!(rule.no_data(), Some(default), "{rule}");
-            rule.settings.window = Some(Rolling);
-            rule.settings.repeat = Some(TimeDelta::zero());
-            rule.settings.no_data = Some(TimeDelta::zero());
-            assert_eq!((rule.window(), rule.repeat()), (Rolling, TimeDelta::zero()));
-            assert_eq!(rule.no_data(), None);
-        }
-        let mut cycle = Rule::new("tmdb", ErrorSpike, Period::Month, 80.0);
-        cycle.settings.month_starts = Some(17);
-        assert_eq!(cycle.window(), Calendar);
-    }
-
-    #[test]
-    fn unknown_names_are_kept_and_rejected_by_check() {
-        assert_eq!(AlertType::named("ERROR_SPIKE"), AlertType::ErrorSpike);
-        assert_eq!(AlertType::named("LATENCY").as_str(), "LATENCY");
-        assert_eq!(Period::named("WEEK").as_str(), "WEEK");
-        let rule = |threshold, period: &str| {
-            let period = Period::named(period);
-            Rule::new("finnhub", AlertType::ErrorSpike, period, threshold)
-        };
-        assert_eq!(rule(10.0, "HOUR").check(), Ok(()));
-        assert!(rule(10.0, "WEEK").check().is_err());
-        for threshold in [0.0, -1.0, f64::NAN, f64::INFINITY] {
-            assert!(rule(threshold, "HOUR").check().is_err());
+            let rule = Rule::new("tmdb", AlertType::ErrorSpike, period, 3.0);
+            let after = TimeDelta::minutes(minutes);
+            let always = false;
+            assert_eq!(rule.no_data(), Some(NoData { after, always }), "{rule}");
         }
     }
 }

@@ -8,7 +8,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::delivery::{Delivery, DropReason, Notice};
-use super::evaluate::{ApiUsage, RequiredWindows, usage_of};
+use super::evaluate::{ApiUsage, RequiredWindows, RuleTarget, usage_of};
 use super::event::Event;
 use super::history::{change_of, state_at};
 use super::notice::{EndReason, NoticeKind};
@@ -16,7 +16,7 @@ use super::origin::Origin;
 use super::replacement::{EpisodeSpan, spans};
 use super::round::{Round, RoundResult, Schedule, StoredAlerts};
 use super::route::routes;
-use super::rule::{ALL_APIS, AlertRef, AlertType, Rule, Severity, Threshold, TimeWindow};
+use super::rule::{ALL_APIS, AlertRef, AlertType, Baseline, Rule, Severity, Threshold, TimeWindow};
 use super::series::Tally;
 use super::stage;
 use super::state::{Acknowledgement, AlertState, Change, Episode};
@@ -321,21 +321,13 @@ fn changed_threshold_applies_to_later_steps_only() {
     assert_eq!((found.withdrawn.len(), changed.episodes().len()), (0, 1));
 }
 
-fn threshold(value: f64, severity: Severity, channels: &[&str]) -> Threshold {
-    Threshold {
-        value,
-        severity,
-        channels: channels.iter().map(ToString::to_string).collect(),
-    }
-}
-
 /// Warnings at 3 and 5 to ops, critical from 8 on to the pager.
 fn routed(period: Period) -> Simulation {
     let mut rule = rule(period);
     rule.set_thresholds(vec![
-        threshold(3.0, Severity::Warning, &["ops"]),
-        threshold(5.0, Severity::Warning, &["ops"]),
-        threshold(8.0, Severity::Critical, &["pager"]),
+        Threshold::sample(3.0, Severity::Warning, &["ops"]),
+        Threshold::sample(5.0, Severity::Warning, &["ops"]),
+        Threshold::sample(8.0, Severity::Critical, &["pager"]),
     ]);
     let mut simulation = Simulation::new(rule);
     simulation.stored.channels.push("pager".to_owned());
@@ -442,7 +434,7 @@ fn any_rule() -> impl Strategy<Value = Rule> {
     let periods = vec![Period::Minute, Period::Hour, Period::Day, Period::Month];
     let periods = proptest::sample::select(periods);
     let no_data = proptest::option::of(0..60_i64);
-    let kind = (periods, any::<bool>(), 0..5_u8, no_data);
+    let kind = (periods, any::<bool>(), 0..6_u8, no_data);
     let thresholds = proptest::sample::subsequence(vec![5.0, 8.0, 11.0], 0..3);
     let names = vec(proptest::sample::select(vec!["", "ops", "pager"]), 4);
     let more = (thresholds, names, any::<bool>());
@@ -466,6 +458,10 @@ fn any_rule() -> impl Strategy<Value = Rule> {
                     rule.settings.min_requests = 4;
                     rule.threshold = 40.0;
                 }
+                2 => {
+                    let (over, factor) = (TimeDelta::hours(5), 2.0);
+                    rule.settings.baseline = Some(Baseline { over, factor });
+                }
                 _ => {
                     rule.settings.no_data = no_data.map(TimeDelta::minutes);
                     let values = std::iter::once(rule.threshold).chain(higher);
@@ -474,7 +470,7 @@ fn any_rule() -> impl Strategy<Value = Rule> {
                         let severity =
                             [Severity::Warning, Severity::Critical][usize::from(is_critical)];
                         let name = Some(name).filter(|name| !name.is_empty());
-                        threshold(value, severity, name.as_slice())
+                        Threshold::sample(value, severity, name.as_slice())
                     });
                     rule.set_thresholds(thresholds.collect());
                 }
@@ -611,8 +607,7 @@ proptest! {
         simulation.check(second(300, 30));
         let history = simulation.history();
         let origin: Origin = simulation.stored.records[0].origin.clone().unwrap();
-        let billing = Default::default();
-        let target = super::evaluate::RuleTarget { rule: &rule, api_name: "tmdb", limit: None, billing };
+        let target = RuleTarget::sample(&rule);
         let required: Vec<_> = (0..=300).map(|minute| target.needs(at(minute), Grid::MINUTES)).collect();
         let usage = simulation.usage(&required);
         let mut state: Option<AlertState> = None;

@@ -407,13 +407,7 @@ impl AlertState {
     pub(crate) fn sample(status: AlertStatus, since: DateTime<Utc>) -> AlertState {
         AlertState {
             status,
-            since,
-            severity: None,
-            episode: None,
-            stages: Vec::new(),
-            evaluated_to: since,
-            observed: Observation::default(),
-            reason: None,
+            ..AlertState::ok_since(since)
         }
     }
 
@@ -452,8 +446,7 @@ mod tests {
     /// Clear is `_` with a successful call and `.` without a call; `n` is clear and without calls for too long.
     fn level(sign: char) -> Level {
         match sign {
-            '.' | 'n' => Level::Clear,
-            '_' => Level::Clear,
+            '_' | '.' | 'n' => Level::Clear,
             '-' => Level::Between,
             'w' => Level::Over(Severity::Warning),
             'c' => Level::Over(Severity::Critical),
@@ -525,7 +518,7 @@ mod tests {
         assert!(episodes.all(|episode| episode.as_ref() == Some(first)));
         assert!(changes.last().unwrap().ended);
         // Nor does it begin one, and the pending period starts again.
-        assert_eq!(super::tests::states("?ww?www", holds(2, 0)), "?pp?ppF");
+        assert_eq!(self::states("?ww?www", holds(2, 0)), "?pp?ppF");
     }
 
     #[test]

@@ -142,27 +142,4 @@ mod tests {
         ];
         assert_eq!(shown.collect::<Vec<_>>(), expected);
     }
-
-    #[test]
-    fn disabled_rule_and_invalid_rule_are_neither_ok_nor_firing() {
-        let mut off = rule("off", "tmdb");
-        off.enabled = false;
-        let invalid = Rule {
-            threshold: f64::NAN,
-            ..rule("invalid", "tmdb")
-        };
-        let ok = |id: &str| {
-            (
-                id.to_owned(),
-                "tmdb".to_owned(),
-                state(AlertStatus::Ok),
-                None,
-            )
-        };
-        let states = ["off", "invalid"].map(ok);
-        let lines = lines(vec![off, invalid], &states, |_, _| None, &[], at(0));
-        assert_eq!(lines[0].condition(), Condition::Disabled);
-        assert_eq!(lines[1].condition(), Condition::Unknown);
-        assert!(lines[1].reason().is_some());
-    }
 }

@@ -104,69 +104,35 @@ mod tests {
     use super::*;
 
     #[test]
-    fn url_with_token_is_recognized_and_masked() {
-        for (url, shown) in [
-            (
-                "https://hooks.slack.com/services/T0/B0/x",
-                "https://hooks.slack.com/***",
-            ),
-            (
-                "https://Discord.com/api/webhooks/1/x",
-                "https://Discord.com/***",
-            ),
-            (
-                "https://acme.webhook.office.com/webhookb2/x",
-                "https://acme.webhook.office.com/***",
-            ),
-            (
-                "https://prod-1.westeurope.logic.azure.com:443/workflows/x",
-                "https://prod-1.westeurope.logic.azure.com:443/***",
-            ),
-            (
-                "https://api.telegram.org/bot1:x/sendMessage",
-                "https://api.telegram.org/***",
-            ),
-            ("https://x.com/hook?access_token=x", "https://x.com/***"),
-            ("https://x.com?a=b&SIG=x", "https://x.com/***"),
-            ("https://me:x@x.com/hook", "***"),
-            (
-                "https://x.com/hook/5ebe2294ecd0e0f08eab7690d2a6ee69",
-                "https://x.com/***",
-            ),
-            (
-                "https://x.com/2f4c1d9e-8a4b-4c3a-9d57-6f2f0e5b1a77",
-                "https://x.com/***",
-            ),
+    fn url_with_token_is_shown_without_its_path() {
+        for url in [
+            "https://hooks.slack.com/services/T0/B0/x",
+            "https://Discord.com/api/webhooks/1/x",
+            "https://acme.webhook.office.com/webhookb2/x",
+            "https://prod-1.westeurope.logic.azure.com:443/workflows/x",
+            "https://api.telegram.org/bot1:x/sendMessage",
+            "https://x.com/hook?access_token=x",
+            "https://x.com?a=b&SIG=x",
+            "https://x.com/hook/5ebe2294ecd0e0f08eab7690d2a6ee69",
+            "https://x.com/2f4c1d9e-8a4b-4c3a-9d57-6f2f0e5b1a77",
         ] {
-            assert!(carries_token(url), "{url}");
-            assert_eq!(masked(url), shown);
+            let origin: Vec<&str> = url.split(['/', '?']).take(3).collect();
+            assert_eq!(masked(url), format!("{}/***", origin.join("/")));
         }
+        assert_eq!(masked("https://me:x@x.com/hook"), "***");
     }
 
     #[test]
     fn url_without_token_is_shown_without_its_query() {
-        for (url, shown) in [
-            (
-                "https://desk.example.com/hooks/usage?team=a",
-                "https://desk.example.com/hooks/usage",
-            ),
-            (
-                "https://x.com/usage-alerts-for-production-2026",
-                "https://x.com/usage-alerts-for-production-2026",
-            ),
-            ("https://hooks.slack.com/", "https://hooks.slack.com/"),
-            (
-                "https://discord.com/developers",
-                "https://discord.com/developers",
-            ),
-            ("http://localhost:9093/am", "http://localhost:9093/am"),
-            (
-                "https://events.pagerduty.com/v2/enqueue",
-                "https://events.pagerduty.com/v2/enqueue",
-            ),
+        for url in [
+            "https://desk.example.com/hooks/usage?team=a",
+            "https://x.com/usage-alerts-for-production-2026",
+            "https://hooks.slack.com/",
+            "https://discord.com/developers",
+            "http://localhost:9093/am",
+            "https://events.pagerduty.com/v2/enqueue",
         ] {
-            assert!(!carries_token(url), "{url}");
-            assert_eq!(masked(url), shown);
+            assert_eq!(Some(masked(url).as_str()), url.split('?').next());
         }
     }
 }

@@ -166,123 +166,61 @@ fn number(field: RuleField, value: f64) -> Result<(), RuleError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::alert::rule::{Baseline, Severity, Threshold};
+    use crate::domain::alert::rule::{Severity, Threshold};
 
     fn rule() -> Rule {
         Rule::new("finnhub", AlertType::RateLimitWarning, Period::Minute, 80.0)
     }
 
-    fn threshold(value: f64, severity: Severity) -> Threshold {
-        Threshold {
-            value,
-            severity,
-            channels: Vec::new(),
-        }
-    }
-
-    fn refused(change: impl FnOnce(&mut Rule)) -> RuleError {
-        let mut rule = rule();
-        change(&mut rule);
-        rule.validate().unwrap_err()
-    }
-
     #[test]
     fn numbers_out_of_range_are_refused() {
         assert_eq!(rule().validate(), Ok(()));
-        for value in [
-            0.0,
-            -0.0,
-            -5.0,
-            f64::NAN,
-            f64::INFINITY,
-            f64::NEG_INFINITY,
-            1e300,
-        ] {
-            let fields = [
-                refused(|rule| rule.threshold = value),
-                refused(|rule| {
-                    rule.settings.higher = vec![threshold(value, Severity::Critical)];
-                }),
-                refused(|rule| rule.settings.clear_below = Some(value)),
-            ];
-            let fields = fields.map(|error| match error {
-                RuleError::Number { field, .. } => field,
-                error => panic!("{error:?}"),
-            });
-            use RuleField::{ClearBelow, Threshold};
-            assert_eq!(fields, [Threshold, Threshold, ClearBelow]);
+        type Set = (RuleField, fn(&mut Rule, f64));
+        let fields: [Set; 3] = [
+            (RuleField::Threshold, |rule, value| rule.threshold = value),
+            (RuleField::Threshold, |rule, value| {
+                rule.settings.higher = vec![Threshold::sample(value, Severity::Critical, &[])];
+            }),
+            (RuleField::ClearBelow, |rule, value| {
+                rule.settings.clear_below = Some(value);
+            }),
+        ];
+        for value in [0.0, -0.0, -5.0, f64::NEG_INFINITY, NUMBER_LIMIT, f64::NAN] {
+            for (expected, set) in fields {
+                let mut rule = rule();
+                set(&mut rule, value);
+                let refused = rule.validate();
+                assert!(
+                    matches!(refused, Err(RuleError::Number { field, .. }) if field == expected),
+                    "{value}: {refused:?}"
+                );
+            }
         }
     }
 
     #[test]
     fn contradictory_settings_are_refused() {
-        let refusals = [
-            refused(|rule| rule.settings.higher = vec![threshold(80.0, Severity::Critical)]),
-            refused(|rule| rule.settings.clear_below = Some(80.5)),
-            refused(|rule| rule.api_name = " finnhub".to_owned()),
-            refused(|rule| {
+        type Case = (RuleError, fn(&mut Rule));
+        let (below, threshold) = (80.0, 95.0);
+        let cases: [Case; 3] = [
+            (RuleError::ApiName, |rule| {
+                rule.api_name = " finnhub".to_owned()
+            }),
+            (RuleError::SeverityFalls { below, threshold }, |rule| {
                 rule.settings.severity = Severity::Critical;
-                rule.settings.higher = vec![threshold(95.0, Severity::Warning)];
+                rule.settings.higher = vec![Threshold::sample(95.0, Severity::Warning, &[])];
             }),
-            refused(|rule| {
-                rule.settings.baseline = Some(Baseline {
-                    over: TimeDelta::days(7),
-                    factor: 3.0,
-                });
-            }),
-            refused(|rule| {
-                rule.alert_type = AlertType::CostThreshold;
-                rule.settings.include_cached = true;
-            }),
-            refused(|rule| rule.settings.month_starts = Some(17)),
-            refused(|rule| {
+            (RuleError::MonthStarts, |rule| {
                 rule.period = Period::Month;
                 rule.settings.month_starts = Some(17);
                 rule.settings.window = Some(TimeWindow::Rolling);
             }),
-            refused(|rule| rule.settings.percent = true),
-            refused(|rule| {
-                rule.alert_type = AlertType::ErrorSpike;
-                rule.threshold = 101.0;
-                rule.settings.percent = true;
-            }),
-            refused(|rule| {
-                rule.alert_type = AlertType::NoData;
-                rule.settings.no_data = Some(TimeDelta::hours(1));
-            }),
         ];
-        let expected = [
-            RuleError::NotAbove {
-                below: 80.0,
-                threshold: 80.0,
-            },
-            RuleError::ClearBelowAboveThreshold {
-                clear_below: 80.5,
-                threshold: 80.0,
-            },
-            RuleError::ApiName,
-            RuleError::SeverityFalls {
-                below: 80.0,
-                threshold: 95.0,
-            },
-            RuleError::OtherType {
-                field: RuleField::Baseline,
-                type_: AlertType::ErrorSpike,
-            },
-            RuleError::OtherType {
-                field: RuleField::IncludeCached,
-                type_: AlertType::RateLimitWarning,
-            },
-            RuleError::MonthStarts,
-            RuleError::MonthStarts,
-            RuleError::OtherType {
-                field: RuleField::Percent,
-                type_: AlertType::ErrorSpike,
-            },
-            RuleError::NotAPercentage(101.0),
-            RuleError::NoDataOfNoData,
-        ];
-        assert_eq!(refusals, expected);
+        for (expected, change) in cases {
+            let mut rule = rule();
+            change(&mut rule);
+            assert_eq!(rule.validate(), Err(expected));
+        }
     }
 
     #[test]

@@ -173,35 +173,6 @@ mod tests {
         }
     }
 
-    #[test]
-    fn billing_cycle_begins_on_its_day_or_the_last_of_a_short_month() {
-        for (day, end, expected) in [
-            (17, "03-17T00:00", "02-17T00:00"),
-            (17, "03-17T00:01", "03-17T00:00"),
-            (31, "03-01T12:00", "02-28T00:00"),
-            (31, "03-31T00:00", "02-28T00:00"),
-            (31, "05-01T00:00", "04-30T00:00"),
-        ] {
-            let billing = months_of(Tz::UTC, day);
-            let (calendar, end) = (TimeWindow::Calendar, at(end));
-            let window = window(&Period::Month, calendar, billing, end, Grid::MINUTES).unwrap();
-            assert_eq!(window.from, at(expected), "day {day}, {end}");
-        }
-    }
-
-    #[test]
-    fn unknown_period_has_no_window() {
-        let (fortnight, end) = (Period::named("FORTNIGHT"), at("03-31T12:00"));
-        let window = window(
-            &fortnight,
-            TimeWindow::Calendar,
-            Billing::default(),
-            end,
-            Grid::MINUTES,
-        );
-        assert_eq!(window, None);
-    }
-
     proptest! {
         #[test]
         fn days_of_any_zone_are_contiguous(
