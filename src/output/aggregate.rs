@@ -224,23 +224,15 @@ impl VerifyAnswer {
 fn difference_columns() -> Vec<Column<'static, FoundDifference>> {
     type Col<'a> = Column<'a, FoundDifference>;
     vec![
-        Col::left("API", "api_name", |found| Cell::text(&found.api_name)),
-        Col::left("PERIOD", "aggregation_type", |found| {
-            Cell::text(found.aggregation_type)
+        Col::left("API", "api_name", |it| Cell::text(&it.api_name)),
+        Col::left("PERIOD", "aggregation_type", |it| {
+            Cell::text(it.aggregation_type)
         }),
-        Col::left("START", "period_start", |found| {
-            Cell::Time(found.period_start)
-        }),
-        Col::left("FIELD", "field", |found| Cell::text(found.difference.field)),
-        Col::right("STORED", "stored", |found| {
-            Cell::text(&found.difference.stored)
-        }),
-        Col::right("FOUND", "found", |found| {
-            Cell::text(&found.difference.found)
-        }),
-        Col::left("IN", "compared_with", |found| {
-            Cell::text(found.compared_with)
-        }),
+        Col::left("START", "period_start", |it| Cell::Time(it.period_start)),
+        Col::left("FIELD", "field", |it| Cell::text(it.difference.field)),
+        Col::right("STORED", "stored", |it| Cell::text(&it.difference.stored)),
+        Col::right("FOUND", "found", |it| Cell::text(&it.difference.found)),
+        Col::left("IN", "compared_with", |it| Cell::text(it.compared_with)),
     ]
 }
 

@@ -48,6 +48,25 @@ impl Cell {
         Cell::or_missing(text, Cell::text)
     }
 
+    /// A number that may be missing.
+    pub fn number(value: Option<f64>) -> Cell {
+        Cell::or_missing(value, Cell::Number)
+    }
+
+    /// An instant that may be missing.
+    pub fn time(at: Option<DateTime<Utc>>) -> Cell {
+        Cell::or_missing(at, Cell::Time)
+    }
+
+    /// Whether it holds nothing that a table must show.
+    fn is_blank(&self) -> bool {
+        match self {
+            Cell::Missing | Cell::Bool(false) => true,
+            Cell::Text(text) => text.is_empty(),
+            _ => false,
+        }
+    }
+
     /// As tables print it.
     fn formatted(&self) -> String {
         match self {
@@ -100,21 +119,15 @@ impl Serialize for Cell {
     }
 }
 
-/// Where a column appears.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
-    Both,
-    Table,
-    Csv,
-}
-
 /// One column of a list of `T`.
 pub struct Column<'a, T> {
     header: &'static str,
     name: &'static str,
     side: Side,
-    place: Place,
+    in_table: bool,
+    in_csv: bool,
     drop_order: Option<u8>,
+    hidden_if_blank: bool,
     cell: Box<dyn Fn(&T) -> Cell + 'a>,
 }
 
@@ -129,8 +142,10 @@ impl<'a, T> Column<'a, T> {
             header,
             name,
             side: Side::Left,
-            place: Place::Both,
+            in_table: true,
+            in_csv: true,
             drop_order: None,
+            hidden_if_blank: false,
             cell: Box::new(cell),
         }
     }
@@ -150,7 +165,7 @@ impl<'a, T> Column<'a, T> {
     /// A column of tables only, such as a chart.
     pub fn table_only(header: &'static str, cell: impl Fn(&T) -> Cell + 'a) -> Column<'a, T> {
         Column {
-            place: Place::Table,
+            in_csv: false,
             ..Column::left(header, "", cell)
         }
     }
@@ -158,17 +173,22 @@ impl<'a, T> Column<'a, T> {
     /// A column of CSV only.
     pub fn csv_only(name: &'static str, cell: impl Fn(&T) -> Cell + 'a) -> Column<'a, T> {
         Column {
-            place: Place::Csv,
+            in_table: false,
             ..Column::left("", name, cell)
         }
     }
 
-    /// Leaves the column out of the table unless `shown`; CSV has it always.
+    /// Leaves the column out of the table unless `shown`.
     #[must_use]
     pub fn in_table(mut self, shown: bool) -> Column<'a, T> {
-        if !shown {
-            self.place = Place::Csv;
-        }
+        self.in_table &= shown;
+        self
+    }
+
+    /// Leaves the column out of a table in whose rows it has no value; false is none.
+    #[must_use]
+    pub fn if_any(mut self) -> Column<'a, T> {
+        self.hidden_if_blank = true;
         self
     }
 
@@ -183,10 +203,11 @@ impl<'a, T> Column<'a, T> {
 
 /// The table of `rows`. Where it is wider than `width` characters, columns are dropped in their order.
 pub fn table<T>(columns: &[Column<'_, T>], rows: &[T], width: Option<usize>) -> String {
-    let mut shown: Vec<&Column<'_, T>> = columns
-        .iter()
-        .filter(|column| column.place != Place::Csv)
-        .collect();
+    let is_shown = |column: &&Column<'_, T>| {
+        column.in_table
+            && (!column.hidden_if_blank || rows.iter().any(|row| !(column.cell)(row).is_blank()))
+    };
+    let mut shown: Vec<&Column<'_, T>> = columns.iter().filter(is_shown).collect();
     loop {
         let heads: Vec<(&str, Side)> = shown.iter().map(|it| (it.header, it.side)).collect();
         let cells = rows.iter().map(|row| {
@@ -207,10 +228,7 @@ pub fn table<T>(columns: &[Column<'_, T>], rows: &[T], width: Option<usize>) -> 
 
 /// The header and the rows of `rows` in CSV.
 pub fn csv<T>(columns: &[Column<'_, T>], rows: &[T]) -> Vec<Vec<String>> {
-    let shown: Vec<&Column<'_, T>> = columns
-        .iter()
-        .filter(|column| column.place != Place::Table)
-        .collect();
+    let shown: Vec<&Column<'_, T>> = columns.iter().filter(|column| column.in_csv).collect();
     let header = shown.iter().map(|column| column.name.to_owned()).collect();
     let rows = rows.iter().map(|row| {
         let cells = shown.iter().map(|column| (column.cell)(row).exact());
@@ -219,8 +237,14 @@ pub fn csv<T>(columns: &[Column<'_, T>], rows: &[T]) -> Vec<Vec<String>> {
     std::iter::once(header).chain(rows).collect()
 }
 
-/// One row as a JSON object.
+/// A JSON object of named cells, such as those of a row.
 pub struct Object(Vec<(&'static str, Cell)>);
+
+impl FromIterator<(&'static str, Cell)> for Object {
+    fn from_iter<I: IntoIterator<Item = (&'static str, Cell)>>(cells: I) -> Object {
+        Object(cells.into_iter().collect())
+    }
+}
 
 impl Serialize for Object {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -230,12 +254,9 @@ impl Serialize for Object {
 
 /// A row in JSON, with the names and the values of CSV.
 pub fn object<T>(columns: &[Column<'_, T>], row: &T) -> Object {
-    let shown = columns.iter().filter(|column| column.place != Place::Table);
-    Object(
-        shown
-            .map(|column| (column.name, (column.cell)(row)))
-            .collect(),
-    )
+    let shown = columns.iter().filter(|column| column.in_csv);
+    let cells = shown.map(|column| (column.name, (column.cell)(row)));
+    cells.collect()
 }
 
 #[cfg(test)]

@@ -117,6 +117,14 @@ pub fn printable(text: &str) -> Cow<'_, str> {
     Cow::Owned(text.chars().map(escape).collect())
 }
 
+/// A line for each row, with control characters escaped.
+pub fn lines<T>(rows: &[T], line: impl Fn(&T) -> String) -> String {
+    let lines = rows.iter().map(line);
+    lines
+        .map(|line| format!("{}\n", printable(&line)))
+        .collect()
+}
+
 /// Prefixes a CSV cell with an apostrophe if a spreadsheet would run it as a formula; numbers stay as they are.
 pub fn inert(cell: &str) -> Cow<'_, str> {
     let starts_formula = cell.starts_with(['=', '+', '-', '@', '\t', '\r']);

@@ -108,14 +108,11 @@ impl Answer for RestoreAnswer {
     }
 
     fn csv(&self) -> Vec<Vec<String>> {
+        type Col = Column<'static, RestoreAnswer>;
         let columns = [
-            Column::csv_only("rows_restored", |it: &RestoreAnswer| {
-                Cell::count(it.rows_restored)
-            }),
-            Column::csv_only("rows_existing", |it: &RestoreAnswer| {
-                Cell::count(it.rows_existing)
-            }),
-            Column::csv_only("rows_deleted_since", |it: &RestoreAnswer| {
+            Col::csv_only("rows_restored", |it| Cell::count(it.rows_restored)),
+            Col::csv_only("rows_existing", |it| Cell::count(it.rows_existing)),
+            Col::csv_only("rows_deleted_since", |it| {
                 Cell::count(it.rows_deleted_since)
             }),
         ];

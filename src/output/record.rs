@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use serde::Serializer;
 
 use crate::domain::usage::batch::UsageBatch;
-use crate::domain::usage::record::NewUsage;
+use crate::domain::usage::record::UsageRecord;
 
 /// The lines that were read, by outcome.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -65,97 +65,37 @@ impl Summary {
     }
 }
 
-type Usage<'a> = NewUsage<'a>;
-type RecordColumn<'a> = (Column<'static, Usage<'a>>, fn(&Usage<'a>) -> bool);
-
-/// The columns of records, each with whether a record has a value in it.
-fn record_columns<'a>() -> Vec<RecordColumn<'a>> {
-    type C<'a> = Column<'static, Usage<'a>>;
+fn record_columns<'a>() -> Vec<Column<'static, UsageRecord<'a>>> {
+    type C<'a> = Column<'static, UsageRecord<'a>>;
     let whole = |value: Option<i32>| Cell::or_missing(value, Cell::count);
     vec![
-        (
-            C::left("TIME", "timestamp", |it| Cell::Time(it.record.timestamp)),
-            |_| true,
-        ),
-        (
-            C::left("API", "api_name", |it| Cell::text(it.record.api_name)),
-            |_| true,
-        ),
-        (
-            C::left("METHOD", "method", |it| Cell::maybe(it.record.method)),
-            |_| true,
-        ),
-        (
-            C::left("ENDPOINT", "endpoint", |it| Cell::maybe(it.record.endpoint)),
-            |_| true,
-        ),
-        (
-            C::right("STATUS", "status_code", move |it| {
-                whole(it.record.status_code)
-            }),
-            |_| true,
-        ),
-        (
-            C::left("SUCCESS", "success", |it| Cell::Bool(it.record.success)),
-            |_| true,
-        ),
-        (
-            C::left("ERROR", "error_type", |it| {
-                Cell::maybe(it.record.error_type)
-            }),
-            |it| it.record.error_type.is_some(),
-        ),
-        (
-            C::left("MESSAGE", "error_message", |it| {
-                Cell::maybe(it.record.error_message)
-            }),
-            |it| it.record.error_message.is_some(),
-        ),
-        (
-            C::right("MS", "response_time", move |it| {
-                whole(it.record.response_time)
-            }),
-            |_| true,
-        ),
-        (
-            C::right("SENT", "request_size", move |it| {
-                whole(it.record.request_size)
-            }),
-            |it| it.record.request_size.is_some(),
-        ),
-        (
-            C::right("RECEIVED", "response_size", move |it| {
-                whole(it.record.response_size)
-            }),
-            |it| it.record.response_size.is_some(),
-        ),
-        (
-            C::right("COST", "cost_credits", |it| {
-                Cell::or_missing(it.record.cost_credits, Cell::Number)
-            }),
-            |it| it.record.cost_credits.is_some(),
-        ),
-        (
-            C::left("CACHED", "cached", |it| Cell::Bool(it.record.cached)),
-            |it| it.record.cached,
-        ),
-        (
-            C::left("USER", "user_id", |it| Cell::maybe(it.record.user_id)),
-            |it| it.record.user_id.is_some(),
-        ),
+        C::left("TIME", "timestamp", |it| Cell::Time(it.timestamp)),
+        C::left("API", "api_name", |it| Cell::text(it.api_name)),
+        C::left("METHOD", "method", |it| Cell::maybe(it.method)),
+        C::left("ENDPOINT", "endpoint", |it| Cell::maybe(it.endpoint)),
+        C::right("STATUS", "status_code", move |it| whole(it.status_code)),
+        C::left("SUCCESS", "success", |it| Cell::Bool(it.success)),
+        C::left("ERROR", "error_type", |it| Cell::maybe(it.error_type)).if_any(),
+        C::left("MESSAGE", "error_message", |it| {
+            Cell::maybe(it.error_message)
+        })
+        .if_any(),
+        C::right("MS", "response_time", move |it| whole(it.response_time)),
+        C::right("SENT", "request_size", move |it| whole(it.request_size)).if_any(),
+        C::right("RECEIVED", "response_size", move |it| {
+            whole(it.response_size)
+        })
+        .if_any(),
+        C::right("COST", "cost_credits", |it| Cell::number(it.cost_credits)).if_any(),
+        C::left("CACHED", "cached", |it| Cell::Bool(it.cached)).if_any(),
+        C::left("USER", "user_id", |it| Cell::maybe(it.user_id)).if_any(),
     ]
 }
 
 fn records<S: Serializer>(records: &UsageBatch, serializer: S) -> Result<S::Ok, S::Error> {
-    let columns: Vec<_> = record_columns()
-        .into_iter()
-        .map(|(column, _)| column)
-        .collect();
-    serializer.collect_seq(
-        records
-            .iter()
-            .map(|usage| columns::object(&columns, &usage)),
-    )
+    let columns = record_columns();
+    let records = records.iter();
+    serializer.collect_seq(records.map(|usage| columns::object(&columns, &usage.record)))
 }
 
 type Count = (&'static str, fn(&Summary) -> u64);
@@ -176,12 +116,9 @@ impl Answer for Summary {
     fn table(&self, width: Option<usize>) -> String {
         let mut text = String::new();
         if self.dry_run {
-            let records: Vec<NewUsage<'_>> = self.records.iter().collect();
-            let columns = record_columns().into_iter();
-            let columns: Vec<_> = columns
-                .map(|(column, is_shown)| column.in_table(records.iter().any(&is_shown)))
-                .collect();
-            text = columns::table(&columns, &records, width) + "\n";
+            let records = self.records.iter().map(|usage| usage.record);
+            let records: Vec<UsageRecord<'_>> = records.collect();
+            text = columns::table(&record_columns(), &records, width) + "\n";
         }
         for (index, (name, number)) in COUNTS.into_iter().enumerate() {
             let number = number(self);
@@ -214,11 +151,10 @@ impl Answer for Summary {
             .into_iter()
             .map(|(name, number)| Col::csv_only(name, move |it| Cell::count(number(it))))
             .collect();
-        let time = |at: Option<DateTime<Utc>>| Cell::or_missing(at, Cell::Time);
         list.extend([
-            Col::csv_only("from", move |it| time(it.from)),
-            Col::csv_only("to", move |it| time(it.to)),
-            Col::csv_only("created_at", move |it| time(it.created_at)),
+            Col::csv_only("from", |it| Cell::time(it.from)),
+            Col::csv_only("to", |it| Cell::time(it.to)),
+            Col::csv_only("created_at", |it| Cell::time(it.created_at)),
             Col::csv_only("dry_run", |it| Cell::Bool(it.dry_run)),
             Col::csv_only("complete", |it| Cell::Bool(it.complete)),
             Col::csv_only("seconds", |it| Cell::Number(it.seconds)),
@@ -246,16 +182,9 @@ impl Answer for PresetList {
     }
 
     fn json(&self) -> impl Serialize {
-        #[derive(Serialize)]
-        struct Presets {
-            presets: Vec<columns::Object>,
-        }
         let rows = self.0.iter();
-        Presets {
-            presets: rows
-                .map(|row| columns::object(&Self::columns(), row))
-                .collect(),
-        }
+        let rows = rows.map(|row| columns::object(&Self::columns(), row));
+        object! { presets: rows.collect::<Vec<_>>() }
     }
 
     fn csv(&self) -> Vec<Vec<String>> {

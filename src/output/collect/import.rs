@@ -34,9 +34,7 @@ impl ImportReport {
             ("days rebuilt", self.days),
         ]
     }
-}
 
-impl ImportReport {
     fn costs(&self) -> impl Iterator<Item = (&'static str, Decimal)> {
         let costs = self.bill.into_iter();
         costs.flat_map(|(billed, effective)| [("billed", billed), ("effective", effective)])

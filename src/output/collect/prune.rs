@@ -31,16 +31,12 @@ impl Answer for PruneReport {
     }
 
     fn csv(&self) -> Vec<Vec<String>> {
-        let day = self.last_day.map(|day| day.to_string());
-        vec![
-            ["points", "last_day", "dry_run"]
-                .map(str::to_owned)
-                .to_vec(),
-            vec![
-                self.points.to_string(),
-                day.unwrap_or_default(),
-                self.dry_run.to_string(),
-            ],
-        ]
+        type Col = Column<'static, PruneReport>;
+        let columns = [
+            Col::csv_only("points", |it| Cell::count(it.points)),
+            Col::csv_only("last_day", |it| Cell::maybe(it.last_day)),
+            Col::csv_only("dry_run", |it| Cell::Bool(it.dry_run)),
+        ];
+        columns::csv(&columns, std::slice::from_ref(self))
     }
 }

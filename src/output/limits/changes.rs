@@ -3,7 +3,7 @@
 
 use serde::{Serialize, Serializer};
 
-use super::plan::selection_json;
+use super::plan::selections_json;
 use super::{Row, RowsJson, Shown};
 use crate::domain::format;
 use crate::domain::plans::PlanSelection;
@@ -67,7 +67,8 @@ pub struct Initialised {
 }
 
 fn plans_json<S: Serializer>(plans: &[PlanSelection], serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_seq(plans.iter().map(|it| selection_json(it, true)))
+    let plans: Vec<_> = plans.iter().map(|it| (it.clone(), true)).collect();
+    selections_json(&plans).serialize(serializer)
 }
 
 #[derive(Debug, Serialize)]

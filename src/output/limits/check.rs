@@ -62,8 +62,6 @@ impl Check {
 
     fn columns(&self) -> Vec<Column<'_, Capacity>> {
         type Col<'a> = Column<'a, Capacity>;
-        let has_resources = self.limits.iter().any(|it| !it.resource().is_empty());
-        let resource = |it: &Capacity| Cell::text(it.resource());
         let percent = |percent: Option<f64>| Cell::or_missing(percent, Cell::Percent);
         vec![
             Col::left("SERVICE", "service", |it| Cell::text(it.series.service)),
@@ -71,11 +69,7 @@ impl Check {
             Col::left("PLAN", "plan", |it| {
                 Cell::maybe(it.limit.as_ref().map(|limit| &limit.plan))
             }),
-            if has_resources {
-                Col::left("RESOURCE", "resource", resource)
-            } else {
-                Col::csv_only("resource", resource)
-            },
+            Col::left("RESOURCE", "resource", |it| Cell::text(it.resource())).if_any(),
             Col::left("STATE", "state", |it| Cell::text(it.state)),
             Col::right("USED", "value", |it| {
                 Cell::or_missing(it.usage, Cell::Number)
@@ -108,9 +102,7 @@ impl Check {
                 Cell::or_missing(it.measured_at, |at| Cell::Duration(self.now - at))
             })
             .dropped(2),
-            Col::csv_only("measured_at", |it| {
-                Cell::or_missing(it.measured_at, Cell::Time)
-            }),
+            Col::csv_only("measured_at", |it| Cell::time(it.measured_at)),
             Col::csv_only("reason", |it| Cell::maybe(it.reason.as_ref())),
         ]
     }

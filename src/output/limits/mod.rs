@@ -192,16 +192,18 @@ impl Shown {
                 0,
                 column(Some("CHANGE"), "change", |it| Cell::maybe(it.change)),
             );
-            columns.push(column(before, "value_before", |it| number(it.value_before)));
+            columns.push(column(before, "value_before", |it| {
+                Cell::number(it.value_before)
+            }));
             columns.push(column(catalogue, "catalogue_value", |it| {
-                number(it.catalogue_value)
+                Cell::number(it.catalogue_value)
             }));
         }
         columns.push(column(None, "warning_percent", |it| {
-            number(it.warning_percent)
+            Cell::number(it.warning_percent)
         }));
         columns.push(column(None, "critical_percent", |it| {
-            number(it.critical_percent)
+            Cell::number(it.critical_percent)
         }));
         if !self.is_change {
             columns.push(Column::table_only("THRESHOLDS", Row::thresholds));
@@ -239,8 +241,4 @@ impl RowsJson<'_> {
         let (limits, api_limits) = rows.into_iter().partition(|row| row.api_name.is_none());
         RowsJson { limits, api_limits }
     }
-}
-
-fn number(value: Option<f64>) -> Cell {
-    Cell::or_missing(value, Cell::Number)
 }

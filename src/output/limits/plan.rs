@@ -3,7 +3,6 @@
 use chrono::{DateTime, Utc};
 
 use super::changes::{self, changes_table};
-use crate::domain::format::time_ms;
 use crate::domain::plans::PlanSelection;
 use crate::domain::plans::sync::Changes;
 use crate::output::prelude::*;
@@ -11,10 +10,18 @@ use crate::output::prelude::*;
 #[derive(Debug)]
 pub struct Selections {
     /// By start, with whether each is in use.
-    pub selections: Vec<(PlanSelection, bool)>,
+    pub selections: Vec<Row>,
     pub now: DateTime<Utc>,
     /// The outcome of selecting a plan.
     pub selected: Option<Selected>,
+}
+
+pub(super) fn selections_json(selections: &[Row]) -> Vec<columns::Object> {
+    let columns = columns();
+    let selections = selections.iter();
+    selections
+        .map(|row| columns::object(&columns, row))
+        .collect()
 }
 
 /// The outcome of selecting a plan.
@@ -27,36 +34,31 @@ pub struct Selected {
     pub changes: Changes,
 }
 
-impl Selections {
-    fn columns(&self) -> Vec<Column<'_, (PlanSelection, bool)>> {
-        type Row = (PlanSelection, bool);
-        type Col<'a> = Column<'a, Row>;
-        vec![
-            Col::left("PROVIDER", "provider", |it| Cell::text(&it.0.provider)),
-            Col::left("PLAN", "plan", |it| Cell::text(&it.0.plan)),
-            Col::table_only("STATE", |it| {
-                Cell::text(match it {
-                    (_, true) => "IN USE",
-                    (it, _) if it.valid_from > self.now => "LATER",
-                    _ => "BEFORE",
-                })
-            }),
-            Col::csv_only("in_use", |it| Cell::Bool(it.1)),
-            Col::left("FROM", "valid_from", |it| Cell::Time(it.0.valid_from)),
-            Col::right("SEATS", "seats", |it| {
-                Cell::or_missing(it.0.seats, Cell::count)
-            }),
-            Col::left("REGION", "region", |it| Cell::maybe(it.0.region.as_ref())),
-            Col::right("BILLING DAY", "anchor_day", |it| {
-                Cell::count(it.0.billing.anchor_day)
-            }),
-            Col::left("TIME ZONE", "time_zone", |it| {
-                Cell::text(it.0.billing.zone.name())
-            }),
-            Col::left("BY", "chosen_by", |it| Cell::text(&it.0.chosen_by)),
-            Col::csv_only("created_at", |it| Cell::Time(it.0.created_at)),
-        ]
-    }
+/// A selected plan, and whether it is in use.
+type Row = (PlanSelection, bool);
+
+fn columns() -> Vec<Column<'static, Row>> {
+    type Col = Column<'static, Row>;
+    vec![
+        Col::left("PROVIDER", "provider", |(it, _)| Cell::text(&it.provider)),
+        Col::left("PLAN", "plan", |(it, _)| Cell::text(&it.plan)),
+        Col::csv_only("in_use", |(_, in_use)| Cell::Bool(*in_use)),
+        Col::left("FROM", "valid_from", |(it, _)| Cell::Time(it.valid_from)),
+        Col::right("SEATS", "seats", |(it, _)| {
+            Cell::or_missing(it.seats, Cell::count)
+        }),
+        Col::left("REGION", "region", |(it, _)| {
+            Cell::maybe(it.region.as_ref())
+        }),
+        Col::right("BILLING DAY", "anchor_day", |(it, _)| {
+            Cell::count(it.billing.anchor_day)
+        }),
+        Col::left("TIME ZONE", "time_zone", |(it, _)| {
+            Cell::text(it.billing.zone.name())
+        }),
+        Col::left("BY", "chosen_by", |(it, _)| Cell::text(&it.chosen_by)),
+        Col::csv_only("created_at", |(it, _)| Cell::Time(it.created_at)),
+    ]
 }
 
 impl Answer for Selections {
@@ -64,7 +66,17 @@ impl Answer for Selections {
         if self.selections.is_empty() {
             return "no plan selected\n".to_owned();
         }
-        let mut text = columns::table(&self.columns(), &self.selections, width);
+        let state = |row: &Row| match row {
+            (_, true) => "IN USE",
+            (it, _) if it.valid_from > self.now => "LATER",
+            _ => "BEFORE",
+        };
+        let mut columns = columns();
+        columns.insert(
+            2,
+            Column::table_only("STATE", move |row| Cell::text(state(row))),
+        );
+        let mut text = columns::table(&columns, &self.selections, width);
         if let Some(selected) = &self.selected {
             text = format!("{text}\n{}", changes_table(&selected.changes, width));
         }
@@ -72,27 +84,10 @@ impl Answer for Selections {
     }
 
     fn json(&self) -> impl Serialize {
-        let selections = self.selections.iter();
-        let selections = selections.map(|(selection, in_use)| selection_json(selection, *in_use));
-        object! { plans: selections.collect::<Vec<_>>(), ..&self.selected }
+        object! { plans: selections_json(&self.selections), ..&self.selected }
     }
 
     fn csv(&self) -> Vec<Vec<String>> {
-        columns::csv(&self.columns(), &self.selections)
-    }
-}
-
-pub(super) fn selection_json(it: &PlanSelection, in_use: bool) -> impl Serialize {
-    object! {
-        provider: &it.provider,
-        plan: &it.plan,
-        in_use: in_use,
-        valid_from: time_ms(it.valid_from),
-        seats: it.seats,
-        region: &it.region,
-        anchor_day: it.billing.anchor_day,
-        time_zone: it.billing.zone.name(),
-        chosen_by: &it.chosen_by,
-        created_at: time_ms(it.created_at),
+        columns::csv(&columns(), &self.selections)
     }
 }
