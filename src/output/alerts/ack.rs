@@ -26,18 +26,16 @@ pub struct Acknowledgements {
 
 impl Answer for Acknowledgements {
     fn table(&self, _width: Option<usize>) -> String {
-        let line = |ack: &AcknowledgedAlert| {
-            let text = format!(
+        lines(&self.acknowledged, |ack| {
+            format!(
                 "acknowledged {} {} per {}, firing since {}, by {}",
                 ack.alert.api_name,
                 ack.alert.alert_type,
                 ack.alert.period,
                 time(ack.fired_at),
                 ack.acknowledged_by
-            );
-            printable(&text).into_owned() + "\n"
-        };
-        self.acknowledged.iter().map(line).collect()
+            )
+        })
     }
 
     fn json(&self) -> impl Serialize {
@@ -45,16 +43,16 @@ impl Answer for Acknowledgements {
     }
 
     fn csv(&self) -> Vec<Vec<String>> {
-        type Column = columns::Column<'static, AcknowledgedAlert>;
+        type Col = Column<'static, AcknowledgedAlert>;
         let columns = [
-            Column::csv_only("alert_id", |ack| Cell::text(&ack.alert.alert_id)),
-            Column::csv_only("api_name", |ack| Cell::text(&ack.alert.api_name)),
-            Column::csv_only("alert_type", |ack| Cell::text(&ack.alert.alert_type)),
-            Column::csv_only("period", |ack| Cell::text(&ack.alert.period)),
-            Column::csv_only("episode", |ack| Cell::text(&ack.episode)),
-            Column::csv_only("fired_at", |ack| Cell::Time(ack.fired_at)),
-            Column::csv_only("acknowledged_by", |ack| Cell::text(&ack.acknowledged_by)),
-            Column::csv_only("note", |ack| Cell::maybe(ack.note.as_ref())),
+            Col::csv_only("alert_id", |it| Cell::text(&it.alert.alert_id)),
+            Col::csv_only("api_name", |it| Cell::text(&it.alert.api_name)),
+            Col::csv_only("alert_type", |it| Cell::text(&it.alert.alert_type)),
+            Col::csv_only("period", |it| Cell::text(&it.alert.period)),
+            Col::csv_only("episode", |it| Cell::text(&it.episode)),
+            Col::csv_only("fired_at", |it| Cell::Time(it.fired_at)),
+            Col::csv_only("acknowledged_by", |it| Cell::text(&it.acknowledged_by)),
+            Col::csv_only("note", |it| Cell::maybe(it.note.as_ref())),
         ];
         columns::csv(&columns, &self.acknowledged)
     }

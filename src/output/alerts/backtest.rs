@@ -84,31 +84,24 @@ impl Backtest {
     }
 
     fn rows(&self) -> Vec<Row<'_>> {
-        let ours = &self.result.episodes;
-        let theirs = self.compared_with.as_ref();
         let ids = |episodes: &[PastEpisode]| -> BTreeSet<String> {
             episodes.iter().map(|past| past.id.clone()).collect()
         };
-        let our_ids = ids(ours);
-        let their_ids = theirs.map(|theirs| (ids(theirs.episodes()), theirs));
-        let mut rows: Vec<Row<'_>> = Vec::new();
-        for past in ours {
-            let only_in = their_ids
-                .as_ref()
-                .filter(|(ids, _)| !ids.contains(&past.id));
-            rows.push(Row {
-                past,
-                only_in: only_in.map(|_| self.name()),
-            });
-        }
-        if let Some(theirs) = theirs {
-            let only_theirs = theirs.episodes().iter();
-            let only_theirs = only_theirs.filter(|past| !our_ids.contains(&past.id));
-            rows.extend(only_theirs.map(|past| Row {
-                past,
-                only_in: Some(theirs.name()),
-            }));
-        }
+        let (compared, ours) = (self.compared_with.as_ref(), &self.result.episodes);
+        let theirs = compared.map_or(&[][..], Comparison::episodes);
+        let (our_ids, their_ids) = (ids(ours), ids(theirs));
+        let ours = ours.iter().map(|past| Row {
+            past,
+            only_in: compared
+                .filter(|_| !their_ids.contains(&past.id))
+                .map(|_| self.name()),
+        });
+        let theirs = theirs.iter().filter(|past| !our_ids.contains(&past.id));
+        let theirs = theirs.map(|past| Row {
+            past,
+            only_in: compared.map(Comparison::name),
+        });
+        let mut rows: Vec<Row<'_>> = ours.chain(theirs).collect();
         rows.sort_by_key(|row| (row.past.fired_at, &row.past.api_name));
         rows
     }
@@ -120,9 +113,7 @@ impl Backtest {
             Col::csv_only("episode", |row| Cell::text(&row.past.id)),
             Col::left("API", "api_name", |row| Cell::text(&row.past.api_name)),
             Col::left("FIRED", "fired_at", |row| Cell::Time(row.past.fired_at)),
-            Col::left("ENDED", "ended_at", |row| {
-                Cell::or_missing(row.past.ended_at, Cell::Time)
-            }),
+            Col::left("ENDED", "ended_at", |row| Cell::time(row.past.ended_at)),
             Col::right("DURATION", "duration_ms", |row| {
                 Cell::Duration(row.past.lasted(self.to))
             }),

@@ -88,20 +88,20 @@ pub struct Channels {
 }
 
 impl Channels {
-    fn columns() -> Vec<columns::Column<'static, ChannelStatus>> {
-        type Column = columns::Column<'static, ChannelStatus>;
+    fn columns() -> Vec<Column<'static, ChannelStatus>> {
+        type Col = Column<'static, ChannelStatus>;
         vec![
-            Column::left("CHANNEL", "name", |channel| Cell::text(&channel.name)),
-            Column::left("KIND", "kind", |channel| Cell::text(channel.kind)),
-            Column::left("TO", "to", |channel| Cell::text(channel.destination())).dropped(2),
-            Column::table_only("SECRETS", ChannelStatus::secrets_cell).dropped(1),
-            Column::csv_only("secrets_missing", |channel| {
-                Cell::count(channel.missing_secrets().count())
+            Col::left("CHANNEL", "name", |it| Cell::text(&it.name)),
+            Col::left("KIND", "kind", |it| Cell::text(it.kind)),
+            Col::left("TO", "to", |it| Cell::text(it.destination())).dropped(2),
+            Col::table_only("SECRETS", ChannelStatus::secrets_cell).dropped(1),
+            Col::csv_only("secrets_missing", |it| {
+                Cell::count(it.missing_secrets().count())
             }),
-            Column::right("WAITING", "notices_waiting", |channel| {
-                Cell::count(channel.notices_waiting)
+            Col::right("WAITING", "notices_waiting", |it| {
+                Cell::count(it.notices_waiting)
             }),
-            Column::csv_only("created_at", |channel| Cell::Time(channel.created_at)),
+            Col::csv_only("created_at", |it| Cell::Time(it.created_at)),
         ]
     }
 }
@@ -109,12 +109,10 @@ impl Channels {
 impl Answer for Channels {
     fn table(&self, width: Option<usize>) -> String {
         if let Some(action) = self.action {
-            let line = |channel: &ChannelStatus| {
+            return lines(&self.channels, |channel| {
                 let (name, kind, to) = (&channel.name, channel.kind, channel.destination());
-                let text = format!("{} {name}  {kind} to {to}", action.as_str());
-                printable(&text).into_owned() + "\n"
-            };
-            return self.channels.iter().map(line).collect();
+                format!("{} {name}  {kind} to {to}", action.as_str())
+            });
         }
         if self.channels.is_empty() {
             return "no channels: add one with `usagectl alerts channel add`\n".to_owned();
@@ -150,11 +148,11 @@ impl Answer for ChannelTest {
     }
 
     fn csv(&self) -> Vec<Vec<String>> {
-        type Column = columns::Column<'static, ChannelTest>;
+        type Col = Column<'static, ChannelTest>;
         let columns = [
-            Column::csv_only("channel", |test| Cell::text(&test.channel)),
-            Column::csv_only("kind", |test| Cell::text(test.kind)),
-            Column::csv_only("key", |test| Cell::text(&test.key)),
+            Col::csv_only("channel", |it| Cell::text(&it.channel)),
+            Col::csv_only("kind", |it| Cell::text(it.kind)),
+            Col::csv_only("key", |it| Cell::text(&it.key)),
         ];
         columns::csv(&columns, std::slice::from_ref(self))
     }

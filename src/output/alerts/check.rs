@@ -141,7 +141,7 @@ fn columns<'a>() -> Vec<Column<'a, &'a Finding>> {
             number(it, it.state.observed.threshold)
         }),
         Col::csv_only("limit_value", |it| {
-            Cell::or_missing(it.state.observed.limit_value, Cell::Number)
+            Cell::number(it.state.observed.limit_value)
         }),
         Col::csv_only("reason", |it| Cell::maybe(it.state.reason.as_ref())),
     ]

@@ -72,7 +72,7 @@ fn columns() -> Vec<Column<'static, Notice>> {
         Col::left("DELIVERY", "delivery", |it| Cell::text(it.delivery)),
         Col::right("TRIES", "attempts", |it| Cell::count(it.attempts)),
         Col::left("NEXT TRY", "next_attempt_at", |it| {
-            Cell::or_missing(next_attempt(it), Cell::Time)
+            Cell::time(next_attempt(it))
         })
         .dropped(2),
         Col::left("DETAIL", "detail", |it| Cell::maybe(detail(it))),

@@ -4,8 +4,7 @@ use super::deliveries::detail as notice_detail;
 use super::{measured, value_cell};
 use crate::domain::alert::delivery::Notice;
 use crate::domain::alert::event::{Event, EventKind};
-use crate::domain::alert::rule::{AlertType, Severity};
-use crate::domain::alert::state::AlertStatus;
+use crate::domain::alert::rule::AlertType;
 use crate::domain::format::{change, time};
 use crate::domain::named::Named;
 use crate::domain::period::Window;
@@ -64,42 +63,31 @@ fn none_in(things: &str, window: Window) -> String {
     )
 }
 
-fn event_columns() -> Vec<columns::Column<'static, Event>> {
-    type Column = columns::Column<'static, Event>;
-    let value = |event: &Event, value| value_cell(is_percentage(event), value);
-    let state = |state: Option<AlertStatus>| Cell::maybe(state.map(AlertStatus::as_str));
+fn event_columns() -> Vec<Column<'static, Event>> {
+    type Col = Column<'static, Event>;
+    let value = |it: &Event, value| value_cell(is_percentage(it), value);
     vec![
-        Column::left("AT", "at", |event| Cell::Time(event.at)),
-        Column::csv_only("kind", |event| Cell::text(event.kind.as_str())),
-        Column::csv_only("alert_id", |event| Cell::text(&event.alert.alert_id)),
-        Column::left("API", "api_name", |event| Cell::text(&event.alert.api_name)),
-        Column::left("TYPE", "alert_type", |event| {
-            Cell::text(&event.alert.alert_type)
-        }),
-        Column::left("PERIOD", "period", |event| Cell::text(&event.alert.period)),
-        Column::table_only("EVENT", |event| Cell::text(event_text(event))),
-        Column::csv_only("from_state", move |event| state(event.from_state)),
-        Column::csv_only("to_state", move |event| state(event.to_state)),
-        Column::csv_only("severity", |event| {
-            Cell::maybe(event.severity.map(Severity::as_str))
-        }),
-        Column::right("VALUE", "value", move |event| {
-            value(event, event.observed.value)
-        }),
-        Column::right("THRESHOLD", "threshold", move |event| {
-            value(event, event.observed.threshold)
+        Col::left("AT", "at", |it| Cell::Time(it.at)),
+        Col::csv_only("kind", |it| Cell::text(it.kind)),
+        Col::csv_only("alert_id", |it| Cell::text(&it.alert.alert_id)),
+        Col::left("API", "api_name", |it| Cell::text(&it.alert.api_name)),
+        Col::left("TYPE", "alert_type", |it| Cell::text(&it.alert.alert_type)),
+        Col::left("PERIOD", "period", |it| Cell::text(&it.alert.period)),
+        Col::table_only("EVENT", |it| Cell::text(event_text(it))),
+        Col::csv_only("from_state", |it| Cell::maybe(it.from_state)),
+        Col::csv_only("to_state", |it| Cell::maybe(it.to_state)),
+        Col::csv_only("severity", |it| Cell::maybe(it.severity)),
+        Col::right("VALUE", "value", move |it| value(it, it.observed.value)),
+        Col::right("THRESHOLD", "threshold", move |it| {
+            value(it, it.observed.threshold)
         })
         .dropped(2),
-        Column::csv_only("limit_value", |event| {
-            Cell::or_missing(event.observed.limit_value, Cell::Number)
-        }),
-        Column::csv_only("episode", |event| Cell::maybe(event.episode.as_ref())),
-        Column::csv_only("actor", |event| Cell::maybe(event.actor.as_ref())),
-        Column::csv_only("note", |event| Cell::maybe(event.note.as_ref())),
-        Column::csv_only("withdrawn_at", |event| {
-            Cell::or_missing(event.withdrawn_at, Cell::Time)
-        }),
-        Column::table_only("NOTE", |event| Cell::text(detail(event))).dropped(1),
+        Col::csv_only("limit_value", |it| Cell::number(it.observed.limit_value)),
+        Col::csv_only("episode", |it| Cell::maybe(it.episode.as_ref())),
+        Col::csv_only("actor", |it| Cell::maybe(it.actor.as_ref())),
+        Col::csv_only("note", |it| Cell::maybe(it.note.as_ref())),
+        Col::csv_only("withdrawn_at", |it| Cell::time(it.withdrawn_at)),
+        Col::table_only("NOTE", |it| Cell::text(detail(it))).dropped(1),
     ]
 }
 
@@ -124,41 +112,29 @@ impl Answer for Events {
     }
 }
 
-fn notice_columns() -> Vec<columns::Column<'static, Notice>> {
-    type Column = columns::Column<'static, Notice>;
+fn notice_columns() -> Vec<Column<'static, Notice>> {
+    type Col = Column<'static, Notice>;
     vec![
-        Column::left("AT", "created_at", |notice| {
-            Cell::Time(notice.content.created_at)
+        Col::left("AT", "created_at", |it| Cell::Time(it.content.created_at)),
+        Col::csv_only("key", |it| Cell::text(&it.content.key)),
+        Col::left("CHANNEL", "channel", |it| Cell::text(&it.channel)),
+        Col::left("NOTICE", "kind", |it| Cell::text(it.content.kind)),
+        Col::left("API", "api_name", |it| {
+            Cell::text(&it.content.alert.api_name)
         }),
-        Column::csv_only("key", |notice| Cell::text(&notice.content.key)),
-        Column::left("CHANNEL", "channel", |notice| Cell::text(&notice.channel)),
-        Column::left("NOTICE", "kind", |notice| {
-            Cell::text(notice.content.kind.as_str())
-        }),
-        Column::left("API", "api_name", |notice| {
-            Cell::text(&notice.content.alert.api_name)
-        }),
-        Column::left("TYPE", "alert_type", |notice| {
-            Cell::text(&notice.content.alert.alert_type)
+        Col::left("TYPE", "alert_type", |it| {
+            Cell::text(&it.content.alert.alert_type)
         })
         .dropped(2),
-        Column::left("PERIOD", "period", |notice| {
-            Cell::text(&notice.content.alert.period)
+        Col::left("PERIOD", "period", |it| {
+            Cell::text(&it.content.alert.period)
         })
         .dropped(1),
-        Column::left("DELIVERY", "delivery", |notice| {
-            Cell::text(notice.delivery.as_str())
-        }),
-        Column::right("ATTEMPTS", "attempts", |notice| {
-            Cell::count(notice.attempts)
-        }),
-        Column::csv_only("delivered_at", |notice| {
-            Cell::or_missing(notice.delivered_at, Cell::Time)
-        }),
-        Column::csv_only("summary", |notice| Cell::text(&notice.content.summary)),
-        Column::left("ERROR", "error", |notice| {
-            Cell::maybe(notice_detail(notice))
-        }),
+        Col::left("DELIVERY", "delivery", |it| Cell::text(it.delivery)),
+        Col::right("ATTEMPTS", "attempts", |it| Cell::count(it.attempts)),
+        Col::csv_only("delivered_at", |it| Cell::time(it.delivered_at)),
+        Col::csv_only("summary", |it| Cell::text(&it.content.summary)),
+        Col::left("ERROR", "error", |it| Cell::maybe(notice_detail(it))),
     ]
 }
 
@@ -184,7 +160,8 @@ mod tests {
     use super::*;
     use chrono::DateTime;
 
-    use crate::domain::alert::rule::AlertRef;
+    use crate::domain::alert::rule::{AlertRef, Severity};
+    use crate::domain::alert::state::AlertStatus;
 
     fn event(kind: EventKind) -> Event {
         let alert = AlertRef {
@@ -209,16 +186,6 @@ mod tests {
         worse.observed.threshold = Some(100.0);
         assert_eq!(event_text(&worse), "now CRITICAL at 100.0%");
         assert_eq!(event_text(&event(EventKind::Skipped)), "SKIPPED");
-    }
-
-    #[test]
-    fn detail_has_author_and_note() {
-        let mut event = event(EventKind::Acknowledged);
-        assert_eq!(detail(&event), "");
-        event.note = Some("key exchanged".to_owned());
-        assert_eq!(detail(&event), "key exchanged");
-        event.actor = Some("anna".to_owned());
-        assert_eq!(detail(&event), "by anna: key exchanged");
     }
 
     #[test]

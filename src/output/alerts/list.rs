@@ -115,51 +115,38 @@ fn value_bar(line: &Line) -> Option<String> {
 
 impl RuleList {
     fn columns(&self) -> Vec<Column<'_>> {
-        let ids: Vec<String> = self.lines.iter().map(|line| line.rule.id.clone()).collect();
-        let mut columns = vec![
-            Column::table_only("ID", move |line| Cell::text(short_id(&line.rule.id, &ids)))
-                .dropped(3),
-            Column::csv_only("id", |line| Cell::text(&line.rule.id)),
-            Column::table_only("API", |line| match line.rule.api_name == line.api_name {
-                true => Cell::text(&line.api_name),
-                false => Cell::text(format!("{} {}", line.rule.api_name, line.api_name)),
+        let ids: Vec<String> = self.lines.iter().map(|it| it.rule.id.clone()).collect();
+        vec![
+            Column::table_only("ID", move |it| Cell::text(short_id(&it.rule.id, &ids))).dropped(3),
+            Column::csv_only("id", |it| Cell::text(&it.rule.id)),
+            Column::table_only("API", |it| match it.rule.api_name == it.api_name {
+                true => Cell::text(&it.api_name),
+                false => Cell::text(format!("{} {}", it.rule.api_name, it.api_name)),
             }),
-            Column::csv_only("api_name", |line| Cell::text(&line.api_name)),
-            Column::left("TYPE", "alert_type", |line| {
-                Cell::text(&line.rule.alert_type)
+            Column::csv_only("api_name", |it| Cell::text(&it.api_name)),
+            Column::left("TYPE", "alert_type", |it| Cell::text(&it.rule.alert_type)),
+            Column::left("PERIOD", "period", |it| Cell::text(&it.rule.period)),
+            Column::right("VALUE", "value", |it| {
+                value_cell(it.rule.is_percentage(), value(it))
             }),
-            Column::left("PERIOD", "period", |line| Cell::text(&line.rule.period)),
-            Column::right("VALUE", "value", |line| {
-                value_cell(line.rule.is_percentage(), value(line))
+            Column::right("THRESHOLD", "threshold", |it| {
+                value_cell(it.rule.is_percentage(), Some(it.rule.threshold))
             }),
-            Column::right("THRESHOLD", "threshold", |line| {
-                value_cell(line.rule.is_percentage(), Some(line.rule.threshold))
-            }),
-        ];
-        let limit = |line: &Line| Cell::or_missing(limit(line), Cell::Number);
-        let since_cell = |line: &Line| Cell::or_missing(since(line), Cell::Time);
-        if self.wide {
-            columns.push(Column::right("LIMIT", "limit_value", limit).dropped(2));
-            columns.push(
-                Column::table_only("", |line| Cell::text(value_bar(line).unwrap_or_default()))
-                    .dropped(1),
-            );
-        } else {
-            columns.push(Column::csv_only("limit_value", limit));
-        }
-        columns.push(Column::left("STATE", "state", |line| {
-            Cell::text(status_name(line))
-        }));
-        if self.wide {
-            columns.push(Column::left("SINCE", "since", since_cell).dropped(4));
-        } else {
-            columns.push(Column::table_only("AGE", |line| age_cell(line, self.now)).dropped(4));
-            columns.push(Column::csv_only("since", since_cell));
-        }
-        columns.push(Column::left("DETAIL", "detail", |line| {
-            Cell::text(detail(line))
-        }));
-        columns
+            Column::right("LIMIT", "limit_value", |it| Cell::number(limit(it)))
+                .in_table(self.wide)
+                .dropped(2),
+            Column::table_only("", |it| Cell::text(value_bar(it).unwrap_or_default()))
+                .in_table(self.wide)
+                .dropped(1),
+            Column::left("STATE", "state", |it| Cell::text(status_name(it))),
+            Column::left("SINCE", "since", |it| Cell::time(since(it)))
+                .in_table(self.wide)
+                .dropped(4),
+            Column::table_only("AGE", |it| age_cell(it, self.now))
+                .in_table(!self.wide)
+                .dropped(4),
+            Column::left("DETAIL", "detail", |it| Cell::text(detail(it))),
+        ]
     }
 }
 

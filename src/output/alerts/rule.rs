@@ -1,12 +1,13 @@
 //! A rule in JSON, and its settings in one line.
 
-use crate::domain::named::Named;
+use chrono::TimeDelta;
 use serde::{Serialize, Serializer};
 
 use super::super::json::object;
 use super::measured;
 use crate::domain::alert::rule::{Rule, Settings, Severity, Threshold, TimeWindow};
 use crate::domain::format::{count, duration, number, time_ms};
+use crate::domain::named::Named;
 
 impl Serialize for Rule {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -71,35 +72,24 @@ pub(super) fn settings_line(rule: &Rule) -> String {
         (_, zone) => zone.map(|zone| format!("calendar of {zone}")),
     };
     let set = |is_set: bool, text: String| is_set.then_some(text);
+    let span = |name: &str, span: TimeDelta| format!("{name} {}", duration(span));
     let parts = [
         Some(thresholds(rule)),
         settings.baseline.map(|base| {
-            format!(
-                "{} times the average of {}",
-                number(base.factor),
-                duration(base.over)
-            )
+            let (factor, over) = (number(base.factor), duration(base.over));
+            format!("{factor} times the average of {over}")
         }),
-        set(
-            settings.hold != default.hold,
-            format!("for {}", duration(settings.hold)),
-        ),
+        set(settings.hold != default.hold, span("for", settings.hold)),
         settings
             .clear_below
             .map(|clear| format!("clear below {}", value(clear))),
         set(
             settings.clear_hold != default.clear_hold,
-            format!("clear for {}", duration(settings.clear_hold)),
+            span("clear for", settings.clear_hold),
         ),
-        settings
-            .repeat
-            .map(|repeat| format!("repeat {}", duration(repeat))),
-        settings
-            .settle
-            .map(|settle| format!("settle {}", duration(settle))),
-        settings
-            .no_data
-            .map(|no_data| format!("no data after {}", duration(no_data))),
+        settings.repeat.map(|repeat| span("repeat", repeat)),
+        settings.settle.map(|settle| span("settle", settle)),
+        settings.no_data.map(|it| span("no data after", it)),
         set(
             settings.min_requests != default.min_requests,
             format!("min requests {}", count(settings.min_requests)),
@@ -120,8 +110,6 @@ pub(super) fn settings_line(rule: &Rule) -> String {
 
 #[cfg(test)]
 mod tests {
-    use chrono::TimeDelta;
-
     use super::*;
     use crate::domain::alert::rule::{AlertType, Baseline};
     use crate::domain::period::Period;

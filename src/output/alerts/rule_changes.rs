@@ -42,25 +42,14 @@ impl Answer for RuleChanges {
     fn table(&self, _width: Option<usize>) -> String {
         let ids = self.changes.iter().map(|change| change.rule.id.clone());
         let ids: Vec<String> = ids.collect();
-        let line = |RuleChange {
-                        action,
-                        rule,
-                        reason,
-                    }: &RuleChange| {
-            let reason = reason
-                .as_ref()
-                .map_or(String::new(), |reason| format!(" ({reason})"));
-            let (action, id) = (action.as_str(), short_id(&rule.id, &ids));
+        lines(&self.changes, |change| {
+            let (rule, reason) = (&change.rule, change.reason.as_ref());
+            let reason = reason.map_or(String::new(), |reason| format!(" ({reason})"));
             // A rule that was not added has no id.
-            let name = format!("{action} {id}");
-            let text = format!(
-                "{}  {rule}, {}{reason}",
-                name.trim_end(),
-                settings_line(rule)
-            );
-            printable(&text).into_owned() + "\n"
-        };
-        self.changes.iter().map(line).collect()
+            let name = format!("{} {}", change.action.as_str(), short_id(&rule.id, &ids));
+            let (name, settings) = (name.trim_end(), settings_line(rule));
+            format!("{name}  {rule}, {settings}{reason}")
+        })
     }
 
     fn json(&self) -> impl Serialize {
@@ -68,14 +57,14 @@ impl Answer for RuleChanges {
     }
 
     fn csv(&self) -> Vec<Vec<String>> {
-        type Column<'a> = columns::Column<'a, RuleChange>;
+        type Col<'a> = Column<'a, RuleChange>;
         let columns = [
-            Column::csv_only("action", |change| Cell::text(change.action.as_str())),
-            Column::csv_only("id", |change| Cell::text(&change.rule.id)),
-            Column::csv_only("api_name", |change| Cell::text(&change.rule.api_name)),
-            Column::csv_only("alert_type", |change| Cell::text(&change.rule.alert_type)),
-            Column::csv_only("period", |change| Cell::text(&change.rule.period)),
-            Column::csv_only("threshold", |change| Cell::Number(change.rule.threshold)),
+            Col::csv_only("action", |it| Cell::text(it.action.as_str())),
+            Col::csv_only("id", |it| Cell::text(&it.rule.id)),
+            Col::csv_only("api_name", |it| Cell::text(&it.rule.api_name)),
+            Col::csv_only("alert_type", |it| Cell::text(&it.rule.alert_type)),
+            Col::csv_only("period", |it| Cell::text(&it.rule.period)),
+            Col::csv_only("threshold", |it| Cell::Number(it.rule.threshold)),
         ];
         columns::csv(&columns, &self.changes)
     }

@@ -146,17 +146,16 @@ impl Answer for RuleDetails {
 
     fn csv(&self) -> Vec<Vec<String>> {
         type Row<'a> = (&'a str, &'a Measurement);
-        type Column<'a> = columns::Column<'a, Row<'a>>;
-        let number = |value: Option<f64>| Cell::or_missing(value, Cell::Number);
+        type Col<'a> = Column<'a, Row<'a>>;
         let columns = [
-            Column::csv_only("at", |(_, read)| Cell::Time(read.at)),
-            Column::csv_only("api_name", |(api, _)| Cell::text(api)),
-            Column::csv_only("value", move |(_, read)| number(read.observed.value)),
-            Column::csv_only("threshold", move |(_, read)| {
-                number(read.observed.threshold)
+            Col::csv_only("at", |(_, read)| Cell::Time(read.at)),
+            Col::csv_only("api_name", |(api, _)| Cell::text(api)),
+            Col::csv_only("value", |(_, read)| Cell::number(read.observed.value)),
+            Col::csv_only("threshold", |(_, read)| {
+                Cell::number(read.observed.threshold)
             }),
-            Column::csv_only("limit_value", move |(_, read)| {
-                number(read.observed.limit_value)
+            Col::csv_only("limit_value", |(_, read)| {
+                Cell::number(read.observed.limit_value)
             }),
         ];
         let rows = self.measured.iter().flat_map(|api| {

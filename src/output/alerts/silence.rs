@@ -62,30 +62,18 @@ impl Silences {
     fn columns(&self) -> Vec<Column<'_>> {
         let ids = self.ids();
         vec![
-            Column::table_only("ID", move |silence| Cell::text(short_id(&silence.id, &ids))),
-            Column::csv_only("id", |silence| Cell::text(&silence.id)),
-            Column::left("STATE", "state", |silence| {
-                Cell::text(state(silence, self.now))
-            }),
-            Column::table_only("MATCHES", |silence| Cell::text(matchers(silence))),
-            Column::csv_only("api_name", |silence| Cell::maybe(silence.api_name.as_ref())),
-            Column::csv_only("alert_type", |silence| {
-                Cell::maybe(silence.alert_type.as_ref())
-            }),
-            Column::csv_only("alert_id", |silence| Cell::maybe(silence.alert_id.as_ref())),
-            Column::left("STARTS", "starts_at", |silence| {
-                Cell::Time(silence.starts_at)
-            })
-            .dropped(2),
-            Column::table_only("ENDS", |silence| Cell::text(end(silence))),
-            Column::csv_only("ends_at", |silence| {
-                Cell::or_missing(silence.ends_at, Cell::Time)
-            }),
-            Column::left("BY", "created_by", |silence| {
-                Cell::text(&silence.created_by)
-            })
-            .dropped(1),
-            Column::left("REASON", "reason", |silence| Cell::text(&silence.reason)),
+            Column::table_only("ID", move |it| Cell::text(short_id(&it.id, &ids))),
+            Column::csv_only("id", |it| Cell::text(&it.id)),
+            Column::left("STATE", "state", |it| Cell::text(state(it, self.now))),
+            Column::table_only("MATCHES", |it| Cell::text(matchers(it))),
+            Column::csv_only("api_name", |it| Cell::maybe(it.api_name.as_ref())),
+            Column::csv_only("alert_type", |it| Cell::maybe(it.alert_type.as_ref())),
+            Column::csv_only("alert_id", |it| Cell::maybe(it.alert_id.as_ref())),
+            Column::left("STARTS", "starts_at", |it| Cell::Time(it.starts_at)).dropped(2),
+            Column::table_only("ENDS", |it| Cell::text(end(it))),
+            Column::csv_only("ends_at", |it| Cell::time(it.ends_at)),
+            Column::left("BY", "created_by", |it| Cell::text(&it.created_by)).dropped(1),
+            Column::left("REASON", "reason", |it| Cell::text(&it.reason)),
         ]
     }
 }
@@ -94,8 +82,8 @@ impl Answer for Silences {
     fn table(&self, width: Option<usize>) -> String {
         if let Some(action) = self.action {
             let ids = self.ids();
-            let line = |silence: &Silence| {
-                let text = format!(
+            return lines(&self.silences, |silence| {
+                format!(
                     "{} {}  silence of {} from {} to {}: {}",
                     action.as_str(),
                     short_id(&silence.id, &ids),
@@ -103,10 +91,8 @@ impl Answer for Silences {
                     time(silence.starts_at),
                     end(silence),
                     silence.reason
-                );
-                printable(&text).into_owned() + "\n"
-            };
-            return self.silences.iter().map(line).collect();
+                )
+            });
         }
         if self.silences.is_empty() {
             return "no silences\n".to_owned();

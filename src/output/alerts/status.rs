@@ -27,18 +27,8 @@ pub struct AlertsStatus {
     pub now: DateTime<Utc>,
 }
 
-/// How many rules are in each condition.
-#[derive(Serialize)]
-struct Counts {
-    firing: u64,
-    /// Those of `firing` that are critical.
-    critical: u64,
-    unknown: u64,
-    pending: u64,
-    ok: u64,
-    unchecked: u64,
-    disabled: u64,
-}
+/// A condition by its name, and the number of rules in it.
+type Count = (&'static str, u64);
 
 /// How urgent a rule is, 0 first; nothing if it needs no attention.
 fn urgency(condition: Condition) -> Option<u8> {
@@ -52,20 +42,22 @@ fn urgency(condition: Condition) -> Option<u8> {
 }
 
 impl AlertsStatus {
-    fn counts(&self) -> Counts {
+    /// `critical` is a part of `firing`.
+    fn counts(&self) -> [Count; 7] {
         let count = |is: fn(Condition) -> bool| {
             let lines = self.lines.iter().filter(|line| is(line.condition()));
             lines.count() as u64
         };
-        Counts {
-            firing: count(|is| matches!(is, Condition::Firing(_))),
-            critical: count(|is| is == Condition::Firing(Severity::Critical)),
-            unknown: count(|is| is == Condition::Unknown),
-            pending: count(|is| is == Condition::Pending),
-            ok: count(|is| is == Condition::Ok),
-            unchecked: count(|is| is == Condition::Unchecked),
-            disabled: count(|is| is == Condition::Disabled),
-        }
+        let critical = count(|is| is == Condition::Firing(Severity::Critical));
+        [
+            ("firing", count(|is| matches!(is, Condition::Firing(_)))),
+            ("critical", critical),
+            ("unknown", count(|is| is == Condition::Unknown)),
+            ("pending", count(|is| is == Condition::Pending)),
+            ("ok", count(|is| is == Condition::Ok)),
+            ("unchecked", count(|is| is == Condition::Unchecked)),
+            ("disabled", count(|is| is == Condition::Disabled)),
+        ]
     }
 
     /// The answer under `--nagios`; UNKNOWN if the last check is older than `max_age`.
@@ -142,19 +134,16 @@ impl Answer for AlertsStatus {
             ];
             text = columns::table(&columns, &attention, width) + "\n";
         }
-        let counts = self.counts();
-        let counts = [
-            (counts.firing, "firing"),
-            (counts.unknown, "unknown"),
-            (counts.pending, "pending"),
-            (counts.ok, "ok"),
-            (counts.unchecked, "not evaluated yet"),
-            (counts.disabled, "disabled"),
-        ];
-        let counts = counts.iter().filter(|(number, _)| *number > 0);
-        let counts: Vec<String> = counts
-            .map(|(number, state)| format!("{} {state}", count(*number)))
-            .collect();
+        let counts = self.counts().into_iter();
+        let counts = counts.filter(|(name, number)| *name != "critical" && *number > 0);
+        let counts = counts.map(|(name, number)| {
+            let name = match name {
+                "unchecked" => "not evaluated yet",
+                name => name,
+            };
+            format!("{} {name}", count(number))
+        });
+        let counts: Vec<String> = counts.collect();
         text.push_str(&counts.join(", "));
         if let Some(to) = evaluated_to(&self.lines) {
             text.push_str(&format!("; as of {}", time(to)));
@@ -192,8 +181,10 @@ impl Answer for AlertsStatus {
                 ..line
             }
         });
+        let counts = self.counts().into_iter();
+        let counts = counts.map(|(name, number)| (name, Cell::count(number)));
         object! {
-            ..self.counts(),
+            ..counts.collect::<columns::Object>(),
             notices_waiting: self.waiting.len(),
             notices_silenced: self.silenced,
             silences_active: self.active_silences(),
@@ -203,20 +194,10 @@ impl Answer for AlertsStatus {
     }
 
     fn csv(&self) -> Vec<Vec<String>> {
-        let counts = self.counts();
-        let counts = [
-            ("firing", counts.firing),
-            ("critical", counts.critical),
-            ("unknown", counts.unknown),
-            ("pending", counts.pending),
-            ("ok", counts.ok),
-            ("unchecked", counts.unchecked),
-            ("disabled", counts.disabled),
-        ];
         let columns = [
-            Column::csv_only("state", |(state, _): &(&str, u64)| Cell::text(state)),
-            Column::csv_only("number", |(_, number): &(&str, u64)| Cell::count(*number)),
+            Column::csv_only("state", |(state, _): &Count| Cell::text(state)),
+            Column::csv_only("number", |(_, number): &Count| Cell::count(*number)),
         ];
-        columns::csv(&columns, &counts)
+        columns::csv(&columns, &self.counts())
     }
 }
