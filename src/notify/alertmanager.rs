@@ -17,7 +17,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 
-use super::endpoint::Endpoint;
+use super::endpoint::{Endpoint, JSON};
 use super::{Failure, Message};
 use crate::domain::alert::channel::Alertmanager;
 use crate::domain::alert::delivery::{Notice, later};
@@ -64,17 +64,16 @@ impl Receiver<'_> {
     }
 
     pub(super) fn send(&self, message: &Message) -> Result<(), Failure> {
-        let earlier: Vec<&Notice> = message.earlier.iter().collect();
         message
             .contents()
-            .try_for_each(|content| self.send_one(content, &earlier, message.at))
+            .try_for_each(|content| self.send_one(content, &message.earlier, message.at))
     }
 
     /// Sends a notice. `earlier` are those of its episode that may have been sent before.
     fn send_one(
         &self,
         content: &Content,
-        earlier: &[&Notice],
+        earlier: &[Notice],
         now: DateTime<Utc>,
     ) -> Result<(), Failure> {
         let is_missed = matches!(content.kind, NoticeKind::Missed | NoticeKind::Late);
@@ -100,7 +99,7 @@ impl Receiver<'_> {
 
     fn post(&self, alerts: &[Alert], at: DateTime<Utc>) -> Result<(), Failure> {
         let body = serde_json::to_vec(alerts).map_err(Failure::of_notice)?;
-        self.endpoint.post(body, &[], at)
+        self.endpoint.post(JSON, body, &[], at)
     }
 
     fn held_until(&self, now: DateTime<Utc>) -> DateTime<Utc> {
@@ -112,15 +111,13 @@ impl Receiver<'_> {
         )
     }
 
-    fn alerts(&self, content: &Content, earlier: &[&Notice], now: DateTime<Utc>) -> Vec<Alert> {
+    fn alerts(&self, content: &Content, earlier: &[Notice], now: DateTime<Utc>) -> Vec<Alert> {
         match content.kind {
             NoticeKind::Firing | NoticeKind::Reminder | NoticeKind::Unknown => {
-                let others: Vec<&Notice> = earlier
+                let others = earlier
                     .iter()
-                    .filter(|notice| notice.content.severity != content.severity)
-                    .copied()
-                    .collect();
-                let mut alerts = self.ended(content, &others, content.created_at);
+                    .filter(|notice| notice.content.severity != content.severity);
+                let mut alerts = self.ended(content, others, content.created_at);
                 alerts.push(self.alert(content, content.severity, self.held_until(now)));
                 alerts
             }
@@ -141,9 +138,14 @@ impl Receiver<'_> {
 
     /// An end for each severity that may have been sent as firing, and for no other: Alertmanager notifies of every
     /// end that it receives.
-    fn ended(&self, content: &Content, earlier: &[&Notice], end: DateTime<Utc>) -> Vec<Alert> {
+    fn ended<'n>(
+        &self,
+        content: &Content,
+        earlier: impl IntoIterator<Item = &'n Notice>,
+        end: DateTime<Utc>,
+    ) -> Vec<Alert> {
         let firing = earlier
-            .iter()
+            .into_iter()
             .filter(|notice| !notice.content.kind.is_last());
         let sent: BTreeSet<Severity> = firing.map(|notice| notice.content.severity).collect();
         sent.into_iter()
@@ -236,7 +238,6 @@ mod tests {
             .iter()
             .map(|content| Notice::new(content.clone(), 1, "am"))
             .collect();
-        let earlier: Vec<&Notice> = earlier.iter().collect();
         let now = content.created_at + TimeDelta::minutes(2);
         let alerts = receiver.alerts(content, &earlier, now);
         let minutes = |alert: &Alert| {
@@ -260,24 +261,6 @@ mod tests {
         assert_eq!(sent(&resolved, &[firing]), [("warning".to_owned(), 7)]);
         let missed = of(NoticeKind::Missed, Severity::Warning);
         assert_eq!(sent(&missed, &[]), [("warning".to_owned(), 7)]);
-    }
-
-    #[test]
-    fn sent_severity_ends_when_another_begins() {
-        let warning = of(NoticeKind::Firing, Severity::Warning);
-        let critical = of(NoticeKind::Firing, Severity::Critical);
-        assert_eq!(
-            sent(&critical, std::slice::from_ref(&warning)),
-            [("warning".to_owned(), 0), ("critical".to_owned(), 62)]
-        );
-        let resolved = Content {
-            ended_at: Some(warning.fired_at + TimeDelta::minutes(9)),
-            ..of(NoticeKind::Resolved, Severity::Critical)
-        };
-        assert_eq!(
-            sent(&resolved, &[warning, critical]),
-            [("warning".to_owned(), 9), ("critical".to_owned(), 9)]
-        );
     }
 
     #[test]

@@ -79,18 +79,8 @@ impl Endpoint {
         self.timeout
     }
 
-    /// Posts JSON with these headers at the time `at`; anything but a 2xx is a failure.
+    /// Posts a body with these headers at the time `at`; anything but a 2xx is a failure.
     pub(super) fn post(
-        &self,
-        body: Vec<u8>,
-        headers: &[(&str, String)],
-        at: DateTime<Utc>,
-    ) -> Result<(), Failure> {
-        self.post_as(JSON, body, headers, at)
-    }
-
-    /// Posts a body of any type.
-    pub(super) fn post_as(
         &self,
         content_type: &str,
         body: Vec<u8>,

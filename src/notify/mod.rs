@@ -21,6 +21,7 @@ use crate::domain::alert::delivery::{Failure, Notice};
 use crate::domain::alert::notice::Content;
 
 pub use alertmanager::OWN_LABELS;
+pub use stdout::line;
 
 /// The notices of one request.
 #[derive(Clone, Debug)]
@@ -160,9 +161,4 @@ impl Remote<'_> {
             Remote::Webhook(_) | Remote::Slack(_) | Remote::Exec(_) => Ok(()),
         }
     }
-}
-
-/// The line that a channel of kind stdout prints.
-pub fn line(stdout: &Stdout, content: &Content) -> Result<String, Failure> {
-    stdout::line(stdout, content)
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::endpoint::Endpoint;
+use super::endpoint::{Endpoint, JSON};
 use super::{Failure, Message};
 use crate::domain::alert::notice::{Content, NoticeKind};
 use crate::domain::alert::rule::Severity;
@@ -25,7 +25,8 @@ pub(super) fn send(endpoint: &Endpoint, message: &Message) -> Result<(), Failure
         contents => group(contents),
     };
     let body = serde_json::to_vec(&value).map_err(Failure::of_notice)?;
-    endpoint.post(body, &[("Idempotency-Key", message.key())], message.at)
+    let headers = [("Idempotency-Key", message.key())];
+    endpoint.post(JSON, body, &headers, message.at)
 }
 
 fn single(content: &Content) -> Value {

@@ -7,7 +7,7 @@ use crate::domain::format;
 use crate::output::printable;
 
 /// The line of a notice: JSON, or its time and summary.
-pub(super) fn line(settings: &Stdout, content: &Content) -> Result<String, Failure> {
+pub fn line(settings: &Stdout, content: &Content) -> Result<String, Failure> {
     if settings.json {
         serde_json::to_string(content).map_err(Failure::of_notice)
     } else {
