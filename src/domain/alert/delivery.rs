@@ -394,20 +394,6 @@ mod tests {
     }
 
     #[test]
-    fn ended_episode_supersedes_its_waiting_notices() {
-        let waiting = [
-            notice("a", NoticeKind::Firing, "1", "x"),
-            notice("b", NoticeKind::Firing, "1", "y"),
-            notice("c", NoticeKind::Firing, "2", "x"),
-            notice("d", NoticeKind::Reminder, "1", "x"),
-            notice("e", NoticeKind::Missed, "1", "x"),
-        ];
-        let expected = ["a", "d"].map(str::to_owned);
-        let now = waiting[0].content.created_at;
-        assert_eq!(superseded(&waiting, now), BTreeSet::from(expected));
-    }
-
-    #[test]
     fn notice_in_flight_blocks_its_episode_and_is_not_superseded() {
         let first = notice("a", NoticeKind::Firing, "1", "x");
         let created_at = first.content.created_at;
@@ -431,22 +417,6 @@ mod tests {
         // It has failed.
         notices[0].error = Some("no".to_owned());
         assert_eq!(run(&notices, 0).next_step(&notices[0]), superseded);
-    }
-
-    #[test]
-    fn channel_that_asked_to_wait_gets_no_notice_before() {
-        let notices = [notice("a", NoticeKind::Firing, "1", "x")];
-        let mut run = run(&notices, 0);
-        let at = |minutes| notices[0].content.created_at + TimeDelta::minutes(minutes);
-        run.postpone("x", at(30));
-        assert_eq!(run.next_step(&notices[0]), NextStep::Wait);
-        assert_eq!(run.next_attempt_at(&notices[0]), at(30));
-        // The clock was set back.
-        run.postpone("x", at(66));
-        assert_eq!(run.next_step(&notices[0]), NextStep::Send);
-        run.postpone("x", at(30));
-        run.force = true;
-        assert_eq!(run.next_step(&notices[0]), NextStep::Send);
     }
 
     #[test]

@@ -577,11 +577,6 @@ mod tests {
         target.read(noon(), GRID, &usage(target, &[noon()], calls))
     }
 
-    fn succeeded(count: i64, cached: bool) -> Vec<Call> {
-        let call = |n| (noon() - TimeDelta::milliseconds(1 + n), true, cached, None);
-        (0..count).map(call).collect()
-    }
-
     fn failed(from: DateTime<Utc>, count: i64) -> Vec<Call> {
         let call = |n| (from + TimeDelta::milliseconds(n), false, false, None);
         (0..count).map(call).collect()
@@ -630,7 +625,7 @@ mod tests {
     #[test]
     fn unknown_value_has_a_reason() {
         let rate = |threshold| rule(AlertType::RateLimitWarning, threshold, Period::Minute);
-        let calls = succeeded(1, false);
+        let calls = [(noon() - TimeDelta::seconds(1), true, false, None)];
         let reason = |rule: &Rule, limit, calls: &[Call]| match read(rule, limit, calls).level {
             Level::Unknown(reason) => reason,
             level => panic!("{level:?}"),
@@ -681,79 +676,12 @@ mod tests {
     }
 
     #[test]
-    fn failures_count_as_percentage_of_the_calls() {
+    fn without_calls_there_is_no_percentage() {
         let mut rule = rule(AlertType::ErrorSpike, 5.0, Period::Hour);
         rule.settings.percent = true;
-        let calls = [
-            succeeded(19, false),
-            failed(noon() - TimeDelta::minutes(3), 1),
-        ]
-        .concat();
-        let reading = read(&rule, None, &calls);
-        let observed = reading.observed;
-        assert_eq!(
-            (observed.value, observed.limit_value),
-            (Some(5.0), Some(20.0))
-        );
-        assert_eq!(reading.level, Level::Over(Severity::Warning));
-        rule.settings.min_requests = 21;
-        assert_eq!(read(&rule, None, &calls).level, Level::Clear);
-        // Without calls there is no percentage.
         let earlier = failed(noon() - TimeDelta::hours(3), 1);
         let none = read(&rule, None, &earlier);
         assert_eq!((none.observed.value, none.level), (None, Level::Clear));
-    }
-
-    #[test]
-    fn api_without_calls_is_unknown_during_an_episode_or_as_the_rule_says() {
-        let mut rule = rule(AlertType::ErrorSpike, 1.0, Period::Minute);
-        let silent = |rule: &Rule, minutes: i64| {
-            let calls = failed(noon() - TimeDelta::minutes(minutes), 1);
-            let reading = read(rule, None, &calls);
-            let reason = Some("no call was recorded since 2026-01-31T11:30:00Z".to_owned());
-            let is_unknown = reading.level == Level::Unknown(reason.clone().unwrap_or_default());
-            (is_unknown, reading.no_data == reason)
-        };
-        assert_eq!(silent(&rule, 29), (false, false));
-        assert_eq!(silent(&rule, 30), (false, true));
-        rule.settings.no_data = Some(TimeDelta::minutes(30));
-        assert_eq!(silent(&rule, 29), (false, false));
-        assert_eq!(silent(&rule, 30), (true, false));
-        rule.settings.no_data = Some(TimeDelta::zero());
-        assert_eq!(silent(&rule, 30), (false, false));
-    }
-
-    #[test]
-    fn time_without_calls_is_the_value_of_a_no_data_rule() {
-        let mut rule = rule(AlertType::NoData, 2.0, Period::Hour);
-        rule.settings.higher = vec![Threshold::sample(6.0, Severity::Critical, &[])];
-        let after = |minutes: i64| {
-            let reading = read(
-                &rule,
-                None,
-                &failed(noon() - TimeDelta::minutes(minutes), 1),
-            );
-            (reading.observed.value, reading.level)
-        };
-        assert_eq!(after(119), (None, Level::Clear));
-        assert_eq!(after(150), (Some(2.5), Level::Over(Severity::Warning)));
-        assert_eq!(after(360), (Some(6.0), Level::Over(Severity::Critical)));
-        assert!(matches!(read(&rule, None, &[]).level, Level::Unknown(_)));
-    }
-
-    #[test]
-    fn value_is_clear_between_warning_or_critical() {
-        let mut rule = rule(AlertType::ErrorSpike, 4.0, Period::Minute);
-        rule.settings.higher = vec![Threshold::sample(8.0, Severity::Critical, &[])];
-        rule.settings.clear_below = Some(2.0);
-        let level = |count| {
-            let failed = failed(noon() - TimeDelta::seconds(30), count);
-            read(&rule, None, &[succeeded(1, false), failed].concat()).level
-        };
-        assert_eq!(level(1), Level::Clear);
-        assert_eq!(level(2), Level::Between);
-        assert_eq!(level(4), Level::Over(Severity::Warning));
-        assert_eq!(level(8), Level::Over(Severity::Critical));
     }
 
     #[test]

@@ -873,13 +873,6 @@ mod tests {
     }
 
     #[test]
-    fn episode_between_two_rounds_is_one_missed() {
-        let mut story = Story::new();
-        story.run_and_deliver(10, &progress(true, Some(3)));
-        assert_eq!(story.arrived(), [Missed]);
-    }
-
-    #[test]
     fn resolved_is_sent_during_a_silence_if_firing_was_delivered() {
         let mut story = Story::firing();
         story.silenced = true;
@@ -1049,19 +1042,5 @@ mod tests {
             (true, None, observed(90)),
         ];
         assert_eq!(found.collect::<Vec<_>>(), expected);
-    }
-
-    #[test]
-    fn unknown_threshold_stays_unknown() {
-        let mut unknown = begins();
-        (unknown.observed.value, unknown.observed.threshold) = (None, None);
-        unknown.unknown_reason = Some("no limit per MINUTE is set".to_owned());
-        let notice = Story::new().run(0, &unknown).new.remove(0);
-        assert_eq!(notice.content.observed.threshold, None);
-        assert_eq!(
-            notice.content.summary,
-            "WARNING: finnhub value unknown: no limit per MINUTE is set, threshold unknown, firing since \
-             2026-01-31T12:00:00Z"
-        );
     }
 }

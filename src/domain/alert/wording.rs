@@ -184,5 +184,7 @@ mod tests {
             measured(&unknown),
             "value unknown: no limit per DAY is set, threshold 80 %"
         );
+        unknown.observed.threshold = None;
+        assert!(measured(&unknown).ends_with(", threshold unknown"));
     }
 }
