@@ -345,34 +345,6 @@ mod tests {
     }
 
     #[test]
-    fn first_run_adds_and_second_changes_nothing() {
-        let catalogue = Catalogue::embedded().unwrap();
-        let first = changed(&[], &catalogue);
-        assert_eq!(actions(&first), [SyncAction::Added; 4]);
-        let row = &first[0].row;
-        let found = (row.value, row.warning_percent, row.critical_percent);
-        assert_eq!(found, (256.0, 75.0, 90.0));
-        let second = changed(&stored(first), &catalogue);
-        assert_eq!(actions(&second), [SyncAction::Unchanged; 4]);
-    }
-
-    #[test]
-    fn no_plan_is_assumed() {
-        let catalogue = Catalogue::embedded().unwrap();
-        assert_eq!(limits(&catalogue, &[], &[], SIGNATURE), []);
-    }
-
-    #[test]
-    fn metric_billed_from_zero_has_no_limit() {
-        let catalogue = Catalogue::embedded().unwrap();
-        let pro = limits(&catalogue, &[selected("vercel", "pro")], &[], SIGNATURE);
-        let short = |change: &LimitChange| (change.row.metric, change.wanted);
-        let pro: Vec<_> = pro.iter().map(short).collect();
-        let expected = [(Metric::BandwidthGb, 1e3), (Metric::RequestCount, 1e7)];
-        assert_eq!(pro, expected);
-    }
-
-    #[test]
     fn newer_catalogue_updates_own_rows_and_keeps_their_thresholds() {
         let mut rows = stored(changed(&[], &Catalogue::embedded().unwrap()));
         rows[0].warning_percent = 50.0;
@@ -381,23 +353,6 @@ mod tests {
         assert_eq!(after[0].before, Some(256.0));
         let row = &after[0].row;
         assert_eq!((row.value, row.warning_percent), (300.0, 50.0));
-    }
-
-    #[test]
-    fn rows_of_others_are_kept() {
-        let mut rows = stored(changed(&[], &Catalogue::embedded().unwrap()));
-        // Changed by another program.
-        rows[0].value = 1.0;
-        // Written by another program.
-        rows[1].details = None;
-        // Set by the user.
-        if let Some(details) = &mut rows[2].details {
-            details.origin = Origin::User;
-        }
-        let after = changed(&rows, &newer());
-        use SyncAction::{Kept, Updated};
-        assert_eq!(actions(&after), [Kept, Kept, Kept, Updated]);
-        assert_eq!(stored(after)[..3], rows[..3]);
     }
 
     #[test]
