@@ -420,6 +420,22 @@ mod tests {
     }
 
     #[test]
+    fn channel_that_asked_to_wait_gets_no_notice_before() {
+        let notices = [notice("a", NoticeKind::Firing, "1", "x")];
+        let mut run = run(&notices, 0);
+        let at = |minutes| notices[0].content.created_at + TimeDelta::minutes(minutes);
+        run.postpone("x", at(30));
+        assert_eq!(run.next_step(&notices[0]), NextStep::Wait);
+        assert_eq!(run.next_attempt_at(&notices[0]), at(30));
+        // The clock was set back.
+        run.postpone("x", at(66));
+        assert_eq!(run.next_step(&notices[0]), NextStep::Send);
+        run.postpone("x", at(30));
+        run.force = true;
+        assert_eq!(run.next_step(&notices[0]), NextStep::Send);
+    }
+
+    #[test]
     fn failure_blocks_the_episode_of_the_notice_or_its_channel() {
         let notices = [
             notice("a", NoticeKind::Firing, "1", "x"),

@@ -88,8 +88,12 @@ pub(super) fn settings_line(rule: &Rule) -> String {
             span("clear for", settings.clear_hold),
         ),
         settings.repeat.map(|repeat| span("repeat", repeat)),
-        settings.settle.map(|settle| span("settle", settle)),
-        settings.no_data.map(|it| span("no data after", it)),
+        settings
+            .settle
+            .map(|settle| format!("settle {}", duration(settle))),
+        settings
+            .no_data
+            .map(|no_data| format!("no data after {}", duration(no_data))),
         set(
             settings.min_requests != default.min_requests,
             format!("min requests {}", count(settings.min_requests)),
