@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::commands::prelude::*;
+use crate::domain::nearest::nearest;
 use crate::store::plans::catalogues;
 use crate::store::usage::{aggregates, rollups};
 
@@ -86,19 +87,13 @@ pub(crate) fn warn_of_unknown(
 }
 
 fn warning(api: &str, used: &BTreeSet<String>, published: &BTreeSet<String>) -> Option<String> {
-    let known = match nearest(api, used.iter().chain(published)) {
+    let names = used.iter().chain(published).map(String::as_str);
+    let known = match nearest(api, names) {
         Some(name) => format!("did you mean `{}`?", printable(name)),
         None => format!("known APIs: {}", first_names(used)?),
     };
     let api = printable(api);
     Some(format!("no calls to `{api}` are recorded; {known}"))
-}
-
-/// The most similar name, if one is so similar that the other may be a typing error.
-fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a String>) -> Option<&'a String> {
-    let similar = |known: &String| strsim::normalized_damerau_levenshtein(name, known);
-    let best = known.max_by(|a, b| similar(a).total_cmp(&similar(b)))?;
-    (similar(best) >= 0.7).then_some(best)
 }
 
 #[cfg(test)]

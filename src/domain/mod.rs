@@ -11,6 +11,7 @@ pub mod metrics;
 pub mod moment;
 pub mod nagios;
 pub mod named;
+pub mod nearest;
 pub mod period;
 pub mod plans;
 pub mod recommendation;

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use super::time::TimeUnit;
 use super::{Code, LineError};
+use crate::domain::nearest::nearest;
 
 macro_rules! fields {
     ($($field:ident $snake:literal $(or $camel:literal)?,)+) => {
@@ -73,24 +74,6 @@ impl Field {
                 names.join(", ")
             )
         })
-    }
-
-    /// The field whose name is most like `name`, if any is.
-    fn nearest(name: &str) -> Option<Field> {
-        let name = name.to_lowercase();
-        let likeness = |field: Field| {
-            let known = field.name();
-            match strsim::jaro_winkler(&name, known) {
-                // Such as `status`.
-                _ if known.starts_with(&name) => 0.95,
-                likeness if known.contains(&name) || name.contains(known) => likeness.max(0.9),
-                likeness => likeness,
-            }
-        };
-        let fields = Field::ALL.iter().map(|field| (likeness(*field), *field));
-        let best = fields.max_by(|a, b| a.0.total_cmp(&b.0));
-        best.filter(|(likeness, _)| name.len() > 2 && *likeness >= 0.85)
-            .map(|(_, field)| field)
     }
 }
 
@@ -237,7 +220,8 @@ pub(super) fn shortened(name: &str) -> String {
 /// What to do about an unknown name, to follow it in a sentence.
 pub(super) fn unknown(name: &str) -> String {
     let name = shortened(name);
-    let nearest = Field::nearest(&name).map_or("FIELD", Field::name);
+    let fields = Field::ALL.iter().map(|field| field.name());
+    let nearest = nearest(&name, fields).unwrap_or("FIELD");
     format!(
         "is not a known field; read it with --map {name}={nearest}, or drop it with --unknown ignore"
     )
