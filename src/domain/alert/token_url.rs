@@ -1,10 +1,14 @@
 //! URLs that carry a token: all who read such a URL can send to its receiver.
 
 /// Services whose URLs have a token in the path: a host, or a dot and a domain, and the beginning of the path.
-const SERVICES: [(&str, &str); 10] = [
+const SERVICES: &[(&str, &str)] = &[
     ("hooks.slack.com", "/"),
+    ("hooks.slack-gov.com", "/"),
     ("discord.com", "/api/webhooks/"),
+    (".discord.com", "/api/webhooks/"),
     ("discordapp.com", "/api/webhooks/"),
+    (".discordapp.com", "/api/webhooks/"),
+    ("outlook.office.com", "/webhook/"),
     (".webhook.office.com", "/"),
     (".logic.azure.com", "/"),
     (".api.powerplatform.com", "/"),
@@ -12,6 +16,10 @@ const SERVICES: [(&str, &str); 10] = [
     ("hc-ping.com", "/"),
     ("chat.googleapis.com", "/"),
     ("maker.ifttt.com", "/"),
+    ("hooks.zapier.com", "/"),
+    (".make.com", "/"),
+    ("open.feishu.cn", "/open-apis/bot/"),
+    ("open.larksuite.com", "/open-apis/bot/"),
 ];
 
 /// Parts of the names of parameters that hold a secret.
@@ -76,6 +84,8 @@ pub fn carries_token(url: &str) -> bool {
         || SERVICES.iter().any(is_of)
         || names.any(is_secret)
         || url.path.split('/').any(is_random)
+        // Such as `/alert/key/VALUE`.
+        || ["/key/", "/token/", "/secret/"].iter().any(|it| url.path.contains(it))
 }
 
 /// The URL for lists, without its query, and without its path if it carries a token.
@@ -111,6 +121,9 @@ mod tests {
             "https://acme.webhook.office.com/webhookb2/x",
             "https://prod-1.westeurope.logic.azure.com:443/workflows/x",
             "https://api.telegram.org/bot1:x/sendMessage",
+            "https://ptb.discord.com/api/webhooks/1/x",
+            "https://hook.eu1.make.com/x",
+            "https://x.com/alert/key/team",
             "https://x.com/hook?access_token=x",
             "https://x.com?a=b&SIG=x",
             "https://x.com/hook/5ebe2294ecd0e0f08eab7690d2a6ee69",
