@@ -111,7 +111,7 @@ pub struct Failure {
     pub detail: Option<String>,
     /// Whether other notices to the channel would fail too.
     pub channel_is_down: bool,
-    /// How long the receiver asks not to be called, at most [`LONGEST_WAIT`].
+    /// How long the receiver asks not to be called, at most [`LONGEST_RETRY_AFTER`].
     pub retry_after: Option<TimeDelta>,
 }
 
@@ -200,7 +200,7 @@ impl DeliveryRun {
     /// Whether a channel accepts requests now, or `--force` sends them before it does.
     pub fn accepts(&self, channel: &str) -> bool {
         let not_before = self.channels.get(channel).copied().flatten();
-        self.force || not_before.is_none_or(|at| !is_in_future(at, self.now))
+        self.force || not_before.is_none_or(|at| !is_postponed(at, self.now))
     }
 
     /// Whether its channel has not failed in this run and no earlier notice of its episode waits.
@@ -217,7 +217,7 @@ impl DeliveryRun {
     /// The earliest time of the next attempt, of the notice and of its channel.
     pub fn next_attempt_at(&self, notice: &Notice) -> DateTime<Utc> {
         let not_before = self.channels.get(&notice.channel).copied().flatten();
-        let postponed = not_before.filter(|at| is_in_future(*at, self.now));
+        let postponed = not_before.filter(|at| is_postponed(*at, self.now));
         postponed.map_or(notice.next_attempt_at, |at| notice.next_attempt_at.max(at))
     }
 
@@ -293,7 +293,11 @@ pub fn later(at: DateTime<Utc>, by: TimeDelta) -> DateTime<Utc> {
 /// The wait after the first failure.
 const FIRST_WAIT_MS: i64 = 30_000;
 
-pub const LONGEST_WAIT: TimeDelta = TimeDelta::hours(1);
+/// The longest wait after a failure.
+const LONGEST_WAIT: TimeDelta = TimeDelta::hours(1);
+
+/// The longest `Retry-After` that is obeyed.
+pub const LONGEST_RETRY_AFTER: TimeDelta = TimeDelta::hours(24);
 
 /// A longer wait means that the clock was set back. It includes the duration of the run that set the wait.
 pub const CLOCK_WAS_SET_BACK: TimeDelta = TimeDelta::minutes(65);
@@ -301,6 +305,11 @@ pub const CLOCK_WAS_SET_BACK: TimeDelta = TimeDelta::minutes(65);
 /// Whether an attempt must wait until `at`.
 fn is_in_future(at: DateTime<Utc>, now: DateTime<Utc>) -> bool {
     at > now && at - now <= CLOCK_WAS_SET_BACK
+}
+
+/// Whether a channel accepts nothing until `at`.
+fn is_postponed(at: DateTime<Utc>, now: DateTime<Utc>) -> bool {
+    at > now && at - now <= LONGEST_RETRY_AFTER + (CLOCK_WAS_SET_BACK - LONGEST_WAIT)
 }
 
 /// The wait after a number of failed attempts: it doubles each time, up to an hour, and lies between a half and
@@ -428,7 +437,7 @@ mod tests {
         assert_eq!(run.next_step(&notices[0]), NextStep::Wait);
         assert_eq!(run.next_attempt_at(&notices[0]), at(30));
         // The clock was set back.
-        run.postpone("x", at(66));
+        run.postpone("x", at(24 * 60 + 6));
         assert_eq!(run.next_step(&notices[0]), NextStep::Send);
         run.postpone("x", at(30));
         run.force = true;
