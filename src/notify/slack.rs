@@ -15,8 +15,8 @@ const LONGEST_TEXT: usize = 2_000;
 /// Slack refuses more blocks in a message; several notices have one block each.
 pub(super) const PER_MESSAGE: usize = 50;
 
-/// Slack accepts one message per second.
-pub(super) const PACE: Duration = Duration::from_secs(1);
+/// Slack accepts one message per second. The margin keeps messages apart that arrive at different speeds.
+pub(super) const PACE: Duration = Duration::from_millis(1_050);
 
 pub(super) fn send(endpoint: &Endpoint, message: &Message) -> Result<(), Failure> {
     let contents: Vec<&Content> = message.contents().collect();

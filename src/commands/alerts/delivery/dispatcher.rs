@@ -243,7 +243,7 @@ impl Dispatcher<'_> {
         let sent = std::mem::take(&mut self.lanes[done.lane].sent);
         match done.result {
             Ok(()) => {
-                self.lanes[done.lane].lane.succeed();
+                self.lanes[done.lane].lane.succeed(Instant::now());
                 self.deliver(&sent)
             }
             Err(failure) => self.fail(done.lane, &sent, &failure),

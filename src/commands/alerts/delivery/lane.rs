@@ -56,8 +56,11 @@ pub(super) struct Lane {
     pub(super) needs_refresh: bool,
     limits: Limits,
     ready_at: Instant,
+    begun_at: Instant,
     is_busy: bool,
     has_sent: bool,
+    /// The longest time until an answer.
+    slowest: Option<Duration>,
     one_by_one: bool,
     waits: u32,
 }
@@ -69,8 +72,10 @@ impl Lane {
             needs_refresh: false,
             limits,
             ready_at: start,
+            begun_at: start,
             is_busy: false,
             has_sent: false,
+            slowest: None,
             one_by_one: false,
             waits: 0,
         }
@@ -90,7 +95,19 @@ impl Lane {
         }
     }
 
-    /// The next step. No request begins that could end after the budget, except the first.
+    /// The time that its next request is expected to take, by the answers so far.
+    fn expected(&self) -> Duration {
+        let expected = self.slowest.map(|slowest| slowest * 2 + LEAST_WAIT);
+        expected.map_or(self.limits.time, |it| it.min(self.limits.time))
+    }
+
+    fn end(&mut self, now: Instant) {
+        self.is_busy = false;
+        let time = now.saturating_duration_since(self.begun_at);
+        self.slowest = self.slowest.max(Some(time));
+    }
+
+    /// The next step. No request begins that is expected to end after the budget, except the first.
     pub(super) fn step(&self, now: Instant, budget: Budget) -> Step {
         if self.is_busy {
             return Step::Busy;
@@ -99,7 +116,7 @@ impl Lane {
             return Step::Done;
         }
         let start = self.ready_at.max(now);
-        if self.has_sent && !budget.allows(start, self.limits.time) {
+        if self.has_sent && !budget.allows(start, self.expected()) {
             Step::Done
         } else if start > now {
             Step::WaitUntil(start)
@@ -112,12 +129,13 @@ impl Lane {
     pub(super) fn begin(&mut self, now: Instant) {
         self.is_busy = true;
         self.has_sent = true;
+        self.begun_at = now;
         self.ready_at = now + self.limits.pace;
     }
 
     /// Records the success of a request.
-    pub(super) fn succeed(&mut self) {
-        self.is_busy = false;
+    pub(super) fn succeed(&mut self, now: Instant) {
+        self.end(now);
         self.waits = 0;
     }
 
@@ -130,7 +148,7 @@ impl Lane {
         now: Instant,
         budget: Budget,
     ) -> Option<Duration> {
-        self.is_busy = false;
+        self.end(now);
         let wait = if sent.is_empty() {
             return None;
         } else if failure.channel_is_down {
@@ -154,7 +172,7 @@ impl Lane {
             return None;
         }
         let start = self.ready_at.max(now + wait);
-        if !budget.allows(start, self.limits.time) {
+        if !budget.allows(start, self.expected()) {
             return None;
         }
         self.waits += 1;
@@ -198,17 +216,24 @@ mod tests {
         assert_eq!(lane.step(start, short), Step::Send);
         lane.begin(start);
         assert_eq!(lane.step(start, short), Step::Busy);
-        lane.succeed();
-        assert_eq!(lane.step(start, short), Step::Done);
+        // Its answer took 2 s: the next is expected within 5 s.
+        let answered = start + seconds(2);
+        lane.succeed(answered);
+        assert_eq!(lane.step(answered, short), Step::Done);
+        let exact = Budget::new(start, seconds(7));
+        assert_eq!(lane.step(answered, exact), Step::Send);
+        let later = answered + Duration::from_millis(1);
+        assert_eq!(lane.step(later, exact), Step::Done);
+        lane.begin(answered);
+        lane.succeed(answered + seconds(8));
         let endless = Budget::new(start, Duration::MAX);
-        let next = start + seconds(1);
-        assert_eq!(lane.step(start, endless), Step::WaitUntil(next));
-        let exact = Budget::new(start, seconds(11));
-        assert_eq!(lane.step(next, exact), Step::Send);
         assert_eq!(
-            lane.step(next + Duration::from_millis(1), exact),
-            Step::Done
+            lane.step(answered, endless),
+            Step::WaitUntil(answered + seconds(1))
         );
+        // Twice 8 s is more than the time limit of a request.
+        let late = Budget::new(start, seconds(20));
+        assert_eq!(lane.step(start + seconds(10), late), Step::Send);
     }
 
     #[test]
@@ -226,7 +251,7 @@ mod tests {
         assert_eq!(lane.queue, [0, 1]);
         let next = start + seconds(5);
         assert_eq!(lane.step(start, budget), Step::WaitUntil(next));
-        let late = Budget::new(start, seconds(14));
+        let late = Budget::new(start, seconds(5));
         assert_eq!(lane.fail(&[0], &busy(5), start, late), None);
     }
 
@@ -238,7 +263,7 @@ mod tests {
         let waits = [0, 1, 1, 1].map(|wait| lane.fail(&[0], &busy(wait), start, budget));
         let second = Some(seconds(1));
         assert_eq!(waits, [second, second, second, None]);
-        lane.succeed();
+        lane.succeed(start);
         assert_eq!(lane.fail(&[0], &busy(1), start, budget), second);
     }
 

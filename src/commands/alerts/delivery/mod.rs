@@ -51,7 +51,7 @@ pub(super) struct Options {
     pub(super) force: bool,
     /// Whether channels of kind stdout print to stderr, as stdout belongs to a program.
     pub(super) to_stderr: bool,
-    /// No request begins that could end later, except the first of each channel.
+    /// No request begins that is expected to end later, except the first of each channel.
     pub(super) within: DeliverWithin,
 }
 
