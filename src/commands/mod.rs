@@ -8,6 +8,7 @@ pub mod completions;
 pub(crate) mod database_error;
 pub(crate) mod heartbeat;
 pub(crate) mod known_apis;
+mod limit_use;
 pub mod limits;
 pub mod man;
 pub mod migrate;

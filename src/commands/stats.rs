@@ -2,28 +2,22 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 use indicatif::ProgressBar;
 
 use crate::args::{ApiFilter, Lookback, one_of};
 use crate::commands::known_apis::require_known;
+use crate::commands::limit_use::limit_use;
 use crate::commands::prelude::*;
-use crate::domain::alert::rule::TimeWindow;
-use crate::domain::alert::series::{Demand, Tally};
-use crate::domain::alert::window::{self, Grid};
 use crate::domain::format::counted;
-use crate::domain::period::{Calendar, Granularity, Period, Window};
-use crate::domain::plans::ApiLimit;
-use crate::domain::plans::selection::Billing;
+use crate::domain::period::{Calendar, Granularity, Window};
 use crate::domain::usage::read_plan::{ReadPlan, RowRange};
 use crate::domain::usage::rollup::LeftOut;
 use crate::domain::usage::settings::Settings;
-use crate::domain::usage::stats::{Cells, Grouping, LimitUse, Lines, Sort, WITHOUT_ROWS};
+use crate::domain::usage::stats::{Cells, Grouping, Lines, Sort, WITHOUT_ROWS};
 use crate::output::stats::StatsAnswer;
-use crate::store::alerting::usage;
 use crate::store::migrations::TriggerSet;
-use crate::store::plans::api_limits;
 use crate::store::usage::rollups::{Level, Scope, StaleByApi};
 use crate::store::usage::{aggregates, read, rollups, settings};
 
@@ -99,7 +93,7 @@ pub fn run(context: &mut Context, args: StatsArgs) -> Result<Outcome> {
             lines.compare(count(context, db, &args, settings, before)?);
         }
         let limits = match args.group_by {
-            Grouping::Api => limit_use(db, &args, settings, calendar, window.to)?,
+            Grouping::Api => limit_use(db, &args.filter.apis, window.to)?,
             _ => BTreeMap::new(),
         };
         let in_place = TriggerSet::Usage.is_in_place(db)?;
@@ -136,63 +130,6 @@ pub fn run(context: &mut Context, args: StatsArgs) -> Result<Outcome> {
         "the triggers on api_usage are missing or disabled: rows changed since then may not be counted",
     );
     Ok(Outcome::with_next(Exit::Untrustworthy, "usagectl migrate"))
-}
-
-/// The use of the rate limits of each API, in the windows that end at `to`.
-fn limit_use(
-    db: &mut Db,
-    args: &StatsArgs,
-    settings: Settings,
-    calendar: Calendar,
-    to: DateTime<Utc>,
-) -> Result<BTreeMap<String, Vec<LimitUse>>> {
-    let only = &args.filter.apis;
-    let mut by_api: BTreeMap<String, Vec<(Option<TimeDelta>, ApiLimit, Window)>> = BTreeMap::new();
-    for limit in api_limits::all(db)? {
-        let kind = match limit.period {
-            Period::Day | Period::Month => TimeWindow::Calendar,
-            _ => TimeWindow::Rolling,
-        };
-        let billing = Billing {
-            zone: calendar.zone,
-            ..Billing::default()
-        };
-        let window = window::window(&limit.period, kind, billing, to, Grid::MINUTES);
-        if let Some(window) = window.filter(|_| only.is_empty() || only.contains(&limit.api_name)) {
-            let of_api = by_api.entry(limit.api_name.clone()).or_default();
-            of_api.push((window::stretch(&limit.period, kind), limit, window));
-        }
-    }
-    let windows = by_api.values().flatten().map(|(_, _, window)| *window);
-    let Some(whole) = windows.reduce(|a, b| Window::new(a.from.min(b.from), to)) else {
-        return Ok(BTreeMap::new());
-    };
-    let stale = rollups::stale_by_api(db, settings.calendar, whole)?;
-    let mut found = BTreeMap::new();
-    for (api, limits) in by_api {
-        let (seconds, others): (Vec<_>, Vec<_>) = limits
-            .iter()
-            .map(|(stretch, _, window)| (stretch.is_some(), *window))
-            .partition(|(has_stretch, _)| *has_stretch);
-        let windows = |windows: Vec<(bool, Window)>| windows.into_iter().map(|(_, window)| window);
-        let demand = Demand::new(windows(others), windows(seconds), stale.of(&api));
-        let series = usage::read(db, &api, demand)?;
-        let uses = limits.into_iter().map(|(stretch, limit, window)| {
-            let measure = |tally: &Tally| tally.counted(limit.unit);
-            let used = match stretch {
-                Some(stretch) => series.busiest(window, stretch, measure),
-                None => series.tally(window),
-            };
-            LimitUse {
-                used: measure(&used),
-                limit: limit.value,
-                period: limit.period,
-                window,
-            }
-        });
-        found.insert(api, uses.collect());
-    }
-    Ok(found)
 }
 
 fn count(

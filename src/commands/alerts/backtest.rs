@@ -1,6 +1,6 @@
 //! `alerts backtest`: replays a rule over past data, without writing.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use clap::FromArgMatches;
@@ -9,19 +9,18 @@ use super::check::StepArgs;
 use super::rule_options::{RuleOptions, alert_period, alert_type, number, usage_error};
 use super::{find_rules, reading};
 use crate::args::parse_instant;
+use crate::commands::known_apis::warn_of_unknown;
 use crate::commands::prelude::*;
 use crate::domain::alert::backtest::{PastEpisode, Replay, recorded_episodes};
-use crate::domain::alert::evaluate::RuleTarget;
+use crate::domain::alert::evaluate::{Allowance, Providers, RuleTarget};
 use crate::domain::alert::rule::{ALL_APIS, AlertType, Rule};
 use crate::domain::alert::window::Grid;
 use crate::domain::period::{Granularity, Period, Window};
-use crate::domain::plans::selection::Billing;
-use crate::domain::plans::{ApiLimit, ApiLimitOrigin, Citation, Unit, api_limit};
+use crate::domain::plans::api_limit;
 use crate::domain::usage::rollup::ApiPeriod;
 use crate::output::alerts::backtest::{Backtest, Comparison, ReplayResult};
 use crate::store::alerting::{events, rules};
 use crate::store::migrations::TriggerSet;
-use crate::store::plans::api_limits;
 use crate::store::usage::{aggregates, rollups, settings};
 
 /// Evaluate a rule over past data
@@ -96,6 +95,8 @@ pub fn run(context: &mut Context, args: BacktestArgs) -> Result<Outcome> {
     }
     let mut db = context.open(Access::Read)?;
     let backtest = db.read_tx(|db| backtest(db, &args, range))?;
+    let named = args.api.iter().filter(|api| *api != ALL_APIS);
+    warn_of_unknown(context, &mut db, named)?;
     context.answer(&backtest)?;
     if backtest.missing.is_empty() {
         return Ok(Outcome::DONE);
@@ -109,15 +110,14 @@ pub fn run(context: &mut Context, args: BacktestArgs) -> Result<Outcome> {
 fn backtest(db: &mut Db, args: &BacktestArgs, range: Window) -> Result<Backtest> {
     let grid = args.steps.step;
     let original = original(db, args)?;
-    let limits = api_limits::all(db)?;
+    let providers = reading::providers(db, range.to)?;
     let known = rollups::known_apis(db)?;
     let apis: Vec<&str> = match original.api_name.as_str() {
         ALL_APIS => known.iter().map(String::as_str).collect(),
         api => vec![api],
     };
-    let (changed, changed_limits) = changed(&original, &limits, &apis, &args.set)?;
-    let billing = reading::billing(db, range.to)?;
-    let targets = targets(&changed, &apis, &changed_limits, &billing);
+    let (changed, changed_providers) = changed(&original, &providers, &apis, &args.set)?;
+    let targets = targets(&changed, &apis, &changed_providers);
     let missing = missing_rows(db, &targets, range, grid)?;
     let result = replay(db, targets, range, grid)?;
     let compared_with = if !args.diff {
@@ -125,7 +125,7 @@ fn backtest(db: &mut Db, args: &BacktestArgs, range: Window) -> Result<Backtest>
     } else if args.set.is_empty() {
         Some(Comparison::History(recorded(db, &original, range)?))
     } else {
-        let targets = self::targets(&original, &apis, &limits, &billing);
+        let targets = self::targets(&original, &apis, &providers);
         let result = replay(db, targets, range, grid)?;
         Some(Comparison::Original(result))
     };
@@ -159,14 +159,14 @@ fn original(db: &mut Db, args: &BacktestArgs) -> Result<Rule> {
 /// The rule and the limits, changed by --set.
 fn changed(
     rule: &Rule,
-    limits: &[ApiLimit],
+    providers: &Providers,
     apis: &[&str],
     set: &[String],
-) -> Result<(Rule, Vec<ApiLimit>)> {
-    let (mut rule, mut limits) = (rule.clone(), limits.to_vec());
+) -> Result<(Rule, Providers)> {
+    let (mut rule, mut providers) = (rule.clone(), providers.clone());
     if set.is_empty() {
         // Not validated: `check` evaluates invalid rules as well.
-        return Ok((rule, limits));
+        return Ok((rule, providers));
     }
     let mut options = Vec::new();
     for change in set {
@@ -185,18 +185,14 @@ fn changed(
                 let value = number(value).map_err(invalid)?;
                 let value =
                     api_limit::check_value(value).map_err(|error| invalid(error.to_string()))?;
-                limits.retain(|limit| {
-                    !(apis.contains(&&*limit.api_name) && limit.period == rule.period)
-                });
-                limits.extend(apis.iter().map(|api| ApiLimit {
-                    api_name: (*api).to_owned(),
-                    period: rule.period.clone(),
-                    unit: Unit::Calls,
+                let allowance = Allowance {
                     value,
-                    origin: ApiLimitOrigin::User,
-                    citation: Citation::default(),
-                    updated_at: DateTime::<Utc>::UNIX_EPOCH,
-                }));
+                    of_credits: false,
+                };
+                let keys = apis
+                    .iter()
+                    .map(|api| ((*api).to_owned(), rule.period.clone()));
+                providers.limits.extend(keys.map(|key| (key, allowance)));
             }
             _ => options.push(format!("--{change}")),
         }
@@ -214,20 +210,15 @@ fn changed(
         ))
     })?;
     parsed.apply(&mut rule)?;
-    Ok((rule, limits))
+    Ok((rule, providers))
 }
 
 /// The period read at once, so that memory does not grow with the range.
 const CHUNK: TimeDelta = TimeDelta::days(1);
 
-fn targets<'a>(
-    rule: &'a Rule,
-    apis: &[&'a str],
-    limits: &[ApiLimit],
-    billing: &HashMap<String, Billing>,
-) -> Vec<RuleTarget<'a>> {
-    let target = |api: &&'a str| reading::target(rule, api, limits, billing);
-    apis.iter().map(target).collect()
+fn targets<'a>(rule: &'a Rule, apis: &[&'a str], providers: &Providers) -> Vec<RuleTarget<'a>> {
+    let targets = apis.iter().map(|api| providers.target(rule, api));
+    targets.filter(|it| !it.is_left_out()).collect()
 }
 
 fn replay(

@@ -12,6 +12,9 @@ use crate::commands::answer_nagios;
 use crate::commands::heartbeat::{HeartbeatArgs, with_heartbeat};
 use crate::commands::prelude::*;
 use crate::domain::alert::clock::ClockProblem;
+use crate::domain::alert::delivery::Notice;
+use crate::domain::alert::notification_policy;
+use crate::domain::alert::outage::Outage;
 use crate::domain::alert::round::{EvaluatedAlert, Round, RoundResult, Schedule, StoredAlerts};
 use crate::domain::alert::rule::{ALL_APIS, AlertRef, Rule, Severity};
 use crate::domain::alert::state::{AlertRecord, AlertStatus};
@@ -26,7 +29,6 @@ use crate::store::alerting::{
 };
 use crate::store::lock::RunKind;
 use crate::store::migrations::TriggerSet;
-use crate::store::plans::api_limits;
 use crate::store::usage::rollups;
 
 /// Evaluate all rules since the last check and send notifications
@@ -39,8 +41,9 @@ use crate::store::usage::rollups;
 /// decides the exit code also the rules that are not OK. With -q it prints errors only.
 ///
 /// Exits with 12 if a rule cannot be evaluated, a notice was not delivered, or the clock of this host differs from that of
-/// the database server, or from the newest call, by two minutes. A firing rule does not change the
-/// exit code unless --fail-on is given.
+/// the database server, or from the newest call, by two minutes. Likewise if no API has had a call for an hour and for
+/// three times as long as ever in the week before, of which channels are notified once. A firing rule does not change
+/// the exit code unless --fail-on is given.
 ///
 /// For crontab: * * * * * DATABASE_URL=file:/srv/app/usage.db usagectl alerts check --lock-wait 50s
 #[derive(Args, Debug)]
@@ -141,6 +144,7 @@ fn check(context: &mut Context, args: &CheckArgs) -> Result<(Check, Report)> {
         round,
         rules,
         has_triggers,
+        outage,
         ..
     } = evaluation;
     if !context.is_quiet() {
@@ -170,6 +174,7 @@ fn check(context: &mut Context, args: &CheckArgs) -> Result<(Check, Report)> {
         now: context.now,
         rules: round.rules,
         clock,
+        outage,
         new_notices: round.notifications.new.len(),
         findings: findings(&round, &rules),
         withdrawn: round.withdrawn.len(),
@@ -181,7 +186,7 @@ fn check(context: &mut Context, args: &CheckArgs) -> Result<(Check, Report)> {
 }
 
 /// Whether the clock of this host is wrong.
-fn clock_problem(context: &Context, db: &mut Db) -> Result<Option<ClockProblem>> {
+pub(super) fn clock_problem(context: &Context, db: &mut Db) -> Result<Option<ClockProblem>> {
     if context.now_is_given {
         return Ok(None);
     }
@@ -201,6 +206,7 @@ struct Evaluation {
     late_hours: Vec<i32>,
     /// Whether the triggers exist that mark stale roll-ups.
     has_triggers: bool,
+    outage: Option<Outage>,
 }
 
 fn evaluate(db: &mut Db, schedule: Schedule) -> Result<Evaluation> {
@@ -214,13 +220,32 @@ fn evaluate(db: &mut Db, schedule: Schedule) -> Result<Evaluation> {
     load_history(db, &mut stored, schedule)?;
     let round = Round::new(&stored, schedule);
     let usage = reading::read(db, &round.required_windows(), has_triggers)?;
-    let result = round.evaluate(&usage);
+    let mut result = round.evaluate(&usage);
+    let outage = match result.rules {
+        0 => None,
+        _ => clock::outage(db, schedule.last(None))?,
+    };
+    if let Some(outage) = outage {
+        let channels = stored.channels_of_warnings();
+        let notice = |channel: &String| notification_policy::outage(channel, outage, schedule.now);
+        let notices: Vec<Notice> = channels.map(notice).collect();
+        let episodes = notices.iter().map(|it| it.episode.clone()).collect();
+        let known = notices::find_by_episodes(db, &episodes)?;
+        let is_new = |it: &Notice| {
+            known
+                .iter()
+                .all(|known| known.content.key != it.content.key)
+        };
+        let new = notices.into_iter().filter(is_new);
+        result.notifications.new.extend(new);
+    }
     let rules = stored.rules.into_iter();
     Ok(Evaluation {
         round: result,
         rules: rules.map(|rule| (rule.id.clone(), rule)).collect(),
         late_hours: late.ids,
         has_triggers,
+        outage,
     })
 }
 
@@ -230,8 +255,7 @@ fn load(db: &mut Db, schedule: Schedule) -> Result<StoredAlerts> {
     let mut stored = StoredAlerts {
         records: states::all(db)?,
         silences: silences::find_unexpired(db, schedule.now)?,
-        limits: reading::allowances(&api_limits::all(db)?),
-        billing: reading::billing(db, schedule.now)?,
+        providers: reading::providers(db, schedule.now)?,
         ..StoredAlerts::default()
     };
     for channel in channels::all(db)? {
@@ -366,6 +390,10 @@ fn outcome(check: &Check, fail_on: Option<FailOn>, report: &Report) -> Outcome {
     }
     if check.clock.is_some() {
         return Outcome::with_next(Exit::Unknown, "correct the clock, for example by NTP");
+    }
+    if check.outage.is_some() {
+        let next = "check that calls are recorded; `usagectl alerts add --type NO_DATA` notifies of each API";
+        return Outcome::with_next(Exit::Unknown, next);
     }
     let delivery = report.outcome();
     if delivery.exit != Exit::Done {

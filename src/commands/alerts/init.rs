@@ -7,6 +7,7 @@ use crate::output::alerts::Action;
 use crate::output::alerts::rule_changes::{RuleChange, RuleChanges};
 use crate::store::alerting::rules;
 use crate::store::plans::api_limits;
+use crate::store::usage::rollups;
 
 /// Add default rules for seven common APIs
 ///
@@ -14,8 +15,8 @@ use crate::store::plans::api_limits;
 /// limit of calls per minute, and for some of them a rule for daily calls, costs or failures. The answer
 /// gives the reason for each threshold.
 ///
-/// A rule that exists already for the same API, type and period is left unchanged. A rule whose limit is not set is
-/// left out, and listed with the command that sets the limit.
+/// A rule that exists already for the same API, type and period is left unchanged. A rule that cannot be evaluated is left
+/// out and listed: no call to its API is recorded, or its limit is not set.
 #[derive(Args, Debug)]
 #[command(after_help = example!("alerts init"))]
 pub struct InitArgs {}
@@ -26,6 +27,7 @@ pub fn run(context: &mut Context, _: InitArgs) -> Result<Outcome> {
     let changes = db.write_tx(|db| -> Result<Vec<RuleChange>> {
         let existing = rules::all(db)?;
         let limits = api_limits::all(db)?;
+        let known = rollups::known_apis(db)?;
         let mut changes = Vec::new();
         for DefaultRule { mut rule, why } in default_rules() {
             let same = existing.iter().find(|known| known.place() == rule.place());
@@ -36,6 +38,10 @@ pub fn run(context: &mut Context, _: InitArgs) -> Result<Outcome> {
                 Some(same) => {
                     rule = same.clone();
                     (Action::Unchanged, None)
+                }
+                None if !known.contains(&rule.api_name) => {
+                    let reason = "no call to this API was recorded".to_owned();
+                    (Action::LeftOut, Some(reason))
                 }
                 None if rule.needs_limit() && !has_limit => {
                     let set = format!(
@@ -62,7 +68,7 @@ pub fn run(context: &mut Context, _: InitArgs) -> Result<Outcome> {
     context.answer(&answer)?;
     if answer.changes.iter().any(|it| it.action == Action::LeftOut) {
         context.info(
-            "rules without a limit were left out: `usagectl limits init` sets published limits; \
+            "rules without calls or without a limit were left out: `usagectl limits init` sets published limits; \
              then run `usagectl alerts init` again",
         );
     }

@@ -12,7 +12,7 @@ pub mod enable;
 pub mod history;
 pub mod init;
 pub mod list;
-mod reading;
+pub(super) mod reading;
 pub mod remove;
 mod rule_options;
 mod rule_states;

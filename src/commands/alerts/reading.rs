@@ -5,68 +5,36 @@ use std::collections::{BTreeMap, HashMap};
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::commands::prelude::*;
-use crate::domain::alert::evaluate::{Allowance, ApiUsage, RequiredWindows, RuleTarget};
+use crate::domain::alert::evaluate::{ApiUsage, Providers, RequiredWindows};
 use crate::domain::alert::gaps::Gaps;
-use crate::domain::alert::rule::Rule;
-use crate::domain::alert::series::Demand;
-use crate::domain::period::{Period, Window};
-use crate::domain::plans::selection::{self, Billing};
-use crate::domain::plans::{ApiLimit, Unit};
+use crate::domain::alert::series::{Demand, Series};
+use crate::domain::period::Window;
+use crate::domain::plans::selection::BillingCalendars;
 use crate::store::alerting::usage;
-use crate::store::plans::selections;
+use crate::store::plans::{api_limits, selections};
 use crate::store::usage::{rollups, settings};
 
-/// The limits, as rules compare with them.
-pub(super) fn allowances(limits: &[ApiLimit]) -> HashMap<(String, Period), Allowance> {
-    let key = |limit: &ApiLimit| (limit.api_name.clone(), limit.period.clone());
-    let entries = limits.iter().map(|limit| (key(limit), allowance(limit)));
-    entries.collect()
+/// The limits of all APIs, and the calendars of their providers: that of the plan in use, or else of the database.
+pub(in crate::commands) fn providers(db: &mut Db, now: DateTime<Utc>) -> Result<Providers> {
+    let zone = settings::load(db)?.calendar.zone;
+    let billing = BillingCalendars::new(&selections::all(db)?, now, zone);
+    Ok(Providers::new(&api_limits::all(db)?, billing))
 }
 
-fn allowance(limit: &ApiLimit) -> Allowance {
-    Allowance {
-        value: limit.value,
-        of_credits: limit.unit == Unit::Credits,
-    }
-}
-
-/// The calendar of each provider that a plan is in use of.
-pub(super) fn billing(db: &mut Db, now: DateTime<Utc>) -> Result<HashMap<String, Billing>> {
-    let selections = selections::all(db)?;
-    let in_use = selection::in_use(&selections, now);
-    Ok(in_use.map(|it| (it.provider.clone(), it.billing)).collect())
-}
-
-/// A rule, applied to an API, its limit and its provider's calendar.
-pub(super) fn target<'a>(
-    rule: &'a Rule,
-    api_name: &'a str,
-    limits: &[ApiLimit],
-    billing: &HashMap<String, Billing>,
-) -> RuleTarget<'a> {
-    let fits = |limit: &&ApiLimit| limit.api_name == api_name && limit.period == rule.period;
-    RuleTarget {
-        rule,
-        api_name,
-        limit: limits.iter().find(fits).map(allowance),
-        billing: billing.get(api_name).copied().unwrap_or_default(),
-    }
-}
-
-/// Reads the required windows of each API, each part once. Without the triggers roll-ups may be stale, so all
-/// calls are counted from the rows.
-pub(super) fn read<'a>(
+/// Reads the calls in the required windows of each API, each part once. Without the triggers roll-ups may be stale, so
+/// all calls are counted from the rows.
+pub(in crate::commands) fn series<'a>(
     db: &mut Db,
     needs: &BTreeMap<&'a str, Vec<RequiredWindows>>,
     triggers_are_in_place: bool,
-) -> Result<HashMap<&'a str, ApiUsage>> {
+) -> Result<HashMap<&'a str, Series>> {
     let windows = needs.values().flatten();
     let windows = windows.flat_map(RequiredWindows::tallied);
     let whole = windows.reduce(|a, b| Window::new(a.from.min(b.from), a.to.max(b.to)));
     let calendar = settings::load(db)?.calendar;
     let whole = whole.unwrap_or(Window::new(Window::ALL.from, Window::ALL.from));
     let stale = rollups::stale_by_api(db, calendar, whole)?;
-    let mut usage = HashMap::new();
+    let mut found = HashMap::new();
     for (api_name, needs) in needs {
         let windows = needs.iter().flat_map(RequiredWindows::tallied);
         let seconds = needs.iter().filter_map(|needs| needs.seconds);
@@ -75,7 +43,20 @@ pub(super) fn read<'a>(
         } else {
             Demand::of_rows(windows, seconds)
         };
-        let series = usage::read(db, api_name, demand)?;
+        found.insert(*api_name, usage::read(db, api_name, demand)?);
+    }
+    Ok(found)
+}
+
+/// Reads the usage of each API that the steps require.
+pub(super) fn read<'a>(
+    db: &mut Db,
+    needs: &BTreeMap<&'a str, Vec<RequiredWindows>>,
+    triggers_are_in_place: bool,
+) -> Result<HashMap<&'a str, ApiUsage>> {
+    let mut usage = HashMap::new();
+    for (api_name, series) in series(db, needs, triggers_are_in_place)? {
+        let needs = needs.get(api_name).map_or(&[][..], Vec::as_slice);
         let begins = usage::first_call_hour(db, api_name)?;
         let mut gaps = Gaps::default();
         let mut recent: Vec<Window> = needs.iter().filter_map(|needs| needs.recent).collect();
@@ -100,7 +81,7 @@ pub(super) fn read<'a>(
             begins,
             gaps,
         };
-        usage.insert(*api_name, api_usage);
+        usage.insert(api_name, api_usage);
     }
     Ok(usage)
 }

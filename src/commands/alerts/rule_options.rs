@@ -99,7 +99,7 @@ pub(super) struct RuleOptions {
 
     /// Time zone of calendar windows, such as Europe/Madrid
     ///
-    /// In a new rule that of the provider's plan, see `usagectl limits plan`, or else UTC.
+    /// In a new rule that of the provider's plan, see `usagectl limits plan`, or else that of `usagectl aggregate --tz`.
     #[arg(long, value_name = "ZONE", value_parser = time_zone)]
     tz: Option<Tz>,
 

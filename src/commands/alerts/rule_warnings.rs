@@ -56,8 +56,12 @@ fn warn_of_limits(context: &mut Context, db: &mut Db, rules: &[Rule]) -> Result<
             .iter()
             .map(|(api, period)| format!("{} per {period}", printable(api)))
             .collect();
+        let consequence = match rules.iter().any(|rule| rule.api_name == ALL_APIS) {
+            true => "rules for all APIs leave it out, others stay UNKNOWN",
+            false => "rules that need it stay UNKNOWN",
+        };
         context.warn(format_args!(
-            "no limit for {}: rules that need it stay UNKNOWN; `usagectl limits init` sets published limits, \
+            "no limit for {}: {consequence}; `usagectl limits init` sets published limits, \
              `usagectl limits set --api {} --per {period} N` any other",
             list.join(", "),
             printable(&shell_word(api)),

@@ -18,7 +18,6 @@ use crate::domain::period::{Period, Window};
 use crate::output::alerts::show::{ApiReadings, RuleDetails};
 use crate::store::alerting::{events, rules};
 use crate::store::migrations::TriggerSet;
-use crate::store::plans::api_limits;
 use crate::store::usage::rollups;
 
 /// Show a rule, its states and a chart of its recent values
@@ -85,12 +84,12 @@ fn measure(
     };
     let grid = Grid::MINUTES;
     let ends = window_ends(&rule.period, grid.at_or_before(now - SETTLE));
-    let limits = api_limits::all(db)?;
-    let billing = reading::billing(db, now)?;
+    let providers = reading::providers(db, now)?;
     let targets: Vec<_> = apis
         .iter()
         .take(CHARTS)
-        .map(|api| reading::target(rule, api, &limits, &billing))
+        .map(|api| providers.target(rule, api))
+        .filter(|target| !target.is_left_out())
         .collect();
     let needs: BTreeMap<&str, Vec<RequiredWindows>> = targets
         .iter()
@@ -107,6 +106,7 @@ fn measure(
         Some(ApiReadings {
             api_name: target.api_name.to_owned(),
             readings: ends.iter().map(read).collect(),
+            unit: target.limit_unit(),
         })
     };
     Ok(targets.iter().filter_map(measured).collect())

@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 
+use super::check::clock_problem;
 use super::rule_states;
 use crate::args::parse_duration;
 use crate::commands::answer_nagios;
 use crate::commands::prelude::*;
 use crate::domain::alert::delivery::Delivery;
 use crate::output::alerts::status::AlertsStatus;
-use crate::store::alerting::{notices, silences};
+use crate::store::alerting::{clock, notices, silences};
 
 /// Show firing rules, unknown states and undelivered notices
 ///
@@ -35,6 +36,9 @@ pub fn run(context: &mut Context, args: StatusArgs) -> Result<Outcome> {
         return answer_nagios(context, answer);
     }
     let status = read(context)?;
+    if let Some(problem) = &status.problem {
+        context.warn(problem);
+    }
     context.finish(&status)
 }
 
@@ -47,6 +51,10 @@ fn read(context: &mut Context) -> Result<AlertsStatus> {
             waiting: notices::find_by_delivery(db, Delivery::Waiting)?,
             silenced: notices::count(db, Delivery::Silenced)?,
             silences: silences::find_unexpired(db, now)?,
+            problem: match clock_problem(context, db)? {
+                Some(problem) => Some(problem.to_string()),
+                None => clock::outage(db, now)?.map(|it| it.to_string()),
+            },
             now,
         })
     })

@@ -1,13 +1,13 @@
 //! The evaluation of one rule for one API: which steps are due, which windows they require, and the value, level
 //! and state of each step. `alerts check` and `alerts backtest` share it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::gaps::Gaps;
-use super::rule::{AlertType, Rule, RuleFault};
+use super::rule::{ALL_APIS, AlertType, Rule, RuleFault};
 use super::series::{Series, Tally};
 use super::state::{
     AlertKey, AlertState, Change, HoldTimes, Level, Measurement, Observation, ThresholdReading,
@@ -15,8 +15,8 @@ use super::state::{
 use super::window::{Grid, stretch, window};
 use crate::domain::format;
 use crate::domain::period::{Period, Window};
-use crate::domain::plans::Unit;
-use crate::domain::plans::selection::Billing;
+use crate::domain::plans::selection::{Billing, BillingCalendars};
+use crate::domain::plans::{ApiLimit, Unit};
 
 /// The limit of an API for a period.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -24,6 +24,40 @@ pub struct Allowance {
     pub value: f64,
     /// In credits; otherwise in calls.
     pub of_credits: bool,
+}
+
+/// The limits of all APIs, and the calendars of their providers.
+#[derive(Clone, Debug, Default)]
+pub struct Providers {
+    pub limits: HashMap<(String, Period), Allowance>,
+    pub billing: BillingCalendars,
+}
+
+impl Providers {
+    pub fn new(limits: &[ApiLimit], billing: BillingCalendars) -> Providers {
+        let limits = limits.iter().map(|limit| {
+            let allowance = Allowance {
+                value: limit.value,
+                of_credits: limit.unit == Unit::Credits,
+            };
+            ((limit.api_name.clone(), limit.period.clone()), allowance)
+        });
+        Providers {
+            limits: limits.collect(),
+            billing,
+        }
+    }
+
+    /// A rule, applied to an API.
+    pub fn target<'a>(&self, rule: &'a Rule, api_name: &'a str) -> RuleTarget<'a> {
+        let key = (api_name.to_owned(), rule.period.clone());
+        RuleTarget {
+            rule,
+            api_name,
+            limit: self.limits.get(&key).copied(),
+            billing: self.billing.of(api_name),
+        }
+    }
 }
 
 /// The usage of an API, as far as a round or a backtest requires it.
@@ -109,6 +143,11 @@ impl<'a> RuleTarget<'a> {
             alert_id: &self.rule.id,
             api_name: self.api_name,
         }
+    }
+
+    /// Whether it is a rule for all APIs that compares with a limit which this API does not have.
+    pub fn is_left_out(&self) -> bool {
+        self.rule.api_name == ALL_APIS && self.rule.needs_limit() && self.limit.is_none()
     }
 
     /// The unit of its limit, if its value is a percentage of one.
@@ -259,10 +298,7 @@ impl<'a> RuleTarget<'a> {
         if let Some(last) = last_call.filter(|_| rule.no_data().is_some_and(|it| it.always)) {
             return Err(UnknownReason::NoCallSince(last));
         }
-        let tally = match self.stretch() {
-            Some(length) => series.busiest(window, length, |tally| self.rank(tally)),
-            None => series.tally(window),
-        };
+        let tally = self.tally(window, series);
         let whole = if rule.settings.percent {
             Some(tally.calls as f64)
         } else {
@@ -298,6 +334,25 @@ impl<'a> RuleTarget<'a> {
             measured.threshold = rule.threshold.max(settings.factor * usual).min(f64::MAX);
         }
         Ok(measured)
+    }
+
+    /// The window of the step `at`, and how much of the limit was used in it.
+    pub fn limit_use(
+        &self,
+        at: DateTime<Utc>,
+        grid: Grid,
+        series: &Series,
+    ) -> Option<(Window, f64)> {
+        let window = self.window(at, grid)?;
+        Some((window, self.amount(&self.tally(window, series))))
+    }
+
+    /// The calls in a window, or in its busiest stretch.
+    fn tally(&self, window: Window, series: &Series) -> Tally {
+        match self.stretch() {
+            Some(length) => series.busiest(window, length, |tally| self.rank(tally)),
+            None => series.tally(window),
+        }
     }
 
     /// The order of the stretches of which the worst counts: those with too few calls come last.

@@ -146,7 +146,8 @@ impl Event {
             alert_id.len(),
             api_name.len(),
             self.kind.as_str(),
-            self.from_state,
+            // A rule that was never evaluated is OK before its first step: late data may move that.
+            self.from_state.filter(|it| *it != AlertStatus::Ok),
             self.to_state,
             self.severity,
             self.episode,

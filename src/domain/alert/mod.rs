@@ -14,6 +14,7 @@ pub mod lookup;
 pub mod notice;
 pub mod notification_policy;
 pub mod origin;
+pub mod outage;
 pub mod reevaluation;
 pub mod replacement;
 pub mod round;

@@ -25,10 +25,12 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::delivery::{Delivery, Notice};
 use super::notice::{CONTENT_SCHEMA, Content, EndReason, NoticeKind};
+use super::outage::Outage;
 use super::route::Route;
 use super::rule::{ALL_APIS, AlertRef, Severity};
 use super::state::{AlertState, AlertStatus, Change, Episode, Observation, Stage, unknown_episode};
 use super::wording::{limit, summary};
+use crate::domain::named::Named;
 use crate::domain::period::Window;
 use crate::domain::plans::Unit;
 use crate::domain::{format, id};
@@ -58,6 +60,47 @@ pub struct EpisodeProgress {
     pub unknown_reason: Option<String>,
     /// Whether it ended without a successful call.
     pub without_data: bool,
+}
+
+impl EpisodeProgress {
+    fn new(episode: Episode, severity: Severity, observed: Observation) -> EpisodeProgress {
+        EpisodeProgress {
+            episode,
+            began: false,
+            late: false,
+            ended_at: None,
+            severity,
+            stage: None,
+            is_suspended: false,
+            observed,
+            end: None,
+            is_unknown: false,
+            unknown_reason: None,
+            without_data: false,
+        }
+    }
+
+    /// A time in which the rule is UNKNOWN.
+    fn unknown(episode: Episode, observed: Observation, reason: Option<String>) -> EpisodeProgress {
+        EpisodeProgress {
+            is_suspended: true,
+            is_unknown: true,
+            unknown_reason: reason,
+            ..EpisodeProgress::new(episode, Severity::Warning, observed)
+        }
+    }
+
+    /// Takes the values of the step at which it began, if it was not notified yet and the value is below the threshold
+    /// again: a notice of a value below the threshold would not explain itself.
+    pub fn keep_cause(&mut self, changes: &[Change]) {
+        let is_below = |it: Observation| it.value.zip(it.threshold).is_some_and(|it| it.0 < it.1);
+        if self.began && self.ended_at.is_none() && is_below(self.observed) {
+            let episode = Some(&self.episode);
+            let mut changes = changes.iter();
+            let first = changes.find(|change| change.episode.as_ref() == episode);
+            self.observed = first.map_or(self.observed, |first| first.observed);
+        }
+    }
 }
 
 /// The episodes of a round: from the state before it, through its changes, to the state after it.
@@ -92,18 +135,9 @@ pub fn episode_progress(
                 }
             }
             None => episodes.push(EpisodeProgress {
-                episode: episode.clone(),
                 began: true,
-                late: false,
-                ended_at: None,
-                severity,
                 stage,
-                is_suspended: false,
-                observed: change.observed,
-                end: None,
-                is_unknown: false,
-                unknown_reason: None,
-                without_data: false,
+                ..EpisodeProgress::new(episode.clone(), severity, change.observed)
             }),
         }
     }
@@ -119,22 +153,13 @@ pub fn episode_progress(
 }
 
 pub fn open_episode(state: &AlertState) -> Option<EpisodeProgress> {
+    let severity = state.severity.unwrap_or(Severity::Warning);
+    let reason = state.reason.clone();
     Some(EpisodeProgress {
-        episode: state.episode.clone()?,
-        began: false,
-        late: false,
-        ended_at: None,
-        severity: state.severity.unwrap_or(Severity::Warning),
         stage: highest(&state.stages),
         is_suspended: matches!(state.status, AlertStatus::Recovering | AlertStatus::Unknown),
-        observed: state.observed,
-        end: None,
-        is_unknown: false,
-        unknown_reason: state
-            .reason
-            .clone()
-            .filter(|_| state.observed.value.is_none()),
-        without_data: false,
+        unknown_reason: reason.filter(|_| state.observed.value.is_none()),
+        ..EpisodeProgress::new(state.episode.clone()?, severity, state.observed)
     })
 }
 
@@ -145,20 +170,6 @@ pub fn unknown_progress(
     changes: &[Change],
     after: Option<&AlertState>,
 ) -> Vec<EpisodeProgress> {
-    let unknown = |episode, change: &Change| EpisodeProgress {
-        episode,
-        began: true,
-        late: false,
-        ended_at: None,
-        severity: Severity::Warning,
-        stage: None,
-        is_suspended: true,
-        observed: change.observed,
-        end: None,
-        is_unknown: true,
-        unknown_reason: change.reason.clone(),
-        without_data: false,
-    };
     let mut found: Vec<EpisodeProgress> = Vec::new();
     found.extend(before.and_then(|state| open_unknown(alert, state)));
     for change in changes {
@@ -172,7 +183,11 @@ pub fn unknown_progress(
             }
             (None, AlertStatus::Unknown) => {
                 let episode = Episode::of_unknown(&alert.alert_id, &alert.api_name, change.at);
-                found.push(unknown(episode, change));
+                let reason = change.reason.clone();
+                found.push(EpisodeProgress {
+                    began: true,
+                    ..EpisodeProgress::unknown(episode, change.observed, reason)
+                });
             }
             (None, _) => {}
         }
@@ -186,20 +201,9 @@ pub fn unknown_progress(
 }
 
 pub fn open_unknown(alert: &AlertRef, state: &AlertState) -> Option<EpisodeProgress> {
-    Some(EpisodeProgress {
-        episode: unknown_episode(alert, state)?,
-        began: false,
-        late: false,
-        ended_at: None,
-        severity: Severity::Warning,
-        stage: None,
-        is_suspended: true,
-        observed: state.observed,
-        end: None,
-        is_unknown: true,
-        unknown_reason: state.reason.clone(),
-        without_data: false,
-    })
+    let episode = unknown_episode(alert, state)?;
+    let reason = state.reason.clone();
+    Some(EpisodeProgress::unknown(episode, state.observed, reason))
 }
 
 fn highest(stages: &[Stage]) -> Option<f64> {
@@ -652,14 +656,43 @@ pub fn refreshed(notice: &Notice, state: &AlertState) -> Notice {
 
 /// The notice to a channel that rules were not evaluated in a period.
 pub fn skipped(channel: &str, gap: Window, rules: usize, now: DateTime<Utc>) -> Notice {
-    let episode = id::derived(gap.from, b"skipped").to_string();
     let rules = format::counted(rules as u64, "rule");
     let (from, to) = (format::time(gap.from), format::time(gap.to));
-    let late = Some(now);
+    let summary = format!(
+        "SKIPPED: {rules} not evaluated from {from} to {to}, longer ago than the maximum catch-up time"
+    );
+    let (kind, found) = (NoticeKind::Skipped, Some(now));
+    of_all_rules(channel, kind, (gap.from, Some(gap.to)), found, now, summary)
+}
+
+/// The notice to a channel that no API has calls; the same at each check.
+pub fn outage(channel: &str, outage: Outage, now: DateTime<Utc>) -> Notice {
+    let (kind, times) = (NoticeKind::Unknown, (outage.since, None));
+    of_all_rules(
+        channel,
+        kind,
+        times,
+        None,
+        now,
+        format!("UNKNOWN: {outage}"),
+    )
+}
+
+/// A notice about all rules, of a period.
+fn of_all_rules(
+    channel: &str,
+    kind: NoticeKind,
+    (from, to): (DateTime<Utc>, Option<DateTime<Utc>>),
+    found: Option<DateTime<Utc>>,
+    now: DateTime<Utc>,
+    summary: String,
+) -> Notice {
+    let facts = kind.as_str().to_ascii_lowercase();
+    let episode = id::derived(from, facts.as_bytes()).to_string();
     let content = Content {
         schema: CONTENT_SCHEMA,
-        key: key(&episode, gap.from, NoticeKind::Skipped, 1, channel, late),
-        kind: NoticeKind::Skipped,
+        key: key(&episode, from, kind, 1, channel, found),
+        kind,
         episode,
         alert: AlertRef {
             alert_id: "usagectl".to_owned(),
@@ -673,13 +706,11 @@ pub fn skipped(channel: &str, gap: Window, rules: usize, now: DateTime<Utc>) -> 
         unknown_reason: None,
         level: 0,
         reason: None,
-        fired_at: gap.from,
-        ended_at: Some(gap.to),
+        fired_at: from,
+        ended_at: to,
         created_at: now,
         note: None,
-        summary: format!(
-            "SKIPPED: {rules} not evaluated from {from} to {to}, longer ago than the maximum catch-up time"
-        ),
+        summary,
     };
     Notice::new(content, 1, channel)
 }

@@ -9,7 +9,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::correction::Correction;
 use super::delivery::Notice;
-use super::evaluate::{Allowance, ApiUsage, RequiredWindows, RuleTarget};
+use super::evaluate::{ApiUsage, Providers, RequiredWindows, RuleTarget};
 use super::event::{Event, EventKind};
 use super::notice::EndReason;
 use super::notification_policy::{self, EpisodeProgress, NotificationPolicy, Notifications};
@@ -22,8 +22,7 @@ use super::state::{
     Acknowledgement, AlertKey, AlertRecord, AlertState, AlertStatus, Change, Episode,
 };
 use super::window::Grid;
-use crate::domain::period::{Period, Window};
-use crate::domain::plans::selection::Billing;
+use crate::domain::period::Window;
 
 /// When a round takes place, and how far it looks back.
 #[derive(Clone, Copy, Debug)]
@@ -64,9 +63,7 @@ pub struct StoredAlerts {
     pub channels: Vec<String>,
     /// The channels that are notified of this severity and higher ones only.
     pub min_severities: BTreeMap<String, Severity>,
-    pub limits: HashMap<(String, Period), Allowance>,
-    /// The calendars of the providers whose plan in use has one.
-    pub billing: HashMap<String, Billing>,
+    pub providers: Providers,
     /// The APIs that a rule for all APIs is about.
     pub known_apis: BTreeSet<String>,
     /// The starts of the hours of each API in which data changed since the last check.
@@ -79,6 +76,12 @@ pub struct StoredAlerts {
 }
 
 impl StoredAlerts {
+    /// The channels that are notified of warnings about all rules.
+    pub fn channels_of_warnings(&self) -> impl Iterator<Item = &String> {
+        let channels = self.channels.iter();
+        channels.filter(|channel| self.min_severities.get(*channel) != Some(&Severity::Critical))
+    }
+
     /// The instant after which steps may be evaluated again, if any may.
     pub fn history_from(&self, schedule: Schedule) -> Option<DateTime<Utc>> {
         let is_ahead = |record: &AlertRecord| record.state.evaluated_to > schedule.now;
@@ -240,15 +243,12 @@ impl<'a> Round<'a> {
 
     fn prepare(&mut self, rule: &'a Rule, api_name: &'a str) {
         let (stored, schedule) = (self.stored, self.schedule);
-        let key = (api_name.to_owned(), rule.period.clone());
-        let target = RuleTarget {
-            rule,
-            api_name,
-            limit: stored.limits.get(&key).copied(),
-            billing: stored.billing.get(api_name).copied().unwrap_or_default(),
-        };
+        let target = stored.providers.target(rule, api_name);
         let alert = AlertRef::new(target.rule, target.api_name);
         let record = self.records.get(&alert).copied();
+        if record.is_none() && target.is_left_out() {
+            return;
+        }
         let place = (alert.alert_id.clone(), alert.api_name.clone());
         let history = stored.history.get(&place).map_or(&[][..], Vec::as_slice);
         let late = stored
@@ -294,10 +294,9 @@ impl<'a> Round<'a> {
         let correction = Correction::new(&turn.alert, history, plan.after, &changes, now);
         let before = plan.state.as_ref();
         let routes = routes(rule, &self.stored.channels, &self.stored.min_severities);
-        let is_notified =
-            after.episode.is_some() || correction.added.iter().any(|event| event.episode.is_some());
+        let is_news = correction.added.iter().any(|event| event.episode.is_some());
         let has_no_channel = routes.is_empty() && self.stored.channels.is_empty();
-        self.result.has_no_channel |= has_no_channel && is_notified;
+        self.result.has_no_channel |= has_no_channel && is_news;
         let is_same = |old: &str, new: &str| correction.is_same_episode(old, new);
         let acknowledged_episode =
             |open: &Episode| acknowledged(*record, |episode| is_same(episode, &open.id)).is_some();
@@ -359,6 +358,7 @@ impl<'a> Round<'a> {
             let id = &progress.episode.id;
             progress.began = correction.begins(id);
             if progress.ended_at.is_none() || correction.adds_to(id) {
+                progress.keep_cause(episodes.changes);
                 let fired_at = progress.episode.fired_at;
                 progress.late = progress.began && evaluated_to.is_some_and(|to| fired_at <= to);
                 self.notify(turn, &progress, episodes);
@@ -457,7 +457,7 @@ impl<'a> Round<'a> {
         let is_skipped = |event: &&Event| event.kind == EventKind::Skipped;
         let rules = self.result.events.iter().filter(is_skipped).count();
         let now = self.schedule.now;
-        let channels = self.stored.channels.iter();
+        let channels = self.stored.channels_of_warnings();
         let notices =
             channels.map(|channel| notification_policy::skipped(channel, gap, rules, now));
         self.result.notifications.new.extend(notices);

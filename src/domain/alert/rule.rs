@@ -113,7 +113,7 @@ impl Threshold {
 pub struct Settings {
     /// By default that of the type and period, see [`Rule::window`].
     pub window: Option<TimeWindow>,
-    /// The zone of calendar days; by default the provider's.
+    /// The zone of calendar days; by default the provider's, or else that of the database.
     pub time_zone: Option<Tz>,
     /// The first day of calendar months, 1 to 31; by default the provider's.
     pub month_starts: Option<u32>,

@@ -96,7 +96,7 @@ pub fn matching<'a>(
 }
 
 /// Whether a text matches a pattern, in which `*` is any text and `?` any character.
-fn matches_pattern(pattern: &str, text: &str) -> bool {
+pub fn matches_pattern(pattern: &str, text: &str) -> bool {
     let (pattern, text): (Vec<char>, Vec<char>) =
         (pattern.chars().collect(), text.chars().collect());
     let (mut p, mut t) = (0, 0);

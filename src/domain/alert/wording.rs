@@ -24,7 +24,9 @@ pub fn summary(content: &Content) -> String {
             format!("{severity} (reminder): {api} {measured}, firing since {fired}")
         }
         NoticeKind::Resolved => {
-            let reason = content.reason.and_then(EndReason::text);
+            let is_known =
+                |it: &EndReason| *it != EndReason::Value || content.observed.value.is_some();
+            let reason = content.reason.filter(is_known).and_then(EndReason::text);
             let reason = reason.map_or(String::new(), |reason| format!(": {reason}"));
             format!("RESOLVED: {api} {measured}{reason}; fired from {fired} to {ended}")
         }
@@ -35,6 +37,13 @@ pub fn summary(content: &Content) -> String {
             let reason = content.unknown_reason.as_ref();
             let reason = reason.map_or(String::new(), |reason| format!(": {reason}"));
             format!("UNKNOWN: {api} {alert_type} per {period} since {fired}{reason}")
+        }
+        // The value may be that of a step at which it was unknown.
+        NoticeKind::Known if content.observed.value.is_none() => {
+            let AlertRef {
+                alert_type, period, ..
+            } = &content.alert;
+            format!("KNOWN: {api} {alert_type} per {period}; unknown from {fired} to {ended}")
         }
         NoticeKind::Known => {
             let reason = content.reason.and_then(EndReason::text);
@@ -63,6 +72,9 @@ fn measured(content: &Content) -> String {
     let threshold = threshold.map_or_else(|| "unknown".to_owned(), number);
     let Some(value) = observed.value else {
         let reason = content.unknown_reason.as_ref();
+        if alert_type == AlertType::NoData && reason.is_none() {
+            return "calls are recorded".to_owned();
+        }
         let reason = reason.map_or(String::new(), |reason| format!(": {reason}"));
         return format!("value unknown{reason}, threshold {threshold}");
     };
@@ -186,5 +198,22 @@ mod tests {
         );
         unknown.observed.threshold = None;
         assert!(measured(&unknown).ends_with(", threshold unknown"));
+    }
+
+    #[test]
+    fn end_without_a_value_does_not_name_one() {
+        let mut resolved = content(AlertType::NoData, [None, Some(30.0), None]);
+        (resolved.kind, resolved.reason) = (NoticeKind::Resolved, Some(EndReason::Value));
+        resolved.ended_at = Some(resolved.fired_at);
+        assert_eq!(
+            summary(&resolved),
+            "RESOLVED: finnhub calls are recorded; fired from 2026-01-31T12:00:00Z to 2026-01-31T12:00:00Z"
+        );
+        let mut known = content(AlertType::ErrorSpike, [None, Some(30.0), None]);
+        known.kind = NoticeKind::Known;
+        assert_eq!(
+            summary(&known),
+            "KNOWN: finnhub ERROR_SPIKE per DAY; unknown from 2026-01-31T12:00:00Z to -"
+        );
     }
 }

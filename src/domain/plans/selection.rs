@@ -1,5 +1,7 @@
 //! The plans of providers that are in use, and their billing periods.
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, Datelike, Days, Months, NaiveDate, Utc};
 use chrono_tz::Tz;
 
@@ -86,6 +88,33 @@ pub fn current<'a>(
         .iter()
         .filter(|it| it.provider == provider && it.valid_from <= now);
     begun.max_by_key(|it| (it.valid_from, it.created_at, &it.id))
+}
+
+/// The billing periods of all providers.
+#[derive(Clone, Debug, Default)]
+pub struct BillingCalendars {
+    by_provider: HashMap<String, Billing>,
+    /// Those of a provider without a plan in use.
+    default: Billing,
+}
+
+impl BillingCalendars {
+    /// The calendars of the plans in use at `now`; `zone` is that of the database.
+    pub fn new(selections: &[PlanSelection], now: DateTime<Utc>, zone: Tz) -> BillingCalendars {
+        let in_use = in_use(selections, now);
+        BillingCalendars {
+            by_provider: in_use.map(|it| (it.provider.clone(), it.billing)).collect(),
+            default: Billing {
+                zone,
+                ..Billing::default()
+            },
+        }
+    }
+
+    pub fn of(&self, provider: &str) -> Billing {
+        let billing = self.by_provider.get(provider);
+        billing.copied().unwrap_or(self.default)
+    }
 }
 
 /// The selections in use at `now`, one of each provider.

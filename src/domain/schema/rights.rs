@@ -79,6 +79,7 @@ pub fn application_tables(command: &str) -> &'static [Rights] {
         ("stats", _) => &[
             ("api_usage", &[Select]),
             ("api_usage_aggregates", &[Select]),
+            ("api_alerts", &[Select]),
         ],
         ("prune", _) => &[("api_usage", &[Select, Insert, Delete])],
         ("aggregate", _) => &[("api_usage", &[Select]), ("api_usage_aggregates", CHANGE)],

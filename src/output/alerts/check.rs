@@ -6,6 +6,7 @@ use super::history::event_table;
 use super::{measured, nagios, value_cell};
 use crate::domain::alert::clock::ClockProblem;
 use crate::domain::alert::event::Event;
+use crate::domain::alert::outage::Outage;
 use crate::domain::alert::rule::{AlertRef, AlertType, Severity};
 use crate::domain::alert::state::{AlertState, AlertStatus};
 use crate::domain::format::{counted, time, time_ms};
@@ -30,6 +31,7 @@ pub struct Check {
     pub rules: usize,
     /// Why the time of the check is wrong.
     pub clock: Option<ClockProblem>,
+    pub outage: Option<Outage>,
     pub findings: Vec<Finding>,
     /// The new events.
     pub events: Vec<Event>,
@@ -85,7 +87,11 @@ impl Check {
 
     /// The answer under `--nagios`.
     pub fn nagios(&self) -> NagiosAnswer {
-        let problem = self.clock.as_ref().map(ToString::to_string);
+        if self.rules == 0 {
+            return NagiosAnswer::failed("no enabled rules");
+        }
+        let clock = self.clock.as_ref().map(ToString::to_string);
+        let problem = clock.or(self.outage.map(|it| it.to_string()));
         nagios::answer(&self.findings, self.undelivered, problem)
     }
 }
@@ -154,6 +160,9 @@ impl Answer for Check {
             Scope::Changes if self.events.is_empty() => String::new(),
             Scope::Changes => event_table(&self.events, width),
         };
+        if let Some(outage) = self.outage {
+            text.push_str(&format!("{outage}\n"));
+        }
         let events = counted(self.events.len() as u64, "event");
         let notices = counted(self.new_notices as u64, "new notice");
         text.push_str(&format!("{events}, {notices}"));
@@ -207,6 +216,7 @@ impl Answer for Check {
             new_notices: self.new_notices,
             undelivered: self.undelivered,
             clock_problem: self.clock.as_ref().map(ToString::to_string),
+            no_call_since: self.outage.map(|it| time_ms(it.since)),
             withdrawn: self.withdrawn,
             skipped_from: self.skipped.map(|gap| time_ms(gap.from)),
             skipped_to: self.skipped.map(|gap| time_ms(gap.to)),

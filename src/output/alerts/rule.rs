@@ -91,9 +91,10 @@ pub(super) fn settings_line(rule: &Rule) -> String {
         settings
             .settle
             .map(|settle| format!("settle {}", duration(settle))),
-        settings
-            .no_data
-            .map(|no_data| format!("no data after {}", duration(no_data))),
+        settings.no_data.map(|no_data| match no_data.is_zero() {
+            true => "missing data ignored".to_owned(),
+            false => format!("no data after {}", duration(no_data)),
+        }),
         set(
             settings.min_requests != default.min_requests,
             format!("min requests {}", count(settings.min_requests)),
@@ -156,6 +157,10 @@ mod tests {
         );
         let mut percent = Rule::new("tmdb", AlertType::ErrorSpike, Period::Hour, 5.0);
         percent.settings.percent = true;
-        assert_eq!(settings_line(&percent), "threshold 5.0%");
+        percent.settings.no_data = Some(TimeDelta::zero());
+        assert_eq!(
+            settings_line(&percent),
+            "threshold 5.0%, missing data ignored"
+        );
     }
 }

@@ -11,8 +11,10 @@ use crate::domain::alert::event::Event;
 use crate::domain::alert::rule::Rule;
 use crate::domain::alert::state::{Level, Measurement};
 use crate::domain::alert::summary::Line;
-use crate::domain::format::{number, time, time_ms};
+use crate::domain::alert::wording;
+use crate::domain::format::{time, time_ms};
 use crate::domain::period::Period;
+use crate::domain::plans::Unit;
 use crate::output::prelude::*;
 
 /// A rule with its states, its recent values and its last events.
@@ -33,6 +35,9 @@ pub struct ApiReadings {
     pub api_name: String,
     #[serde(rename = "windows", serialize_with = "windows")]
     pub readings: Vec<Measurement>,
+    /// The unit of the limit.
+    #[serde(skip)]
+    pub unit: Option<Unit>,
 }
 
 fn windows<S: Serializer>(readings: &[Measurement], serializer: S) -> Result<S::Ok, S::Error> {
@@ -86,7 +91,9 @@ impl RuleDetails {
                 .map(|value| measured(self.rule.is_percentage(), value));
             parts.push(match (&now.level, value, now.observed.limit_value) {
                 (Level::Unknown(reason), ..) => format!("now unknown: {reason}"),
-                (_, Some(value), Some(limit)) => format!("now {value} of {}", number(limit)),
+                (_, Some(value), Some(limit)) => {
+                    format!("now {value} of {}", wording::limit(limit, api.unit))
+                }
                 (_, Some(value), None) => format!("now {value}"),
                 (_, None, _) => "now unknown".to_owned(),
             });

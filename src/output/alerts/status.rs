@@ -5,6 +5,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::check::Finding;
 use super::list::{NO_RULES, age_cell, detail, evaluated_to, status_name, value};
 use super::{nagios, value_cell};
+use crate::domain::alert::clock::CLOCK_ERROR;
 use crate::domain::alert::delivery::Notice;
 use crate::domain::alert::rule::{AlertRef, Severity};
 use crate::domain::alert::silence::Silence;
@@ -24,6 +25,8 @@ pub struct AlertsStatus {
     pub silenced: u64,
     /// The active and pending silences.
     pub silences: Vec<Silence>,
+    /// Why the states may be wrong: a clock, or an outage of the recorder.
+    pub problem: Option<String>,
     pub now: DateTime<Utc>,
 }
 
@@ -60,7 +63,7 @@ impl AlertsStatus {
         ]
     }
 
-    /// The answer under `--nagios`; UNKNOWN if the last check is older than `max_age`.
+    /// The answer under `--nagios`; UNKNOWN if the last check is older than `max_age` or the states may be wrong.
     pub fn nagios(&self, max_age: TimeDelta) -> NagiosAnswer {
         let enabled = self.lines.iter().filter(|line| line.rule.enabled);
         let findings: Vec<Finding> = enabled.map(|line| finding(line, self.now)).collect();
@@ -68,10 +71,17 @@ impl AlertsStatus {
             return NagiosAnswer::failed("no enabled rules");
         }
         let failed = self.waiting.iter().filter(|notice| notice.attempts > 0);
-        let stale = evaluated_to(&self.lines).filter(|to| self.now - *to > max_age);
-        let problem = stale.map(|to| {
-            let age = duration(self.now - to);
-            format!("the last check was {age} ago, at {}", time(to))
+        let last = evaluated_to(&self.lines).map(|to| (self.now - to, time(to)));
+        let problem = last.and_then(|(age, to)| {
+            if age > max_age {
+                Some(format!("the last check was {} ago, at {to}", duration(age)))
+            } else if -age >= CLOCK_ERROR {
+                Some(format!(
+                    "the last check was at {to}, in the future: a clock is wrong"
+                ))
+            } else {
+                self.problem.clone()
+            }
         });
         nagios::answer(&findings, failed.count() as u64, problem)
     }

@@ -55,7 +55,6 @@ fn revoke(grant: &str) -> String {
 #[case::recommend_run(&["recommend", "run"])]
 fn printed_grants_are_sufficient_and_complete_postgresql(#[case] command: &[&str]) {
     let db = TestDatabase::migrated(Postgresql);
-    db.usagectl(["alerts", "init"]).run().success();
     // Something to do for each command.
     let record_one = || {
         let event = "{\"api_name\":\"finnhub\",\"cost_credits\":1}\n";
@@ -66,6 +65,7 @@ fn printed_grants_are_sufficient_and_complete_postgresql(#[case] command: &[&str
         }
     };
     record_one();
+    db.usagectl(["alerts", "init"]).run().success();
     let role = OtherRole::new(&db);
     let event = "{\"api_name\":\"tmdb\"}\n";
     let steps = until_success(&role, command, event);

@@ -12,13 +12,14 @@ use crate::commands::known_apis::warn_of_unknown;
 use crate::commands::prelude::*;
 use crate::domain::alert::lookup::find_rule;
 use crate::domain::alert::rule::{AlertType, Rule};
-use crate::domain::alert::silence::Silence;
+use crate::domain::alert::silence::{Silence, matches_pattern};
 use crate::domain::alert::state::AlertRecord;
 use crate::domain::api_name::ALL_APIS;
 use crate::domain::id;
 use crate::output::alerts::Action;
 use crate::output::alerts::silence::Silences;
 use crate::store::alerting::{rules, silences, states};
+use crate::store::usage::rollups;
 
 /// Add a silence
 ///
@@ -116,7 +117,10 @@ pub fn run(context: &mut Context, args: AddArgs) -> Result<Outcome> {
         silences::add(db, &silence)?;
         Ok(rules.iter().any(|rule| may_match(&silence, rule)))
     })?;
-    warn_of_unknown(context, &mut db, &silence.api_name)?;
+    let known = rollups::known_apis(&mut db)?;
+    let is_known = |pattern: &&String| known.iter().any(|api| matches_pattern(pattern, api));
+    let unknown = silence.api_name.iter().filter(|it| !is_known(it));
+    warn_of_unknown(context, &mut db, unknown)?;
     if !has_match {
         context.warn("no rule matches the silence now");
     }

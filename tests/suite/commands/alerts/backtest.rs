@@ -57,6 +57,11 @@ fn episodes_are_listed_with_notice_counts(#[values(Sqlite, Postgresql)] engine: 
         "--period",
         "MINUTE",
     ];
+    let mut mistyped = described;
+    mistyped[1] = "finhub";
+    let mistyped = [&mistyped[..], &RANGE, &["--threshold", "5"]].concat();
+    let warning = backtest(&db, &mistyped).success().stderr;
+    assert!(warning.contains("did you mean `finnhub`?"), "{warning}");
     let described = backtest(&db, &[&described[..], &RANGE].concat()).success();
     assert_eq!(described.stdout, backtest(&db, &args).stdout);
     let lower = [&args[..], &["--set", "threshold=70", "--diff"]].concat();

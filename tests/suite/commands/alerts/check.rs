@@ -408,6 +408,8 @@ fn rule_for_all_apis_has_state_per_api(#[values(Sqlite, Postgresql)] engine: Eng
         put_limit(&db, api, "MINUTE", 60);
         put_calls(&db, api, 0, count);
     }
+    // Without a limit it is left out.
+    put_calls(&db, "jikan", 0, 10);
     checked(&db, 1).success();
     let states = db.rows("SELECT api_name, state FROM usagectl_alert_states ORDER BY api_name");
     assert_eq!(states, ["finnhub|FIRING", "tmdb|OK"]);
@@ -461,6 +463,8 @@ fn missing_channel_warns_unless_exit_code_notifies(#[values(Sqlite, Postgresql)]
         warning: a rule fires, but no notification was sent: there is no channel; add one with `usagectl alerts channel add`
         [exit status: 0]
         ");
+    // Cron is told once.
+    assert_eq!(run(2, &[]).success().stderr, "");
     for args in [
         &["--nagios"][..],
         &["--fail-on", "critical"],

@@ -273,6 +273,10 @@ fn clock_twenty_hours_ahead_switches_nothing_off(#[values(Sqlite, Postgresql)] e
         .now(ahead)
         .run()
         .success();
+    let status = ["alerts", "status", "--nagios"];
+    let status = db.usagectl(status).now("2026-01-31T12:06:00Z").run();
+    assert_eq!(status.code, 3);
+    assert!(status.stdout.contains("in the future"), "{}", status.stdout);
     insert(&db, &failures(9, 500));
     let back = check_with(&db, 12, &["--nagios"]);
     assert!(
@@ -288,12 +292,28 @@ fn clock_twenty_hours_ahead_switches_nothing_off(#[values(Sqlite, Postgresql)] e
 }
 
 #[rstest]
+fn rows_after_the_first_check_do_not_correct_it(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    put_rule(&db, "rule", "tmdb", "ERROR_SPIKE", "10", "MINUTE");
+    put_channel(&db, "ops");
+    insert(&db, &failures(0, 20));
+    checked(&db, 1).success();
+    put_calls(&db, "tmdb", 2, 1);
+    let second = checked(&db, 3).success();
+    assert!(!second.stdout.contains("withdrawn"), "{}", second.stdout);
+    let states = "SELECT to_state FROM usagectl_alert_events ORDER BY at";
+    assert_eq!(db.rows(states), ["FIRING", "OK"]);
+}
+
+#[rstest]
 fn call_of_the_future_exits_12(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     let check = |args: &[&str]| -> Run {
         let program = db.usagectl(["alerts", "check", "--no-send"].iter().chain(args));
         program.without_env("USAGECTL_NOW").run()
     };
+    put_rule(&db, "rule", "tmdb", "ERROR_SPIKE", "10", "MINUTE");
+    put_calls(&db, "tmdb", 0, 1);
     check(&[]).success();
     let later = Call {
         at: DateTime::from_timestamp_secs(Utc::now().timestamp() + 600).unwrap(),
@@ -307,11 +327,14 @@ fn call_of_the_future_exits_12(#[values(Sqlite, Postgresql)] engine: Engine) {
         "{}",
         found.stderr
     );
-    let nagios = check(&["--nagios"]);
-    assert_eq!(
-        (nagios.code, nagios.stdout.starts_with("UNKNOWN - it is ")),
-        (3, true)
-    );
+    let status = db.usagectl(["alerts", "status", "--nagios"]);
+    let status = status.without_env("USAGECTL_NOW").run();
+    for nagios in [check(&["--nagios"]), status] {
+        assert_eq!(
+            (nagios.code, nagios.stdout.starts_with("UNKNOWN - it is ")),
+            (3, true)
+        );
+    }
 }
 
 #[rstest]

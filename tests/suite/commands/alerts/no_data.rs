@@ -85,6 +85,53 @@ fn recorder_that_dies_while_a_rule_fires_is_unknown(
 }
 
 #[rstest]
+fn dead_recorder_is_notified_once_while_all_rules_are_ok(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let db = TestDatabase::migrated(engine);
+    put_rule(&db, "rule", "tmdb", "ERROR_SPIKE", "10", "MINUTE");
+    put_channel(&db, "ops");
+    // A call every 20 minutes for eight days.
+    let call = |n: i64| Call {
+        at: at(-20 * n),
+        ..Call::new(&format!("call-{n}"), "tmdb", NOW)
+    };
+    insert(&db, &(0..=8 * 72).map(call).collect::<Vec<_>>());
+    checked(&db, 60).success();
+    for minute in [61, 70] {
+        let dead = checked(&db, minute);
+        assert_eq!((dead.code, dead.stdout.as_str()), (12, ""));
+        assert_eq!(kinds(&db), ["UNKNOWN"]);
+    }
+    let expected = "no call to any API was recorded since 2026-01-31T12:00:00Z";
+    let summary = db.rows("SELECT content FROM usagectl_notices").remove(0);
+    assert!(summary.contains(expected), "{summary}");
+    let later = at(71).to_rfc3339();
+    let status = db.usagectl(["alerts", "status", "--nagios"]).now(&later);
+    for nagios in [status.run(), check_with(&db, 71, &["--nagios"])] {
+        assert_eq!((nagios.code, nagios.stdout.contains(expected)), (3, true));
+    }
+    put_calls(&db, "tmdb", 72, 1);
+    checked(&db, 73).success();
+    assert_eq!(kinds(&db), ["UNKNOWN"]);
+}
+
+#[rstest]
+fn late_episode_that_still_fires_shows_its_cause(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    put_rule(&db, "rule", "tmdb", "ERROR_SPIKE", "10", "MINUTE");
+    put_channel(&db, "ops");
+    put_calls(&db, "tmdb", 0, 1);
+    checked(&db, 5).success();
+    failures(&db, 2, 12);
+    checked(&db, 6).success();
+    let summary = db.rows("SELECT content FROM usagectl_notices").remove(0);
+    let expected =
+        "WARNING: tmdb 12 failed calls per minute, threshold 10, firing since 2026-01-31T12:03:00Z";
+    assert!(summary.contains(expected), "{summary}");
+}
+
+#[rstest]
 fn quiet_api_whose_rule_never_fired_stays_ok(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     put_rule(&db, "rule", "tmdb", "ERROR_SPIKE", "10", "MINUTE");

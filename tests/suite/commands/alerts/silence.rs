@@ -4,7 +4,7 @@ use crate::support::assert_snapshot;
 use serde_json::Value;
 
 use crate::support::Engine::{Postgresql, Sqlite};
-use crate::support::alerts::put_rules_with_states;
+use crate::support::alerts::{put_calls, put_rules_with_states};
 use crate::support::{Engine, TestDatabase};
 use rstest::rstest;
 
@@ -96,6 +96,26 @@ fn silence_is_added_listed_and_expired(#[values(Sqlite, Postgresql)] engine: Eng
     2d577d2d|EXPIRED|finnhub|2026-01-31T12:00:00Z|2026-01-31T12:00:00Z|new release
     4dbff197|EXPIRED|rule bbbbbbbb-2|2026-02-01T00:00:00Z|2026-02-01T00:00:00Z|inventory
     ");
+}
+
+#[rstest]
+fn pattern_warns_only_if_no_api_with_calls_matches(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    put_rules_with_states(&db);
+    put_calls(&db, "finnhub", 0, 1);
+    for (pattern, is_unknown) in [
+        ("fin*", false),
+        ("?innhub", false),
+        ("*", false),
+        ("ope*", true),
+    ] {
+        let add = [
+            "alerts", "silence", "add", "--for", "1h", "--reason", "x", "--api",
+        ];
+        let run = db.usagectl(add.iter().chain([&pattern])).run().success();
+        let warns = run.stderr.contains("no calls to");
+        assert_eq!(warns, is_unknown, "{pattern}: {}", run.stderr);
+    }
 }
 
 #[rstest]

@@ -5,7 +5,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::Value;
 
 use crate::support::Engine::{Postgresql, Sqlite};
-use crate::support::alerts::{at, put_limit, put_rules_with_states};
+use crate::support::alerts::{at, put_calls, put_limit, put_rules_with_states};
 use crate::support::calls::{Call, insert};
 use crate::support::{Engine, TestDatabase};
 use rstest::rstest;
@@ -182,11 +182,14 @@ fn init_adds_default_rules_once(#[values(Sqlite, Postgresql)] engine: Engine) {
     for (api, period) in [("finnhub", "MINUTE"), ("openweather", "DAY")] {
         put_limit(&db, api, period, 60);
     }
+    for api in ["coinmarketcap", "espn", "finnhub", "openweather", "rawg"] {
+        put_calls(&db, api, 0, 1);
+    }
     assert_snapshot!(db.usagectl(["alerts", "init"]).run().success().snapshot(), @"
     added 3992eda7  finnhub RATE_LIMIT_WARNING per MINUTE, threshold 80.0% (calls beyond the limit are answered with 429 and work again a minute later)
     left out  coinmarketcap RATE_LIMIT_WARNING per MINUTE, threshold 70.0% (no limit is set: usagectl limits set --api coinmarketcap --per MINUTE N)
     left out  rawg RATE_LIMIT_WARNING per MINUTE, threshold 80.0% (no limit is set: usagectl limits set --api rawg --per MINUTE N)
-    left out  tmdb RATE_LIMIT_WARNING per MINUTE, threshold 80.0% (no limit is set: usagectl limits set --api tmdb --per MINUTE N)
+    left out  tmdb RATE_LIMIT_WARNING per MINUTE, threshold 80.0% (no call to this API was recorded)
     unchanged 58f9049c  jikan RATE_LIMIT_WARNING per MINUTE, threshold 50.0%
     left out  espn RATE_LIMIT_WARNING per MINUTE, threshold 60.0% (no limit is set: usagectl limits set --api espn --per MINUTE N)
     left out  openweather RATE_LIMIT_WARNING per MINUTE, threshold 70.0% (no limit is set: usagectl limits set --api openweather --per MINUTE N)
@@ -194,12 +197,13 @@ fn init_adds_default_rules_once(#[values(Sqlite, Postgresql)] engine: Engine) {
     added 860fb200  finnhub ERROR_SPIKE per HOUR, threshold 10 (a few failures an hour are usual, ten are not)
     added 037dcb96  coinmarketcap COST_THRESHOLD per DAY, threshold 8,000 (more than half of a month's free credits in a day)
     ------- stderr -------
-    rules without a limit were left out: `usagectl limits init` sets published limits; then run `usagectl alerts init` again
+    rules without calls or without a limit were left out: `usagectl limits init` sets published limits; then run `usagectl alerts init` again
     [exit status: 0]
     ");
     for api in ["coinmarketcap", "rawg", "tmdb", "espn", "openweather"] {
         put_limit(&db, api, "MINUTE", 60);
     }
+    put_calls(&db, "tmdb", 0, 1);
     let rest = db.usagectl(["alerts", "init"]).run().success();
     let added = rest.stdout.lines().filter(|it| it.starts_with("added "));
     assert_eq!((added.count(), rest.stderr.as_str()), (5, ""));
@@ -256,7 +260,7 @@ fn show_draws_chart_of_last_windows(#[values(Sqlite, Postgresql)] engine: Engine
     channels    all
     last fired  never
 
-    finnhub: FIRING since 2026-01-31T11:45:00Z; critical; acknowledged by anna; now 100.0% of 40
+    finnhub: FIRING since 2026-01-31T11:45:00Z; critical; acknowledged by anna; now 100.0% of 40 calls
     100.0% ┤                                                     ▁▂▄▅▆▇█
      80.0% ┼──────────────────────────────────────────────▁▂▃▄▆▇████████
      66.7% ┤                                        ▂▃▄▅▆███████████████

@@ -27,6 +27,15 @@ fn add(db: &TestDatabase, options: &str) -> String {
     db.usagectl(words).run().success().stdout
 }
 
+/// A plan in use since the beginning of the year.
+fn put_plan(db: &TestDatabase, provider: &str, zone: &str, anchor_day: u32) {
+    let then = "2026-01-01T00:00:00.000+00:00";
+    db.execute(&format!(
+        "INSERT INTO usagectl_plan_choices (id, provider, plan, anchor_day, time_zone, valid_from, chosen_by, created_at)
+         VALUES ('1', '{provider}', 'tier', {anchor_day}, '{zone}', '{then}', 'ops', '{then}')"
+    ));
+}
+
 /// The value of the only rule, at an instant.
 fn value(db: &TestDatabase, now: &str) -> Value {
     let check = ["alerts", "check", "--no-send", "--format", "json"];
@@ -105,11 +114,7 @@ fn month_of_a_quota_begins_with_the_calendar_or_on_its_day(
 #[rstest]
 fn billing_cycle_of_the_plan_in_use_is_the_default(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
-    let then = "2026-01-01T00:00:00.000+00:00";
-    db.execute(&format!(
-        "INSERT INTO usagectl_plan_choices (id, provider, plan, anchor_day, time_zone, valid_from, chosen_by, created_at)
-         VALUES ('1', 'openai', 'tier', 17, 'UTC', '{then}', 'ops', '{then}')"
-    ));
+    put_plan(&db, "openai", "UTC", 17);
     spend(&db, "2026-01-16T12:00:00Z", 1);
     spend(&db, "2026-01-20T12:00:00Z", 2);
     add(
@@ -117,6 +122,68 @@ fn billing_cycle_of_the_plan_in_use_is_the_default(#[values(Sqlite, Postgresql)]
         "openai --type COST_THRESHOLD --threshold 100 --period MONTH",
     );
     assert_eq!(value(&db, "2026-02-01T00:00:20Z"), json!(2.0));
+}
+
+/// Used calls of a limit of 100 calls per day: the value of the rule, and the use that `stats` shows.
+fn used_of_a_day(db: &TestDatabase, minute: i64) -> [Value; 2] {
+    let stats = [
+        "stats",
+        "--last",
+        "48h",
+        "--tz",
+        "Asia/Tokyo",
+        "--format",
+        "json",
+    ];
+    let stats = json(
+        db.usagectl(stats)
+            .now(&at(minute).to_rfc3339())
+            .run()
+            .success(),
+    );
+    let limits = stats["lines"][0]["limits"].as_array().unwrap();
+    assert_eq!(limits.len(), 1);
+    let check = at(minute) + TimeDelta::seconds(20);
+    [value(db, &check.to_rfc3339()), limits[0]["used"].clone()]
+}
+
+#[rstest]
+fn zone_of_the_database_is_the_default_of_alerts_and_stats(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    for (options, expected) in [
+        // The day of New York begins at 05:00.
+        ("", 4.0),
+        (" --tz UTC", 6.0),
+        (" --window rolling", 7.0),
+        (" --include-cached", 12.0),
+    ] {
+        let db = TestDatabase::migrated(engine);
+        for (hour, calls) in [(-23, 1), (-10, 2), (-6, 4)] {
+            put_calls(&db, "tmdb", hour * 60, calls);
+        }
+        let cached = |n: i64| Call {
+            cached: true,
+            at: at(-5 * 60) + TimeDelta::milliseconds(n),
+            ..Call::new(&format!("cached-{n}"), "tmdb", NOW)
+        };
+        insert(&db, &(0..8).map(cached).collect::<Vec<_>>());
+        let zone = ["aggregate", "--tz", "America/New_York"];
+        db.usagectl(zone).run().success();
+        put_limit(&db, "tmdb", "DAY", 100);
+        let rule = "tmdb --type RATE_LIMIT_WARNING --threshold 80 --period DAY";
+        add(&db, &format!("{rule}{options}"));
+        assert_eq!(
+            used_of_a_day(&db, 0),
+            [(); 2].map(|()| json!(expected)),
+            "{options}"
+        );
+        if options.is_empty() {
+            put_plan(&db, "tmdb", "Asia/Kolkata", 1);
+            // Of the provider: from 18:30 the day before.
+            assert_eq!(used_of_a_day(&db, 1), [(); 2].map(|()| json!(6.0)));
+        }
+    }
 }
 
 #[rstest]
