@@ -63,12 +63,20 @@ impl Exposition {
         page
     }
 
-    /// Whether a metric is a counter. In OpenMetrics the family of `x_total` is `x`.
+    /// Whether a metric is a counter: by its type, that of its family, or its suffix if there is no type. In OpenMetrics
+    /// the family of `x_total` is `x`; a histogram has `x_bucket`, `x_sum` and `x_count`.
     pub fn is_counter(&self, name: &str) -> bool {
-        let family = name.strip_suffix("_total").unwrap_or(name);
-        [name, family]
-            .iter()
-            .any(|name| self.types.get(*name).is_some_and(|kind| kind == "counter"))
+        let type_of = |name: &str| {
+            let kind = self.types.get(name).map(String::as_str);
+            kind.filter(|kind| !matches!(*kind, "untyped" | "unknown"))
+        };
+        if let Some(kind) = type_of(name) {
+            return kind == "counter";
+        }
+        let suffixes = ["_total", "_bucket", "_sum", "_count"];
+        let family = suffixes.iter().find_map(|it| name.strip_suffix(it));
+        let kind = family.map(type_of);
+        kind.is_some_and(|kind| matches!(kind, None | Some("counter" | "histogram" | "summary")))
     }
 }
 
@@ -79,7 +87,8 @@ fn sample(line: &str) -> Option<Sample> {
     Some(Sample {
         name,
         labels,
-        value: number(value)?,
+        // As in Prometheus, `inf`, `infinity` and `nan` in any case are numbers.
+        value: value.parse().ok()?,
     })
 }
 
@@ -153,17 +162,6 @@ fn is_name(c: char) -> bool {
     c.is_ascii_alphanumeric() || c == '_' || c == ':'
 }
 
-fn number(text: &str) -> Option<f64> {
-    match text {
-        "+Inf" => Some(f64::INFINITY),
-        "-Inf" => Some(f64::NEG_INFINITY),
-        "NaN" => Some(f64::NAN),
-        // Rust parses words such as `infinity`, which Prometheus does not write.
-        _ if text.contains(|c: char| c.is_alphabetic() && !matches!(c, 'e' | 'E')) => None,
-        _ => text.parse().ok(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -194,12 +192,25 @@ mod tests {
 
     #[test]
     fn invalid_line_is_recorded_and_skipped() {
-        let bad = r#"a;a{;a{x};a{x=1} 1;a{x="1" 1;1a 1;a one;{x="1"} 1;a infinity;a{x="\q"} 1;a{x="1",x="2"} 1;<html>"#;
+        let bad = r#"a;a{;a{x};a{x=1} 1;a{x="1" 1;1a 1;a one;{x="1"} 1;a{x="\q"} 1;a{x="1",x="2"} 1;<html>"#;
         for line in bad.split(';') {
             let page = Exposition::parse(&format!("{line}\nb 1"));
             let found = (page.invalid_lines, page.samples.len());
             assert_eq!(found, (vec![1], 1), "{line}");
         }
+    }
+
+    #[test]
+    fn counter_is_known_by_type_or_suffix() {
+        let page = Exposition::parse(
+            "# TYPE a counter\n# TYPE b_total gauge\n# TYPE c histogram\n# TYPE d summary\n# TYPE e gauge\n\
+            # TYPE f_count gauge\n# TYPE g_total untyped\nh NaN\nh nan\nh +Inf\nh infinity\n",
+        );
+        assert_eq!((page.samples.len(), page.invalid_lines.len()), (4, 0));
+        let names = "a a_total c_bucket c_sum c_count d_count g_total x_total x_count";
+        assert!(names.split(' ').all(|name| page.is_counter(name)));
+        let names = "b_total d e e_total e_count f_count x";
+        assert!(!names.split(' ').any(|name| page.is_counter(name)));
     }
 
     proptest! {

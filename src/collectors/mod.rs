@@ -29,21 +29,57 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::domain::metrics::collector::{CollectorError, MetricSource};
+use crate::domain::metrics::collector::{CollectorError, CollectorRun, MetricSource, TargetName};
 use crate::domain::metrics::counter::Counter;
 use crate::domain::metrics::names::{Metric, Service};
-use crate::domain::metrics::point::{NewPoint, Series};
+use crate::domain::metrics::point::{NewPoint, Series, midnight};
 use crate::domain::named::Named;
+use crate::domain::plans::VendorMeter;
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct CollectContext {
     /// The time of the measurement.
     pub now: DateTime<Utc>,
     pub timeout: Duration,
     /// Counters as they were last read.
     pub counters: Vec<Counter>,
+    /// The first day to read from sources that have past days; otherwise they go on from the last collection.
+    pub since: Option<DateTime<Utc>>,
+    /// The last successful run of each target.
+    pub runs: Vec<CollectorRun>,
+    /// The time of that run of this target.
+    pub last_collected: Option<DateTime<Utc>>,
+    /// Whether plain HTTP to private addresses is allowed.
+    pub allow_http: bool,
+    /// Meters that the plans in use limit and no metric of the application measures.
+    pub meters: Vec<VendorMeter>,
+}
+
+/// Days that vendors may still revise.
+const REVISED_DAYS: TimeDelta = TimeDelta::days(3);
+
+impl CollectContext {
+    /// The first day to read, of a source that has at most `longest` past days.
+    fn first_day(&self, longest: TimeDelta) -> DateTime<Utc> {
+        let last = self.last_collected.map_or(self.now, |at| at.min(self.now));
+        let first = self.since.unwrap_or(midnight(last) - REVISED_DAYS);
+        first.max(midnight(self.now) - longest)
+    }
+
+    /// The meter that a name of the vendor stands for; its products may precede it, as in `Fluid Active CPU`.
+    fn meter(&self, service: Service, name: &str) -> Option<&VendorMeter> {
+        let mut meters = self.meters.iter();
+        meters.find(|it| it.service == service && it.has_name(name))
+    }
+}
+
+/// A source, and what is measured there.
+pub struct Target {
+    /// The database, project or team; empty for the only one.
+    pub resource: String,
+    pub collector: Box<dyn Collector>,
 }
 
 /// The values that a collector read.
@@ -65,9 +101,25 @@ pub trait Collector: Send {
     fn collect(&self, context: &CollectContext) -> Result<Collected, CollectorError>;
 }
 
+impl Collected {
+    /// The values of a resource, without negative ones: only a cost may be negative.
+    fn of_resource(mut self, resource: &str) -> Collected {
+        let points = std::mem::take(&mut self.points).into_iter();
+        for point in points.map(|point| point.of_resource(resource)) {
+            if point.value < 0.0 && point.series.metric != Metric::CostUsd {
+                let warning = format!("{} is negative: {}", point.series, point.value);
+                self.warnings.push(warning);
+            } else {
+                self.points.push(point);
+            }
+        }
+        self
+    }
+}
+
 #[derive(Clone, Debug)]
 pub struct Finished {
-    pub source: MetricSource,
+    pub target: TargetName,
     pub outcome: Result<Collected, CollectorError>,
     pub took: Duration,
 }
@@ -75,24 +127,36 @@ pub struct Finished {
 /// Time that a collector gets beyond its timeout, to report its own timeout error.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// Runs all collectors at once and returns their outcomes in the same order.
+/// Runs the collectors of all targets at once and returns their outcomes in the same order.
 ///
 /// A collector that misses its deadline is abandoned; its thread ends with the process.
-pub fn run(collectors: Vec<Box<dyn Collector>>, context: &CollectContext) -> Vec<Finished> {
+pub fn run(targets: Vec<Target>, context: &CollectContext) -> Vec<Finished> {
     let began = Instant::now();
-    let start = |collector: Box<dyn Collector>| {
+    let start = |target: Target| {
         let (sender, receiver) = mpsc::channel();
-        let (source, context) = (collector.source(), context.clone());
+        let Target {
+            resource,
+            collector,
+        } = target;
+        let name = TargetName {
+            source: collector.source(),
+            resource: resource.clone(),
+        };
+        let mut context = context.clone();
+        let text = name.to_string();
+        let last = context.runs.iter().find(|run| run.collector == text);
+        context.last_collected = last.map(|run| run.started_at);
         thread::spawn(move || {
             let outcome = collector.collect(&context);
+            let outcome = outcome.map(|collected| collected.of_resource(&resource));
             // Fails if the deadline has passed and the receiver is gone.
             let _ = sender.send((outcome, began.elapsed()));
         });
-        (source, receiver)
+        (name, receiver)
     };
-    let running: Vec<_> = collectors.into_iter().map(start).collect();
+    let running: Vec<_> = targets.into_iter().map(start).collect();
     let deadline = context.timeout.saturating_add(GRACE);
-    let finish = |(source, receiver): (MetricSource, mpsc::Receiver<_>)| {
+    let finish = |(target, receiver): (TargetName, mpsc::Receiver<_>)| {
         let left = deadline.saturating_sub(began.elapsed());
         let (outcome, took) = receiver.recv_timeout(left).unwrap_or_else(|error| {
             let error = match error {
@@ -107,7 +171,7 @@ pub fn run(collectors: Vec<Box<dyn Collector>>, context: &CollectContext) -> Vec
             (Err(error), began.elapsed())
         });
         Finished {
-            source,
+            target,
             outcome,
             took,
         }
@@ -138,6 +202,7 @@ fn median_ms(mut times: Vec<Duration>) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::testing::at;
 
     struct Fake(MetricSource, fn() -> Result<Collected, CollectorError>);
 
@@ -154,21 +219,22 @@ mod tests {
     #[test]
     fn hanging_and_panicking_collectors_do_not_stop_the_others() {
         let context = CollectContext {
-            now: DateTime::UNIX_EPOCH,
             timeout: Duration::from_secs(2),
-            counters: Vec::new(),
+            ..CollectContext::default()
         };
-        let finished = run(
-            vec![
-                Box::new(Fake(MetricSource::Redis, || {
-                    thread::sleep(Duration::from_secs(60));
-                    Ok(Collected::default())
-                })),
-                Box::new(Fake(MetricSource::Neon, || panic!("broken"))),
-                Box::new(Fake(MetricSource::Postgres, || Ok(Collected::default()))),
-            ],
-            &context,
-        );
+        let fakes = [
+            Fake(MetricSource::Redis, || {
+                thread::sleep(Duration::from_secs(60));
+                Ok(Collected::default())
+            }),
+            Fake(MetricSource::Neon, || panic!("broken")),
+            Fake(MetricSource::Postgres, || Ok(Collected::default())),
+        ];
+        let targets = fakes.into_iter().map(|fake| Target {
+            resource: String::new(),
+            collector: Box::new(fake),
+        });
+        let finished = run(targets.collect(), &context);
         let messages: Vec<_> = finished
             .iter()
             .map(|finished| finished.outcome.as_ref().err().map(ToString::to_string))
@@ -182,5 +248,48 @@ mod tests {
                 None
             ]
         );
+    }
+
+    #[test]
+    fn past_days_are_read_since_the_last_collection_or_the_given_day() {
+        let day = |day: u32| at(&format!("2026-01-{day:02}T00:00:00Z"));
+        let first = |last: Option<u32>, since: Option<u32>| {
+            let context = CollectContext {
+                now: at("2026-01-31T12:00:00Z"),
+                last_collected: last.map(|last| day(last) + TimeDelta::hours(7)),
+                since: since.map(day),
+                ..CollectContext::default()
+            };
+            context.first_day(TimeDelta::days(20))
+        };
+        assert_eq!(first(None, None), day(28));
+        assert_eq!(first(Some(31), None), day(28));
+        assert_eq!(first(Some(20), None), day(17));
+        assert_eq!(first(Some(20), Some(30)), day(30));
+        // The source has no more days.
+        assert_eq!(first(Some(2), None), day(11));
+        assert_eq!(first(None, Some(1)), day(11));
+    }
+
+    #[test]
+    fn values_belong_to_the_resource_and_negative_ones_are_left_out() {
+        let new = |metric, value| {
+            let now = DateTime::UNIX_EPOCH;
+            point(MetricSource::Redis, Service::VercelKv, metric, value, now)
+        };
+        let collected = Collected {
+            points: vec![
+                new(Metric::Connections, -5.0),
+                new(Metric::CostUsd, -5.0),
+                new(Metric::StorageMb, 0.0),
+            ],
+            ..Collected::default()
+        };
+        let collected = collected.of_resource("cache");
+        let series = collected.points.iter().map(|it| it.series.to_string());
+        let expected = ["VERCEL_KV COST_USD cache", "VERCEL_KV STORAGE_MB cache"];
+        assert_eq!(series.collect::<Vec<_>>(), expected);
+        let expected = ["VERCEL_KV CONNECTIONS cache is negative: -5"];
+        assert_eq!(collected.warnings, expected);
     }
 }

@@ -1,4 +1,5 @@
-//! Neon's consumption API, which does not wake a suspended database. Paid plans only.
+//! Neon's API, which does not wake a suspended database: the consumption of each day on paid plans, and the usage of the
+//! billing period of one project on every plan.
 //!
 //! Neon bills storage in byte-months, so the size of a database comes from the postgres collector instead.
 //! Quantities without a metric of their own are kept in the metadata.
@@ -6,6 +7,8 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use rust_decimal::Decimal;
+use rust_decimal::prelude::{FromPrimitive, ToPrimitive};
 use serde_json::{Map, Value};
 
 use super::vendor::{encoded, number};
@@ -18,7 +21,7 @@ use crate::domain::metrics::point::{NewPoint, Reading, midnight};
 #[derive(Clone, Debug)]
 pub struct Neon {
     pub endpoint: Endpoint,
-    /// Some keys require it.
+    /// Without it, only the project's own usage can be read.
     pub organisation: Option<String>,
     /// All projects without it.
     pub project: Option<String>,
@@ -27,11 +30,14 @@ pub struct Neon {
 const METRICS: &str = "compute_unit_seconds,root_branch_bytes_month,child_branch_bytes_month,\
 instant_restore_bytes_month,public_network_transfer_bytes,private_network_transfer_bytes";
 
-/// Days that may still be revised.
-const REVISED_DAYS: TimeDelta = TimeDelta::days(3);
+/// The past days that the API answers with.
+const LONGEST: TimeDelta = TimeDelta::days(60);
 
 /// More pages than any account has, against a server that repeats itself.
 const MAX_PAGES: usize = 50;
+
+/// The catalogue's name of compute time.
+const COMPUTE: &str = "Compute";
 
 impl Collector for Neon {
     fn source(&self) -> MetricSource {
@@ -39,27 +45,19 @@ impl Collector for Neon {
     }
 
     fn collect(&self, context: &CollectContext) -> Result<Collected, CollectorError> {
-        let mut days: BTreeMap<DateTime<Utc>, Consumption> = BTreeMap::new();
-        let mut cursor: Option<String> = None;
-        for _ in 0..MAX_PAGES {
-            let path = self.path(context.now, cursor.as_deref());
-            let answer = self.endpoint.get(&path, context.timeout)?;
-            let answer = self.endpoint.json(answer)?;
-            let projects = self.add_page(&answer, &mut days)?;
-            let next = answer.pointer("/pagination/cursor").and_then(Value::as_str);
-            match next {
-                Some(next) if projects > 0 && cursor.as_deref() != Some(next) => {
-                    cursor = Some(next.to_owned());
+        match (&self.project, &self.organisation) {
+            (Some(project), None) => self.project_usage(project, context),
+            (project, _) => {
+                let answer = self
+                    .endpoint
+                    .get(&self.path(context, None), context.timeout)?;
+                // The answer of free plans, which have no history.
+                if let (Some(project), 403 | 404) = (project, answer.status) {
+                    return self.project_usage(project, context);
                 }
-                _ => break,
+                self.history(self.endpoint.json(answer)?, context)
             }
         }
-        let points = days.into_iter().filter_map(|(at, day)| day.point(at));
-        Ok(Collected {
-            points: points.collect(),
-            revises: true,
-            ..Collected::default()
-        })
     }
 }
 
@@ -71,24 +69,111 @@ struct Consumption {
 }
 
 impl Consumption {
-    fn point(self, at: DateTime<Utc>) -> Option<NewPoint> {
-        let value = self.transfer_bytes? / 1e9;
-        let (service, metric) = (Service::VercelPostgres, Metric::BandwidthGb);
+    fn points(self, at: DateTime<Utc>, context: &CollectContext) -> Vec<NewPoint> {
+        let new = |metric, value| {
+            point(
+                MetricSource::Neon,
+                Service::VercelPostgres,
+                metric,
+                value,
+                at,
+            )
+            .with_reading(Reading::Amount)
+        };
+        let seconds = self.by_name.get("compute_unit_seconds");
+        let percent = seconds.and_then(|seconds| compute_percent(*seconds, context));
+        let compute = percent.map(|percent| new(Metric::UsagePercent, percent).of_meter(COMPUTE));
         let by_name = self.by_name.into_iter();
         let by_name: Map<String, Value> = by_name.map(|(name, sum)| (name, sum.into())).collect();
-        Some(
-            point(MetricSource::Neon, service, metric, value, at)
-                .with_reading(Reading::Amount)
-                .with("consumption", by_name),
-        )
+        let transfer = self
+            .transfer_bytes
+            .map(|bytes| new(Metric::BandwidthGb, bytes / 1e9).with("consumption", by_name));
+        transfer.into_iter().chain(compute).collect()
     }
 }
 
+/// The percentage of the plan's compute time; `None` where the plan has no limit of it.
+fn compute_percent(seconds: f64, context: &CollectContext) -> Option<f64> {
+    let meter = context.meter(Service::VercelPostgres, COMPUTE)?;
+    meter
+        .percent(Decimal::from_f64(seconds)?, "seconds")?
+        .to_f64()
+}
+
 impl Neon {
-    fn path(&self, now: DateTime<Utc>, cursor: Option<&str>) -> String {
+    /// The consumption of each day, of all pages.
+    fn history(
+        &self,
+        mut answer: Value,
+        context: &CollectContext,
+    ) -> Result<Collected, CollectorError> {
+        let mut days: BTreeMap<DateTime<Utc>, Consumption> = BTreeMap::new();
+        let mut cursors: Vec<String> = Vec::new();
+        for _ in 0..MAX_PAGES {
+            let projects = self.add_page(&answer, &mut days)?;
+            let next = answer.pointer("/pagination/cursor").and_then(Value::as_str);
+            match next {
+                // A server that repeats a page would be added twice.
+                Some(next) if projects > 0 && !cursors.iter().any(|it| it == next) => {
+                    cursors.push(next.to_owned());
+                }
+                _ => break,
+            }
+            let path = self.path(context, cursors.last().map(String::as_str));
+            answer = self
+                .endpoint
+                .json(self.endpoint.get(&path, context.timeout)?)?;
+        }
+        let points = days.into_iter();
+        Ok(Collected {
+            points: points
+                .flat_map(|(at, day)| day.points(at, context))
+                .collect(),
+            revises: true,
+            ..Collected::default()
+        })
+    }
+
+    /// The usage of one project since its billing period began.
+    fn project_usage(
+        &self,
+        project: &str,
+        context: &CollectContext,
+    ) -> Result<Collected, CollectorError> {
+        let endpoint = &self.endpoint;
+        let path = format!("/api/v2/projects/{}", encoded(project));
+        let answer = endpoint.json(endpoint.get(&path, context.timeout)?)?;
+        let usage = answer
+            .get("project")
+            .ok_or_else(|| endpoint.unexpected("project"))?;
+        let start = endpoint.text(usage, "consumption_period_start")?;
+        let start = DateTime::parse_from_rfc3339(start)
+            .map_err(|_| endpoint.unexpected("consumption_period_start"))?
+            .to_utc();
+        let read = |field: &str| number(usage, field).map_err(|()| endpoint.unexpected(field));
+        let new = |metric, value| -> NewPoint {
+            let (source, service) = (MetricSource::Neon, Service::VercelPostgres);
+            point(source, service, metric, value, context.now)
+        };
+        let mut collected = Collected::default();
+        if let Some(bytes) = read("data_transfer_bytes")? {
+            let transfer = new(Metric::BandwidthGb, bytes / 1e9).with_period_start(start);
+            collected.points.push(transfer);
+        }
+        if let Some(seconds) = read("compute_time_seconds")?
+            && let Some(percent) = compute_percent(seconds, context)
+        {
+            let compute = new(Metric::UsagePercent, percent).with_period_start(start);
+            let compute = compute.with("compute_time_seconds", seconds);
+            collected.points.push(compute.of_meter(COMPUTE));
+        }
+        Ok(collected)
+    }
+
+    fn path(&self, context: &CollectContext, cursor: Option<&str>) -> String {
         let time = |at: DateTime<Utc>| encoded(&format::time(at));
-        let from = time(midnight(now) - REVISED_DAYS);
-        let to = time(midnight(now) + TimeDelta::days(1));
+        let from = time(context.first_day(LONGEST));
+        let to = time(midnight(context.now) + TimeDelta::days(1));
         let mut path = format!(
             "/api/v2/consumption_history/v2/projects?from={from}&to={to}&granularity=daily&limit=100&metrics={METRICS}"
         );

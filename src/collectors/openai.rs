@@ -1,7 +1,5 @@
 //! OpenAI's costs, by whole days. They require an administrator's key, which has a variable of its own.
 
-use std::str::FromStr;
-
 use chrono::{DateTime, TimeDelta, Utc};
 use rust_decimal::Decimal;
 use rust_decimal::prelude::ToPrimitive;
@@ -9,6 +7,7 @@ use serde_json::Value;
 
 use super::vendor::encoded;
 use super::{CollectContext, Collected, Collector, Endpoint, point};
+use crate::domain::format::parse_decimal;
 use crate::domain::metrics::collector::{CollectorError, MetricSource};
 use crate::domain::metrics::names::{Metric, Service};
 use crate::domain::metrics::point::{Reading, midnight};
@@ -20,10 +19,10 @@ pub struct OpenAi {
     pub project: Option<String>,
 }
 
-/// Days that may still be revised.
-const REVISED_DAYS: TimeDelta = TimeDelta::days(3);
+/// The days that fit on one page, and that are read at most.
+const PAGE_DAYS: i64 = 180;
 
-/// Four days fit on one page; many pages mean a server that repeats itself.
+/// Many pages mean a server that repeats itself.
 const MAX_PAGES: usize = 10;
 
 impl Collector for OpenAi {
@@ -38,7 +37,7 @@ impl Collector for OpenAi {
         };
         let mut page: Option<String> = None;
         for _ in 0..MAX_PAGES {
-            let path = self.path(context.now, page.as_deref());
+            let path = self.path(context, page.as_deref());
             let answer = self.endpoint.get(&path, context.timeout)?;
             let answer = self.endpoint.json(answer)?;
             for day in self.endpoint.list(&answer, "data")? {
@@ -61,10 +60,10 @@ impl Collector for OpenAi {
 }
 
 impl OpenAi {
-    fn path(&self, now: DateTime<Utc>, page: Option<&str>) -> String {
-        let start = (midnight(now) - REVISED_DAYS).timestamp();
+    fn path(&self, context: &CollectContext, page: Option<&str>) -> String {
+        let start = context.first_day(TimeDelta::days(PAGE_DAYS)).timestamp();
         let mut path =
-            format!("/v1/organization/costs?start_time={start}&bucket_width=1d&limit=31");
+            format!("/v1/organization/costs?start_time={start}&bucket_width=1d&limit={PAGE_DAYS}");
         for (name, value) in [("project_ids", self.project.as_deref()), ("page", page)] {
             if let Some(value) = value {
                 path.push_str(&format!("&{name}={}", encoded(value)));
@@ -91,8 +90,7 @@ impl OpenAi {
                 Some(Value::String(text)) => text.clone(),
                 _ => return Err(unexpected("amount.value")),
             };
-            let value = Decimal::from_str(&value).or_else(|_| Decimal::from_scientific(&value));
-            let value = value.map_err(|_| unexpected("amount.value"))?;
+            let value = parse_decimal(&value).ok_or_else(|| unexpected("amount.value"))?;
             sum = sum.saturating_add(value);
         }
         let sum = (!results.is_empty()).then_some(sum);

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use chrono::TimeDelta;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Integer};
 
@@ -16,12 +17,10 @@ use crate::store::url::{DatabaseTarget, DatabaseUrl};
 #[derive(Clone, Debug)]
 pub struct Postgres {
     pub url: DatabaseUrl,
-    /// Time since the last collection.
-    pub last_collected: Option<Duration>,
 }
 
 /// At this interval, a server that suspends when idle still sleeps most of the day.
-const LETS_SLEEP: Duration = Duration::from_secs(6 * 3600);
+const LETS_SLEEP: TimeDelta = TimeDelta::hours(6);
 
 #[derive(QueryableByName)]
 struct Measured {
@@ -107,7 +106,8 @@ impl Postgres {
                 .with("quality", quality),
             new(Metric::LatencyMs, median_ms(times)).with("connect_ms", connect_ms),
         ];
-        let often = self.last_collected.is_none_or(|ago| ago < LETS_SLEEP);
+        let last = context.last_collected;
+        let often = last.is_none_or(|last| context.now - last < LETS_SLEEP);
         if self.suspends_when_idle() && often {
             let warning = "collecting keeps this Neon database awake, which costs compute time: every 15 minutes \
                            is about 60 compute hours a month; collect every 6 hours, or use the neon collector, \
@@ -130,10 +130,9 @@ mod tests {
 
     #[test]
     fn frequent_collection_of_a_suspending_server_is_warned_about() {
-        let has_warning = |url: &str, hours: Option<u64>| {
+        let has_warning = |url: &str, hours: Option<i64>| {
             let postgres = Postgres {
                 url: url::parse(url, UrlSource::Flag).unwrap(),
-                last_collected: hours.map(|hours| Duration::from_secs(hours * 3600)),
             };
             let measured = Measured {
                 size_bytes: 1,
@@ -142,11 +141,8 @@ mod tests {
                 backends: 0,
                 maximum: 97,
             };
-            let context = CollectContext {
-                now: chrono::DateTime::UNIX_EPOCH,
-                timeout: Duration::ZERO,
-                counters: Vec::new(),
-            };
+            let mut context = CollectContext::default();
+            context.last_collected = hours.map(|hours| context.now - TimeDelta::hours(hours));
             let times = vec![Duration::ZERO; 5];
             let collected = postgres.collected(&measured, times, 1.0, &context);
             !collected.warnings.is_empty()

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
+use chrono::DateTime;
 use serde::Deserialize;
 
 use super::exposition::{Exposition, Sample, selector};
@@ -21,13 +22,16 @@ pub struct Prometheus {
 }
 
 /// Maps a metric of an exporter to one of ours: `name{label="x"}=SERVICE/METRIC*scale`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(try_from = "String")]
 pub struct MapRule {
     text: String,
     name: String,
     labels: BTreeMap<String, String>,
     /// Whether several matching series are added up.
     sum: bool,
+    /// Whether it is a counter even if the exporter declares another type.
+    counter: bool,
     service: Service,
     metric: Metric,
     scale: f64,
@@ -39,12 +43,16 @@ impl FromStr for MapRule {
     fn from_str(text: &str) -> Result<MapRule, String> {
         const FORM: &str = "invalid rule: expected name{label=\"x\"}=SERVICE/METRIC, optionally followed by *scale";
         let text = text.trim();
-        let (inner, sum) = match text.strip_prefix("sum(") {
+        let (inner, counter) = match text.strip_prefix("counter(") {
             Some(inner) => (inner, true),
             None => (text, false),
         };
+        let (inner, sum) = match inner.strip_prefix("sum(") {
+            Some(inner) => (inner, true),
+            None => (inner, false),
+        };
         let (name, labels, mut rest) = selector(inner).ok_or(FORM)?;
-        if sum {
+        for _ in 0..usize::from(counter) + usize::from(sum) {
             rest = rest.trim_start().strip_prefix(')').ok_or(FORM)?;
         }
         let target = rest.trim_start().strip_prefix('=').ok_or(FORM)?;
@@ -59,10 +67,19 @@ impl FromStr for MapRule {
             name,
             labels,
             sum,
+            counter,
             service: service.trim().parse().map_err(|error| format!("{error}"))?,
             metric: metric.trim().parse().map_err(|error| format!("{error}"))?,
             scale,
         })
+    }
+}
+
+impl TryFrom<String> for MapRule {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<MapRule, String> {
+        text.parse().map_err(|error| format!("`{text}`: {error}"))
     }
 }
 
@@ -71,11 +88,11 @@ pub fn rules_from_toml(text: &str) -> Result<Vec<MapRule>, String> {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
     struct File {
-        map: Vec<String>,
+        map: Vec<MapRule>,
     }
-    let file: File = toml::from_str(text).map_err(|error| error.message().to_owned())?;
-    let read = |rule: &String| rule.parse().map_err(|error| format!("`{rule}`: {error}"));
-    file.map.iter().map(read).collect()
+    let file: Result<File, _> = toml::from_str(text);
+    file.map(|file| file.map)
+        .map_err(|error| error.message().to_owned())
 }
 
 /// The largest exporters' pages have some megabytes.
@@ -103,7 +120,7 @@ impl Collector for Prometheus {
             collected.notes.push(note);
         }
         for rule in &self.rules {
-            rule.apply(&exposition, context, &mut collected)?;
+            rule.apply(&exposition, &self.url, context, &mut collected)?;
         }
         Ok(collected)
     }
@@ -112,6 +129,7 @@ impl Collector for Prometheus {
 impl Prometheus {
     fn fetch(&self, context: &CollectContext) -> Result<String, CollectorError> {
         let policy = Policy {
+            insecure_http: context.allow_http && self.url.is_private(),
             total: context.timeout,
             response: Limit::Whole(MAX_BYTES),
             ..Policy::default()
@@ -121,7 +139,15 @@ impl Prometheus {
         if let Some(token) = &self.token {
             request = request.bearer(token);
         }
-        let response = Client::new(policy).send(request).map_err(|error| {
+        let client = Client::new(policy);
+        client.allows(&self.url).map_err(|error| {
+            let hint = match context.allow_http {
+                true => "use https: --allow-http is for private addresses only",
+                false => "use https, or add --allow-http for an exporter in a private network",
+            };
+            CollectorError::new(error, hint)
+        })?;
+        let response = client.send(request).map_err(|error| {
             let hint = "see whether the exporter is up, and whether the URL is right";
             CollectorError::new(error, hint)
         })?;
@@ -141,6 +167,7 @@ impl MapRule {
     fn apply(
         &self,
         exposition: &Exposition,
+        url: &Url,
         context: &CollectContext,
         collected: &mut Collected,
     ) -> Result<(), CollectorError> {
@@ -172,7 +199,7 @@ impl MapRule {
             point(source, self.service, self.metric, value, at).with("rule", text.as_str())
         };
         let new = |value| new_at(value, context.now);
-        if !exposition.is_counter(&self.name) {
+        if !self.counter && !exposition.is_counter(&self.name) {
             collected.points.push(new(value));
             return Ok(());
         }
@@ -180,8 +207,10 @@ impl MapRule {
         let start = |sample: &&Sample| sample.name == "process_start_time_seconds";
         let start = exposition.samples.iter().find(start);
         let epoch = start.map_or_else(String::new, |sample| sample.value.to_string());
-        let name = format!("prometheus {text}");
-        let read = increase(&context.counters, &name, &epoch, value, None, context.now);
+        let started = start.and_then(|it| DateTime::from_timestamp(it.value as i64, 0));
+        let uptime = started.map(|started| context.now - started);
+        let name = format!("prometheus {} {text}", url.without_query());
+        let read = increase(&context.counters, &name, &epoch, value, uptime, context.now);
         let points: Vec<NewPoint> = match read.today {
             Some(today) if self.metric == Metric::CommandsPerDay => {
                 vec![new(today).with_period_start(midnight(context.now))]
@@ -221,8 +250,10 @@ mod tests {
             (Service::VercelPostgres, Metric::StorageMb, 1e-6, false)
         );
         assert!(parsed("sum(a{b=\"=*/\"}) = vercel_kv/connections").sum);
+        let rule = parsed("counter(sum(a))=VERCEL_KV/CONNECTIONS");
+        assert!(rule.sum && rule.counter && parsed("counter(a)=VERCEL_KV/CONNECTIONS").counter);
         let invalid = "|a|a=b|a=VERCEL_KV/SPEED|a=AWS/STORAGE_MB|a=VERCEL_KV/STORAGE_MB*0|a=VERCEL_KV/STORAGE_MB*x\
-            |a{b=c}=VERCEL_KV/STORAGE_MB|sum(a=VERCEL_KV/STORAGE_MB";
+            |a{b=c}=VERCEL_KV/STORAGE_MB|sum(a=VERCEL_KV/STORAGE_MB|counter(sum(a)=VERCEL_KV/STORAGE_MB";
         for text in invalid.split('|') {
             assert!(text.parse::<MapRule>().is_err(), "{text}");
         }

@@ -37,8 +37,9 @@ impl Collector for Redis {
             run("PING")?;
             times.push(began.elapsed());
         }
-        let mut collected = from_info(MetricSource::Redis, &Info::parse(&info), 1.0, context)?;
         let (source, service) = (MetricSource::Redis, Service::VercelKv);
+        let of = (source, self.address());
+        let mut collected = from_info(of, &Info::parse(&info), 1.0, context)?;
         let latency = median_ms(times);
         let latency = point(source, service, Metric::LatencyMs, latency, context.now);
         collected.points.push(latency);
@@ -58,6 +59,17 @@ impl Redis {
             Ok(connection)
         };
         connect().map_err(|error| self.error("connecting", &error))
+    }
+
+    /// Host, port and database, without the secrets of the URL.
+    fn address(&self) -> String {
+        let url = self.url.expose();
+        let after_scheme = url.split_once("://").map_or(url, |(_, rest)| rest);
+        let address = after_scheme
+            .rsplit_once('@')
+            .map_or(after_scheme, |(_, it)| it);
+        let address = address.split_once('?').map_or(address, |(it, _)| it);
+        address.trim_end_matches('/').to_owned()
     }
 
     fn error(&self, action: &str, error: &redis::RedisError) -> CollectorError {
@@ -106,9 +118,10 @@ impl<'a> Info<'a> {
     }
 }
 
-/// The values in an INFO answer, less the connections of the collector itself. A missing field gives no value.
+/// The values in an INFO answer, less the connections of the collector itself. A missing field gives no value. The
+/// counter of commands is that of the address.
 pub(super) fn from_info(
-    source: MetricSource,
+    (source, address): (MetricSource, String),
     info: &Info<'_>,
     own_connections: f64,
     context: &CollectContext,
@@ -131,14 +144,16 @@ pub(super) fn from_info(
     }
     if let Some(clients) = info.number("connected_clients") {
         let mut clients = new(Metric::Connections, (clients - own_connections).max(0.0));
-        if let Some(maximum) = info.number("maxclients") {
+        // Dragonfly calls it `max_clients`.
+        let maximum = info.number("maxclients");
+        if let Some(maximum) = maximum.or_else(|| info.number("max_clients")) {
             clients = clients.with("maximum", maximum);
         }
         collected.points.push(clients);
     }
     if let Some(commands) = info.number("total_commands_processed") {
         let epoch = info.0.get("run_id").copied().unwrap_or_default();
-        let name = format!("{source} commands");
+        let name = format!("{source} {address} commands");
         let uptime = info.number("uptime_in_seconds");
         let uptime = uptime.and_then(|seconds| TimeDelta::try_seconds(seconds as i64));
         let read = increase(
@@ -180,13 +195,10 @@ mod tests {
 
     #[test]
     fn missing_or_malformed_fields_give_no_values() {
-        let context = CollectContext {
-            now: chrono::DateTime::UNIX_EPOCH,
-            timeout: Duration::ZERO,
-            counters: Vec::new(),
-        };
+        let context = CollectContext::default();
         let values = |text: &str| {
-            let collected = from_info(MetricSource::Redis, &Info::parse(text), 1.0, &context);
+            let of = (MetricSource::Redis, String::new());
+            let collected = from_info(of, &Info::parse(text), 1.0, &context);
             collected.map(|collected| {
                 let value = |point: &NewPoint| (point.series.metric, point.value);
                 collected.points.iter().map(value).collect::<Vec<_>>()
@@ -204,6 +216,7 @@ mod tests {
         let redis = Redis {
             url: Secret::from("redis://operator:s3cret-pass@10.0.0.1:6379".to_owned()),
         };
+        assert_eq!(redis.address(), "10.0.0.1:6379");
         let masked = |message: &str| redis.without_secrets(message);
         assert_eq!(
             masked("cannot parse redis://operator:s3cret-pass@10.0.0.1:6379"),

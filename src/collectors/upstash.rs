@@ -40,7 +40,8 @@ impl Collector for Upstash {
             } => account_stats(endpoint, email, database_id, context),
             Upstash::Rest(endpoint) => {
                 let info = command(endpoint, "INFO", context.timeout)?;
-                from_info(MetricSource::Upstash, &Info::parse(&info), 0.0, context)
+                let of = (MetricSource::Upstash, endpoint.base.to_string());
+                from_info(of, &Info::parse(&info), 0.0, context)
             }
         }
     }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Datelike, TimeDelta, Utc};
 
-use super::{Collected, point};
+use super::{CollectContext, Collected, point};
 use crate::domain::metrics::collector::{CollectorError, MetricSource};
 use crate::domain::metrics::names::{Metric, Service};
 use crate::domain::metrics::point::{NewPoint, Reading, midnight};
@@ -23,19 +23,21 @@ pub struct Prices {
     pub credit_usd: Option<f64>,
 }
 
-/// Days that may still get late rows.
-const REVISED_DAYS: TimeDelta = TimeDelta::days(3);
+/// As long as forecasts look back, and more.
+const LONGEST: TimeDelta = TimeDelta::days(366);
 
-/// Sums up the roll-ups of these APIs: the last days, and the month's credits against the budget.
+/// Sums up the roll-ups of these APIs: the days since the last collection, and the month's credits against the budget.
 pub fn usage(
     db: &mut Db,
     apis: &[String],
     prices: Prices,
-    now: DateTime<Utc>,
+    context: &CollectContext,
 ) -> Result<Collected, CollectorError> {
+    let now = context.now;
     let today = midnight(now);
+    let first = context.first_day(LONGEST);
     let month = today.with_day(1).unwrap_or(today);
-    let window = Window::new(month.min(today - REVISED_DAYS), today + TimeDelta::days(1));
+    let window = Window::new(month.min(first), today + TimeDelta::days(1));
     let apis: BTreeSet<&str> = apis.iter().map(String::as_str).collect();
     let failed = |error: Error| CollectorError::new(error, "usagectl aggregate --verify");
     let hours = rollups::merge(db, Granularity::Hourly, Some, &apis, window).map_err(failed)?;
@@ -58,7 +60,7 @@ pub fn usage(
         let (source, service) = (MetricSource::Usage, Service::AiCredits);
         point(source, service, metric, value, at).with("quality", "derived")
     };
-    for (day, (requests, credits)) in days.range(today - REVISED_DAYS..) {
+    for (day, (requests, credits)) in days.range(first..) {
         let credits = credits.to_f64();
         let requests = derived(Metric::RequestCount, *requests as f64, *day);
         let requests = requests.with_reading(Reading::Amount);

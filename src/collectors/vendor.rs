@@ -16,7 +16,7 @@ pub struct Endpoint {
     pub base: Url,
     pub key: Secret,
     /// The environment variable of the key, for messages.
-    pub key_variable: &'static str,
+    pub key_variable: String,
 }
 
 /// A month of a large team's bill is 15 MB.
@@ -53,7 +53,7 @@ impl Endpoint {
     /// The body of a successful answer; otherwise the error of its status.
     pub(super) fn content(&self, response: Response) -> Result<Vec<u8>, CollectorError> {
         let status = response.status;
-        let key = self.key_variable;
+        let key = &self.key_variable;
         let (meaning, hint) = match status {
             200..=299 => return Ok(response.body),
             401 => ("invalid key", format!("put a valid key into {key}")),

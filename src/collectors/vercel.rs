@@ -1,4 +1,4 @@
-//! Vercel's bills, in the FOCUS format. Vercel revises them for some days, so the last three are read again.
+//! Vercel's bills, in the FOCUS format. Vercel revises them for some days, so the last ones are read again.
 
 use chrono::{DateTime, TimeDelta, Utc};
 
@@ -16,8 +16,8 @@ pub struct Vercel {
     pub team: Option<String>,
 }
 
-/// Days that may still be revised.
-const REVISED_DAYS: TimeDelta = TimeDelta::days(3);
+/// The past days that the API answers with.
+const LONGEST: TimeDelta = TimeDelta::days(365);
 
 impl Collector for Vercel {
     fn source(&self) -> MetricSource {
@@ -27,7 +27,8 @@ impl Collector for Vercel {
     fn collect(&self, context: &CollectContext) -> Result<Collected, CollectorError> {
         let today = midnight(context.now);
         let time = |at: DateTime<Utc>| encoded(&format::time_ms(at));
-        let (from, to) = (time(today - REVISED_DAYS), time(today + TimeDelta::days(1)));
+        let from = time(context.first_day(LONGEST));
+        let to = time(today + TimeDelta::days(1));
         let mut path = format!("/v1/billing/charges?from={from}&to={to}");
         if let Some(team) = &self.team {
             path.push_str(&format!("&teamId={}", encoded(team)));
@@ -60,7 +61,7 @@ impl Vercel {
             max_future: TimeDelta::days(1),
             ..TimeOptions::new(context.now)
         };
-        let mut bill = Bill::default();
+        let mut bill = Bill::new(context.meters.clone());
         let input = Input::text("the answer", body);
         let read = ingest::read_lines::<Charge, CollectorError>(
             input,

@@ -48,6 +48,20 @@ pub fn number(value: f64) -> String {
     }
 }
 
+/// A decimal number of a file or an answer. Digits that no decimal holds are rounded, as in `0E-6176`.
+pub fn parse_decimal(text: &str) -> Option<Decimal> {
+    let exact = text.parse().or_else(|_| Decimal::from_scientific(text));
+    exact.ok().or_else(|| {
+        const SMALLEST: f64 = 1e-28;
+        let near: f64 = text.parse().ok()?;
+        if near.abs() < SMALLEST {
+            Some(Decimal::ZERO)
+        } else {
+            Decimal::from_f64_retain(near)
+        }
+    })
+}
+
 /// A decimal with commas between thousands, all its digits kept except zeros at the end.
 pub fn decimal(value: Decimal) -> String {
     group(&value.normalize().to_string())
@@ -237,6 +251,28 @@ mod tests {
             "-9,223,372,036,854,775,808",
         ];
         assert_eq!(numbers, expected);
+    }
+
+    #[test]
+    fn decimal_with_any_exponent_is_parsed() {
+        let parsed = |text: &str| parse_decimal(text).map(|it| it.normalize().to_string());
+        let some = |text: &str| Some(text.to_owned());
+        for (text, expected) in [
+            ("0E-6176", some("0")),
+            ("0.003627500000000000000000000000000000", some("0.0036275")),
+            ("1.5e3", some("1500")),
+            ("-4E-999999999", some("0")),
+            ("1E999999999", None),
+            ("1e29", None),
+            ("NaN", None),
+            ("inf", None),
+            ("1.2.3", None),
+            ("", None),
+        ] {
+            assert_eq!(parsed(text), expected, "{text}");
+        }
+        let small = parse_decimal("5.00000000000000000000001E-10").unwrap();
+        assert_eq!(small.round_dp(12).normalize().to_string(), "0.0000000005");
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod proxy;
 
 use std::fmt;
 use std::io::Read;
+use std::net::{IpAddr, ToSocketAddrs};
 use std::path::Path;
 use std::time::Duration;
 
@@ -115,8 +116,19 @@ impl Url {
 
     pub fn is_loopback(&self) -> bool {
         let host = self.host.trim_start_matches('[').trim_end_matches(']');
-        let address: Option<std::net::IpAddr> = host.parse().ok();
+        let address: Option<IpAddr> = host.parse().ok();
         host == "localhost" || address.is_some_and(|address| address.is_loopback())
+    }
+
+    /// Whether all addresses of the host are private or of this machine. Looks the name up.
+    pub fn is_private(&self) -> bool {
+        let host = self.host.trim_start_matches('[').trim_end_matches(']');
+        let addresses = (host, self.port).to_socket_addrs();
+        let addresses: Vec<_> = addresses.into_iter().flatten().collect();
+        !addresses.is_empty()
+            && addresses
+                .iter()
+                .all(|it| is_private(it.ip().to_canonical()))
     }
 
     fn has_origin_of(&self, other: &Url) -> bool {
@@ -137,6 +149,18 @@ impl Url {
             format!("{self}{directory}/{location}")
         };
         Url::parse(&absolute).ok()
+    }
+}
+
+/// Whether an address is of this machine, or of a private network (RFC 1918, 4193 and 6598).
+fn is_private(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => {
+            let [first, second, ..] = v4.octets();
+            let is_shared = first == 100 && (64..128).contains(&second);
+            v4.is_private() || v4.is_loopback() || is_shared
+        }
+        IpAddr::V6(v6) => v6.is_unique_local() || v6.is_loopback(),
     }
 }
 
@@ -190,7 +214,7 @@ impl Secret {
                 Some((_, value)) if !value.trim().is_empty() => {
                     return Ok(Secret(value.trim().to_owned()));
                 }
-                _ => format!("neither is {name} in {}", file.path.display()),
+                _ => format!("{} does not set it", file.path.display()),
             },
             Err(error) => error.to_string(),
         };
@@ -549,6 +573,29 @@ mod tests {
         let joined = |base: &str| url(base).join("/api/v2").unwrap().uri.to_string();
         assert_eq!(joined("http://am:9093"), "http://am:9093/api/v2");
         assert_eq!(joined("https://x/am/?a=b"), "https://x/am/api/v2?a=b");
+    }
+
+    #[test]
+    fn private_addresses_are_those_of_private_networks() {
+        let is_private = |host: &&str| url(&format!("http://{host}/metrics")).is_private();
+        let own = [
+            "10.1.2.3",
+            "172.31.0.1:9100",
+            "192.168.1.1",
+            "100.64.0.1",
+            "127.0.0.1",
+            "[fd00::1]",
+            "[::ffff:10.0.0.1]",
+        ];
+        assert!(own.iter().all(is_private));
+        let others = [
+            "8.8.8.8",
+            "172.32.0.1",
+            "169.254.169.254",
+            "100.128.0.1",
+            "[2001:db8::1]",
+        ];
+        assert!(!others.iter().any(is_private));
     }
 
     #[test]

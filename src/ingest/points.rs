@@ -20,6 +20,7 @@ use super::read_loop::{Consumer, RawLine, ReadError, read_input};
 use super::source::Input;
 use super::time::{TimeOptions, Zone};
 use super::{Code, LineError, Refusal};
+use crate::domain::format;
 use crate::domain::metrics::focus_bill::{Charge, Owner};
 use crate::domain::metrics::names::{Metric, Service};
 use crate::domain::metrics::point::{NewPoint, Reading, Series};
@@ -205,10 +206,10 @@ impl Fields {
             Some(Value::String(text)) => text.trim().to_owned(),
             Some(_) => return Err(wrong_type(field, "a number")),
         };
-        let decimal = text.parse().or_else(|_| Decimal::from_scientific(&text));
+        let decimal = format::parse_decimal(&text);
         decimal
             .map(Some)
-            .map_err(|_| wrong_type(field, "a decimal number"))
+            .ok_or_else(|| wrong_type(field, "a decimal number"))
     }
 
     fn time(

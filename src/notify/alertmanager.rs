@@ -20,6 +20,7 @@ use serde::Serialize;
 use super::endpoint::{Endpoint, JSON};
 use super::{Failure, Message};
 use crate::domain::alert::channel::Alertmanager;
+use crate::domain::alert::condition::{LIMIT, RECOMMENDATION};
 use crate::domain::alert::delivery::{Notice, later};
 use crate::domain::alert::notice::{Content, NoticeKind};
 use crate::domain::alert::rule::Severity;
@@ -193,7 +194,7 @@ impl Receiver<'_> {
     }
 }
 
-/// `RATE_LIMIT_WARNING` as Prometheus's users name alerts: `ApiRateLimitWarning`.
+/// `RATE_LIMIT_WARNING` as Prometheus's users name alerts: `ApiRateLimitWarning`. Of a condition, `CapacityLimit`.
 fn alert_name(alert_type: &str) -> String {
     let words = alert_type.split('_').map(|word| {
         let mut letters = word.chars();
@@ -201,7 +202,11 @@ fn alert_name(alert_type: &str) -> String {
         let rest = letters.map(|letter| letter.to_ascii_lowercase());
         first.into_iter().chain(rest).collect::<String>()
     });
-    format!("Api{}", words.collect::<String>())
+    let subject = match alert_type {
+        LIMIT | RECOMMENDATION => "Capacity",
+        _ => "Api",
+    };
+    format!("{subject}{}", words.collect::<String>())
 }
 
 #[cfg(test)]

@@ -73,13 +73,12 @@ fn about(content: &Content) -> String {
         let (seconds, text) = (at.timestamp(), at.format("%F %T UTC"));
         format!("<!date^{seconds}^{{date_short_pretty}} {{time_secs}}|{text}>")
     };
-    let mut about = format!(
-        "{} · {} · {} · since {}",
-        escaped(&content.alert.api_name),
-        escaped(&content.alert.alert_type),
-        escaped(&content.alert.period),
-        when(content.fired_at),
-    );
+    let alert = &content.alert;
+    // A limit or a recommendation has no period.
+    let parts = [&alert.api_name, &alert.alert_type, &alert.period];
+    let parts = parts.into_iter().filter(|part| !part.is_empty());
+    let parts: Vec<String> = parts.map(|part| escaped(part)).collect();
+    let mut about = format!("{} · since {}", parts.join(" · "), when(content.fired_at));
     if let Some(ended_at) = content.ended_at {
         about.push_str(&format!(" until {}", when(ended_at)));
     }

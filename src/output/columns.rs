@@ -5,10 +5,12 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use rust_decimal::Decimal;
+use rust_decimal::prelude::FromPrimitive;
 use serde::{Serialize, Serializer};
 
 use super::table::{Side, layout};
 use crate::domain::format;
+use crate::domain::metrics::names::Metric;
 
 /// One value of a row.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,6 +38,16 @@ impl Cell {
 
     pub fn count(number: impl TryInto<i128>) -> Cell {
         number.try_into().map_or(Cell::Missing, Cell::Count)
+    }
+
+    /// A value of a metric, which may be missing: money in dollars and cents.
+    pub fn measured(metric: impl Into<Option<Metric>>, value: Option<f64>) -> Cell {
+        let is_money = metric.into() == Some(Metric::CostUsd);
+        let usd = value.filter(|_| is_money);
+        match usd.and_then(Decimal::from_f64) {
+            Some(usd) => Cell::Usd(usd),
+            None => Cell::or_missing(value, Cell::Number),
+        }
     }
 
     /// A cell for a value that may be missing.

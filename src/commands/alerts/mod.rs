@@ -6,7 +6,7 @@ pub mod backtest;
 pub mod channel;
 pub mod check;
 pub mod deliver;
-mod delivery;
+pub(super) mod delivery;
 pub mod disable;
 pub mod enable;
 pub mod history;

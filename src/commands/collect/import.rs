@@ -10,7 +10,7 @@ use crate::args::{parse_duration, parse_text};
 use crate::commands::prelude::*;
 use crate::commands::refused::Refusals;
 use crate::domain::format::counted;
-use crate::domain::metrics::focus_bill::{self, Bill, Charge, CostKind};
+use crate::domain::metrics::focus_bill::{Bill, Charge, CostKind};
 use crate::domain::metrics::point::{NewPoint, Saved};
 use crate::ingest::{
     self, Format, FromLine, Input, InputFailure, ReadError, Refusal, TimeOptions, TimeUnit, Zone,
@@ -29,7 +29,7 @@ use crate::store::metrics::{days, points};
 /// With `--kind focus` the lines are charges of a bill in the FOCUS format (1.0 and later), which Vercel and the large
 /// clouds export. COST_USD has their cost by day, with the provider as its resource (Vercel's own has none); a charge
 /// for several days is spread over them. Several files of one bill add up; a later file of the same name replaces
-/// the values of its days. A bill with a rejected line is not stored, unless --partial is given.
+/// the values of its days, stdin those of the same accounts, services and regions. A bill with a rejected line is not stored, unless --partial is given.
 ///
 /// A rejected line is reported, counted and skipped; the exit code is then 3. Importing a file again changes
 /// nothing; a corrected value replaces the stored one of the same series and time.
@@ -193,7 +193,7 @@ impl Import<'_> {
 
     /// Saves nothing of a truncated bill, and by default nothing of one with rejected lines: its sums would be wrong.
     fn bill(&mut self, input: Input, args: &ImportArgs) -> Result<Option<InputFailure>> {
-        let mut bill = Bill::default();
+        let mut bill = Bill::new(super::run::meters(self.db, self.context.now)?);
         let broken = self.read(input, |_, charge: Charge| {
             bill.add(&charge);
             Ok(())
@@ -201,16 +201,19 @@ impl Import<'_> {
         let is_stored = broken.is_none() && (self.refused == 0 || args.partial);
         if is_stored {
             let file = args.file.as_deref().and_then(Path::file_name);
-            let file = file.map_or("-".into(), |name| name.to_string_lossy());
-            let source = format!("focus:{file}");
+            let name = file.map_or("-".into(), |name| name.to_string_lossy());
+            let source = format!("focus:{name}");
             let cost = match args.cost {
                 Cost::Billed => CostKind::Billed,
                 Cost::Effective => CostKind::Effective,
             };
             let resource = args.resource.as_deref().unwrap_or("");
             let new = bill.points(&source, resource, cost);
-            let meters: Vec<_> = focus_bill::meters().collect();
-            self.saved = points::replace_bill(self.db, &new, &source, &meters)?;
+            self.saved = match &*name {
+                // Stdin has no name that could tell whether it is the same bill again.
+                "-" => points::save(self.db, &new, OnConflict::Replace)?,
+                _ => points::replace_bill(self.db, &new, &source, &bill.metrics())?,
+            };
         }
         self.bill = Some((bill, is_stored));
         Ok(broken)

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use chrono::{DateTime, NaiveTime, Utc};
+
 use super::import;
 use super::targets::{TargetArgs, Targets};
 use crate::args::LockWait;
@@ -9,13 +11,14 @@ use crate::collectors::{self, CollectContext, Finished};
 use crate::commands::heartbeat::{HeartbeatArgs, with_heartbeat};
 use crate::commands::known_apis::warn_of_unknown;
 use crate::commands::prelude::*;
-use crate::domain::metrics::collector::{CollectorRun, MetricSource, RunResult};
+use crate::domain::metrics::collector::{CollectorRun, MetricSource, RunResult, TargetName};
 use crate::domain::metrics::point::Saved;
-use crate::domain::named::Named;
+use crate::domain::plans::{VendorMeter, vendor_meters};
 use crate::output::collect::{CollectReport, CollectorReport, NotConfigured};
 use crate::store::lock::RunKind;
 use crate::store::metrics::points::OnConflict;
 use crate::store::metrics::{collector_runs, counters, points};
+use crate::store::plans::{catalogues, selections};
 
 /// Collect metrics from every configured source
 ///
@@ -29,7 +32,9 @@ use crate::store::metrics::{collector_runs, counters, points};
 /// upstash: UPSTASH_EMAIL, UPSTASH_API_KEY and UPSTASH_REDIS_ID for the billed counts; or
 /// UPSTASH_REDIS_REST_URL and UPSTASH_REDIS_REST_TOKEN (also KV_REST_API_URL and KV_REST_API_TOKEN).
 ///
-/// neon: NEON_API_KEY, NEON_ORG_ID, NEON_PROJECT_ID; data transfer of the last days. Paid plans only.
+/// neon: NEON_API_KEY and NEON_ORG_ID, for the days of all projects or of NEON_PROJECT_ID (paid plans); or
+/// NEON_PROJECT_ID without NEON_ORG_ID, for the billing period of one project (any plan). Data transfer, and compute time
+/// in percent of the plan.
 ///
 /// vercel: VERCEL_TOKEN, VERCEL_TEAM_ID; the last days of the bill.
 ///
@@ -40,8 +45,15 @@ use crate::store::metrics::{collector_runs, counters, points};
 ///
 /// usage: --usage-api; requests and credits recorded in this database.
 ///
-/// Keys are read from the environment only. Collecting again at the same time writes nothing. In cron, with URLs
-/// and keys in the environment: `*/15 * * * * usagectl -q collect run --only postgres,redis`.
+/// Vendors are asked for the days since the last successful run, or since --since; those before that may be revised for
+/// three days. Vercel has 365 past days, OpenAI 180, Neon 60.
+///
+/// A meter that a plan limits and no metric measures, such as CPU hours, is stored as USAGE_PERCENT of the included amount,
+/// with the meter as its resource.
+///
+/// Several targets of a kind are listed in a file (--config), each with a resource. Keys are read from the environment
+/// only. Collecting again at the same time writes nothing. In cron, with URLs and keys in the environment:
+/// `*/15 * * * * usagectl -q collect run --only postgres,redis`.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -116,32 +128,50 @@ pub(super) fn collect(
     args: &TargetArgs,
 ) -> Result<(Vec<Finished>, Vec<NotConfigured>)> {
     warn_of_unknown(context, db, &args.usage_api)?;
-    let runs = collector_runs::last(db, Some(RunResult::Ok))?;
-    let last = runs
-        .iter()
-        .find(|run| run.collector == MetricSource::Postgres.as_str());
-    let last_collected = last.and_then(|run| (context.now - run.started_at).to_std().ok());
     let Targets {
-        collectors,
+        targets,
         usage,
         not_configured,
-    } = args.targets(last_collected)?;
-    let collect_context = CollectContext {
+    } = args.targets()?;
+    let since = args.since.map(|day| day.and_time(NaiveTime::MIN).and_utc());
+    if since.is_some_and(|since| since > context.now) {
+        let error = Error::usage("--since is in the future");
+        return Err(error.with_next("give --since a day in the past"));
+    }
+    let mut collect_context = CollectContext {
         now: context.now,
         timeout: args.timeout.max(Duration::from_millis(1)),
         counters: counters::all(db)?,
+        since,
+        runs: collector_runs::last(db, Some(RunResult::Ok))?,
+        last_collected: None,
+        allow_http: args.allow_http,
+        meters: meters(db, context.now)?,
     };
-    let mut finished = collectors::run(collectors, &collect_context);
+    let mut finished = collectors::run(targets, &collect_context);
     if let Some(prices) = usage {
         let began = Instant::now();
-        let outcome = collectors::usage(db, &args.usage_api, prices, context.now);
-        finished.push(Finished {
+        let target = TargetName {
             source: MetricSource::Usage,
+            resource: String::new(),
+        };
+        let mut runs = collect_context.runs.iter();
+        let last = runs.find(|run| run.collector == target.to_string());
+        collect_context.last_collected = last.map(|run| run.started_at);
+        let outcome = collectors::usage(db, &args.usage_api, prices, &collect_context);
+        finished.push(Finished {
+            target,
             outcome,
             took: began.elapsed(),
         });
     }
     Ok((finished, not_configured))
+}
+
+/// Meters that the plans in use limit and no metric of the application measures.
+pub(super) fn meters(db: &mut Db, now: DateTime<Utc>) -> Result<Vec<VendorMeter>> {
+    let (catalogue, selections) = (catalogues::active(db)?, selections::all(db)?);
+    Ok(vendor_meters(&catalogue, &selections, now))
 }
 
 /// Saves the values and the run of a collector in one transaction.
@@ -160,7 +190,7 @@ fn save(db: &mut Db, finished: &Finished, context: &Context) -> Result<Saved> {
             }
         };
         let run = CollectorRun {
-            collector: finished.source.as_str().to_owned(),
+            collector: finished.target.to_string(),
             started_at: context.now,
             duration_ms: i64::try_from(finished.took.as_millis()).unwrap_or(i64::MAX),
             result: result(finished),
@@ -182,12 +212,14 @@ fn result(finished: &Finished) -> RunResult {
 
 /// Prints the notes and warnings of a collector, and returns its part of the answer.
 pub(super) fn report(context: &mut Context, finished: &Finished, saved: Saved) -> CollectorReport {
-    let source = finished.source;
+    let target = &finished.target;
     let mut report = CollectorReport {
-        collector: source,
+        collector: target.source,
+        resource: target.resource.clone(),
         result: result(finished),
         saved,
         duration_ms: u64::try_from(finished.took.as_millis()).unwrap_or(u64::MAX),
+        reason: None,
         error: None,
         next: None,
         values: Vec::new(),
@@ -199,10 +231,17 @@ pub(super) fn report(context: &mut Context, finished: &Finished, saved: Saved) -
         }
         Ok(collected) => {
             for note in &collected.notes {
-                context.detail(format_args!("{source}: {note}"));
+                context.detail(format_args!("{target}: {note}"));
             }
             for warning in &collected.warnings {
-                context.warn(format_args!("{source}: {}", printable(warning)));
+                context.warn(format_args!("{target}: {}", printable(warning)));
+            }
+            if collected.points.is_empty() {
+                let mut reasons = collected.notes.iter().chain(&collected.warnings);
+                let reason = reasons
+                    .next()
+                    .map_or("the source has no values", String::as_str);
+                report.reason = Some(reason.to_owned());
             }
             report.values.clone_from(&collected.points);
         }

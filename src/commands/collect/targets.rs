@@ -1,16 +1,20 @@
-//! The targets of collectors, from flags and the environment.
+//! The targets of collectors: from flags and the environment, or from a file.
 
+use std::collections::BTreeSet;
 use std::env;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::args::{parse_api_name, parse_duration};
+use chrono::NaiveDate;
+use serde::Deserialize;
+
+use crate::args::{parse_api_name, parse_duration, parse_text};
 use crate::collectors::{
     CollectContext, Collected, Collector, Endpoint, MapRule, Neon, OpenAi, Postgres, Prices,
-    Prometheus, Redis, Upstash, Vercel, rules_from_toml,
+    Prometheus, Redis, Target, Upstash, Vercel, rules_from_toml,
 };
 use crate::commands::prelude::*;
-use crate::domain::metrics::collector::{CollectorError, MetricSource};
+use crate::domain::metrics::collector::{CollectorError, MetricSource, TargetName};
 use crate::domain::named::Named;
 use crate::http::{Secret, Url};
 use crate::output::collect::NotConfigured;
@@ -27,6 +31,32 @@ pub struct TargetArgs {
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = parse_duration)]
     pub timeout: Duration,
 
+    /// TOML file of targets, each with its kind and resource
+    ///
+    /// It takes the place of the flags and of the variables of a single target. Each [[target]] has kind, and resource if
+    /// there are several of a kind; url or url_env (the variable that has the URL), key_env (the variable that has the
+    /// key), account (team, organisation or e-mail address), project (or the id of a database), and map for prometheus.
+    /// Missing settings come from the usual variables.
+    #[arg(
+        long,
+        value_name = "FILE",
+        help_heading = "Targets",
+        conflicts_with_all = ["resource", "postgres_url", "redis_url", "prometheus_url", "map", "map_file"]
+    )]
+    config: Option<PathBuf>,
+
+    /// Resource that the values belong to: database, project or team
+    #[arg(long, value_name = "NAME", help_heading = "Targets", value_parser = parse_text::<200>)]
+    resource: Option<String>,
+
+    /// First day to read, of vendors and this database [default: since the last run, at least three days]
+    #[arg(long, value_name = "DATE")]
+    pub since: Option<NaiveDate>,
+
+    /// Allow plain HTTP to exporters at private addresses
+    #[arg(long)]
+    pub allow_http: bool,
+
     /// PostgreSQL to measure [env: USAGECTL_POSTGRES_URL]
     #[arg(long, value_name = "URL", help_heading = "Targets")]
     postgres_url: Option<String>,
@@ -41,7 +71,8 @@ pub struct TargetArgs {
 
     /// Map an exporter metric: NAME{LABEL="X"}=SERVICE/METRIC or ...*SCALE; repeat for more
     ///
-    /// `sum(NAME{...})=...` adds up several series. Of a counter, the increase since the last run is stored.
+    /// `sum(NAME{...})=...` adds up several series. Of a counter, the increase since the last run is stored: by its type
+    /// or its suffix (_total, _count, _sum, _bucket), or if the rule is `counter(NAME)=...`.
     #[arg(long, value_name = "RULE", help_heading = "Targets")]
     map: Vec<MapRule>,
 
@@ -70,8 +101,9 @@ fn positive(text: &str) -> Result<f64, String> {
 }
 
 /// The configured targets, and the sources that are not configured.
+#[derive(Default)]
 pub(super) struct Targets {
-    pub(super) collectors: Vec<Box<dyn Collector>>,
+    pub(super) targets: Vec<Target>,
     /// Set if this database is a source.
     pub(super) usage: Option<Prices>,
     pub(super) not_configured: Vec<NotConfigured>,
@@ -96,84 +128,190 @@ fn boxed(collector: impl Collector + 'static) -> Box<dyn Collector> {
     Box::new(collector)
 }
 
-impl TargetArgs {
-    /// The configured targets. `last_collected` is the time since PostgreSQL was last collected.
-    pub(super) fn targets(&self, last_collected: Option<Duration>) -> Result<Targets> {
-        let mut targets = Targets {
-            collectors: Vec::new(),
-            usage: None,
-            not_configured: Vec::new(),
+/// The settings of a target. Missing ones come from the environment.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TargetConfig {
+    kind: MetricSource,
+    #[serde(default)]
+    resource: String,
+    url: Option<String>,
+    /// The environment variable of the URL, which may contain a password.
+    url_env: Option<String>,
+    /// The environment variable of the key.
+    key_env: Option<String>,
+    /// Team, organisation or e-mail address.
+    #[serde(alias = "team", alias = "organisation", alias = "email")]
+    account: Option<String>,
+    /// Project, or the id of a database.
+    #[serde(alias = "database")]
+    project: Option<String>,
+    #[serde(default)]
+    map: Vec<MapRule>,
+}
+
+/// Reads a file of targets.
+fn read_config(path: &Path) -> Result<Vec<TargetConfig>> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct File {
+        #[serde(default)]
+        target: Vec<TargetConfig>,
+    }
+    let failed = |problem: &dyn std::fmt::Display| {
+        let message = format!("{}: {problem}", path.display());
+        Error::usage(message).with_next("correct the file: usagectl collect run --help")
+    };
+    let text = std::fs::read_to_string(path).map_err(|error| failed(&error))?;
+    let file: File = toml::from_str(&text).map_err(|error| {
+        let start = error.span().map_or(0, |span| span.start);
+        let before = text.get(..start).unwrap_or_default();
+        let line = before.matches('\n').count() + 1;
+        failed(&format_args!("line {line}: {}", error.message()))
+    })?;
+    let mut names = BTreeSet::new();
+    for TargetConfig { kind, resource, .. } in &file.target {
+        let name = TargetName {
+            source: *kind,
+            resource: resource.clone(),
         };
-        for source in MetricSource::ALL {
-            let source = *source;
-            if !self.only.is_empty() && !self.only.contains(&source) {
-                continue;
-            }
-            if source == MetricSource::Usage && !self.usage_api.is_empty() {
-                targets.usage = Some(Prices {
-                    budget: self.credit_budget,
-                    credit_usd: self.credit_usd,
-                });
-                continue;
-            }
-            match self.configured(source, last_collected) {
-                Ok(Some(collector)) => targets.collectors.push(collector),
-                Ok(None) if self.only.contains(&source) => {
+        if *kind == MetricSource::Usage {
+            return Err(failed(&"usage is configured by --usage-api"));
+        }
+        if !resource.is_empty()
+            && let Err(problem) = parse_text::<200>(resource)
+        {
+            return Err(failed(&format_args!(
+                "resource `{}`: {problem}",
+                printable(resource)
+            )));
+        }
+        let message = format!("two targets `{name}`: give each a resource of its own");
+        if !names.insert(name) {
+            return Err(failed(&message));
+        }
+    }
+    if file.target.is_empty() {
+        return Err(failed(&"no [[target]]"));
+    }
+    Ok(file.target)
+}
+
+impl TargetArgs {
+    /// The configured targets.
+    pub(super) fn targets(&self) -> Result<Targets> {
+        let is_chosen = |source| self.only.is_empty() || self.only.contains(&source);
+        let mut targets = Targets::default();
+        if is_chosen(MetricSource::Usage) && !self.usage_api.is_empty() {
+            targets.usage = Some(Prices {
+                budget: self.credit_budget,
+                credit_usd: self.credit_usd,
+            });
+        }
+        let configs = match &self.config {
+            Some(path) => read_config(path)?,
+            None => MetricSource::ALL
+                .iter()
+                .map(|it| self.of_flags(*it))
+                .collect(),
+        };
+        for config in configs.into_iter().filter(|it| is_chosen(it.kind)) {
+            let source = config.kind;
+            let configured = match source {
+                MetricSource::Prometheus => self.with_map_file(config.clone()),
+                _ => Ok(config.clone()),
+            };
+            let collector = match configured.and_then(|config| config.collector()) {
+                Ok(Some(collector)) => collector,
+                Ok(None) if source == MetricSource::Usage && targets.usage.is_some() => continue,
+                Ok(None) if self.only.contains(&source) || self.config.is_some() => {
                     let message = format!("{source} is not configured");
                     return Err(Error::usage(message).with_next(how_to_configure(source)));
                 }
-                Ok(None) => targets.not_configured.push(NotConfigured {
-                    collector: source,
-                    next: how_to_configure(source),
-                }),
-                Err(error) => targets
-                    .collectors
-                    .push(Box::new(Misconfigured(source, error))),
-            }
+                Ok(None) => {
+                    targets.not_configured.push(NotConfigured {
+                        collector: source,
+                        next: how_to_configure(source),
+                    });
+                    continue;
+                }
+                Err(error) => boxed(Misconfigured(source, error)),
+            };
+            targets.targets.push(Target {
+                resource: config.resource,
+                collector,
+            });
         }
         Ok(targets)
     }
 
-    fn configured(&self, source: MetricSource, last_collected: Option<Duration>) -> Configured {
-        match source {
-            MetricSource::Postgres => self.postgres(last_collected),
+    /// The only target of a source.
+    fn of_flags(&self, kind: MetricSource) -> TargetConfig {
+        let url = match kind {
+            MetricSource::Postgres => &self.postgres_url,
+            MetricSource::Redis => &self.redis_url,
+            MetricSource::Prometheus => &self.prometheus_url,
+            _ => &None,
+        };
+        TargetConfig {
+            kind,
+            resource: self.resource.clone().unwrap_or_default(),
+            url: url.clone(),
+            url_env: None,
+            key_env: None,
+            account: None,
+            project: None,
+            map: self.map.clone(),
+        }
+    }
+
+    /// Adds the rules of the rules file.
+    fn with_map_file(&self, mut config: TargetConfig) -> Result<TargetConfig, CollectorError> {
+        let is_configured = config.address("USAGECTL_PROMETHEUS_URL")?.is_some();
+        let file = self.map_file.clone();
+        let file = file.or_else(|| variable("USAGECTL_PROMETHEUS_MAP").map(PathBuf::from));
+        if let Some(path) = file.filter(|_| self.config.is_none() && is_configured) {
+            let hint = "correct the rules file: map = [\"NAME=SERVICE/METRIC\"]";
+            let failed = |error: &dyn std::fmt::Display| {
+                CollectorError::new(format_args!("{}: {error}", path.display()), hint)
+            };
+            let text = std::fs::read_to_string(&path).map_err(|error| failed(&error))?;
+            let rules = rules_from_toml(&text).map_err(|error| failed(&error))?;
+            config.map.extend(rules);
+        }
+        Ok(config)
+    }
+}
+
+impl TargetConfig {
+    fn collector(&self) -> Configured {
+        match self.kind {
+            MetricSource::Postgres => self.postgres(),
             MetricSource::Redis => {
-                let url = given(self.redis_url.as_deref(), "USAGECTL_REDIS_URL").map(Secret::from);
+                let url = self.address("USAGECTL_REDIS_URL")?.map(Secret::from);
                 Ok(url.map(|url| boxed(Redis { url })))
             }
-            MetricSource::Upstash => upstash(),
+            MetricSource::Upstash => self.upstash(),
             MetricSource::Neon => {
-                let endpoint = endpoint(
-                    "Neon",
-                    "https://console.neon.tech",
-                    "USAGECTL_NEON_API_URL",
-                    "NEON_API_KEY",
-                )?;
+                let at = ("https://console.neon.tech", "USAGECTL_NEON_API_URL");
+                let endpoint = self.endpoint("Neon", at, "NEON_API_KEY")?;
                 let neon = |endpoint| Neon {
                     endpoint,
-                    organisation: variable("NEON_ORG_ID"),
-                    project: variable("NEON_PROJECT_ID"),
+                    organisation: or_variable(&self.account, "NEON_ORG_ID"),
+                    project: or_variable(&self.project, "NEON_PROJECT_ID"),
                 };
                 Ok(endpoint.map(neon).map(boxed))
             }
             MetricSource::Vercel => {
-                let endpoint = endpoint(
-                    "Vercel",
-                    "https://api.vercel.com",
-                    "USAGECTL_VERCEL_API_URL",
-                    "VERCEL_TOKEN",
-                )?;
-                let team = variable("VERCEL_TEAM_ID");
+                let at = ("https://api.vercel.com", "USAGECTL_VERCEL_API_URL");
+                let endpoint = self.endpoint("Vercel", at, "VERCEL_TOKEN")?;
+                let team = or_variable(&self.account, "VERCEL_TEAM_ID");
                 Ok(endpoint.map(|endpoint| boxed(Vercel { endpoint, team })))
             }
             MetricSource::Openai => {
-                let endpoint = endpoint(
-                    "OpenAI",
-                    "https://api.openai.com",
-                    "USAGECTL_OPENAI_API_URL",
-                    "OPENAI_ADMIN_KEY",
-                )?;
-                let project = variable("OPENAI_PROJECT_ID");
+                let at = ("https://api.openai.com", "USAGECTL_OPENAI_API_URL");
+                let endpoint = self.endpoint("OpenAI", at, "OPENAI_ADMIN_KEY")?;
+                let project = or_variable(&self.project, "OPENAI_PROJECT_ID");
                 Ok(endpoint.map(|endpoint| boxed(OpenAi { endpoint, project })))
             }
             MetricSource::Prometheus => self.prometheus(),
@@ -181,8 +319,17 @@ impl TargetArgs {
         }
     }
 
-    fn postgres(&self, last_collected: Option<Duration>) -> Configured {
-        let Some(text) = given(self.postgres_url.as_deref(), "USAGECTL_POSTGRES_URL") else {
+    /// The URL; one that a variable must have is required.
+    fn address(&self, usual_variable: &str) -> Result<Option<String>, CollectorError> {
+        match (&self.url, &self.url_env) {
+            (Some(url), _) => Ok(Some(url.clone())),
+            (None, Some(name)) => Ok(Some(required(name)?.expose().to_owned())),
+            (None, None) => Ok(variable(usual_variable)),
+        }
+    }
+
+    fn postgres(&self) -> Configured {
+        let Some(text) = self.address("USAGECTL_POSTGRES_URL")? else {
             return Ok(None);
         };
         let source = UrlSource::Environment("the URL of PostgreSQL");
@@ -190,14 +337,11 @@ impl TargetArgs {
             let hint = error.next_step();
             CollectorError::new(error, hint)
         })?;
-        Ok(Some(Box::new(Postgres {
-            url,
-            last_collected,
-        })))
+        Ok(Some(boxed(Postgres { url })))
     }
 
     fn prometheus(&self) -> Configured {
-        let Some(url) = given(self.prometheus_url.as_deref(), "USAGECTL_PROMETHEUS_URL") else {
+        let Some(url) = self.address("USAGECTL_PROMETHEUS_URL")? else {
             return Ok(None);
         };
         let url = Url::parse(&url).map_err(|error| {
@@ -207,19 +351,7 @@ impl TargetArgs {
                 "correct --prometheus-url or USAGECTL_PROMETHEUS_URL",
             )
         })?;
-        let mut rules = self.map.clone();
-        let file = self
-            .map_file
-            .clone()
-            .or_else(|| variable("USAGECTL_PROMETHEUS_MAP").map(PathBuf::from));
-        if let Some(path) = file {
-            let hint = "correct the rules file: map = [\"NAME=SERVICE/METRIC\"]";
-            let failed = |error: &dyn std::fmt::Display| {
-                CollectorError::new(format_args!("{}: {error}", path.display()), hint)
-            };
-            let text = std::fs::read_to_string(&path).map_err(|error| failed(&error))?;
-            rules.extend(rules_from_toml(&text).map_err(|error| failed(&error))?);
-        }
+        let rules = self.map.clone();
         if rules.is_empty() {
             let hint = "give --map 'NAME=SERVICE/METRIC', or --map-file";
             return Err(CollectorError::new(
@@ -227,8 +359,73 @@ impl TargetArgs {
                 hint,
             ));
         }
-        let token = Secret::from_env("USAGECTL_PROMETHEUS_TOKEN").ok();
-        Ok(Some(Box::new(Prometheus { url, token, rules })))
+        let token = match &self.key_env {
+            Some(name) => Some(required(name)?),
+            None => Secret::from_env("USAGECTL_PROMETHEUS_TOKEN").ok(),
+        };
+        Ok(Some(boxed(Prometheus { url, token, rules })))
+    }
+
+    /// An API, if its key is set. Its address can be changed for gateways and tests.
+    fn endpoint(
+        &self,
+        vendor: &'static str,
+        (address, address_variable): (&str, &str),
+        usual_key: &str,
+    ) -> Result<Option<Endpoint>, CollectorError> {
+        let key = match &self.key_env {
+            Some(name) => required(name)?,
+            None => match Secret::from_env(usual_key) {
+                Ok(key) => key,
+                Err(_) => return Ok(None),
+            },
+        };
+        let url = self.address(address_variable)?;
+        let url = url.unwrap_or_else(|| address.to_owned());
+        let base = Url::parse(&url).map_err(|error| {
+            let hint = format!("correct or unset {address_variable}");
+            CollectorError::new(format_args!("{vendor}: invalid URL: {error}"), hint)
+        })?;
+        Ok(Some(Endpoint {
+            vendor,
+            base,
+            key,
+            key_variable: self.key_env.clone().unwrap_or_else(|| usual_key.to_owned()),
+        }))
+    }
+
+    fn upstash(&self) -> Configured {
+        const VENDOR: &str = "Upstash";
+        let missing = |name: &str, beside: &str| {
+            let message = format_args!("{VENDOR}: {name} is not set");
+            CollectorError::new(message, format!("set {name} beside {beside}"))
+        };
+        // A URL is that of a database's REST interface.
+        if self.url.is_none() && self.url_env.is_none() {
+            let at = ("https://api.upstash.com", "USAGECTL_UPSTASH_API_URL");
+            if let Some(endpoint) = self.endpoint(VENDOR, at, "UPSTASH_API_KEY")? {
+                let given = |value, name| {
+                    or_variable(value, name).ok_or_else(|| missing(name, "UPSTASH_API_KEY"))
+                };
+                return Ok(Some(boxed(Upstash::Account {
+                    email: given(&self.account, "UPSTASH_EMAIL")?,
+                    database_id: given(&self.project, "UPSTASH_REDIS_ID")?,
+                    endpoint,
+                })));
+            }
+        }
+        // The second pair of names is the one that Vercel sets in connected projects.
+        for (address, key) in [
+            ("UPSTASH_REDIS_REST_URL", "UPSTASH_REDIS_REST_TOKEN"),
+            ("KV_REST_API_URL", "KV_REST_API_TOKEN"),
+        ] {
+            if self.address(address)?.is_some() {
+                let endpoint = self.endpoint(VENDOR, ("", address), key)?;
+                let endpoint = endpoint.ok_or_else(|| missing(key, address))?;
+                return Ok(Some(boxed(Upstash::Rest(endpoint))));
+            }
+        }
+        Ok(None)
     }
 }
 
@@ -239,7 +436,7 @@ fn how_to_configure(source: MetricSource) -> &'static str {
         MetricSource::Upstash => {
             "set UPSTASH_EMAIL, UPSTASH_API_KEY and UPSTASH_REDIS_ID; or UPSTASH_REDIS_REST_URL and UPSTASH_REDIS_REST_TOKEN"
         }
-        MetricSource::Neon => "set NEON_API_KEY, and NEON_ORG_ID",
+        MetricSource::Neon => "set NEON_API_KEY, and NEON_ORG_ID or (any plan) NEON_PROJECT_ID",
         MetricSource::Vercel => "set VERCEL_TOKEN, and VERCEL_TEAM_ID",
         MetricSource::Openai => "set OPENAI_ADMIN_KEY",
         MetricSource::Prometheus => {
@@ -256,69 +453,14 @@ fn variable(name: &str) -> Option<String> {
     (!value.is_empty()).then(|| value.to_owned())
 }
 
-fn given(flag: Option<&str>, variable: &str) -> Option<String> {
-    flag.map(str::to_owned).or_else(|| self::variable(variable))
+fn or_variable(given: &Option<String>, name: &str) -> Option<String> {
+    given.clone().or_else(|| variable(name))
 }
 
-/// An API, if its key is set. Its address can be changed for gateways and tests.
-fn endpoint(
-    vendor: &'static str,
-    address: &str,
-    address_variable: &'static str,
-    key_variable: &'static str,
-) -> Result<Option<Endpoint>, CollectorError> {
-    let Ok(key) = Secret::from_env(key_variable) else {
-        return Ok(None);
-    };
-    let address = variable(address_variable).unwrap_or_else(|| address.to_owned());
-    let base = Url::parse(&address).map_err(|error| {
-        let hint = format!("correct or unset {address_variable}");
-        CollectorError::new(format_args!("{vendor}: invalid URL: {error}"), hint)
-    })?;
-    Ok(Some(Endpoint {
-        vendor,
-        base,
-        key,
-        key_variable,
-    }))
-}
-
-fn upstash() -> Configured {
-    const VENDOR: &str = "Upstash";
-    let account = endpoint(
-        VENDOR,
-        "https://api.upstash.com",
-        "USAGECTL_UPSTASH_API_URL",
-        "UPSTASH_API_KEY",
-    )?;
-    if let Some(endpoint) = account {
-        let missing = |name: &str| {
-            CollectorError::new(
-                format_args!("{VENDOR}: {name} is not set"),
-                format!("set {name} beside UPSTASH_API_KEY"),
-            )
-        };
-        let email = variable("UPSTASH_EMAIL").ok_or_else(|| missing("UPSTASH_EMAIL"))?;
-        let database_id =
-            variable("UPSTASH_REDIS_ID").ok_or_else(|| missing("UPSTASH_REDIS_ID"))?;
-        return Ok(Some(Box::new(Upstash::Account {
-            endpoint,
-            email,
-            database_id,
-        })));
-    }
-    // The second pair of names is the one that Vercel sets in connected projects.
-    for (address, key_variable) in [
-        ("UPSTASH_REDIS_REST_URL", "UPSTASH_REDIS_REST_TOKEN"),
-        ("KV_REST_API_URL", "KV_REST_API_TOKEN"),
-    ] {
-        if variable(address).is_some() {
-            let endpoint = endpoint(VENDOR, "", address, key_variable)?.ok_or_else(|| {
-                let message = format!("{VENDOR}: {key_variable} is not set");
-                CollectorError::new(message, format!("set {key_variable} beside {address}"))
-            })?;
-            return Ok(Some(Box::new(Upstash::Rest(endpoint))));
-        }
-    }
-    Ok(None)
+/// The value of an environment variable that a target names.
+fn required(name: &str) -> Result<Secret, CollectorError> {
+    Secret::from_env(name).map_err(|error| {
+        let hint = format!("set {name}, which the target names");
+        CollectorError::new(error, hint)
+    })
 }

@@ -56,7 +56,12 @@ pub fn run(context: &mut Context, args: CheckArgs) -> Result<Outcome> {
     }
     let check = check(context, &args)?;
     context.answer_unless_quiet(&check)?;
-    Ok(outcome(&check, args.fail_on))
+    let mut outcome = outcome(&check, args.fail_on);
+    if context.is_quiet() {
+        // The exit code is the answer.
+        outcome.next = None;
+    }
+    Ok(outcome)
 }
 
 fn check(context: &mut Context, args: &CheckArgs) -> Result<Check> {

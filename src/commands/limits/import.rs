@@ -18,7 +18,8 @@ use crate::store::plans::{catalogues, selections};
 /// Import a catalogue of plans
 ///
 /// Checks the whole file and reports every fault with its line. Then shows how it differs from the catalogue in
-/// force, and updates the limits of the plans in use. Limits that were set by hand are kept. The imported catalogue is
+/// force, and updates the limits of the plans in use; those with another value are listed. Limits that were set by hand
+/// are kept. The imported catalogue is
 /// in force until one of a newer version is imported or comes with a newer program.
 #[derive(Args, Debug)]
 #[command(
@@ -125,12 +126,14 @@ fn import(
         .filter(|it| catalogue.plan(&it.provider, &it.plan).is_none())
         .map(|it| format!("{} {}", it.provider, it.plan))
         .collect();
+    let mut changes = sync(db, catalogue, signature)?;
+    changes.retain_new_values();
     Ok(Imported {
         version: version.to_string(),
         version_before: before.version.to_string(),
         dry_run,
         differences: diff::diff(before, catalogue),
         missing_plans,
-        changes: sync(db, catalogue, signature)?,
+        changes,
     })
 }

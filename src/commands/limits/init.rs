@@ -1,5 +1,7 @@
 //! `limits init`: writes the limits of the plans in use, from the catalogue.
 
+use chrono_tz::Tz;
+
 use super::plan::{PlanTerms, select};
 use super::sync::{sync, write_unless_dry_run};
 use crate::args::Author;
@@ -25,6 +27,14 @@ pub struct InitArgs {
     /// Plan in use; repeat for more
     #[arg(long = "plan", value_name = "PROVIDER=PLAN", value_parser = parse_plan)]
     plans: Vec<(String, String)>,
+
+    /// Day of the month on which the billing periods of these plans begin
+    #[arg(long, value_name = "DAY", requires = "plans", value_parser = clap::value_parser!(u32).range(1..=31))]
+    anchor_day: Option<u32>,
+
+    /// Time zone of their billing periods, such as Europe/Berlin
+    #[arg(long, value_name = "ZONE", requires = "plans")]
+    tz: Option<Tz>,
 
     /// Show the changes without writing them
     #[arg(long)]
@@ -62,7 +72,7 @@ pub fn run(context: &mut Context, args: InitArgs) -> Result<Outcome> {
 fn initialise(db: &mut Db, args: &InitArgs, signature: Signature<'_>) -> Result<Initialised> {
     let catalogue = catalogues::active(db)?;
     for (provider, plan) in &args.plans {
-        let terms = PlanTerms::default();
+        let terms = PlanTerms::billed(args.anchor_day, args.tz);
         select(db, &catalogue, provider, plan, terms, signature)?;
     }
     let changes = sync(db, &catalogue, signature)?;

@@ -1,6 +1,6 @@
 //! `limits plan`: the plan of a provider that is in use, and its history.
 
-use chrono::{DateTime, NaiveDate, Utc};
+use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use chrono_tz::Tz;
 
 use super::sync::sync;
@@ -59,6 +59,17 @@ pub(super) struct PlanTerms {
     /// Time zone of billing periods, such as Europe/Berlin
     #[arg(long, value_name = "ZONE", requires = "plan")]
     tz: Option<Tz>,
+}
+
+impl PlanTerms {
+    /// Terms of the billing period alone.
+    pub(super) fn billed(anchor_day: Option<u32>, tz: Option<Tz>) -> PlanTerms {
+        PlanTerms {
+            anchor_day,
+            tz,
+            ..PlanTerms::default()
+        }
+    }
 }
 
 /// When a plan begins to be in use.
@@ -166,6 +177,18 @@ pub(super) fn select(
         return Ok(false);
     }
     selections::insert(db, &selected)?;
+    // From an earlier day on, the terms of the plan in use are these too.
+    let in_use = before.filter(|it| it.plan == *plan && it.valid_from > selected.valid_from);
+    if let Some(in_use) = in_use {
+        let corrected = PlanSelection {
+            id: id::unique(signature.now).to_string(),
+            valid_from: in_use.valid_from,
+            // Of two that begin together the one created last is in use.
+            created_at: signature.now.max(in_use.created_at) + TimeDelta::milliseconds(1),
+            ..selected
+        };
+        selections::insert(db, &corrected)?;
+    }
     Ok(true)
 }
 

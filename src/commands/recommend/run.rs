@@ -3,7 +3,9 @@
 use chrono::{DateTime, Utc};
 
 use crate::args::LockWait;
+use crate::commands::alerts::delivery::{self, DeliverWithin, MAX_ATTEMPTS, Options};
 use crate::commands::prelude::*;
+use crate::domain::alert::condition::{self, Condition, Receiver};
 use crate::domain::metrics::names::Priority;
 use crate::domain::recommendation::reconcile::{
     Update, moved_by_application, reconcile, reconcile_rest,
@@ -11,6 +13,7 @@ use crate::domain::recommendation::reconcile::{
 use crate::domain::recommendation::snapshot::Snapshot;
 use crate::domain::recommendation::{Recommendation, is_open};
 use crate::output::recommend::run::Run;
+use crate::store::alerting::{channels, notices, silences};
 use crate::store::lock::RunKind;
 use crate::store::metrics::{days, readings};
 use crate::store::plans::{catalogues, limits, selections};
@@ -27,7 +30,13 @@ use crate::store::recommendation::{inputs, recommendations};
 /// Each resource and each budget has one open recommendation. Later runs refresh it and record only material changes in the history. The
 /// figures of an approved recommendation are frozen. Decisions by people and by the application are kept.
 ///
+/// The channels of `usagectl alerts channel` are notified of limits and recommendations, once for each change: a limit is
+/// likely to be reached, it reaches its warning or critical threshold or the limit itself, or is no longer near; a
+/// recommendation is new, becomes more urgent or is closed. Silences hold them back, by the name of the service as --api.
+///
 /// Run it from cron after `usagectl collect run`, for example every 15 minutes. With --quiet it prints nothing.
+///
+/// Exits with 12 if a notice was not delivered.
 #[derive(Args, Debug)]
 #[command(after_help = example!("recommend run --dry-run"))]
 pub struct RunArgs {
@@ -39,6 +48,13 @@ pub struct RunArgs {
     #[arg(long, value_name = "PRIORITY")]
     fail_on: Option<Priority>,
 
+    /// Store new notices without sending them, for `usagectl alerts deliver`
+    #[arg(long)]
+    no_send: bool,
+
+    #[command(flatten)]
+    within: DeliverWithin,
+
     #[command(flatten)]
     wait: LockWait,
 }
@@ -46,7 +62,7 @@ pub struct RunArgs {
 pub fn run(context: &mut Context, args: RunArgs) -> Result<Outcome> {
     let url = context.database_url(false)?;
     let mut db = context.open_migrated(&url, Access::Write)?;
-    let _lock = if args.dry_run {
+    let lock = if args.dry_run {
         None
     } else {
         let wait = args.wait.lock_wait;
@@ -83,13 +99,26 @@ pub fn run(context: &mut Context, args: RunArgs) -> Result<Outcome> {
     } else {
         recommendations::all(&mut db)?
     };
+    if !args.dry_run {
+        let conditions = snapshot.conditions(&open);
+        db.write_tx(|db| notify(db, &conditions, now))?;
+    }
     open.retain(|it| is_open(it.status));
+    if let Some(lock) = lock {
+        lock.release(&mut db)?;
+    }
     context.answer_unless_quiet(&Run {
         dry_run: args.dry_run,
         limits: snapshot.limits.len(),
         updates,
         unknown,
     })?;
+    if !args.dry_run && !args.no_send {
+        let delivery = send(context, &mut db, args.within)?;
+        if delivery.exit != Exit::Done {
+            return Ok(delivery);
+        }
+    }
     let worst = open.iter().map(|it| it.priority).max();
     Ok(match (args.fail_on, worst) {
         (Some(fail_on), Some(worst)) if worst >= fail_on => {
@@ -99,10 +128,45 @@ pub fn run(context: &mut Context, args: RunArgs) -> Result<Outcome> {
             } else {
                 Exit::Warning
             };
-            Outcome::with_next(exit, "usagectl recommend list")
+            Outcome {
+                exit,
+                // With --quiet the exit code is the answer.
+                next: (!context.is_quiet()).then(|| "usagectl recommend list".to_owned()),
+            }
         }
         _ => Outcome::DONE,
     })
+}
+
+/// Stores the notices that follow from the conditions of limits and recommendations.
+fn notify(db: &mut Db, conditions: &[Condition], now: DateTime<Utc>) -> Result<()> {
+    let receivers = channels::all(db)?.into_iter().map(|channel| Receiver {
+        channel: channel.name,
+        min_severity: channel.min_severity,
+    });
+    let receivers: Vec<Receiver> = receivers.collect();
+    let silences = silences::find_unexpired(db, now)?;
+    let stored = notices::find_of_conditions(db)?;
+    let new = condition::notices(conditions, &stored, &receivers, &silences, now);
+    Ok(notices::insert(db, &new)?)
+}
+
+/// Sends the due notices.
+fn send(context: &mut Context, db: &mut Db, within: DeliverWithin) -> Result<Outcome> {
+    let options = Options {
+        max_attempts: MAX_ATTEMPTS,
+        force: false,
+        to_stderr: false,
+        within,
+    };
+    let report = delivery::deliver(context, db, options).map_err(|error| {
+        error.context("the recommendations were saved, but not all notices were sent")
+    })?;
+    // What waits since an earlier failure was reported then.
+    if report.has_failed() {
+        report.warn(context);
+    }
+    Ok(report.outcome())
 }
 
 /// Reads the state of all limits.

@@ -3,6 +3,7 @@
 pub mod backtest;
 pub mod channel;
 pub mod clock;
+pub mod condition;
 pub mod correction;
 pub mod defaults;
 pub mod delivery;

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
 
-use super::rule::{AlertType, Rule};
+use super::rule::{AlertRef, AlertType, Rule};
 
 /// A silence. A field that is None matches anything.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,11 +74,19 @@ impl Silence {
 
     /// Whether it covers `rule` for `api_name`, at any time.
     pub fn matches(&self, rule: &Rule, api_name: &str) -> bool {
-        let alert_type = self.alert_type.as_ref();
+        self.matches_alert(&AlertRef::new(rule, api_name))
+    }
+
+    /// Whether it covers an alert, at any time.
+    pub fn matches_alert(&self, alert: &AlertRef) -> bool {
+        let alert_type = self.alert_type.as_ref().map(ToString::to_string);
         let pattern = self.api_name.as_ref();
-        pattern.is_none_or(|pattern| matches_pattern(pattern, api_name))
-            && self.alert_id.as_ref().is_none_or(|it| *it == rule.id)
-            && alert_type.is_none_or(|it| *it == rule.alert_type)
+        pattern.is_none_or(|pattern| matches_pattern(pattern, &alert.api_name))
+            && self
+                .alert_id
+                .as_ref()
+                .is_none_or(|it| *it == alert.alert_id)
+            && alert_type.is_none_or(|it| it == alert.alert_type)
     }
 }
 

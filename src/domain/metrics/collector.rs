@@ -23,6 +23,22 @@ named! {
     }
 }
 
+/// A source, and the resource that is measured there; empty for the only one.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TargetName {
+    pub source: MetricSource,
+    pub resource: String,
+}
+
+impl fmt::Display for TargetName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.resource.as_str() {
+            "" => self.source.fmt(f),
+            resource => write!(f, "{} {resource}", self.source),
+        }
+    }
+}
+
 /// Why a collector failed, and how to fix it. Neither text contains a secret.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
@@ -52,6 +68,7 @@ named! {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CollectorRun {
+    /// The name of its target.
     pub collector: String,
     pub started_at: DateTime<Utc>,
     pub duration_ms: i64,

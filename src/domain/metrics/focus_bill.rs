@@ -15,6 +15,7 @@ use serde::Serialize;
 use super::names::{Metric, Service};
 use super::point::{NewPoint, Reading, Series};
 use crate::domain::id;
+use crate::domain::plans::meter::{VendorMeter, factor};
 
 /// One line of a bill.
 #[derive(Clone, Debug, PartialEq)]
@@ -67,6 +68,8 @@ pub enum CostKind {
 /// Charges, summed by day and owner.
 #[derive(Clone, Debug, Default)]
 pub struct Bill {
+    /// Meters that the plan in use limits and no metric measures.
+    meters: Vec<VendorMeter>,
     lines: BTreeMap<(NaiveDate, Owner), Line>,
     unknown: BTreeSet<UnknownService>,
 }
@@ -96,6 +99,13 @@ const SERVICES: [(&str, Service, Metric); 6] = {
 };
 
 impl Bill {
+    pub fn new(meters: Vec<VendorMeter>) -> Bill {
+        Bill {
+            meters,
+            ..Bill::default()
+        }
+    }
+
     pub fn add(&mut self, charge: &Charge) {
         let shares = days(charge.from, charge.to);
         let split = |amount: Decimal| split(amount, &shares);
@@ -123,10 +133,35 @@ impl Bill {
         if let Some((_, unit)) = &charge.consumed
             && is_vercel(provider)
             && meter(service, unit).is_none()
+            && self.percent(service, unit, Decimal::ONE).is_none()
         {
             let name = format!("{service} ({unit})");
             self.unknown.insert(UnknownService(name));
         }
+    }
+
+    /// The meter of a service, and the percentage of it that a quantity is.
+    fn percent(
+        &self,
+        service: &str,
+        unit: &str,
+        quantity: Decimal,
+    ) -> Option<(&VendorMeter, Decimal)> {
+        let mut meters = self.meters.iter().filter(|it| it.has_name(service));
+        meters.find_map(|it| Some((it, it.percent(quantity, unit)?)))
+    }
+
+    /// The metrics that it may have points of.
+    pub fn metrics(&self) -> BTreeSet<(Service, Metric)> {
+        let cost = (Service::VercelPlatform, Metric::CostUsd);
+        let services = SERVICES.iter();
+        let metered = services.map(|(_, service, metric)| (*service, *metric));
+        let meters = self.meters.iter();
+        let percents = meters.map(|meter| (meter.service, Metric::UsagePercent));
+        std::iter::once(cost)
+            .chain(metered)
+            .chain(percents)
+            .collect()
     }
 
     pub fn is_empty(&self) -> bool {
@@ -188,6 +223,13 @@ impl Bill {
             }
             let of_day = amounts.iter();
             points.extend(of_day.map(|((service, metric), sum)| point(*service, *metric, *sum)));
+            for (unit, quantity) in &line.consumed {
+                let percent = self.percent(&owner.service, unit, *quantity);
+                if let (Some((meter, percent)), true) = (percent, is_vercel(&owner.provider)) {
+                    let of_meter = point(meter.service, Metric::UsagePercent, percent);
+                    points.push(of_meter.of_meter(&meter.name));
+                }
+            }
             let text = |sum: &Decimal| sum.normalize().to_string();
             let consumed = line
                 .consumed
@@ -261,43 +303,16 @@ fn split(amount: Decimal, days: &[(NaiveDate, i64)]) -> Vec<Decimal> {
     parts
 }
 
-/// The metrics that a bill has points of.
-pub fn meters() -> impl Iterator<Item = (Service, Metric)> {
-    let cost = (Service::VercelPlatform, Metric::CostUsd);
-    let metered = SERVICES
-        .iter()
-        .map(|(_, service, metric)| (*service, *metric));
-    std::iter::once(cost).chain(metered)
-}
-
 /// The metric of a service, and the factor from `unit` to the metric's unit.
 fn meter(name: &str, unit: &str) -> Option<(Service, Metric, Decimal)> {
     let is_same = |(known, _, _): &&(&str, _, _)| known.eq_ignore_ascii_case(name.trim());
     let (_, service, metric) = *SERVICES.iter().find(is_same)?;
-    Some((service, metric, factor(metric, unit)?))
-}
-
-/// The factor from `unit` to the metric's unit.
-fn factor(metric: Metric, unit: &str) -> Option<Decimal> {
-    let unit = unit.trim().to_ascii_lowercase();
-    let (number, scale) = match (metric, unit.as_str()) {
-        (Metric::BandwidthGb, "gb" | "gigabyte" | "gigabytes") => (1, 0),
-        (Metric::BandwidthGb, "tb" | "terabyte" | "terabytes") => (1_000, 0),
-        (Metric::BandwidthGb, "mb" | "megabyte" | "megabytes") => (1, 3),
-        (Metric::BandwidthGb, "kb" | "kilobytes") => (1, 6),
-        (Metric::BandwidthGb, "b" | "byte" | "bytes") => (1, 9),
-        (Metric::BandwidthGb, "gib") => (1_073_741_824, 9),
-        (Metric::BuildMinutes, "minute" | "minutes" | "min") => (1, 0),
-        (Metric::BuildMinutes, "hour" | "hours") => (60, 0),
-        (Metric::Invocations | Metric::RequestCount, "invocations" | "requests" | "reads") => {
-            (1, 0)
-        }
-        (Metric::Invocations | Metric::RequestCount, "units" | "unit" | "count" | "each") => (1, 0),
-        (Metric::Invocations, "million invocations")
-        | (Metric::RequestCount, "million requests" | "million reads") => (1_000_000, 0),
-        _ => return None,
+    let own = match metric {
+        Metric::BandwidthGb => "GB",
+        Metric::BuildMinutes => "minute",
+        _ => "unit",
     };
-    Some(Decimal::new(number, scale))
+    Some((service, metric, factor(unit, own)?))
 }
 
 #[cfg(test)]
@@ -402,6 +417,28 @@ mod tests {
         }
         assert_eq!(aws.series.resource, "AWS");
         assert_eq!(of("Vercel Inc.", "a", "bill.csv").series.resource, "");
+    }
+
+    #[test]
+    fn meter_without_a_metric_is_measured_in_percent_of_the_plan() {
+        let meter = VendorMeter {
+            service: Service::VercelFunctions,
+            name: "Active CPU".to_owned(),
+            unit: "CPU hour".to_owned(),
+            included: Decimal::from(4),
+        };
+        let mut bill = Bill::new(vec![meter]);
+        bill.add(&charge("Fluid Active CPU", 5, "0", Some(("1", "Hours"))));
+        bill.add(&charge("Fluid Active CPU", 5, "0", Some(("1", "Hours"))));
+        let expected = [
+            (
+                "2026-01-05 VERCEL_FUNCTIONS USAGE_PERCENT Active CPU".to_owned(),
+                50.0,
+            ),
+            ("2026-01-05 VERCEL_PLATFORM COST_USD".to_owned(), 0.0),
+        ];
+        assert_eq!(sums(points(&bill)), expected);
+        assert_eq!(bill.unknown_services(), []);
     }
 
     #[test]

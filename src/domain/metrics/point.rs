@@ -116,6 +116,30 @@ impl NewPoint {
             .with("period_start", format::time_ms(start))
     }
 
+    /// The point as one of a database, project or team. A series that has a name within it keeps that.
+    #[must_use]
+    pub fn of_resource(mut self, resource: &str) -> NewPoint {
+        if resource.is_empty() {
+            return self;
+        }
+        let name = match self.series.resource.as_str() {
+            "" => resource.to_owned(),
+            own => format!("{resource}/{own}"),
+        };
+        // An own id does not depend on the series.
+        let id = self.id.take();
+        self.id = id.map(|id| id::derived(self.at, format!("{id}|{name}").as_bytes()).to_string());
+        self.series.resource.clone_from(&name);
+        self.with("resource", name)
+    }
+
+    /// The point as one of a meter that the application has no metric for, within its resource.
+    #[must_use]
+    pub fn of_meter(mut self, meter: &str) -> NewPoint {
+        let resource = std::mem::replace(&mut self.series.resource, meter.to_owned());
+        self.with("resource", meter).of_resource(&resource)
+    }
+
     /// Its own id, or one derived from series and time, so that a value that is read twice is one row.
     pub fn id(&self) -> String {
         let Series {

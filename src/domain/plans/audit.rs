@@ -8,7 +8,7 @@ use super::api_limit::{ApiLimit, ApiLimitOrigin};
 use super::catalogue::Catalogue;
 use super::limit::{self, LimitFault, LimitRow, Origin};
 use super::selection::{self, PlanSelection};
-use super::source::Citation;
+use super::source::{Citation, PageDate};
 use super::sync;
 use crate::domain::format::number;
 use crate::domain::named::named;
@@ -29,7 +29,7 @@ named! {
         NoSource = "NO_SOURCE",
         /// Its page is older than [`OLD`].
         OldPage = "OLD_PAGE",
-        /// Its page has no date.
+        /// Its page has no date, and neither has the day it was read.
         Undated = "UNDATED",
     }
 }
@@ -161,8 +161,17 @@ impl AuditInput<'_> {
             return Some((Issue::NoSource, detail.to_owned()));
         };
         let date = citation.page_date?;
-        let Some(day) = date.earliest() else {
-            return Some((Issue::Undated, format!("{url} has no date")));
+        let day = match date {
+            PageDate::Day(day) | PageDate::Month(day) => day,
+            // The day it was read is more precise.
+            PageDate::Year(_) | PageDate::Undated => {
+                let mut sources = self.catalogue.sources.iter();
+                let read = sources.find(|it| it.url == *url && it.page_date == date);
+                let Some(day) = read.map(|it| it.read_on).or(date.earliest()) else {
+                    return Some((Issue::Undated, format!("{url} has no date")));
+                };
+                day
+            }
         };
         let age = self.now.date_naive() - day;
         let detail = format!("{url} is of {date}, {} days old", age.num_days());

@@ -6,6 +6,7 @@ pub mod catalogue;
 pub mod diff;
 pub mod edit;
 pub mod limit;
+pub mod meter;
 pub mod parse;
 mod raw;
 pub mod selection;
@@ -18,5 +19,6 @@ pub use catalogue::{
     Source, default_kind,
 };
 pub use limit::{LimitInForce, Origin};
+pub use meter::{VendorMeter, vendor_meters};
 pub use selection::{Billing, PlanSelection};
 pub use source::{Citation, Grade, PageDate};

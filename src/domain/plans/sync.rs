@@ -76,6 +76,12 @@ impl Changes {
         let is_changed = |it: &ApiLimitChange| it.change != SyncAction::Unchanged;
         self.api_limits.retain(is_changed);
     }
+
+    /// Removes the limits whose value stays, also those with a newer citation.
+    pub fn retain_new_values(&mut self) {
+        self.limits.retain(|it| it.before != Some(it.wanted));
+        self.api_limits.retain(|it| it.before != it.wanted);
+    }
 }
 
 /// The author and the time of a change.

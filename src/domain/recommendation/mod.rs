@@ -5,6 +5,7 @@
 
 pub mod assess;
 pub mod candidates;
+pub mod conditions;
 pub mod cost;
 pub mod facts;
 pub mod figure;

@@ -2,9 +2,11 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::Topic;
 use super::assess::{Assessment, Evidence, assess};
+use super::conditions::{of_limit, of_recommendation};
 use super::inputs::{Business, StoredInput};
+use super::{Recommendation, Topic};
+use crate::domain::alert::condition::Condition;
 use crate::domain::capacity::readings::SeriesDays;
 use crate::domain::capacity::state::UnknownReason;
 use crate::domain::capacity::{self, Capacity};
@@ -106,6 +108,13 @@ impl Snapshot {
             })
         };
         self.capacities.iter().filter_map(unknown).collect()
+    }
+
+    /// The conditions of all limits, and of the recommendations of this program.
+    pub fn conditions(&self, recommendations: &[Recommendation]) -> Vec<Condition> {
+        let limits = self.capacities.iter().filter_map(of_limit);
+        let recommendations = recommendations.iter().filter_map(of_recommendation);
+        limits.chain(recommendations).collect()
     }
 
     fn topic(&self, limit: &LimitInForce, resource: &str) -> Topic {

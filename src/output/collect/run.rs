@@ -11,10 +11,14 @@ use crate::output::prelude::*;
 #[derive(Clone, Debug, Serialize)]
 pub struct CollectorReport {
     pub collector: MetricSource,
+    /// Database, project or team; empty for the only one.
+    pub resource: String,
     pub result: RunResult,
     #[serde(flatten)]
     pub saved: Saved,
     pub duration_ms: u64,
+    /// Why there are no values.
+    pub reason: Option<String>,
     pub error: Option<String>,
     /// How to fix the error.
     pub next: Option<String>,
@@ -28,6 +32,7 @@ fn values<S: Serializer>(points: &[NewPoint], serializer: S) -> Result<S::Ok, S:
         object! {
             service: point.series.service,
             metric: point.series.metric,
+            resource: &point.series.resource,
             value: point.value,
             timestamp: time_ms(point.at),
             metadata: &point.metadata,
@@ -56,10 +61,11 @@ pub struct NotConfigured {
     pub next: &'static str,
 }
 
-fn report_columns() -> Vec<Column<'static, CollectorReport>> {
+fn report_columns(has_resources: bool) -> Vec<Column<'static, CollectorReport>> {
     type Col<'a> = Column<'a, CollectorReport>;
     vec![
         Col::left("COLLECTOR", "collector", |it| Cell::text(it.collector)),
+        Col::left("RESOURCE", "resource", |it| Cell::text(&it.resource)).in_table(has_resources),
         Col::left("RESULT", "result", |it| Cell::text(it.result)),
         Col::right("INSERTED", "inserted", |it| Cell::count(it.saved.inserted)),
         Col::right("UPDATED", "updated", |it| Cell::count(it.saved.updated)),
@@ -67,8 +73,14 @@ fn report_columns() -> Vec<Column<'static, CollectorReport>> {
             Cell::count(it.saved.unchanged)
         }),
         Col::right("MS", "duration_ms", |it| Cell::count(it.duration_ms)),
-        Col::left("ERROR", "error", |it| Cell::maybe(it.error.as_ref())),
+        Col::left("REASON", "reason", |it| {
+            Cell::maybe(it.error.as_ref().or(it.reason.as_ref()))
+        }),
     ]
+}
+
+fn has_resources(collectors: &[CollectorReport]) -> bool {
+    collectors.iter().any(|it| !it.resource.is_empty())
 }
 
 /// The table of the values read, after a blank line; empty without values.
@@ -79,10 +91,15 @@ fn values_table(collectors: &[CollectorReport], width: Option<usize>) -> String 
     if values.is_empty() {
         return String::new();
     }
+    let has_resources = values.iter().any(|it| !it.series.resource.is_empty());
     let columns = [
         Col::left("SERVICE", "service", |it| Cell::text(it.series.service)),
         Col::left("METRIC", "metric", |it| Cell::text(it.series.metric)),
-        Col::right("VALUE", "value", |it| Cell::Number(it.value)),
+        Col::left("RESOURCE", "resource", |it| Cell::text(&it.series.resource))
+            .in_table(has_resources),
+        Col::right("VALUE", "value", |it| {
+            Cell::measured(it.series.metric, Some(it.value))
+        }),
         Col::left("TIME", "timestamp", |it| Cell::Time(it.at)),
     ];
     format!("\n{}", columns::table(&columns, &values, width))
@@ -90,7 +107,11 @@ fn values_table(collectors: &[CollectorReport], width: Option<usize>) -> String 
 
 impl Answer for CollectReport {
     fn table(&self, width: Option<usize>) -> String {
-        let mut text = columns::table(&report_columns(), &self.collectors, width);
+        let mut text = columns::table(
+            &report_columns(has_resources(&self.collectors)),
+            &self.collectors,
+            width,
+        );
         text.push_str(&values_table(&self.collectors, width));
         if self.dry_run {
             text.push_str("\ndry run: nothing was written\n");
@@ -103,7 +124,7 @@ impl Answer for CollectReport {
     }
 
     fn csv(&self) -> Vec<Vec<String>> {
-        columns::csv(&report_columns(), &self.collectors)
+        columns::csv(&report_columns(true), &self.collectors)
     }
 }
 
@@ -111,6 +132,7 @@ impl Answer for DoctorReport {
     fn table(&self, width: Option<usize>) -> String {
         struct Row {
             collector: MetricSource,
+            resource: String,
             state: &'static str,
             duration_ms: Option<u64>,
             detail: String,
@@ -119,10 +141,14 @@ impl Answer for DoctorReport {
             let (state, detail) = match (&report.error, &report.next) {
                 (Some(error), Some(next)) => ("FAILED", format!("{error}: {next}")),
                 (Some(error), None) => ("FAILED", error.clone()),
-                (None, _) => ("OK", counted(report.values.len() as u64, "value")),
+                (None, _) => match &report.reason {
+                    Some(reason) => ("EMPTY", reason.clone()),
+                    None => ("OK", counted(report.values.len() as u64, "value")),
+                },
             };
             Row {
                 collector: report.collector,
+                resource: report.resource.clone(),
                 state,
                 duration_ms: Some(report.duration_ms),
                 detail,
@@ -130,14 +156,18 @@ impl Answer for DoctorReport {
         });
         let not_configured = self.not_configured.iter().map(|it| Row {
             collector: it.collector,
+            resource: String::new(),
             state: "not configured",
             duration_ms: None,
             detail: it.next.to_owned(),
         });
         let rows: Vec<Row> = collected.chain(not_configured).collect();
+        let has_resources = rows.iter().any(|row| !row.resource.is_empty());
         type Col<'a> = Column<'a, Row>;
         let columns = [
             Col::left("COLLECTOR", "collector", |row| Cell::text(row.collector)),
+            Col::left("RESOURCE", "resource", |row| Cell::text(&row.resource))
+                .in_table(has_resources),
             Col::left("STATE", "state", |row| Cell::text(row.state)),
             Col::right("MS", "duration_ms", |row| {
                 Cell::or_missing(row.duration_ms, Cell::count)
@@ -152,6 +182,6 @@ impl Answer for DoctorReport {
     }
 
     fn csv(&self) -> Vec<Vec<String>> {
-        columns::csv(&report_columns(), &self.collectors)
+        columns::csv(&report_columns(true), &self.collectors)
     }
 }

@@ -40,7 +40,9 @@ impl CollectStatus {
             Col::left("SERVICE", "service", |it| Cell::text(it.series.service)),
             Col::left("METRIC", "metric", |it| Cell::text(it.series.metric)),
             Col::left("RESOURCE", "resource", |it| Cell::text(&it.series.resource)),
-            Col::right("VALUE", "value", |it| Cell::Number(it.point.value)),
+            Col::right("VALUE", "value", |it| {
+                Cell::measured(it.series.metric, Some(it.point.value))
+            }),
             Col::left("READING", "reading", |it| Cell::text(it.point.reading)),
             Col::right("AGE", "age_ms", |it| self.age(it.point.at)),
             Col::csv_only("at", |it| Cell::Time(it.point.at)),

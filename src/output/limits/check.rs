@@ -72,10 +72,10 @@ impl Check {
             Col::left("RESOURCE", "resource", |it| Cell::text(it.resource())).if_any(),
             Col::left("STATE", "state", |it| Cell::text(it.state)),
             Col::right("USED", "value", |it| {
-                Cell::or_missing(it.usage, Cell::Number)
+                Cell::measured(it.series.metric, it.usage)
             }),
             Col::right("LIMIT", "limit_value", |it| {
-                Cell::or_missing(it.limit_value(), Cell::Number)
+                Cell::measured(it.series.metric, it.limit_value())
             }),
             Col::right("% OF LIMIT", "percent", move |it| percent(it.percent())),
             Col::table_only("", |it| {

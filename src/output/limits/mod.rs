@@ -180,7 +180,7 @@ impl Shown {
             column(Some("PER"), "period", |it| Cell::maybe(it.period.as_ref())),
             column(None, "unit", |it| Cell::maybe(it.unit)),
             column(Some("LIMIT"), "limit_value", |it| {
-                Cell::Number(it.limit_value)
+                Cell::measured(it.metric, Some(it.limit_value))
             }),
         ];
         if self.is_change {

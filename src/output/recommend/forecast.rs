@@ -122,6 +122,7 @@ fn item_columns(items: &[Item]) -> Vec<Column<'_, Item>> {
          limit_chance_7d limit_chance_30d limit_chance_90d",
     ];
     let value = |value: Option<f64>| Cell::or_missing(value, Cell::Number);
+    let money = |it: &Item, value| Cell::measured(it.0.series.metric, value);
     let resource = |it: &Item| Cell::text(&it.0.series.resource);
     let has_resources = items.iter().any(|it| !it.0.series.resource.is_empty());
     let mut columns = vec![
@@ -130,8 +131,10 @@ fn item_columns(items: &[Item]) -> Vec<Column<'_, Item>> {
         Col::left("RESOURCE", "resource", resource).in_table(has_resources),
         Col::csv_only("kind", |it| Cell::text(it.0.kind)),
         Col::csv_only("plan", |it| Cell::maybe(it.plan())),
-        Col::right("NOW", "value", move |it| value(it.0.usage)),
-        Col::right("LIMIT", "limit_value", move |it| value(it.0.limit_value())),
+        Col::right("NOW", "value", move |it| money(it, it.0.usage)),
+        Col::right("LIMIT", "limit_value", move |it| {
+            money(it, it.0.limit_value())
+        }),
         Col::right("USED", "percent_of_limit", |it| {
             Cell::or_missing(it.0.percent(), Cell::Percent)
         }),
@@ -154,7 +157,7 @@ fn item_columns(items: &[Item]) -> Vec<Column<'_, Item>> {
         Col::table_only("30D", |it| probability(it.0.crossing(2), 1)),
         Col::csv_only("total_p10", move |it| value(total(it).map(|it| it.p10))),
         Col::right("PERIOD END", "total_p50", move |it| {
-            value(total(it).map(|it| it.p50))
+            money(it, total(it).map(|it| it.p50))
         }),
         Col::csv_only("total_p90", move |it| value(total(it).map(|it| it.p90))),
         Col::csv_only("chance_over", move |it| value(it.0.chance_over())),

@@ -7,6 +7,7 @@ use diesel::dsl::count_star;
 use diesel::result::Error as DieselError;
 
 use super::states;
+use crate::domain::alert::condition::ID_PREFIX;
 use crate::domain::alert::delivery::{CLOCK_WAS_SET_BACK, Delivery, DropReason, Notice, later};
 use crate::domain::alert::notice::NoticeKind;
 use crate::domain::alert::notification_policy::refreshed;
@@ -156,6 +157,15 @@ pub fn find_by_episodes(db: &mut Db, episodes: &BTreeSet<String>) -> QueryResult
     notices(found)
 }
 
+/// All notices of conditions, in order.
+pub fn find_of_conditions(db: &mut Db) -> QueryResult<Vec<Notice>> {
+    let rows: Vec<Row> = on!(db, |conn| dsl::usagectl_notices
+        .filter(dsl::alert_id.like(format!("{ID_PREFIX}%")))
+        .select(Row::as_select())
+        .load(conn))?;
+    notices(rows)
+}
+
 /// Makes the notices of an episode those of another, which was found instead.
 pub fn move_to_episode(db: &mut Db, old: &str, new: &str) -> QueryResult<()> {
     on!(db, |conn| diesel::update(dsl::usagectl_notices)
@@ -165,7 +175,7 @@ pub fn move_to_episode(db: &mut Db, old: &str, new: &str) -> QueryResult<()> {
     Ok(())
 }
 
-/// The notices of open episodes with their current values, in order, without reminders.
+/// The notices of open episodes with their current values, in order, without reminders; and those of conditions.
 pub fn find_open_episode_notices(db: &mut Db) -> QueryResult<Vec<Notice>> {
     let records = states::all(db)?;
     let episodes = records.iter().flat_map(|record| {
@@ -180,16 +190,20 @@ pub fn find_open_episode_notices(db: &mut Db) -> QueryResult<Vec<Notice>> {
             *notice = refreshed(notice, state);
         }
     }
+    notices.extend(find_of_conditions(db)?);
     Ok(notices)
 }
 
-/// The ids of open episodes, and of the times in which a rule is UNKNOWN.
+/// The ids of open episodes, of the times in which a rule is UNKNOWN, and of all episodes of conditions: an ended one has a
+/// notice of its end.
 pub fn open_episodes(db: &mut Db) -> QueryResult<BTreeSet<String>> {
     let records = states::all(db)?;
     let unknown = records.iter().filter_map(AlertRecord::unknown_episode);
     let unknown = unknown.map(|episode| episode.id);
     let episodes = records.iter().flat_map(AlertRecord::episodes);
-    Ok(episodes.chain(unknown).collect())
+    let episodes: Vec<String> = episodes.chain(unknown).collect();
+    let conditions = find_of_conditions(db)?.into_iter().map(|it| it.episode);
+    Ok(episodes.into_iter().chain(conditions).collect())
 }
 
 /// Counts an attempt that is about to be made, after which the notice may have arrived. No other run sends it before

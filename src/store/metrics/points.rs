@@ -3,7 +3,7 @@
 //! On SQLite a timestamp may be in any form that Prisma writes, and a column may hold a value of another type.
 //! Unreadable rows are left out and never read as zero.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use chrono::{Datelike, Days, NaiveDate, NaiveTime};
 use diesel::dsl::sql;
@@ -110,7 +110,7 @@ pub fn replace_bill(
     db: &mut Db,
     points: &[NewPoint],
     source: &str,
-    meters: &[(Service, Metric)],
+    metrics: &BTreeSet<(Service, Metric)>,
 ) -> QueryResult<Saved> {
     use infrastructure_metric::dsl;
     let days = points.iter().map(|point| point.at.date_naive());
@@ -121,7 +121,7 @@ pub fn replace_bill(
     db.write_tx(|db| {
         let kept: HashSet<String> = points.iter().map(NewPoint::id).collect();
         let mut gone: Vec<String> = Vec::new();
-        for (service, metric) in meters {
+        for (service, metric) in metrics {
             let found: Vec<(String, Option<Json>)> = on!(db, |conn| dsl::infrastructure_metric
                 .filter(dsl::service.eq(EnumColumn(*service)))
                 .filter(dsl::metric.eq(EnumColumn(*metric)))

@@ -23,7 +23,7 @@ use chrono::{DateTime, Utc};
 
 use self::dispatcher::{ChannelLane, Dispatcher};
 use self::lane::Budget;
-pub(super) use self::report::Report;
+pub(in crate::commands) use self::report::Report;
 use crate::args::parse_duration;
 use crate::commands::prelude::*;
 use crate::domain::alert::channel::Channel;
@@ -34,29 +34,33 @@ use crate::output::Format;
 use crate::store::alerting::{channels, notices};
 
 /// With waits of up to an hour, 20 attempts take half a day.
-pub(super) const MAX_ATTEMPTS: i32 = 20;
+pub(in crate::commands) const MAX_ATTEMPTS: i32 = 20;
 
 #[derive(Args, Clone, Copy, Debug)]
-pub(super) struct DeliverWithin {
+pub(in crate::commands) struct DeliverWithin {
     /// Time limit for sending notices; those left over are sent by the next run
     #[arg(long = "deliver-within", value_name = "DURATION", value_parser = parse_duration, default_value = "50s")]
-    pub(super) time: Duration,
+    pub(in crate::commands) time: Duration,
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Options {
+pub(in crate::commands) struct Options {
     /// The number of failed attempts after which a notice is dropped.
-    pub(super) max_attempts: i32,
+    pub(in crate::commands) max_attempts: i32,
     /// Whether notices are sent before their next attempt is due.
-    pub(super) force: bool,
+    pub(in crate::commands) force: bool,
     /// Whether channels of kind stdout print to stderr, as stdout belongs to a program.
-    pub(super) to_stderr: bool,
+    pub(in crate::commands) to_stderr: bool,
     /// No request begins that is expected to end later, except the first of each channel.
-    pub(super) within: DeliverWithin,
+    pub(in crate::commands) within: DeliverWithin,
 }
 
 /// Sends the due notices and saves each result.
-pub(super) fn deliver(context: &mut Context, db: &mut Db, options: Options) -> Result<Report> {
+pub(in crate::commands) fn deliver(
+    context: &mut Context,
+    db: &mut Db,
+    options: Options,
+) -> Result<Report> {
     let start = Instant::now();
     let (channels, waiting, mut earlier) = db.read_tx(|db| -> Result<_> {
         let waiting = notices::find_by_delivery(db, Delivery::Waiting)?;

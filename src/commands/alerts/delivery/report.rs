@@ -11,7 +11,7 @@ use crate::error::shell_word;
 use crate::output::alerts::deliveries::detail;
 
 #[derive(Debug, Default)]
-pub(in crate::commands::alerts) struct Report {
+pub(in crate::commands) struct Report {
     /// The notices that were waiting, as they are now; without those that another run is sending.
     pub(in crate::commands::alerts) notices: Vec<Notice>,
     /// The channels that failed, with the reason.
@@ -42,12 +42,12 @@ impl Report {
     }
 
     /// Whether a channel failed or a notice was dropped in this run.
-    pub(in crate::commands::alerts) fn has_failed(&self) -> bool {
+    pub(in crate::commands) fn has_failed(&self) -> bool {
         !self.failures.is_empty() || self.lost().next().is_some()
     }
 
     /// [`Exit::Unknown`] if a notice was not delivered or a channel failed.
-    pub(in crate::commands::alerts) fn outcome(&self) -> Outcome {
+    pub(in crate::commands) fn outcome(&self) -> Outcome {
         self.next().map_or(Outcome::DONE, |next| {
             Outcome::with_next(Exit::Unknown, next)
         })
@@ -90,7 +90,7 @@ impl Report {
     }
 
     /// Warns of failed channels, and of notices that wait or were dropped.
-    pub(in crate::commands::alerts) fn warn(&self, context: &mut Context) {
+    pub(in crate::commands) fn warn(&self, context: &mut Context) {
         for (channel, reason) in &self.failures {
             let (channel, reason) = (printable(channel), printable(reason));
             context.warn(format_args!("the channel `{channel}` failed: {reason}"));

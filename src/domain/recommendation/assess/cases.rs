@@ -2,7 +2,7 @@
 
 use crate::domain::capacity::Capacity;
 use crate::domain::forecast::day_number;
-use crate::domain::metrics::names::Measure;
+use crate::domain::metrics::names::{Measure, Metric};
 use crate::domain::period::Window;
 use crate::domain::recommendation::cost::{Case, decimal};
 
@@ -22,8 +22,13 @@ pub(super) fn cases(billed: &[&Capacity], periods: &[Window]) -> Vec<Vec<Case>> 
             let uses = capacity.uses(from, to).unwrap_or_default();
             for (case, used) in cases.iter_mut().zip(uses.iter().cycle()) {
                 let Some(used) = decimal(*used) else { continue };
-                // A plan of all resources together holds the sum of them.
-                *case.entry(meter).or_default() += used;
+                let all = case.entry(meter).or_default();
+                *all = match meter.1 {
+                    // Each resource is a meter with an allowance of its own.
+                    Metric::UsagePercent => used.max(*all),
+                    // A plan of all resources together holds the sum of them.
+                    _ => *all + used,
+                };
             }
         }
         cases

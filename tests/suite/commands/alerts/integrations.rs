@@ -230,7 +230,7 @@ fn header_comes_from_the_environment_and_is_not_printed(
     assert!(without.stderr.contains(message), "{}", without.snapshot());
     db.sandbox().file(".env", "OTHER=1\n");
     let without = db.usagectl(["alerts", "deliver"]).run();
-    let message = "DESK_KEY is not set, and neither is DESK_KEY in [dir]/app/.env";
+    let message = "DESK_KEY is not set, and [dir]/app/.env does not set it";
     assert!(
         without.snapshot().contains(message),
         "{}",

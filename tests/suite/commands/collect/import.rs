@@ -123,10 +123,20 @@ fn bill_is_summed_and_revised(#[values(Sqlite, Postgresql)] engine: Engine) {
         "{}",
         first.stderr
     );
-    db.usagectl(import)
-        .stdin(&bill[..2].concat())
-        .run()
-        .success();
+    // Another bill from stdin adds up, and the same again changes nothing.
+    let other = charge("Amazon EC2", "100", "null", "h");
+    for _ in 0..2 {
+        db.usagectl(import).stdin(&other).run().success();
+    }
+    let total = "SELECT CAST(round(CAST(sum(value) * 10 AS NUMERIC)) AS INTEGER)
+         FROM \"InfrastructureMetric\" WHERE metric = 'COST_USD'";
+    assert_eq!(db.rows(total), ["1073"]);
+    db.execute("DELETE FROM \"InfrastructureMetric\"");
+    // A file of the same name removes the lines that it no longer has.
+    for bill in [&bill[..], &bill[..2]] {
+        let file = db.sandbox().file("bill.ndjson", bill.concat());
+        db.usagectl(import).arg(file).run().success();
+    }
     let rows =
         db.rows("SELECT service, metric, value FROM \"InfrastructureMetric\" ORDER BY value DESC");
     assert_eq!(
@@ -141,11 +151,12 @@ fn bill_is_summed_and_revised(#[values(Sqlite, Postgresql)] engine: Engine) {
     // A bill with a rejected line is not stored, unless asked for.
     let euro = bill[0].replace("USD", "EUR");
     let half = [bill[0].replace("0.1", "5"), euro].concat();
-    let run = db.usagectl(import).stdin(&half).run();
+    let half = db.sandbox().file("bill.ndjson", half);
+    let run = db.usagectl(import).arg(&half).run();
     assert_eq!(run.code, 3, "{}", run.snapshot());
     let cost = "SELECT value FROM \"InfrastructureMetric\" WHERE metric = 'COST_USD'";
     assert_eq!(db.rows(cost), ["0.3"]);
-    let partial = db.usagectl(import).arg("--partial").stdin(&half).run();
+    let partial = db.usagectl(import).arg("--partial").arg(&half).run();
     assert_eq!(partial.code, 3);
     assert_eq!(db.rows(cost), ["5"]);
 }

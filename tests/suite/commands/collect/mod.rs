@@ -3,4 +3,5 @@
 mod import;
 mod prune;
 mod run;
+mod targets;
 mod vendors;

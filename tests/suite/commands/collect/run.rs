@@ -118,15 +118,19 @@ fn redis_server_is_measured_and_commands_counted(#[values(Sqlite, Postgresql)] e
     let tomorrow = value(&run("2026-02-01T00:10:00Z"), "COMMANDS_PER_DAY").clone();
     assert!(tomorrow["value"].as_f64().unwrap() < counted);
     drop(redis);
-    let down = Server::redis();
-    let restarted = collect(&db, "collect run")
-        .env("USAGECTL_REDIS_URL", url_with_password(&down))
+    // A server at another address has a counter of its own.
+    let other = Server::redis();
+    let first = collect(&db, "collect run -v")
+        .env("USAGECTL_REDIS_URL", url_with_password(&other))
         .now("2026-02-01T00:20:00Z")
         .run();
-    assert_eq!(
-        value(&json(&restarted), "COMMANDS_PER_DAY")["metadata"]["reset"],
-        true
+    assert!(
+        !first.stdout.contains("COMMANDS_PER_DAY"),
+        "{}",
+        first.stdout
     );
+    let note = "first reading of the command counter";
+    assert!(first.stderr.contains(note), "{}", first.stderr);
 }
 
 #[rstest]

@@ -229,6 +229,121 @@ fn openai_costs_are_stored_by_day(#[values(Sqlite, Postgresql)] engine: Engine) 
     );
 }
 
+#[rstest]
+fn openai_amounts_may_have_any_exponent(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    let costs = COSTS
+        .replace("\"1.24\"", "\"0E-6176\"")
+        .replace("0.06", "0.003627500000000000000000000000000000");
+    let server = HttpServer::with([Reply::ok(costs)]);
+    VENDORS[4].collect(&db, &server).success();
+    assert_eq!(
+        stored(&db),
+        ["AI_OPENAI|COST_USD|0.0036275|2026-01-30T00:00:00.000+00:00"]
+    );
+}
+
+/// A project of the free plan, which has no history.
+const PROJECT: &str = r#"{"project":{"id":"p1","data_transfer_bytes":2500000000,"compute_time_seconds":180000,
+    "consumption_period_start":"2026-01-05T00:00:00Z"}}"#;
+
+#[rstest]
+fn neon_project_is_measured_on_every_plan(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    let init = ["limits", "init", "--plan", "neon=free", "--anchor-day", "5"];
+    db.usagectl(init).run().success();
+    let run = |server: &HttpServer, organisation: Option<&str>| {
+        let program = db
+            .usagectl(["collect", "run", "--only", "neon"])
+            .env("NEON_API_KEY", KEY)
+            .env("NEON_PROJECT_ID", "p1")
+            .env("USAGECTL_NEON_API_URL", server.url(""));
+        let program = match organisation {
+            Some(name) => program.env("NEON_ORG_ID", name),
+            None => program,
+        };
+        program.run().success()
+    };
+    let server = HttpServer::with([Reply::ok(PROJECT)]);
+    run(&server, None);
+    assert_eq!(last_request(&server).path, "/api/v2/projects/p1");
+    let expected = [
+        "VERCEL_POSTGRES|BANDWIDTH_GB|2.5|2026-01-31T12:00:00.000+00:00",
+        "VERCEL_POSTGRES|USAGE_PERCENT|50|2026-01-31T12:00:00.000+00:00",
+    ];
+    assert_eq!(stored(&db), expected);
+    let check = db.usagectl(["limits", "check", "--metric", "USAGE_PERCENT"]);
+    let check = check.run();
+    let line = check.stdout.lines().find(|line| line.contains("Compute"));
+    assert!(
+        line.is_some_and(|line| line.contains("50.0%")),
+        "{}",
+        check.snapshot()
+    );
+    // With an organisation the history is asked for first, which only paid plans have.
+    let server = HttpServer::with([Reply::status(403), Reply::ok(PROJECT)]);
+    run(&server, Some("org-1"));
+    assert_eq!(last_request(&server).path, "/api/v2/projects/p1");
+    assert_eq!(stored(&db), expected);
+}
+
+#[rstest]
+fn past_days_are_read_from_the_last_run_or_the_given_day(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let db = TestDatabase::migrated(engine);
+    let server = HttpServer::answering(|_| Reply::ok(CONSUMPTION));
+    let from = |now: &str, flags: &[&str]| {
+        db.usagectl(["collect", "run", "--only", "neon"])
+            .args(flags)
+            .env("NEON_API_KEY", KEY)
+            .env("NEON_ORG_ID", "org-1")
+            .env("USAGECTL_NEON_API_URL", server.url(""))
+            .now(now)
+            .run()
+            .success();
+        let path = last_request(&server).path;
+        let (_, from) = path.split_once("from=").unwrap();
+        from.split('&').next().unwrap().replace("%2D", "-")[..10].to_owned()
+    };
+    assert_eq!(from("2026-02-10T12:00:00Z", &[]), "2026-02-07");
+    assert_eq!(from("2026-02-20T12:00:00Z", &[]), "2026-02-07");
+    assert_eq!(from("2026-02-20T12:15:00Z", &[]), "2026-02-17");
+    let since = ["--since", "2026-01-02"];
+    assert_eq!(from("2026-02-20T12:30:00Z", &since), "2026-01-02");
+    // Neon has 60 days.
+    assert_eq!(from("2026-04-01T12:30:00Z", &since), "2026-01-31");
+}
+
+#[rstest]
+fn vercel_meters_are_measured_in_percent_of_the_plan(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    let init = ["limits", "init", "--plan", "vercel=hobby"];
+    db.usagectl(init).run().success();
+    let line = |service: &str, quantity: f64, unit: &str| {
+        format!(
+            r#"{{"BilledCost":0,"BillingCurrency":"USD","ChargePeriodStart":"2026-01-31T00:00:00Z","ConsumedQuantity":{quantity},"ConsumedUnit":"{unit}","ServiceName":"{service}"}}"#
+        ) + "\n"
+    };
+    let bill = line("Fluid Active CPU", 12.28, "Hours")
+        + &line("ISR Writes", 476_000.0, "Units")
+        + &line("Fast Origin Transfer", 500.0, "MB");
+    let server = HttpServer::with([Reply::ok(bill)]);
+    let run = VENDORS[3].collect(&db, &server).success();
+    assert!(!run.stderr.contains("unknown service"), "{}", run.stderr);
+    let check = db.usagectl(["limits", "check", "--metric", "USAGE_PERCENT"]);
+    let check = check.args(["--format", "csv"]).run();
+    let state = |resource: &str| {
+        let mut lines = check.stdout.lines();
+        let line = lines.find(|line| line.contains(resource));
+        line.unwrap_or_else(|| panic!("{}", check.snapshot()))
+            .to_owned()
+    };
+    assert!(state("Active CPU").contains("OVER") && state("Active CPU").contains("307"));
+    assert!(state("ISR Writes").contains("OVER") && state("ISR Writes").contains("238"));
+    assert!(state("Fast Origin Transfer").contains("OK"));
+}
+
 #[test]
 fn vendor_errors_have_a_next_step_and_write_nothing() {
     let headers = |status, name: &str, value: &str| {

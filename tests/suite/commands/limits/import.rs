@@ -6,6 +6,7 @@ use super::{json, words};
 use crate::support::Engine::{Postgresql, Sqlite};
 use crate::support::{Engine, TestDatabase};
 use rstest::rstest;
+use serde_json::Value;
 
 /// The catalogue in force with some of it replaced, as a file.
 fn changed(db: &TestDatabase, name: &str, pieces: &[(&str, &str)]) {
@@ -76,6 +77,12 @@ fn newer_catalogue_updates_its_own_limits_only(#[values(Sqlite, Postgresql)] eng
     assert!(before.contains(&"STORAGE_MB|256".to_owned()));
     let answer = json(&db, ["limits", "import", "new.toml"]);
     assert_eq!(answer["differences"].as_array().unwrap().len(), 2);
+    // Only limits with another value are listed.
+    let listed = answer["limits"].as_array().unwrap().iter();
+    let listed = listed.map(|it| format!("{} {}", it["change"], it["metric"]).replace('"', ""));
+    let expected = ["UPDATED STORAGE_MB", "KEPT REQUEST_COUNT"];
+    assert_eq!(listed.collect::<Vec<_>>(), expected);
+    assert_eq!(answer["api_limits"], Value::Array(Vec::new()));
     assert_eq!(
         db.rows(stored),
         [
@@ -281,11 +288,7 @@ fn audit_reports_conflicts_and_old_sources(#[values(Sqlite, Postgresql)] engine:
             "OLD_PAGE VERCEL_KV COMMANDS_PER_DAY free",
             "OLD_PAGE VERCEL_KV REQUEST_COUNT free",
             "OLD_PAGE coinmarketcap CREDITS per MONTH",
-            "OLD_PAGE openweather CALLS per MINUTE",
-            "OLD_PAGE openweather CALLS per MONTH",
             "OLD_PAGE tmdb CALLS per SECOND",
-            "UNDATED jikan CALLS per MINUTE",
-            "UNDATED jikan CALLS per SECOND",
         ]
     );
 }

@@ -279,3 +279,41 @@ fn unknown_plans_are_refused_with_the_known_ones(#[values(Sqlite, Postgresql)] e
     }
     assert!(db.rows("SELECT * FROM usagectl_plan_choices").is_empty());
 }
+
+#[rstest]
+fn billing_period_is_set_with_the_plans_and_corrected_from_an_earlier_day(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let db = TestDatabase::migrated(engine);
+    let in_use = || {
+        let run = db.usagectl(["limits", "plan", "--format", "csv"]).run();
+        let table = run.success().stdout;
+        let lines = table.lines().filter(|line| line.contains(",true,"));
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let init =
+        "limits init --plan upstash=free --plan neon=free --anchor-day 15 --tz Europe/Berlin";
+    db.usagectl(init.split(' ')).run().success();
+    let plans = in_use();
+    assert_eq!(plans.len(), 2);
+    assert!(
+        plans.iter().all(|it| it.contains(",15,Europe/Berlin")),
+        "{plans:?}"
+    );
+    // From an earlier day on, which includes now.
+    let plan = "limits plan neon free --anchor-day 31 --from 2025-08-01";
+    db.usagectl(plan.split(' ')).run().success();
+    let plans = in_use();
+    assert!(
+        plans
+            .iter()
+            .any(|it| it.contains("neon") && it.contains(",31,")),
+        "{plans:?}"
+    );
+    assert_eq!(
+        db.usagectl(["limits", "init", "--anchor-day", "15"])
+            .run()
+            .code,
+        2
+    );
+}

@@ -33,9 +33,9 @@ fn limit_and_budget_are_set_listed_and_removed(#[values(Sqlite, Postgresql)] eng
     ];
     db.usagectl(&budget).run().success();
     assert_snapshot!(db.usagectl(["limits"]).run().success().stdout, @"
-        METRIC                PLAN    PER            LIMIT  THRESHOLDS     ACTIVE  ORIGIN
-        VERCEL_KV STORAGE_MB  free    -                256  60.0% / 80.0%  yes     USER
-        AI_OPENAI COST_USD    budget  BILLING_MONTH     50  75.0% / 90.0%  yes     BUDGET
+        METRIC                PLAN    PER             LIMIT  THRESHOLDS     ACTIVE  ORIGIN
+        VERCEL_KV STORAGE_MB  free    -                 256  60.0% / 80.0%  yes     USER
+        AI_OPENAI COST_USD    budget  BILLING_MONTH  $50.00  75.0% / 90.0%  yes     BUDGET
         ");
     let answer = json(&db, ["limits", "list", "--service", "AI_OPENAI"]);
     assert_eq!(answer["limits"][0]["note"], "agreed in January");

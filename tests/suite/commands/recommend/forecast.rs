@@ -53,7 +53,7 @@ fn every_series_is_listed(#[values(Sqlite, Postgresql)] engine: Engine) {
         VERCEL_BUILD      BUILD_MINUTES     1,935.55       -      -  -              -         1,958.76
         VERCEL_FUNCTIONS  INVOCATIONS        791,941       -      -  -              -       801,623.37
         VERCEL_BANDWIDTH  BANDWIDTH_GB        582.29     600  97.0%  54 (27 to 58)  39.6%       589.55
-        AI_OPENAI         COST_USD             41.29       -      -  -              -            41.76
+        AI_OPENAI         COST_USD            $41.29       -      -  -              -           $41.76
         [exit status: 0]
         ");
 }

@@ -3,6 +3,7 @@
 mod agreement;
 mod forecast;
 mod lifecycle;
+mod notify;
 mod run;
 mod show;
 mod walk;

@@ -1,0 +1,278 @@
+//! Notices of conditions beside the rules: limits that are near, recommendations that are open.
+//!
+//! A condition has a level. A channel is notified when an episode begins, when its level exceeds all those it was notified
+//! of, and when it ends. Its state is that of the last notice to the channel, so that nothing else is stored.
+
+use chrono::{DateTime, Utc};
+
+use super::delivery::Notice;
+use super::notice::{CONTENT_SCHEMA, Content, NoticeKind};
+use super::rule::{AlertRef, Severity};
+use super::silence::Silence;
+use super::state::Observation;
+use crate::domain::{format, id};
+
+/// The ids of conditions begin with it; those of rules do not.
+pub const ID_PREFIX: &str = "capacity/";
+
+/// The type of a limit's condition, and that of a recommendation's.
+pub const LIMIT: &str = "LIMIT";
+pub const RECOMMENDATION: &str = "RECOMMENDATION";
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Condition {
+    pub alert: AlertRef,
+    pub level: Level,
+    pub observed: Observation,
+    /// The current state in one sentence, without its subject.
+    pub text: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    /// An open episode ends.
+    Clear,
+    /// An open episode goes on; none begins.
+    Keep,
+    /// From 1; a higher number is worse.
+    At(u32, Severity),
+}
+
+impl Condition {
+    /// A condition of a type, with the rest of its id and its subject.
+    pub fn new(of: &str, id: &str, subject: String, level: Level, text: String) -> Condition {
+        Condition {
+            alert: AlertRef {
+                alert_id: format!("{ID_PREFIX}{id}"),
+                api_name: subject,
+                alert_type: of.to_owned(),
+                period: String::new(),
+            },
+            level,
+            observed: Observation::default(),
+            text,
+        }
+    }
+}
+
+/// A channel, with the lowest severity that it is notified of.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Receiver {
+    pub channel: String,
+    pub min_severity: Option<Severity>,
+}
+
+/// The notices that follow from the conditions of now. `stored` are those of earlier runs, in order. A condition that is
+/// not listed has ended.
+pub fn notices(
+    conditions: &[Condition],
+    stored: &[Notice],
+    receivers: &[Receiver],
+    silences: &[Silence],
+    now: DateTime<Utc>,
+) -> Vec<Notice> {
+    let mut new = Vec::new();
+    for receiver in receivers {
+        let sent: Vec<&Notice> = stored
+            .iter()
+            .filter(|it| it.channel == receiver.channel)
+            .collect();
+        let open = |alert_id: &str| {
+            let of_alert = |it: &&&Notice| it.content.alert.alert_id == alert_id;
+            let last = sent.iter().rev().find(of_alert);
+            last.filter(|last| !last.content.kind.is_last()).copied()
+        };
+        for condition in conditions {
+            let alert = &condition.alert;
+            let open = open(&alert.alert_id);
+            match (condition.level, open) {
+                (Level::Clear, Some(last)) => {
+                    let text = format!("{} {}", alert.api_name, condition.text);
+                    new.push(ended(last, &sent, condition.observed, &text, now));
+                }
+                (Level::At(level, severity), last) => {
+                    let is_worse = last.is_none_or(|last| level > last.content.level);
+                    let is_silenced = || {
+                        let mut silences = silences.iter();
+                        silences.any(|it| it.is_active(now) && it.matches_alert(alert))
+                    };
+                    let is_wanted = receiver.min_severity.is_none_or(|least| severity >= least);
+                    if is_worse && is_wanted && !is_silenced() {
+                        new.push(firing(condition, level, severity, receiver, last, now));
+                    }
+                }
+                (Level::Clear, None) | (Level::Keep, _) => {}
+            }
+        }
+        let mut unlisted: Vec<&Notice> = sent.clone();
+        unlisted.retain(|it| {
+            let alert_id = &it.content.alert.alert_id;
+            let is_last = open(alert_id).is_some_and(|last| last.content.key == it.content.key);
+            is_last && conditions.iter().all(|one| one.alert.alert_id != *alert_id)
+        });
+        new.extend(unlisted.into_iter().map(|last| {
+            let text = format!("{} is no longer assessed", last.content.alert.api_name);
+            ended(last, &sent, Observation::default(), &text, now)
+        }));
+    }
+    new
+}
+
+fn firing(
+    condition: &Condition,
+    level: u32,
+    severity: Severity,
+    receiver: &Receiver,
+    last: Option<&Notice>,
+    now: DateTime<Utc>,
+) -> Notice {
+    let alert = &condition.alert;
+    let episode = last.map_or_else(
+        || id::derived(now, alert.alert_id.as_bytes()).to_string(),
+        |last| last.content.episode.clone(),
+    );
+    let number = last.map_or(1, |last| last.number.saturating_add(1));
+    let content = Content {
+        schema: CONTENT_SCHEMA,
+        key: key(&episode, &receiver.channel, NoticeKind::Firing, number, now),
+        kind: NoticeKind::Firing,
+        episode,
+        alert: alert.clone(),
+        severity,
+        observed: condition.observed,
+        limit_unit: None,
+        unknown_reason: None,
+        level,
+        reason: None,
+        fired_at: last.map_or(now, |last| last.content.fired_at),
+        ended_at: None,
+        created_at: now,
+        note: None,
+        summary: format!("{severity}: {} {}", alert.api_name, condition.text),
+    };
+    Notice::new(content, number, &receiver.channel)
+}
+
+/// The end of an episode. A channel that was sent nothing of it gets one notice.
+fn ended(
+    last: &Notice,
+    sent: &[&Notice],
+    observed: Observation,
+    text: &str,
+    now: DateTime<Utc>,
+) -> Notice {
+    let mut of_episode = sent.iter().filter(|it| it.episode == last.episode);
+    let kind = match of_episode.any(|it| it.may_have_arrived()) {
+        true => NoticeKind::Resolved,
+        false => NoticeKind::Missed,
+    };
+    let fired = format::time(last.content.fired_at);
+    let content = Content {
+        key: key(&last.content.episode, &last.channel, kind, 1, now),
+        kind,
+        observed,
+        ended_at: Some(now),
+        created_at: now,
+        summary: format!(
+            "{kind}: {text}; fired from {fired} to {}",
+            format::time(now)
+        ),
+        ..last.content.clone()
+    };
+    Notice::new(content, 1, &last.channel)
+}
+
+fn key(episode: &str, channel: &str, kind: NoticeKind, number: i32, now: DateTime<Utc>) -> String {
+    let facts = format!("{episode}|{channel}|{kind}|{number}");
+    id::derived(now, facts.as_bytes()).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::TimeDelta;
+
+    use super::*;
+
+    const WARNING: Level = Level::At(1, Severity::Warning);
+    const CRITICAL: Level = Level::At(2, Severity::Critical);
+
+    /// Runs with these levels, a minute apart; `None` is a run without the condition. Returns kind, channel and severity
+    /// of each notice. Notices of earlier runs are delivered, unless they are `lost`.
+    fn sent(levels: &[Option<Level>], silences: &[Silence], lost: bool) -> Vec<String> {
+        let receivers = [("ops", None), ("pager", Some(Severity::Critical))];
+        let receivers = receivers.map(|(channel, min_severity)| Receiver {
+            channel: channel.to_owned(),
+            min_severity,
+        });
+        let mut stored: Vec<Notice> = Vec::new();
+        for (minute, level) in levels.iter().enumerate() {
+            let now = DateTime::UNIX_EPOCH + TimeDelta::minutes(minute as i64);
+            let condition = level.map(|level| {
+                Condition::new(LIMIT, "a", "KV".to_owned(), level, "is near".to_owned())
+            });
+            let conditions: Vec<Condition> = condition.into_iter().collect();
+            let mut new = notices(&conditions, &stored, &receivers, silences, now);
+            for notice in &mut new {
+                notice.attempts = i32::from(!lost);
+            }
+            stored.extend(new);
+        }
+        let shown = stored.iter().map(|it| {
+            let Content { kind, severity, .. } = &it.content;
+            format!("{kind} {} {severity} {}", it.channel, it.number)
+        });
+        shown.collect()
+    }
+
+    #[test]
+    fn each_change_is_notified_once() {
+        let levels = [
+            WARNING,
+            WARNING,
+            CRITICAL,
+            WARNING,
+            CRITICAL,
+            Level::Keep,
+            Level::Clear,
+            Level::Clear,
+            Level::Keep,
+        ];
+        let expected = [
+            "FIRING ops WARNING 1",
+            "FIRING ops CRITICAL 2",
+            "FIRING pager CRITICAL 1",
+            "RESOLVED ops CRITICAL 1",
+            "RESOLVED pager CRITICAL 1",
+        ];
+        assert_eq!(sent(&levels.map(Some), &[], false), expected);
+    }
+
+    #[test]
+    fn condition_that_is_gone_has_ended_and_may_return() {
+        let levels = [Some(WARNING), None, None, Some(WARNING)];
+        let expected = [
+            "FIRING ops WARNING 1",
+            "RESOLVED ops WARNING 1",
+            "FIRING ops WARNING 1",
+        ];
+        assert_eq!(sent(&levels, &[], false), expected);
+    }
+
+    #[test]
+    fn end_of_an_episode_that_was_not_sent_is_one_notice() {
+        let levels = [Some(WARNING), Some(Level::Clear)];
+        let expected = ["FIRING ops WARNING 1", "MISSED ops WARNING 1"];
+        assert_eq!(sent(&levels, &[], true), expected);
+    }
+
+    #[test]
+    fn silence_holds_back_until_it_ends() {
+        let start = DateTime::UNIX_EPOCH;
+        let mut silence = Silence::sample(start, start + TimeDelta::minutes(2));
+        silence.api_name = Some("K*".to_owned());
+        let levels = [Some(WARNING), Some(WARNING), Some(WARNING)];
+        let silences = [silence];
+        assert_eq!(sent(&levels[..2], &silences, false), [""; 0]);
+        assert_eq!(sent(&levels, &silences, false), ["FIRING ops WARNING 1"]);
+    }
+}

@@ -1,0 +1,120 @@
+//! What channels are notified of: limits that are near or reached, and open recommendations.
+
+use super::cost::decimal;
+use super::figure::{Figure, Unit};
+use super::risk::{Decision, Risk};
+use super::{Recommendation, is_open};
+use crate::domain::alert::condition::{Condition, LIMIT, Level, RECOMMENDATION};
+use crate::domain::alert::rule::Severity;
+use crate::domain::alert::state::Observation;
+use crate::domain::capacity::Capacity;
+use crate::domain::capacity::state::LimitState;
+use crate::domain::format::{counted, percent};
+use crate::domain::metrics::names::{Measure, Priority, Status};
+use crate::domain::plans::LimitInForce;
+use crate::domain::recommendation::prose::summary::effect;
+
+/// The condition of a limit; none for a pace, which is that of another limit.
+pub fn of_limit(capacity: &Capacity) -> Option<Condition> {
+    let limit = capacity.limit.as_ref()?;
+    if capacity.measure == Measure::Pace {
+        return None;
+    }
+    let (level, threshold) = level(capacity, limit);
+    let series = &capacity.series;
+    let id = format!(
+        "limit/{}/{}/{}",
+        series.service, series.metric, series.resource
+    );
+    let subject = series.to_string();
+    let mut text = limit_text(capacity, limit);
+    if matches!(level, Level::At(..)) {
+        text.push_str(&format!("; at the limit, {}", effect(limit.at_limit)));
+    }
+    let condition = Condition::new(LIMIT, &id, subject, level, text);
+    Some(Condition {
+        observed: Observation {
+            value: capacity.percent(),
+            threshold,
+            limit_value: Some(limit.value),
+        },
+        ..condition
+    })
+}
+
+/// The level of a limit, and the threshold in percent that it follows from.
+fn level(capacity: &Capacity, limit: &LimitInForce) -> (Level, Option<f64>) {
+    /// Points below the warning threshold at which an episode ends.
+    const MARGIN: f64 = 5.0;
+    let Some(used) = capacity.percent() else {
+        return (Level::Keep, None);
+    };
+    let risk = Risk::of(capacity, limit);
+    let decision = risk.decision();
+    let is_likely = decision == Decision::Recommend;
+    let is_urgent = is_likely && risk.priority() == Priority::Critical;
+    let (warning, critical) = (limit.warning_percent, limit.critical_percent);
+    match capacity.state {
+        LimitState::Over => (Level::At(4, Severity::Critical), Some(100.0)),
+        LimitState::Critical => (Level::At(3, Severity::Critical), Some(critical)),
+        _ if is_urgent => (Level::At(3, Severity::Critical), Some(100.0)),
+        LimitState::Warning => (Level::At(2, Severity::Warning), Some(warning)),
+        _ if is_likely => (Level::At(1, Severity::Warning), Some(100.0)),
+        _ if decision == Decision::Keep || used >= warning - MARGIN => (Level::Keep, None),
+        _ => (Level::Clear, None),
+    }
+}
+
+/// `(free) is at 240 MB of 256 MB, 93.8%, full in 4 days (3 to 5)`.
+fn limit_text(capacity: &Capacity, limit: &LimitInForce) -> String {
+    let amount = |value: f64| Figure::new(decimal(value), Unit::Of(limit.metric)).short();
+    let mut text = format!(
+        "({}) is at {} of {}, {}",
+        limit.plan,
+        capacity
+            .usage
+            .map_or_else(|| "an unknown usage".to_owned(), amount),
+        amount(limit.value),
+        capacity
+            .percent()
+            .map_or_else(|| "unknown".to_owned(), percent)
+    );
+    if let Some(crossing) = capacity.crossing(2).filter(|it| !it.reached)
+        && let [early, Some(days), late] = crossing.days
+    {
+        text.push_str(&format!(", full in {}", counted(u64::from(days), "day")));
+        if let (Some(early), Some(late)) = (early, late) {
+            text.push_str(&format!(" ({early} to {late})"));
+        }
+    }
+    text
+}
+
+/// The condition of a recommendation. One that is decided goes on until it is closed.
+pub fn of_recommendation(it: &Recommendation) -> Option<Condition> {
+    let tracking = it.tracking.as_ref()?;
+    let level = match it.status {
+        Status::Pending | Status::Reviewed => match it.priority {
+            Priority::Low => Level::At(1, Severity::Warning),
+            Priority::Medium => Level::At(2, Severity::Warning),
+            Priority::High => Level::At(3, Severity::Warning),
+            Priority::Critical => Level::At(4, Severity::Critical),
+        },
+        status if is_open(status) => Level::Keep,
+        _ => Level::Clear,
+    };
+    let subject = format!("{} {}", it.service, it.current_plan);
+    let subject = match tracking.resource.as_str() {
+        "" => subject,
+        resource => format!("{subject} {resource}"),
+    };
+    let text = match is_open(it.status) {
+        true => format!(
+            "has a recommendation of priority {}: {}; usagectl recommend show {}",
+            it.priority, it.recommended_plan, it.id
+        ),
+        false => format!("has a recommendation that is now {}", it.status),
+    };
+    let id = format!("recommendation/{}", it.id);
+    Some(Condition::new(RECOMMENDATION, &id, subject, level, text))
+}

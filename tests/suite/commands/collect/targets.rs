@@ -1,0 +1,251 @@
+//! Several targets of a kind, from a file; and the counters of exporters.
+
+use std::sync::Mutex;
+
+use rstest::rstest;
+
+use crate::support::Engine::{Postgresql, Sqlite};
+use crate::support::http::{HttpServer, Reply};
+use crate::support::{Engine, TestDatabase};
+
+/// An exporter that answers with the page set last.
+struct Exporter {
+    server: HttpServer,
+    page: &'static Mutex<String>,
+}
+
+impl Exporter {
+    fn new(page: &str) -> Exporter {
+        let page: &'static Mutex<String> = Box::leak(Box::new(Mutex::new(page.to_owned())));
+        Exporter {
+            server: HttpServer::answering(move |_| Reply::ok(page.lock().unwrap().clone())),
+            page,
+        }
+    }
+
+    fn set(&self, page: &str) {
+        page.clone_into(&mut self.page.lock().unwrap());
+    }
+
+    fn url(&self) -> String {
+        self.server.url("/metrics")
+    }
+}
+
+fn stored(db: &TestDatabase) -> Vec<String> {
+    db.rows("SELECT metric, value FROM \"InfrastructureMetric\" ORDER BY timestamp, CAST(metric AS TEXT), value")
+}
+
+const INVOCATIONS: &str = "--map=calls_total=VERCEL_FUNCTIONS/INVOCATIONS";
+
+/// A run at a minute past twelve.
+fn collect(db: &TestDatabase, minute: u32, url: &str, rule: &str) -> crate::support::Run {
+    db.usagectl(["collect", "run", "--prometheus-url", url, rule])
+        .now(&format!("2026-01-31T12:{minute:02}:00Z"))
+        .run()
+}
+
+#[rstest]
+fn targets_of_a_file_have_resources(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    let exporters = [7, 9].map(|value| Exporter::new(&format!("clients {value}\nsize 5e6\n")));
+    let target = |resource: &str, settings: &str| {
+        format!(
+            "[[target]]\nkind = 'prometheus'\nresource = '{resource}'\n{settings}\n\
+             map = ['clients=VERCEL_KV/CONNECTIONS', 'size=VERCEL_KV/STORAGE_MB*1e-6']\n"
+        )
+    };
+    let by_variable = "url_env = 'SESSIONS_URL'\nkey_env = 'SESSIONS_KEY'";
+    let file = target("cache", &format!("url = '{}'", exporters[0].url()))
+        + &target("sessions", by_variable);
+    let file = db.sandbox().file("targets.toml", file);
+    let run = |minute: u32, words: &[&str]| {
+        db.usagectl(["collect"].iter().chain(words))
+            .arg("--config")
+            .arg(&file)
+            .env("SESSIONS_URL", exporters[1].url())
+            .env("SESSIONS_KEY", "s3cret")
+            .now(&format!("2026-01-31T12:{minute:02}:00Z"))
+            .run()
+    };
+    let first = run(0, &["run"]).success();
+    assert!(!first.stdout.contains("s3cret"), "{}", first.snapshot());
+    assert_eq!(
+        exporters[1].server.received()[0].header("authorization"),
+        Some("Bearer s3cret")
+    );
+    let points = db.rows(
+        "SELECT metric, value FROM \"InfrastructureMetric\"
+         WHERE CAST(metadata AS TEXT) LIKE '%cache%' ORDER BY CAST(metric AS TEXT)",
+    );
+    assert_eq!(points, ["CONNECTIONS|7", "STORAGE_MB|5"]);
+    let runs = db.rows("SELECT collector, written FROM usagectl_collector_runs ORDER BY 1");
+    assert_eq!(runs, ["prometheus cache|2", "prometheus sessions|2"]);
+    // One that fails does not stop the other, and is named.
+    exporters[1].set("<html>");
+    let failed = run(1, &["run"]);
+    assert_eq!(failed.code, 3, "{}", failed.snapshot());
+    let line = failed.stdout.lines().find(|it| it.contains("FAILED"));
+    assert!(
+        line.is_some_and(|it| it.contains("sessions")),
+        "{}",
+        failed.stdout
+    );
+    assert_eq!(run(1, &["doctor"]).code, 3);
+}
+
+#[test]
+fn invalid_file_of_targets_is_refused_with_its_line() {
+    let db = TestDatabase::migrated(Engine::Sqlite);
+    let refused = |content: &str, message: &str| {
+        let file = db.sandbox().file("targets.toml", content);
+        let run = db.usagectl(["collect", "run", "--config"]).arg(&file).run();
+        assert_eq!(run.code, 2, "{content}: {}", run.snapshot());
+        assert!(run.stderr.contains(message), "{content}: {}", run.stderr);
+    };
+    let redis = "[[target]]\nkind = 'redis'\nurl = 'redis://127.0.0.1:1'\n";
+    refused("", "no [[target]]");
+    refused(&format!("{redis}{redis}"), "two targets `redis`");
+    refused(
+        &format!("{redis}speed = 3\n"),
+        "line 4: unknown field `speed`",
+    );
+    refused(
+        "[[target]]\nkind = 'mysql'\n",
+        "line 2: invalid source `mysql`",
+    );
+    refused("[[target]]\nkind = 'usage'\n", "--usage-api");
+    refused(
+        "[[target]]\nkind = 'postgres'\n",
+        "postgres is not configured",
+    );
+    let rule = "[[target]]\nkind = 'prometheus'\nurl = 'http://127.0.0.1:1'\nmap = ['a=b']\n";
+    refused(rule, "`a=b`: invalid rule");
+    let unset = db.sandbox().file(
+        "targets.toml",
+        "[[target]]\nkind = 'redis'\nurl_env = 'NOWHERE'\n",
+    );
+    let run = db
+        .usagectl(["collect", "run", "--config"])
+        .arg(&unset)
+        .run();
+    assert_eq!(run.code, 1, "{}", run.snapshot());
+    assert!(run.stdout.contains("NOWHERE is not set"), "{}", run.stdout);
+}
+
+#[rstest]
+fn histogram_and_total_are_counters(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    let page = |calls: u32| {
+        format!(
+            "# TYPE request_seconds histogram\nrequest_seconds_bucket{{le=\"+Inf\"}} {calls}\n\
+             request_seconds_count {calls}\nrequest_seconds_sum 5\nuntyped_total {calls}\nplain {calls}\n"
+        )
+    };
+    let exporter = Exporter::new(&page(900_000));
+    let rule = |name: &str, metric: &str| format!("--map={name}=VERCEL_FUNCTIONS/{metric}");
+    let run = |minute: u32| {
+        db.usagectl(["collect", "run", "--prometheus-url", &exporter.url()])
+            .arg(rule("request_seconds_count", "INVOCATIONS"))
+            .arg(rule("untyped_total", "REQUEST_COUNT"))
+            .arg(rule("counter(plain)", "BUILD_MINUTES"))
+            .now(&format!("2026-01-31T12:{minute:02}:00Z"))
+            .run()
+            .success()
+    };
+    let first = run(0);
+    assert_eq!(stored(&db), [""; 0], "{}", first.snapshot());
+    // The reason is in the answer, without -v.
+    let reason = "first reading of a counter";
+    assert!(first.stdout.contains("EMPTY") && first.stdout.contains(reason));
+    exporter.set(&page(900_150));
+    run(10);
+    let expected = ["BUILD_MINUTES|150", "INVOCATIONS|150", "REQUEST_COUNT|150"];
+    assert_eq!(stored(&db), expected);
+}
+
+#[rstest]
+fn counter_belongs_to_its_exporter_and_its_start(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    let page = |calls: u32, started: &str| {
+        let started = chrono::DateTime::parse_from_rfc3339(started).unwrap();
+        let started = started.timestamp();
+        format!("calls_total {calls}\nprocess_start_time_seconds {started}\n")
+    };
+    let first = Exporter::new(&page(100, "2026-01-31T10:00:00Z"));
+    collect(&db, 0, &first.url(), INVOCATIONS).success();
+    // Another exporter has a counter of its own.
+    let other = Exporter::new(&page(895_000, "2026-01-31T09:00:00Z"));
+    collect(&db, 1, &other.url(), INVOCATIONS).success();
+    assert_eq!(stored(&db), [""; 0]);
+    // A server that was up before takes over the address.
+    first.set(&page(700_000, "2026-01-31T08:00:00Z"));
+    collect(&db, 2, &first.url(), INVOCATIONS).success();
+    assert_eq!(stored(&db), [""; 0]);
+    first.set(&page(700_005, "2026-01-31T08:00:00Z"));
+    collect(&db, 3, &first.url(), INVOCATIONS).success();
+    // It restarts.
+    first.set(&page(7, "2026-01-31T12:03:30Z"));
+    collect(&db, 4, &first.url(), INVOCATIONS).success();
+    assert_eq!(stored(&db), ["INVOCATIONS|5", "INVOCATIONS|7"]);
+}
+
+#[rstest]
+fn overlapping_runs_count_once(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    let exporter = Exporter::new("calls_total 100\n");
+    collect(&db, 0, &exporter.url(), INVOCATIONS).success();
+    exporter.set("calls_total 200\n");
+    std::thread::scope(|scope| {
+        for _ in 0..6 {
+            scope.spawn(|| {
+                let run = collect(&db, 10, &exporter.url(), INVOCATIONS);
+                assert!(matches!(run.code, 0 | 6), "{}", run.snapshot());
+            });
+        }
+    });
+    assert_eq!(stored(&db), ["INVOCATIONS|100"]);
+}
+
+#[test]
+fn plain_http_requires_the_flag_and_a_private_address() {
+    let db = TestDatabase::migrated(Engine::Sqlite);
+    let run = |url: &str, flags: &[&str]| {
+        let run = db
+            .usagectl(["collect", "run", "--timeout=300ms", INVOCATIONS])
+            .args(["--prometheus-url", url])
+            .args(flags)
+            .run();
+        assert_eq!(run.code, 1, "{}", run.snapshot());
+        run.stderr
+    };
+    let private = "http://10.255.255.1:9100/metrics";
+    let refused = run(private, &[]);
+    assert!(refused.contains("add --allow-http"), "{refused}");
+    let public = run("http://198.51.100.7/metrics", &["--allow-http"]);
+    assert!(public.contains("private addresses only"), "{public}");
+    let allowed = run(private, &["--allow-http"]);
+    assert!(!allowed.contains("--allow-http"), "{allowed}");
+}
+
+#[rstest]
+fn negative_values_are_left_out(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    let exporter = Exporter::new("clients -5\nsize nan\n");
+    let run = db
+        .usagectl(["collect", "run", "--prometheus-url", &exporter.url()])
+        .args([
+            "--map=clients=VERCEL_KV/CONNECTIONS",
+            "--map=size=VERCEL_KV/STORAGE_MB",
+        ])
+        .args(["--resource", "cache"])
+        .run()
+        .success();
+    for warning in [
+        "VERCEL_KV CONNECTIONS cache is negative: -5",
+        "currently has the value NaN",
+    ] {
+        assert!(run.stderr.contains(warning), "{}", run.stderr);
+    }
+    assert_eq!(stored(&db), [""; 0]);
+}

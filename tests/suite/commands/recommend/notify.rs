@@ -1,0 +1,163 @@
+//! Notices about limits and recommendations: once for each change, through the channels of `alerts`.
+
+use rstest::rstest;
+use serde_json::Value;
+
+use crate::support::Engine::{Postgresql, Sqlite};
+use crate::support::alerts::put_channel;
+use crate::support::http::{HttpServer, Reply};
+use crate::support::{Engine, Run, TestDatabase};
+
+/// A database with the limit of 256 MB of upstash free, which rejects writes.
+fn prepare(engine: Engine) -> TestDatabase {
+    let db = TestDatabase::migrated(engine);
+    let init = ["limits", "init", "--plan", "upstash=free"];
+    db.usagectl(init).run().success();
+    db
+}
+
+/// A minute of the day.
+fn at(minute: u32) -> String {
+    format!("2026-01-31T12:{minute:02}:00Z")
+}
+
+/// Stores a measurement of storage in MB and runs the assessment.
+fn run(db: &TestDatabase, minute: u32, storage_mb: u32, flags: &[&str]) -> Run {
+    let set = "collect set --service VERCEL_KV --metric STORAGE_MB";
+    db.usagectl(set.split(' '))
+        .arg(storage_mb.to_string())
+        .now(&at(minute))
+        .run()
+        .success();
+    db.usagectl(["recommend", "run"].iter().chain(flags))
+        .now(&at(minute))
+        .run()
+}
+
+/// Kind and severity of the notices of limits, in order.
+fn limits(db: &TestDatabase) -> Vec<String> {
+    let history = [
+        "alerts",
+        "history",
+        "--notices",
+        "--last",
+        "1d",
+        "--format",
+        "json",
+    ];
+    let run = db.usagectl(history).now(&at(59)).run().success();
+    let history: Value = serde_json::from_str(&run.stdout).unwrap();
+    let notices = history["notices"].as_array().unwrap().iter();
+    let notices = notices.map(|it| &it["content"]);
+    let limits = notices.filter(|it| it["alert_type"] == "LIMIT");
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    limits
+        .map(|it| format!("{} {}", text(&it["kind"]), text(&it["severity"])))
+        .collect()
+}
+
+#[rstest]
+fn each_change_of_a_limit_is_notified_once(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = prepare(engine);
+    put_channel(&db, "ops");
+    let quiet = |minute, storage_mb| run(&db, minute, storage_mb, &["-q"]).success().stdout;
+    assert_eq!(quiet(0, 100), "");
+    let warning = quiet(1, 200);
+    let expected =
+        "2026-01-31T12:01:00Z WARNING: VERCEL_KV STORAGE_MB (free) is at 200 MB of 256 MB, 78.1%";
+    assert!(warning.starts_with(expected), "{warning}");
+    // Nothing changes, so that cron sends no mail.
+    assert_eq!(quiet(2, 201), "");
+    let critical = quiet(3, 250);
+    assert!(
+        critical.contains("CRITICAL: VERCEL_KV STORAGE_MB"),
+        "{critical}"
+    );
+    assert!(
+        critical.contains("has a recommendation of priority"),
+        "{critical}"
+    );
+    assert_eq!(quiet(4, 250), "");
+    let watched = run(&db, 4, 250, &["-q", "--fail-on", "high"]);
+    assert_eq!(
+        (watched.code, watched.stdout, watched.stderr),
+        (11, String::new(), String::new())
+    );
+    assert!(quiet(5, 256).contains("is at 256 MB of 256 MB, 100.0%"));
+    let resolved = quiet(6, 10);
+    let expected = "RESOLVED: VERCEL_KV STORAGE_MB (free) is at 10 MB of 256 MB, 3.9%; fired from";
+    assert!(resolved.contains(expected), "{resolved}");
+    let expired = "RESOLVED: VERCEL_KV free has a recommendation that is now EXPIRED";
+    assert!(quiet(7, 10).contains(expired));
+    assert_eq!(quiet(8, 10), "");
+    let expected = [
+        "FIRING WARNING",
+        "FIRING CRITICAL",
+        "FIRING CRITICAL",
+        "RESOLVED CRITICAL",
+    ];
+    assert_eq!(limits(&db), expected);
+}
+
+#[rstest]
+fn closed_recommendation_is_notified(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = prepare(engine);
+    put_channel(&db, "ops");
+    run(&db, 0, 250, &[]).success();
+    let id = db
+        .rows("SELECT id FROM \"UpgradeRecommendation\"")
+        .remove(0);
+    db.usagectl(["recommend", "dismiss", &id, "--note", "we delete data"])
+        .now(&at(1))
+        .run()
+        .success();
+    let closed = run(&db, 2, 250, &["-q"]).success().stdout;
+    let expected = "RESOLVED: VERCEL_KV free has a recommendation that is now DISMISSED";
+    assert!(closed.contains(expected), "{closed}");
+    assert_eq!(run(&db, 3, 250, &["-q"]).success().stdout, "");
+}
+
+#[rstest]
+fn undelivered_notice_is_sent_by_the_next_run(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = prepare(engine);
+    let server = HttpServer::with([Reply::status(500), Reply::ok(""), Reply::ok("")]);
+    let add = ["alerts", "channel", "add", "ops", "webhook", "--url"];
+    db.usagectl(add).arg(server.url("/hook")).run().success();
+    let failed = run(&db, 0, 250, &["-q"]);
+    assert_eq!(failed.code, 12, "{}", failed.snapshot());
+    run(&db, 5, 250, &["-q"]).success();
+    let received = server.received();
+    assert_eq!(received.len(), 2);
+    // The same notices, with the same key.
+    assert_eq!(received[0].body, received[1].body);
+    let body: Value = serde_json::from_str(&received[0].body).unwrap();
+    let limit = &body[0];
+    assert_eq!(limit["alert_id"], "capacity/limit/VERCEL_KV/STORAGE_MB/");
+    assert_eq!(limit["api_name"], "VERCEL_KV STORAGE_MB");
+    assert_eq!(
+        (&limit["limit_value"], &limit["level"]),
+        (&256.0.into(), &3.into())
+    );
+    assert_eq!(body[1]["alert_type"], "RECOMMENDATION");
+    run(&db, 6, 250, &["-q"]).success();
+    assert_eq!(server.received().len(), 2);
+}
+
+#[rstest]
+fn silence_dry_run_and_no_send_send_nothing(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = prepare(engine);
+    put_channel(&db, "ops");
+    let silence = "alerts silence add --api VERCEL_KV* --for 5m --reason load-test";
+    db.usagectl(silence.split(' ')).now(&at(0)).run().success();
+    assert_eq!(run(&db, 1, 250, &["-q"]).success().stdout, "");
+    let dry = run(&db, 6, 250, &["--dry-run"]).success().stdout;
+    assert!(!dry.contains("CRITICAL: VERCEL_KV"), "{dry}");
+    assert_eq!(run(&db, 7, 250, &["-q", "--no-send"]).success().stdout, "");
+    assert_eq!(limits(&db), ["FIRING CRITICAL"]);
+    let sent = db.usagectl(["alerts", "deliver", "-q"]).now(&at(8)).run();
+    assert!(
+        sent.success()
+            .stdout
+            .contains("CRITICAL: VERCEL_KV STORAGE_MB")
+    );
+}
