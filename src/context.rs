@@ -174,8 +174,9 @@ impl Context {
         let db = db::open(url, access).map_err(|error| {
             let is_missing = matches!(error, OpenError::Missing(_));
             match Error::from(error) {
-                error if is_missing && url.source == UrlSource::Default => error
-                    .with_next("set DATABASE_URL; or, to create this file: usagectl migrate"),
+                error if is_missing && url.source == UrlSource::Default => {
+                    error.with_next("set DATABASE_URL; or, to create this file: usagectl migrate")
+                }
                 error => error,
             }
         })?;

@@ -350,8 +350,8 @@ fn warn(context: &mut Context, args: &CheckArgs, round: &RoundResult, has_trigge
     let has_other_receiver = args.nagios || args.fail_on.is_some() || args.no_send;
     if round.has_no_channel && !has_other_receiver {
         context.warn(
-            "a rule fires, but no notification was sent: there is no channel; \
-             add one with `usagectl alerts channel add`",
+            "a rule fires of which a threshold has no channel; `usagectl alerts show` names the channels, \
+             `usagectl alerts channel add` adds one",
         );
     }
 }

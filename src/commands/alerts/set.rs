@@ -39,11 +39,13 @@ pub fn run(context: &mut Context, args: SetArgs) -> Result<Outcome> {
     }
     let mut db = context.open(Access::Write)?;
     let now = context.now;
-    let rules = db.write_tx(|db| -> Result<Vec<Rule>> {
+    let (rules, counting) = db.write_tx(|db| -> Result<(Vec<Rule>, Vec<String>)> {
         let mut rules = args.rules.find(&rules::all(db)?)?;
+        let mut counting = Vec::new();
         for rule in &mut rules {
-            if !args.thresholds.is_empty() {
+            if !args.thresholds.is_empty() && rule.settings.percent {
                 rule.settings.percent = false;
+                counting.push(rule.reference());
             }
             args.options.set_thresholds(rule, &args.thresholds)?;
             args.options.apply(rule)?;
@@ -56,8 +58,14 @@ pub fn run(context: &mut Context, args: SetArgs) -> Result<Outcome> {
                 return Err(gone(rule));
             }
         }
-        Ok(rules)
+        Ok((rules, counting))
     })?;
+    for name in counting {
+        context.warn(format_args!(
+            "the threshold of {} was a percentage and is a number of failed calls now",
+            printable(&name)
+        ));
+    }
     rule_warnings::warn(context, &mut db, &rules)?;
     context.finish(&RuleChanges::all(Action::Changed, rules))
 }

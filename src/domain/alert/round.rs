@@ -14,7 +14,7 @@ use super::event::{Event, EventKind};
 use super::notice::EndReason;
 use super::notification_policy::{self, EpisodeProgress, NotificationPolicy, Notifications};
 use super::reevaluation::{Due, Plan};
-use super::route::{Route, routes};
+use super::route::{Route, is_muted, routes};
 use super::rule::{ALL_APIS, AlertRef, Rule, Severity};
 use super::silence::{Silence, matching};
 use super::stage;
@@ -135,7 +135,7 @@ pub struct RoundResult {
     pub fired: BTreeMap<String, DateTime<Utc>>,
     /// The latest step evaluated before the clock was set back.
     pub evaluated_ahead_to: Option<DateTime<Utc>>,
-    /// A rule fired without a channel to notify.
+    /// A rule fired of which a threshold has no channel to notify.
     pub has_no_channel: bool,
 }
 
@@ -295,8 +295,7 @@ impl<'a> Round<'a> {
         let before = plan.state.as_ref();
         let routes = routes(rule, &self.stored.channels, &self.stored.min_severities);
         let is_news = correction.added.iter().any(|event| event.episode.is_some());
-        let has_no_channel = routes.is_empty() && self.stored.channels.is_empty();
-        self.result.has_no_channel |= has_no_channel && is_news;
+        self.result.has_no_channel |= is_news && is_muted(rule, &self.stored.channels);
         let is_same = |old: &str, new: &str| correction.is_same_episode(old, new);
         let acknowledged_episode =
             |open: &Episode| acknowledged(*record, |episode| is_same(episode, &open.id)).is_some();

@@ -103,6 +103,17 @@ pub fn routes(
     channels.into_iter().filter_map(route).collect()
 }
 
+/// Whether none of the channels of a threshold exists. `all` are the names of all channels.
+pub fn is_muted(rule: &Rule, all: &[String]) -> bool {
+    rule.thresholds().iter().any(|threshold| {
+        let named = [&threshold.channels, &rule.channels];
+        match named.into_iter().find(|names| !names.is_empty()) {
+            Some(names) => !names.iter().any(|name| all.contains(name)),
+            None => all.is_empty(),
+        }
+    })
+}
+
 /// The thresholds for whose channels and severity `notifies` is true.
 fn thresholds(rule: &Rule, notifies: impl Fn(&[String], Severity) -> bool) -> Vec<RouteThreshold> {
     let settings = &rule.settings;
@@ -164,6 +175,23 @@ mod tests {
         rule.channels = vec!["slack".to_owned()];
         let expected = [to("pager", &[100.0]), to("slack", &[50.0, 80.0])];
         assert_eq!(shown(&rule, &all, &[]), expected);
+    }
+
+    #[test]
+    fn rule_is_muted_if_no_channel_of_a_threshold_exists() {
+        let mut rule = Rule::new("tmdb", AlertType::CostThreshold, Period::Day, 1.0);
+        let muted = |rule: &Rule, all: &[&str]| {
+            let all: Vec<String> = all.iter().map(ToString::to_string).collect();
+            is_muted(rule, &all)
+        };
+        assert!(muted(&rule, &[]) && !muted(&rule, &["mail"]));
+        rule.channels = vec!["slack".to_owned(), "mail".to_owned()];
+        assert!(muted(&rule, &["pager"]) && !muted(&rule, &["mail"]));
+        rule.set_thresholds(vec![
+            Threshold::sample(50.0, Severity::Warning, &[]),
+            Threshold::sample(100.0, Severity::Critical, &["pager"]),
+        ]);
+        assert!(muted(&rule, &["mail"]) && !muted(&rule, &["mail", "pager"]));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 
 use super::history::event_table;
+use super::list::NO_RULES;
 use super::{measured, nagios, value_cell};
 use crate::domain::alert::clock::ClockProblem;
 use crate::domain::alert::event::Event;
@@ -66,7 +67,10 @@ impl Check {
         let is_wanted = |finding: &&Finding| finding.state.status != AlertStatus::Ok;
         let not_ok: Vec<&Finding> = self.findings.iter().filter(is_wanted).collect();
         if not_ok.is_empty() {
-            return "all rules are OK\n".to_owned();
+            return match self.rules {
+                0 => NO_RULES.to_owned(),
+                _ => "all rules are OK\n".to_owned(),
+            };
         }
         columns::table(&columns(), &not_ok, width)
     }

@@ -515,7 +515,7 @@ fn http(url: UrlOptions, options: HttpOptions) -> Result<HttpSettings> {
 
 fn check_url(text: &str, insecure_http: bool) -> Result<()> {
     let url = Url::parse(text).map_err(|error| {
-        let next = "give the URL without them, and --user with --password-env, or --url-env";
+        let next = "give --url scheme://host/path; user and password by --user and --password-env, a query by --url-env";
         Error::usage(format_args!("invalid --url: {error}")).with_next(next)
     })?;
     if !url.is_https() && !url.is_loopback() && !insecure_http {

@@ -3,6 +3,8 @@
 use super::find;
 use crate::commands::prelude::*;
 use crate::domain::alert::delivery::{Delivery, DropReason};
+use crate::domain::alert::route::is_muted;
+use crate::domain::alert::rule::Rule;
 use crate::domain::format::counted;
 use crate::output::alerts::Action;
 use crate::output::alerts::channels::{ChannelStatus, Channels};
@@ -23,26 +25,27 @@ pub struct RemoveArgs {
 pub fn run(context: &mut Context, args: RemoveArgs) -> Result<Outcome> {
     let mut db = context.open(Access::Write)?;
     let name = &args.name;
-    let (channel, dropped, mute) = db.write_tx(|db| -> Result<_> {
+    let (channel, dropped, muted) = db.write_tx(|db| -> Result<_> {
         let channel = find(channels::all(db)?, name)?;
         channels::remove(db, name)?;
         let waiting = notices::find_by_delivery(db, Delivery::Waiting)?;
         let ours = waiting.iter().filter(|notice| notice.channel == *name);
         let keys: Vec<&str> = ours.map(|notice| notice.content.key.as_str()).collect();
         notices::set_dropped(db, &keys, DropReason::NoChannel)?;
-        let rules = rules::all(db)?.into_iter();
-        let mute = rules.filter(|rule| rule.channels == [name.clone()]).count();
-        Ok((channel, keys.len() as u64, mute as u64))
+        let left: Vec<String> = channels::all(db)?.into_iter().map(|it| it.name).collect();
+        let muted = rules::all(db)?.into_iter();
+        let muted: Vec<Rule> = muted.filter(|rule| is_muted(rule, &left)).collect();
+        Ok((channel, keys.len() as u64, muted))
     })?;
     let name = printable(name);
     if dropped > 0 {
         let notices = counted(dropped, "waiting notice");
         context.warn(format_args!("{notices} to `{name}` dropped"));
     }
-    if mute > 0 {
-        let rules = counted(mute, "rule");
+    for rule in &muted {
         context.warn(format_args!(
-            "{rules} with no channel but `{name}` can send no notices now"
+            "{} has a threshold without a channel now",
+            printable(&rule.reference())
         ));
     }
     context.finish(&Channels {

@@ -242,7 +242,7 @@ fn removing_only_channel_of_rule_warns(#[values(Sqlite, Postgresql)] engine: Eng
     assert_snapshot!(db.usagectl(["alerts", "channel", "remove", "ops"]).run().snapshot(), @"
     removed ops  stdout to standard output
     ------- stderr -------
-    warning: 1 rule with no channel but `ops` can send no notices now
+    warning: finnhub/ERROR_SPIKE/HOUR has a threshold without a channel now
     [exit status: 0]
     ");
     assert_eq!(

@@ -460,7 +460,7 @@ fn missing_channel_warns_unless_exit_code_notifies(#[values(Sqlite, Postgresql)]
         2026-01-31T12:02:00Z  finnhub  RATE_LIMIT_WARNING  MINUTE  OK -> FIRING  83.3%      80.0%
         1 event, 0 new notices
         ------- stderr -------
-        warning: a rule fires, but no notification was sent: there is no channel; add one with `usagectl alerts channel add`
+        warning: a rule fires of which a threshold has no channel; `usagectl alerts show` names the channels, `usagectl alerts channel add` adds one
         [exit status: 0]
         ");
     // Cron is told once.

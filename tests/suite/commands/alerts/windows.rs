@@ -242,8 +242,14 @@ fn error_spike_in_percent_shows_percentages(#[values(Sqlite, Postgresql)] engine
     let list = db.usagectl(["alerts", "list"]).run().success().stdout;
     assert!(list.contains("15.0%       5.0%  FIRING"), "{list}");
     let set = ["alerts", "set", "tmdb/ERROR_SPIKE/HOUR", "--threshold", "5"];
-    let changed = db.usagectl(set).run().success().stdout;
-    assert!(changed.contains("threshold 5, min"), "{changed}");
+    let changed = db.usagectl(set).run().success();
+    assert!(
+        changed.stdout.contains("threshold 5, min"),
+        "{}",
+        changed.stdout
+    );
+    let warning = "tmdb/ERROR_SPIKE/HOUR was a percentage and is a number of failed calls now";
+    assert!(changed.stderr.contains(warning), "{}", changed.stderr);
 }
 
 #[rstest]
