@@ -172,15 +172,14 @@ fn send(context: &mut Context, db: &mut Db, within: DeliverWithin) -> Result<Out
 /// Reads the state of all limits.
 fn load(db: &mut Db, now: DateTime<Utc>) -> Result<Snapshot> {
     let limits = limits::limits_in_force(db, now)?;
-    let series = readings::series(db, (None, None), &limits, now)?;
-    Ok(Snapshot::new(
+    Ok(Snapshot {
+        capacities: readings::capacities(db, (None, None), &limits, now, None)?,
         limits,
-        inputs::all(db)?,
-        catalogues::active(db)?,
-        selections::all(db)?,
-        &series,
+        inputs: inputs::all(db)?,
+        catalogue: catalogues::active(db)?,
+        selections: selections::all(db)?,
         now,
-    ))
+    })
 }
 
 /// Writes updates, each question in its own transaction.

@@ -1,15 +1,14 @@
 //! Everything that recommendations are made from, as of one moment: limits, measurements, plans and inputs.
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 
 use super::assess::{Assessment, Evidence, assess};
 use super::conditions::{of_limit, of_recommendation};
 use super::inputs::{Business, StoredInput};
 use super::{Recommendation, Topic};
 use crate::domain::alert::condition::Condition;
-use crate::domain::capacity::readings::SeriesDays;
+use crate::domain::capacity::Capacity;
 use crate::domain::capacity::state::UnknownReason;
-use crate::domain::capacity::{self, Capacity};
 use crate::domain::metrics::names::{Measure, Metric, Service};
 use crate::domain::metrics::point::Series;
 use crate::domain::named::Named;
@@ -19,11 +18,12 @@ use crate::domain::plans::{Catalogue, LimitInForce, Origin, PriceScope, selectio
 #[derive(Debug)]
 pub struct Snapshot {
     pub limits: Vec<LimitInForce>,
-    inputs: Vec<StoredInput>,
-    catalogue: Catalogue,
-    selections: Vec<selection::PlanSelection>,
-    capacities: Vec<Capacity>,
-    now: DateTime<Utc>,
+    /// Of every limit and every series.
+    pub capacities: Vec<Capacity>,
+    pub inputs: Vec<StoredInput>,
+    pub catalogue: Catalogue,
+    pub selections: Vec<selection::PlanSelection>,
+    pub now: DateTime<Utc>,
 }
 
 /// A topic and its assessment.
@@ -42,24 +42,6 @@ pub struct Unknown {
 }
 
 impl Snapshot {
-    pub fn new(
-        limits: Vec<LimitInForce>,
-        inputs: Vec<StoredInput>,
-        catalogue: Catalogue,
-        selections: Vec<selection::PlanSelection>,
-        series: &[SeriesDays],
-        now: DateTime<Utc>,
-    ) -> Snapshot {
-        Snapshot {
-            capacities: capacity::capacities(&limits, series, now, None::<TimeDelta>),
-            limits,
-            inputs,
-            catalogue,
-            selections,
-            now,
-        }
-    }
-
     /// Assesses every question: the plan of each provider's resource, and each budget.
     pub fn assess(&self) -> Vec<Assessed> {
         let mut questions: Vec<(Topic, Vec<&Capacity>)> = Vec::new();

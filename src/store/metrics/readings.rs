@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::store::prelude::*;
 
 /// The series of all metrics, or of one service or metric, as of `now`. Only reads.
-pub fn series(
+fn series(
     db: &mut Db,
     (service, metric): (Option<Service>, Option<Metric>),
     limits: &[LimitInForce],
