@@ -1,12 +1,11 @@
 //! `recommend dismiss`.
 
-use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
-
 use super::transition::{self, MoveArgs};
-use crate::args::parse_instant;
 use crate::commands::prelude::*;
 use crate::domain::format;
 use crate::domain::metrics::names::Status;
+use crate::domain::moment::Moment;
+use crate::domain::period::Calendar;
 
 /// Dismiss a recommendation
 ///
@@ -20,25 +19,19 @@ pub struct DismissArgs {
     target: MoveArgs,
 
     /// End of the dismissal: a date (UTC) or an RFC 3339 time
-    #[arg(long, value_name = "TIME", value_parser = parse_day)]
-    until: Option<DateTime<Utc>>,
-}
-
-fn parse_day(text: &str) -> Result<DateTime<Utc>, String> {
-    match text.parse::<NaiveDate>() {
-        Ok(day) => Ok(day.and_time(NaiveTime::MIN).and_utc()),
-        Err(_) => parse_instant(text)
-            .map_err(|_| "expected a date such as 2026-03-01 or an RFC 3339 time".to_owned()),
-    }
+    #[arg(long, value_name = "TIME")]
+    until: Option<Moment>,
 }
 
 pub fn run(context: &mut Context, args: DismissArgs) -> Result<Outcome> {
-    if let Some(until) = args.until.filter(|until| *until <= context.now) {
+    let now = context.now;
+    let until = args.until.map(|until| until.start(now, Calendar::UTC));
+    if let Some(until) = until.filter(|until| *until <= now) {
         let message = format!(
             "invalid --until {}: expected a time in the future",
             format::time(until)
         );
         return Err(Error::usage(message).with_next("usagectl recommend dismiss --help"));
     }
-    transition::run(context, &args.target, Status::Dismissed, args.until)
+    transition::run(context, &args.target, Status::Dismissed, until)
 }
