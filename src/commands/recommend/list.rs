@@ -2,9 +2,8 @@
 
 use super::measured;
 use crate::commands::prelude::*;
-use crate::domain::capacity::Capacity;
 use crate::domain::metrics::names::{Service, Status};
-use crate::domain::recommendation::{Recommendation, by_urgency, is_open};
+use crate::domain::recommendation::{by_urgency, is_open};
 use crate::output::recommend::list::{List, Listed};
 use crate::store::recommendation::recommendations;
 
@@ -50,28 +49,11 @@ pub fn run(context: &mut Context, args: ListArgs) -> Result<Outcome> {
     });
     recommendations.sort_by(by_urgency);
     let listed = recommendations.into_iter().map(|it| Listed {
-        now: current(&capacities, &it),
+        now: it.capacity(&capacities).cloned(),
         it,
     });
     context.finish(&List {
         recommendations: listed.collect(),
         ids,
     })
-}
-
-/// The capacity of a recommendation's metric: under the plan that it is about, or else under the plan in use.
-pub(super) fn current(all: &[Capacity], it: &Recommendation) -> Option<Capacity> {
-    let own = it.tracking.as_ref().map(|own| own.resource.as_str());
-    let resource = it.facts().map(|facts| facts.resource.as_str()).or(own);
-    let is_it = |capacity: &&Capacity| {
-        (capacity.series.service, Some(capacity.series.metric)) == (it.service, it.metric)
-            && resource.is_none_or(|resource| capacity.resource() == resource)
-    };
-    let is_plan = |capacity: &&Capacity| {
-        let limit = capacity.limit.as_ref();
-        limit.is_some_and(|limit| limit.plan == it.current_plan)
-    };
-    let mut found = all.iter().filter(is_it);
-    let of_plan = found.clone().find(is_plan);
-    of_plan.or_else(|| found.next()).cloned()
 }

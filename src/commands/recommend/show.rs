@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 
 use super::ai::{self, AiArgs};
-use super::{IdArg, list, measured, one};
+use super::{IdArg, measured, one};
 use crate::commands::prelude::*;
 use crate::domain::recommendation::Recommendation;
 use crate::output::recommend::forecast::Item;
@@ -56,6 +56,5 @@ pub fn run(context: &mut Context, args: ShowArgs) -> Result<Outcome> {
 /// The current forecast of its metric; none if it was not measured.
 fn live(db: &mut Db, it: &Recommendation, now: DateTime<Utc>) -> Result<Option<Item>> {
     let all = measured(db, (Some(it.service), None), now)?;
-    let current = list::current(&all, it);
-    Ok(current.filter(|_| it.metric.is_some()).map(Item))
+    Ok(it.capacity(&all).cloned().map(Item))
 }

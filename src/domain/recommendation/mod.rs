@@ -22,6 +22,7 @@ pub mod topic;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
+use super::capacity::Capacity;
 use super::format::serialize_maybe_time;
 use super::metrics::names::{Metric, Priority, Service, Status};
 pub use facts::{Facts, Kind, StoredFacts};
@@ -137,6 +138,25 @@ impl Recommendation {
     /// Its facts, if this program created it and can read them.
     pub fn facts(&self) -> Option<&Facts> {
         self.tracking.as_ref()?.facts.read.as_ref()
+    }
+
+    /// The measured capacity of its metric: under the plan that it is about, or else under the plan in use.
+    pub fn capacity<'a>(&self, all: &'a [Capacity]) -> Option<&'a Capacity> {
+        let own = self.tracking.as_ref().map(|own| own.resource.as_str());
+        let resource = self.facts().map(|facts| facts.resource.as_str()).or(own);
+        let is_it = |capacity: &&Capacity| {
+            let series = &capacity.series;
+            (series.service, Some(series.metric)) == (self.service, self.metric)
+                && resource.is_none_or(|resource| series.resource == resource)
+                && capacity.measured_at.is_some()
+        };
+        let is_plan = |capacity: &&Capacity| {
+            let limit = capacity.limit.as_ref();
+            limit.is_some_and(|limit| limit.plan == self.current_plan)
+        };
+        let mut found = all.iter().filter(is_it);
+        let of_plan = found.clone().find(is_plan);
+        of_plan.or_else(|| found.next())
     }
 }
 

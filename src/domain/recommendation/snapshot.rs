@@ -9,7 +9,7 @@ use super::{Recommendation, Topic};
 use crate::domain::alert::condition::Condition;
 use crate::domain::capacity::Capacity;
 use crate::domain::capacity::state::UnknownReason;
-use crate::domain::metrics::names::{Measure, Metric, Service};
+use crate::domain::metrics::names::{Measure, Service};
 use crate::domain::metrics::point::Series;
 use crate::domain::named::Named;
 use crate::domain::plans::{Catalogue, LimitInForce, Origin, PriceScope, selection};
@@ -117,18 +117,6 @@ impl Snapshot {
         }
     }
 
-    /// The newest measurement of a series.
-    pub fn newest(
-        &self,
-        service: Service,
-        metric: Metric,
-        resource: &str,
-    ) -> Option<(DateTime<Utc>, f64)> {
-        let series = Series::new(service, metric, resource);
-        let found = self.capacities.iter().find(|it| it.series == series)?;
-        found.measured_at.zip(found.usage)
-    }
-
     fn assess_question(&self, topic: &Topic, limited: &[&Capacity]) -> Assessment {
         let Some(limit) = limited.first().and_then(|it| it.limit.as_ref()) else {
             return Assessment::Unknown;
@@ -175,6 +163,7 @@ fn billed_together<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::metrics::names::Metric;
 
     #[test]
     fn bill_has_series_of_the_resource_and_unique_series_of_the_provider() {

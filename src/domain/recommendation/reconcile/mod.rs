@@ -160,13 +160,11 @@ pub fn reconcile_rest(
     now: DateTime<Utc>,
 ) -> Vec<Update> {
     let update = |it: &Recommendation| {
-        let tracking = it.tracking.as_ref()?;
+        it.tracking.as_ref()?;
         let metric = it.metric?;
         if !is_open(it.status) {
-            let resource = it
-                .facts()
-                .map_or(&tracking.resource, |facts| &facts.resource);
-            let newest = snapshot.newest(it.service, metric, resource);
+            let capacity = it.capacity(&snapshot.capacities);
+            let newest = capacity.and_then(|found| found.measured_at.zip(found.usage));
             return outcome(it, newest, now);
         }
         if assessed.iter().any(|one| one.topic.matches(it)) {
