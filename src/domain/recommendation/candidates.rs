@@ -5,22 +5,19 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use rust_decimal::Decimal;
-use rust_decimal::prelude::FromPrimitive;
 
 use super::cost::{Allowance, Cases, Meter, Tariff, quantile};
 use super::facts::Choice;
 
 /// Why a plan is not recommended.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Against {
     /// It holds no more of the metric than the plan in use.
     Smaller,
     /// How much of the metric it holds is unknown.
     SizeUnknown,
-    /// It is exceeded in more than the tolerated share of the cases.
-    Exceeded {
-        percent: Decimal,
-    },
+    /// It is exceeded in this share of the cases, from 0 to 1: more than tolerated.
+    Exceeded(f64),
     PriceUnknown,
     /// Something that it bills is not measured, so that it cannot win by its price.
     Unmeasured(Vec<String>),
@@ -33,7 +30,7 @@ impl fmt::Display for Against {
         match self {
             Against::Smaller => f.write_str("holds no more than the plan in use"),
             Against::SizeUnknown => f.write_str("included amount unknown"),
-            Against::Exceeded { percent } => write!(f, "too small in {percent}% of cases"),
+            Against::Exceeded(share) => write!(f, "too small in {:.0}% of cases", share * 100.0),
             Against::PriceUnknown => f.write_str("price not published"),
             Against::Unmeasured(names) => write!(f, "not measured: {}", names.join(", ")),
             Against::CostsMore => f.write_str("costs more"),
@@ -169,11 +166,9 @@ impl<'a> Search<'a> {
             let expected = tariff.expected(self.cases);
             let against = against(tariff).or_else(|| {
                 if chance_exceeded > self.tolerance {
-                    let percent = Decimal::from_f64(chance_exceeded * 100.0)?.round_dp(0);
-                    Some(Against::Exceeded { percent })
-                } else {
-                    expected.is_none().then_some(Against::PriceUnknown)
+                    return Some(Against::Exceeded(chance_exceeded));
                 }
+                expected.is_none().then_some(Against::PriceUnknown)
             });
             Candidate {
                 tariff,

@@ -44,8 +44,8 @@ impl Allowance {
     }
 }
 
-/// A plan, as it is billed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A plan, as it is billed; by default, without known terms.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tariff {
     pub plan: String,
     /// Fixed price of a billing period, for all services of the provider; none if by contract or unknown.
@@ -393,7 +393,7 @@ mod tests {
             fixed: Some(d(fixed)),
             credit: d(credit),
             allowances: allowances.iter().cloned().collect(),
-            billed: Vec::new(),
+            ..Tariff::default()
         }
     }
 

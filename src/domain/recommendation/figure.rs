@@ -245,6 +245,9 @@ mod tests {
         let saving = cost.negated().to_string();
         assert_eq!(saving, "-$31.00 (80%: -$1,058.50 to -$22.00)");
         assert_eq!(Figure::unknown(Unit::UsdPerHour).to_string(), "unknown");
+        let [low, high] = ["20", "20.00"].map(decimal);
+        let fixed = Figure::between(low, low, high, Unit::Usd);
+        assert_eq!(fixed.to_string(), "$20.00");
         let cases = [
             ("0", Unit::Usd, "$0.00"),
             ("0.00228", Unit::UsdPerHour, "$0.0023 an hour"),
@@ -258,12 +261,6 @@ mod tests {
         for (value, unit, expected) in cases {
             assert_eq!(Figure::exact(decimal(value), unit).to_string(), expected);
         }
-    }
-
-    #[test]
-    fn interval_without_width_is_dropped() {
-        let fixed = Figure::between(decimal("20"), decimal("20.00"), decimal("20"), Unit::Usd);
-        assert_eq!(fixed.to_string(), "$20.00");
     }
 
     #[test]

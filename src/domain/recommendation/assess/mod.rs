@@ -247,10 +247,7 @@ fn current_tariff(limited: &[&Capacity], lead: &LimitInForce, plans: &[Tariff]) 
     let listed = plans.iter().find(|tariff| tariff.plan == lead.plan);
     let mut current = listed.cloned().unwrap_or_else(|| Tariff {
         plan: lead.plan.clone(),
-        fixed: None,
-        credit: Decimal::ZERO,
-        allowances: Default::default(),
-        billed: Vec::new(),
+        ..Tariff::default()
     });
     let limits = limited.iter().filter_map(|it| it.limit.as_ref());
     for limit in limits.filter(|limit| limit.origin != Origin::Catalogue) {
