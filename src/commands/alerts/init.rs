@@ -3,6 +3,7 @@
 use crate::commands::prelude::*;
 use crate::domain::alert::defaults::{DefaultRule, default_rules};
 use crate::domain::id;
+use crate::domain::plans::api_limit;
 use crate::output::alerts::Action;
 use crate::output::alerts::rule_changes::{RuleChange, RuleChanges};
 use crate::store::alerting::rules;
@@ -31,9 +32,7 @@ pub fn run(context: &mut Context, _: InitArgs) -> Result<Outcome> {
         let mut changes = Vec::new();
         for DefaultRule { mut rule, why } in default_rules() {
             let same = existing.iter().find(|known| known.place() == rule.place());
-            let has_limit = limits
-                .iter()
-                .any(|limit| limit.api_name == rule.api_name && limit.period == rule.period);
+            let limit = api_limit::find(&limits, &rule.api_name, &rule.period);
             let (action, reason) = match same {
                 Some(same) => {
                     rule = same.clone();
@@ -43,7 +42,7 @@ pub fn run(context: &mut Context, _: InitArgs) -> Result<Outcome> {
                     let reason = "no call to this API was recorded".to_owned();
                     (Action::LeftOut, Some(reason))
                 }
-                None if rule.needs_limit() && !has_limit => {
+                None if rule.needs_limit() && limit.is_none() => {
                     let set = format!(
                         "no limit is set: usagectl limits set --api {} --per {} N",
                         rule.api_name, rule.period

@@ -5,6 +5,7 @@ use diesel::QueryResult;
 
 use crate::domain::alert::rule::{AlertRef, Rule};
 use crate::domain::alert::summary::{Line, lines};
+use crate::domain::plans::api_limit;
 use crate::store::alerting::{rules, silences, states};
 use crate::store::db::Db;
 use crate::store::plans::api_limits;
@@ -28,12 +29,8 @@ pub(super) fn read(
         .collect();
     let limits = api_limits::all(db)?;
     let limit_of = |rule: &Rule, api: &str| {
-        let limit = limits
-            .iter()
-            .find(|limit| limit.api_name == api && limit.period == rule.period);
-        limit
-            .filter(|_| rule.needs_limit())
-            .map(|limit| limit.value)
+        let limit = api_limit::find(&limits, api, &rule.period);
+        limit.filter(|_| rule.needs_limit()).map(|it| it.value)
     };
     let silences = silences::find_unexpired(db, now)?;
     Ok(lines(rules, &states, limit_of, &silences, now))

@@ -8,6 +8,7 @@ use crate::commands::prelude::*;
 use crate::domain::alert::rule::Rule;
 use crate::domain::alert::validate::RuleWarning;
 use crate::domain::api_name::ALL_APIS;
+use crate::domain::plans::api_limit;
 use crate::error::shell_word;
 use crate::store::alerting::channels;
 use crate::store::plans::api_limits;
@@ -43,10 +44,7 @@ fn warn_of_limits(context: &mut Context, db: &mut Db, rules: &[Rule]) -> Result<
             api => vec![api],
         };
         for api in apis {
-            let is_set = limits
-                .iter()
-                .any(|limit| limit.api_name == api && limit.period == rule.period);
-            if !is_set {
+            if api_limit::find(&limits, api, &rule.period).is_none() {
                 missing.insert((api, &rule.period));
             }
         }

@@ -724,19 +724,12 @@ mod tests {
     use crate::domain::testing::at_minute as at;
 
     fn progress(began: bool, ended: Option<i64>) -> EpisodeProgress {
+        let episode = Episode::new("rule", "finnhub", at(0));
+        let observed = observed(82.5, 80.0, 60.0);
         EpisodeProgress {
-            episode: Episode::new("rule", "finnhub", at(0)),
             began,
-            late: false,
             ended_at: ended.map(at),
-            severity: Severity::Warning,
-            stage: None,
-            is_suspended: false,
-            observed: observed(82.5, 80.0, 60.0),
-            end: None,
-            is_unknown: false,
-            unknown_reason: None,
-            without_data: false,
+            ..EpisodeProgress::new(episode, Severity::Warning, observed)
         }
     }
 

@@ -10,7 +10,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::rule::{Rule, Severity};
+use super::rule::{Rule, Severity, Threshold};
 
 /// The thresholds of a rule that notify a channel, the lowest first.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,6 +29,22 @@ pub struct RouteThreshold {
 }
 
 impl RouteThreshold {
+    fn lowest(rule: &Rule) -> RouteThreshold {
+        RouteThreshold {
+            value: rule.threshold,
+            severity: rule.settings.severity,
+            is_lowest: true,
+        }
+    }
+
+    fn higher(threshold: &Threshold) -> RouteThreshold {
+        RouteThreshold {
+            value: threshold.value,
+            severity: threshold.severity,
+            is_lowest: false,
+        }
+    }
+
     /// Its value if it is above the lowest threshold of the rule: that identifies its stage.
     pub fn stage(&self) -> Option<f64> {
         (!self.is_lowest).then_some(self.value)
@@ -38,16 +54,12 @@ impl RouteThreshold {
 impl Route {
     /// The route of a channel that is notified of all thresholds.
     pub fn whole(rule: &Rule, channel: &str) -> Route {
-        let all = thresholds(rule, |_, _| true);
-        Route::new(channel, all).unwrap_or_else(|| Route {
+        let higher = rule.settings.higher.iter().map(RouteThreshold::higher);
+        Route {
             channel: channel.to_owned(),
-            first: RouteThreshold {
-                value: rule.threshold,
-                severity: rule.settings.severity,
-                is_lowest: true,
-            },
-            higher: Vec::new(),
-        })
+            first: RouteThreshold::lowest(rule),
+            higher: higher.collect(),
+        }
     }
 
     fn new(channel: &str, thresholds: Vec<RouteThreshold>) -> Option<Route> {
@@ -117,26 +129,18 @@ pub fn is_muted(rule: &Rule, all: &[String]) -> bool {
 /// The thresholds for whose channels and severity `notifies` is true.
 fn thresholds(rule: &Rule, notifies: impl Fn(&[String], Severity) -> bool) -> Vec<RouteThreshold> {
     let settings = &rule.settings;
-    let lowest = RouteThreshold {
-        value: rule.threshold,
-        severity: settings.severity,
-        is_lowest: true,
-    };
+    let lowest = RouteThreshold::lowest(rule);
     let lowest = notifies(&settings.lowest_channels, lowest.severity).then_some(lowest);
     let higher = settings.higher.iter();
     let higher = higher.filter(|it| notifies(&it.channels, it.severity));
-    let higher = higher.map(|it| RouteThreshold {
-        value: it.value,
-        severity: it.severity,
-        is_lowest: false,
-    });
+    let higher = higher.map(RouteThreshold::higher);
     lowest.into_iter().chain(higher).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::alert::rule::{AlertType, Threshold};
+    use crate::domain::alert::rule::AlertType;
     use crate::domain::period::Period;
 
     fn shown(rule: &Rule, all: &[&str], min: &[(&str, Severity)]) -> Vec<(String, Vec<f64>)> {

@@ -38,6 +38,12 @@ pub struct ApiLimit {
     pub updated_at: DateTime<Utc>,
 }
 
+/// The limit of an API for a period.
+pub fn find<'a>(limits: &'a [ApiLimit], api_name: &str, period: &Period) -> Option<&'a ApiLimit> {
+    let mut limits = limits.iter();
+    limits.find(|limit| limit.api_name == api_name && limit.period == *period)
+}
+
 /// A larger number is a mistake, and beyond the whole numbers that a double can hold.
 pub const LARGEST: f64 = 1e15;
 

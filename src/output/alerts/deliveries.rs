@@ -50,7 +50,8 @@ pub fn detail(notice: &Notice) -> Option<String> {
     }
 }
 
-fn columns() -> Vec<Column<'static, Notice>> {
+/// The columns of notices, as `alerts deliver` and `alerts history --notices` show them.
+pub(super) fn notice_columns() -> Vec<Column<'static, Notice>> {
     type Col<'a> = Column<'a, Notice>;
     let content = |of: fn(&Content) -> String| move |it: &Notice| Cell::Text(of(&it.content));
     vec![
@@ -75,6 +76,10 @@ fn columns() -> Vec<Column<'static, Notice>> {
             Cell::time(next_attempt(it))
         })
         .dropped(2),
+        Col::csv_only("delivered_at", |it| {
+            Cell::or_missing(it.delivered_at, Cell::Time)
+        }),
+        Column::csv_only("summary", content(|it| it.summary.clone())),
         Col::left("DETAIL", "detail", |it| Cell::maybe(detail(it))),
     ]
 }
@@ -84,7 +89,7 @@ impl Answer for Deliveries<'_> {
         if self.notices.is_empty() {
             return "no pending notices\n".to_owned();
         }
-        columns::table(&columns(), self.notices, width)
+        columns::table(&notice_columns(), self.notices, width)
     }
 
     fn json(&self) -> impl Serialize {
@@ -101,6 +106,6 @@ impl Answer for Deliveries<'_> {
     }
 
     fn csv(&self) -> Vec<Vec<String>> {
-        columns::csv(&columns(), self.notices)
+        columns::csv(&notice_columns(), self.notices)
     }
 }

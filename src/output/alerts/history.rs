@@ -1,6 +1,6 @@
 //! The answers of `alerts history`.
 
-use super::deliveries::detail as notice_detail;
+use super::deliveries::notice_columns;
 use super::{measured, value_cell};
 use crate::domain::alert::delivery::Notice;
 use crate::domain::alert::event::{Event, EventKind};
@@ -110,32 +110,6 @@ impl Answer for Events {
     fn csv(&self) -> Vec<Vec<String>> {
         columns::csv(&event_columns(), &self.events)
     }
-}
-
-fn notice_columns() -> Vec<Column<'static, Notice>> {
-    type Col = Column<'static, Notice>;
-    vec![
-        Col::left("AT", "created_at", |it| Cell::Time(it.content.created_at)),
-        Col::csv_only("key", |it| Cell::text(&it.content.key)),
-        Col::left("CHANNEL", "channel", |it| Cell::text(&it.channel)),
-        Col::left("NOTICE", "kind", |it| Cell::text(it.content.kind)),
-        Col::left("API", "api_name", |it| {
-            Cell::text(&it.content.alert.api_name)
-        }),
-        Col::left("TYPE", "alert_type", |it| {
-            Cell::text(&it.content.alert.alert_type)
-        })
-        .dropped(2),
-        Col::left("PERIOD", "period", |it| {
-            Cell::text(&it.content.alert.period)
-        })
-        .dropped(1),
-        Col::left("DELIVERY", "delivery", |it| Cell::text(it.delivery)),
-        Col::right("ATTEMPTS", "attempts", |it| Cell::count(it.attempts)),
-        Col::csv_only("delivered_at", |it| Cell::time(it.delivered_at)),
-        Col::csv_only("summary", |it| Cell::text(&it.content.summary)),
-        Col::left("ERROR", "error", |it| Cell::maybe(notice_detail(it))),
-    ]
 }
 
 impl Answer for Notices {
