@@ -22,7 +22,7 @@ pub struct Outage {
     /// The last call.
     pub since: DateTime<Utc>,
     /// The usual time between calls is shorter.
-    usual: TimeDelta,
+    pub usual: TimeDelta,
 }
 
 impl Outage {

@@ -1,6 +1,8 @@
 //! Times of the database server and of calls to any API, with which the clock of this host is compared.
 
-use chrono::{DateTime, Utc};
+use std::cell::{Cell, RefCell};
+
+use chrono::{DateTime, TimeDelta, Utc};
 use diesel::sql_types::Timestamp;
 
 use crate::domain::alert::outage::Outage;
@@ -24,43 +26,55 @@ pub fn server_time(db: &mut Db) -> QueryResult<Option<DateTime<Utc>>> {
     Ok(Some(clock.now.utc()))
 }
 
-/// The outage of the recorder that lasts at `now`.
+/// The outage of the recorder that lasts at `now`. Calls that are recorded late, such as by a nightly import, are missing
+/// until then: a shorter time without calls than the delay of any call looked at is none.
 pub fn outage(db: &mut Db, now: DateTime<Utc>) -> QueryResult<Option<Outage>> {
-    let db = std::cell::RefCell::new(db);
-    let last_before = |at| last_call(&mut db.borrow_mut(), at);
-    Outage::find(now, last_before, |at| first_call(&mut db.borrow_mut(), at))
+    let (db, delay) = (RefCell::new(db), Cell::new(TimeDelta::zero()));
+    let time = |call: Option<Call>| {
+        let call = call?;
+        delay.set(delay.get().max(call.delay));
+        Some(call.at)
+    };
+    let last_before = |at| last_call(&mut db.borrow_mut(), at).map(time);
+    let first_from = |at| first_call(&mut db.borrow_mut(), at).map(time);
+    let outage = Outage::find(now, last_before, first_from)?;
+    Ok(outage.filter(|outage| delay.get() < outage.usual))
+}
+
+/// When a call was made, and how much later it was recorded.
+pub struct Call {
+    pub at: DateTime<Utc>,
+    delay: TimeDelta,
+}
+
+impl Call {
+    fn read(row: Option<(StoredTimestamp, StoredTimestamp)>) -> Option<Call> {
+        let (at, created_at) = row?;
+        let (at, created_at) = (at.instant()?, created_at.instant());
+        let delay = created_at.map_or(TimeDelta::MAX, |created_at| created_at - at);
+        Some(Call { at, delay })
+    }
 }
 
 /// The last call before an instant.
-fn last_call(db: &mut Db, before: DateTime<Utc>) -> QueryResult<Option<DateTime<Utc>>> {
-    let row: Option<StoredTimestamp> = on!(db, |conn| api_usage::table
+pub fn last_call(db: &mut Db, before: DateTime<Utc>) -> QueryResult<Option<Call>> {
+    let row = on!(db, |conn| api_usage::table
         .filter(api_usage::timestamp.ge(TimeBoundary(Window::ALL.from)))
         .filter(api_usage::timestamp.lt(TimeBoundary(before)))
         .order(api_usage::timestamp.desc())
-        .select(api_usage::timestamp)
+        .select((api_usage::timestamp, api_usage::created_at))
         .first(conn)
         .optional())?;
-    Ok(row.and_then(|row| row.instant()))
+    Ok(Call::read(row))
 }
 
 /// The first call from an instant on.
-fn first_call(db: &mut Db, from: DateTime<Utc>) -> QueryResult<Option<DateTime<Utc>>> {
-    let row: Option<StoredTimestamp> = on!(db, |conn| api_usage::table
+fn first_call(db: &mut Db, from: DateTime<Utc>) -> QueryResult<Option<Call>> {
+    let row = on!(db, |conn| api_usage::table
         .filter(api_usage::timestamp.ge(TimeBoundary(from)))
         .order(api_usage::timestamp.asc())
-        .select(api_usage::timestamp)
+        .select((api_usage::timestamp, api_usage::created_at))
         .first(conn)
         .optional())?;
-    Ok(row.and_then(|row| row.instant()))
-}
-
-/// The time of the newest call after `after`.
-pub fn newest_row(db: &mut Db, after: DateTime<Utc>) -> QueryResult<Option<DateTime<Utc>>> {
-    let row: Option<StoredTimestamp> = on!(db, |conn| api_usage::table
-        .filter(api_usage::timestamp.gt(TimeBoundary(after)))
-        .order(api_usage::timestamp.desc())
-        .select(api_usage::timestamp)
-        .first(conn)
-        .optional())?;
-    Ok(row.and_then(|row| row.instant()))
+    Ok(Call::read(row))
 }
