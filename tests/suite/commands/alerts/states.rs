@@ -86,6 +86,10 @@ fn status_lists_most_urgent_rules_first(#[values(Sqlite, Postgresql)] engine: En
     db.usagectl(["alerts", "status", "--format", "csv"])
         .run()
         .success();
+    db.execute("DELETE FROM usagectl_alert_states");
+    let unchecked = db.usagectl(["alerts", "status"]).run().success().stdout;
+    let expected = "1 unknown, 3 not evaluated yet, 1 disabled\n";
+    assert!(unchecked.ends_with(expected), "{unchecked}");
 }
 
 #[rstest]
