@@ -1,14 +1,12 @@
 //! A plan as a script for psql or sqlite3: the statements and transactions of `run`.
 
-use std::borrow::Cow;
 use std::fmt::Write;
 use std::time::Duration;
 
 use diesel::QueryResult;
 
 use super::estimate::table_size;
-use super::ledger::{self, NewLogRow, STARTED};
-use super::prisma::Recording;
+use super::ledger::{self, DONE, NewLogRow, STARTED};
 use super::run::{LogContext, SESSION_LIMITS, lock_limit, search_path};
 use super::triggers::broken_triggers;
 use super::{Direction, Migration, Survey, indexes, tables};
@@ -52,11 +50,11 @@ pub fn script(
     if !setup.is_empty() && !plan.is_empty() {
         let _ = write!(out, "\n{begin}{}COMMIT;\n", setup.concat());
     }
+    let path = match db {
+        Db::Pg(_) => search_path(entry.application_schema) + ";\n",
+        Db::Sqlite(_) => String::new(),
+    };
     if direction == Direction::Up {
-        let path = match db {
-            Db::Pg(_) => search_path(entry.application_schema) + ";\n",
-            Db::Sqlite(_) => String::new(),
-        };
         for triggers in broken_triggers(db, &survey.statuses)? {
             let table = triggers.table();
             for sql in triggers.repair(db) {
@@ -71,152 +69,104 @@ pub fn script(
         let sql = migration.sql(db, direction);
         let steps = script::parse(&sql);
         for (position, step) in steps.iter().enumerate().skip(survey.steps_done(migration)) {
-            let number = [position + 1, steps.len()];
-            let repetitions = match step.repeat {
-                // One more finds nothing left to do, one more is for rows that are added before the script
-                // is run.
-                Some(repeat) => {
-                    let size = table_size(db, repeat.table)?.unwrap_or_default();
-                    size.rows.unwrap_or(0).unsigned_abs() / repeat.rows + 3
+            let (number, count) = (position + 1, steps.len());
+            let title = match count {
+                1 => migration.to_string(),
+                _ => format!("{migration}, step {number} of {count}: {}", step.title),
+            };
+            let _ = write!(out, "\n-- {title}\n");
+            // An index that is built or dropped outside a transaction.
+            let schema = step.concurrent().map(|_| entry.application_schema);
+            let statements = statements(db, step, &sql, &mut found, schema)?;
+            let row = |state| log(db, migration, direction, [number, count], entry, state);
+            let done = row(DONE);
+            if schema.is_some() {
+                let ([before, after], started) = (SESSION_LIMITS, row(STARTED));
+                let _ = write!(
+                    out,
+                    "{begin}{path}{started}COMMIT;\n{before};\n{statements}{after};\n{begin}{path}{done}COMMIT;\n"
+                );
+                continue;
+            }
+            if let Some(repeat) = step.repeat {
+                // The program repeats the step until nothing is left to do; a script cannot. One more finds nothing
+                // left to do, one more is for rows that are added before the script is run.
+                let size = table_size(db, repeat.table)?.unwrap_or_default();
+                for _ in 0..size.rows.unwrap_or(0).unsigned_abs() / repeat.rows + 2 {
+                    let _ = writeln!(out, "{begin}{statements}COMMIT;");
                 }
-                None => 1,
-            };
-            let others = match step.keep {
-                Some(table) => tables::others_objects(db, table, &sql)?,
-                None => Vec::new(),
-            };
-            let expanded = step.statements.iter();
-            let expanded: QueryResult<Vec<_>> = expanded
-                .map(|statement| tables::expand(db, statement.sql))
-                .collect();
-            let written = ScriptStep {
-                db,
-                expanded: expanded?,
-                others,
-                repetitions,
-                migration,
-                direction,
-                step,
-                number,
-                entry,
-                begin: &begin,
-            };
-            written.write(&mut out, &mut found);
+            }
+            let _ = writeln!(out, "{begin}{path}{statements}{done}COMMIT;");
         }
     }
     Ok(out)
 }
 
-struct ScriptStep<'a> {
-    db: &'a Db,
-    migration: &'a Migration,
-    direction: Direction,
-    step: &'a Step<'a>,
-    /// The statements with the definitions and columns of existing tables.
-    expanded: Vec<Cow<'a, str>>,
-    /// The statements that create objects again that are not ours.
-    others: Vec<String>,
-    repetitions: u64,
-    /// From 1, and the number of steps.
-    number: [usize; 2],
-    entry: LogContext<'a>,
-    /// The statements that begin a transaction.
-    begin: &'a str,
+/// The statements of a step, each with its semicolon; changes `found` as they change the indexes.
+fn statements(
+    db: &mut Db,
+    step: &Step<'_>,
+    script: &str,
+    found: &mut Vec<FoundIndex>,
+    schema: Option<&str>,
+) -> QueryResult<String> {
+    let others = match step.keep {
+        Some(table) => tables::others_objects(db, table, script)?,
+        None => Vec::new(),
+    };
+    let mut text = String::new();
+    for statement in &step.statements {
+        let Some(change) = &statement.index else {
+            let _ = writeln!(text, "{};", tables::expand(db, statement.sql)?);
+            continue;
+        };
+        let action = index::action(change, found);
+        index::apply(change, found);
+        let name = match action {
+            IndexAction::Nothing => continue,
+            IndexAction::Run { name } => name,
+            IndexAction::Rebuild | IndexAction::Wait => {
+                let _ = writeln!(text, "{};", indexes::drop_leftover(change, schema));
+                change.name.clone()
+            }
+        };
+        let sql = indexes::statement(statement.sql, change, &name, schema);
+        let _ = writeln!(text, "{sql};");
+    }
+    for object in others {
+        let _ = writeln!(text, "{object};");
+    }
+    Ok(text)
 }
 
-impl ScriptStep<'_> {
-    fn write(&self, out: &mut String, found: &mut Vec<FoundIndex>) {
-        let [number, count] = self.number;
-        let title = match (count, self.step.title) {
-            (1, _) => self.migration.to_string(),
-            (_, title) => format!("{}, step {number} of {count}: {title}", self.migration),
-        };
-        let _ = write!(out, "\n-- {title}\n");
-        if self.step.concurrent().is_some() {
-            self.write_concurrent(out, found);
-            return;
-        }
-        let statements = self.statements(found, None);
-        // The program repeats the step until nothing is left to do; a script cannot.
-        for _ in 1..self.repetitions {
-            let _ = writeln!(out, "{}{statements}COMMIT;", self.begin);
-        }
-        let path = match self.db {
-            Db::Pg(_) => search_path(self.entry.application_schema) + ";\n",
-            Db::Sqlite(_) => String::new(),
-        };
-        let log = self.log("done");
-        let _ = writeln!(out, "{}{path}{statements}{log}COMMIT;", self.begin);
+/// The log row, and the ledger row if this completes the migration.
+fn log(
+    db: &Db,
+    migration: &Migration,
+    direction: Direction,
+    [number, count]: [usize; 2],
+    entry: LogContext<'_>,
+    state: &'static str,
+) -> String {
+    let checksums = migration.checksums(db);
+    let row = NewLogRow {
+        state,
+        ..entry.log_row(migration, direction, [number, count], &checksums)
+    };
+    let log = log_statement(db, &row);
+    if state == STARTED || number < count {
+        return format!("{log}\n");
     }
-
-    /// An index that is built or dropped outside a transaction.
-    fn write_concurrent(&self, out: &mut String, found: &mut Vec<FoundIndex>) {
-        let [before, after] = SESSION_LIMITS;
-        let path = search_path(self.entry.application_schema);
-        let started = self.log(STARTED);
-        let statements = self.statements(found, Some(self.entry.application_schema));
-        let done = self.log("done");
-        let begin = format!("{}{path};\n", self.begin);
-        let _ = write!(
-            out,
-            "{begin}{started}COMMIT;\n{before};\n{statements}{after};\n{begin}{done}COMMIT;\n"
-        );
-    }
-
-    /// Each with its semicolon, and their effect on the indexes.
-    fn statements(&self, found: &mut Vec<FoundIndex>, schema: Option<&str>) -> String {
-        let mut text = String::new();
-        for (statement, expanded) in self.step.statements.iter().zip(&self.expanded) {
-            let sql = match &statement.index {
-                None => expanded.to_string(),
-                Some(change) => {
-                    let action = index::action(change, found);
-                    index::apply(change, found);
-                    match action {
-                        IndexAction::Run { name } => {
-                            indexes::statement(statement.sql, change, &name, schema)
-                        }
-                        IndexAction::Rebuild | IndexAction::Wait => {
-                            let drop = indexes::drop_leftover(change, schema);
-                            let name = &change.name;
-                            let sql = indexes::statement(statement.sql, change, name, schema);
-                            format!("{drop};\n{sql}")
-                        }
-                        IndexAction::Nothing => continue,
-                    }
-                }
-            };
-            let _ = writeln!(text, "{sql};");
-        }
-        for object in &self.others {
-            let _ = writeln!(text, "{object};");
-        }
-        text
-    }
-
-    /// The log row, and the ledger row if this completes the migration.
-    fn log(&self, state: &'static str) -> String {
-        let checksums = self.migration.checksums(self.db);
-        let mut row = self
-            .entry
-            .log_row(self.migration, self.direction, self.number, &checksums);
-        row.state = state;
-        let log = log_statement(self.db, &row);
-        let [number, count] = self.number;
-        if state == STARTED || number < count {
-            return format!("{log}\n");
-        }
-        let version = literal(self.migration.version);
-        let ledger = ledger::ledger_name(self.db);
-        let ledger = match self.direction {
-            Direction::Up => format!("INSERT INTO {ledger} (version) VALUES ({version});"),
-            Direction::Down => format!("DELETE FROM {ledger} WHERE version = {version};"),
-        };
-        let how = Recording::from(self.direction);
-        let now = now(self.db);
-        let prisma = self.entry.prisma.script(self.db, self.migration, how, now);
-        format!("{log}\n{ledger}\n{prisma}")
-    }
+    let version = literal(migration.version);
+    let ledger = ledger::ledger_name(db);
+    let ledger = match direction {
+        Direction::Up => format!("INSERT INTO {ledger} (version) VALUES ({version});"),
+        Direction::Down => format!("DELETE FROM {ledger} WHERE version = {version};"),
+    };
+    let prisma = entry
+        .prisma
+        .script(db, migration, direction.into(), now(db));
+    format!("{log}\n{ledger}\n{prisma}")
 }
 
 /// The time at which the script is run.
