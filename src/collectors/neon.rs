@@ -55,6 +55,11 @@ impl Collector for Neon {
                 if let (Some(project), 403 | 404) = (project, answer.status) {
                     return self.project_usage(project, context);
                 }
+                if answer.status == 400 && self.organisation.is_none() {
+                    let hint = "set NEON_ORG_ID, or NEON_PROJECT_ID for one project";
+                    let message = "answers 400: this key requires an organisation";
+                    return Err(self.endpoint.error(message, hint));
+                }
                 self.history(self.endpoint.json(answer)?, context)
             }
         }

@@ -1,7 +1,7 @@
 //! Notices of conditions beside the rules: limits that are near, recommendations that are open.
 //!
-//! A condition has a level. A channel is notified when an episode begins, when its level exceeds all those it was notified
-//! of, and when it ends. Its state is that of the last notice to the channel, so that nothing else is stored.
+//! A condition has a level. A channel is notified when an episode begins, when its level rises or clearly falls, and when it
+//! ends. Its state is that of the last notice to the channel, so that nothing else is stored.
 
 use chrono::{DateTime, Utc};
 
@@ -34,8 +34,13 @@ pub enum Level {
     Clear,
     /// An open episode goes on; none begins.
     Keep,
-    /// From 1; a higher number is worse.
-    At(u32, Severity),
+    At {
+        /// From 1; a higher number is worse.
+        level: u32,
+        severity: Severity,
+        /// The level that it has not clearly fallen below: one that was notified stays up to this.
+        held: u32,
+    },
 }
 
 impl Condition {
@@ -90,14 +95,23 @@ pub fn notices(
                     let text = format!("{} {}", alert.api_name, condition.text);
                     new.push(ended(last, &sent, condition.observed, &text, now));
                 }
-                (Level::At(level, severity), last) => {
-                    let is_worse = last.is_none_or(|last| level > last.content.level);
+                (
+                    Level::At {
+                        level,
+                        severity,
+                        held,
+                    },
+                    last,
+                ) => {
+                    let is_new = last.is_none_or(|last| {
+                        level > last.content.level || held.max(level) < last.content.level
+                    });
                     let is_silenced = || {
                         let mut silences = silences.iter();
                         silences.any(|it| it.is_active(now) && it.matches_alert(alert))
                     };
                     let is_wanted = receiver.min_severity.is_none_or(|least| severity >= least);
-                    if is_worse && is_wanted && !is_silenced() {
+                    if is_new && is_wanted && !is_silenced() {
                         new.push(firing(condition, level, severity, receiver, last, now));
                     }
                 }
@@ -193,8 +207,16 @@ mod tests {
 
     use super::*;
 
-    const WARNING: Level = Level::At(1, Severity::Warning);
-    const CRITICAL: Level = Level::At(2, Severity::Critical);
+    const WARNING: Level = Level::At {
+        level: 1,
+        severity: Severity::Warning,
+        held: 2,
+    };
+    const CRITICAL: Level = Level::At {
+        level: 2,
+        severity: Severity::Critical,
+        held: 2,
+    };
 
     /// Runs with these levels, a minute apart; `None` is a run without the condition. Returns kind, channel and severity
     /// of each notice. Notices of earlier runs are delivered, unless they are `lost`.
@@ -245,6 +267,24 @@ mod tests {
             "RESOLVED pager CRITICAL 1",
         ];
         assert_eq!(sent(&levels.map(Some), &[], false), expected);
+    }
+
+    #[test]
+    fn clear_fall_is_notified_and_so_is_the_next_rise() {
+        let fallen = Level::At {
+            level: 1,
+            severity: Severity::Warning,
+            held: 1,
+        };
+        let levels = [CRITICAL, WARNING, fallen, fallen, CRITICAL].map(Some);
+        let all = sent(&levels, &[], false);
+        let expected = [
+            "FIRING ops CRITICAL 1",
+            "FIRING ops WARNING 2",
+            "FIRING ops CRITICAL 3",
+        ];
+        let ops: Vec<&String> = all.iter().filter(|it| it.contains("ops")).collect();
+        assert_eq!(ops, expected);
     }
 
     #[test]

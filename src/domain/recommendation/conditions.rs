@@ -8,7 +8,6 @@ use crate::domain::alert::condition::{Condition, LIMIT, Level, RECOMMENDATION};
 use crate::domain::alert::rule::Severity;
 use crate::domain::alert::state::Observation;
 use crate::domain::capacity::Capacity;
-use crate::domain::capacity::state::LimitState;
 use crate::domain::format::{counted, percent};
 use crate::domain::metrics::names::{Measure, Priority, Status};
 use crate::domain::plans::LimitInForce;
@@ -28,7 +27,7 @@ pub fn of_limit(capacity: &Capacity) -> Option<Condition> {
     );
     let subject = series.to_string();
     let mut text = limit_text(capacity, limit);
-    if matches!(level, Level::At(..)) {
+    if matches!(level, Level::At { .. }) {
         text.push_str(&format!("; at the limit, {}", effect(limit.at_limit)));
     }
     let condition = Condition::new(LIMIT, &id, subject, level, text);
@@ -42,10 +41,12 @@ pub fn of_limit(capacity: &Capacity) -> Option<Condition> {
     })
 }
 
-/// The level of a limit, and the threshold in percent that it follows from.
+/// The level of a limit, and the threshold in percent that it follows from: 1 likely to be reached, 2 warning, 3 critical or
+/// likely within days, 4 reached.
 fn level(capacity: &Capacity, limit: &LimitInForce) -> (Level, Option<f64>) {
-    /// Points below the warning threshold at which an episode ends.
+    /// Points that usage is below a threshold when it has clearly fallen.
     const MARGIN: f64 = 5.0;
+    const URGENT: u32 = 3;
     let Some(used) = capacity.percent() else {
         return (Level::Keep, None);
     };
@@ -54,14 +55,32 @@ fn level(capacity: &Capacity, limit: &LimitInForce) -> (Level, Option<f64>) {
     let is_likely = decision == Decision::Recommend;
     let is_urgent = is_likely && risk.priority() == Priority::Critical;
     let (warning, critical) = (limit.warning_percent, limit.critical_percent);
-    match capacity.state {
-        LimitState::Over => (Level::At(4, Severity::Critical), Some(100.0)),
-        LimitState::Critical => (Level::At(3, Severity::Critical), Some(critical)),
-        _ if is_urgent => (Level::At(3, Severity::Critical), Some(100.0)),
-        LimitState::Warning => (Level::At(2, Severity::Warning), Some(warning)),
-        _ if is_likely => (Level::At(1, Severity::Warning), Some(100.0)),
-        _ if decision == Decision::Keep || used >= warning - MARGIN => (Level::Keep, None),
-        _ => (Level::Clear, None),
+    let levels = [(4, 100.0), (3, critical), (2, warning)];
+    let reached = |used: f64| levels.into_iter().find(|(_, from)| used >= *from);
+    let forecast = u32::from(is_likely).max(if is_urgent { URGENT } else { 0 });
+    let by_usage = reached(used).filter(|(level, _)| *level >= forecast);
+    let (level, threshold) = by_usage.unwrap_or((forecast, 100.0));
+    let held = reached(used + MARGIN).map_or(0, |(level, _)| level);
+    match level {
+        0 if decision == Decision::Keep || held > 0 => (Level::Keep, None),
+        0 => (Level::Clear, None),
+        _ => {
+            let at = Level::At {
+                level,
+                severity: severity(level, URGENT),
+                // A forecast has no margin: it holds while the limit is likely to be reached.
+                held: held.max(if is_likely { URGENT } else { 0 }),
+            };
+            (at, Some(threshold))
+        }
+    }
+}
+
+fn severity(level: u32, critical: u32) -> Severity {
+    if level >= critical {
+        Severity::Critical
+    } else {
+        Severity::Warning
     }
 }
 
@@ -71,13 +90,9 @@ fn limit_text(capacity: &Capacity, limit: &LimitInForce) -> String {
     let mut text = format!(
         "({}) is at {} of {}, {}",
         limit.plan,
-        capacity
-            .usage
-            .map_or_else(|| "an unknown usage".to_owned(), amount),
+        amount(capacity.usage.unwrap_or(f64::NAN)),
         amount(limit.value),
-        capacity
-            .percent()
-            .map_or_else(|| "unknown".to_owned(), percent)
+        percent(capacity.percent().unwrap_or(f64::NAN))
     );
     if let Some(crossing) = capacity.crossing(2).filter(|it| !it.reached)
         && let [early, Some(days), late] = crossing.days
@@ -94,12 +109,15 @@ fn limit_text(capacity: &Capacity, limit: &LimitInForce) -> String {
 pub fn of_recommendation(it: &Recommendation) -> Option<Condition> {
     let tracking = it.tracking.as_ref()?;
     let level = match it.status {
-        Status::Pending | Status::Reviewed => match it.priority {
-            Priority::Low => Level::At(1, Severity::Warning),
-            Priority::Medium => Level::At(2, Severity::Warning),
-            Priority::High => Level::At(3, Severity::Warning),
-            Priority::Critical => Level::At(4, Severity::Critical),
-        },
+        Status::Pending | Status::Reviewed => {
+            let level = it.priority as u32 + 1;
+            let worst = Priority::Critical as u32 + 1;
+            Level::At {
+                level,
+                severity: severity(level, worst),
+                held: worst,
+            }
+        }
         status if is_open(status) => Level::Keep,
         _ => Level::Clear,
     };
