@@ -3,7 +3,7 @@
 //! What exceeds memory is counted in a temporary SQLite file. It has nothing to do with the database that
 //! the records go to.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
 use diesel::connection::SimpleConnection;
@@ -17,8 +17,8 @@ use super::key::EventHash;
 #[error("cannot count identical records in a temporary file: {0}")]
 pub(super) struct SpillError(#[from] diesel::result::Error);
 
-/// How many different records are counted in memory: 9 MB of them.
-const IN_MEMORY: usize = 458_752;
+/// How many different records are counted in memory: 9 MB of them. Of one in eight the count may exceed one.
+const IN_MEMORY: usize = 917_504;
 
 /// Counts identical records.
 ///
@@ -27,8 +27,10 @@ const IN_MEMORY: usize = 458_752;
 /// needs: its id still differs from all others, and is the same in every run.
 pub(super) struct Ordinals {
     in_memory: usize,
-    seen: HashMap<u64, u32>,
-    /// Records that came when memory was full.
+    seen: HashSet<u64>,
+    /// The counts of those seen more than once.
+    repeated: HashMap<u64, u32>,
+    /// What came when memory was full.
     spilled: Option<Spill>,
 }
 
@@ -43,7 +45,8 @@ impl Ordinals {
     fn with_limit(in_memory: usize) -> Ordinals {
         Ordinals {
             in_memory,
-            seen: HashMap::new(),
+            seen: HashSet::new(),
+            repeated: HashMap::new(),
             spilled: None,
         }
     }
@@ -52,24 +55,30 @@ impl Ordinals {
     pub(super) fn next(&mut self, at: DateTime<Utc>, hash: &EventHash) -> Result<u32, SpillError> {
         let [a, b, c, d, e, f, g, h, ..] = *hash;
         let key = u64::from_be_bytes([a, b, c, d, e, f, g, h]);
-        if let Some(count) = self.seen.get_mut(&key) {
+        let is_seen = self.seen.contains(&key);
+        if !is_seen && self.seen.len() < self.in_memory {
+            self.seen.insert(key);
+            return Ok(1);
+        }
+        if let Some(count) = self.repeated.get_mut(&key) {
             *count += 1;
             return Ok(*count);
         }
-        if self.seen.len() < self.in_memory {
-            self.seen.insert(key, 1);
-            return Ok(1);
+        if is_seen && self.repeated.len() < self.in_memory / 8 {
+            self.repeated.insert(key, 2);
+            return Ok(2);
         }
         let spilled = match &mut self.spilled {
             Some(spilled) => spilled,
             None => self.spilled.insert(Spill::open()?),
         };
-        Ok(spilled.next(at, key)?)
+        Ok(spilled.next(at, key)? + u32::from(is_seen))
     }
 
     /// Forgets all records, for another input.
     pub(super) fn restart(&mut self) {
         self.seen.clear();
+        self.repeated.clear();
         self.spilled = None;
     }
 }
@@ -145,6 +154,15 @@ mod tests {
         assert_eq!(ordinals(&mut counts, 0..4_000), [1; 4_000]);
         for number in [0, 7, 999, 1_000, 3_999] {
             assert_eq!(ordinals(&mut counts, [number, number]), [2, 3], "{number}");
+        }
+        for number in 0..200 {
+            let first = if [0, 7].contains(&number) { 4 } else { 2 };
+            let expected = [first, first + 1];
+            assert_eq!(
+                ordinals(&mut counts, [number, number]),
+                expected,
+                "{number}"
+            );
         }
     }
 
