@@ -153,7 +153,9 @@ impl Context {
     /// Opens the database to insert usage records.
     pub fn open_to_record(&mut self) -> Result<Db> {
         let url = self.database_url(false)?;
-        self.open_to(&url, Access::Write, Use::Record)
+        let mut db = self.open_to(&url, Access::Write, Use::Record)?;
+        db.prepare_to_load()?;
+        Ok(db)
     }
 
     fn open_to(&mut self, url: &DatabaseUrl, access: Access, how: Use) -> Result<Db> {

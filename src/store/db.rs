@@ -75,6 +75,21 @@ impl Db {
         is_replica.is_ok_and(|is_replica: bool| !is_replica)
     }
 
+    /// Sets a connection up to insert many rows.
+    ///
+    /// In SQLite a statement of many rows keeps the pages that it changes in memory and not in a file, and a page that
+    /// several batches change is copied to the database file once.
+    pub fn prepare_to_load(&mut self) -> QueryResult<()> {
+        match self {
+            Db::Pg(_) => Ok(()),
+            Db::Sqlite(conn) => conn.batch_execute(
+                "PRAGMA temp_store = MEMORY;
+                 PRAGMA cache_size = -16384;
+                 PRAGMA wal_autocheckpoint = 8000;",
+            ),
+        }
+    }
+
     pub fn batch_execute(&mut self, sql: &str) -> QueryResult<()> {
         on!(self, |conn| conn.batch_execute(sql))
     }
