@@ -15,8 +15,8 @@ use usagectl::domain::metrics::point::NewPoint;
 use usagectl::domain::plans::parse as catalogue;
 use usagectl::domain::usage::record::{UsageRecord, limits};
 use usagectl::ingest::{
-    Format, FromLine, Input, Job, Mapping, ReadError, Refusal, RejectsFile, TimeOptions, TimeUnit,
-    UnknownFields, parse_zone, read, read_lines,
+    Block, Format, FromLine, Input, Job, Mapping, ReadError, Refusal, RejectsFile, TimeOptions,
+    TimeUnit, UnknownFields, parse_zone, read, read_lines,
 };
 use usagectl::store::url::{self, DatabaseTarget, UrlSource};
 
@@ -321,7 +321,7 @@ fn read_usage(
             found.ids.push(usage.record.id.to_owned());
         }
         found.refused.extend(block.refusals(Vec::new()));
-        true
+        Some(Block::default())
     });
     found.failures = summary.failures.len();
     ensure(summary.is_complete, || {

@@ -81,6 +81,10 @@ impl Block {
 
     /// Moves the content of `other` to the end.
     pub fn append(&mut self, other: Block) {
+        if self.lines() == 0 {
+            *self = other;
+            return;
+        }
         let rows = self.usage.len();
         let origins = self.origins.len();
         let raw = self.raw.len();

@@ -47,7 +47,7 @@ pub use layout::Format;
 pub use mapping::{Mapping, parse_delimiter, presets};
 pub use points::{FromLine, read_lines};
 pub use read_loop::{InputFailure, ReadError};
-pub use reader::{Job, ReadSummary, read};
+pub use reader::{BLOCK_BYTES, BLOCK_LINES, Job, ReadSummary, read};
 pub use rejects::{RawIs, RejectsFile};
 pub use source::{Input, OpenError};
 pub use time::{TimeOptions, TimeUnit, Zone, parse_time_format, parse_zone};

@@ -54,16 +54,18 @@ impl ReadSummary {
     }
 }
 
-/// The most lines and bytes of a block. Bytes count because a thousand lines of one letter each make a
-/// thousand refusals, which take far more memory than the lines.
-const BLOCK_LINES: usize = 1_000;
-const BLOCK_BYTES: usize = 512 * 1024;
+/// The most lines and bytes of a block. Bytes count because a line of one letter makes a refusal, which takes far
+/// more memory than the line.
+///
+/// A block of a file is as large as a transaction: ten thousand rows cost little more than each larger number.
+pub const BLOCK_LINES: usize = 10_000;
+pub const BLOCK_BYTES: usize = 6 * 1024 * 1024;
 
 /// Reads all inputs and passes on their records, always before a read that may block.
 ///
-/// It ends early when the job is stopped or `emit` returns false. An input that cannot be read to its
+/// `emit` takes a block and returns an empty one, or nothing to end reading; it also ends when the job is stopped. An input that cannot be read to its
 /// end does not stop the others.
-pub fn read(job: Job, emit: &mut dyn FnMut(Block) -> bool) -> ReadSummary {
+pub fn read(job: Job, emit: &mut dyn FnMut(Block) -> Option<Block>) -> ReadSummary {
     let mut layout = Layout {
         format: job.format,
         delimiter: job.mapping.delimiter,
@@ -88,6 +90,7 @@ pub fn read(job: Job, emit: &mut dyn FnMut(Block) -> bool) -> ReadSummary {
         },
         header: None,
         replay: None,
+        may_wait: false,
         stop: job.stop,
         emit,
     };
@@ -100,6 +103,7 @@ pub fn read(job: Job, emit: &mut dyn FnMut(Block) -> bool) -> ReadSummary {
             reader.records.ordinals.restart();
         }
         reader.header = None;
+        reader.may_wait = input.may_wait();
         reader.replay = job.is_replay.then(Replay::default);
         match read_input(input, &layout, &mut reader) {
             Ok(()) => {}
@@ -139,18 +143,19 @@ struct Reader<'e> {
     header: Option<Header<Target>>,
     /// Reads the lines of a rejects file.
     replay: Option<Replay>,
+    /// Whether reading the current input may block for any length of time.
+    may_wait: bool,
     stop: Arc<AtomicBool>,
-    emit: &'e mut dyn FnMut(Block) -> bool,
+    emit: &'e mut dyn FnMut(Block) -> Option<Block>,
 }
 
 impl Reader<'_> {
     fn emit(&mut self) -> Result<(), Stop> {
-        let is_empty = self.records.block.lines() == 0;
-        if is_empty || (self.emit)(std::mem::take(&mut self.records.block)) {
-            Ok(())
-        } else {
-            Err(Stop::Requested)
+        if self.records.block.lines() > 0 {
+            let block = std::mem::take(&mut self.records.block);
+            self.records.block = (self.emit)(block).ok_or(Stop::Requested)?;
         }
+        Ok(())
     }
 }
 
@@ -158,7 +163,9 @@ impl Consumer for Reader<'_> {
     type Stop = Stop;
 
     fn before_wait(&mut self) -> Result<(), Stop> {
-        self.emit()?;
+        if self.may_wait {
+            self.emit()?;
+        }
         if self.stop.load(Ordering::Relaxed) {
             return Err(Stop::Requested);
         }

@@ -95,6 +95,14 @@ impl Input {
         at.is_some_and(|at| self.file_id() == Some((at.dev(), at.ino())))
     }
 
+    /// Whether reading it may block for any length of time, as a pipe does.
+    pub fn may_wait(&self) -> bool {
+        match &self.stream {
+            Stream::File(file) => !file.metadata().is_ok_and(|file| file.is_file()),
+            Stream::Text(_) => false,
+        }
+    }
+
     fn file_id(&self) -> Option<(u64, u64)> {
         match &self.stream {
             Stream::File(file) => file.metadata().ok().map(|file| (file.dev(), file.ino())),

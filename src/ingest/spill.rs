@@ -30,7 +30,7 @@ pub(super) struct Ordinals {
     seen: HashSet<u64>,
     /// The counts of those seen more than once.
     repeated: HashMap<u64, u32>,
-    /// What came when memory was full.
+    /// Records and repeats that came when memory was full.
     spilled: Option<Spill>,
 }
 

@@ -1,7 +1,7 @@
 //! SIGINT and SIGTERM: the complete lines read so far are recorded, and a statement that takes long is cancelled.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -10,15 +10,15 @@ use crate::store::db;
 use crate::store::url::DatabaseUrl;
 
 /// How long a running statement may take after the signal.
-const GRACE: Duration = Duration::from_secs(2);
+const GRACE: Duration = Duration::from_secs(1);
 
 const POLL: Duration = Duration::from_millis(100);
 
 /// Cancels the statement of a run that is stopped. SQLite's statements are short: a batch at most.
 #[derive(Clone, Default)]
 pub(super) struct Cancel {
-    /// The server's process that inserts a batch; 0 if none does.
-    process: Arc<AtomicI32>,
+    /// The server's processes that insert a batch.
+    processes: Arc<Mutex<Vec<i32>>>,
     was_sent: Arc<AtomicBool>,
 }
 
@@ -34,11 +34,13 @@ impl Cancel {
             let stopped = Instant::now();
             loop {
                 thread::sleep(POLL);
-                let process = watched.process.load(Ordering::Relaxed);
-                if process != 0 && stopped.elapsed() >= GRACE {
+                let processes = watched.processes().clone();
+                if !processes.is_empty() && stopped.elapsed() >= GRACE {
                     watched.was_sent.store(true, Ordering::Relaxed);
                     if let Ok(Db::Pg(mut postgres)) = db::open(&url, Access::Read) {
-                        let _ = postgres.cancel(process);
+                        for process in processes {
+                            let _ = postgres.cancel(process);
+                        }
                     }
                 }
             }
@@ -52,13 +54,20 @@ impl Cancel {
         db: &mut Db,
         work: impl FnOnce(&mut Db) -> Result<T>,
     ) -> Result<T> {
-        if let Db::Pg(postgres) = db {
-            let process = postgres.server_process()?;
-            self.process.store(process, Ordering::Relaxed);
-        }
+        let process = match db {
+            Db::Pg(postgres) => Some(postgres.server_process()?),
+            Db::Sqlite(_) => None,
+        };
+        self.processes().extend(process);
         let done = work(db);
-        self.process.store(0, Ordering::Relaxed);
+        self.processes().retain(|other| Some(*other) != process);
         done
+    }
+
+    fn processes(&self) -> MutexGuard<'_, Vec<i32>> {
+        self.processes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn was_sent(&self) -> bool {

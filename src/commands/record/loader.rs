@@ -1,8 +1,9 @@
 //! Loads blocks of checked records into the database, batch by batch, and counts what becomes of each line.
 
-use std::sync::Arc;
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -13,22 +14,20 @@ use super::interrupt::Cancel;
 use crate::commands::prelude::*;
 use crate::commands::refused::Refusals;
 use crate::domain::format::{self, counted};
-use crate::ingest::{self, Block, Code, Job, LineError, ReadSummary, Refusal};
+use crate::ingest::{
+    self, BLOCK_BYTES, BLOCK_LINES, Block, Code, Input, Job, LineError, ReadSummary, Refusal,
+};
 use crate::output::record::Summary;
+use crate::store::db;
 use crate::store::time::UtcTimestamp;
 use crate::store::usage::insert::{self, Loaded, Refused};
 
-/// The most lines and bytes in one transaction, and the longest that a line waits for it.
-///
-/// Twenty thousand rows cost a quarter of what they cost in transactions of a hundred, and more gain
-/// nothing. A batch waits in memory and not in an open transaction, which would block other writers of a
-/// SQLite file.
-const BATCH_LINES: usize = 20_000;
-const BATCH_BYTES: usize = 10 * 1024 * 1024;
-const BATCH_WAIT: Duration = Duration::from_secs(1);
+/// The longest that a line waits for the transaction that records it: it is visible within a second. It waits in
+/// memory and not in an open transaction, which would block other writers of a SQLite file.
+const BATCH_WAIT: Duration = Duration::from_millis(750);
 
-/// Blocks read ahead: enough to go on reading while a batch is inserted, and no more, to save memory.
-const BLOCKS_AHEAD: usize = 4;
+/// The blocks of a pipe that are read ahead while a batch is inserted: they are small.
+const PIPE_BLOCKS_AHEAD: usize = 20;
 
 /// How often a run that waits for input checks whether to stop.
 const POLL: Duration = Duration::from_millis(100);
@@ -63,18 +62,27 @@ pub(super) struct LoadOptions {
     pub(super) lock_wait: Duration,
 }
 
-/// Reads in a thread of its own.
+/// Reads in a thread of its own, which takes empty blocks back.
 ///
 /// The channel is short, so a program that writes into our stdin waits while the database is slow, and
 /// memory stays bounded.
-fn read_ahead(job: Job) -> Receiver<Message> {
-    let (sender, receiver) = mpsc::sync_channel(BLOCKS_AHEAD);
+fn read_ahead(job: Job, is_parallel: bool) -> (Receiver<Message>, Sender<Block>) {
+    let ahead = match job.inputs.iter().any(Input::may_wait) {
+        true => PIPE_BLOCKS_AHEAD,
+        // The reader itself holds the next block.
+        false => usize::from(is_parallel),
+    };
+    let (sender, receiver) = mpsc::sync_channel(ahead);
+    let (used, unused) = mpsc::channel();
     // Not joined: it may block in reading stdin when everything else has ended.
     thread::spawn(move || {
-        let summary = ingest::read(job, &mut |block| sender.send(Message::Block(block)).is_ok());
+        let summary = ingest::read(job, &mut |block| {
+            sender.send(Message::Block(block)).ok()?;
+            Some(unused.try_recv().unwrap_or_default())
+        });
         let _ = sender.send(Message::End(summary));
     });
-    receiver
+    (receiver, used)
 }
 
 fn progress_bar(context: &Context) -> ProgressBar {
@@ -88,27 +96,56 @@ fn progress_bar(context: &Context) -> ProgressBar {
     }
 }
 
+/// Lines read and not yet in the database.
+#[derive(Default)]
+struct Batch {
+    lines: Block,
+    /// The number of its refusals that are in the rejects file.
+    kept: usize,
+}
+
+/// The outcome of a batch: its rows, and all its refused lines.
+type Saved = (Loaded, Vec<Refusal>);
+
+/// What the transactions of a run share.
+struct Shared {
+    cancel: Cancel,
+    refusals: Mutex<Refusals>,
+    /// The `created_at` of the rows; later than that of the rows recorded beside replayed lines.
+    created_at: UtcTimestamp,
+    options: LoadOptions,
+    /// Whether the last rows were stored already.
+    are_known: AtomicBool,
+}
+
+/// Another connection to PostgreSQL, which takes each second batch: two of the server's processes insert nearly twice
+/// as many rows as one.
+enum Beside {
+    /// Opened when there is more than a batch.
+    Later,
+    Open(Box<Db>),
+    Never,
+}
+
 /// Loads what a job reads.
 pub(super) struct Loader<'c> {
     context: &'c mut Context,
     messages: Receiver<Message>,
+    /// Takes blocks back whose memory can be used again.
+    used: Sender<Block>,
     stop: Arc<AtomicBool>,
-    cancel: Cancel,
     /// Set by SIGHUP.
     report: Arc<AtomicBool>,
-    /// Lines read and not yet in the database.
-    pending: Block,
-    /// The number of its refusals that are in the rejects file.
-    kept: usize,
-    /// When the first pending line came.
+    /// A full batch that waits for the next one, to be saved beside it.
+    held: Option<Batch>,
+    pending: Batch,
+    /// When the first line of them came.
     pending_since: Option<Instant>,
-    /// The `created_at` of the rows; later than that of the rows recorded beside replayed lines.
-    created_at: UtcTimestamp,
-    pub(super) refusals: Refusals,
-    options: LoadOptions,
-    pub(super) summary: Summary,
+    beside: Beside,
+    shared: Shared,
+    summary: Summary,
     /// The number of calls that took very long.
-    pub(super) long_calls: u64,
+    long_calls: u64,
     /// The input and line up to which everything is committed.
     committed: Option<(String, u64)>,
     progress: ProgressBar,
@@ -127,27 +164,40 @@ impl From<diesel::result::Error> for Rollback {
     }
 }
 
-impl Loader<'_> {
+impl<'c> Loader<'c> {
     pub(super) fn new(
-        context: &mut Context,
+        context: &'c mut Context,
+        db: &Db,
         job: Job,
         refusals: Refusals,
         options: LoadOptions,
         report: Arc<AtomicBool>,
         cancel: Cancel,
-    ) -> Loader<'_> {
+    ) -> Loader<'c> {
         let created_at = UtcTimestamp::new(job.times.now);
+        let is_parallel = matches!(db, Db::Pg(_)) && !options.is_atomic && !options.is_dry_run;
+        let stop = Arc::clone(&job.stop);
+        let (messages, used) = read_ahead(job, is_parallel);
         Loader {
-            stop: Arc::clone(&job.stop),
-            cancel,
+            stop,
             report,
-            created_at,
-            messages: read_ahead(job),
-            pending: Block::default(),
-            kept: 0,
+            messages,
+            used,
+            held: None,
+            pending: Batch::default(),
             pending_since: None,
-            refusals,
-            options,
+            beside: if is_parallel {
+                Beside::Later
+            } else {
+                Beside::Never
+            },
+            shared: Shared {
+                cancel,
+                refusals: Mutex::new(refusals),
+                created_at,
+                options,
+                are_known: AtomicBool::new(false),
+            },
             summary: Summary {
                 dry_run: options.is_dry_run,
                 ..Summary::default()
@@ -161,7 +211,7 @@ impl Loader<'_> {
 
     /// Loads everything and returns how reading ended.
     pub(super) fn load(&mut self, db: &mut Db) -> Result<ReadSummary> {
-        let read = if self.options.is_atomic {
+        let read = if self.shared.options.is_atomic {
             self.load_all_or_nothing(db)
         } else {
             self.load_batches(db).or_else(|error| {
@@ -180,6 +230,13 @@ impl Loader<'_> {
                 None => "recording stopped; nothing was recorded".to_owned(),
             })
         })
+    }
+
+    /// The summary, the refused lines, and the number of calls that took very long.
+    pub(super) fn finish(self) -> (Summary, Refusals, u64) {
+        let refusals = self.shared.refusals.into_inner();
+        let refusals = refusals.unwrap_or_else(PoisonError::into_inner);
+        (self.summary, refusals, self.long_calls)
     }
 
     fn load_all_or_nothing(&mut self, db: &mut Db) -> Result<ReadSummary> {
@@ -215,7 +272,7 @@ impl Loader<'_> {
             let end = match self.messages.recv_timeout(left) {
                 Ok(Message::Block(block)) => {
                     self.pending_since.get_or_insert_with(Instant::now);
-                    self.pending.append(block);
+                    self.pending.lines.append(block);
                     None
                 }
                 Ok(Message::End(summary)) => Some(summary),
@@ -231,14 +288,16 @@ impl Loader<'_> {
                     ));
                 }
             };
-            let is_due = self.pending.lines() >= BATCH_LINES
-                || self.pending.size_bytes() >= BATCH_BYTES
-                || self
-                    .pending_since
-                    .is_some_and(|since| since.elapsed() >= BATCH_WAIT);
-            if is_due || end.is_some() {
+            let is_full = self.pending.lines.lines() >= BLOCK_LINES
+                || self.pending.lines.size_bytes() >= BLOCK_BYTES;
+            let is_late = self
+                .pending_since
+                .is_some_and(|since| since.elapsed() >= BATCH_WAIT);
+            if is_full && !is_late && end.is_none() && self.may_hold()? {
+                self.held = Some(std::mem::take(&mut self.pending));
+            } else if is_full || is_late || end.is_some() {
                 match self.save(db) {
-                    Err(_) if self.cancel.was_sent() => return Ok(ReadSummary::default()),
+                    Err(_) if self.shared.cancel.was_sent() => return Ok(ReadSummary::default()),
                     saved => saved?,
                 }
             }
@@ -248,34 +307,105 @@ impl Loader<'_> {
         }
     }
 
-    /// Saves the pending lines in one transaction, and counts them.
+    /// Whether the pending lines wait for the next ones, to be saved beside them.
+    fn may_hold(&mut self) -> Result<bool> {
+        if self.held.is_some() || !self.pending.lines.replayed.is_empty() {
+            return Ok(false);
+        }
+        if matches!(self.beside, Beside::Later) {
+            let opened = db::open(&self.context.database_url(false)?, Access::Write);
+            // The server may have no connection left.
+            self.beside = opened.map_or(Beside::Never, |db| Beside::Open(Box::new(db)));
+        }
+        Ok(matches!(self.beside, Beside::Open(_)))
+    }
+
+    /// Saves the held and the pending lines, and counts them.
     fn save(&mut self, db: &mut Db) -> Result<()> {
         self.pending_since = None;
-        if self.pending.lines() == 0 {
-            return Ok(());
-        }
-        let last_line = self.pending.last_line();
-        let last_line = last_line.map(|(input, line)| (input.to_owned(), line));
-        let (loaded, refusals) = if self.options.is_atomic {
-            self.insert(db)?
-        } else {
-            self.insert_with_retries(db)?
+        let mut second = std::mem::take(&mut self.pending);
+        let Some(mut first) = self.held.take() else {
+            let saved = self.insert_with_retries(db, &mut second, None);
+            return self.settle(second, saved);
         };
-        self.committed = last_line;
-        self.count(&loaded, &refusals);
-        self.pending.clear();
-        self.kept = 0;
-        Ok(())
+        let (mut tried, mut beside) = (None, None);
+        if let Beside::Open(other) = &mut self.beside
+            && first.may_be_saved_beside(&second)
+        {
+            let shared = &self.shared;
+            thread::scope(|scope| {
+                let running = scope.spawn(|| second.insert_in_transaction(other, shared));
+                tried = Some(first.insert_in_transaction(db, shared));
+                beside = running.join().ok().and_then(Result::ok);
+            });
+            if beside.is_none() {
+                // The connection may be lost.
+                self.beside = Beside::Later;
+            }
+        }
+        let saved = self.insert_with_retries(db, &mut first, tried);
+        let settled = self.settle(first, saved);
+        match (settled, beside) {
+            (Ok(()), beside) => {
+                // What failed beside the first is tried again after it.
+                let saved = self.insert_with_retries(db, &mut second, beside.map(Ok));
+                self.settle(second, saved)
+            }
+            (Err(error), Some((loaded, refusals))) => {
+                self.count(&second.lines, &loaded, &refusals);
+                Err(error)
+            }
+            (Err(error), None) => {
+                self.pending.lines.append(second.lines);
+                Err(error)
+            }
+        }
+    }
+
+    /// Counts a batch that was saved, or leaves its lines pending.
+    fn settle(&mut self, mut batch: Batch, saved: Result<Saved>) -> Result<()> {
+        let saved = saved.inspect(|(loaded, refusals)| {
+            let Some((input, line)) = batch.lines.last_line() else {
+                return;
+            };
+            self.committed = Some((input.to_owned(), line));
+            self.count(&batch.lines, loaded, refusals);
+        });
+        if saved.is_ok() {
+            batch.lines.clear();
+            let _ = self.used.send(batch.lines);
+        } else {
+            self.pending = batch;
+        }
+        saved.map(|_| ())
     }
 
     /// Inserts in a transaction, and again if the connection is lost or the database locked. Meanwhile nothing
     /// more is read than fits into memory. The ids are the same in each attempt, so a batch whose commit was not
     /// confirmed is not inserted twice.
-    fn insert_with_retries(&mut self, db: &mut Db) -> Result<(Loaded, Vec<Refusal>)> {
+    ///
+    /// `tried` is the outcome of an attempt that was made already.
+    fn insert_with_retries(
+        &mut self,
+        db: &mut Db,
+        batch: &mut Batch,
+        mut tried: Option<Result<Saved>>,
+    ) -> Result<Saved> {
+        if batch.lines.lines() == 0 {
+            return Ok(Saved::default());
+        }
+        if self.shared.options.is_atomic {
+            self.restore_ids(db, batch)?;
+            return batch.insert(db, &self.shared);
+        }
         let began = Instant::now();
         let mut pause = FIRST_PAUSE;
         loop {
-            let error = match self.insert_in_transaction(db) {
+            let attempt = tried.take().unwrap_or_else(|| {
+                self.restore_ids(db, batch)?;
+                batch.insert_in_transaction(db, &self.shared)
+            });
+            let error = match attempt {
                 Ok(done) => return Ok(done),
                 Err(error) if error.exit() != Exit::Busy && !db.is_connected() => {
                     error.with_exit(Exit::Unreachable)
@@ -283,8 +413,9 @@ impl Loader<'_> {
                 Err(error) => error,
             };
             let limit = match error.exit() {
-                Exit::Unreachable => self.options.retry,
-                Exit::Busy => self.options.lock_wait,
+                _ if self.shared.cancel.was_sent() => return Err(error),
+                Exit::Unreachable => self.shared.options.retry,
+                Exit::Busy => self.shared.options.lock_wait,
                 _ => return Err(error),
             };
             loop {
@@ -327,31 +458,18 @@ impl Loader<'_> {
         true
     }
 
-    fn insert_in_transaction(&mut self, db: &mut Db) -> Result<(Loaded, Vec<Refusal>)> {
-        self.restore_ids(db)?;
-        let mut tried = None;
-        let ended = db.write_tx(|db| {
-            let done = self.insert(db)?;
-            if self.options.is_dry_run {
-                tried = Some(done);
-                return Err(Error::message(Exit::Failed, "a dry run is rolled back"));
-            }
-            Ok(done)
-        });
-        tried.map_or(ended, Ok)
-    }
-
     /// Keeps the lines that were read and could not be written in the rejects file.
     fn keep_unwritten(&mut self, error: &Error) -> Result<()> {
         self.stop.store(true, Ordering::Relaxed);
         while let Ok(Message::Block(block)) = self.messages.recv_timeout(2 * POLL) {
-            self.pending.append(block);
+            self.pending.lines.append(block);
         }
+        let lines = &self.pending.lines;
         let problem = LineError::new(Code::Database, format!("was not written: {error}"));
-        let records = (0..self.pending.usage.len()).map(|index| (index, problem.clone()));
-        let refusals = self.pending.refusals(records.collect());
-        let unkept = refusals.get(self.kept..).unwrap_or_default();
-        self.refusals.keep(unkept, self.created_at.utc())?;
+        let records = (0..lines.usage.len()).map(|index| (index, problem.clone()));
+        let refusals = lines.refusals(records.collect());
+        let unkept = refusals.get(self.pending.kept..).unwrap_or_default();
+        self.shared.keep(unkept)?;
         self.summary.unwritten = refusals.len() as u64;
         self.summary.read += refusals.len() as u64;
         Ok(())
@@ -372,8 +490,8 @@ impl Loader<'_> {
     /// Identical lines of one input differ by their ordinals, and the accepted ones took the first ordinals.
     /// Rows recorded later, by an earlier replay of the same lines or from the corrected input, do not
     /// count: their ids are the ones computed here.
-    fn restore_ids(&mut self, db: &mut Db) -> Result<()> {
-        for replayed in &self.pending.replayed {
+    fn restore_ids(&mut self, db: &mut Db, batch: &mut Batch) -> Result<()> {
+        for replayed in &batch.lines.replayed {
             let id = |ordinal| ingest::derived_id(replayed.at, &replayed.hash, ordinal).to_string();
             let until = UtcTimestamp::new(replayed.recorded_at);
             let mut accepted = 0;
@@ -381,64 +499,106 @@ impl Loader<'_> {
                 accepted += 1;
             }
             let id = id(accepted + replayed.ordinal);
-            self.pending.usage.replace_id(replayed.index, &id);
+            batch.lines.usage.replace_id(replayed.index, &id);
             // Clocks differ and may be set back: a row recorded now must not look older.
             let next = UtcTimestamp::new(replayed.recorded_at + TimeDelta::milliseconds(1));
-            self.created_at = self.created_at.max(next);
+            self.shared.created_at = self.shared.created_at.max(next);
         }
         Ok(())
     }
 
-    /// Inserts the pending records and keeps the refused lines.
-    fn insert(&mut self, db: &mut Db) -> Result<(Loaded, Vec<Refusal>)> {
-        let (usage, created_at) = (&self.pending.usage, self.created_at);
-        let load = |db: &mut Db| Ok(insert::load(db, usage, created_at)?);
-        let loaded = match usage.len() {
-            ..LONG_BATCH => load(db)?,
-            _ => self.cancel.during(db, load)?,
-        };
-        let problems = loaded
-            .refused
-            .iter()
-            .map(|(index, refused)| (*index, line_error(refused)));
-        let refusals = self.pending.refusals(problems.collect());
-        // An attempt that failed may have kept them.
-        let unkept = refusals.get(self.kept..).unwrap_or_default();
-        self.refusals.keep(unkept, self.created_at.utc())?;
-        self.kept = self.kept.max(refusals.len());
-        Ok((loaded, refusals))
-    }
-
-    fn count(&mut self, loaded: &Loaded, refusals: &[Refusal]) {
+    fn count(&mut self, lines: &Block, loaded: &Loaded, refusals: &[Refusal]) {
         for refusal in refusals {
-            let (context, lines) = (&mut *self.context, &mut self.refusals);
-            self.progress.suspend(|| lines.report(context, refusal));
+            let (context, reported) = (&mut *self.context, self.shared.refusals());
+            self.progress.suspend(|| reported.report(context, refusal));
         }
         let conflicts = refusals
             .iter()
             .filter(|refusal| refusal.problem.code == Code::Conflict)
             .count() as u64;
         let summary = &mut self.summary;
-        summary.created_at = Some(self.created_at.utc());
+        summary.created_at = Some(self.shared.created_at.utc());
         summary.inserted += loaded.inserted;
         summary.duplicate += loaded.duplicate;
         summary.conflict += conflicts;
         summary.refused += refusals.len() as u64 - conflicts;
         summary.read += loaded.inserted + loaded.duplicate + refusals.len() as u64;
-        summary.cut += self.pending.truncated;
-        summary.unrepeatable += self.pending.unrepeatable;
+        summary.cut += lines.truncated;
+        summary.unrepeatable += lines.unrepeatable;
         let mut refused = loaded.refused.iter().map(|(index, _)| *index).peekable();
-        for (index, usage) in self.pending.usage.iter().enumerate() {
+        for (index, usage) in lines.usage.iter().enumerate() {
             if refused.next_if_eq(&index).is_none() {
                 summary.extend(usage.record.timestamp);
                 let is_long = usage.record.response_time > Some(LONG_CALL_MS);
                 self.long_calls += u64::from(is_long);
-                if self.options.is_dry_run && summary.records.len() < SAMPLE {
+                if summary.dry_run && summary.records.len() < SAMPLE {
                     summary.records.push(&usage);
                 }
             }
         }
         self.progress.set_position(summary.read);
+    }
+}
+
+impl Shared {
+    fn refusals(&mut self) -> &mut Refusals {
+        self.refusals
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes lines to the rejects file.
+    fn keep(&self, refusals: &[Refusal]) -> Result<()> {
+        let mut kept = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.keep(refusals, self.created_at.utc())
+    }
+}
+
+impl Batch {
+    /// Whether neither batch has to wait for the other, as it would for an id of both.
+    fn may_be_saved_beside(&self, other: &Batch) -> bool {
+        let (ours, theirs) = (&self.lines.usage, &other.lines.usage);
+        let ids: HashSet<&str> = (0..ours.len()).map(|row| ours.id(row)).collect();
+        !theirs.is_empty()
+            && other.lines.replayed.is_empty()
+            && !(0..theirs.len()).any(|row| ids.contains(theirs.id(row)))
+    }
+
+    fn insert_in_transaction(&mut self, db: &mut Db, shared: &Shared) -> Result<Saved> {
+        let mut tried = None;
+        let ended = db.write_tx(|db| {
+            let done = self.insert(db, shared)?;
+            if shared.options.is_dry_run {
+                tried = Some(done);
+                return Err(Error::message(Exit::Failed, "a dry run is rolled back"));
+            }
+            Ok(done)
+        });
+        tried.map_or(ended, Ok)
+    }
+
+    /// Inserts the records and keeps the refused lines.
+    fn insert(&mut self, db: &mut Db, shared: &Shared) -> Result<Saved> {
+        let usage = &self.lines.usage;
+        let are_known = shared.are_known.load(Ordering::Relaxed);
+        let load = |db: &mut Db| Ok(insert::load(db, usage, shared.created_at, are_known)?);
+        let loaded = match usage.len() {
+            ..LONG_BATCH => load(db)?,
+            _ => shared.cancel.during(db, load)?,
+        };
+        shared
+            .are_known
+            .store(loaded.duplicate > 0, Ordering::Relaxed);
+        let problems = loaded
+            .refused
+            .iter()
+            .map(|(index, refused)| (*index, line_error(refused)));
+        let refusals = self.lines.refusals(problems.collect());
+        // An attempt that failed may have kept them.
+        let unkept = refusals.get(self.kept..).unwrap_or_default();
+        shared.keep(unkept)?;
+        self.kept = self.kept.max(refusals.len());
+        Ok((loaded, refusals))
     }
 }
 

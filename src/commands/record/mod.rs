@@ -153,9 +153,9 @@ pub fn run(context: &mut Context, args: RecordArgs) -> Result<Outcome> {
         lock_wait: args.lock_wait,
     };
     let cancel = Cancel::when(&job.stop, context.database_url(false)?);
-    let mut loader = Loader::new(context, job, refusals, options, report, cancel);
+    let mut loader = Loader::new(context, &db, job, refusals, options, report, cancel);
     let loaded = loader.load(&mut db);
-    let (mut summary, refusals, long_calls) = (loader.summary, loader.refusals, loader.long_calls);
+    let (mut summary, refusals, long_calls) = loader.finish();
     let (read, error) = match loaded {
         Ok(read) => (read, None),
         Err(error) => (ReadSummary::default(), Some(error)),

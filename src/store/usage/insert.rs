@@ -1,28 +1,26 @@
 //! Inserts usage records into `api_usage`.
 //!
-//! A batch is inserted within one transaction of the caller: first into a temporary table, by COPY on
-//! PostgreSQL and by a prepared insert on SQLite. From there one statement moves the rows whose ids are
-//! new. A row whose id exists stays as it is and is compared: the same content is a duplicate, other
-//! content is refused. Rows that another session of PostgreSQL inserts at the same time are waited for, and
-//! found.
+//! A batch is inserted within one transaction of the caller, straight into the table: by COPY on PostgreSQL and by
+//! statements of many rows on SQLite. The database refuses a statement in which an id exists. Then the stored rows
+//! are read and compared, and the rows whose ids are new are inserted alone: the same content is a duplicate, other
+//! content is refused. Rows that another session of PostgreSQL inserts at the same time are waited for, and found.
 //!
-//! Why not row by row on SQLite? In case a statement fails half-way, SQLite sets aside every page that
-//! it changes on a table with triggers: eighteen writes for every single row, one or two when a batch
-//! is one statement.
+//! Why not row by row on SQLite? In case a statement fails half-way, SQLite sets aside every page that it changes on
+//! a table with triggers: eighteen writes for every single row, or for every statement of many rows.
 //!
-//! A row that the database refuses although it passed every check (a CHECK or a trigger of the
-//! application, a character its encoding lacks) does not fail the batch: it is moved in halves, and these in
-//! halves, until the row stands alone.
+//! A row that the database refuses although it passed every check (a CHECK or a trigger of the application, a
+//! character its encoding lacks) does not fail the batch: its statement is repeated in parts, and these in halves,
+//! until the row stands alone.
 
 use std::collections::HashMap;
-use std::fmt::Write as _;
 use std::io::{self, Write};
-use std::ops::Range;
 
 use chrono::{DateTime, Utc};
-use diesel::connection::SimpleConnection;
+use diesel::pg::{CopyFormat, Pg};
+use diesel::query_builder::{AstPass, QueryFragment, QueryId};
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
-use diesel::sql_types::{BigInt, Integer, Timestamp};
+use diesel::sql_types::{Array, Bool, Double, Integer, Nullable, Text, Timestamp};
+use diesel::sqlite::Sqlite;
 
 use crate::domain::usage::batch::UsageBatch;
 use crate::domain::usage::record::{NewUsage, UsageRecord};
@@ -49,22 +47,43 @@ pub enum Refused {
     Database(String),
 }
 
-/// Inserts a batch into `api_usage`, within a transaction of the caller.
-pub fn load(db: &mut Db, batch: &UsageBatch, created_at: UtcTimestamp) -> QueryResult<Loaded> {
+/// Inserts a batch into `api_usage`, within a transaction of the caller. If its ids are probably stored, as in a
+/// second run, they are looked up first.
+pub fn load(
+    db: &mut Db,
+    batch: &UsageBatch,
+    created_at: UtcTimestamp,
+    are_known: bool,
+) -> QueryResult<Loaded> {
     let mut order: Vec<usize> = (0..batch.len()).collect();
     // In the order of ids, so that two runs that insert the same ids never deadlock. The sort is stable:
     // of equal ids the first line is inserted.
-    order.sort_by_key(|index| batch.id(*index));
+    order.sort_by_key(|row| batch.id(*row));
+    let is_repeated =
+        |place: usize| place > 0 && batch.id(order[place]) == batch.id(order[place - 1]);
+    let (repeated, first): (Vec<usize>, Vec<usize>) =
+        (0..order.len()).partition(|place| is_repeated(*place));
     let mut load = Load {
+        batch,
         created_at,
-        passed: 0,
-        moved: 0,
-        refused: Vec::new(),
+        are_known,
+        copies: may_copy(db, batch.len())?,
+        loaded: Loaded::default(),
         doubt: None,
     };
-    stage(db, batch, &order)?;
-    load.piece(db, 0..order.len())?;
-    load.finish(db, batch, &order)
+    for places in [first, repeated] {
+        let rows: Vec<usize> = places.into_iter().map(|place| order[place]).collect();
+        let at_once = if load.copies {
+            rows.len()
+        } else {
+            STATEMENT_ROWS
+        };
+        for rows in rows.chunks(at_once.max(1)) {
+            load.rows(db, rows)?;
+        }
+        load.are_known = true;
+    }
+    load.finish()
 }
 
 /// Whether a row with this id was recorded at or before `until`.
@@ -79,87 +98,126 @@ pub fn was_recorded(db: &mut Db, id: &str, until: UtcTimestamp) -> QueryResult<b
 /// After this many refusals without an accepted row, the rows are not the cause.
 const HOPELESS: usize = 100;
 
-struct Load {
+struct Load<'b> {
+    batch: &'b UsageBatch,
     created_at: UtcTimestamp,
-    /// Rows that the database accepts.
-    passed: usize,
-    /// The new ones among them.
-    moved: usize,
-    /// Rows that the database refuses, by their place in the temporary table, with its messages.
-    refused: Vec<(usize, String)>,
+    /// Whether the ids of the last rows were stored already.
+    are_known: bool,
+    /// Whether many rows are inserted by COPY.
+    copies: bool,
+    loaded: Loaded,
     /// The first error that may have another cause than the row.
     doubt: Option<DieselError>,
 }
 
-impl Load {
-    /// Moves a part of the temporary table, in halves where the database refuses a row.
-    fn piece(&mut self, db: &mut Db, range: Range<usize>) -> QueryResult<()> {
-        let moved = db.savepoint(|db| move_staged(db, &range, self.created_at));
-        match moved {
-            Ok(moved) => {
-                self.moved += moved;
-                self.passed += range.len();
-            }
-            Err(error) if blame(&error) == Blame::Elsewhere => return Err(error),
-            Err(error) if range.len() < 2 => self.refuse(range.start, error)?,
-            Err(_) => {
-                let middle = range.start + range.len() / 2;
-                self.piece(db, range.start..middle)?;
-                self.piece(db, middle..range.end)?;
-            }
+impl Load<'_> {
+    fn rows(&mut self, db: &mut Db, rows: &[usize]) -> QueryResult<()> {
+        if self.are_known {
+            let new = self.compare(db, rows)?;
+            self.add(db, &new)
+        } else {
+            self.add(db, rows)
         }
-        Ok(())
     }
 
-    fn refuse(&mut self, place: usize, error: DieselError) -> QueryResult<()> {
+    /// Inserts rows whose ids should be new.
+    fn add(&mut self, db: &mut Db, rows: &[usize]) -> QueryResult<()> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let (batch, created_at, copies) = (self.batch, self.created_at, self.copies);
+        let inserted = db.savepoint(|db| match db {
+            Db::Pg(postgres) if copies && rows.len() > STATEMENT_ROWS => postgres.run(|conn| {
+                diesel::copy_from(api_usage::table)
+                    .from_raw_data(COLUMNS, |out: &mut dyn Write| {
+                        copy(batch, rows, created_at, out)
+                    })
+                    .with_format(CopyFormat::Binary)
+                    .execute(conn)
+                    .map_err(|CopyError(error)| error)
+            }),
+            db => {
+                let new = new_rows(batch, rows, created_at).collect();
+                on!(db, |conn| match rows.len() {
+                    STATEMENT_ROWS => InsertRows::<true>(new).execute(conn),
+                    _ => InsertRows::<false>(new).execute(conn),
+                })
+            }
+        });
+        let Err(error) = inserted else {
+            self.loaded.inserted += rows.len() as u64;
+            return Ok(());
+        };
+        if blame(&error) == Blame::Elsewhere {
+            return Err(error);
+        }
+        if let DieselError::DatabaseError(DatabaseErrorKind::UniqueViolation, _) = error {
+            let new = self.compare(db, rows)?;
+            if new.len() < rows.len() {
+                return self.add(db, &new);
+            }
+        }
+        match rows {
+            [row] => self.refuse(*row, error),
+            _ => rows
+                .chunks(STATEMENT_ROWS.min(rows.len().div_ceil(2)))
+                .try_for_each(|rows| self.add(db, rows)),
+        }
+    }
+
+    fn refuse(&mut self, row: usize, error: DieselError) -> QueryResult<()> {
         if let DieselError::DatabaseError(_, information) = &error {
             let words: Vec<&str> = information.message().split_whitespace().collect();
-            self.refused.push((place, words.join(" ")));
+            let refused = Refused::Database(words.join(" "));
+            self.loaded.refused.push((row, refused));
         }
         if blame(&error) == Blame::InDoubt {
+            let is_hopeless = self.loaded.refused.len() >= HOPELESS && !self.was_any_accepted();
             let first = self.doubt.get_or_insert(error);
-            if self.passed == 0 && self.refused.len() >= HOPELESS {
+            if is_hopeless {
                 return Err(std::mem::replace(first, DieselError::RollbackTransaction));
             }
         }
         Ok(())
     }
 
-    /// Compares the rows that existed, and adds everything up.
-    fn finish(self, db: &mut Db, batch: &UsageBatch, order: &[usize]) -> QueryResult<Loaded> {
-        // An ambiguous error is about single rows if others were accepted.
-        if let Some(error) = self.doubt
-            && self.passed == 0
-        {
-            return Err(error);
-        }
-        let mut refused: Vec<(usize, Refused)> = self
-            .refused
-            .into_iter()
-            .map(|(place, words)| (order[place], Refused::Database(words)))
-            .collect();
-        let mut duplicate = self.passed - self.moved;
-        if duplicate > 0 {
-            let (places, stored) = differing(db, batch, order)?;
-            for place in places {
-                let index = order[place];
-                let stored = stored.get(batch.id(index));
-                let usage = batch.get(index);
-                let field = stored
-                    .zip(usage)
-                    .and_then(|(stored, usage)| stored.first_difference(&usage));
-                if let Some(field) = field {
-                    refused.push((index, Refused::Conflict(field)));
-                    duplicate -= 1;
+    fn was_any_accepted(&self) -> bool {
+        let is_conflict = |(_, refused): &(usize, Refused)| matches!(refused, Refused::Conflict(_));
+        self.loaded.inserted + self.loaded.duplicate > 0
+            || self.loaded.refused.iter().any(is_conflict)
+    }
+
+    /// Compares rows with those stored under their ids, and returns those whose ids are new.
+    fn compare(&mut self, db: &mut Db, rows: &[usize]) -> QueryResult<Vec<usize>> {
+        let mut new = Vec::new();
+        for rows in rows.chunks(STATEMENT_ROWS) {
+            let ids: Vec<&str> = rows.iter().map(|row| self.batch.id(*row)).collect();
+            let stored = stored(db, &ids)?;
+            for row in rows {
+                let stored = stored.get(self.batch.id(*row));
+                match stored.zip(self.batch.get(*row)) {
+                    Some((stored, usage)) => match stored.first_difference(&usage) {
+                        Some(field) => self.loaded.refused.push((*row, Refused::Conflict(field))),
+                        None => self.loaded.duplicate += 1,
+                    },
+                    None => new.push(*row),
                 }
             }
         }
-        refused.sort_by_key(|(index, _)| *index);
-        Ok(Loaded {
-            inserted: self.moved as u64,
-            duplicate: duplicate as u64,
-            refused,
-        })
+        self.are_known = new.len() < rows.len();
+        Ok(new)
+    }
+
+    fn finish(mut self) -> QueryResult<Loaded> {
+        let was_any_accepted = self.was_any_accepted();
+        match self.doubt.take() {
+            // An ambiguous error is about single rows if others were accepted.
+            Some(error) if !was_any_accepted => Err(error),
+            _ => {
+                self.loaded.refused.sort_by_key(|(row, _)| *row);
+                Ok(self.loaded)
+            }
+        }
     }
 }
 
@@ -241,192 +299,154 @@ impl Stored {
     }
 }
 
-/// Passes the columns that a record fills to a macro: name, Diesel's type, the type in both engines, and how
-/// a field becomes a value, if not as it is.
+/// The stored rows with these ids.
+fn stored(db: &mut Db, ids: &[&str]) -> QueryResult<HashMap<String, Stored>> {
+    // Statistics may be missing or those of an empty table, and then the planner reads the whole table.
+    if let Db::Pg(postgres) = db {
+        postgres.batch_execute("SET LOCAL enable_seqscan = off")?;
+    }
+    let found: Vec<(String, Stored)> = on!(db, |conn| api_usage::table
+        .filter(api_usage::id.eq_any(ids))
+        .select((api_usage::id, Stored::as_select()))
+        .load(conn))?;
+    Ok(found.into_iter().collect())
+}
+
+/// A row to insert.
+struct NewRow<'a> {
+    record: UsageRecord<'a>,
+    at: UtcTimestamp,
+    created_at: UtcTimestamp,
+}
+
+fn new_rows<'a>(
+    batch: &'a UsageBatch,
+    rows: &[usize],
+    created_at: UtcTimestamp,
+) -> impl Iterator<Item = NewRow<'a>> {
+    let rows = rows.iter().filter_map(|row| batch.get(*row));
+    rows.map(move |NewUsage { record, .. }| NewRow {
+        record,
+        at: UtcTimestamp::new(record.timestamp),
+        created_at,
+    })
+}
+
+/// Passes the columns of a row to a macro: name, Diesel's type, PostgreSQL's type, value.
 macro_rules! usage_columns {
     ($then:ident $($args:tt)*) => {
         $then! {
             [$($args)*]
-            id [Text] "TEXT",
-            api_name [Text] "TEXT",
-            endpoint [Nullable<Text>] "TEXT",
-            timestamp [Timestamp] "TIMESTAMP(3)" UtcTimestamp::new,
-            success [Bool] "BOOLEAN",
-            status_code [Nullable<Integer>] "INTEGER",
-            method [Nullable<Text>] "TEXT",
-            response_time [Nullable<Integer>] "INTEGER",
-            request_size [Nullable<Integer>] "INTEGER",
-            response_size [Nullable<Integer>] "INTEGER",
-            error_type [Nullable<Text>] "TEXT",
-            error_message [Nullable<Text>] "TEXT",
-            cost_credits [Nullable<Double>] "DOUBLE PRECISION",
-            cached [Bool] "BOOLEAN",
-            user_id [Nullable<Text>] "TEXT",
+            id [Text] "text" record.id,
+            api_name [Text] "text" record.api_name,
+            endpoint [Nullable<Text>] "text" record.endpoint,
+            timestamp [Timestamp] "timestamp without time zone" at,
+            success [Bool] "boolean" record.success,
+            status_code [Nullable<Integer>] "integer" record.status_code,
+            created_at [Timestamp] "timestamp without time zone" created_at,
+            method [Nullable<Text>] "text" record.method,
+            response_time [Nullable<Integer>] "integer" record.response_time,
+            request_size [Nullable<Integer>] "integer" record.request_size,
+            response_size [Nullable<Integer>] "integer" record.response_size,
+            error_type [Nullable<Text>] "text" record.error_type,
+            error_message [Nullable<Text>] "text" record.error_message,
+            cost_credits [Nullable<Double>] "double precision" record.cost_credits,
+            cached [Bool] "boolean" record.cached,
+            user_id [Nullable<Text>] "text" record.user_id,
         }
     };
 }
 
-macro_rules! staged_table {
-    ([] $($column:ident [$($sql_type:tt)+] $type:literal $($convert:path)?,)+) => {
-        mod staging {
-            diesel::table! {
-                /// Rows on their way into `api_usage`.
-                usagectl_staged_usage (place) {
-                    place -> Integer,
-                    $($column -> $($sql_type)+,)+
+macro_rules! column_names {
+    ([] $($column:ident [$($sql_type:tt)+] $type:literal $($value:ident).+,)+) => {
+        const COLUMNS: Columns = ($(api_usage::$column,)+);
+        type Columns = ($(api_usage::$column,)+);
+        const NAMES: &[&str] = &[$(stringify!($column)),+];
+        const TYPES: &[&str] = &[$($type),+];
+    };
+}
+usage_columns!(column_names);
+
+/// The most rows in a statement that is no COPY. SQLite gains little from more.
+const STATEMENT_ROWS: usize = 500;
+
+/// `INSERT INTO api_usage ... VALUES`. If `IS_FULL`, it has [`STATEMENT_ROWS`] rows, and SQLite keeps it prepared.
+struct InsertRows<'a, const IS_FULL: bool>(Vec<NewRow<'a>>);
+
+impl<const IS_FULL: bool> QueryId for InsertRows<'_, IS_FULL> {
+    type QueryId = InsertRows<'static, IS_FULL>;
+    const HAS_STATIC_QUERY_ID: bool = IS_FULL;
+}
+
+impl<C, const IS_FULL: bool> RunQueryDsl<C> for InsertRows<'_, IS_FULL> {}
+
+macro_rules! insert_rows {
+    ([$backend:ty] $($column:ident [$($sql_type:tt)+] $type:literal $($value:ident).+,)+) => {
+        impl<const IS_FULL: bool> QueryFragment<$backend> for InsertRows<'_, IS_FULL> {
+            fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, $backend>) -> QueryResult<()> {
+                if !IS_FULL {
+                    out.unsafe_to_cache_prepared();
                 }
+                out.push_sql("INSERT INTO api_usage (");
+                out.push_sql(&NAMES.join(", "));
+                let mut before = ") VALUES ";
+                for row in &self.0 {
+                    out.push_sql(before);
+                    before = "), ";
+                    let mut before = "(";
+                    $(
+                        out.push_sql(before);
+                        out.push_bind_param::<$($sql_type)+, _>(&row.$($value).+)?;
+                        before = ", ";
+                    )+
+                    let _ = before;
+                }
+                out.push_sql(")");
+                Ok(())
             }
         }
-
-        const COLUMNS: &[&str] = &[$(stringify!($column)),+];
-        const COLUMN_DEFINITIONS: &[&str] = &[$(concat!(stringify!($column), " ", $type)),+];
     };
 }
-usage_columns!(staged_table);
-use staging::usagectl_staged_usage as staged;
+usage_columns!(insert_rows Pg);
+usage_columns!(insert_rows Sqlite);
 
-macro_rules! staged_values {
-    ([$place:ident, $record:ident] $($column:ident [$($sql_type:tt)+] $type:literal $($convert:path)?,)+) => {
-        (staged::place.eq($place), $(staged::$column.eq($($convert)?($record.$column)),)+)
-    };
-}
-
-/// The columns that a record fills, for SQL.
-fn columns(prefix: &str) -> String {
-    let names: Vec<String> = COLUMNS.iter().map(|it| format!("{prefix}{it}")).collect();
-    names.join(", ")
-}
-
-/// A batch of this many rows may take seconds on a slow server.
-const LONG_BATCH: usize = 1_000;
-
-/// Lets the server notice within a second that the client was killed, for the rest of the transaction. The
-/// setting is new in PostgreSQL 14, and some platforms refuse it.
-const END_WITH_CLIENT: &str = "SELECT set_config(name, '1s', true) FROM pg_settings
-     WHERE name = 'client_connection_check_interval' AND version() LIKE '%linux%'";
-
-/// Fills the temporary table with the rows of a batch, in this order. Behind a pooler it must not outlive
-/// the transaction.
-fn stage(db: &mut Db, batch: &UsageBatch, order: &[usize]) -> QueryResult<()> {
-    let prepare = |key: &str, after: &str| {
-        let columns = COLUMN_DEFINITIONS.join(", ");
-        format!(
-            "CREATE TEMPORARY TABLE IF NOT EXISTS usagectl_staged_usage (place INTEGER {key}, {columns}) {after}.usagectl_staged_usage"
-        )
-    };
-    match db {
-        Db::Pg(postgres) => postgres.run(|conn| -> QueryResult<()> {
-            if batch.len() >= LONG_BATCH {
-                conn.batch_execute(END_WITH_CLIENT)?;
-            }
-            conn.batch_execute(&prepare("", "ON COMMIT DROP; TRUNCATE pg_temp"))?;
-            diesel::copy_from(staged::table)
-                .from_raw_data(staged::all_columns, |out: &mut dyn Write| {
-                    copy(batch, order, out)
-                })
-                .execute(conn)
-                .map_err(|CopyError(error)| error)?;
-            Ok(())
-        })?,
-        Db::Sqlite(conn) => {
-            conn.batch_execute(&prepare("PRIMARY KEY", "; DELETE FROM temp"))?;
-            for (place, index) in (0_i32..).zip(order) {
-                let Some(NewUsage { record, .. }) = batch.get(*index) else {
-                    continue;
-                };
-                diesel::insert_into(staged::table)
-                    .values(usage_columns!(staged_values place, record))
-                    .execute(conn)?;
-            }
-        }
+/// Whether a batch of this many rows is inserted by COPY.
+///
+/// COPY is refused under row-level security, and its binary form requires the exact type of each column; an adopted
+/// table may have others, to which an INSERT converts.
+fn may_copy(db: &mut Db, rows: usize) -> QueryResult<bool> {
+    #[derive(QueryableByName)]
+    struct Table {
+        #[diesel(sql_type = Bool)]
+        may_copy: bool,
     }
-    Ok(())
-}
-
-#[derive(QueryableByName)]
-struct Count {
-    #[diesel(sql_type = BigInt)]
-    count: i64,
-}
-
-/// Moves a part of the temporary table and returns the number of rows; rows whose ids exist stay as they are.
-fn move_staged(db: &mut Db, places: &Range<usize>, created_at: UtcTimestamp) -> QueryResult<usize> {
-    let (start, end) = (places.start as i64, places.end as i64);
-    let columns = columns("");
-    // SQLite requires the WHERE, or it would take ON for a join's.
-    let insert = format!(
-        "INSERT INTO api_usage ({columns}, created_at)
-         SELECT {columns}, $1 FROM usagectl_staged_usage WHERE place >= $2 AND place < $3
-         ON CONFLICT (id) DO NOTHING"
-    );
-    match db {
-        Db::Sqlite(conn) => diesel::sql_query(insert)
-            .bind::<Timestamp, _>(created_at)
-            .bind::<BigInt, _>(start)
-            .bind::<BigInt, _>(end)
-            .execute(conn),
-        Db::Pg(postgres) => {
-            // Counted, because the command tag of such a statement is wrong on Citus.
-            let counted =
-                format!("WITH added AS ({insert} RETURNING 1) SELECT count(*) AS count FROM added");
-            let added: Count = postgres.run(|conn| {
-                diesel::sql_query(counted)
-                    .bind::<Timestamp, _>(created_at)
-                    .bind::<BigInt, _>(start)
-                    .bind::<BigInt, _>(end)
-                    .get_result(conn)
-            })?;
-            Ok(added.count.unsigned_abs() as usize)
-        }
+    let Db::Pg(postgres) = db else {
+        return Ok(false);
+    };
+    if rows <= STATEMENT_ROWS {
+        return Ok(false);
     }
+    let query = diesel::sql_query(PREPARE)
+        .bind::<Array<Text>, _>(NAMES)
+        .bind::<Array<Text>, _>(TYPES);
+    let table: Table = postgres.run(|conn| query.get_result(conn))?;
+    Ok(table.may_copy)
 }
 
-/// The stored rows that differ from those in the temporary table: the places there, and the rows by id. Rows
-/// that were moved just now differ in nothing.
-fn differing(
-    db: &mut Db,
-    batch: &UsageBatch,
-    order: &[usize],
-) -> QueryResult<(Vec<usize>, HashMap<String, Stored>)> {
-    // Each staged row looks its id up. The order is fixed, because statistics may be missing or those of an empty
-    // table, and then the planner reads one table for each row of the other.
-    let from = match db {
-        Db::Pg(_) => format!(
-            "usagectl_staged_usage staged
-             CROSS JOIN LATERAL (SELECT {} FROM api_usage WHERE api_usage.id = staged.id OFFSET 0) stored",
-            columns("api_usage.")
-        ),
-        Db::Sqlite(_) => {
-            "usagectl_staged_usage staged CROSS JOIN api_usage stored ON stored.id = staged.id".to_owned()
-        }
-    };
-    let sql = format!(
-        "SELECT staged.place FROM {from} WHERE ({}) IS DISTINCT FROM ({}) ORDER BY staged.place",
-        columns("stored."),
-        columns("staged."),
-    );
-    let index_only = |db: &mut Db, setting: &str| match db {
-        Db::Pg(postgres) => postgres.batch_execute(&format!("SET LOCAL enable_seqscan {setting}")),
-        Db::Sqlite(_) => Ok(()),
-    };
-    index_only(db, "= off")?;
-    let places: Vec<Place> = on!(db, |conn| diesel::sql_query(&sql).load(conn))?;
-    let places = places.iter().map(|row| row.place.unsigned_abs() as usize);
-    let places: Vec<usize> = places.collect();
-    let ids: Vec<&str> = places.iter().map(|place| batch.id(order[*place])).collect();
-    let rows: Vec<(String, Stored)> = on!(db, |conn| api_usage::table
-        .filter(api_usage::id.eq_any(&ids))
-        .select((api_usage::id, Stored::as_select()))
-        .load(conn))?;
-    index_only(db, "TO DEFAULT")?;
-    Ok((places, rows.into_iter().collect()))
-}
-
-#[derive(QueryableByName)]
-struct Place {
-    #[diesel(sql_type = Integer)]
-    place: i32,
-}
+/// Lets the server notice within a second that the client was killed, for the rest of the transaction: a batch may
+/// take seconds on a slow server. The setting is new in PostgreSQL 14, and some platforms refuse it.
+const PREPARE: &str = "
+    SELECT setting.count >= 0 AND NOT row_security_active('api_usage') AND NOT EXISTS (
+        SELECT FROM unnest($1, $2) AS expected (name, type)
+        LEFT JOIN pg_attribute a ON a.attrelid = 'api_usage'::regclass AND a.attname = expected.name
+        LEFT JOIN pg_type t ON t.oid = a.atttypid
+        WHERE expected.type IS DISTINCT FROM
+            CASE t.typcategory WHEN 'S' THEN 'text' ELSE format_type(t.oid, NULL) END
+    ) AS may_copy
+    FROM (
+        SELECT count(set_config(name, '1s', true)) FROM pg_settings
+        WHERE name = 'client_connection_check_interval' AND version() LIKE '%linux%'
+    ) AS setting";
 
 /// Diesel's COPY requires an error that an I/O error converts into.
 #[derive(Debug, thiserror::Error)]
@@ -442,115 +462,111 @@ impl From<io::Error> for CopyError {
 /// Bytes passed to libpq at once.
 const COPY_BYTES: usize = 64 * 1024;
 
-macro_rules! copy_values {
-    ([$lines:ident, $record:ident] $($column:ident [$($sql_type:tt)+] $type:literal $($convert:path)?,)+) => {
-        $($lines.value($($convert)?($record.$column));)+
-    };
-}
-
-/// Writes rows in PostgreSQL's text format.
-fn copy(batch: &UsageBatch, order: &[usize], out: &mut dyn Write) -> Result<(), CopyError> {
-    let mut lines = CopyLines::default();
-    for (place, index) in order.iter().enumerate() {
-        let Some(NewUsage { record, .. }) = batch.get(*index) else {
-            continue;
-        };
-        lines.value(place);
-        usage_columns!(copy_values lines, record);
-        lines.end();
-        if lines.0.len() >= COPY_BYTES {
-            out.write_all(lines.0.as_bytes())?;
-            lines.0.clear();
+/// Writes rows in PostgreSQL's binary format.
+fn copy(
+    batch: &UsageBatch,
+    rows: &[usize],
+    created_at: UtcTimestamp,
+    out: &mut dyn Write,
+) -> Result<(), CopyError> {
+    let mut bytes = Vec::with_capacity(COPY_BYTES + COPY_BYTES / 4);
+    bytes.extend_from_slice(b"PGCOPY\n\xff\r\n\0");
+    // No flags, and no extension of the header.
+    bytes.extend_from_slice(&[0; 8]);
+    for row in new_rows(batch, rows, created_at) {
+        copy_row(&row, &mut bytes);
+        if bytes.len() >= COPY_BYTES {
+            out.write_all(&bytes)?;
+            bytes.clear();
         }
     }
-    Ok(out.write_all(lines.0.as_bytes())?)
+    bytes.extend_from_slice(&(-1_i16).to_be_bytes());
+    Ok(out.write_all(&bytes)?)
 }
 
-/// Lines for COPY: values end with a tab.
-#[derive(Default)]
-struct CopyLines(String);
-
-impl CopyLines {
-    fn value(&mut self, value: impl CopyValue) {
-        value.write(&mut self.0);
-        self.0.push('\t');
-    }
-
-    /// Replaces the last value's tab by a line end.
-    fn end(&mut self) {
-        self.0.pop();
-        self.0.push('\n');
-    }
+macro_rules! copy_row {
+    ([] $($column:ident [$($sql_type:tt)+] $type:literal $($value:ident).+,)+) => {
+        fn copy_row(row: &NewRow<'_>, out: &mut Vec<u8>) {
+            out.extend_from_slice(&(NAMES.len() as i16).to_be_bytes());
+            $(row.$($value).+.copy(out);)+
+        }
+    };
 }
+usage_columns!(copy_row);
 
+/// A value in the binary format: its length and its bytes.
 trait CopyValue {
-    fn write(self, out: &mut String);
+    fn copy(self, out: &mut Vec<u8>);
 }
 
 impl<V: CopyValue> CopyValue for Option<V> {
-    fn write(self, out: &mut String) {
+    fn copy(self, out: &mut Vec<u8>) {
         match self {
-            Some(value) => value.write(out),
-            None => out.push_str("\\N"),
+            Some(value) => value.copy(out),
+            None => out.extend_from_slice(&(-1_i32).to_be_bytes()),
         }
+    }
+}
+
+impl CopyValue for &[u8] {
+    fn copy(self, out: &mut Vec<u8>) {
+        // The limits of a record are far below 2 GiB.
+        out.extend_from_slice(&(self.len() as i32).to_be_bytes());
+        out.extend_from_slice(self);
     }
 }
 
 impl CopyValue for &str {
-    fn write(self, out: &mut String) {
-        let mut text = self;
-        while let Some(at) = text.find(['\\', '\t', '\n', '\r']) {
-            let (plain, special) = text.split_at(at);
-            out.push_str(plain);
-            out.push_str(match special.as_bytes()[0] {
-                b'\t' => "\\t",
-                b'\n' => "\\n",
-                b'\r' => "\\r",
-                _ => "\\\\",
-            });
-            text = &special[1..];
-        }
-        out.push_str(text);
+    fn copy(self, out: &mut Vec<u8>) {
+        self.as_bytes().copy(out);
+    }
+}
+
+impl CopyValue for bool {
+    fn copy(self, out: &mut Vec<u8>) {
+        [u8::from(self)].as_slice().copy(out);
+    }
+}
+
+impl CopyValue for i32 {
+    fn copy(self, out: &mut Vec<u8>) {
+        self.to_be_bytes().as_slice().copy(out);
+    }
+}
+
+impl CopyValue for f64 {
+    fn copy(self, out: &mut Vec<u8>) {
+        self.to_be_bytes().as_slice().copy(out);
     }
 }
 
 impl CopyValue for UtcTimestamp {
-    fn write(self, out: &mut String) {
-        // A column without a zone drops the offset, which is always that of UTC.
-        let _ = self.write_sqlite_text(out);
+    fn copy(self, out: &mut Vec<u8>) {
+        /// 2000-01-01, from which PostgreSQL counts microseconds.
+        const EPOCH_MS: i64 = 946_684_800_000;
+        let micros = (self.utc().timestamp_millis() - EPOCH_MS) * 1000;
+        micros.to_be_bytes().as_slice().copy(out);
     }
 }
-
-macro_rules! copy_displayed {
-    ($($type:ty),+) => {
-        $(impl CopyValue for $type {
-            fn write(self, out: &mut String) {
-                // Writing to a string does not fail.
-                let _ = write!(out, "{self}");
-            }
-        })+
-    };
-}
-copy_displayed!(bool, i32, usize, f64);
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn copy_escapes_special_characters() {
-        let mut lines = CopyLines::default();
-        lines.value(Some("a\tb\\\r\n\\N\\.é"));
-        lines.value(None::<&str>);
-        lines.value(Some(""));
-        lines.value(Some(0.1));
-        lines.value(None::<i32>);
-        lines.value(Some(true));
-        lines.value(UtcTimestamp::new(DateTime::UNIX_EPOCH));
-        lines.end();
-        assert_eq!(
-            lines.0,
-            "a\\tb\\\\\\r\\n\\\\N\\\\.é\t\\N\t\t0.1\t\\N\ttrue\t1970-01-01T00:00:00.000+00:00\n"
-        );
+    fn values_are_copied_with_their_length() {
+        fn copied(value: impl CopyValue) -> Vec<u8> {
+            let mut out = Vec::new();
+            value.copy(&mut out);
+            out
+        }
+        assert_eq!(copied(Some("é")), [0, 0, 0, 2, 0xc3, 0xa9]);
+        assert_eq!(copied(Some("")), [0; 4]);
+        assert_eq!(copied(None::<&str>), [0xff; 4]);
+        assert_eq!(copied(true), [0, 0, 0, 1, 1]);
+        assert_eq!(copied(-2), [0, 0, 0, 4, 0xff, 0xff, 0xff, 0xfe]);
+        assert_eq!(copied(1.0), [0, 0, 0, 8, 0x3f, 0xf0, 0, 0, 0, 0, 0, 0]);
+        let at = UtcTimestamp::new(DateTime::from_timestamp_millis(946_684_800_001).unwrap());
+        assert_eq!(copied(at), [0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 3, 0xe8]);
     }
 }

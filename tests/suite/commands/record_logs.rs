@@ -1,12 +1,13 @@
 //! `record`: logs of other programs, their identity, and runs that meet trouble.
 
 use std::fs;
+use std::time::{Duration, Instant};
 
 use rstest::rstest;
 
 use super::record::{count, good, outcomes, record, record_file, rejects, summary, wait_until};
 use crate::support::Engine::{Postgresql, Sqlite};
-use crate::support::{Engine, TestDatabase, assert_snapshot};
+use crate::support::{Engine, TestDatabase, assert_snapshot, wait_for_rows};
 
 const ROWS: &str =
     "SELECT api_name, endpoint, timestamp, success, status_code, response_time, cached, user_id
@@ -425,6 +426,92 @@ fn repeated_run_does_not_depend_on_statistics(#[values(Sqlite, Postgresql)] engi
         outcomes(&record_file(&db, "calls.ndjson", &[])),
         [0, lines, 0, 0]
     );
+}
+
+fn numbered(number: usize, api: &str) -> String {
+    format!(
+        "{{\"id\":\"{number}\",\"api_name\":\"{api}\",\"timestamp\":\"2026-01-31T11:00:00Z\"}}\n"
+    )
+}
+
+/// Two batches at a time are inserted into PostgreSQL, unless they have a common id.
+#[rstest]
+fn batches_of_a_large_file_are_recorded_as_one(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    let text: String = (0..45_000)
+        .map(|number| match number {
+            15_000 => numbered(5, "other"),
+            25_000 => numbered(24_000, "tmdb"),
+            38_000 => "{\"api_name\":\"\"}\n".to_owned(),
+            _ => numbered(number, "tmdb"),
+        })
+        .collect();
+    db.sandbox().file("calls.ndjson", &text);
+    let options = ["--rejects", "kept.ndjson"];
+    let run = record_file(&db, "calls.ndjson", &options);
+    assert_eq!(outcomes(&run), [44_997, 1, 1, 1], "{}", run.snapshot());
+    let kept = rejects(&db.sandbox().work().join("kept.ndjson"));
+    let lines: Vec<u64> = kept.iter().map(|it| it["line"].as_u64().unwrap()).collect();
+    assert_eq!(lines, [15_001, 38_001]);
+    assert_eq!(
+        db.rows("SELECT api_name FROM api_usage WHERE id = '5'"),
+        ["tmdb"]
+    );
+    let run = record_file(&db, "calls.ndjson", &[]);
+    assert_eq!(outcomes(&run), [0, 44_998, 1, 1]);
+    assert_eq!(count(&db), 44_997);
+}
+
+#[test]
+fn ended_sessions_in_a_large_file_lose_and_duplicate_nothing() {
+    let db = TestDatabase::migrated(Postgresql);
+    let text: String = (0..65_000).map(|number| numbered(number, "tmdb")).collect();
+    db.sandbox().file("calls.ndjson", &text);
+    let running = db
+        .usagectl(["record", "calls.ndjson", "--format", "json"])
+        .spawn();
+    for batches in 0..3 {
+        wait_until(|| count(&db) > batches * 10_000);
+        end_sessions(&db);
+    }
+    let run = running.wait();
+    assert_eq!(run.code, 0, "{}", run.snapshot());
+    let [inserted, duplicate, ..] = outcomes(&run);
+    assert_eq!(inserted + duplicate, 65_000);
+    assert_eq!(count(&db), 65_000);
+}
+
+#[test]
+fn signal_cancels_running_statements_postgresql() {
+    let db = TestDatabase::migrated(Postgresql);
+    db.execute(
+        "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS
+             $$ BEGIN PERFORM pg_sleep(0.01); RETURN NEW; END $$;
+         CREATE TRIGGER slow BEFORE INSERT ON api_usage FOR EACH ROW EXECUTE FUNCTION slow()",
+    );
+    let text: String = (0..25_000).map(|number| numbered(number, "tmdb")).collect();
+    db.sandbox().file("calls.ndjson", &text);
+    for signal in ["TERM", "INT"] {
+        let running = db.usagectl(["record", "calls.ndjson"]).spawn();
+        wait_for_rows(
+            &db,
+            "SELECT 1 FROM pg_stat_activity WHERE datname = current_database()
+             AND state = 'active' AND query LIKE 'COPY%' OFFSET 1",
+        );
+        let began = Instant::now();
+        running.signal(signal);
+        let run = running.wait();
+        assert!(
+            began.elapsed() < Duration::from_secs(10),
+            "{:?}",
+            began.elapsed()
+        );
+        assert_eq!(run.code, 3, "{}", run.snapshot());
+        assert_eq!(count(&db), 0);
+    }
+    db.execute("DROP TRIGGER slow ON api_usage");
+    let run = record_file(&db, "calls.ndjson", &[]);
+    assert_eq!(outcomes(&run), [25_000, 0, 0, 0]);
 }
 
 /// Ends all other sessions of the database, as a restart of the server does.

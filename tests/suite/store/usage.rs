@@ -1,10 +1,11 @@
 //! Inserting usage records: text is stored unchanged, ids are unique.
 
 use std::cell::RefCell;
+use std::ops::Range;
 use std::sync::Barrier;
 use std::thread;
 
-use chrono::DateTime;
+use chrono::{DateTime, TimeDelta};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use usagectl::domain::usage::batch::UsageBatch;
@@ -47,8 +48,12 @@ fn batch<'a>(usages: impl IntoIterator<Item = NewUsage<'a>>) -> UsageBatch {
 }
 
 fn insert_now(db: &mut Db, batch: &UsageBatch) -> Loaded {
+    insert(db, batch, false)
+}
+
+fn insert(db: &mut Db, batch: &UsageBatch, are_known: bool) -> Loaded {
     let now = UtcTimestamp::new(DateTime::UNIX_EPOCH);
-    db.write_tx(|db| load(db, batch, now))
+    db.write_tx(|db| load(db, batch, now, are_known))
         .expect("the batch is inserted")
 }
 
@@ -60,7 +65,6 @@ fn without_refusals(inserted: u64, duplicate: u64) -> Loaded {
     }
 }
 
-/// PostgreSQL's COPY needs escapes for many characters.
 #[rstest]
 fn any_text_is_stored_unchanged(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
@@ -121,6 +125,92 @@ fn first_of_equal_ids_is_inserted_and_others_are_compared(
     assert_eq!(
         insert_now(&mut conn, &UsageBatch::default()),
         without_refusals(0, 0)
+    );
+}
+
+/// More rows than one statement takes: COPY on PostgreSQL, several statements on SQLite.
+#[rstest]
+fn large_batch_is_inserted_compared_and_refused_row_by_row(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+    #[values(false, true)] are_known: bool,
+) {
+    let db = TestDatabase::migrated(engine);
+    db.execute(match engine {
+        Sqlite => {
+            "CREATE TRIGGER refuse BEFORE INSERT ON api_usage WHEN NEW.user_id = 'bad'
+             BEGIN SELECT RAISE(ABORT, 'bad user'); END"
+        }
+        Postgresql => "ALTER TABLE api_usage ADD CONSTRAINT \"bad user\" CHECK (user_id <> 'bad')",
+    });
+    let mut conn = db.open();
+    let ids: Vec<String> = (0..1_300).map(|number| format!("{number:04}")).collect();
+    let text = |number: usize| match number {
+        700 => "bad",
+        _ => ["x", "tab\tnewline\n\\N \\.", "é\u{10ffff}", ""][number % 4],
+    };
+    let rows = |numbers: Range<usize>| {
+        batch(numbers.map(|number| {
+            let mut usage = usage(&ids[number], text(number));
+            usage.record.success = number % 3 > 0;
+            usage.record.response_time = (number % 2 > 0).then_some(number as i32);
+            usage.record.timestamp += TimeDelta::milliseconds(number as i64);
+            usage
+        }))
+    };
+    let check = |loaded: Loaded, inserted, duplicate| {
+        assert_eq!((loaded.inserted, loaded.duplicate), (inserted, duplicate));
+        let [(700, Refused::Database(reason))] = loaded.refused.as_slice() else {
+            panic!("{:?}", loaded.refused);
+        };
+        assert!(reason.contains("bad user"), "{reason}");
+    };
+    check(insert(&mut conn, &rows(0..1_200), are_known), 1_199, 0);
+    check(insert(&mut conn, &rows(0..1_300), are_known), 100, 1_199);
+    let stored = db.rows("SELECT id, error_message, response_time, success, timestamp FROM api_usage WHERE id = '0001'");
+    assert_eq!(stored.len(), 1);
+    assert!(
+        stored[0].starts_with("0001|tab\tnewline\n\\N \\.|1|"),
+        "{stored:?}"
+    );
+    assert!(stored[0].contains("00:00:00.001"), "{stored:?}");
+    // Every column is compared.
+    let mut changed = ids
+        .iter()
+        .enumerate()
+        .map(|(number, id)| usage(id, text(number)));
+    let changed = insert(&mut conn, &batch(changed.by_ref().take(600)), are_known);
+    assert_eq!((changed.inserted, changed.duplicate), (0, 0));
+    let conflict =
+        |field| move |(_, refused): &(usize, Refused)| *refused == Refused::Conflict(field);
+    assert_eq!(
+        changed
+            .refused
+            .iter()
+            .filter(|it| conflict("timestamp")(it))
+            .count(),
+        599
+    );
+    assert_eq!(changed.refused[0], (0, Refused::Conflict("success")));
+}
+
+/// COPY is refused under row-level security, and its binary form for columns of other types.
+#[rstest]
+#[case(
+    "ALTER TABLE api_usage ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+        CREATE POLICY all_rows ON api_usage USING (true)"
+)]
+#[case("ALTER TABLE api_usage ALTER response_size TYPE bigint, ALTER user_id TYPE varchar(10)")]
+fn large_batch_is_inserted_where_copy_is_refused(#[case] sql: &str) {
+    let db = TestDatabase::migrated(Postgresql);
+    db.execute(sql);
+    let mut conn = db.open();
+    let ids: Vec<String> = (0..1_100).map(|number| format!("{number:04}")).collect();
+    let batch = batch(ids.iter().map(|id| usage(id, "x")));
+    assert_eq!(insert_now(&mut conn, &batch), without_refusals(1_100, 0));
+    assert_eq!(insert_now(&mut conn, &batch), without_refusals(0, 1_100));
+    assert_eq!(
+        db.rows("SELECT DISTINCT response_size, user_id FROM api_usage"),
+        [format!("{}|x", i32::MAX)]
     );
 }
 
