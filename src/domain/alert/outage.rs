@@ -11,7 +11,7 @@ use crate::domain::period::Window;
 /// A shorter time without calls is never an outage.
 const SHORTEST: TimeDelta = TimeDelta::hours(1);
 
-/// The time before the outage that shows what is usual. Without calls before it, nothing is known.
+/// The time before the outage in which the usual time between calls is measured; calls must reach back that far.
 const HISTORY: TimeDelta = TimeDelta::days(7);
 
 /// The multiple of the longest usual time without calls from which on one is an outage.

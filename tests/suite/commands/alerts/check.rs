@@ -463,7 +463,7 @@ fn missing_channel_warns_unless_exit_code_notifies(#[values(Sqlite, Postgresql)]
         warning: a rule fires of which a threshold has no channel; `usagectl alerts show` names the channels, `usagectl alerts channel add` adds one
         [exit status: 0]
         ");
-    // Cron is told once.
+    // Cron sends one mail.
     assert_eq!(run(2, &[]).success().stderr, "");
     for args in [
         &["--nagios"][..],
