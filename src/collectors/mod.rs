@@ -75,7 +75,7 @@ impl CollectContext {
     }
 }
 
-/// A source, and what is measured there.
+/// A source and the measured resource.
 pub struct Target {
     /// The database, project or team; empty for the only one.
     pub resource: String,
