@@ -84,8 +84,13 @@ impl FromStr for Credits {
         if !all_digits(whole) || !all_digits(fraction) {
             return Err(ParseError);
         }
-        let kept = &fraction[..fraction.len().min(DIGITS)];
-        let number = format!("{whole}{kept:0<DIGITS$}").parse::<i128>().ok();
+        let fraction_digits = fraction.bytes().chain(std::iter::repeat(b'0')).take(DIGITS);
+        let mut digits = whole.bytes().chain(fraction_digits);
+        let number = digits.try_fold(0_i128, |number, digit| {
+            number
+                .checked_mul(10)?
+                .checked_add(i128::from(digit - b'0'))
+        });
         let next_digit = fraction.as_bytes().get(DIGITS);
         let rounded_up = i128::from(next_digit.is_some_and(|digit| *digit >= b'5'));
         let number = number.and_then(|number| number.checked_add(rounded_up));
