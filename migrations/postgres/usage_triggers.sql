@@ -16,8 +16,8 @@ END $$;
 CREATE OR REPLACE FUNCTION usagectl.usagectl_mark_old_rows() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    INSERT INTO usagectl.usagectl_dirty_hours ("api_name", "hour", "deleted")
-    SELECT DISTINCT "api_name", date_trunc('hour', "timestamp"), true FROM old_rows;
+    INSERT INTO usagectl.usagectl_dirty_hours ("api_name", "hour", "deleted_to")
+    SELECT "api_name", date_trunc('hour', "timestamp"), max("timestamp") FROM old_rows GROUP BY 1, 2;
     RETURN NULL;
 END $$;
 
@@ -35,8 +35,8 @@ END $$;
 CREATE OR REPLACE FUNCTION usagectl.usagectl_mark_all_rows() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    INSERT INTO usagectl.usagectl_dirty_hours ("api_name", "hour", "deleted")
-    SELECT "api_name", "period_start", true FROM usagectl.usagectl_rollups
+    INSERT INTO usagectl.usagectl_dirty_hours ("api_name", "hour", "deleted_to")
+    SELECT "api_name", "period_start", "period_start" FROM usagectl.usagectl_rollups
     WHERE "aggregation_type" = 'HOURLY' AND "scope" = 'API';
     RETURN NULL;
 END $$;

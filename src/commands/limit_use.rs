@@ -12,14 +12,15 @@ use crate::domain::alert::window::Grid;
 use crate::domain::plans::ApiLimit;
 use crate::domain::usage::stats::LimitUse;
 use crate::store::alerting::rules;
-use crate::store::migrations::TriggerSet;
 use crate::store::plans::api_limits;
 
-/// The use of each limit in the window that ends at `at`, by API. An empty list of APIs is all of them.
+/// The use of each limit in the window that ends at `at`, by API. An empty list of APIs is all of them. Unless changed
+/// hours are known by their marks, all calls are counted from the rows.
 pub(super) fn limit_use(
     db: &mut Db,
     apis: &[String],
     at: DateTime<Utc>,
+    knows_changes: bool,
 ) -> Result<BTreeMap<String, Vec<LimitUse>>> {
     let mut limits = api_limits::all(db)?;
     limits.retain(|limit| apis.is_empty() || apis.contains(&limit.api_name));
@@ -35,8 +36,7 @@ pub(super) fn limit_use(
         let of_api = needs.entry(target.api_name).or_default();
         of_api.push(target.needs(at, grid));
     }
-    let triggers_are_in_place = TriggerSet::Usage.is_in_place(db)?;
-    let series = reading::series(db, &needs, triggers_are_in_place)?;
+    let series = reading::series(db, &needs, knows_changes)?;
     let mut found: BTreeMap<String, Vec<LimitUse>> = BTreeMap::new();
     for (target, limit) in targets.iter().zip(&limits) {
         let series = series.get(target.api_name);

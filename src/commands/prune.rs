@@ -10,13 +10,14 @@ use indicatif::{ProgressBar, ProgressStyle};
 use crate::args::{LockWait, parse_duration};
 use crate::commands::prelude::*;
 use crate::domain::period::{Granularity, Window};
+use crate::domain::usage::settings::{Mode, Settings};
 use crate::output::Format;
 use crate::output::prune::{PruneAnswer, RestoreAnswer};
 use crate::store::lock::RunKind;
 use crate::store::migrations::{ExportOrigin, TriggerSet, application_schema};
 use crate::store::url::DatabaseUrl;
 use crate::store::usage::prune::{self, Archive, Slice};
-use crate::store::usage::{dirty, settings};
+use crate::store::usage::{dirty, lookback, settings};
 
 /// Delete old rows and keep their roll-ups
 ///
@@ -71,9 +72,10 @@ pub fn run(context: &mut Context, args: PruneArgs) -> Result<Outcome> {
         Access::Write
     };
     let mut db = context.open_migrated(&url, access)?;
-    if !TriggerSet::Usage.is_in_place(&mut db)? {
+    let settings = settings::load(&mut db)?;
+    let Some(mode) = lookback::mode(&mut db, settings)? else {
         return Err(TriggerSet::Usage.missing());
-    }
+    };
     let _lock = match args.dry_run {
         true => None,
         false => Some(context.lock(&mut db, &url, RunKind::Aggregate, args.wait.lock_wait)?),
@@ -95,11 +97,22 @@ pub fn run(context: &mut Context, args: PruneArgs) -> Result<Outcome> {
         ..PruneAnswer::default()
     };
     if !args.dry_run {
+        if mode == Mode::Lookback {
+            lookback::mark(&mut db, window)?;
+        }
         let archive = match &args.archive {
             Some(folder) => Some(Archive::open(&mut db, folder, origin(context, &url))?),
             None => None,
         };
-        delete(context, &mut db, &args, window, archive, &mut answer)?;
+        delete(
+            context,
+            &mut db,
+            &args,
+            settings,
+            window,
+            archive,
+            &mut answer,
+        )?;
         answer.rows_remaining = prune::count_rows(&mut db, window)?;
         if args.vacuum {
             prune::vacuum(&mut db, application_schema(&url))?;
@@ -133,6 +146,7 @@ fn delete(
     context: &mut Context,
     db: &mut Db,
     args: &PruneArgs,
+    settings: Settings,
     window: Window,
     mut archive: Option<Archive<'_>>,
     answer: &mut PruneAnswer,
@@ -145,7 +159,7 @@ fn delete(
         true => bar(answer.rows_remaining),
         false => ProgressBar::hidden(),
     };
-    let names = settings::load(db)?.endpoints;
+    let names = settings.endpoints;
     let mut most = FEWEST;
     let mut archived: Option<DateTime<Utc>> = None;
     let mut from = window.from;

@@ -13,13 +13,12 @@ use crate::commands::prelude::*;
 use crate::domain::format::counted;
 use crate::domain::period::{Calendar, Granularity, Window};
 use crate::domain::usage::read_plan::{ReadPlan, RowRange};
-use crate::domain::usage::rollup::LeftOut;
-use crate::domain::usage::settings::Settings;
+use crate::domain::usage::rollup::{ApiPeriod, LeftOut};
+use crate::domain::usage::settings::{Mode, Settings};
 use crate::domain::usage::stats::{Cells, Grouping, Lines, Sort, WITHOUT_ROWS};
 use crate::output::stats::StatsAnswer;
-use crate::store::migrations::TriggerSet;
 use crate::store::usage::rollups::{Level, Scope, StaleByApi};
-use crate::store::usage::{aggregates, read, rollups, settings};
+use crate::store::usage::{aggregates, lookback, read, rollups, settings};
 
 /// Show requests, errors, response times, cost and cache hits
 ///
@@ -81,23 +80,32 @@ pub fn run(context: &mut Context, args: StatsArgs) -> Result<Outcome> {
         );
     }
     let mut db = context.open(Access::Read)?;
-    let (window, cells, lines, limits, in_place) = db.read_tx(|db| -> Result<_> {
+    let (window, cells, lines, limits, knows_changes) = db.read_tx(|db| -> Result<_> {
         let settings = settings::load(db)?;
         let calendar = args.tz.map_or(settings.calendar, |zone| Calendar { zone });
         let window = args.lookback.window(context.now, calendar)?;
         let cells = Cells::new(window, calendar);
-        let mut lines = count(context, db, &args, settings, window)?;
+        let mode = lookback::mode(db, settings)?;
+        let unmarked = match mode {
+            Some(Mode::Lookback) => {
+                lookback::changed_hours(db, lookback::recent(settings, context.now))?
+            }
+            _ => BTreeSet::new(),
+        };
+        let mut lines = count(context, db, &args, settings, window, &unmarked)?;
         if args.compare {
             let before = window.from - (window.to - window.from);
             let before = Window::new(before.max(Window::ALL.from), window.from);
-            lines.compare(count(context, db, &args, settings, before)?);
+            lines.compare(count(context, db, &args, settings, before, &unmarked)?);
         }
         let limits = match args.group_by {
-            Grouping::Api => limit_use(db, &args.filter.apis, window.to)?,
+            Grouping::Api => {
+                let knows_changes = mode == Some(Mode::Triggers);
+                limit_use(db, &args.filter.apis, window.to, knows_changes)?
+            }
             _ => BTreeMap::new(),
         };
-        let in_place = TriggerSet::Usage.is_in_place(db)?;
-        Ok((window, cells, lines, limits, in_place))
+        Ok((window, cells, lines, limits, mode.is_some()))
     })?;
     let left_out = lines.left_out;
     if left_out != LeftOut::default() {
@@ -123,7 +131,7 @@ pub fn run(context: &mut Context, args: StatsArgs) -> Result<Outcome> {
         found,
         limits,
     })?;
-    if in_place {
+    if knows_changes {
         return Ok(Outcome::DONE);
     }
     context.warn(
@@ -132,12 +140,27 @@ pub fn run(context: &mut Context, args: StatsArgs) -> Result<Outcome> {
     Ok(Outcome::with_next(Exit::Untrustworthy, "usagectl migrate"))
 }
 
+/// With the changed hours that are not marked.
+fn stale_by_api(
+    db: &mut Db,
+    settings: Settings,
+    window: Window,
+    unmarked: &BTreeSet<ApiPeriod>,
+) -> Result<StaleByApi> {
+    let mut stale = rollups::stale_by_api(db, settings.calendar, window)?;
+    for hour in unmarked {
+        stale.insert(Granularity::Hourly, hour.clone());
+    }
+    Ok(stale)
+}
+
 fn count(
     context: &Context,
     db: &mut Db,
     args: &StatsArgs,
     settings: Settings,
     window: Window,
+    unmarked: &BTreeSet<ApiPeriod>,
 ) -> Result<Lines> {
     let calendar = args.tz.map_or(settings.calendar, |zone| Calendar { zone });
     let cells = Cells::new(window, calendar);
@@ -163,7 +186,7 @@ fn count(
             count.bar = ProgressBar::new(u64::try_from(hours).unwrap_or(0));
         }
     }
-    count.run(db)?;
+    count.run(db, unmarked)?;
     count.bar.finish_and_clear();
     Ok(count.lines)
 }
@@ -181,8 +204,9 @@ struct Count<'a> {
 }
 
 impl Count<'_> {
-    fn run(&mut self, db: &mut Db) -> Result<()> {
-        let known = rollups::known_apis(db)?;
+    fn run(&mut self, db: &mut Db, unmarked: &BTreeSet<ApiPeriod>) -> Result<()> {
+        let mut known = rollups::known_apis(db)?;
+        known.extend(unmarked.iter().map(|hour| hour.api_name.clone()));
         require_known(db, &self.args.filter.apis, &known)?;
         let apis: BTreeSet<&str> = if self.args.filter.apis.is_empty() {
             known.iter().map(String::as_str).collect()
@@ -190,7 +214,7 @@ impl Count<'_> {
             self.args.filter.apis.iter().map(String::as_str).collect()
         };
         let grouping = self.args.group_by;
-        let stale = rollups::stale_by_api(db, self.settings.calendar, self.window)?;
+        let stale = stale_by_api(db, self.settings, self.window, unmarked)?;
         let midnights = self.midnights_in_hours();
         // APIs whose numbers come from the same sources are read together.
         let mut plans: BTreeMap<ReadPlan, BTreeSet<&str>> = BTreeMap::new();

@@ -21,6 +21,9 @@ pub struct RunAnswer {
     pub costs_left_out: u64,
     pub response_times_left_out: u64,
     pub rows_with_unreadable_time: u64,
+    /// Without the triggers: the first hour before the look-back that was not compared, if not all were.
+    #[serde(serialize_with = "super::json::maybe_time")]
+    pub unchecked_from: Option<DateTime<Utc>>,
     pub kept: Vec<KeptRow>,
     /// Calls that stay counted although another program deleted their rows.
     pub deleted: Option<DeletedRows>,

@@ -201,7 +201,7 @@ diesel::table! {
         api_name -> Text,
         hour -> Timestamp,
         seen -> Bool,
-        deleted -> Bool,
+        deleted_to -> Nullable<Timestamp>,
     }
 }
 
@@ -216,11 +216,20 @@ diesel::table! {
 }
 
 diesel::table! {
+    usagectl_fingerprints (hour, api_name) {
+        api_name -> Text,
+        hour -> Timestamp,
+        row_count -> BigInt,
+        hash_sum -> BigInt,
+    }
+}
+
+diesel::table! {
     usagectl_stale_periods (aggregation_type, period_start, api_name) {
         aggregation_type -> Text,
         period_start -> Timestamp,
         api_name -> Text,
-        deleted -> Bool,
+        deleted_to -> Nullable<Timestamp>,
     }
 }
 

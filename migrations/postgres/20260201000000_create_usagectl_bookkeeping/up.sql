@@ -11,8 +11,20 @@ CREATE TABLE usagectl.usagectl_dirty_hours (
     "hour" TIMESTAMP(3) NOT NULL,
     -- Whether `alerts check` listed the hour in usagectl_late_hours.
     "seen" BOOLEAN NOT NULL DEFAULT false,
-    -- Whether rows were deleted, not only changed. `aggregate` does not follow a deletion of the oldest rows.
-    "deleted" BOOLEAN NOT NULL DEFAULT false
+    -- The time of the newest row that was deleted, not only changed; null if none was. `aggregate` does not follow a
+    -- deletion of the oldest rows.
+    "deleted_to" TIMESTAMP(3)
+);
+
+-- The rows of an hour as `aggregate --mode lookback` found them: their number, and the sum of a hash of each. An hour
+-- that differs from them is dirty.
+CREATE TABLE usagectl.usagectl_fingerprints (
+    "api_name" TEXT NOT NULL,
+    "hour" TIMESTAMP(3) NOT NULL,
+    "row_count" BIGINT NOT NULL,
+    "hash_sum" BIGINT NOT NULL,
+
+    CONSTRAINT usagectl_fingerprints_pkey PRIMARY KEY ("hour", "api_name")
 );
 
 -- The work list of `aggregate`: dirty hours, each once, and the days and months that follow from them.
@@ -21,7 +33,7 @@ CREATE TABLE usagectl.usagectl_stale_periods (
     "period_start" TIMESTAMP(3) NOT NULL,
     "api_name" TEXT NOT NULL,
     -- As in usagectl_dirty_hours.
-    "deleted" BOOLEAN NOT NULL DEFAULT false,
+    "deleted_to" TIMESTAMP(3),
 
     CONSTRAINT usagectl_stale_periods_pkey PRIMARY KEY ("aggregation_type", "period_start", "api_name")
 );
@@ -86,8 +98,7 @@ CREATE TABLE usagectl.usagectl_run_locks (
     CONSTRAINT usagectl_run_locks_pkey PRIMARY KEY ("kind")
 );
 
--- Choices that `aggregate` makes once for a database: the time zone of days and months, and whether deletions of
--- the oldest rows by another program are kept out of the roll-ups. A setting that is missing has its default.
+-- Choices that `aggregate` makes once for a database, such as the time zone of days and months. A setting that is missing has its default.
 CREATE TABLE usagectl.usagectl_settings (
     "name" TEXT NOT NULL,
     "value" TEXT NOT NULL,

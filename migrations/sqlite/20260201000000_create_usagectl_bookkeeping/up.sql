@@ -9,8 +9,9 @@ CREATE TABLE "usagectl_dirty_hours" (
     "hour" DATETIME NOT NULL,
     -- Whether `alerts check` listed the hour in usagectl_late_hours since its last change.
     "seen" BOOLEAN NOT NULL DEFAULT 0,
-    -- Whether rows were deleted, not only changed. `aggregate` does not follow a deletion of the oldest rows.
-    "deleted" BOOLEAN NOT NULL DEFAULT 0,
+    -- The time of the newest row that was deleted, not only changed; null if none was. `aggregate` does not follow a
+    -- deletion of the oldest rows.
+    "deleted_to" DATETIME,
 
     PRIMARY KEY ("hour", "api_name")
 ) WITHOUT ROWID;
@@ -38,13 +39,24 @@ CREATE TABLE "usagectl_odd_timestamps" (
 ) WITHOUT ROWID;
 CREATE INDEX "usagectl_odd_timestamps_hour_idx" ON "usagectl_odd_timestamps" ("hour");
 
+-- The rows of an hour as `aggregate --mode lookback` found them: their number, and the sum of a hash of each. An hour
+-- that differs from them is dirty.
+CREATE TABLE "usagectl_fingerprints" (
+    "api_name" TEXT NOT NULL,
+    "hour" DATETIME NOT NULL,
+    "row_count" BIGINT NOT NULL,
+    "hash_sum" BIGINT NOT NULL,
+
+    PRIMARY KEY ("hour", "api_name")
+) WITHOUT ROWID;
+
 -- The work list of `aggregate`: dirty hours, each once, and the days and months that follow from them.
 CREATE TABLE "usagectl_stale_periods" (
     "aggregation_type" TEXT NOT NULL CHECK ("aggregation_type" IN ('HOURLY', 'DAILY', 'MONTHLY')),
     "period_start" DATETIME NOT NULL,
     "api_name" TEXT NOT NULL,
     -- As in usagectl_dirty_hours.
-    "deleted" BOOLEAN NOT NULL DEFAULT 0,
+    "deleted_to" DATETIME,
 
     PRIMARY KEY ("aggregation_type", "period_start", "api_name")
 ) WITHOUT ROWID;
@@ -90,8 +102,7 @@ CREATE TABLE "usagectl_rollups" (
     PRIMARY KEY ("aggregation_type", "scope", "api_name", "period_start", "endpoint")
 );
 
--- Choices that `aggregate` makes once for a database: the time zone of days and months, and whether deletions of
--- the oldest rows by another program are kept out of the roll-ups. A setting that is missing has its default.
+-- Choices that `aggregate` makes once for a database, such as the time zone of days and months. A setting that is missing has its default.
 CREATE TABLE "usagectl_settings" (
     "name" TEXT NOT NULL PRIMARY KEY,
     "value" TEXT NOT NULL

@@ -9,13 +9,14 @@
 mod stages;
 mod verify;
 
-use std::time::Instant;
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
 use clap::{ArgGroup, ValueEnum};
 
-use crate::args::{ApiFilter, LockWait, one_of, parse_instant};
+use crate::args::{ApiFilter, LockWait, one_of, parse_duration, parse_instant};
 use crate::commands::heartbeat::{HeartbeatArgs, with_heartbeat};
 use crate::commands::known_apis::require_known;
 use crate::commands::prelude::*;
@@ -23,13 +24,13 @@ use crate::domain::format::{self, counted};
 use crate::domain::period::{Calendar, Granularity, Window};
 use crate::domain::usage::endpoint::EndpointNames;
 use crate::domain::usage::retention;
-use crate::domain::usage::settings::Settings;
+use crate::domain::usage::settings::{Mode, Settings};
 use crate::output::Format;
 use crate::output::aggregate::RunAnswer;
 use crate::store::lock::RunKind;
 use crate::store::migrations::TriggerSet;
 use crate::store::usage::rollups::Level;
-use crate::store::usage::{dirty, rollups, settings};
+use crate::store::usage::{dirty, lookback, rollups, settings};
 
 /// Roll usage up into hours, days and months
 ///
@@ -47,6 +48,9 @@ use crate::store::usage::{dirty, rollups, settings};
 /// The results are in api_usage_aggregates. A row there that another program wrote and that counts more
 /// requests than there are rows is the last record of deleted rows: it stays, a warning names it, and the exit
 /// code is 4. --rebuild replaces it by the numbers of the rows.
+///
+/// Triggers on the table mark the changed hours. Without them, as on a table that Citus distributes, --mode lookback
+/// compares the rows of the last days, and of older ones as far as 10 seconds suffice, with what an earlier run found.
 ///
 /// Errors are counted as the application counts them: rate limits and timeouts by error type; server errors by
 /// error type or a status of 500 or higher, so a timeout with status 504 counts as both. Averages are over calls
@@ -97,6 +101,17 @@ pub struct AggregateArgs {
     /// the database [default: 1000]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     max_endpoints: Option<u32>,
+
+    /// How changed hours are found; stored in the database [default: triggers, or lookback where Citus distributes
+    /// api_usage]
+    ///
+    /// lookback requires no triggers, see docs/scale-out.md. Its first run counts all hours.
+    #[arg(long, value_name = "MODE", value_parser = one_of::<Mode>())]
+    mode: Option<Mode>,
+
+    /// How far back each run of --mode lookback compares all rows; stored in the database [default: 3d]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    lookback: Option<Duration>,
 
     /// Start of --rebuild, --verify or --repair (RFC 3339)
     #[arg(long, value_name = "TIME", value_parser = parse_instant, requires = "range")]
@@ -159,13 +174,24 @@ fn aggregate(context: &mut Context, args: &AggregateArgs) -> Result<Outcome> {
     let mut db = context.open_migrated(&url, Access::Write)?;
     let _lock = context.lock(&mut db, &url, RunKind::Aggregate, args.wait.lock_wait)?;
     let mut answer = RunAnswer::default();
-    let mut settings = settings::load(&mut db)?;
-    let wanted = Settings {
-        calendar: args.tz.map_or(settings.calendar, |zone| Calendar { zone }),
-        keep_deleted: settings.keep_deleted || args.seal,
-        endpoints: args.endpoints.unwrap_or(settings.endpoints),
-        max_endpoints: args.max_endpoints.unwrap_or(settings.max_endpoints),
-    };
+    let Prepared {
+        mut settings,
+        wanted,
+        mode,
+        start,
+    } = db.write_tx(|db| prepare(db, args, window))?;
+    match mode {
+        Some(Mode::Triggers) => {}
+        Some(Mode::Lookback) => {
+            answer.unchecked_from = lookback::mark_changed(&mut db, wanted, context.now)?;
+        }
+        None => {
+            // So that `migrate` restores the triggers.
+            let mode = wanted.mode;
+            settings::save(&mut db, settings, Settings { mode, ..settings })?;
+            return Err(TriggerSet::Usage.missing());
+        }
+    }
     if wanted.calendar != settings.calendar {
         // In the old zone first, in whose pieces deleted calls are found.
         let start = db.write_tx(|db| begin(db, args, window, settings))?;
@@ -175,10 +201,14 @@ fn aggregate(context: &mut Context, args: &AggregateArgs) -> Result<Outcome> {
         db.write_tx(|db| change_settings(db, settings, wanted))?;
         settings = wanted;
     }
-    let mut start = db.write_tx(|db| begin(db, args, window, settings))?;
+    let mut start = match start {
+        Some(start) => start,
+        None => db.write_tx(|db| begin(db, args, window, settings))?,
+    };
     if args.repair {
         let found = db.read_tx(|db| verify::differences(db, args, settings, window))?;
         start.rows_win = found.span();
+        start.has_stale |= start.rows_win.is_some();
         answer.differences = found.differences.len() as u64;
         db.write_tx(|db| verify::list_as_stale(db, &found))?;
     }
@@ -218,8 +248,42 @@ fn window(args: &AggregateArgs) -> Result<Window> {
     Ok(window.widened(Granularity::Hourly))
 }
 
+struct Prepared {
+    settings: Settings,
+    wanted: Settings,
+    mode: Option<Mode>,
+    start: Option<Start>,
+}
+
+/// Reads the settings, and begins at once where nothing must be done before: most runs have nothing to do, and each
+/// transaction would take its time. In a transaction.
+fn prepare(db: &mut Db, args: &AggregateArgs, window: Window) -> Result<Prepared> {
+    let settings = settings::load(db)?;
+    let lookback = args.lookback.map(TimeDelta::from_std).and_then(Result::ok);
+    let wanted = Settings {
+        calendar: args.tz.map_or(settings.calendar, |zone| Calendar { zone }),
+        keep_deleted: settings.keep_deleted || args.seal,
+        endpoints: args.endpoints.unwrap_or(settings.endpoints),
+        max_endpoints: args.max_endpoints.unwrap_or(settings.max_endpoints),
+        mode: args.mode.unwrap_or(settings.mode),
+        lookback: lookback.unwrap_or(settings.lookback),
+    };
+    let mode = lookback::mode(db, wanted)?;
+    let is_ready = mode == Some(Mode::Triggers) && wanted == settings;
+    Ok(Prepared {
+        settings,
+        wanted,
+        mode,
+        start: match is_ready {
+            true => Some(begin(db, args, window, settings)?),
+            false => None,
+        },
+    })
+}
+
 /// What a run begins with.
 struct Start {
+    has_stale: bool,
     known_apis: usize,
     rows_with_unreadable_time: u64,
     /// Where other programs' rows in the application's table are replaced, and deletions are followed.
@@ -230,9 +294,6 @@ struct Start {
 fn begin(db: &mut Db, args: &AggregateArgs, window: Window, settings: Settings) -> Result<Start> {
     let apis = &args.filter.apis;
     let is_complete = args.rebuild && window == Window::ALL && apis.is_empty();
-    if !TriggerSet::Usage.is_in_place(db)? {
-        return Err(TriggerSet::Usage.missing());
-    }
     if is_complete {
         dirty::relist_odd_timestamps(db)?;
     }
@@ -242,9 +303,14 @@ fn begin(db: &mut Db, args: &AggregateArgs, window: Window, settings: Settings) 
         rollups::list_stored_as_stale(db, &Granularity::ALL, settings.calendar, window, apis)?;
     }
     dirty::move_to_stale(db, apis)?;
-    let known = rollups::known_apis(db)?;
-    require_known(db, apis, &known)?;
+    let has_stale = rollups::has_stale(db, apis)?;
+    let mut known = BTreeSet::new();
+    if has_stale || args.repair || !apis.is_empty() {
+        known = rollups::known_apis(db)?;
+        require_known(db, apis, &known)?;
+    }
     Ok(Start {
+        has_stale,
         known_apis: known.len(),
         rows_win: args.rebuild.then_some(window),
         rows_with_unreadable_time: dirty::count_unreadable(db)?,
@@ -268,6 +334,12 @@ fn report(context: &mut Context, answer: &RunAnswer, settings: Settings) -> Resu
         context.info(format_args!(
             "removed the roll-ups of {} whose rows are gone",
             counted(answer.hours_emptied, "hour")
+        ));
+    }
+    if let Some(from) = answer.unchecked_from {
+        context.info(format_args!(
+            "hours from {} on, before the look-back, were not compared; the next runs go on there",
+            format::time(from)
         ));
     }
     for kept in answer.kept.iter().take(NAMED) {

@@ -18,9 +18,10 @@ use crate::domain::period::{Calendar, Granularity, Window};
 use crate::domain::usage::aggregate_row::{self, Counts, RowChange, TooLarge};
 use crate::domain::usage::aggregate_step::AggregateStep;
 use crate::domain::usage::read_plan::RowRange;
-use crate::domain::usage::retention::{self, DeletedHead};
+use crate::domain::usage::retention;
 use crate::domain::usage::rollup::{ApiPeriod, ApiRollup, Tally};
 use crate::domain::usage::settings::Settings;
+use crate::fault;
 use crate::output::aggregate::{KeptRow, RunAnswer};
 use crate::store::usage::rollups::Level;
 use crate::store::usage::{aggregates, dirty, read, rollups};
@@ -37,7 +38,7 @@ pub(super) fn run(
     start: &Start,
     answer: &mut RunAnswer,
 ) -> Result<()> {
-    if !rollups::has_stale(db, &args.filter.apis)? {
+    if !start.has_stale {
         return Ok(());
     }
     let mut stages = Stages {
@@ -146,13 +147,21 @@ impl Stages<'_> {
         let Found { counts, .. } = found;
         let (rewritten, kept) = self.db.write_tx(|db| -> Result<_> {
             let mut rewritten = step.changed(counts);
+            let mut parts = BTreeMap::new();
             for period in &rewritten {
-                if counts.before.contains_key(period) {
-                    rollups::delete(db, granularity, period)?;
+                match (counts.before.get(period), counts.after.get(period)) {
+                    (Some(before), Some(after)) => {
+                        let part = rollups::delete_changed(db, granularity, period, before, after)?;
+                        parts.insert((*period).clone(), part);
+                    }
+                    (Some(_), None) => rollups::delete(db, granularity, period)?,
+                    (None, _) => {}
                 }
             }
-            let new = counts.after.iter();
-            rollups::insert(db, granularity, new.filter(|new| rewritten.contains(new.0)))?;
+            let is_new =
+                |period: &ApiPeriod| rewritten.contains(period) && !parts.contains_key(period);
+            let new = counts.after.iter().filter(|(period, _)| is_new(period));
+            rollups::insert(db, granularity, new.chain(&parts))?;
             save_parts(db, self.settings, step, found)?;
 
             let mut new = Vec::new();
@@ -197,8 +206,10 @@ impl Stages<'_> {
                 rollups::add_stale(db, above, &containing)?;
             }
             rollups::delete_stale(db, granularity, self.apis, &step.last)?;
+            fault::point("step");
             Ok((rewritten.len() as u64, kept))
         })?;
+        fault::point("step");
         *self.answer.rewritten(granularity) += rewritten;
         if granularity == Granularity::Hourly {
             let emptied = counts.before.keys();
@@ -252,17 +263,23 @@ fn gone(
     found: &BTreeMap<ApiPeriod, ApiRollup>,
 ) -> Result<BTreeMap<ApiPeriod, ApiRollup>> {
     // Also rows that were deleted after this run took the dirty hours.
-    let mut deleted = dirty::hours_with_deletions(db, step.window)?;
-    deleted.extend(step.deleted.iter().cloned());
+    let mut deleted = step.deleted_to.clone();
+    for (hour, to) in dirty::marked(db, step.window)? {
+        if let Some(to) = to {
+            let newest = deleted.entry(hour).or_insert(to);
+            *newest = to.max(*newest);
+        }
+    }
     let periods: BTreeSet<&ApiPeriod> = step.periods.iter().collect();
-    deleted.retain(|hour| periods.contains(hour) && before.contains_key(hour));
+    deleted.retain(|hour, _| periods.contains(hour) && before.contains_key(hour));
     if deleted.is_empty() {
         return Ok(BTreeMap::new());
     }
-    let head = DeletedHead::before(dirty::oldest_row(db, Window::ALL)?);
+    let oldest = dirty::oldest_row(db, Window::ALL)?;
+    deleted.retain(|_, to| retention::is_of_oldest(*to, oldest));
     let before_pieces = rollups::load_to_replace(db, Level::Piece, &step.apis(), step.window)?;
     let mut gone = BTreeMap::new();
-    for hour in deleted.iter().filter(|hour| head.contains(hour.start)) {
+    for hour in deleted.keys() {
         let parts = match calendar.cut_of(hour.start) {
             Some(cut) => vec![
                 (hour.clone(), &before_pieces),

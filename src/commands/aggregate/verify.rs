@@ -16,11 +16,11 @@ use crate::domain::period::{Granularity, Window};
 use crate::domain::usage::aggregate_row::{AggregateRow, FoundRow};
 use crate::domain::usage::read_plan::RowRange;
 use crate::domain::usage::rollup::{ApiPeriod, ApiRollup, Difference, Rollup, Tally};
-use crate::domain::usage::settings::Settings;
+use crate::domain::usage::settings::{Mode, Settings};
 use crate::output::Format;
 use crate::output::aggregate::{FoundDifference, VerifyAnswer};
 use crate::store::usage::rollups::Level;
-use crate::store::usage::{aggregates, dirty, read, rollups, settings};
+use crate::store::usage::{aggregates, dirty, lookback, read, rollups, settings};
 
 pub(super) fn run(
     context: &mut Context,
@@ -105,6 +105,10 @@ impl<'a> Verification<'a> {
         let dirty = dirty::dirty_hours(db, months)?;
         let mut stale: BTreeSet<_> = rollups::stale_in(db, months)?.into_iter().collect();
         stale.extend(dirty.into_iter().map(|hour| (Granularity::Hourly, hour)));
+        if lookback::mode(db, settings)? == Some(Mode::Lookback) {
+            let unmarked = lookback::changed_hours(db, window)?.into_iter();
+            stale.extend(unmarked.map(|hour| (Granularity::Hourly, hour)));
+        }
         let hours = stale.iter().filter(|(of, _)| *of == Granularity::Hourly);
         let hours_waiting = hours.count() as u64;
         // A period that contains a stale one is stale too.

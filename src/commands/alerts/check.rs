@@ -21,6 +21,7 @@ use crate::domain::alert::state::{AlertRecord, AlertStatus};
 use crate::domain::alert::window::Grid;
 use crate::domain::format;
 use crate::domain::period::Granularity;
+use crate::domain::usage::settings::Mode;
 use crate::error::shell_word;
 use crate::output::Format;
 use crate::output::alerts::check::{Check, Finding, Scope};
@@ -28,8 +29,7 @@ use crate::store::alerting::{
     channels, clock, events, late_hours, notices, rules, silences, states,
 };
 use crate::store::lock::RunKind;
-use crate::store::migrations::TriggerSet;
-use crate::store::usage::rollups;
+use crate::store::usage::{lookback, rollups, settings};
 
 /// Evaluate all rules since the last check and send notifications
 ///
@@ -134,21 +134,26 @@ fn check(context: &mut Context, args: &CheckArgs) -> Result<(Check, Report)> {
         max_catch_up: delta(args.max_catch_up),
     };
     let clock = clock_problem(context, &mut db)?;
+    let settings = settings::load(&mut db)?;
+    let mode = lookback::mode(&mut db, settings)?;
+    if mode == Some(Mode::Lookback) {
+        lookback::mark(&mut db, lookback::recent(settings, context.now))?;
+    }
     if late_hours::is_any_unseen(&mut db)? {
         db.write_tx(late_hours::list_unseen)?;
     }
-    let evaluation = db.read_tx(|db| evaluate(db, schedule))?;
+    let knows_changes = mode.is_some();
+    let evaluation = db.read_tx(|db| evaluate(db, schedule, knows_changes))?;
     db.write_tx(|db| save(db, &evaluation, schedule))?;
     lock.release(&mut db)?;
     let Evaluation {
         round,
         rules,
-        has_triggers,
         outage,
         ..
     } = evaluation;
     if !context.is_quiet() {
-        warn(context, args, &round, has_triggers);
+        warn(context, args, &round, knows_changes);
     }
     if let Some(problem) = &clock {
         context.warn(problem);
@@ -205,22 +210,19 @@ struct Evaluation {
     rules: BTreeMap<String, Rule>,
     /// The ids of the late hours that were evaluated.
     late_hours: Vec<i32>,
-    /// Whether the triggers exist that mark stale roll-ups.
-    has_triggers: bool,
     outage: Option<Outage>,
 }
 
-fn evaluate(db: &mut Db, schedule: Schedule) -> Result<Evaluation> {
-    let has_triggers = TriggerSet::Usage.is_in_place(db)?;
+fn evaluate(db: &mut Db, schedule: Schedule, knows_changes: bool) -> Result<Evaluation> {
     let late = late_hours::all(db)?;
     let mut stored = load(db, schedule)?;
     stored.late_hours = late.by_api;
-    if !has_triggers {
+    if !knows_changes {
         look_back(&mut stored, schedule);
     }
     load_history(db, &mut stored, schedule)?;
     let round = Round::new(&stored, schedule);
-    let usage = reading::read(db, &round.required_windows(), has_triggers)?;
+    let usage = reading::read(db, &round.required_windows(), knows_changes)?;
     let mut result = round.evaluate(&usage);
     let outage = match result.rules {
         0 => None,
@@ -245,7 +247,6 @@ fn evaluate(db: &mut Db, schedule: Schedule) -> Result<Evaluation> {
         round: result,
         rules: rules.map(|rule| (rule.id.clone(), rule)).collect(),
         late_hours: late.ids,
-        has_triggers,
         outage,
     })
 }
@@ -273,7 +274,7 @@ fn load(db: &mut Db, schedule: Schedule) -> Result<StoredAlerts> {
     Ok(stored)
 }
 
-/// Without the triggers late rows leave no mark: the last hour is evaluated again.
+/// Where changed hours are unknown, late rows leave no mark: the last hour is evaluated again.
 fn look_back(stored: &mut StoredAlerts, schedule: Schedule) {
     let hours = [schedule.now - TimeDelta::hours(1), schedule.now];
     let hours = hours.map(|at| Granularity::Hourly.start_of(at));
@@ -333,7 +334,7 @@ fn save(db: &mut Db, evaluation: &Evaluation, schedule: Schedule) -> Result<()> 
     Ok(())
 }
 
-fn warn(context: &mut Context, args: &CheckArgs, round: &RoundResult, has_triggers: bool) {
+fn warn(context: &mut Context, args: &CheckArgs, round: &RoundResult, knows_changes: bool) {
     if let Some(until) = round.evaluated_ahead_to {
         context.warn(format_args!(
             "it is {}, but rules were evaluated up to {}: the clock was wrong; later events were withdrawn",
@@ -341,7 +342,7 @@ fn warn(context: &mut Context, args: &CheckArgs, round: &RoundResult, has_trigge
             format::time(until)
         ));
     }
-    if !has_triggers {
+    if !knows_changes {
         context.warn(
             "the triggers on api_usage are missing or disabled: all calls are counted from the rows; \
              `usagectl migrate` restores the triggers",

@@ -21,12 +21,12 @@ pub(in crate::commands) fn providers(db: &mut Db, now: DateTime<Utc>) -> Result<
     Ok(Providers::new(&api_limits::all(db)?, billing))
 }
 
-/// Reads the calls in the required windows of each API, each part once. Without the triggers roll-ups may be stale, so
-/// all calls are counted from the rows.
+/// Reads the calls in the required windows of each API, each part once. Where changed hours are unknown, roll-ups may
+/// be stale, so all calls are counted from the rows.
 pub(in crate::commands) fn series<'a>(
     db: &mut Db,
     needs: &BTreeMap<&'a str, Vec<RequiredWindows>>,
-    triggers_are_in_place: bool,
+    knows_changes: bool,
 ) -> Result<HashMap<&'a str, Series>> {
     let windows = needs.values().flatten();
     let windows = windows.flat_map(RequiredWindows::tallied);
@@ -38,7 +38,7 @@ pub(in crate::commands) fn series<'a>(
     for (api_name, needs) in needs {
         let windows = needs.iter().flat_map(RequiredWindows::tallied);
         let seconds = needs.iter().filter_map(|needs| needs.seconds);
-        let demand = if triggers_are_in_place {
+        let demand = if knows_changes {
             Demand::new(windows, seconds, stale.of(api_name))
         } else {
             Demand::of_rows(windows, seconds)
@@ -52,10 +52,10 @@ pub(in crate::commands) fn series<'a>(
 pub(super) fn read<'a>(
     db: &mut Db,
     needs: &BTreeMap<&'a str, Vec<RequiredWindows>>,
-    triggers_are_in_place: bool,
+    knows_changes: bool,
 ) -> Result<HashMap<&'a str, ApiUsage>> {
     let mut usage = HashMap::new();
-    for (api_name, series) in series(db, needs, triggers_are_in_place)? {
+    for (api_name, series) in series(db, needs, knows_changes)? {
         let needs = needs.get(api_name).map_or(&[][..], Vec::as_slice);
         let begins = usage::first_call_hour(db, api_name)?;
         let mut gaps = Gaps::default();

@@ -25,6 +25,7 @@ use crate::domain::format::counted;
 use crate::error::shell_word;
 use crate::ingest::{self, Format, Input, Job, Mapping, ReadSummary, TimeOptions, TimeUnit, Zone};
 use crate::output::record::PresetList;
+use crate::store::usage::rollups;
 
 /// Record API usage
 ///
@@ -165,6 +166,15 @@ pub fn run(context: &mut Context, args: RecordArgs) -> Result<Outcome> {
 
     refusals.report_rest(context, &read.failures);
     warn(context, &read, long_calls);
+    if summary.inserted > 0
+        && let Some((from, to)) = summary.from.zip(summary.to)
+        // A role may lack the right to read this.
+        && rollups::is_pruned(&mut db, from, to).unwrap_or(false)
+    {
+        context.warn(
+            "some calls are as old as rows that `usagectl prune` deleted: a call that was recorded before is counted twice",
+        );
+    }
     context.answer(&summary)?;
     let option = refusals.missing_option().map(str::to_owned);
     let kept = refusals.close()?;

@@ -1,8 +1,8 @@
 //! A step of `aggregate`: stale periods of one granularity that are brought up to date in one transaction.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 
 use super::aggregate_row::Counts;
 use super::rollup::ApiPeriod;
@@ -17,8 +17,8 @@ pub struct AggregateStep {
     pub last: ApiPeriod,
     /// From the start of the first period to the end of the last.
     pub window: Window,
-    /// Periods of which rows were deleted.
-    pub deleted: BTreeSet<ApiPeriod>,
+    /// Periods of which rows were deleted, each with the time of the newest of these.
+    pub deleted_to: BTreeMap<ApiPeriod, DateTime<Utc>>,
 }
 
 impl AggregateStep {
@@ -28,11 +28,11 @@ impl AggregateStep {
 
     /// The first step of `stale`, which is ordered by start and API; nothing if nothing is stale.
     ///
-    /// Each stale period is given with whether rows of it were deleted.
+    /// Each stale period is given with the time of its newest deleted row.
     pub fn first(
         granularity: Granularity,
         calendar: Calendar,
-        mut stale: Vec<(ApiPeriod, bool)>,
+        mut stale: Vec<(ApiPeriod, Option<DateTime<Utc>>)>,
     ) -> Option<AggregateStep> {
         // All that is stored between the periods of a step is read to compare.
         let longest = match granularity {
@@ -43,12 +43,13 @@ impl AggregateStep {
         let from = stale.first()?.0.start;
         stale.retain(|(period, _)| period.start < from + longest);
         let last = stale.last()?.0.clone();
-        let deleted = stale.iter().filter(|(_, deleted)| *deleted);
+        let deleted = stale.iter();
+        let deleted = deleted.filter_map(|(period, to)| Some((period.clone(), (*to)?)));
         Some(AggregateStep {
             granularity,
             calendar,
             window: Window::new(from, calendar.end_of(granularity, last.start)),
-            deleted: deleted.map(|(period, _)| period.clone()).collect(),
+            deleted_to: deleted.collect(),
             periods: stale.into_iter().map(|(period, _)| period).collect(),
             last,
         })
@@ -89,7 +90,7 @@ mod tests {
     }
 
     fn first(granularity: Granularity, stale: &[ApiPeriod]) -> Option<AggregateStep> {
-        let stale = stale.iter().map(|period| (period.clone(), false));
+        let stale = stale.iter().map(|period| (period.clone(), None));
         AggregateStep::first(granularity, Calendar::UTC, stale.collect())
     }
 

@@ -5,6 +5,7 @@ pub mod aggregate_step;
 pub mod batch;
 pub mod credits;
 pub mod endpoint;
+pub mod fingerprint;
 pub mod histogram;
 pub mod read_plan;
 pub mod record;

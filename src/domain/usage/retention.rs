@@ -1,31 +1,19 @@
 //! Deletions of the oldest rows by another program, such as a job that keeps 90 days.
 //!
 //! Roll-ups are the history, so they do not follow such a deletion. It is recognized by its position: everything before
-//! the oldest remaining row is gone. A row that is deleted inside the kept history is a correction and is followed.
+//! the oldest remaining row is gone, and nothing after it. A row that is deleted inside the kept history, also in the hour
+//! of the oldest remaining row, is a correction and is followed.
 
 use chrono::{DateTime, Utc};
 
 use super::rollup::ApiRollup;
 use crate::domain::format;
-use crate::domain::period::{Granularity, Window};
+use crate::domain::period::Window;
 
-/// The hours from which the oldest rows may have been deleted: up to the one of the oldest remaining row.
-#[derive(Clone, Copy, Debug)]
-pub struct DeletedHead {
-    /// The hour of the oldest remaining row, of any API; nothing if no row remains.
-    oldest: Option<DateTime<Utc>>,
-}
-
-impl DeletedHead {
-    pub fn before(oldest_row: Option<DateTime<Utc>>) -> DeletedHead {
-        DeletedHead {
-            oldest: oldest_row.map(|at| Granularity::Hourly.start_of(at)),
-        }
-    }
-
-    pub fn contains(&self, hour: DateTime<Utc>) -> bool {
-        self.oldest.is_none_or(|oldest| hour <= oldest)
-    }
+/// Whether the deletions of an hour are of the oldest rows: the newest deleted row is not newer than the oldest remaining
+/// row of any API, if one remains.
+pub fn is_of_oldest(deleted_to: DateTime<Utc>, oldest_row: Option<DateTime<Utc>>) -> bool {
+    oldest_row.is_none_or(|oldest| deleted_to <= oldest)
 }
 
 /// The choice that a user has about the calls of a window whose rows were deleted.
@@ -53,11 +41,11 @@ mod tests {
     use crate::domain::usage::rollup::Rollup;
 
     #[test]
-    fn head_ends_with_the_hour_of_the_oldest_row() {
-        let head = DeletedHead::before(Some(at("01-30T09:40")));
-        assert!(head.contains(at("01-30T08:00")) && head.contains(at("01-30T09:00")));
-        assert!(!head.contains(at("01-30T10:00")));
-        assert!(DeletedHead::before(None).contains(at("01-30T10:00")));
+    fn deletion_up_to_the_oldest_row_is_of_the_oldest() {
+        let oldest = Some(at("01-30T09:40"));
+        assert!(is_of_oldest(at("01-30T08:59"), oldest) && is_of_oldest(at("01-30T09:40"), oldest));
+        assert!(!is_of_oldest(at("01-30T09:41"), oldest));
+        assert!(is_of_oldest(at("01-30T10:00"), None));
     }
 
     #[test]

@@ -45,14 +45,14 @@ pub fn list_unseen(db: &mut Db) -> QueryResult<()> {
              taken AS (
                  DELETE FROM usagectl_dirty_hours AS dirty USING changed
                  WHERE dirty.api_name = changed.api_name AND dirty.hour = changed.hour
-                 RETURNING dirty.api_name, dirty.hour, dirty.deleted
+                 RETURNING dirty.api_name, dirty.hour, dirty.deleted_to
              ),
              late AS (
                  INSERT INTO usagectl_late_hours (api_name, hour)
                  SELECT api_name, hour FROM changed AS dirty WHERE {is_late}
              )
-             INSERT INTO usagectl_dirty_hours (api_name, hour, seen, deleted)
-             SELECT api_name, hour, true, bool_or(deleted) FROM taken GROUP BY api_name, hour"
+             INSERT INTO usagectl_dirty_hours (api_name, hour, seen, deleted_to)
+             SELECT api_name, hour, true, max(deleted_to) FROM taken GROUP BY api_name, hour"
         )],
         Db::Sqlite(_) => vec![
             format!(

@@ -15,9 +15,10 @@ use crate::store::db::{Db, on, quote_identifier};
 use crate::store::tuples::LoadTuples;
 
 /// Tables whose content is not lost: the next `migrate` computes it again from the application's, or it describes runs.
-pub(super) const REBUILT: [&str; 6] = [
+pub(super) const REBUILT: [&str; 7] = [
     "usagectl_dirty_hours",
     "usagectl_dirty_metric_days",
+    "usagectl_fingerprints",
     "usagectl_late_hours",
     "usagectl_odd_timestamps",
     "usagectl_run_locks",

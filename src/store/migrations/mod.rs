@@ -69,7 +69,7 @@ pub use restore::{Target, log_restore, restore_object, restore_table};
 pub use run::{Event, Locks, LogContext, Observer, Retry, Task, run, stop};
 
 pub use script::script;
-pub use triggers::{TriggerSet, broken_triggers, sets_of};
+pub use triggers::{TriggerSet, broken_triggers, leave_out_unwanted, sets_of};
 
 #[derive(Debug, PartialEq, Eq)]
 pub struct Migration {

@@ -4,21 +4,19 @@
 //! A row and its dirty hour become visible together. A run that takes the dirty hours it sees and then reads
 //! the rows therefore misses none: a row that commits later brings a dirty hour of its own.
 //!
-//! One change writes no dirty hour: SQLite's INSERT OR REPLACE deletes a row without firing the delete
-//! trigger, unless the program that runs it has set `recursive_triggers`. A trigger that looks for such a row
-//! before every insert would make each insert a tenth slower. Where the new row is of another hour than the old
-//! one, `aggregate --verify` finds the difference.
+//! One change writes no dirty hour: SQLite's UPDATE OR REPLACE, when it changes the id of a row to that of another.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
-use diesel::dsl::count_star;
-use diesel::sql_types::{BigInt, Nullable, Text, Timestamp};
+use diesel::connection::SimpleConnection;
+use diesel::dsl::{count_star, sql};
+use diesel::sql_types::{BigInt, Bool, Nullable, Text, Timestamp};
 
-use crate::domain::period::Window;
+use crate::domain::period::{Granularity, Window};
 use crate::domain::usage::rollup::ApiPeriod;
 use crate::store::prelude::*;
-use crate::store::schema::{usagectl_dirty_hours, usagectl_odd_timestamps};
+use crate::store::schema::{api_usage, usagectl_dirty_hours, usagectl_odd_timestamps};
 use crate::store::time::{StoredTimestamp, TimeBoundary};
 
 /// What the text of a canonical timestamp matches, as in the triggers.
@@ -71,17 +69,17 @@ pub fn move_to_stale(db: &mut Db, apis: &[String]) -> QueryResult<()> {
     let postgres = [format!(
         "WITH taken AS (
              DELETE FROM usagectl_dirty_hours WHERE $1 IS NULL OR api_name = $1
-             RETURNING api_name, hour, seen, deleted
+             RETURNING api_name, hour, seen, deleted_to
          ),
          late AS (
              INSERT INTO usagectl_late_hours (api_name, hour)
              SELECT DISTINCT api_name, hour FROM taken AS dirty WHERE NOT seen AND {}
          )
-         INSERT INTO usagectl_stale_periods AS stale (aggregation_type, period_start, api_name, deleted)
-         SELECT 'HOURLY', hour, api_name, bool_or(deleted) FROM taken
+         INSERT INTO usagectl_stale_periods AS stale (aggregation_type, period_start, api_name, deleted_to)
+         SELECT 'HOURLY', hour, api_name, max(deleted_to) FROM taken
          WHERE hour >= '0001-01-01' AND hour < '10000-01-01' GROUP BY hour, api_name
          ON CONFLICT (aggregation_type, period_start, api_name)
-         DO UPDATE SET deleted = stale.deleted OR excluded.deleted",
+         DO UPDATE SET deleted_to = greatest(stale.deleted_to, excluded.deleted_to)",
         is_late(db)
     )];
     let late = format!(
@@ -93,11 +91,12 @@ pub fn move_to_stale(db: &mut Db, apis: &[String]) -> QueryResult<()> {
     let sqlite = [
         late.as_str(),
         // A date that does not exist comes out of strftime as another one, or as null.
-        "INSERT INTO usagectl_stale_periods (aggregation_type, period_start, api_name, deleted)
-         SELECT 'HOURLY', hour, api_name, deleted FROM usagectl_dirty_hours
+        "INSERT INTO usagectl_stale_periods (aggregation_type, period_start, api_name, deleted_to)
+         SELECT 'HOURLY', hour, api_name, deleted_to FROM usagectl_dirty_hours
          WHERE (?1 IS NULL OR api_name = ?1) AND hour >= '0001'
            AND hour = strftime('%Y-%m-%dT%H:00:00.000+00:00', hour)
-         ON CONFLICT DO UPDATE SET deleted = deleted OR excluded.deleted",
+         ON CONFLICT DO UPDATE SET
+             deleted_to = nullif(max(coalesce(deleted_to, ''), coalesce(excluded.deleted_to, '')), '')",
         // Rows with such a date look canonical to the triggers: list them as odd.
         // CROSS JOIN keeps SQLite from beginning with the rows: such dirty hours are rare.
         "INSERT INTO usagectl_odd_timestamps (usage_id, timestamp)
@@ -115,6 +114,16 @@ pub fn move_to_stale(db: &mut Db, apis: &[String]) -> QueryResult<()> {
         Db::Sqlite(_) => sqlite.to_vec(),
     };
     lock_for_taking(db)?;
+    if let Db::Sqlite(conn) = db {
+        // INSERT OR REPLACE put another timestamp in place of the odd one.
+        conn.batch_execute(
+            "DELETE FROM usagectl_odd_timestamps
+             WHERE (hour IS NULL OR hour IN (SELECT hour FROM usagectl_dirty_hours)) AND EXISTS (
+                 SELECT 1 FROM api_usage
+                 WHERE id = usage_id AND api_usage.timestamp IS NOT usagectl_odd_timestamps.timestamp
+             )",
+        )?;
+    }
     for api in each(apis) {
         for statement in &statements {
             on!(db, |conn| diesel::sql_query(*statement)
@@ -161,13 +170,34 @@ pub fn relist_odd_timestamps(db: &mut Db) -> QueryResult<()> {
     }
 }
 
+/// Lists those of these rows that have an odd timestamp: without the triggers they are not listed.
+pub fn list_odd_timestamps(db: &mut Db, ids: &[String]) -> QueryResult<()> {
+    let Db::Sqlite(conn) = db else {
+        return Ok(());
+    };
+    let odd = api_usage::table
+        .select((api_usage::id, api_usage::timestamp))
+        .filter(api_usage::id.eq_any(ids))
+        .filter(sql::<Bool>(&format!("timestamp NOT {CANONICAL}")));
+    diesel::insert_or_ignore_into(usagectl_odd_timestamps::table)
+        .values(odd)
+        .into_columns((
+            usagectl_odd_timestamps::usage_id,
+            usagectl_odd_timestamps::timestamp,
+        ))
+        .execute(conn)?;
+    Ok(())
+}
+
 fn relist_sql(db: &Db) -> String {
     match db {
         Db::Pg(_) => String::new(),
         Db::Sqlite(_) => format!(
             "DELETE FROM usagectl_odd_timestamps;
              INSERT INTO usagectl_odd_timestamps (usage_id, timestamp)
-             SELECT id, timestamp FROM api_usage WHERE timestamp NOT {CANONICAL};"
+             SELECT id, timestamp FROM api_usage
+             WHERE timestamp NOT {CANONICAL}
+                 OR substr(timestamp, 1, 13) IS NOT strftime('%Y-%m-%dT%H', timestamp);"
         ),
     }
 }
@@ -234,8 +264,7 @@ fn each(apis: &[String]) -> Vec<Option<&str>> {
 }
 
 pub fn dirty_hours(db: &mut Db, window: Window) -> QueryResult<BTreeSet<ApiPeriod>> {
-    let hours = marked(db, window)?;
-    Ok(hours.into_iter().map(|(hour, _)| hour).collect())
+    Ok(marked(db, window)?.into_keys().collect())
 }
 
 /// Forgets the changes of this transaction in a window that had no dirty hour before.
@@ -254,28 +283,28 @@ pub fn forget_own(db: &mut Db, window: Window) -> QueryResult<()> {
     Ok(())
 }
 
-/// The dirty hours of which rows were deleted.
-pub fn hours_with_deletions(db: &mut Db, window: Window) -> QueryResult<BTreeSet<ApiPeriod>> {
-    let hours = marked(db, window)?.into_iter();
-    Ok(hours
-        .filter_map(|(hour, deleted)| deleted.then_some(hour))
-        .collect())
-}
-
-/// The dirty hours of a window, and whether rows of them were deleted.
-fn marked(db: &mut Db, window: Window) -> QueryResult<Vec<(ApiPeriod, bool)>> {
+/// The dirty hours of a window, each with the time of its newest deleted row.
+pub fn marked(
+    db: &mut Db,
+    window: Window,
+) -> QueryResult<BTreeMap<ApiPeriod, Option<DateTime<Utc>>>> {
     use usagectl_dirty_hours::dsl;
-    let hours: Vec<(StoredTimestamp, String, bool)> = on!(db, |conn| dsl::usagectl_dirty_hours
-        .select((dsl::hour, dsl::api_name, dsl::deleted))
+    type Mark = (StoredTimestamp, String, Option<UtcTimestamp>);
+    let marks: Vec<Mark> = on!(db, |conn| dsl::usagectl_dirty_hours
+        .select((dsl::hour, dsl::api_name, dsl::deleted_to))
         .filter(dsl::hour.ge(TimeBoundary(window.from)))
         .filter(dsl::hour.lt(TimeBoundary(window.to)))
         .distinct()
         .load(conn))?;
-    let readable = |(hour, api_name, deleted): (StoredTimestamp, String, bool)| {
-        let start = hour.instant()?;
-        Some((ApiPeriod { start, api_name }, deleted))
-    };
-    Ok(hours.into_iter().filter_map(readable).collect())
+    let mut hours = BTreeMap::new();
+    for (hour, api_name, deleted_to) in marks {
+        if let Some(start) = hour.instant() {
+            let newest: &mut Option<DateTime<Utc>> =
+                hours.entry(ApiPeriod { start, api_name }).or_default();
+            *newest = (*newest).max(deleted_to.map(UtcTimestamp::utc));
+        }
+    }
+    Ok(hours)
 }
 
 /// The time of the oldest row of a window.
@@ -284,28 +313,40 @@ pub fn oldest_row(db: &mut Db, window: Window) -> QueryResult<Option<DateTime<Ut
     struct Oldest {
         #[diesel(sql_type = Timestamp)]
         at: StoredTimestamp,
+        /// Of an odd timestamp.
+        #[diesel(sql_type = Nullable<Timestamp>)]
+        hour: Option<UtcTimestamp>,
     }
     let query = match db {
         Db::Pg(_) => {
-            "SELECT timestamp AS at FROM api_usage WHERE timestamp >= $1 AND timestamp < $2
+            "SELECT timestamp AS at, NULL::timestamp AS hour FROM api_usage WHERE timestamp >= $1 AND timestamp < $2
              ORDER BY timestamp LIMIT 1"
                 .to_owned()
         }
         Db::Sqlite(_) => format!(
             "SELECT * FROM (
-                 SELECT timestamp AS at FROM api_usage
+                 SELECT timestamp AS at, NULL AS hour FROM api_usage
                  WHERE timestamp >= $1 AND timestamp < $2 AND timestamp {CANONICAL} ORDER BY timestamp LIMIT 1
              )
              UNION ALL
-             SELECT min(hour) FROM usagectl_odd_timestamps
-             WHERE hour >= $1 AND hour < $2 HAVING min(hour) IS NOT NULL"
+             SELECT timestamp, hour FROM usagectl_odd_timestamps
+             WHERE hour = (SELECT min(hour) FROM usagectl_odd_timestamps WHERE hour >= $1 AND hour < $2)"
         ),
     };
     let found: Vec<Oldest> = on!(db, |conn| diesel::sql_query(query)
         .bind::<Timestamp, _>(TimeBoundary(window.from))
         .bind::<Timestamp, _>(TimeBoundary(window.to))
         .load(conn))?;
-    Ok(found.iter().filter_map(|row| row.at.instant()).min())
+    // As when it is counted: the database decides the hour.
+    let instant = |row: &Oldest| {
+        let at = row.at.instant();
+        let Some(hour) = row.hour.map(UtcTimestamp::utc) else {
+            return at;
+        };
+        let within = at.filter(|at| Granularity::Hourly.start_of(*at) == hour);
+        Some(within.unwrap_or(hour))
+    };
+    Ok(found.iter().filter_map(instant).min())
 }
 
 pub fn days_with_rows(db: &mut Db, window: Window) -> QueryResult<BTreeSet<DateTime<Utc>>> {

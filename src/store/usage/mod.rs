@@ -3,6 +3,7 @@
 pub mod aggregates;
 pub mod dirty;
 pub mod insert;
+pub mod lookback;
 pub mod prune;
 pub mod read;
 pub mod rollups;

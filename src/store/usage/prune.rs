@@ -16,6 +16,7 @@ use crate::domain::schema::value::Kind;
 use crate::domain::usage::endpoint::EndpointNames;
 use crate::domain::usage::rollup::{ApiPeriod, ApiRollup, Tally};
 use crate::error::{Error, Exit, Result};
+use crate::fault;
 use crate::store::migrations::archive::{self, PartWriter};
 use crate::store::migrations::rows::{self, TableColumns, fix_text_forms, selected};
 use crate::store::migrations::{ExportOrigin, Target};
@@ -72,8 +73,10 @@ pub fn prune_some(
         }
         let calls = tally.finish();
         rollups::change_calls_without_rows(db, Level::Sealed, &calls, ApiRollup::merge)?;
+        fault::point("step");
         Ok(deleted)
     });
+    fault::point("step");
     match done {
         Ok(deleted) => Ok(Slice::Deleted(deleted)),
         Err(Undone::Changed) => Ok(Slice::Changed),
@@ -293,6 +296,7 @@ pub fn restore(db: &mut Db, folder: &Path) -> Result<RestoredRows> {
         let mut flush = |db: &mut Db, batch: &mut Vec<Vec<Value>>| -> Result<()> {
             let rows = std::mem::take(batch);
             let done = db.write_tx(|db| restore_some(db, &target, rows))?;
+            fault::point("step");
             sum.restored += done.restored;
             sum.existing += done.existing;
             sum.deleted_since += done.deleted_since;
@@ -345,6 +349,7 @@ fn restore_some(db: &mut Db, target: &Target, mut rows: Vec<Vec<Value>>) -> Resu
         .with_next("run the same command again"));
     }
     let ids: Vec<String> = rows.iter().map(id).collect();
+    dirty::list_odd_timestamps(db, &ids)?;
     // Subtraction finds the names under which they were counted.
     let mut tally = Tally::new(EndpointNames::Raw);
     let mut ids_of: BTreeMap<ApiPeriod, Vec<String>> = BTreeMap::new();

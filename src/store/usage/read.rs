@@ -149,9 +149,14 @@ pub fn delete_some(
                 .returning(columns!())
                 .load(conn)
         })?,
-        Db::Sqlite(conn) => diesel::delete(api_usage::table.filter(by_id))
-            .returning(columns!())
-            .load(conn)?,
+        Db::Sqlite(conn) => {
+            // Without the triggers nothing else does.
+            let listed = usagectl_odd_timestamps::usage_id.eq_any(odd.keys());
+            diesel::delete(usagectl_odd_timestamps::table.filter(listed)).execute(conn)?;
+            diesel::delete(api_usage::table.filter(by_id))
+                .returning(columns!())
+                .load(conn)?
+        }
     };
     for (id, row) in &deleted {
         if let Some(at) = row.instant(odd.get(id).map(|hour| hour.utc())) {

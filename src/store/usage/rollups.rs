@@ -10,7 +10,7 @@ use diesel::pg::PgRowByRowLoadingMode;
 use super::dirty;
 use crate::domain::format;
 use crate::domain::named::{Named, named};
-use crate::domain::period::{Calendar, Granularity, Window};
+use crate::domain::period::{Calendar, Granularity, Window, quarter_of};
 use crate::domain::usage::credits;
 use crate::domain::usage::histogram::{self, Histogram};
 use crate::domain::usage::read_plan::StalePeriods;
@@ -378,6 +378,44 @@ pub fn delete(db: &mut Db, level: impl Into<Level>, period: &ApiPeriod) -> Query
     Ok(())
 }
 
+/// Deletes the total of a period and the endpoints that change, and returns their new values. Most stay, where one of many
+/// endpoints has a late row.
+pub fn delete_changed(
+    db: &mut Db,
+    granularity: Granularity,
+    period: &ApiPeriod,
+    before: &ApiRollup,
+    after: &ApiRollup,
+) -> QueryResult<ApiRollup> {
+    use usagectl_rollups::dsl;
+    let differs =
+        |endpoint: &&String| before.endpoints.get(*endpoint) != after.endpoints.get(*endpoint);
+    let endpoints = before.endpoints.keys().chain(after.endpoints.keys());
+    let mut changed: BTreeSet<&str> = endpoints.filter(differs).map(String::as_str).collect();
+    // The total, and the calls without an endpoint.
+    changed.insert("");
+    let names: Vec<&str> = changed.iter().copied().collect();
+    for names in names.chunks(5_000) {
+        on!(db, |conn| {
+            diesel::delete(dsl::usagectl_rollups)
+                .filter(dsl::aggregation_type.eq(granularity.as_str()))
+                .filter(dsl::scope.eq_any([Scope::Api.as_str(), Scope::Endpoint.as_str()]))
+                .filter(dsl::api_name.eq(&period.api_name))
+                .filter(dsl::period_start.eq(UtcTimestamp::new(period.start)))
+                .filter(dsl::endpoint.eq_any(names))
+                .execute(conn)
+        })?;
+    }
+    let endpoints = after.endpoints.iter();
+    let endpoints = endpoints.filter(|(endpoint, _)| changed.contains(endpoint.as_str()));
+    Ok(ApiRollup {
+        total: after.total.clone(),
+        endpoints: endpoints
+            .map(|(name, it)| (name.clone(), it.clone()))
+            .collect(),
+    })
+}
+
 /// The stored calls without rows of the same quarters of hours as `calls`.
 pub fn calls_without_rows(
     db: &mut Db,
@@ -395,6 +433,18 @@ pub fn calls_without_rows(
     let mut stored = merge(db, level, Some, &apis, window)?;
     stored.retain(|period, _| calls.contains_key(period));
     Ok(stored)
+}
+
+/// Whether rows of these times were pruned.
+pub fn is_pruned(db: &mut Db, first: DateTime<Utc>, last: DateTime<Utc>) -> QueryResult<bool> {
+    use usagectl_rollups::dsl;
+    let pruned = dsl::usagectl_rollups
+        .filter(dsl::aggregation_type.eq(Level::Sealed.as_str()))
+        .filter(dsl::scope.eq(Scope::Api.as_str()))
+        .filter(dsl::period_start.ge(TimeBoundary(quarter_of(first))))
+        .filter(dsl::period_start.le(TimeBoundary(quarter_of(last))));
+    on!(db, |conn| diesel::select(diesel::dsl::exists(pruned))
+        .get_result(conn))
 }
 
 /// Changes the calls without rows: `change` merges or subtracts those of some quarters of hours. In one transaction.
@@ -511,8 +561,8 @@ fn period((start, api_name): (UtcTimestamp, String)) -> ApiPeriod {
     }
 }
 
-/// A stale period, and whether rows of it were deleted.
-pub type Stale = (ApiPeriod, bool);
+/// A stale period, and the time of its newest deleted row.
+pub type Stale = (ApiPeriod, Option<DateTime<Utc>>);
 
 /// The first stale periods of a granularity that start at `from` or later, at most `limit`, ordered by start and
 /// API.
@@ -525,9 +575,9 @@ pub fn stale(
 ) -> QueryResult<Vec<Stale>> {
     use usagectl_stale_periods::dsl;
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let rows: Vec<(UtcTimestamp, String, bool)> = on!(db, |conn| {
+    let rows: Vec<(UtcTimestamp, String, Option<UtcTimestamp>)> = on!(db, |conn| {
         let mut rows = dsl::usagectl_stale_periods
-            .select((dsl::period_start, dsl::api_name, dsl::deleted))
+            .select((dsl::period_start, dsl::api_name, dsl::deleted_to))
             .filter(dsl::aggregation_type.eq(granularity.as_str()))
             .filter(dsl::period_start.ge(TimeBoundary(from)))
             .order((dsl::period_start, dsl::api_name))
@@ -536,7 +586,9 @@ pub fn stale(
         only_apis!(rows, apis);
         rows.load(conn)
     })?;
-    let stale = |(start, api_name, deleted)| (period((start, api_name)), deleted);
+    let stale = |(start, api_name, deleted_to): (_, _, Option<UtcTimestamp>)| {
+        (period((start, api_name)), deleted_to.map(UtcTimestamp::utc))
+    };
     Ok(rows.into_iter().map(stale).collect())
 }
 
@@ -688,6 +740,12 @@ impl StaleByApi {
     pub fn of(&self, api: &str) -> &StalePeriods {
         self.by_api.get(api).unwrap_or(&self.none)
     }
+
+    pub fn insert(&mut self, granularity: Granularity, period: ApiPeriod) {
+        let of_api = self.by_api.entry(period.api_name);
+        let of_api = of_api.or_insert_with(|| self.none.clone());
+        of_api.insert(granularity, period.start);
+    }
 }
 
 /// The stale periods and dirty hours of each API in the months that `window` touches.
@@ -695,17 +753,16 @@ pub fn stale_by_api(db: &mut Db, calendar: Calendar, window: Window) -> QueryRes
     let months = calendar
         .widened(Granularity::Monthly, window)
         .widened(Granularity::Hourly);
-    let none = StalePeriods::none(calendar);
-    let mut by_api: HashMap<String, StalePeriods> = HashMap::new();
+    let mut stale = StaleByApi {
+        by_api: HashMap::new(),
+        none: StalePeriods::none(calendar),
+    };
     let dirty = dirty::dirty_hours(db, months)?.into_iter();
     let dirty = dirty.map(|hour| (Granularity::Hourly, hour));
     for (granularity, period) in stale_in(db, months)?.into_iter().chain(dirty) {
-        let of_api = by_api
-            .entry(period.api_name)
-            .or_insert_with(|| none.clone());
-        of_api.insert(granularity, period.start);
+        stale.insert(granularity, period);
     }
-    Ok(StaleByApi { by_api, none })
+    Ok(stale)
 }
 
 /// Every API that has usage: rolled up, stale or dirty.

@@ -1,6 +1,7 @@
 //! `aggregate`: after any writes, by any program and in any order, the roll-ups equal their rows.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use std::{slice, thread};
 
@@ -16,9 +17,9 @@ use usagectl::store::lock::RunKind;
 use crate::support::Engine::{Postgresql, Sqlite};
 use crate::support::calls::{
     Call, Sum, TimeForm, aggregates, expected_aggregates, expected_aggregates_in, insert,
-    insert_sql, update_sql,
+    insert_sql, replace_sql, update_sql,
 };
-use crate::support::{Engine, OtherRole, Run, TestDatabase};
+use crate::support::{Engine, OtherRole, Program, Run, TestDatabase};
 use rstest::rstest;
 
 pub(super) fn aggregate(db: &TestDatabase) -> Run {
@@ -45,21 +46,40 @@ pub(super) fn everything(db: &TestDatabase) -> Vec<String> {
 #[derive(Clone, Debug)]
 enum Event {
     Insert(Vec<Call>),
+    /// Puts another call in place of one, under the same id.
+    Replace(usize, Call),
     Update(usize, Call),
     Delete(usize),
     Aggregate(&'static str),
+    /// Ends `aggregate`, `prune` or `prune --restore` at one of its transactions.
+    Kill(u8, u8),
     /// Prunes the rows before an hour, counted from 2024-02-28T21:00:00Z, with an archive.
     Prune(i64),
     Restore,
     Zone(Tz),
 }
 
+impl Event {
+    fn make_canonical(&mut self) {
+        let calls = match self {
+            Event::Insert(calls) => calls.as_mut_slice(),
+            Event::Replace(_, call) | Event::Update(_, call) => slice::from_mut(call),
+            _ => &mut [],
+        };
+        calls
+            .iter_mut()
+            .for_each(|call| call.form = TimeForm::Canonical);
+    }
+}
+
 fn events() -> impl Strategy<Value = Vec<Event>> {
     let event = prop_oneof![
         4 => vec(Call::any(), 1..12).prop_map(Event::Insert),
+        2 => (any::<usize>(), Call::any()).prop_map(|(which, call)| Event::Replace(which, call)),
         2 => (any::<usize>(), Call::any()).prop_map(|(which, call)| Event::Update(which, call)),
         2 => any::<usize>().prop_map(Event::Delete),
         2 => proptest::sample::select(vec!["hourly", "daily", "monthly", "all"]).prop_map(Event::Aggregate),
+        1 => (1..9_u8).prop_map(|point| Event::Kill(0, point)),
     ];
     vec(event, 1..12)
 }
@@ -74,9 +94,11 @@ fn events_of_a_long_life() -> impl Strategy<Value = Vec<Event>> {
     ];
     let event = prop_oneof![
         4 => vec(Call::any(), 1..12).prop_map(Event::Insert),
+        1 => (any::<usize>(), Call::any()).prop_map(|(which, call)| Event::Replace(which, call)),
         1 => (any::<usize>(), Call::any()).prop_map(|(which, call)| Event::Update(which, call)),
         1 => any::<usize>().prop_map(Event::Delete),
         2 => proptest::sample::select(vec!["hourly", "all"]).prop_map(Event::Aggregate),
+        2 => (0..3_u8, 1..9_u8).prop_map(|(command, point)| Event::Kill(command, point)),
         3 => (1..70_i64).prop_map(Event::Prune),
         1 => Just(Event::Restore),
         2 => proptest::sample::select(zones).prop_map(Event::Zone),
@@ -84,106 +106,200 @@ fn events_of_a_long_life() -> impl Strategy<Value = Vec<Event>> {
     vec(event, 1..14)
 }
 
-/// Applies the events to the database and returns the calls that count, and the time zone.
-fn play(db: &TestDatabase, events: &[Event]) -> (Vec<Call>, Tz) {
-    let mut rows: BTreeMap<String, Call> = BTreeMap::new();
-    // Calls whose rows are pruned.
-    let mut pruned: BTreeMap<String, Call> = BTreeMap::new();
-    let archive = tempfile::tempdir().unwrap();
-    let archive = archive.path().join("archive");
-    let mut zone = Tz::UTC;
-    let mut next = 0;
-    let mut id = || {
-        next += 1;
-        format!("call-{next}")
-    };
-    // The oldest row is never deleted: deletions of the oldest are tested in `prune`.
-    let anchor: DateTime<Utc> = "2024-02-27T00:00:00Z".parse().unwrap();
-    let oldest = |db: &TestDatabase, id: String, rows: &mut BTreeMap<String, Call>| {
-        let oldest = Call::new(&id, "tmdb", "2024-02-27T00:00:00Z");
-        insert(db, slice::from_ref(&oldest));
-        rows.insert(id, oldest);
-    };
-    oldest(db, id(), &mut rows);
-    for event in events {
-        let row = |which: &usize| {
-            let others = rows.values().filter(|call| call.at > anchor);
-            let ids: Vec<&String> = others.map(|call| &call.id).collect();
-            ids.get(which % ids.len().max(1)).map(|id| (*id).clone())
+/// The lock of a killed PostgreSQL session goes when the server notices.
+const WAIT: [&str; 2] = ["--lock-wait", "10s"];
+
+/// A database, and a model of what is in it.
+struct Life<'a> {
+    db: &'a TestDatabase,
+    rows: BTreeMap<String, Call>,
+    /// Calls whose rows are pruned.
+    pruned: BTreeMap<String, Call>,
+    folder: tempfile::TempDir,
+    zone: Tz,
+    ids: u32,
+}
+
+impl<'a> Life<'a> {
+    fn new(db: &'a TestDatabase) -> Life<'a> {
+        let mut life = Life {
+            db,
+            rows: BTreeMap::new(),
+            pruned: BTreeMap::new(),
+            folder: tempfile::tempdir().unwrap(),
+            zone: Tz::UTC,
+            ids: 0,
         };
+        life.insert_oldest();
+        life
+    }
+
+    fn id(&mut self) -> String {
+        self.ids += 1;
+        format!("call-{}", self.ids)
+    }
+
+    /// The oldest row is never deleted: deletions of the oldest are tested in `prune`.
+    fn insert_oldest(&mut self) {
+        let oldest = Call::new(&self.id(), "tmdb", "2024-02-27T00:00:00Z");
+        insert(self.db, slice::from_ref(&oldest));
+        self.rows.insert(oldest.id.clone(), oldest);
+    }
+
+    fn row(&self, which: usize) -> Option<String> {
+        let start: DateTime<Utc> = "2024-02-28T00:00:00Z".parse().unwrap();
+        let others = self.rows.values().filter(|call| call.at > start);
+        let ids: Vec<&String> = others.map(|call| &call.id).collect();
+        ids.get(which % ids.len().max(1)).map(|id| (*id).clone())
+    }
+
+    fn archive(&self) -> PathBuf {
+        self.folder.path().join("archive")
+    }
+
+    fn prune(&self, hours: i64) -> Program {
+        let start: DateTime<Utc> = "2024-02-28T21:00:00Z".parse().unwrap();
+        let now = (start + TimeDelta::hours(hours)).to_rfc3339();
+        self.db
+            .usagectl(["prune", "--older-than", "0s", "--archive"])
+            .arg(self.archive())
+            .args(WAIT)
+            .now(&now)
+    }
+
+    fn restore(&self) -> Program {
+        self.db
+            .usagectl(["prune", "--restore"])
+            .arg(self.archive())
+            .args(WAIT)
+    }
+
+    /// Follows a prune or a restore, complete or not.
+    fn follow(&mut self) {
+        let left = self.db.rows("SELECT id FROM api_usage");
+        let mut calls = std::mem::take(&mut self.rows);
+        calls.append(&mut self.pruned);
+        (self.rows, self.pruned) = calls.into_iter().partition(|(id, _)| left.contains(id));
+        let start: DateTime<Utc> = "2024-02-28T00:00:00Z".parse().unwrap();
+        if !self.rows.values().any(|call| call.at < start) {
+            self.insert_oldest();
+        }
+    }
+
+    fn play(&mut self, event: &Event) {
         match event {
             Event::Insert(calls) => {
-                let named = calls.iter().map(|call| Call {
-                    id: id(),
-                    ..call.clone()
-                });
-                let named: Vec<Call> = named.collect();
-                insert(db, &named);
-                rows.extend(named.into_iter().map(|call| (call.id.clone(), call)));
+                let mut named = calls.clone();
+                named.iter_mut().for_each(|call| call.id = self.id());
+                insert(self.db, &named);
+                let named = named.into_iter().map(|call| (call.id.clone(), call));
+                self.rows.extend(named);
+            }
+            Event::Replace(which, call) => {
+                if let Some(id) = self.row(*which) {
+                    let mut call = call.clone();
+                    call.id = id.clone();
+                    self.db.execute(&replace_sql(self.db.engine(), &call));
+                    self.rows.insert(id, call);
+                }
             }
             Event::Update(which, call) => {
-                if let Some(old) = row(which) {
-                    let new = Call {
-                        id: id(),
-                        ..call.clone()
-                    };
-                    db.execute(&update_sql(db.engine(), &old, &new));
-                    rows.remove(&old);
-                    rows.insert(new.id.clone(), new);
+                if let Some(old) = self.row(*which) {
+                    let mut new = call.clone();
+                    new.id = self.id();
+                    self.db.execute(&update_sql(self.db.engine(), &old, &new));
+                    self.rows.remove(&old);
+                    self.rows.insert(new.id.clone(), new);
                 }
             }
             Event::Delete(which) => {
-                if let Some(old) = row(which) {
-                    db.execute(&format!("DELETE FROM api_usage WHERE id = '{old}'"));
-                    rows.remove(&old);
+                if let Some(old) = self.row(*which) {
+                    self.db
+                        .execute(&format!("DELETE FROM api_usage WHERE id = '{old}'"));
+                    self.rows.remove(&old);
                 }
             }
             Event::Aggregate(period) => {
-                db.usagectl(["aggregate", "--period", period])
-                    .run()
-                    .success();
+                let run = self.db.usagectl(["aggregate", "--period", period]);
+                run.args(WAIT).run().success();
+            }
+            Event::Kill(command, point) => {
+                let run = match command {
+                    0 => self.db.usagectl(["aggregate"]).args(WAIT),
+                    1 => self.prune(i64::from(*point) * 9),
+                    _ if !self.archive().exists() => return,
+                    _ => self.restore(),
+                };
+                let fault = format!("kill:step:{point}");
+                let run = run.env("USAGECTL_FAULT", fault).run();
+                assert!([0, 3, 137].contains(&run.code), "{}", run.stderr);
+                self.follow();
             }
             Event::Prune(hours) => {
-                let start: DateTime<Utc> = "2024-02-28T21:00:00Z".parse().unwrap();
-                let now = (start + TimeDelta::hours(*hours)).to_rfc3339();
-                let run = db
-                    .usagectl(["prune", "--older-than", "0s", "--archive"])
-                    .arg(&archive)
-                    .now(&now)
-                    .run();
+                let run = self.prune(*hours).run();
                 assert!([0, 3].contains(&run.code), "{}", run.stderr);
-                let left = db.rows("SELECT id FROM api_usage");
-                let gone = rows.keys().filter(|id| !left.contains(id)).cloned();
-                for id in gone.collect::<Vec<_>>() {
-                    pruned.insert(id.clone(), rows.remove(&id).unwrap());
-                }
-                oldest(db, id(), &mut rows);
+                self.follow();
             }
             Event::Restore => {
-                if archive.exists() {
-                    db.usagectl(["prune", "--restore"])
-                        .arg(&archive)
-                        .run()
-                        .success();
-                    rows.append(&mut pruned);
+                if self.archive().exists() {
+                    self.restore().run().success();
+                    self.follow();
                 }
             }
             Event::Zone(new) => {
-                db.usagectl(["aggregate", "--tz", new.name()])
-                    .run()
-                    .success();
-                zone = *new;
+                let run = self.db.usagectl(["aggregate", "--tz", new.name()]);
+                run.args(WAIT).run().success();
+                self.zone = *new;
             }
         }
     }
-    let all = rows.into_values().chain(pruned.into_values());
-    (all.collect(), zone)
+
+    fn calls(&self) -> Vec<Call> {
+        let all = self.rows.values().chain(self.pruned.values());
+        all.cloned().collect()
+    }
+}
+
+/// Applies the events to the database and returns the calls that count, and the time zone.
+fn play(db: &TestDatabase, events: &[Event]) -> (Vec<Call>, Tz) {
+    let mut life = Life::new(db);
+    events.iter().for_each(|event| life.play(event));
+    (life.calls(), life.zone)
+}
+
+/// A database in which changed hours are found in this way; --lookback for the other.
+fn life_of(engine: Engine, mode: &str) -> TestDatabase {
+    let db = TestDatabase::migrated(engine);
+    if mode == "lookback" {
+        drop_all_triggers(&db);
+    }
+    db
+}
+
+/// Empties all tables and chooses the mode again.
+fn begin_again(db: &TestDatabase, mode: &str, lookback: &str) {
+    forget_everything(db);
+    db.usagectl(["aggregate", "--mode", mode, "--lookback", lookback])
+        .args(WAIT)
+        .run()
+        .success();
+}
+
+/// Many more with USAGECTL_CASES.
+fn cases(few: u32) -> TestRunner {
+    let cases = std::env::var("USAGECTL_CASES");
+    TestRunner::new(Config {
+        cases: cases.map_or(few, |cases| cases.parse().expect("a number")),
+        failure_persistence: None,
+        ..Config::default()
+    })
 }
 
 fn forget_everything(db: &TestDatabase) {
     db.execute(
         "DELETE FROM api_usage; DELETE FROM api_usage_aggregates; DELETE FROM usagectl_rollups;
-         DELETE FROM usagectl_stale_periods; DELETE FROM usagectl_dirty_hours; DELETE FROM usagectl_settings",
+         DELETE FROM usagectl_stale_periods; DELETE FROM usagectl_dirty_hours; DELETE FROM usagectl_settings;
+         DELETE FROM usagectl_fingerprints",
     );
 }
 
@@ -309,21 +425,23 @@ fn check_numbers(line: &Value, sum: &Sum) {
 }
 
 #[rstest]
-fn roll_ups_equal_their_rows_after_any_events(#[values(Sqlite, Postgresql)] engine: Engine) {
-    let db = TestDatabase::migrated(engine);
-    let mut runner = TestRunner::new(Config {
-        cases: 16,
-        failure_persistence: None,
-        ..Config::default()
-    });
-    let checked = runner.run(&(events(), vec(queries(), 3)), |(events, queries)| {
-        forget_everything(&db);
+fn roll_ups_equal_their_rows_after_any_events(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+    #[values("triggers", "lookback")] mode: &str,
+) {
+    let db = life_of(engine, mode);
+    let checked = cases(12).run(&(events(), vec(queries(), 3)), |(mut events, queries)| {
+        begin_again(&db, mode, "1000d");
+        if mode == "lookback" {
+            // Others are unknown to `stats` before the next run.
+            events.iter_mut().for_each(Event::make_canonical);
+        }
         let (rows, _) = play(&db, &events);
         // Before the last run, from roll-ups and rows; after it, from roll-ups.
         queries
             .iter()
             .for_each(|query| check_stats(&db, &rows, query));
-        aggregate(&db).success();
+        db.usagectl(["aggregate"]).args(WAIT).run().success();
         assert_eq!(aggregates(&db), expected_aggregates(&rows));
         queries
             .iter()
@@ -338,17 +456,15 @@ fn roll_ups_equal_their_rows_after_any_events(#[values(Sqlite, Postgresql)] engi
 #[rstest]
 fn roll_ups_equal_all_calls_after_prune_restore_and_change_of_zone(
     #[values(Sqlite, Postgresql)] engine: Engine,
+    #[values("triggers", "lookback")] mode: &str,
 ) {
-    let db = TestDatabase::migrated(engine);
-    let mut runner = TestRunner::new(Config {
-        cases: 16,
-        failure_persistence: None,
-        ..Config::default()
-    });
-    let checked = runner.run(&events_of_a_long_life(), |events| {
-        forget_everything(&db);
+    let db = life_of(engine, mode);
+    let checked = cases(12).run(&events_of_a_long_life(), |events| {
+        // In both ways: by every run, and within the budget.
+        let lookback = if events.len() % 2 == 0 { "3d" } else { "1000d" };
+        begin_again(&db, mode, lookback);
         let (calls, zone) = play(&db, &events);
-        aggregate(&db).success();
+        db.usagectl(["aggregate"]).args(WAIT).run().success();
         assert_eq!(aggregates(&db), expected_aggregates_in(zone, &calls));
         let verified = db.usagectl(["aggregate", "--verify"]).run();
         assert_eq!((verified.code, verified.stdout.as_str()), (0, ""));
@@ -357,6 +473,134 @@ fn roll_ups_equal_all_calls_after_prune_restore_and_change_of_zone(
         Ok(())
     });
     checked.unwrap();
+}
+
+/// Skipped without a cluster.
+#[test]
+fn roll_ups_of_a_distributed_table_equal_their_rows_citus() {
+    let Some(db) = TestDatabase::of_cluster() else {
+        return eprintln!("skipped: USAGECTL_TEST_CITUS names no cluster");
+    };
+    drop_all_triggers(&db);
+    db.execute(
+        "SELECT create_distributed_table('api_usage', 'id') WHERE NOT EXISTS (
+             SELECT 1 FROM pg_dist_partition WHERE logicalrelid = 'api_usage'::regclass
+         )",
+    );
+    let checked = cases(12).run(&events_of_a_long_life(), |events| {
+        forget_everything(&db);
+        // The distribution column cannot be updated.
+        let is_possible = |event: &&Event| !matches!(event, Event::Update(..));
+        let events: Vec<Event> = events.iter().filter(is_possible).cloned().collect();
+        let (calls, zone) = play(&db, &events);
+        aggregate(&db).success();
+        assert_eq!(aggregates(&db), expected_aggregates_in(zone, &calls));
+        db.usagectl(["status"]).run().success();
+        Ok(())
+    });
+    checked.unwrap();
+}
+
+#[rstest]
+fn without_triggers_by_choice_everything_goes_on(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    let whole = crate::support::whole_catalogue(&db);
+    let mut calls = steady(200, 60);
+    insert(&db, &calls);
+    aggregate(&db).success();
+    drop_all_triggers(&db);
+    let lookback = ["aggregate", "--mode", "lookback", "--lookback", "2d"];
+    db.usagectl(lookback).run().success();
+    db.usagectl(["status"]).run().success();
+    let without = crate::support::whole_catalogue(&db);
+    db.usagectl(["migrate"]).run().success();
+    assert_eq!(crate::support::whole_catalogue(&db), without);
+
+    // New, changed and deleted rows, within the look-back and before it.
+    for (id, at) in [
+        ("new", "2026-01-31T11:59:00Z"),
+        ("late", "2026-01-02T00:30:00Z"),
+    ] {
+        let mut call = Call::new(id, "polygon", at);
+        // `stats` does not know such a row before the next run.
+        if id == "late" {
+            call.form = TimeForm::Space;
+        }
+        insert(&db, &[call.clone()]);
+        calls.push(call);
+    }
+    db.execute("UPDATE api_usage SET success = false WHERE id = 'steady-100'");
+    calls[100].success = false;
+    db.execute("DELETE FROM api_usage WHERE id = 'steady-150'");
+    calls.remove(150);
+    let stats = db
+        .usagectl(["stats", "--format", "json", "--last", "1h"])
+        .run();
+    let stats = report(&stats.success());
+    assert_eq!(stats["total"]["total_requests"], 1);
+    let found = db
+        .usagectl(["aggregate", "--format", "json"])
+        .run()
+        .success();
+    assert_eq!(report(&found)["hours_rewritten"], 4);
+    assert_eq!(aggregates(&db), expected_aggregates(&calls));
+    let again = db
+        .usagectl(["aggregate", "--format", "json"])
+        .run()
+        .success();
+    assert_eq!(report(&again)["hours_rewritten"], 0);
+    assert_eq!(db.usagectl(["aggregate", "--verify"]).run().code, 0);
+    db.usagectl(["prune", "--older-than", "28d"])
+        .run()
+        .success();
+    aggregate(&db).success();
+    assert_eq!(aggregates(&db), expected_aggregates(&calls));
+
+    // Back.
+    assert_eq!(
+        db.usagectl(["aggregate", "--mode", "triggers"]).run().code,
+        4
+    );
+    db.usagectl(["migrate"]).run().success();
+    assert_eq!(crate::support::whole_catalogue(&db), whole);
+    aggregate(&db).success();
+    assert_eq!(aggregates(&db), expected_aggregates(&calls));
+}
+
+/// Also where the old or the new timestamp is odd.
+#[test]
+fn replaced_row_is_counted_once_sqlite() {
+    let db = TestDatabase::migrated(Engine::Sqlite);
+    let forms = [TimeForm::Canonical, TimeForm::Milliseconds, TimeForm::Seoul];
+    let pairs = forms
+        .iter()
+        .flat_map(|old| forms.iter().map(move |new| (*old, *new)));
+    for (old, new) in pairs {
+        forget_everything(&db);
+        let mut calls = vec![
+            Call::new("anchor", "tmdb", "2026-01-01T00:00:00Z"),
+            Call::new("1", "tmdb", "2026-01-30T10:00:00Z"),
+        ];
+        calls[1].form = old;
+        insert(&db, &calls);
+        aggregate(&db).success();
+        calls[1] = Call::new("1", "jikan", "2026-01-31T11:00:00Z");
+        calls[1].form = new;
+        db.execute(&replace_sql(db.engine(), &calls[1]));
+        aggregate(&db).success();
+        assert_eq!(
+            aggregates(&db),
+            expected_aggregates(&calls),
+            "{old:?} {new:?}"
+        );
+        assert_eq!(db.usagectl(["aggregate", "--verify"]).run().code, 0);
+        // The old hour is pruned without the row.
+        db.usagectl(["prune", "--older-than", "1h"]).run().success();
+        assert_eq!(db.rows("SELECT count(*) FROM api_usage"), ["1"]);
+        // A row that is there already is no change.
+        db.execute(&replace_sql(db.engine(), &calls[1]).replacen("REPLACE", "IGNORE", 1));
+        assert_eq!(db.rows("SELECT * FROM usagectl_dirty_hours"), [""; 0]);
+    }
 }
 
 /// `count` calls to three APIs, one every `minutes`.
@@ -387,6 +631,21 @@ fn behind_the_triggers(db: &TestDatabase, sql: &str) {
             db.execute(sql);
             db.execute(&triggers.join(";\n"));
         }
+    }
+}
+
+fn drop_all_triggers(db: &TestDatabase) {
+    let triggers = match db.engine() {
+        Engine::Postgresql => {
+            "SELECT 'DROP TRIGGER ' || tgname || ' ON api_usage' FROM pg_trigger
+             WHERE tgrelid = 'api_usage'::regclass"
+        }
+        Engine::Sqlite => {
+            "SELECT 'DROP TRIGGER ' || name FROM sqlite_schema WHERE type = 'trigger' AND tbl_name = 'api_usage'"
+        }
+    };
+    for drop in db.rows(triggers) {
+        db.execute(&drop);
     }
 }
 

@@ -162,6 +162,7 @@ fn plan_shows_locks_and_work_of_each_step_sqlite() {
     2 tables    usagectl_settings        database write  scan  unknown  4 KiB  unknown
     2 tables    usagectl_rollups         database write  scan        0  4 KiB      <1s
     2 tables    usagectl_stale_periods   database write  scan  unknown  4 KiB  unknown
+    2 tables    usagectl_fingerprints    database write  scan  unknown  4 KiB  unknown
     2 tables    usagectl_odd_timestamps  database write  scan  unknown  4 KiB  unknown
     2 tables    usagectl_dirty_hours     database write  scan  unknown  4 KiB  unknown
     ");

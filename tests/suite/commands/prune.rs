@@ -233,6 +233,45 @@ fn deletion_of_the_oldest_rows_is_reported_once_and_not_followed(
 }
 
 #[rstest]
+fn recording_of_pruned_times_is_warned_of(#[values(Sqlite, Postgresql)] engine: Engine) {
+    let db = TestDatabase::migrated(engine);
+    two_weeks(&db);
+    let warning = "as old as rows that `usagectl prune` deleted";
+    let record = |at: &str| {
+        let line = format!("{{\"api_name\": \"tmdb\", \"timestamp\": \"{at}\"}}");
+        let run = db.usagectl(["record", "-q"]).stdin(&line).run().success();
+        run.stderr.contains(warning)
+    };
+    assert!(!record("2026-01-02T10:20:00Z"));
+    aggregate(&db).success();
+    prune(&db, &["--older-than", "24d"]).success();
+    assert!(record("2026-01-02T10:21:00Z"));
+    assert!(!record("2026-01-20T10:20:00Z"));
+}
+
+#[rstest]
+fn single_row_of_the_oldest_hour_is_followed_when_deleted(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let db = TestDatabase::migrated(engine);
+    let mut calls = two_weeks(&db);
+    let id = |call: &Call| call.id.clone();
+    let oldest = calls.iter().map(|call| (call.at, id(call))).min().unwrap();
+    let other =
+        |call: &&Call| call.at > oldest.0 && call.at < oldest.0 + chrono::TimeDelta::hours(1);
+    let other = calls.iter().find(other).map(id).unwrap();
+    db.execute(&format!("DELETE FROM api_usage WHERE id = '{other}'"));
+    calls.retain(|call| call.id != other);
+    aggregate(&db).success();
+    assert_eq!(aggregates(&db), expected_aggregates(&calls));
+
+    // The oldest row itself may be deleted by a retention job.
+    db.execute(&format!("DELETE FROM api_usage WHERE id = '{}'", oldest.1));
+    assert_eq!(aggregate(&db).code, 4);
+    assert_eq!(aggregates(&db), expected_aggregates(&calls));
+}
+
+#[rstest]
 fn rebuild_follows_deleted_rows(#[values(Sqlite, Postgresql)] engine: Engine) {
     let db = TestDatabase::migrated(engine);
     let mut calls = two_weeks(&db);

@@ -180,6 +180,24 @@ pub fn update_sql(engine: Engine, id: &str, call: &Call) -> String {
     )
 }
 
+/// The statement that puts a call in place of the row with its id: on SQLite without a delete trigger.
+pub fn replace_sql(engine: Engine, call: &Call) -> String {
+    let insert = insert_sql(engine, std::slice::from_ref(call));
+    match engine {
+        Engine::Sqlite => insert.replacen("INSERT", "INSERT OR REPLACE", 1),
+        Engine::Postgresql => {
+            let values: Vec<String> = COLUMNS
+                .split(", ")
+                .map(|column| format!("{column} = excluded.{column}"))
+                .collect();
+            format!(
+                "{insert} ON CONFLICT (id) DO UPDATE SET {}",
+                values.join(", ")
+            )
+        }
+    }
+}
+
 /// The sums of some calls.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Sum {

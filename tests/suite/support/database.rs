@@ -86,6 +86,19 @@ impl TestDatabase {
         }
     }
 
+    /// A database on the coordinator of a cluster, which USAGECTL_TEST_CITUS names; it is used again by the next test.
+    pub fn of_cluster() -> Option<TestDatabase> {
+        let url = std::env::var("USAGECTL_TEST_CITUS").ok()?;
+        let db = TestDatabase {
+            engine: Engine::Postgresql,
+            url,
+            name: None,
+            sandbox: Sandbox::new(),
+        };
+        db.migrate();
+        Some(db)
+    }
+
     fn migrate(&self) {
         self.usagectl(["migrate"]).run().success();
     }

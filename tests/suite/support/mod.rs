@@ -16,7 +16,7 @@ pub mod servers;
 
 pub use catalogue::whole_catalogue;
 pub use database::{Engine, OtherRole, TestDatabase, wait_for_lock, wait_for_rows};
-pub use program::{Run, Running, Sandbox, hide_differences};
+pub use program::{Program, Run, Running, Sandbox, hide_differences};
 
 /// `insta::assert_snapshot!` with one inline snapshot for both engines.
 macro_rules! assert_snapshot {
