@@ -475,8 +475,8 @@ fn roll_ups_equal_all_calls_after_prune_restore_and_change_of_zone(
     checked.unwrap();
 }
 
-/// Skipped without a cluster.
 #[test]
+#[expect(clippy::print_stderr, reason = "a test that is skipped says so")]
 fn roll_ups_of_a_distributed_table_equal_their_rows_citus() {
     let Some(db) = TestDatabase::of_cluster() else {
         return eprintln!("skipped: USAGECTL_TEST_CITUS names no cluster");
@@ -634,7 +634,7 @@ fn behind_the_triggers(db: &TestDatabase, sql: &str) {
     }
 }
 
-fn drop_all_triggers(db: &TestDatabase) {
+pub(super) fn drop_all_triggers(db: &TestDatabase) {
     let triggers = match db.engine() {
         Engine::Postgresql => {
             "SELECT 'DROP TRIGGER ' || tgname || ' ON api_usage' FROM pg_trigger

@@ -4,6 +4,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use rstest::rstest;
 
 use super::check::{check_with, checked, json};
+use crate::commands::aggregate::drop_all_triggers;
 use crate::support::Engine::{Postgresql, Sqlite};
 use crate::support::alerts::{at, put_calls, put_channel, put_rule};
 use crate::support::calls::{Call, insert, insert_sql};
@@ -382,4 +383,28 @@ fn without_triggers_the_last_hour_is_evaluated_again(#[values(Sqlite, Postgresql
         run.stderr
     );
     assert_eq!(notices(&db), ["LATE 12:04 12:05"]);
+}
+
+#[rstest]
+fn without_triggers_by_choice_late_rows_are_found_as_with_them(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let found = ["triggers", "lookback"].map(|mode| {
+        let db = TestDatabase::migrated(engine);
+        put_spike(&db);
+        if mode == "lookback" {
+            drop_all_triggers(&db);
+        }
+        db.usagectl(["aggregate", "--mode", mode]).run().success();
+        // Later than the last hour.
+        insert(&db, &failures(3, 50));
+        let run = checked(&db, 130);
+        assert!(!run.stderr.contains("triggers"), "{}", run.stderr);
+        delete(&db, 3);
+        checked(&db, 131);
+        notices(&db)
+    });
+    let [with, without] = found;
+    assert!(with.contains(&"LATE 12:04 12:05".to_owned()), "{with:?}");
+    assert_eq!(with, without);
 }
