@@ -1,6 +1,7 @@
 //! `rollback`: reverts migrations after printing the data loss.
 
 use std::io::{self, IsTerminal};
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -46,8 +47,8 @@ use crate::store::url::DatabaseUrl;
 #[command(after_help = "Example: usagectl --database-url sqlite:usage.db rollback --dry-run")]
 pub struct RollbackArgs {
     /// Number of migrations to revert
-    #[arg(long, value_name = "N", default_value_t = 1, conflicts_with_all = ["to", "all"])]
-    steps: usize,
+    #[arg(long, value_name = "N", default_value = "1", conflicts_with_all = ["to", "all"])]
+    steps: NonZeroUsize,
 
     /// Revert all migrations applied after this one
     #[arg(long, value_name = "MIGRATION", conflicts_with = "all")]
@@ -315,7 +316,7 @@ fn plan(db: &mut Db, url: &DatabaseUrl, args: &RollbackArgs) -> Result<Vec<&'sta
     let target = match (&args.to, args.all) {
         (Some(to), _) => RollbackTarget::To(to.clone()),
         (None, true) => RollbackTarget::All,
-        (None, false) => RollbackTarget::Steps(args.steps),
+        (None, false) => RollbackTarget::Steps(args.steps.get()),
     };
     let versions =
         migration::plan_down(&survey.statuses, &survey.log, &target).map_err(plan_error)?;
@@ -416,7 +417,7 @@ impl RollbackArgs {
         }
         // The same steps again would revert more.
         let one = RollbackArgs {
-            steps: 1,
+            steps: NonZeroUsize::MIN,
             ..self.clone()
         };
         interrupt::NextStep {
@@ -429,19 +430,20 @@ impl RollbackArgs {
     /// The same command without its consent flags.
     fn without_consent(&self) -> String {
         let command = "usagectl rollback";
-        let command = match (&self.to, self.all, self.steps) {
+        let command = match (&self.to, self.all, self.steps.get()) {
             (Some(to), _, _) => format!("{command} --to {}", shell_word(to)),
             (None, true, _) => format!("{command} --all"),
             (None, false, 1) => command.to_owned(),
             (None, false, steps) => format!("{command} --steps {steps}"),
         };
-        match &self.export {
+        let command = match &self.export {
             Some(folder) => {
                 let folder = shell_word(&folder.display().to_string());
                 format!("{command} --export {folder}")
             }
             None => command,
-        }
+        };
+        command + &self.confirm.repeated()
     }
 }
 

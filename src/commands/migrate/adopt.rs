@@ -175,7 +175,7 @@ fn partial(findings: &Findings) -> Error {
         lines.join(", ")
     );
     Error::message(Exit::Refused, message).with_next(
-        "run the SQL of `usagectl migrate --adopt --sql`, then: usagectl migrate --adopt",
+        "run the SQL of `usagectl migrate --adopt --sql`, change by hand what it has only a comment for, then: usagectl migrate --adopt",
     )
 }
 
@@ -186,9 +186,8 @@ fn check_consent(context: &mut Context, args: &MigrateArgs, findings: &Findings)
     }
     if !io::stdin().is_terminal() {
         let message = "stdin is not a terminal; nothing was changed";
-        return Err(
-            Error::message(Exit::Refused, message).with_next("usagectl migrate --adopt --yes")
-        );
+        let next = format!("usagectl migrate{} --yes", args.repeated());
+        return Err(Error::message(Exit::Refused, message).with_next(next));
     }
     let question = format!(
         "Record {} as applied and apply {}? [y/N] ",

@@ -95,6 +95,21 @@ pub struct MigrateArgs {
     locks: LockArgs,
 }
 
+impl MigrateArgs {
+    /// The options that `migrate --adopt` needs again.
+    fn repeated(&self) -> String {
+        let mut text = " --adopt".to_owned();
+        if let Some(to) = &self.to {
+            text.push_str(&format!(" --to {}", shell_word(to)));
+        }
+        if let Some(folder) = &self.prisma.prisma_migrations {
+            let folder = shell_word(&folder.display().to_string());
+            text.push_str(&format!(" --prisma-migrations {folder}"));
+        }
+        text + &self.confirm.repeated()
+    }
+}
+
 #[derive(Args, Clone, Debug)]
 pub(super) struct PrismaArgs {
     /// Prisma's migrations folder [default: prisma/migrations here or in a directory above]
@@ -125,6 +140,14 @@ pub(super) struct ConfirmDatabase {
 }
 
 impl ConfirmDatabase {
+    /// The option, if it was given, for a next step.
+    pub(super) fn repeated(&self) -> String {
+        let name = self.confirm_database.as_deref();
+        name.map_or_else(String::new, |name| {
+            format!(" --confirm-database {}", shell_word(name))
+        })
+    }
+
     /// Returns the place of the database. Requires its name if DATABASE_URL, which all other commands use, is
     /// another database: by the flag, or at the terminal.
     pub(super) fn check(

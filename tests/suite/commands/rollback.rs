@@ -408,6 +408,14 @@ fn other_database_of_direct_url_requires_its_name(#[values(Sqlite, Postgresql)] 
         Postgresql => prod.url().rsplit('/').next().unwrap(),
     };
     let name = name.split('?').next().unwrap();
+    let without_consent = stage.usagectl(["rollback", "--confirm-database", name]);
+    let refused = without_consent.env("DIRECT_URL", prod.url()).run();
+    assert!(
+        refused.stderr.contains("rollback --confirm-database "),
+        "{}",
+        refused.stderr
+    );
+    assert_eq!(stage.usagectl(["rollback", "--steps", "0"]).run().code, 2);
     assert_eq!(run(&["--confirm-database", name]).code, 0);
     assert_ne!(whole_catalogue(&prod), whole);
     assert_eq!(whole_catalogue(&stage), whole);
