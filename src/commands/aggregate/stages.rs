@@ -133,7 +133,12 @@ impl Stages<'_> {
             let most = settings.max_endpoints;
             let capped = hours.values_mut().chain(pieces.values_mut());
             capped.for_each(|rollup| rollup.cap(most));
-            pieces.retain(|piece, _| calendar.cut_of(granularity.start_of(piece.start)).is_some());
+            // Calls without rows are those of the whole window.
+            let counted: BTreeSet<&ApiPeriod> = step.periods.iter().collect();
+            pieces.retain(|piece, _| {
+                let hour = piece.at(granularity.start_of(piece.start));
+                counted.contains(&hour) && calendar.cut_of(hour.start).is_some()
+            });
             Ok(Found {
                 counts: Counts::of(&step.periods, before, hours),
                 pieces,

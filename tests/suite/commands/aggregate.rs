@@ -454,6 +454,29 @@ fn roll_ups_equal_their_rows_after_any_events(
 }
 
 #[rstest]
+fn pruned_hour_of_a_local_midnight_stays_between_late_rows(
+    #[values(Sqlite, Postgresql)] engine: Engine,
+) {
+    let db = life_of(engine, "triggers");
+    begin_again(&db, "triggers", "3d");
+    let call = |at: &str| Call::new("", "finnhub", at);
+    let events = [
+        Event::Zone(Tz::Asia__Kathmandu),
+        Event::Insert(vec![call("2024-03-01T18:30:00Z")]),
+        Event::Aggregate("all"),
+        Event::Insert(vec![
+            call("2024-03-01T05:20:51Z"),
+            call("2024-03-02T06:18:17Z"),
+        ]),
+        Event::Prune(55),
+    ];
+    let (calls, zone) = play(&db, &events);
+    db.usagectl(["aggregate"]).run().success();
+    assert_eq!(aggregates(&db), expected_aggregates_in(zone, &calls));
+    assert_eq!(db.usagectl(["aggregate", "--verify"]).run().code, 0);
+}
+
+#[rstest]
 fn roll_ups_equal_all_calls_after_prune_restore_and_change_of_zone(
     #[values(Sqlite, Postgresql)] engine: Engine,
     #[values("triggers", "lookback")] mode: &str,
@@ -1269,6 +1292,7 @@ fn verbose_and_json_report_the_work(#[values(Sqlite, Postgresql)] engine: Engine
           "costs_left_out": 0,
           "response_times_left_out": 0,
           "rows_with_unreadable_time": 0,
+          "unchecked_from": null,
           "kept": [],
           "deleted": null,
           "differences": 0,

@@ -81,7 +81,7 @@ fn pagerduty_template_has_the_required_fields(#[values(Sqlite, Postgresql)] engi
         let event = received.json();
         assert_eq!(event["routing_key"], "s3cret");
         let action = match kind(&received) {
-            NoticeKind::Resolved => "resolve",
+            NoticeKind::Resolved | NoticeKind::Known => "resolve",
             _ => "trigger",
         };
         assert_eq!(event["event_action"], action);

@@ -301,7 +301,7 @@ fn unknown_api_is_a_warning(#[values(Sqlite, Postgresql)] engine: Engine) {
     };
     let near = "warning: no calls to `finhub` are recorded; did you mean `finnhub`?\n";
     assert_eq!(warned(&set, "finhub"), near);
-    for known in ["finnhub", "weather"] {
+    for known in ["finnhub", "bank"] {
         assert_eq!(warned(&set, known), "", "before the first record");
     }
     put_calls(&db, "billing", 0, 1);
@@ -313,8 +313,8 @@ fn unknown_api_is_a_warning(#[values(Sqlite, Postgresql)] engine: Engine) {
         &["collect", "run", "--usage-api"],
         &["collect", "doctor", "--usage-api"],
     ] {
-        let expected = "warning: no calls to `weather` are recorded; known APIs: billing\n";
-        assert_eq!(warned(command, "weather"), expected, "{command:?}");
+        let expected = "warning: no calls to `bank` are recorded; known APIs: billing\n";
+        assert_eq!(warned(command, "bank"), expected, "{command:?}");
         assert_eq!(warned(command, "billing"), "", "{command:?}");
     }
     let silence = [
