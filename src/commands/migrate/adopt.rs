@@ -175,7 +175,7 @@ fn partial(findings: &Findings) -> Error {
         lines.join(", ")
     );
     Error::message(Exit::Refused, message).with_next(
-        "run the SQL of `usagectl migrate --adopt --sql`, change by hand what it has only a comment for, then: usagectl migrate --adopt",
+        "run the SQL of `usagectl migrate --adopt --sql`, change by hand each object with only a comment, then: usagectl migrate --adopt",
     )
 }
 

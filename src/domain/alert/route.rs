@@ -115,7 +115,7 @@ pub fn routes(
     channels.into_iter().filter_map(route).collect()
 }
 
-/// Whether none of the channels of a threshold exists. `all` are the names of all channels.
+/// Whether a threshold has no existing channel. `all` are the names of all channels.
 pub fn is_muted(rule: &Rule, all: &[String]) -> bool {
     rule.thresholds().iter().any(|threshold| {
         let named = [&threshold.channels, &rule.channels];

@@ -26,7 +26,7 @@ use crate::store::time::TimeBoundary;
 /// How long a run looks for changes in hours before the look-back.
 const BUDGET: Duration = Duration::from_secs(10);
 
-/// How changed hours are found; nothing if the triggers are missing and nobody chose to do without.
+/// How changed hours are found; nothing if the triggers are missing, which is not by choice.
 pub fn mode(db: &mut Db, settings: Settings) -> QueryResult<Option<Mode>> {
     if settings.mode == Mode::Lookback {
         return Ok(Some(Mode::Lookback));

@@ -489,7 +489,7 @@ fn partial_difference_is_printed_with_its_sql(#[values(Sqlite, Postgresql)] engi
     "#);
     assert_snapshot!(run.stderr, @"
     error: only partly in the database: 20260123210146_enhance_api_monitoring (48 of 50 objects); nothing was changed
-    next: run the SQL of `usagectl migrate --adopt --sql`, change by hand what it has only a comment for, then: usagectl migrate --adopt
+    next: run the SQL of `usagectl migrate --adopt --sql`, change by hand each object with only a comment, then: usagectl migrate --adopt
     ");
 }
 

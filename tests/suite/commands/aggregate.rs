@@ -109,7 +109,7 @@ fn events_of_a_long_life() -> impl Strategy<Value = Vec<Event>> {
 /// The lock of a killed PostgreSQL session goes when the server notices.
 const WAIT: [&str; 2] = ["--lock-wait", "10s"];
 
-/// A database, and a model of what is in it.
+/// A database, and a model of its content.
 struct Life<'a> {
     db: &'a TestDatabase,
     rows: BTreeMap<String, Call>,
@@ -499,7 +499,7 @@ fn roll_ups_equal_all_calls_after_prune_restore_and_change_of_zone(
 }
 
 #[test]
-#[expect(clippy::print_stderr, reason = "a test that is skipped says so")]
+#[expect(clippy::print_stderr, reason = "a skipped test must be visible")]
 fn roll_ups_of_a_distributed_table_equal_their_rows_citus() {
     let Some(db) = TestDatabase::of_cluster() else {
         return eprintln!("skipped: USAGECTL_TEST_CITUS names no cluster");
