@@ -512,7 +512,10 @@ impl Bench {
             Engine::Sqlite => statement,
             Engine::Postgresql => statement.replace("INTO usagectl_", "INTO usagectl.usagectl_"),
         };
-        run(&mut self.sql(database, &statement));
+        // Longer than an argument may be.
+        let path = self.path("rules.sql");
+        fs::write(&path, statement).unwrap();
+        run(&mut self.script(database, &path));
         queries.join("\n")
     }
 }
