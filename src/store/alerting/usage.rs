@@ -126,9 +126,10 @@ fn odd_call_beside(
     side: Side,
 ) -> QueryResult<Option<DateTime<Utc>>> {
     use usagectl_odd_timestamps::dsl;
+    // By an expression: SQLite would begin with all rows of the API, while the list is short or empty.
     let of_api = dsl::usagectl_odd_timestamps
         .inner_join(api_usage::table.on(api_usage::id.eq(dsl::usage_id)))
-        .filter(api_usage::api_name.eq(api_name))
+        .filter(api_usage::api_name.concat("").eq(api_name))
         .select(dsl::hour.assume_not_null());
     let bound = Granularity::Hourly.start_of(at);
     let hour: Option<UtcTimestamp> = match side {
