@@ -33,7 +33,7 @@ pub struct TargetArgs {
 
     /// TOML file of targets, each with its kind and resource
     ///
-    /// It takes the place of the flags and of the variables of a single target. Each [[target]] has kind, and resource if
+    /// It takes the place of the flags and of the variables of a single target. Each `[[target]]` has kind, and resource if
     /// there are several of a kind; url or url_env (the variable that has the URL), key_env (the variable that has the
     /// key), account (team, organisation or e-mail address), project (or the id of a database), and map for prometheus.
     /// Missing settings come from the usual variables.
