@@ -18,11 +18,11 @@ mod data;
 use std::time::Instant;
 
 use clap::{Parser, ValueEnum};
-use usagectl::domain::forecast::backtest::{Coverage, Plan, Scores, Trial, backtest};
+use usagectl::domain::forecast::backtest::{Coverage, Plan, Scores, Trial, Trials, backtest};
 use usagectl::domain::forecast::{DailySeries, ForecastRequest, forecast};
 use usagectl::domain::metrics::names::MetricKind;
 
-use data::families::{GAUGES, PERIODS, Point, gauge, period};
+use data::families::{GAUGES, PERIODS, Point, SHAPES, gauge, period};
 
 /// Seeds that neither the model nor the tests were tuned with.
 const FIRST_SEED: u64 = 31_000_000;
@@ -110,7 +110,7 @@ fn speed() {
 
 fn families(seeds: u64) {
     println!(
-        "\n{:<16} {:>4} {:>5} {:>5} {:>5} {:>5} {:>9} {:>9}",
+        "\n{:<17} {:>4} {:>5} {:>5} {:>5} {:>5} {:>9} {:>9}",
         "family", "days", "n", "50%", "80%", "95%", "error", "linear"
     );
     let gauges = GAUGES.map(|family| (family, MetricKind::Gauge, [7, 14, 30]));
@@ -128,6 +128,33 @@ fn families(seeds: u64) {
         }
         line("all", "", &all);
     }
+    for shape in SHAPES {
+        let seeds = FIRST_SEED..FIRST_SEED + seeds / 8;
+        let of_seeds: Vec<Trials> = seeds.flat_map(|seed| shape_trials(shape, seed)).collect();
+        for horizon in HORIZONS {
+            let of_horizon = of_seeds.iter().filter(|it| it.horizon == horizon);
+            let trials: Vec<Trial> = of_horizon.flat_map(|it| it.trials.clone()).collect();
+            line(shape, &horizon.to_string(), &trials);
+        }
+    }
+}
+
+const HORIZONS: [u32; 3] = [7, 14, 30];
+
+/// Twelve forecasts for each horizon, spread over 120 days.
+fn shape_trials(shape: &str, seed: u64) -> Vec<Trials> {
+    let series = series(
+        format!("{shape} {seed}"),
+        MetricKind::Gauge,
+        gauge(shape, seed, 120),
+    );
+    let plan = Plan {
+        origins: 12,
+        horizons: HORIZONS.to_vec(),
+        from: None,
+        to: None,
+    };
+    backtest(&series, &plan)
 }
 
 /// One forecast from the 60th day.
@@ -156,7 +183,7 @@ fn line(family: &str, horizon: &str, trials: &[Trial]) {
         band_95: nearly_all,
     } = scores.coverage;
     println!(
-        "{family:<16} {horizon:>4} {:>5} {half:>5.2} {most:>5.2} {nearly_all:>5.2} {:>9.1} {:>9.1}",
+        "{family:<17} {horizon:>4} {:>5} {half:>5.2} {most:>5.2} {nearly_all:>5.2} {:>9.1} {:>9.1}",
         scores.forecasts, scores.median_error, scores.rules.linear
     );
 }

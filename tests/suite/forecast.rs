@@ -3,11 +3,12 @@
 //! The coverage of the 80 % bands must be near 80 % in every family.
 //! The model was not tuned with these seeds. `cargo bench -- families` does the same with more of them.
 
+use rstest::rstest;
 use usagectl::domain::forecast::DailySeries;
 use usagectl::domain::forecast::backtest::{Plan, Scores, Trial, backtest};
 use usagectl::domain::metrics::names::MetricKind;
 
-use crate::examples::data::families::{GAUGES, PERIODS, gauge, period};
+use crate::examples::data::families::{GAUGES, PERIODS, SHAPES, gauge, period};
 
 /// Few, since the tests are built without optimisation.
 const SEEDS: u64 = 36;
@@ -59,4 +60,25 @@ fn level_bands_are_covered_in_every_family() {
 fn amount_bands_are_covered_in_every_family() {
     let pooled = check(&PERIODS, MetricKind::Period, 0.60);
     assert!((0.70..=0.95).contains(&pooled), "{pooled}");
+}
+
+/// From twelve days of 120 each, also from before the shape shows.
+#[rstest]
+fn level_bands_are_covered_in_every_shape(#[values(7, 14, 30)] horizon: u32) {
+    for shape in SHAPES {
+        let of_seed = |seed| {
+            let levels = gauge(shape, seed, 120);
+            let series = DailySeries::new(format!("{shape} {seed}"), MetricKind::Gauge, levels);
+            let plan = Plan {
+                origins: 12,
+                horizons: vec![horizon],
+                from: None,
+                to: None,
+            };
+            backtest(&series, &plan).remove(0).trials
+        };
+        let trials: Vec<Trial> = (FIRST_SEED..FIRST_SEED + 12).flat_map(of_seed).collect();
+        let scores = Scores::of(&trials).expect("there are forecasts");
+        assert!(scores.coverage.band_80 >= 0.66, "{shape}: {scores:?}");
+    }
 }

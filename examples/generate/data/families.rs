@@ -17,6 +17,16 @@ pub const GAUGES: [&str; 8] = [
     "flat walk",
 ];
 
+/// Levels whose shape shows only after weeks: a retention that deletes the oldest data every so many days, and growth that
+/// compounds by a share of the level a day.
+pub const SHAPES: [&str; 5] = [
+    "drop every 7 days",
+    "drop every 10",
+    "drop every 30",
+    "2 % a day",
+    "3.5 % and noise",
+];
+
 /// Amounts of each day.
 pub const PERIODS: [&str; 6] = [
     "flat",
@@ -88,6 +98,21 @@ pub fn gauge(family: &str, seed: u64, days: i32) -> Vec<Point> {
             "slope change" => {
                 level += if day < 60 - 18 { pace } else { 3.0 * pace };
                 value = Some(level + 0.5 * noise * chance);
+            }
+            "drop every 7 days" | "drop every 10" | "drop every 30" => {
+                let (_, length) = family.split_at("drop every ".len());
+                let length = length.trim_end_matches(" days").parse().unwrap_or(1);
+                let day = f64::from((day + event) % length);
+                value = Some(level + 5.0 * pace * (day + 0.3 * chance));
+            }
+            "2 % a day" | "3.5 % and noise" => {
+                let (growth, noise) = if family == "2 % a day" {
+                    (1.02, 0.02)
+                } else {
+                    (1.035, 0.08)
+                };
+                value = Some(level * (1.0 + noise * chance));
+                level *= growth;
             }
             "gaps" => level += pace + noise * 0.5 * chance,
             _ => level += noise * 0.5 * chance,

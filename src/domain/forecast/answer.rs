@@ -213,6 +213,7 @@ pub fn forecast(
     let mut paths = prepared.simulate(&fit, ahead, PATHS, &mut random);
     prepared.shrink(&mut paths, calibration.rule_weight);
     prepared.scale(&mut paths, calibration.factor);
+    prepared.doubt(&mut paths);
     if under_way.is_some() {
         paths.shorten(request.today, 1.0 - request.elapsed.clamp(0.0, 1.0));
     }

@@ -2,11 +2,12 @@
 //!
 //! Forecasts are arithmetic on daily values; the same series and request give the same bits on every machine.
 //! `series` is the input, `answer` the result, `smooth` the model, `paths` its use for gauges and counters;
-//! `calibrate` scales the bands by the model's past errors; `backtest` measures the accuracy.
+//! `calibrate` scales the bands by the model's past errors; `doubt` adds what the history leaves open; `backtest` measures the accuracy.
 //! `docs/forecast.md` describes the method and its evidence.
 
 mod answer;
 mod calibrate;
+mod doubt;
 mod math;
 mod paths;
 mod random;

@@ -5,6 +5,7 @@
 //! modelled by the logarithms of its daily amounts, since weekends, growth and bursts are proportional; a counter
 //! that is often zero, by the amounts.
 
+use super::doubt::{Growth, Recurrence};
 use super::math::{exp, ln, normal_quantile};
 use super::random::Random;
 use super::robust::{mean, median_of, spikes, spread};
@@ -83,6 +84,23 @@ impl Paths {
         }
     }
 
+    /// Changes a share of the paths. `change` takes the index of a day, the value and the place of the path among those
+    /// changed, from 0 to 1.
+    fn change_some(&mut self, share: f64, change: impl Fn(usize, f64, f64) -> f64) {
+        /// The fraction of its multiples is spread evenly.
+        const GOLDEN: f64 = 0.618_034;
+        let mut changed = 0.0;
+        for (index, path) in self.values.chunks_exact_mut(self.days.max(1)).enumerate() {
+            if (index as f64 + 1.0) * share >= changed + 1.0 {
+                let place = ((changed + 0.5) * GOLDEN).fract();
+                changed += 1.0;
+                for (day, value) in path.iter_mut().enumerate() {
+                    *value = change(day, *value, place);
+                }
+            }
+        }
+    }
+
     /// The index of a day in each path; `None` before the first.
     pub(super) fn index(&self, day: DayNumber) -> Option<usize> {
         usize::try_from(day - self.first).ok()
@@ -145,6 +163,10 @@ pub(super) struct Prepared {
     pub resets: Vec<DayNumber>,
     /// A level that drops again and again, as with a retention.
     cycle: Option<Cycle>,
+    /// Growth that may compound.
+    growth: Option<Growth>,
+    /// A drop that may recur.
+    recurrence: Option<Recurrence>,
     /// No value was negative, so no path will be.
     not_negative: bool,
 }
@@ -173,6 +195,8 @@ pub(super) fn prepare(kind: MetricKind, days: &[Point]) -> Prepared {
         spikes: 0,
         resets: Vec::new(),
         cycle: None,
+        growth: None,
+        recurrence: None,
         not_negative: days.iter().all(|(_, value)| *value >= 0.0),
     };
     match kind {
@@ -193,7 +217,8 @@ fn prepare_gauge(mut prepared: Prepared) -> Prepared {
         prepared.cycle = Some(cycle);
         return prepared;
     }
-    if compounds(&prepared.points) {
+    let growth = Growth::of(&prepared.points);
+    if growth.as_ref().is_some_and(Growth::compounds) {
         prepared.scale = Scale::Log { plus: 0.0 };
         prepared
             .points
@@ -202,7 +227,10 @@ fn prepare_gauge(mut prepared: Prepared) -> Prepared {
         return prepared;
     }
     let resets = resets(&prepared.points);
-    if resets.len() <= MOST_RESETS {
+    if resets.is_empty() {
+        prepared.growth = growth;
+    } else if resets.len() <= MOST_RESETS {
+        prepared.recurrence = Recurrence::of(&prepared.points, &resets);
         for (at, drop) in resets {
             prepared.points[..at]
                 .iter_mut()
@@ -211,35 +239,6 @@ fn prepare_gauge(mut prepared: Prepared) -> Prepared {
         }
     }
     prepared
-}
-
-/// Whether the growth is a share of the level: a line through the logarithms fits far better.
-fn compounds(points: &[Point]) -> bool {
-    const FEWEST: usize = 14;
-    const GROWN: f64 = 1.15;
-    let points = &points[points.len().saturating_sub(56)..];
-    let (Some((_, first)), Some((_, last))) = (points.first(), points.last()) else {
-        return false;
-    };
-    if points.len() < FEWEST || *first <= 0.0 || *last < first * GROWN {
-        return false;
-    }
-    if points.iter().any(|(_, value)| *value <= 0.0) {
-        return false;
-    }
-    let logs: Vec<Point> = points
-        .iter()
-        .map(|(day, value)| (*day, ln(*value)))
-        .collect();
-    let miss = |line: &[Point], measured: &dyn Fn(f64) -> f64| {
-        let (at, slope) = regression(line);
-        let squares = points.iter().map(|(day, value)| {
-            let error = measured(at + slope * f64::from(*day - points[0].0)) - value;
-            error * error
-        });
-        squares.sum::<f64>()
-    };
-    miss(&logs, &exp) < 0.6 * miss(points, &|value| value)
 }
 
 /// A level that grows and drops at regular intervals.
@@ -276,8 +275,13 @@ impl Cycle {
             && drops.iter().all(|(_, of)| (of - size).abs() <= 0.35 * size);
         let last = f64::from(points.last()?.0 - drops.last()?.0);
         let first = f64::from(drops[0].0 - points.first()?.0);
-        // One gap must be followed by as long a cycle before or after it.
-        let seen = drops.len() > DROPS || first >= 0.6 * length || last >= 0.6 * length;
+        let level_at = |day: DayNumber| points[points.partition_point(|(at, _)| *at < day)].1;
+        let bottoms = [drops.first()?.0, drops.last()?.0].map(level_at);
+        // One gap must be followed by as long a cycle before or after it, or the levels after both drops are alike.
+        let seen = drops.len() > DROPS
+            || first >= 0.6 * length
+            || last >= 0.6 * length
+            || (bottoms[0] - bottoms[1]).abs() <= 0.2 * size;
         if !regular || length < 3.0 || last > 1.3 * length || !seen {
             return None;
         }
@@ -302,6 +306,17 @@ impl Cycle {
             cycle.offsets.push(before);
         }
         Some(cycle)
+    }
+
+    /// The factor on the band for the few values of each phase: of two, the mean differs from the third by more than
+    /// from either.
+    fn width(&self, points: &[Point]) -> f64 {
+        const FEWEST: f64 = 1.4;
+        let (Some((first, _)), Some((last, _))) = (points.first(), points.last()) else {
+            return 1.0;
+        };
+        let cycles = (f64::from(last - first + 1) / f64::from(self.length)).max(FEWEST);
+        ((cycles + 1.0) / (cycles - 1.0)).sqrt()
     }
 
     /// Days since the last drop.
@@ -401,6 +416,8 @@ impl Prepared {
             points: self.points[..count].to_vec(),
             resets: Vec::new(),
             cycle: self.cycle.clone(),
+            growth: None,
+            recurrence: None,
             ..*self
         }
     }
@@ -517,8 +534,25 @@ impl Prepared {
         1.5 * amounts.fold(0.0, f64::max)
     }
 
+    /// Lets a share of the paths continue as the data so far leaves open; after [`Prepared::scale`].
+    pub(super) fn doubt(&self, paths: &mut Paths) {
+        if let Some(growth) = &self.growth {
+            paths.change_some(growth.share(), |day, level, _| {
+                level + growth.excess(day + 1)
+            });
+        }
+        if let Some(recurrence) = &self.recurrence {
+            let first = paths.first;
+            paths.change_some(Recurrence::SHARE, |day, level, place| {
+                recurrence.level(first + day as DayNumber, level, place)
+            });
+        }
+    }
+
     /// Scales the distance of the paths from their median.
     pub(super) fn scale(&self, paths: &mut Paths, factor: f64) {
+        let cycle = self.cycle.as_ref();
+        let factor = factor * cycle.map_or(1.0, |cycle| cycle.width(&self.points));
         match self.kind {
             MetricKind::Gauge | MetricKind::Rate => paths.scale_levels(factor),
             MetricKind::Period => paths.scale_sums(factor),
