@@ -6,6 +6,7 @@ pub mod alerts;
 pub mod collect;
 pub mod completions;
 pub(crate) mod database_error;
+mod delivery;
 pub(crate) mod heartbeat;
 pub(crate) mod known_apis;
 mod limit_use;

@@ -7,9 +7,11 @@ use diesel::backend::Backend;
 use diesel::deserialize::{self, FromStaticSqlRow, QueryableByName};
 use diesel::query_dsl::methods::LoadQuery;
 use diesel::row::NamedRow;
-use diesel::sql_types::{BigInt, Bool, Integer, Nullable, SqlType, Text, Timestamp, Timestamptz};
+use diesel::sql_types::{
+    BigInt, Bool, Double, Integer, Nullable, SqlType, Text, Timestamp, Timestamptz,
+};
 
-use super::time::UtcTimestamp;
+use super::time::{StoredTimestamp, UtcTimestamp};
 
 /// A type of Rust, or a tuple of them, that stands for one of SQL.
 pub trait Typed {
@@ -27,7 +29,9 @@ typed! {
     bool => Bool,
     i32 => Integer,
     i64 => BigInt,
+    f64 => Double,
     UtcTimestamp => Timestamp,
+    StoredTimestamp => Timestamp,
     chrono::DateTime<chrono::Utc> => Timestamptz,
 }
 

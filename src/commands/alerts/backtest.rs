@@ -20,7 +20,7 @@ use crate::domain::plans::api_limit;
 use crate::domain::usage::rollup::ApiPeriod;
 use crate::output::alerts::backtest::{Backtest, Comparison, ReplayResult};
 use crate::store::alerting::{events, rules};
-use crate::store::migrations::TriggerSet;
+use crate::store::usage::lookback;
 use crate::store::usage::{aggregates, rollups, settings};
 
 /// Evaluate a rule over past data
@@ -227,7 +227,7 @@ fn replay(
     range: Window,
     grid: Grid,
 ) -> Result<ReplayResult> {
-    let triggers_are_in_place = TriggerSet::Usage.is_in_place(db)?;
+    let knows_changes = lookback::marks_at_once(db)?;
     let mut replays: Vec<Replay<'_>> = targets.into_iter().map(Replay::new).collect();
     let mut from = range.from;
     while from < range.to {
@@ -239,7 +239,7 @@ fn replay(
             let of_api = steps.map(|at| target.needs(at, grid)).collect();
             needs.insert(target.api_name, of_api);
         }
-        let usage = reading::read(db, &needs, triggers_are_in_place)?;
+        let usage = reading::read(db, &needs, knows_changes)?;
         for replay in &mut replays {
             if let Some(usage) = usage.get(replay.target().api_name) {
                 for at in grid.steps(from, to) {

@@ -5,16 +5,13 @@ use std::time::Duration;
 
 use chrono::{TimeDelta, Utc};
 
-use super::delivery::{self, DeliverWithin, MAX_ATTEMPTS, Options, Report};
 use super::reading;
 use crate::args::{FailOn, LockWait, parse_duration};
 use crate::commands::answer_nagios;
+use crate::commands::delivery::{self, DeliverWithin, MAX_ATTEMPTS, Options, Report};
 use crate::commands::heartbeat::{HeartbeatArgs, with_heartbeat};
 use crate::commands::prelude::*;
 use crate::domain::alert::clock::ClockProblem;
-use crate::domain::alert::delivery::Notice;
-use crate::domain::alert::notification_policy;
-use crate::domain::alert::outage::Outage;
 use crate::domain::alert::round::{EvaluatedAlert, Round, RoundResult, Schedule, StoredAlerts};
 use crate::domain::alert::rule::{ALL_APIS, AlertRef, Rule, Severity};
 use crate::domain::alert::state::{AlertRecord, AlertStatus};
@@ -146,12 +143,7 @@ fn check(context: &mut Context, args: &CheckArgs) -> Result<(Check, Report)> {
     let evaluation = db.read_tx(|db| evaluate(db, schedule, knows_changes))?;
     db.write_tx(|db| save(db, &evaluation, schedule))?;
     lock.release(&mut db)?;
-    let Evaluation {
-        round,
-        rules,
-        outage,
-        ..
-    } = evaluation;
+    let Evaluation { round, rules, .. } = evaluation;
     if !context.is_quiet() {
         warn(context, args, &round, knows_changes);
     }
@@ -179,7 +171,7 @@ fn check(context: &mut Context, args: &CheckArgs) -> Result<(Check, Report)> {
         now: context.now,
         rules: round.rules,
         clock,
-        outage,
+        outage: round.outage,
         new_notices: round.notifications.new.len(),
         findings: findings(&round, &rules),
         withdrawn: round.withdrawn.len(),
@@ -210,44 +202,27 @@ struct Evaluation {
     rules: BTreeMap<String, Rule>,
     /// The ids of the late hours that were evaluated.
     late_hours: Vec<i32>,
-    outage: Option<Outage>,
 }
 
 fn evaluate(db: &mut Db, schedule: Schedule, knows_changes: bool) -> Result<Evaluation> {
     let late = late_hours::all(db)?;
     let mut stored = load(db, schedule)?;
     stored.late_hours = late.by_api;
+    if stored.rules.iter().any(|rule| rule.enabled) {
+        stored.outage = clock::outage(db, schedule.last(None))?;
+    }
     if !knows_changes {
         look_back(&mut stored, schedule);
     }
     load_history(db, &mut stored, schedule)?;
     let round = Round::new(&stored, schedule);
     let usage = reading::read(db, &round.required_windows(), knows_changes)?;
-    let mut result = round.evaluate(&usage);
-    let outage = match result.rules {
-        0 => None,
-        _ => clock::outage(db, schedule.last(None))?,
-    };
-    if let Some(outage) = outage {
-        let channels = stored.channels_of_warnings();
-        let notice = |channel: &String| notification_policy::outage(channel, outage, schedule.now);
-        let notices: Vec<Notice> = channels.map(notice).collect();
-        let episodes = notices.iter().map(|it| it.episode.clone()).collect();
-        let known = notices::find_by_episodes(db, &episodes)?;
-        let is_new = |it: &Notice| {
-            known
-                .iter()
-                .all(|known| known.content.key != it.content.key)
-        };
-        let new = notices.into_iter().filter(is_new);
-        result.notifications.new.extend(new);
-    }
+    let result = round.evaluate(&usage);
     let rules = stored.rules.into_iter();
     Ok(Evaluation {
         round: result,
         rules: rules.map(|rule| (rule.id.clone(), rule)).collect(),
         late_hours: late.ids,
-        outage,
     })
 }
 
@@ -303,6 +278,8 @@ fn load_history(db: &mut Db, stored: &mut StoredAlerts, schedule: Schedule) -> R
         let unknown = event.unknown_episode().map(|episode| episode.id);
         episodes.extend(event.episodes().chain(unknown));
     }
+    let outage_notices = stored.outage_notices(schedule.now);
+    episodes.extend(outage_notices.map(|notice| notice.episode));
     stored.notices = notices::find_by_episodes(db, &episodes)?;
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! `alerts deliver`: sends pending notices.
 
-use super::delivery::{self, DeliverWithin, MAX_ATTEMPTS, Options};
+use crate::commands::delivery::{self, DeliverWithin, MAX_ATTEMPTS, Options};
 use crate::commands::prelude::*;
 use crate::domain::alert::delivery::Delivery;
 use crate::domain::format::counted;

@@ -6,7 +6,6 @@ pub mod backtest;
 pub mod channel;
 pub mod check;
 pub mod deliver;
-pub(super) mod delivery;
 pub mod disable;
 pub mod enable;
 pub mod history;

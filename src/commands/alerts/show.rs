@@ -17,7 +17,7 @@ use crate::domain::api_name::ALL_APIS;
 use crate::domain::period::{Period, Window};
 use crate::output::alerts::show::{ApiReadings, RuleDetails};
 use crate::store::alerting::{events, rules};
-use crate::store::migrations::TriggerSet;
+use crate::store::usage::lookback;
 use crate::store::usage::rollups;
 
 /// Show a rule, its states and a chart of its recent values
@@ -98,8 +98,8 @@ fn measure(
             (target.api_name, needs.collect())
         })
         .collect();
-    let triggers_are_in_place = TriggerSet::Usage.is_in_place(db)?;
-    let usage = reading::read(db, &needs, triggers_are_in_place)?;
+    let knows_changes = lookback::marks_at_once(db)?;
+    let usage = reading::read(db, &needs, knows_changes)?;
     let measured = |target: &RuleTarget<'_>| {
         let usage = usage.get(target.api_name)?;
         let read = |at: &DateTime<Utc>| target.read(*at, grid, usage);

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 
 use crate::args::LockWait;
-use crate::commands::alerts::delivery::{self, DeliverWithin, MAX_ATTEMPTS, Options};
+use crate::commands::delivery::{self, DeliverWithin, MAX_ATTEMPTS, Options};
 use crate::commands::prelude::*;
 use crate::domain::alert::condition::{self, Condition, Receiver};
 use crate::domain::metrics::names::Priority;

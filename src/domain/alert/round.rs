@@ -13,6 +13,7 @@ use super::evaluate::{ApiUsage, Providers, RequiredWindows, RuleTarget};
 use super::event::{Event, EventKind};
 use super::notice::EndReason;
 use super::notification_policy::{self, EpisodeProgress, NotificationPolicy, Notifications};
+use super::outage::Outage;
 use super::reevaluation::{Due, Plan};
 use super::route::{Route, is_muted, routes};
 use super::rule::{ALL_APIS, AlertRef, Rule, Severity};
@@ -71,7 +72,9 @@ pub struct StoredAlerts {
     /// The events from the last change of state before the first of these hours on, in order; by rule and API. Rules
     /// without an event since are left out.
     pub history: HashMap<(String, String), Vec<Event>>,
-    /// The notices of the episodes in `records` and `history`, in order.
+    /// The outage of the recorder that lasts.
+    pub outage: Option<Outage>,
+    /// The notices of the episodes in `records` and `history`, and of the outage, in order.
     pub notices: Vec<Notice>,
 }
 
@@ -80,6 +83,14 @@ impl StoredAlerts {
     pub fn channels_of_warnings(&self) -> impl Iterator<Item = &String> {
         let channels = self.channels.iter();
         channels.filter(|channel| self.min_severities.get(*channel) != Some(&Severity::Critical))
+    }
+
+    /// The notices that the outage requires.
+    pub fn outage_notices(&self, now: DateTime<Utc>) -> impl Iterator<Item = Notice> {
+        self.outage.into_iter().flat_map(move |outage| {
+            let channels = self.channels_of_warnings();
+            channels.map(move |channel| notification_policy::outage(channel, outage, now))
+        })
     }
 
     /// The instant after which steps may be evaluated again, if any may.
@@ -126,6 +137,7 @@ pub struct RoundResult {
     pub replaced: Vec<(String, String)>,
     /// The period in which rules were not evaluated, because it is too long ago.
     pub gap: Option<Window>,
+    pub outage: Option<Outage>,
     pub notifications: Notifications,
     /// The silences that wait for episodes and that ended or changed.
     pub silences: Vec<Silence>,
@@ -236,6 +248,7 @@ impl<'a> Round<'a> {
         self.settle_removed();
         self.follow_silences();
         self.notify_of_gap();
+        self.notify_of_outage();
         let events = &mut self.result.events;
         events.sort_by(|a, b| (a.at, &a.id).cmp(&(b.at, &b.id)));
         self.result
@@ -460,6 +473,18 @@ impl<'a> Round<'a> {
         let notices =
             channels.map(|channel| notification_policy::skipped(channel, gap, rules, now));
         self.result.notifications.new.extend(notices);
+    }
+
+    /// Each channel is notified of an outage once.
+    fn notify_of_outage(&mut self) {
+        self.result.outage = self.stored.outage;
+        for notice in self.stored.outage_notices(self.schedule.now) {
+            let sent = self.notices.get(notice.episode.as_str());
+            let is_known = |known: &&Notice| known.content.key == notice.content.key;
+            if !sent.is_some_and(|sent| sent.iter().any(is_known)) {
+                self.result.notifications.new.push(notice);
+            }
+        }
     }
 
     /// Closes the alerts whose rule was removed, disabled or changed.

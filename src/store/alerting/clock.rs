@@ -3,7 +3,6 @@
 use std::cell::{Cell, RefCell};
 
 use chrono::{DateTime, TimeDelta, Utc};
-use diesel::sql_types::Timestamp;
 
 use crate::domain::alert::outage::Outage;
 use crate::domain::period::Window;
@@ -13,17 +12,11 @@ use crate::store::time::{StoredTimestamp, TimeBoundary};
 
 /// The time of the database server; none for a file.
 pub fn server_time(db: &mut Db) -> QueryResult<Option<DateTime<Utc>>> {
-    #[derive(QueryableByName)]
-    struct Clock {
-        #[diesel(sql_type = Timestamp)]
-        now: UtcTimestamp,
-    }
     let Db::Pg(postgres) = db else {
         return Ok(None);
     };
-    let query = diesel::sql_query("SELECT clock_timestamp() AT TIME ZONE 'UTC' AS now");
-    let clock: Clock = postgres.run(|conn| query.get_result(conn))?;
-    Ok(Some(clock.now.utc()))
+    let query = diesel::sql_query("SELECT clock_timestamp()");
+    postgres.run(|conn| query.row(conn)).map(Some)
 }
 
 /// The outage of the recorder that lasts at `now`. Calls that are recorded late, such as by a nightly import, are missing

@@ -9,7 +9,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
-use diesel::sql_types::{Nullable, Text, Timestamp};
+use diesel::sql_types::Timestamp;
 
 use super::{dirty, read, settings};
 use crate::domain::period::{Granularity, Window};
@@ -37,6 +37,12 @@ pub fn mode(db: &mut Db, settings: Settings) -> QueryResult<Option<Mode>> {
     Ok(is_distributed(db)?.then_some(Mode::Lookback))
 }
 
+/// Whether each change of a row leaves a mark at once, so that roll-ups without a mark are not stale.
+pub fn marks_at_once(db: &mut Db) -> Result<bool, Error> {
+    let settings = settings::load(db)?;
+    Ok(mode(db, settings)? == Some(Mode::Triggers))
+}
+
 /// Whether the triggers are missing by choice, or since Citus allows none.
 pub fn is_chosen(db: &mut Db) -> QueryResult<bool> {
     Ok(settings::mode(db)? == Some(Mode::Lookback) || is_distributed(db)?)
@@ -44,24 +50,14 @@ pub fn is_chosen(db: &mut Db) -> QueryResult<bool> {
 
 /// Whether Citus distributes the table: then it can have no triggers.
 fn is_distributed(db: &mut Db) -> QueryResult<bool> {
-    #[derive(QueryableByName)]
-    struct Found {
-        #[diesel(sql_type = Nullable<Text>)]
-        catalogue: Option<String>,
-    }
     let Db::Pg(postgres) = db else {
         return Ok(false);
     };
-    let catalogue = "SELECT to_regclass('pg_catalog.pg_dist_partition')::text AS catalogue";
-    let found: Found = postgres.run(|conn| diesel::sql_query(catalogue).get_result(conn))?;
-    if found.catalogue.is_none() {
-        return Ok(false);
-    }
-    let table = "SELECT logicalrelid::text AS catalogue FROM pg_dist_partition
+    let citus = "SELECT to_regclass('pg_catalog.pg_dist_partition') IS NOT NULL";
+    let table = "SELECT count(*) > 0 FROM pg_dist_partition
                  WHERE logicalrelid = to_regclass('api_usage') AND partmethod <> 'n'";
-    let found: Option<Found> =
-        postgres.run(|conn| diesel::sql_query(table).get_result(conn).optional())?;
-    Ok(found.is_some())
+    postgres
+        .run(|conn| Ok(diesel::sql_query(citus).row(conn)? && diesel::sql_query(table).row(conn)?))
 }
 
 /// The hours that every run compares.

@@ -8,8 +8,8 @@ use std::time::Duration;
 use clap::Subcommand;
 
 use crate::args::parse_duration;
-use crate::commands::alerts::delivery;
 use crate::commands::alerts::rule_options::severity;
+use crate::commands::delivery;
 use crate::commands::prelude::*;
 use crate::domain::alert::channel::{
     Address, Alertmanager, Auth, BodyTemplate, Channel, ChannelKind, Exec, HttpSettings,

@@ -1,6 +1,7 @@
 //! `alerts channel test`.
 
 use super::find;
+use crate::commands::delivery;
 use crate::commands::prelude::*;
 use crate::context;
 use crate::domain::alert::notice::{CONTENT_SCHEMA, Content, NoticeKind};
@@ -52,7 +53,7 @@ pub fn run(context: &mut Context, args: TestArgs) -> Result<Outcome> {
             channel.name
         ),
     };
-    super::super::delivery::send_one(context, &channel, &content)?;
+    delivery::send_one(context, &channel, &content)?;
     context.finish(&ChannelTest {
         kind: channel.kind.word(),
         channel: channel.name,

@@ -13,7 +13,7 @@ use crate::output::alerts::deliveries::detail;
 #[derive(Debug, Default)]
 pub(in crate::commands) struct Report {
     /// The notices that were waiting, as they are now; without those that another run is sending.
-    pub(in crate::commands::alerts) notices: Vec<Notice>,
+    pub(in crate::commands) notices: Vec<Notice>,
     /// The channels that failed, with the reason.
     pub(super) failures: BTreeMap<String, String>,
     /// Whether notices were sent before their next attempt was due.
@@ -24,7 +24,7 @@ pub(in crate::commands) struct Report {
 
 impl Report {
     /// The number of notices that wait.
-    pub(in crate::commands::alerts) fn undelivered(&self) -> u64 {
+    pub(in crate::commands) fn undelivered(&self) -> u64 {
         self.waiting().count() as u64
     }
 
