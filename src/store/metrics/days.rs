@@ -160,7 +160,7 @@ pub fn current_days(
     let marks: Vec<DirtyDay> = on!(db, |conn| diesel::sql_query(include_str!("dirty_days.sql"))
         .bind::<Timestamp, _>(bound(from))
         .bind::<Timestamp, _>(bound_after(to))
-        .load(conn))?;
+        .rows(conn))?;
     for ((service, metric), span) in spans(by_metric(marks)) {
         for (series, changes) in rebuild_span(db, service, metric, &span)? {
             for day in changes.remove {
@@ -320,15 +320,8 @@ fn spans(dirty: DirtyDays) -> Vec<((Service, Metric), BTreeSet<NaiveDate>)> {
     spans
 }
 
-#[derive(QueryableByName)]
-struct DirtyDay {
-    #[diesel(sql_type = Text)]
-    service: String,
-    #[diesel(sql_type = Text)]
-    metric: String,
-    #[diesel(sql_type = Timestamp)]
-    day: StoredTimestamp,
-}
+/// Its service, metric and day.
+type DirtyDay = (String, String, StoredTimestamp);
 
 type DirtyDays = BTreeMap<(Service, Metric), BTreeSet<NaiveDate>>;
 
@@ -344,15 +337,15 @@ fn take_dirty(db: &mut Db) -> QueryResult<DirtyDays> {
         "take_dirty_days.sql"
     ))
     .bind::<BigInt, _>(STEP)
-    .load(conn))?;
+    .rows(conn))?;
     Ok(by_metric(taken))
 }
 
 fn by_metric(marks: Vec<DirtyDay>) -> DirtyDays {
     let mut dirty = DirtyDays::new();
-    for mark in marks {
-        let series = (known(&mark.service), known(&mark.metric));
-        if let ((Some(service), Some(metric)), Some(day)) = (series, mark.day.instant()) {
+    for (service, metric, day) in marks {
+        let series = (known(&service), known(&metric));
+        if let ((Some(service), Some(metric)), Some(day)) = (series, day.instant()) {
             let days = dirty.entry((service, metric)).or_default();
             days.insert(day.date_naive());
         }

@@ -160,12 +160,6 @@ pub(in crate::store) fn for_each<E: From<diesel::result::Error>>(
     }
 }
 
-#[derive(QueryableByName)]
-pub(in crate::store) struct Number {
-    #[diesel(sql_type = BigInt)]
-    pub(in crate::store) number: i64,
-}
-
 /// The only value of a query's only row.
 pub(in crate::store) fn number(db: &mut Db, query: String) -> QueryResult<i64> {
     on!(db, |conn| sql_query(query).row(conn))

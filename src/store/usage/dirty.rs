@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{DateTime, Utc};
 use diesel::connection::SimpleConnection;
 use diesel::dsl::{count_star, sql};
-use diesel::sql_types::{BigInt, Bool, Nullable, Text, Timestamp};
+use diesel::sql_types::{Bool, Nullable, Text, Timestamp};
 
 use crate::domain::period::{Granularity, Window};
 use crate::domain::usage::rollup::ApiPeriod;
@@ -138,11 +138,6 @@ pub fn move_to_stale(db: &mut Db, apis: &[String]) -> QueryResult<()> {
 pub fn count_unreadable(db: &mut Db) -> QueryResult<u64> {
     let count: i64 = match db {
         Db::Pg(postgres) => {
-            #[derive(QueryableByName)]
-            struct Unreadable {
-                #[diesel(sql_type = BigInt)]
-                rows: i64,
-            }
             // Two searches of the index; also finds infinity.
             let query = diesel::sql_query(
                 "SELECT (SELECT count(*) FROM api_usage WHERE timestamp < $1)
@@ -150,8 +145,7 @@ pub fn count_unreadable(db: &mut Db) -> QueryResult<u64> {
             )
             .bind::<Timestamp, _>(TimeBoundary(Window::ALL.from))
             .bind::<Timestamp, _>(TimeBoundary(Window::ALL.to));
-            let found: Unreadable = postgres.run(|conn| query.get_result(conn))?;
-            found.rows
+            postgres.run(|conn| query.row(conn))?
         }
         Db::Sqlite(conn) => usagectl_odd_timestamps::table
             .filter(usagectl_odd_timestamps::hour.is_null())
@@ -309,14 +303,6 @@ pub fn marked(
 
 /// The time of the oldest row of a window.
 pub fn oldest_row(db: &mut Db, window: Window) -> QueryResult<Option<DateTime<Utc>>> {
-    #[derive(QueryableByName)]
-    struct Oldest {
-        #[diesel(sql_type = Timestamp)]
-        at: StoredTimestamp,
-        /// Of an odd timestamp.
-        #[diesel(sql_type = Nullable<Timestamp>)]
-        hour: Option<UtcTimestamp>,
-    }
     let query = match db {
         Db::Pg(_) => {
             "SELECT timestamp AS at, NULL::timestamp AS hour FROM api_usage WHERE timestamp >= $1 AND timestamp < $2
@@ -333,28 +319,24 @@ pub fn oldest_row(db: &mut Db, window: Window) -> QueryResult<Option<DateTime<Ut
              WHERE hour = (SELECT min(hour) FROM usagectl_odd_timestamps WHERE hour >= $1 AND hour < $2)"
         ),
     };
-    let found: Vec<Oldest> = on!(db, |conn| diesel::sql_query(query)
-        .bind::<Timestamp, _>(TimeBoundary(window.from))
-        .bind::<Timestamp, _>(TimeBoundary(window.to))
-        .load(conn))?;
-    // As when it is counted: the database decides the hour.
-    let instant = |row: &Oldest| {
-        let at = row.at.instant();
-        let Some(hour) = row.hour.map(UtcTimestamp::utc) else {
+    let found: Vec<(StoredTimestamp, Option<UtcTimestamp>)> =
+        on!(db, |conn| diesel::sql_query(query)
+            .bind::<Timestamp, _>(TimeBoundary(window.from))
+            .bind::<Timestamp, _>(TimeBoundary(window.to))
+            .rows(conn))?;
+    // As when it is counted: the database decides the hour of an odd timestamp.
+    let instant = |(at, hour): (StoredTimestamp, Option<UtcTimestamp>)| {
+        let at = at.instant();
+        let Some(hour) = hour.map(UtcTimestamp::utc) else {
             return at;
         };
         let within = at.filter(|at| Granularity::Hourly.start_of(*at) == hour);
         Some(within.unwrap_or(hour))
     };
-    Ok(found.iter().filter_map(instant).min())
+    Ok(found.into_iter().filter_map(instant).min())
 }
 
 pub fn days_with_rows(db: &mut Db, window: Window) -> QueryResult<BTreeSet<DateTime<Utc>>> {
-    #[derive(QueryableByName)]
-    struct Day {
-        #[diesel(sql_type = Timestamp)]
-        day: StoredTimestamp,
-    }
     let query = match db {
         Db::Pg(_) => {
             "SELECT DISTINCT date_trunc('day', timestamp) AS day FROM api_usage
@@ -368,11 +350,14 @@ pub fn days_with_rows(db: &mut Db, window: Window) -> QueryResult<BTreeSet<DateT
              WHERE hour >= $1 AND hour < $2"
         }
     };
-    let days: Vec<Day> = on!(db, |conn| diesel::sql_query(query)
+    let days: Vec<StoredTimestamp> = on!(db, |conn| diesel::sql_query(query)
         .bind::<Timestamp, _>(TimeBoundary(window.from))
         .bind::<Timestamp, _>(TimeBoundary(window.to))
-        .load(conn))?;
-    Ok(days.iter().filter_map(|day| day.day.instant()).collect())
+        .rows(conn))?;
+    Ok(days
+        .into_iter()
+        .filter_map(StoredTimestamp::instant)
+        .collect())
 }
 
 #[cfg(test)]

@@ -415,11 +415,6 @@ usage_columns!(insert_rows Sqlite);
 /// COPY is refused under row-level security, and its binary form requires the exact type of each column; an adopted
 /// table may have others, to which an INSERT converts.
 fn may_copy(db: &mut Db, rows: usize) -> QueryResult<bool> {
-    #[derive(QueryableByName)]
-    struct Table {
-        #[diesel(sql_type = Bool)]
-        may_copy: bool,
-    }
     let Db::Pg(postgres) = db else {
         return Ok(false);
     };
@@ -429,8 +424,7 @@ fn may_copy(db: &mut Db, rows: usize) -> QueryResult<bool> {
     let query = diesel::sql_query(PREPARE)
         .bind::<Array<Text>, _>(NAMES)
         .bind::<Array<Text>, _>(TYPES);
-    let table: Table = postgres.run(|conn| query.get_result(conn))?;
-    Ok(table.may_copy)
+    postgres.run(|conn| query.row(conn))
 }
 
 /// Lets the server notice within a second that the client was killed, for the rest of the transaction: a batch may

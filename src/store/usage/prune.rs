@@ -100,30 +100,30 @@ fn changed_hours(db: &mut Db, window: Window) -> QueryResult<BTreeSet<DateTime<U
 /// The number of rows of a window.
 pub fn count_rows(db: &mut Db, window: Window) -> QueryResult<u64> {
     let query = match db {
-        Db::Pg(_) => "SELECT count(*) AS number FROM api_usage WHERE timestamp >= $1 AND timestamp < $2".to_owned(),
+        Db::Pg(_) => "SELECT count(*) FROM api_usage WHERE timestamp >= $1 AND timestamp < $2".to_owned(),
         Db::Sqlite(_) => format!(
             "SELECT (SELECT count(*) FROM api_usage WHERE timestamp >= $1 AND timestamp < $2 AND timestamp {})
-                  + (SELECT count(*) FROM usagectl_odd_timestamps WHERE hour >= $1 AND hour < $2) AS number",
+                  + (SELECT count(*) FROM usagectl_odd_timestamps WHERE hour >= $1 AND hour < $2)",
             dirty::CANONICAL
         ),
     };
-    let found: rows::Number = on!(db, |conn| diesel::sql_query(query)
+    let found: i64 = on!(db, |conn| diesel::sql_query(query)
         .bind::<Timestamp, _>(TimeBoundary(window.from))
         .bind::<Timestamp, _>(TimeBoundary(window.to))
-        .get_result(conn))?;
-    Ok(u64::try_from(found.number).unwrap_or(0))
+        .row(conn))?;
+    Ok(u64::try_from(found).unwrap_or(0))
 }
 
 /// The bytes on disk: of the table with its indexes on PostgreSQL, of the file on SQLite.
 pub fn size_bytes(db: &mut Db) -> QueryResult<u64> {
     let query = match db {
-        Db::Pg(_) => "SELECT pg_total_relation_size('api_usage') AS number",
+        Db::Pg(_) => "SELECT pg_total_relation_size('api_usage')",
         Db::Sqlite(_) => {
-            "SELECT page_count * page_size AS number FROM pragma_page_count(), pragma_page_size()"
+            "SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()"
         }
     };
-    let found: rows::Number = on!(db, |conn| diesel::sql_query(query).get_result(conn))?;
-    Ok(u64::try_from(found.number).unwrap_or(0))
+    let found: i64 = on!(db, |conn| diesel::sql_query(query).row(conn))?;
+    Ok(u64::try_from(found).unwrap_or(0))
 }
 
 /// Returns the space of deleted rows: to the table on PostgreSQL, to the file system on SQLite.

@@ -484,11 +484,7 @@ fn ended_sessions_in_a_large_file_lose_and_duplicate_nothing() {
 #[test]
 fn signal_cancels_running_statements_postgresql() {
     let db = TestDatabase::migrated(Postgresql);
-    db.execute(
-        "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS
-             $$ BEGIN PERFORM pg_sleep(0.01); RETURN NEW; END $$;
-         CREATE TRIGGER slow BEFORE INSERT ON api_usage FOR EACH ROW EXECUTE FUNCTION slow()",
-    );
+    db.slow_down_inserts(10);
     let text: String = (0..25_000).map(|number| numbered(number, "tmdb")).collect();
     db.sandbox().file("calls.ndjson", &text);
     for signal in ["TERM", "INT"] {

@@ -230,11 +230,7 @@ fn lone_row_with_other_content_is_a_conflict(#[values(Sqlite, Postgresql)] engin
 #[test]
 fn same_ids_in_opposite_order_do_not_deadlock() {
     let db = TestDatabase::migrated(Postgresql);
-    db.execute(
-        "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS
-             $$ BEGIN PERFORM pg_sleep(0.02); RETURN NEW; END $$;
-         CREATE TRIGGER slow BEFORE INSERT ON api_usage FOR EACH ROW EXECUTE FUNCTION slow()",
-    );
+    db.slow_down_inserts(20);
     let ids: Vec<String> = (0..20).map(|number| format!("{number:02}")).collect();
     let forwards = batch(ids.iter().map(|id| usage(id, "x")));
     let backwards = batch(ids.iter().rev().map(|id| usage(id, "x")));

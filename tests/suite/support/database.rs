@@ -162,6 +162,15 @@ impl TestDatabase {
         db
     }
 
+    /// On PostgreSQL: makes the insert of each row take this long.
+    pub fn slow_down_inserts(&self, milliseconds: u32) {
+        self.execute(&format!(
+            "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS
+                 $$ BEGIN PERFORM pg_sleep({milliseconds} / 1000.0); RETURN NEW; END $$;
+             CREATE TRIGGER slow BEFORE INSERT ON api_usage FOR EACH ROW EXECUTE FUNCTION slow()"
+        ));
+    }
+
     /// Runs statements; panics with the engine's message.
     pub fn execute(&self, sql: &str) {
         let done = match self.open() {
