@@ -42,6 +42,17 @@ impl Tally {
         }
     }
 
+    /// That of so many equal calls.
+    pub fn times(self, number: u64) -> Tally {
+        Tally {
+            calls: self.calls.saturating_mul(number),
+            cached: self.cached.saturating_mul(number),
+            failed: self.failed.saturating_mul(number),
+            cost: self.cost.times(number),
+            cached_cost: self.cached_cost.times(number),
+        }
+    }
+
     /// What counts against a limit of the provider. A call that a cache answers never reaches it.
     pub fn counted(&self, unit: Unit) -> f64 {
         match unit {
@@ -80,9 +91,9 @@ pub struct Demand {
     pub rows: Vec<Window>,
     /// The instants between which calls are summed, in order: the boundaries of all windows, and of the hours that
     /// are counted from the rows.
-    cuts: Vec<DateTime<Utc>>,
+    pub cuts: Vec<DateTime<Utc>>,
     /// Periods whose seconds are tallied one by one.
-    seconds: Vec<Window>,
+    pub seconds: Vec<Window>,
 }
 
 impl Demand {
@@ -211,7 +222,7 @@ impl Series {
         }
     }
 
-    /// Counts calls of one instant, which lies in [`Demand::rows`].
+    /// Counts calls of one instant, or from there to the next cut or second, which lie in [`Demand::rows`].
     pub fn add_rows(&mut self, at: DateTime<Utc>, tally: Tally) {
         self.add_stored(at, tally);
         if is_in(&self.demand.seconds, at) {

@@ -48,6 +48,10 @@ impl Credits {
         Credits(self.0.saturating_add(other.0))
     }
 
+    pub fn times(self, number: u64) -> Credits {
+        Credits(self.0.saturating_mul(number.into()))
+    }
+
     pub fn minus(self, other: Credits) -> Credits {
         Credits(self.0.saturating_sub(other.0))
     }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use diesel::connection::DefaultLoadingMode;
-use diesel::dsl::sql;
+use diesel::dsl::{auto_type, sql};
 use diesel::pg::PgRowByRowLoadingMode;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Bool, Nullable, Text};
@@ -196,6 +196,13 @@ pub fn for_ids(
     Ok(())
 }
 
+/// Restricts the rows in the list of odd timestamps to an API. By an expression: SQLite would begin with all rows of the
+/// API, while the list is short or empty.
+#[auto_type(no_type_alias)]
+pub fn is_odd_call_of<'a>(api_name: &'a str) -> _ {
+    api_usage::api_name.concat("").eq(api_name)
+}
+
 /// Calls `work` with each row of `range`, in no particular order.
 pub fn for_each(db: &mut Db, range: &RowRange, work: impl FnMut(UsageRow<'_>)) -> QueryResult<()> {
     for_each_with(db, range, "NULL", work)
@@ -271,9 +278,7 @@ pub fn for_each_with(
                 }
             }
             let hours = range.window.widened(Granularity::Hourly);
-            // Without a filter by API, with which SQLite would begin with all rows of the API: the list of odd
-            // timestamps is short or empty.
-            let odd = usagectl_odd_timestamps::table
+            let mut odd = usagectl_odd_timestamps::table
                 .inner_join(
                     api_usage::table.on(api_usage::id.eq(usagectl_odd_timestamps::usage_id)),
                 )
@@ -282,15 +287,14 @@ pub fn for_each_with(
                     (Found::as_select(), group()),
                 ))
                 .filter(usagectl_odd_timestamps::hour.ge(TimeBoundary(hours.from)))
-                .filter(usagectl_odd_timestamps::hour.lt(TimeBoundary(hours.to)));
+                .filter(usagectl_odd_timestamps::hour.lt(TimeBoundary(hours.to)))
+                .into_boxed();
+            if let Some(api_name) = &range.api_name {
+                odd = odd.filter(is_odd_call_of(api_name));
+            }
             for row in odd.load_iter::<(UtcTimestamp, Row), DefaultLoadingMode>(conn)? {
                 let (hour, row) = row?;
-                let is_wanted = range
-                    .api_name
-                    .as_ref()
-                    .is_none_or(|api| *api == row.0.api_name);
                 if let StoredTimestamp::NonCanonical(_) = row.0.timestamp
-                    && is_wanted
                     && let Some(at) = row.0.instant(Some(hour.utc()))
                 {
                     emit(&row, at);

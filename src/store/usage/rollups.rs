@@ -175,7 +175,7 @@ impl From<Damaged> for Error {
 }
 
 #[derive(Debug, thiserror::Error)]
-enum Damage {
+pub(in crate::store) enum Damage {
     #[error("a negative number")]
     Negative(#[from] std::num::TryFromIntError),
     #[error(transparent)]
@@ -184,14 +184,27 @@ enum Damage {
     Cost(#[from] credits::ParseError),
 }
 
+impl Damage {
+    pub(in crate::store) fn of(
+        self,
+        api_name: &str,
+        granularity: &str,
+        start: UtcTimestamp,
+    ) -> Damaged {
+        Damaged {
+            api_name: api_name.to_owned(),
+            granularity: granularity.to_owned(),
+            start: start.utc(),
+            reason: self.to_string(),
+        }
+    }
+}
+
 impl Row {
     fn rollup(&self) -> Result<Rollup, Damaged> {
-        self.read().map_err(|damage| Damaged {
-            api_name: self.api_name.clone(),
-            granularity: self.aggregation_type.clone(),
-            start: self.period_start.utc(),
-            reason: damage.to_string(),
-        })
+        let of =
+            |damage: Damage| damage.of(&self.api_name, &self.aggregation_type, self.period_start);
+        self.read().map_err(of)
     }
 }
 
