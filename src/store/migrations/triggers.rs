@@ -76,6 +76,23 @@ impl TriggerSet {
         Ok(trigger_names(&self.sql(db)).is_subset(&found))
     }
 
+    /// The statements that created those of the named triggers that exist on SQLite as the migrations create them.
+    pub(in crate::store) fn unchanged(
+        self,
+        db: &mut Db,
+        names: &[&str],
+    ) -> QueryResult<Vec<String>> {
+        let query = format!(
+            "SELECT sql FROM sqlite_schema WHERE type = 'trigger' AND tbl_name = '{}' AND name IN ('{}')",
+            self.table(),
+            names.join("', '")
+        );
+        let mut found: Vec<String> = on!(db, |conn| sql_query(query).rows(conn))?;
+        let script = self.sql(db);
+        found.retain(|sql| script.contains(sql.as_str()));
+        Ok(found)
+    }
+
     /// Whether the difference is one of these triggers or of their functions.
     fn includes(self, sql: &str, difference: &Difference) -> bool {
         match difference.what.split_once(' ') {

@@ -33,6 +33,24 @@ pub fn lock_for_taking(db: &mut Db) -> QueryResult<()> {
     }
 }
 
+/// Marks hours of APIs, as the triggers of SQLite do for an inserted row.
+pub(super) fn mark<'a>(
+    conn: &mut SqliteConnection,
+    hours: impl Iterator<Item = (&'a str, DateTime<Utc>)>,
+) -> QueryResult<()> {
+    use usagectl_dirty_hours::dsl;
+    for (api_name, hour) in hours {
+        let hour = dsl::hour.eq(UtcTimestamp::new(hour));
+        diesel::insert_into(dsl::usagectl_dirty_hours)
+            .values((dsl::api_name.eq(api_name), hour))
+            .on_conflict((dsl::api_name, dsl::hour))
+            .do_update()
+            .set(dsl::seen.eq(false))
+            .execute(conn)?;
+    }
+    Ok(())
+}
+
 /// Whether `alerts check` evaluates the hour of `dirty` again. Not an hour without all of its rows: the minutes in it are
 /// unknown.
 pub fn is_late(db: &Db) -> &'static str {

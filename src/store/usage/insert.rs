@@ -22,6 +22,7 @@ use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use diesel::sql_types::{Array, Bool, Double, Integer, Nullable, Text, Timestamp};
 use diesel::sqlite::Sqlite;
 
+use super::bulk::Bulk;
 use crate::domain::usage::batch::UsageBatch;
 use crate::domain::usage::record::{NewUsage, UsageRecord};
 use crate::store::db::{Db, is_busy, is_full, on};
@@ -68,6 +69,10 @@ pub fn load(
         created_at,
         are_known,
         copies: may_copy(db, batch.len())?,
+        bulk: match are_known {
+            false => Bulk::begin(db, batch.len())?,
+            true => None,
+        },
         loaded: Loaded::default(),
         doubt: None,
     };
@@ -82,6 +87,9 @@ pub fn load(
             load.rows(db, rows)?;
         }
         load.are_known = true;
+    }
+    if let Some(bulk) = load.bulk.take() {
+        bulk.end(db)?;
     }
     load.finish()
 }
@@ -105,6 +113,8 @@ struct Load<'b> {
     are_known: bool,
     /// Whether many rows are inserted by COPY.
     copies: bool,
+    /// On SQLite, what takes the place of the triggers.
+    bulk: Option<Bulk>,
     loaded: Loaded,
     /// The first error that may have another cause than the row.
     doubt: Option<DieselError>,
@@ -146,6 +156,11 @@ impl Load<'_> {
         });
         let Err(error) = inserted else {
             self.loaded.inserted += rows.len() as u64;
+            if let Some(bulk) = &mut self.bulk {
+                for NewUsage { record, .. } in rows.iter().filter_map(|row| batch.get(*row)) {
+                    bulk.add(record.api_name, record.timestamp);
+                }
+            }
             return Ok(());
         };
         if blame(&error) == Blame::Elsewhere {

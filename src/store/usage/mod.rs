@@ -1,6 +1,7 @@
 //! Usage rows, the hours they make dirty, and the roll-ups.
 
 pub mod aggregates;
+mod bulk;
 pub mod dirty;
 pub mod insert;
 pub mod lookback;

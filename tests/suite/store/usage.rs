@@ -259,3 +259,39 @@ fn row_was_recorded_at_its_time_and_not_before(#[values(Sqlite, Postgresql)] eng
     assert_eq!(was_recorded(&mut conn, "a", at(-1)), Ok(false));
     assert_eq!(was_recorded(&mut conn, "b", at(0)), Ok(false));
 }
+
+/// A large batch on SQLite drops the insert triggers for its transaction.
+#[test]
+fn large_batch_marks_the_hours_of_new_rows_and_leaves_the_triggers() {
+    let schema = "SELECT type, name, sql FROM sqlite_schema ORDER BY name";
+    let marks = "SELECT api_name, hour FROM usagectl_dirty_hours WHERE NOT seen ORDER BY 1, 2";
+    let ids: Vec<String> = (0..6_000).map(|number| format!("{number:04}")).collect();
+    let hour_of = |number: i64| DateTime::UNIX_EPOCH + TimeDelta::hours(number % 7);
+    let rows = (0..).zip(&ids).map(|(number, id)| {
+        let mut usage = usage(id, if number % 2 == 0 { "tmdb" } else { "omdb" });
+        usage.record.timestamp = hour_of(number) + TimeDelta::minutes(5);
+        usage
+    });
+    let large = batch(rows.clone());
+    let [of_triggers, of_batch] = [10, 6_000].map(|at_once| {
+        let db = TestDatabase::migrated(Sqlite);
+        db.execute(
+            "CREATE TABLE log (id TEXT);
+             CREATE TRIGGER theirs AFTER INSERT ON api_usage BEGIN INSERT INTO log VALUES (NEW.id); END",
+        );
+        let before = db.rows(schema);
+        let mut conn = db.open();
+        insert_now(&mut conn, &batch(rows.clone().take(1)));
+        db.execute("UPDATE usagectl_dirty_hours SET seen = 1");
+        let rest: Vec<_> = rows.clone().collect();
+        for rows in rest.chunks(at_once) {
+            insert_now(&mut conn, &batch(rows.iter().cloned()));
+        }
+        assert_eq!(insert(&mut conn, &large, true), without_refusals(0, 6_000));
+        assert_eq!(db.rows(schema), before);
+        assert_eq!(db.rows("SELECT count(*) FROM log"), ["6000"]);
+        db.rows(marks)
+    });
+    assert_eq!(of_batch.len(), 14);
+    assert_eq!(of_batch, of_triggers);
+}
